@@ -1,0 +1,3 @@
+//! The `umacvlan` command.
+
+fn main() {}

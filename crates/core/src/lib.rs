@@ -1,0 +1,12 @@
+//! The half of umacvlan that decides.
+//!
+//! A frame comes in as borrowed bytes, a verdict goes out as a value. There is no I/O here, no
+//! clock, no logging and no `unsafe`, so everything the switch does can be tested and replayed
+//! without a network.
+#![forbid(unsafe_code)]
+
+pub mod frame;
+pub mod mac;
+
+pub use frame::Frame;
+pub use mac::MacAddr;

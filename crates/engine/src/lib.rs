@@ -1,0 +1,4 @@
+//! The half of umacvlan that does: sockets, TAPs, workers.
+#![deny(unsafe_code)]
+
+pub mod sys;
