@@ -44,11 +44,45 @@ impl<'a> Frame<'a> {
         u16::from_be_bytes([hi, lo])
     }
 
+    /// The outer VLAN tag, if there is one and it is whole.
+    pub fn tag(self) -> Option<Tag> {
+        let tpid = self.ethertype();
+        if tpid != VLAN && tpid != SERVICE_VLAN {
+            return None;
+        }
+        let tci = self.bytes.get(HEADER_LEN..)?.first_chunk()?;
+        Some(Tag {
+            tpid,
+            tci: u16::from_be_bytes(*tci),
+        })
+    }
+
     /// The whole frame, header included.
     pub const fn bytes(self) -> &'a [u8] {
         self.bytes
     }
 }
+
+/// A VLAN tag (IEEE 802.1Q). The switch looks at addresses only: a tag changes no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// What kind of tag: 0x8100, or 0x88a8 for a provider's.
+    pub tpid: u16,
+    /// Priority (3 bits), drop eligible (1 bit), VLAN identifier (12 bits).
+    pub tci: u16,
+}
+
+impl Tag {
+    /// The VLAN identifier; zero marks a tag that only carries a priority.
+    pub const fn vid(self) -> u16 {
+        self.tci & 0x0fff
+    }
+}
+
+/// TPID of a customer's tag (`ETH_P_8021Q`).
+const VLAN: u16 = 0x8100;
+/// TPID of a provider's tag (`ETH_P_8021AD`).
+const SERVICE_VLAN: u16 = 0x88a8;
 
 #[cfg(test)]
 mod tests {
@@ -68,5 +102,25 @@ mod tests {
         assert_eq!(frame.src(), MacAddr::new([7, 8, 9, 10, 11, 12]));
         assert_eq!(frame.ethertype(), 0x8808);
         assert_eq!(frame.bytes().len(), 15);
+    }
+
+    #[test]
+    fn reads_a_whole_tag_and_no_other() {
+        let mut bytes = [0; 18];
+        bytes[12..16].copy_from_slice(&[0x81, 0x00, 0x60, 0x0a]);
+        let tag = |bytes: &[u8]| Frame::new(bytes).unwrap().tag();
+        assert_eq!(
+            tag(&bytes),
+            Some(Tag {
+                tpid: 0x8100,
+                tci: 0x600a
+            })
+        );
+        assert_eq!(tag(&bytes).unwrap().vid(), 10);
+        assert_eq!(tag(&bytes[..15]), None);
+        bytes[12..14].copy_from_slice(&[0x88, 0xa8]);
+        assert_eq!(tag(&bytes).unwrap().tpid, 0x88a8);
+        bytes[12..14].copy_from_slice(&[0x08, 0x00]);
+        assert_eq!(tag(&bytes), None);
     }
 }

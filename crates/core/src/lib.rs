@@ -8,5 +8,5 @@
 pub mod frame;
 pub mod mac;
 
-pub use frame::Frame;
+pub use frame::{Frame, Tag};
 pub use mac::MacAddr;
