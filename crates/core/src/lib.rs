@@ -8,5 +8,11 @@
 pub mod frame;
 pub mod mac;
 
+pub mod switch;
+
 pub use frame::{Frame, Tag};
 pub use mac::MacAddr;
+pub use switch::{
+    DropReason, Filter, Flood, FloodRule, Mode, Parent, Refusal, Replica, Semantics, Side, Sub,
+    SubConfig, SubId, Switch, Then, Verdict,
+};

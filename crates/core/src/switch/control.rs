@@ -1,0 +1,305 @@
+//! Changes of the table: each follows the kernel's rules or is refused as a whole.
+
+use std::collections::BTreeMap;
+
+use crate::MacAddr;
+
+use super::config::{DEFAULT_BC_CUTOFF, MIN_MTU};
+use super::sources;
+use super::{Filter, Mode, Parent, Refusal, Semantics, Sub, SubConfig, SubId, Switch};
+
+impl Switch {
+    /// A table without sub-interfaces.
+    pub fn new(parent: Parent, semantics: Semantics) -> Self {
+        Self {
+            table: Default::default(),
+            sources: Default::default(),
+            owner: None,
+            semantics,
+            parent,
+            bc_cutoff: DEFAULT_BC_CUTOFF,
+            subs: Vec::new(),
+            free: Vec::new(),
+            bc_requests: BTreeMap::new(),
+            replaced_mac: None,
+        }
+    }
+
+    /// Adds a sub-interface, which is down at first. Its address may be in use: that is checked
+    /// when it comes up.
+    ///
+    /// # Errors
+    /// [`Refusal::NotStation`] for an address or a source, [`Refusal::MtuAboveParent`],
+    /// [`Refusal::MtuTooSmall`], [`Refusal::ParentOwned`], [`Refusal::ParentShared`],
+    /// [`Refusal::SourcesOutsideSourceMode`], [`Refusal::TooMany`].
+    pub fn add(&mut self, config: &SubConfig) -> Result<SubId, Refusal> {
+        let mtu = config.mtu.unwrap_or(self.parent.mtu);
+        let mac = match config.mode {
+            Mode::Passthru => self.parent.mac,
+            _ => station(config.mac)?,
+        };
+        self.check_mtu(mtu)?;
+        if self.owner.is_some() {
+            return Err(Refusal::ParentOwned);
+        }
+        if config.mode == Mode::Passthru && self.subs().next().is_some() {
+            return Err(Refusal::ParentShared);
+        }
+        if config.mode != Mode::Source && !config.sources.is_empty() {
+            return Err(Refusal::SourcesOutsideSourceMode);
+        }
+        let sources = sources::sorted(&config.sources)?;
+        let id = self.vacancy()?;
+        for &source in &sources {
+            self.sources.insert(source, id);
+        }
+        let sub = Sub {
+            mac,
+            mode: config.mode,
+            up: false,
+            mtu,
+            nodst: config.nodst,
+            nopromisc: config.nopromisc,
+            bc_queue_len: config.bc_queue_len,
+            sources,
+            filter: Filter::default(),
+        };
+        self.table.publish(id, &sub);
+        self.subs[id.index()] = Some(sub);
+        if config.mode == Mode::Passthru {
+            self.owner = Some(id);
+        }
+        self.request_bc_queue(config.bc_queue_len);
+        Ok(id)
+    }
+
+    /// Removes a sub-interface and returns it as it was, or `None` if there is none. With a
+    /// passthru one goes the address it gave to the parent: [`parent`](Self::parent) has its own
+    /// again.
+    pub fn remove(&mut self, id: SubId) -> Option<Sub> {
+        let sub = self.subs.get_mut(id.index())?.take()?;
+        self.table.withdraw(id, &sub);
+        for &source in &sub.sources {
+            self.sources.remove(source, id);
+        }
+        self.free.push(id);
+        if self.owner == Some(id) {
+            self.owner = None;
+            self.parent.mac = self.replaced_mac.take().unwrap_or(self.parent.mac);
+        }
+        self.release_bc_queue(sub.bc_queue_len);
+        Some(sub)
+    }
+
+    /// Sets a sub-interface up or down.
+    ///
+    /// # Errors
+    /// [`Refusal::AddressOfParent`] or [`Refusal::AddressOfSub`] when it comes up with an address
+    /// in use; [`Refusal::NoSuchSub`].
+    pub fn set_up(&mut self, id: SubId, up: bool) -> Result<(), Refusal> {
+        let sub = self.known(id)?;
+        if up && !sub.up && sub.mode != Mode::Passthru {
+            self.check_vacant(sub.mac)?;
+        }
+        self.change(id, |sub| sub.up = up)
+    }
+
+    /// Gives a sub-interface another address; a passthru one gives it to the parent too. The
+    /// address it has already is always fine.
+    ///
+    /// # Errors
+    /// [`Refusal::NotStation`]; [`Refusal::AddressOfParent`] or [`Refusal::AddressOfSub`], up or
+    /// down; [`Refusal::NoSuchSub`].
+    pub fn set_mac(&mut self, id: SubId, mac: MacAddr) -> Result<(), Refusal> {
+        let sub = self.known(id)?;
+        let mac = station(mac)?;
+        if sub.mac == mac {
+            return Ok(());
+        }
+        if sub.mode == Mode::Passthru {
+            self.replaced_mac.get_or_insert(self.parent.mac);
+            self.parent.mac = mac;
+        } else {
+            self.check_vacant(mac)?;
+        }
+        self.change(id, |sub| sub.mac = mac)
+    }
+
+    /// Puts a sub-interface in another mode, from the next frame on. Its source list is lost when
+    /// it leaves source mode.
+    ///
+    /// # Errors
+    /// [`Refusal::FixedPassthru`] for a change to or from passthru; [`Refusal::NoSuchSub`].
+    pub fn set_mode(&mut self, id: SubId, mode: Mode) -> Result<(), Refusal> {
+        let before = self.known(id)?.mode;
+        if (before == Mode::Passthru) != (mode == Mode::Passthru) {
+            return Err(Refusal::FixedPassthru);
+        }
+        if before == Mode::Source && mode != Mode::Source {
+            self.flush_sources(id)?;
+        }
+        self.change(id, |sub| sub.mode = mode)
+    }
+
+    /// Sets or clears `nodst`, which only matters while the sub-interface has a source list.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchSub`].
+    pub fn set_nodst(&mut self, id: SubId, nodst: bool) -> Result<(), Refusal> {
+        self.change(id, |sub| sub.nodst = nodst)
+    }
+
+    /// Sets or clears `nopromisc`, which only matters in passthru mode.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchSub`].
+    pub fn set_nopromisc(&mut self, id: SubId, nopromisc: bool) -> Result<(), Refusal> {
+        self.change(id, |sub| sub.nopromisc = nopromisc)
+    }
+
+    /// Sets the MTU of a sub-interface, in bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::MtuAboveParent`], [`Refusal::MtuTooSmall`], [`Refusal::NoSuchSub`].
+    pub fn set_mtu(&mut self, id: SubId, mtu: u32) -> Result<(), Refusal> {
+        self.known(id)?;
+        self.check_mtu(mtu)?;
+        self.change(id, |sub| sub.mtu = mtu)
+    }
+
+    /// Sets the length of the broadcast queue that a sub-interface asks for, in frames.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchSub`].
+    pub fn set_bc_queue_len(&mut self, id: SubId, frames: u32) -> Result<(), Refusal> {
+        let before = self.known(id)?.bc_queue_len;
+        self.release_bc_queue(before);
+        self.request_bc_queue(frames);
+        self.change(id, |sub| sub.bc_queue_len = frames)
+    }
+
+    /// Sets the groups a sub-interface listens to.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchSub`].
+    pub fn set_filter(&mut self, id: SubId, mut filter: Filter) -> Result<(), Refusal> {
+        filter.groups.sort_unstable();
+        filter.groups.dedup();
+        self.change(id, |sub| sub.filter = filter)
+    }
+
+    /// Sets the port's `bclim`: a group that more than this many sub-interfaces joined takes the
+    /// broadcast queue, and below zero none does, broadcast included.
+    pub const fn set_bc_cutoff(&mut self, cutoff: i32) {
+        self.bc_cutoff = cutoff;
+    }
+
+    /// Notes that the parent has another address. A passthru sub-interface follows; a clash with
+    /// another one is not looked for, and that one keeps its frames.
+    pub fn set_parent_mac(&mut self, mac: MacAddr) {
+        if self.parent.mac == mac {
+            return;
+        }
+        self.parent.mac = mac;
+        self.replaced_mac = None;
+        if let Some(owner) = self.owner {
+            // The owner exists: removing it clears the field.
+            let _ = self.change(owner, |sub| sub.mac = mac);
+        }
+    }
+
+    /// Notes that the parent has another MTU, in bytes. Sub-interfaces with a larger one are cut
+    /// to it, and returned; none grows.
+    pub fn set_parent_mtu(&mut self, mtu: u32) -> Vec<SubId> {
+        self.parent.mtu = mtu;
+        let larger: Vec<_> = self
+            .subs()
+            .filter(|(_, sub)| sub.mtu > mtu)
+            .map(|(id, _)| id)
+            .collect();
+        for &id in &larger {
+            // It exists: it was listed just above.
+            let _ = self.change(id, |sub| sub.mtu = mtu);
+        }
+        larger
+    }
+
+    /// Notes whether the parent receives every group, joined or not.
+    pub const fn set_parent_promisc(&mut self, promisc: bool) {
+        self.parent.promisc = promisc;
+    }
+
+    /// Chooses whose promise about private sub-interfaces is kept.
+    pub const fn set_semantics(&mut self, semantics: Semantics) {
+        self.semantics = semantics;
+    }
+
+    pub(super) fn known(&self, id: SubId) -> Result<&Sub, Refusal> {
+        self.sub(id).ok_or(Refusal::NoSuchSub)
+    }
+
+    /// A number that no sub-interface has, with room for it in `subs`.
+    fn vacancy(&mut self) -> Result<SubId, Refusal> {
+        if let Some(id) = self.free.pop() {
+            return Ok(id);
+        }
+        let next = u16::try_from(self.subs.len()).map_err(|_| Refusal::TooMany)?;
+        self.subs.push(None);
+        Ok(SubId(next))
+    }
+
+    fn check_mtu(&self, mtu: u32) -> Result<(), Refusal> {
+        let parent = self.parent.mtu;
+        if mtu < MIN_MTU {
+            return Err(Refusal::MtuTooSmall(mtu));
+        }
+        if mtu > parent {
+            return Err(Refusal::MtuAboveParent { mtu, parent });
+        }
+        Ok(())
+    }
+
+    /// Refuses an address that the parent has, or a sub-interface that is up. One that is down
+    /// may have it too: it will be refused when it comes up.
+    fn check_vacant(&self, mac: MacAddr) -> Result<(), Refusal> {
+        if mac == self.parent.mac {
+            return Err(Refusal::AddressOfParent(mac));
+        }
+        match self.table.station(mac) {
+            Some(_) => Err(Refusal::AddressOfSub(mac)),
+            None => Ok(()),
+        }
+    }
+
+    fn change(&mut self, id: SubId, how: impl FnOnce(&mut Sub)) -> Result<(), Refusal> {
+        let sub = self.subs.get_mut(id.index()).and_then(Option::as_mut);
+        let sub = sub.ok_or(Refusal::NoSuchSub)?;
+        // Out and in again, whatever has changed: the tables cannot go stale by half.
+        self.table.withdraw(id, sub);
+        how(sub);
+        self.table.publish(id, sub);
+        Ok(())
+    }
+
+    fn request_bc_queue(&mut self, frames: u32) {
+        *self.bc_requests.entry(frames).or_insert(0) += 1;
+    }
+
+    fn release_bc_queue(&mut self, frames: u32) {
+        if let Some(requests) = self.bc_requests.get_mut(&frames) {
+            *requests -= 1;
+            if *requests == 0 {
+                self.bc_requests.remove(&frames);
+            }
+        }
+    }
+}
+
+/// The address, if a station can have it.
+pub(super) const fn station(mac: MacAddr) -> Result<MacAddr, Refusal> {
+    if mac.is_station() {
+        Ok(mac)
+    } else {
+        Err(Refusal::NotStation(mac))
+    }
+}

@@ -1,0 +1,297 @@
+//! [`Switch`]: the whole of macvlan, as a table.
+//!
+//! The table is one parent's: its sub-interfaces, their modes, addresses, filters and source
+//! lists. [`Switch::ingress`] and [`Switch::egress`] read it and answer with a [`Verdict`]; they
+//! change nothing, allocate nothing and send nothing. Everything else changes the table, or
+//! refuses with the kernel's error number and a reason.
+//!
+//! The rules are those of the kernel's `drivers/net/macvlan.c`, with one deliberate difference
+//! that [`Semantics`] switches off. A frame on its way meets, in this order: the source lists; the
+//! sender's mode, for group frames; the destination.
+//!
+//! # Threads
+//! One owner: a worker keeps its switch to itself. More workers have a clone each, and whoever
+//! changes one changes all, in the same order.
+
+mod config;
+mod control;
+mod flood;
+mod refusal;
+mod sources;
+mod sub;
+mod table;
+mod verdict;
+
+use std::collections::BTreeMap;
+
+use crate::{Frame, MacAddr};
+
+pub use config::{
+    DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, Filter, MIN_MTU, Mode, Parent, ParseModeError,
+    ParseSemanticsError, Semantics, SubConfig,
+};
+pub use flood::{Flood, FloodRule, Replica, Side};
+pub use refusal::Refusal;
+pub use sources::Copies;
+pub use sub::Sub;
+pub use verdict::{DropReason, Then, Verdict};
+
+use flood::fits;
+use sources::Sources;
+use table::{Station, Table};
+
+/// EtherType of MAC control, PAUSE above all (IEEE 802.3 annex 31). It ends at the first hop, so
+/// such group frames are never flooded.
+const MAC_CONTROL: u16 = 0x8808;
+
+/// The modes that hear the group frames of a station that is none of ours.
+const LISTENERS: u8 =
+    Mode::Bridge.bit() | Mode::Passthru.bit() | Mode::Private.bit() | Mode::Vepa.bit();
+
+/// A sub-interface of one [`Switch`]: a small dense number. Only the switch makes one, and it may
+/// use that of a removed sub-interface again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubId(u16);
+
+impl SubId {
+    /// The number, to index tables with: below 65 536.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The identifier with this number, if it is one.
+    #[inline]
+    fn at(index: u32) -> Option<Self> {
+        u16::try_from(index).ok().map(Self)
+    }
+}
+
+/// The table of one parent: it decides, and leaves the doing to its owner.
+#[derive(Clone, Debug)]
+pub struct Switch {
+    // Read by every frame.
+    /// Those that are up.
+    table: Table,
+    /// The source lists of all sub-interfaces, up or down.
+    sources: Sources,
+    /// The passthru sub-interface, which is then the only one.
+    owner: Option<SubId>,
+    /// Which promise about private sub-interfaces is kept.
+    semantics: Semantics,
+    /// The parent as the world sees it.
+    parent: Parent,
+    /// A group that more than this many joined takes the broadcast queue; below zero none does.
+    bc_cutoff: i32,
+
+    // Read by changes, and by floods of groups.
+    /// By [`SubId::index`].
+    subs: Vec<Option<Sub>>,
+    /// Numbers of removed sub-interfaces, to be used again.
+    free: Vec<SubId>,
+    /// The lengths asked for of the broadcast queue, in frames, and how often each.
+    bc_requests: BTreeMap<u32, usize>,
+    /// The parent's own address, while a passthru sub-interface has replaced it.
+    replaced_mac: Option<MacAddr>,
+}
+
+impl Switch {
+    /// Decides about a frame from the wire.
+    #[inline]
+    pub fn ingress(&self, frame: Frame<'_>) -> Verdict<'_> {
+        let (copies, taken) = self.sources.consult(frame.src(), &self.table);
+        let then = if taken {
+            Then::Drop(DropReason::Nodst)
+        } else if frame.dst().is_group() {
+            self.ingress_group(frame)
+        } else {
+            self.ingress_unicast(frame)
+        };
+        Verdict { copies, then }
+    }
+
+    /// Decides about a frame from a sub-interface. `gso` marks a super-frame, which will be cut to
+    /// size later and so is exempt from length checks.
+    ///
+    /// The source address is not checked: in macvlan a sub-interface may send as anybody.
+    #[inline]
+    pub fn egress(&self, from: SubId, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
+        let lane = self.table.lane(from);
+        if !lane.is_up() {
+            return Then::Drop(DropReason::Down).into();
+        }
+        if !lane.is_in(Mode::Bridge.bit()) {
+            return Then::Wire.into();
+        }
+        if frame.dst().is_group() {
+            return self.egress_group(from, frame, gso).into();
+        }
+        match self.table.station(frame.dst()) {
+            Some(Station {
+                id,
+                mode: Mode::Bridge,
+            }) => self.local(id, frame, gso),
+            _ => Then::Wire.into(),
+        }
+    }
+
+    /// Goes on with a flood from where its [`cursor`](Flood::cursor) stood; zero is the start.
+    #[inline]
+    pub const fn flood(&self, rule: FloodRule, from: u32) -> Flood<'_> {
+        Flood::new(self, rule, from)
+    }
+
+    /// One sub-interface, or `None` if there is none.
+    #[inline]
+    pub fn sub(&self, id: SubId) -> Option<&Sub> {
+        self.subs.get(id.index())?.as_ref()
+    }
+
+    /// Every sub-interface, in ascending order of identifier.
+    pub fn subs(&self) -> impl Iterator<Item = (SubId, &Sub)> {
+        (0..)
+            .map_while(SubId::at)
+            .zip(&self.subs)
+            .filter_map(|(id, sub)| Some((id, sub.as_ref()?)))
+    }
+
+    /// The parent as it is now.
+    pub const fn parent(&self) -> &Parent {
+        &self.parent
+    }
+
+    /// Whose promise about private sub-interfaces is kept.
+    pub const fn semantics(&self) -> Semantics {
+        self.semantics
+    }
+
+    /// The length of the port's broadcast queue in frames: the longest that a sub-interface asks
+    /// for, up or down.
+    pub fn bc_queue_len(&self) -> u32 {
+        self.bc_requests
+            .last_key_value()
+            .map_or(0, |(&frames, _)| frames)
+    }
+
+    /// The port's `bclim`.
+    pub const fn bc_cutoff(&self) -> i32 {
+        self.bc_cutoff
+    }
+
+    #[inline]
+    fn ingress_unicast(&self, frame: Frame<'_>) -> Then<'_> {
+        if let Some(owner) = self.owner {
+            return self.owned(owner);
+        }
+        let target = match self.table.station(frame.dst()) {
+            // A source sub-interface hears by list only.
+            None
+            | Some(Station {
+                mode: Mode::Source, ..
+            }) => return Then::Host,
+            Some(target) => target,
+        };
+        if self.semantics == Semantics::Documented
+            && self.table.has_private()
+            && self.isolates(target, frame.src())
+        {
+            return Then::Drop(DropReason::PrivateIsolation);
+        }
+        Then::Deliver(target.id)
+    }
+
+    /// Passthru takes all unicast, whoever it is for, and swallows it while it is down.
+    fn owned(&self, owner: SubId) -> Then<'_> {
+        if self.table.lane(owner).is_up() {
+            Then::Deliver(owner)
+        } else {
+            Then::Drop(DropReason::Down)
+        }
+    }
+
+    /// True for a frame between a private sub-interface and a sibling: a hairpin reflected it.
+    fn isolates(&self, target: Station, src: MacAddr) -> bool {
+        self.table.station(src).is_some_and(|sender| {
+            sender.id != target.id && (sender.mode == Mode::Private || target.mode == Mode::Private)
+        })
+    }
+
+    fn ingress_group(&self, frame: Frame<'_>) -> Then<'_> {
+        let dst = frame.dst();
+        let sender = self.table.station(frame.src());
+        let (modes, except) = match sender {
+            None => (LISTENERS, None),
+            Some(Station { id, mode }) => match mode {
+                // Back to its sender, and to nobody else. VRRP relies on hearing a peer that
+                // sends from the same virtual address.
+                Mode::Passthru | Mode::Private | Mode::Source => return Then::Deliver(id),
+                Mode::Vepa => (Mode::Vepa.bit() | Mode::Bridge.bit(), Some(id)),
+                // Bridge siblings heard it when it was sent.
+                Mode::Bridge => (Mode::Vepa.bit(), Some(id)),
+            },
+        };
+        if frame.ethertype() == MAC_CONTROL || !self.table.is_heard(dst) {
+            return Then::Host;
+        }
+        let rule = FloodRule::ingress(dst, modes, except, self.defers(dst));
+        Then::Flood(self.flood(rule, 0))
+    }
+
+    /// True when frames for this group take the broadcast queue.
+    fn defers(&self, group: MacAddr) -> bool {
+        let Ok(cutoff) = u32::try_from(self.bc_cutoff) else {
+            return false;
+        };
+        self.parent.promisc
+            || self.table.is_greedy()
+            || group.is_broadcast()
+            || self.table.members(group) > cutoff
+    }
+
+    fn egress_group(&self, from: SubId, frame: Frame<'_>, gso: bool) -> Then<'_> {
+        let dst = frame.dst();
+        if frame.ethertype() == MAC_CONTROL || !self.table.is_heard(dst) {
+            return Then::Wire;
+        }
+        let len = (!gso).then(|| length(frame));
+        let rule = FloodRule::egress(dst, Mode::Bridge.bit(), from, len);
+        Then::Flood(self.flood(rule, 0))
+    }
+
+    /// From one bridge sub-interface to another, or to itself: the kernel sends such a frame
+    /// through the parent's receive path. So the parent's MTU holds and not the receiver's, and
+    /// the source lists have their say. Isolation has not: neither end is private.
+    fn local(&self, target: SubId, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
+        if !gso && !fits(length(frame), self.parent.mtu) {
+            return Then::Drop(DropReason::TooLong).into();
+        }
+        let (copies, taken) = self.sources.consult(frame.src(), &self.table);
+        let then = if taken {
+            Then::Drop(DropReason::Nodst)
+        } else {
+            Then::Deliver(target)
+        };
+        Verdict { copies, then }
+    }
+
+    /// True when a frame for this group passes the filter of a sub-interface, which is not open.
+    #[inline]
+    fn hears(&self, id: SubId, group: MacAddr) -> bool {
+        group.is_broadcast() || self.sub(id).is_some_and(|sub| sub.joined(group))
+    }
+}
+
+impl<'t> From<Then<'t>> for Verdict<'t> {
+    /// The verdict without copies.
+    #[inline]
+    fn from(then: Then<'t>) -> Self {
+        let copies = Copies::none();
+        Self { copies, then }
+    }
+}
+
+/// The length of a frame in bytes, header included.
+#[inline]
+fn length(frame: Frame<'_>) -> u32 {
+    u32::try_from(frame.bytes().len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,84 @@
+//! [`Sub`]: the state of one sub-interface.
+
+use crate::MacAddr;
+
+use super::config::{Filter, Mode};
+
+/// One sub-interface, as the switch knows it.
+///
+/// Only the switch changes it: a change here has to show in the tables too.
+#[derive(Clone, Debug)]
+pub struct Sub {
+    pub(super) mac: MacAddr,
+    pub(super) mode: Mode,
+    pub(super) up: bool,
+    pub(super) mtu: u32,
+    pub(super) nodst: bool,
+    pub(super) nopromisc: bool,
+    pub(super) bc_queue_len: u32,
+    /// Sorted, without repetition.
+    pub(super) sources: Vec<MacAddr>,
+    /// Its groups are sorted, without repetition.
+    pub(super) filter: Filter,
+}
+
+impl Sub {
+    /// Its address.
+    pub const fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    /// Its mode.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// True when it is up; otherwise it does not exist for forwarding.
+    pub const fn up(&self) -> bool {
+        self.up
+    }
+
+    /// Its MTU in bytes, without the Ethernet header.
+    pub const fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// True when frames from the stations it lists go to source sub-interfaces only.
+    pub const fn nodst(&self) -> bool {
+        self.nodst
+    }
+
+    /// True when, being passthru, it leaves the parent's promiscuous setting alone.
+    pub const fn nopromisc(&self) -> bool {
+        self.nopromisc
+    }
+
+    /// The length of the broadcast queue it asks for, in frames.
+    pub const fn bc_queue_len(&self) -> u32 {
+        self.bc_queue_len
+    }
+
+    /// The stations it hears in source mode, in ascending order.
+    pub fn sources(&self) -> &[MacAddr] {
+        &self.sources
+    }
+
+    /// Which groups it listens to; the groups are in ascending order.
+    pub const fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// True when it joined this very group.
+    pub(super) fn joined(&self, group: MacAddr) -> bool {
+        self.filter.groups.binary_search(&group).is_ok()
+    }
+
+    /// True when, being up, it makes the parent receive every group: macvlan passes `allmulti` on
+    /// to the parent, and `promisc` too except for passthru, which asks for it by itself.
+    pub(super) const fn is_greedy(&self) -> bool {
+        match self.mode {
+            Mode::Passthru => !self.nopromisc || self.filter.allmulti,
+            _ => self.filter.is_open(),
+        }
+    }
+}

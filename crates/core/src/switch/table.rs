@@ -1,0 +1,181 @@
+//! The part of the table that a frame's way reads: who is up, under which address.
+//!
+//! Only sub-interfaces that are up are in here, as in the kernel, where one that is down does not
+//! exist for forwarding. What one decision needs lies together: the value beside an address holds
+//! the identifier *and* the mode, and a flood walks [`Lane`]s of eight bytes, not whole
+//! sub-interfaces.
+
+use hashbrown::HashMap;
+
+use crate::MacAddr;
+
+use super::SubId;
+use super::config::Mode;
+use super::sub::Sub;
+
+/// The bits of a [`Lane`] that are a mode; none is set while the sub-interface is down.
+const MODES: u8 = 0b1_1111;
+/// Every group passes the sub-interface's filter.
+const OPEN: u8 = 1 << 5;
+/// The sub-interface has `nodst`. Set while it is down too: it takes frames even then.
+const NODST: u8 = 1 << 6;
+
+/// Who answers to an address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Station {
+    /// The sub-interface.
+    pub(super) id: SubId,
+    /// Its mode.
+    pub(super) mode: Mode,
+}
+
+/// What a flood has to know of one sub-interface, up or down, present or not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lane {
+    /// Its MTU in bytes.
+    pub(super) mtu: u32,
+    /// [`MODES`], [`OPEN`] and [`NODST`].
+    flags: u8,
+}
+
+impl Lane {
+    /// True when the sub-interface is up.
+    #[inline]
+    pub(super) const fn is_up(self) -> bool {
+        self.flags & MODES != 0
+    }
+
+    /// True when the sub-interface is up and in one of these modes.
+    #[inline]
+    pub(super) const fn is_in(self, modes: u8) -> bool {
+        self.flags & MODES & modes != 0
+    }
+
+    /// True when every group passes.
+    #[inline]
+    pub(super) const fn is_open(self) -> bool {
+        self.flags & OPEN != 0
+    }
+
+    /// True when the sub-interface takes frames from the stations it lists.
+    #[inline]
+    pub(super) const fn takes(self) -> bool {
+        self.flags & NODST != 0
+    }
+}
+
+/// Addresses, lanes and listeners of the sub-interfaces that are up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    /// By address as a number.
+    stations: HashMap<u64, Station>,
+    /// By [`SubId::index`].
+    lanes: Vec<Lane>,
+    /// By group as a number: how many sub-interfaces joined it.
+    groups: HashMap<u64, u32>,
+    /// How many listen to every group.
+    open: u32,
+    /// How many of them make the parent listen to everything in the kernel.
+    greedy: u32,
+    /// How many are private.
+    private: u32,
+}
+
+impl Table {
+    /// Who has this address and is up.
+    #[inline]
+    pub(super) fn station(&self, mac: MacAddr) -> Option<Station> {
+        self.stations.get(&mac.to_u64()).copied()
+    }
+
+    /// The lane of a sub-interface; one that is down if there is no such.
+    #[inline]
+    pub(super) fn lane(&self, id: SubId) -> Lane {
+        self.lanes.get(id.index()).copied().unwrap_or_default()
+    }
+
+    /// Every lane, by [`SubId::index`].
+    #[inline]
+    pub(super) fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    /// True when a private sub-interface is up.
+    #[inline]
+    pub(super) const fn has_private(&self) -> bool {
+        self.private != 0
+    }
+
+    /// True when some sub-interface makes the parent receive every group.
+    pub(super) const fn is_greedy(&self) -> bool {
+        self.greedy != 0
+    }
+
+    /// How many sub-interfaces joined this very group.
+    pub(super) fn members(&self, group: MacAddr) -> u32 {
+        self.groups.get(&group.to_u64()).copied().unwrap_or(0)
+    }
+
+    /// True when somebody may want frames for this group: so a storm of frames that nobody
+    /// joined costs one look-up each and not one filter each.
+    pub(super) fn is_heard(&self, group: MacAddr) -> bool {
+        group.is_broadcast() || self.open != 0 || self.members(group) != 0
+    }
+
+    /// Enters a sub-interface as it is now.
+    pub(super) fn publish(&mut self, id: SubId, sub: &Sub) {
+        if self.lanes.len() <= id.index() {
+            self.lanes.resize(id.index() + 1, Lane::default());
+        }
+        let mut flags = if sub.nodst() { NODST } else { 0 };
+        if sub.up() {
+            flags |= sub.mode().bit();
+            if sub.filter().is_open() {
+                flags |= OPEN;
+            }
+            self.appear(id, sub);
+        }
+        self.lanes[id.index()] = Lane {
+            mtu: sub.mtu(),
+            flags,
+        };
+    }
+
+    /// Takes out a sub-interface that was published as it is now.
+    pub(super) fn withdraw(&mut self, id: SubId, sub: &Sub) {
+        self.lanes[id.index()] = Lane::default();
+        if !sub.up() {
+            return;
+        }
+        self.stations.remove(&sub.mac().to_u64());
+        self.private -= u32::from(sub.mode() == Mode::Private);
+        self.open -= u32::from(sub.filter().is_open());
+        self.greedy -= u32::from(sub.is_greedy());
+        for group in &sub.filter().groups {
+            if let Some(members) = self.groups.get_mut(&group.to_u64()) {
+                *members -= 1;
+                if *members == 0 {
+                    self.groups.remove(&group.to_u64());
+                }
+            }
+        }
+    }
+
+    fn appear(&mut self, id: SubId, sub: &Sub) {
+        let mode = sub.mode();
+        let before = self
+            .stations
+            .insert(sub.mac().to_u64(), Station { id, mode });
+        debug_assert!(
+            before.is_none(),
+            "two sub-interfaces are up as {}",
+            sub.mac()
+        );
+        self.private += u32::from(mode == Mode::Private);
+        self.open += u32::from(sub.filter().is_open());
+        self.greedy += u32::from(sub.is_greedy());
+        for group in &sub.filter().groups {
+            *self.groups.entry(group.to_u64()).or_insert(0) += 1;
+        }
+    }
+}

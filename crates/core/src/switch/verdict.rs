@@ -1,0 +1,126 @@
+//! What the switch decides about one frame.
+
+use std::fmt;
+
+use super::{Copies, Flood, SubId};
+
+/// The fate of one frame: first the copies, then one of [`Then`].
+#[must_use = "a verdict nobody carries out is a lost frame"]
+#[derive(Clone, Debug)]
+pub struct Verdict<'t> {
+    /// Source sub-interfaces that list the frame's source and are up: each gets a copy.
+    pub copies: Copies<'t>,
+    /// What happens to the frame itself.
+    pub then: Then<'t>,
+}
+
+/// What happens to a frame after the copies.
+#[derive(Clone, Debug)]
+pub enum Then<'t> {
+    /// It belongs to one sub-interface and nobody else.
+    Deliver(SubId),
+    /// It ends here.
+    Drop(DropReason),
+    /// It goes to several sub-interfaces, and also to the side the flood's rule names.
+    Flood(Flood<'t>),
+    /// It is the host's.
+    Host,
+    /// It leaves through the parent.
+    Wire,
+}
+
+/// Why a frame, or a copy of it, ended without being delivered.
+///
+/// One list for core and engine: each reason is one counter, and its name is what users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(usize)]
+pub enum DropReason {
+    /// The offload header in front of the frame contradicts itself or the frame.
+    BadVnetHeader,
+    /// The bounded queue of group frames was full (`bcqueuelen`).
+    BcQueueFull,
+    /// The sub-interface, or the interface behind its port, is down.
+    Down,
+    /// The queue of the port or of the uplink was full.
+    Full,
+    /// The parent has no carrier.
+    NoCarrier,
+    /// A source sub-interface with `nodst` lists the sender: only source sub-interfaces hear it.
+    Nodst,
+    /// Reflected unicast between a private sub-interface and a sibling.
+    PrivateIsolation,
+    /// The kernel refused the frame when it was written.
+    Refused,
+    /// Shorter than an Ethernet header.
+    Runt,
+    /// Longer than the receiver's MTU allows.
+    TooLong,
+    /// It needs something that this uplink or port cannot do.
+    Unsupported,
+}
+
+impl DropReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Every reason, in alphabetical order; the place of a reason here is its index.
+    pub const ALL: [Self; 11] = [
+        Self::BadVnetHeader,
+        Self::BcQueueFull,
+        Self::Down,
+        Self::Full,
+        Self::NoCarrier,
+        Self::Nodst,
+        Self::PrivateIsolation,
+        Self::Refused,
+        Self::Runt,
+        Self::TooLong,
+        Self::Unsupported,
+    ];
+
+    /// The place of the reason in [`ALL`](Self::ALL).
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The stable name of the reason, as counters and metrics show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadVnetHeader => "bad_vnet_header",
+            Self::BcQueueFull => "bc_queue_full",
+            Self::Down => "down",
+            Self::Full => "full",
+            Self::NoCarrier => "no_carrier",
+            Self::Nodst => "nodst",
+            Self::PrivateIsolation => "private_isolation",
+            Self::Refused => "refused",
+            Self::Runt => "runt",
+            Self::TooLong => "too_long",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_at_its_own_index() {
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+        }
+    }
+
+    #[test]
+    fn the_names_are_sorted_and_differ() {
+        let names = DropReason::ALL.map(DropReason::name);
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+    }
+}
