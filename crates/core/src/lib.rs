@@ -7,7 +7,7 @@
 
 pub mod frame;
 pub mod mac;
-
+pub mod stats;
 pub mod switch;
 
 pub use frame::{Frame, Tag};
