@@ -7,6 +7,7 @@
 
 pub mod frame;
 pub mod mac;
+pub mod offload;
 pub mod stats;
 pub mod switch;
 

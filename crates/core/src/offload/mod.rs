@@ -1,0 +1,25 @@
+//! Offloads: the virtio_net header in front of a frame, and the work it stands for.
+//!
+//! A frame travels as one unit, `[10-byte header | Ethernet frame]`, because TAPs and AF_PACKET
+//! sockets both take and give it so. The header may say that the transport checksum is still open,
+//! and that up to 64 KB of payload are to be cut into segments later. Carried along untouched, this
+//! is what makes bulk traffic cheap; so the functions here are for the two other cases:
+//!
+//! * the header was written by somebody untrusted: [`VnetHeader::validate`];
+//! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment`] do its work,
+//!   with the result that Linux would have had.
+//!
+//! [`insert_tag`] puts back the VLAN tag that Linux takes off before AF_PACKET sees the frame.
+
+mod accept;
+mod checksum;
+mod header;
+mod layout;
+mod segment;
+mod tag;
+
+pub use accept::Offloads;
+pub use checksum::{checksum, complete_checksum};
+pub use header::{VNET_LEN, VnetError, VnetHeader};
+pub use segment::{SCRATCH_LEN, segment, segments};
+pub use tag::insert_tag;
