@@ -1,5 +1,40 @@
 //! Everything that talks to the kernel directly; the only place with `unsafe`.
+//!
+//! One system call per `unsafe` block, one safe function around it. What a kernel may still write
+//! to (ring slots, lent buffers) is handed out as a slice only while it is ours, and that is
+//! checked at run time, so nothing outside this folder can reach memory at the wrong moment.
 #![allow(
     unsafe_code,
     reason = "system calls; one per block, each with its SAFETY line"
 )]
+
+pub mod arena;
+pub mod epoll;
+pub mod eventfd;
+pub mod mapping;
+pub mod packet;
+pub mod process;
+pub mod rx_ring;
+pub mod tap;
+pub mod tx_batch;
+pub mod uring;
+
+use std::io;
+
+/// The value of a system call, or the error that it left in `errno`.
+fn checked(returned: libc::c_int) -> io::Result<libc::c_int> {
+    if returned < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(returned)
+    }
+}
+
+/// The size of `T` as the kernel's `socklen_t`.
+fn size<T>() -> libc::socklen_t {
+    // Every type handed to a socket option here is far below 4 GiB.
+    #[allow(clippy::cast_possible_truncation, reason = "see the line above")]
+    const {
+        size_of::<T>() as libc::socklen_t
+    }
+}

@@ -1,0 +1,178 @@
+//! [`PacketSocket`]: the AF_PACKET socket on a parent.
+//!
+//! Options come in the one order the kernel takes them: version, vnet header and reserve before
+//! the ring, the ring before the socket is bound. Facts from `packet(7)` and
+//! `net/packet/af_packet.c`.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use umacvlan_core::MacAddr;
+
+use super::rx_ring::{RESERVE, RxRing};
+
+/// `PACKET_IGNORE_OUTGOING` of `linux/if_packet.h` (Linux 4.20).
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+
+/// What the socket asks the parent's receive filter to let in. The kernel takes all of it back
+/// when the socket closes, however the process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Membership {
+    /// Every multicast frame.
+    AllMulticast,
+    /// Frames to one group.
+    Group(MacAddr),
+    /// Everything.
+    Promiscuous,
+    /// Unicast frames to one more address. A driver without an address filter turns promiscuous.
+    Station(MacAddr),
+}
+
+/// A raw socket bound to one interface, with its RX ring.
+#[derive(Debug)]
+pub struct PacketSocket {
+    socket: Socket,
+    /// The ring that the kernel fills.
+    pub ring: RxRing,
+    index: libc::c_int,
+}
+
+impl PacketSocket {
+    /// Opens a socket on the interface of that index in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// `PermissionDenied` without CAP_NET_RAW; `OutOfMemory` if the ring finds no memory; what the
+    /// kernel says to an interface that is gone.
+    pub fn open(index: u32) -> io::Result<Self> {
+        let index = libc::c_int::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // Protocol 0: nothing is received before the ring is ready and the socket bound.
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
+        socket.set_nonblocking(true)?;
+        set_option(
+            &socket,
+            libc::PACKET_VERSION,
+            &(libc::tpacket_versions::TPACKET_V2 as libc::c_int),
+        )?;
+        set_option(&socket, libc::PACKET_VNET_HDR, &1)?;
+        set_option(&socket, libc::PACKET_RESERVE, &RESERVE)?;
+        set_option(&socket, PACKET_IGNORE_OUTGOING, &1)?;
+        let ring = RxRing::new(&socket)?;
+        let packet = Self {
+            socket,
+            ring,
+            index,
+        };
+        packet.bind()?;
+        Ok(packet)
+    }
+
+    /// Joins.
+    ///
+    /// # Errors
+    /// No memory, or the interface is gone.
+    pub fn join(&self, membership: Membership) -> io::Result<()> {
+        set_option(
+            &self.socket,
+            libc::PACKET_ADD_MEMBERSHIP,
+            &self.request(membership),
+        )
+    }
+
+    /// Leaves.
+    ///
+    /// # Errors
+    /// It was not joined, or the interface is gone.
+    pub fn leave(&self, membership: Membership) -> io::Result<()> {
+        set_option(
+            &self.socket,
+            libc::PACKET_DROP_MEMBERSHIP,
+            &self.request(membership),
+        )
+    }
+
+    /// Forgets the error that the socket keeps after its interface went down (ENETDOWN), so that
+    /// waiting for it waits again. The kernel takes the socket up by itself with the interface.
+    pub fn clear_error(&self) {
+        // The error itself is what is expected here, and it is gone with the look at it.
+        let _ = self.socket.take_error();
+    }
+
+    /// Frames that the kernel had no slot for since the last call.
+    ///
+    /// # Errors
+    /// Whatever `getsockopt` says.
+    pub fn take_drops(&self) -> io::Result<u64> {
+        let mut stats = libc::tpacket_stats {
+            tp_packets: 0,
+            tp_drops: 0,
+        };
+        let mut len = super::size::<libc::tpacket_stats>();
+        let value: *mut libc::tpacket_stats = &raw mut stats;
+        let fd = self.socket.as_raw_fd();
+        // SAFETY: the value outlives the call and has the length given.
+        let got = unsafe {
+            libc::getsockopt(
+                fd,
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                value.cast(),
+                &raw mut len,
+            )
+        };
+        super::checked(got)?;
+        Ok(u64::from(stats.tp_drops))
+    }
+
+    fn bind(&self) -> io::Result<()> {
+        // SAFETY: all-zero is a valid sockaddr_ll.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = libc::sa_family_t::try_from(libc::AF_PACKET).unwrap_or(0);
+        address.sll_protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or(0).to_be();
+        address.sll_ifindex = self.index;
+        let len = super::size::<libc::sockaddr_ll>();
+        let fd = self.socket.as_raw_fd();
+        // SAFETY: the address outlives the call and has the length given.
+        super::checked(unsafe { libc::bind(fd, (&raw const address).cast(), len) })?;
+        Ok(())
+    }
+
+    fn request(&self, membership: Membership) -> libc::packet_mreq {
+        let (kind, mac) = match membership {
+            Membership::AllMulticast => (libc::PACKET_MR_ALLMULTI, MacAddr::ZERO),
+            Membership::Group(mac) => (libc::PACKET_MR_MULTICAST, mac),
+            Membership::Promiscuous => (libc::PACKET_MR_PROMISC, MacAddr::ZERO),
+            Membership::Station(mac) => (libc::PACKET_MR_UNICAST, mac),
+        };
+        let mut address = [0; 8];
+        address[..6].copy_from_slice(&mac.octets());
+        libc::packet_mreq {
+            mr_ifindex: self.index,
+            mr_type: libc::c_ushort::try_from(kind).unwrap_or(0),
+            mr_alen: 6,
+            mr_address: address,
+        }
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn set_option<T>(socket: &Socket, name: libc::c_int, value: &T) -> io::Result<()> {
+    let value: *const T = value;
+    // SAFETY: the value outlives the call, and its own size is the length given.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            name,
+            value.cast(),
+            super::size::<T>(),
+        )
+    };
+    super::checked(set)?;
+    Ok(())
+}

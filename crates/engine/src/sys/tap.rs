@@ -1,0 +1,214 @@
+//! [`Tap`]: the descriptor behind a sub-interface.
+//!
+//! A TAP carries `[10-byte virtio_net_hdr | Ethernet frame]` in both directions, so super-frames
+//! and unfinished checksums pass through whole. IFF_NAPI stays off: it costs half of the rate of
+//! single frames. Facts from `drivers/net/tun.c` and `Documentation/networking/tuntap.rst`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use umacvlan_core::MacAddr;
+use umacvlan_core::offload::{Offloads, VNET_LEN};
+
+/// Where TAPs are made.
+pub const TUN_DEVICE: &str = "/dev/net/tun";
+
+/// Frames that wait in a TAP for the engine. The kernel's 1000 overflow within one TCP window.
+pub const QUEUE_LEN: u32 = 4096;
+
+/// Not in the libc crate: refuse to attach to a TAP that is there already (`linux/if_tun.h`).
+const IFF_TUN_EXCL: libc::c_short = 0x8000_u16.cast_signed();
+
+/// `_IO('T', 227)`: the namespace of the TAP, as a descriptor (`linux/if_tun.h`).
+const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
+
+/// `_IOW('T', 226, int)`: carrier on or off (`linux/if_tun.h`).
+const TUNSETCARRIER: libc::c_ulong = 0x4004_54e2;
+
+/// `TUN_F_*` of `linux/if_tun.h`.
+const F_CSUM: u32 = 0x01;
+const F_TSO4: u32 = 0x02;
+const F_TSO6: u32 = 0x04;
+const F_TSO_ECN: u32 = 0x08;
+const F_USO4: u32 = 0x20;
+const F_USO6: u32 = 0x40;
+
+/// One queue of a TAP, made by us and gone when this is dropped.
+#[derive(Debug)]
+pub struct Tap {
+    file: File,
+}
+
+impl Tap {
+    /// Makes a TAP of that name in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if any interface has that name; `NotFound` without `/dev/net/tun`;
+    /// `PermissionDenied` without CAP_NET_ADMIN; else what the kernel says.
+    pub fn create(name: &str) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(TUN_DEVICE)?;
+        let tap = Self { file };
+        let mut request = named(name)?;
+        let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+        request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or(0) | IFF_TUN_EXCL;
+        tap.control(libc::TUNSETIFF, &mut request)
+            .map_err(|error| match error.raw_os_error() {
+                // EBUSY: a TAP of that name; EINVAL: an interface of another kind.
+                Some(libc::EBUSY | libc::EINVAL) => io::Error::from(io::ErrorKind::AlreadyExists),
+                _ => error,
+            })?;
+        let mut header = libc::c_int::try_from(VNET_LEN).unwrap_or(0);
+        tap.control(libc::TUNSETVNETHDRSZ, &mut header)?;
+        Ok(tap)
+    }
+
+    /// Switches on what the engine accepts from the sub-interface's stack, as much as this kernel
+    /// knows: checksums first, then TCP, then UDP segmentation (Linux 6.2).
+    ///
+    /// # Errors
+    /// Not even checksums are known.
+    pub fn accept_offloads(&self) -> io::Result<Offloads> {
+        let tso = F_CSUM | F_TSO4 | F_TSO6 | F_TSO_ECN;
+        let steps = [
+            (tso | F_USO4 | F_USO6, Offloads::ALL),
+            (
+                tso,
+                Offloads {
+                    uso4: false,
+                    uso6: false,
+                    ..Offloads::ALL
+                },
+            ),
+            (
+                F_CSUM,
+                Offloads {
+                    csum: true,
+                    ..Offloads::NONE
+                },
+            ),
+        ];
+        let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
+        for (bits, offloads) in steps {
+            match self.control_value(libc::TUNSETOFFLOAD, u64::from(bits)) {
+                Ok(()) => return Ok(offloads),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
+    /// Carrier on or off, as the sub-interface's stack sees it.
+    ///
+    /// # Errors
+    /// `EBADFD` once the interface is gone.
+    pub fn set_carrier(&self, on: bool) -> io::Result<()> {
+        self.control(TUNSETCARRIER, &mut libc::c_int::from(on))
+    }
+
+    /// The interface's address, set wherever it lives now.
+    ///
+    /// # Errors
+    /// What the kernel says: not an address a station may have, or the interface is gone.
+    pub fn set_mac(&self, mac: MacAddr) -> io::Result<()> {
+        // SAFETY: all-zero is a valid ifreq.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        let mut address = libc::sockaddr {
+            sa_family: libc::ARPHRD_ETHER,
+            sa_data: [0; 14],
+        };
+        for (to, from) in address.sa_data.iter_mut().zip(mac.octets()) {
+            *to = from.cast_signed();
+        }
+        request.ifr_ifru.ifru_hwaddr = address;
+        self.control(libc::SIOCSIFHWADDR, &mut request)
+    }
+
+    /// The name that the interface bears now.
+    ///
+    /// # Errors
+    /// `EBADFD` once the interface is gone.
+    pub fn name(&self) -> io::Result<String> {
+        // SAFETY: all-zero is a valid ifreq.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        self.control(libc::TUNGETIFF, &mut request)?;
+        let bytes = request.ifr_name.map(libc::c_char::cast_unsigned);
+        let end = bytes
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(bytes.len());
+        Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+
+    /// The namespace in which the interface lives now. Whoever keeps the descriptor keeps the
+    /// namespace alive.
+    ///
+    /// # Errors
+    /// `EBADFD` once the interface is gone.
+    pub fn namespace(&self) -> io::Result<OwnedFd> {
+        // SAFETY: this request takes no argument.
+        let fd = super::checked(unsafe { libc::ioctl(self.file.as_raw_fd(), TUNGETDEVNETNS) })?;
+        // SAFETY: the kernel made the descriptor for this call; it belongs to nobody else.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Reads one waiting frame with its vnet header; `None` when nothing waits.
+    ///
+    /// # Errors
+    /// `EBADFD` once the interface is gone.
+    #[inline]
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match (&self.file).read(buffer) {
+            Ok(len) => Ok(Some(len)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Hands one frame with its vnet header to the sub-interface's stack.
+    ///
+    /// # Errors
+    /// `EIO` while the interface is down, `EINVAL` for a header or frame that the kernel refuses.
+    #[inline]
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        (&self.file).write(frame).map(drop)
+    }
+
+    fn control<T>(&self, request: libc::c_ulong, argument: &mut T) -> io::Result<()> {
+        // SAFETY: every caller pairs a TUN request with the type that `linux/if_tun.h` gives for it.
+        super::checked(unsafe {
+            libc::ioctl(self.file.as_raw_fd(), request, std::ptr::from_mut(argument))
+        })?;
+        Ok(())
+    }
+
+    fn control_value(&self, request: libc::c_ulong, argument: u64) -> io::Result<()> {
+        // SAFETY: TUNSETOFFLOAD takes its argument by value; no memory is involved.
+        super::checked(unsafe { libc::ioctl(self.file.as_raw_fd(), request, argument) })?;
+        Ok(())
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// An `ifreq` with that interface name.
+fn named(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: all-zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.is_empty() || name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
+}

@@ -1,0 +1,473 @@
+//! [`Uring`]: TAP reads and writes without a system call each.
+//!
+//! One multishot read per TAP stays armed for ever: an idle TAP costs nothing, a busy one fills
+//! buffers from a ring that all TAPs share. Writes are queued and submitted together; each is
+//! marked `RWF_NOWAIT`, so the kernel is done with its memory when the submission returns, and
+//! only a refused one leaves a completion behind.
+//!
+//! Multishot reads came with Linux 6.7, non-blocking TAPs with 6.4, and either may be forbidden:
+//! [`Uring::new`] tries everything once on a pipe instead of asking for a version.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use io_uring::types::{BufRingEntry, Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use super::arena::{Arena, BUFFER_LEN};
+use super::mapping::Mapping;
+
+/// Writes that may be queued before they must be submitted.
+const SUBMISSIONS: u32 = 512;
+
+/// Completions that may wait for us: every buffer of a large arena, and failed writes.
+const COMPLETIONS: u32 = 4096;
+
+/// Submissions after which a queue that does not empty is an error; one is enough but for the odd
+/// shortage of memory.
+const SUBMIT_TRIES: u32 = 64;
+
+/// The one group of provided buffers.
+const GROUP: u16 = 0;
+
+/// `RWF_NOWAIT` of `linux/fs.h`: fail with EAGAIN rather than wait.
+const RWF_NOWAIT: i32 = 8;
+
+/// `IORING_ENTER_GETEVENTS` of `linux/io_uring.h`: finish what was put off.
+const GETEVENTS: u32 = 1;
+
+/// Bytes that one read may fill.
+#[allow(clippy::cast_possible_truncation, reason = "69 632")]
+const READ_LEN: u32 = BUFFER_LEN as u32;
+
+/// What became of something that was asked of the ring.
+#[derive(Debug)]
+pub enum Completion {
+    /// A frame of `len` bytes lies in a buffer that now belongs to the turn. `port` may be one that
+    /// was removed meanwhile, if `generation` is no longer its own.
+    Read {
+        /// The slot given to [`Uring::add`].
+        port: u32,
+        /// The generation given to [`Uring::add`].
+        generation: u8,
+        /// The buffer in the arena.
+        buffer: u16,
+        /// Bytes in it, from its start.
+        len: u32,
+        /// True when the read of the port is still armed.
+        armed: bool,
+    },
+    /// The read of a port has ended with this errno and must be armed again if the port lives.
+    ReadEnded {
+        /// The slot given to [`Uring::add`].
+        port: u32,
+        /// The generation given to [`Uring::add`].
+        generation: u8,
+        /// Why it ended.
+        errno: i32,
+    },
+    /// A write was refused.
+    WriteFailed {
+        /// The slot given to [`Uring::send`].
+        port: u32,
+        /// The generation given to [`Uring::send`].
+        generation: u8,
+        /// Bytes of the frame, vnet header included.
+        len: u32,
+        /// Why.
+        errno: i32,
+    },
+    /// A watched descriptor can be read; it is no longer watched.
+    Ready {
+        /// The name given to [`Uring::watch`].
+        name: u32,
+    },
+}
+
+/// An `io_uring(7)` with one group of provided buffers and a table of registered TAPs.
+///
+/// # Threads
+/// The ring serves the thread that made it, and must be used there.
+pub struct Uring {
+    /// Dropped first: the kernel stops using the memory below when the ring is gone.
+    ring: IoUring,
+    buffers: Mapping,
+    mask: u16,
+    tail: u16,
+}
+
+impl std::fmt::Debug for Uring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uring")
+            .field("tail", &self.tail)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Uring {
+    /// A ring for at most `ports` TAPs that reads into the buffers of `arena`, whose number must
+    /// be a power of two. All of its free buffers are lent to the ring.
+    ///
+    /// # Errors
+    /// This kernel has no io_uring, forbids it, or lacks something that the engine needs of it.
+    pub fn new(arena: &mut Arena, ports: u32) -> io::Result<Self> {
+        Self::probe()?;
+        Self::open(arena, ports)
+    }
+
+    fn open(arena: &mut Arena, ports: u32) -> io::Result<Self> {
+        let ring = IoUring::builder()
+            .setup_cqsize(COMPLETIONS)
+            .setup_submit_all()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .build(SUBMISSIONS)?;
+        ring.submitter().register_files_sparse(ports)?;
+        let entries = u16::try_from(arena.count()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let buffers = Mapping::anonymous(usize::from(entries) * size_of::<BufRingEntry>())?;
+        let address = buffers.start().addr() as u64;
+        // SAFETY: the mapping holds `entries` entries and lives until after the ring (field order).
+        unsafe {
+            ring.submitter()
+                .register_buf_ring_with_flags(address, entries, GROUP, 0)
+        }?;
+        let mut uring = Self {
+            ring,
+            buffers,
+            mask: entries - 1,
+            tail: 0,
+        };
+        uring.lend(arena);
+        Ok(uring)
+    }
+
+    /// Reads and writes a pipe in the very way in which TAPs will be used.
+    fn probe() -> io::Result<()> {
+        let mut arena = Arena::new(2)?;
+        let mut uring = Self::open(&mut arena, 1)?;
+        let (reader, writer) = pipe()?;
+        uring.add(0, 1, reader.as_fd())?;
+        uring.submit()?;
+        uring
+            .ring
+            .submitter()
+            .register_files_update(0, &[writer.as_raw_fd()])?;
+        uring.send(1, |_| (0, 1, b"probe"))?;
+        uring.wait(Some(Duration::from_secs(1)))?;
+        let mut whole = false;
+        uring.completions(&mut arena, usize::MAX, |arena, completion| {
+            if let Completion::Read {
+                port: 0,
+                generation: 1,
+                buffer,
+                len: 5,
+                armed: true,
+            } = completion
+            {
+                whole = arena.bytes(buffer, 0, 5) == b"probe";
+            }
+        });
+        if whole {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    /// Registers a TAP under the slot `port` and arms its read at the next submission.
+    /// `generation` tells frames of this TAP from late ones of an earlier owner of the slot.
+    ///
+    /// # Errors
+    /// No such slot, or no memory.
+    pub fn add(&mut self, port: u32, generation: u8, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.ring
+            .submitter()
+            .register_files_update(port, &[fd.as_raw_fd()])?;
+        self.arm(port, generation)
+    }
+
+    /// Arms the read of a registered TAP again, after [`Completion::ReadEnded`].
+    ///
+    /// # Errors
+    /// Whatever a submission says, if the queue was full.
+    pub fn arm(&mut self, port: u32, generation: u8) -> io::Result<()> {
+        let entry = opcode::ReadMulti::new(Fixed(port), READ_LEN, GROUP).build();
+        self.push(entry.user_data(tag(READ, generation, 0, port)))
+    }
+
+    /// Ends the read of a TAP and frees its slot. Its last completions may still come.
+    ///
+    /// # Errors
+    /// Whatever the kernel says; the slot is free all the same.
+    pub fn remove(&mut self, port: u32, generation: u8) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(tag(READ, generation, 0, port)).build();
+        self.push(
+            entry
+                .user_data(tag(CANCEL, 0, 0, port))
+                .flags(squeue::Flags::SKIP_SUCCESS),
+        )?;
+        self.submit()?;
+        self.ring
+            .submitter()
+            .register_files_update(port, &[-1])
+            .map(drop)
+    }
+
+    /// Asks once for [`Completion::Ready`] when `fd` can be read or has failed.
+    ///
+    /// # Errors
+    /// Whatever a submission says, if the queue was full.
+    pub fn watch(&mut self, fd: BorrowedFd<'_>, name: u32) -> io::Result<()> {
+        let entry =
+            opcode::PollAdd::new(Fd(fd.as_raw_fd()), u32::from(libc::POLLIN.cast_unsigned()))
+                .build();
+        self.push(entry.user_data(tag(WATCH, 0, 0, name)))
+    }
+
+    /// Writes `count` frames, the one numbered `i` being what `frame(i)` names: a port, its
+    /// generation and the bytes. All are with their ports, or refused ([`Completion::WriteFailed`]), on return.
+    ///
+    /// # Errors
+    /// Whatever a submission says.
+    pub fn send<'f>(
+        &mut self,
+        count: usize,
+        mut frame: impl FnMut(usize) -> (u32, u8, &'f [u8]),
+    ) -> io::Result<()> {
+        for number in 0..count {
+            let (port, generation, bytes) = frame(number);
+            // A frame is below 70 KB.
+            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let entry = opcode::Write::new(Fixed(port), bytes.as_ptr(), len)
+                .rw_flags(RWF_NOWAIT)
+                .build();
+            self.push(
+                entry
+                    .user_data(tag(WRITE, generation, len, port))
+                    .flags(squeue::Flags::SKIP_SUCCESS),
+            )?;
+        }
+        self.submit_all()
+    }
+
+    /// Submits what is queued and lets the kernel finish what it has put off, if there is either.
+    ///
+    /// # Errors
+    /// Whatever `io_uring_enter` says, but for an interruption.
+    #[inline]
+    pub fn submit(&mut self) -> io::Result<()> {
+        let mut queue = self.ring.submission();
+        queue.sync();
+        if queue.is_empty() && !queue.taskrun() && !queue.cq_overflow() {
+            return Ok(());
+        }
+        let queued = u32::try_from(queue.len()).unwrap_or(SUBMISSIONS);
+        drop(queue);
+        // SAFETY: no argument is passed, and the count is what the queue holds.
+        let entered = unsafe {
+            self.ring
+                .submitter()
+                .enter::<libc::sigset_t>(queued, 0, GETEVENTS, None)
+        };
+        match entered {
+            Ok(_) => Ok(()),
+            Err(error) => passing(error),
+        }
+    }
+
+    /// Submits until nothing is queued: what `send` borrowed must be done with when it returns.
+    fn submit_all(&mut self) -> io::Result<()> {
+        for _ in 0..SUBMIT_TRIES {
+            self.submit()?;
+            if self.ring.submission().is_empty() {
+                return Ok(());
+            }
+        }
+        Err(io::ErrorKind::QuotaExceeded.into())
+    }
+
+    /// Submits what is queued and waits for a completion, at most for `timeout` (`None`: for ever).
+    ///
+    /// # Errors
+    /// Whatever `io_uring_enter` says, but for an interruption or the end of the time.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let waited = match timeout {
+            None => self.ring.submit_and_wait(1),
+            Some(time) => {
+                let time = Timespec::from(time);
+                self.ring
+                    .submitter()
+                    .submit_with_args(1, &SubmitArgs::new().timespec(&time))
+            }
+        };
+        match waited {
+            Ok(_) => Ok(()),
+            Err(error) => passing(error),
+        }
+    }
+
+    /// Hands at most `budget` completions to `on`, and returns how many there were. The buffers of
+    /// reads become buffers of this turn.
+    pub fn completions(
+        &mut self,
+        arena: &mut Arena,
+        budget: usize,
+        mut on: impl FnMut(&mut Arena, Completion),
+    ) -> usize {
+        let mut count = 0;
+        for entry in self.ring.completion().take(budget) {
+            count += 1;
+            if let Some(completion) = decode(&entry, arena) {
+                on(arena, completion);
+            }
+        }
+        count
+    }
+
+    /// Lends every free buffer of the arena to the ring: call it when a turn has released its own.
+    pub fn lend(&mut self, arena: &mut Arena) {
+        let entries = self.buffers.start().cast::<BufRingEntry>();
+        let before = self.tail;
+        arena.lend(|buffer, start| {
+            let slot = usize::from(self.tail & self.mask);
+            // SAFETY: the slot is masked to the number of entries that the mapping holds.
+            let entry = unsafe { entries.add(slot) };
+            // SAFETY: the kernel reads entries only below the tail published further down; this one is ours.
+            let entry = unsafe { &mut *entry };
+            entry.set_addr(start.addr() as u64);
+            entry.set_len(READ_LEN);
+            entry.set_bid(buffer);
+            self.tail = self.tail.wrapping_add(1);
+        });
+        if self.tail == before {
+            return;
+        }
+        // SAFETY: `entries` is the base of the registered ring, as the function asks.
+        let tail = unsafe { BufRingEntry::tail(entries) };
+        // SAFETY: the tail is an aligned u16 in the mapping, which lives as long as `self`; kernel and we share it atomically.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    #[inline]
+    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        // SAFETY: reads name provided buffers only; what a write borrows outlives its submission (see `send`).
+        if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+            return Ok(());
+        }
+        self.submit_all()?;
+        // SAFETY: as above; the queue has room again.
+        unsafe { self.ring.submission().push(&entry) }
+            .map_err(|_| io::ErrorKind::QuotaExceeded.into())
+    }
+}
+
+/// Kinds of request, in the top byte of `user_data`.
+const READ: u8 = 1;
+const WRITE: u8 = 2;
+const WATCH: u8 = 3;
+const CANCEL: u8 = 4;
+
+/// Bits of a generation, and of the length of a frame, in the middle of `user_data`.
+const GENERATION_BITS: u32 = 7;
+const LEN_BITS: u32 = 17;
+
+/// Generations are numbered below this.
+pub const GENERATIONS: u8 = 1 << GENERATION_BITS;
+
+/// `user_data`: kind 8 bits, generation 7, length 17, slot 32.
+const fn tag(kind: u8, generation: u8, len: u32, slot: u32) -> u64 {
+    let middle =
+        ((generation & (GENERATIONS - 1)) as u32) << LEN_BITS | len & ((1 << LEN_BITS) - 1);
+    (kind as u64) << 56 | (middle as u64) << 32 | slot as u64
+}
+
+/// The parts of `user_data` again: kind, generation, length, slot.
+fn parts(data: u64) -> (u8, u8, u32, u32) {
+    let [kind, a, b, c, slot @ ..] = data.to_be_bytes();
+    let middle = u32::from_be_bytes([0, a, b, c]);
+    let generation = a >> (8 - GENERATION_BITS);
+    (
+        kind,
+        generation,
+        middle & ((1 << LEN_BITS) - 1),
+        u32::from_be_bytes(slot),
+    )
+}
+
+/// What a completion says, its buffer taken for the turn. `None`: nothing that anybody waits for.
+#[inline]
+fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Completion> {
+    let (kind, generation, len, slot) = parts(entry.user_data());
+    match kind {
+        READ => {
+            // Taken also when the read failed: a buffer never goes missing.
+            let buffer =
+                cqueue::buffer_select(entry.flags()).filter(|&buffer| arena.take_back(buffer));
+            match (buffer, u32::try_from(entry.result())) {
+                (Some(buffer), Ok(len)) => {
+                    let armed = cqueue::more(entry.flags());
+                    Some(Completion::Read {
+                        port: slot,
+                        generation,
+                        buffer,
+                        len,
+                        armed,
+                    })
+                }
+                _ => Some(Completion::ReadEnded {
+                    port: slot,
+                    generation,
+                    errno: -entry.result(),
+                }),
+            }
+        }
+        WRITE => Some(Completion::WriteFailed {
+            port: slot,
+            generation,
+            len,
+            errno: -entry.result(),
+        }),
+        WATCH => Some(Completion::Ready { name: slot }),
+        _ => None,
+    }
+}
+
+/// Failures of `io_uring_enter` after which one simply goes on.
+fn passing(error: io::Error) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// A pipe for the probe: reader, writer.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    super::checked(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
+    let [reader, writer] = ends;
+    // SAFETY: pipe2 made this descriptor for us alone.
+    let reader = unsafe { OwnedFd::from_raw_fd(reader) };
+    // SAFETY: pipe2 made this descriptor for us alone.
+    let writer = unsafe { OwnedFd::from_raw_fd(writer) };
+    Ok((reader, writer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_keeps_its_parts() {
+        for generation in [0, 1, 64, 127] {
+            for len in [0, 1, 65_550, 131_071] {
+                let data = tag(WRITE, generation, len, 70_000);
+                assert_eq!(parts(data), (WRITE, generation, len, 70_000));
+            }
+        }
+    }
+}
