@@ -1,4 +1,19 @@
 //! The half of umacvlan that does: sockets, TAPs, workers.
+//!
+//! One [`worker::Worker`] serves one parent on a thread of its own: it reads frames from the
+//! [`uplink::Uplink`] and from the [`port`]s, asks the switch of `umacvlan-core`, and writes them
+//! where it says, all at the end of a turn.
 #![deny(unsafe_code)]
 
+mod dispatch;
+mod group;
+mod held;
+pub mod idle;
+pub mod memory;
+mod offload;
+pub mod port;
+mod report;
+mod ring;
 pub mod sys;
+pub mod uplink;
+pub mod worker;

@@ -1,0 +1,205 @@
+//! [`MemoryLink`]: frames exchanged in memory.
+//!
+//! A link has two ends and two rings of fixed size. One end is an uplink or a port of a worker,
+//! the other belongs to a test or a bench, so the very loop that serves TAPs runs without a
+//! kernel. A ring is locked once a batch, and only here.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use umacvlan_core::DropReason;
+use umacvlan_core::offload::VNET_LEN;
+
+use crate::held::{Held, Place};
+use crate::ring::room;
+use crate::sys::arena::{Arena, BUFFER_LEN};
+use crate::sys::eventfd::EventFd;
+
+/// One end of a link in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryLink {
+    inbox: Arc<Mutex<Ring>>,
+    outbox: Arc<Mutex<Ring>>,
+    /// Wakes the worker at the other end, if there is one.
+    wake: Option<Arc<EventFd>>,
+}
+
+impl MemoryLink {
+    /// The two ends of a link that holds `frames` frames of at most `bytes` bytes in all in each
+    /// direction. What is sent at one is received at the other.
+    pub fn pair(frames: usize, bytes: usize) -> (Self, Self) {
+        let there = Arc::new(Mutex::new(Ring::new(frames, bytes)));
+        let back = Arc::new(Mutex::new(Ring::new(frames, bytes)));
+        let near = Self {
+            inbox: Arc::clone(&back),
+            outbox: Arc::clone(&there),
+            wake: None,
+        };
+        (
+            near,
+            Self {
+                inbox: there,
+                outbox: back,
+                wake: None,
+            },
+        )
+    }
+
+    /// From now on whoever sleeps on this event is woken by what is put in here.
+    pub fn wake_with(&mut self, wake: Arc<EventFd>) {
+        self.wake = Some(wake);
+    }
+
+    /// Puts one frame, without vnet header, on its way. False: the ring is full.
+    pub fn put(&self, frame: &[u8]) -> bool {
+        self.put_parts(&[0; VNET_LEN], frame)
+    }
+
+    /// Puts one frame with this vnet header on its way. False: the ring is full.
+    pub fn put_parts(&self, header: &[u8; VNET_LEN], frame: &[u8]) -> bool {
+        let put = locked(&self.outbox).push(header, frame);
+        if let Some(wake) = &self.wake {
+            wake.wake();
+        }
+        put
+    }
+
+    /// Takes one frame that has arrived: vnet header and frame.
+    pub fn take(&self) -> Option<Vec<u8>> {
+        let mut ring = locked(&self.inbox);
+        let frame = ring.front().map(<[u8]>::to_vec);
+        ring.pop();
+        frame
+    }
+
+    /// Throws away what has arrived and returns how many frames it was.
+    pub fn drain(&self) -> usize {
+        let mut ring = locked(&self.inbox);
+        let count = ring.frames_in.len();
+        while ring.pop() {}
+        count
+    }
+
+    pub(crate) fn recv(
+        &mut self,
+        arena: &mut Arena,
+        budget: usize,
+        mut on: impl FnMut(Held, &[u8]),
+    ) -> usize {
+        let mut ring = locked(&self.inbox);
+        for count in 0..budget {
+            let Some(bytes) = ring.front() else {
+                return count;
+            };
+            let Some(buffer) = arena.take() else {
+                return count;
+            };
+            let len = bytes.len().min(BUFFER_LEN);
+            arena
+                .bytes_mut(buffer, 0, len)
+                .copy_from_slice(&bytes[..len]);
+            ring.pop();
+            on(
+                Held::new(Place::Arena, buffer, 0, len),
+                arena.bytes(buffer, 0, len),
+            );
+        }
+        budget
+    }
+
+    pub(crate) fn send<'f>(
+        &self,
+        count: usize,
+        frame: impl Fn(usize) -> &'f [u8],
+        mut refused: impl FnMut(usize, DropReason),
+    ) {
+        let mut ring = locked(&self.outbox);
+        for number in 0..count {
+            if !ring.push(frame(number), &[]) {
+                refused(number, DropReason::Full);
+            }
+        }
+    }
+}
+
+/// A ring of frames of different lengths in one piece of memory.
+#[derive(Debug)]
+struct Ring {
+    bytes: Box<[u8]>,
+    /// Of each frame: where it begins and how long it is.
+    frames_in: VecDeque<(usize, usize)>,
+    /// Most frames at a time.
+    frames: usize,
+}
+
+impl Ring {
+    fn new(frames: usize, bytes: usize) -> Self {
+        Self {
+            bytes: vec![0; bytes].into_boxed_slice(),
+            frames_in: VecDeque::with_capacity(frames),
+            frames,
+        }
+    }
+
+    fn front(&self) -> Option<&[u8]> {
+        let &(start, len) = self.frames_in.front()?;
+        Some(&self.bytes[start..start + len])
+    }
+
+    fn pop(&mut self) -> bool {
+        self.frames_in.pop_front().is_some()
+    }
+
+    fn push(&mut self, header: &[u8], frame: &[u8]) -> bool {
+        let len = header.len() + frame.len();
+        let Some(start) = self.room(len) else {
+            return false;
+        };
+        let (head, rest) = self.bytes[start..start + len].split_at_mut(header.len());
+        head.copy_from_slice(header);
+        rest.copy_from_slice(frame);
+        self.frames_in.push_back((start, len));
+        true
+    }
+
+    fn room(&self, len: usize) -> Option<usize> {
+        if self.frames_in.len() == self.frames {
+            return None;
+        }
+        let oldest = self.frames_in.front().map(|&(start, _)| start);
+        let end = self.frames_in.back().map(|&(start, len)| start + len);
+        room(oldest.zip(end), self.bytes.len(), len)
+    }
+}
+
+fn locked(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
+    // A ring is whole between any two of its operations, whatever became of the thread that held it.
+    ring.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_at_one_end_comes_out_at_the_other_in_order() {
+        let (near, far) = MemoryLink::pair(4, 1000);
+        for round in 0..50_u8 {
+            assert!(near.put(&[round; 100]));
+            assert!(near.put(&[round; 37]));
+            assert_eq!(far.take().unwrap()[VNET_LEN..], [round; 100]);
+            assert_eq!(far.take().unwrap()[VNET_LEN..], [round; 37]);
+        }
+        assert!(far.take().is_none());
+    }
+
+    #[test]
+    fn a_full_ring_refuses() {
+        let (near, far) = MemoryLink::pair(2, 1000);
+        assert!(near.put(&[0; 14]) && near.put(&[0; 14]));
+        assert!(!near.put(&[0; 14]), "more frames than agreed");
+        assert_eq!(far.drain(), 2);
+        assert!(!near.put(&[0; 1000]), "more bytes than agreed");
+        assert!(near.put(&[0; 900]));
+    }
+}

@@ -1,0 +1,494 @@
+//! [`Ports`]: the engine's ends of all sub-interfaces of one parent.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use umacvlan_core::{DropReason, SubId};
+
+use crate::held::{Held, Place, Places};
+use crate::memory::MemoryLink;
+use crate::sys::arena::{Arena, BUFFER_LEN};
+use crate::sys::epoll::Epoll;
+use crate::sys::eventfd::EventFd;
+use crate::sys::process;
+use crate::sys::tap::Tap;
+use crate::sys::uring::{Completion, GENERATIONS, Uring};
+use crate::uplink::Uplink;
+
+/// Most frames that a turn takes from one port before the next has its chance. A ring of the
+/// kernel's, which reads ahead by itself, takes 32 of each in turn.
+const PORT_BURST: usize = 64;
+
+/// Slots for TAPs in a ring: one for each sub-interface that a switch can have.
+const SLOTS_MAX: u32 = 65_536;
+
+/// Names of what is waited for beside the ports.
+const UPLINK: u32 = u32::MAX;
+const COMMANDS: u32 = u32::MAX - 1;
+
+/// What is behind a port.
+#[derive(Debug)]
+pub enum PortLink {
+    /// A test or a bench.
+    Memory(MemoryLink),
+    /// A TAP.
+    Tap(Tap),
+}
+
+/// How the TAPs of a worker are read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortIo {
+    /// By io_uring where it works, else plainly.
+    #[default]
+    Auto,
+    /// One system call a frame, and epoll to wait.
+    Plain,
+    /// By io_uring or not at all.
+    Uring,
+}
+
+/// Something that a port has to say.
+pub(crate) enum PortEvent<'b> {
+    /// A sub-interface sent a frame.
+    Frame {
+        from: SubId,
+        held: Held,
+        bytes: &'b [u8],
+    },
+    /// The interface behind the port is gone.
+    Gone { sub: SubId },
+    /// A frame of `len` bytes, counted as delivered before, was refused.
+    Refused {
+        to: SubId,
+        len: usize,
+        reason: DropReason,
+    },
+}
+
+/// Every port, by [`SubId`], and the means to serve them all at once.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    means: Means,
+    /// Set by those who ask the worker something.
+    commands: Arc<EventFd>,
+    ports: Vec<Option<Port>>,
+    /// Ports in memory: asked every turn, because nobody tells when they have something.
+    memory: Vec<SubId>,
+    /// Ports whose read has ended and is armed again when the turn has given its buffers back.
+    ended: Vec<SubId>,
+    generation: u8,
+}
+
+#[derive(Debug)]
+struct Port {
+    id: SubId,
+    link: PortLink,
+    generation: u8,
+}
+
+#[derive(Debug)]
+enum Means {
+    Plain {
+        epoll: Epoll,
+        ready: Vec<u64>,
+    },
+    Uring {
+        /// Boxed: it is many times the size of the other variant.
+        uring: Box<Uring>,
+        watches_uplink: bool,
+        watches_commands: bool,
+    },
+}
+
+impl Ports {
+    /// No ports yet; TAPs will be served by these means. Call it on the worker's own thread.
+    ///
+    /// # Errors
+    /// io_uring was demanded and does not work here, or there is no descriptor to be had.
+    pub(crate) fn new(io: PortIo, arena: &mut Arena, commands: Arc<EventFd>) -> io::Result<Self> {
+        // The ring's table may not be larger than the limit on descriptors, nor need it be.
+        let descriptors = process::raise_descriptor_limit()?;
+        let slots = u32::try_from(descriptors)
+            .unwrap_or(SLOTS_MAX)
+            .min(SLOTS_MAX);
+        let uring = match io {
+            PortIo::Plain => None,
+            PortIo::Uring => Some(Uring::new(arena, slots)?),
+            PortIo::Auto => Uring::new(arena, slots).ok(),
+        };
+        let means = match uring {
+            Some(uring) => Means::Uring {
+                uring: Box::new(uring),
+                watches_uplink: false,
+                watches_commands: false,
+            },
+            None => {
+                let epoll = Epoll::new()?;
+                epoll.add(&*commands, u64::from(COMMANDS))?;
+                Means::Plain {
+                    epoll,
+                    ready: Vec::with_capacity(256),
+                }
+            }
+        };
+        Ok(Self {
+            means,
+            commands,
+            ports: Vec::new(),
+            memory: Vec::new(),
+            ended: Vec::new(),
+            generation: 0,
+        })
+    }
+
+    /// True when TAPs are served by io_uring.
+    pub(crate) fn has_uring(&self) -> bool {
+        matches!(self.means, Means::Uring { .. })
+    }
+
+    /// Serves one more port.
+    ///
+    /// # Errors
+    /// No memory in the kernel.
+    pub(crate) fn add(&mut self, id: SubId, link: PortLink) -> io::Result<()> {
+        self.generation = (self.generation + 1) % GENERATIONS;
+        match (&link, &mut self.means) {
+            (PortLink::Memory(_), _) => self.memory.push(id),
+            (PortLink::Tap(tap), Means::Plain { epoll, .. }) => {
+                epoll.add(tap, id.index() as u64)?
+            }
+            (PortLink::Tap(tap), Means::Uring { uring, .. }) => {
+                uring.add(slot(id), self.generation, tap.as_fd())?;
+            }
+        }
+        if self.ports.len() <= id.index() {
+            self.ports.resize_with(id.index() + 1, || None);
+        }
+        self.ports[id.index()] = Some(Port {
+            id,
+            link,
+            generation: self.generation,
+        });
+        Ok(())
+    }
+
+    /// Serves a port no longer. Its TAP is gone with the end of this call.
+    pub(crate) fn remove(&mut self, id: SubId) {
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::take) else {
+            return;
+        };
+        self.memory.retain(|&other| other != id);
+        self.ended.retain(|&other| other != id);
+        match (&port.link, &mut self.means) {
+            (PortLink::Memory(_), _) => {}
+            (PortLink::Tap(tap), Means::Plain { epoll, .. }) => epoll.remove(tap),
+            // A slot that cannot be freed is overwritten by its next owner.
+            (PortLink::Tap(_), Means::Uring { uring, .. }) => {
+                drop(uring.remove(slot(id), port.generation))
+            }
+        }
+    }
+
+    /// The TAP behind a port.
+    pub(crate) fn tap(&self, id: SubId) -> Option<&Tap> {
+        match &self.ports.get(id.index())?.as_ref()?.link {
+            PortLink::Memory(_) => None,
+            PortLink::Tap(tap) => Some(tap),
+        }
+    }
+
+    /// Hands what the ports have to say to `on`, about `budget` frames of it, and returns how much
+    /// it was.
+    pub(crate) fn recv(
+        &mut self,
+        arena: &mut Arena,
+        budget: usize,
+        mut on: impl FnMut(PortEvent<'_>),
+    ) -> usize {
+        let mut count = match &mut self.means {
+            Means::Plain { epoll, ready } => {
+                ready.clear();
+                if let Ok(names) = epoll.wait(Some(Duration::ZERO)) {
+                    ready.extend(names);
+                }
+                let mut count = 0;
+                for &name in ready.iter() {
+                    let index = usize::try_from(name).unwrap_or(usize::MAX);
+                    match self.ports.get(index) {
+                        Some(Some(port)) => count += port.read(arena, &mut on),
+                        _ if name == u64::from(COMMANDS) => {
+                            self.commands.clear();
+                            count += 1;
+                        }
+                        _ => {}
+                    }
+                }
+                count
+            }
+            Means::Uring {
+                uring,
+                watches_uplink,
+                watches_commands,
+            } => {
+                let (ports, ended, commands) = (&self.ports, &mut self.ended, &self.commands);
+                uring.completions(arena, budget, |arena, completion| match completion {
+                    Completion::Ready { name: UPLINK } => *watches_uplink = false,
+                    Completion::Ready { .. } => {
+                        commands.clear();
+                        *watches_commands = false;
+                    }
+                    completion => complete(ports, ended, arena, completion, &mut on),
+                })
+            }
+        };
+        // Last, so that a wake-up cleared above is followed by a look at what it was for.
+        for &id in &self.memory {
+            if let Some(Port {
+                link: PortLink::Memory(link),
+                ..
+            }) = &mut self.ports[id.index()]
+            {
+                count += link.recv(arena, PORT_BURST, |held, bytes| {
+                    on(PortEvent::Frame {
+                        from: id,
+                        held,
+                        bytes,
+                    });
+                });
+            }
+        }
+        count
+    }
+
+    /// Writes frames to their ports. What is refused is told to `on`, now or with the next frames.
+    ///
+    /// # Errors
+    /// The ring itself has failed, and with it the worker.
+    pub(crate) fn send(
+        &mut self,
+        frames: &[(SubId, Held)],
+        places: Places<'_>,
+        mut on: impl FnMut(PortEvent<'_>),
+    ) -> io::Result<()> {
+        let ports = &self.ports;
+        if let (Means::Uring { uring, .. }, true) = (&mut self.means, self.memory.is_empty()) {
+            return uring.send(frames.len(), |number| {
+                let (to, held) = frames[number];
+                let generation = ports[to.index()].as_ref().map_or(0, |port| port.generation);
+                (slot(to), generation, places.bytes(held))
+            });
+        }
+        for &(to, held) in frames {
+            let Some(port) = &ports[to.index()] else {
+                continue;
+            };
+            if let Some(reason) = port.write(places.bytes(held)) {
+                on(PortEvent::Refused {
+                    to,
+                    len: held.frame_len(),
+                    reason,
+                });
+            }
+        }
+        match &mut self.means {
+            Means::Plain { .. } => Ok(()),
+            Means::Uring { uring, .. } => uring.submit(),
+        }
+    }
+
+    /// Ends the turn: buffers may be read into again.
+    ///
+    /// # Errors
+    /// The ring itself has failed, and with it the worker.
+    pub(crate) fn release(&mut self, arena: &mut Arena) -> io::Result<()> {
+        arena.release();
+        let Means::Uring { uring, .. } = &mut self.means else {
+            return Ok(());
+        };
+        uring.lend(arena);
+        for id in self.ended.drain(..) {
+            if let Some(port) = &self.ports[id.index()] {
+                uring.arm(slot(id), port.generation)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps until a port, the uplink or a command has something, at most for `timeout`.
+    ///
+    /// # Errors
+    /// Whatever the wait says: the worker cannot go on.
+    pub(crate) fn sleep(
+        &mut self,
+        uplink: Option<&Uplink>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let socket = match uplink {
+            Some(Uplink::Packet(packet)) => Some(packet.socket.as_fd()),
+            _ => None,
+        };
+        match &mut self.means {
+            Means::Plain { epoll, .. } => epoll.wait(timeout).map(|_| ()),
+            Means::Uring {
+                uring,
+                watches_uplink,
+                watches_commands,
+            } => {
+                if let (Some(socket), false) = (socket, *watches_uplink) {
+                    uring.watch(socket, UPLINK)?;
+                    *watches_uplink = true;
+                }
+                if !*watches_commands {
+                    uring.watch(self.commands.as_fd(), COMMANDS)?;
+                    *watches_commands = true;
+                }
+                uring.wait(timeout)
+            }
+        }
+    }
+
+    /// Notes that there is a new uplink to wait for.
+    ///
+    /// # Errors
+    /// No memory in the kernel.
+    pub(crate) fn watch_uplink(&mut self, uplink: &Uplink) -> io::Result<()> {
+        match (&mut self.means, uplink) {
+            (Means::Plain { epoll, .. }, Uplink::Packet(packet)) => {
+                epoll.add(&packet.socket, u64::from(UPLINK))
+            }
+            // A watch on the socket before ends with that socket; this one is asked for at the next sleep.
+            (Means::Uring { watches_uplink, .. }, _) => {
+                *watches_uplink = false;
+                Ok(())
+            }
+            (Means::Plain { .. }, Uplink::Memory(_)) => Ok(()),
+        }
+    }
+}
+
+impl Port {
+    /// Reads what waits, up to the burst of one port, each frame into a buffer of its own.
+    fn read(&self, arena: &mut Arena, on: &mut impl FnMut(PortEvent<'_>)) -> usize {
+        let PortLink::Tap(tap) = &self.link else {
+            return 0;
+        };
+        for count in 0..PORT_BURST {
+            let Some(buffer) = arena.take() else {
+                return count;
+            };
+            match tap.recv(arena.bytes_mut(buffer, 0, BUFFER_LEN)) {
+                Ok(Some(len)) => {
+                    let held = Held::new(Place::Arena, buffer, 0, len);
+                    on(PortEvent::Frame {
+                        from: self.id,
+                        held,
+                        bytes: arena.bytes(buffer, 0, len),
+                    });
+                }
+                ended => {
+                    arena.untake();
+                    if ended.is_err() {
+                        on(PortEvent::Gone { sub: self.id });
+                    }
+                    return count;
+                }
+            }
+        }
+        PORT_BURST
+    }
+
+    /// Writes one frame; the reason if it was refused.
+    fn write(&self, bytes: &[u8]) -> Option<DropReason> {
+        match &self.link {
+            PortLink::Memory(link) => {
+                let mut refused = None;
+                link.send(1, |_| bytes, |_, reason| refused = Some(reason));
+                refused
+            }
+            PortLink::Tap(tap) => tap
+                .send(bytes)
+                .err()
+                .map(|error| reason(error.raw_os_error().unwrap_or(0))),
+        }
+    }
+}
+
+/// Passes one completion on, if its port is still the one that it was for.
+fn complete(
+    ports: &[Option<Port>],
+    ended: &mut Vec<SubId>,
+    arena: &Arena,
+    completion: Completion,
+    on: &mut impl FnMut(PortEvent<'_>),
+) {
+    let current = |slot: u32, generation: u8| {
+        let port = ports.get(usize::try_from(slot).ok()?)?.as_ref()?;
+        (port.generation == generation).then_some(port.id)
+    };
+    match completion {
+        Completion::Read {
+            port,
+            generation,
+            buffer,
+            len,
+            armed,
+        } => {
+            let Some(from) = current(port, generation) else {
+                return;
+            };
+            if !armed {
+                ended.push(from);
+            }
+            let len = len as usize;
+            let held = Held::new(Place::Arena, buffer, 0, len);
+            on(PortEvent::Frame {
+                from,
+                held,
+                bytes: arena.bytes(buffer, 0, len),
+            });
+        }
+        Completion::ReadEnded {
+            port,
+            generation,
+            errno,
+        } => match (current(port, generation), errno) {
+            (Some(sub), libc::ENOBUFS | libc::EAGAIN | libc::EINTR) => ended.push(sub),
+            (None, _) | (_, libc::ECANCELED) => {}
+            (Some(sub), _) => on(PortEvent::Gone { sub }),
+        },
+        Completion::WriteFailed {
+            port,
+            generation,
+            len,
+            errno,
+        } => {
+            if let Some(to) = current(port, generation) {
+                let held = Held::new(Place::Arena, 0, 0, len as usize);
+                on(PortEvent::Refused {
+                    to,
+                    len: held.frame_len(),
+                    reason: reason(errno),
+                });
+            }
+        }
+        Completion::Ready { .. } => {}
+    }
+}
+
+/// The reason for which a TAP refused a frame (`drivers/net/tun.c`): EIO is an interface that is
+/// down, EBADFD one that is gone, EAGAIN a full queue; the rest is the frame's own fault.
+fn reason(errno: i32) -> DropReason {
+    match errno {
+        libc::EIO | libc::EBADFD => DropReason::Down,
+        libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => DropReason::Full,
+        _ => DropReason::Refused,
+    }
+}
+
+/// The slot of a port in the ring.
+fn slot(id: SubId) -> u32 {
+    // An identifier is below 65 536.
+    u32::try_from(id.index()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,131 @@
+//! [`Uplink`]: the engine's socket on the parent.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use umacvlan_core::DropReason;
+use umacvlan_core::offload::insert_tag;
+
+use crate::held::{Held, Place};
+use crate::memory::MemoryLink;
+use crate::sys::arena::Arena;
+use crate::sys::packet::PacketSocket;
+use crate::sys::tx_batch::TxBatch;
+
+/// One way to reach the wire. Matched once a batch, never once a frame.
+#[derive(Debug)]
+pub enum Uplink {
+    /// Frames exchanged in memory with a test or a bench.
+    Memory(MemoryLink),
+    /// An AF_PACKET socket: works on every Ethernet interface.
+    Packet(Box<PacketUplink>),
+}
+
+/// An AF_PACKET socket and the room to send many frames at once.
+#[derive(Debug)]
+pub struct PacketUplink {
+    /// The socket.
+    pub socket: PacketSocket,
+    tx: TxBatch,
+}
+
+impl PacketUplink {
+    /// An uplink through that socket.
+    pub fn new(socket: PacketSocket) -> Self {
+        Self {
+            socket,
+            tx: TxBatch::new(),
+        }
+    }
+
+    fn recv(
+        &mut self,
+        budget: usize,
+        mut on: impl FnMut(Held, Result<&[u8], DropReason>),
+    ) -> usize {
+        let ring = &mut self.socket.ring;
+        for count in 0..budget {
+            let Some(mut received) = ring.receive() else {
+                return count;
+            };
+            if let Some((tpid, tci)) = received.tag {
+                // The kernel took the tag out before the socket saw the frame; it goes back where it was.
+                let slot = ring.bytes_mut(received.slot, 0, received.at + received.len);
+                // The socket reserves the room, so there is always enough of it.
+                if let Some(at) = insert_tag(slot, received.at, tpid, tci) {
+                    received.len += received.at - at;
+                    received.at = at;
+                }
+            }
+            let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
+            match received.truncated {
+                false => on(
+                    held,
+                    Ok(ring.bytes(received.slot, received.at, received.len)),
+                ),
+                true => on(held, Err(DropReason::TooLong)),
+            }
+        }
+        budget
+    }
+}
+
+impl Uplink {
+    /// Hands at most `budget` waiting frames to `on`, each with the bytes of its vnet header and
+    /// itself or the reason why it can be no frame of ours; returns how many there were.
+    pub(crate) fn recv(
+        &mut self,
+        arena: &mut Arena,
+        budget: usize,
+        mut on: impl FnMut(Held, Result<&[u8], DropReason>),
+    ) -> usize {
+        match self {
+            Self::Memory(link) => link.recv(arena, budget, |held, bytes| on(held, Ok(bytes))),
+            Self::Packet(packet) => packet.recv(budget, on),
+        }
+    }
+
+    /// Sends `count` frames, told by number, without waiting; what is refused is told to `refused`.
+    pub(crate) fn send<'f>(
+        &mut self,
+        count: usize,
+        frame: impl Fn(usize) -> &'f [u8],
+        mut refused: impl FnMut(usize, DropReason),
+    ) {
+        match self {
+            Self::Memory(link) => link.send(count, frame, refused),
+            Self::Packet(packet) => {
+                let PacketUplink { socket, tx } = &mut **packet;
+                tx.send(socket.as_fd(), count, frame, |number, error| {
+                    refused(number, reason(error))
+                });
+            }
+        }
+    }
+
+    /// The bytes `at..at + len` of a slot of this turn.
+    #[inline]
+    pub(crate) fn bytes(&self, slot: u16, at: usize, len: usize) -> &[u8] {
+        match self {
+            Self::Memory(_) => &[],
+            Self::Packet(packet) => packet.socket.ring.bytes(slot, at, len),
+        }
+    }
+
+    /// Ends the turn: the memory of its frames may be used again.
+    pub(crate) fn release(&mut self) {
+        if let Self::Packet(packet) = self {
+            packet.socket.ring.release();
+        }
+    }
+}
+
+/// The reason for which the kernel refused to send a frame (`packet(7)`).
+fn reason(error: &io::Error) -> DropReason {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS) => DropReason::Full,
+        Some(libc::EMSGSIZE) => DropReason::TooLong,
+        Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => DropReason::NoCarrier,
+        _ => DropReason::Refused,
+    }
+}
