@@ -287,3 +287,20 @@ fn headers_must_be_whole() {
     });
     assert_eq!(endless, Err(HeadersTooLong));
 }
+
+#[test]
+fn headers_that_each_segment_would_repeat_are_short() {
+    let packet = Packet {
+        ip_options: 8,
+        payload: vec![0x50; 3000],
+        ..tcp6()
+    };
+    let with_options = |units: u8| {
+        verdict(&packet, |header, frame| {
+            frame[55] = units - 1;
+            header.csum_start = 54 + 8 * u16::from(units);
+        })
+    };
+    assert_eq!(with_options(54), Ok(()), "506 bytes, TCP included");
+    assert_eq!(with_options(55), Err(VnetError::HeadersTooLong), "514");
+}

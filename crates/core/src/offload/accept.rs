@@ -116,6 +116,7 @@ mod tests {
             (off(|o| o.tso4 = false), 1, &v4),
             (off(|o| o.tso_ecn = false), 0x81, &v4),
             (off(|o| o.tso_ecn = false), 0x11, &v4),
+            (off(|o| o.tso_ecn = false), 0x84, &v6),
             (off(|o| o.tso6 = false), 4, &v6),
             (off(|o| o.uso4 = false), 5, &v4),
             (off(|o| o.uso6 = false), 5, &v6),
