@@ -38,3 +38,4 @@ fn size<T>() -> libc::socklen_t {
         size_of::<T>() as libc::socklen_t
     }
 }
+pub mod netns;

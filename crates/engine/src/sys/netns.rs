@@ -1,0 +1,305 @@
+//! Network namespaces: making, opening, comparing and entering them.
+//!
+//! A [`Netns`] is a descriptor, never a name: a namespace made here has no entry in `/run/netns`,
+//! so it vanishes with the last process, socket or interface that needs it, even after `SIGKILL`.
+//! Nothing here moves the calling thread: [`Netns::run`] enters the namespace on a thread of its
+//! own, because a thread that failed to come back would do all its later work in the wrong place.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// A network namespace, kept alive by the descriptor that this owns.
+#[derive(Debug)]
+pub struct Netns {
+    /// An open file of `nsfs`.
+    file: File,
+}
+
+/// What tells one network namespace from another: equal if and only if they are the same one,
+/// as long as one of them is held open (inode numbers are reused later).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetnsId {
+    /// Device number of `nsfs`.
+    pub dev: u64,
+    /// Inode number of the namespace, the one in `net:[4026531840]`.
+    pub ino: u64,
+}
+
+impl Netns {
+    /// The namespace of the calling thread.
+    ///
+    /// # Errors
+    /// If `/proc` is not mounted.
+    pub fn current() -> io::Result<Self> {
+        let file = File::open(OWN_NAMESPACE).map_err(|e| explain(e, PROC_NEEDED))?;
+        Ok(Self { file })
+    }
+
+    /// A new namespace without a name, with nothing in it but a loopback interface that is down.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` beyond `/proc/sys/user/max_net_namespaces`.
+    pub fn create() -> io::Result<Self> {
+        on_a_thread(|| {
+            unshare(libc::CLONE_NEWNET).map_err(|e| {
+                explain(
+                    e,
+                    "no new network namespace (it needs CAP_SYS_ADMIN: run as root, or enter a \
+                     user namespace first)",
+                )
+            })?;
+            Self::current()
+        })?
+    }
+
+    /// The namespace that `place` names: a name as `ip netns` shows it, an absolute path, or the
+    /// id of a process that lives there.
+    ///
+    /// # Errors
+    /// Says which file was tried, and what to do.
+    pub fn open(place: &str) -> io::Result<Self> {
+        let (path, advice) = locate(place)?;
+        let tried = path.display();
+        let file = File::open(&path).map_err(|e| {
+            explain(
+                e,
+                &format!("no network namespace \"{place}\" at {tried} ({advice})"),
+            )
+        })?;
+        match namespace_type(file.as_fd()) {
+            Ok(libc::CLONE_NEWNET) => Ok(Self { file }),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{tried} is not a network namespace ({advice})"),
+            )),
+        }
+    }
+
+    /// Which namespace this is.
+    pub fn id(&self) -> NetnsId {
+        #[allow(
+            clippy::expect_used,
+            reason = "the file is open and nsfs keeps its inode in memory: fstat has no way to fail"
+        )]
+        let inode = self.file.metadata().expect("fstat of an open namespace");
+        NetnsId {
+            dev: inode.dev(),
+            ino: inode.ino(),
+        }
+    }
+
+    /// Runs `f` on a new thread that has entered this namespace, and returns what it returned.
+    /// Sockets that `f` opens belong to the namespace (and keep it alive) wherever they go later.
+    ///
+    /// # Errors
+    /// If the thread cannot be started or cannot enter (`EPERM` without `CAP_SYS_ADMIN` in the
+    /// user namespace that owns the network namespace); `f` was not called then.
+    ///
+    /// # Panics
+    /// If `f` panics, with the same payload.
+    pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> io::Result<T> {
+        on_a_thread(|| {
+            enter(self.as_fd())?;
+            Ok(f())
+        })?
+    }
+
+    /// A second descriptor of the same namespace.
+    ///
+    /// # Errors
+    /// `EMFILE` when the process has too many files open.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+        })
+    }
+}
+
+impl From<OwnedFd> for Netns {
+    /// Takes a descriptor that is known to be a network namespace, as `TUNGETDEVNETNS` returns it.
+    fn from(fd: OwnedFd) -> Self {
+        Self {
+            file: File::from(fd),
+        }
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Makes the calling process root of a new user namespace with a new network namespace: the
+/// way to make interfaces without being root. Outside it is still the user who called.
+///
+/// # Errors
+/// `EINVAL` if the process has a second thread (user_namespaces(7)), `EPERM` or `ENOSPC` where
+/// the machine forbids it, an error of the `/proc` file whose writing failed.
+pub fn enter_user_namespace() -> io::Result<()> {
+    let (uid, gid) = effective_ids();
+    unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET).map_err(|e| {
+        let advice = match e.raw_os_error() {
+            Some(libc::EINVAL) => "the process must have one thread only",
+            _ => {
+                "the machine forbids it: see the sysctls user.max_user_namespaces and \
+                 kernel.unprivileged_userns_clone, and AppArmor's restrictions; or run as root"
+            }
+        };
+        explain(e, &format!("no new user namespace ({advice})"))
+    })?;
+    // Without this a process that is not root may not map its group: user_namespaces(7).
+    write_proc("/proc/self/setgroups", "deny")?;
+    write_proc("/proc/self/uid_map", &format!("0 {uid} 1"))?;
+    write_proc("/proc/self/gid_map", &format!("0 {gid} 1"))
+}
+
+/// The file that stands for `place`, and what to do if it is not there.
+fn locate(place: &str) -> io::Result<(PathBuf, &'static str)> {
+    if place.starts_with('/') {
+        return Ok((PathBuf::from(place), "give the path of a namespace file"));
+    }
+    if !place.is_empty() && place.bytes().all(|b| b.is_ascii_digit()) {
+        let path = Path::new("/proc").join(place).join("ns/net");
+        return Ok((path, "digits mean a process: is it running?"));
+    }
+    let plain = !place.is_empty() && !place.contains('/') && place != "." && place != "..";
+    if !plain {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "\"{place}\" names no network namespace: give a name, an absolute path or the id \
+                 of a process"
+            ),
+        ));
+    }
+    Ok((
+        Path::new(NAMED_NAMESPACES).join(place),
+        "`ip netns list` shows the names there are",
+    ))
+}
+
+/// Runs `f` on a thread that ends with it.
+fn on_a_thread<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn_scoped(scope, f)?;
+        match thread.join() {
+            Ok(value) => Ok(value),
+            Err(payload) => panic::resume_unwind(payload),
+        }
+    })
+}
+
+fn write_proc(path: &str, text: &str) -> io::Result<()> {
+    std::fs::write(path, text)
+        .map_err(|e| explain(e, &format!("cannot write \"{text}\" to {path}")))
+}
+
+/// The same kind of error with words before it.
+fn explain(error: io::Error, words: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{words}: {error}"))
+}
+
+fn unshare(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: unshare takes no pointer; without CLONE_FILES or CLONE_VM it changes no memory.
+    check(unsafe { libc::unshare(flags) })
+}
+
+fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: setns takes no pointer, and the descriptor is open for as long as it is borrowed.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+        .map_err(|e| explain(e, "cannot enter the network namespace"))
+}
+
+/// The `CLONE_NEW*` constant of a namespace file: ioctl_ns(2).
+fn namespace_type(file: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    // SAFETY: NS_GET_NSTYPE takes no argument, and the descriptor is open.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
+    if kind < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(kind)
+}
+
+fn effective_ids() -> (libc::uid_t, libc::gid_t) {
+    // SAFETY: geteuid has no argument and cannot fail.
+    let uid = unsafe { libc::geteuid() };
+    // SAFETY: getegid has no argument and cannot fail.
+    let gid = unsafe { libc::getegid() };
+    (uid, gid)
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A thread's own view, not the process's: threads may be in different namespaces.
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
+const PROC_NEEDED: &str = "cannot open /proc/thread-self/ns/net (is /proc mounted?)";
+/// Where `ip netns add` puts names: ip-netns(8).
+const NAMED_NAMESPACES: &str = "/run/netns";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privilege::root_or_skip;
+
+    #[test]
+    fn a_place_is_a_name_a_path_or_a_process() {
+        let path = |place| locate(place).unwrap().0;
+        assert_eq!(path("blue"), Path::new("/run/netns/blue"));
+        assert_eq!(path("/tmp/ns"), Path::new("/tmp/ns"));
+        assert_eq!(path("17"), Path::new("/proc/17/ns/net"));
+        for bad in ["", ".", "..", "a/b", "../x"] {
+            assert!(locate(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_was_tried_and_what_to_do() {
+        let missing = Netns::open("umv-no-such").unwrap_err().to_string();
+        assert!(missing.contains("/run/netns/umv-no-such"), "{missing}");
+        assert!(missing.contains("ip netns list"), "{missing}");
+        let other = Netns::open("/proc/self/ns/uts").unwrap_err().to_string();
+        assert!(other.contains("is not a network namespace"), "{other}");
+    }
+
+    #[test]
+    fn a_process_is_in_the_namespace_that_its_id_names() {
+        let mine = Netns::open(&std::process::id().to_string()).unwrap();
+        assert_eq!(mine.id(), Netns::current().unwrap().id());
+    }
+
+    #[test]
+    fn running_inside_leaves_the_caller_where_it_was() {
+        if !root_or_skip("running_inside_leaves_the_caller_where_it_was") {
+            return;
+        }
+        let before = Netns::current().unwrap().id();
+        let other = Netns::create().unwrap();
+        assert_ne!(other.id(), before);
+        let inside = other.run(|| Netns::current().unwrap().id()).unwrap();
+        assert_eq!(inside, other.id());
+        assert_eq!(Netns::current().unwrap().id(), before);
+    }
+
+    #[test]
+    fn a_panic_inside_reaches_the_caller() {
+        if !root_or_skip("a_panic_inside_reaches_the_caller") {
+            return;
+        }
+        let other = Netns::create().unwrap();
+        let caught = panic::catch_unwind(|| other.run(|| panic!("inside"))).unwrap_err();
+        assert_eq!(caught.downcast_ref::<&str>(), Some(&"inside"));
+    }
+}
