@@ -38,4 +38,5 @@ fn size<T>() -> libc::socklen_t {
         size_of::<T>() as libc::socklen_t
     }
 }
+pub mod netlink;
 pub mod netns;
