@@ -14,6 +14,7 @@ mod offload;
 pub mod port;
 mod report;
 mod ring;
+pub mod netlink;
 pub mod privilege;
 pub mod sys;
 pub mod uplink;

@@ -1,0 +1,90 @@
+//! [`Error`]: a request that the kernel refused, or that never reached it.
+
+use std::fmt;
+use std::io;
+
+/// Why a request failed: what was wanted, the kernel's own words where it has some, and what to
+/// do where that is known. The errno is the source of the error.
+#[derive(Debug)]
+pub struct Error {
+    /// What was wanted, as it continues "cannot ...".
+    action: String,
+    /// The kernel's explanation (`NLMSGERR_ATTR_MSG`).
+    explanation: Option<String>,
+    source: io::Error,
+}
+
+impl Error {
+    pub(super) fn new(action: impl Into<String>, source: io::Error) -> Self {
+        Self {
+            action: action.into(),
+            explanation: None,
+            source,
+        }
+    }
+
+    pub(super) fn explained(mut self, words: Option<String>) -> Self {
+        self.explanation = words;
+        self
+    }
+
+    /// The errno that the kernel answered, if it was the kernel that refused.
+    pub fn errno(&self) -> Option<i32> {
+        self.source.raw_os_error()
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match self.errno()? {
+            libc::EPERM | libc::EACCES => Some("needs CAP_NET_ADMIN there: run as root"),
+            libc::EOPNOTSUPP => Some("this kernel may lack the driver or the option"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}", self.action)?;
+        if let Some(words) = &self.explanation {
+            write!(f, " (the kernel says: {words})")?;
+        }
+        if let Some(advice) = self.advice() {
+            write!(f, " ({advice})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl From<Error> for io::Error {
+    /// For callers whose own result is an [`io::Result`]; the text then has the source in it.
+    fn from(error: Error) -> Self {
+        Self::new(error.source.kind(), format!("{error}: {}", error.source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_failed_and_why_and_what_to_do() {
+        let error = Error::new(
+            "delete interface 7",
+            io::Error::from_raw_os_error(libc::EPERM),
+        )
+        .explained(Some("no".to_owned()));
+        assert_eq!(error.errno(), Some(libc::EPERM));
+        assert_eq!(
+            error.to_string(),
+            "cannot delete interface 7 (the kernel says: no) (needs CAP_NET_ADMIN there: run as \
+             root)"
+        );
+        assert!(io::Error::from(error).to_string().ends_with("(os error 1)"));
+    }
+}

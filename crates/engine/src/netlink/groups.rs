@@ -1,0 +1,105 @@
+//! The multicast groups that an interface has joined, at the level of Ethernet.
+
+use std::fs;
+use std::io;
+
+use umacvlan_core::MacAddr;
+
+use crate::sys::netns::Netns;
+
+/// The group addresses that the interface `index` of `netns` receives, by its own protocols' wish
+/// and by packet sockets'.
+///
+/// # Errors
+/// If the namespace cannot be entered, `/proc` is not mounted, or a line there is not as
+/// expected. An interface that does not exist has simply joined nothing.
+pub fn joined_groups(netns: &Netns, index: u32) -> io::Result<Vec<MacAddr>> {
+    // The file shows the namespace of the thread that opens it.
+    let text = netns.run(|| fs::read_to_string(LIST))??;
+    parse(&text, index)
+}
+
+fn parse(text: &str, index: u32) -> io::Result<Vec<MacAddr>> {
+    let mut groups = Vec::new();
+    for line in text.lines() {
+        let (of, group) = parse_line(line).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{LIST} has a line that is no group: \"{line}\""),
+            )
+        })?;
+        if of == index {
+            groups.extend(group);
+        }
+    }
+    Ok(groups)
+}
+
+/// Reads "index name users global-users address": the interface and the group, which is `None`
+/// on an interface whose addresses are not six bytes long.
+fn parse_line(line: &str) -> Option<(u32, Option<MacAddr>)> {
+    let mut fields = line.split_ascii_whitespace();
+    let index = fields.next()?.parse().ok()?;
+    let _name = fields.next()?;
+    let _users: u32 = fields.next()?.parse().ok()?;
+    let _global_users: u32 = fields.next()?.parse().ok()?;
+    let address = fields.next()?;
+    if fields.next().is_some() || address.len() % 2 != 0 {
+        return None;
+    }
+    if !address.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let octets = match u64::from_str_radix(address, 16) {
+        Ok(number) if address.len() == 12 => number.to_be_bytes(),
+        _ => return Some((index, None)),
+    };
+    let [_, _, a, b, c, d, e, f] = octets;
+    Some((index, Some(MacAddr::new([a, b, c, d, e, f]))))
+}
+
+const LIST: &str = "/proc/thread-self/net/dev_mcast";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+2    eth0            1     0     333300000001
+2    eth0            1     0     01005e000001
+17   averylongname15 2     1     0180c200000e
+3    ib0             1     0     00ffffffff12401bffff000000000000ffffffff
+";
+
+    #[test]
+    fn groups_are_told_apart_by_interface() {
+        let two = ["33:33:00:00:00:01", "01:00:5e:00:00:01"].map(|text| text.parse().unwrap());
+        assert_eq!(parse(TEXT, 2).unwrap(), two);
+        assert_eq!(
+            parse(TEXT, 17).unwrap(),
+            ["01:80:c2:00:00:0e".parse().unwrap()]
+        );
+        assert_eq!(parse(TEXT, 1).unwrap(), []);
+    }
+
+    #[test]
+    fn long_addresses_are_no_ethernet_groups() {
+        assert_eq!(parse(TEXT, 3).unwrap(), []);
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_an_error() {
+        for bad in [
+            "2 eth0 1 0",
+            "2 eth0 1 0 333300000001 1",
+            "x eth0 1 0 333300000001",
+            "2 eth0 1 0 33330000001",
+            "2 eth0 1 0 33330000000g",
+            "2 eth0 1 0 +33330000001",
+            "2 eth0 -1 0 333300000001",
+            "",
+        ] {
+            assert!(parse(&format!("{bad}\n"), 2).is_err(), "{bad:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! [`Rtnl`]: one request at a time, and its answer.
+
+use std::io;
+
+use netlink_packet_core::{
+    ErrorMessage, NLM_F_ACK, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
+    NLMSG_ALIGNTO, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    parse_string,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+
+use super::{Error, Result};
+use crate::sys::netlink::{NetlinkSocket, Received};
+use crate::sys::netns::Netns;
+
+/// A socket for requests about the interfaces of one namespace, kept alive by it.
+#[derive(Debug)]
+pub struct Rtnl {
+    socket: NetlinkSocket,
+    /// Number of the last request; its answers carry it.
+    sequence: u32,
+    /// Holds one datagram.
+    buffer: Vec<u8>,
+}
+
+impl Rtnl {
+    /// For the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// If the socket cannot be had.
+    pub fn open() -> Result<Self> {
+        let socket = NetlinkSocket::open().map_err(|e| Error::new("open a netlink socket", e))?;
+        // Before Linux 4.12 the errors come without words; that is all.
+        let _ = socket.explain_errors();
+        Ok(Self {
+            socket,
+            sequence: 0,
+            buffer: vec![0; DATAGRAM],
+        })
+    }
+
+    /// For the namespace `netns`, which stays alive until this is dropped: for namespaces that
+    /// are ours, and for short visits to others.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered or the socket cannot be had.
+    pub fn open_in(netns: &Netns) -> Result<Self> {
+        netns
+            .run(Self::open)
+            .map_err(|e| Error::new("open a netlink socket in another namespace", e))?
+    }
+
+    /// Sends a request that does not answer with a list, and returns what came before the
+    /// acknowledgement. `action` continues "cannot ..." if the kernel refuses.
+    pub(super) fn request(
+        &mut self,
+        action: &str,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<Vec<RouteNetlinkMessage>> {
+        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags)
+            .map(|answer| answer.messages)
+            .map_err(|refusal| refusal.into_error(action))
+    }
+
+    /// Sends a request for a list, again if the kernel changed the list while it told it.
+    pub(super) fn dump(
+        &mut self,
+        action: &str,
+        message: &RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>> {
+        let mut answer = Answer::default();
+        for _ in 0..DUMP_ATTEMPTS {
+            answer = self
+                .exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)
+                .map_err(|refusal| refusal.into_error(action))?;
+            if !answer.interrupted {
+                break;
+            }
+        }
+        // A list that never stands still is still the best there is.
+        Ok(answer.messages)
+    }
+
+    fn exchange(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> std::result::Result<Answer, Refusal> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes)?;
+
+        let mut answer = Answer::default();
+        loop {
+            let len = match self.socket.recv(&mut self.buffer)? {
+                Received::Messages { len, .. } => len,
+                Received::Empty | Received::Lost => {
+                    return Err(Refusal::from(io::Error::other("the answer was lost")));
+                }
+            };
+            if answer.take(&self.buffer[..len], self.sequence)? {
+                return answer.finish();
+            }
+        }
+    }
+}
+
+/// What the kernel has answered so far.
+#[derive(Default)]
+struct Answer {
+    messages: Vec<RouteNetlinkMessage>,
+    /// The list changed while it was being told.
+    interrupted: bool,
+    /// The first message that could not be read. It does not end the answer: what follows must be
+    /// received, or it would stand before the answer to the next request.
+    unreadable: Option<io::Error>,
+}
+
+impl Answer {
+    /// Reads one datagram; true if it ends the answer to request number `sequence`.
+    fn take(&mut self, datagram: &[u8], sequence: u32) -> std::result::Result<bool, Refusal> {
+        for message in split(datagram) {
+            let message = message.map_err(Refusal::from)?;
+            if message.sequence_number() != sequence {
+                continue;
+            }
+            self.interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
+            let capped = message.flags() & NLM_F_CAPPED != 0;
+            match NetlinkMessage::deserialize(message.into_inner()) {
+                Err(e) => self.unreadable = Some(invalid(e)),
+                Ok(NetlinkMessage { payload, .. }) => match payload {
+                    NetlinkPayload::InnerMessage(inner) => self.messages.push(inner),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(true),
+                    NetlinkPayload::Error(error) => return Err(Refusal::read(&error, capped)),
+                    NetlinkPayload::Done(done) if done.code == 0 => return Ok(true),
+                    NetlinkPayload::Done(done) => {
+                        return Err(Refusal::from(io::Error::from_raw_os_error(-done.code)));
+                    }
+                    _ => {}
+                },
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish(self) -> std::result::Result<Self, Refusal> {
+        match self.unreadable {
+            Some(e) => Err(Refusal::from(e)),
+            None => Ok(self),
+        }
+    }
+}
+
+/// An [`Error`] that does not know yet what was wanted.
+struct Refusal {
+    source: io::Error,
+    explanation: Option<String>,
+}
+
+impl Refusal {
+    fn read(error: &ErrorMessage, capped: bool) -> Self {
+        Self {
+            source: error.to_io(),
+            explanation: explanation(&error.header, capped),
+        }
+    }
+
+    fn into_error(self, action: &str) -> Error {
+        Error::new(action, self.source).explained(self.explanation)
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(source: io::Error) -> Self {
+        Self {
+            source,
+            explanation: None,
+        }
+    }
+}
+
+/// The messages of one datagram.
+pub(super) fn split(mut datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkBuffer<&[u8]>>> {
+    std::iter::from_fn(move || {
+        if datagram.is_empty() {
+            return None;
+        }
+        let message = match NetlinkBuffer::new_checked(datagram) {
+            Ok(message) => message,
+            Err(e) => {
+                datagram = &[];
+                return Some(Err(invalid(e)));
+            }
+        };
+        // `new_checked` has made sure that the length fits into the datagram, hence into usize.
+        let len = message.length() as usize;
+        let (this, _) = datagram.split_at(len);
+        let aligned = len.next_multiple_of(usize::from(NLMSG_ALIGNTO));
+        datagram = datagram.get(aligned..).unwrap_or_default();
+        Some(Ok(NetlinkBuffer::new(this)))
+    })
+}
+
+pub(super) fn invalid(error: netlink_packet_core::DecodeError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
+
+/// The kernel's words in the rest of an error message: behind the header of our request if the
+/// kernel left the request's body out (`capped`), else behind all of it.
+fn explanation(rest: &[u8], capped: bool) -> Option<String> {
+    let request = if capped {
+        REQUEST_HEADER
+    } else {
+        let len = u32::from_ne_bytes(*rest.first_chunk()?);
+        usize::try_from(len).ok()?.next_multiple_of(4)
+    };
+    NlasIterator::new(rest.get(request..)?)
+        .filter_map(std::result::Result::ok)
+        .find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)
+        .and_then(|attribute| parse_string(attribute.value()).ok())
+}
+
+/// Longer than the kernel makes a datagram of a list (32 KiB), and than one interface without its
+/// virtual functions takes.
+const DATAGRAM: usize = 64 * 1024;
+/// How often a list is asked for that changes while it is told.
+const DUMP_ATTEMPTS: usize = 8;
+/// Length of `struct nlmsghdr`.
+const REQUEST_HEADER: usize = 16;
+/// The explanation of an error: linux/netlink.h.
+const NLMSGERR_ATTR_MSG: u16 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_splits_into_its_messages() {
+        let mut datagram = Vec::new();
+        for (len, pad) in [(16_u32, 0), (18, 2), (16, 0)] {
+            datagram.extend(len.to_ne_bytes());
+            datagram.resize(datagram.len() + (len as usize - 4) + pad, 0);
+        }
+        let lengths: Vec<_> = split(&datagram).map(|m| m.unwrap().length()).collect();
+        assert_eq!(lengths, [16, 18, 16]);
+    }
+
+    #[test]
+    fn a_datagram_that_lies_about_a_length_ends_there() {
+        for len in [0_u32, 15, 17, u32::MAX] {
+            let mut datagram = len.to_ne_bytes().to_vec();
+            datagram.resize(16, 0);
+            let messages: Vec<_> = split(&datagram).collect();
+            assert_eq!(messages.len(), 1);
+            assert!(messages[0].is_err(), "length {len}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_s_words_are_found_behind_the_request() {
+        let words = [8 + 4, 0, 1, 0, b'n', b'o', b' ', b'l', b'u', b'c', b'k', 0];
+        let mut capped = vec![0; 16];
+        capped.extend(words);
+        assert_eq!(explanation(&capped, true).as_deref(), Some("no luck"));
+
+        let mut whole = 22_u32.to_ne_bytes().to_vec();
+        whole.resize(24, 0);
+        whole.extend(words);
+        assert_eq!(explanation(&whole, false).as_deref(), Some("no luck"));
+        assert_eq!(explanation(&whole[..10], false), None);
+    }
+}

@@ -1,0 +1,206 @@
+//! Asking about interfaces of the socket's own namespace, and changing and deleting them.
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use umacvlan_core::MacAddr;
+
+use super::create::inside;
+use super::{Link, Result, Rtnl};
+use crate::sys::netns::Netns;
+
+impl Rtnl {
+    /// The interface called `name`, if there is one.
+    ///
+    /// # Errors
+    /// Any but `ENODEV`.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        self.one_link(&format!("read interface {name}"), named(name))
+    }
+
+    /// The interface with this index, if there is one.
+    ///
+    /// # Errors
+    /// Any but `ENODEV`.
+    pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
+        self.one_link(&format!("read interface {index}"), indexed(index))
+    }
+
+    /// Every interface, by index.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        self.all_links("list the interfaces", LinkMessage::default())
+    }
+
+    /// Deletes an interface.
+    ///
+    /// # Errors
+    /// `ENODEV` if it is gone already, `EOPNOTSUPP` if it is hardware.
+    pub fn delete(&mut self, index: u32) -> Result<()> {
+        self.delete_link(&format!("delete interface {index}"), indexed(index))
+    }
+
+    /// Sets an interface up or down.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn set_up(&mut self, index: u32, on: bool) -> Result<()> {
+        self.set_flag(index, LinkFlags::Up, on)
+    }
+
+    /// Asks for every unicast frame, or withdraws what this asked for.
+    ///
+    /// # Errors
+    /// `ENODEV` if it is gone.
+    pub fn set_promisc(&mut self, index: u32, on: bool) -> Result<()> {
+        self.set_flag(index, LinkFlags::Promisc, on)
+    }
+
+    /// Asks for every multicast frame, or withdraws what this asked for.
+    ///
+    /// # Errors
+    /// `ENODEV` if it is gone.
+    pub fn set_allmulti(&mut self, index: u32, on: bool) -> Result<()> {
+        self.set_flag(index, LinkFlags::Allmulti, on)
+    }
+
+    /// Sets the largest payload, in bytes.
+    ///
+    /// # Errors
+    /// `EINVAL` outside the driver's limits.
+    pub fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<()> {
+        let action = format!("set the MTU of interface {index} to {mtu}");
+        self.set(&action, index, LinkAttribute::Mtu(mtu))
+    }
+
+    /// Sets the address.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` if it is no station's, `EBUSY` if the driver wants the interface down.
+    pub fn set_mac(&mut self, index: u32, mac: MacAddr) -> Result<()> {
+        let action = format!("set the address of interface {index} to {mac}");
+        let address = LinkAttribute::Address(mac.octets().to_vec());
+        self.set(&action, index, address)
+    }
+
+    /// Renames an interface.
+    ///
+    /// # Errors
+    /// `EEXIST` if the name is taken, `ERANGE` if it is longer than 15 bytes, `EBUSY` before
+    /// Linux 6.2 if the interface is up.
+    pub fn set_name(&mut self, index: u32, name: &str) -> Result<()> {
+        let action = format!("rename interface {index} to {name}");
+        self.set(&action, index, LinkAttribute::IfName(name.to_owned()))
+    }
+
+    /// Moves an interface to another namespace. It arrives down, without addresses, and perhaps
+    /// with another index.
+    ///
+    /// # Errors
+    /// `EEXIST` if its name is taken there, `EINVAL` if it is bound to its namespace.
+    pub fn set_netns(&mut self, index: u32, netns: &Netns) -> Result<()> {
+        let action = format!("move interface {index} to another namespace");
+        self.set(&action, index, inside(netns))
+    }
+
+    /// Makes an interface a port of another, or of none.
+    ///
+    /// # Errors
+    /// `ENODEV` if the master is gone, `EOPNOTSUPP` if it has no ports.
+    pub fn set_master(&mut self, index: u32, master: Option<u32>) -> Result<()> {
+        let action = match master {
+            Some(master) => format!("make interface {index} a port of {master}"),
+            None => format!("take interface {index} from its master"),
+        };
+        self.set(
+            &action,
+            index,
+            LinkAttribute::Controller(master.unwrap_or(0)),
+        )
+    }
+
+    /// Lets a bridge send a frame back out of the port it came from, or not.
+    ///
+    /// # Errors
+    /// If the interface is no bridge's port.
+    pub fn set_hairpin(&mut self, index: u32, on: bool) -> Result<()> {
+        let mut message = indexed(index);
+        message.attributes = vec![LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
+                on,
+            )])),
+        ])];
+        let action = format!("set the hairpin mode of bridge port {index}");
+        self.request(&action, RouteNetlinkMessage::NewLink(message), 0)?;
+        Ok(())
+    }
+
+    /// Sets the length of the transmit queue, in frames.
+    ///
+    /// # Errors
+    /// `ENODEV` if it is gone.
+    pub fn set_txqlen(&mut self, index: u32, frames: u32) -> Result<()> {
+        let action = format!("set the transmit queue of interface {index} to {frames}");
+        self.set(&action, index, LinkAttribute::TxQueueLen(frames))
+    }
+
+    pub(super) fn one_link(&mut self, action: &str, message: LinkMessage) -> Result<Option<Link>> {
+        match self.request(action, RouteNetlinkMessage::GetLink(message), 0) {
+            Ok(answer) => Ok(links_of(answer).next()),
+            Err(e) if e.errno() == Some(libc::ENODEV) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) fn all_links(&mut self, action: &str, message: LinkMessage) -> Result<Vec<Link>> {
+        let answer = self.dump(action, &RouteNetlinkMessage::GetLink(message))?;
+        Ok(links_of(answer).collect())
+    }
+
+    pub(super) fn delete_link(&mut self, action: &str, message: LinkMessage) -> Result<()> {
+        self.request(action, RouteNetlinkMessage::DelLink(message), 0)?;
+        Ok(())
+    }
+
+    fn set_flag(&mut self, index: u32, flag: LinkFlags, on: bool) -> Result<()> {
+        let mut message = indexed(index);
+        message.header.change_mask = flag;
+        if on {
+            message.header.flags = flag;
+        }
+        let state = if on { "on" } else { "off" };
+        let action = format!("switch {flag} of interface {index} {state}");
+        self.request(&action, RouteNetlinkMessage::SetLink(message), 0)?;
+        Ok(())
+    }
+
+    pub(super) fn set(&mut self, action: &str, index: u32, attribute: LinkAttribute) -> Result<()> {
+        let mut message = indexed(index);
+        message.attributes = vec![attribute];
+        self.request(action, RouteNetlinkMessage::SetLink(message), 0)?;
+        Ok(())
+    }
+}
+
+pub(super) fn indexed(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+pub(super) fn named(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    message
+}
+
+fn links_of(answer: Vec<RouteNetlinkMessage>) -> impl Iterator<Item = Link> {
+    answer.into_iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewLink(link) => Some(Link::from_message(link)),
+        _ => None,
+    })
+}
