@@ -11,7 +11,9 @@
 pub mod arena;
 pub mod epoll;
 pub mod eventfd;
-pub mod mapping;
+mod mapping;
+pub mod netlink;
+pub mod netns;
 pub mod packet;
 pub mod process;
 pub mod rx_ring;
@@ -38,5 +40,3 @@ fn size<T>() -> libc::socklen_t {
         size_of::<T>() as libc::socklen_t
     }
 }
-pub mod netlink;
-pub mod netns;
