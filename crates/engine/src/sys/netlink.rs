@@ -212,7 +212,9 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Datagram> {
 struct Control([u8; 64]);
 
 /// The `NETLINK_LISTEN_ALL_NSID` message among these: cmsg(3) gives the layout, which is a length
-/// of the width of `size_t`, level, type, and the data from the next aligned place on.
+/// of the width of `size_t`, level, type, and the data from the next aligned place on. A kernel
+/// from before May 2026 may send -1 with a message of our own namespace, if somebody in another
+/// listens as we do (a flag in `do_one_broadcast` stayed set from that one's copy).
 fn nsid_of(mut control: &[u8]) -> Option<i32> {
     const WORD: usize = size_of::<usize>();
     const DATA: usize = (WORD + 8).next_multiple_of(WORD);
@@ -222,7 +224,8 @@ fn nsid_of(mut control: &[u8]) -> Option<i32> {
         let level = i32::from_ne_bytes(*message.get(WORD..)?.first_chunk()?);
         let kind = i32::from_ne_bytes(*message.get(WORD + 4..)?.first_chunk()?);
         if level == libc::SOL_NETLINK && kind == libc::NETLINK_LISTEN_ALL_NSID {
-            return Some(i32::from_ne_bytes(*message.get(DATA..)?.first_chunk()?));
+            let nsid = i32::from_ne_bytes(*message.get(DATA..)?.first_chunk()?);
+            return (nsid >= 0).then_some(nsid);
         }
         control = control.get(len.next_multiple_of(WORD)..)?;
     }
@@ -311,6 +314,14 @@ mod tests {
             &7_i32.to_ne_bytes(),
         ));
         assert_eq!(nsid_of(&bytes), Some(7));
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_namespace_without_an_id_is_our_own() {
+        let data = (-1_i32).to_ne_bytes();
+        let bytes = control(libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID, &data);
+        assert_eq!(nsid_of(&bytes), None);
     }
 
     #[test]
