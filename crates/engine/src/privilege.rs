@@ -1,5 +1,7 @@
 //! What a test may ask before it needs namespaces of its own.
 
+use std::io::{self, Write};
+
 use crate::sys::netns::Netns;
 
 /// True if this process can make network namespaces; otherwise says on standard error that the
@@ -25,5 +27,6 @@ pub fn root_or_skip(test: &str) -> bool {
 pub fn skip(test: &str, why: &str) {
     let expected = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(!expected, "{test} must run under CI=true, but: {why}");
-    eprintln!("skipped: {test}: {why}");
+    // Not eprintln: the test harness would keep that to itself.
+    let _ = writeln!(io::stderr(), "skipped: {test}: {why}");
 }
