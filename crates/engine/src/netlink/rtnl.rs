@@ -242,6 +242,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn anybody_may_list_the_interfaces() {
+        let links = Rtnl::open().unwrap().links().unwrap();
+        assert!(links.iter().any(|link| link.name == "lo"), "{links:?}");
+    }
+
+    #[test]
     fn a_datagram_splits_into_its_messages() {
         let mut datagram = Vec::new();
         for (len, pad) in [(16_u32, 0), (18, 2), (16, 0)] {

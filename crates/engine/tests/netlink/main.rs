@@ -5,4 +5,5 @@
     reason = "in a test a panic is the report"
 )]
 
+mod monitor;
 mod requests;
