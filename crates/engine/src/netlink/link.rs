@@ -55,7 +55,7 @@ pub struct Link {
     pub group: u32,
     /// How many want all unicast: the administrator, packet sockets, a bridge.
     pub promiscuity: u32,
-    /// How many want all multicast; `None` from a kernel that does not tell (before 6.1).
+    /// How many want all multicast; `None` from a kernel too old to tell.
     pub allmulti: Option<u32>,
     /// What a bridge is like.
     pub bridge: Option<BridgeOptions>,
@@ -120,7 +120,7 @@ impl Link {
         self.promiscuity > 0 || self.flags.contains(LinkFlags::Promisc)
     }
 
-    /// Somebody wants every multicast frame; before Linux 6.1 only the administrator's wish shows.
+    /// Somebody wants every multicast frame; an old kernel shows only the administrator's wish.
     pub fn is_allmulti(&self) -> bool {
         self.allmulti.is_some_and(|count| count > 0) || self.flags.contains(LinkFlags::Allmulti)
     }

@@ -84,7 +84,7 @@ pub enum Event {
 pub struct MovedTo {
     /// The namespace, by the id that the namespace has for it *which the interface left*.
     pub nsid: i32,
-    /// Index of the interface there; `None` from a kernel that does not tell (before 5.1).
+    /// Index of the interface there; `None` from a kernel that does not tell.
     pub index: Option<u32>,
 }
 
