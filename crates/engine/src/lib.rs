@@ -2,10 +2,14 @@
 //!
 //! One [`worker::Worker`] serves one parent on a thread of its own: it reads frames from the
 //! [`uplink::Uplink`] and from the [`port`]s, asks the switch of `umacvlan-core`, and writes them
-//! where it says, all at the end of a turn.
+//! where it says, all at the end of a turn. One more thread, behind [`Engine`], makes parents and
+//! sub-interfaces and follows what their users do to them.
 #![deny(unsafe_code)]
 
+mod control;
 mod dispatch;
+pub mod engine;
+pub mod error;
 mod group;
 mod held;
 pub mod idle;
@@ -19,3 +23,6 @@ mod ring;
 pub mod sys;
 pub mod uplink;
 pub mod worker;
+
+pub use engine::Engine;
+pub use error::Error;

@@ -34,7 +34,7 @@ pub enum PortLink {
     /// A test or a bench.
     Memory(MemoryLink),
     /// A TAP.
-    Tap(Tap),
+    Tap(Arc<Tap>),
 }
 
 /// How the TAPs of a worker are read and written.
@@ -157,7 +157,7 @@ impl Ports {
         match (&link, &mut self.means) {
             (PortLink::Memory(_), _) => self.memory.push(id),
             (PortLink::Tap(tap), Means::Plain { epoll, .. }) => {
-                epoll.add(tap, id.index() as u64)?
+                epoll.add(&**tap, id.index() as u64)?
             }
             (PortLink::Tap(tap), Means::Uring { uring, .. }) => {
                 uring.add(slot(id), self.generation, tap.as_fd())?;
@@ -183,7 +183,7 @@ impl Ports {
         self.ended.retain(|&other| other != id);
         match (&port.link, &mut self.means) {
             (PortLink::Memory(_), _) => {}
-            (PortLink::Tap(tap), Means::Plain { epoll, .. }) => epoll.remove(tap),
+            (PortLink::Tap(tap), Means::Plain { epoll, .. }) => epoll.remove(&**tap),
             // A slot that cannot be freed is overwritten by its next owner.
             (PortLink::Tap(_), Means::Uring { uring, .. }) => {
                 drop(uring.remove(slot(id), port.generation))

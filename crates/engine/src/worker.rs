@@ -112,10 +112,28 @@ pub struct Turn {
 /// Where a worker's notices go: a channel, and a bell for the one who waits at the other end.
 #[derive(Clone, Debug)]
 pub struct Notifier {
-    /// The channel.
-    pub sender: Sender<Notice>,
-    /// The bell.
-    pub bell: Arc<EventFd>,
+    worker: u64,
+    sender: Sender<(u64, Notice)>,
+    bell: Arc<EventFd>,
+}
+
+impl Notifier {
+    /// Notices go to that channel with the number of the worker, and the bell is rung after them.
+    pub fn new(worker: u64, sender: Sender<(u64, Notice)>, bell: Arc<EventFd>) -> Self {
+        Self {
+            worker,
+            sender,
+            bell,
+        }
+    }
+
+    fn notify(&self, notices: impl Iterator<Item = Notice>) {
+        for notice in notices {
+            // Nobody at the other end: the engine is being taken down.
+            let _ = self.sender.send((self.worker, notice));
+        }
+        self.bell.wake();
+    }
 }
 
 impl Worker {
@@ -302,14 +320,10 @@ impl Worker {
         }
         let groups = self.dispatch.reports.drain(..).map(Notice::Groups);
         let gone = self.gone.drain(..).map(Notice::PortGone);
-        let Some(notifier) = &self.notices else {
-            return groups.chain(gone).for_each(drop);
-        };
-        for notice in groups.chain(gone) {
-            // Nobody at the other end: the engine is being taken down.
-            let _ = notifier.sender.send(notice);
+        match &self.notices {
+            Some(notifier) => notifier.notify(groups.chain(gone)),
+            None => groups.chain(gone).for_each(drop),
         }
-        notifier.bell.wake();
     }
 
     /// Does what was asked since the last turn; true if anything was.

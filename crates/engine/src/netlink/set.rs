@@ -106,6 +106,19 @@ impl Rtnl {
         self.set(&action, index, inside(netns))
     }
 
+    /// Moves an interface to another namespace as [`Rtnl::set_netns`] does, and gives it the name
+    /// `name` on the way, so that it needs that one to be free only there.
+    ///
+    /// # Errors
+    /// `EEXIST` if the name is taken there, `EINVAL` if it is bound to its namespace.
+    pub fn set_netns_as(&mut self, index: u32, netns: &Netns, name: &str) -> Result<()> {
+        let action = format!("move interface {index} to another namespace as {name}");
+        let mut message = indexed(index);
+        message.attributes = vec![inside(netns), LinkAttribute::IfName(name.to_owned())];
+        self.request(&action, RouteNetlinkMessage::SetLink(message), 0)?;
+        Ok(())
+    }
+
     /// Makes an interface a port of another, or of none.
     ///
     /// # Errors

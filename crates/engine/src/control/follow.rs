@@ -1,0 +1,283 @@
+//! Following what users do to the interfaces of sub-interfaces, in whatever namespace they are.
+
+use std::sync::Arc;
+
+use umacvlan_core::{Filter, Refusal, SubId};
+
+use super::Control;
+use super::sub::{Seen, SubKey};
+use crate::engine::Event;
+use crate::netlink::{Link, joined_groups};
+use crate::sys::netns::Netns;
+
+/// How many sub-interfaces a sweep looks at: a bounded cost, whatever their number.
+const SWEEP_COUNT: usize = 8;
+
+/// What was done on an interface against the rules, and is to be undone.
+#[derive(Clone, Copy)]
+enum Undo {
+    Down,
+    Mac,
+    Mtu,
+}
+
+impl Control {
+    /// The sub-interface whose interface is there.
+    pub(super) fn sub_at(&self, nsid: Option<i32>, index: u32) -> Option<SubKey> {
+        self.keys(|sub| sub.nsid == nsid && sub.index == index)
+            .next()
+    }
+
+    /// Takes note of what the kernel tells about an interface, if it is a sub-interface's.
+    pub(super) fn follow_link(&mut self, nsid: Option<i32>, link: &Link) {
+        if let Some(key) = self.sub_at(nsid, link.index) {
+            self.follow(key, link);
+        }
+    }
+
+    /// An interface is gone from there: find out whether it is gone, or moved.
+    pub(super) fn find_again(&mut self, nsid: Option<i32>, index: u32) {
+        if let Some(key) = self.sub_at(nsid, index) {
+            self.find_out(key);
+        }
+    }
+
+    /// A namespace has ended, and the interfaces in it are ending. Those not gone yet are told of
+    /// by their ports.
+    pub(super) fn lose_namespace(&mut self, nsid: i32) {
+        let keys: Vec<_> = self.keys(|sub| sub.nsid == Some(nsid)).collect();
+        for key in keys {
+            self.lose_sub(key);
+        }
+    }
+
+    /// Events were lost: looks at everything again.
+    pub(super) fn look_everywhere(&mut self) {
+        for at in 0..self.parents.len() {
+            let (index, name) = (self.parents[at].index, self.parents[at].name.clone());
+            let link = match index {
+                Some(index) => self.rtnl.link_by_index(index),
+                None => self.rtnl.link(&name),
+            };
+            match (link, index) {
+                (Ok(Some(link)), _) => self.follow_parent(&link),
+                (Ok(None), Some(index)) => self.lose_parent(index),
+                (Ok(None), None) | (Err(_), _) => {}
+            }
+        }
+        let keys: Vec<_> = self.keys(|_| true).collect();
+        for key in keys {
+            self.find_out(key);
+        }
+    }
+
+    /// Looks at a few sub-interfaces again, for the changes that no event tells of.
+    pub(super) fn sweep(&mut self) {
+        self.swept = std::time::Instant::now();
+        let keys: Vec<_> = self.keys(|_| true).collect();
+        if keys.is_empty() {
+            return;
+        }
+        for step in 0..SWEEP_COUNT.min(keys.len()) {
+            self.find_out(keys[(self.sweep_at + step) % keys.len()]);
+        }
+        self.sweep_at = (self.sweep_at + SWEEP_COUNT) % keys.len();
+    }
+
+    /// Finds the interface of a sub-interface, wherever it is, and follows everything about it.
+    /// The rule, if one forbids what it looks like.
+    pub(super) fn find_out(&mut self, key: SubKey) -> Option<Refusal> {
+        let (at, place) = self.find(key)?;
+        let tap = Arc::clone(&self.parents[at].subs[place].tap);
+        let Some((nsid, link)) = self.locate(&tap) else {
+            self.lose_sub(key);
+            return None;
+        };
+        let sub = &mut self.parents[at].subs[place];
+        (sub.nsid, sub.index) = (nsid, link.index);
+        let refusal = self.follow(key, &link);
+        self.reread_groups(key);
+        refusal
+    }
+
+    /// Reads the groups that a sub-interface has joined, and lets them through.
+    pub(super) fn reread_groups(&mut self, key: SubKey) {
+        let Some((at, place)) = self.find(key) else {
+            return;
+        };
+        let sub = &self.parents[at].subs[place];
+        // A TAP that is gone has no groups, and its own event tells.
+        let Ok(netns) = sub.tap.namespace().map(Netns::from) else {
+            return;
+        };
+        let Ok(mut groups) = joined_groups(&netns, sub.index) else {
+            return;
+        };
+        groups.sort_unstable();
+        groups.dedup();
+        if groups == sub.groups {
+            return;
+        }
+        self.parents[at].subs[place].groups = groups;
+        self.set_filter(at, place);
+        self.tell_change(key);
+    }
+
+    /// Sets an interface to the MTU that its parent imposes.
+    pub(super) fn impose_mtu(&mut self, at: usize, id: SubId, mtu: u32) {
+        let Some(sub) = self.parents[at].subs.iter_mut().find(|sub| sub.id == id) else {
+            return;
+        };
+        sub.seen.mtu = mtu;
+        let (tap, name) = (Arc::clone(&sub.tap), sub.name.clone());
+        if let Err(error) = self.visit(&tap, |rtnl, index| rtnl.set_mtu(index, mtu)) {
+            self.trouble(format!(
+                "{name} keeps an MTU larger than its parent's: {error}"
+            ));
+        }
+    }
+
+    /// Takes over what an interface looks like; what the rules forbid is undone, and the last such
+    /// rule returned.
+    fn follow(&mut self, key: SubKey, link: &Link) -> Option<Refusal> {
+        let (at, place) = self.find(key)?;
+        let parent = &mut self.parents[at];
+        let sub = &mut parent.subs[place];
+        let (before, now) = (sub.seen, Seen::of(link));
+        if before == now && sub.name == link.name {
+            return None;
+        }
+        sub.name.clone_from(&link.name);
+        let id = key.id;
+        // A worker that has stopped follows nothing.
+        let undone = parent
+            .worker
+            .call(move |worker| apply(worker.switch_mut(), id, before, now))
+            .ok()?;
+        let sub = &mut parent.subs[place];
+        sub.seen = now;
+        for (undo, _) in &undone {
+            match undo {
+                Undo::Down => sub.seen.up = false,
+                Undo::Mac => sub.seen.mac = before.mac,
+                Undo::Mtu => sub.seen.mtu = before.mtu,
+            }
+        }
+        let accepted = sub.seen;
+        let owned = sub.mode == umacvlan_core::Mode::Passthru && accepted.mac != before.mac;
+        parent.memberships.mark();
+        if let (true, Some(index)) = (owned, parent.index)
+            && let Err(error) = self.rtnl.set_mac(index, accepted.mac)
+        {
+            self.trouble(format!(
+                "the parent of {} does not take its address: {error}",
+                link.name
+            ));
+        }
+        for &(undo, refusal) in &undone {
+            self.undo(at, place, undo, refusal);
+        }
+        self.set_filter(at, place);
+        if accepted.up && !before.up {
+            self.reread_groups(key);
+        }
+        self.tell_change(key);
+        undone.last().map(|&(_, refusal)| refusal)
+    }
+
+    fn undo(&mut self, at: usize, place: usize, undo: Undo, refusal: Refusal) {
+        let sub = &self.parents[at].subs[place];
+        let (tap, name, seen) = (Arc::clone(&sub.tap), sub.name.clone(), sub.seen);
+        let (what, undone) = match undo {
+            Undo::Down => (
+                "set down again",
+                self.visit(&tap, |rtnl, index| rtnl.set_up(index, false)),
+            ),
+            Undo::Mac => (
+                "given its old address again",
+                self.visit(&tap, |rtnl, index| rtnl.set_mac(index, seen.mac)),
+            ),
+            Undo::Mtu => (
+                "given its old MTU again",
+                self.visit(&tap, |rtnl, index| rtnl.set_mtu(index, seen.mtu)),
+            ),
+        };
+        match undone {
+            Ok(()) => self.tell(Event::Reverted {
+                sub: name,
+                why: format!("{refusal}; it was {what}"),
+            }),
+            Err(error) => self.trouble(format!(
+                "{name}: {refusal}, but it could not be {what}: {error}"
+            )),
+        }
+    }
+
+    fn set_filter(&mut self, at: usize, place: usize) {
+        let parent = &mut self.parents[at];
+        let sub = &parent.subs[place];
+        let filter = Filter {
+            groups: sub.groups.clone(),
+            allmulti: sub.seen.allmulti,
+            promisc: sub.seen.promisc,
+        };
+        let id = sub.id;
+        parent.memberships.mark();
+        // The only refusal is that of a sub-interface that is gone.
+        let _ = parent
+            .worker
+            .call(move |worker| worker.switch_mut().set_filter(id, filter));
+    }
+
+    fn tell_change(&mut self, key: SubKey) {
+        if let Some(status) = self.sub_status(key) {
+            self.tell(Event::SubChanged(status));
+        }
+    }
+
+    fn keys(&self, wanted: impl Fn(&super::sub::Sub) -> bool) -> impl Iterator<Item = SubKey> {
+        let wanted = &wanted;
+        let keys: Vec<_> = self
+            .parents
+            .iter()
+            .flat_map(|parent| {
+                let number = parent.number;
+                let subs = parent.subs.iter().filter(|sub| wanted(sub));
+                subs.map(move |sub| SubKey {
+                    parent: number,
+                    id: sub.id,
+                })
+            })
+            .collect();
+        keys.into_iter()
+    }
+}
+
+/// Brings the switch from what an interface was to what it is, and returns what the rules forbid.
+fn apply(
+    switch: &mut umacvlan_core::Switch,
+    id: SubId,
+    before: Seen,
+    now: Seen,
+) -> Vec<(Undo, Refusal)> {
+    let mut refused = Vec::new();
+    let mut try_to = |undo, done: Result<(), Refusal>| {
+        if let Err(refusal) = done {
+            refused.push((undo, refusal));
+        }
+    };
+    // Down first: an address may be wrong while it is down.
+    if before.up && !now.up {
+        try_to(Undo::Down, switch.set_up(id, false));
+    }
+    if before.mac != now.mac {
+        try_to(Undo::Mac, switch.set_mac(id, now.mac));
+    }
+    if before.mtu != now.mtu {
+        try_to(Undo::Mtu, switch.set_mtu(id, now.mtu));
+    }
+    if !before.up && now.up {
+        try_to(Undo::Down, switch.set_up(id, true));
+    }
+    refused
+}

@@ -1,0 +1,187 @@
+//! [`Control`]: the thread that does everything but forwarding.
+//!
+//! It waits in one epoll for three things: requests of the engine's owner, notices of workers, and
+//! what the kernel tells about interfaces in all namespaces ([`Monitor`]). Nothing here keeps a
+//! user's namespace alive: a TAP is found through its own descriptor, visited, and left.
+//!
+//! The kernel's macvlan can refuse a change before it happens. Ours learns of it afterwards, so
+//! what the rules forbid is undone, and told ([`Event::Reverted`]).
+
+mod follow;
+mod parent;
+mod sub;
+mod uplink;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::engine::{Event, Request};
+use crate::error::Error;
+use crate::netlink::{self, Monitor, Rtnl};
+use crate::sys::epoll::Epoll;
+use crate::sys::eventfd::EventFd;
+use crate::sys::netns::{Netns, NetnsId};
+use crate::worker::Notice;
+
+use parent::Parent;
+use sub::SubKey;
+
+/// How often a few sub-interfaces are looked at again, for the changes that no event tells of
+/// (`packet(7)` memberships, `ip maddr`).
+const SWEEP_TIME: Duration = Duration::from_secs(1);
+
+/// Names in the epoll.
+const BELL: u64 = 0;
+const MONITOR: u64 = 1;
+
+/// Everything the control thread owns.
+pub(crate) struct Control {
+    requests: Receiver<Request>,
+    bell: Arc<EventFd>,
+    events: Sender<Event>,
+    /// Notices of workers, each with the number of its parent.
+    notices: Receiver<(u64, Notice)>,
+    /// The other end, of which each worker gets a clone.
+    notify: Sender<(u64, Notice)>,
+    epoll: Epoll,
+    monitor: Monitor,
+    rtnl: Rtnl,
+    /// The engine's own namespace.
+    home: NetnsId,
+    parents: Vec<Parent>,
+    /// Number of the next parent; never used twice.
+    next_parent: u64,
+    /// Where the sweep goes on.
+    sweep_at: usize,
+    swept: Instant,
+    stop: bool,
+}
+
+impl Control {
+    pub(crate) fn new(
+        requests: Receiver<Request>,
+        bell: Arc<EventFd>,
+        events: Sender<Event>,
+    ) -> Result<Self, Error> {
+        let epoll = Epoll::new().map_err(Error::system("make an epoll"))?;
+        let monitor = Monitor::open().map_err(Error::system("listen to netlink"))?;
+        let home = Netns::current().map_err(Error::system("open this network namespace"))?;
+        let watched = epoll
+            .add(&*bell, BELL)
+            .and_then(|()| epoll.add(&monitor, MONITOR));
+        watched.map_err(Error::system("watch for events"))?;
+        let (notify, notices) = crossbeam_channel::unbounded();
+        Ok(Self {
+            requests,
+            bell,
+            events,
+            notices,
+            notify,
+            epoll,
+            monitor,
+            rtnl: Rtnl::open()?,
+            home: home.id(),
+            parents: Vec::new(),
+            next_parent: 0,
+            sweep_at: 0,
+            swept: Instant::now(),
+            stop: false,
+        })
+    }
+
+    /// Serves until [`Control::stop`].
+    pub(crate) fn run(&mut self) {
+        while !self.stop {
+            let due = SWEEP_TIME.saturating_sub(self.swept.elapsed());
+            let timeout = (!self.parents.is_empty()).then_some(due);
+            let names = self
+                .epoll
+                .wait(timeout)
+                .map(|names| names.collect::<Vec<u64>>());
+            let names = match names {
+                Ok(names) => names,
+                // Nothing to wait with is nothing to live for: sub-interfaces go with the workers.
+                Err(error) => {
+                    return self.trouble(format!("the control thread cannot wait: {error}"));
+                }
+            };
+            if names.contains(&BELL) {
+                self.bell.clear();
+                self.serve();
+            }
+            if names.contains(&MONITOR) {
+                self.listen();
+            }
+            if self.swept.elapsed() >= SWEEP_TIME {
+                self.sweep();
+            }
+            self.settle_memberships();
+        }
+    }
+
+    /// Removes everything and ends the loop.
+    pub(crate) fn stop(&mut self) {
+        for parent in std::mem::take(&mut self.parents) {
+            self.take_down(parent);
+        }
+        self.stop = true;
+    }
+
+    fn serve(&mut self) {
+        while let Ok((parent, notice)) = self.notices.try_recv() {
+            match notice {
+                Notice::Groups(id) => self.reread_groups(SubKey { parent, id }),
+                Notice::PortGone(id) => self.lose_sub(SubKey { parent, id }),
+            }
+        }
+        while let Ok(request) = self.requests.try_recv() {
+            request(self);
+        }
+    }
+
+    fn listen(&mut self) {
+        let mut heard = Vec::new();
+        if let Err(error) = self.monitor.read(|event| heard.push(event)) {
+            self.trouble(format!("netlink tells no more: {error}"));
+        }
+        for event in heard {
+            self.hear(event);
+        }
+    }
+
+    fn hear(&mut self, event: netlink::Event) {
+        use netlink::Event as E;
+        match event {
+            E::LinkNew { nsid, link } => {
+                if nsid.is_none() {
+                    self.follow_parent(&link);
+                }
+                self.follow_link(nsid, &link);
+            }
+            E::LinkGone { nsid, index, .. } => {
+                if nsid.is_none() {
+                    self.lose_parent(index);
+                }
+                self.find_again(nsid, index);
+            }
+            E::GroupsChanged { nsid, index } => {
+                if let Some(key) = self.sub_at(nsid, index) {
+                    self.reread_groups(key);
+                }
+            }
+            E::NamespaceGone { nsid } => self.lose_namespace(nsid),
+            E::Lost => self.look_everywhere(),
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens: then nobody wants to know.
+        let _ = self.events.send(event);
+    }
+
+    fn trouble(&self, what: String) {
+        self.tell(Event::Trouble { what });
+    }
+}

@@ -1,0 +1,298 @@
+//! Parents: attached, followed, lost, found again.
+
+use std::sync::Arc;
+
+use umacvlan_core::{Mode, Switch};
+
+use super::Control;
+use super::sub::Sub;
+use super::uplink::Memberships;
+use crate::engine::{Event, ParentOptions, ParentStatus};
+use crate::error::Error;
+use crate::netlink::{Link, LinkFlags};
+use crate::sys::packet::PacketSocket;
+use crate::uplink::{PacketUplink, Uplink};
+use crate::worker::{Notifier, Worker, WorkerHandle};
+
+/// `ARPHRD_ETHER` of `linux/if_arp.h`.
+const ETHERNET: u16 = 1;
+
+/// A parent as the control thread knows it.
+pub(super) struct Parent {
+    pub(super) number: u64,
+    pub(super) name: String,
+    /// The index of its interface; `None` while there is none.
+    pub(super) index: Option<u32>,
+    pub(super) carrier: bool,
+    pub(super) worker: WorkerHandle,
+    pub(super) subs: Vec<Sub>,
+    pub(super) memberships: Memberships,
+    /// Frames that the rings of its uplinks had no slot for.
+    pub(super) ring_drops: u64,
+}
+
+impl Control {
+    pub(crate) fn add_parent(&mut self, options: ParentOptions) -> Result<(), Error> {
+        let name = options.name;
+        if self.parents.iter().any(|parent| parent.name == name) {
+            return Err(Error::ParentTaken(name));
+        }
+        let link = self
+            .rtnl
+            .link(&name)?
+            .ok_or_else(|| Error::ParentAbsent(name.clone()))?;
+        self.check_suitable(&link)?;
+        let uplink = open_uplink(&link)?;
+        let switch = Switch::new(seen(&link), options.semantics);
+        let number = self.next_parent;
+        let notifier = Notifier::new(number, self.notify.clone(), Arc::clone(&self.bell));
+        let worker = Worker::spawn(
+            &format!("um-{name}"),
+            switch,
+            options.worker,
+            Some(notifier),
+        )
+        .map_err(Error::system(format!("start the worker of {name}")))?;
+        attach(&worker, &name, uplink)?;
+        self.next_parent += 1;
+        self.parents.push(Parent {
+            number,
+            name,
+            index: Some(link.index),
+            carrier: has_carrier(&link),
+            worker,
+            subs: Vec::new(),
+            memberships: Memberships::default(),
+            ring_drops: 0,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn remove_parent(&mut self, name: &str) -> Result<(), Error> {
+        let at = self.parent_at(name)?;
+        let parent = self.parents.remove(at);
+        self.take_down(parent);
+        Ok(())
+    }
+
+    pub(crate) fn status(&mut self) -> Vec<ParentStatus> {
+        (0..self.parents.len())
+            .filter_map(|at| self.parent_status(at))
+            .collect()
+    }
+
+    /// Removes the sub-interfaces of a parent that is no longer in the list, then its worker.
+    pub(super) fn take_down(&mut self, mut parent: Parent) {
+        for sub in std::mem::take(&mut parent.subs) {
+            self.drop_sub(&parent, sub);
+        }
+        let Parent { name, worker, .. } = parent;
+        if let Err(error) = worker.stop() {
+            self.trouble(format!("the worker of {name} had failed: {error}"));
+        }
+    }
+
+    pub(super) fn parent_at(&self, name: &str) -> Result<usize, Error> {
+        let found = self.parents.iter().position(|parent| parent.name == name);
+        found.ok_or_else(|| Error::NoSuchParent(name.to_owned()))
+    }
+
+    /// Takes note of what the kernel tells about an interface in our namespace, if it is a parent.
+    pub(super) fn follow_parent(&mut self, link: &Link) {
+        let named = |parent: &Parent| match parent.index {
+            Some(index) => index == link.index,
+            None => parent.name == link.name,
+        };
+        let Some(at) = self.parents.iter().position(named) else {
+            return;
+        };
+        if self.parents[at].index.is_none() {
+            return self.find_parent(at, link);
+        }
+        let state = seen(link);
+        let asked = self.parents[at].worker.call(move |worker| {
+            let before = *worker.switch().parent();
+            let switch = worker.switch_mut();
+            switch.set_parent_promisc(state.promisc);
+            switch.set_parent_mac(state.mac);
+            let clamped = match before.mtu == state.mtu {
+                true => Vec::new(),
+                false => switch.set_parent_mtu(state.mtu),
+            };
+            (before.mac != state.mac, clamped)
+        });
+        // A worker that has stopped has told so.
+        let Ok((mac_changed, clamped)) = asked else {
+            return;
+        };
+        let parent = &mut self.parents[at];
+        if mac_changed
+            && let Some(owner) = parent
+                .subs
+                .iter_mut()
+                .find(|sub| sub.mode == Mode::Passthru)
+        {
+            owner.take_mac(state.mac);
+        }
+        for id in clamped {
+            self.impose_mtu(at, id, state.mtu);
+        }
+        self.set_carrier(at, has_carrier(link));
+    }
+
+    /// A parent's interface is gone: its sub-interfaces stay, without carrier.
+    pub(super) fn lose_parent(&mut self, index: u32) {
+        let Some(at) = self
+            .parents
+            .iter()
+            .position(|parent| parent.index == Some(index))
+        else {
+            return;
+        };
+        self.collect_ring_drops(at);
+        let parent = &mut self.parents[at];
+        parent.index = None;
+        parent.memberships = Memberships::default();
+        // A worker that has stopped has let go of its socket, too.
+        let _ = parent.worker.call(Worker::detach);
+        let name = parent.name.clone();
+        self.set_carrier(at, false);
+        self.tell(Event::ParentGone { parent: name });
+    }
+
+    /// An interface with the name of a lost parent is there.
+    fn find_parent(&mut self, at: usize, link: &Link) {
+        // It may be unsuitable for a moment only: each event about it is a new try.
+        if let Err(error) = self
+            .check_suitable(link)
+            .and_then(|()| self.reattach(at, link))
+        {
+            return self.trouble(format!("{} is back, but {error}", link.name));
+        }
+        self.tell(Event::ParentBack {
+            parent: link.name.clone(),
+        });
+        self.follow_parent(link);
+    }
+
+    fn reattach(&mut self, at: usize, link: &Link) -> Result<(), Error> {
+        let uplink = open_uplink(link)?;
+        let parent = &mut self.parents[at];
+        attach(&parent.worker, &link.name, uplink)?;
+        parent.index = Some(link.index);
+        parent.memberships = Memberships::default();
+        parent.memberships.mark();
+        Ok(())
+    }
+
+    /// Tells every sub-interface of a parent whether there is a carrier.
+    fn set_carrier(&mut self, at: usize, on: bool) {
+        let parent = &mut self.parents[at];
+        if parent.carrier == on {
+            return;
+        }
+        parent.carrier = on;
+        for sub in &parent.subs {
+            // Refused only by a TAP that is gone, of which its own event tells.
+            let _ = sub.tap.set_carrier(on);
+        }
+        let event = Event::Carrier {
+            parent: parent.name.clone(),
+            on,
+        };
+        self.tell(event);
+    }
+
+    fn check_suitable(&mut self, link: &Link) -> Result<(), Error> {
+        let unsuitable = |what| Error::ParentUnsuitable {
+            parent: link.name.clone(),
+            what,
+        };
+        if link.flags.contains(LinkFlags::Loopback) {
+            return Err(unsuitable("is a loopback interface"));
+        }
+        if link.link_type != ETHERNET || link.mac.is_none() {
+            return Err(unsuitable("does not carry Ethernet frames"));
+        }
+        let Some(index) = link.master else {
+            return Ok(());
+        };
+        let busy = |master| Error::ParentBusy {
+            parent: link.name.clone(),
+            master,
+        };
+        match self.rtnl.link_by_index(index)? {
+            // A VRF takes packets and leaves frames alone; bridges, bonds and teams take frames.
+            Some(master) if master.kind.as_deref() == Some("vrf") => Ok(()),
+            Some(master) => Err(busy(master.name)),
+            None => Err(busy(format!("interface {index}"))),
+        }
+    }
+
+    fn parent_status(&mut self, at: usize) -> Option<ParentStatus> {
+        self.collect_ring_drops(at);
+        let asked = self.parents[at].worker.call(|worker| {
+            let switch = worker.switch();
+            let infos: Vec<_> = switch.subs().map(|(id, sub)| (id, sub.clone())).collect();
+            (*switch.parent(), worker.snapshot(), infos)
+        });
+        let (state, counters, infos) = asked.ok()?;
+        let drops: Vec<u64> = infos
+            .iter()
+            .map(|(id, _)| self.queue_drops(at, *id))
+            .collect();
+        let parent = &self.parents[at];
+        let subs = infos.iter().zip(drops).filter_map(|((id, info), drops)| {
+            let sub = parent.subs.iter().find(|sub| sub.id == *id)?;
+            Some(sub.status(&parent.name, info, drops))
+        });
+        Some(ParentStatus {
+            subs: subs.collect(),
+            name: parent.name.clone(),
+            mac: state.mac,
+            mtu: state.mtu,
+            present: parent.index.is_some(),
+            carrier: parent.carrier,
+            counters,
+            ring_drops: parent.ring_drops,
+        })
+    }
+
+    /// Adds what the kernel's count of lost frames has grown by; it forgets with each look.
+    fn collect_ring_drops(&mut self, at: usize) {
+        let parent = &mut self.parents[at];
+        let drops = parent.worker.call(|worker| match worker.uplink() {
+            Some(Uplink::Packet(packet)) => packet.socket.take_drops().unwrap_or(0),
+            _ => 0,
+        });
+        parent.ring_drops += drops.unwrap_or(0);
+    }
+}
+
+fn open_uplink(link: &Link) -> Result<Uplink, Error> {
+    let socket = PacketSocket::open(link.index).map_err(Error::system(format!(
+        "open a packet socket on {}",
+        link.name
+    )))?;
+    Ok(Uplink::Packet(Box::new(PacketUplink::new(socket))))
+}
+
+fn attach(worker: &WorkerHandle, name: &str, uplink: Uplink) -> Result<(), Error> {
+    let attached = worker.call(|worker| worker.attach(uplink))?;
+    attached.map_err(Error::system(format!("wait for frames from {name}")))
+}
+
+/// What the switch wants to know of a parent.
+fn seen(link: &Link) -> umacvlan_core::Parent {
+    umacvlan_core::Parent {
+        mac: link.mac.unwrap_or_default(),
+        mtu: link.mtu,
+        promisc: link.is_promiscuous() || link.is_allmulti(),
+    }
+}
+
+/// Up and with a carrier: the driver's word, `IFF_LOWER_UP`, alone says nothing of a link that
+/// the administrator has set down.
+fn has_carrier(link: &Link) -> bool {
+    link.flags.contains(LinkFlags::Up | LinkFlags::LowerUp)
+}

@@ -1,0 +1,127 @@
+//! What the parent's receive filter lets in for the sub-interfaces.
+//!
+//! The same that the kernel's macvlan asks of its parent (`dev_uc_add`, `dev_mc_sync`), by
+//! memberships of the uplink's socket: a driver with an address filter keeps filtering, any other
+//! turns promiscuous by itself, and all of it ends with the socket, however the process ended.
+
+use std::collections::BTreeSet;
+
+use umacvlan_core::{Mode, Switch};
+
+use super::Control;
+use crate::sys::packet::Membership;
+use crate::uplink::{PacketUplink, Uplink};
+
+/// The memberships of one uplink.
+#[derive(Debug, Default)]
+pub(super) struct Memberships {
+    joined: BTreeSet<Membership>,
+    /// True when the sub-interfaces may want others by now.
+    stale: bool,
+    /// True when it has been told that some were refused.
+    told: bool,
+}
+
+impl Memberships {
+    /// Notes that a sub-interface has changed.
+    pub(super) fn mark(&mut self) {
+        self.stale = true;
+    }
+}
+
+impl Control {
+    /// Brings the memberships of every uplink up to date.
+    pub(super) fn settle_memberships(&mut self) {
+        for at in 0..self.parents.len() {
+            let parent = &mut self.parents[at];
+            if !parent.memberships.stale || parent.index.is_none() {
+                continue;
+            }
+            parent.memberships.stale = false;
+            let joined = std::mem::take(&mut parent.memberships.joined);
+            let settled = parent.worker.call(move |worker| {
+                let wanted = wanted(worker.switch());
+                match worker.uplink() {
+                    Some(Uplink::Packet(packet)) => settle(packet, joined, &wanted),
+                    _ => (joined, false),
+                }
+            });
+            // A worker that has stopped wants nothing.
+            let Ok((joined, refused)) = settled else {
+                continue;
+            };
+            parent.memberships.joined = joined;
+            let news = refused && !parent.memberships.told;
+            parent.memberships.told = refused;
+            let (name, index) = (parent.name.clone(), parent.index);
+            if news {
+                self.trouble(format!(
+                    "{name} takes no more addresses into its filter, so it is promiscuous now"
+                ));
+            }
+            self.see_promiscuity(index);
+        }
+    }
+
+    /// No event tells that a driver without a filter has turned promiscuous: look.
+    fn see_promiscuity(&mut self, index: Option<u32>) {
+        // A parent that is gone meanwhile is told of by an event.
+        if let Some(index) = index
+            && let Ok(Some(link)) = self.rtnl.link_by_index(index)
+        {
+            self.follow_parent(&link);
+        }
+    }
+}
+
+/// What the sub-interfaces that are up want to receive.
+fn wanted(switch: &Switch) -> BTreeSet<Membership> {
+    let mut wanted = BTreeSet::new();
+    for (_, sub) in switch.subs().filter(|(_, sub)| sub.up()) {
+        let filter = sub.filter();
+        let greedy = match sub.mode() {
+            Mode::Passthru => !sub.nopromisc(),
+            _ => filter.promisc,
+        };
+        if greedy {
+            wanted.insert(Membership::Promiscuous);
+        }
+        if sub.mode() != Mode::Passthru {
+            wanted.insert(Membership::Station(sub.mac()));
+        }
+        if filter.allmulti {
+            wanted.insert(Membership::AllMulticast);
+        }
+        wanted.extend(filter.groups.iter().map(|&group| Membership::Group(group)));
+    }
+    wanted
+}
+
+/// Joins and leaves; returns what is joined then, and whether something was refused. What cannot
+/// be joined one by one is had by receiving everything.
+fn settle(
+    packet: &PacketUplink,
+    mut joined: BTreeSet<Membership>,
+    wanted: &BTreeSet<Membership>,
+) -> (BTreeSet<Membership>, bool) {
+    let all = Membership::Promiscuous;
+    let missing: Vec<_> = wanted.difference(&joined).copied().collect();
+    joined.extend(
+        missing
+            .iter()
+            .filter(|&&membership| packet.socket.join(membership).is_ok()),
+    );
+    let refused = !joined.is_superset(wanted);
+    if refused && !joined.contains(&all) && packet.socket.join(all).is_ok() {
+        joined.insert(all);
+    }
+    joined.retain(|membership| {
+        let kept = wanted.contains(membership) || refused && *membership == all;
+        if !kept {
+            // One that cannot be left has ended with its interface.
+            let _ = packet.socket.leave(*membership);
+        }
+        kept
+    });
+    (joined, refused)
+}

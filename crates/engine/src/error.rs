@@ -1,0 +1,151 @@
+//! [`Error`]: what the engine could not do, on what, why, and what to do about it.
+
+use std::io;
+
+use umacvlan_core::Refusal;
+
+use crate::netlink;
+use crate::sys::tap::TUN_DEVICE;
+use crate::worker::{AddError, Stopped};
+
+/// Something that was asked of the engine and not done. Nothing of it is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another interface, or another sub-interface of the engine's, has the name.
+    #[error(
+        "cannot make {name}: the name is in use{place}; choose another one, or remove that interface"
+    )]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// Where it is in use, with a space in front, or nothing: here.
+        place: &'static str,
+    },
+    /// No interface may have the name.
+    #[error(
+        "cannot make \"{0}\": an interface name has 1 to 15 characters, none of them a space, a slash or a colon"
+    )]
+    NameInvalid(String),
+    /// The namespace could not be entered or found.
+    #[error("cannot move {name} to its namespace: {source}")]
+    Namespace {
+        /// The sub-interface.
+        name: String,
+        /// Why.
+        source: netlink::Error,
+    },
+    /// A request by netlink failed.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// There is no such parent among the engine's.
+    #[error("{0} is no parent of this engine: attach it first")]
+    NoSuchParent(String),
+    /// There is no such sub-interface among the engine's.
+    #[error("{0} is no sub-interface of this engine")]
+    NoSuchSub(String),
+    /// The interface does not exist.
+    #[error("parent {0} does not exist in this network namespace: see `ip link` for those that do")]
+    ParentAbsent(String),
+    /// The interface belongs to another driver.
+    #[error(
+        "parent {parent} is a port of {master}: take it out of {master} first, or use {master} itself as parent"
+    )]
+    ParentBusy {
+        /// The interface.
+        parent: String,
+        /// The bridge or bond that has it.
+        master: String,
+    },
+    /// It is attached already.
+    #[error("parent {0} is attached already")]
+    ParentTaken(String),
+    /// The interface does not carry Ethernet frames.
+    #[error("parent {parent} {what}: sub-interfaces need an Ethernet interface")]
+    ParentUnsuitable {
+        /// The interface.
+        parent: String,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// The rules of macvlan forbid it.
+    #[error("{name}: {refusal}")]
+    Refused {
+        /// The sub-interface.
+        name: String,
+        /// The rule.
+        refusal: Refusal,
+    },
+    /// A socket, a ring or a thread that the engine needs was not to be had.
+    #[error("cannot {what}: {}", explain(source))]
+    System {
+        /// What the engine wanted to do.
+        what: String,
+        /// Why it could not.
+        source: io::Error,
+    },
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// A TAP was not to be had.
+    #[error("cannot make TAP {name}: {}", explain_tap(source))]
+    Tap {
+        /// The sub-interface.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::System { what, source }
+    }
+
+    pub(crate) fn refused(name: &str) -> impl FnOnce(Refusal) -> Self {
+        let name = name.to_owned();
+        move |refusal| Self::Refused { name, refusal }
+    }
+
+    pub(crate) fn add(name: &str, error: AddError) -> Self {
+        match error {
+            AddError::Port(source) => Self::Tap {
+                name: name.to_owned(),
+                source,
+            },
+            AddError::Refused(refusal) => Self::refused(name)(refusal),
+        }
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+/// The kernel's word, and what to do about it where that is known.
+fn explain(error: &io::Error) -> String {
+    let advice = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "CAP_NET_ADMIN and CAP_NET_RAW are needed: run as root, or `setcap cap_net_admin,cap_net_raw+ep` the binary"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "too few file descriptors: raise the limit with `ulimit -n`, one is needed for each sub-interface"
+        }
+        Some(libc::ENOMEM) => "free some memory: a parent needs about 34 MB of the kernel's",
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}
+
+fn explain_tap(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+            format!(
+                "{TUN_DEVICE} is not there; load the driver with `modprobe tun`, or give the container that device"
+            )
+        }
+        _ => explain(error),
+    }
+}
