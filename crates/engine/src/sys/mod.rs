@@ -9,12 +9,14 @@
 )]
 
 pub mod arena;
+pub mod blast;
 pub mod epoll;
 pub mod eventfd;
 mod mapping;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
+pub mod poll;
 pub mod process;
 pub mod rx_ring;
 pub mod tap;

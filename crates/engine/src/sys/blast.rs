@@ -1,0 +1,138 @@
+//! Packet sockets for the laboratory: frames out in batches, frames in one at a time.
+//!
+//! The engine's own socket is elsewhere and faster; these two want no ring, no offload and no
+//! promiscuity, so that what they see is what an ordinary program sees.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::{checked, size};
+
+/// Frames that one call of [`send`] hands to the kernel at most.
+pub const BATCH: usize = 64;
+
+/// A non-blocking packet socket (packet(7)) on the interface of this index, in the calling
+/// thread's network namespace. It receives the frames of one EtherType, or none if that is 0.
+///
+/// A socket of one EtherType hears what the interface's own stack is given, and nothing that an
+/// rx_handler took away before (net/core/dev.c); that makes it the witness of "reached".
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_RAW`; `ENODEV` if there is no such interface.
+pub fn open(index: u32, ethertype: u16) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers. Protocol 0: deaf until it is bound, so nothing of another interface
+    // gets in between.
+    let fd = checked(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
+    // SAFETY: the kernel has just returned `fd`, and nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let address = libc::sockaddr_ll {
+        sll_family: AF_PACKET,
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: i32::try_from(index)
+            .map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: a whole `sockaddr_ll`, alive during the call, with its own size.
+    checked(unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size::<libc::sockaddr_ll>(),
+        )
+    })?;
+    Ok(socket)
+}
+
+/// Sends `frame` as often as `count` says, at most [`BATCH`] times, in one call (sendmmsg(2));
+/// returns how many the kernel took. 0: none now, its queues are full.
+///
+/// # Errors
+/// What sendmmsg(2) reports beside "full": `ENETDOWN`, `EMSGSIZE`.
+pub fn send(socket: BorrowedFd<'_>, frame: &[u8], count: usize) -> io::Result<usize> {
+    let mut part = libc::iovec {
+        iov_base: frame.as_ptr().cast_mut().cast(),
+        iov_len: frame.len(),
+    };
+    let message = libc::mmsghdr {
+        msg_hdr: libc::msghdr {
+            msg_name: std::ptr::null_mut(),
+            msg_namelen: 0,
+            msg_iov: &raw mut part,
+            msg_iovlen: 1,
+            msg_control: std::ptr::null_mut(),
+            msg_controllen: 0,
+            msg_flags: 0,
+        },
+        msg_len: 0,
+    };
+    let mut batch = [message; BATCH];
+    let count = u32::try_from(count.min(BATCH)).unwrap_or(u32::MAX);
+    // SAFETY: `count` messages of `batch` are valid; each points to `part`, which points to
+    // `frame`; all of them outlive the call, and a send does not write to the frame.
+    let sent = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            batch.as_mut_ptr(),
+            count,
+            libc::MSG_DONTWAIT,
+        )
+    };
+    match usize::try_from(sent) {
+        Ok(sent) => Ok(sent),
+        Err(_) => full_is_zero(io::Error::last_os_error()),
+    }
+}
+
+/// Reads one waiting frame into `buffer`; returns its length, or `None` if none waits.
+///
+/// # Errors
+/// What recv(2) reports: `ENETDOWN` once when the interface goes down or away.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    // SAFETY: `buffer` is writable for its whole length during the call.
+    let length = unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_DONTWAIT,
+        )
+    };
+    match usize::try_from(length) {
+        Ok(length) => Ok(Some(length)),
+        Err(_) => match io::Error::last_os_error() {
+            e if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            e => Err(e),
+        },
+    }
+}
+
+/// The index of an interface in the calling thread's network namespace.
+///
+/// # Errors
+/// `ENODEV` if there is none of that name.
+pub fn index_of(interface: &str) -> io::Result<u32> {
+    let name = std::ffi::CString::new(interface)?;
+    // SAFETY: `name` is terminated by a zero byte and lives during the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// A full queue is an answer, not a failure.
+fn full_is_zero(error: io::Error) -> io::Result<usize> {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => Ok(0),
+        _ => Err(error),
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "a constant, 17; the two types are the kernel's"
+)]
+const AF_PACKET: libc::sa_family_t = libc::AF_PACKET as libc::sa_family_t;
