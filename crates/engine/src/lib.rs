@@ -13,6 +13,7 @@ pub mod error;
 mod group;
 mod held;
 pub mod idle;
+pub mod lab;
 pub mod memory;
 pub mod netlink;
 mod offload;

@@ -1,0 +1,141 @@
+//! Round trips: one UDP request, one answer, the next request.
+
+use std::io;
+use std::net::{Shutdown, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Path, Result, join, pin};
+
+/// The times of many round trips.
+#[derive(Clone, Debug)]
+pub struct RoundTrips {
+    /// Nanoseconds, ascending.
+    sorted: Vec<u32>,
+    /// Requests without an answer.
+    pub lost: u32,
+}
+
+impl RoundTrips {
+    /// The time that `percent` of the round trips did not exceed.
+    ///
+    /// # Panics
+    /// If `percent` is more than 100.
+    pub fn percentile(&self, percent: u8) -> Duration {
+        assert!(percent <= 100, "{percent} percent");
+        let rank = (self.sorted.len() * usize::from(percent)).div_ceil(100);
+        let nanos = self.sorted[rank.saturating_sub(1)];
+        Duration::from_nanos(nanos.into())
+    }
+
+    /// How many requests were answered; at least one.
+    pub fn count(&self) -> usize {
+        self.sorted.len()
+    }
+}
+
+/// Asks back to back along `path` for `time`, after a warm-up of a quarter of that.
+///
+/// # Errors
+/// If no answer came at all, or a socket cannot be made or used.
+pub fn round_trips(path: Path<'_, '_>, time: Duration) -> Result<RoundTrips> {
+    connect(path)
+        .and_then(|(asker, answerer)| run(path, &asker, &answerer, time))
+        .map_err(|e| path.failed("round trips", e))
+}
+
+fn run(
+    path: Path<'_, '_>,
+    asker: &UdpSocket,
+    answerer: &UdpSocket,
+    time: Duration,
+) -> io::Result<RoundTrips> {
+    let (here, there) = path.cores.unzip();
+    thread::scope(|scope| {
+        let answering = scope.spawn(move || {
+            pin(there);
+            answer(answerer)
+        });
+        let asking = scope.spawn(move || {
+            pin(here);
+            ask(asker, time / 4)?;
+            ask(asker, time)
+        });
+        let asked = join(asking);
+        // Wakes the other end with an empty read. The kernel says "not connected" and does it
+        // all the same (inet_shutdown in net/ipv4/af_inet.c).
+        let _ = socket2::SockRef::from(answerer).shutdown(Shutdown::Both);
+        join(answering)?;
+        asked
+    })
+}
+
+fn answer(socket: &UdpSocket) -> io::Result<()> {
+    let mut bytes = [0; REQUEST_LEN];
+    loop {
+        match socket.recv(&mut bytes)? {
+            0 => return Ok(()),
+            length => socket.send(&bytes[..length])?,
+        };
+    }
+}
+
+fn ask(socket: &UdpSocket, time: Duration) -> io::Result<RoundTrips> {
+    let mut nanos = Vec::with_capacity(1 << 16);
+    let mut lost = 0;
+    let begun = Instant::now();
+    let mut sent = begun;
+    while sent - begun < time {
+        // An answer to an earlier request, given up already, carries an earlier time.
+        let request = u64::try_from((sent - begun).as_nanos())
+            .unwrap_or(u64::MAX)
+            .to_be_bytes();
+        socket.send(&request)?;
+        let answered = await_answer(socket, request)?;
+        let now = Instant::now();
+        if answered {
+            nanos.push(u32::try_from((now - sent).as_nanos()).unwrap_or(u32::MAX));
+        } else {
+            lost += 1;
+        }
+        sent = now;
+    }
+    if nanos.is_empty() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    nanos.sort_unstable();
+    Ok(RoundTrips {
+        sorted: nanos,
+        lost,
+    })
+}
+
+/// True when the answer to `request` came, false if it did not within [`GIVE_UP`].
+fn await_answer(socket: &UdpSocket, request: [u8; REQUEST_LEN]) -> io::Result<bool> {
+    let mut answer = [0; REQUEST_LEN];
+    loop {
+        match socket.recv(&mut answer) {
+            Ok(_) if answer == request => return Ok(true),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// The two ends of `path`, connected to each other.
+fn connect(path: Path<'_, '_>) -> io::Result<(UdpSocket, UdpSocket)> {
+    let (from, to) = (path.from.member.ip(), path.to.member.ip());
+    let asker = path.from.netns.run(|| UdpSocket::bind((from, 0)))??;
+    let answerer = path.to.netns.run(|| UdpSocket::bind((to, 0)))??;
+    asker.connect(answerer.local_addr()?)?;
+    answerer.connect(asker.local_addr()?)?;
+    asker.set_read_timeout(Some(GIVE_UP))?;
+    Ok((asker, answerer))
+}
+
+/// Bytes of a request and of its answer.
+const REQUEST_LEN: usize = 8;
+
+/// When an answer counts as lost.
+const GIVE_UP: Duration = Duration::from_millis(100);

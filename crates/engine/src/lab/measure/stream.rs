@@ -1,0 +1,149 @@
+//! One TCP stream, as fast as it goes, every byte of it compared.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use super::{Path, Result, join, pin};
+use crate::lab::member::Member;
+
+/// How much of a stream arrived, and in which time.
+#[derive(Clone, Copy, Debug)]
+pub struct Throughput {
+    /// Bytes of payload that the receiver read and found right.
+    pub bytes: u64,
+    /// From the end of the warm-up to the last byte.
+    pub time: Duration,
+}
+
+impl Throughput {
+    /// Bits of payload per second.
+    pub fn bits_per_second(&self) -> f64 {
+        self.bytes as f64 * 8.0 / self.time.as_secs_f64()
+    }
+}
+
+/// Sends one TCP stream along `path` for `time`, after a warm-up of a quarter of that.
+///
+/// # Errors
+/// If the connection is not made or stalls for two seconds, or if other bytes arrive than were
+/// sent.
+pub fn tcp_throughput(path: Path<'_, '_>, time: Duration) -> Result<Throughput> {
+    connect(path)
+        .and_then(|(sender, receiver)| run(path, sender, receiver, time))
+        .map_err(|e| path.failed("a TCP stream", e))
+}
+
+fn run(
+    path: Path<'_, '_>,
+    sender: TcpStream,
+    receiver: TcpStream,
+    time: Duration,
+) -> io::Result<Throughput> {
+    let warm_up = time / 4;
+    let (here, there) = path.cores.unzip();
+    thread::scope(|scope| {
+        let sending = scope.spawn(move || {
+            pin(here);
+            send(sender, warm_up + time)
+        });
+        let receiving = scope.spawn(move || {
+            pin(there);
+            receive(receiver, warm_up)
+        });
+        let sent = join(sending);
+        // The receiver's error tells more: the sender only sees that nobody reads any more.
+        let received = join(receiving)?;
+        sent.map(|()| received)
+    })
+}
+
+fn send(mut stream: TcpStream, time: Duration) -> io::Result<()> {
+    let end = Instant::now() + time;
+    let mut at = 0;
+    while Instant::now() < end {
+        let sent = stream.write(&PATTERN[at..at + CHUNK])?;
+        at = (at + sent) % PERIOD;
+    }
+    Ok(())
+}
+
+fn receive(mut stream: TcpStream, warm_up: Duration) -> io::Result<Throughput> {
+    let mut chunk = vec![0; CHUNK];
+    let mut at = 0;
+    let mut bytes = 0_u64;
+    let mut warm = Instant::now() + warm_up;
+    let mut cold = true;
+    loop {
+        let length = stream.read(&mut chunk)?;
+        let now = Instant::now();
+        if length == 0 {
+            return Ok(Throughput {
+                bytes,
+                time: now - warm,
+            });
+        }
+        if chunk[..length] != PATTERN[at..at + length] {
+            return Err(io::Error::other("other bytes arrived than were sent"));
+        }
+        at = (at + length) % PERIOD;
+        if !cold {
+            bytes += length as u64;
+        } else if now >= warm {
+            (cold, warm) = (false, now);
+        }
+    }
+}
+
+/// Both ends of a connection along `path`, made in their namespaces.
+fn connect(path: Path<'_, '_>) -> io::Result<(TcpStream, TcpStream)> {
+    let (from, to) = (path.from.member, path.to.member);
+    let listener = path.to.netns.run(|| TcpListener::bind((to.ip(), 0)))??;
+    let address = listener.local_addr()?;
+    let sender = path.from.netns.run(|| dial(from, address))??;
+    let (receiver, _) = listener.accept()?;
+    sender.set_write_timeout(Some(PATIENCE))?;
+    receiver.set_read_timeout(Some(PATIENCE))?;
+    Ok((sender, receiver))
+}
+
+fn dial(from: Member, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((from.ip(), 0)).into())?;
+    socket.connect_timeout(&address.into(), PATIENCE)?;
+    Ok(socket.into())
+}
+
+/// After which silence a stream counts as broken.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes of one write and one read: enough for two of the largest GSO frames.
+const CHUNK: usize = 128 * 1024;
+
+/// After how many bytes the stream repeats itself. A prime: no frame, page or window that is
+/// lost, doubled or out of place leaves the right bytes at the right place.
+const PERIOD: usize = 65_521;
+
+/// Random bytes with that period, enough of them for a chunk that begins anywhere.
+static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut state = 0x9e37_79b9_u32;
+    let period: Vec<u8> = std::iter::repeat_with(|| {
+        // An xorshift generator (Marsaglia 2003): quick, and good enough to look different.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_be_bytes()[0]
+    })
+    .take(PERIOD)
+    .collect();
+    period
+        .iter()
+        .copied()
+        .cycle()
+        .take(PERIOD + CHUNK)
+        .collect()
+});

@@ -1,0 +1,95 @@
+//! The laboratory: a network of our own, in namespaces of our own, and the instruments to tell
+//! who reaches whom in it and at what cost.
+//!
+//! Nothing here runs another program or leaves a trace: the namespaces have no name, so they end
+//! with the process, however it ends. Who implements the sub-interfaces is one value
+//! ([`network::Maker`]), everything else is the same for both; that makes the two columns of a
+//! comparison comparable.
+
+pub mod error;
+pub mod expect;
+pub mod measure;
+pub mod member;
+pub mod network;
+pub mod probe;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use umacvlan_core::{Mode, Semantics};
+
+    use super::expect::{Setup, cells, wanted};
+    use super::measure::{Path, frame_rate, round_trips, tcp_throughput};
+    use super::network::{Maker, Network};
+    use super::probe::{Patience, reach};
+    use crate::privilege::{root_or_skip, skip};
+
+    /// Attaches the kernel's sub-interfaces; false if the test must be skipped.
+    fn attach(network: &mut Network, mode: Mode, test: &str) -> bool {
+        match network.attach(Maker::Kernel, mode) {
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                skip(test, "this kernel has no macvlan");
+                false
+            }
+            done => {
+                done.unwrap();
+                true
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernel_s_macvlan_reaches_whom_the_table_says() {
+        let name = "the_kernel_s_macvlan_reaches_whom_the_table_says";
+        if !root_or_skip(name) {
+            return;
+        }
+        let mut network = Network::build().unwrap();
+        for mode in Mode::ALL {
+            if !attach(&mut network, mode, name) {
+                return;
+            }
+            for hairpin in [false, true] {
+                network.set_hairpin(hairpin).unwrap();
+                let setup = Setup {
+                    mode,
+                    hairpin,
+                    semantics: Semantics::Kernel,
+                };
+                let wanted = wanted(setup);
+                let found = reach(&network.stations(), &wanted, Patience::default()).unwrap();
+                let differing: Vec<_> = cells(mode)
+                    .map(|(probe, from, to)| (probe, from, to, found.copies(probe, from, to)))
+                    .filter(|&(probe, from, to, copies)| copies != wanted.copies(probe, from, to))
+                    .collect();
+                assert!(differing.is_empty(), "{setup:?}: {differing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_measurement_finds_something_to_measure() {
+        let name = "every_measurement_finds_something_to_measure";
+        if !root_or_skip(name) {
+            return;
+        }
+        let mut network = Network::build().unwrap();
+        if !attach(&mut network, Mode::Bridge, name) {
+            return;
+        }
+        let stations = network.stations();
+        let path = Path {
+            from: &stations[0],
+            to: &stations[1],
+            cores: None,
+        };
+        let time = Duration::from_millis(50);
+        assert!(tcp_throughput(path, time).unwrap().bytes > 0);
+        let trips = round_trips(path, time).unwrap();
+        assert!(trips.percentile(50) <= trips.percentile(99), "{trips:?}");
+        let rate = frame_rate(path, time).unwrap();
+        assert!(rate.offered > 0.0 && rate.delivered > 0.0, "{rate:?}");
+    }
+}
