@@ -1,0 +1,89 @@
+//! Who is compared with whom.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+
+use anyhow::{Context, Result};
+use umacvlan_core::Mode;
+use umacvlan_engine::idle::Poll;
+use umacvlan_engine::lab::network::{Maker, Network, Site};
+
+use super::LabArgs;
+
+/// One who implements sub-interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contestant {
+    /// The engine, waiting for frames in this way.
+    Ours(Poll),
+    /// The kernel's macvlan.
+    Kernel,
+}
+
+/// Who takes part.
+pub(super) struct Contest {
+    /// Ours first.
+    pub(super) contestants: Vec<Contestant>,
+    /// Why the kernel's macvlan does not.
+    pub(super) without_kernel: Option<String>,
+}
+
+impl Contest {
+    /// Everyone who can take part on this machine, if the arguments let them.
+    pub(super) fn new(network: &mut Network, args: &LabArgs) -> Result<Self> {
+        let without_kernel = match args.no_kernel {
+            true => Some("left out, as --no-kernel says".to_owned()),
+            false => missing_kernel(network)?,
+        };
+        let mut contestants = Vec::new();
+        if without_kernel.is_none() {
+            contestants.push(Contestant::Kernel);
+        }
+        Ok(Self {
+            contestants,
+            without_kernel,
+        })
+    }
+
+    /// True if this one takes part.
+    pub(super) fn has(&self, contestant: Contestant) -> bool {
+        self.contestants.contains(&contestant)
+    }
+}
+
+impl Contestant {
+    /// Makes the sub-interfaces of this mode in the network, instead of those that are there.
+    pub(super) fn attach(self, network: &mut Network, mode: Mode) -> Result<()> {
+        let attached = match self {
+            Self::Kernel => network.attach(Maker::Kernel, mode),
+            Self::Ours(poll) => network.attach(Maker::Ours(&|site| make(site, poll)), mode),
+        };
+        attached.with_context(|| format!("{self} in mode {mode}"))
+    }
+}
+
+impl fmt::Display for Contestant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kernel => "kernel",
+            Self::Ours(Poll::Busy) => "ours, busy",
+            Self::Ours(_) => "ours",
+        })
+    }
+}
+
+/// Why there is no kernel macvlan here, if there is none: found out by trying.
+fn missing_kernel(network: &mut Network) -> Result<Option<String>> {
+    match network.attach(Maker::Kernel, Mode::Bridge) {
+        Ok(()) => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+            Ok(Some("this kernel has no macvlan driver".to_owned()))
+        }
+        Err(e) => Err(e).context("cannot try the kernel's macvlan"),
+    }
+}
+
+/// Our sub-interfaces.
+fn make(_site: &Site<'_>, _poll: Poll) -> io::Result<Box<dyn Any>> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,253 @@
+//! The second half: what it costs, everyone measured in turn.
+//!
+//! The rounds are interleaved, A B A B: a machine that gets warm, or busy with something else,
+//! then does so to everyone. The median of the rounds is what is shown.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+use umacvlan_core::{Mode, Semantics};
+use umacvlan_engine::idle::Poll;
+use umacvlan_engine::lab::expect::{Probe, Setup, expected};
+use umacvlan_engine::lab::measure::{Path, frame_rate, round_trips, tcp_throughput};
+use umacvlan_engine::lab::member::{Member, Station};
+use umacvlan_engine::lab::network::Network;
+
+use super::LabArgs;
+use super::contest::{Contest, Contestant};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// One TCP stream, in bit/s.
+    Tcp,
+    /// UDP request and answer, p50 and p99 in seconds.
+    RoundTrip,
+    /// 60-byte frames, delivered and offered per second.
+    Frames,
+}
+
+/// One row of the table: a path, what is measured on it, and what was found.
+pub(super) struct CostRow {
+    pub(super) mode: Mode,
+    pub(super) hairpin: bool,
+    pub(super) from: Member,
+    pub(super) to: Member,
+    pub(super) measure: Measure,
+    pub(super) columns: Vec<Column>,
+    time: Duration,
+}
+
+/// What one contestant did in a row.
+pub(super) struct Column {
+    pub(super) contestant: Contestant,
+    /// One for each round: what the row is about, and beside it p99 or frames offered.
+    pub(super) samples: Vec<(f64, f64)>,
+}
+
+impl Column {
+    /// The median of the rounds, of each value on its own; `None` before the first.
+    pub(super) fn median(&self) -> Option<(f64, f64)> {
+        let median = |value: fn(&(f64, f64)) -> f64| {
+            let mut values: Vec<_> = self.samples.iter().map(value).collect();
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() / 2).copied()
+        };
+        Some((median(|sample| sample.0)?, median(|sample| sample.1)?))
+    }
+}
+
+/// Rows of one mode and hairpin setting, measured together.
+pub(super) struct Group {
+    mode: Mode,
+    hairpin: bool,
+    rounds: usize,
+    rows: Vec<CostRow>,
+}
+
+/// What to measure: a path of each kind that is reachable in each setup, and not already measured
+/// with the other switch. In bridge mode, frames as well, and our engine in both ways of waiting.
+pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
+    let modes = args.modes().into_iter();
+    let modes = modes.filter(|mode| !args.quick || args.mode.is_some() || *mode == Mode::Bridge);
+    let mut groups = Vec::new();
+    for mode in modes {
+        let mut seen = Vec::new();
+        for hairpin in args.hairpins() {
+            let setup = Setup {
+                mode,
+                hairpin,
+                // A path that only one of the two has cannot be compared.
+                semantics: Semantics::Documented,
+            };
+            let fresh: Vec<_> = PATHS
+                .into_iter()
+                .filter(|(from, to)| expected(setup, Probe::Tcp, *from, *to) == Some(true))
+                .filter(|path| !seen.contains(path))
+                .collect();
+            seen.extend(&fresh);
+            if args.quick && hairpin && args.hairpin.is_none() {
+                continue;
+            }
+            let thorough = mode == Mode::Bridge && (!hairpin || args.hairpin.is_some());
+            let rows = |(from, to)| rows(setup, from, to, thorough, args.quick, contest);
+            groups.push(Group {
+                mode,
+                hairpin,
+                rounds: if thorough { 5 } else { 3 },
+                rows: fresh.into_iter().flat_map(rows).collect(),
+            });
+        }
+    }
+    groups.retain(|group| !group.rows.is_empty());
+    groups
+}
+
+/// How many steps of progress this half has.
+pub(super) fn steps(plan: &[Group]) -> usize {
+    plan.iter()
+        .map(|group| group.rounds * contestants(&group.rows).len())
+        .sum()
+}
+
+/// Measures everything that is planned.
+pub(super) fn run(
+    network: &mut Network,
+    plan: Vec<Group>,
+    progress: &ProgressBar,
+) -> Result<Vec<CostRow>> {
+    let mut measured = Vec::new();
+    for mut group in plan {
+        network.set_hairpin(group.hairpin)?;
+        for round in 1..=group.rounds {
+            for contestant in contestants(&group.rows) {
+                let (mode, rounds) = (group.mode, group.rounds);
+                progress.set_message(format!("{mode}: round {round} of {rounds}, {contestant}"));
+                contestant.attach(network, mode)?;
+                let stations = network.stations();
+                for row in &mut group.rows {
+                    row.sample(&stations, contestant)?;
+                }
+                progress.inc(1);
+            }
+        }
+        measured.append(&mut group.rows);
+    }
+    Ok(measured)
+}
+
+impl CostRow {
+    /// Measures once, if this contestant has a column here.
+    fn sample(&mut self, stations: &[Station<'_>], contestant: Contestant) -> Result<()> {
+        let mut columns = self.columns.iter_mut();
+        let Some(column) = columns.find(|column| column.contestant == contestant) else {
+            return Ok(());
+        };
+        let find = |member| stations.iter().find(|station| station.member == member);
+        let (Some(from), Some(to)) = (find(self.from), find(self.to)) else {
+            return Ok(());
+        };
+        let path = Path {
+            from,
+            to,
+            cores: None,
+        };
+        let sample = match self.measure {
+            Measure::Tcp => (tcp_throughput(path, self.time)?.bits_per_second(), 0.0),
+            Measure::RoundTrip => {
+                let trips = round_trips(path, self.time)?;
+                let seconds = |percent| trips.percentile(percent).as_secs_f64();
+                (seconds(50), seconds(99))
+            }
+            Measure::Frames => {
+                let rate = frame_rate(path, self.time)?;
+                (rate.delivered, rate.offered)
+            }
+        };
+        column.samples.push(sample);
+        Ok(())
+    }
+}
+
+/// The rows about one path.
+fn rows(
+    setup: Setup,
+    from: Member,
+    to: Member,
+    thorough: bool,
+    quick: bool,
+    contest: &Contest,
+) -> Vec<CostRow> {
+    let row = |measure| CostRow {
+        mode: setup.mode,
+        hairpin: setup.hairpin,
+        from,
+        to,
+        measure,
+        columns: contest
+            .contestants
+            .iter()
+            .filter(|contestant| {
+                **contestant != Contestant::Ours(Poll::Busy)
+                    || (thorough && measure == Measure::RoundTrip)
+            })
+            .map(|contestant| Column {
+                contestant: *contestant,
+                samples: Vec::new(),
+            })
+            .collect(),
+        time: match (measure, quick, thorough) {
+            (Measure::Tcp, false, true) => Duration::from_millis(300),
+            (Measure::Tcp, _, _) => Duration::from_millis(120),
+            (Measure::RoundTrip, false, true) => Duration::from_millis(150),
+            (Measure::RoundTrip, _, _) => Duration::from_millis(50),
+            (Measure::Frames, false, _) => Duration::from_millis(200),
+            (Measure::Frames, true, _) => Duration::from_millis(80),
+        },
+    };
+    let mut measures = vec![Measure::Tcp];
+    // A round trip is the same from either end.
+    if to != Member::External {
+        measures.push(Measure::RoundTrip);
+        if thorough {
+            measures.push(Measure::Frames);
+        }
+    }
+    measures.into_iter().map(row).collect()
+}
+
+/// Everyone who has a column in one of the rows.
+fn contestants(rows: &[CostRow]) -> Vec<Contestant> {
+    let mut all: Vec<Contestant> = Vec::new();
+    for column in rows.iter().flat_map(|row| &row.columns) {
+        if !all.contains(&column.contestant) {
+            all.push(column.contestant);
+        }
+    }
+    all
+}
+
+/// One path of each kind: the other pairs of sub-interfaces are like the first.
+const PATHS: [(Member, Member); 4] = [
+    (Member::Sub(1), Member::Sub(2)),
+    (Member::External, Member::Sub(1)),
+    (Member::Sub(1), Member::External),
+    (Member::Host, Member::Sub(1)),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_taken_of_each_value_on_its_own() {
+        let column = |samples: &[(f64, f64)]| Column {
+            contestant: Contestant::Kernel,
+            samples: samples.to_vec(),
+        };
+        assert_eq!(column(&[]).median(), None);
+        let samples = [(3.0, 1.0), (1.0, 2.0), (2.0, 3.0)];
+        assert_eq!(column(&samples).median(), Some((2.0, 2.0)));
+    }
+}

@@ -1,0 +1,136 @@
+//! The first half: who reaches whom.
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+use umacvlan_core::{Mode, Semantics};
+use umacvlan_engine::idle::Poll;
+use umacvlan_engine::lab::expect::{Probe, Setup, cells, expected, host_sees_more, wanted};
+use umacvlan_engine::lab::member::Member;
+use umacvlan_engine::lab::network::Network;
+use umacvlan_engine::lab::probe::{Patience, Reach, reach};
+
+use super::LabArgs;
+use super::contest::{Contest, Contestant};
+
+/// What was found in one setup.
+pub(super) struct SetupReach {
+    pub(super) setup: Setup,
+    pub(super) ours: Option<Reach>,
+    pub(super) kernel: Option<Reach>,
+}
+
+/// One question: does `from` reach `to`?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cell {
+    pub(super) probe: Probe,
+    pub(super) from: Member,
+    pub(super) to: Member,
+}
+
+/// A cell that is not as promised.
+pub(super) struct Difference {
+    pub(super) setup: Setup,
+    pub(super) cell: Cell,
+    /// How many copies arrived.
+    pub(super) copies: u8,
+    pub(super) expected: bool,
+}
+
+impl SetupReach {
+    /// All cells of this setup.
+    pub(super) fn cells(&self) -> impl Iterator<Item = Cell> {
+        cells(self.setup.mode).map(|(probe, from, to)| Cell { probe, from, to })
+    }
+
+    /// What is promised of a cell; `None` if there is no such cell.
+    pub(super) fn expected(&self, Cell { probe, from, to }: Cell) -> Option<bool> {
+        expected(self.setup, probe, from, to)
+    }
+
+    /// True if our host sees more in this cell than is promised, which is known and no failure.
+    pub(super) fn excused(&self, cell: Cell) -> bool {
+        let Cell { probe, from, to } = cell;
+        let copies = self.ours.map_or(0, |ours| ours.copies(probe, from, to));
+        copies == 1
+            && self.expected(cell) == Some(false)
+            && host_sees_more(self.setup, probe, from, to)
+    }
+
+    /// The cells in which ours is not as promised.
+    pub(super) fn differing(&self) -> Vec<Difference> {
+        let Some(ours) = self.ours else {
+            return Vec::new();
+        };
+        let difference = |cell: Cell| Difference {
+            setup: self.setup,
+            cell,
+            copies: ours.copies(cell.probe, cell.from, cell.to),
+            expected: self.expected(cell) == Some(true),
+        };
+        self.cells()
+            .filter(|cell| !self.excused(*cell))
+            .map(difference)
+            .filter(|found| found.copies != u8::from(found.expected))
+            .collect()
+    }
+}
+
+/// How many steps of progress this half has.
+pub(super) fn steps(args: &LabArgs, contest: &Contest) -> usize {
+    runners(contest).count() * args.modes().len() * args.hairpins().len()
+}
+
+/// Tries everyone who takes part in all setups of this mode.
+pub(super) fn run(
+    network: &mut Network,
+    contest: &Contest,
+    mode: Mode,
+    args: &LabArgs,
+    progress: &ProgressBar,
+) -> Result<Vec<SetupReach>> {
+    let setup = |hairpin| Setup {
+        mode,
+        hairpin,
+        semantics: args.semantics,
+    };
+    let mut found: Vec<_> = args
+        .hairpins()
+        .into_iter()
+        .map(|hairpin| SetupReach {
+            setup: setup(hairpin),
+            ours: None,
+            kernel: None,
+        })
+        .collect();
+    for runner in runners(contest) {
+        runner.attach(network, mode)?;
+        for row in &mut found {
+            let state = if row.setup.hairpin { "on" } else { "off" };
+            progress.set_message(format!(
+                "{mode}, hairpin {state}: who reaches whom, {runner}"
+            ));
+            network.set_hairpin(row.setup.hairpin)?;
+            let semantics = match runner {
+                Contestant::Kernel => Semantics::Kernel,
+                Contestant::Ours(_) => args.semantics,
+            };
+            let wanted = wanted(Setup {
+                semantics,
+                ..row.setup
+            });
+            let reached = reach(&network.stations(), &wanted, Patience::default())?;
+            match runner {
+                Contestant::Kernel => row.kernel = Some(reached),
+                Contestant::Ours(_) => row.ours = Some(reached),
+            }
+            progress.inc(1);
+        }
+    }
+    Ok(found)
+}
+
+/// Whoever has a column: who reaches whom does not depend on how our engine waits.
+fn runners(contest: &Contest) -> impl Iterator<Item = Contestant> {
+    let contestants = contest.contestants.iter().copied();
+    contestants.filter(|contestant| *contestant != Contestant::Ours(Poll::Busy))
+}

@@ -1,0 +1,364 @@
+//! What the laboratory found, as tables for people.
+
+use std::fmt::Write;
+
+use umacvlan_core::{Mode, Semantics};
+use umacvlan_engine::idle::Poll;
+use umacvlan_engine::lab::expect::{HOST_SEES_MORE, Probe, listed, members};
+use umacvlan_engine::lab::member::{Member, SUBS};
+
+use super::Findings;
+use super::contest::{Contest, Contestant};
+use super::cost::{CostRow, Measure};
+use super::reach::{Cell, Difference, SetupReach};
+
+/// How to write: which columns there are, and whether in colour.
+pub(super) struct Text {
+    ours: bool,
+    kernel: bool,
+    without_kernel: Option<String>,
+    colour: bool,
+}
+
+impl Text {
+    pub(super) fn new(contest: &Contest, terminal: bool) -> Self {
+        Self {
+            ours: contest.has(Contestant::Ours(Poll::Adaptive)),
+            kernel: contest.has(Contestant::Kernel),
+            without_kernel: contest.without_kernel.clone(),
+            // https://no-color.org
+            colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+
+    /// What the tables show.
+    pub(super) fn head(&self) -> String {
+        let columns: Vec<_> = [
+            (self.ours, "ours"),
+            (self.kernel, "kernel"),
+            (true, "expected"),
+        ]
+        .into_iter()
+        .filter_map(|(there, name)| there.then_some(name))
+        .collect();
+        let mut head = format!(
+            "A switch, an external host (ext), a parent with its host (hst), and {SUBS} \
+             sub-interfaces.\nWho (row) reaches whom (column) by broadcast (ARP), unicast (ICMP \
+             echo) and TCP; in each cell: {}\n  \
+             {REACHED} yes   {UNREACHED} no   2.. copies of one frame",
+            columns.join(" | ")
+        );
+        if self.ours {
+            let _ = write!(head, "   {EXCUSED} host only: {HOST_SEES_MORE}");
+        }
+        if let Some(why) = &self.without_kernel {
+            let _ = write!(head, "\nNo kernel column: {why}.");
+        }
+        head.push('\n');
+        head
+    }
+
+    /// Three tables side by side, one for each probe.
+    pub(super) fn reached(&self, found: &SetupReach) -> String {
+        let setup = found.setup;
+        let hairpin = if setup.hairpin { "on" } else { "off" };
+        let title = format!("{}, hairpin {hairpin}", setup.mode);
+        let mut table = format!("\n{}\n", self.paint(BOLD, &title));
+
+        let width = self.marks();
+        let probes = Probe::ALL.map(|probe| name(probe).to_owned());
+        self.line(&mut table, setup.mode, "", probes);
+        let heads = members(setup.mode).map(|to| format!("{:width$} ", clip(short(to), width)));
+        let heads: String = heads.collect();
+        self.line(
+            &mut table,
+            setup.mode,
+            "",
+            [heads.clone(), heads.clone(), heads],
+        );
+        for from in members(setup.mode) {
+            let blocks = Probe::ALL.map(|probe| {
+                let cell = |to| self.cell(found, Cell { probe, from, to }) + " ";
+                members(setup.mode).map(cell).collect()
+            });
+            self.line(&mut table, setup.mode, short(from), blocks);
+        }
+        if setup.mode == Mode::Source {
+            let _ = writeln!(table, "Admitted sources: {}.", lists());
+        }
+        if self.kernel && setup.hairpin && setup.mode == Mode::Private {
+            table.push_str(match setup.semantics {
+                Semantics::Documented => PRIVATE_DIFFERS,
+                Semantics::Kernel => "",
+            });
+        }
+        table
+    }
+
+    /// Appends one line: a label and one block for each probe, each as wide as its table.
+    fn line(&self, table: &mut String, mode: Mode, label: &str, blocks: [String; 3]) {
+        let cells = members(mode).count() * (self.marks() + 1);
+        let width = cells.max(name(Probe::Broadcast).len() + 1) + 1;
+        let _ = write!(table, "{label:LABEL$}");
+        for block in blocks {
+            // Colours take no room on the terminal, but `{:width$}` would count them.
+            let blanks = width.saturating_sub(visible(&block));
+            let _ = write!(table, "{block}{:blanks$}", "");
+        }
+        end_line(table);
+    }
+
+    /// What it costs: one line for each row, a column for each contestant.
+    pub(super) fn costs(&self, rows: &[CostRow]) -> String {
+        if rows.is_empty() {
+            return String::new();
+        }
+        let mut table = format!(
+            "\n{}\n{:PATH$}{:>COLUMN$}{:>COLUMN$}{:>8}",
+            self.paint(BOLD, "What it costs (medians)"),
+            "",
+            if self.ours { "ours" } else { "" },
+            if self.kernel { "kernel" } else { "" },
+            if self.ours && self.kernel {
+                "ratio"
+            } else {
+                ""
+            },
+        );
+        end_line(&mut table);
+        for row in rows {
+            let kernel = median(row, Contestant::Kernel);
+            let ours = median(row, Contestant::Ours(Poll::Adaptive));
+            cost_line(&mut table, row, "", ours, kernel);
+            if let Some(busy) = median(row, Contestant::Ours(Poll::Busy)) {
+                cost_line(&mut table, row, ", busy", Some(busy), kernel);
+            }
+        }
+        table
+    }
+
+    /// Whether all is as promised, and which cells are not.
+    pub(super) fn verdict(&self, findings: &Findings, differing: &[Difference]) -> String {
+        let cells: usize = findings
+            .reached
+            .iter()
+            .map(|found| found.cells().count())
+            .sum();
+        let took = findings.took.as_secs_f64();
+        let mut verdict = match (self.ours, differing.len()) {
+            (false, _) => format!("\n{cells} cells"),
+            (true, 0) => format!("\n{cells} cells, all as docs/semantics.md promises"),
+            (true, count) => {
+                let text =
+                    format!("{count} of {cells} cells are not as docs/semantics.md promises");
+                format!("\n{}", self.paint(RED, &text))
+            }
+        };
+        let _ = writeln!(verdict, " ({took:.0} s).");
+        for difference in differing {
+            let _ = writeln!(verdict, "  {}", describe(difference));
+        }
+        verdict
+    }
+
+    /// The marks of one cell, or blanks where there is none.
+    fn cell(&self, found: &SetupReach, cell: Cell) -> String {
+        let Some(expected) = found.expected(cell) else {
+            return " ".repeat(self.marks());
+        };
+        let copies = |reach: Option<_>| reach.map(|reach| copies(&reach, cell));
+        let mut marks = String::new();
+        if let Some(ours) = copies(found.ours) {
+            let right = ours == u8::from(expected);
+            marks.push_str(&match (right, found.excused(cell)) {
+                (true, _) => self.paint(if expected { GREEN } else { DIM }, &mark(ours)),
+                (_, true) => self.paint(YELLOW, EXCUSED),
+                _ => self.paint(RED, &mark(ours)),
+            });
+        }
+        if let Some(kernel) = copies(found.kernel) {
+            let same = kernel == u8::from(expected);
+            marks.push_str(&self.paint(if same { DIM } else { YELLOW }, &mark(kernel)));
+        }
+        marks.push_str(&self.paint(DIM, &mark(u8::from(expected))));
+        marks
+    }
+
+    /// How many marks a cell has.
+    fn marks(&self) -> usize {
+        1 + usize::from(self.ours) + usize::from(self.kernel)
+    }
+
+    fn paint(&self, colour: &str, words: &str) -> String {
+        match self.colour {
+            true => format!("\x1b[{colour}m{words}\x1b[0m"),
+            false => words.to_owned(),
+        }
+    }
+}
+
+/// A difference in one line.
+pub(super) fn describe(difference: &Difference) -> String {
+    let Difference { setup, cell, .. } = difference;
+    let hairpin = if setup.hairpin { "on" } else { "off" };
+    let found = match difference.copies {
+        0 => "not reached".to_owned(),
+        1 => "reached".to_owned(),
+        copies => format!("{copies} copies"),
+    };
+    let promised = if difference.expected {
+        "reached"
+    } else {
+        "not reached"
+    };
+    format!(
+        "{}, hairpin {hairpin}, {}: {} to {}: {found}, promised: {promised}",
+        setup.mode,
+        name(cell.probe),
+        cell.from,
+        cell.to
+    )
+}
+
+/// The name of a probe.
+pub(super) const fn name(probe: Probe) -> &'static str {
+    match probe {
+        Probe::Broadcast => "broadcast",
+        Probe::Unicast => "unicast",
+        Probe::Tcp => "TCP",
+    }
+}
+
+fn cost_line(
+    table: &mut String,
+    row: &CostRow,
+    how: &str,
+    ours: Option<(f64, f64)>,
+    kernel: Option<(f64, f64)>,
+) {
+    let hairpin = if row.hairpin { ", hairpin" } else { "" };
+    let what = match row.measure {
+        Measure::Tcp => "TCP",
+        Measure::RoundTrip => "RTT p50/p99",
+        Measure::Frames => "60 B frames",
+    };
+    let path = format!(
+        "{}{hairpin}: {} > {}, {what}{how}",
+        row.mode, row.from, row.to
+    );
+    let value = |value: Option<_>| value.map_or_else(String::new, |value| unit(row.measure, value));
+    let ratio = match (ours, kernel) {
+        (Some((ours, _)), Some((kernel, _))) if kernel > 0.0 => format!("{:.2}", ours / kernel),
+        _ => String::new(),
+    };
+    let (ours, kernel) = (value(ours), value(kernel));
+    let _ = write!(
+        table,
+        "{path:PATH$}{ours:>COLUMN$}{kernel:>COLUMN$}{ratio:>8}"
+    );
+    end_line(table);
+}
+
+fn unit(measure: Measure, (value, beside): (f64, f64)) -> String {
+    match measure {
+        Measure::Tcp => format!("{:.2} Gbit/s", value / 1e9),
+        Measure::RoundTrip => format!("{:.1}/{:.1} us", value * 1e6, beside * 1e6),
+        Measure::Frames => format!("{:.3} M/s", value / 1e6),
+    }
+}
+
+fn median(row: &CostRow, contestant: Contestant) -> Option<(f64, f64)> {
+    let mut columns = row.columns.iter();
+    columns
+        .find(|column| column.contestant == contestant)?
+        .median()
+}
+
+/// Whom each sub-interface admits in source mode.
+fn lists() -> String {
+    let list = |sub| {
+        let names: Vec<_> = listed(sub).iter().copied().map(short).collect();
+        let names = if names.is_empty() {
+            "nobody".to_owned()
+        } else {
+            names.join(" ")
+        };
+        format!("{} {names}", short(Member::Sub(sub)))
+    };
+    (1..=SUBS).map(list).collect::<Vec<_>>().join(", ")
+}
+
+fn copies(reach: &umacvlan_engine::lab::probe::Reach, cell: Cell) -> u8 {
+    reach.copies(cell.probe, cell.from, cell.to)
+}
+
+fn mark(copies: u8) -> String {
+    match copies {
+        0 => UNREACHED.to_owned(),
+        1 => REACHED.to_owned(),
+        2..=9 => copies.to_string(),
+        _ => "9".to_owned(),
+    }
+}
+
+/// Names that fit above a cell.
+const fn short(member: Member) -> &'static str {
+    match member {
+        Member::Sub(1) => "m1",
+        Member::Sub(2) => "m2",
+        Member::Sub(3) => "m3",
+        Member::Sub(_) => "m4",
+        Member::Host => "hst",
+        Member::External => "ext",
+    }
+}
+
+/// Characters that are seen: all but the escape sequences of [`Text::paint`].
+fn visible(words: &str) -> usize {
+    let mut escaped = false;
+    let seen = |c: &char| {
+        let hidden = escaped || *c == '\x1b';
+        escaped = hidden && *c != 'm';
+        !hidden
+    };
+    words.chars().filter(seen).count()
+}
+
+fn clip(words: &str, width: usize) -> &str {
+    words.get(..width).unwrap_or(words)
+}
+
+fn end_line(table: &mut String) {
+    table.truncate(table.trim_end().len());
+    table.push('\n');
+}
+
+const REACHED: &str = "✓";
+const UNREACHED: &str = "·";
+const EXCUSED: &str = "+";
+
+/// Said where the kernel's column is meant to differ.
+const PRIVATE_DIFFERS: &str = "The kernel lets reflected unicast through to a private \
+     sub-interface. Ours does with --semantics kernel.\n";
+
+/// Widths of the columns.
+const LABEL: usize = 4;
+const PATH: usize = 44;
+const COLUMN: usize = 16;
+
+/// Select Graphic Rendition (ECMA-48).
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const RED: &str = "1;31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_take_no_room() {
+        assert_eq!(visible("\x1b[1;31m✓\x1b[0m· "), 3);
+    }
+}
