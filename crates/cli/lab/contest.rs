@@ -6,8 +6,10 @@ use std::io;
 
 use anyhow::{Context, Result};
 use umacvlan_core::Mode;
+use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::lab::network::{Maker, Network, Site};
+use umacvlan_engine::worker::WorkerConfig;
 
 use super::LabArgs;
 
@@ -35,7 +37,10 @@ impl Contest {
             true => Some("left out, as --no-kernel says".to_owned()),
             false => missing_kernel(network)?,
         };
-        let mut contestants = Vec::new();
+        let mut contestants = vec![
+            Contestant::Ours(Poll::Adaptive),
+            Contestant::Ours(Poll::Busy),
+        ];
         if without_kernel.is_none() {
             contestants.push(Contestant::Kernel);
         }
@@ -83,7 +88,30 @@ fn missing_kernel(network: &mut Network) -> Result<Option<String>> {
     }
 }
 
-/// Our sub-interfaces.
-fn make(_site: &Site<'_>, _poll: Poll) -> io::Result<Box<dyn Any>> {
-    Err(io::ErrorKind::Unsupported.into())
+/// Our sub-interfaces. They end with the engine that is returned.
+fn make(site: &Site<'_>, poll: Poll) -> io::Result<Box<dyn Any>> {
+    let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
+    let parent = ParentOptions {
+        name: site.parent.to_owned(),
+        worker: WorkerConfig {
+            poll,
+            ..WorkerConfig::default()
+        },
+        ..ParentOptions::default()
+    };
+    engine.add_parent(parent).map_err(io::Error::other)?;
+    for sub in &site.subs {
+        let options = SubOptions {
+            name: sub.member.interface().to_owned(),
+            mac: Some(sub.mac),
+            mode: site.mode,
+            netns: Some(sub.netns.try_clone()?),
+            sources: sub.sources.clone(),
+            ..SubOptions::default()
+        };
+        engine
+            .add_sub(site.parent, options)
+            .map_err(io::Error::other)?;
+    }
+    Ok(Box::new(engine))
 }
