@@ -86,6 +86,10 @@ struct Port {
     id: SubId,
     link: PortLink,
     generation: u8,
+    /// True when its frames are wanted.
+    listening: bool,
+    /// True while a read of the ring is under way.
+    armed: bool,
 }
 
 #[derive(Debug)]
@@ -148,7 +152,8 @@ impl Ports {
         matches!(self.means, Means::Uring { .. })
     }
 
-    /// Serves one more port.
+    /// Serves one more port. A TAP is written to at once and read from when the engine
+    /// [listens](Ports::listen) to it; what is sent before waits in its own queue.
     ///
     /// # Errors
     /// No memory in the kernel.
@@ -156,11 +161,9 @@ impl Ports {
         self.generation = (self.generation + 1) % GENERATIONS;
         match (&link, &mut self.means) {
             (PortLink::Memory(_), _) => self.memory.push(id),
-            (PortLink::Tap(tap), Means::Plain { epoll, .. }) => {
-                epoll.add(&**tap, id.index() as u64)?
-            }
+            (PortLink::Tap(_), Means::Plain { .. }) => {}
             (PortLink::Tap(tap), Means::Uring { uring, .. }) => {
-                uring.add(slot(id), self.generation, tap.as_fd())?;
+                uring.add(slot(id), tap.as_fd())?;
             }
         }
         if self.ports.len() <= id.index() {
@@ -170,8 +173,62 @@ impl Ports {
             id,
             link,
             generation: self.generation,
+            listening: false,
+            armed: false,
         });
         Ok(())
+    }
+
+    /// Reads from a TAP from now on.
+    ///
+    /// # Errors
+    /// No memory in the kernel.
+    pub(crate) fn listen(&mut self, id: SubId) -> io::Result<()> {
+        let Some(Some(port)) = self.ports.get_mut(id.index()) else {
+            return Ok(());
+        };
+        let PortLink::Tap(tap) = &port.link else {
+            return Ok(());
+        };
+        if port.listening {
+            return Ok(());
+        }
+        port.listening = true;
+        match &mut self.means {
+            Means::Plain { epoll, .. } => epoll.add(&**tap, id.index() as u64),
+            // A read that is being ended is armed again when it has.
+            Means::Uring { .. } if port.armed => Ok(()),
+            Means::Uring { uring, .. } => {
+                port.armed = true;
+                uring.arm(slot(id), port.generation)
+            }
+        }
+    }
+
+    /// Reads from a TAP no longer. What has been sent already and not read is lost to the count
+    /// that is returned.
+    ///
+    /// # Errors
+    /// The ring itself has failed, and with it the worker.
+    pub(crate) fn deafen(&mut self, id: SubId) -> io::Result<u64> {
+        let Some(Some(port)) = self.ports.get_mut(id.index()) else {
+            return Ok(0);
+        };
+        let PortLink::Tap(tap) = &port.link else {
+            return Ok(0);
+        };
+        port.listening = false;
+        match &mut self.means {
+            Means::Plain { epoll, .. } => epoll.remove(&**tap),
+            Means::Uring { uring, .. } => uring.disarm(slot(id), port.generation)?,
+        }
+        // A frame is cut to what there is room for, and gone.
+        let mut scrap = [0; 64];
+        let mut lost = 0;
+        while let Ok(Some(_)) = tap.recv(&mut scrap) {
+            lost += 1;
+        }
+        Ok(lost)
     }
 
     /// Serves a port no longer. Its TAP is gone with the end of this call.
@@ -232,7 +289,7 @@ impl Ports {
                 watches_uplink,
                 watches_commands,
             } => {
-                let (ports, ended, commands) = (&self.ports, &mut self.ended, &self.commands);
+                let (ports, ended, commands) = (&mut self.ports, &mut self.ended, &self.commands);
                 uring.completions(arena, budget, |arena, completion| match completion {
                     Completion::Ready { name: UPLINK } => *watches_uplink = false,
                     Completion::Ready { .. } => {
@@ -309,7 +366,8 @@ impl Ports {
         };
         uring.lend(arena);
         for id in self.ended.drain(..) {
-            if let Some(port) = &self.ports[id.index()] {
+            if let Some(port) = &mut self.ports[id.index()] {
+                port.armed = true;
                 uring.arm(slot(id), port.generation)?;
             }
         }
@@ -369,6 +427,14 @@ impl Ports {
 }
 
 impl Port {
+    /// Notes that its read has ended, to be armed again if its frames are wanted.
+    fn ended(&mut self, ended: &mut Vec<SubId>) {
+        self.armed = false;
+        if self.listening {
+            ended.push(self.id);
+        }
+    }
+
     /// Reads what waits, up to the burst of one port, each frame into a buffer of its own.
     fn read(&self, arena: &mut Arena, on: &mut impl FnMut(PortEvent<'_>)) -> usize {
         let PortLink::Tap(tap) = &self.link else {
@@ -417,16 +483,12 @@ impl Port {
 
 /// Passes one completion on, if its port is still the one that it was for.
 fn complete(
-    ports: &[Option<Port>],
+    ports: &mut [Option<Port>],
     ended: &mut Vec<SubId>,
     arena: &Arena,
     completion: Completion,
     on: &mut impl FnMut(PortEvent<'_>),
 ) {
-    let current = |slot: u32, generation: u8| {
-        let port = ports.get(usize::try_from(slot).ok()?)?.as_ref()?;
-        (port.generation == generation).then_some(port.id)
-    };
     match completion {
         Completion::Read {
             port,
@@ -435,16 +497,16 @@ fn complete(
             len,
             armed,
         } => {
-            let Some(from) = current(port, generation) else {
+            let Some(port) = current(ports, port, generation) else {
                 return;
             };
             if !armed {
-                ended.push(from);
+                port.ended(ended);
             }
             let len = len as usize;
             let held = Held::new(Place::Arena, buffer, 0, len);
             on(PortEvent::Frame {
-                from,
+                from: port.id,
                 held,
                 bytes: arena.bytes(buffer, 0, len),
             });
@@ -453,28 +515,38 @@ fn complete(
             port,
             generation,
             errno,
-        } => match (current(port, generation), errno) {
-            (Some(sub), libc::ENOBUFS | libc::EAGAIN | libc::EINTR) => ended.push(sub),
-            (None, _) | (_, libc::ECANCELED) => {}
-            (Some(sub), _) => on(PortEvent::Gone { sub }),
-        },
+        } => {
+            let Some(port) = current(ports, port, generation) else {
+                return;
+            };
+            match errno {
+                libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED => port.ended(ended),
+                _ => on(PortEvent::Gone { sub: port.id }),
+            }
+        }
         Completion::WriteFailed {
             port,
             generation,
             len,
             errno,
         } => {
-            if let Some(to) = current(port, generation) {
-                let held = Held::new(Place::Arena, 0, 0, len as usize);
+            if let Some(port) = current(ports, port, generation) {
+                let len = Held::new(Place::Arena, 0, 0, len as usize).frame_len();
                 on(PortEvent::Refused {
-                    to,
-                    len: held.frame_len(),
+                    to: port.id,
+                    len,
                     reason: reason(errno),
                 });
             }
         }
         Completion::Ready { .. } => {}
     }
+}
+
+/// The port in a slot, if it is still of that generation.
+fn current(ports: &mut [Option<Port>], slot: u32, generation: u8) -> Option<&mut Port> {
+    let port = ports.get_mut(usize::try_from(slot).ok()?)?.as_mut()?;
+    (port.generation == generation).then_some(port)
 }
 
 /// The reason for which a TAP refused a frame (`drivers/net/tun.c`): EIO is an interface that is

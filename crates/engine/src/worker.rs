@@ -385,6 +385,25 @@ impl Worker {
         self.removed += std::mem::take(&mut outlet.subs[id.index()]);
     }
 
+    /// Sets a sub-interface up or down. Frames that it sends wait in its TAP until it is up here;
+    /// those that wait when it goes down are lost.
+    ///
+    /// # Errors
+    /// The switch refuses it.
+    pub fn set_up(&mut self, id: SubId, up: bool) -> Result<(), Refusal> {
+        self.dispatch.switch.set_up(id, up)?;
+        let lost = match up {
+            true => self.ports.listen(id).map(|()| 0),
+            false => self.ports.deafen(id),
+        };
+        // A ring that has failed ends the worker with its next turn.
+        let lost = lost.unwrap_or(0);
+        let stats = &mut self.dispatch.outlet.subs[id.index()];
+        stats.received.frames += lost;
+        stats.dropped.add(DropReason::Down, lost);
+        Ok(())
+    }
+
     /// The table.
     pub fn switch(&self) -> &Switch {
         &self.dispatch.switch

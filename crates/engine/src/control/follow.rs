@@ -5,10 +5,12 @@ use std::sync::Arc;
 use umacvlan_core::{Filter, Refusal, SubId};
 
 use super::Control;
-use super::sub::{Seen, SubKey};
+use super::parent::Parent;
+use super::sub::{Seen, Sub, SubKey};
 use crate::engine::Event;
 use crate::netlink::{Link, joined_groups};
 use crate::sys::netns::Netns;
+use crate::worker::Worker;
 
 /// How many sub-interfaces a sweep looks at: a bounded cost, whatever their number.
 const SWEEP_COUNT: usize = 8;
@@ -25,7 +27,8 @@ impl Control {
     /// The sub-interface whose interface is there.
     pub(super) fn sub_at(&self, nsid: Option<i32>, index: u32) -> Option<SubKey> {
         self.keys(|sub| sub.nsid == nsid && sub.index == index)
-            .next()
+            .first()
+            .copied()
     }
 
     /// Takes note of what the kernel tells about an interface, if it is a sub-interface's.
@@ -42,12 +45,20 @@ impl Control {
         }
     }
 
-    /// A namespace has ended, and the interfaces in it are ending. Those not gone yet are told of
-    /// by their ports.
+    /// A namespace has ended, and the interfaces in it are ending, one after the other.
     pub(super) fn lose_namespace(&mut self, nsid: i32) {
-        let keys: Vec<_> = self.keys(|sub| sub.nsid == Some(nsid)).collect();
-        for key in keys {
+        let keys = self.keys(|sub| sub.nsid == Some(nsid));
+        self.dying.extend(keys);
+        self.bury();
+    }
+
+    /// Lets go of those whose interface has ended by now.
+    pub(super) fn bury(&mut self) {
+        for key in std::mem::take(&mut self.dying) {
             self.lose_sub(key);
+            if self.find(key).is_some() {
+                self.dying.push(key);
+            }
         }
     }
 
@@ -65,7 +76,7 @@ impl Control {
                 (Ok(None), None) | (Err(_), _) => {}
             }
         }
-        let keys: Vec<_> = self.keys(|_| true).collect();
+        let keys = self.keys(|_| true);
         for key in keys {
             self.find_out(key);
         }
@@ -74,7 +85,7 @@ impl Control {
     /// Looks at a few sub-interfaces again, for the changes that no event tells of.
     pub(super) fn sweep(&mut self) {
         self.swept = std::time::Instant::now();
-        let keys: Vec<_> = self.keys(|_| true).collect();
+        let keys = self.keys(|_| true);
         if keys.is_empty() {
             return;
         }
@@ -152,7 +163,7 @@ impl Control {
         // A worker that has stopped follows nothing.
         let undone = parent
             .worker
-            .call(move |worker| apply(worker.switch_mut(), id, before, now))
+            .call(move |worker| apply(worker, id, before, now))
             .ok()?;
         let sub = &mut parent.subs[place];
         sub.seen = now;
@@ -235,31 +246,21 @@ impl Control {
         }
     }
 
-    fn keys(&self, wanted: impl Fn(&super::sub::Sub) -> bool) -> impl Iterator<Item = SubKey> {
-        let wanted = &wanted;
-        let keys: Vec<_> = self
-            .parents
-            .iter()
-            .flat_map(|parent| {
-                let number = parent.number;
-                let subs = parent.subs.iter().filter(|sub| wanted(sub));
-                subs.map(move |sub| SubKey {
-                    parent: number,
-                    id: sub.id,
-                })
-            })
-            .collect();
-        keys.into_iter()
+    fn keys(&self, wanted: impl Fn(&Sub) -> bool) -> Vec<SubKey> {
+        let of = |parent: &Parent| {
+            let subs = parent.subs.iter().filter(|sub| wanted(sub));
+            let key = |sub: &Sub| SubKey {
+                parent: parent.number,
+                id: sub.id,
+            };
+            subs.map(key).collect::<Vec<_>>()
+        };
+        self.parents.iter().flat_map(of).collect()
     }
 }
 
-/// Brings the switch from what an interface was to what it is, and returns what the rules forbid.
-fn apply(
-    switch: &mut umacvlan_core::Switch,
-    id: SubId,
-    before: Seen,
-    now: Seen,
-) -> Vec<(Undo, Refusal)> {
+/// Brings a worker from what an interface was to what it is, and returns what the rules forbid.
+fn apply(worker: &mut Worker, id: SubId, before: Seen, now: Seen) -> Vec<(Undo, Refusal)> {
     let mut refused = Vec::new();
     let mut try_to = |undo, done: Result<(), Refusal>| {
         if let Err(refusal) = done {
@@ -268,16 +269,16 @@ fn apply(
     };
     // Down first: an address may be wrong while it is down.
     if before.up && !now.up {
-        try_to(Undo::Down, switch.set_up(id, false));
+        try_to(Undo::Down, worker.set_up(id, false));
     }
     if before.mac != now.mac {
-        try_to(Undo::Mac, switch.set_mac(id, now.mac));
+        try_to(Undo::Mac, worker.switch_mut().set_mac(id, now.mac));
     }
     if before.mtu != now.mtu {
-        try_to(Undo::Mtu, switch.set_mtu(id, now.mtu));
+        try_to(Undo::Mtu, worker.switch_mut().set_mtu(id, now.mtu));
     }
     if !before.up && now.up {
-        try_to(Undo::Down, switch.set_up(id, true));
+        try_to(Undo::Down, worker.set_up(id, true));
     }
     refused
 }

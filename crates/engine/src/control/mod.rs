@@ -32,6 +32,9 @@ use sub::SubKey;
 /// (`packet(7)` memberships, `ip maddr`).
 const SWEEP_TIME: Duration = Duration::from_secs(1);
 
+/// How often to look whether the interfaces of an ended namespace have ended, too.
+const DYING_TIME: Duration = Duration::from_millis(5);
+
 /// Names in the epoll.
 const BELL: u64 = 0;
 const MONITOR: u64 = 1;
@@ -53,6 +56,8 @@ pub(crate) struct Control {
     parents: Vec<Parent>,
     /// Number of the next parent; never used twice.
     next_parent: u64,
+    /// Sub-interfaces whose namespace has ended: no event tells when their interfaces have.
+    dying: Vec<SubKey>,
     /// Where the sweep goes on.
     sweep_at: usize,
     swept: Instant,
@@ -85,6 +90,7 @@ impl Control {
             home: home.id(),
             parents: Vec::new(),
             next_parent: 0,
+            dying: Vec::new(),
             sweep_at: 0,
             swept: Instant::now(),
             stop: false,
@@ -94,7 +100,10 @@ impl Control {
     /// Serves until [`Control::stop`].
     pub(crate) fn run(&mut self) {
         while !self.stop {
-            let due = SWEEP_TIME.saturating_sub(self.swept.elapsed());
+            let due = match self.dying.is_empty() {
+                true => SWEEP_TIME.saturating_sub(self.swept.elapsed()),
+                false => DYING_TIME,
+            };
             let timeout = (!self.parents.is_empty()).then_some(due);
             let names = self
                 .epoll
@@ -114,6 +123,7 @@ impl Control {
             if names.contains(&MONITOR) {
                 self.listen();
             }
+            self.bury();
             if self.swept.elapsed() >= SWEEP_TIME {
                 self.sweep();
             }

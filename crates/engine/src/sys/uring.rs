@@ -149,7 +149,8 @@ impl Uring {
         let mut arena = Arena::new(2)?;
         let mut uring = Self::open(&mut arena, 1)?;
         let (reader, writer) = pipe()?;
-        uring.add(0, 1, reader.as_fd())?;
+        uring.add(0, reader.as_fd())?;
+        uring.arm(0, 1)?;
         uring.submit()?;
         uring
             .ring
@@ -177,19 +178,20 @@ impl Uring {
         }
     }
 
-    /// Registers a TAP under the slot `port` and arms its read at the next submission.
-    /// `generation` tells frames of this TAP from late ones of an earlier owner of the slot.
+    /// Registers a TAP under the slot `port`.
     ///
     /// # Errors
     /// No such slot, or no memory.
-    pub fn add(&mut self, port: u32, generation: u8, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.ring
-            .submitter()
-            .register_files_update(port, &[fd.as_raw_fd()])?;
-        self.arm(port, generation)
+    pub fn add(&mut self, port: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let files = self.ring.submitter();
+        files
+            .register_files_update(port, &[fd.as_raw_fd()])
+            .map(drop)
     }
 
-    /// Arms the read of a registered TAP again, after [`Completion::ReadEnded`].
+    /// Arms the read of a registered TAP at the next submission, for the first time or after
+    /// [`Completion::ReadEnded`]. `generation` tells frames of this TAP from late ones of an
+    /// earlier owner of the slot.
     ///
     /// # Errors
     /// Whatever a submission says, if the queue was full.
@@ -198,18 +200,23 @@ impl Uring {
         self.push(entry.user_data(tag(READ, generation, 0, port)))
     }
 
-    /// Ends the read of a TAP and frees its slot. Its last completions may still come.
+    /// Ends the read of a TAP. Its last completions may still come.
+    ///
+    /// # Errors
+    /// Whatever a submission says.
+    pub fn disarm(&mut self, port: u32, generation: u8) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(tag(READ, generation, 0, port)).build();
+        let entry = entry.user_data(tag(CANCEL, 0, 0, port));
+        self.push(entry.flags(squeue::Flags::SKIP_SUCCESS))?;
+        self.submit()
+    }
+
+    /// Ends the read of a TAP and frees its slot.
     ///
     /// # Errors
     /// Whatever the kernel says; the slot is free all the same.
     pub fn remove(&mut self, port: u32, generation: u8) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(tag(READ, generation, 0, port)).build();
-        self.push(
-            entry
-                .user_data(tag(CANCEL, 0, 0, port))
-                .flags(squeue::Flags::SKIP_SUCCESS),
-        )?;
-        self.submit()?;
+        self.disarm(port, generation)?;
         self.ring
             .submitter()
             .register_files_update(port, &[-1])
