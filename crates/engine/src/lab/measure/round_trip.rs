@@ -58,7 +58,8 @@ fn run(
         });
         let asking = scope.spawn(move || {
             pin(here);
-            ask(asker, time / 4)?;
+            // Whoever implements the path may still be learning of it: a warm-up may stay unanswered.
+            let _ = ask(asker, time / 4);
             ask(asker, time)
         });
         let asked = join(asking);
