@@ -38,7 +38,7 @@ const RWF_NOWAIT: i32 = 8;
 /// `IORING_ENTER_GETEVENTS` of `linux/io_uring.h`: finish what was put off.
 const GETEVENTS: u32 = 1;
 
-/// Bytes that one read may fill.
+/// Bytes of a buffer, as the ring wants it.
 #[allow(clippy::cast_possible_truncation, reason = "69 632")]
 const READ_LEN: u32 = BUFFER_LEN as u32;
 
@@ -147,16 +147,13 @@ impl Uring {
     /// Reads and writes a pipe in the very way in which TAPs will be used.
     fn probe() -> io::Result<()> {
         let mut arena = Arena::new(2)?;
-        let mut uring = Self::open(&mut arena, 1)?;
+        let mut uring = Self::open(&mut arena, 2)?;
         let (reader, writer) = pipe()?;
         uring.add(0, reader.as_fd())?;
+        uring.add(1, writer.as_fd())?;
         uring.arm(0, 1)?;
         uring.submit()?;
-        uring
-            .ring
-            .submitter()
-            .register_files_update(0, &[writer.as_raw_fd()])?;
-        uring.send(1, |_| (0, 1, b"probe"))?;
+        uring.send(1, |_| (1, 1, b"probe"))?;
         uring.wait(Some(Duration::from_secs(1)))?;
         let mut whole = false;
         uring.completions(&mut arena, usize::MAX, |arena, completion| {
@@ -196,7 +193,10 @@ impl Uring {
     /// # Errors
     /// Whatever a submission says, if the queue was full.
     pub fn arm(&mut self, port: u32, generation: u8) -> io::Result<()> {
-        let entry = opcode::ReadMulti::new(Fixed(port), READ_LEN, GROUP).build();
+        // The length is the buffer's: another one is refused. The flag is set again because the
+        // builder of this opcode forgets that the descriptor is a registered one.
+        let entry = opcode::ReadMulti::new(Fixed(port), 0, GROUP).build();
+        let entry = entry.flags(squeue::Flags::FIXED_FILE);
         self.push(entry.user_data(tag(READ, generation, 0, port)))
     }
 
