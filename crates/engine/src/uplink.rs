@@ -4,12 +4,14 @@ use std::io;
 use std::os::fd::AsFd;
 
 use umacvlan_core::DropReason;
+use umacvlan_core::frame::TAG_LEN;
 use umacvlan_core::offload::insert_tag;
 
 use crate::held::{Held, Place};
 use crate::memory::MemoryLink;
-use crate::sys::arena::Arena;
+use crate::sys::arena::{Arena, BUFFER_LEN};
 use crate::sys::packet::PacketSocket;
+use crate::sys::rx_ring::{Extent, Received};
 use crate::sys::tx_batch::TxBatch;
 
 /// One way to reach the wire. Matched once a batch, never once a frame.
@@ -40,33 +42,77 @@ impl PacketUplink {
 
     fn recv(
         &mut self,
+        arena: &mut Arena,
         budget: usize,
         mut on: impl FnMut(Held, Result<&[u8], DropReason>),
     ) -> usize {
-        let ring = &mut self.socket.ring;
         for count in 0..budget {
-            let Some(mut received) = ring.receive() else {
+            let Some(mut received) = self.socket.ring.receive() else {
                 return count;
             };
-            if let Some((tpid, tci)) = received.tag {
-                // The kernel took the tag out before the socket saw the frame; it goes back where it was.
-                let slot = ring.bytes_mut(received.slot, 0, received.at + received.len);
-                // The socket reserves the room, so there is always enough of it.
-                if let Some(at) = insert_tag(slot, received.at, tpid, tci) {
-                    received.len += received.at - at;
-                    received.at = at;
-                }
-            }
             let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
-            match received.truncated {
-                false => on(
-                    held,
-                    Ok(ring.bytes(received.slot, received.at, received.len)),
-                ),
-                true => on(held, Err(DropReason::TooLong)),
+            match received.extent {
+                Extent::Whole => {
+                    let ring = &mut self.socket.ring;
+                    if let Some((tpid, tci)) = received.tag {
+                        let slot = ring.bytes_mut(received.slot, 0, received.at + received.len);
+                        retag(slot, &mut received.at, &mut received.len, tpid, tci);
+                    }
+                    let Received { slot, at, len, .. } = received;
+                    on(
+                        Held::new(Place::Uplink, slot, at, len),
+                        Ok(ring.bytes(slot, at, len)),
+                    );
+                }
+                Extent::Queued => self.recv_queued(arena, received, &mut on),
+                Extent::Cut => on(held, Err(DropReason::TooLong)),
             }
         }
         budget
+    }
+
+    /// Reads a frame that did not fit its slot into a buffer of the arena.
+    fn recv_queued(
+        &self,
+        arena: &mut Arena,
+        received: Received,
+        on: &mut impl FnMut(Held, Result<&[u8], DropReason>),
+    ) {
+        let Some(buffer) = arena.take() else {
+            // The frame must leave the queue, or the next slot would be given this one.
+            let _ = self.socket.recv_queued(&mut [0; 16]);
+            let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
+            return on(held, Err(DropReason::Full));
+        };
+        let mut at = TAG_LEN;
+        let room = arena.bytes_mut(buffer, at, BUFFER_LEN - at);
+        let Ok(mut len) = self.socket.recv_queued(room) else {
+            arena.untake();
+            let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
+            return on(held, Err(DropReason::Unsupported));
+        };
+        if let Some((tpid, tci)) = received.tag {
+            retag(
+                arena.bytes_mut(buffer, 0, at + len),
+                &mut at,
+                &mut len,
+                tpid,
+                tci,
+            );
+        }
+        on(
+            Held::new(Place::Arena, buffer, at, len),
+            Ok(arena.bytes(buffer, at, len)),
+        );
+    }
+}
+
+/// Puts the tag back that the kernel took out before the socket saw the frame. Every place that a
+/// frame is read into keeps room for it.
+fn retag(bytes: &mut [u8], at: &mut usize, len: &mut usize, tpid: u16, tci: u16) {
+    if let Some(start) = insert_tag(bytes, *at, tpid, tci) {
+        *len += *at - start;
+        *at = start;
     }
 }
 
@@ -81,7 +127,7 @@ impl Uplink {
     ) -> usize {
         match self {
             Self::Memory(link) => link.recv(arena, budget, |held, bytes| on(held, Ok(bytes))),
-            Self::Packet(packet) => packet.recv(budget, on),
+            Self::Packet(packet) => packet.recv(arena, budget, on),
         }
     }
 

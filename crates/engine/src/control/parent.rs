@@ -270,7 +270,7 @@ impl Control {
 }
 
 fn open_uplink(link: &Link) -> Result<Uplink, Error> {
-    let socket = PacketSocket::open(link.index).map_err(Error::system(format!(
+    let socket = PacketSocket::open(link.index, link.mtu).map_err(Error::system(format!(
         "open a packet socket on {}",
         link.name
     )))?;

@@ -97,11 +97,18 @@ impl Arena {
         }
     }
 
-    /// Lends every free buffer to a ring that will read into it.
-    pub(super) fn lend(&mut self, mut to: impl FnMut(u16, *mut u8)) {
-        while let Some(buffer) = self.free.pop() {
+    /// Lends free buffers to a ring that will read into them, until `most` are lent in all: those
+    /// first that were used last, because they are still in the cache.
+    pub(super) fn lend(&mut self, most: usize, mut to: impl FnMut(u16, *mut u8)) {
+        while self.lent() < most
+            && let Some(buffer) = self.free.pop()
+        {
             to(buffer, self.start(buffer));
         }
+    }
+
+    fn lent(&self) -> usize {
+        self.count() - self.free.len() - self.in_turn.len()
     }
 
     /// Takes a buffer that was lent and now holds a frame. False for a number that was not lent:

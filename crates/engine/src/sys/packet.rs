@@ -15,6 +15,12 @@ use super::rx_ring::{RESERVE, RxRing};
 /// `PACKET_IGNORE_OUTGOING` of `linux/if_packet.h` (Linux 4.20).
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
+/// `PACKET_COPY_THRESH` of `linux/if_packet.h`: queue a frame that does not fit its slot.
+const PACKET_COPY_THRESH: libc::c_int = 7;
+
+/// Bytes of frames that may be queued because they do not fit a slot.
+const QUEUE_BYTES: libc::c_int = 32 << 20;
+
 /// What the socket asks the parent's receive filter to let in. The kernel takes all of it back
 /// when the socket closes, however the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,12 +45,12 @@ pub struct PacketSocket {
 }
 
 impl PacketSocket {
-    /// Opens a socket on the interface of that index in the namespace of the calling thread.
+    /// Opens a socket on the interface of that index and MTU in the namespace of the calling thread.
     ///
     /// # Errors
     /// `PermissionDenied` without CAP_NET_RAW; `OutOfMemory` if the ring finds no memory; what the
     /// kernel says to an interface that is gone.
-    pub fn open(index: u32) -> io::Result<Self> {
+    pub fn open(index: u32, mtu: u32) -> io::Result<Self> {
         let index = libc::c_int::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         // Protocol 0: nothing is received before the ring is ready and the socket bound.
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
@@ -57,7 +63,9 @@ impl PacketSocket {
         set_option(&socket, libc::PACKET_VNET_HDR, &1)?;
         set_option(&socket, libc::PACKET_RESERVE, &RESERVE)?;
         set_option(&socket, PACKET_IGNORE_OUTGOING, &1)?;
-        let ring = RxRing::new(&socket)?;
+        set_option(&socket, PACKET_COPY_THRESH, &1)?;
+        force_receive_buffer(&socket);
+        let ring = RxRing::new(&socket, mtu)?;
         let packet = Self {
             socket,
             ring,
@@ -89,6 +97,20 @@ impl PacketSocket {
             libc::PACKET_DROP_MEMBERSHIP,
             &self.request(membership),
         )
+    }
+
+    /// Reads the frame that is queued for the slot just received ([`Extent::Queued`]), its vnet
+    /// header included; returns its length.
+    ///
+    /// [`Extent::Queued`]: super::rx_ring::Extent::Queued
+    ///
+    /// # Errors
+    /// The kernel cannot describe the frame in a vnet header, and has dropped it.
+    pub fn recv_queued(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: the buffer is writable for its whole length.
+        let read = unsafe { libc::recv(self.socket.as_raw_fd(), start, len, libc::MSG_DONTWAIT) };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
     }
 
     /// Forgets the error that the socket keeps after its interface went down (ENETDOWN), so that
@@ -158,6 +180,26 @@ impl PacketSocket {
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// Asks for room for queued frames beyond the system's limit, or else up to it.
+fn force_receive_buffer(socket: &Socket) {
+    let value: *const libc::c_int = &QUEUE_BYTES;
+    let (fd, len) = (socket.as_raw_fd(), super::size::<libc::c_int>());
+    // SAFETY: the value outlives the call and has the length given.
+    let forced = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            value.cast(),
+            len,
+        )
+    };
+    if forced < 0 {
+        // Less room than wanted is still some; what does not fit is counted as dropped.
+        let _ = socket.set_recv_buffer_size(QUEUE_BYTES.unsigned_abs() as usize);
     }
 }
 

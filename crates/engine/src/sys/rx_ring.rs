@@ -1,30 +1,37 @@
 //! [`RxRing`]: frames from the parent, in memory shared with the kernel.
 //!
-//! TPACKET_V2, because V3 hands over whole blocks on a timer. A slot holds a GSO frame of 64 KB;
-//! its vnet header lies right before the Ethernet header, so a slot can be written to a TAP as it
-//! is. Layout and status bits from `packet_mmap` in the kernel's documentation and
-//! `linux/if_packet.h`.
+//! TPACKET_V2, because V3 hands over whole blocks on a timer. A slot holds a frame of the parent's
+//! MTU; its vnet header lies right before the Ethernet header, so a slot can be written to a TAP as
+//! it is. A larger frame, which is a GSO frame, has only its beginning in the slot: the kernel
+//! queues the frame itself, without a copy, and it is read with `recv(2)` into memory that is still
+//! in the cache. Slots of 64 KB would hold it as well, and would have the sender's core write
+//! through 34 MB over and over: TCP from the wire was a third slower.
+//!
+//! Layout and status bits from `packet_mmap` in the kernel's documentation and
+//! `linux/if_packet.h`; `PACKET_COPY_THRESH` from `packet(7)`.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use umacvlan_core::frame::HEADER_LEN;
 use umacvlan_core::offload::VNET_LEN;
 
 use super::mapping::Mapping;
 
-/// Bytes of a slot: 17 pages, for the largest GSO frame, its headers and the ring's own.
-const SLOT_LEN: usize = 17 * 4096;
-
-/// Slots in one piece of kernel memory: 255 pages, just below a power of two, so little is wasted.
-const BLOCK_SLOTS: usize = 15;
-
-/// Pieces of memory in the ring.
-const BLOCKS: usize = 34;
-
 /// Slots in the ring.
-pub const SLOTS: usize = BLOCK_SLOTS * BLOCKS;
+pub const SLOTS: usize = 1024;
+
+/// Bytes of the smallest slot: a frame of the usual 1500 fits.
+const SLOT_MIN: usize = 2048;
+
+/// Bytes in a slot before the frame at most: the ring's own header, the reserve, the vnet header,
+/// and what aligns them.
+const OVERHEAD: usize = 128;
+
+/// Bytes of one piece of kernel memory, unless a slot is larger.
+const BLOCK_MIN: usize = 64 * 1024;
 
 /// Room before a frame in which a VLAN tag is put back.
 pub const RESERVE: libc::c_int = 16;
@@ -40,14 +47,27 @@ pub struct Received {
     pub len: usize,
     /// The tag that the kernel took out of the frame: TPID and TCI.
     pub tag: Option<(u16, u16)>,
-    /// True when the frame was longer than the slot and its end is lost.
-    pub truncated: bool,
+    /// What there is of the frame.
+    pub extent: Extent,
+}
+
+/// How much of a frame lies in its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Its beginning; the end is lost.
+    Cut,
+    /// Its beginning; the whole is the next thing that the socket receives.
+    Queued,
+    /// All of it.
+    Whole,
 }
 
 /// The RX ring of one AF_PACKET socket.
 #[derive(Debug)]
 pub struct RxRing {
     memory: Mapping,
+    /// Bytes of a slot, a power of two.
+    slot_len: usize,
     /// The slot that the kernel fills next, as far as we have looked.
     next: usize,
     /// Slots before `next` that belong to the current turn.
@@ -55,20 +75,22 @@ pub struct RxRing {
 }
 
 impl RxRing {
-    /// Gives the socket a ring and maps it. Version, vnet header and reserve must be set before.
+    /// Gives the socket a ring for frames of that MTU and maps it. Version, vnet header and reserve
+    /// must be set before.
     ///
     /// # Errors
-    /// No kernel memory (about 34 MB), or an option set in the wrong order.
-    pub fn new(socket: &impl AsFd) -> io::Result<Self> {
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "the largest is below 2 MiB"
-        )]
+    /// No kernel memory (2 MB with the usual MTU), or an option set in the wrong order.
+    pub fn new(socket: &impl AsFd, mtu: u32) -> io::Result<Self> {
+        let slot_len = (mtu as usize + HEADER_LEN + OVERHEAD)
+            .next_power_of_two()
+            .max(SLOT_MIN);
+        let block_len = slot_len.max(BLOCK_MIN);
+        let number = |count: usize| u32::try_from(count).map_err(|_| io::ErrorKind::InvalidInput);
         let request = libc::tpacket_req {
-            tp_block_size: (SLOT_LEN * BLOCK_SLOTS) as u32,
-            tp_block_nr: BLOCKS as u32,
-            tp_frame_size: SLOT_LEN as u32,
-            tp_frame_nr: SLOTS as u32,
+            tp_block_size: number(block_len)?,
+            tp_block_nr: number(slot_len * SLOTS / block_len)?,
+            tp_frame_size: number(slot_len)?,
+            tp_frame_nr: number(SLOTS)?,
         };
         let fd = socket.as_fd().as_raw_fd();
         let option: *const libc::tpacket_req = &raw const request;
@@ -84,9 +106,10 @@ impl RxRing {
             )
         };
         super::checked(set)?;
-        let memory = Mapping::shared(SLOT_LEN * SLOTS, socket.as_fd())?;
+        let memory = Mapping::shared(slot_len * SLOTS, socket.as_fd())?;
         Ok(Self {
             memory,
+            slot_len,
             next: 0,
             held: 0,
         })
@@ -106,7 +129,12 @@ impl RxRing {
         self.next = (slot + 1) % SLOTS;
         self.held += 1;
         let at = usize::from(header.tp_mac).saturating_sub(VNET_LEN);
-        let len = (VNET_LEN + header.tp_snaplen as usize).min(SLOT_LEN.saturating_sub(at));
+        let len = (VNET_LEN + header.tp_snaplen as usize).min(self.slot_len.saturating_sub(at));
+        let extent = match header.tp_snaplen < header.tp_len {
+            false => Extent::Whole,
+            true if header.tp_status & libc::TP_STATUS_COPY != 0 => Extent::Queued,
+            true => Extent::Cut,
+        };
         let tagged = header.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
         let tpid = match header.tp_status & libc::TP_STATUS_VLAN_TPID_VALID {
             0 => 0x8100,
@@ -117,7 +145,7 @@ impl RxRing {
             at,
             len,
             tag: tagged.then_some((tpid, header.tp_vlan_tci)),
-            truncated: header.tp_snaplen < header.tp_len,
+            extent,
         })
     }
 
@@ -163,7 +191,7 @@ impl RxRing {
         let slot = usize::from(slot);
         let age = (self.next + SLOTS - slot - 1) % SLOTS;
         assert!(
-            slot < SLOTS && age < self.held && at + len <= SLOT_LEN,
+            slot < SLOTS && age < self.held && at + len <= self.slot_len,
             "a frame outside its slot"
         );
         // SAFETY: the offset was checked to lie in the slot.
@@ -171,9 +199,9 @@ impl RxRing {
     }
 
     fn slot(&self, slot: usize) -> *mut u8 {
-        debug_assert!((slot + 1) * SLOT_LEN <= self.memory.len());
+        debug_assert!((slot + 1) * self.slot_len <= self.memory.len());
         // SAFETY: slots are numbered modulo SLOTS, and the mapping holds so many.
-        unsafe { self.memory.start().add(slot * SLOT_LEN) }
+        unsafe { self.memory.start().add(slot * self.slot_len) }
     }
 
     fn status(&self, slot: usize) -> &AtomicU32 {

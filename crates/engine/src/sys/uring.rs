@@ -108,16 +108,16 @@ impl std::fmt::Debug for Uring {
 
 impl Uring {
     /// A ring for at most `ports` TAPs that reads into the buffers of `arena`, whose number must
-    /// be a power of two. All of its free buffers are lent to the ring.
+    /// be a power of two. They are lent to the ring with [`Uring::lend`].
     ///
     /// # Errors
     /// This kernel has no io_uring, forbids it, or lacks something that the engine needs of it.
-    pub fn new(arena: &mut Arena, ports: u32) -> io::Result<Self> {
+    pub fn new(arena: &Arena, ports: u32) -> io::Result<Self> {
         Self::probe()?;
         Self::open(arena, ports)
     }
 
-    fn open(arena: &mut Arena, ports: u32) -> io::Result<Self> {
+    fn open(arena: &Arena, ports: u32) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_cqsize(COMPLETIONS)
             .setup_submit_all()
@@ -134,20 +134,19 @@ impl Uring {
             ring.submitter()
                 .register_buf_ring_with_flags(address, entries, GROUP, 0)
         }?;
-        let mut uring = Self {
+        Ok(Self {
             ring,
             buffers,
             mask: entries - 1,
             tail: 0,
-        };
-        uring.lend(arena);
-        Ok(uring)
+        })
     }
 
     /// Reads and writes a pipe in the very way in which TAPs will be used.
     fn probe() -> io::Result<()> {
         let mut arena = Arena::new(2)?;
-        let mut uring = Self::open(&mut arena, 2)?;
+        let mut uring = Self::open(&arena, 2)?;
+        uring.lend(&mut arena, 2);
         let (reader, writer) = pipe()?;
         uring.add(0, reader.as_fd())?;
         uring.add(1, writer.as_fd())?;
@@ -334,11 +333,12 @@ impl Uring {
         count
     }
 
-    /// Lends every free buffer of the arena to the ring: call it when a turn has released its own.
-    pub fn lend(&mut self, arena: &mut Arena) {
+    /// Lends free buffers of the arena to the ring until it has `most`: call it when a turn has
+    /// released its own.
+    pub fn lend(&mut self, arena: &mut Arena, most: usize) {
         let entries = self.buffers.start().cast::<BufRingEntry>();
         let before = self.tail;
-        arena.lend(|buffer, start| {
+        arena.lend(most, |buffer, start| {
             let slot = usize::from(self.tail & self.mask);
             // SAFETY: the slot is masked to the number of entries that the mapping holds.
             let entry = unsafe { entries.add(slot) };
