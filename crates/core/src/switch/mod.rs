@@ -20,6 +20,8 @@ mod refusal;
 mod sources;
 mod sub;
 mod table;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::collections::BTreeMap;

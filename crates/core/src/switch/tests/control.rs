@@ -1,0 +1,309 @@
+//! Changes of the table and their refusals.
+
+use super::*;
+
+#[test]
+fn passthru_takes_the_parents_address_whatever_was_given() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let id = lab.switch.add(&config(MacAddr::ZERO, Mode::Passthru));
+    assert_eq!(lab.mac(id.unwrap()), PARENT);
+}
+
+#[test]
+fn passthru_shares_the_parent_with_nobody() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let bridge = lab.up(Mode::Bridge);
+    let passthru = config(MacAddr::ZERO, Mode::Passthru);
+    assert_eq!(lab.switch.add(&passthru), Err(Refusal::ParentShared));
+    assert!(lab.switch.remove(bridge).is_some());
+    let owner = lab.switch.add(&passthru).unwrap();
+    assert_eq!(lab.switch.add(&passthru), Err(Refusal::ParentOwned));
+    for mode in MIXED {
+        let refused = lab.switch.add(&config(mac(9), mode));
+        assert_eq!(refused, Err(Refusal::ParentOwned));
+    }
+    assert!(lab.switch.remove(owner).is_some());
+    assert!(lab.switch.add(&config(mac(9), Mode::Bridge)).is_ok());
+}
+
+#[test]
+fn modes_change_freely_but_not_to_or_from_passthru() {
+    for before in MIXED {
+        for after in MIXED {
+            let mut lab = Lab::new(Semantics::Documented);
+            let id = lab.up(before);
+            assert_eq!(lab.switch.set_mode(id, after), Ok(()));
+            let refused = lab.switch.set_mode(id, Mode::Passthru);
+            assert_eq!(refused, Err(Refusal::FixedPassthru));
+            assert_eq!(lab.switch.sub(id).unwrap().mode(), after);
+        }
+        let mut lab = Lab::new(Semantics::Documented);
+        let owner = lab.up(Mode::Passthru);
+        let refused = lab.switch.set_mode(owner, before);
+        assert_eq!(refused, Err(Refusal::FixedPassthru));
+        assert_eq!(lab.switch.set_mode(owner, Mode::Passthru), Ok(()));
+    }
+}
+
+#[test]
+fn an_address_in_use_is_refused_when_coming_up_and_not_before() {
+    let (mut lab, [_, _, bridge, _]) = Lab::mixed();
+    let used = lab.mac(bridge[0]);
+    let twin = lab.switch.add(&config(used, Mode::Vepa)).unwrap();
+    let refused = Err(Refusal::AddressOfSub(used));
+    assert_eq!(lab.switch.set_up(twin, true), refused);
+    assert_eq!(lab.switch.set_up(twin, false), Ok(()));
+    lab.down(bridge[0]);
+    assert_eq!(lab.switch.set_up(twin, true), Ok(()));
+    assert_eq!(lab.switch.set_up(bridge[0], true), refused);
+    assert_eq!(lab.ingress(FAR, used), to_sub(twin));
+}
+
+#[test]
+fn the_parents_address_is_refused_when_coming_up_and_not_before() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let id = lab.switch.add(&config(PARENT, Mode::Bridge)).unwrap();
+    let refused = Err(Refusal::AddressOfParent(PARENT));
+    assert_eq!(lab.switch.set_up(id, true), refused);
+}
+
+#[test]
+fn an_address_in_use_cannot_be_set_up_or_down() {
+    let (mut lab, [_, vepa, bridge, _]) = Lab::mixed();
+    let (id, other) = (vepa[0], lab.mac(bridge[0]));
+    for up in [true, false] {
+        lab.switch.set_up(id, up).unwrap();
+        let refused = lab.switch.set_mac(id, other);
+        assert_eq!(refused, Err(Refusal::AddressOfSub(other)));
+        let refused = lab.switch.set_mac(id, PARENT);
+        assert_eq!(refused, Err(Refusal::AddressOfParent(PARENT)));
+    }
+}
+
+#[test]
+fn the_address_of_a_down_sub_can_be_set() {
+    let (mut lab, [_, vepa, bridge, _]) = Lab::mixed();
+    let mac = lab.mac(bridge[0]);
+    lab.down(bridge[0]);
+    assert_eq!(lab.switch.set_mac(vepa[0], mac), Ok(()));
+    let refused = lab.switch.set_up(bridge[0], true);
+    assert_eq!(refused, Err(Refusal::AddressOfSub(mac)));
+}
+
+#[test]
+fn the_address_it_has_can_always_be_set() {
+    let (mut lab, [_, vepa, bridge, _]) = Lab::mixed();
+    let mac = lab.mac(bridge[0]);
+    assert_eq!(lab.switch.set_mac(bridge[0], mac), Ok(()));
+    lab.down(bridge[0]);
+    lab.switch.set_mac(vepa[0], mac).unwrap();
+    assert_eq!(lab.switch.set_mac(bridge[0], mac), Ok(()));
+}
+
+#[test]
+fn a_new_address_holds_from_the_next_frame_on() {
+    let (mut lab, [_, vepa, ..]) = Lab::mixed();
+    let before = lab.mac(vepa[0]);
+    lab.switch.set_mac(vepa[0], NOBODY).unwrap();
+    assert_eq!(lab.ingress(FAR, before), host());
+    assert_eq!(lab.ingress(FAR, NOBODY), to_sub(vepa[0]));
+}
+
+#[test]
+fn a_group_or_zero_is_no_address() {
+    let (mut lab, [_, vepa, ..]) = Lab::mixed();
+    for bad in [MacAddr::ZERO, JOINED, MacAddr::BROADCAST] {
+        let refused = Refusal::NotStation(bad);
+        assert_eq!(lab.switch.set_mac(vepa[0], bad), Err(refused));
+        let added = lab.switch.add(&config(bad, Mode::Vepa));
+        assert_eq!(added, Err(refused));
+    }
+}
+
+#[test]
+fn coming_up_twice_is_fine() {
+    let (mut lab, [_, vepa, ..]) = Lab::mixed();
+    assert_eq!(lab.switch.set_up(vepa[0], true), Ok(()));
+    assert_eq!(lab.ingress(FAR, lab.mac(vepa[0])), to_sub(vepa[0]));
+}
+
+#[test]
+fn passthru_and_its_parent_change_their_address_together() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let owner = lab.up(Mode::Passthru);
+    lab.switch.set_mac(owner, mac(5)).unwrap();
+    assert_eq!(lab.switch.parent().mac, mac(5));
+    assert_eq!(lab.ingress(mac(5), STRANGE), to_sub(owner));
+    lab.switch.set_parent_mac(mac(6));
+    assert_eq!(lab.mac(owner), mac(6));
+    assert_eq!(lab.ingress(mac(6), STRANGE), to_sub(owner));
+    assert_eq!(lab.ingress(mac(5), STRANGE), host());
+}
+
+#[test]
+fn the_parent_has_its_own_address_back_after_passthru() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let owner = lab.up(Mode::Passthru);
+    lab.switch.set_mac(owner, mac(5)).unwrap();
+    lab.switch.set_mac(owner, mac(6)).unwrap();
+    // The news of our own change comes back from the kernel.
+    lab.switch.set_parent_mac(mac(6));
+    assert!(lab.switch.remove(owner).is_some());
+    assert_eq!(lab.switch.parent().mac, PARENT);
+}
+
+#[test]
+fn the_parent_keeps_an_address_it_was_given_directly() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let owner = lab.up(Mode::Passthru);
+    lab.switch.set_mac(owner, mac(5)).unwrap();
+    lab.switch.set_parent_mac(mac(6));
+    lab.switch.set_mac(owner, mac(7)).unwrap();
+    assert!(lab.switch.remove(owner).is_some());
+    assert_eq!(lab.switch.parent().mac, mac(6));
+}
+
+#[test]
+fn an_mtu_stays_between_68_and_the_parents() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let id = lab.up(Mode::Bridge);
+    assert_eq!(lab.switch.sub(id).unwrap().mtu(), MTU);
+    let above = Err(Refusal::MtuAboveParent {
+        mtu: 1501,
+        parent: MTU,
+    });
+    assert_eq!(lab.switch.set_mtu(id, 1501), above);
+    assert_eq!(lab.switch.set_mtu(id, 67), Err(Refusal::MtuTooSmall(67)));
+    assert_eq!(lab.switch.set_mtu(id, 68), Ok(()));
+    assert_eq!(lab.switch.sub(id).unwrap().mtu(), 68);
+    for (mtu, fine) in [(67, false), (68, true), (1500, true), (1501, false)] {
+        let config = SubConfig {
+            mtu: Some(mtu),
+            ..config(mac(50), Mode::Bridge)
+        };
+        assert_eq!(lab.switch.add(&config).is_ok(), fine, "{mtu}");
+    }
+}
+
+#[test]
+fn a_smaller_parent_cuts_larger_subs_and_a_larger_one_leaves_them() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let (large, small) = (lab.up(Mode::Bridge), lab.up(Mode::Bridge));
+    lab.switch.set_mtu(small, 1400).unwrap();
+    assert_eq!(lab.switch.set_parent_mtu(1450), [large]);
+    let mtu = |lab: &Lab, id| lab.switch.sub(id).unwrap().mtu();
+    assert_eq!((mtu(&lab, large), mtu(&lab, small)), (1450, 1400));
+    assert_eq!(lab.switch.set_parent_mtu(2000), []);
+    assert_eq!((mtu(&lab, large), mtu(&lab, small)), (1450, 1400));
+}
+
+#[test]
+fn the_longest_request_makes_the_broadcast_queue() {
+    let mut lab = Lab::new(Semantics::Documented);
+    assert_eq!(lab.switch.bc_queue_len(), 0);
+    let (one, two) = (lab.up(Mode::Bridge), lab.up(Mode::Bridge));
+    assert_eq!(lab.switch.bc_queue_len(), 1000);
+    lab.switch.set_bc_queue_len(two, 2000).unwrap();
+    assert_eq!(lab.switch.bc_queue_len(), 2000);
+    lab.switch.set_bc_queue_len(two, 0).unwrap();
+    assert_eq!(lab.switch.bc_queue_len(), 1000);
+    lab.switch.set_bc_queue_len(one, 0).unwrap();
+    assert_eq!(lab.switch.bc_queue_len(), 0);
+    lab.switch.set_bc_queue_len(one, 7).unwrap();
+    assert!(lab.switch.remove(one).is_some());
+    assert_eq!(lab.switch.bc_queue_len(), 0);
+}
+
+#[test]
+fn nobody_can_be_changed() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let gone = lab.up(Mode::Source);
+    assert!(lab.switch.remove(gone).is_some());
+    assert!(lab.switch.remove(gone).is_none());
+    let refused = Err(Refusal::NoSuchSub);
+    let switch = &mut lab.switch;
+    assert_eq!(switch.set_up(gone, true), refused);
+    assert_eq!(switch.set_mac(gone, FAR), refused);
+    assert_eq!(switch.set_mode(gone, Mode::Vepa), refused);
+    assert_eq!(switch.set_mtu(gone, 1000), refused);
+    assert_eq!(switch.set_nodst(gone, true), refused);
+    assert_eq!(switch.set_nopromisc(gone, true), refused);
+    assert_eq!(switch.set_bc_queue_len(gone, 1), refused);
+    assert_eq!(switch.set_filter(gone, Filter::default()), refused);
+    assert_eq!(switch.add_source(gone, FAR), refused);
+    assert_eq!(switch.remove_source(gone, FAR), refused);
+    assert_eq!(switch.set_sources(gone, &[]), refused);
+    assert_eq!(switch.flush_sources(gone), refused);
+    assert!(switch.sub(gone).is_none());
+}
+
+#[test]
+fn a_refusal_leaves_no_trace() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let bad = SubConfig {
+        sources: vec![FAR, MacAddr::ZERO],
+        ..config(mac(1), Mode::Source)
+    };
+    let refused = Refusal::NotStation(MacAddr::ZERO);
+    assert_eq!(lab.switch.add(&bad), Err(refused));
+    assert_eq!(lab.switch.subs().count(), 0);
+    assert_eq!(lab.ingress(FAR, PARENT), host());
+    assert_eq!(lab.switch.bc_queue_len(), 0);
+}
+
+#[test]
+fn a_parent_carries_65536_subs_and_reuses_their_numbers() {
+    let mut switch = Switch::new(parent(), Semantics::Documented);
+    let mac = |n: u32| {
+        let [_, a, b, c] = n.to_be_bytes();
+        MacAddr::new([2, 0, 0, a, b, c])
+    };
+    for n in 0..65_536 {
+        let id = switch.add(&config(mac(n), Mode::Vepa)).unwrap();
+        switch.set_up(id, true).unwrap();
+    }
+    let full = switch.add(&config(mac(65_536), Mode::Vepa));
+    assert_eq!(full, Err(Refusal::TooMany));
+    let last = switch.subs().last().unwrap().0;
+    assert_eq!(last.index(), 65_535);
+    let broadcast = bytes(MacAddr::BROADCAST, FAR, 0x88b5, 60);
+    let outcome = Outcome::from(switch.ingress(Frame::new(&broadcast).unwrap()));
+    assert_eq!(outcome.subs.len(), 65_536);
+    assert!(switch.remove(last).is_some());
+    let again = switch.add(&config(mac(65_536), Mode::Vepa)).unwrap();
+    assert_eq!(again, last);
+    assert!(!switch.sub(again).unwrap().up());
+}
+
+#[test]
+fn each_refusal_has_the_kernels_number() {
+    let above = Refusal::MtuAboveParent { mtu: 2, parent: 1 };
+    for (refusal, errno) in [
+        (Refusal::AddressOfParent(FAR), 98),
+        (Refusal::AddressOfSub(FAR), 98),
+        (Refusal::FixedPassthru, 22),
+        (above, 22),
+        (Refusal::MtuTooSmall(1), 22),
+        (Refusal::NoSuchSub, 19),
+        (Refusal::NotStation(FAR), 99),
+        (Refusal::ParentOwned, 22),
+        (Refusal::ParentShared, 22),
+        (Refusal::SourcesOutsideSourceMode, 22),
+        (Refusal::TooMany, 28),
+    ] {
+        assert_eq!(refusal.errno(), errno, "{refusal}");
+    }
+}
+
+#[test]
+fn modes_and_semantics_print_what_they_parse() {
+    for mode in Mode::ALL {
+        assert_eq!(mode.to_string().parse(), Ok(mode));
+    }
+    for semantics in [Semantics::Documented, Semantics::Kernel] {
+        assert_eq!(semantics.to_string().parse(), Ok(semantics));
+    }
+    assert!("Bridge".parse::<Mode>().is_err());
+    assert!("".parse::<Semantics>().is_err());
+    assert_eq!(Mode::default(), Mode::Vepa);
+}

@@ -1,0 +1,203 @@
+//! One test per row of the tables in the kernel's behaviour, on one parent that has two
+//! sub-interfaces of every mode that can share it.
+
+mod control;
+mod egress;
+mod groups;
+mod ingress;
+mod lists;
+
+use super::*;
+
+/// A group that every sub-interface of the [`Lab`] joined.
+const JOINED: MacAddr = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
+/// A group that nobody joined.
+const STRANGE: MacAddr = MacAddr::new([1, 0, 0x5e, 0, 0, 99]);
+/// The parent's address.
+const PARENT: MacAddr = MacAddr::new([2, 0xaa, 0, 0, 0, 1]);
+/// A station beyond the wire.
+const FAR: MacAddr = MacAddr::new([2, 0xee, 0, 0, 0, 1]);
+/// A station that nobody knows.
+const NOBODY: MacAddr = MacAddr::new([2, 0xff, 0, 0, 0, 1]);
+
+const MTU: u32 = 1500;
+
+const MIXED: [Mode; 4] = [Mode::Private, Mode::Vepa, Mode::Bridge, Mode::Source];
+
+/// Who got a frame, and where it ended.
+#[derive(Debug, Default, PartialEq)]
+struct Outcome {
+    copies: Vec<SubId>,
+    subs: Vec<SubId>,
+    too_long: Vec<SubId>,
+    host: bool,
+    wire: bool,
+    drop: Option<DropReason>,
+}
+
+impl From<Verdict<'_>> for Outcome {
+    fn from(verdict: Verdict<'_>) -> Self {
+        let mut outcome = Self {
+            copies: verdict.copies.collect(),
+            ..Self::default()
+        };
+        match verdict.then {
+            Then::Deliver(id) => outcome.subs.push(id),
+            Then::Drop(reason) => outcome.drop = Some(reason),
+            Then::Host => outcome.host = true,
+            Then::Wire => outcome.wire = true,
+            Then::Flood(flood) => {
+                match flood.rule().also() {
+                    Side::Host => outcome.host = true,
+                    Side::Wire => outcome.wire = true,
+                }
+                for replica in flood {
+                    match replica {
+                        Replica::Deliver(id) => outcome.subs.push(id),
+                        Replica::TooLong(id) => outcome.too_long.push(id),
+                    }
+                }
+            }
+        }
+        outcome
+    }
+}
+
+fn to_sub(id: SubId) -> Outcome {
+    to_subs(&[id])
+}
+
+fn to_subs(ids: &[SubId]) -> Outcome {
+    Outcome {
+        subs: ids.to_vec(),
+        ..Outcome::default()
+    }
+}
+
+fn dropped(reason: DropReason) -> Outcome {
+    Outcome {
+        drop: Some(reason),
+        ..Outcome::default()
+    }
+}
+
+impl Outcome {
+    fn and_host(self) -> Self {
+        Self { host: true, ..self }
+    }
+
+    fn and_wire(self) -> Self {
+        Self { wire: true, ..self }
+    }
+
+    fn after_copies(self, copies: &[SubId]) -> Self {
+        Self {
+            copies: copies.to_vec(),
+            ..self
+        }
+    }
+}
+
+fn host() -> Outcome {
+    Outcome::default().and_host()
+}
+
+fn wire() -> Outcome {
+    Outcome::default().and_wire()
+}
+
+/// The bytes of a frame of this length.
+fn bytes(dst: MacAddr, src: MacAddr, ethertype: u16, len: usize) -> Vec<u8> {
+    let mut bytes = [dst.octets(), src.octets()].concat();
+    bytes.extend(ethertype.to_be_bytes());
+    bytes.resize(len, 0);
+    bytes
+}
+
+/// The address of the n-th station of our own.
+fn mac(n: u8) -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 0, n])
+}
+
+fn parent() -> Parent {
+    Parent {
+        mac: PARENT,
+        mtu: MTU,
+        promisc: false,
+    }
+}
+
+fn config(mac: MacAddr, mode: Mode) -> SubConfig {
+    SubConfig {
+        mac,
+        mode,
+        ..SubConfig::default()
+    }
+}
+
+/// A switch with a way to ask it in one line.
+struct Lab {
+    switch: Switch,
+}
+
+impl Lab {
+    fn new(semantics: Semantics) -> Self {
+        let switch = Switch::new(parent(), semantics);
+        Self { switch }
+    }
+
+    /// Two sub-interfaces of every mode but passthru, all up, all in [`JOINED`].
+    fn mixed() -> (Self, [[SubId; 2]; 4]) {
+        Self::mixed_with(Semantics::Documented)
+    }
+
+    fn mixed_with(semantics: Semantics) -> (Self, [[SubId; 2]; 4]) {
+        let mut lab = Self::new(semantics);
+        let subs = MIXED.map(|mode| [lab.up(mode), lab.up(mode)]);
+        (lab, subs)
+    }
+
+    /// Adds a sub-interface, sets it up and lets it join [`JOINED`].
+    fn up(&mut self, mode: Mode) -> SubId {
+        let n = u8::try_from(self.switch.subs().count()).unwrap() + 1;
+        let id = self.switch.add(&config(mac(n), mode)).unwrap();
+        self.switch.set_up(id, true).unwrap();
+        self.join(id, &[JOINED]);
+        id
+    }
+
+    fn join(&mut self, id: SubId, groups: &[MacAddr]) {
+        let groups = groups.to_vec();
+        let filter = Filter {
+            groups,
+            ..Filter::default()
+        };
+        self.switch.set_filter(id, filter).unwrap();
+    }
+
+    fn down(&mut self, id: SubId) {
+        self.switch.set_up(id, false).unwrap();
+    }
+
+    fn mac(&self, id: SubId) -> MacAddr {
+        self.switch.sub(id).unwrap().mac()
+    }
+
+    fn ingress(&self, src: MacAddr, dst: MacAddr) -> Outcome {
+        self.ingress_of(&bytes(dst, src, 0x88b5, 60))
+    }
+
+    fn ingress_of(&self, bytes: &[u8]) -> Outcome {
+        self.switch.ingress(Frame::new(bytes).unwrap()).into()
+    }
+
+    /// A frame from a sub-interface with its own source address.
+    fn egress(&self, from: SubId, dst: MacAddr) -> Outcome {
+        self.egress_of(from, &bytes(dst, self.mac(from), 0x88b5, 60))
+    }
+
+    fn egress_of(&self, from: SubId, bytes: &[u8]) -> Outcome {
+        let frame = Frame::new(bytes).unwrap();
+        self.switch.egress(from, frame, false).into()
+    }
+}
