@@ -1,0 +1,397 @@
+//! A second macvlan, slow and obvious: one list, searched from end to end for every question.
+//!
+//! It is written from the description of the kernel's driver and shares with the switch nothing
+//! but the types of questions and answers. The property test and the fuzzer run both side by side
+//! and compare.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails"
+)]
+
+pub(crate) mod ops;
+
+use umacvlan_core::switch::MIN_MTU;
+use umacvlan_core::{
+    DropReason, Filter, MacAddr, Mode, Parent, Refusal, Semantics, SubConfig, SubId,
+};
+
+/// One sub-interface.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelSub {
+    pub(crate) id: SubId,
+    pub(crate) mac: MacAddr,
+    pub(crate) mode: Mode,
+    pub(crate) up: bool,
+    pub(crate) mtu: u32,
+    pub(crate) nodst: bool,
+    pub(crate) nopromisc: bool,
+    pub(crate) bc_queue_len: u32,
+    pub(crate) sources: Vec<MacAddr>,
+    pub(crate) filter: Filter,
+}
+
+impl ModelSub {
+    fn is_up_as(&self, mac: MacAddr) -> bool {
+        self.up && self.mac == mac
+    }
+
+    fn hears(&self, group: MacAddr) -> bool {
+        group == MacAddr::BROADCAST
+            || self.filter.allmulti
+            || self.filter.promisc
+            || self.filter.groups.contains(&group)
+    }
+
+    /// The parent is made to receive every group on behalf of this one.
+    fn opens_parent(&self) -> bool {
+        let passthru = self.mode == Mode::Passthru;
+        self.up
+            && (self.filter.allmulti
+                || (passthru && !self.nopromisc)
+                || (!passthru && self.filter.promisc))
+    }
+}
+
+/// One frame: all that a decision may depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    pub(crate) dst: MacAddr,
+    pub(crate) src: MacAddr,
+    pub(crate) ethertype: u16,
+    pub(crate) len: usize,
+    pub(crate) gso: bool,
+}
+
+/// Who gets a frame. Sub-interfaces are in ascending order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) copies: Vec<SubId>,
+    pub(crate) subs: Vec<SubId>,
+    pub(crate) too_long: Vec<SubId>,
+    pub(crate) host: bool,
+    pub(crate) wire: bool,
+    pub(crate) drop: Option<DropReason>,
+    /// Only when there is somebody to flood to: otherwise it makes no difference.
+    pub(crate) deferred: bool,
+}
+
+/// A parent and its sub-interfaces.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) parent: Parent,
+    pub(crate) semantics: Semantics,
+    pub(crate) bc_cutoff: i32,
+    /// In ascending order of identifier.
+    pub(crate) subs: Vec<ModelSub>,
+    /// The address that the parent goes back to when passthru leaves.
+    home: MacAddr,
+}
+
+/// What happens to a frame from the wire, step by step as the driver does it.
+impl Model {
+    pub(crate) fn ingress(&self, probe: Probe) -> Outcome {
+        let mut outcome = Outcome::default();
+        if self.source_lists(probe.src, &mut outcome) {
+            outcome.drop = Some(DropReason::Nodst);
+        } else if probe.dst.is_group() {
+            self.ingress_group(probe, &mut outcome);
+        } else {
+            self.ingress_unicast(probe, &mut outcome);
+        }
+        outcome
+    }
+
+    /// Fills in the copies; true when the frame ends here.
+    fn source_lists(&self, src: MacAddr, outcome: &mut Outcome) -> bool {
+        let mut consumed = false;
+        for sub in &self.subs {
+            if sub.sources.contains(&src) {
+                consumed |= sub.nodst;
+                if sub.up {
+                    outcome.copies.push(sub.id);
+                }
+            }
+        }
+        consumed
+    }
+
+    fn ingress_group(&self, probe: Probe, outcome: &mut Outcome) {
+        let sender = self.subs.iter().find(|sub| sub.is_up_as(probe.src));
+        let echo = [Mode::Private, Mode::Source, Mode::Passthru];
+        if let Some(sender) = sender.filter(|sender| echo.contains(&sender.mode)) {
+            outcome.subs.push(sender.id);
+            return;
+        }
+        outcome.host = true;
+        if probe.ethertype == 0x8808 {
+            return;
+        }
+        let modes: &[Mode] = match sender.map(|sender| sender.mode) {
+            Some(Mode::Vepa) => &[Mode::Vepa, Mode::Bridge],
+            Some(Mode::Bridge) => &[Mode::Vepa],
+            _ => &[Mode::Private, Mode::Vepa, Mode::Bridge, Mode::Passthru],
+        };
+        for sub in &self.subs {
+            let itself = sender.is_some_and(|sender| sender.id == sub.id);
+            if sub.up && !itself && modes.contains(&sub.mode) && sub.hears(probe.dst) {
+                outcome.subs.push(sub.id);
+            }
+        }
+        outcome.deferred = !outcome.subs.is_empty() && self.takes_queue(probe.dst);
+    }
+
+    fn takes_queue(&self, group: MacAddr) -> bool {
+        let everything = self.parent.promisc || self.subs.iter().any(ModelSub::opens_parent);
+        let joined = |sub: &&ModelSub| sub.up && sub.filter.groups.contains(&group);
+        let members = i64::try_from(self.subs.iter().filter(joined).count()).unwrap();
+        let wide = group == MacAddr::BROADCAST || members > i64::from(self.bc_cutoff);
+        self.bc_cutoff >= 0 && (everything || wide)
+    }
+
+    fn ingress_unicast(&self, probe: Probe, outcome: &mut Outcome) {
+        let passthru = self.subs.iter().find(|sub| sub.mode == Mode::Passthru);
+        let named = self.subs.iter().find(|sub| sub.is_up_as(probe.dst));
+        let Some(target) = passthru.or(named) else {
+            outcome.host = true;
+            return;
+        };
+        if target.mode == Mode::Source {
+            outcome.host = true;
+        } else if !target.up {
+            outcome.drop = Some(DropReason::Down);
+        } else if self.isolated(probe.src, target) {
+            outcome.drop = Some(DropReason::PrivateIsolation);
+        } else {
+            outcome.subs.push(target.id);
+        }
+    }
+
+    fn isolated(&self, src: MacAddr, target: &ModelSub) -> bool {
+        self.semantics == Semantics::Documented
+            && self
+                .subs
+                .iter()
+                .filter(|sub| sub.is_up_as(src) && sub.id != target.id)
+                .any(|sender| [sender.mode, target.mode].contains(&Mode::Private))
+    }
+}
+
+/// What happens to a frame from a sub-interface.
+impl Model {
+    pub(crate) fn egress(&self, from: SubId, probe: Probe) -> Outcome {
+        let mut outcome = Outcome::default();
+        let Some(from) = self.subs.iter().find(|sub| sub.id == from && sub.up) else {
+            outcome.drop = Some(DropReason::Down);
+            return outcome;
+        };
+        let peers = |sub: &&ModelSub| sub.up && sub.mode == Mode::Bridge;
+        let fits = |mtu: u32| probe.gso || probe.len <= usize::try_from(mtu).unwrap() + 14 + 4;
+        outcome.wire = true;
+        if from.mode != Mode::Bridge {
+            return outcome;
+        }
+        if probe.dst.is_group() {
+            for sub in self.subs.iter().filter(peers) {
+                if sub.id == from.id || !sub.hears(probe.dst) || probe.ethertype == 0x8808 {
+                    continue;
+                }
+                if fits(sub.mtu) {
+                    outcome.subs.push(sub.id);
+                } else {
+                    outcome.too_long.push(sub.id);
+                }
+            }
+            return outcome;
+        }
+        let Some(target) = self
+            .subs
+            .iter()
+            .filter(peers)
+            .find(|sub| sub.mac == probe.dst)
+        else {
+            return outcome;
+        };
+        outcome.wire = false;
+        if !fits(self.parent.mtu) {
+            outcome.drop = Some(DropReason::TooLong);
+        } else if self.source_lists(probe.src, &mut outcome) {
+            outcome.drop = Some(DropReason::Nodst);
+        } else {
+            outcome.subs.push(target.id);
+        }
+        outcome
+    }
+}
+
+/// Changes. Each answers as the switch should.
+impl Model {
+    pub(crate) fn new(parent: Parent, semantics: Semantics) -> Self {
+        Self {
+            parent,
+            semantics,
+            bc_cutoff: 1,
+            subs: Vec::new(),
+            home: parent.mac,
+        }
+    }
+
+    /// `id` is what the switch answered, if it agreed.
+    pub(crate) fn add(&mut self, config: &SubConfig, id: Option<SubId>) -> Result<(), Refusal> {
+        let passthru = config.mode == Mode::Passthru;
+        if !passthru {
+            valid(config.mac)?;
+        }
+        let mtu = config.mtu.unwrap_or(self.parent.mtu);
+        self.valid_mtu(mtu)?;
+        if self.subs.iter().any(|sub| sub.mode == Mode::Passthru) {
+            return Err(Refusal::ParentOwned);
+        }
+        if passthru && !self.subs.is_empty() {
+            return Err(Refusal::ParentShared);
+        }
+        if config.mode != Mode::Source && !config.sources.is_empty() {
+            return Err(Refusal::SourcesOutsideSourceMode);
+        }
+        config.sources.iter().try_for_each(|&mac| valid(mac))?;
+        self.subs.push(ModelSub {
+            id: id.expect("nothing speaks against adding it"),
+            mac: if passthru {
+                self.parent.mac
+            } else {
+                config.mac
+            },
+            mode: config.mode,
+            up: false,
+            mtu,
+            nodst: config.nodst,
+            nopromisc: config.nopromisc,
+            bc_queue_len: config.bc_queue_len,
+            sources: config.sources.clone(),
+            filter: Filter::default(),
+        });
+        self.subs.sort_by_key(|sub| sub.id);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, id: SubId) -> bool {
+        let Some(place) = self.subs.iter().position(|sub| sub.id == id) else {
+            return false;
+        };
+        if self.subs.remove(place).mode == Mode::Passthru {
+            self.parent.mac = self.home;
+        }
+        true
+    }
+
+    pub(crate) fn sub(&mut self, id: SubId) -> Result<&mut ModelSub, Refusal> {
+        let sub = self.subs.iter_mut().find(|sub| sub.id == id);
+        sub.ok_or(Refusal::NoSuchSub)
+    }
+
+    pub(crate) fn set_up(&mut self, id: SubId, up: bool) -> Result<(), Refusal> {
+        let sub = self.sub(id)?.clone();
+        if up && !sub.up && sub.mode != Mode::Passthru {
+            self.vacant(sub.mac)?;
+        }
+        self.sub(id)?.up = up;
+        Ok(())
+    }
+
+    pub(crate) fn set_mac(&mut self, id: SubId, mac: MacAddr) -> Result<(), Refusal> {
+        let sub = self.sub(id)?.clone();
+        valid(mac)?;
+        if sub.mac == mac {
+            return Ok(());
+        }
+        if sub.mode == Mode::Passthru {
+            self.parent.mac = mac;
+        } else {
+            self.vacant(mac)?;
+        }
+        self.sub(id)?.mac = mac;
+        Ok(())
+    }
+
+    pub(crate) fn set_mode(&mut self, id: SubId, mode: Mode) -> Result<(), Refusal> {
+        let sub = self.sub(id)?;
+        if (sub.mode == Mode::Passthru) != (mode == Mode::Passthru) {
+            return Err(Refusal::FixedPassthru);
+        }
+        sub.mode = mode;
+        if mode != Mode::Source {
+            sub.sources.clear();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_mtu(&mut self, id: SubId, mtu: u32) -> Result<(), Refusal> {
+        self.sub(id)?;
+        self.valid_mtu(mtu)?;
+        self.sub(id)?.mtu = mtu;
+        Ok(())
+    }
+
+    /// Replaces the list by what `edit` makes of it, if all these may be on a list.
+    pub(crate) fn edit_sources(
+        &mut self,
+        id: SubId,
+        named: &[MacAddr],
+        edit: impl FnOnce(&mut Vec<MacAddr>),
+    ) -> Result<(), Refusal> {
+        named.iter().try_for_each(|&mac| valid(mac))?;
+        let sub = self.sub(id)?;
+        if sub.mode != Mode::Source {
+            return Err(Refusal::SourcesOutsideSourceMode);
+        }
+        edit(&mut sub.sources);
+        Ok(())
+    }
+
+    pub(crate) fn set_parent_mac(&mut self, mac: MacAddr) {
+        if mac == self.parent.mac {
+            return;
+        }
+        self.parent.mac = mac;
+        self.home = mac;
+        for sub in &mut self.subs {
+            if sub.mode == Mode::Passthru {
+                sub.mac = mac;
+            }
+        }
+    }
+
+    pub(crate) fn set_parent_mtu(&mut self, mtu: u32) {
+        self.parent.mtu = mtu;
+        for sub in &mut self.subs {
+            sub.mtu = sub.mtu.min(mtu);
+        }
+    }
+
+    fn vacant(&self, mac: MacAddr) -> Result<(), Refusal> {
+        if mac == self.parent.mac {
+            return Err(Refusal::AddressOfParent(mac));
+        }
+        match self.subs.iter().any(|sub| sub.is_up_as(mac)) {
+            true => Err(Refusal::AddressOfSub(mac)),
+            false => Ok(()),
+        }
+    }
+
+    fn valid_mtu(&self, mtu: u32) -> Result<(), Refusal> {
+        let parent = self.parent.mtu;
+        match mtu {
+            _ if mtu < MIN_MTU => Err(Refusal::MtuTooSmall(mtu)),
+            _ if mtu > parent => Err(Refusal::MtuAboveParent { mtu, parent }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn valid(mac: MacAddr) -> Result<(), Refusal> {
+    let zero = mac.octets() == [0; 6];
+    match zero || mac.octets()[0] % 2 == 1 {
+        true => Err(Refusal::NotStation(mac)),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,399 @@
+//! Operations on switch and model side by side.
+//!
+//! An operation is read from six bytes, so that a fuzzer can mutate it and a property test can
+//! shrink it, and every six bytes mean something. Addresses, groups and lengths come from short
+//! lists: most of what can go wrong needs two things that meet.
+
+use umacvlan_core::{
+    Filter, Frame, MacAddr, Mode, Parent, Replica, Semantics, Side, SubConfig, SubId, Switch, Then,
+    Verdict,
+};
+
+use super::{Model, Outcome, Probe};
+
+const PARENT: Parent = Parent {
+    mac: station(0),
+    mtu: 1500,
+    promisc: false,
+};
+
+const fn station(n: u8) -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 0, n])
+}
+
+const fn group(n: u8) -> MacAddr {
+    MacAddr::new([1, 0, 0x5e, 0, 0, n])
+}
+
+/// Mostly stations, the parent's first; some groups, and what no station can be.
+fn address(code: u8) -> MacAddr {
+    match code % 16 {
+        n @ 0..=8 => station(n),
+        n @ 9..=12 => group(n),
+        13 | 14 => MacAddr::BROADCAST,
+        _ => MacAddr::ZERO,
+    }
+}
+
+/// The addresses that this set of bits stands for.
+fn addresses(bits: u8) -> Vec<MacAddr> {
+    let set = (0..8).filter(|bit| bits >> bit & 1 == 1);
+    set.map(|bit| address(bit + 1)).collect()
+}
+
+fn groups(bits: u8) -> Vec<MacAddr> {
+    let set = (0..4).filter(|bit| bits >> bit & 1 == 1);
+    set.map(|bit| group(bit + 9)).collect()
+}
+
+fn mtu(code: u8) -> u32 {
+    [60, 68, 300, 576, 1000, 1400, 1500, 1600][usize::from(code % 8)]
+}
+
+fn len(code: u8) -> usize {
+    [14, 60, 318, 319, 1018, 1019, 1518, 1519][usize::from(code % 8)]
+}
+
+fn mode(code: u8) -> Mode {
+    // Passthru is rare: it keeps everybody else out.
+    match code % 16 {
+        15 => Mode::Passthru,
+        n => [Mode::Bridge, Mode::Private, Mode::Source, Mode::Vepa][usize::from(n % 4)],
+    }
+}
+
+/// One step. A `u8` that stands for a sub-interface picks one of those that ever were.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Add(SubConfig),
+    Remove(u8),
+    Up(u8, bool),
+    Mac(u8, MacAddr),
+    Mode(u8, Mode),
+    Nodst(u8, bool),
+    Nopromisc(u8, bool),
+    Mtu(u8, u32),
+    BcQueueLen(u8, u32),
+    Filter(u8, Filter),
+    AddSource(u8, MacAddr),
+    RemoveSource(u8, MacAddr),
+    SetSources(u8, Vec<MacAddr>),
+    FlushSources(u8),
+    BcCutoff(i32),
+    ParentMac(MacAddr),
+    ParentMtu(u32),
+    ParentPromisc(bool),
+    Semantics(Semantics),
+    Ingress(Probe, u8),
+    Egress(u8, Probe, u8),
+}
+
+impl Op {
+    /// The operation that these bytes stand for.
+    pub(crate) fn decode([code, a, b, c, d, e]: [u8; 6]) -> Self {
+        let odd = b & 1 == 1;
+        let probe = |gso| Probe {
+            dst: address(b),
+            src: address(c),
+            ethertype: if d >= 240 { 0x8808 } else { 0x88b5 },
+            len: len(d),
+            gso,
+        };
+        match code % 32 {
+            0..=4 => Self::Add(SubConfig {
+                mac: address(a),
+                mode: mode(b),
+                mtu: (c < 128).then(|| mtu(c)),
+                nodst: d & 7 == 7,
+                nopromisc: d & 8 == 8,
+                bc_queue_len: u32::from(d >> 4),
+                sources: if b % 4 == 2 { addresses(e) } else { Vec::new() },
+            }),
+            5 => Self::Remove(a),
+            6..=9 => Self::Up(a, b & 7 != 0),
+            10 => Self::Mac(a, address(b)),
+            11 => Self::Mode(a, mode(b)),
+            12 => Self::Nodst(a, odd),
+            13 => Self::Nopromisc(a, odd),
+            14 => Self::Mtu(a, mtu(b)),
+            15 => Self::BcQueueLen(a, u32::from(b)),
+            16 | 17 => Self::Filter(
+                a,
+                Filter {
+                    groups: groups(b),
+                    allmulti: c & 7 == 7,
+                    promisc: d & 7 == 7,
+                },
+            ),
+            18 => Self::AddSource(a, address(b)),
+            19 => Self::RemoveSource(a, address(b)),
+            20 => Self::SetSources(a, addresses(b)),
+            21 if odd => Self::FlushSources(a),
+            21 => Self::BcCutoff(i32::from(a % 4) - 1),
+            22 => match a % 8 {
+                0 | 1 => Self::ParentMac(address(b % 9)),
+                2 | 3 => Self::ParentMtu(mtu(b)),
+                4 | 5 => Self::ParentPromisc(odd),
+                _ if odd => Self::Semantics(Semantics::Kernel),
+                _ => Self::Semantics(Semantics::Documented),
+            },
+            23..=27 => Self::Ingress(probe(false), e),
+            _ => Self::Egress(a, probe(e & 1 == 1), e >> 1),
+        }
+    }
+}
+
+/// Switch and model, which should be of one mind.
+pub(crate) struct Pair {
+    switch: Switch,
+    model: Model,
+    /// Every identifier there ever was.
+    ids: Vec<SubId>,
+}
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        Self {
+            switch: Switch::new(PARENT, Semantics::Documented),
+            model: Model::new(PARENT, Semantics::Documented),
+            ids: Vec::new(),
+        }
+    }
+
+    /// Takes one step with both.
+    ///
+    /// # Panics
+    /// When they differ, or a promise is broken.
+    pub(crate) fn step(&mut self, op: &Op) {
+        match op {
+            Op::Ingress(probe, pause) => self.ingress(*probe, *pause),
+            Op::Egress(pick, probe, pause) => {
+                if let Some(from) = self.pick(*pick) {
+                    self.egress(from, *probe, *pause);
+                }
+            }
+            change => {
+                self.change(change);
+                self.compare();
+            }
+        }
+    }
+
+    fn pick(&self, pick: u8) -> Option<SubId> {
+        let place = usize::from(pick) % self.ids.len().max(1);
+        self.ids.get(place).copied()
+    }
+
+    fn change(&mut self, op: &Op) {
+        let (switch, model) = (&mut self.switch, &mut self.model);
+        match op {
+            Op::Add(config) => {
+                let id = switch.add(config);
+                assert_eq!(id.map(drop), model.add(config, id.ok()));
+                if let Some(id) = id.ok().filter(|id| !self.ids.contains(id)) {
+                    self.ids.push(id);
+                }
+            }
+            Op::BcCutoff(cutoff) => {
+                switch.set_bc_cutoff(*cutoff);
+                model.bc_cutoff = *cutoff;
+            }
+            Op::ParentMac(mac) => {
+                switch.set_parent_mac(*mac);
+                model.set_parent_mac(*mac);
+            }
+            Op::ParentMtu(mtu) => {
+                let cut = model.subs.iter().filter(|sub| sub.mtu > *mtu);
+                let cut: Vec<_> = cut.map(|sub| sub.id).collect();
+                assert_eq!(switch.set_parent_mtu(*mtu), cut);
+                model.set_parent_mtu(*mtu);
+            }
+            Op::ParentPromisc(promisc) => {
+                switch.set_parent_promisc(*promisc);
+                model.parent.promisc = *promisc;
+            }
+            Op::Semantics(semantics) => {
+                switch.set_semantics(*semantics);
+                model.semantics = *semantics;
+            }
+            _ => self.change_sub(op),
+        }
+    }
+
+    #[rustfmt::skip]
+    fn change_sub(&mut self, op: &Op) {
+        let (Op::Remove(pick) | Op::Up(pick, _) | Op::Mac(pick, _) | Op::Mode(pick, _)
+        | Op::Nodst(pick, _) | Op::Nopromisc(pick, _) | Op::Mtu(pick, _) | Op::BcQueueLen(pick, _)
+        | Op::Filter(pick, _) | Op::AddSource(pick, _) | Op::RemoveSource(pick, _)
+        | Op::SetSources(pick, _) | Op::FlushSources(pick)) = op
+        else {
+            return;
+        };
+        let Some(id) = self.pick(*pick) else {
+            return;
+        };
+        let (switch, model) = (&mut self.switch, &mut self.model);
+        let (ours, theirs) = match op {
+            Op::Remove(_) => {
+                assert_eq!(switch.remove(id).is_some(), model.remove(id));
+                return;
+            }
+            Op::Up(_, up) => (switch.set_up(id, *up), model.set_up(id, *up)),
+            Op::Mac(_, mac) => (switch.set_mac(id, *mac), model.set_mac(id, *mac)),
+            Op::Mode(_, mode) => (switch.set_mode(id, *mode), model.set_mode(id, *mode)),
+            Op::Mtu(_, mtu) => (switch.set_mtu(id, *mtu), model.set_mtu(id, *mtu)),
+            Op::Nodst(_, on) => (switch.set_nodst(id, *on), model.sub(id).map(|sub| sub.nodst = *on)),
+            Op::Nopromisc(_, on) => (
+                switch.set_nopromisc(id, *on),
+                model.sub(id).map(|sub| sub.nopromisc = *on),
+            ),
+            Op::BcQueueLen(_, frames) => (
+                switch.set_bc_queue_len(id, *frames),
+                model.sub(id).map(|sub| sub.bc_queue_len = *frames),
+            ),
+            Op::Filter(_, filter) => (
+                switch.set_filter(id, filter.clone()),
+                model.sub(id).map(|sub| sub.filter = filter.clone()),
+            ),
+            Op::AddSource(_, mac) => (
+                switch.add_source(id, *mac),
+                model.edit_sources(id, &[*mac], |list| list.push(*mac)),
+            ),
+            Op::RemoveSource(_, mac) => (
+                switch.remove_source(id, *mac),
+                model.edit_sources(id, &[*mac], |list| list.retain(|other| other != mac)),
+            ),
+            Op::SetSources(_, macs) => (
+                switch.set_sources(id, macs),
+                model.edit_sources(id, macs, |list| *list = macs.clone()),
+            ),
+            Op::FlushSources(_) => (
+                switch.flush_sources(id),
+                model.edit_sources(id, &[], Vec::clear),
+            ),
+            _ => return,
+        };
+        assert_eq!(ours, theirs);
+    }
+
+    /// Both tell the same of themselves.
+    fn compare(&self) {
+        let (switch, model) = (&self.switch, &self.model);
+        assert_eq!(*switch.parent(), model.parent);
+        assert_eq!(switch.bc_cutoff(), model.bc_cutoff);
+        let longest = model.subs.iter().map(|sub| sub.bc_queue_len).max();
+        assert_eq!(switch.bc_queue_len(), longest.unwrap_or(0));
+        let ids: Vec<_> = switch.subs().map(|(id, _)| id).collect();
+        let expected: Vec<_> = model.subs.iter().map(|sub| sub.id).collect();
+        assert_eq!(ids, expected);
+        for ((_, ours), theirs) in switch.subs().zip(&model.subs) {
+            assert_eq!((ours.mac(), ours.mode()), (theirs.mac, theirs.mode));
+            assert_eq!((ours.up(), ours.mtu()), (theirs.up, theirs.mtu));
+            assert_eq!(ours.nodst(), theirs.nodst);
+            assert_eq!(ours.nopromisc(), theirs.nopromisc);
+            assert_eq!(ours.bc_queue_len(), theirs.bc_queue_len);
+            assert_eq!(ours.filter(), &theirs.filter);
+            let mut sources = theirs.sources.clone();
+            sources.sort();
+            sources.dedup();
+            assert_eq!(ours.sources(), sources);
+        }
+    }
+
+    fn ingress(&self, probe: Probe, pause: u8) {
+        let bytes = bytes(probe);
+        let verdict = self
+            .switch
+            .ingress(Frame::new(&bytes).expect("14 bytes or more"));
+        let outcome = self.outcome(verdict, pause);
+        assert_eq!(outcome, self.model.ingress(probe), "{probe:?}");
+        self.keeps_promises(&outcome, None);
+        assert!(!outcome.wire, "what came from the wire goes back to it");
+        self.keeps_private(&outcome, probe);
+    }
+
+    fn egress(&self, from: SubId, probe: Probe, pause: u8) {
+        let bytes = bytes(probe);
+        let frame = Frame::new(&bytes).expect("14 bytes or more");
+        let verdict = self.switch.egress(from, frame, probe.gso);
+        let outcome = self.outcome(verdict, pause);
+        assert_eq!(outcome, self.model.egress(from, probe), "{probe:?}");
+        self.keeps_promises(&outcome, Some(from));
+        assert!(
+            !outcome.host,
+            "the host hears a sub-interface without a hairpin"
+        );
+        assert!(!outcome.deferred, "a sibling's flood waits");
+    }
+
+    /// Carries out a verdict, putting a flood aside in the middle as the engine may.
+    fn outcome(&self, verdict: Verdict<'_>, pause: u8) -> Outcome {
+        let mut outcome = Outcome {
+            copies: verdict.copies.collect(),
+            ..Outcome::default()
+        };
+        outcome.copies.sort();
+        match verdict.then {
+            Then::Deliver(id) => outcome.subs.push(id),
+            Then::Drop(reason) => outcome.drop = Some(reason),
+            Then::Host => outcome.host = true,
+            Then::Wire => outcome.wire = true,
+            Then::Flood(mut flood) => {
+                let rule = flood.rule();
+                match rule.also() {
+                    Side::Host => outcome.host = true,
+                    Side::Wire => outcome.wire = true,
+                }
+                let mut replicas: Vec<_> = flood.by_ref().take(usize::from(pause % 8)).collect();
+                replicas.extend(self.switch.flood(rule, flood.cursor()));
+                for replica in replicas {
+                    match replica {
+                        Replica::Deliver(id) => outcome.subs.push(id),
+                        Replica::TooLong(id) => outcome.too_long.push(id),
+                    }
+                }
+                let served = outcome.subs.len() + outcome.too_long.len();
+                outcome.deferred = rule.deferred() && served != 0;
+            }
+        }
+        outcome
+    }
+
+    /// What holds whatever the rules say.
+    fn keeps_promises(&self, outcome: &Outcome, from: Option<SubId>) {
+        let up = |id: &SubId| self.switch.sub(*id).is_some_and(|sub| sub.up());
+        assert!(outcome.subs.iter().all(up), "a down sub is served");
+        assert!(outcome.copies.iter().all(up), "a down sub is copied to");
+        let once = |ids: &[SubId]| ids.is_sorted_by(|a, b| a < b);
+        assert!(once(&outcome.subs), "served twice: {outcome:?}");
+        assert!(once(&outcome.copies), "copied to twice: {outcome:?}");
+        let flooded = outcome.wire && !outcome.subs.is_empty();
+        let itself = from.is_some_and(|from| outcome.subs.contains(&from));
+        assert!(!(flooded && itself), "a sender hears itself: {outcome:?}");
+        let ends = outcome.host || outcome.wire || !outcome.subs.is_empty();
+        assert_ne!(ends, outcome.drop.is_some(), "no fate, or two: {outcome:?}");
+    }
+
+    /// In the documented semantics no private sub-interface hears a sibling, reflected or not.
+    fn keeps_private(&self, outcome: &Outcome, probe: Probe) {
+        let mut up = self.switch.subs().filter(|(_, sub)| sub.up());
+        let sender = up.find(|(_, sub)| sub.mac() == probe.src);
+        let Some((sender, _)) = sender else {
+            return;
+        };
+        if self.switch.semantics() == Semantics::Kernel && !probe.dst.is_group() {
+            return;
+        }
+        for &id in outcome.subs.iter().filter(|&&id| id != sender) {
+            let private = self.switch.sub(id).map(|sub| sub.mode()) == Some(Mode::Private);
+            assert!(!private, "{id:?} is private and hears {sender:?}");
+        }
+    }
+}
+
+fn bytes(probe: Probe) -> Vec<u8> {
+    let mut bytes = [probe.dst.octets(), probe.src.octets()].concat();
+    bytes.extend(probe.ethertype.to_be_bytes());
+    bytes.resize(probe.len, 0);
+    bytes
+}
