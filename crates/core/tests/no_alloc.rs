@@ -1,0 +1,133 @@
+//! The way of a frame allocates nothing, whatever the verdict.
+#![allow(
+    unsafe_code,
+    reason = "an allocator that counts is an unsafe trait to implement"
+)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use umacvlan_core::{
+    Filter, Frame, MacAddr, Mode, Parent, Semantics, SubConfig, SubId, Switch, Then,
+};
+
+thread_local! {
+    /// Allocations of this thread: the test harness has threads of its own.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block came from `System` by `alloc` above, with this layout.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How many allocations this makes.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+fn mac(n: u8) -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 0, n])
+}
+
+const GROUP: MacAddr = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
+
+/// Eight sub-interfaces of each mode but passthru, up; the source ones list stations 50 to 52.
+fn crowd() -> (Switch, Vec<SubId>) {
+    let parent = Parent {
+        mac: mac(0),
+        mtu: 1500,
+        promisc: false,
+    };
+    let mut switch = Switch::new(parent, Semantics::Documented);
+    let modes = [Mode::Bridge, Mode::Private, Mode::Source, Mode::Vepa];
+    let mut ids = Vec::new();
+    for (n, mode) in (1..33).zip(modes.into_iter().cycle()) {
+        let listed = mode == Mode::Source;
+        let config = SubConfig {
+            mac: mac(n),
+            mode,
+            nodst: n == 31,
+            sources: if listed {
+                (50..53).map(mac).collect()
+            } else {
+                Vec::new()
+            },
+            ..SubConfig::default()
+        };
+        let id = switch.add(&config).unwrap();
+        switch.set_up(id, true).unwrap();
+        let filter = Filter {
+            groups: vec![GROUP],
+            ..Filter::default()
+        };
+        switch.set_filter(id, filter).unwrap();
+        ids.push(id);
+    }
+    (switch, ids)
+}
+
+/// Decides about a frame in every way and consumes the verdict; how many got it.
+fn decide(switch: &Switch, from: SubId, bytes: &[u8]) -> usize {
+    let frame = Frame::new(bytes).unwrap();
+    let verdicts = [switch.ingress(frame), switch.egress(from, frame, false)];
+    let served = verdicts.into_iter().map(|verdict| {
+        let copies = verdict.copies.count();
+        copies
+            + match verdict.then {
+                Then::Flood(mut flood) => {
+                    let first = flood.by_ref().take(3).count();
+                    first + switch.flood(flood.rule(), flood.cursor()).count()
+                }
+                Then::Deliver(_) => 1,
+                Then::Drop(_) | Then::Host | Then::Wire => 0,
+            }
+    });
+    served.sum()
+}
+
+#[test]
+fn decisions_and_floods_allocate_nothing() {
+    let (switch, ids) = crowd();
+    let mut frames = Vec::new();
+    for dst in (0..60).map(mac).chain([GROUP, MacAddr::BROADCAST]) {
+        for src in (0..60).map(mac) {
+            let mut bytes = [dst.octets(), src.octets()].concat();
+            bytes.resize(60, 0);
+            frames.push(bytes);
+        }
+    }
+    let mut served = 0;
+    let made = allocations(|| {
+        for bytes in &frames {
+            for &from in &ids {
+                served += decide(black_box(&switch), from, bytes);
+            }
+        }
+    });
+    assert!(served > frames.len(), "nothing was delivered: {served}");
+    assert_eq!(made, 0);
+}
+
+#[test]
+fn the_counter_sees_an_allocation() {
+    assert_eq!(allocations(|| drop(black_box(Box::new(1_u8)))), 1);
+}
