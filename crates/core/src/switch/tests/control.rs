@@ -276,6 +276,29 @@ fn a_parent_carries_65536_subs_and_reuses_their_numbers() {
 }
 
 #[test]
+fn a_parent_with_nobody_up_costs_a_frame_nothing() {
+    let (mut lab, subs) = Lab::mixed();
+    let open = Filter {
+        groups: vec![JOINED],
+        allmulti: true,
+        promisc: true,
+    };
+    for id in subs.concat() {
+        lab.switch.set_filter(id, open.clone()).unwrap();
+        lab.switch.set_filter(id, Filter::default()).unwrap();
+        lab.switch.set_filter(id, open.clone()).unwrap();
+    }
+    let table = &lab.switch.table;
+    assert!(table.has_private() && table.is_greedy() && table.is_heard(STRANGE));
+    for id in subs.concat() {
+        lab.down(id);
+    }
+    let table = &lab.switch.table;
+    assert!(!table.has_private() && !table.is_greedy());
+    assert!(!table.is_heard(STRANGE) && table.members(JOINED) == 0);
+}
+
+#[test]
 fn each_refusal_has_the_kernels_number() {
     let above = Refusal::MtuAboveParent { mtu: 2, parent: 1 };
     for (refusal, errno) in [
