@@ -19,6 +19,7 @@ pub struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// A view of these bytes as a frame, or `None` for a runt: fewer than 14 bytes.
+    #[inline]
     pub const fn new(bytes: &'a [u8]) -> Option<Self> {
         match bytes.first_chunk() {
             Some(head) => Some(Self { head, bytes }),
@@ -27,18 +28,41 @@ impl<'a> Frame<'a> {
     }
 
     /// The destination address.
+    #[inline]
     pub const fn dst(self) -> MacAddr {
         let [a, b, c, d, e, f, ..] = *self.head;
         MacAddr::new([a, b, c, d, e, f])
     }
 
     /// The source address.
+    #[inline]
     pub const fn src(self) -> MacAddr {
         let [_, _, _, _, _, _, a, b, c, d, e, f, ..] = *self.head;
         MacAddr::new([a, b, c, d, e, f])
     }
 
+    /// The destination as [`MacAddr::to_u64`] gives it, with a single load.
+    #[inline]
+    pub(crate) const fn dst_key(self) -> u64 {
+        match self.head.first_chunk() {
+            Some(bytes) => u64::from_be_bytes(*bytes) >> 16,
+            // A header is longer.
+            None => 0,
+        }
+    }
+
+    /// The source as [`MacAddr::to_u64`] gives it, with a single load.
+    #[inline]
+    pub(crate) const fn src_key(self) -> u64 {
+        match self.head.last_chunk() {
+            Some(bytes) => u64::from_be_bytes(*bytes) >> 16,
+            // A header is longer.
+            None => 0,
+        }
+    }
+
     /// The two bytes behind the addresses: the EtherType, or the TPID of a tagged frame.
+    #[inline]
     pub const fn ethertype(self) -> u16 {
         let [.., hi, lo] = *self.head;
         u16::from_be_bytes([hi, lo])
@@ -58,6 +82,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The whole frame, header included.
+    #[inline]
     pub const fn bytes(self) -> &'a [u8] {
         self.bytes
     }
@@ -100,6 +125,8 @@ mod tests {
         let frame = Frame::new(&bytes).unwrap();
         assert_eq!(frame.dst(), MacAddr::new([1, 2, 3, 4, 5, 6]));
         assert_eq!(frame.src(), MacAddr::new([7, 8, 9, 10, 11, 12]));
+        assert_eq!(frame.dst_key(), frame.dst().to_u64());
+        assert_eq!(frame.src_key(), frame.src().to_u64());
         assert_eq!(frame.ethertype(), 0x8808);
         assert_eq!(frame.bytes().len(), 15);
     }

@@ -50,9 +50,6 @@ impl Switch {
         }
         let sources = sources::sorted(&config.sources)?;
         let id = self.vacancy()?;
-        for &source in &sources {
-            self.sources.insert(source, id);
-        }
         let sub = Sub {
             mac,
             mode: config.mode,
@@ -65,6 +62,7 @@ impl Switch {
             filter: Filter::default(),
         };
         self.table.publish(id, &sub);
+        self.sources.publish(id, &sub.sources, sub.standing());
         self.subs[id.index()] = Some(sub);
         if config.mode == Mode::Passthru {
             self.owner = Some(id);
@@ -79,9 +77,7 @@ impl Switch {
     pub fn remove(&mut self, id: SubId) -> Option<Sub> {
         let sub = self.subs.get_mut(id.index())?.take()?;
         self.table.withdraw(id, &sub);
-        for &source in &sub.sources {
-            self.sources.remove(source, id);
-        }
+        self.sources.withdraw(id, &sub.sources, sub.standing());
         self.free.push(id);
         if self.owner == Some(id) {
             self.owner = None;
@@ -265,7 +261,7 @@ impl Switch {
         if mac == self.parent.mac {
             return Err(Refusal::AddressOfParent(mac));
         }
-        match self.table.station(mac) {
+        match self.table.station(mac.to_u64()) {
             Some(_) => Err(Refusal::AddressOfSub(mac)),
             None => Ok(()),
         }
@@ -276,8 +272,13 @@ impl Switch {
         let sub = sub.ok_or(Refusal::NoSuchSub)?;
         // Out and in again, whatever has changed: the tables cannot go stale by half.
         self.table.withdraw(id, sub);
+        let before = sub.standing();
         how(sub);
         self.table.publish(id, sub);
+        if sub.standing() != before {
+            self.sources.withdraw(id, &sub.sources, before);
+            self.sources.publish(id, &sub.sources, sub.standing());
+        }
         Ok(())
     }
 

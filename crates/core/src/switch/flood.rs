@@ -29,8 +29,8 @@ pub struct FloodRule {
     modes: u8,
     /// The sender, which does not hear itself.
     except: Option<SubId>,
-    /// The length of the frame in bytes, if receivers check it.
-    len: Option<u32>,
+    /// The length of the frame in bytes as receivers check it: zero fits everybody.
+    len: u32,
     also: Side,
     deferred: bool,
 }
@@ -47,14 +47,14 @@ impl FloodRule {
             dst,
             modes,
             except,
-            len: None,
+            len: 0,
             also: Side::Host,
             deferred,
         }
     }
 
-    /// A flood of a sub-interface's frame. Receivers check its length, if one is given.
-    pub(super) const fn egress(dst: MacAddr, modes: u8, from: SubId, len: Option<u32>) -> Self {
+    /// A flood of a sub-interface's frame. Receivers check its length in bytes; zero fits all.
+    pub(super) const fn egress(dst: MacAddr, modes: u8, from: SubId, len: u32) -> Self {
         Self {
             dst,
             modes,
@@ -145,9 +145,10 @@ impl Iterator for Flood<'_> {
             if !lane.is_open() && !self.switch.hears(id, self.rule.dst) {
                 continue;
             }
-            return Some(match self.rule.len {
-                Some(len) if !fits(len, lane.mtu) => Replica::TooLong(id),
-                _ => Replica::Deliver(id),
+            return Some(if fits(self.rule.len, lane.mtu) {
+                Replica::Deliver(id)
+            } else {
+                Replica::TooLong(id)
             });
         }
     }

@@ -5,48 +5,69 @@ use hashbrown::HashMap;
 use crate::MacAddr;
 
 use super::control::station;
-use super::table::{Lane, Table};
+use super::sub::Standing;
 use super::{Mode, Refusal, Sub, SubId, Switch};
 
-/// Who lists which station. Entries of sub-interfaces that are down are kept: with `nodst` they
-/// still take the frame.
+/// What becomes of the frames from one station.
+#[derive(Clone, Debug, Default)]
+struct Listing {
+    /// Those that list it and are up.
+    up: Vec<SubId>,
+    /// How many list it and have `nodst`, up or down: even a sub-interface that is down takes
+    /// the frame from all others.
+    takers: usize,
+}
+
+/// Who lists which station, by address as a number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sources {
-    listeners: HashMap<u64, Vec<SubId>>,
+    listings: HashMap<u64, Listing>,
 }
 
 impl Sources {
-    /// The copies of a frame from this station, and whether the frame ends with them.
+    /// The copies of a frame from this station, given as a number, and whether it ends with them.
     #[inline]
-    pub(super) fn consult<'t>(&'t self, station: MacAddr, table: &'t Table) -> (Copies<'t>, bool) {
-        if self.listeners.is_empty() {
-            return (Copies::none(), false);
+    pub(super) fn consult(&self, key: u64) -> (Copies<'_>, bool) {
+        if self.listings.is_empty() {
+            return (Copies::NONE, false);
         }
-        self.look_up(station, table)
+        self.look_up(key)
     }
 
-    fn look_up<'t>(&'t self, station: MacAddr, table: &'t Table) -> (Copies<'t>, bool) {
-        let Some(subs) = self.listeners.get(&station.to_u64()) else {
-            return (Copies::none(), false);
-        };
-        let taken = subs.iter().any(|&id| table.lane(id).takes());
-        let lanes = table.lanes();
-        (Copies { subs, lanes }, taken)
+    /// Out of line, as most parents have no source list: the way of their frames stays short.
+    #[inline(never)]
+    fn look_up(&self, key: u64) -> (Copies<'_>, bool) {
+        match self.listings.get(&key) {
+            None => (Copies::NONE, false),
+            Some(listing) => (Copies { subs: &listing.up }, listing.takers != 0),
+        }
     }
 
-    /// Notes that a sub-interface lists a station. It must not be noted already.
-    pub(super) fn insert(&mut self, station: MacAddr, id: SubId) {
-        self.listeners.entry(station.to_u64()).or_default().push(id);
+    /// Enters stations that a sub-interface lists, for as long as it stands so.
+    pub(super) fn publish(&mut self, id: SubId, sources: &[MacAddr], standing: Standing) {
+        for source in sources {
+            if standing == Standing::default() {
+                return;
+            }
+            let listing = self.listings.entry(source.to_u64()).or_default();
+            listing.takers += usize::from(standing.nodst);
+            if standing.up {
+                listing.up.push(id);
+            }
+        }
     }
 
-    /// Forgets that a sub-interface lists a station.
-    pub(super) fn remove(&mut self, station: MacAddr, id: SubId) {
-        let Some(subs) = self.listeners.get_mut(&station.to_u64()) else {
-            return;
-        };
-        subs.retain(|&other| other != id);
-        if subs.is_empty() {
-            self.listeners.remove(&station.to_u64());
+    /// Takes out stations that were published so.
+    pub(super) fn withdraw(&mut self, id: SubId, sources: &[MacAddr], standing: Standing) {
+        for source in sources {
+            let Some(listing) = self.listings.get_mut(&source.to_u64()) else {
+                continue;
+            };
+            listing.takers -= usize::from(standing.nodst);
+            listing.up.retain(|&other| other != id);
+            if listing.takers == 0 && listing.up.is_empty() {
+                self.listings.remove(&source.to_u64());
+            }
         }
     }
 }
@@ -58,10 +79,11 @@ impl Switch {
     /// [`Refusal::NotStation`], [`Refusal::SourcesOutsideSourceMode`], [`Refusal::NoSuchSub`].
     pub fn add_source(&mut self, id: SubId, source: MacAddr) -> Result<(), Refusal> {
         let source = station(source)?;
-        let list = &mut self.listing(id)?.sources;
-        if let Err(place) = list.binary_search(&source) {
-            list.insert(place, source);
-            self.sources.insert(source, id);
+        let sub = self.listing(id)?;
+        if let Err(place) = sub.sources.binary_search(&source) {
+            sub.sources.insert(place, source);
+            let standing = sub.standing();
+            self.sources.publish(id, &[source], standing);
         }
         Ok(())
     }
@@ -72,10 +94,11 @@ impl Switch {
     /// [`Refusal::NotStation`], [`Refusal::SourcesOutsideSourceMode`], [`Refusal::NoSuchSub`].
     pub fn remove_source(&mut self, id: SubId, source: MacAddr) -> Result<(), Refusal> {
         let source = station(source)?;
-        let list = &mut self.listing(id)?.sources;
-        if let Ok(place) = list.binary_search(&source) {
-            list.remove(place);
-            self.sources.remove(source, id);
+        let sub = self.listing(id)?;
+        if let Ok(place) = sub.sources.binary_search(&source) {
+            sub.sources.remove(place);
+            let standing = sub.standing();
+            self.sources.withdraw(id, &[source], standing);
         }
         Ok(())
     }
@@ -87,13 +110,11 @@ impl Switch {
     /// [`Refusal::NotStation`], [`Refusal::SourcesOutsideSourceMode`], [`Refusal::NoSuchSub`].
     pub fn set_sources(&mut self, id: SubId, sources: &[MacAddr]) -> Result<(), Refusal> {
         let sources = sorted(sources)?;
-        let before = std::mem::replace(&mut self.listing(id)?.sources, sources.clone());
-        for source in before {
-            self.sources.remove(source, id);
-        }
-        for source in sources {
-            self.sources.insert(source, id);
-        }
+        let sub = self.listing(id)?;
+        let standing = sub.standing();
+        let before = std::mem::replace(&mut sub.sources, sources.clone());
+        self.sources.withdraw(id, &before, standing);
+        self.sources.publish(id, &sources, standing);
         Ok(())
     }
 
@@ -131,20 +152,13 @@ pub(super) fn sorted(sources: &[MacAddr]) -> Result<Vec<MacAddr>, Refusal> {
 /// They get the frame whatever its destination and whatever they joined.
 #[derive(Clone, Debug)]
 pub struct Copies<'t> {
-    /// Those not looked at yet, up or down.
+    /// Those not served yet.
     subs: &'t [SubId],
-    lanes: &'t [Lane],
 }
 
 impl Copies<'_> {
     /// No copies at all.
-    #[inline]
-    pub(super) const fn none() -> Self {
-        Self {
-            subs: &[],
-            lanes: &[],
-        }
-    }
+    pub(super) const NONE: Self = Self { subs: &[] };
 }
 
 impl Iterator for Copies<'_> {
@@ -152,12 +166,15 @@ impl Iterator for Copies<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<SubId> {
-        while let Some((&id, rest)) = self.subs.split_first() {
-            self.subs = rest;
-            if self.lanes.get(id.index()).is_some_and(|lane| lane.is_up()) {
-                return Some(id);
-            }
-        }
-        None
+        let (&id, rest) = self.subs.split_first()?;
+        self.subs = rest;
+        Some(id)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.subs.len(), Some(self.subs.len()))
     }
 }
+
+impl ExactSizeIterator for Copies<'_> {}

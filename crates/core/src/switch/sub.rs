@@ -68,6 +68,14 @@ impl Sub {
         &self.filter
     }
 
+    /// How it stands towards the stations it lists.
+    pub(super) const fn standing(&self) -> Standing {
+        Standing {
+            up: self.up,
+            nodst: self.nodst,
+        }
+    }
+
     /// True when it joined this very group.
     pub(super) fn joined(&self, group: MacAddr) -> bool {
         self.filter.groups.binary_search(&group).is_ok()
@@ -81,4 +89,13 @@ impl Sub {
             _ => self.filter.is_open(),
         }
     }
+}
+
+/// How a sub-interface stands towards the stations it lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// It gets copies.
+    pub(super) up: bool,
+    /// It takes the frame from all who are not on a list.
+    pub(super) nodst: bool,
 }

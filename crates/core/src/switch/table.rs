@@ -17,8 +17,6 @@ use super::sub::Sub;
 const MODES: u8 = 0b1_1111;
 /// Every group passes the sub-interface's filter.
 const OPEN: u8 = 1 << 5;
-/// The sub-interface has `nodst`. Set while it is down too: it takes frames even then.
-const NODST: u8 = 1 << 6;
 
 /// Who answers to an address.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +32,7 @@ pub(super) struct Station {
 pub(super) struct Lane {
     /// Its MTU in bytes.
     pub(super) mtu: u32,
-    /// [`MODES`], [`OPEN`] and [`NODST`].
+    /// [`MODES`] and [`OPEN`].
     flags: u8,
 }
 
@@ -56,12 +54,6 @@ impl Lane {
     pub(super) const fn is_open(self) -> bool {
         self.flags & OPEN != 0
     }
-
-    /// True when the sub-interface takes frames from the stations it lists.
-    #[inline]
-    pub(super) const fn takes(self) -> bool {
-        self.flags & NODST != 0
-    }
 }
 
 /// Addresses, lanes and listeners of the sub-interfaces that are up.
@@ -82,10 +74,10 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Who has this address and is up.
+    /// Who has this address, given as a number, and is up.
     #[inline]
-    pub(super) fn station(&self, mac: MacAddr) -> Option<Station> {
-        self.stations.get(&mac.to_u64()).copied()
+    pub(super) fn station(&self, key: u64) -> Option<Station> {
+        self.stations.get(&key).copied()
     }
 
     /// The lane of a sub-interface; one that is down if there is no such.
@@ -127,7 +119,7 @@ impl Table {
         if self.lanes.len() <= id.index() {
             self.lanes.resize(id.index() + 1, Lane::default());
         }
-        let mut flags = if sub.nodst() { NODST } else { 0 };
+        let mut flags = 0;
         if sub.up() {
             flags |= sub.mode().bit();
             if sub.filter().is_open() {
