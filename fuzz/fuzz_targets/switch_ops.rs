@@ -1,0 +1,16 @@
+//! Any operations, on the switch and on the model: they never differ.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../crates/core/tests/model/mod.rs"]
+mod model;
+
+use model::ops::{Op, Pair};
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut pair = Pair::new();
+    for code in bytes.as_chunks().0 {
+        pair.step(&Op::decode(*code));
+    }
+});
