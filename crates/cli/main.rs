@@ -1,19 +1,37 @@
-//! The `umacvlan` command.
+//! The `umacvlan` command: what was asked for, done by the module of that name.
 
 mod lab;
+mod number;
+mod output;
+mod run;
+mod table;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-/// A userspace macvlan data plane
+/// Sub-interfaces on one parent NIC, as macvlan makes them, but forwarded by this program.
 #[derive(Debug, Parser)]
-enum Command {
-    Lab(lab::LabArgs),
+#[command(version, arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Command::parse() {
-        Command::Lab(args) => lab::run(&args),
-    }
+#[derive(Debug, Subcommand)]
+enum Command {
+    Lab(lab::LabArgs),
+    Run(run::RunArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Lab(args) => lab::run(args),
+        Command::Run(args) => run::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        output::complain(&output::one_line(&error));
+        ExitCode::FAILURE
+    })
 }

@@ -1,0 +1,304 @@
+//! What `run -j` prints: one object a line, each with the word `event` first. Counters are exact,
+//! frames and bytes since the start; reasons that did not occur are left out.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use umacvlan_core::MacAddr;
+use umacvlan_core::stats::{Counters, Drops, SubStats, WireStats};
+use umacvlan_engine::engine::{Event, ParentStatus, SubStatus};
+use umacvlan_engine::idle::TurnStats;
+use umacvlan_engine::worker::{Snapshot, WorkerConfig};
+
+use crate::number::ratio;
+
+/// Everything is made and forwarding.
+#[derive(Debug, Serialize)]
+pub(super) struct Ready<'s> {
+    event: &'static str,
+    parent: Parent<'s>,
+    subs: Vec<Placed<'s>>,
+    cpu: Option<usize>,
+    poll: &'static str,
+    io: &'static str,
+}
+
+impl<'s> Ready<'s> {
+    pub(super) fn new(
+        status: &'s ParentStatus,
+        places: &'s [Option<String>],
+        config: WorkerConfig,
+    ) -> Self {
+        let placed = |(sub, netns): (&'s SubStatus, &'s Option<String>)| Placed {
+            sub: Sub::from(sub),
+            netns: netns.as_deref(),
+        };
+        Self {
+            event: "ready",
+            parent: Parent::from(status),
+            subs: status.subs.iter().zip(places).map(placed).collect(),
+            cpu: config.cpu,
+            poll: config.poll.name(),
+            io: io(&status.counters),
+        }
+    }
+}
+
+/// All counters, every so often (`stats`) and at the end (`stopped`).
+#[derive(Debug, Serialize)]
+pub(super) struct Report<'s> {
+    event: &'static str,
+    /// Seconds since the command was ready.
+    elapsed: f64,
+    parent: Parent<'s>,
+    subs: Vec<Counted<'s>>,
+    /// The sum over sub-interfaces that are gone.
+    removed: SubCounters,
+    wire: WireCounters,
+    worker: WorkerCounters,
+}
+
+impl<'s> Report<'s> {
+    pub(super) fn new(event: &'static str, elapsed: f64, status: &'s ParentStatus) -> Self {
+        let counters = &status.counters;
+        let counted = |(sub, (_, stats)): (&'s SubStatus, &'s (_, SubStats))| Counted {
+            sub: Sub::from(sub),
+            counters: SubCounters::from(stats),
+            queue_drops: sub.queue_drops,
+        };
+        Self {
+            event,
+            elapsed,
+            parent: Parent::from(status),
+            subs: status
+                .subs
+                .iter()
+                .zip(&counters.subs)
+                .map(counted)
+                .collect(),
+            removed: SubCounters::from(&counters.removed),
+            wire: WireCounters::new(&counters.wire, status.ring_drops),
+            worker: WorkerCounters::new(&counters.turns, io(counters)),
+        }
+    }
+}
+
+/// Something that happened by itself.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Happened<'s> {
+    Carrier { parent: &'s str, on: bool },
+    ParentGone { parent: &'s str },
+    ParentBack { parent: &'s str },
+    Reverted { sub: &'s str, why: &'s str },
+    SubChanged { sub: Sub<'s> },
+    SubGone { sub: &'s str },
+    Trouble { what: &'s str },
+}
+
+impl<'s> From<&'s Event> for Happened<'s> {
+    fn from(event: &'s Event) -> Self {
+        match event {
+            Event::Carrier { parent, on } => Self::Carrier { parent, on: *on },
+            Event::ParentGone { parent } => Self::ParentGone { parent },
+            Event::ParentBack { parent } => Self::ParentBack { parent },
+            Event::Reverted { sub, why } => Self::Reverted { sub, why },
+            Event::SubChanged(sub) => Self::SubChanged { sub: sub.into() },
+            Event::SubGone { sub } => Self::SubGone { sub },
+            Event::Trouble { what } => Self::Trouble { what },
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Parent<'s> {
+    name: &'s str,
+    address: String,
+    mtu: u32,
+    present: bool,
+    carrier: bool,
+}
+
+impl<'s> From<&'s ParentStatus> for Parent<'s> {
+    fn from(status: &'s ParentStatus) -> Self {
+        Self {
+            name: &status.name,
+            address: status.mac.to_string(),
+            mtu: status.mtu,
+            present: status.present,
+            carrier: status.carrier,
+        }
+    }
+}
+
+/// A sub-interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Sub<'s> {
+    name: &'s str,
+    mode: &'static str,
+    address: String,
+    mtu: u32,
+    up: bool,
+    index: u32,
+    nsid: Option<i32>,
+    macaddrs: Vec<String>,
+    all_groups: bool,
+    groups: Vec<String>,
+}
+
+impl<'s> From<&'s SubStatus> for Sub<'s> {
+    fn from(status: &'s SubStatus) -> Self {
+        Self {
+            name: &status.name,
+            mode: status.mode.name(),
+            address: status.mac.to_string(),
+            mtu: status.mtu,
+            up: status.up,
+            index: status.index,
+            nsid: status.nsid,
+            macaddrs: words(&status.sources),
+            all_groups: status.all_groups,
+            groups: words(&status.groups),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Placed<'s> {
+    #[serde(flatten)]
+    sub: Sub<'s>,
+    netns: Option<&'s str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counted<'s> {
+    #[serde(flatten)]
+    sub: Sub<'s>,
+    #[serde(flatten)]
+    counters: SubCounters,
+    queue_drops: u64,
+}
+
+/// See [`SubStats`] for what each is.
+#[derive(Debug, Serialize)]
+struct SubCounters {
+    offered: u64,
+    delivered: Amount,
+    groups: u64,
+    lost: Reasons,
+    received: Amount,
+    local: u64,
+    flooded: u64,
+    wire: u64,
+    dropped: Reasons,
+}
+
+impl From<&SubStats> for SubCounters {
+    fn from(stats: &SubStats) -> Self {
+        Self {
+            offered: stats.offered,
+            delivered: stats.delivered.into(),
+            groups: stats.groups,
+            lost: reasons(&stats.lost),
+            received: stats.received.into(),
+            local: stats.local,
+            flooded: stats.flooded,
+            wire: stats.wire,
+            dropped: reasons(&stats.dropped),
+        }
+    }
+}
+
+/// See [`WireStats`] for what each is.
+#[derive(Debug, Serialize)]
+struct WireCounters {
+    received: Amount,
+    delivered: u64,
+    flooded: u64,
+    host: u64,
+    dropped: Reasons,
+    offered: u64,
+    sent: Amount,
+    unsent: Reasons,
+    copies: u64,
+    replicas: u64,
+    ring_drops: u64,
+}
+
+impl WireCounters {
+    fn new(stats: &WireStats, ring_drops: u64) -> Self {
+        Self {
+            received: stats.received.into(),
+            delivered: stats.delivered,
+            flooded: stats.flooded,
+            host: stats.host,
+            dropped: reasons(&stats.dropped),
+            offered: stats.offered,
+            sent: stats.sent.into(),
+            unsent: reasons(&stats.unsent),
+            copies: stats.copies,
+            replicas: stats.replicas,
+            ring_drops,
+        }
+    }
+}
+
+/// See [`TurnStats`] for what each is; times are in seconds.
+#[derive(Debug, Serialize)]
+struct WorkerCounters {
+    turns: u64,
+    busy_turns: u64,
+    frames: u64,
+    frames_per_turn: f64,
+    sleeps: u64,
+    busy: f64,
+    spinning: f64,
+    asleep: f64,
+    io: &'static str,
+}
+
+impl WorkerCounters {
+    fn new(stats: &TurnStats, io: &'static str) -> Self {
+        Self {
+            turns: stats.turns,
+            busy_turns: stats.busy_turns,
+            frames: stats.frames,
+            frames_per_turn: ratio(stats.frames as f64, stats.busy_turns as f64),
+            sleeps: stats.sleeps,
+            busy: stats.busy.as_secs_f64(),
+            spinning: stats.spinning.as_secs_f64(),
+            asleep: stats.asleep.as_secs_f64(),
+            io,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Amount {
+    frames: u64,
+    bytes: u64,
+}
+
+impl From<Counters> for Amount {
+    fn from(Counters { frames, bytes }: Counters) -> Self {
+        Self { frames, bytes }
+    }
+}
+
+fn words(addresses: &[MacAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+type Reasons = BTreeMap<&'static str, u64>;
+
+fn reasons(drops: &Drops) -> Reasons {
+    drops
+        .iter()
+        .filter(|&(_, frames)| frames > 0)
+        .map(|(reason, frames)| (reason.name(), frames))
+        .collect()
+}
+
+const fn io(counters: &Snapshot) -> &'static str {
+    if counters.uring { "uring" } else { "plain" }
+}
