@@ -1,0 +1,133 @@
+//! From the first line to the last: when the command ends, all is as it was.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::time::Instant;
+
+use umacvlan_engine::netlink::Rtnl;
+use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_engine::sys::netns::Netns;
+
+use crate::world::{LIMIT, World, path, run, signal};
+
+#[test]
+fn sigterm_removes_everything_and_the_counters_come_last() {
+    if !root_or_skip("sigterm_removes_everything_and_the_counters_come_last") {
+        return;
+    }
+    let mut world = World::new();
+    let before = world.interfaces();
+    let running = world.start(&["--sub", "m1,mode=bridge", "--sub", "m2,down"]);
+    let ready = running.ready();
+    assert_eq!(ready.len(), 4, "{ready:#?}");
+    assert!(world.link("m1").is_up() && !world.link("m2").is_up());
+    let (status, table, _) = running.terminate();
+    assert_eq!(world.interfaces(), before);
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        table.iter().any(|line| line.starts_with("m2 ")),
+        "{table:#?}"
+    );
+}
+
+#[test]
+fn sigint_ends_it_as_well_and_its_echo_does_no_harm() {
+    if !root_or_skip("sigint_ends_it_as_well_and_its_echo_does_no_harm") {
+        return;
+    }
+    let mut world = World::new();
+    let before = world.interfaces();
+    let mut running = world.start(&["--sub", "m1", "-j"]);
+    running.ready();
+    let process = running.id();
+    signal(process, "INT");
+    // As timeout(1) does; the process may have ended already, but has not been waited for.
+    signal(process, "INT");
+    let (status, lines, _) = running.ended();
+    assert_eq!(status.code(), Some(0));
+    assert!(lines.last().unwrap().contains("\"stopped\""), "{lines:#?}");
+    assert_eq!(world.interfaces(), before);
+}
+
+#[test]
+fn sigkill_leaves_nothing() {
+    if !root_or_skip("sigkill_leaves_nothing") {
+        return;
+    }
+    let mut world = World::new();
+    let other = Netns::create().unwrap();
+    let before = world.interfaces();
+    let away = format!("m2,netns={}", path(&other));
+    let running = world.start(&["--sub", "m1", "--sub", &away]);
+    running.ready();
+    running.kill();
+    // The kernel may take back an io_uring after the process is gone.
+    world.wait_until("all as it was", |world| world.interfaces() == before);
+    let mut world = World {
+        rtnl: Rtnl::open_in(&other).unwrap(),
+        netns: other,
+    };
+    world.wait_until("m2 gone", |world| world.interfaces().len() == 1);
+}
+
+#[test]
+fn it_goes_on_when_nobody_reads() {
+    if !root_or_skip("it_goes_on_when_nobody_reads") {
+        return;
+    }
+    let mut world = World::new();
+    let before = world.interfaces();
+    let mut command = run(&["--sub", "m1"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = world.netns.run(|| command.spawn()).unwrap().unwrap();
+    // What `| head -1` does.
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.contains("SUB-INTERFACE"), "{line}");
+    assert!(child.try_wait().unwrap().is_none());
+    assert!(world.rtnl.link("m1").unwrap().is_some());
+    signal(child.id(), "TERM");
+    let mut errors = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut errors)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
+    assert_eq!(world.interfaces(), before);
+}
+
+#[test]
+fn impatience_ends_it_at_once() {
+    if !root_or_skip("impatience_ends_it_at_once") {
+        return;
+    }
+    let mut world = World::new();
+    let before = world.interfaces();
+    // Full to the last byte, so that the command waits for ever to say that it is ready.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[b'\n'; PIPE_CAPACITY]).unwrap();
+    let mut command = run(&["--sub", "m1"]);
+    command.stdout(writer);
+    let mut child = world.netns.run(|| command.spawn()).unwrap().unwrap();
+    world.wait_until("m1", |world| world.rtnl.link("m1").unwrap().is_some());
+    let begun = Instant::now();
+    let status = loop {
+        assert!(begun.elapsed() < LIMIT, "patient for ever");
+        signal(child.id(), "TERM");
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+    };
+    drop(reader);
+    assert_eq!(status.signal(), Some(signal_hook::consts::SIGTERM));
+    world.wait_until("all as it was", |world| world.interfaces() == before);
+}
+
+/// Bytes that a pipe holds: pipe(7).
+const PIPE_CAPACITY: usize = 65536;

@@ -1,0 +1,212 @@
+//! A namespace with a parent in it, and the command at work there.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use umacvlan_engine::netlink::{Link, Monitor, Rtnl};
+use umacvlan_engine::sys::netns::Netns;
+
+/// The command under test.
+pub(crate) const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
+
+/// How long anything may take before the test has failed.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// A namespace in which `p0`, a veth whose other end is `q0`, may be a parent.
+pub(crate) struct World {
+    pub(crate) netns: Netns,
+    pub(crate) rtnl: Rtnl,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let netns = Netns::create().unwrap();
+        let mut rtnl = Rtnl::open_in(&netns).unwrap();
+        rtnl.add_veth("p0", "q0", None).unwrap();
+        let mut world = Self { netns, rtnl };
+        for name in ["p0", "q0"] {
+            world.set_up(name);
+        }
+        world
+    }
+
+    pub(crate) fn set_up(&mut self, name: &str) {
+        let index = self.link(name).index;
+        self.rtnl.set_up(index, true).unwrap();
+    }
+
+    pub(crate) fn link(&mut self, name: &str) -> Link {
+        self.rtnl.link(name).unwrap().expect(name)
+    }
+
+    /// Every interface with all that the command might change.
+    pub(crate) fn interfaces(&mut self) -> Vec<String> {
+        let seen = |link: Link| {
+            format!(
+                "{} {} {:?} up={} mtu={} promiscuity={} allmulti={:?} master={:?}",
+                link.index,
+                link.name,
+                link.mac,
+                link.is_up(),
+                link.mtu,
+                link.promiscuity,
+                link.allmulti,
+                link.master
+            )
+        };
+        self.rtnl.links().unwrap().into_iter().map(seen).collect()
+    }
+
+    /// Returns when `done` is true of this world, looking again whenever an interface changes.
+    pub(crate) fn wait_until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let mut monitor = self.netns.run(Monitor::open).unwrap().unwrap();
+        while !done(self) {
+            assert!(monitor.wait(LIMIT).unwrap(), "not in time: {what}");
+            monitor.read(|_| ()).unwrap();
+        }
+    }
+
+    /// Runs a command here to its end.
+    pub(crate) fn output(&self, command: &mut Command) -> Output {
+        self.netns.run(|| command.output()).unwrap().unwrap()
+    }
+
+    /// Starts `umacvlan run` here with the parent `p0`.
+    pub(crate) fn start(&self, words: &[&str]) -> Running {
+        self.start_on("p0", words)
+    }
+
+    pub(crate) fn start_on(&self, parent: &str, words: &[&str]) -> Running {
+        let mut command = run_on(parent, words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.netns.run(|| command.spawn()).unwrap().unwrap();
+        Running::new(child)
+    }
+}
+
+/// `umacvlan run` with the parent `p0` and these words.
+pub(crate) fn run(words: &[&str]) -> Command {
+    run_on("p0", words)
+}
+
+fn run_on(parent: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(UMACVLAN);
+    command.args(["run", "--parent", parent]).args(words);
+    command
+}
+
+/// A namespace as another process can name it for as long as `netns` lives.
+pub(crate) fn path(netns: &Netns) -> String {
+    let fd = netns.as_fd().as_raw_fd();
+    format!("/proc/{}/fd/{fd}", std::process::id())
+}
+
+/// A command in the foreground, killed if the test ends first.
+pub(crate) struct Running {
+    child: Child,
+    lines: Lines,
+    errors: Lines,
+}
+
+impl Running {
+    fn new(mut child: Child) -> Self {
+        let lines = Lines::of(child.stdout.take().unwrap());
+        let errors = Lines::of(child.stderr.take().unwrap());
+        Self {
+            child,
+            lines,
+            errors,
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The first line of standard output that has this in it, and those before it.
+    pub(crate) fn until(&self, words: &str) -> Vec<String> {
+        self.lines.until(words)
+    }
+
+    /// Waits until everything is made and forwarding.
+    pub(crate) fn ready(&self) -> Vec<String> {
+        self.until("ready")
+    }
+
+    /// Ends it with SIGTERM and returns its status and what it has printed since it was last read:
+    /// standard output, then standard error.
+    pub(crate) fn terminate(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
+        signal(self.child.id(), "TERM");
+        self.ended()
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn ended(&mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
+        let (lines, errors) = (self.lines.rest(), self.errors.rest());
+        (self.child.wait().unwrap(), lines, errors)
+    }
+}
+
+/// What a command prints, read as it comes.
+struct Lines(Receiver<String>);
+
+impl Lines {
+    fn of(stream: impl Read + Send + 'static) -> Self {
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                // A test that has ended does not listen.
+                let _ = sender.send(line);
+            }
+        });
+        Self(lines)
+    }
+
+    fn until(&self, words: &str) -> Vec<String> {
+        let mut seen = Vec::new();
+        while let Some(line) = self.next() {
+            let found = line.contains(words);
+            seen.push(line);
+            if found {
+                return seen;
+            }
+        }
+        panic!("ended without {words:?} after {seen:#?}")
+    }
+
+    fn rest(&self) -> Vec<String> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
+    /// The next line, or `None` after the last.
+    fn next(&self) -> Option<String> {
+        match self.0.recv_timeout(LIMIT) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("not a line in time"),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal by name.
+pub(crate) fn signal(process: u32, name: &str) {
+    let script = format!("kill -s {name} {process}");
+    let status = Command::new("sh").args(["-c", &script]).status().unwrap();
+    assert!(status.success(), "{script}");
+}
