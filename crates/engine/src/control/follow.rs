@@ -31,10 +31,19 @@ impl Control {
             .copied()
     }
 
-    /// Takes note of what the kernel tells about an interface, if it is a sub-interface's.
-    pub(super) fn follow_link(&mut self, nsid: Option<i32>, link: &Link) {
-        if let Some(key) = self.sub_at(nsid, link.index) {
-            self.follow(key, link);
+    /// Follows an interface of which an event tells, if it is a sub-interface's. The event tells
+    /// what was, perhaps before a change of our own that would then be undone: what is counts.
+    pub(super) fn follow_link(&mut self, nsid: Option<i32>, index: u32) {
+        let Some(key) = self.sub_at(nsid, index) else {
+            return;
+        };
+        let link = match nsid {
+            None => self.rtnl.link_by_index(index),
+            Some(nsid) => self.rtnl.within(nsid).link_by_index(index),
+        };
+        // One that is gone or has moved has an event of its own.
+        if let Ok(Some(link)) = link {
+            self.follow(key, &link);
         }
     }
 

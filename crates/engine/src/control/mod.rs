@@ -168,7 +168,7 @@ impl Control {
                 if nsid.is_none() {
                     self.follow_parent(&link);
                 }
-                self.follow_link(nsid, &link);
+                self.follow_link(nsid, link.index);
             }
             E::LinkGone { nsid, index, .. } => {
                 if nsid.is_none() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::{Mode, Switch};
+use umacvlan_core::{MacAddr, Mode, Switch};
 
 use super::Control;
 use super::sub::Sub;
@@ -24,6 +24,8 @@ pub(super) struct Parent {
     /// The index of its interface; `None` while there is none.
     pub(super) index: Option<u32>,
     pub(super) carrier: bool,
+    /// The address that it had when no passthru sub-interface had a say in it.
+    pub(super) own_mac: MacAddr,
     pub(super) worker: WorkerHandle,
     pub(super) subs: Vec<Sub>,
     pub(super) memberships: Memberships,
@@ -60,6 +62,7 @@ impl Control {
             name,
             index: Some(link.index),
             carrier: has_carrier(&link),
+            own_mac: link.mac.unwrap_or_default(),
             worker,
             subs: Vec::new(),
             memberships: Memberships::default(),
@@ -109,7 +112,11 @@ impl Control {
         if self.parents[at].index.is_none() {
             return self.find_parent(at, link);
         }
-        let state = seen(link);
+        // An event tells what was: what is counts, as for sub-interfaces.
+        let Ok(Some(link)) = self.rtnl.link_by_index(link.index) else {
+            return;
+        };
+        let state = seen(&link);
         let asked = self.parents[at].worker.call(move |worker| {
             let before = *worker.switch().parent();
             let switch = worker.switch_mut();
@@ -134,10 +141,13 @@ impl Control {
         {
             owner.take_mac(state.mac);
         }
+        if !parent.subs.iter().any(|sub| sub.mode == Mode::Passthru) {
+            parent.own_mac = state.mac;
+        }
         for id in clamped {
             self.impose_mtu(at, id, state.mtu);
         }
-        self.set_carrier(at, has_carrier(link));
+        self.set_carrier(at, has_carrier(&link));
     }
 
     /// A parent's interface is gone: its sub-interfaces stay, without carrier.

@@ -213,10 +213,8 @@ impl Control {
     /// that the worker does not find the interface missing.
     pub(super) fn drop_sub(&mut self, parent: &Parent, sub: Sub) {
         let id = sub.id;
-        let mac = parent.worker.call(move |worker| {
-            worker.remove(id);
-            worker.switch().parent().mac
-        });
+        // A worker that has stopped has no port left.
+        let _ = parent.worker.call(move |worker| worker.remove(id));
         // Deleted by netlink, because a ring may hold on to the descriptor for some milliseconds.
         if let Some((nsid, link)) = self.locate(&sub.tap) {
             // It goes with its descriptor at the latest.
@@ -226,9 +224,9 @@ impl Control {
             };
         }
         if sub.mode == Mode::Passthru
-            && let (Some(index), Ok(mac)) = (parent.index, mac)
-            && mac != sub.seen.mac
-            && let Err(error) = self.rtnl.set_mac(index, mac)
+            && let Some(index) = parent.index
+            && parent.own_mac != sub.seen.mac
+            && let Err(error) = self.rtnl.set_mac(index, parent.own_mac)
         {
             self.trouble(format!(
                 "{} keeps the address of {}: {error}",
