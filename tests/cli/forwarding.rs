@@ -149,6 +149,24 @@ fn a_bridge_may_be_a_parent() {
 }
 
 #[test]
+fn a_tap_may_be_a_parent() {
+    if !root_or_skip("a_tap_may_be_a_parent") {
+        return;
+    }
+    let world = World::new();
+    let two = Netns::create().unwrap();
+    // The TAP is a passthru sub-interface of another parent: passthru hears what is not for it.
+    let lower = world.start(&["--sub", "tap,mode=passthru"]);
+    lower.ready();
+    let sub = format!("mac2,netns={}", path(&two));
+    let upper = world.start_on("tap", &["--sub", &sub]);
+    upper.ready();
+    give_address(&world.netns, "q0", ONE);
+    give_address(&two, "mac2", TWO);
+    talk_udp(&udp(&world.netns, ONE), &udp(&two, TWO));
+}
+
+#[test]
 fn json_lines_tell_it_all_exactly() {
     if !root_or_skip("json_lines_tell_it_all_exactly") {
         return;

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Instant;
 
+use umacvlan_core::MacAddr;
 use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::sys::netns::Netns;
@@ -22,9 +23,9 @@ fn sigterm_removes_everything_and_the_counters_come_last() {
     let ready = running.ready();
     assert_eq!(ready.len(), 4, "{ready:#?}");
     assert!(world.link("m1").is_up() && !world.link("m2").is_up());
-    let (status, table, _) = running.terminate();
+    let (status, table, errors) = running.terminate();
     assert_eq!(world.interfaces(), before);
-    assert_eq!(status.code(), Some(0));
+    assert_eq!((status.code(), errors), (Some(0), vec![]));
     assert!(
         table.iter().any(|line| line.starts_with("m2 ")),
         "{table:#?}"
@@ -48,6 +49,85 @@ fn sigint_ends_it_as_well_and_its_echo_does_no_harm() {
     assert_eq!(status.code(), Some(0));
     assert!(lines.last().unwrap().contains("\"stopped\""), "{lines:#?}");
     assert_eq!(world.interfaces(), before);
+}
+
+#[test]
+fn a_parent_is_promiscuous_for_passthru_and_as_it_was_afterwards() {
+    if !root_or_skip("a_parent_is_promiscuous_for_passthru_and_as_it_was_afterwards") {
+        return;
+    }
+    let mut world = World::new();
+    let before = world.interfaces();
+    let parent = world.link("p0");
+    let running = world.start(&["--sub", "m1,mode=passthru"]);
+    running.ready();
+    world.wait_until("all frames of the parent", |world| {
+        world.link("p0").promiscuity > parent.promiscuity
+    });
+    assert_eq!(world.link("m1").mac, parent.mac);
+    let (status, ..) = running.terminate();
+    assert!(status.success());
+    assert_eq!(world.interfaces(), before);
+}
+
+#[test]
+fn a_parent_that_followed_its_passthru_has_its_own_address_back() {
+    if !root_or_skip("a_parent_that_followed_its_passthru_has_its_own_address_back") {
+        return;
+    }
+    let mut world = World::new();
+    let before = world.interfaces();
+    let running = world.start(&["--sub", "m1,mode=passthru"]);
+    running.ready();
+    let mac = MacAddr::new([2, 0, 0, 0, 0, 0x55]);
+    let index = world.link("m1").index;
+    world.rtnl.set_mac(index, mac).unwrap();
+    world.wait_until("the parent's new address", |world| {
+        world.link("p0").mac == Some(mac)
+    });
+    let (status, ..) = running.terminate();
+    assert!(status.success());
+    assert_eq!(world.interfaces(), before);
+}
+
+#[test]
+fn what_users_change_is_told() {
+    if !root_or_skip("what_users_change_is_told") {
+        return;
+    }
+    let mut world = World::new();
+    let told = world.start(&["-j", "--sub", "m1"]);
+    told.ready();
+    let index = world.link("m1").index;
+    let mac = MacAddr::new([2, 0, 0, 0, 0, 0x66]);
+    world.rtnl.set_mac(index, mac).unwrap();
+    let lines = told.until("02:00:00:00:00:66");
+    assert!(
+        lines.last().unwrap().contains("\"sub_changed\""),
+        "{lines:#?}"
+    );
+    world.rtnl.delete(index).unwrap();
+    told.until("{\"event\":\"sub_gone\",\"sub\":\"m1\"}");
+    let parent = world.link("p0").index;
+    world.rtnl.delete(parent).unwrap();
+    told.until("{\"event\":\"parent_gone\",\"parent\":\"p0\"}");
+
+    world.rtnl.add_veth("p0", "q0", None).unwrap();
+    world.set_up("p0");
+    let told = world.start(&["--sub", "m1"]);
+    told.ready();
+    let index = world.link("m1").index;
+    world.rtnl.set_mtu(index, 1400).unwrap();
+    let errors = told.until_error("umacvlan: m1 is now up, mode vepa");
+    assert!(errors.last().unwrap().contains("MTU 1400"), "{errors:#?}");
+    world.rtnl.delete(index).unwrap();
+    told.until_error("umacvlan: m1 is gone");
+    let (status, table, _) = told.terminate();
+    assert!(status.success());
+    assert!(
+        table.iter().all(|line| !line.starts_with("m1")),
+        "{table:#?}"
+    );
 }
 
 #[test]

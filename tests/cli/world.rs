@@ -132,6 +132,11 @@ impl Running {
         self.lines.until(words)
     }
 
+    /// The same of standard error.
+    pub(crate) fn until_error(&self, words: &str) -> Vec<String> {
+        self.errors.until(words)
+    }
+
     /// Waits until everything is made and forwarding.
     pub(crate) fn ready(&self) -> Vec<String> {
         self.until("ready")
