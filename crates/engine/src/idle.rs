@@ -1,4 +1,4 @@
-//! [`Idle`]: what a worker does when there is nothing to do.
+//! `Idle`: what a worker does when there is nothing to do.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! [`Ports`]: the engine's ends of all sub-interfaces of one parent.
+//! `Ports`: the engine's ends of all sub-interfaces of one parent.
 
 use std::io;
 use std::os::fd::AsFd;

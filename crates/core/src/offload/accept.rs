@@ -43,7 +43,7 @@ impl Offloads {
 
     /// True if this receiver takes this frame as it is.
     ///
-    /// Otherwise [`segment`](super::segment) makes one for it of a GSO frame, and
+    /// Otherwise [`segment`](super::segment()) makes one for it of a GSO frame, and
     /// [`complete_checksum`](super::complete_checksum) of any other.
     pub fn accepts(self, header: VnetHeader, frame: &[u8]) -> bool {
         if header.is_plain() {

@@ -6,7 +6,7 @@
 //! is what makes bulk traffic cheap; so the functions here are for the two other cases:
 //!
 //! * the header was written by somebody untrusted: [`VnetHeader::validate`];
-//! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment`] do its work,
+//! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment()`] do its work,
 //!   with the result that Linux would have had.
 //!
 //! [`insert_tag`] puts back the VLAN tag that Linux takes off before AF_PACKET sees the frame.
