@@ -81,6 +81,18 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// The EtherType as it is with the outer tag taken off.
+    pub(crate) fn ethertype_untagged(self) -> u16 {
+        if self.tag().is_none() {
+            return self.ethertype();
+        }
+        match self.bytes.get(HEADER_LEN + 2..) {
+            Some(&[hi, lo, ..]) => u16::from_be_bytes([hi, lo]),
+            // The tag is whole, but nothing follows it.
+            _ => self.ethertype(),
+        }
+    }
+
     /// The whole frame, header included.
     #[inline]
     pub const fn bytes(self) -> &'a [u8] {
@@ -88,7 +100,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A VLAN tag (IEEE 802.1Q). The switch looks at addresses only: a tag changes no verdict.
+/// A VLAN tag (IEEE 802.1Q). The switch looks at addresses, and past a tag for MAC control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// What kind of tag: 0x8100, or 0x88a8 for a provider's.
@@ -149,5 +161,16 @@ mod tests {
         assert_eq!(tag(&bytes).unwrap().tpid, 0x88a8);
         bytes[12..14].copy_from_slice(&[0x08, 0x00]);
         assert_eq!(tag(&bytes), None);
+    }
+
+    #[test]
+    fn looks_behind_one_tag_for_the_ethertype() {
+        let mut bytes = [0; 22];
+        bytes[12..22].copy_from_slice(&[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x88, 0x08]);
+        let ethertype = |bytes: &[u8]| Frame::new(bytes).unwrap().ethertype_untagged();
+        assert_eq!(ethertype(&bytes), 0x8100);
+        assert_eq!(ethertype(&bytes[..17]), 0x88a8);
+        bytes[12..14].copy_from_slice(&[0x88, 0x08]);
+        assert_eq!(ethertype(&bytes), 0x8808);
     }
 }

@@ -244,7 +244,8 @@ impl Switch {
                 Mode::Bridge => (Mode::Vepa.bit(), Some(id)),
             },
         };
-        if frame.ethertype() == MAC_CONTROL || !self.table.is_heard(dst) {
+        // The kernel has taken the outer tag off when macvlan looks at a frame from the wire.
+        if frame.ethertype_untagged() == MAC_CONTROL || !self.table.is_heard(dst) {
             return Then::Host;
         }
         let rule = FloodRule::ingress(dst, modes, except, self.defers(dst));
