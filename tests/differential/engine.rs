@@ -1,0 +1,147 @@
+//! The side on which our engine does the work.
+
+use std::time::Duration;
+
+use umacvlan_core::{DropReason, Semantics};
+use umacvlan_engine::engine::{self, Engine, ParentOptions, ParentStatus, SubOptions};
+use umacvlan_engine::error::Error;
+use umacvlan_engine::sys::netns::Netns;
+
+use crate::model::{Change, Plan, State, SubState};
+use crate::network::{Driver, Network, PARENT};
+
+/// An engine with one parent.
+pub(crate) struct EngineSide {
+    pub(crate) engine: Engine,
+    semantics: Semantics,
+}
+
+impl EngineSide {
+    pub(crate) fn start(inside: &Netns, semantics: Semantics) -> Self {
+        let engine = inside.run(Engine::start).unwrap().unwrap();
+        let side = Self { engine, semantics };
+        side.attach();
+        side
+    }
+
+    pub(crate) fn attach(&self) {
+        let options = ParentOptions {
+            name: PARENT.to_owned(),
+            semantics: self.semantics,
+            ..ParentOptions::default()
+        };
+        self.engine.add_parent(options).unwrap();
+    }
+
+    pub(crate) fn detach(&self) {
+        self.engine.remove_parent(PARENT).unwrap();
+    }
+
+    pub(crate) fn status(&self) -> ParentStatus {
+        let mut all = self.engine.status().unwrap();
+        assert_eq!(all.len(), 1, "it has one parent");
+        all.remove(0)
+    }
+
+    /// True when no frame is on its way and each has one fate.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let counters = self.status().counters;
+        counters.waiting == 0 && counters.accounted()
+    }
+
+    /// Everything was counted, and nothing was lost to a full queue.
+    pub(crate) fn assert_conserved(&self) {
+        let status = self.status();
+        assert!(status.counters.accounted(), "{:#?}", status.counters);
+        assert_eq!(status.ring_drops, 0, "the uplink's ring was full");
+        for sub in &status.subs {
+            assert_eq!(sub.queue_drops, 0, "the queue of {} was full", sub.name);
+        }
+        for (_, sub) in &status.counters.subs {
+            assert_eq!(sub.lost[DropReason::Full], 0, "a TAP was full");
+        }
+    }
+
+    /// Waits for the engine to tell something, but not for long: an interface may still change
+    /// when the engine has told of it.
+    pub(crate) fn await_event(&self) {
+        let _ = self.engine.events().recv_timeout(Duration::from_millis(2));
+    }
+
+    pub(crate) fn create(&self, plan: &Plan, guests: &Netns) -> Result<(), i32> {
+        let options = SubOptions {
+            name: plan.name.clone(),
+            mac: Some(plan.mac),
+            mode: plan.mode,
+            netns: plan.guest.then(|| guests.try_clone().unwrap()),
+            nodst: plan.nodst,
+            sources: plan.sources.clone(),
+            ..SubOptions::default()
+        };
+        errno(self.engine.add_sub(PARENT, options).map(drop))
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Result<(), i32> {
+        errno(self.engine.remove_sub(name))
+    }
+
+    pub(crate) fn configure(&self, name: &str, change: &Change) -> Result<(), i32> {
+        let wanted = match change {
+            Change::AddSource(_, mac) => engine::Change::AddSource(*mac),
+            Change::Mode(_, mode) => engine::Change::Mode(*mode),
+            Change::Nodst(_, on) => engine::Change::Nodst(*on),
+            Change::RemoveSource(_, mac) => engine::Change::RemoveSource(*mac),
+            Change::Sources(_, macs) => engine::Change::Sources(macs.clone()),
+            other => unreachable!("{other:?} is done on the interface"),
+        };
+        errno(self.engine.change_sub(name, wanted))
+    }
+}
+
+/// What the engine says, once it and the interfaces agree.
+pub(crate) fn state(network: &mut Network) -> Option<State> {
+    let Driver::Engine(side) = &network.driver else {
+        unreachable!("it was asked for the engine's")
+    };
+    let status = side.status();
+    let parent = network.parent_mac();
+    if status.subs.len() != network.subs.len() || status.mac != parent {
+        return None;
+    }
+    let mut subs = Vec::new();
+    for sub in 0..network.subs.len() {
+        let netdev = network.netdev(sub);
+        let mut all = status.subs.iter();
+        let told = all.find(|told| told.name == netdev.name)?.clone();
+        let sub = SubState {
+            name: told.name,
+            mac: told.mac,
+            mode: told.mode,
+            mtu: told.mtu,
+            up: told.up,
+            nodst: netdev.nodst,
+            open: told.all_groups,
+            groups: if told.up { told.groups } else { Vec::new() },
+            sources: told.sources,
+        };
+        let followed = SubState {
+            mode: sub.mode,
+            sources: sub.sources.clone(),
+            ..netdev
+        };
+        if sub != followed {
+            return None;
+        }
+        subs.push(sub);
+    }
+    Some(State { parent, subs })
+}
+
+/// The errno of a refusal by the rules; anything else that goes wrong ends the test.
+fn errno(result: Result<(), Error>) -> Result<(), i32> {
+    match result {
+        Err(Error::Refused { refusal, .. }) => Err(refusal.errno()),
+        Err(other) => panic!("{other}"),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,112 @@
+//! What the two networks are asked to be, and what they say they are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use umacvlan_core::{MacAddr, Mode};
+
+/// A sub-interface to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    /// In a namespace of its own, not in the parent's.
+    pub(crate) guest: bool,
+    pub(crate) mac: MacAddr,
+    pub(crate) mode: Mode,
+    pub(crate) nodst: bool,
+    pub(crate) sources: Vec<MacAddr>,
+    /// The last byte of the groups 224.0.0.x that it joins.
+    pub(crate) groups: Vec<u8>,
+}
+
+/// Something done to a network. Sub-interfaces are told by their place in the list.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    AddSource(usize, MacAddr),
+    Allmulti(usize, bool),
+    Create(Plan),
+    Mac(usize, MacAddr),
+    Mode(usize, Mode),
+    Mtu(usize, u32),
+    Nodst(usize, bool),
+    ParentMac(MacAddr),
+    Promisc(usize, bool),
+    /// By the one who made it.
+    Remove(usize),
+    RemoveSource(usize, MacAddr),
+    Sources(usize, Vec<MacAddr>),
+    Up(usize, bool),
+    /// By somebody else, who deletes its interface.
+    Vanish(usize),
+}
+
+/// What a network says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) parent: MacAddr,
+    pub(crate) subs: Vec<SubState>,
+}
+
+/// What a network says of one sub-interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SubState {
+    pub(crate) name: String,
+    pub(crate) mac: MacAddr,
+    pub(crate) mode: Mode,
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    pub(crate) nodst: bool,
+    /// Every group passes.
+    pub(crate) open: bool,
+    /// In order.
+    pub(crate) sources: Vec<MacAddr>,
+    /// In order; none while it is down.
+    pub(crate) groups: Vec<MacAddr>,
+}
+
+impl State {
+    /// The sub-interface that is up and has this address.
+    pub(crate) fn owner(&self, mac: MacAddr) -> Option<(usize, &SubState)> {
+        let mut all = self.subs.iter().enumerate();
+        all.find(|(_, sub)| sub.up && sub.mac == mac)
+    }
+
+    /// True when a frame from this station goes to source sub-interfaces and nowhere else.
+    pub(crate) fn is_taken_by_list(&self, src: MacAddr) -> bool {
+        let mut subs = self.subs.iter();
+        subs.any(|sub| sub.nodst && sub.sources.contains(&src))
+    }
+
+    /// Whose address that is, for people.
+    pub(crate) fn whose(&self, mac: MacAddr) -> String {
+        let names: BTreeMap<MacAddr, String> = self
+            .subs
+            .iter()
+            .rev()
+            .map(|sub| (sub.mac, format!("{}, {}", sub.name, sub.mode)))
+            .collect();
+        match names.get(&mac) {
+            Some(name) => format!("{mac} ({name})"),
+            None if mac == self.parent => format!("{mac} (the parent)"),
+            None => mac.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "parent {}", self.parent)?;
+        for sub in &self.subs {
+            write!(f, "{} {} {} mtu {}", sub.name, sub.mac, sub.mode, sub.mtu)?;
+            f.write_str(if sub.up { " up" } else { " down" })?;
+            if sub.open {
+                f.write_str(", all groups")?;
+            }
+            if sub.nodst {
+                f.write_str(", nodst")?;
+            }
+            writeln!(f, ", sources {:?}, groups {:?}", sub.sources, sub.groups)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,320 @@
+//! [`Network`]: a parent with sub-interfaces, the wire beyond it, and sockets everywhere.
+//!
+//! ```text
+//!  outside            inside                      inside or guests
+//!  wire: w0 <-------> p0: host, stack             s0, s1, ...: one socket each
+//!          veth pair      macvlan, or the engine
+//! ```
+//! Nothing has an IP address and IPv6 is off, so no frame moves but those of the test.
+
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+
+use socket2::{InterfaceIndexOrAddress, SockRef};
+use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_engine::netlink::{self, Macvlan, Rtnl, joined_groups, set_sysctl};
+use umacvlan_engine::sys::netns::Netns;
+
+use crate::engine::EngineSide;
+use crate::kernel;
+use crate::model::{Change, Plan, State, SubState};
+use crate::socket::{EVERY_PROTOCOL, PacketSocket};
+
+/// Who does the work on the parent.
+pub(crate) enum Driver {
+    Engine(EngineSide),
+    Kernel,
+}
+
+impl Driver {
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Engine(_) => "ours",
+            Self::Kernel => "the kernel",
+        }
+    }
+}
+
+/// One network. Two of them given the same changes and frames can be compared.
+pub(crate) struct Network {
+    pub(crate) driver: Driver,
+    /// Where the parent is.
+    pub(crate) inside: Netns,
+    /// Where sub-interfaces of others are.
+    pub(crate) guests: Netns,
+    pub(crate) here: Rtnl,
+    there: Rtnl,
+    pub(crate) parent: u32,
+    /// At the far end of the wire.
+    pub(crate) wire: PacketSocket,
+    /// On the parent, to send as its host.
+    pub(crate) host: PacketSocket,
+    /// On the parent, one for each protocol of the test: what the host's stack gets. A socket for
+    /// every protocol would also hear what macvlan takes away.
+    pub(crate) stack: Vec<PacketSocket>,
+    pub(crate) subs: Vec<Sub>,
+}
+
+/// A sub-interface.
+pub(crate) struct Sub {
+    pub(crate) name: String,
+    guest: bool,
+    pub(crate) index: u32,
+    pub(crate) socket: PacketSocket,
+    /// Nobody but the kernel's macvlan tells, so it is noted.
+    pub(crate) nodst: bool,
+    /// Has joined its groups.
+    _member: UdpSocket,
+}
+
+impl Network {
+    /// With the kernel's macvlan.
+    pub(crate) fn of_kernel() -> io::Result<Self> {
+        Self::new(|_| Driver::Kernel)
+    }
+
+    /// With our engine.
+    pub(crate) fn of_engine(semantics: Semantics) -> io::Result<Self> {
+        Self::new(|inside| Driver::Engine(EngineSide::start(inside, semantics)))
+    }
+
+    fn new(driver: impl FnOnce(&Netns) -> Driver) -> io::Result<Self> {
+        let outside = quiet_netns()?;
+        let inside = quiet_netns()?;
+        let guests = quiet_netns()?;
+        let mut here = Rtnl::open_in(&inside)?;
+        let there = Rtnl::open_in(&guests)?;
+        let mut beyond = Rtnl::open_in(&outside)?;
+        here.add_veth(PARENT, WIRE, Some(&outside))?;
+        let parent = index_of(&mut here, PARENT)?;
+        let far = index_of(&mut beyond, WIRE)?;
+        here.set_mac(parent, PARENT_MAC)?;
+        beyond.set_mac(far, WIRE_MAC)?;
+        beyond.set_up(far, true)?;
+        here.set_up(parent, true)?;
+        let stack = PROTOCOLS
+            .iter()
+            .map(|&protocol| PacketSocket::open(&inside, parent, protocol))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            wire: PacketSocket::open(&outside, far, EVERY_PROTOCOL)?,
+            host: PacketSocket::open(&inside, parent, 0)?,
+            stack,
+            driver: driver(&inside),
+            inside,
+            guests,
+            here,
+            there,
+            parent,
+            subs: Vec::new(),
+        })
+    }
+
+    /// True if the kernel can be compared with.
+    pub(crate) fn has_macvlan(&mut self) -> bool {
+        let probe = Macvlan::new(MODE_BRIDGE);
+        let made = self.here.add_macvlan("probe", self.parent, &probe, None);
+        errno(made) != Err(libc::EOPNOTSUPP)
+    }
+
+    /// Does it, or tells the errno of whoever refused.
+    pub(crate) fn apply(&mut self, change: &Change) -> Result<(), i32> {
+        match *change {
+            Change::Allmulti(sub, on) => self.on(sub, |rtnl, index| rtnl.set_allmulti(index, on)),
+            Change::Create(ref plan) => self.create(plan),
+            Change::Mac(sub, mac) => self.on(sub, |rtnl, index| rtnl.set_mac(index, mac)),
+            Change::Mtu(sub, mtu) => self.on(sub, |rtnl, index| rtnl.set_mtu(index, mtu)),
+            Change::ParentMac(mac) => errno(self.here.set_mac(self.parent, mac)),
+            Change::Promisc(sub, on) => self.on(sub, |rtnl, index| rtnl.set_promisc(index, on)),
+            Change::Up(sub, on) => self.on(sub, |rtnl, index| rtnl.set_up(index, on)),
+            Change::Remove(sub) => {
+                match &self.driver {
+                    Driver::Engine(engine) => engine.remove(&self.subs[sub].name)?,
+                    Driver::Kernel => self.on(sub, Rtnl::delete)?,
+                }
+                self.subs.remove(sub);
+                Ok(())
+            }
+            Change::Vanish(sub) => {
+                self.on(sub, Rtnl::delete)?;
+                self.subs.remove(sub);
+                Ok(())
+            }
+            Change::Nodst(sub, on) => {
+                self.configure(sub, change)?;
+                self.subs[sub].nodst = on;
+                Ok(())
+            }
+            Change::AddSource(sub, _)
+            | Change::Mode(sub, _)
+            | Change::RemoveSource(sub, _)
+            | Change::Sources(sub, _) => self.configure(sub, change),
+        }
+    }
+
+    /// What it says it is; `None` while it has not made up its mind.
+    pub(crate) fn state(&mut self) -> Option<State> {
+        match &self.driver {
+            Driver::Engine(_) => crate::engine::state(self),
+            Driver::Kernel => Some(kernel::state(self)),
+        }
+    }
+
+    /// The interface of a sub-interface, as netlink tells it.
+    pub(crate) fn link(&mut self, sub: usize) -> netlink::Link {
+        let index = self.subs[sub].index;
+        let link = self.rtnl(self.subs[sub].guest).link_by_index(index);
+        link.unwrap().expect("it was not deleted")
+    }
+
+    /// What netlink tells of a sub-interface, with what only macvlan knows left to the caller.
+    pub(crate) fn netdev(&mut self, sub: usize) -> SubState {
+        let link = self.link(sub);
+        let Sub {
+            name,
+            guest,
+            index,
+            nodst,
+            ..
+        } = &self.subs[sub];
+        let netns = if *guest { &self.guests } else { &self.inside };
+        let mut groups = match link.is_up() {
+            true => joined_groups(netns, *index).unwrap(),
+            false => Vec::new(),
+        };
+        groups.sort_unstable();
+        SubState {
+            name: name.clone(),
+            mac: link.mac.unwrap_or_default(),
+            mode: Mode::default(),
+            mtu: link.mtu,
+            up: link.is_up(),
+            nodst: *nodst,
+            open: link.is_promiscuous() || link.is_allmulti(),
+            sources: Vec::new(),
+            groups,
+        }
+    }
+
+    /// The parent's address.
+    pub(crate) fn parent_mac(&mut self) -> MacAddr {
+        let link = self.here.link_by_index(self.parent).unwrap();
+        link.and_then(|link| link.mac).expect("it has one")
+    }
+
+    pub(crate) fn rtnl(&mut self, guest: bool) -> &mut Rtnl {
+        if guest {
+            &mut self.there
+        } else {
+            &mut self.here
+        }
+    }
+
+    fn create(&mut self, plan: &Plan) -> Result<(), i32> {
+        let made = match &self.driver {
+            Driver::Engine(engine) => engine.create(plan, &self.guests),
+            Driver::Kernel => kernel::create(self, plan),
+        };
+        let left = self.rtnl(plan.guest).link(&plan.name).unwrap();
+        if let Err(errno) = made {
+            assert!(left.is_none(), "{} was refused, and is there", plan.name);
+            return Err(errno);
+        }
+        let index = left.expect("it was made").index;
+        let netns = if plan.guest {
+            &self.guests
+        } else {
+            &self.inside
+        };
+        let sub = Sub {
+            name: plan.name.clone(),
+            guest: plan.guest,
+            index,
+            socket: PacketSocket::open(netns, index, EVERY_PROTOCOL).unwrap(),
+            nodst: plan.nodst,
+            _member: member(netns, index, &plan.groups).unwrap(),
+        };
+        self.subs.push(sub);
+        Ok(())
+    }
+
+    fn configure(&mut self, sub: usize, change: &Change) -> Result<(), i32> {
+        match &self.driver {
+            Driver::Engine(engine) => engine.configure(&self.subs[sub].name, change),
+            Driver::Kernel => kernel::configure(self, sub, change),
+        }
+    }
+
+    pub(crate) fn on(
+        &mut self,
+        sub: usize,
+        act: impl FnOnce(&mut Rtnl, u32) -> netlink::Result<()>,
+    ) -> Result<(), i32> {
+        let Sub { guest, index, .. } = self.subs[sub];
+        errno(act(self.rtnl(guest), index))
+    }
+}
+
+/// The group of Ethernet that 224.0.0.x is.
+pub(crate) const fn group(last: u8) -> MacAddr {
+    MacAddr::new([1, 0, 0x5e, 0, 0, last])
+}
+
+/// The errno of a refusal; anything else that goes wrong ends the test.
+pub(crate) fn errno(result: netlink::Result<()>) -> Result<(), i32> {
+    result.map_err(|e| e.errno().unwrap_or_else(|| panic!("{e}")))
+}
+
+/// A namespace in which nobody speaks unasked.
+fn quiet_netns() -> io::Result<Netns> {
+    let netns = Netns::create()?;
+    for conf in ["all", "default"] {
+        // A kernel without IPv6 is as quiet.
+        let _ = set_sysctl(&netns, &format!("ipv6/conf/{conf}/disable_ipv6"), "1");
+    }
+    // Groups 224.0.0.x are joined without a report then.
+    set_sysctl(&netns, "ipv4/igmp_link_local_mcast_reports", "0")?;
+    Ok(netns)
+}
+
+fn index_of(rtnl: &mut Rtnl, name: &str) -> io::Result<u32> {
+    let link = rtnl.link(name)?;
+    link.map(|link| link.index)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// A socket that has joined 224.0.0.x for each x.
+fn member(netns: &Netns, index: u32, groups: &[u8]) -> io::Result<UdpSocket> {
+    let socket = netns.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+    for &last in groups {
+        let interface = InterfaceIndexOrAddress::Index(index);
+        SockRef::from(&socket).join_multicast_v4_n(&Ipv4Addr::new(224, 0, 0, last), &interface)?;
+    }
+    Ok(socket)
+}
+
+/// `MACVLAN_MODE_BRIDGE` of `linux/if_link.h`.
+const MODE_BRIDGE: u32 = 4;
+
+pub(crate) const PARENT: &str = "p0";
+const WIRE: &str = "w0";
+
+/// The parent's address, until it is changed.
+pub(crate) const PARENT_MAC: MacAddr = MacAddr::new([2, 0xaa, 0, 0, 0, 1]);
+
+/// The address at the far end of the wire.
+pub(crate) const WIRE_MAC: MacAddr = MacAddr::new([2, 0xee, 0, 0, 0, 1]);
+
+/// EtherType of the test's frames: for experiments (RFC 9542).
+pub(crate) const EXPERIMENT: u16 = 0x88b5;
+
+/// EtherType of the test's markers: likewise.
+pub(crate) const MARKER: u16 = 0x88b6;
+
+/// EtherType of PAUSE.
+pub(crate) const MAC_CONTROL: u16 = 0x8808;
+
+/// The protocols that frames of the test have once the kernel has looked at them: 4 is that of
+/// those with a length in place of an EtherType (`ETH_P_802_2`), and the last two are those of
+/// frames with another tag inside.
+const PROTOCOLS: [u16; 6] = [EXPERIMENT, MARKER, MAC_CONTROL, 4, 0x8100, 0x88a8];

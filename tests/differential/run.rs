@@ -1,0 +1,376 @@
+//! [`Run`]: topology after topology, batch after batch, through both networks at once.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use umacvlan_core::{MacAddr, Mode, Semantics};
+
+use crate::changes::{GROUPS, Topology};
+use crate::compare::{Comparison, Difference, Rules};
+use crate::exchange::{Outcome, PATIENCE, Place, TestFrame, exchange};
+use crate::frames::{Cast, batch, describe};
+use crate::model::{Change, State};
+use crate::network::{Driver, EXPERIMENT, Network, PARENT_MAC, group};
+use crate::random::Random;
+use crate::shrink::simpler;
+
+/// Two networks and what has been done to them.
+pub(crate) struct Run {
+    /// What is right.
+    kernel: Network,
+    /// What is to be judged.
+    ours: Network,
+    rules: Rules,
+    /// Of this topology: a run that starts with it starts with this topology.
+    seed: u64,
+    random: Random,
+    /// What was done to the sub-interfaces of this topology, for the report.
+    history: Vec<String>,
+    pub(crate) tally: Tally,
+}
+
+/// What a run has done.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) topologies: usize,
+    pub(crate) changes: usize,
+    /// Those among the changes that were refused.
+    pub(crate) refusals: usize,
+    /// Frames made up at random.
+    pub(crate) frames: usize,
+    /// Frames that came out on the wire and went in again.
+    pub(crate) reflected: usize,
+    /// Frames that a sub-interface, the wire or the host got from the kernel.
+    pub(crate) deliveries: usize,
+    /// Deliveries of the kernel that the documents forbid, and ours did not make.
+    pub(crate) isolated: usize,
+    /// Frames that the kernel's macvlan took from the host, and ours could not.
+    pub(crate) overheard: usize,
+}
+
+impl Run {
+    /// Of our engine.
+    pub(crate) fn of_engine(seed: u64, semantics: Semantics) -> Self {
+        let rules = Rules {
+            semantics,
+            host_hears_all: true,
+        };
+        Self::new(Network::of_engine(semantics).unwrap(), rules, seed)
+    }
+
+    /// Of a second kernel: there is nothing to be found.
+    pub(crate) fn of_kernel(seed: u64) -> Self {
+        let rules = Rules {
+            semantics: Semantics::Kernel,
+            host_hears_all: false,
+        };
+        Self::new(Network::of_kernel().unwrap(), rules, seed)
+    }
+
+    fn new(ours: Network, rules: Rules, seed: u64) -> Self {
+        let kernel = Network::of_kernel().unwrap();
+        // From here on: the engine's threads, which are there already, have every core.
+        let core = core_affinity::get_core_ids().and_then(|cores| cores.first().copied());
+        assert!(
+            core.is_some_and(core_affinity::set_for_current),
+            "no core to keep to"
+        );
+        Self {
+            kernel,
+            ours,
+            rules,
+            seed,
+            random: Random::new(seed),
+            history: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Compares at least that many frames, or as many as the environment's `DIFF_FRAMES` says.
+    pub(crate) fn compare(&mut self, frames: usize) -> &Tally {
+        let wanted = std::env::var("DIFF_FRAMES").ok();
+        let frames = wanted.map_or(frames, |wanted| wanted.parse().unwrap());
+        let started = Instant::now();
+        let first = self.seed;
+        while self.tally.frames < frames {
+            self.random = Random::new(self.seed);
+            let next = self.random.next();
+            self.topology();
+            self.seed = next;
+        }
+        if let Driver::Engine(engine) = &self.ours.driver {
+            engine.assert_conserved();
+        }
+        println!(
+            "seed {first:#x}: {:?} in {:?}",
+            self.tally,
+            started.elapsed()
+        );
+        &self.tally
+    }
+
+    fn topology(&mut self) {
+        self.history.clear();
+        self.clear();
+        let topology = Topology::random(&mut self.random);
+        for plan in &topology.plans {
+            self.apply(&Change::Create(plan.clone()));
+        }
+        for sub in 0..self.kernel.subs.len() {
+            self.apply(&Change::Up(sub, true));
+            if self.random.chance(25) {
+                let mtu = *self.random.pick(&[500, 1000, 1300]);
+                self.apply(&Change::Mtu(sub, mtu));
+            }
+        }
+        let cast = Cast {
+            groups: self.fair_groups(),
+            strangers: topology.strangers.clone(),
+        };
+        for _ in 0..BATCHES {
+            self.batch(&cast);
+            for _ in 0..self.random.below(CHANGES) {
+                let state = self.agreed();
+                let change = topology.change(&mut self.random, &state);
+                self.apply(&change);
+            }
+        }
+        self.tally.topologies += 1;
+    }
+
+    /// Takes both networks back to a parent without sub-interfaces.
+    fn clear(&mut self) {
+        while !self.kernel.subs.is_empty() {
+            self.apply(&Change::Remove(0));
+        }
+        if self.random.chance(20)
+            && let Driver::Engine(engine) = &self.ours.driver
+        {
+            engine.assert_conserved();
+            engine.detach();
+            engine.attach();
+        }
+        self.apply(&Change::ParentMac(PARENT_MAC));
+    }
+
+    /// Changes both networks, and waits until they are alike again.
+    fn apply(&mut self, change: &Change) {
+        let kernels = self.kernel.apply(change);
+        let ours = self.ours.apply(change);
+        self.history.push(format!("{change:?}: {kernels:?}"));
+        self.tally.changes += 1;
+        self.tally.refusals += usize::from(kernels.is_err());
+        // What the kernel's driver refuses on an interface, the TAP's allows, and the engine undoes.
+        let undone = matches!(self.ours.driver, Driver::Engine(_))
+            && ours.is_ok()
+            && matches!(change, Change::Mac(..) | Change::Mtu(..) | Change::Up(..));
+        if kernels != ours && !undone {
+            panic!(
+                "{}",
+                self.report(&format!("errno: kernel {kernels:?}, ours {ours:?}"))
+            );
+        }
+        self.agreed();
+    }
+
+    /// What both networks say they are, once they say the same.
+    fn agreed(&mut self) -> State {
+        let wanted = self.kernel.state().expect("the kernel is never in doubt");
+        let started = Instant::now();
+        loop {
+            let ours = self.ours.state();
+            if ours.as_ref() == Some(&wanted) {
+                return wanted;
+            }
+            if started.elapsed() > PATIENCE {
+                let ours = ours.map_or_else(|| "not settled".to_owned(), |state| state.to_string());
+                let status = match &self.ours.driver {
+                    Driver::Engine(engine) => format!("{:#?}", engine.status().subs),
+                    Driver::Kernel => String::new(),
+                };
+                let what = format!("not alike; ours says it is\n{ours}{status}");
+                panic!("{}", self.report(&what));
+            }
+            if let Driver::Engine(engine) = &self.ours.driver {
+                engine.await_event();
+            }
+        }
+    }
+
+    /// Sends a batch, and what came out on the wire in again, as a hairpin does.
+    fn batch(&mut self, cast: &Cast) {
+        let state = self.agreed();
+        // While nobody listened nobody told when the kernel's work queue was through with the
+        // group frames of the batch before. Now they come out, if somebody listens.
+        if let Err(what) = self.both(&[], &state) {
+            panic!("{}", self.report(&what));
+        }
+        let frames = batch(&mut self.random, &state, cast, FRAMES);
+        self.tally.frames += frames.len();
+        let outcome = self.judge(&frames, &state, "as sent");
+        if self.random.chance(50) {
+            return;
+        }
+        let out = outcome.deliveries.into_iter();
+        let reflected: Vec<_> = out
+            .filter(|delivery| delivery.place == Place::Wire)
+            .map(|delivery| TestFrame {
+                origin: Place::Wire,
+                bytes: delivery.bytes,
+            })
+            .collect();
+        self.tally.reflected += reflected.len();
+        self.judge(&reflected, &state, "come back by a hairpin");
+    }
+
+    /// Sends frames through both networks, and the kernel's outcome if ours is equal.
+    fn judge(&mut self, frames: &[TestFrame], state: &State, how: &str) -> Outcome {
+        let (outcome, comparison) = match self.both(frames, state) {
+            Ok(both) => both,
+            Err(what) => panic!("{}", self.report(&format!("frames {how}: {what}"))),
+        };
+        let found = comparison.differences;
+        let Some(first) = found.first() else {
+            self.tally.deliveries += outcome.deliveries.len();
+            self.tally.isolated += comparison.isolated;
+            self.tally.overheard += comparison.overheard;
+            return outcome;
+        };
+        let mut what = format!("{} differences in a batch of frames {how}", found.len());
+        for Difference {
+            frame,
+            what: difference,
+        } in found.iter().take(10)
+        {
+            let _ = write!(what, "\n- {difference}");
+            if let Some(number) = frame {
+                let _ = write!(what, "\n  {}", describe(&frames[*number], state));
+            }
+        }
+        if let Some(number) = first.frame {
+            let minimal = self.shrink(frames[number].clone(), state);
+            let _ = write!(what, "\nminimal frame, alone: {minimal}");
+        }
+        panic!("{}", self.report(&what));
+    }
+
+    /// The kernel's outcome, and what comparing ours with it came to.
+    fn both(&self, frames: &[TestFrame], state: &State) -> Result<(Outcome, Comparison), String> {
+        let kernel = exchange(&self.kernel, frames, state)?;
+        let ours = exchange(&self.ours, frames, state)?;
+        let comparison = self.rules.compare(frames, state, &kernel, &ours);
+        Ok((kernel, comparison))
+    }
+
+    /// The simplest frame like this one that still shows a difference.
+    fn shrink(&self, mut frame: TestFrame, state: &State) -> String {
+        let differs = |frame: &TestFrame| {
+            let found = self.both(std::slice::from_ref(frame), state);
+            let differences = found.map(|(_, comparison)| comparison.differences);
+            match differences {
+                Ok(differences) => differences.into_iter().next().map(|first| first.what),
+                Err(what) => Some(what),
+            }
+        };
+        let Some(mut difference) = differs(&frame) else {
+            return "none: it shows in company only".to_owned();
+        };
+        while let Some((simple, what)) = simpler(&frame)
+            .into_iter()
+            .find_map(|simple| differs(&simple).map(|what| (simple, what)))
+        {
+            (frame, difference) = (simple, what);
+        }
+        format!("{difference}\n  {}", describe(&frame, state))
+    }
+
+    /// The groups that only their members hear: the kernel's filter is a hash, seeded by the
+    /// address of the device in memory, and lets some others through.
+    fn fair_groups(&mut self) -> Vec<MacAddr> {
+        let joined = (GROUPS.0..=GROUPS.1).map(group);
+        let others = [
+            [1, 0, 0x5e, 0, 0, 1],
+            [1, 0x80, 0xc2, 0, 0, 1],
+            [0x33, 0x33, 0, 0, 0, 9],
+        ];
+        let all: Vec<_> = joined.chain(others.map(MacAddr::new)).collect();
+        let mut fair = all.clone();
+        for network in [&mut self.kernel, &mut self.ours] {
+            if let Driver::Kernel = network.driver {
+                let wrong = misheard(network, &fair);
+                fair.retain(|group| !wrong.contains(group));
+            }
+        }
+        assert!(
+            !fair.is_empty(),
+            "the kernel's filter lets every group through"
+        );
+        // As many as ever, or the numbers to come would not be those that the seed decides.
+        let stand_in = |(at, group)| match fair.contains(&group) {
+            true => group,
+            false => fair[at % fair.len()],
+        };
+        all.into_iter().enumerate().map(stand_in).collect()
+    }
+
+    fn report(&mut self, what: &str) -> String {
+        let state = self.kernel.state().expect("the kernel is never in doubt");
+        let mut text = format!(
+            "DIFF_SEED={:#x} (topology {}): {what}\nthe kernel's side:\n{state}done so far:\n",
+            self.seed, self.tally.topologies,
+        );
+        for line in &self.history {
+            let _ = writeln!(text, "  {line}");
+        }
+        text
+    }
+}
+
+/// The groups that somebody of this kernel's macvlan hears who has not joined them.
+fn misheard(network: &mut Network, groups: &[MacAddr]) -> Vec<MacAddr> {
+    let before = network.state().expect("the kernel is never in doubt");
+    let by_list = |sub: &usize| before.subs[*sub].mode == Mode::Source;
+    let changed: Vec<_> = (0..before.subs.len()).filter(by_list).collect();
+    for &sub in &changed {
+        network.apply(&Change::Mode(sub, Mode::Vepa)).unwrap();
+    }
+    let state = network.state().expect("the kernel is never in doubt");
+    let frames: Vec<_> = groups
+        .iter()
+        .map(|group| {
+            let mut bytes = [group.octets(), STATION].concat();
+            bytes.extend(EXPERIMENT.to_be_bytes());
+            bytes.resize(60, 0);
+            TestFrame {
+                origin: Place::Wire,
+                bytes,
+            }
+        })
+        .collect();
+    let heard = exchange(network, &frames, &state).unwrap().deliveries;
+    for &sub in &changed {
+        let sources = before.subs[sub].sources.clone();
+        network.apply(&Change::Mode(sub, Mode::Source)).unwrap();
+        network.apply(&Change::Sources(sub, sources)).unwrap();
+    }
+    let wrong = heard.into_iter().filter_map(|delivery| {
+        let group = MacAddr::new(*delivery.bytes.first_chunk()?);
+        match delivery.place {
+            Place::Sub(sub) => (!state.subs[sub].groups.contains(&group)).then_some(group),
+            Place::Host | Place::Wire => None,
+        }
+    });
+    wrong.collect()
+}
+
+/// A station on no list.
+const STATION: [u8; 6] = [2, 0xfe, 0, 0, 0, 3];
+
+/// Batches that a topology gets, with changes in between.
+const BATCHES: usize = 5;
+
+/// Frames in a batch.
+const FRAMES: usize = 128;
+
+/// There are fewer changes than this between two batches.
+const CHANGES: usize = 6;

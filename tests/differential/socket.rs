@@ -1,0 +1,187 @@
+//! [`PacketSocket`]: sends frames as they are, and tells what came in and as whose.
+//!
+//! Frames that leave through the interface are not told. A VLAN tag that the kernel took out is
+//! put back, so that what is told is what was sent. Facts from packet(7).
+#![allow(
+    unsafe_code,
+    reason = "packet sockets of the test's own, apart from the engine's"
+)]
+
+use std::io;
+use std::mem;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use umacvlan_engine::sys::netns::Netns;
+
+/// A socket on one interface.
+#[derive(Debug)]
+pub(crate) struct PacketSocket {
+    socket: Socket,
+    /// Of the interface.
+    index: i32,
+}
+
+/// A frame that came in.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    /// With its tag where it was.
+    pub(crate) bytes: Vec<u8>,
+    /// `PACKET_HOST` and so on: whose the kernel thinks it is.
+    pub(crate) kind: u8,
+    /// The interface on which the kernel had it in the end.
+    index: i32,
+}
+
+impl PacketSocket {
+    /// On the interface `index` of `netns`: for frames of one protocol that nobody took before the
+    /// protocols' turn, or for [`EVERY_PROTOCOL`], before anybody can take them.
+    pub(crate) fn open(netns: &Netns, index: u32, protocol: u16) -> io::Result<Self> {
+        let socket =
+            netns.run(|| Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))))??;
+        socket.set_nonblocking(true)?;
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, ROOM)?;
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, ROOM)?;
+        set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        set_option(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
+        let index = i32::try_from(index).map_err(io::Error::other)?;
+        bind(&socket, index, protocol)?;
+        Ok(Self { socket, index })
+    }
+
+    /// Sends, or tells the errno.
+    pub(crate) fn send(&self, frame: &[u8]) -> Result<(), i32> {
+        // An interface that was down meanwhile has left its error, which is not this frame's.
+        let _ = self.socket.take_error();
+        match self.socket.send(frame) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.raw_os_error().unwrap_or_default()),
+        }
+    }
+
+    /// The next frame that has come in, if there is one.
+    pub(crate) fn recv(&self) -> Option<Received> {
+        loop {
+            match receive(&self.socket) {
+                Ok(received) if received.index == self.index => return Some(received),
+                // A socket for one protocol also hears what began on its interface and was handed
+                // on to another one: unicast that macvlan took (`orig_dev` in net/core/dev.c).
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
+                // The interface went down; there may still be frames from before.
+                Err(e) if e.raw_os_error() == Some(libc::ENETDOWN) => {}
+                Err(e) => panic!("cannot receive: {e}"),
+            }
+        }
+    }
+}
+
+/// Waits until one of them has something, but no longer than that.
+pub(crate) fn wait<'s>(sockets: impl Iterator<Item = &'s PacketSocket>, limit: Duration) {
+    let mut list: Vec<_> = sockets
+        .map(|socket| libc::pollfd {
+            fd: socket.socket.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the list lives through the call and has the length given.
+    unsafe { libc::poll(list.as_mut_ptr(), list.len() as libc::nfds_t, limit) };
+}
+
+fn bind(socket: &Socket, index: i32, protocol: u16) -> io::Result<()> {
+    let mut address = nobody();
+    address.sll_protocol = protocol.to_be();
+    address.sll_ifindex = index;
+    let len = length::<libc::sockaddr_ll>();
+    // SAFETY: the address outlives the call and has the length given.
+    let done = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let len = length::<i32>();
+    let value = (&raw const value).cast();
+    // SAFETY: the value outlives the call and has the length given.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, len) };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn receive(socket: &Socket) -> io::Result<Received> {
+    let mut bytes = vec![0; LONGEST];
+    let mut control = [0_u64; 8];
+    let mut from = nobody();
+    let mut data = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: all zeroes is a message header: of no address, no data and no control.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = (&raw mut from).cast();
+    message.msg_namelen = length::<libc::sockaddr_ll>();
+    message.msg_iov = &raw mut data;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: everything that the header points to lives through the call.
+    let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
+    bytes.truncate(len);
+    let control: Vec<u8> = control.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    if let Some((tpid, tci)) = taken_tag(&control[..message.msg_controllen as usize]) {
+        let [a, b] = tpid.to_be_bytes();
+        let [c, d] = tci.to_be_bytes();
+        bytes.splice(12..12, [a, b, c, d]);
+    }
+    Ok(Received {
+        bytes,
+        kind: from.sll_pkttype,
+        index: from.sll_ifindex,
+    })
+}
+
+/// The tag that the kernel took out, from the one control message that was asked for: a
+/// `struct cmsghdr` of 16 bytes and a `struct tpacket_auxdata` of 20.
+fn taken_tag(control: &[u8]) -> Option<(u16, u16)> {
+    let auxdata = control.get(16..36)?;
+    let status = u32::from_ne_bytes(*auxdata.first_chunk()?);
+    let tci = u16::from_ne_bytes(*auxdata[16..].first_chunk()?);
+    let tpid = u16::from_ne_bytes(*auxdata[18..].first_chunk()?);
+    (status & libc::TP_STATUS_VLAN_VALID != 0).then_some((tpid, tci))
+}
+
+fn nobody() -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).expect("it is 17"),
+        sll_protocol: 0,
+        sll_ifindex: 0,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    }
+}
+
+fn length<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).expect("a type is short")
+}
+
+/// `ETH_P_ALL`.
+pub(crate) const EVERY_PROTOCOL: u16 = 3;
+
+/// `linux/if_packet.h` (Linux 4.20).
+const PACKET_IGNORE_OUTGOING: i32 = 23;
+
+/// Longer than any frame here.
+const LONGEST: usize = 2048;
+
+/// Room in a socket for a whole batch, many times over.
+const ROOM: i32 = 32 << 20;
