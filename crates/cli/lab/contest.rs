@@ -12,6 +12,7 @@ use umacvlan_engine::lab::network::{Maker, Network, Site};
 use umacvlan_engine::worker::WorkerConfig;
 
 use super::LabArgs;
+use super::cores::Cores;
 
 /// One who implements sub-interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,11 @@ impl Contest {
 }
 
 impl Contestant {
+    /// True if it takes a core from the others while it is there, even with nothing to do.
+    pub(super) fn is_loud(self) -> bool {
+        self == Self::Ours(Poll::Busy)
+    }
+
     /// Makes the sub-interfaces of this mode in the network, instead of those that are there.
     pub(super) fn attach(self, network: &mut Network, mode: Mode) -> Result<()> {
         let attached = match self {
@@ -95,6 +101,7 @@ fn make(site: &Site<'_>, poll: Poll) -> io::Result<Box<dyn Any>> {
         name: site.parent.to_owned(),
         worker: WorkerConfig {
             poll,
+            cpu: Cores::find().worker.map(|core| core.id),
             ..WorkerConfig::default()
         },
         ..ParentOptions::default()

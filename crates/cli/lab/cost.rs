@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use umacvlan_core::{Mode, Semantics};
 use umacvlan_engine::idle::Poll;
@@ -16,6 +16,7 @@ use umacvlan_engine::lab::network::Network;
 
 use super::LabArgs;
 use super::contest::{Contest, Contestant};
+use super::cores::Cores;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,29 +113,63 @@ pub(super) fn steps(plan: &[Group]) -> usize {
 }
 
 /// Measures everything that is planned.
-pub(super) fn run(
-    network: &mut Network,
-    plan: Vec<Group>,
-    progress: &ProgressBar,
-) -> Result<Vec<CostRow>> {
+pub(super) fn run(plan: Vec<Group>, progress: &ProgressBar) -> Result<Vec<CostRow>> {
+    let mut fields = Vec::new();
     let mut measured = Vec::new();
     for mut group in plan {
-        network.set_hairpin(group.hairpin)?;
+        let contestants = contestants(&group.rows);
+        for &contestant in &contestants {
+            prepare(&mut fields, contestant, &group)?;
+        }
         for round in 1..=group.rounds {
-            for contestant in contestants(&group.rows) {
+            for &contestant in &contestants {
                 let (mode, rounds) = (group.mode, group.rounds);
                 progress.set_message(format!("{mode}: round {round} of {rounds}, {contestant}"));
-                contestant.attach(network, mode)?;
-                let stations = network.stations();
-                for row in &mut group.rows {
-                    row.sample(&stations, contestant)?;
-                }
+                group.sample(&mut fields, contestant)?;
                 progress.inc(1);
             }
         }
         measured.append(&mut group.rows);
     }
     Ok(measured)
+}
+
+/// A contestant and the network in which it is measured. Each has its own, so that a round does
+/// not wait for another's sub-interfaces to be taken down.
+type Field = (Contestant, Network);
+
+/// Has a contestant ready for a group.
+fn prepare(fields: &mut Vec<Field>, contestant: Contestant, group: &Group) -> Result<()> {
+    if !fields.iter().any(|(other, _)| *other == contestant) {
+        let network = Network::build().context("cannot build one more network")?;
+        fields.push((contestant, network));
+    }
+    for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
+        network.set_hairpin(group.hairpin)?;
+        if !contestant.is_loud() {
+            contestant.attach(network, group.mode)?;
+        }
+    }
+    Ok(())
+}
+
+impl Group {
+    /// One round of one contestant.
+    fn sample(&mut self, fields: &mut [Field], contestant: Contestant) -> Result<()> {
+        for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
+            if contestant.is_loud() {
+                contestant.attach(network, self.mode)?;
+            }
+            let stations = network.stations();
+            for row in &mut self.rows {
+                row.sample(&stations, contestant)?;
+            }
+            if contestant.is_loud() {
+                network.detach()?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl CostRow {
@@ -148,11 +183,12 @@ impl CostRow {
         let (Some(from), Some(to)) = (find(self.from), find(self.to)) else {
             return Ok(());
         };
-        let path = Path {
-            from,
-            to,
-            cores: None,
+        let cores = match self.measure {
+            Measure::Tcp | Measure::Frames => Cores::find().ends,
+            // Two programs that take turns are put where the scheduler wants them.
+            Measure::RoundTrip => None,
         };
+        let path = Path { from, to, cores };
         let sample = match self.measure {
             Measure::Tcp => (tcp_throughput(path, self.time)?.bits_per_second(), 0.0),
             Measure::RoundTrip => {

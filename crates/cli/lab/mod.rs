@@ -4,6 +4,7 @@
 //! beside the probes. So there is nothing to clean up, and nothing left after `SIGKILL`.
 
 mod contest;
+mod cores;
 mod cost;
 mod json;
 mod reach;
@@ -104,7 +105,8 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
             reached.push(setup);
         }
     }
-    let costs = cost::run(&mut network, plan, &progress)?;
+    network.detach()?;
+    let costs = cost::run(plan, &progress)?;
     progress.finish_and_clear();
 
     let findings = Findings {

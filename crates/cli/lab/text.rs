@@ -9,6 +9,7 @@ use umacvlan_engine::lab::member::{Member, SUBS};
 
 use super::Findings;
 use super::contest::{Contest, Contestant};
+use super::cores::Cores;
 use super::cost::{CostRow, Measure};
 use super::reach::{Cell, Difference, SetupReach};
 
@@ -114,8 +115,9 @@ impl Text {
             return String::new();
         }
         let mut table = format!(
-            "\n{}\n{:PATH$}{:>COLUMN$}{:>COLUMN$}{:>8}",
-            self.paint(BOLD, "What it costs (medians)"),
+            "\n{}\n({})\n{:PATH$}{:>COLUMN$}{:>COLUMN$}{:>8}",
+            self.paint(BOLD, "What it costs (medians of interleaved rounds)"),
+            Cores::find(),
             "",
             if self.ours { "ours" } else { "" },
             if self.kernel { "kernel" } else { "" },
