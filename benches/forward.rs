@@ -52,18 +52,9 @@ struct Scene {
 impl Scene {
     fn new(subs: usize, mode: Mode) -> Self {
         let mut random = Random(42);
-        let parent = Parent {
-            mac: random.mac(),
-            mtu: 1500,
-            promisc: true,
-        };
+        let parent = Parent { mac: random.mac(), mtu: 1500, promisc: true };
         let switch = Switch::new(parent, Semantics::Documented);
-        let mut scene = Self {
-            random,
-            switch,
-            ids: Vec::new(),
-            macs: Vec::new(),
-        };
+        let mut scene = Self { random, switch, ids: Vec::new(), macs: Vec::new() };
         for _ in 0..subs {
             scene.add(mode, Vec::new());
         }
@@ -72,12 +63,7 @@ impl Scene {
 
     fn add(&mut self, mode: Mode, sources: Vec<MacAddr>) {
         let mac = self.random.mac();
-        let config = SubConfig {
-            mac,
-            mode,
-            sources,
-            ..SubConfig::default()
-        };
+        let config = SubConfig { mac, mode, sources, ..SubConfig::default() };
         let id = self.switch.add(&config).expect("there is room");
         self.switch.set_up(id, true).expect("the address is new");
         self.ids.push(id);
@@ -142,27 +128,13 @@ fn unicast(c: &mut Criterion) {
         let hits = scene.frames(|random, macs| head(random.pick(macs), random.mac()));
         let misses = scene.frames(|random, _| head(random.mac(), random.mac()));
         let keys: Vec<u64> = hits.iter().map(|head| view(head).dst().to_u64()).collect();
-        let table: HashMap<u64, SubId> = scene
-            .macs
-            .iter()
-            .map(|mac| mac.to_u64())
-            .zip(scene.ids.iter().copied())
-            .collect();
+        let table: HashMap<u64, SubId> =
+            scene.macs.iter().map(|mac| mac.to_u64()).zip(scene.ids.iter().copied()).collect();
         let Scene { switch, ids, .. } = &scene;
 
-        measure(c, "bare", size, &keys, |key| {
-            table.get(key).map_or(1, |id| id.index())
-        });
-        measure(
-            c,
-            "hit",
-            size,
-            &hits,
-            |head| act(switch.ingress(view(head))),
-        );
-        measure(c, "miss", size, &misses, |head| {
-            act(switch.ingress(view(head)))
-        });
+        measure(c, "bare", size, &keys, |key| table.get(key).map_or(1, |id| id.index()));
+        measure(c, "hit", size, &hits, |head| act(switch.ingress(view(head))));
+        measure(c, "miss", size, &misses, |head| act(switch.ingress(view(head))));
         measure(c, "bridge local", size, &hits, |head| {
             act(switch.egress(ids[0], view(head), false))
         });
@@ -174,9 +146,7 @@ fn private(c: &mut Criterion) {
     let mut scene = Scene::new(1024, Mode::Private);
     let frames = scene.frames(|random, macs| head(random.pick(macs), random.mac()));
     let Scene { switch, .. } = &scene;
-    measure(c, "private hit", 1024, &frames, |head| {
-        act(switch.ingress(view(head)))
-    });
+    measure(c, "private hit", 1024, &frames, |head| act(switch.ingress(view(head))));
 }
 
 fn source_lists(c: &mut Criterion) {
@@ -186,12 +156,8 @@ fn source_lists(c: &mut Criterion) {
     let hits = scene.frames(|random, macs| head(random.pick(macs), random.pick(&listed)));
     let misses = scene.frames(|random, macs| head(random.pick(macs), random.mac()));
     let Scene { switch, .. } = &scene;
-    measure(c, "source list hit", 1024, &hits, |head| {
-        act(switch.ingress(view(head)))
-    });
-    measure(c, "source list miss", 1024, &misses, |head| {
-        act(switch.ingress(view(head)))
-    });
+    measure(c, "source list hit", 1024, &hits, |head| act(switch.ingress(view(head))));
+    measure(c, "source list miss", 1024, &misses, |head| act(switch.ingress(view(head))));
 }
 
 fn floods(c: &mut Criterion) {
@@ -199,9 +165,7 @@ fn floods(c: &mut Criterion) {
         let mut scene = Scene::new(size, Mode::Bridge);
         let frames = scene.frames(|random, _| head(MacAddr::BROADCAST, random.mac()));
         let Scene { switch, .. } = &scene;
-        measure(c, "flood", size, &frames, |head| {
-            act(switch.ingress(view(head)))
-        });
+        measure(c, "flood", size, &frames, |head| act(switch.ingress(view(head))));
     }
 }
 

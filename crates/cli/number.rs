@@ -30,9 +30,7 @@ pub(crate) fn scaled(amount: f64, unit: &str) -> String {
         _ if amount >= 9.995 => 1,
         _ => 2,
     };
-    format!("{amount:.digits$} {prefix}{unit}")
-        .trim_end()
-        .to_owned()
+    format!("{amount:.digits$} {prefix}{unit}").trim_end().to_owned()
 }
 
 /// An amount of memory or data.

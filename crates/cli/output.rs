@@ -20,10 +20,7 @@ pub(crate) struct Output {
 impl Output {
     pub(crate) fn new() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self {
-            colour: io::stdout().is_terminal() && !refused,
-            failure: None,
-        }
+        Self { colour: io::stdout().is_terminal() && !refused, failure: None }
     }
 
     /// Writes `text` as it is.
@@ -46,9 +43,7 @@ impl Output {
     /// # Errors
     /// Something could not be written, though somebody was there to read it.
     pub(crate) fn finish(self) -> Result<(), Error> {
-        self.failure
-            .map_or(Ok(()), Err)
-            .context("cannot write to standard output")
+        self.failure.map_or(Ok(()), Err).context("cannot write to standard output")
     }
 
     fn note(&mut self, written: io::Result<()>) {
@@ -99,20 +94,14 @@ mod tests {
         let error = Error::msg("no such file")
             .context("cannot open it: no such file")
             .context("cannot\nstart");
-        assert_eq!(
-            one_line(&error),
-            "cannot start: cannot open it: no such file"
-        );
+        assert_eq!(one_line(&error), "cannot start: cannot open it: no such file");
     }
 
     #[test]
     fn want_of_descriptors_comes_with_advice_once() {
         let error = Error::msg("Too many open files (os error 24)").context("cannot open it");
         let line = one_line(&error);
-        assert!(
-            line.ends_with("; raise the limit with `ulimit -n`"),
-            "{line}"
-        );
+        assert!(line.ends_with("; raise the limit with `ulimit -n`"), "{line}");
         let advised = error.context("ulimit is low");
         assert_eq!(one_line(&advised).matches("ulimit").count(), 1);
     }

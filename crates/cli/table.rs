@@ -38,10 +38,7 @@ pub(crate) enum Tint {
 
 impl<const N: usize> Table<N> {
     pub(crate) fn new(head: [Head; N]) -> Self {
-        Self {
-            head,
-            rows: Vec::new(),
-        }
+        Self { head, rows: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, row: [Cell; N]) {
@@ -57,10 +54,7 @@ impl<const N: usize> Table<N> {
             let cells = self.rows.iter().map(|row| row[column].width());
             cells.fold(self.head[column].text().len(), usize::max)
         });
-        let head = self.head.map(|head| Cell {
-            text: head.text().to_owned(),
-            tint: Tint::Bold,
-        });
+        let head = self.head.map(|head| Cell { text: head.text().to_owned(), tint: Tint::Bold });
         let mut text = String::new();
         for row in std::iter::once(&head).chain(&self.rows) {
             self.render_row(row, widths, colour, &mut text);
@@ -99,10 +93,7 @@ impl Head {
 
 impl Cell {
     pub(crate) fn new(text: impl Into<String>, tint: Tint) -> Self {
-        Self {
-            text: text.into(),
-            tint,
-        }
+        Self { text: text.into(), tint }
     }
 
     fn width(&self) -> usize {

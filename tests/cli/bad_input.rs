@@ -64,10 +64,7 @@ fn loopback_is_no_parent() {
     let mut command = Command::new(UMACVLAN);
     command.args(["run", "--parent", "lo", "--sub", "m1"]);
     let line = refusal(&mut World::new(), &mut command);
-    told(
-        &line,
-        &["parent lo is a loopback", "need an Ethernet interface"],
-    );
+    told(&line, &["parent lo is a loopback", "need an Ethernet interface"]);
 }
 
 #[test]
@@ -76,10 +73,7 @@ fn the_port_of_a_bridge_is_no_parent() {
         return;
     }
     let mut world = World::new();
-    world
-        .rtnl
-        .add_bridge("sw", &BridgeOptions::default())
-        .unwrap();
+    world.rtnl.add_bridge("sw", &BridgeOptions::default()).unwrap();
     let (port, bridge) = (world.link("p0").index, world.link("sw").index);
     world.rtnl.set_master(port, Some(bridge)).unwrap();
     let line = refusal(&mut world, &mut run(&["--sub", "m1"]));
@@ -185,10 +179,7 @@ fn without_dev_net_tun_it_says_how_to_get_it() {
     // A mount namespace of its own, with nothing in /dev/net.
     let hide = "unshare --mount sh -c 'mount -t tmpfs none /dev/net && exec \"$0\" \"$@\"'";
     let line = refusal(&mut World::new(), &mut after(hide, &["--sub", "m1"]));
-    told(
-        &line,
-        &["TAP m1", "/dev/net/tun is not there", "modprobe tun"],
-    );
+    told(&line, &["TAP m1", "/dev/net/tun is not there", "modprobe tun"]);
 }
 
 #[test]

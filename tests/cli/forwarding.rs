@@ -33,10 +33,7 @@ fn talk_udp(here: &UdpSocket, there: &UdpSocket) {
     assert_eq!(&buffer[..len], b"ping");
     there.send_to(b"pong", from).unwrap();
     let (len, from) = here.recv_from(&mut buffer).unwrap();
-    assert_eq!(
-        (&buffer[..len], from),
-        (&b"pong"[..], there.local_addr().unwrap())
-    );
+    assert_eq!((&buffer[..len], from), (&b"pong"[..], there.local_addr().unwrap()));
 }
 
 /// A connection that carries `len` bytes one way and their number back.
@@ -72,10 +69,7 @@ fn bridge_subs_in_two_namespaces_talk_and_are_counted() {
     let subs = [&one, &two].map(path);
     let running = world.start(&[
         "--sub",
-        &format!(
-            "mac1,mode=bridge,address=02:00:00:00:00:01,netns={}",
-            subs[0]
-        ),
+        &format!("mac1,mode=bridge,address=02:00:00:00:00:01,netns={}", subs[0]),
         "--sub",
         &format!("mac2,mode=bridge,mtu=1400,netns={}", subs[1]),
     ]);
@@ -92,10 +86,7 @@ fn bridge_subs_in_two_namespaces_talk_and_are_counted() {
     let (status, table, errors) = running.terminate();
     assert!(status.success(), "{errors:#?}");
     for name in ["mac1", "mac2"] {
-        let row = table
-            .iter()
-            .find(|line| line.starts_with(name))
-            .expect(name);
+        let row = table.iter().find(|line| line.starts_with(name)).expect(name);
         let words: Vec<&str> = row.split_whitespace().collect();
         // Name, mode, frames, bytes, unit, frames, bytes, unit.
         for frames in [words[2], words[5]] {
@@ -103,10 +94,7 @@ fn bridge_subs_in_two_namespaces_talk_and_are_counted() {
             assert!(frames >= 10, "{row}");
         }
     }
-    assert!(
-        table.iter().any(|line| line.starts_with("worker: ")),
-        "{table:#?}"
-    );
+    assert!(table.iter().any(|line| line.starts_with("worker: ")), "{table:#?}");
 }
 
 #[test]
@@ -131,10 +119,7 @@ fn a_bridge_may_be_a_parent() {
         return;
     }
     let mut world = World::new();
-    world
-        .rtnl
-        .add_bridge("sw", &BridgeOptions::default())
-        .unwrap();
+    world.rtnl.add_bridge("sw", &BridgeOptions::default()).unwrap();
     let (port, bridge) = (world.link("p0").index, world.link("sw").index);
     world.rtnl.set_master(port, Some(bridge)).unwrap();
     world.set_up("sw");
@@ -175,9 +160,7 @@ fn json_lines_tell_it_all_exactly() {
     let (one, two) = (Netns::create().unwrap(), Netns::create().unwrap());
     let subs = [("mac1", &one), ("mac2", &two)];
     let subs = subs.map(|(name, netns)| format!("{name},mode=bridge,netns={}", path(netns)));
-    let words = [
-        "-j", "--stats", "1", "--cpu", "0", "--sub", &subs[0], "--sub", &subs[1],
-    ];
+    let words = ["-j", "--stats", "1", "--cpu", "0", "--sub", &subs[0], "--sub", &subs[1]];
     let running = world.start(&words);
     let mut lines = running.ready();
     give_address(&one, "mac1", ONE);
@@ -203,12 +186,8 @@ fn json_lines_tell_it_all_exactly() {
     for sub in stopped["subs"].as_array().unwrap() {
         let count = |name: &str| sub[name].as_u64().unwrap();
         let frames = |name: &str| sub[name]["frames"].as_u64().unwrap();
-        let dropped: u64 = sub["dropped"]
-            .as_object()
-            .unwrap()
-            .values()
-            .map(|value| value.as_u64().unwrap())
-            .sum();
+        let dropped: u64 =
+            sub["dropped"].as_object().unwrap().values().map(|value| value.as_u64().unwrap()).sum();
         assert!(count("local") >= 1, "{sub}");
         assert!(frames("delivered") >= 1, "{sub}");
         let fates = count("local") + count("flooded") + count("wire") + dropped;

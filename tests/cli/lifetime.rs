@@ -26,10 +26,7 @@ fn sigterm_removes_everything_and_the_counters_come_last() {
     let (status, table, errors) = running.terminate();
     assert_eq!(world.interfaces(), before);
     assert_eq!((status.code(), errors), (Some(0), vec![]));
-    assert!(
-        table.iter().any(|line| line.starts_with("m2 ")),
-        "{table:#?}"
-    );
+    assert!(table.iter().any(|line| line.starts_with("m2 ")), "{table:#?}");
 }
 
 #[test]
@@ -82,9 +79,7 @@ fn a_parent_that_followed_its_passthru_has_its_own_address_back() {
     let mac = MacAddr::new([2, 0, 0, 0, 0, 0x55]);
     let index = world.link("m1").index;
     world.rtnl.set_mac(index, mac).unwrap();
-    world.wait_until("the parent's new address", |world| {
-        world.link("p0").mac == Some(mac)
-    });
+    world.wait_until("the parent's new address", |world| world.link("p0").mac == Some(mac));
     let (status, ..) = running.terminate();
     assert!(status.success());
     assert_eq!(world.interfaces(), before);
@@ -102,10 +97,7 @@ fn what_users_change_is_told() {
     let mac = MacAddr::new([2, 0, 0, 0, 0, 0x66]);
     world.rtnl.set_mac(index, mac).unwrap();
     let lines = told.until("02:00:00:00:00:66");
-    assert!(
-        lines.last().unwrap().contains("\"sub_changed\""),
-        "{lines:#?}"
-    );
+    assert!(lines.last().unwrap().contains("\"sub_changed\""), "{lines:#?}");
     world.rtnl.delete(index).unwrap();
     told.until("{\"event\":\"sub_gone\",\"sub\":\"m1\"}");
     let parent = world.link("p0").index;
@@ -124,10 +116,7 @@ fn what_users_change_is_told() {
     told.until_error("umacvlan: m1 is gone");
     let (status, table, _) = told.terminate();
     assert!(status.success());
-    assert!(
-        table.iter().all(|line| !line.starts_with("m1")),
-        "{table:#?}"
-    );
+    assert!(table.iter().all(|line| !line.starts_with("m1")), "{table:#?}");
 }
 
 #[test]
@@ -144,10 +133,7 @@ fn sigkill_leaves_nothing() {
     running.kill();
     // The kernel may take back an io_uring after the process is gone.
     world.wait_until("all as it was", |world| world.interfaces() == before);
-    let mut world = World {
-        rtnl: Rtnl::open_in(&other).unwrap(),
-        netns: other,
-    };
+    let mut world = World { rtnl: Rtnl::open_in(&other).unwrap(), netns: other };
     world.wait_until("m2 gone", |world| world.interfaces().len() == 1);
 }
 
@@ -163,20 +149,13 @@ fn it_goes_on_when_nobody_reads() {
     let mut child = world.netns.run(|| command.spawn()).unwrap().unwrap();
     // What `| head -1` does.
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("SUB-INTERFACE"), "{line}");
     assert!(child.try_wait().unwrap().is_none());
     assert!(world.rtnl.link("m1").unwrap().is_some());
     signal(child.id(), "TERM");
     let mut errors = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut errors)
-        .unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{errors}");
     assert!(!errors.contains("panicked"), "{errors}");
     assert_eq!(world.interfaces(), before);

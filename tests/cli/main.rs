@@ -1,10 +1,6 @@
 //! The `umacvlan` command as its users meet it: words in, lines and interfaces out. Everything
 //! happens in network namespaces without a name, which vanish with the test.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "in a test a panic is the report"
-)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod bad_input;
 mod forwarding;

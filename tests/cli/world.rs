@@ -116,11 +116,7 @@ impl Running {
     fn new(mut child: Child) -> Self {
         let lines = Lines::of(child.stdout.take().unwrap());
         let errors = Lines::of(child.stderr.take().unwrap());
-        Self {
-            child,
-            lines,
-            errors,
-        }
+        Self { child, lines, errors }
     }
 
     pub(crate) fn id(&self) -> u32 {

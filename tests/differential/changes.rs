@@ -18,16 +18,9 @@ impl Topology {
         let strangers: Vec<_> = (1..=5).map(stranger).collect();
         let owned = random.chance(10);
         let count = if owned { 1 } else { 1 + random.below(8) };
-        let mut topology = Self {
-            plans: Vec::new(),
-            strangers,
-        };
+        let mut topology = Self { plans: Vec::new(), strangers };
         for number in 0..count {
-            let mode = if owned {
-                Mode::Passthru
-            } else {
-                any_mode(random)
-            };
+            let mode = if owned { Mode::Passthru } else { any_mode(random) };
             let plan = topology.plan(random, number, mode);
             topology.plans.push(plan);
         }
@@ -87,11 +80,7 @@ impl Topology {
     /// One that no parent with a sub-interface takes: passthru shares with nobody.
     fn refused_plan(&self, random: &mut Random, state: &State) -> Plan {
         let owned = state.subs.iter().any(|sub| sub.mode == Mode::Passthru);
-        let mode = if owned {
-            any_mode(random)
-        } else {
-            Mode::Passthru
-        };
+        let mode = if owned { any_mode(random) } else { Mode::Passthru };
         self.plan(random, 99, mode)
     }
 
@@ -147,13 +136,7 @@ impl Topology {
 }
 
 fn any_mode(random: &mut Random) -> Mode {
-    *random.pick(&[
-        Mode::Bridge,
-        Mode::Bridge,
-        Mode::Private,
-        Mode::Source,
-        Mode::Vepa,
-    ])
+    *random.pick(&[Mode::Bridge, Mode::Bridge, Mode::Private, Mode::Source, Mode::Vepa])
 }
 
 const fn stranger(number: u8) -> MacAddr {
@@ -166,14 +149,7 @@ fn sub_mac(number: usize) -> MacAddr {
 }
 
 fn fresh_mac(random: &mut Random) -> MacAddr {
-    MacAddr::new([
-        2,
-        0x11,
-        random.byte(),
-        random.byte(),
-        random.byte(),
-        random.byte(),
-    ])
+    MacAddr::new([2, 0x11, random.byte(), random.byte(), random.byte(), random.byte()])
 }
 
 /// The groups 224.0.0.x that may be joined, from and to.

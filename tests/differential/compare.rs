@@ -56,10 +56,8 @@ impl Rules {
         kernel: &Outcome,
         ours: &Outcome,
     ) -> Comparison {
-        let mut comparison = Comparison {
-            differences: refusals(kernel, ours),
-            ..Comparison::default()
-        };
+        let mut comparison =
+            Comparison { differences: refusals(kernel, ours), ..Comparison::default() };
         let numbers: BTreeMap<Vec<u8>, usize> = frames
             .iter()
             .enumerate()
@@ -135,10 +133,7 @@ impl Rules {
             });
         }
         let owned = state.subs.iter().any(|sub| sub.mode == Mode::Passthru);
-        owned
-            || state
-                .owner(dst)
-                .is_some_and(|(_, sub)| sub.mode != Mode::Source)
+        owned || state.owner(dst).is_some_and(|(_, sub)| sub.mode != Mode::Source)
     }
 }
 
@@ -199,14 +194,8 @@ mod tests {
     use super::*;
     use crate::model::SubState;
 
-    const EXACT: Rules = Rules {
-        semantics: Semantics::Kernel,
-        host_hears_all: false,
-    };
-    const DOCUMENTED: Rules = Rules {
-        semantics: Semantics::Documented,
-        host_hears_all: true,
-    };
+    const EXACT: Rules = Rules { semantics: Semantics::Kernel, host_hears_all: false };
+    const DOCUMENTED: Rules = Rules { semantics: Semantics::Documented, host_hears_all: true };
 
     #[test]
     fn equal_outcomes_do_not_differ() {
@@ -219,12 +208,9 @@ mod tests {
     fn a_lost_an_extra_and_a_second_delivery_are_noticed() {
         let frames = [from_wire(STRANGER, mac(1))];
         let one = got(&frames, &[Place::Sub(1)]);
-        for places in [
-            &[][..],
-            &[Place::Sub(0)],
-            &[Place::Sub(1); 2],
-            &[Place::Sub(1), Place::Host],
-        ] {
+        for places in
+            [&[][..], &[Place::Sub(0)], &[Place::Sub(1); 2], &[Place::Sub(1), Place::Host]]
+        {
             let other = got(&frames, places);
             assert_ne!(differences(EXACT, &frames, &one, &other), 0, "{places:?}");
             assert_ne!(differences(EXACT, &frames, &other, &one), 0, "{places:?}");
@@ -260,23 +246,14 @@ mod tests {
 
     #[test]
     fn the_host_may_hear_more_of_what_macvlan_takes_and_never_less() {
-        let taken = [
-            from_wire(STRANGER, mac(1)),
-            from_wire(mac(0), MacAddr::BROADCAST),
-        ];
-        let passed = [
-            from_wire(STRANGER, PARENT),
-            from_wire(STRANGER, MacAddr::BROADCAST),
-        ];
+        let taken = [from_wire(STRANGER, mac(1)), from_wire(mac(0), MacAddr::BROADCAST)];
+        let passed = [from_wire(STRANGER, PARENT), from_wire(STRANGER, MacAddr::BROADCAST)];
         for frame in taken.into_iter().chain(passed.clone()) {
             let allowed = !passed.iter().any(|other| other.bytes == frame.bytes);
             let frames = [frame];
             let (nothing, heard) = (got(&frames, &[]), got(&frames, &[Place::Host]));
             assert_ne!(differences(DOCUMENTED, &frames, &heard, &nothing), 0);
-            assert_eq!(
-                differences(DOCUMENTED, &frames, &nothing, &heard) == 0,
-                allowed
-            );
+            assert_eq!(differences(DOCUMENTED, &frames, &nothing, &heard) == 0, allowed);
         }
     }
 
@@ -287,14 +264,8 @@ mod tests {
             let frames = [from_wire(mac(from), mac(to))];
             let (none, one) = (got(&frames, &[]), got(&frames, &[Place::Sub(to.into())]));
             let forbidden = isolated.contains(&(from, to));
-            assert_eq!(
-                differences(DOCUMENTED, &frames, &one, &none) == 0,
-                forbidden
-            );
-            assert_eq!(
-                differences(DOCUMENTED, &frames, &one, &one) == 0,
-                !forbidden
-            );
+            assert_eq!(differences(DOCUMENTED, &frames, &one, &none) == 0, forbidden);
+            assert_eq!(differences(DOCUMENTED, &frames, &one, &one) == 0, !forbidden);
         }
     }
 
@@ -311,24 +282,15 @@ mod tests {
             sources: Vec::new(),
             groups: Vec::new(),
         });
-        let state = State {
-            parent: PARENT,
-            subs: subs.collect(),
-        };
-        rules
-            .compare(frames, &state, kernel, ours)
-            .differences
-            .len()
+        let state = State { parent: PARENT, subs: subs.collect() };
+        rules.compare(frames, &state, kernel, ours).differences.len()
     }
 
     fn from_wire(src: MacAddr, dst: MacAddr) -> TestFrame {
         let mut bytes = [dst.octets(), src.octets()].concat();
         bytes.extend([0x88, 0xb5]);
         bytes.resize(60, 0);
-        TestFrame {
-            origin: Place::Wire,
-            bytes,
-        }
+        TestFrame { origin: Place::Wire, bytes }
     }
 
     fn got(frames: &[TestFrame], places: &[Place]) -> Outcome {
@@ -339,10 +301,7 @@ mod tests {
                 kind: libc::PACKET_HOST,
             })
         });
-        Outcome {
-            refused: Vec::new(),
-            deliveries: deliveries.collect(),
-        }
+        Outcome { refused: Vec::new(), deliveries: deliveries.collect() }
     }
 
     const fn mac(number: u8) -> MacAddr {

@@ -124,11 +124,7 @@ pub(crate) fn state(network: &mut Network) -> Option<State> {
             groups: if told.up { told.groups } else { Vec::new() },
             sources: told.sources,
         };
-        let followed = SubState {
-            mode: sub.mode,
-            sources: sub.sources.clone(),
-            ..netdev
-        };
+        let followed = SubState { mode: sub.mode, sources: sub.sources.clone(), ..netdev };
         if sub != followed {
             return None;
         }

@@ -50,10 +50,7 @@ pub(crate) fn state(network: &mut Network) -> State {
         }
     });
     let subs = subs.collect();
-    State {
-        parent: network.parent_mac(),
-        subs,
-    }
+    State { parent: network.parent_mac(), subs }
 }
 
 const fn flags(nodst: bool) -> u16 {

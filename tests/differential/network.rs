@@ -170,13 +170,7 @@ impl Network {
     /// What netlink tells of a sub-interface, with what only macvlan knows left to the caller.
     pub(crate) fn netdev(&mut self, sub: usize) -> SubState {
         let link = self.link(sub);
-        let Sub {
-            name,
-            guest,
-            index,
-            nodst,
-            ..
-        } = &self.subs[sub];
+        let Sub { name, guest, index, nodst, .. } = &self.subs[sub];
         let netns = if *guest { &self.guests } else { &self.inside };
         let mut groups = match link.is_up() {
             true => joined_groups(netns, *index).unwrap(),
@@ -203,11 +197,7 @@ impl Network {
     }
 
     pub(crate) fn rtnl(&mut self, guest: bool) -> &mut Rtnl {
-        if guest {
-            &mut self.there
-        } else {
-            &mut self.here
-        }
+        if guest { &mut self.there } else { &mut self.here }
     }
 
     fn create(&mut self, plan: &Plan) -> Result<(), i32> {
@@ -221,11 +211,7 @@ impl Network {
             return Err(errno);
         }
         let index = left.expect("it was made").index;
-        let netns = if plan.guest {
-            &self.guests
-        } else {
-            &self.inside
-        };
+        let netns = if plan.guest { &self.guests } else { &self.inside };
         let sub = Sub {
             name: plan.name.clone(),
             guest: plan.guest,
@@ -279,8 +265,7 @@ fn quiet_netns() -> io::Result<Netns> {
 
 fn index_of(rtnl: &mut Rtnl, name: &str) -> io::Result<u32> {
     let link = rtnl.link(name)?;
-    link.map(|link| link.index)
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
+    link.map(|link| link.index).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// A socket that has joined 224.0.0.x for each x.

@@ -51,19 +51,13 @@ pub(crate) struct Tally {
 impl Run {
     /// Of our engine.
     pub(crate) fn of_engine(seed: u64, semantics: Semantics) -> Self {
-        let rules = Rules {
-            semantics,
-            host_hears_all: true,
-        };
+        let rules = Rules { semantics, host_hears_all: true };
         Self::new(Network::of_engine(semantics).unwrap(), rules, seed)
     }
 
     /// Of a second kernel: there is nothing to be found.
     pub(crate) fn of_kernel(seed: u64) -> Self {
-        let rules = Rules {
-            semantics: Semantics::Kernel,
-            host_hears_all: false,
-        };
+        let rules = Rules { semantics: Semantics::Kernel, host_hears_all: false };
         Self::new(Network::of_kernel().unwrap(), rules, seed)
     }
 
@@ -71,10 +65,7 @@ impl Run {
         let kernel = Network::of_kernel().unwrap();
         // From here on: the engine's threads, which are there already, have every core.
         let core = core_affinity::get_core_ids().and_then(|cores| cores.first().copied());
-        assert!(
-            core.is_some_and(core_affinity::set_for_current),
-            "no core to keep to"
-        );
+        assert!(core.is_some_and(core_affinity::set_for_current), "no core to keep to");
         Self {
             kernel,
             ours,
@@ -101,11 +92,7 @@ impl Run {
         if let Driver::Engine(engine) = &self.ours.driver {
             engine.assert_conserved();
         }
-        println!(
-            "seed {first:#x}: {:?} in {:?}",
-            self.tally,
-            started.elapsed()
-        );
+        println!("seed {first:#x}: {:?} in {:?}", self.tally, started.elapsed());
         &self.tally
     }
 
@@ -123,10 +110,7 @@ impl Run {
                 self.apply(&Change::Mtu(sub, mtu));
             }
         }
-        let cast = Cast {
-            groups: self.fair_groups(),
-            strangers: topology.strangers.clone(),
-        };
+        let cast = Cast { groups: self.fair_groups(), strangers: topology.strangers.clone() };
         for _ in 0..BATCHES {
             self.batch(&cast);
             for _ in 0..self.random.below(CHANGES) {
@@ -165,10 +149,7 @@ impl Run {
             && ours.is_ok()
             && matches!(change, Change::Mac(..) | Change::Mtu(..) | Change::Up(..));
         if kernels != ours && !undone {
-            panic!(
-                "{}",
-                self.report(&format!("errno: kernel {kernels:?}, ours {ours:?}"))
-            );
+            panic!("{}", self.report(&format!("errno: kernel {kernels:?}, ours {ours:?}")));
         }
         self.agreed();
     }
@@ -214,10 +195,7 @@ impl Run {
         let out = outcome.deliveries.into_iter();
         let reflected: Vec<_> = out
             .filter(|delivery| delivery.place == Place::Wire)
-            .map(|delivery| TestFrame {
-                origin: Place::Wire,
-                bytes: delivery.bytes,
-            })
+            .map(|delivery| TestFrame { origin: Place::Wire, bytes: delivery.bytes })
             .collect();
         self.tally.reflected += reflected.len();
         self.judge(&reflected, &state, "come back by a hairpin");
@@ -237,11 +215,7 @@ impl Run {
             return outcome;
         };
         let mut what = format!("{} differences in a batch of frames {how}", found.len());
-        for Difference {
-            frame,
-            what: difference,
-        } in found.iter().take(10)
-        {
+        for Difference { frame, what: difference } in found.iter().take(10) {
             let _ = write!(what, "\n- {difference}");
             if let Some(number) = frame {
                 let _ = write!(what, "\n  {}", describe(&frames[*number], state));
@@ -288,11 +262,7 @@ impl Run {
     /// address of the device in memory, and lets some others through.
     fn fair_groups(&mut self) -> Vec<MacAddr> {
         let joined = (GROUPS.0..=GROUPS.1).map(group);
-        let others = [
-            [1, 0, 0x5e, 0, 0, 1],
-            [1, 0x80, 0xc2, 0, 0, 1],
-            [0x33, 0x33, 0, 0, 0, 9],
-        ];
+        let others = [[1, 0, 0x5e, 0, 0, 1], [1, 0x80, 0xc2, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 9]];
         let all: Vec<_> = joined.chain(others.map(MacAddr::new)).collect();
         let mut fair = all.clone();
         for network in [&mut self.kernel, &mut self.ours] {
@@ -301,10 +271,7 @@ impl Run {
                 fair.retain(|group| !wrong.contains(group));
             }
         }
-        assert!(
-            !fair.is_empty(),
-            "the kernel's filter lets every group through"
-        );
+        assert!(!fair.is_empty(), "the kernel's filter lets every group through");
         // As many as ever, or the numbers to come would not be those that the seed decides.
         let stand_in = |(at, group)| match fair.contains(&group) {
             true => group,
@@ -341,10 +308,7 @@ fn misheard(network: &mut Network, groups: &[MacAddr]) -> Vec<MacAddr> {
             let mut bytes = [group.octets(), STATION].concat();
             bytes.extend(EXPERIMENT.to_be_bytes());
             bytes.resize(60, 0);
-            TestFrame {
-                origin: Place::Wire,
-                bytes,
-            }
+            TestFrame { origin: Place::Wire, bytes }
         })
         .collect();
     let heard = exchange(network, &frames, &state).unwrap().deliveries;

@@ -19,9 +19,6 @@ pub(crate) fn simpler(frame: &TestFrame) -> Vec<TestFrame> {
         tries.extend([plain, short, broadcast]);
     }
     tries.retain(|simple| simple != bytes);
-    let simple = |bytes| TestFrame {
-        origin: frame.origin,
-        bytes,
-    };
+    let simple = |bytes| TestFrame { origin: frame.origin, bytes };
     tries.into_iter().map(simple).collect()
 }

@@ -2,10 +2,7 @@
 //!
 //! Frames that leave through the interface are not told. A VLAN tag that the kernel took out is
 //! put back, so that what is told is what was sent. Facts from packet(7).
-#![allow(
-    unsafe_code,
-    reason = "packet sockets of the test's own, apart from the engine's"
-)]
+#![allow(unsafe_code, reason = "packet sockets of the test's own, apart from the engine's")]
 
 use std::io;
 use std::mem;
@@ -119,10 +116,7 @@ fn receive(socket: &Socket) -> io::Result<Received> {
     let mut bytes = vec![0; LONGEST];
     let mut control = [0_u64; 8];
     let mut from = nobody();
-    let mut data = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len(),
-    };
+    let mut data = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: all zeroes is a message header: of no address, no data and no control.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_name = (&raw mut from).cast();
@@ -141,11 +135,7 @@ fn receive(socket: &Socket) -> io::Result<Received> {
         let [c, d] = tci.to_be_bytes();
         bytes.splice(12..12, [a, b, c, d]);
     }
-    Ok(Received {
-        bytes,
-        kind: from.sll_pkttype,
-        index: from.sll_ifindex,
-    })
+    Ok(Received { bytes, kind: from.sll_pkttype, index: from.sll_ifindex })
 }
 
 /// The tag that the kernel took out, from the one control message that was asked for: a

@@ -38,17 +38,11 @@ impl Contest {
             true => Some("left out, as --no-kernel says".to_owned()),
             false => missing_kernel(network)?,
         };
-        let mut contestants = vec![
-            Contestant::Ours(Poll::Adaptive),
-            Contestant::Ours(Poll::Busy),
-        ];
+        let mut contestants = vec![Contestant::Ours(Poll::Adaptive), Contestant::Ours(Poll::Busy)];
         if without_kernel.is_none() {
             contestants.push(Contestant::Kernel);
         }
-        Ok(Self {
-            contestants,
-            without_kernel,
-        })
+        Ok(Self { contestants, without_kernel })
     }
 
     /// True if this one takes part.
@@ -116,9 +110,7 @@ fn make(site: &Site<'_>, poll: Poll) -> io::Result<Box<dyn Any>> {
             sources: sub.sources.clone(),
             ..SubOptions::default()
         };
-        engine
-            .add_sub(site.parent, options)
-            .map_err(io::Error::other)?;
+        engine.add_sub(site.parent, options).map_err(io::Error::other)?;
     }
     Ok(Box::new(engine))
 }

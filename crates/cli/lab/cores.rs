@@ -22,14 +22,10 @@ impl Cores {
     pub(super) fn find() -> Self {
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         match cores.split_last() {
-            Some((worker, [first, rest @ ..])) => Self {
-                worker: Some(*worker),
-                ends: Some((*first, *rest.first().unwrap_or(first))),
-            },
-            _ => Self {
-                worker: None,
-                ends: None,
-            },
+            Some((worker, [first, rest @ ..])) => {
+                Self { worker: Some(*worker), ends: Some((*first, *rest.first().unwrap_or(first))) }
+            }
+            _ => Self { worker: None, ends: None },
         }
     }
 }

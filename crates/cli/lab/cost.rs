@@ -107,9 +107,7 @@ pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
 
 /// How many steps of progress this half has.
 pub(super) fn steps(plan: &[Group]) -> usize {
-    plan.iter()
-        .map(|group| group.rounds * contestants(&group.rows).len())
-        .sum()
+    plan.iter().map(|group| group.rounds * contestants(&group.rows).len()).sum()
 }
 
 /// Measures everything that is planned.
@@ -228,10 +226,7 @@ fn rows(
                 **contestant != Contestant::Ours(Poll::Busy)
                     || (thorough && measure == Measure::RoundTrip)
             })
-            .map(|contestant| Column {
-                contestant: *contestant,
-                samples: Vec::new(),
-            })
+            .map(|contestant| Column { contestant: *contestant, samples: Vec::new() })
             .collect(),
         time: match (measure, quick, thorough) {
             (Measure::Tcp, false, true) => Duration::from_millis(300),

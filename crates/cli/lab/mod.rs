@@ -62,8 +62,7 @@ enum Hairpin {
 
 impl LabArgs {
     fn modes(&self) -> Vec<Mode> {
-        self.mode
-            .map_or_else(|| Mode::ALL.to_vec(), |mode| vec![mode])
+        self.mode.map_or_else(|| Mode::ALL.to_vec(), |mode| vec![mode])
     }
 
     fn hairpins(&self) -> Vec<bool> {
@@ -109,17 +108,8 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
     let costs = cost::run(plan, &progress)?;
     progress.finish_and_clear();
 
-    let findings = Findings {
-        contest,
-        reached,
-        costs,
-        took: begun.elapsed(),
-    };
-    let differing: Vec<_> = findings
-        .reached
-        .iter()
-        .flat_map(SetupReach::differing)
-        .collect();
+    let findings = Findings { contest, reached, costs, took: begun.elapsed() };
+    let differing: Vec<_> = findings.reached.iter().flat_map(SetupReach::differing).collect();
     if args.json {
         write(&json::report(&findings, &differing)?)?;
     } else {

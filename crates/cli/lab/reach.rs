@@ -88,36 +88,23 @@ pub(super) fn run(
     args: &LabArgs,
     progress: &ProgressBar,
 ) -> Result<Vec<SetupReach>> {
-    let setup = |hairpin| Setup {
-        mode,
-        hairpin,
-        semantics: args.semantics,
-    };
+    let setup = |hairpin| Setup { mode, hairpin, semantics: args.semantics };
     let mut found: Vec<_> = args
         .hairpins()
         .into_iter()
-        .map(|hairpin| SetupReach {
-            setup: setup(hairpin),
-            ours: None,
-            kernel: None,
-        })
+        .map(|hairpin| SetupReach { setup: setup(hairpin), ours: None, kernel: None })
         .collect();
     for runner in runners(contest) {
         runner.attach(network, mode)?;
         for row in &mut found {
             let state = if row.setup.hairpin { "on" } else { "off" };
-            progress.set_message(format!(
-                "{mode}, hairpin {state}: who reaches whom, {runner}"
-            ));
+            progress.set_message(format!("{mode}, hairpin {state}: who reaches whom, {runner}"));
             network.set_hairpin(row.setup.hairpin)?;
             let semantics = match runner {
                 Contestant::Kernel => Semantics::Kernel,
                 Contestant::Ours(_) => args.semantics,
             };
-            let wanted = wanted(Setup {
-                semantics,
-                ..row.setup
-            });
+            let wanted = wanted(Setup { semantics, ..row.setup });
             let reached = reach(&network.stations(), &wanted, Patience::default())?;
             match runner {
                 Contestant::Kernel => row.kernel = Some(reached),

@@ -34,14 +34,10 @@ impl Text {
 
     /// What the tables show.
     pub(super) fn head(&self) -> String {
-        let columns: Vec<_> = [
-            (self.ours, "ours"),
-            (self.kernel, "kernel"),
-            (true, "expected"),
-        ]
-        .into_iter()
-        .filter_map(|(there, name)| there.then_some(name))
-        .collect();
+        let columns: Vec<_> = [(self.ours, "ours"), (self.kernel, "kernel"), (true, "expected")]
+            .into_iter()
+            .filter_map(|(there, name)| there.then_some(name))
+            .collect();
         let mut head = format!(
             "A switch, an external host (ext), a parent with its host (hst), and {SUBS} \
              sub-interfaces.\nWho (row) reaches whom (column) by broadcast (ARP), unicast (ICMP \
@@ -71,12 +67,7 @@ impl Text {
         self.line(&mut table, setup.mode, "", probes);
         let heads = members(setup.mode).map(|to| format!("{:width$} ", clip(short(to), width)));
         let heads: String = heads.collect();
-        self.line(
-            &mut table,
-            setup.mode,
-            "",
-            [heads.clone(), heads.clone(), heads],
-        );
+        self.line(&mut table, setup.mode, "", [heads.clone(), heads.clone(), heads]);
         for from in members(setup.mode) {
             let blocks = Probe::ALL.map(|probe| {
                 let cell = |to| self.cell(found, Cell { probe, from, to }) + " ";
@@ -121,11 +112,7 @@ impl Text {
             "",
             if self.ours { "ours" } else { "" },
             if self.kernel { "kernel" } else { "" },
-            if self.ours && self.kernel {
-                "ratio"
-            } else {
-                ""
-            },
+            if self.ours && self.kernel { "ratio" } else { "" },
         );
         end_line(&mut table);
         for row in rows {
@@ -141,11 +128,7 @@ impl Text {
 
     /// Whether all is as promised, and which cells are not.
     pub(super) fn verdict(&self, findings: &Findings, differing: &[Difference]) -> String {
-        let cells: usize = findings
-            .reached
-            .iter()
-            .map(|found| found.cells().count())
-            .sum();
+        let cells: usize = findings.reached.iter().map(|found| found.cells().count()).sum();
         let took = findings.took.as_secs_f64();
         let mut verdict = match (self.ours, differing.len()) {
             (false, _) => format!("\n{cells} cells"),
@@ -208,11 +191,7 @@ pub(super) fn describe(difference: &Difference) -> String {
         1 => "reached".to_owned(),
         copies => format!("{copies} copies"),
     };
-    let promised = if difference.expected {
-        "reached"
-    } else {
-        "not reached"
-    };
+    let promised = if difference.expected { "reached" } else { "not reached" };
     format!(
         "{}, hairpin {hairpin}, {}: {} to {}: {found}, promised: {promised}",
         setup.mode,
@@ -244,20 +223,14 @@ fn cost_line(
         Measure::RoundTrip => "RTT p50/p99",
         Measure::Frames => "60 B frames",
     };
-    let path = format!(
-        "{}{hairpin}: {} > {}, {what}{how}",
-        row.mode, row.from, row.to
-    );
+    let path = format!("{}{hairpin}: {} > {}, {what}{how}", row.mode, row.from, row.to);
     let value = |value: Option<_>| value.map_or_else(String::new, |value| unit(row.measure, value));
     let ratio = match (ours, kernel) {
         (Some((ours, _)), Some((kernel, _))) if kernel > 0.0 => format!("{:.2}", ours / kernel),
         _ => String::new(),
     };
     let (ours, kernel) = (value(ours), value(kernel));
-    let _ = write!(
-        table,
-        "{path:PATH$}{ours:>COLUMN$}{kernel:>COLUMN$}{ratio:>8}"
-    );
+    let _ = write!(table, "{path:PATH$}{ours:>COLUMN$}{kernel:>COLUMN$}{ratio:>8}");
     end_line(table);
 }
 
@@ -271,20 +244,14 @@ fn unit(measure: Measure, (value, beside): (f64, f64)) -> String {
 
 fn median(row: &CostRow, contestant: Contestant) -> Option<(f64, f64)> {
     let mut columns = row.columns.iter();
-    columns
-        .find(|column| column.contestant == contestant)?
-        .median()
+    columns.find(|column| column.contestant == contestant)?.median()
 }
 
 /// Whom each sub-interface admits in source mode.
 fn lists() -> String {
     let list = |sub| {
         let names: Vec<_> = listed(sub).iter().copied().map(short).collect();
-        let names = if names.is_empty() {
-            "nobody".to_owned()
-        } else {
-            names.join(" ")
-        };
+        let names = if names.is_empty() { "nobody".to_owned() } else { names.join(" ") };
         format!("{} {names}", short(Member::Sub(sub)))
     };
     (1..=SUBS).map(list).collect::<Vec<_>>().join(", ")

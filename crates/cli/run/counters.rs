@@ -34,11 +34,7 @@ pub(super) fn totals(status: &ParentStatus, elapsed: Duration, colour: bool) -> 
         ]);
     }
     let wire = &status.counters.wire;
-    let io = if status.counters.uring {
-        "io_uring"
-    } else {
-        "plain reads and writes"
-    };
+    let io = if status.counters.uring { "io_uring" } else { "plain reads and writes" };
     format!(
         "\n{} after {:.1} s: frames delivered to, and received from\n{}\
          from the wire: {} to one sub-interface, {} flooded, {} left to the host\n\
@@ -117,20 +113,9 @@ struct Row {
 /// The sub-interfaces in the order of making, those that are gone as one if they did anything, and
 /// the wire.
 fn rows(status: &ParentStatus) -> impl Iterator<Item = Row> {
-    let ParentStatus {
-        name,
-        subs,
-        counters,
-        ..
-    } = status;
+    let ParentStatus { name, subs, counters, .. } = status;
     let present = subs.iter().zip(&counters.subs).map(|(sub, (id, stats))| {
-        Row::of_sub(
-            Of::Sub(*id),
-            &sub.name,
-            sub.mode.name(),
-            stats,
-            sub.queue_drops,
-        )
+        Row::of_sub(Of::Sub(*id), &sub.name, sub.mode.name(), stats, sub.queue_drops)
     });
     let removed = (counters.removed != SubStats::default())
         .then(|| Row::of_sub(Of::Removed, "those gone", "", &counters.removed, 0));
@@ -142,9 +127,7 @@ fn rows(status: &ParentStatus) -> impl Iterator<Item = Row> {
         delivered: wire.sent,
         lost: reasons(&wire.unsent).collect(),
         received: wire.received,
-        dropped: reasons(&wire.dropped)
-            .chain([("ring_full", status.ring_drops)])
-            .collect(),
+        dropped: reasons(&wire.dropped).chain([("ring_full", status.ring_drops)]).collect(),
     };
     present.chain(removed).chain([wire])
 }
@@ -158,27 +141,20 @@ impl Row {
             delivered: stats.delivered,
             lost: reasons(&stats.lost).collect(),
             received: stats.received,
-            dropped: reasons(&stats.dropped)
-                .chain([("queue_full", queue_drops)])
-                .collect(),
+            dropped: reasons(&stats.dropped).chain([("queue_full", queue_drops)]).collect(),
         }
     }
 
     /// Takes off what was there earlier. Counters only grow, but an id may belong to another
     /// sub-interface by now.
     fn subtract(&mut self, earlier: &Self) {
-        let counters = [
-            (&mut self.delivered, earlier.delivered),
-            (&mut self.received, earlier.received),
-        ];
+        let counters =
+            [(&mut self.delivered, earlier.delivered), (&mut self.received, earlier.received)];
         for (now, then) in counters {
             now.frames = now.frames.saturating_sub(then.frames);
             now.bytes = now.bytes.saturating_sub(then.bytes);
         }
-        let drops = [
-            (&mut self.lost, &earlier.lost),
-            (&mut self.dropped, &earlier.dropped),
-        ];
+        let drops = [(&mut self.lost, &earlier.lost), (&mut self.dropped, &earlier.dropped)];
         for (now, then) in drops {
             for ((_, now), (_, then)) in now.iter_mut().zip(then) {
                 *now = now.saturating_sub(*then);
@@ -241,18 +217,9 @@ mod tests {
 
     fn status() -> ParentStatus {
         let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
-        let config = SubConfig {
-            mac,
-            ..Default::default()
-        };
-        let parent = Parent {
-            mac: MacAddr::ZERO,
-            mtu: 1500,
-            promisc: false,
-        };
-        let id = Switch::new(parent, Semantics::default())
-            .add(&config)
-            .unwrap();
+        let config = SubConfig { mac, ..Default::default() };
+        let parent = Parent { mac: MacAddr::ZERO, mtu: 1500, promisc: false };
+        let id = Switch::new(parent, Semantics::default()).add(&config).unwrap();
         let mut stats = SubStats {
             delivered: counters(1_200, 1_500_000),
             received: counters(10, 600),
@@ -281,19 +248,13 @@ mod tests {
             present: true,
             carrier: true,
             subs: vec![sub],
-            counters: Snapshot {
-                subs: vec![(id, stats)],
-                ..Default::default()
-            },
+            counters: Snapshot { subs: vec![(id, stats)], ..Default::default() },
             ring_drops: 0,
         }
     }
 
     fn words(text: &str, line: &str) -> String {
-        let found = text
-            .lines()
-            .find(|text| text.starts_with(line))
-            .expect(line);
+        let found = text.lines().find(|text| text.starts_with(line)).expect(line);
         found.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
@@ -325,10 +286,7 @@ mod tests {
         now.counters.turns.busy = Duration::from_secs(1);
         now.counters.turns.asleep = Duration::from_secs(3);
         let text = rates(&before, &now, Duration::from_secs(2), false);
-        assert_eq!(
-            words(&text, "mac1"),
-            "mac1 100 2.00 kbit 0 0 bit to it 2 full"
-        );
+        assert_eq!(words(&text, "mac1"), "mac1 100 2.00 kbit 0 0 bit to it 2 full");
         assert!(words(&text, "worker").contains("25.0 % busy"), "{text}");
     }
 }

@@ -70,12 +70,7 @@ impl<'s> Report<'s> {
             event,
             elapsed,
             parent: Parent::from(status),
-            subs: status
-                .subs
-                .iter()
-                .zip(&counters.subs)
-                .map(counted)
-                .collect(),
+            subs: status.subs.iter().zip(&counters.subs).map(counted).collect(),
             removed: SubCounters::from(&counters.removed),
             wire: WireCounters::new(&counters.wire, status.ring_drops),
             worker: WorkerCounters::new(&counters.turns, io(counters)),

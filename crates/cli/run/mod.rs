@@ -91,10 +91,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     drop(engine);
     // What could not be put back must not go unsaid.
     let trouble = |event: &Event| matches!(event, Event::Trouble { .. });
-    events
-        .try_iter()
-        .filter(trouble)
-        .for_each(|event| show.event(&event));
+    events.try_iter().filter(trouble).for_each(|event| show.event(&event));
     show.stopped(&last?);
     show.finish()?;
     Ok(ExitCode::SUCCESS)
@@ -125,9 +122,7 @@ fn serve(
     stats: Option<u32>,
     show: &mut Show,
 ) -> Result<()> {
-    let ticks = stats.map_or_else(never, |seconds| {
-        tick(Duration::from_secs(u64::from(seconds)))
-    });
+    let ticks = stats.map_or_else(never, |seconds| tick(Duration::from_secs(u64::from(seconds))));
     loop {
         select! {
             recv(signals) -> _ => return Ok(()),
@@ -139,10 +134,7 @@ fn serve(
 
 fn status(engine: &Engine) -> Result<ParentStatus> {
     let parents = engine.status()?;
-    parents
-        .into_iter()
-        .next()
-        .context("the engine has lost its parent")
+    parents.into_iter().next().context("the engine has lost its parent")
 }
 
 fn polls() -> impl TypedValueParser<Value = Poll> {

@@ -22,11 +22,8 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(args: &RunArgs) -> Result<Self> {
-        let specs: Vec<SubSpec> = args
-            .subs
-            .iter()
-            .map(|text| text.parse())
-            .collect::<Result<_>>()?;
+        let specs: Vec<SubSpec> =
+            args.subs.iter().map(|text| text.parse()).collect::<Result<_>>()?;
         let mut names = HashSet::new();
         for SubSpec { name, .. } in &specs {
             ensure!(
@@ -45,11 +42,7 @@ impl Plan {
         };
         let places = specs.iter().map(|spec| spec.netns.clone()).collect();
         let subs = specs.into_iter().map(options).collect::<Result<_>>()?;
-        Ok(Self {
-            parent,
-            subs,
-            places,
-        })
+        Ok(Self { parent, subs, places })
     }
 }
 
@@ -126,9 +119,6 @@ mod tests {
     #[test]
     fn a_cpu_that_is_not_there_is_refused_with_those_that_are() {
         let line = one_line(&choose_cpu(Some(4), &[0, 1, 2, 5, 7, 8]).unwrap_err());
-        assert!(
-            line.starts_with("--cpu 4: ") && line.ends_with("0-2,5,7-8"),
-            "{line}"
-        );
+        assert!(line.starts_with("--cpu 4: ") && line.ends_with("0-2,5,7-8"), "{line}");
     }
 }

@@ -64,15 +64,8 @@ impl Show {
             ]);
         }
         let ParentStatus { name, mac, mtu, .. } = status;
-        let carrier = if status.carrier {
-            ""
-        } else {
-            ", no carrier yet"
-        };
-        let cpu = self
-            .config
-            .cpu
-            .map_or(String::new(), |cpu| format!(" on CPU {cpu}"));
+        let carrier = if status.carrier { "" } else { ", no carrier yet" };
+        let cpu = self.config.cpu.map_or(String::new(), |cpu| format!(" on CPU {cpu}"));
         let colour = self.output.colour;
         let tables = table.render(colour);
         let ready = Tint::Good.paint("ready", colour);
@@ -89,11 +82,7 @@ impl Show {
         let sentence = sentence(event);
         // A change that the sentence does not mention, such as a group, is no news.
         if let Event::SubChanged(sub) = event
-            && self
-                .told
-                .insert(sub.name.clone(), sentence.clone())
-                .as_ref()
-                == Some(&sentence)
+            && self.told.insert(sub.name.clone(), sentence.clone()).as_ref() == Some(&sentence)
         {
             return;
         }
@@ -151,13 +140,7 @@ fn sentence(event: &Event) -> String {
 
 /// All of a sub-interface that people follow.
 fn now(sub: &SubStatus) -> String {
-    let SubStatus {
-        name,
-        mode,
-        mac,
-        mtu,
-        ..
-    } = sub;
+    let SubStatus { name, mode, mac, mtu, .. } = sub;
     let state = state(sub);
     let place = match sub.nsid {
         Some(nsid) => format!("namespace {nsid}"),

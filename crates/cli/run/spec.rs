@@ -39,8 +39,7 @@ impl FromStr for SubSpec {
         let mut spec = Self::named(name);
         let mut seen = Vec::new();
         for word in words {
-            spec.read(word, &mut seen)
-                .with_context(|| format!("--sub {name}"))?;
+            spec.read(word, &mut seen).with_context(|| format!("--sub {name}"))?;
         }
         ensure!(
             !spec.nopromisc || spec.mode == Mode::Passthru,
@@ -144,9 +143,7 @@ mod tests {
         let wanted = SubSpec {
             address: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
             bcqueuelen: Some(0),
-            macaddrs: [2, 1]
-                .map(|last| MacAddr::new([2, 0, 0, 0, 0, last]))
-                .into(),
+            macaddrs: [2, 1].map(|last| MacAddr::new([2, 0, 0, 0, 0, last])).into(),
             mode: Mode::Source,
             mtu: Some(1400),
             netns: Some("/proc/7/ns/net".to_owned()),
@@ -161,28 +158,16 @@ mod tests {
     #[test]
     fn a_wrong_word_is_named_with_its_sub_and_the_right_ones() {
         let unknown = refusal("mac1,colour=red");
-        assert!(
-            unknown.starts_with("--sub mac1: \"colour\" is not"),
-            "{unknown}"
-        );
+        assert!(unknown.starts_with("--sub mac1: \"colour\" is not"), "{unknown}");
         assert!(unknown.ends_with(WORDS), "{unknown}");
         for (text, start) in [
             ("mac1,mtu", "--sub mac1: mtu needs a value: "),
             ("mac1,nodst=1", "--sub mac1: nodst takes no value: "),
             ("mac1,", "--sub mac1: \"\" is not a word"),
             ("mac1,mtu=+9", "--sub mac1: mtu: \"+9\" is not a number"),
-            (
-                "mac1,mtu=4294967296",
-                "--sub mac1: mtu: \"4294967296\" is not",
-            ),
-            (
-                "mac1,mode=Bridge",
-                "--sub mac1: mode: \"Bridge\" is not a mode: one of",
-            ),
-            (
-                "mac1,address=02:0",
-                "--sub mac1: address: \"02:0\" is not a MAC",
-            ),
+            ("mac1,mtu=4294967296", "--sub mac1: mtu: \"4294967296\" is not"),
+            ("mac1,mode=Bridge", "--sub mac1: mode: \"Bridge\" is not a mode: one of"),
+            ("mac1,address=02:0", "--sub mac1: address: \"02:0\" is not a MAC"),
             ("mac1,macaddr=", "--sub mac1: macaddr: \"\" is not a MAC"),
         ] {
             let line = refusal(text);

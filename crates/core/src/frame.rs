@@ -75,10 +75,7 @@ impl<'a> Frame<'a> {
             return None;
         }
         let tci = self.bytes.get(HEADER_LEN..)?.first_chunk()?;
-        Some(Tag {
-            tpid,
-            tci: u16::from_be_bytes(*tci),
-        })
+        Some(Tag { tpid, tci: u16::from_be_bytes(*tci) })
     }
 
     /// The EtherType as it is with the outer tag taken off.
@@ -148,13 +145,7 @@ mod tests {
         let mut bytes = [0; 18];
         bytes[12..16].copy_from_slice(&[0x81, 0x00, 0x60, 0x0a]);
         let tag = |bytes: &[u8]| Frame::new(bytes).unwrap().tag();
-        assert_eq!(
-            tag(&bytes),
-            Some(Tag {
-                tpid: 0x8100,
-                tci: 0x600a
-            })
-        );
+        assert_eq!(tag(&bytes), Some(Tag { tpid: 0x8100, tci: 0x600a }));
         assert_eq!(tag(&bytes).unwrap().vid(), 10);
         assert_eq!(tag(&bytes[..15]), None);
         bytes[12..14].copy_from_slice(&[0x88, 0xa8]);

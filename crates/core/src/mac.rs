@@ -108,10 +108,7 @@ mod tests {
     fn prints_what_it_parses() {
         let text = "02:0a:ff:00:5e:10";
         assert_eq!(text.parse::<MacAddr>().unwrap().to_string(), text);
-        assert_eq!(
-            "02:0A:FF:00:5E:10".parse::<MacAddr>().unwrap().to_string(),
-            text
-        );
+        assert_eq!("02:0A:FF:00:5E:10".parse::<MacAddr>().unwrap().to_string(), text);
     }
 
     #[test]

@@ -215,19 +215,13 @@ mod tests {
 
     #[test]
     fn an_offer_that_nobody_answered_is_noticed() {
-        let mut sub = SubStats {
-            offered: 2,
-            ..Default::default()
-        };
+        let mut sub = SubStats { offered: 2, ..Default::default() };
         sub.delivered.count(1514);
         assert!(!sub.accounted());
         sub.lost.count(DropReason::Full);
         assert!(sub.accounted());
 
-        let mut wire = WireStats {
-            offered: 1,
-            ..Default::default()
-        };
+        let mut wire = WireStats { offered: 1, ..Default::default() };
         assert!(!wire.accounted());
         wire.unsent.count(DropReason::NoCarrier);
         assert!(wire.accounted());
@@ -250,10 +244,7 @@ mod tests {
         let mut drops = Drops::default();
         drops.count(DropReason::Full);
         drops.add(DropReason::Runt, 4);
-        let one = Counters {
-            frames: 1,
-            bytes: 60,
-        };
+        let one = Counters { frames: 1, bytes: 60 };
         let sub = SubStats {
             offered: 1,
             delivered: one,
@@ -280,10 +271,7 @@ mod tests {
         let (mut subs, mut wires) = (sub, wire);
         subs += sub;
         wires += wire;
-        assert_eq!(
-            (subs.offered, subs.delivered.bytes, subs.groups),
-            (2, 120, 4)
-        );
+        assert_eq!((subs.offered, subs.delivered.bytes, subs.groups), (2, 120, 4));
         assert_eq!((subs.local, subs.flooded, subs.wire), (6, 8, 10));
         assert_eq!((subs.lost.total(), subs.dropped[DropReason::Runt]), (10, 8));
         assert_eq!(subs.received.frames, 2);

@@ -1,8 +1,5 @@
 //! The way of a frame allocates nothing, whatever the verdict.
-#![allow(
-    unsafe_code,
-    reason = "an allocator that counts is an unsafe trait to implement"
-)]
+#![allow(unsafe_code, reason = "an allocator that counts is an unsafe trait to implement")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -52,11 +49,7 @@ const GROUP: MacAddr = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
 
 /// Eight sub-interfaces of each mode but passthru, up; the source ones list stations 50 to 52.
 fn crowd() -> (Switch, Vec<SubId>) {
-    let parent = Parent {
-        mac: mac(0),
-        mtu: 1500,
-        promisc: false,
-    };
+    let parent = Parent { mac: mac(0), mtu: 1500, promisc: false };
     let mut switch = Switch::new(parent, Semantics::Documented);
     let modes = [Mode::Bridge, Mode::Private, Mode::Source, Mode::Vepa];
     let mut ids = Vec::new();
@@ -66,19 +59,12 @@ fn crowd() -> (Switch, Vec<SubId>) {
             mac: mac(n),
             mode,
             nodst: n == 31,
-            sources: if listed {
-                (50..53).map(mac).collect()
-            } else {
-                Vec::new()
-            },
+            sources: if listed { (50..53).map(mac).collect() } else { Vec::new() },
             ..SubConfig::default()
         };
         let id = switch.add(&config).unwrap();
         switch.set_up(id, true).unwrap();
-        let filter = Filter {
-            groups: vec![GROUP],
-            ..Filter::default()
-        };
+        let filter = Filter { groups: vec![GROUP], ..Filter::default() };
         switch.set_filter(id, filter).unwrap();
         ids.push(id);
     }

@@ -64,10 +64,7 @@ fn packets() -> impl Strategy<Value = Packet> {
     let tags = prop_oneof![Just(vec![]), Just(vec![0x8100]), Just(vec![0x88a8, 0x8100])];
     let shape = (tags, any::<bool>(), any::<bool>(), 0..4_usize, 0..10_usize);
     let fields = (any::<u8>(), any::<u32>(), any::<u16>());
-    let data = (
-        proptest::collection::vec(any::<u8>(), 0..4000),
-        32..1500_u16,
-    );
+    let data = (proptest::collection::vec(any::<u8>(), 0..4000), 32..1500_u16);
     (shape, fields, data).prop_map(|(shape, fields, data)| {
         let (tags, v6, udp, ip_options, tcp_options) = shape;
         let (tcp_flags, sequence, id) = fields;
@@ -194,16 +191,10 @@ proptest! {
 
 #[test]
 fn sequence_numbers_and_identifications_count_on_and_wrap() {
-    let packet = Packet {
-        sequence: u32::MAX - 999,
-        id: u16::MAX,
-        ..Packet::default()
-    };
+    let packet = Packet { sequence: u32::MAX - 999, id: u16::MAX, ..Packet::default() };
     let frames = cut(packet.header(), &packet.frame()).unwrap();
-    let sequences: Vec<_> = frames
-        .iter()
-        .map(|f| number(f, 38) as u32 * 65_536 + number(f, 40) as u32)
-        .collect();
+    let sequences: Vec<_> =
+        frames.iter().map(|f| number(f, 38) as u32 * 65_536 + number(f, 40) as u32).collect();
     assert_eq!(sequences, [u32::MAX - 999, 0, 1000]);
     let ids: Vec<_> = frames.iter().map(|frame| number(frame, 18)).collect();
     assert_eq!(ids, [u16::MAX, 0, 1]);
@@ -211,11 +202,7 @@ fn sequence_numbers_and_identifications_count_on_and_wrap() {
 
 /// The TCP flags of three segments of a frame with all of them set.
 fn flags(gso_bits: u8) -> Vec<u8> {
-    let packet = Packet {
-        tcp_flags: 0xff,
-        gso_bits,
-        ..Packet::default()
-    };
+    let packet = Packet { tcp_flags: 0xff, gso_bits, ..Packet::default() };
     let frames = cut(packet.header(), &packet.frame()).unwrap();
     frames.iter().map(|frame| frame[47]).collect()
 }
@@ -233,11 +220,7 @@ fn accurate_ecn_keeps_cwr_on_all() {
 
 #[test]
 fn a_frame_of_one_segment_keeps_its_headers() {
-    let packet = Packet {
-        tcp_flags: 0xff,
-        payload: vec![5; 1000],
-        ..Packet::default()
-    };
+    let packet = Packet { tcp_flags: 0xff, payload: vec![5; 1000], ..Packet::default() };
     let mut expected = packet.frame();
     let checksum = !sum(&expected[34..]);
     expected[50..52].copy_from_slice(&checksum.to_be_bytes());
@@ -246,12 +229,7 @@ fn a_frame_of_one_segment_keeps_its_headers() {
 
 #[test]
 fn a_udp_checksum_of_zero_is_written_as_all_ones() {
-    let mut packet = Packet {
-        udp: true,
-        payload: vec![0; 20],
-        gso_size: 10,
-        ..Packet::default()
-    };
+    let mut packet = Packet { udp: true, payload: vec![0; 20], gso_size: 10, ..Packet::default() };
     let frame = cut(packet.header(), &packet.frame()).unwrap().remove(0);
     // Two bytes of payload that make up for all the rest.
     packet.payload[..2].copy_from_slice(&number(&frame, 40).to_be_bytes());
@@ -277,14 +255,8 @@ fn the_longest_frame_fits_the_scratch() {
 #[test]
 fn what_is_not_gso_is_not_segmented() {
     let packet = Packet::default();
-    let header = VnetHeader {
-        gso_type: VnetHeader::GSO_NONE,
-        ..packet.header()
-    };
-    assert_eq!(
-        cut(header, &packet.frame()),
-        Err(VnetError::UnknownGsoType(0))
-    );
+    let header = VnetHeader { gso_type: VnetHeader::GSO_NONE, ..packet.header() };
+    assert_eq!(cut(header, &packet.frame()), Err(VnetError::UnknownGsoType(0)));
     assert_eq!(segments(header, &packet.frame()), 1);
     assert_eq!(segments(VnetHeader::PLAIN, &[]), 1);
 }

@@ -23,24 +23,15 @@ fn tcp4() -> Packet {
 }
 
 fn tcp6() -> Packet {
-    Packet {
-        v6: true,
-        ..Packet::default()
-    }
+    Packet { v6: true, ..Packet::default() }
 }
 
 fn udp4() -> Packet {
-    Packet {
-        udp: true,
-        ..Packet::default()
-    }
+    Packet { udp: true, ..Packet::default() }
 }
 
 fn udp6() -> Packet {
-    Packet {
-        udp: true,
-        ..tcp6()
-    }
+    Packet { udp: true, ..tcp6() }
 }
 
 #[test]
@@ -52,10 +43,7 @@ fn a_header_survives_its_bytes() {
     // Seen from an AF_PACKET ring with this very TCP frame on a little-endian machine.
     if cfg!(target_endian = "little") {
         let bytes = [1, 1, 0x36, 0, 0xa8, 0x05, 0x22, 0, 0x10, 0];
-        let header = VnetHeader {
-            gso_size: 1448,
-            ..header
-        };
+        let header = VnetHeader { gso_size: 1448, ..header };
         assert_eq!(VnetHeader::parse(&bytes), header);
     }
 }
@@ -72,28 +60,14 @@ fn a_plain_header_is_plain_whatever_else_it_says() {
 
 #[test]
 fn what_linux_sends_is_good() {
-    let tagged = |packet: Packet| Packet {
-        tags: vec![0x88a8, 0x8100],
-        ..packet
-    };
-    let options = |packet: Packet| Packet {
-        ip_options: 24,
-        tcp_options: 12,
-        ..packet
-    };
+    let tagged = |packet: Packet| Packet { tags: vec![0x88a8, 0x8100], ..packet };
+    let options = |packet: Packet| Packet { ip_options: 24, tcp_options: 12, ..packet };
     for packet in [tcp4(), tcp6(), udp4(), udp6()] {
-        for packet in [
-            packet.clone(),
-            tagged(packet.clone()),
-            options(tagged(packet)),
-        ] {
+        for packet in [packet.clone(), tagged(packet.clone()), options(tagged(packet))] {
             assert_eq!(verdict(&packet, |_, _| ()), Ok(()), "{packet:?}");
         }
     }
-    let ecn = Packet {
-        gso_bits: VnetHeader::GSO_ECN,
-        ..tcp4()
-    };
+    let ecn = Packet { gso_bits: VnetHeader::GSO_ECN, ..tcp4() };
     assert_eq!(verdict(&ecn, |_, _| ()), Ok(()));
 }
 
@@ -132,11 +106,7 @@ fn unknown_flags_and_types_are_refused() {
     for gso_type in [2, 6, 0x21, 0x80, 0x10, 0xff] {
         assert_eq!(with_type(tcp4(), gso_type), Err(UnknownGsoType(gso_type)));
     }
-    assert_eq!(
-        with_type(udp4(), 0x85),
-        Err(UnknownGsoType(0x85)),
-        "ECN is of TCP"
-    );
+    assert_eq!(with_type(udp4(), 0x85), Err(UnknownGsoType(0x85)), "ECN is of TCP");
 }
 
 #[test]
@@ -161,18 +131,9 @@ fn segmentation_needs_an_open_checksum_in_its_place() {
     use VnetError::{ChecksumMisplaced, GsoWithoutChecksum};
 
     for packet in [tcp4(), udp4()] {
-        assert_eq!(
-            verdict(&packet, |header, _| header.flags = 0),
-            Err(GsoWithoutChecksum)
-        );
-        assert_eq!(
-            verdict(&packet, |header, _| header.csum_start += 1),
-            Err(ChecksumMisplaced)
-        );
-        assert_eq!(
-            verdict(&packet, |header, _| header.csum_offset -= 2),
-            Err(ChecksumMisplaced)
-        );
+        assert_eq!(verdict(&packet, |header, _| header.flags = 0), Err(GsoWithoutChecksum));
+        assert_eq!(verdict(&packet, |header, _| header.csum_start += 1), Err(ChecksumMisplaced));
+        assert_eq!(verdict(&packet, |header, _| header.csum_offset -= 2), Err(ChecksumMisplaced));
     }
 }
 
@@ -184,15 +145,9 @@ fn a_segment_has_a_sane_size() {
     }
     assert_eq!(with_size(tcp4(), 8), Ok(()));
     assert_eq!(with_size(udp4(), 0), Err(VnetError::SegmentSize(0)));
-    let small = Packet {
-        payload: vec![1; 128],
-        ..udp4()
-    };
+    let small = Packet { payload: vec![1; 128], ..udp4() };
     assert_eq!(with_size(small.clone(), 1), Ok(()));
-    let larger = Packet {
-        payload: vec![1; 129],
-        ..small
-    };
+    let larger = Packet { payload: vec![1; 129], ..small };
     assert_eq!(with_size(larger, 1), Err(VnetError::TooManySegments));
 }
 
@@ -214,22 +169,10 @@ fn the_frame_must_be_what_the_type_says() {
 
     let as_type =
         |packet: Packet, gso_type| verdict(&packet, |header, _| header.gso_type = gso_type);
-    assert_eq!(
-        as_type(tcp4(), VnetHeader::GSO_TCPV6),
-        Err(EthertypeMismatch)
-    );
-    assert_eq!(
-        as_type(tcp6(), VnetHeader::GSO_TCPV4),
-        Err(EthertypeMismatch)
-    );
-    assert_eq!(
-        as_type(udp4(), VnetHeader::GSO_TCPV4),
-        Err(ProtocolMismatch)
-    );
-    assert_eq!(
-        as_type(tcp6(), VnetHeader::GSO_UDP_L4),
-        Err(ProtocolMismatch)
-    );
+    assert_eq!(as_type(tcp4(), VnetHeader::GSO_TCPV6), Err(EthertypeMismatch));
+    assert_eq!(as_type(tcp6(), VnetHeader::GSO_TCPV4), Err(EthertypeMismatch));
+    assert_eq!(as_type(udp4(), VnetHeader::GSO_TCPV4), Err(ProtocolMismatch));
+    assert_eq!(as_type(tcp6(), VnetHeader::GSO_UDP_L4), Err(ProtocolMismatch));
     let arp = verdict(&udp4(), |_, frame| frame[13] = 0x06);
     assert_eq!(arp, Err(EthertypeMismatch));
 }
@@ -237,17 +180,11 @@ fn the_frame_must_be_what_the_type_says() {
 #[test]
 fn two_tags_are_looked_through_but_not_three() {
     let tagged = |tags: &[u16]| {
-        let packet = Packet {
-            tags: tags.to_vec(),
-            ..tcp6()
-        };
+        let packet = Packet { tags: tags.to_vec(), ..tcp6() };
         verdict(&packet, |_, _| ())
     };
     assert_eq!(tagged(&[0x8100, 0x8100]), Ok(()));
-    assert_eq!(
-        tagged(&[0x88a8, 0x88a8, 0x8100]),
-        Err(VnetError::EthertypeMismatch)
-    );
+    assert_eq!(tagged(&[0x88a8, 0x88a8, 0x8100]), Err(VnetError::EthertypeMismatch));
     assert_eq!(tagged(&[0x9100]), Err(VnetError::EthertypeMismatch));
 }
 
@@ -273,10 +210,7 @@ fn headers_must_be_whole() {
     assert_eq!(poke(tcp4(), 46, 0x40), Err(TransportHeader));
     assert_eq!(cut(tcp4(), 53), Err(TransportHeader));
     assert_eq!(cut(tcp4(), 54), Ok(()), "no payload is a segment, too");
-    let options = Packet {
-        ip_options: 64,
-        ..tcp6()
-    };
+    let options = Packet { ip_options: 64, ..tcp6() };
     assert_eq!(cut(options.clone(), options.headers()), Ok(()));
     let beyond = poke(options.clone(), 55, 200);
     assert_eq!(beyond, Err(HeadersTooLong));
@@ -290,11 +224,7 @@ fn headers_must_be_whole() {
 
 #[test]
 fn headers_that_each_segment_would_repeat_are_short() {
-    let packet = Packet {
-        ip_options: 8,
-        payload: vec![0x50; 3000],
-        ..tcp6()
-    };
+    let packet = Packet { ip_options: 8, payload: vec![0x50; 3000], ..tcp6() };
     let with_options = |units: u8| {
         verdict(&packet, |header, frame| {
             frame[55] = units - 1;

@@ -192,12 +192,7 @@ impl Engine {
             .name("umacvlan".to_owned())
             .spawn(move || control.run())
             .map_err(Error::system("start the control thread"))?;
-        Ok(Self {
-            requests,
-            bell,
-            events,
-            thread: Some(thread),
-        })
+        Ok(Self { requests, bell, events, thread: Some(thread) })
     }
 
     /// Attaches a parent.

@@ -109,10 +109,7 @@ impl Error {
 
     pub(crate) fn add(name: &str, error: AddError) -> Self {
         match error {
-            AddError::Port(source) => Self::Tap {
-                name: name.to_owned(),
-                source,
-            },
+            AddError::Port(source) => Self::Tap { name: name.to_owned(), source },
             AddError::Refused(refusal) => Self::refused(name)(refusal),
         }
     }

@@ -73,12 +73,7 @@ impl GroupQueue {
             return false;
         };
         self.bytes[start..start + frame.len()].copy_from_slice(frame);
-        self.waiting.push_back(Waiting {
-            rule,
-            cursor,
-            start,
-            len: frame.len(),
-        });
+        self.waiting.push_back(Waiting { rule, cursor, start, len: frame.len() });
         true
     }
 

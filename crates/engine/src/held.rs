@@ -41,17 +41,9 @@ impl Held {
     ///
     /// # Panics
     /// Never: every place is far below 4 GiB.
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "every place is far below 4 GiB"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "every place is far below 4 GiB")]
     pub(crate) fn new(place: Place, number: u16, at: usize, len: usize) -> Self {
-        Self {
-            place,
-            number,
-            at: at as u32,
-            len: len as u32,
-        }
+        Self { place, number, at: at as u32, len: len as u32 }
     }
 
     /// Bytes of the frame alone.
@@ -83,9 +75,9 @@ impl<'p> Places<'p> {
             Place::Arena => self.arena.bytes(held.number, range.start, range.len()),
             Place::Group => self.groups.bytes(range),
             Place::Scratch => self.scratch.bytes(range),
-            Place::Uplink => self.uplink.map_or(&[], |uplink| {
-                uplink.bytes(held.number, range.start, range.len())
-            }),
+            Place::Uplink => self
+                .uplink
+                .map_or(&[], |uplink| uplink.bytes(held.number, range.start, range.len())),
         }
     }
 }

@@ -93,12 +93,7 @@ pub(crate) struct Idle {
 impl Idle {
     pub(crate) fn new(poll: Poll) -> Self {
         let now = Instant::now();
-        Self {
-            poll,
-            last: now,
-            worked: now,
-            stats: TurnStats::default(),
-        }
+        Self { poll, last: now, worked: now, stats: TurnStats::default() }
     }
 
     /// Accounts for a turn that read so many frames or had something else to do (`worked`), and
@@ -162,10 +157,7 @@ mod tests {
         idle.after_turn(0, false);
         idle.after_sleep();
         let stats = idle.stats;
-        assert_eq!(
-            (stats.turns, stats.busy_turns, stats.frames, stats.sleeps),
-            (2, 1, 3, 1)
-        );
+        assert_eq!((stats.turns, stats.busy_turns, stats.frames, stats.sleeps), (2, 1, 3, 1));
     }
 
     #[test]

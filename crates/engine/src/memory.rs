@@ -30,19 +30,8 @@ impl MemoryLink {
     pub fn pair(frames: usize, bytes: usize) -> (Self, Self) {
         let there = Arc::new(Mutex::new(Ring::new(frames, bytes)));
         let back = Arc::new(Mutex::new(Ring::new(frames, bytes)));
-        let near = Self {
-            inbox: Arc::clone(&back),
-            outbox: Arc::clone(&there),
-            wake: None,
-        };
-        (
-            near,
-            Self {
-                inbox: there,
-                outbox: back,
-                wake: None,
-            },
-        )
+        let near = Self { inbox: Arc::clone(&back), outbox: Arc::clone(&there), wake: None };
+        (near, Self { inbox: there, outbox: back, wake: None })
     }
 
     /// From now on whoever sleeps on this event is woken by what is put in here.
@@ -95,14 +84,9 @@ impl MemoryLink {
                 return count;
             };
             let len = bytes.len().min(BUFFER_LEN);
-            arena
-                .bytes_mut(buffer, 0, len)
-                .copy_from_slice(&bytes[..len]);
+            arena.bytes_mut(buffer, 0, len).copy_from_slice(&bytes[..len]);
             ring.pop();
-            on(
-                Held::new(Place::Arena, buffer, 0, len),
-                arena.bytes(buffer, 0, len),
-            );
+            on(Held::new(Place::Arena, buffer, 0, len), arena.bytes(buffer, 0, len));
         }
         budget
     }

@@ -56,12 +56,7 @@ impl Scratch {
     }
 
     fn segment(&mut self, header: VnetHeader, frame: &[u8]) -> bool {
-        let Self {
-            work,
-            frames,
-            used,
-            made,
-        } = self;
+        let Self { work, frames, used, made } = self;
         let mut whole = true;
         let cut = segment(header, frame, work, |unit| {
             let Some(room) = frames.get_mut(*used..*used + unit.len()) else {

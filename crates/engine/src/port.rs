@@ -59,19 +59,11 @@ pub enum PortIo {
 /// Something that a port has to say.
 pub(crate) enum PortEvent<'b> {
     /// A sub-interface sent a frame.
-    Frame {
-        from: SubId,
-        held: Held,
-        bytes: &'b [u8],
-    },
+    Frame { from: SubId, held: Held, bytes: &'b [u8] },
     /// The interface behind the port is gone.
     Gone { sub: SubId },
     /// A frame of `len` bytes, counted as delivered before, was refused.
-    Refused {
-        to: SubId,
-        len: usize,
-        reason: DropReason,
-    },
+    Refused { to: SubId, len: usize, reason: DropReason },
 }
 
 /// Every port, by [`SubId`], and the means to serve them all at once.
@@ -122,9 +114,7 @@ impl Ports {
     pub(crate) fn new(io: PortIo, arena: &mut Arena, commands: Arc<EventFd>) -> io::Result<Self> {
         // The ring's table may not be larger than the limit on descriptors, nor need it be.
         let descriptors = process::raise_descriptor_limit()?;
-        let slots = u32::try_from(descriptors)
-            .unwrap_or(SLOTS_MAX)
-            .min(SLOTS_MAX);
+        let slots = u32::try_from(descriptors).unwrap_or(SLOTS_MAX).min(SLOTS_MAX);
         let uring = match io {
             PortIo::Plain => None,
             PortIo::Uring => Some(Uring::new(arena, slots)?),
@@ -139,10 +129,7 @@ impl Ports {
             None => {
                 let epoll = Epoll::new()?;
                 epoll.add(&*commands, u64::from(COMMANDS))?;
-                Means::Plain {
-                    epoll,
-                    ready: Vec::with_capacity(256),
-                }
+                Means::Plain { epoll, ready: Vec::with_capacity(256) }
             }
         };
         Ok(Self {
@@ -178,13 +165,8 @@ impl Ports {
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
         }
-        self.ports[id.index()] = Some(Port {
-            id,
-            link,
-            generation: self.generation,
-            listening: false,
-            armed: false,
-        });
+        self.ports[id.index()] =
+            Some(Port { id, link, generation: self.generation, listening: false, armed: false });
         Ok(())
     }
 
@@ -293,11 +275,7 @@ impl Ports {
                 }
                 count
             }
-            Means::Uring {
-                uring,
-                watches_uplink,
-                watches_commands,
-            } => {
+            Means::Uring { uring, watches_uplink, watches_commands } => {
                 let (ports, ended, commands) = (&mut self.ports, &mut self.ended, &self.commands);
                 let appetite = &mut self.appetite;
                 uring.completions(arena, budget, |arena, completion| match completion {
@@ -317,17 +295,9 @@ impl Ports {
         };
         // Last, so that a wake-up cleared above is followed by a look at what it was for.
         for &id in &self.memory {
-            if let Some(Port {
-                link: PortLink::Memory(link),
-                ..
-            }) = &mut self.ports[id.index()]
-            {
+            if let Some(Port { link: PortLink::Memory(link), .. }) = &mut self.ports[id.index()] {
                 count += link.recv(arena, PORT_BURST, |held, bytes| {
-                    on(PortEvent::Frame {
-                        from: id,
-                        held,
-                        bytes,
-                    });
+                    on(PortEvent::Frame { from: id, held, bytes });
                 });
             }
         }
@@ -357,11 +327,7 @@ impl Ports {
                 continue;
             };
             if let Some(reason) = port.write(places.bytes(held)) {
-                on(PortEvent::Refused {
-                    to,
-                    len: held.frame_len(),
-                    reason,
-                });
+                on(PortEvent::Refused { to, len: held.frame_len(), reason });
             }
         }
         match &mut self.means {
@@ -404,11 +370,7 @@ impl Ports {
         };
         match &mut self.means {
             Means::Plain { epoll, .. } => epoll.wait(timeout).map(|_| ()),
-            Means::Uring {
-                uring,
-                watches_uplink,
-                watches_commands,
-            } => {
+            Means::Uring { uring, watches_uplink, watches_commands } => {
                 if let (Some(socket), false) = (socket, *watches_uplink) {
                     uring.watch(socket, UPLINK)?;
                     *watches_uplink = true;
@@ -509,10 +471,9 @@ impl Port {
                 link.send(1, |_| bytes, |_, reason| refused = Some(reason));
                 refused
             }
-            PortLink::Tap(tap) => tap
-                .send(bytes)
-                .err()
-                .map(|error| reason(error.raw_os_error().unwrap_or(0))),
+            PortLink::Tap(tap) => {
+                tap.send(bytes).err().map(|error| reason(error.raw_os_error().unwrap_or(0)))
+            }
         }
     }
 }
@@ -526,13 +487,7 @@ fn complete(
     on: &mut impl FnMut(PortEvent<'_>),
 ) {
     match completion {
-        Completion::Read {
-            port,
-            generation,
-            buffer,
-            len,
-            armed,
-        } => {
+        Completion::Read { port, generation, buffer, len, armed } => {
             let Some(port) = current(ports, port, generation) else {
                 return;
             };
@@ -541,17 +496,9 @@ fn complete(
             }
             let len = len as usize;
             let held = Held::new(Place::Arena, buffer, 0, len);
-            on(PortEvent::Frame {
-                from: port.id,
-                held,
-                bytes: arena.bytes(buffer, 0, len),
-            });
+            on(PortEvent::Frame { from: port.id, held, bytes: arena.bytes(buffer, 0, len) });
         }
-        Completion::ReadEnded {
-            port,
-            generation,
-            errno,
-        } => {
+        Completion::ReadEnded { port, generation, errno } => {
             let Some(port) = current(ports, port, generation) else {
                 return;
             };
@@ -560,19 +507,10 @@ fn complete(
                 _ => on(PortEvent::Gone { sub: port.id }),
             }
         }
-        Completion::WriteFailed {
-            port,
-            generation,
-            len,
-            errno,
-        } => {
+        Completion::WriteFailed { port, generation, len, errno } => {
             if let Some(port) = current(ports, port, generation) {
                 let len = Held::new(Place::Arena, 0, 0, len as usize).frame_len();
-                on(PortEvent::Refused {
-                    to: port.id,
-                    len,
-                    reason: reason(errno),
-                });
+                on(PortEvent::Refused { to: port.id, len, reason: reason(errno) });
             }
         }
         Completion::Ready { .. } => {}

@@ -33,25 +33,15 @@ mod tests {
 
     #[test]
     fn reports_of_both_protocols_are_seen() {
-        assert!(is_membership_report(
-            Frame::new(&frame(IPV4, 23, IGMP)).unwrap()
-        ));
-        assert!(is_membership_report(
-            Frame::new(&frame(IPV6, 20, HOP_BY_HOP)).unwrap()
-        ));
+        assert!(is_membership_report(Frame::new(&frame(IPV4, 23, IGMP)).unwrap()));
+        assert!(is_membership_report(Frame::new(&frame(IPV6, 20, HOP_BY_HOP)).unwrap()));
     }
 
     #[test]
     fn other_group_traffic_is_not_a_report() {
-        assert!(!is_membership_report(
-            Frame::new(&frame(IPV4, 23, 17)).unwrap()
-        ));
-        assert!(!is_membership_report(
-            Frame::new(&frame(IPV6, 20, 17)).unwrap()
-        ));
-        assert!(!is_membership_report(
-            Frame::new(&frame(0x0806, 23, IGMP)).unwrap()
-        ));
+        assert!(!is_membership_report(Frame::new(&frame(IPV4, 23, 17)).unwrap()));
+        assert!(!is_membership_report(Frame::new(&frame(IPV6, 20, 17)).unwrap()));
+        assert!(!is_membership_report(Frame::new(&frame(0x0806, 23, IGMP)).unwrap()));
         assert!(!is_membership_report(Frame::new(&[0; 14]).unwrap()));
     }
 }

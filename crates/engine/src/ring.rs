@@ -30,11 +30,7 @@ mod tests {
     fn a_frame_that_does_not_fit_behind_goes_to_the_start() {
         assert_eq!(room(Some((40, 90)), 100, 10), Some(90));
         assert_eq!(room(Some((40, 90)), 100, 11), Some(0));
-        assert_eq!(
-            room(Some((40, 90)), 100, 40),
-            None,
-            "its end would meet the oldest"
-        );
+        assert_eq!(room(Some((40, 90)), 100, 40), None, "its end would meet the oldest");
     }
 
     #[test]

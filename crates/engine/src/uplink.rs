@@ -34,10 +34,7 @@ pub struct PacketUplink {
 impl PacketUplink {
     /// An uplink through that socket.
     pub fn new(socket: PacketSocket) -> Self {
-        Self {
-            socket,
-            tx: TxBatch::new(),
-        }
+        Self { socket, tx: TxBatch::new() }
     }
 
     fn recv(
@@ -59,10 +56,7 @@ impl PacketUplink {
                         retag(slot, &mut received.at, &mut received.len, tpid, tci);
                     }
                     let Received { slot, at, len, .. } = received;
-                    on(
-                        Held::new(Place::Uplink, slot, at, len),
-                        Ok(ring.bytes(slot, at, len)),
-                    );
+                    on(Held::new(Place::Uplink, slot, at, len), Ok(ring.bytes(slot, at, len)));
                 }
                 Extent::Queued => self.recv_queued(arena, received, &mut on),
                 Extent::Cut => on(held, Err(DropReason::TooLong)),
@@ -92,18 +86,9 @@ impl PacketUplink {
             return on(held, Err(DropReason::Unsupported));
         };
         if let Some((tpid, tci)) = received.tag {
-            retag(
-                arena.bytes_mut(buffer, 0, at + len),
-                &mut at,
-                &mut len,
-                tpid,
-                tci,
-            );
+            retag(arena.bytes_mut(buffer, 0, at + len), &mut at, &mut len, tpid, tci);
         }
-        on(
-            Held::new(Place::Arena, buffer, at, len),
-            Ok(arena.bytes(buffer, at, len)),
-        );
+        on(Held::new(Place::Arena, buffer, at, len), Ok(arena.bytes(buffer, at, len)));
     }
 }
 

@@ -124,11 +124,7 @@ pub struct Notifier {
 impl Notifier {
     /// Notices go to that channel with the number of the worker, and the bell is rung after them.
     pub fn new(worker: u64, sender: Sender<(u64, Notice)>, bell: Arc<EventFd>) -> Self {
-        Self {
-            worker,
-            sender,
-            bell,
-        }
+        Self { worker, sender, bell }
     }
 
     fn notify(&self, notices: impl Iterator<Item = Notice>) {
@@ -164,32 +160,26 @@ impl Worker {
         let commands = Arc::new(EventFd::new()?);
         let (ready, started) = crossbeam_channel::bounded(1);
         let bell = Arc::clone(&commands);
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                if let Some(id) = config.cpu {
-                    core_affinity::set_for_current(core_affinity::CoreId { id });
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if let Some(id) = config.cpu {
+                core_affinity::set_for_current(core_affinity::CoreId { id });
+            }
+            process::tighten_timers();
+            // The ring serves the thread that made it, so everything is built here.
+            match Self::build(switch, config, requests, bell, notices) {
+                Ok(worker) => {
+                    let _ = ready.send(Ok(()));
+                    worker.run()
                 }
-                process::tighten_timers();
-                // The ring serves the thread that made it, so everything is built here.
-                match Self::build(switch, config, requests, bell, notices) {
-                    Ok(worker) => {
-                        let _ = ready.send(Ok(()));
-                        worker.run()
-                    }
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                        Ok(())
-                    }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    Ok(())
                 }
-            })?;
+            }
+        })?;
         let stopped = || io::Error::other("the worker ended before it began");
         started.recv().map_err(|_| stopped())??;
-        Ok(WorkerHandle {
-            sender,
-            commands,
-            thread: Some(thread),
-        })
+        Ok(WorkerHandle { sender, commands, thread: Some(thread) })
     }
 
     fn build(
@@ -238,20 +228,12 @@ impl Worker {
     /// # Errors
     /// The ring has failed, and with it the worker.
     pub fn turn(&mut self) -> io::Result<Turn> {
-        let Self {
-            dispatch,
-            uplink,
-            ports,
-            arena,
-            gone,
-            ..
-        } = self;
+        let Self { dispatch, uplink, ports, arena, gone, .. } = self;
         dispatch.resume_floods();
         let mut turn = Turn::default();
         if let Some(uplink) = uplink {
-            turn.frames = uplink.recv(arena, WIRE_BURST, |held, bytes| {
-                dispatch.ingress(held, bytes)
-            });
+            turn.frames =
+                uplink.recv(arena, WIRE_BURST, |held, bytes| dispatch.ingress(held, bytes));
             turn.events = turn.frames;
         }
         turn.events += ports.recv(arena, PORTS_BURST, |event| match event {
@@ -271,29 +253,11 @@ impl Worker {
 
     /// Writes what the turn has noted down and gives its memory back.
     fn flush(&mut self) -> io::Result<()> {
-        let Self {
-            dispatch,
-            uplink,
-            ports,
-            arena,
-            ..
-        } = self;
+        let Self { dispatch, uplink, ports, arena, .. } = self;
         let Dispatch { groups, outlet, .. } = dispatch;
-        let Outlet {
-            to_ports,
-            to_wire,
-            scratch,
-            wire,
-            subs,
-            ..
-        } = outlet;
+        let Outlet { to_ports, to_wire, scratch, wire, subs, .. } = outlet;
         // What came from the wire never goes back there, so nothing here lies in the uplink's memory.
-        let places = Places {
-            arena,
-            groups,
-            scratch,
-            uplink: None,
-        };
+        let places = Places { arena, groups, scratch, uplink: None };
         match uplink {
             _ if to_wire.is_empty() => {}
             Some(uplink) => uplink.send(
@@ -305,10 +269,7 @@ impl Worker {
                 .iter()
                 .for_each(|held| unsent(wire, held.frame_len(), DropReason::NoCarrier)),
         }
-        let places = Places {
-            uplink: uplink.as_ref(),
-            ..places
-        };
+        let places = Places { uplink: uplink.as_ref(), ..places };
         ports.send(to_ports, places, |event| {
             if let PortEvent::Refused { to, len, reason } = event {
                 refused(subs, to, len, reason);
@@ -450,18 +411,10 @@ impl Worker {
 
     /// All counters at this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let Dispatch {
-            switch,
-            outlet,
-            groups,
-            ..
-        } = &self.dispatch;
+        let Dispatch { switch, outlet, groups, .. } = &self.dispatch;
         Snapshot {
             wire: outlet.wire,
-            subs: switch
-                .subs()
-                .map(|(id, _)| (id, outlet.subs[id.index()]))
-                .collect(),
+            subs: switch.subs().map(|(id, _)| (id, outlet.subs[id.index()])).collect(),
             removed: self.removed,
             turns: self.idle.stats,
             waiting: groups.len(),
@@ -540,9 +493,7 @@ impl WorkerHandle {
         };
         // A worker that has stopped already is what was wanted.
         let _ = self.call(Worker::stop);
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the worker panicked")))
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the worker panicked")))
     }
 }
 

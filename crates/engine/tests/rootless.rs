@@ -2,11 +2,7 @@
 //!
 //! A program of its own, not a test among others: only a process with a single thread may enter
 //! a user namespace, and the test harness starts threads.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "in a test a panic is the report"
-)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::time::Duration;
 

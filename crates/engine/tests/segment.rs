@@ -5,10 +5,7 @@
 //! at the other end is the kernel's opinion, and `segment` has to be of the same. A VLAN tag stays
 //! in the frame on this way, as it would not on a veth pair.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers included")]
-#![allow(
-    unsafe_code,
-    reason = "a lab of a TAP and a packet socket, apart from the engine's own"
-)]
+#![allow(unsafe_code, reason = "a lab of a TAP and a packet socket, apart from the engine's own")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -44,11 +41,7 @@ fn a_frame_of_one_segment_is_that_of_the_kernel() {
             // The kernel counts TCP options as payload when it asks whether there is anything to
             // segment, and then drops the frame because there is not.
             let payload = usize::from(packet.gso_size) - packet.tcp_options;
-            let packet = Packet {
-                payload: vec![7; payload],
-                tcp_flags: 0xff,
-                ..packet
-            };
+            let packet = Packet { payload: vec![7; payload], tcp_flags: 0xff, ..packet };
             let ours = cut(packet.header(), &packet.frame());
             let kernels = lab.through(packet.header(), &packet.frame(), 1);
             assert_same(&ours, &kernels, &packet);
@@ -60,10 +53,7 @@ fn a_frame_of_one_segment_is_that_of_the_kernel() {
 fn a_completed_checksum_is_that_of_the_kernel() {
     in_lab(|lab| {
         for packet in packets() {
-            let packet = Packet {
-                payload: vec![1; 101],
-                ..packet
-            };
+            let packet = Packet { payload: vec![1; 101], ..packet };
             let mut header = packet.header();
             header.gso_type = VnetHeader::GSO_NONE;
             header.gso_size = 0;
@@ -81,9 +71,7 @@ fn a_tag_put_back_is_one_that_the_kernel_segments_behind() {
         let packet = Packet::default();
         for tpid in [0x8100, 0x88a8] {
             let mut slot = vec![0; 4 + VNET_LEN];
-            packet
-                .header()
-                .write_to(slot[4..].first_chunk_mut().unwrap());
+            packet.header().write_to(slot[4..].first_chunk_mut().unwrap());
             slot.extend(packet.frame());
             insert_tag(&mut slot, 4, tpid, 0x6007).unwrap();
             let (header, frame) = slot.split_first_chunk().unwrap();
@@ -178,12 +166,7 @@ fn packets() -> Vec<Packet> {
     for v6 in [false, true] {
         for gso_bits in [0, VnetHeader::GSO_ECN] {
             for tcp_flags in (0..8).map(|bit| 1 << bit).chain([0xff, 0xd9]) {
-                packets.push(Packet {
-                    v6,
-                    tcp_flags,
-                    gso_bits,
-                    ..Packet::default()
-                });
+                packets.push(Packet { v6, tcp_flags, gso_bits, ..Packet::default() });
             }
         }
     }
@@ -326,10 +309,7 @@ impl Lab {
 
     fn receive(&mut self, count: usize) -> Vec<Vec<u8>> {
         (0..count)
-            .map(|got| {
-                self.next(5000)
-                    .unwrap_or_else(|| panic!("{got} frames of {count}"))
-            })
+            .map(|got| self.next(5000).unwrap_or_else(|| panic!("{got} frames of {count}")))
             .collect()
     }
 
@@ -341,11 +321,8 @@ impl Lab {
     fn next(&mut self, timeout: libc::c_int) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 70_000];
         loop {
-            let mut poll = libc::pollfd {
-                fd: self.tap.as_raw_fd(),
-                events: libc::POLLIN,
-                revents: 0,
-            };
+            let mut poll =
+                libc::pollfd { fd: self.tap.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             // SAFETY: one pollfd, which outlives the call.
             if unsafe { libc::poll(&raw mut poll, 1, timeout) } != 1 {
                 return None;

@@ -22,24 +22,12 @@ pub struct Offloads {
 
 impl Offloads {
     /// A receiver that takes every frame as it is, as a TAP on Linux 6.2 or later does.
-    pub const ALL: Self = Self {
-        csum: true,
-        tso4: true,
-        tso6: true,
-        tso_ecn: true,
-        uso4: true,
-        uso6: true,
-    };
+    pub const ALL: Self =
+        Self { csum: true, tso4: true, tso6: true, tso_ecn: true, uso4: true, uso6: true };
 
     /// A receiver that takes finished frames only, as an AF_XDP socket does.
-    pub const NONE: Self = Self {
-        csum: false,
-        tso4: false,
-        tso6: false,
-        tso_ecn: false,
-        uso4: false,
-        uso6: false,
-    };
+    pub const NONE: Self =
+        Self { csum: false, tso4: false, tso6: false, tso_ecn: false, uso4: false, uso6: false };
 
     /// True if this receiver takes this frame as it is.
     ///
@@ -70,11 +58,7 @@ mod tests {
     use super::*;
 
     fn header(flags: u8, gso_type: u8) -> VnetHeader {
-        VnetHeader {
-            flags,
-            gso_type,
-            ..VnetHeader::PLAIN
-        }
+        VnetHeader { flags, gso_type, ..VnetHeader::PLAIN }
     }
 
     fn tagged(ethertype: u16) -> Vec<u8> {
@@ -95,10 +79,7 @@ mod tests {
     fn an_open_checksum_needs_the_checksum_offload() {
         let open = header(VnetHeader::NEEDS_CSUM, 0);
         assert!(!Offloads::NONE.accepts(open, &[]));
-        let csum = Offloads {
-            csum: true,
-            ..Offloads::NONE
-        };
+        let csum = Offloads { csum: true, ..Offloads::NONE };
         assert!(csum.accepts(open, &[]));
         assert!(!csum.accepts(header(1, VnetHeader::GSO_TCPV4), &tagged(IPV4)));
     }

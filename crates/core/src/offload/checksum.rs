@@ -176,10 +176,7 @@ mod tests {
 
     #[test]
     fn a_frame_without_an_open_checksum_stays_as_it_is() {
-        let mut header = VnetHeader {
-            flags: VnetHeader::DATA_VALID,
-            ..VnetHeader::PLAIN
-        };
+        let mut header = VnetHeader { flags: VnetHeader::DATA_VALID, ..VnetHeader::PLAIN };
         let mut frame = [9; 24];
         complete_checksum(&mut header, &mut frame).unwrap();
         assert_eq!((header, frame), (VnetHeader::PLAIN, [9; 24]));

@@ -29,14 +29,8 @@ pub struct VnetHeader {
 
 impl VnetHeader {
     /// The header of a finished frame: ten zero bytes.
-    pub const PLAIN: Self = Self {
-        flags: 0,
-        gso_type: 0,
-        hdr_len: 0,
-        gso_size: 0,
-        csum_start: 0,
-        csum_offset: 0,
-    };
+    pub const PLAIN: Self =
+        Self { flags: 0, gso_type: 0, hdr_len: 0, gso_size: 0, csum_start: 0, csum_offset: 0 };
 
     /// Flag: the checksum field holds the sum of the pseudo-header, the rest is to be added.
     pub const NEEDS_CSUM: u8 = 1;
@@ -133,11 +127,7 @@ impl VnetHeader {
             return Err(VnetError::HdrLenOutside);
         }
         self.check_checksum(frame)?;
-        if self.is_gso() {
-            Layout::of(self, frame).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.is_gso() { Layout::of(self, frame).map(Some) } else { Ok(None) }
     }
 
     /// The rules for an open checksum.

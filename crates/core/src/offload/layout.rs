@@ -113,13 +113,7 @@ impl Layout {
             return Err(VnetError::ChecksumMisplaced);
         }
         let payload = transport + transport_len(transport_kind, frame, transport)?;
-        let layout = Self {
-            v6: ethertype == IPV6,
-            transport_kind,
-            network,
-            transport,
-            payload,
-        };
+        let layout = Self { v6: ethertype == IPV6, transport_kind, network, transport, payload };
         layout.check_sizes(usize::from(header.gso_size), frame.len())?;
         Ok(layout)
     }
@@ -177,10 +171,8 @@ fn ipv6(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
     let mut end = at + head.len();
     // Each turn is worth 8 bytes or more, so HEADERS bounds them.
     while is_extension(protocol) {
-        let option: &[u8; 8] = frame
-            .get(end..)
-            .and_then(<[u8]>::first_chunk)
-            .ok_or(VnetError::IpHeader)?;
+        let option: &[u8; 8] =
+            frame.get(end..).and_then(<[u8]>::first_chunk).ok_or(VnetError::IpHeader)?;
         protocol = option[0];
         end += 8 + usize::from(option[1]) * 8;
         if end > HEADERS {

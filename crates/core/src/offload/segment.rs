@@ -107,11 +107,9 @@ impl Cutter {
         let pseudo = Sum::default().bytes(&transport[at..at + 2]);
         let (pseudo, sequence, flags) = match layout.transport_kind {
             // UDP takes its own word for its length, as it is part of the pseudo-header.
-            Transport::Udp => (
-                pseudo.without(u16::from_be_bytes([transport[4], transport[5]])),
-                0,
-                0,
-            ),
+            Transport::Udp => {
+                (pseudo.without(u16::from_be_bytes([transport[4], transport[5]])), 0, 0)
+            }
             Transport::Tcp => (
                 without_len(pseudo, transport.len()),
                 u32::from_be_bytes([transport[4], transport[5], transport[6], transport[7]]),
@@ -131,9 +129,7 @@ impl Cutter {
 
     /// Writes into a segment with its payload in place whatever its headers differ in.
     fn finish(&self, frame: &mut [u8], index: usize, last: bool) -> Result<(), VnetError> {
-        let Layout {
-            network, transport, ..
-        } = self.layout;
+        let Layout { network, transport, .. } = self.layout;
         // Never happens: the layout is the proof that a segment fits an IP packet.
         let len =
             |from: usize| u16::try_from(frame.len() - from).map_err(|_| VnetError::SegmentTooLong);
@@ -192,8 +188,7 @@ impl Cutter {
 /// The sum without a length that may need more than 16 bits.
 fn without_len(sum: Sum, len: usize) -> Sum {
     let [.., a, b, c, d] = len.to_be_bytes();
-    sum.without(u16::from_be_bytes([a, b]))
-        .without(u16::from_be_bytes([c, d]))
+    sum.without(u16::from_be_bytes([a, b])).without(u16::from_be_bytes([c, d]))
 }
 
 fn put(bytes: &mut [u8], at: usize, value: u16) {

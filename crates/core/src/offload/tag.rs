@@ -87,11 +87,7 @@ mod tests {
         let mut slot = slot(open());
         let at = insert_tag(&mut slot, 6, 0x8100, 7).unwrap();
         let header = VnetHeader::parse(slot[at..].first_chunk().unwrap());
-        let expected = VnetHeader {
-            hdr_len: 58,
-            csum_start: 38,
-            ..open()
-        };
+        let expected = VnetHeader { hdr_len: 58, csum_start: 38, ..open() };
         assert_eq!(header, expected);
     }
 
@@ -109,16 +105,10 @@ mod tests {
 
     #[test]
     fn what_has_no_room_is_left_alone() {
-        let far = VnetHeader {
-            csum_start: 65_532,
-            ..open()
-        };
-        for (mut slot, at) in [
-            (slot(open()), 3),
-            (slot(open()), 7 + 3),
-            (slot(open()), 900),
-            (slot(far), 6),
-        ] {
+        let far = VnetHeader { csum_start: 65_532, ..open() };
+        for (mut slot, at) in
+            [(slot(open()), 3), (slot(open()), 7 + 3), (slot(open()), 900), (slot(far), 6)]
+        {
             let before = slot.clone();
             assert_eq!(insert_tag(&mut slot, at, 0x8100, 1), None, "at {at}");
             assert_eq!(slot, before);

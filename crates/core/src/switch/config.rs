@@ -33,13 +33,8 @@ pub enum Mode {
 
 impl Mode {
     /// Every mode, in alphabetical order.
-    pub const ALL: [Self; 5] = [
-        Self::Bridge,
-        Self::Passthru,
-        Self::Private,
-        Self::Source,
-        Self::Vepa,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Bridge, Self::Passthru, Self::Private, Self::Source, Self::Vepa];
 
     /// The word that the kernel's tools use for the mode.
     pub const fn name(self) -> &'static str {

@@ -208,11 +208,8 @@ impl Switch {
     /// to it, and returned; none grows.
     pub fn set_parent_mtu(&mut self, mtu: u32) -> Vec<SubId> {
         self.parent.mtu = mtu;
-        let larger: Vec<_> = self
-            .subs()
-            .filter(|(_, sub)| sub.mtu > mtu)
-            .map(|(id, _)| id)
-            .collect();
+        let larger: Vec<_> =
+            self.subs().filter(|(_, sub)| sub.mtu > mtu).map(|(id, _)| id).collect();
         for &id in &larger {
             // It exists: it was listed just above.
             let _ = self.change(id, |sub| sub.mtu = mtu);
@@ -298,9 +295,5 @@ impl Switch {
 
 /// The address, if a station can have it.
 pub(super) const fn station(mac: MacAddr) -> Result<MacAddr, Refusal> {
-    if mac.is_station() {
-        Ok(mac)
-    } else {
-        Err(Refusal::NotStation(mac))
-    }
+    if mac.is_station() { Ok(mac) } else { Err(Refusal::NotStation(mac)) }
 }

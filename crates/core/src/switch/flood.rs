@@ -43,26 +43,12 @@ impl FloodRule {
         except: Option<SubId>,
         deferred: bool,
     ) -> Self {
-        Self {
-            dst,
-            modes,
-            except,
-            len: 0,
-            also: Side::Host,
-            deferred,
-        }
+        Self { dst, modes, except, len: 0, also: Side::Host, deferred }
     }
 
     /// A flood of a sub-interface's frame. Receivers check its length in bytes; zero fits all.
     pub(super) const fn egress(dst: MacAddr, modes: u8, from: SubId, len: u32) -> Self {
-        Self {
-            dst,
-            modes,
-            except: Some(from),
-            len,
-            also: Side::Wire,
-            deferred: false,
-        }
+        Self { dst, modes, except: Some(from), len, also: Side::Wire, deferred: false }
     }
 
     /// Who gets the frame beside the sub-interfaces: the host for one from the wire, and the wire,
@@ -109,11 +95,7 @@ pub struct Flood<'t> {
 impl<'t> Flood<'t> {
     #[inline]
     pub(super) const fn new(switch: &'t Switch, rule: FloodRule, cursor: u32) -> Self {
-        Self {
-            switch,
-            rule,
-            cursor,
-        }
+        Self { switch, rule, cursor }
     }
 
     /// The rule of the flood, with which [`Switch::flood`] can go on later.

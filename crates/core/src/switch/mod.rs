@@ -153,10 +153,7 @@ impl Switch {
             return self.egress_group(from, frame, gso).into();
         }
         match self.table.station(frame.dst_key()) {
-            Some(Station {
-                id,
-                mode: Mode::Bridge,
-            }) => self.local(id, frame, gso),
+            Some(Station { id, mode: Mode::Bridge }) => self.local(id, frame, gso),
             _ => Then::Wire.into(),
         }
     }
@@ -175,10 +172,7 @@ impl Switch {
 
     /// Every sub-interface, in ascending order of identifier.
     pub fn subs(&self) -> impl Iterator<Item = (SubId, &Sub)> {
-        (0..)
-            .map_while(SubId::at)
-            .zip(&self.subs)
-            .filter_map(|(id, sub)| Some((id, sub.as_ref()?)))
+        (0..).map_while(SubId::at).zip(&self.subs).filter_map(|(id, sub)| Some((id, sub.as_ref()?)))
     }
 
     /// The parent as it is now.
@@ -194,9 +188,7 @@ impl Switch {
     /// The length of the port's broadcast queue in frames: the longest that a sub-interface asks
     /// for, up or down.
     pub fn bc_queue_len(&self) -> u32 {
-        self.bc_requests
-            .last_key_value()
-            .map_or(0, |(&frames, _)| frames)
+        self.bc_requests.last_key_value().map_or(0, |(&frames, _)| frames)
     }
 
     /// The port's `bclim`.

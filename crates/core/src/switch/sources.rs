@@ -138,10 +138,7 @@ impl Switch {
 
 /// The addresses in ascending order, each once, if all of them can be a station's.
 pub(super) fn sorted(sources: &[MacAddr]) -> Result<Vec<MacAddr>, Refusal> {
-    let mut sorted = sources
-        .iter()
-        .map(|&mac| station(mac))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut sorted = sources.iter().map(|&mac| station(mac)).collect::<Result<Vec<_>, _>>()?;
     sorted.sort_unstable();
     sorted.dedup();
     Ok(sorted)

@@ -70,10 +70,7 @@ impl Sub {
 
     /// How it stands towards the stations it lists.
     pub(super) const fn standing(&self) -> Standing {
-        Standing {
-            up: self.up,
-            nodst: self.nodst,
-        }
+        Standing { up: self.up, nodst: self.nodst }
     }
 
     /// True when it joined this very group.

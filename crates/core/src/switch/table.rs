@@ -127,10 +127,7 @@ impl Table {
             }
             self.appear(id, sub);
         }
-        self.lanes[id.index()] = Lane {
-            mtu: sub.mtu(),
-            flags,
-        };
+        self.lanes[id.index()] = Lane { mtu: sub.mtu(), flags };
     }
 
     /// Takes out a sub-interface that was published as it is now.
@@ -155,14 +152,8 @@ impl Table {
 
     fn appear(&mut self, id: SubId, sub: &Sub) {
         let mode = sub.mode();
-        let before = self
-            .stations
-            .insert(sub.mac().to_u64(), Station { id, mode });
-        debug_assert!(
-            before.is_none(),
-            "two sub-interfaces are up as {}",
-            sub.mac()
-        );
+        let before = self.stations.insert(sub.mac().to_u64(), Station { id, mode });
+        debug_assert!(before.is_none(), "two sub-interfaces are up as {}", sub.mac());
         self.private += u32::from(mode == Mode::Private);
         self.open += u32::from(sub.filter().is_open());
         self.greedy += u32::from(sub.is_greedy());

@@ -3,11 +3,7 @@
 //! It is written from the description of the kernel's driver and shares with the switch nothing
 //! but the types of questions and answers. The property test and the fuzzer run both side by side
 //! and compare.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a panic is how a test fails"
-)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 pub(crate) mod ops;
 
@@ -204,12 +200,7 @@ impl Model {
             }
             return outcome;
         }
-        let Some(target) = self
-            .subs
-            .iter()
-            .filter(peers)
-            .find(|sub| sub.mac == probe.dst)
-        else {
+        let Some(target) = self.subs.iter().filter(peers).find(|sub| sub.mac == probe.dst) else {
             return outcome;
         };
         outcome.wire = false;
@@ -227,13 +218,7 @@ impl Model {
 /// Changes. Each answers as the switch should.
 impl Model {
     pub(crate) fn new(parent: Parent, semantics: Semantics) -> Self {
-        Self {
-            parent,
-            semantics,
-            bc_cutoff: 1,
-            subs: Vec::new(),
-            home: parent.mac,
-        }
+        Self { parent, semantics, bc_cutoff: 1, subs: Vec::new(), home: parent.mac }
     }
 
     /// `id` is what the switch answered, if it agreed.
@@ -256,11 +241,7 @@ impl Model {
         config.sources.iter().try_for_each(|&mac| valid(mac))?;
         self.subs.push(ModelSub {
             id: id.expect("nothing speaks against adding it"),
-            mac: if passthru {
-                self.parent.mac
-            } else {
-                config.mac
-            },
+            mac: if passthru { self.parent.mac } else { config.mac },
             mode: config.mode,
             up: false,
             mtu,

@@ -11,11 +11,7 @@ use umacvlan_core::{
 
 use super::{Model, Outcome, Probe};
 
-const PARENT: Parent = Parent {
-    mac: station(0),
-    mtu: 1500,
-    promisc: false,
-};
+const PARENT: Parent = Parent { mac: station(0), mtu: 1500, promisc: false };
 
 const fn station(n: u8) -> MacAddr {
     MacAddr::new([2, 0, 0, 0, 0, n])
@@ -119,11 +115,7 @@ impl Op {
             15 => Self::BcQueueLen(a, u32::from(b)),
             16 | 17 => Self::Filter(
                 a,
-                Filter {
-                    groups: groups(b),
-                    allmulti: c & 7 == 7,
-                    promisc: d & 7 == 7,
-                },
+                Filter { groups: groups(b), allmulti: c & 7 == 7, promisc: d & 7 == 7 },
             ),
             18 => Self::AddSource(a, address(b)),
             19 => Self::RemoveSource(a, address(b)),
@@ -302,9 +294,7 @@ impl Pair {
 
     fn ingress(&self, probe: Probe, pause: u8) {
         let bytes = bytes(probe);
-        let verdict = self
-            .switch
-            .ingress(Frame::new(&bytes).expect("14 bytes or more"));
+        let verdict = self.switch.ingress(Frame::new(&bytes).expect("14 bytes or more"));
         let outcome = self.outcome(verdict, pause);
         assert_eq!(outcome, self.model.ingress(probe), "{probe:?}");
         self.keeps_promises(&outcome, None);
@@ -319,19 +309,13 @@ impl Pair {
         let outcome = self.outcome(verdict, pause);
         assert_eq!(outcome, self.model.egress(from, probe), "{probe:?}");
         self.keeps_promises(&outcome, Some(from));
-        assert!(
-            !outcome.host,
-            "the host hears a sub-interface without a hairpin"
-        );
+        assert!(!outcome.host, "the host hears a sub-interface without a hairpin");
         assert!(!outcome.deferred, "a sibling's flood waits");
     }
 
     /// Carries out a verdict, putting a flood aside in the middle as the engine may.
     fn outcome(&self, verdict: Verdict<'_>, pause: u8) -> Outcome {
-        let mut outcome = Outcome {
-            copies: verdict.copies.collect(),
-            ..Outcome::default()
-        };
+        let mut outcome = Outcome { copies: verdict.copies.collect(), ..Outcome::default() };
         outcome.copies.sort();
         match verdict.then {
             Then::Deliver(id) => outcome.subs.push(id),

@@ -112,11 +112,7 @@ impl Packet {
 
     /// Returns the sum of the pseudo-header.
     fn push_v6(&self, frame: &mut Vec<u8>, len: usize) -> u16 {
-        let next = if self.ip_options > 0 {
-            60
-        } else {
-            self.protocol()
-        };
+        let next = if self.ip_options > 0 { 60 } else { self.protocol() };
         let mut addresses = vec![0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         addresses.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
         frame.extend([0x86, 0xdd, 0x60, 0x01, 0x23, 0x45]);
@@ -124,10 +120,7 @@ impl Packet {
         frame.extend([next, 64]);
         frame.extend(&addresses);
         if self.ip_options > 0 {
-            let mut options = vec![
-                self.protocol(),
-                u8::try_from(self.ip_options / 8 - 1).unwrap(),
-            ];
+            let mut options = vec![self.protocol(), u8::try_from(self.ip_options / 8 - 1).unwrap()];
             // One PadN option over what is left.
             options.extend([1, u8::try_from(self.ip_options - 4).unwrap()]);
             options.resize(self.ip_options, 0);

@@ -26,9 +26,7 @@ enum Undo {
 impl Control {
     /// The sub-interface whose interface is there.
     pub(super) fn sub_at(&self, nsid: Option<i32>, index: u32) -> Option<SubKey> {
-        self.keys(|sub| sub.nsid == nsid && sub.index == index)
-            .first()
-            .copied()
+        self.keys(|sub| sub.nsid == nsid && sub.index == index).first().copied()
     }
 
     /// Follows an interface of which an event tells, if it is a sub-interface's. The event tells
@@ -151,9 +149,7 @@ impl Control {
         sub.seen.mtu = mtu;
         let (tap, name) = (Arc::clone(&sub.tap), sub.name.clone());
         if let Err(error) = self.visit(&tap, |rtnl, index| rtnl.set_mtu(index, mtu)) {
-            self.trouble(format!(
-                "{name} keeps an MTU larger than its parent's: {error}"
-            ));
+            self.trouble(format!("{name} keeps an MTU larger than its parent's: {error}"));
         }
     }
 
@@ -170,10 +166,7 @@ impl Control {
         sub.name.clone_from(&link.name);
         let id = key.id;
         // A worker that has stopped follows nothing.
-        let undone = parent
-            .worker
-            .call(move |worker| apply(worker, id, before, now))
-            .ok()?;
+        let undone = parent.worker.call(move |worker| apply(worker, id, before, now)).ok()?;
         let sub = &mut parent.subs[place];
         sub.seen = now;
         for (undo, _) in &undone {
@@ -189,10 +182,7 @@ impl Control {
         if let (true, Some(index)) = (owned, parent.index)
             && let Err(error) = self.rtnl.set_mac(index, accepted.mac)
         {
-            self.trouble(format!(
-                "the parent of {} does not take its address: {error}",
-                link.name
-            ));
+            self.trouble(format!("the parent of {} does not take its address: {error}", link.name));
         }
         for &(undo, refusal) in &undone {
             self.undo(at, place, undo, refusal);
@@ -209,10 +199,9 @@ impl Control {
         let sub = &self.parents[at].subs[place];
         let (tap, name, seen) = (Arc::clone(&sub.tap), sub.name.clone(), sub.seen);
         let (what, undone) = match undo {
-            Undo::Down => (
-                "set down again",
-                self.visit(&tap, |rtnl, index| rtnl.set_up(index, false)),
-            ),
+            Undo::Down => {
+                ("set down again", self.visit(&tap, |rtnl, index| rtnl.set_up(index, false)))
+            }
             Undo::Mac => (
                 "given its old address again",
                 self.visit(&tap, |rtnl, index| rtnl.set_mac(index, seen.mac)),
@@ -223,13 +212,12 @@ impl Control {
             ),
         };
         match undone {
-            Ok(()) => self.tell(Event::Reverted {
-                sub: name,
-                why: format!("{refusal}; it was {what}"),
-            }),
-            Err(error) => self.trouble(format!(
-                "{name}: {refusal}, but it could not be {what}: {error}"
-            )),
+            Ok(()) => {
+                self.tell(Event::Reverted { sub: name, why: format!("{refusal}; it was {what}") })
+            }
+            Err(error) => {
+                self.trouble(format!("{name}: {refusal}, but it could not be {what}: {error}"))
+            }
         }
     }
 
@@ -244,9 +232,7 @@ impl Control {
         let id = sub.id;
         parent.memberships.mark();
         // The only refusal is that of a sub-interface that is gone.
-        let _ = parent
-            .worker
-            .call(move |worker| worker.switch_mut().set_filter(id, filter));
+        let _ = parent.worker.call(move |worker| worker.switch_mut().set_filter(id, filter));
     }
 
     fn tell_change(&mut self, key: SubKey) {
@@ -258,10 +244,7 @@ impl Control {
     fn keys(&self, wanted: impl Fn(&Sub) -> bool) -> Vec<SubKey> {
         let of = |parent: &Parent| {
             let subs = parent.subs.iter().filter(|sub| wanted(sub));
-            let key = |sub: &Sub| SubKey {
-                parent: parent.number,
-                id: sub.id,
-            };
+            let key = |sub: &Sub| SubKey { parent: parent.number, id: sub.id };
             subs.map(key).collect::<Vec<_>>()
         };
         self.parents.iter().flat_map(of).collect()

@@ -73,9 +73,7 @@ impl Control {
         let epoll = Epoll::new().map_err(Error::system("make an epoll"))?;
         let monitor = Monitor::open().map_err(Error::system("listen to netlink"))?;
         let home = Netns::current().map_err(Error::system("open this network namespace"))?;
-        let watched = epoll
-            .add(&*bell, BELL)
-            .and_then(|()| epoll.add(&monitor, MONITOR));
+        let watched = epoll.add(&*bell, BELL).and_then(|()| epoll.add(&monitor, MONITOR));
         watched.map_err(Error::system("watch for events"))?;
         let (notify, notices) = crossbeam_channel::unbounded();
         Ok(Self {
@@ -105,10 +103,7 @@ impl Control {
                 false => DYING_TIME,
             };
             let timeout = (!self.parents.is_empty()).then_some(due);
-            let names = self
-                .epoll
-                .wait(timeout)
-                .map(|names| names.collect::<Vec<u64>>());
+            let names = self.epoll.wait(timeout).map(|names| names.collect::<Vec<u64>>());
             let names = match names {
                 Ok(names) => names,
                 // Nothing to wait with is nothing to live for: sub-interfaces go with the workers.

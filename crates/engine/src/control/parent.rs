@@ -39,22 +39,14 @@ impl Control {
         if self.parents.iter().any(|parent| parent.name == name) {
             return Err(Error::ParentTaken(name));
         }
-        let link = self
-            .rtnl
-            .link(&name)?
-            .ok_or_else(|| Error::ParentAbsent(name.clone()))?;
+        let link = self.rtnl.link(&name)?.ok_or_else(|| Error::ParentAbsent(name.clone()))?;
         self.check_suitable(&link)?;
         let uplink = open_uplink(&link)?;
         let switch = Switch::new(seen(&link), options.semantics);
         let number = self.next_parent;
         let notifier = Notifier::new(number, self.notify.clone(), Arc::clone(&self.bell));
-        let worker = Worker::spawn(
-            &format!("um-{name}"),
-            switch,
-            options.worker,
-            Some(notifier),
-        )
-        .map_err(Error::system(format!("start the worker of {name}")))?;
+        let worker = Worker::spawn(&format!("um-{name}"), switch, options.worker, Some(notifier))
+            .map_err(Error::system(format!("start the worker of {name}")))?;
         attach(&worker, &name, uplink)?;
         self.next_parent += 1;
         self.parents.push(Parent {
@@ -79,9 +71,7 @@ impl Control {
     }
 
     pub(crate) fn status(&mut self) -> Vec<ParentStatus> {
-        (0..self.parents.len())
-            .filter_map(|at| self.parent_status(at))
-            .collect()
+        (0..self.parents.len()).filter_map(|at| self.parent_status(at)).collect()
     }
 
     /// Removes the sub-interfaces of a parent that is no longer in the list, then its worker.
@@ -134,10 +124,7 @@ impl Control {
         };
         let parent = &mut self.parents[at];
         if mac_changed
-            && let Some(owner) = parent
-                .subs
-                .iter_mut()
-                .find(|sub| sub.mode == Mode::Passthru)
+            && let Some(owner) = parent.subs.iter_mut().find(|sub| sub.mode == Mode::Passthru)
         {
             owner.take_mac(state.mac);
         }
@@ -152,11 +139,7 @@ impl Control {
 
     /// A parent's interface is gone: its sub-interfaces stay, without carrier.
     pub(super) fn lose_parent(&mut self, index: u32) {
-        let Some(at) = self
-            .parents
-            .iter()
-            .position(|parent| parent.index == Some(index))
-        else {
+        let Some(at) = self.parents.iter().position(|parent| parent.index == Some(index)) else {
             return;
         };
         self.collect_ring_drops(at);
@@ -173,15 +156,10 @@ impl Control {
     /// An interface with the name of a lost parent is there.
     fn find_parent(&mut self, at: usize, link: &Link) {
         // It may be unsuitable for a moment only: each event about it is a new try.
-        if let Err(error) = self
-            .check_suitable(link)
-            .and_then(|()| self.reattach(at, link))
-        {
+        if let Err(error) = self.check_suitable(link).and_then(|()| self.reattach(at, link)) {
             return self.trouble(format!("{} is back, but {error}", link.name));
         }
-        self.tell(Event::ParentBack {
-            parent: link.name.clone(),
-        });
+        self.tell(Event::ParentBack { parent: link.name.clone() });
         self.follow_parent(link);
     }
 
@@ -206,18 +184,12 @@ impl Control {
             // Refused only by a TAP that is gone, of which its own event tells.
             let _ = sub.tap.set_carrier(on);
         }
-        let event = Event::Carrier {
-            parent: parent.name.clone(),
-            on,
-        };
+        let event = Event::Carrier { parent: parent.name.clone(), on };
         self.tell(event);
     }
 
     fn check_suitable(&mut self, link: &Link) -> Result<(), Error> {
-        let unsuitable = |what| Error::ParentUnsuitable {
-            parent: link.name.clone(),
-            what,
-        };
+        let unsuitable = |what| Error::ParentUnsuitable { parent: link.name.clone(), what };
         if link.flags.contains(LinkFlags::Loopback) {
             return Err(unsuitable("is a loopback interface"));
         }
@@ -227,10 +199,7 @@ impl Control {
         let Some(index) = link.master else {
             return Ok(());
         };
-        let busy = |master| Error::ParentBusy {
-            parent: link.name.clone(),
-            master,
-        };
+        let busy = |master| Error::ParentBusy { parent: link.name.clone(), master };
         match self.rtnl.link_by_index(index)? {
             // A VRF takes packets and leaves frames alone; bridges, bonds and teams take frames.
             Some(master) if master.kind.as_deref() == Some("vrf") => Ok(()),
@@ -247,10 +216,7 @@ impl Control {
             (*switch.parent(), worker.snapshot(), infos)
         });
         let (state, counters, infos) = asked.ok()?;
-        let drops: Vec<u64> = infos
-            .iter()
-            .map(|(id, _)| self.queue_drops(at, *id))
-            .collect();
+        let drops: Vec<u64> = infos.iter().map(|(id, _)| self.queue_drops(at, *id)).collect();
         let parent = &self.parents[at];
         let subs = infos.iter().zip(drops).filter_map(|((id, info), drops)| {
             let sub = parent.subs.iter().find(|sub| sub.id == *id)?;
@@ -280,10 +246,8 @@ impl Control {
 }
 
 fn open_uplink(link: &Link) -> Result<Uplink, Error> {
-    let socket = PacketSocket::open(link.index, link.mtu).map_err(Error::system(format!(
-        "open a packet socket on {}",
-        link.name
-    )))?;
+    let socket = PacketSocket::open(link.index, link.mtu)
+        .map_err(Error::system(format!("open a packet socket on {}", link.name)))?;
     Ok(Uplink::Packet(Box::new(PacketUplink::new(socket))))
 }
 

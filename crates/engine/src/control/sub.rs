@@ -97,12 +97,7 @@ impl Control {
         let at = self.parent_at(parent)?;
         let name = options.name.clone();
         check_name(&name)?;
-        if self
-            .parents
-            .iter()
-            .flat_map(|parent| &parent.subs)
-            .any(|sub| sub.name == name)
-        {
+        if self.parents.iter().flat_map(|parent| &parent.subs).any(|sub| sub.name == name) {
             return Err(Error::NameInUse {
                 name,
                 place: " by another sub-interface of this engine",
@@ -121,14 +116,9 @@ impl Control {
         };
         let port = PortLink::Tap(Arc::clone(&tap));
         let parent = &mut self.parents[at];
-        let id = parent
-            .worker
-            .call(move |worker| worker.add(&config, port, offloads))?;
+        let id = parent.worker.call(move |worker| worker.add(&config, port, offloads))?;
         let id = id.map_err(|error| Error::add(&name, error))?;
-        let key = SubKey {
-            parent: parent.number,
-            id,
-        };
+        let key = SubKey { parent: parent.number, id };
         parent.subs.push(Sub {
             id,
             mode: options.mode,
@@ -136,10 +126,7 @@ impl Control {
             nsid: None,
             index: link.index,
             name,
-            seen: Seen {
-                up: false,
-                ..Seen::of(&link)
-            },
+            seen: Seen { up: false, ..Seen::of(&link) },
             groups: Vec::new(),
         });
         if let Err(error) = self.settle_in(key, &options) {
@@ -185,14 +172,8 @@ impl Control {
 
     /// The parent's place in the list, and the sub-interface's in its own.
     pub(super) fn find(&self, key: SubKey) -> Option<(usize, usize)> {
-        let at = self
-            .parents
-            .iter()
-            .position(|parent| parent.number == key.parent)?;
-        let place = self.parents[at]
-            .subs
-            .iter()
-            .position(|sub| sub.id == key.id)?;
+        let at = self.parents.iter().position(|parent| parent.number == key.parent)?;
+        let place = self.parents[at].subs.iter().position(|sub| sub.id == key.id)?;
         Some((at, place))
     }
 
@@ -228,10 +209,7 @@ impl Control {
             && parent.own_mac != sub.seen.mac
             && let Err(error) = self.rtnl.set_mac(index, parent.own_mac)
         {
-            self.trouble(format!(
-                "{} keeps the address of {}: {error}",
-                parent.name, sub.name
-            ));
+            self.trouble(format!("{} keeps the address of {}: {error}", parent.name, sub.name));
         }
     }
 
@@ -267,9 +245,7 @@ impl Control {
             .map(Netns::from)
             .map_err(Error::system("find the namespace of a TAP"))?;
         let mut rtnl = Rtnl::open_in(&netns)?;
-        let name = tap
-            .name()
-            .map_err(Error::system("ask a TAP for its name"))?;
+        let name = tap.name().map_err(Error::system("ask a TAP for its name"))?;
         let link = rtnl.link(&name)?.ok_or(Error::NoSuchSub(name))?;
         Ok(visit(&mut rtnl, link.index)?)
     }
@@ -290,29 +266,17 @@ impl Control {
         let (at, place) = self.find(key)?;
         let drops = self.queue_drops(at, key.id);
         let parent = &self.parents[at];
-        let info = parent
-            .worker
-            .call(move |worker| worker.switch().sub(key.id).cloned())
-            .ok()??;
+        let info =
+            parent.worker.call(move |worker| worker.switch().sub(key.id).cloned()).ok()??;
         Some(parent.subs[place].status(&parent.name, &info, drops))
     }
 
     fn sub_named(&self, name: &str) -> Result<SubKey, Error> {
         let mut keys = self.parents.iter().flat_map(|parent| {
-            parent.subs.iter().map(|sub| {
-                (
-                    SubKey {
-                        parent: parent.number,
-                        id: sub.id,
-                    },
-                    &sub.name,
-                )
-            })
+            parent.subs.iter().map(|sub| (SubKey { parent: parent.number, id: sub.id }, &sub.name))
         });
         let found = keys.find(|(_, other)| *other == name);
-        found
-            .map(|(key, _)| key)
-            .ok_or_else(|| Error::NoSuchSub(name.to_owned()))
+        found.map(|(key, _)| key).ok_or_else(|| Error::NoSuchSub(name.to_owned()))
     }
 
     /// A TAP in our own namespace with everything but its final place, and what it looks like.
@@ -320,29 +284,19 @@ impl Control {
         let moves = self.moves(options);
         let name = &options.name;
         // One that will move must not be in the way of an interface here with the same name.
-        let first = if moves {
-            format!("um{}", std::process::id())
-        } else {
-            name.clone()
-        };
+        let first = if moves { format!("um{}", std::process::id()) } else { name.clone() };
         let tap = Tap::create(&first).map_err(tap_error(name))?;
         let (mac, mtu) = {
-            let parent = self.parents[at]
-                .worker
-                .call(|worker| *worker.switch().parent())?;
+            let parent = self.parents[at].worker.call(|worker| *worker.switch().parent())?;
             match options.mode {
                 Mode::Passthru => (parent.mac, parent.mtu),
                 _ => (options.mac.unwrap_or_else(random_mac), parent.mtu),
             }
         };
-        let link = self
-            .rtnl
-            .link(&first)?
-            .ok_or_else(|| Error::NoSuchSub(name.clone()))?;
+        let link = self.rtnl.link(&first)?.ok_or_else(|| Error::NoSuchSub(name.clone()))?;
         check_station(name, mac)?;
         tap.set_mac(mac).map_err(tap_error(name))?;
-        tap.set_carrier(self.parents[at].carrier)
-            .map_err(tap_error(name))?;
+        tap.set_carrier(self.parents[at].carrier).map_err(tap_error(name))?;
         self.rtnl.set_txqlen(link.index, QUEUE_LEN)?;
         // A parent may carry larger frames than any TAP.
         let mtu = options.mtu.unwrap_or_else(|| mtu.min(link.max_mtu));
@@ -350,14 +304,7 @@ impl Control {
         if mtu != link.mtu {
             self.rtnl.set_mtu(link.index, mtu)?;
         }
-        Ok((
-            Arc::new(tap),
-            Link {
-                mac: Some(mac),
-                mtu,
-                ..link
-            },
-        ))
+        Ok((Arc::new(tap), Link { mac: Some(mac), mtu, ..link }))
     }
 
     /// Moves a new sub-interface to its place and sets it up, if that is wanted.
@@ -368,18 +315,14 @@ impl Control {
         let sub = &self.parents[at].subs[place];
         let (tap, index) = (Arc::clone(&sub.tap), sub.index);
         if let (true, Some(netns)) = (self.moves(options), &options.netns) {
-            self.rtnl
-                .set_netns_as(index, netns, &options.name)
-                .map_err(|source| match source.errno() {
-                    Some(libc::EEXIST) => Error::NameInUse {
-                        name: options.name.clone(),
-                        place: " in its namespace",
-                    },
-                    _ => Error::Namespace {
-                        name: options.name.clone(),
-                        source,
-                    },
-                })?;
+            self.rtnl.set_netns_as(index, netns, &options.name).map_err(|source| {
+                match source.errno() {
+                    Some(libc::EEXIST) => {
+                        Error::NameInUse { name: options.name.clone(), place: " in its namespace" }
+                    }
+                    _ => Error::Namespace { name: options.name.clone(), source },
+                }
+            })?;
         }
         self.find_out(key);
         if !options.up {
@@ -393,17 +336,12 @@ impl Control {
     }
 
     fn moves(&self, options: &SubOptions) -> bool {
-        options
-            .netns
-            .as_ref()
-            .is_some_and(|netns| netns.id() != self.home)
+        options.netns.as_ref().is_some_and(|netns| netns.id() != self.home)
     }
 
     /// The switch's rule, asked before a TAP's own limits can answer with a bare errno.
     fn check_mtu(&self, at: usize, name: &str, mtu: u32) -> Result<(), Error> {
-        let parent = self.parents[at]
-            .worker
-            .call(|worker| worker.switch().parent().mtu)?;
+        let parent = self.parents[at].worker.call(|worker| worker.switch().parent().mtu)?;
         let refusal = match mtu {
             _ if mtu > parent => umacvlan_core::Refusal::MtuAboveParent { mtu, parent },
             _ if mtu < umacvlan_core::switch::MIN_MTU => umacvlan_core::Refusal::MtuTooSmall(mtu),
@@ -442,9 +380,7 @@ fn check_name(name: &str) -> Result<(), Error> {
 fn check_station(name: &str, mac: MacAddr) -> Result<(), Error> {
     match mac.is_station() {
         true => Ok(()),
-        false => Err(Error::refused(name)(umacvlan_core::Refusal::NotStation(
-            mac,
-        ))),
+        false => Err(Error::refused(name)(umacvlan_core::Refusal::NotStation(mac))),
     }
 }
 

@@ -106,11 +106,7 @@ fn settle(
 ) -> (BTreeSet<Membership>, bool) {
     let all = Membership::Promiscuous;
     let missing: Vec<_> = wanted.difference(&joined).copied().collect();
-    joined.extend(
-        missing
-            .iter()
-            .filter(|&&membership| packet.socket.join(membership).is_ok()),
-    );
+    joined.extend(missing.iter().filter(|&&membership| packet.socket.join(membership).is_ok()));
     let refused = !joined.is_superset(wanted);
     if refused && !joined.contains(&all) && packet.socket.join(all).is_ok() {
         joined.insert(all);

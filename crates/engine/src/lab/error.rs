@@ -38,9 +38,6 @@ impl<T> Doing<T> for crate::netlink::Result<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|source| LabError {
-            doing: doing().into(),
-            source,
-        })
+        self.map_err(|source| LabError { doing: doing().into(), source })
     }
 }

@@ -157,21 +157,14 @@ mod tests {
     use super::*;
 
     const fn setup(mode: Mode, hairpin: bool, semantics: Semantics) -> Setup {
-        Setup {
-            mode,
-            hairpin,
-            semantics,
-        }
+        Setup { mode, hairpin, semantics }
     }
 
     #[test]
     fn private_unicast_through_a_hairpin_switch_is_where_the_semantics_differ() {
         for (semantics, reached) in [(Semantics::Documented, false), (Semantics::Kernel, true)] {
             let setup = setup(Mode::Private, true, semantics);
-            assert_eq!(
-                expected(setup, Probe::Unicast, Sub(1), Sub(2)),
-                Some(reached)
-            );
+            assert_eq!(expected(setup, Probe::Unicast, Sub(1), Sub(2)), Some(reached));
             assert_eq!(expected(setup, Probe::Unicast, Sub(1), Host), Some(true));
         }
     }
@@ -179,10 +172,7 @@ mod tests {
     #[test]
     fn an_echo_needs_both_lists_and_a_broadcast_one() {
         let setup = setup(Mode::Source, true, Semantics::Kernel);
-        assert_eq!(
-            expected(setup, Probe::Broadcast, Sub(1), Sub(3)),
-            Some(true)
-        );
+        assert_eq!(expected(setup, Probe::Broadcast, Sub(1), Sub(3)), Some(true));
         assert_eq!(expected(setup, Probe::Unicast, Sub(1), Sub(3)), Some(false));
         assert_eq!(expected(setup, Probe::Tcp, Sub(1), Sub(2)), Some(true));
     }

@@ -26,14 +26,8 @@ pub enum Member {
 
 impl Member {
     /// Everyone, in the order of every table.
-    pub const ALL: [Self; MEMBERS] = [
-        Self::Sub(1),
-        Self::Sub(2),
-        Self::Sub(3),
-        Self::Sub(4),
-        Self::Host,
-        Self::External,
-    ];
+    pub const ALL: [Self; MEMBERS] =
+        [Self::Sub(1), Self::Sub(2), Self::Sub(3), Self::Sub(4), Self::Host, Self::External];
 
     /// The place in [`Member::ALL`].
     pub const fn index(self) -> usize {

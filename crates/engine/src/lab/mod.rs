@@ -53,11 +53,7 @@ mod tests {
             }
             for hairpin in [false, true] {
                 network.set_hairpin(hairpin).unwrap();
-                let setup = Setup {
-                    mode,
-                    hairpin,
-                    semantics: Semantics::Kernel,
-                };
+                let setup = Setup { mode, hairpin, semantics: Semantics::Kernel };
                 let wanted = wanted(setup);
                 let found = reach(&network.stations(), &wanted, Patience::default()).unwrap();
                 let differing: Vec<_> = cells(mode)
@@ -80,11 +76,7 @@ mod tests {
             return;
         }
         let stations = network.stations();
-        let path = Path {
-            from: &stations[0],
-            to: &stations[1],
-            cores: None,
-        };
+        let path = Path { from: &stations[0], to: &stations[1], cores: None };
         let time = Duration::from_millis(50);
         assert!(tcp_throughput(path, time).unwrap().bytes > 0);
         let trips = round_trips(path, time).unwrap();

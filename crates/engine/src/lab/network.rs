@@ -97,23 +97,14 @@ impl Network {
         let mut switch = Place::make("the switch")?;
         let mut host = Place::make("the host")?;
         let mut external = Place::make("the external host")?;
-        let subs = (0..SUBS)
-            .map(|_| Place::make("a sub-interface"))
-            .collect::<Result<_>>()?;
+        let subs = (0..SUBS).map(|_| Place::make("a sub-interface")).collect::<Result<_>>()?;
         let port = wire(&mut switch, &mut host, &mut external).doing(|| "building the switch")?;
         for (member, place) in [(Member::Host, &mut host), (Member::External, &mut external)] {
             place
                 .settle(member, member.mac())
                 .doing(|| format!("giving {member} its addresses"))?;
         }
-        Ok(Self {
-            subs,
-            host,
-            external,
-            switch,
-            port,
-            attached: None,
-        })
+        Ok(Self { subs, host, external, switch, port, attached: None })
     }
 
     /// Tells the switch whether to return frames on the parent's port.
@@ -121,10 +112,7 @@ impl Network {
     /// # Errors
     /// If the kernel refuses.
     pub fn set_hairpin(&mut self, on: bool) -> Result<()> {
-        self.switch
-            .rtnl
-            .set_hairpin(self.port, on)
-            .doing(|| "setting the switch's hairpin")
+        self.switch.rtnl.set_hairpin(self.port, on).doing(|| "setting the switch's hairpin")
     }
 
     /// Makes the sub-interfaces of this mode, instead of those that are there.
@@ -136,11 +124,10 @@ impl Network {
         self.detach()?;
         self.attached = Some(Attached { mode, guard: None });
         let guard = match maker {
-            Maker::Kernel => make_by_kernel(
-                &mut self.host.rtnl,
-                &site(&self.subs, &self.host.netns, mode),
-            )
-            .map(|()| None),
+            Maker::Kernel => {
+                make_by_kernel(&mut self.host.rtnl, &site(&self.subs, &self.host.netns, mode))
+                    .map(|()| None)
+            }
             Maker::Ours(make) => make(&site(&self.subs, &self.host.netns, mode)).map(Some),
         };
         let guard = guard.doing(|| format!("making the sub-interfaces in mode {mode}"))?;
@@ -159,9 +146,7 @@ impl Network {
         drop(attached.guard);
         for member in members(attached.mode) {
             if let Some(place) = self.subs.get_mut(member.index()) {
-                place
-                    .remove(member.interface())
-                    .doing(|| format!("removing {member}"))?;
+                place.remove(member.interface()).doing(|| format!("removing {member}"))?;
             }
         }
         Ok(())
@@ -189,9 +174,7 @@ impl Network {
                     .settle(member, mac(mode, member))
                     .doing(|| format!("giving {member} its addresses"))?;
             }
-            place
-                .await_carrier(member)
-                .doing(|| format!("waiting for the carrier of {member}"))?;
+            place.await_carrier(member).doing(|| format!("waiting for the carrier of {member}"))?;
             for other in members(mode).filter(|other| *other != member) {
                 place
                     .know(member, other, mac(mode, other))
@@ -286,10 +269,9 @@ impl Place {
 fn wire(switch: &mut Place, host: &mut Place, external: &mut Place) -> io::Result<u32> {
     let rtnl = &mut switch.rtnl;
     rtnl.add_bridge("switch", &BridgeOptions::default())?;
-    for (port, member, place) in [
-        (TO_EXTERNAL, Member::External, &*external),
-        (TO_PARENT, Member::Host, &*host),
-    ] {
+    for (port, member, place) in
+        [(TO_EXTERNAL, Member::External, &*external), (TO_PARENT, Member::Host, &*host)]
+    {
         rtnl.add_veth(port, member.interface(), Some(&place.netns))?;
     }
     let bridge = switch.index("switch")?;
@@ -317,9 +299,7 @@ fn site<'n>(subs: &'n [Place], host: &'n Netns, mode: Mode) -> Site<'n> {
         host,
         parent: Member::Host.interface(),
         mode,
-        subs: subs
-            .filter(|sub| matches!(sub.member, Member::Sub(_)))
-            .collect(),
+        subs: subs.filter(|sub| matches!(sub.member, Member::Sub(_))).collect(),
     }
 }
 
@@ -327,10 +307,8 @@ fn make_by_kernel(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<()> {
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     let parent = rtnl.link(site.parent)?.ok_or_else(missing)?.index;
     for sub in &site.subs {
-        let macvlan = Macvlan {
-            macaddrs: sub.sources.clone(),
-            ..Macvlan::new(kernel_mode(site.mode))
-        };
+        let macvlan =
+            Macvlan { macaddrs: sub.sources.clone(), ..Macvlan::new(kernel_mode(site.mode)) };
         rtnl.add_macvlan(sub.member.interface(), parent, &macvlan, Some(sub.netns))?;
     }
     Ok(())

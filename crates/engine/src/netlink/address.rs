@@ -45,14 +45,9 @@ impl Rtnl {
         permanent: bool,
     ) -> Result<()> {
         let mut message = neighbour(index, ip);
-        message.header.state = if permanent {
-            NeighbourState::Permanent
-        } else {
-            NeighbourState::Reachable
-        };
-        message
-            .attributes
-            .push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+        message.header.state =
+            if permanent { NeighbourState::Permanent } else { NeighbourState::Reachable };
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
         self.request(
             &format!("add the neighbour {ip} at {mac} to interface {index}"),
             RouteNetlinkMessage::NewNeighbour(message),

@@ -68,10 +68,7 @@ pub enum MacaddrChange {
 impl Macvlan {
     /// One of this mode (`MACVLAN_MODE_*`), with the kernel's defaults.
     pub fn new(mode: u32) -> Self {
-        Self {
-            mode,
-            ..Self::default()
-        }
+        Self { mode, ..Self::default() }
     }
 
     fn attributes(&self) -> Vec<InfoMacVlan> {
@@ -178,10 +175,7 @@ impl Rtnl {
             LinkAttribute::LinkInfo(macvlan_info(macvlan.attributes())),
         ];
         attributes.extend(netns.map(inside));
-        self.create(
-            &format!("make the macvlan {name} on interface {parent}"),
-            attributes,
-        )
+        self.create(&format!("make the macvlan {name} on interface {parent}"), attributes)
     }
 
     /// Changes a sub-interface of the kernel's macvlan.
@@ -204,11 +198,7 @@ impl Rtnl {
     fn create(&mut self, action: &str, attributes: Vec<LinkAttribute>) -> Result<()> {
         let mut message = LinkMessage::default();
         message.attributes = attributes;
-        self.request(
-            action,
-            RouteNetlinkMessage::NewLink(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )?;
+        self.request(action, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)?;
         Ok(())
     }
 }
@@ -223,8 +213,5 @@ fn flags(bits: u16) -> InfoMacVlan {
 }
 
 fn macvlan_info(data: Vec<InfoMacVlan>) -> Vec<LinkInfo> {
-    vec![
-        LinkInfo::Kind(InfoKind::MacVlan),
-        LinkInfo::Data(InfoData::MacVlan(data)),
-    ]
+    vec![LinkInfo::Kind(InfoKind::MacVlan), LinkInfo::Data(InfoData::MacVlan(data))]
 }

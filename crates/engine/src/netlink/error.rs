@@ -16,11 +16,7 @@ pub struct Error {
 
 impl Error {
     pub(super) fn new(action: impl Into<String>, source: io::Error) -> Self {
-        Self {
-            action: action.into(),
-            explanation: None,
-            source,
-        }
+        Self { action: action.into(), explanation: None, source }
     }
 
     pub(super) fn explained(mut self, words: Option<String>) -> Self {
@@ -74,11 +70,8 @@ mod tests {
 
     #[test]
     fn an_error_says_what_failed_and_why_and_what_to_do() {
-        let error = Error::new(
-            "delete interface 7",
-            io::Error::from_raw_os_error(libc::EPERM),
-        )
-        .explained(Some("no".to_owned()));
+        let error = Error::new("delete interface 7", io::Error::from_raw_os_error(libc::EPERM))
+            .explained(Some("no".to_owned()));
         assert_eq!(error.errno(), Some(libc::EPERM));
         assert_eq!(
             error.to_string(),

@@ -75,10 +75,7 @@ mod tests {
     fn groups_are_told_apart_by_interface() {
         let two = ["33:33:00:00:00:01", "01:00:5e:00:00:01"].map(|text| text.parse().unwrap());
         assert_eq!(parse(TEXT, 2).unwrap(), two);
-        assert_eq!(
-            parse(TEXT, 17).unwrap(),
-            ["01:80:c2:00:00:0e".parse().unwrap()]
-        );
+        assert_eq!(parse(TEXT, 17).unwrap(), ["01:80:c2:00:00:0e".parse().unwrap()]);
         assert_eq!(parse(TEXT, 1).unwrap(), []);
     }
 

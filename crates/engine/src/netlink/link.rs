@@ -221,10 +221,7 @@ mod tests {
     #[test]
     fn promiscuity_of_a_packet_socket_counts_though_the_flag_is_clear() {
         let mut message = LinkMessage::default();
-        message.attributes = vec![
-            LinkAttribute::Promiscuity(1),
-            LinkAttribute::AllMulticast(2),
-        ];
+        message.attributes = vec![LinkAttribute::Promiscuity(1), LinkAttribute::AllMulticast(2)];
         let link = Link::from_message(message);
         assert!(link.is_promiscuous() && link.is_allmulti());
         assert!(!link.flags.contains(LinkFlags::Promisc));
@@ -233,10 +230,7 @@ mod tests {
     #[test]
     fn only_six_bytes_are_a_mac_address() {
         for (bytes, expected) in [
-            (
-                vec![2, 0, 0, 0, 0, 1],
-                Some(MacAddr::new([2, 0, 0, 0, 0, 1])),
-            ),
+            (vec![2, 0, 0, 0, 0, 1], Some(MacAddr::new([2, 0, 0, 0, 0, 1]))),
             (vec![10, 0, 0, 1], None),
             (vec![], None),
             (vec![0; 20], None),

@@ -105,14 +105,7 @@ impl Monitor {
         let mut rtnl = Rtnl::open()?;
         let home = Netns::current()?;
         let own = rtnl.known_nsid(&home)?;
-        Ok(Self {
-            socket,
-            buffer: vec![0; DATAGRAM],
-            rtnl,
-            home,
-            own,
-            hears_groups,
-        })
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], rtnl, home, own, hears_groups })
     }
 
     /// Whether this kernel tells of multicast groups ([`Event::GroupsChanged`]; Linux 6.14 and
@@ -210,12 +203,7 @@ impl Notice {
         }
         let moved_to = moved_to(&message);
         let link = Link::from_message(message);
-        Self::Event(Event::LinkGone {
-            nsid,
-            index: link.index,
-            name: link.name,
-            moved_to,
-        })
+        Self::Event(Event::LinkGone { nsid, index: link.index, name: link.name, moved_to })
     }
 }
 

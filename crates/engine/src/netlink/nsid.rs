@@ -49,11 +49,8 @@ impl Rtnl {
     pub fn known_nsid(&mut self, netns: &Netns) -> Result<Option<i32>> {
         let mut message = NsidMessage::default();
         message.attributes = vec![descriptor(netns)?];
-        let answer = self.request(
-            "read the id of a namespace",
-            RouteNetlinkMessage::GetNsId(message),
-            0,
-        )?;
+        let answer =
+            self.request("read the id of a namespace", RouteNetlinkMessage::GetNsId(message), 0)?;
         Ok(answer.iter().find_map(|message| match message {
             RouteNetlinkMessage::NewNsId(message) => assigned(message),
             _ => None,
@@ -83,12 +80,8 @@ impl Within<'_> {
     /// # Errors
     /// `EINVAL` if no namespace has the id (any more).
     pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
-        let action = format!(
-            "read interface {name} in the namespace with id {}",
-            self.nsid
-        );
-        self.rtnl
-            .one_link(&action, targeted(named(name), self.nsid))
+        let action = format!("read interface {name} in the namespace with id {}", self.nsid);
+        self.rtnl.one_link(&action, targeted(named(name), self.nsid))
     }
 
     /// The interface with this index, if there is one.
@@ -96,12 +89,8 @@ impl Within<'_> {
     /// # Errors
     /// `EINVAL` if no namespace has the id (any more).
     pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
-        let action = format!(
-            "read interface {index} in the namespace with id {}",
-            self.nsid
-        );
-        self.rtnl
-            .one_link(&action, targeted(indexed(index), self.nsid))
+        let action = format!("read interface {index} in the namespace with id {}", self.nsid);
+        self.rtnl.one_link(&action, targeted(indexed(index), self.nsid))
     }
 
     /// Every interface, by index.
@@ -110,8 +99,7 @@ impl Within<'_> {
     /// `EINVAL` if no namespace has the id (any more).
     pub fn links(&mut self) -> Result<Vec<Link>> {
         let action = format!("list the interfaces in the namespace with id {}", self.nsid);
-        self.rtnl
-            .all_links(&action, targeted(LinkMessage::default(), self.nsid))
+        self.rtnl.all_links(&action, targeted(LinkMessage::default(), self.nsid))
     }
 
     /// Deletes an interface.
@@ -119,24 +107,17 @@ impl Within<'_> {
     /// # Errors
     /// `EINVAL` if no namespace has the id (any more), `ENODEV` if the interface is gone already.
     pub fn delete(&mut self, index: u32) -> Result<()> {
-        let action = format!(
-            "delete interface {index} in the namespace with id {}",
-            self.nsid
-        );
-        self.rtnl
-            .delete_link(&action, targeted(indexed(index), self.nsid))
+        let action = format!("delete interface {index} in the namespace with id {}", self.nsid);
+        self.rtnl.delete_link(&action, targeted(indexed(index), self.nsid))
     }
 }
 
 /// The id in an `RTM_NEWNSID` or `RTM_DELNSID` message.
 pub(super) fn assigned(message: &NsidMessage) -> Option<i32> {
-    message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NsidAttribute::Id(nsid) if *nsid != UNASSIGNED => Some(*nsid),
-            _ => None,
-        })
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NsidAttribute::Id(nsid) if *nsid != UNASSIGNED => Some(*nsid),
+        _ => None,
+    })
 }
 
 /// Adds `IFLA_TARGET_NETNSID`, which this library calls by its older name.

@@ -32,11 +32,7 @@ impl Rtnl {
         let socket = NetlinkSocket::open().map_err(|e| Error::new("open a netlink socket", e))?;
         // Before Linux 4.12 the errors come without words; that is all.
         let _ = socket.explain_errors();
-        Ok(Self {
-            socket,
-            sequence: 0,
-            buffer: vec![0; DATAGRAM],
-        })
+        Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM] })
     }
 
     /// For the namespace `netns`, which stays alive until this is dropped: for namespaces that
@@ -166,10 +162,7 @@ struct Refusal {
 
 impl Refusal {
     fn read(error: &ErrorMessage, capped: bool) -> Self {
-        Self {
-            source: error.to_io(),
-            explanation: explanation(&error.header, capped),
-        }
+        Self { source: error.to_io(), explanation: explanation(&error.header, capped) }
     }
 
     fn into_error(self, action: &str) -> Error {
@@ -179,10 +172,7 @@ impl Refusal {
 
 impl From<io::Error> for Refusal {
     fn from(source: io::Error) -> Self {
-        Self {
-            source,
-            explanation: None,
-        }
+        Self { source, explanation: None }
     }
 }
 

@@ -128,11 +128,7 @@ impl Rtnl {
             Some(master) => format!("make interface {index} a port of {master}"),
             None => format!("take interface {index} from its master"),
         };
-        self.set(
-            &action,
-            index,
-            LinkAttribute::Controller(master.unwrap_or(0)),
-        )
+        self.set(&action, index, LinkAttribute::Controller(master.unwrap_or(0)))
     }
 
     /// Lets a bridge send a frame back out of the port it came from, or not.
@@ -143,9 +139,7 @@ impl Rtnl {
         let mut message = indexed(index);
         message.attributes = vec![LinkAttribute::LinkInfo(vec![
             LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
-                on,
-            )])),
+            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(on)])),
         ])];
         let action = format!("set the hairpin mode of bridge port {index}");
         self.request(&action, RouteNetlinkMessage::NewLink(message), 0)?;

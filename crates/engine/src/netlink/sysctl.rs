@@ -13,9 +13,7 @@ use crate::sys::netns::Netns;
 /// If the namespace cannot be entered, or the kernel has no such setting or refuses the value; the
 /// text says which.
 pub fn set_sysctl(netns: &Netns, name: &str, value: &str) -> io::Result<()> {
-    let plain = Path::new(name)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
+    let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     if !plain {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -25,9 +23,6 @@ pub fn set_sysctl(netns: &Netns, name: &str, value: &str) -> io::Result<()> {
     let path = Path::new("/proc/sys/net").join(name);
     // The files show the namespace of the thread that opens them.
     netns.run(|| fs::write(&path, value))?.map_err(|e| {
-        io::Error::new(
-            e.kind(),
-            format!("cannot write \"{value}\" to {}: {e}", path.display()),
-        )
+        io::Error::new(e.kind(), format!("cannot write \"{value}\" to {}: {e}", path.display()))
     })
 }

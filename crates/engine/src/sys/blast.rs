@@ -38,11 +38,7 @@ pub fn open(index: u32, ethertype: u16) -> io::Result<OwnedFd> {
     };
     // SAFETY: a whole `sockaddr_ll`, alive during the call, with its own size.
     checked(unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size::<libc::sockaddr_ll>(),
-        )
+        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size::<libc::sockaddr_ll>())
     })?;
     Ok(socket)
 }
@@ -53,10 +49,7 @@ pub fn open(index: u32, ethertype: u16) -> io::Result<OwnedFd> {
 /// # Errors
 /// What sendmmsg(2) reports beside "full": `ENETDOWN`, `EMSGSIZE`.
 pub fn send(socket: BorrowedFd<'_>, frame: &[u8], count: usize) -> io::Result<usize> {
-    let mut part = libc::iovec {
-        iov_base: frame.as_ptr().cast_mut().cast(),
-        iov_len: frame.len(),
-    };
+    let mut part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
     let message = libc::mmsghdr {
         msg_hdr: libc::msghdr {
             msg_name: std::ptr::null_mut(),
@@ -74,12 +67,7 @@ pub fn send(socket: BorrowedFd<'_>, frame: &[u8], count: usize) -> io::Result<us
     // SAFETY: `count` messages of `batch` are valid; each points to `part`, which points to
     // `frame`; all of them outlive the call, and a send does not write to the frame.
     let sent = unsafe {
-        libc::sendmmsg(
-            socket.as_raw_fd(),
-            batch.as_mut_ptr(),
-            count,
-            libc::MSG_DONTWAIT,
-        )
+        libc::sendmmsg(socket.as_raw_fd(), batch.as_mut_ptr(), count, libc::MSG_DONTWAIT)
     };
     match usize::try_from(sent) {
         Ok(sent) => Ok(sent),
@@ -94,12 +82,7 @@ pub fn send(socket: BorrowedFd<'_>, frame: &[u8], count: usize) -> io::Result<us
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     // SAFETY: `buffer` is writable for its whole length during the call.
     let length = unsafe {
-        libc::recv(
-            socket.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            libc::MSG_DONTWAIT,
-        )
+        libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
     };
     match usize::try_from(length) {
         Ok(length) => Ok(Some(length)),

@@ -24,10 +24,7 @@ impl Epoll {
         let fd = super::checked(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: the descriptor was made in the line above and belongs to nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self {
-            fd,
-            ready: Vec::with_capacity(READY_MAX),
-        })
+        Ok(Self { fd, ready: Vec::with_capacity(READY_MAX) })
     }
 
     /// Watches a descriptor for something to read, errors included.
@@ -35,10 +32,7 @@ impl Epoll {
     /// # Errors
     /// Whatever `epoll_ctl` says: watched already, or no memory.
     pub fn add(&self, fd: &impl AsFd, name: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event {
-            events: libc::EPOLLIN.cast_unsigned(),
-            u64: name,
-        };
+        let mut event = libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: name };
         let (epoll, fd) = (self.fd.as_raw_fd(), fd.as_fd().as_raw_fd());
         // SAFETY: the event outlives the call, both descriptors are open.
         super::checked(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;

@@ -23,11 +23,7 @@ impl Mapping {
     /// # Errors
     /// Whatever `mmap` says: no memory, or a limit on address space.
     pub(super) fn anonymous(len: usize) -> io::Result<Self> {
-        Self::map(
-            len,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-        )
+        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
     }
 
     /// The memory that a socket shares with its owner, as the RX ring of AF_PACKET.
@@ -41,14 +37,7 @@ impl Mapping {
     fn map(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
         // SAFETY: a fresh region is asked for at an address of the kernel's choice, so no memory of ours is touched.
         let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                flags,
-                fd,
-                0,
-            )
+            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0)
         };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());

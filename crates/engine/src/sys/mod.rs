@@ -3,10 +3,7 @@
 //! One system call per `unsafe` block, one safe function around it. What a kernel may still write
 //! to (ring slots, lent buffers) is handed out as a slice only while it is ours, and that is
 //! checked at run time, so nothing outside this folder can reach memory at the wrong moment.
-#![allow(
-    unsafe_code,
-    reason = "system calls; one per block, each with its SAFETY line"
-)]
+#![allow(unsafe_code, reason = "system calls; one per block, each with its SAFETY line")]
 
 pub mod arena;
 pub mod blast;
@@ -27,11 +24,7 @@ use std::io;
 
 /// The value of a system call, or the error that it left in `errno`.
 fn checked(returned: libc::c_int) -> io::Result<libc::c_int> {
-    if returned < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(returned)
-    }
+    if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(returned) }
 }
 
 /// The size of `T` as the kernel's `socklen_t`.

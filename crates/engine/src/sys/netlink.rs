@@ -82,12 +82,7 @@ impl NetlinkSocket {
     /// `EINVAL` if this kernel has no such group.
     pub fn add_membership(&self, group: u32) -> io::Result<()> {
         let group = i32::try_from(group).map_err(io::Error::other)?;
-        set_option(
-            &self.socket,
-            libc::SOL_NETLINK,
-            libc::NETLINK_ADD_MEMBERSHIP,
-            group,
-        )
+        set_option(&self.socket, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
     }
 
     /// Extends the subscriptions to every namespace that has an id in ours and over whose user
@@ -96,12 +91,7 @@ impl NetlinkSocket {
     /// # Errors
     /// `EPERM` without `CAP_NET_BROADCAST`.
     pub fn listen_all_nsid(&self) -> io::Result<()> {
-        set_option(
-            &self.socket,
-            libc::SOL_NETLINK,
-            libc::NETLINK_LISTEN_ALL_NSID,
-            1,
-        )
+        set_option(&self.socket, libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID, 1)
     }
 
     /// Sends one message to the kernel.
@@ -151,10 +141,7 @@ impl NetlinkSocket {
             if datagram.truncated {
                 return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
             }
-            return Ok(Received::Messages {
-                len: datagram.len,
-                nsid: datagram.nsid,
-            });
+            return Ok(Received::Messages { len: datagram.len, nsid: datagram.nsid });
         }
     }
 }
@@ -178,10 +165,7 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Datagram> {
     // SAFETY: sockaddr_nl is plain integers, for which zero is a value.
     let mut sender: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
     let mut control = Control([0; 64]);
-    let mut part = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: msghdr is integers and pointers, for which zero is a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = (&raw mut sender).cast();
@@ -238,24 +222,15 @@ fn bind(socket: &Socket) -> io::Result<()> {
     let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
     address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).map_err(io::Error::other)?;
     // SAFETY: the pointer is to a local sockaddr_nl and the length is its own.
-    let result = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            address_len()?,
-        )
-    };
+    let result =
+        unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), address_len()?) };
     check(result)
 }
 
 /// One poll(2) for input, rounded up to a millisecond.
 fn poll(socket: &Socket, timeout: Duration) -> io::Result<bool> {
     let millis = timeout.as_micros().div_ceil(1000);
-    let mut entry = libc::pollfd {
-        fd: socket.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: the pointer is to one local pollfd, and 1 is how many it says there are.
     let ready = unsafe { libc::poll(&raw mut entry, 1, i32::try_from(millis).unwrap_or(i32::MAX)) };
     if ready < 0 {
@@ -268,13 +243,7 @@ fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<
     let len = libc::socklen_t::try_from(size_of::<i32>()).map_err(io::Error::other)?;
     // SAFETY: the pointer is to a local i32 and the length is its own.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            len,
-        )
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len)
     };
     check(result)
 }
@@ -327,11 +296,7 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn control_messages_that_lie_about_their_length_are_no_trap() {
-        let good = control(
-            libc::SOL_NETLINK,
-            libc::NETLINK_LISTEN_ALL_NSID,
-            &7_i32.to_ne_bytes(),
-        );
+        let good = control(libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID, &7_i32.to_ne_bytes());
         for cut in 0..20 {
             assert_eq!(nsid_of(&good[..cut]), None, "cut to {cut}");
         }

@@ -66,10 +66,7 @@ impl Netns {
         let (path, advice) = locate(place)?;
         let tried = path.display();
         let file = File::open(&path).map_err(|e| {
-            explain(
-                e,
-                &format!("no network namespace \"{place}\" at {tried} ({advice})"),
-            )
+            explain(e, &format!("no network namespace \"{place}\" at {tried} ({advice})"))
         })?;
         match namespace_type(file.as_fd()) {
             Ok(libc::CLONE_NEWNET) => Ok(Self { file }),
@@ -87,10 +84,7 @@ impl Netns {
             reason = "the file is open and nsfs keeps its inode in memory: fstat has no way to fail"
         )]
         let inode = self.file.metadata().expect("fstat of an open namespace");
-        NetnsId {
-            dev: inode.dev(),
-            ino: inode.ino(),
-        }
+        NetnsId { dev: inode.dev(), ino: inode.ino() }
     }
 
     /// Runs `f` on a new thread that has entered this namespace, and returns what it returned.
@@ -114,18 +108,14 @@ impl Netns {
     /// # Errors
     /// `EMFILE` when the process has too many files open.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            file: self.file.try_clone()?,
-        })
+        Ok(Self { file: self.file.try_clone()? })
     }
 }
 
 impl From<OwnedFd> for Netns {
     /// Takes a descriptor that is known to be a network namespace, as `TUNGETDEVNETNS` returns it.
     fn from(fd: OwnedFd) -> Self {
-        Self {
-            file: File::from(fd),
-        }
+        Self { file: File::from(fd) }
     }
 }
 
@@ -178,18 +168,13 @@ fn locate(place: &str) -> io::Result<(PathBuf, &'static str)> {
             ),
         ));
     }
-    Ok((
-        Path::new(NAMED_NAMESPACES).join(place),
-        "`ip netns list` shows the names there are",
-    ))
+    Ok((Path::new(NAMED_NAMESPACES).join(place), "`ip netns list` shows the names there are"))
 }
 
 /// Runs `f` on a thread that ends with it.
 fn on_a_thread<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        let thread = thread::Builder::new()
-            .name("netns".to_owned())
-            .spawn_scoped(scope, f)?;
+        let thread = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, f)?;
         match thread.join() {
             Ok(value) => Ok(value),
             Err(payload) => panic::resume_unwind(payload),

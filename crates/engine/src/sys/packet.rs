@@ -66,11 +66,7 @@ impl PacketSocket {
         set_option(&socket, PACKET_COPY_THRESH, &1)?;
         force_receive_buffer(&socket);
         let ring = RxRing::new(&socket, mtu)?;
-        let packet = Self {
-            socket,
-            ring,
-            index,
-        };
+        let packet = Self { socket, ring, index };
         packet.bind()?;
         Ok(packet)
     }
@@ -80,11 +76,7 @@ impl PacketSocket {
     /// # Errors
     /// No memory, or the interface is gone.
     pub fn join(&self, membership: Membership) -> io::Result<()> {
-        set_option(
-            &self.socket,
-            libc::PACKET_ADD_MEMBERSHIP,
-            &self.request(membership),
-        )
+        set_option(&self.socket, libc::PACKET_ADD_MEMBERSHIP, &self.request(membership))
     }
 
     /// Leaves.
@@ -92,11 +84,7 @@ impl PacketSocket {
     /// # Errors
     /// It was not joined, or the interface is gone.
     pub fn leave(&self, membership: Membership) -> io::Result<()> {
-        set_option(
-            &self.socket,
-            libc::PACKET_DROP_MEMBERSHIP,
-            &self.request(membership),
-        )
+        set_option(&self.socket, libc::PACKET_DROP_MEMBERSHIP, &self.request(membership))
     }
 
     /// Reads the frame that is queued for the slot just received ([`Extent::Queued`]), its vnet
@@ -125,10 +113,7 @@ impl PacketSocket {
     /// # Errors
     /// Whatever `getsockopt` says.
     pub fn take_drops(&self) -> io::Result<u64> {
-        let mut stats = libc::tpacket_stats {
-            tp_packets: 0,
-            tp_drops: 0,
-        };
+        let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
         let mut len = super::size::<libc::tpacket_stats>();
         let value: *mut libc::tpacket_stats = &raw mut stats;
         let fd = self.socket.as_raw_fd();
@@ -188,15 +173,8 @@ fn force_receive_buffer(socket: &Socket) {
     let value: *const libc::c_int = &QUEUE_BYTES;
     let (fd, len) = (socket.as_raw_fd(), super::size::<libc::c_int>());
     // SAFETY: the value outlives the call and has the length given.
-    let forced = unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            value.cast(),
-            len,
-        )
-    };
+    let forced =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, value.cast(), len) };
     if forced < 0 {
         // Less room than wanted is still some; what does not fit is counted as dropped.
         let _ = socket.set_recv_buffer_size(QUEUE_BYTES.unsigned_abs() as usize);

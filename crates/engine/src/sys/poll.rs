@@ -40,15 +40,8 @@ impl<'fd> Interest<'fd> {
     }
 
     fn new(fd: BorrowedFd<'fd>, events: libc::c_short) -> Self {
-        let raw = libc::pollfd {
-            fd: fd.as_raw_fd(),
-            events,
-            revents: 0,
-        };
-        Self {
-            raw,
-            fd: std::marker::PhantomData,
-        }
+        let raw = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+        Self { raw, fd: std::marker::PhantomData }
     }
 }
 

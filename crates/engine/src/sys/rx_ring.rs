@@ -81,9 +81,7 @@ impl RxRing {
     /// # Errors
     /// No kernel memory (2 MB with the usual MTU), or an option set in the wrong order.
     pub fn new(socket: &impl AsFd, mtu: u32) -> io::Result<Self> {
-        let slot_len = (mtu as usize + HEADER_LEN + OVERHEAD)
-            .next_power_of_two()
-            .max(SLOT_MIN);
+        let slot_len = (mtu as usize + HEADER_LEN + OVERHEAD).next_power_of_two().max(SLOT_MIN);
         let block_len = slot_len.max(BLOCK_MIN);
         let number = |count: usize| u32::try_from(count).map_err(|_| io::ErrorKind::InvalidInput);
         let request = libc::tpacket_req {
@@ -97,22 +95,11 @@ impl RxRing {
         let len = super::size::<libc::tpacket_req>();
         // SAFETY: the option outlives the call and has the length given.
         let set = unsafe {
-            libc::setsockopt(
-                fd,
-                libc::SOL_PACKET,
-                libc::PACKET_RX_RING,
-                option.cast(),
-                len,
-            )
+            libc::setsockopt(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, option.cast(), len)
         };
         super::checked(set)?;
         let memory = Mapping::shared(slot_len * SLOTS, socket.as_fd())?;
-        Ok(Self {
-            memory,
-            slot_len,
-            next: 0,
-            held: 0,
-        })
+        Ok(Self { memory, slot_len, next: 0, held: 0 })
     }
 
     /// The next frame, which stays ours until [`RxRing::release`]; `None` when none waits.
@@ -181,8 +168,7 @@ impl RxRing {
     pub fn release(&mut self) {
         for back in (1..=self.held).rev() {
             let slot = (self.next + SLOTS - back) % SLOTS;
-            self.status(slot)
-                .store(libc::TP_STATUS_KERNEL, Ordering::Release);
+            self.status(slot).store(libc::TP_STATUS_KERNEL, Ordering::Release);
         }
         self.held = 0;
     }

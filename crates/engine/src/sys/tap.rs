@@ -57,12 +57,11 @@ impl Tap {
         let mut request = named(name)?;
         let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
         request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or(0) | IFF_TUN_EXCL;
-        tap.control(libc::TUNSETIFF, &mut request)
-            .map_err(|error| match error.raw_os_error() {
-                // EBUSY: a TAP of that name; EINVAL: an interface of another kind.
-                Some(libc::EBUSY | libc::EINVAL) => io::Error::from(io::ErrorKind::AlreadyExists),
-                _ => error,
-            })?;
+        tap.control(libc::TUNSETIFF, &mut request).map_err(|error| match error.raw_os_error() {
+            // EBUSY: a TAP of that name; EINVAL: an interface of another kind.
+            Some(libc::EBUSY | libc::EINVAL) => io::Error::from(io::ErrorKind::AlreadyExists),
+            _ => error,
+        })?;
         let mut header = libc::c_int::try_from(VNET_LEN).unwrap_or(0);
         tap.control(libc::TUNSETVNETHDRSZ, &mut header)?;
         Ok(tap)
@@ -77,21 +76,8 @@ impl Tap {
         let tso = F_CSUM | F_TSO4 | F_TSO6 | F_TSO_ECN;
         let steps = [
             (tso | F_USO4 | F_USO6, Offloads::ALL),
-            (
-                tso,
-                Offloads {
-                    uso4: false,
-                    uso6: false,
-                    ..Offloads::ALL
-                },
-            ),
-            (
-                F_CSUM,
-                Offloads {
-                    csum: true,
-                    ..Offloads::NONE
-                },
-            ),
+            (tso, Offloads { uso4: false, uso6: false, ..Offloads::ALL }),
+            (F_CSUM, Offloads { csum: true, ..Offloads::NONE }),
         ];
         let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
         for (bits, offloads) in steps {
@@ -118,10 +104,7 @@ impl Tap {
     pub fn set_mac(&self, mac: MacAddr) -> io::Result<()> {
         // SAFETY: all-zero is a valid ifreq.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        let mut address = libc::sockaddr {
-            sa_family: libc::ARPHRD_ETHER,
-            sa_data: [0; 14],
-        };
+        let mut address = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
         for (to, from) in address.sa_data.iter_mut().zip(mac.octets()) {
             *to = from.cast_signed();
         }
@@ -138,10 +121,7 @@ impl Tap {
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         self.control(libc::TUNGETIFF, &mut request)?;
         let bytes = request.ifr_name.map(libc::c_char::cast_unsigned);
-        let end = bytes
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or(bytes.len());
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
         Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
 

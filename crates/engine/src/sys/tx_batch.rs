@@ -26,14 +26,8 @@ impl TxBatch {
     pub fn new() -> Self {
         // SAFETY: all-zero is a valid mmsghdr.
         let message: libc::mmsghdr = unsafe { std::mem::zeroed() };
-        let vector = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
-        };
-        Self {
-            messages: Box::new([message; TX_BATCH]),
-            vectors: Box::new([vector; TX_BATCH]),
-        }
+        let vector = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        Self { messages: Box::new([message; TX_BATCH]), vectors: Box::new([vector; TX_BATCH]) }
     }
 
     /// Sends `count` frames, the one numbered `i` being the bytes `frame(i)`, without waiting. A

@@ -100,9 +100,7 @@ pub struct Uring {
 
 impl std::fmt::Debug for Uring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uring")
-            .field("tail", &self.tail)
-            .finish_non_exhaustive()
+        f.debug_struct("Uring").field("tail", &self.tail).finish_non_exhaustive()
     }
 }
 
@@ -130,16 +128,8 @@ impl Uring {
         let buffers = Mapping::anonymous(usize::from(entries) * size_of::<BufRingEntry>())?;
         let address = buffers.start().addr() as u64;
         // SAFETY: the mapping holds `entries` entries and lives until after the ring (field order).
-        unsafe {
-            ring.submitter()
-                .register_buf_ring_with_flags(address, entries, GROUP, 0)
-        }?;
-        Ok(Self {
-            ring,
-            buffers,
-            mask: entries - 1,
-            tail: 0,
-        })
+        unsafe { ring.submitter().register_buf_ring_with_flags(address, entries, GROUP, 0) }?;
+        Ok(Self { ring, buffers, mask: entries - 1, tail: 0 })
     }
 
     /// Reads and writes a pipe in the very way in which TAPs will be used.
@@ -156,22 +146,13 @@ impl Uring {
         uring.wait(Some(Duration::from_secs(1)))?;
         let mut whole = false;
         uring.completions(&mut arena, usize::MAX, |arena, completion| {
-            if let Completion::Read {
-                port: 0,
-                generation: 1,
-                buffer,
-                len: 5,
-                armed: true,
-            } = completion
+            if let Completion::Read { port: 0, generation: 1, buffer, len: 5, armed: true } =
+                completion
             {
                 whole = arena.bytes(buffer, 0, 5) == b"probe";
             }
         });
-        if whole {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::Unsupported.into())
-        }
+        if whole { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
     /// Registers a TAP under the slot `port`.
@@ -180,9 +161,7 @@ impl Uring {
     /// No such slot, or no memory.
     pub fn add(&mut self, port: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
         let files = self.ring.submitter();
-        files
-            .register_files_update(port, &[fd.as_raw_fd()])
-            .map(drop)
+        files.register_files_update(port, &[fd.as_raw_fd()]).map(drop)
     }
 
     /// Arms the read of a registered TAP at the next submission, for the first time or after
@@ -216,10 +195,7 @@ impl Uring {
     /// Whatever the kernel says; the slot is free all the same.
     pub fn remove(&mut self, port: u32, generation: u8) -> io::Result<()> {
         self.disarm(port, generation)?;
-        self.ring
-            .submitter()
-            .register_files_update(port, &[-1])
-            .map(drop)
+        self.ring.submitter().register_files_update(port, &[-1]).map(drop)
     }
 
     /// Asks once for [`Completion::Ready`] when `fd` can be read or has failed.
@@ -247,9 +223,8 @@ impl Uring {
             let (port, generation, bytes) = frame(number);
             // A frame is below 70 KB.
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            let entry = opcode::Write::new(Fixed(port), bytes.as_ptr(), len)
-                .rw_flags(RWF_NOWAIT)
-                .build();
+            let entry =
+                opcode::Write::new(Fixed(port), bytes.as_ptr(), len).rw_flags(RWF_NOWAIT).build();
             self.push(
                 entry
                     .user_data(tag(WRITE, generation, len, port))
@@ -273,11 +248,8 @@ impl Uring {
         let queued = u32::try_from(queue.len()).unwrap_or(SUBMISSIONS);
         drop(queue);
         // SAFETY: no argument is passed, and the count is what the queue holds.
-        let entered = unsafe {
-            self.ring
-                .submitter()
-                .enter::<libc::sigset_t>(queued, 0, GETEVENTS, None)
-        };
+        let entered =
+            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, GETEVENTS, None) };
         match entered {
             Ok(_) => Ok(()),
             Err(error) => passing(error),
@@ -304,9 +276,7 @@ impl Uring {
             None => self.ring.submit_and_wait(1),
             Some(time) => {
                 let time = Timespec::from(time);
-                self.ring
-                    .submitter()
-                    .submit_with_args(1, &SubmitArgs::new().timespec(&time))
+                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time))
             }
         };
         match waited {
@@ -397,12 +367,7 @@ fn parts(data: u64) -> (u8, u8, u32, u32) {
     let [kind, a, b, c, slot @ ..] = data.to_be_bytes();
     let middle = u32::from_be_bytes([0, a, b, c]);
     let generation = a >> (8 - GENERATION_BITS);
-    (
-        kind,
-        generation,
-        middle & ((1 << LEN_BITS) - 1),
-        u32::from_be_bytes(slot),
-    )
+    (kind, generation, middle & ((1 << LEN_BITS) - 1), u32::from_be_bytes(slot))
 }
 
 /// What a completion says, its buffer taken for the turn. `None`: nothing that anybody waits for.
@@ -417,27 +382,14 @@ fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Completion> {
             match (buffer, u32::try_from(entry.result())) {
                 (Some(buffer), Ok(len)) => {
                     let armed = cqueue::more(entry.flags());
-                    Some(Completion::Read {
-                        port: slot,
-                        generation,
-                        buffer,
-                        len,
-                        armed,
-                    })
+                    Some(Completion::Read { port: slot, generation, buffer, len, armed })
                 }
-                _ => Some(Completion::ReadEnded {
-                    port: slot,
-                    generation,
-                    errno: -entry.result(),
-                }),
+                _ => Some(Completion::ReadEnded { port: slot, generation, errno: -entry.result() }),
             }
         }
-        WRITE => Some(Completion::WriteFailed {
-            port: slot,
-            generation,
-            len,
-            errno: -entry.result(),
-        }),
+        WRITE => {
+            Some(Completion::WriteFailed { port: slot, generation, len, errno: -entry.result() })
+        }
         WATCH => Some(Completion::Ready { name: slot }),
         _ => None,
     }

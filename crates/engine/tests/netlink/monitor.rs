@@ -29,11 +29,7 @@ impl Home {
         let netns = Netns::create().unwrap();
         let rtnl = Rtnl::open_in(&netns).unwrap();
         let monitor = netns.run(Monitor::open).unwrap().unwrap();
-        Self {
-            netns,
-            rtnl,
-            monitor,
-        }
+        Self { netns, rtnl, monitor }
     }
 
     fn guest(&mut self) -> Guest {
@@ -108,12 +104,7 @@ fn every_change_is_news(home: &mut Home, rtnl: &mut Rtnl, nsid: Option<i32>) {
 
     rtnl.delete(a).unwrap();
     let gone = home.events().into_iter().find_map(|event| match event {
-        Event::LinkGone {
-            nsid: at,
-            index,
-            name,
-            moved_to: None,
-        } if index == a => Some((at, name)),
+        Event::LinkGone { nsid: at, index, name, moved_to: None } if index == a => Some((at, name)),
         _ => None,
     });
     assert_eq!(gone, Some((nsid, "renamed".to_owned())));
@@ -180,10 +171,7 @@ fn promiscuity_that_no_flag_shows_is_news() {
     let mut home = Home::new();
     let mut guest = home.guest();
     let (a, _) = pair(&mut guest.rtnl);
-    guest
-        .rtnl
-        .add_bridge("sw", &BridgeOptions::default())
-        .unwrap();
+    guest.rtnl.add_bridge("sw", &BridgeOptions::default()).unwrap();
     let bridge = guest.rtnl.link("sw").unwrap().unwrap().index;
     home.events();
     guest.rtnl.set_master(a, Some(bridge)).unwrap();
@@ -200,9 +188,7 @@ fn a_port_that_leaves_a_bridge_is_not_gone() {
     }
     let mut home = Home::new();
     let (a, _) = pair(&mut home.rtnl);
-    home.rtnl
-        .add_bridge("sw", &BridgeOptions::default())
-        .unwrap();
+    home.rtnl.add_bridge("sw", &BridgeOptions::default()).unwrap();
     let bridge = home.rtnl.link("sw").unwrap().unwrap().index;
     home.rtnl.set_master(a, Some(bridge)).unwrap();
     home.events();
@@ -229,10 +215,7 @@ fn a_move_is_heard_where_it_starts_and_where_it_ends() {
 
     home.rtnl.set_netns(a, &second.netns).unwrap();
     let there = second.rtnl.link("a").unwrap().unwrap().index;
-    let moved = MovedTo {
-        nsid: second.nsid,
-        index: Some(there),
-    };
+    let moved = MovedTo { nsid: second.nsid, index: Some(there) };
     let events = home.events();
     assert_eq!(departure(&events), Some((None, a, moved)), "{events:?}");
     assert!(arrived(&events, second.nsid, there), "{events:?}");
@@ -254,12 +237,7 @@ fn a_move_is_heard_where_it_starts_and_where_it_ends() {
 /// The one interface that moved away: from where, which, and to where.
 fn departure(events: &[Event]) -> Option<(Option<i32>, u32, MovedTo)> {
     events.iter().find_map(|event| match event {
-        Event::LinkGone {
-            nsid,
-            index,
-            moved_to: Some(moved),
-            ..
-        } => Some((*nsid, *index, *moved)),
+        Event::LinkGone { nsid, index, moved_to: Some(moved), .. } => Some((*nsid, *index, *moved)),
         _ => None,
     })
 }
@@ -289,8 +267,7 @@ fn a_namespace_dies_although_it_is_watched() {
         gone.extend(home.wait_for(|event| is_gone(event, a)));
     }
     assert!(
-        gone.iter()
-            .any(|event| matches!(event, Event::NamespaceGone { nsid: id } if *id == nsid)),
+        gone.iter().any(|event| matches!(event, Event::NamespaceGone { nsid: id } if *id == nsid)),
         "{gone:?}"
     );
     assert!(home.rtnl.within(nsid).links().is_err());

@@ -99,10 +99,7 @@ fn a_bridge_has_the_options_that_were_asked_for() {
     }
     let (_netns, mut rtnl) = place();
     for (name, ageing, multicast_snooping) in [("hub", Some(0), true), ("sw", Some(6000), false)] {
-        let options = BridgeOptions {
-            ageing,
-            multicast_snooping,
-        };
+        let options = BridgeOptions { ageing, multicast_snooping };
         rtnl.add_bridge(name, &options).unwrap();
         let link = rtnl.link(name).unwrap().unwrap();
         assert_eq!(link.kind.as_deref(), Some("bridge"));
@@ -164,28 +161,19 @@ fn a_kernel_macvlan_changes_mode_flags_and_sources() {
     rtnl.add_veth("p", "q", None).unwrap();
     let parent = index(&mut rtnl, "p");
     let [one, two, three] = [1, 2, 3].map(|n| MacAddr::new([2, 0, 0, 0, 0, n]));
-    let wanted = Macvlan {
-        macaddrs: vec![one, two],
-        ..Macvlan::new(MODE_SOURCE)
-    };
+    let wanted = Macvlan { macaddrs: vec![one, two], ..Macvlan::new(MODE_SOURCE) };
     if !macvlan_or_skip(rtnl.add_macvlan("m", parent, &wanted, None)) {
         return;
     }
     let m = index(&mut rtnl, "m");
     let change = |rtnl: &mut Rtnl, macaddr| {
-        let change = MacvlanChange {
-            macaddr: Some(macaddr),
-            ..MacvlanChange::default()
-        };
+        let change = MacvlanChange { macaddr: Some(macaddr), ..MacvlanChange::default() };
         rtnl.change_macvlan(m, &change).unwrap();
         let mut macs = rtnl.link("m").unwrap().unwrap().macvlan.unwrap().macaddrs;
         macs.sort();
         macs
     };
-    assert_eq!(
-        change(&mut rtnl, MacaddrChange::Add(three)),
-        [one, two, three]
-    );
+    assert_eq!(change(&mut rtnl, MacaddrChange::Add(three)), [one, two, three]);
     assert_eq!(change(&mut rtnl, MacaddrChange::Del(one)), [two, three]);
     assert_eq!(change(&mut rtnl, MacaddrChange::Set(vec![one])), [one]);
     assert_eq!(change(&mut rtnl, MacaddrChange::Flush), []);
@@ -244,12 +232,7 @@ fn another_namespace_is_read_and_cleared_by_its_id() {
     let mut within = rtnl.within(nsid);
     assert_eq!(within.link("x").unwrap().unwrap().index, x);
     assert_eq!(within.link_by_index(x).unwrap().unwrap().name, "x");
-    let mut names: Vec<_> = within
-        .links()
-        .unwrap()
-        .into_iter()
-        .map(|l| l.name)
-        .collect();
+    let mut names: Vec<_> = within.links().unwrap().into_iter().map(|l| l.name).collect();
     names.sort();
     assert_eq!(names, ["lo", "x", "y"]);
     assert!(within.link("z").unwrap().is_none());
@@ -279,22 +262,13 @@ fn addresses_neighbours_and_routes_arrive() {
         rtnl.add_neighbour(a, far, mac, true).unwrap();
     }
     let arp = read_in(&netns, "/proc/thread-self/net/arp");
-    assert!(
-        arp.contains("10.1.0.9") && arp.contains("02:00:00:00:00:09"),
-        "{arp}"
-    );
+    assert!(arp.contains("10.1.0.9") && arp.contains("02:00:00:00:00:09"), "{arp}");
     let routes = read_in(&netns, "/proc/thread-self/net/route");
     // Destination 0.0.0.0, gateway 10.1.0.9, in the byte order of the machine.
     let gateway = u32::from_ne_bytes([10, 1, 0, 9]);
-    assert!(
-        routes.contains(&format!("a\t00000000\t{gateway:08X}")),
-        "{routes}"
-    );
+    assert!(routes.contains(&format!("a\t00000000\t{gateway:08X}")), "{routes}");
     let addresses = read_in(&netns, "/proc/thread-self/net/if_inet6");
-    assert!(
-        addresses.contains("fd000000000000000000000000000001"),
-        "{addresses}"
-    );
+    assert!(addresses.contains("fd000000000000000000000000000001"), "{addresses}");
     rtnl.del_neighbour(a, "10.1.0.9".parse().unwrap()).unwrap();
     let arp = read_in(&netns, "/proc/thread-self/net/arp");
     assert!(!arp.contains("02:00:00:00:00:09"), "{arp}");
@@ -312,10 +286,7 @@ fn a_sysctl_is_written_inside_only() {
     assert_eq!(read_in(&netns, path), "1");
     assert_eq!(read_in(&other, path), "0");
     let missing = set_sysctl(&netns, "ipv6/conf/nope/x", "1").unwrap_err();
-    assert!(
-        missing.to_string().contains("ipv6/conf/nope/x"),
-        "{missing}"
-    );
+    assert!(missing.to_string().contains("ipv6/conf/nope/x"), "{missing}");
     assert!(set_sysctl(&netns, "../kernel/panic", "1").is_err());
     assert!(set_sysctl(&netns, "/proc/sys/kernel/panic", "1").is_err());
 }
@@ -344,20 +315,12 @@ fn a_refusal_says_what_was_wanted_and_what_the_kernel_thinks() {
     rtnl.add_veth("a", "b", None).unwrap();
     let error = rtnl.add_veth("a", "c", None).unwrap_err();
     assert_eq!(error.errno(), Some(EEXIST));
-    assert!(
-        error.to_string().contains("make the veth pair a and c"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("make the veth pair a and c"), "{error}");
     assert!(error.source().unwrap().to_string().contains("File exists"));
     let a = index(&mut rtnl, "a");
     let error = rtnl.set_mtu(a, 70_000).unwrap_err();
     assert_eq!(error.errno(), Some(EINVAL));
-    assert!(
-        error
-            .to_string()
-            .contains("mtu greater than device maximum"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("mtu greater than device maximum"), "{error}");
     // The socket is in step after a refusal.
     assert_eq!(rtnl.link("a").unwrap().unwrap().index, a);
 }

@@ -168,19 +168,13 @@ fn an_mtu_stays_between_68_and_the_parents() {
     let mut lab = Lab::new(Semantics::Documented);
     let id = lab.up(Mode::Bridge);
     assert_eq!(lab.switch.sub(id).unwrap().mtu(), MTU);
-    let above = Err(Refusal::MtuAboveParent {
-        mtu: 1501,
-        parent: MTU,
-    });
+    let above = Err(Refusal::MtuAboveParent { mtu: 1501, parent: MTU });
     assert_eq!(lab.switch.set_mtu(id, 1501), above);
     assert_eq!(lab.switch.set_mtu(id, 67), Err(Refusal::MtuTooSmall(67)));
     assert_eq!(lab.switch.set_mtu(id, 68), Ok(()));
     assert_eq!(lab.switch.sub(id).unwrap().mtu(), 68);
     for (mtu, fine) in [(67, false), (68, true), (1500, true), (1501, false)] {
-        let config = SubConfig {
-            mtu: Some(mtu),
-            ..config(mac(50), Mode::Bridge)
-        };
+        let config = SubConfig { mtu: Some(mtu), ..config(mac(50), Mode::Bridge) };
         assert_eq!(lab.switch.add(&config).is_ok(), fine, "{mtu}");
     }
 }
@@ -240,10 +234,7 @@ fn nobody_can_be_changed() {
 #[test]
 fn a_refusal_leaves_no_trace() {
     let mut lab = Lab::new(Semantics::Documented);
-    let bad = SubConfig {
-        sources: vec![FAR, MacAddr::ZERO],
-        ..config(mac(1), Mode::Source)
-    };
+    let bad = SubConfig { sources: vec![FAR, MacAddr::ZERO], ..config(mac(1), Mode::Source) };
     let refused = Refusal::NotStation(MacAddr::ZERO);
     assert_eq!(lab.switch.add(&bad), Err(refused));
     assert_eq!(lab.switch.subs().count(), 0);
@@ -278,11 +269,7 @@ fn a_parent_carries_65536_subs_and_reuses_their_numbers() {
 #[test]
 fn a_parent_with_nobody_up_costs_a_frame_nothing() {
     let (mut lab, subs) = Lab::mixed();
-    let open = Filter {
-        groups: vec![JOINED],
-        allmulti: true,
-        promisc: true,
-    };
+    let open = Filter { groups: vec![JOINED], allmulti: true, promisc: true };
     for id in subs.concat() {
         lab.switch.set_filter(id, open.clone()).unwrap();
         lab.switch.set_filter(id, Filter::default()).unwrap();

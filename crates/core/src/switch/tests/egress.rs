@@ -128,14 +128,9 @@ fn a_flooded_frame_has_to_fit_the_receivers_mtu() {
     let long = bytes(MacAddr::BROADCAST, from, 0x88b5, 1019);
     let both = to_subs(&[bridge[1], third]).and_wire();
     assert_eq!(lab.egress_of(bridge[0], &fitting), both);
-    let outcome = Outcome {
-        too_long: vec![bridge[1]],
-        ..to_sub(third).and_wire()
-    };
+    let outcome = Outcome { too_long: vec![bridge[1]], ..to_sub(third).and_wire() };
     assert_eq!(lab.egress_of(bridge[0], &long), outcome);
-    let gso = lab
-        .switch
-        .egress(bridge[0], Frame::new(&long).unwrap(), true);
+    let gso = lab.switch.egress(bridge[0], Frame::new(&long).unwrap(), true);
     assert_eq!(Outcome::from(gso), both);
 }
 
@@ -145,10 +140,7 @@ fn a_filter_is_asked_before_the_length() {
     let third = lab.up(Mode::Bridge);
     lab.join(third, &[STRANGE]);
     let long = bytes(STRANGE, lab.mac(bridge[0]), 0x88b5, 1519);
-    let outcome = Outcome {
-        too_long: vec![third],
-        ..wire()
-    };
+    let outcome = Outcome { too_long: vec![third], ..wire() };
     assert_eq!(lab.egress_of(bridge[0], &long), outcome);
 }
 
@@ -162,8 +154,6 @@ fn local_unicast_has_to_fit_the_parents_mtu() {
     assert_eq!(lab.egress_of(bridge[0], &fitting), to_sub(bridge[1]));
     let outcome = lab.egress_of(bridge[0], &long);
     assert_eq!(outcome, dropped(DropReason::TooLong));
-    let gso = lab
-        .switch
-        .egress(bridge[0], Frame::new(&long).unwrap(), true);
+    let gso = lab.switch.egress(bridge[0], Frame::new(&long).unwrap(), true);
     assert_eq!(Outcome::from(gso), to_sub(bridge[1]));
 }

@@ -3,11 +3,7 @@
 use super::*;
 
 fn open(allmulti: bool, promisc: bool) -> Filter {
-    Filter {
-        allmulti,
-        promisc,
-        ..Filter::default()
-    }
+    Filter { allmulti, promisc, ..Filter::default() }
 }
 
 #[test]
@@ -227,13 +223,7 @@ fn a_flood_goes_on_where_it_stood() {
     let rest: Vec<_> = lab.switch.flood(flood.rule(), flood.cursor()).collect();
     let all = [first, rest].concat();
     let expected: Vec<_> = [private, vepa, bridge].concat();
-    assert_eq!(
-        all,
-        expected
-            .into_iter()
-            .map(Replica::Deliver)
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(all, expected.into_iter().map(Replica::Deliver).collect::<Vec<_>>());
 }
 
 #[test]

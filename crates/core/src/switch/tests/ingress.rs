@@ -110,10 +110,7 @@ fn isolation_ends_at_subs_that_are_down() {
     let (mut lab, [private, _, bridge, _]) = Lab::mixed();
     lab.down(bridge[0]);
     let spoofed = lab.mac(bridge[0]);
-    assert_eq!(
-        lab.ingress(spoofed, lab.mac(private[0])),
-        to_sub(private[0])
-    );
+    assert_eq!(lab.ingress(spoofed, lab.mac(private[0])), to_sub(private[0]));
 }
 
 #[test]

@@ -185,10 +185,7 @@ fn only_source_subs_have_lists() {
         assert_eq!(lab.switch.set_sources(id, &[]), refused);
         assert_eq!(lab.switch.flush_sources(id), refused);
     }
-    let listing = SubConfig {
-        sources: vec![FAR],
-        ..config(mac(77), Mode::Bridge)
-    };
+    let listing = SubConfig { sources: vec![FAR], ..config(mac(77), Mode::Bridge) };
     let refused = Err(Refusal::SourcesOutsideSourceMode);
     assert_eq!(lab.switch.add(&listing), refused);
 }

@@ -37,10 +37,7 @@ struct Outcome {
 
 impl From<Verdict<'_>> for Outcome {
     fn from(verdict: Verdict<'_>) -> Self {
-        let mut outcome = Self {
-            copies: verdict.copies.collect(),
-            ..Self::default()
-        };
+        let mut outcome = Self { copies: verdict.copies.collect(), ..Self::default() };
         match verdict.then {
             Then::Deliver(id) => outcome.subs.push(id),
             Then::Drop(reason) => outcome.drop = Some(reason),
@@ -68,17 +65,11 @@ fn to_sub(id: SubId) -> Outcome {
 }
 
 fn to_subs(ids: &[SubId]) -> Outcome {
-    Outcome {
-        subs: ids.to_vec(),
-        ..Outcome::default()
-    }
+    Outcome { subs: ids.to_vec(), ..Outcome::default() }
 }
 
 fn dropped(reason: DropReason) -> Outcome {
-    Outcome {
-        drop: Some(reason),
-        ..Outcome::default()
-    }
+    Outcome { drop: Some(reason), ..Outcome::default() }
 }
 
 impl Outcome {
@@ -91,10 +82,7 @@ impl Outcome {
     }
 
     fn after_copies(self, copies: &[SubId]) -> Self {
-        Self {
-            copies: copies.to_vec(),
-            ..self
-        }
+        Self { copies: copies.to_vec(), ..self }
     }
 }
 
@@ -120,19 +108,11 @@ fn mac(n: u8) -> MacAddr {
 }
 
 fn parent() -> Parent {
-    Parent {
-        mac: PARENT,
-        mtu: MTU,
-        promisc: false,
-    }
+    Parent { mac: PARENT, mtu: MTU, promisc: false }
 }
 
 fn config(mac: MacAddr, mode: Mode) -> SubConfig {
-    SubConfig {
-        mac,
-        mode,
-        ..SubConfig::default()
-    }
+    SubConfig { mac, mode, ..SubConfig::default() }
 }
 
 /// A switch with a way to ask it in one line.
@@ -168,10 +148,7 @@ impl Lab {
 
     fn join(&mut self, id: SubId, groups: &[MacAddr]) {
         let groups = groups.to_vec();
-        let filter = Filter {
-            groups,
-            ..Filter::default()
-        };
+        let filter = Filter { groups, ..Filter::default() };
         self.switch.set_filter(id, filter).unwrap();
     }
 

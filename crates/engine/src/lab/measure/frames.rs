@@ -63,10 +63,7 @@ fn window(time: Duration, offered: &AtomicU64, received: &mut Counter) -> io::Re
     thread::sleep(time);
     let (after, elapsed) = (now()?, begun.elapsed());
     let rate = |before, after: u64| after.saturating_sub(before) as f64 / elapsed.as_secs_f64();
-    Ok(FrameRate {
-        offered: rate(before.0, after.0),
-        delivered: rate(before.1, after.1),
-    })
+    Ok(FrameRate { offered: rate(before.0, after.0), delivered: rate(before.1, after.1) })
 }
 
 /// Sends until told to stop, and says in `offered` how many frames the kernel took so far.
@@ -93,11 +90,7 @@ struct Counter {
 
 impl Counter {
     fn open(interface: &'static str) -> io::Result<Self> {
-        Ok(Self {
-            file: File::open("/proc/thread-self/net/dev")?,
-            interface,
-            text: String::new(),
-        })
+        Ok(Self { file: File::open("/proc/thread-self/net/dev")?, interface, text: String::new() })
     }
 
     fn read(&mut self) -> io::Result<u64> {

@@ -88,9 +88,7 @@ fn ask(socket: &UdpSocket, time: Duration) -> io::Result<RoundTrips> {
     let mut sent = begun;
     while sent - begun < time {
         // An answer to an earlier request, given up already, carries an earlier time.
-        let request = u64::try_from((sent - begun).as_nanos())
-            .unwrap_or(u64::MAX)
-            .to_be_bytes();
+        let request = u64::try_from((sent - begun).as_nanos()).unwrap_or(u64::MAX).to_be_bytes();
         socket.send(&request)?;
         let answered = await_answer(socket, request)?;
         let now = Instant::now();
@@ -105,10 +103,7 @@ fn ask(socket: &UdpSocket, time: Duration) -> io::Result<RoundTrips> {
         return Err(io::ErrorKind::TimedOut.into());
     }
     nanos.sort_unstable();
-    Ok(RoundTrips {
-        sorted: nanos,
-        lost,
-    })
+    Ok(RoundTrips { sorted: nanos, lost })
 }
 
 /// True when the answer to `request` came, false if it did not within [`GIVE_UP`].

@@ -82,10 +82,7 @@ fn receive(mut stream: TcpStream, warm_up: Duration) -> io::Result<Throughput> {
         let length = stream.read(&mut chunk)?;
         let now = Instant::now();
         if length == 0 {
-            return Ok(Throughput {
-                bytes,
-                time: now - warm,
-            });
+            return Ok(Throughput { bytes, time: now - warm });
         }
         if chunk[..length] != PATTERN[at..at + length] {
             return Err(io::Error::other("other bytes arrived than were sent"));
@@ -140,10 +137,5 @@ static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     })
     .take(PERIOD)
     .collect();
-    period
-        .iter()
-        .copied()
-        .cycle()
-        .take(PERIOD + CHUNK)
-        .collect()
+    period.iter().copied().cycle().take(PERIOD + CHUNK).collect()
 });

@@ -44,9 +44,7 @@ impl Reach {
     /// True if everyone who is reached in `wanted` is reached here as well.
     pub fn covers(&self, wanted: &Self) -> bool {
         let cells = |reach: &Self| reach.0.into_iter().flatten().flatten();
-        cells(self)
-            .zip(cells(wanted))
-            .all(|(has, wants)| has > 0 || wants == 0)
+        cells(self).zip(cells(wanted)).all(|(has, wants)| has > 0 || wants == 0)
     }
 
     /// Cell by cell the greater count of the two.
@@ -69,10 +67,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            least: Duration::from_millis(100),
-            most: Duration::from_secs(2),
-        }
+        Self { least: Duration::from_millis(100), most: Duration::from_secs(2) }
     }
 }
 
@@ -138,11 +133,7 @@ impl<'s, 'n> Prober<'s, 'n> {
         self.rounds.push(Reach::default());
         for post in &self.posts {
             let Station { member, mac, .. } = *post.station;
-            let tag = |member| Tag {
-                nonce: self.nonce,
-                round,
-                member,
-            };
+            let tag = |member| Tag { nonce: self.nonce, round, member };
             blast::send(post.arp.as_fd(), &packet::arp_request(mac, tag(member)), 1)
                 .doing(|| format!("sending a broadcast from {member}"))?;
             for to in self.posts.iter().map(|post| post.station.member) {
@@ -192,8 +183,7 @@ impl<'s, 'n> Prober<'s, 'n> {
         }
         // Connections are made once: TCP itself tries again.
         if let Some(first) = self.rounds.first_mut() {
-            self.calls
-                .advance(|from, to| first.add(Probe::Tcp, from, to));
+            self.calls.advance(|from, to| first.add(Probe::Tcp, from, to));
         }
         Ok(())
     }
@@ -212,11 +202,7 @@ impl<'s, 'n> Post<'s, 'n> {
     fn open(station: &'s Station<'n>) -> Result<Self> {
         let member = station.member;
         let doing = || format!("opening the probe's sockets at {member}");
-        let (arp, icmp) = station
-            .netns
-            .run(|| sockets(member))
-            .doing(doing)?
-            .doing(doing)?;
+        let (arp, icmp) = station.netns.run(|| sockets(member)).doing(doing)?.doing(doing)?;
         Ok(Self { station, arp, icmp })
     }
 }

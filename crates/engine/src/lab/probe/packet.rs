@@ -100,9 +100,9 @@ pub(super) fn echo_tag(packet: &[u8]) -> Option<Tag> {
 
 /// The internet checksum (RFC 1071) of an even number of bytes.
 fn checksum(bytes: &[u8]) -> u16 {
-    let sum = bytes.chunks_exact(2).fold(0, |sum, pair| {
-        sum + u32::from(pair[0]) * 256 + u32::from(pair[1])
-    });
+    let sum = bytes
+        .chunks_exact(2)
+        .fold(0, |sum, pair| sum + u32::from(pair[0]) * 256 + u32::from(pair[1]));
     let sum = (sum & 0xffff) + (sum >> 16);
     let [.., hi, lo] = (!(sum + (sum >> 16))).to_be_bytes();
     u16::from_be_bytes([hi, lo])
@@ -121,11 +121,7 @@ const ECHO_REPLY: u8 = 0;
 mod tests {
     use super::*;
 
-    const TAG: Tag = Tag {
-        nonce: 0xdead_beef,
-        round: 3,
-        member: Member::External,
-    };
+    const TAG: Tag = Tag { nonce: 0xdead_beef, round: 3, member: Member::External };
 
     #[test]
     fn an_arp_request_is_one_and_carries_its_tag() {
@@ -147,10 +143,7 @@ mod tests {
         let packet = echo_request(TAG);
         let icmp = etherparse::Icmpv4Slice::from_slice(&packet).unwrap();
         let header = icmp.header();
-        assert_eq!(
-            header.icmp_type.calc_checksum(icmp.payload()),
-            icmp.checksum()
-        );
+        assert_eq!(header.icmp_type.calc_checksum(icmp.payload()), icmp.checksum());
     }
 
     #[test]

@@ -56,11 +56,7 @@ impl Calls {
             });
             dials.extend(opened.doing(doing)?.doing(doing)?);
         }
-        Ok(Self {
-            listeners,
-            dials,
-            accepted: Vec::new(),
-        })
+        Ok(Self { listeners, dials, accepted: Vec::new() })
     }
 
     /// Adds what these connections wait for.
@@ -100,12 +96,7 @@ impl Dial {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => State::Connecting,
             Err(_) => State::Failed,
         };
-        Ok(Self {
-            from,
-            to,
-            socket,
-            state,
-        })
+        Ok(Self { from, to, socket, state })
     }
 
     fn interest(&self) -> Option<Interest<'_>> {
