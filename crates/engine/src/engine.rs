@@ -153,8 +153,7 @@ pub struct ParentStatus {
     pub present: bool,
     /// True while it has a carrier.
     pub carrier: bool,
-    /// The sub-interfaces, in the order in which they were made, each with its place in
-    /// [`Snapshot::subs`] of the same order.
+    /// The sub-interfaces, each at the place of its counters in [`Snapshot::subs`].
     pub subs: Vec<SubStatus>,
     /// All counters of the worker.
     pub counters: Snapshot,

@@ -79,7 +79,8 @@ impl Control {
         for sub in std::mem::take(&mut parent.subs) {
             self.drop_sub(&parent, sub);
         }
-        let Parent { name, worker, .. } = parent;
+        let Parent { name, worker, memberships, .. } = parent;
+        memberships.leave(&worker);
         if let Err(error) = worker.stop() {
             self.trouble(format!("the worker of {name} had failed: {error}"));
         }

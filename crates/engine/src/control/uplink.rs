@@ -11,6 +11,7 @@ use umacvlan_core::{Mode, Switch};
 use super::Control;
 use crate::sys::packet::Membership;
 use crate::uplink::{PacketUplink, Uplink};
+use crate::worker::WorkerHandle;
 
 /// The memberships of one uplink.
 #[derive(Debug, Default)]
@@ -26,6 +27,19 @@ impl Memberships {
     /// Notes that a sub-interface has changed.
     pub(super) fn mark(&mut self) {
         self.stale = true;
+    }
+}
+
+impl Memberships {
+    /// Leaves everything at once. A ring may hold on to the socket for some milliseconds after the
+    /// worker has ended, and the parent is to be as it was when the engine has.
+    pub(super) fn leave(self, worker: &WorkerHandle) {
+        // A worker that has stopped has let go of its socket, too.
+        let _ = worker.call(move |worker| {
+            if let Some(Uplink::Packet(packet)) = worker.uplink() {
+                settle(packet, self.joined, &BTreeSet::new());
+            }
+        });
     }
 }
 
