@@ -1,5 +1,8 @@
 //! `Ports`: the engine's ends of all sub-interfaces of one parent.
 
+mod one;
+mod ring;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -7,9 +10,9 @@ use std::time::Duration;
 
 use umacvlan_core::{DropReason, SubId};
 
-use crate::held::{Held, Place, Places};
+use crate::held::{Held, Places};
 use crate::memory::MemoryLink;
-use crate::sys::arena::{Arena, BUFFER_LEN};
+use crate::sys::arena::Arena;
 use crate::sys::epoll::Epoll;
 use crate::sys::eventfd::EventFd;
 use crate::sys::process;
@@ -17,16 +20,8 @@ use crate::sys::tap::Tap;
 use crate::sys::uring::{Completion, GENERATIONS, Uring};
 use crate::uplink::Uplink;
 
-/// Most frames that a turn takes from one port before the next has its chance. A ring of the
-/// kernel's, which reads ahead by itself, takes 32 of each in turn.
-const PORT_BURST: usize = 64;
-
-/// Bytes of frames that a ring may read ahead: half of a usual second-level cache.
-const HOT_BYTES: usize = 512 * 1024;
-
-/// Buffers that a ring has at least and at most. The rest of the arena is the uplink's.
-const BUFFERS_MIN: usize = 8;
-const BUFFERS_MAX: usize = 192;
+use one::{PORT_BURST, Port};
+use ring::{Appetite, complete};
 
 /// Slots for TAPs in a ring: one for each sub-interface that a switch can have.
 const SLOTS_MAX: u32 = 65_536;
@@ -79,17 +74,6 @@ pub(crate) struct Ports {
     ended: Vec<SubId>,
     generation: u8,
     appetite: Appetite,
-}
-
-#[derive(Debug)]
-struct Port {
-    id: SubId,
-    link: PortLink,
-    generation: u8,
-    /// True when its frames are wanted.
-    listening: bool,
-    /// True while a read of the ring is under way.
-    armed: bool,
 }
 
 #[derive(Debug)]
@@ -400,136 +384,6 @@ impl Ports {
             }
             (Means::Plain { .. }, Uplink::Memory(_)) => Ok(()),
         }
-    }
-}
-
-/// How many buffers a ring should have: so many that what it reads in one turn fills the cache of a
-/// core and not more. With small frames these are all; 64 KB frames that were read into a few
-/// buffers over and over are written out of the cache again (`benches`: TCP bulk is half as fast
-/// through 256 of them).
-#[derive(Debug, Default)]
-struct Appetite {
-    /// A mean length of frames in bytes that grows at once and shrinks slowly.
-    len: usize,
-}
-
-impl Appetite {
-    fn note(&mut self, len: u32) {
-        let len = len as usize;
-        self.len = len.max(self.len - self.len / 16);
-    }
-
-    fn buffers(&self) -> usize {
-        (HOT_BYTES / self.len.max(1)).clamp(BUFFERS_MIN, BUFFERS_MAX)
-    }
-}
-
-impl Port {
-    /// Notes that its read has ended, to be armed again if its frames are wanted.
-    fn ended(&mut self, ended: &mut Vec<SubId>) {
-        self.armed = false;
-        if self.listening {
-            ended.push(self.id);
-        }
-    }
-
-    /// Reads what waits, up to the burst of one port, each frame into a buffer of its own.
-    fn read(&self, arena: &mut Arena, on: &mut impl FnMut(PortEvent<'_>)) -> usize {
-        let PortLink::Tap(tap) = &self.link else {
-            return 0;
-        };
-        for count in 0..PORT_BURST {
-            let Some(buffer) = arena.take() else {
-                return count;
-            };
-            match tap.recv(arena.bytes_mut(buffer, 0, BUFFER_LEN)) {
-                Ok(Some(len)) => {
-                    let held = Held::new(Place::Arena, buffer, 0, len);
-                    on(PortEvent::Frame {
-                        from: self.id,
-                        held,
-                        bytes: arena.bytes(buffer, 0, len),
-                    });
-                }
-                ended => {
-                    arena.untake();
-                    if ended.is_err() {
-                        on(PortEvent::Gone { sub: self.id });
-                    }
-                    return count;
-                }
-            }
-        }
-        PORT_BURST
-    }
-
-    /// Writes one frame; the reason if it was refused.
-    fn write(&self, bytes: &[u8]) -> Option<DropReason> {
-        match &self.link {
-            PortLink::Memory(link) => {
-                let mut refused = None;
-                link.send(1, |_| bytes, |_, reason| refused = Some(reason));
-                refused
-            }
-            PortLink::Tap(tap) => {
-                tap.send(bytes).err().map(|error| reason(error.raw_os_error().unwrap_or(0)))
-            }
-        }
-    }
-}
-
-/// Passes one completion on, if its port is still the one that it was for.
-fn complete(
-    ports: &mut [Option<Port>],
-    ended: &mut Vec<SubId>,
-    arena: &Arena,
-    completion: Completion,
-    on: &mut impl FnMut(PortEvent<'_>),
-) {
-    match completion {
-        Completion::Read { port, generation, buffer, len, armed } => {
-            let Some(port) = current(ports, port, generation) else {
-                return;
-            };
-            if !armed {
-                port.ended(ended);
-            }
-            let len = len as usize;
-            let held = Held::new(Place::Arena, buffer, 0, len);
-            on(PortEvent::Frame { from: port.id, held, bytes: arena.bytes(buffer, 0, len) });
-        }
-        Completion::ReadEnded { port, generation, errno } => {
-            let Some(port) = current(ports, port, generation) else {
-                return;
-            };
-            match errno {
-                libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED => port.ended(ended),
-                _ => on(PortEvent::Gone { sub: port.id }),
-            }
-        }
-        Completion::WriteFailed { port, generation, len, errno } => {
-            if let Some(port) = current(ports, port, generation) {
-                let len = Held::new(Place::Arena, 0, 0, len as usize).frame_len();
-                on(PortEvent::Refused { to: port.id, len, reason: reason(errno) });
-            }
-        }
-        Completion::Ready { .. } => {}
-    }
-}
-
-/// The port in a slot, if it is still of that generation.
-fn current(ports: &mut [Option<Port>], slot: u32, generation: u8) -> Option<&mut Port> {
-    let port = ports.get_mut(usize::try_from(slot).ok()?)?.as_mut()?;
-    (port.generation == generation).then_some(port)
-}
-
-/// The reason for which a TAP refused a frame (`drivers/net/tun.c`): EIO is an interface that is
-/// down, EBADFD one that is gone, EAGAIN a full queue; the rest is the frame's own fault.
-fn reason(errno: i32) -> DropReason {
-    match errno {
-        libc::EIO | libc::EBADFD => DropReason::Down,
-        libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => DropReason::Full,
-        _ => DropReason::Refused,
     }
 }
 

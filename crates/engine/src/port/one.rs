@@ -1,0 +1,87 @@
+//! One port, read and written by a system call a frame.
+
+use umacvlan_core::{DropReason, SubId};
+
+use super::{PortEvent, PortLink};
+use crate::held::{Held, Place};
+use crate::sys::arena::{Arena, BUFFER_LEN};
+
+/// Most frames that a turn takes from one port before the next has its chance. A ring of the
+/// kernel's, which reads ahead by itself, takes 32 of each in turn.
+pub(super) const PORT_BURST: usize = 64;
+
+/// The engine's end of one sub-interface.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) id: SubId,
+    pub(super) link: PortLink,
+    pub(super) generation: u8,
+    /// True when its frames are wanted.
+    pub(super) listening: bool,
+    /// True while a read of the ring is under way.
+    pub(super) armed: bool,
+}
+
+impl Port {
+    /// Notes that its read has ended, to be armed again if its frames are wanted.
+    pub(super) fn ended(&mut self, ended: &mut Vec<SubId>) {
+        self.armed = false;
+        if self.listening {
+            ended.push(self.id);
+        }
+    }
+
+    /// Reads what waits, up to the burst of one port, each frame into a buffer of its own.
+    pub(super) fn read(&self, arena: &mut Arena, on: &mut impl FnMut(PortEvent<'_>)) -> usize {
+        let PortLink::Tap(tap) = &self.link else {
+            return 0;
+        };
+        for count in 0..PORT_BURST {
+            let Some(buffer) = arena.take() else {
+                return count;
+            };
+            match tap.recv(arena.bytes_mut(buffer, 0, BUFFER_LEN)) {
+                Ok(Some(len)) => {
+                    let held = Held::new(Place::Arena, buffer, 0, len);
+                    on(PortEvent::Frame {
+                        from: self.id,
+                        held,
+                        bytes: arena.bytes(buffer, 0, len),
+                    });
+                }
+                ended => {
+                    arena.untake();
+                    if ended.is_err() {
+                        on(PortEvent::Gone { sub: self.id });
+                    }
+                    return count;
+                }
+            }
+        }
+        PORT_BURST
+    }
+
+    /// Writes one frame; the reason if it was refused.
+    pub(super) fn write(&self, bytes: &[u8]) -> Option<DropReason> {
+        match &self.link {
+            PortLink::Memory(link) => {
+                let mut refused = None;
+                link.send(1, |_| bytes, |_, reason| refused = Some(reason));
+                refused
+            }
+            PortLink::Tap(tap) => {
+                tap.send(bytes).err().map(|error| reason(error.raw_os_error().unwrap_or(0)))
+            }
+        }
+    }
+}
+
+/// The reason for which a TAP refused a frame (`drivers/net/tun.c`): EIO is an interface that is
+/// down, EBADFD one that is gone, EAGAIN a full queue; the rest is the frame's own fault.
+pub(super) fn reason(errno: i32) -> DropReason {
+    match errno {
+        libc::EIO | libc::EBADFD => DropReason::Down,
+        libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => DropReason::Full,
+        _ => DropReason::Refused,
+    }
+}

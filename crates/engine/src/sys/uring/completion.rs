@@ -1,0 +1,119 @@
+//! [`Completion`]: what the ring says, and how it knows what it is about.
+
+use io_uring::cqueue;
+
+#[cfg(doc)]
+use super::Uring;
+use crate::sys::arena::Arena;
+
+/// What became of something that was asked of the ring.
+#[derive(Debug)]
+pub enum Completion {
+    /// A frame of `len` bytes lies in a buffer that now belongs to the turn. `port` may be one that
+    /// was removed meanwhile, if `generation` is no longer its own.
+    Read {
+        /// The slot given to [`Uring::add`].
+        port: u32,
+        /// The generation given to [`Uring::add`].
+        generation: u8,
+        /// The buffer in the arena.
+        buffer: u16,
+        /// Bytes in it, from its start.
+        len: u32,
+        /// True when the read of the port is still armed.
+        armed: bool,
+    },
+    /// The read of a port has ended with this errno and must be armed again if the port lives.
+    ReadEnded {
+        /// The slot given to [`Uring::add`].
+        port: u32,
+        /// The generation given to [`Uring::add`].
+        generation: u8,
+        /// Why it ended.
+        errno: i32,
+    },
+    /// A write was refused.
+    WriteFailed {
+        /// The slot given to [`Uring::send`].
+        port: u32,
+        /// The generation given to [`Uring::send`].
+        generation: u8,
+        /// Bytes of the frame, vnet header included.
+        len: u32,
+        /// Why.
+        errno: i32,
+    },
+    /// A watched descriptor can be read; it is no longer watched.
+    Ready {
+        /// The name given to [`Uring::watch`].
+        name: u32,
+    },
+}
+
+/// Kinds of request, in the top byte of `user_data`.
+pub(super) const READ: u8 = 1;
+pub(super) const WRITE: u8 = 2;
+pub(super) const WATCH: u8 = 3;
+pub(super) const CANCEL: u8 = 4;
+
+/// Bits of a generation, and of the length of a frame, in the middle of `user_data`.
+const GENERATION_BITS: u32 = 7;
+const LEN_BITS: u32 = 17;
+
+/// Generations are numbered below this.
+pub const GENERATIONS: u8 = 1 << GENERATION_BITS;
+
+/// `user_data`: kind 8 bits, generation 7, length 17, slot 32.
+pub(super) const fn tag(kind: u8, generation: u8, len: u32, slot: u32) -> u64 {
+    let middle =
+        ((generation & (GENERATIONS - 1)) as u32) << LEN_BITS | len & ((1 << LEN_BITS) - 1);
+    (kind as u64) << 56 | (middle as u64) << 32 | slot as u64
+}
+
+/// The parts of `user_data` again: kind, generation, length, slot.
+fn parts(data: u64) -> (u8, u8, u32, u32) {
+    let [kind, a, b, c, slot @ ..] = data.to_be_bytes();
+    let middle = u32::from_be_bytes([0, a, b, c]);
+    let generation = a >> (8 - GENERATION_BITS);
+    (kind, generation, middle & ((1 << LEN_BITS) - 1), u32::from_be_bytes(slot))
+}
+
+/// What a completion says, its buffer taken for the turn. `None`: nothing that anybody waits for.
+#[inline]
+pub(super) fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Completion> {
+    let (kind, generation, len, slot) = parts(entry.user_data());
+    match kind {
+        READ => {
+            // Taken also when the read failed: a buffer never goes missing.
+            let buffer =
+                cqueue::buffer_select(entry.flags()).filter(|&buffer| arena.take_back(buffer));
+            match (buffer, u32::try_from(entry.result())) {
+                (Some(buffer), Ok(len)) => {
+                    let armed = cqueue::more(entry.flags());
+                    Some(Completion::Read { port: slot, generation, buffer, len, armed })
+                }
+                _ => Some(Completion::ReadEnded { port: slot, generation, errno: -entry.result() }),
+            }
+        }
+        WRITE => {
+            Some(Completion::WriteFailed { port: slot, generation, len, errno: -entry.result() })
+        }
+        WATCH => Some(Completion::Ready { name: slot }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_keeps_its_parts() {
+        for generation in [0, 1, 64, 127] {
+            for len in [0, 1, 65_550, 131_071] {
+                let data = tag(WRITE, generation, len, 70_000);
+                assert_eq!(parts(data), (WRITE, generation, len, 70_000));
+            }
+        }
+    }
+}

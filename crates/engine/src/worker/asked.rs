@@ -1,0 +1,166 @@
+//! What a worker does when it is asked to, between two turns.
+
+use std::io;
+
+use umacvlan_core::offload::Offloads;
+use umacvlan_core::stats::{SubStats, WireStats};
+use umacvlan_core::{DropReason, Refusal, SubConfig, SubId, Switch};
+
+use super::Worker;
+use crate::dispatch::Dispatch;
+use crate::idle::TurnStats;
+use crate::port::PortLink;
+use crate::sys::tap::Tap;
+use crate::uplink::Uplink;
+
+/// All counters of a worker at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What the uplink got and sent.
+    pub wire: WireStats,
+    /// What each sub-interface got and sent.
+    pub subs: Vec<(SubId, SubStats)>,
+    /// The sum over sub-interfaces that were removed.
+    pub removed: SubStats,
+    /// What the worker did with its time.
+    pub turns: TurnStats,
+    /// Floods that wait, and so are counted but not yet finished.
+    pub waiting: usize,
+    /// True when TAPs are served by io_uring.
+    pub uring: bool,
+}
+
+impl Snapshot {
+    /// True when every frame has one fate and every copy was taken or lost for a reason. Holds
+    /// whenever no flood waits and no write is under way.
+    pub fn accounted(&self) -> bool {
+        let mut subs = self.removed;
+        for &(_, stats) in &self.subs {
+            subs += stats;
+        }
+        umacvlan_core::stats::accounted(&self.wire, &subs)
+    }
+}
+
+/// What a worker can be asked, between two turns.
+impl Worker {
+    /// Adds a sub-interface, down at first, with what is behind its port.
+    ///
+    /// # Errors
+    /// The switch refuses it; or the kernel has no memory for its port, and nothing has changed.
+    pub fn add(
+        &mut self,
+        config: &SubConfig,
+        link: PortLink,
+        offloads: Offloads,
+    ) -> Result<SubId, AddError> {
+        let id = self.dispatch.switch.add(config)?;
+        if let Err(error) = self.ports.add(id, link) {
+            self.dispatch.switch.remove(id);
+            return Err(error.into());
+        }
+        let outlet = &mut self.dispatch.outlet;
+        if outlet.subs.len() <= id.index() {
+            outlet.subs.resize_with(id.index() + 1, SubStats::default);
+            outlet.offloads.resize(id.index() + 1, None);
+        }
+        outlet.subs[id.index()] = SubStats::default();
+        outlet.offloads[id.index()] = Some(offloads);
+        Ok(id)
+    }
+
+    /// Removes a sub-interface with its port. Its counters go into the sum of those removed.
+    pub fn remove(&mut self, id: SubId) {
+        if self.dispatch.switch.remove(id).is_none() {
+            return;
+        }
+        self.ports.remove(id);
+        let outlet = &mut self.dispatch.outlet;
+        outlet.offloads[id.index()] = None;
+        self.removed += std::mem::take(&mut outlet.subs[id.index()]);
+    }
+
+    /// Sets a sub-interface up or down. Frames that it sends wait in its TAP until it is up here;
+    /// those that wait when it goes down are lost.
+    ///
+    /// # Errors
+    /// The switch refuses it.
+    pub fn set_up(&mut self, id: SubId, up: bool) -> Result<(), Refusal> {
+        self.dispatch.switch.set_up(id, up)?;
+        let lost = match up {
+            true => self.ports.listen(id).map(|()| 0),
+            false => self.ports.deafen(id),
+        };
+        // A ring that has failed ends the worker with its next turn.
+        let lost = lost.unwrap_or(0);
+        let stats = &mut self.dispatch.outlet.subs[id.index()];
+        stats.received.frames += lost;
+        stats.dropped.add(DropReason::Down, lost);
+        Ok(())
+    }
+
+    /// The table.
+    pub fn switch(&self) -> &Switch {
+        &self.dispatch.switch
+    }
+
+    /// The table, to be changed.
+    pub fn switch_mut(&mut self) -> &mut Switch {
+        &mut self.dispatch.switch
+    }
+
+    /// The TAP behind a sub-interface, if that is what is behind it.
+    pub fn tap(&self, id: SubId) -> Option<&Tap> {
+        self.ports.tap(id)
+    }
+
+    /// The uplink, while there is one.
+    pub fn uplink(&self) -> Option<&Uplink> {
+        self.uplink.as_ref()
+    }
+
+    /// Gives the worker an uplink in place of the one before.
+    ///
+    /// # Errors
+    /// No memory in the kernel; the worker has no uplink then.
+    pub fn attach(&mut self, uplink: Uplink) -> io::Result<()> {
+        self.uplink = None;
+        self.ports.watch_uplink(&uplink)?;
+        self.uplink = Some(uplink);
+        Ok(())
+    }
+
+    /// Takes the uplink away: what is sent to the wire is dropped for want of a carrier.
+    pub fn detach(&mut self) {
+        self.uplink = None;
+    }
+
+    /// All counters at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let Dispatch { switch, outlet, groups, .. } = &self.dispatch;
+        Snapshot {
+            wire: outlet.wire,
+            subs: switch.subs().map(|(id, _)| (id, outlet.subs[id.index()])).collect(),
+            removed: self.removed,
+            turns: self.idle.stats,
+            waiting: groups.len(),
+            uring: self.ports.has_uring(),
+        }
+    }
+
+    /// Ends the loop after this turn.
+    pub fn stop(&mut self) {
+        self.stop = true;
+    }
+}
+
+/// Why a sub-interface was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The kernel could not serve its port.
+    #[error("the kernel cannot serve one more TAP: {0}")]
+    Port(#[from] io::Error),
+    /// The rules of macvlan forbid it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}

@@ -1,0 +1,222 @@
+//! [`Worker`]: one thread that serves one parent.
+//!
+//! It owns the uplink, the table, the ports and the counters, so nothing on the way of a frame is
+//! shared and nothing is locked. Others ask it by message ([`WorkerHandle::call`]), and it answers
+//! between two turns.
+
+mod asked;
+mod handle;
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, unbounded};
+use umacvlan_core::stats::SubStats;
+use umacvlan_core::{DropReason, SubId, Switch};
+
+pub use asked::{AddError, Snapshot};
+pub use handle::{Notice, Notifier, Stopped, WorkerHandle};
+
+use crate::dispatch::{Dispatch, Outlet, refused, unsent};
+use crate::held::Places;
+use crate::idle::{Idle, Poll};
+use crate::port::{PortEvent, PortIo, Ports};
+use crate::sys::arena::Arena;
+use crate::sys::eventfd::EventFd;
+use crate::uplink::Uplink;
+
+/// Frames that a turn takes from the uplink.
+const WIRE_BURST: usize = 64;
+
+/// Frames that a turn takes from all ports together.
+const PORTS_BURST: usize = 256;
+
+/// Pauses of the processor between two looks that find nothing: about a third of a microsecond.
+const PAUSES: usize = 8;
+
+/// Buffers for frames that come in no memory of their own: a few turns' worth. A power of two, as
+/// the kernel's ring asks.
+const BUFFERS: u16 = 256;
+
+/// Something to be done by the worker between two turns.
+type Request = Box<dyn FnOnce(&mut Worker) + Send>;
+
+/// How a worker is to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkerConfig {
+    /// The core to run on; `None` leaves it to the scheduler.
+    pub cpu: Option<usize>,
+    /// How TAPs are read and written.
+    pub io: PortIo,
+    /// What to do when there is nothing to do.
+    pub poll: Poll,
+}
+
+/// The serving loop of one parent and everything it owns.
+#[derive(Debug)]
+pub struct Worker {
+    dispatch: Dispatch,
+    uplink: Option<Uplink>,
+    ports: Ports,
+    arena: Arena,
+    idle: Idle,
+    requests: Receiver<Request>,
+    notices: Option<Notifier>,
+    /// Ports whose interface is gone, found in this turn.
+    gone: Vec<SubId>,
+    removed: SubStats,
+    stop: bool,
+}
+
+/// What one turn has read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Frames, from wire and ports.
+    pub frames: usize,
+    /// Frames and everything else: refusals, wake-ups.
+    pub events: usize,
+}
+
+impl Worker {
+    /// A worker without uplink and ports, to be run by hand with [`Worker::turn`] on this thread.
+    ///
+    /// # Errors
+    /// No memory or descriptors, or io_uring was demanded and does not work here.
+    pub fn new(switch: Switch, config: WorkerConfig) -> io::Result<Self> {
+        let (_, requests) = unbounded();
+        Self::build(switch, config, requests, Arc::new(EventFd::new()?), None)
+    }
+
+    fn build(
+        switch: Switch,
+        config: WorkerConfig,
+        requests: Receiver<Request>,
+        commands: Arc<EventFd>,
+        notices: Option<Notifier>,
+    ) -> io::Result<Self> {
+        let mut arena = Arena::new(BUFFERS)?;
+        let ports = Ports::new(config.io, &mut arena, commands)?;
+        Ok(Self {
+            dispatch: Dispatch::new(switch),
+            uplink: None,
+            ports,
+            arena,
+            idle: Idle::new(config.poll),
+            requests,
+            notices,
+            gone: Vec::new(),
+            removed: SubStats::default(),
+            stop: false,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        while !self.stop {
+            let requests = self.serve_requests();
+            let Turn { frames, events } = self.turn()?;
+            let worked = requests || events > 0 || !self.dispatch.groups.is_empty();
+            if !worked {
+                // Looking too often takes the ring's next slot away from the core that fills it.
+                (0..PAUSES).for_each(|_| std::hint::spin_loop());
+            }
+            if self.idle.after_turn(frames, worked) && !self.stop {
+                self.ports.sleep(self.uplink.as_ref(), None)?;
+                self.idle.after_sleep();
+                self.forgive_uplink();
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass: read from the wire and from the ports, decide, write.
+    ///
+    /// # Errors
+    /// The ring has failed, and with it the worker.
+    pub fn turn(&mut self) -> io::Result<Turn> {
+        let Self { dispatch, uplink, ports, arena, gone, .. } = self;
+        dispatch.resume_floods();
+        let mut turn = Turn::default();
+        if let Some(uplink) = uplink {
+            turn.frames =
+                uplink.recv(arena, WIRE_BURST, |held, bytes| dispatch.ingress(held, bytes));
+            turn.events = turn.frames;
+        }
+        turn.events += ports.recv(arena, PORTS_BURST, |event| match event {
+            PortEvent::Frame { from, held, bytes } => {
+                turn.frames += 1;
+                dispatch.egress(from, held, bytes);
+            }
+            PortEvent::Gone { sub } => gone.push(sub),
+            PortEvent::Refused { to, len, reason } => {
+                refused(&mut dispatch.outlet.subs, to, len, reason);
+            }
+        });
+        self.flush()?;
+        self.tell();
+        Ok(turn)
+    }
+
+    /// Writes what the turn has noted down and gives its memory back.
+    fn flush(&mut self) -> io::Result<()> {
+        let Self { dispatch, uplink, ports, arena, .. } = self;
+        let Dispatch { groups, outlet, .. } = dispatch;
+        let Outlet { to_ports, to_wire, scratch, wire, subs, .. } = outlet;
+        // What came from the wire never goes back there, so nothing here lies in the uplink's memory.
+        let places = Places { arena, groups, scratch, uplink: None };
+        match uplink {
+            _ if to_wire.is_empty() => {}
+            Some(uplink) => uplink.send(
+                to_wire.len(),
+                |number| places.bytes(to_wire[number]),
+                |number, reason| unsent(wire, to_wire[number].frame_len(), reason),
+            ),
+            None => to_wire
+                .iter()
+                .for_each(|held| unsent(wire, held.frame_len(), DropReason::NoCarrier)),
+        }
+        let places = Places { uplink: uplink.as_ref(), ..places };
+        ports.send(to_ports, places, |event| {
+            if let PortEvent::Refused { to, len, reason } = event {
+                refused(subs, to, len, reason);
+            }
+        })?;
+        dispatch.release();
+        if let Some(uplink) = uplink {
+            uplink.release();
+        }
+        ports.release(arena)
+    }
+
+    /// Tells what the turn has found out, and forgets it.
+    fn tell(&mut self) {
+        if self.gone.is_empty() && self.dispatch.reports.is_empty() {
+            return;
+        }
+        let groups = self.dispatch.reports.drain(..).map(Notice::Groups);
+        let gone = self.gone.drain(..).map(Notice::PortGone);
+        match &self.notices {
+            Some(notifier) => notifier.notify(groups.chain(gone)),
+            None => groups.chain(gone).for_each(drop),
+        }
+    }
+
+    /// Does what was asked since the last turn; true if anything was.
+    fn serve_requests(&mut self) -> bool {
+        if self.requests.is_empty() {
+            return false;
+        }
+        while let Ok(request) = self.requests.try_recv() {
+            request(self);
+        }
+        true
+    }
+
+    /// A parent that goes down leaves an error on its socket that would wake every sleep at once.
+    fn forgive_uplink(&self) {
+        if let Some(Uplink::Packet(packet)) = &self.uplink
+            && !packet.socket.ring.has_frame()
+        {
+            packet.socket.clear_error();
+        }
+    }
+}
