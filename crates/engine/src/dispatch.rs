@@ -267,8 +267,15 @@ impl Outlet {
 }
 
 /// Takes a frame back that was counted as delivered when it was noted down.
-pub(crate) fn refused(subs: &mut [SubStats], to: SubId, len: usize, reason: DropReason) {
+pub(crate) fn refused(
+    subs: &mut [SubStats],
+    to: SubId,
+    len: usize,
+    group: bool,
+    reason: DropReason,
+) {
     let stats = &mut subs[to.index()];
+    stats.groups = stats.groups.saturating_sub(u64::from(group));
     stats.delivered.frames = stats.delivered.frames.saturating_sub(1);
     stats.delivered.bytes = stats.delivered.bytes.saturating_sub(len as u64);
     stats.lost.count(reason);

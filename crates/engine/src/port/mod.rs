@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{DropReason, SubId};
 
 use crate::held::{Held, Places};
@@ -58,7 +59,7 @@ pub(crate) enum PortEvent<'b> {
     /// The interface behind the port is gone.
     Gone { sub: SubId },
     /// A frame of `len` bytes, counted as delivered before, was refused.
-    Refused { to: SubId, len: usize, reason: DropReason },
+    Refused { to: SubId, len: usize, group: bool, reason: DropReason },
 }
 
 /// Every port, by [`SubId`], and the means to serve them all at once.
@@ -81,6 +82,8 @@ enum Means {
     Plain {
         epoll: Epoll,
         ready: Vec<u64>,
+        /// The first port for which a turn had no buffer left: the next one begins with it.
+        next: Option<u64>,
     },
     Uring {
         /// Boxed: it is many times the size of the other variant.
@@ -113,7 +116,7 @@ impl Ports {
             None => {
                 let epoll = Epoll::new()?;
                 epoll.add(&*commands, u64::from(COMMANDS))?;
-                Means::Plain { epoll, ready: Vec::with_capacity(256) }
+                Means::Plain { epoll, ready: Vec::with_capacity(256), next: None }
             }
         };
         Ok(Self {
@@ -240,15 +243,22 @@ impl Ports {
         mut on: impl FnMut(PortEvent<'_>),
     ) -> usize {
         let mut count = match &mut self.means {
-            Means::Plain { epoll, ready } => {
+            Means::Plain { epoll, ready, next } => {
                 ready.clear();
                 if let Ok(names) = epoll.wait(Some(Duration::ZERO)) {
                     ready.extend(names);
+                }
+                // Told in the same order every time, ports that always have more would leave the
+                // last ones without a buffer for ever.
+                let first = next.take();
+                if let Some(at) = ready.iter().position(|&name| Some(name) == first) {
+                    ready.rotate_left(at);
                 }
                 let mut count = 0;
                 for &name in ready.iter() {
                     let index = usize::try_from(name).unwrap_or(usize::MAX);
                     match self.ports.get(index) {
+                        Some(Some(_)) if arena.is_used_up() => *next = next.or(Some(name)),
                         Some(Some(port)) => count += port.read(arena, &mut on),
                         _ if name == u64::from(COMMANDS) => {
                             self.commands.clear();
@@ -278,13 +288,19 @@ impl Ports {
             }
         };
         // Last, so that a wake-up cleared above is followed by a look at what it was for.
-        for &id in &self.memory {
+        let mut starved = 0;
+        for (at, &id) in self.memory.iter().enumerate() {
+            if arena.is_used_up() {
+                starved = at;
+                break;
+            }
             if let Some(Port { link: PortLink::Memory(link), .. }) = &mut self.ports[id.index()] {
                 count += link.recv(arena, PORT_BURST, |held, bytes| {
                     on(PortEvent::Frame { from: id, held, bytes });
                 });
             }
         }
+        self.memory.rotate_left(starved);
         count
     }
 
@@ -303,15 +319,18 @@ impl Ports {
             return uring.send(frames.len(), |number| {
                 let (to, held) = frames[number];
                 let generation = ports[to.index()].as_ref().map_or(0, |port| port.generation);
-                (slot(to), generation, places.bytes(held))
+                let bytes = places.bytes(held);
+                (slot(to), generation, is_for_group(bytes), bytes)
             });
         }
         for &(to, held) in frames {
             let Some(port) = &ports[to.index()] else {
                 continue;
             };
-            if let Some(reason) = port.write(places.bytes(held)) {
-                on(PortEvent::Refused { to, len: held.frame_len(), reason });
+            let bytes = places.bytes(held);
+            if let Some(reason) = port.write(bytes) {
+                let group = is_for_group(bytes);
+                on(PortEvent::Refused { to, len: held.frame_len(), group, reason });
             }
         }
         match &mut self.means {
@@ -385,6 +404,12 @@ impl Ports {
             (Means::Plain { .. }, Uplink::Memory(_)) => Ok(()),
         }
     }
+}
+
+/// True when the frame behind the vnet header is for a group.
+#[inline]
+fn is_for_group(bytes: &[u8]) -> bool {
+    bytes.get(VNET_LEN).is_some_and(|first| first & 1 != 0)
 }
 
 /// The slot of a port in the ring.

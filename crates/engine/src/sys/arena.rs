@@ -81,6 +81,11 @@ impl Arena {
         Some(buffer)
     }
 
+    /// True when no buffer is free until the turn ends.
+    pub fn is_used_up(&self) -> bool {
+        self.free.is_empty()
+    }
+
     /// Gives the last taken buffer back at once: nothing was read into it.
     pub fn untake(&mut self) {
         if let Some(buffer) = self.in_turn.pop() {

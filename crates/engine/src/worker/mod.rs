@@ -147,8 +147,8 @@ impl Worker {
                 dispatch.egress(from, held, bytes);
             }
             PortEvent::Gone { sub } => gone.push(sub),
-            PortEvent::Refused { to, len, reason } => {
-                refused(&mut dispatch.outlet.subs, to, len, reason);
+            PortEvent::Refused { to, len, group, reason } => {
+                refused(&mut dispatch.outlet.subs, to, len, group, reason);
             }
         });
         self.flush()?;
@@ -176,8 +176,8 @@ impl Worker {
         }
         let places = Places { uplink: uplink.as_ref(), ..places };
         ports.send(to_ports, places, |event| {
-            if let PortEvent::Refused { to, len, reason } = event {
-                refused(subs, to, len, reason);
+            if let PortEvent::Refused { to, len, group, reason } = event {
+                refused(subs, to, len, group, reason);
             }
         })?;
         dispatch.release();

@@ -40,6 +40,8 @@ pub enum Completion {
         generation: u8,
         /// Bytes of the frame, vnet header included.
         len: u32,
+        /// What [`Uring::send`] was told: the frame was for a group.
+        group: bool,
         /// Why.
         errno: i32,
     },
@@ -70,6 +72,11 @@ pub(super) const fn tag(kind: u8, generation: u8, len: u32, slot: u32) -> u64 {
     (kind as u64) << 56 | (middle as u64) << 32 | slot as u64
 }
 
+/// The bit of a slot that marks a write for a group: there are far fewer slots.
+pub(super) const fn for_group(group: bool) -> u32 {
+    (group as u32) << 31
+}
+
 /// The parts of `user_data` again: kind, generation, length, slot.
 fn parts(data: u64) -> (u8, u8, u32, u32) {
     let [kind, a, b, c, slot @ ..] = data.to_be_bytes();
@@ -95,9 +102,13 @@ pub(super) fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Complet
                 _ => Some(Completion::ReadEnded { port: slot, generation, errno: -entry.result() }),
             }
         }
-        WRITE => {
-            Some(Completion::WriteFailed { port: slot, generation, len, errno: -entry.result() })
-        }
+        WRITE => Some(Completion::WriteFailed {
+            port: slot & !for_group(true),
+            generation,
+            len,
+            group: slot & for_group(true) != 0,
+            errno: -entry.result(),
+        }),
         WATCH => Some(Completion::Ready { name: slot }),
         _ => None,
     }
