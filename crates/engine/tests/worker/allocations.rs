@@ -1,0 +1,105 @@
+//! A turn allocates nothing once everything has grown to its size.
+#![allow(
+    unsafe_code,
+    reason = "an allocator that counts is an unsafe trait to implement"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use umacvlan_core::offload::Offloads;
+use umacvlan_core::{MacAddr, Mode, SubConfig};
+
+use crate::bench::{Bench, bytes, frame, mac};
+use crate::offload_frames::Packet;
+
+thread_local! {
+    /// Allocations of this thread: the test harness has threads of its own.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block came from `System` by `alloc` above, with this layout.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How many allocations this makes.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+/// Puts one frame of every kind on its way.
+fn feed(bench: &Bench, packet: &Packet) {
+    let [one, other, finished] = [&bench.ports[0], &bench.ports[1], &bench.ports[302]];
+    for mark in 0..8 {
+        assert!(bench.wire.put(&frame(one.mac, mac(1000), mark)));
+        assert!(one.link.put(&frame(other.mac, one.mac, mark)));
+        assert!(one.link.put(&frame(mac(1000), one.mac, mark)));
+        assert!(one.link.put(&frame(finished.mac, one.mac, mark)));
+    }
+    // From a listed station, for everybody, more than one turn can serve.
+    assert!(bench.wire.put(&frame(MacAddr::BROADCAST, mac(1001), 1)));
+    assert!(one.link.put(&frame(MacAddr::BROADCAST, one.mac, 2)));
+    let mut unfinished = packet.frame();
+    unfinished[..6].copy_from_slice(&finished.mac.octets());
+    assert!(other.link.put_parts(&bytes(packet.header()), &unfinished));
+}
+
+#[test]
+fn a_turn_allocates_nothing() {
+    let mut bench = Bench::with_bridges(301);
+    bench.add_as(
+        SubConfig {
+            mode: Mode::Source,
+            sources: vec![mac(1001)],
+            ..SubConfig::default()
+        },
+        Offloads::ALL,
+        64,
+    );
+    let bridge = SubConfig {
+        mode: Mode::Bridge,
+        ..SubConfig::default()
+    };
+    bench.add_as(bridge, Offloads::NONE, 128);
+    let packet = Packet::default();
+    let mut made = 0;
+    for round in 0..8 {
+        feed(&bench, &packet);
+        let count = allocations(|| {
+            // Until the floods are through.
+            for _ in 0..6 {
+                bench.worker.turn().unwrap();
+            }
+        });
+        assert_eq!(bench.counters().waiting, 0);
+        let got: usize = bench.ports.iter().map(|port| port.link.drain()).sum();
+        assert!(got > 600 && bench.wire.drain() > 8, "nothing was delivered");
+        // In the first round lists grow to their size.
+        made += if round == 0 { 0 } else { count };
+    }
+    assert!(bench.counters().accounted());
+    assert_eq!(made, 0);
+}
+
+#[test]
+fn the_counter_sees_an_allocation() {
+    assert_eq!(allocations(|| drop(black_box(Box::new(1_u8)))), 1);
+}

@@ -1,0 +1,121 @@
+//! A worker on a thread of its own, by every way of waiting.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use umacvlan_core::offload::Offloads;
+use umacvlan_core::{Mode, SubConfig};
+use umacvlan_engine::idle::Poll;
+use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::port::{PortIo, PortLink};
+use umacvlan_engine::uplink::Uplink;
+use umacvlan_engine::worker::{Worker, WorkerConfig, WorkerHandle};
+
+use crate::bench::{frame, mac, switch, taken};
+
+/// A worker with one sub-interface, and the other ends of its wire and its port.
+fn spawn(name: &str, poll: Poll, io: PortIo) -> (WorkerHandle, MemoryLink, MemoryLink) {
+    let config = WorkerConfig {
+        cpu: None,
+        io,
+        poll,
+    };
+    let handle = Worker::spawn(name, switch(), config, None).unwrap();
+    let (uplink, mut wire) = MemoryLink::pair(16, 4096);
+    let (near, mut port) = MemoryLink::pair(16, 4096);
+    wire.wake_with(handle.bell());
+    port.wake_with(handle.bell());
+    let add = move |worker: &mut Worker| {
+        worker.attach(Uplink::Memory(uplink)).unwrap();
+        let sub = SubConfig {
+            mac: mac(1),
+            mode: Mode::Bridge,
+            ..SubConfig::default()
+        };
+        let link = PortLink::Memory(near);
+        let id = worker.add(&sub, link, Offloads::ALL).unwrap();
+        worker.set_up(id, true).unwrap();
+    };
+    handle.call(add).unwrap();
+    (handle, wire, port)
+}
+
+/// Waits until something is so.
+fn until(what: &str, so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !so() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        thread::yield_now();
+    }
+}
+
+/// True while the thread of that name sleeps in the kernel (proc_pid_stat(5)).
+fn sleeps(name: &str) -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut stats = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
+        .filter(|stat| stat.contains(&format!("({name})")));
+    stats.any(|stat| {
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('S'))
+    })
+}
+
+/// One frame there and one back, the worker asleep before each if `rests`.
+fn converse(name: &str, wire: &MemoryLink, port: &MemoryLink, rests: bool) {
+    let (there, back) = (frame(mac(1), mac(9), 1), frame(mac(9), mac(1), 2));
+    for (from, to, sent) in [(wire, port, there), (port, wire, back)] {
+        if rests {
+            until("the worker sleeps", || sleeps(name));
+        }
+        assert!(from.put(&sent));
+        let arrived = std::cell::RefCell::new(Vec::new());
+        until("a frame", || {
+            arrived.borrow_mut().extend(taken(to));
+            !arrived.borrow().is_empty()
+        });
+        assert_eq!(arrived.into_inner(), [sent]);
+    }
+}
+
+#[test]
+fn a_worker_that_sleeps_is_woken_by_what_is_put_in() {
+    for (name, poll, io) in [
+        ("w-interrupt-p", Poll::Interrupt, PortIo::Plain),
+        ("w-interrupt-a", Poll::Interrupt, PortIo::Auto),
+        ("w-adaptive-p", Poll::Adaptive, PortIo::Plain),
+        ("w-adaptive-a", Poll::Adaptive, PortIo::Auto),
+    ] {
+        let (handle, wire, port) = spawn(name, poll, io);
+        for _ in 0..20 {
+            converse(name, &wire, &port, true);
+        }
+        let counters = handle.call(|worker| worker.snapshot()).unwrap();
+        let turns = counters.turns;
+        assert!(
+            turns.sleeps >= 40 && turns.frames == 40,
+            "{name}: {turns:?}"
+        );
+        assert!(counters.accounted(), "{name}: {counters:?}");
+        handle.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_busy_worker_never_sleeps() {
+    let (handle, wire, port) = spawn("w-busy", Poll::Busy, PortIo::Plain);
+    for _ in 0..20 {
+        converse("w-busy", &wire, &port, false);
+    }
+    let turns = handle.call(|worker| worker.snapshot()).unwrap().turns;
+    assert_eq!((turns.sleeps, turns.frames), (0, 40));
+}
+
+#[test]
+fn a_worker_that_has_stopped_says_so() {
+    let (handle, ..) = spawn("w-stopped", Poll::Interrupt, PortIo::Plain);
+    handle.call(Worker::stop).unwrap();
+    until("the end of the worker", || handle.call(|_| ()).is_err());
+    assert!(handle.stop().is_ok(), "stopping twice is no failure");
+}
