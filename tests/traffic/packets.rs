@@ -1,0 +1,64 @@
+//! A packet socket that shows frames as they were on the wire, tags included.
+
+use socket2::Socket;
+use umacvlan_engine::sys::blast;
+
+use crate::sockets::{Auxdata, receive_with_auxdata, set_option};
+use crate::world::{LIMIT, Station};
+
+/// Frames in and out of a station's interface.
+#[derive(Debug)]
+pub(crate) struct Packets {
+    socket: Socket,
+}
+
+impl Packets {
+    pub(crate) fn open(station: &mut Station) -> Self {
+        let index = station.link().index;
+        let open = || blast::open(index, ETH_P_ALL);
+        let socket = Socket::from(station.netns.run(open).unwrap().unwrap());
+        socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        set_option(&socket, libc::SOL_PACKET, PACKET_AUXDATA, 1);
+        set_option(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+        Self { socket }
+    }
+
+    pub(crate) fn send(&self, frame: &[u8]) {
+        assert_eq!(self.socket.send(frame).unwrap(), frame.len());
+    }
+
+    /// All frames that have come, up to the first that is `wanted`.
+    pub(crate) fn until(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        loop {
+            let frame = self.receive();
+            let found = wanted(&frame);
+            frames.push(frame);
+            if found {
+                return frames;
+            }
+        }
+    }
+
+    fn receive(&self) -> Vec<u8> {
+        let mut frame = vec![0; 65_536];
+        let (length, auxdata) = receive_with_auxdata(&self.socket, &mut frame).unwrap();
+        frame.truncate(length);
+        let Some(Auxdata { status, tci, tpid }) = auxdata else {
+            return frame;
+        };
+        if status & TP_STATUS_VLAN_VALID != 0 {
+            // The kernel takes the outer tag off before anybody sees the frame.
+            let tag = [tpid.to_be_bytes(), tci.to_be_bytes()].concat();
+            frame.splice(12..12, tag);
+        }
+        frame
+    }
+}
+
+// linux/if_ether.h and linux/if_packet.h
+const ETH_P_ALL: u16 = 3;
+const PACKET_AUXDATA: i32 = 8;
+const PACKET_IGNORE_OUTGOING: i32 = 23;
+const TP_STATUS_VLAN_VALID: u32 = 1 << 4;

@@ -1,0 +1,308 @@
+//! An external station, a parent and two bridge sub-interfaces, each with a stack of its own.
+//!
+//! ```text
+//!  outside            host                        a, b
+//!    w0 ------ p0 (the parent), engine - - - - a0, b0
+//! ```
+//! Nobody is told where anybody is: neighbours are found as they are in any network.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use umacvlan_core::stats::SubStats;
+use umacvlan_core::{MacAddr, Mode};
+use umacvlan_engine::engine::{Engine, ParentOptions, ParentStatus, SubOptions, SubStatus};
+use umacvlan_engine::netlink::{Link, Monitor, Rtnl, set_sysctl};
+use umacvlan_engine::port::PortIo;
+use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_engine::sys::netns::Netns;
+use umacvlan_engine::worker::WorkerConfig;
+
+/// How long anything may take before the test has failed.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long counters, of which no event tells, are left alone before they are looked at again.
+const LOOK: Duration = Duration::from_millis(20);
+
+const PARENT: &str = "p0";
+
+/// What is to be different about a world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// The MTU of the wire, the parent and, by that, of the sub-interfaces.
+    pub(crate) mtu: u32,
+    /// Whether `a` has its IPv4 address. Everybody else has.
+    pub(crate) a_addressed: bool,
+    /// Whether there is IPv6. Without it nobody talks unasked.
+    pub(crate) ipv6: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            mtu: 1500,
+            a_addressed: true,
+            ipv6: false,
+        }
+    }
+}
+
+/// Runs a test in a world whose engine uses io_uring, and in one whose engine does not, and
+/// asserts after each that no frame was lost from the books.
+pub(crate) fn on_both_paths(test: &str, plan: Plan, run: impl Fn(&mut World)) {
+    if !root_or_skip(test) {
+        return;
+    }
+    for io in [PortIo::Uring, PortIo::Plain] {
+        let Some(mut world) = World::build(io, plan) else {
+            skip(test, "io_uring does not work here");
+            continue;
+        };
+        run(&mut world);
+        world.assert_books();
+    }
+}
+
+/// A network stack with one interface.
+#[derive(Debug)]
+pub(crate) struct Station {
+    pub(crate) netns: Netns,
+    pub(crate) rtnl: Rtnl,
+    pub(crate) name: &'static str,
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) ipv6: Ipv6Addr,
+}
+
+impl Station {
+    fn new(name: &'static str, number: u8, plan: Plan) -> Self {
+        let netns = Netns::create().unwrap();
+        let ipv6 = if plan.ipv6 { "0" } else { "1" };
+        for (setting, value) in [
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/default/rp_filter", "0"),
+            ("ipv6/conf/default/accept_dad", "0"),
+            ("ipv6/conf/default/router_solicitations", "0"),
+            ("ipv6/conf/default/disable_ipv6", ipv6),
+        ] {
+            // A kernel without IPv6 has no such settings, and needs none.
+            let _ = set_sysctl(&netns, setting, value);
+        }
+        Self {
+            rtnl: Rtnl::open_in(&netns).unwrap(),
+            netns,
+            name,
+            ip: Ipv4Addr::new(10, 0, 0, number),
+            ipv6: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()),
+        }
+    }
+
+    pub(crate) fn link(&mut self) -> Link {
+        self.rtnl.link(self.name).unwrap().expect(self.name)
+    }
+
+    pub(crate) fn mac(&mut self) -> MacAddr {
+        self.link().mac.unwrap()
+    }
+
+    pub(crate) fn set_mtu(&mut self, mtu: u32) {
+        let index = self.link().index;
+        self.rtnl.set_mtu(index, mtu).unwrap();
+    }
+
+    fn set_up(&mut self) {
+        let index = self.link().index;
+        self.rtnl.set_up(index, true).unwrap();
+    }
+
+    fn give_addresses(&mut self, plan: Plan, ipv4: bool) {
+        let index = self.link().index;
+        if ipv4 {
+            self.rtnl.add_address(index, self.ip.into(), 24).unwrap();
+        }
+        if plan.ipv6 {
+            let ip = IpAddr::from(self.ipv6);
+            self.rtnl.add_address(index, ip, 64).unwrap();
+        }
+    }
+
+    /// Returns when `done` is true of the interface.
+    pub(crate) fn link_until(&mut self, what: &str, done: impl Fn(&Link) -> bool) {
+        let mut monitor = self.netns.run(Monitor::open).unwrap().unwrap();
+        while !done(&self.link()) {
+            assert!(monitor.wait(LIMIT).unwrap(), "{}: {what}", self.name);
+            monitor.read(|_| ()).unwrap();
+        }
+    }
+
+    /// Frames with a wrong checksum that this stack's protocols have thrown away.
+    fn wrong_checksums(&self) -> u64 {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let (v4, v6) = self
+            .netns
+            .run(|| {
+                let v4 = read("/proc/thread-self/net/snmp");
+                (v4, read("/proc/thread-self/net/snmp6"))
+            })
+            .unwrap();
+        in_csum_errors(&v4) + in_csum_errors_v6(&v6)
+    }
+}
+
+/// The stations and the engine between them.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) outside: Station,
+    pub(crate) host: Station,
+    pub(crate) a: Station,
+    pub(crate) b: Station,
+    engine: Engine,
+}
+
+impl World {
+    /// `None` where io_uring is wanted and does not work.
+    fn build(io: PortIo, plan: Plan) -> Option<Self> {
+        let outside = Station::new("w0", 1, plan);
+        let without_ipv6 = Plan {
+            ipv6: false,
+            ..plan
+        };
+        let mut host = Station::new(PARENT, 2, without_ipv6);
+        let veth = host.rtnl.add_veth(PARENT, "w0", Some(&outside.netns));
+        veth.unwrap();
+        let engine = host.netns.run(Engine::start).unwrap().unwrap();
+        let mut world = Self {
+            outside,
+            host,
+            a: Station::new("a0", 3, plan),
+            b: Station::new("b0", 4, plan),
+            engine,
+        };
+        for end in [&mut world.outside, &mut world.host] {
+            end.set_mtu(plan.mtu);
+            end.set_up();
+        }
+        world.attach(io)?;
+        world.outside.give_addresses(plan, true);
+        world.a.give_addresses(plan, plan.a_addressed);
+        world.b.give_addresses(plan, true);
+        for station in [&mut world.outside, &mut world.a, &mut world.b] {
+            station.link_until("it has no carrier", Link::is_running);
+        }
+        world.until("both are up and their groups known", |world| {
+            world
+                .subs
+                .iter()
+                .all(|sub| sub.up && !sub.groups.is_empty())
+        });
+        Some(world)
+    }
+
+    /// Attaches the parent and makes the sub-interfaces.
+    fn attach(&mut self, io: PortIo) -> Option<()> {
+        let parent = ParentOptions {
+            name: PARENT.to_owned(),
+            worker: WorkerConfig {
+                io,
+                ..WorkerConfig::default()
+            },
+            ..ParentOptions::default()
+        };
+        match self.engine.add_parent(parent) {
+            Err(_) if io == PortIo::Uring => return None,
+            attached => attached.unwrap(),
+        }
+        for sub in [&self.a, &self.b] {
+            let options = SubOptions {
+                name: sub.name.to_owned(),
+                mode: Mode::Bridge,
+                netns: Some(sub.netns.try_clone().unwrap()),
+                up: true,
+                ..SubOptions::default()
+            };
+            self.engine.add_sub(PARENT, options).unwrap();
+        }
+        Some(())
+    }
+
+    pub(crate) fn status(&self) -> ParentStatus {
+        self.engine.status().unwrap().remove(0)
+    }
+
+    /// The status of the parent when `done` is true of it.
+    pub(crate) fn until(&self, what: &str, done: impl Fn(&ParentStatus) -> bool) -> ParentStatus {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let status = self.status();
+            if done(&status) {
+                return status;
+            }
+            assert!(Instant::now() < end, "not in time: {what}: {status:#?}");
+            // Whatever happened: the status tells.
+            let _ = self.engine.events().recv_timeout(LOOK);
+        }
+    }
+
+    /// Returns when the engine knows whether the sub-interface `name` listens to `group`.
+    pub(crate) fn until_listens(&self, name: &str, group: MacAddr, listens: bool) {
+        self.until(&format!("{name} and {group}: {listens}"), |status| {
+            sub(status, name).groups.contains(&group) == listens
+        });
+    }
+
+    /// Asserts at rest that every frame is accounted for, that the stacks at both ends of each
+    /// port have counted the same, and that no stack has seen a wrong checksum.
+    fn assert_books(&mut self) {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let status = self.until("every flood is finished", |now| now.counters.waiting == 0);
+            assert!(status.counters.accounted(), "{:#?}", status.counters);
+            let engine = [stats(&status, "a0"), stats(&status, "b0")]
+                .map(|stats| (stats.received.frames, stats.delivered.frames));
+            let kernel = [&mut self.a, &mut self.b]
+                .map(|station| station.link().stats)
+                .map(|stats| (stats.tx_packets, stats.rx_packets));
+            if engine == kernel {
+                break;
+            }
+            // Something was under way, or is lost.
+            assert!(Instant::now() < end, "{engine:?} are not {kernel:?}");
+        }
+        for station in [&self.outside, &self.host, &self.a, &self.b] {
+            assert_eq!(station.wrong_checksums(), 0, "at {}", station.name);
+        }
+    }
+}
+
+/// What the engine knows of a sub-interface.
+pub(crate) fn sub<'s>(status: &'s ParentStatus, name: &str) -> &'s SubStatus {
+    let mut subs = status.subs.iter();
+    subs.find(|sub| sub.name == name).expect(name)
+}
+
+/// What the engine has counted for a sub-interface.
+pub(crate) fn stats(status: &ParentStatus, name: &str) -> SubStats {
+    let place = status.subs.iter().position(|sub| sub.name == name);
+    status.counters.subs[place.expect(name)].1
+}
+
+/// The sum of all `InCsumErrors` in a table of pairs of lines, names above numbers.
+fn in_csum_errors(snmp: &str) -> u64 {
+    let lines: Vec<Vec<&str>> = snmp.lines().map(|l| l.split(' ').collect()).collect();
+    let pairs = lines.chunks_exact(2);
+    pairs
+        .flat_map(|pair| pair[0].iter().zip(&pair[1]))
+        .filter(|(name, _)| **name == "InCsumErrors")
+        .map(|(_, number)| number.parse::<u64>().unwrap())
+        .sum()
+}
+
+/// The same of a table with a name and a number in each line.
+fn in_csum_errors_v6(snmp6: &str) -> u64 {
+    let fields = snmp6.lines().map(|line| line.split_whitespace());
+    fields
+        .filter_map(|mut fields| Some((fields.next()?, fields.next()?)))
+        .filter(|(name, _)| name.ends_with("InCsumErrors"))
+        .map(|(_, number)| number.parse::<u64>().unwrap())
+        .sum()
+}
