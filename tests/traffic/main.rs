@@ -9,6 +9,8 @@
 mod icmp;
 mod jumbo;
 mod multicast;
+#[path = "../../crates/core/tests/offload_frames/mod.rs"]
+mod offload_frames;
 mod packets;
 mod sockets;
 mod tcp;

@@ -1,6 +1,7 @@
 //! A packet socket that shows frames as they were on the wire, tags included.
 
 use socket2::Socket;
+use umacvlan_core::offload::VNET_LEN;
 use umacvlan_engine::sys::blast;
 
 use crate::sockets::{Auxdata, receive_with_auxdata, set_option};
@@ -10,6 +11,8 @@ use crate::world::{LIMIT, Station};
 #[derive(Debug)]
 pub(crate) struct Packets {
     socket: Socket,
+    /// Bytes before each frame.
+    before: usize,
 }
 
 impl Packets {
@@ -21,7 +24,18 @@ impl Packets {
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         set_option(&socket, libc::SOL_PACKET, PACKET_AUXDATA, 1);
         set_option(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
-        Self { socket }
+        Self { socket, before: 0 }
+    }
+
+    /// With a virtio_net header before each frame, in both directions, as the kernel has it:
+    /// its `csum_start` does not count the tag that was taken off.
+    pub(crate) fn open_unfinished(station: &mut Station) -> Self {
+        let packets = Self::open(station);
+        set_option(&packets.socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1);
+        Self {
+            before: VNET_LEN,
+            ..packets
+        }
     }
 
     pub(crate) fn send(&self, frame: &[u8]) {
@@ -42,7 +56,7 @@ impl Packets {
     }
 
     fn receive(&self) -> Vec<u8> {
-        let mut frame = vec![0; 65_536];
+        let mut frame = vec![0; 80_000];
         let (length, auxdata) = receive_with_auxdata(&self.socket, &mut frame).unwrap();
         frame.truncate(length);
         let Some(Auxdata { status, tci, tpid }) = auxdata else {
@@ -51,7 +65,8 @@ impl Packets {
         if status & TP_STATUS_VLAN_VALID != 0 {
             // The kernel takes the outer tag off before anybody sees the frame.
             let tag = [tpid.to_be_bytes(), tci.to_be_bytes()].concat();
-            frame.splice(12..12, tag);
+            let at = self.before + 12;
+            frame.splice(at..at, tag);
         }
         frame
     }
@@ -60,5 +75,6 @@ impl Packets {
 // linux/if_ether.h and linux/if_packet.h
 const ETH_P_ALL: u16 = 3;
 const PACKET_AUXDATA: i32 = 8;
+const PACKET_VNET_HDR: i32 = 15;
 const PACKET_IGNORE_OUTGOING: i32 = 23;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;

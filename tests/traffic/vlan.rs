@@ -1,7 +1,9 @@
 //! Frames with VLAN tags: they pass with every tag they have, finished or not.
 
 use umacvlan_core::MacAddr;
+use umacvlan_core::offload::{VNET_LEN, VnetHeader};
 
+use crate::offload_frames::Packet;
 use crate::packets::Packets;
 use crate::sockets::noise;
 use crate::world::{Plan, World, on_both_paths};
@@ -38,6 +40,59 @@ fn tagged_frames_keep_their_tags() {
             }
         }
     });
+}
+
+#[test]
+fn tagged_super_frames_travel_whole() {
+    let test = "tagged_super_frames_travel_whole";
+    on_both_paths(test, Plan::default(), |world| {
+        let World { outside, a, b, .. } = world;
+        let macs = [outside.mac(), a.mac(), b.mac()];
+        let sockets = [outside, a, b].map(Packets::open_unfinished);
+        for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
+            for packet in super_frames() {
+                let mut frame = packet.frame();
+                frame[..12].copy_from_slice(&[macs[to].octets(), macs[from].octets()].concat());
+                let mut header = packet.header();
+                sockets[from].send(&unfinished(header, &frame));
+                let seen = sockets[to].until(|seen| seen.ends_with(&packet.payload));
+                // The receiver's kernel has taken the tag off before it said where sums start.
+                header.csum_start -= 4;
+                header.hdr_len = short_from(seen.last().unwrap(), 2);
+                let what = format!("from {from} to {to}: {:x?}", packet.tags);
+                assert!(
+                    seen.last().unwrap() == &unfinished(header, &frame),
+                    "{what}"
+                );
+            }
+        }
+    });
+}
+
+/// TCP over both IPs, and UDP, in one tag of each kind, and of so many segments that cutting
+/// would show.
+fn super_frames() -> impl Iterator<Item = Packet> {
+    let kinds = [(false, false), (true, false), (false, true)];
+    let all = kinds.into_iter().zip([0x8100, 0x88a8, 0x8100]);
+    all.map(|((v6, udp), tpid)| Packet {
+        tags: vec![tpid],
+        v6,
+        udp,
+        payload: noise(9, 30_000),
+        ..Packet::default()
+    })
+}
+
+/// The frame with its header before it, as it is read and written.
+fn unfinished(header: VnetHeader, frame: &[u8]) -> Vec<u8> {
+    let mut bytes = [0; VNET_LEN];
+    header.write_to(&mut bytes);
+    [&bytes, frame].concat()
+}
+
+/// The number at this place, in the machine's own order.
+fn short_from(bytes: &[u8], at: usize) -> u16 {
+    u16::from_ne_bytes(*bytes[at..].first_chunk().unwrap())
 }
 
 fn tagged(to: MacAddr, from: MacAddr, tags: &[(u16, u16)]) -> Vec<u8> {
