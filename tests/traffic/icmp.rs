@@ -11,11 +11,9 @@ use crate::world::{Plan, Station, on_both_paths, stats};
 fn neighbours_are_found_by_arp_and_answer_echoes() {
     let test = "neighbours_are_found_by_arp_and_answer_echoes";
     on_both_paths(test, Plan::default(), |world| {
-        for (from, to) in [
-            (&world.a, &world.b),
-            (&world.b, &world.outside),
-            (&world.outside, &world.a),
-        ] {
+        for (from, to) in
+            [(&world.a, &world.b), (&world.b, &world.outside), (&world.outside, &world.a)]
+        {
             assert_echoes(from, to, 56);
             // In one fragment, and in several.
             assert_echoes(from, to, 1472);
@@ -41,9 +39,7 @@ fn assert_echoes(from: &Station, to: &Station, length: usize) {
     request.extend(noise(length as u64, length));
     let checksum = internet_checksum(&request);
     request[2..4].copy_from_slice(&checksum.to_be_bytes());
-    socket
-        .send_to(&request, SocketAddrV4::new(to.ip, 0))
-        .unwrap();
+    socket.send_to(&request, SocketAddrV4::new(to.ip, 0)).unwrap();
     let reply = answer(&socket, to.ip);
     assert_eq!(internet_checksum(&reply), 0, "a wrong checksum");
     assert_eq!(reply[..2], [0, 0], "no echo reply");

@@ -12,17 +12,12 @@ const JUMBO_FRAME: u64 = 8900 + 8 + 20 + 14;
 #[test]
 fn jumbo_frames_pass_until_the_parent_takes_no_more() {
     let test = "jumbo_frames_pass_until_the_parent_takes_no_more";
-    let plan = Plan {
-        mtu: 9000,
-        ..Plan::default()
-    };
+    let plan = Plan { mtu: 9000, ..Plan::default() };
     on_both_paths(test, plan, |world| {
         let before = world.status();
-        for (from, to) in [
-            (&world.a, &world.b),
-            (&world.a, &world.outside),
-            (&world.outside, &world.b),
-        ] {
+        for (from, to) in
+            [(&world.a, &world.b), (&world.a, &world.outside), (&world.outside, &world.b)]
+        {
             assert_eq!(try_send(from, to, JUMBO), Ok(()));
         }
         let after = world.status();
@@ -32,9 +27,7 @@ fn jumbo_frames_pass_until_the_parent_takes_no_more() {
 
         world.host.set_mtu(4000);
         world.until("both follow the parent", |status| {
-            ["a0", "b0"]
-                .iter()
-                .all(|name| sub(status, name).mtu == 4000)
+            ["a0", "b0"].iter().all(|name| sub(status, name).mtu == 4000)
         });
         for station in [&mut world.a, &mut world.b] {
             station.link_until("its MTU is the parent's", |link| link.mtu == 4000);
@@ -48,12 +41,7 @@ fn jumbo_frames_pass_until_the_parent_takes_no_more() {
 /// Sends a datagram that no one may fragment, and waits for it, or returns the error number.
 fn try_send(from: &Station, to: &Station, length: usize) -> Result<(), i32> {
     let (sender, receiver): (UdpSocket, _) = (from.udp(0), to.udp(4000));
-    set_option(
-        &sender,
-        libc::IPPROTO_IP,
-        libc::IP_MTU_DISCOVER,
-        libc::IP_PMTUDISC_DO,
-    );
+    set_option(&sender, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO);
     let bytes = noise(3, length);
     if let Err(error) = sender.send_to(&bytes, (to.ip, 4000)) {
         return Err(error.raw_os_error().unwrap());

@@ -19,11 +19,7 @@ const GROUP_V6_MAC: MacAddr = MacAddr::new([0x33, 0x33, 0x12, 0x34, 0x56, 0x78])
 
 const PORT: u16 = 5000;
 
-const IPV6: Plan = Plan {
-    mtu: 1500,
-    a_addressed: true,
-    ipv6: true,
-};
+const IPV6: Plan = Plan { mtu: 1500, a_addressed: true, ipv6: true };
 
 #[test]
 fn a_fragmented_datagram_for_a_group_is_reassembled() {
@@ -34,13 +30,9 @@ fn a_fragmented_datagram_for_a_group_is_reassembled() {
         world.until_listens("a0", GROUP_MAC, true);
         for (seed, from) in [(1, &world.outside), (2, &world.b)] {
             let sender = from.udp(0);
-            SockRef::from(&sender)
-                .set_multicast_if_v4(&from.ip)
-                .unwrap();
+            SockRef::from(&sender).set_multicast_if_v4(&from.ip).unwrap();
             let bytes = noise(seed, 3000);
-            sender
-                .send_to(&bytes, SocketAddrV4::new(GROUP, PORT))
-                .unwrap();
+            sender.send_to(&bytes, SocketAddrV4::new(GROUP, PORT)).unwrap();
             assert!(receive(&member) == bytes, "from {}", from.name);
         }
     });
@@ -54,11 +46,9 @@ fn neighbours_are_found_by_ipv6() {
             let solicited = MacAddr::new([0x33, 0x33, 0xff, 0, 0, number]);
             world.until_listens(name, solicited, true);
         }
-        for (from, to) in [
-            (&world.a, &world.b),
-            (&world.b, &world.outside),
-            (&world.outside, &world.a),
-        ] {
+        for (from, to) in
+            [(&world.a, &world.b), (&world.b, &world.outside), (&world.outside, &world.a)]
+        {
             let (sender, receiver) = (from.udp_v6(0), to.udp_v6(PORT));
             let bytes = noise(5, 1400);
             sender.send_to(&bytes, (to.ipv6, PORT)).unwrap();
@@ -111,9 +101,7 @@ fn group_passes(world: &mut World, seen: &Packets, mark: u8) -> bool {
     SockRef::from(&sender).set_multicast_if_v6(scope).unwrap();
     sender.send_to(&[mark; 40], to_group).unwrap();
     let broadcast: UdpSocket = world.outside.udp(0);
-    broadcast
-        .send_to(&[mark; 50], (Ipv4Addr::BROADCAST, PORT))
-        .unwrap();
+    broadcast.send_to(&[mark; 50], (Ipv4Addr::BROADCAST, PORT)).unwrap();
     let frames = seen.until(|frame| frame.ends_with(&[mark; 50]));
     frames
         .iter()
@@ -122,31 +110,11 @@ fn group_passes(world: &mut World, seen: &Packets, mark: u8) -> bool {
 
 fn sub_station<'w>(world: &'w World, name: &str) -> &'w Station {
     assert!(sub(&world.status(), name).up);
-    [&world.a, &world.b]
-        .into_iter()
-        .find(|station| station.name == name)
-        .expect(name)
+    [&world.a, &world.b].into_iter().find(|station| station.name == name).expect(name)
 }
 
 /// RFC 4291, appendix A.
 fn link_local(mac: MacAddr) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.octets();
-    Ipv6Addr::from([
-        0xfe,
-        0x80,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        a ^ 2,
-        b,
-        c,
-        0xff,
-        0xfe,
-        d,
-        e,
-        f,
-    ])
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }

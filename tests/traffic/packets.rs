@@ -32,10 +32,7 @@ impl Packets {
     pub(crate) fn open_unfinished(station: &mut Station) -> Self {
         let packets = Self::open(station);
         set_option(&packets.socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1);
-        Self {
-            before: VNET_LEN,
-            ..packets
-        }
+        Self { before: VNET_LEN, ..packets }
     }
 
     pub(crate) fn send(&self, frame: &[u8]) {

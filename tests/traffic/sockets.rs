@@ -76,10 +76,7 @@ pub(crate) fn receive_with_auxdata(
     socket: &impl AsFd,
     buffer: &mut [u8],
 ) -> io::Result<(usize, Option<Auxdata>)> {
-    let mut part = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // Eight-byte numbers, because a control message begins with one.
     let mut control = [0_u64; 16];
     let mut message = libc::msghdr {
@@ -130,9 +127,7 @@ pub(crate) fn set_feature(station: &Station, command: u32, on: bool) {
     }
     let mut request = libc::ifreq {
         ifr_name: name,
-        ifr_ifru: libc::__c_anonymous_ifr_ifru {
-            ifru_data: value.as_mut_ptr().cast(),
-        },
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: value.as_mut_ptr().cast() },
     };
     let fd = socket.as_raw_fd();
     // SAFETY: `request` points to `value`, a whole `struct ethtool_value`; both outlive the call.

@@ -111,10 +111,7 @@ pub(crate) fn during(
     let before = counters(world);
     run();
     let after = counters(world);
-    Counters {
-        frames: after.frames - before.frames,
-        bytes: after.bytes - before.bytes,
-    }
+    Counters { frames: after.frames - before.frames, bytes: after.bytes - before.bytes }
 }
 
 /// Asserts that the frames were longer on average than four that had been cut.

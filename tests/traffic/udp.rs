@@ -54,10 +54,7 @@ fn send_at_once(sender: &UdpSocket, receiver: &UdpSocket, to: &Station) {
 fn broadcasts_as_large_as_dhcp_makes_them_reach_everybody() {
     let test = "broadcasts_as_large_as_dhcp_makes_them_reach_everybody";
     // A client has no address yet.
-    let plan = Plan {
-        a_addressed: false,
-        ..Plan::default()
-    };
+    let plan = Plan { a_addressed: false, ..Plan::default() };
     on_both_paths(test, plan, |world| {
         let client = world.a.udp(68);
         let servers = [world.b.udp(67), world.outside.udp(67)];

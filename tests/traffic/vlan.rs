@@ -31,11 +31,7 @@ fn tagged_frames_keep_their_tags() {
                     let frame = tagged(destination, macs[from], tags);
                     sockets[from].send(&frame);
                     let seen = sockets[to].until(|seen| seen.ends_with(&frame[frame.len() - 50..]));
-                    assert_eq!(
-                        seen.last().unwrap(),
-                        &frame,
-                        "from {from} to {to}: {tags:x?}"
-                    );
+                    assert_eq!(seen.last().unwrap(), &frame, "from {from} to {to}: {tags:x?}");
                 }
             }
         }
@@ -60,10 +56,7 @@ fn tagged_super_frames_travel_whole() {
                 header.csum_start -= 4;
                 header.hdr_len = short_from(seen.last().unwrap(), 2);
                 let what = format!("from {from} to {to}: {:x?}", packet.tags);
-                assert!(
-                    seen.last().unwrap() == &unfinished(header, &frame),
-                    "{what}"
-                );
+                assert!(seen.last().unwrap() == &unfinished(header, &frame), "{what}");
             }
         }
     });
@@ -103,9 +96,7 @@ fn tagged(to: MacAddr, from: MacAddr, tags: &[(u16, u16)]) -> Vec<u8> {
     }
     // An EtherType for experiments, and bytes that no other frame of the test has.
     frame.extend([0x88, 0xb5]);
-    let seed = frame
-        .iter()
-        .fold(0, |seed, byte| seed * 31 % 65_521 + u64::from(*byte));
+    let seed = frame.iter().fold(0, |seed, byte| seed * 31 % 65_521 + u64::from(*byte));
     frame.extend(noise(seed, 200));
     frame
 }

@@ -40,11 +40,7 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            mtu: 1500,
-            a_addressed: true,
-            ipv6: false,
-        }
+        Self { mtu: 1500, a_addressed: true, ipv6: false }
     }
 }
 
@@ -163,10 +159,7 @@ impl World {
     /// `None` where io_uring is wanted and does not work.
     fn build(io: PortIo, plan: Plan) -> Option<Self> {
         let outside = Station::new("w0", 1, plan);
-        let without_ipv6 = Plan {
-            ipv6: false,
-            ..plan
-        };
+        let without_ipv6 = Plan { ipv6: false, ..plan };
         let mut host = Station::new(PARENT, 2, without_ipv6);
         let veth = host.rtnl.add_veth(PARENT, "w0", Some(&outside.netns));
         veth.unwrap();
@@ -190,10 +183,7 @@ impl World {
             station.link_until("it has no carrier", Link::is_running);
         }
         world.until("both are up and their groups known", |world| {
-            world
-                .subs
-                .iter()
-                .all(|sub| sub.up && !sub.groups.is_empty())
+            world.subs.iter().all(|sub| sub.up && !sub.groups.is_empty())
         });
         Some(world)
     }
@@ -202,10 +192,7 @@ impl World {
     fn attach(&mut self, io: PortIo) -> Option<()> {
         let parent = ParentOptions {
             name: PARENT.to_owned(),
-            worker: WorkerConfig {
-                io,
-                ..WorkerConfig::default()
-            },
+            worker: WorkerConfig { io, ..WorkerConfig::default() },
             ..ParentOptions::default()
         };
         match self.engine.add_parent(parent) {

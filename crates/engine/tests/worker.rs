@@ -1,9 +1,5 @@
 //! The serving loop without a kernel: a worker run by hand, its wire and its ports in memory.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "in a test a panic is the report"
-)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 #[path = "worker/allocations.rs"]
 mod allocations;
@@ -50,11 +46,7 @@ fn unicast_goes_to_the_owner_of_its_address() {
 #[test]
 fn a_listed_station_is_copied_and_its_frame_goes_its_way() {
     let mut bench = Bench::with_bridges(1);
-    let config = SubConfig {
-        mode: Mode::Source,
-        sources: vec![mac(9)],
-        ..SubConfig::default()
-    };
+    let config = SubConfig { mode: Mode::Source, sources: vec![mac(9)], ..SubConfig::default() };
     let list = bench.add_as(config, Offloads::ALL, 8);
     let (listed, other) = (frame(mac(1), mac(9), 1), frame(mac(1), mac(8), 2));
     assert!(bench.wire.put(&listed) && bench.wire.put(&other));
@@ -67,10 +59,7 @@ fn a_listed_station_is_copied_and_its_frame_goes_its_way() {
 /// A bench whose second port takes finished frames only, and what that gets of this.
 fn finished(header: VnetHeader, mut unfinished: Vec<u8>) -> (Bench, Vec<Vec<u8>>) {
     let mut bench = Bench::with_bridges(1);
-    let config = SubConfig {
-        mode: Mode::Bridge,
-        ..SubConfig::default()
-    };
+    let config = SubConfig { mode: Mode::Bridge, ..SubConfig::default() };
     let to = bench.add_as(config, Offloads::NONE, 64);
     unfinished[..6].copy_from_slice(&bench.ports[to].mac.octets());
     assert!(bench.ports[0].link.put_parts(&bytes(header), &unfinished));
@@ -90,15 +79,8 @@ fn is_finished(unit: &[u8]) -> bool {
 
 #[test]
 fn a_receiver_without_offloads_gets_a_finished_checksum() {
-    let packet = Packet {
-        payload: vec![5; 101],
-        ..Packet::default()
-    };
-    let header = VnetHeader {
-        gso_type: VnetHeader::GSO_NONE,
-        gso_size: 0,
-        ..packet.header()
-    };
+    let packet = Packet { payload: vec![5; 101], ..Packet::default() };
+    let header = VnetHeader { gso_type: VnetHeader::GSO_NONE, gso_size: 0, ..packet.header() };
     let (bench, got) = finished(header, packet.frame());
     assert_eq!(got.len(), 1);
     assert!(is_finished(&got[0]), "{got:?}");
@@ -112,10 +94,7 @@ fn a_receiver_without_offloads_gets_the_segments_of_a_super_frame() {
     assert_eq!(got.len(), 3);
     assert!(got.iter().all(|unit| is_finished(unit)), "{got:?}");
     let payload = |unit: &Vec<u8>| unit[VNET_LEN + packet.headers()..].to_vec();
-    assert_eq!(
-        got.iter().flat_map(payload).collect::<Vec<_>>(),
-        packet.payload
-    );
+    assert_eq!(got.iter().flat_map(payload).collect::<Vec<_>>(), packet.payload);
     assert_eq!(bench.sub(1).delivered.frames, 3);
     assert_eq!(bench.sub(0).local, 1);
 }
@@ -138,20 +117,14 @@ fn a_bad_vnet_header_ends_its_frame_and_disturbs_nothing() {
     let mut bench = Bench::with_bridges(2);
     let good = frame(mac(2), mac(1), 1);
     let bad = [
-        VnetHeader {
-            gso_type: 0x77,
-            ..VnetHeader::PLAIN
-        },
+        VnetHeader { gso_type: 0x77, ..VnetHeader::PLAIN },
         VnetHeader {
             flags: VnetHeader::NEEDS_CSUM,
             csum_start: u16::MAX,
             csum_offset: u16::MAX,
             ..VnetHeader::PLAIN
         },
-        VnetHeader {
-            gso_size: 0,
-            ..Packet::default().header()
-        },
+        VnetHeader { gso_size: 0, ..Packet::default().header() },
     ];
     for header in bad {
         assert!(bench.ports[0].link.put_parts(&bytes(header), &good));
@@ -177,10 +150,7 @@ fn a_runt_is_dropped_on_either_side() {
 #[test]
 fn what_finds_a_port_full_is_counted_and_others_are_served() {
     let mut bench = Bench::with_bridges(1);
-    let config = SubConfig {
-        mode: Mode::Bridge,
-        ..SubConfig::default()
-    };
+    let config = SubConfig { mode: Mode::Bridge, ..SubConfig::default() };
     let small = bench.add_as(config, Offloads::ALL, 2);
     for mark in 0..5 {
         assert!(bench.wire.put(&frame(mac(2), mac(9), mark)));

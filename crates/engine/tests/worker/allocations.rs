@@ -1,8 +1,5 @@
 //! A turn allocates nothing once everything has grown to its size.
-#![allow(
-    unsafe_code,
-    reason = "an allocator that counts is an unsafe trait to implement"
-)]
+#![allow(unsafe_code, reason = "an allocator that counts is an unsafe trait to implement")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -66,18 +63,11 @@ fn feed(bench: &Bench, packet: &Packet) {
 fn a_turn_allocates_nothing() {
     let mut bench = Bench::with_bridges(301);
     bench.add_as(
-        SubConfig {
-            mode: Mode::Source,
-            sources: vec![mac(1001)],
-            ..SubConfig::default()
-        },
+        SubConfig { mode: Mode::Source, sources: vec![mac(1001)], ..SubConfig::default() },
         Offloads::ALL,
         64,
     );
-    let bridge = SubConfig {
-        mode: Mode::Bridge,
-        ..SubConfig::default()
-    };
+    let bridge = SubConfig { mode: Mode::Bridge, ..SubConfig::default() };
     bench.add_as(bridge, Offloads::NONE, 128);
     let packet = Packet::default();
     let mut made = 0;

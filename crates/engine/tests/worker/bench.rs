@@ -25,18 +25,11 @@ pub(crate) struct Port {
 impl Bench {
     /// A worker with an uplink and nothing else.
     pub(crate) fn new() -> Self {
-        let config = WorkerConfig {
-            io: PortIo::Plain,
-            ..WorkerConfig::default()
-        };
+        let config = WorkerConfig { io: PortIo::Plain, ..WorkerConfig::default() };
         let mut worker = Worker::new(switch(), config).unwrap();
         let (near, wire) = MemoryLink::pair(2048, 1 << 20);
         worker.attach(Uplink::Memory(near)).unwrap();
-        Self {
-            worker,
-            wire,
-            ports: Vec::new(),
-        }
+        Self { worker, wire, ports: Vec::new() }
     }
 
     /// A worker with so many bridge sub-interfaces.
@@ -50,10 +43,7 @@ impl Bench {
 
     /// One more sub-interface, up. Its number in the order of making is its place in `ports`.
     pub(crate) fn add(&mut self, mode: Mode) -> usize {
-        let config = SubConfig {
-            mode,
-            ..SubConfig::default()
-        };
+        let config = SubConfig { mode, ..SubConfig::default() };
         self.add_as(config, Offloads::ALL, 256)
     }
 
@@ -78,18 +68,12 @@ impl Bench {
     pub(crate) fn turn(&mut self) -> Turn {
         let turn = self.worker.turn().unwrap();
         let counters = self.worker.snapshot();
-        let sum = counters
-            .subs
-            .iter()
-            .fold(counters.removed, |mut sum, &(_, sub)| {
-                sum += sub;
-                sum
-            });
+        let sum = counters.subs.iter().fold(counters.removed, |mut sum, &(_, sub)| {
+            sum += sub;
+            sum
+        });
         let wire = counters.wire;
-        assert!(
-            counters.waiting > 0 || counters.accounted(),
-            "{wire:?} {sum:?}"
-        );
+        assert!(counters.waiting > 0 || counters.accounted(), "{wire:?} {sum:?}");
         turn
     }
 
@@ -121,19 +105,13 @@ impl Bench {
 
 /// The table of a parent with the address 0 and an MTU of 1500 bytes.
 pub(crate) fn switch() -> Switch {
-    let parent = Parent {
-        mac: mac(0),
-        mtu: 1500,
-        promisc: false,
-    };
+    let parent = Parent { mac: mac(0), mtu: 1500, promisc: false };
     Switch::new(parent, Semantics::Documented)
 }
 
 /// Every frame that has arrived, without vnet headers.
 pub(crate) fn taken(link: &MemoryLink) -> Vec<Vec<u8>> {
-    std::iter::from_fn(|| link.take())
-        .map(|unit| unit[VNET_LEN..].to_vec())
-        .collect()
+    std::iter::from_fn(|| link.take()).map(|unit| unit[VNET_LEN..].to_vec()).collect()
 }
 
 /// The address of station `n`: the parent is 0, the port at place `p` is `p + 1`.

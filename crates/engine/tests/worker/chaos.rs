@@ -55,15 +55,8 @@ fn header() -> impl Strategy<Value = [u8; VNET_LEN]> {
 
 fn put() -> impl Strategy<Value = Op> {
     let from = prop::option::of(0..PORTS);
-    (from, header(), address(), address(), 0..1600_usize).prop_map(
-        |(from, header, dst, src, len)| Op::Put {
-            from,
-            header,
-            dst,
-            src,
-            len,
-        },
-    )
+    (from, header(), address(), address(), 0..1600_usize)
+        .prop_map(|(from, header, dst, src, len)| Op::Put { from, header, dst, src, len })
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -80,13 +73,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn happen(bench: &mut Bench, op: Op) {
     match op {
-        Op::Put {
-            from,
-            header,
-            dst,
-            src,
-            len,
-        } => {
+        Op::Put { from, header, dst, src, len } => {
             let mut bytes = [dst.octets(), src.octets()].concat();
             bytes.extend([0x08, 0x00]);
             bytes.resize(len, 0x45);

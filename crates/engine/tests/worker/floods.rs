@@ -33,12 +33,7 @@ fn a_flood_to_many_lets_unicast_of_the_same_turn_through() {
     let marks: Vec<u8> = bench.got(599).iter().map(|frame| frame[14]).collect();
     assert_eq!(marks, [2, 3], "unicast waited for a flood");
     assert_eq!(bench.counters().waiting, 1);
-    let groups = bench
-        .counters()
-        .subs
-        .iter()
-        .map(|(_, sub)| sub.groups)
-        .sum();
+    let groups = bench.counters().subs.iter().map(|(_, sub)| sub.groups).sum();
     assert!((1..600_u64).contains(&groups), "{groups} copies in a turn");
 
     let turns = bench.turn_to_rest();
@@ -54,11 +49,7 @@ fn a_flood_to_many_lets_unicast_of_the_same_turn_through() {
 fn a_storm_from_the_wire_is_limited_by_the_broadcast_queue() {
     let mut bench = Bench::new();
     for _ in 0..300 {
-        let config = SubConfig {
-            mode: Mode::Bridge,
-            bc_queue_len: 4,
-            ..SubConfig::default()
-        };
+        let config = SubConfig { mode: Mode::Bridge, bc_queue_len: 4, ..SubConfig::default() };
         bench.add_as(config, Offloads::ALL, 8);
     }
     for mark in 0..60 {
@@ -80,11 +71,7 @@ fn a_storm_from_the_wire_is_limited_by_the_broadcast_queue() {
 fn a_broadcast_queue_of_no_length_stops_the_wire_and_not_siblings() {
     let mut bench = Bench::new();
     for _ in 0..3 {
-        let config = SubConfig {
-            mode: Mode::Bridge,
-            bc_queue_len: 0,
-            ..SubConfig::default()
-        };
+        let config = SubConfig { mode: Mode::Bridge, bc_queue_len: 0, ..SubConfig::default() };
         bench.add_as(config, Offloads::ALL, 8);
     }
     let sent = frame(EVERYBODY, bench.ports[0].mac, 2);
@@ -92,10 +79,7 @@ fn a_broadcast_queue_of_no_length_stops_the_wire_and_not_siblings() {
     assert!(bench.ports[0].link.put(&sent));
     bench.turn();
     let wire = bench.counters().wire;
-    assert_eq!(
-        (wire.flooded, wire.dropped[DropReason::BcQueueFull]),
-        (0, 1)
-    );
+    assert_eq!((wire.flooded, wire.dropped[DropReason::BcQueueFull]), (0, 1));
     for place in 1..3 {
         assert_eq!(bench.got(place), [sent.as_slice()]);
     }

@@ -15,11 +15,7 @@ use crate::bench::{frame, mac, switch, taken};
 
 /// A worker with one sub-interface, and the other ends of its wire and its port.
 fn spawn(name: &str, poll: Poll, io: PortIo) -> (WorkerHandle, MemoryLink, MemoryLink) {
-    let config = WorkerConfig {
-        cpu: None,
-        io,
-        poll,
-    };
+    let config = WorkerConfig { cpu: None, io, poll };
     let handle = Worker::spawn(name, switch(), config, None).unwrap();
     let (uplink, mut wire) = MemoryLink::pair(16, 4096);
     let (near, mut port) = MemoryLink::pair(16, 4096);
@@ -27,11 +23,7 @@ fn spawn(name: &str, poll: Poll, io: PortIo) -> (WorkerHandle, MemoryLink, Memor
     port.wake_with(handle.bell());
     let add = move |worker: &mut Worker| {
         worker.attach(Uplink::Memory(uplink)).unwrap();
-        let sub = SubConfig {
-            mac: mac(1),
-            mode: Mode::Bridge,
-            ..SubConfig::default()
-        };
+        let sub = SubConfig { mac: mac(1), mode: Mode::Bridge, ..SubConfig::default() };
         let link = PortLink::Memory(near);
         let id = worker.add(&sub, link, Offloads::ALL).unwrap();
         worker.set_up(id, true).unwrap();
@@ -55,11 +47,7 @@ fn sleeps(name: &str) -> bool {
     let mut stats = tasks
         .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
         .filter(|stat| stat.contains(&format!("({name})")));
-    stats.any(|stat| {
-        stat.rsplit(") ")
-            .next()
-            .is_some_and(|rest| rest.starts_with('S'))
-    })
+    stats.any(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
 }
 
 /// One frame there and one back, the worker asleep before each if `rests`.
@@ -93,10 +81,7 @@ fn a_worker_that_sleeps_is_woken_by_what_is_put_in() {
         }
         let counters = handle.call(|worker| worker.snapshot()).unwrap();
         let turns = counters.turns;
-        assert!(
-            turns.sleeps >= 40 && turns.frames == 40,
-            "{name}: {turns:?}"
-        );
+        assert!(turns.sleeps >= 40 && turns.frames == 40, "{name}: {turns:?}");
         assert!(counters.accounted(), "{name}: {counters:?}");
         handle.stop().unwrap();
     }
