@@ -78,7 +78,14 @@ fn a_group_passes_from_joining_to_leaving() {
         let scope = world.a.link().index;
         let seen = Packets::open(&mut world.a);
         let passed = |world: &mut World, mark| group_passes(world, &seen, mark);
-        assert!(!passed(world, 1), "before it joins");
+        assert!(!passed(world, 1), "before anybody joins");
+        // With another member the group's frames are flooded, and the filter alone holds them.
+        let other = world.b.udp_v6(PORT);
+        let scope_of_b = world.b.link().index;
+        other.join_multicast_v6(&GROUP_V6, scope_of_b).unwrap();
+        world.until_listens("b0", GROUP_V6_MAC, true);
+        assert!(!passed(world, 4), "before it joins");
+        assert_eq!(receive(&other), [4; 40]);
 
         let member = world.a.udp_v6(PORT);
         member.join_multicast_v6(&GROUP_V6, scope).unwrap();
