@@ -4,5 +4,6 @@
 
 mod bad_input;
 mod forwarding;
+mod lab;
 mod lifetime;
 mod world;

@@ -143,6 +143,11 @@ fn explain_tap(error: &io::Error) -> String {
                 "{TUN_DEVICE} is not there; load the driver with `modprobe tun`, or give the container that device"
             )
         }
+        Some(libc::EACCES) => {
+            format!(
+                "{error}; this user may not open {TUN_DEVICE}: `chmod 0666 {TUN_DEVICE}` as root, which is harmless"
+            )
+        }
         _ => explain(error),
     }
 }

@@ -1,0 +1,135 @@
+//! `umacvlan lab`: it tells what it found by words and by its exit status, needs no root where
+//! user namespaces are allowed, and leaves nothing behind however it ends.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use umacvlan_engine::privilege::{root_or_skip, skip};
+
+use crate::world::UMACVLAN;
+
+fn lab(words: &[&str]) -> Command {
+    let mut command = Command::new(UMACVLAN);
+    command.arg("lab").args(words).stdin(Stdio::null());
+    command
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn one_mode_is_shown_beside_the_kernel_and_as_promised() {
+    if !root_or_skip("one_mode_is_shown_beside_the_kernel_and_as_promised") {
+        return;
+    }
+    let output = lab(&["--quick", "--mode", "private", "--hairpin", "on"]).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("private, hairpin on"), "{text}");
+    assert!(text.contains("all as docs/semantics.md promises"), "{text}");
+    assert!(text.contains("Gbit/s"), "{text}");
+    assert!(!text.contains('\x1b'), "colours belong on a terminal only: {text}");
+}
+
+#[test]
+fn json_holds_every_cell_of_both() {
+    if !root_or_skip("json_holds_every_cell_of_both") {
+        return;
+    }
+    let output = lab(&["--quick", "--mode", "bridge", "--hairpin", "off", "-j"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let costs = report["cost"].as_array().unwrap();
+    assert!(costs.iter().any(|row| row["measure"] == "frames"), "{report}");
+    for row in costs {
+        let by: BTreeSet<_> = row["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|column| &column["by"])
+            .map(Value::to_string)
+            .collect();
+        assert!(by.contains("\"kernel\"") && by.len() >= 2, "{row}");
+    }
+}
+
+#[test]
+fn it_needs_no_kernel_macvlan_and_says_that_it_is_absent() {
+    if !root_or_skip("it_needs_no_kernel_macvlan_and_says_that_it_is_absent") {
+        return;
+    }
+    let output =
+        lab(&["--quick", "--mode", "vepa", "--hairpin", "off", "--no-kernel"]).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("--no-kernel"), "{text}");
+}
+
+#[test]
+fn somebody_without_rights_enters_a_user_namespace() {
+    const TEST: &str = "somebody_without_rights_enters_a_user_namespace";
+    if !root_or_skip(TEST) {
+        return;
+    }
+    if !std::fs::read_to_string("/proc/sys/user/max_user_namespaces")
+        .is_ok_and(|most| most.trim() != "0")
+    {
+        return skip(TEST, "this machine allows no user namespaces");
+    }
+    // In a mount namespace of its own, because the binary may lie where nobody else can reach it,
+    // and because a bare machine may have a /dev/net/tun that is root's alone.
+    let script = "mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 \
+        && cp \"$0\" /dev/net/umacvlan && cd / && exec setpriv --reuid 65534 --regid 65534 \
+        --clear-groups /dev/net/umacvlan lab --quick --mode bridge --hairpin off";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, UMACVLAN]).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("all as docs/semantics.md promises"), "{text}");
+}
+
+#[test]
+fn killed_in_the_middle_it_leaves_no_namespace_and_no_process() {
+    if !root_or_skip("killed_in_the_middle_it_leaves_no_namespace_and_no_process") {
+        return;
+    }
+    let mut child = lab(&["--quick"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // The first table is printed while the next mode is being set up.
+    let shown =
+        lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("bridge, hairpin on"));
+    assert!(shown.is_some());
+    let pid = child.id();
+    let spaces = namespaces_of(pid);
+    assert!(spaces.len() > 4, "the lab has namespaces of its own: {spaces:?}");
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    // Everything of it was one process with descriptors: when that is gone, nobody else has any.
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    let left: Vec<_> = all_namespaces().intersection(&spaces).cloned().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// The network namespaces that a process holds by descriptors, but for that of this test.
+fn namespaces_of(pid: u32) -> BTreeSet<String> {
+    let ours = std::fs::read_link("/proc/self/ns/net").unwrap();
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    targets
+        .filter(|target| *target != ours)
+        .map(|target| target.to_string_lossy().into_owned())
+        .filter(|target| target.starts_with("net:["))
+        .collect()
+}
+
+/// Every network namespace that a process holds by a descriptor.
+fn all_namespaces() -> BTreeSet<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.flat_map(namespaces_of).collect()
+}
