@@ -24,7 +24,7 @@ pub(super) struct Parent {
     /// The index of its interface; `None` while there is none.
     pub(super) index: Option<u32>,
     pub(super) carrier: bool,
-    /// The address that it had when no passthru sub-interface had a say in it.
+    /// The address that it was last given by anybody but a passthru sub-interface.
     pub(super) own_mac: MacAddr,
     pub(super) worker: WorkerHandle,
     pub(super) subs: Vec<Sub>,
@@ -124,13 +124,13 @@ impl Control {
             return;
         };
         let parent = &mut self.parents[at];
-        if mac_changed
-            && let Some(owner) = parent.subs.iter_mut().find(|sub| sub.mode == Mode::Passthru)
-        {
-            owner.take_mac(state.mac);
-        }
-        if !parent.subs.iter().any(|sub| sub.mode == Mode::Passthru) {
+        if mac_changed {
+            // What a passthru sub-interface sets, the switch knows before the parent.
             parent.own_mac = state.mac;
+            let mut subs = parent.subs.iter_mut();
+            if let Some(owner) = subs.find(|sub| sub.mode == Mode::Passthru) {
+                owner.take_mac(state.mac);
+            }
         }
         for id in clamped {
             self.impose_mtu(at, id, state.mtu);
