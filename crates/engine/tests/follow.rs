@@ -1,9 +1,5 @@
 //! What users do on the interfaces of sub-interfaces is followed, or undone.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "in a test a panic is the report"
-)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod common;
 
@@ -107,10 +103,7 @@ fn groups_joined_by_ip_are_followed() {
 
     let group4 = MacAddr::new([1, 0, 0x5e, 1, 2, 3]);
     let group6 = MacAddr::new([0x33, 0x33, 0, 0, 0xbe, 0xef]);
-    let (ip4, ip6) = (
-        Ipv4Addr::new(239, 1, 2, 3),
-        Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0xbeef),
-    );
+    let (ip4, ip6) = (Ipv4Addr::new(239, 1, 2, 3), Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0xbeef));
     let has = |group| move |sub: &SubStatus| sub.groups.contains(&group);
     four.join_multicast_v4(&ip4, &ip).unwrap();
     lab.changed("joined an IPv4 group", "s1", has(group4));
@@ -119,10 +112,7 @@ fn groups_joined_by_ip_are_followed() {
 
     let (near, far) = (guest.socket("s1"), lab.far.socket("x0"));
     send(&far, &frame(group4, mac(0xff), 4));
-    send(
-        &far,
-        &frame(MacAddr::new([1, 0, 0x5e, 9, 9, 9]), mac(0xff), 5),
-    );
+    send(&far, &frame(MacAddr::new([1, 0, 0x5e, 9, 9, 9]), mac(0xff), 5));
     send(&far, &frame(group6, mac(0xff), 6));
     assert_eq!(common::all(&near), [4, 6], "groups are filtered exactly");
 
@@ -224,24 +214,16 @@ fn a_passthru_shares_its_address_with_its_parent() {
     let mut guest = Place::new();
     let status = lab.add("s1", 1, Mode::Passthru, &guest);
     assert_eq!(status.mac, mac(0), "it takes the parent's address");
-    lab.host
-        .until("promiscuous", PARENT, |link| link.promiscuity > 0);
+    lab.host.until("promiscuous", PARENT, |link| link.promiscuity > 0);
 
     guest.rtnl.set_mac(status.index, mac(8)).unwrap();
-    lab.host
-        .until("the address of the parent follows", PARENT, |link| {
-            link.mac == Some(mac(8))
-        });
+    lab.host.until("the address of the parent follows", PARENT, |link| link.mac == Some(mac(8)));
     let parent = lab.host.index(PARENT);
     lab.host.rtnl.set_mac(parent, mac(9)).unwrap();
-    guest.until("the address of the sub-interface follows", "s1", |link| {
-        link.mac == Some(mac(9))
-    });
+    guest.until("the address of the sub-interface follows", "s1", |link| link.mac == Some(mac(9)));
     until("the switch knows", || lab.sub("s1").mac == mac(9));
     guest.rtnl.set_mac(status.index, mac(7)).unwrap();
-    lab.host.until("the parent follows again", PARENT, |link| {
-        link.mac == Some(mac(7))
-    });
+    lab.host.until("the parent follows again", PARENT, |link| link.mac == Some(mac(7)));
 
     let change = |lab: &Lab, on| lab.engine().change_sub("s1", Change::Nopromisc(on));
     change(&lab, true).unwrap();
@@ -265,9 +247,7 @@ fn a_passthru_gives_the_parent_its_address_back() {
     let set = |lab: &mut Lab, guest: &mut Place, address| {
         let index = guest.index("s1");
         guest.rtnl.set_mac(index, address).unwrap();
-        lab.host.until("the parent follows", PARENT, |link| {
-            link.mac == Some(address)
-        });
+        lab.host.until("the parent follows", PARENT, |link| link.mac == Some(address));
     };
     lab.add("s1", 1, Mode::Passthru, &guest);
     set(&mut lab, &mut guest, mac(8));
@@ -277,9 +257,7 @@ fn a_passthru_gives_the_parent_its_address_back() {
     // Set by somebody meanwhile, an address of the parent's is its own.
     lab.add("s1", 1, Mode::Passthru, &guest);
     lab.host.rtnl.set_mac(parent, mac(9)).unwrap();
-    guest.until("the sub-interface follows", "s1", |link| {
-        link.mac == Some(mac(9))
-    });
+    guest.until("the sub-interface follows", "s1", |link| link.mac == Some(mac(9)));
     set(&mut lab, &mut guest, mac(8));
     drop(lab.engine.take());
     assert_eq!(lab.host.link(PARENT).mac, Some(mac(9)));
@@ -304,16 +282,12 @@ fn the_parent_is_promiscuous_only_while_somebody_is_up() {
     assert_eq!(lab.host.link(PARENT).promiscuity, 0, "it is down");
     for _ in 0..3 {
         guest.rtnl.set_up(index, true).unwrap();
-        lab.host
-            .until("promiscuous", PARENT, |link| link.promiscuity > 0);
+        lab.host.until("promiscuous", PARENT, |link| link.promiscuity > 0);
         guest.rtnl.set_up(index, false).unwrap();
-        lab.host.until("promiscuous no longer", PARENT, |link| {
-            link.promiscuity == 0
-        });
+        lab.host.until("promiscuous no longer", PARENT, |link| link.promiscuity == 0);
     }
     guest.rtnl.set_up(index, true).unwrap();
-    lab.host
-        .until("promiscuous", PARENT, |link| link.promiscuity > 0);
+    lab.host.until("promiscuous", PARENT, |link| link.promiscuity > 0);
     drop(lab.engine.take());
     assert_eq!(lab.host.link(PARENT).promiscuity, 0);
 }

@@ -79,19 +79,11 @@ impl Lab {
         let engine = host.netns.run(Engine::start).unwrap().unwrap();
         let options = ParentOptions {
             name: PARENT.to_owned(),
-            worker: WorkerConfig {
-                cpu: None,
-                io,
-                poll: Poll::Adaptive,
-            },
+            worker: WorkerConfig { cpu: None, io, poll: Poll::Adaptive },
             ..ParentOptions::default()
         };
         engine.add_parent(options).unwrap();
-        Self {
-            engine: Some(engine),
-            host,
-            far,
-        }
+        Self { engine: Some(engine), host, far }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -185,9 +177,7 @@ pub(crate) fn frame(to: MacAddr, from: MacAddr, number: u32) -> Vec<u8> {
 
 /// Sends one frame, however full the queue is.
 pub(crate) fn send(socket: &OwnedFd, frame: &[u8]) {
-    until("room in a queue", || {
-        blast::send(socket.as_fd(), frame, 1).unwrap() == 1
-    });
+    until("room in a queue", || blast::send(socket.as_fd(), frame, 1).unwrap() == 1);
 }
 
 /// The number in the next frame that arrives, or `None` when none does in that time.
