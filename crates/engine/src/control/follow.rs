@@ -1,5 +1,6 @@
 //! Following what users do to the interfaces of sub-interfaces, in whatever namespace they are.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use umacvlan_core::{Filter, Refusal, SubId};
@@ -8,7 +9,7 @@ use super::Control;
 use super::parent::Parent;
 use super::sub::{Seen, Sub, SubKey};
 use crate::engine::Event;
-use crate::netlink::{Link, joined_groups};
+use crate::netlink::{Link, all_groups, groups_of};
 use crate::sys::netns::Netns;
 use crate::worker::Worker;
 
@@ -114,31 +115,45 @@ impl Control {
         let sub = &mut self.parents[at].subs[place];
         (sub.nsid, sub.index) = (nsid, link.index);
         let refusal = self.follow(key, &link);
-        self.reread_groups(key);
+        self.mark_groups(key);
         refusal
     }
 
-    /// Reads the groups that a sub-interface has joined, and lets them through.
-    pub(super) fn reread_groups(&mut self, key: SubKey) {
-        let Some((at, place)) = self.find(key) else {
-            return;
-        };
-        let sub = &self.parents[at].subs[place];
-        // A TAP that is gone has no groups, and its own event tells.
-        let Ok(netns) = sub.tap.namespace().map(Netns::from) else {
-            return;
-        };
-        let Ok(mut groups) = joined_groups(&netns, sub.index) else {
-            return;
-        };
-        groups.sort_unstable();
-        groups.dedup();
-        if groups == sub.groups {
-            return;
+    /// Notes that a sub-interface may have joined or left groups.
+    pub(super) fn mark_groups(&mut self, key: SubKey) {
+        if let Some((at, place)) = self.find(key) {
+            self.parents[at].subs[place].groups_stale = true;
         }
-        self.parents[at].subs[place].groups = groups;
-        self.set_filter(at, place);
-        self.tell_change(key);
+    }
+
+    /// Reads the groups again of all that may have others by now, and lets them through. The
+    /// kernel tells those of a whole namespace at once, so each namespace is read once.
+    pub(super) fn settle_groups(&mut self) {
+        let mut lists = HashMap::new();
+        for key in self.keys(|sub| sub.groups_stale) {
+            let Some((at, place)) = self.find(key) else {
+                continue;
+            };
+            let sub = &mut self.parents[at].subs[place];
+            sub.groups_stale = false;
+            // A TAP that is gone has no groups, and its own event tells.
+            let Ok(netns) = sub.tap.namespace().map(Netns::from) else {
+                continue;
+            };
+            let list = lists.entry(netns.id()).or_insert_with(|| all_groups(&netns));
+            let Ok(list) = list else {
+                continue;
+            };
+            let mut groups = groups_of(sub.index, list);
+            groups.sort_unstable();
+            groups.dedup();
+            if groups == sub.groups {
+                continue;
+            }
+            sub.groups = groups;
+            self.set_filter(at, place);
+            self.tell_change(key);
+        }
     }
 
     /// Sets an interface to the MTU that its parent imposes.
@@ -189,7 +204,7 @@ impl Control {
         }
         self.set_filter(at, place);
         if accepted.up && !before.up {
-            self.reread_groups(key);
+            self.mark_groups(key);
         }
         self.tell_change(key);
         undone.last().map(|&(_, refusal)| refusal)

@@ -122,6 +122,7 @@ impl Control {
             if self.swept.elapsed() >= SWEEP_TIME {
                 self.sweep();
             }
+            self.settle_groups();
             self.settle_memberships();
         }
     }
@@ -137,7 +138,7 @@ impl Control {
     fn serve(&mut self) {
         while let Ok((parent, notice)) = self.notices.try_recv() {
             match notice {
-                Notice::Groups(id) => self.reread_groups(SubKey { parent, id }),
+                Notice::Groups(id) => self.mark_groups(SubKey { parent, id }),
                 Notice::PortGone(id) => self.lose_sub(SubKey { parent, id }),
             }
         }
@@ -173,7 +174,7 @@ impl Control {
             }
             E::GroupsChanged { nsid, index } => {
                 if let Some(key) = self.sub_at(nsid, index) {
-                    self.reread_groups(key);
+                    self.mark_groups(key);
                 }
             }
             E::NamespaceGone { nsid } => self.lose_namespace(nsid),

@@ -33,6 +33,8 @@ pub(super) struct Sub {
     pub(super) seen: Seen,
     /// The groups it has joined, in order.
     pub(super) groups: Vec<MacAddr>,
+    /// True when it may have joined others by now.
+    pub(super) groups_stale: bool,
 }
 
 /// What the interface was last seen to be, as far as it was accepted.
@@ -128,11 +130,13 @@ impl Control {
             name,
             seen: Seen { up: false, ..Seen::of(&link) },
             groups: Vec::new(),
+            groups_stale: true,
         });
         if let Err(error) = self.settle_in(key, &options) {
             self.remove(key);
             return Err(error);
         }
+        self.settle_groups();
         self.sub_status(key).ok_or(Error::Stopped)
     }
 

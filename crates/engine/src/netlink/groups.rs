@@ -14,23 +14,36 @@ use crate::sys::netns::Netns;
 /// If the namespace cannot be entered, `/proc` is not mounted, or a line there is not as
 /// expected. An interface that does not exist has simply joined nothing.
 pub fn joined_groups(netns: &Netns, index: u32) -> io::Result<Vec<MacAddr>> {
-    // The file shows the namespace of the thread that opens it.
-    let text = netns.run(|| fs::read_to_string(LIST))??;
-    parse(&text, index)
+    Ok(of(index, &all_groups(netns)?))
 }
 
-fn parse(text: &str, index: u32) -> io::Result<Vec<MacAddr>> {
+/// The same of every interface in a namespace, each with the interface's index: the kernel tells
+/// all or nothing, so who wants to know of many asks once.
+///
+/// # Errors
+/// As [`joined_groups`].
+pub(crate) fn all_groups(netns: &Netns) -> io::Result<Vec<(u32, MacAddr)>> {
+    // The file shows the namespace of the thread that opens it.
+    let text = netns.run(|| fs::read_to_string(LIST))??;
+    parse(&text)
+}
+
+/// The groups of one interface.
+pub(crate) fn of(index: u32, all: &[(u32, MacAddr)]) -> Vec<MacAddr> {
+    let mine = all.iter().filter(|&&(owner, _)| owner == index);
+    mine.map(|&(_, group)| group).collect()
+}
+
+fn parse(text: &str) -> io::Result<Vec<(u32, MacAddr)>> {
     let mut groups = Vec::new();
     for line in text.lines() {
-        let (of, group) = parse_line(line).ok_or_else(|| {
+        let (owner, group) = parse_line(line).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("{LIST} has a line that is no group: \"{line}\""),
             )
         })?;
-        if of == index {
-            groups.extend(group);
-        }
+        groups.extend(group.map(|group| (owner, group)));
     }
     Ok(groups)
 }
@@ -74,14 +87,15 @@ mod tests {
     #[test]
     fn groups_are_told_apart_by_interface() {
         let two = ["33:33:00:00:00:01", "01:00:5e:00:00:01"].map(|text| text.parse().unwrap());
-        assert_eq!(parse(TEXT, 2).unwrap(), two);
-        assert_eq!(parse(TEXT, 17).unwrap(), ["01:80:c2:00:00:0e".parse().unwrap()]);
-        assert_eq!(parse(TEXT, 1).unwrap(), []);
+        let all = parse(TEXT).unwrap();
+        assert_eq!(of(2, &all), two);
+        assert_eq!(of(17, &all), ["01:80:c2:00:00:0e".parse().unwrap()]);
+        assert_eq!(of(1, &all), []);
     }
 
     #[test]
     fn long_addresses_are_no_ethernet_groups() {
-        assert_eq!(parse(TEXT, 3).unwrap(), []);
+        assert_eq!(of(3, &parse(TEXT).unwrap()), []);
     }
 
     #[test]
@@ -96,7 +110,7 @@ mod tests {
             "2 eth0 -1 0 333300000001",
             "",
         ] {
-            assert!(parse(&format!("{bad}\n"), 2).is_err(), "{bad:?} was taken");
+            assert!(parse(&format!("{bad}\n")).is_err(), "{bad:?} was taken");
         }
     }
 }
