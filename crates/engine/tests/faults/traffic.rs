@@ -1,0 +1,81 @@
+//! Numbered frames between others, to see whether one is lost or comes twice.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use umacvlan_core::Mode;
+
+use crate::common::{Lab, Place, all, frame, losses, mac, next, reaches, send};
+
+/// Pause between frames: a few thousand a second, far from any queue's end.
+const PACE: Duration = Duration::from_micros(200);
+
+/// One who counts, and one who looks at the numbers, over each of two ways.
+pub(crate) struct Traffic {
+    stop: Arc<AtomicBool>,
+    senders: Vec<JoinHandle<u32>>,
+    receivers: Vec<JoinHandle<Vec<u32>>>,
+    _places: [Place; 2],
+}
+
+impl Traffic {
+    /// From the wire to a sub-interface `t1`, and from there to its sibling `t2`.
+    pub(crate) fn start(lab: &Lab) -> Self {
+        let places = [Place::new(), Place::new()];
+        lab.add("t1", 0x71, Mode::Bridge, &places[0]);
+        lab.add("t2", 0x72, Mode::Bridge, &places[1]);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (far, one) = (lab.far.socket("x0"), places[0].socket("t1"));
+        let (back, two) = (places[0].socket("t1"), places[1].socket("t2"));
+        reaches(&far, &one, &frame(mac(0x71), mac(0xff), 0));
+        reaches(&back, &two, &frame(mac(0x72), mac(0x71), 0));
+        // Those that were sent more than once before they arrived.
+        let _ = (all(&one), all(&two));
+        let ways = [(far, one, 0xff, 0x71), (back, two, 0x71, 0x72)];
+        let (mut senders, mut receivers) = (Vec::new(), Vec::new());
+        for (from, to, source, target) in ways {
+            let end = Arc::clone(&stop);
+            senders.push(thread::spawn(move || count(&from, source, target, &end)));
+            let end = Arc::clone(&stop);
+            receivers.push(thread::spawn(move || watch(&to, &end)));
+        }
+        Self { stop, senders, receivers, _places: places }
+    }
+
+    /// Ends it; every frame must have arrived, once, in order.
+    pub(crate) fn ends_whole(self, lab: &Lab) {
+        self.stop.store(true, Ordering::Relaxed);
+        for (sender, receiver) in self.senders.into_iter().zip(self.receivers) {
+            let sent = sender.join().unwrap();
+            let arrived = receiver.join().unwrap();
+            eprintln!("frames of the others: {sent} sent, {} arrived", arrived.len());
+            assert!(sent > 10, "there was no traffic");
+            let wanted = 1..=sent;
+            assert!(arrived.into_iter().eq(wanted), "{}", losses(&lab.parent()));
+        }
+    }
+}
+
+/// Sends numbered frames until told to stop; how many.
+fn count(socket: &OwnedFd, from: u8, to: u8, stop: &AtomicBool) -> u32 {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        send(socket, &frame(mac(to), mac(from), number));
+        thread::sleep(PACE);
+    }
+    number
+}
+
+/// The numbers that arrive until it is over.
+fn watch(socket: &OwnedFd, stop: &AtomicBool) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        numbers.extend(next(socket, Duration::from_millis(100)));
+    }
+    numbers.extend(all(socket));
+    numbers
+}
