@@ -12,6 +12,8 @@ mod floods;
 #[allow(dead_code, reason = "the tests of the offloads need more of it")]
 #[path = "../../core/tests/offload_frames/mod.rs"]
 mod offload_frames;
+#[path = "worker/taps.rs"]
+mod taps;
 #[path = "worker/threads.rs"]
 mod threads;
 

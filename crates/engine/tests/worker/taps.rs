@@ -1,0 +1,52 @@
+//! A port that is a TAP, with an interface that refuses everything.
+
+use std::sync::Arc;
+
+use umacvlan_core::offload::Offloads;
+use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
+use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::port::{PortIo, PortLink};
+use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_engine::sys::netns::Netns;
+use umacvlan_engine::sys::tap::Tap;
+use umacvlan_engine::uplink::Uplink;
+use umacvlan_engine::worker::{Worker, WorkerConfig};
+
+use crate::bench::{frame, mac, switch};
+
+#[test]
+fn what_a_tap_refuses_is_taken_back_and_lost_for_a_reason() {
+    if !root_or_skip("what_a_tap_refuses_is_taken_back_and_lost_for_a_reason") {
+        return;
+    }
+    for io in [PortIo::Uring, PortIo::Plain] {
+        let netns = Netns::create().unwrap();
+        // Its interface is down, and nobody has told the worker.
+        let tap = netns.run(|| Tap::create("t0")).unwrap().unwrap();
+        let config = WorkerConfig {
+            io,
+            ..WorkerConfig::default()
+        };
+        let mut worker = Worker::new(switch(), config).unwrap();
+        let (near, wire) = MemoryLink::pair(8, 4096);
+        worker.attach(Uplink::Memory(near)).unwrap();
+        let sub = SubConfig {
+            mac: mac(1),
+            mode: Mode::Bridge,
+            ..SubConfig::default()
+        };
+        let port = PortLink::Tap(Arc::new(tap));
+        let id = worker.add(&sub, port, Offloads::ALL).unwrap();
+        worker.set_up(id, true).unwrap();
+        assert!(wire.put(&frame(MacAddr::BROADCAST, mac(9), 1)));
+        assert!(wire.put(&frame(mac(1), mac(9), 2)));
+        worker.turn().unwrap();
+        // A ring tells of a refusal with the next turn.
+        worker.turn().unwrap();
+        let counters = worker.snapshot();
+        let (_, stats) = counters.subs[0];
+        assert_eq!(stats.lost[DropReason::Down], 2, "{io:?}: {stats:?}");
+        assert_eq!((stats.delivered.frames, stats.groups), (0, 0), "{io:?}");
+        assert!(counters.accounted(), "{io:?}: {counters:?}");
+    }
+}
