@@ -138,6 +138,7 @@ impl Control {
     fn serve(&mut self) {
         while let Ok((parent, notice)) = self.notices.try_recv() {
             match notice {
+                Notice::Failed(why) => self.mourn(parent, &why),
                 Notice::Groups(id) => self.mark_groups(SubKey { parent, id }),
                 Notice::PortGone(id) => self.lose_sub(SubKey { parent, id }),
             }

@@ -86,6 +86,19 @@ impl Control {
         }
     }
 
+    /// A worker has failed. Its sub-interfaces stay, so that nothing is pulled from under their
+    /// users, but they are dead until the parent is attached again.
+    pub(super) fn mourn(&mut self, number: u64, why: &str) {
+        let Some(at) = self.parents.iter().position(|parent| parent.number == number) else {
+            return;
+        };
+        let name = self.parents[at].name.clone();
+        self.set_carrier(at, false);
+        self.trouble(format!(
+            "the worker of {name} has failed and forwards no more: {why}; start it again"
+        ));
+    }
+
     pub(super) fn parent_at(&self, name: &str) -> Result<usize, Error> {
         let found = self.parents.iter().position(|parent| parent.name == name);
         found.ok_or_else(|| Error::NoSuchParent(name.to_owned()))

@@ -12,8 +12,10 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::process;
 
 /// Something that a worker tells without being asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
+    /// The worker has ended before its time, for this reason, and forwards nothing any more.
+    Failed(String),
     /// A sub-interface reported that it joined or left a group.
     Groups(SubId),
     /// The interface behind a port is gone.
@@ -58,6 +60,7 @@ impl Worker {
         let commands = Arc::new(EventFd::new()?);
         let (ready, started) = crossbeam_channel::bounded(1);
         let bell = Arc::clone(&commands);
+        let mourner = notices.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             if let Some(id) = config.cpu {
                 core_affinity::set_for_current(core_affinity::CoreId { id });
@@ -67,7 +70,11 @@ impl Worker {
             match Self::build(switch, config, requests, bell, notices) {
                 Ok(worker) => {
                     let _ = ready.send(Ok(()));
-                    worker.run()
+                    worker.run().inspect_err(|error| {
+                        if let Some(notifier) = mourner {
+                            notifier.notify(std::iter::once(Notice::Failed(error.to_string())));
+                        }
+                    })
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
