@@ -130,7 +130,9 @@ fn explain(error: &io::Error) -> String {
         Some(libc::EMFILE | libc::ENFILE) => {
             "too few file descriptors: raise the limit with `ulimit -n`, one is needed for each sub-interface"
         }
-        Some(libc::ENOMEM) => "free some memory: a parent needs about 34 MB of the kernel's",
+        Some(libc::ENOMEM) => {
+            "free some memory: a parent needs about 2 MB of the kernel's, and a sub-interface 200 KB"
+        }
         _ => return error.to_string(),
     };
     format!("{error}; {advice}")
