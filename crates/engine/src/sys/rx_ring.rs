@@ -26,6 +26,10 @@ pub const SLOTS: usize = 1024;
 /// Bytes of the smallest slot: a frame of the usual 1500 fits.
 const SLOT_MIN: usize = 2048;
 
+/// Bytes of the largest slot: a jumbo frame of 9000 fits, and the ring stays below 16 MB. What is
+/// larger is queued.
+const SLOT_MAX: usize = 16 * 1024;
+
 /// Bytes in a slot before the frame at most: the ring's own header, the reserve, the vnet header,
 /// and what aligns them.
 const OVERHEAD: usize = 128;
@@ -81,7 +85,8 @@ impl RxRing {
     /// # Errors
     /// No kernel memory (2 MB with the usual MTU), or an option set in the wrong order.
     pub fn new(socket: &impl AsFd, mtu: u32) -> io::Result<Self> {
-        let slot_len = (mtu as usize + HEADER_LEN + OVERHEAD).next_power_of_two().max(SLOT_MIN);
+        let room = mtu as usize + HEADER_LEN + OVERHEAD;
+        let slot_len = room.next_power_of_two().clamp(SLOT_MIN, SLOT_MAX);
         let block_len = slot_len.max(BLOCK_MIN);
         let number = |count: usize| u32::try_from(count).map_err(|_| io::ErrorKind::InvalidInput);
         let request = libc::tpacket_req {
