@@ -80,11 +80,18 @@ impl PacketUplink {
         };
         let mut at = TAG_LEN;
         let room = arena.bytes_mut(buffer, at, BUFFER_LEN - at);
+        let most = room.len();
         let Ok(mut len) = self.socket.recv_queued(room) else {
             arena.untake();
             let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
             return on(held, Err(DropReason::Unsupported));
         };
+        if len > most {
+            // BIG TCP: larger than any TAP takes, and only its beginning is here.
+            arena.untake();
+            let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
+            return on(held, Err(DropReason::TooLong));
+        }
         if let Some((tpid, tci)) = received.tag {
             retag(arena.bytes_mut(buffer, 0, at + len), &mut at, &mut len, tpid, tci);
         }

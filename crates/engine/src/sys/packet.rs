@@ -88,7 +88,7 @@ impl PacketSocket {
     }
 
     /// Reads the frame that is queued for the slot just received ([`Extent::Queued`]), its vnet
-    /// header included; returns its length.
+    /// header included; returns its whole length, of which the buffer may hold only the beginning.
     ///
     /// [`Extent::Queued`]: super::rx_ring::Extent::Queued
     ///
@@ -97,7 +97,9 @@ impl PacketSocket {
     pub fn recv_queued(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
         // SAFETY: the buffer is writable for its whole length.
-        let read = unsafe { libc::recv(self.socket.as_raw_fd(), start, len, libc::MSG_DONTWAIT) };
+        let read = unsafe {
+            libc::recv(self.socket.as_raw_fd(), start, len, libc::MSG_DONTWAIT | libc::MSG_TRUNC)
+        };
         usize::try_from(read).map_err(|_| io::Error::last_os_error())
     }
 
@@ -195,4 +197,58 @@ fn set_option<T>(socket: &Socket, name: libc::c_int, value: &T) -> io::Result<()
     };
     super::checked(set)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::netlink::Rtnl;
+    use crate::privilege::root_or_skip;
+    use crate::sys::epoll::Epoll;
+    use crate::sys::netns::Netns;
+    use crate::sys::rx_ring::Extent;
+    use crate::sys::tx_batch::TxBatch;
+
+    #[test]
+    fn a_queued_frame_tells_its_length_also_if_the_buffer_is_too_small() {
+        if !root_or_skip("a_queued_frame_tells_its_length_also_if_the_buffer_is_too_small") {
+            return;
+        }
+        const LEN: usize = 10 + 5000;
+        let netns = Netns::create().unwrap();
+        let mut rtnl = Rtnl::open_in(&netns).unwrap();
+        rtnl.add_veth("w0", "p0", None).unwrap();
+        let [wire, parent] = ["w0", "p0"].map(|name| {
+            let index = rtnl.link(name).unwrap().unwrap().index;
+            rtnl.set_mtu(index, 9000).unwrap();
+            rtnl.set_up(index, true).unwrap();
+            index
+        });
+        let open = |index, mtu| netns.run(|| PacketSocket::open(index, mtu)).unwrap().unwrap();
+        // Slots for 1500 on an interface that carries more.
+        let (sender, mut receiver) = (open(wire, 9000), open(parent, 1500));
+        let mut epoll = Epoll::new().unwrap();
+        epoll.add(&receiver, 0).unwrap();
+        let mut frame = [0; LEN];
+        frame[10..24]
+            .copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+        let refused = |_, error: &io::Error| panic!("{error}");
+        TxBatch::new().send(sender.as_fd(), 1, |_| &frame, refused);
+        loop {
+            assert!(
+                epoll.wait(Some(Duration::from_secs(5))).unwrap().count() > 0,
+                "it did not come"
+            );
+            // The interfaces may have something to say of their own.
+            if std::iter::from_fn(|| receiver.ring.receive())
+                .any(|received| received.extent == Extent::Queued)
+            {
+                break;
+            }
+            receiver.ring.release();
+        }
+        assert_eq!(receiver.recv_queued(&mut [0; 100]).unwrap(), LEN);
+    }
 }
