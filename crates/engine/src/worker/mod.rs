@@ -116,7 +116,8 @@ impl Worker {
             let Turn { frames, events } = self.turn()?;
             let worked = requests || events > 0 || !self.dispatch.groups.is_empty();
             if !worked {
-                // Looking too often takes the ring's next slot away from the core that fills it.
+                // Looking without pause would take the ring's next slot away from the core that
+                // fills it, and the cycles from a sibling thread of this one.
                 (0..PAUSES).for_each(|_| std::hint::spin_loop());
             }
             if self.idle.after_turn(frames, worked) && !self.stop {
