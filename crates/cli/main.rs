@@ -1,5 +1,7 @@
 //! The `umacvlan` command: what was asked for, done by the module of that name.
 
+mod api;
+mod daemon;
 mod lab;
 mod number;
 mod output;

@@ -1,16 +1,13 @@
 //! What `run -j` prints: one object a line, each with the word `event` first. Counters are exact,
 //! frames and bytes since the start; reasons that did not occur are left out.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use umacvlan_core::MacAddr;
-use umacvlan_core::stats::{Counters, Drops, SubStats, WireStats};
+use umacvlan_core::stats::SubStats;
 use umacvlan_engine::engine::{Event, ParentStatus, SubStatus};
-use umacvlan_engine::idle::TurnStats;
 use umacvlan_engine::worker::{Snapshot, WorkerConfig};
 
-use crate::number::ratio;
+use crate::api::{SubCounters, WireCounters, WorkerCounters};
 
 /// Everything is made and forwarding.
 #[derive(Debug, Serialize)]
@@ -174,124 +171,8 @@ struct Counted<'s> {
     queue_drops: u64,
 }
 
-/// See [`SubStats`] for what each is.
-#[derive(Debug, Serialize)]
-struct SubCounters {
-    offered: u64,
-    delivered: Amount,
-    groups: u64,
-    lost: Reasons,
-    received: Amount,
-    local: u64,
-    flooded: u64,
-    wire: u64,
-    dropped: Reasons,
-}
-
-impl From<&SubStats> for SubCounters {
-    fn from(stats: &SubStats) -> Self {
-        Self {
-            offered: stats.offered,
-            delivered: stats.delivered.into(),
-            groups: stats.groups,
-            lost: reasons(&stats.lost),
-            received: stats.received.into(),
-            local: stats.local,
-            flooded: stats.flooded,
-            wire: stats.wire,
-            dropped: reasons(&stats.dropped),
-        }
-    }
-}
-
-/// See [`WireStats`] for what each is.
-#[derive(Debug, Serialize)]
-struct WireCounters {
-    received: Amount,
-    delivered: u64,
-    flooded: u64,
-    host: u64,
-    dropped: Reasons,
-    offered: u64,
-    sent: Amount,
-    unsent: Reasons,
-    copies: u64,
-    replicas: u64,
-    ring_drops: u64,
-}
-
-impl WireCounters {
-    fn new(stats: &WireStats, ring_drops: u64) -> Self {
-        Self {
-            received: stats.received.into(),
-            delivered: stats.delivered,
-            flooded: stats.flooded,
-            host: stats.host,
-            dropped: reasons(&stats.dropped),
-            offered: stats.offered,
-            sent: stats.sent.into(),
-            unsent: reasons(&stats.unsent),
-            copies: stats.copies,
-            replicas: stats.replicas,
-            ring_drops,
-        }
-    }
-}
-
-/// See [`TurnStats`] for what each is; times are in seconds.
-#[derive(Debug, Serialize)]
-struct WorkerCounters {
-    turns: u64,
-    busy_turns: u64,
-    frames: u64,
-    frames_per_turn: f64,
-    sleeps: u64,
-    busy: f64,
-    spinning: f64,
-    asleep: f64,
-    io: &'static str,
-}
-
-impl WorkerCounters {
-    fn new(stats: &TurnStats, io: &'static str) -> Self {
-        Self {
-            turns: stats.turns,
-            busy_turns: stats.busy_turns,
-            frames: stats.frames,
-            frames_per_turn: ratio(stats.frames as f64, stats.busy_turns as f64),
-            sleeps: stats.sleeps,
-            busy: stats.busy.as_secs_f64(),
-            spinning: stats.spinning.as_secs_f64(),
-            asleep: stats.asleep.as_secs_f64(),
-            io,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Amount {
-    frames: u64,
-    bytes: u64,
-}
-
-impl From<Counters> for Amount {
-    fn from(Counters { frames, bytes }: Counters) -> Self {
-        Self { frames, bytes }
-    }
-}
-
 fn words(addresses: &[MacAddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
-}
-
-type Reasons = BTreeMap<&'static str, u64>;
-
-fn reasons(drops: &Drops) -> Reasons {
-    drops
-        .iter()
-        .filter(|&(_, frames)| frames > 0)
-        .map(|(reason, frames)| (reason.name(), frames))
-        .collect()
 }
 
 const fn io(counters: &Snapshot) -> &'static str {

@@ -1,0 +1,42 @@
+//! [`ParentView`]: a parent as it is shown.
+
+use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+use utoipa::ToSchema;
+
+use super::counters::{SubCounters, WireCounters, WorkerCounters};
+
+/// Everything about a parent and the worker that serves it.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ParentView {
+    pub(crate) name: String,
+    /// Its index; absent while there is no interface of that name.
+    pub(crate) ifindex: Option<u32>,
+    pub(crate) address: String,
+    pub(crate) mtu: u32,
+    pub(crate) present: bool,
+    pub(crate) carrier: bool,
+    /// What carries its frames: `af-packet`.
+    pub(crate) backend: String,
+    /// `documented` or `kernel`.
+    pub(crate) semantics: String,
+    /// How its worker waits.
+    pub(crate) poll: String,
+    /// The CPU that its worker is pinned to.
+    pub(crate) cpu: Option<u32>,
+    /// How TAPs are read and written: `uring` or `plain`.
+    pub(crate) io: String,
+    /// True when the configuration has it; else it is there for its links only.
+    pub(crate) configured: bool,
+    /// How many links it has.
+    pub(crate) links: usize,
+    /// The broadcast queue in use, in frames: the longest that a link asks for.
+    pub(crate) usedbcqueuelen: u32,
+    pub(crate) bclim: i32,
+    /// What came from the wire and went to it.
+    pub(crate) wire: WireCounters,
+    /// The sum over links that are gone.
+    pub(crate) removed: SubCounters,
+    pub(crate) worker: WorkerCounters,
+}

@@ -1,0 +1,3 @@
+//! `umacvlan daemon`: parents and links that outlive the command that asked for them.
+
+mod service;
