@@ -1,6 +1,8 @@
 //! The `umacvlan` command: what was asked for, done by the module of that name.
 
 mod api;
+#[allow(dead_code, reason = "its users come with the next commits")]
+mod client;
 mod daemon;
 mod lab;
 mod number;
