@@ -4,6 +4,7 @@
 //! ([`LinkView`]) has the names and the shape of `ip -j -d -s -s link show`, and ours beside them.
 #![allow(dead_code, unused_imports, reason = "the users of some come with later commits")]
 
+mod answer;
 mod counters;
 mod event;
 mod link;
@@ -11,6 +12,7 @@ mod parent;
 mod problem;
 mod spec;
 
+pub(crate) use answer::{Changes, Health, LogFilter, NewLink, Saved};
 pub(crate) use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
 pub(crate) use event::{EventView, Happening};
 pub(crate) use link::{InfoData, LinkInfo, LinkView, Own, RxStats, Stats, TxStats};

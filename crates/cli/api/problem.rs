@@ -25,16 +25,22 @@ pub(crate) struct Problem {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Code {
+    /// 503: there are too many clients, or it takes too long.
+    Busy,
     /// 403: the client's user may not do this.
     Forbidden,
     /// 422: the configuration is wrong; the message has file, line and column.
     Config,
     /// 500: the daemon itself is in trouble.
     Internal,
+    /// 408: the request did not come to its end in time.
+    Late,
     /// 400: the request cannot be understood.
     Malformed,
     /// 404: there is no such link among ours, or no such parent. `device` has the name.
     NoDevice,
+    /// 405: this address does something else.
+    NoMethod,
     /// 404: there is no such namespace.
     NoNamespace,
     /// 404: no such address of this service.
@@ -43,4 +49,6 @@ pub(crate) enum Code {
     Refused,
     /// 507: the state could not be written.
     Storage,
+    /// 413: the body is larger than any that has a meaning.
+    TooLarge,
 }

@@ -13,6 +13,7 @@ mod mapping;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
+pub mod peer;
 pub mod poll;
 pub mod process;
 pub mod rx_ring;

@@ -1,0 +1,81 @@
+//! The stream of events: one JSON object a line, for as long as the client reads.
+//!
+//! What a client has not read waits in three places of fixed size: its socket, the body's channel
+//! here, and the broadcast channel of the service. When that is full the oldest events are lost
+//! for this client, and it is told how many; nobody waits for it.
+
+use std::convert::Infallible;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use http_body_util::channel::{Channel, Sender};
+use hyper::body::Bytes;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Duration, timeout};
+
+use super::{App, Closing};
+use crate::api::{EventView, Happening, Problem};
+
+/// What happens from now on: one `EventView` a line, until the client or the daemon ends it. An
+/// empty line now and then means that there was nothing to tell.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "links",
+    responses(
+        (status = 200, description = "The events, each on a line.", body = EventView,
+            content_type = "application/x-ndjson"),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn events(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
+    let events = app.ask(|service| Ok(service.subscribe())).await?;
+    let (sender, body) = Channel::<Bytes, Infallible>::new(WAITING);
+    tokio::spawn(tell(events, sender, app.closing));
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(body)))
+}
+
+/// Passes events on until nobody listens any more, or there will be none.
+async fn tell(mut events: Receiver<EventView>, mut sender: Sender<Bytes>, closing: Closing) {
+    loop {
+        let line = tokio::select! {
+            event = timeout(SILENCE, events.recv()) => match event {
+                Ok(Ok(event)) => line(&event),
+                Ok(Err(RecvError::Lagged(count))) => line(&lost(count)),
+                Ok(Err(RecvError::Closed)) => return,
+                Err(_) => Bytes::from_static(b"\n"),
+            },
+            () = closing.wait() => return,
+        };
+        let sent = tokio::select! {
+            sent = sender.send_data(line) => sent,
+            () = closing.wait() => return,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn line(event: &EventView) -> Bytes {
+    // A plain struct of numbers and text has no way to fail.
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}
+
+fn lost(count: u64) -> EventView {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    EventView { time: now.as_secs_f64(), happening: Happening::Lost { count } }
+}
+
+/// How many lines may wait for a client beside those in its socket.
+const WAITING: usize = 16;
+
+/// After so long without an event an empty line is sent: what is at the end of the connection
+/// shows then, and nothing is kept for a client that has gone.
+const SILENCE: Duration = Duration::from_secs(15);
