@@ -3,6 +3,8 @@
 mod api;
 #[allow(dead_code, reason = "its users come with the next commits")]
 mod client;
+mod config;
+mod cpus;
 mod daemon;
 mod lab;
 mod number;

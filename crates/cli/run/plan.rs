@@ -10,6 +10,7 @@ use umacvlan_engine::worker::WorkerConfig;
 
 use super::RunArgs;
 use super::spec::SubSpec;
+use crate::cpus;
 
 /// All that the engine is to make.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Plan {
         let parent = ParentOptions {
             name: args.parent.clone(),
             worker: WorkerConfig {
-                cpu: choose_cpu(args.cpu, &allowed_cpus())?,
+                cpu: choose_cpu(args.cpu, &cpus::allowed())?,
                 io: args.io,
                 poll: args.poll,
             },
@@ -78,30 +79,9 @@ fn choose_cpu(asked: Option<usize>, allowed: &[usize]) -> Result<Option<usize>> 
         allowed.contains(&cpu),
         "--cpu {cpu}: this command may not run there or the machine has no such CPU: choose one \
          of {}",
-        ranges(allowed)
+        cpus::ranges(allowed)
     );
     Ok(Some(cpu))
-}
-
-/// The CPUs that this process may run on, in order; none if the system does not tell.
-fn allowed_cpus() -> Vec<usize> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let mut cpus: Vec<usize> = cores.into_iter().map(|core| core.id).collect();
-    cpus.sort_unstable();
-    cpus
-}
-
-/// Numbers in order, as in `0-3,8`.
-fn ranges(numbers: &[usize]) -> String {
-    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
-    let words: Vec<String> = runs
-        .map(|run| match run {
-            [first, .., last] => format!("{first}-{last}"),
-            [only] => only.to_string(),
-            [] => String::new(),
-        })
-        .collect();
-    words.join(",")
 }
 
 #[cfg(test)]

@@ -1,0 +1,203 @@
+//! The configuration: what the file says, what is wrong with it, and what a reload has to do.
+//!
+//! Nothing here touches the engine or the network: text in, [`Config`] out, and from two of them
+//! a [`Plan`] that somebody else carries out.
+#![allow(dead_code, unused_imports, reason = "the daemon and the command come with later commits")]
+
+mod mistake;
+mod names;
+mod parse;
+mod plan;
+mod rules;
+mod running;
+mod table;
+mod values;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use umacvlan_core::Semantics;
+use umacvlan_engine::idle::Poll;
+use umacvlan_engine::port::PortIo;
+
+pub(crate) use mistake::{LoadError, Mistakes};
+pub(crate) use parse::Parsed;
+pub(crate) use plan::{Plan, Step, execute, plan};
+pub(crate) use running::{Current, OWN_NAMESPACE, Running, Saved, running_config};
+
+use crate::api::LinkSpec;
+
+/// Where the daemon's configuration is, unless it is told otherwise.
+pub(crate) const DEFAULT_FILE: &str = "/etc/umacvlan/umacvlan.toml";
+
+/// Everything that a configuration file can say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// `[daemon]`
+    pub(crate) daemon: DaemonConfig,
+    /// `[engine]`: what parents are unless their own table, or nobody's, says otherwise.
+    pub(crate) engine: Settings,
+    /// `[parent.NAME]`
+    pub(crate) parents: BTreeMap<String, Settings>,
+    /// `[link.NAME]`, by the name that the file knows each one by for ever: its wish.
+    pub(crate) links: BTreeMap<String, LinkEntry>,
+}
+
+/// `[daemon]`: what is absent is the daemon's own choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DaemonConfig {
+    /// The socket that clients connect to: an absolute path.
+    pub(crate) socket: Option<String>,
+    /// The directory in which links are written down: an absolute path.
+    pub(crate) state: Option<String>,
+    /// The group, by name or number, whose members may read.
+    pub(crate) group: Option<String>,
+    /// The group, by name or number, whose members may change.
+    pub(crate) admin_group: Option<String>,
+    /// What is logged: a level, or levels of modules, as `tracing` writes them.
+    pub(crate) log: Option<String>,
+    /// What becomes of the links when the daemon ends.
+    pub(crate) on_exit: OnExit,
+}
+
+/// What becomes of the links when the daemon ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnExit {
+    /// They stay, without carrier, and the next daemon takes them up again.
+    #[default]
+    Keep,
+    /// They are removed.
+    Remove,
+}
+
+impl OnExit {
+    /// The word for it in the file.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// What carries the frames of a parent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// The best that works there.
+    #[default]
+    Auto,
+    /// An AF_PACKET socket.
+    AfPacket,
+}
+
+impl Backend {
+    /// The word for it in the file.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::AfPacket => "af-packet",
+        }
+    }
+}
+
+/// The word for `io` in the file.
+pub(crate) const fn io_name(io: PortIo) -> &'static str {
+    match io {
+        PortIo::Auto => "auto",
+        PortIo::Plain => "plain",
+        PortIo::Uring => "uring",
+    }
+}
+
+/// How a parent is served, as far as a table says so: `[engine]` or `[parent.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// What carries its frames.
+    pub(crate) backend: Option<Backend>,
+    /// The CPUs that its worker may be given.
+    pub(crate) cpus: Option<Vec<usize>>,
+    /// How its worker waits.
+    pub(crate) poll: Option<Poll>,
+    /// Whose promise about private sub-interfaces is kept.
+    pub(crate) semantics: Option<Semantics>,
+    /// How TAPs are read and written.
+    pub(crate) io: Option<PortIo>,
+}
+
+/// How a parent is served, all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ParentSettings {
+    /// What carries its frames.
+    pub(crate) backend: Backend,
+    /// The CPUs that its worker may be given; any, if empty.
+    pub(crate) cpus: Vec<usize>,
+    /// How its worker waits.
+    pub(crate) poll: Poll,
+    /// Whose promise about private sub-interfaces is kept.
+    pub(crate) semantics: Semantics,
+    /// How TAPs are read and written.
+    pub(crate) io: PortIo,
+}
+
+impl ParentSettings {
+    /// The CPU for another worker: of those that this parent may have, the one with the fewest
+    /// workers in `taken`, so that parents take them in turn.
+    ///
+    /// `allowed` are those that this process may run on, and count from the last where the file
+    /// names none that is among them: interrupts and everything else begin at the first ones.
+    pub(crate) fn choose_cpu(&self, allowed: &[usize], taken: &[usize]) -> Option<usize> {
+        let named = self.cpus.iter().filter(|cpu| allowed.contains(cpu));
+        let load = |cpu: &&usize| taken.iter().filter(|other| other == cpu).count();
+        named.min_by_key(load).or_else(|| allowed.iter().rev().min_by_key(load)).copied()
+    }
+}
+
+impl fmt::Display for ParentSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { backend, cpus, poll, semantics, io } = self;
+        let (backend, io) = (backend.name(), io_name(*io));
+        write!(f, "backend {backend}, poll {poll}, semantics {semantics}, io {io}")?;
+        if !cpus.is_empty() {
+            write!(f, ", cpus {}", crate::cpus::ranges(cpus))?;
+        }
+        Ok(())
+    }
+}
+
+/// `[link.NAME]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LinkEntry {
+    /// The name its interface is given, where that is not the name of the entry: two namespaces
+    /// may each have an `eth0`.
+    pub(crate) name: Option<String>,
+    /// What it is to be. [`LinkSpec::up`] is never absent, and the source list is in order.
+    pub(crate) spec: LinkSpec,
+}
+
+impl LinkEntry {
+    /// The name that its interface is given, for the entry of the name `wish`.
+    pub(crate) fn interface<'e>(&'e self, wish: &'e str) -> &'e str {
+        self.name.as_deref().unwrap_or(wish)
+    }
+}
+
+impl Config {
+    /// How the parent of that name is to be served: by its own table, else by `[engine]`, else
+    /// by default.
+    pub(crate) fn parent(&self, name: &str) -> ParentSettings {
+        let nothing = Settings::default();
+        let own = self.parents.get(name).unwrap_or(&nothing);
+        let engine = &self.engine;
+        ParentSettings {
+            backend: own.backend.or(engine.backend).unwrap_or_default(),
+            cpus: own.cpus.clone().or_else(|| engine.cpus.clone()).unwrap_or_default(),
+            poll: own.poll.or(engine.poll).unwrap_or_default(),
+            semantics: own.semantics.or(engine.semantics).unwrap_or_default(),
+            io: own.io.or(engine.io).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! What has to change of one link, one thing at a time.
+
+use umacvlan_core::Mode;
+use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
+use umacvlan_engine::sys::tap::QUEUE_LEN;
+
+use super::super::running::OWN_NAMESPACE;
+use super::super::{Current, LinkEntry};
+use super::step::Step;
+use crate::api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+
+/// When a change is made, among those of all links: what frees something comes before what may
+/// need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Down,
+    Address,
+    Other,
+    Up,
+}
+
+/// What `entry` makes of a link that does not exist, with the parent's MTU if that is known.
+pub(super) fn made(entry: &LinkEntry, wish: &str, parent_mtu: Option<u32>) -> Current {
+    let spec = entry.spec.clone();
+    let name = entry.interface(wish).to_owned();
+    let spec = LinkSpec {
+        bclim: spec.bclim.or(Some(DEFAULT_BC_CUTOFF)),
+        bcqueuelen: spec.bcqueuelen.or(Some(DEFAULT_BC_QUEUE_LEN)),
+        mtu: spec.mtu.or(parent_mtu),
+        txqueuelen: spec.txqueuelen.or(Some(QUEUE_LEN)),
+        ..spec
+    };
+    Current { name, spec }
+}
+
+/// Whether the link has to be made anew to become what is wanted.
+pub(super) fn is_another(now: &Current, before: &Current, wanted: &Current) -> bool {
+    let owner = |link: &Current| link.spec.mode == Mode::Passthru;
+    let moved = wanted.spec.parent != before.spec.parent && wanted.spec.parent != now.spec.parent;
+    moved || (owner(wanted) != owner(before) && owner(wanted) != owner(now))
+}
+
+/// The steps from `now` to what has changed from `before` to `wanted`; what has not changed
+/// between those two stays as it is now.
+pub(super) fn changes(
+    wish: &str,
+    now: &Current,
+    before: &Current,
+    wanted: &Current,
+) -> Vec<(Rank, Step)> {
+    let mut steps = Steps { wish, steps: Vec::new() };
+    steps.macvlan(&now.spec, &before.spec, &wanted.spec);
+    steps.interface(now, before, wanted);
+    steps.place_and_state(&now.spec, &before.spec, &wanted.spec);
+    steps.steps
+}
+
+struct Steps<'w> {
+    wish: &'w str,
+    steps: Vec<(Rank, Step)>,
+}
+
+impl Steps<'_> {
+    /// A step, if the file has another value now, and the link has not got it yet. `change` makes
+    /// the change to a value.
+    fn field<T: PartialEq>(
+        &mut self,
+        rank: Rank,
+        [now, before, wanted]: [&T; 3],
+        change: impl Fn(&T) -> LinkChange,
+    ) {
+        if wanted != before && wanted != now {
+            self.push(rank, change(wanted), change(now));
+        }
+    }
+
+    fn push(&mut self, rank: Rank, change: LinkChange, back: LinkChange) {
+        let wish = self.wish.to_owned();
+        let step = Step::ChangeLink { wish, change: Box::new(change), back: Box::new(back) };
+        self.steps.push((rank, step));
+    }
+
+    fn macvlan(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
+        let of = |macvlan| LinkChange { macvlan: Some(macvlan), ..LinkChange::default() };
+        let mode = |mode: &Mode| of(MacvlanChange { mode: Some(*mode), ..Default::default() });
+        let list = |addresses: &Vec<_>| {
+            let macaddr = MacaddrChange { op: MacaddrOp::Set, addresses: addresses.clone() };
+            of(MacvlanChange { macaddr: Some(macaddr), ..Default::default() })
+        };
+        let modes = [&now.mode, &before.mode, &wanted.mode];
+        let lists = [&now.macaddr, &before.macaddr, &wanted.macaddr];
+        // A list is lost with the mode: it is taken off first, so that undoing brings it back.
+        if wanted.mode != before.mode && wanted.mode != Mode::Source && !now.macaddr.is_empty() {
+            self.push(Rank::Other, list(&Vec::new()), list(&now.macaddr));
+            self.field(Rank::Other, modes, mode);
+        } else {
+            self.field(Rank::Other, modes, mode);
+            self.field(Rank::Other, lists, list);
+        }
+        let pick = |now, before, wanted| if wanted == before { now } else { wanted };
+        let flags = Flags {
+            nodst: pick(now.nodst, before.nodst, wanted.nodst),
+            nopromisc: pick(now.nopromisc, before.nopromisc, wanted.nopromisc),
+        };
+        let flags_now = Flags { nodst: now.nodst, nopromisc: now.nopromisc };
+        self.field(Rank::Other, [&flags_now, &flags_now, &flags], |flags| {
+            of(MacvlanChange { flags: Some(*flags), ..Default::default() })
+        });
+        let lengths = [&now.bcqueuelen, &before.bcqueuelen, &wanted.bcqueuelen];
+        self.field(Rank::Other, lengths, |&bcqueuelen| {
+            of(MacvlanChange { bcqueuelen, ..Default::default() })
+        });
+        let limits = [&now.bclim, &before.bclim, &wanted.bclim];
+        self.field(Rank::Other, limits, |&bclim| of(MacvlanChange { bclim, ..Default::default() }));
+    }
+
+    fn interface(&mut self, now: &Current, before: &Current, wanted: &Current) {
+        let nothing = LinkChange::default;
+        self.field(Rank::Other, [&now.name, &before.name, &wanted.name], |name| LinkChange {
+            name: Some(name.clone()),
+            ..nothing()
+        });
+        let (now, before, wanted) = (&now.spec, &before.spec, &wanted.spec);
+        // No address in the file is any address: the one it has will do.
+        if wanted.address.is_some() {
+            let addresses = [&now.address, &before.address, &wanted.address];
+            self.field(Rank::Address, addresses, |&address| LinkChange { address, ..nothing() });
+        }
+        if wanted.mtu.is_some() {
+            let mtus = [&now.mtu, &before.mtu, &wanted.mtu];
+            self.field(Rank::Other, mtus, |&mtu| LinkChange { mtu, ..nothing() });
+        }
+        let lengths = [&now.txqueuelen, &before.txqueuelen, &wanted.txqueuelen];
+        self.field(Rank::Other, lengths, |&txqueuelen| LinkChange { txqueuelen, ..nothing() });
+        self.field(Rank::Other, [&now.alias, &before.alias, &wanted.alias], |alias| LinkChange {
+            alias: Some(alias.clone().unwrap_or_default()),
+            ..nothing()
+        });
+        self.field(Rank::Other, [&now.promisc, &before.promisc, &wanted.promisc], |&promisc| {
+            LinkChange { promisc: Some(promisc), ..nothing() }
+        });
+        let all = [&now.allmulticast, &before.allmulticast, &wanted.allmulticast];
+        self.field(Rank::Other, all, |&on| LinkChange { allmulticast: Some(on), ..nothing() });
+    }
+
+    /// The namespace, and up or down. Moving sets an interface down, so it is set down before, to
+    /// know how to undo it, and up again afterwards.
+    fn place_and_state(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
+        let state = |up| LinkChange { up: Some(up), ..LinkChange::default() };
+        let is_up = |spec: &LinkSpec| spec.up.unwrap_or(true);
+        let stays = is_up(wanted) == is_up(before);
+        let up = if stays { is_up(now) } else { is_up(wanted) };
+        let places = [now, before, wanted].map(|spec| place(spec.netns.as_deref()));
+        let moves = places[2] != places[1] && places[2] != places[0];
+        if is_up(now) && (moves || !up) {
+            self.push(Rank::Down, state(false), state(true));
+        }
+        let [now_place, before_place, wanted_place] = &places;
+        self.field(Rank::Other, [now_place, before_place, wanted_place], |place| LinkChange {
+            netns: Some(place.clone()),
+            ..LinkChange::default()
+        });
+        if up && (moves || !is_up(now)) {
+            self.push(Rank::Up, state(true), state(false));
+        }
+    }
+}
+
+/// A namespace under the one name that can be compared with others.
+fn place(netns: Option<&str>) -> String {
+    let place = netns.unwrap_or(OWN_NAMESPACE);
+    let named = ["/run/netns/", "/var/run/netns/"].iter().find_map(|dir| place.strip_prefix(dir));
+    named.unwrap_or(place).to_owned()
+}
