@@ -41,7 +41,15 @@ impl Mistakes {
     pub(super) fn new(file: &str, text: &str, mut found: Vec<Mistake>) -> Self {
         found.sort_by_key(|mistake| mistake.span.start);
         found.dedup();
-        let found = found.into_iter().map(|mistake| Placed::new(text, mistake)).collect();
+        // Lines are counted once, from one mistake to the next.
+        let (mut line, mut counted) = (1, 0);
+        let placed = |mistake: Mistake| {
+            let start = floor(text, mistake.span.start);
+            line += text.get(counted..start).unwrap_or_default().matches('\n').count();
+            counted = start;
+            Placed::new(text, line, mistake)
+        };
+        let found = found.into_iter().map(placed).collect();
         Self { file: file.to_owned(), found }
     }
 
@@ -94,7 +102,7 @@ impl fmt::Display for Mistakes {
 }
 
 impl Placed {
-    fn new(text: &str, Mistake { span, message }: Mistake) -> Self {
+    fn new(text: &str, number: usize, Mistake { span, message }: Mistake) -> Self {
         let start = floor(text, span.start);
         let before = text.get(..start).unwrap_or_default();
         let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -110,7 +118,7 @@ impl Placed {
             _ => sign,
         };
         Self {
-            line: before.matches('\n').count() + 1,
+            line: number,
             column: at + 1,
             message,
             text: line.chars().skip(skipped).take(SHOWN).map(plain).collect(),

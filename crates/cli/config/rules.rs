@@ -1,12 +1,13 @@
 //! What the entries of a file may not say together.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use umacvlan_core::Mode;
 
 use super::mistake::Mistake;
 use super::parse::Placed;
+use super::table::toml_key;
 
 /// Checks every link by itself and beside the others.
 pub(super) fn check(links: &[Placed], mistakes: &mut Vec<Mistake>) {
@@ -40,9 +41,9 @@ fn check_alone(link: &Placed, mistakes: &mut Vec<Mistake>) {
             wrong("address", text.to_owned());
         }
     }
-    for (at, station) in link.macaddr.iter().enumerate() {
-        let earlier = link.macaddr.iter().take(at);
-        if earlier.into_iter().any(|other| other == station) {
+    let mut seen = BTreeSet::new();
+    for station in &link.macaddr {
+        if !seen.insert(station.get_ref()) {
             let message =
                 format!("macaddr: {} is given twice, expected each once", station.get_ref());
             mistakes.push(Mistake { span: station.span(), message });
@@ -62,7 +63,7 @@ fn check_owners(links: &[Placed], mistakes: &mut Vec<Mistake>) {
             let message = format!(
                 "mode passthru needs {parent} to itself, and [link.{}] is on it too: expected no \
                  other link there, or another mode",
-                other.wish
+                toml_key(&other.wish)
             );
             mistakes.push(Mistake { span: owner.spans.of("mode"), message });
         }
@@ -82,7 +83,7 @@ fn check_addresses(links: &[Placed], mistakes: &mut Vec<Mistake>) {
                 let message = format!(
                     "{address} is the address of [link.{}] too, on the same parent {}: expected \
                      an address of its own",
-                    owner.get(),
+                    toml_key(owner.get()),
                     spec.parent
                 );
                 mistakes.push(Mistake { span: link.spans.of("address"), message });
@@ -102,7 +103,7 @@ fn check_names(links: &[Placed], mistakes: &mut Vec<Mistake>) {
                 let message = format!(
                     "{name} is the name of [link.{}] too, in the same namespace: expected a name \
                      of its own",
-                    owner.get()
+                    toml_key(owner.get())
                 );
                 mistakes.push(Mistake { span: link.spans.of("name"), message });
             }

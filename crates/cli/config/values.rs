@@ -45,9 +45,9 @@ pub(super) fn text(value: &DeValue<'_>, expected: &str) -> Result<String, String
 /// A string, or a number that stands for itself.
 pub(super) fn text_or_number(value: &DeValue<'_>, expected: &str) -> Result<String, String> {
     match value {
-        DeValue::Integer(_) => whole(value, &(0..=u32::MAX.into()), expected)
-            .map(|number| number.to_string())
-            .map_err(|_| format!("this is no number that can be one, expected {expected}")),
+        DeValue::Integer(_) => {
+            whole(value, &(0..=u32::MAX.into()), expected).map(|number| number.to_string())
+        }
         _ => text(value, expected),
     }
 }
