@@ -28,10 +28,10 @@ const BODY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let body = whole(request.into_body()).await?;
         let value = serde_json::from_slice(&body).map_err(|error| {
             problem(Code::Malformed, format!("the body is not what is expected here: {error}"))
@@ -44,10 +44,10 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
 #[derive(Debug)]
 pub(super) struct Text(pub(super) Option<String>);
 
-impl FromRequest<App> for Text {
+impl<S: Sync> FromRequest<S> for Text {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let body = whole(request.into_body()).await?;
         let text = String::from_utf8(body.into()).map_err(|error| {
             problem(Code::Malformed, format!("the body is not text in UTF-8: {error}"))
@@ -120,5 +120,59 @@ async fn whole(body: Body) -> Result<Bytes, Problem> {
             Err(problem(Code::TooLarge, format!("the body has more than {LARGEST} bytes")))
         }
         Err(error) => Err(problem(Code::Malformed, format!("the body broke off: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::LinkChange;
+
+    async fn read<T: DeserializeOwned>(body: impl Into<Body>) -> Result<T, Problem> {
+        Json::from_request(Request::new(body.into()), &()).await.map(|Json(value)| value)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_understood_says_where_and_why() {
+        for (body, words) in [
+            ("", "EOF while parsing"),
+            ("{\"mtu\":", "at line 1 column 7"),
+            ("{\"mtu\":\"big\"}", "invalid type: string \"big\", expected u32"),
+            ("{\"mtu\":-1}", "expected u32"),
+            ("{\"colour\":1}", "unknown field `colour`, expected one of `macvlan`"),
+            ("{} {}", "trailing characters"),
+            ("{\"address\":\"x\"}", "address"),
+        ] {
+            let problem = read::<LinkChange>(body).await.unwrap_err();
+            assert_eq!(problem.code, Code::Malformed);
+            assert!(problem.message.contains(words), "{body}: {problem}");
+            assert!(!problem.message.contains('\n'), "{problem}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nesting_without_end_is_refused_and_no_more() {
+        let problem = read::<Value>("[".repeat(100_000)).await.unwrap_err();
+        assert!(problem.message.contains("recursion limit"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_body_may_have_the_largest_size_and_not_a_byte_more() {
+        let text = |length: usize| format!("\"{}\"", "a".repeat(length - 2));
+        read::<String>(text(LARGEST)).await.unwrap();
+        let problem = read::<String>(text(LARGEST + 1)).await.unwrap_err();
+        assert_eq!(problem.code, Code::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn text_must_be_text() {
+        let text = |body: &'static [u8]| async move {
+            Text::from_request(Request::new(body.into()), &()).await.map(|Text(text)| text)
+        };
+        assert_eq!(text(b"").await.unwrap(), None);
+        assert_eq!(text(b"a = 1").await.unwrap().as_deref(), Some("a = 1"));
+        assert_eq!(text(b"\xff").await.unwrap_err().code, Code::Malformed);
     }
 }

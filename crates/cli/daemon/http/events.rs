@@ -79,3 +79,61 @@ const WAITING: usize = 16;
 /// After so long without an event an empty line is sent: what is at the end of the connection
 /// shows then, and nothing is kept for a client that has gone.
 const SILENCE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::sync::{broadcast, watch};
+
+    use super::*;
+
+    fn event(changes: usize) -> EventView {
+        EventView { time: 1.5, happening: Happening::Reloaded { changes } }
+    }
+
+    /// The next line of a stream.
+    async fn next(body: &mut Channel<Bytes>) -> Option<EventView> {
+        let data = body.frame().await?.unwrap().into_data().unwrap();
+        Some(serde_json::from_slice(&data).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_client_that_lags_is_told_how_much_it_has_lost() {
+        let (events, receiver) = broadcast::channel(4);
+        let (sender, mut body) = Channel::new(1);
+        let (_close, closing) = watch::channel(false);
+        for number in 0..10 {
+            events.send(event(number)).unwrap();
+        }
+        tokio::spawn(tell(receiver, sender, Closing(closing)));
+        let first = next(&mut body).await.unwrap();
+        assert_eq!(first.happening, Happening::Lost { count: 6 });
+        for number in 6..10 {
+            assert_eq!(next(&mut body).await.unwrap(), event(number));
+        }
+        drop(events);
+        assert_eq!(next(&mut body).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_the_daemon_even_if_nobody_reads() {
+        let (events, receiver) = broadcast::channel(4);
+        let (sender, _body) = Channel::new(1);
+        let (close, closing) = watch::channel(false);
+        let telling = tokio::spawn(tell(receiver, sender, Closing(closing)));
+        for number in 0..3 {
+            events.send(event(number)).unwrap();
+        }
+        close.send_replace(true);
+        telling.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_for_a_client_that_has_gone() {
+        let (_events, receiver) = broadcast::channel(4);
+        let (sender, body) = Channel::new(1);
+        let (_close, closing) = watch::channel(false);
+        drop(body);
+        tell(receiver, sender, Closing(closing)).await;
+    }
+}

@@ -202,3 +202,41 @@ impl AsyncWrite for Paced {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connections of this user until one is not served.
+    fn served(doors: &Doors, uid: u32) -> Vec<Permit> {
+        let serve = |admission| match admission {
+            Admission::Serve(permit) => Some(permit),
+            _ => None,
+        };
+        std::iter::from_fn(|| serve(doors.admit(uid))).collect()
+    }
+
+    #[test]
+    fn others_cannot_lock_root_out() {
+        let doors = Doors::new();
+        let others = served(&doors, 1000);
+        assert_eq!(others.len(), CONNECTIONS - RESERVED);
+        assert!(served(&doors, 1001).is_empty());
+        assert_eq!(served(&doors, 0).len(), RESERVED);
+        drop(others);
+        assert_eq!(served(&doors, 0).len(), CONNECTIONS);
+    }
+
+    #[test]
+    fn connections_too_many_are_told_so_and_then_closed() {
+        let doors = Doors::new();
+        let _served = served(&doors, 0);
+        let mut told = Vec::new();
+        while let Admission::TurnAway(permit) = doors.admit(0) {
+            told.push(permit);
+        }
+        assert_eq!(told.len(), TURNED_AWAY);
+        told.pop();
+        assert!(matches!(doors.admit(0), Admission::TurnAway(_)));
+    }
+}

@@ -18,6 +18,8 @@ mod openapi;
 mod others;
 mod problem;
 mod router;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;

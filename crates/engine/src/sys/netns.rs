@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -65,7 +65,9 @@ impl Netns {
     pub fn open(place: &str) -> io::Result<Self> {
         let (path, advice) = locate(place)?;
         let tried = path.display();
-        let file = File::open(&path).map_err(|e| {
+        // Not to wait: the path may be that of a pipe to which nobody writes.
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let file = opened.map_err(|e| {
             explain(e, &format!("no network namespace \"{place}\" at {tried} ({advice})"))
         })?;
         match namespace_type(file.as_fd()) {
@@ -257,6 +259,15 @@ mod tests {
         assert!(missing.contains("ip netns list"), "{missing}");
         let other = Netns::open("/proc/self/ns/uts").unwrap_err().to_string();
         assert!(other.contains("is not a network namespace"), "{other}");
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_holds_nobody_up() {
+        let path = std::env::temp_dir().join(format!("umacvlan-pipe-{}", std::process::id()));
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let error = Netns::open(path.to_str().unwrap()).unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains("is not a network namespace"), "{error}");
     }
 
     #[test]
