@@ -4,6 +4,9 @@
 //! `direction` is as `ip -s link` has it: `rx` is towards a link and, of a parent, from the wire;
 //! `tx` is from a link, and to the wire. A link in the daemon's own namespace has an empty `netns`.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Result;
 use std::time::Duration;
 
