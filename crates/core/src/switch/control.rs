@@ -93,11 +93,20 @@ impl Switch {
     /// [`Refusal::AddressOfParent`] or [`Refusal::AddressOfSub`] when it comes up with an address
     /// in use; [`Refusal::NoSuchSub`].
     pub fn set_up(&mut self, id: SubId, up: bool) -> Result<(), Refusal> {
-        let sub = self.known(id)?;
-        if up && !sub.up && sub.mode != Mode::Passthru {
-            self.check_vacant(sub.mac)?;
-        }
+        self.check_up(id, up)?;
         self.change(id, |sub| sub.up = up)
+    }
+
+    /// Whether [`set_up`](Self::set_up) would be allowed.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn check_up(&self, id: SubId, up: bool) -> Result<(), Refusal> {
+        let sub = self.known(id)?;
+        match up && !sub.up && sub.mode != Mode::Passthru {
+            true => self.check_vacant(sub.mac),
+            false => Ok(()),
+        }
     }
 
     /// Gives a sub-interface another address; a passthru one gives it to the parent too. The
@@ -107,18 +116,29 @@ impl Switch {
     /// [`Refusal::NotStation`]; [`Refusal::AddressOfParent`] or [`Refusal::AddressOfSub`], up or
     /// down; [`Refusal::NoSuchSub`].
     pub fn set_mac(&mut self, id: SubId, mac: MacAddr) -> Result<(), Refusal> {
+        self.check_mac(id, mac)?;
         let sub = self.known(id)?;
-        let mac = station(mac)?;
         if sub.mac == mac {
             return Ok(());
         }
         if sub.mode == Mode::Passthru {
             self.replaced_mac.get_or_insert(self.parent.mac);
             self.parent.mac = mac;
-        } else {
-            self.check_vacant(mac)?;
         }
         self.change(id, |sub| sub.mac = mac)
+    }
+
+    /// Whether [`set_mac`](Self::set_mac) would be allowed.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn check_mac(&self, id: SubId, mac: MacAddr) -> Result<(), Refusal> {
+        let sub = self.known(id)?;
+        let mac = station(mac)?;
+        match sub.mac == mac || sub.mode == Mode::Passthru {
+            true => Ok(()),
+            false => self.check_vacant(mac),
+        }
     }
 
     /// Puts a sub-interface in another mode, from the next frame on. Its source list is lost when
@@ -241,7 +261,11 @@ impl Switch {
         Ok(SubId(next))
     }
 
-    fn check_mtu(&self, mtu: u32) -> Result<(), Refusal> {
+    /// Whether a sub-interface may have this MTU, in bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::MtuAboveParent`], [`Refusal::MtuTooSmall`].
+    pub const fn check_mtu(&self, mtu: u32) -> Result<(), Refusal> {
         let parent = self.parent.mtu;
         if mtu < MIN_MTU {
             return Err(Refusal::MtuTooSmall(mtu));
