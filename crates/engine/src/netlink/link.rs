@@ -1,15 +1,19 @@
 //! [`Link`]: what the kernel tells about an interface.
 
+use netlink_packet_core::Nla;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoMacVlan, InfoPortData, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage, State, Stats64,
+    AfSpecInet6, AfSpecUnspec, InfoBridge, InfoBridgePort, InfoData, InfoMacVlan, InfoPortData,
+    InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State, Stats64,
 };
 use umacvlan_core::MacAddr;
 
 use super::create::{BridgeOptions, Macvlan};
 
+/// Whether a TAP outlives its descriptors: `IFLA_TUN_PERSIST` of `linux/if_link.h`.
+const TUN_PERSIST: u16 = 6;
+
 /// One interface, as it was when the kernel told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Number of the interface in its namespace.
     pub index: u32,
@@ -63,28 +67,50 @@ pub struct Link {
     pub hairpin: Option<bool>,
     /// What the kernel's own macvlan says of its sub-interface.
     pub macvlan: Option<Macvlan>,
+    /// Text for people, empty if there is none.
+    pub alias: String,
+    /// Queues to send on.
+    pub num_tx_queues: Option<u32>,
+    /// Queues to receive on.
+    pub num_rx_queues: Option<u32>,
+    /// Bytes of a super-frame that it is given.
+    pub gso_max_size: Option<u32>,
+    /// Segments of a super-frame that it is given.
+    pub gso_max_segs: Option<u32>,
+    /// Bytes of a super-frame that its driver can cut.
+    pub tso_max_size: Option<u32>,
+    /// Segments of a super-frame that its driver can cut.
+    pub tso_max_segs: Option<u32>,
+    /// Bytes of a super-frame that received ones are joined to.
+    pub gro_max_size: Option<u32>,
+    /// How it makes its IPv6 addresses (`IN6_ADDR_GEN_MODE_*`: 0 eui64, 1 none, 2 stable_secret,
+    /// 3 random); `None` where it has no IPv6.
+    pub addr_gen_mode: Option<u8>,
+    /// How often its carrier came or went.
+    pub carrier_changes: Option<u32>,
+    /// Whether a TAP outlives its descriptors; `None` if it is no TAP.
+    pub persist: Option<bool>,
     /// Counters.
     pub stats: Stats64,
 }
 
-impl Link {
-    /// Reads an `RTM_NEWLINK` or `RTM_DELLINK` message. What the kernel left out is zero, empty
-    /// or `None`.
-    pub fn from_message(message: LinkMessage) -> Self {
-        let mut link = Self {
-            index: message.header.index,
+impl Default for Link {
+    /// One of which the kernel told nothing.
+    fn default() -> Self {
+        Self {
+            index: 0,
             name: String::new(),
             mac: None,
             broadcast: None,
             mtu: 0,
             min_mtu: 0,
             max_mtu: 0,
-            flags: message.header.flags,
+            flags: LinkFlags::empty(),
             carrier: None,
             operstate: State::Unknown,
             mode: 0,
             kind: None,
-            link_type: message.header.link_layer_type.into(),
+            link_type: 0,
             master: None,
             lower: None,
             link_netnsid: None,
@@ -96,7 +122,31 @@ impl Link {
             bridge: None,
             hairpin: None,
             macvlan: None,
+            alias: String::new(),
+            num_tx_queues: None,
+            num_rx_queues: None,
+            gso_max_size: None,
+            gso_max_segs: None,
+            tso_max_size: None,
+            tso_max_segs: None,
+            gro_max_size: None,
+            addr_gen_mode: None,
+            carrier_changes: None,
+            persist: None,
             stats: Stats64::default(),
+        }
+    }
+}
+
+impl Link {
+    /// Reads an `RTM_NEWLINK` or `RTM_DELLINK` message. What the kernel left out is zero, empty
+    /// or `None`.
+    pub fn from_message(message: LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            flags: message.header.flags,
+            link_type: message.header.link_layer_type.into(),
+            ..Self::default()
         };
         for attribute in message.attributes {
             link.read(attribute);
@@ -146,6 +196,23 @@ impl Link {
             LinkAttribute::AllMulticast(count) => self.allmulti = Some(count),
             LinkAttribute::Stats64(stats) => self.stats = stats,
             LinkAttribute::LinkInfo(infos) => self.read_info(infos),
+            LinkAttribute::AfSpecUnspec(families) => self.addr_gen_mode = addr_gen_mode(&families),
+            LinkAttribute::IfAlias(text) => self.alias = text,
+            other => self.read_detail(&other),
+        }
+    }
+
+    /// What only `ip -d` shows.
+    fn read_detail(&mut self, attribute: &LinkAttribute) {
+        match *attribute {
+            LinkAttribute::NumTxQueues(count) => self.num_tx_queues = Some(count),
+            LinkAttribute::NumRxQueues(count) => self.num_rx_queues = Some(count),
+            LinkAttribute::GsoMaxSize(bytes) => self.gso_max_size = Some(bytes),
+            LinkAttribute::GsoMaxSegs(count) => self.gso_max_segs = Some(count),
+            LinkAttribute::TsoMaxSize(bytes) => self.tso_max_size = Some(bytes),
+            LinkAttribute::TsoMaxSegs(count) => self.tso_max_segs = Some(count),
+            LinkAttribute::GroMaxSize(bytes) => self.gro_max_size = Some(bytes),
+            LinkAttribute::CarrierChanges(count) => self.carrier_changes = Some(count),
             _ => {}
         }
     }
@@ -156,6 +223,7 @@ impl Link {
                 LinkInfo::Kind(kind) => self.kind = Some(kind.to_string()),
                 LinkInfo::Data(InfoData::Bridge(data)) => self.bridge = Some(bridge(&data)),
                 LinkInfo::Data(InfoData::MacVlan(data)) => self.macvlan = Some(macvlan(data)),
+                LinkInfo::Data(InfoData::Tun(data)) => self.persist = persist(&data),
                 LinkInfo::PortData(InfoPortData::BridgePort(data)) => {
                     self.hairpin = data.iter().find_map(|info| match info {
                         InfoBridgePort::HairpinMode(on) => Some(*on),
@@ -170,6 +238,25 @@ impl Link {
 
 fn mac(bytes: &[u8]) -> Option<MacAddr> {
     <[u8; 6]>::try_from(bytes).ok().map(MacAddr::new)
+}
+
+fn addr_gen_mode(families: &[AfSpecUnspec]) -> Option<u8> {
+    let inet6 = families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet6(infos) => Some(infos),
+        _ => None,
+    });
+    inet6?.iter().find_map(|info| match info {
+        AfSpecInet6::AddrGenMode(mode) => Some(mode.into()),
+        _ => None,
+    })
+}
+
+/// The library leaves the attributes of a TAP as they came.
+fn persist(data: &[InfoTun]) -> Option<bool> {
+    let info = data.iter().find(|info| info.kind() == TUN_PERSIST)?;
+    let mut value = vec![0; info.value_len()];
+    info.emit_value(&mut value);
+    value.first().map(|&on| on != 0)
 }
 
 fn bridge(data: &[InfoBridge]) -> BridgeOptions {

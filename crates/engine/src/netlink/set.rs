@@ -1,5 +1,6 @@
 //! Asking about interfaces of the socket's own namespace, and changing and deleting them.
 
+use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -9,6 +10,9 @@ use umacvlan_core::MacAddr;
 use super::create::inside;
 use super::{Link, Result, Rtnl};
 use crate::sys::netns::Netns;
+
+/// Text for people: `linux/if_link.h`.
+const IFLA_IFALIAS: u16 = 20;
 
 impl Rtnl {
     /// The interface called `name`, if there is one.
@@ -153,6 +157,17 @@ impl Rtnl {
     pub fn set_txqlen(&mut self, index: u32, frames: u32) -> Result<()> {
         let action = format!("set the transmit queue of interface {index} to {frames}");
         self.set(&action, index, LinkAttribute::TxQueueLen(frames))
+    }
+
+    /// Sets the text that an interface bears for people; an empty one takes it away.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is longer than 255 bytes.
+    pub fn set_alias(&mut self, index: u32, text: &str) -> Result<()> {
+        let action = format!("set the alias of interface {index}");
+        // Without the zero byte that the library would add, and the kernel keep.
+        let alias = DefaultNla::new(IFLA_IFALIAS, text.as_bytes().to_vec());
+        self.set(&action, index, LinkAttribute::Other(alias))
     }
 
     pub(super) fn one_link(&mut self, action: &str, message: LinkMessage) -> Result<Option<Link>> {
