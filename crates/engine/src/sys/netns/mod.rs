@@ -5,6 +5,8 @@
 //! Nothing here moves the calling thread: [`Netns::run`] enters the namespace on a thread of its
 //! own, because a thread that failed to come back would do all its later work in the wrong place.
 
+mod reachable;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,6 +14,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::thread;
+
+pub use reachable::reachable;
 
 /// A network namespace, kept alive by the descriptor that this owns.
 #[derive(Debug)]
@@ -22,7 +26,7 @@ pub struct Netns {
 
 /// What tells one network namespace from another: equal if and only if they are the same one,
 /// as long as one of them is held open (inode numbers are reused later).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetnsId {
     /// Device number of `nsfs`.
     pub dev: u64,
