@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use umacvlan_core::{DropReason, Semantics};
-use umacvlan_engine::engine::{self, Engine, ParentOptions, ParentStatus, SubOptions};
+use umacvlan_engine::engine::{self, Engine, ParentOptions, ParentStatus, SubNumber, SubOptions};
 use umacvlan_engine::error::Error;
 use umacvlan_engine::sys::netns::Netns;
 
@@ -82,7 +82,7 @@ impl EngineSide {
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<(), i32> {
-        errno(self.engine.remove_sub(name))
+        errno(self.engine.remove_sub(self.number(name)))
     }
 
     pub(crate) fn configure(&self, name: &str, change: &Change) -> Result<(), i32> {
@@ -94,7 +94,12 @@ impl EngineSide {
             Change::Sources(_, macs) => engine::Change::Sources(macs.clone()),
             other => unreachable!("{other:?} is done on the interface"),
         };
-        errno(self.engine.change_sub(name, wanted))
+        errno(self.engine.change_sub(self.number(name), vec![wanted]))
+    }
+
+    fn number(&self, name: &str) -> SubNumber {
+        let status = self.status();
+        status.subs.iter().find(|sub| sub.name == name).unwrap().number
     }
 }
 

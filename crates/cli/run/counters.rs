@@ -234,12 +234,8 @@ mod tests {
             mode: Mode::Bridge,
             mtu: 1500,
             up: true,
-            index: 2,
-            nsid: None,
-            all_groups: false,
-            groups: Vec::new(),
-            sources: Vec::new(),
             queue_drops: 7,
+            ..SubStatus::default()
         };
         ParentStatus {
             name: "eth0".to_owned(),
@@ -249,7 +245,7 @@ mod tests {
             carrier: true,
             subs: vec![sub],
             counters: Snapshot { subs: vec![(id, stats)], ..Default::default() },
-            ring_drops: 0,
+            ..ParentStatus::default()
         }
     }
 

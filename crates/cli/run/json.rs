@@ -94,9 +94,9 @@ impl<'s> From<&'s Event> for Happened<'s> {
             Event::Carrier { parent, on } => Self::Carrier { parent, on: *on },
             Event::ParentGone { parent } => Self::ParentGone { parent },
             Event::ParentBack { parent } => Self::ParentBack { parent },
-            Event::Reverted { sub, why } => Self::Reverted { sub, why },
-            Event::SubChanged(sub) => Self::SubChanged { sub: sub.into() },
-            Event::SubGone { sub } => Self::SubGone { sub },
+            Event::Reverted { sub, why, .. } => Self::Reverted { sub, why },
+            Event::SubChanged(sub) => Self::SubChanged { sub: Sub::from(&**sub) },
+            Event::SubGone { sub, .. } => Self::SubGone { sub },
             Event::Trouble { what } => Self::Trouble { what },
         }
     }

@@ -40,6 +40,7 @@ impl Plan {
                 poll: args.poll,
             },
             semantics: args.semantics,
+            own_mac: None,
         };
         let places = specs.iter().map(|spec| spec.netns.clone()).collect();
         let subs = specs.into_iter().map(options).collect::<Result<_>>()?;
@@ -66,6 +67,7 @@ fn options(spec: SubSpec) -> Result<SubOptions> {
         bc_queue_len: spec.bcqueuelen,
         sources: spec.macaddrs,
         up: spec.up,
+        ..SubOptions::default()
     })
 }
 

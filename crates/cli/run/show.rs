@@ -131,9 +131,9 @@ fn sentence(event: &Event) -> String {
             format!("parent {parent} was removed: its sub-interfaces stay, without carrier")
         }
         Event::ParentBack { parent } => format!("parent {parent} is back and in use again"),
-        Event::Reverted { sub, why } => format!("{sub}: {why}"),
+        Event::Reverted { sub, why, .. } => format!("{sub}: {why}"),
         Event::SubChanged(sub) => now(sub),
-        Event::SubGone { sub } => format!("{sub} is gone"),
+        Event::SubGone { sub, .. } => format!("{sub} is gone"),
         Event::Trouble { what } => what.clone(),
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use umacvlan_core::Refusal;
 
+use crate::engine::SubNumber;
 use crate::netlink;
 use crate::sys::tap::TUN_DEVICE;
 use crate::worker::{AddError, Stopped};
@@ -37,6 +38,14 @@ pub enum Error {
     /// A request by netlink failed.
     #[error(transparent)]
     Netlink(#[from] netlink::Error),
+    /// A sub-interface of the engine's has the number.
+    #[error("number {0} is that of another sub-interface of this engine")]
+    NumberTaken(SubNumber),
+    /// There is no kept TAP with the index.
+    #[error(
+        "cannot attach to interface {0}: there is none of that index in its namespace that is a kept TAP"
+    )]
+    NoTap(u32),
     /// There is no such parent among the engine's.
     #[error("{0} is no parent of this engine: attach it first")]
     NoSuchParent(String),
@@ -86,6 +95,9 @@ pub enum Error {
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
+    /// Another process, or another engine, is attached to the TAP.
+    #[error("cannot attach to {0}: another process forwards for it; end that one first")]
+    TapBusy(String),
     /// A TAP was not to be had.
     #[error("cannot make TAP {name}: {}", explain_tap(source))]
     Tap {
@@ -97,6 +109,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error number that describes it, as the kernel would tell it of its own macvlan.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::NameInUse { .. } | Self::NumberTaken(_) | Self::ParentTaken(_) => {
+                Some(libc::EEXIST)
+            }
+            Self::NameInvalid(_) | Self::ParentUnsuitable { .. } => Some(libc::EINVAL),
+            Self::Namespace { source, .. } | Self::Netlink(source) => source.errno(),
+            Self::NoTap(_) | Self::NoSuchParent(_) | Self::NoSuchSub(_) | Self::ParentAbsent(_) => {
+                Some(libc::ENODEV)
+            }
+            Self::ParentBusy { .. } | Self::TapBusy(_) => Some(libc::EBUSY),
+            Self::Refused { refusal, .. } => Some(refusal.errno()),
+            Self::System { source, .. } | Self::Tap { source, .. } => source.raw_os_error(),
+            Self::Stopped => None,
+        }
+    }
+
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::System { what, source }

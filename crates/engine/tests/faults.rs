@@ -31,7 +31,7 @@ fn together() -> RwLockReadGuard<'static, ()> {
 }
 
 fn gone(name: &str) -> impl Fn(&Event) -> bool {
-    move |event| matches!(event, Event::SubGone { sub } if sub == name)
+    move |event| matches!(event, Event::SubGone { sub, .. } if sub == name)
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn others_notice_nothing_of_one_that_comes_and_goes() {
         let guest = Place::new();
         for _ in 0..20 {
             lab.add("s9", 9, Mode::Bridge, &guest);
-            lab.engine().remove_sub("s9").unwrap();
+            lab.engine().remove_sub(lab.number("s9")).unwrap();
         }
         traffic.ends_whole(&lab);
     }

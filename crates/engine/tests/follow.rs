@@ -27,7 +27,7 @@ fn lab_with_one() -> (Lab, Place, u32) {
 fn reverted(lab: &Lab, what: &str) -> String {
     let event = lab.event(what, |event| matches!(event, Event::Reverted { .. }));
     match event {
-        Event::Reverted { sub, why } if sub == "s1" => why,
+        Event::Reverted { sub, why, .. } if sub == "s1" => why,
         other => panic!("{other:?}"),
     }
 }
@@ -225,14 +225,15 @@ fn a_passthru_shares_its_address_with_its_parent() {
     guest.rtnl.set_mac(status.index, mac(7)).unwrap();
     lab.host.until("the parent follows again", PARENT, |link| link.mac == Some(mac(7)));
 
-    let change = |lab: &Lab, on| lab.engine().change_sub("s1", Change::Nopromisc(on));
+    let change =
+        |lab: &Lab, on| lab.engine().change_sub(lab.number("s1"), vec![Change::Nopromisc(on)]);
     change(&lab, true).unwrap();
     let off = |link: &Link| link.promiscuity == 0;
     lab.host.until("nopromisc", PARENT, off);
     change(&lab, false).unwrap();
     let on = |link: &Link| link.promiscuity > 0;
     lab.host.until("nopromisc no longer", PARENT, on);
-    lab.engine().remove_sub("s1").unwrap();
+    lab.engine().remove_sub(lab.number("s1")).unwrap();
     lab.host.until("promiscuous no longer", PARENT, off);
 }
 
@@ -251,7 +252,7 @@ fn a_passthru_gives_the_parent_its_address_back() {
     };
     lab.add("s1", 1, Mode::Passthru, &guest);
     set(&mut lab, &mut guest, mac(8));
-    lab.engine().remove_sub("s1").unwrap();
+    lab.engine().remove_sub(lab.number("s1")).unwrap();
     assert_eq!(lab.host.link(PARENT).mac, Some(mac(0)));
 
     // Set by somebody meanwhile, an address of the parent's is its own.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use umacvlan_core::{Filter, Refusal, SubId};
 
 use super::Control;
-use super::parent::Parent;
-use super::sub::{Seen, Sub, SubKey};
+use super::place::Place;
+use super::sub::{Seen, SubKey};
 use crate::engine::Event;
 use crate::netlink::{Link, all_groups, groups_of};
 use crate::sys::netns::Netns;
@@ -107,13 +107,15 @@ impl Control {
     /// The rule, if one forbids what it looks like.
     pub(super) fn find_out(&mut self, key: SubKey) -> Option<Refusal> {
         let (at, place) = self.find(key)?;
-        let tap = Arc::clone(&self.parents[at].subs[place].tap);
-        let Some((nsid, link)) = self.locate(&tap) else {
+        let sub = &self.parents[at].subs[place];
+        let (tap, known) = (Arc::clone(&sub.tap), (sub.netns, sub.parent_nsid));
+        let Some(Place { nsid, netns, parent_nsid, link }) = self.locate(&tap, known) else {
             self.lose_sub(key);
             return None;
         };
         let sub = &mut self.parents[at].subs[place];
-        (sub.nsid, sub.index) = (nsid, link.index);
+        (sub.nsid, sub.netns, sub.parent_nsid) = (nsid, netns, parent_nsid);
+        sub.index = link.index;
         let refusal = self.follow(key, &link);
         self.mark_groups(key);
         refusal
@@ -175,6 +177,7 @@ impl Control {
         let parent = &mut self.parents[at];
         let sub = &mut parent.subs[place];
         let (before, now) = (sub.seen, Seen::of(link));
+        sub.link.clone_from(link);
         if before == now && sub.name == link.name {
             return None;
         }
@@ -213,6 +216,7 @@ impl Control {
     fn undo(&mut self, at: usize, place: usize, undo: Undo, refusal: Refusal) {
         let sub = &self.parents[at].subs[place];
         let (tap, name, seen) = (Arc::clone(&sub.tap), sub.name.clone(), sub.seen);
+        let number = sub.number;
         let (what, undone) = match undo {
             Undo::Down => {
                 ("set down again", self.visit(&tap, |rtnl, index| rtnl.set_up(index, false)))
@@ -228,7 +232,8 @@ impl Control {
         };
         match undone {
             Ok(()) => {
-                self.tell(Event::Reverted { sub: name, why: format!("{refusal}; it was {what}") })
+                let why = format!("{refusal}; it was {what}");
+                self.tell(Event::Reverted { number, sub: name, why });
             }
             Err(error) => {
                 self.trouble(format!("{name}: {refusal}, but it could not be {what}: {error}"))
@@ -252,17 +257,8 @@ impl Control {
 
     fn tell_change(&mut self, key: SubKey) {
         if let Some(status) = self.sub_status(key) {
-            self.tell(Event::SubChanged(status));
+            self.tell(Event::SubChanged(Box::new(status)));
         }
-    }
-
-    fn keys(&self, wanted: impl Fn(&Sub) -> bool) -> Vec<SubKey> {
-        let of = |parent: &Parent| {
-            let subs = parent.subs.iter().filter(|sub| wanted(sub));
-            let key = |sub: &Sub| SubKey { parent: parent.number, id: sub.id };
-            subs.map(key).collect::<Vec<_>>()
-        };
-        self.parents.iter().flat_map(of).collect()
     }
 }
 

@@ -7,8 +7,12 @@
 //! The kernel's macvlan can refuse a change before it happens. Ours learns of it afterwards, so
 //! what the rules forbid is undone, and told ([`Event::Reverted`]).
 
+mod adopt;
+mod change;
 mod follow;
+mod make;
 mod parent;
+mod place;
 mod sub;
 mod uplink;
 
@@ -17,12 +21,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::engine::{Event, Request};
+use crate::engine::{EngineOptions, Event, OnWorker, Request};
 use crate::error::Error;
 use crate::netlink::{self, Monitor, Rtnl};
 use crate::sys::epoll::Epoll;
 use crate::sys::eventfd::EventFd;
-use crate::sys::netns::{Netns, NetnsId};
+use crate::sys::netns::Netns;
 use crate::worker::Notice;
 
 use parent::Parent;
@@ -52,10 +56,14 @@ pub(crate) struct Control {
     monitor: Monitor,
     rtnl: Rtnl,
     /// The engine's own namespace.
-    home: NetnsId,
+    home: Netns,
     parents: Vec<Parent>,
     /// Number of the next parent; never used twice.
     next_parent: u64,
+    /// Number of the next sub-interface that has no other; above all that there ever were.
+    next_sub: u64,
+    /// Run by each worker before its first turn.
+    on_worker: Option<OnWorker>,
     /// Sub-interfaces whose namespace has ended: no event tells when their interfaces have.
     dying: Vec<SubKey>,
     /// Where the sweep goes on.
@@ -69,6 +77,7 @@ impl Control {
         requests: Receiver<Request>,
         bell: Arc<EventFd>,
         events: Sender<Event>,
+        options: EngineOptions,
     ) -> Result<Self, Error> {
         let epoll = Epoll::new().map_err(Error::system("make an epoll"))?;
         let monitor = Monitor::open().map_err(Error::system("listen to netlink"))?;
@@ -85,9 +94,11 @@ impl Control {
             epoll,
             monitor,
             rtnl: Rtnl::open()?,
-            home: home.id(),
+            home,
             parents: Vec::new(),
             next_parent: 0,
+            next_sub: 1,
+            on_worker: options.on_worker,
             dying: Vec::new(),
             sweep_at: 0,
             swept: Instant::now(),
@@ -127,9 +138,10 @@ impl Control {
         }
     }
 
-    /// Removes everything and ends the loop.
+    /// Removes everything but the interfaces that are kept, and ends the loop.
     pub(crate) fn stop(&mut self) {
-        for parent in std::mem::take(&mut self.parents) {
+        for mut parent in std::mem::take(&mut self.parents) {
+            parent.let_go_kept();
             self.take_down(parent);
         }
         self.stop = true;

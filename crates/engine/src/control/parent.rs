@@ -5,17 +5,20 @@ use std::sync::Arc;
 use umacvlan_core::{MacAddr, Mode, Switch};
 
 use super::Control;
-use super::sub::Sub;
+use super::sub::{Sub, SubKey, let_go};
 use super::uplink::Memberships;
 use crate::engine::{Event, ParentOptions, ParentStatus};
 use crate::error::Error;
 use crate::netlink::{Link, LinkFlags};
 use crate::sys::packet::PacketSocket;
 use crate::uplink::{PacketUplink, Uplink};
-use crate::worker::{Notifier, Worker, WorkerHandle};
+use crate::worker::{Notifier, Worker, WorkerConfig, WorkerHandle};
 
 /// `ARPHRD_ETHER` of `linux/if_arp.h`.
-const ETHERNET: u16 = 1;
+pub(super) const ETHERNET: u16 = 1;
+
+/// Turns in which a worker forwards what waits when it is to stop: more than a full queue takes.
+const LAST_TURNS: usize = 64;
 
 /// A parent as the control thread knows it.
 pub(super) struct Parent {
@@ -24,6 +27,7 @@ pub(super) struct Parent {
     /// The index of its interface; `None` while there is none.
     pub(super) index: Option<u32>,
     pub(super) carrier: bool,
+    config: WorkerConfig,
     /// The address that it was last given by anybody but a passthru sub-interface.
     pub(super) own_mac: MacAddr,
     pub(super) worker: WorkerHandle,
@@ -31,6 +35,30 @@ pub(super) struct Parent {
     pub(super) memberships: Memberships,
     /// Frames that the rings of its uplinks had no slot for.
     pub(super) ring_drops: u64,
+}
+
+impl Parent {
+    /// Serves those no longer whose interfaces are kept. What they have sent already is forwarded.
+    pub(super) fn let_go_kept(&mut self) {
+        let (kept, rest): (Vec<Sub>, _) = self.subs.drain(..).partition(|sub| sub.kept);
+        self.subs = rest;
+        for sub in &kept {
+            // Refused only by a TAP that is gone.
+            let _ = sub.tap.set_carrier(false);
+        }
+        if !kept.is_empty() {
+            let turns = |worker: &mut Worker| {
+                (0..LAST_TURNS)
+                    .take_while(|_| worker.turn().is_ok_and(|turn| turn.events > 0))
+                    .count()
+            };
+            // A worker that has stopped forwards nothing any more.
+            let _ = self.worker.call(turns);
+        }
+        for sub in kept {
+            let_go(self, sub);
+        }
+    }
 }
 
 impl Control {
@@ -45,7 +73,9 @@ impl Control {
         let switch = Switch::new(seen(&link), options.semantics);
         let number = self.next_parent;
         let notifier = Notifier::new(number, self.notify.clone(), Arc::clone(&self.bell));
-        let worker = Worker::spawn(&format!("um-{name}"), switch, options.worker, Some(notifier))
+        let on_worker = self.on_worker.clone();
+        let title = format!("um-{name}");
+        let worker = Worker::spawn(&title, switch, options.worker, Some(notifier), on_worker)
             .map_err(Error::system(format!("start the worker of {name}")))?;
         attach(&worker, &name, uplink)?;
         self.next_parent += 1;
@@ -54,7 +84,8 @@ impl Control {
             name,
             index: Some(link.index),
             carrier: has_carrier(&link),
-            own_mac: link.mac.unwrap_or_default(),
+            config: options.worker,
+            own_mac: options.own_mac.or(link.mac).unwrap_or_default(),
             worker,
             subs: Vec::new(),
             memberships: Memberships::default(),
@@ -227,22 +258,30 @@ impl Control {
         let asked = self.parents[at].worker.call(|worker| {
             let switch = worker.switch();
             let infos: Vec<_> = switch.subs().map(|(id, sub)| (id, sub.clone())).collect();
-            (*switch.parent(), worker.snapshot(), infos)
+            let port = (switch.semantics(), switch.bc_queue_len(), switch.bc_cutoff());
+            (*switch.parent(), port, worker.snapshot(), infos)
         });
-        let (state, counters, infos) = asked.ok()?;
-        let drops: Vec<u64> = infos.iter().map(|(id, _)| self.queue_drops(at, *id)).collect();
+        let (state, (semantics, bc_queue_used, bc_cutoff), counters, infos) = asked.ok()?;
+        let number = self.parents[at].number;
+        infos.iter().for_each(|&(id, _)| self.refresh(SubKey { parent: number, id }));
         let parent = &self.parents[at];
-        let subs = infos.iter().zip(drops).filter_map(|((id, info), drops)| {
+        let subs = infos.iter().filter_map(|(id, info)| {
             let sub = parent.subs.iter().find(|sub| sub.id == *id)?;
-            Some(sub.status(&parent.name, info, drops))
+            Some(sub.status(&parent.name, info))
         });
         Some(ParentStatus {
             subs: subs.collect(),
             name: parent.name.clone(),
+            index: parent.index,
             mac: state.mac,
+            own_mac: parent.own_mac,
             mtu: state.mtu,
             present: parent.index.is_some(),
             carrier: parent.carrier,
+            semantics,
+            worker: parent.config,
+            bc_queue_used,
+            bc_cutoff,
             counters,
             ring_drops: parent.ring_drops,
         })

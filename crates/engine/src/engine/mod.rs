@@ -1,170 +1,37 @@
 //! [`Engine`]: parents, their workers, and the thread that looks after both.
 
+mod options;
+mod status;
+
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_core::MacAddr;
+
+pub use options::{
+    Adopt, Change, EngineOptions, LinkSet, OnWorker, ParentOptions, SubNumber, SubOptions,
+};
+pub use status::{Event, ParentStatus, SubStatus};
 
 use crate::control::Control;
 use crate::error::Error;
 use crate::sys::eventfd::EventFd;
-use crate::sys::netns::Netns;
-use crate::worker::{Snapshot, Stopped, WorkerConfig};
+use crate::worker::Stopped;
 
-/// A parent to be attached.
-#[derive(Clone, Debug, Default)]
-pub struct ParentOptions {
-    /// Its name.
-    pub name: String,
-    /// How its worker runs.
-    pub worker: WorkerConfig,
-    /// Whose promise about private sub-interfaces is kept.
-    pub semantics: Semantics,
-}
+/// How long a TAP may stay busy after the process that served it has ended: the kernel takes a ring
+/// apart when it finds the time.
+const RELEASE_TIME: Duration = Duration::from_secs(1);
 
-/// A sub-interface to be made.
-#[derive(Debug, Default)]
-pub struct SubOptions {
-    /// The name of its interface.
-    pub name: String,
-    /// Its address, or `None` for a random local one. Passthru takes the parent's.
-    pub mac: Option<MacAddr>,
-    /// Its mode.
-    pub mode: Mode,
-    /// Its MTU in bytes, or `None` for the parent's.
-    pub mtu: Option<u32>,
-    /// The namespace it is made for, or `None` for the engine's own.
-    pub netns: Option<Netns>,
-    /// Frames from a station on its source list go to source sub-interfaces and nowhere else.
-    pub nodst: bool,
-    /// Passthru: leave the parent's promiscuous setting alone.
-    pub nopromisc: bool,
-    /// Requested length of the broadcast queue in frames, or `None` for the kernel's 1000.
-    pub bc_queue_len: Option<u32>,
-    /// Source mode: the stations it hears.
-    pub sources: Vec<MacAddr>,
-    /// Set it up at once.
-    pub up: bool,
-}
-
-/// A change that the owner of the engine makes to a sub-interface. What can be changed on the
-/// interface itself (address, MTU, up or down, groups) is changed there, and followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Add a station to the source list.
-    AddSource(MacAddr),
-    /// The port-wide `bclim`.
-    BcCutoff(i32),
-    /// The requested length of the broadcast queue in frames.
-    BcQueueLen(u32),
-    /// The mode.
-    Mode(Mode),
-    /// `nodst` on or off.
-    Nodst(bool),
-    /// `nopromisc` on or off.
-    Nopromisc(bool),
-    /// Take a station off the source list.
-    RemoveSource(MacAddr),
-    /// Replace the source list.
-    Sources(Vec<MacAddr>),
-}
-
-/// Something that happened without being asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A parent has got or lost its carrier.
-    Carrier {
-        /// The parent.
-        parent: String,
-        /// True when it has one now.
-        on: bool,
-    },
-    /// A parent was removed. Its sub-interfaces stay, without carrier.
-    ParentGone {
-        /// The parent.
-        parent: String,
-    },
-    /// An interface with the name of a removed parent has come, and taken its place.
-    ParentBack {
-        /// The parent.
-        parent: String,
-    },
-    /// What was done on a sub-interface's interface is against the rules, and was undone.
-    Reverted {
-        /// The sub-interface.
-        sub: String,
-        /// The rule, and what was undone.
-        why: String,
-    },
-    /// A sub-interface was changed on its interface, and the engine follows.
-    SubChanged(SubStatus),
-    /// A sub-interface is gone: deleted, or its namespace was.
-    SubGone {
-        /// The sub-interface.
-        sub: String,
-    },
-    /// The engine could not do something by itself that it should have done.
-    Trouble {
-        /// What, and why.
-        what: String,
-    },
-}
-
-/// A sub-interface as the engine knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubStatus {
-    /// The name of its interface, wherever that is now.
-    pub name: String,
-    /// Its parent.
-    pub parent: String,
-    /// Its address.
-    pub mac: MacAddr,
-    /// Its mode.
-    pub mode: Mode,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-    /// True when it is up and forwarding.
-    pub up: bool,
-    /// The index of its interface in its namespace.
-    pub index: u32,
-    /// The id of its namespace as the engine's own knows it; `None`: it is the engine's own.
-    pub nsid: Option<i32>,
-    /// The groups it listens to: all of them.
-    pub all_groups: bool,
-    /// The groups it listens to, in order.
-    pub groups: Vec<MacAddr>,
-    /// The stations it hears in source mode, in order.
-    pub sources: Vec<MacAddr>,
-    /// Frames that its own kernel queue had no room for, before the engine could read them.
-    pub queue_drops: u64,
-}
-
-/// A parent and all of its sub-interfaces, with their counters.
-#[derive(Clone, Debug)]
-pub struct ParentStatus {
-    /// Its name.
-    pub name: String,
-    /// Its address.
-    pub mac: MacAddr,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-    /// True while an interface of that name is there.
-    pub present: bool,
-    /// True while it has a carrier.
-    pub carrier: bool,
-    /// The sub-interfaces, each at the place of its counters in [`Snapshot::subs`].
-    pub subs: Vec<SubStatus>,
-    /// All counters of the worker.
-    pub counters: Snapshot,
-    /// Frames from the wire that the uplink's ring had no slot for.
-    pub ring_drops: u64,
-}
+/// How often to look whether it is busy still.
+const RELEASE_STEP: Duration = Duration::from_millis(2);
 
 /// Something to be done by the control thread.
 pub(crate) type Request = Box<dyn FnOnce(&mut Control) + Send>;
 
-/// Parents, their sub-interfaces, and the threads that serve them. Everything ends with this value.
+/// Parents, their sub-interfaces, and the threads that serve them. Everything ends with this value,
+/// but for the interfaces that are to be [kept](Engine::keep_sub).
 ///
 /// # Threads
 /// One thread controls: it does what is asked here, and follows what users do to their
@@ -183,10 +50,18 @@ impl Engine {
     /// # Errors
     /// No netlink socket, descriptor or thread to be had.
     pub fn start() -> Result<Self, Error> {
+        Self::start_with(EngineOptions::default())
+    }
+
+    /// As [`Engine::start`], with options.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn start_with(options: EngineOptions) -> Result<Self, Error> {
         let (requests, inbox) = unbounded();
         let (outbox, events) = unbounded();
         let bell = Arc::new(EventFd::new().map_err(Error::system("make an event"))?);
-        let mut control = Control::new(inbox, Arc::clone(&bell), outbox)?;
+        let mut control = Control::new(inbox, Arc::clone(&bell), outbox, options)?;
         let thread = std::thread::Builder::new()
             .name("umacvlan".to_owned())
             .spawn(move || control.run())
@@ -215,28 +90,75 @@ impl Engine {
     /// Makes a sub-interface.
     ///
     /// # Errors
-    /// The rules of macvlan forbid it, its name is in use, or the kernel refuses a TAP.
+    /// The rules of macvlan forbid it, its name or number is in use, or the kernel refuses a TAP.
     pub fn add_sub(&self, parent: &str, options: SubOptions) -> Result<SubStatus, Error> {
         let parent = parent.to_owned();
         self.ask(move |control| control.add_sub(&parent, options))?
     }
 
-    /// Removes a sub-interface.
+    /// Lets the interface of a sub-interface outlive this engine and its process, without carrier,
+    /// until it is [adopted](Engine::adopt_sub) or deleted.
+    ///
+    /// # Errors
+    /// There is no such sub-interface, or its interface is gone.
+    pub fn keep_sub(&self, sub: SubNumber) -> Result<(), Error> {
+        self.ask(move |control| control.keep_sub(sub))?
+    }
+
+    /// Forwards for an interface that an engine before this one has kept. Whatever happens to the
+    /// interface meanwhile is followed from here on; it may be up and in use.
+    ///
+    /// # Errors
+    /// There is no such TAP; another process forwards for it; or the rules of macvlan forbid it,
+    /// and it is left in place, down if it may not be up.
+    pub fn adopt_sub(&self, parent: &str, adopt: Adopt) -> Result<SubStatus, Error> {
+        let (parent, adopt) = (parent.to_owned(), Arc::new(adopt));
+        let end = Instant::now() + RELEASE_TIME;
+        loop {
+            let (parent, adopt) = (parent.clone(), Arc::clone(&adopt));
+            match self.ask(move |control| control.adopt_sub(&parent, &adopt))? {
+                // Here and not on the control thread, which has others to look after.
+                Err(Error::TapBusy(_)) if Instant::now() < end => {
+                    std::thread::sleep(RELEASE_STEP);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Removes a sub-interface, and its interface even if that was to be kept.
     ///
     /// # Errors
     /// There is no such sub-interface.
-    pub fn remove_sub(&self, name: &str) -> Result<(), Error> {
-        let name = name.to_owned();
-        self.ask(move |control| control.remove_sub(&name))?
+    pub fn remove_sub(&self, sub: SubNumber) -> Result<(), Error> {
+        self.ask(move |control| control.remove_sub(sub))?
     }
 
-    /// Changes a sub-interface.
+    /// Changes a sub-interface, in this order. The first refusal ends it; what was done before
+    /// remains.
     ///
     /// # Errors
     /// The rules of macvlan forbid it, or there is no such sub-interface.
-    pub fn change_sub(&self, name: &str, change: Change) -> Result<(), Error> {
-        let name = name.to_owned();
-        self.ask(move |control| control.change_sub(&name, change))?
+    pub fn change_sub(&self, sub: SubNumber, changes: Vec<Change>) -> Result<(), Error> {
+        self.ask(move |control| control.change_sub(sub, changes))?
+    }
+
+    /// Changes the interface of a sub-interface where it lives, in this order. What the rules of
+    /// macvlan forbid is refused before anything of it is done. The first refusal ends it; what
+    /// was done before remains.
+    ///
+    /// # Errors
+    /// The rules of macvlan forbid it, the kernel refuses it, or there is no such sub-interface.
+    pub fn set_link(&self, sub: SubNumber, sets: Vec<LinkSet>) -> Result<SubStatus, Error> {
+        self.ask(move |control| control.set_link(sub, sets))?
+    }
+
+    /// One sub-interface at this moment.
+    ///
+    /// # Errors
+    /// There is no such sub-interface.
+    pub fn sub(&self, sub: SubNumber) -> Result<SubStatus, Error> {
+        self.ask(move |control| control.sub(sub))?
     }
 
     /// All parents with their sub-interfaces and counters, at this moment.
@@ -268,7 +190,8 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Removes every sub-interface, leaves every parent as it was, and waits for the threads.
+    /// Removes every sub-interface that is not kept, leaves every parent as it was unless a kept
+    /// one has its address, and waits for the threads.
     fn drop(&mut self) {
         let _ = self.ask(Control::stop);
         if let Some(thread) = self.thread.take() {

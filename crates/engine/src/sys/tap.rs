@@ -21,6 +21,9 @@ pub const QUEUE_LEN: u32 = 4096;
 /// Not in the libc crate: refuse to attach to a TAP that is there already (`linux/if_tun.h`).
 const IFF_TUN_EXCL: libc::c_short = 0x8000_u16.cast_signed();
 
+/// Not in the libc crate: attach without switching the carrier on (`linux/if_tun.h`).
+const IFF_NO_CARRIER: libc::c_short = 0x0040;
+
 /// `_IO('T', 227)`: the namespace of the TAP, as a descriptor (`linux/if_tun.h`).
 const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
 
@@ -35,7 +38,8 @@ const F_TSO_ECN: u32 = 0x08;
 const F_USO4: u32 = 0x20;
 const F_USO6: u32 = 0x40;
 
-/// One queue of a TAP, made by us and gone when this is dropped.
+/// One queue of a TAP. The interface goes with the last descriptor, unless it is
+/// [kept](Tap::keep).
 #[derive(Debug)]
 pub struct Tap {
     file: File,
@@ -48,6 +52,25 @@ impl Tap {
     /// `AlreadyExists` if any interface has that name; `NotFound` without `/dev/net/tun`;
     /// `PermissionDenied` without CAP_NET_ADMIN; else what the kernel says.
     pub fn create(name: &str) -> io::Result<Self> {
+        Self::open(name, IFF_TUN_EXCL).map_err(|error| match error.raw_os_error() {
+            // EBUSY: a TAP of that name; EINVAL: an interface of another kind.
+            Some(libc::EBUSY | libc::EINVAL) => io::Error::from(io::ErrorKind::AlreadyExists),
+            _ => error,
+        })
+    }
+
+    /// Attaches to the TAP of that name in the namespace of the calling thread, without carrier
+    /// for now. If there is none any more, one is made: ask for the index of what was got.
+    ///
+    /// # Errors
+    /// `EBUSY` while another descriptor is attached, `EINVAL` for an interface of another kind;
+    /// else as [`Tap::create`].
+    pub fn attach(name: &str) -> io::Result<Self> {
+        // Before Linux 6.0 there is no such flag, and a carrier a moment early.
+        Self::open(name, IFF_NO_CARRIER)
+    }
+
+    fn open(name: &str, flag: libc::c_short) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -56,15 +79,19 @@ impl Tap {
         let tap = Self { file };
         let mut request = named(name)?;
         let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-        request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or(0) | IFF_TUN_EXCL;
-        tap.control(libc::TUNSETIFF, &mut request).map_err(|error| match error.raw_os_error() {
-            // EBUSY: a TAP of that name; EINVAL: an interface of another kind.
-            Some(libc::EBUSY | libc::EINVAL) => io::Error::from(io::ErrorKind::AlreadyExists),
-            _ => error,
-        })?;
+        request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or(0) | flag;
+        tap.control(libc::TUNSETIFF, &mut request)?;
         let mut header = libc::c_int::try_from(VNET_LEN).unwrap_or(0);
         tap.control(libc::TUNSETVNETHDRSZ, &mut header)?;
         Ok(tap)
+    }
+
+    /// Whether the interface stays, without carrier, when its last descriptor goes.
+    ///
+    /// # Errors
+    /// `EBADFD` once the interface is gone.
+    pub fn keep(&self, on: bool) -> io::Result<()> {
+        self.control_value(libc::TUNSETPERSIST, u64::from(on))
     }
 
     /// Switches on what the engine accepts from the sub-interface's stack, as much as this kernel
@@ -168,7 +195,7 @@ impl Tap {
     }
 
     fn control_value(&self, request: libc::c_ulong, argument: u64) -> io::Result<()> {
-        // SAFETY: TUNSETOFFLOAD takes its argument by value; no memory is involved.
+        // SAFETY: TUNSETOFFLOAD and TUNSETPERSIST take their argument by value; no memory is involved.
         super::checked(unsafe { libc::ioctl(self.file.as_raw_fd(), request, argument) })?;
         Ok(())
     }

@@ -8,6 +8,7 @@ use crossbeam_channel::{Sender, unbounded};
 use umacvlan_core::{SubId, Switch};
 
 use super::{Request, Worker, WorkerConfig};
+use crate::engine::OnWorker;
 use crate::sys::eventfd::EventFd;
 use crate::sys::process;
 
@@ -46,7 +47,7 @@ impl Notifier {
 }
 
 impl Worker {
-    /// Starts a worker on a thread of its own.
+    /// Starts a worker on a thread of its own, which runs `on_worker` before its first turn.
     ///
     /// # Errors
     /// As [`Worker::new`], or no thread to be had.
@@ -55,6 +56,7 @@ impl Worker {
         switch: Switch,
         config: WorkerConfig,
         notices: Option<Notifier>,
+        on_worker: Option<OnWorker>,
     ) -> io::Result<WorkerHandle> {
         let (sender, requests) = unbounded();
         let commands = Arc::new(EventFd::new()?);
@@ -69,6 +71,9 @@ impl Worker {
             // The ring serves the thread that made it, so everything is built here.
             match Self::build(switch, config, requests, bell, notices) {
                 Ok(worker) => {
+                    if let Some(confine) = on_worker {
+                        confine();
+                    }
                     let _ = ready.send(Ok(()));
                     worker.run().inspect_err(|error| {
                         if let Some(notifier) = mourner {

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Engine;
-use umacvlan_engine::engine::{Event, ParentOptions, ParentStatus, SubOptions, SubStatus};
+use umacvlan_engine::engine::{
+    Event, ParentOptions, ParentStatus, SubNumber, SubOptions, SubStatus,
+};
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_engine::port::PortIo;
@@ -109,6 +111,10 @@ impl Lab {
 
     pub(crate) fn counters(&self) -> Snapshot {
         self.parent().counters
+    }
+
+    pub(crate) fn number(&self, name: &str) -> SubNumber {
+        self.sub(name).number
     }
 
     pub(crate) fn sub(&self, name: &str) -> SubStatus {

@@ -1,0 +1,123 @@
+//! Interfaces that outlive an engine: kept by one, adopted by the next.
+
+use std::sync::Arc;
+
+use umacvlan_core::SubConfig;
+use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
+
+use super::Control;
+use super::make::tap_error;
+use super::parent::ETHERNET;
+use super::place::Place;
+use super::sub::SubKey;
+use crate::engine::{Adopt, SubNumber, SubStatus};
+use crate::error::Error;
+use crate::netlink::{Link, Rtnl};
+use crate::sys::tap::Tap;
+
+/// How often an interface may be renamed while the engine attaches to it.
+const ATTEMPTS: usize = 4;
+
+impl Control {
+    pub(crate) fn keep_sub(&mut self, number: SubNumber) -> Result<(), Error> {
+        let key = self.numbered(number)?;
+        let Some((at, place)) = self.find(key) else {
+            return Err(Error::Stopped);
+        };
+        let sub = &mut self.parents[at].subs[place];
+        let keep = || Error::system(format!("make {} outlive this process", sub.name));
+        sub.tap.keep(true).map_err(keep())?;
+        sub.kept = true;
+        Ok(())
+    }
+
+    pub(crate) fn adopt_sub(&mut self, parent: &str, adopt: &Adopt) -> Result<SubStatus, Error> {
+        let at = self.parent_at(parent)?;
+        let number = self.claim(adopt.number)?;
+        let (tap, link) = attach(adopt)?;
+        let link = self.fit_mtu(at, adopt, link)?;
+        let name = link.name.clone();
+        let config = SubConfig {
+            mac: link.mac.unwrap_or_default(),
+            mode: adopt.mode,
+            mtu: Some(link.mtu),
+            nodst: adopt.nodst,
+            nopromisc: adopt.nopromisc,
+            bc_queue_len: adopt.bc_queue_len.unwrap_or(DEFAULT_BC_QUEUE_LEN),
+            sources: adopt.sources.clone(),
+        };
+        let place = self.place_of(adopt, link)?;
+        let key = self.enlist(at, number, Arc::new(tap), place, config)?;
+        if let Err(error) = self.resume(key, &name) {
+            self.leave(key);
+            return Err(error);
+        }
+        self.sub_status(key).ok_or(Error::Stopped)
+    }
+
+    /// Goes on where the engine before stopped. What the interface hears is known first, then what
+    /// it sent since it was attached to is read, and last it has a carrier again, so that its
+    /// stack sends only what can be forwarded.
+    fn resume(&mut self, key: SubKey, name: &str) -> Result<(), Error> {
+        let Some((at, place)) = self.find(key) else {
+            return Err(Error::Stopped);
+        };
+        self.parents[at].subs[place].kept = true;
+        self.settle_groups();
+        if let Some(refusal) = self.find_out(key) {
+            return Err(Error::refused(name)(refusal));
+        }
+        self.settle_groups();
+        self.settle_memberships();
+        let Some((at, place)) = self.find(key) else {
+            return Err(Error::NoSuchSub(name.to_owned()));
+        };
+        let parent = &self.parents[at];
+        parent.subs[place].tap.set_carrier(parent.carrier).map_err(tap_error(name))
+    }
+
+    /// Lowers an MTU that is above the parent's by now, as it would have been by an engine.
+    fn fit_mtu(&mut self, at: usize, adopt: &Adopt, link: Link) -> Result<Link, Error> {
+        let most = self.parents[at].worker.call(|worker| worker.switch().parent().mtu)?;
+        if link.mtu <= most {
+            return Ok(link);
+        }
+        Rtnl::open_in(&adopt.netns)?.set_mtu(link.index, most)?;
+        Ok(Link { mtu: most, ..link })
+    }
+
+    fn place_of(&mut self, adopt: &Adopt, link: Link) -> Result<Place, Error> {
+        let netns = adopt.netns.id();
+        let nsid = match netns == self.home.id() {
+            true => None,
+            false => Some(self.rtnl.nsid(&adopt.netns)?),
+        };
+        Ok(Place { nsid, netns, parent_nsid: self.nsid_in(&adopt.netns), link })
+    }
+}
+
+/// Attaches to an interface by its index; the kernel knows it by name only.
+fn attach(adopt: &Adopt) -> Result<(Tap, Link), Error> {
+    let mut rtnl = Rtnl::open_in(&adopt.netns)?;
+    let mut find = || {
+        let link = rtnl.link_by_index(adopt.index)?;
+        let kept = |link: &Link| link.persist == Some(true) && link.link_type == ETHERNET;
+        link.filter(kept).ok_or(Error::NoTap(adopt.index))
+    };
+    let mut name = find()?.name;
+    for _ in 0..ATTEMPTS {
+        let inside = || Tap::attach(&name);
+        let tap = adopt.netns.run(inside).map_err(Error::system(format!("go to {name}")))?;
+        let tap = tap.map_err(|source| match source.raw_os_error() {
+            Some(libc::EBUSY) => Error::TapBusy(name.clone()),
+            _ => Error::Tap { name: name.clone(), source },
+        })?;
+        let link = find()?;
+        // Renamed just before, it is another one that we have got, or a new one.
+        if tap.name().is_ok_and(|name| name == link.name) {
+            return Ok((tap, link));
+        }
+        name = link.name;
+    }
+    Err(Error::TapBusy(name))
+}

@@ -1,0 +1,111 @@
+//! What the owner changes of a sub-interface, and of its interface.
+
+use std::sync::Arc;
+
+use umacvlan_core::{Mode, Refusal, SubId, Switch};
+
+use super::Control;
+use super::sub::SubKey;
+use crate::engine::{Change, LinkSet, SubNumber, SubStatus};
+use crate::error::Error;
+
+impl Control {
+    pub(crate) fn change_sub(
+        &mut self,
+        number: SubNumber,
+        changes: Vec<Change>,
+    ) -> Result<(), Error> {
+        let key = self.numbered(number)?;
+        let Some((at, place)) = self.find(key) else {
+            return Err(Error::Stopped);
+        };
+        let id = key.id;
+        let parent = &mut self.parents[at];
+        let (done, mode) = parent.worker.call(move |worker| {
+            let switch = worker.switch_mut();
+            let done = changes.into_iter().try_for_each(|change| apply(switch, id, change));
+            (done, switch.sub(id).map(umacvlan_core::Sub::mode))
+        })?;
+        let sub = &mut parent.subs[place];
+        sub.mode = mode.unwrap_or(sub.mode);
+        parent.memberships.mark();
+        done.map_err(Error::refused(&parent.subs[place].name))
+    }
+
+    pub(crate) fn set_link(
+        &mut self,
+        number: SubNumber,
+        sets: Vec<LinkSet>,
+    ) -> Result<SubStatus, Error> {
+        let key = self.numbered(number)?;
+        // What a user has just done there counts already.
+        self.find_out(key);
+        let mut sets = sets.into_iter();
+        while let Some(set) = sets.next() {
+            let name = sets.as_slice().iter().find_map(|set| match set {
+                LinkSet::Name(name) => Some(name.as_str()),
+                _ => None,
+            });
+            self.set_one(key, set, name)?;
+        }
+        self.settle_groups();
+        self.sub_status(key).ok_or_else(|| Error::NoSuchSub(format!("number {number}")))
+    }
+
+    /// Sets one thing. `name` is the one that the interface will have, if it will have another: a
+    /// move needs that one to be free, and not the present one.
+    fn set_one(&mut self, key: SubKey, set: LinkSet, name: Option<&str>) -> Result<(), Error> {
+        let Some((at, place)) = self.find(key) else {
+            return Err(Error::NoSuchSub("a sub-interface that is gone".to_owned()));
+        };
+        let parent = &self.parents[at];
+        let sub = &parent.subs[place];
+        let (tap, before, id, mode) = (Arc::clone(&sub.tap), sub.name.clone(), key.id, sub.mode);
+        let index = parent.index;
+        let allowed = match set {
+            LinkSet::Mac(mac) => parent.worker.call(move |it| it.switch().check_mac(id, mac))?,
+            LinkSet::Mtu(mtu) => parent.worker.call(move |it| it.switch().check_mtu(mtu))?,
+            LinkSet::Up(up) => parent.worker.call(move |it| it.switch().check_up(id, up))?,
+            _ => Ok(()),
+        };
+        allowed.map_err(Error::refused(&before))?;
+        if let (LinkSet::Mac(mac), Mode::Passthru, Some(index)) = (&set, mode, index) {
+            // It may refuse, and then nothing has changed.
+            self.rtnl.set_mac(index, *mac)?;
+        }
+        self.visit(&tap, |rtnl, index| match &set {
+            LinkSet::Alias(text) => rtnl.set_alias(index, text),
+            LinkSet::Allmulti(on) => rtnl.set_allmulti(index, *on),
+            LinkSet::Mac(mac) => rtnl.set_mac(index, *mac),
+            LinkSet::Mtu(mtu) => rtnl.set_mtu(index, *mtu),
+            LinkSet::Name(name) => rtnl.set_name(index, name),
+            LinkSet::Netns(netns) => match name {
+                Some(name) => rtnl.set_netns_as(index, netns, name),
+                None => rtnl.set_netns(index, netns),
+            },
+            LinkSet::Promisc(on) => rtnl.set_promisc(index, *on),
+            LinkSet::TxQueueLen(frames) => rtnl.set_txqlen(index, *frames),
+            LinkSet::Up(on) => rtnl.set_up(index, *on),
+        })?;
+        match self.find_out(key) {
+            Some(refusal) => Err(Error::refused(&before)(refusal)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn apply(switch: &mut Switch, id: SubId, change: Change) -> Result<(), Refusal> {
+    match change {
+        Change::AddSource(source) => switch.add_source(id, source),
+        Change::BcCutoff(cutoff) => {
+            switch.set_bc_cutoff(cutoff);
+            Ok(())
+        }
+        Change::BcQueueLen(frames) => switch.set_bc_queue_len(id, frames),
+        Change::Mode(mode) => switch.set_mode(id, mode),
+        Change::Nodst(on) => switch.set_nodst(id, on),
+        Change::Nopromisc(on) => switch.set_nopromisc(id, on),
+        Change::RemoveSource(source) => switch.remove_source(id, source),
+        Change::Sources(sources) => switch.set_sources(id, &sources),
+    }
+}

@@ -1,0 +1,196 @@
+//! Sub-interfaces are made.
+
+use std::sync::Arc;
+
+use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
+use umacvlan_core::{MacAddr, Mode, Refusal, SubConfig};
+
+use super::Control;
+use super::place::Place;
+use super::sub::{Seen, Sub, SubKey};
+use crate::engine::{SubNumber, SubOptions, SubStatus, random_mac};
+use crate::error::Error;
+use crate::netlink::Link;
+use crate::port::PortLink;
+use crate::sys::tap::{QUEUE_LEN, Tap};
+
+impl Control {
+    pub(crate) fn add_sub(
+        &mut self,
+        parent: &str,
+        options: SubOptions,
+    ) -> Result<SubStatus, Error> {
+        let at = self.parent_at(parent)?;
+        check_name(&options.name)?;
+        let number = self.claim(options.number)?;
+        let (tap, link) = self.make_tap(at, &options)?;
+        let config = SubConfig {
+            mac: link.mac.unwrap_or_default(),
+            mode: options.mode,
+            mtu: Some(link.mtu),
+            nodst: options.nodst,
+            nopromisc: options.nopromisc,
+            bc_queue_len: options.bc_queue_len.unwrap_or(DEFAULT_BC_QUEUE_LEN),
+            sources: options.sources.clone(),
+        };
+        let home = self.home.id();
+        let link = Link { name: options.name.clone(), ..link };
+        let place = Place { nsid: None, netns: home, parent_nsid: None, link };
+        let key = self.enlist(at, number, tap, place, config)?;
+        if let Err(error) = self.settle_in(key, &options) {
+            self.remove(key);
+            return Err(error);
+        }
+        self.settle_groups();
+        self.sub_status(key).ok_or(Error::Stopped)
+    }
+
+    /// Has the worker serve a TAP, down at first and without groups.
+    pub(super) fn enlist(
+        &mut self,
+        at: usize,
+        number: SubNumber,
+        tap: Arc<Tap>,
+        place: Place,
+        config: SubConfig,
+    ) -> Result<SubKey, Error> {
+        let Place { nsid, netns, parent_nsid, link } = place;
+        let offloads = tap.accept_offloads().map_err(tap_error(&link.name))?;
+        let port = PortLink::Tap(Arc::clone(&tap));
+        let mode = config.mode;
+        let parent = &mut self.parents[at];
+        let added = parent.worker.call(move |worker| {
+            let id = worker.add(&config, port, offloads)?;
+            Ok((id, worker.switch().sub(id).map_or(config.mac, umacvlan_core::Sub::mac)))
+        })?;
+        let (id, mac) = added.map_err(|error| Error::add(&link.name, error))?;
+        parent.subs.push(Sub {
+            number,
+            id,
+            mode,
+            tap,
+            kept: false,
+            nsid,
+            netns,
+            parent_nsid,
+            index: link.index,
+            name: link.name.clone(),
+            seen: Seen { mac, mtu: link.mtu, up: false, promisc: false, allmulti: false },
+            link,
+            groups: Vec::new(),
+            groups_stale: true,
+        });
+        Ok(SubKey { parent: parent.number, id })
+    }
+
+    /// A TAP in our own namespace with everything but its final place, and what it looks like.
+    fn make_tap(&mut self, at: usize, options: &SubOptions) -> Result<(Arc<Tap>, Link), Error> {
+        let moves = self.moves(options);
+        let name = &options.name;
+        // One that will move must not be in the way of an interface here with the same name.
+        let first = if moves { format!("um{}", std::process::id()) } else { name.clone() };
+        let tap = Tap::create(&first).map_err(tap_error(name))?;
+        let (mac, mtu) = {
+            let parent = self.parents[at].worker.call(|worker| *worker.switch().parent())?;
+            match options.mode {
+                Mode::Passthru => (parent.mac, parent.mtu),
+                _ => (options.mac.unwrap_or_else(random_mac), parent.mtu),
+            }
+        };
+        let link = self.rtnl.link(&first)?.ok_or_else(|| Error::NoSuchSub(name.clone()))?;
+        check_station(name, mac)?;
+        tap.set_mac(mac).map_err(tap_error(name))?;
+        tap.set_carrier(self.parents[at].carrier).map_err(tap_error(name))?;
+        // A parent may carry larger frames than any TAP.
+        let mtu = options.mtu.unwrap_or_else(|| mtu.min(link.max_mtu));
+        self.check_mtu(at, name, mtu)?;
+        if mtu != link.mtu {
+            self.rtnl.set_mtu(link.index, mtu)?;
+        }
+        self.dress(link.index, options)?;
+        Ok((Arc::new(tap), Link { mac: Some(mac), mtu, ..link }))
+    }
+
+    /// What a TAP takes along wherever it goes.
+    fn dress(&mut self, index: u32, options: &SubOptions) -> Result<(), Error> {
+        self.rtnl.set_txqlen(index, options.txqlen.unwrap_or(QUEUE_LEN))?;
+        if let Some(text) = &options.alias {
+            self.rtnl.set_alias(index, text)?;
+        }
+        if options.promisc {
+            self.rtnl.set_promisc(index, true)?;
+        }
+        if options.allmulti {
+            self.rtnl.set_allmulti(index, true)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a new sub-interface to its place and sets it up, if that is wanted.
+    fn settle_in(&mut self, key: SubKey, options: &SubOptions) -> Result<(), Error> {
+        let Some((at, place)) = self.find(key) else {
+            return Err(Error::Stopped);
+        };
+        let sub = &self.parents[at].subs[place];
+        let (tap, index) = (Arc::clone(&sub.tap), sub.index);
+        if let (true, Some(netns)) = (self.moves(options), &options.netns) {
+            self.rtnl.set_netns_as(index, netns, &options.name).map_err(|source| {
+                match source.errno() {
+                    Some(libc::EEXIST) => {
+                        Error::NameInUse { name: options.name.clone(), place: " in its namespace" }
+                    }
+                    _ => Error::Namespace { name: options.name.clone(), source },
+                }
+            })?;
+        }
+        self.find_out(key);
+        if options.up {
+            self.visit(&tap, |rtnl, index| rtnl.set_up(index, true))?;
+            if let Some(refusal) = self.find_out(key) {
+                return Err(Error::refused(&options.name)(refusal));
+            }
+        }
+        if let Some(cutoff) = options.bc_cutoff {
+            // The port's own, and so set only when nothing can be refused any more.
+            let worker = &self.parents[at].worker;
+            worker.call(move |worker| worker.switch_mut().set_bc_cutoff(cutoff))?;
+        }
+        Ok(())
+    }
+
+    fn moves(&self, options: &SubOptions) -> bool {
+        options.netns.as_ref().is_some_and(|netns| netns.id() != self.home.id())
+    }
+
+    /// The switch's rule, asked before a TAP's own limits can answer with a bare errno.
+    fn check_mtu(&self, at: usize, name: &str, mtu: u32) -> Result<(), Error> {
+        let worker = &self.parents[at].worker;
+        worker.call(move |worker| worker.switch().check_mtu(mtu))?.map_err(Error::refused(name))
+    }
+}
+
+/// The rules of `dev_valid_name` in the kernel's `net/core/dev.c`.
+fn check_name(name: &str) -> Result<(), Error> {
+    let fits = !name.is_empty() && name.len() < libc::IFNAMSIZ && name != "." && name != "..";
+    let clean =
+        |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':' || !byte.is_ascii();
+    match fits && name.bytes().all(clean) && !name.contains('%') {
+        true => Ok(()),
+        false => Err(Error::NameInvalid(name.to_owned())),
+    }
+}
+
+fn check_station(name: &str, mac: MacAddr) -> Result<(), Error> {
+    match mac.is_station() {
+        true => Ok(()),
+        false => Err(Error::refused(name)(Refusal::NotStation(mac))),
+    }
+}
+
+pub(super) fn tap_error(name: &str) -> impl FnOnce(std::io::Error) -> Error {
+    let name = name.to_owned();
+    move |source| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::NameInUse { name, place: "" },
+        _ => Error::Tap { name, source },
+    }
+}

@@ -1,0 +1,165 @@
+//! What the owner of an engine asks for: plain data.
+
+use std::fmt;
+use std::sync::Arc;
+
+use umacvlan_core::{MacAddr, Mode, Semantics};
+
+use crate::sys::netns::Netns;
+use crate::worker::WorkerConfig;
+
+/// Run by each worker's thread before its first turn.
+pub type OnWorker = Arc<dyn Fn() + Send + Sync>;
+
+/// How an engine is to run.
+#[derive(Clone, Default)]
+pub struct EngineOptions {
+    /// Run on the thread of each worker when all is set up and before its first turn, to confine
+    /// it. From then on a worker needs no capability. It makes these system calls:
+    ///
+    /// | for | calls |
+    /// |---|---|
+    /// | frames | `read` `write` `recvfrom` `sendmmsg`, and `io_uring_enter` where that is used |
+    /// | waiting | `epoll_wait`, `futex`, `sched_yield`; `clock_gettime` where the vDSO has none |
+    /// | ports, uplinks | `epoll_ctl` `io_uring_register` `ioctl` `setsockopt` `getsockopt` `close` |
+    /// | memory | `brk` `mmap` `mremap` `munmap` `mprotect` `madvise` |
+    /// | its end | `exit` `rseq` `set_robust_list` `sigaltstack` `rt_sigprocmask` |
+    /// | a panic | `write` `getcwd` `openat` `fstat` `gettid` `rt_sigaction` `tgkill` `getpid` |
+    pub on_worker: Option<OnWorker>,
+}
+
+impl fmt::Debug for EngineOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineOptions").field("on_worker", &self.on_worker.is_some()).finish()
+    }
+}
+
+/// A parent to be attached.
+#[derive(Clone, Debug, Default)]
+pub struct ParentOptions {
+    /// Its name.
+    pub name: String,
+    /// How its worker runs.
+    pub worker: WorkerConfig,
+    /// Whose promise about private sub-interfaces is kept.
+    pub semantics: Semantics,
+    /// The address to give back to it after a passthru sub-interface, if an engine before this one
+    /// has changed it; else the one it has.
+    pub own_mac: Option<MacAddr>,
+}
+
+/// What tells one sub-interface of an engine from another, for life: through renaming and moving,
+/// and never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubNumber(pub u64);
+
+impl fmt::Display for SubNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A sub-interface to be made.
+#[derive(Debug, Default)]
+pub struct SubOptions {
+    /// Its number, or `None` for the next one that is free.
+    pub number: Option<SubNumber>,
+    /// The name of its interface, which must be free in its namespace.
+    pub name: String,
+    /// Its address, or `None` for a random local one. Passthru takes the parent's.
+    pub mac: Option<MacAddr>,
+    /// Its mode.
+    pub mode: Mode,
+    /// Its MTU in bytes, or `None` for the parent's.
+    pub mtu: Option<u32>,
+    /// The namespace it is made for, or `None` for the engine's own.
+    pub netns: Option<Netns>,
+    /// Frames from a station on its source list go to source sub-interfaces and nowhere else.
+    pub nodst: bool,
+    /// Passthru: leave the parent's promiscuous setting alone.
+    pub nopromisc: bool,
+    /// Requested length of the broadcast queue in frames, or `None` for the kernel's 1000.
+    pub bc_queue_len: Option<u32>,
+    /// The port-wide `bclim`, or `None` to leave it.
+    pub bc_cutoff: Option<i32>,
+    /// Source mode: the stations it hears.
+    pub sources: Vec<MacAddr>,
+    /// It is given every frame of its siblings' groups, and its parent every frame.
+    pub promisc: bool,
+    /// It listens to every group.
+    pub allmulti: bool,
+    /// Text for people.
+    pub alias: Option<String>,
+    /// Frames that may wait for the engine, or `None` for 4096.
+    pub txqlen: Option<u32>,
+    /// Set it up at once.
+    pub up: bool,
+}
+
+/// A sub-interface of an engine before this one, whose interface was [kept](super::Engine::keep_sub).
+/// Address, MTU, state and groups are what the interface has; the rest only the owner knows.
+#[derive(Debug)]
+pub struct Adopt {
+    /// The namespace in which its interface is.
+    pub netns: Netns,
+    /// The index of its interface there.
+    pub index: u32,
+    /// Its number, or `None` for the next one that is free.
+    pub number: Option<SubNumber>,
+    /// Its mode.
+    pub mode: Mode,
+    /// Frames from a station on its source list go to source sub-interfaces and nowhere else.
+    pub nodst: bool,
+    /// Passthru: leave the parent's promiscuous setting alone.
+    pub nopromisc: bool,
+    /// Requested length of the broadcast queue in frames, or `None` for the kernel's 1000.
+    pub bc_queue_len: Option<u32>,
+    /// Source mode: the stations it hears.
+    pub sources: Vec<MacAddr>,
+}
+
+/// A change that the owner of the engine makes to a sub-interface, of what its interface does not
+/// show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Add a station to the source list.
+    AddSource(MacAddr),
+    /// The port-wide `bclim`.
+    BcCutoff(i32),
+    /// The requested length of the broadcast queue in frames.
+    BcQueueLen(u32),
+    /// The mode.
+    Mode(Mode),
+    /// `nodst` on or off.
+    Nodst(bool),
+    /// `nopromisc` on or off.
+    Nopromisc(bool),
+    /// Take a station off the source list.
+    RemoveSource(MacAddr),
+    /// Replace the source list.
+    Sources(Vec<MacAddr>),
+}
+
+/// A change to the interface of a sub-interface, wherever that is. Anybody may make it there, and
+/// the engine follows; made here it is refused beforehand when the rules forbid it.
+#[derive(Debug)]
+pub enum LinkSet {
+    /// Text for people; empty for none.
+    Alias(String),
+    /// It listens to every group, or not.
+    Allmulti(bool),
+    /// The address. That of a passthru sub-interface is the parent's, too.
+    Mac(MacAddr),
+    /// The MTU in bytes.
+    Mtu(u32),
+    /// The name.
+    Name(String),
+    /// The namespace. It arrives down, and with the name of a [`LinkSet::Name`] that follows.
+    Netns(Netns),
+    /// It is given every frame of its siblings' groups, and its parent every frame; or not.
+    Promisc(bool),
+    /// Frames that may wait for the engine.
+    TxQueueLen(u32),
+    /// Up or down.
+    Up(bool),
+}

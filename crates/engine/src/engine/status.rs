@@ -1,0 +1,132 @@
+//! What an engine tells, asked and unasked.
+
+use umacvlan_core::{MacAddr, Mode, Semantics};
+
+use super::SubNumber;
+use crate::netlink::Link;
+use crate::sys::netns::NetnsId;
+use crate::worker::{Snapshot, WorkerConfig};
+
+/// Something that happened without being asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A parent has got or lost its carrier.
+    Carrier {
+        /// The parent.
+        parent: String,
+        /// True when it has one now.
+        on: bool,
+    },
+    /// A parent was removed. Its sub-interfaces stay, without carrier.
+    ParentGone {
+        /// The parent.
+        parent: String,
+    },
+    /// An interface with the name of a removed parent has come, and taken its place.
+    ParentBack {
+        /// The parent.
+        parent: String,
+    },
+    /// What was done on a sub-interface's interface is against the rules, and was undone.
+    Reverted {
+        /// The number of the sub-interface.
+        number: SubNumber,
+        /// Its name.
+        sub: String,
+        /// The rule, and what was undone.
+        why: String,
+    },
+    /// A sub-interface was changed on its interface, and the engine follows.
+    SubChanged(Box<SubStatus>),
+    /// A sub-interface is gone: deleted, or its namespace was.
+    SubGone {
+        /// The number of the sub-interface.
+        number: SubNumber,
+        /// Its name.
+        sub: String,
+    },
+    /// The engine could not do something by itself that it should have done.
+    Trouble {
+        /// What, and why.
+        what: String,
+    },
+}
+
+/// A sub-interface as the engine knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubStatus {
+    /// Its number.
+    pub number: SubNumber,
+    /// The name of its interface, wherever that is now.
+    pub name: String,
+    /// Its parent.
+    pub parent: String,
+    /// Its address.
+    pub mac: MacAddr,
+    /// Its mode.
+    pub mode: Mode,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// True when it is up and forwarding.
+    pub up: bool,
+    /// Frames from a station on its source list go to source sub-interfaces and nowhere else.
+    pub nodst: bool,
+    /// Passthru: it leaves the parent's promiscuous setting alone.
+    pub nopromisc: bool,
+    /// Requested length of the broadcast queue in frames.
+    pub bc_queue_len: u32,
+    /// The index of its interface in its namespace.
+    pub index: u32,
+    /// The id of its namespace as the engine's own knows it; `None`: it is the engine's own.
+    pub nsid: Option<i32>,
+    /// Its namespace.
+    pub netns: NetnsId,
+    /// The id of the engine's namespace as its own knows it; `None`: it is the engine's own, or
+    /// could not be asked.
+    pub parent_nsid: Option<i32>,
+    /// True when its interface outlives the engine.
+    pub kept: bool,
+    /// The groups it listens to: all of them.
+    pub all_groups: bool,
+    /// The groups it listens to, in order.
+    pub groups: Vec<MacAddr>,
+    /// The stations it hears in source mode, in order.
+    pub sources: Vec<MacAddr>,
+    /// Frames that its own kernel queue had no room for, before the engine could read them.
+    pub queue_drops: u64,
+    /// Everything that the kernel tells about its interface. The counters are the TAP's.
+    pub link: Link,
+}
+
+/// A parent and all of its sub-interfaces, with their counters.
+#[derive(Clone, Debug, Default)]
+pub struct ParentStatus {
+    /// Its name.
+    pub name: String,
+    /// The index of its interface, while one of that name is there.
+    pub index: Option<u32>,
+    /// Its address.
+    pub mac: MacAddr,
+    /// The address that it has again when a passthru sub-interface goes.
+    pub own_mac: MacAddr,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// True while an interface of that name is there.
+    pub present: bool,
+    /// True while it has a carrier.
+    pub carrier: bool,
+    /// Whose promise about private sub-interfaces is kept.
+    pub semantics: Semantics,
+    /// How its worker was asked to run.
+    pub worker: WorkerConfig,
+    /// The broadcast queue in use, in frames: the longest that a sub-interface asks for.
+    pub bc_queue_used: u32,
+    /// The port-wide `bclim`.
+    pub bc_cutoff: i32,
+    /// The sub-interfaces, each at the place of its counters in [`Snapshot::subs`].
+    pub subs: Vec<SubStatus>,
+    /// All counters of the worker.
+    pub counters: Snapshot,
+    /// Frames from the wire that the uplink's ring had no slot for.
+    pub ring_drops: u64,
+}
