@@ -1,7 +1,10 @@
 //! `umacvlan daemon`: parents and links that outlive the command that asked for them.
+#![allow(dead_code, reason = "put together by the next commits")]
 
-#[allow(dead_code, reason = "started by the next commits")]
+mod confine;
 mod http;
-#[allow(dead_code, reason = "started by the next commits")]
 mod log;
 mod service;
+mod store;
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,370 @@
+//! [`Store`]: what must be known to go on after a restart, one small file a link and a parent.
+//!
+//! A file is written under another name and renamed, so a reader sees the old or the new, never a
+//! half. Nothing is synced to a disk: what the files tell of, TAPs, ends with the machine's power
+//! as surely as an unwritten page does, and files of an earlier boot are not believed.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_with::{DisplayFromStr, serde_as};
+use umacvlan_core::{MacAddr, Mode};
+use umacvlan_engine::sys::netns::NetnsId;
+
+/// The version of every file's format; files of another one are set aside.
+const VERSION: u32 = 1;
+
+const LINK: &str = "link-";
+const PARENT: &str = "parent-";
+const NUMBERS: &str = "numbers.json";
+const LOCK: &str = "lock";
+const DAMAGED: &str = "damaged";
+
+/// What tells one boot from another.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What is written down of a link: enough to find its interface and to serve it as before.
+#[serde_as]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkRecord {
+    pub(super) id: u64,
+    /// The name under which the configuration has it.
+    pub(super) config: Option<String>,
+    pub(super) parent: String,
+    /// The name of its interface.
+    pub(super) name: String,
+    /// Where its interface is: namespace, as device and inode, and index there.
+    pub(super) netns: (u64, u64),
+    pub(super) index: u32,
+    #[serde_as(as = "DisplayFromStr")]
+    pub(super) mac: MacAddr,
+    #[serde_as(as = "DisplayFromStr")]
+    pub(super) mode: Mode,
+    pub(super) nodst: bool,
+    pub(super) nopromisc: bool,
+    pub(super) bc_queue_len: u32,
+    #[serde_as(as = "Vec<DisplayFromStr>")]
+    pub(super) sources: Vec<MacAddr>,
+}
+
+impl LinkRecord {
+    pub(super) fn netns(&self) -> NetnsId {
+        let (dev, ino) = self.netns;
+        NetnsId { dev, ino }
+    }
+}
+
+/// What is written down of a parent.
+#[serde_as]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ParentRecord {
+    pub(super) name: String,
+    /// The address to give back after a passthru link.
+    #[serde_as(as = "DisplayFromStr")]
+    pub(super) own_mac: MacAddr,
+    pub(super) mtu: u32,
+    pub(super) bc_cutoff: i32,
+}
+
+/// A record with the version of its format.
+#[derive(Deserialize, Serialize)]
+struct Versioned<T> {
+    version: u32,
+    record: T,
+}
+
+/// What belongs to no link and no parent.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Numbers {
+    /// The boot that all records are of.
+    boot: String,
+    /// The number of the next link.
+    next: u64,
+}
+
+/// What a former daemon has left.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// In the order of their numbers.
+    pub(super) links: Vec<LinkRecord>,
+    pub(super) parents: Vec<ParentRecord>,
+}
+
+/// The state directory, which one daemon has to itself.
+#[derive(Debug)]
+pub(super) struct Store {
+    dir: PathBuf,
+    boot: String,
+    next: u64,
+    /// Held for as long as the daemon lives.
+    _lock: Flock<File>,
+}
+
+impl Store {
+    /// Takes the directory, which is made if it is not there, and reads what is in it.
+    pub(super) fn open(dir: &Path) -> Result<(Self, Found)> {
+        let at = || format!("state directory {}", dir.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(at)?;
+        let lock = lock(dir)?;
+        // It tells boots apart and nothing else: without /proc there is one boot only.
+        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
+        let mut store = Self { dir: dir.to_owned(), boot, next: 1, _lock: lock };
+        let found = store.read_all().with_context(at)?;
+        Ok((store, found))
+    }
+
+    /// A number that no link has had.
+    pub(super) fn next_id(&mut self) -> io::Result<u64> {
+        let id = self.next;
+        self.write(NUMBERS, &Numbers { boot: self.boot.clone(), next: id + 1 })?;
+        self.next += 1;
+        Ok(id)
+    }
+
+    pub(super) fn put_link(&self, record: &LinkRecord) -> io::Result<()> {
+        self.write(&link_file(record.id), record)
+    }
+
+    pub(super) fn put_parent(&self, record: &ParentRecord) -> io::Result<()> {
+        self.write(&parent_file(&record.name), record)
+    }
+
+    pub(super) fn remove_link(&self, id: u64) {
+        self.remove(&link_file(id));
+    }
+
+    pub(super) fn remove_parent(&self, name: &str) {
+        self.remove(&parent_file(name));
+    }
+
+    fn read_all(&mut self) -> io::Result<Found> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort();
+        let numbers = names.iter().any(|name| name == NUMBERS);
+        let numbers = numbers.then(|| self.read::<Numbers>(NUMBERS)).flatten();
+        // A number is used up even if its file cannot be read.
+        let used = names.iter().filter_map(|name| number_in(name)).max().unwrap_or(0);
+        self.next = numbers.as_ref().map_or(1, |numbers| numbers.next).max(used + 1);
+        let stale = numbers.is_some_and(|numbers| numbers.boot != self.boot);
+        let mut found = Found::default();
+        for name in names {
+            if !name.ends_with(".json") || name == NUMBERS {
+                continue;
+            }
+            match () {
+                () if stale => self.remove(&name),
+                () if name.starts_with(LINK) => found.links.extend(self.read(&name)),
+                () if name.starts_with(PARENT) => found.parents.extend(self.read(&name)),
+                () => {}
+            }
+        }
+        found.links.sort_by_key(|link: &LinkRecord| link.id);
+        Ok(found)
+    }
+
+    /// Reads one file; one that cannot be understood is set aside.
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let path = self.dir.join(name);
+        let why = match fs::read(&path) {
+            Ok(bytes) => match serde_json::from_slice::<Versioned<T>>(&bytes) {
+                Ok(read) if read.version == VERSION => return Some(read.record),
+                Ok(read) => format!("it has version {}, and this is {VERSION}", read.version),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        let aside = path.with_extension(DAMAGED);
+        tracing::error!(
+            "{}: {why}; set aside as {}. An interface it was about is left alone, without carrier: \
+             delete it with `ip link del`",
+            path.display(),
+            aside.display()
+        );
+        // What cannot be renamed is read again by the next daemon, and set aside then.
+        let _ = fs::rename(&path, &aside);
+        None
+    }
+
+    fn write<T: Serialize>(&self, name: &str, record: &T) -> io::Result<()> {
+        let temporary = self.dir.join(format!("{name}.new"));
+        let text = serde_json::to_vec(&Versioned { version: VERSION, record })?;
+        let written = write_file(&temporary, &text)
+            .and_then(|()| fs::rename(&temporary, self.dir.join(name)));
+        if written.is_err() {
+            // The error that matters is the first one.
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    fn remove(&self, name: &str) {
+        let path = self.dir.join(name);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!("cannot remove {}: {error}", path.display());
+        }
+    }
+}
+
+fn write_file(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text)
+}
+
+/// Makes sure that no other daemon works with the same state.
+fn lock(dir: &Path) -> Result<Flock<File>> {
+    let path = dir.join(LOCK);
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, Errno::EWOULDBLOCK)) => bail!(
+            "another daemon works with the state in {}: stop that one first, or give this one \
+             --state and --socket of its own",
+            dir.display()
+        ),
+        Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+fn link_file(id: u64) -> String {
+    format!("{LINK}{id}.json")
+}
+
+/// No interface name has a slash in it.
+fn parent_file(name: &str) -> String {
+    format!("{PARENT}{name}.json")
+}
+
+/// The number of the link that a file is about, damaged or not.
+fn number_in(name: &str) -> Option<u64> {
+    name.strip_prefix(LINK)?.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::testing::Scratch;
+
+    fn link(id: u64) -> LinkRecord {
+        LinkRecord {
+            id,
+            config: None,
+            parent: "p0".to_owned(),
+            name: "mac1".to_owned(),
+            netns: (4, 4_026_531_840),
+            index: 7,
+            mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
+            mode: Mode::Source,
+            nodst: true,
+            nopromisc: false,
+            bc_queue_len: 1000,
+            sources: vec![MacAddr::new([2, 0, 0, 0, 0, 9])],
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_found_again_in_order() {
+        let dir = Scratch::new();
+        let (store, found) = Store::open(dir.path()).unwrap();
+        assert!(found.links.is_empty() && found.parents.is_empty());
+        let parent = ParentRecord {
+            name: "p0".to_owned(),
+            own_mac: MacAddr::new([2, 0, 0, 0, 0, 7]),
+            mtu: 1500,
+            bc_cutoff: -1,
+        };
+        store.put_parent(&parent).unwrap();
+        for id in [10, 9] {
+            store.put_link(&link(id)).unwrap();
+        }
+        drop(store);
+        let (_, found) = Store::open(dir.path()).unwrap();
+        assert_eq!(found.links, [link(9), link(10)]);
+        assert_eq!(found.parents, [parent]);
+    }
+
+    #[test]
+    fn a_number_is_never_given_twice() {
+        let dir = Scratch::new();
+        let (mut store, _) = Store::open(dir.path()).unwrap();
+        assert_eq!((store.next_id().unwrap(), store.next_id().unwrap()), (1, 2));
+        store.put_link(&link(2)).unwrap();
+        store.remove_link(2);
+        drop(store);
+        let (mut store, _) = Store::open(dir.path()).unwrap();
+        assert_eq!(store.next_id().unwrap(), 3);
+        store.put_link(&link(8)).unwrap();
+        drop(store);
+        fs::write(dir.path().join("link-8.json"), "{").unwrap();
+        fs::write(dir.path().join(NUMBERS), "").unwrap();
+        assert_eq!(Store::open(dir.path()).unwrap().0.next_id().unwrap(), 9);
+    }
+
+    #[test]
+    fn damaged_files_are_set_aside_and_the_others_are_read() {
+        let dir = Scratch::new();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        store.put_link(&link(1)).unwrap();
+        drop(store);
+        let damaged = ["", "{", "null", "[1]", r#"{"version":2,"record":{}}"#, "\u{0}\u{0}"];
+        for (id, text) in (2..).zip(damaged) {
+            fs::write(dir.path().join(link_file(id)), text).unwrap();
+        }
+        fs::create_dir(dir.path().join("link-99.json")).unwrap();
+        let (mut store, found) = Store::open(dir.path()).unwrap();
+        assert_eq!(found.links, [link(1)]);
+        for id in 2..8 {
+            assert!(dir.path().join(format!("link-{id}.damaged")).exists(), "{id}");
+        }
+        assert_eq!(store.next_id().unwrap(), 100);
+    }
+
+    #[test]
+    fn what_an_earlier_boot_has_left_is_not_believed() {
+        let dir = Scratch::new();
+        let (mut store, _) = Store::open(dir.path()).unwrap();
+        store.boot = "another".to_owned();
+        let id = store.next_id().unwrap();
+        store.put_link(&link(id)).unwrap();
+        drop(store);
+        let (mut store, found) = Store::open(dir.path()).unwrap();
+        assert!(found.links.is_empty());
+        assert_eq!(store.next_id().unwrap(), id + 1);
+    }
+
+    #[test]
+    fn the_directory_belongs_to_one_daemon() {
+        let dir = Scratch::new();
+        let (_first, _) = Store::open(dir.path()).unwrap();
+        let refused = Store::open(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("another daemon"), "{refused}");
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_file_and_nothing_else() {
+        let dir = Scratch::new();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        store.put_link(&link(1)).unwrap();
+        // A directory in the way of the temporary name fails as a full disk does.
+        fs::create_dir(dir.path().join("link-1.json.new")).unwrap();
+        let other = LinkRecord { index: 8, ..link(1) };
+        store.put_link(&other).unwrap_err();
+        drop(store);
+        assert_eq!(Store::open(dir.path()).unwrap().1.links, [link(1)]);
+    }
+}
