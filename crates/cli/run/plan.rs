@@ -40,7 +40,7 @@ impl Plan {
                 poll: args.poll,
             },
             semantics: args.semantics,
-            own_mac: None,
+            ..ParentOptions::default()
         };
         let places = specs.iter().map(|spec| spec.netns.clone()).collect();
         let subs = specs.into_iter().map(options).collect::<Result<_>>()?;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::{MacAddr, Mode, Switch};
+use umacvlan_core::{MacAddr, Mode, SubId, Switch};
 
 use super::Control;
 use super::sub::{Sub, SubKey, let_go};
 use super::uplink::Memberships;
-use crate::engine::{Event, ParentOptions, ParentStatus};
+use crate::engine::{Absent, Event, ParentOptions, ParentStatus, SubNumber};
 use crate::error::Error;
 use crate::netlink::{Link, LinkFlags};
 use crate::sys::packet::PacketSocket;
@@ -67,31 +67,49 @@ impl Control {
         if self.parents.iter().any(|parent| parent.name == name) {
             return Err(Error::ParentTaken(name));
         }
-        let link = self.rtnl.link(&name)?.ok_or_else(|| Error::ParentAbsent(name.clone()))?;
-        self.check_suitable(&link)?;
-        let uplink = open_uplink(&link)?;
-        let switch = Switch::new(seen(&link), options.semantics);
+        use Error as E;
+        let (state, found) = match (self.look_for(&name), options.absent) {
+            (Ok(found), _) => (seen(&found.0), Some(found)),
+            (
+                Err(E::ParentAbsent(_) | E::ParentBusy { .. } | E::ParentUnsuitable { .. }),
+                Some(Absent { mac, mtu }),
+            ) => (umacvlan_core::Parent { mac, mtu, promisc: false }, None),
+            (Err(error), _) => return Err(error),
+        };
+        let (link, uplink) = found.unzip();
+        let switch = Switch::new(state, options.semantics);
         let number = self.next_parent;
         let notifier = Notifier::new(number, self.notify.clone(), Arc::clone(&self.bell));
         let on_worker = self.on_worker.clone();
         let title = format!("um-{name}");
         let worker = Worker::spawn(&title, switch, options.worker, Some(notifier), on_worker)
             .map_err(Error::system(format!("start the worker of {name}")))?;
-        attach(&worker, &name, uplink)?;
+        if let Some(uplink) = uplink {
+            attach(&worker, &name, uplink)?;
+        }
         self.next_parent += 1;
         self.parents.push(Parent {
             number,
             name,
-            index: Some(link.index),
-            carrier: has_carrier(&link),
+            index: link.as_ref().map(|link| link.index),
+            carrier: link.as_ref().is_some_and(has_carrier),
             config: options.worker,
-            own_mac: options.own_mac.or(link.mac).unwrap_or_default(),
+            own_mac: options.own_mac.unwrap_or(state.mac),
             worker,
             subs: Vec::new(),
             memberships: Memberships::default(),
             ring_drops: 0,
         });
         Ok(())
+    }
+
+    /// The interface of that name, if it can be a parent, and a socket on it.
+    fn look_for(&mut self, name: &str) -> Result<(Link, Uplink), Error> {
+        let absent = || Error::ParentAbsent(name.to_owned());
+        let link = self.rtnl.link(name)?.ok_or_else(absent)?;
+        self.check_suitable(&link)?;
+        let uplink = open_uplink(&link)?;
+        Ok((link, uplink))
     }
 
     pub(crate) fn remove_parent(&mut self, name: &str) -> Result<(), Error> {
@@ -102,7 +120,18 @@ impl Control {
     }
 
     pub(crate) fn status(&mut self) -> Vec<ParentStatus> {
-        (0..self.parents.len()).filter_map(|at| self.parent_status(at)).collect()
+        (0..self.parents.len()).filter_map(|at| self.parent_status(at, |_| true)).collect()
+    }
+
+    pub(crate) fn parent(&mut self, name: &str) -> Result<ParentStatus, Error> {
+        let at = self.parent_at(name)?;
+        self.parent_status(at, |_| false).ok_or(Error::Stopped)
+    }
+
+    pub(crate) fn parent_of(&mut self, number: SubNumber) -> Result<ParentStatus, Error> {
+        let key = self.numbered(number)?;
+        let (at, _) = self.find(key).ok_or(Error::Stopped)?;
+        self.parent_status(at, move |id| id == key.id).ok_or(Error::Stopped)
     }
 
     /// Removes the sub-interfaces of a parent that is no longer in the list, then its worker.
@@ -253,13 +282,21 @@ impl Control {
         }
     }
 
-    fn parent_status(&mut self, at: usize) -> Option<ParentStatus> {
+    /// A parent with those of its sub-interfaces that are wanted.
+    fn parent_status(
+        &mut self,
+        at: usize,
+        wanted: impl Fn(SubId) -> bool + Send + 'static,
+    ) -> Option<ParentStatus> {
         self.collect_ring_drops(at);
-        let asked = self.parents[at].worker.call(|worker| {
+        let asked = self.parents[at].worker.call(move |worker| {
             let switch = worker.switch();
-            let infos: Vec<_> = switch.subs().map(|(id, sub)| (id, sub.clone())).collect();
+            let subs = switch.subs().filter(|(id, _)| wanted(*id));
+            let infos: Vec<_> = subs.map(|(id, sub)| (id, sub.clone())).collect();
             let port = (switch.semantics(), switch.bc_queue_len(), switch.bc_cutoff());
-            (*switch.parent(), port, worker.snapshot(), infos)
+            let mut counters = worker.snapshot();
+            counters.subs.retain(|(id, _)| wanted(*id));
+            (*switch.parent(), port, counters, infos)
         });
         let (state, (semantics, bc_queue_used, bc_cutoff), counters, infos) = asked.ok()?;
         let number = self.parents[at].number;

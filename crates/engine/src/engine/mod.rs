@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use umacvlan_core::MacAddr;
 
 pub use options::{
-    Adopt, Change, EngineOptions, LinkSet, OnWorker, ParentOptions, SubNumber, SubOptions,
+    Absent, Adopt, Change, EngineOptions, LinkSet, OnWorker, ParentOptions, SubNumber, SubOptions,
 };
 pub use status::{Event, ParentStatus, SubStatus};
 
@@ -167,6 +167,23 @@ impl Engine {
     /// The engine has stopped.
     pub fn status(&self) -> Result<Vec<ParentStatus>, Error> {
         self.ask(Control::status)
+    }
+
+    /// One parent at this moment, without its sub-interfaces.
+    ///
+    /// # Errors
+    /// There is no such parent.
+    pub fn parent(&self, name: &str) -> Result<ParentStatus, Error> {
+        let name = name.to_owned();
+        self.ask(move |control| control.parent(&name))?
+    }
+
+    /// The parent of a sub-interface at this moment, with that one and no other.
+    ///
+    /// # Errors
+    /// There is no such sub-interface.
+    pub fn parent_of(&self, sub: SubNumber) -> Result<ParentStatus, Error> {
+        self.ask(move |control| control.parent_of(sub))?
     }
 
     /// What happens without being asked for. Read it: it is kept until then.

@@ -46,6 +46,18 @@ pub struct ParentOptions {
     /// The address to give back to it after a passthru sub-interface, if an engine before this one
     /// has changed it; else the one it has.
     pub own_mac: Option<MacAddr>,
+    /// What it was last, if it may be absent or unsuitable now: its sub-interfaces are without
+    /// carrier until it comes. `None` if it has to be there.
+    pub absent: Option<Absent>,
+}
+
+/// What a parent was that may be absent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// Its address.
+    pub mac: MacAddr,
+    /// Its MTU in bytes.
+    pub mtu: u32,
 }
 
 /// What tells one sub-interface of an engine from another, for life: through renaming and moving,

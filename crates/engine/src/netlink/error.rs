@@ -29,6 +29,11 @@ impl Error {
         self.source.raw_os_error()
     }
 
+    /// What the kernel says beside the errno, if it says anything.
+    pub fn explanation(&self) -> Option<&str> {
+        self.explanation.as_deref()
+    }
+
     fn advice(&self) -> Option<&'static str> {
         match self.errno()? {
             libc::EPERM | libc::EACCES => Some("needs CAP_NET_ADMIN there: run as root"),

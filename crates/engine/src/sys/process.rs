@@ -1,6 +1,7 @@
 //! What the process and its threads ask of the kernel for themselves.
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Lifts the soft limit on open descriptors to the hard one and returns it: each sub-interface
 /// needs one, and the usual 1024 is soon used up.
@@ -15,6 +16,21 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     // SAFETY: as above.
     super::checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
     Ok(limit.rlim_cur)
+}
+
+/// Takes over a descriptor that this process was started with, known by its number: each number
+/// once, before anything else can have it.
+///
+/// # Errors
+/// `EBADF` if nothing is open by that number, or it is one of the three standard ones.
+pub fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= libc::STDERR_FILENO {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: F_SETFD takes a number and no memory; on a closed descriptor it fails.
+    super::checked(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and whoever started the process left it to the one who asks here.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Sets the calling thread's timer slack to the least: by default a short sleep takes 50 us longer.

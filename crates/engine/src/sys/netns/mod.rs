@@ -7,7 +7,7 @@
 
 mod reachable;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -69,17 +69,25 @@ impl Netns {
     pub fn open(place: &str) -> io::Result<Self> {
         let (path, advice) = locate(place)?;
         let tried = path.display();
-        // Not to wait: the path may be that of a pipe to which nobody writes.
-        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
-        let file = opened.map_err(|e| {
-            explain(e, &format!("no network namespace \"{place}\" at {tried} ({advice})"))
-        })?;
+        let missing = |error| {
+            explain(error, &format!("no network namespace \"{place}\" at {tried} ({advice})"))
+        };
+        let wrong = || {
+            let words = format!("{tried} is not a network namespace ({advice})");
+            io::Error::new(io::ErrorKind::InvalidInput, words)
+        };
+        // Looked at before it is opened: a pipe would wait for its other end, and a device do
+        // whatever it does.
+        let at = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path);
+        let at = at.map_err(missing)?;
+        if at.metadata().map_err(missing)?.dev() != Self::current()?.id().dev {
+            return Err(wrong());
+        }
+        let file = File::open(format!("/proc/thread-self/fd/{}", at.as_raw_fd()));
+        let file = file.map_err(missing)?;
         match namespace_type(file.as_fd()) {
             Ok(libc::CLONE_NEWNET) => Ok(Self { file }),
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{tried} is not a network namespace ({advice})"),
-            )),
+            _ => Err(wrong()),
         }
     }
 
@@ -261,8 +269,10 @@ mod tests {
         let missing = Netns::open("umv-no-such").unwrap_err().to_string();
         assert!(missing.contains("/run/netns/umv-no-such"), "{missing}");
         assert!(missing.contains("ip netns list"), "{missing}");
-        let other = Netns::open("/proc/self/ns/uts").unwrap_err().to_string();
-        assert!(other.contains("is not a network namespace"), "{other}");
+        for other in ["/proc/self/ns/uts", "/dev/zero", "/", "/proc/self/status"] {
+            let other = Netns::open(other).unwrap_err().to_string();
+            assert!(other.contains("is not a network namespace"), "{other}");
+        }
     }
 
     #[test]
