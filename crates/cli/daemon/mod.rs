@@ -8,3 +8,4 @@ mod service;
 mod store;
 #[cfg(test)]
 mod testing;
+mod view;

@@ -24,6 +24,7 @@ const VERSION: u32 = 1;
 const LINK: &str = "link-";
 const PARENT: &str = "parent-";
 const NUMBERS: &str = "numbers.json";
+const CONFIG: &str = "config.json";
 const LOCK: &str = "lock";
 const DAMAGED: &str = "damaged";
 
@@ -98,6 +99,8 @@ pub(super) struct Found {
     /// In the order of their numbers.
     pub(super) links: Vec<LinkRecord>,
     pub(super) parents: Vec<ParentRecord>,
+    /// The configuration that was applied last, as TOML.
+    pub(super) config: Option<String>,
 }
 
 /// The state directory, which one daemon has to itself.
@@ -139,6 +142,11 @@ impl Store {
         self.write(&parent_file(&record.name), record)
     }
 
+    /// Notes the configuration that was applied, as TOML.
+    pub(super) fn put_config(&self, text: &str) -> io::Result<()> {
+        self.write(CONFIG, &text)
+    }
+
     pub(super) fn remove_link(&self, id: u64) {
         self.remove(&link_file(id));
     }
@@ -166,6 +174,7 @@ impl Store {
             }
             match () {
                 () if stale => self.remove(&name),
+                () if name == CONFIG => found.config = self.read(&name),
                 () if name.starts_with(LINK) => found.links.extend(self.read(&name)),
                 () if name.starts_with(PARENT) => found.parents.extend(self.read(&name)),
                 () => {}
@@ -258,24 +267,7 @@ fn number_in(name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::testing::Scratch;
-
-    fn link(id: u64) -> LinkRecord {
-        LinkRecord {
-            id,
-            config: None,
-            parent: "p0".to_owned(),
-            name: "mac1".to_owned(),
-            netns: (4, 4_026_531_840),
-            index: 7,
-            mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
-            mode: Mode::Source,
-            nodst: true,
-            nopromisc: false,
-            bc_queue_len: 1000,
-            sources: vec![MacAddr::new([2, 0, 0, 0, 0, 9])],
-        }
-    }
+    use crate::daemon::testing::{Scratch, link_record as link};
 
     #[test]
     fn what_was_written_is_found_again_in_order() {
@@ -289,6 +281,7 @@ mod tests {
             bc_cutoff: -1,
         };
         store.put_parent(&parent).unwrap();
+        store.put_config("[engine]\n").unwrap();
         for id in [10, 9] {
             store.put_link(&link(id)).unwrap();
         }
@@ -296,6 +289,7 @@ mod tests {
         let (_, found) = Store::open(dir.path()).unwrap();
         assert_eq!(found.links, [link(9), link(10)]);
         assert_eq!(found.parents, [parent]);
+        assert_eq!(found.config.as_deref(), Some("[engine]\n"));
     }
 
     #[test]

@@ -3,6 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_engine::engine::{ParentStatus, SubNumber, SubStatus};
+use umacvlan_engine::netlink::{Link, LinkFlags};
+use umacvlan_engine::sys::netns::NetnsId;
+use umacvlan_engine::worker::{Snapshot, WorkerConfig};
+
+use super::store::LinkRecord;
+
 /// An empty directory, removed with what is in it.
 pub(crate) struct Scratch(PathBuf);
 
@@ -25,5 +33,82 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // A test that made it unremovable has something else to tell.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+const HOME: NetnsId = NetnsId { dev: 4, ino: 4_026_531_840 };
+
+/// A link that is down, on `p0`.
+pub(super) fn sub_status(number: u64, name: &str) -> SubStatus {
+    SubStatus {
+        number: SubNumber(number),
+        name: name.to_owned(),
+        parent: "p0".to_owned(),
+        mac: MAC,
+        mode: Mode::Vepa,
+        mtu: 1500,
+        up: false,
+        nodst: false,
+        nopromisc: false,
+        bc_queue_len: 1000,
+        index: 7,
+        nsid: None,
+        netns: HOME,
+        parent_nsid: None,
+        kept: true,
+        all_groups: false,
+        groups: Vec::new(),
+        sources: Vec::new(),
+        queue_drops: 0,
+        link: Link {
+            index: 7,
+            name: name.to_owned(),
+            mac: Some(MAC),
+            mtu: 1500,
+            flags: LinkFlags::Broadcast | LinkFlags::Multicast,
+            kind: Some("tun".to_owned()),
+            link_type: 1,
+            persist: Some(true),
+            ..Link::default()
+        },
+    }
+}
+
+/// A parent without links.
+pub(super) fn parent_status(name: &str) -> ParentStatus {
+    ParentStatus {
+        name: name.to_owned(),
+        index: Some(2),
+        mac: MAC,
+        own_mac: MAC,
+        mtu: 1500,
+        present: true,
+        carrier: true,
+        semantics: Semantics::Documented,
+        worker: WorkerConfig::default(),
+        bc_queue_used: 1000,
+        bc_cutoff: 1,
+        subs: Vec::new(),
+        counters: Snapshot::default(),
+        ring_drops: 0,
+    }
+}
+
+/// What is written down of a source link.
+pub(super) fn link_record(id: u64) -> LinkRecord {
+    LinkRecord {
+        id,
+        config: None,
+        parent: "p0".to_owned(),
+        name: "mac1".to_owned(),
+        netns: (HOME.dev, HOME.ino),
+        index: 7,
+        mac: MAC,
+        mode: Mode::Source,
+        nodst: true,
+        nopromisc: false,
+        bc_queue_len: 1000,
+        sources: vec![MacAddr::new([2, 0, 0, 0, 0, 9])],
     }
 }

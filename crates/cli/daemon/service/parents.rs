@@ -1,0 +1,155 @@
+//! Parents: attached when the first link asks for them, detached with the last.
+
+use std::io;
+
+use umacvlan_core::MacAddr;
+use umacvlan_engine::engine::{Absent, ParentOptions, ParentStatus, SubStatus};
+use umacvlan_engine::worker::WorkerConfig;
+
+use super::Service;
+use super::problem::storage;
+use crate::api::Problem;
+use crate::config::ParentSettings;
+use crate::cpus;
+use crate::daemon::store::ParentRecord;
+
+/// What a parent is taken for that nobody has seen yet; all of it is known when it comes.
+const UNSEEN: Absent = Absent { mac: MacAddr::new([0; 6]), mtu: 1500 };
+
+/// A parent that is attached.
+#[derive(Debug)]
+pub(super) struct Attached {
+    /// What is written down of it.
+    pub(super) record: ParentRecord,
+    /// The CPU that its worker was given.
+    pub(super) cpu: Option<usize>,
+    /// True when the configuration has it, so that it stays without links.
+    pub(super) configured: bool,
+}
+
+impl Service {
+    /// The parent below an interface: its own if it is one of ours here, as the kernel's macvlan
+    /// on a macvlan is one on its parent; else itself.
+    pub(super) fn lower(&self, name: &str) -> String {
+        let ours = |seen: &&SubStatus| seen.name == name && seen.netns == self.home;
+        let seen = self.links.values().map(|link| &link.seen).find(ours);
+        seen.map_or(name, |seen| &seen.parent).to_owned()
+    }
+
+    /// Attaches a parent for a link, unless it is attached.
+    pub(super) fn attach(&mut self, name: &str) -> Result<(), Problem> {
+        self.attach_as(name, self.config.parent(name), None, None)
+    }
+
+    /// Attaches the parent of a link of a former daemon, which may be absent by now.
+    pub(super) fn attach_again(
+        &mut self,
+        name: &str,
+        record: Option<&ParentRecord>,
+    ) -> Result<(), Problem> {
+        let own_mac = record.map(|record| record.own_mac);
+        let absent = record.map(|&ParentRecord { own_mac: mac, mtu, .. }| Absent { mac, mtu });
+        self.attach_as(name, self.config.parent(name), own_mac, absent)
+    }
+
+    /// Attaches a parent for the configuration's sake: it stays without links. `patient` if it may
+    /// be absent for now.
+    pub(super) fn attach_configured(
+        &mut self,
+        name: &str,
+        settings: ParentSettings,
+        patient: bool,
+    ) -> Result<(), Problem> {
+        self.attach_as(name, settings, None, patient.then_some(UNSEEN))?;
+        self.configure(name, true);
+        Ok(())
+    }
+
+    /// Notes whether a parent is there for the configuration's sake.
+    pub(super) fn configure(&mut self, name: &str, configured: bool) {
+        if let Some(parent) = self.parents.get_mut(name) {
+            parent.configured = configured;
+        }
+    }
+
+    fn attach_as(
+        &mut self,
+        name: &str,
+        settings: ParentSettings,
+        own_mac: Option<MacAddr>,
+        absent: Option<Absent>,
+    ) -> Result<(), Problem> {
+        if self.parents.contains_key(name) {
+            return Ok(());
+        }
+        let taken: Vec<usize> = self.parents.values().filter_map(|parent| parent.cpu).collect();
+        let cpu = settings.choose_cpu(&cpus::allowed(), &taken);
+        let ParentSettings { io, poll, semantics, .. } = settings;
+        let worker = WorkerConfig { cpu, io, poll };
+        let name = name.to_owned();
+        let options = ParentOptions { name: name.clone(), worker, semantics, own_mac, absent };
+        self.engine.add_parent(options)?;
+        let attached = self.engine.parent(&name).map_err(Problem::from).and_then(|status| {
+            let record = record(&status);
+            let written = self.store.put_parent(&record).map_err(|error| storage(&name, &error));
+            written.map(|()| (record, status.present))
+        });
+        match attached {
+            Ok((record, present)) => {
+                let there = if present { "" } else { ", and waits for its interface" };
+                tracing::info!("parent {name} attached{there}");
+                self.parents.insert(name, Attached { record, cpu, configured: false });
+                Ok(())
+            }
+            Err(problem) => {
+                // It was there a moment ago, or has stopped.
+                let _ = self.engine.remove_parent(&name);
+                self.store.remove_parent(&name);
+                Err(problem)
+            }
+        }
+    }
+
+    /// Detaches a parent that was there for its links only, and has none.
+    pub(super) fn detach_idle(&mut self, name: &str) {
+        let idle = self.parents.get(name).is_some_and(|parent| !parent.configured)
+            && !self.links.values().any(|link| link.seen.parent == name);
+        if idle {
+            self.detach(name);
+            tracing::info!("parent {name} detached");
+        }
+    }
+
+    /// Detaches a parent, and forgets it.
+    fn detach(&mut self, name: &str) {
+        if let Err(error) = self.engine.remove_parent(name) {
+            tracing::error!("{error}");
+        }
+        self.parents.remove(name);
+        self.store.remove_parent(name);
+    }
+
+    /// Writes down what has changed about a parent.
+    pub(super) fn write_parent(&mut self, name: &str) -> io::Result<()> {
+        let (Ok(status), Some(parent)) = (self.engine.parent(name), self.parents.get_mut(name))
+        else {
+            return Ok(());
+        };
+        let record = record(&status);
+        if record == parent.record {
+            return Ok(());
+        }
+        self.store.put_parent(&record)?;
+        parent.record = record;
+        Ok(())
+    }
+}
+
+fn record(status: &ParentStatus) -> ParentRecord {
+    ParentRecord {
+        name: status.name.clone(),
+        own_mac: status.own_mac,
+        mtu: status.mtu,
+        bc_cutoff: status.bc_cutoff,
+    }
+}
