@@ -12,6 +12,7 @@ mod output;
 mod run;
 mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,12 +21,17 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, propagate_version = true)]
 struct Cli {
+    /// Where the daemon listens [default: /run/umacvlan/umacvlan.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Daemon(daemon::DaemonArgs),
     Lab(lab::LabArgs),
     Run(run::RunArgs),
 }
@@ -33,6 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
+        Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),
         Command::Lab(args) => lab::run(args),
         Command::Run(args) => run::run(args),
     };

@@ -4,7 +4,7 @@
 //! tell is counters and messages.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result};
@@ -36,7 +36,11 @@ impl Log {
         let journal = is_journal().then(tracing_journald::layer).and_then(Result::ok);
         let layer = match journal {
             Some(layer) => layer.boxed(),
-            None => text::layer().with_writer(io::stderr).with_target(false).boxed(),
+            None => {
+                let colors = io::stderr().is_terminal();
+                let text = text::layer().with_writer(io::stderr).with_target(false);
+                text.with_ansi(colors).boxed()
+            }
         };
         let started = tracing_subscriber::registry().with(filter).with(layer).try_init();
         started.context("cannot start to log")?;

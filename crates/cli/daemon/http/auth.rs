@@ -16,6 +16,7 @@ use axum::http::{Extensions, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::net::UnixStream;
+use tracing::{Instrument, info_span};
 use umacvlan_engine::sys::peer::supplementary_groups;
 
 use super::App;
@@ -69,16 +70,17 @@ impl FromRequestParts<App> for Peer {
 /// handler can forget to ask.
 pub(super) async fn authorize(State(app): State<App>, request: Request, next: Next) -> Response {
     match allowed(&app, &request) {
-        Ok(()) => next.run(request).await,
+        // What is logged on the way says who asked.
+        Ok(peer) => next.run(request).instrument(info_span!("asked", uid = peer.uid)).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-fn allowed(app: &App, request: &Request) -> Result<(), Problem> {
+fn allowed(app: &App, request: &Request) -> Result<Peer, Problem> {
     let peer = Peer::of_request(request.extensions())?;
     let admins = app.backend.admins;
     if peer.may_change(admins) || reads(request.method()) {
-        return Ok(());
+        return Ok(peer);
     }
     let members = admins.map(|group| format!(" and the members of group {group}"));
     Err(problem(

@@ -29,6 +29,7 @@ use std::time::Instant;
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
+use tracing::Span;
 
 use super::log::Log;
 use super::service::Service;
@@ -109,8 +110,10 @@ impl App {
             return Err(problem::problem(Code::Internal, "the daemon is about to end"));
         };
         let backend = Arc::clone(&self.backend);
+        let asked = Span::current();
         let called = spawn_blocking(move || {
             let _turn = turn;
+            let _asked = asked.enter();
             // What a call that panicked has left behind is better than nothing for anybody.
             call(&mut backend.service.lock().unwrap_or_else(PoisonError::into_inner))
         });

@@ -21,6 +21,7 @@ use umacvlan_engine::engine::{EngineOptions, ParentStatus, SubNumber, SubStatus}
 use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::sys::netns::{Netns, NetnsId};
 
+pub(super) use self::happen::follow;
 use self::parents::Attached;
 use self::places::Names;
 use super::log::Log;
@@ -151,8 +152,10 @@ impl Service {
         change: &LinkChange,
     ) -> Result<LinkView, Problem> {
         let id = self.find(which)?;
-        tracing::info!("link {}, number {id}: {change:?}", which.name);
         self.change(id, change, which.caller)?;
+        // Plain data can always be written.
+        let change = serde_json::to_string(change).unwrap_or_default();
+        tracing::info!("link {} changed, number {id}: {change}", which.name);
         self.show(id)
     }
 
