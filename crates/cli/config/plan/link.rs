@@ -20,7 +20,7 @@ pub(super) enum Rank {
 }
 
 /// What `entry` makes of a link that does not exist, with the parent's MTU if that is known.
-pub(super) fn made(entry: &LinkEntry, wish: &str, parent_mtu: Option<u32>) -> Current {
+pub(in super::super) fn made(entry: &LinkEntry, wish: &str, parent_mtu: Option<u32>) -> Current {
     let spec = entry.spec.clone();
     let name = entry.interface(wish).to_owned();
     let spec = LinkSpec {

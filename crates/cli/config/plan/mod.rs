@@ -7,19 +7,17 @@
 
 mod execute;
 mod link;
+mod order;
 mod step;
 
-use std::collections::BTreeMap;
-
-use umacvlan_core::Mode;
-
 pub(crate) use execute::execute;
+pub(super) use link::made;
 pub(crate) use step::Step;
 
-use super::running::{Current, Running};
-use super::{Config, DaemonConfig};
-use crate::api::LinkChange;
-use link::{Rank, changes, is_another, made};
+use super::running::Running;
+use super::{Config, DaemonConfig, LinkEntry};
+use link::{changes, is_another};
+use order::Links;
 
 /// What a reload has to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,21 +42,21 @@ pub(crate) fn plan(applied: &Config, wanted: &Config, running: &Running) -> Plan
         let parent_mtu = running.parents.get(&entry.spec.parent).copied();
         let target = made(entry, wish, parent_mtu);
         let Some(now) = running.links.get(wish) else {
-            links.add(wish, made(entry, wish, None));
+            links.added.push(addition(wish, entry));
             continue;
         };
         // Nobody remembers what the file said before: what runs is what it made.
         let before = applied.links.get(wish).map(|entry| made(entry, wish, parent_mtu));
         let before = before.unwrap_or_else(|| now.clone());
         if is_another(now, &before, &target) {
-            links.removed.insert(wish, now);
-            links.add(wish, made(entry, wish, None));
+            links.removed.insert(wish.clone(), now.clone());
+            links.added.push(addition(wish, entry));
         } else {
             links.changes.extend(changes(wish, now, &before, &target));
         }
     }
     let forgotten = running.links.iter().filter(|(wish, _)| !wanted.links.contains_key(*wish));
-    links.removed.extend(forgotten.map(|(wish, now)| (wish.as_str(), now)));
+    links.removed.extend(forgotten.map(|(wish, now)| (wish.clone(), now.clone())));
 
     let mut plan = Plan::default();
     plan.steps.extend(attached(applied, wanted));
@@ -69,69 +67,9 @@ pub(crate) fn plan(applied: &Config, wanted: &Config, running: &Running) -> Plan
     plan
 }
 
-/// What has to be done to links.
-#[derive(Debug, Default)]
-struct Links<'r> {
-    changes: Vec<(Rank, Step)>,
-    added: Vec<Step>,
-    removed: BTreeMap<&'r str, &'r Current>,
-}
-
-impl Links<'_> {
-    fn add(&mut self, wish: &str, link: Current) {
-        let Current { name, mut spec } = link;
-        // The kernel's defaults need not be asked for.
-        spec.bclim = spec.bclim.filter(|limit| *limit != umacvlan_core::switch::DEFAULT_BC_CUTOFF);
-        self.added.push(Step::AddLink { wish: wish.to_owned(), name, spec });
-    }
-
-    /// What nothing stands in the way of; what stands in the way of the rest, and the rest; and
-    /// then all else that is to be removed.
-    fn in_order(self, running: &Running) -> Vec<Step> {
-        let Self { mut changes, added, removed } = self;
-        changes.sort_by_key(|(rank, _)| *rank);
-        let steps = changes.into_iter().map(|(_, step)| step).chain(added);
-        let (mut order, mut rest) = (Vec::new(), Vec::new());
-        let mut waiting = Vec::new();
-        for step in steps {
-            let ways = |removed: &&Current| stands_in_the_way(removed, &step, running);
-            let free = !removed.values().any(ways);
-            if free { order.push(step) } else { waiting.push(step) }
-        }
-        for (wish, now) in removed {
-            let Current { name, spec } = now.clone();
-            let step = Step::RemoveLink { wish: wish.to_owned(), name, spec };
-            let needed = waiting.iter().any(|step| stands_in_the_way(now, step, running));
-            if needed { order.push(step) } else { rest.push(step) }
-        }
-        order.extend(waiting);
-        order.extend(rest);
-        order
-    }
-}
-
-/// Whether a step has to wait until `removed` is gone: it needs its address, its name, or the
-/// parent to itself.
-fn stands_in_the_way(removed: &Current, step: &Step, running: &Running) -> bool {
-    let owns = |mode| mode == Mode::Passthru;
-    match step {
-        Step::AddLink { name, spec, .. } => {
-            let sibling = spec.parent == removed.spec.parent;
-            let owner = owns(spec.mode) || owns(removed.spec.mode);
-            let address = spec.address.is_some() && spec.address == removed.spec.address;
-            *name == removed.name || (sibling && (owner || address))
-        }
-        Step::ChangeLink { wish, change, .. } => {
-            let Some(now) = running.links.get(wish) else { return false };
-            let sibling = now.spec.parent == removed.spec.parent;
-            let LinkChange { name, netns, address, up, .. } = &**change;
-            let named = name.as_ref() == Some(&removed.name);
-            let moved = netns.is_some() && now.name == removed.name;
-            let address = address.or(now.spec.address.filter(|_| *up == Some(true)));
-            named || moved || (sibling && address.is_some() && address == removed.spec.address)
-        }
-        _ => false,
-    }
+fn addition(wish: &str, entry: &LinkEntry) -> Step {
+    let name = entry.interface(wish).to_owned();
+    Step::AddLink { wish: wish.to_owned(), name, spec: entry.spec.clone() }
 }
 
 /// Parents that are in the file for the first time.

@@ -1,6 +1,9 @@
 //! The configuration as a whole: what is wrong with files, what is written, what a reload does.
 
+mod arbitrary;
 mod mistakes;
+mod plans;
+mod written;
 
 use super::*;
 
