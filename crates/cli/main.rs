@@ -31,6 +31,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Config(config::ConfigArgs),
     Daemon(daemon::DaemonArgs),
     Lab(lab::LabArgs),
     Run(run::RunArgs),
@@ -39,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
+        Command::Config(args) => config::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),
         Command::Lab(args) => lab::run(args),
         Command::Run(args) => run::run(args),

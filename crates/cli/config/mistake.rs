@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
+use serde::Serialize;
+
 use crate::api::{Code, Problem};
 
 /// Columns of a line that are shown; of a longer one, those around the mistake.
@@ -22,6 +24,14 @@ pub(super) struct Mistake {
 pub(crate) struct Mistakes {
     file: String,
     found: Vec<Placed>,
+}
+
+/// A mistake, for programs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Located<'m> {
+    line: usize,
+    column: usize,
+    message: &'m str,
 }
 
 /// A mistake with its place as people count: lines and characters, from 1.
@@ -51,6 +61,20 @@ impl Mistakes {
         };
         let found = found.into_iter().map(placed).collect();
         Self { file: file.to_owned(), found }
+    }
+
+    /// None, in that file.
+    pub(super) fn none(file: &str) -> Self {
+        Self { file: file.to_owned(), found: Vec::new() }
+    }
+
+    /// Each with its place.
+    pub(super) fn located(&self) -> impl Iterator<Item = Located<'_>> {
+        self.found.iter().map(|Placed { line, column, message, .. }| Located {
+            line: *line,
+            column: *column,
+            message,
+        })
     }
 
     /// How many there are.

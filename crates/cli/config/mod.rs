@@ -4,6 +4,8 @@
 //! a [`Plan`] that somebody else carries out.
 #![allow(dead_code, unused_imports, reason = "the daemon and the command come with later commits")]
 
+mod command;
+mod file;
 mod mistake;
 mod names;
 mod parse;
@@ -21,6 +23,8 @@ use umacvlan_core::Semantics;
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::port::PortIo;
 
+pub(crate) use command::{ConfigArgs, run};
+pub(crate) use file::replace;
 pub(crate) use mistake::{LoadError, Mistakes};
 pub(crate) use parse::Parsed;
 pub(crate) use plan::{Plan, Step, execute, plan};

@@ -1,7 +1,6 @@
 //! From text to [`Config`], or everything that is wrong with it.
 
 use std::fs;
-use std::io;
 use std::ops::Range;
 use std::str;
 
@@ -12,13 +11,11 @@ use umacvlan_core::{MacAddr, Mode, Semantics};
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::port::PortIo;
 
+use super::file;
 use super::mistake::{LoadError, Mistake, Mistakes};
 use super::table::{Spans, Table};
 use super::{Backend, Config, DaemonConfig, LinkEntry, OnExit, Settings, rules, values};
 use crate::api::LinkSpec;
-
-/// The largest file that is read, in bytes: a hundred thousand links have room in it.
-const LARGEST: u64 = 16 << 20;
 
 /// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
 const MAX_MTU: u32 = 65535;
@@ -49,19 +46,20 @@ impl Config {
     /// # Errors
     /// It cannot be read, or something is wrong with it.
     pub(crate) fn load(file: &str, cpus: &[usize]) -> Result<Parsed, LoadError> {
-        let read = || -> io::Result<Vec<u8>> {
-            let size = fs::metadata(file)?.len();
-            if size > LARGEST {
-                return Err(io::Error::other(format!("it has {size} bytes, {LARGEST} at most")));
-            }
-            fs::read(file)
-        };
-        let bytes = read().map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
-        let parsed = match str::from_utf8(&bytes) {
+        let bytes = fs::File::open(file).and_then(file::read);
+        let bytes = bytes.map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
+        Self::from_bytes(file, &bytes, cpus).map_err(LoadError::Wrong)
+    }
+
+    /// Reads what is in a file, as [`parse`](Self::parse) does.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse), and that it is no UTF-8.
+    pub(crate) fn from_bytes(file: &str, bytes: &[u8], cpus: &[usize]) -> Result<Parsed, Mistakes> {
+        match str::from_utf8(bytes) {
             Ok(text) => Self::parse(file, text, cpus),
-            Err(error) => Err(not_utf8(file, &bytes, error.valid_up_to())),
-        };
-        parsed.map_err(LoadError::Wrong)
+            Err(error) => Err(not_utf8(file, bytes, error.valid_up_to())),
+        }
     }
 
     /// Reads `text`, which is called `file` in messages. `cpus` are those that its user may run

@@ -49,6 +49,8 @@ impl Running {
 pub(crate) struct Saved {
     /// What would make again all that runs, except what is left out.
     pub(crate) config: Config,
+    /// The entry of each link in it, by the link's id.
+    pub(crate) entries: Vec<(u64, String)>,
     /// One line for each link that no file can describe, and why.
     pub(crate) left_out: Vec<String>,
 }
@@ -76,7 +78,7 @@ pub(crate) fn running_config(
     let mut taken: BTreeSet<String> =
         links.iter().filter_map(|view| view.umacvlan.config.clone()).collect();
     let mut config = Config { links: BTreeMap::new(), ..applied.clone() };
-    let mut left_out = Vec::new();
+    let (mut entries, mut left_out) = (Vec::new(), Vec::new());
     for view in links {
         let wish = view.umacvlan.config.clone().unwrap_or_else(|| vacant(&view.ifname, &mut taken));
         let former = applied.links.get(&wish).filter(|_| view.umacvlan.config.is_some());
@@ -94,9 +96,10 @@ pub(crate) fn running_config(
             spec.netns = Some(place);
         }
         let name = Some(view.ifname.clone()).filter(|name| *name != wish);
+        entries.push((view.umacvlan.id, wish.clone()));
         config.links.insert(wish, LinkEntry { name, spec });
     }
-    Saved { config, left_out }
+    Saved { config, entries, left_out }
 }
 
 /// A name for an entry that no other one has.

@@ -138,12 +138,10 @@ pub(super) fn log(value: &DeValue<'_>) -> Result<String, String> {
                     with commas between them";
     let log = text(value, expected)?;
     for part in log.split(',') {
-        let level = part.split_once('=').map_or(
-            part,
-            |(module, level)| {
-                if module.is_empty() { "" } else { level }
-            },
-        );
+        let level = part.split_once('=').map_or(part, |(module, level)| {
+            let plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '_' | ':');
+            if !module.is_empty() && module.chars().all(plain) { level } else { "" }
+        });
         if !LEVELS.contains(&level.trim()) {
             let guess = did_you_mean(level.trim(), &LEVELS);
             return Err(format!("{part:?} is no level, expected {expected}{guess}"));
