@@ -78,13 +78,8 @@ impl Mistakes {
     }
 
     /// How many there are.
-    pub(crate) const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         self.found.len()
-    }
-
-    /// True when nothing is wrong.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.found.is_empty()
     }
 
     /// Each on one line, `FILE:LINE:COLUMN: what is wrong, what was expected`.

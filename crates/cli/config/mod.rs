@@ -2,7 +2,6 @@
 //!
 //! Nothing here touches the engine or the network: text in, [`Config`] out, and from two of them
 //! a [`Plan`] that somebody else carries out.
-#![allow(dead_code, unused_imports, reason = "the daemon and the command come with later commits")]
 
 mod command;
 mod file;
@@ -25,10 +24,9 @@ use umacvlan_engine::port::PortIo;
 
 pub(crate) use command::{ConfigArgs, run};
 pub(crate) use file::replace;
-pub(crate) use mistake::{LoadError, Mistakes};
-pub(crate) use parse::Parsed;
+pub(crate) use mistake::LoadError;
 pub(crate) use plan::{Plan, Step, execute, plan};
-pub(crate) use running::{Current, OWN_NAMESPACE, Running, Saved, running_config};
+pub(crate) use running::{Current, Running, Saved, running_config};
 
 use crate::api::LinkSpec;
 

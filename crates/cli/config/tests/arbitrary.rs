@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use umacvlan_core::{MacAddr, Mode};
 
+use super::super::running::OWN_NAMESPACE;
 use super::super::*;
 use crate::api::LinkChange;
 

@@ -12,7 +12,7 @@ proptest! {
         let text = config.to_toml();
         let again = Config::parse("f", &text, CPUS);
         let again = again.map_err(|wrong| TestCaseError::fail(format!("{wrong}\n{text}")))?;
-        prop_assert!(again.warnings.is_empty());
+        prop_assert!(again.warnings.len() == 0);
         prop_assert_eq!(again.config.to_toml(), text);
         prop_assert_eq!(again.config, config);
     }

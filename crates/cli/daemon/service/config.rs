@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use super::Service;
 use super::problem::{no_device, plain, storage};
-use crate::api::{Code, Happening, LinkView, Problem};
+use crate::api::{Code, Happening, Problem};
 use crate::config::{Config, LoadError, OnExit, Plan, Running, Saved, Step};
-use crate::config::{execute, plan, running_config};
+use crate::config::{execute, plan, replace, running_config};
 use crate::cpus;
 
 impl Service {
@@ -74,12 +73,14 @@ impl Service {
     pub(crate) fn save(&mut self) -> Result<String, Problem> {
         let saved = self.running()?;
         let file = self.config_file.display().to_string();
-        let written = replace(&self.config_file, &saved.to_toml());
+        let text = saved.to_toml();
+        let directory = self.config_file.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = directory.and_then(|()| replace(&self.config_file, &text));
         written.map_err(|error| {
             let message = format!("cannot write {file}: {error}");
             Problem { errno: error.raw_os_error(), ..plain(Code::Storage, message) }
         })?;
-        self.claim(&saved.config)?;
+        self.claim(&saved.entries)?;
         self.applied(saved.config);
         tracing::info!("configuration saved to {file}");
         Ok(file)
@@ -166,44 +167,14 @@ impl Service {
     }
 
     /// Gives links that were made by request to the entries that now describe them.
-    fn claim(&mut self, saved: &Config) -> Result<(), Problem> {
-        let made: Vec<LinkView> = self.links(None, None)?;
-        for view in made.iter().filter(|view| view.umacvlan.config.is_none()) {
-            let is_it = |wish: &str| {
-                saved.links.get(wish).is_some_and(|entry| {
-                    entry.interface(wish) == view.ifname && entry.spec.netns == view.umacvlan.netns
-                })
-            };
-            let free = |wish: &&String| self.wished(wish).is_err() && is_it(wish);
-            let wish = saved.links.keys().find(free).cloned();
-            let Some(link) = self.links.get_mut(&view.umacvlan.id) else {
-                continue;
-            };
-            link.config = wish;
-            let record = link.record();
-            self.store.put_link(&record).map_err(|error| storage(&view.ifname, &error))?;
+    fn claim(&mut self, entries: &[(u64, String)]) -> Result<(), Problem> {
+        for (id, wish) in entries {
+            if let Some(link) = self.links.get_mut(id).filter(|link| link.config.is_none()) {
+                link.config = Some(wish.clone());
+                let record = link.record();
+                self.store.put_link(&record).map_err(|error| storage(wish, &error))?;
+            }
         }
         Ok(())
     }
-}
-
-/// Writes a file beside the one that it replaces.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let written = fs::write(&temporary, text).and_then(|()| {
-        if let Ok(file) = fs::metadata(path) {
-            fs::set_permissions(&temporary, file.permissions())?;
-        }
-        fs::File::open(&temporary)?.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    if written.is_err() {
-        // The error that matters is the first one.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }
