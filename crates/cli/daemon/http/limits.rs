@@ -222,7 +222,7 @@ mod tests {
         let others = served(&doors, 1000);
         assert_eq!(others.len(), CONNECTIONS - RESERVED);
         assert!(served(&doors, 1001).is_empty());
-        assert_eq!(served(&doors, 0).len(), RESERVED);
+        assert_eq!(served(&doors, 0).len(), 16);
         drop(others);
         assert_eq!(served(&doors, 0).len(), CONNECTIONS);
     }

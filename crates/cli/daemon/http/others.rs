@@ -7,6 +7,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -129,22 +130,27 @@ pub(super) async fn set_log(
     )
 )]
 pub(super) async fn healthz(State(app): State<App>) -> Result<Answer<Health>, Problem> {
-    let asked = async {
-        // One at a time: if the engine hangs, one thread waits for it and not one a question.
-        let turn = Arc::clone(&app.health).acquire_owned().await.ok()?;
-        let backend = Arc::clone(&app.backend);
-        let alive = spawn_blocking(move || {
-            let _turn = turn;
-            (backend.alive)()
-        });
-        alive.await.ok()
-    };
-    if timeout(ALIVE, asked).await.is_ok_and(|alive| alive == Some(true)) {
+    let backend = Arc::clone(&app.backend);
+    if answers(&app.health, move || (backend.alive)()).await {
         return Ok(Answer(Health { status: "ok".to_owned(), version: VERSION.to_owned() }));
     }
     let seconds = ALIVE.as_secs();
     let why = format!("the engine does not answer within {seconds} s: restart the daemon");
     Err(problem(Code::Busy, why))
+}
+
+/// Whether `alive` says so, and soon enough. If it hangs, one thread waits for it and not one a
+/// question.
+async fn answers(turn: &Arc<Semaphore>, alive: impl FnOnce() -> bool + Send + 'static) -> bool {
+    let asked = async {
+        let turn = Arc::clone(turn).acquire_owned().await.ok()?;
+        let alive = spawn_blocking(move || {
+            let _turn = turn;
+            alive()
+        });
+        alive.await.ok()
+    };
+    timeout(ALIVE, asked).await.is_ok_and(|alive| alive == Some(true))
 }
 
 /// Counters of everything, for Prometheus.
@@ -169,3 +175,24 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse,
 const ALIVE: Duration = Duration::from_secs(1);
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_hangs_panics_or_says_no_is_not_healthy() {
+        let turn = Arc::new(Semaphore::new(1));
+        assert!(answers(&turn, || true).await);
+        assert!(!answers(&turn, || false).await);
+        assert!(!answers(&turn, || panic!("as the test wants it")).await);
+        let (release, released) = channel::<()>();
+        assert!(!answers(&turn, move || released.recv().is_err()).await);
+        // While that one hangs nobody else is sent after it.
+        assert!(!answers(&turn, || unreachable!()).await);
+        drop(release);
+        assert!(answers(&turn, || true).await);
+    }
+}

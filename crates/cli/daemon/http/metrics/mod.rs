@@ -60,14 +60,19 @@ impl Scrape {
         let name = "build";
         let mut info = encoder.encode_descriptor(name, "What runs.", None, MetricType::Info)?;
         info.encode_info(&[("version", self.version)])?;
-        let one = |value: f64| [(Labels::new(), value)];
         let help = "How long the daemon has run.";
-        let uptime = one(self.uptime.as_secs_f64());
-        gauges(encoder, "daemon_uptime", help, Some(&Unit::Seconds), uptime)?;
-        let help = "How many parents there are.";
-        gauges(encoder, "parents", help, None, one(self.parents.len() as f64))?;
-        let help = "How many links there are.";
-        gauges(encoder, "links", help, None, one(self.links.len() as f64))
+        let uptime = self.uptime.as_secs_f64();
+        encoder
+            .encode_descriptor("daemon_uptime", help, Some(&Unit::Seconds), MetricType::Gauge)?
+            .encode_gauge(&uptime)?;
+        for (name, help, count) in [
+            ("parents", "How many parents there are.", self.parents.len()),
+            ("links", "How many links there are.", self.links.len()),
+        ] {
+            let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            gauge.encode_gauge(&count)?;
+        }
+        Ok(())
     }
 
     fn of_parents(&self, encoder: &mut DescriptorEncoder<'_>) -> Result {
@@ -86,11 +91,11 @@ impl Scrape {
         });
 
         let help = "1 if the parent's interface is there.";
-        gauges(encoder, "parent_present", help, None, each(|parent| parent.present.into()))?;
+        gauges(encoder, "parent_present", help, each(|parent| parent.present.into()))?;
         let help = "1 if the parent has a carrier.";
-        gauges(encoder, "parent_carrier", help, None, each(|parent| parent.carrier.into()))?;
+        gauges(encoder, "parent_carrier", help, each(|parent| parent.carrier.into()))?;
         let help = "How many links a parent has.";
-        gauges(encoder, "parent_links", help, None, each(|parent| parent.links as u64))?;
+        gauges(encoder, "parent_links", help, each(|parent| parent.links as u64))?;
         let help = "Frames from the wire and to it; a super-frame is one.";
         counters(encoder, "parent_frames", help, None, amounts(|amount| amount.frames))?;
         let help = "Their bytes, Ethernet header included.";
@@ -207,10 +212,9 @@ fn gauges<'a, V: EncodeGaugeValue>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    unit: Option<&Unit>,
     values: impl IntoIterator<Item = (Labels<'a>, V)>,
 ) -> Result {
-    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     values
         .into_iter()
         .try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))

@@ -54,9 +54,6 @@ fn labels(text: &str) -> (Vec<(String, String)>, &str) {
         return (Vec::new(), text);
     };
     let mut labels = Vec::new();
-    if let Some(more) = rest.strip_prefix('}') {
-        return (labels, more);
-    }
     loop {
         let (name, quoted) = rest.split_once("=\"").expect(text);
         let mut value = String::new();
