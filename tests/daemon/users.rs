@@ -1,0 +1,121 @@
+//! Who may do what: clients that are other users, made by running this test's program as them.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::process::Command;
+
+use umacvlan_engine::privilege::{root_or_skip, skip};
+
+use crate::client::ask;
+use crate::world::World;
+
+/// Groups and a user that nobody else here has.
+const READERS: &str = "42421";
+const ADMINS: &str = "42422";
+const USER: &str = "42423";
+
+/// What another user's process does: sends one request and prints what it got.
+#[test]
+#[ignore = "run by the tests below, as another user"]
+fn a_client_of_another_user() {
+    let variable = |name: &str| std::env::var(format!("UMACVLAN_TEST_{name}")).unwrap();
+    let Some(socket) = std::env::var_os("UMACVLAN_TEST_SOCKET").map(PathBuf::from) else { return };
+    if let Err(error) = std::os::unix::net::UnixStream::connect(&socket) {
+        return println!("\nanswer: {:?}", error.kind());
+    }
+    let answer = ask(&socket, &variable("METHOD"), &variable("PATH"), &variable("BODY"));
+    println!("\nanswer: {} {}", answer.status, answer.body);
+}
+
+/// A world whose daemon has a group of readers and one of administrators.
+struct Users {
+    world: World,
+    program: PathBuf,
+}
+
+impl Users {
+    fn new(test: &str) -> Option<Self> {
+        if !root_or_skip(test) {
+            return None;
+        }
+        if Command::new("setpriv").arg("--version").output().is_err() {
+            skip(test, "there is no setpriv");
+            return None;
+        }
+        let world = World::new(&["--group", READERS, "--admin-group", ADMINS]);
+        // The way to the program itself may be closed to other users.
+        let program = world.directory.join("client");
+        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        Some(Self { world, program })
+    }
+
+    /// What a process of the user with these groups is answered: a status and a body.
+    fn ask(&self, groups: &[&str], method: &str, path: &str, body: &str) -> String {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", USER, "--regid", groups[0]]);
+        match &groups[1..] {
+            [] => command.arg("--clear-groups"),
+            more => command.args(["--groups", &more.join(",")]),
+        };
+        command.arg(&self.program);
+        command.args(["users::a_client_of_another_user", "--exact", "--ignored", "--nocapture"]);
+        command.env("UMACVLAN_TEST_SOCKET", self.world.socket());
+        for (name, value) in [("METHOD", method), ("PATH", path), ("BODY", body)] {
+            command.env(format!("UMACVLAN_TEST_{name}"), value);
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let answer = text.lines().find_map(|line| line.strip_prefix("answer: "));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        answer.unwrap_or_else(|| panic!("{text}{errors}")).to_owned()
+    }
+}
+
+const LINK: &str = r#"{"name":"mac1","parent":"p0"}"#;
+
+#[test]
+fn the_socket_is_for_root_and_its_group() {
+    let Some(users) = Users::new("the_socket_is_for_root_and_its_group") else { return };
+    let file = fs::metadata(users.world.socket()).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o660);
+    assert_eq!((file.uid(), file.gid().to_string().as_str()), (0, READERS));
+    assert_eq!(users.ask(&[USER], "GET", "/v1/links", ""), "PermissionDenied");
+}
+
+#[test]
+fn a_reader_may_look_and_not_touch() {
+    let Some(users) = Users::new("a_reader_may_look_and_not_touch") else { return };
+    let groups = [USER, READERS];
+    for path in ["/v1/links", "/v1/parents", "/v1/config", "/v1/log", "/metrics", "/healthz"] {
+        let answer = users.ask(&groups, "GET", path, "");
+        assert!(answer.starts_with("200 "), "{path}: {answer}");
+    }
+    for (method, path, body) in [
+        ("POST", "/v1/links", LINK),
+        ("PATCH", "/v1/links/mac1", "{}"),
+        ("DELETE", "/v1/links/mac1", ""),
+        ("POST", "/v1/config/reload", ""),
+        ("POST", "/v1/config/save", ""),
+        ("PUT", "/v1/log", r#"{"filter":"trace"}"#),
+        ("GET", "/v1/links?netns=%2Fetc%2Fshadow", ""),
+    ] {
+        let answer = users.ask(&groups, method, path, body);
+        assert!(answer.starts_with("403 "), "{method} {path}: {answer}");
+        assert!(answer.contains("\"forbidden\""), "{answer}");
+    }
+    let links = ask(&users.world.socket(), "GET", "/v1/links", "").ok();
+    assert_eq!(links, serde_json::json!([]));
+}
+
+#[test]
+fn a_member_of_the_admin_group_may_change_things() {
+    let Some(users) = Users::new("a_member_of_the_admin_group_may_change_things") else { return };
+    // As a supplementary group, then as the primary one.
+    for groups in [&[READERS, ADMINS], &[ADMINS, READERS]] {
+        let answer = users.ask(groups, "POST", "/v1/links", LINK);
+        assert!(answer.starts_with("201 "), "{answer}");
+        let answer = users.ask(groups, "DELETE", "/v1/links/mac1", "");
+        assert!(answer.starts_with("204 "), "{answer}");
+    }
+}
