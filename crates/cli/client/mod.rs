@@ -335,7 +335,8 @@ async fn each_line(
         rest.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
-            if on_line(String::from_utf8_lossy(&line[..end]).as_ref()).is_break() {
+            // An empty line only shows that the daemon is there.
+            if end > 0 && on_line(&String::from_utf8_lossy(&line[..end])).is_break() {
                 return Ok(());
             }
         }

@@ -111,7 +111,7 @@ fn a_refusal_is_the_problem_it_says() {
 #[test]
 fn a_stream_is_handed_over_line_by_line() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
-                   3\r\none\r\n5\r\n\ntwo\n\r\n6\r\nthree\n\r\n";
+                   3\r\none\r\n7\r\n\n\n\ntwo\n\r\n6\r\nthree\n\r\n";
     let fake = Fake::new("stream", vec![vec![chunked.to_owned()], vec![answer("200 OK", "4")]]);
     let mut client = Client::connect(&fake.socket).unwrap();
     let mut lines = Vec::new();
