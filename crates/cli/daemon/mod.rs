@@ -56,7 +56,7 @@ pub(crate) struct DaemonArgs {
 
     /// Write "ready" to this descriptor, which was opened by whoever starts the daemon, and close
     /// it, when everything is served
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
     ready_fd: Option<i32>,
 
     /// What becomes of the links when the daemon ends [default: keep]

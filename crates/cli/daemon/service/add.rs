@@ -52,14 +52,15 @@ impl Service {
         options: SubOptions,
         config: Option<&str>,
     ) -> Result<u64, Problem> {
-        let name = options.name.clone();
+        let (name, sets_limit) = (options.name.clone(), options.bc_cutoff.is_some());
         let id = self.store.next_id().map_err(|error| storage(&name, &error))?;
         let number = SubNumber(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
         let entry = Entry { config: config.map(str::to_owned), seen };
         let kept = self
-            .write_parent(parent)
-            .and_then(|()| self.store.put_link(&entry.record()))
+            .store
+            .put_link(&entry.record())
+            .and_then(|()| if sets_limit { self.write_parent(parent) } else { Ok(()) })
             .map_err(|error| storage(&name, &error))
             .and_then(|()| self.engine.keep_sub(number).map_err(Problem::from));
         if let Err(problem) = kept {

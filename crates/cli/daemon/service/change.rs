@@ -24,7 +24,12 @@ impl Service {
         if done.is_ok() && !sets.is_empty() {
             done = self.engine.set_link(number, sets).map(drop);
         }
-        let noted = self.note(id);
+        let mut noted = self.note(id);
+        if change.macvlan.as_ref().is_some_and(|macvlan| macvlan.bclim.is_some())
+            && let Some(parent) = self.links.get(&id).map(|link| link.seen.parent.clone())
+        {
+            noted = noted.and_then(|()| self.write_parent(&parent));
+        }
         done?;
         noted.map_err(|error| storage("the link, which is changed,", &error))
     }

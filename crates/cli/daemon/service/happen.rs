@@ -88,8 +88,11 @@ impl Service {
         if !moved && changed.is_empty() {
             return;
         }
-        let from = Names::read(self.home).shown(was.netns);
         tracing::debug!("link {}, number {id}: changed {changed:?}", entry.seen.name);
+        if self.events.receiver_count() == 0 {
+            return;
+        }
+        let from = Names::read(self.home).shown(was.netns);
         // A link that is gone by now has an event of its own.
         let Ok(link) = self.show(id).map(Box::new) else {
             return;

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use tokio::sync::broadcast;
+use umacvlan_core::Mode;
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{EngineOptions, ParentStatus, SubNumber, SubStatus};
 use umacvlan_engine::netlink::Rtnl;
@@ -279,6 +280,8 @@ impl Service {
             false => self.store.put_link(&record),
         };
         self.tell_change(id, &was);
-        written.and_then(|()| self.write_parent(&parent))
+        // Of all that a parent has written down, only this changes with a link.
+        let owner = was.mode == Mode::Passthru;
+        written.and_then(|()| if owner { self.write_parent(&parent) } else { Ok(()) })
     }
 }
