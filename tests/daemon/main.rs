@@ -4,6 +4,9 @@
 
 mod client;
 mod http;
+mod lifecycle;
+mod machine;
 mod schema;
+mod state;
 mod users;
 mod world;

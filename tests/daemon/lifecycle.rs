@@ -1,0 +1,201 @@
+//! How a daemon starts, what it gives up, and how it ends.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use umacvlan_engine::privilege::root_or_skip;
+
+use crate::client::events;
+use crate::machine::{Machine, status_lines};
+
+#[test]
+fn a_wrong_start_is_refused_in_one_line_that_says_what_to_do() {
+    if !root_or_skip("a_wrong_start_is_refused_in_one_line_that_says_what_to_do") {
+        return;
+    }
+    let machine = Machine::new();
+    machine.configure("[engine]\npoll = \"lazy\"\n");
+    let refused = machine.refused(machine.command("", &[]));
+    assert!(refused.contains("umacvlan.toml:2:8: "), "{refused}");
+    assert_eq!(refused.lines().count(), 1, "{refused}");
+    machine.configure("");
+    for (words, said) in [
+        (["--log", "umacvlan=loud"], "no log filter"),
+        (["--group", "umv-no-such"], "groupadd"),
+        (["--ready-fd", "77"], "--ready-fd"),
+    ] {
+        let mut command = machine.command("", &[]);
+        // The last one counts, but not for an option that may be given once.
+        if words[0] == "--ready-fd" {
+            command = machine.command("set -- \"$@\"; exec \"$0\" daemon --ready-fd 77", &[]);
+        } else {
+            command.args(words);
+        }
+        let refused = machine.refused(command);
+        assert!(refused.contains(said), "{refused}");
+        assert_eq!(refused.lines().count(), 1, "{refused}");
+    }
+    fs::remove_file(machine.file("umacvlan.toml")).unwrap();
+    let refused = machine.refused(machine.command("", &[]));
+    assert!(refused.contains("cannot read the configuration"), "{refused}");
+    assert!(!machine.file("socket").exists());
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_serves_on() {
+    if !root_or_skip("a_second_daemon_is_refused_and_the_first_serves_on") {
+        return;
+    }
+    let machine = Machine::new();
+    let first = machine.start(&[]);
+    let refused = machine.refused(machine.command("", &[]));
+    assert!(refused.contains("another daemon works with the state"), "{refused}");
+    let other = machine.file("other");
+    let script = format!("exec \"$0\" daemon --socket \"$2\" --state {}", other.display());
+    let refused = machine.refused(machine.command(&script, &[]));
+    assert!(refused.contains("another daemon listens"), "{refused}");
+    first.add("mac1", Value::Null).ok();
+}
+
+#[test]
+fn links_stay_when_it_ends_unless_they_are_to_be_removed() {
+    if !root_or_skip("links_stay_when_it_ends_unless_they_are_to_be_removed") {
+        return;
+    }
+    let mut machine = Machine::new();
+    let mut daemon = machine.start(&[]);
+    daemon.add("mac1", Value::Null).ok();
+    let before = machine.interface("mac1").unwrap();
+    daemon.terminate();
+    assert!(!machine.file("socket").exists());
+    let after = machine.interface("mac1").unwrap();
+    assert_eq!((after.index, after.mac, after.is_up()), (before.index, before.mac, true));
+    assert!(!after.is_running(), "a carrier that nobody is behind");
+    let parent = machine.interface("p0").unwrap();
+    assert!(!parent.is_promiscuous());
+
+    let mut daemon = machine.start(&["--on-exit", "remove"]);
+    daemon.terminate();
+    assert!(machine.interface("mac1").is_none());
+}
+
+#[test]
+fn only_what_it_needs_is_left_to_it_and_nothing_to_workers() {
+    if !root_or_skip("only_what_it_needs_is_left_to_it_and_nothing_to_workers") {
+        return;
+    }
+    // NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_PTRACE and SYS_ADMIN of linux/capability.h.
+    let needed = (1 << 11) | (1 << 12) | (1 << 13) | (1 << 19) | (1 << 21);
+    let machine = Machine::new();
+    let daemon = machine.start(&[]);
+    daemon.add("mac1", Value::Null).ok();
+    let mut workers = 0;
+    for task in fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap() {
+        let status = task.unwrap().path().join("status");
+        let status = status.to_str().unwrap();
+        let line = |words| status_lines(status, words).remove(0);
+        let worker = line("Name:").starts_with("um-");
+        let left = if worker { 0 } else { needed };
+        for set in ["CapPrm:", "CapEff:"] {
+            assert_eq!(u64::from_str_radix(&line(set), 16), Ok(left), "{status} {set}");
+        }
+        for set in ["CapInh:", "CapAmb:"] {
+            assert_eq!(u64::from_str_radix(&line(set), 16), Ok(0), "{status} {set}");
+        }
+        assert_eq!(u64::from_str_radix(&line("CapBnd:"), 16), Ok(needed), "{status}");
+        assert_eq!(line("NoNewPrivs:"), "1");
+        assert_eq!(line("Seccomp:"), if worker { "2" } else { "0" }, "{status}");
+        workers += u32::from(worker);
+    }
+    assert_eq!(workers, 1);
+    // Everything is still possible.
+    daemon.ask("DELETE", "/v1/links/mac1", Value::Null);
+    assert!(daemon.links().is_empty());
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    if !root_or_skip("a_hangup_reads_the_configuration_again") {
+        return;
+    }
+    let mut machine = Machine::new();
+    machine.configure("[link.one]\nparent = \"p0\"\n");
+    let daemon = machine.start(&[]);
+    let one = machine.interface("one").unwrap();
+    assert!(one.is_up());
+    let mut heard = events(&machine.file("socket"));
+    machine.configure("[link.one]\nparent = \"p0\"\n[link.two]\nparent = \"p0\"\nmtu = 1400\n");
+    daemon.signal("HUP");
+    let reloaded = heard.find(|event| event["event"] == "reloaded").unwrap();
+    assert_eq!(reloaded["changes"], 1);
+    assert_eq!(machine.interface("two").unwrap().mtu, 1400);
+    assert_eq!(machine.interface("one").unwrap().index, one.index);
+
+    // What cannot be done is not done at all, and the daemon goes on.
+    machine.configure("[link.three]\nparent = \"p0\"\n[link.four]\nparent = \"nowhere\"\n");
+    let refused = daemon.ask("POST", "/v1/config/reload", Value::Null);
+    assert_eq!(refused.code(), "no_device");
+    for (name, there) in [("one", true), ("two", true), ("three", false)] {
+        assert_eq!(machine.interface(name).is_some(), there, "{name}");
+    }
+}
+
+fn told(systemd: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    let len = systemd.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..len]).into_owned()
+}
+
+fn told_until(systemd: &UnixDatagram, words: &str) -> String {
+    loop {
+        let told = told(systemd);
+        if told.contains(words) {
+            return told;
+        }
+    }
+}
+
+#[test]
+fn systemd_is_told_what_happens() {
+    if !root_or_skip("systemd_is_told_what_happens") {
+        return;
+    }
+    let machine = Machine::new();
+    let systemd = machine.systemd();
+    let mut command = machine.command("", &[]);
+    command.env("NOTIFY_SOCKET", machine.file("notify")).env("WATCHDOG_USEC", "20000");
+    let mut daemon = machine.start_command(command);
+    let ready = told_until(&systemd, "READY=1");
+    assert!(ready.contains("STATUS=0 parents, 0 links"), "{ready}");
+    daemon.add("mac1", Value::Null).ok();
+    told_until(&systemd, "STATUS=1 parent, 1 link");
+    told_until(&systemd, "WATCHDOG=1");
+    daemon.signal("HUP");
+    let reloading = told_until(&systemd, "RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    told_until(&systemd, "READY=1");
+    daemon.signal("TERM");
+    told_until(&systemd, "STOPPING=1");
+    daemon.log();
+}
+
+#[test]
+fn a_socket_from_systemd_is_served_and_left_in_place() {
+    if !root_or_skip("a_socket_from_systemd_is_served_and_left_in_place") {
+        return;
+    }
+    let machine = Machine::new();
+    let listener = UnixListener::bind(machine.file("socket")).unwrap();
+    // Sockets come from descriptor 3 on: this one by way of standard input.
+    let script = "exec 4>&1 3<&0\nexport LISTEN_FDS=1 LISTEN_PID=$$\n\
+                  exec \"$0\" daemon --ready-fd 4 \"$@\"";
+    let mut command = machine.command(script, &[]);
+    command.stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
+    let mut daemon = machine.start_command(command);
+    daemon.add("mac1", json!({"mode": "vepa"})).ok();
+    daemon.terminate();
+    assert!(machine.file("socket").exists());
+}
