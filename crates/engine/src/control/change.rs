@@ -5,9 +5,10 @@ use std::sync::Arc;
 use umacvlan_core::{Mode, Refusal, SubId, Switch};
 
 use super::Control;
-use super::sub::SubKey;
+use super::sub::Sub;
 use crate::engine::{Change, LinkSet, SubNumber, SubStatus};
 use crate::error::Error;
+use crate::netlink::{self, Rtnl};
 
 impl Control {
     pub(crate) fn change_sub(
@@ -46,7 +47,7 @@ impl Control {
                 LinkSet::Name(name) => Some(name.as_str()),
                 _ => None,
             });
-            self.set_one(key, set, name)?;
+            self.set_one(number, set, name)?;
         }
         self.settle_groups();
         self.sub_status(key).ok_or_else(|| Error::NoSuchSub(format!("number {number}")))
@@ -54,43 +55,66 @@ impl Control {
 
     /// Sets one thing. `name` is the one that the interface will have, if it will have another: a
     /// move needs that one to be free, and not the present one.
-    fn set_one(&mut self, key: SubKey, set: LinkSet, name: Option<&str>) -> Result<(), Error> {
+    fn set_one(
+        &mut self,
+        number: SubNumber,
+        set: LinkSet,
+        name: Option<&str>,
+    ) -> Result<(), Error> {
+        // It may have gone with the change before.
+        let key = self.numbered(number)?;
         let Some((at, place)) = self.find(key) else {
-            return Err(Error::NoSuchSub("a sub-interface that is gone".to_owned()));
+            return Err(Error::Stopped);
         };
+        self.check(at, place, &set)?;
         let parent = &self.parents[at];
         let sub = &parent.subs[place];
-        let (tap, before, id, mode) = (Arc::clone(&sub.tap), sub.name.clone(), key.id, sub.mode);
-        let index = parent.index;
-        let allowed = match set {
+        let (tap, before) = (Arc::clone(&sub.tap), sub.name.clone());
+        if let (LinkSet::Mac(mac), Mode::Passthru, Some(index)) = (&set, sub.mode, parent.index) {
+            // It may refuse, and then nothing has changed.
+            self.rtnl.set_mac(index, *mac)?;
+        }
+        self.visit(&tap, |rtnl, index| perform(rtnl, index, &set, name))?;
+        match self.find_out(key) {
+            Some(refusal) => Err(Error::refused(&before)(refusal)),
+            None => Ok(()),
+        }
+    }
+
+    /// The rules of macvlan, which a TAP knows nothing of.
+    fn check(&self, at: usize, place: usize, set: &LinkSet) -> Result<(), Error> {
+        let parent = &self.parents[at];
+        let Sub { id, name, .. } = &parent.subs[place];
+        let id = *id;
+        let allowed = match *set {
             LinkSet::Mac(mac) => parent.worker.call(move |it| it.switch().check_mac(id, mac))?,
             LinkSet::Mtu(mtu) => parent.worker.call(move |it| it.switch().check_mtu(mtu))?,
             LinkSet::Up(up) => parent.worker.call(move |it| it.switch().check_up(id, up))?,
             _ => Ok(()),
         };
-        allowed.map_err(Error::refused(&before))?;
-        if let (LinkSet::Mac(mac), Mode::Passthru, Some(index)) = (&set, mode, index) {
-            // It may refuse, and then nothing has changed.
-            self.rtnl.set_mac(index, *mac)?;
-        }
-        self.visit(&tap, |rtnl, index| match &set {
-            LinkSet::Alias(text) => rtnl.set_alias(index, text),
-            LinkSet::Allmulti(on) => rtnl.set_allmulti(index, *on),
-            LinkSet::Mac(mac) => rtnl.set_mac(index, *mac),
-            LinkSet::Mtu(mtu) => rtnl.set_mtu(index, *mtu),
-            LinkSet::Name(name) => rtnl.set_name(index, name),
-            LinkSet::Netns(netns) => match name {
-                Some(name) => rtnl.set_netns_as(index, netns, name),
-                None => rtnl.set_netns(index, netns),
-            },
-            LinkSet::Promisc(on) => rtnl.set_promisc(index, *on),
-            LinkSet::TxQueueLen(frames) => rtnl.set_txqlen(index, *frames),
-            LinkSet::Up(on) => rtnl.set_up(index, *on),
-        })?;
-        match self.find_out(key) {
-            Some(refusal) => Err(Error::refused(&before)(refusal)),
-            None => Ok(()),
-        }
+        allowed.map_err(Error::refused(name))
+    }
+}
+
+fn perform(
+    rtnl: &mut Rtnl,
+    index: u32,
+    set: &LinkSet,
+    name: Option<&str>,
+) -> Result<(), netlink::Error> {
+    match set {
+        LinkSet::Alias(text) => rtnl.set_alias(index, text),
+        LinkSet::Allmulti(on) => rtnl.set_allmulti(index, *on),
+        LinkSet::Mac(mac) => rtnl.set_mac(index, *mac),
+        LinkSet::Mtu(mtu) => rtnl.set_mtu(index, *mtu),
+        LinkSet::Name(name) => rtnl.set_name(index, name),
+        LinkSet::Netns(netns) => match name {
+            Some(name) => rtnl.set_netns_as(index, netns, name),
+            None => rtnl.set_netns(index, netns),
+        },
+        LinkSet::Promisc(on) => rtnl.set_promisc(index, *on),
+        LinkSet::TxQueueLen(frames) => rtnl.set_txqlen(index, *frames),
+        LinkSet::Up(on) => rtnl.set_up(index, *on),
     }
 }
 

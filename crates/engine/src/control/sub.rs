@@ -179,8 +179,10 @@ impl Control {
         let id = sub.id;
         // A worker that has stopped has no port left.
         let _ = parent.worker.call(move |worker| worker.remove(id));
-        // Refused only by a TAP that is gone.
-        let _ = sub.tap.keep(false);
+        if sub.kept {
+            // Refused only by a TAP that is gone.
+            let _ = sub.tap.keep(false);
+        }
         // Deleted by netlink, because a ring may hold on to the descriptor for some milliseconds.
         if let Some(place) = self.locate(&sub.tap, (sub.netns, sub.parent_nsid)) {
             // It goes with its descriptor at the latest.

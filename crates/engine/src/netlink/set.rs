@@ -162,7 +162,7 @@ impl Rtnl {
     /// Sets the text that an interface bears for people; an empty one takes it away.
     ///
     /// # Errors
-    /// `EINVAL` if it is longer than 255 bytes.
+    /// `ERANGE` if it is longer than 255 bytes.
     pub fn set_alias(&mut self, index: u32, text: &str) -> Result<()> {
         let action = format!("set the alias of interface {index}");
         // Without the zero byte that the library would add, and the kernel keep.
