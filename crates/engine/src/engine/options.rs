@@ -15,16 +15,8 @@ pub type OnWorker = Arc<dyn Fn() + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct EngineOptions {
     /// Run on the thread of each worker when all is set up and before its first turn, to confine
-    /// it. From then on a worker needs no capability. It makes these system calls:
-    ///
-    /// | for | calls |
-    /// |---|---|
-    /// | frames | `read` `write` `recvfrom` `sendmmsg`, and `io_uring_enter` where that is used |
-    /// | waiting | `epoll_wait`, `futex`, `sched_yield`; `clock_gettime` where the vDSO has none |
-    /// | ports, uplinks | `epoll_ctl` `io_uring_register` `ioctl` `setsockopt` `getsockopt` `close` |
-    /// | memory | `brk` `mmap` `mremap` `munmap` `mprotect` `madvise` |
-    /// | its end | `exit` `rseq` `set_robust_list` `sigaltstack` `rt_sigprocmask` |
-    /// | a panic | `write` `getcwd` `openat` `fstat` `gettid` `rt_sigaction` `tgkill` `getpid` |
+    /// it: from then on a worker needs no capability and only the system calls of
+    /// [`SYSTEM_CALLS`](crate::worker::SYSTEM_CALLS).
     pub on_worker: Option<OnWorker>,
 }
 

@@ -5,6 +5,7 @@
 //! between two turns.
 
 mod asked;
+mod calls;
 mod handle;
 
 use std::io;
@@ -15,6 +16,7 @@ use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, SubId, Switch};
 
 pub use asked::{AddError, Snapshot};
+pub use calls::SYSTEM_CALLS;
 pub use handle::{Notice, Notifier, Stopped, WorkerHandle};
 
 use crate::dispatch::{Dispatch, Outlet, refused, unsent};

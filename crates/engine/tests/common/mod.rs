@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{
-    Event, ParentOptions, ParentStatus, SubNumber, SubOptions, SubStatus,
+    EngineOptions, Event, ParentOptions, ParentStatus, SubNumber, SubOptions, SubStatus,
 };
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::netlink::{Link, Rtnl, set_sysctl};
@@ -78,14 +78,27 @@ impl Lab {
     pub(crate) fn new(io: PortIo) -> Self {
         let (mut host, far) = (Place::new(), Place::new());
         wire(&mut host, &far);
-        let engine = host.netns.run(Engine::start).unwrap().unwrap();
+        let mut lab = Self { engine: None, host, far };
+        lab.start(io, ParentOptions::default());
+        lab
+    }
+
+    /// Starts an engine in place of the one before, with the parent and these options.
+    pub(crate) fn start(&mut self, io: PortIo, options: ParentOptions) {
+        self.start_with(EngineOptions::default(), io, options);
+    }
+
+    /// As [`Lab::start`], with options of the engine's.
+    pub(crate) fn start_with(&mut self, with: EngineOptions, io: PortIo, options: ParentOptions) {
+        drop(self.engine.take());
+        let engine = self.host.netns.run(|| Engine::start_with(with)).unwrap().unwrap();
         let options = ParentOptions {
             name: PARENT.to_owned(),
             worker: WorkerConfig { cpu: None, io, poll: Poll::Adaptive },
-            ..ParentOptions::default()
+            ..options
         };
         engine.add_parent(options).unwrap();
-        Self { engine: Some(engine), host, far }
+        self.engine = Some(engine);
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -1,0 +1,92 @@
+//! Workers that are confined before their first turn do all their work.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::sync::Arc;
+use std::thread;
+
+use caps::CapSet;
+use crossbeam_channel::unbounded;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use umacvlan_core::{MacAddr, Mode};
+use umacvlan_engine::engine::{EngineOptions, Event, LinkSet, OnWorker, ParentOptions};
+use umacvlan_engine::netlink::Link;
+use umacvlan_engine::port::PortIo;
+use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_engine::worker::SYSTEM_CALLS;
+
+use common::{Lab, PARENT, Place, frame, mac, reaches, wire};
+
+/// Takes every capability and most system calls from the calling thread.
+fn confine() {
+    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        caps::clear(None, set).unwrap();
+    }
+    let allowed = SYSTEM_CALLS.iter().map(|&call| (call, Vec::new())).collect();
+    let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(allowed, refused, SeccompAction::Allow, arch).unwrap();
+    apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}
+
+/// Everything that a worker is ever asked to do.
+fn work(lab: &mut Lab) {
+    let (mut one, two) = (Place::new(), Place::new());
+    let first = lab.add("s1", 1, Mode::Bridge, &one);
+    lab.add("s2", 2, Mode::Bridge, &two);
+    let (near, sibling) = (one.socket("s1"), two.socket("s2"));
+    let far = lab.far.socket("x0");
+    reaches(&far, &near, &frame(mac(1), mac(0xff), 1));
+    reaches(&near, &far, &frame(mac(0xff), mac(1), 2));
+    reaches(&near, &sibling, &frame(mac(2), mac(1), 3));
+    reaches(&far, &sibling, &frame(MacAddr::BROADCAST, mac(0xff), 4));
+
+    let sets =
+        [LinkSet::Promisc(true), LinkSet::Up(false), LinkSet::Mac(mac(9)), LinkSet::Up(true)];
+    lab.engine().set_link(first.number, sets.into()).unwrap();
+    let near = one.socket("s1");
+    reaches(&far, &near, &frame(mac(9), mac(0xff), 5));
+
+    let parent = lab.host.index(PARENT);
+    lab.host.rtnl.delete(parent).unwrap();
+    lab.event("parent gone", |event| matches!(event, Event::ParentGone { .. }));
+    wire(&mut lab.host, &lab.far);
+    lab.event("parent back", |event| matches!(event, Event::ParentBack { .. }));
+    one.until("a carrier again", "s1", Link::is_running);
+    let near = one.socket("s1");
+    let far = lab.far.socket("x0");
+    reaches(&far, &near, &frame(mac(9), mac(0xff), 6));
+
+    lab.engine().remove_sub(first.number).unwrap();
+    // One whose interface goes under it, and many, for which memory must grow.
+    for n in 10..60 {
+        lab.add(&format!("s{n}"), n, Mode::Bridge, &two);
+    }
+    drop((sibling, two));
+    lab.event(
+        "namespace ended",
+        |event| matches!(event, Event::SubGone { sub, .. } if sub == "s59"),
+    );
+    assert!(lab.counters().accounted());
+    lab.engine().remove_parent(PARENT).unwrap();
+}
+
+#[test]
+fn a_worker_needs_no_capability_and_few_system_calls() {
+    if !root_or_skip("a_worker_needs_no_capability_and_few_system_calls") {
+        return;
+    }
+    for io in [PortIo::Uring, PortIo::Plain] {
+        let mut lab = Lab::new(io);
+        let (sender, confined) = unbounded();
+        let on_worker: OnWorker = Arc::new(move || {
+            confine();
+            sender.send(thread::current().name().map(str::to_owned)).unwrap();
+        });
+        lab.start_with(EngineOptions { on_worker: Some(on_worker) }, io, ParentOptions::default());
+        assert_eq!(confined.recv().unwrap().as_deref(), Some("um-p0"));
+        work(&mut lab);
+        assert!(confined.is_empty(), "once for each worker");
+    }
+}
