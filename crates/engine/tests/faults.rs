@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::Event;
+use umacvlan_engine::engine::{Event, ParentOptions};
 use umacvlan_engine::idle::TurnStats;
 use umacvlan_engine::netlink::{Link, Rtnl};
 use umacvlan_engine::port::PortIo;
@@ -166,6 +166,30 @@ fn others_notice_nothing_of_one_that_comes_and_goes() {
             lab.add("s9", 9, Mode::Bridge, &guest);
             lab.engine().remove_sub(lab.number("s9")).unwrap();
         }
+        traffic.ends_whole(&lab);
+    }
+}
+
+#[test]
+fn others_notice_nothing_of_many_that_come_and_go() {
+    if !root_or_skip("others_notice_nothing_of_many_that_come_and_go") {
+        return;
+    }
+    let _together = together();
+    for io in BOTH {
+        let mut lab = Lab::new(io);
+        let traffic = Traffic::start(&lab);
+        lab.host.rtnl.add_veth("p1", "x1", None).unwrap();
+        let options = ParentOptions { name: "p1".to_owned(), ..ParentOptions::default() };
+        lab.engine().add_parent(options).unwrap();
+        let guest = Place::new();
+        let modes = [Mode::Bridge, Mode::Vepa, Mode::Private, Mode::Source];
+        let add = |n: u8| lab.add(&format!("o{n}"), n, modes[usize::from(n) % 4], &guest).number;
+        let others: Vec<_> = (1..=50).map(add).collect();
+        for number in others {
+            lab.engine().remove_sub(number).unwrap();
+        }
+        lab.engine().remove_parent("p1").unwrap();
         traffic.ends_whole(&lab);
     }
 }

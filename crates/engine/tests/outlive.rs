@@ -1,0 +1,290 @@
+//! Interfaces that outlive an engine, and the next engine that goes on with them.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
+
+use umacvlan_core::stats::Counters;
+use umacvlan_core::{MacAddr, Mode};
+use umacvlan_engine::Error;
+use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubNumber, SubOptions, SubStatus};
+use umacvlan_engine::netlink::Link;
+use umacvlan_engine::port::PortIo;
+use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_engine::sys::netns::Netns;
+use umacvlan_engine::sys::tap::{QUEUE_LEN, Tap};
+
+use common::{Lab, PARENT, PATIENCE, Place, frame, mac, reaches, until};
+
+const BOTH: [PortIo; 2] = [PortIo::Uring, PortIo::Plain];
+
+/// What an engine has to be told of a sub-interface that is like this one.
+fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
+    Adopt {
+        netns: netns.try_clone().unwrap(),
+        index: status.index,
+        number: Some(status.number),
+        mode: status.mode,
+        nodst: status.nodst,
+        nopromisc: status.nopromisc,
+        bc_queue_len: Some(status.bc_queue_len),
+        sources: status.sources.clone(),
+    }
+}
+
+/// A lab with one kept sub-interface `s1` in a namespace of its own, and no engine any more.
+fn orphan(io: PortIo) -> (Lab, Place, SubStatus) {
+    let mut lab = Lab::new(io);
+    let guest = Place::new();
+    let status = lab.add("s1", 1, Mode::Bridge, &guest);
+    lab.engine().keep_sub(status.number).unwrap();
+    assert!(lab.sub("s1").kept);
+    drop(lab.engine.take());
+    (lab, guest, status)
+}
+
+/// Sends bytes one way and waits for them at the other end.
+fn pass(mut from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
+    thread::scope(|scope| {
+        scope.spawn(move || from.write_all(bytes).unwrap());
+        arrive(to, bytes);
+    });
+}
+
+fn arrive(mut at: &TcpStream, bytes: &[u8]) {
+    let mut read = vec![0; bytes.len()];
+    at.read_exact(&mut read).unwrap();
+    assert_eq!(read, bytes);
+}
+
+/// A connection from one place to another, over their interfaces `s1`.
+fn connection(one: &mut Place, two: &mut Place) -> (TcpStream, TcpStream) {
+    let ips = [Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77, 0, 2)];
+    for (place, ip) in [(&mut *one, ips[0]), (&mut *two, ips[1])] {
+        let index = place.index("s1");
+        place.rtnl.add_address(index, ip.into(), 24).unwrap();
+        place.until("a carrier", "s1", Link::is_running);
+    }
+    let listener = two.netns.run(|| TcpListener::bind((ips[1], 0))).unwrap().unwrap();
+    let address = listener.local_addr().unwrap();
+    let near = one.netns.run(|| TcpStream::connect(address)).unwrap().unwrap();
+    let (far, _) = listener.accept().unwrap();
+    for end in [&near, &far] {
+        end.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+    }
+    (near, far)
+}
+
+#[test]
+fn a_connection_survives_the_engine() {
+    if !root_or_skip("a_connection_survives_the_engine") {
+        return;
+    }
+    for io in BOTH {
+        let mut lab = Lab::new(io);
+        let mut guests = [Place::new(), Place::new()];
+        // The same name in both: it is unique in a namespace only.
+        let subs: Vec<_> =
+            (1..).zip(&guests).map(|(n, guest)| lab.add("s1", n, Mode::Bridge, guest)).collect();
+        let [one, two] = &mut guests;
+        let (near, far) = connection(one, two);
+        pass(&near, &far, b"before");
+        for sub in &subs {
+            lab.engine().keep_sub(sub.number).unwrap();
+        }
+        drop(lab.engine.take());
+        for guest in &mut guests {
+            guest.until("no carrier", "s1", |link| link.is_up() && !link.is_running());
+        }
+        (&near).write_all(b"meanwhile").unwrap();
+
+        lab.start(io, ParentOptions::default());
+        for (sub, guest) in subs.iter().zip(&guests) {
+            let status = lab.engine().adopt_sub(PARENT, adopt(sub, &guest.netns)).unwrap();
+            assert!(status.up && status.kept, "{status:?}");
+            let known =
+                |status: &SubStatus| (status.number, status.index, status.mac, status.netns);
+            assert_eq!(known(&status), known(sub));
+            assert_eq!(status.link.txqlen, QUEUE_LEN, "the queue is as long as before");
+        }
+        arrive(&far, b"meanwhile");
+        pass(&far, &near, b"after");
+        // A super-frame: offloads and header are as before.
+        pass(&near, &far, &vec![7; 1 << 20]);
+        let counters = lab.counters();
+        let whole = |sent: Counters| sent.bytes > sent.frames * 3000;
+        assert!(counters.subs.iter().any(|(_, stats)| whole(stats.received)), "cut to pieces");
+        for guest in &mut guests {
+            guest.until("a carrier", "s1", Link::is_running);
+        }
+    }
+}
+
+#[test]
+fn one_is_adopted_with_another_name_address_mtu_and_groups() {
+    if !root_or_skip("one_is_adopted_with_another_name_address_mtu_and_groups") {
+        return;
+    }
+    for io in BOTH {
+        let (mut lab, mut guest, before) = orphan(io);
+        guest.rtnl.set_name(before.index, "eth0").unwrap();
+        guest.rtnl.set_mac(before.index, mac(9)).unwrap();
+        guest.rtnl.set_mtu(before.index, 1400).unwrap();
+        guest.rtnl.set_allmulti(before.index, true).unwrap();
+        lab.start(io, ParentOptions::default());
+        let status = lab.engine().adopt_sub(PARENT, adopt(&before, &guest.netns)).unwrap();
+        assert_eq!((status.name.as_str(), status.mac, status.mtu), ("eth0", mac(9), 1400));
+        assert!(status.up && status.all_groups, "{status:?}");
+        let (near, far) = (guest.socket("eth0"), lab.far.socket("x0"));
+        reaches(&far, &near, &frame(mac(9), mac(0xff), 1));
+        reaches(&near, &far, &frame(mac(0xff), mac(9), 2));
+        reaches(&far, &near, &frame(MacAddr::new([1, 0, 0x5e, 9, 9, 9]), mac(0xff), 3));
+
+        // It is followed as any other, and removed with its interface.
+        guest.rtnl.set_up(before.index, false).unwrap();
+        lab.changed("set down", "eth0", |sub| !sub.up);
+        lab.engine().remove_sub(status.number).unwrap();
+        assert!(guest.find("eth0").is_none());
+    }
+}
+
+#[test]
+fn what_is_not_kept_goes_with_the_engine() {
+    if !root_or_skip("what_is_not_kept_goes_with_the_engine") {
+        return;
+    }
+    let mut lab = Lab::new(PortIo::Auto);
+    let mut guest = Place::new();
+    let kept = lab.add("s1", 1, Mode::Bridge, &guest);
+    lab.add("s2", 2, Mode::Bridge, &guest);
+    lab.engine().keep_sub(kept.number).unwrap();
+    drop(lab.engine.take());
+    assert!(guest.find("s1").is_some() && guest.find("s2").is_none());
+    assert_eq!(lab.host.link(PARENT).promiscuity, 0);
+}
+
+#[test]
+fn a_busy_tap_is_left_to_the_one_who_has_it() {
+    if !root_or_skip("a_busy_tap_is_left_to_the_one_who_has_it") {
+        return;
+    }
+    let (mut lab, mut guest, before) = orphan(PortIo::Auto);
+    // The ring of the engine before may hold it for a moment.
+    let mut other = None;
+    until("the TAP is free", || {
+        other = guest.netns.run(|| Tap::attach("s1")).unwrap().ok();
+        other.is_some()
+    });
+    lab.start(PortIo::Auto, ParentOptions::default());
+    let refused = lab.engine().adopt_sub(PARENT, adopt(&before, &guest.netns)).unwrap_err();
+    assert!(matches!(&refused, Error::TapBusy(name) if name == "s1"), "{refused}");
+    assert_eq!(refused.errno(), Some(libc::EBUSY));
+    assert!(refused.to_string().contains("another process"), "{refused}");
+    assert!(lab.parent().subs.is_empty() && guest.link("s1").is_up());
+    drop(other);
+    lab.engine().adopt_sub(PARENT, adopt(&before, &guest.netns)).unwrap();
+}
+
+#[test]
+fn of_two_with_one_address_the_second_is_left_in_place_and_down() {
+    if !root_or_skip("of_two_with_one_address_the_second_is_left_in_place_and_down") {
+        return;
+    }
+    let (mut lab, mut guest, before) = orphan(PortIo::Auto);
+    let netns = guest.netns.try_clone().unwrap();
+    let anew = || Adopt { number: None, ..adopt(&before, &netns) };
+    lab.start(PortIo::Auto, ParentOptions::default());
+    lab.add("s2", 1, Mode::Bridge, &Place::new());
+    let refused = lab.engine().adopt_sub(PARENT, anew()).unwrap_err();
+    assert_eq!(refused.errno(), Some(libc::EADDRINUSE), "{refused}");
+    assert!(refused.to_string().contains(&mac(1).to_string()), "{refused}");
+    assert!(!guest.link("s1").is_up());
+    assert_eq!(lab.parent().subs.len(), 1);
+    // With another address it may be.
+    guest.rtnl.set_mac(before.index, mac(3)).unwrap();
+    guest.rtnl.set_up(before.index, true).unwrap();
+    let status = lab.engine().adopt_sub(PARENT, anew()).unwrap();
+    assert!(status.up && status.mac == mac(3), "{status:?}");
+}
+
+#[test]
+fn only_a_kept_tap_is_adopted() {
+    if !root_or_skip("only_a_kept_tap_is_adopted") {
+        return;
+    }
+    let lab = Lab::new(PortIo::Auto);
+    let mut guest = Place::new();
+    guest.rtnl.add_veth("v0", "v1", None).unwrap();
+    let status = lab.add("s1", 1, Mode::Bridge, &guest);
+    let indices = [guest.index("v0"), guest.index("lo"), status.index, 4_000];
+    for index in indices {
+        let wanted = Adopt { index, number: None, ..adopt(&status, &guest.netns) };
+        let refused = lab.engine().adopt_sub(PARENT, wanted).unwrap_err();
+        assert!(matches!(refused, Error::NoTap(_)), "{refused}");
+    }
+    assert!(guest.find("v0").is_some() && guest.find("s1").is_some());
+}
+
+#[test]
+fn a_kept_passthru_goes_on_with_its_parent_s_address() {
+    if !root_or_skip("a_kept_passthru_goes_on_with_its_parent_s_address") {
+        return;
+    }
+    let mut lab = Lab::new(PortIo::Auto);
+    let mut guest = Place::new();
+    let before = lab.add("s1", 1, Mode::Passthru, &guest);
+    guest.rtnl.set_mac(before.index, mac(8)).unwrap();
+    lab.host.until("the parent follows", PARENT, |link| link.mac == Some(mac(8)));
+    lab.engine().keep_sub(before.number).unwrap();
+    let own_mac = lab.parent().own_mac;
+    assert_eq!(own_mac, mac(0));
+    drop(lab.engine.take());
+    assert_eq!(lab.host.link(PARENT).mac, Some(mac(8)), "it is in use");
+
+    guest.rtnl.set_mac(before.index, mac(9)).unwrap();
+    lab.start(PortIo::Auto, ParentOptions { own_mac: Some(own_mac), ..Default::default() });
+    let status = lab.engine().adopt_sub(PARENT, adopt(&before, &guest.netns)).unwrap();
+    assert_eq!((status.mac, lab.host.link(PARENT).mac), (mac(9), Some(mac(9))));
+    lab.engine().remove_sub(status.number).unwrap();
+    assert_eq!(lab.host.link(PARENT).mac, Some(mac(0)));
+}
+
+#[test]
+fn numbers_are_the_owner_s_and_never_used_again() {
+    if !root_or_skip("numbers_are_the_owner_s_and_never_used_again") {
+        return;
+    }
+    let lab = Lab::new(PortIo::Auto);
+    let add = |number, name: &str| {
+        let name = name.to_owned();
+        lab.engine().add_sub(PARENT, SubOptions { number, name, ..Default::default() })
+    };
+    let seven = add(Some(SubNumber(7)), "s1").unwrap().number;
+    assert_eq!(seven, SubNumber(7));
+    let taken = add(Some(seven), "s2").unwrap_err();
+    assert!(matches!(taken, Error::NumberTaken(SubNumber(7))), "{taken}");
+    assert_eq!(add(None, "s2").unwrap().number, SubNumber(8));
+    lab.engine().remove_sub(SubNumber(8)).unwrap();
+    let gone = lab.engine().sub(SubNumber(8)).unwrap_err();
+    assert!(gone.to_string().contains("number 8"), "{gone}");
+    assert_eq!(add(None, "s2").unwrap().number, SubNumber(9));
+}
+
+#[test]
+fn a_kept_one_that_is_deleted_is_told_as_gone() {
+    if !root_or_skip("a_kept_one_that_is_deleted_is_told_as_gone") {
+        return;
+    }
+    let lab = Lab::new(PortIo::Auto);
+    let mut guest = Place::new();
+    let status = lab.add("s1", 1, Mode::Bridge, &guest);
+    lab.engine().keep_sub(status.number).unwrap();
+    guest.rtnl.delete(status.index).unwrap();
+    lab.event(
+        "gone",
+        |event| matches!(event, Event::SubGone { number, .. } if *number == status.number),
+    );
+}
