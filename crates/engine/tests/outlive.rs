@@ -3,23 +3,29 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use umacvlan_core::stats::Counters;
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubNumber, SubOptions, SubStatus};
 use umacvlan_engine::netlink::Link;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::sys::netns::Netns;
 use umacvlan_engine::sys::tap::{QUEUE_LEN, Tap};
+use umacvlan_engine::{Engine, Error};
 
 use common::{Lab, PARENT, PATIENCE, Place, frame, mac, reaches, until};
 
 const BOTH: [PortIo; 2] = [PortIo::Uring, PortIo::Plain];
+
+/// Where the engine to be killed makes its sub-interface, and what it says when it has.
+const PLACE: &str = "UMACVLAN_TEST_PLACE";
+const KEPT: &str = "kept";
 
 /// What an engine has to be told of a sub-interface that is like this one.
 fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
@@ -121,6 +127,64 @@ fn a_connection_survives_the_engine() {
             guest.until("a carrier", "s1", Link::is_running);
         }
     }
+}
+
+/// In a process of its own: an engine with a kept sub-interface `s1`, until standard input ends.
+#[test]
+#[ignore = "the one to be killed by an_engine_that_is_killed_leaves_what_it_kept"]
+fn engine_to_be_killed() {
+    let Ok(place) = std::env::var(PLACE) else {
+        return;
+    };
+    let engine = Engine::start().unwrap();
+    let parent = ParentOptions { name: PARENT.to_owned(), ..ParentOptions::default() };
+    engine.add_parent(parent).unwrap();
+    let options = SubOptions {
+        name: "s1".to_owned(),
+        mac: Some(mac(1)),
+        netns: Some(Netns::open(&place).unwrap()),
+        up: true,
+        ..SubOptions::default()
+    };
+    engine.keep_sub(engine.add_sub(PARENT, options).unwrap().number).unwrap();
+    println!("\n{KEPT}");
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn an_engine_that_is_killed_leaves_what_it_kept() {
+    if !root_or_skip("an_engine_that_is_killed_leaves_what_it_kept") {
+        return;
+    }
+    let (mut lab, mut guest) = (Lab::new(PortIo::Auto), Place::new());
+    drop(lab.engine.take());
+    let (process, descriptor) = (std::process::id(), guest.netns.as_fd().as_raw_fd());
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "engine_to_be_killed", "--ignored", "--nocapture"]);
+    command.env(PLACE, format!("/proc/{process}/fd/{descriptor}"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = lab.host.netns.run(|| command.spawn()).unwrap().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == KEPT), "it ended before its time");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    lab.start(PortIo::Auto, ParentOptions::default());
+    let wanted = Adopt {
+        netns: guest.netns.try_clone().unwrap(),
+        index: guest.index("s1"),
+        number: None,
+        mode: Mode::Vepa,
+        nodst: false,
+        nopromisc: false,
+        bc_queue_len: None,
+        sources: Vec::new(),
+    };
+    let status = lab.engine().adopt_sub(PARENT, wanted).unwrap();
+    assert!(status.up && status.mac == mac(1), "{status:?}");
+    let (near, far) = (guest.socket("s1"), lab.far.socket("x0"));
+    reaches(&far, &near, &frame(mac(1), mac(0xff), 1));
+    reaches(&near, &far, &frame(mac(0xff), mac(1), 2));
 }
 
 #[test]
