@@ -63,11 +63,11 @@ impl Control {
             return Err(Error::Stopped);
         };
         self.parents[at].subs[place].kept = true;
-        self.settle_groups();
+        self.glance_at_groups(key);
         if let Some(refusal) = self.find_out(key) {
             return Err(Error::refused(name)(refusal));
         }
-        self.settle_groups();
+        self.glance_at_groups(key);
         self.settle_memberships();
         let Some((at, place)) = self.find(key) else {
             return Err(Error::NoSuchSub(name.to_owned()));

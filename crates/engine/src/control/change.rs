@@ -49,7 +49,7 @@ impl Control {
             });
             self.set_one(number, set, name)?;
         }
-        self.settle_groups();
+        self.settle_groups_of(key);
         self.sub_status(key).ok_or_else(|| Error::NoSuchSub(format!("number {number}")))
     }
 

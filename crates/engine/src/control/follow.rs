@@ -1,6 +1,5 @@
 //! Following what users do to the interfaces of sub-interfaces, in whatever namespace they are.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use umacvlan_core::{Filter, Refusal, SubId};
@@ -9,8 +8,7 @@ use super::Control;
 use super::place::Place;
 use super::sub::{Seen, SubKey};
 use crate::engine::Event;
-use crate::netlink::{Link, all_groups, groups_of};
-use crate::sys::netns::Netns;
+use crate::netlink::Link;
 use crate::worker::Worker;
 
 /// How many sub-interfaces a sweep looks at: a bounded cost, whatever their number.
@@ -121,43 +119,6 @@ impl Control {
         refusal
     }
 
-    /// Notes that a sub-interface may have joined or left groups.
-    pub(super) fn mark_groups(&mut self, key: SubKey) {
-        if let Some((at, place)) = self.find(key) {
-            self.parents[at].subs[place].groups_stale = true;
-        }
-    }
-
-    /// Reads the groups again of all that may have others by now, and lets them through. The
-    /// kernel tells those of a whole namespace at once, so each namespace is read once.
-    pub(super) fn settle_groups(&mut self) {
-        let mut lists = HashMap::new();
-        for key in self.keys(|sub| sub.groups_stale) {
-            let Some((at, place)) = self.find(key) else {
-                continue;
-            };
-            let sub = &mut self.parents[at].subs[place];
-            sub.groups_stale = false;
-            // A TAP that is gone has no groups, and its own event tells.
-            let Ok(netns) = sub.tap.namespace().map(Netns::from) else {
-                continue;
-            };
-            let list = lists.entry(netns.id()).or_insert_with(|| all_groups(&netns));
-            let Ok(list) = list else {
-                continue;
-            };
-            let mut groups = groups_of(sub.index, list);
-            groups.sort_unstable();
-            groups.dedup();
-            if groups == sub.groups {
-                continue;
-            }
-            sub.groups = groups;
-            self.set_filter(at, place);
-            self.tell_change(key);
-        }
-    }
-
     /// Sets an interface to the MTU that its parent imposes.
     pub(super) fn impose_mtu(&mut self, at: usize, id: SubId, mtu: u32) {
         let Some(sub) = self.parents[at].subs.iter_mut().find(|sub| sub.id == id) else {
@@ -241,7 +202,7 @@ impl Control {
         }
     }
 
-    fn set_filter(&mut self, at: usize, place: usize) {
+    pub(super) fn set_filter(&mut self, at: usize, place: usize) {
         let parent = &mut self.parents[at];
         let sub = &parent.subs[place];
         let filter = Filter {
@@ -255,7 +216,7 @@ impl Control {
         let _ = parent.worker.call(move |worker| worker.switch_mut().set_filter(id, filter));
     }
 
-    fn tell_change(&mut self, key: SubKey) {
+    pub(super) fn tell_change(&mut self, key: SubKey) {
         if let Some(status) = self.sub_status(key) {
             self.tell(Event::SubChanged(Box::new(status)));
         }

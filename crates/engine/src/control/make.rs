@@ -41,7 +41,7 @@ impl Control {
             self.remove(key);
             return Err(error);
         }
-        self.settle_groups();
+        self.settle_groups_of(key);
         self.sub_status(key).ok_or(Error::Stopped)
     }
 

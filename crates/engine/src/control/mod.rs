@@ -10,6 +10,7 @@
 mod adopt;
 mod change;
 mod follow;
+mod groups;
 mod make;
 mod parent;
 mod place;
@@ -29,6 +30,7 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::netns::Netns;
 use crate::worker::Notice;
 
+use groups::Lists;
 use parent::Parent;
 use sub::SubKey;
 
@@ -69,6 +71,8 @@ pub(crate) struct Control {
     /// Where the sweep goes on.
     sweep_at: usize,
     swept: Instant,
+    /// The groups of namespaces that were read lately.
+    lists: Lists,
     stop: bool,
 }
 
@@ -102,6 +106,7 @@ impl Control {
             dying: Vec::new(),
             sweep_at: 0,
             swept: Instant::now(),
+            lists: Lists::default(),
             stop: false,
         })
     }
@@ -113,6 +118,7 @@ impl Control {
                 true => SWEEP_TIME.saturating_sub(self.swept.elapsed()),
                 false => DYING_TIME,
             };
+            let due = self.groups_due().map_or(due, |groups| groups.min(due));
             let timeout = (!self.parents.is_empty()).then_some(due);
             let names = self.epoll.wait(timeout).map(|names| names.collect::<Vec<u64>>());
             let names = match names {

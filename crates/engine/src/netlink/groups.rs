@@ -29,7 +29,7 @@ pub(crate) fn all_groups(netns: &Netns) -> io::Result<Vec<(u32, MacAddr)>> {
 }
 
 /// The groups of one interface.
-pub(crate) fn of(index: u32, all: &[(u32, MacAddr)]) -> Vec<MacAddr> {
+fn of(index: u32, all: &[(u32, MacAddr)]) -> Vec<MacAddr> {
     let mine = all.iter().filter(|&&(owner, _)| owner == index);
     mine.map(|&(_, group)| group).collect()
 }

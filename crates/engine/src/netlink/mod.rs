@@ -22,8 +22,8 @@ mod sysctl;
 
 pub use create::{BridgeOptions, MacaddrChange, Macvlan, MacvlanChange};
 pub use error::Error;
+pub(crate) use groups::all_groups;
 pub use groups::joined_groups;
-pub(crate) use groups::{all_groups, of as groups_of};
 pub use link::Link;
 pub use monitor::{Event, Monitor, MovedTo};
 pub use netlink_packet_route::link::{LinkFlags, State as OperState, Stats64 as LinkStats};
