@@ -52,8 +52,10 @@ pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Answer
     let length = body.len();
     // A body too large is refused, perhaps before all of it is written.
     let _ = write!(stream, "{method} {path} HTTP/1.0\r\ncontent-length: {length}\r\n\r\n{body}");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
+    let mut bytes = Vec::new();
+    // And then the end of the answer is that of a connection with something left unread.
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answer { status, head: head.to_lowercase(), body: body.to_owned() }

@@ -5,6 +5,7 @@
 mod client;
 mod http;
 mod lifecycle;
+mod links;
 mod machine;
 mod schema;
 mod state;

@@ -100,6 +100,7 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
     let prepared = prepare(args, socket)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let service = Arc::clone(&prepared.service);
+    let followed = service::follow(&service)?;
     runtime.block_on(serve(prepared, || {
         let said = ready.map(|ready| std::fs::File::from(ready).write_all(b"ready\n"));
         // Whoever started the daemon waits no longer.
@@ -112,6 +113,12 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
     if remove {
         lock(&service).remove_all();
     }
+    // The last one to let go of the service ends the engine. The links are to be without carrier
+    // when this process is gone, so that is waited for.
+    drop(runtime);
+    drop(service);
+    // A panic of that thread has been printed.
+    let _ = followed.join();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -152,7 +159,6 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
     let Prepared { service, socket, log, admins } = prepared;
     let (end, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
     let hangup = caught(SignalKind::hangup())?;
-    service::follow(&service)?;
     let engine = lock(&service).engine();
     let watched = Arc::clone(&engine);
     let backend = Backend {

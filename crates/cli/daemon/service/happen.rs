@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::iter;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -14,11 +14,12 @@ use super::places::Names;
 use super::{Service, Shared, lock};
 use crate::api::{EventView, Happening};
 
-/// Follows the events of the engine for as long as there is a service.
+/// Follows the events of the engine for as long as there is a service: the thread that does so ends
+/// with it.
 ///
 /// # Errors
 /// No thread is to be had.
-pub(in crate::daemon) fn follow(service: &Shared) -> Result<()> {
+pub(in crate::daemon) fn follow(service: &Shared) -> Result<JoinHandle<()>> {
     let events = lock(service).engine.events().clone();
     let service = Arc::downgrade(service);
     let follow = move || {
@@ -31,7 +32,7 @@ pub(in crate::daemon) fn follow(service: &Shared) -> Result<()> {
         }
     };
     let thread = thread::Builder::new().name("events".to_owned()).spawn(follow);
-    thread.map(drop).context("cannot start the thread that follows events")
+    thread.context("cannot start the thread that follows events")
 }
 
 impl Service {

@@ -274,14 +274,14 @@ impl Service {
         let before = entry.record();
         let was = std::mem::replace(&mut entry.seen, now);
         let record = entry.record();
+        // What a parent has written down changes with its owner's address, and before an MTU does.
+        let touched = was.mode == Mode::Passthru || was.mtu != entry.seen.mtu;
         let parent = record.parent.clone();
         let written = match record == before {
             true => Ok(()),
             false => self.store.put_link(&record),
         };
         self.tell_change(id, &was);
-        // Of all that a parent has written down, only this changes with a link.
-        let owner = was.mode == Mode::Passthru;
-        written.and_then(|()| if owner { self.write_parent(&parent) } else { Ok(()) })
+        written.and_then(|()| if touched { self.write_parent(&parent) } else { Ok(()) })
     }
 }

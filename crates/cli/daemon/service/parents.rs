@@ -41,13 +41,15 @@ impl Service {
         self.attach_as(name, self.config.parent(name), None, None)
     }
 
-    /// Attaches the parent of a link of a former daemon, which may be absent by now.
+    /// Attaches the parent of a link of a former daemon, which may be absent by now. `owned` if the
+    /// link is a passthru one, so that the parent may have its address for now.
     pub(super) fn attach_again(
         &mut self,
         name: &str,
         record: Option<&ParentRecord>,
+        owned: bool,
     ) -> Result<(), Problem> {
-        let own_mac = record.map(|record| record.own_mac);
+        let own_mac = record.filter(|_| owned).map(|record| record.own_mac);
         let absent = record.map(|&ParentRecord { own_mac: mac, mtu, .. }| Absent { mac, mtu });
         self.attach_as(name, self.config.parent(name), own_mac, absent)
     }

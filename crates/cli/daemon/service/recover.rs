@@ -77,7 +77,7 @@ impl Service {
     ) -> Result<(), Problem> {
         let (name, number) = (&record.parent, SubNumber(record.id));
         let fresh = !self.parents.contains_key(name);
-        self.attach_again(name, parent)?;
+        self.attach_again(name, parent, record.mode == Mode::Passthru)?;
         let adopt = Adopt {
             netns: netns.try_clone().map_err(|error| super::problem::storage(name, &error))?,
             index: left.link.index,
