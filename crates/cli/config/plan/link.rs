@@ -5,7 +5,7 @@ use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_engine::sys::tap::QUEUE_LEN;
 
 use super::super::running::OWN_NAMESPACE;
-use super::super::{Current, LinkEntry};
+use super::super::{Current, LinkEntry, names};
 use super::step::Step;
 use crate::api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
@@ -50,8 +50,8 @@ pub(super) fn changes(
 ) -> Vec<(Rank, Step)> {
     let mut steps = Steps { wish, steps: Vec::new() };
     steps.macvlan(&now.spec, &before.spec, &wanted.spec);
-    steps.interface(now, before, wanted);
-    steps.place_and_state(&now.spec, &before.spec, &wanted.spec);
+    steps.interface(&now.spec, &before.spec, &wanted.spec);
+    steps.identity(now, before, wanted);
     steps.steps
 }
 
@@ -114,13 +114,8 @@ impl Steps<'_> {
         self.field(Rank::Other, limits, |&bclim| of(MacvlanChange { bclim, ..Default::default() }));
     }
 
-    fn interface(&mut self, now: &Current, before: &Current, wanted: &Current) {
+    fn interface(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
         let nothing = LinkChange::default;
-        self.field(Rank::Other, [&now.name, &before.name, &wanted.name], |name| LinkChange {
-            name: Some(name.clone()),
-            ..nothing()
-        });
-        let (now, before, wanted) = (&now.spec, &before.spec, &wanted.spec);
         // No address in the file is any address: the one it has will do.
         if wanted.address.is_some() {
             let addresses = [&now.address, &before.address, &wanted.address];
@@ -143,25 +138,39 @@ impl Steps<'_> {
         self.field(Rank::Other, all, |&on| LinkChange { allmulticast: Some(on), ..nothing() });
     }
 
-    /// The namespace, and up or down. Moving sets an interface down, so it is set down before, to
-    /// know how to undo it, and up again afterwards.
-    fn place_and_state(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
+    /// The namespace, the name, and up or down. Moving sets an interface down, and older kernels
+    /// rename none that is up; so it is set down before, to know how to undo it, and up again
+    /// afterwards.
+    fn identity(&mut self, now: &Current, before: &Current, wanted: &Current) {
         let state = |up| LinkChange { up: Some(up), ..LinkChange::default() };
-        let is_up = |spec: &LinkSpec| spec.up.unwrap_or(true);
+        let is_up = |link: &Current| link.spec.up.unwrap_or(true);
         let stays = is_up(wanted) == is_up(before);
         let up = if stays { is_up(now) } else { is_up(wanted) };
-        let places = [now, before, wanted].map(|spec| place(spec.netns.as_deref()));
-        let moves = places[2] != places[1] && places[2] != places[0];
-        if is_up(now) && (moves || !up) {
+        let places = [now, before, wanted].map(|link| place(link.spec.netns.as_deref()));
+        let [from, was, to] = &places;
+        let moves = to != was && to != from;
+        let renames = wanted.name != before.name && wanted.name != now.name;
+        if is_up(now) && (moves || renames || !up) {
             self.push(Rank::Down, state(false), state(true));
         }
-        let [now_place, before_place, wanted_place] = &places;
-        self.field(Rank::Other, [now_place, before_place, wanted_place], |place| LinkChange {
+        // The old name may be taken there, and the new one here; that of the entry is its own.
+        let between = moves && renames && names::wrong_with(self.wish).is_none();
+        let between = if between { self.wish } else { &now.name };
+        self.rename(&now.name, between);
+        self.field(Rank::Other, [from, was, to], |place| LinkChange {
             netns: Some(place.clone()),
             ..LinkChange::default()
         });
-        if up && (moves || !is_up(now)) {
+        self.rename(between, if renames { &wanted.name } else { &now.name });
+        if up && (moves || renames || !is_up(now)) {
             self.push(Rank::Up, state(true), state(false));
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        let name = |name: &str| LinkChange { name: Some(name.to_owned()), ..LinkChange::default() };
+        if from != to {
+            self.push(Rank::Other, name(to), name(from));
         }
     }
 }

@@ -117,6 +117,28 @@ fn a_move_takes_a_link_down_and_sets_it_up_again_behind_everything_else() {
 }
 
 #[test]
+fn a_link_that_moves_and_is_renamed_has_the_name_of_its_entry_on_the_way() {
+    let at_home = "[link.a]\nparent = 'p'\n";
+    let away = "[link.a]\nparent = 'p'\nnetns = 'n'\nname = 'eth0'\n";
+    let (down, up) = ("change link a: up on -> off", "change link a: up off -> on");
+    let expected =
+        [down, "change link a: netns the daemon's -> n", "change link a: name a -> eth0", up];
+    assert_eq!(lines(at_home, away), expected);
+    let expected =
+        [down, "change link a: name eth0 -> a", "change link a: netns n -> the daemon's", up];
+    assert_eq!(lines(away, at_home), expected);
+    let elsewhere = away.replace("'n'", "'m'").replace("eth0", "eth1");
+    let expected = [
+        down,
+        "change link a: name eth0 -> a",
+        "change link a: netns n -> m",
+        "change link a: name a -> eth1",
+        up,
+    ];
+    assert_eq!(lines(away, &elsewhere), expected);
+}
+
+#[test]
 fn a_name_of_a_namespace_and_its_path_are_the_same_place() {
     let before = "[link.a]\nparent = 'p'\nnetns = 'n'\n";
     let after = before.replace("'n'", "'/run/netns/n'");
