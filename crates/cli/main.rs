@@ -6,6 +6,8 @@ mod client;
 mod config;
 mod cpus;
 mod daemon;
+#[allow(dead_code, reason = "its users come with the next commits")]
+mod ip;
 mod lab;
 mod number;
 mod output;

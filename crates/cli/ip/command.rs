@@ -1,0 +1,129 @@
+//! [`Command`]: what was typed, taken apart. No I/O: what it means on this machine is found out
+//! later.
+
+use super::complaint::{Complaint, FAILED, USAGE};
+use super::help;
+use super::link::{self, LinkCommand};
+use super::words::{Words, abbreviates};
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Command {
+    Link(LinkCommand),
+    Monitor,
+    /// Parents, or the one of this name.
+    ShowParents(Option<String>),
+}
+
+/// Reads a command line, from its object on.
+pub(super) fn parse(words: &[String]) -> Result<Command, Complaint> {
+    let mut words = Words::new(words);
+    let object = words.next().ok_or_else(help::usage)?;
+    match object {
+        _ if abbreviates(object, "link") => link::parse(words).map(Command::Link),
+        _ if abbreviates(object, "parent") => parse_parent(words),
+        // One letter more than its beginning needs: `m` is another object for `ip`.
+        _ if object.len() > 1 && abbreviates(object, "monitor") => parse_monitor(words),
+        _ if abbreviates(object, "help") => match words.peek() {
+            Some(object) => parse(&[object.to_owned(), "help".to_owned()]),
+            None => Err(help::usage()),
+        },
+        _ => {
+            let text = format!("Object \"{object}\" is unknown, try \"umacvlan help\".");
+            Err(Complaint::new(FAILED, text))
+        }
+    }
+}
+
+fn parse_parent(mut words: Words<'_>) -> Result<Command, Complaint> {
+    let verb = words.next().unwrap_or("show");
+    match verb {
+        _ if ["show", "lst", "list"].iter().any(|full| abbreviates(verb, full)) => {}
+        _ if abbreviates(verb, "help") => return Err(help::parent_usage()),
+        _ => return Err(unknown_command(verb, "parent")),
+    }
+    let mut name = None;
+    while let Some(word) = words.next() {
+        let given = if word == "dev" { words.value()? } else { word };
+        if name.replace(given.to_owned()).is_some() {
+            return Err(Complaint::garbage(given));
+        }
+    }
+    Ok(Command::ShowParents(name))
+}
+
+fn parse_monitor(words: Words<'_>) -> Result<Command, Complaint> {
+    for word in words {
+        match word {
+            "all" => {}
+            _ if abbreviates(word, "link") => {}
+            _ if abbreviates(word, "help") => return Err(help::monitor_usage()),
+            _ => {
+                let text =
+                    format!("Argument \"{word}\" is unknown, try \"umacvlan monitor help\".");
+                return Err(Complaint::new(USAGE, text));
+            }
+        }
+    }
+    Ok(Command::Monitor)
+}
+
+pub(super) fn unknown_command(verb: &str, object: &str) -> Complaint {
+    let text = format!("Command \"{verb}\" is unknown, try \"umacvlan {object} help\".");
+    Complaint::new(USAGE, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ip::tests::words;
+
+    fn parsed(line: &str) -> Result<Command, Complaint> {
+        parse(&words(line))
+    }
+
+    fn refused(line: &str) -> (String, u8) {
+        let complaint = parsed(line).unwrap_err();
+        (complaint.text, complaint.status)
+    }
+
+    #[test]
+    fn objects_may_be_abbreviated() {
+        for line in ["l", "li", "lin", "link", "link sh", "link list", "link lst", "l l"] {
+            assert!(matches!(parsed(line), Ok(Command::Link(LinkCommand::Show(_)))), "{line}");
+        }
+        for line in ["mo", "monitor", "monitor link", "monitor all", "mon l"] {
+            assert_eq!(parsed(line), Ok(Command::Monitor), "{line}");
+        }
+        assert_eq!(parsed("p"), Ok(Command::ShowParents(None)));
+        assert_eq!(parsed("parent sh eth0"), Ok(Command::ShowParents(Some("eth0".into()))));
+        assert_eq!(parsed("parent show dev eth0"), parsed("parent show eth0"));
+    }
+
+    #[test]
+    fn unknown_objects_commands_and_arguments_are_named() {
+        for (line, text, status) in [
+            ("lnik", "Object \"lnik\" is unknown, try \"umacvlan help\".", 1),
+            ("links", "Object \"links\" is unknown, try \"umacvlan help\".", 1),
+            ("m", "Object \"m\" is unknown, try \"umacvlan help\".", 1),
+            ("parent frob", "Command \"frob\" is unknown, try \"umacvlan parent help\".", 255),
+            ("monitor x", "Argument \"x\" is unknown, try \"umacvlan monitor help\".", 255),
+            ("parent show a b", "Error: either \"dev\" is duplicate, or \"b\" is a garbage.", 255),
+        ] {
+            assert_eq!(refused(line), (text.to_owned(), status));
+        }
+    }
+
+    #[test]
+    fn help_is_usage_on_standard_error_as_for_ip() {
+        for line in
+            ["help", "help link", "link help", "link add help", "link set m1 help", "link show h"]
+        {
+            let (text, status) = refused(line);
+            assert!(text.starts_with("Usage: umacvlan"), "{line}: {text}");
+            assert_eq!(status, 255);
+        }
+        assert_eq!(refused("parent help").1, 255);
+        assert_eq!(refused("monitor help").1, 255);
+    }
+}

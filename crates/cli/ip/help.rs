@@ -1,0 +1,113 @@
+//! What `help` says: our own words for the grammar of iproute2.
+
+use super::complaint::{Complaint, USAGE};
+
+pub(super) fn usage() -> Complaint {
+    Complaint::new(USAGE, OVERVIEW)
+}
+
+pub(super) fn link_usage() -> Complaint {
+    Complaint::new(USAGE, format!("{LINK}\n{MACVLAN}\n{LINK_EXAMPLES}"))
+}
+
+pub(super) fn parent_usage() -> Complaint {
+    Complaint::new(USAGE, PARENT)
+}
+
+pub(super) fn monitor_usage() -> Complaint {
+    Complaint::new(USAGE, MONITOR)
+}
+
+/// What clap's help has at its end.
+pub(crate) const OBJECTS: &str = "\
+Objects of the running daemon, with the words of ip(8):
+  link     Make, change, show and remove sub-interfaces (umacvlan link help)
+  parent   Show the interfaces below them (umacvlan parent help)
+  monitor  Show what happens, as it happens (umacvlan monitor help)
+
+Examples:
+  umacvlan link add link eth0 mac1 type macvlan mode bridge
+  umacvlan link set mac1 netns blue
+  umacvlan -s link show";
+
+const OVERVIEW: &str = "\
+Usage: umacvlan [OPTIONS] OBJECT [COMMAND]
+       umacvlan [-force] -batch FILE
+       umacvlan --help                   (daemon, configuration, lab and the rest)
+
+Objects, of the running daemon; help after each tells more:
+  link       sub-interfaces: make, change, show, remove
+  parent     the interfaces below them
+  monitor    what happens, as it happens
+
+Options, before the object; as of ip(8), any beginning will do:
+  -s[tatistics]     with counters; twice for more of them
+  -d[etails]        with everything that is known
+  -j[son] -p[retty] as JSON, for people
+  -br[ief]          a line each, in columns
+  -o[neline]        a line each
+  -h[uman] -iec     short numbers, in powers of 1000 or 1024
+  -N[umeric]        numbers instead of names
+  -n[etns] NS       in this namespace: a name, a path or the id of a process
+  -t[imestamp] -ts  with the time, where something happens
+  -c[olor][=WHEN]   colours: always, auto or never
+  -b[atch] FILE     commands from a file, a line each; \"-\" is standard input
+  -force            go on after a line that failed
+  --socket PATH     where the daemon listens (also: UMACVLAN_SOCKET)
+  -V[ersion]";
+
+const LINK: &str = "\
+Usage: umacvlan link add link PARENT [dev|name] NAME [WORDS] type macvlan [MACVLAN]
+       umacvlan link set [dev] NAME [WORDS] [type macvlan MACVLAN]
+       umacvlan link del [dev] NAME
+       umacvlan link [show] [[dev] NAME] [parent PARENT] [type KIND] [up]
+
+WORDS: address MAC         its address; a random one if a new link is given none
+       mtu BYTES           at most the parent's
+       txqueuelen FRAMES   frames that may wait
+       netns NS            its namespace: a name, a path or the id of a process
+       name NAME           its name
+       alias TEXT          a remark, empty for none
+       promisc on|off      hear everything
+       allmulticast on|off hear every group
+       up, down            its state";
+
+/// What follows a mistake after `type macvlan`.
+pub(super) const MACVLAN: &str = "\
+MACVLAN: mode private|vepa|bridge|passthru|source   vepa if a new link is given none
+         macaddr add MAC, del MAC, set [MAC ...], flush   source: the stations it hears
+         nodst              source: what they send goes to nobody else
+         nopromisc          passthru: leave the parent's promiscuous setting alone
+         flag nodst|nopromisc|null   the same two, or neither
+         bcqueuelen FRAMES  group frames that may wait
+         bclim N            how many links a group may have before its frames wait";
+
+const LINK_EXAMPLES: &str = "
+Examples:
+  umacvlan link add link eth0 mac1 type macvlan mode bridge
+  umacvlan link set mac1 netns blue
+  umacvlan -n blue link set mac1 name eth0 up
+  umacvlan -d -s link show type macvlan
+  umacvlan link set mac2 type macvlan mode source macaddr add 02:00:5e:10:00:01
+  umacvlan link del mac1";
+
+const PARENT: &str = "\
+Usage: umacvlan parent [show] [[dev] NAME]
+
+Shows the interfaces that carry links, and how busy the worker of each is.
+  -d  adds how each is served, -s its counters; -j is everything as JSON
+
+Examples:
+  umacvlan parent
+  umacvlan -s parent show eth0";
+
+const MONITOR: &str = "\
+Usage: umacvlan monitor [link]
+
+Shows links as they come, change, move and go, and what happens to their parents, until
+interrupted.
+  -t, -ts  with the time, -d with details, -j as one JSON object a line
+
+Examples:
+  umacvlan -ts monitor
+  umacvlan -j monitor | jq .event";

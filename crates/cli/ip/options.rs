@@ -1,0 +1,230 @@
+//! [`Options`]: what stands before the object.
+
+use std::path::PathBuf;
+
+use super::complaint::{Complaint, USAGE};
+use super::words::{Words, abbreviates};
+
+/// How to carry out a command, and how to show what it shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) batch: Option<String>,
+    pub(super) brief: bool,
+    pub(super) colour: Colour,
+    pub(super) details: bool,
+    /// Go on with the next line of a batch after one that failed.
+    pub(super) force: bool,
+    pub(super) human: bool,
+    pub(super) iec: bool,
+    pub(super) json: bool,
+    pub(super) netns: Option<String>,
+    /// Numbers where there are names for them.
+    pub(super) numeric: bool,
+    pub(super) oneline: bool,
+    pub(super) pretty: bool,
+    pub(super) socket: Option<PathBuf>,
+    /// How many times statistics were asked for.
+    pub(super) statistics: u8,
+    pub(super) timestamp: Timestamp,
+    pub(super) version: bool,
+}
+
+/// Whether what people read has colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Colour {
+    Always,
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    Never,
+}
+
+/// Whether events come with their time, and in which form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Timestamp {
+    Long,
+    #[default]
+    None,
+    Short,
+}
+
+impl Options {
+    /// Takes the options off the words, up to the object.
+    pub(super) fn parse(words: &mut Words<'_>) -> Result<Self, Complaint> {
+        let mut options = Self::default();
+        while let Some(word) = words.peek()
+            && let Some(option) = word.strip_prefix('-')
+        {
+            words.next();
+            if word == "--" {
+                break;
+            }
+            let option = option.strip_prefix('-').unwrap_or(option);
+            if !options.take(option, words)? {
+                let text = format!("Option \"{word}\" is unknown, try \"umacvlan -help\".");
+                return Err(Complaint::new(USAGE, text));
+            }
+        }
+        Ok(options)
+    }
+
+    /// False if there is no such option.
+    fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<bool, Complaint> {
+        if let Some(path) = option.strip_prefix("socket=") {
+            self.socket = Some(path.into());
+            return Ok(true);
+        }
+        if let Some((name, value)) = option.split_once('=') {
+            return Ok(abbreviates(name, "color") && self.paint(value));
+        }
+        let Some(name) = named(option) else { return Ok(false) };
+        match name {
+            Name::Batch => self.batch = Some(words.value()?.to_owned()),
+            Name::Brief => self.brief = true,
+            Name::Color => self.colour = Colour::Always,
+            Name::Details => self.details = true,
+            Name::Force => self.force = true,
+            Name::Help => return Err(super::help::usage()),
+            Name::Human => self.human = true,
+            Name::Iec => self.iec = true,
+            Name::Json => self.json = true,
+            Name::Netns => self.netns = Some(words.value()?.to_owned()),
+            Name::Numeric => self.numeric = true,
+            Name::Oneline => self.oneline = true,
+            Name::Pretty => self.pretty = true,
+            Name::Short => self.timestamp = Timestamp::Short,
+            Name::Socket => self.socket = Some(words.value()?.into()),
+            Name::Statistics => self.statistics = self.statistics.saturating_add(1),
+            Name::Timestamp => self.timestamp = Timestamp::Long,
+            Name::Version => self.version = true,
+        }
+        Ok(true)
+    }
+
+    fn paint(&mut self, when: &str) -> bool {
+        self.colour = match when {
+            "always" => Colour::Always,
+            "auto" => Colour::Auto,
+            "never" => Colour::Never,
+            _ => return false,
+        };
+        true
+    }
+}
+
+/// True if an option of this word, without its dashes, has its value in the next word.
+pub(super) fn takes_value(option: &str) -> bool {
+    matches!(named(option), Some(Name::Batch | Name::Netns | Name::Socket))
+}
+
+/// True if an option of this word, without its dashes, asks for a batch.
+pub(super) fn is_batch(option: &str) -> bool {
+    matches!(named(option), Some(Name::Batch))
+}
+
+fn named(option: &str) -> Option<Name> {
+    // For `ip` it is the protocol family, which links do not have.
+    if option == "f" {
+        return None;
+    }
+    NAMES.iter().find(|(full, _)| abbreviates(option, full)).map(|&(_, name)| name)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Name {
+    Batch,
+    Brief,
+    Color,
+    Details,
+    Force,
+    Help,
+    Human,
+    Iec,
+    Json,
+    Netns,
+    Numeric,
+    Oneline,
+    Pretty,
+    Short,
+    Socket,
+    Statistics,
+    Timestamp,
+    Version,
+}
+
+/// In this order: the first one that a word is the beginning of is meant.
+const NAMES: [(&str, Name); 20] = [
+    ("statistics", Name::Statistics),
+    ("stats", Name::Statistics),
+    ("socket", Name::Socket),
+    ("details", Name::Details),
+    ("oneline", Name::Oneline),
+    ("timestamp", Name::Timestamp),
+    ("tshort", Name::Short),
+    ("Version", Name::Version),
+    ("force", Name::Force),
+    ("batch", Name::Batch),
+    ("brief", Name::Brief),
+    ("json", Name::Json),
+    ("pretty", Name::Pretty),
+    ("human-readable", Name::Human),
+    ("iec", Name::Iec),
+    ("netns", Name::Netns),
+    ("Numeric", Name::Numeric),
+    ("color", Name::Color),
+    ("help", Name::Help),
+    ("ts", Name::Short),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ip::tests::words;
+
+    fn parsed(line: &str) -> Result<(Options, Vec<String>), Complaint> {
+        let words = words(line);
+        let mut rest = Words::new(&words);
+        let options = Options::parse(&mut rest)?;
+        Ok((options, rest.map(str::to_owned).collect()))
+    }
+
+    #[test]
+    fn options_stand_before_the_object_and_nowhere_else() {
+        let (options, rest) = parsed("-s -d -st -json --pretty -br -n red link -o show").unwrap();
+        assert_eq!(options.statistics, 2);
+        assert!(options.details && options.json && options.pretty && options.brief);
+        assert!(!options.oneline);
+        assert_eq!(options.netns.as_deref(), Some("red"));
+        assert_eq!(rest, ["link", "-o", "show"]);
+        assert_eq!(parsed("-- -s").unwrap().1, ["-s"]);
+    }
+
+    #[test]
+    fn beginnings_mean_what_they_mean_for_ip() {
+        assert_eq!(parsed("-b file").unwrap().0.batch.as_deref(), Some("file"));
+        assert!(parsed("-br").unwrap().0.brief);
+        assert!(parsed("-h").unwrap().0.human);
+        assert!(parsed("-i").unwrap().0.iec);
+        assert!(parsed("-N").unwrap().0.numeric);
+        assert!(parsed("-fo").unwrap().0.force);
+        assert!(parsed("-V").unwrap().0.version);
+        assert_eq!(parsed("-t").unwrap().0.timestamp, Timestamp::Long);
+        assert_eq!(parsed("-ts").unwrap().0.timestamp, Timestamp::Short);
+        assert_eq!(parsed("-c").unwrap().0.colour, Colour::Always);
+        assert_eq!(parsed("-col=never").unwrap().0.colour, Colour::Never);
+        assert_eq!(parsed("--socket /s").unwrap().0.socket, Some("/s".into()));
+        assert_eq!(parsed("--socket=/s").unwrap().0.socket, Some("/s".into()));
+        assert!(takes_value("b") && takes_value("net") && takes_value("socket"));
+        assert!(!takes_value("s") && !takes_value("br") && !takes_value("x"));
+    }
+
+    #[test]
+    fn unknown_options_are_named() {
+        for option in ["-x", "-f", "-jp", "-c=foo", "-s=1"] {
+            let complaint = parsed(option).unwrap_err();
+            let text = format!("Option \"{option}\" is unknown, try \"umacvlan -help\".");
+            assert_eq!((complaint.text, complaint.status), (text, 255));
+        }
+        assert_eq!(parsed("-b").unwrap_err(), Complaint::incomplete());
+    }
+}

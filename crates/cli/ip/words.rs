@@ -1,0 +1,169 @@
+//! [`Words`]: what was typed, read from left to right, with iproute2's ideas of names and numbers.
+
+use umacvlan_core::MacAddr;
+
+use super::complaint::{Complaint, FAILED};
+
+/// The rest of a command line.
+#[derive(Clone, Debug)]
+pub(super) struct Words<'a> {
+    rest: &'a [String],
+}
+
+impl<'a> Words<'a> {
+    pub(super) const fn new(words: &'a [String]) -> Self {
+        Self { rest: words }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The words themselves.
+    pub(super) const fn rest(&self) -> &'a [String] {
+        self.rest
+    }
+
+    pub(super) fn peek(&self) -> Option<&'a str> {
+        self.rest.first().map(String::as_str)
+    }
+
+    /// The word after one that needs it.
+    pub(super) fn value(&mut self) -> Result<&'a str, Complaint> {
+        self.next().ok_or_else(Complaint::incomplete)
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(first)
+    }
+}
+
+/// True if `word` is `full` or the beginning of it.
+pub(super) fn abbreviates(word: &str, full: &str) -> bool {
+    !word.is_empty() && full.starts_with(word)
+}
+
+/// A name that a new interface may have.
+pub(super) fn new_name<'a>(key: &str, name: &'a str) -> Result<&'a str, Complaint> {
+    checked_name(key, name, 15)
+}
+
+/// A name by which an interface may be called; alternative ones may be longer.
+pub(super) fn known_name(name: &str) -> Result<&str, Complaint> {
+    checked_name("dev", name, 127)
+}
+
+fn checked_name<'a>(key: &str, name: &'a str, longest: usize) -> Result<&'a str, Complaint> {
+    let plain = |byte: u8| byte != b'/' && !byte.is_ascii_whitespace() && byte != b'\x0b';
+    if (1..=longest).contains(&name.len()) && name.bytes().all(plain) {
+        Ok(name)
+    } else {
+        Err(Complaint::wrong(name, &format!("\"{key}\" not a valid ifname")))
+    }
+}
+
+/// A number as strtol(3) reads it: blanks and a sign before it, octal after 0, hexadecimal after
+/// 0x.
+pub(super) fn number(text: &str) -> Option<i64> {
+    let text = text.trim_start();
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let (digits, radix) = match hex {
+        Some(hex) => (hex, 16),
+        None if digits.len() > 1 && digits.starts_with('0') => (&digits[1..], 8),
+        None => (digits, 10),
+    };
+    // The standard library would take a second sign.
+    if !digits.starts_with(|first: char| first.is_digit(radix)) {
+        return None;
+    }
+    let number = i64::from_str_radix(digits, radix).ok()?;
+    Some(if negative { -number } else { number })
+}
+
+/// A link-layer address as `ip` reads it: groups of hexadecimal digits between colons, or an IPv4
+/// address. How many bytes there have to be is for others to say.
+pub(super) fn link_address(text: &str) -> Result<Vec<u8>, Complaint> {
+    if !text.contains(':')
+        && let Ok(ip) = text.parse::<std::net::Ipv4Addr>()
+    {
+        return Ok(ip.octets().to_vec());
+    }
+    text.split(':').map(octet).collect()
+}
+
+/// The six bytes of an Ethernet address, if they are six.
+pub(super) fn station(bytes: &[u8]) -> Option<MacAddr> {
+    <[u8; 6]>::try_from(bytes).ok().map(MacAddr::new)
+}
+
+/// What sscanf(3) makes of a group: the digits it begins with.
+fn octet(group: &str) -> Result<u8, Complaint> {
+    let digits = group.strip_prefix("0x").unwrap_or(group);
+    let end = digits.find(|sign: char| !sign.is_ascii_hexdigit()).unwrap_or(digits.len());
+    let number = u32::from_str_radix(&digits[..end], 16).ok();
+    let octet = number.and_then(|number| u8::try_from(number).ok());
+    octet.ok_or_else(|| Complaint::new(FAILED, format!("\"{group}\" is invalid lladdr.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_in_c() {
+        for (text, wanted) in [
+            ("1400", Some(1400)),
+            (" 1400", Some(1400)),
+            ("+1400", Some(1400)),
+            ("-1", Some(-1)),
+            ("0x500", Some(1280)),
+            ("02500", Some(1344)),
+            ("0", Some(0)),
+            ("", None),
+            ("-", None),
+            ("0x", None),
+            ("08", None),
+            ("+-1", None),
+            ("1400x", None),
+            ("1400.5", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(number(text), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_as_loosely_as_ip_does() {
+        let bytes = |text| link_address(text).map_err(|complaint| complaint.text);
+        assert_eq!(bytes("02:00:5e:10:00:01").unwrap(), [2, 0, 0x5e, 16, 0, 1]);
+        assert_eq!(bytes("2:0:0:0:0:aa").unwrap(), [2, 0, 0, 0, 0, 0xaa]);
+        assert_eq!(bytes("02:00:00:00:00:0z").unwrap(), [2, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes("foo").unwrap(), [15]);
+        assert_eq!(bytes("1.2.3.4").unwrap(), [1, 2, 3, 4]);
+        for (text, group) in [("02:00:00:00:00:1ff", "1ff"), ("x", "x"), ("02:", ""), ("", "")] {
+            assert_eq!(bytes(text).unwrap_err(), format!("\"{group}\" is invalid lladdr."));
+        }
+    }
+
+    #[test]
+    fn names_that_no_interface_can_have_are_refused() {
+        for name in ["", "a/b", "x y", "longer-than-15-b"] {
+            let complaint = new_name("name", name).unwrap_err();
+            let text = format!("Error: argument \"{name}\" is wrong: \"name\" not a valid ifname");
+            assert_eq!((complaint.text, complaint.status), (text, 255));
+        }
+        new_name("name", "averylongname15").unwrap();
+        known_name("an alternative name may be long".replace(' ', "-").as_str()).unwrap();
+    }
+}
