@@ -6,7 +6,7 @@ mod client;
 mod config;
 mod cpus;
 mod daemon;
-#[allow(dead_code, reason = "its users come with the next commits")]
+#[allow(dead_code, unused_imports, reason = "their users come with the next commit")]
 mod ip;
 mod lab;
 mod number;

@@ -1,7 +1,7 @@
 //! `umacvlan link`, `parent` and `monitor`: the command that people's fingers know from iproute2.
 //!
-//! [`command`] takes apart what was typed, and knows nothing but words. A
-//! [`Complaint`](complaint::Complaint) is what `ip` says of the same mistake, with the same exit
+//! [`command`] takes apart what was typed, and knows nothing but words; [`show`] makes text or JSON
+//! of links. A [`Complaint`](complaint::Complaint) is what `ip` says of the same mistake, with the same exit
 //! status.
 
 mod change;
@@ -11,6 +11,7 @@ mod help;
 mod link;
 mod macvlan;
 mod options;
+mod show;
 mod words;
 
 #[cfg(test)]

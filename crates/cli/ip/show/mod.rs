@@ -1,0 +1,64 @@
+//! Links as `ip link show` shows them, with what only we know beside them.
+
+mod human;
+mod json;
+mod pretty;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::io::IsTerminal;
+
+use serde::Serialize;
+
+pub(super) use human::Human;
+pub(super) use json::LinkJson;
+pub(super) use text::{Scene, link};
+
+use super::complaint::{Complaint, FAILED};
+use super::options::{Colour, Options};
+
+/// How something is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Style {
+    pub(super) brief: bool,
+    pub(super) colour: bool,
+    pub(super) details: bool,
+    pub(super) human: Human,
+    pub(super) numeric: bool,
+    pub(super) oneline: bool,
+    pub(super) pretty: bool,
+    pub(super) statistics: u8,
+    /// As somebody sees it who is in the link's namespace.
+    pub(super) inside: bool,
+}
+
+impl Style {
+    pub(super) fn new(options: &Options) -> Self {
+        let refused = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            brief: options.brief,
+            colour: match options.colour {
+                Colour::Always => true,
+                Colour::Auto => std::io::stdout().is_terminal() && !refused(),
+                Colour::Never => false,
+            },
+            details: options.details,
+            human: Human::new(options.human, options.iec),
+            numeric: options.numeric,
+            oneline: options.oneline,
+            pretty: options.pretty,
+            statistics: options.statistics,
+            inside: options.netns.is_some(),
+        }
+    }
+
+    /// A value as JSON, with its line feed.
+    pub(super) fn json(self, value: &impl Serialize) -> Result<String, Complaint> {
+        let text =
+            if self.pretty { pretty::to_string(value) } else { serde_json::to_string(value) };
+        text.map(|text| format!("{text}\n"))
+            .map_err(|error| Complaint::own(FAILED, format!("cannot write JSON: {error}")))
+    }
+}
