@@ -1,12 +1,11 @@
 //! The `umacvlan` command: what was asked for, done by the module of that name.
 
 mod api;
-#[allow(dead_code, reason = "its users come with the next commits")]
+#[allow(dead_code, reason = "the users of some come with the next commits")]
 mod client;
 mod config;
 mod cpus;
 mod daemon;
-#[allow(dead_code, unused_imports, reason = "their users come with the next commit")]
 mod ip;
 mod lab;
 mod number;
@@ -14,14 +13,16 @@ mod output;
 mod run;
 mod table;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Sub-interfaces on one parent NIC, as macvlan makes them, but forwarded by this program.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, propagate_version = true)]
+#[command(after_help = ip::OBJECTS)]
 struct Cli {
     /// Where the daemon listens [default: /run/umacvlan/umacvlan.sock]
     #[arg(long, global = true, value_name = "PATH")]
@@ -40,6 +41,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if ip::is_meant(&arguments, &commands()) {
+        return ip::run(&arguments);
+    }
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Config(args) => config::run(args, &client::socket_path(cli.socket.as_deref())),
@@ -51,4 +56,11 @@ fn main() -> ExitCode {
         output::complain(&output::one_line(&error));
         ExitCode::FAILURE
     })
+}
+
+/// The words that are commands of their own, which no abbreviation of an object can be.
+fn commands() -> Vec<String> {
+    let command = Cli::command();
+    let own = command.get_subcommands().map(|command| command.get_name().to_owned());
+    own.chain(["help".to_owned()]).collect()
 }

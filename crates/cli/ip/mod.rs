@@ -1,23 +1,109 @@
 //! `umacvlan link`, `parent` and `monitor`: the command that people's fingers know from iproute2.
 //!
-//! [`command`] takes apart what was typed, and knows nothing but words; [`show`] makes text or JSON
-//! of links. A [`Complaint`](complaint::Complaint) is what `ip` says of the same mistake, with the same exit
-//! status.
+//! Three steps, one way: [`command`] takes apart what was typed, and knows nothing but words;
+//! [`session`] asks the daemon; [`show`] makes text or JSON of the answer. A [`Complaint`] from
+//! any of them is what `ip` says of the same mistake, with the same exit status.
 
+mod batch;
 mod change;
 mod command;
 mod complaint;
 mod help;
 mod link;
 mod macvlan;
+mod monitor;
 mod options;
+mod parents;
+mod session;
 mod show;
+mod time;
 mod words;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use complaint::Complaint;
+pub(crate) use help::OBJECTS;
+use options::Options;
+use session::Session;
+use words::Words;
+
+/// True if these arguments, without the name of the program, are for this module: their first word
+/// is none of the `commands` that others have, or there is none but a batch.
+pub(crate) fn is_meant(arguments: &[OsString], commands: &[String]) -> bool {
+    let mut words = arguments.iter().map(|word| word.to_string_lossy());
+    let mut batch = false;
+    while let Some(word) = words.next() {
+        let Some(option) = word.strip_prefix('-') else {
+            let ours = |word: &str| !commands.iter().any(|command| command == word);
+            // Help about an object is with the object.
+            return ours(&word) || word == "help" && words.next().is_some_and(|word| ours(&word));
+        };
+        let option = option.strip_prefix('-').unwrap_or(option);
+        if options::takes_value(option) {
+            batch |= options::is_batch(option);
+            words.next();
+        }
+    }
+    batch
+}
+
+/// Does what was typed, and says how it went.
+pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
+    // No name of an interface and no other word has bytes that are not UTF-8.
+    let words: Vec<String> =
+        arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    match obey(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(complaint) => {
+            tell(&complaint);
+            ExitCode::from(complaint.status)
+        }
+    }
+}
+
+fn obey(words: &[String]) -> Result<(), Complaint> {
+    let mut words = Words::new(words);
+    let options = Options::parse(&mut words)?;
+    if options.version {
+        return session::print(&format!("umacvlan {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    let batch = options.batch.clone();
+    let mut session = Session::new(options)?;
+    match batch {
+        Some(file) => batch::run(&file, &mut session),
+        None => session.obey(words.rest()),
+    }
+}
+
+fn tell(complaint: &Complaint) {
+    // Where this fails there is nobody left to tell.
+    let _ = write!(io::stderr(), "{complaint}");
+}
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     /// The words of a line that has no quotes in it.
     pub(super) fn words(line: &str) -> Vec<String> {
         line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_first_word_decides_whose_a_command_line_is() {
+        let meant = |line: &str| {
+            let arguments: Vec<OsString> = words(line).into_iter().map(OsString::from).collect();
+            is_meant(&arguments, &words("daemon help lab run"))
+        };
+        let ours = ["link", "l", "la", "-s link", "-n lab link", "--socket run l", "lnik", "-b x"];
+        for line in ours.into_iter().chain(["help link"]) {
+            assert!(meant(line), "{line}");
+        }
+        let others = ["", "lab", "run --parent x", "--socket link lab", "-h", "--help", "-V"];
+        for line in others.into_iter().chain(["help", "help lab"]) {
+            assert!(!meant(line), "{line}");
+        }
     }
 }

@@ -1,0 +1,163 @@
+//! `-batch FILE`: many commands in one conversation.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+
+use super::complaint::{Complaint, FAILED, USAGE, strerror};
+use super::session::Session;
+use super::tell;
+
+/// Does what the lines of `file` say; `-` is standard input.
+pub(super) fn run(file: &str, session: &mut Session) -> Result<(), Complaint> {
+    let mut script = Script::new(open(file)?);
+    let mut failed = false;
+    while let Some(words) = script.command()? {
+        let Err(complaint) = session.obey(&words) else { continue };
+        // What cannot even be read ends it, whatever was said about going on: as with ip.
+        if complaint.status == USAGE {
+            return Err(complaint);
+        }
+        tell(&complaint);
+        failed = true;
+        let text = format!("Command failed {file}:{}", script.line);
+        if !session.options().force {
+            return Err(Complaint::new(FAILED, text));
+        }
+        tell(&Complaint::new(FAILED, text));
+    }
+    // Each was told when it happened.
+    if failed { Err(Complaint::new(FAILED, "")) } else { Ok(()) }
+}
+
+fn open(file: &str) -> Result<Box<dyn BufRead>, Complaint> {
+    if file == "-" {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    File::open(file).map(|file| Box::new(BufReader::new(file)) as Box<dyn BufRead>).map_err(|e| {
+        let why = e.raw_os_error().map_or_else(|| e.to_string(), strerror);
+        Complaint::new(FAILED, format!("Cannot open file \"{file}\" for reading: {why}"))
+    })
+}
+
+/// Commands, a line each.
+struct Script<R> {
+    input: R,
+    /// The number of the line read last.
+    line: usize,
+}
+
+impl<R: BufRead> Script<R> {
+    const fn new(input: R) -> Self {
+        Self { input, line: 0 }
+    }
+
+    /// The words of the next line that has any.
+    fn command(&mut self) -> Result<Option<Vec<String>>, Complaint> {
+        let mut line = String::new();
+        while self.read(&mut line)? {
+            let words = split(&line)?;
+            if !words.is_empty() {
+                return Ok(Some(words));
+            }
+            line.clear();
+        }
+        Ok(None)
+    }
+
+    /// Reads a line, with those after it as long as each ends in a backslash. What comes after `#`
+    /// is a remark, wherever it stands. False at the end.
+    fn read(&mut self, line: &mut String) -> Result<bool, Complaint> {
+        let begin = self.line;
+        loop {
+            let mut more = Vec::new();
+            let unreadable = |error| Complaint::own(FAILED, format!("cannot read it: {error}"));
+            if self.input.read_until(b'\n', &mut more).map_err(unreadable)? == 0 {
+                return Ok(self.line > begin);
+            }
+            self.line += 1;
+            let more = String::from_utf8_lossy(&more);
+            let said = more.split('#').next().unwrap_or_default();
+            match said.strip_suffix("\\\n") {
+                Some(said) => line.push_str(said),
+                _ => {
+                    line.push_str(said);
+                    return Ok(true);
+                }
+            }
+        }
+    }
+}
+
+/// The words of a line. One that begins with a quote goes on to the next quote of its kind.
+fn split(line: &str) -> Result<Vec<String>, Complaint> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let (word, after) = if first == '"' || first == '\'' {
+            let unended = || Complaint::new(FAILED, "Unterminated quoted string");
+            rest[1..].split_once(first).ok_or_else(unended)?
+        } else {
+            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            rest.split_at(end)
+        };
+        words.push(word.to_owned());
+        rest = after.trim_start();
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command with the number of its last line.
+    fn commands(text: &str) -> Vec<(Vec<String>, usize)> {
+        let mut script = Script::new(text.as_bytes());
+        let mut all = Vec::new();
+        while let Some(words) = script.command().unwrap() {
+            all.push((words, script.line));
+        }
+        all
+    }
+
+    fn only(text: &str) -> Vec<String> {
+        let mut all = commands(text);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0).0
+    }
+
+    #[test]
+    fn remarks_and_empty_lines_are_nothing() {
+        let all = commands("# one\n\n   # two\n \t\nlink show # three\nlink show m#four\r\nlink");
+        let lines: Vec<usize> = all.iter().map(|(_, line)| *line).collect();
+        assert_eq!(lines, [5, 6, 7]);
+        assert_eq!(all[1].0, ["link", "show", "m"]);
+        assert_eq!(commands(""), []);
+    }
+
+    #[test]
+    fn a_backslash_at_the_end_joins_the_next_line() {
+        assert_eq!(commands("link set \\\n m1\\\n up\nlink\n").len(), 2);
+        assert_eq!(
+            commands("link set \\\n m1 up\n"),
+            [(vec!["link", "set", "m1", "up"], 2)]
+                .map(|(words, line)| (words.into_iter().map(str::to_owned).collect(), line))
+        );
+        // Not in a remark.
+        assert_eq!(commands("# no \\\n link\n")[0].1, 2);
+        assert_eq!(only("link \\"), ["link", "\\"]);
+    }
+
+    #[test]
+    fn quotes_hold_words_together_where_they_begin_one() {
+        assert_eq!(only("set alias \"a b\""), ["set", "alias", "a b"]);
+        assert_eq!(only("alias 'a \"b' ''"), ["alias", "a \"b", ""]);
+        assert_eq!(only("alias x'y z'"), ["alias", "x'y", "z'"]);
+        assert_eq!(only("'y z'x"), ["y z", "x"]);
+        assert_eq!(only("a\\ b"), ["a\\", "b"]);
+        for line in ["alias \"a", "alias \"x # y\""] {
+            let complaint = Script::new(line.as_bytes()).command().unwrap_err();
+            assert_eq!(complaint.text, "Unterminated quoted string");
+        }
+    }
+}
