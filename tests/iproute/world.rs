@@ -1,0 +1,248 @@
+//! Two worlds that differ in nothing but who makes the links.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+use umacvlan_engine::netlink::Rtnl;
+use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_engine::sys::netns::Netns;
+
+/// The command under test.
+pub(crate) const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
+
+/// Both worlds, or nothing, said on standard error, where there is no `ip` or no kernel macvlan to
+/// compare with.
+pub(crate) fn worlds(test: &str) -> Option<(World, World)> {
+    if !root_or_skip(test) {
+        return None;
+    }
+    let version = Command::new("ip").arg("-V").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    if !version.as_ref().is_ok_and(|version| version.contains("iproute2-6.1.")) {
+        skip(test, &format!("it needs ip of iproute2 6.1, with which it compares: {version:?}"));
+        return None;
+    }
+    let kernel = World::new(None);
+    if !kernel.run("link add link p0 probe type macvlan").ok() {
+        skip(test, "the kernel has no macvlan");
+        return None;
+    }
+    assert!(kernel.run("link del probe").ok());
+    Some((kernel, World::new(Some(Daemon::new()))))
+}
+
+/// A namespace with the parent `p0`, a veth whose other end is `q0`, and another one that is empty.
+pub(crate) struct World {
+    home: Netns,
+    red: Netns,
+    pub(crate) daemon: Option<Daemon>,
+}
+
+/// What a command has said, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) status: Option<i32>,
+}
+
+impl Said {
+    pub(crate) fn ok(&self) -> bool {
+        self.status == Some(0)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl World {
+    fn new(daemon: Option<Daemon>) -> Self {
+        let (home, red) = (Netns::create().unwrap(), Netns::create().unwrap());
+        for netns in [&home, &red] {
+            // Frames of its own would be in the counters at one time or another.
+            let quiet = || {
+                for which in ["all", "default"] {
+                    let file = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+                    fs::write(file, "1").unwrap();
+                }
+            };
+            netns.run(quiet).unwrap();
+        }
+        let mut rtnl = Rtnl::open_in(&home).unwrap();
+        rtnl.add_veth("p0", "q0", None).unwrap();
+        let mut world = Self { home, red, daemon: None };
+        for line in
+            ["p0 address 02:aa:00:00:00:01", "q0 address 02:aa:00:00:00:02", "p0 up", "q0 up"]
+        {
+            assert!(world.shell(&format!("ip link set {line}")).ok());
+        }
+        world.daemon = daemon;
+        if let Some(mut daemon) = world.daemon.take() {
+            daemon.start(&world.home);
+            world.daemon = Some(daemon);
+        }
+        world
+    }
+
+    /// The program of this world.
+    fn program(&self) -> &str {
+        if self.daemon.is_some() { UMACVLAN } else { "ip" }
+    }
+
+    /// Runs a line of words, quoted as for a shell.
+    pub(crate) fn run(&self, line: &str) -> Said {
+        self.batch(line, "")
+    }
+
+    /// The same with lines to read.
+    pub(crate) fn batch(&self, line: &str, lines: &str) -> Said {
+        // After -n ip takes the names of namespaces only, and these have none.
+        let (netns, line) = match line.split_once("-n {red} ") {
+            Some(("", line)) if self.daemon.is_none() => (&self.red, line),
+            _ => (&self.home, line),
+        };
+        let line =
+            if self.daemon.is_none() { line.replace("-n {home} ", "") } else { line.to_owned() };
+        let script = format!("{} {}", self.program(), self.placed(&line));
+        self.input(self.spawn_in(netns, &script, Stdio::piped()), lines)
+    }
+
+    pub(crate) fn shell(&self, script: &str) -> Said {
+        self.input(self.spawn(script, Stdio::piped()), "")
+    }
+
+    fn input(&self, mut child: Child, input: &str) -> Said {
+        let mut stdin = child.stdin.take().unwrap();
+        // It may have seen enough before it has read all.
+        let _ = stdin.write_all(self.placed(input).as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| self.unplaced(&String::from_utf8(bytes).unwrap());
+        Said { out: text(output.stdout), err: text(output.stderr), status: output.status.code() }
+    }
+
+    pub(crate) fn spawn(&self, script: &str, stdin: Stdio) -> Child {
+        self.spawn_in(&self.home, script, stdin)
+    }
+
+    fn spawn_in(&self, netns: &Netns, script: &str, stdin: Stdio) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(daemon) = &self.daemon {
+            command.env("UMACVLAN_SOCKET", daemon.directory.join("socket"));
+        }
+        command.env_remove("NO_COLOR");
+        netns.run(|| command.spawn()).unwrap().unwrap()
+    }
+
+    /// `{home}` and `{red}` as other processes can name them.
+    fn placed(&self, text: &str) -> String {
+        text.replace("{home}", &path(&self.home)).replace("{red}", &path(&self.red))
+    }
+
+    fn unplaced(&self, text: &str) -> String {
+        let text = text.replace(UMACVLAN, "umacvlan");
+        text.replace(&path(&self.home), "{home}").replace(&path(&self.red), "{red}")
+    }
+
+    /// Sends so many frames to everybody, from an interface that gets an address of `net`.
+    pub(crate) fn broadcast(&self, name: &str, net: &str, count: usize) {
+        let address = format!("ip address add {net}.1/24 broadcast {net}.255 dev {name}");
+        assert!(self.shell(&address).ok());
+        let send = || {
+            let socket = UdpSocket::bind((format!("{net}.1"), 0)).unwrap();
+            socket.set_broadcast(true).unwrap();
+            for _ in 0..count {
+                socket.send_to(&[0; 100], (format!("{net}.255"), 9)).unwrap();
+            }
+        };
+        self.home.run(send).unwrap();
+    }
+
+    /// Removes all links and makes these, words of `link add link p0`.
+    pub(crate) fn reset(&self, links: &[&str]) {
+        let mut lines = String::new();
+        for (place, link) in self.everything() {
+            let name = link["ifname"].as_str().unwrap();
+            let deleted = self.run(&format!("-n {place} link del dev {name}"));
+            assert!(deleted.ok(), "{deleted:?}");
+        }
+        links.iter().for_each(|link| lines.push_str(&format!("link add link p0 {link}\n")));
+        let made = self.batch("-batch -", &lines);
+        assert!(made.ok(), "{made:?}");
+    }
+
+    /// All links in both namespaces, with where each is.
+    pub(crate) fn everything(&self) -> Vec<(&'static str, Value)> {
+        let mut all = Vec::new();
+        for place in ["{home}", "{red}"] {
+            let shown = self.run(&format!("-n {place} -d -j link show type macvlan"));
+            assert!(shown.ok(), "{shown:?}");
+            let Value::Array(links) = shown.json() else { panic!("{shown:?}") };
+            // Older versions of ip have an empty object for each interface of another kind.
+            let links = links.into_iter().filter(|link| link["ifname"].is_string());
+            all.extend(links.map(|link| (place, link)));
+        }
+        all
+    }
+}
+
+fn path(netns: &Netns) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd())
+}
+
+/// A daemon with its files, gone with this.
+pub(crate) struct Daemon {
+    directory: PathBuf,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("umacvlan-iproute-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("umacvlan.toml"), "").unwrap();
+        Self { directory, child: None }
+    }
+
+    fn start(&mut self, netns: &Netns) {
+        let mut command = Command::new("sh");
+        // Descriptor 3 is where it says that it is ready.
+        command.args(["-c", "exec \"$0\" daemon --ready-fd 3 \"$@\" 3>&1", UMACVLAN]);
+        for (option, file) in
+            [("--socket", "socket"), ("--state", "state"), ("--config", "umacvlan.toml")]
+        {
+            command.arg(option).arg(self.directory.join(file));
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let child = self.child.insert(netns.run(|| command.spawn()).unwrap().unwrap());
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended, which is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
