@@ -25,5 +25,6 @@ pub mod sys;
 pub mod uplink;
 pub mod worker;
 
+pub use control::check_suitable;
 pub use engine::Engine;
 pub use error::Error;

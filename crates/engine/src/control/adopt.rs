@@ -7,9 +7,9 @@ use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
 
 use super::Control;
 use super::make::tap_error;
-use super::parent::ETHERNET;
 use super::place::Place;
 use super::sub::SubKey;
+use super::suitable::ETHERNET;
 use crate::engine::{Adopt, SubNumber, SubStatus};
 use crate::error::Error;
 use crate::netlink::{Link, Rtnl};

@@ -15,6 +15,7 @@ mod make;
 mod parent;
 mod place;
 mod sub;
+mod suitable;
 mod uplink;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::worker::Notice;
 use groups::Lists;
 use parent::Parent;
 use sub::SubKey;
+pub use suitable::check_suitable;
 
 /// How often a few sub-interfaces are looked at again, for the changes that no event tells of
 /// (`packet(7)` memberships, `ip maddr`).

@@ -6,6 +6,7 @@ use umacvlan_core::{MacAddr, Mode, SubId, Switch};
 
 use super::Control;
 use super::sub::{Sub, SubKey, let_go};
+use super::suitable::check_suitable;
 use super::uplink::Memberships;
 use crate::engine::{Absent, Event, ParentOptions, ParentStatus, SubNumber};
 use crate::error::Error;
@@ -13,9 +14,6 @@ use crate::netlink::{Link, LinkFlags};
 use crate::sys::packet::PacketSocket;
 use crate::uplink::{PacketUplink, Uplink};
 use crate::worker::{Notifier, Worker, WorkerConfig, WorkerHandle};
-
-/// `ARPHRD_ETHER` of `linux/if_arp.h`.
-pub(super) const ETHERNET: u16 = 1;
 
 /// Turns in which a worker forwards what waits when it is to stop: more than a full queue takes.
 const LAST_TURNS: usize = 64;
@@ -107,7 +105,7 @@ impl Control {
     fn look_for(&mut self, name: &str) -> Result<(Link, Uplink), Error> {
         let absent = || Error::ParentAbsent(name.to_owned());
         let link = self.rtnl.link(name)?.ok_or_else(absent)?;
-        self.check_suitable(&link)?;
+        check_suitable(&mut self.rtnl, &link)?;
         let uplink = open_uplink(&link)?;
         Ok((link, uplink))
     }
@@ -230,7 +228,9 @@ impl Control {
     /// An interface with the name of a lost parent is there.
     fn find_parent(&mut self, at: usize, link: &Link) {
         // It may be unsuitable for a moment only: each event about it is a new try.
-        if let Err(error) = self.check_suitable(link).and_then(|()| self.reattach(at, link)) {
+        if let Err(error) =
+            check_suitable(&mut self.rtnl, link).and_then(|()| self.reattach(at, link))
+        {
             return self.trouble(format!("{} is back, but {error}", link.name));
         }
         self.tell(Event::ParentBack { parent: link.name.clone() });
@@ -260,26 +260,6 @@ impl Control {
         }
         let event = Event::Carrier { parent: parent.name.clone(), on };
         self.tell(event);
-    }
-
-    fn check_suitable(&mut self, link: &Link) -> Result<(), Error> {
-        let unsuitable = |what| Error::ParentUnsuitable { parent: link.name.clone(), what };
-        if link.flags.contains(LinkFlags::Loopback) {
-            return Err(unsuitable("is a loopback interface"));
-        }
-        if link.link_type != ETHERNET || link.mac.is_none() {
-            return Err(unsuitable("does not carry Ethernet frames"));
-        }
-        let Some(index) = link.master else {
-            return Ok(());
-        };
-        let busy = |master| Error::ParentBusy { parent: link.name.clone(), master };
-        match self.rtnl.link_by_index(index)? {
-            // A VRF takes packets and leaves frames alone; bridges, bonds and teams take frames.
-            Some(master) if master.kind.as_deref() == Some("vrf") => Ok(()),
-            Some(master) => Err(busy(master.name)),
-            None => Err(busy(format!("interface {index}"))),
-        }
     }
 
     /// A parent with those of its sub-interfaces that are wanted.

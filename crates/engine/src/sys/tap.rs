@@ -208,7 +208,7 @@ impl AsFd for Tap {
 }
 
 /// An `ifreq` with that interface name.
-fn named(name: &str) -> io::Result<libc::ifreq> {
+pub(super) fn named(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: all-zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.is_empty() || name.len() >= request.ifr_name.len() {
