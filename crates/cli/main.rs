@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod cpus;
 mod daemon;
+mod doctor;
 mod ip;
 mod lab;
 mod number;
@@ -36,6 +37,7 @@ struct Cli {
 enum Command {
     Config(config::ConfigArgs),
     Daemon(daemon::DaemonArgs),
+    Doctor(doctor::DoctorArgs),
     Lab(lab::LabArgs),
     Run(run::RunArgs),
 }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Config(args) => config::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),
+        Command::Doctor(args) => doctor::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Lab(args) => lab::run(args),
         Command::Run(args) => run::run(args),
     };

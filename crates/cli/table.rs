@@ -30,6 +30,8 @@ pub(crate) enum Tint {
     Bad,
     /// A heading.
     Bold,
+    /// Something that could be better.
+    Doubtful,
     /// Something that went well.
     Good,
     #[default]
@@ -115,6 +117,7 @@ impl Tint {
             _ if !colour => return text.to_owned(),
             Self::Bad => "31",
             Self::Bold => "1",
+            Self::Doubtful => "33",
             Self::Good => "32",
             Self::Plain => return text.to_owned(),
         };

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod config;
+mod doctor;
 mod forwarding;
 mod lab;
 mod lifetime;

@@ -1,0 +1,290 @@
+//! The interfaces here: which can be parents, and what stands in the way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_with::skip_serializing_none;
+use umacvlan_engine::check_suitable;
+use umacvlan_engine::error::Error;
+use umacvlan_engine::netlink::{Link, Rtnl};
+use umacvlan_engine::sys::ethtool::{Ethtool, Segmentation};
+
+use super::check::{Check, State};
+use super::machine::read;
+
+/// An interface as a parent.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Nic {
+    pub(super) name: String,
+    /// It can be a parent.
+    pub(super) suitable: bool,
+    /// What would carry its frames, and why; absent when it cannot be a parent.
+    pub(super) backend: Option<Backend>,
+    #[serde(flatten)]
+    pub(super) facts: Facts,
+    pub(super) checks: Vec<Check>,
+}
+
+/// What carries the frames of a parent.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Backend {
+    pub(super) name: &'static str,
+    pub(super) why: &'static str,
+}
+
+/// What the kernel and the driver tell. What they do not tell is absent.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Facts {
+    index: Option<u32>,
+    driver: Option<String>,
+    address: Option<String>,
+    mtu: Option<u32>,
+    up: bool,
+    carrier: Option<bool>,
+    promiscuous: bool,
+    /// In Mbit/s.
+    speed: Option<u64>,
+    gro: Option<bool>,
+    gso: Option<bool>,
+    lro: Option<bool>,
+    wireless: bool,
+}
+
+/// The only one of this version.
+const AF_PACKET: Backend = Backend {
+    name: "af-packet",
+    why: "works on every Ethernet interface; af-xdp is not in this version",
+};
+
+/// Where the kernel shows devices as files.
+const SYSFS: &str = "/sys/class/net";
+
+/// All interfaces of this namespace, or those of these names.
+pub(super) fn look(names: &[String]) -> Result<Vec<Nic>> {
+    let mut rtnl = Rtnl::open()?;
+    let ethtool = Ethtool::open().context("cannot ask drivers")?;
+    let links = rtnl.links()?;
+    let mut nics = Vec::new();
+    for link in links.iter().filter(|link| names.is_empty() || names.contains(&link.name)) {
+        let suitable = check_suitable(&mut rtnl, link);
+        nics.push(nic(link, facts(link, &ethtool), suitable, !names.is_empty()));
+    }
+    for name in names.iter().filter(|name| links.iter().all(|link| link.name != **name)) {
+        nics.push(absent(name));
+    }
+    if !nics.iter().any(|nic| nic.suitable) && names.is_empty() {
+        nics.push(none_suits());
+    }
+    Ok(nics)
+}
+
+/// What clouds and hypervisors do to addresses they have not given out, told once.
+pub(super) fn cloud(nics: &[Nic]) -> Option<Check> {
+    let strict = |nic: &&Nic| nic.facts.driver.as_deref().and_then(remedy).is_some();
+    let virtual_nics: Vec<&Nic> = nics.iter().filter(strict).collect();
+    let remedy = virtual_nics.first()?.facts.driver.as_deref().and_then(remedy)?;
+    let names: Vec<&str> = virtual_nics.iter().map(|nic| nic.name.as_str()).collect();
+    let found =
+        format!("{}: whatever is behind it may drop frames of other addresses", names.join(", "));
+    Some(Check::warn("hypervisor", found).mend(remedy))
+}
+
+/// What to do so that the other side of a virtual NIC takes addresses it does not know.
+fn remedy(driver: &str) -> Option<&'static str> {
+    Some(match driver {
+        "ena" | "gve" => "this cloud drops them: use passthru, which has the parent's address",
+        "hv_netvsc" | "mana" => {
+            "Set-VMNetworkAdapter -MacAddressSpoofing On, on the Hyper-V host; Azure drops them"
+        }
+        "virtio_net" => "on a bridge of your own nothing is needed; in a cloud use passthru",
+        "vmxnet3" => "allow forged transmits and MAC changes on the port group",
+        _ => return None,
+    })
+}
+
+fn nic(link: &Link, facts: Facts, suitable: Result<(), Error>, named: bool) -> Nic {
+    let mut checks = vec![parent_check(link, &facts, &suitable, named)];
+    if suitable.is_ok() {
+        checks.extend(state_checks(link, &facts, named));
+        checks.extend(offload_checks(link, &facts));
+    }
+    let backend = suitable.is_ok().then_some(AF_PACKET);
+    Nic { name: link.name.clone(), suitable: suitable.is_ok(), backend, facts, checks }
+}
+
+/// Whether it can be a parent. That one cannot is worse when it was asked for by name.
+fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named: bool) -> Check {
+    let name = &link.name;
+    match suitable {
+        Ok(()) if facts.wireless => {
+            let state = if named { State::Fail } else { State::Warn };
+            Check::new("parent", state, "a Wi-Fi station sends its own address only")
+                .mend("use a wired interface; or passthru, which has the parent's address")
+        }
+        Ok(()) => Check::ok("parent", facts.summary()),
+        Err(error) => {
+            let state = if named { State::Fail } else { State::Info };
+            let check = Check::new("parent", state, error.to_string());
+            match error {
+                Error::ParentBusy { master, .. } => {
+                    check.mend(format!("use {master}; or ip link set dev {name} nomaster"))
+                }
+                _ => check,
+            }
+        }
+    }
+}
+
+/// A state that keeps it from carrying frames is as usual for one that nobody asked for.
+fn state_checks(link: &Link, facts: &Facts, named: bool) -> Vec<Check> {
+    let idle = if named { State::Warn } else { State::Info };
+    let name = &link.name;
+    let mut checks = Vec::new();
+    if !link.is_up() {
+        let mend = format!("ip link set dev {name} up");
+        checks.push(Check::new("state", idle, "it is down").mend(mend));
+    } else if facts.carrier == Some(false) {
+        checks.push(
+            Check::new("state", idle, "no carrier").mend("plug it in, or set its far end up"),
+        );
+    }
+    if facts.promiscuous {
+        checks.push(Check::info("filter", "promiscuous: it takes in frames for everybody"));
+    }
+    checks
+}
+
+fn offload_checks(link: &Link, facts: &Facts) -> Vec<Check> {
+    let name = &link.name;
+    let mut checks = Vec::new();
+    if facts.lro == Some(true) {
+        let found = "LRO joins received frames so that they cannot be sent on as they were";
+        checks.push(Check::warn("lro", found).mend(format!("ethtool -K {name} lro off")));
+    }
+    if facts.gro == Some(false) {
+        let found = "GRO is off: bulk TCP comes frame by frame";
+        checks.push(Check::info("gro", found).mend(format!("ethtool -K {name} gro on")));
+    }
+    checks
+}
+
+fn absent(name: &str) -> Nic {
+    let found = Error::ParentAbsent(name.to_owned()).to_string();
+    unsuitable(name, Check::fail("parent", found))
+}
+
+fn none_suits() -> Nic {
+    let found = "no interface of this network namespace can be a parent";
+    let check = Check::fail("parent", found)
+        .mend("ip link add p0 type veth peer name q0 makes one to try with");
+    unsuitable("-", check)
+}
+
+fn unsuitable(name: &str, check: Check) -> Nic {
+    Nic {
+        name: name.to_owned(),
+        suitable: false,
+        backend: None,
+        facts: Facts::default(),
+        checks: vec![check],
+    }
+}
+
+fn facts(link: &Link, ethtool: &Ethtool) -> Facts {
+    let segmentation = ethtool.segmentation(&link.name).ok();
+    let on = |value: fn(Segmentation) -> bool| segmentation.map(value);
+    let files = files(Path::new(SYSFS), link);
+    let has = |file: &str| files.as_ref().is_some_and(|files| files.join(file).exists());
+    let speed = || read(files.as_ref()?.join("speed"))?.parse().ok();
+    Facts {
+        index: Some(link.index),
+        driver: ethtool.driver(&link.name).ok().filter(|driver| !driver.is_empty()),
+        address: link.mac.map(|mac| mac.to_string()),
+        mtu: Some(link.mtu),
+        up: link.is_up(),
+        carrier: link.carrier,
+        promiscuous: link.is_promiscuous(),
+        speed: speed(),
+        gro: on(|segmentation| segmentation.gro),
+        gso: on(|segmentation| segmentation.gso),
+        lro: on(|segmentation| segmentation.lro),
+        wireless: has("phy80211") || has("wireless"),
+    }
+}
+
+/// The folder of an interface, if what is mounted shows this namespace and not another one that
+/// has an interface of that name, too.
+fn files(sysfs: &Path, link: &Link) -> Option<PathBuf> {
+    let files = sysfs.join(&link.name);
+    let index: u32 = read(files.join("ifindex"))?.parse().ok()?;
+    let address = fs::read_to_string(files.join("address")).unwrap_or_default();
+    let same = index == link.index && address.trim() == link.mac?.to_string();
+    same.then_some(files)
+}
+
+impl Facts {
+    fn summary(&self) -> String {
+        let mut words = Vec::new();
+        words.extend(self.driver.clone());
+        words.extend(self.mtu.map(|mtu| format!("MTU {mtu}")));
+        words.extend(self.speed.map(|speed| format!("{speed} Mbit/s")));
+        format!("{}: a parent by {}", words.join(", "), AF_PACKET.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn driven(driver: &str) -> Nic {
+        let facts = Facts { driver: Some(driver.to_owned()), ..Facts::default() };
+        Nic { facts, ..unsuitable("n0", Check::info("parent", "")) }
+    }
+
+    #[test]
+    fn virtual_nics_are_warned_of_once_and_real_ones_not_at_all() {
+        assert!(cloud(&[driven("e1000e"), driven("veth")]).is_none());
+        let check = cloud(&[driven("e1000e"), driven("ena"), driven("ena")]).unwrap();
+        assert!(check.found.starts_with("n0, n0:"), "{check:?}");
+        assert!(check.mend.unwrap().contains("passthru"));
+    }
+
+    #[test]
+    fn a_wifi_station_is_no_parent_if_asked_for() {
+        let link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();
+        let facts = Facts { wireless: true, ..Facts::default() };
+        for (named, state) in [(true, State::Fail), (false, State::Warn)] {
+            let check = parent_check(&link, &facts, &Ok(()), named);
+            assert_eq!(check.state, state);
+            assert!(check.mend.unwrap().contains("wired"));
+        }
+    }
+
+    #[test]
+    fn lro_comes_with_the_command_that_ends_it() {
+        let link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();
+        let facts = Facts { lro: Some(true), gro: Some(false), ..Facts::default() };
+        let mends: Vec<_> =
+            offload_checks(&link, &facts).into_iter().filter_map(|check| check.mend).collect();
+        assert_eq!(mends, ["ethtool -K lo lro off", "ethtool -K lo gro on"]);
+        assert!(offload_checks(&link, &Facts::default()).is_empty());
+    }
+
+    #[test]
+    fn files_of_another_namespace_are_not_taken_for_ours() {
+        let sysfs = std::env::temp_dir().join(format!("umv-doctor-{}", std::process::id()));
+        fs::create_dir_all(sysfs.join("lo")).unwrap();
+        let mut link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();
+        let write = |file: &str, text: &str| fs::write(sysfs.join("lo").join(file), text).unwrap();
+        write("address", "00:00:00:00:00:00\n");
+        write("ifindex", &format!("{}\n", link.index));
+        assert!(files(&sysfs, &link).is_some());
+        link.index += 1;
+        assert!(files(&sysfs, &link).is_none());
+        fs::remove_dir_all(&sysfs).unwrap();
+    }
+}

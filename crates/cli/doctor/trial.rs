@@ -1,0 +1,183 @@
+//! What only trying tells: the calls that the engine will make, in a namespace that nobody sees.
+
+use std::io;
+
+use nix::libc::{EACCES, ENODEV, ENOENT, ENXIO};
+use umacvlan_core::offload::Offloads;
+use umacvlan_engine::netlink::{Macvlan, Rtnl};
+use umacvlan_engine::sys::arena::Arena;
+use umacvlan_engine::sys::netns::Netns;
+use umacvlan_engine::sys::packet::PacketSocket;
+use umacvlan_engine::sys::tap::{TUN_DEVICE, Tap};
+use umacvlan_engine::sys::uring::Uring;
+
+use super::check::Check;
+use super::machine::read;
+
+/// What came of trying.
+pub(super) enum Tried {
+    /// This user may not make a namespace: only what needs none was tried.
+    Denied(Vec<Check>),
+    Done(Vec<Check>),
+}
+
+/// Tries everything in a new namespace; `place` tells where, if not simply here.
+pub(super) fn run(place: &str) -> Tried {
+    match Netns::create() {
+        Ok(netns) => {
+            let mut checks = match netns.run(|| inside(place)) {
+                Ok(checks) => checks,
+                Err(error) => vec![Check::fail("tap", format!("not tried: {error}"))],
+            };
+            checks.push(io_uring());
+            Tried::Done(checks)
+        }
+        Err(error) => {
+            let untried = |name| Check::warn(name, format!("not tried: {error}"));
+            Tried::Denied(vec![untried("tap"), untried("af-packet"), io_uring()])
+        }
+    }
+}
+
+/// A TAP, and a packet socket on it.
+fn inside(place: &str) -> Vec<Check> {
+    let tap = match Tap::create(NAME) {
+        Ok(tap) => tap,
+        Err(error) => return vec![no_tap(error), kernel_macvlan(None)],
+    };
+    let mut checks = vec![followed(&tap, place), offloads(tap.accept_offloads())];
+    let index = Rtnl::open().and_then(|mut rtnl| rtnl.link(NAME)).ok().flatten();
+    checks.push(match &index {
+        Some(link) => packet(PacketSocket::open(link.index, link.mtu), place),
+        None => Check::warn("af-packet", "not tried: the TAP is not to be found"),
+    });
+    checks.push(kernel_macvlan(index.map(|link| link.index)));
+    checks
+}
+
+fn no_tap(source: io::Error) -> Check {
+    let mend = match source.raw_os_error() {
+        Some(ENOENT | ENODEV | ENXIO) => "modprobe tun; in a container with --device /dev/net/tun",
+        Some(EACCES) => "chmod 0666 /dev/net/tun, as root",
+        _ => "run it as root; in a container with --cap-add NET_ADMIN --device /dev/net/tun",
+    };
+    Check::fail("tap", format!("{TUN_DEVICE} makes no TAP: {source}")).mend(mend)
+}
+
+/// The engine finds its TAPs again by asking them where they are.
+fn followed(tap: &Tap, place: &str) -> Check {
+    match tap.namespace() {
+        Ok(_) => Check::ok("tap", format!("{TUN_DEVICE} makes TAPs{place}")),
+        Err(error) => Check::fail("tap", format!("a TAP does not tell its namespace: {error}"))
+            .mend("boot Linux 5.2 or later"),
+    }
+}
+
+fn offloads(accepted: io::Result<Offloads>) -> Check {
+    let name = "tap-offloads";
+    match accepted {
+        Ok(Offloads::ALL) => Check::ok(name, "checksums, TCP and UDP segmentation"),
+        Ok(offloads) if offloads.tso4 && offloads.tso6 => {
+            Check::ok(name, "checksums and TCP segmentation; UDP segmentation came with Linux 6.2")
+        }
+        Ok(_) => Check::warn(name, "checksums only: bulk TCP will be slow"),
+        Err(error) => Check::warn(name, format!("none: {error}")),
+    }
+}
+
+fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
+    let name = "af-packet";
+    match opened {
+        Ok(_) => Check::ok(name, format!("a TPACKET_V2 ring with vnet headers works{place}")),
+        Err(error) => {
+            let mend = match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "run it as root; in a container with --cap-add NET_RAW"
+                }
+                io::ErrorKind::OutOfMemory => "free some memory: a parent needs about 2 MB",
+                _ => "a kernel with CONFIG_PACKET: `modprobe af_packet`",
+            };
+            Check::fail(name, format!("no ring with vnet headers: {error}")).mend(mend)
+        }
+    }
+}
+
+fn io_uring() -> Check {
+    let name = "io-uring";
+    let Err(error) = Arena::new(2).and_then(|arena| Uring::new(&arena, 2)) else {
+        return Check::ok(name, "serves TAPs with multishot reads");
+    };
+    let check = Check::warn(name, format!("{error}: TAPs are read and written plainly"));
+    let disabled = read("/proc/sys/kernel/io_uring_disabled");
+    check.mend(match (disabled.as_deref(), error.kind()) {
+        (Some("1" | "2"), _) => "sysctl -w kernel.io_uring_disabled=0",
+        (_, io::ErrorKind::PermissionDenied) => {
+            "in a container with a seccomp profile that allows io_uring"
+        }
+        _ => "boot Linux 6.7 or later",
+    })
+}
+
+/// The kernel's own macvlan, for comparison. It is tried only where trying loads no module.
+fn kernel_macvlan(parent: Option<u32>) -> Check {
+    let check = |found: &str| Check::info("kernel-macvlan", found);
+    if let Some(state) = module_state() {
+        return check(state);
+    }
+    let Some(index) = parent else {
+        return check("not tried");
+    };
+    let made = Rtnl::open()
+        .and_then(|mut rtnl| rtnl.add_macvlan("umv-kernel", index, &Macvlan::new(BRIDGE), None));
+    match made {
+        Ok(()) => check("in this kernel; not needed"),
+        Err(error) => check(&format!("not to be had ({error}); not needed")),
+    }
+}
+
+/// What the machine's files tell of the module: `None` if there is none, so it is built in or
+/// absent.
+fn module_state() -> Option<&'static str> {
+    if std::path::Path::new("/sys/module/macvlan").exists() {
+        return Some("its module is loaded; not needed");
+    }
+    let release = read("/proc/sys/kernel/osrelease")?;
+    let modules = std::fs::read_to_string(format!("/lib/modules/{release}/modules.dep")).ok()?;
+    modules.contains("/macvlan.ko").then_some("there is a module, not loaded; not needed")
+}
+
+/// Name of the TAP, in a namespace where nothing else has one.
+const NAME: &str = "umv-doctor";
+
+/// `MACVLAN_MODE_BRIDGE` of `linux/if_link.h`.
+const BRIDGE: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::check::State;
+
+    #[test]
+    fn each_reason_for_no_tap_has_its_own_remedy() {
+        for (errno, remedy) in [(2, "modprobe tun"), (13, "chmod 0666"), (1, "run it as root")] {
+            let check = no_tap(io::Error::from_raw_os_error(errno));
+            assert_eq!(check.state, State::Fail);
+            assert!(check.mend.as_ref().unwrap().contains(remedy), "{check:?}");
+        }
+    }
+
+    #[test]
+    fn fewer_offloads_are_said_to_be_fewer() {
+        assert_eq!(offloads(Ok(Offloads::ALL)).state, State::Ok);
+        let old = Offloads { uso4: false, uso6: false, ..Offloads::ALL };
+        assert!(offloads(Ok(old)).found.contains("6.2"));
+        let bare = Offloads { csum: true, ..Offloads::NONE };
+        assert_eq!(offloads(Ok(bare)).state, State::Warn);
+    }
+
+    #[test]
+    fn what_may_not_be_opened_is_not_a_missing_kernel() {
+        let denied = packet(Err(io::ErrorKind::PermissionDenied.into()), "");
+        assert!(denied.mend.unwrap().contains("NET_RAW"));
+    }
+}
