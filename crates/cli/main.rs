@@ -3,6 +3,7 @@
 mod api;
 #[allow(dead_code, reason = "the users of some come with the next commits")]
 mod client;
+mod complete;
 mod config;
 mod cpus;
 mod daemon;
@@ -14,6 +15,7 @@ mod output;
 mod run;
 mod table;
 
+use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,9 +45,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if ip::is_meant(&arguments, &commands()) {
-        return ip::run(&arguments);
+    let words: Vec<OsString> = env::args_os().skip(1).collect();
+    if let Some((first, rest)) = words.split_first()
+        && first == complete::COMPLETE
+    {
+        return complete::run(&Cli::command(), rest);
+    }
+    if ip::is_meant(&words, &commands()) {
+        return ip::run(&words);
     }
     let cli = Cli::parse();
     let done = match &cli.command {

@@ -1,0 +1,147 @@
+//! What may follow what in `umacvlan link`, `parent` and `monitor`, which read words as `ip` does.
+
+use super::values::Sources;
+use super::{Candidate, Value};
+
+/// A word, and what it wants after it; `None`: nothing.
+struct Keyword(&'static str, Option<Value>);
+
+/// One command: the words it knows, and what a word that it does not know may be.
+struct Verb {
+    names: &'static [&'static str],
+    keywords: &'static [Keyword],
+    /// Those it knows after a type.
+    typed: &'static [Keyword],
+    bare: Option<Value>,
+}
+
+/// The objects that are read in this way, each with its commands.
+const OBJECTS: [(&str, &[Verb]); 3] = [("link", &LINK), ("monitor", &MONITOR), ("parent", &PARENT)];
+
+const LINK: [Verb; 5] = [
+    Verb { names: &["add"], keywords: &ADD, typed: &MACVLAN, bare: Some(Value::Any) },
+    Verb { names: &["delete"], keywords: &DELETE, typed: &[], bare: Some(Value::Link) },
+    Verb { names: &["set", "change"], keywords: &SET, typed: &MACVLAN, bare: Some(Value::Link) },
+    Verb { names: &["show", "list"], keywords: &SHOW, typed: &SHOW, bare: Some(Value::Link) },
+    Verb { names: &["help"], keywords: &[], typed: &[], bare: None },
+];
+
+const PARENT: [Verb; 2] = [
+    Verb { names: &["show", "list"], keywords: &[], typed: &[], bare: Some(Value::Parent) },
+    Verb { names: &["help"], keywords: &[], typed: &[], bare: None },
+];
+
+const MONITOR: [Verb; 1] = [Verb { names: &["help"], keywords: &[], typed: &[], bare: None }];
+
+const ADD: [Keyword; 9] = [
+    Keyword("address", Some(Value::Any)),
+    Keyword("dev", Some(Value::Any)),
+    Keyword("link", Some(Value::Parent)),
+    Keyword("mtu", Some(Value::Any)),
+    Keyword("name", Some(Value::Any)),
+    Keyword("netns", Some(Value::Netns)),
+    Keyword("txqueuelen", Some(Value::Any)),
+    TYPE,
+    Keyword("up", None),
+];
+
+const DELETE: [Keyword; 2] = [Keyword("dev", Some(Value::Link)), TYPE];
+
+const SET: [Keyword; 12] = [
+    Keyword("address", Some(Value::Any)),
+    Keyword("alias", Some(Value::Any)),
+    Keyword("allmulticast", Some(ON_OFF)),
+    Keyword("dev", Some(Value::Link)),
+    Keyword("down", None),
+    Keyword("mtu", Some(Value::Any)),
+    Keyword("name", Some(Value::Any)),
+    Keyword("netns", Some(Value::Netns)),
+    Keyword("promisc", Some(ON_OFF)),
+    Keyword("txqueuelen", Some(Value::Any)),
+    TYPE,
+    Keyword("up", None),
+];
+
+const SHOW: [Keyword; 4] = [
+    Keyword("dev", Some(Value::Link)),
+    Keyword("link", Some(Value::Parent)),
+    TYPE,
+    Keyword("up", None),
+];
+
+const TYPE: Keyword = Keyword("type", Some(Value::Words(&["macvlan", "macvtap"])));
+const ON_OFF: Value = Value::Words(&["off", "on"]);
+
+/// What follows the type.
+const MACVLAN: [Keyword; 7] = [
+    Keyword("bclim", Some(Value::Any)),
+    Keyword("bcqueuelen", Some(Value::Any)),
+    Keyword("flag", Some(Value::Words(&["nodst", "nopromisc", "null"]))),
+    Keyword(MACADDR, Some(Value::Words(&["add", "del", "flush", "set"]))),
+    Keyword("mode", Some(Value::Words(&["bridge", "passthru", "private", "source", "vepa"]))),
+    Keyword("nodst", None),
+    Keyword("nopromisc", None),
+];
+
+/// The one keyword that wants more than one word: what to do, and with which addresses.
+const MACADDR: &str = "macaddr";
+
+/// Names of the objects, with a few words about each.
+pub(super) fn objects() -> impl Iterator<Item = Candidate> {
+    let about = ["links, as of `ip link`", "what happens, as it happens", "parents of links"];
+    OBJECTS.iter().zip(about).map(|((name, _), about)| Candidate::new(*name, about))
+}
+
+/// What the last word may be after `object` and the words `before` it; `None` if that is no
+/// object which reads words in this way. Objects and commands may be abbreviated.
+pub(super) fn candidates(
+    object: &str,
+    before: &[&str],
+    last: &str,
+    sources: &Sources,
+) -> Option<Vec<Candidate>> {
+    let (_, verbs) = OBJECTS.iter().find(|(name, _)| abbreviates(object, name))?;
+    let Some((verb, rest)) = before.split_first() else {
+        let names = verbs.iter().flat_map(|verb| verb.names);
+        return Some(names.map(|&name| Candidate::bare(name)).collect());
+    };
+    let known = |candidate: &&Verb| candidate.names.iter().any(|name| abbreviates(verb, name));
+    let verb = verbs.iter().find(known)?;
+    Some(after(verb, rest, last, sources))
+}
+
+fn abbreviates(word: &str, name: &str) -> bool {
+    !word.is_empty() && name.starts_with(word)
+}
+
+/// Reads the words that are there, and says what may come next.
+fn after(verb: &Verb, words: &[&str], last: &str, sources: &Sources) -> Vec<Candidate> {
+    let mut keywords = verb.keywords;
+    let mut bare = verb.bare;
+    let mut used: Vec<&str> = Vec::new();
+    let mut wanted: Option<(&str, Value)> = None;
+    for &word in words {
+        match wanted.take() {
+            Some(("type", _)) => (keywords, bare) = (verb.typed, None),
+            Some((MACADDR, _)) => bare = Some(Value::Any),
+            Some(("dev" | "name", _)) => bare = None,
+            Some(_) => {}
+            None => match keywords.iter().find(|keyword| keyword.0 == word) {
+                Some(&Keyword(name, value)) => {
+                    used.push(name);
+                    wanted = value.map(|value| (name, value));
+                }
+                // A list of addresses goes on until a keyword comes.
+                None if used.last() == Some(&MACADDR) => {}
+                None => bare = None,
+            },
+        }
+    }
+    if let Some((_, value)) = wanted {
+        return sources.of(value, last);
+    }
+    let unused = keywords.iter().filter(|keyword| !used.contains(&keyword.0));
+    let mut found: Vec<_> = unused.map(|keyword| Candidate::bare(keyword.0)).collect();
+    found.extend(bare.into_iter().flat_map(|value| sources.of(value, last)));
+    found
+}
