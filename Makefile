@@ -10,13 +10,30 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # Where rustup puts cargo: a shell that is not a login shell may not know it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
+# Where `make install` puts things; DESTDIR goes before all of it. A packager sets SBINDIR and the
+# like one by one, and BINARY to package what has been built already.
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINDIR ?= $(PREFIX)/bin
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/umacvlan
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+BINARY ?= $(CARGO_TARGET_DIR)/release/umacvlan
+CONFIG = $(SYSCONFDIR)/umacvlan/umacvlan.toml
+MANUALS = $(notdir $(wildcard man/*.[58]))
+
 # Seconds that `make fuzz` spends on each target.
 FUZZ_SECONDS ?= 60
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | \
-		awk -F'#' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		awk -F'#' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 .PHONY: setup
 setup: ## Install with apt what the machine lacks; silent when that is nothing
@@ -39,6 +56,47 @@ test: setup ## Everything a change has to pass: format, lints, tests, documentat
 .PHONY: build
 build: setup ## Build target/release/umacvlan
 	cargo build --locked --release
+
+# What is installed is what was built: as root nothing is compiled, so `make` or `make build` first.
+# A configuration that is there already is the administrator's, and stays.
+.PHONY: install
+install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
+	@test -x $(BINARY) || { echo "there is no $(BINARY): run make build first" >&2; exit 1; }
+	install -Dm755 $(BINARY) $(DESTDIR)$(BINDIR)/umacvlan
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(dir $(CONFIG))
+	sed 's|/usr/bin/umacvlan|$(BINDIR)/umacvlan|' dist/umacvlan.service \
+		>$(DESTDIR)$(UNITDIR)/umacvlan.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/umacvlan.service
+	install -m644 dist/umacvlan.socket $(DESTDIR)$(UNITDIR)
+	install -Dm644 dist/umacvlan.sysusers $(DESTDIR)$(SYSUSERSDIR)/umacvlan.conf
+	install -Dm644 completions/umacvlan.bash $(DESTDIR)$(BASHDIR)/umacvlan
+	install -Dm644 completions/umacvlan.zsh $(DESTDIR)$(ZSHDIR)/_umacvlan
+	install -Dm644 completions/umacvlan.fish $(DESTDIR)$(FISHDIR)/umacvlan.fish
+	set -e; for page in $(MANUALS); do \
+		install -d $(DESTDIR)$(MANDIR)/man$${page##*.}; \
+		gzip -9n <man/$$page >$(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
+		chmod 644 $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
+	done
+	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/daemon.md docs/semantics.md
+	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)
+
+.PHONY: uninstall
+uninstall: ## Remove what `make install` put there, but for the configuration
+	rm -f $(DESTDIR)$(BINDIR)/umacvlan \
+		$(DESTDIR)$(UNITDIR)/umacvlan.service $(DESTDIR)$(UNITDIR)/umacvlan.socket \
+		$(DESTDIR)$(SYSUSERSDIR)/umacvlan.conf $(DESTDIR)$(BASHDIR)/umacvlan \
+		$(DESTDIR)$(ZSHDIR)/_umacvlan $(DESTDIR)$(FISHDIR)/umacvlan.fish
+	set -e; for page in $(MANUALS); do \
+		rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
+	done
+	rm -rf $(DESTDIR)$(DOCDIR)
+
+.PHONY: deb
+deb: ## Build target/umacvlan_VERSION_ARCH.deb; BINARY=FILE packages that file
+ifeq ($(origin BINARY),file)
+	@$(MAKE) build
+endif
+	scripts/deb $(BINARY) $(CARGO_TARGET_DIR)
 
 .PHONY: bench
 bench: setup ## Measure decisions and the engine in memory, with criterion
