@@ -1,0 +1,153 @@
+//! Every command of README.md and the man pages is run, as it stands there.
+//!
+//! A section of a document is one world: a private machine with NICs that may be parents, a daemon
+//! where it belongs, and nothing else. What cannot be run in it is in [`ELSEWHERE`], with the reason.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod extract;
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use umacvlan_engine::privilege::{root_or_skip, skip};
+
+use extract::{Section, sections, unmarked};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
+
+/// What begins like this is not run here.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("apt install ", "changes the machine; tests/cli/package.rs looks into the package"),
+    ("make ", "its targets are what runs these tests"),
+    ("systemctl ", "needs systemd as process 1"),
+];
+
+#[test]
+fn the_commands_of_the_readme_work() {
+    run_document("the_commands_of_the_readme_work", "README.md");
+}
+
+#[test]
+fn the_commands_of_the_man_pages_work() {
+    for page in man_pages() {
+        run_document("the_commands_of_the_man_pages_work", &format!("man/{page}"));
+    }
+}
+
+#[test]
+fn no_command_of_a_man_page_is_left_without_a_mark() {
+    for page in man_pages() {
+        assert_eq!(unmarked(&read(&format!("man/{page}"))), [0; 0], "man/{page}");
+    }
+}
+
+#[test]
+fn each_document_has_commands() {
+    for name in ["README.md", "man/umacvlan.8", "man/umacvlan-link.8"] {
+        assert!(!sections(name, &read(name)).is_empty(), "{name}");
+    }
+}
+
+fn man_pages() -> Vec<String> {
+    let entries = fs::read_dir(Path::new(ROOT).join("man")).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(name)).expect(name)
+}
+
+/// Runs every section of a document in a world of its own.
+fn run_document(test: &str, name: &str) {
+    if !root_or_skip(test) {
+        return;
+    }
+    if Command::new("ip").arg("-V").stdout(Stdio::null()).status().is_err() {
+        return skip(test, "`ip` is not installed");
+    }
+    for section in sections(name, &read(name)) {
+        run_section(name, &section);
+    }
+}
+
+fn run_section(name: &str, section: &Section) {
+    let tools = Tools::new(name);
+    let output = Command::new("unshare")
+        .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-c", &script(name, section)])
+        .env("ROOT", ROOT)
+        .env("PATH", tools.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    let title = &section.title;
+    assert!(output.status.success(), "{name}, {title}:\n{said}\n{complained}");
+}
+
+/// The commands of a section for the shell of its world, each told before it is run.
+fn script(name: &str, section: &Section) -> String {
+    let mut script = format!(". {ROOT}/tests/manual/world.sh\n");
+    let texts = || section.lines.iter().map(|line| line.text.trim());
+    if !texts().any(|text| text.starts_with("umacvlan daemon"))
+        && texts().any(|text| text.starts_with("umacvlan"))
+    {
+        script.push_str("start_daemon\n");
+    }
+    for line in &section.lines {
+        let text = line.text.trim().trim_end_matches('&').trim_end();
+        if ELSEWHERE.iter().any(|(words, _)| text.starts_with(words)) {
+            continue;
+        }
+        let _ = writeln!(script, "echo '@ {name}:{}'", line.number);
+        let _ = match text {
+            _ if text.starts_with("umacvlan run ") => {
+                writeln!(script, "start_until ready {text}")
+            }
+            "umacvlan monitor" => writeln!(script, "{text} &"),
+            _ => match text.strip_prefix("umacvlan daemon") {
+                Some(options) => writeln!(script, "start_daemon {options}"),
+                None => writeln!(script, "{text}"),
+            },
+        };
+    }
+    script
+}
+
+/// A folder with the command under test and a ping, gone when this is dropped.
+struct Tools(PathBuf);
+
+impl Tools {
+    fn new(name: &str) -> Self {
+        let name = name.replace('/', "-");
+        let folder = std::env::temp_dir().join(format!("umv-tools-{name}-{}", std::process::id()));
+        let tools = Self(folder);
+        fs::create_dir_all(&tools.0).unwrap();
+        for (tool, target) in
+            [("umacvlan", UMACVLAN.to_owned()), ("ping", format!("{ROOT}/tests/manual/ping"))]
+        {
+            std::os::unix::fs::symlink(target, tools.0.join(tool)).unwrap();
+        }
+        tools
+    }
+
+    fn path(&self) -> OsString {
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        let own = [self.0.clone()];
+        std::env::join_paths(own.into_iter().chain(std::env::split_paths(&others))).unwrap()
+    }
+}
+
+impl Drop for Tools {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
