@@ -93,8 +93,12 @@ fn push(sections: &mut [Section], number: usize, text: String) {
         && let Some(begun) = before.text.strip_suffix('\\')
     {
         before.text = format!("{begun}{}", text.trim_start());
-    } else if !text.trim().is_empty() && !text.trim_start().starts_with('#') {
-        section.lines.push(Line { number, text });
+    } else {
+        // No example has this sign in quotes.
+        let text = text.split("# ").next().unwrap_or_default().trim_end().to_owned();
+        if !text.trim().is_empty() {
+            section.lines.push(Line { number, text });
+        }
     }
 }
 
@@ -119,7 +123,7 @@ mod tests {
         let text = "# T\n\n## A\n```sh\none\n# no\ntwo \\\n  more\n```\n```text\nnot\n```\n\
                     ## B\n## C\n```sh\nthree # yes\n```\n";
         let sections = sections("x.md", text);
-        assert_eq!(texts(&sections), [vec!["one", "two more"], vec!["three # yes"]]);
+        assert_eq!(texts(&sections), [vec!["one", "two more"], vec!["three"]]);
         assert_eq!((sections[0].title.as_str(), sections[0].lines[1].number), ("A", 7));
     }
 
