@@ -9,4 +9,5 @@ mod doctor;
 mod forwarding;
 mod lab;
 mod lifetime;
+mod package;
 mod world;

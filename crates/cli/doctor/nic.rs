@@ -165,7 +165,8 @@ fn offload_checks(link: &Link, facts: &Facts) -> Vec<Check> {
         let found = "LRO joins received frames so that they cannot be sent on as they were";
         checks.push(Check::warn("lro", found).mend(format!("ethtool -K {name} lro off")));
     }
-    if facts.gro == Some(false) {
+    // A veth hands on what its other end has joined.
+    if facts.gro == Some(false) && facts.driver.as_deref() != Some("veth") {
         let found = "GRO is off: bulk TCP comes frame by frame";
         checks.push(Check::info("gro", found).mend(format!("ethtool -K {name} gro on")));
     }
