@@ -39,6 +39,10 @@ help: ## Show this list
 setup: ## Install with apt what the machine lacks; silent when that is nothing
 	@scripts/setup
 
+.PHONY: setup-tests
+setup-tests:
+	@scripts/setup tests
+
 .PHONY: lab
 lab: build ## Who reaches whom in every mode, and at what cost: umacvlan lab
 	$(CARGO_TARGET_DIR)/release/umacvlan lab
@@ -46,7 +50,7 @@ lab: build ## Who reaches whom in every mode, and at what cost: umacvlan lab
 # The benches run once each, to see that they still do; the target directory is shared with the
 # tests, so that costs little.
 .PHONY: test
-test: setup ## Everything a change has to pass: format, lints, tests, documentation
+test: setup-tests ## Everything a change has to pass: format, lints, tests, documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace

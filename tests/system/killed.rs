@@ -1,0 +1,65 @@
+//! The daemon is killed, again and again, while a connection lasts.
+
+use umacvlan_engine::privilege::root_or_skip;
+
+use crate::stream::Stream;
+use crate::{machine, shown};
+
+/// How often the daemon is killed: what was promised.
+const TIMES: usize = 20;
+
+#[test]
+fn a_connection_outlives_twenty_daemons() {
+    if !root_or_skip("a_connection_outlives_twenty_daemons") {
+        return;
+    }
+    let mut sandbox = machine();
+    let before = shown(&mut sandbox);
+    assert_eq!(before.len(), 2, "{before:#?}");
+    let stream = Stream::open(&sandbox.netns("net1"), &sandbox.netns("net2"), "10.0.0.12");
+    stream.advance();
+    for _ in 0..TIMES {
+        sandbox.end_daemon("KILL");
+        sandbox.daemon("");
+        stream.advance();
+    }
+    sandbox.end_daemon("TERM");
+    sandbox.daemon("");
+    stream.advance();
+    stream.close();
+    assert_eq!(shown(&mut sandbox), before);
+}
+
+#[test]
+fn what_users_changed_while_no_daemon_ran_is_found_and_kept() {
+    if !root_or_skip("what_users_changed_while_no_daemon_ran_is_found_and_kept") {
+        return;
+    }
+    let mut sandbox = machine();
+    sandbox.end_daemon("KILL");
+    sandbox.script(
+        "ip -n net1 link set mac1 down
+         ip -n net1 link set mac1 name eth0 address 02:00:00:00:01:01
+         ip -n net1 link set eth0 up
+         ip netns add net3
+         ip -n net2 link set mac2 netns net3",
+    );
+    sandbox.daemon("");
+    let links = shown(&mut sandbox);
+    let found: Vec<_> = links
+        .iter()
+        .map(|link| {
+            (link["ifname"].as_str(), link["address"].as_str(), link["umacvlan"]["netns"].as_str())
+        })
+        .collect();
+    let wanted = [
+        (Some("eth0"), Some("02:00:00:00:01:01"), Some("net1")),
+        (Some("mac2"), Some("02:00:00:00:00:02"), Some("net3")),
+    ];
+    assert_eq!(found, wanted);
+    sandbox.script(
+        "ip -n net3 addr add 10.0.0.12/24 dev mac2
+         ip -n net3 link set mac2 up
+         ip netns exec net3 ping -c 3 -i 0.2 -W 2 10.0.0.11",
+    );
+}
