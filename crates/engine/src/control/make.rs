@@ -10,7 +10,7 @@ use super::place::Place;
 use super::sub::{Seen, Sub, SubKey};
 use crate::engine::{SubNumber, SubOptions, SubStatus, random_mac};
 use crate::error::Error;
-use crate::netlink::Link;
+use crate::netlink::{Link, OperState};
 use crate::port::PortLink;
 use crate::sys::tap::{QUEUE_LEN, Tap};
 
@@ -114,6 +114,8 @@ impl Control {
     /// What a TAP takes along wherever it goes.
     fn dress(&mut self, index: u32, options: &SubOptions) -> Result<(), Error> {
         self.rtnl.set_txqlen(index, options.txqlen.unwrap_or(QUEUE_LEN))?;
+        // Where it would stay "unknown" until its carrier has changed once.
+        self.rtnl.set_operstate(index, OperState::Up)?;
         if let Some(text) = &options.alias {
             self.rtnl.set_alias(index, text)?;
         }

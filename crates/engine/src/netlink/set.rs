@@ -8,7 +8,7 @@ use netlink_packet_route::link::{
 use umacvlan_core::MacAddr;
 
 use super::create::inside;
-use super::{Link, Result, Rtnl};
+use super::{Link, OperState, Result, Rtnl};
 use crate::sys::netns::Netns;
 
 /// Text for people: `linux/if_link.h`.
@@ -157,6 +157,16 @@ impl Rtnl {
     pub fn set_txqlen(&mut self, index: u32, frames: u32) -> Result<()> {
         let action = format!("set the transmit queue of interface {index} to {frames}");
         self.set(&action, index, LinkAttribute::TxQueueLen(frames))
+    }
+
+    /// Sets the RFC 2863 state of an interface whose driver has not reported any; the kernel takes
+    /// `Up` and `Dormant`, and ignores it where it knows better.
+    ///
+    /// # Errors
+    /// `ENODEV` if it is gone.
+    pub fn set_operstate(&mut self, index: u32, state: OperState) -> Result<()> {
+        let action = format!("set interface {index} to state {state}");
+        self.set(&action, index, LinkAttribute::OperState(state))
     }
 
     /// Sets the text that an interface bears for people; an empty one takes it away.
