@@ -1,7 +1,6 @@
 //! The `umacvlan` command: what was asked for, done by the module of that name.
 
 mod api;
-#[allow(dead_code, reason = "the users of some come with the next commits")]
 mod client;
 mod complete;
 mod config;
@@ -10,6 +9,7 @@ mod daemon;
 mod doctor;
 mod ip;
 mod lab;
+mod log;
 mod number;
 mod output;
 mod run;
@@ -41,6 +41,7 @@ enum Command {
     Daemon(daemon::DaemonArgs),
     Doctor(doctor::DoctorArgs),
     Lab(lab::LabArgs),
+    Log(log::LogArgs),
     Run(run::RunArgs),
 }
 
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),
         Command::Doctor(args) => doctor::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Lab(args) => lab::run(args),
+        Command::Log(args) => log::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Run(args) => run::run(args),
     };
     done.unwrap_or_else(|error| {

@@ -2,7 +2,6 @@
 //!
 //! Sub-interfaces are called links here, as users of `ip link` know them. What is shown of one
 //! ([`LinkView`]) has the names and the shape of `ip -j -d -s -s link show`, and ours beside them.
-#![allow(dead_code, unused_imports, reason = "the users of some come with later commits")]
 
 mod answer;
 mod counters;
