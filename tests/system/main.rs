@@ -3,6 +3,7 @@
 //! what had nothing to do with it has noticed nothing.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod configured;
 mod crowd;
 mod killed;
 mod lost;
