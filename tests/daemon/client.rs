@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -68,6 +69,10 @@ pub(crate) fn events(socket: &Path) -> impl Iterator<Item = Value> + use<> {
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
     // The head is sent once the daemon listens for this client.
     assert!(lines.by_ref().any(|line| line.is_empty()));
-    let events = lines.filter(|line| !line.is_empty());
+    // Empty lines come for as long as nothing happens, and nobody waits for ever.
+    let end = Instant::now() + LIMIT;
+    let events = lines
+        .inspect(move |_| assert!(Instant::now() < end, "the event does not come"))
+        .filter(|line| !line.is_empty());
     events.map(|line| serde_json::from_str(&line).expect(&line))
 }
