@@ -1,8 +1,8 @@
 //! The socket that clients connect to: systemd's, or our own.
 
-use std::fs::{self, DirBuilder, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown};
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -29,9 +29,7 @@ impl Socket {
             return Ok(Self { listener, path, own: false });
         }
         let at = || format!("cannot listen on {}", path.display());
-        if let Some(dir) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o755).create(dir).with_context(at)?;
-        }
+        make_way(path).with_context(at)?;
         clear(path)?;
         // Nobody connects before it is settled who may.
         let before = umask(Mode::from_bits_truncate(0o177));
@@ -65,6 +63,18 @@ impl Drop for Socket {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Makes the directories that are missing on the way to a file. Everybody may pass them, whatever
+/// the umask: who may do what is settled by the file at the end.
+pub(super) fn make_way(file: &Path) -> io::Result<()> {
+    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let Some(dir) = file.parent().filter(missing) else {
+        return Ok(());
+    };
+    make_way(dir)?;
+    fs::create_dir(dir)?;
+    fs::set_permissions(dir, Permissions::from_mode(0o755))
 }
 
 /// The number of a group that was given by name or number.
@@ -129,6 +139,19 @@ mod tests {
         let own = nix::unistd::getgid().as_raw();
         let _socket = Socket::open(&path, Some(own)).unwrap();
         assert_eq!(mode(&path), 0o660);
+    }
+
+    #[test]
+    fn the_way_to_a_file_is_open_and_what_is_there_is_left_as_it_is() {
+        let dir = Scratch::new();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let before = mode(dir.path());
+        make_way(&dir.path().join("a/b/file")).unwrap();
+        make_way(&dir.path().join("a/b/other")).unwrap();
+        make_way(Path::new("file")).unwrap();
+        assert_eq!((mode(&dir.path().join("a")), mode(&dir.path().join("a/b"))), (0o755, 0o755));
+        assert_eq!(mode(dir.path()), before);
+        assert!(!dir.path().join("a/b/file").exists());
     }
 
     #[test]

@@ -18,6 +18,8 @@ use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::sys::netns::NetnsId;
 
+use super::socket::make_way;
+
 /// The version of every file's format; files of another one are set aside.
 const VERSION: u32 = 1;
 
@@ -117,6 +119,8 @@ impl Store {
     /// Takes the directory, which is made if it is not there, and reads what is in it.
     pub(super) fn open(dir: &Path) -> Result<(Self, Found)> {
         let at = || format!("state directory {}", dir.display());
+        // Only the directory itself is closed: the socket may be beside it.
+        make_way(dir).with_context(at)?;
         DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(at)?;
         let lock = lock(dir)?;
         // It tells boots apart and nothing else: without /proc there is one boot only.
@@ -266,6 +270,8 @@ fn number_in(name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::daemon::testing::{Scratch, link_record as link};
 
@@ -290,6 +296,15 @@ mod tests {
         assert_eq!(found.links, [link(9), link(10)]);
         assert_eq!(found.parents, [parent]);
         assert_eq!(found.config.as_deref(), Some("[engine]\n"));
+    }
+
+    #[test]
+    fn the_directory_is_closed_and_the_way_to_it_is_open() {
+        let dir = Scratch::new();
+        let state = dir.path().join("umacvlan/state");
+        let _store = Store::open(&state).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(state.parent().unwrap()), mode(&state)), (0o755, 0o700));
     }
 
     #[test]
