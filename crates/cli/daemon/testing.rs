@@ -70,6 +70,7 @@ pub(super) fn sub_status(number: u64, name: &str) -> SubStatus {
             kind: Some("tun".to_owned()),
             link_type: 1,
             persist: Some(true),
+            owner: Some(0),
             ..Link::default()
         },
     }

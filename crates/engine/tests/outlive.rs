@@ -293,6 +293,21 @@ fn only_a_kept_tap_is_adopted() {
 }
 
 #[test]
+fn a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one() {
+    if !root_or_skip("a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one") {
+        return;
+    }
+    let (_lab, mut guest, _) = orphan(PortIo::Auto);
+    let kept = guest.link("s1");
+    assert_eq!(kept.owner, Some(0), "anybody may attach to it");
+    assert!(kept.is_kept_tap());
+    // As `ip tuntap add` makes them.
+    for owner in [None, Some(1000)] {
+        assert!(!Link { owner, ..kept.clone() }.is_kept_tap());
+    }
+}
+
+#[test]
 fn a_kept_passthru_goes_on_with_its_parent_s_address() {
     if !root_or_skip("a_kept_passthru_goes_on_with_its_parent_s_address") {
         return;

@@ -15,9 +15,6 @@ use super::{Entry, Service};
 use crate::api::Problem;
 use crate::daemon::store::{Found, LinkRecord, ParentRecord};
 
-/// `ARPHRD_ETHER` of `linux/if_arp.h`: a TAP, not a TUN.
-const ETHERNET: u16 = 1;
-
 /// An interface that a daemon may have left: a TAP that nothing but itself keeps.
 #[derive(Debug)]
 struct Left {
@@ -136,12 +133,13 @@ fn look(places: &[Netns]) -> Vec<Left> {
     let mut left = Vec::new();
     for (place, netns) in places.iter().enumerate() {
         match Rtnl::open_in(netns).and_then(|mut rtnl| rtnl.links()) {
-            Ok(links) => left.extend(
-                links
-                    .into_iter()
-                    .filter(|link| link.persist == Some(true) && link.link_type == ETHERNET)
-                    .map(|link| Left { place, netns: netns.id(), link }),
-            ),
+            Ok(links) => {
+                left.extend(links.into_iter().filter(Link::is_kept_tap).map(|link| Left {
+                    place,
+                    netns: netns.id(),
+                    link,
+                }))
+            }
             Err(error) => tracing::warn!("net:[{}]: {error}", netns.id().ino),
         }
     }

@@ -101,8 +101,7 @@ fn attach(adopt: &Adopt) -> Result<(Tap, Link), Error> {
     let mut rtnl = Rtnl::open_in(&adopt.netns)?;
     let mut find = || {
         let link = rtnl.link_by_index(adopt.index)?;
-        let kept = |link: &Link| link.persist == Some(true) && link.link_type == ETHERNET;
-        link.filter(kept).ok_or(Error::NoTap(adopt.index))
+        link.filter(Link::is_kept_tap).ok_or(Error::NoTap(adopt.index))
     };
     let mut name = find()?.name;
     for _ in 0..ATTEMPTS {

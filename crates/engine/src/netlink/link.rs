@@ -8,8 +8,12 @@ use netlink_packet_route::link::{
 use umacvlan_core::MacAddr;
 
 use super::create::{BridgeOptions, Macvlan};
+use crate::sys::netns::effective_ids;
 
-/// Whether a TAP outlives its descriptors: `IFLA_TUN_PERSIST` of `linux/if_link.h`.
+/// Whose a TAP is: `IFLA_TUN_OWNER` of `linux/if_link.h`.
+const TUN_OWNER: u16 = 1;
+
+/// Whether a TAP outlives its descriptors: `IFLA_TUN_PERSIST` there.
 const TUN_PERSIST: u16 = 6;
 
 /// One interface, as it was when the kernel told.
@@ -90,6 +94,8 @@ pub struct Link {
     pub carrier_changes: Option<u32>,
     /// Whether a TAP outlives its descriptors; `None` if it is no TAP.
     pub persist: Option<bool>,
+    /// The user that a TAP belongs to; `None` if it is no TAP or has no owner.
+    pub owner: Option<u32>,
     /// Counters.
     pub stats: Stats64,
 }
@@ -133,6 +139,7 @@ impl Default for Link {
             addr_gen_mode: None,
             carrier_changes: None,
             persist: None,
+            owner: None,
             stats: Stats64::default(),
         }
     }
@@ -157,6 +164,14 @@ impl Link {
     /// The administrator has set it up.
     pub fn is_up(&self) -> bool {
         self.flags.contains(LinkFlags::Up)
+    }
+
+    /// It is a TAP that [`Tap::keep`](crate::sys::tap::Tap::keep) has made outlive a process of
+    /// this user, not one that another program keeps.
+    pub fn is_kept_tap(&self) -> bool {
+        let ethernet = u32::from(self.link_type) == u32::from(libc::ARPHRD_ETHER);
+        let (user, _) = effective_ids();
+        ethernet && self.persist == Some(true) && self.owner == Some(user)
     }
 
     /// It is up and can carry frames.
@@ -223,7 +238,10 @@ impl Link {
                 LinkInfo::Kind(kind) => self.kind = Some(kind.to_string()),
                 LinkInfo::Data(InfoData::Bridge(data)) => self.bridge = Some(bridge(&data)),
                 LinkInfo::Data(InfoData::MacVlan(data)) => self.macvlan = Some(macvlan(data)),
-                LinkInfo::Data(InfoData::Tun(data)) => self.persist = persist(&data),
+                LinkInfo::Data(InfoData::Tun(data)) => {
+                    self.persist = tun(&data, TUN_PERSIST).map(|on: [u8; 1]| on != [0]);
+                    self.owner = tun(&data, TUN_OWNER).map(u32::from_ne_bytes);
+                }
                 LinkInfo::PortData(InfoPortData::BridgePort(data)) => {
                     self.hairpin = data.iter().find_map(|info| match info {
                         InfoBridgePort::HairpinMode(on) => Some(*on),
@@ -252,11 +270,11 @@ fn addr_gen_mode(families: &[AfSpecUnspec]) -> Option<u8> {
 }
 
 /// The library leaves the attributes of a TAP as they came.
-fn persist(data: &[InfoTun]) -> Option<bool> {
-    let info = data.iter().find(|info| info.kind() == TUN_PERSIST)?;
+fn tun<const LEN: usize>(data: &[InfoTun], kind: u16) -> Option<[u8; LEN]> {
+    let info = data.iter().find(|info| info.kind() == kind)?;
     let mut value = vec![0; info.value_len()];
     info.emit_value(&mut value);
-    value.first().map(|&on| on != 0)
+    value.try_into().ok()
 }
 
 fn bridge(data: &[InfoBridge]) -> BridgeOptions {

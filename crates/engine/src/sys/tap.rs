@@ -24,6 +24,9 @@ const IFF_TUN_EXCL: libc::c_short = 0x8000_u16.cast_signed();
 /// Not in the libc crate: attach without switching the carrier on (`linux/if_tun.h`).
 const IFF_NO_CARRIER: libc::c_short = 0x0040;
 
+/// `_IOW('T', 204, int)`: who may attach, beside CAP_NET_ADMIN (`linux/if_tun.h`).
+const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;
+
 /// `_IO('T', 227)`: the namespace of the TAP, as a descriptor (`linux/if_tun.h`).
 const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
 
@@ -86,11 +89,17 @@ impl Tap {
         Ok(tap)
     }
 
-    /// Whether the interface stays, without carrier, when its last descriptor goes.
+    /// Whether the interface stays, without carrier, when its last descriptor goes. It belongs to
+    /// the user of this process then: to one without an owner anybody may attach who can open
+    /// [`TUN_DEVICE`], which is everybody on most machines.
     ///
     /// # Errors
     /// `EBADFD` once the interface is gone.
     pub fn keep(&self, on: bool) -> io::Result<()> {
+        if on {
+            let (user, _) = super::netns::effective_ids();
+            self.control_value(TUNSETOWNER, u64::from(user))?;
+        }
         self.control_value(libc::TUNSETPERSIST, u64::from(on))
     }
 
@@ -195,7 +204,7 @@ impl Tap {
     }
 
     fn control_value(&self, request: libc::c_ulong, argument: u64) -> io::Result<()> {
-        // SAFETY: TUNSETOFFLOAD and TUNSETPERSIST take their argument by value; no memory is involved.
+        // SAFETY: TUNSETOFFLOAD, TUNSETOWNER and TUNSETPERSIST take their argument by value; no memory is involved.
         super::checked(unsafe { libc::ioctl(self.file.as_raw_fd(), request, argument) })?;
         Ok(())
     }

@@ -227,7 +227,8 @@ fn namespace_type(file: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     Ok(kind)
 }
 
-fn effective_ids() -> (libc::uid_t, libc::gid_t) {
+/// The user and the group that the process acts for.
+pub(crate) fn effective_ids() -> (libc::uid_t, libc::gid_t) {
     // SAFETY: geteuid has no argument and cannot fail.
     let uid = unsafe { libc::geteuid() };
     // SAFETY: getegid has no argument and cannot fail.
