@@ -188,6 +188,17 @@ fn colours_are_those_of_ip() {
 }
 
 #[test]
+fn what_users_chose_does_not_move_the_cursor() {
+    let mut view = view();
+    view.ifname = "m1\u{1b}[2J".into();
+    view.link = Some("p0\u{9b}m".into());
+    view.ifalias = Some("a\n9: lo: <UP>\u{7} \u{e9}".into());
+    let text = shown(&view, Style::default());
+    assert!(text.starts_with("4: m1\\u{1b}[2J@p0\\u{9b}m: <"), "{text:?}");
+    assert!(text.ends_with("    alias a\\n9: lo: <UP>\\u{7} \u{e9}\n"), "{text:?}");
+}
+
+#[test]
 fn an_event_says_less() {
     let text =
         link(&view(), Style { details: true, statistics: 1, ..Style::default() }, Scene::Event);
