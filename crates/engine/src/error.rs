@@ -65,6 +65,14 @@ pub enum Error {
         /// The bridge or bond that has it.
         master: String,
     },
+    /// Its interface is another parent's, which has been renamed since.
+    #[error("{name} is the interface of parent {parent}, by another name: use parent {parent}")]
+    ParentRenamed {
+        /// The name that it has now.
+        name: String,
+        /// The parent that has it.
+        parent: String,
+    },
     /// It is attached already.
     #[error("parent {0} is attached already")]
     ParentTaken(String),
@@ -120,7 +128,9 @@ impl Error {
             Self::NoTap(_) | Self::NoSuchParent(_) | Self::NoSuchSub(_) | Self::ParentAbsent(_) => {
                 Some(libc::ENODEV)
             }
-            Self::ParentBusy { .. } | Self::TapBusy(_) => Some(libc::EBUSY),
+            Self::ParentBusy { .. } | Self::ParentRenamed { .. } | Self::TapBusy(_) => {
+                Some(libc::EBUSY)
+            }
             Self::Refused { refusal, .. } => Some(refusal.errno()),
             Self::System { source, .. } | Self::Tap { source, .. } => source.raw_os_error(),
             Self::Stopped => None,

@@ -6,7 +6,8 @@ mod common;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::engine::{Change, Event, SubOptions, SubStatus};
+use umacvlan_engine::Error;
+use umacvlan_engine::engine::{Change, Event, ParentOptions, SubOptions, SubStatus};
 use umacvlan_engine::netlink::{Link, set_sysctl};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
@@ -263,6 +264,20 @@ fn a_passthru_gives_the_parent_its_address_back() {
     drop(lab.engine.take());
     assert_eq!(lab.host.link(PARENT).mac, Some(mac(9)));
     assert!(guest.find("s1").is_none());
+}
+
+#[test]
+fn an_interface_is_one_parent_whatever_it_is_called() {
+    if !root_or_skip("an_interface_is_one_parent_whatever_it_is_called") {
+        return;
+    }
+    let mut lab = Lab::new(PortIo::Auto);
+    let index = lab.host.index(PARENT);
+    lab.host.rtnl.set_up(index, false).unwrap();
+    lab.host.rtnl.set_name(index, "lan0").unwrap();
+    let again = ParentOptions { name: "lan0".to_owned(), ..ParentOptions::default() };
+    let refused = lab.engine().add_parent(again).unwrap_err();
+    assert!(matches!(&refused, Error::ParentRenamed { parent, .. } if parent == PARENT));
 }
 
 #[test]

@@ -29,11 +29,21 @@ pub(super) struct Attached {
 
 impl Service {
     /// The parent below an interface: its own if it is one of ours here, as the kernel's macvlan
-    /// on a macvlan is one on its parent; else itself.
-    pub(super) fn lower(&self, name: &str) -> String {
+    /// on a macvlan is one on its parent; the one that it was attached as, if it has been renamed
+    /// since; else itself.
+    pub(super) fn lower(&mut self, name: &str) -> String {
         let ours = |seen: &&SubStatus| seen.name == name && seen.netns == self.home;
-        let seen = self.links.values().map(|link| &link.seen).find(ours);
-        seen.map_or(name, |seen| &seen.parent).to_owned()
+        if let Some(seen) = self.links.values().map(|link| &link.seen).find(ours) {
+            return seen.parent.clone();
+        }
+        if self.parents.contains_key(name) {
+            return name.to_owned();
+        }
+        // What cannot be known now is refused when it is attached.
+        let index = self.rtnl.link(name).ok().flatten().map(|link| link.index);
+        let parents = self.engine.status().unwrap_or_default();
+        let renamed = parents.into_iter().find(|parent| index.is_some() && parent.index == index);
+        renamed.map_or_else(|| name.to_owned(), |parent| parent.name)
     }
 
     /// Attaches a parent for a link, unless it is attached.

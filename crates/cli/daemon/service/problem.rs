@@ -55,6 +55,7 @@ fn kind(error: &Error) -> Code {
         | Error::Namespace { .. }
         | Error::Netlink(_)
         | Error::ParentBusy { .. }
+        | Error::ParentRenamed { .. }
         | Error::ParentTaken(_)
         | Error::ParentUnsuitable { .. }
         | Error::Refused { .. }
@@ -90,6 +91,7 @@ fn device(error: &Error) -> Option<String> {
         | Error::NoSuchParent(name)
         | Error::NoSuchSub(name)
         | Error::ParentAbsent(name)
+        | Error::ParentRenamed { name, .. }
         | Error::ParentTaken(name)
         | Error::Refused { name, .. }
         | Error::Tap { name, .. }

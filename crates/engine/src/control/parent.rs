@@ -69,7 +69,12 @@ impl Control {
         let (state, found) = match (self.look_for(&name), options.absent) {
             (Ok(found), _) => (seen(&found.0), Some(found)),
             (
-                Err(E::ParentAbsent(_) | E::ParentBusy { .. } | E::ParentUnsuitable { .. }),
+                Err(
+                    E::ParentAbsent(_)
+                    | E::ParentBusy { .. }
+                    | E::ParentRenamed { .. }
+                    | E::ParentUnsuitable { .. },
+                ),
                 Some(Absent { mac, mtu }),
             ) => (umacvlan_core::Parent { mac, mtu, promisc: false }, None),
             (Err(error), _) => return Err(error),
@@ -105,7 +110,7 @@ impl Control {
     fn look_for(&mut self, name: &str) -> Result<(Link, Uplink), Error> {
         let absent = || Error::ParentAbsent(name.to_owned());
         let link = self.rtnl.link(name)?.ok_or_else(absent)?;
-        check_suitable(&mut self.rtnl, &link)?;
+        self.check_attachable(&link)?;
         let uplink = open_uplink(&link)?;
         Ok((link, uplink))
     }
@@ -228,9 +233,7 @@ impl Control {
     /// An interface with the name of a lost parent is there.
     fn find_parent(&mut self, at: usize, link: &Link) {
         // It may be unsuitable for a moment only: each event about it is a new try.
-        if let Err(error) =
-            check_suitable(&mut self.rtnl, link).and_then(|()| self.reattach(at, link))
-        {
+        if let Err(error) = self.check_attachable(link).and_then(|()| self.reattach(at, link)) {
             return self.trouble(format!("{} is back, but {error}", link.name));
         }
         self.tell(Event::ParentBack { parent: link.name.clone() });
@@ -260,6 +263,19 @@ impl Control {
         }
         let event = Event::Carrier { parent: parent.name.clone(), on };
         self.tell(event);
+    }
+
+    /// Says why an interface cannot be attached: for itself, or because it is already.
+    fn check_attachable(&mut self, link: &Link) -> Result<(), Error> {
+        check_suitable(&mut self.rtnl, link)?;
+        // Two switches on one wire would not know of each other's sub-interfaces.
+        match self.parents.iter().find(|other| other.index == Some(link.index)) {
+            Some(other) => {
+                let (name, parent) = (link.name.clone(), other.name.clone());
+                Err(Error::ParentRenamed { name, parent })
+            }
+            None => Ok(()),
+        }
     }
 
     /// A parent with those of its sub-interfaces that are wanted.
