@@ -118,6 +118,9 @@ fn the_kernel_s_own_refusals_keep_their_errno() {
     let errno = |set| lab.engine().set_link(first, vec![set]).unwrap_err().errno();
     assert_eq!(errno(LinkSet::Name("v0".to_owned())), Some(libc::EEXIST));
     assert_eq!(errno(LinkSet::Name("a/b".to_owned())), Some(libc::EINVAL));
+    for name in ["", "\0", "a\u{1b}[2J", "a\u{9b}m"] {
+        assert_eq!(errno(LinkSet::Name(name.to_owned())), Some(libc::EINVAL), "{name:?}");
+    }
     assert_eq!(errno(LinkSet::Alias("x".repeat(256))), Some(libc::ERANGE));
     let there = || LinkSet::Netns(other.netns.try_clone().unwrap());
     assert_eq!(errno(there()), Some(libc::EEXIST));

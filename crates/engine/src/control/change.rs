@@ -5,6 +5,7 @@ use std::sync::Arc;
 use umacvlan_core::{Mode, Refusal, SubId, Switch};
 
 use super::Control;
+use super::make::check_printable;
 use super::sub::Sub;
 use crate::engine::{Change, LinkSet, SubNumber, SubStatus};
 use crate::error::Error;
@@ -39,6 +40,11 @@ impl Control {
         sets: Vec<LinkSet>,
     ) -> Result<SubStatus, Error> {
         let key = self.numbered(number)?;
+        for set in &sets {
+            if let LinkSet::Name(name) = set {
+                check_printable(name)?;
+            }
+        }
         // What a user has just done there counts already.
         self.find_out(key);
         let mut sets = sets.into_iter();

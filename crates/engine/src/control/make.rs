@@ -177,8 +177,17 @@ fn check_name(name: &str) -> Result<(), Error> {
     let clean =
         |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':' || !byte.is_ascii();
     match fits && name.bytes().all(clean) && !name.contains('%') {
-        true => Ok(()),
+        true => check_printable(name),
         false => Err(Error::NameInvalid(name.to_owned())),
+    }
+}
+
+/// What the kernel takes for a name and nobody can mean: nothing at all, which changes nothing, and
+/// control characters, which a terminal obeys.
+pub(super) fn check_printable(name: &str) -> Result<(), Error> {
+    match name.is_empty() || name.contains(char::is_control) {
+        true => Err(Error::NameInvalid(name.to_owned())),
+        false => Ok(()),
     }
 }
 
