@@ -4,20 +4,7 @@ use clap::{Arg, ArgAction, Command};
 
 use super::values::Sources;
 use super::{Candidate, Value, grammar};
-
-/// Options of the commands that read words as `ip` does. They stand before the object.
-const IP_OPTIONS: [(&str, &str); 10] = [
-    ("-batch", "read commands from a file"),
-    ("-brief", "a line each"),
-    ("-details", "what is special about it"),
-    ("-force", "go on after a mistake in a batch"),
-    ("-json", "print JSON"),
-    ("-netns", "as if in this namespace"),
-    ("-oneline", "a line each, with everything"),
-    ("-pretty", "JSON over many lines"),
-    ("-statistics", "counters, too"),
-    ("-Version", "print the version"),
-];
+use crate::ip;
 
 /// What the last word may be after the words `before` it.
 pub(super) fn candidates(
@@ -73,13 +60,9 @@ enum Wanted<'c> {
 
 /// What the option `word` wants as the next word, if it is one and wants something.
 fn wanted<'c>(command: &'c Command, word: &str, top: bool) -> Option<Wanted<'c>> {
-    if top {
-        match word {
-            "-b" | "-batch" => return Some(Wanted::Value(Value::File)),
-            "-n" | "-netns" => return Some(Wanted::Value(Value::Netns)),
-            "--socket" => return Some(Wanted::Value(Value::File)),
-            _ => {}
-        }
+    if top && ip::takes_value(word) {
+        let netns = word.trim_start_matches('-').starts_with('n');
+        return Some(Wanted::Value(if netns { Value::Netns } else { Value::File }));
     }
     let named = |arg: &&Arg| {
         let long = word.strip_prefix("--");
@@ -102,7 +85,7 @@ fn next(
     if last.starts_with('-') {
         let mut found: Vec<_> = command.get_arguments().filter_map(option).collect();
         if top {
-            found.extend(IP_OPTIONS.map(|(word, about)| Candidate::new(word, about)));
+            found.extend(ip::option_names().map(|name| Candidate::bare(format!("-{name}"))));
         }
         return found;
     }

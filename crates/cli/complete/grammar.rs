@@ -31,7 +31,10 @@ const PARENT: [Verb; 2] = [
     Verb { names: &["help"], keywords: &[], typed: &[], bare: None },
 ];
 
-const MONITOR: [Verb; 1] = [Verb { names: &["help"], keywords: &[], typed: &[], bare: None }];
+const MONITOR: [Verb; 2] = [
+    Verb { names: &["all", "link"], keywords: &[], typed: &[], bare: None },
+    Verb { names: &["help"], keywords: &[], typed: &[], bare: None },
+];
 
 const ADD: [Keyword; 9] = [
     Keyword("address", Some(Value::Any)),
@@ -64,7 +67,7 @@ const SET: [Keyword; 12] = [
 
 const SHOW: [Keyword; 4] = [
     Keyword("dev", Some(Value::Link)),
-    Keyword("link", Some(Value::Parent)),
+    Keyword("parent", Some(Value::Parent)),
     TYPE,
     Keyword("up", None),
 ];
@@ -140,8 +143,35 @@ fn after(verb: &Verb, words: &[&str], last: &str, sources: &Sources) -> Vec<Cand
     if let Some((_, value)) = wanted {
         return sources.of(value, last);
     }
-    let unused = keywords.iter().filter(|keyword| !used.contains(&keyword.0));
+    // A name is given once: bare, after `dev`, and of a new link after `name`.
+    let named = bare.is_none();
+    let naming = |word| word == "dev" || word == "name" && verb.names == ["add"];
+    let unused = keywords.iter().filter(|Keyword(word, _)| !used.contains(word));
+    let unused = unused.filter(|Keyword(word, _)| !(named && naming(*word)));
     let mut found: Vec<_> = unused.map(|keyword| Candidate::bare(keyword.0)).collect();
     found.extend(bare.into_iter().flat_map(|value| sources.of(value, last)));
     found
+}
+
+/// Every keyword in a whole command, for the test that the parser takes it.
+#[cfg(test)]
+pub(super) fn commands() -> Vec<String> {
+    let commands = |begun: &'static str, keywords: &'static [Keyword]| {
+        keywords.iter().map(move |Keyword(name, value)| {
+            let value = match (*name, value) {
+                ("address", _) => "02:00:00:00:00:01",
+                (MACADDR, _) => "add 02:00:00:00:00:01",
+                ("alias" | "dev" | "link" | "name" | "netns" | "parent", _) => "some",
+                (_, Some(Value::Words(words))) => words[0],
+                (_, Some(_)) => "100",
+                (_, None) => "",
+            };
+            format!("{begun} {name} {value}").trim_end().to_owned()
+        })
+    };
+    let add =
+        commands("link add link p0 m1 type macvlan", &MACVLAN).chain(commands("link add", &ADD));
+    let set = commands("link set", &SET).chain(commands("link set m1 type macvlan", &MACVLAN));
+    let show = commands("link show", &SHOW).chain(commands("link del", &DELETE[..1]));
+    add.chain(set).chain(show).collect()
 }

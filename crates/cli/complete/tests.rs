@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 
 use super::*;
-use crate::Cli;
+use crate::{Cli, ip};
 
 /// A machine with two parents, one link and two namespaces.
 fn sources() -> Sources {
@@ -47,11 +47,14 @@ fn each_place_has_its_words() {
         ("link add mac2 link eth0 type macvlan l", &[]),
         ("link set ma", &["mac1"]),
         ("link set mac1 u", &["up"]),
+        ("link set mac1 d", &["down"]),
+        ("link add mac2 n", &["netns"]),
+        ("link set mac1 n", &["name", "netns"]),
         ("link set mac1 ma", &[]),
         ("link set dev ", &["mac1"]),
         ("link set dev mac1 promisc ", &["off", "on"]),
         ("link del ", &["dev", "mac1", "type"]),
-        ("-j -n red link show ", &["dev", "link", "mac1", "type", "up"]),
+        ("-j -n red link show ", &["dev", "mac1", "parent", "type", "up"]),
         ("-n ", &["blue", "red"]),
         ("-b ", &[":file"]),
         ("--socket ", &[":file"]),
@@ -100,4 +103,18 @@ fn the_last_socket_counts() {
 fn nothing_breaks_the_line_that_it_is_on() {
     assert_eq!(Candidate::new("a\nb", "c\td").word, "a b");
     assert_eq!(complete(&Cli::command(), &[], &sources()), "");
+}
+
+#[test]
+fn what_is_offered_is_understood() {
+    let commands = grammar::commands();
+    assert!(commands.len() > 30, "{commands:?}");
+    let unknown = |command: &str| {
+        let wrong = ip::wrong_with(command).unwrap_or_default();
+        ["garbage", "not supported", "unknown"].iter().any(|words| wrong.contains(words))
+    };
+    for command in commands {
+        assert!(!unknown(&command), "{command}: {:?}", ip::wrong_with(&command));
+    }
+    assert!(unknown("link set m1 frob 1") && unknown("link set m1 type macvlan frob"));
 }

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use complaint::Complaint;
 pub(crate) use help::OBJECTS;
 use options::Options;
+pub(crate) use options::names as option_names;
 use session::Session;
 use words::Words;
 
@@ -40,13 +41,18 @@ pub(crate) fn is_meant(arguments: &[OsString], commands: &[String]) -> bool {
             // Help about an object is with the object.
             return ours(&word) || word == "help" && words.next().is_some_and(|word| ours(&word));
         };
-        let option = option.strip_prefix('-').unwrap_or(option);
-        if options::takes_value(option) {
-            batch |= options::is_batch(option);
+        if takes_value(&word) {
+            batch |= options::is_batch(option.strip_prefix('-').unwrap_or(option));
             words.next();
         }
     }
     batch
+}
+
+/// True if this word is an option that has its value in the next word.
+pub(crate) fn takes_value(word: &str) -> bool {
+    let option = word.strip_prefix('-').map(|option| option.strip_prefix('-').unwrap_or(option));
+    option.is_some_and(options::takes_value)
 }
 
 /// Does what was typed, and says how it went.
@@ -80,6 +86,12 @@ fn obey(words: &[String]) -> Result<(), Complaint> {
 fn tell(complaint: &Complaint) {
     // Where this fails there is nobody left to tell.
     let _ = write!(io::stderr(), "{complaint}");
+}
+
+/// What is wrong with a command line, from its object on, as far as its words tell.
+#[cfg(test)]
+pub(crate) fn wrong_with(line: &str) -> Option<String> {
+    command::parse(&tests::words(line)).err().map(|complaint| complaint.to_string())
 }
 
 #[cfg(test)]

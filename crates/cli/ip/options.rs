@@ -117,6 +117,11 @@ pub(super) fn takes_value(option: &str) -> bool {
     matches!(named(option), Some(Name::Batch | Name::Netns | Name::Socket))
 }
 
+/// The options by their whole names, without dashes.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|&(name, _)| name)
+}
+
 /// True if an option of this word, without its dashes, asks for a batch.
 pub(super) fn is_batch(option: &str) -> bool {
     matches!(named(option), Some(Name::Batch))
