@@ -46,6 +46,30 @@ fn no_command_of_a_man_page_is_left_without_a_mark() {
 }
 
 #[test]
+fn the_manual_has_every_command_and_option() {
+    let page = read("man/umacvlan.8").replace("\\-", "-");
+    let help = |words: &[&str]| {
+        let output = Command::new(UMACVLAN).args(words).arg("--help").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let overview = help(&[]);
+    let commands = overview.split("Commands:\n").nth(1).unwrap();
+    for line in commands.lines().take_while(|line| !line.is_empty()) {
+        let command = line.split_whitespace().next().unwrap();
+        if command == "help" {
+            continue;
+        }
+        assert!(page.contains(&format!("umacvlan {command}")), "{command}");
+        let text = help(&[command]);
+        let options = text.split_whitespace().filter(|word| word.starts_with("--"));
+        for option in options.map(|word| word.trim_end_matches(['.', ',', ')', ']'])) {
+            let known = ["--help", "--version"].contains(&option) || page.contains(option);
+            assert!(known, "{command} {option}");
+        }
+    }
+}
+
+#[test]
 fn each_document_has_commands() {
     for name in ["README.md", "man/umacvlan.8", "man/umacvlan-link.8"] {
         assert!(!sections(name, &read(name)).is_empty(), "{name}");
