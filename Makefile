@@ -81,7 +81,8 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 		gzip -9n <man/$$page >$(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 		chmod 644 $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 	done
-	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/daemon.md docs/semantics.md
+	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/api.md docs/daemon.md docs/semantics.md
+	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples examples/umacvlan.toml
 	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)
 
 .PHONY: uninstall

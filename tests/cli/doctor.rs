@@ -165,3 +165,33 @@ fn without_dev_net_tun_it_fails_and_says_how_to_get_it() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("modprobe tun"), "{}", text(&output));
 }
+
+#[test]
+fn a_daemon_that_listens_is_told_with_what_it_has() {
+    if !root_or_skip("a_daemon_that_listens_is_told_with_what_it_has") {
+        return;
+    }
+    let world = World::new();
+    let folder = std::env::temp_dir().join(format!("umv-doctor-daemon-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("empty.toml"), "").unwrap();
+    let path = |file: &str| folder.join(file).to_str().unwrap().to_owned();
+    let (socket, state, config) = (path("sock"), path("state"), path("empty.toml"));
+    let mut daemon = Command::new(UMACVLAN);
+    daemon.args(["daemon", "--socket", &socket, "--state", &state, "--config", &config]);
+    let running = world.spawn(&mut daemon);
+    running.until_error("ready on");
+
+    let mut command = Command::new(UMACVLAN);
+    command.args(["doctor", "-j", "p0"]).env("UMACVLAN_SOCKET", &socket);
+    let report = json(&world.output(&mut command));
+    let found = check(&report["daemon"], "daemon");
+    assert_eq!(found["state"], "ok", "{report}");
+    assert!(found["found"].as_str().unwrap().ends_with("listens: 0 links on 0 parents"));
+    let permissions = check(&report["daemon"], "socket");
+    assert_eq!(permissions["state"], "ok", "{permissions}");
+    running.terminate();
+    let report = json(&world.output(&mut command));
+    assert_eq!(check(&report["daemon"], "daemon")["state"], "info", "{report}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -81,7 +81,11 @@ impl World {
     }
 
     pub(crate) fn start_on(&self, parent: &str, words: &[&str]) -> Running {
-        let mut command = run_on(parent, words);
+        self.spawn(&mut run_on(parent, words))
+    }
+
+    /// Starts a command here.
+    pub(crate) fn spawn(&self, command: &mut Command) -> Running {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.netns.run(|| command.spawn()).unwrap().unwrap();
         Running::new(child)
