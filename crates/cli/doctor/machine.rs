@@ -13,13 +13,13 @@ use crate::cpus::{allowed, ranges};
 /// The first kernel that tells in which namespace a TAP lives (`TUNGETDEVNETNS`).
 const OLDEST: [u32; 2] = [5, 2];
 
-/// Nothing goes without these: TAPs, and packet sockets.
-const NEEDED: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+/// Nothing goes without these: TAPs, packet sockets, and hearing of changes in all namespaces.
+const NEEDED: [Capability; 3] =
+    [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW, Capability::CAP_NET_BROADCAST];
 
-/// These follow sub-interfaces into other namespaces: entering them, hearing of changes in them,
-/// and finding those of other users' processes.
-const FOLLOWING: [Capability; 3] =
-    [Capability::CAP_SYS_ADMIN, Capability::CAP_NET_BROADCAST, Capability::CAP_SYS_PTRACE];
+/// These follow sub-interfaces into other namespaces: entering them, and finding those of other
+/// users' processes.
+const FOLLOWING: [Capability; 2] = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE];
 
 /// Descriptors that are used beside those of the links.
 const RESERVED: u64 = 64;
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn want_of_capabilities_is_worse_without_a_daemon() {
         let none = CapsHashSet::new();
-        assert_eq!(missing(&NEEDED, &none), ["CAP_NET_ADMIN", "CAP_NET_RAW"]);
+        assert_eq!(missing(&NEEDED, &none), ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BROADCAST"]);
         let all = CapsHashSet::from_iter(NEEDED);
         assert!(missing(&NEEDED, &all).is_empty());
     }

@@ -165,7 +165,7 @@ impl From<Stopped> for Error {
 fn explain(error: &io::Error) -> String {
     let advice = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
-            "CAP_NET_ADMIN and CAP_NET_RAW are needed: run as root, or `setcap cap_net_admin,cap_net_raw+ep` the binary"
+            "CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BROADCAST are needed: run as root, or `setcap cap_net_admin,cap_net_raw,cap_net_broadcast+ep` the binary"
         }
         Some(libc::EMFILE | libc::ENFILE) => {
             "too few file descriptors: raise the limit with `ulimit -n`, one is needed for each sub-interface"

@@ -103,7 +103,8 @@ impl Service {
     /// Gives up a link whose interface is gone.
     fn mourn(&mut self, record: &LinkRecord, parent: Option<&ParentRecord>) {
         tracing::warn!(
-            "link {}, number {}, is gone: no TAP with its address {} or in its place",
+            "link {}, number {}, is gone: no TAP with its address {} or in its place in any \
+             namespace that can be seen from here; one that another container hides is left there",
             record.name,
             record.id,
             record.mac

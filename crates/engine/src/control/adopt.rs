@@ -9,7 +9,6 @@ use super::Control;
 use super::make::tap_error;
 use super::place::Place;
 use super::sub::SubKey;
-use super::suitable::ETHERNET;
 use crate::engine::{Adopt, SubNumber, SubStatus};
 use crate::error::Error;
 use crate::netlink::{Link, Rtnl};

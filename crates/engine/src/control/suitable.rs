@@ -29,4 +29,4 @@ pub fn check_suitable(rtnl: &mut Rtnl, link: &Link) -> Result<(), Error> {
 }
 
 /// `ARPHRD_ETHER` of `linux/if_arp.h`.
-pub(super) const ETHERNET: u16 = 1;
+const ETHERNET: u16 = 1;
