@@ -12,7 +12,7 @@ use crate::output::Output;
 
 /// Show what the daemon logs, or change it until the daemon ends
 ///
-/// What it begins with is set in the configuration, or by `umacvlan daemon --log`.
+/// What it begins with is set in the configuration, or by an option of the daemon.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LogArgs {
