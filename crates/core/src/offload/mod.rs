@@ -13,6 +13,7 @@
 
 mod accept;
 mod checksum;
+mod coalesce;
 mod header;
 mod layout;
 mod segment;
@@ -20,6 +21,7 @@ mod tag;
 
 pub use accept::Offloads;
 pub use checksum::{checksum, complete_checksum};
+pub use coalesce::Merge;
 pub use header::{VNET_LEN, VnetError, VnetHeader};
 pub use segment::{SCRATCH_LEN, segment, segments};
 pub use tag::insert_tag;
