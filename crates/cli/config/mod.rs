@@ -125,6 +125,8 @@ pub(crate) struct Settings {
     pub(crate) semantics: Option<Semantics>,
     /// How TAPs are read and written.
     pub(crate) io: Option<PortIo>,
+    /// Whether frames of one flow that are written at once are merged.
+    pub(crate) coalesce: Option<bool>,
 }
 
 /// How a parent is served, all of it.
@@ -140,6 +142,8 @@ pub(crate) struct ParentSettings {
     pub(crate) semantics: Semantics,
     /// How TAPs are read and written.
     pub(crate) io: PortIo,
+    /// Whether frames of one flow that are written at once are merged.
+    pub(crate) coalesce: bool,
 }
 
 impl ParentSettings {
@@ -157,9 +161,12 @@ impl ParentSettings {
 
 impl fmt::Display for ParentSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backend, cpus, poll, semantics, io } = self;
+        let Self { backend, cpus, poll, semantics, io, coalesce } = self;
         let (backend, io) = (backend.name(), io_name(*io));
         write!(f, "backend {backend}, poll {poll}, semantics {semantics}, io {io}")?;
+        if !coalesce {
+            write!(f, ", coalesce off")?;
+        }
         if !cpus.is_empty() {
             write!(f, ", cpus {}", crate::cpus::ranges(cpus))?;
         }
@@ -197,6 +204,7 @@ impl Config {
             poll: own.poll.or(engine.poll).unwrap_or_default(),
             semantics: own.semantics.or(engine.semantics).unwrap_or_default(),
             io: own.io.or(engine.io).unwrap_or_default(),
+            coalesce: own.coalesce.or(engine.coalesce).unwrap_or(true),
         }
     }
 }

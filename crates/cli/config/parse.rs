@@ -154,6 +154,7 @@ impl Reader<'_> {
             poll: table.take("poll", found, |value| values::choice(value, &polls)),
             semantics: table.take("semantics", found, |value| values::choice(value, &semantics)),
             io: table.take("io", found, |value| values::choice(value, &ios)),
+            coalesce: table.take("coalesce", found, values::switch),
             cpus: self.cpus(&mut table),
         };
         table.finish(self.mistakes);

@@ -41,6 +41,7 @@ struct SettingsTable<'c> {
     poll: Option<&'static str>,
     semantics: Option<&'static str>,
     io: Option<&'static str>,
+    coalesce: Option<bool>,
 }
 
 #[skip_serializing_none]
@@ -106,13 +107,14 @@ impl<'c> From<&'c DaemonConfig> for DaemonTable<'c> {
 
 impl<'c> From<&'c Settings> for SettingsTable<'c> {
     fn from(settings: &'c Settings) -> Self {
-        let Settings { backend, cpus, poll, semantics, io } = settings;
+        let Settings { backend, cpus, poll, semantics, io, coalesce } = settings;
         Self {
             backend: backend.map(super::Backend::name),
             cpus: cpus.as_deref(),
             poll: poll.map(umacvlan_engine::idle::Poll::name),
             semantics: semantics.map(umacvlan_core::Semantics::name),
             io: io.map(io_name),
+            coalesce: *coalesce,
         }
     }
 }

@@ -61,6 +61,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "IO", default_value = "auto", value_parser = ios())]
     io: PortIo,
 
+    /// Merge frames of one flow that go to a sub-interface at the same moment, as GRO does; off
+    /// writes each as it came
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = on_off(), action = clap::ArgAction::Set)]
+    coalesce: bool,
+
     /// Print rates every so many seconds
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..))]
     stats: Option<u32>,
@@ -152,6 +157,10 @@ fn ios() -> impl TypedValueParser<Value = PortIo> {
         "uring" => PortIo::Uring,
         _ => PortIo::Auto,
     })
+}
+
+fn on_off() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["on", "off"]).map(|word| word == "on")
 }
 
 const WORDS_AND_EXAMPLES: &str = "\

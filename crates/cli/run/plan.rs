@@ -35,6 +35,7 @@ impl Plan {
         let parent = ParentOptions {
             name: args.parent.clone(),
             worker: WorkerConfig {
+                coalesce: args.coalesce,
                 cpu: choose_cpu(args.cpu, &cpus::allowed())?,
                 io: args.io,
                 poll: args.poll,

@@ -88,6 +88,10 @@ pub struct SubStats {
     pub delivered: Counters,
     /// Those among the delivered that were for a group, broadcast included.
     pub groups: u64,
+    /// Those among them that were merged with others into a larger one on the last step.
+    pub merged: u64,
+    /// How many larger ones that made.
+    pub supers: u64,
     /// Those it did not get.
     pub lost: Drops,
 
@@ -120,6 +124,8 @@ impl AddAssign for SubStats {
         self.offered += other.offered;
         self.delivered += other.delivered;
         self.groups += other.groups;
+        self.merged += other.merged;
+        self.supers += other.supers;
         self.lost += other.lost;
         self.received += other.received;
         self.local += other.local;
@@ -249,6 +255,8 @@ mod tests {
             offered: 1,
             delivered: one,
             groups: 2,
+            merged: 6,
+            supers: 7,
             lost: drops,
             received: one,
             local: 3,

@@ -270,15 +270,16 @@ impl Outlet {
 pub(crate) fn refused(
     subs: &mut [SubStats],
     to: SubId,
-    len: usize,
+    held: Held,
     group: bool,
     reason: DropReason,
 ) {
     let stats = &mut subs[to.index()];
+    let (frames, len) = (held.frames(), held.frame_len() as u64);
     stats.groups = stats.groups.saturating_sub(u64::from(group));
-    stats.delivered.frames = stats.delivered.frames.saturating_sub(1);
-    stats.delivered.bytes = stats.delivered.bytes.saturating_sub(len as u64);
-    stats.lost.count(reason);
+    stats.delivered.frames = stats.delivered.frames.saturating_sub(frames);
+    stats.delivered.bytes = stats.delivered.bytes.saturating_sub(len);
+    stats.lost.add(reason, frames);
 }
 
 /// Takes a frame back that was counted as sent when it was noted down.

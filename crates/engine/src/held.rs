@@ -6,10 +6,14 @@
 
 use umacvlan_core::offload::VNET_LEN;
 
+use crate::coalesce::Coalescer;
 use crate::group::GroupQueue;
 use crate::offload::Scratch;
 use crate::sys::arena::Arena;
 use crate::uplink::Uplink;
+
+/// Bits of a merged frame's number for the length of the headers.
+const HEADERS_BITS: u16 = 8;
 
 /// The memory in which a frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub(crate) enum Place {
     Arena,
     /// The queue of group frames.
     Group,
+    /// What was merged from several frames.
+    Merged,
     /// What the engine made itself: finished checksums and segments.
     Scratch,
     /// A slot of the uplink's ring.
@@ -28,7 +34,7 @@ pub(crate) enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     pub(crate) place: Place,
-    /// Buffer or slot; 0 where the place is one piece.
+    /// Buffer or slot; of a merged frame what [`Self::more`] says; 0 where the place is one piece.
     pub(crate) number: u16,
     /// Where the vnet header begins.
     pub(crate) at: u32,
@@ -46,9 +52,38 @@ impl Held {
         Self { place, number, at: at as u32, len: len as u32 }
     }
 
-    /// Bytes of the frame alone.
+    /// A frame of `len` bytes with its header, from `at` on, that was merged from `frames` with so
+    /// many bytes of headers each.
+    #[allow(clippy::cast_possible_truncation, reason = "at most 64 frames and 122 bytes")]
+    pub(crate) fn merged(at: usize, len: usize, frames: u32, headers: usize) -> Self {
+        let number = (frames as u16 - 1) << HEADERS_BITS | headers as u16;
+        Self::new(Place::Merged, number, at, len)
+    }
+
+    /// What a refusal has to know of it later, in 14 bits: 0 for a frame that stands for itself.
+    pub(crate) const fn more(self) -> u16 {
+        match self.place {
+            Place::Merged => self.number,
+            _ => 0,
+        }
+    }
+
+    /// The frame of `len` bytes with its header of which [`Self::more`] said this.
+    pub(crate) const fn refused(len: u32, more: u16) -> Self {
+        let place = if more == 0 { Place::Arena } else { Place::Merged };
+        Self { place, number: more, at: 0, len }
+    }
+
+    /// How many frames it stands for.
+    pub(crate) fn frames(self) -> u64 {
+        1 + u64::from(self.more() >> HEADERS_BITS)
+    }
+
+    /// Bytes of the frame alone, or of all that were merged.
     pub(crate) fn frame_len(self) -> usize {
-        (self.len as usize).saturating_sub(VNET_LEN)
+        let headers = usize::from(self.more() & ((1 << HEADERS_BITS) - 1));
+        let repeated = usize::from(self.more() >> HEADERS_BITS) * headers;
+        (self.len as usize).saturating_sub(VNET_LEN) + repeated
     }
 
     fn range(self) -> std::ops::Range<usize> {
@@ -62,6 +97,8 @@ impl Held {
 pub(crate) struct Places<'p> {
     pub(crate) arena: &'p Arena,
     pub(crate) groups: &'p GroupQueue,
+    /// `None` while frames are being merged.
+    pub(crate) merged: Option<&'p Coalescer>,
     pub(crate) scratch: &'p Scratch,
     pub(crate) uplink: Option<&'p Uplink>,
 }
@@ -74,6 +111,7 @@ impl<'p> Places<'p> {
         match held.place {
             Place::Arena => self.arena.bytes(held.number, range.start, range.len()),
             Place::Group => self.groups.bytes(range),
+            Place::Merged => self.merged.map_or(&[], |merged| merged.bytes(range)),
             Place::Scratch => self.scratch.bytes(range),
             Place::Uplink => self
                 .uplink

@@ -6,6 +6,7 @@
 //! sub-interfaces and follows what their users do to them.
 #![deny(unsafe_code)]
 
+mod coalesce;
 mod control;
 mod dispatch;
 pub mod engine;

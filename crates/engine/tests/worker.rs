@@ -9,6 +9,8 @@ mod bench;
 mod chaos;
 #[path = "worker/floods.rs"]
 mod floods;
+#[path = "worker/merging.rs"]
+mod merging;
 #[allow(dead_code, reason = "the tests of the offloads need more of it")]
 #[path = "../../core/tests/offload_frames/mod.rs"]
 mod offload_frames;

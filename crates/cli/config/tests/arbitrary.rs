@@ -17,8 +17,10 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         let word = |words: &'static [&'static str]| option::of(select(words));
         let backend = word(&["auto", "af-packet"]);
         let io = word(&["auto", "plain", "uring"]);
-        (backend, cpus, option::of(select(&Poll::ALL[..])), any::<Option<bool>>(), io).prop_map(
-            |(backend, cpus, poll, kernel, io)| Settings {
+        let switches = any::<(Option<bool>, Option<bool>)>();
+        (backend, cpus, option::of(select(&Poll::ALL[..])), switches, io).prop_map(
+            |(backend, cpus, poll, (kernel, coalesce), io)| Settings {
+                coalesce,
                 backend: backend.map(|word| match word {
                     "auto" => Backend::Auto,
                     _ => Backend::AfPacket,

@@ -96,8 +96,8 @@ impl Service {
         }
         let taken: Vec<usize> = self.parents.values().filter_map(|parent| parent.cpu).collect();
         let cpu = settings.choose_cpu(&cpus::allowed(), &taken);
-        let ParentSettings { io, poll, semantics, .. } = settings;
-        let worker = WorkerConfig { cpu, io, poll };
+        let ParentSettings { coalesce, io, poll, semantics, .. } = settings;
+        let worker = WorkerConfig { coalesce, cpu, io, poll };
         let name = name.to_owned();
         let options = ParentOptions { name: name.clone(), worker, semantics, own_mac, absent };
         self.engine.add_parent(options)?;

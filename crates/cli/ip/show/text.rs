@@ -176,10 +176,12 @@ fn counters(link: &LinkView, style: Style) -> Vec<String> {
     if style.statistics > 1 {
         let count = |count| style.human.count(count);
         lines.push(format!(
-            "    umacvlan rx offered {} delivered {} groups {}",
+            "    umacvlan rx offered {} delivered {} groups {} merged {} into {}",
             count(counters.offered),
             count(counters.delivered.frames),
-            count(counters.groups)
+            count(counters.groups),
+            count(counters.merged),
+            count(counters.supers)
         ));
         lines.push(format!(
             "    umacvlan tx received {} local {} flooded {} wire {}",

@@ -38,16 +38,23 @@ impl Offloads {
             return true;
         }
         let ecn = self.tso_ecn || !header.has_ecn();
+        match (header.gso_kind(), network(frame)) {
+            (VnetHeader::GSO_UDP_L4, Some((IPV4, _))) => self.takes_type(header.gso_kind(), false),
+            (VnetHeader::GSO_UDP_L4, Some((IPV6, _))) => self.takes_type(header.gso_kind(), true),
+            (VnetHeader::GSO_UDP_L4, _) => false,
+            (kind, _) => ecn && self.takes_type(kind, kind == VnetHeader::GSO_TCPV6),
+        }
+    }
+
+    /// True if this receiver takes GSO frames of that type, and over IPv6 if `v6` is set.
+    pub const fn takes_type(self, gso_type: u8, v6: bool) -> bool {
         self.csum
-            && match header.gso_kind() {
-                VnetHeader::GSO_NONE => true,
-                VnetHeader::GSO_TCPV4 => self.tso4 && ecn,
-                VnetHeader::GSO_TCPV6 => self.tso6 && ecn,
-                VnetHeader::GSO_UDP_L4 => match network(frame) {
-                    Some((IPV4, _)) => self.uso4,
-                    Some((IPV6, _)) => self.uso6,
-                    _ => false,
-                },
+            && match (gso_type, v6) {
+                (VnetHeader::GSO_NONE, _) => true,
+                (VnetHeader::GSO_TCPV4, false) => self.tso4,
+                (VnetHeader::GSO_TCPV6, true) => self.tso6,
+                (VnetHeader::GSO_UDP_L4, false) => self.uso4,
+                (VnetHeader::GSO_UDP_L4, true) => self.uso6,
                 _ => false,
             }
     }

@@ -73,6 +73,25 @@ impl Merge {
         self.frames
     }
 
+    /// Bytes of headers that each of its frames has in front of the payload.
+    pub const fn headers(&self) -> usize {
+        self.shape.payload
+    }
+
+    /// The type of GSO frame that it becomes.
+    pub const fn gso_type(&self) -> u8 {
+        match (self.shape.kind, self.shape.v6) {
+            (Transport::Udp, _) => VnetHeader::GSO_UDP_L4,
+            (Transport::Tcp, false) => VnetHeader::GSO_TCPV4,
+            (Transport::Tcp, true) => VnetHeader::GSO_TCPV6,
+        }
+    }
+
+    /// True for IPv6.
+    pub const fn is_v6(&self) -> bool {
+        self.shape.v6
+    }
+
     /// Takes `frame` in behind the others, if it continues them. Then `unit` holds the bytes so
     /// far; its first [`VNET_LEN`] bytes are the room for the header that [`Self::finish`] writes.
     /// With the second frame `first`, the one that this was made of, is copied there.
@@ -137,11 +156,7 @@ impl Merge {
         put(frame, shape.transport + shape.kind.checksum(), open);
         let header = VnetHeader {
             flags: VnetHeader::NEEDS_CSUM,
-            gso_type: match (shape.kind, shape.v6) {
-                (Transport::Udp, _) => VnetHeader::GSO_UDP_L4,
-                (Transport::Tcp, false) => VnetHeader::GSO_TCPV4,
-                (Transport::Tcp, true) => VnetHeader::GSO_TCPV6,
-            },
+            gso_type: self.gso_type(),
             hdr_len: short(shape.payload),
             gso_size: short(size),
             csum_start: short(shape.transport),

@@ -58,8 +58,8 @@ pub(crate) enum PortEvent<'b> {
     Frame { from: SubId, held: Held, bytes: &'b [u8] },
     /// The interface behind the port is gone.
     Gone { sub: SubId },
-    /// A frame of `len` bytes, counted as delivered before, was refused.
-    Refused { to: SubId, len: usize, group: bool, reason: DropReason },
+    /// A frame that was counted as delivered before was refused. Its bytes may be gone.
+    Refused { to: SubId, held: Held, group: bool, reason: DropReason },
 }
 
 /// Every port, by [`SubId`], and the means to serve them all at once.
@@ -320,7 +320,7 @@ impl Ports {
                 let (to, held) = frames[number];
                 let generation = ports[to.index()].as_ref().map_or(0, |port| port.generation);
                 let bytes = places.bytes(held);
-                (slot(to), generation, is_for_group(bytes), bytes)
+                (slot(to), generation, is_for_group(bytes), held.more(), bytes)
             });
         }
         for &(to, held) in frames {
@@ -330,7 +330,7 @@ impl Ports {
             let bytes = places.bytes(held);
             if let Some(reason) = port.write(bytes) {
                 let group = is_for_group(bytes);
-                on(PortEvent::Refused { to, len: held.frame_len(), group, reason });
+                on(PortEvent::Refused { to, held, group, reason });
             }
         }
         match &mut self.means {

@@ -44,10 +44,10 @@ pub(super) fn complete(
                 _ => on(PortEvent::Gone { sub: port.id }),
             }
         }
-        Completion::WriteFailed { port, generation, len, group, errno } => {
+        Completion::WriteFailed { port, generation, len, group, more, errno } => {
             if let Some(port) = current(ports, port, generation) {
-                let len = Held::new(Place::Arena, 0, 0, len as usize).frame_len();
-                on(PortEvent::Refused { to: port.id, len, group, reason: reason(errno) });
+                let held = Held::refused(len, more);
+                on(PortEvent::Refused { to: port.id, held, group, reason: reason(errno) });
             }
         }
         Completion::Ready { .. } => {}

@@ -19,6 +19,7 @@ pub use asked::{AddError, Snapshot};
 pub use calls::SYSTEM_CALLS;
 pub use handle::{Notice, Notifier, Stopped, WorkerHandle};
 
+use crate::coalesce::Coalescer;
 use crate::dispatch::{Dispatch, Outlet, refused, unsent};
 use crate::held::Places;
 use crate::idle::{Idle, Poll};
@@ -44,14 +45,23 @@ const BUFFERS: u16 = 256;
 type Request = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// How a worker is to run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct WorkerConfig {
+    /// Whether frames of one flow that are written at once are merged.
+    pub coalesce: bool,
     /// The core to run on; `None` leaves it to the scheduler.
     pub cpu: Option<usize>,
     /// How TAPs are read and written.
     pub io: PortIo,
     /// What to do when there is nothing to do.
     pub poll: Poll,
+}
+
+impl Default for WorkerConfig {
+    /// Anywhere, by the best means, merging.
+    fn default() -> Self {
+        Self { coalesce: true, cpu: None, io: PortIo::default(), poll: Poll::default() }
+    }
 }
 
 /// The serving loop of one parent and everything it owns.
@@ -61,6 +71,8 @@ pub struct Worker {
     uplink: Option<Uplink>,
     ports: Ports,
     arena: Arena,
+    /// `None`: every frame is written as it came.
+    coalescer: Option<Coalescer>,
     idle: Idle,
     requests: Receiver<Request>,
     notices: Option<Notifier>,
@@ -103,6 +115,7 @@ impl Worker {
             uplink: None,
             ports,
             arena,
+            coalescer: config.coalesce.then(Coalescer::new),
             idle: Idle::new(config.poll),
             requests,
             notices,
@@ -150,8 +163,8 @@ impl Worker {
                 dispatch.egress(from, held, bytes);
             }
             PortEvent::Gone { sub } => gone.push(sub),
-            PortEvent::Refused { to, len, group, reason } => {
-                refused(&mut dispatch.outlet.subs, to, len, group, reason);
+            PortEvent::Refused { to, held, group, reason } => {
+                refused(&mut dispatch.outlet.subs, to, held, group, reason);
             }
         });
         self.flush()?;
@@ -161,11 +174,11 @@ impl Worker {
 
     /// Writes what the turn has noted down and gives its memory back.
     fn flush(&mut self) -> io::Result<()> {
-        let Self { dispatch, uplink, ports, arena, .. } = self;
+        let Self { dispatch, uplink, ports, arena, coalescer, .. } = self;
         let Dispatch { groups, outlet, .. } = dispatch;
-        let Outlet { to_ports, to_wire, scratch, wire, subs, .. } = outlet;
+        let Outlet { to_ports, to_wire, scratch, wire, subs, offloads } = outlet;
         // What came from the wire never goes back there, so nothing here lies in the uplink's memory.
-        let places = Places { arena, groups, scratch, uplink: None };
+        let places = Places { arena, groups, merged: None, scratch, uplink: None };
         match uplink {
             _ if to_wire.is_empty() => {}
             Some(uplink) => uplink.send(
@@ -177,13 +190,20 @@ impl Worker {
                 .iter()
                 .for_each(|held| unsent(wire, held.frame_len(), DropReason::NoCarrier)),
         }
-        let places = Places { uplink: uplink.as_ref(), ..places };
+        let mut places = Places { uplink: uplink.as_ref(), ..places };
+        if let Some(coalescer) = coalescer.as_mut() {
+            coalescer.merge(to_ports, places, offloads, subs);
+        }
+        places.merged = coalescer.as_ref();
         ports.send(to_ports, places, |event| {
-            if let PortEvent::Refused { to, len, group, reason } = event {
-                refused(subs, to, len, group, reason);
+            if let PortEvent::Refused { to, held, group, reason } = event {
+                refused(subs, to, held, group, reason);
             }
         })?;
         dispatch.release();
+        if let Some(coalescer) = coalescer {
+            coalescer.release();
+        }
         if let Some(uplink) = uplink {
             uplink.release();
         }

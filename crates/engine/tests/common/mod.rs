@@ -94,7 +94,7 @@ impl Lab {
         let engine = self.host.netns.run(|| Engine::start_with(with)).unwrap().unwrap();
         let options = ParentOptions {
             name: PARENT.to_owned(),
-            worker: WorkerConfig { cpu: None, io, poll: Poll::Adaptive },
+            worker: WorkerConfig { io, poll: Poll::Adaptive, ..WorkerConfig::default() },
             ..options
         };
         engine.add_parent(options).unwrap();

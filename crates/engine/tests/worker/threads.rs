@@ -15,7 +15,7 @@ use crate::bench::{frame, mac, switch, taken};
 
 /// A worker with one sub-interface, and the other ends of its wire and its port.
 fn spawn(name: &str, poll: Poll, io: PortIo) -> (WorkerHandle, MemoryLink, MemoryLink) {
-    let config = WorkerConfig { cpu: None, io, poll };
+    let config = WorkerConfig { io, poll, ..WorkerConfig::default() };
     let handle = Worker::spawn(name, switch(), config, None, None).unwrap();
     let (uplink, mut wire) = MemoryLink::pair(16, 4096);
     let (near, mut port) = MemoryLink::pair(16, 4096);

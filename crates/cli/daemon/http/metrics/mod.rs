@@ -17,7 +17,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::api::{Amount, LinkView, ParentView, Reasons};
+use crate::api::{Amount, LinkView, ParentView, Reasons, SubCounters};
 
 /// What [`render`] writes.
 pub(super) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -157,6 +157,9 @@ impl Scrape {
             both.into_iter().flat_map(|(way, why)| by_reason(with(of_link(link), way), why))
         });
         let queue_drops = self.links.iter().map(|link| (of_link(link), link.umacvlan.queue_drops));
+        let merged = |value: fn(&SubCounters) -> u64| {
+            self.links.iter().map(move |link| (of_link(link), value(&link.umacvlan.counters)))
+        };
 
         let help = "Frames to a link and from it; a super-frame is one.";
         counters(encoder, "link_frames", help, None, amounts(|amount| amount.frames))?;
@@ -165,7 +168,11 @@ impl Scrape {
         let help = "Frames to a link and from it that were not delivered.";
         counters(encoder, "link_drops", help, None, drops)?;
         let help = "Frames from a link that its own queue had no room for.";
-        counters(encoder, "link_queue_drops", help, None, queue_drops)
+        counters(encoder, "link_queue_drops", help, None, queue_drops)?;
+        let help = "Frames to a link that were merged with others on the last step.";
+        counters(encoder, "link_merged_frames", help, None, merged(|counters| counters.merged))?;
+        let help = "Super-frames that merging made for a link.";
+        counters(encoder, "link_supers", help, None, merged(|counters| counters.supers))
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Completion {
         len: u32,
         /// What [`Uring::send`] was told: the frame was for a group.
         group: bool,
+        /// What [`Uring::send`] was told, whatever it means.
+        more: u16,
         /// Why.
         errno: i32,
     },
@@ -72,9 +74,15 @@ pub(super) const fn tag(kind: u8, generation: u8, len: u32, slot: u32) -> u64 {
     (kind as u64) << 56 | (middle as u64) << 32 | slot as u64
 }
 
-/// The bit of a slot that marks a write for a group: there are far fewer slots.
-pub(super) const fn for_group(group: bool) -> u32 {
-    (group as u32) << 31
+/// Bits of a slot: there are no more than 65 536.
+const SLOT_BITS: u32 = 16;
+
+/// Bits of what a writer has to add, above those of the slot.
+const MORE_BITS: u32 = 14;
+
+/// A slot with what belongs to a write: whether it is for a group, and the writer's own bits.
+pub(super) const fn written(slot: u32, group: bool, more: u16) -> u32 {
+    (group as u32) << 31 | (more as u32) << SLOT_BITS | slot
 }
 
 /// The parts of `user_data` again: kind, generation, length, slot.
@@ -103,10 +111,11 @@ pub(super) fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Complet
             }
         }
         WRITE => Some(Completion::WriteFailed {
-            port: slot & !for_group(true),
+            port: slot & ((1 << SLOT_BITS) - 1),
             generation,
             len,
-            group: slot & for_group(true) != 0,
+            group: slot >> 31 != 0,
+            more: u16::try_from(slot >> SLOT_BITS & ((1 << MORE_BITS) - 1)).unwrap_or(0),
             errno: -entry.result(),
         }),
         WATCH => Some(Completion::Ready { name: slot }),
@@ -117,6 +126,16 @@ pub(super) fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Complet
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_keeps_what_belongs_to_its_write() {
+        for (group, more) in [(false, 0), (true, 0), (false, 0x3fff), (true, 0x2aaa)] {
+            let written = written(65_535, group, more);
+            assert_eq!(written & ((1 << SLOT_BITS) - 1), 65_535);
+            assert_eq!(written >> 31 != 0, group);
+            assert_eq!(written >> SLOT_BITS & ((1 << MORE_BITS) - 1), u32::from(more));
+        }
+    }
 
     #[test]
     fn a_tag_keeps_its_parts() {

@@ -21,7 +21,7 @@ use io_uring::{IoUring, opcode, squeue};
 use super::arena::{Arena, BUFFER_LEN};
 use super::mapping::Mapping;
 
-use completion::{CANCEL, READ, WATCH, WRITE, decode, for_group, tag};
+use completion::{CANCEL, READ, WATCH, WRITE, decode, tag, written};
 pub use completion::{Completion, GENERATIONS};
 
 /// Writes that may be queued before they must be submitted.
@@ -103,7 +103,7 @@ impl Uring {
         uring.add(1, writer.as_fd())?;
         uring.arm(0, 1)?;
         uring.submit()?;
-        uring.send(1, |_| (1, 1, false, b"probe"))?;
+        uring.send(1, |_| (1, 1, false, 0, b"probe"))?;
         uring.wait(Some(Duration::from_secs(1)))?;
         let mut whole = false;
         uring.completions(&mut arena, usize::MAX, |arena, completion| {
@@ -171,7 +171,7 @@ impl Uring {
     }
 
     /// Writes `count` frames, the one numbered `i` being what `frame(i)` names: a port, its
-    /// generation, whether it is for a group, and the bytes. All are with their ports, or refused
+    /// generation, whether it is for a group, 14 bits of the caller's own, and the bytes. All are with their ports, or refused
     /// ([`Completion::WriteFailed`]), on return.
     ///
     /// # Errors
@@ -179,17 +179,17 @@ impl Uring {
     pub fn send<'f>(
         &mut self,
         count: usize,
-        mut frame: impl FnMut(usize) -> (u32, u8, bool, &'f [u8]),
+        mut frame: impl FnMut(usize) -> (u32, u8, bool, u16, &'f [u8]),
     ) -> io::Result<()> {
         for number in 0..count {
-            let (port, generation, group, bytes) = frame(number);
+            let (port, generation, group, more, bytes) = frame(number);
             // A frame is below 70 KB.
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             let entry =
                 opcode::Write::new(Fixed(port), bytes.as_ptr(), len).rw_flags(RWF_NOWAIT).build();
             self.push(
                 entry
-                    .user_data(tag(WRITE, generation, len, port | for_group(group)))
+                    .user_data(tag(WRITE, generation, len, written(port, group, more)))
                     .flags(squeue::Flags::SKIP_SUCCESS),
             )?;
         }

@@ -1,0 +1,131 @@
+//! Frames of one flow that are written at once are merged, and nothing else about them changes.
+
+use proptest::prelude::*;
+use umacvlan_core::offload::{Offloads, SCRATCH_LEN, VNET_LEN, VnetHeader, segment};
+use umacvlan_core::{Mode, SubConfig};
+
+use crate::bench::{Bench, bytes, frame, mac};
+use crate::offload_frames::Packet;
+
+/// Datagrams of one flow from the wire to the port at place 0, numbered from `id` on.
+fn datagrams(port: u16, id: u16, count: usize) -> Vec<Vec<u8>> {
+    let packet = Packet {
+        udp: true,
+        id,
+        payload: vec![u8::try_from(id % 251).unwrap(); 18 * count],
+        gso_size: 18,
+        ..Packet::default()
+    };
+    let (header, mut frame) = (packet.header(), packet.frame());
+    frame[..6].copy_from_slice(&mac(1).octets());
+    // The open checksum has the ports not in it.
+    frame[packet.transport()..packet.transport() + 2].copy_from_slice(&port.to_be_bytes());
+    cut(header, &frame)
+}
+
+fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
+    let mut scratch = Box::new([0; SCRATCH_LEN]);
+    let mut frames = Vec::new();
+    segment(header, frame, &mut scratch, |unit| frames.push(unit[VNET_LEN..].to_vec())).unwrap();
+    frames
+}
+
+/// What a port has got, and the same with every GSO frame cut as its stack would.
+fn got(bench: &Bench, place: usize) -> (usize, Vec<Vec<u8>>) {
+    let units: Vec<_> = std::iter::from_fn(|| bench.ports[place].link.take()).collect();
+    let cut_one = |unit: &Vec<u8>| {
+        let (header, frame) = unit.split_first_chunk().unwrap();
+        let header = VnetHeader::parse(header);
+        if header.is_gso() { cut(header, frame) } else { vec![frame.to_vec()] }
+    };
+    (units.len(), units.iter().flat_map(cut_one).collect())
+}
+
+/// A bench with one port that takes 2000 frames.
+fn one_port(offloads: Offloads) -> Bench {
+    let mut bench = Bench::new();
+    let config = SubConfig { mode: Mode::Bridge, ..SubConfig::default() };
+    bench.add_as(config, offloads, 2000);
+    bench
+}
+
+#[test]
+fn datagrams_of_one_flow_are_written_as_one_frame() {
+    let mut bench = one_port(Offloads::ALL);
+    let frames = datagrams(7, 1, 40);
+    frames.iter().for_each(|frame| assert!(bench.wire.put(frame)));
+    bench.turn();
+    assert_eq!(got(&bench, 0), (1, frames));
+    let stats = bench.sub(0);
+    assert_eq!((stats.merged, stats.supers, stats.delivered.frames), (40, 1, 40));
+    assert_eq!(stats.delivered.bytes, 40 * 60);
+}
+
+#[test]
+fn a_frame_in_between_keeps_its_place() {
+    let mut bench = one_port(Offloads::ALL);
+    let mut frames = datagrams(7, 1, 4);
+    frames.insert(2, frame(mac(1), mac(9), 3));
+    frames.extend(datagrams(8, 1, 3));
+    frames.iter().for_each(|frame| assert!(bench.wire.put(frame)));
+    bench.turn();
+    assert_eq!(got(&bench, 0), (4, frames));
+}
+
+#[test]
+fn frames_of_two_turns_are_not_merged() {
+    let mut bench = one_port(Offloads::ALL);
+    for frame in datagrams(7, 1, 2) {
+        assert!(bench.wire.put(&frame));
+        bench.turn();
+    }
+    assert_eq!(got(&bench, 0).0, 2);
+    assert_eq!(bench.sub(0).merged, 0);
+}
+
+#[test]
+fn a_receiver_without_the_offload_gets_each_as_it_came() {
+    let without = Offloads { uso4: false, ..Offloads::ALL };
+    let mut bench = one_port(without);
+    let frames = datagrams(7, 1, 4);
+    frames.iter().for_each(|frame| assert!(bench.wire.put(frame)));
+    bench.turn();
+    assert_eq!(got(&bench, 0), (4, frames));
+}
+
+#[test]
+fn all_frames_of_a_merged_one_that_is_refused_are_lost_and_counted() {
+    let mut bench = Bench::new();
+    // Room for one frame of 60 bytes, which a merged one is longer than.
+    let config = SubConfig { mode: Mode::Bridge, ..SubConfig::default() };
+    bench.add_as(config, Offloads::ALL, 1);
+    for frame in [vec![frame(mac(1), mac(9), 1)], datagrams(7, 1, 5)].concat() {
+        assert!(bench.wire.put(&frame));
+    }
+    bench.turn();
+    let stats = bench.sub(0);
+    assert_eq!((stats.offered, stats.delivered.frames, stats.lost.total()), (6, 1, 5));
+    assert_eq!(stats.delivered.bytes, 60);
+}
+
+proptest! {
+    #[test]
+    fn every_port_gets_the_same_frames_in_the_same_order(
+        flows in prop::collection::vec((0..3_u16, 1..6_usize, any::<bool>()), 1..20),
+    ) {
+        let mut bench = one_port(Offloads::ALL);
+        let mut sent = Vec::new();
+        let mut ids = [1_u16; 3];
+        for (flow, count, other) in flows {
+            let id = &mut ids[usize::from(flow)];
+            sent.extend(datagrams(flow, *id, count));
+            *id += u16::try_from(count).unwrap();
+            if other {
+                sent.push(frame(mac(1), mac(9), 7));
+            }
+        }
+        sent.iter().for_each(|frame| assert!(bench.wire.put_parts(&bytes(VnetHeader::PLAIN), frame)));
+        bench.turn_to_rest();
+        prop_assert_eq!(got(&bench, 0).1, sent);
+    }
+}
