@@ -6,6 +6,7 @@
 use crate::MacAddr;
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
+use super::table::Lane;
 use super::{SubId, Switch};
 
 /// The side that gets the frame beside the sub-interfaces of a flood.
@@ -83,6 +84,21 @@ pub enum Replica {
     TooLong(SubId),
 }
 
+/// What one sub-interface has to do with a flood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It gets the frame.
+    Deliver,
+    /// Its filter does not let the group pass.
+    Filter,
+    /// The rule leaves out its mode, or it is down.
+    Mode,
+    /// It is the sender.
+    Sender,
+    /// It would get the frame, had that fit its MTU.
+    TooLong,
+}
+
 /// A flood under way: the replicas still to come, in ascending order of [`SubId`].
 #[must_use = "a flood does nothing until it is iterated"]
 #[derive(Clone, Debug)]
@@ -121,17 +137,29 @@ impl Iterator for Flood<'_> {
             let id = SubId::at(self.cursor)?;
             let lane = *lanes.get(id.index())?;
             self.cursor += 1;
-            if !lane.is_in(self.rule.modes) || self.rule.except == Some(id) {
-                continue;
+            match self.switch.part(self.rule, id, lane) {
+                Part::Deliver => return Some(Replica::Deliver(id)),
+                Part::TooLong => return Some(Replica::TooLong(id)),
+                Part::Filter | Part::Mode | Part::Sender => {}
             }
-            if !lane.is_open() && !self.switch.hears(id, self.rule.dst) {
-                continue;
-            }
-            return Some(if fits(self.rule.len, lane.mtu) {
-                Replica::Deliver(id)
-            } else {
-                Replica::TooLong(id)
-            });
+        }
+    }
+}
+
+impl Switch {
+    /// The part that the sub-interface with this lane has in a flood.
+    #[inline(always)]
+    pub(super) fn part(&self, rule: FloodRule, id: SubId, lane: Lane) -> Part {
+        if !lane.is_in(rule.modes) {
+            Part::Mode
+        } else if rule.except == Some(id) {
+            Part::Sender
+        } else if !lane.is_open() && !self.hears(id, rule.dst) {
+            Part::Filter
+        } else if fits(rule.len, lane.mtu) {
+            Part::Deliver
+        } else {
+            Part::TooLong
         }
     }
 }

@@ -15,6 +15,7 @@
 
 mod config;
 mod control;
+mod explain;
 mod flood;
 mod refusal;
 mod sources;
@@ -32,7 +33,8 @@ pub use config::{
     DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, Filter, MIN_MTU, Mode, Parent, ParseModeError,
     ParseSemanticsError, Semantics, SubConfig,
 };
-pub use flood::{Flood, FloodRule, Replica, Side};
+pub use explain::{Explanation, Heard, Isolation, Length, Listed, Step};
+pub use flood::{Flood, FloodRule, Part, Replica, Side};
 pub use refusal::Refusal;
 pub use sources::Copies;
 pub use sub::Sub;
@@ -103,28 +105,51 @@ impl Switch {
     // one that is returned through memory (bench `forward`, `hit`).
     #[inline(always)]
     pub fn ingress(&self, frame: Frame<'_>) -> Verdict<'_> {
+        self.decide_ingress(frame, |_| ())
+    }
+
+    /// Decides about a frame from a sub-interface. `gso` marks a super-frame, which will be cut to
+    /// size later and so is exempt from length checks.
+    ///
+    /// The source address is not checked: in macvlan a sub-interface may send as anybody.
+    // Always: as for `ingress`.
+    #[inline(always)]
+    pub fn egress(&self, from: SubId, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
+        self.decide_egress(from, frame, gso, |_| ())
+    }
+
+    /// The decision about a frame from the wire; each question is told with its answer.
+    #[inline(always)]
+    fn decide_ingress(&self, frame: Frame<'_>, mut tell: impl FnMut(Step)) -> Verdict<'_> {
         // Each verdict is made where it is returned: gathered in a variable first, its unused half
         // is copied too.
         let (copies, taken) = self.sources.consult(frame.src_key());
+        tell(Step::Sources(Listed { copies: copies.len(), taken }));
         if taken {
             let then = Then::Drop(DropReason::Nodst);
             return Verdict { copies, then };
         }
         if frame.dst().is_group() {
-            let then = self.ingress_group(frame);
+            let then = self.ingress_group(frame, tell);
             return Verdict { copies, then };
         }
         if let Some(owner) = self.owner {
-            let then = self.owned(owner);
+            let then = self.owned(owner, tell);
             return Verdict { copies, then };
         }
-        match self.table.station(frame.dst_key()) {
+        tell(Step::Owner(None));
+        let target = self.table.station(frame.dst_key());
+        tell(Step::Target(target.map(|Station { id, mode }| (id, mode))));
+        match target {
             // A source sub-interface hears by list only.
             Some(target) if target.mode != Mode::Source => {
-                if self.isolates(target, frame) {
+                let isolation = self.isolation(target, frame);
+                tell(Step::Isolation(isolation));
+                if let Isolation::Apart(_) = isolation {
                     let then = Then::Drop(DropReason::PrivateIsolation);
                     return Verdict { copies, then };
                 }
+                tell(Step::Deliver(target.id));
                 let then = Then::Deliver(target.id);
                 Verdict { copies, then }
             }
@@ -135,25 +160,32 @@ impl Switch {
         }
     }
 
-    /// Decides about a frame from a sub-interface. `gso` marks a super-frame, which will be cut to
-    /// size later and so is exempt from length checks.
-    ///
-    /// The source address is not checked: in macvlan a sub-interface may send as anybody.
-    // Always: as for `ingress`.
+    /// The decision about a frame from a sub-interface; each question is told with its answer.
     #[inline(always)]
-    pub fn egress(&self, from: SubId, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
+    fn decide_egress(
+        &self,
+        from: SubId,
+        frame: Frame<'_>,
+        gso: bool,
+        mut tell: impl FnMut(Step),
+    ) -> Verdict<'_> {
         let lane = self.table.lane(from);
+        tell(Step::Up(lane.is_up()));
         if !lane.is_up() {
             return Then::Drop(DropReason::Down).into();
         }
-        if !lane.is_in(Mode::Bridge.bit()) {
+        let bridge = lane.is_in(Mode::Bridge.bit());
+        tell(Step::Bridge(bridge));
+        if !bridge {
             return Then::Wire.into();
         }
         if frame.dst().is_group() {
-            return self.egress_group(from, frame, gso).into();
+            return self.egress_group(from, frame, gso, tell).into();
         }
-        match self.table.station(frame.dst_key()) {
-            Some(Station { id, mode: Mode::Bridge }) => self.local(id, frame, gso),
+        let sibling = self.table.station(frame.dst_key());
+        tell(Step::Sibling(sibling.map(|Station { id, mode }| (id, mode))));
+        match sibling {
+            Some(Station { id, mode: Mode::Bridge }) => self.local(id, frame, gso, tell),
             _ => Then::Wire.into(),
         }
     }
@@ -197,34 +229,43 @@ impl Switch {
     }
 
     /// Passthru takes all unicast, whoever it is for, and swallows it while it is down.
-    fn owned(&self, owner: SubId) -> Then<'_> {
-        if self.table.lane(owner).is_up() {
-            Then::Deliver(owner)
-        } else {
-            Then::Drop(DropReason::Down)
-        }
+    fn owned(&self, owner: SubId, mut tell: impl FnMut(Step)) -> Then<'_> {
+        let up = self.table.lane(owner).is_up();
+        tell(Step::Owner(Some((owner, up))));
+        if up { Then::Deliver(owner) } else { Then::Drop(DropReason::Down) }
     }
 
-    /// True for a frame between a private sub-interface and a sibling: a hairpin reflected it.
+    /// Whether it is a frame between a private sub-interface and a sibling: a hairpin reflected it.
     #[inline]
-    fn isolates(&self, target: Station, frame: Frame<'_>) -> bool {
-        self.table.has_private()
-            && self.semantics == Semantics::Documented
-            && self.parts(target, frame.src_key())
+    fn isolation(&self, target: Station, frame: Frame<'_>) -> Isolation {
+        if !self.table.has_private() {
+            return Isolation::NoPrivate;
+        }
+        match self.semantics {
+            Semantics::Documented => self.apart(target, frame.src_key()),
+            Semantics::Kernel => Isolation::KernelSemantics,
+        }
     }
 
     /// Out of line, as most parents have no private sub-interface.
     #[inline(never)]
-    fn parts(&self, target: Station, src: u64) -> bool {
-        self.table.station(src).is_some_and(|sender| {
-            sender.id != target.id && (sender.mode == Mode::Private || target.mode == Mode::Private)
-        })
+    fn apart(&self, target: Station, src: u64) -> Isolation {
+        match self.table.station(src) {
+            Some(sender)
+                if sender.id != target.id
+                    && (sender.mode == Mode::Private || target.mode == Mode::Private) =>
+            {
+                Isolation::Apart(sender.id)
+            }
+            _ => Isolation::NotApart,
+        }
     }
 
     #[inline(never)]
-    fn ingress_group(&self, frame: Frame<'_>) -> Then<'_> {
+    fn ingress_group(&self, frame: Frame<'_>, mut tell: impl FnMut(Step)) -> Then<'_> {
         let dst = frame.dst();
         let sender = self.table.station(frame.src_key());
+        tell(Step::Sender(sender.map(|Station { id, mode }| (id, mode))));
         let (modes, except) = match sender {
             None => (LISTENERS, None),
             Some(Station { id, mode }) => match mode {
@@ -237,11 +278,24 @@ impl Switch {
             },
         };
         // The kernel has taken the outer tag off when macvlan looks at a frame from the wire.
-        if frame.ethertype_untagged() == MAC_CONTROL || !self.table.is_heard(dst) {
+        let heard = self.heard(dst, frame.ethertype_untagged());
+        tell(Step::Heard(heard));
+        if heard != Heard::Some {
             return Then::Host;
         }
         let rule = FloodRule::ingress(dst, modes, except, self.defers(dst));
+        tell(Step::Flood(rule));
         Then::Flood(self.flood(rule, 0))
+    }
+
+    /// Whether somebody may want a frame of this EtherType for this group.
+    #[inline]
+    fn heard(&self, group: MacAddr, ethertype: u16) -> Heard {
+        match ethertype {
+            MAC_CONTROL => Heard::MacControl,
+            _ if self.table.is_heard(group) => Heard::Some,
+            _ => Heard::Nobody,
+        }
     }
 
     /// True when frames for this group take the broadcast queue.
@@ -255,13 +309,22 @@ impl Switch {
             || self.table.members(group) > cutoff
     }
 
-    fn egress_group(&self, from: SubId, frame: Frame<'_>, gso: bool) -> Then<'_> {
+    fn egress_group(
+        &self,
+        from: SubId,
+        frame: Frame<'_>,
+        gso: bool,
+        mut tell: impl FnMut(Step),
+    ) -> Then<'_> {
         let dst = frame.dst();
-        if frame.ethertype() == MAC_CONTROL || !self.table.is_heard(dst) {
+        let heard = self.heard(dst, frame.ethertype());
+        tell(Step::LocalHeard(heard));
+        if heard != Heard::Some {
             return Then::Wire;
         }
         let len = if gso { 0 } else { length(frame) };
         let rule = FloodRule::egress(dst, Mode::Bridge.bit(), from, len);
+        tell(Step::LocalFlood(rule));
         Then::Flood(self.flood(rule, 0))
     }
 
@@ -269,15 +332,29 @@ impl Switch {
     /// through the parent's receive path. So the parent's MTU holds and not the receiver's, and
     /// the source lists have their say. Isolation has not: neither end is private.
     #[inline]
-    fn local(&self, target: SubId, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
-        if !gso && !fits(length(frame), self.parent.mtu) {
+    fn local(
+        &self,
+        target: SubId,
+        frame: Frame<'_>,
+        gso: bool,
+        mut tell: impl FnMut(Step),
+    ) -> Verdict<'_> {
+        let length = match gso {
+            true => Length::Gso,
+            false if fits(length(frame), self.parent.mtu) => Length::Fits,
+            false => Length::TooLong,
+        };
+        tell(Step::Length(length));
+        if length == Length::TooLong {
             return Then::Drop(DropReason::TooLong).into();
         }
         let (copies, taken) = self.sources.consult(frame.src_key());
+        tell(Step::LocalSources(Listed { copies: copies.len(), taken }));
         if taken {
             let then = Then::Drop(DropReason::Nodst);
             return Verdict { copies, then };
         }
+        tell(Step::LocalDeliver(target));
         let then = Then::Deliver(target);
         Verdict { copies, then }
     }

@@ -5,6 +5,7 @@
 //! and compare.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod explained;
 pub(crate) mod ops;
 
 use umacvlan_core::switch::MIN_MTU;

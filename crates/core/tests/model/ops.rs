@@ -137,7 +137,7 @@ impl Op {
 
 /// Switch and model, which should be of one mind.
 pub(crate) struct Pair {
-    switch: Switch,
+    pub(super) switch: Switch,
     model: Model,
     /// Every identifier there ever was.
     ids: Vec<SubId>,
@@ -294,8 +294,9 @@ impl Pair {
 
     fn ingress(&self, probe: Probe, pause: u8) {
         let bytes = bytes(probe);
-        let verdict = self.switch.ingress(Frame::new(&bytes).expect("14 bytes or more"));
-        let outcome = self.outcome(verdict, pause);
+        let frame = Frame::new(&bytes).expect("14 bytes or more");
+        let outcome = self.outcome(self.switch.ingress(frame), pause);
+        self.explains(self.switch.explain_ingress(frame), &outcome);
         assert_eq!(outcome, self.model.ingress(probe), "{probe:?}");
         self.keeps_promises(&outcome, None);
         assert!(!outcome.wire, "what came from the wire goes back to it");
@@ -305,8 +306,8 @@ impl Pair {
     fn egress(&self, from: SubId, probe: Probe, pause: u8) {
         let bytes = bytes(probe);
         let frame = Frame::new(&bytes).expect("14 bytes or more");
-        let verdict = self.switch.egress(from, frame, probe.gso);
-        let outcome = self.outcome(verdict, pause);
+        let outcome = self.outcome(self.switch.egress(from, frame, probe.gso), pause);
+        self.explains(self.switch.explain_egress(from, frame, probe.gso), &outcome);
         assert_eq!(outcome, self.model.egress(from, probe), "{probe:?}");
         self.keeps_promises(&outcome, Some(from));
         assert!(!outcome.host, "the host hears a sub-interface without a hairpin");
@@ -314,7 +315,7 @@ impl Pair {
     }
 
     /// Carries out a verdict, putting a flood aside in the middle as the engine may.
-    fn outcome(&self, verdict: Verdict<'_>, pause: u8) -> Outcome {
+    pub(super) fn outcome(&self, verdict: Verdict<'_>, pause: u8) -> Outcome {
         let mut outcome = Outcome { copies: verdict.copies.collect(), ..Outcome::default() };
         outcome.copies.sort();
         match verdict.then {

@@ -1,0 +1,88 @@
+//! An explanation says what the decision does: the same verdict, and a last step that leads to it.
+
+use umacvlan_core::switch::{
+    Explanation, FloodRule, Heard, Isolation, Length, Listed, Part, Replica, Step,
+};
+use umacvlan_core::{DropReason, Mode, Side};
+
+use super::Outcome;
+use super::ops::Pair;
+
+impl Pair {
+    /// # Panics
+    /// When the explanation of a frame does not fit what becomes of it.
+    pub(super) fn explains(&self, explanation: Explanation<'_>, outcome: &Outcome) {
+        let Explanation { steps, verdict } = explanation;
+        assert_eq!(&self.outcome(verdict, 0), outcome, "{steps:?}");
+        let (last, before) = steps.split_last().expect("an explanation without a step");
+        assert!(self.decides(*last, outcome), "{last:?} for {outcome:?}");
+        assert!(before.iter().all(|step| goes_on(*step)), "decided before its end: {steps:?}");
+    }
+
+    /// Whether a frame that meets its fate in this step has this outcome.
+    fn decides(&self, step: Step, outcome: &Outcome) -> bool {
+        let dropped = |reason| outcome.drop == Some(reason);
+        match step {
+            Step::Sources(listed) | Step::LocalSources(listed) => {
+                listed.taken && listed.copies == outcome.copies.len() && dropped(DropReason::Nodst)
+            }
+            Step::Owner(owner) => match owner {
+                Some((id, true)) => outcome.subs == [id],
+                Some((_, false)) => dropped(DropReason::Down),
+                None => false,
+            },
+            Step::Target(target) => {
+                outcome.host && target.is_none_or(|(_, mode)| mode == Mode::Source)
+            }
+            Step::Isolation(isolation) => {
+                matches!(isolation, Isolation::Apart(_)) && dropped(DropReason::PrivateIsolation)
+            }
+            Step::Deliver(id) | Step::LocalDeliver(id) => outcome.subs == [id],
+            Step::Sender(sender) => sender.is_some_and(|(id, _)| outcome.subs == [id]),
+            Step::Heard(heard) => outcome.host && heard != Heard::Some,
+            Step::LocalHeard(heard) => outcome.wire && heard != Heard::Some,
+            Step::Flood(rule) => rule.also() == Side::Host && self.floods(rule, outcome),
+            Step::LocalFlood(rule) => rule.also() == Side::Wire && self.floods(rule, outcome),
+            Step::Up(up) => !up && dropped(DropReason::Down),
+            Step::Bridge(bridge) => !bridge && outcome.wire,
+            Step::Sibling(sibling) => {
+                outcome.wire && sibling.is_none_or(|(_, mode)| mode != Mode::Bridge)
+            }
+            Step::Length(length) => length == Length::TooLong && dropped(DropReason::TooLong),
+        }
+    }
+
+    /// Whether the parts of a flood are those that its replicas have.
+    fn floods(&self, rule: FloodRule, outcome: &Outcome) -> bool {
+        let replicas: Vec<_> = self.switch.flood(rule, 0).collect();
+        let parts: Vec<_> = self
+            .switch
+            .parts(rule)
+            .filter_map(|(id, part)| match part {
+                Part::Deliver => Some(Replica::Deliver(id)),
+                Part::TooLong => Some(Replica::TooLong(id)),
+                Part::Filter | Part::Mode | Part::Sender => None,
+            })
+            .collect();
+        outcome.drop.is_none() && replicas == parts
+    }
+}
+
+/// Whether a decision asks on after this answer.
+fn goes_on(step: Step) -> bool {
+    match step {
+        Step::Sources(Listed { taken, .. }) | Step::LocalSources(Listed { taken, .. }) => !taken,
+        Step::Owner(owner) => owner.is_none(),
+        Step::Target(target) => target.is_some_and(|(_, mode)| mode != Mode::Source),
+        Step::Isolation(isolation) => !matches!(isolation, Isolation::Apart(_)),
+        Step::Sender(sender) => {
+            sender.is_none_or(|(_, mode)| matches!(mode, Mode::Bridge | Mode::Vepa))
+        }
+        Step::Heard(heard) | Step::LocalHeard(heard) => heard == Heard::Some,
+        Step::Up(up) => up,
+        Step::Bridge(bridge) => bridge,
+        Step::Sibling(sibling) => sibling.is_some_and(|(_, mode)| mode == Mode::Bridge),
+        Step::Length(length) => length != Length::TooLong,
+        Step::Deliver(_) | Step::LocalDeliver(_) | Step::Flood(_) | Step::LocalFlood(_) => false,
+    }
+}
