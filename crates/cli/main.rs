@@ -12,6 +12,8 @@ mod lab;
 mod log;
 mod number;
 mod output;
+mod paper;
+mod replay;
 mod run;
 mod table;
 
@@ -42,6 +44,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Lab(lab::LabArgs),
     Log(log::LogArgs),
+    Replay(replay::ReplayArgs),
     Run(run::RunArgs),
 }
 
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Lab(args) => lab::run(args),
         Command::Log(args) => log::run(args, &client::socket_path(cli.socket.as_deref())),
+        Command::Replay(args) => replay::run(args),
         Command::Run(args) => run::run(args),
     };
     done.unwrap_or_else(|error| {

@@ -10,4 +10,5 @@ mod forwarding;
 mod lab;
 mod lifetime;
 mod package;
+mod replay;
 mod world;

@@ -1,0 +1,111 @@
+//! Writing pcapng (draft-ietf-opsawg-pcapng): one section, its interfaces, and frames that may have
+//! a comment. Nanoseconds, little-endian; bytes go to the end of a buffer.
+
+/// The beginning of a file.
+pub(super) fn section(file: &mut Vec<u8>) {
+    block(file, SECTION_HEADER, |body| {
+        body.extend(0x1a2b_3c4d_u32.to_le_bytes());
+        body.extend(1_u16.to_le_bytes());
+        body.extend(0_u16.to_le_bytes());
+        // The length of the section is not known.
+        body.extend((-1_i64).to_le_bytes());
+        option(body, APPLICATION, concat!("umacvlan ", env!("CARGO_PKG_VERSION")).as_bytes());
+        end_of_options(body);
+    });
+}
+
+/// An interface; the first one that is written has the number 0.
+pub(super) fn interface(file: &mut Vec<u8>, name: &str) {
+    block(file, INTERFACE, |body| {
+        body.extend(ETHERNET.to_le_bytes());
+        body.extend([0; 2]);
+        // No limit on what is captured of a frame.
+        body.extend([0; 4]);
+        option(body, NAME, name.as_bytes());
+        option(body, RESOLUTION, &[NANOSECONDS]);
+        end_of_options(body);
+    });
+}
+
+/// A frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packet<'p> {
+    /// The number of the interface it belongs to.
+    pub(super) interface: u32,
+    /// When it was captured, in nanoseconds since 1970.
+    pub(super) time: u64,
+    /// Its length in bytes before it was cut.
+    pub(super) length: usize,
+    /// What there is of it.
+    pub(super) bytes: &'p [u8],
+    /// Text for people; empty for none.
+    pub(super) comment: &'p str,
+}
+
+/// A frame, at the end of `file`.
+pub(super) fn packet(file: &mut Vec<u8>, packet: Packet<'_>) {
+    let Packet { interface, time, length, bytes, comment } = packet;
+    block(file, ENHANCED_PACKET, |body| {
+        body.extend(interface.to_le_bytes());
+        // The upper half comes first, whatever the order of bytes within it.
+        let [a, b, c, d, e, f, g, h] = time.to_le_bytes();
+        body.extend([e, f, g, h, a, b, c, d]);
+        body.extend(number(bytes.len()).to_le_bytes());
+        body.extend(number(length).to_le_bytes());
+        padded(body, bytes);
+        if !comment.is_empty() {
+            option(body, COMMENT, comment.as_bytes());
+            end_of_options(body);
+        }
+    });
+}
+
+/// A block around what `fill` writes, which is a multiple of four bytes.
+fn block(file: &mut Vec<u8>, kind: u32, fill: impl FnOnce(&mut Vec<u8>)) {
+    let begin = file.len();
+    file.extend(kind.to_le_bytes());
+    file.extend([0; 4]);
+    fill(file);
+    let length = number(file.len() - begin + 4).to_le_bytes();
+    file[begin + 4..begin + 8].copy_from_slice(&length);
+    file.extend(length);
+}
+
+/// An option, cut where its length would not fit.
+fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
+    let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
+    body.extend(code.to_le_bytes());
+    body.extend(length.to_le_bytes());
+    padded(body, &value[..usize::from(length)]);
+}
+
+fn end_of_options(body: &mut Vec<u8>) {
+    body.extend([0; 4]);
+}
+
+/// Bytes up to the next multiple of four.
+fn padded(body: &mut Vec<u8>, bytes: &[u8]) {
+    body.extend(bytes);
+    body.resize(body.len() + bytes.len().next_multiple_of(4) - bytes.len(), 0);
+}
+
+/// A length that came from a file, where it had 32 bits too.
+fn number(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+// Types of blocks.
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE: u32 = 1;
+const ENHANCED_PACKET: u32 = 6;
+
+// Options: of packets, interfaces and sections.
+const COMMENT: u16 = 1;
+const NAME: u16 = 2;
+const RESOLUTION: u16 = 9;
+const APPLICATION: u16 = 4;
+
+/// `LINKTYPE_ETHERNET`
+const ETHERNET: u16 = 1;
+/// Ten to the minus ninth of a second.
+const NANOSECONDS: u8 = 9;
