@@ -7,6 +7,7 @@ mod config;
 mod cpus;
 mod daemon;
 mod doctor;
+mod explain;
 mod ip;
 mod lab;
 mod log;
@@ -42,6 +43,7 @@ enum Command {
     Config(config::ConfigArgs),
     Daemon(daemon::DaemonArgs),
     Doctor(doctor::DoctorArgs),
+    Explain(explain::ExplainArgs),
     Lab(lab::LabArgs),
     Log(log::LogArgs),
     Replay(replay::ReplayArgs),
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Config(args) => config::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),
         Command::Doctor(args) => doctor::run(args, &client::socket_path(cli.socket.as_deref())),
+        Command::Explain(args) => explain::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Lab(args) => lab::run(args),
         Command::Log(args) => log::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Replay(args) => replay::run(args),

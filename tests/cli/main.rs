@@ -6,6 +6,7 @@ mod bad_input;
 mod complete;
 mod config;
 mod doctor;
+mod explain;
 mod forwarding;
 mod lab;
 mod lifetime;

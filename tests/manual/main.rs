@@ -146,7 +146,7 @@ fn script(name: &str, section: &Section) -> String {
     script
 }
 
-/// A folder with the command under test and a ping, gone when this is dropped.
+/// A folder with the command under test, a ping and a tcpdump, gone when this is dropped.
 struct Tools(PathBuf);
 
 impl Tools {
@@ -155,8 +155,9 @@ impl Tools {
         let folder = std::env::temp_dir().join(format!("umv-tools-{name}-{}", std::process::id()));
         let tools = Self(folder);
         fs::create_dir_all(&tools.0).unwrap();
+        let stand_in = |tool| (tool, format!("{ROOT}/tests/manual/{tool}"));
         for (tool, target) in
-            [("umacvlan", UMACVLAN.to_owned()), ("ping", format!("{ROOT}/tests/manual/ping"))]
+            [("umacvlan", UMACVLAN.to_owned()), stand_in("ping"), stand_in("tcpdump")]
         {
             std::os::unix::fs::symlink(target, tools.0.join(tool)).unwrap();
         }

@@ -11,6 +11,8 @@ mount --bind /run/etc /etc
 mkdir -p /etc/umacvlan /run/netns /run/umacvlan
 cp "$ROOT/dist/umacvlan.toml" /etc/umacvlan/umacvlan.toml
 echo umacvlan:x:64000: >>/etc/group
+mkdir /run/home
+cd /run/home
 
 ip link set lo up
 for nic in eth0 eth1 enp0s8; do

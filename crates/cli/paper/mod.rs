@@ -5,6 +5,7 @@
 
 mod described;
 mod fate;
+mod live;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use umacvlan_core::{MacAddr, Sub, SubId, Switch};
 
 pub(crate) use described::{Assumed, described};
 pub(crate) use fate::{Fate, Said};
+pub(crate) use live::live;
 
 /// A parent and its sub-interfaces, without interfaces.
 #[derive(Clone, Debug)]

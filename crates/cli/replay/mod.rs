@@ -36,7 +36,7 @@ use tally::Tally;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ReplayArgs {
     /// The capture, or - for standard input
-    #[arg(value_name = "CAPTURE")]
+    #[arg(value_name = "FILE")]
     capture: String,
 
     /// The configuration that has the links, as of umacvlan.toml(5)
@@ -44,7 +44,7 @@ pub(crate) struct ReplayArgs {
     config: String,
 
     /// The parent, where the configuration has several
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "PARENT")]
     parent: Option<String>,
 
     #[command(flatten)]
@@ -61,9 +61,9 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     gso: bool,
 
-    /// Write pcapng files into this folder: link-NAME, wire, host, and drops with the reason of
+    /// Write pcapng files into this directory: link-NAME, wire, host, and drops with the reason of
     /// each as its comment
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
     /// Print one JSON object a frame, and a summary
