@@ -1,6 +1,7 @@
 //! The `umacvlan` command: what was asked for, done by the module of that name.
 
 mod api;
+mod bench;
 mod client;
 mod complete;
 mod config;
