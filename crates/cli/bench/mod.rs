@@ -4,4 +4,5 @@
 
 mod progress;
 mod report;
+mod search;
 mod summary;
