@@ -41,6 +41,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
     Daemon(daemon::DaemonArgs),
     Doctor(doctor::DoctorArgs),
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let done = match &cli.command {
+        Command::Bench(args) => bench::run(args),
         Command::Config(args) => config::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),
         Command::Doctor(args) => doctor::run(args, &client::socket_path(cli.socket.as_deref())),

@@ -90,7 +90,7 @@ pub(crate) struct Key {
     pub(crate) mode: String,
     /// `udp`, `tcp`, `broadcast`, `unknown`, ...
     pub(crate) traffic: String,
-    /// Bytes of a frame without its check sequence, where frames have one size.
+    /// Bytes of a frame as RFC 2544 counts them, with its check sequence; where all have one size.
     pub(crate) size: Option<u32>,
     /// Sub-interfaces on the parent.
     pub(crate) subs: u32,

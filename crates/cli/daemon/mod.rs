@@ -12,7 +12,7 @@ mod socket;
 mod store;
 mod systemd;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod view;
 
 use std::io::{self, Write};

@@ -1,0 +1,115 @@
+//! `umacvlan bench show` and `compare`: what becomes of a report that was written before.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::world::UMACVLAN;
+
+/// An empty directory, removed with what is in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let name = format!("umacvlan-bench-{test}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    /// A report whose one point has seven samples around this.
+    fn report(&self, name: &str, around: f64) -> PathBuf {
+        let samples: Vec<f64> = (0..7).map(|trial| around + f64::from(trial)).collect();
+        let report = json!({
+            "schema": "umacvlan-bench/1",
+            "bench": "path",
+            "environment": { "version": "0.1.0", "kernel": "6.18.0" },
+            "points": [{
+                "key": {
+                    "path": "wire-to-sub", "mode": "bridge", "traffic": "unicast", "size": 64,
+                    "subs": 1, "measure": "mrr", "peer": "umacvlan",
+                },
+                "unit": "frames/s",
+                "better": "higher",
+                "samples": samples,
+                "summary": {
+                    "median": around + 3.0, "mad": 2.0, "low": around, "high": around + 6.0,
+                    "outliers": [],
+                },
+                "ratio": { "to": "kernel", "value": 0.8, "low": 0.75, "high": 0.85 },
+            }],
+        });
+        let file = self.0.join(name);
+        fs::write(&file, report.to_string()).unwrap();
+        file
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A test that made it unremovable has something else to tell.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn bench(words: &[&str], files: &[&Path]) -> Output {
+    Command::new(UMACVLAN).arg("bench").args(words).args(files).output().unwrap()
+}
+
+fn parts(output: &Output) -> (i32, &str, &str) {
+    let text = |bytes| str::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_report_is_shown_in_every_form() {
+    let folder = Folder::new("show");
+    let report = folder.report("a.json", 1e6);
+    let [csv, html, out] =
+        ["a.csv", "a.html", "b.json"].map(|name| folder.0.join(name).display().to_string());
+    let words = ["show", "-j", "--csv", &csv, "--html", &html, "--out", &out];
+    let shown = bench(&words, &[&report]);
+    let (status, told, complaints) = parts(&shown);
+    assert_eq!((status, complaints), (0, ""));
+    let told: Value = serde_json::from_str(told).unwrap();
+    assert_eq!(told["points"][0]["key"]["size"], 64);
+    let written: Value = serde_json::from_str(&fs::read_to_string(out).unwrap()).unwrap();
+    assert_eq!(told, written);
+    assert_eq!(fs::read_to_string(csv).unwrap().lines().count(), 8);
+    assert!(fs::read_to_string(html).unwrap().ends_with("</html>\n"));
+}
+
+#[test]
+fn a_condition_that_is_true_fails_and_says_of_what() {
+    let folder = Folder::new("fail");
+    let report = folder.report("a.json", 1e6);
+    let fine = bench(&["show", "--fail-if", "ratio < 0.78"], &[&report]);
+    assert_eq!(parts(&fine).0, 0);
+    let failed = bench(&["show", "--fail-if", "size=64: ratio < 0.9"], &[&report]);
+    let (status, told, complaints) = parts(&failed);
+    assert!(status == 1 && told.contains("1.00 Mframes/s"), "{told}");
+    assert!(complaints.contains("true of 1 of 1 points"), "{complaints}");
+    assert!(complaints.contains("64 B 1 subs mrr umacvlan: ratio 0.800"), "{complaints}");
+    let nothing = bench(&["show", "--fail-if", "size=65: ratio < 0.9"], &[&report]);
+    let (status, _, complaints) = parts(&nothing);
+    assert!(status == 1 && complaints.contains("no point of the report is meant"), "{complaints}");
+    let wrong = bench(&["show", "--fail-if", "ratio"], &[&report]);
+    assert_eq!(parts(&wrong).0, 2);
+}
+
+#[test]
+fn what_became_slower_fails_a_comparison() {
+    let folder = Folder::new("compare");
+    let (fast, slow) = (folder.report("a.json", 1e6), folder.report("b.json", 9e5));
+    let worse = bench(&["compare"], &[&fast, &slow]);
+    let (status, told, _) = parts(&worse);
+    assert!(status == 1 && told.contains("-10.0 %") && told.contains("WORSE"), "{told}");
+    assert_eq!(parts(&bench(&["compare"], &[&slow, &fast])).0, 0);
+    assert_eq!(parts(&bench(&["compare", "--threshold", "20"], &[&fast, &slow])).0, 0);
+    let same = bench(&["compare", "-j"], &[&fast, &fast]);
+    let (status, told, _) = parts(&same);
+    let told: Value = serde_json::from_str(told).unwrap();
+    assert!(status == 0 && told["changes"][0]["verdict"] == "same", "{told}");
+}
