@@ -10,6 +10,8 @@ use crate::bench::report::{Key, Point, Report};
 enum Kind {
     /// Frames received for each one sent, over the number of sub-interfaces.
     Copies,
+    /// The same for each mode, where there is one number of sub-interfaces.
+    CopiesByMode,
     /// What is measured, for each mode.
     Modes,
     /// Percentiles, which are in `extra`.
@@ -22,7 +24,8 @@ enum Kind {
 
 /// All charts of the report: throughput, then latency, cost and amplification.
 pub(super) fn of(report: &Report) -> Vec<Chart> {
-    let kinds = [Kind::Sizes, Kind::Modes, Kind::Percentiles, Kind::Subs, Kind::Copies];
+    let kinds =
+        [Kind::Sizes, Kind::Modes, Kind::Percentiles, Kind::Subs, Kind::Copies, Kind::CopiesByMode];
     kinds.into_iter().flat_map(|kind| of_kind(&report.points, kind)).collect()
 }
 
@@ -42,10 +45,10 @@ fn of_kind(points: &[Point], kind: Kind) -> Vec<Chart> {
 impl Kind {
     fn is_of(self, point: &Point) -> bool {
         match self {
-            Self::Copies => point.extra.contains_key(COPIES),
+            Self::Copies | Self::CopiesByMode => point.extra.contains_key(COPIES),
             Self::Modes => !is_cost(point),
             Self::Percentiles => percentiles(point).count() > 1,
-            Self::Sizes => point.key.size.is_some(),
+            Self::Sizes => point.key.size.is_some() && !is_cost(point),
             Self::Subs => true,
         }
     }
@@ -55,7 +58,8 @@ impl Kind {
         let Key { path, mode, traffic, size, subs, measure, .. } = &point.key;
         let size = size.map(|size| format!(", {size} B")).unwrap_or_default();
         match self {
-            Self::Copies => format!("Flood amplification: {path}, {traffic}"),
+            Self::Copies => format!("Flood amplification: {path}, {traffic}{size}"),
+            Self::CopiesByMode => format!("Flood amplification by mode: {path}, {traffic}{size}"),
             Self::Modes => format!("{measure} by mode: {path}, {traffic}{size}, {}", point.unit),
             Self::Percentiles => {
                 format!("Percentiles: {path}, {mode}, {traffic}{size}, {subs} subs, {measure}")
@@ -73,8 +77,38 @@ impl Kind {
     /// None where there is nothing to draw a line through, or where the points are of so many
     /// kinds that two would be in one place.
     fn chart(self, title: String, points: &[&Point]) -> Option<Chart> {
+        let first = points.first()?;
+        let (categories, series) = self.gather(points)?;
+        let highest = series.iter().flat_map(|(_, dots)| dots.values()).map(|dot| dot.value);
+        let is_flood = highest.fold(0.0, f64::max) > 1.0;
+        let is_line = series.iter().any(|(_, dots)| dots.len() > 1);
+        let (order, categories) = categories.sorted();
+        let is_worth_it = match self {
+            Self::Copies => is_flood && is_line,
+            Self::CopiesByMode => is_flood,
+            Self::Modes => series.len() > 1 && (categories.len() > 1 || first.key.size.is_none()),
+            Self::Percentiles | Self::Sizes | Self::Subs => is_line,
+        };
+        let dots =
+            |dots: BTreeMap<usize, Dot>| order.iter().map(|at| dots.get(at).copied()).collect();
+        let series = series.into_iter().map(|(name, found)| Series { name, dots: dots(found) });
+        let (y, unit) = match self {
+            Self::Copies | Self::CopiesByMode => ("received", COPIES),
+            _ => (first.key.measure.as_str(), first.unit.as_str()),
+        };
+        let style = match self {
+            Self::CopiesByMode | Self::Modes => Style::Bars,
+            _ => Style::Lines,
+        };
+        let (y, unit) = (y.to_owned(), unit.to_owned());
+        let series = series.collect();
+        is_worth_it.then_some(Chart { title, x: self.x(), categories, y, unit, style, series })
+    }
+
+    /// The dots of these points, by series and category; none if two are in one place.
+    fn gather(self, points: &[&Point]) -> Option<(Categories, Vec<Dots>)> {
         let mut categories = Categories::default();
-        let mut series: Vec<(String, BTreeMap<usize, Dot>)> = Vec::new();
+        let mut series: Vec<Dots> = Vec::new();
         let modes = has_many(points.iter().map(|point| &point.key.mode));
         let peers = has_many(points.iter().map(|point| &point.key.peer));
         for point in points {
@@ -91,31 +125,13 @@ impl Kind {
                 }
             }
         }
-        let (order, names) = categories.sorted();
-        let is_worth_it = match self {
-            Self::Modes => peers && (names.len() > 1 || points[0].key.size.is_none()),
-            _ => series.iter().any(|(_, dots)| dots.len() > 1),
-        };
-        let dots =
-            |dots: BTreeMap<usize, Dot>| order.iter().map(|at| dots.get(at).copied()).collect();
-        let series = series.into_iter().map(|(name, found)| Series { name, dots: dots(found) });
-        let first = points.first()?;
-        let unit = if self == Self::Copies { COPIES.to_owned() } else { first.unit.clone() };
-        is_worth_it.then(|| Chart {
-            title,
-            x: self.x(),
-            categories: names,
-            y: if self == Self::Copies { "received".to_owned() } else { first.key.measure.clone() },
-            unit,
-            style: if self == Self::Modes { Style::Bars } else { Style::Lines },
-            series: series.collect(),
-        })
+        Some((categories, series))
     }
 
     const fn x(self) -> &'static str {
         match self {
             Self::Copies | Self::Subs => "sub-interfaces",
-            Self::Modes => "mode",
+            Self::CopiesByMode | Self::Modes => "mode",
             Self::Percentiles => "percentile",
             Self::Sizes => "bytes of a frame",
         }
@@ -139,6 +155,7 @@ impl Kind {
         let over = |number: u32, dot| vec![(f64::from(number), number.to_string(), dot)];
         match self {
             Self::Copies => over(point.key.subs, bare(point.extra[COPIES])),
+            Self::CopiesByMode => vec![(0.0, point.key.mode.clone(), bare(point.extra[COPIES]))],
             Self::Modes => vec![(0.0, point.key.mode.clone(), whole)],
             Self::Percentiles => {
                 let dot =
@@ -150,6 +167,9 @@ impl Kind {
         }
     }
 }
+
+/// The name of a series, and its dots by the places of their categories.
+type Dots = (String, BTreeMap<usize, Dot>);
 
 /// Names of categories, and by what they are ordered.
 #[derive(Default)]
@@ -247,6 +267,24 @@ mod tests {
     fn where_a_line_would_have_one_dot_there_is_no_chart() {
         assert!(charts("throughput by sub-interfaces").is_empty());
         assert!(charts("mrr by mode: wire-to-sub, broadcast").is_empty());
+    }
+
+    #[test]
+    fn amplification_is_drawn_by_mode_where_the_number_of_sub_interfaces_is_one() {
+        let mut report = testing::report();
+        report.points.retain(|point| point.key.traffic == "broadcast" && point.key.subs == 8);
+        let chart = of(&report).remove(0);
+        assert_eq!(chart.title, "Flood amplification by mode: wire-to-sub, broadcast, 64 B");
+        assert_eq!((chart.style, chart.series.len()), (Style::Bars, testing::PEERS.len()));
+    }
+
+    #[test]
+    fn what_nobody_multiplies_is_no_flood() {
+        let mut report = testing::report();
+        report.points.iter_mut().for_each(|point| {
+            point.extra.insert(COPIES.to_owned(), 1.0);
+        });
+        assert!(!of(&report).iter().any(|chart| chart.title.contains("Flood")));
     }
 
     #[test]
