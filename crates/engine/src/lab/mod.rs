@@ -11,6 +11,7 @@ pub mod expect;
 pub mod measure;
 pub mod member;
 pub mod network;
+mod place;
 pub mod probe;
 
 #[cfg(test)]

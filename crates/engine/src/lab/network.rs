@@ -5,27 +5,28 @@
 //!  external          switch                 host                mac1 .. mac4
 //!    eth0 --- to-external  to-parent --- p0 (the parent) - - -  sub-interfaces
 //! ```
+//! With [`Wire::Cable`] there is no switch, and `eth0` and `p0` are the two ends of one cable.
 //! The sub-interfaces come and go ([`Network::attach`]), the rest stays, so that one network
-//! serves every mode and both makers. All neighbours are static: what is not reached is then not
+//! serves every mode and every maker. All neighbours are static: what is not reached is then not
 //! reached by unicast either way, and not for want of an ARP answer.
 
 use std::any::Any;
 use std::io;
-use std::net::IpAddr;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use umacvlan_core::{MacAddr, Mode};
 
 use crate::lab::error::{Doing, Result};
 use crate::lab::expect::{listed, members};
 use crate::lab::member::{Member, SUBS, Station};
-use crate::netlink::{BridgeOptions, Macvlan, Rtnl, set_sysctl};
+use crate::lab::place::{BRIDGE, Place, bridge};
+use crate::netlink::{Macvlan, Rtnl};
 use crate::sys::netns::Netns;
 
 /// Who implements the sub-interfaces.
 #[derive(Clone, Copy)]
 pub enum Maker<'m> {
+    /// Nobody makes sub-interfaces: a Linux bridge joins the parent and a veth pair for each member.
+    Bridge,
     /// The kernel's own macvlan driver.
     Kernel,
     /// We do: makes the sub-interfaces of a [`Site`], and returns what removes them when dropped.
@@ -35,10 +36,20 @@ pub enum Maker<'m> {
 impl std::fmt::Debug for Maker<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Bridge => "Bridge",
             Self::Kernel => "Kernel",
             Self::Ours(_) => "Ours",
         })
     }
+}
+
+/// What is between the parent and the external station.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Nothing.
+    Cable,
+    /// A switch, which returns frames on the parent's port if told to.
+    Switch,
 }
 
 /// Where sub-interfaces are wanted, and which.
@@ -75,8 +86,14 @@ pub struct Network {
     subs: Vec<Place>,
     host: Place,
     external: Place,
-    switch: Place,
-    /// The index of the switch's port to the parent.
+    switch: Option<Switch>,
+}
+
+/// The switch of [`Wire::Switch`].
+#[derive(Debug)]
+struct Switch {
+    place: Place,
+    /// The index of its port to the parent.
     port: u32,
 }
 
@@ -84,35 +101,55 @@ pub struct Network {
 #[derive(Debug)]
 struct Attached {
     mode: Mode,
+    /// True if a bridge is there as well.
+    bridge: bool,
     /// What removes them, if it is not we who do.
     guard: Option<Box<dyn Any>>,
 }
 
 impl Network {
-    /// Builds everything but the sub-interfaces.
+    /// Builds everything but the sub-interfaces, with a switch.
     ///
     /// # Errors
     /// Without the right to make namespaces, or where the kernel lacks veth or the bridge.
     pub fn build() -> Result<Self> {
-        let mut switch = Place::make("the switch")?;
+        Self::build_with(Wire::Switch)
+    }
+
+    /// Builds everything but the sub-interfaces.
+    ///
+    /// # Errors
+    /// Without the right to make namespaces, or where the kernel lacks veth or the bridge.
+    pub fn build_with(wire: Wire) -> Result<Self> {
         let mut host = Place::make("the host")?;
         let mut external = Place::make("the external host")?;
         let subs = (0..SUBS).map(|_| Place::make("a sub-interface")).collect::<Result<_>>()?;
-        let port = wire(&mut switch, &mut host, &mut external).doing(|| "building the switch")?;
+        let switch = match wire {
+            Wire::Cable => {
+                let (near, far) = (Member::Host.interface(), Member::External.interface());
+                let laid = host.rtnl.add_veth(near, far, Some(&external.netns));
+                laid.doing(|| "laying the cable").map(|()| None)?
+            }
+            Wire::Switch => Some(Switch::make(&host, &external)?),
+        };
         for (member, place) in [(Member::Host, &mut host), (Member::External, &mut external)] {
             place
                 .settle(member, member.mac())
                 .doing(|| format!("giving {member} its addresses"))?;
         }
-        Ok(Self { subs, host, external, switch, port, attached: None })
+        Ok(Self { subs, host, external, switch, attached: None })
     }
 
     /// Tells the switch whether to return frames on the parent's port.
     ///
     /// # Errors
-    /// If the kernel refuses.
+    /// If the kernel refuses, or there is no switch.
     pub fn set_hairpin(&mut self, on: bool) -> Result<()> {
-        self.switch.rtnl.set_hairpin(self.port, on).doing(|| "setting the switch's hairpin")
+        let doing = || "setting the switch's hairpin";
+        let Some(Switch { place, port }) = &mut self.switch else {
+            return Err(io::Error::from(io::ErrorKind::NotFound)).doing(doing);
+        };
+        place.rtnl.set_hairpin(*port, on).doing(doing)
     }
 
     /// Makes the sub-interfaces of this mode, instead of those that are there.
@@ -122,8 +159,13 @@ impl Network {
     /// and there is none.
     pub fn attach(&mut self, maker: Maker<'_>, mode: Mode) -> Result<()> {
         self.detach()?;
-        self.attached = Some(Attached { mode, guard: None });
+        let bridge = matches!(maker, Maker::Bridge);
+        self.attached = Some(Attached { mode, bridge, guard: None });
         let guard = match maker {
+            Maker::Bridge => {
+                make_by_bridge(&mut self.host.rtnl, &site(&self.subs, &self.host.netns, mode))
+                    .map(|()| None)
+            }
             Maker::Kernel => {
                 make_by_kernel(&mut self.host.rtnl, &site(&self.subs, &self.host.netns, mode))
                     .map(|()| None)
@@ -131,7 +173,7 @@ impl Network {
             Maker::Ours(make) => make(&site(&self.subs, &self.host.netns, mode)).map(Some),
         };
         let guard = guard.doing(|| format!("making the sub-interfaces in mode {mode}"))?;
-        self.attached = Some(Attached { mode, guard });
+        self.attached = Some(Attached { mode, bridge, guard });
         self.settle(mode)
     }
 
@@ -144,6 +186,9 @@ impl Network {
             return Ok(());
         };
         drop(attached.guard);
+        if attached.bridge {
+            self.host.remove(BRIDGE).doing(|| "removing the bridge")?;
+        }
         for member in members(attached.mode) {
             if let Some(place) = self.subs.get_mut(member.index()) {
                 place.remove(member.interface()).doing(|| format!("removing {member}"))?;
@@ -201,87 +246,35 @@ impl Network {
     }
 }
 
-/// A namespace, and a socket to furnish it with.
-#[derive(Debug)]
-struct Place {
-    netns: Netns,
-    rtnl: Rtnl,
-}
-
-impl Place {
-    fn make(of: &str) -> Result<Self> {
-        let netns = Netns::create().doing(|| format!("making the namespace of {of}"))?;
-        for (name, value) in SYSCTLS {
-            // Only noise if it fails: where /proc/sys is read-only, or has no such entry.
-            let _ = set_sysctl(&netns, name, value);
-        }
-        let rtnl = Rtnl::open_in(&netns).doing(|| format!("entering the namespace of {of}"))?;
-        Ok(Self { netns, rtnl })
-    }
-
-    /// Gives the member's interface its addresses and sets it up.
-    fn settle(&mut self, member: Member, mac: MacAddr) -> io::Result<()> {
-        let index = self.index(member.interface())?;
-        self.rtnl.set_mac(index, mac)?;
-        self.rtnl.set_up(index, true)?;
-        self.rtnl.add_address(index, member.ip().into(), 24)?;
-        Ok(())
-    }
-
-    /// A static neighbour.
-    fn know(&mut self, member: Member, other: Member, mac: MacAddr) -> io::Result<()> {
-        let index = self.index(member.interface())?;
-        let ip = IpAddr::from(other.ip());
-        Ok(self.rtnl.add_neighbour(index, ip, mac, true)?)
-    }
-
-    /// Waits until the member's interface can carry frames.
-    fn await_carrier(&mut self, member: Member) -> io::Result<()> {
-        let end = Instant::now() + CARRIER_WAIT;
-        loop {
-            let link = self.rtnl.link(member.interface())?;
-            if link.is_some_and(|link| link.is_running()) {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn remove(&mut self, interface: &str) -> io::Result<()> {
-        if let Some(link) = self.rtnl.link(interface)? {
-            self.rtnl.delete(link.index)?;
-        }
-        Ok(())
-    }
-
-    fn index(&mut self, interface: &str) -> io::Result<u32> {
-        let missing =
-            || io::Error::new(io::ErrorKind::NotFound, format!("no interface {interface}"));
-        Ok(self.rtnl.link(interface)?.ok_or_else(missing)?.index)
+impl Switch {
+    /// Puts a bridge between the parent and the external host.
+    fn make(host: &Place, external: &Place) -> Result<Self> {
+        let mut place = Place::make("the switch")?;
+        let port = wire(&mut place, host, external).doing(|| "building the switch")?;
+        Ok(Self { place, port })
     }
 }
 
-/// Puts a bridge between the parent and the external host; returns the index of its port to the
-/// parent.
-fn wire(switch: &mut Place, host: &mut Place, external: &mut Place) -> io::Result<u32> {
-    let rtnl = &mut switch.rtnl;
-    rtnl.add_bridge("switch", &BridgeOptions::default())?;
-    for (port, member, place) in
-        [(TO_EXTERNAL, Member::External, &*external), (TO_PARENT, Member::Host, &*host)]
-    {
-        rtnl.add_veth(port, member.interface(), Some(&place.netns))?;
+/// Makes the bridge of the switch and its ports; returns the index of the one to the parent.
+fn wire(switch: &mut Place, host: &Place, external: &Place) -> io::Result<u32> {
+    let ends = [(TO_EXTERNAL, Member::External, external), (TO_PARENT, Member::Host, host)];
+    for (port, member, place) in ends {
+        switch.rtnl.add_veth(port, member.interface(), Some(&place.netns))?;
     }
-    let bridge = switch.index("switch")?;
-    switch.rtnl.set_up(bridge, true)?;
-    for port in [TO_EXTERNAL, TO_PARENT] {
-        let index = switch.index(port)?;
-        switch.rtnl.set_master(index, Some(bridge))?;
-        switch.rtnl.set_up(index, true)?;
-    }
+    bridge(&mut switch.rtnl, &[TO_EXTERNAL, TO_PARENT])?;
     switch.index(TO_PARENT)
+}
+
+/// Makes a bridge of the parent and of one end of a veth pair for each sub-interface, which is the
+/// other end.
+fn make_by_bridge(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<()> {
+    let ports: Vec<_> =
+        site.subs.iter().map(|sub| format!("to-{}", sub.member.interface())).collect();
+    for (sub, port) in site.subs.iter().zip(&ports) {
+        rtnl.add_veth(port, sub.member.interface(), Some(sub.netns))?;
+    }
+    let ports = ports.iter().map(String::as_str).chain([site.parent]);
+    bridge(rtnl, &ports.collect::<Vec<_>>())
 }
 
 /// What is asked of a maker.
@@ -336,16 +329,3 @@ const fn kernel_mode(mode: Mode) -> u32 {
 /// The switch's ports.
 const TO_EXTERNAL: &str = "to-external";
 const TO_PARENT: &str = "to-parent";
-
-/// A new namespace inherits the machine's IPv4 settings: a router's hosts would forward what is
-/// not theirs. Without IPv6 nobody talks unasked.
-const SYSCTLS: [(&str, &str); 5] = [
-    ("ipv4/ip_forward", "0"),
-    ("ipv4/conf/all/rp_filter", "0"),
-    ("ipv4/conf/default/rp_filter", "0"),
-    ("ipv6/conf/all/disable_ipv6", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),
-];
-
-/// The kernel may take a second to tell a sub-interface that its parent has a carrier.
-const CARRIER_WAIT: Duration = Duration::from_secs(3);
