@@ -13,6 +13,7 @@ pub mod member;
 pub mod network;
 mod place;
 pub mod probe;
+pub mod traffic;
 
 #[cfg(test)]
 mod tests {
@@ -23,8 +24,9 @@ mod tests {
 
     use super::expect::{Setup, cells, wanted};
     use super::measure::{Path, frame_rate, round_trips, tcp_throughput};
-    use super::network::{Maker, Network};
+    use super::network::{Maker, Network, Wire};
     use super::probe::{Patience, reach};
+    use super::traffic::{Instruments, Load, Rate, Sizes};
     use crate::privilege::{root_or_skip, skip};
 
     /// Attaches the kernel's sub-interfaces; false if the test must be skipped.
@@ -84,5 +86,30 @@ mod tests {
         assert!(trips.percentile(50) <= trips.percentile(99), "{trips:?}");
         let rate = frame_rate(path, time).unwrap();
         assert!(rate.offered > 0.0 && rate.delivered > 0.0, "{rate:?}");
+    }
+    #[test]
+    fn a_linux_bridge_on_a_cable_forwards_to_one_and_floods_to_all() {
+        let name = "a_linux_bridge_on_a_cable_forwards_to_one_and_floods_to_all";
+        if !root_or_skip(name) {
+            return;
+        }
+        let mut network = Network::build_with(Wire::Cable).unwrap();
+        network.attach(Maker::Bridge, Mode::Bridge).unwrap();
+        let stations = network.stations();
+        let (subs, external) = (&stations[..4], &stations[5]);
+        let load = Load {
+            rate: Rate::Frames(2000.0),
+            sizes: Sizes::Fixed(64),
+            warm_up: Duration::ZERO,
+            time: Duration::from_millis(25),
+        };
+        for (from, to) in [(external, &subs[..1]), (&subs[0], &subs[1..2]), (external, subs)] {
+            let outcome = Instruments::open(from, to, None).unwrap().run(load).unwrap();
+            assert_eq!(outcome.received.tallies.len(), to.len());
+            assert_eq!(outcome.lost(), 0, "{outcome:?}");
+        }
+        drop(stations);
+        network.detach().unwrap();
+        network.attach(Maker::Bridge, Mode::Vepa).unwrap();
     }
 }

@@ -4,7 +4,7 @@
 //! promiscuity, so that what they see is what an ordinary program sees.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{checked, size};
 
@@ -26,6 +26,12 @@ pub fn open(index: u32, ethertype: u16) -> io::Result<OwnedFd> {
     let fd = checked(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
     // SAFETY: the kernel has just returned `fd`, and nobody else has it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    bind(socket.as_fd(), index, ethertype)?;
+    Ok(socket)
+}
+
+/// Lets a packet socket receive the frames of one EtherType from the interface of this index.
+pub(super) fn bind(socket: BorrowedFd<'_>, index: u32, ethertype: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: AF_PACKET,
         sll_protocol: ethertype.to_be(),
@@ -40,7 +46,7 @@ pub fn open(index: u32, ethertype: u16) -> io::Result<OwnedFd> {
     checked(unsafe {
         libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size::<libc::sockaddr_ll>())
     })?;
-    Ok(socket)
+    Ok(())
 }
 
 /// Sends `frame` as often as `count` says, at most [`BATCH`] times, in one call (sendmmsg(2));

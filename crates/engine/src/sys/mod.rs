@@ -7,6 +7,7 @@
 
 pub mod arena;
 pub mod blast;
+pub mod capture;
 pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;

@@ -183,7 +183,7 @@ fn force_receive_buffer(socket: &Socket) {
     }
 }
 
-fn set_option<T>(socket: &Socket, name: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set_option<T>(socket: &Socket, name: libc::c_int, value: &T) -> io::Result<()> {
     let value: *const T = value;
     // SAFETY: the value outlives the call, and its own size is the length given.
     let set = unsafe {

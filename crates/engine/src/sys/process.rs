@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Lifts the soft limit on open descriptors to the hard one and returns it: each sub-interface
 /// needs one, and the usual 1024 is soon used up.
@@ -37,4 +38,16 @@ pub fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
 pub fn tighten_timers() {
     // SAFETY: PR_SET_TIMERSLACK takes a number; on refusal the slack stays as it was.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
+}
+
+/// The processor time that the calling thread has used so far.
+///
+/// # Errors
+/// Whatever `clock_gettime` says.
+pub fn thread_time() -> io::Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the struct outlives the call.
+    super::checked(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) })?;
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Ok(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)))
 }

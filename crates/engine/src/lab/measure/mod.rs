@@ -37,13 +37,13 @@ impl Path<'_, '_> {
 }
 
 /// Binds the calling thread to a core, if one is given.
-fn pin(core: Option<CoreId>) {
+pub(super) fn pin(core: Option<CoreId>) {
     // Where it is refused the measurement is still one, only a less steady one.
     let _ = core.map(core_affinity::set_for_current);
 }
 
 /// What a thread returned; its panic becomes the caller's.
-fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+pub(super) fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     match thread.join() {
         Ok(value) => value,
         Err(payload) => panic::resume_unwind(payload),

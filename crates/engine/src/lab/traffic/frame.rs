@@ -1,0 +1,207 @@
+//! The frames of the generator, every byte of which the receiver knows beforehand.
+//!
+//! After the Ethernet header: the number of the trial (2 bytes), the number of the frame (4), the
+//! time at which it was due (8), and bytes that follow from those three up to the end.
+
+use umacvlan_core::MacAddr;
+
+/// The EtherType that IEEE 802 keeps free for experiments.
+pub(super) const ETHERTYPE: u16 = 0x88b5;
+
+/// Bytes of the longest frame without its check sequence.
+pub(super) const FRAME_MAX: usize = 1514;
+
+/// Bytes of the check sequence, which RFC 2544 counts and no program sees.
+const FCS_LEN: u16 = 4;
+
+const ETHERNET_LEN: usize = 14;
+const NUMBERS_LEN: usize = 14;
+const PATTERN_AT: usize = ETHERNET_LEN + NUMBERS_LEN;
+
+/// How long frames are, as RFC 2544 counts: with the check sequence, 64 to 1518.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sizes {
+    /// All the same.
+    Fixed(u16),
+    /// 7 of 64 bytes, 4 of 570 and 1 of 1518, mixed evenly.
+    Imix,
+}
+
+impl Sizes {
+    /// Bytes of the frame of this number, without the check sequence.
+    fn of(self, number: u32) -> usize {
+        let size = match self {
+            Self::Fixed(size) => size.clamp(64, 1518),
+            Self::Imix => IMIX[number as usize % IMIX.len()],
+        };
+        usize::from(size - FCS_LEN)
+    }
+}
+
+const IMIX: [u16; 12] = [64, 570, 64, 64, 570, 64, 1518, 64, 570, 64, 570, 64];
+
+/// What one frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    /// The trial that it belongs to.
+    pub(super) trial: u16,
+    /// Its place in the trial.
+    pub(super) number: u32,
+    /// When it was due, in nanoseconds of CLOCK_REALTIME.
+    pub(super) due: u64,
+}
+
+impl Tag {
+    fn to_bytes(self) -> [u8; NUMBERS_LEN] {
+        let mut bytes = [0; NUMBERS_LEN];
+        bytes[..2].copy_from_slice(&self.trial.to_be_bytes());
+        bytes[2..6].copy_from_slice(&self.number.to_be_bytes());
+        bytes[6..].copy_from_slice(&self.due.to_be_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; NUMBERS_LEN]) -> Self {
+        let [t0, t1, n0, n1, n2, n3, due @ ..] = bytes;
+        Self {
+            trial: u16::from_be_bytes([t0, t1]),
+            number: u32::from_be_bytes([n0, n1, n2, n3]),
+            due: u64::from_be_bytes(due),
+        }
+    }
+
+    /// Where the pattern begins (splitmix64's finish): two tags have nothing in common in theirs.
+    fn seed(self) -> u64 {
+        let mixed = self.due ^ (u64::from(self.number) << 16 | u64::from(self.trial));
+        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// What all frames of a stream have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stream {
+    pub(super) from: MacAddr,
+    pub(super) to: MacAddr,
+    pub(super) sizes: Sizes,
+}
+
+/// Why a frame is not one that was sent to where it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// Not the two addresses of the stream.
+    #[error("a frame with wrong addresses came")]
+    Addresses,
+    /// Longer or shorter than its number says.
+    #[error("a frame of a wrong length came")]
+    Length,
+    /// Other bytes than were sent.
+    #[error("a frame with wrong bytes came")]
+    Payload,
+}
+
+impl Stream {
+    /// Writes the addresses, which stay the same, into a buffer for frames.
+    pub(super) fn begin(&self, buffer: &mut [u8; FRAME_MAX]) {
+        buffer[..6].copy_from_slice(&self.to.octets());
+        buffer[6..12].copy_from_slice(&self.from.octets());
+        buffer[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
+    }
+
+    /// Writes one frame behind the addresses; returns its length.
+    pub(super) fn write(&self, tag: Tag, buffer: &mut [u8; FRAME_MAX]) -> usize {
+        let len = self.sizes.of(tag.number);
+        buffer[ETHERNET_LEN..PATTERN_AT].copy_from_slice(&tag.to_bytes());
+        let (words, rest) = buffer[PATTERN_AT..len].as_chunks_mut::<8>();
+        let mut pattern = Pattern(tag.seed());
+        words.iter_mut().for_each(|word| *word = pattern.next());
+        let last = pattern.next();
+        rest.iter_mut().zip(last).for_each(|(byte, wanted)| *byte = wanted);
+        len
+    }
+
+    /// What a frame carries, if every byte of it is as it should be.
+    pub(super) fn read(&self, frame: &[u8]) -> Result<Tag, Wrong> {
+        let (addresses, rest) = frame.split_at_checked(ETHERNET_LEN).ok_or(Wrong::Length)?;
+        if addresses[..6] != self.to.octets() || addresses[6..12] != self.from.octets() {
+            return Err(Wrong::Addresses);
+        }
+        let (numbers, pattern_bytes) = rest.split_first_chunk().ok_or(Wrong::Length)?;
+        let tag = Tag::from_bytes(*numbers);
+        let (words, rest) = pattern_bytes.as_chunks::<8>();
+        let mut pattern = Pattern(tag.seed());
+        // Compared without a branch for each, which is faster.
+        let differing = words.iter().fold(0, |differing, word| {
+            differing | (u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(pattern.next()))
+        });
+        if differing != 0 || !rest.iter().zip(pattern.next()).all(|(byte, wanted)| *byte == wanted)
+        {
+            return Err(Wrong::Payload);
+        }
+        // Last, because only now the number is known to be one of ours.
+        if frame.len() != self.sizes.of(tag.number) {
+            return Err(Wrong::Length);
+        }
+        Ok(tag)
+    }
+}
+
+/// Words that are cheap to make and differ from their neighbours.
+struct Pattern(u64);
+
+impl Pattern {
+    fn next(&mut self) -> [u8; 8] {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0.to_ne_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::member::Member;
+
+    const TAG: Tag = Tag { trial: 3, number: 7, due: 1_234_567_890_123 };
+
+    fn stream(sizes: Sizes) -> Stream {
+        Stream { from: Member::External.mac(), to: Member::Sub(1).mac(), sizes }
+    }
+
+    fn frame(stream: Stream, tag: Tag) -> Vec<u8> {
+        let mut buffer = [0; FRAME_MAX];
+        stream.begin(&mut buffer);
+        let len = stream.write(tag, &mut buffer);
+        buffer[..len].to_vec()
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written() {
+        for size in [64, 65, 128, 1518] {
+            let stream = stream(Sizes::Fixed(size));
+            let frame = frame(stream, TAG);
+            assert_eq!(frame.len(), usize::from(size) - 4);
+            assert_eq!(stream.read(&frame), Ok(TAG));
+        }
+    }
+
+    #[test]
+    fn any_byte_that_changes_on_the_way_is_found() {
+        let stream = stream(Sizes::Fixed(131));
+        let good = frame(stream, TAG);
+        for at in (0..good.len()).filter(|at| !(12..14).contains(at)) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            let wrong = if at < 12 { Wrong::Addresses } else { Wrong::Payload };
+            assert_eq!(stream.read(&bad), Err(wrong), "byte {at}");
+        }
+        assert_eq!(stream.read(&good[..good.len() - 1]), Err(Wrong::Length));
+        assert_eq!(stream.read(&good[..20]), Err(Wrong::Length));
+    }
+
+    #[test]
+    fn a_mix_is_seven_four_and_one() {
+        let sizes: Vec<_> = (0..12).map(|number| Sizes::Imix.of(number)).collect();
+        let count = |len| sizes.iter().filter(|size| **size == len).count();
+        assert_eq!((count(60), count(566), count(1514)), (7, 4, 1));
+    }
+}

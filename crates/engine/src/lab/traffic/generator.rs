@@ -1,0 +1,165 @@
+//! [`Generator`]: frames out of one packet socket, at a rate or as fast as it goes.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use super::frame::{FRAME_MAX, Stream, Tag};
+use super::schedule::Schedule;
+use super::{Rate, now};
+use crate::sys::process;
+use crate::sys::tx_batch::{TX_BATCH, TxBatch};
+
+/// What the generator did in one trial.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent {
+    /// Frames that were to be sent; as many as were offered where there is no rate to keep.
+    pub intended: u64,
+    /// Frames given to the kernel.
+    pub offered: u64,
+    /// Of those, frames for which the path's first queue had no room: they count as lost.
+    pub refused: u64,
+    /// By how much a frame was offered late at most.
+    pub late: Duration,
+    /// Processor time of the generator's thread.
+    pub time: Duration,
+}
+
+/// A packet socket and the frames of one batch.
+pub(super) struct Generator {
+    socket: OwnedFd,
+    calls: TxBatch,
+    frames: Box<[[u8; FRAME_MAX]; TX_BATCH]>,
+    lens: [usize; TX_BATCH],
+}
+
+impl Generator {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            calls: TxBatch::new(),
+            frames: Box::new([[0; FRAME_MAX]; TX_BATCH]),
+            lens: [0; TX_BATCH],
+        }
+    }
+
+    /// Sends the frames of one trial during `time`, which is of CLOCK_REALTIME in nanoseconds.
+    pub(super) fn run(
+        &mut self,
+        stream: &Stream,
+        trial: u16,
+        rate: Rate,
+        time: Range<u64>,
+    ) -> io::Result<Sent> {
+        let before = process::thread_time()?;
+        // As the engine's worker does: a short sleep is to be short.
+        process::tighten_timers();
+        self.frames.iter_mut().for_each(|frame| stream.begin(frame));
+        wait_until(time.start);
+        let mut sent = match rate {
+            Rate::Max => self.flood(stream, trial, time.end)?,
+            Rate::Frames(rate) => {
+                let length = time.end.saturating_sub(time.start);
+                let schedule = Schedule::new(time.start, rate, Duration::from_nanos(length));
+                // A little more time than that, for what was held up.
+                self.pace(stream, trial, &schedule, time.end + length / GRACE)?
+            }
+        };
+        sent.time = process::thread_time()?.saturating_sub(before);
+        Ok(sent)
+    }
+
+    /// As fast as it goes: every frame is due when it is made.
+    fn flood(&mut self, stream: &Stream, trial: u16, end: u64) -> io::Result<Sent> {
+        let mut sent = Sent::default();
+        let mut next = 0_u32;
+        loop {
+            let due = now();
+            if due >= end {
+                sent.intended = sent.offered;
+                return Ok(sent);
+            }
+            for (frame, len) in self.frames.iter_mut().zip(&mut self.lens) {
+                *len = stream.write(Tag { trial, number: next, due }, frame);
+                next = next.wrapping_add(1);
+            }
+            if self.offer(TX_BATCH, &mut sent)? > 0 {
+                // Full: whoever shall empty the queue may need this core.
+                thread::yield_now();
+            }
+        }
+    }
+
+    /// By the schedule; gives up at `end`.
+    fn pace(
+        &mut self,
+        stream: &Stream,
+        trial: u16,
+        schedule: &Schedule,
+        end: u64,
+    ) -> io::Result<Sent> {
+        let mut sent = Sent { intended: schedule.total().into(), ..Sent::default() };
+        let mut next = 0;
+        while next < schedule.total() {
+            let time = now();
+            if time >= end {
+                break;
+            }
+            let due = schedule.due(time);
+            if due == next {
+                wait_until(schedule.time_of(next));
+                continue;
+            }
+            let late = Duration::from_nanos(time.saturating_sub(schedule.time_of(next)));
+            sent.late = sent.late.max(late);
+            let mut count = 0;
+            for number in (next..due).take(TX_BATCH) {
+                let tag = Tag { trial, number, due: schedule.time_of(number) };
+                self.lens[count] = stream.write(tag, &mut self.frames[count]);
+                (count, next) = (count + 1, number + 1);
+            }
+            self.offer(count, &mut sent)?;
+        }
+        Ok(sent)
+    }
+
+    /// Gives the first `count` frames to the kernel; returns how many it refused.
+    fn offer(&mut self, count: usize, sent: &mut Sent) -> io::Result<u64> {
+        let Self { socket, calls, frames, lens } = self;
+        let (mut refused, mut failed) = (0, None);
+        calls.send(
+            socket.as_fd(),
+            count,
+            |at| &frames[at][..lens[at]],
+            |_, error| match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::ENOBUFS) => refused += 1,
+                _ => failed = Some(io::Error::from(error.kind())),
+            },
+        );
+        sent.offered += count as u64;
+        sent.refused += refused;
+        failed.map_or(Ok(refused), Err)
+    }
+}
+
+/// Waits until that time: asleep as long as it is far, giving way to others when it is near.
+fn wait_until(time: u64) {
+    loop {
+        let left = time.saturating_sub(now());
+        if left == 0 {
+            return;
+        }
+        match left.checked_sub(WAKE_NANOS) {
+            Some(sleep) if sleep > 0 => thread::sleep(Duration::from_nanos(sleep)),
+            _ => thread::yield_now(),
+        }
+    }
+}
+
+/// What it takes to wake up, roughly: a sleep ends so much earlier.
+const WAKE_NANOS: u64 = 60_000;
+
+/// One part in so many of a trial's time is what a generator may take longer.
+const GRACE: u64 = 10;

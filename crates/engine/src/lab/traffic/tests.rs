@@ -1,0 +1,99 @@
+//! The instruments on a plain cable, where nothing is between them.
+
+use super::*;
+use crate::lab::member::Member;
+use crate::netlink::Rtnl;
+use crate::privilege::root_or_skip;
+use crate::sys::netns::Netns;
+
+/// The external station and the host at the two ends of a cable.
+struct Cable {
+    ends: [(Member, Netns); 2],
+}
+
+impl Cable {
+    /// None if the test named `test` must be skipped.
+    fn lay(test: &str) -> Option<Self> {
+        root_or_skip(test).then(|| {
+            let ends = [Member::External, Member::Host].map(|end| (end, Netns::create().unwrap()));
+            let [(from, here), (to, there)] = &ends;
+            let mut rtnl = Rtnl::open_in(here).unwrap();
+            rtnl.add_veth(from.interface(), to.interface(), Some(there)).unwrap();
+            for (member, netns) in &ends {
+                let mut rtnl = Rtnl::open_in(netns).unwrap();
+                let index = rtnl.link(member.interface()).unwrap().unwrap().index;
+                rtnl.set_mac(index, member.mac()).unwrap();
+                rtnl.set_up(index, true).unwrap();
+            }
+            Self { ends }
+        })
+    }
+
+    fn instruments(&self) -> Instruments {
+        let [from, to] = self.ends.each_ref().map(|(member, netns)| Station {
+            member: *member,
+            netns,
+            mac: member.mac(),
+        });
+        Instruments::open(&from, &[to], None).unwrap()
+    }
+}
+
+fn load(rate: Rate, sizes: Sizes) -> Load {
+    Load { rate, sizes, warm_up: Duration::from_millis(5), time: Duration::from_millis(50) }
+}
+
+#[test]
+fn at_a_low_rate_everything_comes_once_and_in_order() {
+    let Some(cable) = Cable::lay("at_a_low_rate_everything_comes_once_and_in_order") else {
+        return;
+    };
+    let mut instruments = cable.instruments();
+    for sizes in [Sizes::Fixed(64), Sizes::Fixed(1518), Sizes::Imix] {
+        let outcome = instruments.run(load(Rate::Frames(2000.0), sizes)).unwrap();
+        let [tally] = &outcome.received.tallies[..] else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!((outcome.sent.intended, outcome.sent.offered), (110, 110));
+        assert_eq!((tally.received, tally.duplicated, tally.reordered), (110, 0, 0));
+        assert_eq!((outcome.lost(), outcome.received.drops), (0, 0));
+        assert!(!tally.latency.is_empty() && outcome.rate() > 0.0, "{outcome:?}");
+    }
+}
+
+#[test]
+fn as_fast_as_it_goes_nothing_is_lost_unnoticed() {
+    let Some(cable) = Cable::lay("as_fast_as_it_goes_nothing_is_lost_unnoticed") else {
+        return;
+    };
+    let outcome = cable.instruments().run(load(Rate::Max, Sizes::Fixed(64))).unwrap();
+    let tally = &outcome.received.tallies[0];
+    assert!(tally.timely > 0 && outcome.sent.time > Duration::ZERO, "{outcome:?}");
+    assert!(tally.received + outcome.received.drops <= outcome.sent.offered, "{outcome:?}");
+    assert_eq!((tally.duplicated, tally.reordered), (0, 0));
+}
+
+#[test]
+fn a_frame_of_somebody_else_fails_the_trial() {
+    let Some(cable) = Cable::lay("a_frame_of_somebody_else_fails_the_trial") else {
+        return;
+    };
+    let mut instruments = cable.instruments();
+    // The receiver listens for a stream to another address than the one that is used.
+    let honest = std::mem::replace(&mut instruments.to, MacAddr::BROADCAST);
+    instruments.run(load(Rate::Frames(1000.0), Sizes::Fixed(64))).unwrap();
+    let (_, netns) = &cable.ends[0];
+    let (member, mac) = (Member::External, Member::External.mac());
+    let stranger = on(&Station { member, netns, mac }, |index| blast::open(index, 0)).unwrap();
+    let mut frame = [0; 60];
+    frame[..6].copy_from_slice(&honest.octets());
+    frame[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
+    let error = thread::scope(|scope| {
+        let trial = scope.spawn(|| instruments.run(load(Rate::Max, Sizes::Fixed(64))));
+        while !trial.is_finished() {
+            blast::send(stranger.as_fd(), &frame, 1).unwrap();
+        }
+        trial.join().unwrap().unwrap_err()
+    });
+    assert!(error.to_string().contains("wrong addresses"), "{error}");
+}
