@@ -8,6 +8,7 @@
 pub mod arena;
 pub mod blast;
 pub mod capture;
+pub mod datagrams;
 pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;

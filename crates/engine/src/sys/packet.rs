@@ -64,7 +64,7 @@ impl PacketSocket {
         set_option(&socket, libc::PACKET_RESERVE, &RESERVE)?;
         set_option(&socket, PACKET_IGNORE_OUTGOING, &1)?;
         set_option(&socket, PACKET_COPY_THRESH, &1)?;
-        force_receive_buffer(&socket);
+        force_receive_buffer(&socket, QUEUE_BYTES);
         let ring = RxRing::new(&socket, mtu)?;
         let packet = Self { socket, ring, index };
         packet.bind()?;
@@ -171,15 +171,15 @@ impl AsFd for PacketSocket {
 }
 
 /// Asks for room for queued frames beyond the system's limit, or else up to it.
-fn force_receive_buffer(socket: &Socket) {
-    let value: *const libc::c_int = &QUEUE_BYTES;
+pub(super) fn force_receive_buffer(socket: &Socket, bytes: libc::c_int) {
+    let value: *const libc::c_int = &raw const bytes;
     let (fd, len) = (socket.as_raw_fd(), super::size::<libc::c_int>());
     // SAFETY: the value outlives the call and has the length given.
     let forced =
         unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, value.cast(), len) };
     if forced < 0 {
         // Less room than wanted is still some; what does not fit is counted as dropped.
-        let _ = socket.set_recv_buffer_size(QUEUE_BYTES.unsigned_abs() as usize);
+        let _ = socket.set_recv_buffer_size(bytes.unsigned_abs() as usize);
     }
 }
 

@@ -1,9 +1,12 @@
 //! The frames of the generator, every byte of which the receiver knows beforehand.
 //!
-//! After the Ethernet header: the number of the trial (2 bytes), the number of the frame (4), the
-//! time at which it was due (8), and bytes that follow from those three up to the end.
+//! After the headers: the number of the trial (2 bytes), the number of the frame (4), the time at
+//! which it was due (8), and bytes that follow from those three up to the end.
+
+use std::net::Ipv4Addr;
 
 use umacvlan_core::MacAddr;
+use umacvlan_core::offload::checksum;
 
 /// The EtherType that IEEE 802 keeps free for experiments.
 pub(super) const ETHERTYPE: u16 = 0x88b5;
@@ -16,7 +19,11 @@ const FCS_LEN: u16 = 4;
 
 const ETHERNET_LEN: usize = 14;
 const NUMBERS_LEN: usize = 14;
-const PATTERN_AT: usize = ETHERNET_LEN + NUMBERS_LEN;
+const IPV4_LEN: usize = 20;
+const UDP_LEN: usize = 8;
+
+/// The port to which datagrams go, and from which they come: nobody else is in the namespaces.
+pub(super) const PORT: u16 = 7609;
 
 /// How long frames are, as RFC 2544 counts: with the check sequence, 64 to 1518.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +91,8 @@ pub(super) struct Stream {
     pub(super) from: MacAddr,
     pub(super) to: MacAddr,
     pub(super) sizes: Sizes,
+    /// The frames are UDP datagrams from one of these to the other, else of [`ETHERTYPE`].
+    pub(super) ips: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
 /// Why a frame is not one that was sent to where it came.
@@ -101,32 +110,53 @@ pub enum Wrong {
 }
 
 impl Stream {
-    /// Writes the addresses, which stay the same, into a buffer for frames.
+    /// Bytes of the headers before what is the generator's own.
+    pub(super) const fn headers_len(&self) -> usize {
+        match self.ips {
+            None => ETHERNET_LEN,
+            Some(_) => ETHERNET_LEN + IPV4_LEN + UDP_LEN,
+        }
+    }
+
+    /// Writes what stays the same into a buffer for frames.
     pub(super) fn begin(&self, buffer: &mut [u8; FRAME_MAX]) {
         buffer[..6].copy_from_slice(&self.to.octets());
         buffer[6..12].copy_from_slice(&self.from.octets());
-        buffer[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
+        let ethertype = if self.ips.is_some() { IPV4 } else { ETHERTYPE };
+        buffer[12..14].copy_from_slice(&ethertype.to_be_bytes());
     }
 
-    /// Writes one frame behind the addresses; returns its length.
+    /// Writes one frame into a buffer that was begun; returns its length.
     pub(super) fn write(&self, tag: Tag, buffer: &mut [u8; FRAME_MAX]) -> usize {
         let len = self.sizes.of(tag.number);
-        buffer[ETHERNET_LEN..PATTERN_AT].copy_from_slice(&tag.to_bytes());
-        let (words, rest) = buffer[PATTERN_AT..len].as_chunks_mut::<8>();
+        let own = &mut buffer[self.headers_len()..len];
+        let (numbers, pattern_bytes) = own.split_at_mut(NUMBERS_LEN);
+        numbers.copy_from_slice(&tag.to_bytes());
+        let (words, rest) = pattern_bytes.as_chunks_mut::<8>();
         let mut pattern = Pattern(tag.seed());
         words.iter_mut().for_each(|word| *word = pattern.next());
         let last = pattern.next();
         rest.iter_mut().zip(last).for_each(|(byte, wanted)| *byte = wanted);
+        if let Some(ips) = self.ips {
+            write_headers(ips, &mut buffer[ETHERNET_LEN..len]);
+        }
         len
     }
 
-    /// What a frame carries, if every byte of it is as it should be.
-    pub(super) fn read(&self, frame: &[u8]) -> Result<Tag, Wrong> {
-        let (addresses, rest) = frame.split_at_checked(ETHERNET_LEN).ok_or(Wrong::Length)?;
-        if addresses[..6] != self.to.octets() || addresses[6..12] != self.from.octets() {
-            return Err(Wrong::Addresses);
-        }
-        let (numbers, pattern_bytes) = rest.split_first_chunk().ok_or(Wrong::Length)?;
+    /// What came carries, if every byte of it is as it should be: a frame with its addresses, or
+    /// of a datagram what a socket is given of it.
+    pub(super) fn read(&self, bytes: &[u8]) -> Result<Tag, Wrong> {
+        let own = match self.ips {
+            Some(_) => bytes,
+            None => {
+                let (header, own) = bytes.split_at_checked(ETHERNET_LEN).ok_or(Wrong::Length)?;
+                if header[..6] != self.to.octets() || header[6..12] != self.from.octets() {
+                    return Err(Wrong::Addresses);
+                }
+                own
+            }
+        };
+        let (numbers, pattern_bytes) = own.split_first_chunk().ok_or(Wrong::Length)?;
         let tag = Tag::from_bytes(*numbers);
         let (words, rest) = pattern_bytes.as_chunks::<8>();
         let mut pattern = Pattern(tag.seed());
@@ -139,12 +169,42 @@ impl Stream {
             return Err(Wrong::Payload);
         }
         // Last, because only now the number is known to be one of ours.
-        if frame.len() != self.sizes.of(tag.number) {
+        if self.headers_len() + own.len() != self.sizes.of(tag.number) {
             return Err(Wrong::Length);
         }
         Ok(tag)
     }
 }
+
+/// Writes the headers of IPv4 (RFC 791) and UDP (RFC 768) before what is in the packet already.
+fn write_headers((from, to): (Ipv4Addr, Ipv4Addr), packet: &mut [u8]) {
+    let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let total = length(packet);
+    let (ip, udp) = packet.split_at_mut(IPV4_LEN);
+    ip.copy_from_slice(&[
+        0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ]);
+    ip[12..16].copy_from_slice(&from.octets());
+    ip[16..].copy_from_slice(&to.octets());
+    let sum = checksum(ip);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    let udp_length = length(udp);
+    udp[..2].copy_from_slice(&PORT.to_be_bytes());
+    udp[2..4].copy_from_slice(&PORT.to_be_bytes());
+    udp[4..6].copy_from_slice(&udp_length);
+    udp[6..8].fill(0);
+    let mut pseudo = [0; 12];
+    pseudo[..8].copy_from_slice(&ip[12..]);
+    pseudo[9] = 17;
+    pseudo[10..].copy_from_slice(&udp_length);
+    // Both are complements of sums: the sum of the two is one as well, with the carry added.
+    let (sum, carry) = (!checksum(&pseudo)).overflowing_add(!checksum(udp));
+    let sum = !(sum + u16::from(carry));
+    udp[6..8].copy_from_slice(&if sum == 0 { u16::MAX } else { sum }.to_be_bytes());
+}
+
+/// The EtherType of IPv4.
+const IPV4: u16 = 0x0800;
 
 /// Words that are cheap to make and differ from their neighbours.
 struct Pattern(u64);
@@ -164,7 +224,7 @@ mod tests {
     const TAG: Tag = Tag { trial: 3, number: 7, due: 1_234_567_890_123 };
 
     fn stream(sizes: Sizes) -> Stream {
-        Stream { from: Member::External.mac(), to: Member::Sub(1).mac(), sizes }
+        Stream { from: Member::External.mac(), to: Member::Sub(1).mac(), sizes, ips: None }
     }
 
     fn frame(stream: Stream, tag: Tag) -> Vec<u8> {
@@ -196,6 +256,28 @@ mod tests {
         }
         assert_eq!(stream.read(&good[..good.len() - 1]), Err(Wrong::Length));
         assert_eq!(stream.read(&good[..20]), Err(Wrong::Length));
+    }
+
+    #[test]
+    fn a_datagram_has_the_headers_and_checksums_that_are_expected() {
+        let ips = Some((Member::External.ip(), Member::Sub(1).ip()));
+        for number in 0..500 {
+            let stream = Stream { ips, ..stream(Sizes::Imix) };
+            let tag = Tag { number, ..TAG };
+            let frame = frame(stream, tag);
+            let packet = etherparse::SlicedPacket::from_ethernet(&frame).unwrap();
+            let Some(etherparse::NetSlice::Ipv4(ip)) = packet.net else {
+                panic!("not IPv4: {frame:?}");
+            };
+            let header = ip.header().to_header();
+            assert_eq!(header.header_checksum, header.calc_header_checksum());
+            let Some(etherparse::TransportSlice::Udp(udp)) = packet.transport else {
+                panic!("not UDP: {frame:?}");
+            };
+            let wanted = udp.to_header().calc_checksum_ipv4(&header, udp.payload()).unwrap();
+            assert_eq!((udp.checksum(), udp.destination_port()), (wanted, PORT));
+            assert_eq!(stream.read(udp.payload()), Ok(tag));
+        }
     }
 
     #[test]

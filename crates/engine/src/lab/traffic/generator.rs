@@ -21,6 +21,8 @@ pub struct Sent {
     pub offered: u64,
     /// Of those, frames for which the path's first queue had no room: they count as lost.
     pub refused: u64,
+    /// From when the first frame was due until the last was offered.
+    pub took: Duration,
     /// By how much a frame was offered late at most.
     pub late: Duration,
     /// Processor time of the generator's thread.
@@ -64,9 +66,10 @@ impl Generator {
                 let length = time.end.saturating_sub(time.start);
                 let schedule = Schedule::new(time.start, rate, Duration::from_nanos(length));
                 // A little more time than that, for what was held up.
-                self.pace(stream, trial, &schedule, time.end + length / GRACE)?
+                self.pace(stream, trial, &schedule, time.end + length / GRACE + GRACE_NANOS)?
             }
         };
+        sent.took = Duration::from_nanos(now().saturating_sub(time.start));
         sent.time = process::thread_time()?.saturating_sub(before);
         Ok(sent)
     }
@@ -161,5 +164,6 @@ fn wait_until(time: u64) {
 /// What it takes to wake up, roughly: a sleep ends so much earlier.
 const WAKE_NANOS: u64 = 60_000;
 
-/// One part in so many of a trial's time is what a generator may take longer.
+/// One part in so many of a trial's time is what a generator may take longer, and so much more.
 const GRACE: u64 = 10;
+const GRACE_NANOS: u64 = 20_000_000;

@@ -1,9 +1,10 @@
 //! Traffic of our own: a generator, a receiver that verifies every byte, and what both of them
 //! counted.
 //!
-//! Frames go through packet sockets at both ends, so no network stack is part of what is measured.
-//! The time of arrival is the kernel's, taken when the frame reached the stack of its destination:
-//! when the receiver gets to read it is no matter of the path.
+//! [`Kind::Frames`] go through packet sockets at both ends, so no network stack is part of what is
+//! measured. The time of arrival is the kernel's, taken when the frame reached the stack of its
+//! destination: when the receiver gets to read it is no matter of the path. [`Kind::Datagrams`]
+//! leave in the same way, and are read by a program from a UDP socket.
 
 mod frame;
 mod generator;
@@ -12,6 +13,7 @@ mod schedule;
 mod tally;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -30,9 +32,19 @@ use crate::lab::measure::{join, pin};
 use crate::lab::member::Station;
 use crate::sys::blast;
 use crate::sys::capture::Capture;
-use frame::{ETHERTYPE, Stream};
+use crate::sys::datagrams::Datagrams;
+use frame::{ETHERTYPE, PORT, Stream};
 use generator::Generator;
-use receiver::{Receiver, Watched};
+use receiver::{Ear, Receiver, Watched};
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Frames of an EtherType that no stack listens to.
+    Frames,
+    /// UDP datagrams to a socket, which is a program's: without offloads of any kind.
+    Datagrams,
+}
 
 /// How fast frames are offered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,12 +90,12 @@ impl Outcome {
     /// only the receiver missed.
     pub fn lost(&self) -> u64 {
         let received = self.received.tallies.iter().map(|tally| tally.received).min();
-        self.sent.intended.saturating_sub(received.unwrap_or(0) + self.received.drops)
+        self.sent.offered.saturating_sub(received.unwrap_or(0) + self.received.drops)
     }
 
     /// The part of the frames that was lost, 0 to 1.
     pub fn loss_ratio(&self) -> f64 {
-        self.lost() as f64 / self.sent.intended.max(1) as f64
+        self.lost() as f64 / self.sent.offered.max(1) as f64
     }
 }
 
@@ -91,6 +103,7 @@ impl Outcome {
 pub struct Instruments {
     from: MacAddr,
     to: MacAddr,
+    ips: Option<(Ipv4Addr, Ipv4Addr)>,
     generator: Generator,
     receiver: Receiver,
     /// A socket at each destination, to tell the switches on the way where it is.
@@ -108,13 +121,14 @@ impl std::fmt::Debug for Instruments {
 
 impl Instruments {
     /// Sets up a generator at `from` and a receiver for all of `to`: one destination of unicast,
-    /// or several of broadcast. The threads of the two ends run on `cores`, if given.
+    /// or several of broadcast frames. The threads of the two ends run on `cores`, if given.
     ///
     /// # Errors
     /// A socket or the memory of its ring is refused.
     pub fn open(
         from: &Station<'_>,
         to: &[Station<'_>],
+        kind: Kind,
         cores: Option<(CoreId, CoreId)>,
     ) -> Result<Self> {
         let target = match to {
@@ -123,14 +137,30 @@ impl Instruments {
         };
         let ends: Vec<_> = to.iter().map(|station| station.member.to_string()).collect();
         let doing = format!("frames from {} to {}", from.member, ends.join(", "));
-        let (mut captures, mut voices) = (Vec::new(), Vec::new());
+        let (mut ears, mut voices) = (Vec::new(), Vec::new());
         for station in to {
-            captures.push(on(station, |index| Capture::open(index, ETHERTYPE))?);
+            ears.push(match kind {
+                Kind::Frames => Ear::Ring(on(station, |index| Capture::open(index, ETHERTYPE))?),
+                Kind::Datagrams => {
+                    let address = (station.member.ip(), PORT).into();
+                    Ear::Socket(on(station, |_| Datagrams::open(address))?)
+                }
+            });
             voices.push((on(station, |index| blast::open(index, 0))?, station.mac));
         }
         let generator = Generator::new(on(from, |index| blast::open(index, 0))?);
-        let receiver = Receiver(captures);
-        Ok(Self { from: from.mac, to: target, generator, receiver, voices, cores, trial: 0, doing })
+        let pair = to.first().map(|to| (from.member.ip(), to.member.ip()));
+        Ok(Self {
+            from: from.mac,
+            to: target,
+            ips: pair.filter(|_| kind == Kind::Datagrams),
+            generator,
+            receiver: Receiver(ears),
+            voices,
+            cores,
+            trial: 0,
+            doing,
+        })
     }
 
     /// Runs one trial.
@@ -147,7 +177,7 @@ impl Instruments {
         self.announce()?;
         self.receiver.clear()?;
         self.trial = self.trial.wrapping_add(1);
-        let stream = Stream { from: self.from, to: self.to, sizes: load.sizes };
+        let stream = Stream { from: self.from, to: self.to, sizes: load.sizes, ips: self.ips };
         let start = now() + nanos(LEAD);
         let window = start + nanos(load.warm_up)..start + nanos(load.warm_up + load.time);
         let tally = Tally::new(stream, self.trial, window.clone());

@@ -1,12 +1,14 @@
 //! [`Receiver`]: one thread that reads and verifies what comes at every destination.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::now;
 use super::tally::Tally;
 use crate::sys::capture::Capture;
+use crate::sys::datagrams::Datagrams;
 use crate::sys::poll::{self, Interest};
 use crate::sys::process;
 
@@ -30,15 +32,51 @@ pub struct Received {
     pub time: Duration,
 }
 
-/// The rings of all destinations.
-pub(super) struct Receiver(pub(super) Vec<Capture>);
+/// Where the frames of one destination are read.
+pub(super) enum Ear {
+    /// As they reach the destination's stack.
+    Ring(Capture),
+    /// As a program is given them.
+    Socket(Datagrams),
+}
+
+impl Ear {
+    /// Shows some of what waits, with the time of its arrival; false if nothing waits.
+    fn read(&mut self, mut each: impl FnMut(&[u8], u64)) -> io::Result<bool> {
+        match self {
+            Self::Ring(capture) => Ok(capture.read_block(each)),
+            Self::Socket(datagrams) => {
+                let arrived = now();
+                datagrams.read(|bytes| each(bytes, arrived))
+            }
+        }
+    }
+
+    /// What found no room here since the last call.
+    fn take_drops(&mut self) -> io::Result<u64> {
+        match self {
+            Self::Ring(capture) => capture.take_drops(),
+            Self::Socket(datagrams) => datagrams.take_drops(),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Ring(capture) => capture.as_fd(),
+            Self::Socket(datagrams) => datagrams.as_fd(),
+        }
+    }
+}
+
+/// The ears at all destinations.
+pub(super) struct Receiver(pub(super) Vec<Ear>);
 
 impl Receiver {
     /// Throws away what has come so far.
     pub(super) fn clear(&mut self) -> io::Result<()> {
-        for capture in &mut self.0 {
-            while capture.read_block(|_, _| ()) {}
-            capture.take_drops()?;
+        for ear in &mut self.0 {
+            while ear.read(|_, _| ())? {}
+            ear.take_drops()?;
         }
         Ok(())
     }
@@ -49,8 +87,8 @@ impl Receiver {
         let mut tallies = vec![tally.clone(); self.0.len()];
         loop {
             let stop = watched.stop.load(Ordering::Relaxed);
-            for (capture, tally) in self.0.iter_mut().zip(&mut tallies) {
-                while capture.read_block(|frame, arrived| tally.count(frame, arrived)) {
+            for (ear, tally) in self.0.iter_mut().zip(&mut tallies) {
+                while ear.read(|bytes, arrived| tally.count(bytes, arrived))? {
                     let frames = tally.received + tally.duplicated + tally.stale;
                     watched.frames.fetch_max(frames, Ordering::Relaxed);
                 }
@@ -59,12 +97,12 @@ impl Receiver {
                 break;
             }
             let mut interests: Vec<_> =
-                self.0.iter().map(|capture| Interest::readable(capture.as_fd())).collect();
+                self.0.iter().map(|ear| Interest::readable(ear.fd())).collect();
             poll::wait(&mut interests, PATIENCE)?;
         }
         let mut drops = 0;
-        for capture in &self.0 {
-            drops += capture.take_drops()?;
+        for ear in &mut self.0 {
+            drops += ear.take_drops()?;
         }
         let time = process::thread_time()?.saturating_sub(before);
         Ok(Received { tallies, drops, time })

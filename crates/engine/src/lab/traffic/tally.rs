@@ -1,5 +1,6 @@
 //! [`Tally`]: what one destination was given of a trial, frame by frame.
 
+use std::fmt;
 use std::ops::Range;
 
 use hdrhistogram::Histogram;
@@ -7,7 +8,7 @@ use hdrhistogram::Histogram;
 use super::frame::{Stream, Wrong};
 
 /// What a receiver has counted at one destination.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tally {
     stream: Stream,
     trial: u16,
@@ -27,12 +28,23 @@ pub struct Tally {
     pub stale: u64,
     /// Frames that came inside the window.
     pub timely: u64,
-    /// Their bytes, without the check sequence.
-    pub timely_bytes: u64,
     /// From when a frame was due until it came, in nanoseconds, of those inside the window.
     pub latency: Histogram<u64>,
     /// The first frame that was not as it was sent.
     pub wrong: Option<Wrong>,
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tally")
+            .field("received", &self.received)
+            .field("duplicated", &self.duplicated)
+            .field("reordered", &self.reordered)
+            .field("stale", &self.stale)
+            .field("timely", &self.timely)
+            .field("wrong", &self.wrong)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tally {
@@ -51,15 +63,14 @@ impl Tally {
             reordered: 0,
             stale: 0,
             timely: 0,
-            timely_bytes: 0,
             latency,
             wrong: None,
         }
     }
 
-    /// Counts a frame that came at that time.
-    pub(super) fn count(&mut self, frame: &[u8], arrived: u64) {
-        let tag = match self.stream.read(frame) {
+    /// Counts what came at that time: a frame, or what is in a datagram.
+    pub(super) fn count(&mut self, bytes: &[u8], arrived: u64) {
+        let tag = match self.stream.read(bytes) {
             Ok(tag) => tag,
             Err(wrong) => {
                 self.wrong.get_or_insert(wrong);
@@ -82,7 +93,6 @@ impl Tally {
         }
         if self.window.contains(&arrived) {
             self.timely += 1;
-            self.timely_bytes += frame.len() as u64;
             self.latency.saturating_record(arrived.saturating_sub(tag.due));
         }
     }
@@ -108,8 +118,12 @@ mod tests {
     use super::*;
     use crate::lab::member::Member;
 
-    const STREAM: Stream =
-        Stream { from: Member::External.mac(), to: Member::Sub(1).mac(), sizes: Sizes::Fixed(64) };
+    const STREAM: Stream = Stream {
+        from: Member::External.mac(),
+        to: Member::Sub(1).mac(),
+        sizes: Sizes::Fixed(64),
+        ips: None,
+    };
 
     fn tally() -> Tally {
         Tally::new(STREAM, 1, 1000..2000)
@@ -142,7 +156,7 @@ mod tests {
         {
             tally.count(&frame(1, number, due), arrived);
         }
-        assert_eq!((tally.received, tally.timely, tally.timely_bytes), (4, 2, 120));
+        assert_eq!((tally.received, tally.timely), (4, 2));
         assert_eq!(tally.latency.len(), 2);
         let seen = (tally.latency.min(), tally.latency.max());
         assert!(tally.latency.equivalent(seen.1, 899), "{seen:?}");
