@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bench;
+mod bench_path;
 mod complete;
 mod config;
 mod doctor;

@@ -3,12 +3,11 @@
 //! A bench gives points; what they come to, where they go and how two reports compare is here and
 //! the same for all of them. docs/benchmarks.md says how the figures are made.
 
-#![allow(dead_code, reason = "the benches that use it come with the next changes")]
-
 mod compare;
 mod condition;
 mod environment;
 mod output;
+mod path;
 mod progress;
 mod report;
 mod search;
@@ -40,6 +39,8 @@ pub(crate) struct BenchArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum BenchCommand {
     Compare(CompareArgs),
+    /// Measure paths end to end, over veth and TAP, beside the kernel's macvlan and others
+    Path(Measured<path::PathArgs>),
     Show(ShowArgs),
 }
 
@@ -54,7 +55,7 @@ struct ShowArgs {
     output: OutputArgs,
 }
 
-/// What every bench can be told.
+// What every bench can be told. No documentation comment: clap would take it for the bench's own.
 #[derive(Args, Clone, Debug)]
 struct Measured<A: Args> {
     #[command(flatten)]
@@ -87,6 +88,7 @@ struct Measured<A: Args> {
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     match &args.command {
         BenchCommand::Compare(args) => compare::run(args),
+        BenchCommand::Path(args) => args.run("path", path::run),
         BenchCommand::Show(args) => {
             args.output.check()?;
             args.output.deliver(&read(&args.file)?)

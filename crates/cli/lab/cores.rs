@@ -9,17 +9,17 @@ use core_affinity::CoreId;
 /// A poll-mode engine has a core to itself, and programs have the others. The kernel's macvlan is
 /// measured between programs on the same cores, so that it is the same program on both sides.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cores {
+pub(crate) struct Cores {
     /// The worker's; `None` on a machine with one core.
-    pub(super) worker: Option<CoreId>,
+    pub(crate) worker: Option<CoreId>,
     /// Of the end that sends and the one that receives.
-    pub(super) ends: Option<(CoreId, CoreId)>,
+    pub(crate) ends: Option<(CoreId, CoreId)>,
 }
 
 impl Cores {
     /// The last core of those that this process may use for the worker, the first ones for the
     /// programs.
-    pub(super) fn find() -> Self {
+    pub(crate) fn find() -> Self {
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         match cores.split_last() {
             Some((worker, [first, rest @ ..])) => {

@@ -4,7 +4,7 @@
 //! beside the probes. So there is nothing to clean up, and nothing left after `SIGKILL`.
 
 mod contest;
-mod cores;
+pub(crate) mod cores;
 mod cost;
 mod json;
 mod reach;

@@ -1,0 +1,185 @@
+//! `umacvlan bench path`: what a path costs end to end, over veth and TAP, beside others who
+//! forward.
+//!
+//! Everything is in this one process, in network namespaces without a name: instruments, engine
+//! and peers. Whatever is measured is measured with everyone in turn, round by round, in an order
+//! that the seed decides.
+
+mod cost;
+mod peer;
+mod plan;
+mod points;
+mod route;
+mod sample;
+
+use std::io;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use umacvlan_core::Mode;
+use umacvlan_engine::lab::error::LabError;
+use umacvlan_engine::sys::netns::{Netns, enter_user_namespace};
+
+use super::progress::Progress;
+use super::report::Point;
+use crate::lab::cores::Cores;
+use peer::{Field, Peer};
+use plan::{Group, Item, Measure, Size, plan};
+use points::Series;
+use route::Route;
+
+/// What is to be measured.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct PathArgs {
+    /// Only these modes: bridge, passthru, private, source, vepa
+    #[arg(long, value_name = "MODE", value_delimiter = ',')]
+    mode: Vec<Mode>,
+
+    /// Only these paths
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    path: Vec<Route>,
+
+    /// Only frames of these sizes: 64 to 1518 bytes with the check sequence, or imix
+    #[arg(long, value_name = "SIZE", value_delimiter = ',')]
+    size: Vec<Size>,
+
+    /// Only these who forward
+    #[arg(long, value_name = "WHO", value_delimiter = ',')]
+    peer: Vec<Peer>,
+
+    /// Only these measures
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    measure: Vec<Measure>,
+
+    /// Seconds of one trial
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time: Option<f64>,
+}
+
+/// Measures what the arguments ask for.
+///
+/// # Errors
+/// No privilege to make namespaces, no veth in this kernel; or a frame arrived other than it was
+/// sent: a fast wrong answer is none.
+pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
+    become_able()?;
+    let groups = plan(args, progress);
+    anyhow::ensure!(!groups.is_empty(), "no path has all that was asked for: nothing to measure");
+    say_cores(progress);
+    say_load(progress);
+    progress.begin(groups.iter().flat_map(|group| &group.items).map(steps).sum());
+    let mut points = Vec::new();
+    for group in &groups {
+        points.extend(measure(group, progress)?);
+    }
+    Ok(points)
+}
+
+/// How much of the progress an item is.
+fn steps(item: &Item) -> u64 {
+    item.steps() * item.peers.len() as u64 * u64::from(item.trials)
+}
+
+/// Everything of one route and mode.
+fn measure(group: &Group, progress: &mut Progress) -> Result<Vec<Point>> {
+    let mut fields = Vec::new();
+    for peer in group.peers() {
+        progress.at(format!("{} {}: getting {peer} ready", group.route, group.mode));
+        match Field::build(peer, group.route, group.mode) {
+            Ok(field) => fields.push(field),
+            Err(error) if is_unsupported(&error) => {
+                progress.note(format!("{peer} is left out: this kernel has no such driver"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut points = Vec::new();
+    // What a search has found, for the latencies at parts of it.
+    let mut rates = vec![Vec::new(); fields.len()];
+    for item in &group.items {
+        let mut series = Series::new(group, item);
+        for round in 0..item.trials {
+            for place in progress.order(round, fields.len()) {
+                let field = &mut fields[place];
+                if item.peers.contains(&field.peer) {
+                    progress.at(format!("{} {}: {}", group.route, group.mode, field.peer));
+                    let readings = turn(item, field, &mut rates[place])?;
+                    series.add(field, readings, progress);
+                }
+                (0..item.steps()).for_each(|_| progress.step());
+            }
+        }
+        points.extend(series.points(progress.seed));
+    }
+    Ok(points)
+}
+
+/// One peer's turn.
+fn turn(
+    item: &Item,
+    field: &mut Field,
+    rates: &mut Vec<(plan::Traffic, f64)>,
+) -> Result<Vec<sample::Reading>> {
+    if field.peer.is_loud() {
+        field.attach()?;
+    }
+    let known = rates.iter().find(|(traffic, _)| *traffic == item.traffic);
+    let mut rate = known.map(|(_, rate)| *rate);
+    let readings = sample::sample(item, field, &mut rate)?;
+    if let (None, Some(rate)) = (known, rate) {
+        rates.push((item.traffic, rate));
+    }
+    if field.peer.is_loud() {
+        field.detach()?;
+    }
+    Ok(readings)
+}
+
+/// Tells on which cores everything runs, and whether they are enough.
+fn say_cores(progress: &mut Progress) {
+    let cores = Cores::find();
+    let shared = cores.ends.is_none_or(|(from, to)| from == to);
+    progress.shared_cores = Some(shared);
+    progress.note(cores.to_string());
+    if shared {
+        progress.note(
+            "generator and receiver share a core: each is slower than alone, for everyone alike, \
+             and delays of the generator are part of the highest latencies",
+        );
+    }
+}
+
+/// Tells when the machine has other things to do: then its figures are of no use.
+fn say_load(progress: &mut Progress) {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: Option<f64> = text.split_whitespace().next().and_then(|load| load.parse().ok());
+    if let Some(load) = load.filter(|load| *load > BUSY) {
+        progress.note(format!(
+            "the machine was busy with other things: its load was {load} before it began"
+        ));
+    }
+}
+
+/// Makes sure that this process may make namespaces: as root, or as root of a user namespace.
+fn become_able() -> Result<()> {
+    let Err(refused) = Netns::create() else {
+        return Ok(());
+    };
+    enter_user_namespace()
+        .with_context(|| format!("this bench needs namespaces of its own: {refused}"))
+}
+
+fn is_unsupported(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<LabError>().map(LabError::kind);
+    kind == Some(io::ErrorKind::Unsupported)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds @ 0.01..=60.0) => Ok(seconds),
+        _ => Err("seconds are 0.01 to 60".to_owned()),
+    }
+}
+
+/// A load average above which others disturb what is measured.
+const BUSY: f64 = 0.5;

@@ -1,0 +1,185 @@
+//! [`Peer`]: who forwards, and the network in which each does.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Weak};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use umacvlan_core::Mode;
+use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
+use umacvlan_engine::idle::{Poll, TurnStats};
+use umacvlan_engine::lab::member::{Member, Station};
+use umacvlan_engine::lab::network::{Maker, Network, Site, Wire};
+use umacvlan_engine::worker::WorkerConfig;
+
+use super::route::Route;
+use crate::lab::cores::Cores;
+
+/// One who forwards frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    /// The engine, which looks for frames for a while and then sleeps
+    Umacvlan,
+    /// The engine, which never sleeps
+    UmacvlanBusy,
+    /// The kernel's macvlan
+    Kernel,
+    /// The kernel's macvlan in mode vepa, through a switch that returns frames
+    KernelHairpin,
+    /// A Linux bridge with a veth pair for each
+    Bridge,
+}
+
+impl Peer {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Umacvlan, Self::UmacvlanBusy, Self::Kernel, Self::KernelHairpin, Self::Bridge];
+
+    /// True if it takes a core from the others while it is there, even with nothing to do.
+    pub(super) fn is_loud(self) -> bool {
+        self == Self::UmacvlanBusy
+    }
+
+    /// True if it can be measured on this route, with sub-interfaces of this mode.
+    pub(super) fn takes(self, route: Route, mode: Mode) -> bool {
+        match self {
+            Self::Umacvlan | Self::UmacvlanBusy | Self::Kernel => true,
+            Self::KernelHairpin => route == Route::SubToSub && mode == Mode::Bridge,
+            // It has no modes, and returns no frame on the port it came from.
+            Self::Bridge => route != Route::Hairpin && mode == Mode::Bridge,
+        }
+    }
+
+    fn poll(self) -> Poll {
+        match self {
+            Self::UmacvlanBusy => Poll::Busy,
+            _ => Poll::Adaptive,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Umacvlan => "umacvlan",
+            Self::UmacvlanBusy => "umacvlan-busy",
+            Self::Kernel => "kernel",
+            Self::KernelHairpin => "kernel-hairpin",
+            Self::Bridge => "bridge",
+        })
+    }
+}
+
+/// A peer and the network in which it forwards. Each has its own, so that nobody waits for
+/// another's interfaces to be taken down.
+pub(super) struct Field {
+    pub(super) peer: Peer,
+    mode: Mode,
+    route: Route,
+    network: Network,
+    /// The engine that is in the network, if it is ours.
+    engine: RefCell<Weak<Engine>>,
+}
+
+impl Field {
+    /// Builds a network for this peer, ready but for the interfaces of a loud one.
+    ///
+    /// # Errors
+    /// It cannot be built, or not be filled: no driver in this kernel.
+    pub(super) fn build(peer: Peer, route: Route, mode: Mode) -> Result<Self> {
+        let (wire, mode) = match peer {
+            Peer::KernelHairpin => (Wire::Switch, Mode::Vepa),
+            _ if route == Route::Hairpin => (Wire::Switch, mode),
+            _ => (Wire::Cable, mode),
+        };
+        let mut network = Network::build_with(wire).context("cannot build a network")?;
+        if wire == Wire::Switch {
+            network.set_hairpin(true)?;
+        }
+        let mut field = Self { peer, mode, route, network, engine: RefCell::default() };
+        if !peer.is_loud() {
+            field.attach()?;
+        }
+        Ok(field)
+    }
+
+    /// Makes the interfaces.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub(super) fn attach(&mut self) -> Result<()> {
+        let Self { peer, mode, engine, .. } = self;
+        let ours = |site: &Site<'_>| {
+            let made = Arc::new(make(site, peer.poll())?);
+            *engine.borrow_mut() = Arc::downgrade(&made);
+            Ok(Box::new(made) as Box<dyn Any>)
+        };
+        let maker = match peer {
+            Peer::Umacvlan | Peer::UmacvlanBusy => Maker::Ours(&ours),
+            Peer::Kernel | Peer::KernelHairpin => Maker::Kernel,
+            Peer::Bridge => Maker::Bridge,
+        };
+        let attached = self.network.attach(maker, *mode);
+        attached.with_context(|| format!("{peer} in mode {mode}"))
+    }
+
+    /// Takes the interfaces down.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn detach(&mut self) -> Result<()> {
+        Ok(self.network.detach()?)
+    }
+
+    /// Who sends and who receives on the route: one, or all that a broadcast is for.
+    pub(super) fn ends(&self, broadcast: bool) -> Option<(Station<'_>, Vec<Station<'_>>)> {
+        let stations = self.network.stations();
+        let find = |member| stations.iter().copied().find(|station| station.member == member);
+        let from = find(self.route.from())?;
+        let subs = stations.iter().copied();
+        let subs = subs.filter(|station| matches!(station.member, Member::Sub(_)));
+        let to = match broadcast {
+            true => subs.filter(|station| station.member != from.member).collect(),
+            false => vec![find(self.route.to())?],
+        };
+        Some((from, to))
+    }
+
+    /// Sub-interfaces that there are.
+    pub(super) fn subs(&self) -> u32 {
+        if self.mode == Mode::Passthru { 1 } else { umacvlan_engine::lab::member::SUBS.into() }
+    }
+
+    /// What the worker of our engine has done so far.
+    pub(super) fn turns(&self) -> Option<TurnStats> {
+        let engine = self.engine.borrow().upgrade()?;
+        let parents = engine.status().ok()?;
+        parents.first().map(|parent| parent.counters.turns)
+    }
+}
+
+/// Our sub-interfaces. They end with the engine.
+fn make(site: &Site<'_>, poll: Poll) -> io::Result<Engine> {
+    let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
+    let cpu = Cores::find().worker.map(|core| core.id);
+    let parent = ParentOptions {
+        name: site.parent.to_owned(),
+        worker: WorkerConfig { poll, cpu, ..WorkerConfig::default() },
+        ..ParentOptions::default()
+    };
+    engine.add_parent(parent).map_err(io::Error::other)?;
+    for sub in &site.subs {
+        let options = SubOptions {
+            name: sub.member.interface().to_owned(),
+            mac: Some(sub.mac),
+            mode: site.mode,
+            netns: Some(sub.netns.try_clone()?),
+            sources: sub.sources.clone(),
+            ..SubOptions::default()
+        };
+        engine.add_sub(site.parent, options).map_err(io::Error::other)?;
+    }
+    Ok(engine)
+}

@@ -1,0 +1,264 @@
+//! What is measured: a [`Group`] for each route and mode, and in it one [`Item`] after the other.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use umacvlan_core::Mode;
+use umacvlan_engine::lab::traffic::Sizes;
+
+use super::PathArgs;
+use super::peer::Peer;
+use super::route::Route;
+use crate::bench::progress::Progress;
+
+/// What is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measure {
+    /// Frames received when one core sends as many as it can
+    Mrr,
+    /// The highest rates at which nothing, or one frame in 200, is lost
+    Ndr,
+    /// How long frames take, nearly idle and at 10, 50 and 90 % of the rate that loses one in 200
+    Latency,
+    /// One TCP stream
+    Tcp,
+    /// UDP request and answer
+    Rtt,
+}
+
+/// One size of frames, or a mix of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(super) Sizes);
+
+impl Size {
+    /// Those of RFC 2544, and a mix.
+    const ALL: [Self; 8] = [
+        Self(Sizes::Fixed(64)),
+        Self(Sizes::Fixed(128)),
+        Self(Sizes::Fixed(256)),
+        Self(Sizes::Fixed(512)),
+        Self(Sizes::Fixed(1024)),
+        Self(Sizes::Fixed(1280)),
+        Self(Sizes::Fixed(1518)),
+        Self(Sizes::Imix),
+    ];
+
+    const SMALLEST: Self = Self(Sizes::Fixed(64));
+    const LARGEST: Self = Self(Sizes::Fixed(1518));
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(size @ 64..=1518) => Ok(Self(Sizes::Fixed(size))),
+            _ if text == "imix" => Ok(Self(Sizes::Imix)),
+            _ => Err("a size is 64 to 1518, or imix".to_owned()),
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// Frames to one.
+    Unicast(Sizes),
+    /// Frames to everybody.
+    Broadcast(Sizes),
+    /// UDP datagrams to a program.
+    Datagrams(Sizes),
+    /// What the measure says.
+    Streams,
+}
+
+/// One thing that is measured with everyone in turn.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) measure: Measure,
+    pub(super) traffic: Traffic,
+    pub(super) peers: Vec<Peer>,
+    pub(super) trials: u32,
+    /// Of one trial.
+    pub(super) time: Duration,
+}
+
+impl Item {
+    /// What is sent, as the key of a point says.
+    pub(super) fn traffic_name(&self) -> &'static str {
+        match (self.traffic, self.measure) {
+            (Traffic::Unicast(Sizes::Imix), _) => "imix",
+            (Traffic::Unicast(_), _) => "unicast",
+            (Traffic::Broadcast(_), _) => "broadcast",
+            (Traffic::Datagrams(_), _) => "udp",
+            (Traffic::Streams, Measure::Tcp) => "tcp",
+            (Traffic::Streams, _) => "request",
+        }
+    }
+
+    /// How much of the progress one turn of one peer is.
+    pub(super) fn steps(&self) -> u64 {
+        match self.measure {
+            Measure::Mrr | Measure::Tcp | Measure::Rtt => 1,
+            Measure::Latency => 4,
+            Measure::Ndr => 30,
+        }
+    }
+}
+
+/// What is measured on one route, with sub-interfaces of one mode.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) route: Route,
+    pub(super) mode: Mode,
+    pub(super) items: Vec<Item>,
+}
+
+impl Group {
+    /// Everyone who is measured here.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        let here = |peer: &Peer| self.items.iter().any(|item| item.peers.contains(peer));
+        Peer::ALL.into_iter().filter(here).collect()
+    }
+}
+
+/// What these arguments ask for.
+pub(super) fn plan(args: &PathArgs, progress: &Progress) -> Vec<Group> {
+    let routes = Route::ALL.into_iter().filter(|route| asked(&args.path, route));
+    let mut groups = Vec::new();
+    for route in routes {
+        let modes = Mode::ALL.into_iter().filter(|mode| route.leads(*mode));
+        for mode in modes.filter(|mode| asked(&args.mode, mode)) {
+            let thorough = route.is_thorough(mode) || !args.mode.is_empty();
+            if thorough || !progress.quick && route != Route::Hairpin {
+                let items = items(args, progress, route, mode, thorough);
+                groups.push(Group { route, mode, items });
+            }
+        }
+    }
+    groups.retain(|group| !group.items.is_empty());
+    groups
+}
+
+/// Nothing asked for is everything.
+fn asked<T: PartialEq>(words: &[T], word: &T) -> bool {
+    words.is_empty() || words.contains(word)
+}
+
+fn items(
+    args: &PathArgs,
+    progress: &Progress,
+    route: Route,
+    mode: Mode,
+    thorough: bool,
+) -> Vec<Item> {
+    let quick = progress.quick;
+    let sizes: Vec<Size> = match (&args.size[..], thorough, quick) {
+        ([], true, false) => Size::ALL.to_vec(),
+        ([], true, true) => vec![Size::SMALLEST, Size::LARGEST],
+        ([], false, _) => vec![Size::SMALLEST],
+        (sizes, _, _) => sizes.to_vec(),
+    };
+    // A search takes as long as thirty trials.
+    let extremes = sizes.iter().filter(|size| {
+        !args.size.is_empty() || **size == Size::SMALLEST || !quick && **size == Size::LARGEST
+    });
+    let mut wanted: Vec<(Measure, Traffic)> = Vec::new();
+    wanted.extend(sizes.iter().map(|size| (Measure::Mrr, Traffic::Unicast(size.0))));
+    if thorough && sizes.contains(&Size::SMALLEST) {
+        wanted.push((Measure::Mrr, Traffic::Datagrams(Size::SMALLEST.0)));
+        if route == Route::WireToSub {
+            wanted.push((Measure::Mrr, Traffic::Broadcast(Size::SMALLEST.0)));
+        }
+    }
+    wanted.extend([Measure::Tcp, Measure::Rtt].map(|measure| (measure, Traffic::Streams)));
+    // Searches take long: one route is an example for all.
+    if thorough && (!quick || route == Route::WireToSub || !args.path.is_empty()) {
+        wanted.extend(extremes.map(|size| (Measure::Ndr, Traffic::Unicast(size.0))));
+        let small = sizes.first().map(|size| (Measure::Latency, Traffic::Unicast(size.0)));
+        wanted.extend(small);
+    }
+    wanted.retain(|(measure, _)| asked(&args.measure, measure));
+    let item = |(measure, traffic)| Item {
+        measure,
+        traffic,
+        peers: peers(args, route, mode, measure),
+        trials: match measure {
+            Measure::Ndr => 1,
+            _ => progress.trials(if quick { 3 } else { 7 }),
+        },
+        time: args.time.map_or_else(|| usual_time(measure, quick), Duration::from_secs_f64),
+    };
+    let items = wanted.into_iter().map(item);
+    items.filter(|item| !item.peers.is_empty()).collect()
+}
+
+/// Who is measured, in the order of [`Peer::ALL`].
+fn peers(args: &PathArgs, route: Route, mode: Mode, measure: Measure) -> Vec<Peer> {
+    let wanted = |peer: &Peer| match peer {
+        // What it saves is a wake-up, which only those who wait for an answer notice.
+        Peer::UmacvlanBusy if args.peer.is_empty() => measure == Measure::Rtt,
+        peer => asked(&args.peer, peer),
+    };
+    let peers = Peer::ALL.into_iter().filter(|peer| peer.takes(route, mode));
+    peers.filter(wanted).collect()
+}
+
+fn usual_time(measure: Measure, quick: bool) -> Duration {
+    Duration::from_millis(match (measure, quick) {
+        (Measure::Tcp, false) => 300,
+        (_, false) => 200,
+        (Measure::Tcp, true) => 100,
+        (Measure::Mrr | Measure::Latency, true) => 60,
+        (Measure::Ndr | Measure::Rtt, true) => 40,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(quick: bool) -> f64 {
+        let plan = plan(&PathArgs::default(), &Progress::new(1, None, quick));
+        let time = |item: &Item| {
+            let turns = item.peers.len() as f64 * f64::from(item.trials) * item.steps() as f64;
+            turns * (item.time.as_secs_f64() * 1.25 + 0.06)
+        };
+        plan.iter().flat_map(|group| &group.items).map(time).sum()
+    }
+
+    #[test]
+    fn the_default_takes_less_than_fifteen_minutes_and_quick_less_than_one() {
+        assert!(steps(false) < 800.0, "{}", steps(false));
+        assert!(steps(true) < 50.0, "{}", steps(true));
+    }
+
+    #[test]
+    fn a_size_is_that_of_a_frame_with_its_check_sequence() {
+        assert_eq!("64".parse(), Ok(Size::SMALLEST));
+        assert_eq!("imix".parse(), Ok(Size(Sizes::Imix)));
+        assert!("63".parse::<Size>().is_err() && "1519".parse::<Size>().is_err());
+    }
+
+    #[test]
+    fn what_is_asked_for_is_all_that_is_measured() {
+        let args = PathArgs {
+            mode: vec![Mode::Private],
+            path: vec![Route::SubToWire],
+            peer: vec![Peer::Kernel],
+            measure: vec![Measure::Mrr],
+            size: vec![Size(Sizes::Fixed(256))],
+            time: None,
+        };
+        let plan = plan(&args, &Progress::new(1, Some(5), false));
+        let [Group { route: Route::SubToWire, mode: Mode::Private, items }] = &plan[..] else {
+            panic!("{plan:?}");
+        };
+        let [item] = &items[..] else {
+            panic!("{items:?}");
+        };
+        assert_eq!((item.traffic, item.trials), (Traffic::Unicast(Sizes::Fixed(256)), 5));
+        assert_eq!(item.peers, [Peer::Kernel]);
+    }
+}
