@@ -2,13 +2,14 @@
 //!
 //! A link has two ends and two rings of fixed size. One end is an uplink or a port of a worker,
 //! the other belongs to a test or a bench, so the very loop that serves TAPs runs without a
-//! kernel. A ring is locked once a batch, and only here.
+//! kernel. A ring is locked once a batch, and only here. A worker may have tens of thousands of
+//! such ports, so it does not look at each every turn: it is told which have something.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use umacvlan_core::DropReason;
 use umacvlan_core::offload::VNET_LEN;
+use umacvlan_core::{DropReason, SubId};
 
 use crate::held::{Held, Place};
 use crate::ring::room;
@@ -69,26 +70,37 @@ impl MemoryLink {
         count
     }
 
+    /// From now on `ready` is told when something arrives here where there was nothing. Nobody
+    /// else is told.
+    pub(crate) fn tell(&self, ready: Option<(Ready, SubId)>) {
+        let mut ring = locked(&self.inbox);
+        ring.ready = ready;
+        if !ring.frames_in.is_empty() {
+            ring.announce();
+        }
+    }
+
+    /// Hands at most `budget` frames to `on`; how many there were, and whether there are more.
     pub(crate) fn recv(
         &mut self,
         arena: &mut Arena,
         budget: usize,
         mut on: impl FnMut(Held, &[u8]),
-    ) -> usize {
+    ) -> (usize, bool) {
         let mut ring = locked(&self.inbox);
         for count in 0..budget {
             let Some(bytes) = ring.front() else {
-                return count;
+                return (count, false);
             };
             let Some(buffer) = arena.take() else {
-                return count;
+                return (count, true);
             };
             let len = bytes.len().min(BUFFER_LEN);
             arena.bytes_mut(buffer, 0, len).copy_from_slice(&bytes[..len]);
             ring.pop();
             on(Held::new(Place::Arena, buffer, 0, len), arena.bytes(buffer, 0, len));
         }
-        budget
+        (budget, !ring.frames_in.is_empty())
     }
 
     pub(crate) fn send<'f>(
@@ -106,6 +118,9 @@ impl MemoryLink {
     }
 }
 
+/// Ports that have got something since their worker looked, each once.
+pub(crate) type Ready = Arc<Mutex<Vec<SubId>>>;
+
 /// A ring of frames of different lengths in one piece of memory.
 #[derive(Debug)]
 struct Ring {
@@ -114,6 +129,8 @@ struct Ring {
     frames_in: VecDeque<(usize, usize)>,
     /// Most frames at a time.
     frames: usize,
+    /// Who is told, and by which name, when the ring is empty no longer.
+    ready: Option<(Ready, SubId)>,
 }
 
 impl Ring {
@@ -122,6 +139,7 @@ impl Ring {
             bytes: vec![0; bytes].into_boxed_slice(),
             frames_in: VecDeque::with_capacity(frames),
             frames,
+            ready: None,
         }
     }
 
@@ -143,7 +161,16 @@ impl Ring {
         head.copy_from_slice(header);
         rest.copy_from_slice(frame);
         self.frames_in.push_back((start, len));
+        if self.frames_in.len() == 1 {
+            self.announce();
+        }
         true
+    }
+
+    fn announce(&self) {
+        if let Some((ready, name)) = &self.ready {
+            locked(ready).push(*name);
+        }
     }
 
     fn room(&self, len: usize) -> Option<usize> {
@@ -156,9 +183,10 @@ impl Ring {
     }
 }
 
-fn locked(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
-    // A ring is whole between any two of its operations, whatever became of the thread that held it.
-    ring.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Rings and lists are whole between any two operations, whatever became of the thread that
+    // held one.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl Uplink {
         mut on: impl FnMut(Held, Result<&[u8], DropReason>),
     ) -> usize {
         match self {
-            Self::Memory(link) => link.recv(arena, budget, |held, bytes| on(held, Ok(bytes))),
+            Self::Memory(link) => link.recv(arena, budget, |held, bytes| on(held, Ok(bytes))).0,
             Self::Packet(packet) => packet.recv(arena, budget, on),
         }
     }

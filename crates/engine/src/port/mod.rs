@@ -1,5 +1,6 @@
 //! `Ports`: the engine's ends of all sub-interfaces of one parent.
 
+mod memory;
 mod one;
 mod ring;
 
@@ -21,6 +22,7 @@ use crate::sys::tap::Tap;
 use crate::sys::uring::{Completion, GENERATIONS, Uring};
 use crate::uplink::Uplink;
 
+use memory::MemoryPorts;
 use one::{PORT_BURST, Port};
 use ring::{Appetite, complete};
 
@@ -69,8 +71,7 @@ pub(crate) struct Ports {
     /// Set by those who ask the worker something.
     commands: Arc<EventFd>,
     ports: Vec<Option<Port>>,
-    /// Ports in memory: asked every turn, because nobody tells when they have something.
-    memory: Vec<SubId>,
+    memory: MemoryPorts,
     /// Ports whose read has ended and is armed again when the turn has given its buffers back.
     ended: Vec<SubId>,
     generation: u8,
@@ -84,6 +85,8 @@ enum Means {
         ready: Vec<u64>,
         /// The first port for which a turn had no buffer left: the next one begins with it.
         next: Option<u64>,
+        /// TAPs that are listened to: without any there is nothing to ask the kernel.
+        taps: usize,
     },
     Uring {
         /// Boxed: it is many times the size of the other variant.
@@ -116,14 +119,14 @@ impl Ports {
             None => {
                 let epoll = Epoll::new()?;
                 epoll.add(&*commands, u64::from(COMMANDS))?;
-                Means::Plain { epoll, ready: Vec::with_capacity(256), next: None }
+                Means::Plain { epoll, ready: Vec::with_capacity(256), next: None, taps: 0 }
             }
         };
         Ok(Self {
             means,
             commands,
             ports: Vec::new(),
-            memory: Vec::new(),
+            memory: MemoryPorts::default(),
             ended: Vec::new(),
             generation: 0,
             appetite: Appetite::default(),
@@ -143,7 +146,7 @@ impl Ports {
     pub(crate) fn add(&mut self, id: SubId, link: PortLink) -> io::Result<()> {
         self.generation = (self.generation + 1) % GENERATIONS;
         match (&link, &mut self.means) {
-            (PortLink::Memory(_), _) => self.memory.push(id),
+            (PortLink::Memory(link), _) => self.memory.add(id, link),
             (PortLink::Tap(_), Means::Plain { .. }) => {}
             (PortLink::Tap(tap), Means::Uring { uring, .. }) => {
                 uring.add(slot(id), tap.as_fd())?;
@@ -173,7 +176,10 @@ impl Ports {
         }
         port.listening = true;
         match &mut self.means {
-            Means::Plain { epoll, .. } => epoll.add(&**tap, id.index() as u64),
+            Means::Plain { epoll, taps, .. } => {
+                *taps += 1;
+                epoll.add(&**tap, id.index() as u64)
+            }
             // A read that is being ended is armed again when it has.
             Means::Uring { .. } if port.armed => Ok(()),
             Means::Uring { uring, .. } => {
@@ -195,9 +201,12 @@ impl Ports {
         let PortLink::Tap(tap) = &port.link else {
             return Ok(0);
         };
-        port.listening = false;
+        let listened = std::mem::replace(&mut port.listening, false);
         match &mut self.means {
-            Means::Plain { epoll, .. } => epoll.remove(&**tap),
+            Means::Plain { epoll, taps, .. } => {
+                *taps -= usize::from(listened);
+                epoll.remove(&**tap);
+            }
             Means::Uring { uring, .. } => uring.disarm(slot(id), port.generation)?,
         }
         // A frame is cut to what there is room for, and gone.
@@ -214,11 +223,13 @@ impl Ports {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::take) else {
             return;
         };
-        self.memory.retain(|&other| other != id);
         self.ended.retain(|&other| other != id);
         match (&port.link, &mut self.means) {
-            (PortLink::Memory(_), _) => {}
-            (PortLink::Tap(tap), Means::Plain { epoll, .. }) => epoll.remove(&**tap),
+            (PortLink::Memory(link), _) => self.memory.remove(id, link),
+            (PortLink::Tap(tap), Means::Plain { epoll, taps, .. }) => {
+                *taps -= usize::from(port.listening);
+                epoll.remove(&**tap);
+            }
             // A slot that cannot be freed is overwritten by its next owner.
             (PortLink::Tap(_), Means::Uring { uring, .. }) => {
                 drop(uring.remove(slot(id), port.generation))
@@ -243,7 +254,8 @@ impl Ports {
         mut on: impl FnMut(PortEvent<'_>),
     ) -> usize {
         let mut count = match &mut self.means {
-            Means::Plain { epoll, ready, next } => {
+            Means::Plain { taps: 0, .. } => 0,
+            Means::Plain { epoll, ready, next, .. } => {
                 ready.clear();
                 if let Ok(names) = epoll.wait(Some(Duration::ZERO)) {
                     ready.extend(names);
@@ -288,19 +300,19 @@ impl Ports {
             }
         };
         // Last, so that a wake-up cleared above is followed by a look at what it was for.
-        let mut starved = 0;
-        for (at, &id) in self.memory.iter().enumerate() {
+        let ports = &mut self.ports;
+        count += self.memory.serve(|id| {
             if arena.is_used_up() {
-                starved = at;
-                break;
+                return None;
             }
-            if let Some(Port { link: PortLink::Memory(link), .. }) = &mut self.ports[id.index()] {
-                count += link.recv(arena, PORT_BURST, |held, bytes| {
-                    on(PortEvent::Frame { from: id, held, bytes });
-                });
-            }
-        }
-        self.memory.rotate_left(starved);
+            let Some(Some(Port { link: PortLink::Memory(link), .. })) = ports.get_mut(id.index())
+            else {
+                return Some((0, false));
+            };
+            Some(link.recv(arena, PORT_BURST, |held, bytes| {
+                on(PortEvent::Frame { from: id, held, bytes });
+            }))
+        });
         count
     }
 
@@ -323,15 +335,16 @@ impl Ports {
                 (slot(to), generation, is_for_group(bytes), held.more(), bytes)
             });
         }
-        for &(to, held) in frames {
+        for run in frames.chunk_by(|(one, _), (next, _)| one == next) {
+            let to = run[0].0;
             let Some(port) = &ports[to.index()] else {
                 continue;
             };
-            let bytes = places.bytes(held);
-            if let Some(reason) = port.write(bytes) {
-                let group = is_for_group(bytes);
+            let bytes = |number: usize| places.bytes(run[number].1);
+            port.write(run.len(), bytes, |number, reason| {
+                let (held, group) = (run[number].1, is_for_group(bytes(number)));
                 on(PortEvent::Refused { to, held, group, reason });
-            }
+            });
         }
         match &mut self.means {
             Means::Plain { .. } => Ok(()),
@@ -372,7 +385,13 @@ impl Ports {
             _ => None,
         };
         match &mut self.means {
-            Means::Plain { epoll, .. } => epoll.wait(timeout).map(|_| ()),
+            Means::Plain { epoll, .. } => {
+                // A turn that has no TAP to ask about does not look.
+                if epoll.wait(timeout)?.any(|name| name == u64::from(COMMANDS)) {
+                    self.commands.clear();
+                }
+                Ok(())
+            }
             Means::Uring { uring, watches_uplink, watches_commands } => {
                 if let (Some(socket), false) = (socket, *watches_uplink) {
                     uring.watch(socket, UPLINK)?;

@@ -61,16 +61,21 @@ impl Port {
         PORT_BURST
     }
 
-    /// Writes one frame; the reason if it was refused.
-    pub(super) fn write(&self, bytes: &[u8]) -> Option<DropReason> {
+    /// Writes so many frames, told by number; what is refused is told to `refused`.
+    pub(super) fn write<'f>(
+        &self,
+        count: usize,
+        frame: impl Fn(usize) -> &'f [u8],
+        mut refused: impl FnMut(usize, DropReason),
+    ) {
         match &self.link {
-            PortLink::Memory(link) => {
-                let mut refused = None;
-                link.send(1, |_| bytes, |_, reason| refused = Some(reason));
-                refused
-            }
+            PortLink::Memory(link) => link.send(count, frame, refused),
             PortLink::Tap(tap) => {
-                tap.send(bytes).err().map(|error| reason(error.raw_os_error().unwrap_or(0)))
+                for number in 0..count {
+                    if let Err(error) = tap.send(frame(number)) {
+                        refused(number, reason(error.raw_os_error().unwrap_or(0)));
+                    }
+                }
             }
         }
     }

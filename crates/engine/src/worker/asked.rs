@@ -148,6 +148,11 @@ impl Worker {
         }
     }
 
+    /// Floods that wait for the next turn.
+    pub fn waiting(&self) -> usize {
+        self.dispatch.groups.len()
+    }
+
     /// Ends the loop after this turn.
     pub fn stop(&mut self) {
         self.stop = true;
