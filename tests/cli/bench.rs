@@ -1,4 +1,4 @@
-//! `umacvlan bench show` and `compare`: what becomes of a report that was written before.
+//! `umacvlan bench`: a report that is made, and what becomes of one that was written before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -112,4 +112,19 @@ fn what_became_slower_fails_a_comparison() {
     let (status, told, _) = parts(&same);
     let told: Value = serde_json::from_str(told).unwrap();
     assert!(status == 0 && told["changes"][0]["verdict"] == "same", "{told}");
+}
+
+#[test]
+fn the_engine_is_measured_in_memory_beside_a_bare_look_up() {
+    let words = ["forward", "--quick", "--trials", "1", "--mode", "passthru", "-j"];
+    let output = bench(&words, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let points = report["points"].as_array().unwrap();
+    assert!(points.len() >= 20, "{points:?}");
+    for pair in points.chunks(2) {
+        assert_eq!(pair[0]["key"]["peer"], "umacvlan");
+        assert_eq!(pair[0]["ratio"]["to"], "lookup");
+        assert_eq!(pair[1]["key"]["peer"], "lookup");
+    }
 }

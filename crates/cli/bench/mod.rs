@@ -6,6 +6,7 @@
 mod compare;
 mod condition;
 mod environment;
+mod forward;
 mod output;
 mod path;
 mod progress;
@@ -25,6 +26,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use compare::CompareArgs;
+use forward::ForwardArgs;
 use output::OutputArgs;
 use progress::Progress;
 use report::{Environment, Point, Report, SCHEMA};
@@ -41,6 +43,7 @@ enum BenchCommand {
     Compare(CompareArgs),
     /// Measure paths end to end, over veth and TAP, beside the kernel's macvlan and others
     Path(Measured<path::PathArgs>),
+    Forward(Measured<ForwardArgs>),
     Show(ShowArgs),
 }
 
@@ -89,6 +92,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     match &args.command {
         BenchCommand::Compare(args) => compare::run(args),
         BenchCommand::Path(args) => args.run("path", path::run),
+        BenchCommand::Forward(args) => args.run("forward", forward::run),
         BenchCommand::Show(args) => {
             args.output.check()?;
             args.output.deliver(&read(&args.file)?)

@@ -1,0 +1,180 @@
+//! A worker with its uplink and its ports in memory: the whole way of a frame, without a kernel.
+//!
+//! Only the worker's turns are on the clock: frames are put in before, and taken out after them, as
+//! a NIC and a container would do on their own. A turn copies each frame twice, out of the ring it
+//! comes in and into the one it leaves by.
+
+use anyhow::{Context, Result, ensure};
+use umacvlan_core::offload::{Offloads, VNET_LEN};
+use umacvlan_core::stats::{SubStats, WireStats};
+use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::port::{PortIo, PortLink};
+use umacvlan_engine::uplink::Uplink;
+use umacvlan_engine::worker::{Worker, WorkerConfig};
+
+use super::case::{Case, Fate};
+use super::traffic::{Crowd, Sent};
+use super::trial::{Bare, Measured, median, per_frame};
+
+pub(super) struct Memory {
+    case: Case,
+    worker: Worker,
+    wire: MemoryLink,
+    ports: Vec<MemoryLink>,
+    bursts: Vec<Vec<Sent>>,
+    bare: Bare,
+}
+
+impl Memory {
+    pub(super) fn new(case: Case, seed: u64) -> Result<Self> {
+        let mut crowd = Crowd::new(&case, seed);
+        let config = WorkerConfig { io: PortIo::Plain, ..WorkerConfig::default() };
+        let mut worker = Worker::new(crowd.switch(case.mode), config)?;
+        let unit = VNET_LEN + case.size as usize;
+        let (near, wire) = MemoryLink::pair(2 * BURST, 2 * BURST * unit);
+        worker.attach(Uplink::Memory(near))?;
+        // Of many ports, each gets a few frames of a burst at most.
+        let room = if case.subs > 1024 { 16 } else { 2 * BURST };
+        let mut ports = Vec::with_capacity(crowd.macs.len());
+        for place in 0..crowd.macs.len() {
+            let (near, far) = MemoryLink::pair(room, room * unit);
+            let config = crowd.config(place, case.mode);
+            let id = worker.add(&config, PortLink::Memory(near), Offloads::ALL)?;
+            worker.set_up(id, true)?;
+            ports.push(far);
+        }
+        let floods = case.fate == Fate::Everybody;
+        let burst = if floods { (1024 / ports.len()).clamp(1, BURST) } else { BURST };
+        let bursts = if floods { BURSTS.min(8 * 1024 / ports.len()).max(1) } else { BURSTS };
+        let mut frames = crowd.frames(&case, bursts * burst);
+        let bare = Bare::new(crowd.table(&case), &frames);
+        let bursts = (0..bursts).map(|_| frames.drain(..burst).collect()).collect();
+        let mut memory = Self { case, worker, wire, ports, bursts, bare };
+        memory.look_closely()?;
+        Ok(memory)
+    }
+
+    /// One trial: bursts, and slices of the bare look-up among them.
+    pub(super) fn trial(&mut self) -> Result<Measured> {
+        let before = self.counters();
+        let bursts = std::mem::take(&mut self.bursts);
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        let mut arrived = 0;
+        for (number, burst) in bursts.iter().enumerate() {
+            if number % BURSTS.div_ceil(SLICES) == 0 {
+                bare.push(self.bare.slice());
+            }
+            self.put(burst)?;
+            let mut worked = Ok(());
+            ours.push(per_frame(burst.len(), || worked = self.work()));
+            worked?;
+            arrived += self.drain(burst);
+        }
+        let frames: usize = bursts.iter().map(Vec::len).sum();
+        self.bursts = bursts;
+        ensure!(arrived == frames * self.arrivals(), "{arrived} frames arrived of {frames} sent");
+        self.check(before, frames as u64)?;
+        Ok(Measured { ours: median(ours)?, bare: median(bare)? })
+    }
+
+    /// A burst whose every byte is looked at where it arrives. Nothing of it is measured.
+    fn look_closely(&mut self) -> Result<()> {
+        let bursts = std::mem::take(&mut self.bursts);
+        let burst = bursts.first().context("a case without frames")?;
+        self.put(burst)?;
+        self.work()?;
+        let mut got = Vec::new();
+        for link in self.ports.iter().chain([&self.wire]) {
+            got.extend(std::iter::from_fn(|| link.take()).map(|unit| unit[VNET_LEN..].to_vec()));
+        }
+        let copies = self.arrivals();
+        let each = |frame: &Sent| std::iter::repeat_n(frame.bytes.to_vec(), copies);
+        let mut wanted: Vec<_> = burst.iter().flat_map(each).collect();
+        got.sort_unstable();
+        wanted.sort_unstable();
+        ensure!(got == wanted, "what arrived is not what was sent");
+        self.bursts = bursts;
+        Ok(())
+    }
+
+    /// How often a frame arrives somewhere.
+    fn arrivals(&self) -> usize {
+        self.case.receivers() + usize::from(self.case.fate == Fate::Wire)
+    }
+
+    fn put(&self, burst: &[Sent]) -> Result<()> {
+        for frame in burst {
+            let end = match self.case.traffic.is_egress() {
+                true => &self.ports[frame.from],
+                false => &self.wire,
+            };
+            ensure!(end.put(&frame.bytes), "a ring has no room for a burst");
+        }
+        Ok(())
+    }
+
+    /// Turns until nothing is left to do.
+    fn work(&mut self) -> Result<()> {
+        self.worker.turn()?;
+        while self.worker.waiting() > 0 {
+            self.worker.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Throws away what arrived where it had to, and counts it.
+    fn drain(&self, burst: &[Sent]) -> usize {
+        match self.case.fate {
+            Fate::Addressed | Fate::Listed => {
+                burst.iter().map(|frame| self.ports[frame.to].drain()).sum()
+            }
+            Fate::Everybody => self.ports.iter().map(MemoryLink::drain).sum(),
+            Fate::Host => 0,
+            Fate::Wire => self.wire.drain(),
+        }
+    }
+
+    fn counters(&self) -> (WireStats, SubStats) {
+        let snapshot = self.worker.snapshot();
+        let subs = snapshot.subs.iter().fold(snapshot.removed, |mut sum, &(_, stats)| {
+            sum += stats;
+            sum
+        });
+        (snapshot.wire, subs)
+    }
+
+    /// Compares what the worker has counted with what was sent.
+    fn check(&self, (wire, subs): (WireStats, SubStats), frames: u64) -> Result<()> {
+        let (wire_now, subs_now) = self.counters();
+        let received = match self.case.traffic.is_egress() {
+            true => subs_now.received.frames - subs.received.frames,
+            false => wire_now.received.frames - wire.received.frames,
+        };
+        let to_subs = subs_now.delivered.frames - subs.delivered.frames;
+        let to_wire = wire_now.sent.frames - wire.sent.frames;
+        let to_host = wire_now.host - wire.host + wire_now.flooded - wire.flooded;
+        let host = matches!(self.case.fate, Fate::Everybody | Fate::Host | Fate::Listed);
+        let expected = [
+            frames,
+            frames * self.case.receivers() as u64,
+            frames * u64::from(self.case.fate == Fate::Wire),
+            frames * u64::from(host),
+        ];
+        let counted = [received, to_subs, to_wire, to_host];
+        ensure!(
+            counted == expected && umacvlan_core::stats::accounted(&wire_now, &subs_now),
+            "the worker counted {counted:?} frames received and sent to sub-interfaces, wire and \
+             host, where {expected:?} are right"
+        );
+        Ok(())
+    }
+}
+
+/// Frames of a burst: as many as a turn takes from the wire.
+const BURST: usize = 64;
+
+/// Bursts of a trial.
+const BURSTS: usize = 128;
+
+/// Slices of the bare look-up in a trial.
+const SLICES: usize = 8;

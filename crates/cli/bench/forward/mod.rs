@@ -1,0 +1,153 @@
+//! `umacvlan bench forward`: what the engine itself costs, with no kernel on the way of a frame.
+//!
+//! Everything is beside a bare look-up of the same keys in a hash table, measured in the same
+//! trial: the quotient is about the engine, and hardly about the machine.
+
+mod case;
+mod decision;
+mod memory;
+mod traffic;
+mod trial;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use umacvlan_core::Mode;
+
+use super::progress::Progress;
+use super::report::{Better, Key, Point};
+use super::summary::ratio;
+
+use case::{Case, Path, cases};
+use decision::Decision;
+use memory::Memory;
+use trial::Measured;
+
+/// Measure the engine in memory: what a decision costs, and a frame from port to port
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ForwardArgs {
+    /// Only this mode: bridge, passthru, private, source or vepa
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
+
+    /// Only parents with at most so many sub-interfaces
+    #[arg(long, value_name = "NUMBER")]
+    subs: Option<u32>,
+}
+
+/// Measures every case, one after the other, in random order.
+///
+/// # Errors
+/// A case in which the engine did something else than the rules of macvlan say.
+pub(crate) fn run(args: &ForwardArgs, progress: &mut Progress) -> Result<Vec<Point>> {
+    let mut cases = cases(progress.quick);
+    cases.retain(|case| args.mode.is_none_or(|mode| case.mode == mode));
+    cases.retain(|case| args.subs.is_none_or(|subs| case.subs <= subs));
+    let trials = progress.trials(if progress.quick { 5 } else { 11 });
+    progress
+        .note("forward: generator and receiver are not on the clock; the lookup is hashbrown's");
+    progress.begin(cases.len() as u64);
+    let mut points = vec![Vec::new(); cases.len()];
+    for place in progress.order(0, cases.len()) {
+        let case = cases[place];
+        progress.at(format!("{} {} {}", case.mode, case.traffic.name(), case.subs));
+        let measured = measure(case, trials, progress.seed)
+            .with_context(|| format!("bench forward: {}", key(&case, "umacvlan")))?;
+        points[place] = summed_up(&case, &measured, progress.seed);
+        progress.step();
+    }
+    Ok(points.concat())
+}
+
+/// All trials of a case. One more goes before them, and is forgotten.
+fn measure(case: Case, trials: u32, seed: u64) -> Result<Vec<Measured>> {
+    match case.path {
+        Path::Decision => {
+            let decision = Decision::new(case, seed)?;
+            decision.trial()?;
+            (0..trials).map(|_| decision.trial()).collect()
+        }
+        Path::Memory => {
+            let mut memory = Memory::new(case, seed)?;
+            memory.trial()?;
+            (0..trials).map(|_| memory.trial()).collect()
+        }
+    }
+}
+
+/// Our point and that of the bare look-up.
+fn summed_up(case: &Case, measured: &[Measured], seed: u64) -> Vec<Point> {
+    let ours: Vec<f64> = measured.iter().map(|trial| trial.ours).collect();
+    let bare: Vec<f64> = measured.iter().map(|trial| trial.bare).collect();
+    let ratio = ratio(LOOKUP, &ours, &bare, seed);
+    let point = |peer, samples| {
+        let mut point = Point::new(key(case, peer), "ns/frame", Better::Lower, samples, seed);
+        point.extra.insert("frames/s".to_owned(), 1e9 / point.summary.median);
+        point
+    };
+    let mut own = point("umacvlan", ours);
+    own.ratio = ratio;
+    own.extra.insert("copies".to_owned(), case.receivers() as f64);
+    vec![own, point(LOOKUP, bare)]
+}
+
+fn key(case: &Case, peer: &str) -> Key {
+    Key {
+        path: match case.path {
+            Path::Decision => "decision".to_owned(),
+            Path::Memory => "memory".to_owned(),
+        },
+        mode: case.mode.to_string(),
+        traffic: case.traffic.name().to_owned(),
+        size: Some(case.size),
+        subs: case.subs,
+        measure: "cost".to_owned(),
+        peer: peer.to_owned(),
+    }
+}
+
+/// The peer of this bench.
+const LOOKUP: &str = "lookup";
+
+#[cfg(test)]
+mod tests {
+    use super::case::Fate;
+    use super::*;
+
+    fn small() -> Vec<Case> {
+        let small = |case: &Case| case.size == 60 && (case.subs == 1 || case.subs == 64);
+        cases(true).into_iter().filter(small).collect()
+    }
+
+    #[test]
+    fn every_small_case_does_what_the_rules_say() {
+        for case in small() {
+            let measured = measure(case, 0, 7).unwrap_or_else(|e| panic!("{case:?}: {e:#}"));
+            assert!(measured.is_empty(), "the first trial is forgotten");
+        }
+    }
+
+    #[test]
+    fn a_wrong_answer_fails_however_fast() {
+        for path in [Path::Decision, Path::Memory] {
+            let of_path = |case: &Case| case.path == path && case.fate == Fate::Addressed;
+            let right = small().into_iter().find(of_path).unwrap();
+            for fate in [Fate::Host, Fate::Wire, Fate::Everybody] {
+                assert!(measure(Case { fate, ..right }, 0, 7).is_err(), "{path:?} {fate:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_point_stands_beside_the_bare_look_up() {
+        let case = small().remove(0);
+        let measured = [1.0, 2.0, 3.0].map(|ours| Measured { ours, bare: 1.0 });
+        let points = summed_up(&case, &measured, 7);
+        let ratio = points[0].ratio.as_ref().unwrap();
+        assert_eq!((ratio.to.as_str(), ratio.value), (LOOKUP, 2.0));
+        assert_eq!(
+            (points[0].key.peer.as_str(), points[1].key.peer.as_str()),
+            ("umacvlan", LOOKUP)
+        );
+        assert_eq!(points[0].extra["frames/s"], 5e8);
+    }
+}

@@ -1,0 +1,105 @@
+//! [`Crowd`]: the sub-interfaces of a case, and the frames that are sent to them.
+
+use fastrand::Rng;
+use hashbrown::HashMap;
+use umacvlan_core::frame::HEADER_LEN;
+use umacvlan_core::{MacAddr, Mode, Parent, Semantics, SubConfig, Switch};
+
+use super::case::{Case, Fate, Traffic};
+
+/// The addresses of a case.
+pub(super) struct Crowd {
+    random: Rng,
+    /// Of the sub-interfaces, in the order of their making.
+    pub(super) macs: Vec<MacAddr>,
+    /// The station that each of them lists, in source mode.
+    listed: Vec<MacAddr>,
+}
+
+/// One frame and what it is about.
+pub(super) struct Sent {
+    pub(super) bytes: Box<[u8]>,
+    /// The place of its sender in [`Crowd::macs`], if it does not come from the wire.
+    pub(super) from: usize,
+    /// The place of the one who gets it, if that is one.
+    pub(super) to: usize,
+    /// What the bare look-up looks up.
+    pub(super) key: u64,
+}
+
+impl Crowd {
+    pub(super) fn new(case: &Case, seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let stations = |random: &mut Rng| (0..case.subs).map(|_| station(random)).collect();
+        let macs = stations(&mut random);
+        let listed = match case.mode {
+            Mode::Source => stations(&mut random),
+            _ => Vec::new(),
+        };
+        Self { random, macs, listed }
+    }
+
+    /// A table without sub-interfaces, on a parent that has the first one's address in passthru
+    /// mode, where it is the same, and one of its own in the others.
+    pub(super) fn switch(&mut self, mode: Mode) -> Switch {
+        let mac = match mode {
+            Mode::Passthru => self.macs[0],
+            _ => station(&mut self.random),
+        };
+        Switch::new(Parent { mac, mtu: 1500, promisc: true }, Semantics::Documented)
+    }
+
+    /// What the sub-interface at this place is to be.
+    pub(super) fn config(&self, place: usize, mode: Mode) -> SubConfig {
+        let sources = self.listed.get(place).copied().into_iter().collect();
+        SubConfig { mac: self.macs[place], mode, sources, ..SubConfig::default() }
+    }
+
+    /// So many frames for a case, in random order.
+    pub(super) fn frames(&mut self, case: &Case, count: usize) -> Vec<Sent> {
+        (0..count).map(|number| self.frame(case, number)).collect()
+    }
+
+    /// What looks up the keys of the frames and does nothing else.
+    pub(super) fn table(&self, case: &Case) -> HashMap<u64, u16> {
+        let keys = if case.fate == Fate::Listed { &self.listed } else { &self.macs };
+        keys.iter().map(|mac| mac.to_u64()).zip(0..=u16::MAX).collect()
+    }
+
+    fn frame(&mut self, case: &Case, number: usize) -> Sent {
+        let from = number % self.macs.len().min(SENDERS);
+        let to = match (case.traffic.is_addressed(), case.fate) {
+            (true, _) | (_, Fate::Listed) => self.random.usize(..self.macs.len()),
+            // Who has everything is alone.
+            _ => 0,
+        };
+        let dst = match case.traffic {
+            Traffic::Broadcast => MacAddr::BROADCAST,
+            Traffic::MulticastFiltered => MacAddr::new([1, 0, 0x5e, 0, 0, 1]),
+            Traffic::Local | Traffic::FromWire => self.macs[to],
+            _ => station(&mut self.random),
+        };
+        let src = match case.traffic {
+            Traffic::SourceHit => self.listed[to],
+            _ if case.traffic.is_egress() => self.macs[from],
+            _ => station(&mut self.random),
+        };
+        let mut bytes = vec![0; case.size as usize].into_boxed_slice();
+        bytes[..6].copy_from_slice(&dst.octets());
+        bytes[6..12].copy_from_slice(&src.octets());
+        // For local experiments (IEEE 802), and a number that tells one frame from another.
+        bytes[12..HEADER_LEN].copy_from_slice(&[0x88, 0xb5]);
+        bytes[HEADER_LEN..HEADER_LEN + 8].copy_from_slice(&(number as u64).to_be_bytes());
+        let key = if case.fate == Fate::Listed { src } else { dst }.to_u64();
+        Sent { bytes, from, to, key }
+    }
+}
+
+/// A locally administered address of one station, at random.
+fn station(random: &mut Rng) -> MacAddr {
+    let [a, b, c, d, e, ..] = random.u64(..).to_le_bytes();
+    MacAddr::new([2, a, b, c, d, e])
+}
+
+/// At most so many sub-interfaces send.
+const SENDERS: usize = 8;

@@ -1,0 +1,62 @@
+//! What every trial of this bench has: a clock, a median, and the bare look-up beside it.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use hashbrown::HashMap;
+
+use super::super::summary;
+use super::traffic::Sent;
+
+/// What a trial found, in nanoseconds for each frame.
+pub(super) struct Measured {
+    pub(super) ours: f64,
+    pub(super) bare: f64,
+}
+
+/// The peer: a look-up of the same keys in a hash table, and nothing else.
+pub(super) struct Bare {
+    table: HashMap<u64, u16>,
+    keys: Vec<u64>,
+}
+
+impl Bare {
+    pub(super) fn new(table: HashMap<u64, u16>, frames: &[Sent]) -> Self {
+        // A few keys round and round would be foretold by the processor.
+        let keys = frames.iter().map(|frame| frame.key).cycle().take(frames.len().max(1024));
+        let keys = keys.collect();
+        Self { table, keys }
+    }
+
+    /// Keys that a round looks up.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Nanoseconds for each look-up, over at least 16 384 of them.
+    pub(super) fn slice(&self) -> f64 {
+        let rounds = (16_384 / self.keys.len()).max(1);
+        per_frame(rounds * self.keys.len(), || {
+            let mut sum = 0;
+            for _ in 0..rounds {
+                for key in &self.keys {
+                    sum += self.table.get(black_box(key)).map_or(1, |&id| usize::from(id));
+                }
+            }
+            black_box(sum);
+        })
+    }
+}
+
+/// Nanoseconds for each of `frames` that this takes.
+pub(super) fn per_frame(frames: usize, work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    begun.elapsed().as_nanos() as f64 / frames.max(1) as f64
+}
+
+/// The median of the slices of a trial: one that was interrupted does not count.
+pub(super) fn median(slices: Vec<f64>) -> Result<f64> {
+    summary::median(&slices).context("a trial without slices")
+}
