@@ -43,6 +43,7 @@ enum BenchCommand {
     Compare(CompareArgs),
     /// Measure paths end to end, over veth and TAP, beside the kernel's macvlan and others
     Path(Measured<path::PathArgs>),
+    /// Measure the engine alone, in memory, beside a bare look-up of the same addresses
     Forward(Measured<ForwardArgs>),
     Show(ShowArgs),
 }
