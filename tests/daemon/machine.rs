@@ -1,6 +1,6 @@
 //! A machine on which daemons start and end, one after the other.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
@@ -211,10 +211,4 @@ pub(crate) fn path(netns: &Netns) -> String {
 /// The number of a new link.
 pub(crate) fn id(link: &Value) -> u64 {
     link["umacvlan"]["id"].as_u64().unwrap()
-}
-
-/// The lines of a status file of `/proc` that begin with these words, less those.
-pub(crate) fn status_lines(path: &str, words: &str) -> Vec<String> {
-    let lines = BufReader::new(File::open(path).unwrap()).lines().map(Result::unwrap);
-    lines.filter_map(|line| Some(line.strip_prefix(words)?.trim().to_owned())).collect()
 }

@@ -46,7 +46,11 @@ impl Users {
         let world = World::new(&["--group", READERS, "--admin-group", ADMINS]);
         // The way to the program itself may be closed to other users.
         let program = world.directory.join("client");
-        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        // By another process: a test that forks meanwhile would inherit a descriptor that writes to
+        // the copy, and as long as it has that nobody may run it ("text file busy").
+        let copied =
+            Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status();
+        assert!(copied.unwrap().success());
         Some(Self { world, program })
     }
 
