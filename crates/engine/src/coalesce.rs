@@ -10,6 +10,7 @@ use umacvlan_core::SubId;
 use umacvlan_core::offload::{Merge, Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::stats::SubStats;
 
+use crate::dispatch::OUTGOING;
 use crate::held::{Held, Places};
 
 /// Bytes of merged frames in one turn. Pages are touched only when there are any.
@@ -49,7 +50,14 @@ impl Coalescer {
             room: vec![0; ROOM].into_boxed_slice(),
             used: 0,
             open: Vec::new(),
-            touched: Vec::with_capacity(256),
+            touched: Vec::with_capacity(OUTGOING),
+        }
+    }
+
+    /// Makes room for so many sub-interfaces; a turn has none to make.
+    pub(crate) fn reserve(&mut self, subs: usize) {
+        if self.open.len() < subs {
+            self.open.resize(subs, None);
         }
     }
 
@@ -63,9 +71,6 @@ impl Coalescer {
     ) {
         if frames.len() < 2 {
             return;
-        }
-        if self.open.len() < subs.len() {
-            self.open.resize(subs.len(), None);
         }
         let mut merged = false;
         for at in 0..frames.len() {

@@ -20,7 +20,7 @@ const REPLICAS: usize = 256;
 const LOCAL_FLOODS: usize = 1024;
 
 /// Frames that a turn usually writes at most; many copies for source lists may make it more.
-const OUTGOING: usize = 4096;
+pub(crate) const OUTGOING: usize = 4096;
 
 /// The deciding half of a worker.
 #[derive(Debug)]

@@ -66,6 +66,9 @@ impl Worker {
         }
         outlet.subs[id.index()] = SubStats::default();
         outlet.offloads[id.index()] = Some(offloads);
+        if let Some(coalescer) = &mut self.coalescer {
+            coalescer.reserve(outlet.subs.len());
+        }
         Ok(id)
     }
 
