@@ -1,6 +1,5 @@
 //! Who is compared with whom.
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 
@@ -61,7 +60,9 @@ impl Contestant {
     pub(super) fn attach(self, network: &mut Network, mode: Mode) -> Result<()> {
         let attached = match self {
             Self::Kernel => network.attach(Maker::Kernel, mode),
-            Self::Ours(poll) => network.attach(Maker::Ours(&|site| make(site, poll)), mode),
+            Self::Ours(poll) => {
+                network.attach(Maker::Ours(&|site| Ok(Box::new(make(site, poll)?))), mode)
+            }
         };
         attached.with_context(|| format!("{self} in mode {mode}"))
     }
@@ -89,7 +90,7 @@ fn missing_kernel(network: &mut Network) -> Result<Option<String>> {
 }
 
 /// Our sub-interfaces. They end with the engine that is returned.
-fn make(site: &Site<'_>, poll: Poll) -> io::Result<Box<dyn Any>> {
+pub(crate) fn make(site: &Site<'_>, poll: Poll) -> io::Result<Engine> {
     let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
     let parent = ParentOptions {
         name: site.parent.to_owned(),
@@ -112,5 +113,5 @@ fn make(site: &Site<'_>, poll: Poll) -> io::Result<Box<dyn Any>> {
         };
         engine.add_sub(site.parent, options).map_err(io::Error::other)?;
     }
-    Ok(Box::new(engine))
+    Ok(engine)
 }

@@ -3,7 +3,7 @@
 //! Everything is in this one process: the namespaces have no name, the engine runs on threads
 //! beside the probes. So there is nothing to clean up, and nothing left after `SIGKILL`.
 
-mod contest;
+pub(crate) mod contest;
 pub(crate) mod cores;
 mod cost;
 mod json;

@@ -3,20 +3,18 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Weak};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
+use umacvlan_engine::engine::Engine;
 use umacvlan_engine::idle::{Poll, TurnStats};
 use umacvlan_engine::lab::member::{Member, Station};
 use umacvlan_engine::lab::network::{Maker, Network, Site, Wire};
-use umacvlan_engine::worker::WorkerConfig;
 
 use super::route::Route;
-use crate::lab::cores::Cores;
+use crate::lab::contest::make;
 
 /// One who forwards frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -158,28 +156,4 @@ impl Field {
         let parents = engine.status().ok()?;
         parents.first().map(|parent| parent.counters.turns)
     }
-}
-
-/// Our sub-interfaces. They end with the engine.
-fn make(site: &Site<'_>, poll: Poll) -> io::Result<Engine> {
-    let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
-    let cpu = Cores::find().worker.map(|core| core.id);
-    let parent = ParentOptions {
-        name: site.parent.to_owned(),
-        worker: WorkerConfig { poll, cpu, ..WorkerConfig::default() },
-        ..ParentOptions::default()
-    };
-    engine.add_parent(parent).map_err(io::Error::other)?;
-    for sub in &site.subs {
-        let options = SubOptions {
-            name: sub.member.interface().to_owned(),
-            mac: Some(sub.mac),
-            mode: site.mode,
-            netns: Some(sub.netns.try_clone()?),
-            sources: sub.sources.clone(),
-            ..SubOptions::default()
-        };
-        engine.add_sub(site.parent, options).map_err(io::Error::other)?;
-    }
-    Ok(engine)
 }
