@@ -3,6 +3,7 @@
 //! By the old ioctl and not by ethtool's netlink family: only Linux 5.6 has that, and one of the
 //! answers here is a string. Facts from `linux/ethtool.h`.
 
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -13,11 +14,16 @@ use super::tap::named;
 /// `SIOCETHTOOL` of `linux/sockios.h`.
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
 
-/// `ETHTOOL_GDRVINFO`, `ETHTOOL_GFLAGS`, `ETHTOOL_GGSO`, `ETHTOOL_GGRO`.
+/// `ETHTOOL_GDRVINFO`, `ETHTOOL_GFLAGS`, `ETHTOOL_GTSO`, `ETHTOOL_GGSO`, `ETHTOOL_GGRO`,
+/// `ETHTOOL_GTXCSUM`, `ETHTOOL_STXCSUM`, `ETHTOOL_GRXCSUM`.
 const GET_DRIVER: u32 = 0x03;
 const GET_FLAGS: u32 = 0x25;
+const GET_TSO: u32 = 0x1e;
 const GET_GSO: u32 = 0x23;
 const GET_GRO: u32 = 0x2b;
+const GET_TX_CHECKSUM: u32 = 0x16;
+const SET_TX_CHECKSUM: u32 = 0x17;
+const GET_RX_CHECKSUM: u32 = 0x14;
 
 /// `ETH_FLAG_LRO`.
 const FLAG_LRO: u32 = 1 << 15;
@@ -36,6 +42,30 @@ pub struct Segmentation {
     pub gso: bool,
     /// Received frames of a flow are joined by the NIC, and cannot be taken apart again.
     pub lro: bool,
+}
+
+/// What an interface does instead of the network stack, of any protocol, as `ethtool -k` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// `tcp-segmentation-offload`.
+    pub tso: bool,
+    /// `generic-segmentation-offload`.
+    pub gso: bool,
+    /// `generic-receive-offload`.
+    pub gro: bool,
+    /// `tx-checksumming`: frames may be sent before their checksum is computed.
+    pub tx_checksum: bool,
+    /// `rx-checksumming`.
+    pub rx_checksum: bool,
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tso, gso, gro, tx_checksum, rx_checksum } = *self;
+        let is = |on| if on { "on" } else { "off" };
+        write!(f, "tso {}, gso {}, gro {}, ", is(tso), is(gso), is(gro))?;
+        write!(f, "tx-checksum {}, rx-checksum {}", is(tx_checksum), is(rx_checksum))
+    }
 }
 
 /// Asks drivers of the namespace in which it was opened.
@@ -58,7 +88,7 @@ impl Ethtool {
     /// # Errors
     /// The driver does not tell, or there is no such interface.
     pub fn driver(&self, interface: &str) -> io::Result<String> {
-        let answer = self.ask(interface, GET_DRIVER)?;
+        let answer = self.ask(interface, GET_DRIVER, 0)?;
         let name = answer[DRIVER].split(|&byte| byte == 0).next().unwrap_or_default();
         Ok(String::from_utf8_lossy(name).into_owned())
     }
@@ -75,15 +105,41 @@ impl Ethtool {
         })
     }
 
+    /// Which offloads are on.
+    ///
+    /// # Errors
+    /// The driver does not tell, or there is no such interface.
+    pub fn features(&self, interface: &str) -> io::Result<Features> {
+        let is_on = |command| Ok::<_, io::Error>(self.value(interface, command)? != 0);
+        Ok(Features {
+            tso: is_on(GET_TSO)?,
+            gso: is_on(GET_GSO)?,
+            gro: is_on(GET_GRO)?,
+            tx_checksum: is_on(GET_TX_CHECKSUM)?,
+            rx_checksum: is_on(GET_RX_CHECKSUM)?,
+        })
+    }
+
+    /// Decides whether frames are sent before their checksum is computed. Without that there are
+    /// no TCP super-frames on the interface either.
+    ///
+    /// # Errors
+    /// The driver cannot, or there is no such interface; `EPERM` without `CAP_NET_ADMIN`.
+    pub fn set_tx_checksum(&self, interface: &str, on: bool) -> io::Result<()> {
+        self.ask(interface, SET_TX_CHECKSUM, on.into()).map(|_| ())
+    }
+
     /// The value of a `struct ethtool_value`.
     fn value(&self, interface: &str, command: u32) -> io::Result<u32> {
-        let [_, _, _, _, a, b, c, d, ..] = self.ask(interface, command)?;
+        let [_, _, _, _, a, b, c, d, ..] = self.ask(interface, command, 0)?;
         Ok(u32::from_ne_bytes([a, b, c, d]))
     }
 
-    fn ask(&self, interface: &str, command: u32) -> io::Result<[u8; ANSWER]> {
+    /// The answer to a command with this value.
+    fn ask(&self, interface: &str, command: u32, value: u32) -> io::Result<[u8; ANSWER]> {
         let mut answer = Answer([0; ANSWER]);
         answer.0[..4].copy_from_slice(&command.to_ne_bytes());
+        answer.0[4..8].copy_from_slice(&value.to_ne_bytes());
         let mut request = named(interface)?;
         request.ifr_ifru.ifru_data = (&raw mut answer).cast();
         // SAFETY: each command here writes at most ANSWER bytes, and the answer outlives the call.
@@ -100,6 +156,9 @@ struct Answer([u8; ANSWER]);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::Rtnl;
+    use crate::privilege::root_or_skip;
+    use crate::sys::netns::Netns;
 
     #[test]
     fn loopback_segments_and_is_named_by_nobody_or_by_its_driver() {
@@ -112,9 +171,6 @@ mod tests {
 
     #[test]
     fn a_veth_names_its_driver() {
-        use crate::netlink::Rtnl;
-        use crate::privilege::root_or_skip;
-        use crate::sys::netns::Netns;
         if !root_or_skip("a_veth_names_its_driver") {
             return;
         }
@@ -122,5 +178,24 @@ mod tests {
         Rtnl::open_in(&netns).unwrap().add_veth("p0", "q0", None).unwrap();
         let ethtool = netns.run(Ethtool::open).unwrap().unwrap();
         assert_eq!(ethtool.driver("p0").unwrap(), "veth");
+    }
+
+    #[test]
+    fn without_its_checksum_offload_a_veth_segments_no_more() {
+        if !root_or_skip("without_its_checksum_offload_a_veth_segments_no_more") {
+            return;
+        }
+        let netns = Netns::create().unwrap();
+        Rtnl::open_in(&netns).unwrap().add_veth("p0", "q0", None).unwrap();
+        let ethtool = netns.run(Ethtool::open).unwrap().unwrap();
+        let before = ethtool.features("p0").unwrap();
+        assert!(before.tso && before.gso && before.tx_checksum && before.rx_checksum, "{before}");
+        ethtool.set_tx_checksum("p0", false).unwrap();
+        let after = Features { tso: false, tx_checksum: false, ..before };
+        assert_eq!(ethtool.features("p0").unwrap(), after);
+        assert_eq!(ethtool.features("q0").unwrap(), before);
+        assert!(after.to_string().starts_with("tso off, gso on, gro "), "{after}");
+        assert!(after.to_string().ends_with("tx-checksum off, rx-checksum on"), "{after}");
+        assert!(ethtool.set_tx_checksum("no-such", false).is_err());
     }
 }
