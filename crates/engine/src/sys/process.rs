@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, parent_id};
+use std::process::Command;
 use std::time::Duration;
 
 /// Lifts the soft limit on open descriptors to the hard one and returns it: each sub-interface
@@ -50,4 +52,38 @@ pub fn thread_time() -> io::Result<Duration> {
     super::checked(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) })?;
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Ok(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)))
+}
+
+/// Has the kernel kill what this command starts as soon as the thread that starts it ends: also if
+/// that is the end of a process which was itself killed. A program that forks escapes this.
+pub fn end_with_thread(command: &mut Command) {
+    let parent = std::process::id();
+    let bind = move || {
+        // SAFETY: PR_SET_PDEATHSIG takes a number and no memory.
+        super::checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+        // Had it ended before, nobody would be left to send the signal.
+        if parent_id() == parent { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    };
+    // SAFETY: after the fork it makes system calls only: no memory, no lock.
+    unsafe { command.pre_exec(bind) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_program_ends_with_the_thread_that_started_it() {
+        let start = || {
+            let mut command = Command::new("sleep");
+            command.arg("1000");
+            end_with_thread(&mut command);
+            command.spawn().unwrap()
+        };
+        let mut child = thread::spawn(start).join().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
 }
