@@ -61,7 +61,7 @@ impl Contestant {
         let attached = match self {
             Self::Kernel => network.attach(Maker::Kernel, mode),
             Self::Ours(poll) => {
-                network.attach(Maker::Ours(&|site| Ok(Box::new(make(site, poll)?))), mode)
+                network.attach(Maker::Userspace(&|site| Ok(Box::new(make(site, poll)?))), mode)
             }
         };
         attached.with_context(|| format!("{self} in mode {mode}"))

@@ -115,7 +115,7 @@ impl Field {
             Ok(Box::new(made) as Box<dyn Any>)
         };
         let maker = match peer {
-            Peer::Umacvlan | Peer::UmacvlanBusy => Maker::Ours(&ours),
+            Peer::Umacvlan | Peer::UmacvlanBusy => Maker::Userspace(&ours),
             Peer::Kernel | Peer::KernelHairpin => Maker::Kernel,
             Peer::Bridge => Maker::Bridge,
         };

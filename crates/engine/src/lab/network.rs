@@ -18,7 +18,7 @@ use umacvlan_core::{MacAddr, Mode};
 use crate::lab::error::{Doing, Result};
 use crate::lab::expect::{listed, members};
 use crate::lab::member::{Member, SUBS, Station};
-use crate::lab::place::{BRIDGE, Place, bridge};
+use crate::lab::place::{BRIDGE, Place, bridge, index};
 use crate::netlink::{Macvlan, Rtnl};
 use crate::sys::netns::Netns;
 
@@ -29,8 +29,9 @@ pub enum Maker<'m> {
     Bridge,
     /// The kernel's own macvlan driver.
     Kernel,
-    /// We do: makes the sub-interfaces of a [`Site`], and returns what removes them when dropped.
-    Ours(&'m dyn Fn(&Site<'_>) -> io::Result<Box<dyn Any>>),
+    /// Something in user space, such as ourselves: makes the sub-interfaces of a [`Site`], and
+    /// returns what ends them when dropped.
+    Userspace(&'m dyn Fn(&Site<'_>) -> io::Result<Box<dyn Any>>),
 }
 
 impl std::fmt::Debug for Maker<'_> {
@@ -38,7 +39,7 @@ impl std::fmt::Debug for Maker<'_> {
         f.write_str(match self {
             Self::Bridge => "Bridge",
             Self::Kernel => "Kernel",
-            Self::Ours(_) => "Ours",
+            Self::Userspace(_) => "Userspace",
         })
     }
 }
@@ -76,6 +77,17 @@ pub struct SubSite<'n> {
     pub mac: MacAddr,
     /// The addresses that it admits in source mode; empty in every other.
     pub sources: Vec<MacAddr>,
+}
+
+impl Site<'_> {
+    /// Makes a veth pair for each sub-interface, which is one end. Returns the names of the others,
+    /// which are where the parent is, and up: for a switch that is to join them.
+    ///
+    /// # Errors
+    /// The kernel refuses, or has no veth.
+    pub fn lay_cables(&self) -> io::Result<Vec<String>> {
+        lay_cables(&mut Rtnl::open_in(self.host)?, self)
+    }
 }
 
 /// A laboratory's network. It ends with this value, or with the process.
@@ -170,7 +182,7 @@ impl Network {
                 make_by_kernel(&mut self.host.rtnl, &site(&self.subs, &self.host.netns, mode))
                     .map(|()| None)
             }
-            Maker::Ours(make) => make(&site(&self.subs, &self.host.netns, mode)).map(Some),
+            Maker::Userspace(make) => make(&site(&self.subs, &self.host.netns, mode)).map(Some),
         };
         let guard = guard.doing(|| format!("making the sub-interfaces in mode {mode}"))?;
         self.attached = Some(Attached { mode, bridge, guard });
@@ -265,16 +277,23 @@ fn wire(switch: &mut Place, host: &Place, external: &Place) -> io::Result<u32> {
     switch.index(TO_PARENT)
 }
 
-/// Makes a bridge of the parent and of one end of a veth pair for each sub-interface, which is the
-/// other end.
+/// Makes a bridge of the parent and of one end of a cable to each sub-interface.
 fn make_by_bridge(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<()> {
-    let ports: Vec<_> =
-        site.subs.iter().map(|sub| format!("to-{}", sub.member.interface())).collect();
-    for (sub, port) in site.subs.iter().zip(&ports) {
-        rtnl.add_veth(port, sub.member.interface(), Some(sub.netns))?;
-    }
+    let ports = lay_cables(rtnl, site)?;
     let ports = ports.iter().map(String::as_str).chain([site.parent]);
     bridge(rtnl, &ports.collect::<Vec<_>>())
+}
+
+/// Makes a veth pair for each sub-interface, which is one end; returns the names of the others.
+fn lay_cables(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<Vec<String>> {
+    let lay = |sub: &SubSite<'_>| {
+        let port = format!("to-{}", sub.member.interface());
+        rtnl.add_veth(&port, sub.member.interface(), Some(sub.netns))?;
+        let index = index(rtnl, &port)?;
+        rtnl.set_up(index, true)?;
+        Ok(port)
+    };
+    site.subs.iter().map(lay).collect()
 }
 
 /// What is asked of a maker.

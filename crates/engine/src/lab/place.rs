@@ -87,7 +87,7 @@ pub(super) fn bridge(rtnl: &mut Rtnl, ports: &[&str]) -> io::Result<()> {
 }
 
 /// The index of an interface that must be there.
-fn index(rtnl: &mut Rtnl, interface: &str) -> io::Result<u32> {
+pub(super) fn index(rtnl: &mut Rtnl, interface: &str) -> io::Result<u32> {
     let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no interface {interface}"));
     Ok(rtnl.link(interface)?.ok_or_else(missing)?.index)
 }
