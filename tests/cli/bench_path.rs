@@ -34,6 +34,16 @@ fn one_point_is_measured_of_everybody_who_can_be() {
     assert!(ours["extra"]["engine_ns"].as_f64().unwrap() > 0.0, "{ours}");
     // A kernel without macvlan is said to be one.
     assert_eq!(of("kernel").is_some(), ours["ratio"]["to"] == "kernel", "{report}");
+    let offloads = &report["environment"]["offloads"];
+    for (interface, words) in [
+        ("parent", "veth, tso on, gso on, gro off, tx-checksum on, "),
+        ("wire", "veth, tso on, "),
+        ("sub of umacvlan", "tun, "),
+        ("sub of bridge", "veth, "),
+    ] {
+        let found = offloads[interface].as_str();
+        assert!(found.is_some_and(|is| is.starts_with(words)), "{interface}: {offloads}");
+    }
 }
 
 #[test]

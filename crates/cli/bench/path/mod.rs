@@ -6,6 +6,7 @@
 //! that the seed decides.
 
 mod cost;
+mod offloads;
 mod peer;
 mod plan;
 mod points;
@@ -86,7 +87,10 @@ fn measure(group: &Group, progress: &mut Progress) -> Result<Vec<Point>> {
     for peer in group.peers() {
         progress.at(format!("{} {}: getting {peer} ready", group.route, group.mode));
         match Field::build(peer, group.route, group.mode) {
-            Ok(field) => fields.push(field),
+            Ok(field) => {
+                offloads::record(&field, progress);
+                fields.push(field);
+            }
             Err(error) if is_unsupported(&error) => {
                 progress.note(format!("{peer} is left out: this kernel has no such driver"));
             }
@@ -103,7 +107,7 @@ fn measure(group: &Group, progress: &mut Progress) -> Result<Vec<Point>> {
                 let field = &mut fields[place];
                 if item.peers.contains(&field.peer) {
                     progress.at(format!("{} {}: {}", group.route, group.mode, field.peer));
-                    let readings = turn(item, field, &mut rates[place])?;
+                    let readings = turn(item, field, &mut rates[place], progress)?;
                     series.add(field, readings, progress);
                 }
                 (0..item.steps()).for_each(|_| progress.step());
@@ -119,9 +123,11 @@ fn turn(
     item: &Item,
     field: &mut Field,
     rates: &mut Vec<(plan::Traffic, f64)>,
+    progress: &mut Progress,
 ) -> Result<Vec<sample::Reading>> {
     if field.peer.is_loud() {
         field.attach()?;
+        offloads::record(field, progress);
     }
     let known = rates.iter().find(|(traffic, _)| *traffic == item.traffic);
     let mut rate = known.map(|(_, rate)| *rate);

@@ -131,9 +131,14 @@ impl Field {
         Ok(self.network.detach()?)
     }
 
+    /// Everybody who is there; nobody, while a loud peer has no interfaces.
+    pub(super) fn stations(&self) -> Vec<Station<'_>> {
+        self.network.stations()
+    }
+
     /// Who sends and who receives on the route: one, or all that a broadcast is for.
     pub(super) fn ends(&self, broadcast: bool) -> Option<(Station<'_>, Vec<Station<'_>>)> {
-        let stations = self.network.stations();
+        let stations = self.stations();
         let find = |member| stations.iter().copied().find(|station| station.member == member);
         let from = find(self.route.from())?;
         let subs = stations.iter().copied();
