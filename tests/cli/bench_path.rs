@@ -1,25 +1,75 @@
 //! `umacvlan bench path`: measures everybody in a network of its own, and says what it found.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_engine::privilege::{root_or_skip, skip};
 
-use crate::world::UMACVLAN;
+use crate::world::{LIMIT, UMACVLAN};
+
+/// The report of a bench with these words.
+fn report(words: &str) -> Value {
+    let mut command = Command::new(UMACVLAN);
+    command.args(["bench", "path", "--quick", "-j"]).args(words.split_whitespace());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// True if Open vSwitch can be measured; otherwise says that the test is skipped.
+fn ovs_or_skip(test: &str) -> bool {
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("ovs-vswitchd");
+    command.arg("--version").env("PATH", path).stdout(Stdio::null());
+    let found = command.status().is_ok();
+    if !found {
+        skip(test, "Open vSwitch is not installed");
+    }
+    found && root_or_skip(test)
+}
+
+/// The programs that a process has started and that have not ended, with their names.
+fn children(process: u32) -> Vec<(u32, String)> {
+    let child = |entry: fs::DirEntry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let (name, parent) = alive(id)?;
+        (parent == process).then_some((id, name))
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(child).collect()
+}
+
+/// The name and the parent of a process that has not ended.
+fn alive(process: u32) -> Option<(String, u32)> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        value.map(|value| value.trim().to_owned())
+    };
+    let ended = field("State:")?.starts_with(['X', 'Z']);
+    (!ended).then_some((field("Name:")?, field("PPid:")?.parse().ok()?))
+}
+
+/// Looks until it is so: nobody tells when other processes come and go.
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !done() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
 
 #[test]
 fn one_point_is_measured_of_everybody_who_can_be() {
     if !root_or_skip("one_point_is_measured_of_everybody_who_can_be") {
         return;
     }
-    let words = "bench path --quick --path wire-to-sub --size 256 --measure mrr --time 0.03 \
-                 --trials 2 --seed 1 -j";
-    let output =
-        Command::new(UMACVLAN).args(words.split_whitespace()).stdin(Stdio::null()).output();
-    let output = output.unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complaint}");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report =
+        report("--path wire-to-sub --size 256 --measure mrr --time 0.03 --trials 2 --seed 1");
     let points = report["points"].as_array().unwrap();
     let of = |peer: &str| points.iter().find(|point| point["key"]["peer"] == peer);
     for point in points {
@@ -34,7 +84,11 @@ fn one_point_is_measured_of_everybody_who_can_be() {
     assert!(ours["extra"]["engine_ns"].as_f64().unwrap() > 0.0, "{ours}");
     // A kernel without macvlan is said to be one.
     assert_eq!(of("kernel").is_some(), ours["ratio"]["to"] == "kernel", "{report}");
-    let offloads = &report["environment"]["offloads"];
+    // So is a machine without Open vSwitch.
+    let environment = &report["environment"];
+    let notes = environment["notes"].to_string();
+    assert_eq!(of("ovs").is_none(), notes.contains("ovs is left out"), "{notes}");
+    let offloads = &environment["offloads"];
     for (interface, words) in [
         ("parent", "veth, tso on, gso on, gro off, tx-checksum on, "),
         ("wire", "veth, tso on, "),
@@ -44,6 +98,51 @@ fn one_point_is_measured_of_everybody_who_can_be() {
         let found = offloads[interface].as_str();
         assert!(found.is_some_and(|is| is.starts_with(words)), "{interface}: {offloads}");
     }
+}
+
+#[test]
+fn open_vswitch_forwards_frames_and_streams_on_every_path_that_it_has() {
+    if !ovs_or_skip("open_vswitch_forwards_frames_and_streams_on_every_path_that_it_has") {
+        return;
+    }
+    // A stream arrives only if the checksums of its frames are right.
+    let report = report("--peer ovs --size 256 --measure mrr,tcp --time 0.05 --trials 1 --seed 1");
+    let points = report["points"].as_array().unwrap();
+    for path in ["wire-to-sub", "sub-to-wire", "sub-to-sub"] {
+        let mut here = points.iter().filter(|point| point["key"]["path"] == path);
+        assert!(here.all(|point| point["summary"]["median"].as_f64() > Some(0.0)), "{report}");
+        for traffic in ["unicast", "tcp"] {
+            let is_it = |p: &&Value| p["key"]["path"] == path && p["key"]["traffic"] == traffic;
+            assert_eq!(points.iter().filter(is_it).count(), 1, "{path} {traffic}: {report}");
+        }
+    }
+    let environment = &report["environment"];
+    assert!(environment["notes"].to_string().contains("Open vSwitch "), "{environment}");
+    let sub = environment["offloads"]["sub of ovs"].as_str().unwrap();
+    assert!(sub.starts_with("veth, tso off, ") && sub.contains("tx-checksum off"), "{sub}");
+}
+
+#[test]
+fn open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed() {
+    if !ovs_or_skip("open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed") {
+        return;
+    }
+    let words = "bench path --peer ovs --path sub-to-sub --measure mrr --time 60";
+    let mut command = Command::new(UMACVLAN);
+    command.args(words.split_whitespace());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut bench = command.spawn().unwrap();
+    let mut programs = Vec::new();
+    wait_until("database and switch are there", || {
+        programs = children(bench.id());
+        ["ovsdb-server", "ovs-vswitchd"]
+            .iter()
+            .all(|wanted| programs.iter().any(|(_, name)| name == wanted))
+    });
+    assert!(!Path::new("/tmp/conf.db").exists() && !Path::new("/tmp/db.sock").exists());
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    wait_until("they have ended", || programs.iter().all(|(id, _)| alive(*id).is_none()));
 }
 
 #[test]

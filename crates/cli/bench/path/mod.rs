@@ -7,6 +7,7 @@
 
 mod cost;
 mod offloads;
+mod ovs;
 mod peer;
 mod plan;
 mod points;
@@ -64,14 +65,15 @@ pub(crate) struct PathArgs {
 /// sent: a fast wrong answer is none.
 pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
     become_able()?;
-    let groups = plan(args, progress);
+    let mut groups = plan(args, progress);
+    find_ovs(args, &mut groups, progress)?;
     anyhow::ensure!(!groups.is_empty(), "no path has all that was asked for: nothing to measure");
     say_cores(progress);
     say_load(progress);
     progress.begin(groups.iter().flat_map(|group| &group.items).map(steps).sum());
     let mut points = Vec::new();
     for group in &groups {
-        points.extend(measure(group, progress)?);
+        points.extend(measure(group, args, progress)?);
     }
     Ok(points)
 }
@@ -82,7 +84,7 @@ fn steps(item: &Item) -> u64 {
 }
 
 /// Everything of one route and mode.
-fn measure(group: &Group, progress: &mut Progress) -> Result<Vec<Point>> {
+fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
     let mut fields = Vec::new();
     for peer in group.peers() {
         progress.at(format!("{} {}: getting {peer} ready", group.route, group.mode));
@@ -93,6 +95,10 @@ fn measure(group: &Group, progress: &mut Progress) -> Result<Vec<Point>> {
             }
             Err(error) if is_unsupported(&error) => {
                 progress.note(format!("{peer} is left out: this kernel has no such driver"));
+            }
+            // A system that does not let it start may still let everybody else.
+            Err(error) if peer == Peer::Ovs && !args.peer.contains(&peer) => {
+                progress.note(format!("ovs is left out: {error:#}"));
             }
             Err(error) => return Err(error),
         }
@@ -139,6 +145,31 @@ fn turn(
         field.detach()?;
     }
     Ok(readings)
+}
+
+/// Tells which Open vSwitch is measured, and how. Where there is none, it is left out unless it
+/// was asked for by name.
+fn find_ovs(args: &PathArgs, groups: &mut [Group], progress: &mut Progress) -> Result<()> {
+    if !groups.iter().any(|group| group.peers().contains(&Peer::Ovs)) {
+        return Ok(());
+    }
+    match ovs::version() {
+        Ok(version) => progress.note(format!(
+            "ovs is the userspace datapath of {version} with AF_PACKET ports, on the core of our \
+             worker; its stations finish their checksums and segments in software, because it \
+             does neither"
+        )),
+        Err(error) if args.peer.contains(&Peer::Ovs) => {
+            return Err(error.context("ovs cannot be measured"));
+        }
+        Err(error) => {
+            progress.note(format!("ovs is left out: {error:#}"));
+            for item in groups.iter_mut().flat_map(|group| &mut group.items) {
+                item.peers.retain(|peer| *peer != Peer::Ovs);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Tells on which cores everything runs, and whether they are enough.

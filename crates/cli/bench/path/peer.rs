@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Weak};
 
 use anyhow::{Context, Result};
@@ -12,7 +13,9 @@ use umacvlan_engine::engine::Engine;
 use umacvlan_engine::idle::{Poll, TurnStats};
 use umacvlan_engine::lab::member::{Member, Station};
 use umacvlan_engine::lab::network::{Maker, Network, Site, Wire};
+use umacvlan_engine::sys::ethtool::Ethtool;
 
+use super::ovs::Ovs;
 use super::route::Route;
 use crate::lab::contest::make;
 
@@ -29,11 +32,19 @@ pub(crate) enum Peer {
     KernelHairpin,
     /// A Linux bridge with a veth pair for each
     Bridge,
+    /// Open vSwitch in user space with a veth pair for each, where it is installed
+    Ovs,
 }
 
 impl Peer {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Umacvlan, Self::UmacvlanBusy, Self::Kernel, Self::KernelHairpin, Self::Bridge];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Umacvlan,
+        Self::UmacvlanBusy,
+        Self::Kernel,
+        Self::KernelHairpin,
+        Self::Bridge,
+        Self::Ovs,
+    ];
 
     /// True if it takes a core from the others while it is there, even with nothing to do.
     pub(super) fn is_loud(self) -> bool {
@@ -45,8 +56,8 @@ impl Peer {
         match self {
             Self::Umacvlan | Self::UmacvlanBusy | Self::Kernel => true,
             Self::KernelHairpin => route == Route::SubToSub && mode == Mode::Bridge,
-            // It has no modes, and returns no frame on the port it came from.
-            Self::Bridge => route != Route::Hairpin && mode == Mode::Bridge,
+            // They have no modes, and return no frame on the port it came from.
+            Self::Bridge | Self::Ovs => route != Route::Hairpin && mode == Mode::Bridge,
         }
     }
 
@@ -66,6 +77,7 @@ impl fmt::Display for Peer {
             Self::Kernel => "kernel",
             Self::KernelHairpin => "kernel-hairpin",
             Self::Bridge => "bridge",
+            Self::Ovs => "ovs",
         })
     }
 }
@@ -114,13 +126,29 @@ impl Field {
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };
+        let ovs = |site: &Site<'_>| Ok(Box::new(Ovs::start(site)?) as Box<dyn Any>);
         let maker = match peer {
             Peer::Umacvlan | Peer::UmacvlanBusy => Maker::Userspace(&ours),
             Peer::Kernel | Peer::KernelHairpin => Maker::Kernel,
             Peer::Bridge => Maker::Bridge,
+            Peer::Ovs => Maker::Userspace(&ovs),
         };
         let attached = self.network.attach(maker, *mode);
-        attached.with_context(|| format!("{peer} in mode {mode}"))
+        attached.with_context(|| format!("{peer} in mode {mode}"))?;
+        if *peer == Peer::Ovs {
+            self.finish_checksums().context("cannot turn off the checksum offload")?;
+        }
+        Ok(())
+    }
+
+    /// Has every station compute its checksums before it sends, for a forwarder that takes frames
+    /// for finished: the others would throw them away.
+    fn finish_checksums(&self) -> io::Result<()> {
+        for station in self.stations() {
+            let ethtool = station.netns.run(Ethtool::open)??;
+            ethtool.set_tx_checksum(station.member.interface(), false)?;
+        }
+        Ok(())
     }
 
     /// Takes the interfaces down.

@@ -183,7 +183,7 @@ fn items(
     let item = |(measure, traffic)| Item {
         measure,
         traffic,
-        peers: peers(args, route, mode, measure),
+        peers: peers(args, route, mode, (measure, traffic)),
         trials: match measure {
             Measure::Ndr => 1,
             _ => progress.trials(if quick { 3 } else { 7 }),
@@ -195,10 +195,16 @@ fn items(
 }
 
 /// Who is measured, in the order of [`Peer::ALL`].
-fn peers(args: &PathArgs, route: Route, mode: Mode, measure: Measure) -> Vec<Peer> {
+fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) -> Vec<Peer> {
+    let narrowed = !args.size.is_empty() || !args.measure.is_empty();
     let wanted = |peer: &Peer| match peer {
         // What it saves is a wake-up, which only those who wait for an answer notice.
-        Peer::UmacvlanBusy if args.peer.is_empty() => measure == Measure::Rtt,
+        Peer::UmacvlanBusy if args.peer.is_empty() => what.0 == Measure::Rtt,
+        // There is no time for all of it where all of everything is measured.
+        Peer::Ovs if args.peer.is_empty() && !narrowed => {
+            what == (Measure::Mrr, Traffic::Unicast(Size::SMALLEST.0))
+                || matches!(what.0, Measure::Tcp | Measure::Rtt)
+        }
         peer => asked(&args.peer, peer),
     };
     let peers = Peer::ALL.into_iter().filter(|peer| peer.takes(route, mode));
