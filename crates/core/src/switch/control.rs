@@ -12,6 +12,7 @@ impl Switch {
     /// A table without sub-interfaces.
     pub fn new(parent: Parent, semantics: Semantics) -> Self {
         Self {
+            shortcuts: Default::default(),
             table: Default::default(),
             sources: Default::default(),
             owner: None,
@@ -68,6 +69,7 @@ impl Switch {
             self.owner = Some(id);
         }
         self.request_bc_queue(config.bc_queue_len);
+        self.pave();
         Ok(id)
     }
 
@@ -84,6 +86,7 @@ impl Switch {
             self.parent.mac = self.replaced_mac.take().unwrap_or(self.parent.mac);
         }
         self.release_bc_queue(sub.bc_queue_len);
+        self.pave();
         Some(sub)
     }
 
@@ -228,6 +231,7 @@ impl Switch {
     /// to it, and returned; none grows.
     pub fn set_parent_mtu(&mut self, mtu: u32) -> Vec<SubId> {
         self.parent.mtu = mtu;
+        self.pave();
         let larger: Vec<_> =
             self.subs().filter(|(_, sub)| sub.mtu > mtu).map(|(id, _)| id).collect();
         for &id in &larger {
@@ -243,8 +247,9 @@ impl Switch {
     }
 
     /// Chooses whose promise about private sub-interfaces is kept.
-    pub const fn set_semantics(&mut self, semantics: Semantics) {
+    pub fn set_semantics(&mut self, semantics: Semantics) {
         self.semantics = semantics;
+        self.pave();
     }
 
     pub(super) fn known(&self, id: SubId) -> Result<&Sub, Refusal> {
@@ -300,6 +305,7 @@ impl Switch {
             self.sources.withdraw(id, &sub.sources, before);
             self.sources.publish(id, &sub.sources, sub.standing());
         }
+        self.pave();
         Ok(())
     }
 

@@ -167,7 +167,16 @@ impl Switch {
 /// True when a frame of this many bytes may be handed to an interface with this MTU: a VLAN tag
 /// may come on top, as in `is_skb_forwardable()` of the kernel's `netdevice.h`.
 #[inline]
-pub(super) fn fits(len: u32, mtu: u32) -> bool {
-    const OVERHEAD: u64 = (HEADER_LEN + TAG_LEN) as u64;
-    u64::from(len) <= u64::from(mtu) + OVERHEAD
+pub(super) const fn fits(len: u32, mtu: u32) -> bool {
+    len <= longest(mtu)
 }
+
+/// The longest frame, in bytes, that [`fits`] an interface with this MTU.
+#[inline]
+pub(super) const fn longest(mtu: u32) -> u32 {
+    mtu.saturating_add(OVERHEAD)
+}
+
+/// Bytes of a header and one tag.
+#[allow(clippy::cast_possible_truncation, reason = "it is 18")]
+const OVERHEAD: u32 = (HEADER_LEN + TAG_LEN) as u32;

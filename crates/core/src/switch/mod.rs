@@ -18,7 +18,9 @@ mod control;
 mod explain;
 mod flood;
 mod refusal;
+mod shortcut;
 mod sources;
+mod stations;
 mod sub;
 mod table;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub use sub::Sub;
 pub use verdict::{DropReason, Then, Verdict};
 
 use flood::fits;
+use shortcut::Shortcuts;
 use sources::Sources;
 use table::{Station, Table};
 
@@ -75,6 +78,8 @@ impl SubId {
 #[derive(Clone, Debug)]
 pub struct Switch {
     // Read by every frame.
+    /// Which frames need not be asked all questions.
+    shortcuts: Shortcuts,
     /// Those that are up.
     table: Table,
     /// The source lists of all sub-interfaces, up or down.
@@ -102,9 +107,12 @@ pub struct Switch {
 impl Switch {
     /// Decides about a frame from the wire.
     // Always: a worker calls it in one place, and a verdict that stays in registers costs half of
-    // one that is returned through memory (bench `forward`, `hit`).
+    // one that is returned through memory (bench `decision/wire-to-sub`).
     #[inline(always)]
     pub fn ingress(&self, frame: Frame<'_>) -> Verdict<'_> {
+        if self.shortcuts.ingress && !frame.dst().is_group() {
+            return self.ingress_shortcut(frame).into();
+        }
         self.decide_ingress(frame, |_| ())
     }
 
@@ -115,6 +123,13 @@ impl Switch {
     // Always: as for `ingress`.
     #[inline(always)]
     pub fn egress(&self, from: SubId, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
+        let len = if gso { 0 } else { length(frame) };
+        if len < self.shortcuts.egress_below
+            && !frame.dst().is_group()
+            && self.table.lane(from).is_up()
+        {
+            return self.egress_shortcut(frame).into();
+        }
         self.decide_egress(from, frame, gso, |_| ())
     }
 

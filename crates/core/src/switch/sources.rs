@@ -28,7 +28,7 @@ impl Sources {
     /// The copies of a frame from this station, given as a number, and whether it ends with them.
     #[inline]
     pub(super) fn consult(&self, key: u64) -> (Copies<'_>, bool) {
-        if self.listings.is_empty() {
+        if self.is_empty() {
             return (Copies::NONE, false);
         }
         self.look_up(key)
@@ -41,6 +41,11 @@ impl Sources {
             None => (Copies::NONE, false),
             Some(listing) => (Copies { subs: &listing.up }, listing.takers != 0),
         }
+    }
+
+    /// True when no station is listed by a sub-interface that would do anything about it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.listings.is_empty()
     }
 
     /// Enters stations that a sub-interface lists, for as long as it stands so.
@@ -84,6 +89,7 @@ impl Switch {
             sub.sources.insert(place, source);
             let standing = sub.standing();
             self.sources.publish(id, &[source], standing);
+            self.pave();
         }
         Ok(())
     }
@@ -99,6 +105,7 @@ impl Switch {
             sub.sources.remove(place);
             let standing = sub.standing();
             self.sources.withdraw(id, &[source], standing);
+            self.pave();
         }
         Ok(())
     }
@@ -115,6 +122,7 @@ impl Switch {
         let before = std::mem::replace(&mut sub.sources, sources.clone());
         self.sources.withdraw(id, &before, standing);
         self.sources.publish(id, &sources, standing);
+        self.pave();
         Ok(())
     }
 

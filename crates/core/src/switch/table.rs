@@ -1,9 +1,9 @@
 //! The part of the table that a frame's way reads: who is up, under which address.
 //!
 //! Only sub-interfaces that are up are in here, as in the kernel, where one that is down does not
-//! exist for forwarding. What one decision needs lies together: the value beside an address holds
-//! the identifier *and* the mode, and a flood walks [`Lane`]s of eight bytes, not whole
-//! sub-interfaces.
+//! exist for forwarding. What one decision needs lies together: an address and its identifier are
+//! one word of [`Stations`], and all else that a frame's way asks of a sub-interface is a [`Lane`]
+//! of eight bytes.
 
 use hashbrown::HashMap;
 
@@ -11,6 +11,7 @@ use crate::MacAddr;
 
 use super::SubId;
 use super::config::Mode;
+use super::stations::Stations;
 use super::sub::Sub;
 
 /// The bits of a [`Lane`] that are a mode; none is set while the sub-interface is down.
@@ -27,13 +28,15 @@ pub(super) struct Station {
     pub(super) mode: Mode,
 }
 
-/// What a flood has to know of one sub-interface, up or down, present or not.
+/// What a frame's way has to know of one sub-interface, up or down, present or not.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lane {
     /// Its MTU in bytes.
     pub(super) mtu: u32,
     /// [`MODES`] and [`OPEN`].
     flags: u8,
+    /// Its mode, up or down.
+    mode: Mode,
 }
 
 impl Lane {
@@ -59,8 +62,7 @@ impl Lane {
 /// Addresses, lanes and listeners of the sub-interfaces that are up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    /// By address as a number.
-    stations: HashMap<u64, Station>,
+    stations: Stations,
     /// By [`SubId::index`].
     lanes: Vec<Lane>,
     /// By group as a number: how many sub-interfaces joined it.
@@ -69,15 +71,22 @@ pub(super) struct Table {
     open: u32,
     /// How many of them make the parent listen to everything in the kernel.
     greedy: u32,
-    /// How many are private.
-    private: u32,
+    /// How many are in each mode, by its place in [`Mode::ALL`].
+    modes: [u32; Mode::ALL.len()],
 }
 
 impl Table {
     /// Who has this address, given as a number, and is up.
+    #[inline(always)]
+    pub(super) fn find(&self, key: u64) -> Option<SubId> {
+        self.stations.get(key)
+    }
+
+    /// Who has this address, given as a number, and is up; with its mode.
     #[inline]
     pub(super) fn station(&self, key: u64) -> Option<Station> {
-        self.stations.get(&key).copied()
+        let id = self.find(key)?;
+        Some(Station { id, mode: self.lane(id).mode })
     }
 
     /// The lane of a sub-interface; one that is down if there is no such.
@@ -95,7 +104,12 @@ impl Table {
     /// True when a private sub-interface is up.
     #[inline]
     pub(super) const fn has_private(&self) -> bool {
-        self.private != 0
+        self.modes[Mode::Private as usize] != 0
+    }
+
+    /// True when all sub-interfaces that are up are in one of these modes.
+    pub(super) fn has_only(&self, modes: u8) -> bool {
+        Mode::ALL.iter().all(|mode| mode.bit() & modes != 0 || self.modes[*mode as usize] == 0)
     }
 
     /// True when some sub-interface makes the parent receive every group.
@@ -127,7 +141,7 @@ impl Table {
             }
             self.appear(id, sub);
         }
-        self.lanes[id.index()] = Lane { mtu: sub.mtu(), flags };
+        self.lanes[id.index()] = Lane { mtu: sub.mtu(), flags, mode: sub.mode() };
     }
 
     /// Takes out a sub-interface that was published as it is now.
@@ -136,8 +150,8 @@ impl Table {
         if !sub.up() {
             return;
         }
-        self.stations.remove(&sub.mac().to_u64());
-        self.private -= u32::from(sub.mode() == Mode::Private);
+        self.stations.remove(sub.mac().to_u64());
+        self.modes[sub.mode() as usize] -= 1;
         self.open -= u32::from(sub.filter().is_open());
         self.greedy -= u32::from(sub.is_greedy());
         for group in &sub.filter().groups {
@@ -151,10 +165,9 @@ impl Table {
     }
 
     fn appear(&mut self, id: SubId, sub: &Sub) {
-        let mode = sub.mode();
-        let before = self.stations.insert(sub.mac().to_u64(), Station { id, mode });
+        let before = self.stations.insert(sub.mac().to_u64(), id);
         debug_assert!(before.is_none(), "two sub-interfaces are up as {}", sub.mac());
-        self.private += u32::from(mode == Mode::Private);
+        self.modes[sub.mode() as usize] += 1;
         self.open += u32::from(sub.filter().is_open());
         self.greedy += u32::from(sub.is_greedy());
         for group in &sub.filter().groups {

@@ -15,7 +15,10 @@ pub struct Verdict<'t> {
 }
 
 /// What happens to a frame after the copies.
+// With a tag of its own: one that hides in a variant has to be computed, and that is enough for the
+// compiler to jump by table even where it knows the variant.
 #[derive(Clone, Debug)]
+#[repr(u8)]
 pub enum Then<'t> {
     /// It belongs to one sub-interface and nobody else.
     Deliver(SubId),

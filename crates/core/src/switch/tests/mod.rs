@@ -6,6 +6,7 @@ mod egress;
 mod groups;
 mod ingress;
 mod lists;
+mod shortcut;
 
 use super::*;
 

@@ -1,0 +1,143 @@
+//! The short way and the rules never differ, whatever has been changed, and the short way is open
+//! where it should be.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Addresses that sub-interfaces may have; one more is a stranger's.
+const STATIONS: u8 = 8;
+
+fn switch() -> Switch {
+    Switch::new(parent(), Semantics::Documented)
+}
+
+fn up(switch: &mut Switch, n: u8, mode: Mode) -> SubId {
+    let id = switch.add(&config(mac(n), mode)).unwrap();
+    switch.set_up(id, true).unwrap();
+    id
+}
+
+/// One change, read from four numbers; some are refused, which is fine.
+fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Refusal> {
+    let ids: Vec<_> = switch.subs().map(|(id, _)| id).collect();
+    let mode = match to % 12 {
+        0..=5 => Mode::Bridge,
+        6 | 7 => Mode::Vepa,
+        8 => Mode::Private,
+        9 | 10 => Mode::Source,
+        _ => Mode::Passthru,
+    };
+    let (address, odd) = (mac(at % STATIONS), to & 1 == 1);
+    let Some(&id) = ids.get(usize::from(which) % ids.len().max(1)) else {
+        // Passthru comes first or not at all.
+        let mode = if what % 4 == 0 { Mode::Passthru } else { mode };
+        return switch.add(&config(address, mode)).map(drop);
+    };
+    match what % 16 {
+        0..=2 => {
+            let listed = (mode == Mode::Source).then(|| mac(which % STATIONS));
+            let (nodst, sources) = (at & 16 != 0, listed.into_iter().collect());
+            switch.add(&SubConfig { nodst, sources, ..config(address, mode) }).map(drop)
+        }
+        3 => switch.remove(id).map(drop).ok_or(Refusal::NoSuchSub),
+        4..=7 => switch.set_up(id, to % 4 != 0),
+        8 => switch.set_mac(id, address),
+        9 => switch.set_mode(id, mode),
+        10 => switch.add_source(id, address),
+        11 => switch.remove_source(id, address),
+        12 => switch.flush_sources(id),
+        13 => switch.set_nodst(id, odd),
+        14 => {
+            switch.set_semantics(if odd { Semantics::Kernel } else { Semantics::Documented });
+            Ok(())
+        }
+        _ => {
+            switch.set_parent_mtu(if odd { 1500 } else { 1400 });
+            Ok(())
+        }
+    }
+}
+
+/// Fails unless both verdicts are the same.
+fn same(short: Verdict<'_>, rules: Verdict<'_>) {
+    assert!(short.copies.eq(rules.copies));
+    match (short.then, rules.then) {
+        (Then::Deliver(one), Then::Deliver(other)) => assert_eq!(one, other),
+        (Then::Drop(one), Then::Drop(other)) => assert_eq!(one, other),
+        (Then::Flood(one), Then::Flood(other)) => {
+            assert_eq!((one.rule(), one.cursor()), (other.rule(), other.cursor()));
+        }
+        (Then::Host, Then::Host) | (Then::Wire, Then::Wire) => {}
+        (one, other) => panic!("{one:?} and {other:?}"),
+    }
+}
+
+/// Compares the verdicts on a frame from everybody to everybody.
+fn compare(switch: &Switch, len: usize, gso: bool) {
+    let group = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
+    let stations = || (0..=STATIONS).map(mac).chain([PARENT]);
+    for dst in stations().chain([group, MacAddr::BROADCAST, MacAddr::ZERO]) {
+        for src in stations() {
+            let mut bytes = [dst.octets(), src.octets()].concat();
+            bytes.resize(len, 0);
+            let frame = Frame::new(&bytes).unwrap();
+            same(switch.ingress(frame), switch.decide_ingress(frame, |_| ()));
+            for id in (0..4).map(SubId) {
+                let rules = switch.decide_egress(id, frame, gso, |_| ());
+                same(switch.egress(id, frame, gso), rules);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_short_way_and_the_rules_give_every_frame_the_same_verdict(
+        changes in prop::collection::vec(any::<[u8; 4]>(), 1..32),
+        len in prop::sample::select(vec![60, 1418, 1419, 1518, 1519]),
+        gso: bool,
+    ) {
+        let mut switch = switch();
+        for numbers in changes {
+            // What is refused must leave the short way as it was, too.
+            let _ = change(&mut switch, numbers);
+            compare(&switch, len, gso);
+        }
+    }
+}
+
+/// Whether the short way is open from the wire, and from sub-interfaces.
+fn open(switch: &Switch) -> (bool, bool) {
+    (switch.shortcuts.ingress, switch.shortcuts.egress_below > 0)
+}
+
+#[test]
+fn the_short_way_is_open_until_something_else_than_the_destination_matters() {
+    let mut switch = switch();
+    let bridge = up(&mut switch, 1, Mode::Bridge);
+    assert_eq!(open(&switch), (true, true));
+    let other = up(&mut switch, 2, Mode::Vepa);
+    assert_eq!(open(&switch), (true, false), "a sibling may have to go out by the wire");
+    switch.set_up(other, false).unwrap();
+    assert_eq!(open(&switch), (true, true), "who is down does not exist");
+    switch.set_mode(other, Mode::Private).unwrap();
+    switch.set_up(other, true).unwrap();
+    assert_eq!(open(&switch), (false, false));
+    switch.set_semantics(Semantics::Kernel);
+    assert_eq!(open(&switch), (true, false), "the kernel isolates nobody");
+    switch.set_mode(other, Mode::Source).unwrap();
+    assert_eq!(open(&switch), (false, false));
+    switch.set_up(other, false).unwrap();
+    switch.add_source(other, mac(9)).unwrap();
+    assert_eq!(open(&switch), (true, true), "a list without consequences");
+    switch.set_nodst(other, true).unwrap();
+    assert_eq!(open(&switch), (false, false), "it takes frames away even while it is down");
+    switch.remove(other);
+    assert_eq!(open(&switch), (true, true));
+    switch.remove(bridge);
+    up(&mut switch, 0, Mode::Passthru);
+    assert_eq!(open(&switch), (false, false));
+}
