@@ -79,7 +79,11 @@ impl AddAssign for Drops {
 }
 
 /// What one sub-interface got and sent.
+///
+/// What nearly every frame counts comes first and is one line of the cache: among many
+/// sub-interfaces, a frame brings in the line of its receiver and that of its sender, and no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
 pub struct SubStats {
     // Towards it.
     /// Frames that were to be delivered to it: verdicts, copies and replicas.
@@ -88,22 +92,24 @@ pub struct SubStats {
     pub delivered: Counters,
     /// Those among the delivered that were for a group, broadcast included.
     pub groups: u64,
-    /// Those among them that were merged with others into a larger one on the last step.
-    pub merged: u64,
-    /// How many larger ones that made.
-    pub supers: u64,
-    /// Those it did not get.
-    pub lost: Drops,
 
     // From it.
     /// Frames read from its port.
     pub received: Counters,
     /// Those that went to one sub-interface and not to the wire.
     pub local: u64,
-    /// Those that went to several sub-interfaces and then to the wire.
-    pub flooded: u64,
     /// Those that went to the wire only.
     pub wire: u64,
+
+    // Both, and counted less often.
+    /// Frames delivered that were merged with others into a larger one on the last step.
+    pub merged: u64,
+    /// How many larger ones that made.
+    pub supers: u64,
+    /// Those it did not get.
+    pub lost: Drops,
+    /// Frames received that went to several sub-interfaces and then to the wire.
+    pub flooded: u64,
     /// Those that went nowhere.
     pub dropped: Drops,
 }
@@ -287,6 +293,12 @@ mod tests {
         assert_eq!((wires.offered, wires.copies, wires.replicas), (8, 10, 12));
         assert_eq!((wires.received.bytes, wires.sent.frames), (120, 2));
         assert_eq!((wires.dropped.total(), wires.unsent.total()), (10, 10));
+    }
+
+    #[test]
+    fn what_nearly_every_frame_counts_is_one_line_of_the_cache() {
+        assert_eq!(align_of::<SubStats>(), 64);
+        assert!(std::mem::offset_of!(SubStats, wire) + 8 <= 64);
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl MemoryLink {
 
     /// Puts one frame with this vnet header on its way. False: the ring is full.
     pub fn put_parts(&self, header: &[u8; VNET_LEN], frame: &[u8]) -> bool {
-        let put = locked(&self.outbox).push(header, frame);
+        let put = locked(&self.outbox).push([header, frame]);
         if let Some(wake) = &self.wake {
             wake.wake();
         }
@@ -111,7 +111,7 @@ impl MemoryLink {
     ) {
         let mut ring = locked(&self.outbox);
         for number in 0..count {
-            if !ring.push(frame(number), &[]) {
+            if !ring.push([frame(number)]) {
                 refused(number, DropReason::Full);
             }
         }
@@ -152,14 +152,18 @@ impl Ring {
         self.frames_in.pop_front().is_some()
     }
 
-    fn push(&mut self, header: &[u8], frame: &[u8]) -> bool {
-        let len = header.len() + frame.len();
+    /// Copies a frame in, which comes in so many parts. False: there is no room.
+    fn push<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) -> bool {
+        let len = parts.iter().map(|part| part.len()).sum();
         let Some(start) = self.room(len) else {
             return false;
         };
-        let (head, rest) = self.bytes[start..start + len].split_at_mut(header.len());
-        head.copy_from_slice(header);
-        rest.copy_from_slice(frame);
+        let mut rest = &mut self.bytes[start..start + len];
+        for part in parts {
+            let (bytes, behind) = rest.split_at_mut(part.len());
+            bytes.copy_from_slice(part);
+            rest = behind;
+        }
         self.frames_in.push_back((start, len));
         if self.frames_in.len() == 1 {
             self.announce();
