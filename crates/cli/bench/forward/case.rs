@@ -103,11 +103,16 @@ pub(super) struct Case {
     /// What must become of each frame.
     pub(super) fate: Fate,
     pub(super) subs: u32,
-    /// Bytes of a frame.
+    /// Bytes of a frame, with the check sequence that no program sees.
     pub(super) size: u32,
 }
 
 impl Case {
+    /// Bytes of a frame in memory.
+    pub(super) const fn bytes(&self) -> usize {
+        (self.size - CHECK_SEQUENCE) as usize
+    }
+
     /// How many sub-interfaces get a frame.
     pub(super) const fn receivers(&self) -> usize {
         match (self.fate, self.mode) {
@@ -158,8 +163,11 @@ const fn subs(mode: Mode, quick: bool) -> &'static [u32] {
     }
 }
 
-/// Bytes of a frame without its check sequence.
-const SIZES: [u32; 4] = [60, 508, 1024, 1514];
+/// Bytes of a frame with its check sequence, as RFC 2544 has them.
+const SIZES: [u32; 4] = [64, 512, 1024, 1518];
+
+/// Bytes of a check sequence.
+const CHECK_SEQUENCE: u32 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,7 @@ impl Memory {
         let mut crowd = Crowd::new(&case, seed);
         let config = WorkerConfig { io: PortIo::Plain, ..WorkerConfig::default() };
         let mut worker = Worker::new(crowd.switch(case.mode), config)?;
-        let unit = VNET_LEN + case.size as usize;
+        let unit = VNET_LEN + case.bytes();
         let (near, wire) = MemoryLink::pair(2 * BURST, 2 * BURST * unit);
         worker.attach(Uplink::Memory(near))?;
         // Of many ports, each gets a few frames of a burst at most.

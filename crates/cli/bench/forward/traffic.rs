@@ -84,7 +84,7 @@ impl Crowd {
             _ if case.traffic.is_egress() => self.macs[from],
             _ => station(&mut self.random),
         };
-        let mut bytes = vec![0; case.size as usize].into_boxed_slice();
+        let mut bytes = vec![0; case.bytes()].into_boxed_slice();
         bytes[..6].copy_from_slice(&dst.octets());
         bytes[6..12].copy_from_slice(&src.octets());
         // For local experiments (IEEE 802), and a number that tells one frame from another.
