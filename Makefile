@@ -33,7 +33,7 @@ FUZZ_SECONDS ?= 60
 .PHONY: help
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' $(firstword $(MAKEFILE_LIST)) | \
-		awk -F'#' '{ printf "%-16s %s\n", $$1, $$2 }'
+		awk -F'#' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 .PHONY: setup
 setup: ## Install with apt what the machine lacks; silent when that is nothing
@@ -56,6 +56,15 @@ test: setup-tests ## Everything a change has to pass: format, lints, tests, docu
 	cargo test --locked --workspace
 	cargo test --locked --workspace --bench '*'
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	scripts/instructions
+
+.PHONY: instructions
+instructions: setup-tests ## Compare instructions a frame with benches/instructions.tsv
+	scripts/instructions
+
+.PHONY: baseline
+baseline: setup-tests ## Accept the instructions a frame as they are now
+	scripts/instructions accept
 
 .PHONY: build
 build: setup ## Build target/release/umacvlan

@@ -1,0 +1,116 @@
+//! A worker's turn, with its uplink and its ports in memory.
+
+use umacvlan_core::offload::{Offloads, VNET_LEN};
+use umacvlan_core::{MacAddr, Mode, Parent, Semantics, SubConfig, Switch};
+use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::port::{PortIo, PortLink};
+use umacvlan_engine::uplink::Uplink;
+use umacvlan_engine::worker::{Worker, WorkerConfig};
+
+use crate::Round;
+use crate::frames::{UDP_HEADERS, head, random, station, udp};
+
+/// Frames of a round: as many as a turn takes from the wire.
+const BURST: usize = 64;
+
+/// Bytes of a small frame, as every measurement has it: 64 with the check sequence.
+const SMALL: usize = 60;
+
+/// Bytes of the datagrams that are merged.
+const DATAGRAM: usize = UDP_HEADERS + 64;
+
+/// At most so many sub-interfaces send.
+const SENDERS: usize = 8;
+
+/// A worker and the other ends of its links.
+struct Turns {
+    worker: Worker,
+    wire: MemoryLink,
+    ports: Vec<MemoryLink>,
+    /// Each with the place of the port that it comes from; without one it comes from the wire.
+    frames: Vec<(Option<usize>, Vec<u8>)>,
+}
+
+impl Round for Turns {
+    fn prepare(&mut self) {
+        for link in self.ports.iter().chain([&self.wire]) {
+            link.drain();
+        }
+        for (from, frame) in &self.frames {
+            let link = from.map_or(&self.wire, |from| &self.ports[from]);
+            assert!(link.put(frame), "a ring has no room for a burst");
+        }
+    }
+
+    fn run(&mut self) -> usize {
+        let turn = self.worker.turn().expect("there is no kernel in it that could fail");
+        assert_eq!(turn.frames, self.frames.len(), "nothing would be measured");
+        turn.frames
+    }
+
+    fn frames(&self) -> usize {
+        self.frames.len()
+    }
+}
+
+/// A worker with sub-interfaces, and frames from one of these addresses to another.
+fn turns(
+    subs: usize,
+    egress: bool,
+    mut frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
+) -> Box<dyn Round> {
+    let mut random = random();
+    let parent = Parent { mac: station(&mut random), mtu: 1500, promisc: true };
+    let config = WorkerConfig { io: PortIo::Plain, ..WorkerConfig::default() };
+    let switch = Switch::new(parent, Semantics::Documented);
+    let mut worker = Worker::new(switch, config).expect("a worker needs little");
+    let bytes = 2 * BURST * (VNET_LEN + DATAGRAM);
+    let (near, wire) = MemoryLink::pair(2 * BURST, bytes);
+    worker.attach(Uplink::Memory(near)).expect("memory is always there");
+    let (mut ports, mut macs) = (Vec::new(), Vec::new());
+    for _ in 0..subs {
+        let (near, far) = MemoryLink::pair(2 * BURST, bytes);
+        let mac = station(&mut random);
+        let config = SubConfig { mac, mode: Mode::Bridge, ..SubConfig::default() };
+        let id = worker.add(&config, PortLink::Memory(near), Offloads::ALL);
+        worker.set_up(id.expect("there is room"), true).expect("the address is new");
+        ports.push(far);
+        macs.push(mac);
+    }
+    let from = |number| egress.then_some(number % SENDERS.min(subs));
+    let frames = (0..BURST).map(|number| (from(number), frame(&macs, number))).collect();
+    Box::new(Turns { worker, wire, ports, frames })
+}
+
+fn small(dst: MacAddr, src: MacAddr) -> Vec<u8> {
+    let mut frame = head(dst, src).to_vec();
+    frame.resize(SMALL, 0);
+    frame
+}
+
+pub(crate) fn wire_to_sub(subs: usize) -> Box<dyn Round> {
+    let mut random = random();
+    turns(subs, false, |macs, _| small(macs[random.usize(..macs.len())], station(&mut random)))
+}
+
+pub(crate) fn sub_to_sub(subs: usize) -> Box<dyn Round> {
+    let mut random = random();
+    turns(subs, true, |macs, number| {
+        small(macs[random.usize(..macs.len())], macs[number % SENDERS])
+    })
+}
+
+pub(crate) fn sub_to_wire(subs: usize) -> Box<dyn Round> {
+    let mut random = random();
+    turns(subs, true, |macs, number| small(station(&mut random), macs[number % SENDERS]))
+}
+
+/// A burst of datagrams of one flow, which leaves as one frame.
+pub(crate) fn merge_udp() -> Box<dyn Round> {
+    let mut random = random();
+    let src = station(&mut random);
+    turns(1, false, |macs, number| {
+        let id = u16::try_from(number).expect("a burst is short");
+        udp(DATAGRAM, macs[0], src, id)
+    })
+}
