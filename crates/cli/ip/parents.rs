@@ -128,8 +128,8 @@ fn counters(parent: &ParentView, text: &mut String) {
     );
     let _ = writeln!(
         text,
-        "    turns {} busy {} frames {} sleeps {} io {}",
-        worker.turns, worker.busy_turns, worker.frames, worker.sleeps, worker.io
+        "    turns {} busy {} frames {} sleeps {} syscalls {} io {}",
+        worker.turns, worker.busy_turns, worker.frames, worker.sleeps, worker.syscalls, worker.io
     );
 }
 

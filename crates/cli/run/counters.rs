@@ -197,6 +197,7 @@ fn turns_since(then: &TurnStats, now: &TurnStats) -> TurnStats {
         busy_turns: now.busy_turns.saturating_sub(then.busy_turns),
         frames: now.frames.saturating_sub(then.frames),
         sleeps: now.sleeps.saturating_sub(then.sleeps),
+        syscalls: now.syscalls.saturating_sub(then.syscalls),
         busy: now.busy.saturating_sub(then.busy),
         spinning: now.spinning.saturating_sub(then.spinning),
         asleep: now.asleep.saturating_sub(then.asleep),

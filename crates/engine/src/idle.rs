@@ -69,6 +69,8 @@ pub struct TurnStats {
     pub busy_turns: u64,
     /// Frames read in them, from wire and ports.
     pub frames: u64,
+    /// System calls made for frames and to wait for them.
+    pub syscalls: u64,
     /// Times it went to sleep.
     pub sleeps: u64,
     /// Time in turns that found something.

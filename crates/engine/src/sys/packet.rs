@@ -96,6 +96,7 @@ impl PacketSocket {
     /// The kernel cannot describe the frame in a vnet header, and has dropped it.
     pub fn recv_queued(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+        super::calls::note();
         // SAFETY: the buffer is writable for its whole length.
         let read = unsafe {
             libc::recv(self.socket.as_raw_fd(), start, len, libc::MSG_DONTWAIT | libc::MSG_TRUNC)

@@ -179,6 +179,7 @@ impl Tap {
     /// `EBADFD` once the interface is gone.
     #[inline]
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        super::calls::note();
         match (&self.file).read(buffer) {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -192,6 +193,7 @@ impl Tap {
     /// `EIO` while the interface is down, `EINVAL` for a header or frame that the kernel refuses.
     #[inline]
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        super::calls::note();
         (&self.file).write(frame).map(drop)
     }
 

@@ -10,6 +10,7 @@ use super::Worker;
 use crate::dispatch::Dispatch;
 use crate::idle::TurnStats;
 use crate::port::PortLink;
+use crate::sys::calls;
 use crate::sys::tap::Tap;
 use crate::uplink::Uplink;
 
@@ -145,7 +146,7 @@ impl Worker {
             wire: outlet.wire,
             subs: switch.subs().map(|(id, _)| (id, outlet.subs[id.index()])).collect(),
             removed: self.removed,
-            turns: self.idle.stats,
+            turns: TurnStats { syscalls: calls::made(), ..self.idle.stats },
             waiting: groups.len(),
             uring: self.ports.has_uring(),
         }

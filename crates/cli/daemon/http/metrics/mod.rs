@@ -139,6 +139,8 @@ impl Scrape {
         )?;
         let help = "How often the worker went to sleep.";
         counters(encoder, "worker_sleeps", help, None, each(|parent| parent.worker.sleeps))?;
+        let help = "System calls that the worker made for frames and to wait for them.";
+        counters(encoder, "worker_syscalls", help, None, each(|parent| parent.worker.syscalls))?;
         let help = "Frames that the worker has read, from whichever side.";
         counters(encoder, "worker_frames", help, None, each(|parent| parent.worker.frames))
     }

@@ -19,6 +19,7 @@ use io_uring::types::{BufRingEntry, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
 use super::arena::{Arena, BUFFER_LEN};
+use super::calls;
 use super::mapping::Mapping;
 
 use completion::{CANCEL, READ, WATCH, WRITE, decode, tag, written};
@@ -209,6 +210,7 @@ impl Uring {
         }
         let queued = u32::try_from(queue.len()).unwrap_or(SUBMISSIONS);
         drop(queue);
+        calls::note();
         // SAFETY: no argument is passed, and the count is what the queue holds.
         let entered =
             unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, GETEVENTS, None) };
@@ -234,6 +236,7 @@ impl Uring {
     /// # Errors
     /// Whatever `io_uring_enter` says, but for an interruption or the end of the time.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        calls::note();
         let waited = match timeout {
             None => self.ring.submit_and_wait(1),
             Some(time) => {
