@@ -104,14 +104,20 @@ pub(crate) fn make(site: &Site<'_>, poll: Poll) -> io::Result<Engine> {
     engine.add_parent(parent).map_err(io::Error::other)?;
     for sub in &site.subs {
         let options = SubOptions {
-            name: sub.member.interface().to_owned(),
+            name: sub.name.clone(),
             mac: Some(sub.mac),
             mode: site.mode,
             netns: Some(sub.netns.try_clone()?),
             sources: sub.sources.clone(),
+            up: sub.idle,
             ..SubOptions::default()
         };
-        engine.add_sub(site.parent, options).map_err(io::Error::other)?;
+        let made = engine.add_sub(site.parent, options).map_err(io::Error::other)?;
+        if sub.idle {
+            // The kernel takes a namespace down with all that is in it at once, and TAPs whose
+            // descriptors are closed one by one, in 20 ms each.
+            engine.keep_sub(made.number).map_err(io::Error::other)?;
+        }
     }
     Ok(engine)
 }

@@ -6,6 +6,7 @@
 //! ([`network::Maker`]), everything else is the same for both; that makes the two columns of a
 //! comparison comparable.
 
+mod crowd;
 pub mod error;
 pub mod expect;
 pub mod measure;
@@ -13,12 +14,13 @@ pub mod member;
 pub mod network;
 mod place;
 pub mod probe;
+pub mod relay;
 pub mod traffic;
 
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use umacvlan_core::{Mode, Semantics};
 
@@ -87,6 +89,43 @@ mod tests {
         let rate = frame_rate(path, time).unwrap();
         assert!(rate.offered > 0.0 && rate.delivered > 0.0, "{rate:?}");
     }
+
+    #[test]
+    fn a_crowd_is_given_what_is_for_everybody_and_nothing_else() {
+        let name = "a_crowd_is_given_what_is_for_everybody_and_nothing_else";
+        if !root_or_skip(name) {
+            return;
+        }
+        let mut network = Network::build_with(Wire::Cable).unwrap();
+        let load = Load {
+            rate: Rate::Frames(2000.0),
+            sizes: Sizes::Fixed(64),
+            warm_up: Duration::ZERO,
+            time: Duration::from_millis(25),
+        };
+        for (subs, members, idle) in [(1, 1, 0), (7, 4, 3)] {
+            network.set_subs(subs).unwrap();
+            if !attach(&mut network, Mode::Bridge, name) {
+                return;
+            }
+            let stations = network.stations();
+            assert_eq!(stations.len(), members + 2);
+            let (external, all) = (&stations[members + 1], &stations[..members]);
+            let open = |to| Instruments::open(external, to, Kind::Frames, None).unwrap();
+            open(&all[..1]).run(load).unwrap();
+            // The destination has told everybody where it is.
+            assert_eq!(network.crowd_received().unwrap(), idle);
+            let sent = open(all).to_everybody().run(load).unwrap().sent.offered;
+            let wanted = idle * (1 + sent + members as u64);
+            // The kernel's macvlan gives what is for everybody to one after the other, and later.
+            let end = Instant::now() + Duration::from_secs(5);
+            while network.crowd_received().unwrap() < wanted && Instant::now() < end {
+                std::thread::yield_now();
+            }
+            assert_eq!(network.crowd_received().unwrap(), wanted);
+        }
+    }
+
     #[test]
     fn a_linux_bridge_on_a_cable_forwards_to_one_and_floods_to_all() {
         let name = "a_linux_bridge_on_a_cable_forwards_to_one_and_floods_to_all";

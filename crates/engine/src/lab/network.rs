@@ -15,8 +15,9 @@ use std::io;
 
 use umacvlan_core::{MacAddr, Mode};
 
+use crate::lab::crowd;
 use crate::lab::error::{Doing, Result};
-use crate::lab::expect::{listed, members};
+use crate::lab::expect::{self, listed};
 use crate::lab::member::{Member, SUBS, Station};
 use crate::lab::place::{BRIDGE, Place, bridge, index};
 use crate::netlink::{Macvlan, Rtnl};
@@ -62,21 +63,23 @@ pub struct Site<'n> {
     pub parent: &'static str,
     /// The mode of all sub-interfaces.
     pub mode: Mode,
-    /// The sub-interfaces; passthru has one.
+    /// The sub-interfaces, those of a crowd last; passthru has one.
     pub subs: Vec<SubSite<'n>>,
 }
 
 /// One sub-interface that is wanted.
 #[derive(Debug)]
 pub struct SubSite<'n> {
-    /// Who it is; the name of its interface is [`Member::interface`].
-    pub member: Member,
+    /// The name of its interface.
+    pub name: String,
     /// Where its interface is to be. It may be down: the network sets it up.
     pub netns: &'n Netns,
     /// Its address; the parent's in passthru mode.
     pub mac: MacAddr,
     /// The addresses that it admits in source mode; empty in every other.
     pub sources: Vec<MacAddr>,
+    /// It is one of a crowd, in the parent's namespace, at which nobody sends or listens.
+    pub idle: bool,
 }
 
 impl Site<'_> {
@@ -95,6 +98,8 @@ impl Site<'_> {
 pub struct Network {
     /// The first field, because the first to be dropped: it may be at work in the places.
     attached: Option<Attached>,
+    /// How many sub-interfaces there are to be.
+    wanted: usize,
     subs: Vec<Place>,
     host: Place,
     external: Place,
@@ -117,6 +122,8 @@ struct Attached {
     bridge: bool,
     /// What removes them, if it is not we who do.
     guard: Option<Box<dyn Any>>,
+    /// How many idle ones there are beyond the members.
+    crowd: usize,
 }
 
 impl Network {
@@ -149,7 +156,8 @@ impl Network {
                 .settle(member, member.mac())
                 .doing(|| format!("giving {member} its addresses"))?;
         }
-        Ok(Self { subs, host, external, switch, attached: None })
+        let wanted = usize::from(SUBS);
+        Ok(Self { wanted, subs, host, external, switch, attached: None })
     }
 
     /// Tells the switch whether to return frames on the parent's port.
@@ -164,6 +172,17 @@ impl Network {
         place.rtnl.set_hairpin(*port, on).doing(doing)
     }
 
+    /// Removes the sub-interfaces, and has [`Network::attach`] make so many from now on, and not
+    /// [`SUBS`]: members first, each in its namespace, and an idle crowd in the parent's beyond them.
+    /// Passthru has one all the same.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_subs(&mut self, count: usize) -> Result<()> {
+        self.wanted = count;
+        self.detach()
+    }
+
     /// Makes the sub-interfaces of this mode, instead of those that are there.
     ///
     /// # Errors
@@ -172,21 +191,30 @@ impl Network {
     pub fn attach(&mut self, maker: Maker<'_>, mode: Mode) -> Result<()> {
         self.detach()?;
         let bridge = matches!(maker, Maker::Bridge);
-        self.attached = Some(Attached { mode, bridge, guard: None });
+        let size = if mode == Mode::Passthru { 0 } else { self.wanted.saturating_sub(SUBS.into()) };
+        let attached = self.attached.insert(Attached { mode, bridge, guard: None, crowd: size });
+        let Self { subs, host, wanted, .. } = self;
+        let mut site = site(&subs[..(*wanted).min(subs.len())], &host.netns, mode);
+        site.subs.extend(crowd::sites(&host.netns, size));
         let guard = match maker {
-            Maker::Bridge => {
-                make_by_bridge(&mut self.host.rtnl, &site(&self.subs, &self.host.netns, mode))
-                    .map(|()| None)
-            }
-            Maker::Kernel => {
-                make_by_kernel(&mut self.host.rtnl, &site(&self.subs, &self.host.netns, mode))
-                    .map(|()| None)
-            }
-            Maker::Userspace(make) => make(&site(&self.subs, &self.host.netns, mode)).map(Some),
+            Maker::Bridge => make_by_bridge(&mut host.rtnl, &site).map(|()| None),
+            Maker::Kernel => make_by_kernel(&mut host.rtnl, &site).map(|()| None),
+            Maker::Userspace(make) => make(&site).map(Some),
         };
-        let guard = guard.doing(|| format!("making the sub-interfaces in mode {mode}"))?;
-        self.attached = Some(Attached { mode, bridge, guard });
+        attached.guard = guard.doing(|| format!("making the sub-interfaces in mode {mode}"))?;
+        if size > 0 {
+            crowd::settle(host)?;
+        }
         self.settle(mode)
+    }
+
+    /// Frames that all sub-interfaces of the crowd together were given so far; 0 without one.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn crowd_received(&self) -> Result<u64> {
+        let is_there = self.attached.as_ref().is_some_and(|attached| attached.crowd > 0);
+        if is_there { crowd::received(&self.host.netns) } else { Ok(0) }
     }
 
     /// Removes the sub-interfaces, if there are any.
@@ -198,10 +226,13 @@ impl Network {
             return Ok(());
         };
         drop(attached.guard);
+        if attached.crowd > 0 {
+            crowd::remove(&mut self.host)?;
+        }
         if attached.bridge {
             self.host.remove(BRIDGE).doing(|| "removing the bridge")?;
         }
-        for member in members(attached.mode) {
+        for member in expect::members(attached.mode) {
             if let Some(place) = self.subs.get_mut(member.index()) {
                 place.remove(member.interface()).doing(|| format!("removing {member}"))?;
             }
@@ -219,12 +250,13 @@ impl Network {
             netns: &self.place(member).netns,
             mac: mac(mode, member),
         };
-        members(mode).map(station).collect()
+        self.members(mode).map(station).collect()
     }
 
     /// Sets the sub-interfaces up, and tells everyone where everyone is.
     fn settle(&mut self, mode: Mode) -> Result<()> {
-        for member in members(mode) {
+        let members: Vec<Member> = self.members(mode).collect();
+        for &member in &members {
             let place = self.place_mut(member);
             if matches!(member, Member::Sub(_)) {
                 place
@@ -232,13 +264,22 @@ impl Network {
                     .doing(|| format!("giving {member} its addresses"))?;
             }
             place.await_carrier(member).doing(|| format!("waiting for the carrier of {member}"))?;
-            for other in members(mode).filter(|other| *other != member) {
+            for &other in members.iter().filter(|other| **other != member) {
                 place
                     .know(member, other, mac(mode, other))
                     .doing(|| format!("telling {member} where {other} is"))?;
             }
         }
         Ok(())
+    }
+
+    /// Everyone who is there in this mode, but for a crowd.
+    fn members(&self, mode: Mode) -> impl Iterator<Item = Member> + use<> {
+        let wanted = self.wanted;
+        expect::members(mode).filter(move |member| match member {
+            Member::Sub(number) => usize::from(*number) <= wanted,
+            _ => true,
+        })
     }
 
     fn place(&self, member: Member) -> &Place {
@@ -287,8 +328,8 @@ fn make_by_bridge(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<()> {
 /// Makes a veth pair for each sub-interface, which is one end; returns the names of the others.
 fn lay_cables(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<Vec<String>> {
     let lay = |sub: &SubSite<'_>| {
-        let port = format!("to-{}", sub.member.interface());
-        rtnl.add_veth(&port, sub.member.interface(), Some(sub.netns))?;
+        let port = format!("to-{}", sub.name);
+        rtnl.add_veth(&port, &sub.name, Some(sub.netns))?;
         let index = index(rtnl, &port)?;
         rtnl.set_up(index, true)?;
         Ok(port)
@@ -296,23 +337,20 @@ fn lay_cables(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<Vec<String>> {
     site.subs.iter().map(lay).collect()
 }
 
-/// What is asked of a maker.
+/// What is asked of a maker, but for a crowd.
 fn site<'n>(subs: &'n [Place], host: &'n Netns, mode: Mode) -> Site<'n> {
-    let subs = members(mode).zip(subs).map(|(member, place)| SubSite {
-        member,
+    let members = expect::members(mode).filter(|member| matches!(member, Member::Sub(_)));
+    let subs = members.zip(subs).map(|(member, place)| SubSite {
+        name: member.interface().to_owned(),
         netns: &place.netns,
         mac: mac(mode, member),
         sources: match (mode, member) {
             (Mode::Source, Member::Sub(sub)) => listed(sub).iter().map(|m| m.mac()).collect(),
             _ => Vec::new(),
         },
+        idle: false,
     });
-    Site {
-        host,
-        parent: Member::Host.interface(),
-        mode,
-        subs: subs.filter(|sub| matches!(sub.member, Member::Sub(_))).collect(),
-    }
+    Site { host, parent: Member::Host.interface(), mode, subs: subs.collect() }
 }
 
 fn make_by_kernel(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<()> {
@@ -321,7 +359,7 @@ fn make_by_kernel(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<()> {
     for sub in &site.subs {
         let macvlan =
             Macvlan { macaddrs: sub.sources.clone(), ..Macvlan::new(kernel_mode(site.mode)) };
-        rtnl.add_macvlan(sub.member.interface(), parent, &macvlan, Some(sub.netns))?;
+        rtnl.add_macvlan(&sub.name, parent, &macvlan, Some(sub.netns))?;
     }
     Ok(())
 }

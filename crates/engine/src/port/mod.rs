@@ -24,7 +24,8 @@ use crate::uplink::Uplink;
 
 use memory::MemoryPorts;
 use one::{PORT_BURST, Port};
-use ring::{Appetite, complete};
+pub(crate) use ring::Appetite;
+use ring::complete;
 
 /// Slots for TAPs in a ring: one for each sub-interface that a switch can have.
 const SLOTS_MAX: u32 = 65_536;

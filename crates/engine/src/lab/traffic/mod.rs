@@ -10,6 +10,7 @@ mod frame;
 mod generator;
 mod receiver;
 mod schedule;
+mod storm;
 mod tally;
 
 use std::io;
@@ -25,6 +26,7 @@ use umacvlan_core::MacAddr;
 pub use frame::{Sizes, Wrong};
 pub use generator::Sent;
 pub use receiver::Received;
+pub use storm::Storm;
 pub use tally::Tally;
 
 use crate::lab::error::{Doing, Result};
@@ -161,6 +163,12 @@ impl Instruments {
             trial: 0,
             doing,
         })
+    }
+
+    /// Sends to everybody, also if there is only one destination.
+    #[must_use]
+    pub fn to_everybody(self) -> Self {
+        Self { to: MacAddr::BROADCAST, ..self }
     }
 
     /// Runs one trial.

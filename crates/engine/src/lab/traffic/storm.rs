@@ -1,0 +1,78 @@
+//! [`Storm`]: frames for everybody that nobody measures, beside others that somebody does.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use core_affinity::CoreId;
+use umacvlan_core::MacAddr;
+
+use super::{ANNOUNCEMENT, on};
+use crate::lab::error::{Doing, Result};
+use crate::lab::measure::{join, pin};
+use crate::lab::member::Station;
+use crate::sys::{blast, process};
+
+/// A station that sends to everybody.
+#[derive(Debug)]
+pub struct Storm {
+    socket: OwnedFd,
+    frame: [u8; FRAME_LEN],
+    core: Option<CoreId>,
+}
+
+impl Storm {
+    /// A storm from that station, whose thread runs on that core if one is given.
+    ///
+    /// # Errors
+    /// A socket is refused.
+    pub fn open(from: &Station<'_>, core: Option<CoreId>) -> Result<Self> {
+        let mut frame = [0; FRAME_LEN];
+        frame[..6].copy_from_slice(&MacAddr::BROADCAST.octets());
+        frame[6..12].copy_from_slice(&from.mac.octets());
+        frame[12..14].copy_from_slice(&ANNOUNCEMENT.to_be_bytes());
+        Ok(Self { socket: on(from, |index| blast::open(index, 0))?, frame, core })
+    }
+
+    /// Sends a frame each `period` for as long as `during` takes; returns what that does, and how
+    /// many frames there were.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn rage<T>(&self, period: Duration, during: impl FnOnce() -> T) -> Result<(T, u64)> {
+        let stop = AtomicBool::new(false);
+        let (done, sent) = thread::scope(|scope| {
+            let raging = scope.spawn(|| {
+                pin(self.core);
+                self.send_until(&stop, period)
+            });
+            let done = during();
+            stop.store(true, Ordering::Relaxed);
+            (done, join(raging))
+        });
+        Ok((done, sent.doing(|| "a storm")?))
+    }
+
+    /// What is due is sent, and what the first queue of the path has no room for is lost.
+    fn send_until(&self, stop: &AtomicBool, period: Duration) -> std::io::Result<u64> {
+        process::tighten_timers();
+        let begun = Instant::now();
+        let mut sent = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let due = begun.elapsed().as_nanos() / period.as_nanos().max(1);
+            let count = usize::try_from(due.saturating_sub(sent)).unwrap_or(blast::BATCH);
+            if count == 0 {
+                thread::sleep(period);
+                continue;
+            }
+            let count = count.min(blast::BATCH);
+            blast::send(self.socket.as_fd(), &self.frame, count)?;
+            sent += count as u128;
+        }
+        Ok(u64::try_from(sent).unwrap_or(u64::MAX))
+    }
+}
+
+/// Bytes of the shortest frame, without its check sequence.
+const FRAME_LEN: usize = 60;
