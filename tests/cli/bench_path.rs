@@ -11,16 +11,6 @@ use umacvlan_engine::privilege::{root_or_skip, skip};
 
 use crate::world::{LIMIT, UMACVLAN};
 
-/// The report of a bench with these words.
-fn report(words: &str) -> Value {
-    let mut command = Command::new(UMACVLAN);
-    command.args(["bench", "path", "--quick", "-j"]).args(words.split_whitespace());
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complaint}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 /// True if Open vSwitch can be measured; otherwise says that the test is skipped.
 fn ovs_or_skip(test: &str) -> bool {
     let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
@@ -68,8 +58,7 @@ fn one_point_is_measured_of_everybody_who_can_be() {
     if !root_or_skip("one_point_is_measured_of_everybody_who_can_be") {
         return;
     }
-    let report =
-        report("--path wire-to-sub --size 256 --measure mrr --time 0.03 --trials 2 --seed 1");
+    let report = measure("--path wire-to-sub --size 256 --measure mrr --trials 2");
     let points = report["points"].as_array().unwrap();
     let of = |peer: &str| points.iter().find(|point| point["key"]["peer"] == peer);
     for point in points {
@@ -82,6 +71,10 @@ fn one_point_is_measured_of_everybody_who_can_be() {
     }
     let ours = of("umacvlan").unwrap();
     assert!(ours["extra"]["engine_ns"].as_f64().unwrap() > 0.0, "{ours}");
+    assert!(ours["extra"]["engine_syscalls"].as_f64().unwrap() > 0.0, "{ours}");
+    // Either the processor counts, or a note says why not.
+    let notes = report["environment"]["notes"].to_string();
+    assert_eq!(ours["extra"]["engine_cycles"].is_null(), notes.contains("cycles and"), "{report}");
     // A kernel without macvlan is said to be one.
     assert_eq!(of("kernel").is_some(), ours["ratio"]["to"] == "kernel", "{report}");
     // So is a machine without Open vSwitch.
@@ -106,7 +99,7 @@ fn open_vswitch_forwards_frames_and_streams_on_every_path_that_it_has() {
         return;
     }
     // A stream arrives only if the checksums of its frames are right.
-    let report = report("--peer ovs --size 256 --measure mrr,tcp --time 0.05 --trials 1 --seed 1");
+    let report = measure("--peer ovs --size 256 --measure mrr,tcp --trials 1");
     let points = report["points"].as_array().unwrap();
     for path in ["wire-to-sub", "sub-to-wire", "sub-to-sub"] {
         let mut here = points.iter().filter(|point| point["key"]["path"] == path);
@@ -146,8 +139,93 @@ fn open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed() {
 }
 
 #[test]
+fn the_floor_stands_beneath_ours() {
+    if !root_or_skip("the_floor_stands_beneath_ours") {
+        return;
+    }
+    for path in ["wire-to-sub", "sub-to-wire", "sub-to-sub"] {
+        let words = format!("--path {path} --size 64 --measure mrr,rtt --peer umacvlan,floor");
+        let report = measure(&(words + " --trials 1"));
+        let points = report["points"].as_array().unwrap();
+        let of = |peer: &str, measure: &str| {
+            let is = |key: &Value| key["peer"] == peer && key["measure"] == measure;
+            points.iter().find(|point| is(&point["key"]))
+        };
+        // A machine without io_uring has no floor, and a note.
+        let Some(floor) = of("floor", "mrr") else {
+            assert!(report["environment"]["notes"].to_string().contains("floor is left out"));
+            return;
+        };
+        assert!(floor["extra"]["engine_ns"].as_f64().unwrap() > 0.0, "{floor}");
+        assert!(of("floor", "rtt").is_some(), "{report}");
+        let ours = of("umacvlan", "mrr").unwrap();
+        // Of nothing there is no quotient: on a busy machine so short a trial may be slept through.
+        let both = [floor, ours].map(|point| point["summary"]["median"].as_f64().unwrap() > 0.0);
+        assert!(both != [true; 2] || ours["extra"]["ratio.floor"].is_f64(), "{ours}");
+    }
+}
+
+#[test]
+fn cost_is_measured_over_the_number_of_sub_interfaces() {
+    if !root_or_skip("cost_is_measured_over_the_number_of_sub_interfaces") {
+        return;
+    }
+    let report = measure("--growth --path wire-to-sub --measure mrr,storm --subs 1,6 --trials 2");
+    let points = report["points"].as_array().unwrap();
+    let figure = |words: [&str; 3], subs: u64, name: &str| {
+        let [traffic, measure, peer] = words;
+        let is = |key: &Value| {
+            key["traffic"] == traffic
+                && key["measure"] == measure
+                && key["peer"] == peer
+                && key["subs"] == subs
+        };
+        let point = points.iter().find(|point| is(&point["key"]));
+        point.unwrap_or_else(|| panic!("{words:?} {subs}: {report}"))["extra"][name].as_f64()
+    };
+    assert_eq!(figure(["unicast", "mrr", "umacvlan"], 1, "ratio.fewest"), None);
+    assert!(figure(["unicast", "mrr", "umacvlan"], 6, "ratio.fewest").unwrap() > 0.0);
+    let copies = |subs| figure(["broadcast", "mrr", "umacvlan"], subs, "copies").unwrap();
+    // Announcements of who is where are copies too, but at full speed most frames are lost.
+    assert!(copies(1) > 0.0 && copies(1) < 1.1 && copies(6) > 0.0, "{report}");
+    assert!(figure(["unicast", "latency-storm", "umacvlan"], 6, "ratio.calm").unwrap() > 0.0);
+    assert!(figure(["unicast", "latency-storm", "umacvlan"], 6, "storm_copies").unwrap() > 0.0);
+}
+
+#[test]
+fn an_idle_engine_is_measured() {
+    if !root_or_skip("an_idle_engine_is_measured") {
+        return;
+    }
+    let report = measure("--measure idle-cpu --subs 5 --trials 1");
+    let [point] = &report["points"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    assert_eq!((&point["key"]["peer"], &point["key"]["subs"]), (&"umacvlan".into(), &5.into()));
+    assert_eq!(point["unit"], "%");
+    assert!(point["summary"]["median"].as_f64().unwrap() < 100.0, "{point}");
+}
+
+/// The report of a short run.
+fn measure(words: &str) -> Value {
+    let mut command = Command::new(UMACVLAN);
+    command.args("bench path --quick --time 0.03 --seed 1 -j".split_whitespace());
+    let output = command.args(words.split_whitespace()).stdin(Stdio::null()).output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
 fn what_does_not_exist_is_refused_and_not_measured() {
-    for words in ["--path sub-to-sub --mode vepa", "--size 63", "--time 0", "--peer nobody"] {
+    for words in [
+        "--path sub-to-sub --mode vepa",
+        "--size 63",
+        "--time 0",
+        "--peer nobody",
+        "--subs 0",
+        "--measure idle-cpu --peer kernel",
+    ] {
         let mut command = Command::new(UMACVLAN);
         command.args(["bench", "path"]).args(words.split_whitespace()).stdin(Stdio::null());
         let output = command.output().unwrap();

@@ -4,6 +4,7 @@ mod chart;
 mod charts;
 mod csv;
 mod html;
+mod more;
 mod table;
 mod trackers;
 

@@ -1,5 +1,6 @@
 //! The report as people read it on a terminal.
 
+use super::more;
 use crate::bench::report::{Better, Environment, Point, Report};
 use crate::bench::unit::{digits, human};
 use crate::number::{bytes, scaled};
@@ -32,6 +33,7 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     if report.points.iter().any(|point| !point.summary.outliers.is_empty()) {
         text.push_str("* has outliers; they are part of its figures\n");
     }
+    text.push_str(&more::render(report, colour));
     text
 }
 
@@ -109,6 +111,7 @@ mod tests {
     #[test]
     fn there_is_a_line_for_each_point_below_the_environment() {
         let mut report = testing::report();
+        report.points.iter_mut().for_each(|point| point.extra.clear());
         report.points[0].summary.outliers = vec![1];
         let text = render(&report, false);
         let (above, below) = text.split_once("\n\n").unwrap();

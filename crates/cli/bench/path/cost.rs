@@ -1,52 +1,104 @@
 //! What a trial costs the engine's worker.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use umacvlan_engine::idle::TurnStats;
 
+use super::hardware::Hardware;
 use super::peer::Field;
-use crate::bench::path::sample::Extra;
+use super::sample::Extra;
 
-/// The account of our worker at one moment; nothing for a peer that has none.
-pub(super) struct Account(Option<(TurnStats, Option<Duration>)>);
+/// The account of a worker, opened before a trial and closed after it.
+pub(super) struct Account<'f> {
+    field: &'f Field,
+    /// Nothing for a peer that has no worker.
+    before: Option<Before>,
+}
 
-impl Account {
-    /// The account of now.
-    pub(super) fn of(field: &Field) -> Self {
-        Self(field.turns().map(|turns| (turns, worker_time())))
+/// How things stood before the trial.
+struct Before {
+    turns: Option<TurnStats>,
+    time: Option<Duration>,
+    hardware: Option<Hardware>,
+}
+
+impl<'f> Account<'f> {
+    /// Begins to count.
+    pub(super) fn open(field: &'f Field) -> Self {
+        let before = || {
+            let (turns, time) = (field.turns(), thread_time(is_worker));
+            // Last, so that what was done above is not counted.
+            Before { turns, time, hardware: Hardware::open(&workers()).ok() }
+        };
+        Self { field, before: field.peer.has_worker().then(before) }
     }
 
-    /// Adds what the worker did since `before`, in which time `frames` frames were forwarded.
-    pub(super) fn since(&self, before: &Self, frames: u64, extra: &mut Extra) {
-        let (Some((now, time)), Some((then, time_before))) = (&self.0, &before.0) else {
+    /// Adds what the worker did meanwhile, in which time so many frames were forwarded.
+    pub(super) fn close(self, frames: u64, extra: &mut Extra) {
+        let Some(Before { turns, time, hardware }) = self.before else {
             return;
         };
-        let turns = now.busy_turns - then.busy_turns;
-        let read = now.frames - then.frames;
-        extra.push(("engine_frames_per_turn", read as f64 / turns.max(1) as f64));
-        let seconds =
-            |time: fn(&TurnStats) -> Duration| time(now).saturating_sub(time(then)).as_secs_f64();
-        let busy = seconds(|turns| turns.busy);
-        let all = busy + seconds(|turns| turns.spinning) + seconds(|turns| turns.asleep);
-        extra.push(("engine_busy", busy / all.max(f64::MIN_POSITIVE)));
-        if let (Some(time), Some(before)) = (time, time_before) {
-            let time = time.saturating_sub(*before);
-            extra.push(("engine_ns", time.as_nanos() as f64 / frames.max(1) as f64));
+        let per_frame = |amount: u64| amount as f64 / frames.max(1) as f64;
+        if let Some([cycles, instructions]) = hardware.and_then(|mut found| found.read().ok()) {
+            extra.push(("engine_cycles", per_frame(cycles)));
+            extra.push(("engine_instructions", per_frame(instructions)));
+        }
+        if let (Some(now), Some(before)) = (thread_time(is_worker), time) {
+            let nanos = now.saturating_sub(before).as_nanos() as f64;
+            extra.push(("engine_ns", nanos / frames.max(1) as f64));
+        }
+        if let (Some(now), Some(then)) = (self.field.turns(), turns) {
+            extra.push(("engine_syscalls", per_frame(now.syscalls - then.syscalls)));
+            account_of_turns(&now, &then, extra);
         }
     }
 }
 
-/// The processor time of the workers of this process, if the system tells. All but the one that is
-/// measured are asleep.
-fn worker_time() -> Option<Duration> {
-    let tasks = std::fs::read_dir("/proc/self/task").ok()?.flatten();
-    let times = tasks.filter_map(|task| {
-        let path = task.path();
-        let name = std::fs::read_to_string(path.join("comm")).ok()?;
-        // The engine calls a worker "um-" and its parent.
-        name.starts_with("um-").then_some(())?;
-        let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
+/// Its own account of what it did with its time.
+fn account_of_turns(now: &TurnStats, then: &TurnStats, extra: &mut Extra) {
+    let turns = now.busy_turns - then.busy_turns;
+    let read = now.frames - then.frames;
+    extra.push(("engine_frames_per_turn", read as f64 / turns.max(1) as f64));
+    let seconds =
+        |time: fn(&TurnStats) -> Duration| time(now).saturating_sub(time(then)).as_secs_f64();
+    let busy = seconds(|turns| turns.busy);
+    let all = busy + seconds(|turns| turns.spinning) + seconds(|turns| turns.asleep);
+    extra.push(("engine_busy", busy / all.max(f64::MIN_POSITIVE)));
+}
+
+/// The processor time of those threads of this process whose name is meant, if the system tells.
+pub(super) fn thread_time(is_meant: fn(&str) -> bool) -> Option<Duration> {
+    let times = threads(is_meant).into_iter().filter_map(|task| {
+        let text = fs::read_to_string(task.join("schedstat")).ok()?;
         text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
     });
     times.reduce(|one, other| one + other)
+}
+
+/// The numbers of the workers of this process. All but the one that is measured are asleep.
+fn workers() -> Vec<i32> {
+    let number = |task: PathBuf| task.file_name()?.to_str()?.parse().ok();
+    threads(is_worker).into_iter().filter_map(number).collect()
+}
+
+/// The threads of this process whose name is meant, as folders of proc(5).
+fn threads(is_meant: fn(&str) -> bool) -> Vec<PathBuf> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let meant = |task: &PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| is_meant(name.trim_end()))
+    };
+    tasks.map(|task| task.path()).filter(meant).collect()
+}
+
+/// The engine calls a worker "um-" and its parent; a relay is named likewise.
+fn is_worker(name: &str) -> bool {
+    name.starts_with("um-")
+}
+
+/// A worker, or the thread that follows what happens to interfaces. The first thread of this
+/// program has the same name, and sleeps.
+pub(super) fn is_engine(name: &str) -> bool {
+    is_worker(name) || name == "umacvlan"
 }

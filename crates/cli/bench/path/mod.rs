@@ -5,7 +5,12 @@
 //! and peers. Whatever is measured is measured with everyone in turn, round by round, in an order
 //! that the seed decides.
 
+mod beside;
+mod copies;
 mod cost;
+mod growth;
+mod hardware;
+mod idle;
 mod offloads;
 mod ovs;
 mod peer;
@@ -13,8 +18,10 @@ mod plan;
 mod points;
 mod route;
 mod sample;
+mod storm;
 
 use std::io;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -53,6 +60,15 @@ pub(crate) struct PathArgs {
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     measure: Vec<Measure>,
 
+    /// So many sub-interfaces, most of them idle, and not 4: umacvlan beside the kernel
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    subs: Vec<u32>,
+
+    /// Measure how cost grows with the number of sub-interfaces, and nothing else
+    #[arg(long)]
+    growth: bool,
+
     /// Seconds of one trial
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time: Option<f64>,
@@ -70,7 +86,8 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
     anyhow::ensure!(!groups.is_empty(), "no path has all that was asked for: nothing to measure");
     say_cores(progress);
     say_load(progress);
-    progress.begin(groups.iter().flat_map(|group| &group.items).map(steps).sum());
+    say_counters(progress);
+    progress.begin(groups.iter().map(steps).sum());
     let mut points = Vec::new();
     for group in &groups {
         points.extend(measure(group, args, progress)?);
@@ -78,17 +95,21 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
     Ok(points)
 }
 
-/// How much of the progress an item is.
-fn steps(item: &Item) -> u64 {
-    item.steps() * item.peers.len() as u64 * u64::from(item.trials)
+/// How much of the progress a group is.
+fn steps(group: &Group) -> u64 {
+    let steps = |item: &Item| item.steps() * item.peers.len() as u64 * u64::from(item.trials);
+    group.items.iter().map(steps).sum::<u64>() * group.subs.len() as u64
 }
 
-/// Everything of one route and mode.
+/// Everything of one route and mode. All numbers of sub-interfaces are there at once, so that they
+/// are measured in the same rounds.
 fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
     let mut fields = Vec::new();
-    for peer in group.peers() {
+    let peers = group.peers();
+    let wanted = group.subs.iter().flat_map(|subs| peers.iter().map(|peer| (*peer, *subs)));
+    for (peer, subs) in wanted.filter(|(peer, subs)| peer.bears(*subs)) {
         progress.at(format!("{} {}: getting {peer} ready", group.route, group.mode));
-        match Field::build(peer, group.route, group.mode) {
+        match Field::build(peer, group.route, group.mode, subs) {
             Ok(field) => {
                 offloads::record(&field, progress);
                 fields.push(field);
@@ -115,8 +136,8 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
                     progress.at(format!("{} {}: {}", group.route, group.mode, field.peer));
                     let readings = turn(item, field, &mut rates[place], progress)?;
                     series.add(field, readings, progress);
+                    (0..item.steps()).for_each(|_| progress.step());
                 }
-                (0..item.steps()).for_each(|_| progress.step());
             }
         }
         points.extend(series.points(progress.seed));
@@ -186,6 +207,15 @@ fn say_cores(progress: &mut Progress) {
     }
 }
 
+/// Tells why nobody's cycles are counted, if so.
+fn say_counters(progress: &mut Progress) {
+    if let Some(error) = hardware::missing() {
+        progress.note(format!(
+            "cycles and instructions are n/a: no counters of the processor for this program ({error})"
+        ));
+    }
+}
+
 /// Tells when the machine has other things to do: then its figures are of no use.
 fn say_load(progress: &mut Progress) {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -209,6 +239,11 @@ fn become_able() -> Result<()> {
 fn is_unsupported(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref::<LabError>().map(LabError::kind);
     kind == Some(io::ErrorKind::Unsupported)
+}
+
+/// The time that is meant, of which [`seconds`] has seen that it is one.
+fn duration(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

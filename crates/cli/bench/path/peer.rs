@@ -13,11 +13,13 @@ use umacvlan_engine::engine::Engine;
 use umacvlan_engine::idle::{Poll, TurnStats};
 use umacvlan_engine::lab::member::{Member, Station};
 use umacvlan_engine::lab::network::{Maker, Network, Site, Wire};
+use umacvlan_engine::lab::relay::{Between, Relay};
 use umacvlan_engine::sys::ethtool::Ethtool;
 
 use super::ovs::Ovs;
 use super::route::Route;
 use crate::lab::contest::make;
+use crate::lab::cores::Cores;
 
 /// One who forwards frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,16 +36,19 @@ pub(crate) enum Peer {
     Bridge,
     /// Open vSwitch in user space with a veth pair for each, where it is installed
     Ovs,
+    /// A bare relay by the engine's means, which decides nothing: the floor beneath it
+    Floor,
 }
 
 impl Peer {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Umacvlan,
         Self::UmacvlanBusy,
         Self::Kernel,
         Self::KernelHairpin,
         Self::Bridge,
         Self::Ovs,
+        Self::Floor,
     ];
 
     /// True if it takes a core from the others while it is there, even with nothing to do.
@@ -57,8 +62,25 @@ impl Peer {
             Self::Umacvlan | Self::UmacvlanBusy | Self::Kernel => true,
             Self::KernelHairpin => route == Route::SubToSub && mode == Mode::Bridge,
             // They have no modes, and return no frame on the port it came from.
-            Self::Bridge | Self::Ovs => route != Route::Hairpin && mode == Mode::Bridge,
+            Self::Bridge | Self::Ovs | Self::Floor => {
+                route != Route::Hairpin && mode == Mode::Bridge
+            }
         }
+    }
+
+    /// True if it can have so many sub-interfaces.
+    pub(super) fn bears(self, subs: u32) -> bool {
+        self != Self::Bridge || subs < BRIDGE_PORTS
+    }
+
+    /// True for the engine.
+    pub(super) fn is_ours(self) -> bool {
+        matches!(self, Self::Umacvlan | Self::UmacvlanBusy)
+    }
+
+    /// True if it forwards in a thread of its own.
+    pub(super) fn has_worker(self) -> bool {
+        self.is_ours() || self == Self::Floor
     }
 
     fn poll(self) -> Poll {
@@ -78,6 +100,7 @@ impl fmt::Display for Peer {
             Self::KernelHairpin => "kernel-hairpin",
             Self::Bridge => "bridge",
             Self::Ovs => "ovs",
+            Self::Floor => "floor",
         })
     }
 }
@@ -88,6 +111,7 @@ pub(super) struct Field {
     pub(super) peer: Peer,
     mode: Mode,
     route: Route,
+    subs: u32,
     network: Network,
     /// The engine that is in the network, if it is ours.
     engine: RefCell<Weak<Engine>>,
@@ -98,7 +122,7 @@ impl Field {
     ///
     /// # Errors
     /// It cannot be built, or not be filled: no driver in this kernel.
-    pub(super) fn build(peer: Peer, route: Route, mode: Mode) -> Result<Self> {
+    pub(super) fn build(peer: Peer, route: Route, mode: Mode, subs: u32) -> Result<Self> {
         let (wire, mode) = match peer {
             Peer::KernelHairpin => (Wire::Switch, Mode::Vepa),
             _ if route == Route::Hairpin => (Wire::Switch, mode),
@@ -108,7 +132,8 @@ impl Field {
         if wire == Wire::Switch {
             network.set_hairpin(true)?;
         }
-        let mut field = Self { peer, mode, route, network, engine: RefCell::default() };
+        network.set_subs(subs as usize)?;
+        let mut field = Self { peer, mode, route, subs, network, engine: RefCell::default() };
         if !peer.is_loud() {
             field.attach()?;
         }
@@ -120,18 +145,26 @@ impl Field {
     /// # Errors
     /// They cannot be made.
     pub(super) fn attach(&mut self) -> Result<()> {
-        let Self { peer, mode, engine, .. } = self;
+        let Self { peer, mode, route, engine, .. } = self;
         let ours = |site: &Site<'_>| {
             let made = Arc::new(make(site, peer.poll())?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };
         let ovs = |site: &Site<'_>| Ok(Box::new(Ovs::start(site)?) as Box<dyn Any>);
+        let floor = |site: &Site<'_>| {
+            let between = match route.is_between_subs() {
+                true => Between::Subs,
+                false => Between::SubAndWire,
+            };
+            Ok(Box::new(Relay::start(site, between, Cores::find().worker)?) as Box<dyn Any>)
+        };
         let maker = match peer {
             Peer::Umacvlan | Peer::UmacvlanBusy => Maker::Userspace(&ours),
             Peer::Kernel | Peer::KernelHairpin => Maker::Kernel,
             Peer::Bridge => Maker::Bridge,
             Peer::Ovs => Maker::Userspace(&ovs),
+            Peer::Floor => Maker::Userspace(&floor),
         };
         let attached = self.network.attach(maker, *mode);
         attached.with_context(|| format!("{peer} in mode {mode}"))?;
@@ -180,13 +213,24 @@ impl Field {
 
     /// Sub-interfaces that there are.
     pub(super) fn subs(&self) -> u32 {
-        if self.mode == Mode::Passthru { 1 } else { umacvlan_engine::lab::member::SUBS.into() }
+        if self.mode == Mode::Passthru { 1 } else { self.subs }
     }
 
     /// What the worker of our engine has done so far.
     pub(super) fn turns(&self) -> Option<TurnStats> {
         let engine = self.engine.borrow().upgrade()?;
-        let parents = engine.status().ok()?;
-        parents.first().map(|parent| parent.counters.turns)
+        engine.parent(Member::Host.interface()).ok().map(|parent| parent.counters.turns)
+    }
+
+    /// Frames that those were given at whom nobody listens.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub(super) fn crowd_received(&self) -> Result<u64> {
+        Ok(self.network.crowd_received()?)
     }
 }
+
+/// Ports that a Linux bridge can have, of which the parent is one (`BR_MAX_PORTS` of
+/// `net/bridge/br_private.h`).
+const BRIDGE_PORTS: u32 = 1 << 10;

@@ -8,6 +8,7 @@ use umacvlan_core::Mode;
 use umacvlan_engine::lab::traffic::Sizes;
 
 use super::PathArgs;
+use super::growth;
 use super::peer::Peer;
 use super::route::Route;
 use crate::bench::progress::Progress;
@@ -25,6 +26,19 @@ pub(crate) enum Measure {
     Tcp,
     /// UDP request and answer
     Rtt,
+    /// How long frames take without and with 10 000 others a second for everybody, among 256
+    /// sub-interfaces unless --subs says so
+    Storm,
+    /// What of a core the engine takes with nothing to do, for 4096 sub-interfaces unless --subs
+    /// says so
+    IdleCpu,
+}
+
+impl Measure {
+    /// True if it is measured only when it is asked for, or growth is.
+    pub(super) const fn is_of_growth(self) -> bool {
+        matches!(self, Self::IdleCpu | Self::Storm)
+    }
 }
 
 /// One size of frames, or a mix of them.
@@ -44,7 +58,7 @@ impl Size {
         Self(Sizes::Imix),
     ];
 
-    const SMALLEST: Self = Self(Sizes::Fixed(64));
+    pub(super) const SMALLEST: Self = Self(Sizes::Fixed(64));
     const LARGEST: Self = Self(Sizes::Fixed(1518));
 }
 
@@ -69,6 +83,8 @@ pub(super) enum Traffic {
     Broadcast(Sizes),
     /// UDP datagrams to a program.
     Datagrams(Sizes),
+    /// None at all.
+    Nothing,
     /// What the measure says.
     Streams,
 }
@@ -92,6 +108,7 @@ impl Item {
             (Traffic::Unicast(_), _) => "unicast",
             (Traffic::Broadcast(_), _) => "broadcast",
             (Traffic::Datagrams(_), _) => "udp",
+            (Traffic::Nothing, _) => "none",
             (Traffic::Streams, Measure::Tcp) => "tcp",
             (Traffic::Streams, _) => "request",
         }
@@ -101,17 +118,20 @@ impl Item {
     pub(super) fn steps(&self) -> u64 {
         match self.measure {
             Measure::Mrr | Measure::Tcp | Measure::Rtt => 1,
-            Measure::Latency => 4,
+            Measure::Latency | Measure::Storm => 4,
+            Measure::IdleCpu => 8,
             Measure::Ndr => 30,
         }
     }
 }
 
-/// What is measured on one route, with sub-interfaces of one mode.
+/// What is measured on one route, with sub-interfaces of one mode, in each of several numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) route: Route,
     pub(super) mode: Mode,
+    /// How many sub-interfaces there are; ascending.
+    pub(super) subs: Vec<u32>,
     pub(super) items: Vec<Item>,
 }
 
@@ -125,15 +145,18 @@ impl Group {
 
 /// What these arguments ask for.
 pub(super) fn plan(args: &PathArgs, progress: &Progress) -> Vec<Group> {
+    let mut groups = growth::groups(args, progress);
+    if args.growth {
+        return groups;
+    }
     let routes = Route::ALL.into_iter().filter(|route| asked(&args.path, route));
-    let mut groups = Vec::new();
     for route in routes {
         let modes = Mode::ALL.into_iter().filter(|mode| route.leads(*mode));
         for mode in modes.filter(|mode| asked(&args.mode, mode)) {
             let thorough = route.is_thorough(mode) || !args.mode.is_empty();
             if thorough || !progress.quick && route != Route::Hairpin {
                 let items = items(args, progress, route, mode, thorough);
-                groups.push(Group { route, mode, items });
+                groups.push(Group { route, mode, subs: growth::numbers(args, route, mode), items });
             }
         }
     }
@@ -142,7 +165,7 @@ pub(super) fn plan(args: &PathArgs, progress: &Progress) -> Vec<Group> {
 }
 
 /// Nothing asked for is everything.
-fn asked<T: PartialEq>(words: &[T], word: &T) -> bool {
+pub(super) fn asked<T: PartialEq>(words: &[T], word: &T) -> bool {
     words.is_empty() || words.contains(word)
 }
 
@@ -188,7 +211,7 @@ fn items(
             Measure::Ndr => 1,
             _ => progress.trials(if quick { 3 } else { 7 }),
         },
-        time: args.time.map_or_else(|| usual_time(measure, quick), Duration::from_secs_f64),
+        time: args.time.map_or_else(|| usual_time(measure, quick), super::duration),
     };
     let items = wanted.into_iter().map(item);
     items.filter(|item| !item.peers.is_empty()).collect()
@@ -196,14 +219,21 @@ fn items(
 
 /// Who is measured, in the order of [`Peer::ALL`].
 fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) -> Vec<Peer> {
+    let (measure, traffic) = what;
     let narrowed = !args.size.is_empty() || !args.measure.is_empty();
+    let small = measure == Measure::Mrr && traffic == Traffic::Unicast(Size::SMALLEST.0);
     let wanted = |peer: &Peer| match peer {
+        // It knows of one destination only.
+        Peer::Floor if matches!(traffic, Traffic::Broadcast(_)) => false,
+        Peer::Floor if args.peer.is_empty() => small && args.subs.is_empty(),
+        peer if args.peer.is_empty() && !args.subs.is_empty() => {
+            matches!(peer, Peer::Umacvlan | Peer::Kernel)
+        }
         // What it saves is a wake-up, which only those who wait for an answer notice.
-        Peer::UmacvlanBusy if args.peer.is_empty() => what.0 == Measure::Rtt,
+        Peer::UmacvlanBusy if args.peer.is_empty() => measure == Measure::Rtt,
         // There is no time for all of it where all of everything is measured.
         Peer::Ovs if args.peer.is_empty() && !narrowed => {
-            what == (Measure::Mrr, Traffic::Unicast(Size::SMALLEST.0))
-                || matches!(what.0, Measure::Tcp | Measure::Rtt)
+            small || matches!(measure, Measure::Tcp | Measure::Rtt)
         }
         peer => asked(&args.peer, peer),
     };
@@ -211,12 +241,14 @@ fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) ->
     peers.filter(wanted).collect()
 }
 
-fn usual_time(measure: Measure, quick: bool) -> Duration {
+pub(super) fn usual_time(measure: Measure, quick: bool) -> Duration {
     Duration::from_millis(match (measure, quick) {
+        (Measure::IdleCpu, _) => 2000,
+        (Measure::Storm, false) => 500,
         (Measure::Tcp, false) => 300,
         (_, false) => 200,
         (Measure::Tcp, true) => 100,
-        (Measure::Mrr | Measure::Latency, true) => 60,
+        (Measure::Mrr | Measure::Latency | Measure::Storm, true) => 60,
         (Measure::Ndr | Measure::Rtt, true) => 40,
     })
 }
@@ -225,19 +257,24 @@ fn usual_time(measure: Measure, quick: bool) -> Duration {
 mod tests {
     use super::*;
 
-    fn steps(quick: bool) -> f64 {
-        let plan = plan(&PathArgs::default(), &Progress::new(1, None, quick));
+    fn steps(growth: bool, quick: bool) -> f64 {
+        let args = PathArgs { growth, ..PathArgs::default() };
+        let plan = plan(&args, &Progress::new(1, None, quick));
         let time = |item: &Item| {
             let turns = item.peers.len() as f64 * f64::from(item.trials) * item.steps() as f64;
             turns * (item.time.as_secs_f64() * 1.25 + 0.06)
         };
-        plan.iter().flat_map(|group| &group.items).map(time).sum()
+        let times =
+            |group: &Group| group.items.iter().map(time).sum::<f64>() * group.subs.len() as f64;
+        plan.iter().map(times).sum()
     }
 
     #[test]
     fn the_default_takes_less_than_fifteen_minutes_and_quick_less_than_one() {
-        assert!(steps(false) < 800.0, "{}", steps(false));
-        assert!(steps(true) < 50.0, "{}", steps(true));
+        for growth in [false, true] {
+            assert!(steps(growth, false) < 800.0, "{}", steps(growth, false));
+            assert!(steps(growth, true) < 50.0, "{}", steps(growth, true));
+        }
     }
 
     #[test]
@@ -255,10 +292,10 @@ mod tests {
             peer: vec![Peer::Kernel],
             measure: vec![Measure::Mrr],
             size: vec![Size(Sizes::Fixed(256))],
-            time: None,
+            ..PathArgs::default()
         };
         let plan = plan(&args, &Progress::new(1, Some(5), false));
-        let [Group { route: Route::SubToWire, mode: Mode::Private, items }] = &plan[..] else {
+        let [Group { route: Route::SubToWire, mode: Mode::Private, items, .. }] = &plan[..] else {
             panic!("{plan:?}");
         };
         let [item] = &items[..] else {

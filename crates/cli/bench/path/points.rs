@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use umacvlan_engine::lab::traffic::Sizes;
 
+use super::beside::beside;
 use super::peer::{Field, Peer};
 use super::plan::{Group, Item, Traffic};
 use super::sample::Reading;
@@ -21,12 +22,12 @@ pub(super) struct Series<'p> {
 }
 
 /// All readings of one measure of one peer.
-struct Found {
-    peer: Peer,
-    subs: u32,
+pub(super) struct Found {
+    pub(super) peer: Peer,
+    pub(super) subs: u32,
     /// The first, for what is the same in all.
-    first: Reading,
-    values: Vec<f64>,
+    pub(super) first: Reading,
+    pub(super) values: Vec<f64>,
     extra: BTreeMap<&'static str, Vec<f64>>,
     latency: Option<Histogram<u64>>,
 }
@@ -41,8 +42,10 @@ impl<'p> Series<'p> {
         for reading in readings {
             warn(&reading, progress);
             let (peer, subs) = (field.peer, field.subs());
-            let here =
-                |found: &&mut Found| (found.peer, found.first.measure) == (peer, reading.measure);
+            let here = |found: &&mut Found| {
+                let measure = found.first.measure;
+                (found.peer, found.subs, measure) == (peer, subs, reading.measure)
+            };
             match self.found.iter_mut().find(here) {
                 Some(found) => found.take(&reading),
                 None => self.found.push(Found::new(peer, subs, reading)),
@@ -55,26 +58,28 @@ impl<'p> Series<'p> {
         let Self { group, item, found } = &self;
         let theirs = |ours: &Found| {
             found.iter().find(|found| {
-                found.peer == Peer::Kernel && found.first.measure == ours.first.measure
+                let same = (found.subs, found.first.measure) == (ours.subs, ours.first.measure);
+                same && found.peer == Peer::Kernel
             })
         };
         let point = |found: &Found| {
             let key = key(group, item, found);
             let Reading { unit, better, .. } = found.first;
             let mut point = Point::new(key, unit, better, found.values.clone(), seed);
-            if matches!(found.peer, Peer::Umacvlan | Peer::UmacvlanBusy)
+            if found.peer.is_ours()
                 && let Some(kernel) = theirs(found)
             {
                 let to = Peer::Kernel.to_string();
                 point.ratio = ratio(&to, &found.values, &kernel.values, seed);
             }
             point.extra = found.extra();
+            point.extra.extend(beside(found, &self.found, seed));
             point
         };
         // Whoever had the first turn comes first otherwise.
         let place = |found: &&Found| {
             let first = self.found.iter().position(|f| f.first.measure == found.first.measure);
-            (first, Peer::ALL.iter().position(|peer| *peer == found.peer))
+            (first, found.subs, Peer::ALL.iter().position(|peer| *peer == found.peer))
         };
         let mut sorted: Vec<&Found> = found.iter().collect();
         sorted.sort_by_key(place);

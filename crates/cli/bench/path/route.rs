@@ -39,6 +39,11 @@ impl Route {
         }
     }
 
+    /// True if there are sub-interfaces at both ends.
+    pub(super) const fn is_between_subs(self) -> bool {
+        matches!(self, Self::SubToSub | Self::Hairpin)
+    }
+
     /// True if frames of this mode get there; a local route leaves the parent in no mode.
     pub(super) fn leads(self, mode: Mode) -> bool {
         // What only one of the two does cannot be compared.

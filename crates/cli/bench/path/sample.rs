@@ -7,9 +7,12 @@ use hdrhistogram::Histogram;
 use umacvlan_engine::lab::measure::{Path, round_trips, tcp_throughput};
 use umacvlan_engine::lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
 
+use super::copies;
 use super::cost::Account;
+use super::idle::idle;
 use super::peer::Field;
 use super::plan::{Item, Measure, Traffic};
+use super::storm::storm;
 use crate::bench::report::Better;
 use crate::bench::search::{Goal, Limits, Trial, search};
 use crate::lab::cores::Cores;
@@ -40,15 +43,22 @@ impl Reading {
 /// # Errors
 /// A frame or a byte arrived that was not sent, or a socket failed.
 pub(super) fn sample(item: &Item, field: &Field, pdr: &mut Option<f64>) -> Result<Vec<Reading>> {
-    let broadcast = matches!(item.traffic, Traffic::Broadcast(_));
-    let (from, to) = field.ends(broadcast).context("the ends of the path are not there")?;
     let (kind, sizes) = match item.traffic {
+        Traffic::Nothing => return idle(field, item.time),
+        Traffic::Streams => return streams(item, field),
+        Traffic::Unicast(sizes) if item.measure == Measure::Storm => {
+            return storm(field, sizes, item.time);
+        }
         Traffic::Unicast(sizes) | Traffic::Broadcast(sizes) => (Kind::Frames, sizes),
         Traffic::Datagrams(sizes) => (Kind::Datagrams, sizes),
-        Traffic::Streams => return streams(item, field),
     };
-    let instruments = Instruments::open(&from, &to, kind, Cores::find().ends)?;
-    let mut bench = Bench { field, instruments, sizes };
+    let broadcast = matches!(item.traffic, Traffic::Broadcast(_));
+    let (from, to) = field.ends(broadcast).context("the ends of the path are not there")?;
+    let mut instruments = Instruments::open(&from, &to, kind, Cores::find().ends)?;
+    if broadcast {
+        instruments = instruments.to_everybody();
+    }
+    let mut bench = Bench { field, instruments, sizes, broadcast };
     match item.measure {
         Measure::Ndr => bench.search(item.time, pdr),
         Measure::Latency => {
@@ -57,7 +67,7 @@ pub(super) fn sample(item: &Item, field: &Field, pdr: &mut Option<f64>) -> Resul
             }
             bench.latencies(item.time, pdr.unwrap_or_default())
         }
-        Measure::Mrr | Measure::Tcp | Measure::Rtt => Ok(vec![bench.mrr(item.time)?]),
+        _ => Ok(vec![bench.mrr(item.time)?]),
     }
 }
 
@@ -92,6 +102,8 @@ struct Bench<'f> {
     field: &'f Field,
     instruments: Instruments,
     sizes: Sizes,
+    /// Frames are for everybody.
+    broadcast: bool,
 }
 
 impl Bench<'_> {
@@ -101,10 +113,15 @@ impl Bench<'_> {
 
     /// Frames received when as many are sent as one core can.
     fn mrr(&mut self, time: Duration) -> Result<Reading> {
-        let before = Account::of(self.field);
+        let elsewhere = self.field.crowd_received()?;
+        let account = Account::open(self.field);
         let outcome = self.run(Rate::Max, time / 4, time)?;
         let mut extra = figures(&outcome);
-        Account::of(self.field).since(&before, frames(&outcome), &mut extra);
+        account.close(frames(&outcome), &mut extra);
+        if self.broadcast {
+            let elsewhere = self.field.crowd_received()? - elsewhere;
+            copies::count(&outcome, elsewhere, frames(&outcome), &mut extra);
+        }
         Ok(Reading::rate("mrr", outcome.rate(), extra))
     }
 
@@ -164,13 +181,13 @@ fn frames(outcome: &Outcome) -> u64 {
 }
 
 /// What any trial with frames tells.
-fn figures(outcome: &Outcome) -> Extra {
+pub(super) fn figures(outcome: &Outcome) -> Extra {
     let Outcome { sent, received, .. } = outcome;
     let frames = frames(outcome).max(1) as f64;
     let sum = |count: fn(&umacvlan_engine::lab::traffic::Tally) -> u64| {
         received.tallies.iter().map(count).sum::<u64>() as f64
     };
-    let mut extra = vec![
+    vec![
         ("offered", sent.offered as f64 / sent.took.as_secs_f64().max(f64::MIN_POSITIVE)),
         ("loss", outcome.loss_ratio()),
         ("unsent", (sent.intended - sent.offered) as f64),
@@ -181,12 +198,7 @@ fn figures(outcome: &Outcome) -> Extra {
         ("generator_late_us", sent.late.as_secs_f64() * 1e6),
         ("generator_ns", sent.time.as_nanos() as f64 / sent.offered.max(1) as f64),
         ("receiver_ns", received.time.as_nanos() as f64 / frames),
-    ];
-    if received.tallies.len() > 1 {
-        let accepted = (sent.offered - sent.refused).max(1) as f64;
-        extra.push(("copies", sum(|tally| tally.received) / accepted));
-    }
-    extra
+    ]
 }
 
 /// Frames per second that leave every path idle.

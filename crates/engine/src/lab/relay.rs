@@ -322,7 +322,7 @@ mod tests {
                 let relay = Relay::start(site, between, None)?;
                 Ok(Box::new(relay) as Box<dyn Any>)
             };
-            network.attach(Maker::Ours(&make), Mode::Bridge).unwrap();
+            network.attach(Maker::Userspace(&make), Mode::Bridge).unwrap();
             let stations = network.stations();
             for (from, to) in [(one, other), (other, one)] {
                 let ends = (&stations[from], &stations[to..=to]);

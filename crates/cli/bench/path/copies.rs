@@ -1,0 +1,34 @@
+//! What a frame for everybody becomes, and what each copy costs.
+
+use umacvlan_engine::lab::traffic::{Outcome, Tally};
+
+use super::sample::Extra;
+
+/// Adds how many copies there were of each frame that was accepted, and the time between two of
+/// them; and what one takes of the engine, if what a frame takes is there already. `elsewhere` is
+/// what those were given at whom nobody listens.
+pub(super) fn count(outcome: &Outcome, elsewhere: u64, frames: u64, extra: &mut Extra) {
+    let heard = |tally: &Tally| tally.received;
+    let copies = outcome.received.tallies.iter().map(heard).sum::<u64>() + elsewhere;
+    let accepted = (outcome.sent.offered - outcome.sent.refused).max(1);
+    extra.push(("copies", copies as f64 / accepted as f64));
+    let each = copies.max(1) as f64;
+    extra.push(("copy_ns", outcome.sent.took.as_nanos() as f64 / each));
+    let engine = extra.iter().find(|(name, _)| *name == "engine_ns").map(|(_, value)| *value);
+    extra.extend(engine.map(|nanos| ("engine_copy_ns", nanos * frames as f64 / each)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_that_nobody_listened_to_count_as_well() {
+        let mut outcome = Outcome::default();
+        (outcome.sent.offered, outcome.sent.refused) = (12, 2);
+        outcome.sent.took = std::time::Duration::from_nanos(6400);
+        let mut extra = vec![("engine_ns", 320.0)];
+        count(&outcome, 640, 10, &mut extra);
+        assert_eq!(extra[1..], [("copies", 64.0), ("copy_ns", 10.0), ("engine_copy_ns", 5.0)]);
+    }
+}
