@@ -107,7 +107,13 @@ fn parent(name: &str) -> ParentView {
             host: 11,
             ..WireCounters::default()
         },
-        worker: WorkerCounters { busy: 0.5, asleep: 1e9, sleeps: 12, ..WorkerCounters::default() },
+        worker: WorkerCounters {
+            busy: 0.5,
+            asleep: 1e9,
+            sleeps: 12,
+            syscalls: 34,
+            ..WorkerCounters::default()
+        },
         ..ParentView::default()
     }
 }
@@ -147,6 +153,7 @@ fn every_counter_is_found_under_its_name() {
     assert_eq!(of_parent("worker_seconds_total", &[("state", "busy")]), 0.5);
     assert_eq!(of_parent("worker_seconds_total", &[("state", "asleep")]), 1e9);
     assert_eq!(of_parent("worker_sleeps_total", &[]), 12.0);
+    assert_eq!(of_parent("worker_syscalls_total", &[]), 34.0);
 
     assert_eq!(value(&samples, "build_info", &[("version", "1.2.3")]), 1.0);
     assert_eq!(value(&samples, "daemon_uptime_seconds", &[]), 1.5);
