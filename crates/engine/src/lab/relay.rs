@@ -208,7 +208,11 @@ impl Served {
                 }
                 ended.extend((!armed).then_some(port));
             }
-            Completion::ReadEnded { port, .. } => ended.push(port),
+            // As the engine does; any other end is that of the TAP.
+            Completion::ReadEnded { port, errno, .. } => {
+                let passing = [libc::ENOBUFS, libc::EAGAIN, libc::EINTR, libc::ECANCELED];
+                ended.extend(passing.contains(&errno).then_some(port));
+            }
             Completion::Ready { name: WIRE } => *watches_wire = false,
             Completion::Ready { .. } => {
                 bell.clear();
