@@ -246,6 +246,7 @@ pub(super) fn usual_time(measure: Measure, quick: bool) -> Duration {
         (Measure::IdleCpu, _) => 2000,
         (Measure::Storm, false) => 500,
         (Measure::Tcp, false) => 300,
+        (Measure::Ndr, false) => 150,
         (_, false) => 200,
         (Measure::Tcp, true) => 100,
         (Measure::Mrr | Measure::Latency | Measure::Storm, true) => 60,
