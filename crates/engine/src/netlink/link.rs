@@ -16,6 +16,12 @@ const TUN_OWNER: u16 = 1;
 /// Whether a TAP outlives its descriptors: `IFLA_TUN_PERSIST` there.
 const TUN_PERSIST: u16 = 6;
 
+/// Whether a TAP was made for several queues: `IFLA_TUN_MULTI_QUEUE` there.
+const TUN_MULTI_QUEUE: u16 = 7;
+
+/// How many of its queues somebody serves: `IFLA_TUN_NUM_QUEUES` there.
+const TUN_NUM_QUEUES: u16 = 8;
+
 /// One interface, as it was when the kernel told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -94,6 +100,10 @@ pub struct Link {
     pub carrier_changes: Option<u32>,
     /// Whether a TAP outlives its descriptors; `None` if it is no TAP.
     pub persist: Option<bool>,
+    /// Whether a TAP was made for several queues; `None` if it is no TAP.
+    pub multi_queue: Option<bool>,
+    /// Queues of such a TAP that somebody serves; `None` for any other.
+    pub queues: Option<u32>,
     /// The user that a TAP belongs to; `None` if it is no TAP or has no owner.
     pub owner: Option<u32>,
     /// Counters.
@@ -139,6 +149,8 @@ impl Default for Link {
             addr_gen_mode: None,
             carrier_changes: None,
             persist: None,
+            multi_queue: None,
+            queues: None,
             owner: None,
             stats: Stats64::default(),
         }
@@ -240,6 +252,8 @@ impl Link {
                 LinkInfo::Data(InfoData::MacVlan(data)) => self.macvlan = Some(macvlan(data)),
                 LinkInfo::Data(InfoData::Tun(data)) => {
                     self.persist = tun(&data, TUN_PERSIST).map(|on: [u8; 1]| on != [0]);
+                    self.multi_queue = tun(&data, TUN_MULTI_QUEUE).map(|on: [u8; 1]| on != [0]);
+                    self.queues = tun(&data, TUN_NUM_QUEUES).map(u32::from_ne_bytes);
                     self.owner = tun(&data, TUN_OWNER).map(u32::from_ne_bytes);
                 }
                 LinkInfo::PortData(InfoPortData::BridgePort(data)) => {

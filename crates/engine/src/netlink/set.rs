@@ -1,10 +1,11 @@
 //! Asking about interfaces of the socket's own namespace, and changing and deleting them.
 
-use netlink_packet_core::DefaultNla;
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use umacvlan_core::MacAddr;
 
 use super::create::inside;
@@ -157,6 +158,21 @@ impl Rtnl {
     pub fn set_txqlen(&mut self, index: u32, frames: u32) -> Result<()> {
         let action = format!("set the transmit queue of interface {index} to {frames}");
         self.set(&action, index, LinkAttribute::TxQueueLen(frames))
+    }
+
+    /// Has an interface send without a queueing discipline.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` from a kernel that knows none.
+    pub fn set_noqueue(&mut self, index: u32) -> Result<()> {
+        let mut message = TcMessage::default();
+        message.header.index = index.cast_signed();
+        message.header.parent = TcHandle::ROOT;
+        message.attributes = vec![TcAttribute::Kind("noqueue".to_owned())];
+        let action = format!("take the queueing discipline of interface {index} away");
+        let message = RouteNetlinkMessage::NewQueueDiscipline(message);
+        self.request(&action, message, NLM_F_CREATE | NLM_F_REPLACE)?;
+        Ok(())
     }
 
     /// Sets the RFC 2863 state of an interface whose driver has not reported any; the kernel takes

@@ -13,6 +13,7 @@ pub mod datagrams;
 pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;
+mod fanout;
 mod mapping;
 pub mod netlink;
 pub mod netns;

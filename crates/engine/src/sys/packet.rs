@@ -38,7 +38,7 @@ pub enum Membership {
 /// A raw socket bound to one interface, with its RX ring.
 #[derive(Debug)]
 pub struct PacketSocket {
-    socket: Socket,
+    pub(super) socket: Socket,
     /// The ring that the kernel fills.
     pub ring: RxRing,
     index: libc::c_int,
@@ -51,6 +51,13 @@ impl PacketSocket {
     /// `PermissionDenied` without CAP_NET_RAW; `OutOfMemory` if the ring finds no memory; what the
     /// kernel says to an interface that is gone.
     pub fn open(index: u32, mtu: u32) -> io::Result<Self> {
+        let packet = Self::unbound(index, mtu)?;
+        packet.bind()?;
+        Ok(packet)
+    }
+
+    /// A socket with its ring that receives nothing yet.
+    pub(super) fn unbound(index: u32, mtu: u32) -> io::Result<Self> {
         let index = libc::c_int::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         // Protocol 0: nothing is received before the ring is ready and the socket bound.
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
@@ -66,9 +73,7 @@ impl PacketSocket {
         set_option(&socket, PACKET_COPY_THRESH, &1)?;
         force_receive_buffer(&socket, QUEUE_BYTES);
         let ring = RxRing::new(&socket, mtu)?;
-        let packet = Self { socket, ring, index };
-        packet.bind()?;
-        Ok(packet)
+        Ok(Self { socket, ring, index })
     }
 
     /// Joins.
@@ -134,7 +139,7 @@ impl PacketSocket {
         Ok(u64::from(stats.tp_drops))
     }
 
-    fn bind(&self) -> io::Result<()> {
+    pub(super) fn bind(&self) -> io::Result<()> {
         // SAFETY: all-zero is a valid sockaddr_ll.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         address.sll_family = libc::sa_family_t::try_from(libc::AF_PACKET).unwrap_or(0);

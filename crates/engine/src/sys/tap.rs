@@ -24,6 +24,9 @@ const IFF_TUN_EXCL: libc::c_short = 0x8000_u16.cast_signed();
 /// Not in the libc crate: attach without switching the carrier on (`linux/if_tun.h`).
 const IFF_NO_CARRIER: libc::c_short = 0x0040;
 
+/// As the ioctl takes it: one of several queues of a TAP (`linux/if_tun.h`).
+const IFF_MULTI_QUEUE: libc::c_short = 0x0100;
+
 /// `_IOW('T', 204, int)`: who may attach, beside CAP_NET_ADMIN (`linux/if_tun.h`).
 const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;
 
@@ -55,22 +58,60 @@ impl Tap {
     /// `AlreadyExists` if any interface has that name; `NotFound` without `/dev/net/tun`;
     /// `PermissionDenied` without CAP_NET_ADMIN; else what the kernel says.
     pub fn create(name: &str) -> io::Result<Self> {
-        Self::open(name, IFF_TUN_EXCL).map_err(|error| match error.raw_os_error() {
-            // EBUSY: a TAP of that name; EINVAL: an interface of another kind.
-            Some(libc::EBUSY | libc::EINVAL) => io::Error::from(io::ErrorKind::AlreadyExists),
-            _ => error,
-        })
+        Self::open(name, IFF_TUN_EXCL).map_err(in_use)
+    }
+
+    /// Makes a TAP as [`Tap::create`] does, with so many queues, of which each gets the frames of
+    /// some flows. With one it is no multi-queue TAP, which costs less.
+    ///
+    /// A frame that its stack sends is in the queue in which the last of its flow was written, in
+    /// either direction, and else in queue `hash * count >> 32`, where the hash is that of
+    /// [`PacketSocket::open_group`](super::packet::PacketSocket::open_group)
+    /// (`tun_automq_select_queue` and `tun_flow_update` in `drivers/net/tun.c`).
+    ///
+    /// # Errors
+    /// As [`Tap::create`], or none of a single queue.
+    pub fn create_queues(name: &str, count: usize) -> io::Result<Vec<Self>> {
+        if count == 1 {
+            return Ok(vec![Self::create(name)?]);
+        }
+        let first = Self::open(name, IFF_TUN_EXCL | IFF_MULTI_QUEUE).map_err(in_use)?;
+        first.more_queues(count)
     }
 
     /// Attaches to the TAP of that name in the namespace of the calling thread, without carrier
     /// for now. If there is none any more, one is made: ask for the index of what was got.
     ///
     /// # Errors
-    /// `EBUSY` while another descriptor is attached, `EINVAL` for an interface of another kind;
-    /// else as [`Tap::create`].
+    /// `EBUSY` while another descriptor is attached, `EINVAL` for an interface of another kind or
+    /// a multi-queue TAP; else as [`Tap::create`].
     pub fn attach(name: &str) -> io::Result<Self> {
         // Before Linux 6.0 there is no such flag, and a carrier a moment early.
         Self::open(name, IFF_NO_CARRIER)
+    }
+
+    /// Attaches as [`Tap::attach`] does, to a TAP that was made for several queues, with so many.
+    ///
+    /// # Errors
+    /// As [`Tap::attach`], but `EINVAL` for a TAP of one queue.
+    pub fn attach_queues(name: &str, count: usize) -> io::Result<Vec<Self>> {
+        Self::open(name, IFF_NO_CARRIER | IFF_MULTI_QUEUE)?.more_queues(count)
+    }
+
+    /// This queue and as many after it as make `count`. The kernel numbers them in this order, and
+    /// anew when one of them goes before the last.
+    fn more_queues(self, count: usize) -> io::Result<Vec<Self>> {
+        let mut queues = vec![self];
+        for _ in 1..count {
+            let name = queues[0].name()?;
+            let next = Self::open(&name, IFF_NO_CARRIER | IFF_MULTI_QUEUE)?;
+            // Renamed in between, it would be another one that has got a queue.
+            if queues[0].name()? != name {
+                return Err(io::Error::from_raw_os_error(libc::EBUSY));
+            }
+            queues.push(next);
+        }
+        Ok(queues)
     }
 
     fn open(name: &str, flag: libc::c_short) -> io::Result<Self> {
@@ -215,6 +256,15 @@ impl Tap {
 impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+/// What `TUNSETIFF` says when it may not take an interface that is there.
+fn in_use(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        // EBUSY: a TAP of that name; EINVAL: an interface of another kind.
+        Some(libc::EBUSY | libc::EINVAL) => io::Error::from(io::ErrorKind::AlreadyExists),
+        _ => error,
     }
 }
 
