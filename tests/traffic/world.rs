@@ -192,7 +192,7 @@ impl World {
     fn attach(&mut self, io: PortIo) -> Option<()> {
         let parent = ParentOptions {
             name: PARENT.to_owned(),
-            worker: WorkerConfig { io, ..WorkerConfig::default() },
+            workers: vec![WorkerConfig { io, ..WorkerConfig::default() }],
             ..ParentOptions::default()
         };
         match self.engine.add_parent(parent) {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use umacvlan_core::{MacAddr, Mode, Semantics};
-use umacvlan_engine::engine::{ParentStatus, SubNumber, SubStatus};
+use umacvlan_engine::engine::{ParentStatus, SubNumber, SubStatus, WorkerStatus};
 use umacvlan_engine::netlink::{Link, LinkFlags};
 use umacvlan_engine::sys::netns::NetnsId;
-use umacvlan_engine::worker::{Snapshot, WorkerConfig};
+use umacvlan_engine::worker::Snapshot;
 
 use super::store::LinkRecord;
 
@@ -87,7 +87,7 @@ pub(super) fn parent_status(name: &str) -> ParentStatus {
         present: true,
         carrier: true,
         semantics: Semantics::Documented,
-        worker: WorkerConfig::default(),
+        workers: vec![WorkerStatus::default()],
         bc_queue_used: 1000,
         bc_cutoff: 1,
         subs: Vec::new(),

@@ -13,6 +13,7 @@ use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr, Mode};
 use umacvlan_engine::engine::{ParentStatus, SubStatus};
 use umacvlan_engine::netlink::{Link, LinkFlags, OperState};
+use umacvlan_engine::worker::WorkerConfig;
 
 use crate::api::{
     InfoData, LinkInfo, LinkView, Own, ParentView, RxStats, Stats, SubCounters, TxStats,
@@ -89,7 +90,7 @@ pub(super) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
         carrier: status.carrier,
         backend: BACKEND.to_owned(),
         semantics: status.semantics.to_string(),
-        poll: status.worker.poll.to_string(),
+        poll: config(status).poll.to_string(),
         cpu: cpu(status),
         io: io(status).to_owned(),
         configured,
@@ -127,7 +128,7 @@ fn own(sub: &SubStatus, parent: &ParentStatus, stats: &SubStats, around: Around)
         backend: BACKEND.to_owned(),
         io: io(parent).to_owned(),
         cpu: cpu(parent),
-        poll: parent.worker.poll.to_string(),
+        poll: config(parent).poll.to_string(),
         groups: if sub.all_groups { Vec::new() } else { words(&sub.groups) },
         all_groups: sub.all_groups,
         queue_drops: sub.queue_drops,
@@ -206,8 +207,14 @@ fn io(parent: &ParentStatus) -> &'static str {
     if parent.counters.uring { "uring" } else { "plain" }
 }
 
+/// How its workers run; each has a CPU of its own.
+fn config(parent: &ParentStatus) -> WorkerConfig {
+    parent.workers.first().map_or_else(WorkerConfig::default, |worker| worker.config)
+}
+
+/// The CPU of its first worker.
 fn cpu(parent: &ParentStatus) -> Option<u32> {
-    parent.worker.cpu.and_then(|cpu| u32::try_from(cpu).ok())
+    config(parent).cpu.and_then(|cpu| u32::try_from(cpu).ok())
 }
 
 fn words(macs: &[MacAddr]) -> Vec<String> {

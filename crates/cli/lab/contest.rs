@@ -94,11 +94,11 @@ pub(crate) fn make(site: &Site<'_>, poll: Poll) -> io::Result<Engine> {
     let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
     let parent = ParentOptions {
         name: site.parent.to_owned(),
-        worker: WorkerConfig {
+        workers: vec![WorkerConfig {
             poll,
             cpu: Cores::find().worker.map(|core| core.id),
             ..WorkerConfig::default()
-        },
+        }],
         ..ParentOptions::default()
     };
     engine.add_parent(parent).map_err(io::Error::other)?;

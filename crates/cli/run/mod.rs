@@ -81,7 +81,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let signals = signals::catch()?;
     // Refused only where the limit may not be read: then the one there is has to do.
     let _ = raise_descriptor_limit();
-    let mut show = Show::new(args.json, plan.parent.worker);
+    let mut show = Show::new(args.json, plan.parent.workers[0]);
 
     let engine = Engine::start()?;
     if make(&engine, plan.parent, plan.subs, &signals)? {

@@ -34,12 +34,12 @@ impl Plan {
         }
         let parent = ParentOptions {
             name: args.parent.clone(),
-            worker: WorkerConfig {
+            workers: vec![WorkerConfig {
                 coalesce: args.coalesce,
                 cpu: choose_cpu(args.cpu, &cpus::allowed())?,
                 io: args.io,
                 poll: args.poll,
-            },
+            }],
             semantics: args.semantics,
             ..ParentOptions::default()
         };

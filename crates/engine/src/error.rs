@@ -4,7 +4,7 @@ use std::io;
 
 use umacvlan_core::Refusal;
 
-use crate::engine::SubNumber;
+use crate::engine::{SubNumber, WORKERS_MAX};
 use crate::netlink;
 use crate::sys::tap::TUN_DEVICE;
 use crate::worker::{AddError, Stopped};
@@ -84,6 +84,14 @@ pub enum Error {
         /// What it is instead.
         what: &'static str,
     },
+    /// It cannot have so many workers.
+    #[error("parent {parent} cannot have {count} workers: from 1 to {WORKERS_MAX}")]
+    ParentWorkers {
+        /// The parent.
+        parent: String,
+        /// How many it was to have.
+        count: usize,
+    },
     /// The rules of macvlan forbid it.
     #[error("{name}: {refusal}")]
     Refused {
@@ -123,7 +131,9 @@ impl Error {
             Self::NameInUse { .. } | Self::NumberTaken(_) | Self::ParentTaken(_) => {
                 Some(libc::EEXIST)
             }
-            Self::NameInvalid(_) | Self::ParentUnsuitable { .. } => Some(libc::EINVAL),
+            Self::NameInvalid(_) | Self::ParentUnsuitable { .. } | Self::ParentWorkers { .. } => {
+                Some(libc::EINVAL)
+            }
             Self::Namespace { source, .. } | Self::Netlink(source) => source.errno(),
             Self::NoTap(_) | Self::NoSuchParent(_) | Self::NoSuchSub(_) | Self::ParentAbsent(_) => {
                 Some(libc::ENODEV)
@@ -168,10 +178,10 @@ fn explain(error: &io::Error) -> String {
             "CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BROADCAST are needed: run as root, or `setcap cap_net_admin,cap_net_raw,cap_net_broadcast+ep` the binary"
         }
         Some(libc::EMFILE | libc::ENFILE) => {
-            "too few file descriptors: raise the limit with `ulimit -n`, one is needed for each sub-interface"
+            "too few file descriptors: raise the limit with `ulimit -n`, one is needed for each sub-interface and worker"
         }
         Some(libc::ENOMEM) => {
-            "free some memory: a parent needs about 2 MB of the kernel's, and a sub-interface 200 KB"
+            "free some memory: a parent needs about 2 MB of the kernel's for each worker, and a sub-interface 200 KB"
         }
         _ => return error.to_string(),
     };

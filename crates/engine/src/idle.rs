@@ -1,6 +1,7 @@
 //! `Idle`: what a worker does when there is nothing to do.
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,18 @@ pub struct TurnStats {
     pub spinning: Duration,
     /// Time asleep.
     pub asleep: Duration,
+}
+
+impl AddAssign for TurnStats {
+    fn add_assign(&mut self, other: Self) {
+        self.turns += other.turns;
+        self.busy_turns += other.busy_turns;
+        self.frames += other.frames;
+        self.sleeps += other.sleeps;
+        self.busy += other.busy;
+        self.spinning += other.spinning;
+        self.asleep += other.asleep;
+    }
 }
 
 /// The idle policy at work, and the account of time.

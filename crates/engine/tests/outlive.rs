@@ -19,9 +19,19 @@ use umacvlan_engine::sys::netns::Netns;
 use umacvlan_engine::sys::tap::{QUEUE_LEN, Tap};
 use umacvlan_engine::{Engine, Error};
 
-use common::{Lab, PARENT, PATIENCE, Place, frame, mac, reaches, until};
+use common::{Lab, PARENT, PATIENCE, Place, frame, mac, reaches, several, until};
 
 const BOTH: [PortIo; 2] = [PortIo::Uring, PortIo::Plain];
+
+/// How TAPs are served, and by how many workers: of the engine before, and of the next.
+const CHANGES: [(PortIo, [usize; 2]); 6] = [
+    (PortIo::Uring, [1, 1]),
+    (PortIo::Plain, [1, 1]),
+    (PortIo::Uring, [2, 2]),
+    (PortIo::Uring, [1, 2]),
+    (PortIo::Plain, [2, 1]),
+    (PortIo::Plain, [2, 3]),
+];
 
 /// Where the engine to be killed makes its sub-interface, and what it says when it has.
 const PLACE: &str = "UMACVLAN_TEST_PLACE";
@@ -42,8 +52,8 @@ fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
 }
 
 /// A lab with one kept sub-interface `s1` in a namespace of its own, and no engine any more.
-fn orphan(io: PortIo) -> (Lab, Place, SubStatus) {
-    let mut lab = Lab::new(io);
+fn orphan(io: PortIo, workers: usize) -> (Lab, Place, SubStatus) {
+    let mut lab = Lab::with(io, workers);
     let guest = Place::new();
     let status = lab.add("s1", 1, Mode::Bridge, &guest);
     lab.engine().keep_sub(status.number).unwrap();
@@ -89,8 +99,8 @@ fn a_connection_survives_the_engine() {
     if !root_or_skip("a_connection_survives_the_engine") {
         return;
     }
-    for io in BOTH {
-        let mut lab = Lab::new(io);
+    for (io, [before, after]) in CHANGES {
+        let mut lab = Lab::with(io, before);
         let mut guests = [Place::new(), Place::new()];
         // The same name in both: it is unique in a namespace only.
         let subs: Vec<_> =
@@ -107,7 +117,7 @@ fn a_connection_survives_the_engine() {
         }
         (&near).write_all(b"meanwhile").unwrap();
 
-        lab.start(io, ParentOptions::default());
+        lab.start(io, several(after));
         for (sub, guest) in subs.iter().zip(&guests) {
             let status = lab.engine().adopt_sub(PARENT, adopt(sub, &guest.netns)).unwrap();
             assert!(status.up && status.kept, "{status:?}");
@@ -121,6 +131,7 @@ fn a_connection_survives_the_engine() {
         // A super-frame: offloads and header are as before.
         pass(&near, &far, &vec![7; 1 << 20]);
         let counters = lab.counters();
+        assert!(counters.accounted(), "{counters:?}");
         let whole = |sent: Counters| sent.bytes > sent.frames * 3000;
         assert!(counters.subs.iter().any(|(_, stats)| whole(stats.received)), "cut to pieces");
         for guest in &mut guests {
@@ -137,7 +148,7 @@ fn engine_to_be_killed() {
         return;
     };
     let engine = Engine::start().unwrap();
-    let parent = ParentOptions { name: PARENT.to_owned(), ..ParentOptions::default() };
+    let parent = ParentOptions { name: PARENT.to_owned(), ..several(2) };
     engine.add_parent(parent).unwrap();
     let options = SubOptions {
         name: "s1".to_owned(),
@@ -169,7 +180,7 @@ fn an_engine_that_is_killed_leaves_what_it_kept() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    lab.start(PortIo::Auto, ParentOptions::default());
+    lab.start(PortIo::Auto, several(2));
     let wanted = Adopt {
         netns: guest.netns.try_clone().unwrap(),
         index: guest.index("s1"),
@@ -193,7 +204,7 @@ fn one_is_adopted_with_another_name_address_mtu_and_groups() {
         return;
     }
     for io in BOTH {
-        let (mut lab, mut guest, before) = orphan(io);
+        let (mut lab, mut guest, before) = orphan(io, 1);
         guest.rtnl.set_name(before.index, "eth0").unwrap();
         guest.rtnl.set_mac(before.index, mac(9)).unwrap();
         guest.rtnl.set_mtu(before.index, 1400).unwrap();
@@ -235,21 +246,28 @@ fn a_busy_tap_is_left_to_the_one_who_has_it() {
     if !root_or_skip("a_busy_tap_is_left_to_the_one_who_has_it") {
         return;
     }
-    let (mut lab, mut guest, before) = orphan(PortIo::Auto);
-    // The ring of the engine before may hold it for a moment.
-    let mut other = None;
-    until("the TAP is free", || {
-        other = guest.netns.run(|| Tap::attach("s1")).unwrap().ok();
-        other.is_some()
-    });
-    lab.start(PortIo::Auto, ParentOptions::default());
-    let refused = lab.engine().adopt_sub(PARENT, adopt(&before, &guest.netns)).unwrap_err();
-    assert!(matches!(&refused, Error::TapBusy(name) if name == "s1"), "{refused}");
-    assert_eq!(refused.errno(), Some(libc::EBUSY));
-    assert!(refused.to_string().contains("another process"), "{refused}");
-    assert!(lab.parent().subs.is_empty() && guest.link("s1").is_up());
-    drop(other);
-    lab.engine().adopt_sub(PARENT, adopt(&before, &guest.netns)).unwrap();
+    type Attach = fn(&str) -> std::io::Result<Vec<Tap>>;
+    let ways: [(usize, Attach); 2] = [
+        (1, |name| Tap::attach(name).map(|tap| vec![tap])),
+        (2, |name| Tap::attach_queues(name, 1)),
+    ];
+    for (workers, attach) in ways {
+        let (mut lab, mut guest, before) = orphan(PortIo::Auto, workers);
+        // The ring of the engine before may hold it for a moment.
+        let mut other = None;
+        until("the TAP is free", || {
+            other = guest.netns.run(|| attach("s1")).unwrap().ok();
+            other.is_some()
+        });
+        lab.start(PortIo::Auto, several(workers));
+        let refused = lab.engine().adopt_sub(PARENT, adopt(&before, &guest.netns)).unwrap_err();
+        assert!(matches!(&refused, Error::TapBusy(name) if name == "s1"), "{refused}");
+        assert_eq!(refused.errno(), Some(libc::EBUSY));
+        assert!(refused.to_string().contains("another process"), "{refused}");
+        assert!(lab.parent().subs.is_empty() && guest.link("s1").is_up());
+        drop(other);
+        lab.engine().adopt_sub(PARENT, adopt(&before, &guest.netns)).unwrap();
+    }
 }
 
 #[test]
@@ -257,7 +275,7 @@ fn of_two_with_one_address_the_second_is_left_in_place_and_down() {
     if !root_or_skip("of_two_with_one_address_the_second_is_left_in_place_and_down") {
         return;
     }
-    let (mut lab, mut guest, before) = orphan(PortIo::Auto);
+    let (mut lab, mut guest, before) = orphan(PortIo::Auto, 1);
     let netns = guest.netns.try_clone().unwrap();
     let anew = || Adopt { number: None, ..adopt(&before, &netns) };
     lab.start(PortIo::Auto, ParentOptions::default());
@@ -297,7 +315,7 @@ fn a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one() {
     if !root_or_skip("a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one") {
         return;
     }
-    let (_lab, mut guest, _) = orphan(PortIo::Auto);
+    let (_lab, mut guest, _) = orphan(PortIo::Auto, 1);
     let kept = guest.link("s1");
     assert_eq!(kept.owner, Some(0), "anybody may attach to it");
     assert!(kept.is_kept_tap());

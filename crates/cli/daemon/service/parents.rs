@@ -99,7 +99,8 @@ impl Service {
         let ParentSettings { coalesce, io, poll, semantics, .. } = settings;
         let worker = WorkerConfig { coalesce, cpu, io, poll };
         let name = name.to_owned();
-        let options = ParentOptions { name: name.clone(), worker, semantics, own_mac, absent };
+        let options =
+            ParentOptions { name: name.clone(), workers: vec![worker], semantics, own_mac, absent };
         self.engine.add_parent(options)?;
         let attached = self.engine.parent(&name).map_err(Problem::from).and_then(|status| {
             let record = record(&status);

@@ -58,6 +58,7 @@ fn kind(error: &Error) -> Code {
         | Error::ParentRenamed { .. }
         | Error::ParentTaken(_)
         | Error::ParentUnsuitable { .. }
+        | Error::ParentWorkers { .. }
         | Error::Refused { .. }
         | Error::TapBusy(_) => Code::Refused,
         Error::NoTap(_) | Error::NoSuchParent(_) | Error::NoSuchSub(_) | Error::ParentAbsent(_) => {

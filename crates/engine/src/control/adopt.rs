@@ -1,7 +1,5 @@
 //! Interfaces that outlive an engine: kept by one, adopted by the next.
 
-use std::sync::Arc;
-
 use umacvlan_core::SubConfig;
 use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
 
@@ -33,7 +31,7 @@ impl Control {
     pub(crate) fn adopt_sub(&mut self, parent: &str, adopt: &Adopt) -> Result<SubStatus, Error> {
         let at = self.parent_at(parent)?;
         let number = self.claim(adopt.number)?;
-        let (tap, link) = attach(adopt)?;
+        let (queues, link) = attach(adopt, self.parents[at].workers.count())?;
         let link = self.fit_mtu(at, adopt, link)?;
         let name = link.name.clone();
         let config = SubConfig {
@@ -46,7 +44,7 @@ impl Control {
             sources: adopt.sources.clone(),
         };
         let place = self.place_of(adopt, link)?;
-        let key = self.enlist(at, number, Arc::new(tap), place, config)?;
+        let key = self.enlist(at, number, queues, place, config)?;
         if let Err(error) = self.resume(key, &name) {
             self.leave(key);
             return Err(error);
@@ -77,7 +75,7 @@ impl Control {
 
     /// Lowers an MTU that is above the parent's by now, as it would have been by an engine.
     fn fit_mtu(&mut self, at: usize, adopt: &Adopt, link: Link) -> Result<Link, Error> {
-        let most = self.parents[at].worker.call(|worker| worker.switch().parent().mtu)?;
+        let most = self.parents[at].workers.ask(|worker| worker.switch().parent().mtu)?;
         if link.mtu <= most {
             return Ok(link);
         }
@@ -95,25 +93,37 @@ impl Control {
     }
 }
 
-/// Attaches to an interface by its index; the kernel knows it by name only.
-fn attach(adopt: &Adopt) -> Result<(Tap, Link), Error> {
+/// Attaches to an interface by its index, with a queue for each worker, or with the only one that
+/// it was made for; the kernel knows it by name only.
+fn attach(adopt: &Adopt, workers: usize) -> Result<(Vec<Tap>, Link), Error> {
     let mut rtnl = Rtnl::open_in(&adopt.netns)?;
     let mut find = || {
         let link = rtnl.link_by_index(adopt.index)?;
         link.filter(Link::is_kept_tap).ok_or(Error::NoTap(adopt.index))
     };
-    let mut name = find()?.name;
+    let Link { mut name, multi_queue, queues: served, .. } = find()?;
+    // Only a TAP of one queue refuses another process by itself. With those of another one among
+    // them, ours would not be in the order of the workers.
+    if served.is_some_and(|queues| queues > 0) {
+        return Err(Error::TapBusy(name));
+    }
     for _ in 0..ATTEMPTS {
-        let inside = || Tap::attach(&name);
-        let tap = adopt.netns.run(inside).map_err(Error::system(format!("go to {name}")))?;
-        let tap = tap.map_err(|source| match source.raw_os_error() {
+        let inside = || match multi_queue {
+            Some(true) => Tap::attach_queues(&name, workers),
+            _ => Tap::attach(&name).map(|tap| vec![tap]),
+        };
+        let queues = adopt.netns.run(inside).map_err(Error::system(format!("go to {name}")))?;
+        let queues = queues.map_err(|source| match source.raw_os_error() {
             Some(libc::EBUSY) => Error::TapBusy(name.clone()),
             _ => Error::Tap { name: name.clone(), source },
         })?;
         let link = find()?;
         // Renamed just before, it is another one that we have got, or a new one.
-        if tap.name().is_ok_and(|name| name == link.name) {
-            return Ok((tap, link));
+        if queues[0].name().is_ok_and(|name| name == link.name) {
+            return match link.queues {
+                Some(all) if usize::try_from(all) != Ok(queues.len()) => Err(Error::TapBusy(name)),
+                _ => Ok((queues, link)),
+            };
         }
         name = link.name;
     }

@@ -23,9 +23,9 @@ impl Control {
         };
         let id = key.id;
         let parent = &mut self.parents[at];
-        let (done, mode) = parent.worker.call(move |worker| {
+        let (done, mode) = parent.workers.tell(move |worker| {
             let switch = worker.switch_mut();
-            let done = changes.into_iter().try_for_each(|change| apply(switch, id, change));
+            let done = changes.iter().try_for_each(|change| apply(switch, id, change));
             (done, switch.sub(id).map(umacvlan_core::Sub::mode))
         })?;
         let sub = &mut parent.subs[place];
@@ -93,9 +93,9 @@ impl Control {
         let Sub { id, name, .. } = &parent.subs[place];
         let id = *id;
         let allowed = match *set {
-            LinkSet::Mac(mac) => parent.worker.call(move |it| it.switch().check_mac(id, mac))?,
-            LinkSet::Mtu(mtu) => parent.worker.call(move |it| it.switch().check_mtu(mtu))?,
-            LinkSet::Up(up) => parent.worker.call(move |it| it.switch().check_up(id, up))?,
+            LinkSet::Mac(mac) => parent.workers.ask(move |it| it.switch().check_mac(id, mac))?,
+            LinkSet::Mtu(mtu) => parent.workers.ask(move |it| it.switch().check_mtu(mtu))?,
+            LinkSet::Up(up) => parent.workers.ask(move |it| it.switch().check_up(id, up))?,
             _ => Ok(()),
         };
         allowed.map_err(Error::refused(name))
@@ -124,8 +124,8 @@ fn perform(
     }
 }
 
-fn apply(switch: &mut Switch, id: SubId, change: Change) -> Result<(), Refusal> {
-    match change {
+fn apply(switch: &mut Switch, id: SubId, change: &Change) -> Result<(), Refusal> {
+    match *change {
         Change::AddSource(source) => switch.add_source(id, source),
         Change::BcCutoff(cutoff) => {
             switch.set_bc_cutoff(cutoff);
@@ -136,6 +136,6 @@ fn apply(switch: &mut Switch, id: SubId, change: Change) -> Result<(), Refusal> 
         Change::Nodst(on) => switch.set_nodst(id, on),
         Change::Nopromisc(on) => switch.set_nopromisc(id, on),
         Change::RemoveSource(source) => switch.remove_source(id, source),
-        Change::Sources(sources) => switch.set_sources(id, &sources),
+        Change::Sources(ref sources) => switch.set_sources(id, sources),
     }
 }

@@ -15,7 +15,7 @@ use crate::worker::Worker;
 const SWEEP_COUNT: usize = 8;
 
 /// What was done on an interface against the rules, and is to be undone.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Undo {
     Down,
     Mac,
@@ -145,7 +145,7 @@ impl Control {
         sub.name.clone_from(&link.name);
         let id = key.id;
         // A worker that has stopped follows nothing.
-        let undone = parent.worker.call(move |worker| apply(worker, id, before, now)).ok()?;
+        let undone = parent.workers.tell(move |worker| apply(worker, id, before, now)).ok()?;
         let sub = &mut parent.subs[place];
         sub.seen = now;
         for (undo, _) in &undone {
@@ -213,7 +213,8 @@ impl Control {
         let id = sub.id;
         parent.memberships.mark();
         // The only refusal is that of a sub-interface that is gone.
-        let _ = parent.worker.call(move |worker| worker.switch_mut().set_filter(id, filter));
+        let set = move |worker: &mut Worker| worker.switch_mut().set_filter(id, filter.clone());
+        let _ = parent.workers.tell(set);
     }
 
     pub(super) fn tell_change(&mut self, key: SubKey) {

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
-use umacvlan_core::{MacAddr, Mode, Refusal, SubConfig};
+use umacvlan_core::{MacAddr, Mode, Refusal, SubConfig, SubId};
 
 use super::Control;
 use super::place::Place;
 use super::sub::{Seen, Sub, SubKey};
+use super::workers::Workers;
 use crate::engine::{SubNumber, SubOptions, SubStatus, random_mac};
 use crate::error::Error;
 use crate::netlink::{Link, OperState};
 use crate::port::PortLink;
 use crate::sys::tap::{QUEUE_LEN, Tap};
+use crate::worker::AddError;
 
 impl Control {
     pub(crate) fn add_sub(
@@ -23,7 +25,7 @@ impl Control {
         let at = self.parent_at(parent)?;
         check_name(&options.name)?;
         let number = self.claim(options.number)?;
-        let (tap, link) = self.make_tap(at, &options)?;
+        let (queues, link) = self.make_tap(at, &options)?;
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
             mode: options.mode,
@@ -36,7 +38,7 @@ impl Control {
         let home = self.home.id();
         let link = Link { name: options.name.clone(), ..link };
         let place = Place { nsid: None, netns: home, parent_nsid: None, link };
-        let key = self.enlist(at, number, tap, place, config)?;
+        let key = self.enlist(at, number, queues, place, config)?;
         if let Err(error) = self.settle_in(key, &options) {
             self.remove(key);
             return Err(error);
@@ -45,25 +47,30 @@ impl Control {
         self.sub_status(key).ok_or(Error::Stopped)
     }
 
-    /// Has the worker serve a TAP, down at first and without groups.
+    /// Has the workers serve a TAP, down at first and without groups. There is a queue for each of
+    /// them; or only one, then the first worker reads it and all write to it. That is in order as
+    /// well, but what it sends is the first one's work alone.
     pub(super) fn enlist(
         &mut self,
         at: usize,
         number: SubNumber,
-        tap: Arc<Tap>,
+        queues: Vec<Tap>,
         place: Place,
         config: SubConfig,
     ) -> Result<SubKey, Error> {
         let Place { nsid, netns, parent_nsid, link } = place;
+        let queues: Vec<Arc<Tap>> = queues.into_iter().map(Arc::new).collect();
+        let tap = Arc::clone(&queues[0]);
         let offloads = tap.accept_offloads().map_err(tap_error(&link.name))?;
-        let port = PortLink::Tap(Arc::clone(&tap));
         let mode = config.mode;
         let parent = &mut self.parents[at];
-        let added = parent.worker.call(move |worker| {
+        let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(&tap)));
+        let ports = queues.into_iter().map(PortLink::Tap).chain(others);
+        let added = parent.workers.give(ports, move |worker, port| {
             let id = worker.add(&config, port, offloads)?;
             Ok((id, worker.switch().sub(id).map_or(config.mac, umacvlan_core::Sub::mac)))
         })?;
-        let (id, mac) = added.map_err(|error| Error::add(&link.name, error))?;
+        let (id, mac) = agree(&parent.workers, added).map_err(|e| Error::add(&link.name, e))?;
         parent.subs.push(Sub {
             number,
             id,
@@ -84,14 +91,16 @@ impl Control {
     }
 
     /// A TAP in our own namespace with everything but its final place, and what it looks like.
-    fn make_tap(&mut self, at: usize, options: &SubOptions) -> Result<(Arc<Tap>, Link), Error> {
+    fn make_tap(&mut self, at: usize, options: &SubOptions) -> Result<(Vec<Tap>, Link), Error> {
         let moves = self.moves(options);
         let name = &options.name;
         // One that will move must not be in the way of an interface here with the same name.
         let first = if moves { format!("um{}", std::process::id()) } else { name.clone() };
-        let tap = Tap::create(&first).map_err(tap_error(name))?;
+        let count = self.parents[at].workers.count();
+        let queues = Tap::create_queues(&first, count).map_err(tap_error(name))?;
+        let tap = &queues[0];
         let (mac, mtu) = {
-            let parent = self.parents[at].worker.call(|worker| *worker.switch().parent())?;
+            let parent = self.parents[at].workers.ask(|worker| *worker.switch().parent())?;
             match options.mode {
                 Mode::Passthru => (parent.mac, parent.mtu),
                 _ => (options.mac.unwrap_or_else(random_mac), parent.mtu),
@@ -107,8 +116,14 @@ impl Control {
         if mtu != link.mtu {
             self.rtnl.set_mtu(link.index, mtu)?;
         }
+        if count > 1 {
+            // The kernel makes a discipline for each queue that the TAP might have: 256, with room
+            // for `txqlen` frames each, which is 25 MB. It needs none: a TAP's queue is its own.
+            // A kernel without them does without already.
+            let _ = self.rtnl.set_noqueue(link.index);
+        }
         self.dress(link.index, options)?;
-        Ok((Arc::new(tap), Link { mac: Some(mac), mtu, ..link }))
+        Ok((queues, Link { mac: Some(mac), mtu, ..link }))
     }
 
     /// What a TAP takes along wherever it goes.
@@ -154,8 +169,8 @@ impl Control {
         }
         if let Some(cutoff) = options.bc_cutoff {
             // The port's own, and so set only when nothing can be refused any more.
-            let worker = &self.parents[at].worker;
-            worker.call(move |worker| worker.switch_mut().set_bc_cutoff(cutoff))?;
+            let workers = &self.parents[at].workers;
+            workers.tell(move |worker| worker.switch_mut().set_bc_cutoff(cutoff))?;
         }
         Ok(())
     }
@@ -166,9 +181,24 @@ impl Control {
 
     /// The switch's rule, asked before a TAP's own limits can answer with a bare errno.
     fn check_mtu(&self, at: usize, name: &str, mtu: u32) -> Result<(), Error> {
-        let worker = &self.parents[at].worker;
-        worker.call(move |worker| worker.switch().check_mtu(mtu))?.map_err(Error::refused(name))
+        let workers = &self.parents[at].workers;
+        workers.ask(move |worker| worker.switch().check_mtu(mtu))?.map_err(Error::refused(name))
     }
+}
+
+/// What all workers say of a new sub-interface. The kernel may have had room for the port of one
+/// and not of another: then none has it.
+fn agree(
+    workers: &Workers,
+    added: Vec<Result<(SubId, MacAddr), AddError>>,
+) -> Result<(SubId, MacAddr), AddError> {
+    let id = added.iter().find_map(|added| added.as_ref().ok().map(|&(id, _)| id));
+    let all: Result<Vec<_>, AddError> = added.into_iter().collect();
+    if let (Err(_), Some(id)) = (&all, id) {
+        // One that has stopped meanwhile has no port left.
+        let _ = workers.tell(move |worker| worker.remove(id));
+    }
+    all.map(|mut all| all.swap_remove(0))
 }
 
 /// The rules of `dev_valid_name` in the kernel's `net/core/dev.c`.

@@ -14,9 +14,11 @@ mod groups;
 mod make;
 mod parent;
 mod place;
+mod status;
 mod sub;
 mod suitable;
 mod uplink;
+mod workers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,19 +1,21 @@
 //! Parents: attached, followed, lost, found again.
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use umacvlan_core::{MacAddr, Mode, SubId, Switch};
+use umacvlan_core::{MacAddr, Mode};
 
 use super::Control;
-use super::sub::{Sub, SubKey, let_go};
+use super::sub::{Sub, let_go};
 use super::suitable::check_suitable;
 use super::uplink::Memberships;
-use crate::engine::{Absent, Event, ParentOptions, ParentStatus, SubNumber};
+use super::workers::Workers;
+use crate::engine::{Absent, Event, ParentOptions, WORKERS_MAX};
 use crate::error::Error;
 use crate::netlink::{Link, LinkFlags};
 use crate::sys::packet::PacketSocket;
 use crate::uplink::{PacketUplink, Uplink};
-use crate::worker::{Notifier, Worker, WorkerConfig, WorkerHandle};
+use crate::worker::{Notifier, Worker, WorkerConfig};
 
 /// Turns in which a worker forwards what waits when it is to stop: more than a full queue takes.
 const LAST_TURNS: usize = 64;
@@ -25,10 +27,13 @@ pub(super) struct Parent {
     /// The index of its interface; `None` while there is none.
     pub(super) index: Option<u32>,
     pub(super) carrier: bool,
-    config: WorkerConfig,
+    /// True while its workers have their sockets on it. Several cannot be had while it is down.
+    attached: bool,
+    /// How its workers were asked to run.
+    pub(super) configs: Vec<WorkerConfig>,
     /// The address that it was last given by anybody but a passthru sub-interface.
     pub(super) own_mac: MacAddr,
-    pub(super) worker: WorkerHandle,
+    pub(super) workers: Workers,
     pub(super) subs: Vec<Sub>,
     pub(super) memberships: Memberships,
     /// Frames that the rings of its uplinks had no slot for.
@@ -51,7 +56,7 @@ impl Parent {
                     .count()
             };
             // A worker that has stopped forwards nothing any more.
-            let _ = self.worker.call(turns);
+            let _ = self.workers.each(turns);
         }
         for sub in kept {
             let_go(self, sub);
@@ -65,8 +70,16 @@ impl Control {
         if self.parents.iter().any(|parent| parent.name == name) {
             return Err(Error::ParentTaken(name));
         }
+        let mut configs = options.workers;
+        if configs.is_empty() {
+            configs.push(WorkerConfig::default());
+        }
+        let count = configs.len();
+        if count > WORKERS_MAX {
+            return Err(Error::ParentWorkers { parent: name, count });
+        }
         use Error as E;
-        let (state, found) = match (self.look_for(&name), options.absent) {
+        let (state, found) = match (self.look_for(&name, count), options.absent) {
             (Ok(found), _) => (seen(&found.0), Some(found)),
             (
                 Err(
@@ -79,16 +92,16 @@ impl Control {
             ) => (umacvlan_core::Parent { mac, mtu, promisc: false }, None),
             (Err(error), _) => return Err(error),
         };
-        let (link, uplink) = found.unzip();
-        let switch = Switch::new(state, options.semantics);
+        let (link, uplinks) = found.unzip();
+        let uplinks = uplinks.flatten();
         let number = self.next_parent;
         let notifier = Notifier::new(number, self.notify.clone(), Arc::clone(&self.bell));
-        let on_worker = self.on_worker.clone();
-        let title = format!("um-{name}");
-        let worker = Worker::spawn(&title, switch, options.worker, Some(notifier), on_worker)
+        let (table, on_worker) = ((state, options.semantics), self.on_worker.as_ref());
+        let workers = Workers::spawn(&name, table, &configs, &notifier, on_worker)
             .map_err(Error::system(format!("start the worker of {name}")))?;
-        if let Some(uplink) = uplink {
-            attach(&worker, &name, uplink)?;
+        let attached = uplinks.is_some();
+        if let Some(uplinks) = uplinks {
+            attach(&workers, &name, uplinks)?;
         }
         self.next_parent += 1;
         self.parents.push(Parent {
@@ -96,9 +109,10 @@ impl Control {
             name,
             index: link.as_ref().map(|link| link.index),
             carrier: link.as_ref().is_some_and(has_carrier),
-            config: options.worker,
+            attached,
+            configs,
             own_mac: options.own_mac.unwrap_or(state.mac),
-            worker,
+            workers,
             subs: Vec::new(),
             memberships: Memberships::default(),
             ring_drops: 0,
@@ -106,13 +120,13 @@ impl Control {
         Ok(())
     }
 
-    /// The interface of that name, if it can be a parent, and a socket on it.
-    fn look_for(&mut self, name: &str) -> Result<(Link, Uplink), Error> {
+    /// The interface of that name, if it can be a parent, and so many sockets on it.
+    fn look_for(&mut self, name: &str, count: usize) -> Result<(Link, Option<Vec<Uplink>>), Error> {
         let absent = || Error::ParentAbsent(name.to_owned());
         let link = self.rtnl.link(name)?.ok_or_else(absent)?;
         self.check_attachable(&link)?;
-        let uplink = open_uplink(&link)?;
-        Ok((link, uplink))
+        let uplinks = open_uplinks(&link, count)?;
+        Ok((link, uplinks))
     }
 
     pub(crate) fn remove_parent(&mut self, name: &str) -> Result<(), Error> {
@@ -122,29 +136,14 @@ impl Control {
         Ok(())
     }
 
-    pub(crate) fn status(&mut self) -> Vec<ParentStatus> {
-        (0..self.parents.len()).filter_map(|at| self.parent_status(at, |_| true)).collect()
-    }
-
-    pub(crate) fn parent(&mut self, name: &str) -> Result<ParentStatus, Error> {
-        let at = self.parent_at(name)?;
-        self.parent_status(at, |_| false).ok_or(Error::Stopped)
-    }
-
-    pub(crate) fn parent_of(&mut self, number: SubNumber) -> Result<ParentStatus, Error> {
-        let key = self.numbered(number)?;
-        let (at, _) = self.find(key).ok_or(Error::Stopped)?;
-        self.parent_status(at, move |id| id == key.id).ok_or(Error::Stopped)
-    }
-
-    /// Removes the sub-interfaces of a parent that is no longer in the list, then its worker.
+    /// Removes the sub-interfaces of a parent that is no longer in the list, then its workers.
     pub(super) fn take_down(&mut self, mut parent: Parent) {
         for sub in std::mem::take(&mut parent.subs) {
             self.drop_sub(&parent, sub);
         }
-        let Parent { name, worker, memberships, .. } = parent;
-        memberships.leave(&worker);
-        if let Err(error) = worker.stop() {
+        let Parent { name, workers, memberships, .. } = parent;
+        memberships.leave(&workers);
+        if let Err(error) = workers.stop() {
             self.trouble(format!("the worker of {name} had failed: {error}"));
         }
     }
@@ -156,6 +155,7 @@ impl Control {
             return;
         };
         let name = self.parents[at].name.clone();
+        self.parents[at].workers.halt();
         self.set_carrier(at, false);
         self.trouble(format!(
             "the worker of {name} has failed and forwards no more: {why}; start it again"
@@ -184,7 +184,7 @@ impl Control {
             return;
         };
         let state = seen(&link);
-        let asked = self.parents[at].worker.call(move |worker| {
+        let asked = self.parents[at].workers.tell(move |worker| {
             let before = *worker.switch().parent();
             let switch = worker.switch_mut();
             switch.set_parent_promisc(state.promisc);
@@ -211,6 +211,12 @@ impl Control {
         for id in clamped {
             self.impose_mtu(at, id, state.mtu);
         }
+        if !self.parents[at].attached
+            && link.is_up()
+            && let Err(error) = self.reattach(at, &link)
+        {
+            self.trouble(error.to_string());
+        }
         self.set_carrier(at, has_carrier(&link));
     }
 
@@ -224,7 +230,8 @@ impl Control {
         parent.index = None;
         parent.memberships = Memberships::default();
         // A worker that has stopped has let go of its socket, too.
-        let _ = parent.worker.call(Worker::detach);
+        let _ = parent.workers.tell(Worker::detach);
+        parent.attached = false;
         let name = parent.name.clone();
         self.set_carrier(at, false);
         self.tell(Event::ParentGone { parent: name });
@@ -241,9 +248,13 @@ impl Control {
     }
 
     fn reattach(&mut self, at: usize, link: &Link) -> Result<(), Error> {
-        let uplink = open_uplink(link)?;
         let parent = &mut self.parents[at];
-        attach(&parent.worker, &link.name, uplink)?;
+        let uplinks = open_uplinks(link, parent.workers.count())?;
+        let attached = uplinks.is_some();
+        if let Some(uplinks) = uplinks {
+            attach(&parent.workers, &link.name, uplinks)?;
+        }
+        parent.attached = attached;
         parent.index = Some(link.index);
         parent.memberships = Memberships::default();
         parent.memberships.mark();
@@ -277,68 +288,27 @@ impl Control {
             None => Ok(()),
         }
     }
-
-    /// A parent with those of its sub-interfaces that are wanted.
-    fn parent_status(
-        &mut self,
-        at: usize,
-        wanted: impl Fn(SubId) -> bool + Send + 'static,
-    ) -> Option<ParentStatus> {
-        self.collect_ring_drops(at);
-        let asked = self.parents[at].worker.call(move |worker| {
-            let switch = worker.switch();
-            let subs = switch.subs().filter(|(id, _)| wanted(*id));
-            let infos: Vec<_> = subs.map(|(id, sub)| (id, sub.clone())).collect();
-            let port = (switch.semantics(), switch.bc_queue_len(), switch.bc_cutoff());
-            let mut counters = worker.snapshot();
-            counters.subs.retain(|(id, _)| wanted(*id));
-            (*switch.parent(), port, counters, infos)
-        });
-        let (state, (semantics, bc_queue_used, bc_cutoff), counters, infos) = asked.ok()?;
-        let number = self.parents[at].number;
-        infos.iter().for_each(|&(id, _)| self.refresh(SubKey { parent: number, id }));
-        let parent = &self.parents[at];
-        let subs = infos.iter().filter_map(|(id, info)| {
-            let sub = parent.subs.iter().find(|sub| sub.id == *id)?;
-            Some(sub.status(&parent.name, info))
-        });
-        Some(ParentStatus {
-            subs: subs.collect(),
-            name: parent.name.clone(),
-            index: parent.index,
-            mac: state.mac,
-            own_mac: parent.own_mac,
-            mtu: state.mtu,
-            present: parent.index.is_some(),
-            carrier: parent.carrier,
-            semantics,
-            worker: parent.config,
-            bc_queue_used,
-            bc_cutoff,
-            counters,
-            ring_drops: parent.ring_drops,
-        })
-    }
-
-    /// Adds what the kernel's count of lost frames has grown by; it forgets with each look.
-    fn collect_ring_drops(&mut self, at: usize) {
-        let parent = &mut self.parents[at];
-        let drops = parent.worker.call(|worker| match worker.uplink() {
-            Some(Uplink::Packet(packet)) => packet.socket.take_drops().unwrap_or(0),
-            _ => 0,
-        });
-        parent.ring_drops += drops.unwrap_or(0);
-    }
 }
 
-fn open_uplink(link: &Link) -> Result<Uplink, Error> {
-    let socket = PacketSocket::open(link.index, link.mtu)
-        .map_err(Error::system(format!("open a packet socket on {}", link.name)))?;
-    Ok(Uplink::Packet(Box::new(PacketUplink::new(socket))))
+/// So many sockets on an interface; `None` if they have to wait until it is up.
+fn open_uplinks(link: &Link, count: usize) -> Result<Option<Vec<Uplink>>, Error> {
+    let opened = match count {
+        1 => PacketSocket::open(link.index, link.mtu).map(|socket| vec![socket]),
+        _ => PacketSocket::open_group(link.index, link.mtu, count),
+    };
+    let sockets = match opened {
+        Err(error) if error.kind() == ErrorKind::NetworkDown => return Ok(None),
+        opened => {
+            opened.map_err(Error::system(format!("open a packet socket on {}", link.name)))?
+        }
+    };
+    let uplink = |socket| Uplink::Packet(Box::new(PacketUplink::new(socket)));
+    Ok(Some(sockets.into_iter().map(uplink).collect()))
 }
 
-fn attach(worker: &WorkerHandle, name: &str, uplink: Uplink) -> Result<(), Error> {
-    let attached = worker.call(|worker| worker.attach(uplink))?;
+fn attach(workers: &Workers, name: &str, uplinks: Vec<Uplink>) -> Result<(), Error> {
+    let attached = workers.give(uplinks, |worker, uplink| worker.attach(uplink))?;
+    let attached: io::Result<()> = attached.into_iter().collect();
     attached.map_err(Error::system(format!("wait for frames from {name}")))
 }
 

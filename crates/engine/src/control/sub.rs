@@ -24,6 +24,7 @@ pub(super) struct Sub {
     pub(super) number: SubNumber,
     pub(super) id: SubId,
     pub(super) mode: Mode,
+    /// Its TAP, by the queue of the first worker.
     pub(super) tap: Arc<Tap>,
     /// True when its interface outlives the engine.
     pub(super) kept: bool,
@@ -147,7 +148,7 @@ impl Control {
         let (at, place) = self.find(key)?;
         let parent = &self.parents[at];
         let info =
-            parent.worker.call(move |worker| worker.switch().sub(key.id).cloned()).ok()??;
+            parent.workers.ask(move |worker| worker.switch().sub(key.id).cloned()).ok()??;
         Some(parent.subs[place].status(&parent.name, &info))
     }
 
@@ -173,12 +174,12 @@ impl Control {
         self.parents.insert(at, parent);
     }
 
-    /// Ends a sub-interface that is no longer in the list of its parent. The port goes first, so
-    /// that the worker does not find the interface missing.
+    /// Ends a sub-interface that is no longer in the list of its parent. The ports go first, so
+    /// that no worker does find the interface missing.
     pub(super) fn drop_sub(&mut self, parent: &Parent, sub: Sub) {
         let id = sub.id;
         // A worker that has stopped has no port left.
-        let _ = parent.worker.call(move |worker| worker.remove(id));
+        let _ = parent.workers.tell(move |worker| worker.remove(id));
         if sub.kept {
             // Refused only by a TAP that is gone.
             let _ = sub.tap.keep(false);
@@ -220,6 +221,6 @@ impl Control {
 pub(super) fn let_go(parent: &Parent, sub: Sub) {
     let id = sub.id;
     // A worker that has stopped has no port left.
-    let _ = parent.worker.call(move |worker| worker.remove(id));
+    let _ = parent.workers.tell(move |worker| worker.remove(id));
     drop(sub);
 }

@@ -2,16 +2,17 @@
 //!
 //! The same that the kernel's macvlan asks of its parent (`dev_uc_add`, `dev_mc_sync`), by
 //! memberships of the uplink's socket: a driver with an address filter keeps filtering, any other
-//! turns promiscuous by itself, and all of it ends with the socket, however the process ended.
+//! turns promiscuous by itself, and all of it ends with the socket, however the process ended. Of
+//! several workers it is the first whose socket asks: the filter is the parent's.
 
 use std::collections::BTreeSet;
 
 use umacvlan_core::{Mode, Switch};
 
 use super::Control;
+use super::workers::Workers;
 use crate::sys::packet::Membership;
 use crate::uplink::{PacketUplink, Uplink};
-use crate::worker::WorkerHandle;
 
 /// The memberships of one uplink.
 #[derive(Debug, Default)]
@@ -33,9 +34,9 @@ impl Memberships {
 impl Memberships {
     /// Leaves everything at once. A ring may hold on to the socket for some milliseconds after the
     /// worker has ended, and the parent is to be as it was when the engine has.
-    pub(super) fn leave(self, worker: &WorkerHandle) {
+    pub(super) fn leave(self, workers: &Workers) {
         // A worker that has stopped has let go of its socket, too.
-        let _ = worker.call(move |worker| {
+        let _ = workers.ask(move |worker| {
             if let Some(Uplink::Packet(packet)) = worker.uplink() {
                 settle(packet, self.joined, &BTreeSet::new());
             }
@@ -53,7 +54,7 @@ impl Control {
             }
             parent.memberships.stale = false;
             let joined = std::mem::take(&mut parent.memberships.joined);
-            let settled = parent.worker.call(move |worker| {
+            let settled = parent.workers.ask(move |worker| {
                 let wanted = wanted(worker.switch());
                 match worker.uplink() {
                     Some(Uplink::Packet(packet)) => settle(packet, joined, &wanted),

@@ -12,8 +12,9 @@ use umacvlan_core::MacAddr;
 
 pub use options::{
     Absent, Adopt, Change, EngineOptions, LinkSet, OnWorker, ParentOptions, SubNumber, SubOptions,
+    WORKERS_MAX,
 };
-pub use status::{Event, ParentStatus, SubStatus};
+pub use status::{Event, ParentStatus, SubStatus, WorkerStatus};
 
 use crate::control::Control;
 use crate::error::Error;
@@ -35,7 +36,8 @@ pub(crate) type Request = Box<dyn FnOnce(&mut Control) + Send>;
 ///
 /// # Threads
 /// One thread controls: it does what is asked here, and follows what users do to their
-/// interfaces. One more thread a parent forwards. Any thread may ask.
+/// interfaces. One more thread a parent forwards, or as many as it has workers. Any thread may
+/// ask.
 #[derive(Debug)]
 pub struct Engine {
     requests: Sender<Request>,

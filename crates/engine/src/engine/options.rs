@@ -8,6 +8,10 @@ use umacvlan_core::{MacAddr, Mode, Semantics};
 use crate::sys::netns::Netns;
 use crate::worker::WorkerConfig;
 
+/// Workers that a parent may have: far fewer than the 256 queues that a TAP can
+/// (`MAX_TAP_QUEUES` in `drivers/net/tun.c`), and more than any machine has cores to spare.
+pub const WORKERS_MAX: usize = 64;
+
 /// Run by each worker's thread before its first turn.
 pub type OnWorker = Arc<dyn Fn() + Send + Sync>;
 
@@ -31,8 +35,9 @@ impl fmt::Debug for EngineOptions {
 pub struct ParentOptions {
     /// Its name.
     pub name: String,
-    /// How its worker runs.
-    pub worker: WorkerConfig,
+    /// How its workers run: one for each, at most [`WORKERS_MAX`]. None stands for one that runs as
+    /// by default.
+    pub workers: Vec<WorkerConfig>,
     /// Whose promise about private sub-interfaces is kept.
     pub semantics: Semantics,
     /// The address to give back to it after a passthru sub-interface, if an engine before this one

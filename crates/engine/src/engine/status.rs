@@ -1,8 +1,10 @@
 //! What an engine tells, asked and unasked.
 
+use umacvlan_core::stats::WireStats;
 use umacvlan_core::{MacAddr, Mode, Semantics};
 
 use super::SubNumber;
+use crate::idle::TurnStats;
 use crate::netlink::Link;
 use crate::sys::netns::NetnsId;
 use crate::worker::{Snapshot, WorkerConfig};
@@ -117,16 +119,27 @@ pub struct ParentStatus {
     pub carrier: bool,
     /// Whose promise about private sub-interfaces is kept.
     pub semantics: Semantics,
-    /// How its worker was asked to run.
-    pub worker: WorkerConfig,
+    /// Its workers, each with the flows that are its own.
+    pub workers: Vec<WorkerStatus>,
     /// The broadcast queue in use, in frames: the longest that a sub-interface asks for.
     pub bc_queue_used: u32,
     /// The port-wide `bclim`.
     pub bc_cutoff: i32,
     /// The sub-interfaces, each at the place of its counters in [`Snapshot::subs`].
     pub subs: Vec<SubStatus>,
-    /// All counters of the worker.
+    /// All counters, summed over the workers.
     pub counters: Snapshot,
-    /// Frames from the wire that the uplink's ring had no slot for.
+    /// Frames from the wire that the rings of the uplink had no slot for.
     pub ring_drops: u64,
+}
+
+/// One worker of a parent, and what of the parent's counters is its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkerStatus {
+    /// How it was asked to run.
+    pub config: WorkerConfig,
+    /// What it got from the wire and sent there.
+    pub wire: WireStats,
+    /// What it did with its time.
+    pub turns: TurnStats,
 }

@@ -39,8 +39,10 @@ const COMMANDS: u32 = u32::MAX - 1;
 pub enum PortLink {
     /// A test or a bench.
     Memory(MemoryLink),
-    /// A TAP.
+    /// A TAP, or one of its queues.
     Tap(Arc<Tap>),
+    /// A TAP of one queue, which another worker reads: here it is only written to.
+    Writer(Arc<Tap>),
 }
 
 /// How the TAPs of a worker are read and written.
@@ -148,8 +150,8 @@ impl Ports {
         self.generation = (self.generation + 1) % GENERATIONS;
         match (&link, &mut self.means) {
             (PortLink::Memory(link), _) => self.memory.add(id, link),
-            (PortLink::Tap(_), Means::Plain { .. }) => {}
-            (PortLink::Tap(tap), Means::Uring { uring, .. }) => {
+            (PortLink::Tap(_) | PortLink::Writer(_), Means::Plain { .. }) => {}
+            (PortLink::Tap(tap) | PortLink::Writer(tap), Means::Uring { uring, .. }) => {
                 uring.add(slot(id), tap.as_fd())?;
             }
         }
@@ -231,8 +233,9 @@ impl Ports {
                 *taps -= usize::from(port.listening);
                 epoll.remove(&**tap);
             }
+            (PortLink::Writer(_), Means::Plain { .. }) => {}
             // A slot that cannot be freed is overwritten by its next owner.
-            (PortLink::Tap(_), Means::Uring { uring, .. }) => {
+            (PortLink::Tap(_) | PortLink::Writer(_), Means::Uring { uring, .. }) => {
                 drop(uring.remove(slot(id), port.generation))
             }
         }
@@ -242,7 +245,7 @@ impl Ports {
     pub(crate) fn tap(&self, id: SubId) -> Option<&Tap> {
         match &self.ports.get(id.index())?.as_ref()?.link {
             PortLink::Memory(_) => None,
-            PortLink::Tap(tap) => Some(tap),
+            PortLink::Tap(tap) | PortLink::Writer(tap) => Some(tap),
         }
     }
 

@@ -70,7 +70,7 @@ impl Port {
     ) {
         match &self.link {
             PortLink::Memory(link) => link.send(count, frame, refused),
-            PortLink::Tap(tap) => {
+            PortLink::Tap(tap) | PortLink::Writer(tap) => {
                 for number in 0..count {
                     if let Err(error) = tap.send(frame(number)) {
                         refused(number, reason(error.raw_os_error().unwrap_or(0)));

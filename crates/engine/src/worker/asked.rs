@@ -1,6 +1,7 @@
 //! What a worker does when it is asked to, between two turns.
 
 use std::io;
+use std::ops::AddAssign;
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
@@ -14,7 +15,7 @@ use crate::sys::calls;
 use crate::sys::tap::Tap;
 use crate::uplink::Uplink;
 
-/// All counters of a worker at one moment.
+/// All counters of a worker at one moment, or the sum over all workers of a parent.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// What the uplink got and sent.
@@ -27,8 +28,22 @@ pub struct Snapshot {
     pub turns: TurnStats,
     /// Floods that wait, and so are counted but not yet finished.
     pub waiting: usize,
-    /// True when TAPs are served by io_uring.
+    /// True when TAPs are served by io_uring, by all of them.
     pub uring: bool,
+}
+
+impl AddAssign<&Self> for Snapshot {
+    /// Adds the counters of another worker of the same parent, which has the same sub-interfaces.
+    fn add_assign(&mut self, other: &Self) {
+        self.wire += other.wire;
+        for ((_, mine), (_, theirs)) in self.subs.iter_mut().zip(&other.subs) {
+            *mine += *theirs;
+        }
+        self.removed += other.removed;
+        self.turns += other.turns;
+        self.waiting += other.waiting;
+        self.uring &= other.uring;
+    }
 }
 
 impl Snapshot {

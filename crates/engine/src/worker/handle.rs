@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use umacvlan_core::{SubId, Switch};
 
 use super::{Request, Worker, WorkerConfig};
@@ -118,6 +118,15 @@ impl WorkerHandle {
         &self,
         ask: impl FnOnce(&mut Worker) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
+        self.post(ask)?.recv().map_err(|_| Stopped)
+    }
+
+    /// As [`WorkerHandle::call`], but does not wait: the answer comes there, or the other end is
+    /// gone.
+    pub(crate) fn post<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Worker) -> T + Send + 'static,
+    ) -> Result<Receiver<T>, Stopped> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let request: Request = Box::new(move |worker| {
             // Whoever asked may have gone away meanwhile.
@@ -125,7 +134,7 @@ impl WorkerHandle {
         });
         self.sender.send(request).map_err(|_| Stopped)?;
         self.commands.wake();
-        answer.recv().map_err(|_| Stopped)
+        Ok(answer)
     }
 
     /// The event on which the worker sleeps: wake it when a link in memory has something.

@@ -1,4 +1,4 @@
-//! [`Worker`]: one thread that serves one parent.
+//! [`Worker`]: one thread that serves one parent, or with others some of its flows each.
 //!
 //! It owns the uplink, the table, the ports and the counters, so nothing on the way of a frame is
 //! shared and nothing is locked. Others ask it by message ([`WorkerHandle::call`]), and it answers

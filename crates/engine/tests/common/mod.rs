@@ -76,14 +76,20 @@ impl Place {
 impl Lab {
     /// A parent and an engine on it that waits by `adaptive`.
     pub(crate) fn new(io: PortIo) -> Self {
+        Self::with(io, 1)
+    }
+
+    /// As [`Lab::new`], with so many workers.
+    pub(crate) fn with(io: PortIo, workers: usize) -> Self {
         let (mut host, far) = (Place::new(), Place::new());
         wire(&mut host, &far);
         let mut lab = Self { engine: None, host, far };
-        lab.start(io, ParentOptions::default());
+        lab.start(io, several(workers));
         lab
     }
 
-    /// Starts an engine in place of the one before, with the parent and these options.
+    /// Starts an engine in place of the one before, with the parent and these options, of which the
+    /// number of workers counts and not how they run.
     pub(crate) fn start(&mut self, io: PortIo, options: ParentOptions) {
         self.start_with(EngineOptions::default(), io, options);
     }
@@ -92,9 +98,10 @@ impl Lab {
     pub(crate) fn start_with(&mut self, with: EngineOptions, io: PortIo, options: ParentOptions) {
         drop(self.engine.take());
         let engine = self.host.netns.run(|| Engine::start_with(with)).unwrap().unwrap();
+        let worker = WorkerConfig { io, poll: Poll::Adaptive, ..WorkerConfig::default() };
         let options = ParentOptions {
             name: PARENT.to_owned(),
-            worker: WorkerConfig { io, poll: Poll::Adaptive, ..WorkerConfig::default() },
+            workers: vec![worker; options.workers.len().max(1)],
             ..options
         };
         engine.add_parent(options).unwrap();
@@ -165,6 +172,11 @@ impl Lab {
             |event| matches!(event, Event::SubChanged(sub) if sub.name == name && so(sub)),
         );
     }
+}
+
+/// Options of a parent with so many workers.
+pub(crate) fn several(workers: usize) -> ParentOptions {
+    ParentOptions { workers: vec![WorkerConfig::default(); workers], ..ParentOptions::default() }
 }
 
 /// Makes `p0` and `x0`, up.

@@ -1,0 +1,214 @@
+//! Several workers for one parent: each flow has one, and nothing else tells that they are several.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod flows;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use umacvlan_core::Mode;
+use umacvlan_engine::engine::{Change, Event, LinkSet, ParentStatus};
+use umacvlan_engine::netlink::Link;
+use umacvlan_engine::port::PortIo;
+use umacvlan_engine::privilege::root_or_skip;
+
+use common::{Lab, PARENT, Place, mac, several};
+use flows::Way;
+
+const BOTH: [PortIo; 2] = [PortIo::Uring, PortIo::Plain];
+
+/// A lab with two sub-interfaces, `t1` and `t2`, and every way between them and the wire, there and
+/// back.
+fn triangle(io: PortIo, workers: usize) -> (Lab, [Place; 2], [Way; 4]) {
+    let lab = Lab::with(io, workers);
+    let guests = [Place::new(), Place::new()];
+    lab.add("t1", 1, Mode::Bridge, &guests[0]);
+    lab.add("t2", 2, Mode::Bridge, &guests[1]);
+    let (far, one, two) = ((&lab.far, "x0", 0xff), (&guests[0], "t1", 1), (&guests[1], "t2", 2));
+    let ways = [Way::new(far, one), Way::new(one, far), Way::new(one, two), Way::new(two, one)];
+    (lab, guests, ways)
+}
+
+/// Asserts that the counters of the workers are those of the parent, and everything has a fate.
+fn assert_books(parent: &ParentStatus) {
+    let (all, workers) = (&parent.counters, &parent.workers);
+    assert!(all.accounted(), "{all:#?}");
+    let sum = |frames: fn(&umacvlan_core::stats::WireStats) -> u64| -> u64 {
+        workers.iter().map(|worker| frames(&worker.wire)).sum()
+    };
+    assert_eq!(sum(|wire| wire.received.frames), all.wire.received.frames);
+    assert_eq!(sum(|wire| wire.sent.frames), all.wire.sent.frames);
+    assert_eq!(parent.ring_drops, 0);
+}
+
+#[test]
+fn every_flow_is_whole_and_in_order_whoever_serves_it() {
+    if !root_or_skip("every_flow_is_whole_and_in_order_whoever_serves_it") {
+        return;
+    }
+    for (io, workers) in BOTH.into_iter().flat_map(|io| [(io, 2), (io, 3)]) {
+        let (lab, _guests, ways) = triangle(io, workers);
+        let stop = AtomicBool::new(false);
+        let sent: u32 = thread::scope(|scope| {
+            let runs = ways.each_ref().map(|way| scope.spawn(|| way.run(64, 60, &stop)));
+            runs.into_iter().map(|run| run.join().unwrap()).sum()
+        });
+        assert_eq!(sent, 4 * 64 * 60);
+        let parent = lab.parent();
+        assert_books(&parent);
+        assert_eq!(parent.workers.len(), workers);
+        for worker in &parent.workers {
+            let (wire, turns) = (&worker.wire, &worker.turns);
+            assert!(wire.received.frames > 100 && wire.sent.frames > 100, "idle: {worker:?}");
+            assert!(turns.frames > 400, "idle: {worker:?}");
+        }
+    }
+}
+
+/// Ends the traffic, also when a test has failed.
+struct End<'s>(&'s AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Which of the workers has read frames since.
+fn busy(lab: &Lab, before: &ParentStatus) -> Vec<usize> {
+    let now = lab.parent();
+    let pairs = now.workers.iter().zip(&before.workers).enumerate();
+    let grown = pairs.filter(|(_, (now, then))| now.turns.frames > then.turns.frames);
+    grown.map(|(number, _)| number).collect()
+}
+
+/// The worker of each of some flows from the wire to `t1`, which has their way back, too.
+fn owners(lab: &Lab, there: &Way, back: &Way) -> Vec<usize> {
+    let owner = |flow| {
+        let before = lab.parent();
+        // The answer first: what comes from the wire would teach the TAP where to send it.
+        for number in 0..4 {
+            back.one(flow, number);
+            there.one(flow, number);
+        }
+        let busy = busy(lab, &before);
+        assert_eq!(busy.len(), 1, "flow {flow} has workers {busy:?}");
+        busy[0]
+    };
+    (0..24).map(owner).collect()
+}
+
+#[test]
+fn one_worker_has_both_directions_of_a_flow_and_keeps_them() {
+    if !root_or_skip("one_worker_has_both_directions_of_a_flow_and_keeps_them") {
+        return;
+    }
+    let (mut lab, _guests, [wire_to_one, one_to_wire, one_to_two, two_to_one]) =
+        triangle(PortIo::Auto, 2);
+    let before = owners(&lab, &wire_to_one, &one_to_wire);
+    assert!(before.contains(&0) && before.contains(&1), "{before:?}");
+    owners(&lab, &two_to_one, &one_to_two);
+    // The kernel takes the sockets out of their group, and in again.
+    let index = lab.host.index(PARENT);
+    lab.host.rtnl.set_up(index, false).unwrap();
+    lab.event("no carrier", |event| matches!(event, Event::Carrier { on: false, .. }));
+    lab.host.rtnl.set_up(index, true).unwrap();
+    lab.event("a carrier again", |event| matches!(event, Event::Carrier { on: true, .. }));
+    wire_to_one.opens();
+    one_to_wire.opens();
+    assert_eq!(owners(&lab, &wire_to_one, &one_to_wire), before);
+}
+
+#[test]
+fn a_parent_that_is_down_gets_its_workers_when_it_comes_up() {
+    if !root_or_skip("a_parent_that_is_down_gets_its_workers_when_it_comes_up") {
+        return;
+    }
+    let (mut lab, _guests, _) = triangle(PortIo::Auto, 2);
+    let index = lab.host.index(PARENT);
+    lab.host.rtnl.set_up(index, false).unwrap();
+    lab.start(PortIo::Auto, several(2));
+    let guest = Place::new();
+    lab.add("s1", 1, Mode::Bridge, &guest);
+    assert!(lab.parent().present && !lab.parent().carrier);
+    lab.host.rtnl.set_up(index, true).unwrap();
+    lab.event("a carrier", |event| matches!(event, Event::Carrier { on: true, .. }));
+    let (far, one) = ((&lab.far, "x0", 0xff), (&guest, "s1", 1));
+    let ways = [Way::new(far, one), Way::new(one, far)];
+    ways.iter().for_each(Way::opens);
+    for way in &ways {
+        way.run(16, 10, &AtomicBool::new(false));
+    }
+    assert!(lab.parent().workers.iter().all(|worker| worker.wire.received.frames > 0));
+    lab.host.until("promiscuous", PARENT, |link: &Link| link.promiscuity > 0);
+}
+
+#[test]
+fn changes_disturb_no_flow_and_reach_every_worker() {
+    if !root_or_skip("changes_disturb_no_flow_and_reach_every_worker") {
+        return;
+    }
+    for io in BOTH {
+        let (lab, _guests, ways) = triangle(io, 2);
+        let guest = Place::new();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let runs = ways.each_ref().map(|way| scope.spawn(|| way.run(16, u32::MAX, &stop)));
+            let end = End(&stop);
+            for round in 0..5 {
+                let sub = lab.add("c1", 10 + round, Mode::Bridge, &guest);
+                let engine = lab.engine();
+                for change in [Change::Mode(Mode::Source), Change::AddSource(mac(0x80))] {
+                    engine.change_sub(sub.number, vec![change]).unwrap();
+                }
+                let refused = vec![Change::BcQueueLen(5), Change::Mode(Mode::Passthru)];
+                engine.change_sub(sub.number, refused).unwrap_err();
+                assert_eq!(lab.sub("c1").bc_queue_len, 5);
+                let sets = vec![LinkSet::Mac(mac(40 + round)), LinkSet::Mtu(1400)];
+                let set = engine.set_link(sub.number, sets).unwrap();
+                assert_eq!((set.mac, set.mtu), (mac(40 + round), 1400));
+                engine.set_link(sub.number, vec![LinkSet::Mac(mac(1))]).unwrap_err();
+                engine.set_link(sub.number, vec![LinkSet::Up(false)]).unwrap();
+                engine.remove_sub(sub.number).unwrap();
+            }
+            drop(end);
+            let sent: u32 = runs.into_iter().map(|run| run.join().unwrap()).sum();
+            eprintln!("{sent} datagrams of others meanwhile");
+        });
+        assert_books(&lab.parent());
+        assert!(lab.engine().events().try_iter().all(|e| !matches!(e, Event::Trouble { .. })));
+    }
+}
+
+#[test]
+fn a_removed_parent_and_one_that_comes_back_have_all_their_workers() {
+    if !root_or_skip("a_removed_parent_and_one_that_comes_back_have_all_their_workers") {
+        return;
+    }
+    let (mut lab, guests, _) = triangle(PortIo::Auto, 2);
+    let index = lab.host.index(PARENT);
+    lab.host.rtnl.delete(index).unwrap();
+    lab.event("parent gone", |event| matches!(event, Event::ParentGone { .. }));
+    common::wire(&mut lab.host, &lab.far);
+    lab.event("parent back", |event| matches!(event, Event::ParentBack { .. }));
+    let (far, one) = ((&lab.far, "x0", 0xff), (&guests[0], "t1", 1));
+    let ways = [Way::new(far, one), Way::new(one, far)];
+    ways.iter().for_each(Way::opens);
+    owners(&lab, &ways[0], &ways[1]);
+    lab.engine().remove_parent(PARENT).unwrap();
+    lab.host.until("as it was", PARENT, |link| link.promiscuity == 0);
+}
+
+#[test]
+fn too_many_workers_are_refused() {
+    if !root_or_skip("too_many_workers_are_refused") {
+        return;
+    }
+    let lab = Lab::with(PortIo::Auto, 1);
+    lab.engine().remove_parent(PARENT).unwrap();
+    let options = umacvlan_engine::engine::ParentOptions { name: PARENT.into(), ..several(65) };
+    let error = lab.engine().add_parent(options).unwrap_err();
+    assert_eq!(error.to_string(), "parent p0 cannot have 65 workers: from 1 to 64");
+}
