@@ -58,6 +58,21 @@ fn json_holds_every_cell_of_both() {
 }
 
 #[test]
+fn two_workers_reach_whom_one_reaches() {
+    if !root_or_skip("two_workers_reach_whom_one_reaches") {
+        return;
+    }
+    for mode in ["bridge", "source"] {
+        let words = ["--quick", "--mode", mode, "--no-kernel", "--workers", "2"];
+        let output = lab(&words).output().unwrap();
+        let text = text(&output);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}{error}");
+        assert!(text.contains("2 workers") && text.contains("as docs/semantics.md"), "{text}");
+    }
+}
+
+#[test]
 fn it_needs_no_kernel_macvlan_and_says_that_it_is_absent() {
     if !root_or_skip("it_needs_no_kernel_macvlan_and_says_that_it_is_absent") {
         return;

@@ -303,3 +303,26 @@ fn what_is_saved_is_what_runs_and_a_reload_of_it_changes_nothing() {
     daemon.terminate();
     machine.wait_until("mac2 to go", |machine| machine.interface("mac2").is_none());
 }
+
+#[test]
+fn links_go_on_with_as_many_workers_as_the_configuration_has_now() {
+    if !root_or_skip("links_go_on_with_as_many_workers_as_the_configuration_has_now") {
+        return;
+    }
+    let machine = Machine::new();
+    machine.configure("[engine]\nworkers = 2\n");
+    let mut daemon = machine.start(&[]);
+    let number = id(&daemon.add("mac1", json!({"mode": "bridge"})).ok());
+    let before = daemon.link(number);
+    for workers in [2, 1, 3] {
+        daemon.kill();
+        machine.configure(&format!("[engine]\nworkers = {workers}\n"));
+        daemon = machine.start(&[]);
+        let now = daemon.link(number);
+        for key in ["ifname", "ifindex", "address", "flags", "linkinfo"] {
+            assert_eq!(now[key], before[key], "{workers} workers: {key}");
+        }
+        let parents = daemon.ask("GET", "/v1/parents", Value::Null).json();
+        assert_eq!(parents[0]["workers"].as_array().unwrap().len(), workers, "{parents}");
+    }
+}

@@ -15,7 +15,7 @@ pub(crate) use answer::{Changes, Health, LogFilter, NewLink, Saved};
 pub(crate) use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
 pub(crate) use event::{EventView, Happening};
 pub(crate) use link::{InfoData, LinkInfo, LinkView, Own, RxStats, Stats, TxStats};
-pub(crate) use parent::ParentView;
+pub(crate) use parent::{ParentView, WorkerView};
 pub(crate) use problem::{Code, Problem};
 pub(crate) use spec::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use utoipa::ToSchema;
 
-use super::counters::{SubCounters, WireCounters, WorkerCounters};
+use super::counters::{Amount, SubCounters, WireCounters, WorkerCounters};
 
-/// Everything about a parent and the worker that serves it.
+/// Everything about a parent and the workers that serve it.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct ParentView {
@@ -23,7 +23,7 @@ pub(crate) struct ParentView {
     pub(crate) semantics: String,
     /// How its worker waits.
     pub(crate) poll: String,
-    /// The CPU that its worker is pinned to.
+    /// The CPU that its first worker is pinned to.
     pub(crate) cpu: Option<u32>,
     /// How TAPs are read and written: `uring` or `plain`.
     pub(crate) io: String,
@@ -38,5 +38,23 @@ pub(crate) struct ParentView {
     pub(crate) wire: WireCounters,
     /// The sum over links that are gone.
     pub(crate) removed: SubCounters,
+    /// What its workers do with their time, all of them together.
     pub(crate) worker: WorkerCounters,
+    /// Its workers, each with the flows that are its own.
+    #[serde(default)]
+    pub(crate) workers: Vec<WorkerView>,
+}
+
+/// One of the workers of a parent.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub(crate) struct WorkerView {
+    /// The CPU that it is pinned to.
+    pub(crate) cpu: Option<u32>,
+    /// What it got from the wire.
+    pub(crate) received: Amount,
+    /// What it sent there.
+    pub(crate) sent: Amount,
+    /// What it does with its time.
+    pub(crate) time: WorkerCounters,
 }

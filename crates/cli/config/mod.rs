@@ -117,9 +117,11 @@ pub(crate) const fn io_name(io: PortIo) -> &'static str {
 pub(crate) struct Settings {
     /// What carries its frames.
     pub(crate) backend: Option<Backend>,
-    /// The CPUs that its worker may be given.
+    /// How many workers it has.
+    pub(crate) workers: Option<usize>,
+    /// The CPUs that its workers may be given.
     pub(crate) cpus: Option<Vec<usize>>,
-    /// How its worker waits.
+    /// How they wait.
     pub(crate) poll: Option<Poll>,
     /// Whose promise about private sub-interfaces is kept.
     pub(crate) semantics: Option<Semantics>,
@@ -130,13 +132,15 @@ pub(crate) struct Settings {
 }
 
 /// How a parent is served, all of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParentSettings {
     /// What carries its frames.
     pub(crate) backend: Backend,
-    /// The CPUs that its worker may be given; any, if empty.
+    /// How many workers it has, at least one.
+    pub(crate) workers: usize,
+    /// The CPUs that its workers may be given; any, if empty.
     pub(crate) cpus: Vec<usize>,
-    /// How its worker waits.
+    /// How they wait.
     pub(crate) poll: Poll,
     /// Whose promise about private sub-interfaces is kept.
     pub(crate) semantics: Semantics,
@@ -147,6 +151,21 @@ pub(crate) struct ParentSettings {
 }
 
 impl ParentSettings {
+    /// The CPU of each of its workers, chosen one after the other by
+    /// [`choose_cpu`](Self::choose_cpu).
+    pub(crate) fn choose_cpus(
+        &self,
+        allowed: &[usize],
+        mut taken: Vec<usize>,
+    ) -> Vec<Option<usize>> {
+        let choose = |_| {
+            let cpu = self.choose_cpu(allowed, &taken);
+            taken.extend(cpu);
+            cpu
+        };
+        (0..self.workers).map(choose).collect()
+    }
+
     /// The CPU for another worker: of those that this parent may have, the one with the fewest
     /// workers in `taken`, so that parents take them in turn.
     ///
@@ -161,11 +180,14 @@ impl ParentSettings {
 
 impl fmt::Display for ParentSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backend, cpus, poll, semantics, io, coalesce } = self;
+        let Self { backend, workers, cpus, poll, semantics, io, coalesce } = self;
         let (backend, io) = (backend.name(), io_name(*io));
         write!(f, "backend {backend}, poll {poll}, semantics {semantics}, io {io}")?;
         if !coalesce {
             write!(f, ", coalesce off")?;
+        }
+        if *workers > 1 {
+            write!(f, ", workers {workers}")?;
         }
         if !cpus.is_empty() {
             write!(f, ", cpus {}", crate::cpus::ranges(cpus))?;
@@ -200,6 +222,7 @@ impl Config {
         let engine = &self.engine;
         ParentSettings {
             backend: own.backend.or(engine.backend).unwrap_or_default(),
+            workers: own.workers.or(engine.workers).unwrap_or(1),
             cpus: own.cpus.clone().or_else(|| engine.cpus.clone()).unwrap_or_default(),
             poll: own.poll.or(engine.poll).unwrap_or_default(),
             semantics: own.semantics.or(engine.semantics).unwrap_or_default(),

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_engine::engine::WORKERS_MAX;
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::port::PortIo;
 
@@ -148,6 +149,7 @@ impl Reader<'_> {
             [Semantics::Documented, Semantics::Kernel].map(|choice| (choice.name(), choice));
         let ios = [PortIo::Auto, PortIo::Plain, PortIo::Uring]
             .map(|choice| (super::io_name(choice), choice));
+        let workers_max = u8::try_from(WORKERS_MAX).unwrap_or(u8::MAX);
         let found = &mut *self.mistakes;
         let settings = Settings {
             backend: table.take("backend", found, |value| values::choice(value, &backends)),
@@ -155,9 +157,19 @@ impl Reader<'_> {
             semantics: table.take("semantics", found, |value| values::choice(value, &semantics)),
             io: table.take("io", found, |value| values::choice(value, &ios)),
             coalesce: table.take("coalesce", found, values::switch),
+            workers: table
+                .take("workers", found, |value| values::number(value, 1..=workers_max))
+                .map(usize::from),
             cpus: self.cpus(&mut table),
         };
-        table.finish(self.mistakes);
+        let spans = table.finish(self.mistakes);
+        if let Some(workers) = settings.workers
+            && workers > self.cpus.len()
+        {
+            let message =
+                format!("workers: {workers} of them would share {} CPUs", self.cpus.len());
+            self.warnings.push(Mistake { span: spans.of("workers"), message });
+        }
         settings
     }
 

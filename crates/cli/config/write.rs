@@ -37,6 +37,7 @@ struct DaemonTable<'c> {
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct SettingsTable<'c> {
     backend: Option<&'static str>,
+    workers: Option<usize>,
     cpus: Option<&'c [usize]>,
     poll: Option<&'static str>,
     semantics: Option<&'static str>,
@@ -107,9 +108,10 @@ impl<'c> From<&'c DaemonConfig> for DaemonTable<'c> {
 
 impl<'c> From<&'c Settings> for SettingsTable<'c> {
     fn from(settings: &'c Settings) -> Self {
-        let Settings { backend, cpus, poll, semantics, io, coalesce } = settings;
+        let Settings { backend, workers, cpus, poll, semantics, io, coalesce } = settings;
         Self {
             backend: backend.map(super::Backend::name),
+            workers: *workers,
             cpus: cpus.as_deref(),
             poll: poll.map(umacvlan_engine::idle::Poll::name),
             semantics: semantics.map(umacvlan_core::Semantics::name),

@@ -11,13 +11,13 @@
 
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr, Mode};
-use umacvlan_engine::engine::{ParentStatus, SubStatus};
+use umacvlan_engine::engine::{ParentStatus, SubStatus, WorkerStatus};
 use umacvlan_engine::netlink::{Link, LinkFlags, OperState};
 use umacvlan_engine::worker::WorkerConfig;
 
 use crate::api::{
     InfoData, LinkInfo, LinkView, Own, ParentView, RxStats, Stats, SubCounters, TxStats,
-    WireCounters, WorkerCounters,
+    WireCounters, WorkerCounters, WorkerView,
 };
 
 /// What carries the frames of a parent.
@@ -100,6 +100,16 @@ pub(super) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
         wire: WireCounters::new(&counters.wire, status.ring_drops),
         removed: SubCounters::from(&counters.removed),
         worker: WorkerCounters::new(&counters.turns, io(status)),
+        workers: status.workers.iter().map(|one| worker(one, io(status))).collect(),
+    }
+}
+
+fn worker(status: &WorkerStatus, io: &str) -> WorkerView {
+    WorkerView {
+        cpu: status.config.cpu.and_then(|cpu| u32::try_from(cpu).ok()),
+        received: status.wire.received.into(),
+        sent: status.wire.sent.into(),
+        time: WorkerCounters::new(&status.turns, io),
     }
 }
 

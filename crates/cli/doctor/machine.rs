@@ -7,7 +7,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use umacvlan_engine::sys::process::raise_descriptor_limit;
 
 use super::check::{Check, State};
-use crate::config::ParentSettings;
+use crate::config::Config;
 use crate::cpus::{allowed, ranges};
 
 /// The first kernel that tells in which namespace a TAP lives (`TUNGETDEVNETNS`).
@@ -102,7 +102,7 @@ fn descriptors() -> Check {
 }
 
 fn worker() -> Check {
-    let (allowed, settings) = (allowed(), ParentSettings::default());
+    let (allowed, settings) = (allowed(), Config::default().parent(""));
     let cpu = match settings.choose_cpu(&allowed, &[]) {
         Some(cpu) => format!("on CPU {cpu} of {}", ranges(&allowed)),
         None => "on any CPU".to_owned(),

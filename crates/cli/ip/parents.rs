@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::complaint::{Complaint, FAILED};
 use super::session::{Session, complaint, print};
 use super::show::Style;
-use crate::api::{ParentView, Reasons, WorkerCounters};
+use crate::api::{ParentView, Reasons, WorkerCounters, WorkerView};
+use crate::cpus::ranges;
 use crate::number::{grouped, percent};
 use crate::table::{Cell, Head, Table, Tint};
 
@@ -45,13 +46,12 @@ fn table(parents: &[ParentView], style: Style) -> String {
     ]);
     for parent in parents {
         let dropped = dropped(parent);
-        let cpu = parent.cpu.map_or_else(|| "-".to_owned(), |cpu| cpu.to_string());
         table.push([
             parent.name.as_str().into(),
             state(parent),
             parent.mtu.to_string().into(),
             parent.links.to_string().into(),
-            cpu.into(),
+            cpus(parent).into(),
             busy(&parent.worker).into(),
             format!("{:.1}", parent.worker.frames_per_turn).into(),
             grouped(parent.wire.received.frames).into(),
@@ -85,6 +85,16 @@ fn state(parent: &ParentView) -> Cell {
     }
 }
 
+/// The CPUs of its workers; `-` if none is pinned.
+fn cpus(parent: &ParentView) -> String {
+    // A daemon of before tells of its only worker alone.
+    let all = parent.workers.iter().map(|worker| worker.cpu).chain([parent.cpu]);
+    let mut cpus: Vec<usize> = all.filter_map(|cpu| usize::try_from(cpu?).ok()).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
+    if cpus.is_empty() { "-".to_owned() } else { ranges(&cpus) }
+}
+
 /// The part of its time in which a worker had something to do.
 fn busy(worker: &WorkerCounters) -> String {
     percent(worker.busy, worker.busy + worker.spinning + worker.asleep)
@@ -99,10 +109,14 @@ fn details(parent: &ParentView, text: &mut String) {
     let index = parent.ifindex.map_or_else(String::new, |index| format!(" ifindex {index}"));
     let ParentView { address, backend, io, poll, semantics, usedbcqueuelen, bclim, .. } = parent;
     let configured = if parent.configured { " configured" } else { "" };
+    let workers = match parent.workers.len() {
+        0 | 1 => String::new(),
+        count => format!(" workers {count}"),
+    };
     let _ = writeln!(
         text,
         "    address {address}{index} backend {backend} io {io} poll {poll} semantics {semantics} \
-         bcqueuelen {usedbcqueuelen} bclim {bclim}{configured}"
+         bcqueuelen {usedbcqueuelen} bclim {bclim}{workers}{configured}"
     );
 }
 
@@ -131,6 +145,25 @@ fn counters(parent: &ParentView, text: &mut String) {
         "    turns {} busy {} frames {} sleeps {} syscalls {} io {}",
         worker.turns, worker.busy_turns, worker.frames, worker.sleeps, worker.syscalls, worker.io
     );
+    if parent.workers.len() > 1 {
+        shares(&parent.workers, text);
+    }
+}
+
+/// What each of several workers has done of it.
+fn shares(workers: &[WorkerView], text: &mut String) {
+    for (number, worker) in workers.iter().enumerate() {
+        let cpu = worker.cpu.map_or_else(String::new, |cpu| format!(" cpu {cpu}"));
+        let WorkerView { received, sent, time, .. } = worker;
+        let _ = writeln!(
+            text,
+            "    worker {number}{cpu} rx {} tx {} frames {} busy {}",
+            received.frames,
+            sent.frames,
+            time.frames,
+            busy(time)
+        );
+    }
 }
 
 /// Frames that were dropped, by reason.
@@ -187,6 +220,24 @@ eth0    up     1500      2    1  25.0 %          2.5    12,345     0        8
 ";
         assert_eq!(table(&[parent()], Style::default()), wanted);
         assert_eq!(table(&[], Style { details: true, ..Style::default() }), "");
+    }
+
+    #[test]
+    fn of_several_workers_each_is_told() {
+        let worker = |cpu, frames| WorkerView {
+            cpu: Some(cpu),
+            received: Amount { frames, bytes: 0 },
+            ..WorkerView::default()
+        };
+        let workers = vec![worker(3, 5), worker(2, 7)];
+        let parent = ParentView { cpu: Some(3), workers, ..parent() };
+        let style = Style { details: true, statistics: 1, ..Style::default() };
+        let text = table(&[parent], style);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("  2-3  "), "{text}");
+        assert!(lines[2].ends_with(" bclim 1 workers 2"), "{text}");
+        assert!(lines[6].starts_with("    worker 0 cpu 3 rx 5 tx 0 "), "{text}");
+        assert!(lines[7].starts_with("    worker 1 cpu 2 rx 7 tx 0 "), "{text}");
     }
 
     #[test]

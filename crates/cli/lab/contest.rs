@@ -1,5 +1,6 @@
 //! Who is compared with whom.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 
@@ -12,6 +13,7 @@ use umacvlan_engine::worker::WorkerConfig;
 
 use super::LabArgs;
 use super::cores::Cores;
+use crate::cpus;
 
 /// One who implements sub-interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(super) struct Contest {
     pub(super) contestants: Vec<Contestant>,
     /// Why the kernel's macvlan does not.
     pub(super) without_kernel: Option<String>,
+    /// How many workers our parents have.
+    pub(super) workers: usize,
 }
 
 impl Contest {
@@ -37,11 +41,16 @@ impl Contest {
             true => Some("left out, as --no-kernel says".to_owned()),
             false => missing_kernel(network)?,
         };
-        let mut contestants = vec![Contestant::Ours(Poll::Adaptive), Contestant::Ours(Poll::Busy)];
+        let workers = usize::from(args.workers);
+        let mut contestants = vec![Contestant::Ours(Poll::Adaptive)];
+        // Several that never sleep would leave the programs no core.
+        if workers == 1 || workers < cpus::allowed().len() {
+            contestants.push(Contestant::Ours(Poll::Busy));
+        }
         if without_kernel.is_none() {
             contestants.push(Contestant::Kernel);
         }
-        Ok(Self { contestants, without_kernel })
+        Ok(Self { contestants, without_kernel, workers })
     }
 
     /// True if this one takes part.
@@ -56,12 +65,15 @@ impl Contestant {
         self == Self::Ours(Poll::Busy)
     }
 
-    /// Makes the sub-interfaces of this mode in the network, instead of those that are there.
-    pub(super) fn attach(self, network: &mut Network, mode: Mode) -> Result<()> {
+    /// Makes the sub-interfaces of this mode in the network, instead of those that are there; ours
+    /// have so many workers.
+    pub(super) fn attach(self, network: &mut Network, mode: Mode, workers: usize) -> Result<()> {
         let attached = match self {
             Self::Kernel => network.attach(Maker::Kernel, mode),
             Self::Ours(poll) => {
-                network.attach(Maker::Userspace(&|site| Ok(Box::new(make(site, poll)?))), mode)
+                let ours =
+                    |site: &Site<'_>| Ok(Box::new(make(site, poll, workers)?) as Box<dyn Any>);
+                network.attach(Maker::Userspace(&ours), mode)
             }
         };
         attached.with_context(|| format!("{self} in mode {mode}"))
@@ -89,16 +101,13 @@ fn missing_kernel(network: &mut Network) -> Result<Option<String>> {
     }
 }
 
-/// Our sub-interfaces. They end with the engine that is returned.
-pub(crate) fn make(site: &Site<'_>, poll: Poll) -> io::Result<Engine> {
+/// Our sub-interfaces, on a parent with so many workers. They end with the engine that is returned.
+pub(crate) fn make(site: &Site<'_>, poll: Poll, workers: usize) -> io::Result<Engine> {
     let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
+    let worker = |cpu| WorkerConfig { poll, cpu, ..WorkerConfig::default() };
     let parent = ParentOptions {
         name: site.parent.to_owned(),
-        workers: vec![WorkerConfig {
-            poll,
-            cpu: Cores::find().worker.map(|core| core.id),
-            ..WorkerConfig::default()
-        }],
+        workers: Cores::find().workers(workers).map(worker).collect(),
         ..ParentOptions::default()
     };
     engine.add_parent(parent).map_err(io::Error::other)?;

@@ -28,6 +28,15 @@ impl Cores {
             _ => Self { worker: None, ends: None },
         }
     }
+
+    /// The CPU of each of so many workers: that of the only one first, then those before it.
+    pub(crate) fn workers(self, count: usize) -> impl Iterator<Item = Option<usize>> {
+        let mut cpus = crate::cpus::allowed();
+        cpus.reverse();
+        let pinned = self.worker.is_some();
+        (0..count)
+            .map(move |number| cpus.get(number % cpus.len().max(1)).copied().filter(|_| pinned))
+    }
 }
 
 impl fmt::Display for Cores {

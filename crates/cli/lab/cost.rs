@@ -63,6 +63,8 @@ impl Column {
 pub(super) struct Group {
     mode: Mode,
     hairpin: bool,
+    /// Workers of our parent.
+    workers: usize,
     rounds: usize,
     rows: Vec<CostRow>,
 }
@@ -96,6 +98,7 @@ pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
             groups.push(Group {
                 mode,
                 hairpin,
+                workers: contest.workers,
                 rounds: if thorough { 5 } else { 3 },
                 rows: fresh.into_iter().flat_map(rows).collect(),
             });
@@ -145,7 +148,7 @@ fn prepare(fields: &mut Vec<Field>, contestant: Contestant, group: &Group) -> Re
     for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
         network.set_hairpin(group.hairpin)?;
         if !contestant.is_loud() {
-            contestant.attach(network, group.mode)?;
+            contestant.attach(network, group.mode, group.workers)?;
         }
     }
     Ok(())
@@ -156,7 +159,7 @@ impl Group {
     fn sample(&mut self, fields: &mut [Field], contestant: Contestant) -> Result<()> {
         for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
             if contestant.is_loud() {
-                contestant.attach(network, self.mode)?;
+                contestant.attach(network, self.mode, self.workers)?;
             }
             let stations = network.stations();
             for row in &mut self.rows {

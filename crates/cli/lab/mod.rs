@@ -41,6 +41,10 @@ pub(crate) struct LabArgs {
     #[arg(long, value_name = "WHOSE", default_value_t)]
     semantics: Semantics,
 
+    /// How many workers our parents have
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::run::workers())]
+    workers: u8,
+
     /// Leave the kernel's macvlan out
     #[arg(long)]
     no_kernel: bool,

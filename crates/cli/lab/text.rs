@@ -18,6 +18,7 @@ pub(super) struct Text {
     ours: bool,
     kernel: bool,
     without_kernel: Option<String>,
+    workers: usize,
     colour: bool,
 }
 
@@ -27,6 +28,7 @@ impl Text {
             ours: contest.has(Contestant::Ours(Poll::Adaptive)),
             kernel: contest.has(Contestant::Kernel),
             without_kernel: contest.without_kernel.clone(),
+            workers: contest.workers,
             // https://no-color.org
             colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
@@ -50,6 +52,9 @@ impl Text {
         }
         if let Some(why) = &self.without_kernel {
             let _ = write!(head, "\nNo kernel column: {why}.");
+        }
+        if self.workers > 1 {
+            let _ = write!(head, "\nOur parents have {} workers.", self.workers);
         }
         head.push('\n');
         head

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use umacvlan_core::SubId;
 use umacvlan_core::stats::{Counters, Drops, SubStats};
-use umacvlan_engine::engine::ParentStatus;
+use umacvlan_engine::engine::{ParentStatus, WorkerStatus};
 use umacvlan_engine::idle::TurnStats;
 
 use crate::number::{bytes, grouped, percent, ratio, scaled};
@@ -38,16 +38,18 @@ pub(super) fn totals(status: &ParentStatus, elapsed: Duration, colour: bool) -> 
     format!(
         "\n{} after {:.1} s: frames delivered to, and received from\n{}\
          from the wire: {} to one sub-interface, {} flooded, {} left to the host\n\
-         worker: {}, {} turns, {} sleeps, TAPs by {io}\n",
+         {}: {}, {} turns, {} sleeps, TAPs by {io}\n{}",
         status.name,
         elapsed.as_secs_f64(),
         table.render(colour),
         grouped(wire.delivered),
         grouped(wire.flooded),
         grouped(wire.host),
+        who(status),
         effort(&status.counters.turns),
         grouped(status.counters.turns.turns),
         grouped(status.counters.turns.sleeps),
+        shares(status),
     )
 }
 
@@ -85,7 +87,33 @@ pub(super) fn rates(
         ]);
     }
     let effort = effort(&turns_since(&before.counters.turns, &now.counters.turns));
-    format!("\n{}worker: {effort}\n", table.render(colour))
+    format!("\n{}{}: {effort}\n", table.render(colour), who(now))
+}
+
+/// Whose effort is told.
+fn who(status: &ParentStatus) -> String {
+    match status.workers.len() {
+        0 | 1 => "worker".to_owned(),
+        count => format!("{count} workers"),
+    }
+}
+
+/// What each of several workers has done, a line each.
+fn shares(status: &ParentStatus) -> String {
+    if status.workers.len() < 2 {
+        return String::new();
+    }
+    let line = |(number, worker): (usize, &WorkerStatus)| {
+        let WorkerStatus { wire, turns, .. } = worker;
+        format!(
+            "worker {number}: {}, {} frames, {} from the wire and {} to it\n",
+            effort(turns),
+            grouped(turns.frames),
+            grouped(wire.received.frames),
+            grouped(wire.sent.frames)
+        )
+    };
+    status.workers.iter().enumerate().map(line).collect()
 }
 
 /// Whose counters a row has.

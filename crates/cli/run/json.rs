@@ -4,10 +4,11 @@
 use serde::Serialize;
 use umacvlan_core::MacAddr;
 use umacvlan_core::stats::SubStats;
-use umacvlan_engine::engine::{Event, ParentStatus, SubStatus};
+use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, WorkerStatus};
+use umacvlan_engine::idle::Poll;
 use umacvlan_engine::worker::{Snapshot, WorkerConfig};
 
-use crate::api::{SubCounters, WireCounters, WorkerCounters};
+use crate::api::{Amount, SubCounters, WireCounters, WorkerCounters};
 
 /// Everything is made and forwarding.
 #[derive(Debug, Serialize)]
@@ -15,7 +16,9 @@ pub(super) struct Ready<'s> {
     event: &'static str,
     parent: Parent<'s>,
     subs: Vec<Placed<'s>>,
+    /// The CPU of the first worker, and of each.
     cpu: Option<usize>,
+    cpus: Vec<Option<usize>>,
     poll: &'static str,
     io: &'static str,
 }
@@ -24,8 +27,9 @@ impl<'s> Ready<'s> {
     pub(super) fn new(
         status: &'s ParentStatus,
         places: &'s [Option<String>],
-        config: WorkerConfig,
+        workers: &[WorkerConfig],
     ) -> Self {
+        let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
         let placed = |(sub, netns): (&'s SubStatus, &'s Option<String>)| Placed {
             sub: Sub::from(sub),
             netns: netns.as_deref(),
@@ -34,8 +38,9 @@ impl<'s> Ready<'s> {
             event: "ready",
             parent: Parent::from(status),
             subs: status.subs.iter().zip(places).map(placed).collect(),
-            cpu: config.cpu,
-            poll: config.poll.name(),
+            cpu: cpus.first().copied().flatten(),
+            cpus,
+            poll: workers.first().map_or_else(Poll::default, |worker| worker.poll).name(),
             io: io(&status.counters),
         }
     }
@@ -52,7 +57,17 @@ pub(super) struct Report<'s> {
     /// The sum over sub-interfaces that are gone.
     removed: SubCounters,
     wire: WireCounters,
+    /// What the workers did with their time, all of them together.
     worker: WorkerCounters,
+    workers: Vec<Share>,
+}
+
+/// What one of the workers has got from the wire and sent there, and how it spent its time.
+#[derive(Debug, Serialize)]
+struct Share {
+    received: Amount,
+    sent: Amount,
+    time: WorkerCounters,
 }
 
 impl<'s> Report<'s> {
@@ -71,6 +86,7 @@ impl<'s> Report<'s> {
             removed: SubCounters::from(&counters.removed),
             wire: WireCounters::new(&counters.wire, status.ring_drops),
             worker: WorkerCounters::new(&counters.turns, io(counters)),
+            workers: status.workers.iter().map(|worker| share(worker, io(counters))).collect(),
         }
     }
 }
@@ -173,6 +189,14 @@ struct Counted<'s> {
 
 fn words(addresses: &[MacAddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
+}
+
+fn share(worker: &WorkerStatus, io: &str) -> Share {
+    Share {
+        received: worker.wire.received.into(),
+        sent: worker.wire.sent.into(),
+        time: WorkerCounters::new(&worker.turns, io),
+    }
 }
 
 const fn io(counters: &Snapshot) -> &'static str {

@@ -19,7 +19,9 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crossbeam_channel::{Receiver, never, select, tick};
 use umacvlan_core::Semantics;
-use umacvlan_engine::engine::{Engine, Event, ParentOptions, ParentStatus, SubOptions};
+use umacvlan_engine::engine::{
+    Engine, Event, ParentOptions, ParentStatus, SubOptions, WORKERS_MAX,
+};
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::sys::process::raise_descriptor_limit;
@@ -42,9 +44,15 @@ pub(crate) struct RunArgs {
     #[arg(long = "sub", value_name = "NAME[,WORD...]", required = true)]
     subs: Vec<String>,
 
-    /// The CPU to forward on [default: the last one that this command may use]
-    #[arg(long, value_name = "N")]
-    cpu: Option<usize>,
+    /// How many workers forward: each has the frames of some flows, and more than there are CPUs
+    /// share them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = workers())]
+    workers: u8,
+
+    /// The CPU to forward on, or of each worker, as in 2,3 [default: the last ones that this
+    /// command may use]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    cpu: Vec<usize>,
 
     /// How to wait for frames: adaptive spins briefly and then sleeps, busy never sleeps,
     /// interrupt sleeps at once
@@ -81,7 +89,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let signals = signals::catch()?;
     // Refused only where the limit may not be read: then the one there is has to do.
     let _ = raise_descriptor_limit();
-    let mut show = Show::new(args.json, plan.parent.workers[0]);
+    let mut show = Show::new(args.json, &plan.parent.workers);
 
     let engine = Engine::start()?;
     if make(&engine, plan.parent, plan.subs, &signals)? {
@@ -144,6 +152,12 @@ fn status(engine: &Engine) -> Result<ParentStatus> {
 
 fn polls() -> impl TypedValueParser<Value = Poll> {
     PossibleValuesParser::new(Poll::ALL.map(Poll::name)).try_map(|word| word.parse())
+}
+
+/// How many workers a parent may have.
+pub(crate) fn workers() -> impl TypedValueParser<Value = u8> {
+    let most = i64::try_from(WORKERS_MAX).unwrap_or(i64::MAX);
+    clap::value_parser!(u8).range(1..=most)
 }
 
 fn semantics() -> impl TypedValueParser<Value = Semantics> {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use umacvlan_engine::engine::{ParentOptions, SubOptions};
 use umacvlan_engine::sys::netns::Netns;
 use umacvlan_engine::worker::WorkerConfig;
@@ -32,14 +32,12 @@ impl Plan {
                 "--sub {name} is given twice: give each sub-interface a name of its own"
             );
         }
+        let cpus = choose_cpus(usize::from(args.workers), &args.cpu, &cpus::allowed())?;
+        let worker =
+            |cpu| WorkerConfig { coalesce: args.coalesce, cpu, io: args.io, poll: args.poll };
         let parent = ParentOptions {
             name: args.parent.clone(),
-            workers: vec![WorkerConfig {
-                coalesce: args.coalesce,
-                cpu: choose_cpu(args.cpu, &cpus::allowed())?,
-                io: args.io,
-                poll: args.poll,
-            }],
+            workers: cpus.into_iter().map(worker).collect(),
             semantics: args.semantics,
             ..ParentOptions::default()
         };
@@ -72,19 +70,24 @@ fn options(spec: SubSpec) -> Result<SubOptions> {
     })
 }
 
-/// The CPU that was asked for, or the last of those allowed: interrupts and everything else begin
-/// at the first ones.
-fn choose_cpu(asked: Option<usize>, allowed: &[usize]) -> Result<Option<usize>> {
-    let Some(cpu) = asked else {
-        return Ok(allowed.last().copied());
-    };
+/// The CPU of each worker: those that were asked for, or the last of those allowed, because
+/// interrupts and everything else begin at the first ones. Too few are shared.
+fn choose_cpus(count: usize, asked: &[usize], allowed: &[usize]) -> Result<Vec<Option<usize>>> {
+    if let Some(cpu) = asked.iter().find(|cpu| !allowed.contains(cpu)) {
+        bail!(
+            "--cpu {cpu}: this command may not run there or the machine has no such CPU: choose \
+             one of {}",
+            cpus::ranges(allowed)
+        );
+    }
     ensure!(
-        allowed.contains(&cpu),
-        "--cpu {cpu}: this command may not run there or the machine has no such CPU: choose one \
-         of {}",
-        cpus::ranges(allowed)
+        asked.len() <= count,
+        "--cpu names {} CPUs for --workers {count}: name one for each at most",
+        asked.len()
     );
-    Ok(Some(cpu))
+    let last: Vec<usize> = allowed.iter().rev().copied().collect();
+    let cpus = if asked.is_empty() { &last } else { asked };
+    Ok((0..count).map(|number| cpus.get(number % cpus.len().max(1)).copied()).collect())
 }
 
 #[cfg(test)]
@@ -93,15 +96,23 @@ mod tests {
     use crate::output::one_line;
 
     #[test]
-    fn the_last_cpu_serves_unless_one_is_asked_for() {
-        assert_eq!(choose_cpu(None, &[0, 1, 5]).unwrap(), Some(5));
-        assert_eq!(choose_cpu(None, &[]).unwrap(), None);
-        assert_eq!(choose_cpu(Some(1), &[0, 1, 5]).unwrap(), Some(1));
+    fn the_last_cpus_serve_unless_others_are_asked_for() {
+        let chosen =
+            |count, asked: &[usize], allowed: &[usize]| choose_cpus(count, asked, allowed).unwrap();
+        assert_eq!(chosen(1, &[], &[0, 1, 5]), [Some(5)]);
+        assert_eq!(chosen(1, &[], &[]), [None]);
+        assert_eq!(chosen(1, &[1], &[0, 1, 5]), [Some(1)]);
+        assert_eq!(chosen(2, &[], &[0, 1, 5]), [Some(5), Some(1)]);
+        assert_eq!(chosen(3, &[1, 0], &[0, 1, 5]), [Some(1), Some(0), Some(1)]);
+        assert_eq!(chosen(2, &[], &[3]), [Some(3), Some(3)]);
+        assert_eq!(chosen(2, &[], &[]), [None, None]);
     }
 
     #[test]
     fn a_cpu_that_is_not_there_is_refused_with_those_that_are() {
-        let line = one_line(&choose_cpu(Some(4), &[0, 1, 2, 5, 7, 8]).unwrap_err());
+        let line = one_line(&choose_cpus(1, &[4], &[0, 1, 2, 5, 7, 8]).unwrap_err());
         assert!(line.starts_with("--cpu 4: ") && line.ends_with("0-2,5,7-8"), "{line}");
+        let line = one_line(&choose_cpus(1, &[0, 1], &[0, 1]).unwrap_err());
+        assert!(line.starts_with("--cpu names 2 CPUs for --workers 1"), "{line}");
     }
 }

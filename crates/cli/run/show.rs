@@ -8,6 +8,7 @@ use umacvlan_engine::worker::WorkerConfig;
 
 use super::counters;
 use super::json::{Happened, Ready, Report};
+use crate::cpus::ranges;
 use crate::output::{Output, complain};
 use crate::table::{Head, Table, Tint};
 
@@ -16,7 +17,7 @@ use crate::table::{Head, Table, Tint};
 pub(super) struct Show {
     output: Output,
     json: bool,
-    config: WorkerConfig,
+    workers: Vec<WorkerConfig>,
     started: Instant,
     /// What the last rates began from.
     last: Option<(ParentStatus, Instant)>,
@@ -25,11 +26,11 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) fn new(json: bool, config: WorkerConfig) -> Self {
+    pub(super) fn new(json: bool, workers: &[WorkerConfig]) -> Self {
         Self {
             output: Output::new(),
             json,
-            config,
+            workers: workers.to_vec(),
             started: Instant::now(),
             last: None,
             told: HashMap::new(),
@@ -43,7 +44,7 @@ impl Show {
         let told = status.subs.iter().map(|sub| (sub.name.clone(), now(sub)));
         self.told.extend(told);
         if self.json {
-            return self.output.json(&Ready::new(status, places, self.config));
+            return self.output.json(&Ready::new(status, places, &self.workers));
         }
         let mut table = Table::new([
             Head::Left("SUB-INTERFACE"),
@@ -65,13 +66,32 @@ impl Show {
         }
         let ParentStatus { name, mac, mtu, .. } = status;
         let carrier = if status.carrier { "" } else { ", no carrier yet" };
-        let cpu = self.config.cpu.map_or(String::new(), |cpu| format!(" on CPU {cpu}"));
+        let cpu = self.place();
         let colour = self.output.colour;
         let tables = table.render(colour);
         let ready = Tint::Good.paint("ready", colour);
         self.output.text(&format!(
             "{tables}{ready}: forwarding for {name} ({mac}, MTU {mtu}{carrier}){cpu}; Ctrl-C ends it\n"
         ));
+    }
+
+    /// Where the workers run.
+    fn place(&self) -> String {
+        let mut cpus: Vec<usize> = self.workers.iter().filter_map(|worker| worker.cpu).collect();
+        cpus.sort_unstable();
+        cpus.dedup();
+        let on = match &cpus[..] {
+            [] => String::new(),
+            [cpu] => format!(" on CPU {cpu}"),
+            cpus => format!(" on CPUs {}", ranges(cpus)),
+        };
+        match self.workers.len() {
+            0 | 1 => on,
+            count if count > cpus.len() && !cpus.is_empty() => {
+                format!(" by {count} workers that share{}", on.replace(" on", ""))
+            }
+            count => format!(" by {count} workers{on}"),
+        }
     }
 
     /// Something happened by itself.

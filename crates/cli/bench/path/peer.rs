@@ -147,7 +147,7 @@ impl Field {
     pub(super) fn attach(&mut self) -> Result<()> {
         let Self { peer, mode, route, engine, .. } = self;
         let ours = |site: &Site<'_>| {
-            let made = Arc::new(make(site, peer.poll())?);
+            let made = Arc::new(make(site, peer.poll(), 1)?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };

@@ -18,9 +18,11 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         let backend = word(&["auto", "af-packet"]);
         let io = word(&["auto", "plain", "uring"]);
         let switches = any::<(Option<bool>, Option<bool>)>();
-        (backend, cpus, option::of(select(&Poll::ALL[..])), switches, io).prop_map(
-            |(backend, cpus, poll, (kernel, coalesce), io)| Settings {
+        let workers = option::of(1..=4_usize);
+        (backend, workers, cpus, option::of(select(&Poll::ALL[..])), switches, io).prop_map(
+            |(backend, workers, cpus, poll, (kernel, coalesce), io)| Settings {
                 coalesce,
+                workers,
                 backend: backend.map(|word| match word {
                     "auto" => Backend::Auto,
                     _ => Backend::AfPacket,

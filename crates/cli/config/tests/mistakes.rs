@@ -79,6 +79,14 @@ fn a_cpu_that_is_not_there_is_doubtful_and_no_mistake() {
     assert_eq!(warnings, [expected]);
 }
 
+#[test]
+fn more_workers_than_cpus_are_doubtful_and_no_mistake() {
+    let parsed =
+        Config::parse("f", "[engine]\nworkers = 4\n[parent.p]\nworkers = 5", CPUS).unwrap();
+    let warnings: Vec<String> = parsed.warnings.lines().collect();
+    assert_eq!(warnings, ["f:4:11: workers: 5 of them would share 4 CPUs"]);
+}
+
 /// Pieces of files: put together at random they come close to one.
 fn piece() -> impl Strategy<Value = String> {
     let words = [
@@ -89,6 +97,7 @@ fn piece() -> impl Strategy<Value = String> {
         "[link.\"a b\"]\n",
         "parent",
         "cpus",
+        "workers",
         "mode",
         "up",
         "mtu",

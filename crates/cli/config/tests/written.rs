@@ -166,3 +166,14 @@ fn parents_take_their_cpus_in_turn() {
     assert_eq!(cpus("").choose_cpu(CPUS, &[3]), Some(2));
     assert_eq!(cpus("").choose_cpu(&[], &[3]), None);
 }
+
+#[test]
+fn each_worker_of_a_parent_has_a_cpu_of_the_list_in_order() {
+    let text = "[engine]\nworkers = 2\ncpus = [2, 0, 3]\n[parent.q]\nworkers = 3\n[parent.r]\n";
+    let config = config(text);
+    assert_eq!(config.parent("p").choose_cpus(CPUS, vec![]), [Some(2), Some(0)]);
+    assert_eq!(config.parent("r").choose_cpus(CPUS, vec![2, 0]), [Some(3), Some(2)]);
+    assert_eq!(config.parent("q").choose_cpus(&[0], vec![]), [Some(0); 3]);
+    assert_eq!(config.parent("p").choose_cpus(&[], vec![]), [None, None]);
+    assert_eq!(Config::default().parent("p").choose_cpus(CPUS, vec![]), [Some(3)]);
+}

@@ -21,8 +21,8 @@ const UNSEEN: Absent = Absent { mac: MacAddr::new([0; 6]), mtu: 1500 };
 pub(super) struct Attached {
     /// What is written down of it.
     pub(super) record: ParentRecord,
-    /// The CPU that its worker was given.
-    pub(super) cpu: Option<usize>,
+    /// The CPUs that its workers were given.
+    pub(super) cpus: Vec<usize>,
     /// True when the configuration has it, so that it stays without links.
     pub(super) configured: bool,
 }
@@ -94,13 +94,13 @@ impl Service {
         if self.parents.contains_key(name) {
             return Ok(());
         }
-        let taken: Vec<usize> = self.parents.values().filter_map(|parent| parent.cpu).collect();
-        let cpu = settings.choose_cpu(&cpus::allowed(), &taken);
+        let taken = self.parents.values().flat_map(|parent| parent.cpus.clone()).collect();
+        let cpus = settings.choose_cpus(&cpus::allowed(), taken);
         let ParentSettings { coalesce, io, poll, semantics, .. } = settings;
-        let worker = WorkerConfig { coalesce, cpu, io, poll };
+        let worker = |&cpu: &Option<usize>| WorkerConfig { coalesce, cpu, io, poll };
+        let workers = cpus.iter().map(worker).collect();
         let name = name.to_owned();
-        let options =
-            ParentOptions { name: name.clone(), workers: vec![worker], semantics, own_mac, absent };
+        let options = ParentOptions { name: name.clone(), workers, semantics, own_mac, absent };
         self.engine.add_parent(options)?;
         let attached = self.engine.parent(&name).map_err(Problem::from).and_then(|status| {
             let record = record(&status);
@@ -111,7 +111,8 @@ impl Service {
             Ok((record, present)) => {
                 let there = if present { "" } else { ", and waits for its interface" };
                 tracing::info!("parent {name} attached{there}");
-                self.parents.insert(name, Attached { record, cpu, configured: false });
+                let cpus = cpus.into_iter().flatten().collect();
+                self.parents.insert(name, Attached { record, cpus, configured: false });
                 Ok(())
             }
             Err(problem) => {

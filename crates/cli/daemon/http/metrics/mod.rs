@@ -125,9 +125,11 @@ impl Scrape {
             })
         });
 
-        let help = "What the worker of a parent does with its time.";
+        let help = "How many workers a parent has.";
+        gauges(encoder, "parent_workers", help, each(|parent| parent.workers.len() as u64))?;
+        let help = "What the workers of a parent do with their time.";
         counters(encoder, "worker", help, Some(&Unit::Seconds), seconds)?;
-        let help = "Passes of the worker's loop.";
+        let help = "Passes of the workers' loops.";
         counters(encoder, "worker_turns", help, None, each(|parent| parent.worker.turns))?;
         let help = "Those in which there was something to do.";
         counters(
@@ -137,11 +139,11 @@ impl Scrape {
             None,
             each(|parent| parent.worker.busy_turns),
         )?;
-        let help = "How often the worker went to sleep.";
+        let help = "How often a worker went to sleep.";
         counters(encoder, "worker_sleeps", help, None, each(|parent| parent.worker.sleeps))?;
-        let help = "System calls that the worker made for frames and to wait for them.";
+        let help = "System calls that the workers made for frames and to wait for them.";
         counters(encoder, "worker_syscalls", help, None, each(|parent| parent.worker.syscalls))?;
-        let help = "Frames that the worker has read, from whichever side.";
+        let help = "Frames that the workers have read, from whichever side.";
         counters(encoder, "worker_frames", help, None, each(|parent| parent.worker.frames))
     }
 
