@@ -92,9 +92,11 @@ fn threads(is_meant: fn(&str) -> bool) -> Vec<PathBuf> {
     tasks.map(|task| task.path()).filter(meant).collect()
 }
 
-/// The engine calls a worker "um-" and its parent; a relay is named likewise.
+/// The engine calls a worker "um-" and its parent, and further ones "um1-" and so on; a relay is
+/// named likewise.
 fn is_worker(name: &str) -> bool {
-    name.starts_with("um-")
+    let number = name.strip_prefix("um").and_then(|rest| rest.split_once('-'));
+    number.is_some_and(|(number, _)| number.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// A worker, or the thread that follows what happens to interfaces. The first thread of this

@@ -68,6 +68,13 @@ pub(crate) struct PathArgs {
     /// Measure how cost grows with the number of sub-interfaces, and nothing else
     #[arg(long)]
     growth: bool,
+    /// How many workers our parents have
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::run::workers())]
+    workers: u8,
+
+    /// From how many ports UDP datagrams come, in turn: each is a flow, and has one worker
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    flows: u16,
 
     /// Seconds of one trial
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -85,6 +92,7 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
     find_ovs(args, &mut groups, progress)?;
     anyhow::ensure!(!groups.is_empty(), "no path has all that was asked for: nothing to measure");
     say_cores(progress);
+    say_workers(args, progress);
     say_load(progress);
     say_counters(progress);
     progress.begin(groups.iter().map(steps).sum());
@@ -109,7 +117,7 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
     let wanted = group.subs.iter().flat_map(|subs| peers.iter().map(|peer| (*peer, *subs)));
     for (peer, subs) in wanted.filter(|(peer, subs)| peer.bears(*subs)) {
         progress.at(format!("{} {}: getting {peer} ready", group.route, group.mode));
-        match Field::build(peer, group.route, group.mode, subs) {
+        match Field::build(peer, group.route, group.mode, subs, args) {
             Ok(field) => {
                 offloads::record(&field, progress);
                 fields.push(field);
@@ -204,6 +212,25 @@ fn say_cores(progress: &mut Progress) {
             "generator and receiver share a core: each is slower than alone, for everyone alike, \
              and delays of the generator are part of the highest latencies",
         );
+    }
+}
+
+/// Tells what several workers can show here.
+fn say_workers(args: &PathArgs, progress: &mut Progress) {
+    if args.workers < 2 {
+        return;
+    }
+    progress.note(format!(
+        "our parents have {} workers; UDP comes from {} ports, and other frames are one flow, which \
+         one worker has alone",
+        args.workers, args.flows
+    ));
+    let (cores, wanted) = (crate::cpus::allowed().len(), usize::from(args.workers) + 2);
+    if cores < wanted {
+        progress.note(format!(
+            "scaling: n/a: {cores} cores, and workers, generator and receiver want {wanted}; with \
+             fewer, workers take time from each other"
+        ));
     }
 }
 

@@ -16,6 +16,7 @@ use umacvlan_engine::lab::network::{Maker, Network, Site, Wire};
 use umacvlan_engine::lab::relay::{Between, Relay};
 use umacvlan_engine::sys::ethtool::Ethtool;
 
+use super::PathArgs;
 use super::ovs::Ovs;
 use super::route::Route;
 use crate::lab::contest::make;
@@ -112,6 +113,10 @@ pub(super) struct Field {
     mode: Mode,
     route: Route,
     subs: u32,
+    /// How many workers our parent has.
+    workers: usize,
+    /// From how many ports UDP datagrams come.
+    pub(super) flows: u16,
     network: Network,
     /// The engine that is in the network, if it is ours.
     engine: RefCell<Weak<Engine>>,
@@ -122,7 +127,13 @@ impl Field {
     ///
     /// # Errors
     /// It cannot be built, or not be filled: no driver in this kernel.
-    pub(super) fn build(peer: Peer, route: Route, mode: Mode, subs: u32) -> Result<Self> {
+    pub(super) fn build(
+        peer: Peer,
+        route: Route,
+        mode: Mode,
+        subs: u32,
+        args: &PathArgs,
+    ) -> Result<Self> {
         let (wire, mode) = match peer {
             Peer::KernelHairpin => (Wire::Switch, Mode::Vepa),
             _ if route == Route::Hairpin => (Wire::Switch, mode),
@@ -133,7 +144,9 @@ impl Field {
             network.set_hairpin(true)?;
         }
         network.set_subs(subs as usize)?;
-        let mut field = Self { peer, mode, route, subs, network, engine: RefCell::default() };
+        let (workers, flows) = (args.workers.into(), args.flows);
+        let engine = RefCell::default();
+        let mut field = Self { peer, mode, route, subs, workers, flows, network, engine };
         if !peer.is_loud() {
             field.attach()?;
         }
@@ -145,9 +158,9 @@ impl Field {
     /// # Errors
     /// They cannot be made.
     pub(super) fn attach(&mut self) -> Result<()> {
-        let Self { peer, mode, route, engine, .. } = self;
+        let Self { peer, mode, route, workers, engine, .. } = self;
         let ours = |site: &Site<'_>| {
-            let made = Arc::new(make(site, peer.poll(), 1)?);
+            let made = Arc::new(make(site, peer.poll(), *workers)?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };
@@ -216,7 +229,15 @@ impl Field {
         if self.mode == Mode::Passthru { 1 } else { self.subs }
     }
 
-    /// What the worker of our engine has done so far.
+    /// Frames that each worker of our engine has read so far.
+    pub(super) fn shares(&self) -> Option<Vec<u64>> {
+        let engine = self.engine.borrow().upgrade()?;
+        let parents = engine.status().ok()?;
+        let workers = &parents.first()?.workers;
+        Some(workers.iter().map(|worker| worker.turns.frames).collect())
+    }
+
+    /// What the workers of our engine have done so far.
     pub(super) fn turns(&self) -> Option<TurnStats> {
         let engine = self.engine.borrow().upgrade()?;
         engine.parent(Member::Host.interface()).ok().map(|parent| parent.counters.turns)

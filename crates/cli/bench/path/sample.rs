@@ -55,6 +55,7 @@ pub(super) fn sample(item: &Item, field: &Field, pdr: &mut Option<f64>) -> Resul
     let broadcast = matches!(item.traffic, Traffic::Broadcast(_));
     let (from, to) = field.ends(broadcast).context("the ends of the path are not there")?;
     let mut instruments = Instruments::open(&from, &to, kind, Cores::find().ends)?;
+    instruments.spread(field.flows);
     if broadcast {
         instruments = instruments.to_everybody();
     }
@@ -97,6 +98,15 @@ fn streams(item: &Item, field: &Field) -> Result<Vec<Reading>> {
     Ok(vec![reading])
 }
 
+/// How evenly several workers have shared the frames: what the one with the fewest had, as a part of
+/// what each would have if all had the same.
+fn evenness(before: Option<Vec<u64>>, now: Option<Vec<u64>>) -> Option<f64> {
+    let shares: Vec<u64> =
+        now?.iter().zip(before?).map(|(now, before)| now.saturating_sub(before)).collect();
+    let (least, sum) = (*shares.iter().min()?, shares.iter().sum::<u64>());
+    (shares.len() > 1).then(|| least as f64 * shares.len() as f64 / sum.max(1) as f64)
+}
+
 /// Instruments on one path.
 struct Bench<'f> {
     field: &'f Field,
@@ -113,11 +123,12 @@ impl Bench<'_> {
 
     /// Frames received when as many are sent as one core can.
     fn mrr(&mut self, time: Duration) -> Result<Reading> {
-        let elsewhere = self.field.crowd_received()?;
+        let (elsewhere, shares) = (self.field.crowd_received()?, self.field.shares());
         let account = Account::open(self.field);
         let outcome = self.run(Rate::Max, time / 4, time)?;
         let mut extra = figures(&outcome);
         account.close(frames(&outcome), &mut extra);
+        extra.extend(evenness(shares, self.field.shares()).map(|even| ("worker_evenness", even)));
         if self.broadcast {
             let elsewhere = self.field.crowd_received()? - elsewhere;
             copies::count(&outcome, elsewhere, frames(&outcome), &mut extra);

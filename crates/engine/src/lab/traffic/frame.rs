@@ -22,7 +22,8 @@ const NUMBERS_LEN: usize = 14;
 const IPV4_LEN: usize = 20;
 const UDP_LEN: usize = 8;
 
-/// The port to which datagrams go, and from which they come: nobody else is in the namespaces.
+/// The port to which datagrams go, and the first from which they come: nobody else is in the
+/// namespaces.
 pub(super) const PORT: u16 = 7609;
 
 /// How long frames are, as RFC 2544 counts: with the check sequence, 64 to 1518.
@@ -93,6 +94,8 @@ pub(super) struct Stream {
     pub(super) sizes: Sizes,
     /// The frames are UDP datagrams from one of these to the other, else of [`ETHERTYPE`].
     pub(super) ips: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Ports that the datagrams come from, in turn; at least one.
+    pub(super) flows: u16,
 }
 
 /// Why a frame is not one that was sent to where it came.
@@ -138,9 +141,16 @@ impl Stream {
         let last = pattern.next();
         rest.iter_mut().zip(last).for_each(|(byte, wanted)| *byte = wanted);
         if let Some(ips) = self.ips {
-            write_headers(ips, &mut buffer[ETHERNET_LEN..len]);
+            let port = PORT + self.flow(tag.number);
+            write_headers(ips, port, &mut buffer[ETHERNET_LEN..len]);
         }
         len
+    }
+
+    /// Which of the flows a frame belongs to.
+    pub(super) fn flow(&self, number: u32) -> u16 {
+        // The remainder is below `flows`.
+        u16::try_from(number % u32::from(self.flows.max(1))).unwrap_or(0)
     }
 
     /// What came carries, if every byte of it is as it should be: a frame with its addresses, or
@@ -177,7 +187,7 @@ impl Stream {
 }
 
 /// Writes the headers of IPv4 (RFC 791) and UDP (RFC 768) before what is in the packet already.
-fn write_headers((from, to): (Ipv4Addr, Ipv4Addr), packet: &mut [u8]) {
+fn write_headers((from, to): (Ipv4Addr, Ipv4Addr), port: u16, packet: &mut [u8]) {
     let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes();
     let total = length(packet);
     let (ip, udp) = packet.split_at_mut(IPV4_LEN);
@@ -189,7 +199,7 @@ fn write_headers((from, to): (Ipv4Addr, Ipv4Addr), packet: &mut [u8]) {
     let sum = checksum(ip);
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
     let udp_length = length(udp);
-    udp[..2].copy_from_slice(&PORT.to_be_bytes());
+    udp[..2].copy_from_slice(&port.to_be_bytes());
     udp[2..4].copy_from_slice(&PORT.to_be_bytes());
     udp[4..6].copy_from_slice(&udp_length);
     udp[6..8].fill(0);
@@ -224,7 +234,13 @@ mod tests {
     const TAG: Tag = Tag { trial: 3, number: 7, due: 1_234_567_890_123 };
 
     fn stream(sizes: Sizes) -> Stream {
-        Stream { from: Member::External.mac(), to: Member::Sub(1).mac(), sizes, ips: None }
+        Stream {
+            from: Member::External.mac(),
+            to: Member::Sub(1).mac(),
+            sizes,
+            ips: None,
+            flows: 1,
+        }
     }
 
     fn frame(stream: Stream, tag: Tag) -> Vec<u8> {
@@ -262,7 +278,7 @@ mod tests {
     fn a_datagram_has_the_headers_and_checksums_that_are_expected() {
         let ips = Some((Member::External.ip(), Member::Sub(1).ip()));
         for number in 0..500 {
-            let stream = Stream { ips, ..stream(Sizes::Imix) };
+            let stream = Stream { ips, flows: 3, ..stream(Sizes::Imix) };
             let tag = Tag { number, ..TAG };
             let frame = frame(stream, tag);
             let packet = etherparse::SlicedPacket::from_ethernet(&frame).unwrap();
@@ -276,6 +292,7 @@ mod tests {
             };
             let wanted = udp.to_header().calc_checksum_ipv4(&header, udp.payload()).unwrap();
             assert_eq!((udp.checksum(), udp.destination_port()), (wanted, PORT));
+            assert_eq!(u32::from(udp.source_port() - PORT), number % 3);
             assert_eq!(stream.read(udp.payload()), Ok(tag));
         }
     }

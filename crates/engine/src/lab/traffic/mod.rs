@@ -106,6 +106,7 @@ pub struct Instruments {
     from: MacAddr,
     to: MacAddr,
     ips: Option<(Ipv4Addr, Ipv4Addr)>,
+    flows: u16,
     generator: Generator,
     receiver: Receiver,
     /// A socket at each destination, to tell the switches on the way where it is.
@@ -156,6 +157,7 @@ impl Instruments {
             from: from.mac,
             to: target,
             ips: pair.filter(|_| kind == Kind::Datagrams),
+            flows: 1,
             generator,
             receiver: Receiver(ears),
             voices,
@@ -169,6 +171,12 @@ impl Instruments {
     #[must_use]
     pub fn to_everybody(self) -> Self {
         Self { to: MacAddr::BROADCAST, ..self }
+    }
+
+    /// From now on the datagrams come from so many ports in turn, at least one, and are in order if
+    /// those of each port are.
+    pub fn spread(&mut self, flows: u16) {
+        self.flows = flows.max(1);
     }
 
     /// Runs one trial.
@@ -185,7 +193,8 @@ impl Instruments {
         self.announce()?;
         self.receiver.clear()?;
         self.trial = self.trial.wrapping_add(1);
-        let stream = Stream { from: self.from, to: self.to, sizes: load.sizes, ips: self.ips };
+        let Self { from, to, ips, flows, .. } = *self;
+        let stream = Stream { from, to, sizes: load.sizes, ips, flows };
         let start = now() + nanos(LEAD);
         let window = start + nanos(load.warm_up)..start + nanos(load.warm_up + load.time);
         let tally = Tally::new(stream, self.trial, window.clone());

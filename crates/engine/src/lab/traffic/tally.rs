@@ -16,13 +16,13 @@ pub struct Tally {
     window: Range<u64>,
     /// One bit for each frame of the trial that has come.
     seen: Vec<u64>,
-    /// One more than the highest number that has come.
-    next: u32,
+    /// Of each flow: one more than the highest number that has come.
+    next: Vec<u32>,
     /// Frames of this trial, each counted once.
     pub received: u64,
     /// Copies beyond the first.
     pub duplicated: u64,
-    /// Frames that came after one with a higher number.
+    /// Frames that came after one of their flow with a higher number.
     pub reordered: u64,
     /// Frames of an earlier trial, which were still on their way.
     pub stale: u64,
@@ -57,7 +57,7 @@ impl Tally {
             trial,
             window,
             seen: Vec::new(),
-            next: 0,
+            next: vec![0; usize::from(stream.flows.max(1))],
             received: 0,
             duplicated: 0,
             reordered: 0,
@@ -86,10 +86,11 @@ impl Tally {
             return;
         }
         self.received += 1;
-        if tag.number < self.next {
+        let next = &mut self.next[usize::from(self.stream.flow(tag.number))];
+        if tag.number < *next {
             self.reordered += 1;
         } else {
-            self.next = tag.number.saturating_add(1);
+            *next = tag.number.saturating_add(1);
         }
         if self.window.contains(&arrived) {
             self.timely += 1;
@@ -123,6 +124,7 @@ mod tests {
         to: Member::Sub(1).mac(),
         sizes: Sizes::Fixed(64),
         ips: None,
+        flows: 1,
     };
 
     fn tally() -> Tally {
