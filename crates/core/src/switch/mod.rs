@@ -17,6 +17,7 @@ mod config;
 mod control;
 mod explain;
 mod flood;
+mod host;
 mod refusal;
 mod shortcut;
 mod sources;
@@ -37,6 +38,7 @@ pub use config::{
 };
 pub use explain::{Explanation, Heard, Isolation, Length, Listed, Step};
 pub use flood::{Flood, FloodRule, Part, Replica, Side};
+pub use host::{HostRule, HostView};
 pub use refusal::Refusal;
 pub use sources::Copies;
 pub use sub::Sub;

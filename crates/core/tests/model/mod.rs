@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod explained;
+mod hidden;
 pub(crate) mod ops;
 
 use umacvlan_core::switch::MIN_MTU;

@@ -167,6 +167,7 @@ impl Pair {
             change => {
                 self.change(change);
                 self.compare();
+                self.hides_without_each();
             }
         }
     }
@@ -301,6 +302,7 @@ impl Pair {
         self.keeps_promises(&outcome, None);
         assert!(!outcome.wire, "what came from the wire goes back to it");
         self.keeps_private(&outcome, probe);
+        self.hides(probe, &outcome);
     }
 
     fn egress(&self, from: SubId, probe: Probe, pause: u8) {
