@@ -23,7 +23,8 @@ pub(crate) struct Comparison {
     pub(crate) differences: Vec<Difference>,
     /// Deliveries that the kernel made, ours did not, and the documents forbid.
     pub(crate) isolated: usize,
-    /// Frames that the host heard with ours, and not with the kernel's macvlan, which took them.
+    /// Frames that the host heard with ours without the filter, and not with the kernel's macvlan,
+    /// which took them.
     pub(crate) overheard: usize,
 }
 
@@ -32,7 +33,8 @@ pub(crate) struct Comparison {
 pub(crate) struct Rules {
     /// What the right side promises about private sub-interfaces.
     pub(crate) semantics: Semantics,
-    /// The right side works from a packet socket, so it cannot take frames away from the host.
+    /// The right side works from a packet socket and has no filter for the host, so it cannot take
+    /// frames away from it.
     pub(crate) host_hears_all: bool,
 }
 

@@ -14,12 +14,13 @@ use crate::network::{Driver, Network, PARENT};
 pub(crate) struct EngineSide {
     pub(crate) engine: Engine,
     semantics: Semantics,
+    host_hears_all: bool,
 }
 
 impl EngineSide {
-    pub(crate) fn start(inside: &Netns, semantics: Semantics) -> Self {
+    pub(crate) fn start(inside: &Netns, semantics: Semantics, host_hears_all: bool) -> Self {
         let engine = inside.run(Engine::start).unwrap().unwrap();
-        let side = Self { engine, semantics };
+        let side = Self { engine, semantics, host_hears_all };
         side.attach();
         side
     }
@@ -28,6 +29,7 @@ impl EngineSide {
         let options = ParentOptions {
             name: PARENT.to_owned(),
             semantics: self.semantics,
+            host_hears_all: self.host_hears_all,
             ..ParentOptions::default()
         };
         self.engine.add_parent(options).unwrap();

@@ -74,8 +74,8 @@ impl Network {
     }
 
     /// With our engine.
-    pub(crate) fn of_engine(semantics: Semantics) -> io::Result<Self> {
-        Self::new(|inside| Driver::Engine(EngineSide::start(inside, semantics)))
+    pub(crate) fn of_engine(semantics: Semantics, host_hears_all: bool) -> io::Result<Self> {
+        Self::new(|inside| Driver::Engine(EngineSide::start(inside, semantics, host_hears_all)))
     }
 
     fn new(driver: impl FnOnce(&Netns) -> Driver) -> io::Result<Self> {

@@ -49,10 +49,19 @@ pub(crate) struct Tally {
 }
 
 impl Run {
-    /// Of our engine.
+    /// Of our engine, which hides from the host what is not its own.
     pub(crate) fn of_engine(seed: u64, semantics: Semantics) -> Self {
-        let rules = Rules { semantics, host_hears_all: true };
-        Self::new(Network::of_engine(semantics).unwrap(), rules, seed)
+        Self::new_of_engine(seed, Rules { semantics, host_hears_all: false })
+    }
+
+    /// Of our engine as it is where no program may be loaded into the kernel.
+    pub(crate) fn of_engine_without_filter(seed: u64) -> Self {
+        Self::new_of_engine(seed, Rules { semantics: Semantics::Kernel, host_hears_all: true })
+    }
+
+    fn new_of_engine(seed: u64, rules: Rules) -> Self {
+        let Rules { semantics, host_hears_all } = rules;
+        Self::new(Network::of_engine(semantics, host_hears_all).unwrap(), rules, seed)
     }
 
     /// Of a second kernel: there is nothing to be found.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use umacvlan_core::{MacAddr, Mode, Semantics};
-use umacvlan_engine::engine::{ParentStatus, SubNumber, SubStatus, WorkerStatus};
+use umacvlan_engine::engine::{HostFilterStatus, ParentStatus, SubNumber, SubStatus, WorkerStatus};
 use umacvlan_engine::netlink::{Link, LinkFlags};
 use umacvlan_engine::sys::netns::NetnsId;
 use umacvlan_engine::worker::Snapshot;
@@ -93,6 +93,7 @@ pub(super) fn parent_status(name: &str) -> ParentStatus {
         subs: Vec::new(),
         counters: Snapshot::default(),
         ring_drops: 0,
+        host_filter: HostFilterStatus::Idle,
     }
 }
 

@@ -100,7 +100,14 @@ impl Service {
         let worker = |&cpu: &Option<usize>| WorkerConfig { coalesce, cpu, io, poll };
         let workers = cpus.iter().map(worker).collect();
         let name = name.to_owned();
-        let options = ParentOptions { name: name.clone(), workers, semantics, own_mac, absent };
+        let options = ParentOptions {
+            name: name.clone(),
+            workers,
+            semantics,
+            own_mac,
+            absent,
+            ..ParentOptions::default()
+        };
         self.engine.add_parent(options)?;
         let attached = self.engine.parent(&name).map_err(Problem::from).and_then(|status| {
             let record = record(&status);

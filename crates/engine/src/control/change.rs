@@ -5,6 +5,7 @@ use std::sync::Arc;
 use umacvlan_core::{Mode, Refusal, SubId, Switch};
 
 use super::Control;
+use super::host_filter::gives_to_host;
 use super::make::check_printable;
 use super::sub::Sub;
 use crate::engine::{Change, LinkSet, SubNumber, SubStatus};
@@ -22,6 +23,9 @@ impl Control {
             return Err(Error::Stopped);
         };
         let id = key.id;
+        if changes.iter().any(gives_to_host) {
+            self.spare_host(at, id);
+        }
         let parent = &mut self.parents[at];
         let (done, mode) = parent.workers.tell(move |worker| {
             let switch = worker.switch_mut();
@@ -73,6 +77,9 @@ impl Control {
             return Err(Error::Stopped);
         };
         self.check(at, place, &set)?;
+        if let LinkSet::Up(false) = set {
+            self.spare_host(at, key.id);
+        }
         let parent = &self.parents[at];
         let sub = &parent.subs[place];
         let (tap, before) = (Arc::clone(&sub.tap), sub.name.clone());

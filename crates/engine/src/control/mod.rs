@@ -11,6 +11,7 @@ mod adopt;
 mod change;
 mod follow;
 mod groups;
+mod host_filter;
 mod make;
 mod parent;
 mod place;
@@ -144,6 +145,7 @@ impl Control {
                 self.sweep();
             }
             self.settle_groups();
+            self.settle_host_filters();
             self.settle_memberships();
         }
     }
@@ -185,12 +187,14 @@ impl Control {
         match event {
             E::LinkNew { nsid, link } => {
                 if nsid.is_none() {
+                    self.follow_vlan(&link);
                     self.follow_parent(&link);
                 }
                 self.follow_link(nsid, link.index);
             }
             E::LinkGone { nsid, index, .. } => {
                 if nsid.is_none() {
+                    self.lose_vlan();
                     self.lose_parent(index);
                 }
                 self.find_again(nsid, index);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use umacvlan_core::{MacAddr, Mode};
 
 use super::Control;
+use super::host_filter::HostSide;
 use super::sub::{Sub, let_go};
 use super::suitable::check_suitable;
 use super::uplink::Memberships;
@@ -36,6 +37,7 @@ pub(super) struct Parent {
     pub(super) workers: Workers,
     pub(super) subs: Vec<Sub>,
     pub(super) memberships: Memberships,
+    pub(super) host: HostSide,
     /// Frames that the rings of its uplinks had no slot for.
     pub(super) ring_drops: u64,
 }
@@ -115,6 +117,7 @@ impl Control {
             workers,
             subs: Vec::new(),
             memberships: Memberships::default(),
+            host: HostSide::new(options.host_hears_all),
             ring_drops: 0,
         });
         Ok(())
@@ -138,6 +141,7 @@ impl Control {
 
     /// Removes the sub-interfaces of a parent that is no longer in the list, then its workers.
     pub(super) fn take_down(&mut self, mut parent: Parent) {
+        parent.host.end("the parent is detached");
         for sub in std::mem::take(&mut parent.subs) {
             self.drop_sub(&parent, sub);
         }
@@ -155,6 +159,7 @@ impl Control {
             return;
         };
         let name = self.parents[at].name.clone();
+        self.parents[at].host.end("a worker has failed");
         self.parents[at].workers.halt();
         self.set_carrier(at, false);
         self.trouble(format!(
@@ -203,6 +208,7 @@ impl Control {
         if mac_changed {
             // What a passthru sub-interface sets, the switch knows before the parent.
             parent.own_mac = state.mac;
+            parent.memberships.mark();
             let mut subs = parent.subs.iter_mut();
             if let Some(owner) = subs.find(|sub| sub.mode == Mode::Passthru) {
                 owner.take_mac(state.mac);
@@ -229,6 +235,7 @@ impl Control {
         let parent = &mut self.parents[at];
         parent.index = None;
         parent.memberships = Memberships::default();
+        parent.host.forget();
         // A worker that has stopped has let go of its socket, too.
         let _ = parent.workers.tell(Worker::detach);
         parent.attached = false;

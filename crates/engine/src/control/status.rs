@@ -64,6 +64,7 @@ impl Control {
             bc_cutoff,
             counters,
             ring_drops: parent.ring_drops,
+            host_filter: parent.host.status(),
         })
     }
 

@@ -29,6 +29,11 @@ impl Memberships {
     pub(super) fn mark(&mut self) {
         self.stale = true;
     }
+
+    /// True from a change until it is settled.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
 }
 
 impl Memberships {

@@ -14,7 +14,7 @@ pub use options::{
     Absent, Adopt, Change, EngineOptions, LinkSet, OnWorker, ParentOptions, SubNumber, SubOptions,
     WORKERS_MAX,
 };
-pub use status::{Event, ParentStatus, SubStatus, WorkerStatus};
+pub use status::{Event, HostFilterStatus, ParentStatus, SubStatus, WorkerStatus};
 
 use crate::control::Control;
 use crate::error::Error;
@@ -199,8 +199,11 @@ impl Engine {
     ) -> Result<T, Error> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let request: Request = Box::new(move |control| {
+            let answer = ask(control);
+            // An answer finds the host with what it is to have.
+            control.settle_host_filters();
             // Whoever asked may have gone away meanwhile.
-            let _ = reply.send(ask(control));
+            let _ = reply.send(answer);
         });
         self.requests.send(request).map_err(|_| Stopped)?;
         self.bell.wake();

@@ -43,6 +43,9 @@ pub struct ParentOptions {
     /// The address to give back to it after a passthru sub-interface, if an engine before this one
     /// has changed it; else the one it has.
     pub own_mac: Option<MacAddr>,
+    /// Leave to the host's stack what a macvlan in the kernel would have taken from it, even where
+    /// a filter can hide that.
+    pub host_hears_all: bool,
     /// What it was last, if it may be absent or unsuitable now: its sub-interfaces are without
     /// carrier until it comes. `None` if it has to be there.
     pub absent: Option<Absent>,

@@ -6,6 +6,7 @@ use umacvlan_core::{MacAddr, Mode, Semantics};
 use super::SubNumber;
 use crate::idle::TurnStats;
 use crate::netlink::Link;
+use crate::sys::bpf::Attachment;
 use crate::sys::netns::NetnsId;
 use crate::worker::{Snapshot, WorkerConfig};
 
@@ -131,6 +132,20 @@ pub struct ParentStatus {
     pub counters: Snapshot,
     /// Frames from the wire that the rings of the uplink had no slot for.
     pub ring_drops: u64,
+    /// What hides from the host's stack the frames that are not its own.
+    pub host_filter: HostFilterStatus,
+}
+
+/// What hides from a host's stack what a macvlan in the kernel would have taken from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HostFilterStatus {
+    /// Nothing has to be hidden yet: no sub-interface is up.
+    #[default]
+    Idle,
+    /// A program at the parent's tc ingress.
+    On(Attachment),
+    /// Nothing, and why: the host hears more than with the kernel's macvlan.
+    Off(String),
 }
 
 /// One worker of a parent, and what of the parent's counters is its own.

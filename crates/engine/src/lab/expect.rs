@@ -36,9 +36,9 @@ impl Probe {
     pub const ALL: [Self; 3] = [Self::Broadcast, Self::Unicast, Self::Tcp];
 }
 
-/// Why a cell for which [`host_sees_more`] is true is no failure.
-pub const HOST_SEES_MORE: &str = "an AF_PACKET uplink cannot take a frame away from the host's \
-     stack, as the kernel's driver does";
+/// Why a cell for which [`host_sees_more`] is true is no failure; the reason is to follow.
+pub const HOST_SEES_MORE: &str = "an AF_PACKET uplink takes no frame away from the host's stack, as \
+     the kernel's driver does, and there is no filter that hides it";
 
 /// The members of this mode, in the order of [`Member::ALL`]: passthru has one sub-interface.
 pub fn members(mode: Mode) -> impl Iterator<Item = Member> {
@@ -95,7 +95,7 @@ pub fn expected(setup: Setup, probe: Probe, from: Member, to: Member) -> Option<
     }
 }
 
-/// True for a cell in which the host of an AF_PACKET uplink sees, or answers, what the kernel's
+/// True for a cell in which the host of an AF_PACKET uplink without a filter sees, or answers, what the kernel's
 /// driver would have consumed. [`HOST_SEES_MORE`] says why.
 pub fn host_sees_more(setup: Setup, probe: Probe, from: Member, to: Member) -> bool {
     match (probe, setup.mode) {

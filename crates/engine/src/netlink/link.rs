@@ -3,7 +3,7 @@
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, InfoBridge, InfoBridgePort, InfoData, InfoMacVlan, InfoPortData,
-    InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State, Stats64,
+    InfoTun, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State, Stats64,
 };
 use umacvlan_core::MacAddr;
 
@@ -75,6 +75,8 @@ pub struct Link {
     pub bridge: Option<BridgeOptions>,
     /// Whether the bridge that this is a port of may send a frame back out of it.
     pub hairpin: Option<bool>,
+    /// The number of a VLAN, for an interface that is one.
+    pub vlan: Option<u16>,
     /// What the kernel's own macvlan says of its sub-interface.
     pub macvlan: Option<Macvlan>,
     /// Text for people, empty if there is none.
@@ -137,6 +139,7 @@ impl Default for Link {
             allmulti: None,
             bridge: None,
             hairpin: None,
+            vlan: None,
             macvlan: None,
             alias: String::new(),
             num_tx_queues: None,
@@ -250,6 +253,12 @@ impl Link {
                 LinkInfo::Kind(kind) => self.kind = Some(kind.to_string()),
                 LinkInfo::Data(InfoData::Bridge(data)) => self.bridge = Some(bridge(&data)),
                 LinkInfo::Data(InfoData::MacVlan(data)) => self.macvlan = Some(macvlan(data)),
+                LinkInfo::Data(InfoData::Vlan(data)) => {
+                    self.vlan = data.iter().find_map(|info| match info {
+                        InfoVlan::Id(vid) => Some(*vid),
+                        _ => None,
+                    });
+                }
                 LinkInfo::Data(InfoData::Tun(data)) => {
                     self.persist = tun(&data, TUN_PERSIST).map(|on: [u8; 1]| on != [0]);
                     self.multi_queue = tun(&data, TUN_MULTI_QUEUE).map(|on: [u8; 1]| on != [0]);

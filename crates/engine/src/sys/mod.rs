@@ -7,6 +7,7 @@
 
 pub mod arena;
 pub mod blast;
+pub mod bpf;
 pub mod calls;
 pub mod capture;
 pub mod datagrams;

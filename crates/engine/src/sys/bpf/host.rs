@@ -1,0 +1,243 @@
+//! [`HostFilter`]: hides from the host's stack what a macvlan in the kernel would have consumed.
+//!
+//! The program is `bpf/host.c`, at tc ingress: behind packet sockets, so that the engine still has
+//! the frames, and before everything else of the host. It stands behind the programs of others, as
+//! macvlan does; what it leaves goes on to those that come after.
+
+use std::error::Error as StdError;
+use std::{fmt, io};
+
+use aya::maps::{Array, HashMap, MapData, ProgramArray};
+use aya::programs::tc::{self, NlOptions, TcAttachOptions};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use umacvlan_core::MacAddr;
+use umacvlan_core::switch::{HostRule, HostView};
+
+use super::{Attachment, memlock};
+
+/// `bpf/host.c`, compiled.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host.o"));
+
+/// The program that filters.
+const HOST: &str = "umacvlan_host";
+
+/// The program that calls it while this process lives; the name of our filters in `clsact`.
+const GATE: &str = "umacvlan_gate";
+
+/// The fewest stations that there is room for.
+const ROOM: usize = 1024;
+
+/// A filter on one parent. Dropped, it is gone, and the host gets every frame.
+pub struct HostFilter {
+    /// The name of the parent when it was attached.
+    name: String,
+    attachment: Attachment,
+    /// The programs, and their links.
+    programs: Ebpf,
+    stations: HashMap<MapData, u64, u32>,
+    owned: Array<MapData, u32>,
+    vlans: Array<MapData, u32>,
+    /// How many stations there is room for.
+    room: usize,
+    /// What is written in the maps.
+    view: HostView,
+    vids: Vec<u16>,
+    /// Holds the program that the gate calls; empty for a link.
+    _calls: Option<ProgramArray<MapData>>,
+}
+
+impl HostFilter {
+    /// Hides from the host of the interface `name`, in the namespace of the calling thread, what
+    /// the view says.
+    ///
+    /// # Errors
+    /// CAP_BPF or CAP_NET_ADMIN is missing, the kernel has no BPF or refuses the program, there is
+    /// no such interface.
+    pub fn attach(name: &str, view: &HostView) -> io::Result<Self> {
+        match Self::attach_as(Attachment::Tcx, name, view) {
+            // Before Linux 6.6 there are no such links.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Self::attach_as(Attachment::Clsact, name, view)
+            }
+            done => done,
+        }
+    }
+
+    /// As [`HostFilter::attach`], in one way only.
+    ///
+    /// # Errors
+    /// The same; before Linux 6.6 [`Attachment::Tcx`] is an invalid input.
+    pub fn attach_as(attachment: Attachment, name: &str, view: &HostView) -> io::Result<Self> {
+        memlock::lift();
+        if attachment == Attachment::Clsact {
+            // It is there already when somebody else filters here.
+            let _ = tc::qdisc_add_clsact(name);
+            // Of a process that ended without a word, of which there is seldom one.
+            let _ = tc::qdisc_detach_program(name, TcAttachType::Ingress, GATE);
+        }
+        Self::make(attachment, name, view)
+    }
+
+    fn make(attachment: Attachment, name: &str, view: &HostView) -> io::Result<Self> {
+        let room = (2 * view.rules().len()).max(ROOM).next_power_of_two();
+        let mut programs = EbpfLoader::new()
+            // The program asks nothing of the kernel's own types, and to read them takes long.
+            .btf(None)
+            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .map_max_entries("stations", u32::try_from(room).unwrap_or(u32::MAX))
+            .load(OBJECT)
+            .map_err(told)?;
+        let mut filter = Self {
+            name: name.to_owned(),
+            attachment,
+            stations: map(&mut programs, "stations")?,
+            owned: map(&mut programs, "owned")?,
+            vlans: map(&mut programs, "vlans")?,
+            _calls: None,
+            programs,
+            room,
+            view: HostView::default(),
+            vids: Vec::new(),
+        };
+        filter.write(view)?;
+        match attachment {
+            Attachment::Clsact => filter.attach_gate()?,
+            Attachment::Tcx => {
+                filter.attach_program(HOST, TcAttachOptions::TcxOrder(LinkOrder::last()))?;
+            }
+        }
+        Ok(filter)
+    }
+
+    /// How it is attached.
+    pub fn attachment(&self) -> Attachment {
+        self.attachment
+    }
+
+    /// Hides what this view says from now on.
+    ///
+    /// # Errors
+    /// Memory is missing: what is hidden is neither the old nor the new, so drop the filter.
+    pub fn show(&mut self, view: &HostView) -> io::Result<()> {
+        if view.rules().len() <= self.room {
+            return self.write(view);
+        }
+        // Both filter for a moment, which is as good as one.
+        let mut larger = Self::make(self.attachment, &self.name, view)?;
+        larger.set_vlans(&self.vids)?;
+        *self = larger;
+        Ok(())
+    }
+
+    /// True when the frames of some VLAN are left to the host.
+    pub fn has_vlans(&self) -> bool {
+        !self.vids.is_empty()
+    }
+
+    /// Leaves the frames of these VLANs to the host, which has devices for them.
+    ///
+    /// # Errors
+    /// None is known.
+    pub fn set_vlans(&mut self, vids: &[u16]) -> io::Result<()> {
+        for vid in self.vids.iter().filter(|vid| !vids.contains(vid)) {
+            self.vlans.set(u32::from(*vid), 0, 0).map_err(told)?;
+        }
+        for vid in vids {
+            self.vlans.set(u32::from(*vid), 1, 0).map_err(told)?;
+        }
+        self.vids = vids.to_vec();
+        Ok(())
+    }
+
+    /// Writes what differs from what is written: first what the host gets again.
+    fn write(&mut self, view: &HostView) -> io::Result<()> {
+        if !view.owned {
+            self.owned.set(0, 0, 0).map_err(told)?;
+        }
+        for (station, _) in self.view.rules() {
+            if view.rule(station) == HostRule::default() {
+                self.stations.remove(&key(station)).map_err(told)?;
+            }
+        }
+        for (station, rule) in view.rules() {
+            if self.view.rule(station) != rule {
+                self.stations.insert(key(station), u32::from(rule.bits()), 0).map_err(told)?;
+            }
+        }
+        if view.owned {
+            self.owned.set(0, 1, 0).map_err(told)?;
+        }
+        self.view = view.clone();
+        Ok(())
+    }
+
+    /// For where the filter stays when the process ends without a word: the kernel takes the
+    /// program from the gate then.
+    fn attach_gate(&mut self) -> io::Result<()> {
+        let mut calls: ProgramArray<_> = map(&mut self.programs, "programs")?;
+        let program = self.load(HOST)?.fd().map_err(told)?;
+        calls.set(0, program, 0).map_err(told)?;
+        self._calls = Some(calls);
+        self.attach_program(GATE, TcAttachOptions::Netlink(NlOptions::default()))
+    }
+
+    fn attach_program(&mut self, program: &str, options: TcAttachOptions) -> io::Result<()> {
+        let name = self.name.clone();
+        let program = self.load(program)?;
+        program.attach_with_options(&name, TcAttachType::Ingress, options).map_err(told)?;
+        Ok(())
+    }
+
+    /// One of the programs, in the kernel.
+    fn load(&mut self, name: &str) -> io::Result<&mut SchedClassifier> {
+        let missing = || io::Error::other(format!("the object has no program {name}"));
+        let program = self.programs.program_mut(name).ok_or_else(missing)?;
+        let program: &mut SchedClassifier = program.try_into().map_err(told)?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+            Err(error) => Err(told(error)),
+        }
+    }
+}
+
+impl fmt::Debug for HostFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, attachment, view, .. } = self;
+        write!(f, "HostFilter({name}, {attachment}, {view:?})")
+    }
+}
+
+/// A map of the object.
+fn map<T>(programs: &mut Ebpf, name: &str) -> io::Result<T>
+where
+    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let missing = || io::Error::other(format!("the object has no map {name}"));
+    programs.take_map(name).ok_or_else(missing)?.try_into().map_err(told)
+}
+
+/// A station as the program has it: its bytes in order, then two of nothing.
+fn key(station: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = station.octets();
+    u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
+}
+
+/// The library's error in one line, of the kind of the system's error at its root.
+fn told(error: impl StdError + 'static) -> io::Error {
+    let mut words = Vec::new();
+    let mut kind = io::ErrorKind::Other;
+    let mut next: Option<&(dyn StdError + 'static)> = Some(&error);
+    while let Some(error) = next {
+        let line = error.to_string().lines().next().unwrap_or_default().to_owned();
+        // Many repeat what their source says.
+        if !words.last().is_some_and(|last: &String| last.contains(&line)) {
+            words.push(line);
+        }
+        if let Some(system) = error.downcast_ref::<io::Error>() {
+            kind = system.kind();
+        }
+        next = error.source();
+    }
+    io::Error::new(kind, words.join(": "))
+}
