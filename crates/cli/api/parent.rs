@@ -19,6 +19,11 @@ pub(crate) struct ParentView {
     pub(crate) carrier: bool,
     /// What carries its frames: `af-packet`.
     pub(crate) backend: String,
+    /// What hides from the host what a macvlan in the kernel would have taken from it: `tcx`,
+    /// `clsact`, `idle` while there is nothing to hide, or `none`.
+    pub(crate) host_filter: String,
+    /// Why there is none.
+    pub(crate) host_filter_missing: Option<String>,
     /// `documented` or `kernel`.
     pub(crate) semantics: String,
     /// How its worker waits.

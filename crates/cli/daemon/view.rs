@@ -11,7 +11,7 @@
 
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr, Mode};
-use umacvlan_engine::engine::{ParentStatus, SubStatus, WorkerStatus};
+use umacvlan_engine::engine::{HostFilterStatus, ParentStatus, SubStatus, WorkerStatus};
 use umacvlan_engine::netlink::{Link, LinkFlags, OperState};
 use umacvlan_engine::worker::WorkerConfig;
 
@@ -81,6 +81,7 @@ pub(super) fn link(
 /// A parent; `configured` if it is there for the configuration's sake, not only its links'.
 pub(super) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
     let counters = &status.counters;
+    let (host_filter, host_filter_missing) = host_filter(status);
     ParentView {
         name: status.name.clone(),
         ifindex: status.index,
@@ -89,6 +90,8 @@ pub(super) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
         present: status.present,
         carrier: status.carrier,
         backend: BACKEND.to_owned(),
+        host_filter,
+        host_filter_missing,
         semantics: status.semantics.to_string(),
         poll: config(status).poll.to_string(),
         cpu: cpu(status),
@@ -110,6 +113,15 @@ fn worker(status: &WorkerStatus, io: &str) -> WorkerView {
         received: status.wire.received.into(),
         sent: status.wire.sent.into(),
         time: WorkerCounters::new(&status.turns, io),
+    }
+}
+
+/// The word for the filter, and why there is none.
+fn host_filter(status: &ParentStatus) -> (String, Option<String>) {
+    match &status.host_filter {
+        HostFilterStatus::Idle => ("idle".to_owned(), None),
+        HostFilterStatus::On(attachment) => (attachment.to_string(), None),
+        HostFilterStatus::Off(why) => ("none".to_owned(), Some(why.clone())),
     }
 }
 

@@ -6,6 +6,7 @@ use nix::libc::{EACCES, ENODEV, ENOENT, ENXIO};
 use umacvlan_core::offload::Offloads;
 use umacvlan_engine::netlink::{Macvlan, Rtnl};
 use umacvlan_engine::sys::arena::Arena;
+use umacvlan_engine::sys::bpf::{self, Attachment};
 use umacvlan_engine::sys::netns::Netns;
 use umacvlan_engine::sys::packet::PacketSocket;
 use umacvlan_engine::sys::tap::{TUN_DEVICE, Tap};
@@ -29,6 +30,7 @@ pub(super) fn run(place: &str) -> Tried {
                 Ok(checks) => checks,
                 Err(error) => vec![Check::fail("tap", format!("not tried: {error}"))],
             };
+            checks.push(host_filter(netns.run(bpf::try_host).flatten()));
             checks.push(io_uring());
             Tried::Done(checks)
         }
@@ -91,6 +93,7 @@ fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
         Ok(_) => Check::ok(name, format!("a TPACKET_V2 ring with vnet headers works{place}")),
         Err(error) => {
             let mend = match error.kind() {
+                _ if cfg!(not(feature = "af-xdp")) => "build it with the feature af-xdp",
                 io::ErrorKind::PermissionDenied => {
                     "run it as root; in a container with --cap-add NET_RAW"
                 }
@@ -98,6 +101,28 @@ fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
                 _ => "a kernel with CONFIG_PACKET: `modprobe af_packet`",
             };
             Check::fail(name, format!("no ring with vnet headers: {error}")).mend(mend)
+        }
+    }
+}
+
+/// Without it all works, but the host hears more than with the kernel's macvlan.
+fn host_filter(tried: io::Result<Attachment>) -> Check {
+    let name = "host-filter";
+    let without = "so the host sees frames that a macvlan in the kernel would take from it";
+    match tried {
+        Ok(attachment) => {
+            let found = format!("hides from the host what is not its own, by {attachment}");
+            Check::ok(name, found)
+        }
+        Err(error) => {
+            let mend = match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "run it as root; in a container with --cap-add BPF --cap-add NET_ADMIN"
+                }
+                io::ErrorKind::OutOfMemory => "ulimit -l unlimited, before Linux 5.11",
+                _ => "boot a kernel with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_ACT",
+            };
+            Check::warn(name, format!("none, {without}: {error}")).mend(mend)
         }
     }
 }
@@ -173,6 +198,15 @@ mod tests {
         assert!(offloads(Ok(old)).found.contains("6.2"));
         let bare = Offloads { csum: true, ..Offloads::NONE };
         assert_eq!(offloads(Ok(bare)).state, State::Warn);
+    }
+
+    #[test]
+    fn a_filter_that_may_not_be_is_a_warning_and_says_what_follows() {
+        let denied = host_filter(Err(io::ErrorKind::PermissionDenied.into()));
+        assert_eq!(denied.state, State::Warn);
+        assert!(denied.found.contains("the host sees frames"), "{denied:?}");
+        assert!(denied.mend.unwrap().contains("BPF"));
+        assert_eq!(host_filter(Ok(Attachment::Tcx)).state, State::Ok);
     }
 
     #[test]

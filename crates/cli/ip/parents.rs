@@ -113,10 +113,13 @@ fn details(parent: &ParentView, text: &mut String) {
         0 | 1 => String::new(),
         count => format!(" workers {count}"),
     };
+    let missing = parent.host_filter_missing.as_ref();
+    let missing = missing.map_or_else(String::new, |why| format!(" ({why})"));
     let _ = writeln!(
         text,
         "    address {address}{index} backend {backend} io {io} poll {poll} semantics {semantics} \
-         bcqueuelen {usedbcqueuelen} bclim {bclim}{workers}{configured}"
+         bcqueuelen {usedbcqueuelen} bclim {bclim}{workers}{configured} host-filter {}{missing}",
+        parent.host_filter
     );
 }
 
@@ -188,6 +191,7 @@ mod tests {
             present: true,
             carrier: true,
             backend: "af-packet".into(),
+            host_filter: "tcx".into(),
             semantics: "documented".into(),
             poll: "adaptive".into(),
             io: "uring".into(),
@@ -235,7 +239,7 @@ eth0    up     1500      2    1  25.0 %          2.5    12,345     0        8
         let text = table(&[parent], style);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("  2-3  "), "{text}");
-        assert!(lines[2].ends_with(" bclim 1 workers 2"), "{text}");
+        assert!(lines[2].contains(" bclim 1 workers 2 "), "{text}");
         assert!(lines[6].starts_with("    worker 0 cpu 3 rx 5 tx 0 "), "{text}");
         assert!(lines[7].starts_with("    worker 1 cpu 2 rx 7 tx 0 "), "{text}");
     }
@@ -243,16 +247,23 @@ eth0    up     1500      2    1  25.0 %          2.5    12,345     0        8
     #[test]
     fn details_and_counters_stand_below_the_line() {
         let style = Style { details: true, statistics: 1, ..Style::default() };
-        let text = table(&[parent(), ParentView { present: false, ..parent() }], style);
+        let refused = ParentView {
+            present: false,
+            host_filter: "none".into(),
+            host_filter_missing: Some("CAP_BPF is missing".into()),
+            ..parent()
+        };
+        let text = table(&[parent(), refused], style);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 1 + 2 * 5);
         assert_eq!(
             lines[2],
             "    address 02:00:5e:10:00:01 ifindex 2 backend af-packet io uring poll adaptive \
-             semantics documented bcqueuelen 1000 bclim 1"
+             semantics documented bcqueuelen 1000 bclim 1 host-filter tcx"
         );
         let rx = "    rx 99 bytes delivered 0 flooded 0 host 0 dropped no_such_sub 7 ring_full 1";
         assert_eq!(lines[3], rx);
         assert!(lines[6].starts_with("eth0    absent"), "{text}");
+        assert!(lines[7].ends_with(" host-filter none (CAP_BPF is missing)"), "{text}");
     }
 }

@@ -9,6 +9,8 @@ use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::lab::network::{Maker, Network, Site};
+use umacvlan_engine::sys::bpf;
+use umacvlan_engine::sys::netns::Netns;
 use umacvlan_engine::worker::WorkerConfig;
 
 use super::LabArgs;
@@ -32,6 +34,8 @@ pub(super) struct Contest {
     pub(super) without_kernel: Option<String>,
     /// How many workers our parents have.
     pub(super) workers: usize,
+    /// Why our host hears more than with the kernel's macvlan, if it does.
+    pub(super) overheard: Option<String>,
 }
 
 impl Contest {
@@ -50,7 +54,7 @@ impl Contest {
         if without_kernel.is_none() {
             contestants.push(Contestant::Kernel);
         }
-        Ok(Self { contestants, without_kernel, workers })
+        Ok(Self { contestants, without_kernel, workers, overheard: missing_filter() })
     }
 
     /// True if this one takes part.
@@ -99,6 +103,12 @@ fn missing_kernel(network: &mut Network) -> Result<Option<String>> {
         }
         Err(e) => Err(e).context("cannot try the kernel's macvlan"),
     }
+}
+
+/// Why nothing hides from our host what is not its own, if nothing does: found out by trying.
+fn missing_filter() -> Option<String> {
+    let tried = Netns::create().and_then(|netns| netns.run(bpf::try_host)).flatten();
+    tried.err().map(|why| why.to_string())
 }
 
 /// Our sub-interfaces, on a parent with so many workers. They end with the engine that is returned.

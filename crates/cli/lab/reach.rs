@@ -15,6 +15,8 @@ use super::contest::{Contest, Contestant};
 /// What was found in one setup.
 pub(super) struct SetupReach {
     pub(super) setup: Setup,
+    /// Nothing hides from our host what is not its own.
+    pub(super) overheard: bool,
     pub(super) ours: Option<Reach>,
     pub(super) kernel: Option<Reach>,
 }
@@ -51,7 +53,8 @@ impl SetupReach {
     pub(super) fn excused(&self, cell: Cell) -> bool {
         let Cell { probe, from, to } = cell;
         let copies = self.ours.map_or(0, |ours| ours.copies(probe, from, to));
-        copies == 1
+        self.overheard
+            && copies == 1
             && self.expected(cell) == Some(false)
             && host_sees_more(self.setup, probe, from, to)
     }
@@ -89,10 +92,11 @@ pub(super) fn run(
     progress: &ProgressBar,
 ) -> Result<Vec<SetupReach>> {
     let setup = |hairpin| Setup { mode, hairpin, semantics: args.semantics };
+    let overheard = contest.overheard.is_some();
     let mut found: Vec<_> = args
         .hairpins()
         .into_iter()
-        .map(|hairpin| SetupReach { setup: setup(hairpin), ours: None, kernel: None })
+        .map(|hairpin| SetupReach { setup: setup(hairpin), overheard, ours: None, kernel: None })
         .collect();
     for runner in runners(contest) {
         runner.attach(network, mode, contest.workers)?;

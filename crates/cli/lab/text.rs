@@ -19,6 +19,8 @@ pub(super) struct Text {
     kernel: bool,
     without_kernel: Option<String>,
     workers: usize,
+    /// Why our host hears more, if it does.
+    overheard: Option<String>,
     colour: bool,
 }
 
@@ -29,6 +31,7 @@ impl Text {
             kernel: contest.has(Contestant::Kernel),
             without_kernel: contest.without_kernel.clone(),
             workers: contest.workers,
+            overheard: contest.overheard.clone(),
             // https://no-color.org
             colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
@@ -47,8 +50,8 @@ impl Text {
              {REACHED} yes   {UNREACHED} no   2.. copies of one frame",
             columns.join(" | ")
         );
-        if self.ours {
-            let _ = write!(head, "   {EXCUSED} host only: {HOST_SEES_MORE}");
+        if let (true, Some(why)) = (self.ours, &self.overheard) {
+            let _ = write!(head, "   {EXCUSED} host only: {HOST_SEES_MORE}: {why}");
         }
         if let Some(why) = &self.without_kernel {
             let _ = write!(head, "\nNo kernel column: {why}.");
