@@ -128,7 +128,8 @@ pub(crate) fn make(site: &Site<'_>, poll: Poll, workers: usize) -> io::Result<En
             mode: site.mode,
             netns: Some(sub.netns.try_clone()?),
             sources: sub.sources.clone(),
-            up: sub.idle,
+            // Here, and not by its user later: so the engine knows before the first frame.
+            up: true,
             ..SubOptions::default()
         };
         let made = engine.add_sub(site.parent, options).map_err(io::Error::other)?;

@@ -65,11 +65,6 @@ impl HostView {
         self.rules.iter().map(|(&station, &rule)| (station, rule))
     }
 
-    /// True when the host gets every frame.
-    pub fn is_empty(&self) -> bool {
-        !self.owned && self.rules.is_empty()
-    }
-
     fn add(&mut self, station: MacAddr, rule: HostRule) {
         let before = self.rules.entry(station).or_default();
         *before = *before | rule;

@@ -13,6 +13,8 @@ use umacvlan_core::switch::HostView;
 
 use super::Control;
 use super::parent::Parent;
+#[cfg(doc)]
+use super::uplink::Memberships;
 use crate::engine::{Change, HostFilterStatus};
 use crate::netlink::Link;
 use crate::sys::bpf::host::HostFilter;
@@ -23,13 +25,15 @@ pub(super) struct HostSide {
     state: State,
     /// It hides less than the switch says.
     stale: bool,
+    /// The changes of sub-interfaces that it knows, as [`Memberships::marks`] counts them.
+    known: u64,
     /// VLANs of the host have come or gone.
     vlans_stale: bool,
 }
 
 #[derive(Debug, Default)]
 enum State {
-    /// Nothing is to be hidden, or nobody has looked yet.
+    /// There is nobody for whom something could be hidden.
     #[default]
     Idle,
     On(Box<HostFilter>),
@@ -44,7 +48,7 @@ impl HostSide {
             true => State::Off("the host is to hear everything".to_owned()),
             false => State::Idle,
         };
-        Self { state, stale: false, vlans_stale: true }
+        Self { state, stale: false, known: 0, vlans_stale: true }
     }
 
     /// Gives the host everything, and says why from now on.
@@ -57,7 +61,7 @@ impl HostSide {
         if let State::On(_) = self.state {
             self.state = State::Idle;
         }
-        self.vlans_stale = true;
+        (self.stale, self.vlans_stale) = (true, true);
     }
 
     pub(super) fn status(&self) -> HostFilterStatus {
@@ -72,7 +76,6 @@ impl HostSide {
     fn show(&mut self, name: &str, view: &HostView) -> io::Result<()> {
         match &mut self.state {
             State::On(filter) => filter.show(view),
-            State::Idle if view.is_empty() => Ok(()),
             State::Idle => {
                 match HostFilter::attach(name, view) {
                     Ok(filter) => self.state = State::On(Box::new(filter)),
@@ -89,10 +92,13 @@ impl Control {
     /// Brings every filter up to date with its switch, where sub-interfaces have changed.
     pub(crate) fn settle_host_filters(&mut self) {
         for at in 0..self.parents.len() {
-            let Parent { host, memberships, index, workers, .. } = &mut self.parents[at];
+            let Parent { host, memberships, index, subs, workers, .. } = &mut self.parents[at];
+            let changed = host.known != memberships.marks();
+            host.known = memberships.marks();
             let stale = match host.state {
-                State::Idle => host.stale || memberships.is_stale(),
-                State::On(_) => host.stale || host.vlans_stale || memberships.is_stale(),
+                // Attached before the first of them is up: to load a program takes milliseconds.
+                State::Idle => !subs.is_empty(),
+                State::On(_) => host.stale || host.vlans_stale || changed,
                 State::Off(_) => false,
             };
             let (true, Some(index)) = (stale, *index) else {

@@ -179,6 +179,8 @@ impl Control {
         }
         for event in heard {
             self.hear(event);
+            // Not after the last of many: meanwhile the host would hear too much.
+            self.settle_host_filters();
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Memberships {
     joined: BTreeSet<Membership>,
     /// True when the sub-interfaces may want others by now.
     stale: bool,
+    /// How often that was noted.
+    marks: u64,
     /// True when it has been told that some were refused.
     told: bool,
 }
@@ -28,11 +30,12 @@ impl Memberships {
     /// Notes that a sub-interface has changed.
     pub(super) fn mark(&mut self) {
         self.stale = true;
+        self.marks += 1;
     }
 
-    /// True from a change until it is settled.
-    pub(super) fn is_stale(&self) -> bool {
-        self.stale
+    /// How many changes were noted: another number than before if there was one.
+    pub(super) fn marks(&self) -> u64 {
+        self.marks
     }
 }
 

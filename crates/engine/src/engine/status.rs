@@ -139,7 +139,7 @@ pub struct ParentStatus {
 /// What hides from a host's stack what a macvlan in the kernel would have taken from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HostFilterStatus {
-    /// Nothing has to be hidden yet: no sub-interface is up.
+    /// There is no sub-interface, or the parent is away: nothing has to be hidden.
     #[default]
     Idle,
     /// A program at the parent's tc ingress.

@@ -4,16 +4,16 @@
 //! the frames, and before everything else of the host. It stands behind the programs of others, as
 //! macvlan does; what it leaves goes on to those that come after.
 
-use std::error::Error as StdError;
 use std::{fmt, io};
 
+use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, ProgramArray};
 use aya::programs::tc::{self, NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use umacvlan_core::MacAddr;
 use umacvlan_core::switch::{HostRule, HostView};
 
+use super::load::{load, told};
 use super::{Attachment, memlock};
 
 /// `bpf/host.c`, compiled.
@@ -81,13 +81,8 @@ impl HostFilter {
 
     fn make(attachment: Attachment, name: &str, view: &HostView) -> io::Result<Self> {
         let room = (2 * view.rules().len()).max(ROOM).next_power_of_two();
-        let mut programs = EbpfLoader::new()
-            // The program asks nothing of the kernel's own types, and to read them takes long.
-            .btf(None)
-            .verifier_log_level(VerifierLogLevel::DISABLE)
-            .map_max_entries("stations", u32::try_from(room).unwrap_or(u32::MAX))
-            .load(OBJECT)
-            .map_err(told)?;
+        let entries = u32::try_from(room).unwrap_or(u32::MAX);
+        let mut programs = load(OBJECT, &[("stations", entries)]).map_err(told)?;
         let mut filter = Self {
             name: name.to_owned(),
             attachment,
@@ -221,23 +216,4 @@ where
 fn key(station: MacAddr) -> u64 {
     let [a, b, c, d, e, f] = station.octets();
     u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
-}
-
-/// The library's error in one line, of the kind of the system's error at its root.
-fn told(error: impl StdError + 'static) -> io::Error {
-    let mut words = Vec::new();
-    let mut kind = io::ErrorKind::Other;
-    let mut next: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(error) = next {
-        let line = error.to_string().lines().next().unwrap_or_default().to_owned();
-        // Many repeat what their source says.
-        if !words.last().is_some_and(|last: &String| last.contains(&line)) {
-            words.push(line);
-        }
-        if let Some(system) = error.downcast_ref::<io::Error>() {
-            kind = system.kind();
-        }
-        next = error.source();
-    }
-    io::Error::new(kind, words.join(": "))
 }

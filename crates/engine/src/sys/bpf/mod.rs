@@ -8,6 +8,8 @@ pub mod host;
 #[path = "no_host.rs"]
 pub mod host;
 #[cfg(feature = "af-xdp")]
+mod load;
+#[cfg(feature = "af-xdp")]
 mod memlock;
 
 use std::{fmt, io};
