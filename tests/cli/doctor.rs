@@ -61,6 +61,8 @@ fn each_interface_is_judged_and_none_is_changed() {
     for name in ["kernel", "capabilities", "tap", "tap-offloads", "af-packet"] {
         assert_eq!(check(&report["machine"], name)["state"], "ok", "{report}");
     }
+    let filter = if cfg!(feature = "af-xdp") { "ok" } else { "warn" };
+    assert_eq!(check(&report["machine"], "host-filter")["state"], filter, "{report}");
     let parent = interface(&report, "p0");
     assert_eq!(parent["suitable"], true);
     assert_eq!(parent["driver"], "veth");

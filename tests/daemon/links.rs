@@ -44,6 +44,21 @@ fn a_parent_comes_with_its_first_link_and_goes_with_its_last_unless_it_is_config
 }
 
 #[test]
+fn the_daemon_confined_as_it_is_hides_from_the_host_what_is_not_its_own() {
+    if !root_or_skip("the_daemon_confined_as_it_is_hides_from_the_host_what_is_not_its_own") {
+        return;
+    }
+    let machine = Machine::new();
+    machine.configure("[parent.p0]\n");
+    let daemon = machine.start(&[]);
+    let filter = || daemon.ask("GET", "/v1/parents", Value::Null).ok()[0]["host_filter"].clone();
+    assert_eq!(filter(), "idle");
+    daemon.add("mac1", Value::Null).ok();
+    let there = if cfg!(feature = "af-xdp") { ["tcx", "clsact"] } else { ["none"; 2] };
+    assert!(there.map(Value::from).contains(&filter()), "{}", filter());
+}
+
+#[test]
 fn a_link_on_a_link_is_one_on_its_parent() {
     if !root_or_skip("a_link_on_a_link_is_one_on_its_parent") {
         return;
