@@ -48,7 +48,7 @@ impl GroupQueue {
     pub(crate) fn new() -> Self {
         Self {
             bytes: vec![0; ROOM].into_boxed_slice(),
-            waiting: VecDeque::with_capacity(1024),
+            waiting: VecDeque::with_capacity(2048),
             finished: 0,
         }
     }

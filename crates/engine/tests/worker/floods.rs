@@ -46,6 +46,27 @@ fn a_flood_to_many_lets_unicast_of_the_same_turn_through() {
 }
 
 #[test]
+fn beside_unicast_a_turn_makes_fewer_copies() {
+    let mut bench = Bench::with_bridges(300);
+    let copies_of_a_turn = |bench: &mut Bench| {
+        let before = bench.counters().wire.replicas;
+        bench.turn();
+        bench.counters().wire.replicas - before
+    };
+    let broadcast = frame(EVERYBODY, mac(1000), 1);
+    assert!(bench.wire.put(&broadcast));
+    let alone = copies_of_a_turn(&mut bench);
+    bench.turn_to_rest();
+    assert!(bench.wire.put(&frame(bench.ports[7].mac, mac(1000), 2)));
+    bench.turn();
+    assert!(bench.wire.put(&broadcast));
+    let beside = copies_of_a_turn(&mut bench);
+    assert!(beside > 0 && beside * 4 <= alone, "{beside} copies beside unicast, {alone} alone");
+    bench.turn_to_rest();
+    assert!((0..300).all(|place| bench.sub(place).groups == 2), "some copies were not made");
+}
+
+#[test]
 fn a_storm_from_the_wire_is_limited_by_the_broadcast_queue() {
     let mut bench = Bench::new();
     for _ in 0..300 {
