@@ -191,7 +191,7 @@ impl CostRow {
         };
         let path = Path { from, to, cores };
         let sample = match self.measure {
-            Measure::Tcp => (tcp_throughput(path, self.time)?.bits_per_second(), 0.0),
+            Measure::Tcp => (tcp_throughput(path, self.time, None)?.bits_per_second(), 0.0),
             Measure::RoundTrip => {
                 let trips = round_trips(path, self.time)?;
                 let seconds = |percent| trips.percentile(percent).as_secs_f64();

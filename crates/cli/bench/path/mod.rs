@@ -76,6 +76,10 @@ pub(crate) struct PathArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     flows: u16,
 
+    /// The congestion control of TCP streams, such as cubic [default: the system's]
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+
     /// Seconds of one trial
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time: Option<f64>,
@@ -93,6 +97,7 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
     anyhow::ensure!(!groups.is_empty(), "no path has all that was asked for: nothing to measure");
     say_cores(progress);
     say_workers(args, progress);
+    say_congestion(args, progress);
     say_load(progress);
     say_counters(progress);
     progress.begin(groups.iter().map(steps).sum());
@@ -240,6 +245,17 @@ fn say_counters(progress: &mut Progress) {
         progress.note(format!(
             "cycles and instructions are n/a: no counters of the processor for this program ({error})"
         ));
+    }
+}
+
+/// Tells how TCP streams find out how fast to go: on a short path it decides more than who forwards.
+fn say_congestion(args: &PathArgs, progress: &mut Progress) {
+    let used = args.congestion.clone().or_else(|| {
+        let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+        text.ok().map(|text| text.trim().to_owned())
+    });
+    if let Some(name) = used {
+        progress.note(format!("TCP's congestion control is {name}"));
     }
 }
 

@@ -117,6 +117,8 @@ pub(super) struct Field {
     workers: usize,
     /// From how many ports UDP datagrams come.
     pub(super) flows: u16,
+    /// How TCP streams find out how fast to go; `None` is the system's way.
+    pub(super) congestion: Option<String>,
     network: Network,
     /// The engine that is in the network, if it is ours.
     engine: RefCell<Weak<Engine>>,
@@ -145,8 +147,10 @@ impl Field {
         }
         network.set_subs(subs as usize)?;
         let (workers, flows) = (args.workers.into(), args.flows);
+        let congestion = args.congestion.clone();
         let engine = RefCell::default();
-        let mut field = Self { peer, mode, route, subs, workers, flows, network, engine };
+        let mut field =
+            Self { peer, mode, route, subs, workers, flows, congestion, network, engine };
         if !peer.is_loud() {
             field.attach()?;
         }
@@ -191,8 +195,7 @@ impl Field {
     /// for finished: the others would throw them away.
     fn finish_checksums(&self) -> io::Result<()> {
         for station in self.stations() {
-            let ethtool = station.netns.run(Ethtool::open)??;
-            ethtool.set_tx_checksum(station.member.interface(), false)?;
+            set_tx_checksum(&station, false)?;
         }
         Ok(())
     }
@@ -255,3 +258,12 @@ impl Field {
 /// Ports that a Linux bridge can have, of which the parent is one (`BR_MAX_PORTS` of
 /// `net/bridge/br_private.h`).
 const BRIDGE_PORTS: u32 = 1 << 10;
+
+/// Has a station leave checksums, and with them segmentation, to whoever its frames go to; or not.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn set_tx_checksum(station: &Station<'_>, on: bool) -> io::Result<()> {
+    let ethtool = station.netns.run(Ethtool::open)??;
+    ethtool.set_tx_checksum(station.member.interface(), on)
+}

@@ -85,6 +85,8 @@ pub(super) enum Traffic {
     Datagrams(Sizes),
     /// None at all.
     Nothing,
+    /// A TCP stream in frames of the MTU with finished checksums, as most wires carry it.
+    Segments,
     /// What the measure says.
     Streams,
 }
@@ -108,6 +110,7 @@ impl Item {
             (Traffic::Unicast(_), _) => "unicast",
             (Traffic::Broadcast(_), _) => "broadcast",
             (Traffic::Datagrams(_), _) => "udp",
+            (Traffic::Segments, _) => "tcp-mtu",
             (Traffic::Nothing, _) => "none",
             (Traffic::Streams, Measure::Tcp) => "tcp",
             (Traffic::Streams, _) => "request",
@@ -196,6 +199,9 @@ fn items(
         }
     }
     wanted.extend([Measure::Tcp, Measure::Rtt].map(|measure| (measure, Traffic::Streams)));
+    if thorough && route == Route::WireToSub {
+        wanted.push((Measure::Tcp, Traffic::Segments));
+    }
     // Searches take long: one route is an example for all.
     if thorough && (!quick || route == Route::WireToSub || !args.path.is_empty()) {
         wanted.extend(extremes.map(|size| (Measure::Ndr, Traffic::Unicast(size.0))));
@@ -231,6 +237,8 @@ fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) ->
         }
         // What it saves is a wake-up, which only those who wait for an answer notice.
         Peer::UmacvlanBusy if args.peer.is_empty() => measure == Measure::Rtt,
+        // Its stations send nothing else.
+        Peer::Ovs if traffic == Traffic::Segments => false,
         // There is no time for all of it where all of everything is measured.
         Peer::Ovs if args.peer.is_empty() && !narrowed => {
             small || matches!(measure, Measure::Tcp | Measure::Rtt)

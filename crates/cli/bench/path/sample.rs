@@ -10,7 +10,7 @@ use umacvlan_engine::lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Size
 use super::copies;
 use super::cost::Account;
 use super::idle::idle;
-use super::peer::Field;
+use super::peer::{Field, set_tx_checksum};
 use super::plan::{Item, Measure, Traffic};
 use super::storm::storm;
 use crate::bench::report::Better;
@@ -46,6 +46,7 @@ pub(super) fn sample(item: &Item, field: &Field, pdr: &mut Option<f64>) -> Resul
     let (kind, sizes) = match item.traffic {
         Traffic::Nothing => return idle(field, item.time),
         Traffic::Streams => return streams(item, field),
+        Traffic::Segments => return segments(item, field),
         Traffic::Unicast(sizes) if item.measure == Measure::Storm => {
             return storm(field, sizes, item.time);
         }
@@ -72,13 +73,24 @@ pub(super) fn sample(item: &Item, field: &Field, pdr: &mut Option<f64>) -> Resul
     }
 }
 
+/// TCP from a station that segments it and finishes checksums before it sends.
+fn segments(item: &Item, field: &Field) -> Result<Vec<Reading>> {
+    let (from, _) = field.ends(false).context("the ends of the path are not there")?;
+    let doing = "cannot change the checksum offload";
+    set_tx_checksum(&from, false).context(doing)?;
+    let readings = streams(item, field);
+    set_tx_checksum(&from, true).context(doing)?;
+    readings
+}
+
 /// TCP and UDP between ordinary sockets.
 fn streams(item: &Item, field: &Field) -> Result<Vec<Reading>> {
     let (from, to) = field.ends(false).context("the ends of the path are not there")?;
     let to = &to[0];
     let reading = if item.measure == Measure::Tcp {
         let path = Path { from: &from, to, cores: Cores::find().ends };
-        let value = tcp_throughput(path, item.time)?.bits_per_second();
+        let value = tcp_throughput(path, item.time, field.congestion.as_deref())?;
+        let value = value.bits_per_second();
         let (measure, unit, better) = ("throughput", "bit/s", Better::Higher);
         Reading { measure, unit, better, value, extra: Extra::new(), latency: None }
     } else {

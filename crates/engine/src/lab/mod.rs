@@ -83,7 +83,7 @@ mod tests {
         let stations = network.stations();
         let path = Path { from: &stations[0], to: &stations[1], cores: None };
         let time = Duration::from_millis(50);
-        assert!(tcp_throughput(path, time).unwrap().bytes > 0);
+        assert!(tcp_throughput(path, time, None).unwrap().bytes > 0);
         let trips = round_trips(path, time).unwrap();
         assert!(trips.percentile(50) <= trips.percentile(99), "{trips:?}");
         let rate = frame_rate(path, time).unwrap();

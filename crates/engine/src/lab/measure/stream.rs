@@ -27,13 +27,18 @@ impl Throughput {
     }
 }
 
-/// Sends one TCP stream along `path` for `time`, after a warm-up of a quarter of that.
+/// Sends one TCP stream along `path` for `time`, after a warm-up of a quarter of that. `congestion`
+/// names its congestion control (`tcp(7)`, `TCP_CONGESTION`); `None` leaves the system's.
 ///
 /// # Errors
-/// If the connection is not made or stalls for two seconds, or if other bytes arrive than were
-/// sent.
-pub fn tcp_throughput(path: Path<'_, '_>, time: Duration) -> Result<Throughput> {
-    connect(path)
+/// If there is no such congestion control, if the connection is not made or stalls for two seconds,
+/// or if other bytes arrive than were sent.
+pub fn tcp_throughput(
+    path: Path<'_, '_>,
+    time: Duration,
+    congestion: Option<&str>,
+) -> Result<Throughput> {
+    connect(path, congestion)
         .and_then(|(sender, receiver)| run(path, sender, receiver, time))
         .map_err(|e| path.failed("a TCP stream", e))
 }
@@ -97,19 +102,25 @@ fn receive(mut stream: TcpStream, warm_up: Duration) -> io::Result<Throughput> {
 }
 
 /// Both ends of a connection along `path`, made in their namespaces.
-fn connect(path: Path<'_, '_>) -> io::Result<(TcpStream, TcpStream)> {
+fn connect(path: Path<'_, '_>, congestion: Option<&str>) -> io::Result<(TcpStream, TcpStream)> {
     let (from, to) = (path.from.member, path.to.member);
     let listener = path.to.netns.run(|| TcpListener::bind((to.ip(), 0)))??;
     let address = listener.local_addr()?;
-    let sender = path.from.netns.run(|| dial(from, address))??;
+    let sender = path.from.netns.run(|| dial(from, address, congestion))??;
     let (receiver, _) = listener.accept()?;
     sender.set_write_timeout(Some(PATIENCE))?;
     receiver.set_read_timeout(Some(PATIENCE))?;
     Ok((sender, receiver))
 }
 
-fn dial(from: Member, address: SocketAddr) -> io::Result<TcpStream> {
+fn dial(from: Member, address: SocketAddr, congestion: Option<&str>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // It decides how fast the sender sends, and nothing at the other end.
+    if let Some(name) = congestion {
+        socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
+            io::Error::new(error.kind(), format!("no TCP congestion control \"{name}\": {error}"))
+        })?;
+    }
     socket.bind(&SocketAddr::from((from.ip(), 0)).into())?;
     socket.connect_timeout(&address.into(), PATIENCE)?;
     Ok(socket.into())
