@@ -148,7 +148,7 @@ fn transport_of(header: VnetHeader) -> Result<Transport, VnetError> {
 }
 
 /// The protocol in an IPv4 packet, and where its header starts.
-fn ipv4(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
+pub(super) fn ipv4(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
     let head: &[u8; 20] = frame[at..].first_chunk().ok_or(VnetError::IpHeader)?;
     let len = usize::from(head[0] & 0x0f) * 4;
     if head[0] >> 4 != 4 || len < head.len() {
@@ -162,7 +162,7 @@ fn ipv4(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
 }
 
 /// The protocol in an IPv6 packet behind its extension headers, and where its header starts.
-fn ipv6(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
+pub(super) fn ipv6(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
     let head: &[u8; 40] = frame[at..].first_chunk().ok_or(VnetError::IpHeader)?;
     if head[0] >> 4 != 6 {
         return Err(VnetError::IpHeader);

@@ -9,13 +9,14 @@
 //! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment()`] do its work,
 //!   with the result that Linux would have had.
 //!
-//! [`insert_tag`] puts back the VLAN tag that Linux takes off before AF_PACKET sees the frame.
+//! [`open_checksum`] finds out what nobody tells: that a frame is not finished. [`insert_tag`] puts back the VLAN tag that Linux takes off before AF_PACKET sees the frame.
 
 mod accept;
 mod checksum;
 mod coalesce;
 mod header;
 mod layout;
+mod open;
 mod segment;
 mod tag;
 
@@ -23,5 +24,6 @@ pub use accept::Offloads;
 pub use checksum::{checksum, complete_checksum};
 pub use coalesce::Merge;
 pub use header::{VNET_LEN, VnetError, VnetHeader};
+pub use open::open_checksum;
 pub use segment::{SCRATCH_LEN, segment, segments};
 pub use tag::insert_tag;

@@ -101,4 +101,10 @@ impl Switch {
         }
         view
     }
+
+    /// The stations whose frames sub-interfaces get copies of because they list them, whatever else
+    /// happens to these; one may come more than once.
+    pub fn listed(&self) -> impl Iterator<Item = MacAddr> {
+        self.subs().filter(|(_, sub)| sub.up).flat_map(|(_, sub)| sub.sources.iter().copied())
+    }
 }

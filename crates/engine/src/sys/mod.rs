@@ -26,6 +26,8 @@ pub mod rx_ring;
 pub mod tap;
 pub mod tx_batch;
 pub mod uring;
+#[cfg(feature = "af-xdp")]
+pub mod xdp;
 
 use std::io;
 

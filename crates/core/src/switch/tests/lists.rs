@@ -216,3 +216,13 @@ fn a_list_is_lost_with_the_mode_and_with_the_sub() {
     assert!(lab.switch.remove(source[1]).is_some());
     assert_eq!(lab.ingress(FAR, PARENT), host());
 }
+
+#[test]
+fn the_listed_are_those_of_subs_that_are_up() {
+    let (mut lab, [.., source]) = Lab::mixed();
+    list(&mut lab, source[0], &[FAR]);
+    list(&mut lab, source[1], &[NOBODY]);
+    assert_eq!(lab.switch.listed().collect::<Vec<_>>(), [FAR, NOBODY]);
+    lab.down(source[0]);
+    assert_eq!(lab.switch.listed().collect::<Vec<_>>(), [NOBODY]);
+}

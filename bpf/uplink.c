@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Which frames of a parent are the engine's when its uplink is AF_XDP. What the engine alone is to
+ * have goes to its AF_XDP sockets; everything else goes to the host as ever, and of that the engine
+ * hears by a packet socket what it wants, too: group frames, those of stations that source mode
+ * listens to, and what came by a queue without an AF_XDP socket.
+ *
+ * `Switch::host_view` in crates/core decides what is in the maps; crates/engine/src/sys/xdp/program.rs
+ * writes them.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* Bits of a value in `stations`; the same as those of `HostRule` in crates/core. */
+#define TO 1    /* unicast to this address is the engine's alone */
+#define FROM 2  /* unicast from this address is */
+#define HEARD 8 /* source mode listens to this address */
+
+#define VLAN_VID_MASK 0x0fff
+#define VIDS 4096
+#define QUEUES 64
+
+/* What happens to the frames of one station, by its address in the first six bytes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, __u32);
+} stations SEC(".maps");
+
+/* Whether all unicast is the engine's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} owned SEC(".maps");
+
+/* The VLANs that the host has a device for: the kernel asks it before it asks macvlan. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, VIDS);
+	__type(key, __u32);
+	__type(value, __u32);
+} vlans SEC(".maps");
+
+/* The engine's sockets, by queue. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, QUEUES);
+	__type(key, __u32);
+	__type(value, __u32);
+} sockets SEC(".maps");
+
+static __always_inline __u32 rule(const unsigned char *mac)
+{
+	__u64 key = 0;
+	__u32 *bits;
+
+	__builtin_memcpy(&key, mac, ETH_ALEN);
+	bits = bpf_map_lookup_elem(&stations, &key);
+	return bits ? *bits : 0;
+}
+
+static __always_inline int is_set(void *map, __u32 at)
+{
+	__u32 *value = bpf_map_lookup_elem(map, &at);
+
+	return value && *value;
+}
+
+/* True for a unicast frame that the host is not to have. */
+static __always_inline int is_ours(const struct ethhdr *eth)
+{
+	return is_set(&owned, 0) || rule(eth->h_dest) & TO || rule(eth->h_source) & FROM;
+}
+
+/* True for a tagged frame that a VLAN device of the host takes. */
+static __always_inline int is_for_vlan(const struct ethhdr *eth, const void *end)
+{
+	const __be16 *tci = (const void *)(eth + 1);
+
+	if (eth->h_proto != bpf_htons(ETH_P_8021Q) && eth->h_proto != bpf_htons(ETH_P_8021AD))
+		return 0;
+	if ((const void *)(tci + 1) > end)
+		return 0;
+	return is_set(&vlans, bpf_ntohs(*tci) & VLAN_VID_MASK);
+}
+
+SEC("xdp")
+int umacvlan_uplink(struct xdp_md *ctx)
+{
+	const struct ethhdr *eth = (void *)(long)ctx->data;
+	const void *end = (void *)(long)ctx->data_end;
+
+	if ((const void *)(eth + 1) > end || eth->h_dest[0] & 1)
+		return XDP_PASS;
+	if (is_for_vlan(eth, end) || !is_ours(eth))
+		return XDP_PASS;
+	/* The last argument: what to do where the queue has no socket. */
+	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+}
+
+/* What has been redirected never comes here, so nothing comes twice. */
+SEC("socket")
+int umacvlan_side(struct __sk_buff *skb)
+{
+	struct ethhdr eth;
+
+	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) < 0)
+		return 0;
+	if (eth.h_dest[0] & 1 || rule(eth.h_source) & HEARD || is_ours(&eth))
+		return -1;
+	return 0;
+}
+
+/* None of the helpers that are for GPL programs alone is used here. */
+char _license[] SEC("license") = "MIT OR Apache-2.0";

@@ -1,0 +1,164 @@
+//! [`Ledger`]: whose each chunk of a UMEM is.
+
+/// Whose a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Nobody's: it can be filled to be sent.
+    Free,
+    /// The kernel's, to receive into: it is in the fill ring, or full in the RX ring.
+    Filling,
+    /// The turn's: a frame that was received lies in it.
+    Held,
+    /// The kernel's, to send from: it is in the TX ring, on its way, or in the completion ring.
+    Sending,
+}
+
+/// The owner of every chunk. The first ones are for receiving, the rest for sending.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    owners: Box<[Owner]>,
+    filling: usize,
+    held: Vec<u16>,
+    free: Vec<u16>,
+    sending: usize,
+}
+
+impl Ledger {
+    /// `rx` chunks that the turn holds, to be given to the kernel, and `tx` free ones after them.
+    pub(super) fn new(rx: u16, tx: u16) -> Self {
+        let mut owners = vec![Owner::Held; usize::from(rx)];
+        owners.resize(usize::from(rx + tx), Owner::Free);
+        Self {
+            owners: owners.into_boxed_slice(),
+            filling: 0,
+            held: (0..rx).collect(),
+            free: (rx..rx + tx).rev().collect(),
+            sending: 0,
+        }
+    }
+
+    /// A frame has come in this chunk, which is the turn's now. False for a chunk that was not the
+    /// kernel's: the ring cannot be trusted, and the frame must be passed over.
+    pub(super) fn receive(&mut self, chunk: usize) -> bool {
+        let taken = self.pass(chunk, Owner::Filling, Owner::Held);
+        if let (true, Ok(number)) = (taken, u16::try_from(chunk)) {
+            self.filling -= 1;
+            self.held.push(number);
+        }
+        taken
+    }
+
+    /// True while a frame of this turn lies in the chunk.
+    pub(super) fn is_held(&self, chunk: usize) -> bool {
+        self.owners.get(chunk) == Some(&Owner::Held)
+    }
+
+    /// Gives all that the turn holds to the kernel, one by one through `to`.
+    pub(super) fn refill(&mut self, mut to: impl FnMut(usize)) {
+        for chunk in self.held.drain(..).map(usize::from) {
+            self.owners[chunk] = Owner::Filling;
+            self.filling += 1;
+            to(chunk);
+        }
+    }
+
+    /// Chunks that can be filled to be sent.
+    pub(super) fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    /// A chunk that will be sent; `None` when all are on their way.
+    pub(super) fn take(&mut self) -> Option<usize> {
+        let chunk = usize::from(self.free.pop()?);
+        self.owners[chunk] = Owner::Sending;
+        self.sending += 1;
+        Some(chunk)
+    }
+
+    /// The kernel has sent a chunk, which is free now. False for one that it did not have.
+    pub(super) fn complete(&mut self, chunk: usize) -> bool {
+        let done = self.pass(chunk, Owner::Sending, Owner::Free);
+        if let (true, Ok(number)) = (done, u16::try_from(chunk)) {
+            self.sending -= 1;
+            self.free.push(number);
+        }
+        done
+    }
+
+    /// Chunks that the kernel sends from.
+    pub(super) fn sending(&self) -> usize {
+        self.sending
+    }
+
+    /// True when every chunk is in exactly one place.
+    pub(super) fn adds_up(&self) -> bool {
+        let count = |owner| self.owners.iter().filter(|&&of| of == owner).count();
+        let listed = |list: &[u16], owner| {
+            list.iter().all(|&chunk| self.owners[usize::from(chunk)] == owner)
+        };
+        count(Owner::Filling) == self.filling
+            && count(Owner::Sending) == self.sending
+            && count(Owner::Held) == self.held.len()
+            && count(Owner::Free) == self.free.len()
+            && listed(&self.held, Owner::Held)
+            && listed(&self.free, Owner::Free)
+    }
+
+    fn pass(&mut self, chunk: usize, from: Owner, to: Owner) -> bool {
+        match self.owners.get_mut(chunk) {
+            Some(owner) if *owner == from => {
+                *owner = to;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_that_the_kernel_does_not_have_does_not_come_back() {
+        let mut ledger = Ledger::new(2, 2);
+        assert!(!ledger.receive(0), "never given away");
+        ledger.refill(|_| {});
+        assert!(ledger.receive(0) && !ledger.receive(0), "twice");
+        assert!(!ledger.receive(2), "one to send from");
+        assert!(!ledger.receive(4), "there is no such chunk");
+        let sent = ledger.take().unwrap();
+        assert!(ledger.complete(sent) && !ledger.complete(sent), "twice");
+        assert!(!ledger.complete(0) && !ledger.complete(1), "one to receive into");
+        assert!(ledger.adds_up());
+    }
+
+    #[test]
+    fn no_chunk_is_taken_twice() {
+        let mut ledger = Ledger::new(0, 3);
+        let mut taken: Vec<_> = std::iter::from_fn(|| ledger.take()).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, [0, 1, 2]);
+        assert_eq!((ledger.free(), ledger.sending()), (0, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_rings_say_the_ledger_adds_up(
+            steps in proptest::collection::vec((0..4_u8, 0..20_usize), 0..200),
+        ) {
+            let mut ledger = Ledger::new(8, 8);
+            for (step, chunk) in steps {
+                match step {
+                    0 => drop(ledger.receive(chunk)),
+                    1 => ledger.refill(|_| {}),
+                    2 => drop(ledger.take()),
+                    _ => drop(ledger.complete(chunk)),
+                }
+                prop_assert!(ledger.adds_up());
+            }
+        }
+    }
+}

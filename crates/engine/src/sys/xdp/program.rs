@@ -1,0 +1,188 @@
+//! [`XdpProgram`]: `bpf/uplink.c` in the kernel, and what it knows.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use aya::maps::{Array, HashMap, Map, MapData, XskMap};
+use aya::programs::xdp::XdpLinkId;
+use aya::programs::{ProgramError, SocketFilter, Xdp, XdpMode};
+use aya::{Ebpf, include_bytes_aligned};
+use umacvlan_core::switch::HostRule;
+use umacvlan_core::{MacAddr, Switch};
+
+use super::XskSocket;
+
+/// The compiled `bpf/uplink.c`.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/uplink.o"));
+
+/// Where on a frame's way the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// In the driver, before the kernel makes anything of the frame.
+    Native,
+    /// In the stack, for any driver.
+    Generic,
+}
+
+/// What the program is to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// All unicast is the engine's alone.
+    owned: bool,
+    /// By station: the bits of `bpf/uplink.c`.
+    stations: BTreeMap<MacAddr, u32>,
+}
+
+/// Bit of a station to which the engine listens beside the host.
+const HEARD: u32 = 8;
+
+impl Rules {
+    /// Those of a switch, as things are.
+    pub fn of(switch: &Switch) -> Self {
+        let view = switch.host_view();
+        let ours = HostRule::TO | HostRule::FROM;
+        // An echo is a group frame, which the program leaves to everybody.
+        let ours = view.rules().map(|(station, rule)| (station, rule.bits() & ours.bits()));
+        let mut stations: BTreeMap<_, _> = ours
+            .filter(|&(_, bits)| bits != 0)
+            .map(|(station, bits)| (station, u32::from(bits)))
+            .collect();
+        for station in switch.listed() {
+            *stations.entry(station).or_default() |= HEARD;
+        }
+        Self { owned: view.owned, stations }
+    }
+}
+
+/// The program, its maps, and its link to an interface, which ends with this value or its process.
+pub struct XdpProgram {
+    ebpf: Ebpf,
+    stations: HashMap<MapData, u64, u32>,
+    owned: Array<MapData, u32>,
+    sockets: XskMap<MapData>,
+    /// What is in the maps.
+    rules: Rules,
+    attached: Option<(XdpLinkId, Attached)>,
+}
+
+impl std::fmt::Debug for XdpProgram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("XdpProgram").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+impl XdpProgram {
+    /// Loads the program, which knows nothing yet and so leaves every frame to the host.
+    ///
+    /// # Errors
+    /// `PermissionDenied` without CAP_BPF and CAP_NET_ADMIN; what the kernel's verifier says.
+    pub fn load() -> io::Result<Self> {
+        let mut ebpf = Ebpf::load(OBJECT).map_err(os_error)?;
+        let stations = map(&mut ebpf, "stations")?.try_into().map_err(os_error)?;
+        let owned = map(&mut ebpf, "owned")?.try_into().map_err(os_error)?;
+        let sockets = map(&mut ebpf, "sockets")?.try_into().map_err(os_error)?;
+        uplink(&mut ebpf)?.load().map_err(os_error)?;
+        side(&mut ebpf)?.load().map_err(os_error)?;
+        Ok(Self { ebpf, stations, owned, sockets, rules: Rules::default(), attached: None })
+    }
+
+    /// Links the program to the interface of that index in the namespace of the calling thread, in
+    /// place of a link that it has there in the other way.
+    ///
+    /// # Errors
+    /// `EBUSY` or `EEXIST`: another XDP program is there; or the driver does not take it so.
+    pub fn attach(&mut self, index: u32, how: Attached) -> io::Result<()> {
+        let mode = match how {
+            Attached::Native => XdpMode::Driver,
+            Attached::Generic => XdpMode::Skb,
+        };
+        let program = uplink(&mut self.ebpf)?;
+        match self.attached.take() {
+            Some((link, before)) if before == how => {
+                self.attached = Some((link, before));
+                return Ok(());
+            }
+            Some((link, _)) => program.detach(link).map_err(os_error)?,
+            None => {}
+        }
+        let link = program.attach_to_if_index(index, mode).map_err(os_error)?;
+        self.attached = Some((link, how));
+        Ok(())
+    }
+
+    /// Gives the frames of a queue to a socket.
+    ///
+    /// # Errors
+    /// The map has no place for a queue of that number; its frames go by the side socket.
+    pub fn serve(&mut self, queue: u32, socket: &XskSocket) -> io::Result<()> {
+        self.sockets.set(queue, socket.as_fd().as_raw_fd(), 0).map_err(os_error)
+    }
+
+    /// Has a packet socket receive only what is the engine's and not redirected.
+    ///
+    /// # Errors
+    /// Whatever `setsockopt` says.
+    pub fn filter(&mut self, socket: &impl AsFd) -> io::Result<()> {
+        side(&mut self.ebpf)?.attach(socket).map_err(os_error)
+    }
+
+    /// Brings the maps to these rules, step by step: never is a frame of a station lost whose rule
+    /// stays.
+    ///
+    /// # Errors
+    /// No memory, or more stations than there is room for. What could be told is told.
+    pub fn set(&mut self, rules: Rules) -> io::Result<()> {
+        let mut told = Ok(());
+        if self.rules.owned != rules.owned {
+            told = self.owned.set(0, u32::from(rules.owned), 0).map_err(os_error);
+        }
+        for (mac, bits) in &rules.stations {
+            if self.rules.stations.get(mac) != Some(bits) {
+                let done = self.stations.insert(key(*mac), bits, 0).map_err(os_error);
+                told = told.and(done);
+            }
+        }
+        for mac in self.rules.stations.keys().filter(|mac| !rules.stations.contains_key(mac)) {
+            // One that is not there is gone, which is what was wanted.
+            let _ = self.stations.remove(&key(*mac));
+        }
+        self.rules = rules;
+        told
+    }
+}
+
+fn map(ebpf: &mut Ebpf, name: &str) -> io::Result<Map> {
+    ebpf.take_map(name).ok_or_else(|| io::Error::other(format!("the program has no map {name}")))
+}
+
+fn uplink(ebpf: &mut Ebpf) -> io::Result<&mut Xdp> {
+    let program = ebpf.program_mut("umacvlan_uplink");
+    let program = program.ok_or_else(|| io::Error::other("the object has no XDP program"))?;
+    program.try_into().map_err(|error: ProgramError| os_error(error))
+}
+
+fn side(ebpf: &mut Ebpf) -> io::Result<&mut SocketFilter> {
+    let program = ebpf.program_mut("umacvlan_side");
+    let program = program.ok_or_else(|| io::Error::other("the object has no socket filter"))?;
+    program.try_into().map_err(|error: ProgramError| os_error(error))
+}
+
+/// An address as the first six bytes of a number in memory.
+fn key(mac: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.octets();
+    u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
+}
+
+/// What the kernel said, which is the innermost of aya's errors; else the outermost.
+fn os_error(error: impl Error + 'static) -> io::Error {
+    let mut inner: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(error) = inner {
+        if let Some(number) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return io::Error::from_raw_os_error(number);
+        }
+        inner = error.source();
+    }
+    io::Error::other(error.to_string())
+}

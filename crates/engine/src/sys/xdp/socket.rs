@@ -1,0 +1,360 @@
+//! [`XskSocket`]: the AF_XDP socket on one queue of a parent.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::ptr::NonNull;
+
+use umacvlan_core::offload::VNET_LEN;
+use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, SocketConfig, UmemConfig};
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
+
+use super::ledger::Ledger;
+use super::open::{Binding, HEADROOM, bind, chunk_for, os_error, slots, start_of};
+
+/// Chunks of a socket to receive into, and slots in its fill ring.
+pub const CHUNKS_RX: u16 = 2048;
+
+/// Chunks of a socket that sends, and slots in its TX and completion rings.
+const CHUNKS_TX: u16 = 2048;
+
+/// Frames that may wait in the RX ring: half the fill ring, which then never runs dry first.
+const RX_RING: u32 = 1024;
+
+/// Most frames of one call.
+const BATCH: usize = 64;
+
+/// Frames that one `sendto(2)` sends in copy mode (`XDP_MAX_TX_SKB_BUDGET` of `linux/if_xdp.h`,
+/// since Linux 6.17); 32 before.
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+const BUDGET: libc::c_int = 256;
+
+/// Bytes of frames that may be on their way in copy mode.
+const SEND_BYTES: libc::c_int = 16 << 20;
+
+/// Why the kernel does not send at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// The interface is down.
+    Down,
+    /// The driver or the kernel's memory is busy: what is in the ring waits.
+    Busy,
+}
+
+/// An AF_XDP socket with its UMEM.
+///
+/// # Threads
+/// May move to another thread; belongs to one at a time.
+pub struct XskSocket {
+    // The rings keep the socket, and the socket the UMEM; xsk-rs sees to the order.
+    rx: RxQueue,
+    tx: TxQueue,
+    fill: FillQueue,
+    comp: CompQueue,
+    umem: Umem,
+    /// The first byte of the UMEM.
+    memory: NonNull<u8>,
+    chunk_len: usize,
+    ledger: Ledger,
+    /// By chunk: how the rings name it.
+    descs: Box<[FrameDesc]>,
+    /// Room for what goes to or comes from a ring at once.
+    batch: Box<[FrameDesc]>,
+    /// Filled, and not yet in the TX ring.
+    pushed: Vec<FrameDesc>,
+    /// Slots in the TX ring.
+    tx_slots: u32,
+    binding: Binding,
+}
+
+// SAFETY: `memory` points into the UMEM that this value owns; nothing in it is tied to a thread.
+unsafe impl Send for XskSocket {}
+
+impl std::fmt::Debug for XskSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("XskSocket").field("fd", &self.fd()).finish_non_exhaustive()
+    }
+}
+
+impl XskSocket {
+    /// Opens a socket on a queue of the interface of that name in the namespace of the calling
+    /// thread, for frames of at most `longest` bytes; to send as well only if `sends`.
+    ///
+    /// # Errors
+    /// The driver has no such queue or does not bind so; the queue is taken; no memory, or none
+    /// that may be locked (`RLIMIT_MEMLOCK`); no CAP_NET_RAW; frames are longer than a chunk.
+    pub fn open(
+        interface: &str,
+        queue: u32,
+        binding: Binding,
+        longest: usize,
+        sends: bool,
+    ) -> io::Result<Self> {
+        let chunk_len = chunk_for(longest)?;
+        // A ring has one slot at least, so even a socket that does not send has chunks for it.
+        let chunks_tx = if sends { CHUNKS_TX } else { 1 };
+        let config = UmemConfig::builder()
+            .frame_size(FrameSize::new(chunk_len).map_err(io::Error::other)?)
+            .fill_queue_size(slots(CHUNKS_RX.into())?)
+            .comp_queue_size(slots(chunks_tx.into())?)
+            .build()
+            .map_err(io::Error::other)?;
+        let count = NonZeroU32::MIN.saturating_add(u32::from(CHUNKS_RX + chunks_tx - 1));
+        let (umem, descs) = Umem::new(config, count, false).map_err(os_error)?;
+        let flags = match binding {
+            Binding::ZeroCopy => BindFlags::XDP_ZEROCOPY,
+            Binding::Copy => BindFlags::XDP_COPY,
+        };
+        let config = SocketConfig::builder()
+            .rx_queue_size(slots(RX_RING)?)
+            .tx_queue_size(slots(chunks_tx.into())?)
+            .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+            .bind_flags(flags | BindFlags::XDP_USE_NEED_WAKEUP)
+            .build();
+        let interface: Interface =
+            interface.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let (tx, rx, rings) = bind(config, &umem, &interface, queue)?;
+        let (fill, comp) = rings.ok_or_else(|| io::Error::other("the queue has no rings"))?;
+        let memory = start_of(&umem, &descs)?;
+        let mut socket = Self {
+            rx,
+            tx,
+            fill,
+            comp,
+            umem,
+            memory,
+            chunk_len: chunk_len as usize,
+            ledger: Ledger::new(CHUNKS_RX, chunks_tx),
+            descs: descs.into_boxed_slice(),
+            batch: vec![FrameDesc::default(); usize::from(CHUNKS_RX)].into_boxed_slice(),
+            pushed: Vec::with_capacity(usize::from(chunks_tx)),
+            tx_slots: chunks_tx.into(),
+            binding,
+        };
+        socket.widen();
+        socket.release();
+        Ok(socket)
+    }
+
+    /// Hands at most `most` frames that wait to `on`: the chunk, where in it the vnet header of ten
+    /// zero bytes begins, and header and frame. They stay ours until [`XskSocket::release`].
+    pub fn receive(&mut self, most: usize, mut on: impl FnMut(u16, usize, &mut [u8])) -> usize {
+        let most = most.min(BATCH);
+        // SAFETY: the descriptors are written by the call, and belong to this UMEM then.
+        let count = unsafe { self.rx.consume(&mut self.batch[..most]) };
+        for number in 0..count {
+            let desc = self.batch[number];
+            let (chunk, start) = (desc.addr() / self.chunk_len, desc.addr() % self.chunk_len);
+            let len = desc.lengths().data();
+            let whole = start >= VNET_LEN && start + len <= self.chunk_len;
+            if !self.ledger.receive(chunk) || !whole {
+                continue;
+            }
+            let at = start - VNET_LEN;
+            let unit = self.held_mut(chunk, at, VNET_LEN + len);
+            unit[..VNET_LEN].fill(0);
+            // A ledger has no more chunks than fit its numbers.
+            on(u16::try_from(chunk).unwrap_or(0), at, unit);
+        }
+        count
+    }
+
+    /// True when a frame waits.
+    pub fn has_frame(&mut self) -> bool {
+        self.rx.nb_avail(1) > 0
+    }
+
+    /// The bytes `at..at + len` of a chunk of this turn.
+    ///
+    /// # Panics
+    /// If the chunk is not ours, or the range leaves it: the caller's bookkeeping is broken.
+    #[inline]
+    pub fn bytes(&self, chunk: u16, at: usize, len: usize) -> &[u8] {
+        let start = self.held(usize::from(chunk), at, len);
+        // SAFETY: the range is inside a chunk that is ours until `release`, which needs `&mut self`.
+        unsafe { std::slice::from_raw_parts(start, len) }
+    }
+
+    /// Ends the turn: the kernel may fill our chunks again.
+    pub fn release(&mut self) {
+        let Self { ledger, descs, batch, fill, .. } = self;
+        let mut count = 0;
+        ledger.refill(|chunk| {
+            batch[count] = descs[chunk];
+            count += 1;
+        });
+        // SAFETY: these chunks are the kernel's by the ledger, and nothing refers to them any more.
+        let filled = unsafe { fill.produce(&batch[..count]) };
+        // The fill ring has a slot for every chunk that can be in it.
+        debug_assert_eq!(filled, count, "the fill ring has lost a slot");
+        debug_assert!(self.ledger.adds_up(), "a chunk is in two places or in none");
+        if self.fill.needs_wakeup() {
+            self.wake_rx();
+        }
+    }
+
+    /// True when so many more frames can be pushed.
+    pub fn has_room(&mut self, frames: usize) -> bool {
+        if self.ledger.free() < frames {
+            self.reap();
+        }
+        self.ledger.free() >= frames
+    }
+
+    /// Puts one frame of `len` bytes, written by `fill`, among those that are sent at the next
+    /// [`XskSocket::kick`]. False, and nothing is done, without room or if it is too long.
+    pub fn push(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
+        if len > self.chunk_len - HEADROOM || !self.has_room(1) {
+            return false;
+        }
+        let Some(chunk) = self.ledger.take() else {
+            return false;
+        };
+        let mut desc = self.descs[chunk];
+        // SAFETY: the chunk is ours to write by the ledger, until the ring has it.
+        let mut data = unsafe { self.umem.data_mut(&mut desc) };
+        data.cursor().set_pos(len);
+        fill(data.contents_mut());
+        self.pushed.push(desc);
+        true
+    }
+
+    /// Frames pushed since the last kick.
+    pub fn pushed(&self) -> usize {
+        self.pushed.len()
+    }
+
+    /// Frames that were pushed and that the kernel has not taken yet.
+    pub fn waiting(&mut self) -> usize {
+        let untaken = self.tx_slots - self.tx.nb_free_exact();
+        self.pushed.len() + untaken as usize
+    }
+
+    /// Has the kernel send what was pushed. What the driver threw away is told to `lost` by its
+    /// place among the frames pushed since the last kick, unless it was pushed before.
+    ///
+    /// # Errors
+    /// The kernel does not take them now; they stay in the ring, to be sent at a later kick.
+    pub fn kick(&mut self, mut lost: impl FnMut(usize)) -> Result<(), NotSent> {
+        let before = self.waiting() - self.pushed.len();
+        // SAFETY: these chunks are the kernel's to send from by the ledger, and nothing of ours refers to them.
+        let given = unsafe { self.tx.produce(&self.pushed) };
+        // The TX ring has a slot for every chunk that can be in it.
+        debug_assert_eq!(given, self.pushed.len(), "the TX ring has lost a slot");
+        let all = before + self.pushed.len();
+        self.pushed.clear();
+        let mut waiting = all;
+        while waiting > 0 && self.tx.needs_wakeup() {
+            let sent = self.wake_tx();
+            if self.binding == Binding::ZeroCopy && sent.is_ok() {
+                // The driver takes them in its own time.
+                break;
+            }
+            let left = self.waiting();
+            let error = sent.err().and_then(|error| error.raw_os_error());
+            if let (Some(libc::EBUSY), Some(place)) = (error, (all - left).checked_sub(before + 1))
+            {
+                lost(place);
+            }
+            match error {
+                None | Some(libc::EBUSY | libc::EAGAIN | libc::EINTR) if left < waiting => {}
+                Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => return Err(NotSent::Down),
+                _ => {
+                    self.reap();
+                    return if left == 0 { Ok(()) } else { Err(NotSent::Busy) };
+                }
+            }
+            waiting = left;
+        }
+        self.reap();
+        Ok(())
+    }
+
+    /// Frames that the kernel had to drop for want of room, since the socket was opened.
+    ///
+    /// # Errors
+    /// Whatever `getsockopt` says.
+    pub fn drops(&self) -> io::Result<u64> {
+        let stats = self.rx.fd().xdp_statistics()?;
+        Ok(stats.rx_dropped() + stats.rx_ring_full())
+    }
+
+    /// Takes back the chunks of all that has been sent.
+    fn reap(&mut self) {
+        while self.ledger.sending() > 0 {
+            // SAFETY: the descriptors are written by the call, and belong to this UMEM then.
+            let count = unsafe { self.comp.consume(&mut self.batch) };
+            for desc in &self.batch[..count] {
+                self.ledger.complete(desc.addr() / self.chunk_len);
+            }
+            if count < self.batch.len() {
+                return;
+            }
+        }
+    }
+
+    fn wake_tx(&self) -> io::Result<()> {
+        // SAFETY: an empty message has no memory to read.
+        let sent = unsafe {
+            libc::sendto(self.fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Reminds a driver that ran out of chunks that there are some again. It fails only for an
+    /// interface that is down, and then there is nothing to receive.
+    fn wake_rx(&self) {
+        // SAFETY: an empty buffer has no memory to write.
+        unsafe {
+            libc::recvfrom(
+                self.fd(),
+                std::ptr::null_mut(),
+                0,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            )
+        };
+    }
+
+    /// Asks for more than the usual in one call; a kernel that knows nothing of it does less.
+    fn widen(&self) {
+        let options = [
+            (libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, BUDGET),
+            (libc::SOL_SOCKET, libc::SO_SNDBUF, SEND_BYTES),
+            (libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SEND_BYTES),
+        ];
+        for (level, name, value) in options {
+            let (value, len): (*const libc::c_int, _) =
+                (&raw const value, crate::sys::size::<libc::c_int>());
+            // SAFETY: the value outlives the call and has the length given.
+            unsafe { libc::setsockopt(self.fd(), level, name, value.cast(), len) };
+        }
+    }
+
+    fn held(&self, chunk: usize, at: usize, len: usize) -> *mut u8 {
+        assert!(
+            self.ledger.is_held(chunk) && at + len <= self.chunk_len,
+            "a frame outside its chunk"
+        );
+        // SAFETY: the ledger knows only chunks of the UMEM, and the range is inside this one.
+        unsafe { self.memory.as_ptr().add(chunk * self.chunk_len + at) }
+    }
+
+    fn held_mut(&mut self, chunk: usize, at: usize, len: usize) -> &mut [u8] {
+        let start = self.held(chunk, at, len);
+        // SAFETY: as in `bytes`, and `&mut self` makes this the only slice.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+
+    fn fd(&self) -> RawFd {
+        self.rx.fd().as_raw_fd()
+    }
+}
+
+impl AsFd for XskSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open for as long as this value has the rings.
+        unsafe { BorrowedFd::borrow_raw(self.fd()) }
+    }
+}

@@ -1,0 +1,7 @@
+//! AF_XDP on a veth: the socket, its program, the uplink made of them, and what it cannot do.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![cfg(feature = "af-xdp")]
+
+mod common;
+#[path = "xdp/socket.rs"]
+mod socket;

@@ -1,0 +1,258 @@
+//! The socket and its program, without an engine.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use umacvlan_core::offload::VNET_LEN;
+use umacvlan_core::{Mode, Parent, Semantics, SubConfig, Switch};
+use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_engine::sys::packet::PacketSocket;
+use umacvlan_engine::sys::poll;
+use umacvlan_engine::sys::xdp::{
+    Attached, Binding, NotSent, Rules, XdpProgram, XskSocket, room_in_chunk,
+};
+
+use crate::common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
+
+/// A parent in `host` with an AF_XDP socket, and its wire to `x0` in `far`.
+struct Bench {
+    host: Place,
+    far: Place,
+    program: XdpProgram,
+    socket: XskSocket,
+    side: PacketSocket,
+    /// What the host's own stack is given.
+    stack: OwnedFd,
+    wire: OwnedFd,
+}
+
+impl Bench {
+    fn new(how: Attached) -> Self {
+        let (mut host, far) = (Place::new(), Place::new());
+        wire(&mut host, &far);
+        let index = host.index(PARENT);
+        let (program, socket, side) = host
+            .netns
+            .run(|| {
+                let mut program = XdpProgram::load().unwrap();
+                let side = PacketSocket::open(index, 1500).unwrap();
+                program.filter(&side).unwrap();
+                let socket = XskSocket::open(PARENT, 0, Binding::Copy, 1522, true).unwrap();
+                program.serve(0, &socket).unwrap();
+                program.attach(index, how).unwrap();
+                (program, socket, side)
+            })
+            .unwrap();
+        let (stack, wire) = (host.socket(PARENT), far.socket("x0"));
+        Self { host, far, program, socket, side, stack, wire }
+    }
+
+    /// As for sub-interfaces with these addresses, and one more that listens to these stations.
+    fn rules(&mut self, mode: Mode, addresses: &[u8], listed: &[u8]) {
+        let parent = Parent { mac: mac(0), mtu: 1500, promisc: false };
+        let mut switch = Switch::new(parent, Semantics::Documented);
+        let sources = listed.iter().map(|&n| mac(n)).collect();
+        let listener =
+            SubConfig { mac: mac(200), mode: Mode::Source, sources, ..SubConfig::default() };
+        let subs =
+            addresses.iter().map(|&n| SubConfig { mac: mac(n), mode, ..SubConfig::default() });
+        for sub in subs.chain((!listed.is_empty()).then_some(listener)) {
+            let id = switch.add(&sub).unwrap();
+            switch.set_up(id, true).unwrap();
+        }
+        self.program.set(Rules::of(&switch)).unwrap();
+    }
+
+    /// The numbers of the frames that the AF_XDP socket gets until none comes for a moment.
+    fn received(&mut self) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        loop {
+            let count = self.socket.receive(64, |_, _, unit| {
+                assert_eq!(unit[..VNET_LEN], [0; VNET_LEN]);
+                numbers.push(u32::from_be_bytes(*unit[VNET_LEN + 14..].first_chunk().unwrap()));
+            });
+            self.socket.release();
+            let mut wanted = [poll::Interest::readable(self.socket.as_fd())];
+            if count == 0 && poll::wait(&mut wanted, Duration::from_millis(100)).unwrap() == 0 {
+                return numbers;
+            }
+        }
+    }
+
+    /// The frames that the side socket gets.
+    fn aside(&mut self) -> usize {
+        let count = std::iter::from_fn(|| self.side.ring.receive()).count();
+        self.side.ring.release();
+        count
+    }
+
+    /// Pushes a frame as the engine would.
+    fn push(&mut self, frame: &[u8]) -> bool {
+        self.socket.push(frame.len(), |room| room.copy_from_slice(frame))
+    }
+}
+
+fn each_way(name: &str, test: impl Fn(Attached)) {
+    if root_or_skip(name) {
+        [Attached::Native, Attached::Generic].into_iter().for_each(test);
+    }
+}
+
+#[test]
+fn only_what_is_ours_comes_and_the_host_has_the_rest() {
+    each_way("only_what_is_ours_comes_and_the_host_has_the_rest", |how| {
+        let mut bench = Bench::new(how);
+        bench.rules(Mode::Bridge, &[1], &[]);
+        send(&bench.wire, &frame(mac(1), mac(0xff), 1));
+        send(&bench.wire, &frame(mac(0), mac(0xff), 2));
+        send(&bench.wire, &frame(mac(2), mac(0xff), 3));
+        assert_eq!(bench.received(), [1], "{how:?}");
+        assert_eq!(all(&bench.stack), [2, 3], "{how:?}");
+        assert_eq!(bench.aside(), 0, "{how:?}");
+    });
+}
+
+#[test]
+fn group_frames_and_heard_stations_come_aside_and_to_the_host() {
+    each_way("group_frames_and_heard_stations_come_aside_and_to_the_host", |how| {
+        let mut bench = Bench::new(how);
+        bench.rules(Mode::Bridge, &[1], &[9]);
+        send(&bench.wire, &frame(umacvlan_core::MacAddr::BROADCAST, mac(0xff), 1));
+        send(&bench.wire, &frame(mac(0), mac(9), 2));
+        send(&bench.wire, &frame(mac(1), mac(9), 3));
+        assert_eq!(bench.received(), [3], "{how:?}");
+        assert_eq!(all(&bench.stack), [1, 2], "{how:?}");
+        assert_eq!(bench.aside(), 2, "{how:?}");
+    });
+}
+
+#[test]
+fn rules_that_go_are_forgotten() {
+    each_way("rules_that_go_are_forgotten", |how| {
+        let mut bench = Bench::new(how);
+        bench.rules(Mode::Passthru, &[0], &[]);
+        send(&bench.wire, &frame(mac(7), mac(0xff), 1));
+        assert_eq!(bench.received(), [1], "{how:?}");
+        bench.rules(Mode::Bridge, &[7], &[]);
+        bench.rules(Mode::Bridge, &[8], &[]);
+        send(&bench.wire, &frame(mac(7), mac(0xff), 2));
+        send(&bench.wire, &frame(mac(8), mac(0xff), 3));
+        assert_eq!(bench.received(), [3], "{how:?}");
+    });
+}
+
+#[test]
+fn a_queue_without_a_socket_is_served_aside() {
+    each_way("a_queue_without_a_socket_is_served_aside", |how| {
+        let mut bench = Bench::new(how);
+        bench.rules(Mode::Bridge, &[1], &[]);
+        // Its place in the map goes with the socket.
+        let Bench { host, far, program, socket, mut side, stack, wire } = bench;
+        drop(socket);
+        let again = || XskSocket::open(PARENT, 0, Binding::Copy, 1522, true).unwrap();
+        let socket = host.netns.run(again).unwrap();
+        send(&wire, &frame(mac(1), mac(0xff), 1));
+        until("the frame aside", || side.ring.receive().is_some());
+        drop((far, program, socket, stack));
+    });
+}
+
+#[test]
+fn frames_are_sent_whole_and_their_chunks_come_back() {
+    each_way("frames_are_sent_whole_and_their_chunks_come_back", |how| {
+        let mut bench = Bench::new(how);
+        // More than there are chunks, so that each must come back.
+        let mut arrived = 0;
+        for number in 0..6000 {
+            let frame = frame(mac(0xff), mac(1), number);
+            if !bench.push(&frame) {
+                bench.socket.kick(|_| panic!("lost")).unwrap();
+                assert!(bench.push(&frame), "no chunk came back");
+            }
+            if number % 100 == 99 {
+                bench.socket.kick(|_| panic!("lost")).unwrap();
+                bench.socket.release();
+                while arrived <= number {
+                    assert_eq!(next(&bench.wire, PATIENCE), Some(arrived), "{how:?}");
+                    arrived += 1;
+                }
+            }
+        }
+        assert_eq!(bench.socket.waiting(), 0);
+    });
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_the_reason() {
+    each_way("what_cannot_be_is_refused_with_the_reason", |how| {
+        let mut bench = Bench::new(how);
+        let error = |binding, longest, queue| {
+            let open = || XskSocket::open(PARENT, queue, binding, longest, true);
+            bench.host.netns.run(open).unwrap().unwrap_err().raw_os_error()
+        };
+        assert_eq!(error(Binding::Copy, room_in_chunk() + 1, 0), Some(libc::EMSGSIZE));
+        assert_eq!(error(Binding::Copy, 1522, 1), Some(libc::EINVAL), "there is one queue");
+        assert_eq!(error(Binding::Copy, 1522, 0), Some(libc::EBUSY), "taken");
+        assert!(bench.push(&[0; 1792]) && !bench.push(&[0; 1793]));
+    });
+}
+
+#[test]
+fn a_link_that_is_down_is_told_and_the_frames_wait() {
+    each_way("a_link_that_is_down_is_told_and_the_frames_wait", |how| {
+        let mut bench = Bench::new(how);
+        let index = bench.host.index(PARENT);
+        bench.host.rtnl.set_up(index, false).unwrap();
+        assert!(bench.push(&frame(mac(0xff), mac(1), 1)));
+        assert_eq!(bench.socket.kick(|_| {}), Err(NotSent::Down));
+        bench.host.rtnl.set_up(index, true).unwrap();
+        bench.host.until("the carrier", PARENT, umacvlan_engine::netlink::Link::is_running);
+        bench.socket.kick(|_| panic!("lost")).unwrap();
+        assert_eq!(next(&bench.wire, PATIENCE), Some(1), "{how:?}");
+    });
+}
+
+#[test]
+fn what_finds_no_carrier_is_told_frame_by_frame() {
+    each_way("what_finds_no_carrier_is_told_frame_by_frame", |how| {
+        let mut bench = Bench::new(how);
+        let far = bench.far.index("x0");
+        bench.far.rtnl.set_up(far, false).unwrap();
+        bench.host.until("no carrier", PARENT, |link| !link.is_running());
+        for number in 0..3 {
+            assert!(bench.push(&frame(mac(0xff), mac(1), number)));
+        }
+        let mut lost = Vec::new();
+        bench.socket.kick(|place| lost.push(place)).unwrap();
+        assert_eq!(lost, [0, 1, 2], "{how:?}");
+    });
+}
+
+#[test]
+fn a_burst_that_finds_no_chunk_is_counted() {
+    each_way("a_burst_that_finds_no_chunk_is_counted", |how| {
+        let mut bench = Bench::new(how);
+        bench.rules(Mode::Bridge, &[1], &[]);
+        for number in 0..3000 {
+            send(&bench.wire, &frame(mac(1), mac(0xff), number));
+        }
+        let numbers = bench.received();
+        assert!(numbers.is_sorted() && numbers.len() >= 1024, "{how:?}: {}", numbers.len());
+        let drops = usize::try_from(bench.socket.drops().unwrap()).unwrap();
+        assert_eq!(numbers.len() + drops, 3000, "{how:?}");
+    });
+}
+
+#[test]
+fn another_program_on_the_interface_is_not_pushed_aside() {
+    each_way("another_program_on_the_interface_is_not_pushed_aside", |how| {
+        let mut bench = Bench::new(how);
+        let index = bench.host.index(PARENT);
+        let again = || XdpProgram::load().unwrap().attach(index, how);
+        let error = bench.host.netns.run(again).unwrap().unwrap_err();
+        assert!(
+            matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)),
+            "{how:?}: {error}"
+        );
+    });
+}
