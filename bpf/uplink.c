@@ -10,6 +10,7 @@
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -105,12 +106,17 @@ int umacvlan_uplink(struct xdp_md *ctx)
 	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 }
 
-/* What has been redirected never comes here, so nothing comes twice. */
+/*
+ * What has been redirected never comes here, so nothing comes twice. The host's own frames do,
+ * where a group of sockets does not heed that they are not wanted.
+ */
 SEC("socket")
 int umacvlan_side(struct __sk_buff *skb)
 {
 	struct ethhdr eth;
 
+	if (skb->pkt_type == PACKET_OUTGOING)
+		return 0;
 	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) < 0)
 		return 0;
 	if (eth.h_dest[0] & 1 || rule(eth.h_source) & HEARD || is_ours(&eth))

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use umacvlan_core::{MacAddr, Mode, Semantics};
-use umacvlan_engine::engine::{HostFilterStatus, ParentStatus, SubNumber, SubStatus, WorkerStatus};
+use umacvlan_engine::engine::{
+    HostFilterStatus, ParentStatus, SubNumber, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
+};
 use umacvlan_engine::netlink::{Link, LinkFlags};
 use umacvlan_engine::sys::netns::NetnsId;
 use umacvlan_engine::worker::Snapshot;
@@ -86,6 +88,7 @@ pub(super) fn parent_status(name: &str) -> ParentStatus {
         mtu: 1500,
         present: true,
         carrier: true,
+        uplink: UplinkStatus { kind: UplinkKind::AfPacket, why: String::new() },
         semantics: Semantics::Documented,
         workers: vec![WorkerStatus::default()],
         bc_queue_used: 1000,

@@ -27,6 +27,14 @@ pub enum Error {
         "cannot make \"{0}\": an interface name has 1 to 15 characters, none of them a space, a slash or a colon"
     )]
     NameInvalid(String),
+    /// AF_XDP was demanded and is not to be had.
+    #[error("cannot use AF_XDP on {parent}: {why}; use backend auto or af-packet")]
+    NoAfXdp {
+        /// The parent.
+        parent: String,
+        /// Why, for each of its modes.
+        why: String,
+    },
     /// The namespace could not be entered or found.
     #[error("cannot move {name} to its namespace: {source}")]
     Namespace {
@@ -143,6 +151,7 @@ impl Error {
             }
             Self::Refused { refusal, .. } => Some(refusal.errno()),
             Self::System { source, .. } | Self::Tap { source, .. } => source.raw_os_error(),
+            Self::NoAfXdp { .. } => Some(libc::EOPNOTSUPP),
             Self::Stopped => None,
         }
     }

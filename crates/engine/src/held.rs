@@ -26,7 +26,10 @@ pub(crate) enum Place {
     Merged,
     /// What the engine made itself: finished checksums and segments.
     Scratch,
-    /// A slot of the uplink's ring.
+    /// A slot of the socket beside an AF_XDP uplink.
+    #[cfg(feature = "af-xdp")]
+    Side,
+    /// A slot of the uplink's ring, or a chunk of its memory.
     Uplink,
 }
 
@@ -113,6 +116,10 @@ impl<'p> Places<'p> {
             Place::Group => self.groups.bytes(range),
             Place::Merged => self.merged.map_or(&[], |merged| merged.bytes(range)),
             Place::Scratch => self.scratch.bytes(range),
+            #[cfg(feature = "af-xdp")]
+            Place::Side => self
+                .uplink
+                .map_or(&[], |uplink| uplink.side_bytes(held.number, range.start, range.len())),
             Place::Uplink => self
                 .uplink
                 .map_or(&[], |uplink| uplink.bytes(held.number, range.start, range.len())),

@@ -10,7 +10,7 @@ use caps::CapSet;
 use crossbeam_channel::unbounded;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::engine::{EngineOptions, Event, LinkSet, OnWorker, ParentOptions};
+use umacvlan_engine::engine::{Backend, EngineOptions, Event, LinkSet, OnWorker, ParentOptions};
 use umacvlan_engine::netlink::Link;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
@@ -77,14 +77,20 @@ fn a_worker_needs_no_capability_and_few_system_calls() {
     if !root_or_skip("a_worker_needs_no_capability_and_few_system_calls") {
         return;
     }
-    for io in [PortIo::Uring, PortIo::Plain] {
+    let backends: &[Backend] = match cfg!(feature = "af-xdp") {
+        true => &[Backend::AfPacket, Backend::AfXdp],
+        false => &[Backend::AfPacket],
+    };
+    let ways = [PortIo::Uring, PortIo::Plain].map(|io| backends.iter().map(move |&it| (io, it)));
+    for (io, backend) in ways.into_iter().flatten() {
         let mut lab = Lab::new(io);
         let (sender, confined) = unbounded();
         let on_worker: OnWorker = Arc::new(move || {
             confine();
             sender.send(thread::current().name().map(str::to_owned)).unwrap();
         });
-        lab.start_with(EngineOptions { on_worker: Some(on_worker) }, io, ParentOptions::default());
+        let options = ParentOptions { backend, ..ParentOptions::default() };
+        lab.start_with(EngineOptions { on_worker: Some(on_worker) }, io, options);
         assert_eq!(confined.recv().unwrap().as_deref(), Some("um-p0"));
         work(&mut lab);
         assert!(confined.is_empty(), "once for each worker");

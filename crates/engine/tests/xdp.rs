@@ -3,5 +3,8 @@
 #![cfg(feature = "af-xdp")]
 
 mod common;
+
 #[path = "xdp/socket.rs"]
 mod socket;
+#[path = "xdp/uplink.rs"]
+mod uplink;

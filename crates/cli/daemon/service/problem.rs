@@ -54,6 +54,7 @@ fn kind(error: &Error) -> Code {
         | Error::NameInvalid(_)
         | Error::Namespace { .. }
         | Error::Netlink(_)
+        | Error::NoAfXdp { .. }
         | Error::ParentBusy { .. }
         | Error::ParentRenamed { .. }
         | Error::ParentTaken(_)
@@ -96,6 +97,7 @@ fn device(error: &Error) -> Option<String> {
         | Error::ParentTaken(name)
         | Error::Refused { name, .. }
         | Error::Tap { name, .. }
+        | Error::NoAfXdp { parent: name, .. }
         | Error::ParentBusy { parent: name, .. }
         | Error::ParentUnsuitable { parent: name, .. } => Some(name.clone()),
         _ => None,

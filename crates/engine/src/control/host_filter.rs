@@ -16,7 +16,7 @@ use super::parent::Parent;
 #[cfg(doc)]
 use super::uplink::Memberships;
 use crate::engine::{Change, HostFilterStatus};
-use crate::netlink::Link;
+use crate::netlink::{Link, Rtnl};
 use crate::sys::bpf::host::HostFilter;
 
 /// The filter of one parent.
@@ -90,7 +90,7 @@ impl HostSide {
 
 impl Control {
     /// Brings every filter up to date with its switch, where sub-interfaces have changed.
-    pub(crate) fn settle_host_filters(&mut self) {
+    pub(super) fn settle_host_filters(&mut self) {
         for at in 0..self.parents.len() {
             let Parent { host, memberships, index, subs, workers, .. } = &mut self.parents[at];
             let changed = host.known != memberships.marks();
@@ -138,9 +138,7 @@ impl Control {
         if !std::mem::take(vlans_stale) {
             return Ok(());
         }
-        let links = self.rtnl.links().map_err(io::Error::other)?;
-        let vids: Vec<u16> = links.iter().filter_map(|link| vlan_on(link, index)).collect();
-        filter.set_vlans(&vids)
+        filter.set_vlans(&vlans_on(&mut self.rtnl, index)?)
     }
 
     /// Gives the host what a sub-interface takes from it, before the switch lets go of it.
@@ -162,13 +160,17 @@ impl Control {
     pub(super) fn follow_vlan(&mut self, link: &Link) {
         if link.vlan.is_some() {
             let below = |parent: &&mut Parent| parent.index.is_some() && parent.index == link.lower;
-            self.parents.iter_mut().filter(below).for_each(|parent| parent.host.vlans_stale = true);
+            for parent in self.parents.iter_mut().filter(below) {
+                parent.host.vlans_stale = true;
+                parent.reach.mark_vlans(true);
+            }
         }
     }
 
     /// An interface of ours has gone, and may have been a VLAN.
     pub(super) fn lose_vlan(&mut self) {
         for parent in &mut self.parents {
+            parent.reach.mark_vlans(false);
             if let State::On(filter) = &parent.host.state {
                 parent.host.vlans_stale |= filter.has_vlans();
             }
@@ -182,6 +184,12 @@ pub(super) fn gives_to_host(change: &Change) -> bool {
         change,
         Change::Mode(_) | Change::Nodst(false) | Change::RemoveSource(_) | Change::Sources(_)
     )
+}
+
+/// The VLANs that the host has devices for on an interface.
+pub(super) fn vlans_on(rtnl: &mut Rtnl, index: u32) -> io::Result<Vec<u16>> {
+    let links = rtnl.links().map_err(io::Error::other)?;
+    Ok(links.iter().filter_map(|link| vlan_on(link, index)).collect())
 }
 
 /// The VLAN of an interface that is one on top of this.

@@ -15,6 +15,7 @@ mod host_filter;
 mod make;
 mod parent;
 mod place;
+mod reach;
 mod status;
 mod sub;
 mod suitable;
@@ -145,7 +146,7 @@ impl Control {
                 self.sweep();
             }
             self.settle_groups();
-            self.settle_host_filters();
+            self.settle_wire();
             self.settle_memberships();
         }
     }
@@ -180,7 +181,7 @@ impl Control {
         for event in heard {
             self.hear(event);
             // Not after the last of many: meanwhile the host would hear too much.
-            self.settle_host_filters();
+            self.settle_wire();
         }
     }
 

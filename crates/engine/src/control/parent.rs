@@ -1,12 +1,13 @@
 //! Parents: attached, followed, lost, found again.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, Mode};
 
 use super::Control;
 use super::host_filter::HostSide;
+use super::reach::Reach;
 use super::sub::{Sub, let_go};
 use super::suitable::check_suitable;
 use super::uplink::Memberships;
@@ -14,8 +15,7 @@ use super::workers::Workers;
 use crate::engine::{Absent, Event, ParentOptions, WORKERS_MAX};
 use crate::error::Error;
 use crate::netlink::{Link, LinkFlags};
-use crate::sys::packet::PacketSocket;
-use crate::uplink::{PacketUplink, Uplink};
+use crate::uplink::Uplink;
 use crate::worker::{Notifier, Worker, WorkerConfig};
 
 /// Turns in which a worker forwards what waits when it is to stop: more than a full queue takes.
@@ -38,6 +38,7 @@ pub(super) struct Parent {
     pub(super) subs: Vec<Sub>,
     pub(super) memberships: Memberships,
     pub(super) host: HostSide,
+    pub(super) reach: Reach,
     /// Frames that the rings of its uplinks had no slot for.
     pub(super) ring_drops: u64,
 }
@@ -81,11 +82,13 @@ impl Control {
             return Err(Error::ParentWorkers { parent: name, count });
         }
         use Error as E;
-        let (state, found) = match (self.look_for(&name, count), options.absent) {
+        let mut reach = Reach::new(options.backend);
+        let (state, found) = match (self.look_for(&name, &mut reach, count), options.absent) {
             (Ok(found), _) => (seen(&found.0), Some(found)),
             (
                 Err(
-                    E::ParentAbsent(_)
+                    E::NoAfXdp { .. }
+                    | E::ParentAbsent(_)
                     | E::ParentBusy { .. }
                     | E::ParentRenamed { .. }
                     | E::ParentUnsuitable { .. },
@@ -118,17 +121,23 @@ impl Control {
             subs: Vec::new(),
             memberships: Memberships::default(),
             host: HostSide::new(options.host_hears_all),
+            reach,
             ring_drops: 0,
         });
         Ok(())
     }
 
     /// The interface of that name, if it can be a parent, and so many sockets on it.
-    fn look_for(&mut self, name: &str, count: usize) -> Result<(Link, Option<Vec<Uplink>>), Error> {
+    fn look_for(
+        &mut self,
+        name: &str,
+        reach: &mut Reach,
+        count: usize,
+    ) -> Result<(Link, Option<Vec<Uplink>>), Error> {
         let absent = || Error::ParentAbsent(name.to_owned());
         let link = self.rtnl.link(name)?.ok_or_else(absent)?;
         self.check_attachable(&link)?;
-        let uplinks = open_uplinks(&link, count)?;
+        let uplinks = reach.open(&link, count)?;
         Ok((link, uplinks))
     }
 
@@ -145,7 +154,9 @@ impl Control {
         for sub in std::mem::take(&mut parent.subs) {
             self.drop_sub(&parent, sub);
         }
-        let Parent { name, workers, memberships, .. } = parent;
+        let Parent { name, workers, memberships, mut reach, .. } = parent;
+        // From now on the host has every frame.
+        reach.forget();
         memberships.leave(&workers);
         if let Err(error) = workers.stop() {
             self.trouble(format!("the worker of {name} had failed: {error}"));
@@ -161,6 +172,7 @@ impl Control {
         let name = self.parents[at].name.clone();
         self.parents[at].host.end("a worker has failed");
         self.parents[at].workers.halt();
+        self.parents[at].reach.forget();
         self.set_carrier(at, false);
         self.trouble(format!(
             "the worker of {name} has failed and forwards no more: {why}; start it again"
@@ -198,12 +210,15 @@ impl Control {
                 true => Vec::new(),
                 false => switch.set_parent_mtu(state.mtu),
             };
-            (before.mac != state.mac, clamped)
+            (before.mac != state.mac, before.mtu != state.mtu, clamped)
         });
         // A worker that has stopped has told so.
-        let Ok((mac_changed, clamped)) = asked else {
+        let Ok((mac_changed, mtu_changed, clamped)) = asked else {
             return;
         };
+        if mtu_changed && self.parents[at].reach.resizes() {
+            self.resize(at, &link);
+        }
         let parent = &mut self.parents[at];
         if mac_changed {
             // What a passthru sub-interface sets, the switch knows before the parent.
@@ -239,6 +254,7 @@ impl Control {
         // A worker that has stopped has let go of its socket, too.
         let _ = parent.workers.tell(Worker::detach);
         parent.attached = false;
+        parent.reach.forget();
         let name = parent.name.clone();
         self.set_carrier(at, false);
         self.tell(Event::ParentGone { parent: name });
@@ -254,9 +270,22 @@ impl Control {
         self.follow_parent(link);
     }
 
+    /// Opens an uplink for another MTU in place of the one there is.
+    fn resize(&mut self, at: usize, link: &Link) {
+        self.collect_ring_drops(at);
+        // A queue takes one socket at a time.
+        let _ = self.parents[at].workers.tell(Worker::detach);
+        // Until it is again: each event about the interface is a new try.
+        self.parents[at].attached = false;
+        if let Err(error) = self.reattach(at, link) {
+            self.set_carrier(at, false);
+            self.trouble(format!("{} is cut off since its MTU has changed: {error}", link.name));
+        }
+    }
+
     fn reattach(&mut self, at: usize, link: &Link) -> Result<(), Error> {
         let parent = &mut self.parents[at];
-        let uplinks = open_uplinks(link, parent.workers.count())?;
+        let uplinks = parent.reach.open(link, parent.workers.count())?;
         let attached = uplinks.is_some();
         if let Some(uplinks) = uplinks {
             attach(&parent.workers, &link.name, uplinks)?;
@@ -295,22 +324,6 @@ impl Control {
             None => Ok(()),
         }
     }
-}
-
-/// So many sockets on an interface; `None` if they have to wait until it is up.
-fn open_uplinks(link: &Link, count: usize) -> Result<Option<Vec<Uplink>>, Error> {
-    let opened = match count {
-        1 => PacketSocket::open(link.index, link.mtu).map(|socket| vec![socket]),
-        _ => PacketSocket::open_group(link.index, link.mtu, count),
-    };
-    let sockets = match opened {
-        Err(error) if error.kind() == ErrorKind::NetworkDown => return Ok(None),
-        opened => {
-            opened.map_err(Error::system(format!("open a packet socket on {}", link.name)))?
-        }
-    };
-    let uplink = |socket| Uplink::Packet(Box::new(PacketUplink::new(socket)));
-    Ok(Some(sockets.into_iter().map(uplink).collect()))
 }
 
 fn attach(workers: &Workers, name: &str, uplinks: Vec<Uplink>) -> Result<(), Error> {

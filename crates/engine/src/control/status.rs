@@ -8,7 +8,7 @@ use super::sub::SubKey;
 use crate::engine::{ParentStatus, SubNumber, WorkerStatus};
 use crate::error::Error;
 use crate::uplink::Uplink;
-use crate::worker::{Snapshot, Stopped, WorkerConfig};
+use crate::worker::{Snapshot, Stopped, Worker, WorkerConfig};
 
 impl Control {
     pub(crate) fn status(&mut self) -> Vec<ParentStatus> {
@@ -58,6 +58,7 @@ impl Control {
             mtu: state.mtu,
             present: parent.index.is_some(),
             carrier: parent.carrier,
+            uplink: parent.reach.status(),
             semantics,
             workers,
             bc_queue_used,
@@ -71,10 +72,8 @@ impl Control {
     /// Adds what the kernel's count of lost frames has grown by; it forgets with each look.
     pub(super) fn collect_ring_drops(&mut self, at: usize) {
         let parent = &mut self.parents[at];
-        let drops = parent.workers.each(|worker| match worker.uplink() {
-            Some(Uplink::Packet(packet)) => packet.socket.take_drops().unwrap_or(0),
-            _ => 0,
-        });
+        let drops = |worker: &mut Worker| worker.uplink_mut().map_or(0, Uplink::take_drops);
+        let drops = parent.workers.each(drops);
         parent.ring_drops += drops.unwrap_or_default().iter().sum::<u64>();
     }
 }

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use umacvlan_core::{Mode, Switch};
 
 use super::Control;
+use super::host_filter::vlans_on;
+use super::parent::Parent;
 use super::workers::Workers;
 use crate::sys::packet::Membership;
 use crate::uplink::{PacketUplink, Uplink};
@@ -45,7 +47,7 @@ impl Memberships {
     pub(super) fn leave(self, workers: &Workers) {
         // A worker that has stopped has let go of its socket, too.
         let _ = workers.ask(move |worker| {
-            if let Some(Uplink::Packet(packet)) = worker.uplink() {
+            if let Some(packet) = worker.uplink().and_then(Uplink::packet) {
                 settle(packet, self.joined, &BTreeSet::new());
             }
         });
@@ -53,6 +55,30 @@ impl Memberships {
 }
 
 impl Control {
+    /// Divides what comes from the wire between the engine and the host as the switches have it by
+    /// now.
+    pub(crate) fn settle_wire(&mut self) {
+        self.settle_redirects();
+        self.settle_host_filters();
+    }
+
+    /// Has every uplink redirect what its sub-interfaces take by now.
+    fn settle_redirects(&mut self) {
+        for at in 0..self.parents.len() {
+            let Parent { memberships, reach, workers, name, index, .. } = &mut self.parents[at];
+            let Some(index) = *index else {
+                continue;
+            };
+            let settled = reach
+                .settle(workers, memberships.marks)
+                .and_then(|()| reach.settle_vlans(|| vlans_on(&mut self.rtnl, index)));
+            if let Err(error) = settled {
+                let what = format!("some frames of {name} go the wrong way: {error}");
+                self.trouble(what);
+            }
+        }
+    }
+
     /// Brings the memberships of every uplink up to date.
     pub(super) fn settle_memberships(&mut self) {
         for at in 0..self.parents.len() {
@@ -64,9 +90,9 @@ impl Control {
             let joined = std::mem::take(&mut parent.memberships.joined);
             let settled = parent.workers.ask(move |worker| {
                 let wanted = wanted(worker.switch());
-                match worker.uplink() {
-                    Some(Uplink::Packet(packet)) => settle(packet, joined, &wanted),
-                    _ => (joined, false),
+                match worker.uplink().and_then(Uplink::packet) {
+                    Some(packet) => settle(packet, joined, &wanted),
+                    None => (joined, false),
                 }
             });
             // A worker that has stopped wants nothing.

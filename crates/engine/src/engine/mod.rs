@@ -11,10 +11,13 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use umacvlan_core::MacAddr;
 
 pub use options::{
-    Absent, Adopt, Change, EngineOptions, LinkSet, OnWorker, ParentOptions, SubNumber, SubOptions,
-    WORKERS_MAX,
+    Absent, Adopt, Backend, Change, EngineOptions, LinkSet, OnWorker, ParentOptions, SubNumber,
+    SubOptions, WORKERS_MAX,
 };
-pub use status::{Event, HostFilterStatus, ParentStatus, SubStatus, WorkerStatus};
+pub use status::{
+    Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
+    XdpMode,
+};
 
 use crate::control::Control;
 use crate::error::Error;
@@ -200,8 +203,8 @@ impl Engine {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let request: Request = Box::new(move |control| {
             let answer = ask(control);
-            // An answer finds the host with what it is to have.
-            control.settle_host_filters();
+            // An answer finds the host with what it is to have, and the engine with the rest.
+            control.settle_wire();
             // Whoever asked may have gone away meanwhile.
             let _ = reply.send(answer);
         });

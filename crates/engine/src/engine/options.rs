@@ -30,6 +30,39 @@ impl fmt::Debug for EngineOptions {
     }
 }
 
+/// By which kind of sockets the wire is to be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// AF_XDP where it is known to be better and to be had, which is on a NIC whose driver does
+    /// without copies; else AF_PACKET.
+    #[default]
+    Auto,
+    /// AF_PACKET.
+    AfPacket,
+    /// AF_XDP in the best mode there is, or not at all.
+    AfXdp,
+}
+
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::AfPacket, Self::AfXdp];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::AfPacket => "af-packet",
+            Self::AfXdp => "af-xdp",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// A parent to be attached.
 #[derive(Clone, Debug, Default)]
 pub struct ParentOptions {
@@ -38,6 +71,8 @@ pub struct ParentOptions {
     /// How its workers run: one for each, at most [`WORKERS_MAX`]. None stands for one that runs as
     /// by default.
     pub workers: Vec<WorkerConfig>,
+    /// By which kind of sockets its wire is to be reached.
+    pub backend: Backend,
     /// Whose promise about private sub-interfaces is kept.
     pub semantics: Semantics,
     /// The address to give back to it after a passthru sub-interface, if an engine before this one

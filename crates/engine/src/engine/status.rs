@@ -1,5 +1,7 @@
 //! What an engine tells, asked and unasked.
 
+use std::fmt;
+
 use umacvlan_core::stats::WireStats;
 use umacvlan_core::{MacAddr, Mode, Semantics};
 
@@ -101,6 +103,63 @@ pub struct SubStatus {
     pub link: Link,
 }
 
+/// By which kind of sockets a wire is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UplinkKind {
+    /// None: there is no interface.
+    #[default]
+    None,
+    /// AF_PACKET.
+    AfPacket,
+    /// AF_XDP, in this mode.
+    AfXdp(XdpMode),
+}
+
+impl fmt::Display for UplinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::AfPacket => "af-packet",
+            Self::AfXdp(_) => "af-xdp",
+        })
+    }
+}
+
+/// How frames get from a driver to an AF_XDP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// The driver writes them into memory of ours.
+    ZeroCopy,
+    /// The driver's XDP, and a copy.
+    Native,
+    /// The stack's XDP, for any driver, and a copy.
+    Generic,
+}
+
+impl XdpMode {
+    /// All of them, the best first.
+    pub const ALL: [Self; 3] = [Self::ZeroCopy, Self::Native, Self::Generic];
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ZeroCopy => "zero-copy",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+/// How a wire is reached, and why not better.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UplinkStatus {
+    /// By what.
+    pub kind: UplinkKind,
+    /// Why not by what would have been tried first; empty if that is what it is.
+    pub why: String,
+}
+
 /// A parent and all of its sub-interfaces, with their counters.
 #[derive(Clone, Debug, Default)]
 pub struct ParentStatus {
@@ -118,6 +177,8 @@ pub struct ParentStatus {
     pub present: bool,
     /// True while it has a carrier.
     pub carrier: bool,
+    /// How its wire is reached.
+    pub uplink: UplinkStatus,
     /// Whose promise about private sub-interfaces is kept.
     pub semantics: Semantics,
     /// Its workers, each with the flows that are its own.

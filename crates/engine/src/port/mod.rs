@@ -384,10 +384,7 @@ impl Ports {
         uplink: Option<&Uplink>,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
-        let socket = match uplink {
-            Some(Uplink::Packet(packet)) => Some(packet.socket.as_fd()),
-            _ => None,
-        };
+        let socket = uplink.and_then(Uplink::waits_on);
         match &mut self.means {
             Means::Plain { epoll, .. } => {
                 // A turn that has no TAP to ask about does not look.
@@ -415,16 +412,14 @@ impl Ports {
     /// # Errors
     /// No memory in the kernel.
     pub(crate) fn watch_uplink(&mut self, uplink: &Uplink) -> io::Result<()> {
-        match (&mut self.means, uplink) {
-            (Means::Plain { epoll, .. }, Uplink::Packet(packet)) => {
-                epoll.add(&packet.socket, u64::from(UPLINK))
-            }
+        match (&mut self.means, uplink.waits_on()) {
+            (Means::Plain { epoll, .. }, Some(socket)) => epoll.add(&socket, u64::from(UPLINK)),
             // A watch on the socket before ends with that socket; this one is asked for at the next sleep.
             (Means::Uring { watches_uplink, .. }, _) => {
                 *watches_uplink = false;
                 Ok(())
             }
-            (Means::Plain { .. }, Uplink::Memory(_)) => Ok(()),
+            (Means::Plain { .. }, None) => Ok(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! [`Epoll`]: which of many descriptors have something to read.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Most descriptors that one wait reports; the rest follow at the next.
@@ -74,5 +74,12 @@ impl Epoll {
         // SAFETY: the kernel wrote `count` events, at most as many as there was room for.
         unsafe { self.ready.set_len(count) };
         Ok(self.ready.iter().map(|event| event.u64))
+    }
+}
+
+impl AsFd for Epoll {
+    /// To be waited for itself: it can be read when one of its descriptors can.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }

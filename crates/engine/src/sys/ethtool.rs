@@ -25,8 +25,17 @@ const GET_TX_CHECKSUM: u32 = 0x16;
 const SET_TX_CHECKSUM: u32 = 0x17;
 const GET_RX_CHECKSUM: u32 = 0x14;
 
+/// `ETHTOOL_SFLAGS`, `ETHTOOL_GCHANNELS`.
+#[cfg(feature = "af-xdp")]
+const SET_FLAGS: u32 = 0x26;
+#[cfg(feature = "af-xdp")]
+const GET_CHANNELS: u32 = 0x3c;
+
 /// `ETH_FLAG_LRO`.
 const FLAG_LRO: u32 = 1 << 15;
+/// `ETH_FLAG_RXVLAN`: the NIC takes tags out of received frames.
+#[cfg(feature = "af-xdp")]
+const FLAG_RXVLAN: u32 = 1 << 8;
 
 /// Bytes of `struct ethtool_drvinfo`, the longest answer that is asked for here; the name of the
 /// driver follows the command in it.
@@ -146,6 +155,48 @@ impl Ethtool {
         let asked = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
         super::checked(asked)?;
         Ok(answer.0)
+    }
+}
+
+/// What only an AF_XDP uplink asks for.
+#[cfg(feature = "af-xdp")]
+impl Ethtool {
+    /// Queues on which frames are received.
+    ///
+    /// # Errors
+    /// The driver does not tell, or there is no such interface.
+    pub fn receive_queues(&self, interface: &str) -> io::Result<u32> {
+        let answer = self.ask(interface, GET_CHANNELS, 0)?;
+        let (numbers, _) = answer.as_chunks::<4>();
+        // `struct ethtool_channels`: the command, four limits, then receiving, sending, other, both.
+        let number = |at: usize| u32::from_ne_bytes(numbers[at]);
+        Ok(number(5) + number(8))
+    }
+
+    /// Has the NIC leave received frames as they are: neither joined nor without their tags.
+    /// Returns what it did before, for [`Ethtool::restore`].
+    ///
+    /// # Errors
+    /// The driver does not tell or does not obey, or there is no such interface.
+    pub fn leave_whole(&self, interface: &str) -> io::Result<u32> {
+        let flags = self.value(interface, GET_FLAGS)?;
+        let on = flags & (FLAG_LRO | FLAG_RXVLAN);
+        if on != 0 {
+            self.ask(interface, SET_FLAGS, flags & !on)?;
+        }
+        Ok(on)
+    }
+
+    /// Has the NIC do again what [`Ethtool::leave_whole`] has ended.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore(&self, interface: &str, on: u32) -> io::Result<()> {
+        if on != 0 {
+            let flags = self.value(interface, GET_FLAGS)?;
+            self.ask(interface, SET_FLAGS, flags | on)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,18 +1,20 @@
 //! [`Uplink`]: the engine's socket on the parent.
 
-use std::io;
-use std::os::fd::AsFd;
+mod packet;
+#[cfg(feature = "af-xdp")]
+mod xdp;
+
+use std::os::fd::{AsFd, BorrowedFd};
 
 use umacvlan_core::DropReason;
-use umacvlan_core::frame::TAG_LEN;
-use umacvlan_core::offload::insert_tag;
 
 use crate::held::{Held, Place};
 use crate::memory::MemoryLink;
-use crate::sys::arena::{Arena, BUFFER_LEN};
-use crate::sys::packet::PacketSocket;
-use crate::sys::rx_ring::{Extent, Received};
-use crate::sys::tx_batch::TxBatch;
+use crate::sys::arena::Arena;
+
+pub use packet::PacketUplink;
+#[cfg(feature = "af-xdp")]
+pub use xdp::{SOCKETS as XDP_SOCKETS, XdpUplink};
 
 /// One way to reach the wire. Matched once a batch, never once a frame.
 #[derive(Debug)]
@@ -21,91 +23,9 @@ pub enum Uplink {
     Memory(MemoryLink),
     /// An AF_PACKET socket: works on every Ethernet interface.
     Packet(Box<PacketUplink>),
-}
-
-/// An AF_PACKET socket and the room to send many frames at once.
-#[derive(Debug)]
-pub struct PacketUplink {
-    /// The socket.
-    pub socket: PacketSocket,
-    tx: TxBatch,
-}
-
-impl PacketUplink {
-    /// An uplink through that socket.
-    pub fn new(socket: PacketSocket) -> Self {
-        Self { socket, tx: TxBatch::new() }
-    }
-
-    fn recv(
-        &mut self,
-        arena: &mut Arena,
-        budget: usize,
-        mut on: impl FnMut(Held, Result<&[u8], DropReason>),
-    ) -> usize {
-        for count in 0..budget {
-            let Some(mut received) = self.socket.ring.receive() else {
-                return count;
-            };
-            let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
-            match received.extent {
-                Extent::Whole => {
-                    let ring = &mut self.socket.ring;
-                    if let Some((tpid, tci)) = received.tag {
-                        let slot = ring.bytes_mut(received.slot, 0, received.at + received.len);
-                        retag(slot, &mut received.at, &mut received.len, tpid, tci);
-                    }
-                    let Received { slot, at, len, .. } = received;
-                    on(Held::new(Place::Uplink, slot, at, len), Ok(ring.bytes(slot, at, len)));
-                }
-                Extent::Queued => self.recv_queued(arena, received, &mut on),
-                Extent::Cut => on(held, Err(DropReason::TooLong)),
-            }
-        }
-        budget
-    }
-
-    /// Reads a frame that did not fit its slot into a buffer of the arena.
-    fn recv_queued(
-        &self,
-        arena: &mut Arena,
-        received: Received,
-        on: &mut impl FnMut(Held, Result<&[u8], DropReason>),
-    ) {
-        let Some(buffer) = arena.take() else {
-            // The frame must leave the queue, or the next slot would be given this one.
-            let _ = self.socket.recv_queued(&mut [0; 16]);
-            let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
-            return on(held, Err(DropReason::Full));
-        };
-        let mut at = TAG_LEN;
-        let room = arena.bytes_mut(buffer, at, BUFFER_LEN - at);
-        let most = room.len();
-        let Ok(mut len) = self.socket.recv_queued(room) else {
-            arena.untake();
-            let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
-            return on(held, Err(DropReason::Unsupported));
-        };
-        if len > most {
-            // BIG TCP: larger than any TAP takes, and only its beginning is here.
-            arena.untake();
-            let held = Held::new(Place::Uplink, received.slot, received.at, received.len);
-            return on(held, Err(DropReason::TooLong));
-        }
-        if let Some((tpid, tci)) = received.tag {
-            retag(arena.bytes_mut(buffer, 0, at + len), &mut at, &mut len, tpid, tci);
-        }
-        on(Held::new(Place::Arena, buffer, at, len), Ok(arena.bytes(buffer, at, len)));
-    }
-}
-
-/// Puts the tag back that the kernel took out before the socket saw the frame. Every place that a
-/// frame is read into keeps room for it.
-fn retag(bytes: &mut [u8], at: &mut usize, len: &mut usize, tpid: u16, tci: u16) {
-    if let Some(start) = insert_tag(bytes, *at, tpid, tci) {
-        *len += *at - start;
-        *at = start;
-    }
+    /// AF_XDP sockets, and an AF_PACKET socket for what they do not get.
+    #[cfg(feature = "af-xdp")]
+    Xdp(Box<XdpUplink>),
 }
 
 impl Uplink {
@@ -119,7 +39,9 @@ impl Uplink {
     ) -> usize {
         match self {
             Self::Memory(link) => link.recv(arena, budget, |held, bytes| on(held, Ok(bytes))).0,
-            Self::Packet(packet) => packet.recv(arena, budget, on),
+            Self::Packet(packet) => packet.recv(arena, Place::Uplink, budget, on),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp(xdp) => xdp.recv(arena, budget, on),
         }
     }
 
@@ -128,16 +50,13 @@ impl Uplink {
         &mut self,
         count: usize,
         frame: impl Fn(usize) -> &'f [u8],
-        mut refused: impl FnMut(usize, DropReason),
+        refused: impl FnMut(usize, DropReason),
     ) {
         match self {
             Self::Memory(link) => link.send(count, frame, refused),
-            Self::Packet(packet) => {
-                let PacketUplink { socket, tx } = &mut **packet;
-                tx.send(socket.as_fd(), count, frame, |number, error| {
-                    refused(number, reason(error))
-                });
-            }
+            Self::Packet(packet) => packet.send(count, frame, refused),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp(xdp) => xdp.send(count, frame, refused),
         }
     }
 
@@ -147,23 +66,64 @@ impl Uplink {
         match self {
             Self::Memory(_) => &[],
             Self::Packet(packet) => packet.socket.ring.bytes(slot, at, len),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp(xdp) => xdp.bytes(slot, at, len),
         }
     }
 
-    /// Ends the turn: the memory of its frames may be used again.
-    pub(crate) fn release(&mut self) {
-        if let Self::Packet(packet) = self {
-            packet.socket.ring.release();
+    /// The same of a slot of the socket beside the uplink proper.
+    #[cfg(feature = "af-xdp")]
+    #[inline]
+    pub(crate) fn side_bytes(&self, slot: u16, at: usize, len: usize) -> &[u8] {
+        self.packet().map_or(&[], |packet| packet.socket.ring.bytes(slot, at, len))
+    }
+
+    /// Ends the turn: the memory of its frames may be used again. True when frames wait to be sent
+    /// and another turn is to try.
+    pub(crate) fn release(&mut self) -> bool {
+        match self {
+            Self::Memory(_) => {}
+            Self::Packet(packet) => packet.socket.ring.release(),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp(xdp) => return xdp.release(),
+        }
+        false
+    }
+
+    /// What to sleep on; `None` if somebody rings the worker's bell.
+    pub(crate) fn waits_on(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Packet(packet) => Some(packet.socket.as_fd()),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp(xdp) => Some(xdp.as_fd()),
         }
     }
-}
 
-/// The reason for which the kernel refused to send a frame (`packet(7)`).
-fn reason(error: &io::Error) -> DropReason {
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::ENOBUFS) => DropReason::Full,
-        Some(libc::EMSGSIZE) => DropReason::TooLong,
-        Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => DropReason::NoCarrier,
-        _ => DropReason::Refused,
+    /// The AF_PACKET socket, which has the memberships: of the uplink itself, or beside it.
+    pub(crate) fn packet(&self) -> Option<&PacketUplink> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Packet(packet) => Some(packet),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp(xdp) => Some(xdp.side()),
+        }
+    }
+
+    /// Forgets an error that would end every sleep at once: of a parent that goes down.
+    pub(crate) fn forgive(&self) {
+        if let Some(packet) = self.packet() {
+            packet.forgive();
+        }
+    }
+
+    /// Frames that the kernel had no room for since the last call.
+    pub(crate) fn take_drops(&mut self) -> u64 {
+        let aside = self.packet().map_or(0, |packet| packet.socket.take_drops().unwrap_or(0));
+        match self {
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp(xdp) => aside + xdp.take_drops(),
+            _ => aside,
+        }
     }
 }

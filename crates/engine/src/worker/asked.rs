@@ -138,6 +138,11 @@ impl Worker {
         self.uplink.as_ref()
     }
 
+    /// The uplink, to be asked what it then forgets.
+    pub fn uplink_mut(&mut self) -> Option<&mut Uplink> {
+        self.uplink.as_mut()
+    }
+
     /// Gives the worker an uplink in place of the one before.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ pub const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_io_uring_enter,
     libc::SYS_sendmmsg,
+    // Wake-ups of an AF_XDP socket; those for what it receives are `recvfrom`.
+    libc::SYS_sendto,
     // Waiting, for frames and for what the control thread asks.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,

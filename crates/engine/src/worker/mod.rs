@@ -138,7 +138,9 @@ impl Worker {
             if self.idle.after_turn(frames, worked) && !self.stop {
                 self.ports.sleep(self.uplink.as_ref(), None)?;
                 self.idle.after_sleep();
-                self.forgive_uplink();
+                if let Some(uplink) = &self.uplink {
+                    uplink.forgive();
+                }
             }
         }
         Ok(())
@@ -167,13 +169,14 @@ impl Worker {
                 refused(&mut dispatch.outlet.subs, to, held, group, reason);
             }
         });
-        self.flush()?;
+        turn.events += usize::from(self.flush()?);
         self.tell();
         Ok(turn)
     }
 
-    /// Writes what the turn has noted down and gives its memory back.
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes what the turn has noted down and gives its memory back. True when the uplink has more
+    /// to send.
+    fn flush(&mut self) -> io::Result<bool> {
         let Self { dispatch, uplink, ports, arena, coalescer, .. } = self;
         let Dispatch { groups, outlet, .. } = dispatch;
         let Outlet { to_ports, to_wire, scratch, wire, subs, offloads } = outlet;
@@ -204,10 +207,9 @@ impl Worker {
         if let Some(coalescer) = coalescer {
             coalescer.release();
         }
-        if let Some(uplink) = uplink {
-            uplink.release();
-        }
-        ports.release(arena)
+        let more = uplink.as_mut().is_some_and(Uplink::release);
+        ports.release(arena)?;
+        Ok(more)
     }
 
     /// Tells what the turn has found out, and forgets it.
@@ -232,14 +234,5 @@ impl Worker {
             request(self);
         }
         true
-    }
-
-    /// A parent that goes down leaves an error on its socket that would wake every sleep at once.
-    fn forgive_uplink(&self) {
-        if let Some(Uplink::Packet(packet)) = &self.uplink
-            && !packet.socket.ring.has_frame()
-        {
-            packet.socket.clear_error();
-        }
     }
 }

@@ -256,3 +256,28 @@ fn another_program_on_the_interface_is_not_pushed_aside() {
         );
     });
 }
+
+#[test]
+fn tagged_frames_of_a_vlan_of_the_host_are_the_hosts() {
+    each_way("tagged_frames_of_a_vlan_of_the_host_are_the_hosts", |how| {
+        let mut bench = Bench::new(how);
+        bench.rules(Mode::Bridge, &[1], &[]);
+        bench.program.set_vlans(vec![5]).unwrap();
+        let tagged = |vid, number| {
+            let mut frame = frame(mac(1), mac(0xff), number);
+            frame.splice(12..12, [0x81, 0, 0x20, vid]);
+            frame
+        };
+        let mut count = |vid| {
+            send(&bench.wire, &tagged(vid, 1));
+            bench.received().len()
+        };
+        assert_eq!([count(5), count(6)], [0, 1], "{how:?}");
+        bench.program.set_vlans(vec![6]).unwrap();
+        let mut count = |vid| {
+            send(&bench.wire, &tagged(vid, 1));
+            bench.received().len()
+        };
+        assert_eq!([count(5), count(6)], [1, 0], "{how:?}");
+    });
+}

@@ -10,5 +10,5 @@ mod program;
 mod socket;
 
 pub use open::{Binding, room_in_chunk};
-pub use program::{Attached, Rules, XdpProgram};
+pub use program::{Attached, QUEUES, Rules, XdpProgram};
 pub use socket::{CHUNKS_RX, NotSent, XskSocket};

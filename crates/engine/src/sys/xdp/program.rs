@@ -17,6 +17,9 @@ use super::XskSocket;
 /// The compiled `bpf/uplink.c`.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/uplink.o"));
 
+/// Queues that the program can redirect; frames of others come by the packet socket.
+pub const QUEUES: u32 = 64;
+
 /// Where on a frame's way the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attached {
@@ -61,9 +64,12 @@ pub struct XdpProgram {
     ebpf: Ebpf,
     stations: HashMap<MapData, u64, u32>,
     owned: Array<MapData, u32>,
+    vlans: Array<MapData, u32>,
     sockets: XskMap<MapData>,
     /// What is in the maps.
     rules: Rules,
+    /// The VLANs that are the host's.
+    hosts: Vec<u16>,
     attached: Option<(XdpLinkId, Attached)>,
 }
 
@@ -82,10 +88,20 @@ impl XdpProgram {
         let mut ebpf = Ebpf::load(OBJECT).map_err(os_error)?;
         let stations = map(&mut ebpf, "stations")?.try_into().map_err(os_error)?;
         let owned = map(&mut ebpf, "owned")?.try_into().map_err(os_error)?;
+        let vlans = map(&mut ebpf, "vlans")?.try_into().map_err(os_error)?;
         let sockets = map(&mut ebpf, "sockets")?.try_into().map_err(os_error)?;
         uplink(&mut ebpf)?.load().map_err(os_error)?;
         side(&mut ebpf)?.load().map_err(os_error)?;
-        Ok(Self { ebpf, stations, owned, sockets, rules: Rules::default(), attached: None })
+        Ok(Self {
+            ebpf,
+            stations,
+            owned,
+            vlans,
+            hosts: Vec::new(),
+            sockets,
+            rules: Rules::default(),
+            attached: None,
+        })
     }
 
     /// Links the program to the interface of that index in the namespace of the calling thread, in
@@ -126,6 +142,26 @@ impl XdpProgram {
     /// Whatever `setsockopt` says.
     pub fn filter(&mut self, socket: &impl AsFd) -> io::Result<()> {
         side(&mut self.ebpf)?.attach(socket).map_err(os_error)
+    }
+
+    /// Leaves frames of these VLANs to the host, and no others.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    pub fn set_vlans(&mut self, vlans: Vec<u16>) -> io::Result<()> {
+        for &vid in self.hosts.iter().filter(|vid| !vlans.contains(vid)) {
+            self.vlans.set(vid.into(), 0, 0).map_err(os_error)?;
+        }
+        for &vid in &vlans {
+            self.vlans.set(vid.into(), 1, 0).map_err(os_error)?;
+        }
+        self.hosts = vlans;
+        Ok(())
+    }
+
+    /// True when some VLANs are the host's.
+    pub fn has_vlans(&self) -> bool {
+        !self.hosts.is_empty()
     }
 
     /// Brings the maps to these rules, step by step: never is a frame of a station lost whose rule

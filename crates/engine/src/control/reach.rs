@@ -1,0 +1,111 @@
+//! [`Reach`]: by which means the wire of a parent is reached.
+//!
+//! Where there is a choice, the best is tried first, and why it was not to be had is kept for those
+//! who ask. What the XDP program redirects follows the switch; where it cannot, or there is none,
+//! frames come by AF_PACKET as ever.
+
+#[cfg(feature = "af-xdp")]
+mod xdp;
+
+#[cfg(not(feature = "af-xdp"))]
+use std::io;
+use std::io::ErrorKind;
+
+#[cfg(not(feature = "af-xdp"))]
+use super::workers::Workers;
+use crate::engine::{Backend, UplinkKind, UplinkStatus};
+use crate::error::Error;
+use crate::netlink::Link;
+use crate::sys::packet::PacketSocket;
+use crate::uplink::{PacketUplink, Uplink};
+
+/// How one parent's wire is reached, and what has to be kept for it.
+#[derive(Debug)]
+pub(super) struct Reach {
+    wanted: Backend,
+    status: UplinkStatus,
+    #[cfg(feature = "af-xdp")]
+    xdp: Option<xdp::Redirect>,
+}
+
+impl Reach {
+    /// By that means, once there is an interface.
+    pub(super) fn new(wanted: Backend) -> Self {
+        Self {
+            wanted,
+            status: UplinkStatus::default(),
+            #[cfg(feature = "af-xdp")]
+            xdp: None,
+        }
+    }
+
+    pub(super) fn status(&self) -> UplinkStatus {
+        self.status.clone()
+    }
+
+    /// Opens an uplink on an interface for each of so many workers, in place of those before, which
+    /// must be closed; `None` if they have to wait until it is up.
+    ///
+    /// # Errors
+    /// No packet socket; or AF_XDP was demanded and is not to be had.
+    pub(super) fn open(&mut self, link: &Link, count: usize) -> Result<Option<Vec<Uplink>>, Error> {
+        self.forget();
+        let why = match self.open_xdp(link, count) {
+            Ok(uplinks) => return Ok(uplinks),
+            Err(why) => why,
+        };
+        if self.wanted == Backend::AfXdp {
+            return Err(Error::NoAfXdp { parent: link.name.clone(), why });
+        }
+        let sockets = open_sockets(link, count)?;
+        self.status = UplinkStatus { kind: UplinkKind::AfPacket, why };
+        let uplink = |socket| Uplink::Packet(Box::new(PacketUplink::new(socket)));
+        Ok(sockets.map(|sockets| sockets.into_iter().map(uplink).collect()))
+    }
+
+    #[cfg(not(feature = "af-xdp"))]
+    fn open_xdp(&mut self, _: &Link, _: usize) -> Result<Option<Vec<Uplink>>, String> {
+        Err(match self.wanted {
+            Backend::AfPacket => String::new(),
+            Backend::Auto | Backend::AfXdp => "this umacvlan was built without AF_XDP".to_owned(),
+        })
+    }
+
+    #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn forget(&mut self) {}
+
+    #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn resizes(&self) -> bool {
+        false
+    }
+
+    #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn settle(&mut self, _: &Workers, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn settle_vlans(
+        &mut self,
+        _: impl FnOnce() -> io::Result<Vec<u16>>,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn mark_vlans(&mut self, _: bool) {}
+}
+
+/// So many packet sockets on an interface; `None` if they have to wait until it is up.
+fn open_sockets(link: &Link, count: usize) -> Result<Option<Vec<PacketSocket>>, Error> {
+    let opened = match count {
+        1 => PacketSocket::open(link.index, link.mtu).map(|socket| vec![socket]),
+        _ => PacketSocket::open_group(link.index, link.mtu, count),
+    };
+    match opened {
+        Err(error) if error.kind() == ErrorKind::NetworkDown => Ok(None),
+        opened => opened
+            .map(Some)
+            .map_err(Error::system(format!("open a packet socket on {}", link.name))),
+    }
+}

@@ -1,0 +1,240 @@
+//! AF_XDP: which mode of it is to be had, and what goes with it.
+
+use std::io;
+
+use super::{Reach, open_sockets};
+use crate::control::workers::Workers;
+use crate::engine::{Backend, UplinkKind, UplinkStatus, XdpMode};
+use crate::netlink::Link;
+use crate::sys::ethtool::Ethtool;
+use crate::sys::packet::PacketSocket;
+use crate::sys::xdp::{Attached, Binding, QUEUES, Rules, XdpProgram, XskSocket, room_in_chunk};
+use crate::uplink::{PacketUplink, Uplink, XDP_SOCKETS, XdpUplink};
+
+/// Bytes of a frame beyond its MTU: the Ethernet header and two tags.
+const BEYOND_MTU: usize = 14 + 2 * 4;
+
+/// Drivers of virtual machines: frames come through memory there as well, with super-frames whole.
+const VIRTUAL: &[&str] = &["ena", "gve", "hv_netvsc", "virtio_net", "vmxnet3", "xen_netfront"];
+
+/// What redirects frames to the AF_XDP sockets of a parent.
+#[derive(Debug)]
+pub(super) struct Redirect {
+    program: XdpProgram,
+    /// The count of changes of sub-interfaces that it knows.
+    known: Option<u64>,
+    /// VLANs of the host have come or gone.
+    vlans_stale: bool,
+    /// The name of the interface, and what it does no longer to received frames meanwhile.
+    interface: String,
+    switched_off: u32,
+}
+
+impl Drop for Redirect {
+    fn drop(&mut self) {
+        // An interface that is gone has nothing to be restored.
+        let restore = |ethtool: Ethtool| ethtool.restore(&self.interface, self.switched_off);
+        let _ = Ethtool::open().and_then(restore);
+    }
+}
+
+impl Reach {
+    /// Opens AF_XDP sockets and those beside them for so many workers; `None` if they have to wait
+    /// until the interface is up.
+    ///
+    /// # Errors
+    /// Why it cannot be, or is not wanted.
+    pub(super) fn open_xdp(
+        &mut self,
+        link: &Link,
+        count: usize,
+    ) -> Result<Option<Vec<Uplink>>, String> {
+        let (driver, modes) = self.choose(link)?;
+        let Some(sides) = open_sockets(link, count).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        let (program, sockets, mode, why) = bind(link, modes, count)?;
+        let uplinks = self.assemble(link, &driver, program, (sockets, sides));
+        let uplinks = uplinks.map_err(|error| format!("AF_XDP: {}", reason(&error)))?;
+        self.status = UplinkStatus { kind: UplinkKind::AfXdp(mode), why };
+        Ok(Some(uplinks))
+    }
+
+    /// The modes to try, and the driver.
+    fn choose(&self, link: &Link) -> Result<(String, &'static [XdpMode]), String> {
+        let driver = Ethtool::open().and_then(|ethtool| ethtool.driver(&link.name));
+        let driver = driver.unwrap_or_default();
+        let modes: &[XdpMode] = match self.wanted {
+            Backend::AfPacket => return Err(String::new()),
+            // In generic mode the other end of a veth goes on sending super-frames, which fit no chunk.
+            Backend::AfXdp if driver == "veth" => &[XdpMode::ZeroCopy, XdpMode::Native],
+            Backend::AfXdp => &XdpMode::ALL,
+            Backend::Auto => match better_without(link, &driver) {
+                Some(why) => return Err(why),
+                None => &[XdpMode::ZeroCopy],
+            },
+        };
+        let longest = link.mtu as usize + BEYOND_MTU;
+        if longest > room_in_chunk() {
+            let most = room_in_chunk() - BEYOND_MTU;
+            return Err(format!("AF_XDP carries an MTU of at most {most}, not {}", link.mtu));
+        }
+        Ok((driver, modes))
+    }
+
+    /// Ends what went with the uplink before.
+    pub(in crate::control) fn forget(&mut self) {
+        self.xdp = None;
+    }
+
+    /// True when the uplink has to be opened anew for another MTU.
+    pub(in crate::control) fn resizes(&self) -> bool {
+        self.xdp.is_some()
+    }
+
+    /// Has the program redirect what the switch of the workers takes, if there is another count of
+    /// changes than before.
+    ///
+    /// # Errors
+    /// The program cannot be told all of it: some frames come by neither way.
+    pub(in crate::control) fn settle(&mut self, workers: &Workers, marks: u64) -> io::Result<()> {
+        let Some(Redirect { program, known, .. }) = &mut self.xdp else {
+            return Ok(());
+        };
+        if known.replace(marks) == Some(marks) {
+            return Ok(());
+        }
+        match workers.ask(|worker| Rules::of(worker.switch())) {
+            Ok(rules) => program.set(rules),
+            // A worker that has stopped takes nothing, and has told so.
+            Err(_) => program.set(Rules::default()),
+        }
+    }
+
+    /// Has the program leave to the host the VLANs that it has devices for, if they are not known.
+    ///
+    /// # Errors
+    /// They cannot be found out, or not be told.
+    pub(in crate::control) fn settle_vlans(
+        &mut self,
+        vlans: impl FnOnce() -> io::Result<Vec<u16>>,
+    ) -> io::Result<()> {
+        match &mut self.xdp {
+            Some(Redirect { program, vlans_stale: stale @ true, .. }) => {
+                *stale = false;
+                program.set_vlans(vlans()?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that a VLAN device has come, or that some interface has gone which may have been one.
+    pub(in crate::control) fn mark_vlans(&mut self, come: bool) {
+        if let Some(Redirect { program, vlans_stale, .. }) = &mut self.xdp {
+            *vlans_stale |= come || program.has_vlans();
+        }
+    }
+
+    /// Gives every worker its packet socket and every so manyth queue. One without a queue has the
+    /// packet socket alone.
+    fn assemble(
+        &mut self,
+        link: &Link,
+        driver: &str,
+        mut program: XdpProgram,
+        (sockets, sides): (Vec<XskSocket>, Vec<PacketSocket>),
+    ) -> io::Result<Vec<Uplink>> {
+        sides.iter().try_for_each(|side| program.filter(side))?;
+        let mut shares: Vec<Vec<XskSocket>> = sides.iter().map(|_| Vec::new()).collect();
+        for (queue, socket) in sockets.into_iter().enumerate() {
+            program.serve(u32::try_from(queue).unwrap_or(u32::MAX), &socket)?;
+            shares[queue % sides.len()].push(socket);
+        }
+        let veth = driver == "veth";
+        let switched_off = match veth {
+            true => 0,
+            // A driver that cannot say what it does to frames does little.
+            false => Ethtool::open()?.leave_whole(&link.name).unwrap_or(0),
+        };
+        let interface = link.name.clone();
+        let (known, vlans_stale) = (None, true);
+        self.xdp = Some(Redirect { program, known, vlans_stale, interface, switched_off });
+        let uplink = |(sockets, side): (Vec<XskSocket>, PacketSocket)| {
+            let side = PacketUplink::new(side);
+            Ok(match sockets.is_empty() {
+                true => Uplink::Packet(Box::new(side)),
+                false => Uplink::Xdp(Box::new(XdpUplink::new(sockets, side, link.mtu, veth)?)),
+            })
+        };
+        shares.into_iter().zip(sides).map(uplink).collect()
+    }
+}
+
+/// Why AF_PACKET is the better choice for an interface, if it is.
+fn better_without(link: &Link, driver: &str) -> Option<String> {
+    let kind = link.kind.as_deref().or_else(|| VIRTUAL.iter().copied().find(|&it| it == driver))?;
+    Some(format!("with {kind}, super-frames come whole by AF_PACKET and not by AF_XDP"))
+}
+
+/// Attaches the program and binds sockets to all queues in the first of the modes that is to be
+/// had; says why those before it are not.
+fn bind(
+    link: &Link,
+    modes: &[XdpMode],
+    workers: usize,
+) -> Result<(XdpProgram, Vec<XskSocket>, XdpMode, String), String> {
+    let mut program = XdpProgram::load().map_err(|error| format!("AF_XDP: {}", reason(&error)))?;
+    let mut why: Vec<String> = Vec::new();
+    for &mode in modes {
+        match bind_as(link, &mut program, mode, workers) {
+            Ok(sockets) => return Ok((program, sockets, mode, why.join("; "))),
+            Err(error) => why.push(format!("{mode}: {error}")),
+        }
+    }
+    Err(why.join("; "))
+}
+
+fn bind_as(
+    link: &Link,
+    program: &mut XdpProgram,
+    mode: XdpMode,
+    workers: usize,
+) -> Result<Vec<XskSocket>, String> {
+    let (how, binding) = match mode {
+        XdpMode::ZeroCopy => (Attached::Native, Binding::ZeroCopy),
+        XdpMode::Native => (Attached::Native, Binding::Copy),
+        XdpMode::Generic => (Attached::Generic, Binding::Copy),
+    };
+    program.attach(link.index, how).map_err(|error| match error.raw_os_error() {
+        Some(libc::EBUSY | libc::EEXIST) => "another XDP program is on the interface".to_owned(),
+        _ => reason(&error),
+    })?;
+    let queues = Ethtool::open().and_then(|ethtool| ethtool.receive_queues(&link.name));
+    let longest = link.mtu as usize + BEYOND_MTU;
+    let most = XDP_SOCKETS.saturating_mul(u32::try_from(workers).unwrap_or(1)).min(QUEUES);
+    let queues = queues.unwrap_or(1).clamp(1, most);
+    // The first socket of every worker sends.
+    let sends = |queue| (queue as usize) < workers;
+    let open = |queue| XskSocket::open(&link.name, queue, binding, longest, sends(queue));
+    let opened: io::Result<Vec<_>> = (0..queues).map(open).collect();
+    opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::EBUSY) => "another AF_XDP socket has the queue".to_owned(),
+        _ => reason(&error),
+    })
+}
+
+/// What an error of the kernel means here, and what to do about it.
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "needs the capabilities BPF, NET_ADMIN and NET_RAW".to_owned()
+        }
+        Some(libc::ENOBUFS) => "the limit on locked memory is too low: raise it \
+             (LimitMEMLOCK= in the unit, ulimit -l in a shell)"
+            .to_owned(),
+        Some(libc::EOPNOTSUPP) => "the driver cannot".to_owned(),
+        Some(libc::ERANGE) => "its XDP does not carry this MTU".to_owned(),
+        Some(libc::EAFNOSUPPORT) => "this kernel has no AF_XDP".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,260 @@
+//! [`XdpUplink`]: the wire through AF_XDP sockets.
+//!
+//! AF_XDP carries frames as they are on the wire, so what a vnet header stands for is done here: a
+//! super-frame is cut into segments and an open checksum is completed, while the frame is copied
+//! into the UMEM. What is to reach the host as well, groups above all, comes by an AF_PACKET socket
+//! beside, with a filter that takes nothing twice.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use umacvlan_core::DropReason;
+use umacvlan_core::frame::{HEADER_LEN, TAG_LEN};
+use umacvlan_core::offload::{
+    SCRATCH_LEN, VNET_LEN, VnetHeader, complete_checksum, open_checksum, segment, segments,
+};
+
+use super::PacketUplink;
+use crate::held::{Held, Place};
+use crate::sys::arena::Arena;
+use crate::sys::epoll::Epoll;
+use crate::sys::xdp::{CHUNKS_RX, NotSent, XskSocket};
+
+/// Most sockets of one worker: their chunks have to fit the numbers of `Held`. What comes by
+/// further queues comes aside.
+pub const SOCKETS: u32 = (u16::MAX / CHUNKS_RX) as u32;
+
+/// AF_XDP sockets on queues of a parent, and the AF_PACKET socket beside them.
+#[derive(Debug)]
+pub struct XdpUplink {
+    /// The first one sends as well.
+    sockets: Vec<XskSocket>,
+    side: PacketUplink,
+    /// Watches all of them.
+    epoll: Epoll,
+    /// The socket with which the next turn begins.
+    next: usize,
+    /// The driver hands over frames whose checksum is still open, and cannot say so.
+    open_checksums: bool,
+    /// Most bytes of a frame without its tags.
+    longest: usize,
+    work: Box<[u8; SCRATCH_LEN]>,
+    /// By frame pushed since the last kick: the number of what it was made from.
+    made_from: Vec<usize>,
+    /// The interface was down at the last kick.
+    down: bool,
+    /// The last kick left frames in the ring that may go now.
+    stuck: bool,
+    /// What the sockets have dropped, as far as it has been told.
+    told_drops: u64,
+}
+
+impl XdpUplink {
+    /// An uplink through these sockets, of which there is one at least and [`SOCKETS`] at most, for
+    /// frames with so many bytes of payload. `open_checksums`: the driver, as that of veth, hands
+    /// over frames whose checksum is still open.
+    ///
+    /// # Errors
+    /// No descriptor to wait with.
+    pub fn new(
+        sockets: Vec<XskSocket>,
+        side: PacketUplink,
+        mtu: u32,
+        open_checksums: bool,
+    ) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&side.socket, 0)?;
+        sockets.iter().try_for_each(|socket| epoll.add(socket, 0))?;
+        Ok(Self {
+            sockets,
+            side,
+            epoll,
+            next: 0,
+            open_checksums,
+            longest: mtu as usize + HEADER_LEN,
+            work: Box::new([0; SCRATCH_LEN]),
+            made_from: Vec::with_capacity(usize::from(CHUNKS_RX)),
+            down: false,
+            stuck: false,
+            told_drops: 0,
+        })
+    }
+
+    pub(super) fn side(&self) -> &PacketUplink {
+        &self.side
+    }
+
+    pub(super) fn recv(
+        &mut self,
+        arena: &mut Arena,
+        budget: usize,
+        mut on: impl FnMut(Held, Result<&[u8], DropReason>),
+    ) -> usize {
+        let mut count = 0;
+        for _ in 0..self.sockets.len() {
+            let base = self.next * usize::from(CHUNKS_RX);
+            let opens = self.open_checksums;
+            count += self.sockets[self.next].receive(budget - count, |chunk, at, unit| {
+                if opens {
+                    mark_open(unit);
+                }
+                // At most SOCKETS times CHUNKS_RX.
+                let number = u16::try_from(base).unwrap_or(u16::MAX) + chunk;
+                on(Held::new(Place::Uplink, number, at, unit.len()), Ok(unit));
+            });
+            self.next = (self.next + 1) % self.sockets.len();
+        }
+        count + self.side.recv(arena, Place::Side, budget - count, on)
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self, number: u16, at: usize, len: usize) -> &[u8] {
+        let (socket, chunk) = (number / CHUNKS_RX, number % CHUNKS_RX);
+        self.sockets[usize::from(socket)].bytes(chunk, at, len)
+    }
+
+    pub(super) fn send<'f>(
+        &mut self,
+        count: usize,
+        frame: impl Fn(usize) -> &'f [u8],
+        mut refused: impl FnMut(usize, DropReason),
+    ) {
+        if self.down {
+            // What was pushed when it went down is all that may wait for it to come back.
+            self.kick(&mut refused);
+        }
+        for number in 0..count {
+            let pushed = match self.down {
+                true => Err(DropReason::NoCarrier),
+                false => self.push(number, frame(number), &mut refused),
+            };
+            if let Err(reason) = pushed {
+                refused(number, reason);
+            }
+        }
+        self.kick(&mut refused);
+    }
+
+    /// Pushes all that one frame comes to on the wire, or nothing.
+    fn push(
+        &mut self,
+        number: usize,
+        unit: &[u8],
+        refused: &mut impl FnMut(usize, DropReason),
+    ) -> Result<(), DropReason> {
+        let Some((header, frame)) = unit.split_first_chunk::<VNET_LEN>() else {
+            return Err(DropReason::Runt);
+        };
+        let header = VnetHeader::parse(header);
+        self.make_room(segments(header, frame), refused)?;
+        let pushed = match (header.is_gso(), header.is_plain()) {
+            (true, _) => self.push_segments(header, frame),
+            (false, true) => self.push_one(frame, |_| {}),
+            // Every header from a port has been validated, and then nothing can be wrong.
+            (false, false) => self.push_one(frame, |room| {
+                let _ = complete_checksum(&mut { header }, room);
+            }),
+        };
+        self.made_from.resize(self.sockets[0].pushed(), number);
+        pushed
+    }
+
+    fn push_segments(&mut self, header: VnetHeader, frame: &[u8]) -> Result<(), DropReason> {
+        let Self { sockets, work, longest, .. } = self;
+        let mut pushed = Ok(());
+        let cut = segment(header, frame, work, |unit| {
+            // The first segment is as long as any, so none follows one that is refused.
+            if pushed.is_ok() {
+                pushed = push_frame(&mut sockets[0], *longest, &unit[VNET_LEN..], |_| {});
+            }
+        });
+        cut.map_err(|_| DropReason::Unsupported).and(pushed)
+    }
+
+    fn push_one(&mut self, frame: &[u8], finish: impl FnOnce(&mut [u8])) -> Result<(), DropReason> {
+        push_frame(&mut self.sockets[0], self.longest, frame, finish)
+    }
+
+    /// Sees to it that so many frames can be pushed.
+    fn make_room(
+        &mut self,
+        frames: usize,
+        refused: &mut impl FnMut(usize, DropReason),
+    ) -> Result<(), DropReason> {
+        if !self.sockets[0].has_room(frames) {
+            self.kick(refused);
+            if !self.sockets[0].has_room(frames) {
+                return Err(DropReason::Full);
+            }
+        }
+        Ok(())
+    }
+
+    fn kick(&mut self, refused: &mut impl FnMut(usize, DropReason)) {
+        let Self { sockets, made_from, .. } = self;
+        let mut last = None;
+        let kicked = sockets[0].kick(|place| {
+            let number = made_from.get(place).copied();
+            // A frame that was cut is lost once, however many of its segments are.
+            if let (Some(number), true) = (number, number != last) {
+                refused(number, DropReason::NoCarrier);
+            }
+            last = number;
+        });
+        self.made_from.clear();
+        self.down = kicked == Err(NotSent::Down);
+        self.stuck = kicked == Err(NotSent::Busy);
+    }
+
+    pub(super) fn release(&mut self) -> bool {
+        self.sockets.iter_mut().for_each(XskSocket::release);
+        self.side.socket.ring.release();
+        if self.stuck {
+            // Whatever is lost of them now was counted as sent in a turn before.
+            self.kick(&mut |_, _| {});
+        }
+        self.stuck
+    }
+
+    pub(super) fn take_drops(&mut self) -> u64 {
+        let drops = self.sockets.iter().filter_map(|socket| socket.drops().ok()).sum::<u64>();
+        drops.saturating_sub(std::mem::replace(&mut self.told_drops, drops))
+    }
+}
+
+impl AsFd for XdpUplink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+/// Says in the vnet header that the checksum is open, if it is.
+fn mark_open(unit: &mut [u8]) {
+    if let Some((header, frame)) = unit.split_first_chunk_mut::<VNET_LEN>()
+        && let Some(open) = open_checksum(frame)
+    {
+        open.write_to(header);
+    }
+}
+
+/// Pushes a copy of a frame, finished by `finish`. The kernel sends it whatever its length is, so
+/// that is looked at here.
+fn push_frame(
+    socket: &mut XskSocket,
+    longest: usize,
+    frame: &[u8],
+    finish: impl FnOnce(&mut [u8]),
+) -> Result<(), DropReason> {
+    let tag = if frame.get(12..14) == Some(&[0x81, 0]) { TAG_LEN } else { 0 };
+    if frame.len() > longest + tag {
+        return Err(DropReason::TooLong);
+    }
+    let fill = |room: &mut [u8]| {
+        room.copy_from_slice(frame);
+        finish(room);
+    };
+    match socket.push(frame.len(), fill) {
+        true => Ok(()),
+        false => Err(DropReason::Full),
+    }
+}
