@@ -58,7 +58,7 @@ fn each_interface_is_judged_and_none_is_changed() {
     let report = json(&output);
     assert_eq!(report["usable"], true);
     assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
-    for name in ["kernel", "capabilities", "tap", "tap-offloads", "af-packet"] {
+    for name in ["kernel", "capabilities", "tap", "tap-offloads", "af-packet", "af-xdp"] {
         assert_eq!(check(&report["machine"], name)["state"], "ok", "{report}");
     }
     let filter = if cfg!(feature = "af-xdp") { "ok" } else { "warn" };

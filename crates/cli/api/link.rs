@@ -128,8 +128,13 @@ pub(crate) struct Own {
     /// absent when they are the same.
     pub(crate) link_index: u32,
     pub(crate) link_netnsid: Option<i32>,
-    /// What carries the frames of its parent: `af-packet`.
+    /// What carries the frames of its parent: `af-packet`, `af-xdp`, or `none` while that is
+    /// absent.
     pub(crate) backend: String,
+    /// How AF_XDP gets at them: `zero-copy`, `native` or `generic`.
+    pub(crate) xdp: Option<String>,
+    /// Why nothing better carries them, where there was a choice.
+    pub(crate) backend_why: Option<String>,
     /// How its TAP is read and written: `uring` or `plain`.
     pub(crate) io: String,
     /// The CPU that its worker is pinned to.

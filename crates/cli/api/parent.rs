@@ -17,8 +17,12 @@ pub(crate) struct ParentView {
     pub(crate) mtu: u32,
     pub(crate) present: bool,
     pub(crate) carrier: bool,
-    /// What carries its frames: `af-packet`.
+    /// What carries its frames: `af-packet`, `af-xdp`, or `none` while it is absent.
     pub(crate) backend: String,
+    /// How AF_XDP gets at them: `zero-copy`, `native` or `generic`.
+    pub(crate) xdp: Option<String>,
+    /// Why nothing better carries them, where there was a choice.
+    pub(crate) backend_why: Option<String>,
     /// What hides from the host what a macvlan in the kernel would have taken from it: `tcx`,
     /// `clsact`, `idle` while there is nothing to hide, or `none`.
     pub(crate) host_filter: String,

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use umacvlan_core::Semantics;
+pub(crate) use umacvlan_engine::engine::Backend;
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::port::PortIo;
 
@@ -79,26 +80,6 @@ impl OnExit {
         match self {
             Self::Keep => "keep",
             Self::Remove => "remove",
-        }
-    }
-}
-
-/// What carries the frames of a parent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Backend {
-    /// The best that works there.
-    #[default]
-    Auto,
-    /// An AF_PACKET socket.
-    AfPacket,
-}
-
-impl Backend {
-    /// The word for it in the file.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::AfPacket => "af-packet",
         }
     }
 }

@@ -143,7 +143,7 @@ impl Reader<'_> {
     }
 
     fn settings(&mut self, mut table: Table<'_>) -> Settings {
-        let backends = [Backend::Auto, Backend::AfPacket].map(|choice| (choice.name(), choice));
+        let backends = Backend::ALL.map(|choice| (choice.name(), choice));
         let polls = Poll::ALL.map(|choice| (choice.name(), choice));
         let semantics =
             [Semantics::Documented, Semantics::Kernel].map(|choice| (choice.name(), choice));

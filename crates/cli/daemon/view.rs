@@ -11,7 +11,9 @@
 
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr, Mode};
-use umacvlan_engine::engine::{HostFilterStatus, ParentStatus, SubStatus, WorkerStatus};
+use umacvlan_engine::engine::{
+    HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
+};
 use umacvlan_engine::netlink::{Link, LinkFlags, OperState};
 use umacvlan_engine::worker::WorkerConfig;
 
@@ -19,9 +21,6 @@ use crate::api::{
     InfoData, LinkInfo, LinkView, Own, ParentView, RxStats, Stats, SubCounters, TxStats,
     WireCounters, WorkerCounters, WorkerView,
 };
-
-/// What carries the frames of a parent.
-const BACKEND: &str = "af-packet";
 
 /// What neither the link's interface nor the engine knows.
 #[derive(Clone, Debug, Default)]
@@ -89,7 +88,9 @@ pub(super) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
         mtu: status.mtu,
         present: status.present,
         carrier: status.carrier,
-        backend: BACKEND.to_owned(),
+        backend: status.uplink.kind.to_string(),
+        xdp: xdp(status),
+        backend_why: why(status),
         host_filter,
         host_filter_missing,
         semantics: status.semantics.to_string(),
@@ -125,6 +126,20 @@ fn host_filter(status: &ParentStatus) -> (String, Option<String>) {
     }
 }
 
+/// The mode of AF_XDP, if that is what reaches the wire.
+fn xdp(parent: &ParentStatus) -> Option<String> {
+    match parent.uplink.kind {
+        UplinkKind::AfXdp(mode) => Some(mode.to_string()),
+        UplinkKind::None | UplinkKind::AfPacket => None,
+    }
+}
+
+/// Why nothing better reaches the wire, if it was thought of.
+fn why(parent: &ParentStatus) -> Option<String> {
+    let UplinkStatus { why, .. } = &parent.uplink;
+    (!why.is_empty()).then(|| why.clone())
+}
+
 fn info(sub: &SubStatus, parent: &ParentStatus) -> InfoData {
     let source = sub.mode == Mode::Source;
     InfoData {
@@ -147,7 +162,9 @@ fn own(sub: &SubStatus, parent: &ParentStatus, stats: &SubStats, around: Around)
         link_netnsid: around.netns.as_ref().and(sub.parent_nsid),
         netns: around.netns,
         link_index: parent.index.unwrap_or(0),
-        backend: BACKEND.to_owned(),
+        backend: parent.uplink.kind.to_string(),
+        xdp: xdp(parent),
+        backend_why: why(parent),
         io: io(parent).to_owned(),
         cpu: cpu(parent),
         poll: config(parent).poll.to_string(),

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_with::skip_serializing_none;
-use umacvlan_engine::check_suitable;
 use umacvlan_engine::error::Error;
 use umacvlan_engine::netlink::{Link, Rtnl};
 use umacvlan_engine::sys::ethtool::{Ethtool, Segmentation};
+use umacvlan_engine::{check_suitable, why_af_packet};
 
 use super::check::{Check, State};
 use super::machine::read;
@@ -29,10 +29,10 @@ pub(super) struct Nic {
 }
 
 /// What carries the frames of a parent.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Backend {
     pub(super) name: &'static str,
-    pub(super) why: &'static str,
+    pub(super) why: String,
 }
 
 /// What the kernel and the driver tell. What they do not tell is absent.
@@ -53,12 +53,6 @@ pub(super) struct Facts {
     lro: Option<bool>,
     wireless: bool,
 }
-
-/// The only one of this version.
-const AF_PACKET: Backend = Backend {
-    name: "af-packet",
-    why: "works on every Ethernet interface; af-xdp is not in this version",
-};
 
 /// Where the kernel shows devices as files.
 const SYSFS: &str = "/sys/class/net";
@@ -112,8 +106,20 @@ fn nic(link: &Link, facts: Facts, suitable: Result<(), Error>, named: bool) -> N
         checks.extend(state_checks(link, &facts, named));
         checks.extend(offload_checks(link, &facts));
     }
-    let backend = suitable.is_ok().then_some(AF_PACKET);
+    let backend = suitable.is_ok().then(|| chosen(link, &facts));
     Nic { name: link.name.clone(), suitable: suitable.is_ok(), backend, facts, checks }
+}
+
+/// What `backend auto` would take.
+fn chosen(link: &Link, facts: &Facts) -> Backend {
+    match why_af_packet(link, facts.driver.as_deref().unwrap_or_default()) {
+        Some(why) => Backend { name: "af-packet", why },
+        None => Backend {
+            name: "af-xdp",
+            why: "if its driver goes without copies, which attaching finds out; else af-packet"
+                .to_owned(),
+        },
+    }
 }
 
 /// Whether it can be a parent. That one cannot is worse when it was asked for by name.
@@ -125,7 +131,7 @@ fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named:
             Check::new("parent", state, "a Wi-Fi station sends its own address only")
                 .mend("use a wired interface; or passthru, which has the parent's address")
         }
-        Ok(()) => Check::ok("parent", facts.summary()),
+        Ok(()) => Check::ok("parent", facts.summary(chosen(link, facts).name)),
         Err(error) => {
             let state = if named { State::Fail } else { State::Info };
             let check = Check::new("parent", state, error.to_string());
@@ -228,12 +234,12 @@ fn files(sysfs: &Path, link: &Link) -> Option<PathBuf> {
 }
 
 impl Facts {
-    fn summary(&self) -> String {
+    fn summary(&self, backend: &str) -> String {
         let mut words = Vec::new();
         words.extend(self.driver.clone());
         words.extend(self.mtu.map(|mtu| format!("MTU {mtu}")));
         words.extend(self.speed.map(|speed| format!("{speed} Mbit/s")));
-        format!("{}: a parent by {}", words.join(", "), AF_PACKET.name)
+        format!("{}: a parent by {backend}", words.join(", "))
     }
 }
 

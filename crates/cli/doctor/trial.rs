@@ -4,6 +4,7 @@ use std::io;
 
 use nix::libc::{EACCES, ENODEV, ENOENT, ENXIO};
 use umacvlan_core::offload::Offloads;
+use umacvlan_engine::engine::XdpMode;
 use umacvlan_engine::netlink::{Macvlan, Rtnl};
 use umacvlan_engine::sys::arena::Arena;
 use umacvlan_engine::sys::bpf::{self, Attachment};
@@ -11,6 +12,7 @@ use umacvlan_engine::sys::netns::Netns;
 use umacvlan_engine::sys::packet::PacketSocket;
 use umacvlan_engine::sys::tap::{TUN_DEVICE, Tap};
 use umacvlan_engine::sys::uring::Uring;
+use umacvlan_engine::try_af_xdp;
 
 use super::check::Check;
 use super::machine::read;
@@ -53,6 +55,9 @@ fn inside(place: &str) -> Vec<Check> {
         Some(link) => packet(PacketSocket::open(link.index, link.mtu), place),
         None => Check::warn("af-packet", "not tried: the TAP is not to be found"),
     });
+    if let Some(link) = &index {
+        checks.push(af_xdp(try_af_xdp(link)));
+    }
     checks.push(kernel_macvlan(index.map(|link| link.index)));
     checks
 }
@@ -84,6 +89,14 @@ fn offloads(accepted: io::Result<Offloads>) -> Check {
         }
         Ok(_) => Check::warn(name, "checksums only: bulk TCP will be slow"),
         Err(error) => Check::warn(name, format!("none: {error}")),
+    }
+}
+
+/// Nothing needs it, so that it does not work is no fault.
+fn af_xdp(tried: Result<XdpMode, String>) -> Check {
+    match tried {
+        Ok(mode) => Check::ok("af-xdp", format!("programs and sockets work, on a TAP {mode}")),
+        Err(why) => Check::info("af-xdp", format!("not to be had: {why}")),
     }
 }
 

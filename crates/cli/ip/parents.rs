@@ -108,6 +108,7 @@ fn dropped(parent: &ParentView) -> u64 {
 fn details(parent: &ParentView, text: &mut String) {
     let index = parent.ifindex.map_or_else(String::new, |index| format!(" ifindex {index}"));
     let ParentView { address, backend, io, poll, semantics, usedbcqueuelen, bclim, .. } = parent;
+    let xdp = parent.xdp.as_ref().map_or_else(String::new, |mode| format!(" xdp {mode}"));
     let configured = if parent.configured { " configured" } else { "" };
     let workers = match parent.workers.len() {
         0 | 1 => String::new(),
@@ -117,10 +118,13 @@ fn details(parent: &ParentView, text: &mut String) {
     let missing = missing.map_or_else(String::new, |why| format!(" ({why})"));
     let _ = writeln!(
         text,
-        "    address {address}{index} backend {backend} io {io} poll {poll} semantics {semantics} \
+        "    address {address}{index} backend {backend}{xdp} io {io} poll {poll} semantics {semantics} \
          bcqueuelen {usedbcqueuelen} bclim {bclim}{workers}{configured} host-filter {}{missing}",
         parent.host_filter
     );
+    if let Some(why) = &parent.backend_why {
+        let _ = writeln!(text, "    not better: {why}");
+    }
 }
 
 fn counters(parent: &ParentView, text: &mut String) {

@@ -6,7 +6,7 @@ use std::io;
 
 use anyhow::{Context, Result};
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
+use umacvlan_engine::engine::{Backend, Engine, ParentOptions, SubOptions};
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::lab::network::{Maker, Network, Site};
 use umacvlan_engine::sys::bpf;
@@ -28,6 +28,8 @@ pub(super) enum Contestant {
 
 /// Who takes part.
 pub(super) struct Contest {
+    /// What carries the frames of ours.
+    pub(super) backend: Backend,
     /// Ours first.
     pub(super) contestants: Vec<Contestant>,
     /// Why the kernel's macvlan does not.
@@ -54,12 +56,36 @@ impl Contest {
         if without_kernel.is_none() {
             contestants.push(Contestant::Kernel);
         }
-        Ok(Self { contestants, without_kernel, workers, overheard: missing_filter() })
+        let backend = args.backend;
+        let overheard = missing_filter();
+        Ok(Self { backend, contestants, without_kernel, workers, overheard })
     }
 
     /// True if this one takes part.
     pub(super) fn has(&self, contestant: Contestant) -> bool {
         self.contestants.contains(&contestant)
+    }
+
+    /// Makes somebody's sub-interfaces of this mode in the network, instead of those that are
+    /// there; ours have so many workers.
+    pub(super) fn attach(
+        &self,
+        who: Contestant,
+        network: &mut Network,
+        mode: Mode,
+        workers: usize,
+    ) -> Result<()> {
+        let attached = match who {
+            Contestant::Kernel => network.attach(Maker::Kernel, mode),
+            Contestant::Ours(poll) => {
+                let ours = |site: &Site<'_>| {
+                    make(site, poll, workers, self.backend)
+                        .map(|made| Box::new(made) as Box<dyn Any>)
+                };
+                network.attach(Maker::Userspace(&ours), mode)
+            }
+        };
+        attached.with_context(|| format!("{who} in mode {mode}"))
     }
 }
 
@@ -67,20 +93,6 @@ impl Contestant {
     /// True if it takes a core from the others while it is there, even with nothing to do.
     pub(super) fn is_loud(self) -> bool {
         self == Self::Ours(Poll::Busy)
-    }
-
-    /// Makes the sub-interfaces of this mode in the network, instead of those that are there; ours
-    /// have so many workers.
-    pub(super) fn attach(self, network: &mut Network, mode: Mode, workers: usize) -> Result<()> {
-        let attached = match self {
-            Self::Kernel => network.attach(Maker::Kernel, mode),
-            Self::Ours(poll) => {
-                let ours =
-                    |site: &Site<'_>| Ok(Box::new(make(site, poll, workers)?) as Box<dyn Any>);
-                network.attach(Maker::Userspace(&ours), mode)
-            }
-        };
-        attached.with_context(|| format!("{self} in mode {mode}"))
     }
 }
 
@@ -112,12 +124,18 @@ fn missing_filter() -> Option<String> {
 }
 
 /// Our sub-interfaces, on a parent with so many workers. They end with the engine that is returned.
-pub(crate) fn make(site: &Site<'_>, poll: Poll, workers: usize) -> io::Result<Engine> {
+pub(crate) fn make(
+    site: &Site<'_>,
+    poll: Poll,
+    workers: usize,
+    backend: Backend,
+) -> io::Result<Engine> {
     let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
     let worker = |cpu| WorkerConfig { poll, cpu, ..WorkerConfig::default() };
     let parent = ParentOptions {
         name: site.parent.to_owned(),
         workers: Cores::find().workers(workers).map(worker).collect(),
+        backend,
         ..ParentOptions::default()
     };
     engine.add_parent(parent).map_err(io::Error::other)?;

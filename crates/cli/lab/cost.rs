@@ -114,19 +114,23 @@ pub(super) fn steps(plan: &[Group]) -> usize {
 }
 
 /// Measures everything that is planned.
-pub(super) fn run(plan: Vec<Group>, progress: &ProgressBar) -> Result<Vec<CostRow>> {
+pub(super) fn run(
+    plan: Vec<Group>,
+    contest: &Contest,
+    progress: &ProgressBar,
+) -> Result<Vec<CostRow>> {
     let mut fields = Vec::new();
     let mut measured = Vec::new();
     for mut group in plan {
         let contestants = contestants(&group.rows);
         for &contestant in &contestants {
-            prepare(&mut fields, contestant, &group)?;
+            prepare(contest, &mut fields, contestant, &group)?;
         }
         for round in 1..=group.rounds {
             for &contestant in &contestants {
                 let (mode, rounds) = (group.mode, group.rounds);
                 progress.set_message(format!("{mode}: round {round} of {rounds}, {contestant}"));
-                group.sample(&mut fields, contestant)?;
+                group.sample(contest, &mut fields, contestant)?;
                 progress.inc(1);
             }
         }
@@ -140,7 +144,12 @@ pub(super) fn run(plan: Vec<Group>, progress: &ProgressBar) -> Result<Vec<CostRo
 type Field = (Contestant, Network);
 
 /// Has a contestant ready for a group.
-fn prepare(fields: &mut Vec<Field>, contestant: Contestant, group: &Group) -> Result<()> {
+fn prepare(
+    contest: &Contest,
+    fields: &mut Vec<Field>,
+    contestant: Contestant,
+    group: &Group,
+) -> Result<()> {
     if !fields.iter().any(|(other, _)| *other == contestant) {
         let network = Network::build().context("cannot build one more network")?;
         fields.push((contestant, network));
@@ -148,7 +157,7 @@ fn prepare(fields: &mut Vec<Field>, contestant: Contestant, group: &Group) -> Re
     for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
         network.set_hairpin(group.hairpin)?;
         if !contestant.is_loud() {
-            contestant.attach(network, group.mode, group.workers)?;
+            contest.attach(contestant, network, group.mode, group.workers)?;
         }
     }
     Ok(())
@@ -156,10 +165,15 @@ fn prepare(fields: &mut Vec<Field>, contestant: Contestant, group: &Group) -> Re
 
 impl Group {
     /// One round of one contestant.
-    fn sample(&mut self, fields: &mut [Field], contestant: Contestant) -> Result<()> {
+    fn sample(
+        &mut self,
+        contest: &Contest,
+        fields: &mut [Field],
+        contestant: Contestant,
+    ) -> Result<()> {
         for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
             if contestant.is_loud() {
-                contestant.attach(network, self.mode, self.workers)?;
+                contest.attach(contestant, network, self.mode, self.workers)?;
             }
             let stations = network.stations();
             for row in &mut self.rows {

@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use umacvlan_core::{Mode, Semantics};
+use umacvlan_engine::engine::Backend;
 use umacvlan_engine::lab::network::Network;
 use umacvlan_engine::sys::netns::{Netns, enter_user_namespace};
 
@@ -44,6 +45,10 @@ pub(crate) struct LabArgs {
     /// How many workers our parents have
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::run::workers())]
     workers: u8,
+
+    /// What carries the frames of our parent: auto, af-packet or af-xdp
+    #[arg(long, value_name = "B", default_value = "auto", value_parser = crate::run::backends())]
+    backend: Backend,
 
     /// Leave the kernel's macvlan out
     #[arg(long)]
@@ -109,7 +114,7 @@ pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
         }
     }
     network.detach()?;
-    let costs = cost::run(plan, &progress)?;
+    let costs = cost::run(plan, &contest, &progress)?;
     progress.finish_and_clear();
 
     let findings = Findings { contest, reached, costs, took: begun.elapsed() };

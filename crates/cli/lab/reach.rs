@@ -99,7 +99,7 @@ pub(super) fn run(
         .map(|hairpin| SetupReach { setup: setup(hairpin), overheard, ours: None, kernel: None })
         .collect();
     for runner in runners(contest) {
-        runner.attach(network, mode, contest.workers)?;
+        contest.attach(runner, network, mode, contest.workers)?;
         for row in &mut found {
             let state = if row.setup.hairpin { "on" } else { "off" };
             progress.set_message(format!("{mode}, hairpin {state}: who reaches whom, {runner}"));

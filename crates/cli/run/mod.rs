@@ -20,7 +20,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crossbeam_channel::{Receiver, never, select, tick};
 use umacvlan_core::Semantics;
 use umacvlan_engine::engine::{
-    Engine, Event, ParentOptions, ParentStatus, SubOptions, WORKERS_MAX,
+    Backend, Engine, Event, ParentOptions, ParentStatus, SubOptions, WORKERS_MAX,
 };
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::port::PortIo;
@@ -58,6 +58,11 @@ pub(crate) struct RunArgs {
     /// interrupt sleeps at once
     #[arg(long, value_name = "P", default_value_t, value_parser = polls())]
     poll: Poll,
+
+    /// What carries the frames of the parent: auto is af-xdp on a NIC whose driver needs no copy,
+    /// else af-packet
+    #[arg(long, value_name = "B", default_value = "auto", value_parser = backends())]
+    backend: Backend,
 
     /// What separates private sub-interfaces from their siblings: the manual's promise, or what
     /// the kernel does
@@ -158,6 +163,15 @@ fn polls() -> impl TypedValueParser<Value = Poll> {
 pub(crate) fn workers() -> impl TypedValueParser<Value = u8> {
     let most = i64::try_from(WORKERS_MAX).unwrap_or(i64::MAX);
     clap::value_parser!(u8).range(1..=most)
+}
+
+/// The words for what carries the frames of a parent.
+pub(crate) fn backends() -> impl TypedValueParser<Value = Backend> {
+    PossibleValuesParser::new(Backend::ALL.map(Backend::name)).map(|word| match word.as_str() {
+        "af-packet" => Backend::AfPacket,
+        "af-xdp" => Backend::AfXdp,
+        _ => Backend::Auto,
+    })
 }
 
 fn semantics() -> impl TypedValueParser<Value = Semantics> {

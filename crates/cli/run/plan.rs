@@ -38,6 +38,7 @@ impl Plan {
         let parent = ParentOptions {
             name: args.parent.clone(),
             workers: cpus.into_iter().map(worker).collect(),
+            backend: args.backend,
             semantics: args.semantics,
             ..ParentOptions::default()
         };

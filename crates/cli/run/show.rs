@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use umacvlan_engine::engine::{Event, ParentStatus, SubStatus};
+use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, UplinkKind, UplinkStatus};
 use umacvlan_engine::worker::WorkerConfig;
 
 use super::counters;
@@ -67,11 +67,12 @@ impl Show {
         let ParentStatus { name, mac, mtu, .. } = status;
         let carrier = if status.carrier { "" } else { ", no carrier yet" };
         let cpu = self.place();
+        let by = by(&status.uplink);
         let colour = self.output.colour;
         let tables = table.render(colour);
         let ready = Tint::Good.paint("ready", colour);
         self.output.text(&format!(
-            "{tables}{ready}: forwarding for {name} ({mac}, MTU {mtu}{carrier}){cpu}; Ctrl-C ends it\n"
+            "{tables}{ready}: forwarding for {name} ({mac}, MTU {mtu}{carrier}){by}{cpu}; Ctrl-C ends it\n"
         ));
     }
 
@@ -140,6 +141,19 @@ impl Show {
     /// Something could not be written.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         self.output.finish()
+    }
+}
+
+/// By what the wire is reached, and why not better.
+fn by(uplink: &UplinkStatus) -> String {
+    let kind = match uplink.kind {
+        UplinkKind::None => return String::new(),
+        UplinkKind::AfXdp(mode) => format!("af-xdp, {mode}"),
+        UplinkKind::AfPacket => "af-packet".to_owned(),
+    };
+    match uplink.why.as_str() {
+        "" => format!(" by {kind}"),
+        why => format!(" by {kind} ({why})"),
     }
 }
 

@@ -26,6 +26,6 @@ pub mod sys;
 pub mod uplink;
 pub mod worker;
 
-pub use control::check_suitable;
+pub use control::{check_suitable, try_af_xdp, why_af_packet};
 pub use engine::Engine;
 pub use error::Error;

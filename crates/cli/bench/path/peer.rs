@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::Engine;
+use umacvlan_engine::engine::{Backend, Engine};
 use umacvlan_engine::idle::{Poll, TurnStats};
 use umacvlan_engine::lab::member::{Member, Station};
 use umacvlan_engine::lab::network::{Maker, Network, Site, Wire};
@@ -164,7 +164,7 @@ impl Field {
     pub(super) fn attach(&mut self) -> Result<()> {
         let Self { peer, mode, route, workers, engine, .. } = self;
         let ours = |site: &Site<'_>| {
-            let made = Arc::new(make(site, peer.poll(), *workers)?);
+            let made = Arc::new(make(site, peer.poll(), *workers, Backend::Auto)?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };

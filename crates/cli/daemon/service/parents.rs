@@ -96,13 +96,14 @@ impl Service {
         }
         let taken = self.parents.values().flat_map(|parent| parent.cpus.clone()).collect();
         let cpus = settings.choose_cpus(&cpus::allowed(), taken);
-        let ParentSettings { coalesce, io, poll, semantics, .. } = settings;
+        let ParentSettings { backend, coalesce, io, poll, semantics, .. } = settings;
         let worker = |&cpu: &Option<usize>| WorkerConfig { coalesce, cpu, io, poll };
         let workers = cpus.iter().map(worker).collect();
         let name = name.to_owned();
         let options = ParentOptions {
             name: name.clone(),
             workers,
+            backend,
             semantics,
             own_mac,
             absent,

@@ -156,7 +156,8 @@ fn macvlan(link: &LinkView, scene: Scene) -> String {
 /// Who carries its frames, and how.
 fn own(link: &LinkView) -> String {
     let own = &link.umacvlan;
-    let mut line = format!("    umacvlan id {} backend {} io {}", own.id, own.backend, own.io);
+    let xdp = own.xdp.as_ref().map_or_else(String::new, |mode| format!(" xdp {mode}"));
+    let mut line = format!("    umacvlan id {} backend {}{xdp} io {}", own.id, own.backend, own.io);
     if let Some(cpu) = own.cpu {
         let _ = write!(line, " cpu {cpu}");
     }
@@ -165,6 +166,9 @@ fn own(link: &LinkView) -> String {
         if let Some(value) = value {
             let _ = write!(line, " {word} {value}");
         }
+    }
+    if let Some(why) = &own.backend_why {
+        let _ = write!(line, "\n    umacvlan not better: {why}");
     }
     line
 }

@@ -37,6 +37,7 @@ use crate::worker::Notice;
 
 use groups::Lists;
 use parent::Parent;
+pub use reach::{try_af_xdp, why_af_packet};
 use sub::SubKey;
 pub use suitable::check_suitable;
 

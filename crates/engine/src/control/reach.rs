@@ -11,8 +11,13 @@ mod xdp;
 use std::io;
 use std::io::ErrorKind;
 
+#[cfg(feature = "af-xdp")]
+pub use xdp::{try_af_xdp, why_af_packet};
+
 #[cfg(not(feature = "af-xdp"))]
 use super::workers::Workers;
+#[cfg(not(feature = "af-xdp"))]
+use crate::engine::XdpMode;
 use crate::engine::{Backend, UplinkKind, UplinkStatus};
 use crate::error::Error;
 use crate::netlink::Link;
@@ -67,7 +72,7 @@ impl Reach {
     fn open_xdp(&mut self, _: &Link, _: usize) -> Result<Option<Vec<Uplink>>, String> {
         Err(match self.wanted {
             Backend::AfPacket => String::new(),
-            Backend::Auto | Backend::AfXdp => "this umacvlan was built without AF_XDP".to_owned(),
+            Backend::Auto | Backend::AfXdp => WITHOUT.to_owned(),
         })
     }
 
@@ -95,6 +100,25 @@ impl Reach {
     #[cfg(not(feature = "af-xdp"))]
     pub(super) fn mark_vlans(&mut self, _: bool) {}
 }
+
+/// Why AF_PACKET is the choice for an interface of this driver where nobody has another wish; `None`
+/// where AF_XDP is tried before.
+#[cfg(not(feature = "af-xdp"))]
+pub fn why_af_packet(_: &Link, _: &str) -> Option<String> {
+    Some(WITHOUT.to_owned())
+}
+
+/// Whether AF_XDP works on an interface that is nobody's parent: tries it there, and leaves nothing.
+///
+/// # Errors
+/// Why it does not.
+#[cfg(not(feature = "af-xdp"))]
+pub fn try_af_xdp(_: &Link) -> Result<XdpMode, String> {
+    Err(WITHOUT.to_owned())
+}
+
+#[cfg(not(feature = "af-xdp"))]
+const WITHOUT: &str = "this umacvlan was built without AF_XDP";
 
 /// So many packet sockets on an interface; `None` if they have to wait until it is up.
 fn open_sockets(link: &Link, count: usize) -> Result<Option<Vec<PacketSocket>>, Error> {

@@ -69,7 +69,7 @@ impl Reach {
             // In generic mode the other end of a veth goes on sending super-frames, which fit no chunk.
             Backend::AfXdp if driver == "veth" => &[XdpMode::ZeroCopy, XdpMode::Native],
             Backend::AfXdp => &XdpMode::ALL,
-            Backend::Auto => match better_without(link, &driver) {
+            Backend::Auto => match why_af_packet(link, &driver) {
                 Some(why) => return Err(why),
                 None => &[XdpMode::ZeroCopy],
             },
@@ -170,10 +170,19 @@ impl Reach {
     }
 }
 
-/// Why AF_PACKET is the better choice for an interface, if it is.
-fn better_without(link: &Link, driver: &str) -> Option<String> {
+/// Why AF_PACKET is the choice for an interface of this driver where nobody has another wish; `None`
+/// where AF_XDP is tried before.
+pub fn why_af_packet(link: &Link, driver: &str) -> Option<String> {
     let kind = link.kind.as_deref().or_else(|| VIRTUAL.iter().copied().find(|&it| it == driver))?;
     Some(format!("with {kind}, super-frames come whole by AF_PACKET and not by AF_XDP"))
+}
+
+/// Whether AF_XDP works on an interface that is nobody's parent: tries it there, and leaves nothing.
+///
+/// # Errors
+/// Why it does not.
+pub fn try_af_xdp(link: &Link) -> Result<XdpMode, String> {
+    bind(link, &XdpMode::ALL, 1).map(|(_, _, mode, _)| mode)
 }
 
 /// Attaches the program and binds sockets to all queues in the first of the modes that is to be
