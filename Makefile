@@ -135,6 +135,10 @@ fuzz: setup ## Fuzz every target for FUZZ_SECONDS each; needs nightly and cargo-
 		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
 	done
 
+.PHONY: soak
+soak: setup ## Ten million frames through an AF_XDP uplink with faults, in a release build; as root
+	UMACVLAN_SOAK=10000000 cargo test --locked --release -p umacvlan-engine --test xdp soak -- --nocapture
+
 .PHONY: clean
 clean: ## Remove everything that was built
 	cargo clean

@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "xdp/soak.rs"]
+mod soak;
 #[path = "xdp/socket.rs"]
 mod socket;
 #[path = "xdp/uplink.rs"]
