@@ -29,6 +29,8 @@ pub(crate) enum Peer {
     Umacvlan,
     /// The engine, which never sleeps
     UmacvlanBusy,
+    /// The engine, which reaches the wire by AF_XDP
+    UmacvlanXdp,
     /// The kernel's macvlan
     Kernel,
     /// The kernel's macvlan in mode vepa, through a switch that returns frames
@@ -42,9 +44,10 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Umacvlan,
         Self::UmacvlanBusy,
+        Self::UmacvlanXdp,
         Self::Kernel,
         Self::KernelHairpin,
         Self::Bridge,
@@ -61,6 +64,8 @@ impl Peer {
     pub(super) fn takes(self, route: Route, mode: Mode) -> bool {
         match self {
             Self::Umacvlan | Self::UmacvlanBusy | Self::Kernel => true,
+            // Between two sub-interfaces the wire is not used.
+            Self::UmacvlanXdp => route != Route::SubToSub,
             Self::KernelHairpin => route == Route::SubToSub && mode == Mode::Bridge,
             // They have no modes, and return no frame on the port it came from.
             Self::Bridge | Self::Ovs | Self::Floor => {
@@ -76,12 +81,19 @@ impl Peer {
 
     /// True for the engine.
     pub(super) fn is_ours(self) -> bool {
-        matches!(self, Self::Umacvlan | Self::UmacvlanBusy)
+        matches!(self, Self::Umacvlan | Self::UmacvlanBusy | Self::UmacvlanXdp)
     }
 
     /// True if it forwards in a thread of its own.
     pub(super) fn has_worker(self) -> bool {
         self.is_ours() || self == Self::Floor
+    }
+
+    fn backend(self) -> Backend {
+        match self {
+            Self::UmacvlanXdp => Backend::AfXdp,
+            _ => Backend::Auto,
+        }
     }
 
     fn poll(self) -> Poll {
@@ -97,6 +109,7 @@ impl fmt::Display for Peer {
         f.pad(match self {
             Self::Umacvlan => "umacvlan",
             Self::UmacvlanBusy => "umacvlan-busy",
+            Self::UmacvlanXdp => "umacvlan-xdp",
             Self::Kernel => "kernel",
             Self::KernelHairpin => "kernel-hairpin",
             Self::Bridge => "bridge",
@@ -164,7 +177,7 @@ impl Field {
     pub(super) fn attach(&mut self) -> Result<()> {
         let Self { peer, mode, route, workers, engine, .. } = self;
         let ours = |site: &Site<'_>| {
-            let made = Arc::new(make(site, peer.poll(), *workers, Backend::Auto)?);
+            let made = Arc::new(make(site, peer.poll(), *workers, peer.backend())?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };
@@ -177,7 +190,7 @@ impl Field {
             Ok(Box::new(Relay::start(site, between, Cores::find().worker)?) as Box<dyn Any>)
         };
         let maker = match peer {
-            Peer::Umacvlan | Peer::UmacvlanBusy => Maker::Userspace(&ours),
+            Peer::Umacvlan | Peer::UmacvlanBusy | Peer::UmacvlanXdp => Maker::Userspace(&ours),
             Peer::Kernel | Peer::KernelHairpin => Maker::Kernel,
             Peer::Bridge => Maker::Bridge,
             Peer::Ovs => Maker::Userspace(&ovs),

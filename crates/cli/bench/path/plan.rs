@@ -229,6 +229,8 @@ fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) ->
     let narrowed = !args.size.is_empty() || !args.measure.is_empty();
     let small = measure == Measure::Mrr && traffic == Traffic::Unicast(Size::SMALLEST.0);
     let wanted = |peer: &Peer| match peer {
+        // On a veth it is not what anybody would choose: measured when asked for.
+        Peer::UmacvlanXdp => args.peer.contains(peer),
         // It knows of one destination only.
         Peer::Floor if matches!(traffic, Traffic::Broadcast(_)) => false,
         Peer::Floor if args.peer.is_empty() => small && args.subs.is_empty(),
