@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use umacvlan_core::{DropReason, Semantics};
-use umacvlan_engine::engine::{self, Engine, ParentOptions, ParentStatus, SubNumber, SubOptions};
+use umacvlan_engine::engine::{
+    self, Backend, Engine, ParentOptions, ParentStatus, SubNumber, SubOptions,
+};
 use umacvlan_engine::error::Error;
 use umacvlan_engine::sys::netns::Netns;
 
@@ -15,12 +17,18 @@ pub(crate) struct EngineSide {
     pub(crate) engine: Engine,
     semantics: Semantics,
     host_hears_all: bool,
+    backend: Backend,
 }
 
 impl EngineSide {
-    pub(crate) fn start(inside: &Netns, semantics: Semantics, host_hears_all: bool) -> Self {
+    pub(crate) fn start(
+        inside: &Netns,
+        semantics: Semantics,
+        host_hears_all: bool,
+        backend: Backend,
+    ) -> Self {
         let engine = inside.run(Engine::start).unwrap().unwrap();
-        let side = Self { engine, semantics, host_hears_all };
+        let side = Self { engine, semantics, host_hears_all, backend };
         side.attach();
         side
     }
@@ -30,6 +38,7 @@ impl EngineSide {
             name: PARENT.to_owned(),
             semantics: self.semantics,
             host_hears_all: self.host_hears_all,
+            backend: self.backend,
             ..ParentOptions::default()
         };
         self.engine.add_parent(options).unwrap();

@@ -80,6 +80,16 @@ fn ours_is_equal_to_the_kernel_with_its_semantics() {
     });
 }
 
+#[cfg(feature = "af-xdp")]
+#[test]
+fn by_af_xdp_ours_is_equal_as_well() {
+    in_networks("by_af_xdp_ours_is_equal_as_well", || {
+        let mut run = Run::of_engine_by_xdp(seed().unwrap_or(4), Semantics::Kernel);
+        let tally = run.compare(5000);
+        assert_eq!((tally.isolated, tally.overheard), (0, 0));
+    });
+}
+
 #[test]
 fn without_the_filter_the_host_hears_more_and_nothing_else_differs() {
     in_networks("without_the_filter_the_host_hears_more_and_nothing_else_differs", || {

@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use socket2::{InterfaceIndexOrAddress, SockRef};
 use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_engine::engine::Backend;
 use umacvlan_engine::netlink::{self, Macvlan, Rtnl, joined_groups, set_sysctl};
 use umacvlan_engine::sys::netns::Netns;
 
@@ -74,8 +75,14 @@ impl Network {
     }
 
     /// With our engine.
-    pub(crate) fn of_engine(semantics: Semantics, host_hears_all: bool) -> io::Result<Self> {
-        Self::new(|inside| Driver::Engine(EngineSide::start(inside, semantics, host_hears_all)))
+    pub(crate) fn of_engine(
+        semantics: Semantics,
+        host_hears_all: bool,
+        backend: Backend,
+    ) -> io::Result<Self> {
+        Self::new(|inside| {
+            Driver::Engine(EngineSide::start(inside, semantics, host_hears_all, backend))
+        })
     }
 
     fn new(driver: impl FnOnce(&Netns) -> Driver) -> io::Result<Self> {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_engine::engine::Backend;
 
 use crate::changes::{GROUPS, Topology};
 use crate::compare::{Comparison, Difference, Rules};
@@ -51,17 +52,24 @@ pub(crate) struct Tally {
 impl Run {
     /// Of our engine, which hides from the host what is not its own.
     pub(crate) fn of_engine(seed: u64, semantics: Semantics) -> Self {
-        Self::new_of_engine(seed, Rules { semantics, host_hears_all: false })
+        Self::new_of_engine(seed, Rules { semantics, host_hears_all: false }, Backend::AfPacket)
+    }
+
+    /// The same by AF_XDP.
+    #[cfg(feature = "af-xdp")]
+    pub(crate) fn of_engine_by_xdp(seed: u64, semantics: Semantics) -> Self {
+        Self::new_of_engine(seed, Rules { semantics, host_hears_all: false }, Backend::AfXdp)
     }
 
     /// Of our engine as it is where no program may be loaded into the kernel.
     pub(crate) fn of_engine_without_filter(seed: u64) -> Self {
-        Self::new_of_engine(seed, Rules { semantics: Semantics::Kernel, host_hears_all: true })
+        let rules = Rules { semantics: Semantics::Kernel, host_hears_all: true };
+        Self::new_of_engine(seed, rules, Backend::AfPacket)
     }
 
-    fn new_of_engine(seed: u64, rules: Rules) -> Self {
+    fn new_of_engine(seed: u64, rules: Rules, backend: Backend) -> Self {
         let Rules { semantics, host_hears_all } = rules;
-        Self::new(Network::of_engine(semantics, host_hears_all).unwrap(), rules, seed)
+        Self::new(Network::of_engine(semantics, host_hears_all, backend).unwrap(), rules, seed)
     }
 
     /// Of a second kernel: there is nothing to be found.
