@@ -27,16 +27,19 @@ const FRAMES: usize = 64;
 pub(crate) struct Coalescer {
     room: Box<[u8]>,
     used: usize,
+    /// By sub-interface: the place of its last frame in the list of this turn, or of an earlier
+    /// one; [`earlier`] tells them apart, so a turn has nothing to forget.
+    last: Vec<usize>,
     /// By sub-interface: what its next frame may continue.
     open: Vec<Option<Open>>,
-    /// Those that have one.
+    /// Those that have or had one in this turn.
     touched: Vec<SubId>,
 }
 
-/// A frame that others may follow.
+/// Two or more frames that another may follow.
 #[derive(Clone, Copy, Debug)]
 struct Open {
-    /// Its place in the list.
+    /// The place of the first one in the list.
     at: usize,
     first: Held,
     merge: Merge,
@@ -49,6 +52,7 @@ impl Coalescer {
         Self {
             room: vec![0; ROOM].into_boxed_slice(),
             used: 0,
+            last: Vec::new(),
             open: Vec::new(),
             touched: Vec::with_capacity(OUTGOING),
         }
@@ -57,11 +61,15 @@ impl Coalescer {
     /// Makes room for so many sub-interfaces; a turn has none to make.
     pub(crate) fn reserve(&mut self, subs: usize) {
         if self.open.len() < subs {
+            self.last.resize(subs, 0);
             self.open.resize(subs, None);
         }
     }
 
     /// Merges what can be merged in a turn's list of frames.
+    ///
+    /// A frame is looked at when a second one goes to the same port, and not before: most turns
+    /// have one for each of many.
     pub(crate) fn merge(
         &mut self,
         frames: &mut Vec<(SubId, Held)>,
@@ -69,24 +77,27 @@ impl Coalescer {
         offloads: &[Option<Offloads>],
         subs: &mut [SubStats],
     ) {
-        if frames.len() < 2 {
-            return;
-        }
         let mut merged = false;
         for at in 0..frames.len() {
             let (to, held) = frames[at];
-            let Some((header, frame)) = unicast(places.bytes(held)) else {
-                self.close(to, frames, subs);
-                continue;
-            };
-            if self.push(to, places, header, frame) {
-                frames[at].1.len = 0;
-                merged = true;
+            let before = std::mem::replace(&mut self.last[to.index()], at);
+            // What an earlier turn left there is no place of a frame to this port before this one.
+            if before >= at || frames[before].0 != to {
                 continue;
             }
-            self.close(to, frames, subs);
-            let takes = offloads.get(to.index()).copied().flatten().unwrap_or(Offloads::NONE);
-            self.open(to, at, held, header, frame, takes);
+            let joined = match self.open[to.index()].is_some() {
+                true => self.push(to, held, places),
+                false => {
+                    let takes = offloads.get(to.index()).copied().flatten();
+                    self.open(to, (before, frames[before].1), held, places, takes)
+                }
+            };
+            if joined {
+                frames[at].1.len = 0;
+                merged = true;
+            } else {
+                self.close(to, frames, subs);
+            }
         }
         while let Some(to) = self.touched.pop() {
             self.close(to, frames, subs);
@@ -106,68 +117,87 @@ impl Coalescer {
         self.used = 0;
     }
 
-    /// Takes a frame in behind the one before it, if it continues that.
-    fn push(&mut self, to: SubId, places: Places<'_>, header: VnetHeader, frame: &[u8]) -> bool {
+    /// Takes a frame in behind those that a sub-interface has open, if it continues them.
+    fn push(&mut self, to: SubId, held: Held, places: Places<'_>) -> bool {
         let Some(open) = &mut self.open[to.index()] else {
             return false;
         };
-        let Some(first) = unicast(places.bytes(open.first)) else {
-            return false;
-        };
-        open.merge.push(&mut self.room[open.start..open.end], first, header, frame)
+        let room = &mut self.room[open.start..open.end];
+        match (parts(places.bytes(open.first)), parts(places.bytes(held))) {
+            (Some(first), Some((header, frame))) => open.merge.push(room, first, header, frame),
+            _ => false,
+        }
     }
 
-    /// Begins anew with a frame, if its kind can be merged and there is room left in this turn.
+    /// Begins with two frames to the same port, if the second continues the first, the receiver
+    /// takes what they become, and there is room left in this turn.
     fn open(
         &mut self,
         to: SubId,
-        at: usize,
-        held: Held,
-        header: VnetHeader,
-        frame: &[u8],
-        takes: Offloads,
-    ) {
-        let Some(merge) = Merge::of(header, frame) else {
-            return;
+        (at, first): (usize, Held),
+        second: Held,
+        places: Places<'_>,
+        takes: Option<Offloads>,
+    ) -> bool {
+        let Some(head) = unicast(places.bytes(first)) else {
+            return false;
         };
-        let len = UNIT.min(VNET_LEN + FRAMES * frame.len());
-        if !takes.takes_type(merge.gso_type(), merge.is_v6()) || self.used + len > ROOM {
-            return;
+        let Some(mut merge) = Merge::of(head.0, head.1) else {
+            return false;
+        };
+        let Some((header, frame)) = parts(places.bytes(second)) else {
+            return false;
+        };
+        let (start, end) = (self.used, self.used + UNIT.min(VNET_LEN + FRAMES * head.1.len()));
+        let takes = takes.is_some_and(|takes| takes.takes_type(merge.gso_type(), merge.is_v6()));
+        if !takes || end > ROOM || !merge.push(&mut self.room[start..end], head, header, frame) {
+            return false;
         }
-        let start = self.used;
-        self.open[to.index()] = Some(Open { at, first: held, merge, start, end: start + len });
+        self.open[to.index()] = Some(Open { at, first, merge, start, end });
         self.touched.push(to);
-        // Given back if nothing follows.
-        self.used += len;
+        // What it does not need is given back at its end.
+        self.used = end;
+        true
     }
 
-    /// Ends what a sub-interface has open; a frame that nothing followed stays as it is.
+    /// Ends what a sub-interface has open, if anything.
+    #[inline]
     fn close(&mut self, to: SubId, frames: &mut [(SubId, Held)], subs: &mut [SubStats]) {
-        let Some(open) = self.open.get_mut(to.index()).and_then(Option::take) else {
-            return;
-        };
-        let count = open.merge.frames();
-        let last = open.end == self.used;
-        if count == 1 {
-            if last {
-                self.used = open.start;
-            }
-            return;
+        if let Some(open) = self.open[to.index()].take() {
+            self.finish(to, open, frames, subs);
         }
-        let len = open.merge.finish(&mut self.room[open.start..open.end]);
-        if last {
-            self.used = open.start + len;
+    }
+
+    /// Puts what was merged in the place of its first frame.
+    fn finish(
+        &mut self,
+        to: SubId,
+        open: Open,
+        frames: &mut [(SubId, Held)],
+        subs: &mut [SubStats],
+    ) {
+        let Open { at, merge, start, end, .. } = open;
+        let len = merge.finish(&mut self.room[start..end]);
+        if end == self.used {
+            self.used = start + len;
         }
         let stats = &mut subs[to.index()];
-        stats.merged += u64::from(count);
+        stats.merged += u64::from(merge.frames());
         stats.supers += 1;
-        frames[open.at].1 = Held::merged(open.start, len, count, open.merge.headers());
+        frames[at].1 = Held::merged(start, len, merge.frames(), merge.headers());
     }
 }
 
-/// Header and frame of a unit for one station; `None` for any other.
+/// Header and frame of a unit.
+#[inline]
+fn parts(bytes: &[u8]) -> Option<(VnetHeader, &[u8])> {
+    let (header, frame) = bytes.split_first_chunk::<VNET_LEN>()?;
+    Some((VnetHeader::parse(header), frame))
+}
+
+/// Header and frame of a unit for one station; `None` for any other. What continues it is for the
+/// same one.
 #[inline]
 fn unicast(bytes: &[u8]) -> Option<(VnetHeader, &[u8])> {
-    let (header, frame) = bytes.split_first_chunk::<VNET_LEN>()?;
-    (frame.first()? & 1 == 0).then(|| (VnetHeader::parse(header), frame))
+    parts(bytes).filter(|(_, frame)| frame.first().is_some_and(|first| first & 1 == 0))
 }

@@ -94,8 +94,7 @@ impl Dispatch {
         let Verdict { copies, then } = self.switch.ingress(frame);
         let group = frame.dst().is_group();
         for to in copies {
-            outlet.wire.copies += 1;
-            outlet.offer(to, held, header, frame, group);
+            outlet.copy(to, held, header, frame, group);
         }
         match then {
             Then::Deliver(to) => {
@@ -130,7 +129,8 @@ impl Dispatch {
     }
 
     /// Takes in a frame from a sub-interface.
-    #[inline]
+    // Always: there is one call for TAPs and one for ports in memory.
+    #[inline(always)]
     pub(crate) fn egress(&mut self, from: SubId, held: Held, bytes: &[u8]) {
         let outlet = &mut self.outlet;
         let stats = &mut outlet.subs[from.index()];
@@ -148,8 +148,7 @@ impl Dispatch {
         }
         let Verdict { copies, then } = self.switch.egress(from, frame, header.is_gso());
         for to in copies {
-            outlet.wire.copies += 1;
-            outlet.offer(to, held, header, frame, group);
+            outlet.copy(to, held, header, frame, group);
         }
         let stats = &mut outlet.subs[from.index()];
         match then {
@@ -226,7 +225,8 @@ impl Dispatch {
 
 impl Outlet {
     /// Notes a frame down for a sub-interface, in the form in which its receiver takes it.
-    #[inline]
+    // Always: a call with so many arguments costs as much as what it does.
+    #[inline(always)]
     fn offer(&mut self, to: SubId, held: Held, header: VnetHeader, frame: Frame<'_>, group: bool) {
         let stats = &mut self.subs[to.index()];
         stats.offered += 1;
@@ -258,6 +258,14 @@ impl Outlet {
         self.wire.replicas += extra;
     }
 
+    /// Notes a copy for a source list down.
+    #[inline(never)]
+    fn copy(&mut self, to: SubId, held: Held, header: VnetHeader, frame: Frame<'_>, group: bool) {
+        self.wire.copies += 1;
+        self.offer(to, held, header, frame, group);
+    }
+
+    #[inline(never)]
     fn replicate(&mut self, replica: Replica, held: Held, header: VnetHeader, frame: Frame<'_>) {
         self.wire.replicas += 1;
         match replica {

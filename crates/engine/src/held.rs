@@ -108,7 +108,7 @@ pub(crate) struct Places<'p> {
 
 impl<'p> Places<'p> {
     /// Header and frame.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bytes(self, held: Held) -> &'p [u8] {
         let range = held.range();
         match held.place {

@@ -3,6 +3,7 @@
 /// Where `len` bytes in one piece fit into `capacity` bytes whose oldest frame begins at `oldest`
 /// and whose newest ends at `end` (`None`: the ring is empty): behind the newest, or at the start
 /// again. Frames never fill the ring so far that its end meets its beginning.
+#[inline]
 pub(crate) fn room(occupied: Option<(usize, usize)>, capacity: usize, len: usize) -> Option<usize> {
     let Some((oldest, end)) = occupied else {
         return (len <= capacity).then_some(0);

@@ -249,7 +249,7 @@ impl Ports {
         }
     }
 
-    /// Hands what the ports have to say to `on`, about `budget` frames of it, and returns how much
+    /// Hands what the TAPs have to say to `on`, about `budget` frames of it, and returns how much
     /// it was.
     pub(crate) fn recv(
         &mut self,
@@ -257,7 +257,7 @@ impl Ports {
         budget: usize,
         mut on: impl FnMut(PortEvent<'_>),
     ) -> usize {
-        let mut count = match &mut self.means {
+        match &mut self.means {
             Means::Plain { taps: 0, .. } => 0,
             Means::Plain { epoll, ready, next, .. } => {
                 ready.clear();
@@ -302,10 +302,19 @@ impl Ports {
                     }
                 })
             }
-        };
-        // Last, so that a wake-up cleared above is followed by a look at what it was for.
+        }
+    }
+
+    /// Hands the frames that wait at ports in memory to `on`, and returns how many there were. To
+    /// be asked after [`Ports::recv`]: a wake-up cleared there is followed by this look at what it
+    /// was for.
+    pub(crate) fn recv_memory(
+        &mut self,
+        arena: &mut Arena,
+        mut on: impl FnMut(SubId, Held, &[u8]),
+    ) -> usize {
         let ports = &mut self.ports;
-        count += self.memory.serve(|id| {
+        self.memory.serve(|id| {
             if arena.is_used_up() {
                 return None;
             }
@@ -313,11 +322,8 @@ impl Ports {
             else {
                 return Some((0, false));
             };
-            Some(link.recv(arena, PORT_BURST, |held, bytes| {
-                on(PortEvent::Frame { from: id, held, bytes });
-            }))
-        });
-        count
+            Some(link.recv(arena, PORT_BURST, |held, bytes| on(id, held, bytes)))
+        })
     }
 
     /// Writes frames to their ports. What is refused is told to `on`, now or with the next frames.

@@ -96,10 +96,10 @@ impl Arena {
 
     /// Ends the turn: every taken buffer is free again.
     pub fn release(&mut self) {
-        for buffer in self.in_turn.drain(..) {
+        for &buffer in &self.in_turn {
             self.taken[usize::from(buffer)] = false;
-            self.free.push(buffer);
         }
+        self.free.append(&mut self.in_turn);
     }
 
     /// Lends free buffers to a ring that will read into them, until `most` are lent in all: those

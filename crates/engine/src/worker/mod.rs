@@ -169,6 +169,10 @@ impl Worker {
                 refused(&mut dispatch.outlet.subs, to, held, group, reason);
             }
         });
+        let frames =
+            ports.recv_memory(arena, |from, held, bytes| dispatch.egress(from, held, bytes));
+        turn.frames += frames;
+        turn.events += frames;
         turn.events += usize::from(self.flush()?);
         self.tell();
         Ok(turn)
