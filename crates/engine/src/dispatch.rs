@@ -18,10 +18,10 @@ const REPLICAS: usize = 256;
 
 /// The same while there is unicast: a copy takes about a microsecond, and a frame to one station
 /// waits for those of a whole turn (`umacvlan bench path --measure storm --subs 256`).
-const REPLICAS_BESIDE: usize = 32;
+const REPLICAS_BESIDE: usize = 16;
 
-/// Turns after which unicast is forgotten. A turn in a storm takes about 40 microseconds, so these
-/// are 10 milliseconds: a conversation of a hundred frames a second is not one of the past.
+/// Turns after which unicast is forgotten. A turn in a storm takes about 20 microseconds, so these
+/// are 5 milliseconds: a conversation of some hundred frames a second is not one of the past.
 const MEMORY: u8 = 255;
 
 /// Local floods that may wait; `bcqueuelen` is a limit on what comes from the wire only.

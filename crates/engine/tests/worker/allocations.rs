@@ -75,7 +75,7 @@ fn a_turn_allocates_nothing() {
         feed(&bench, &packet);
         let count = allocations(|| {
             // Until the floods are through.
-            for _ in 0..40 {
+            for _ in 0..80 {
                 bench.worker.turn().unwrap();
             }
         });
