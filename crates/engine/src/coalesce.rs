@@ -28,7 +28,7 @@ pub(crate) struct Coalescer {
     room: Box<[u8]>,
     used: usize,
     /// By sub-interface: the place of its last frame in the list of this turn, or of an earlier
-    /// one; [`earlier`] tells them apart, so a turn has nothing to forget.
+    /// one; `merge` tells them apart, so a turn has nothing to forget.
     last: Vec<usize>,
     /// By sub-interface: what its next frame may continue.
     open: Vec<Option<Open>>,
