@@ -279,7 +279,8 @@ fn of_two_with_one_address_the_second_is_left_in_place_and_down() {
     let netns = guest.netns.try_clone().unwrap();
     let anew = || Adopt { number: None, ..adopt(&before, &netns) };
     lab.start(PortIo::Auto, ParentOptions::default());
-    lab.add("s2", 1, Mode::Bridge, &Place::new());
+    let other = Place::new();
+    lab.add("s2", 1, Mode::Bridge, &other);
     let refused = lab.engine().adopt_sub(PARENT, anew()).unwrap_err();
     assert_eq!(refused.errno(), Some(libc::EADDRINUSE), "{refused}");
     assert!(refused.to_string().contains(&mac(1).to_string()), "{refused}");
