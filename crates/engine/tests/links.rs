@@ -64,7 +64,8 @@ fn what_the_rules_forbid_is_refused_and_nothing_is_changed() {
         return;
     }
     let (lab, mut guest) = lab_with_one();
-    lab.add("s2", 2, Mode::Bridge, &Place::new());
+    let other = Place::new();
+    lab.add("s2", 2, Mode::Bridge, &other);
     let seen = |link: Link| (link.mac, link.mtu, link.flags, link.carrier_changes);
     let before = seen(guest.link("s1"));
     lab.forget();
@@ -94,7 +95,8 @@ fn coming_up_with_an_address_in_use_is_refused() {
     }
     let (lab, mut guest) = lab_with_one();
     set(&lab, "s1", LinkSet::Up(false)).unwrap();
-    lab.add("s2", 1, Mode::Bridge, &Place::new());
+    let other = Place::new();
+    lab.add("s2", 1, Mode::Bridge, &other);
     let refused = set(&lab, "s1", LinkSet::Up(true)).unwrap_err();
     assert_eq!(refused.errno(), Some(libc::EADDRINUSE), "{refused}");
     assert!(!guest.link("s1").is_up());
