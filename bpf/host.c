@@ -13,38 +13,8 @@
 
 #include <bpf/bpf_helpers.h>
 
-/* Bits of a value in `stations`; the same as those of `HostRule` in crates/core. */
-#define TO 1   /* unicast to this address is consumed */
-#define FROM 2 /* every frame from this address is consumed */
-#define ECHO 4 /* a group frame from this address is consumed */
-
-#define VLAN_VID_MASK 0x0fff
-#define VIDS 4096
-
-/* What happens to the frames of one station, by its address in the first six bytes. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1024);
-	__type(key, __u64);
-	__type(value, __u32);
-} stations SEC(".maps");
-
-/* Whether all unicast is consumed. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} owned SEC(".maps");
-
-/* The VLANs that the host has a device for: the kernel asks it before it asks macvlan. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, VIDS);
-	__type(key, __u32);
-	__type(value, __u32);
-} vlans SEC(".maps");
+#define STATIONS 1024
+#include "stations.h"
 
 /* Holds `umacvlan_host`. The kernel empties it when the process that made it has ended. */
 struct {
@@ -53,23 +23,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } programs SEC(".maps");
-
-static __always_inline __u32 rule(const unsigned char *mac)
-{
-	__u64 key = 0;
-	__u32 *bits;
-
-	__builtin_memcpy(&key, mac, ETH_ALEN);
-	bits = bpf_map_lookup_elem(&stations, &key);
-	return bits ? *bits : 0;
-}
-
-static __always_inline int is_set(void *map, __u32 at)
-{
-	__u32 *value = bpf_map_lookup_elem(map, &at);
-
-	return value && *value;
-}
 
 SEC("classifier")
 int umacvlan_host(struct __sk_buff *skb)

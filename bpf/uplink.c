@@ -15,39 +15,10 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-/* Bits of a value in `stations`; the same as those of `HostRule` in crates/core. */
-#define TO 1    /* unicast to this address is the engine's alone */
-#define FROM 2  /* unicast from this address is */
-#define HEARD 8 /* source mode listens to this address */
+#define STATIONS 65536
+#include "stations.h"
 
-#define VLAN_VID_MASK 0x0fff
-#define VIDS 4096
 #define QUEUES 64
-
-/* What happens to the frames of one station, by its address in the first six bytes. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
-	__type(key, __u64);
-	__type(value, __u32);
-} stations SEC(".maps");
-
-/* Whether all unicast is the engine's. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} owned SEC(".maps");
-
-/* The VLANs that the host has a device for: the kernel asks it before it asks macvlan. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, VIDS);
-	__type(key, __u32);
-	__type(value, __u32);
-} vlans SEC(".maps");
 
 /* The engine's sockets, by queue. */
 struct {
@@ -56,23 +27,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } sockets SEC(".maps");
-
-static __always_inline __u32 rule(const unsigned char *mac)
-{
-	__u64 key = 0;
-	__u32 *bits;
-
-	__builtin_memcpy(&key, mac, ETH_ALEN);
-	bits = bpf_map_lookup_elem(&stations, &key);
-	return bits ? *bits : 0;
-}
-
-static __always_inline int is_set(void *map, __u32 at)
-{
-	__u32 *value = bpf_map_lookup_elem(map, &at);
-
-	return value && *value;
-}
 
 /* True for a unicast frame that the host is not to have. */
 static __always_inline int is_ours(const struct ethhdr *eth)
