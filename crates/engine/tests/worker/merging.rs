@@ -84,6 +84,27 @@ fn frames_of_two_turns_are_not_merged() {
 }
 
 #[test]
+fn copies_of_one_frame_for_two_are_not_taken_for_two_frames() {
+    let mut bench = Bench::new();
+    let listing = |sources| SubConfig { mode: Mode::Source, sources, ..SubConfig::default() };
+    bench.add_as(listing(vec![mac(9)]), Offloads::ALL, 8);
+    bench.add_as(listing(vec![mac(8), mac(9)]), Offloads::ALL, 8);
+    // The only frame of a turn, so the first in its list, is the second port's.
+    assert!(bench.wire.put(&frame(mac(7), mac(8), 1)));
+    bench.turn();
+    assert_eq!((got(&bench, 0).0, got(&bench, 1).0), (0, 1));
+    // In IPv6 no number tells a datagram from its copy.
+    let packet =
+        Packet { udp: true, v6: true, payload: vec![1; 18], gso_size: 18, ..Packet::default() };
+    let mut datagram = cut(packet.header(), &packet.frame()).remove(0);
+    datagram[6..12].copy_from_slice(&mac(9).octets());
+    assert!(bench.wire.put(&datagram));
+    bench.turn();
+    assert_eq!(got(&bench, 0), (1, vec![datagram.clone()]));
+    assert_eq!(got(&bench, 1), (1, vec![datagram]));
+}
+
+#[test]
 fn a_receiver_without_the_offload_gets_each_as_it_came() {
     let without = Offloads { uso4: false, ..Offloads::ALL };
     let mut bench = one_port(without);
