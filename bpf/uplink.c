@@ -46,8 +46,7 @@ static __always_inline int is_for_vlan(const struct ethhdr *eth, const void *end
 	return is_set(&vlans, bpf_ntohs(*tci) & VLAN_VID_MASK);
 }
 
-SEC("xdp")
-int umacvlan_uplink(struct xdp_md *ctx)
+static __always_inline int uplink(struct xdp_md *ctx)
 {
 	const struct ethhdr *eth = (void *)(long)ctx->data;
 	const void *end = (void *)(long)ctx->data_end;
@@ -58,6 +57,22 @@ int umacvlan_uplink(struct xdp_md *ctx)
 		return XDP_PASS;
 	/* The last argument: what to do where the queue has no socket. */
 	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+}
+
+SEC("xdp")
+int umacvlan_uplink(struct xdp_md *ctx)
+{
+	return uplink(ctx);
+}
+
+/*
+ * The same for drivers that hand a long frame over in several pieces, the headers in the first.
+ * Not every driver and kernel takes it.
+ */
+SEC("xdp.frags")
+int umacvlan_pieces(struct xdp_md *ctx)
+{
+	return uplink(ctx);
 }
 
 /*

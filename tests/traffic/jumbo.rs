@@ -2,6 +2,8 @@
 
 use std::net::UdpSocket;
 
+use umacvlan_engine::engine::Backend;
+
 use crate::sockets::{noise, receive, set_option};
 use crate::world::{Plan, Station, on_both_paths, stats, sub};
 
@@ -11,8 +13,17 @@ const JUMBO_FRAME: u64 = 8900 + 8 + 20 + 14;
 
 #[test]
 fn jumbo_frames_pass_until_the_parent_takes_no_more() {
-    let test = "jumbo_frames_pass_until_the_parent_takes_no_more";
-    let plan = Plan { mtu: 9000, ..Plan::default() };
+    pass_until("jumbo_frames_pass_until_the_parent_takes_no_more", Backend::AfPacket);
+}
+
+#[cfg(feature = "af-xdp")]
+#[test]
+fn jumbo_frames_pass_by_af_xdp_until_the_parent_takes_no_more() {
+    pass_until("jumbo_frames_pass_by_af_xdp_until_the_parent_takes_no_more", Backend::AfXdp);
+}
+
+fn pass_until(test: &str, backend: Backend) {
+    let plan = Plan { mtu: 9000, backend, ..Plan::default() };
     on_both_paths(test, plan, |world| {
         let before = world.status();
         for (from, to) in

@@ -19,7 +19,7 @@ const GROUP_V6_MAC: MacAddr = MacAddr::new([0x33, 0x33, 0x12, 0x34, 0x56, 0x78])
 
 const PORT: u16 = 5000;
 
-const IPV6: Plan = Plan { mtu: 1500, a_addressed: true, ipv6: true };
+const IPV6: Plan = Plan { ipv6: true, ..Plan::USUAL };
 
 #[test]
 fn a_fragmented_datagram_for_a_group_is_reassembled() {

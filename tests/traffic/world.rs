@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::engine::{Engine, ParentOptions, ParentStatus, SubOptions, SubStatus};
+use umacvlan_engine::engine::{
+    Backend, Engine, ParentOptions, ParentStatus, SubOptions, SubStatus,
+};
 use umacvlan_engine::netlink::{Link, Monitor, Rtnl, set_sysctl};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::{root_or_skip, skip};
@@ -32,15 +34,23 @@ const PARENT: &str = "p0";
 pub(crate) struct Plan {
     /// The MTU of the wire, the parent and, by that, of the sub-interfaces.
     pub(crate) mtu: u32,
+    /// By which means the engine reaches the wire.
+    pub(crate) backend: Backend,
     /// Whether `a` has its IPv4 address. Everybody else has.
     pub(crate) a_addressed: bool,
     /// Whether there is IPv6. Without it nobody talks unasked.
     pub(crate) ipv6: bool,
 }
 
+impl Plan {
+    /// The usual MTU and means, with IPv4.
+    pub(crate) const USUAL: Self =
+        Self { mtu: 1500, backend: Backend::Auto, a_addressed: true, ipv6: false };
+}
+
 impl Default for Plan {
     fn default() -> Self {
-        Self { mtu: 1500, a_addressed: true, ipv6: false }
+        Self::USUAL
     }
 }
 
@@ -175,7 +185,7 @@ impl World {
             end.set_mtu(plan.mtu);
             end.set_up();
         }
-        world.attach(io)?;
+        world.attach(io, plan.backend)?;
         world.outside.give_addresses(plan, true);
         world.a.give_addresses(plan, plan.a_addressed);
         world.b.give_addresses(plan, true);
@@ -189,9 +199,10 @@ impl World {
     }
 
     /// Attaches the parent and makes the sub-interfaces.
-    fn attach(&mut self, io: PortIo) -> Option<()> {
+    fn attach(&mut self, io: PortIo, backend: Backend) -> Option<()> {
         let parent = ParentOptions {
             name: PARENT.to_owned(),
+            backend,
             workers: vec![WorkerConfig { io, ..WorkerConfig::default() }],
             ..ParentOptions::default()
         };

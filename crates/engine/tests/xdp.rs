@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "xdp/jumbo.rs"]
+mod jumbo;
 #[path = "xdp/soak.rs"]
 mod soak;
 #[path = "xdp/socket.rs"]

@@ -1,5 +1,7 @@
 //! [`Uplink`]: the engine's socket on the parent.
 
+#[cfg(feature = "af-xdp")]
+mod chain;
 mod packet;
 #[cfg(feature = "af-xdp")]
 mod xdp;

@@ -2,7 +2,7 @@
 //!
 //! AF_XDP carries frames as they are on the wire, so what a vnet header stands for is done here: a
 //! super-frame is cut into segments and an open checksum is completed, while the frame is copied
-//! into the UMEM. What is to reach the host as well, groups above all, comes by an AF_PACKET socket
+//! into the UMEM. A frame that is longer than a chunk comes and goes in several. What is to reach the host as well, groups above all, comes by an AF_PACKET socket
 //! beside, with a filter that takes nothing twice.
 
 use std::io;
@@ -15,6 +15,7 @@ use umacvlan_core::offload::{
 };
 
 use super::PacketUplink;
+use super::chain::{Chain, Outcome};
 use crate::held::{Held, Place};
 use crate::sys::arena::Arena;
 use crate::sys::epoll::Epoll;
@@ -29,6 +30,8 @@ pub const SOCKETS: u32 = (u16::MAX / CHUNKS_RX) as u32;
 pub struct XdpUplink {
     /// The first one sends as well.
     sockets: Vec<XskSocket>,
+    /// By socket: a frame that comes in pieces.
+    chains: Vec<Chain>,
     side: PacketUplink,
     /// Watches all of them.
     epoll: Epoll,
@@ -38,6 +41,8 @@ pub struct XdpUplink {
     open_checksums: bool,
     /// Most bytes of a frame without its tags.
     longest: usize,
+    /// Chunks of the longest frame.
+    chunks: usize,
     work: Box<[u8; SCRATCH_LEN]>,
     /// By frame pushed since the last kick: the number of what it was made from.
     made_from: Vec<usize>,
@@ -65,13 +70,19 @@ impl XdpUplink {
         let epoll = Epoll::new()?;
         epoll.add(&side.socket, 0)?;
         sockets.iter().try_for_each(|socket| epoll.add(socket, 0))?;
+        let longest = mtu as usize + HEADER_LEN;
+        let chain = |_: &XskSocket| Chain::new(VNET_LEN + longest + 2 * TAG_LEN);
+        let chains = sockets.iter().map(chain).collect();
+        let room = sockets.first().map_or(longest, XskSocket::room);
         Ok(Self {
             sockets,
+            chains,
             side,
             epoll,
             next: 0,
             open_checksums,
-            longest: mtu as usize + HEADER_LEN,
+            longest,
+            chunks: (longest + TAG_LEN).div_ceil(room),
             work: Box::new([0; SCRATCH_LEN]),
             made_from: Vec::with_capacity(usize::from(CHUNKS_RX)),
             down: false,
@@ -91,18 +102,28 @@ impl XdpUplink {
         mut on: impl FnMut(Held, Result<&[u8], DropReason>),
     ) -> usize {
         let mut count = 0;
-        for _ in 0..self.sockets.len() {
-            let base = self.next * usize::from(CHUNKS_RX);
-            let opens = self.open_checksums;
-            count += self.sockets[self.next].receive(budget - count, |chunk, at, unit| {
-                if opens {
+        let Self { sockets, chains, next, open_checksums, .. } = self;
+        for _ in 0..sockets.len() {
+            let base = *next * usize::from(CHUNKS_RX);
+            let chain = &mut chains[*next];
+            sockets[*next].receive(budget - count, |chunk, at, unit, more| {
+                if more || chain.is_open() {
+                    if let Some(outcome) = chain.add(arena, unit, more) {
+                        count += 1;
+                        gathered(arena, outcome, *open_checksums, &mut on);
+                    }
+                    return;
+                }
+                if *open_checksums {
                     mark_open(unit);
                 }
+                count += 1;
                 // At most SOCKETS times CHUNKS_RX.
                 let number = u16::try_from(base).unwrap_or(u16::MAX) + chunk;
                 on(Held::new(Place::Uplink, number, at, unit.len()), Ok(unit));
             });
-            self.next = (self.next + 1) % self.sockets.len();
+            chain.keep(arena);
+            *next = (*next + 1) % sockets.len();
         }
         count + self.side.recv(arena, Place::Side, budget - count, on)
     }
@@ -150,10 +171,7 @@ impl XdpUplink {
         let pushed = match (header.is_gso(), header.is_plain()) {
             (true, _) => self.push_segments(header, frame),
             (false, true) => self.push_one(frame, |_| {}),
-            // Every header from a port has been validated, and then nothing can be wrong.
-            (false, false) => self.push_one(frame, |room| {
-                let _ = complete_checksum(&mut { header }, room);
-            }),
+            (false, false) => self.push_unfinished(header, frame),
         };
         self.made_from.resize(self.sockets[0].pushed(), number);
         pushed
@@ -171,6 +189,23 @@ impl XdpUplink {
         cut.map_err(|_| DropReason::Unsupported).and(pushed)
     }
 
+    fn push_unfinished(&mut self, header: VnetHeader, frame: &[u8]) -> Result<(), DropReason> {
+        // Every header from a port has been validated, and then nothing can be wrong.
+        let finish = |room: &mut [u8]| {
+            let _ = complete_checksum(&mut { header }, room);
+        };
+        let room = self.sockets[0].room();
+        match self.work.get_mut(..frame.len()).filter(|work| work.len() > room) {
+            None => self.push_one(frame, finish),
+            // A checksum is over all pieces.
+            Some(work) => {
+                work.copy_from_slice(frame);
+                finish(work);
+                push_frame(&mut self.sockets[0], self.longest, work, |_| {})
+            }
+        }
+    }
+
     fn push_one(&mut self, frame: &[u8], finish: impl FnOnce(&mut [u8])) -> Result<(), DropReason> {
         push_frame(&mut self.sockets[0], self.longest, frame, finish)
     }
@@ -181,9 +216,10 @@ impl XdpUplink {
         frames: usize,
         refused: &mut impl FnMut(usize, DropReason),
     ) -> Result<(), DropReason> {
-        if !self.sockets[0].has_room(frames) {
+        let chunks = frames * self.chunks;
+        if !self.sockets[0].has_room(chunks) {
             self.kick(refused);
-            if !self.sockets[0].has_room(frames) {
+            if !self.sockets[0].has_room(chunks) {
                 return Err(DropReason::Full);
             }
         }
@@ -228,6 +264,25 @@ impl AsFd for XdpUplink {
     }
 }
 
+/// Hands a frame that came in pieces to `on`, or says why there is none.
+fn gathered(
+    arena: &mut Arena,
+    outcome: Outcome,
+    open_checksums: bool,
+    on: &mut impl FnMut(Held, Result<&[u8], DropReason>),
+) {
+    match outcome {
+        Ok((buffer, len)) => {
+            let unit = arena.bytes_mut(buffer, 0, len);
+            if open_checksums {
+                mark_open(unit);
+            }
+            on(Held::new(Place::Arena, buffer, 0, len), Ok(unit));
+        }
+        Err((reason, len)) => on(Held::new(Place::Arena, 0, 0, len), Err(reason)),
+    }
+}
+
 /// Says in the vnet header that the checksum is open, if it is.
 fn mark_open(unit: &mut [u8]) {
     if let Some((header, frame)) = unit.split_first_chunk_mut::<VNET_LEN>()
@@ -237,7 +292,7 @@ fn mark_open(unit: &mut [u8]) {
     }
 }
 
-/// Pushes a copy of a frame, finished by `finish`. The kernel sends it whatever its length is, so
+/// Pushes a copy of a frame, finished by `finish` if it fits one chunk. The kernel sends it whatever its length is, so
 /// that is looked at here.
 fn push_frame(
     socket: &mut XskSocket,
@@ -253,7 +308,11 @@ fn push_frame(
         room.copy_from_slice(frame);
         finish(room);
     };
-    match socket.push(frame.len(), fill) {
+    let pushed = match frame.len() <= socket.room() {
+        true => socket.push(frame.len(), fill),
+        false => socket.push_pieces(frame),
+    };
+    match pushed {
         true => Ok(()),
         false => Err(DropReason::Full),
     }

@@ -9,7 +9,7 @@ use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::sys::packet::PacketSocket;
 use umacvlan_engine::sys::poll;
 use umacvlan_engine::sys::xdp::{
-    Attached, Binding, NotSent, Rules, XdpProgram, XskSocket, room_in_chunk,
+    Attached, Binding, NotSent, Rules, XdpProgram, XskSocket, longest_frame,
 };
 
 use crate::common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
@@ -28,16 +28,23 @@ struct Bench {
 
 impl Bench {
     fn new(how: Attached) -> Self {
-        let (mut host, far) = (Place::new(), Place::new());
+        Self::with_mtu(how, 1500)
+    }
+
+    fn with_mtu(how: Attached, mtu: u32) -> Self {
+        let (mut host, mut far) = (Place::new(), Place::new());
         wire(&mut host, &far);
-        let index = host.index(PARENT);
+        let (index, there) = (host.index(PARENT), far.index("x0"));
+        far.rtnl.set_mtu(there, mtu).unwrap();
+        host.rtnl.set_mtu(index, mtu).unwrap();
+        let longest = mtu as usize + 22;
         let (program, socket, side) = host
             .netns
             .run(|| {
-                let mut program = XdpProgram::load().unwrap();
-                let side = PacketSocket::open(index, 1500).unwrap();
+                let mut program = XdpProgram::load(longest).unwrap();
+                let side = PacketSocket::open(index, mtu).unwrap();
                 program.filter(&side).unwrap();
-                let socket = XskSocket::open(PARENT, 0, Binding::Copy, 1522, true).unwrap();
+                let socket = XskSocket::open(PARENT, 0, Binding::Copy, longest, true).unwrap();
                 program.serve(0, &socket).unwrap();
                 program.attach(index, how).unwrap();
                 (program, socket, side)
@@ -67,7 +74,8 @@ impl Bench {
     fn received(&mut self) -> Vec<u32> {
         let mut numbers = Vec::new();
         loop {
-            let count = self.socket.receive(64, |_, _, unit| {
+            let count = self.socket.receive(64, |_, _, unit, more| {
+                assert!(!more);
                 assert_eq!(unit[..VNET_LEN], [0; VNET_LEN]);
                 numbers.push(u32::from_be_bytes(*unit[VNET_LEN + 14..].first_chunk().unwrap()));
             });
@@ -183,6 +191,40 @@ fn frames_are_sent_whole_and_their_chunks_come_back() {
 }
 
 #[test]
+fn a_frame_longer_than_a_chunk_comes_and_goes_in_pieces_whose_chunks_come_back() {
+    let name = "a_frame_longer_than_a_chunk_comes_and_goes_in_pieces_whose_chunks_come_back";
+    each_way(name, |how| {
+        let mut bench = Bench::with_mtu(how, 9000);
+        bench.rules(Mode::Bridge, &[1], &[]);
+        let long = |to, from, number| {
+            let mut frame = frame(to, from, number);
+            frame.resize(9014, 7);
+            frame
+        };
+        // Three chunks each, and there are 2048 in each direction.
+        for number in 0..1000 {
+            send(&bench.wire, &long(mac(1), mac(0xff), number));
+            let mut pieces = Vec::new();
+            until("all pieces", || {
+                bench.socket.receive(64, |_, _, unit, more| pieces.push((unit.len(), more)));
+                pieces.last().is_some_and(|(_, more)| !more)
+            });
+            let room = VNET_LEN + 3840;
+            let last = VNET_LEN + 9014 - 2 * 3840;
+            assert_eq!(pieces, [(room, true), (room, true), (last, false)], "{how:?}");
+            assert!(bench.socket.push_pieces(&long(mac(0xff), mac(1), number)), "{how:?}");
+            bench.socket.kick(|_| panic!("lost")).unwrap();
+            bench.socket.release();
+            assert_eq!(next(&bench.wire, PATIENCE), Some(number), "{how:?}");
+        }
+        assert_eq!(bench.socket.waiting(), 0);
+        let most = vec![0; longest_frame()];
+        assert!(bench.socket.push_pieces(&most));
+        assert!(!bench.socket.push_pieces(&[&most[..], &[0]].concat()), "{how:?}");
+    });
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_the_reason() {
     each_way("what_cannot_be_is_refused_with_the_reason", |how| {
         let mut bench = Bench::new(how);
@@ -190,7 +232,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
             let open = || XskSocket::open(PARENT, queue, binding, longest, true);
             bench.host.netns.run(open).unwrap().unwrap_err().raw_os_error()
         };
-        assert_eq!(error(Binding::Copy, room_in_chunk() + 1, 0), Some(libc::EMSGSIZE));
+        assert_eq!(error(Binding::Copy, longest_frame() + 1, 0), Some(libc::EMSGSIZE));
         assert_eq!(error(Binding::Copy, 1522, 1), Some(libc::EINVAL), "there is one queue");
         assert_eq!(error(Binding::Copy, 1522, 0), Some(libc::EBUSY), "taken");
         assert!(bench.push(&[0; 1792]) && !bench.push(&[0; 1793]));
@@ -248,7 +290,7 @@ fn another_program_on_the_interface_is_not_pushed_aside() {
     each_way("another_program_on_the_interface_is_not_pushed_aside", |how| {
         let mut bench = Bench::new(how);
         let index = bench.host.index(PARENT);
-        let again = || XdpProgram::load().unwrap().attach(index, how);
+        let again = || XdpProgram::load(1522).unwrap().attach(index, how);
         let error = bench.host.netns.run(again).unwrap().unwrap_err();
         assert!(
             matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)),

@@ -18,7 +18,7 @@ use crate::common::{
     Lab, PARENT, PATIENCE, Place, all, frame, mac, next, reaches, send, several, until,
 };
 
-fn af_xdp() -> ParentOptions {
+pub(crate) fn af_xdp() -> ParentOptions {
     ParentOptions { backend: Backend::AfXdp, ..ParentOptions::default() }
 }
 
@@ -139,47 +139,49 @@ fn pattern() -> impl Iterator<Item = u8> {
     (0..=250).cycle()
 }
 
-/// A connection from inside to the far end, and bytes in both directions, whole.
 #[test]
 fn tcp_is_whole_in_both_directions_with_its_offloads_on() {
-    each_io("tcp_is_whole_in_both_directions_with_its_offloads_on", |lab| {
-        const BYTES: usize = 4 << 20;
-        let mut inside = Place::new();
-        lab.add("s1", 1, Mode::Bridge, &inside);
-        let address = |place: &mut Place, name: &str, n: u8| {
-            let index = place.index(name);
-            place.rtnl.add_address(index, Ipv4Addr::new(10, 9, 0, n).into(), 24).unwrap();
-        };
-        address(&mut inside, "s1", 1);
-        let mut far = Place {
-            netns: lab.far.netns.try_clone().unwrap(),
-            rtnl: Rtnl::open_in(&lab.far.netns).unwrap(),
-        };
-        address(&mut far, "x0", 2);
-        let to = SocketAddr::from((Ipv4Addr::new(10, 9, 0, 2), 7));
-        let listener = far.netns.run(|| TcpListener::bind(to)).unwrap().unwrap();
-        let echo = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut writer = stream.try_clone().unwrap();
-            std::io::copy(&mut stream, &mut writer).unwrap()
-        });
-        let mut stream = inside
-            .netns
-            .run(|| TcpStream::connect_timeout(&to, PATIENCE))
-            .unwrap()
-            .expect("nobody answers");
+    each_io("tcp_is_whole_in_both_directions_with_its_offloads_on", |lab| tcp_is_whole(&lab));
+}
+
+/// A connection from inside to the far end, and bytes in both directions, whole.
+pub(crate) fn tcp_is_whole(lab: &Lab) {
+    const BYTES: usize = 4 << 20;
+    let mut inside = Place::new();
+    lab.add("s1", 1, Mode::Bridge, &inside);
+    let address = |place: &mut Place, name: &str, n: u8| {
+        let index = place.index(name);
+        place.rtnl.add_address(index, Ipv4Addr::new(10, 9, 0, n).into(), 24).unwrap();
+    };
+    address(&mut inside, "s1", 1);
+    let mut far = Place {
+        netns: lab.far.netns.try_clone().unwrap(),
+        rtnl: Rtnl::open_in(&lab.far.netns).unwrap(),
+    };
+    address(&mut far, "x0", 2);
+    let to = SocketAddr::from((Ipv4Addr::new(10, 9, 0, 2), 7));
+    let listener = far.netns.run(|| TcpListener::bind(to)).unwrap().unwrap();
+    let echo = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
         let mut writer = stream.try_clone().unwrap();
-        let sender = thread::spawn(move || {
-            let bytes: Vec<u8> = pattern().take(BYTES).collect();
-            std::io::Write::write_all(&mut writer, &bytes).unwrap();
-            writer.shutdown(std::net::Shutdown::Write).unwrap();
-        });
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).unwrap();
-        sender.join().unwrap();
-        assert_eq!(echo.join().unwrap(), BYTES as u64);
-        assert!(back.into_iter().eq(pattern().take(BYTES)));
+        std::io::copy(&mut stream, &mut writer).unwrap()
     });
+    let mut stream = inside
+        .netns
+        .run(|| TcpStream::connect_timeout(&to, PATIENCE))
+        .unwrap()
+        .expect("nobody answers");
+    let mut writer = stream.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        let bytes: Vec<u8> = pattern().take(BYTES).collect();
+        std::io::Write::write_all(&mut writer, &bytes).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).unwrap();
+    sender.join().unwrap();
+    assert_eq!(echo.join().unwrap(), BYTES as u64);
+    assert!(back.into_iter().eq(pattern().take(BYTES)));
 }
 
 #[test]
@@ -266,7 +268,7 @@ fn what_cannot_be_had_is_said_and_af_packet_taken_unless_af_xdp_was_demanded() {
     let index = lab.host.index(PARENT);
     lab.engine().remove_parent(PARENT).unwrap();
     let attach = || {
-        let mut other = XdpProgram::load().unwrap();
+        let mut other = XdpProgram::load(1522).unwrap();
         other.attach(index, Attached::Native).unwrap();
         other
     };

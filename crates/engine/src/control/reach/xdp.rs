@@ -8,7 +8,9 @@ use crate::engine::{Backend, UplinkKind, UplinkStatus, XdpMode};
 use crate::netlink::Link;
 use crate::sys::ethtool::Ethtool;
 use crate::sys::packet::PacketSocket;
-use crate::sys::xdp::{Attached, Binding, QUEUES, Rules, XdpProgram, XskSocket, room_in_chunk};
+use crate::sys::xdp::{
+    Attached, Binding, QUEUES, Rules, XdpProgram, XskSocket, in_pieces, longest_frame,
+};
 use crate::uplink::{PacketUplink, Uplink, XDP_SOCKETS, XdpUplink};
 
 /// Bytes of a frame beyond its MTU: the Ethernet header and two tags.
@@ -74,9 +76,8 @@ impl Reach {
                 None => &[XdpMode::ZeroCopy],
             },
         };
-        let longest = link.mtu as usize + BEYOND_MTU;
-        if longest > room_in_chunk() {
-            let most = room_in_chunk() - BEYOND_MTU;
+        if longest(link) > longest_frame() {
+            let most = longest_frame() - BEYOND_MTU;
             return Err(format!("AF_XDP carries an MTU of at most {most}, not {}", link.mtu));
         }
         Ok((driver, modes))
@@ -192,7 +193,13 @@ fn bind(
     modes: &[XdpMode],
     workers: usize,
 ) -> Result<(XdpProgram, Vec<XskSocket>, XdpMode, String), String> {
-    let mut program = XdpProgram::load().map_err(|error| format!("AF_XDP: {}", reason(&error)))?;
+    let longest = longest(link);
+    let refused = |error: &io::Error| match error.raw_os_error() {
+        Some(libc::EINVAL) if in_pieces(longest) => OLD.to_owned(),
+        _ => reason(error),
+    };
+    let program = XdpProgram::load(longest);
+    let mut program = program.map_err(|error| format!("AF_XDP: {}", refused(&error)))?;
     let mut why: Vec<String> = Vec::new();
     for &mode in modes {
         match bind_as(link, &mut program, mode, workers) {
@@ -219,7 +226,7 @@ fn bind_as(
         _ => reason(&error),
     })?;
     let queues = Ethtool::open().and_then(|ethtool| ethtool.receive_queues(&link.name));
-    let longest = link.mtu as usize + BEYOND_MTU;
+    let longest = longest(link);
     let most = XDP_SOCKETS.saturating_mul(u32::try_from(workers).unwrap_or(1)).min(QUEUES);
     let queues = queues.unwrap_or(1).clamp(1, most);
     // The first socket of every worker sends.
@@ -228,9 +235,18 @@ fn bind_as(
     let opened: io::Result<Vec<_>> = (0..queues).map(open).collect();
     opened.map_err(|error| match error.raw_os_error() {
         Some(libc::EBUSY) => "another AF_XDP socket has the queue".to_owned(),
+        Some(libc::EINVAL) if in_pieces(longest) => OLD.to_owned(),
         _ => reason(&error),
     })
 }
+
+/// Bytes of the longest frame of an interface.
+fn longest(link: &Link) -> usize {
+    link.mtu as usize + BEYOND_MTU
+}
+
+/// Why frames cannot come in pieces.
+const OLD: &str = "frames of this MTU need Linux 6.6";
 
 /// What an error of the kernel means here, and what to do about it.
 fn reason(error: &io::Error) -> String {

@@ -27,9 +27,24 @@ pub enum Binding {
     Copy,
 }
 
+/// Most chunks that one frame lies in: as many pieces as a socket buffer of the kernel has
+/// (`MAX_SKB_FRAGS`, unless it was built with another number).
+pub(super) const PIECES: usize = 17;
+
 /// Bytes of the longest frame that fits a chunk of the largest kind, its tags included.
-pub const fn room_in_chunk() -> usize {
+const fn room_in_chunk() -> usize {
     CHUNK_MAX as usize - HEADROOM
+}
+
+/// Bytes of the longest frame that AF_XDP carries, its tags included.
+pub const fn longest_frame() -> usize {
+    PIECES * room_in_chunk()
+}
+
+/// True if frames of so many bytes come in several chunks, for which a kernel since Linux 6.6 and a
+/// driver that can are needed.
+pub const fn in_pieces(longest: usize) -> bool {
+    longest > room_in_chunk()
 }
 
 type Queues = (TxQueue, RxQueue, Option<(FillQueue, CompQueue)>);
@@ -57,12 +72,12 @@ pub(super) fn bind(
     }
 }
 
-/// The smallest chunk for frames of that length.
+/// The smallest chunk for frames of that length, or the largest if they come in several.
 pub(super) fn chunk_for(longest: usize) -> io::Result<u32> {
     let small = XDP_UMEM_MIN_CHUNK_SIZE;
     match longest {
         _ if longest <= small as usize - HEADROOM => Ok(small),
-        _ if longest <= room_in_chunk() => Ok(CHUNK_MAX),
+        _ if longest <= longest_frame() => Ok(CHUNK_MAX),
         _ => Err(io::Error::from_raw_os_error(libc::EMSGSIZE)),
     }
 }

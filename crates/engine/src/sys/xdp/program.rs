@@ -12,7 +12,7 @@ use aya::{Ebpf, include_bytes_aligned};
 use umacvlan_core::switch::HostRule;
 use umacvlan_core::{MacAddr, Switch};
 
-use super::XskSocket;
+use super::open::in_pieces;
 
 /// The compiled `bpf/uplink.c`.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/uplink.o"));
@@ -66,6 +66,8 @@ pub struct XdpProgram {
     owned: Array<MapData, u32>,
     vlans: Array<MapData, u32>,
     sockets: XskMap<MapData>,
+    /// The name of the one of the two programs that is loaded.
+    name: &'static str,
     /// What is in the maps.
     rules: Rules,
     /// The VLANs that are the host's.
@@ -80,17 +82,20 @@ impl std::fmt::Debug for XdpProgram {
 }
 
 impl XdpProgram {
-    /// Loads the program, which knows nothing yet and so leaves every frame to the host.
+    /// Loads the program for frames of at most `longest` bytes, tags included. It knows nothing yet
+    /// and so leaves every frame to the host.
     ///
     /// # Errors
-    /// `PermissionDenied` without CAP_BPF and CAP_NET_ADMIN; what the kernel's verifier says.
-    pub fn load() -> io::Result<Self> {
+    /// `PermissionDenied` without CAP_BPF and CAP_NET_ADMIN; `InvalidInput` before Linux 5.18 for
+    /// frames longer than a chunk; what the kernel's verifier says.
+    pub fn load(longest: usize) -> io::Result<Self> {
+        let name = if in_pieces(longest) { "umacvlan_pieces" } else { "umacvlan_uplink" };
         let mut ebpf = Ebpf::load(OBJECT).map_err(os_error)?;
         let stations = map(&mut ebpf, "stations")?.try_into().map_err(os_error)?;
         let owned = map(&mut ebpf, "owned")?.try_into().map_err(os_error)?;
         let vlans = map(&mut ebpf, "vlans")?.try_into().map_err(os_error)?;
         let sockets = map(&mut ebpf, "sockets")?.try_into().map_err(os_error)?;
-        uplink(&mut ebpf)?.load().map_err(os_error)?;
+        uplink(&mut ebpf, name)?.load().map_err(os_error)?;
         side(&mut ebpf)?.load().map_err(os_error)?;
         Ok(Self {
             ebpf,
@@ -99,6 +104,7 @@ impl XdpProgram {
             vlans,
             hosts: Vec::new(),
             sockets,
+            name,
             rules: Rules::default(),
             attached: None,
         })
@@ -114,7 +120,7 @@ impl XdpProgram {
             Attached::Native => XdpMode::Driver,
             Attached::Generic => XdpMode::Skb,
         };
-        let program = uplink(&mut self.ebpf)?;
+        let program = uplink(&mut self.ebpf, self.name)?;
         match self.attached.take() {
             Some((link, before)) if before == how => {
                 self.attached = Some((link, before));
@@ -132,7 +138,7 @@ impl XdpProgram {
     ///
     /// # Errors
     /// The map has no place for a queue of that number; its frames go by the side socket.
-    pub fn serve(&mut self, queue: u32, socket: &XskSocket) -> io::Result<()> {
+    pub fn serve(&mut self, queue: u32, socket: &impl AsFd) -> io::Result<()> {
         self.sockets.set(queue, socket.as_fd().as_raw_fd(), 0).map_err(os_error)
     }
 
@@ -193,8 +199,8 @@ fn map(ebpf: &mut Ebpf, name: &str) -> io::Result<Map> {
     ebpf.take_map(name).ok_or_else(|| io::Error::other(format!("the program has no map {name}")))
 }
 
-fn uplink(ebpf: &mut Ebpf) -> io::Result<&mut Xdp> {
-    let program = ebpf.program_mut("umacvlan_uplink");
+fn uplink<'e>(ebpf: &'e mut Ebpf, name: &str) -> io::Result<&'e mut Xdp> {
+    let program = ebpf.program_mut(name);
     let program = program.ok_or_else(|| io::Error::other("the object has no XDP program"))?;
     program.try_into().map_err(|error: ProgramError| os_error(error))
 }

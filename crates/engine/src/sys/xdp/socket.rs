@@ -10,7 +10,9 @@ use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, SocketConfig,
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
 use super::ledger::Ledger;
-use super::open::{Binding, HEADROOM, bind, chunk_for, os_error, slots, start_of};
+use super::open::{
+    Binding, HEADROOM, PIECES, bind, chunk_for, in_pieces, os_error, slots, start_of,
+};
 
 /// Chunks of a socket to receive into, and slots in its fill ring.
 pub const CHUNKS_RX: u16 = 2048;
@@ -19,10 +21,10 @@ pub const CHUNKS_RX: u16 = 2048;
 const CHUNKS_TX: u16 = 2048;
 
 /// Frames that may wait in the RX ring: half the fill ring, which then never runs dry first.
-const RX_RING: u32 = 1024;
+pub(super) const RX_RING: u32 = 1024;
 
 /// Most frames of one call.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// Frames that one `sendto(2)` sends in copy mode (`XDP_MAX_TX_SKB_BUDGET` of `linux/if_xdp.h`,
 /// since Linux 6.17); 32 before.
@@ -31,6 +33,9 @@ const BUDGET: libc::c_int = 256;
 
 /// Bytes of frames that may be on their way in copy mode.
 const SEND_BYTES: libc::c_int = 16 << 20;
+
+/// Of a descriptor: the frame goes on in the next one (`linux/if_xdp.h`, since Linux 6.6).
+const XDP_PKT_CONTD: u32 = 1;
 
 /// Why the kernel does not send at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub struct XskSocket {
     /// The first byte of the UMEM.
     memory: NonNull<u8>,
     chunk_len: usize,
+    /// Most chunks of one frame.
+    pieces: usize,
     ledger: Ledger,
     /// By chunk: how the rings name it.
     descs: Box<[FrameDesc]>,
@@ -82,7 +89,9 @@ impl XskSocket {
     ///
     /// # Errors
     /// The driver has no such queue or does not bind so; the queue is taken; no memory, or none
-    /// that may be locked (`RLIMIT_MEMLOCK`); no CAP_NET_RAW; frames are longer than a chunk.
+    /// that may be locked (`RLIMIT_MEMLOCK`); no CAP_NET_RAW; frames are longer than
+    /// [`longest_frame`](super::longest_frame), or than a chunk and the kernel or the driver has
+    /// them in one piece only.
     pub fn open(
         interface: &str,
         queue: u32,
@@ -101,15 +110,20 @@ impl XskSocket {
             .map_err(io::Error::other)?;
         let count = NonZeroU32::MIN.saturating_add(u32::from(CHUNKS_RX + chunks_tx - 1));
         let (umem, descs) = Umem::new(config, count, false).map_err(os_error)?;
-        let flags = match binding {
+        let (mut flags, mut pieces) = (BindFlags::XDP_USE_NEED_WAKEUP, 1);
+        flags |= match binding {
             Binding::ZeroCopy => BindFlags::XDP_ZEROCOPY,
             Binding::Copy => BindFlags::XDP_COPY,
         };
+        if in_pieces(longest) {
+            flags |= BindFlags::XDP_USE_SG;
+            pieces = PIECES;
+        }
         let config = SocketConfig::builder()
             .rx_queue_size(slots(RX_RING)?)
             .tx_queue_size(slots(chunks_tx.into())?)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-            .bind_flags(flags | BindFlags::XDP_USE_NEED_WAKEUP)
+            .bind_flags(flags)
             .build();
         let interface: Interface =
             interface.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -124,6 +138,7 @@ impl XskSocket {
             umem,
             memory,
             chunk_len: chunk_len as usize,
+            pieces,
             ledger: Ledger::new(CHUNKS_RX, chunks_tx),
             descs: descs.into_boxed_slice(),
             batch: vec![FrameDesc::default(); usize::from(CHUNKS_RX)].into_boxed_slice(),
@@ -136,25 +151,33 @@ impl XskSocket {
         Ok(socket)
     }
 
-    /// Hands at most `most` frames that wait to `on`: the chunk, where in it the vnet header of ten
-    /// zero bytes begins, and header and frame. They stay ours until [`XskSocket::release`].
-    pub fn receive(&mut self, most: usize, mut on: impl FnMut(u16, usize, &mut [u8])) -> usize {
+    /// Hands at most `most` frames, or pieces of frames, that wait to `on`, and returns how many:
+    /// the chunk, where in it the vnet header of ten zero bytes begins, header and frame, and
+    /// whether the frame goes on in the next one. They stay ours until [`XskSocket::release`].
+    /// Nothing at all, not even a header, stands for one that the ring should not have had.
+    pub fn receive(
+        &mut self,
+        most: usize,
+        mut on: impl FnMut(u16, usize, &mut [u8], bool),
+    ) -> usize {
         let most = most.min(BATCH);
         // SAFETY: the descriptors are written by the call, and belong to this UMEM then.
         let count = unsafe { self.rx.consume(&mut self.batch[..most]) };
         for number in 0..count {
             let desc = self.batch[number];
+            let more = desc.has_more_frames();
             let (chunk, start) = (desc.addr() / self.chunk_len, desc.addr() % self.chunk_len);
             let len = desc.lengths().data();
             let whole = start >= VNET_LEN && start + len <= self.chunk_len;
             if !self.ledger.receive(chunk) || !whole {
+                on(0, 0, &mut [], more);
                 continue;
             }
             let at = start - VNET_LEN;
             let unit = self.held_mut(chunk, at, VNET_LEN + len);
             unit[..VNET_LEN].fill(0);
             // A ledger has no more chunks than fit its numbers.
-            on(u16::try_from(chunk).unwrap_or(0), at, unit);
+            on(u16::try_from(chunk).unwrap_or(0), at, unit, more);
         }
         count
     }
@@ -193,24 +216,45 @@ impl XskSocket {
         }
     }
 
-    /// True when so many more frames can be pushed.
-    pub fn has_room(&mut self, frames: usize) -> bool {
-        if self.ledger.free() < frames {
+    /// True when so many more chunks can be pushed.
+    pub fn has_room(&mut self, chunks: usize) -> bool {
+        if self.ledger.free() < chunks {
             self.reap();
         }
-        self.ledger.free() >= frames
+        self.ledger.free() >= chunks
+    }
+
+    /// Bytes of a frame that fit one chunk.
+    pub fn room(&self) -> usize {
+        self.chunk_len - HEADROOM
     }
 
     /// Puts one frame of `len` bytes, written by `fill`, among those that are sent at the next
     /// [`XskSocket::kick`]. False, and nothing is done, without room or if it is too long.
     pub fn push(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
-        if len > self.chunk_len - HEADROOM || !self.has_room(1) {
+        len <= self.room() && self.has_room(1) && self.fill_one(len, 0, fill)
+    }
+
+    /// As [`XskSocket::push`], a frame that is as it shall be, in as many chunks as it needs.
+    pub fn push_pieces(&mut self, frame: &[u8]) -> bool {
+        let room = self.room();
+        let count = frame.len().div_ceil(room);
+        if count > self.pieces || !self.has_room(count) {
             return false;
         }
+        frame.chunks(room).enumerate().all(|(number, piece)| {
+            let options = if number + 1 < count { XDP_PKT_CONTD } else { 0 };
+            self.fill_one(piece.len(), options, |room| room.copy_from_slice(piece))
+        })
+    }
+
+    /// Fills a chunk and puts it among those that are pushed. False if there is none.
+    fn fill_one(&mut self, len: usize, options: u32, fill: impl FnOnce(&mut [u8])) -> bool {
         let Some(chunk) = self.ledger.take() else {
             return false;
         };
         let mut desc = self.descs[chunk];
+        desc.set_options(options);
         // SAFETY: the chunk is ours to write by the ledger, until the ring has it.
         let mut data = unsafe { self.umem.data_mut(&mut desc) };
         data.cursor().set_pos(len);
@@ -219,19 +263,19 @@ impl XskSocket {
         true
     }
 
-    /// Frames pushed since the last kick.
+    /// Chunks pushed since the last kick.
     pub fn pushed(&self) -> usize {
         self.pushed.len()
     }
 
-    /// Frames that were pushed and that the kernel has not taken yet.
+    /// Chunks that were pushed and that the kernel has not taken yet.
     pub fn waiting(&mut self) -> usize {
         let untaken = self.tx_slots - self.tx.nb_free_exact();
         self.pushed.len() + untaken as usize
     }
 
-    /// Has the kernel send what was pushed. What the driver threw away is told to `lost` by its
-    /// place among the frames pushed since the last kick, unless it was pushed before.
+    /// Has the kernel send what was pushed. A frame that the driver threw away is told to `lost` by
+    /// the place of its last chunk among those pushed since the last kick, unless it was before.
     ///
     /// # Errors
     /// The kernel does not take them now; they stay in the ring, to be sent at a later kick.
