@@ -165,6 +165,33 @@ fn the_floor_stands_beneath_ours() {
     }
 }
 
+#[cfg(feature = "af-xdp")]
+#[test]
+fn uplinks_are_measured_alone_and_the_bare_loop_and_relay_stand_beneath_af_xdp() {
+    let name = "uplinks_are_measured_alone_and_the_bare_loop_and_relay_stand_beneath_af_xdp";
+    if !root_or_skip(name) {
+        return;
+    }
+    let peers = "--peer umacvlan,umacvlan-xdp,floor-xdp --trials 2";
+    let report = measure(&format!("--path wire-to-sub --size 64 --measure uplink,mrr {peers}"));
+    let points = report["points"].as_array().unwrap();
+    let of = |peer: &str, measure: &str| {
+        let is = |key: &Value| key["peer"] == peer && key["measure"] == measure;
+        points.iter().find(|point| is(&point["key"])).unwrap()
+    };
+    for peer in ["umacvlan", "umacvlan-xdp", "floor-xdp"] {
+        let point = of(peer, "uplink");
+        assert!(point["summary"]["median"].as_f64().unwrap() > 0.0, "{point}");
+        assert!(point["extra"]["engine_ns"].as_f64().unwrap() > 0.0, "{point}");
+        of(peer, "mrr");
+    }
+    let ours = of("umacvlan-xdp", "uplink");
+    let figures = ["ratio.floor.low", "ratio.floor", "ratio.floor.high"];
+    let figures = figures.map(|name| ours["extra"][name].as_f64().unwrap());
+    assert!(figures.is_sorted(), "{figures:?}");
+    assert!(of("umacvlan", "uplink")["extra"]["ratio.floor"].is_null(), "another means");
+}
+
 #[test]
 fn cost_is_measured_over_the_number_of_sub_interfaces() {
     if !root_or_skip("cost_is_measured_over_the_number_of_sub_interfaces") {

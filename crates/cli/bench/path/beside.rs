@@ -1,6 +1,5 @@
 //! What stands beside a point of ours, other than the kernel.
 
-use super::peer::Peer;
 use super::points::Found;
 use crate::bench::summary::ratio;
 
@@ -18,13 +17,15 @@ pub(super) fn beside(found: &Found, all: &[Found], seed: u64) -> Vec<(String, f6
         let same = (other.peer, other.subs) == (found.peer, found.subs);
         is_stormy && same && other.first.measure == "latency-calm"
     });
-    let floor = all.iter().filter(measure).find(|other| {
-        found.peer.is_ours() && other.peer == Peer::Floor && other.subs == found.subs
+    let floor = all
+        .iter()
+        .filter(measure)
+        .find(|other| Some(other.peer) == found.peer.floor() && other.subs == found.subs);
+    let quotients = [quotient("ratio.calm", calm), quotient("ratio.fewest", fewest)];
+    let of_floor = floor.and_then(|floor| ratio("floor", &found.values, &floor.values, seed));
+    let of_floor = of_floor.map(|ratio| {
+        [("", ratio.value), (".low", ratio.low), (".high", ratio.high)]
+            .map(|(end, value)| (format!("ratio.floor{end}"), value))
     });
-    let quotients = [
-        quotient("ratio.calm", calm),
-        quotient("ratio.fewest", fewest),
-        quotient("ratio.floor", floor),
-    ];
-    quotients.into_iter().flatten().collect()
+    quotients.into_iter().flatten().chain(of_floor.into_iter().flatten()).collect()
 }

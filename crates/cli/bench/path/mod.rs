@@ -122,7 +122,7 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
     let wanted = group.subs.iter().flat_map(|subs| peers.iter().map(|peer| (*peer, *subs)));
     for (peer, subs) in wanted.filter(|(peer, subs)| peer.bears(*subs)) {
         progress.at(format!("{} {}: getting {peer} ready", group.route, group.mode));
-        match Field::build(peer, group.route, group.mode, subs, args) {
+        match Field::build(peer, group, subs, args) {
             Ok(field) => {
                 offloads::record(&field, progress);
                 fields.push(field);

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::rc::{self, Rc};
 use std::sync::{Arc, Weak};
 
 use anyhow::{Context, Result};
@@ -14,10 +15,12 @@ use umacvlan_engine::idle::{Poll, TurnStats};
 use umacvlan_engine::lab::member::{Member, Station};
 use umacvlan_engine::lab::network::{Maker, Network, Site, Wire};
 use umacvlan_engine::lab::relay::{Between, Relay};
+use umacvlan_engine::lab::sink::{Means, Sink, Taken};
 use umacvlan_engine::sys::ethtool::Ethtool;
 
 use super::PathArgs;
 use super::ovs::Ovs;
+use super::plan::Group;
 use super::route::Route;
 use crate::lab::contest::make;
 use crate::lab::cores::Cores;
@@ -41,10 +44,12 @@ pub(crate) enum Peer {
     Ovs,
     /// A bare relay by the engine's means, which decides nothing: the floor beneath it
     Floor,
+    /// The same with the wire by AF_XDP; where uplinks are measured alone, a bare loop of xsk-rs
+    FloorXdp,
 }
 
 impl Peer {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Umacvlan,
         Self::UmacvlanBusy,
         Self::UmacvlanXdp,
@@ -53,6 +58,7 @@ impl Peer {
         Self::Bridge,
         Self::Ovs,
         Self::Floor,
+        Self::FloorXdp,
     ];
 
     /// True if it takes a core from the others while it is there, even with nothing to do.
@@ -71,6 +77,7 @@ impl Peer {
             Self::Bridge | Self::Ovs | Self::Floor => {
                 route != Route::Hairpin && mode == Mode::Bridge
             }
+            Self::FloorXdp => !route.is_between_subs() && mode == Mode::Bridge,
         }
     }
 
@@ -86,7 +93,26 @@ impl Peer {
 
     /// True if it forwards in a thread of its own.
     pub(super) fn has_worker(self) -> bool {
-        self.is_ours() || self == Self::Floor
+        self.is_ours() || matches!(self, Self::Floor | Self::FloorXdp)
+    }
+
+    /// What is beneath this one.
+    pub(super) fn floor(self) -> Option<Self> {
+        match self {
+            Self::Umacvlan | Self::UmacvlanBusy => Some(Self::Floor),
+            Self::UmacvlanXdp => Some(Self::FloorXdp),
+            _ => None,
+        }
+    }
+
+    /// By which means it receives where uplinks are measured alone.
+    pub(super) fn means(self) -> Option<Means> {
+        match self {
+            Self::Umacvlan => Some(Means::Packet),
+            Self::UmacvlanXdp => Some(Means::Xdp),
+            Self::FloorXdp => Some(Means::Bare),
+            _ => None,
+        }
     }
 
     fn backend(self) -> Backend {
@@ -115,6 +141,7 @@ impl fmt::Display for Peer {
             Self::Bridge => "bridge",
             Self::Ovs => "ovs",
             Self::Floor => "floor",
+            Self::FloorXdp => "floor-xdp",
         })
     }
 }
@@ -135,20 +162,19 @@ pub(super) struct Field {
     network: Network,
     /// The engine that is in the network, if it is ours.
     engine: RefCell<Weak<Engine>>,
+    /// The uplink that is measured alone, if one is.
+    sink: RefCell<rc::Weak<RefCell<Sink>>>,
+    /// Uplinks are measured alone.
+    alone: bool,
 }
 
 impl Field {
-    /// Builds a network for this peer, ready but for the interfaces of a loud one.
+    /// Builds a network for this peer in a group, ready but for the interfaces of a loud one.
     ///
     /// # Errors
     /// It cannot be built, or not be filled: no driver in this kernel.
-    pub(super) fn build(
-        peer: Peer,
-        route: Route,
-        mode: Mode,
-        subs: u32,
-        args: &PathArgs,
-    ) -> Result<Self> {
+    pub(super) fn build(peer: Peer, group: &Group, subs: u32, args: &PathArgs) -> Result<Self> {
+        let Group { route, mode, .. } = *group;
         let (wire, mode) = match peer {
             Peer::KernelHairpin => (Wire::Switch, Mode::Vepa),
             _ if route == Route::Hairpin => (Wire::Switch, mode),
@@ -161,9 +187,19 @@ impl Field {
         network.set_subs(subs as usize)?;
         let (workers, flows) = (args.workers.into(), args.flows);
         let congestion = args.congestion.clone();
-        let engine = RefCell::default();
-        let mut field =
-            Self { peer, mode, route, subs, workers, flows, congestion, network, engine };
+        let mut field = Self {
+            peer,
+            mode,
+            route,
+            subs,
+            workers,
+            flows,
+            congestion,
+            network,
+            engine: RefCell::default(),
+            sink: RefCell::default(),
+            alone: group.is_of_uplinks(),
+        };
         if !peer.is_loud() {
             field.attach()?;
         }
@@ -175,26 +211,34 @@ impl Field {
     /// # Errors
     /// They cannot be made.
     pub(super) fn attach(&mut self) -> Result<()> {
-        let Self { peer, mode, route, workers, engine, .. } = self;
+        let Self { peer, mode, route, workers, engine, sink, alone, .. } = self;
         let ours = |site: &Site<'_>| {
             let made = Arc::new(make(site, peer.poll(), *workers, peer.backend())?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };
         let ovs = |site: &Site<'_>| Ok(Box::new(Ovs::start(site)?) as Box<dyn Any>);
+        let taking = |site: &Site<'_>| {
+            let means = peer.means().ok_or(io::ErrorKind::Unsupported)?;
+            let opened = Rc::new(RefCell::new(Sink::open(site, means)?));
+            *sink.borrow_mut() = Rc::downgrade(&opened);
+            Ok(Box::new(opened) as Box<dyn Any>)
+        };
         let floor = |site: &Site<'_>| {
-            let between = match route.is_between_subs() {
-                true => Between::Subs,
-                false => Between::SubAndWire,
+            let between = match (*peer, route.is_between_subs()) {
+                (_, true) => Between::Subs,
+                (Peer::FloorXdp, false) => Between::SubAndWireByXdp,
+                (_, false) => Between::SubAndWire,
             };
             Ok(Box::new(Relay::start(site, between, Cores::find().worker)?) as Box<dyn Any>)
         };
         let maker = match peer {
+            _ if *alone => Maker::Userspace(&taking),
             Peer::Umacvlan | Peer::UmacvlanBusy | Peer::UmacvlanXdp => Maker::Userspace(&ours),
             Peer::Kernel | Peer::KernelHairpin => Maker::Kernel,
             Peer::Bridge => Maker::Bridge,
             Peer::Ovs => Maker::Userspace(&ovs),
-            Peer::Floor => Maker::Userspace(&floor),
+            Peer::Floor | Peer::FloorXdp => Maker::Userspace(&floor),
         };
         let attached = self.network.attach(maker, *mode);
         attached.with_context(|| format!("{peer} in mode {mode}"))?;
@@ -238,6 +282,15 @@ impl Field {
             false => vec![find(self.route.to())?],
         };
         Some((from, to))
+    }
+
+    /// What the uplink that is measured alone takes in while `run` runs.
+    ///
+    /// # Errors
+    /// There is none, or it has failed.
+    pub(super) fn taking<T>(&self, run: impl FnOnce() -> T) -> Result<(T, Taken)> {
+        let sink = self.sink.borrow().upgrade().context("no uplink is measured alone")?;
+        Ok(sink.borrow_mut().during(Cores::find().worker, run)?)
     }
 
     /// Sub-interfaces that there are.

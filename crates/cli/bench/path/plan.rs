@@ -29,6 +29,8 @@ pub(crate) enum Measure {
     /// How long frames take without and with 10 000 others a second for everybody, among 256
     /// sub-interfaces unless --subs says so
     Storm,
+    /// Frames that an uplink takes in when nothing behind it takes time
+    Uplink,
     /// What of a core the engine takes with nothing to do, for 4096 sub-interfaces unless --subs
     /// says so
     IdleCpu,
@@ -120,7 +122,7 @@ impl Item {
     /// How much of the progress one turn of one peer is.
     pub(super) fn steps(&self) -> u64 {
         match self.measure {
-            Measure::Mrr | Measure::Tcp | Measure::Rtt => 1,
+            Measure::Mrr | Measure::Tcp | Measure::Rtt | Measure::Uplink => 1,
             Measure::Latency | Measure::Storm => 4,
             Measure::IdleCpu => 8,
             Measure::Ndr => 30,
@@ -144,6 +146,11 @@ impl Group {
         let here = |peer: &Peer| self.items.iter().any(|item| item.peers.contains(peer));
         Peer::ALL.into_iter().filter(here).collect()
     }
+
+    /// True if what is measured is what uplinks take in, and not a path.
+    pub(super) fn is_of_uplinks(&self) -> bool {
+        self.items.iter().any(|item| item.measure == Measure::Uplink)
+    }
 }
 
 /// What these arguments ask for.
@@ -152,6 +159,7 @@ pub(super) fn plan(args: &PathArgs, progress: &Progress) -> Vec<Group> {
     if args.growth {
         return groups;
     }
+    groups.extend(uplinks(args, progress));
     let routes = Route::ALL.into_iter().filter(|route| asked(&args.path, route));
     for route in routes {
         let modes = Mode::ALL.into_iter().filter(|mode| route.leads(*mode));
@@ -223,6 +231,27 @@ fn items(
     items.filter(|item| !item.peers.is_empty()).collect()
 }
 
+/// Uplinks alone, if they are asked for.
+fn uplinks(args: &PathArgs, progress: &Progress) -> Option<Group> {
+    let (measure, route, mode) = (Measure::Uplink, Route::WireToSub, Mode::Bridge);
+    let wanted = args.measure.contains(&measure);
+    if !wanted || !asked(&args.path, &route) || !asked(&args.mode, &mode) {
+        return None;
+    }
+    let sizes = if args.size.is_empty() { &[Size::SMALLEST] } else { &args.size[..] };
+    let peers = Peer::ALL.into_iter().filter(|peer| peer.means().is_some());
+    let peers: Vec<_> = peers.filter(|peer| asked(&args.peer, peer)).collect();
+    let item = |size: &Size| Item {
+        measure,
+        traffic: Traffic::Unicast(size.0),
+        peers: peers.clone(),
+        trials: progress.trials(if progress.quick { 3 } else { 7 }),
+        time: args.time.map_or_else(|| usual_time(measure, progress.quick), super::duration),
+    };
+    let subs = growth::numbers(args, route, mode);
+    Some(Group { route, mode, subs, items: sizes.iter().map(item).collect() })
+}
+
 /// Who is measured, in the order of [`Peer::ALL`].
 fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) -> Vec<Peer> {
     let (measure, traffic) = what;
@@ -231,6 +260,8 @@ fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) ->
     let wanted = |peer: &Peer| match peer {
         // On a veth it is not what anybody would choose: measured when asked for.
         Peer::UmacvlanXdp => args.peer.contains(peer),
+        // It finishes nothing that a station left to others.
+        Peer::FloorXdp => args.peer.contains(peer) && matches!(traffic, Traffic::Unicast(_)),
         // It knows of one destination only.
         Peer::Floor if matches!(traffic, Traffic::Broadcast(_)) => false,
         Peer::Floor if args.peer.is_empty() => small && args.subs.is_empty(),
@@ -259,7 +290,7 @@ pub(super) fn usual_time(measure: Measure, quick: bool) -> Duration {
         (Measure::Ndr, false) => 150,
         (_, false) => 200,
         (Measure::Tcp, true) => 100,
-        (Measure::Mrr | Measure::Latency | Measure::Storm, true) => 60,
+        (Measure::Mrr | Measure::Latency | Measure::Storm | Measure::Uplink, true) => 60,
         (Measure::Ndr | Measure::Rtt, true) => 40,
     })
 }

@@ -69,6 +69,7 @@ pub(super) fn sample(item: &Item, field: &Field, pdr: &mut Option<f64>) -> Resul
             }
             bench.latencies(item.time, pdr.unwrap_or_default())
         }
+        Measure::Uplink => Ok(vec![bench.uplink(item.time)?]),
         _ => Ok(vec![bench.mrr(item.time)?]),
     }
 }
@@ -146,6 +147,22 @@ impl Bench<'_> {
             copies::count(&outcome, elsewhere, frames(&outcome), &mut extra);
         }
         Ok(Reading::rate("mrr", outcome.rate(), extra))
+    }
+
+    /// Frames that the uplink takes in when as many are sent as one core can.
+    fn uplink(&mut self, time: Duration) -> Result<Reading> {
+        let field = self.field;
+        let (outcome, taken) = field.taking(|| self.run(Rate::Max, Duration::ZERO, time))?;
+        let sent = outcome?.sent;
+        let per_frame = |amount: f64| amount / taken.frames.max(1) as f64;
+        let seconds = sent.took.as_secs_f64().max(f64::MIN_POSITIVE);
+        let extra = vec![
+            ("offered", sent.offered as f64 / seconds),
+            ("generator_ns", sent.time.as_nanos() as f64 / sent.offered.max(1) as f64),
+            ("engine_ns", per_frame(taken.busy.as_nanos() as f64)),
+            ("engine_frames_per_turn", taken.frames as f64 / taken.turns.max(1) as f64),
+        ];
+        Ok(Reading::rate("uplink", taken.frames as f64 / seconds, extra))
     }
 
     /// The highest rates with no loss and with hardly any.

@@ -15,6 +15,7 @@ pub mod network;
 mod place;
 pub mod probe;
 pub mod relay;
+pub mod sink;
 pub mod traffic;
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! other by the means of the engine. It decides nothing, merges nothing and counts nothing; so it
 //! is the floor beneath an engine that does all that.
 
+mod wire;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,16 +16,14 @@ use core_affinity::CoreId;
 
 use crate::idle::{Idle, Poll};
 use crate::lab::network::{Site, SubSite};
-use crate::netlink::Rtnl;
+use crate::netlink::{Link, Rtnl};
 use crate::port::Appetite;
-use crate::sys::arena::{Arena, BUFFER_LEN};
+use crate::sys::arena::Arena;
 use crate::sys::eventfd::EventFd;
-use crate::sys::packet::PacketSocket;
 use crate::sys::process;
-use crate::sys::rx_ring::{Extent, Received};
 use crate::sys::tap::{QUEUE_LEN, Tap};
-use crate::sys::tx_batch::TxBatch;
 use crate::sys::uring::{Completion, Uring};
+use wire::Wire;
 
 /// The two ends of a relay: whatever comes from one goes to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum Between {
     Subs,
     /// The first sub-interface and the wire.
     SubAndWire,
+    /// The same, and the wire by AF_XDP in native mode: frames whose headers say nothing.
+    SubAndWireByXdp,
 }
 
 /// A relay at work. It ends with this value.
@@ -47,13 +49,14 @@ impl Relay {
     /// one is given.
     ///
     /// # Errors
-    /// `Unsupported` without an io_uring such as the engine uses; else what the kernel says to a
-    /// TAP or a packet socket.
+    /// `Unsupported` without an io_uring such as the engine uses, or for AF_XDP in a build without;
+    /// else what the kernel says to a TAP or a socket.
     pub fn start(site: &Site<'_>, between: Between, core: Option<CoreId>) -> io::Result<Self> {
         let taps = site.subs.iter().map(tap).collect::<io::Result<Vec<_>>>()?;
         let wire = match between {
             Between::Subs => None,
-            Between::SubAndWire => Some(socket(site)?),
+            Between::SubAndWire => Some(Wire::packet(site)?),
+            Between::SubAndWireByXdp => Some(Wire::xdp(site)?),
         };
         let (stop, bell) = (Arc::new(AtomicBool::new(false)), Arc::new(EventFd::new()?));
         let (ready, started) = crossbeam_channel::bounded(1);
@@ -84,7 +87,7 @@ impl Drop for Relay {
 }
 
 /// A TAP as the engine would make it.
-fn tap(sub: &SubSite<'_>) -> io::Result<Tap> {
+pub(in crate::lab) fn tap(sub: &SubSite<'_>) -> io::Result<Tap> {
     let tap = sub.netns.run(|| Tap::create(&sub.name))??;
     tap.set_mac(sub.mac)?;
     tap.accept_offloads()?;
@@ -95,11 +98,10 @@ fn tap(sub: &SubSite<'_>) -> io::Result<Tap> {
     Ok(tap)
 }
 
-/// A socket on the parent as the engine's is.
-fn socket(site: &Site<'_>) -> io::Result<PacketSocket> {
+/// The parent of a site.
+pub(in crate::lab) fn parent(site: &Site<'_>) -> io::Result<Link> {
     let parent = Rtnl::open_in(site.host)?.link(site.parent)?;
-    let parent = parent.ok_or(io::ErrorKind::NotFound)?;
-    site.host.run(|| PacketSocket::open(parent.index, parent.mtu))?
+    parent.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Where a frame lies, vnet header first, until the turn ends.
@@ -110,10 +112,10 @@ enum Frame {
 }
 
 impl Frame {
-    fn bytes<'b>(self, arena: &'b Arena, wire: Option<&'b PacketSocket>) -> &'b [u8] {
+    fn bytes<'b>(self, arena: &'b Arena, wire: Option<&'b Wire>) -> &'b [u8] {
         match (self, wire) {
             (Self::Buffer { number, len }, _) => arena.bytes(number, 0, len),
-            (Self::Slot { number, at, len }, Some(wire)) => wire.ring.bytes(number, at, len),
+            (Self::Slot { number, at, len }, Some(wire)) => wire.bytes(number, at, len),
             (Self::Slot { .. }, None) => &[],
         }
     }
@@ -126,8 +128,7 @@ struct Served {
     arena: Arena,
     /// The second is no end, but for [`Between::Subs`]; the rest are nobody's.
     _taps: Vec<Tap>,
-    wire: Option<PacketSocket>,
-    tx: TxBatch,
+    wire: Option<Wire>,
     bell: Arc<EventFd>,
     to_wire: Vec<Frame>,
     to_taps: Vec<(u32, Frame)>,
@@ -139,7 +140,7 @@ struct Served {
 }
 
 impl Served {
-    fn new(taps: Vec<Tap>, wire: Option<PacketSocket>, bell: Arc<EventFd>) -> io::Result<Self> {
+    fn new(taps: Vec<Tap>, wire: Option<Wire>, bell: Arc<EventFd>) -> io::Result<Self> {
         let mut arena = Arena::new(BUFFERS)?;
         let unsupported = |_| io::Error::from(io::ErrorKind::Unsupported);
         let mut uring = Uring::new(&arena, 2).map_err(unsupported)?;
@@ -156,7 +157,6 @@ impl Served {
             arena,
             _taps: taps,
             wire,
-            tx: TxBatch::new(),
             bell,
             to_wire: Vec::new(),
             to_taps: Vec::new(),
@@ -190,12 +190,7 @@ impl Served {
         let (watches_wire, watches_bell) = (&mut self.watches_wire, &mut self.watches_bell);
         let mut events = 0;
         if let Some(wire) = wire {
-            while events < WIRE_BURST
-                && let Some(received) = wire.ring.receive()
-            {
-                events += 1;
-                to_taps.extend(whole(wire, arena, received).map(|frame| (0, frame)));
-            }
+            events = wire.receive(arena, |frame| to_taps.push((0, frame)));
         }
         let has_wire = wire.is_some();
         events += uring.completions(arena, PORTS_BURST, |_, completion| match completion {
@@ -226,12 +221,11 @@ impl Served {
 
     /// Writes it to the other end, and gives all memory back.
     fn send(&mut self) -> io::Result<()> {
-        let Self { uring, arena, wire, tx, to_wire, to_taps, ended, appetite, .. } = self;
+        let Self { uring, arena, wire, to_wire, to_taps, ended, appetite, .. } = self;
         if let Some(wire) = wire
             && !to_wire.is_empty()
         {
-            let bytes = |number: usize| to_wire[number].bytes(arena, None);
-            tx.send(wire.as_fd(), to_wire.len(), bytes, |_, _| ());
+            wire.send(to_wire.len(), |number| to_wire[number].bytes(arena, None));
         }
         uring.send(to_taps.len(), |number| {
             let (port, frame) = to_taps[number];
@@ -240,7 +234,7 @@ impl Served {
         to_wire.clear();
         to_taps.clear();
         if let Some(wire) = wire {
-            wire.ring.release();
+            wire.release();
         }
         arena.release();
         uring.lend(arena, appetite.buffers());
@@ -259,38 +253,12 @@ impl Served {
             self.watches_bell = true;
         }
         self.uring.wait(None)?;
-        if let Some(wire) = self.wire.as_ref().filter(|wire| !wire.ring.has_frame()) {
-            // A parent that went down would wake every sleep at once.
-            wire.clear_error();
-        }
+        self.wire.iter().for_each(Wire::forgive);
         Ok(())
     }
 }
 
-/// A frame from the wire with all of its bytes, if they are to be had.
-fn whole(wire: &PacketSocket, arena: &mut Arena, received: Received) -> Option<Frame> {
-    let Received { slot, at, len, extent, .. } = received;
-    match extent {
-        Extent::Whole => Some(Frame::Slot { number: slot, at, len }),
-        Extent::Cut => None,
-        Extent::Queued => {
-            let Some(number) = arena.take() else {
-                // It must leave the queue, or the next slot would be given this one.
-                let _ = wire.recv_queued(&mut [0; 16]);
-                return None;
-            };
-            let read = wire.recv_queued(arena.bytes_mut(number, 0, BUFFER_LEN));
-            let len = read.ok().filter(|len| *len <= BUFFER_LEN);
-            if len.is_none() {
-                arena.untake();
-            }
-            len.map(|len| Frame::Buffer { number, len })
-        }
-    }
-}
-
-/// The engine's own numbers: bursts of a turn, pauses of an idle one, buffers.
-const WIRE_BURST: usize = 64;
+/// The engine's own numbers: the burst of a turn, pauses of an idle one, buffers.
 const PORTS_BURST: usize = 256;
 const PAUSES: usize = 8;
 const BUFFERS: u16 = 256;
@@ -310,7 +278,7 @@ mod tests {
     use umacvlan_core::Mode;
 
     use super::*;
-    use crate::lab::network::{Maker, Network, Wire};
+    use crate::lab::network::{self, Maker, Network};
     use crate::lab::traffic::{Instruments, Kind, Load, Rate, Sizes};
     use crate::privilege::root_or_skip;
 
@@ -319,9 +287,15 @@ mod tests {
         if !root_or_skip("what_comes_from_one_end_goes_to_the_other") {
             return;
         }
-        let mut network = Network::build_with(Wire::Cable).unwrap();
+        let mut network = Network::build_with(network::Wire::Cable).unwrap();
         // The places of the two ends among the stations: sub-interfaces first, the wire last.
-        for (between, [one, other]) in [(Between::SubAndWire, [0, 5]), (Between::Subs, [0, 1])] {
+        let cases = [
+            (Between::SubAndWire, [0, 5]),
+            (Between::Subs, [0, 1]),
+            #[cfg(feature = "af-xdp")]
+            (Between::SubAndWireByXdp, [0, 5]),
+        ];
+        for (between, [one, other]) in cases {
             let make = |site: &Site<'_>| {
                 let relay = Relay::start(site, between, None)?;
                 Ok(Box::new(relay) as Box<dyn Any>)

@@ -1,0 +1,75 @@
+//! [`BareSocket`]: xsk-rs and nothing else, to measure ours against.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, SocketConfig, UmemConfig};
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
+
+use super::open::{bind, chunk_for, os_error, slots};
+use super::socket::{BATCH, CHUNKS_RX, RX_RING};
+
+/// A socket of the same rings as [`XskSocket`](super::XskSocket), which gives every chunk back as it
+/// came: no ledger, no look at the frame.
+pub struct BareSocket {
+    // In the order in which they have to go.
+    rx: RxQueue,
+    _tx: TxQueue,
+    fill: FillQueue,
+    _comp: CompQueue,
+    _umem: Umem,
+    batch: Box<[FrameDesc]>,
+}
+
+impl std::fmt::Debug for BareSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BareSocket").field("fd", &self.rx.fd().as_raw_fd()).finish_non_exhaustive()
+    }
+}
+
+impl BareSocket {
+    /// Opens a socket on the first queue of the interface of that name in the namespace of the
+    /// calling thread, in copy mode, for frames of at most `longest` bytes.
+    ///
+    /// # Errors
+    /// Those of [`XskSocket::open`](super::XskSocket::open).
+    pub fn open(interface: &str, longest: usize) -> io::Result<Self> {
+        let config = UmemConfig::builder()
+            .frame_size(FrameSize::new(chunk_for(longest)?).map_err(io::Error::other)?)
+            .fill_queue_size(slots(CHUNKS_RX.into())?)
+            .build()
+            .map_err(io::Error::other)?;
+        let count = NonZeroU32::MIN.saturating_add(u32::from(CHUNKS_RX - 1));
+        let (umem, descs) = Umem::new(config, count, false).map_err(os_error)?;
+        let config = SocketConfig::builder()
+            .rx_queue_size(slots(RX_RING)?)
+            .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+            .bind_flags(BindFlags::XDP_COPY | BindFlags::XDP_USE_NEED_WAKEUP)
+            .build();
+        let interface: Interface =
+            interface.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let (tx, rx, rings) = bind(config, &umem, &interface, 0)?;
+        let (mut fill, comp) = rings.ok_or_else(|| io::Error::other("the queue has no rings"))?;
+        // SAFETY: the chunks are of this UMEM, and nobody has them yet.
+        unsafe { fill.produce(&descs) };
+        let batch = vec![FrameDesc::default(); BATCH].into_boxed_slice();
+        Ok(Self { rx, _tx: tx, fill, _comp: comp, _umem: umem, batch })
+    }
+
+    /// Receives what waits, 64 frames at most, and gives it back; how many there were.
+    pub fn recycle(&mut self) -> usize {
+        // SAFETY: the descriptors are written by the call, and belong to this UMEM then.
+        let count = unsafe { self.rx.consume(&mut self.batch) };
+        // SAFETY: these chunks have just left the RX ring, and nothing refers to them.
+        unsafe { self.fill.produce(&self.batch[..count]) };
+        count
+    }
+}
+
+impl AsFd for BareSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open for as long as this value has the rings.
+        unsafe { BorrowedFd::borrow_raw(self.rx.fd().as_raw_fd()) }
+    }
+}
