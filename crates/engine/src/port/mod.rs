@@ -390,6 +390,12 @@ impl Ports {
         uplink: Option<&Uplink>,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
+        uplink.map_or(Ok(()), |uplink| uplink.watch(true))?;
+        self.wait(uplink, timeout)?;
+        uplink.map_or(Ok(()), |uplink| uplink.watch(false))
+    }
+
+    fn wait(&mut self, uplink: Option<&Uplink>, timeout: Option<Duration>) -> io::Result<()> {
         let socket = uplink.and_then(Uplink::waits_on);
         match &mut self.means {
             Means::Plain { epoll, .. } => {

@@ -6,6 +6,7 @@ mod packet;
 #[cfg(feature = "af-xdp")]
 mod xdp;
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use umacvlan_core::DropReason;
@@ -99,6 +100,19 @@ impl Uplink {
             Self::Packet(packet) => Some(packet.socket.as_fd()),
             #[cfg(feature = "af-xdp")]
             Self::Xdp(xdp) => Some(xdp.as_fd()),
+        }
+    }
+
+    /// Has [`Uplink::waits_on`] tell of every frame from now on, or no longer of most: before a
+    /// sleep, and after it.
+    ///
+    /// # Errors
+    /// No memory in the kernel.
+    pub(crate) fn watch(&self, asleep: bool) -> io::Result<()> {
+        match (self, asleep) {
+            #[cfg(feature = "af-xdp")]
+            (Self::Xdp(xdp), _) => xdp.watch(asleep),
+            _ => Ok(()),
         }
     }
 

@@ -18,6 +18,7 @@ use super::PacketUplink;
 use super::chain::{Chain, Outcome};
 use crate::held::{Held, Place};
 use crate::sys::arena::Arena;
+use crate::sys::calls;
 use crate::sys::epoll::Epoll;
 use crate::sys::xdp::{CHUNKS_RX, NotSent, XskSocket};
 
@@ -33,7 +34,7 @@ pub struct XdpUplink {
     /// By socket: a frame that comes in pieces.
     chains: Vec<Chain>,
     side: PacketUplink,
-    /// Watches all of them.
+    /// Watches the packet socket, and the others while the worker sleeps.
     epoll: Epoll,
     /// The socket with which the next turn begins.
     next: usize,
@@ -69,7 +70,6 @@ impl XdpUplink {
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(&side.socket, 0)?;
-        sockets.iter().try_for_each(|socket| epoll.add(socket, 0))?;
         let longest = mtu as usize + HEADER_LEN;
         let chain = |_: &XskSocket| Chain::new(VNET_LEN + longest + 2 * TAG_LEN);
         let chains = sockets.iter().map(chain).collect();
@@ -88,6 +88,21 @@ impl XdpUplink {
             down: false,
             stuck: false,
             told_drops: 0,
+        })
+    }
+
+    /// A socket that somebody watches has whoever sends look for sleepers with every frame, which on
+    /// a veth is a part of the sender's time; so nobody does while the worker looks for itself.
+    pub(super) fn watch(&self, asleep: bool) -> io::Result<()> {
+        self.sockets.iter().try_for_each(|socket| {
+            calls::note();
+            match asleep {
+                true => self.epoll.add(socket, 0),
+                false => {
+                    self.epoll.remove(socket);
+                    Ok(())
+                }
+            }
         })
     }
 
