@@ -1,17 +1,27 @@
-//! Addresses, neighbours and routes: what a namespace needs before it can talk IP.
+//! Addresses and neighbours: what a namespace needs before it can talk IP.
 
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{
-    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use umacvlan_core::MacAddr;
 
-use super::{Result, Rtnl};
+use super::{IpPrefix, Result, Rtnl};
+
+/// An address that an interface has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Number of the interface.
+    pub index: u32,
+    /// The address and its network.
+    pub at: IpPrefix,
+    /// The kernel still asks whether another station has it, and does not use it yet.
+    pub tentative: bool,
+    /// Another station has it, so the kernel does not use it.
+    pub duplicate: bool,
+}
 
 impl Rtnl {
     /// Gives an interface an address and the network of its first `prefix` bits. The kernel
@@ -25,12 +35,28 @@ impl Rtnl {
         message.header.prefix_len = prefix;
         message.header.index = index;
         message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
+        let broadcast = IpPrefix::new(ip, prefix).and_then(IpPrefix::broadcast);
+        message.attributes.extend(broadcast.map(AddressAttribute::Broadcast));
         self.request(
             &format!("add {ip}/{prefix} to interface {index}"),
             RouteNetlinkMessage::NewAddress(message),
             NLM_F_CREATE | NLM_F_EXCL,
         )?;
         Ok(())
+    }
+
+    /// Every address of every interface.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn addresses(&mut self) -> Result<Vec<Address>> {
+        let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answer = self.dump("list the addresses", &message)?;
+        let addresses = answer.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(message) => address(message),
+            _ => None,
+        });
+        Ok(addresses.collect())
     }
 
     /// Tells the namespace that `ip` has the address `mac`, for good or until it is doubted.
@@ -68,29 +94,27 @@ impl Rtnl {
         )?;
         Ok(())
     }
+}
 
-    /// Sends everything without a better route to `via`.
-    ///
-    /// # Errors
-    /// `ENETUNREACH` if `via` is in no network of the namespace, `EEXIST` if there is such a route.
-    pub fn add_default_route(&mut self, via: IpAddr) -> Result<()> {
-        let mut message = RouteMessage::default();
-        message.header = RouteHeader {
-            address_family: family(via),
-            table: RouteHeader::RT_TABLE_MAIN,
-            protocol: RouteProtocol::Static,
-            scope: RouteScope::Universe,
-            kind: RouteType::Unicast,
-            ..RouteHeader::default()
-        };
-        message.attributes = vec![RouteAttribute::Gateway(via.into())];
-        self.request(
-            &format!("add a default route via {via}"),
-            RouteNetlinkMessage::NewRoute(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )?;
-        Ok(())
+fn address(message: &AddressMessage) -> Option<Address> {
+    let header = &message.header;
+    let (mut near, mut any) = (None, None);
+    let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => near = Some(*ip),
+            // That of the other end, on an interface between two.
+            AddressAttribute::Address(ip) => any = Some(*ip),
+            AddressAttribute::Flags(all) => flags = *all,
+            _ => {}
+        }
     }
+    Some(Address {
+        index: header.index,
+        at: IpPrefix::new(near.or(any)?, header.prefix_len)?,
+        tentative: flags.contains(AddressFlags::Tentative),
+        duplicate: flags.contains(AddressFlags::Dadfailed),
+    })
 }
 
 fn neighbour(index: u32, ip: IpAddr) -> NeighbourMessage {
@@ -101,7 +125,7 @@ fn neighbour(index: u32, ip: IpAddr) -> NeighbourMessage {
     message
 }
 
-fn family(ip: IpAddr) -> AddressFamily {
+pub(super) fn family(ip: IpAddr) -> AddressFamily {
     match ip {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,

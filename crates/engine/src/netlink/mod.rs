@@ -16,10 +16,13 @@ mod groups;
 mod link;
 mod monitor;
 mod nsid;
+mod prefix;
+mod route;
 mod rtnl;
 mod set;
 mod sysctl;
 
+pub use address::Address;
 pub use create::{BridgeOptions, MacaddrChange, Macvlan, MacvlanChange};
 pub use error::Error;
 pub(crate) use groups::all_groups;
@@ -28,6 +31,8 @@ pub use link::Link;
 pub use monitor::{Event, Monitor, MovedTo};
 pub use netlink_packet_route::link::{LinkFlags, State as OperState, Stats64 as LinkStats};
 pub use nsid::Within;
+pub use prefix::{IpPrefix, IpPrefixError};
+pub use route::Route;
 pub use rtnl::Rtnl;
 pub use sysctl::set_sysctl;
 

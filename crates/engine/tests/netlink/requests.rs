@@ -5,7 +5,8 @@ use std::fs;
 
 use umacvlan_core::MacAddr;
 use umacvlan_engine::netlink::{
-    BridgeOptions, MacaddrChange, Macvlan, MacvlanChange, Rtnl, joined_groups, set_sysctl,
+    BridgeOptions, IpPrefix, MacaddrChange, Macvlan, MacvlanChange, Route, Rtnl, joined_groups,
+    set_sysctl,
 };
 use umacvlan_engine::privilege::{root_or_skip, skip};
 use umacvlan_engine::sys::netns::Netns;
@@ -275,6 +276,47 @@ fn addresses_neighbours_and_routes_arrive() {
 }
 
 #[test]
+fn addresses_and_routes_are_listed_as_they_were_added() {
+    if !root_or_skip("addresses_and_routes_are_listed_as_they_were_added") {
+        return;
+    }
+    let (_netns, mut rtnl) = place();
+    rtnl.add_veth("a", "b", None).unwrap();
+    let (a, b) = (index(&mut rtnl, "a"), index(&mut rtnl, "b"));
+    rtnl.set_up(a, true).unwrap();
+    rtnl.set_up(b, true).unwrap();
+    for (at, to, via) in
+        [("10.1.0.1/24", "10.9.8.7/16", "10.1.0.9"), ("fd00::1/64", "fd09::7/32", "fd00::9")]
+    {
+        let at: IpPrefix = at.parse().unwrap();
+        rtnl.add_address(a, at.ip(), at.len()).unwrap();
+        let listed = rtnl.addresses().unwrap();
+        let found = listed.into_iter().find(|address| address.at == at).unwrap();
+        assert_eq!((found.index, found.duplicate), (a, false));
+        assert!(at.ip().is_ipv6() || !found.tentative);
+
+        let wanted = Route {
+            via: Some(via.parse().unwrap()),
+            index: Some(a),
+            metric: Some(77),
+            mtu: Some(1400),
+            table: 1000,
+            ..Route::new(to.parse().unwrap())
+        };
+        rtnl.add_route(&wanted).unwrap();
+        assert_eq!(rtnl.add_route(&wanted).unwrap_err().errno(), Some(EEXIST));
+        let routes = rtnl.routes().unwrap();
+        let expected = Route { to: wanted.to.network(), scope: Some(0), ..wanted };
+        assert!(routes.contains(&expected), "{routes:#?}");
+    }
+    let lost = Route {
+        via: Some("192.0.2.1".parse().unwrap()),
+        ..Route::new("10.2.0.0/16".parse().unwrap())
+    };
+    assert_eq!(rtnl.add_route(&lost).unwrap_err().errno(), Some(ENETUNREACH));
+}
+
+#[test]
 fn a_sysctl_is_written_inside_only() {
     if !root_or_skip("a_sysctl_is_written_inside_only") {
         return;
@@ -340,6 +382,7 @@ fn macvlan_or_skip(made: umacvlan_engine::netlink::Result<()>) -> bool {
 const ARPHRD_LOOPBACK: u16 = 772;
 const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
+const ENETUNREACH: i32 = 101;
 const EOPNOTSUPP: i32 = 95;
 const MODE_PRIVATE: u32 = 1;
 const MODE_BRIDGE: u32 = 4;

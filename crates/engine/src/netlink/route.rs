@@ -1,0 +1,213 @@
+//! [`Route`]: where a namespace sends what is not in its own networks.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
+};
+
+use super::address::family;
+use super::{IpPrefix, Result, Rtnl};
+
+/// A route to one next hop, or to a network that is there without any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// What is sent there; its bits beyond the network do not matter.
+    pub to: IpPrefix,
+    /// The next hop; without one the stations of `to` are asked for themselves.
+    pub via: Option<IpAddr>,
+    /// The interface; `None` leaves it to the next hop's network.
+    pub index: Option<u32>,
+    /// Of two routes to the same network the smaller one is taken; `None` is the kernel's choice:
+    /// 0 for IPv4, 1024 for IPv6.
+    pub metric: Option<u32>,
+    /// Largest payload of a packet that takes it, in bytes.
+    pub mtu: Option<u32>,
+    /// The segment size that TCP advertises, in bytes.
+    pub advmss: Option<u32>,
+    /// The table it is in.
+    pub table: u32,
+    /// How far it leads (`RT_SCOPE_*`); `None` is everywhere with a next hop, and the link without.
+    pub scope: Option<u8>,
+}
+
+impl Route {
+    /// The table that everything is looked up in: linux/rtnetlink.h.
+    pub const MAIN_TABLE: u32 = RouteHeader::RT_TABLE_MAIN as u32;
+
+    /// To `to`, in the main table, all else as the kernel likes it.
+    pub const fn new(to: IpPrefix) -> Self {
+        Self {
+            to,
+            via: None,
+            index: None,
+            metric: None,
+            mtu: None,
+            advmss: None,
+            table: Self::MAIN_TABLE,
+            scope: None,
+        }
+    }
+
+    fn message(&self) -> RouteMessage {
+        let to = self.to.network();
+        let near = if self.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+        let mut message = RouteMessage::default();
+        message.header = RouteHeader {
+            address_family: family(to.ip()),
+            destination_prefix_length: to.len(),
+            // The attribute has it whole.
+            table: u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
+            protocol: RouteProtocol::Static,
+            scope: self.scope.map_or(near, RouteScope::from),
+            kind: RouteType::Unicast,
+            ..RouteHeader::default()
+        };
+        let attributes = &mut message.attributes;
+        attributes.push(RouteAttribute::Table(self.table));
+        if !to.is_empty() {
+            attributes.push(RouteAttribute::Destination(to.ip().into()));
+        }
+        attributes.extend(self.via.map(|via| RouteAttribute::Gateway(via.into())));
+        attributes.extend(self.index.map(RouteAttribute::Oif));
+        attributes.extend(self.metric.map(RouteAttribute::Priority));
+        let sizes = self.mtu.map(RouteMetric::Mtu).into_iter();
+        let sizes: Vec<_> = sizes.chain(self.advmss.map(RouteMetric::Advmss)).collect();
+        if !sizes.is_empty() {
+            attributes.push(RouteAttribute::Metrics(sizes));
+        }
+        message
+    }
+
+    /// What the kernel told; `None` if it is not for unicast or of another family than IP.
+    fn read(message: &RouteMessage) -> Option<Self> {
+        let header = &message.header;
+        let unicast = header.kind == RouteType::Unicast;
+        let nobody = match header.address_family {
+            family if family == super::address::family(V4) => V4,
+            family if family == super::address::family(V6) => V6,
+            _ => return None,
+        };
+        let mut route = Self::new(IpPrefix::everything(nobody));
+        route.table = header.table.into();
+        route.scope = Some(header.scope.into());
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Destination(to) => {
+                    route.to = IpPrefix::new(ip(to)?, header.destination_prefix_length)?;
+                }
+                RouteAttribute::Gateway(via) => route.via = ip(via),
+                RouteAttribute::Oif(index) => route.index = Some(*index),
+                RouteAttribute::Priority(metric) => route.metric = Some(*metric),
+                RouteAttribute::Table(table) => route.table = *table,
+                RouteAttribute::Metrics(sizes) => route.read_sizes(sizes),
+                _ => {}
+            }
+        }
+        unicast.then_some(route)
+    }
+
+    fn read_sizes(&mut self, sizes: &[RouteMetric]) {
+        for size in sizes {
+            match size {
+                RouteMetric::Mtu(bytes) => self.mtu = Some(*bytes),
+                RouteMetric::Advmss(bytes) => self.advmss = Some(*bytes),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Rtnl {
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// `ENETUNREACH` if the next hop is in no network of the namespace, `EEXIST` if there is a
+    /// route to the same network with the same metric, `ENETDOWN` if the interface is down.
+    pub fn add_route(&mut self, route: &Route) -> Result<()> {
+        let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
+        self.request(
+            &format!("add a route to {}{via}", route.to),
+            RouteNetlinkMessage::NewRoute(route.message()),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )?;
+        Ok(())
+    }
+
+    /// Sends everything without a better route to `via`.
+    ///
+    /// # Errors
+    /// As of [`add_route`](Self::add_route).
+    pub fn add_default_route(&mut self, via: IpAddr) -> Result<()> {
+        let everything = IpPrefix::everything(via);
+        self.add_route(&Route { via: Some(via), ..Route::new(everything) })
+    }
+
+    /// Every route for unicast of every table, IPv4 first. Of one with several next hops only the
+    /// network is told.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn routes(&mut self) -> Result<Vec<Route>> {
+        let mut routes = Vec::new();
+        for any in [V4, V6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family(any);
+            let answer = self.dump("list the routes", &RouteNetlinkMessage::GetRoute(message))?;
+            routes.extend(answer.iter().filter_map(|message| match message {
+                RouteNetlinkMessage::NewRoute(message) => Route::read(message),
+                _ => None,
+            }));
+        }
+        Ok(routes)
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some((*ip).into()),
+        RouteAddress::Inet6(ip) => Some((*ip).into()),
+        _ => None,
+    }
+}
+
+const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+const V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_read_as_it_is_written() {
+        let to = |text: &str| Route::new(text.parse().unwrap());
+        for route in [
+            Route { scope: Some(253), ..to("10.1.0.0/16") },
+            Route {
+                via: Some("fd00::1".parse().unwrap()),
+                index: Some(7),
+                metric: Some(99),
+                mtu: Some(1400),
+                advmss: Some(1200),
+                table: 1000,
+                scope: Some(0),
+                ..to("::/0")
+            },
+        ] {
+            assert_eq!(Route::read(&route.message()), Some(route));
+        }
+    }
+
+    #[test]
+    fn without_a_next_hop_a_route_leads_to_the_link() {
+        let scope = |route: Route| route.message().header.scope;
+        let near = Route::new("10.1.2.0/24".parse().unwrap());
+        assert_eq!(scope(near), RouteScope::Link);
+        let far = Route { via: Some("10.1.2.9".parse().unwrap()), ..near };
+        assert_eq!(scope(far), RouteScope::Universe);
+        assert_eq!(scope(Route { scope: Some(200), ..far }), RouteScope::Site);
+    }
+}
