@@ -103,7 +103,7 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
         ("GET", "/v1/links?colour=red", "", 400, "malformed"),
         ("GET", "/v1/links?netns=a&netns=b", "", 400, "malformed"),
         ("PUT", "/v1/links", "", 405, "no_method"),
-        ("DELETE", "/v1/links", "", 405, "no_method"),
+        ("DELETE", "/v1/links", "", 400, "malformed"),
         ("FROB", "/v1/links", "", 405, "no_method"),
         ("DELETE", "/v1/links/none", "", 404, "no_device"),
         ("POST", "/v1/links", "", 400, "malformed"),

@@ -1,18 +1,23 @@
 //! Small bodies of requests and answers.
 
-use serde::de::Error;
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::spec::LinkSpec;
 
-/// The body of a request for a new link: a [`LinkSpec`] and the name of its interface.
+/// The body of a request for a new link: a [`LinkSpec`], the name of its interface, and whose it
+/// is.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct NewLink {
     pub(crate) name: String,
+    /// Text by which whoever asks for the link finds it again.
+    pub(crate) owner: Option<String>,
     #[serde(flatten)]
     pub(crate) spec: LinkSpec,
 }
@@ -22,11 +27,16 @@ impl<'de> Deserialize<'de> for NewLink {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut fields = Map::deserialize(deserializer)?;
         let name = fields.remove("name").ok_or_else(|| D::Error::missing_field("name"))?;
-        let name = serde_json::from_value(name)
-            .map_err(|error| D::Error::custom(format!("name: {error}")))?;
+        let name = text::<_, D::Error>("name", name)?;
+        let owner = fields.remove("owner").unwrap_or_default();
+        let owner = text::<_, D::Error>("owner", owner)?;
         let spec = LinkSpec::deserialize(Value::Object(fields)).map_err(D::Error::custom)?;
-        Ok(Self { name, spec })
+        Ok(Self { name, owner, spec })
     }
+}
+
+fn text<T: DeserializeOwned, E: Error>(field: &str, value: Value) -> Result<T, E> {
+    serde_json::from_value(value).map_err(|error| E::custom(format!("{field}: {error}")))
 }
 
 impl PartialSchema for NewLink {
@@ -34,9 +44,13 @@ impl PartialSchema for NewLink {
         let name = ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("The name of its interface."));
+        let owner = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Text by which whoever asks for the link finds it again."));
         match LinkSpec::schema() {
             RefOr::T(Schema::Object(mut object)) => {
                 object.properties.insert("name".to_owned(), name.into());
+                object.properties.insert("owner".to_owned(), owner.into());
                 object.required.push("name".to_owned());
                 RefOr::T(Schema::Object(object))
             }
@@ -85,6 +99,10 @@ mod tests {
         let new: NewLink =
             serde_json::from_str(r#"{"name":"mac1","parent":"eth0","mode":"bridge"}"#).unwrap();
         assert_eq!((new.name.as_str(), new.spec.parent.as_str()), ("mac1", "eth0"));
+        assert_eq!(new.owner, None);
+        let owned = serde_json::json!({"name": "mac1", "owner": "cni/a", "parent": "eth0"});
+        let owned: NewLink = serde_json::from_value(owned).unwrap();
+        assert_eq!(owned.owner.as_deref(), Some("cni/a"));
         let again = serde_json::from_value(serde_json::to_value(&new).unwrap()).unwrap();
         assert_eq!(new, again);
     }
@@ -95,6 +113,7 @@ mod tests {
             (r#"{"parent":"eth0"}"#, "missing field `name`"),
             (r#"{"name":"mac1"}"#, "missing field `parent`"),
             (r#"{"name":1,"parent":"eth0"}"#, "name: invalid type"),
+            (r#"{"name":"a","owner":1,"parent":"eth0"}"#, "owner: invalid type"),
             (r#"{"name":"a","parent":"b","color":1}"#, "unknown field `color`"),
             (r#"{"name":"a","parent":"b","mode":"loud"}"#, "loud"),
             ("[]", "invalid type"),

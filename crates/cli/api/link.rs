@@ -121,6 +121,8 @@ pub(crate) struct Own {
     pub(crate) parent: String,
     /// The name under which the configuration has it; absent for a link made by request.
     pub(crate) config: Option<String>,
+    /// What whoever asked for it finds it by; absent if that was not said.
+    pub(crate) owner: Option<String>,
     /// Where it lives: the name of the namespace where it has one in /run/netns, else
     /// `net:[INODE]`; absent in the daemon's own.
     pub(crate) netns: Option<String>,

@@ -41,6 +41,9 @@ pub(super) struct LinkRecord {
     pub(super) id: u64,
     /// The name under which the configuration has it.
     pub(super) config: Option<String>,
+    /// What whoever asked for it finds it by.
+    #[serde(default)]
+    pub(super) owner: Option<String>,
     pub(super) parent: String,
     /// The name of its interface.
     pub(super) name: String,

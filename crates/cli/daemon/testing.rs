@@ -105,6 +105,7 @@ pub(super) fn link_record(id: u64) -> LinkRecord {
     LinkRecord {
         id,
         config: None,
+        owner: Some("somebody".to_owned()),
         parent: "p0".to_owned(),
         name: "mac1".to_owned(),
         netns: (HOME.dev, HOME.ino),

@@ -27,6 +27,8 @@ use crate::api::{
 pub(super) struct Around {
     /// The name under which the configuration has it.
     pub(super) config: Option<String>,
+    /// What whoever asked for it finds it by.
+    pub(super) owner: Option<String>,
     /// Its namespace, unless it is the daemon's.
     pub(super) netns: Option<String>,
     /// The administrator has set the parent up.
@@ -159,6 +161,7 @@ fn own(sub: &SubStatus, parent: &ParentStatus, stats: &SubStats, around: Around)
         id: sub.number.0,
         parent: sub.parent.clone(),
         config: around.config,
+        owner: around.owner,
         link_netnsid: around.netns.as_ref().and(sub.parent_nsid),
         netns: around.netns,
         link_index: parent.index.unwrap_or(0),

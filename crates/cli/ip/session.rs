@@ -165,7 +165,7 @@ impl Session {
 }
 
 fn post(client: &mut Client, name: String, spec: &LinkSpec) -> Result<(), Failure> {
-    let new = NewLink { name, spec: spec.clone() };
+    let new = NewLink { name, owner: None, spec: spec.clone() };
     client.post::<LinkView>("/v1/links", &[], &new).map(drop)
 }
 

@@ -74,9 +74,7 @@ impl FromRequestParts<App> for Place {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let peer = Peer::of_request(&parts.extensions)?;
-        let Query(PlaceQuery { netns }) = Query::try_from_uri(&parts.uri).map_err(|error| {
-            problem(Code::Malformed, format!("the query: {}", error.body_text()))
-        })?;
+        let Query(PlaceQuery { netns }) = query(parts)?;
         // The daemon opens what a path leads to, and it may open much that others may not.
         let path = netns.as_deref().is_some_and(|netns| netns.contains('/'));
         if path && !peer.may_change(app.backend.admins) {
@@ -106,6 +104,30 @@ impl FromRequestParts<App> for Which {
         })?;
         Ok(Self(Selector { name, netns, caller }))
     }
+}
+
+/// Whose links a request is about.
+#[derive(Debug)]
+pub(super) struct Owner(pub(super) String);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnerQuery {
+    owner: String,
+}
+
+impl FromRequestParts<App> for Owner {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let Query(OwnerQuery { owner }) = query(parts)?;
+        Ok(Self(owner))
+    }
+}
+
+fn query<T: DeserializeOwned>(parts: &Parts) -> Result<Query<T>, Problem> {
+    Query::try_from_uri(&parts.uri)
+        .map_err(|error| problem(Code::Malformed, format!("the query: {}", error.body_text())))
 }
 
 async fn whole(body: Body) -> Result<Bytes, Problem> {

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 
 use super::App;
 use super::auth::Peer;
-use super::body::{Json, Place, Which};
+use super::body::{Json, Owner, Place, Which};
 use crate::api::{LinkChange, LinkView, NewLink, ParentView, Problem};
 
 type Answered<T> = Result<Answer<T>, Problem>;
@@ -43,8 +43,27 @@ pub(super) async fn add_link(
     peer: Peer,
     Json(new): Json<NewLink>,
 ) -> Result<(StatusCode, Answer<LinkView>), Problem> {
-    let made = app.ask(move |service| service.add_link(&new.name, &new.spec, peer.pid)).await?;
+    let made = app.ask(move |service| service.add_link(&new, peer.pid)).await?;
     Ok((StatusCode::CREATED, Answer(made)))
+}
+
+/// Removes every link of an owner. That there is none is no problem.
+#[utoipa::path(
+    delete,
+    path = "/v1/links",
+    tag = "links",
+    params(("owner" = String, Query, description = "What the links were made with.")),
+    responses(
+        (status = 204, description = "There is none any more."),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn remove_owned(
+    State(app): State<App>,
+    Owner(owner): Owner,
+) -> Result<StatusCode, Problem> {
+    app.ask(move |service| service.remove_owned(&owner)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// One link.

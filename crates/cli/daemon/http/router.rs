@@ -26,7 +26,7 @@ pub(super) fn router(app: App) -> Router {
 /// The routes and their description.
 pub(super) fn described() -> (Router<App>, Description) {
     OpenApiRouter::with_openapi(Base::openapi())
-        .routes(routes!(links::links, links::add_link))
+        .routes(routes!(links::links, links::add_link, links::remove_owned))
         .routes(routes!(links::link, links::change_link, links::remove_link))
         .routes(routes!(links::parents))
         .routes(routes!(events::events))

@@ -11,14 +11,23 @@ use crate::api::{Happening, LinkSpec, LinkView, Problem};
 /// The name that the kernel gives a macvlan that is asked for without one.
 const UNNAMED: &str = "macvlan%d";
 
+/// Who wants a new link.
+#[derive(Debug, Default)]
+pub(super) struct Whose {
+    /// The name under which the configuration has it.
+    pub(super) config: Option<String>,
+    /// What whoever asked for it finds it by.
+    pub(super) owner: Option<String>,
+}
+
 impl Service {
-    /// Makes a link that the configuration knows as `config`, or nobody.
+    /// Makes a link.
     pub(super) fn add(
         &mut self,
         name: &str,
         spec: &LinkSpec,
         caller: Option<u32>,
-        config: Option<&str>,
+        whose: Whose,
     ) -> Result<LinkView, Problem> {
         let netns = match &spec.netns {
             Some(place) => Some(places::open(place, caller)?),
@@ -27,7 +36,7 @@ impl Service {
         let name = concrete(name, netns.as_ref())?;
         let parent = self.lower(&spec.parent);
         self.attach(&parent)?;
-        let made = self.make(&parent, options(name, spec, netns), config);
+        let made = self.make(&parent, options(name, spec, netns), whose);
         if made.is_err() {
             self.detach_idle(&parent);
         }
@@ -46,17 +55,13 @@ impl Service {
 
     /// Makes the interface, writes it down, and only then lets it outlive this process: one that
     /// nobody knows of never stays behind.
-    fn make(
-        &mut self,
-        parent: &str,
-        options: SubOptions,
-        config: Option<&str>,
-    ) -> Result<u64, Problem> {
+    fn make(&mut self, parent: &str, options: SubOptions, whose: Whose) -> Result<u64, Problem> {
         let (name, sets_limit) = (options.name.clone(), options.bc_cutoff.is_some());
         let id = self.store.next_id().map_err(|error| storage(&name, &error))?;
         let number = SubNumber(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
-        let entry = Entry { config: config.map(str::to_owned), seen };
+        let Whose { config, owner } = whose;
+        let entry = Entry { config, owner, seen };
         let kept = self
             .store
             .put_link(&entry.record())

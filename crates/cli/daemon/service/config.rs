@@ -3,8 +3,8 @@
 use std::fs;
 use std::io;
 
-use super::Service;
 use super::problem::{no_device, plain, storage};
+use super::{Service, Whose};
 use crate::api::{Code, Happening, Problem};
 use crate::config::{Config, LoadError, OnExit, Plan, Running, Saved, Step};
 use crate::config::{execute, plan, replace, running_config};
@@ -130,7 +130,10 @@ impl Service {
                 self.detach_idle(name);
                 Ok(())
             }
-            Step::AddLink { wish, name, spec } => self.add(name, spec, None, Some(wish)).map(drop),
+            Step::AddLink { wish, name, spec } => {
+                let whose = Whose { config: Some(wish.clone()), owner: None };
+                self.add(name, spec, None, whose).map(drop)
+            }
             Step::RemoveLink { wish, .. } => {
                 let id = self.wished(wish)?;
                 self.remove(id)

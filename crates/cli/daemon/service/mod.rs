@@ -22,13 +22,14 @@ use umacvlan_engine::engine::{EngineOptions, ParentStatus, SubNumber, SubStatus}
 use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::sys::netns::{Netns, NetnsId};
 
+use self::add::Whose;
 pub(super) use self::happen::follow;
 use self::parents::Attached;
 use self::places::Names;
 use super::log::Log;
 use super::store::{LinkRecord, Store};
 use super::view::{self, Around};
-use crate::api::{EventView, LinkChange, LinkSpec, LinkView, ParentView, Problem};
+use crate::api::{Code, EventView, LinkChange, LinkView, NewLink, ParentView, Problem};
 use crate::config::Config;
 
 /// Events that a client may lag behind before it loses the oldest.
@@ -94,16 +95,19 @@ pub(crate) struct Service {
 struct Entry {
     /// The name under which the configuration has it.
     config: Option<String>,
+    /// What whoever asked for it finds it by.
+    owner: Option<String>,
     /// What it was when it was last looked at.
     seen: SubStatus,
 }
 
 impl Entry {
     fn record(&self) -> LinkRecord {
-        let Self { config, seen } = self;
+        let Self { config, owner, seen } = self;
         LinkRecord {
             id: seen.number.0,
             config: config.clone(),
+            owner: owner.clone(),
             parent: seen.parent.clone(),
             name: seen.name.clone(),
             netns: (seen.netns.dev, seen.netns.ino),
@@ -139,11 +143,11 @@ impl Service {
     /// Makes a link. `caller` is the id of the client's process, for `@caller`.
     pub(crate) fn add_link(
         &mut self,
-        name: &str,
-        spec: &LinkSpec,
+        new: &NewLink,
         caller: Option<u32>,
     ) -> Result<LinkView, Problem> {
-        self.add(name, spec, caller, None)
+        let whose = Whose { config: None, owner: new.owner.clone() };
+        self.add(&new.name, &new.spec, caller, whose)
     }
 
     /// Changes a link.
@@ -164,6 +168,20 @@ impl Service {
     pub(crate) fn remove_link(&mut self, which: &Selector) -> Result<(), Problem> {
         let id = self.find(which)?;
         self.remove(id)
+    }
+
+    /// Removes every link of an owner, if there is any.
+    pub(crate) fn remove_owned(&mut self, owner: &str) -> Result<(), Problem> {
+        let owned = |entry: &Entry| entry.owner.as_deref() == Some(owner);
+        let ids = self.links.iter().filter(|(_, entry)| owned(entry)).map(|(&id, _)| id);
+        for id in ids.collect::<Vec<_>>() {
+            match self.remove(id) {
+                // One that goes with its namespace meanwhile goes all the same.
+                Err(Problem { code: Code::NoDevice, .. }) => {}
+                done => done?,
+            }
+        }
+        Ok(())
     }
 
     /// One link.
@@ -251,6 +269,7 @@ impl Service {
         counted.filter(move |(sub, _)| wanted(sub)).map(move |(sub, (_, stats))| {
             let around = Around {
                 config: self.links.get(&sub.number.0).and_then(|link| link.config.clone()),
+                owner: self.links.get(&sub.number.0).and_then(|link| link.owner.clone()),
                 netns: names.shown(sub.netns),
                 parent_up,
             };

@@ -89,7 +89,7 @@ impl Service {
         if let (true, Some(parent)) = (fresh, parent) {
             self.engine.change_sub(number, vec![Change::BcCutoff(parent.bc_cutoff)])?;
         }
-        let entry = Entry { config: record.config.clone(), seen };
+        let entry = Entry { config: record.config.clone(), owner: record.owner.clone(), seen };
         if entry.record() != *record
             && let Err(error) = self.store.put_link(&entry.record())
         {
