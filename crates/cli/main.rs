@@ -9,6 +9,12 @@ mod cpus;
 mod daemon;
 mod doctor;
 mod explain;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "who asks for links for containers comes with the next commits"
+)]
+mod inside;
 mod ip;
 mod lab;
 mod log;
