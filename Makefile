@@ -20,6 +20,8 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/umacvlan
+# Where runtimes look for plugins; others look in /opt/cni/bin.
+CNIDIR ?= $(PREFIX)/lib/cni
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
@@ -79,6 +81,8 @@ build: setup ## Build target/release/umacvlan
 install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 	@test -x $(BINARY) || { echo "there is no $(BINARY): run make build first" >&2; exit 1; }
 	install -Dm755 $(BINARY) $(DESTDIR)$(BINDIR)/umacvlan
+	install -d $(DESTDIR)$(CNIDIR)
+	ln -sfr $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(CNIDIR)/umacvlan-cni
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(dir $(CONFIG))
 	sed 's|/usr/bin/umacvlan|$(BINDIR)/umacvlan|' dist/umacvlan.service \
 		>$(DESTDIR)$(UNITDIR)/umacvlan.service
@@ -93,13 +97,13 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 		gzip -9n <man/$$page >$(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 		chmod 644 $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 	done
-	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/api.md docs/daemon.md docs/semantics.md
+	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/api.md docs/cni.md docs/daemon.md docs/semantics.md
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples examples/umacvlan.toml
 	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)
 
 .PHONY: uninstall
 uninstall: ## Remove what `make install` put there, but for the configuration
-	rm -f $(DESTDIR)$(BINDIR)/umacvlan \
+	rm -f $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(CNIDIR)/umacvlan-cni \
 		$(DESTDIR)$(UNITDIR)/umacvlan.service $(DESTDIR)$(UNITDIR)/umacvlan.socket \
 		$(DESTDIR)$(SYSUSERSDIR)/umacvlan.conf $(DESTDIR)$(BASHDIR)/umacvlan \
 		$(DESTDIR)$(ZSHDIR)/_umacvlan $(DESTDIR)$(FISHDIR)/umacvlan.fish

@@ -3,17 +3,13 @@
 mod api;
 mod bench;
 mod client;
+mod cni;
 mod complete;
 mod config;
 mod cpus;
 mod daemon;
 mod doctor;
 mod explain;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "who asks for links for containers comes with the next commits"
-)]
 mod inside;
 mod ip;
 mod lab;
@@ -48,6 +44,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(bench::BenchArgs),
+    Cni(cni::CniArgs),
     Config(config::ConfigArgs),
     Daemon(daemon::DaemonArgs),
     Doctor(doctor::DoctorArgs),
@@ -59,6 +56,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if cni::is_meant(env::args_os().next().as_deref()) {
+        return cni::run(None);
+    }
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     if let Some((first, rest)) = words.split_first()
         && first == complete::COMPLETE
@@ -71,6 +71,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Bench(args) => bench::run(args),
+        Command::Cni(_) => return cni::run(cli.socket.as_deref()),
         Command::Config(args) => config::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),
         Command::Doctor(args) => doctor::run(args, &client::socket_path(cli.socket.as_deref())),

@@ -7,6 +7,8 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Error};
 use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::PrettyFormatter;
 
 /// Standard output, for people or as one JSON object a line.
 #[derive(Debug)]
@@ -34,6 +36,17 @@ impl Output {
     pub(crate) fn json(&mut self, value: &impl Serialize) {
         match serde_json::to_string(value) {
             Ok(line) => self.text(&format!("{line}\n")),
+            Err(error) => self.note(Err(error.into())),
+        }
+    }
+
+    /// Writes `value` as JSON on many lines, each level four spaces in, as Go's programs do.
+    pub(crate) fn pretty(&mut self, value: &impl Serialize) {
+        let mut text = Vec::new();
+        let formatter = PrettyFormatter::with_indent(b"    ");
+        let mut serializer = Serializer::with_formatter(&mut text, formatter);
+        match value.serialize(&mut serializer) {
+            Ok(()) => self.text(&format!("{}\n", String::from_utf8_lossy(&text))),
             Err(error) => self.note(Err(error.into())),
         }
     }

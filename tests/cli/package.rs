@@ -11,12 +11,14 @@ use umacvlan_engine::privilege::skip;
 use crate::world::UMACVLAN;
 
 /// Everything but the documentation, below the prefix.
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "bin/umacvlan",
+    "lib/cni/umacvlan-cni",
     "lib/sysusers.d/umacvlan.conf",
     "share/bash-completion/completions/umacvlan",
     "share/fish/vendor_completions.d/umacvlan.fish",
     "share/man/man8/umacvlan.8.gz",
+    "share/man/man8/umacvlan-cni.8.gz",
     "share/man/man8/umacvlan-link.8.gz",
 ];
 
@@ -93,6 +95,9 @@ fn install_puts_everything_below_the_prefix_and_uninstall_takes_it_back() {
     for file in FILES.into_iter().chain(["share/zsh/site-functions/_umacvlan"]) {
         assert!(files.contains(&format!("opt/u/{file}")), "no {file} in {files:#?}");
     }
+    // Wherever the tree is put.
+    let plugin = fs::read_link(folder.0.join("opt/u/lib/cni/umacvlan-cni")).unwrap();
+    assert_eq!(plugin, Path::new("../../bin/umacvlan"));
     let unit = folder.0.join("opt/u/lib/systemd/system/umacvlan.service");
     let unit = fs::read_to_string(unit).unwrap();
     assert!(unit.contains("ExecStart=/opt/u/bin/umacvlan daemon"), "{unit}");
@@ -123,7 +128,8 @@ fn the_package_lists_what_debian_wants_where_it_wants_it() {
     };
     let package = fs::read_dir(&folder.0).unwrap().map(Result::unwrap).find_map(package).unwrap();
     let list = done(Command::new("dpkg-deb").arg("--contents").arg(&package));
-    let lines: BTreeSet<&str> = list.lines().filter_map(|line| line.split(" ./").nth(1)).collect();
+    let lines: BTreeSet<&str> =
+        list.lines().filter_map(|line| line.split(" ./").nth(1)?.split(" -> ").next()).collect();
     let usr = FILES.map(|file| format!("usr/{file}"));
     for file in usr.iter().map(String::as_str).chain([
         "etc/umacvlan/umacvlan.toml",

@@ -80,13 +80,12 @@ impl<'a> Inside<'a> {
         Ok(all.filter(|address| address.index == self.index).map(|address| address.at).collect())
     }
 
-    /// The routes that lead out of it.
+    /// The routes of the whole namespace.
     ///
     /// # Errors
     /// If the kernel does not tell.
-    pub(crate) fn routes(&mut self) -> netlink::Result<Vec<Route>> {
-        let all = self.rtnl.routes()?.into_iter();
-        Ok(all.filter(|route| route.index == Some(self.index)).collect())
+    pub(crate) fn all_routes(&mut self) -> netlink::Result<Vec<Route>> {
+        self.rtnl.routes()
     }
 
     /// Has the kernel tell the neighbours of its addresses when it comes up or gets another MAC
@@ -184,7 +183,7 @@ mod tests {
         let listed = rtnl.addresses().unwrap();
         let own = |address: &&Address| addresses.contains(&address.at);
         assert!(listed.iter().filter(own).all(|address| !address.tentative), "{listed:?}");
-        let found = inside.routes().unwrap();
+        let found = inside.all_routes().unwrap();
         for route in routes {
             let same = |other: &&Route| other.to == route.to && other.via == route.via;
             assert!(found.iter().any(|other| same(&other)), "{route:?}: {found:#?}");

@@ -1,0 +1,150 @@
+//! Looking whether everything is as it should be, and removing what nobody knows of.
+
+use umacvlan_engine::netlink::Route;
+
+use super::Asked;
+use super::attachment::container;
+use super::config::refused;
+use super::error::{CHANGED, CniError, UNAVAILABLE};
+use super::result::{Attached, Interface};
+use crate::api::{Health, LinkView};
+use crate::client::Client;
+use crate::inside::{self, Inside};
+
+/// `CHECK`: whether an attachment still is what `ADD` and those after it have said.
+///
+/// # Errors
+/// The first thing that is not, or that there is nobody to ask.
+pub(super) fn check(asked: &Asked<'_>) -> Result<(), CniError> {
+    let Asked { call, config, .. } = asked;
+    let known = config.prev_result()?;
+    if let Some(ipam) = asked.ipam()? {
+        ipam.tell("CHECK")?;
+    }
+    let Some(interface) = known.interface(asked) else {
+        let sandboxes = known.interfaces.iter().filter(|other| other.name == call.ifname);
+        let sandbox = sandboxes.filter_map(|other| other.sandbox.as_deref()).next();
+        return changed(format!(
+            "sandbox in prevResult {} doesn't match configured netns: {}",
+            sandbox.unwrap_or_default(),
+            call.netns
+        ));
+    };
+    let netns = container(asked)?;
+    let mut client = Client::connect(&asked.socket)?;
+    let links: Vec<LinkView> = client.get("/v1/links", &[])?;
+    let owner = asked.owner();
+    let link = links.iter().find(|link| link.umacvlan.owner.as_ref() == Some(&owner));
+    let Some(link) = link else {
+        return changed(format!("the daemon serves no link for {owner}: add it again"));
+    };
+    check_link(asked, interface, link)?;
+    let mut inside = Inside::find(&netns, &call.ifname).map_err(refused)?;
+    let has = inside.addresses().map_err(refused)?;
+    let (addresses, routes) = known.wanted();
+    let own = known.ips.iter().zip(addresses).filter(|(ip, _)| known.belongs(ip, &call.ifname));
+    for (_, address) in own {
+        if !has.contains(&address) {
+            return changed(format!("failed to match addr {address} on interface {}", call.ifname));
+        }
+    }
+    let all = inside.all_routes().map_err(refused)?;
+    match routes.iter().find(|route| !all.iter().any(|other| leads_alike(route, other))) {
+        Some(lost) => changed(format!("expected route {} not found in the namespace", lost.to)),
+        None => Ok(()),
+    }
+}
+
+fn check_link(asked: &Asked<'_>, known: &Interface, link: &LinkView) -> Result<(), CniError> {
+    let Asked { call, config, .. } = asked;
+    let name = &call.ifname;
+    if link.ifname != *name {
+        return changed(format!("interface {name} is called {} now", link.ifname));
+    }
+    if let (Some(had), Some(has)) =
+        (known.mac.as_deref().filter(|mac| !mac.is_empty()), &link.address)
+        && had != has
+    {
+        return changed(format!("interface {name} Mac {had} doesn't match container Mac: {has}"));
+    }
+    let (has, wanted) = (&link.linkinfo.info_data.mode, config.mode()?.to_string());
+    if *has != wanted {
+        return changed(format!(
+            "container macvlan mode {has} does not match expected value: {wanted}"
+        ));
+    }
+    let master = config.master()?;
+    if link.umacvlan.parent != master {
+        let parent = &link.umacvlan.parent;
+        return changed(format!("interface {name} is on {parent}, not on {master}"));
+    }
+    if link.umacvlan.backend == "none" {
+        return changed(format!("master {master:?} is gone: bring it back"));
+    }
+    Ok(())
+}
+
+fn changed<T>(msg: String) -> Result<T, CniError> {
+    Err(CniError::new(CHANGED, msg))
+}
+
+/// Whether the kernel's route is the one that was asked for; what was left to the kernel may be
+/// anything.
+fn leads_alike(wanted: &Route, has: &Route) -> bool {
+    wanted.to.network() == has.to
+        && wanted.via == has.via
+        && wanted.table == has.table
+        && wanted.metric.is_none_or(|metric| has.metric == Some(metric))
+}
+
+/// `STATUS`: whether `ADD` can work.
+///
+/// # Errors
+/// What is in the way.
+pub(super) fn status(asked: &Asked<'_>) -> Result<(), CniError> {
+    let unavailable = |error: String| CniError::new(UNAVAILABLE, error);
+    let mut client =
+        Client::connect(&asked.socket).map_err(|error| unavailable(error.to_string()))?;
+    client.get::<Health>("/healthz", &[]).map_err(|error| unavailable(error.to_string()))?;
+    asked.ipam()?.map_or(Ok(()), |ipam| ipam.tell("STATUS"))
+}
+
+/// `GC`: removes every link of this network that is not among the valid ones. What cannot be
+/// removed does not keep the others.
+///
+/// # Errors
+/// The first thing that could not be removed.
+pub(super) fn gc(asked: &Asked<'_>) -> Result<(), CniError> {
+    let addresses = asked.ipam().and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.tell("GC")));
+    let mut client = Client::connect(&asked.socket)?;
+    let links: Vec<LinkView> = client.get("/v1/links", &[])?;
+    let valid: Vec<String> = asked
+        .config
+        .valid
+        .iter()
+        .map(|valid| asked.owner_of(&valid.container, &valid.ifname))
+        .collect();
+    let network = asked.network();
+    let owners = links.into_iter().filter_map(|link| link.umacvlan.owner);
+    let stale = owners.filter(|owner| owner.starts_with(&network) && !valid.contains(owner));
+    let removed = stale.map(|owner| inside::remove(&mut client, &owner).map_err(CniError::from));
+    let removed: Vec<_> = removed.collect();
+    removed.into_iter().fold(addresses, Result::and)
+}
+
+impl Attached {
+    /// The interface that was made for a call.
+    pub(super) fn interface(&self, asked: &Asked<'_>) -> Option<&Interface> {
+        let call = asked.call;
+        self.interfaces.iter().find(|interface| {
+            interface.name == call.ifname && interface.sandbox.as_ref() == Some(&call.netns)
+        })
+    }
+
+    /// Whether an address is that of an interface; one that does not say is everybody's.
+    fn belongs(&self, ip: &super::result::Ip, name: &str) -> bool {
+        let index = ip.interface.and_then(|index| usize::try_from(index).ok());
+        let interface = index.and_then(|index| self.interfaces.get(index));
+        interface.is_none_or(|interface| interface.name == name)
+    }
+}
