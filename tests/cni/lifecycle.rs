@@ -5,9 +5,10 @@ use std::fs;
 use std::thread;
 
 use serde_json::{Value, json};
-use umacvlan_engine::netlink::set_sysctl;
+use umacvlan_engine::netlink::{Rtnl, set_sysctl};
 use umacvlan_engine::privilege::root_or_skip;
 
+use crate::client::events;
 use crate::machine::Machine;
 use crate::runtime::{Container, FAKE, Network, Runtime};
 use crate::world::{address, plugins_or_skip, talk, told};
@@ -143,6 +144,16 @@ fn a_check_finds_what_was_changed() {
     assert_eq!(told(&check(&network).unwrap_err()).0, 11);
     let _daemon = machine.start(&[]);
     check(&network).unwrap();
+    let mac = container.interface("eth0").unwrap().mac.unwrap();
+    rtnl.set_mac(index, "02:00:5e:00:00:09".parse().unwrap()).unwrap();
+    fails(&network, "doesn't match container Mac: 02:00:5e:00:00:09");
+    rtnl.set_mac(index, mac).unwrap();
+    let mut happens = events(&machine.file("socket"));
+    let mut home = Rtnl::open_in(&machine.netns).unwrap();
+    let parent = home.link("p0").unwrap().unwrap().index;
+    home.delete(parent).unwrap();
+    assert!(happens.any(|event| event["event"] == "parent_lost"));
+    fails(&network, "master \"p0\" is gone");
     let there = Container::new("c1");
     let error = runtime.check(&network, &there, "eth0").unwrap_err();
     assert!(told(&error).1.contains("doesn't match configured netns"), "{error}");
@@ -170,11 +181,18 @@ fn without_a_daemon_nothing_is_added_and_everything_can_be_deleted() {
         assert_eq!(told, code, "{msg}");
         assert!(msg.contains("no daemon listens on"), "{msg}");
     }
-    // One that is not ours is left alone, and so is one that came after.
+    // What is not ours is left alone, and so is what is not what the result says.
     second.rtnl().add_veth("eth0", "other", None).unwrap();
     runtime.del(&network, &second, "eth0").unwrap();
     assert!(second.interface("eth0").is_some());
+    let link = container.interface("eth0").unwrap();
+    let mut rtnl = container.rtnl();
+    rtnl.set_mac(link.index, "02:00:5e:00:00:09".parse().unwrap()).unwrap();
+    let known = runtime.result(&container, "eth0");
+    runtime.del(&network, &container, "eth0").unwrap();
     assert!(container.interface("eth0").is_some());
+    rtnl.set_mac(link.index, link.mac.unwrap()).unwrap();
+    runtime.remember(&container, "eth0", known);
     runtime.del(&network, &container, "eth0").unwrap();
     assert!(container.interface("eth0").is_none());
 

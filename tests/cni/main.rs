@@ -7,6 +7,7 @@
 #[path = "../daemon/client.rs"]
 #[allow(dead_code, reason = "the daemon's own tests use the rest")]
 mod client;
+mod dhcp;
 mod errors;
 mod lifecycle;
 #[path = "../daemon/machine.rs"]

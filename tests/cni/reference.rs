@@ -167,18 +167,25 @@ fn of_three_addresses_the_runtimes_wins_with_both() {
         for (number, (args, capability)) in [
             ("", false),
             ("IgnoreUnknown=1;K8S_POD_NAME=p;MAC=02:00:5e:00:00:02", false),
-            ("MAC=02:00:5e:00:00:02", true),
+            ("IgnoreUnknown=1;MAC=02:00:5e:00:00:02", true),
         ]
         .into_iter()
         .enumerate()
         {
             runtime.args = args.to_owned();
-            let more = json!({"type": plugin, "mac": mac(1), "capabilities": {"mac": true}});
+            let more = json!({
+                "type": plugin,
+                "mac": mac(1),
+                "capabilities": {"mac": true, "ips": true},
+                "ipam": runtime.host_local("10.1.2.0/24"),
+            });
             let network = runtime.network("1.0.0", more);
             let container = Container::new(&format!("c{number}"));
-            let given = if capability { json!({"mac": mac(3)}) } else { Value::Null };
+            let given = json!({"mac": mac(3), "ips": ["10.1.2.99/24"]});
+            let given = if capability { given } else { Value::Null };
             let result = runtime.add(&network, &container, "eth0", given).unwrap();
             assert_eq!(result["interfaces"][0]["mac"], mac(u8::try_from(number).unwrap() + 1));
+            macs.push(result["ips"][0]["address"].to_string());
             macs.push(container.interface("eth0").unwrap().mac.unwrap().to_string());
             runtime.del(&network, &container, "eth0").unwrap();
         }
@@ -186,6 +193,7 @@ fn of_three_addresses_the_runtimes_wins_with_both() {
     });
     let Some((ours, reference)) = macs else { return };
     assert_eq!(ours, reference, "ours first");
+    assert_eq!(ours[4], "\"10.1.2.99/24\"", "the runtime's address goes to the plugin for them");
 }
 
 #[test]

@@ -154,7 +154,7 @@ impl<'a> Runtime<'a> {
             result = Some(self.ask("ADD", &config, container, ifname)?);
         }
         let result = result.unwrap();
-        self.results.lock().unwrap().insert(key(container, ifname), result.clone());
+        self.remember(container, ifname, result.clone());
         Ok(result)
     }
 
@@ -188,6 +188,16 @@ impl<'a> Runtime<'a> {
         }
         self.results.lock().unwrap().remove(&key(container, ifname));
         Ok(())
+    }
+
+    /// The result that an attachment had.
+    pub(crate) fn result(&self, container: &Container, ifname: &str) -> Value {
+        self.results.lock().unwrap()[&key(container, ifname)].clone()
+    }
+
+    /// Keeps a result as that of an attachment.
+    pub(crate) fn remember(&self, container: &Container, ifname: &str, result: Value) {
+        self.results.lock().unwrap().insert(key(container, ifname), result);
     }
 
     /// `GC` with those attachments that are to stay, or `STATUS`.

@@ -7,7 +7,7 @@ use super::attachment::container;
 use super::config::refused;
 use super::error::{CHANGED, CniError, UNAVAILABLE};
 use super::result::{Attached, Interface};
-use crate::api::{Health, LinkView};
+use crate::api::{Health, LinkView, ParentView};
 use crate::client::Client;
 use crate::inside::{self, Inside};
 
@@ -31,6 +31,14 @@ pub(super) fn check(asked: &Asked<'_>) -> Result<(), CniError> {
         ));
     };
     let netns = container(asked)?;
+    check_served(asked)?;
+    let mut inside = Inside::find(&netns, &call.ifname).map_err(refused)?;
+    check_mac(interface, &inside)?;
+    check_ip(&known, &mut inside, &call.ifname)
+}
+
+/// What the daemon knows of it.
+fn check_served(asked: &Asked<'_>) -> Result<(), CniError> {
     let mut client = Client::connect(&asked.socket)?;
     let links: Vec<LinkView> = client.get("/v1/links", &[])?;
     let owner = asked.owner();
@@ -38,34 +46,21 @@ pub(super) fn check(asked: &Asked<'_>) -> Result<(), CniError> {
     let Some(link) = link else {
         return changed(format!("the daemon serves no link for {owner}: add it again"));
     };
-    check_link(asked, interface, link)?;
-    let mut inside = Inside::find(&netns, &call.ifname).map_err(refused)?;
-    let has = inside.addresses().map_err(refused)?;
-    let (addresses, routes) = known.wanted();
-    let own = known.ips.iter().zip(addresses).filter(|(ip, _)| known.belongs(ip, &call.ifname));
-    for (_, address) in own {
-        if !has.contains(&address) {
-            return changed(format!("failed to match addr {address} on interface {}", call.ifname));
-        }
+    check_link(asked, link)?;
+    check_parent(asked, link, &links)?;
+    let parents: Vec<ParentView> = client.get("/v1/parents", &[])?;
+    let of = &link.umacvlan.parent;
+    if !parents.iter().any(|parent| parent.name == *of && parent.present) {
+        return changed(format!("master {of:?} is gone: bring it back"));
     }
-    let all = inside.all_routes().map_err(refused)?;
-    match routes.iter().find(|route| !all.iter().any(|other| leads_alike(route, other))) {
-        Some(lost) => changed(format!("expected route {} not found in the namespace", lost.to)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-fn check_link(asked: &Asked<'_>, known: &Interface, link: &LinkView) -> Result<(), CniError> {
+fn check_link(asked: &Asked<'_>, link: &LinkView) -> Result<(), CniError> {
     let Asked { call, config, .. } = asked;
     let name = &call.ifname;
     if link.ifname != *name {
         return changed(format!("interface {name} is called {} now", link.ifname));
-    }
-    if let (Some(had), Some(has)) =
-        (known.mac.as_deref().filter(|mac| !mac.is_empty()), &link.address)
-        && had != has
-    {
-        return changed(format!("interface {name} Mac {had} doesn't match container Mac: {has}"));
     }
     let (has, wanted) = (&link.linkinfo.info_data.mode, config.mode()?.to_string());
     if *has != wanted {
@@ -73,15 +68,48 @@ fn check_link(asked: &Asked<'_>, known: &Interface, link: &LinkView) -> Result<(
             "container macvlan mode {has} does not match expected value: {wanted}"
         ));
     }
-    let master = config.master()?;
-    if link.umacvlan.parent != master {
+    Ok(())
+}
+
+fn check_mac(known: &Interface, inside: &Inside<'_>) -> Result<(), CniError> {
+    let had = known.mac.as_deref().filter(|mac| !mac.is_empty());
+    let has = inside.mac().map(|mac| mac.to_string()).unwrap_or_default();
+    match had.filter(|&had| had != has) {
+        Some(had) => {
+            let name = &known.name;
+            changed(format!("interface {name} Mac {had} doesn't match container Mac: {has}"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_parent(asked: &Asked<'_>, link: &LinkView, links: &[LinkView]) -> Result<(), CniError> {
+    let name = &asked.call.ifname;
+    let master = asked.config.master()?;
+    // A link on a link is one on the same parent.
+    let is_link =
+        links.iter().any(|other| other.ifname == master && other.umacvlan.netns.is_none());
+    if link.umacvlan.parent != master && !is_link {
         let parent = &link.umacvlan.parent;
         return changed(format!("interface {name} is on {parent}, not on {master}"));
     }
-    if link.umacvlan.backend == "none" {
-        return changed(format!("master {master:?} is gone: bring it back"));
-    }
     Ok(())
+}
+
+fn check_ip(known: &Attached, inside: &mut Inside<'_>, ifname: &str) -> Result<(), CniError> {
+    let has = inside.addresses().map_err(refused)?;
+    let (addresses, routes) = known.wanted();
+    let own = known.ips.iter().zip(addresses).filter(|(ip, _)| known.belongs(ip, ifname));
+    for (_, address) in own {
+        if !has.contains(&address) {
+            return changed(format!("failed to match addr {address} on interface {ifname}"));
+        }
+    }
+    let all = inside.all_routes().map_err(refused)?;
+    match routes.iter().find(|route| !all.iter().any(|other| leads_alike(route, other))) {
+        Some(lost) => changed(format!("expected route {} not found in the namespace", lost.to)),
+        None => Ok(()),
+    }
 }
 
 fn changed<T>(msg: String) -> Result<T, CniError> {

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use umacvlan_core::MacAddr;
 use umacvlan_engine::netlink::{self, IpPrefix, Route, Rtnl, set_sysctl};
 use umacvlan_engine::sys::netns::Netns;
 
@@ -26,6 +27,7 @@ pub(crate) struct Inside<'a> {
     rtnl: Rtnl,
     name: String,
     index: u32,
+    mac: Option<MacAddr>,
 }
 
 impl<'a> Inside<'a> {
@@ -38,7 +40,13 @@ impl<'a> Inside<'a> {
         let Some(link) = rtnl.link(name)? else {
             bail!("there is no interface {name} in the namespace any more");
         };
-        Ok(Self { netns, rtnl, name: name.to_owned(), index: link.index })
+        let (index, mac) = (link.index, link.mac);
+        Ok(Self { netns, rtnl, name: name.to_owned(), index, mac })
+    }
+
+    /// The address that it had when it was found.
+    pub(crate) const fn mac(&self) -> Option<MacAddr> {
+        self.mac
     }
 
     /// Gives it addresses, sets it up and adds routes, in the order in which the kernel takes
