@@ -93,6 +93,15 @@ impl Uplink {
         false
     }
 
+    /// Frames that were sent and have not left, as of the last turn.
+    pub(crate) fn sending(&self) -> usize {
+        match self {
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp(xdp) => xdp.sending(),
+            _ => 0,
+        }
+    }
+
     /// What to sleep on; `None` if somebody rings the worker's bell.
     pub(crate) fn waits_on(&self) -> Option<BorrowedFd<'_>> {
         match self {

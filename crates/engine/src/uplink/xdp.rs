@@ -57,8 +57,8 @@ pub struct XdpUplink {
 
 impl XdpUplink {
     /// An uplink through these sockets, of which there is one at least and [`SOCKETS`] at most, for
-    /// frames with so many bytes of payload. `open_checksums`: the driver, as that of veth, hands
-    /// over frames whose checksum is still open.
+    /// frames with so many bytes of payload. `open_checksums`: frames may be handed over with their
+    /// checksum still open, as veth does.
     ///
     /// # Errors
     /// No descriptor to wait with.
@@ -265,6 +265,10 @@ impl XdpUplink {
             self.kick(&mut |_, _| {});
         }
         self.stuck
+    }
+
+    pub(super) fn sending(&self) -> usize {
+        self.sockets.iter().map(XskSocket::sending).sum()
     }
 
     pub(super) fn take_drops(&mut self) -> u64 {

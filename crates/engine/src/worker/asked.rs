@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub turns: TurnStats,
     /// Floods that wait, and so are counted but not yet finished.
     pub waiting: usize,
+    /// Frames that the kernel has been given to send and has not told to have left: none at rest.
+    pub sending: usize,
     /// True when TAPs are served by io_uring, by all of them.
     pub uring: bool,
 }
@@ -42,6 +44,7 @@ impl AddAssign<&Self> for Snapshot {
         self.removed += other.removed;
         self.turns += other.turns;
         self.waiting += other.waiting;
+        self.sending += other.sending;
         self.uring &= other.uring;
     }
 }
@@ -168,6 +171,7 @@ impl Worker {
             removed: self.removed,
             turns: TurnStats { syscalls: calls::made(), ..self.idle.stats },
             waiting: groups.len(),
+            sending: self.uplink.as_ref().map_or(0, Uplink::sending),
             uring: self.ports.has_uring(),
         }
     }

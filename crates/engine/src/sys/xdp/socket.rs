@@ -198,8 +198,9 @@ impl XskSocket {
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
-    /// Ends the turn: the kernel may fill our chunks again.
+    /// Ends the turn: the kernel may fill our chunks again, and those of what has left are free.
     pub fn release(&mut self) {
+        self.reap();
         let Self { ledger, descs, batch, fill, .. } = self;
         let mut count = 0;
         ledger.refill(|chunk| {
@@ -261,6 +262,11 @@ impl XskSocket {
         fill(data.contents_mut());
         self.pushed.push(desc);
         true
+    }
+
+    /// Frames that were pushed and had not left when that was last looked at.
+    pub fn sending(&self) -> usize {
+        self.ledger.sending()
     }
 
     /// Chunks pushed since the last kick.
