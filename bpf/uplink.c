@@ -28,6 +28,26 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
+/* The bytes of the longest frame that they were opened for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} longest SEC(".maps");
+
+/*
+ * True for a frame that is too long for them. In generic mode a super-frame is one, which a virtual
+ * interface hands over whole; the packet socket has it whole, too.
+ */
+static __always_inline int is_too_long(__u64 len)
+{
+	const __u32 first = 0;
+	const __u32 *most = bpf_map_lookup_elem(&longest, &first);
+
+	return !most || len > *most;
+}
+
 /* True for a unicast frame that the host is not to have. */
 static __always_inline int is_ours(const struct ethhdr *eth)
 {
@@ -46,7 +66,7 @@ static __always_inline int is_for_vlan(const struct ethhdr *eth, const void *end
 	return is_set(&vlans, bpf_ntohs(*tci) & VLAN_VID_MASK);
 }
 
-static __always_inline int uplink(struct xdp_md *ctx)
+static __always_inline int uplink(struct xdp_md *ctx, __u64 len)
 {
 	const struct ethhdr *eth = (void *)(long)ctx->data;
 	const void *end = (void *)(long)ctx->data_end;
@@ -55,6 +75,8 @@ static __always_inline int uplink(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (is_for_vlan(eth, end) || !is_ours(eth))
 		return XDP_PASS;
+	if (is_too_long(len))
+		return XDP_PASS;
 	/* The last argument: what to do where the queue has no socket. */
 	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 }
@@ -62,7 +84,7 @@ static __always_inline int uplink(struct xdp_md *ctx)
 SEC("xdp")
 int umacvlan_uplink(struct xdp_md *ctx)
 {
-	return uplink(ctx);
+	return uplink(ctx, ctx->data_end - ctx->data);
 }
 
 /*
@@ -72,7 +94,7 @@ int umacvlan_uplink(struct xdp_md *ctx)
 SEC("xdp.frags")
 int umacvlan_pieces(struct xdp_md *ctx)
 {
-	return uplink(ctx);
+	return uplink(ctx, bpf_xdp_get_buff_len(ctx));
 }
 
 /*

@@ -228,7 +228,8 @@ fn what_only_we_know_stands_beside_it() {
     assert_eq!(
         details[1..],
         [
-            "    umacvlan not better: with veth, super-frames come whole by AF_PACKET and not by AF_XDP"
+            "    umacvlan why this backend: with veth, super-frames come whole by AF_PACKET and not by \
+             AF_XDP"
         ]
     );
     let counted = own("-s -s link show m1");

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::{MacAddr, Mode};
+use umacvlan_engine::sys::ethtool::ReceiveOffloads;
 use umacvlan_engine::sys::netns::NetnsId;
 
 use super::socket::make_way;
@@ -79,6 +80,29 @@ pub(super) struct ParentRecord {
     pub(super) own_mac: MacAddr,
     pub(super) mtu: u32,
     pub(super) bc_cutoff: i32,
+    /// What its NIC did to received frames before it was a parent, and does no longer.
+    #[serde(default)]
+    pub(super) switched_off: SwitchedOff,
+}
+
+/// [`ReceiveOffloads`] as they are written down.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SwitchedOff {
+    lro: bool,
+    vlan: bool,
+}
+
+impl From<ReceiveOffloads> for SwitchedOff {
+    fn from(ReceiveOffloads { lro, vlan }: ReceiveOffloads) -> Self {
+        Self { lro, vlan }
+    }
+}
+
+impl From<SwitchedOff> for ReceiveOffloads {
+    fn from(SwitchedOff { lro, vlan }: SwitchedOff) -> Self {
+        Self { lro, vlan }
+    }
 }
 
 /// A record with the version of its format.
@@ -288,6 +312,7 @@ mod tests {
             own_mac: MacAddr::new([2, 0, 0, 0, 0, 7]),
             mtu: 1500,
             bc_cutoff: -1,
+            switched_off: SwitchedOff { lro: true, vlan: false },
         };
         store.put_parent(&parent).unwrap();
         store.put_config("[engine]\n").unwrap();

@@ -8,6 +8,7 @@ use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, SubNumber, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
 };
 use umacvlan_engine::netlink::{Link, LinkFlags};
+use umacvlan_engine::sys::ethtool::ReceiveOffloads;
 use umacvlan_engine::sys::netns::NetnsId;
 use umacvlan_engine::worker::Snapshot;
 
@@ -89,6 +90,7 @@ pub(super) fn parent_status(name: &str) -> ParentStatus {
         present: true,
         carrier: true,
         uplink: UplinkStatus { kind: UplinkKind::AfPacket, why: String::new() },
+        switched_off: ReceiveOffloads::default(),
         semantics: Semantics::Documented,
         workers: vec![WorkerStatus::default()],
         bc_queue_used: 1000,

@@ -116,7 +116,7 @@ fn chosen(link: &Link, facts: &Facts) -> Backend {
         Some(why) => Backend { name: "af-packet", why },
         None => Backend {
             name: "af-xdp",
-            why: "if its driver goes without copies, which attaching finds out; else af-packet"
+            why: "its driver goes without copies; many set their link down for a moment for it"
                 .to_owned(),
         },
     }

@@ -123,7 +123,7 @@ fn details(parent: &ParentView, text: &mut String) {
         parent.host_filter
     );
     if let Some(why) = &parent.backend_why {
-        let _ = writeln!(text, "    not better: {why}");
+        let _ = writeln!(text, "    why this backend: {why}");
     }
 }
 

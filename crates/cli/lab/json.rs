@@ -16,6 +16,7 @@ pub(super) fn report(findings: &Findings, differing: &[Difference]) -> Result<St
         "version": env!("CARGO_PKG_VERSION"),
         "seconds": findings.took.as_secs_f64(),
         "workers": findings.contest.workers,
+        "backend": findings.contest.backend.name(),
         "kernel_macvlan": findings.contest.without_kernel.is_none(),
         "kernel_macvlan_absent": findings.contest.without_kernel,
         "reach": findings.reached.iter().flat_map(cells).collect::<Vec<_>>(),

@@ -46,7 +46,7 @@ pub(crate) struct LabArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::run::workers())]
     workers: u8,
 
-    /// What carries the frames of our parent: auto, af-packet or af-xdp
+    /// What carries the frames of our parent, as for run
     #[arg(long, value_name = "B", default_value = "auto", value_parser = crate::run::backends())]
     backend: Backend,
 

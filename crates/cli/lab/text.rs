@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use umacvlan_core::{Mode, Semantics};
+use umacvlan_engine::engine::Backend;
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::lab::expect::{HOST_SEES_MORE, Probe, listed, members};
 use umacvlan_engine::lab::member::{Member, SUBS};
@@ -19,6 +20,7 @@ pub(super) struct Text {
     kernel: bool,
     without_kernel: Option<String>,
     workers: usize,
+    backend: Backend,
     /// Why our host hears more, if it does.
     overheard: Option<String>,
     colour: bool,
@@ -31,6 +33,7 @@ impl Text {
             kernel: contest.has(Contestant::Kernel),
             without_kernel: contest.without_kernel.clone(),
             workers: contest.workers,
+            backend: contest.backend,
             overheard: contest.overheard.clone(),
             // https://no-color.org
             colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
@@ -58,6 +61,9 @@ impl Text {
         }
         if self.workers > 1 {
             let _ = write!(head, "\nOur parents have {} workers.", self.workers);
+        }
+        if self.ours && self.backend != Backend::Auto {
+            let _ = write!(head, "\nOur parents have the backend {}.", self.backend);
         }
         head.push('\n');
         head

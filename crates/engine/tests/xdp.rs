@@ -6,6 +6,8 @@ mod common;
 
 #[path = "xdp/jumbo.rs"]
 mod jumbo;
+#[path = "xdp/refused.rs"]
+mod refused;
 #[path = "xdp/soak.rs"]
 mod soak;
 #[path = "xdp/socket.rs"]

@@ -15,19 +15,15 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
     let settings = || {
         let cpus = option::of(btree_set(0_usize..4, 0..4).prop_map(Vec::from_iter));
         let word = |words: &'static [&'static str]| option::of(select(words));
-        let backend = word(&["auto", "af-packet", "af-xdp"]);
         let io = word(&["auto", "plain", "uring"]);
         let switches = any::<(Option<bool>, Option<bool>)>();
         let workers = option::of(1..=4_usize);
+        let backend = option::of(select(&Backend::ALL[..]));
         (backend, workers, cpus, option::of(select(&Poll::ALL[..])), switches, io).prop_map(
             |(backend, workers, cpus, poll, (kernel, coalesce), io)| Settings {
                 coalesce,
                 workers,
-                backend: backend.map(|word| match word {
-                    "auto" => Backend::Auto,
-                    "af-xdp" => Backend::AfXdp,
-                    _ => Backend::AfPacket,
-                }),
+                backend,
                 cpus,
                 poll,
                 semantics: kernel.map(|kernel| match kernel {

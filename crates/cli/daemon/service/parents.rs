@@ -173,5 +173,6 @@ fn record(status: &ParentStatus) -> ParentRecord {
         own_mac: status.own_mac,
         mtu: status.mtu,
         bc_cutoff: status.bc_cutoff,
+        switched_off: status.switched_off.into(),
     }
 }

@@ -6,9 +6,11 @@
 
 use std::collections::HashSet;
 
+use nix::libc::ENODEV;
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Adopt, Change, SubNumber};
 use umacvlan_engine::netlink::{Link, Rtnl};
+use umacvlan_engine::sys::ethtool::Ethtool;
 use umacvlan_engine::sys::netns::{Netns, NetnsId};
 
 use super::{Entry, Service};
@@ -28,6 +30,7 @@ impl Service {
     /// Takes up all links of a former daemon. `places` are the namespaces they may be in.
     pub(in crate::daemon) fn recover(&mut self, found: &Found, places: &[Netns]) {
         let Found { links, parents, .. } = found;
+        parents.iter().for_each(restore);
         if !links.is_empty() {
             let left = look(places);
             let matches = match_all(links, &left);
@@ -126,6 +129,18 @@ impl Service {
         {
             tracing::error!("{} keeps the address of {}: {error}", parent.name, record.name);
         }
+    }
+}
+
+/// Has the NIC of a parent do again what it did before a daemon that could not see to that.
+fn restore(parent: &ParentRecord) {
+    let restored = Ethtool::open()
+        .and_then(|ethtool| ethtool.restore(&parent.name, parent.switched_off.into()));
+    // An interface that is gone has nothing to be restored.
+    if let Err(error) = restored
+        && error.raw_os_error() != Some(ENODEV)
+    {
+        tracing::warn!("the receive offloads of {} stay off: {error}", parent.name);
     }
 }
 

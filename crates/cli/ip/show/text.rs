@@ -168,7 +168,7 @@ fn own(link: &LinkView) -> String {
         }
     }
     if let Some(why) = &own.backend_why {
-        let _ = write!(line, "\n    umacvlan not better: {why}");
+        let _ = write!(line, "\n    umacvlan why this backend: {why}");
     }
     line
 }

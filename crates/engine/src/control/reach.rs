@@ -21,6 +21,8 @@ use crate::engine::XdpMode;
 use crate::engine::{Backend, UplinkKind, UplinkStatus};
 use crate::error::Error;
 use crate::netlink::Link;
+#[cfg(not(feature = "af-xdp"))]
+use crate::sys::ethtool::ReceiveOffloads;
 use crate::sys::packet::PacketSocket;
 use crate::uplink::{PacketUplink, Uplink};
 
@@ -59,7 +61,7 @@ impl Reach {
             Ok(uplinks) => return Ok(uplinks),
             Err(why) => why,
         };
-        if self.wanted == Backend::AfXdp {
+        if self.wanted.demands_xdp() {
             return Err(Error::NoAfXdp { parent: link.name.clone(), why });
         }
         let sockets = open_sockets(link, count)?;
@@ -72,12 +74,17 @@ impl Reach {
     fn open_xdp(&mut self, _: &Link, _: usize) -> Result<Option<Vec<Uplink>>, String> {
         Err(match self.wanted {
             Backend::AfPacket => String::new(),
-            Backend::Auto | Backend::AfXdp => WITHOUT.to_owned(),
+            Backend::Auto | Backend::AfXdp | Backend::AfXdpIn(_) => WITHOUT.to_owned(),
         })
     }
 
     #[cfg(not(feature = "af-xdp"))]
     pub(super) fn forget(&mut self) {}
+
+    #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn switched_off(&self) -> ReceiveOffloads {
+        ReceiveOffloads::default()
+    }
 
     #[cfg(not(feature = "af-xdp"))]
     pub(super) fn resizes(&self) -> bool {

@@ -59,6 +59,7 @@ impl Control {
             present: parent.index.is_some(),
             carrier: parent.carrier,
             uplink: parent.reach.status(),
+            switched_off: parent.reach.switched_off(),
             semantics,
             workers,
             bc_queue_used,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, Mode, Semantics};
 
+use super::XdpMode;
 use crate::sys::netns::Netns;
 use crate::worker::WorkerConfig;
 
@@ -33,19 +34,28 @@ impl fmt::Debug for EngineOptions {
 /// By which kind of sockets the wire is to be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Backend {
-    /// AF_XDP where it is known to be better and to be had, which is on a NIC whose driver does
-    /// without copies; else AF_PACKET.
+    /// AF_XDP where it is known to be better and to be had, which is on a NIC whose driver says
+    /// that it does without copies; else AF_PACKET.
     #[default]
     Auto,
     /// AF_PACKET.
     AfPacket,
     /// AF_XDP in the best mode there is, or not at all.
     AfXdp,
+    /// AF_XDP in this mode, or not at all.
+    AfXdpIn(XdpMode),
 }
 
 impl Backend {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::AfPacket, Self::AfXdp];
+    pub const ALL: [Self; 6] = [
+        Self::Auto,
+        Self::AfPacket,
+        Self::AfXdp,
+        Self::AfXdpIn(XdpMode::ZeroCopy),
+        Self::AfXdpIn(XdpMode::Native),
+        Self::AfXdpIn(XdpMode::Generic),
+    ];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -53,7 +63,20 @@ impl Backend {
             Self::Auto => "auto",
             Self::AfPacket => "af-packet",
             Self::AfXdp => "af-xdp",
+            Self::AfXdpIn(XdpMode::ZeroCopy) => "af-xdp-zero-copy",
+            Self::AfXdpIn(XdpMode::Native) => "af-xdp-native",
+            Self::AfXdpIn(XdpMode::Generic) => "af-xdp-generic",
         }
+    }
+
+    /// That of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|backend| backend.name() == name)
+    }
+
+    /// True when nothing but AF_XDP will do.
+    pub(crate) const fn demands_xdp(self) -> bool {
+        matches!(self, Self::AfXdp | Self::AfXdpIn(_))
     }
 }
 

@@ -9,6 +9,7 @@ use super::SubNumber;
 use crate::idle::TurnStats;
 use crate::netlink::Link;
 use crate::sys::bpf::Attachment;
+use crate::sys::ethtool::ReceiveOffloads;
 use crate::sys::netns::NetnsId;
 use crate::worker::{Snapshot, WorkerConfig};
 
@@ -126,7 +127,7 @@ impl fmt::Display for UplinkKind {
 }
 
 /// How frames get from a driver to an AF_XDP socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum XdpMode {
     /// The driver writes them into memory of ours.
     ZeroCopy,
@@ -179,6 +180,8 @@ pub struct ParentStatus {
     pub carrier: bool,
     /// How its wire is reached.
     pub uplink: UplinkStatus,
+    /// What its NIC does no longer to received frames, until the parent is let go.
+    pub switched_off: ReceiveOffloads,
     /// Whose promise about private sub-interfaces is kept.
     pub semantics: Semantics,
     /// Its workers, each with the flows that are its own.

@@ -11,6 +11,8 @@
 
 mod address;
 mod create;
+#[cfg(feature = "af-xdp")]
+mod driver;
 mod error;
 mod groups;
 mod link;
@@ -24,6 +26,8 @@ mod sysctl;
 
 pub use address::Address;
 pub use create::{BridgeOptions, MacaddrChange, Macvlan, MacvlanChange};
+#[cfg(feature = "af-xdp")]
+pub use driver::goes_without_copies;
 pub use error::Error;
 pub(crate) use groups::all_groups;
 pub use groups::joined_groups;

@@ -26,7 +26,6 @@ const SET_TX_CHECKSUM: u32 = 0x17;
 const GET_RX_CHECKSUM: u32 = 0x14;
 
 /// `ETHTOOL_SFLAGS`, `ETHTOOL_GCHANNELS`.
-#[cfg(feature = "af-xdp")]
 const SET_FLAGS: u32 = 0x26;
 #[cfg(feature = "af-xdp")]
 const GET_CHANNELS: u32 = 0x3c;
@@ -34,7 +33,6 @@ const GET_CHANNELS: u32 = 0x3c;
 /// `ETH_FLAG_LRO`.
 const FLAG_LRO: u32 = 1 << 15;
 /// `ETH_FLAG_RXVLAN`: the NIC takes tags out of received frames.
-#[cfg(feature = "af-xdp")]
 const FLAG_RXVLAN: u32 = 1 << 8;
 
 /// Bytes of `struct ethtool_drvinfo`, the longest answer that is asked for here; the name of the
@@ -74,6 +72,25 @@ impl fmt::Display for Features {
         let is = |on| if on { "on" } else { "off" };
         write!(f, "tso {}, gso {}, gro {}, ", is(tso), is(gso), is(gro))?;
         write!(f, "tx-checksum {}, rx-checksum {}", is(tx_checksum), is(rx_checksum))
+    }
+}
+
+/// What a NIC does to received frames so that they are not as they were on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveOffloads {
+    /// `large-receive-offload`: it joins them.
+    pub lro: bool,
+    /// `rx-vlan-offload`: it takes their tags out.
+    pub vlan: bool,
+}
+
+impl ReceiveOffloads {
+    const fn of(flags: u32) -> Self {
+        Self { lro: flags & FLAG_LRO != 0, vlan: flags & FLAG_RXVLAN != 0 }
+    }
+
+    const fn flags(self) -> u32 {
+        (if self.lro { FLAG_LRO } else { 0 }) | (if self.vlan { FLAG_RXVLAN } else { 0 })
     }
 }
 
@@ -138,6 +155,40 @@ impl Ethtool {
         self.ask(interface, SET_TX_CHECKSUM, on.into()).map(|_| ())
     }
 
+    /// Has the NIC leave received frames as they are: neither joined nor without their tags.
+    /// Returns what it did before, for [`Ethtool::restore`].
+    ///
+    /// # Errors
+    /// The driver does not tell or does not obey, or there is no such interface.
+    pub fn leave_whole(&self, interface: &str) -> io::Result<ReceiveOffloads> {
+        let flags = self.value(interface, GET_FLAGS)?;
+        let on = ReceiveOffloads::of(flags);
+        if on != ReceiveOffloads::default() {
+            self.ask(interface, SET_FLAGS, flags & !on.flags())?;
+        }
+        Ok(on)
+    }
+
+    /// Has the NIC do again what [`Ethtool::leave_whole`] has ended.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore(&self, interface: &str, on: ReceiveOffloads) -> io::Result<()> {
+        if on != ReceiveOffloads::default() {
+            let flags = self.value(interface, GET_FLAGS)?;
+            self.ask(interface, SET_FLAGS, flags | on.flags())?;
+        }
+        Ok(())
+    }
+
+    /// What the NIC does to received frames.
+    ///
+    /// # Errors
+    /// The driver does not tell, or there is no such interface.
+    pub fn receive_offloads(&self, interface: &str) -> io::Result<ReceiveOffloads> {
+        self.value(interface, GET_FLAGS).map(ReceiveOffloads::of)
+    }
+
     /// The value of a `struct ethtool_value`.
     fn value(&self, interface: &str, command: u32) -> io::Result<u32> {
         let [_, _, _, _, a, b, c, d, ..] = self.ask(interface, command, 0)?;
@@ -171,32 +222,6 @@ impl Ethtool {
         // `struct ethtool_channels`: the command, four limits, then receiving, sending, other, both.
         let number = |at: usize| u32::from_ne_bytes(numbers[at]);
         Ok(number(5) + number(8))
-    }
-
-    /// Has the NIC leave received frames as they are: neither joined nor without their tags.
-    /// Returns what it did before, for [`Ethtool::restore`].
-    ///
-    /// # Errors
-    /// The driver does not tell or does not obey, or there is no such interface.
-    pub fn leave_whole(&self, interface: &str) -> io::Result<u32> {
-        let flags = self.value(interface, GET_FLAGS)?;
-        let on = flags & (FLAG_LRO | FLAG_RXVLAN);
-        if on != 0 {
-            self.ask(interface, SET_FLAGS, flags & !on)?;
-        }
-        Ok(on)
-    }
-
-    /// Has the NIC do again what [`Ethtool::leave_whole`] has ended.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn restore(&self, interface: &str, on: u32) -> io::Result<()> {
-        if on != 0 {
-            let flags = self.value(interface, GET_FLAGS)?;
-            self.ask(interface, SET_FLAGS, flags | on)?;
-        }
-        Ok(())
     }
 }
 

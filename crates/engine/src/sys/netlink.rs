@@ -1,4 +1,4 @@
-//! A socket of the kernel's routing netlink (rtnetlink(7)): bytes out, bytes in.
+//! A socket of the kernel's netlink, as a rule its routing one (rtnetlink(7)): bytes out, bytes in.
 //!
 //! What the bytes mean is the business of [`crate::netlink`]. The socket stays in the namespace in
 //! which it was opened, and keeps it alive.
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// A `NETLINK_ROUTE` socket with an address of its own, closed on exec.
+/// A `NETLINK_ROUTE` or `NETLINK_GENERIC` socket with an address of its own, closed on exec.
 #[derive(Debug)]
 pub struct NetlinkSocket {
     socket: Socket,
@@ -40,11 +40,20 @@ impl NetlinkSocket {
     /// # Errors
     /// What socket(2) and bind(2) say; `EPROTONOSUPPORT` on a kernel without netlink.
     pub fn open() -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::from(libc::AF_NETLINK),
-            Type::RAW,
-            Some(Protocol::from(libc::NETLINK_ROUTE)),
-        )?;
+        Self::open_to(libc::NETLINK_ROUTE)
+    }
+
+    /// The same to the generic netlink of families with names.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_generic() -> io::Result<Self> {
+        Self::open_to(libc::NETLINK_GENERIC)
+    }
+
+    fn open_to(protocol: libc::c_int) -> io::Result<Self> {
+        let protocol = Protocol::from(protocol);
+        let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(protocol))?;
         bind(&socket)?;
         Ok(Self { socket })
     }

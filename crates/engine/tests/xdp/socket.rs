@@ -165,6 +165,41 @@ fn a_queue_without_a_socket_is_served_aside() {
     });
 }
 
+/// As when somebody takes it off the interface by force.
+#[test]
+fn without_its_program_frames_come_aside() {
+    each_way("without_its_program_frames_come_aside", |how| {
+        let mut bench = Bench::new(how);
+        bench.rules(Mode::Bridge, &[1], &[]);
+        let Bench { host, far, program, mut socket, mut side, stack, wire } = bench;
+        drop(program);
+        send(&wire, &frame(mac(1), mac(0xff), 1));
+        until("the frame aside", || side.ring.receive().is_some());
+        assert!(!socket.has_frame(), "{how:?}");
+        drop((host, far, stack));
+    });
+}
+
+#[test]
+fn frames_that_fit_no_chunk_come_aside_whole() {
+    each_way("frames_that_fit_no_chunk_come_aside_whole", |how| {
+        let mut bench = Bench::new(how);
+        bench.rules(Mode::Bridge, &[1], &[]);
+        // The socket keeps the chunks that it was opened with.
+        for (place, name) in [(&mut bench.host, PARENT), (&mut bench.far, "x0")] {
+            let index = place.index(name);
+            place.rtnl.set_mtu(index, 3000).unwrap();
+        }
+        for (len, number) in [(1792, 1), (1793, 2), (3014, 3)] {
+            let mut frame = frame(mac(1), mac(0xff), number);
+            frame.resize(len, 0);
+            send(&bench.wire, &frame);
+        }
+        assert_eq!(bench.received(), [1], "{how:?}");
+        assert_eq!(bench.aside(), 2, "{how:?}");
+    });
+}
+
 #[test]
 fn frames_are_sent_whole_and_their_chunks_come_back() {
     each_way("frames_are_sent_whole_and_their_chunks_come_back", |how| {
@@ -251,6 +286,32 @@ fn a_link_that_is_down_is_told_and_the_frames_wait() {
         bench.host.until("the carrier", PARENT, umacvlan_engine::netlink::Link::is_running);
         bench.socket.kick(|_| panic!("lost")).unwrap();
         assert_eq!(next(&bench.wire, PATIENCE), Some(1), "{how:?}");
+    });
+}
+
+#[test]
+fn a_full_ring_takes_no_more_until_it_has_room_again() {
+    each_way("a_full_ring_takes_no_more_until_it_has_room_again", |how| {
+        let mut bench = Bench::new(how);
+        let index = bench.host.index(PARENT);
+        bench.host.rtnl.set_up(index, false).unwrap();
+        let mut number = 0;
+        while bench.push(&frame(mac(0xff), mac(1), number)) {
+            number += 1;
+            if number % 64 == 0 {
+                assert_eq!(bench.socket.kick(|_| panic!("lost")), Err(NotSent::Down));
+            }
+        }
+        assert_eq!((bench.socket.waiting(), bench.socket.has_room(1)), (2048, false), "{how:?}");
+        bench.host.rtnl.set_up(index, true).unwrap();
+        bench.host.until("the carrier", PARENT, umacvlan_engine::netlink::Link::is_running);
+        // More than the queue at the other end holds may be lost there, and not here.
+        until("an empty ring", || bench.socket.kick(|_| {}).is_ok() && bench.socket.waiting() == 0);
+        until("all chunks back", || {
+            bench.socket.release();
+            bench.socket.sending() == 0
+        });
+        assert!(bench.push(&frame(mac(0xff), mac(1), number)));
     });
 }
 

@@ -5,14 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::Error;
 use umacvlan_engine::engine::{
     Backend, Change, LinkSet, ParentOptions, SubOptions, UplinkKind, XdpMode,
 };
 use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::xdp::{Attached, XdpProgram};
 
 use crate::common::{
     Lab, PARENT, PATIENCE, Place, all, frame, mac, next, reaches, send, several, until,
@@ -22,15 +20,17 @@ pub(crate) fn af_xdp() -> ParentOptions {
     ParentOptions { backend: Backend::AfXdp, ..ParentOptions::default() }
 }
 
-/// An engine on an AF_XDP uplink, for both ways to serve TAPs.
+/// An engine on an AF_XDP uplink, for both ways to serve TAPs and both modes that a veth has.
 fn each_io(name: &str, test: impl Fn(Lab)) {
     if !root_or_skip(name) {
         return;
     }
-    for io in [PortIo::Plain, PortIo::Auto] {
+    use XdpMode::{Generic, Native};
+    for (io, mode) in [(PortIo::Plain, Native), (PortIo::Auto, Native), (PortIo::Auto, Generic)] {
         let mut lab = Lab::new(io);
-        lab.start(io, af_xdp());
-        assert_eq!(lab.parent().uplink.kind, UplinkKind::AfXdp(XdpMode::Native));
+        let backend = Backend::AfXdpIn(mode);
+        lab.start(io, ParentOptions { backend, ..ParentOptions::default() });
+        assert_eq!(lab.parent().uplink.kind, UplinkKind::AfXdp(mode));
         test(lab);
     }
 }
@@ -251,38 +251,7 @@ fn another_mtu_and_another_interface_of_that_name_are_taken_up() {
         until("the parent gone", || !lab.parent().present);
         crate::common::wire(&mut lab.host, &lab.far);
         until("the parent back", || lab.parent().present);
-        assert_eq!(lab.parent().uplink.kind, UplinkKind::AfXdp(XdpMode::Native));
+        assert!(matches!(lab.parent().uplink.kind, UplinkKind::AfXdp(_)));
         reaches(&lab.far.socket("x0"), &sub, &frame(mac(1), mac(0xff), 2));
     });
-}
-
-#[test]
-fn what_cannot_be_had_is_said_and_af_packet_taken_unless_af_xdp_was_demanded() {
-    if !root_or_skip("what_cannot_be_had_is_said_and_af_packet_taken_unless_af_xdp_was_demanded") {
-        return;
-    }
-    let mut lab = Lab::new(PortIo::Auto);
-    let uplink = lab.parent().uplink;
-    assert_eq!(uplink.kind, UplinkKind::AfPacket);
-    assert!(uplink.why.starts_with("with veth, "), "{}", uplink.why);
-    let index = lab.host.index(PARENT);
-    lab.engine().remove_parent(PARENT).unwrap();
-    let attach = || {
-        let mut other = XdpProgram::load(1522).unwrap();
-        other.attach(index, Attached::Native).unwrap();
-        other
-    };
-    let other = lab.host.netns.run(attach).unwrap();
-    let options = || ParentOptions { name: PARENT.to_owned(), ..af_xdp() };
-    let error = lab.engine().add_parent(options()).unwrap_err();
-    assert!(matches!(&error, Error::NoAfXdp { .. }), "{error}");
-    assert!(error.to_string().contains("another XDP program is on the interface"), "{error}");
-    drop(other);
-    lab.engine().add_parent(options()).unwrap();
-    let uplink = lab.parent().uplink;
-    assert_eq!(uplink.kind, UplinkKind::AfXdp(XdpMode::Native));
-    assert_eq!(uplink.why, "zero-copy: the driver cannot");
-    lab.engine().remove_parent(PARENT).unwrap();
-    // Nothing is left: another program finds its place.
-    drop(lab.host.netns.run(attach).unwrap());
 }

@@ -5,8 +5,8 @@ use std::io;
 use super::{Reach, open_sockets};
 use crate::control::workers::Workers;
 use crate::engine::{Backend, UplinkKind, UplinkStatus, XdpMode};
-use crate::netlink::Link;
-use crate::sys::ethtool::Ethtool;
+use crate::netlink::{Link, goes_without_copies};
+use crate::sys::ethtool::{Ethtool, ReceiveOffloads};
 use crate::sys::packet::PacketSocket;
 use crate::sys::xdp::{
     Attached, Binding, QUEUES, Rules, XdpProgram, XskSocket, in_pieces, longest_frame,
@@ -29,7 +29,7 @@ pub(super) struct Redirect {
     vlans_stale: bool,
     /// The name of the interface, and what it does no longer to received frames meanwhile.
     interface: String,
-    switched_off: u32,
+    switched_off: ReceiveOffloads,
 }
 
 impl Drop for Redirect {
@@ -55,25 +55,25 @@ impl Reach {
         let Some(sides) = open_sockets(link, count).map_err(|error| error.to_string())? else {
             return Ok(None);
         };
-        let (program, sockets, mode, why) = bind(link, modes, count)?;
-        let uplinks = self.assemble(link, &driver, program, (sockets, sides));
+        let (program, sockets, mode, why) = bind(link, &modes, count)?;
+        let opens = mode == XdpMode::Generic || is_virtual(link, &driver).is_some();
+        let uplinks = self.assemble(link, opens, program, (sockets, sides));
         let uplinks = uplinks.map_err(|error| format!("AF_XDP: {}", reason(&error)))?;
         self.status = UplinkStatus { kind: UplinkKind::AfXdp(mode), why };
         Ok(Some(uplinks))
     }
 
     /// The modes to try, and the driver.
-    fn choose(&self, link: &Link) -> Result<(String, &'static [XdpMode]), String> {
+    fn choose(&self, link: &Link) -> Result<(String, Vec<XdpMode>), String> {
         let driver = Ethtool::open().and_then(|ethtool| ethtool.driver(&link.name));
         let driver = driver.unwrap_or_default();
-        let modes: &[XdpMode] = match self.wanted {
+        let modes = match self.wanted {
             Backend::AfPacket => return Err(String::new()),
-            // In generic mode the other end of a veth goes on sending super-frames, which fit no chunk.
-            Backend::AfXdp if driver == "veth" => &[XdpMode::ZeroCopy, XdpMode::Native],
-            Backend::AfXdp => &XdpMode::ALL,
+            Backend::AfXdp => XdpMode::ALL.to_vec(),
+            Backend::AfXdpIn(mode) => vec![mode],
             Backend::Auto => match why_af_packet(link, &driver) {
                 Some(why) => return Err(why),
-                None => &[XdpMode::ZeroCopy],
+                None => vec![XdpMode::ZeroCopy],
             },
         };
         if longest(link) > longest_frame() {
@@ -86,6 +86,11 @@ impl Reach {
     /// Ends what went with the uplink before.
     pub(in crate::control) fn forget(&mut self) {
         self.xdp = None;
+    }
+
+    /// What the NIC does no longer to received frames.
+    pub(in crate::control) fn switched_off(&self) -> ReceiveOffloads {
+        self.xdp.as_ref().map(|redirect| redirect.switched_off).unwrap_or_default()
     }
 
     /// True when the uplink has to be opened anew for another MTU.
@@ -137,11 +142,11 @@ impl Reach {
     }
 
     /// Gives every worker its packet socket and every so manyth queue. One without a queue has the
-    /// packet socket alone.
+    /// packet socket alone. `opens`: frames may come with their checksum open.
     fn assemble(
         &mut self,
         link: &Link,
-        driver: &str,
+        opens: bool,
         mut program: XdpProgram,
         (sockets, sides): (Vec<XskSocket>, Vec<PacketSocket>),
     ) -> io::Result<Vec<Uplink>> {
@@ -151,12 +156,8 @@ impl Reach {
             program.serve(u32::try_from(queue).unwrap_or(u32::MAX), &socket)?;
             shares[queue % sides.len()].push(socket);
         }
-        let veth = driver == "veth";
-        let switched_off = match veth {
-            true => 0,
-            // A driver that cannot say what it does to frames does little.
-            false => Ethtool::open()?.leave_whole(&link.name).unwrap_or(0),
-        };
+        // A driver that cannot say what it does to frames does little.
+        let switched_off = Ethtool::open()?.leave_whole(&link.name).unwrap_or_default();
         let interface = link.name.clone();
         let (known, vlans_stale) = (None, true);
         self.xdp = Some(Redirect { program, known, vlans_stale, interface, switched_off });
@@ -164,7 +165,7 @@ impl Reach {
             let side = PacketUplink::new(side);
             Ok(match sockets.is_empty() {
                 true => Uplink::Packet(Box::new(side)),
-                false => Uplink::Xdp(Box::new(XdpUplink::new(sockets, side, link.mtu, veth)?)),
+                false => Uplink::Xdp(Box::new(XdpUplink::new(sockets, side, link.mtu, opens)?)),
             })
         };
         shares.into_iter().zip(sides).map(uplink).collect()
@@ -173,9 +174,30 @@ impl Reach {
 
 /// Why AF_PACKET is the choice for an interface of this driver where nobody has another wish; `None`
 /// where AF_XDP is tried before.
+///
+/// Drivers set up their queues anew for a program, and the link of many is down meanwhile. So the
+/// driver is asked, and nothing is tried in vain.
 pub fn why_af_packet(link: &Link, driver: &str) -> Option<String> {
-    let kind = link.kind.as_deref().or_else(|| VIRTUAL.iter().copied().find(|&it| it == driver))?;
-    Some(format!("with {kind}, super-frames come whole by AF_PACKET and not by AF_XDP"))
+    if let Some(kind) = is_virtual(link, driver) {
+        return Some(format!(
+            "with {kind}, super-frames come whole by AF_PACKET and not by AF_XDP"
+        ));
+    }
+    let why = match goes_without_copies(link.index) {
+        Ok(true) => return None,
+        Ok(false) => "its driver does not go without copies",
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            "Linux before 6.3 cannot tell whether its driver goes without copies"
+        }
+        Err(_) => "its driver does not tell whether it goes without copies",
+    };
+    Some(why.to_owned())
+}
+
+/// What to call an interface that hands over what others have in memory: super-frames, and frames
+/// with their checksum open.
+fn is_virtual<'a>(link: &'a Link, driver: &str) -> Option<&'a str> {
+    link.kind.as_deref().or_else(|| VIRTUAL.iter().copied().find(|&it| it == driver))
 }
 
 /// Whether AF_XDP works on an interface that is nobody's parent: tries it there, and leaves nothing.
@@ -194,20 +216,31 @@ fn bind(
     workers: usize,
 ) -> Result<(XdpProgram, Vec<XskSocket>, XdpMode, String), String> {
     let longest = longest(link);
-    let refused = |error: &io::Error| match error.raw_os_error() {
+    let unloaded = |error: &io::Error| match error.raw_os_error() {
         Some(libc::EINVAL) if in_pieces(longest) => OLD.to_owned(),
         _ => reason(error),
     };
-    let program = XdpProgram::load(longest);
-    let mut program = program.map_err(|error| format!("AF_XDP: {}", refused(&error)))?;
-    let mut why: Vec<String> = Vec::new();
+    let mut program = XdpProgram::load(longest).map_err(|error| {
+        format!("the program of AF_XDP cannot be loaded: {}", unloaded(&error))
+    })?;
+    let mut refused = Vec::new();
     for &mode in modes {
         match bind_as(link, &mut program, mode, workers) {
-            Ok(sockets) => return Ok((program, sockets, mode, why.join("; "))),
-            Err(error) => why.push(format!("{mode}: {error}")),
+            Ok(sockets) => return Ok((program, sockets, mode, together(&refused))),
+            Err(why) => refused.push((mode, why)),
         }
     }
-    Err(why.join("; "))
+    Err(together(&refused))
+}
+
+/// Modes and why they are not to be had, in one line: a reason that several have is said once.
+fn together(refused: &[(XdpMode, String)]) -> String {
+    let alike = refused.chunk_by(|(_, one), (_, other)| one == other);
+    let told = alike.filter_map(|alike| {
+        let modes: Vec<_> = alike.iter().map(|(mode, _)| mode.to_string()).collect();
+        alike.first().map(|(_, why)| format!("{}: {why}", modes.join(", ")))
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 fn bind_as(

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use aya::maps::{Array, HashMap, Map, MapData, XskMap};
-use aya::programs::xdp::XdpLinkId;
+use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, SocketFilter, Xdp, XdpMode};
 use aya::{Ebpf, include_bytes_aligned};
 use umacvlan_core::switch::HostRule;
@@ -28,6 +28,10 @@ pub enum Attached {
     /// In the stack, for any driver.
     Generic,
 }
+
+/// Why a program is not attached that could be.
+const OUTLIVES: &str = "the kernel does not link programs to interfaces, which came with Linux 5.9: \
+     one would outlive a crash";
 
 /// What the program is to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +76,7 @@ pub struct XdpProgram {
     rules: Rules,
     /// The VLANs that are the host's.
     hosts: Vec<u16>,
-    attached: Option<(XdpLinkId, Attached)>,
+    attached: Option<(FdLink, Attached)>,
 }
 
 impl std::fmt::Debug for XdpProgram {
@@ -93,6 +97,9 @@ impl XdpProgram {
         let mut ebpf = Ebpf::load(OBJECT).map_err(os_error)?;
         let stations = map(&mut ebpf, "stations")?.try_into().map_err(os_error)?;
         let owned = map(&mut ebpf, "owned")?.try_into().map_err(os_error)?;
+        let mut most: Array<MapData, u32> =
+            map(&mut ebpf, "longest")?.try_into().map_err(os_error)?;
+        most.set(0, u32::try_from(longest).unwrap_or(u32::MAX), 0).map_err(os_error)?;
         let vlans = map(&mut ebpf, "vlans")?.try_into().map_err(os_error)?;
         let sockets = map(&mut ebpf, "sockets")?.try_into().map_err(os_error)?;
         uplink(&mut ebpf, name)?.load().map_err(os_error)?;
@@ -114,27 +121,29 @@ impl XdpProgram {
     /// place of a link that it has there in the other way.
     ///
     /// # Errors
-    /// `EBUSY` or `EEXIST`: another XDP program is there; or the driver does not take it so.
+    /// `EBUSY` or `EEXIST`: another XDP program is there; or the driver does not take it so; or the
+    /// kernel, before Linux 5.9, does so only by netlink.
     pub fn attach(&mut self, index: u32, how: Attached) -> io::Result<()> {
         let mode = match how {
             Attached::Native => XdpMode::Driver,
             Attached::Generic => XdpMode::Skb,
         };
-        let program = uplink(&mut self.ebpf, self.name)?;
-        match self.attached.take() {
-            Some((link, before)) if before == how => {
-                self.attached = Some((link, before));
-                return Ok(());
-            }
-            Some((link, _)) => program.detach(link).map_err(os_error)?,
-            None => {}
+        if self.attached.as_ref().is_some_and(|&(_, before)| before == how) {
+            return Ok(());
         }
+        // A link ends with its descriptor.
+        self.attached = None;
+        let program = uplink(&mut self.ebpf, self.name)?;
         let link = program.attach_to_if_index(index, mode).map_err(os_error)?;
+        let link = program.take_link(link).map_err(os_error)?;
+        // Where it cannot link, aya attaches by netlink: what is dropped here is detached again.
+        let link = FdLink::try_from(link).map_err(|_| io::Error::other(OUTLIVES))?;
         self.attached = Some((link, how));
         Ok(())
     }
 
-    /// Gives the frames of a queue to a socket.
+    /// Gives the frames of a queue to a socket, but for those that are too long for it. All sockets
+    /// have chunks alike.
     ///
     /// # Errors
     /// The map has no place for a queue of that number; its frames go by the side socket.

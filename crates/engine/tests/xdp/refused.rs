@@ -1,0 +1,223 @@
+//! What AF_XDP cannot be had for: a line that says why, nothing left behind, and AF_PACKET instead
+//! unless AF_XDP was demanded.
+
+use std::io;
+use std::process::{Command, Stdio};
+
+use caps::{CapSet, Capability};
+use umacvlan_core::Mode;
+use umacvlan_engine::engine::{Backend, Engine, ParentOptions, UplinkKind, XdpMode};
+use umacvlan_engine::port::PortIo;
+use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_engine::sys::ethtool::{Ethtool, ReceiveOffloads};
+use umacvlan_engine::sys::xdp::{Attached, Binding, XdpProgram, XskSocket};
+use umacvlan_engine::{Error, try_af_xdp};
+
+use crate::common::{Lab, PARENT, Place, frame, mac, reaches};
+
+/// A parent and an engine that has it no longer.
+fn lab() -> Lab {
+    let lab = Lab::new(PortIo::Auto);
+    lab.engine().remove_parent(PARENT).unwrap();
+    lab
+}
+
+fn by(backend: Backend) -> ParentOptions {
+    ParentOptions { name: PARENT.to_owned(), backend, ..ParentOptions::default() }
+}
+
+/// Why AF_XDP, which is demanded, is not to be had.
+fn why(engine: &Engine, backend: Backend) -> String {
+    let error = engine.add_parent(by(backend)).unwrap_err();
+    assert!(matches!(&error, Error::NoAfXdp { .. }), "{error}");
+    let text = error.to_string();
+    assert!(!text.contains('\n'), "one line: {text}");
+    text
+}
+
+/// Puts a program of somebody else on the parent.
+fn program(lab: &mut Lab, how: Attached) -> io::Result<XdpProgram> {
+    let index = lab.host.index(PARENT);
+    let attach = || {
+        let mut program = XdpProgram::load(1522)?;
+        program.attach(index, how).map(|()| program)
+    };
+    lab.host.netns.run(attach).unwrap()
+}
+
+/// Attaches the parent as it goes, has frames pass, and lets it go.
+fn passes(lab: &Lab, backend: Backend, kind: UplinkKind) {
+    lab.engine().add_parent(by(backend)).unwrap();
+    assert_eq!(lab.parent().uplink.kind, kind);
+    let inside = Place::new();
+    lab.add("s1", 1, Mode::Bridge, &inside);
+    let (sub, wire) = (inside.socket("s1"), lab.far.socket("x0"));
+    reaches(&wire, &sub, &frame(mac(1), mac(0xff), 1));
+    reaches(&sub, &wire, &frame(mac(0xff), mac(1), 2));
+    lab.engine().remove_parent(PARENT).unwrap();
+}
+
+#[test]
+fn a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded() {
+    if !root_or_skip("a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded") {
+        return;
+    }
+    let mut lab = Lab::new(PortIo::Auto);
+    let uplink = lab.parent().uplink;
+    assert_eq!(uplink.kind, UplinkKind::AfPacket);
+    assert!(uplink.why.starts_with("with veth, "), "{}", uplink.why);
+    lab.engine().remove_parent(PARENT).unwrap();
+    lab.engine().add_parent(by(Backend::AfXdp)).unwrap();
+    let uplink = lab.parent().uplink;
+    assert_eq!(uplink.kind, UplinkKind::AfXdp(XdpMode::Native));
+    assert_eq!(uplink.why, "zero-copy: the driver cannot");
+    lab.engine().remove_parent(PARENT).unwrap();
+    // Nothing is left: another program finds its place.
+    program(&mut lab, Attached::Native).unwrap();
+    assert!(
+        why(lab.engine(), Backend::AfXdpIn(XdpMode::ZeroCopy))
+            .contains("zero-copy: the driver cannot")
+    );
+    program(&mut lab, Attached::Native).unwrap();
+}
+
+#[test]
+fn a_program_of_somebody_else_stays_and_no_mode_is_to_be_had() {
+    if !root_or_skip("a_program_of_somebody_else_stays_and_no_mode_is_to_be_had") {
+        return;
+    }
+    let mut lab = lab();
+    for how in [Attached::Native, Attached::Generic] {
+        let other = program(&mut lab, how).unwrap();
+        let demands = [Backend::AfXdp].into_iter().chain(XdpMode::ALL.map(Backend::AfXdpIn));
+        for backend in demands {
+            let why = why(lab.engine(), backend);
+            assert!(why.contains(": another XDP program is on the interface"), "{how:?}: {why}");
+        }
+        passes(&lab, Backend::Auto, UplinkKind::AfPacket);
+        assert!(program(&mut lab, how).is_err(), "{how:?}: it is not there any more");
+        drop(other);
+    }
+    passes(&lab, Backend::AfXdp, UplinkKind::AfXdp(XdpMode::Native));
+}
+
+#[test]
+fn a_queue_that_somebody_else_has_is_not_taken() {
+    if !root_or_skip("a_queue_that_somebody_else_has_is_not_taken") {
+        return;
+    }
+    let lab = lab();
+    let open = || XskSocket::open(PARENT, 0, Binding::Copy, 1522, true);
+    let other = lab.host.netns.run(open).unwrap().unwrap();
+    for mode in [XdpMode::Native, XdpMode::Generic] {
+        let why = why(lab.engine(), Backend::AfXdpIn(mode));
+        assert!(why.contains("another AF_XDP socket has the queue"), "{why}");
+    }
+    passes(&lab, Backend::Auto, UplinkKind::AfPacket);
+    drop(other);
+    passes(&lab, Backend::AfXdp, UplinkKind::AfXdp(XdpMode::Native));
+}
+
+#[test]
+fn an_mtu_that_the_driver_does_not_carry_is_for_the_generic_mode_and_a_larger_one_for_none() {
+    let test =
+        "an_mtu_that_the_driver_does_not_carry_is_for_the_generic_mode_and_a_larger_one_for_none";
+    if !root_or_skip(test) {
+        return;
+    }
+    let mut lab = lab();
+    for (place, name) in [(&mut lab.host, PARENT), (&mut lab.far, "x0")] {
+        let index = place.index(name);
+        place.rtnl.set_mtu(index, 3700).unwrap();
+    }
+    lab.engine().add_parent(by(Backend::AfXdp)).unwrap();
+    let uplink = lab.parent().uplink;
+    assert_eq!(uplink.kind, UplinkKind::AfXdp(XdpMode::Generic));
+    assert_eq!(uplink.why, "zero-copy, native: its XDP does not carry this MTU");
+    lab.engine().remove_parent(PARENT).unwrap();
+    passes(&lab, Backend::AfXdp, UplinkKind::AfXdp(XdpMode::Generic));
+}
+
+/// Starts an engine that lacks these capabilities, in the namespace of the parent.
+fn lacking(lab: &Lab, capabilities: &[Capability]) -> Engine {
+    let start = || {
+        for &capability in capabilities {
+            caps::drop(None, CapSet::Effective, capability).unwrap();
+        }
+        Engine::start().unwrap()
+    };
+    lab.host.netns.run(start).unwrap()
+}
+
+#[test]
+fn without_its_capabilities_af_packet_works_and_af_xdp_names_them() {
+    if !root_or_skip("without_its_capabilities_af_packet_works_and_af_xdp_names_them") {
+        return;
+    }
+    let mut lab = lab();
+    let lacks = [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN];
+    lab.engine = Some(lacking(&lab, &lacks));
+    for backend in [Backend::AfXdp, Backend::AfXdpIn(XdpMode::Generic)] {
+        let why = why(lab.engine(), backend);
+        assert!(why.contains("needs the capabilities BPF, NET_ADMIN and NET_RAW"), "{why}");
+    }
+    lab.engine().add_parent(by(Backend::Auto)).unwrap();
+    assert_eq!(lab.parent().uplink.kind, UplinkKind::AfPacket);
+}
+
+/// The limit is that of a process, so it is another one that has it.
+#[test]
+fn without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise() {
+    const TEST: &str = "without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise";
+    const LIMITED: &str = "UMACVLAN_LIMITED";
+    if !root_or_skip(TEST) {
+        return;
+    }
+    if std::env::var_os(LIMITED).is_none() {
+        let script = "ulimit -l 64 && exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", &format!("refused::{TEST}"), "--nocapture"]).env(LIMITED, "1");
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && told.contains("1 passed"), "{output:?}");
+        return;
+    }
+    let mut lab = lab();
+    // Who has these has no limit, or lifts it.
+    lab.engine = Some(lacking(&lab, &[Capability::CAP_IPC_LOCK, Capability::CAP_SYS_RESOURCE]));
+    let why = why(lab.engine(), Backend::AfXdp);
+    let reason = "zero-copy, native, generic: the limit on locked memory is too low: raise it";
+    assert!(why.contains(reason), "{why}");
+    passes(&lab, Backend::Auto, UplinkKind::AfPacket);
+}
+
+#[test]
+fn a_trial_tells_the_mode_or_the_reason_and_leaves_nothing() {
+    if !root_or_skip("a_trial_tells_the_mode_or_the_reason_and_leaves_nothing") {
+        return;
+    }
+    let mut lab = lab();
+    let link = lab.host.link(PARENT);
+    assert_eq!(lab.host.netns.run(|| try_af_xdp(&link)).unwrap(), Ok(XdpMode::Native));
+    let other = program(&mut lab, Attached::Native).unwrap();
+    let why = lab.host.netns.run(|| try_af_xdp(&link)).unwrap().unwrap_err();
+    assert!(why.contains("another XDP program"), "{why}");
+    drop(other);
+}
+
+#[test]
+fn tags_are_left_in_frames_until_the_parent_is_let_go() {
+    if !root_or_skip("tags_are_left_in_frames_until_the_parent_is_let_go") {
+        return;
+    }
+    let lab = lab();
+    let ethtool = lab.host.netns.run(Ethtool::open).unwrap().unwrap();
+    let before = ethtool.receive_offloads(PARENT).unwrap();
+    assert!(before.vlan, "a veth takes tags out: {before:?}");
+    lab.engine().add_parent(by(Backend::AfXdp)).unwrap();
+    assert_eq!(lab.parent().switched_off, before);
+    assert_eq!(ethtool.receive_offloads(PARENT).unwrap(), ReceiveOffloads::default());
+    lab.engine().remove_parent(PARENT).unwrap();
+    assert_eq!(ethtool.receive_offloads(PARENT).unwrap(), before);
+}
