@@ -139,9 +139,11 @@ fuzz: setup ## Fuzz every target for FUZZ_SECONDS each; needs nightly and cargo-
 		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
 	done
 
+# With the debug assertions, of which those of the AF_XDP sockets add up their chunks in every turn.
 .PHONY: soak
 soak: setup ## Ten million frames through an AF_XDP uplink with faults, in a release build; as root
-	UMACVLAN_SOAK=10000000 cargo test --locked --release -p umacvlan-engine --test xdp soak -- --nocapture
+	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true UMACVLAN_SOAK=10000000 \
+		cargo test --locked --release -p umacvlan-engine --test xdp soak -- --nocapture
 
 .PHONY: clean
 clean: ## Remove everything that was built

@@ -1,22 +1,66 @@
-//! Many frames in both directions while links go down, workers end and rings are full: no chunk is
-//! lost, every frame is accounted for, and frames still come through. Debug builds look at each
-//! chunk in every turn.
+//! Many frames in both directions while everything goes wrong that can: no chunk is lost, every frame
+//! is accounted for, and frames still come through.
+//!
+//! Debug builds, and the build of `make soak`, add up the chunks in every turn; here it is seen that
+//! the kernel has given back all of them. More is sent than rings take, so they are full in each
+//! phase.
 
-use std::os::fd::AsFd;
+use std::fmt::Write;
+use std::os::fd::{AsFd, OwnedFd};
 
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Backend, ParentOptions};
+use umacvlan_core::stats::WireStats;
+use umacvlan_engine::Error;
+use umacvlan_engine::engine::{Backend, Event, LinkSet, ParentOptions, UplinkKind, XdpMode};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::sys::blast::{self, BATCH};
+use umacvlan_engine::sys::xdp::{Attached, XdpProgram};
 
-use crate::common::{Lab, PARENT, Place, all, frame, mac, reaches, until};
+use crate::common::{Lab, PARENT, Place, frame, mac, reaches, until};
 
 /// Frames unless `UMACVLAN_SOAK` says how many.
 const FRAMES: u64 = 200_000;
 
-/// Frames between two faults.
-const ROUND: u64 = 20_000;
+/// Frames of a phase, which has one fault.
+const PHASE: u64 = 10_000;
+
+/// What goes wrong in the middle of a phase, and is right again before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The parent is down.
+    ParentDown,
+    /// The other end of its wire is down.
+    FarDown,
+    /// The sub-interface is down.
+    SubDown,
+    /// There is another sub-interface.
+    Neighbour,
+    /// The MTU is another one, for which the uplink is opened anew.
+    Mtu,
+    /// Somebody tries to put an XDP program beside ours.
+    Intruder,
+    /// The parent is not attached: afterwards it has another worker.
+    Detached,
+    /// The same, and an XDP program of somebody else is there.
+    Taken,
+    /// There is no engine: afterwards it is another one.
+    Ended,
+}
+
+impl Fault {
+    const ALL: [Self; 9] = [
+        Self::ParentDown,
+        Self::FarDown,
+        Self::SubDown,
+        Self::Neighbour,
+        Self::Mtu,
+        Self::Intruder,
+        Self::Detached,
+        Self::Taken,
+        Self::Ended,
+    ];
+}
 
 #[test]
 fn soak() {
@@ -24,56 +68,229 @@ fn soak() {
         return;
     }
     let frames = std::env::var("UMACVLAN_SOAK").ok().and_then(|text| text.parse().ok());
-    let rounds = frames.unwrap_or(FRAMES) / ROUND;
-    let mut lab = Lab::new(PortIo::Auto);
-    restart(&mut lab);
-    let inside = Place::new();
-    lab.add("s0", 1, Mode::Bridge, &inside);
-    let mut seen = 0;
-    for round in 0..rounds {
-        let name = format!("s{}", restarts(round));
-        let (sub, wire) = (inside.socket(&name), lab.far.socket("x0"));
+    let phases = frames.unwrap_or(FRAMES).div_ceil(PHASE);
+    let mut soak = Soak::new();
+    // Both modes have each fault.
+    let plan = [XdpMode::Native, XdpMode::Generic].into_iter().cycle();
+    let plan = plan.flat_map(|mode| Fault::ALL.map(|fault| (mode, fault)));
+    for (phase, (mode, fault)) in (0..phases).zip(plan) {
+        eprintln!("phase {phase}: {mode}, {fault:?}");
+        soak.phase(mode, fault);
+    }
+    soak.collect();
+    let Soak { sent, wire, ring_drops, .. } = soak;
+    let seen = wire.received.frames + wire.sent.frames;
+    eprintln!("soak: {phases} phases, {sent} frames sent, {seen} seen by the uplink");
+    eprintln!("soak: {}", drops(&wire, ring_drops));
+    assert!(seen >= sent / 4, "most frames never came by: {seen} of {sent}");
+    assert!(ring_drops > 0, "no ring was ever full");
+}
+
+/// The world of the soak, and what has been counted in it.
+struct Soak {
+    lab: Lab,
+    inside: Place,
+    mode: XdpMode,
+    /// Somebody else's program, while it is on the parent.
+    other: Option<XdpProgram>,
+    /// How many sub-interfaces there have been: each has another name.
+    made: u32,
+    sent: u64,
+    /// Sums over the workers there have been.
+    wire: WireStats,
+    ring_drops: u64,
+}
+
+impl Soak {
+    fn new() -> Self {
+        let mut soak = Self {
+            lab: Lab::new(PortIo::Auto),
+            inside: Place::new(),
+            mode: XdpMode::Native,
+            other: None,
+            made: 0,
+            sent: 0,
+            wire: WireStats::default(),
+            ring_drops: 0,
+        };
+        soak.start(XdpMode::Native);
+        soak
+    }
+
+    /// Has another engine reach the wire in that mode.
+    fn start(&mut self, mode: XdpMode) {
+        self.mode = mode;
+        self.lab.start(PortIo::Auto, self.options());
+        self.add();
+    }
+
+    fn options(&self) -> ParentOptions {
+        let backend = Backend::AfXdpIn(self.mode);
+        ParentOptions { name: PARENT.to_owned(), backend, ..ParentOptions::default() }
+    }
+
+    /// Makes the sub-interface.
+    fn add(&mut self) {
+        self.made += 1;
+        self.lab.add(&self.sub(), 1, Mode::Bridge, &self.inside);
+        assert_eq!(self.lab.parent().uplink.kind, UplinkKind::AfXdp(self.mode));
+    }
+
+    fn sub(&self) -> String {
+        format!("s{}", self.made)
+    }
+
+    /// Sends while all is well, while something is wrong, and after that.
+    fn phase(&mut self, mode: XdpMode, fault: Fault) {
+        if mode != self.mode {
+            self.collect();
+            self.start(mode);
+        }
+        self.passes();
+        self.flood();
+        self.break_by(fault);
+        self.flood();
+        self.mend(fault);
+        until("a carrier", || self.lab.parent().carrier);
+        self.passes();
+        self.flood();
+        self.balance();
+    }
+
+    /// One frame gets through in each direction.
+    fn passes(&self) {
+        let (sub, wire) = self.ends();
         reaches(&wire, &sub, &frame(mac(1), mac(0xff), 1));
         reaches(&sub, &wire, &frame(mac(0xff), mac(1), 2));
-        flood(&mut lab, &wire, &sub, round);
-        let counters = lab.counters();
-        until("all writes done", || lab.counters().accounted());
-        seen += counters.wire.received.frames + counters.wire.sent.frames;
-        drop((all(&sub), all(&wire)));
-        if restarts(round + 1) != restarts(round) {
-            drop((sub, wire));
-            restart(&mut lab);
-            lab.add(&format!("s{}", restarts(round + 1)), 1, Mode::Bridge, &inside);
+    }
+
+    /// Sockets at the two ends.
+    fn ends(&self) -> (OwnedFd, OwnedFd) {
+        (self.inside.socket(&self.sub()), self.lab.far.socket("x0"))
+    }
+
+    /// Sends a third of a phase as fast as it goes, from where it can be sent.
+    fn flood(&mut self) {
+        let wire = self.lab.far.socket("x0");
+        let sub = self.inside.find(&self.sub()).map(|_| self.inside.socket(&self.sub()));
+        let (down, up) = (frame(mac(1), mac(0xff), 3), frame(mac(0xff), mac(1), 4));
+        // Refused while an interface is down, which is what is tried.
+        let send = |socket: &OwnedFd, frame| blast::send(socket.as_fd(), frame, BATCH).unwrap_or(0);
+        for _ in 0..PHASE / 6 / BATCH as u64 {
+            self.sent += send(&wire, &down) as u64;
+            self.sent += sub.as_ref().map_or(0, |sub| send(sub, &up)) as u64;
         }
     }
-    eprintln!("soak: {rounds} rounds, {seen} frames seen by the uplink");
-    assert!(seen >= rounds * ROUND / 2, "most frames never came by");
-}
 
-/// The worker is another one every fourth round.
-fn restarts(round: u64) -> u64 {
-    round / 4
-}
-
-fn restart(lab: &mut Lab) {
-    lab.start(PortIo::Auto, ParentOptions { backend: Backend::AfXdp, ..ParentOptions::default() });
-}
-
-/// Sends as fast as it goes, which is faster than rings take it, and sets one end of the wire or the
-/// other down in the middle.
-fn flood(lab: &mut Lab, wire: &impl AsFd, sub: &impl AsFd, round: u64) {
-    let (down, up) = (frame(mac(1), mac(0xff), 3), frame(mac(0xff), mac(1), 4));
-    let place = if round.is_multiple_of(2) { &mut lab.host } else { &mut lab.far };
-    let index = place.index(if round.is_multiple_of(2) { PARENT } else { "x0" });
-    for batch in 0..ROUND / 2 / BATCH as u64 {
-        // Refused while the interface is down, which is what is tried.
-        let _ = blast::send(wire.as_fd(), &down, BATCH);
-        let _ = blast::send(sub.as_fd(), &up, BATCH);
-        match batch {
-            50 => place.rtnl.set_up(index, false).unwrap(),
-            60 => place.rtnl.set_up(index, true).unwrap(),
-            _ => {}
+    fn break_by(&mut self, fault: Fault) {
+        match fault {
+            Fault::ParentDown => self.set_parent_up(false),
+            Fault::FarDown => self.set_far_up(false),
+            Fault::SubDown => self.set_sub_up(false),
+            Fault::Neighbour => drop(self.lab.add("n0", 2, Mode::Vepa, &self.inside)),
+            Fault::Mtu => self.set_mtu(1400),
+            Fault::Intruder => {
+                self.intrude(Attached::Native).unwrap_err();
+                self.intrude(Attached::Generic).unwrap_err();
+            }
+            Fault::Detached => self.detach(),
+            Fault::Taken => {
+                self.detach();
+                self.other = Some(self.intrude(Attached::Native).unwrap());
+                let error = self.lab.engine().add_parent(self.options()).unwrap_err();
+                assert!(matches!(error, Error::NoAfXdp { .. }), "{error}");
+            }
+            Fault::Ended => {
+                self.collect();
+                drop(self.lab.engine.take());
+            }
         }
     }
-    until("a carrier", || lab.parent().carrier);
+
+    fn mend(&mut self, fault: Fault) {
+        match fault {
+            Fault::ParentDown => self.set_parent_up(true),
+            Fault::FarDown => self.set_far_up(true),
+            Fault::SubDown => self.set_sub_up(true),
+            Fault::Neighbour => {
+                let (near, wire) = (self.inside.socket("n0"), self.lab.far.socket("x0"));
+                reaches(&wire, &near, &frame(mac(2), mac(0xff), 5));
+                self.lab.engine().remove_sub(self.lab.number("n0")).unwrap();
+            }
+            Fault::Mtu => self.set_mtu(1500),
+            Fault::Intruder => {}
+            Fault::Detached | Fault::Taken => {
+                self.other = None;
+                self.lab.engine().add_parent(self.options()).unwrap();
+                self.add();
+            }
+            Fault::Ended => self.start(self.mode),
+        }
+    }
+
+    fn set_parent_up(&mut self, up: bool) {
+        let index = self.lab.host.index(PARENT);
+        self.lab.host.rtnl.set_up(index, up).unwrap();
+    }
+
+    fn set_far_up(&mut self, up: bool) {
+        let index = self.lab.far.index("x0");
+        self.lab.far.rtnl.set_up(index, up).unwrap();
+    }
+
+    fn set_sub_up(&self, up: bool) {
+        let number = self.lab.number(&self.sub());
+        self.lab.engine().set_link(number, vec![LinkSet::Up(up)]).unwrap();
+    }
+
+    fn set_mtu(&mut self, mtu: u32) {
+        let index = self.lab.host.index(PARENT);
+        self.lab.host.rtnl.set_mtu(index, mtu).unwrap();
+        until("the MTU", || self.lab.parent().mtu == mtu);
+    }
+
+    fn detach(&mut self) {
+        self.collect();
+        self.lab.engine().remove_parent(PARENT).unwrap();
+    }
+
+    /// Puts another program on the parent.
+    fn intrude(&mut self, how: Attached) -> std::io::Result<XdpProgram> {
+        let index = self.lab.host.index(PARENT);
+        let intrude = || {
+            let mut program = XdpProgram::load(1522)?;
+            program.attach(index, how).map(|()| program)
+        };
+        self.lab.host.netns.run(intrude).unwrap()
+    }
+
+    /// Waits until nothing is under way, and then every frame has a fate and every chunk is back.
+    fn balance(&self) {
+        until("all frames accounted for, and no chunk on its way", || {
+            let counters = self.lab.counters();
+            counters.waiting == 0 && counters.accounted() && counters.sending == 0
+        });
+        let mut events = self.lab.engine().events().try_iter();
+        let trouble = events.find(|event| matches!(event, Event::Trouble { .. }));
+        assert_eq!(trouble, None);
+    }
+
+    /// Adds up what the workers have counted, before they end.
+    fn collect(&mut self) {
+        self.balance();
+        let parent = self.lab.parent();
+        self.wire += parent.counters.wire;
+        self.ring_drops += parent.ring_drops;
+    }
+}
+
+/// What was not delivered, by reason.
+fn drops(wire: &WireStats, ring_drops: u64) -> String {
+    let mut text = format!("no room in rings {ring_drops}");
+    for (kind, counts) in [("dropped", &wire.dropped), ("unsent", &wire.unsent)] {
+        for (reason, count) in counts.iter().filter(|&(_, count)| count > 0) {
+            let _ = write!(text, ", {kind} {reason} {count}");
+        }
+    }
+    text
 }
