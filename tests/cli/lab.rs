@@ -72,6 +72,30 @@ fn two_workers_reach_whom_one_reaches() {
     }
 }
 
+/// In the driver, and for the modes that differ most in what reaches the sockets, in the stack.
+#[test]
+fn by_af_xdp_everybody_reaches_the_same() {
+    const TEST: &str = "by_af_xdp_everybody_reaches_the_same";
+    if !root_or_skip(TEST) {
+        return;
+    }
+    if cfg!(not(feature = "af-xdp")) {
+        return skip(TEST, "built without the feature af-xdp");
+    }
+    let generic = ["bridge", "passthru", "source"].map(|mode| ("af-xdp-generic", mode));
+    let native = ["bridge", "passthru", "private", "source", "vepa"];
+    let native = native.map(|mode| ("af-xdp-native", mode));
+    for (backend, mode) in native.into_iter().chain(generic) {
+        let words = ["--quick", "--mode", mode, "--no-kernel", "--backend", backend];
+        let output = lab(&words).output().unwrap();
+        let text = text(&output);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}{error}");
+        assert!(text.contains(&format!("the backend {backend}.")), "{text}");
+        assert!(text.contains("all as docs/semantics.md promises"), "{text}");
+    }
+}
+
 #[test]
 fn it_needs_no_kernel_macvlan_and_says_that_it_is_absent() {
     if !root_or_skip("it_needs_no_kernel_macvlan_and_says_that_it_is_absent") {

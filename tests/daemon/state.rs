@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 use umacvlan_core::MacAddr;
 use umacvlan_engine::netlink::Rtnl;
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_engine::sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_engine::sys::netns::Netns;
 
 use crate::client::events;
@@ -60,6 +61,29 @@ fn links_are_found_again_wherever_they_are_by_then() {
         assert_eq!(is["address"], OTHER.to_string(), "{start}");
         daemon.terminate();
     }
+}
+
+/// AF_XDP needs frames as they were on the wire; whoever is killed cannot put that back.
+#[test]
+fn what_a_killed_daemon_had_switched_off_the_next_one_restores() {
+    const TEST: &str = "what_a_killed_daemon_had_switched_off_the_next_one_restores";
+    if !root_or_skip(TEST) {
+        return;
+    }
+    if cfg!(not(feature = "af-xdp")) {
+        return skip(TEST, "built without the feature af-xdp");
+    }
+    let machine = Machine::new();
+    let ethtool = machine.netns.run(Ethtool::open).unwrap().unwrap();
+    let offloads = || ethtool.receive_offloads("p0").unwrap();
+    let before = offloads();
+    assert!(before.vlan, "a veth takes tags out: {before:?}");
+    machine.configure("[parent.p0]\nbackend = \"af-xdp\"\n");
+    machine.start(&[]).kill();
+    assert_eq!(offloads(), ReceiveOffloads::default());
+    machine.configure("");
+    machine.start(&[]).kill();
+    assert_eq!(offloads(), before);
 }
 
 #[test]

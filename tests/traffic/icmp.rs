@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use socket2::{Domain, Protocol, Type};
 
 use crate::sockets::noise;
-use crate::world::{Plan, Station, on_both_paths, stats};
+use crate::world::{Plan, Station, on_every_path, stats};
 
 #[test]
 fn neighbours_are_found_by_arp_and_answer_echoes() {
     let test = "neighbours_are_found_by_arp_and_answer_echoes";
-    on_both_paths(test, Plan::default(), |world| {
+    on_every_path(test, Plan::default(), |world| {
         for (from, to) in
             [(&world.a, &world.b), (&world.b, &world.outside), (&world.outside, &world.a)]
         {

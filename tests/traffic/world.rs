@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::{
-    Backend, Engine, ParentOptions, ParentStatus, SubOptions, SubStatus,
+    Backend, Engine, ParentOptions, ParentStatus, SubOptions, SubStatus, XdpMode,
 };
 use umacvlan_engine::netlink::{Link, Monitor, Rtnl, set_sysctl};
 use umacvlan_engine::port::PortIo;
@@ -61,12 +61,23 @@ pub(crate) fn on_both_paths(test: &str, plan: Plan, run: impl Fn(&mut World)) {
         return;
     }
     for io in [PortIo::Uring, PortIo::Plain] {
-        let Some(mut world) = World::build(io, plan) else {
-            skip(test, "io_uring does not work here");
-            continue;
-        };
-        run(&mut world);
-        world.assert_books();
+        match World::build(io, plan) {
+            Some(mut world) => world.have(&run),
+            None => skip(test, "io_uring does not work here"),
+        }
+    }
+}
+
+/// The same, and in worlds whose engine reaches the wire by AF_XDP in each mode that a veth has.
+pub(crate) fn on_every_path(test: &str, plan: Plan, run: impl Fn(&mut World)) {
+    on_both_paths(test, plan, &run);
+    if cfg!(not(feature = "af-xdp")) || Netns::create().is_err() {
+        return;
+    }
+    for mode in [XdpMode::Native, XdpMode::Generic] {
+        let plan = Plan { backend: Backend::AfXdpIn(mode), ..plan };
+        let world = World::build(PortIo::Auto, plan);
+        world.expect("anything else is an error").have(&run);
     }
 }
 
@@ -163,6 +174,7 @@ pub(crate) struct World {
     pub(crate) a: Station,
     pub(crate) b: Station,
     engine: Engine,
+    backend: Backend,
 }
 
 impl World {
@@ -180,12 +192,13 @@ impl World {
             a: Station::new("a0", 3, plan),
             b: Station::new("b0", 4, plan),
             engine,
+            backend: plan.backend,
         };
         for end in [&mut world.outside, &mut world.host] {
             end.set_mtu(plan.mtu);
             end.set_up();
         }
-        world.attach(io, plan.backend)?;
+        world.attach(io)?;
         world.outside.give_addresses(plan, true);
         world.a.give_addresses(plan, plan.a_addressed);
         world.b.give_addresses(plan, true);
@@ -199,10 +212,10 @@ impl World {
     }
 
     /// Attaches the parent and makes the sub-interfaces.
-    fn attach(&mut self, io: PortIo, backend: Backend) -> Option<()> {
+    fn attach(&mut self, io: PortIo) -> Option<()> {
         let parent = ParentOptions {
             name: PARENT.to_owned(),
-            backend,
+            backend: self.backend,
             workers: vec![WorkerConfig { io, ..WorkerConfig::default() }],
             ..ParentOptions::default()
         };
@@ -221,6 +234,18 @@ impl World {
             self.engine.add_sub(PARENT, options).unwrap();
         }
         Some(())
+    }
+
+    /// Runs a test here, and closes the books.
+    fn have(&mut self, run: impl Fn(&mut Self)) {
+        run(self);
+        self.assert_books();
+    }
+
+    /// True when the other end of the wire may send super-frames: a veth may not to one that has a
+    /// program in its driver.
+    pub(crate) fn wire_is_whole(&self) -> bool {
+        self.backend != Backend::AfXdpIn(XdpMode::Native)
     }
 
     pub(crate) fn status(&self) -> ParentStatus {
