@@ -72,6 +72,9 @@ pub(super) struct Group {
 /// What to measure: a path of each kind that is reachable in each setup, and not already measured
 /// with the other switch. In bridge mode, frames as well, and our engine in both ways of waiting.
 pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
+    if args.no_cost {
+        return Vec::new();
+    }
     let modes = args.modes().into_iter();
     let modes = modes.filter(|mode| !args.quick || args.mode.is_some() || *mode == Mode::Bridge);
     let mut groups = Vec::new();

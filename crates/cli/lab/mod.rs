@@ -54,6 +54,10 @@ pub(crate) struct LabArgs {
     #[arg(long)]
     no_kernel: bool,
 
+    /// Do not measure what it costs
+    #[arg(long)]
+    no_cost: bool,
+
     /// Take less than 20 seconds: measure in bridge mode only, and for a shorter time
     #[arg(long)]
     quick: bool,

@@ -87,14 +87,20 @@ impl Control {
             (Ok(found), _) => (seen(&found.0), Some(found)),
             (
                 Err(
-                    E::NoAfXdp { .. }
+                    error @ (E::NoAfXdp { .. }
                     | E::ParentAbsent(_)
                     | E::ParentBusy { .. }
                     | E::ParentRenamed { .. }
-                    | E::ParentUnsuitable { .. },
+                    | E::ParentUnsuitable { .. }),
                 ),
                 Some(Absent { mac, mtu }),
-            ) => (umacvlan_core::Parent { mac, mtu, promisc: false }, None),
+            ) => {
+                // It looks as if it were absent, and is there.
+                if let E::NoAfXdp { .. } = &error {
+                    self.trouble(error.to_string());
+                }
+                (umacvlan_core::Parent { mac, mtu, promisc: false }, None)
+            }
             (Err(error), _) => return Err(error),
         };
         let (link, uplinks) = found.unzip();

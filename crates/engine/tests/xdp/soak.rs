@@ -22,7 +22,7 @@ use crate::common::{Lab, PARENT, Place, frame, mac, reaches, until};
 /// Frames unless `UMACVLAN_SOAK` says how many.
 const FRAMES: u64 = 200_000;
 
-/// Frames of a phase, which has one fault.
+/// Frames of a phase, which has one fault. Some of them are refused while it is there.
 const PHASE: u64 = 10_000;
 
 /// What goes wrong in the middle of a phase, and is right again before its end.
@@ -68,17 +68,20 @@ fn soak() {
         return;
     }
     let frames = std::env::var("UMACVLAN_SOAK").ok().and_then(|text| text.parse().ok());
-    let phases = frames.unwrap_or(FRAMES).div_ceil(PHASE);
+    let frames = frames.unwrap_or(FRAMES);
     let mut soak = Soak::new();
     // Both modes have each fault.
     let plan = [XdpMode::Native, XdpMode::Generic].into_iter().cycle();
-    let plan = plan.flat_map(|mode| Fault::ALL.map(|fault| (mode, fault)));
-    for (phase, (mode, fault)) in (0..phases).zip(plan) {
-        eprintln!("phase {phase}: {mode}, {fault:?}");
+    let mut plan = plan.flat_map(|mode| Fault::ALL.map(|fault| (mode, fault)));
+    let mut phases = 0;
+    while let (true, Some((mode, fault))) = (soak.sent < frames, plan.next()) {
+        eprintln!("phase {phases}: {mode}, {fault:?}");
         soak.phase(mode, fault);
+        phases += 1;
     }
     soak.collect();
     let Soak { sent, wire, ring_drops, .. } = soak;
+    assert!(phases >= 2 * Fault::ALL.len(), "not every fault in each mode: {phases} phases");
     let seen = wire.received.frames + wire.sent.frames;
     eprintln!("soak: {phases} phases, {sent} frames sent, {seen} seen by the uplink");
     eprintln!("soak: {}", drops(&wire, ring_drops));

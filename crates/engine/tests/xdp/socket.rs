@@ -190,7 +190,7 @@ fn frames_that_fit_no_chunk_come_aside_whole() {
             let index = place.index(name);
             place.rtnl.set_mtu(index, 3000).unwrap();
         }
-        for (len, number) in [(1792, 1), (1793, 2), (3014, 3)] {
+        for (len, number) in [(1522, 1), (1523, 2), (3014, 3)] {
             let mut frame = frame(mac(1), mac(0xff), number);
             frame.resize(len, 0);
             send(&bench.wire, &frame);

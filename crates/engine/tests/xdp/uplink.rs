@@ -163,6 +163,7 @@ pub(crate) fn tcp_is_whole(lab: &Lab) {
     let listener = far.netns.run(|| TcpListener::bind(to)).unwrap().unwrap();
     let echo = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(4 * PATIENCE)).unwrap();
         let mut writer = stream.try_clone().unwrap();
         std::io::copy(&mut stream, &mut writer).unwrap()
     });
@@ -171,6 +172,7 @@ pub(crate) fn tcp_is_whole(lab: &Lab) {
         .run(|| TcpStream::connect_timeout(&to, PATIENCE))
         .unwrap()
         .expect("nobody answers");
+    stream.set_read_timeout(Some(4 * PATIENCE)).unwrap();
     let mut writer = stream.try_clone().unwrap();
     let sender = thread::spawn(move || {
         let bytes: Vec<u8> = pattern().take(BYTES).collect();

@@ -220,9 +220,8 @@ fn bind(
         Some(libc::EINVAL) if in_pieces(longest) => OLD.to_owned(),
         _ => reason(error),
     };
-    let mut program = XdpProgram::load(longest).map_err(|error| {
-        format!("the program of AF_XDP cannot be loaded: {}", unloaded(&error))
-    })?;
+    let mut program = XdpProgram::load(longest)
+        .map_err(|error| format!("the program of AF_XDP cannot be loaded: {}", unloaded(&error)))?;
     let mut refused = Vec::new();
     for &mode in modes {
         match bind_as(link, &mut program, mode, workers) {

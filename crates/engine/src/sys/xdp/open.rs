@@ -15,7 +15,7 @@ pub(super) const HEADROOM: usize = 256;
 const CHUNK_MAX: u32 = 4096;
 
 /// How long a queue may take to be given back, and how often to look.
-const GIVEN_BACK: Duration = Duration::from_millis(200);
+const GIVEN_BACK: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(5);
 
 /// How frames get from the driver into the UMEM and back.
