@@ -1,0 +1,10 @@
+//! What is in deploy/: manifests that Kubernetes takes, and that say what the programs need.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod daemonset;
+mod manifests;
+mod networks;
+#[path = "../system/sandbox.rs"]
+#[allow(dead_code, reason = "these tests need less of it")]
+mod sandbox;
+mod schema;
