@@ -137,6 +137,20 @@ impl Rtnl {
         Ok(())
     }
 
+    /// Takes a route away, the first one that is as `route` says.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is none.
+    pub fn del_route(&mut self, route: &Route) -> Result<()> {
+        let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
+        self.request(
+            &format!("delete the route to {}{via}", route.to),
+            RouteNetlinkMessage::DelRoute(route.message()),
+            0,
+        )?;
+        Ok(())
+    }
+
     /// Sends everything without a better route to `via`.
     ///
     /// # Errors

@@ -308,6 +308,9 @@ fn addresses_and_routes_are_listed_as_they_were_added() {
         let routes = rtnl.routes().unwrap();
         let expected = Route { to: wanted.to.network(), scope: Some(0), ..wanted };
         assert!(routes.contains(&expected), "{routes:#?}");
+        rtnl.del_route(&wanted).unwrap();
+        assert!(!rtnl.routes().unwrap().contains(&expected));
+        assert_eq!(rtnl.del_route(&wanted).unwrap_err().errno(), Some(ESRCH));
     }
     let lost = Route {
         via: Some("192.0.2.1".parse().unwrap()),
@@ -383,6 +386,7 @@ const ARPHRD_LOOPBACK: u16 = 772;
 const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
 const ENETUNREACH: i32 = 101;
+const ESRCH: i32 = 3;
 const EOPNOTSUPP: i32 = 95;
 const MODE_PRIVATE: u32 = 1;
 const MODE_BRIDGE: u32 = 4;
