@@ -13,6 +13,7 @@ use super::error::{CONFIG, CniError, DECODING, ENVIRONMENT, REFUSED, UNSUPPORTED
 use super::result::{Attached, Dns};
 use super::version::Version;
 use crate::api::LinkSpec;
+use crate::inside;
 
 /// What of the configuration is for this plugin. Other keys are other plugins' or the runtime's,
 /// and are not looked at, as with all plugins; `null` is as good as nothing.
@@ -235,16 +236,9 @@ pub(super) fn refused(error: impl Into<anyhow::Error>) -> CniError {
     CniError::new(REFUSED, crate::output::one_line(&error.into()))
 }
 
-/// The interface of the default route: IPv4 before IPv6, and the smallest metric.
+/// The interface of the default route.
 fn default_master() -> Result<String, CniError> {
-    let mut rtnl = Rtnl::open().map_err(refused)?;
-    let routes = rtnl.routes().map_err(refused)?.into_iter();
-    let index = routes
-        .filter(|route| route.to.is_empty() && route.index.is_some())
-        .min_by_key(|route| (route.to.ip().is_ipv6(), route.metric.unwrap_or(0)))
-        .and_then(|route| route.index);
-    let link = index.map(|index| rtnl.link_by_index(index)).transpose().map_err(refused)?;
-    link.flatten().map(|link| link.name).ok_or_else(|| {
+    inside::default_parent().map_err(refused)?.ok_or_else(|| {
         let advice = "name the parent as master";
         CniError::new(CONFIG, "no default route interface found").with_details(advice)
     })

@@ -1,5 +1,7 @@
 //! The link itself, which the daemon makes and removes.
 
+use umacvlan_engine::netlink::{self, Route, Rtnl};
+
 use crate::api::{LinkSpec, LinkView, NewLink};
 use crate::client::{Client, Failure};
 
@@ -27,4 +29,21 @@ pub(crate) fn make(
 /// The daemon's reason, or that it cannot be asked.
 pub(crate) fn remove(client: &mut Client, owner: &str) -> Result<(), Failure> {
     client.delete(LINKS, &[("owner", owner)])
+}
+
+/// The parent where none is named: the interface of this namespace's default route, of IPv4 before
+/// IPv6, and with the smallest metric. `None` if there is no such route.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub(crate) fn default_parent() -> netlink::Result<Option<String>> {
+    let mut rtnl = Rtnl::open()?;
+    let routes = rtnl.routes()?.into_iter();
+    let index = routes
+        .filter(|route| route.to.is_empty() && route.table == Route::MAIN_TABLE)
+        .filter(|route| route.index.is_some())
+        .min_by_key(|route| (route.to.ip().is_ipv6(), route.metric.unwrap_or(0)))
+        .and_then(|route| route.index);
+    let link = index.map(|index| rtnl.link_by_index(index)).transpose()?.flatten();
+    Ok(link.map(|link| link.name))
 }

@@ -11,7 +11,7 @@ use umacvlan_core::MacAddr;
 use umacvlan_engine::netlink::{self, IpPrefix, Route, Rtnl, set_sysctl};
 use umacvlan_engine::sys::netns::Netns;
 
-pub(crate) use link::{make, remove};
+pub(crate) use link::{default_parent, make, remove};
 
 /// How long the kernel may ask for other stations with the same IPv6 addresses: it takes about a
 /// second.
