@@ -14,6 +14,7 @@ mod inside;
 mod ip;
 mod lab;
 mod log;
+mod netavark;
 mod number;
 mod output;
 mod paper;
@@ -51,6 +52,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Lab(lab::LabArgs),
     Log(log::LogArgs),
+    Netavark(netavark::NetavarkArgs),
     Replay(replay::ReplayArgs),
     Run(run::RunArgs),
 }
@@ -58,6 +60,9 @@ enum Command {
 fn main() -> ExitCode {
     if cni::is_meant(env::args_os().next().as_deref()) {
         return cni::run(None);
+    }
+    if netavark::is_meant(env::args_os().next().as_deref()) {
+        return netavark::run_plugin(env::args_os());
     }
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     if let Some((first, rest)) = words.split_first()
@@ -78,6 +83,9 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args, &client::socket_path(cli.socket.as_deref())),
         Command::Lab(args) => lab::run(args),
         Command::Log(args) => log::run(args, &client::socket_path(cli.socket.as_deref())),
+        Command::Netavark(args) => {
+            return netavark::run(args, &client::socket_path(cli.socket.as_deref()));
+        }
         Command::Replay(args) => replay::run(args),
         Command::Run(args) => run::run(args),
     };

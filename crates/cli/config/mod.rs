@@ -28,6 +28,7 @@ pub(crate) use file::replace;
 pub(crate) use mistake::LoadError;
 pub(crate) use plan::{Plan, Step, execute, plan};
 pub(crate) use running::{Current, Running, Saved, running_config};
+pub(crate) use values::did_you_mean;
 
 use crate::api::LinkSpec;
 

@@ -168,7 +168,7 @@ pub(super) fn namespace(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 /// `; did you mean "WORD"?` with the nearest of the words, if one is near.
-pub(super) fn did_you_mean(typed: &str, words: &[&str]) -> String {
+pub(crate) fn did_you_mean(typed: &str, words: &[&str]) -> String {
     // Longer ones are no slip of the fingers, and comparing takes the product of the lengths.
     let likely = typed.len() <= 64;
     let near = words

@@ -1,0 +1,144 @@
+//! `create`: a network before Podman writes it down.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+use umacvlan_engine::netlink::Rtnl;
+
+use super::network::{Ipam, Network};
+use super::options::Options;
+use super::routes;
+
+/// Looks whether a network can be had, and returns it with what was left out. What is not known
+/// here goes back as it came.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn create(mut given: Map<String, Value>) -> Result<Map<String, Value>> {
+    let network: Network = serde_json::from_value(Value::Object(given.clone()))
+        .context("this is no network as Podman describes them")?;
+    Options::read(network.options.as_ref())?;
+    let parent = parent(&network)?;
+    network.check_subnets()?;
+    routes::read(&network)?;
+    let ipam = ipam(&network)?;
+
+    if let Some(parent) = parent {
+        exists(&parent)?;
+        given.insert("network_interface".to_owned(), parent.into());
+        if let Some(options) = given.get_mut("options").and_then(Value::as_object_mut) {
+            options.remove("parent");
+        }
+    }
+    // Podman's name server is reached through the host, and that through no link.
+    given.insert("dns_enabled".to_owned(), false.into());
+    let options = given.entry("ipam_options").or_insert(Value::Null);
+    if options.is_null() {
+        *options = json!({});
+    }
+    options["driver"] = ipam.into();
+    Ok(given)
+}
+
+/// The parent, if it is said: as the interface of the network, or as the option that Docker and
+/// Podman's own drivers call so.
+fn parent(network: &Network) -> Result<Option<String>> {
+    let option = network.options.as_ref().and_then(|options| options.get("parent"));
+    match (&network.network_interface, option) {
+        (Some(interface), Some(parent)) if interface != parent => {
+            bail!("two parents are named: interface {interface}, and option parent={parent}")
+        }
+        (interface, option) => Ok(interface.clone().or_else(|| option.cloned())),
+    }
+}
+
+/// The driver for addresses: as said, and else whatever goes with the subnets there are.
+fn ipam(network: &Network) -> Result<&'static str> {
+    let any = !network.subnets().is_empty();
+    Ok(match network.ipam()? {
+        Some(Ipam::HostLocal) => {
+            ensure!(any, "ipam driver host-local needs a subnet: --subnet 192.0.2.0/24");
+            "host-local"
+        }
+        None if any => "host-local",
+        Some(Ipam::None) | None => "none",
+    })
+}
+
+/// Makes sure that there is such a parent, or that below a VLAN's.
+fn exists(parent: &str) -> Result<()> {
+    let mut rtnl = Rtnl::open()?;
+    let mut name = parent;
+    loop {
+        if rtnl.link(name)?.is_some() {
+            return Ok(());
+        }
+        match name.rsplit_once('.') {
+            Some((below, _)) if !below.is_empty() => name = below,
+            _ => bail!(
+                "parent interface {parent} does not exist: `umacvlan doctor` lists those that do"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn created(more: Value) -> Result<Value, String> {
+        let mut whole = json!({"name": "net", "id": "1", "driver": "umacvlan-netavark"});
+        whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let Value::Object(whole) = whole else { panic!() };
+        create(whole).map(Value::Object).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_was_left_out_is_filled_in_and_the_rest_stays() {
+        let network = created(json!({
+            "options": {"parent": "lo", "mtu": "1400"},
+            "subnets": [{"subnet": "192.0.2.0/24", "lease_range": {"start_ip": "192.0.2.9"}}],
+            "dns_enabled": true,
+            "labels": {"a": "b"},
+        }))
+        .unwrap();
+        assert_eq!(network["network_interface"], "lo");
+        assert_eq!(network["options"], json!({"mtu": "1400"}));
+        assert_eq!(network["ipam_options"], json!({"driver": "host-local"}));
+        assert_eq!(network["dns_enabled"], false);
+        assert_eq!(network["subnets"][0]["lease_range"]["start_ip"], "192.0.2.9");
+        assert_eq!(network["labels"]["a"], "b");
+    }
+
+    #[test]
+    fn without_subnets_nobody_gives_addresses() {
+        let network = created(json!({"options": null, "ipam_options": null})).unwrap();
+        assert_eq!(network["ipam_options"]["driver"], "none");
+        assert!(network.get("network_interface").is_none());
+    }
+
+    #[test]
+    fn a_vlan_of_a_parent_needs_no_interface_of_its_own() {
+        let network = created(json!({"network_interface": "lo.10.20"})).unwrap();
+        assert_eq!(network["network_interface"], "lo.10.20");
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        for (more, complaint) in [
+            (
+                json!({"options": {"parent": "nowhere0"}}),
+                "parent interface nowhere0 does not exist",
+            ),
+            (json!({"network_interface": ".10"}), "parent interface .10 does not exist"),
+            (json!({"network_interface": "lo", "options": {"parent": "p"}}), "two parents"),
+            (json!({"options": {"speed": "9"}}), "unsupported network option \"speed\""),
+            (json!({"ipam_options": {"driver": "host-local"}}), "needs a subnet"),
+            (json!({"ipam_options": {"driver": "dhcp"}}), "ipam driver dhcp"),
+            (json!({"subnets": [{"subnet": "10.0.0/8"}]}), "as Podman describes them"),
+            (json!({"routes": [{"destination": "10.9.0.0/16"}]}), "needs a gateway"),
+        ] {
+            let error = created(more.clone()).unwrap_err();
+            assert!(error.contains(complaint), "{more}: {error}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The plugin of netavark, driven as netavark drives it: one process for each request, JSON on
+//! standard input and output, a namespace by its path. The cases are those of netavark's own tests
+//! of macvlan, and what only a daemon brings along.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[allow(dead_code, reason = "these tests need less of it")]
+#[path = "../daemon/client.rs"]
+mod client;
+mod create;
+mod failure;
+#[allow(dead_code, reason = "these tests need less of it")]
+#[path = "../daemon/machine.rs"]
+mod machine;
+mod podman;
+mod setup;
+#[allow(dead_code, reason = "these tests need less of it")]
+#[path = "../daemon/world.rs"]
+mod world;
