@@ -6,6 +6,7 @@
 mod check;
 mod machine;
 mod nic;
+mod plugins;
 mod report;
 mod service;
 mod trial;
@@ -47,7 +48,8 @@ pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<ExitCode> {
     // The last, because nobody comes back from a user namespace.
     machine.extend(trials());
 
-    let report = Report::new(machine, daemon.checks, interfaces);
+    let containers = plugins::look(Path::new("/"));
+    let report = Report::new(machine, daemon.checks, containers, interfaces);
     let mut output = Output::new();
     if args.json {
         output.json(&report);

@@ -16,13 +16,19 @@ pub(super) struct Report {
     pub(super) usable: bool,
     machine: Vec<Check>,
     daemon: Vec<Check>,
+    containers: Vec<Check>,
     interfaces: Vec<Nic>,
 }
 
 impl Report {
-    pub(super) fn new(machine: Vec<Check>, daemon: Vec<Check>, interfaces: Vec<Nic>) -> Self {
+    pub(super) fn new(
+        machine: Vec<Check>,
+        daemon: Vec<Check>,
+        containers: Vec<Check>,
+        interfaces: Vec<Nic>,
+    ) -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        let mut report = Self { version, usable: false, machine, daemon, interfaces };
+        let mut report = Self { version, usable: false, machine, daemon, containers, interfaces };
         report.usable = report.count(State::Fail) == 0;
         report
     }
@@ -35,6 +41,7 @@ impl Report {
         });
         section(&mut text, "machine", &named(&self.machine), colour);
         section(&mut text, "daemon", &named(&self.daemon), colour);
+        section(&mut text, "containers", &named(&self.containers), colour);
         section(&mut text, "interfaces", &interfaces.collect::<Vec<_>>(), colour);
         let (fails, warns) = (self.count(State::Fail), self.count(State::Warn));
         let verdict = match self.usable {
@@ -47,7 +54,8 @@ impl Report {
 
     fn count(&self, state: State) -> usize {
         let interfaces = self.interfaces.iter().flat_map(|nic| &nic.checks);
-        let all = self.machine.iter().chain(&self.daemon).chain(interfaces);
+        let all = [&self.machine, &self.daemon, &self.containers].into_iter().flatten();
+        let all = all.chain(interfaces);
         all.filter(|check| check.state == state).count()
     }
 }
@@ -82,7 +90,7 @@ mod tests {
             Check::ok("kernel", "Linux 6"),
             Check::new("capabilities", state, "no CAP_NET_RAW").mend("run it as root"),
         ];
-        Report::new(checks, Vec::new(), Vec::new())
+        Report::new(checks, Vec::new(), Vec::new(), Vec::new())
     }
 
     #[test]
