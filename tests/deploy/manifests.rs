@@ -125,7 +125,20 @@ fn kustomize_has_every_manifest_that_is_not_for_the_reader_to_choose() {
 }
 
 #[test]
-fn the_image_has_the_version_of_this_package() {
+fn the_walk_through_names_files_there_are() {
+    let text = fs::read_to_string(folder().join("../../docs/kubernetes.md")).unwrap();
+    let mut named = 0;
+    for word in text.split(|sign: char| sign.is_whitespace() || "`,()".contains(sign)) {
+        if word.starts_with("deploy/") {
+            assert!(folder().join("../..").join(word).exists(), "{word}");
+            named += 1;
+        }
+    }
+    assert!(named > 5, "{named}");
+}
+
+#[test]
+fn the_image_has_the_version_of_this_package_and_what_is_taken_from_it() {
     let version = env!("CARGO_PKG_VERSION");
     let kustomization = read("kustomization.yaml").remove(0);
     assert_eq!(kustomization["images"][0]["newTag"], version);
@@ -137,6 +150,9 @@ fn the_image_has_the_version_of_this_package() {
     }
     let dockerfile = fs::read_to_string(folder().join("Dockerfile")).unwrap();
     assert!(dockerfile.contains(&format!("-t umacvlan:{version} ")), "{dockerfile}");
+    let plugin = "/usr/libexec/umacvlan/umacvlan-cni";
+    let install = spec["initContainers"][0]["command"].to_string();
+    assert!(dockerfile.contains(plugin) && install.contains(plugin), "{install}");
     let channel = fs::read_to_string(folder().join("../../rust-toolchain.toml")).unwrap();
     let rust = dockerfile.split("FROM rust:").nth(1).unwrap().split('-').next().unwrap();
     assert!(channel.contains(&format!("\"{rust}")), "{rust} is not in {channel}");

@@ -121,6 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn the_document_has_every_option() {
+        let document = include_str!("../../../docs/podman.md");
+        for name in NAMES {
+            assert!(document.contains(&format!("-o {name}=")), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_unknown_or_has_no_meaning_is_refused_with_a_hint() {
         for (given, complaint) in [
             (("mod", "bridge"), "option \"mod\"; did you mean \"mode\"?"),
