@@ -25,6 +25,8 @@ CNIDIR ?= $(PREFIX)/lib/cni
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+# Where Podman's netavark looks for plugins, whose names are those of its drivers.
+NETAVARKDIR ?= $(PREFIX)/lib/netavark
 BINARY ?= $(CARGO_TARGET_DIR)/release/umacvlan
 CONFIG = $(SYSCONFDIR)/umacvlan/umacvlan.toml
 MANUALS = $(notdir $(wildcard man/*.[58]))
@@ -83,6 +85,8 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 	install -Dm755 $(BINARY) $(DESTDIR)$(BINDIR)/umacvlan
 	install -d $(DESTDIR)$(CNIDIR)
 	ln -sfr $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(CNIDIR)/umacvlan-cni
+	install -d $(DESTDIR)$(NETAVARKDIR)
+	ln -sfr $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(NETAVARKDIR)/umacvlan-netavark
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(dir $(CONFIG))
 	sed 's|/usr/bin/umacvlan|$(BINDIR)/umacvlan|' dist/umacvlan.service \
 		>$(DESTDIR)$(UNITDIR)/umacvlan.service
@@ -97,13 +101,15 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 		gzip -9n <man/$$page >$(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 		chmod 644 $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 	done
-	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/api.md docs/cni.md docs/daemon.md docs/semantics.md
+	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/api.md docs/cni.md docs/daemon.md \
+		docs/kubernetes.md docs/podman.md docs/semantics.md
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples examples/umacvlan.toml
 	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)
 
 .PHONY: uninstall
 uninstall: ## Remove what `make install` put there, but for the configuration
 	rm -f $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(CNIDIR)/umacvlan-cni \
+		$(DESTDIR)$(NETAVARKDIR)/umacvlan-netavark \
 		$(DESTDIR)$(UNITDIR)/umacvlan.service $(DESTDIR)$(UNITDIR)/umacvlan.socket \
 		$(DESTDIR)$(SYSUSERSDIR)/umacvlan.conf $(DESTDIR)$(BASHDIR)/umacvlan \
 		$(DESTDIR)$(ZSHDIR)/_umacvlan $(DESTDIR)$(FISHDIR)/umacvlan.fish

@@ -11,9 +11,10 @@ use umacvlan_engine::privilege::skip;
 use crate::world::UMACVLAN;
 
 /// Everything but the documentation, below the prefix.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "bin/umacvlan",
     "lib/cni/umacvlan-cni",
+    "lib/netavark/umacvlan-netavark",
     "lib/sysusers.d/umacvlan.conf",
     "share/bash-completion/completions/umacvlan",
     "share/fish/vendor_completions.d/umacvlan.fish",
