@@ -71,7 +71,7 @@ impl<'a> Frame<'a> {
     /// The outer VLAN tag, if there is one and it is whole.
     pub fn tag(self) -> Option<Tag> {
         let tpid = self.ethertype();
-        if tpid != VLAN && tpid != SERVICE_VLAN {
+        if !is_tpid(tpid) {
             return None;
         }
         let tci = self.bytes.get(HEADER_LEN..)?.first_chunk()?;
@@ -114,9 +114,15 @@ impl Tag {
 }
 
 /// TPID of a customer's tag (`ETH_P_8021Q`).
-const VLAN: u16 = 0x8100;
+pub(crate) const VLAN: u16 = 0x8100;
 /// TPID of a provider's tag (`ETH_P_8021AD`).
-const SERVICE_VLAN: u16 = 0x88a8;
+pub(crate) const SERVICE_VLAN: u16 = 0x88a8;
+
+/// True for what says that a tag follows.
+#[inline]
+pub(crate) const fn is_tpid(ethertype: u16) -> bool {
+    ethertype == VLAN || ethertype == SERVICE_VLAN
+}
 
 #[cfg(test)]
 mod tests {

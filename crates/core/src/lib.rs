@@ -10,6 +10,7 @@ pub mod mac;
 pub mod offload;
 pub mod stats;
 pub mod switch;
+pub mod vlan;
 
 pub use frame::{Frame, Tag};
 pub use mac::MacAddr;
@@ -17,3 +18,4 @@ pub use switch::{
     DropReason, Filter, Flood, FloodRule, Mode, Parent, Refusal, Replica, Semantics, Side, Sub,
     SubConfig, SubId, Switch, Then, Verdict,
 };
+pub use vlan::{VlanName, VlanNameError, VlanPath, VlanTable};

@@ -1,0 +1,153 @@
+//! [`VlanTable`]: from the tags of a frame to the parent that it is for.
+
+use hashbrown::HashMap;
+
+use super::VlanPath;
+use crate::frame::{TAG_LEN, Tag, VLAN, is_tpid};
+
+/// Which VLANs of a wire are served, each by a number of its owner's choice.
+///
+/// Only tagged frames are looked up, once each.
+#[derive(Clone, Debug, Default)]
+pub struct VlanTable {
+    /// By [`key`].
+    numbers: HashMap<u64, u16>,
+    /// How many paths have two tags.
+    stacked: usize,
+}
+
+impl VlanTable {
+    /// Serves a path from now on; returns the number by which it was served before.
+    pub fn insert(&mut self, path: VlanPath, number: u16) -> Option<u16> {
+        let before = self.remove(path);
+        self.stacked += usize::from(path.tags().count() == 2);
+        self.numbers.insert(key_of(path), number);
+        before
+    }
+
+    /// Serves a path no longer; returns the number by which it was served.
+    pub fn remove(&mut self, path: VlanPath) -> Option<u16> {
+        let number = self.numbers.remove(&key_of(path))?;
+        self.stacked -= usize::from(path.tags().count() == 2);
+        Some(number)
+    }
+
+    /// True when no VLAN is served.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// By which number a frame with these tags is served, and how many of them it is to lose; `None`
+    /// for a frame of a VLAN that nobody serves, which keeps all. A VLAN inside a VLAN goes before
+    /// the outer one alone. The priority and the drop bit of a tag do not matter.
+    pub fn find(&self, outer: Tag, inner: impl FnOnce() -> Option<Tag>) -> Option<(u16, usize)> {
+        if self.stacked > 0
+            && let Some(inner) = inner()
+            && let Some(&number) = self.numbers.get(&key(outer, Some(inner)))
+        {
+            return Some((number, 2));
+        }
+        self.numbers.get(&key(outer, None)).map(|&number| (number, 1))
+    }
+
+    /// As [`find`](Self::find), for a frame with all its tags in it.
+    #[inline]
+    pub fn find_in(&self, frame: &[u8]) -> Option<(u16, usize)> {
+        // Before anything else, because it is what most frames are told by.
+        if self.is_empty() {
+            return None;
+        }
+        let outer = inner_tag(frame)?;
+        self.find(outer, || inner_tag(frame.get(TAG_LEN..)?))
+    }
+}
+
+/// The tag that follows the addresses of a frame, if there is one and it is whole. With the frame
+/// cut by so many bytes at its front it is the tag behind the one before.
+#[inline]
+pub fn inner_tag(frame: &[u8]) -> Option<Tag> {
+    let &[a, b, c, d] = frame.get(12..)?.first_chunk()?;
+    let tpid = u16::from_be_bytes([a, b]);
+    is_tpid(tpid).then_some(Tag { tpid, tci: u16::from_be_bytes([c, d]) })
+}
+
+fn key_of(path: VlanPath) -> u64 {
+    let mut tags = path.tags();
+    let outer = tags.next().unwrap_or(Tag { tpid: VLAN, tci: 0 });
+    key(outer, tags.next())
+}
+
+/// Both tags without their priorities in one number.
+fn key(outer: Tag, inner: Option<Tag>) -> u64 {
+    let half = |tag: Tag| u64::from(tag.tpid) << 16 | u64::from(tag.vid());
+    half(outer) << 32 | inner.map_or(0, half)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(tags: &[Tag]) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        for tag in tags {
+            frame.extend(tag.tpid.to_be_bytes());
+            frame.extend(tag.tci.to_be_bytes());
+        }
+        frame.extend([8, 0]);
+        frame
+    }
+
+    fn tag(tpid: u16, tci: u16) -> Tag {
+        Tag { tpid, tci }
+    }
+
+    #[test]
+    fn the_longest_path_that_is_served_has_the_frame() {
+        let mut table = VlanTable::default();
+        let found = |table: &VlanTable, tags: &[Tag]| table.find_in(&frame(tags));
+        assert_eq!(found(&table, &[tag(0x8100, 10)]), None);
+        table.insert(VlanPath::single(10).unwrap(), 1);
+        table.insert(VlanPath::stacked(10, 20).unwrap(), 2);
+        assert_eq!(found(&table, &[tag(0x8100, 10)]), Some((1, 1)));
+        assert_eq!(found(&table, &[tag(0x8100, 10), tag(0x8100, 20)]), Some((1, 1)));
+        assert_eq!(found(&table, &[tag(0x88a8, 10), tag(0x8100, 20)]), Some((2, 2)));
+        assert_eq!(found(&table, &[tag(0x88a8, 10), tag(0x8100, 21)]), None);
+        // A provider's tag is another one, and a priority is none.
+        assert_eq!(found(&table, &[tag(0x88a8, 10)]), None);
+        assert_eq!(found(&table, &[tag(0x8100, 0)]), None);
+        assert_eq!(found(&table, &[]), None);
+    }
+
+    #[test]
+    fn what_is_served_no_longer_is_nobodys() {
+        let mut table = VlanTable::default();
+        let path = VlanPath::stacked(10, 20).unwrap();
+        assert_eq!((table.insert(path, 1), table.insert(path, 2)), (None, Some(1)));
+        assert_eq!((table.remove(path), table.remove(path)), (Some(2), None));
+        assert!(table.is_empty() && table.stacked == 0);
+    }
+
+    proptest! {
+        #[test]
+        fn priorities_and_what_is_inside_do_not_matter(
+            vid in 1..=4094_u16, priority in 0..16_u16, more in proptest::option::of(any::<u16>()),
+        ) {
+            let mut table = VlanTable::default();
+            table.insert(VlanPath::single(vid.into()).unwrap(), 7);
+            let tags: Vec<Tag> = std::iter::once(tag(0x8100, priority << 12 | vid))
+                .chain(more.map(|tci| tag(0x8100, tci)))
+                .collect();
+            prop_assert_eq!(table.find_in(&frame(&tags)), Some((7, 1)));
+        }
+
+        #[test]
+        fn no_frame_is_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
+            let mut table = VlanTable::default();
+            table.insert(VlanPath::stacked(1, 2).unwrap(), 7);
+            let _ = table.find_in(&bytes);
+        }
+    }
+}
