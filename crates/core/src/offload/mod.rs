@@ -9,7 +9,9 @@
 //! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment()`] do its work,
 //!   with the result that Linux would have had.
 //!
-//! [`open_checksum`] finds out what nobody tells: that a frame is not finished. [`insert_tag`] puts back the VLAN tag that Linux takes off before AF_PACKET sees the frame.
+//! [`open_checksum`] finds out what nobody tells: that a frame is not finished. [`insert_tag`] puts
+//! back the VLAN tag that Linux takes off before AF_PACKET sees the frame, [`pop_tag`] takes one
+//! off, and [`TaggedHead`] sends a frame with tags that it does not have.
 
 mod accept;
 mod checksum;
@@ -26,4 +28,4 @@ pub use coalesce::Merge;
 pub use header::{VNET_LEN, VnetError, VnetHeader};
 pub use open::open_checksum;
 pub use segment::{SCRATCH_LEN, segment, segments};
-pub use tag::insert_tag;
+pub use tag::{HEAD_LEN, TaggedHead, insert_tag, pop_tag};

@@ -1,14 +1,19 @@
-//! Putting back the VLAN tag that Linux took off.
+//! VLAN tags put on and taken off.
 //!
 //! Linux moves the outer tag of a received frame into the metadata of the packet before packet
 //! sockets see it, whether anybody has asked for that or not (`__netif_receive_skb_core`,
-//! packet(7) under `PACKET_AUXDATA`). A switch has to hand on the frame as it was on the wire.
+//! packet(7) under `PACKET_AUXDATA`). A switch has to hand on the frame as it was on the wire, and
+//! the switch of a VLAN without its tags.
 
 use super::{VNET_LEN, VnetHeader};
 use crate::frame::TAG_LEN;
+use crate::vlan::{TAGS_LEN, VlanPath, inner_tag};
 
 /// Bytes that make room: the header and both addresses.
 const MOVED: usize = VNET_LEN + 12;
+
+/// Bytes of what [`TaggedHead`] stands for in a unit: the header and both addresses.
+pub const HEAD_LEN: usize = MOVED;
 
 /// Puts a VLAN tag into the unit `[header | frame]` that starts `at` this offset of a slot.
 ///
@@ -42,8 +47,67 @@ fn shifted(mut header: VnetHeader) -> Option<VnetHeader> {
     Some(header)
 }
 
+/// Takes the outer VLAN tag out of the unit `[header | frame]` that starts `at` this offset of a
+/// slot.
+///
+/// Header and addresses move 4 bytes towards the rest, and `csum_start` and `hdr_len` shrink by 4
+/// unless zero. Returns where the unit starts now.
+///
+/// `None`, with the slot untouched, if there is no tag with an EtherType behind it, or if the
+/// header says that the checksum starts before the tag ends.
+pub fn pop_tag(slot: &mut [u8], at: usize) -> Option<usize> {
+    let unit = slot.get_mut(at..)?;
+    let mut header = VnetHeader::parse(unit.first_chunk()?);
+    inner_tag(unit.get(VNET_LEN..)?).filter(|_| unit.len() >= MOVED + TAG_LEN + 2)?;
+    if header.csum_start != 0 {
+        header.csum_start = header.csum_start.checked_sub(4).filter(|&start| start >= 14)?;
+    }
+    // Only a hint.
+    header.hdr_len = header.hdr_len.saturating_sub(4);
+    unit.copy_within(..MOVED, TAG_LEN);
+    header.write_to(unit[TAG_LEN..].first_chunk_mut()?);
+    Some(at + TAG_LEN)
+}
+
+/// What is sent in place of the first [`HEAD_LEN`] bytes of a unit, so that it goes out with tags:
+/// header, addresses and tags. The unit itself stays as it is, for others who get it without.
+#[derive(Clone, Copy, Debug)]
+pub struct TaggedHead {
+    bytes: [u8; MOVED + TAGS_LEN],
+    len: usize,
+}
+
+impl TaggedHead {
+    /// Room for one, in which there is nothing yet.
+    pub const EMPTY: Self = Self { bytes: [0; MOVED + TAGS_LEN], len: 0 };
+
+    /// The head of that unit with those tags; `None` if the unit is shorter than a head, or if its
+    /// `csum_start` is too large to be moved.
+    pub fn new(unit: &[u8], path: &VlanPath) -> Option<Self> {
+        let head: &[u8; MOVED] = unit.first_chunk()?;
+        let tags = path.as_bytes();
+        let mut header = VnetHeader::parse(head.first_chunk()?);
+        for _ in path.tags() {
+            header = shifted(header)?;
+        }
+        let mut tagged = Self { len: MOVED + tags.len(), ..Self::EMPTY };
+        tagged.bytes[..MOVED].copy_from_slice(head);
+        header.write_to(tagged.bytes.first_chunk_mut()?);
+        tagged.bytes[MOVED..tagged.len].copy_from_slice(tags);
+        Some(tagged)
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
@@ -112,6 +176,64 @@ mod tests {
             let before = slot.clone();
             assert_eq!(insert_tag(&mut slot, at, 0x8100, 1), None, "at {at}");
             assert_eq!(slot, before);
+        }
+    }
+
+    #[test]
+    fn a_tag_is_taken_out_with_what_it_had_moved() {
+        let mut slot = slot(open());
+        let before = slot.clone();
+        let at = insert_tag(&mut slot, 6, 0x8100, 7).unwrap();
+        assert_eq!(pop_tag(&mut slot, at), Some(6));
+        assert_eq!(slot[6..], before[6..]);
+        assert_eq!(pop_tag(&mut slot, 6), None, "there is none");
+    }
+
+    #[test]
+    fn a_tag_that_is_not_whole_stays() {
+        let near = VnetHeader { csum_start: 17, ..open() };
+        let mut cut = slot(VnetHeader::PLAIN);
+        cut.truncate(6 + MOVED);
+        cut.extend([0x81, 0, 0, 7, 8]);
+        let mut inside = slot(near);
+        inside.splice(6 + MOVED..6 + MOVED, [0x81, 0, 0, 7]);
+        for mut slot in [cut, inside, vec![0; 8]] {
+            let before = slot.clone();
+            assert_eq!(pop_tag(&mut slot, 6), None);
+            assert_eq!(slot, before);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn tags_that_are_pushed_while_sending_are_those_that_are_put_in(
+            outer in 1..=4094_i64, inner in proptest::option::of(1..=4094_i64),
+            csum_start in 34..=100_u16, payload in proptest::collection::vec(any::<u8>(), 2..50),
+        ) {
+            let header = VnetHeader { csum_start, ..open() };
+            let mut slot = slot(header);
+            slot.splice(0..0, [0; 2]);
+            slot.extend(payload);
+            let unit = slot[8..].to_vec();
+            let path = match inner {
+                Some(inner) => VlanPath::stacked(outer, inner).unwrap(),
+                None => VlanPath::single(outer).unwrap(),
+            };
+            let head = TaggedHead::new(&unit, &path).unwrap();
+            let sent = [head.as_bytes(), &unit[HEAD_LEN..]].concat();
+            let tags: Vec<_> = path.tags().collect();
+            let at = tags.iter().rev().fold(8, |at, tag| {
+                insert_tag(&mut slot, at, tag.tpid, tag.tci).unwrap()
+            });
+            prop_assert_eq!(&sent[..], &slot[at..]);
+            let at = tags.iter().fold(at, |at, _| pop_tag(&mut slot, at).unwrap());
+            prop_assert_eq!(&unit[..], &slot[at..]);
+        }
+
+        #[test]
+        fn no_unit_is_too_strange(mut unit in proptest::collection::vec(any::<u8>(), 0..60)) {
+            TaggedHead::new(&unit, &VlanPath::stacked(1, 2).unwrap());
+            pop_tag(&mut unit, 0);
         }
     }
 }
