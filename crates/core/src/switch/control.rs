@@ -20,20 +20,47 @@ impl Switch {
             parent,
             bc_cutoff: DEFAULT_BC_CUTOFF,
             subs: Vec::new(),
-            free: Vec::new(),
+            vacant_from: 0,
             bc_requests: BTreeMap::new(),
             replaced_mac: None,
         }
     }
 
-    /// Adds a sub-interface, which is down at first. Its address may be in use: that is checked
-    /// when it comes up.
+    /// Adds a sub-interface, which is down at first, with the lowest number that is free. Its
+    /// address may be in use: that is checked when it comes up.
     ///
     /// # Errors
     /// [`Refusal::NotStation`] for an address or a source, [`Refusal::MtuAboveParent`],
     /// [`Refusal::MtuTooSmall`], [`Refusal::ParentOwned`], [`Refusal::ParentShared`],
     /// [`Refusal::SourcesOutsideSourceMode`], [`Refusal::TooMany`].
     pub fn add(&mut self, config: &SubConfig) -> Result<SubId, Refusal> {
+        let sub = self.check_new(config)?;
+        let vacant = self.vacant_from;
+        let vacant = (vacant..).find(|&at| self.subs.get(at).is_none_or(Option::is_none));
+        let id = vacant.and_then(SubId::from_index).ok_or(Refusal::TooMany)?;
+        self.vacant_from = id.index() + 1;
+        self.enter(id, sub);
+        Ok(id)
+    }
+
+    /// As [`add`](Self::add), with a number that its owner has chosen: one who has several switches
+    /// and wants no number twice.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add); [`Refusal::TooMany`] if a sub-interface has the number.
+    pub fn add_as(&mut self, id: SubId, config: &SubConfig) -> Result<(), Refusal> {
+        let sub = self.check_new(config)?;
+        match self.sub(id) {
+            Some(_) => Err(Refusal::TooMany),
+            None => {
+                self.enter(id, sub);
+                Ok(())
+            }
+        }
+    }
+
+    /// A new sub-interface, if there may be such a one.
+    fn check_new(&self, config: &SubConfig) -> Result<Sub, Refusal> {
         let mtu = config.mtu.unwrap_or(self.parent.mtu);
         let mac = match config.mode {
             Mode::Passthru => self.parent.mac,
@@ -49,9 +76,7 @@ impl Switch {
         if config.mode != Mode::Source && !config.sources.is_empty() {
             return Err(Refusal::SourcesOutsideSourceMode);
         }
-        let sources = sources::sorted(&config.sources)?;
-        let id = self.vacancy()?;
-        let sub = Sub {
+        Ok(Sub {
             mac,
             mode: config.mode,
             up: false,
@@ -59,18 +84,23 @@ impl Switch {
             nodst: config.nodst,
             nopromisc: config.nopromisc,
             bc_queue_len: config.bc_queue_len,
-            sources,
+            sources: sources::sorted(&config.sources)?,
             filter: Filter::default(),
-        };
+        })
+    }
+
+    fn enter(&mut self, id: SubId, sub: Sub) {
         self.table.publish(id, &sub);
         self.sources.publish(id, &sub.sources, sub.standing());
-        self.subs[id.index()] = Some(sub);
-        if config.mode == Mode::Passthru {
+        if sub.mode == Mode::Passthru {
             self.owner = Some(id);
         }
-        self.request_bc_queue(config.bc_queue_len);
+        self.request_bc_queue(sub.bc_queue_len);
+        if self.subs.len() <= id.index() {
+            self.subs.resize_with(id.index() + 1, || None);
+        }
+        self.subs[id.index()] = Some(Box::new(sub));
         self.pave();
-        Ok(id)
     }
 
     /// Removes a sub-interface and returns it as it was, or `None` if there is none. With a
@@ -80,14 +110,14 @@ impl Switch {
         let sub = self.subs.get_mut(id.index())?.take()?;
         self.table.withdraw(id, &sub);
         self.sources.withdraw(id, &sub.sources, sub.standing());
-        self.free.push(id);
+        self.vacant_from = self.vacant_from.min(id.index());
         if self.owner == Some(id) {
             self.owner = None;
             self.parent.mac = self.replaced_mac.take().unwrap_or(self.parent.mac);
         }
         self.release_bc_queue(sub.bc_queue_len);
         self.pave();
-        Some(sub)
+        Some(*sub)
     }
 
     /// Sets a sub-interface up or down.
@@ -256,16 +286,6 @@ impl Switch {
         self.sub(id).ok_or(Refusal::NoSuchSub)
     }
 
-    /// A number that no sub-interface has, with room for it in `subs`.
-    fn vacancy(&mut self) -> Result<SubId, Refusal> {
-        if let Some(id) = self.free.pop() {
-            return Ok(id);
-        }
-        let next = u16::try_from(self.subs.len()).map_err(|_| Refusal::TooMany)?;
-        self.subs.push(None);
-        Ok(SubId(next))
-    }
-
     /// Whether a sub-interface may have this MTU, in bytes.
     ///
     /// # Errors
@@ -294,7 +314,7 @@ impl Switch {
     }
 
     fn change(&mut self, id: SubId, how: impl FnOnce(&mut Sub)) -> Result<(), Refusal> {
-        let sub = self.subs.get_mut(id.index()).and_then(Option::as_mut);
+        let sub = self.subs.get_mut(id.index()).and_then(Option::as_deref_mut);
         let sub = sub.ok_or(Refusal::NoSuchSub)?;
         // Out and in again, whatever has changed: the tables cannot go stale by half.
         self.table.withdraw(id, sub);

@@ -134,7 +134,7 @@ impl Iterator for Flood<'_> {
     fn next(&mut self) -> Option<Replica> {
         let lanes = self.switch.table.lanes();
         loop {
-            let id = SubId::at(self.cursor)?;
+            let id = SubId::from_index(self.cursor as usize)?;
             let lane = *lanes.get(id.index())?;
             self.cursor += 1;
             match self.switch.part(self.rule, id, lane) {

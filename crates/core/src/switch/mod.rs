@@ -57,8 +57,8 @@ const MAC_CONTROL: u16 = 0x8808;
 const LISTENERS: u8 =
     Mode::Bridge.bit() | Mode::Passthru.bit() | Mode::Private.bit() | Mode::Vepa.bit();
 
-/// A sub-interface of one [`Switch`]: a small dense number. Only the switch makes one, and it may
-/// use that of a removed sub-interface again.
+/// A sub-interface of one [`Switch`]: a small dense number, which the switch chooses, or its owner
+/// ([`Switch::add_as`]). That of a removed sub-interface may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubId(u16);
 
@@ -69,9 +69,9 @@ impl SubId {
         self.0 as usize
     }
 
-    /// The identifier with this number, if it is one.
+    /// The identifier with this number; `None` if there are not so many.
     #[inline]
-    fn at(index: u32) -> Option<Self> {
+    pub fn from_index(index: usize) -> Option<Self> {
         u16::try_from(index).ok().map(Self)
     }
 }
@@ -96,10 +96,11 @@ pub struct Switch {
     bc_cutoff: i32,
 
     // Read by changes, and by floods of groups.
-    /// By [`SubId::index`].
-    subs: Vec<Option<Sub>>,
-    /// Numbers of removed sub-interfaces, to be used again.
-    free: Vec<SubId>,
+    /// By [`SubId::index`]. Boxed, because of several switches with one set of numbers each has
+    /// many that are not its own.
+    subs: Vec<Option<Box<Sub>>>,
+    /// No number below is free.
+    vacant_from: usize,
     /// The lengths asked for of the broadcast queue, in frames, and how often each.
     bc_requests: BTreeMap<u32, usize>,
     /// The parent's own address, while a passthru sub-interface has replaced it.
@@ -209,19 +210,20 @@ impl Switch {
 
     /// Goes on with a flood from where its [`cursor`](Flood::cursor) stood; zero is the start.
     #[inline]
-    pub const fn flood(&self, rule: FloodRule, from: u32) -> Flood<'_> {
-        Flood::new(self, rule, from)
+    pub fn flood(&self, rule: FloodRule, from: u32) -> Flood<'_> {
+        Flood::new(self, rule, from.max(self.table.first()))
     }
 
     /// One sub-interface, or `None` if there is none.
     #[inline]
     pub fn sub(&self, id: SubId) -> Option<&Sub> {
-        self.subs.get(id.index())?.as_ref()
+        self.subs.get(id.index())?.as_deref()
     }
 
     /// Every sub-interface, in ascending order of identifier.
     pub fn subs(&self) -> impl Iterator<Item = (SubId, &Sub)> {
-        (0..).map_while(SubId::at).zip(&self.subs).filter_map(|(id, sub)| Some((id, sub.as_ref()?)))
+        let ids = (0..).map_while(SubId::from_index);
+        ids.zip(&self.subs).filter_map(|(id, sub)| Some((id, sub.as_deref()?)))
     }
 
     /// The parent as it is now.

@@ -65,6 +65,9 @@ pub(super) struct Table {
     stations: Stations,
     /// By [`SubId::index`].
     lanes: Vec<Lane>,
+    /// No lane before was ever used: among several switches with one set of numbers, those of the
+    /// first ones are nobody's here.
+    first: u32,
     /// By group as a number: how many sub-interfaces joined it.
     groups: HashMap<u64, u32>,
     /// How many listen to every group.
@@ -101,6 +104,12 @@ impl Table {
         &self.lanes
     }
 
+    /// The first lane that is worth a look.
+    #[inline]
+    pub(super) const fn first(&self) -> u32 {
+        self.first
+    }
+
     /// True when a private sub-interface is up.
     #[inline]
     pub(super) const fn has_private(&self) -> bool {
@@ -130,6 +139,8 @@ impl Table {
 
     /// Enters a sub-interface as it is now.
     pub(super) fn publish(&mut self, id: SubId, sub: &Sub) {
+        let number = u32::from(id.0);
+        self.first = if self.lanes.is_empty() { number } else { self.first.min(number) };
         if self.lanes.len() <= id.index() {
             self.lanes.resize(id.index() + 1, Lane::default());
         }

@@ -317,3 +317,39 @@ fn modes_and_semantics_print_what_they_parse() {
     assert!("".parse::<Semantics>().is_err());
     assert_eq!(Mode::default(), Mode::Vepa);
 }
+
+#[test]
+fn the_lowest_free_number_is_given_unless_one_is_asked_for() {
+    let mut lab = Lab::new(Semantics::Documented);
+    let switch = &mut lab.switch;
+    let id = |index| SubId::from_index(index).unwrap();
+    let bridge = |n| config(mac(n), Mode::Bridge);
+    assert_eq!(switch.add_as(id(700), &bridge(1)), Ok(()));
+    assert_eq!(switch.add_as(id(700), &bridge(2)), Err(Refusal::TooMany));
+    assert_eq!([2, 3].map(|n| switch.add(&bridge(n)).unwrap()), [id(0), id(1)]);
+    assert!(switch.remove(id(0)).is_some() && switch.remove(id(0)).is_none());
+    assert_eq!([4, 5].map(|n| switch.add(&bridge(n)).unwrap()), [id(0), id(2)]);
+    let numbers: Vec<_> = switch.subs().map(|(id, _)| id.index()).collect();
+    assert_eq!(numbers, [0, 1, 2, 700]);
+    assert_eq!(SubId::from_index(1 << 16), None);
+}
+
+#[test]
+fn a_flood_reaches_the_numbers_of_its_switch_and_begins_there() {
+    let mut lab = Lab::new(Semantics::Documented);
+    for index in [900, 901, 500] {
+        let id = SubId::from_index(index).unwrap();
+        let n = u8::try_from(index % 251).unwrap();
+        lab.switch.add_as(id, &config(mac(n), Mode::Bridge)).unwrap();
+        lab.switch.set_up(id, true).unwrap();
+    }
+    let bytes = bytes(MacAddr::BROADCAST, mac(250), 0x88b5, 60);
+    let Then::Flood(flood) = lab.switch.ingress(Frame::new(&bytes).unwrap()).then else {
+        panic!("no flood");
+    };
+    assert_eq!(flood.cursor(), 500);
+    let heard = flood.map(|replica| match replica {
+        Replica::Deliver(id) | Replica::TooLong(id) => id.index(),
+    });
+    assert_eq!(heard.collect::<Vec<_>>(), [500, 900, 901]);
+}
