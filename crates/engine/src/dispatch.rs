@@ -3,15 +3,16 @@
 //! It asks the switch, counts, and notes down who gets the frame. Nothing is copied and nothing is
 //! sent here, but for group frames that have to wait.
 
-use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
-use umacvlan_core::stats::{SubStats, WireStats};
+use umacvlan_core::offload::{VNET_LEN, VnetHeader};
+use umacvlan_core::stats::WireStats;
 use umacvlan_core::switch::{Flood, Replica, Then, Verdict};
-use umacvlan_core::{DropReason, Frame, SubId, Switch};
+use umacvlan_core::{DropReason, Frame, SubId};
 
 use crate::group::GroupQueue;
 use crate::held::{Held, Place};
-use crate::offload::Scratch;
+use crate::outlet::Outlet;
 use crate::report;
+use crate::switches::{Served, SwitchId, Switches};
 
 /// Copies of group frames that one turn makes before the rest waits.
 const REPLICAS: usize = 256;
@@ -27,13 +28,16 @@ const MEMORY: u8 = 255;
 /// Local floods that may wait; `bcqueuelen` is a limit on what comes from the wire only.
 const LOCAL_FLOODS: usize = 1024;
 
-/// Frames that a turn usually writes at most; many copies for source lists may make it more.
-pub(crate) const OUTGOING: usize = 4096;
-
 /// The deciding half of a worker.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    pub(crate) switch: Switch,
+    pub(crate) switches: Switches,
+    pub(crate) desk: Desk,
+}
+
+/// All of a [`Dispatch`] but the switches, of which it works for one at a time.
+#[derive(Debug)]
+pub(crate) struct Desk {
     pub(crate) groups: GroupQueue,
     pub(crate) outlet: Outlet,
     /// Sub-interfaces that reported a change of their groups in this turn (IGMP, MLD).
@@ -43,88 +47,28 @@ pub(crate) struct Dispatch {
     unicast: u8,
 }
 
-/// What goes out at the end of the turn, and the count of it.
-#[derive(Debug)]
-pub(crate) struct Outlet {
-    pub(crate) to_ports: Vec<(SubId, Held)>,
-    pub(crate) to_wire: Vec<Held>,
-    pub(crate) scratch: Scratch,
-    pub(crate) wire: WireStats,
-    /// By sub-interface.
-    pub(crate) subs: Vec<SubStats>,
-    /// By sub-interface: what the receiver takes unfinished; `None` for no port.
-    pub(crate) offloads: Vec<Option<Offloads>>,
-}
-
 impl Dispatch {
-    pub(crate) fn new(switch: Switch) -> Self {
+    pub(crate) fn new(switches: Switches) -> Self {
         Self {
-            switch,
-            groups: GroupQueue::new(),
-            outlet: Outlet {
-                to_ports: Vec::with_capacity(OUTGOING),
-                to_wire: Vec::with_capacity(OUTGOING),
-                scratch: Scratch::new(),
-                wire: WireStats::default(),
-                subs: Vec::new(),
-                offloads: Vec::new(),
+            switches,
+            desk: Desk {
+                groups: GroupQueue::new(),
+                outlet: Outlet::new(),
+                reports: Vec::with_capacity(64),
+                replicas_left: REPLICAS,
+                unicast: 0,
             },
-            reports: Vec::with_capacity(64),
-            replicas_left: REPLICAS,
-            unicast: 0,
         }
     }
 
-    /// Takes in a frame from the wire: header and frame, or why it is none.
+    /// Takes in a frame from the wire for one of the switches: header and frame, or why it is none.
+    // Untagged frames have a way of their own, on which there is nothing to look up.
     #[inline]
-    pub(crate) fn ingress(&mut self, held: Held, bytes: Result<&[u8], DropReason>) {
-        let outlet = &mut self.outlet;
-        let bytes = match bytes {
-            Ok(bytes) => bytes,
-            Err(reason) => {
-                outlet.wire.received.count(held.frame_len());
-                return outlet.wire.dropped.count(reason);
-            }
-        };
-        let Some((header, frame)) = split(bytes) else {
-            outlet.wire.received.count(0);
-            return outlet.wire.dropped.count(DropReason::Runt);
-        };
-        outlet.wire.received.count(frame.bytes().len());
-        let Verdict { copies, then } = self.switch.ingress(frame);
-        let group = frame.dst().is_group();
-        for to in copies {
-            outlet.copy(to, held, header, frame, group);
-        }
-        match then {
-            Then::Deliver(to) => {
-                self.unicast = MEMORY;
-                outlet.wire.delivered += 1;
-                outlet.offer(to, held, header, frame, group);
-            }
-            Then::Drop(reason) => outlet.wire.dropped.count(reason),
-            Then::Flood(flood) => {
-                let limit = match flood.rule().deferred() {
-                    true => self.switch.bc_queue_len() as usize,
-                    false => LOCAL_FLOODS,
-                };
-                let started = limit > 0
-                    && flood_some(
-                        flood,
-                        outlet,
-                        &mut self.groups,
-                        &mut self.replicas_left,
-                        limit,
-                        held,
-                        bytes,
-                    );
-                match started {
-                    true => outlet.wire.flooded += 1,
-                    false => outlet.wire.dropped.count(DropReason::BcQueueFull),
-                }
-            }
-            // The wire is where it came from: the switch never says so of a frame from there.
-            Then::Host | Then::Wire => outlet.wire.host += 1,
+    pub(crate) fn ingress(&mut self, at: SwitchId, held: Held, bytes: Result<&[u8], DropReason>) {
+        let Self { switches, desk } = self;
+        match at {
+            SwitchId::UNTAGGED => desk.ingress(switches.untagged_mut(), at, held, bytes),
+            _ => desk.ingress_tagged(switches.at_mut(at), at, held, bytes),
         }
     }
 
@@ -132,8 +76,135 @@ impl Dispatch {
     // Always: there is one call for TAPs and one for ports in memory.
     #[inline(always)]
     pub(crate) fn egress(&mut self, from: SubId, held: Held, bytes: &[u8]) {
-        let outlet = &mut self.outlet;
-        let stats = &mut outlet.subs[from.index()];
+        let Self { switches, desk } = self;
+        match switches.of(from) {
+            at @ SwitchId::UNTAGGED => desk.egress(switches.untagged_mut(), at, from, held, bytes),
+            at => desk.egress_tagged(switches.at_mut(at), at, from, held, bytes),
+        }
+    }
+
+    /// Goes on with floods that wait, as far as the turn's budget reaches.
+    pub(crate) fn resume_floods(&mut self) {
+        while self.desk.replicas_left > 0 {
+            let Some(waiting) = self.desk.groups.front() else {
+                return;
+            };
+            let range = waiting.range();
+            let held = Held::new(Place::Group, 0, range.start, range.len());
+            let Served { switch, wire, waiting: of_switch, .. } = self.switches.at_mut(waiting.at);
+            let mut flood = switch.flood(waiting.rule, waiting.cursor);
+            // What waits has been taken in as a whole frame.
+            let Some((header, frame)) = split(self.desk.groups.bytes(range)) else {
+                *of_switch = of_switch.saturating_sub(1);
+                self.desk.groups.finish();
+                continue;
+            };
+            while self.desk.replicas_left > 0
+                && let Some(replica) = flood.next()
+            {
+                self.desk.replicas_left -= 1;
+                self.desk.outlet.replicate(wire, replica, held, header, frame);
+            }
+            match self.desk.replicas_left {
+                0 => self.desk.groups.advance(flood.cursor()),
+                _ => {
+                    *of_switch = of_switch.saturating_sub(1);
+                    self.desk.groups.finish();
+                }
+            }
+        }
+    }
+
+    /// Ends the turn.
+    pub(crate) fn release(&mut self) {
+        self.desk.groups.release();
+        self.desk.outlet.scratch.release();
+        self.desk.outlet.to_ports.clear();
+        self.desk.outlet.to_wire.clear();
+        self.desk.unicast = self.desk.unicast.saturating_sub(1);
+        self.desk.replicas_left = if self.desk.unicast > 0 { REPLICAS_BESIDE } else { REPLICAS };
+    }
+}
+
+impl Desk {
+    #[inline(never)]
+    fn ingress_tagged(
+        &mut self,
+        served: &mut Served,
+        at: SwitchId,
+        held: Held,
+        bytes: Result<&[u8], DropReason>,
+    ) {
+        self.ingress(served, at, held, bytes);
+    }
+
+    #[inline(always)]
+    fn ingress(
+        &mut self,
+        served: &mut Served,
+        at: SwitchId,
+        held: Held,
+        bytes: Result<&[u8], DropReason>,
+    ) {
+        let Self { outlet, groups, replicas_left, .. } = self;
+        let Served { switch, wire, waiting, .. } = served;
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                wire.received.count(held.frame_len());
+                return wire.dropped.count(reason);
+            }
+        };
+        let Some((header, frame)) = split(bytes) else {
+            wire.received.count(0);
+            return wire.dropped.count(DropReason::Runt);
+        };
+        wire.received.count(frame.bytes().len());
+        let Verdict { copies, then } = switch.ingress(frame);
+        let group = frame.dst().is_group();
+        for to in copies {
+            outlet.copy(wire, to, held, header, frame, group);
+        }
+        match then {
+            Then::Deliver(to) => {
+                self.unicast = MEMORY;
+                wire.delivered += 1;
+                outlet.offer(wire, to, held, header, frame, group);
+            }
+            Then::Drop(reason) => wire.dropped.count(reason),
+            Then::Flood(flood) => {
+                let limit = match flood.rule().deferred() {
+                    true => switch.bc_queue_len() as usize,
+                    false => LOCAL_FLOODS,
+                };
+                let mut queue = Queue { groups, at, waiting, limit };
+                let started = limit > 0
+                    && flood_some(flood, outlet, wire, &mut queue, replicas_left, held, bytes);
+                match started {
+                    true => wire.flooded += 1,
+                    false => wire.dropped.count(DropReason::BcQueueFull),
+                }
+            }
+            // The wire is where it came from: the switch never says so of a frame from there.
+            Then::Host | Then::Wire => wire.host += 1,
+        }
+    }
+
+    #[inline(never)]
+    fn egress_tagged(
+        &mut self,
+        served: &mut Served,
+        at: SwitchId,
+        from: SubId,
+        held: Held,
+        bytes: &[u8],
+    ) {
+        self.egress(served, at, from, held, bytes);
+    }
+
+    #[inline(always)]
+    fn egress(&mut self, served: &mut Served, at: SwitchId, from: SubId, held: Held, bytes: &[u8]) {
+        let stats = &mut self.outlet.subs[from.index()];
         let Some((header, frame)) = split(bytes) else {
             stats.received.count(0);
             return stats.dropped.count(DropReason::Runt);
@@ -146,190 +217,79 @@ impl Dispatch {
         if group && report::is_membership_report(frame) && !self.reports.contains(&from) {
             self.reports.push(from);
         }
-        let Verdict { copies, then } = self.switch.egress(from, frame, header.is_gso());
+        let Self { outlet, groups, replicas_left, .. } = self;
+        let Served { switch, wire, waiting, .. } = served;
+        let Verdict { copies, then } = switch.egress(from, frame, header.is_gso());
         for to in copies {
-            outlet.copy(to, held, header, frame, group);
+            outlet.copy(wire, to, held, header, frame, group);
         }
         let stats = &mut outlet.subs[from.index()];
         match then {
             Then::Deliver(to) => {
                 self.unicast = MEMORY;
                 stats.local += 1;
-                outlet.offer(to, held, header, frame, group);
+                outlet.offer(wire, to, held, header, frame, group);
             }
             Then::Drop(reason) => stats.dropped.count(reason),
             Then::Flood(flood) => {
                 stats.flooded += 1;
-                let limit = LOCAL_FLOODS;
                 let rule = flood.rule();
-                if !flood_some(
-                    flood,
-                    outlet,
-                    &mut self.groups,
-                    &mut self.replicas_left,
-                    limit,
-                    held,
-                    bytes,
-                ) {
-                    lose_all(self.switch.flood(rule, 0), outlet);
+                let mut queue = Queue { groups, at, waiting, limit: LOCAL_FLOODS };
+                if !flood_some(flood, outlet, wire, &mut queue, replicas_left, held, bytes) {
+                    lose_all(switch.flood(rule, 0), outlet, wire);
                 }
-                outlet.send(held);
+                outlet.send(wire, at, held);
             }
             Then::Wire => {
                 self.unicast = MEMORY;
                 stats.wire += 1;
-                outlet.send(held);
+                outlet.send(wire, at, held);
             }
             // The host hears sub-interfaces through a hairpin only; the switch never says so.
             Then::Host => stats.dropped.count(DropReason::Unsupported),
         }
     }
-
-    /// Goes on with floods that wait, as far as the turn's budget reaches.
-    pub(crate) fn resume_floods(&mut self) {
-        while self.replicas_left > 0 {
-            let Some(waiting) = self.groups.front() else {
-                return;
-            };
-            let range = waiting.range();
-            let held = Held::new(Place::Group, 0, range.start, range.len());
-            let mut flood = self.switch.flood(waiting.rule, waiting.cursor);
-            // What waits has been taken in as a whole frame.
-            let Some((header, frame)) = split(self.groups.bytes(range)) else {
-                self.groups.finish();
-                continue;
-            };
-            while self.replicas_left > 0
-                && let Some(replica) = flood.next()
-            {
-                self.replicas_left -= 1;
-                self.outlet.replicate(replica, held, header, frame);
-            }
-            match self.replicas_left {
-                0 => self.groups.advance(flood.cursor()),
-                _ => self.groups.finish(),
-            }
-        }
-    }
-
-    /// Ends the turn.
-    pub(crate) fn release(&mut self) {
-        self.groups.release();
-        self.outlet.scratch.release();
-        self.outlet.to_ports.clear();
-        self.outlet.to_wire.clear();
-        self.unicast = self.unicast.saturating_sub(1);
-        self.replicas_left = if self.unicast > 0 { REPLICAS_BESIDE } else { REPLICAS };
-    }
 }
 
-impl Outlet {
-    /// Notes a frame down for a sub-interface, in the form in which its receiver takes it.
-    // Always: a call with so many arguments costs as much as what it does.
-    #[inline(always)]
-    fn offer(&mut self, to: SubId, held: Held, header: VnetHeader, frame: Frame<'_>, group: bool) {
-        let stats = &mut self.subs[to.index()];
-        stats.offered += 1;
-        let Some(offloads) = self.offloads[to.index()] else {
-            return stats.lost.count(DropReason::Down);
-        };
-        if !header.is_plain() && !offloads.accepts(header, frame.bytes()) {
-            return self.offer_finished(to, header, frame, group);
-        }
-        stats.groups += u64::from(group);
-        stats.delivered.count(frame.bytes().len());
-        self.to_ports.push((to, held));
-    }
-
-    /// As `offer`, for a frame that has to be finished first. Each finished frame counts.
-    fn offer_finished(&mut self, to: SubId, header: VnetHeader, frame: Frame<'_>, group: bool) {
-        let stats = &mut self.subs[to.index()];
-        let Some(finished) = self.scratch.finish(header, frame.bytes()) else {
-            return stats.lost.count(DropReason::Unsupported);
-        };
-        stats.offered -= 1;
-        for &held in finished {
-            stats.offered += 1;
-            stats.groups += u64::from(group);
-            stats.delivered.count(held.frame_len());
-            self.to_ports.push((to, held));
-        }
-        let extra = finished.len() as u64 - 1;
-        self.wire.replicas += extra;
-    }
-
-    /// Notes a copy for a source list down.
-    #[inline(never)]
-    fn copy(&mut self, to: SubId, held: Held, header: VnetHeader, frame: Frame<'_>, group: bool) {
-        self.wire.copies += 1;
-        self.offer(to, held, header, frame, group);
-    }
-
-    #[inline(never)]
-    fn replicate(&mut self, replica: Replica, held: Held, header: VnetHeader, frame: Frame<'_>) {
-        self.wire.replicas += 1;
-        match replica {
-            Replica::Deliver(to) => self.offer(to, held, header, frame, true),
-            Replica::TooLong(to) => self.lose(to, DropReason::TooLong),
-        }
-    }
-
-    fn lose(&mut self, to: SubId, reason: DropReason) {
-        let stats = &mut self.subs[to.index()];
-        stats.offered += 1;
-        stats.lost.count(reason);
-    }
-
-    /// Notes a frame down for the wire.
-    #[inline]
-    fn send(&mut self, held: Held) {
-        self.wire.offered += 1;
-        self.wire.sent.count(held.frame_len());
-        self.to_wire.push(held);
-    }
+/// Where the rest of a flood waits, and how many of its switch may.
+struct Queue<'q> {
+    groups: &'q mut GroupQueue,
+    at: SwitchId,
+    /// How many of this switch do.
+    waiting: &'q mut usize,
+    limit: usize,
 }
 
-/// Takes a frame back that was counted as delivered when it was noted down.
-pub(crate) fn refused(
-    subs: &mut [SubStats],
-    to: SubId,
-    held: Held,
-    group: bool,
-    reason: DropReason,
-) {
-    let stats = &mut subs[to.index()];
-    let (frames, len) = (held.frames(), held.frame_len() as u64);
-    stats.groups = stats.groups.saturating_sub(u64::from(group));
-    stats.delivered.frames = stats.delivered.frames.saturating_sub(frames);
-    stats.delivered.bytes = stats.delivered.bytes.saturating_sub(len);
-    stats.lost.add(reason, frames);
-}
+impl Queue<'_> {
+    fn push(&mut self, flood: &Flood<'_>, bytes: &[u8]) -> bool {
+        let pushed = self.groups.push(self.at, flood.rule(), flood.cursor(), bytes);
+        *self.waiting += usize::from(pushed);
+        pushed
+    }
 
-/// Takes a frame back that was counted as sent when it was noted down.
-pub(crate) fn unsent(wire: &mut WireStats, len: usize, reason: DropReason) {
-    wire.sent.frames = wire.sent.frames.saturating_sub(1);
-    wire.sent.bytes = wire.sent.bytes.saturating_sub(len as u64);
-    wire.unsent.count(reason);
+    fn has_room(&self, len: usize) -> bool {
+        *self.waiting < self.limit && self.groups.has_room(len)
+    }
 }
 
 /// Makes the copies of a flood that the turn has left, and lets the rest wait. False, and nothing
-/// has been done, if the rest might find no room among `limit` floods.
+/// has been done, if the rest might find no room.
 fn flood_some(
     mut flood: Flood<'_>,
     outlet: &mut Outlet,
-    groups: &mut GroupQueue,
+    wire: &mut WireStats,
+    queue: &mut Queue<'_>,
     left: &mut usize,
-    limit: usize,
     held: Held,
     bytes: &[u8],
 ) -> bool {
     // Floods stay in order: one that finds others waiting waits behind them.
-    if !groups.is_empty() || *left < outlet.subs.len() {
-        if !groups.has_room(bytes.len(), limit) {
+    if !queue.groups.is_empty() || *left < outlet.subs.len() {
+        if !queue.has_room(bytes.len()) {
             return false;
         }
-        if !groups.is_empty() {
-            return groups.push(flood.rule(), flood.cursor(), bytes);
+        if !queue.groups.is_empty() {
+            return queue.push(&flood, bytes);
         }
     }
     // The caller has split these bytes before.
@@ -341,16 +301,16 @@ fn flood_some(
             return true;
         };
         *left -= 1;
-        outlet.replicate(replica, held, header, frame);
+        outlet.replicate(wire, replica, held, header, frame);
     }
-    groups.push(flood.rule(), flood.cursor(), bytes)
+    queue.push(&flood, bytes)
 }
 
 /// Counts every copy of a local flood that found no room.
-fn lose_all(flood: Flood<'_>, outlet: &mut Outlet) {
+fn lose_all(flood: Flood<'_>, outlet: &mut Outlet, wire: &mut WireStats) {
     for replica in flood {
         let (Replica::Deliver(to) | Replica::TooLong(to)) = replica;
-        outlet.wire.replicas += 1;
+        wire.replicas += 1;
         outlet.lose(to, DropReason::BcQueueFull);
     }
 }

@@ -11,6 +11,7 @@ use std::ops::Range;
 use umacvlan_core::switch::FloodRule;
 
 use crate::ring::room;
+use crate::switches::SwitchId;
 
 /// Bytes of waiting frames. Pages are touched only when frames really wait.
 const ROOM: usize = 8 << 20;
@@ -21,6 +22,8 @@ const FRAMES: usize = 65_536;
 /// A flood that is not finished.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waiting {
+    /// The switch whose flood it is.
+    pub(crate) at: SwitchId,
     pub(crate) rule: FloodRule,
     /// Where the flood goes on.
     pub(crate) cursor: u32,
@@ -62,19 +65,32 @@ impl GroupQueue {
         self.len() == 0
     }
 
-    /// True when a frame of `len` bytes can wait with no more than `limit` floods in all.
-    pub(crate) fn has_room(&self, len: usize, limit: usize) -> bool {
-        self.len() < limit.min(FRAMES) && self.place(len).is_some()
+    /// True when a frame of `len` bytes can wait.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.len() < FRAMES && self.place(len).is_some()
     }
 
     /// Copies a frame and lets it wait. False, and nothing is changed, when there is no room.
-    pub(crate) fn push(&mut self, rule: FloodRule, cursor: u32, frame: &[u8]) -> bool {
+    pub(crate) fn push(
+        &mut self,
+        at: SwitchId,
+        rule: FloodRule,
+        cursor: u32,
+        frame: &[u8],
+    ) -> bool {
         let Some(start) = self.place(frame.len()) else {
             return false;
         };
         self.bytes[start..start + frame.len()].copy_from_slice(frame);
-        self.waiting.push_back(Waiting { rule, cursor, start, len: frame.len() });
+        self.waiting.push_back(Waiting { at, rule, cursor, start, len: frame.len() });
         true
+    }
+
+    /// Ends the floods of a switch that is no more: what is put in its place must not get them.
+    pub(crate) fn end(&mut self, at: SwitchId) {
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.at == at) {
+            waiting.cursor = u32::MAX;
+        }
     }
 
     /// The flood that has waited longest.

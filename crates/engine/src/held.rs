@@ -63,6 +63,14 @@ impl Held {
         Self::new(Place::Merged, number, at, len)
     }
 
+    /// The same without so many bytes at its front, which is not more than it has.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "it is a part of the length")]
+    pub(crate) fn without(self, bytes: usize) -> Self {
+        let bytes = bytes as u32;
+        Self { at: self.at + bytes, len: self.len - bytes, ..self }
+    }
+
     /// What a refusal has to know of it later, in 14 bits: 0 for a frame that stands for itself.
     pub(crate) const fn more(self) -> u16 {
         match self.place {

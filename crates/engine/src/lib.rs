@@ -1,6 +1,6 @@
 //! The half of umacvlan that does: sockets, TAPs, workers.
 //!
-//! One [`worker::Worker`] serves one parent on a thread of its own: it reads frames from the
+//! One [`worker::Worker`] serves one wire on a thread of its own, with all parents there: it reads frames from the
 //! [`uplink::Uplink`] and from the [`port`]s, asks the switch of `umacvlan-core`, and writes them
 //! where it says, all at the end of a turn. One more thread, behind [`Engine`], makes parents and
 //! sub-interfaces and follows what their users do to them.
@@ -18,10 +18,12 @@ pub mod lab;
 pub mod memory;
 pub mod netlink;
 mod offload;
+mod outlet;
 pub mod port;
 pub mod privilege;
 mod report;
 mod ring;
+mod switches;
 pub mod sys;
 pub mod uplink;
 pub mod worker;
@@ -29,3 +31,4 @@ pub mod worker;
 pub use control::{check_suitable, try_af_xdp, why_af_packet};
 pub use engine::Engine;
 pub use error::Error;
+pub use switches::SwitchId;

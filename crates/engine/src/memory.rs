@@ -8,13 +8,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use umacvlan_core::offload::VNET_LEN;
+use umacvlan_core::offload::{HEAD_LEN, TaggedHead, VNET_LEN};
 use umacvlan_core::{DropReason, SubId};
 
 use crate::held::{Held, Place};
 use crate::ring::room;
 use crate::sys::arena::{Arena, BUFFER_LEN};
 use crate::sys::eventfd::EventFd;
+use crate::uplink::Outgoing;
 
 /// One end of a link in memory.
 #[derive(Clone, Debug)]
@@ -85,7 +86,7 @@ impl MemoryLink {
         &mut self,
         arena: &mut Arena,
         budget: usize,
-        mut on: impl FnMut(Held, &[u8]),
+        mut on: impl FnMut(Held, &mut [u8]),
     ) -> (usize, bool) {
         let mut ring = locked(&self.inbox);
         let Ring { bytes, frames_in, .. } = &mut *ring;
@@ -107,12 +108,18 @@ impl MemoryLink {
     pub(crate) fn send<'f>(
         &self,
         count: usize,
-        frame: impl Fn(usize) -> &'f [u8],
+        frame: impl Fn(usize) -> Outgoing<'f>,
         mut refused: impl FnMut(usize, DropReason),
     ) {
         let mut ring = locked(&self.outbox);
         for number in 0..count {
-            if !ring.push([frame(number)]) {
+            let Outgoing { unit, path } = frame(number);
+            let taken = match path.is_untagged() {
+                true => ring.push([unit]),
+                false => TaggedHead::new(unit, path)
+                    .is_some_and(|head| ring.push([head.as_bytes(), &unit[HEAD_LEN..]])),
+            };
+            if !taken {
                 refused(number, DropReason::Full);
             }
         }

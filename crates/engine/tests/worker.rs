@@ -18,6 +18,8 @@ mod offload_frames;
 mod taps;
 #[path = "worker/threads.rs"]
 mod threads;
+#[path = "worker/vlans.rs"]
+mod vlans;
 
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader, checksum};
 use umacvlan_core::{DropReason, Mode, SubConfig};

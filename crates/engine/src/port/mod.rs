@@ -322,7 +322,7 @@ impl Ports {
             else {
                 return Some((0, false));
             };
-            Some(link.recv(arena, PORT_BURST, |held, bytes| on(id, held, bytes)))
+            Some(link.recv(arena, PORT_BURST, |held, bytes| on(id, held, &*bytes)))
         })
     }
 

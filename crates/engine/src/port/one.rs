@@ -69,7 +69,7 @@ impl Port {
         mut refused: impl FnMut(usize, DropReason),
     ) {
         match &self.link {
-            PortLink::Memory(link) => link.send(count, frame, refused),
+            PortLink::Memory(link) => link.send(count, |number| frame(number).into(), refused),
             PortLink::Tap(tap) | PortLink::Writer(tap) => {
                 for number in 0..count {
                     if let Err(error) = tap.send(frame(number)) {

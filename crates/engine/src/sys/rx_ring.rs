@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use umacvlan_core::Tag;
 use umacvlan_core::frame::HEADER_LEN;
 use umacvlan_core::offload::VNET_LEN;
 
@@ -50,8 +51,8 @@ pub struct Received {
     pub at: usize,
     /// Bytes of the vnet header and what there is of the frame.
     pub len: usize,
-    /// The tag that the kernel took out of the frame: TPID and TCI.
-    pub tag: Option<(u16, u16)>,
+    /// The tag that the kernel took out of the frame.
+    pub tag: Option<Tag>,
     /// What there is of the frame.
     pub extent: Extent,
 }
@@ -137,7 +138,7 @@ impl RxRing {
             slot: u16::try_from(slot).unwrap_or(0),
             at,
             len,
-            tag: tagged.then_some((tpid, header.tp_vlan_tci)),
+            tag: tagged.then_some(Tag { tpid, tci: header.tp_vlan_tci }),
             extent,
         })
     }

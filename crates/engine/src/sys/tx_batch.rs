@@ -3,13 +3,19 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use umacvlan_core::offload::{HEAD_LEN, TaggedHead};
+
+use crate::uplink::Outgoing;
+
 /// Frames in one system call.
 pub const TX_BATCH: usize = 64;
 
 /// Room for the headers of one batch, kept between batches.
 pub struct TxBatch {
     messages: Box<[libc::mmsghdr; TX_BATCH]>,
-    vectors: Box<[libc::iovec; TX_BATCH]>,
+    /// Two for each: a frame in one piece, or one with tags and what is behind them.
+    vectors: Box<[[libc::iovec; 2]; TX_BATCH]>,
+    heads: Box<[TaggedHead; TX_BATCH]>,
 }
 
 // SAFETY: the pointers inside are written and read within one call of `send` only.
@@ -27,29 +33,27 @@ impl TxBatch {
         // SAFETY: all-zero is a valid mmsghdr.
         let message: libc::mmsghdr = unsafe { std::mem::zeroed() };
         let vector = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        Self { messages: Box::new([message; TX_BATCH]), vectors: Box::new([vector; TX_BATCH]) }
+        Self {
+            messages: Box::new([message; TX_BATCH]),
+            vectors: Box::new([[vector; 2]; TX_BATCH]),
+            heads: Box::new([TaggedHead::EMPTY; TX_BATCH]),
+        }
     }
 
-    /// Sends `count` frames, the one numbered `i` being the bytes `frame(i)`, without waiting. A
-    /// frame that the kernel refuses is told to `refused` with the reason, and the rest go on.
-    pub fn send<'f>(
+    /// Sends `count` frames, the one numbered `i` being `frame(i)`, without waiting. A frame that
+    /// the kernel refuses is told to `refused` with the reason, and the rest go on.
+    pub fn send<'f, F: Into<Outgoing<'f>>>(
         &mut self,
         fd: BorrowedFd<'_>,
         count: usize,
-        frame: impl Fn(usize) -> &'f [u8],
+        frame: impl Fn(usize) -> F,
         mut refused: impl FnMut(usize, &io::Error),
     ) {
         let mut next = 0;
         while next < count {
             let batch = (count - next).min(TX_BATCH);
             for at in 0..batch {
-                let bytes = frame(next + at);
-                self.vectors[at] = libc::iovec {
-                    iov_base: bytes.as_ptr().cast_mut().cast(),
-                    iov_len: bytes.len(),
-                };
-                self.messages[at].msg_hdr.msg_iov = &raw mut self.vectors[at];
-                self.messages[at].msg_hdr.msg_iovlen = 1;
+                self.lay_out(at, frame(next + at).into());
             }
             match self.send_batch(fd, batch) {
                 Ok(sent) => next += sent.max(1),
@@ -62,6 +66,27 @@ impl TxBatch {
         }
     }
 
+    /// Makes a message of a frame. Its tags, if it is to have any, go with a copy of what is before
+    /// them, so the frame itself stays as it is.
+    #[inline]
+    fn lay_out(&mut self, at: usize, Outgoing { unit, path }: Outgoing<'_>) {
+        let vectors = &mut self.vectors[at];
+        let mut pieces = 1;
+        vectors[0] = vector(unit);
+        if !path.is_untagged() {
+            // An empty message is refused, and so told as what it is: no frame that can be sent.
+            if let Some(head) = TaggedHead::new(unit, path) {
+                self.heads[at] = head;
+                *vectors = [vector(self.heads[at].as_bytes()), vector(&unit[HEAD_LEN..])];
+                pieces = 2;
+            } else {
+                vectors[0] = vector(&[]);
+            }
+        }
+        self.messages[at].msg_hdr.msg_iov = vectors.as_mut_ptr();
+        self.messages[at].msg_hdr.msg_iovlen = pieces;
+    }
+
     fn send_batch(&mut self, fd: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
         let room = libc::c_uint::try_from(count).unwrap_or(0);
         let messages = self.messages.as_mut_ptr();
@@ -70,6 +95,10 @@ impl TxBatch {
         let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), messages, room, libc::MSG_DONTWAIT) };
         super::checked(sent).map(|sent| usize::try_from(sent).unwrap_or(0))
     }
+}
+
+fn vector(bytes: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 
 impl Default for TxBatch {

@@ -9,10 +9,11 @@ mod xdp;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use umacvlan_core::DropReason;
+use umacvlan_core::{DropReason, VlanPath};
 
 use crate::held::{Held, Place};
 use crate::memory::MemoryLink;
+use crate::switches::{SwitchId, Vlans};
 use crate::sys::arena::Arena;
 
 pub use packet::PacketUplink;
@@ -31,20 +32,40 @@ pub enum Uplink {
     Xdp(Box<XdpUplink>),
 }
 
+/// A frame on its way to the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'f> {
+    /// Header and frame, which stay as they are: others may get the same bytes.
+    pub unit: &'f [u8],
+    /// The tags it is to have on the wire, before those that it has.
+    pub path: &'f VlanPath,
+}
+
+impl<'f, B: AsRef<[u8]> + ?Sized> From<&'f B> for Outgoing<'f> {
+    /// A frame that goes as it is.
+    fn from(unit: &'f B) -> Self {
+        Self { unit: unit.as_ref(), path: &VlanPath::UNTAGGED }
+    }
+}
+
 impl Uplink {
     /// Hands at most `budget` waiting frames to `on`, each with the bytes of its vnet header and
-    /// itself or the reason why it can be no frame of ours; returns how many there were.
+    /// itself or the reason why it can be no frame of ours; returns how many there were. A frame of
+    /// one of `vlans` comes without its tags, and is told to be for that one's switch.
     pub(crate) fn recv(
         &mut self,
         arena: &mut Arena,
+        vlans: &Vlans,
         budget: usize,
-        mut on: impl FnMut(Held, Result<&[u8], DropReason>),
+        mut on: impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
     ) -> usize {
         match self {
-            Self::Memory(link) => link.recv(arena, budget, |held, bytes| on(held, Ok(bytes))).0,
-            Self::Packet(packet) => packet.recv(arena, Place::Uplink, budget, on),
+            Self::Memory(link) => {
+                link.recv(arena, budget, |held, unit| sort(vlans, held, unit, &mut on)).0
+            }
+            Self::Packet(packet) => packet.recv(arena, vlans, Place::Uplink, budget, on),
             #[cfg(feature = "af-xdp")]
-            Self::Xdp(xdp) => xdp.recv(arena, budget, on),
+            Self::Xdp(xdp) => xdp.recv(arena, vlans, budget, on),
         }
     }
 
@@ -52,7 +73,7 @@ impl Uplink {
     pub(crate) fn send<'f>(
         &mut self,
         count: usize,
-        frame: impl Fn(usize) -> &'f [u8],
+        frame: impl Fn(usize) -> Outgoing<'f>,
         refused: impl FnMut(usize, DropReason),
     ) {
         match self {
@@ -150,5 +171,23 @@ impl Uplink {
             Self::Xdp(xdp) => aside + xdp.take_drops(),
             _ => aside,
         }
+    }
+}
+
+/// Hands on a frame with all its tags in it, without those that are not for its switch.
+#[inline(always)]
+fn sort(
+    vlans: &Vlans,
+    held: Held,
+    unit: &mut [u8],
+    on: &mut impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
+) {
+    if vlans.is_empty() {
+        return on(SwitchId::UNTAGGED, held, Ok(unit));
+    }
+    let (to, start) = vlans.untag(unit);
+    match start {
+        Some(start) => on(to, held.without(start), Ok(&unit[start..])),
+        None => on(to, held, Err(DropReason::Runt)),
     }
 }

@@ -3,11 +3,13 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use umacvlan_core::DropReason;
 use umacvlan_core::frame::TAG_LEN;
-use umacvlan_core::offload::insert_tag;
+use umacvlan_core::offload::{VNET_LEN, insert_tag, pop_tag};
+use umacvlan_core::{DropReason, Tag};
 
+use super::Outgoing;
 use crate::held::{Held, Place};
+use crate::switches::{SwitchId, Vlans};
 use crate::sys::arena::{Arena, BUFFER_LEN};
 use crate::sys::packet::PacketSocket;
 use crate::sys::rx_ring::{Extent, Received};
@@ -31,9 +33,10 @@ impl PacketUplink {
     pub(super) fn recv(
         &mut self,
         arena: &mut Arena,
+        vlans: &Vlans,
         place: Place,
         budget: usize,
-        mut on: impl FnMut(Held, Result<&[u8], DropReason>),
+        mut on: impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
     ) -> usize {
         for count in 0..budget {
             let Some(mut received) = self.socket.ring.receive() else {
@@ -43,15 +46,16 @@ impl PacketUplink {
             match received.extent {
                 Extent::Whole => {
                     let ring = &mut self.socket.ring;
-                    if let Some((tpid, tci)) = received.tag {
+                    let mut to = SwitchId::UNTAGGED;
+                    if let Some(tag) = received.tag {
                         let slot = ring.bytes_mut(received.slot, 0, received.at + received.len);
-                        retag(slot, &mut received.at, &mut received.len, tpid, tci);
+                        to = place_tag(vlans, slot, &mut received.at, &mut received.len, tag);
                     }
                     let Received { slot, at, len, .. } = received;
-                    on(Held::new(place, slot, at, len), Ok(ring.bytes(slot, at, len)));
+                    on(to, Held::new(place, slot, at, len), Ok(ring.bytes(slot, at, len)));
                 }
-                Extent::Queued => self.recv_queued(arena, place, received, &mut on),
-                Extent::Cut => on(held, Err(DropReason::TooLong)),
+                Extent::Queued => self.recv_queued(arena, vlans, place, received, &mut on),
+                Extent::Cut => on(SwitchId::UNTAGGED, held, Err(DropReason::TooLong)),
             }
         }
         budget
@@ -60,7 +64,7 @@ impl PacketUplink {
     pub(super) fn send<'f>(
         &mut self,
         count: usize,
-        frame: impl Fn(usize) -> &'f [u8],
+        frame: impl Fn(usize) -> Outgoing<'f>,
         mut refused: impl FnMut(usize, DropReason),
     ) {
         let Self { socket, tx } = self;
@@ -79,44 +83,63 @@ impl PacketUplink {
     fn recv_queued(
         &self,
         arena: &mut Arena,
+        vlans: &Vlans,
         place: Place,
         received: Received,
-        on: &mut impl FnMut(Held, Result<&[u8], DropReason>),
+        on: &mut impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
     ) {
+        let mut lost = |why| {
+            let held = Held::new(place, received.slot, received.at, received.len);
+            on(SwitchId::UNTAGGED, held, Err(why));
+        };
         let Some(buffer) = arena.take() else {
             // The frame must leave the queue, or the next slot would be given this one.
             let _ = self.socket.recv_queued(&mut [0; 16]);
-            let held = Held::new(place, received.slot, received.at, received.len);
-            return on(held, Err(DropReason::Full));
+            return lost(DropReason::Full);
         };
         let mut at = TAG_LEN;
         let room = arena.bytes_mut(buffer, at, BUFFER_LEN - at);
         let most = room.len();
         let Ok(mut len) = self.socket.recv_queued(room) else {
             arena.untake();
-            let held = Held::new(place, received.slot, received.at, received.len);
-            return on(held, Err(DropReason::Unsupported));
+            return lost(DropReason::Unsupported);
         };
         if len > most {
             // BIG TCP: larger than any TAP takes, and only its beginning is here.
             arena.untake();
-            let held = Held::new(place, received.slot, received.at, received.len);
-            return on(held, Err(DropReason::TooLong));
+            return lost(DropReason::TooLong);
         }
-        if let Some((tpid, tci)) = received.tag {
-            retag(arena.bytes_mut(buffer, 0, at + len), &mut at, &mut len, tpid, tci);
+        let mut to = SwitchId::UNTAGGED;
+        if let Some(tag) = received.tag {
+            let bytes = arena.bytes_mut(buffer, 0, at + len);
+            to = place_tag(vlans, bytes, &mut at, &mut len, tag);
         }
-        on(Held::new(Place::Arena, buffer, at, len), Ok(arena.bytes(buffer, at, len)));
+        on(to, Held::new(Place::Arena, buffer, at, len), Ok(arena.bytes(buffer, at, len)));
     }
 }
 
-/// Puts the tag back that the kernel took out before the socket saw the frame. Every place that a
-/// frame is read into keeps room for it.
-fn retag(bytes: &mut [u8], at: &mut usize, len: &mut usize, tpid: u16, tci: u16) {
-    if let Some(start) = insert_tag(bytes, *at, tpid, tci) {
-        *len += *at - start;
+/// Says whose a frame is out of which the kernel took this tag before the socket saw it. A VLAN's
+/// own switch gets it so, which costs nothing; everybody else gets it with the tag put back, for
+/// which every place that a frame is read into keeps room.
+fn place_tag(
+    vlans: &Vlans,
+    bytes: &mut [u8],
+    at: &mut usize,
+    len: &mut usize,
+    tag: Tag,
+) -> SwitchId {
+    let rest = bytes.get(*at + VNET_LEN..).unwrap_or_default();
+    let (to, start) = match vlans.find(tag, rest) {
+        Some((to, false)) => return to,
+        // What ends with its tags has one less, and is a frame of an EtherType that nobody knows.
+        Some((to, true)) => (to, pop_tag(bytes, *at)),
+        None => (SwitchId::UNTAGGED, insert_tag(bytes, *at, tag.tpid, tag.tci)),
+    };
+    if let Some(start) = start {
+        *len = *at + *len - start;
         *at = start;
     }
+    to
 }
 
 /// The reason for which the kernel refused to send a frame (`packet(7)`).

@@ -8,15 +8,16 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use umacvlan_core::DropReason;
 use umacvlan_core::frame::{HEADER_LEN, TAG_LEN};
 use umacvlan_core::offload::{
     SCRATCH_LEN, VNET_LEN, VnetHeader, complete_checksum, open_checksum, segment, segments,
 };
+use umacvlan_core::{DropReason, VlanPath};
 
-use super::PacketUplink;
 use super::chain::{Chain, Outcome};
+use super::{Outgoing, PacketUplink, sort};
 use crate::held::{Held, Place};
+use crate::switches::{SwitchId, Vlans};
 use crate::sys::arena::Arena;
 use crate::sys::calls;
 use crate::sys::epoll::Epoll;
@@ -113,8 +114,9 @@ impl XdpUplink {
     pub(super) fn recv(
         &mut self,
         arena: &mut Arena,
+        vlans: &Vlans,
         budget: usize,
-        mut on: impl FnMut(Held, Result<&[u8], DropReason>),
+        mut on: impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
     ) -> usize {
         let mut count = 0;
         let Self { sockets, chains, next, open_checksums, .. } = self;
@@ -125,7 +127,7 @@ impl XdpUplink {
                 if more || chain.is_open() {
                     if let Some(outcome) = chain.add(arena, unit, more) {
                         count += 1;
-                        gathered(arena, outcome, *open_checksums, &mut on);
+                        gathered(arena, outcome, *open_checksums, vlans, &mut on);
                     }
                     return;
                 }
@@ -135,12 +137,12 @@ impl XdpUplink {
                 count += 1;
                 // At most SOCKETS times CHUNKS_RX.
                 let number = u16::try_from(base).unwrap_or(u16::MAX) + chunk;
-                on(Held::new(Place::Uplink, number, at, unit.len()), Ok(unit));
+                sort(vlans, Held::new(Place::Uplink, number, at, unit.len()), unit, &mut on);
             });
             chain.keep(arena);
             *next = (*next + 1) % sockets.len();
         }
-        count + self.side.recv(arena, Place::Side, budget - count, on)
+        count + self.side.recv(arena, vlans, Place::Side, budget - count, on)
     }
 
     #[inline]
@@ -152,7 +154,7 @@ impl XdpUplink {
     pub(super) fn send<'f>(
         &mut self,
         count: usize,
-        frame: impl Fn(usize) -> &'f [u8],
+        frame: impl Fn(usize) -> Outgoing<'f>,
         mut refused: impl FnMut(usize, DropReason),
     ) {
         if self.down {
@@ -175,7 +177,7 @@ impl XdpUplink {
     fn push(
         &mut self,
         number: usize,
-        unit: &[u8],
+        Outgoing { unit, path }: Outgoing<'_>,
         refused: &mut impl FnMut(usize, DropReason),
     ) -> Result<(), DropReason> {
         let Some((header, frame)) = unit.split_first_chunk::<VNET_LEN>() else {
@@ -184,45 +186,59 @@ impl XdpUplink {
         let header = VnetHeader::parse(header);
         self.make_room(segments(header, frame), refused)?;
         let pushed = match (header.is_gso(), header.is_plain()) {
-            (true, _) => self.push_segments(header, frame),
-            (false, true) => self.push_one(frame, |_| {}),
-            (false, false) => self.push_unfinished(header, frame),
+            (true, _) => self.push_segments(header, frame, path),
+            (false, true) => self.push_one(frame, path, |_| {}),
+            (false, false) => self.push_unfinished(header, frame, path),
         };
         self.made_from.resize(self.sockets[0].pushed(), number);
         pushed
     }
 
-    fn push_segments(&mut self, header: VnetHeader, frame: &[u8]) -> Result<(), DropReason> {
+    fn push_segments(
+        &mut self,
+        header: VnetHeader,
+        frame: &[u8],
+        path: &VlanPath,
+    ) -> Result<(), DropReason> {
         let Self { sockets, work, longest, .. } = self;
         let mut pushed = Ok(());
         let cut = segment(header, frame, work, |unit| {
             // The first segment is as long as any, so none follows one that is refused.
             if pushed.is_ok() {
-                pushed = push_frame(&mut sockets[0], *longest, &unit[VNET_LEN..], |_| {});
+                pushed = push_frame(&mut sockets[0], *longest, &unit[VNET_LEN..], path, |_| {});
             }
         });
         cut.map_err(|_| DropReason::Unsupported).and(pushed)
     }
 
-    fn push_unfinished(&mut self, header: VnetHeader, frame: &[u8]) -> Result<(), DropReason> {
+    fn push_unfinished(
+        &mut self,
+        header: VnetHeader,
+        frame: &[u8],
+        path: &VlanPath,
+    ) -> Result<(), DropReason> {
         // Every header from a port has been validated, and then nothing can be wrong.
-        let finish = |room: &mut [u8]| {
-            let _ = complete_checksum(&mut { header }, room);
-        };
-        let room = self.sockets[0].room();
-        match self.work.get_mut(..frame.len()).filter(|work| work.len() > room) {
-            None => self.push_one(frame, finish),
+        let long = frame.len() + path.as_bytes().len() > self.sockets[0].room();
+        match self.work.get_mut(..frame.len()).filter(|_| long) {
+            None => self.push_one(frame, path, |room| {
+                let _ = complete_checksum(&mut behind(path, header), room);
+            }),
             // A checksum is over all pieces.
             Some(work) => {
                 work.copy_from_slice(frame);
-                finish(work);
-                push_frame(&mut self.sockets[0], self.longest, work, |_| {})
+                let _ = complete_checksum(&mut { header }, work);
+                push_frame(&mut self.sockets[0], self.longest, work, path, |_| {})
             }
         }
     }
 
-    fn push_one(&mut self, frame: &[u8], finish: impl FnOnce(&mut [u8])) -> Result<(), DropReason> {
-        push_frame(&mut self.sockets[0], self.longest, frame, finish)
+    fn push_one(
+        &mut self,
+        frame: &[u8],
+        path: &VlanPath,
+        finish: impl FnOnce(&mut [u8]),
+    ) -> Result<(), DropReason> {
+        push_frame(&mut self.sockets[0], self.longest, frame, path, finish)
     }
 
     /// Sees to it that so many frames can be pushed.
@@ -288,7 +304,8 @@ fn gathered(
     arena: &mut Arena,
     outcome: Outcome,
     open_checksums: bool,
-    on: &mut impl FnMut(Held, Result<&[u8], DropReason>),
+    vlans: &Vlans,
+    on: &mut impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
 ) {
     match outcome {
         Ok((buffer, len)) => {
@@ -296,9 +313,11 @@ fn gathered(
             if open_checksums {
                 mark_open(unit);
             }
-            on(Held::new(Place::Arena, buffer, 0, len), Ok(unit));
+            sort(vlans, Held::new(Place::Arena, buffer, 0, len), unit, on);
         }
-        Err((reason, len)) => on(Held::new(Place::Arena, 0, 0, len), Err(reason)),
+        Err((reason, len)) => {
+            on(SwitchId::UNTAGGED, Held::new(Place::Arena, 0, 0, len), Err(reason));
+        }
     }
 }
 
@@ -311,25 +330,43 @@ fn mark_open(unit: &mut [u8]) {
     }
 }
 
-/// Pushes a copy of a frame, finished by `finish` if it fits one chunk. The kernel sends it whatever its length is, so
-/// that is looked at here.
+/// The header of a frame that has got these tags.
+fn behind(path: &VlanPath, mut header: VnetHeader) -> VnetHeader {
+    let tags = u16::try_from(path.as_bytes().len()).unwrap_or(0);
+    header.csum_start = header.csum_start.saturating_add(tags);
+    header
+}
+
+/// Pushes a copy of a frame with these tags, finished by `finish` if it fits one chunk. The kernel
+/// sends it whatever its length is, so that is looked at here.
 fn push_frame(
     socket: &mut XskSocket,
     longest: usize,
     frame: &[u8],
+    path: &VlanPath,
     finish: impl FnOnce(&mut [u8]),
 ) -> Result<(), DropReason> {
-    let tag = if frame.get(12..14) == Some(&[0x81, 0]) { TAG_LEN } else { 0 };
-    if frame.len() > longest + tag {
+    let Some((addresses, rest)) = frame.split_first_chunk::<12>() else {
+        return Err(DropReason::Runt);
+    };
+    let tags = path.as_bytes();
+    let len = frame.len() + tags.len();
+    // One tag of the usual kind does not count, as for a packet socket.
+    let first = if tags.is_empty() { rest } else { tags };
+    let spare = if first.starts_with(&[0x81, 0]) { TAG_LEN } else { 0 };
+    if len > longest + spare {
         return Err(DropReason::TooLong);
     }
     let fill = |room: &mut [u8]| {
-        room.copy_from_slice(frame);
+        let (head, behind) = room.split_at_mut(addresses.len() + tags.len());
+        head[..12].copy_from_slice(addresses);
+        head[12..].copy_from_slice(tags);
+        behind.copy_from_slice(rest);
         finish(room);
     };
-    let pushed = match frame.len() <= socket.room() {
-        true => socket.push(frame.len(), fill),
-        false => socket.push_pieces(frame),
+    let pushed = match len <= socket.room() {
+        true => socket.push(len, fill),
+        false => socket.push_pieces([addresses, tags, rest]),
     };
     match pushed {
         true => Ok(()),

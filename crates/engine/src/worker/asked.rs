@@ -5,12 +5,13 @@ use std::ops::AddAssign;
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
-use umacvlan_core::{DropReason, Refusal, SubConfig, SubId, Switch};
+use umacvlan_core::{DropReason, Refusal, SubConfig, SubId, Switch, VlanPath};
 
 use super::Worker;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Desk, Dispatch};
 use crate::idle::TurnStats;
 use crate::port::PortLink;
+use crate::switches::{Served, SwitchId};
 use crate::sys::calls;
 use crate::sys::tap::Tap;
 use crate::uplink::Uplink;
@@ -63,7 +64,8 @@ impl Snapshot {
 
 /// What a worker can be asked, between two turns.
 impl Worker {
-    /// Adds a sub-interface, down at first, with what is behind its port.
+    /// Adds a sub-interface to the switch of untagged frames, down at first, with what is behind
+    /// its port.
     ///
     /// # Errors
     /// The switch refuses it; or the kernel has no memory for its port, and nothing has changed.
@@ -73,12 +75,26 @@ impl Worker {
         link: PortLink,
         offloads: Offloads,
     ) -> Result<SubId, AddError> {
-        let id = self.dispatch.switch.add(config)?;
+        self.add_to(SwitchId::UNTAGGED, config, link, offloads)
+    }
+
+    /// The same for one of the switches.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn add_to(
+        &mut self,
+        at: SwitchId,
+        config: &SubConfig,
+        link: PortLink,
+        offloads: Offloads,
+    ) -> Result<SubId, AddError> {
+        let Dispatch { switches, desk: Desk { outlet, .. } } = &mut self.dispatch;
+        let id = switches.add(at, config)?;
         if let Err(error) = self.ports.add(id, link) {
-            self.dispatch.switch.remove(id);
+            switches.remove(id);
             return Err(error.into());
         }
-        let outlet = &mut self.dispatch.outlet;
         if outlet.subs.len() <= id.index() {
             outlet.subs.resize_with(id.index() + 1, SubStats::default);
             outlet.offloads.resize(id.index() + 1, None);
@@ -93,13 +109,13 @@ impl Worker {
 
     /// Removes a sub-interface with its port. Its counters go into the sum of those removed.
     pub fn remove(&mut self, id: SubId) {
-        if self.dispatch.switch.remove(id).is_none() {
+        let Dispatch { switches, desk: Desk { outlet, .. } } = &mut self.dispatch;
+        let Some(at) = switches.remove(id) else {
             return;
-        }
+        };
         self.ports.remove(id);
-        let outlet = &mut self.dispatch.outlet;
         outlet.offloads[id.index()] = None;
-        self.removed += std::mem::take(&mut outlet.subs[id.index()]);
+        switches.at_mut(at).removed += std::mem::take(&mut outlet.subs[id.index()]);
     }
 
     /// Sets a sub-interface up or down. Frames that it sends wait in its TAP until it is up here;
@@ -108,27 +124,66 @@ impl Worker {
     /// # Errors
     /// The switch refuses it.
     pub fn set_up(&mut self, id: SubId, up: bool) -> Result<(), Refusal> {
-        self.dispatch.switch.set_up(id, up)?;
+        let switches = &mut self.dispatch.switches;
+        switches.at_mut(switches.of(id)).switch.set_up(id, up)?;
         let lost = match up {
             true => self.ports.listen(id).map(|()| 0),
             false => self.ports.deafen(id),
         };
         // A ring that has failed ends the worker with its next turn.
         let lost = lost.unwrap_or(0);
-        let stats = &mut self.dispatch.outlet.subs[id.index()];
+        let stats = &mut self.dispatch.desk.outlet.subs[id.index()];
         stats.received.frames += lost;
         stats.dropped.add(DropReason::Down, lost);
         Ok(())
     }
 
-    /// The table.
-    pub fn switch(&self) -> &Switch {
-        &self.dispatch.switch
+    /// Gives a VLAN a switch of its own, from the next frame on: what comes with its tags goes
+    /// there without them, and what goes from there to the wire gets them. One without tags takes
+    /// the place of the switch of untagged frames. What that or the VLAN's own before had counted
+    /// is forgotten.
+    ///
+    /// # Errors
+    /// There are as many as there can be.
+    pub fn serve(&mut self, path: VlanPath, switch: Switch) -> Result<SwitchId, Refusal> {
+        let at = match path.is_untagged() {
+            true => SwitchId::UNTAGGED,
+            false => self.vlans.serve(path).ok_or(Refusal::TooMany)?,
+        };
+        self.dispatch.desk.groups.end(at);
+        self.dispatch.switches.put(at, switch);
+        Ok(at)
     }
 
-    /// The table, to be changed.
+    /// Ends a switch whose sub-interfaces have been removed: frames of its VLAN are nobody's again,
+    /// and untagged ones the host's.
+    pub fn end(&mut self, at: SwitchId) {
+        let Dispatch { switches, desk: Desk { groups, .. } } = &mut self.dispatch;
+        let former = &switches.at(at).switch;
+        let empty = Switch::new(*former.parent(), former.semantics());
+        groups.end(at);
+        switches.put(at, empty);
+        self.vlans.end(at);
+    }
+
+    /// The table of untagged frames.
+    pub fn switch(&self) -> &Switch {
+        self.switch_at(SwitchId::UNTAGGED)
+    }
+
+    /// The table of untagged frames, to be changed.
     pub fn switch_mut(&mut self) -> &mut Switch {
-        &mut self.dispatch.switch
+        self.switch_at_mut(SwitchId::UNTAGGED)
+    }
+
+    /// One of the tables.
+    pub fn switch_at(&self, at: SwitchId) -> &Switch {
+        &self.dispatch.switches.at(at).switch
+    }
+
+    /// One of the tables, to be changed.
+    pub fn switch_at_mut(&mut self, at: SwitchId) -> &mut Switch {
+        &mut self.dispatch.switches.at_mut(at).switch
     }
 
     /// The TAP behind a sub-interface, if that is what is behind it.
@@ -162,23 +217,40 @@ impl Worker {
         self.uplink = None;
     }
 
-    /// All counters at this moment.
+    /// All counters at this moment, summed over the switches.
     pub fn snapshot(&self) -> Snapshot {
-        let Dispatch { switch, outlet, groups, .. } = &self.dispatch;
-        Snapshot {
-            wire: outlet.wire,
-            subs: switch.subs().map(|(id, _)| (id, outlet.subs[id.index()])).collect(),
-            removed: self.removed,
+        let mut all = self.snapshot_at(SwitchId::UNTAGGED);
+        for served in self.dispatch.switches.tagged() {
+            self.count(served, &mut all);
+        }
+        all.subs.sort_unstable_by_key(|&(id, _)| id);
+        all
+    }
+
+    /// The counters of one switch at this moment. What the worker did with its time is the same
+    /// for all.
+    pub fn snapshot_at(&self, at: SwitchId) -> Snapshot {
+        let mut snapshot = Snapshot {
             turns: TurnStats { syscalls: calls::made(), ..self.idle.stats },
-            waiting: groups.len(),
             sending: self.uplink.as_ref().map_or(0, Uplink::sending),
             uring: self.ports.has_uring(),
-        }
+            ..Snapshot::default()
+        };
+        self.count(self.dispatch.switches.at(at), &mut snapshot);
+        snapshot
+    }
+
+    fn count(&self, served: &Served, into: &mut Snapshot) {
+        let stats = |id: SubId| self.dispatch.desk.outlet.subs[id.index()];
+        into.wire += served.wire;
+        into.subs.extend(served.switch.subs().map(|(id, _)| (id, stats(id))));
+        into.removed += served.removed;
+        into.waiting += served.waiting;
     }
 
     /// Floods that wait for the next turn.
     pub fn waiting(&self) -> usize {
-        self.dispatch.groups.len()
+        self.dispatch.desk.groups.len()
     }
 
     /// Ends the loop after this turn.

@@ -1,6 +1,7 @@
-//! [`Worker`]: one thread that serves one parent, or with others some of its flows each.
+//! [`Worker`]: one thread that serves one wire and all parents on it, or with others some of its
+//! flows each.
 //!
-//! It owns the uplink, the table, the ports and the counters, so nothing on the way of a frame is
+//! It owns the uplink, the tables, the ports and the counters, so nothing on the way of a frame is
 //! shared and nothing is locked. Others ask it by message ([`WorkerHandle::call`]), and it answers
 //! between two turns.
 
@@ -12,7 +13,6 @@ use std::io;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
-use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, SubId, Switch};
 
 pub use asked::{AddError, Snapshot};
@@ -20,13 +20,15 @@ pub use calls::SYSTEM_CALLS;
 pub use handle::{Notice, Notifier, Stopped, WorkerHandle};
 
 use crate::coalesce::Coalescer;
-use crate::dispatch::{Dispatch, Outlet, refused, unsent};
+use crate::dispatch::{Desk, Dispatch};
 use crate::held::Places;
 use crate::idle::{Idle, Poll};
+use crate::outlet::{Outlet, refused, unsent};
 use crate::port::{PortEvent, PortIo, Ports};
+use crate::switches::{Switches, Vlans};
 use crate::sys::arena::Arena;
 use crate::sys::eventfd::EventFd;
-use crate::uplink::Uplink;
+use crate::uplink::{Outgoing, Uplink};
 
 /// Frames that a turn takes from the uplink.
 const WIRE_BURST: usize = 64;
@@ -45,7 +47,7 @@ const BUFFERS: u16 = 256;
 type Request = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// How a worker is to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerConfig {
     /// Whether frames of one flow that are written at once are merged.
     pub coalesce: bool,
@@ -64,10 +66,11 @@ impl Default for WorkerConfig {
     }
 }
 
-/// The serving loop of one parent and everything it owns.
+/// The serving loop of one wire and everything it owns.
 #[derive(Debug)]
 pub struct Worker {
     dispatch: Dispatch,
+    vlans: Vlans,
     uplink: Option<Uplink>,
     ports: Ports,
     arena: Arena,
@@ -78,7 +81,6 @@ pub struct Worker {
     notices: Option<Notifier>,
     /// Ports whose interface is gone, found in this turn.
     gone: Vec<SubId>,
-    removed: SubStats,
     stop: bool,
 }
 
@@ -111,7 +113,8 @@ impl Worker {
         let mut arena = Arena::new(BUFFERS)?;
         let ports = Ports::new(config.io, &mut arena, commands)?;
         Ok(Self {
-            dispatch: Dispatch::new(switch),
+            dispatch: Dispatch::new(Switches::new(switch)),
+            vlans: Vlans::new(),
             uplink: None,
             ports,
             arena,
@@ -120,7 +123,6 @@ impl Worker {
             requests,
             notices,
             gone: Vec::new(),
-            removed: SubStats::default(),
             stop: false,
         })
     }
@@ -129,7 +131,7 @@ impl Worker {
         while !self.stop {
             let requests = self.serve_requests();
             let Turn { frames, events } = self.turn()?;
-            let worked = requests || events > 0 || !self.dispatch.groups.is_empty();
+            let worked = requests || events > 0 || !self.dispatch.desk.groups.is_empty();
             if !worked {
                 // Looking without pause would take the ring's next slot away from the core that
                 // fills it, and the cycles from a sibling thread of this one.
@@ -151,12 +153,13 @@ impl Worker {
     /// # Errors
     /// The ring has failed, and with it the worker.
     pub fn turn(&mut self) -> io::Result<Turn> {
-        let Self { dispatch, uplink, ports, arena, gone, .. } = self;
+        let Self { dispatch, vlans, uplink, ports, arena, gone, .. } = self;
         dispatch.resume_floods();
         let mut turn = Turn::default();
         if let Some(uplink) = uplink {
-            turn.frames =
-                uplink.recv(arena, WIRE_BURST, |held, bytes| dispatch.ingress(held, bytes));
+            turn.frames = uplink.recv(arena, vlans, WIRE_BURST, |to, held, bytes| {
+                dispatch.ingress(to, held, bytes);
+            });
             turn.events = turn.frames;
         }
         turn.events += ports.recv(arena, PORTS_BURST, |event| match event {
@@ -166,7 +169,7 @@ impl Worker {
             }
             PortEvent::Gone { sub } => gone.push(sub),
             PortEvent::Refused { to, held, group, reason } => {
-                refused(&mut dispatch.outlet.subs, to, held, group, reason);
+                refused(&mut dispatch.desk.outlet.subs, to, held, group, reason);
             }
         });
         let frames =
@@ -181,21 +184,23 @@ impl Worker {
     /// Writes what the turn has noted down and gives its memory back. True when the uplink has more
     /// to send.
     fn flush(&mut self) -> io::Result<bool> {
-        let Self { dispatch, uplink, ports, arena, coalescer, .. } = self;
-        let Dispatch { groups, outlet, .. } = dispatch;
-        let Outlet { to_ports, to_wire, scratch, wire, subs, offloads } = outlet;
+        let Self { dispatch, vlans, uplink, ports, arena, coalescer, .. } = self;
+        let Dispatch { switches, desk: Desk { groups, outlet, .. } } = dispatch;
+        let Outlet { to_ports, to_wire, scratch, subs, offloads } = outlet;
         // What came from the wire never goes back there, so nothing here lies in the uplink's memory.
         let places = Places { arena, groups, merged: None, scratch, uplink: None };
+        let mut lost = |number: usize, reason| {
+            let (at, held) = to_wire[number];
+            unsent(&mut switches.at_mut(at).wire, held.frame_len(), reason);
+        };
+        let frame = |number: usize| {
+            let (at, held) = to_wire[number];
+            Outgoing { unit: places.bytes(held), path: vlans.path(at) }
+        };
         match uplink {
             _ if to_wire.is_empty() => {}
-            Some(uplink) => uplink.send(
-                to_wire.len(),
-                |number| places.bytes(to_wire[number]),
-                |number, reason| unsent(wire, to_wire[number].frame_len(), reason),
-            ),
-            None => to_wire
-                .iter()
-                .for_each(|held| unsent(wire, held.frame_len(), DropReason::NoCarrier)),
+            Some(uplink) => uplink.send(to_wire.len(), frame, lost),
+            None => (0..to_wire.len()).for_each(|number| lost(number, DropReason::NoCarrier)),
         }
         let mut places = Places { uplink: uplink.as_ref(), ..places };
         if let Some(coalescer) = coalescer.as_mut() {
@@ -218,10 +223,10 @@ impl Worker {
 
     /// Tells what the turn has found out, and forgets it.
     fn tell(&mut self) {
-        if self.gone.is_empty() && self.dispatch.reports.is_empty() {
+        if self.gone.is_empty() && self.dispatch.desk.reports.is_empty() {
             return;
         }
-        let groups = self.dispatch.reports.drain(..).map(Notice::Groups);
+        let groups = self.dispatch.desk.reports.drain(..).map(Notice::Groups);
         let gone = self.gone.drain(..).map(Notice::PortGone);
         match &self.notices {
             Some(notifier) => notifier.notify(groups.chain(gone)),

@@ -247,15 +247,15 @@ fn a_frame_longer_than_a_chunk_comes_and_goes_in_pieces_whose_chunks_come_back()
             let room = VNET_LEN + 3840;
             let last = VNET_LEN + 9014 - 2 * 3840;
             assert_eq!(pieces, [(room, true), (room, true), (last, false)], "{how:?}");
-            assert!(bench.socket.push_pieces(&long(mac(0xff), mac(1), number)), "{how:?}");
+            assert!(bench.socket.push_pieces([&long(mac(0xff), mac(1), number)]), "{how:?}");
             bench.socket.kick(|_| panic!("lost")).unwrap();
             bench.socket.release();
             assert_eq!(next(&bench.wire, PATIENCE), Some(number), "{how:?}");
         }
         assert_eq!(bench.socket.waiting(), 0);
         let most = vec![0; longest_frame()];
-        assert!(bench.socket.push_pieces(&most));
-        assert!(!bench.socket.push_pieces(&[&most[..], &[0]].concat()), "{how:?}");
+        assert!(bench.socket.push_pieces([&most]));
+        assert!(!bench.socket.push_pieces([&most, &[0]]), "{how:?}");
     });
 }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, Mode, Tag};
 use umacvlan_engine::engine::{
     Backend, Change, LinkSet, ParentOptions, SubOptions, UplinkKind, XdpMode,
 };
@@ -215,9 +215,9 @@ fn tags_come_and_go_whole() {
             tag
         };
         send(&lab.far.socket("x0"), &tagged(mac(1), mac(0xff)));
-        assert_eq!(tag(&mut sub), Some((0x8100, 0x2005)));
+        assert_eq!(tag(&mut sub), Some(Tag { tpid: 0x8100, tci: 0x2005 }));
         send(&inside.socket("s1"), &tagged(mac(0xff), mac(1)));
-        assert_eq!(tag(&mut wire), Some((0x8100, 0x2005)));
+        assert_eq!(tag(&mut wire), Some(Tag { tpid: 0x8100, tci: 0x2005 }));
     });
 }
 

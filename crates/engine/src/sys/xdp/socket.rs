@@ -237,15 +237,25 @@ impl XskSocket {
     }
 
     /// As [`XskSocket::push`], a frame that is as it shall be, in as many chunks as it needs.
-    pub fn push_pieces(&mut self, frame: &[u8]) -> bool {
+    /// Its bytes are those of all parts.
+    pub fn push_pieces<const PARTS: usize>(&mut self, mut parts: [&[u8]; PARTS]) -> bool {
         let room = self.room();
-        let count = frame.len().div_ceil(room);
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let count = len.div_ceil(room);
         if count > self.pieces || !self.has_room(count) {
             return false;
         }
-        frame.chunks(room).enumerate().all(|(number, piece)| {
+        (0..count).all(|number| {
             let options = if number + 1 < count { XDP_PKT_CONTD } else { 0 };
-            self.fill_one(piece.len(), options, |room| room.copy_from_slice(piece))
+            let piece = room.min(len - number * room);
+            self.fill_one(piece, options, |mut rest| {
+                for part in &mut parts {
+                    let (now, later) = part.split_at(part.len().min(rest.len()));
+                    let (here, behind) = std::mem::take(&mut rest).split_at_mut(now.len());
+                    here.copy_from_slice(now);
+                    (*part, rest) = (later, behind);
+                }
+            })
         })
     }
 
