@@ -34,7 +34,7 @@ int umacvlan_host(struct __sk_buff *skb)
 	/* The host's own group frames on their way back to it. */
 	if (skb->pkt_type == PACKET_LOOPBACK)
 		return TC_ACT_UNSPEC;
-	if (skb->vlan_present && is_set(&vlans, skb->vlan_tci & VLAN_VID_MASK))
+	if (skb->vlan_present && value_at(&vlans, skb->vlan_tci & VLAN_VID_MASK) & HOSTS)
 		return TC_ACT_UNSPEC;
 	if ((const void *)(eth + 1) > end)
 		return TC_ACT_UNSPEC;
@@ -44,7 +44,7 @@ int umacvlan_host(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (eth->h_dest[0] & 1)
 		return from & ECHO ? TC_ACT_SHOT : TC_ACT_UNSPEC;
-	if (is_set(&owned, 0) || rule(eth->h_dest) & TO)
+	if (value_at(&owned, 0) || rule(eth->h_dest) & TO)
 		return TC_ACT_SHOT;
 	return TC_ACT_UNSPEC;
 }

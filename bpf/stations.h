@@ -30,7 +30,12 @@ struct {
 	__type(value, __u32);
 } owned SEC(".maps");
 
-/* The VLANs that the host has a device for: the kernel asks it before it asks macvlan. */
+/* Bits of a value in `vlans`. */
+#define HOSTS 1          /* the host has a device for it: the kernel asks that before macvlan */
+#define SERVED 2         /* the engine has a switch for it, with a customer's tag (802.1Q) */
+#define SERVED_SERVICE 4 /* the same with a provider's tag outside (802.1ad) */
+
+/* What is known of each VLAN. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, VIDS);
@@ -48,9 +53,9 @@ static __always_inline __u32 rule(const unsigned char *mac)
 	return bits ? *bits : 0;
 }
 
-static __always_inline int is_set(void *map, __u32 at)
+static __always_inline __u32 value_at(void *map, __u32 at)
 {
 	__u32 *value = bpf_map_lookup_elem(map, &at);
 
-	return value && *value;
+	return value ? *value : 0;
 }

@@ -51,11 +51,19 @@ static __always_inline int is_too_long(__u64 len)
 /* True for a unicast frame that the host is not to have. */
 static __always_inline int is_ours(const struct ethhdr *eth)
 {
-	return is_set(&owned, 0) || rule(eth->h_dest) & TO || rule(eth->h_source) & FROM;
+	return value_at(&owned, 0) || rule(eth->h_dest) & TO || rule(eth->h_source) & FROM;
 }
 
-/* True for a tagged frame that a VLAN device of the host takes. */
-static __always_inline int is_for_vlan(const struct ethhdr *eth, const void *end)
+/* What is known of the VLAN of a tag: HOSTS, or that the engine has a switch for that very tag. */
+static __always_inline __u32 vlan(__be16 tpid, __u16 tci)
+{
+	__u32 served = tpid == bpf_htons(ETH_P_8021Q) ? SERVED : SERVED_SERVICE;
+
+	return value_at(&vlans, tci & VLAN_VID_MASK) & (HOSTS | served);
+}
+
+/* The same of a frame's outer tag, if it has one. */
+static __always_inline __u32 outer_vlan(const struct ethhdr *eth, const void *end)
 {
 	const __be16 *tci = (const void *)(eth + 1);
 
@@ -63,17 +71,20 @@ static __always_inline int is_for_vlan(const struct ethhdr *eth, const void *end
 		return 0;
 	if ((const void *)(tci + 1) > end)
 		return 0;
-	return is_set(&vlans, bpf_ntohs(*tci) & VLAN_VID_MASK);
+	return vlan(eth->h_proto, bpf_ntohs(*tci));
 }
 
 static __always_inline int uplink(struct xdp_md *ctx, __u64 len)
 {
 	const struct ethhdr *eth = (void *)(long)ctx->data;
 	const void *end = (void *)(long)ctx->data_end;
+	__u32 of_vlan;
 
-	if ((const void *)(eth + 1) > end || eth->h_dest[0] & 1)
+	if ((const void *)(eth + 1) > end)
 		return XDP_PASS;
-	if (is_for_vlan(eth, end) || !is_ours(eth))
+	of_vlan = outer_vlan(eth, end);
+	/* The host has no use for what is in a VLAN of the engine's, not even for group frames. */
+	if (!(of_vlan & ~HOSTS) && (eth->h_dest[0] & 1 || of_vlan || !is_ours(eth)))
 		return XDP_PASS;
 	if (is_too_long(len))
 		return XDP_PASS;
@@ -110,6 +121,8 @@ int umacvlan_side(struct __sk_buff *skb)
 		return 0;
 	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) < 0)
 		return 0;
+	if (skb->vlan_present && vlan(skb->vlan_proto, skb->vlan_tci) & ~HOSTS)
+		return -1;
 	if (eth.h_dest[0] & 1 || rule(eth.h_source) & HEARD || is_ours(&eth))
 		return -1;
 	return 0;

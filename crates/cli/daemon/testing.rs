@@ -83,6 +83,8 @@ pub(super) fn sub_status(number: u64, name: &str) -> SubStatus {
 pub(super) fn parent_status(name: &str) -> ParentStatus {
     ParentStatus {
         name: name.to_owned(),
+        link: name.to_owned(),
+        vlan: umacvlan_core::VlanPath::UNTAGGED,
         index: Some(2),
         mac: MAC,
         own_mac: MAC,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use umacvlan_core::Refusal;
+use umacvlan_core::{Refusal, VlanNameError};
 
 use crate::engine::{SubNumber, WORKERS_MAX};
 use crate::netlink;
@@ -73,6 +73,33 @@ pub enum Error {
         /// The bridge or bond that has it.
         master: String,
     },
+    /// The kernel has a device for its VLAN, which takes the same frames.
+    #[error(
+        "cannot use {parent}: the kernel has a device for VLAN {vid} on {link}, which takes its frames: use that device as parent, or delete it"
+    )]
+    ParentRival {
+        /// The parent.
+        parent: String,
+        /// The interface that carries it.
+        link: String,
+        /// The VLAN, or the outer one.
+        vid: u16,
+    },
+    /// It asks for settings that all parents on its interface share, and there are others.
+    #[error(
+        "{parent} cannot have {what}: it shares those of {link}, which is attached already; leave the setting out, or set it for the first parent on {link}"
+    )]
+    ParentShared {
+        /// The parent.
+        parent: String,
+        /// The interface that carries it.
+        link: String,
+        /// What it cannot have.
+        what: &'static str,
+    },
+    /// There is no such interface, and its name is not that of a VLAN either.
+    #[error(transparent)]
+    ParentVlan(VlanNameError),
     /// Its interface is another parent's, which has been renamed since.
     #[error("{name} is the interface of parent {parent}, by another name: use parent {parent}")]
     ParentRenamed {
@@ -139,16 +166,19 @@ impl Error {
             Self::NameInUse { .. } | Self::NumberTaken(_) | Self::ParentTaken(_) => {
                 Some(libc::EEXIST)
             }
-            Self::NameInvalid(_) | Self::ParentUnsuitable { .. } | Self::ParentWorkers { .. } => {
-                Some(libc::EINVAL)
-            }
+            Self::NameInvalid(_)
+            | Self::ParentShared { .. }
+            | Self::ParentUnsuitable { .. }
+            | Self::ParentVlan(_)
+            | Self::ParentWorkers { .. } => Some(libc::EINVAL),
             Self::Namespace { source, .. } | Self::Netlink(source) => source.errno(),
             Self::NoTap(_) | Self::NoSuchParent(_) | Self::NoSuchSub(_) | Self::ParentAbsent(_) => {
                 Some(libc::ENODEV)
             }
-            Self::ParentBusy { .. } | Self::ParentRenamed { .. } | Self::TapBusy(_) => {
-                Some(libc::EBUSY)
-            }
+            Self::ParentBusy { .. }
+            | Self::ParentRenamed { .. }
+            | Self::ParentRival { .. }
+            | Self::TapBusy(_) => Some(libc::EBUSY),
             Self::Refused { refusal, .. } => Some(refusal.errno()),
             Self::System { source, .. } | Self::Tap { source, .. } => source.raw_os_error(),
             Self::NoAfXdp { .. } => Some(libc::EOPNOTSUPP),

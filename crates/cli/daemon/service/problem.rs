@@ -57,8 +57,11 @@ fn kind(error: &Error) -> Code {
         | Error::NoAfXdp { .. }
         | Error::ParentBusy { .. }
         | Error::ParentRenamed { .. }
+        | Error::ParentRival { .. }
+        | Error::ParentShared { .. }
         | Error::ParentTaken(_)
         | Error::ParentUnsuitable { .. }
+        | Error::ParentVlan(_)
         | Error::ParentWorkers { .. }
         | Error::Refused { .. }
         | Error::TapBusy(_) => Code::Refused,
@@ -99,6 +102,8 @@ fn device(error: &Error) -> Option<String> {
         | Error::Tap { name, .. }
         | Error::NoAfXdp { parent: name, .. }
         | Error::ParentBusy { parent: name, .. }
+        | Error::ParentRival { parent: name, .. }
+        | Error::ParentShared { parent: name, .. }
         | Error::ParentUnsuitable { parent: name, .. } => Some(name.clone()),
         _ => None,
     }

@@ -11,6 +11,7 @@ use crate::engine::{Adopt, SubNumber, SubStatus};
 use crate::error::Error;
 use crate::netlink::{Link, Rtnl};
 use crate::sys::tap::Tap;
+use crate::worker::Worker;
 
 /// How often an interface may be renamed while the engine attaches to it.
 const ATTEMPTS: usize = 4;
@@ -75,7 +76,9 @@ impl Control {
 
     /// Lowers an MTU that is above the parent's by now, as it would have been by an engine.
     fn fit_mtu(&mut self, at: usize, adopt: &Adopt, link: Link) -> Result<Link, Error> {
-        let most = self.parents[at].workers.ask(|worker| worker.switch().parent().mtu)?;
+        let switch = self.parents[at].at;
+        let ask = move |worker: &mut Worker| worker.switch_at(switch).parent().mtu;
+        let most = self.parents[at].workers.ask(ask)?;
         if link.mtu <= most {
             return Ok(link);
         }

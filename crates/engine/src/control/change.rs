@@ -27,8 +27,9 @@ impl Control {
             self.spare_host(at, id);
         }
         let parent = &mut self.parents[at];
+        let switch = parent.at;
         let (done, mode) = parent.workers.tell(move |worker| {
-            let switch = worker.switch_mut();
+            let switch = worker.switch_at_mut(switch);
             let done = changes.iter().try_for_each(|change| apply(switch, id, change));
             (done, switch.sub(id).map(umacvlan_core::Sub::mode))
         })?;
@@ -83,7 +84,9 @@ impl Control {
         let parent = &self.parents[at];
         let sub = &parent.subs[place];
         let (tap, before) = (Arc::clone(&sub.tap), sub.name.clone());
-        if let (LinkSet::Mac(mac), Mode::Passthru, Some(index)) = (&set, sub.mode, parent.index) {
+        if let (LinkSet::Mac(mac), Mode::Passthru, Some(index)) =
+            (&set, sub.mode, parent.addressed())
+        {
             // It may refuse, and then nothing has changed.
             self.rtnl.set_mac(index, *mac)?;
         }
@@ -98,11 +101,13 @@ impl Control {
     fn check(&self, at: usize, place: usize, set: &LinkSet) -> Result<(), Error> {
         let parent = &self.parents[at];
         let Sub { id, name, .. } = &parent.subs[place];
-        let id = *id;
+        let (id, at) = (*id, parent.at);
         let allowed = match *set {
-            LinkSet::Mac(mac) => parent.workers.ask(move |it| it.switch().check_mac(id, mac))?,
-            LinkSet::Mtu(mtu) => parent.workers.ask(move |it| it.switch().check_mtu(mtu))?,
-            LinkSet::Up(up) => parent.workers.ask(move |it| it.switch().check_up(id, up))?,
+            LinkSet::Mac(mac) => {
+                parent.workers.ask(move |it| it.switch_at(at).check_mac(id, mac))?
+            }
+            LinkSet::Mtu(mtu) => parent.workers.ask(move |it| it.switch_at(at).check_mtu(mtu))?,
+            LinkSet::Up(up) => parent.workers.ask(move |it| it.switch_at(at).check_up(id, up))?,
             _ => Ok(()),
         };
         allowed.map_err(Error::refused(name))

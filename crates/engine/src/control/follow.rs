@@ -7,6 +7,7 @@ use umacvlan_core::{Filter, Refusal, SubId};
 use super::Control;
 use super::place::Place;
 use super::sub::{Seen, SubKey};
+use crate::SwitchId;
 use crate::engine::Event;
 use crate::netlink::Link;
 use crate::worker::Worker;
@@ -70,15 +71,15 @@ impl Control {
 
     /// Events were lost: looks at everything again.
     pub(super) fn look_everywhere(&mut self) {
-        for at in 0..self.parents.len() {
-            let (index, name) = (self.parents[at].index, self.parents[at].name.clone());
+        for at in 0..self.trunks.len() {
+            let (index, name) = (self.trunks[at].index, self.trunks[at].name.clone());
             let link = match index {
                 Some(index) => self.rtnl.link_by_index(index),
                 None => self.rtnl.link(&name),
             };
             match (link, index) {
-                (Ok(Some(link)), _) => self.follow_parent(&link),
-                (Ok(None), Some(index)) => self.lose_parent(index),
+                (Ok(Some(link)), _) => self.follow_trunk(&link),
+                (Ok(None), Some(index)) => self.lose_trunk(index),
                 (Ok(None), None) | (Err(_), _) => {}
             }
         }
@@ -144,8 +145,10 @@ impl Control {
         }
         sub.name.clone_from(&link.name);
         let id = key.id;
+        let switch = parent.at;
         // A worker that has stopped follows nothing.
-        let undone = parent.workers.tell(move |worker| apply(worker, id, before, now)).ok()?;
+        let apply = move |worker: &mut Worker| apply(worker, (switch, id), before, now);
+        let undone = parent.workers.tell(apply).ok()?;
         let sub = &mut parent.subs[place];
         sub.seen = now;
         for (undo, _) in &undone {
@@ -158,7 +161,7 @@ impl Control {
         let accepted = sub.seen;
         let owned = sub.mode == umacvlan_core::Mode::Passthru && accepted.mac != before.mac;
         parent.memberships.mark();
-        if let (true, Some(index)) = (owned, parent.index)
+        if let (true, Some(index)) = (owned, parent.addressed())
             && let Err(error) = self.rtnl.set_mac(index, accepted.mac)
         {
             self.trouble(format!("the parent of {} does not take its address: {error}", link.name));
@@ -210,10 +213,10 @@ impl Control {
             allmulti: sub.seen.allmulti,
             promisc: sub.seen.promisc,
         };
-        let id = sub.id;
+        let (at, id) = (parent.at, sub.id);
         parent.memberships.mark();
         // The only refusal is that of a sub-interface that is gone.
-        let set = move |worker: &mut Worker| worker.switch_mut().set_filter(id, filter.clone());
+        let set = move |it: &mut Worker| it.switch_at_mut(at).set_filter(id, filter.clone());
         let _ = parent.workers.tell(set);
     }
 
@@ -225,7 +228,12 @@ impl Control {
 }
 
 /// Brings a worker from what an interface was to what it is, and returns what the rules forbid.
-fn apply(worker: &mut Worker, id: SubId, before: Seen, now: Seen) -> Vec<(Undo, Refusal)> {
+fn apply(
+    worker: &mut Worker,
+    (at, id): (SwitchId, SubId),
+    before: Seen,
+    now: Seen,
+) -> Vec<(Undo, Refusal)> {
     let mut refused = Vec::new();
     let mut try_to = |undo, done: Result<(), Refusal>| {
         if let Err(refusal) = done {
@@ -237,10 +245,10 @@ fn apply(worker: &mut Worker, id: SubId, before: Seen, now: Seen) -> Vec<(Undo, 
         try_to(Undo::Down, worker.set_up(id, false));
     }
     if before.mac != now.mac {
-        try_to(Undo::Mac, worker.switch_mut().set_mac(id, now.mac));
+        try_to(Undo::Mac, worker.switch_at_mut(at).set_mac(id, now.mac));
     }
     if before.mtu != now.mtu {
-        try_to(Undo::Mtu, worker.switch_mut().set_mtu(id, now.mtu));
+        try_to(Undo::Mtu, worker.switch_at_mut(at).set_mtu(id, now.mtu));
     }
     if !before.up && now.up {
         try_to(Undo::Down, worker.set_up(id, true));

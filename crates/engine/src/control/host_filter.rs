@@ -92,7 +92,12 @@ impl Control {
     /// Brings every filter up to date with its switch, where sub-interfaces have changed.
     pub(super) fn settle_host_filters(&mut self) {
         for at in 0..self.parents.len() {
-            let Parent { host, memberships, index, subs, workers, .. } = &mut self.parents[at];
+            let Parent { host, memberships, index, subs, workers, path, .. } =
+                &mut self.parents[at];
+            if !path.is_untagged() {
+                // A host without a device for the VLAN has no use for its frames.
+                continue;
+            }
             let changed = host.known != memberships.marks();
             host.known = memberships.marks();
             let stale = match host.state {
@@ -159,18 +164,22 @@ impl Control {
     /// A VLAN of the host has come, on one of the parents or not.
     pub(super) fn follow_vlan(&mut self, link: &Link) {
         if link.vlan.is_some() {
-            let below = |parent: &&mut Parent| parent.index.is_some() && parent.index == link.lower;
-            for parent in self.parents.iter_mut().filter(below) {
+            let below = |index: Option<u32>| index.is_some() && index == link.lower;
+            for parent in self.parents.iter_mut().filter(|parent| below(parent.index)) {
                 parent.host.vlans_stale = true;
-                parent.reach.mark_vlans(true);
+            }
+            for trunk in self.trunks.iter_mut().filter(|trunk| below(trunk.index)) {
+                trunk.reach.mark_vlans(true);
             }
         }
     }
 
     /// An interface of ours has gone, and may have been a VLAN.
     pub(super) fn lose_vlan(&mut self) {
+        for trunk in &mut self.trunks {
+            trunk.reach.mark_vlans(false);
+        }
         for parent in &mut self.parents {
-            parent.reach.mark_vlans(false);
             if let State::On(filter) = &parent.host.state {
                 parent.host.vlans_stale |= filter.has_vlans();
             }

@@ -6,6 +6,7 @@ use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
 use umacvlan_core::{MacAddr, Mode, Refusal, SubConfig, SubId};
 
 use super::Control;
+use super::parent::Parent;
 use super::place::Place;
 use super::sub::{Seen, Sub, SubKey};
 use super::workers::Workers;
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::netlink::{Link, OperState};
 use crate::port::PortLink;
 use crate::sys::tap::{QUEUE_LEN, Tap};
-use crate::worker::AddError;
+use crate::worker::{AddError, Worker};
 
 impl Control {
     pub(crate) fn add_sub(
@@ -66,9 +67,10 @@ impl Control {
         let parent = &mut self.parents[at];
         let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(&tap)));
         let ports = queues.into_iter().map(PortLink::Tap).chain(others);
+        let at = parent.at;
         let added = parent.workers.give(ports, move |worker, port| {
-            let id = worker.add(&config, port, offloads)?;
-            Ok((id, worker.switch().sub(id).map_or(config.mac, umacvlan_core::Sub::mac)))
+            let id = worker.add_to(at, &config, port, offloads)?;
+            Ok((id, worker.switch_at(at).sub(id).map_or(config.mac, umacvlan_core::Sub::mac)))
         })?;
         let (id, mac) = agree(&parent.workers, added).map_err(|e| Error::add(&link.name, e))?;
         parent.subs.push(Sub {
@@ -87,7 +89,7 @@ impl Control {
             groups: Vec::new(),
             groups_stale: true,
         });
-        Ok(SubKey { parent: parent.number, id })
+        Ok(SubKey { trunk: parent.trunk, id })
     }
 
     /// A TAP in our own namespace with everything but its final place, and what it looks like.
@@ -100,7 +102,9 @@ impl Control {
         let queues = Tap::create_queues(&first, count).map_err(tap_error(name))?;
         let tap = &queues[0];
         let (mac, mtu) = {
-            let parent = self.parents[at].workers.ask(|worker| *worker.switch().parent())?;
+            let switch = self.parents[at].at;
+            let ask = move |worker: &mut Worker| *worker.switch_at(switch).parent();
+            let parent = self.parents[at].workers.ask(ask)?;
             match options.mode {
                 Mode::Passthru => (parent.mac, parent.mtu),
                 _ => (options.mac.unwrap_or_else(random_mac), parent.mtu),
@@ -169,8 +173,9 @@ impl Control {
         }
         if let Some(cutoff) = options.bc_cutoff {
             // The port's own, and so set only when nothing can be refused any more.
-            let workers = &self.parents[at].workers;
-            workers.tell(move |worker| worker.switch_mut().set_bc_cutoff(cutoff))?;
+            let Parent { workers, at, .. } = &self.parents[at];
+            let at = *at;
+            workers.tell(move |worker| worker.switch_at_mut(at).set_bc_cutoff(cutoff))?;
         }
         Ok(())
     }
@@ -181,8 +186,10 @@ impl Control {
 
     /// The switch's rule, asked before a TAP's own limits can answer with a bare errno.
     fn check_mtu(&self, at: usize, name: &str, mtu: u32) -> Result<(), Error> {
-        let workers = &self.parents[at].workers;
-        workers.ask(move |worker| worker.switch().check_mtu(mtu))?.map_err(Error::refused(name))
+        let Parent { workers, at, .. } = &self.parents[at];
+        let at = *at;
+        let allowed = workers.ask(move |worker| worker.switch_at(at).check_mtu(mtu))?;
+        allowed.map_err(Error::refused(name))
     }
 }
 

@@ -19,6 +19,7 @@ mod reach;
 mod status;
 mod sub;
 mod suitable;
+mod trunk;
 mod uplink;
 mod workers;
 
@@ -40,6 +41,7 @@ use parent::Parent;
 pub use reach::{try_af_xdp, why_af_packet};
 use sub::SubKey;
 pub use suitable::check_suitable;
+use trunk::Trunk;
 
 /// How often a few sub-interfaces are looked at again, for the changes that no event tells of
 /// (`packet(7)` memberships, `ip maddr`).
@@ -57,7 +59,7 @@ pub(crate) struct Control {
     requests: Receiver<Request>,
     bell: Arc<EventFd>,
     events: Sender<Event>,
-    /// Notices of workers, each with the number of its parent.
+    /// Notices of workers, each with the number of its trunk.
     notices: Receiver<(u64, Notice)>,
     /// The other end, of which each worker gets a clone.
     notify: Sender<(u64, Notice)>,
@@ -67,8 +69,10 @@ pub(crate) struct Control {
     /// The engine's own namespace.
     home: Netns,
     parents: Vec<Parent>,
-    /// Number of the next parent; never used twice.
-    next_parent: u64,
+    /// The interfaces that carry them.
+    trunks: Vec<Trunk>,
+    /// Number of the next trunk; never used twice.
+    next_trunk: u64,
     /// Number of the next sub-interface that has no other; above all that there ever were.
     next_sub: u64,
     /// Run by each worker before its first turn.
@@ -107,7 +111,8 @@ impl Control {
             rtnl: Rtnl::open()?,
             home,
             parents: Vec::new(),
-            next_parent: 0,
+            trunks: Vec::new(),
+            next_trunk: 0,
             next_sub: 1,
             on_worker: options.on_worker,
             dying: Vec::new(),
@@ -162,11 +167,11 @@ impl Control {
     }
 
     fn serve(&mut self) {
-        while let Ok((parent, notice)) = self.notices.try_recv() {
+        while let Ok((trunk, notice)) = self.notices.try_recv() {
             match notice {
-                Notice::Failed(why) => self.mourn(parent, &why),
-                Notice::Groups(id) => self.mark_groups(SubKey { parent, id }),
-                Notice::PortGone(id) => self.lose_sub(SubKey { parent, id }),
+                Notice::Failed(why) => self.mourn(trunk, &why),
+                Notice::Groups(id) => self.mark_groups(SubKey { trunk, id }),
+                Notice::PortGone(id) => self.lose_sub(SubKey { trunk, id }),
             }
         }
         while let Ok(request) = self.requests.try_recv() {
@@ -192,14 +197,15 @@ impl Control {
             E::LinkNew { nsid, link } => {
                 if nsid.is_none() {
                     self.follow_vlan(&link);
-                    self.follow_parent(&link);
+                    self.note_rival(&link);
+                    self.follow_trunk(&link);
                 }
                 self.follow_link(nsid, link.index);
             }
             E::LinkGone { nsid, index, .. } => {
                 if nsid.is_none() {
                     self.lose_vlan();
-                    self.lose_parent(index);
+                    self.lose_trunk(index);
                 }
                 self.find_again(nsid, index);
             }

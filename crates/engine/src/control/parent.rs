@@ -1,49 +1,54 @@
-//! Parents: attached, followed, lost, found again.
+//! Parents: attached, followed, detached.
 
-use std::io;
 use std::sync::Arc;
 
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, Mode, Switch, VlanPath};
 
 use super::Control;
-use super::host_filter::HostSide;
-use super::reach::Reach;
+use super::host_filter::{HostSide, vlans_on};
 use super::sub::{Sub, let_go};
-use super::suitable::check_suitable;
 use super::uplink::Memberships;
 use super::workers::Workers;
-use crate::engine::{Absent, Event, ParentOptions, WORKERS_MAX};
+use crate::SwitchId;
+use crate::engine::{Event, Lower, ParentOptions};
 use crate::error::Error;
 use crate::netlink::{Link, LinkFlags};
-use crate::uplink::Uplink;
-use crate::worker::{Notifier, Worker, WorkerConfig};
+use crate::worker::Worker;
 
 /// Turns in which a worker forwards what waits when it is to stop: more than a full queue takes.
 const LAST_TURNS: usize = 64;
 
 /// A parent as the control thread knows it.
 pub(super) struct Parent {
-    pub(super) number: u64,
     pub(super) name: String,
-    /// The index of its interface; `None` while there is none.
+    /// The number of the trunk that carries it.
+    pub(super) trunk: u64,
+    /// The tags of its frames.
+    pub(super) path: VlanPath,
+    /// Its switch among those of the workers.
+    pub(super) at: SwitchId,
+    /// The index of the trunk's interface; `None` while there is none.
     pub(super) index: Option<u32>,
     pub(super) carrier: bool,
-    /// True while its workers have their sockets on it. Several cannot be had while it is down.
-    attached: bool,
-    /// How its workers were asked to run.
-    pub(super) configs: Vec<WorkerConfig>,
-    /// The address that it was last given by anybody but a passthru sub-interface.
+    /// The address that it was last given by anybody but a passthru sub-interface: that of the
+    /// interface.
     pub(super) own_mac: MacAddr,
-    pub(super) workers: Workers,
+    /// Those of the trunk.
+    pub(super) workers: Arc<Workers>,
     pub(super) subs: Vec<Sub>,
     pub(super) memberships: Memberships,
     pub(super) host: HostSide,
-    pub(super) reach: Reach,
-    /// Frames that the rings of its uplinks had no slot for.
-    pub(super) ring_drops: u64,
+    /// The interface that has come and claims its name or its VLAN as well, once it was told of.
+    pub(super) rival: Option<u32>,
 }
 
 impl Parent {
+    /// The index of the interface that has the parent's address: a VLAN has one of its own, which
+    /// no interface has.
+    pub(super) fn addressed(&self) -> Option<u32> {
+        self.index.filter(|_| self.path.is_untagged())
+    }
+
     /// Serves those no longer whose interfaces are kept. What they have sent already is forwarded.
     pub(super) fn let_go_kept(&mut self) {
         let (kept, rest): (Vec<Sub>, _) = self.subs.drain(..).partition(|sub| sub.kept);
@@ -69,82 +74,83 @@ impl Parent {
 
 impl Control {
     pub(crate) fn add_parent(&mut self, options: ParentOptions) -> Result<(), Error> {
-        let name = options.name;
+        let name = options.name.clone();
         if self.parents.iter().any(|parent| parent.name == name) {
             return Err(Error::ParentTaken(name));
         }
-        let mut configs = options.workers;
-        if configs.is_empty() {
-            configs.push(WorkerConfig::default());
-        }
-        let count = configs.len();
-        if count > WORKERS_MAX {
-            return Err(Error::ParentWorkers { parent: name, count });
-        }
-        use Error as E;
-        let mut reach = Reach::new(options.backend);
-        let (state, found) = match (self.look_for(&name, &mut reach, count), options.absent) {
-            (Ok(found), _) => (seen(&found.0), Some(found)),
-            (
-                Err(
-                    error @ (E::NoAfXdp { .. }
-                    | E::ParentAbsent(_)
-                    | E::ParentBusy { .. }
-                    | E::ParentRenamed { .. }
-                    | E::ParentUnsuitable { .. }),
-                ),
-                Some(Absent { mac, mtu }),
-            ) => {
-                // It looks as if it were absent, and is there.
-                if let E::NoAfXdp { .. } = &error {
-                    self.trouble(error.to_string());
-                }
-                (umacvlan_core::Parent { mac, mtu, promisc: false }, None)
-            }
-            (Err(error), _) => return Err(error),
+        let Lower { link, vlan: path, .. } = self.lower(&name)?;
+        // Told of the interface that is missing, and not of what was made of the name.
+        let absent = |error| match error {
+            Error::ParentAbsent(_) => Error::ParentAbsent(name.clone()),
+            error => error,
         };
-        let (link, uplinks) = found.unzip();
-        let uplinks = uplinks.flatten();
-        let number = self.next_parent;
-        let notifier = Notifier::new(number, self.notify.clone(), Arc::clone(&self.bell));
-        let (table, on_worker) = ((state, options.semantics), self.on_worker.as_ref());
-        let workers = Workers::spawn(&name, table, &configs, &notifier, on_worker)
-            .map_err(Error::system(format!("start the worker of {name}")))?;
-        let attached = uplinks.is_some();
-        if let Some(uplinks) = uplinks {
-            attach(&workers, &name, uplinks)?;
+        let trunk = self.trunk_for(&link, &options).map_err(absent)?;
+        let number = self.trunks[trunk].number;
+        let added = self.add_to(trunk, path, options);
+        // Without a parent it goes again.
+        self.change_trunk(number, 0);
+        added
+    }
+
+    fn add_to(
+        &mut self,
+        trunk: usize,
+        path: VlanPath,
+        options: ParentOptions,
+    ) -> Result<(), Error> {
+        let number = self.trunks[trunk].number;
+        let same = |other: &&Parent| other.trunk == number && other.path == path;
+        if let Some(other) = self.parents.iter().find(same) {
+            return Err(Error::ParentRenamed { name: options.name, parent: other.name.clone() });
         }
-        self.next_parent += 1;
+        let found = self.seen_on(trunk, path);
+        let (state, carrier) = match (&found, options.absent) {
+            (Some((link, state)), _) => (*state, has_carrier(link)),
+            (None, Some(absent)) => {
+                let (mac, mtu) = (absent.mac, absent.mtu);
+                (umacvlan_core::Parent { mac, mtu, promisc: false }, false)
+            }
+            (None, None) => return Err(Error::ParentAbsent(options.name)),
+        };
+        if let Some((link, _)) = &found {
+            self.check_rivals(&options.name, link, path)?;
+        }
+        let workers = Arc::clone(&self.trunks[trunk].workers);
+        let switch = Switch::new(state, options.semantics);
+        let at = workers
+            .tell(move |worker| worker.serve(path, switch.clone()))?
+            .map_err(Error::refused(&options.name))?;
         self.parents.push(Parent {
-            number,
-            name,
-            index: link.as_ref().map(|link| link.index),
-            carrier: link.as_ref().is_some_and(has_carrier),
-            attached,
-            configs,
-            own_mac: options.own_mac.unwrap_or(state.mac),
+            name: options.name,
+            trunk: number,
+            path,
+            at,
+            index: self.trunks[trunk].index,
+            carrier,
+            own_mac: options.own_mac.filter(|_| path.is_untagged()).unwrap_or(state.mac),
             workers,
             subs: Vec::new(),
             memberships: Memberships::default(),
             host: HostSide::new(options.host_hears_all),
-            reach,
-            ring_drops: 0,
+            rival: None,
         });
         Ok(())
     }
 
-    /// The interface of that name, if it can be a parent, and so many sockets on it.
-    fn look_for(
-        &mut self,
-        name: &str,
-        reach: &mut Reach,
-        count: usize,
-    ) -> Result<(Link, Option<Vec<Uplink>>), Error> {
-        let absent = || Error::ParentAbsent(name.to_owned());
-        let link = self.rtnl.link(name)?.ok_or_else(absent)?;
-        self.check_attachable(&link)?;
-        let uplinks = reach.open(&link, count)?;
-        Ok((link, uplinks))
+    /// Refuses a VLAN that the kernel has a device for: that one would take its frames as well.
+    fn check_rivals(&mut self, name: &str, link: &Link, path: VlanPath) -> Result<(), Error> {
+        let Some(vid) = path.tags().next().map(|tag| tag.vid()) else {
+            return Ok(());
+        };
+        let vlans = vlans_on(&mut self.rtnl, link.index)
+            .map_err(Error::system(format!("look for the VLANs of {}", link.name)))?;
+        match vlans.contains(&vid) {
+            true => {
+                let (parent, link) = (name.to_owned(), link.name.clone());
+                Err(Error::ParentRival { parent, link, vid })
+            }
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn remove_parent(&mut self, name: &str) -> Result<(), Error> {
@@ -154,35 +160,20 @@ impl Control {
         Ok(())
     }
 
-    /// Removes the sub-interfaces of a parent that is no longer in the list, then its workers.
+    /// Removes the sub-interfaces of a parent that is no longer in the list, then its switch, and
+    /// its trunk with the last one.
     pub(super) fn take_down(&mut self, mut parent: Parent) {
         parent.host.end("the parent is detached");
         for sub in std::mem::take(&mut parent.subs) {
             self.drop_sub(&parent, sub);
         }
-        let Parent { name, workers, memberships, mut reach, .. } = parent;
-        // From now on the host has every frame.
-        reach.forget();
+        let Parent { trunk, at, workers, memberships, .. } = parent;
+        let marks = memberships.marks();
         memberships.leave(&workers);
-        if let Err(error) = workers.stop() {
-            self.trouble(format!("the worker of {name} had failed: {error}"));
-        }
-    }
-
-    /// A worker has failed. Its sub-interfaces stay, so that nothing is pulled from under their
-    /// users, but they are dead until the parent is attached again.
-    pub(super) fn mourn(&mut self, number: u64, why: &str) {
-        let Some(at) = self.parents.iter().position(|parent| parent.number == number) else {
-            return;
-        };
-        let name = self.parents[at].name.clone();
-        self.parents[at].host.end("a worker has failed");
-        self.parents[at].workers.halt();
-        self.parents[at].reach.forget();
-        self.set_carrier(at, false);
-        self.trouble(format!(
-            "the worker of {name} has failed and forwards no more: {why}; start it again"
-        ));
+        // A worker that has stopped serves nobody.
+        let _ = workers.tell(move |worker| worker.end(at));
+        drop(workers);
+        self.change_trunk(trunk, marks);
     }
 
     pub(super) fn parent_at(&self, name: &str) -> Result<usize, Error> {
@@ -190,121 +181,48 @@ impl Control {
         found.ok_or_else(|| Error::NoSuchParent(name.to_owned()))
     }
 
-    /// Takes note of what the kernel tells about an interface in our namespace, if it is a parent.
-    pub(super) fn follow_parent(&mut self, link: &Link) {
-        let named = |parent: &Parent| match parent.index {
-            Some(index) => index == link.index,
-            None => parent.name == link.name,
-        };
-        let Some(at) = self.parents.iter().position(named) else {
-            return;
-        };
-        if self.parents[at].index.is_none() {
-            return self.find_parent(at, link);
-        }
-        // An event tells what was: what is counts, as for sub-interfaces.
-        let Ok(Some(link)) = self.rtnl.link_by_index(link.index) else {
-            return;
-        };
-        let state = seen(&link);
+    /// Has a parent follow its interface; true if that has another MTU than before.
+    pub(super) fn follow_parent(&mut self, at: usize, link: &Link) -> bool {
+        let Parent { path, at: switch, own_mac, .. } = self.parents[at];
+        let state = seen(link, path);
         let asked = self.parents[at].workers.tell(move |worker| {
-            let before = *worker.switch().parent();
-            let switch = worker.switch_mut();
+            let switch = worker.switch_at_mut(switch);
+            let before = *switch.parent();
             switch.set_parent_promisc(state.promisc);
-            switch.set_parent_mac(state.mac);
+            // A VLAN whose address is its passthru sub-interface's own keeps that one.
+            if path.is_untagged() || before.mac == own_mac {
+                switch.set_parent_mac(state.mac);
+            }
             let clamped = match before.mtu == state.mtu {
                 true => Vec::new(),
                 false => switch.set_parent_mtu(state.mtu),
             };
-            (before.mac != state.mac, before.mtu != state.mtu, clamped)
+            (before.mac != switch.parent().mac, before.mtu != state.mtu, clamped)
         });
         // A worker that has stopped has told so.
         let Ok((mac_changed, mtu_changed, clamped)) = asked else {
-            return;
+            return false;
         };
-        if mtu_changed && self.parents[at].reach.resizes() {
-            self.resize(at, &link);
-        }
         let parent = &mut self.parents[at];
         if mac_changed {
             // What a passthru sub-interface sets, the switch knows before the parent.
-            parent.own_mac = state.mac;
             parent.memberships.mark();
             let mut subs = parent.subs.iter_mut();
             if let Some(owner) = subs.find(|sub| sub.mode == Mode::Passthru) {
                 owner.take_mac(state.mac);
             }
         }
+        if mac_changed || !path.is_untagged() {
+            parent.own_mac = state.mac;
+        }
         for id in clamped {
             self.impose_mtu(at, id, state.mtu);
         }
-        if !self.parents[at].attached
-            && link.is_up()
-            && let Err(error) = self.reattach(at, &link)
-        {
-            self.trouble(error.to_string());
-        }
-        self.set_carrier(at, has_carrier(&link));
-    }
-
-    /// A parent's interface is gone: its sub-interfaces stay, without carrier.
-    pub(super) fn lose_parent(&mut self, index: u32) {
-        let Some(at) = self.parents.iter().position(|parent| parent.index == Some(index)) else {
-            return;
-        };
-        self.collect_ring_drops(at);
-        let parent = &mut self.parents[at];
-        parent.index = None;
-        parent.memberships = Memberships::default();
-        parent.host.forget();
-        // A worker that has stopped has let go of its socket, too.
-        let _ = parent.workers.tell(Worker::detach);
-        parent.attached = false;
-        parent.reach.forget();
-        let name = parent.name.clone();
-        self.set_carrier(at, false);
-        self.tell(Event::ParentGone { parent: name });
-    }
-
-    /// An interface with the name of a lost parent is there.
-    fn find_parent(&mut self, at: usize, link: &Link) {
-        // It may be unsuitable for a moment only: each event about it is a new try.
-        if let Err(error) = self.check_attachable(link).and_then(|()| self.reattach(at, link)) {
-            return self.trouble(format!("{} is back, but {error}", link.name));
-        }
-        self.tell(Event::ParentBack { parent: link.name.clone() });
-        self.follow_parent(link);
-    }
-
-    /// Opens an uplink for another MTU in place of the one there is.
-    fn resize(&mut self, at: usize, link: &Link) {
-        self.collect_ring_drops(at);
-        // A queue takes one socket at a time.
-        let _ = self.parents[at].workers.tell(Worker::detach);
-        // Until it is again: each event about the interface is a new try.
-        self.parents[at].attached = false;
-        if let Err(error) = self.reattach(at, link) {
-            self.set_carrier(at, false);
-            self.trouble(format!("{} is cut off since its MTU has changed: {error}", link.name));
-        }
-    }
-
-    fn reattach(&mut self, at: usize, link: &Link) -> Result<(), Error> {
-        let parent = &mut self.parents[at];
-        let uplinks = parent.reach.open(link, parent.workers.count())?;
-        let attached = uplinks.is_some();
-        if let Some(uplinks) = uplinks {
-            attach(&parent.workers, &link.name, uplinks)?;
-        }
-        parent.attached = attached;
-        parent.index = Some(link.index);
-        parent.memberships = Memberships::default();
-        parent.memberships.mark();
-        Ok(())
+        mtu_changed
     }
 
     /// Tells every sub-interface of a parent whether there is a carrier.
-    fn set_carrier(&mut self, at: usize, on: bool) {
+    pub(super) fn set_carrier(&mut self, at: usize, on: bool) {
         let parent = &mut self.parents[at];
         if parent.carrier == on {
             return;
@@ -318,37 +236,45 @@ impl Control {
         self.tell(event);
     }
 
-    /// Says why an interface cannot be attached: for itself, or because it is already.
-    fn check_attachable(&mut self, link: &Link) -> Result<(), Error> {
-        check_suitable(&mut self.rtnl, link)?;
-        // Two switches on one wire would not know of each other's sub-interfaces.
-        match self.parents.iter().find(|other| other.index == Some(link.index)) {
-            Some(other) => {
-                let (name, parent) = (link.name.clone(), other.name.clone());
-                Err(Error::ParentRenamed { name, parent })
-            }
-            None => Ok(()),
+    /// Tells of an interface that claims the name or the VLAN of a parent that is one without an
+    /// interface. Nothing is given up for it: its user knows which of both he wants.
+    pub(super) fn note_rival(&mut self, link: &Link) {
+        let claims = |parent: &Parent| {
+            let vid = parent.path.tags().next().map(|tag| tag.vid());
+            let tagged = link.vlan.is_some() && link.vlan == vid;
+            vid.is_some() && (parent.name == link.name || tagged && parent.index == link.lower)
+        };
+        let new = |parent: &&mut Parent| claims(parent) && parent.rival != Some(link.index);
+        let rivals: Vec<String> = self
+            .parents
+            .iter_mut()
+            .filter(new)
+            .map(|parent| {
+                parent.rival = Some(link.index);
+                parent.name.clone()
+            })
+            .collect();
+        for name in rivals {
+            self.trouble(format!(
+                "interface {} has come, and {name} is served in user space already: both get its \
+                 frames; detach {name} to use the interface, or delete that",
+                link.name
+            ));
         }
     }
 }
 
-fn attach(workers: &Workers, name: &str, uplinks: Vec<Uplink>) -> Result<(), Error> {
-    let attached = workers.give(uplinks, |worker, uplink| worker.attach(uplink))?;
-    let attached: io::Result<()> = attached.into_iter().collect();
-    attached.map_err(Error::system(format!("wait for frames from {name}")))
-}
-
-/// What the switch wants to know of a parent.
-fn seen(link: &Link) -> umacvlan_core::Parent {
+/// What the switch wants to know of a parent with these tags.
+pub(super) fn seen(link: &Link, path: VlanPath) -> umacvlan_core::Parent {
     umacvlan_core::Parent {
         mac: link.mac.unwrap_or_default(),
-        mtu: link.mtu,
+        mtu: path.mtu(link.mtu),
         promisc: link.is_promiscuous() || link.is_allmulti(),
     }
 }
 
 /// Up and with a carrier: the driver's word, `IFF_LOWER_UP`, alone says nothing of a link that
 /// the administrator has set down.
-fn has_carrier(link: &Link) -> bool {
+pub(super) fn has_carrier(link: &Link) -> bool {
     link.flags.contains(LinkFlags::Up | LinkFlags::LowerUp)
 }

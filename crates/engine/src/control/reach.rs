@@ -25,6 +25,8 @@ use crate::netlink::Link;
 use crate::sys::ethtool::ReceiveOffloads;
 use crate::sys::packet::PacketSocket;
 use crate::uplink::{PacketUplink, Uplink};
+#[cfg(not(feature = "af-xdp"))]
+use umacvlan_core::VlanPath;
 
 /// How one parent's wire is reached, and what has to be kept for it.
 #[derive(Debug)]
@@ -44,6 +46,11 @@ impl Reach {
             #[cfg(feature = "af-xdp")]
             xdp: None,
         }
+    }
+
+    /// True if this is what somebody with that wish gets.
+    pub(super) fn suits(&self, wanted: Backend) -> bool {
+        wanted == Backend::Auto || wanted == self.wanted
     }
 
     pub(super) fn status(&self) -> UplinkStatus {
@@ -92,7 +99,7 @@ impl Reach {
     }
 
     #[cfg(not(feature = "af-xdp"))]
-    pub(super) fn settle(&mut self, _: &Workers, _: u64) -> io::Result<()> {
+    pub(super) fn settle(&mut self, _: &Workers, _: u64, _: &[VlanPath]) -> io::Result<()> {
         Ok(())
     }
 

@@ -32,19 +32,22 @@ impl Control {
         at: usize,
         wanted: impl Fn(SubId) -> bool + Copy + Send + 'static,
     ) -> Option<ParentStatus> {
-        self.collect_ring_drops(at);
+        let trunk = self.trunk_of(&self.parents[at]);
+        self.collect_ring_drops(trunk);
+        let switch = self.parents[at].at;
         let asked = self.parents[at].workers.ask(move |worker| {
-            let switch = worker.switch();
+            let switch = worker.switch_at(switch);
             let subs = switch.subs().filter(|(id, _)| wanted(*id));
             let infos: Vec<_> = subs.map(|(id, sub)| (id, sub.clone())).collect();
             let port = (switch.semantics(), switch.bc_queue_len(), switch.bc_cutoff());
             (*switch.parent(), port, infos)
         });
         let (state, (semantics, bc_queue_used, bc_cutoff), infos) = asked.ok()?;
-        let (workers, counters) = self.parents[at].count(wanted).ok()?;
-        let number = self.parents[at].number;
-        infos.iter().for_each(|&(id, _)| self.refresh(SubKey { parent: number, id }));
-        let parent = &self.parents[at];
+        let (workers, counters) =
+            self.parents[at].count(&self.trunks[trunk].configs, wanted).ok()?;
+        let number = self.parents[at].trunk;
+        infos.iter().for_each(|&(id, _)| self.refresh(SubKey { trunk: number, id }));
+        let (parent, trunk) = (&self.parents[at], &self.trunks[trunk]);
         let subs = infos.iter().filter_map(|(id, info)| {
             let sub = parent.subs.iter().find(|sub| sub.id == *id)?;
             Some(sub.status(&parent.name, info))
@@ -52,30 +55,32 @@ impl Control {
         Some(ParentStatus {
             subs: subs.collect(),
             name: parent.name.clone(),
+            link: trunk.name.clone(),
+            vlan: parent.path,
             index: parent.index,
             mac: state.mac,
             own_mac: parent.own_mac,
             mtu: state.mtu,
             present: parent.index.is_some(),
             carrier: parent.carrier,
-            uplink: parent.reach.status(),
-            switched_off: parent.reach.switched_off(),
+            uplink: trunk.reach.status(),
+            switched_off: trunk.reach.switched_off(),
             semantics,
             workers,
             bc_queue_used,
             bc_cutoff,
             counters,
-            ring_drops: parent.ring_drops,
+            ring_drops: trunk.ring_drops,
             host_filter: parent.host.status(),
         })
     }
 
     /// Adds what the kernel's count of lost frames has grown by; it forgets with each look.
     pub(super) fn collect_ring_drops(&mut self, at: usize) {
-        let parent = &mut self.parents[at];
+        let trunk = &mut self.trunks[at];
         let drops = |worker: &mut Worker| worker.uplink_mut().map_or(0, Uplink::take_drops);
-        let drops = parent.workers.each(drops);
-        parent.ring_drops += drops.unwrap_or_default().iter().sum::<u64>();
+        let drops = trunk.workers.each(drops);
+        trunk.ring_drops += drops.unwrap_or_default().iter().sum::<u64>();
     }
 }
 
@@ -83,10 +88,12 @@ impl Parent {
     /// What each worker has counted, and the sum, with those sub-interfaces that are wanted.
     fn count(
         &self,
+        configs: &[WorkerConfig],
         wanted: impl Fn(SubId) -> bool + Copy + Send + 'static,
     ) -> Result<(Vec<WorkerStatus>, Snapshot), Stopped> {
+        let at = self.at;
         let mut all = self.workers.each(move |worker| {
-            let mut counters = worker.snapshot();
+            let mut counters = worker.snapshot_at(at);
             counters.subs.retain(|(id, _)| wanted(*id));
             counters
         })?;
@@ -95,7 +102,7 @@ impl Parent {
             wire: counters.wire,
             turns: counters.turns,
         };
-        let workers = self.configs.iter().zip(&all).map(status).collect();
+        let workers = configs.iter().zip(&all).map(status).collect();
         let mut sum = all.swap_remove(0);
         for other in &all {
             sum += other;

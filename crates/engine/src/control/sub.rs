@@ -12,10 +12,10 @@ use crate::netlink::Link;
 use crate::sys::netns::NetnsId;
 use crate::sys::tap::Tap;
 
-/// A sub-interface, by parent and by number in its switch.
+/// A sub-interface, by trunk and by its number in the workers there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SubKey {
-    pub(super) parent: u64,
+    pub(super) trunk: u64,
     pub(super) id: SubId,
 }
 
@@ -114,9 +114,10 @@ impl Control {
 
     /// The parent's place in the list, and the sub-interface's in its own.
     pub(super) fn find(&self, key: SubKey) -> Option<(usize, usize)> {
-        let at = self.parents.iter().position(|parent| parent.number == key.parent)?;
-        let place = self.parents[at].subs.iter().position(|sub| sub.id == key.id)?;
-        Some((at, place))
+        let on_trunk = |(_, parent): &(usize, &Parent)| parent.trunk == key.trunk;
+        self.parents.iter().enumerate().filter(on_trunk).find_map(|(at, parent)| {
+            Some((at, parent.subs.iter().position(|sub| sub.id == key.id)?))
+        })
     }
 
     pub(super) fn numbered(&self, number: SubNumber) -> Result<SubKey, Error> {
@@ -137,7 +138,7 @@ impl Control {
     pub(super) fn keys(&self, wanted: impl Fn(&Sub) -> bool) -> Vec<SubKey> {
         let of = |parent: &Parent| {
             let subs = parent.subs.iter().filter(|sub| wanted(sub));
-            let key = |sub: &Sub| SubKey { parent: parent.number, id: sub.id };
+            let key = |sub: &Sub| SubKey { trunk: parent.trunk, id: sub.id };
             subs.map(key).collect::<Vec<_>>()
         };
         self.parents.iter().flat_map(of).collect()
@@ -147,8 +148,9 @@ impl Control {
         self.refresh(key);
         let (at, place) = self.find(key)?;
         let parent = &self.parents[at];
+        let switch = parent.at;
         let info =
-            parent.workers.ask(move |worker| worker.switch().sub(key.id).cloned()).ok()??;
+            parent.workers.ask(move |it| it.switch_at(switch).sub(key.id).cloned()).ok()??;
         Some(parent.subs[place].status(&parent.name, &info))
     }
 
@@ -193,8 +195,13 @@ impl Control {
                 Some(nsid) => self.rtnl.within(nsid).delete(place.link.index),
             };
         }
+        if sub.mode == Mode::Passthru && !parent.path.is_untagged() {
+            let (at, mac) = (parent.at, parent.own_mac);
+            // The interface may have got another one meanwhile. One that has stopped has none.
+            let _ = parent.workers.tell(move |it| it.switch_at_mut(at).set_parent_mac(mac));
+        }
         if sub.mode == Mode::Passthru
-            && let Some(index) = parent.index
+            && let Some(index) = parent.addressed()
             && parent.own_mac != sub.seen.mac
             && let Err(error) = self.rtnl.set_mac(index, parent.own_mac)
         {

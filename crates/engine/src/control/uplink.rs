@@ -7,12 +7,13 @@
 
 use std::collections::BTreeSet;
 
-use umacvlan_core::{Mode, Switch};
+use umacvlan_core::{Mode, Switch, VlanPath};
 
 use super::Control;
 use super::host_filter::vlans_on;
-use super::parent::Parent;
+use super::trunk::Trunk;
 use super::workers::Workers;
+use crate::engine::Event;
 use crate::sys::packet::Membership;
 use crate::uplink::{PacketUplink, Uplink};
 
@@ -33,6 +34,11 @@ impl Memberships {
     pub(super) fn mark(&mut self) {
         self.stale = true;
         self.marks += 1;
+    }
+
+    /// Notes that the socket has gone, and all memberships with it.
+    pub(super) fn forget(&mut self) {
+        *self = Self { stale: true, marks: self.marks + 1, ..Self::default() };
     }
 
     /// How many changes were noted: another number than before if there was one.
@@ -64,17 +70,22 @@ impl Control {
 
     /// Has every uplink redirect what its sub-interfaces take by now.
     fn settle_redirects(&mut self) {
-        for at in 0..self.parents.len() {
-            let Parent { memberships, reach, workers, name, index, .. } = &mut self.parents[at];
+        for trunk in &mut self.trunks {
+            let number = trunk.number;
+            let parents = self.parents.iter().filter(|parent| parent.trunk == number);
+            let marks = trunk.marks(parents.clone());
+            let served: Vec<VlanPath> = parents.map(|parent| parent.path).collect();
+            let Trunk { reach, workers, name, index, .. } = trunk;
             let Some(index) = *index else {
                 continue;
             };
             let settled = reach
-                .settle(workers, memberships.marks)
+                .settle(workers, marks, &served)
                 .and_then(|()| reach.settle_vlans(|| vlans_on(&mut self.rtnl, index)));
             if let Err(error) = settled {
                 let what = format!("some frames of {name} go the wrong way: {error}");
-                self.trouble(what);
+                // Nobody listens: then nobody wants to know.
+                let _ = self.events.send(Event::Trouble { what });
             }
         }
     }
@@ -88,8 +99,18 @@ impl Control {
             }
             parent.memberships.stale = false;
             let joined = std::mem::take(&mut parent.memberships.joined);
+            let (at, tagged) = (parent.at, !parent.path.is_untagged());
+            let link = parent.index.filter(|_| tagged);
+            // Gone meanwhile: an event tells.
+            let link = link.and_then(|index| self.rtnl.link_by_index(index).ok().flatten());
+            // One that no driver of the kernel's own makes is a card, and filters VLANs, of which
+            // only the kernel's VLAN devices could tell it.
+            let filters = link.is_some_and(|link| link.kind.is_none());
             let settled = parent.workers.ask(move |worker| {
-                let wanted = wanted(worker.switch());
+                let mut wanted = wanted(worker.switch_at(at), tagged);
+                if filters && !wanted.is_empty() {
+                    wanted.insert(Membership::Promiscuous);
+                }
                 match worker.uplink().and_then(Uplink::packet) {
                     Some(packet) => settle(packet, joined, &wanted),
                     None => (joined, false),
@@ -118,13 +139,14 @@ impl Control {
         if let Some(index) = index
             && let Ok(Some(link)) = self.rtnl.link_by_index(index)
         {
-            self.follow_parent(&link);
+            self.follow_trunk(&link);
         }
     }
 }
 
-/// What the sub-interfaces that are up want to receive.
-fn wanted(switch: &Switch) -> BTreeSet<Membership> {
+/// What the sub-interfaces that are up want to receive. `tagged`: those of a VLAN, whose address
+/// may be another than the interface's.
+fn wanted(switch: &Switch, tagged: bool) -> BTreeSet<Membership> {
     let mut wanted = BTreeSet::new();
     for (_, sub) in switch.subs().filter(|(_, sub)| sub.up()) {
         let filter = sub.filter();
@@ -135,7 +157,7 @@ fn wanted(switch: &Switch) -> BTreeSet<Membership> {
         if greedy {
             wanted.insert(Membership::Promiscuous);
         }
-        if sub.mode() != Mode::Passthru {
+        if sub.mode() != Mode::Passthru || tagged {
             wanted.insert(Membership::Station(sub.mac()));
         }
         if filter.allmulti {

@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use umacvlan_core::MacAddr;
 
 pub use options::{
-    Absent, Adopt, Backend, Change, EngineOptions, LinkSet, OnWorker, ParentOptions, SubNumber,
-    SubOptions, WORKERS_MAX,
+    Absent, Adopt, Backend, Change, EngineOptions, LinkSet, Lower, OnWorker, ParentOptions,
+    SubNumber, SubOptions, WORKERS_MAX,
 };
 pub use status::{
     Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
@@ -74,10 +74,14 @@ impl Engine {
         Ok(Self { requests, bell, events, thread: Some(thread) })
     }
 
-    /// Attaches a parent.
+    /// Attaches a parent: an interface, or a VLAN of one (`eth0.10`, and `eth0.10.20` for one inside
+    /// another) that has no interface of its own. An interface that has the name is meant always.
+    ///
+    /// All parents on an interface share its workers and its uplink.
     ///
     /// # Errors
-    /// It does not exist, is not Ethernet, belongs to a bridge or bond, or is attached already;
+    /// It does not exist, is not Ethernet, belongs to a bridge or bond, or is attached already; the
+    /// kernel has a device for the VLAN; other settings are asked for than those that it shares;
     /// privileges, memory or descriptors are missing.
     pub fn add_parent(&self, options: ParentOptions) -> Result<(), Error> {
         self.ask(move |control| control.add_parent(options))?
@@ -90,6 +94,15 @@ impl Engine {
     pub fn remove_parent(&self, name: &str) -> Result<(), Error> {
         let name = name.to_owned();
         self.ask(move |control| control.remove_parent(&name))?
+    }
+
+    /// What is below a parent of that name, attached or not.
+    ///
+    /// # Errors
+    /// The name looks like that of a VLAN and is none.
+    pub fn lower(&self, name: &str) -> Result<Lower, Error> {
+        let name = name.to_owned();
+        self.ask(move |control| control.lower(&name))?
     }
 
     /// Makes a sub-interface.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_core::{MacAddr, Mode, Semantics, VlanPath};
 
 use super::XdpMode;
 use crate::sys::netns::Netns;
@@ -91,10 +91,12 @@ impl fmt::Display for Backend {
 pub struct ParentOptions {
     /// Its name.
     pub name: String,
-    /// How its workers run: one for each, at most [`WORKERS_MAX`]. None stands for one that runs as
-    /// by default.
+    /// How its workers run: one for each, at most [`WORKERS_MAX`]. None stands for those that its
+    /// interface has already, or for one that runs as by default. If there are some already they
+    /// must be so, but for a CPU that is left open here.
     pub workers: Vec<WorkerConfig>,
-    /// By which kind of sockets its wire is to be reached.
+    /// By which kind of sockets its wire is to be reached. [`Backend::Auto`] takes the one that
+    /// there is already.
     pub backend: Backend,
     /// Whose promise about private sub-interfaces is kept.
     pub semantics: Semantics,
@@ -107,6 +109,18 @@ pub struct ParentOptions {
     /// What it was last, if it may be absent or unsuitable now: its sub-interfaces are without
     /// carrier until it comes. `None` if it has to be there.
     pub absent: Option<Absent>,
+}
+
+/// What is below a parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lower {
+    /// The interface that carries it, if that is there.
+    pub link: String,
+    /// The tags of its frames there.
+    pub vlan: VlanPath,
+    /// How the workers run that some parent on that interface has brought already; none if there
+    /// is no such parent.
+    pub workers: Vec<WorkerConfig>,
 }
 
 /// What a parent was that may be absent now.

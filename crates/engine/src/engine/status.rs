@@ -3,7 +3,7 @@
 use std::fmt;
 
 use umacvlan_core::stats::WireStats;
-use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_core::{MacAddr, Mode, Semantics, VlanPath};
 
 use super::SubNumber;
 use crate::idle::TurnStats;
@@ -166,7 +166,11 @@ pub struct UplinkStatus {
 pub struct ParentStatus {
     /// Its name.
     pub name: String,
-    /// The index of its interface, while one of that name is there.
+    /// The interface that carries it, which is itself unless it is a VLAN.
+    pub link: String,
+    /// The tags of its frames there.
+    pub vlan: VlanPath,
+    /// The index of that interface, while it is there.
     pub index: Option<u32>,
     /// Its address.
     pub mac: MacAddr,
@@ -174,7 +178,7 @@ pub struct ParentStatus {
     pub own_mac: MacAddr,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// True while an interface of that name is there.
+    /// True while that interface is there.
     pub present: bool,
     /// True while it has a carrier.
     pub carrier: bool,
@@ -184,7 +188,7 @@ pub struct ParentStatus {
     pub switched_off: ReceiveOffloads,
     /// Whose promise about private sub-interfaces is kept.
     pub semantics: Semantics,
-    /// Its workers, each with the flows that are its own.
+    /// Its workers, each with the flows that are its own. All parents on an interface share them.
     pub workers: Vec<WorkerStatus>,
     /// The broadcast queue in use, in frames: the longest that a sub-interface asks for.
     pub bc_queue_used: u32,
@@ -194,7 +198,8 @@ pub struct ParentStatus {
     pub subs: Vec<SubStatus>,
     /// All counters, summed over the workers.
     pub counters: Snapshot,
-    /// Frames from the wire that the rings of the uplink had no slot for.
+    /// Frames from the wire that the rings of the uplink had no slot for, whichever of the parents
+    /// on the interface they were for.
     pub ring_drops: u64,
     /// What hides from the host's stack the frames that are not its own.
     pub host_filter: HostFilterStatus,

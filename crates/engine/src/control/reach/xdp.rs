@@ -2,6 +2,8 @@
 
 use std::io;
 
+use umacvlan_core::VlanPath;
+
 use super::{Reach, open_sockets};
 use crate::control::workers::Workers;
 use crate::engine::{Backend, UplinkKind, UplinkStatus, XdpMode};
@@ -99,11 +101,16 @@ impl Reach {
     }
 
     /// Has the program redirect what the switch of the workers takes, if there is another count of
-    /// changes than before.
+    /// changes than before; `served` are the tags of its parents.
     ///
     /// # Errors
     /// The program cannot be told all of it: some frames come by neither way.
-    pub(in crate::control) fn settle(&mut self, workers: &Workers, marks: u64) -> io::Result<()> {
+    pub(in crate::control) fn settle(
+        &mut self,
+        workers: &Workers,
+        marks: u64,
+        served: &[VlanPath],
+    ) -> io::Result<()> {
         let Some(Redirect { program, known, .. }) = &mut self.xdp else {
             return Ok(());
         };
@@ -111,7 +118,7 @@ impl Reach {
             return Ok(());
         }
         match workers.ask(|worker| Rules::of(worker.switch())) {
-            Ok(rules) => program.set(rules),
+            Ok(rules) => program.set(rules.serving(served)),
             // A worker that has stopped takes nothing, and has told so.
             Err(_) => program.set(Rules::default()),
         }

@@ -1,6 +1,6 @@
 //! [`XdpProgram`]: `bpf/uplink.c` in the kernel, and what it knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,7 +10,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, SocketFilter, Xdp, XdpMode};
 use aya::{Ebpf, include_bytes_aligned};
 use umacvlan_core::switch::HostRule;
-use umacvlan_core::{MacAddr, Switch};
+use umacvlan_core::{MacAddr, Switch, VlanPath};
 
 use super::open::in_pieces;
 
@@ -40,7 +40,15 @@ pub struct Rules {
     owned: bool,
     /// By station: the bits of `bpf/uplink.c`.
     stations: BTreeMap<MacAddr, u32>,
+    /// By VLAN: the bits of `bpf/stations.h` for those that have a switch of their own.
+    served: BTreeMap<u16, u32>,
 }
+
+/// Bits of a VLAN: the host has a device for it, and the engine has a switch for it as a
+/// customer's and as a provider's.
+const HOSTS: u32 = 1;
+const SERVED: u32 = 2;
+const SERVED_SERVICE: u32 = 4;
 
 /// Bit of a station to which the engine listens beside the host.
 const HEARD: u32 = 8;
@@ -59,7 +67,16 @@ impl Rules {
         for station in switch.listed() {
             *stations.entry(station).or_default() |= HEARD;
         }
-        Self { owned: view.owned, stations }
+        Self { owned: view.owned, stations, served: BTreeMap::new() }
+    }
+
+    /// The same, and all frames with the outer tags of these.
+    pub fn serving(mut self, paths: &[VlanPath]) -> Self {
+        for tag in paths.iter().filter_map(|path| path.tags().next()) {
+            let kind = if tag.tpid == 0x8100 { SERVED } else { SERVED_SERVICE };
+            *self.served.entry(tag.vid()).or_default() |= kind;
+        }
+        self
     }
 }
 
@@ -164,14 +181,16 @@ impl XdpProgram {
     /// # Errors
     /// Whatever the kernel says.
     pub fn set_vlans(&mut self, vlans: Vec<u16>) -> io::Result<()> {
-        for &vid in self.hosts.iter().filter(|vid| !vlans.contains(vid)) {
-            self.vlans.set(vid.into(), 0, 0).map_err(os_error)?;
-        }
-        for &vid in &vlans {
-            self.vlans.set(vid.into(), 1, 0).map_err(os_error)?;
-        }
-        self.hosts = vlans;
-        Ok(())
+        let before = std::mem::replace(&mut self.hosts, vlans);
+        let touched: BTreeSet<u16> = before.iter().chain(&self.hosts).copied().collect();
+        touched.into_iter().try_for_each(|vid| self.set_vlan(vid))
+    }
+
+    /// Writes what is known of a VLAN.
+    fn set_vlan(&mut self, vid: u16) -> io::Result<()> {
+        let hosts = if self.hosts.contains(&vid) { HOSTS } else { 0 };
+        let bits = hosts | self.rules.served.get(&vid).copied().unwrap_or(0);
+        self.vlans.set(vid.into(), bits, 0).map_err(os_error)
     }
 
     /// True when some VLANs are the host's.
@@ -199,7 +218,12 @@ impl XdpProgram {
             // One that is not there is gone, which is what was wanted.
             let _ = self.stations.remove(&key(*mac));
         }
-        self.rules = rules;
+        let before = std::mem::replace(&mut self.rules, rules);
+        if before.served != self.rules.served {
+            let both = before.served.keys().chain(self.rules.served.keys());
+            let touched: BTreeSet<u16> = both.copied().collect();
+            told = touched.into_iter().map(|vid| self.set_vlan(vid)).fold(told, io::Result::and);
+        }
         told
     }
 }
