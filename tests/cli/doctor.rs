@@ -197,3 +197,21 @@ fn a_daemon_that_listens_is_told_with_what_it_has() {
     assert_eq!(check(&report["daemon"], "daemon")["state"], "info", "{report}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn a_vlan_is_judged_by_its_interface_and_needs_none_of_its_own() {
+    if !root_or_skip("a_vlan_is_judged_by_its_interface_and_needs_none_of_its_own") {
+        return;
+    }
+    let world = world();
+    let output = world.output(&mut doctor(&["-j", "p0.10"]));
+    assert!(output.status.success(), "{}", text(&output));
+    let report = json(&output);
+    let vlan = interface(&report, "p0.10");
+    assert_eq!(vlan["suitable"], true);
+    let found = check(&vlan["checks"], "vlan")["found"].as_str().unwrap();
+    assert_eq!(found, "VLAN 10 of p0: in user space, no 8021q is needed");
+    for name in ["p0.4095", "none.10"] {
+        assert!(!world.output(&mut doctor(&[name])).status.success(), "{name}");
+    }
+}

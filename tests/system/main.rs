@@ -11,6 +11,7 @@ mod sandbox;
 mod scarce;
 mod stream;
 mod tutorial;
+mod vlans;
 
 use sandbox::Sandbox;
 

@@ -11,7 +11,11 @@ use super::counters::{Amount, SubCounters, WireCounters, WorkerCounters};
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct ParentView {
     pub(crate) name: String,
-    /// Its index; absent while there is no interface of that name.
+    /// The interface that carries it, if it is a VLAN without an interface of its own.
+    pub(crate) link: Option<String>,
+    /// The VLAN that it is there: its number, and after a dot that of the one inside.
+    pub(crate) vlan: Option<String>,
+    /// The index of its interface, or of the one that carries it; absent while there is no interface of that name.
     pub(crate) ifindex: Option<u32>,
     pub(crate) address: String,
     pub(crate) mtu: u32,

@@ -18,7 +18,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use umacvlan_core::Semantics;
+use umacvlan_core::{Semantics, VlanName};
 pub(crate) use umacvlan_engine::engine::Backend;
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::port::PortIo;
@@ -196,22 +196,28 @@ impl LinkEntry {
 }
 
 impl Config {
-    /// How the parent of that name is to be served: by its own table, else by `[engine]`, else
-    /// by default.
+    /// How the parent of that name is to be served: by its own table, else, for a VLAN, by that of
+    /// the interface in its name, else by `[engine]`, else by default.
     pub(crate) fn parent(&self, name: &str) -> ParentSettings {
-        let nothing = Settings::default();
-        let own = self.parents.get(name).unwrap_or(&nothing);
-        let engine = &self.engine;
+        let link = VlanName::parse(name).ok().map(|name| name.link);
+        let tables = [Some(name), link.as_deref()].into_iter().flatten();
+        let tables = tables.filter_map(|name| self.parents.get(name)).chain([&self.engine]);
+        let tables: Vec<&Settings> = tables.collect();
         ParentSettings {
-            backend: own.backend.or(engine.backend).unwrap_or_default(),
-            workers: own.workers.or(engine.workers).unwrap_or(1),
-            cpus: own.cpus.clone().or_else(|| engine.cpus.clone()).unwrap_or_default(),
-            poll: own.poll.or(engine.poll).unwrap_or_default(),
-            semantics: own.semantics.or(engine.semantics).unwrap_or_default(),
-            io: own.io.or(engine.io).unwrap_or_default(),
-            coalesce: own.coalesce.or(engine.coalesce).unwrap_or(true),
+            backend: first(&tables, |table| table.backend).unwrap_or_default(),
+            workers: first(&tables, |table| table.workers).unwrap_or(1),
+            cpus: first(&tables, |table| table.cpus.clone()).unwrap_or_default(),
+            poll: first(&tables, |table| table.poll).unwrap_or_default(),
+            semantics: first(&tables, |table| table.semantics).unwrap_or_default(),
+            io: first(&tables, |table| table.io).unwrap_or_default(),
+            coalesce: first(&tables, |table| table.coalesce).unwrap_or(true),
         }
     }
+}
+
+/// What the first table says that says anything.
+fn first<T>(tables: &[&Settings], says: impl Fn(&Settings) -> Option<T>) -> Option<T> {
+    tables.iter().find_map(|table| says(table))
 }
 
 #[cfg(test)]

@@ -83,8 +83,11 @@ pub(super) fn link(
 pub(super) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
     let counters = &status.counters;
     let (host_filter, host_filter_missing) = host_filter(status);
+    let vlan = Some(status.vlan.to_string()).filter(|vlan| !vlan.is_empty());
     ParentView {
         name: status.name.clone(),
+        link: vlan.is_some().then(|| status.link.clone()),
+        vlan,
         ifindex: status.index,
         address: status.mac.to_string(),
         mtu: status.mtu,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_with::skip_serializing_none;
+use umacvlan_core::{VlanName, VlanPath};
 use umacvlan_engine::error::Error;
 use umacvlan_engine::netlink::{Link, Rtnl};
 use umacvlan_engine::sys::ethtool::{Ethtool, Segmentation};
@@ -68,7 +69,15 @@ pub(super) fn look(names: &[String]) -> Result<Vec<Nic>> {
         nics.push(nic(link, facts(link, &ethtool), suitable, !names.is_empty()));
     }
     for name in names.iter().filter(|name| links.iter().all(|link| link.name != **name)) {
-        nics.push(absent(name));
+        let below =
+            |it: VlanName| links.iter().find(|link| link.name == it.link).zip(Some(it.vlan));
+        nics.push(match VlanName::readings(name).find_map(below) {
+            Some((link, path)) => {
+                let suitable = check_suitable(&mut rtnl, link);
+                vlan(name, path, nic(link, facts(link, &ethtool), suitable, true))
+            }
+            None => absent(name),
+        });
     }
     if !nics.iter().any(|nic| nic.suitable) && names.is_empty() {
         nics.push(none_suits());
@@ -108,6 +117,13 @@ fn nic(link: &Link, facts: Facts, suitable: Result<(), Error>, named: bool) -> N
     }
     let backend = suitable.is_ok().then(|| chosen(link, &facts));
     Nic { name: link.name.clone(), suitable: suitable.is_ok(), backend, facts, checks }
+}
+
+/// An interface as what carries a VLAN of that name.
+fn vlan(name: &str, path: VlanPath, link: Nic) -> Nic {
+    let found = format!("VLAN {path} of {}: in user space, no 8021q is needed", link.name);
+    let checks = std::iter::once(Check::ok("vlan", found)).chain(link.checks).collect();
+    Nic { name: name.to_owned(), checks, ..link }
 }
 
 /// What `backend auto` would take.

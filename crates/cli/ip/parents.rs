@@ -116,9 +116,13 @@ fn details(parent: &ParentView, text: &mut String) {
     };
     let missing = parent.host_filter_missing.as_ref();
     let missing = missing.map_or_else(String::new, |why| format!(" ({why})"));
+    let vlan = match (&parent.link, &parent.vlan) {
+        (Some(link), Some(vlan)) => format!(" link {link} vlan {vlan}"),
+        _ => String::new(),
+    };
     let _ = writeln!(
         text,
-        "    address {address}{index} backend {backend}{xdp} io {io} poll {poll} semantics {semantics} \
+        "    address {address}{index}{vlan} backend {backend}{xdp} io {io} poll {poll} semantics {semantics} \
          bcqueuelen {usedbcqueuelen} bclim {bclim}{workers}{configured} host-filter {}{missing}",
         parent.host_filter
     );

@@ -42,7 +42,9 @@ impl Service {
         // What cannot be known now is refused when it is attached.
         let index = self.rtnl.link(name).ok().flatten().map(|link| link.index);
         let parents = self.engine.status().unwrap_or_default();
-        let renamed = parents.into_iter().find(|parent| index.is_some() && parent.index == index);
+        // A VLAN has no interface of its own.
+        let itself = |it: &ParentStatus| index.is_some() && it.index == index;
+        let renamed = parents.into_iter().find(|it| it.vlan.is_untagged() && itself(it));
         renamed.map_or_else(|| name.to_owned(), |parent| parent.name)
     }
 
@@ -94,8 +96,8 @@ impl Service {
         if self.parents.contains_key(name) {
             return Ok(());
         }
-        let taken = self.parents.values().flat_map(|parent| parent.cpus.clone()).collect();
-        let cpus = settings.choose_cpus(&cpus::allowed(), taken);
+        let shared = self.engine.lower(name)?.workers;
+        let cpus = self.choose_cpus(&settings, &shared);
         let ParentSettings { backend, coalesce, io, poll, semantics, .. } = settings;
         let worker = |&cpu: &Option<usize>| WorkerConfig { coalesce, cpu, io, poll };
         let workers = cpus.iter().map(worker).collect();
@@ -119,7 +121,8 @@ impl Service {
             Ok((record, present)) => {
                 let there = if present { "" } else { ", and waits for its interface" };
                 tracing::info!("parent {name} attached{there}");
-                let cpus = cpus.into_iter().flatten().collect();
+                // Shared ones are those of who came first.
+                let cpus = cpus.into_iter().flatten().filter(|_| shared.is_empty()).collect();
                 self.parents.insert(name, Attached { record, cpus, configured: false });
                 Ok(())
             }
@@ -130,6 +133,22 @@ impl Service {
                 Err(problem)
             }
         }
+    }
+
+    /// The CPUs for the workers of a parent: those that it shares with others on its interface, if
+    /// it may have them.
+    fn choose_cpus(
+        &self,
+        settings: &ParentSettings,
+        shared: &[WorkerConfig],
+    ) -> Vec<Option<usize>> {
+        let may = |cpu: usize| settings.cpus.is_empty() || settings.cpus.contains(&cpu);
+        let suits = |worker: &WorkerConfig| worker.cpu.is_none_or(may);
+        if shared.len() == settings.workers && shared.iter().all(suits) {
+            return shared.iter().map(|worker| worker.cpu).collect();
+        }
+        let taken = self.parents.values().flat_map(|parent| parent.cpus.clone()).collect();
+        settings.choose_cpus(&cpus::allowed(), taken)
     }
 
     /// Detaches a parent that was there for its links only, and has none.
