@@ -8,6 +8,7 @@ mod section;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod vlan;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -27,11 +28,13 @@ use capture::Record;
 use folder::Folder;
 use judge::{Entry, Judge, Origin};
 use tally::Tally;
+use vlan::Untagged;
 
 /// Put the frames of a capture through the switch and tell what becomes of each
 ///
 /// The links are those of a configuration file; nothing is sent, and no privilege is needed. Reads
-/// pcap and pcapng with Ethernet frames.
+/// pcap and pcapng with Ethernet frames. Of a parent like eth0.10, a VLAN, only frames with its tag
+/// count, and are taken without it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ReplayArgs {
@@ -74,14 +77,24 @@ pub(crate) struct ReplayArgs {
 /// Replays a capture.
 pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let parsed = Config::load(&args.config, &cpus::allowed())?;
-    let paper = described(&parsed.config, args.parent.as_deref(), &args.assumed)?;
-    let mut judge = Judge::new(&paper, place(&args.from, &paper)?, args.gso);
+    let mut paper = described(&parsed.config, args.parent.as_deref(), &args.assumed)?;
+    let from = place(&args.from, &paper)?;
+    // What a link sends has no tags of its VLAN yet.
+    let mut untagged = match from {
+        Origin::Only(Entry::Sub(_)) => Untagged::default(),
+        _ => Untagged::new(&paper.parent),
+    };
+    paper.notes.extend(untagged.note(&paper.parent));
+    let mut judge = Judge::new(&paper, from, args.gso);
     let file = open(&args.capture)?;
     let mut folder = args.out.as_deref().map(|path| Folder::new(path, &paper)).transpose()?;
     let mut tally = Tally::new(&paper);
     let mut output = Output::new();
     let mut lines = String::new();
     let read = capture::frames(file, |record| {
+        let Some(record) = untagged.take(record) else {
+            return Ok(());
+        };
         let (entry, fate) = judge.judge(&record);
         tally.count(&record, entry, fate);
         if let Some(folder) = &mut folder {
