@@ -9,6 +9,7 @@ use super::Findings;
 use super::cost::{Column, CostRow, Measure};
 use super::reach::{Cell, Difference, SetupReach};
 use super::text;
+use super::vlan::Row;
 
 /// The whole report as one JSON object.
 pub(super) fn report(findings: &Findings, differing: &[Difference]) -> Result<String> {
@@ -23,6 +24,12 @@ pub(super) fn report(findings: &Findings, differing: &[Difference]) -> Result<St
         "cost": findings.costs.iter().map(cost).collect::<Vec<_>>(),
         "differing": differing.iter().map(text::describe).collect::<Vec<_>>(),
     });
+    Ok(serde_json::to_string_pretty(&report)? + "\n")
+}
+
+/// What tags cost, as one JSON object.
+pub(super) fn vlan(rows: &[Row]) -> Result<String> {
+    let report = json!({ "version": env!("CARGO_PKG_VERSION"), "vlan": rows });
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 

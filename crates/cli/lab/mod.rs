@@ -9,6 +9,7 @@ mod cost;
 mod json;
 mod reach;
 mod text;
+mod vlan;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -58,6 +59,10 @@ pub(crate) struct LabArgs {
     #[arg(long)]
     no_cost: bool,
 
+    /// Find out nothing but what VLAN tags cost: TCP through a parent like eth0.10, beside one without
+    #[arg(long, conflicts_with_all = ["mode", "hairpin", "semantics", "no_kernel", "no_cost"])]
+    vlan: bool,
+
     /// Take less than 20 seconds: measure in bridge mode only, and for a shorter time
     #[arg(long)]
     quick: bool,
@@ -102,6 +107,12 @@ struct Findings {
 pub(crate) fn run(args: &LabArgs) -> Result<ExitCode> {
     let begun = Instant::now();
     become_able()?;
+    if args.vlan {
+        let rows = vlan::run(args)?;
+        let colour = io::stdout().is_terminal();
+        write(&if args.json { json::vlan(&rows)? } else { vlan::text(&rows, colour) })?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut network = Network::build().context("cannot build the laboratory's network")?;
     let contest = Contest::new(&mut network, args)?;
     let plan = cost::plan(args, &contest);

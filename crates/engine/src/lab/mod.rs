@@ -17,6 +17,7 @@ pub mod probe;
 pub mod relay;
 pub mod sink;
 pub mod traffic;
+pub mod trunk;
 
 #[cfg(test)]
 mod tests {
