@@ -31,7 +31,7 @@ fn neighbours_are_found_by_arp_and_answer_echoes() {
 }
 
 /// Sends an echo request with this many bytes and waits for them to come back.
-fn assert_echoes(from: &Station, to: &Station, length: usize) {
+pub(crate) fn assert_echoes(from: &Station, to: &Station, length: usize) {
     let socket = from.socket(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
     // A raw socket too sends to addresses, and receives with the IP header before the rest.
     let socket = UdpSocket::from(socket);

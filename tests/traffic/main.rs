@@ -9,6 +9,7 @@ mod multicast;
 mod offload_frames;
 mod packets;
 mod sockets;
+mod tagged;
 mod tcp;
 mod udp;
 mod vlan;

@@ -82,7 +82,7 @@ fn bulk_arrives_from_a_sub_that_offloads_nothing() {
 }
 
 /// Sends [`BULK`] bytes by one connection, and asserts that the very same arrive.
-fn bulk(from: &Station, to: &Station) {
+pub(crate) fn bulk(from: &Station, to: &Station) {
     let listen = || TcpListener::bind((to.ip, 0));
     let listener = to.netns.run(listen).unwrap().unwrap();
     let address = listener.local_addr().unwrap();

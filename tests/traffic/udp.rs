@@ -39,7 +39,8 @@ fn from_wire(world: &World) -> Counters {
     world.status().counters.wire.received
 }
 
-fn send_at_once(sender: &UdpSocket, receiver: &UdpSocket, to: &Station) {
+/// Sends many datagrams by one call, and asserts that each arrives.
+pub(crate) fn send_at_once(sender: &UdpSocket, receiver: &UdpSocket, to: &Station) {
     let size = i32::try_from(SEGMENT).unwrap();
     set_option(sender, libc::SOL_UDP, libc::UDP_SEGMENT, size);
     let bytes = noise(7, SEGMENT * SEGMENTS - 100);

@@ -40,12 +40,20 @@ pub(crate) struct Plan {
     pub(crate) a_addressed: bool,
     /// Whether there is IPv6. Without it nobody talks unasked.
     pub(crate) ipv6: bool,
+    /// The VLAN of the parent, `10` or `10.20`, where it is one. At the other end of the wire
+    /// another engine puts the tags on and takes them off, and `outside` is a link of its own.
+    pub(crate) vlan: Option<&'static str>,
 }
 
 impl Plan {
     /// The usual MTU and means, with IPv4.
     pub(crate) const USUAL: Self =
-        Self { mtu: 1500, backend: Backend::Auto, a_addressed: true, ipv6: false };
+        Self { mtu: 1500, backend: Backend::Auto, a_addressed: true, ipv6: false, vlan: None };
+
+    /// The name of a parent on that interface.
+    fn parent(&self, link: &str) -> String {
+        self.vlan.map_or_else(|| link.to_owned(), |vlan| format!("{link}.{vlan}"))
+    }
 }
 
 impl Default for Plan {
@@ -175,17 +183,31 @@ pub(crate) struct World {
     pub(crate) b: Station,
     engine: Engine,
     backend: Backend,
+    /// Where the wire ends, if that is not outside itself.
+    far: Option<(Station, Engine)>,
 }
 
 impl World {
     /// `None` where io_uring is wanted and does not work.
     fn build(io: PortIo, plan: Plan) -> Option<Self> {
-        let outside = Station::new("w0", 1, plan);
         let without_ipv6 = Plan { ipv6: false, ..plan };
         let mut host = Station::new(PARENT, 2, without_ipv6);
-        let veth = host.rtnl.add_veth(PARENT, "w0", Some(&outside.netns));
-        veth.unwrap();
+        let mut end = Station::new("w0", 1, if plan.vlan.is_some() { without_ipv6 } else { plan });
+        host.rtnl.add_veth(PARENT, "w0", Some(&end.netns)).unwrap();
+        for end in [&mut end, &mut host] {
+            end.set_mtu(plan.mtu);
+            end.set_up();
+        }
         let engine = host.netns.run(Engine::start).unwrap().unwrap();
+        let (outside, far) = match plan.vlan {
+            None => (end, None),
+            Some(_) => {
+                let outside = Station::new("v0", 1, plan);
+                let engine = end.netns.run(Engine::start).unwrap().unwrap();
+                attach(&engine, &plan.parent("w0"), (io, Backend::Auto), [&outside])?;
+                (outside, Some((end, engine)))
+            }
+        };
         let mut world = Self {
             outside,
             host,
@@ -193,12 +215,10 @@ impl World {
             b: Station::new("b0", 4, plan),
             engine,
             backend: plan.backend,
+            far,
         };
-        for end in [&mut world.outside, &mut world.host] {
-            end.set_mtu(plan.mtu);
-            end.set_up();
-        }
-        world.attach(io)?;
+        let means = (io, plan.backend);
+        attach(&world.engine, &plan.parent(PARENT), means, [&world.a, &world.b])?;
         world.outside.give_addresses(plan, true);
         world.a.give_addresses(plan, plan.a_addressed);
         world.b.give_addresses(plan, true);
@@ -209,31 +229,6 @@ impl World {
             world.subs.iter().all(|sub| sub.up && !sub.groups.is_empty())
         });
         Some(world)
-    }
-
-    /// Attaches the parent and makes the sub-interfaces.
-    fn attach(&mut self, io: PortIo) -> Option<()> {
-        let parent = ParentOptions {
-            name: PARENT.to_owned(),
-            backend: self.backend,
-            workers: vec![WorkerConfig { io, ..WorkerConfig::default() }],
-            ..ParentOptions::default()
-        };
-        match self.engine.add_parent(parent) {
-            Err(_) if io == PortIo::Uring => return None,
-            attached => attached.unwrap(),
-        }
-        for sub in [&self.a, &self.b] {
-            let options = SubOptions {
-                name: sub.name.to_owned(),
-                mode: Mode::Bridge,
-                netns: Some(sub.netns.try_clone().unwrap()),
-                up: true,
-                ..SubOptions::default()
-            };
-            self.engine.add_sub(PARENT, options).unwrap();
-        }
-        Some(())
     }
 
     /// Runs a test here, and closes the books.
@@ -293,10 +288,45 @@ impl World {
             // Something was under way, or is lost.
             assert!(Instant::now() < end, "{engine:?} are not {kernel:?}");
         }
+        if let Some((_, engine)) = &self.far {
+            let far = engine.status().unwrap().remove(0);
+            assert!(far.counters.accounted(), "{:#?}", far.counters);
+        }
         for station in [&self.outside, &self.host, &self.a, &self.b] {
             assert_eq!(station.wrong_checksums(), 0, "at {}", station.name);
         }
     }
+}
+
+/// Attaches a parent and makes these sub-interfaces; `None` where io_uring is wanted and does not
+/// work.
+fn attach<'s>(
+    engine: &Engine,
+    parent: &str,
+    (io, backend): (PortIo, Backend),
+    subs: impl IntoIterator<Item = &'s Station>,
+) -> Option<()> {
+    let options = ParentOptions {
+        name: parent.to_owned(),
+        backend,
+        workers: vec![WorkerConfig { io, ..WorkerConfig::default() }],
+        ..ParentOptions::default()
+    };
+    match engine.add_parent(options) {
+        Err(_) if io == PortIo::Uring => return None,
+        attached => attached.unwrap(),
+    }
+    for sub in subs {
+        let options = SubOptions {
+            name: sub.name.to_owned(),
+            mode: Mode::Bridge,
+            netns: Some(sub.netns.try_clone().unwrap()),
+            up: true,
+            ..SubOptions::default()
+        };
+        engine.add_sub(parent, options).unwrap();
+    }
+    Some(())
 }
 
 /// What the engine knows of a sub-interface.
