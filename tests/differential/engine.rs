@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use umacvlan_core::{DropReason, Semantics};
+use umacvlan_core::{DropReason, Mode, Semantics};
 use umacvlan_engine::engine::{
     self, Backend, Engine, ParentOptions, ParentStatus, SubNumber, SubOptions,
 };
@@ -10,11 +10,13 @@ use umacvlan_engine::error::Error;
 use umacvlan_engine::sys::netns::Netns;
 
 use crate::model::{Change, Plan, State, SubState};
-use crate::network::{Driver, Network, PARENT};
+use crate::network::{Driver, Network};
 
 /// An engine with one parent.
 pub(crate) struct EngineSide {
     pub(crate) engine: Engine,
+    /// The parent's name.
+    parent: &'static str,
     semantics: Semantics,
     host_hears_all: bool,
     backend: Backend,
@@ -23,19 +25,20 @@ pub(crate) struct EngineSide {
 impl EngineSide {
     pub(crate) fn start(
         inside: &Netns,
+        parent: &'static str,
         semantics: Semantics,
         host_hears_all: bool,
         backend: Backend,
     ) -> Self {
         let engine = inside.run(Engine::start).unwrap().unwrap();
-        let side = Self { engine, semantics, host_hears_all, backend };
+        let side = Self { engine, parent, semantics, host_hears_all, backend };
         side.attach();
         side
     }
 
     pub(crate) fn attach(&self) {
         let options = ParentOptions {
-            name: PARENT.to_owned(),
+            name: self.parent.to_owned(),
             semantics: self.semantics,
             host_hears_all: self.host_hears_all,
             backend: self.backend,
@@ -45,7 +48,7 @@ impl EngineSide {
     }
 
     pub(crate) fn detach(&self) {
-        self.engine.remove_parent(PARENT).unwrap();
+        self.engine.remove_parent(self.parent).unwrap();
     }
 
     pub(crate) fn status(&self) -> ParentStatus {
@@ -89,7 +92,7 @@ impl EngineSide {
             sources: plan.sources.clone(),
             ..SubOptions::default()
         };
-        errno(self.engine.add_sub(PARENT, options).map(drop))
+        errno(self.engine.add_sub(self.parent, options).map(drop))
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<(), i32> {
@@ -120,7 +123,12 @@ pub(crate) fn state(network: &mut Network) -> Option<State> {
         unreachable!("it was asked for the engine's")
     };
     let status = side.status();
-    let parent = network.parent_mac();
+    // A passthru sub-interface on a VLAN gives its address to that, and not to the interface.
+    let owned = status.subs.iter().any(|sub| sub.mode == Mode::Passthru);
+    let parent = match owned && !status.vlan.is_untagged() {
+        true => status.mac,
+        false => network.parent_mac(),
+    };
     if status.subs.len() != network.subs.len() || status.mac != parent {
         return None;
     }

@@ -105,7 +105,9 @@ fn mark_from_wire(network: &Network, state: &State) -> Missing {
     let mut missing = Missing::new();
     let all = MacAddr::BROADCAST;
     let general = mark(network, Place::Wire, Place::Wire, all, MARK_MAC);
-    missing.insert((Place::Host, Place::Wire), general.clone());
+    if !network.stack.is_empty() {
+        missing.insert((Place::Host, Place::Wire), general.clone());
+    }
     for (at, sub) in state.subs.iter().enumerate().filter(|(_, sub)| sub.up) {
         let place = Place::Sub(at);
         if sub.mode != Mode::Source {

@@ -57,6 +57,7 @@ use std::panic;
 use std::thread;
 
 use umacvlan_core::Semantics;
+use umacvlan_engine::engine::Backend;
 use umacvlan_engine::privilege::{root_or_skip, skip};
 
 use network::Network;
@@ -86,6 +87,25 @@ fn by_af_xdp_ours_is_equal_as_well() {
     in_networks("by_af_xdp_ours_is_equal_as_well", || {
         let mut run = Run::of_engine_by_xdp(seed().unwrap_or(4), Semantics::Kernel);
         let tally = run.compare(5000);
+        assert_eq!((tally.isolated, tally.overheard), (0, 0));
+    });
+}
+
+#[test]
+fn on_a_vlan_ours_is_equal_to_the_kernel_without_one() {
+    in_networks("on_a_vlan_ours_is_equal_to_the_kernel_without_one", || {
+        let mut run = Run::of_vlan(seed().unwrap_or(5), Semantics::Kernel, Backend::AfPacket);
+        let tally = run.compare(5000);
+        assert_eq!((tally.isolated, tally.overheard), (0, 0));
+    });
+}
+
+#[cfg(feature = "af-xdp")]
+#[test]
+fn on_a_vlan_by_af_xdp_ours_is_equal_as_well() {
+    in_networks("on_a_vlan_by_af_xdp_ours_is_equal_as_well", || {
+        let mut run = Run::of_vlan(seed().unwrap_or(6), Semantics::Kernel, Backend::AfXdp);
+        let tally = run.compare(3000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));
     });
 }

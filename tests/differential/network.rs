@@ -51,7 +51,7 @@ pub(crate) struct Network {
     /// On the parent, to send as its host.
     pub(crate) host: PacketSocket,
     /// On the parent, one for each protocol of the test: what the host's stack gets. A socket for
-    /// every protocol would also hear what macvlan takes away.
+    /// every protocol would also hear what macvlan takes away. None where the parent is a VLAN.
     pub(crate) stack: Vec<PacketSocket>,
     pub(crate) subs: Vec<Sub>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Sub {
 impl Network {
     /// With the kernel's macvlan.
     pub(crate) fn of_kernel() -> io::Result<Self> {
-        Self::new(|_| Driver::Kernel)
+        Self::new(None, |_| Driver::Kernel)
     }
 
     /// With our engine.
@@ -80,12 +80,21 @@ impl Network {
         host_hears_all: bool,
         backend: Backend,
     ) -> io::Result<Self> {
-        Self::new(|inside| {
-            Driver::Engine(EngineSide::start(inside, semantics, host_hears_all, backend))
+        Self::new(None, |inside| {
+            let side = EngineSide::start(inside, PARENT, semantics, host_hears_all, backend);
+            Driver::Engine(side)
         })
     }
 
-    fn new(driver: impl FnOnce(&Netns) -> Driver) -> io::Result<Self> {
+    /// With our engine on a VLAN of the parent, in which are the station at the far end of the wire
+    /// and the host.
+    pub(crate) fn of_vlan(semantics: Semantics, backend: Backend) -> io::Result<Self> {
+        Self::new(Some([0x81, 0, 0, 77]), |inside| {
+            Driver::Engine(EngineSide::start(inside, "p0.77", semantics, false, backend))
+        })
+    }
+
+    fn new(tag: Option<[u8; 4]>, driver: impl FnOnce(&Netns) -> Driver) -> io::Result<Self> {
         let outside = quiet_netns()?;
         let inside = quiet_netns()?;
         let guests = quiet_netns()?;
@@ -99,13 +108,15 @@ impl Network {
         beyond.set_mac(far, WIRE_MAC)?;
         beyond.set_up(far, true)?;
         here.set_up(parent, true)?;
-        let stack = PROTOCOLS
+        // A host without a device for the VLAN gets nothing of it.
+        let heard: &[u16] = if tag.is_none() { &PROTOCOLS } else { &[] };
+        let stack = heard
             .iter()
             .map(|&protocol| PacketSocket::open(&inside, parent, protocol))
             .collect::<io::Result<_>>()?;
         Ok(Self {
-            wire: PacketSocket::open(&outside, far, EVERY_PROTOCOL)?,
-            host: PacketSocket::open(&inside, parent, 0)?,
+            wire: PacketSocket::open(&outside, far, EVERY_PROTOCOL)?.tagging(tag),
+            host: PacketSocket::open(&inside, parent, 0)?.tagging(tag),
             stack,
             driver: driver(&inside),
             inside,

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use umacvlan_core::frame::{HEADER_LEN, TAG_LEN};
 use umacvlan_core::{MacAddr, Mode, Semantics};
 use umacvlan_engine::engine::Backend;
 
 use crate::changes::{GROUPS, Topology};
 use crate::compare::{Comparison, Difference, Rules};
 use crate::exchange::{Outcome, PATIENCE, Place, TestFrame, exchange};
-use crate::frames::{Cast, batch, describe};
+use crate::frames::{Cast, batch, describe, untagged};
 use crate::model::{Change, State};
 use crate::network::{Driver, EXPERIMENT, Network, PARENT_MAC, group};
 use crate::random::Random;
@@ -52,29 +53,35 @@ pub(crate) struct Tally {
 impl Run {
     /// Of our engine, which hides from the host what is not its own.
     pub(crate) fn of_engine(seed: u64, semantics: Semantics) -> Self {
-        Self::new_of_engine(seed, Rules { semantics, host_hears_all: false }, Backend::AfPacket)
+        Self::new_of_engine(seed, Rules::of(semantics), Backend::AfPacket)
     }
 
     /// The same by AF_XDP.
     #[cfg(feature = "af-xdp")]
     pub(crate) fn of_engine_by_xdp(seed: u64, semantics: Semantics) -> Self {
-        Self::new_of_engine(seed, Rules { semantics, host_hears_all: false }, Backend::AfXdp)
+        Self::new_of_engine(seed, Rules::of(semantics), Backend::AfXdp)
     }
 
     /// Of our engine as it is where no program may be loaded into the kernel.
     pub(crate) fn of_engine_without_filter(seed: u64) -> Self {
-        let rules = Rules { semantics: Semantics::Kernel, host_hears_all: true };
+        let rules = Rules { host_hears_all: true, ..Rules::of(Semantics::Kernel) };
         Self::new_of_engine(seed, rules, Backend::AfPacket)
     }
 
     fn new_of_engine(seed: u64, rules: Rules, backend: Backend) -> Self {
-        let Rules { semantics, host_hears_all } = rules;
+        let Rules { semantics, host_hears_all, .. } = rules;
         Self::new(Network::of_engine(semantics, host_hears_all, backend).unwrap(), rules, seed)
+    }
+
+    /// Of our engine on a VLAN, behind a peer that tags.
+    pub(crate) fn of_vlan(seed: u64, semantics: Semantics, backend: Backend) -> Self {
+        let rules = Rules { vlan: true, ..Rules::of(semantics) };
+        Self::new(Network::of_vlan(semantics, backend).unwrap(), rules, seed)
     }
 
     /// Of a second kernel: there is nothing to be found.
     pub(crate) fn of_kernel(seed: u64) -> Self {
-        let rules = Rules { semantics: Semantics::Kernel, host_hears_all: false };
+        let rules = Rules::of(Semantics::Kernel);
         Self::new(Network::of_kernel().unwrap(), rules, seed)
     }
 
@@ -156,6 +163,14 @@ impl Run {
 
     /// Changes both networks, and waits until they are alike again.
     fn apply(&mut self, change: &Change) {
+        let owned = |sub: &crate::model::SubState| sub.mode == Mode::Passthru;
+        if self.rules.vlan
+            && matches!(change, Change::ParentMac(_))
+            && self.kernel.state().is_some_and(|state| state.subs.iter().any(owned))
+        {
+            // The address of a VLAN is its own then, and nobody but its owner changes it.
+            return;
+        }
         let kernels = self.kernel.apply(change);
         let ours = self.ours.apply(change);
         self.history.push(format!("{change:?}: {kernels:?}"));
@@ -203,7 +218,10 @@ impl Run {
         if let Err(what) = self.both(&[], &state) {
             panic!("{}", self.report(&what));
         }
-        let frames = batch(&mut self.random, &state, cast, FRAMES);
+        let mut frames = batch(&mut self.random, &state, cast, FRAMES);
+        if self.rules.vlan {
+            frames.retain(may_be_tagged);
+        }
         self.tally.frames += frames.len();
         let outcome = self.judge(&frames, &state, "as sent");
         if self.random.chance(50) {
@@ -346,6 +364,19 @@ fn misheard(network: &mut Network, groups: &[MacAddr]) -> Vec<MacAddr> {
 
 /// A station on no list.
 const STATION: [u8; 6] = [2, 0xfe, 0, 0, 0, 3];
+
+/// Whether the kernel lets the frame pass with one tag more as it does without: one that ends with
+/// its tag is no frame (`skb_vlan_untag`), and one with two tags is four bytes longer than any.
+fn may_be_tagged(frame: &TestFrame) -> bool {
+    let len = frame.bytes.len();
+    let tagged = matches!(frame.bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
+    let least = HEADER_LEN + if tagged { TAG_LEN + 2 } else { 2 };
+    let short = (HEADER_LEN..least).contains(&len);
+    !short && (len <= LONGEST || untagged(&frame.bytes) == frame.bytes)
+}
+
+/// Bytes of the longest frame that may get a second tag.
+const LONGEST: usize = 1500 + 14;
 
 /// Batches that a topology gets, with changes in between.
 const BATCHES: usize = 5;

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use umacvlan_core::frame::HEADER_LEN;
 use umacvlan_engine::sys::netns::Netns;
 
 /// A socket on one interface.
@@ -18,6 +19,8 @@ pub(crate) struct PacketSocket {
     socket: Socket,
     /// Of the interface.
     index: i32,
+    /// Of a VLAN.
+    tag: Option<[u8; 4]>,
 }
 
 /// A frame that came in.
@@ -44,14 +47,24 @@ impl PacketSocket {
         set_option(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
         let index = i32::try_from(index).map_err(io::Error::other)?;
         bind(&socket, index, protocol)?;
-        Ok(Self { socket, index })
+        Ok(Self { socket, index, tag: None })
+    }
+
+    /// The same with a tag on everything that is sent, and deaf for what has not got it: as of
+    /// somebody in that VLAN.
+    pub(crate) fn tagging(self, tag: Option<[u8; 4]>) -> Self {
+        Self { tag, ..self }
     }
 
     /// Sends, or tells the errno.
     pub(crate) fn send(&self, frame: &[u8]) -> Result<(), i32> {
         // An interface that was down meanwhile has left its error, which is not this frame's.
         let _ = self.socket.take_error();
-        match self.socket.send(frame) {
+        let tagged = self.tag.filter(|_| frame.len() >= HEADER_LEN).map(|tag| {
+            let (addresses, rest) = frame.split_at(12);
+            [addresses, &tag, rest].concat()
+        });
+        match self.socket.send(tagged.as_deref().unwrap_or(frame)) {
             Ok(_) => Ok(()),
             Err(e) => Err(e.raw_os_error().unwrap_or_default()),
         }
@@ -61,7 +74,15 @@ impl PacketSocket {
     pub(crate) fn recv(&self) -> Option<Received> {
         loop {
             match receive(&self.socket) {
-                Ok(received) if received.index == self.index => return Some(received),
+                Ok(mut received) if received.index == self.index => {
+                    let Some(tag) = self.tag else {
+                        return Some(received);
+                    };
+                    if received.bytes.get(12..16) == Some(&tag) {
+                        received.bytes.drain(12..16);
+                        return Some(received);
+                    }
+                }
                 // A socket for one protocol also hears what began on its interface and was handed
                 // on to another one: unicast that macvlan took (`orig_dev` in net/core/dev.c).
                 Ok(_) => {}
