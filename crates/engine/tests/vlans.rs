@@ -374,6 +374,10 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             "q0.x",
             "parent q0.x does not exist in this network namespace: see `ip link` for those that do",
         ),
+        (
+            "a-long-name.4094.10",
+            "parent a-long-name.4094.10 does not exist in this network namespace: see `ip link` for those that do",
+        ),
         ("p0.10", "parent p0.10 is attached already"),
         ("p0.010", "p0.010 is the interface of parent p0.10, by another name: use parent p0.10"),
     ] {

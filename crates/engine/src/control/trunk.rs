@@ -16,9 +16,6 @@ use crate::netlink::Link;
 use crate::uplink::Uplink;
 use crate::worker::{Notifier, Worker, WorkerConfig};
 
-/// Longest name of an interface in bytes.
-const NAME_MAX: usize = libc::IFNAMSIZ - 1;
-
 /// An interface that carries parents. There is one at least.
 pub(super) struct Trunk {
     /// That of the notices of its workers; never used twice.
@@ -100,8 +97,7 @@ impl Control {
     }
 
     fn exists(&mut self, name: &str) -> Result<bool, Error> {
-        // The kernel takes no longer names for names.
-        Ok((1..=NAME_MAX).contains(&name.len()) && self.rtnl.link(name)?.is_some())
+        Ok(self.rtnl.link(name)?.is_some())
     }
 
     /// The place in the list of the trunk of a parent, which has one always.
@@ -189,10 +185,7 @@ impl Control {
         count: usize,
     ) -> Result<(Link, Option<Vec<Uplink>>), Error> {
         let absent = || Error::ParentAbsent(name.to_owned());
-        let link = match self.exists(name)? {
-            true => self.rtnl.link(name)?.ok_or_else(absent)?,
-            false => return Err(absent()),
-        };
+        let link = self.rtnl.link(name)?.ok_or_else(absent)?;
         self.check_attachable(&link)?;
         let uplinks = reach.open(&link, count)?;
         Ok((link, uplinks))

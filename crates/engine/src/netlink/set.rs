@@ -16,11 +16,15 @@ use crate::sys::netns::Netns;
 const IFLA_IFALIAS: u16 = 20;
 
 impl Rtnl {
-    /// The interface called `name`, if there is one.
+    /// The interface called `name`, if there is one; none has a name that is empty or too long for
+    /// the kernel, which a VLAN without an interface may have.
     ///
     /// # Errors
     /// Any but `ENODEV`.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        if !(1..libc::IFNAMSIZ).contains(&name.len()) {
+            return Ok(None);
+        }
         self.one_link(&format!("read interface {name}"), named(name))
     }
 
