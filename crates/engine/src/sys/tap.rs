@@ -36,6 +36,12 @@ const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
 /// `_IOW('T', 226, int)`: carrier on or off (`linux/if_tun.h`).
 const TUNSETCARRIER: libc::c_ulong = 0x4004_54e2;
 
+/// `_IOW('T', 217, int)`: whether a queue takes part (`linux/if_tun.h`).
+const TUNSETQUEUE: libc::c_ulong = 0x4004_54d9;
+
+/// As the ioctl takes it: it does not (`linux/if_tun.h`).
+const IFF_DETACH_QUEUE: libc::c_short = 0x0400;
+
 /// `TUN_F_*` of `linux/if_tun.h`.
 const F_CSUM: u32 = 0x01;
 const F_TSO4: u32 = 0x02;
@@ -77,6 +83,20 @@ impl Tap {
         }
         let first = Self::open(name, IFF_TUN_EXCL | IFF_MULTI_QUEUE).map_err(in_use)?;
         first.more_queues(count)
+    }
+
+    /// Makes a TAP as [`Tap::create`] does, which has a carrier and from which nothing ever comes:
+    /// what its stack sends, the kernel drops. Its only queue is detached, so none is there to be
+    /// filled (`tun_net_xmit` in `drivers/net/tun.c`).
+    ///
+    /// # Errors
+    /// As [`Tap::create`].
+    pub fn create_deaf(name: &str) -> io::Result<Self> {
+        let tap = Self::open(name, IFF_TUN_EXCL | IFF_MULTI_QUEUE).map_err(in_use)?;
+        let mut request = named(name)?;
+        request.ifr_ifru.ifru_flags = IFF_DETACH_QUEUE;
+        tap.control(TUNSETQUEUE, &mut request)?;
+        Ok(tap)
     }
 
     /// Attaches to the TAP of that name in the namespace of the calling thread, without carrier
