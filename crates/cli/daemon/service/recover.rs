@@ -11,7 +11,7 @@ use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Adopt, Change, SubNumber};
 use umacvlan_engine::netlink::{Link, Rtnl};
 use umacvlan_engine::sys::ethtool::Ethtool;
-use umacvlan_engine::sys::netns::{Netns, NetnsId};
+use umacvlan_engine::sys::netns::{Netns, NetnsId, reachable};
 
 use super::{Entry, Service};
 use crate::api::Problem;
@@ -26,19 +26,38 @@ struct Left {
     link: Link,
 }
 
+/// How often to look: what is moved to another namespace meanwhile, as by a container runtime that
+/// starts a crowd, may be missed where it was and where it goes. With each look that is rarer, and one
+/// of hundreds of namespaces takes some milliseconds.
+const LOOKS: usize = 4;
+
+/// Why an interface is not served.
+enum Missed {
+    /// It was not found.
+    Gone,
+    /// It was found, and this came in between.
+    There(Problem),
+}
+
 impl Service {
     /// Takes up all links of a former daemon. `places` are the namespaces they may be in.
     pub(in crate::daemon) fn recover(&mut self, found: &Found, places: &[Netns]) {
         let Found { links, parents, .. } = found;
         parents.iter().for_each(restore);
+        let parent = |record: &LinkRecord| parents.iter().find(|one| one.name == record.parent);
         if !links.is_empty() {
-            let left = look(places);
-            let matches = match_all(links, &left);
-            for (record, found) in links.iter().zip(matches) {
-                let parent = parents.iter().find(|parent| parent.name == record.parent);
-                match found.map(|at| &left[at]) {
-                    Some(left) => self.adopt(record, parent, left, &places[left.place]),
-                    None => self.mourn(record, parent),
+            let mut missed = self.adopt(&links.iter().collect::<Vec<_>>(), parents, places);
+            for _ in 1..LOOKS {
+                if missed.is_empty() {
+                    break;
+                }
+                let records: Vec<_> = missed.iter().map(|(record, _)| *record).collect();
+                missed = self.adopt(&records, parents, &reachable());
+            }
+            for (record, why) in missed {
+                match why {
+                    Missed::Gone => self.mourn(record, parent(record)),
+                    Missed::There(problem) => self.put_off(record, &problem),
                 }
             }
             let (found, of) = (self.links.len(), links.len());
@@ -49,23 +68,44 @@ impl Service {
         }
     }
 
-    /// Serves an interface again. One that cannot be served now stays written down.
-    fn adopt(
+    /// Looks for interfaces in these namespaces and serves them again. Returns those of the records
+    /// for which that did not succeed.
+    fn adopt<'r>(
         &mut self,
-        record: &LinkRecord,
-        parent: Option<&ParentRecord>,
-        left: &Left,
-        netns: &Netns,
-    ) {
-        if let Err(problem) = self.try_adopt(record, parent, left, netns) {
-            tracing::error!(
-                "link {}, number {}, is there, but cannot be served: {problem}. The next start \
-                 tries again",
-                record.name,
-                record.id
-            );
-            self.detach_idle(&record.parent);
+        records: &[&'r LinkRecord],
+        parents: &[ParentRecord],
+        places: &[Netns],
+    ) -> Vec<(&'r LinkRecord, Missed)> {
+        let mut left = look(places);
+        let served = |left: &Left| {
+            let mut links = self.links.values().map(|link| &link.seen);
+            links.any(|seen| (seen.netns, seen.index) == (left.netns, left.link.index))
+        };
+        left.retain(|left| !served(left));
+        let matches = match_all(records, &left);
+        let mut missed = Vec::new();
+        for (record, found) in records.iter().zip(matches) {
+            let Some(left) = found.map(|at| &left[at]) else {
+                missed.push((*record, Missed::Gone));
+                continue;
+            };
+            let parent = parents.iter().find(|parent| parent.name == record.parent);
+            if let Err(problem) = self.try_adopt(record, parent, left, &places[left.place]) {
+                missed.push((*record, Missed::There(problem)));
+            }
         }
+        missed
+    }
+
+    /// What cannot be served now stays written down.
+    fn put_off(&mut self, record: &LinkRecord, problem: &Problem) {
+        tracing::error!(
+            "link {}, number {}, is there, but cannot be served: {problem}. The next start \
+             tries again",
+            record.name,
+            record.id
+        );
+        self.detach_idle(&record.parent);
     }
 
     fn try_adopt(
@@ -113,6 +153,7 @@ impl Service {
             record.mac
         );
         self.store.remove_link(record.id);
+        self.detach_idle(&record.parent);
         if let (Mode::Passthru, Some(parent)) = (record.mode, parent) {
             self.give_back(record, parent);
         }
@@ -175,7 +216,7 @@ fn same_name(record: &LinkRecord, left: &Left) -> bool {
 }
 
 /// For each record the interface that it is about, by its place in the list; each is taken once.
-fn match_all(records: &[LinkRecord], left: &[Left]) -> Vec<Option<usize>> {
+fn match_all(records: &[&LinkRecord], left: &[Left]) -> Vec<Option<usize>> {
     let passes: [fn(&LinkRecord, &Left) -> bool; 4] = [
         |record, left| in_place(record, left) && same_mac(record, left),
         |record, left| same_mac(record, left) && same_name(record, left),
@@ -220,20 +261,20 @@ mod tests {
     fn an_interface_is_found_renamed_moved_or_with_another_address() {
         let records = [record(1, 7, 1, "a"), record(1, 8, 2, "b"), record(1, 9, 3, "c")];
         let left = [left(2, 8, 2, "moved"), left(1, 9, 77, "c"), left(1, 7, 1, "renamed")];
-        assert_eq!(match_all(&records, &left), [Some(2), Some(0), Some(1)]);
+        assert_eq!(match_all(&records.each_ref(), &left), [Some(2), Some(0), Some(1)]);
     }
 
     #[test]
     fn the_place_of_one_that_moved_away_is_not_taken_for_it() {
         let records = [record(1, 7, 1, "a"), record(2, 7, 2, "b")];
         let left = [left(1, 7, 2, "b"), left(3, 7, 1, "a")];
-        assert_eq!(match_all(&records, &left), [Some(1), Some(0)]);
+        assert_eq!(match_all(&records.each_ref(), &left), [Some(1), Some(0)]);
     }
 
     #[test]
     fn of_two_with_one_address_the_name_decides_and_none_is_taken_twice() {
         let records = [record(1, 7, 1, "a"), record(1, 8, 1, "b"), record(1, 9, 1, "c")];
         let left = [left(2, 5, 1, "b"), left(2, 6, 1, "a")];
-        assert_eq!(match_all(&records, &left), [Some(1), Some(0), None]);
+        assert_eq!(match_all(&records.each_ref(), &left), [Some(1), Some(0), None]);
     }
 }
