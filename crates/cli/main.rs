@@ -8,6 +8,7 @@ mod complete;
 mod config;
 mod cpus;
 mod daemon;
+mod docker;
 mod doctor;
 mod explain;
 mod inside;

@@ -40,6 +40,8 @@ pub(crate) const DEFAULT_FILE: &str = "/etc/umacvlan/umacvlan.toml";
 pub(crate) struct Config {
     /// `[daemon]`
     pub(crate) daemon: DaemonConfig,
+    /// `[docker]`: that it is there, even empty, says that Docker is served.
+    pub(crate) docker: Option<DockerConfig>,
     /// `[engine]`: what parents are unless their own table, or nobody's, says otherwise.
     pub(crate) engine: Settings,
     /// `[parent.NAME]`
@@ -63,6 +65,15 @@ pub(crate) struct DaemonConfig {
     pub(crate) log: Option<String>,
     /// What becomes of the links when the daemon ends.
     pub(crate) on_exit: OnExit,
+}
+
+/// `[docker]`: what is absent is the daemon's own choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DockerConfig {
+    /// The socket that dockerd connects to: an absolute path.
+    pub(crate) socket: Option<String>,
+    /// The directory in which networks are written down: an absolute path.
+    pub(crate) state: Option<String>,
 }
 
 /// What becomes of the links when the daemon ends.

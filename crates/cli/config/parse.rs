@@ -15,7 +15,9 @@ use umacvlan_engine::port::PortIo;
 use super::file;
 use super::mistake::{LoadError, Mistake, Mistakes};
 use super::table::{Spans, Table};
-use super::{Backend, Config, DaemonConfig, LinkEntry, OnExit, Settings, rules, values};
+use super::{
+    Backend, Config, DaemonConfig, DockerConfig, LinkEntry, OnExit, Settings, rules, values,
+};
 use crate::api::LinkSpec;
 
 /// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
@@ -105,6 +107,14 @@ impl Reader<'_> {
         let mut config = Config::default();
         if let Some(table) = root.table("daemon", self.mistakes) {
             config.daemon = self.daemon(table);
+        }
+        if let Some(mut table) = root.table("docker", self.mistakes) {
+            let found = &mut *self.mistakes;
+            config.docker = Some(DockerConfig {
+                socket: table.take("socket", found, values::path),
+                state: table.take("state", found, values::path),
+            });
+            table.finish(found);
         }
         if let Some(table) = root.table("engine", self.mistakes) {
             config.engine = self.settings(table);

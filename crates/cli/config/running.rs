@@ -80,6 +80,12 @@ pub(crate) fn running_config(
     let mut config = Config { links: BTreeMap::new(), ..applied.clone() };
     let (mut entries, mut left_out) = (Vec::new(), Vec::new());
     for view in links {
+        if let Some(owner) = &view.umacvlan.owner {
+            let (name, owner) = (printable(&view.ifname), printable(owner));
+            left_out
+                .push(format!("link {name} is left out: it is made for {owner} when it is needed"));
+            continue;
+        }
         let wish = view.umacvlan.config.clone().unwrap_or_else(|| vacant(&view.ifname, &mut taken));
         let former = applied.links.get(&wish).filter(|_| view.umacvlan.config.is_some());
         let mut spec = minimal(spec_of(view), former.map(|entry| &entry.spec), &running);

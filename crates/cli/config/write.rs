@@ -8,12 +8,14 @@ use umacvlan_core::{MacAddr, Mode};
 
 use super::{Config, DaemonConfig, LinkEntry, OnExit, Settings, io_name};
 
-/// The file. Tables that say nothing are left out, except a parent's: that it is there says that
-/// the parent is attached without links.
+/// The file. Tables that say nothing are left out, except Docker's, which says that it is served,
+/// and a parent's, which says that it is attached without links.
 #[derive(Debug, Serialize)]
 struct File<'c> {
     #[serde(skip_serializing_if = "DaemonTable::is_empty")]
     daemon: DaemonTable<'c>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    docker: Option<DockerTable<'c>>,
     #[serde(skip_serializing_if = "SettingsTable::is_empty")]
     engine: SettingsTable<'c>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -31,6 +33,13 @@ struct DaemonTable<'c> {
     admin_group: Option<&'c str>,
     log: Option<&'c str>,
     on_exit: Option<&'static str>,
+}
+
+#[skip_serializing_none]
+#[derive(Debug, Serialize)]
+struct DockerTable<'c> {
+    socket: Option<&'c str>,
+    state: Option<&'c str>,
 }
 
 #[skip_serializing_none]
@@ -71,6 +80,10 @@ impl Config {
     pub(crate) fn to_toml(&self) -> String {
         let file = File {
             daemon: DaemonTable::from(&self.daemon),
+            docker: self.docker.as_ref().map(|docker| DockerTable {
+                socket: docker.socket.as_deref(),
+                state: docker.state.as_deref(),
+            }),
             engine: SettingsTable::from(&self.engine),
             parent: self.parents.iter().map(|(name, table)| (&**name, table.into())).collect(),
             link: self.links.iter().map(|(name, entry)| (&**name, entry.into())).collect(),

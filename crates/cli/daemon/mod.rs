@@ -5,6 +5,7 @@
 //! engine starts, takes up what a former daemon has left, and serves.
 
 mod confine;
+mod files;
 mod http;
 mod log;
 mod service;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use tokio::net::UnixListener;
 use tokio::runtime;
@@ -30,11 +31,15 @@ use umacvlan_engine::engine::{EngineOptions, SubNumber};
 use umacvlan_engine::sys::netns::reachable;
 use umacvlan_engine::sys::process::{raise_descriptor_limit, take_descriptor};
 
+pub(crate) use self::files::{Files, Kept};
 use self::http::Backend;
+pub(crate) use self::http::whole;
 use self::log::Log;
-use self::service::{Options, Service, Shared, lock};
+use self::service::Options;
+pub(crate) use self::service::{Service, Shared, lock};
 use self::store::{Found, Store};
 use crate::config::{Config, DEFAULT_FILE, DaemonConfig, OnExit};
+use crate::docker::{self, Driver};
 use crate::{client, cpus};
 
 /// Where links are written down unless it is told otherwise.
@@ -53,6 +58,17 @@ pub(crate) struct DaemonArgs {
     /// Where links are written down, to be found again [default: /run/umacvlan/state]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+
+    /// Be Docker's network driver, on a socket where dockerd looks for it
+    /// [default: /run/docker/plugins/umacvlan.sock]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = docker::DEFAULT_SOCKET)]
+    docker: Option<PathBuf>,
+
+    /// Where Docker's networks are written down, to be known after a boot, too
+    /// [default: /var/lib/umacvlan/docker]
+    #[arg(long, value_name = "DIR")]
+    docker_state: Option<PathBuf>,
 
     /// Write "ready" to this descriptor, which was opened by whoever starts the daemon, and close
     /// it, when everything is served
@@ -91,6 +107,8 @@ struct Prepared {
     socket: socket::Socket,
     log: Log,
     admins: Option<u32>,
+    /// Docker's socket, and what is done there.
+    docker: Option<(socket::Socket, Driver)>,
 }
 
 /// Serves until a signal ends it. `socket` is the path that was typed.
@@ -136,6 +154,7 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let group = socket::group(args.group.as_ref().or(group.as_ref()))?;
     let admins = socket::group(args.admin_group.as_ref().or(admin_group.as_ref()))?;
     let socket = socket::Socket::open(&path(socket, &config.daemon), group.or(admins))?;
+    let mut docker = open_docker(args, &config)?;
     // Refused only where the limit may not be read: then the one there is has to do.
     let _ = raise_descriptor_limit();
     // With all privileges still, to see what other users' processes hold.
@@ -148,15 +167,39 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let changeable = args.log.is_none().then(|| (log.clone(), default));
     let mut service =
         Service::start(Options { store, engine, config_file, config, log: changeable })?;
+    if let Some((_, driver)) = &mut docker {
+        driver.begin(&mut service);
+    }
     service.recover(&found, &places);
     drop(places);
     service.begin(before)?;
-    Ok(Prepared { service: Arc::new(Mutex::new(service)), socket, log, admins })
+    if let Some((_, driver)) = &mut docker {
+        driver.settle(&mut service);
+    }
+    Ok(Prepared { service: Arc::new(Mutex::new(service)), socket, log, admins, docker })
+}
+
+/// Docker's socket and networks, if Docker is to be served: as was typed, or the configuration says.
+fn open_docker(args: &DaemonArgs, config: &Config) -> Result<Option<(socket::Socket, Driver)>> {
+    let configured = config.docker.as_ref();
+    let path = args.docker.clone().or_else(|| {
+        let socket = configured?.socket.as_deref();
+        Some(socket.unwrap_or(docker::DEFAULT_SOCKET).into())
+    });
+    let Some(path) = path else {
+        ensure!(args.docker_state.is_none(), "--docker-state is of no use without --docker");
+        return Ok(None);
+    };
+    let state = || configured?.state.as_ref().map(PathBuf::from);
+    let state = args.docker_state.clone().or_else(state);
+    let driver = Driver::open(&state.unwrap_or_else(|| docker::DEFAULT_STATE.into()))?;
+    let socket = socket::Socket::bind(&path, None, "give this one --docker=PATH of its own")?;
+    Ok(Some((socket, driver)))
 }
 
 /// Serves until a signal ends it.
 async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
-    let Prepared { service, socket, log, admins } = prepared;
+    let Prepared { service, socket, log, admins, docker } = prepared;
     let (end, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
     let hangup = caught(SignalKind::hangup())?;
     let engine = lock(&service).engine();
@@ -168,17 +211,30 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
         alive: Box::new(move || answers(&engine)),
     };
     let listener = UnixListener::from_std(socket.listener()?)?;
+    let (mut plugin, mut sweeps, mut plugin_socket) = (None, None, None);
+    if let Some((socket, driver)) = docker {
+        let app = docker::App::new(Arc::clone(&service), driver);
+        sweeps = Some(tokio::spawn(docker::sweep(app.clone())));
+        tracing::info!("Docker's driver on {}", socket.path().display());
+        plugin = Some((UnixListener::from_std(socket.listener()?)?, docker::router(app)));
+        // Its file ends with it.
+        plugin_socket = Some(socket);
+    }
     let (parents, links) = lock(&service).count();
     tracing::info!("ready on {}: {parents} parents, {links} links", socket.path().display());
     ready();
     systemd::ready(&service);
     let followed = tokio::spawn(systemd::follow(Arc::clone(&service), move || answers(&watched)));
     let reloads = tokio::spawn(reload(hangup, Arc::clone(&service)));
-    http::serve(listener, backend, ended(end, interrupt)).await;
+    http::serve(listener, backend, plugin, ended(end, interrupt)).await;
     systemd::stopping();
     tracing::info!("ending");
     followed.abort();
     reloads.abort();
+    if let Some(sweeps) = sweeps {
+        sweeps.abort();
+    }
+    drop(plugin_socket);
     Ok(())
 }
 

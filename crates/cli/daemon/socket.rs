@@ -28,9 +28,15 @@ impl Socket {
             let path = address.as_pathname().unwrap_or(path).to_owned();
             return Ok(Self { listener, path, own: false });
         }
+        Self::bind(path, group, "give this one --socket and --state of its own")
+    }
+
+    /// One at `path` for root and the members of `group`. `instead` is what to do if somebody
+    /// listens there already, and it shall not be stopped.
+    pub(super) fn bind(path: &Path, group: Option<u32>, instead: &str) -> Result<Self> {
         let at = || format!("cannot listen on {}", path.display());
         make_way(path).with_context(at)?;
-        clear(path)?;
+        clear(path, instead)?;
         // Nobody connects before it is settled who may.
         let before = umask(Mode::from_bits_truncate(0o177));
         let bound = UnixListener::bind(path);
@@ -102,22 +108,19 @@ fn activated() -> Result<Option<UnixListener>> {
 }
 
 /// Removes the socket of a daemon that is gone.
-fn clear(path: &Path) -> Result<()> {
+fn clear(path: &Path, instead: &str) -> Result<()> {
     let shown = path.display();
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Ok(file) if file.file_type().is_socket() => {}
-        Ok(_) => bail!("{shown} is there and no socket: remove it, or give --socket another path"),
+        Ok(_) => bail!("{shown} is there and no socket: remove it, or choose another path"),
         Err(error) => return Err(error).with_context(|| format!("cannot look at {shown}")),
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).with_context(|| format!("cannot replace {shown}"))
         }
-        Ok(_) => bail!(
-            "another daemon listens on {shown}: stop that one first, or give this one --socket and \
-             --state of its own"
-        ),
+        Ok(_) => bail!("another daemon listens on {shown}: stop that one first, or {instead}"),
         Err(error) => Err(error).with_context(|| format!("cannot tell who listens on {shown}")),
     }
 }

@@ -1,17 +1,13 @@
 //! [`Store`]: what must be known to go on after a restart, one small file a link and a parent.
 //!
-//! A file is written under another name and renamed, so a reader sees the old or the new, never a
-//! half. Nothing is synced to a disk: what the files tell of, TAPs, ends with the machine's power
-//! as surely as an unwritten page does, and files of an earlier boot are not believed.
+//! Nothing is synced to a disk: what the files tell of, TAPs, ends with the machine's power as
+//! surely as an unwritten page does, and files of an earlier boot are not believed.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, serde_as};
@@ -19,17 +15,16 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::sys::ethtool::ReceiveOffloads;
 use umacvlan_engine::sys::netns::NetnsId;
 
-use super::socket::make_way;
-
-/// The version of every file's format; files of another one are set aside.
-const VERSION: u32 = 1;
+use super::files::{Files, Kept};
 
 const LINK: &str = "link-";
 const PARENT: &str = "parent-";
 const NUMBERS: &str = "numbers.json";
 const CONFIG: &str = "config.json";
-const LOCK: &str = "lock";
-const DAMAGED: &str = "damaged";
+
+/// What it means to lose a file.
+const LOST: &str = "An interface it was about is left alone, without carrier: delete it with \
+                    `ip link del`";
 
 /// What tells one boot from another.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -105,13 +100,6 @@ impl From<SwitchedOff> for ReceiveOffloads {
     }
 }
 
-/// A record with the version of its format.
-#[derive(Deserialize, Serialize)]
-struct Versioned<T> {
-    version: u32,
-    record: T,
-}
-
 /// What belongs to no link and no parent.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -135,25 +123,20 @@ pub(super) struct Found {
 /// The state directory, which one daemon has to itself.
 #[derive(Debug)]
 pub(super) struct Store {
-    dir: PathBuf,
+    files: Files,
     boot: String,
     next: u64,
-    /// Held for as long as the daemon lives.
-    _lock: Flock<File>,
 }
 
 impl Store {
     /// Takes the directory, which is made if it is not there, and reads what is in it.
     pub(super) fn open(dir: &Path) -> Result<(Self, Found)> {
-        let at = || format!("state directory {}", dir.display());
-        // Only the directory itself is closed: the socket may be beside it.
-        make_way(dir).with_context(at)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(at)?;
-        let lock = lock(dir)?;
+        let files = Files::open(dir, LOST)?;
         // It tells boots apart and nothing else: without /proc there is one boot only.
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
-        let mut store = Self { dir: dir.to_owned(), boot, next: 1, _lock: lock };
-        let found = store.read_all().with_context(at)?;
+        let mut store = Self { files, boot, next: 1 };
+        let found = store.read_all();
+        let found = found.with_context(|| format!("state directory {}", dir.display()))?;
         Ok((store, found))
     }
 
@@ -187,11 +170,7 @@ impl Store {
     }
 
     fn read_all(&mut self) -> io::Result<Found> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            names.extend(entry?.file_name().into_string());
-        }
-        names.sort();
+        let names = self.files.names()?;
         let numbers = names.iter().any(|name| name == NUMBERS);
         let numbers = numbers.then(|| self.read::<Numbers>(NUMBERS)).flatten();
         // A number is used up even if its file cannot be read.
@@ -215,69 +194,16 @@ impl Store {
         Ok(found)
     }
 
-    /// Reads one file; one that cannot be understood is set aside.
     fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let path = self.dir.join(name);
-        let why = match fs::read(&path) {
-            Ok(bytes) => match serde_json::from_slice::<Versioned<T>>(&bytes) {
-                Ok(read) if read.version == VERSION => return Some(read.record),
-                Ok(read) => format!("it has version {}, and this is {VERSION}", read.version),
-                Err(error) => error.to_string(),
-            },
-            Err(error) => error.to_string(),
-        };
-        let aside = path.with_extension(DAMAGED);
-        tracing::error!(
-            "{}: {why}; set aside as {}. An interface it was about is left alone, without carrier: \
-             delete it with `ip link del`",
-            path.display(),
-            aside.display()
-        );
-        // What cannot be renamed is read again by the next daemon, and set aside then.
-        let _ = fs::rename(&path, &aside);
-        None
+        self.files.read(name)
     }
 
     fn write<T: Serialize>(&self, name: &str, record: &T) -> io::Result<()> {
-        let temporary = self.dir.join(format!("{name}.new"));
-        let text = serde_json::to_vec(&Versioned { version: VERSION, record })?;
-        let written = write_file(&temporary, &text)
-            .and_then(|()| fs::rename(&temporary, self.dir.join(name)));
-        if written.is_err() {
-            // The error that matters is the first one.
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        self.files.write(name, record, Kept::UntilBoot)
     }
 
     fn remove(&self, name: &str) {
-        let path = self.dir.join(name);
-        if let Err(error) = fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::error!("cannot remove {}: {error}", path.display());
-        }
-    }
-}
-
-fn write_file(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text)
-}
-
-/// Makes sure that no other daemon works with the same state.
-fn lock(dir: &Path) -> Result<Flock<File>> {
-    let path = dir.join(LOCK);
-    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, Errno::EWOULDBLOCK)) => bail!(
-            "another daemon works with the state in {}: stop that one first, or give this one \
-             --state and --socket of its own",
-            dir.display()
-        ),
-        Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        self.files.remove(name);
     }
 }
 

@@ -63,6 +63,9 @@ pub(crate) fn plan(applied: &Config, wanted: &Config, running: &Running) -> Plan
     plan.steps.extend(links.in_order(running));
     plan.steps.extend(detached(applied, wanted));
     daemon(&applied.daemon, &wanted.daemon, &mut plan);
+    if applied.docker != wanted.docker {
+        plan.notes.push(LATER_DOCKER.to_owned());
+    }
     parents(applied, wanted, running, &mut plan.notes);
     plan
 }
@@ -100,6 +103,9 @@ fn parents(applied: &Config, wanted: &Config, running: &Running, notes: &mut Vec
         }
     }
 }
+
+/// Sockets are bound once.
+const LATER_DOCKER: &str = "later: docker; this takes effect when the daemon is started again";
 
 /// What the daemon itself does otherwise now, or when it starts again.
 fn daemon(before: &DaemonConfig, now: &DaemonConfig, plan: &mut Plan) {

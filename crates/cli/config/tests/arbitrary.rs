@@ -45,8 +45,9 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         entry(),
         0..6,
     );
-    (daemon(), settings(), parents, links).prop_map(|(daemon, engine, parents, links)| {
-        let mut config = Config { daemon, engine, parents, links };
+    let whole = (daemon(), docker(), settings(), parents, links);
+    whole.prop_map(|(daemon, docker, engine, parents, links)| {
+        let mut config = Config { daemon, docker, engine, parents, links };
         mend(&mut config);
         config
     })
@@ -66,6 +67,11 @@ fn daemon() -> impl Strategy<Value = DaemonConfig> {
             on_exit: if remove { OnExit::Remove } else { OnExit::Keep },
         },
     )
+}
+
+fn docker() -> impl Strategy<Value = Option<DockerConfig>> {
+    let path = || option::of("/[a-z]{0,8}");
+    option::of((path(), path()).prop_map(|(socket, state)| DockerConfig { socket, state }))
 }
 
 fn entry() -> impl Strategy<Value = LinkEntry> {

@@ -282,11 +282,10 @@ fn what_the_daemon_does_otherwise_is_done_or_told() {
         "change daemon: log default -> debug",
         "change daemon: on_exit keep -> remove",
         "later: daemon: socket /s; this takes effect when the daemon is started again",
+        "later: docker; this takes effect when the daemon is started again",
     ];
-    assert_eq!(
-        lines("", "daemon = { log = 'debug', on_exit = 'remove', socket = '/s' }"),
-        expected
-    );
+    let wanted = "docker = {}\ndaemon = { log = 'debug', on_exit = 'remove', socket = '/s' }";
+    assert_eq!(lines("", wanted), expected);
 }
 
 /// Executes with an executor that fails at the step `bad` and notes what it is asked for.

@@ -130,7 +130,11 @@ fn query<T: DeserializeOwned>(parts: &Parts) -> Result<Query<T>, Problem> {
         .map_err(|error| problem(Code::Malformed, format!("the query: {}", error.body_text())))
 }
 
-async fn whole(body: Body) -> Result<Bytes, Problem> {
+/// All of a body.
+///
+/// # Errors
+/// It is too large, too slow, or breaks off.
+pub(crate) async fn whole(body: Body) -> Result<Bytes, Problem> {
     let late = |_| {
         let limit = BODY.as_secs();
         problem(Code::Late, format!("the body did not come to its end within {limit} seconds"))

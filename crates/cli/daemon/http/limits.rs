@@ -31,7 +31,10 @@ pub(super) const BUFFER: usize = 64 << 10;
 /// Connections served at a time.
 const CONNECTIONS: usize = 64;
 
-/// Those of them that only root can have: others cannot lock it out.
+/// The same on a socket of root's.
+const CONNECTIONS_OF_ROOT: usize = 1024;
+
+/// Those of [`CONNECTIONS`] that only root can have: others cannot lock it out.
 const RESERVED: usize = 16;
 
 /// Connections beyond those that are told so, at a time; more are closed without a word.
@@ -68,6 +71,12 @@ impl Doors {
             others: Arc::new(Semaphore::new(CONNECTIONS - RESERVED)),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
         }
+    }
+
+    /// Where nobody else can connect: as many as whoever starts containers has at once, each of
+    /// which waits for its turn.
+    pub(super) fn of_root() -> Self {
+        Self { all: Arc::new(Semaphore::new(CONNECTIONS_OF_ROOT)), ..Self::new() }
     }
 
     /// Decides on a connection of this user.

@@ -29,8 +29,7 @@ use crate::api::{Code, Problem};
 
 /// Serves connections until the daemon is `closing`, and then until they have ended, but not
 /// longer than [`GRACE`].
-pub(super) async fn accept(listener: UnixListener, router: Router, closing: Closing) {
-    let doors = Doors::new();
+pub(super) async fn accept(listener: UnixListener, router: Router, doors: Doors, closing: Closing) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

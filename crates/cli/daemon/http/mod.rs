@@ -26,11 +26,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::Router;
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tracing::Span;
 
+pub(crate) use self::body::whole;
+use self::limits::Doors;
 use super::log::Log;
 use super::service::Service;
 use crate::api::{Code, Problem};
@@ -52,11 +55,12 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// Serves whoever connects to `listener` until `shutdown`; then what is under way may end, within
-/// a few seconds.
+/// Serves whoever connects to `listener`, and root who connects to that of `plugin`, until
+/// `shutdown`; then what is under way may end, within a few seconds.
 pub(crate) async fn serve(
     listener: UnixListener,
     backend: Backend,
+    plugin: Option<(UnixListener, Router)>,
     shutdown: impl Future<Output = ()>,
 ) {
     let (close, closing) = watch::channel(false);
@@ -73,7 +77,13 @@ pub(crate) async fn serve(
         shutdown.await;
         close.send_replace(true);
     };
-    tokio::join!(close_then, listen::accept(listener, router, closing));
+    let plugin = async {
+        if let Some((listener, router)) = plugin {
+            listen::accept(listener, router, Doors::of_root(), closing.clone()).await;
+        }
+    };
+    let clients = listen::accept(listener, router, Doors::new(), closing.clone());
+    tokio::join!(close_then, clients, plugin);
 }
 
 /// What every handler can reach.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::limits::{HEAD, IDLE, REQUEST, STALLED};
+use super::limits::{Doors, HEAD, IDLE, REQUEST, STALLED};
 use super::{Closing, listen};
 
 /// A server, and the directory of its socket.
@@ -34,7 +34,8 @@ impl Server {
             .route("/large", get(async || vec![0_u8; 64 << 20]))
             .route("/slow", get(slow))
             .route("/never", get(std::future::pending::<()>));
-        let accepting = tokio::spawn(listen::accept(listener, router, Closing(closing)));
+        let accepting =
+            tokio::spawn(listen::accept(listener, router, Doors::new(), Closing(closing)));
         Self { socket, close, accepting }
     }
 

@@ -4,6 +4,7 @@ mod add;
 mod change;
 mod config;
 mod happen;
+mod owned;
 mod parents;
 mod places;
 mod problem;
