@@ -4,6 +4,7 @@
 //! name, which ends with the command. Nothing on the machine is changed, and no daemon is needed.
 
 mod check;
+mod containers;
 mod machine;
 mod nic;
 mod plugins;
@@ -48,7 +49,8 @@ pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<ExitCode> {
     // The last, because nobody comes back from a user namespace.
     machine.extend(trials());
 
-    let containers = plugins::look(Path::new("/"));
+    let mut containers = plugins::look(Path::new("/"));
+    containers.push(containers::docker(Path::new("/")));
     let report = Report::new(machine, daemon.checks, containers, interfaces);
     let mut output = Output::new();
     if args.json {
