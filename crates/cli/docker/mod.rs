@@ -1,6 +1,6 @@
 //! Docker's remote network driver: `docker network create --driver umacvlan`.
 //!
-//! dockerd asks over a socket of its own ([`router`]) and the [`Driver`] does it with the daemon's
+//! dockerd asks over a socket of its own ([`router`](mod@router)) and the [`Driver`] does it with the daemon's
 //! service. Options and messages are those of Docker's built-in macvlan, so that what was learnt
 //! there holds here. Docker itself is never asked anything: while it starts it waits for our
 //! answers.

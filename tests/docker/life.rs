@@ -1,0 +1,153 @@
+//! Containers are restarted, connected and disconnected; networks share parents; dockerd and our
+//! daemon end and start again, in either order.
+
+use crate::dockerd::{DOCKERD, Docker};
+
+/// Pings until it is answered: links wait for a daemon that starts.
+const REACH: &str = "until docker exec red ping -c 1 -w 1 blue >/dev/null; do [ $((n += 1)) -lt 20 ] || exit 1; done";
+
+#[test]
+fn containers_live_as_with_any_driver() {
+    let Some(mut docker) = Docker::new("containers_live_as_with_any_driver") else { return };
+    without_a_parent(&mut docker);
+    networks_share_a_parent_unless_one_is_passthru(&mut docker);
+    restarted_and_connected(&mut docker);
+    either_daemon_restarts(&mut docker);
+    killed_at_work(&mut docker);
+    docker.assert_clean();
+}
+
+/// D8 and D10: the network is internal, and has a parent of our own.
+fn without_a_parent(docker: &mut Docker) {
+    docker.ok(
+        "docker network create -d umacvlan --ipv6 --subnet 10.9.0.0/24 --subnet fd00:9::/64 net",
+    );
+    docker.containers(&["red", "blue"]);
+    docker.ok("docker exec red ping -c 1 -w 5 blue");
+    docker.ok("docker exec red sh -c 'echo hello | nc -w 2 blue 7 | grep hello'");
+    assert_eq!(docker.ok("docker exec red ip route | grep -c default || true"), "0\n");
+    let out = docker.run("docker exec red ping -c 1 -w 5 198.51.100.1").stderr;
+    assert!(out.contains("Network is unreachable"), "{out}");
+    assert_eq!(docker.ok("docker exec red ls /sys/class/net"), "eth0\nlo\n");
+    docker.clear(&["net"]);
+    docker.assert_clean();
+}
+
+/// D3 to D7, as Docker has it since version 28, and that the parent stays.
+fn networks_share_a_parent_unless_one_is_passthru(docker: &mut Docker) {
+    let create = |name: &str, subnet: u8, words: &str| {
+        let subnet = format!("10.{subnet}.0.0/24");
+        format!("docker network create -d umacvlan --subnet {subnet} -o parent=p0 {words} {name}")
+    };
+    docker.ok(&create("net", 9, ""));
+    docker.ok(&create("two", 8, "-o macvlan_mode=private"));
+    let refused = docker.run(&create("three", 7, "-o macvlan_mode=passthru")).stderr;
+    assert!(refused.contains("cannot use mode passthru, macvlan network "), "{refused}");
+    docker.containers(&["red"]);
+    docker.ok("docker run -d --network two --name blue bb");
+    docker.clear(&["net", "two"]);
+    docker.ok(&create("net", 9, "-o mode=passthru"));
+    let refused = docker.run(&create("two", 8, "")).stderr;
+    assert!(refused.contains("is already using parent interface p0 in mode passthru"), "{refused}");
+    docker.clear(&["net"]);
+    docker.ok("ip link show p0");
+    let refused = docker.run(&create("net", 9, "-o colour=red")).stderr;
+    assert!(refused.contains("unknown option \"colour\""), "{refused}");
+}
+
+fn restarted_and_connected(docker: &mut Docker) {
+    docker.ok("docker network create -d umacvlan --subnet 10.9.0.0/24 -o parent=p0 -o umacvlan.mac=stable net");
+    docker.ok("docker network create -d umacvlan --subnet 10.8.0.0/24 -o parent=q0 other");
+    docker.containers(&["red", "blue"]);
+    let seen = |docker: &mut Docker| {
+        docker.ok(
+            "docker exec blue ip -4 addr show dev eth0 | grep inet; docker exec blue cat /sys/class/net/eth0/address",
+        )
+    };
+    let before = seen(docker);
+    docker.ok("docker restart blue");
+    assert_eq!(seen(docker), before, "address and MAC address are the same");
+    docker.ok(REACH);
+    docker.ok("docker network disconnect net blue");
+    assert_eq!(docker.taps(), (1, 1));
+    docker.ok("docker network connect --ip 10.9.0.77 net blue");
+    docker.ok("docker network connect other blue");
+    assert_eq!(docker.ok("docker exec blue ls /sys/class/net | wc -l"), "3\n");
+    assert_eq!(docker.taps(), (3, 3));
+    docker.ok(REACH);
+    // What `docker compose down` and `up` do.
+    docker.ok("docker rm -f red blue && docker network rm net other");
+    docker.assert_clean();
+}
+
+/// D1: networks and containers outlive both.
+fn either_daemon_restarts(docker: &mut Docker) {
+    docker.ok("docker network create -d umacvlan --subnet 10.9.0.0/24 -o parent=p0 net");
+    docker.ok("docker network create -d umacvlan --subnet 10.8.0.0/24 alone");
+    docker.containers(&["--restart always red", "--restart always blue"]);
+    docker.ok("docker run -d --network alone --stop-signal KILL --restart always --name green bb");
+    // Ours alone: containers do not notice, but for a pause.
+    docker.machine.end_daemon("KILL");
+    docker.start();
+    docker.ok(REACH);
+    assert_eq!(docker.taps(), (3, 3));
+    // Docker's alone: it takes its containers down and up again.
+    docker.end_dockerd("TERM");
+    docker.start_dockerd();
+    docker.ok(RUNNING);
+    docker.ok(REACH);
+    assert_eq!(docker.taps(), (3, 3));
+    docker.end_dockerd("KILL");
+    docker.start_dockerd();
+    docker.ok(RUNNING);
+    docker.ok(REACH);
+    assert_eq!(docker.taps(), (3, 3));
+    // Both, ours first, as at a boot.
+    docker.end_dockerd("TERM");
+    docker.machine.end_daemon("TERM");
+    docker.start();
+    docker.start_dockerd();
+    docker.ok(RUNNING);
+    docker.ok(REACH);
+    assert_eq!(docker.taps(), (3, 3));
+    // And Docker's first: it waits for the driver.
+    docker.end_dockerd("TERM");
+    docker.machine.end_daemon("TERM");
+    docker.ok(": >/run/dockerd.log");
+    docker.ok(&format!("({DOCKERD}) >/dev/null 2>&1 & echo $! >/run/begins"));
+    docker.ok(
+        "until grep -q 'Unable to locate plugin: umacvlan' /run/dockerd.log; do sleep 0.05; done",
+    );
+    docker.start();
+    docker.ok("wait $(cat /run/begins)");
+    docker.ok(RUNNING);
+    docker.ok(REACH);
+    assert_eq!(docker.taps(), (3, 3));
+    docker.clear(&["net", "alone"]);
+    docker.assert_clean();
+}
+
+/// All three containers run.
+const RUNNING: &str =
+    "until [ $(docker ps -q | wc -l) = 3 ]; do [ $((n += 1)) -lt 300 ] || exit 1; sleep 0.1; done";
+
+/// Docker repeats what was not answered, so that a daemon may be killed while containers start and
+/// end.
+fn killed_at_work(docker: &mut Docker) {
+    docker.ok("docker network create -d umacvlan --subnet 10.9.0.0/24 -o parent=p0 net");
+    for round in 0..3 {
+        let start = "for name in red blue; do docker run -d --stop-signal KILL --network net --name $name bb & done";
+        docker.ok(&format!("({start}; wait) >/run/started 2>&1 & echo $! >/run/starts"));
+        docker.machine.end_daemon("KILL");
+        docker.start();
+        docker.ok("wait $(cat /run/starts); cat /run/started >&2");
+        docker.ok(REACH);
+        assert_eq!(docker.taps(), (2, 2), "round {round}");
+        docker.ok("(docker rm -f red blue) >/run/ended 2>&1 & echo $! >/run/ends");
+        docker.machine.end_daemon("KILL");
+        docker.start();
+        docker.ok("wait $(cat /run/ends)");
+        assert_eq!(docker.taps(), (0, 0), "round {round}");
+    }
+    docker.clear(&["net"]);
+}

@@ -1,0 +1,164 @@
+//! What is refused, in the words of Docker's own macvlan where it has some, and that nothing of it is
+//! left behind.
+
+use serde_json::json;
+
+use crate::plugin::{Plugin, SOCKET, endpoint, network, of};
+
+#[test]
+fn mistakes_are_told_as_dockers_own_macvlan_tells_them() {
+    let Some(mut plugin) = Plugin::new("mistakes_are_told_as_dockers_own_macvlan_tells_them")
+    else {
+        return;
+    };
+    plugin.machine.ok("ip link add br0 type bridge && ip link set q0 master br0");
+    let id = "unable to parse a valid vlan id from: x (ex. eth0.10 for vlan 10)";
+    for (options, words) in [
+        (json!({"parent": "lo"}), "loopback interface is not a valid macvlan parent link"),
+        (
+            json!({"parent": "en0"}),
+            "invalid subinterface vlan name en0, example formatting is eth0.10",
+        ),
+        (json!({"parent": "p0.x"}), id),
+        (json!({"parent": "p0.0"}), "vlan id must be between 1-4094, received: 0"),
+        (json!({"parent": "p0.4095"}), "vlan id must be between 1-4094, received: 4095"),
+        (json!({"parent": "en0.10"}), "-o parent interface was not found on the host: en0"),
+        (
+            json!({"parent": "p0", "macvlan_mode": "foo"}),
+            "requested macvlan mode 'foo' is not valid, 'bridge' mode is the macvlan driver default",
+        ),
+    ] {
+        assert_eq!(plugin.refused("CreateNetwork", &network("n", &options)), words);
+    }
+    let why = plugin.refused("CreateNetwork", &network("n", &json!({"parent": "q0"})));
+    assert!(why.contains("q0 is a port of br0"), "{why}");
+    let why = plugin.refused("CreateNetwork", &network("n", &json!({"parnet": "p0"})));
+    assert!(why.contains("unknown option \"parnet\"") && why.contains("did you mean \"parent\"?"));
+
+    let mut empty = network("n", &json!({"parent": "p0"}));
+    empty["IPv4Data"] = json!([]);
+    assert_eq!(plugin.refused("CreateNetwork", &empty), "ipv4 pool is empty");
+    empty["Options"]["com.docker.network.enable_ipv6"] = json!(true);
+    empty["Options"]["com.docker.network.enable_ipv4"] = json!(false);
+    assert_eq!(plugin.refused("CreateNetwork", &empty), "ipv6 pool is empty");
+    let mut wrong = network("n", &json!({"parent": "p0"}));
+    wrong["IPv4Data"] = json!([{"Pool": "10.1.0.0"}]);
+    assert!(plugin.refused("CreateNetwork", &wrong).contains("no address with a length"));
+
+    // Nothing of all that is known or was made.
+    assert!(plugin.refused("Join", &of("n", "e")).contains("network n is not known to umacvlan"));
+    let left = plugin.machine.ok("ls /run/docker-state; ip -br link | grep -c dm- || true");
+    assert_eq!(left, "lock\n0\n");
+}
+
+#[test]
+fn a_passthru_network_has_its_parent_to_itself() {
+    let Some(plugin) = Plugin::new("a_passthru_network_has_its_parent_to_itself") else { return };
+    let owner = json!({"parent": "p0", "macvlan_mode": "passthru"});
+    let bridge = json!({"parent": "p0"});
+    plugin.ok("CreateNetwork", &network("one", &owner));
+    assert_eq!(
+        plugin.refused("CreateNetwork", &network("two", &bridge)),
+        "macvlan network one is already using parent interface p0 in mode passthru"
+    );
+    assert_eq!(
+        plugin.refused("CreateNetwork", &network("two", &owner)),
+        "cannot use mode passthru, macvlan network one is already using parent interface p0"
+    );
+    plugin.ok("CreateNetwork", &network("two", &json!({"parent": "q0"})));
+    plugin.ok("DeleteNetwork", &json!({"NetworkID": "one"}));
+    for id in ["three", "four"] {
+        plugin.ok("CreateNetwork", &network(id, &bridge));
+    }
+    assert_eq!(
+        plugin.refused("CreateNetwork", &network("one", &owner)),
+        "cannot use mode passthru, macvlan network four is already using parent interface p0"
+    );
+}
+
+#[test]
+fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
+    let Some(mut plugin) =
+        Plugin::new("an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later")
+    else {
+        return;
+    };
+    plugin.ok("CreateNetwork", &network("n", &json!({"parent": "p0", "umacvlan.mtu": "1400"})));
+    let asked = endpoint("n", "e", "10.1.0.2/24");
+    for (key, value, words) in [
+        ("MacAddress", "01:00:5e:00:00:01", "01:00:5e:00:00:01"),
+        ("MacAddress", "nonsense", "\"nonsense\" is no MAC address"),
+        ("Address", "10.1.0.2", "no address with a length"),
+    ] {
+        let mut wrong = asked.clone();
+        wrong["Interface"][key] = json!(value);
+        let why = plugin.refused("CreateEndpoint", &wrong);
+        assert!(why.contains(words), "{why}");
+    }
+    let nothing = |plugin: &mut Plugin| {
+        assert!(plugin.links().is_empty());
+        assert!(plugin.refused("Join", &of("n", "e")).contains("endpoint e is not known"));
+        let left = plugin.machine.ok("ls /run/docker-state");
+        assert_eq!(left, "lock\nnetwork-n.json\n");
+    };
+    // Its name is taken; its MTU is more than the parent's; its parent is gone.
+    plugin.machine.ok("ip link add ume type bridge");
+    assert!(plugin.refused("CreateEndpoint", &asked).contains("the name is in use"));
+    nothing(&mut plugin);
+    plugin.machine.ok("ip link del ume; ip link set p0 mtu 1300");
+    assert!(plugin.refused("CreateEndpoint", &asked).contains("1400"));
+    nothing(&mut plugin);
+    plugin.machine.ok("ip link del p0");
+    assert_eq!(
+        plugin.refused("CreateEndpoint", &asked),
+        "the requested parent interface p0 was not found on the Docker host"
+    );
+    nothing(&mut plugin);
+    plugin.machine.ok("ip link add p0 type veth peer name q0");
+    plugin.ok("CreateEndpoint", &asked);
+    assert_eq!(plugin.links().len(), 1);
+}
+
+#[test]
+fn what_is_unknown_is_deleted_already() {
+    let Some(plugin) = Plugin::new("what_is_unknown_is_deleted_already") else { return };
+    for method in ["DeleteNetwork", "DeleteEndpoint", "Leave"] {
+        plugin.ok(method, &of("nobody", "nothing"));
+    }
+    for method in ["Join", "EndpointOperInfo", "CreateEndpoint"] {
+        assert!(plugin.refused(method, &of("nobody", "nothing")).contains("not known to umacvlan"));
+    }
+}
+
+#[test]
+fn the_socket_is_roots_alone_and_another_daemons_is_not_taken() {
+    let Some(mut plugin) =
+        Plugin::new("the_socket_is_roots_alone_and_another_daemons_is_not_taken")
+    else {
+        return;
+    };
+    let mode = |plugin: &mut Plugin, path: &str| plugin.machine.ok(&format!("stat -c %a {path}"));
+    assert_eq!(mode(&mut plugin, &format!("/{SOCKET}")), "600\n");
+    assert_eq!(mode(&mut plugin, "/run/docker/plugins"), "755\n");
+    assert_eq!(mode(&mut plugin, "/run/docker-state"), "700\n");
+    let other = "umacvlan daemon --socket /run/other --state /run/others";
+    let said = plugin.machine.run(&format!("{other} --docker --docker-state /run/third"));
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.stderr.contains("another daemon listens on /run/docker/plugins"), "{said:?}");
+    let said = plugin
+        .machine
+        .run(&format!("{other} --docker=/run/d.sock --docker-state /run/docker-state"));
+    assert!(said.stderr.contains("another daemon works with the state in"), "{said:?}");
+    let said = plugin.machine.run(&format!("{other} --docker-state /run/third"));
+    assert!(said.stderr.contains("--docker-state is of no use without --docker"), "{said:?}");
+    plugin.machine.end_daemon("KILL");
+    plugin.machine.ok(&format!("test -S /{SOCKET}"));
+    plugin.machine.file("run/umacvlan.toml", "[docker]\nstate = \"/run/docker-state\"\n");
+    plugin.machine.daemon("--config /run/umacvlan.toml");
+    assert_eq!(plugin.send("Plugin.Activate", "").status, 200);
+    plugin.machine.end_daemon("TERM");
+    assert_ne!(plugin.machine.run(&format!("test -e /{SOCKET}")).status, 0);
+    // Without being asked it is nobody's driver.
+    plugin.machine.daemon("");
+    assert_ne!(plugin.machine.run(&format!("test -e /{SOCKET}")).status, 0);
+}
