@@ -20,8 +20,9 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
 
 /// What begins like this is not run here.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
     ("apt install ", "changes the machine; tests/cli/package.rs looks into the package"),
+    ("docker ", "tests/docker runs such commands, with a dockerd of its own"),
     ("make ", "its targets are what runs these tests"),
     ("systemctl ", "needs systemd as process 1"),
 ];

@@ -1,4 +1,4 @@
-# A machine to try documentation on: what is in /run and /etc, every network namespace, interface and
+# A machine to try documentation on: what is in /run, /etc and /var/lib, every network namespace, interface and
 # process made here is seen by nobody else, and gone with this shell.
 #
 # Sourced by a shell that `unshare --mount --net --pid --fork --kill-child --mount-proc` has started.
@@ -8,6 +8,7 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 cp -a /etc /run/etc
 mount --bind /run/etc /etc
+mount -t tmpfs tmpfs /var/lib
 mkdir -p /etc/umacvlan /run/netns /run/umacvlan
 cp "$ROOT/dist/umacvlan.toml" /etc/umacvlan/umacvlan.toml
 echo umacvlan:x:64000: >>/etc/group
