@@ -11,6 +11,7 @@ fn containers_live_as_with_any_driver() {
     let Some(mut docker) = Docker::new("containers_live_as_with_any_driver") else { return };
     without_a_parent(&mut docker);
     networks_share_a_parent_unless_one_is_passthru(&mut docker);
+    parents_are_vlans_without_interfaces(&mut docker);
     restarted_and_connected(&mut docker);
     either_daemon_restarts(&mut docker);
     killed_at_work(&mut docker);
@@ -53,6 +54,31 @@ fn networks_share_a_parent_unless_one_is_passthru(docker: &mut Docker) {
     docker.ok("ip link show p0");
     let refused = docker.run(&create("net", 9, "-o colour=red")).stderr;
     assert!(refused.contains("unknown option \"colour\""), "{refused}");
+}
+
+/// D2, D3 and D6, for VLANs that no interface stands for: there is none to make or to leave behind.
+fn parents_are_vlans_without_interfaces(docker: &mut Docker) {
+    let create = |name: &str, subnet: u8, parent: &str| {
+        let subnet = format!("10.{subnet}.0.0/24");
+        format!("docker network create -d umacvlan --subnet {subnet} -o parent={parent} {name}")
+    };
+    docker.ok(&create("net", 9, "p0.10"));
+    docker.ok(&create("two", 8, "p0.10"));
+    docker.ok(&create("three", 7, "p0.10.20"));
+    docker.containers(&["red", "blue"]);
+    docker.ok("docker run -d --network two --name green bb");
+    docker.ok("docker run -d --network three --name grey bb");
+    docker.ok(REACH);
+    docker.machine.end_daemon("KILL");
+    docker.start();
+    docker.ok(REACH);
+    // The first of the two goes first, and the other one goes on.
+    docker.ok("docker rm -f red blue && docker network rm net");
+    docker.ok("docker run -d --network two --name black bb");
+    docker.ok("docker exec green ping -c 1 -w 5 black");
+    docker.clear(&["two", "three"]);
+    assert_eq!(docker.ok("ls /sys/class/net"), "lo\np0\nq0\n");
+    docker.assert_clean();
 }
 
 fn restarted_and_connected(docker: &mut Docker) {
