@@ -6,10 +6,17 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use socket2::SockRef;
+
+use super::packet::force_receive_buffer;
 use super::{checked, size};
 
 /// Frames that one call of [`send`] hands to the kernel at most.
 pub const BATCH: usize = 64;
+
+/// Bytes of received frames that wait in a socket: small ones of some seconds, so that one whose
+/// reader a busy machine has forgotten does not lose what was delivered to it.
+const ROOM: libc::c_int = 8 << 20;
 
 /// A non-blocking packet socket (packet(7)) on the interface of this index, in the calling
 /// thread's network namespace. It receives the frames of one EtherType, or none if that is 0.
@@ -26,6 +33,7 @@ pub fn open(index: u32, ethertype: u16) -> io::Result<OwnedFd> {
     let fd = checked(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
     // SAFETY: the kernel has just returned `fd`, and nobody else has it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    force_receive_buffer(&SockRef::from(&socket), ROOM);
     bind(socket.as_fd(), index, ethertype)?;
     Ok(socket)
 }

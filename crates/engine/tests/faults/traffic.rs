@@ -1,23 +1,26 @@
 //! Numbered frames between others, to see whether one is lost or comes twice.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use umacvlan_core::Mode;
 
-use crate::common::{Lab, Place, all, frame, losses, mac, next, reaches, send};
+use crate::common::{Lab, PATIENCE, Place, all, frame, losses, mac, next, reaches, send};
 
 /// Pause between frames: a few thousand a second, far from any queue's end.
 const PACE: Duration = Duration::from_micros(200);
+
+/// How many frames there were, once no more are sent.
+type Sent = Arc<OnceLock<u32>>;
 
 /// One who counts, and one who looks at the numbers, over each of two ways.
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
     senders: Vec<JoinHandle<u32>>,
-    receivers: Vec<JoinHandle<Vec<u32>>>,
+    receivers: Vec<(JoinHandle<Vec<u32>>, Sent)>,
     _places: [Place; 2],
 }
 
@@ -39,8 +42,9 @@ impl Traffic {
         for (from, to, source, target) in ways {
             let end = Arc::clone(&stop);
             senders.push(thread::spawn(move || count(&from, source, target, &end)));
-            let end = Arc::clone(&stop);
-            receivers.push(thread::spawn(move || watch(&to, &end)));
+            let sent = Sent::default();
+            let last = Arc::clone(&sent);
+            receivers.push((thread::spawn(move || watch(&to, &last)), sent));
         }
         Self { stop, senders, receivers, _places: places }
     }
@@ -48,8 +52,9 @@ impl Traffic {
     /// Ends it; every frame must have arrived, once, in order.
     pub(crate) fn ends_whole(self, lab: &Lab) {
         self.stop.store(true, Ordering::Relaxed);
-        for (sender, receiver) in self.senders.into_iter().zip(self.receivers) {
+        for (sender, (receiver, last)) in self.senders.into_iter().zip(self.receivers) {
             let sent = sender.join().unwrap();
+            last.set(sent).unwrap();
             let arrived = receiver.join().unwrap();
             eprintln!("frames of the others: {sent} sent, {} arrived", arrived.len());
             assert!(sent > 10, "there was no traffic");
@@ -70,12 +75,20 @@ fn count(socket: &OwnedFd, from: u8, to: u8, stop: &AtomicBool) -> u32 {
     number
 }
 
-/// The numbers that arrive until it is over.
-fn watch(socket: &OwnedFd, stop: &AtomicBool) -> Vec<u32> {
+/// The numbers that arrive, up to the last one that is sent: on a busy machine it may be behind
+/// hundreds of others when it is.
+fn watch(socket: &OwnedFd, sent: &OnceLock<u32>) -> Vec<u32> {
     let mut numbers = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        numbers.extend(next(socket, Duration::from_millis(100)));
+    loop {
+        let last = sent.get();
+        let time = if last.is_some() { PATIENCE } else { Duration::from_millis(100) };
+        let number = next(socket, time);
+        numbers.extend(number);
+        if last.is_some() && (number.is_none() || number.as_ref() == last) {
+            break;
+        }
     }
+    // What is behind the last one came twice.
     numbers.extend(all(socket));
     numbers
 }
