@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Event, ParentOptions};
+use umacvlan_engine::engine::{Event, ParentOptions, UplinkKind};
 use umacvlan_engine::idle::TurnStats;
 use umacvlan_engine::netlink::{Link, Rtnl};
 use umacvlan_engine::port::PortIo;
@@ -50,6 +50,7 @@ fn sub_interfaces_survive_their_parent() {
         guest.until("no carrier", "s1", |link| link.is_up() && !link.is_running());
         let status = lab.parent();
         assert!(!status.present && !status.carrier && status.subs[0].up);
+        assert_eq!(status.uplink.kind, UplinkKind::None);
 
         wire(&mut lab.host, &lab.far);
         lab.event("parent back", |event| matches!(event, Event::ParentBack { .. }));
@@ -59,6 +60,7 @@ fn sub_interfaces_survive_their_parent() {
         reaches(&near, &far, &frame(mac(0xff), mac(1), 2));
         lab.host.until("promiscuous again", PARENT, |link| link.promiscuity > 0);
         assert!(lab.parent().present && lab.counters().accounted());
+        assert_eq!(lab.parent().uplink.kind, UplinkKind::AfPacket);
     }
 }
 

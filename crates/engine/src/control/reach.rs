@@ -57,6 +57,15 @@ impl Reach {
         self.status.clone()
     }
 
+    /// Ends what went with the uplink before; there is none now.
+    pub(super) fn forget(&mut self) {
+        self.status = UplinkStatus::default();
+        #[cfg(feature = "af-xdp")]
+        {
+            self.xdp = None;
+        }
+    }
+
     /// Opens an uplink on an interface for each of so many workers, in place of those before, which
     /// must be closed; `None` if they have to wait until it is up.
     ///
@@ -84,9 +93,6 @@ impl Reach {
             Backend::Auto | Backend::AfXdp | Backend::AfXdpIn(_) => WITHOUT.to_owned(),
         })
     }
-
-    #[cfg(not(feature = "af-xdp"))]
-    pub(super) fn forget(&mut self) {}
 
     #[cfg(not(feature = "af-xdp"))]
     pub(super) fn switched_off(&self) -> ReceiveOffloads {

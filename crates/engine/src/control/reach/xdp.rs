@@ -85,11 +85,6 @@ impl Reach {
         Ok((driver, modes))
     }
 
-    /// Ends what went with the uplink before.
-    pub(in crate::control) fn forget(&mut self) {
-        self.xdp = None;
-    }
-
     /// What the NIC does no longer to received frames.
     pub(in crate::control) fn switched_off(&self) -> ReceiveOffloads {
         self.xdp.as_ref().map(|redirect| redirect.switched_off).unwrap_or_default()
