@@ -15,7 +15,8 @@ pub(crate) struct ParentView {
     pub(crate) link: Option<String>,
     /// The VLAN that it is there: its number, and after a dot that of the one inside.
     pub(crate) vlan: Option<String>,
-    /// The index of its interface, or of the one that carries it; absent while there is no interface of that name.
+    /// The index of its interface, or of the one that carries it; absent while there is no interface
+    /// of that name.
     pub(crate) ifindex: Option<u32>,
     pub(crate) address: String,
     pub(crate) mtu: u32,

@@ -2,8 +2,9 @@
 //!
 //! AF_XDP carries frames as they are on the wire, so what a vnet header stands for is done here: a
 //! super-frame is cut into segments and an open checksum is completed, while the frame is copied
-//! into the UMEM. A frame that is longer than a chunk comes and goes in several. What is to reach the host as well, groups above all, comes by an AF_PACKET socket
-//! beside, with a filter that takes nothing twice.
+//! into the UMEM. A frame that is longer than a chunk comes and goes in several. What is to reach
+//! the host as well, groups above all, comes by an AF_PACKET socket beside, with a filter that takes
+//! nothing twice.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
