@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use serde_json::Value;
 use umacvlan_engine::netlink::{BridgeOptions, Rtnl};
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use crate::world::{LIMIT, World, path};
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use umacvlan_core::MacAddr;
 use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use crate::world::{LIMIT, World, path, run, signal};
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use umacvlan_engine::netlink::{Link, Monitor, Rtnl};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// The command under test.
 pub(crate) const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");

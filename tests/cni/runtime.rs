@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use serde_json::{Map, Value, json};
 use umacvlan_engine::netlink::{Link, Rtnl};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use crate::machine::{Machine, path};
 

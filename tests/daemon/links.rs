@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use crate::client::events;
 use crate::machine::{Machine, id, path};

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use umacvlan_engine::netlink::{Link, Monitor, Rtnl};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use crate::client::{Answer, ask};
 use crate::world::LIMIT;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use umacvlan_engine::netlink::Rtnl;
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// How long anything may take before the test has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ use umacvlan_engine::engine::{
     self, Backend, Engine, ParentOptions, ParentStatus, SubNumber, SubOptions,
 };
 use umacvlan_engine::error::Error;
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use crate::model::{Change, Plan, State, SubState};
 use crate::network::{Driver, Network};

@@ -14,7 +14,7 @@ use socket2::{InterfaceIndexOrAddress, SockRef};
 use umacvlan_core::{MacAddr, Mode, Semantics};
 use umacvlan_engine::engine::Backend;
 use umacvlan_engine::netlink::{self, Macvlan, Rtnl, joined_groups, set_sysctl};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use crate::engine::EngineSide;
 use crate::kernel;

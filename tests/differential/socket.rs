@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use umacvlan_core::frame::HEADER_LEN;
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// A socket on one interface.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::{root_or_skip, skip};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// The command under test.
 pub(crate) const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");

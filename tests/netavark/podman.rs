@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use umacvlan_engine::netlink::{IpPrefix, Link, Route, Rtnl};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use crate::machine::{Daemon, Machine, path};
 

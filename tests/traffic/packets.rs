@@ -2,7 +2,7 @@
 
 use socket2::Socket;
 use umacvlan_core::offload::VNET_LEN;
-use umacvlan_engine::sys::blast;
+use umacvlan_sys::blast;
 
 use crate::sockets::{Auxdata, receive_with_auxdata, set_option};
 use crate::world::{LIMIT, Station};

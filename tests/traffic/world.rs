@@ -18,8 +18,8 @@ use umacvlan_engine::engine::{
 use umacvlan_engine::netlink::{Link, Monitor, Rtnl, set_sysctl};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::{root_or_skip, skip};
-use umacvlan_engine::sys::netns::Netns;
 use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_sys::netns::Netns;
 
 /// How long anything may take before the test has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);

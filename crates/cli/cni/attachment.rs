@@ -1,7 +1,7 @@
 //! Making an attachment, and removing it.
 
 use umacvlan_engine::netlink::Rtnl;
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use super::Asked;
 use super::config::refused;

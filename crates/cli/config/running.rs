@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use umacvlan_core::Mode;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
-use umacvlan_engine::sys::tap::QUEUE_LEN;
+use umacvlan_sys::tap::QUEUE_LEN;
 
 use super::{Config, LinkEntry};
 use crate::api::{LinkSpec, LinkView, ParentView};

@@ -28,8 +28,8 @@ use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{EngineOptions, SubNumber};
-use umacvlan_engine::sys::netns::reachable;
-use umacvlan_engine::sys::process::{raise_descriptor_limit, take_descriptor};
+use umacvlan_sys::netns::reachable;
+use umacvlan_sys::process::{raise_descriptor_limit, take_descriptor};
 
 pub(crate) use self::files::{Files, Kept};
 use self::http::Backend;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Group;
-use umacvlan_engine::sys::process::take_descriptor;
+use umacvlan_sys::process::take_descriptor;
 
 /// A socket that listens, and its file, which ends with it.
 #[derive(Debug)]

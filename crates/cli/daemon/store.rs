@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::sys::ethtool::ReceiveOffloads;
-use umacvlan_engine::sys::netns::NetnsId;
+use umacvlan_sys::ethtool::ReceiveOffloads;
+use umacvlan_sys::netns::NetnsId;
 
 use super::files::{Files, Kept};
 

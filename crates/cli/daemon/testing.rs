@@ -8,9 +8,9 @@ use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, SubNumber, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
 };
 use umacvlan_engine::netlink::{Link, LinkFlags};
-use umacvlan_engine::sys::ethtool::ReceiveOffloads;
-use umacvlan_engine::sys::netns::NetnsId;
 use umacvlan_engine::worker::Snapshot;
+use umacvlan_sys::ethtool::ReceiveOffloads;
+use umacvlan_sys::netns::NetnsId;
 
 use super::store::LinkRecord;
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use umacvlan_core::MacAddr;
-use umacvlan_engine::sys::tap::Tap;
+use umacvlan_sys::tap::Tap;
 
 use super::Refused;
 use super::endpoint::{Asked, Endpoint, OWNER, Stage};

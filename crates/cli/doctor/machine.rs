@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use caps::{CapSet, Capability, CapsHashSet};
-use umacvlan_engine::sys::process::raise_descriptor_limit;
+use umacvlan_sys::process::raise_descriptor_limit;
 
 use super::check::{Check, State};
 use crate::config::Config;

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use umacvlan_engine::sys::netns::enter_user_namespace;
+use umacvlan_sys::netns::enter_user_namespace;
 
 use crate::output::Output;
 use check::Check;

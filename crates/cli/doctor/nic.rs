@@ -9,8 +9,8 @@ use serde_with::skip_serializing_none;
 use umacvlan_core::{VlanName, VlanPath};
 use umacvlan_engine::error::Error;
 use umacvlan_engine::netlink::{Link, Rtnl};
-use umacvlan_engine::sys::ethtool::{Ethtool, Segmentation};
 use umacvlan_engine::{check_suitable, why_af_packet};
+use umacvlan_sys::ethtool::{Ethtool, Segmentation};
 
 use super::check::{Check, State};
 use super::machine::read;

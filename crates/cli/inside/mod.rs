@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use umacvlan_core::MacAddr;
 use umacvlan_engine::netlink::{self, IpPrefix, Route, Rtnl, set_sysctl};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 pub(crate) use link::{default_parent, make, remove};
 

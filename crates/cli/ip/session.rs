@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 
 use nix::libc;
 use umacvlan_engine::netlink::Rtnl;
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use super::command::{self, Command};
 use super::complaint::{Complaint, Device, FAILED, REFUSED, USAGE, strerror};

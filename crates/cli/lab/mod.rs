@@ -21,7 +21,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use umacvlan_core::{Mode, Semantics};
 use umacvlan_engine::engine::Backend;
 use umacvlan_engine::lab::network::Network;
-use umacvlan_engine::sys::netns::{Netns, enter_user_namespace};
+use umacvlan_sys::netns::{Netns, enter_user_namespace};
 
 use contest::Contest;
 use cost::CostRow;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use umacvlan_core::MacAddr;
 use umacvlan_engine::netlink::{Route, Rtnl, set_sysctl};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use super::network::{Address, Interface, Ipam, Request, Status};
 use super::options::Options;

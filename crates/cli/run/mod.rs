@@ -24,7 +24,7 @@ use umacvlan_engine::engine::{
 };
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::sys::process::raise_descriptor_limit;
+use umacvlan_sys::process::raise_descriptor_limit;
 
 use plan::Plan;
 use show::Show;

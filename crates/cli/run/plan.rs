@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail, ensure};
 use umacvlan_engine::engine::{ParentOptions, SubOptions};
-use umacvlan_engine::sys::netns::Netns;
 use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_sys::netns::Netns;
 
 use super::RunArgs;
 use super::spec::SubSpec;

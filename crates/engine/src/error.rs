@@ -3,10 +3,10 @@
 use std::io;
 
 use umacvlan_core::{Refusal, VlanNameError};
+use umacvlan_sys::tap::TUN_DEVICE;
 
 use crate::engine::{SubNumber, WORKERS_MAX};
 use crate::netlink;
-use crate::sys::tap::TUN_DEVICE;
 use crate::worker::{AddError, Stopped};
 
 /// Something that was asked of the engine and not done. Nothing of it is left behind.

@@ -5,11 +5,11 @@
 //! it by this small value. A flood to a thousand sub-interfaces is a thousand of them and no copy.
 
 use umacvlan_core::offload::VNET_LEN;
+use umacvlan_sys::arena::Arena;
 
 use crate::coalesce::Coalescer;
 use crate::group::GroupQueue;
 use crate::offload::Scratch;
-use crate::sys::arena::Arena;
 use crate::uplink::Uplink;
 
 /// Bits of a merged frame's number for the length of the headers.

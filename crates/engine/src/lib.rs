@@ -4,7 +4,7 @@
 //! [`uplink::Uplink`] and from the [`port`]s, asks the switch of `umacvlan-core`, and writes them
 //! where it says, all at the end of a turn. One more thread, behind [`Engine`], makes parents and
 //! sub-interfaces and follows what their users do to them.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 mod coalesce;
 mod control;
@@ -24,7 +24,6 @@ pub mod privilege;
 mod report;
 mod ring;
 mod switches;
-pub mod sys;
 pub mod uplink;
 pub mod worker;
 

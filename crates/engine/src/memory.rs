@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use umacvlan_core::offload::{HEAD_LEN, TaggedHead, VNET_LEN};
 use umacvlan_core::{DropReason, SubId};
+use umacvlan_sys::arena::{Arena, BUFFER_LEN};
+use umacvlan_sys::eventfd::EventFd;
+use umacvlan_sys::tx_batch::Outgoing;
 
 use crate::held::{Held, Place};
 use crate::ring::room;
-use crate::sys::arena::{Arena, BUFFER_LEN};
-use crate::sys::eventfd::EventFd;
-use crate::uplink::Outgoing;
 
 /// One end of a link in memory.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// True if this process can make network namespaces; otherwise says on standard error that the
 /// test named `test` is skipped, and why.

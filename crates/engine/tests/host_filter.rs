@@ -14,8 +14,8 @@ use umacvlan_core::{MacAddr, Mode, Parent, Semantics, SubConfig, Switch};
 use umacvlan_engine::engine::{Change, Event, HostFilterStatus, LinkSet, ParentOptions};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::bpf::Attachment;
-use umacvlan_engine::sys::bpf::host::HostFilter;
+use umacvlan_sys::bpf::Attachment;
+use umacvlan_sys::bpf::host::HostFilter;
 
 use common::{Lab, PARENT, Place, frame, mac, next, reaches, send, wire};
 

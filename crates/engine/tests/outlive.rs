@@ -15,9 +15,9 @@ use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubNumber, SubOptions
 use umacvlan_engine::netlink::Link;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::netns::Netns;
-use umacvlan_engine::sys::tap::{QUEUE_LEN, Tap};
 use umacvlan_engine::{Engine, Error};
+use umacvlan_sys::netns::Netns;
+use umacvlan_sys::tap::{QUEUE_LEN, Tap};
 
 use common::{Lab, PARENT, PATIENCE, Place, frame, mac, reaches, several, until};
 

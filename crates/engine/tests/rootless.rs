@@ -9,7 +9,7 @@ use std::time::Duration;
 use umacvlan_core::MacAddr;
 use umacvlan_engine::netlink::{Event, Monitor, Rtnl, joined_groups, set_sysctl};
 use umacvlan_engine::privilege::skip;
-use umacvlan_engine::sys::netns::{Netns, enter_user_namespace};
+use umacvlan_sys::netns::{Netns, enter_user_namespace};
 
 fn main() {
     let outside = Netns::current().unwrap().id();

@@ -27,7 +27,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use umacvlan_core::Mode;
 use umacvlan_engine::lab::error::LabError;
-use umacvlan_engine::sys::netns::{Netns, enter_user_namespace};
+use umacvlan_sys::netns::{Netns, enter_user_namespace};
 
 use super::progress::Progress;
 use super::report::Point;

@@ -3,7 +3,7 @@
 use std::io;
 
 use umacvlan_engine::lab::member::{Member, Station};
-use umacvlan_engine::sys::ethtool::Ethtool;
+use umacvlan_sys::ethtool::Ethtool;
 
 use super::peer::Field;
 use crate::bench::progress::Progress;

@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use umacvlan_engine::lab::network::Site;
-use umacvlan_engine::sys::process::end_with_thread;
+use umacvlan_sys::process::end_with_thread;
 
 use crate::lab::cores::Cores;
 

@@ -16,7 +16,7 @@ use umacvlan_engine::lab::member::{Member, Station};
 use umacvlan_engine::lab::network::{Maker, Network, Site, Wire};
 use umacvlan_engine::lab::relay::{Between, Relay};
 use umacvlan_engine::lab::sink::{Means, Sink, Taken};
-use umacvlan_engine::sys::ethtool::Ethtool;
+use umacvlan_sys::ethtool::Ethtool;
 
 use super::PathArgs;
 use super::ovs::Ovs;

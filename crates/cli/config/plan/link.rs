@@ -2,7 +2,7 @@
 
 use umacvlan_core::Mode;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
-use umacvlan_engine::sys::tap::QUEUE_LEN;
+use umacvlan_sys::tap::QUEUE_LEN;
 
 use super::super::running::OWN_NAMESPACE;
 use super::super::{Current, LinkEntry, names};

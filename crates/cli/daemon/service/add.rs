@@ -2,7 +2,7 @@
 
 use umacvlan_engine::engine::{SubNumber, SubOptions};
 use umacvlan_engine::netlink::Rtnl;
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 use super::problem::storage;
 use super::{Entry, Service, places};

@@ -21,7 +21,7 @@ use umacvlan_core::Mode;
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{EngineOptions, ParentStatus, SubNumber, SubStatus};
 use umacvlan_engine::netlink::Rtnl;
-use umacvlan_engine::sys::netns::{Netns, NetnsId};
+use umacvlan_sys::netns::{Netns, NetnsId};
 
 use self::add::Whose;
 pub(super) use self::happen::follow;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use umacvlan_engine::sys::netns::{Netns, NetnsId, reachable};
+use umacvlan_sys::netns::{Netns, NetnsId, reachable};
 
 use super::problem::{no_device, plain};
 use super::{Selector, Service};

@@ -10,8 +10,8 @@ use nix::libc::ENODEV;
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Adopt, Change, SubNumber};
 use umacvlan_engine::netlink::{Link, Rtnl};
-use umacvlan_engine::sys::ethtool::Ethtool;
-use umacvlan_engine::sys::netns::{Netns, NetnsId, reachable};
+use umacvlan_sys::ethtool::Ethtool;
+use umacvlan_sys::netns::{Netns, NetnsId, reachable};
 
 use super::{Entry, Service};
 use crate::api::Problem;

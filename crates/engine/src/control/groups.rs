@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
+use umacvlan_sys::netns::{Netns, NetnsId};
 
 use super::Control;
 use super::sub::SubKey;
 use crate::netlink::all_groups;
-use crate::sys::netns::{Netns, NetnsId};
 
 /// How much longer a namespace is left alone than it took to read it.
 const SPARING: u32 = 8;

@@ -10,6 +10,7 @@ use std::io;
 
 use umacvlan_core::SubId;
 use umacvlan_core::switch::HostView;
+use umacvlan_sys::bpf::host::HostFilter;
 
 use super::Control;
 use super::parent::Parent;
@@ -17,7 +18,6 @@ use super::parent::Parent;
 use super::uplink::Memberships;
 use crate::engine::{Change, HostFilterStatus};
 use crate::netlink::{Link, Rtnl};
-use crate::sys::bpf::host::HostFilter;
 
 /// The filter of one parent.
 #[derive(Debug, Default)]

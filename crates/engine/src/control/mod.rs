@@ -27,15 +27,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use umacvlan_sys::epoll::Epoll;
+use umacvlan_sys::eventfd::EventFd;
+use umacvlan_sys::netns::Netns;
 
 use crate::engine::{EngineOptions, Event, OnWorker, Request};
 use crate::error::Error;
 use crate::netlink::{self, Monitor, Rtnl};
-use crate::sys::epoll::Epoll;
-use crate::sys::eventfd::EventFd;
-use crate::sys::netns::Netns;
 use crate::worker::Notice;
-
 use groups::Lists;
 use parent::Parent;
 pub use reach::{try_af_xdp, why_af_packet};

@@ -1,11 +1,12 @@
 //! Where the interfaces of sub-interfaces are, and visits to them.
 
+use umacvlan_sys::netns::{Netns, NetnsId};
+use umacvlan_sys::tap::Tap;
+
 use super::Control;
 use super::sub::SubKey;
 use crate::error::Error;
 use crate::netlink::{Link, Rtnl};
-use crate::sys::netns::{Netns, NetnsId};
-use crate::sys::tap::Tap;
 
 /// Where an interface was found, and what it looked like there.
 pub(super) struct Place {

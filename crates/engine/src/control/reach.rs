@@ -15,18 +15,19 @@ use std::io::ErrorKind;
 pub use xdp::{try_af_xdp, why_af_packet};
 
 #[cfg(not(feature = "af-xdp"))]
+use umacvlan_core::VlanPath;
+#[cfg(not(feature = "af-xdp"))]
+use umacvlan_sys::ethtool::ReceiveOffloads;
+use umacvlan_sys::packet::PacketSocket;
+
+#[cfg(not(feature = "af-xdp"))]
 use super::workers::Workers;
 #[cfg(not(feature = "af-xdp"))]
 use crate::engine::XdpMode;
 use crate::engine::{Backend, UplinkKind, UplinkStatus};
 use crate::error::Error;
 use crate::netlink::Link;
-#[cfg(not(feature = "af-xdp"))]
-use crate::sys::ethtool::ReceiveOffloads;
-use crate::sys::packet::PacketSocket;
 use crate::uplink::{PacketUplink, Uplink};
-#[cfg(not(feature = "af-xdp"))]
-use umacvlan_core::VlanPath;
 
 /// How one parent's wire is reached, and what has to be kept for it.
 #[derive(Debug)]

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, Mode, SubId};
+use umacvlan_sys::netns::NetnsId;
+use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::parent::Parent;
 use crate::engine::{Event, SubNumber, SubStatus};
 use crate::error::Error;
 use crate::netlink::Link;
-use crate::sys::netns::NetnsId;
-use crate::sys::tap::Tap;
 
 /// A sub-interface, by trunk and by its number in the workers there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

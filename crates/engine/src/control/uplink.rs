@@ -8,13 +8,13 @@
 use std::collections::BTreeSet;
 
 use umacvlan_core::{Mode, Switch, VlanPath};
+use umacvlan_sys::packet::Membership;
 
 use super::Control;
 use super::host_filter::vlans_on;
 use super::trunk::Trunk;
 use super::workers::Workers;
 use crate::engine::Event;
-use crate::sys::packet::Membership;
 use crate::uplink::{PacketUplink, Uplink};
 
 /// The memberships of one uplink.

@@ -11,8 +11,8 @@
 //! flow, and what it writes on its queue of a TAP teaches that TAP nothing new: a flow never
 //! changes its worker, and is in order.
 //!
-//! [`PacketSocket::open_group`]: crate::sys::packet::PacketSocket::open_group
-//! [`Tap::create_queues`]: crate::sys::tap::Tap::create_queues
+//! [`PacketSocket::open_group`]: umacvlan_sys::packet::PacketSocket::open_group
+//! [`Tap::create_queues`]: umacvlan_sys::tap::Tap::create_queues
 
 use std::fmt::Debug;
 use std::io;

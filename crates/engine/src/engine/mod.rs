@@ -19,9 +19,10 @@ pub use status::{
     XdpMode,
 };
 
+use umacvlan_sys::eventfd::EventFd;
+
 use crate::control::Control;
 use crate::error::Error;
-use crate::sys::eventfd::EventFd;
 use crate::worker::Stopped;
 
 /// How long a TAP may stay busy after the process that served it has ended: the kernel takes a ring

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, Mode, Semantics, VlanPath};
+use umacvlan_sys::netns::Netns;
 
 use super::XdpMode;
-use crate::sys::netns::Netns;
 use crate::worker::WorkerConfig;
 
 /// Workers that a parent may have: far fewer than the 256 queues that a TAP can

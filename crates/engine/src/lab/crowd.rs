@@ -5,12 +5,12 @@
 //! and to take down a whole namespace with thousands of them hardly more.
 
 use umacvlan_core::MacAddr;
+use umacvlan_sys::netns::Netns;
 
 use crate::lab::error::{Doing, Result};
 use crate::lab::network::SubSite;
 use crate::lab::place::Place;
 use crate::netlink::{self, Link, Rtnl};
-use crate::sys::netns::Netns;
 
 /// The idle sub-interfaces that are wanted there.
 pub(super) fn sites(netns: &Netns, size: usize) -> impl Iterator<Item = SubSite<'_>> {

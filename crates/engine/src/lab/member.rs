@@ -4,8 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use umacvlan_core::MacAddr;
-
-use crate::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// Members of a full laboratory.
 pub const MEMBERS: usize = 6;

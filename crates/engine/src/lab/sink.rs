@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{Parent, Semantics, SubConfig, Switch};
+use umacvlan_sys::packet::PacketSocket;
+use umacvlan_sys::tap::Tap;
 
 use super::measure::{join, pin};
 use super::network::Site;
@@ -19,8 +21,6 @@ use super::relay::{parent, tap};
 use crate::memory::MemoryLink;
 use crate::netlink::Link;
 use crate::port::{PortIo, PortLink};
-use crate::sys::packet::PacketSocket;
-use crate::sys::tap::Tap;
 use crate::uplink::{PacketUplink, Uplink};
 use crate::worker::{Worker, WorkerConfig};
 
@@ -67,7 +67,7 @@ struct Engine {
     worker: Worker,
     ports: Vec<MemoryLink>,
     #[cfg(feature = "af-xdp")]
-    _program: Option<crate::sys::xdp::XdpProgram>,
+    _program: Option<umacvlan_sys::xdp::XdpProgram>,
 }
 
 impl Sink {
@@ -196,8 +196,9 @@ fn configs<'s>(site: &'s Site<'_>) -> impl Iterator<Item = SubConfig> + 's {
 /// What there is with AF_XDP only.
 #[cfg(feature = "af-xdp")]
 pub(super) mod bare {
+    use umacvlan_sys::xdp::{Attached, BareSocket, Binding, Rules, XdpProgram, XskSocket};
+
     use super::*;
-    use crate::sys::xdp::{Attached, BareSocket, Binding, Rules, XdpProgram, XskSocket};
     use crate::uplink::XdpUplink;
 
     /// The loop that everything is measured against.

@@ -9,9 +9,9 @@ use netlink_packet_route::link::{
     LinkMessage, MacVlanFlags, MacVlanMacAddressMode,
 };
 use umacvlan_core::MacAddr;
+use umacvlan_sys::netns::Netns;
 
 use super::{Result, Rtnl};
-use crate::sys::netns::Netns;
 
 /// What a bridge is like from the start. The default learns addresses and floods groups: a plain
 /// switch. Spanning tree is always off and ports forward at once.

@@ -6,8 +6,7 @@
 use std::io;
 
 use netlink_packet_core::{NLM_F_REQUEST, NlasIterator};
-
-use crate::sys::netlink::{NetlinkSocket, Received};
+use umacvlan_sys::netlink::{NetlinkSocket, Received};
 
 /// Bytes of `struct nlmsghdr` and `struct genlmsghdr`.
 const HEADERS: usize = 16 + 4;
@@ -86,10 +85,11 @@ fn attribute_of(answer: &[u8], wanted: u16) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_sys::netns::Netns;
+
     use super::*;
     use crate::netlink::Rtnl;
     use crate::privilege::{root_or_skip, skip};
-    use crate::sys::netns::Netns;
 
     #[test]
     fn a_veth_copies_and_what_is_not_there_says_nothing() {

@@ -4,8 +4,7 @@ use std::fs;
 use std::io;
 
 use umacvlan_core::MacAddr;
-
-use crate::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// The group addresses that the interface `index` of `netns` receives, by its own protocols' wish
 /// and by packet sockets'.

@@ -6,9 +6,9 @@ use netlink_packet_route::link::{
     InfoTun, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State, Stats64,
 };
 use umacvlan_core::MacAddr;
+use umacvlan_sys::netns::effective_ids;
 
 use super::create::{BridgeOptions, Macvlan};
-use crate::sys::netns::effective_ids;
 
 /// Whose a TAP is: `IFLA_TUN_OWNER` of `linux/if_link.h`.
 const TUN_OWNER: u16 = 1;
@@ -181,7 +181,7 @@ impl Link {
         self.flags.contains(LinkFlags::Up)
     }
 
-    /// It is a TAP that [`Tap::keep`](crate::sys::tap::Tap::keep) has made outlive a process of
+    /// It is a TAP that [`Tap::keep`](umacvlan_sys::tap::Tap::keep) has made outlive a process of
     /// this user, not one that another program keeps.
     pub fn is_kept_tap(&self) -> bool {
         let ethernet = u32::from(self.link_type) == u32::from(libc::ARPHRD_ETHER);

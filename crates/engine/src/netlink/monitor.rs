@@ -14,12 +14,12 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeader;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::nsid::NsidMessage;
+use umacvlan_sys::netlink::{NetlinkSocket, Received};
+use umacvlan_sys::netns::Netns;
 
 use super::nsid::assigned;
 use super::rtnl::{invalid, split};
 use super::{Link, Rtnl};
-use crate::sys::netlink::{NetlinkSocket, Received};
-use crate::sys::netns::Netns;
 
 /// A nonblocking socket that tells of interfaces and namespaces; wait for it with epoll.
 #[derive(Debug)]

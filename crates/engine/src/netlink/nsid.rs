@@ -9,10 +9,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+use umacvlan_sys::netns::Netns;
 
 use super::set::{indexed, named};
 use super::{Error, Link, Result, Rtnl};
-use crate::sys::netns::Netns;
 
 /// Requests about the interfaces of the namespace with this id. See [`Rtnl::within`].
 #[derive(Debug)]

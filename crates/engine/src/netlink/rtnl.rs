@@ -8,10 +8,10 @@ use netlink_packet_core::{
     parse_string,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use umacvlan_sys::netlink::{NetlinkSocket, Received};
+use umacvlan_sys::netns::Netns;
 
 use super::{Error, Result};
-use crate::sys::netlink::{NetlinkSocket, Received};
-use crate::sys::netns::Netns;
 
 /// A socket for requests about the interfaces of one namespace, kept alive by it.
 #[derive(Debug)]

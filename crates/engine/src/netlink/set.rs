@@ -7,10 +7,10 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use umacvlan_core::MacAddr;
+use umacvlan_sys::netns::Netns;
 
 use super::create::inside;
 use super::{Link, OperState, Result, Rtnl};
-use crate::sys::netns::Netns;
 
 /// Text for people: `linux/if_link.h`.
 const IFLA_IFALIAS: u16 = 20;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path};
 
-use crate::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// Writes `value` to `/proc/sys/net/{name}` as it is inside `netns`; `name` is a path, as
 /// `ipv6/conf/eth0/disable_ipv6`, because an interface's name may have dots in it.

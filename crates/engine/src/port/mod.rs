@@ -12,16 +12,15 @@ use std::time::Duration;
 
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{DropReason, SubId};
+use umacvlan_sys::arena::Arena;
+use umacvlan_sys::epoll::Epoll;
+use umacvlan_sys::eventfd::EventFd;
+use umacvlan_sys::process;
+use umacvlan_sys::tap::Tap;
+use umacvlan_sys::uring::{Completion, GENERATIONS, Uring};
 
 use crate::held::{Held, Places};
 use crate::memory::MemoryLink;
-use crate::sys::arena::Arena;
-use crate::sys::epoll::Epoll;
-use crate::sys::eventfd::EventFd;
-use crate::sys::process;
-use crate::sys::tap::Tap;
-use crate::sys::uring::{Completion, GENERATIONS, Uring};
-
 use memory::MemoryPorts;
 use one::{PORT_BURST, Port};
 pub(crate) use ring::Appetite;

@@ -1,10 +1,10 @@
 //! One port, read and written by a system call a frame.
 
 use umacvlan_core::{DropReason, SubId};
+use umacvlan_sys::arena::{Arena, BUFFER_LEN};
 
 use super::{PortEvent, PortLink};
 use crate::held::{Held, Place};
-use crate::sys::arena::{Arena, BUFFER_LEN};
 
 /// Most frames that a turn takes from one port before the next has its chance. A ring of the
 /// kernel's, which reads ahead by itself, takes 32 of each in turn.

@@ -1,12 +1,12 @@
 //! Ports by io_uring: what its completions say, and how many buffers it should have.
 
 use umacvlan_core::SubId;
+use umacvlan_sys::arena::Arena;
+use umacvlan_sys::uring::Completion;
 
 use super::PortEvent;
 use super::one::{Port, reason};
 use crate::held::{Held, Place};
-use crate::sys::arena::Arena;
-use crate::sys::uring::Completion;
 
 /// Bytes of frames that a ring may read ahead: half of a usual second-level cache.
 const HOT_BYTES: usize = 512 * 1024;

@@ -7,8 +7,7 @@
 
 use umacvlan_core::DropReason;
 use umacvlan_core::offload::VNET_LEN;
-
-use crate::sys::arena::Arena;
+use umacvlan_sys::arena::Arena;
 
 /// What of a frame has come so far by one socket.
 #[derive(Debug)]

@@ -9,12 +9,13 @@ mod xdp;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use umacvlan_core::{DropReason, VlanPath};
+use umacvlan_core::DropReason;
+use umacvlan_sys::arena::Arena;
+use umacvlan_sys::tx_batch::Outgoing;
 
 use crate::held::{Held, Place};
 use crate::memory::MemoryLink;
 use crate::switches::{SwitchId, Vlans};
-use crate::sys::arena::Arena;
 
 pub use packet::PacketUplink;
 #[cfg(feature = "af-xdp")]
@@ -30,22 +31,6 @@ pub enum Uplink {
     /// AF_XDP sockets, and an AF_PACKET socket for what they do not get.
     #[cfg(feature = "af-xdp")]
     Xdp(Box<XdpUplink>),
-}
-
-/// A frame on its way to the wire.
-#[derive(Clone, Copy, Debug)]
-pub struct Outgoing<'f> {
-    /// Header and frame, which stay as they are: others may get the same bytes.
-    pub unit: &'f [u8],
-    /// The tags it is to have on the wire, before those that it has.
-    pub path: &'f VlanPath,
-}
-
-impl<'f, B: AsRef<[u8]> + ?Sized> From<&'f B> for Outgoing<'f> {
-    /// A frame that goes as it is.
-    fn from(unit: &'f B) -> Self {
-        Self { unit: unit.as_ref(), path: &VlanPath::UNTAGGED }
-    }
 }
 
 impl Uplink {

@@ -6,14 +6,13 @@ use std::os::fd::AsFd;
 use umacvlan_core::frame::TAG_LEN;
 use umacvlan_core::offload::{VNET_LEN, insert_tag, pop_tag};
 use umacvlan_core::{DropReason, Tag};
+use umacvlan_sys::arena::{Arena, BUFFER_LEN};
+use umacvlan_sys::packet::PacketSocket;
+use umacvlan_sys::rx_ring::{Extent, Received};
+use umacvlan_sys::tx_batch::{Outgoing, TxBatch};
 
-use super::Outgoing;
 use crate::held::{Held, Place};
 use crate::switches::{SwitchId, Vlans};
-use crate::sys::arena::{Arena, BUFFER_LEN};
-use crate::sys::packet::PacketSocket;
-use crate::sys::rx_ring::{Extent, Received};
-use crate::sys::tx_batch::TxBatch;
 
 /// An AF_PACKET socket and the room to send many frames at once.
 #[derive(Debug)]

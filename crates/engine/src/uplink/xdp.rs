@@ -14,15 +14,16 @@ use umacvlan_core::offload::{
     SCRATCH_LEN, VNET_LEN, VnetHeader, complete_checksum, open_checksum, segment, segments,
 };
 use umacvlan_core::{DropReason, VlanPath};
+use umacvlan_sys::arena::Arena;
+use umacvlan_sys::calls;
+use umacvlan_sys::epoll::Epoll;
+use umacvlan_sys::tx_batch::Outgoing;
+use umacvlan_sys::xdp::{CHUNKS_RX, NotSent, XskSocket};
 
 use super::chain::{Chain, Outcome};
-use super::{Outgoing, PacketUplink, sort};
+use super::{PacketUplink, sort};
 use crate::held::{Held, Place};
 use crate::switches::{SwitchId, Vlans};
-use crate::sys::arena::Arena;
-use crate::sys::calls;
-use crate::sys::epoll::Epoll;
-use crate::sys::xdp::{CHUNKS_RX, NotSent, XskSocket};
 
 /// Most sockets of one worker: their chunks have to fit the numbers of `Held`. What comes by
 /// further queues comes aside.

@@ -6,14 +6,14 @@ use std::ops::AddAssign;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::{DropReason, Refusal, SubConfig, SubId, Switch, VlanPath};
+use umacvlan_sys::calls;
+use umacvlan_sys::tap::Tap;
 
 use super::Worker;
 use crate::dispatch::{Desk, Dispatch};
 use crate::idle::TurnStats;
 use crate::port::PortLink;
 use crate::switches::{Served, SwitchId};
-use crate::sys::calls;
-use crate::sys::tap::Tap;
 use crate::uplink::Uplink;
 
 /// All counters of a worker at one moment, or the sum over all workers of a parent.

@@ -6,11 +6,11 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use umacvlan_core::{SubId, Switch};
+use umacvlan_sys::eventfd::EventFd;
+use umacvlan_sys::process;
 
 use super::{Request, Worker, WorkerConfig};
 use crate::engine::OnWorker;
-use crate::sys::eventfd::EventFd;
-use crate::sys::process;
 
 /// Something that a worker tells without being asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

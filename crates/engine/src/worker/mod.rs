@@ -14,6 +14,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
 use umacvlan_core::{DropReason, SubId, Switch};
+use umacvlan_sys::arena::Arena;
+use umacvlan_sys::eventfd::EventFd;
+use umacvlan_sys::tx_batch::Outgoing;
 
 pub use asked::{AddError, Snapshot};
 pub use calls::SYSTEM_CALLS;
@@ -26,9 +29,7 @@ use crate::idle::{Idle, Poll};
 use crate::outlet::{Outlet, refused, unsent};
 use crate::port::{PortEvent, PortIo, Ports};
 use crate::switches::{Switches, Vlans};
-use crate::sys::arena::Arena;
-use crate::sys::eventfd::EventFd;
-use crate::uplink::{Outgoing, Uplink};
+use crate::uplink::Uplink;
 
 /// Frames that a turn takes from the uplink.
 const WIRE_BURST: usize = 64;

@@ -14,9 +14,9 @@ use umacvlan_engine::engine::{
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::sys::netns::Netns;
-use umacvlan_engine::sys::{blast, poll};
 use umacvlan_engine::worker::{Snapshot, WorkerConfig};
+use umacvlan_sys::netns::Netns;
+use umacvlan_sys::{blast, poll};
 
 /// How long anything is waited for: it takes milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);

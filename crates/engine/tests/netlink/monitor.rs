@@ -8,7 +8,7 @@ use umacvlan_engine::netlink::{
     BridgeOptions, Event, Link, LinkFlags, Monitor, MovedTo, Rtnl, joined_groups, set_sysctl,
 };
 use umacvlan_engine::privilege::{root_or_skip, skip};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// The engine's namespace, with a monitor and a request socket in it.
 struct Home {

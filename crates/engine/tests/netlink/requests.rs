@@ -9,7 +9,7 @@ use umacvlan_engine::netlink::{
     set_sysctl,
 };
 use umacvlan_engine::privilege::{root_or_skip, skip};
-use umacvlan_engine::sys::netns::Netns;
+use umacvlan_sys::netns::Netns;
 
 /// A namespace and a socket in it.
 fn place() -> (Netns, Rtnl) {

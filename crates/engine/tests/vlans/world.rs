@@ -9,9 +9,9 @@ use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{Backend, ParentOptions, ParentStatus, SubOptions};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::packet::{Membership, PacketSocket};
-use umacvlan_engine::sys::poll;
 use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_sys::packet::{Membership, PacketSocket};
+use umacvlan_sys::poll;
 
 use crate::common::{Lab, PARENT, PATIENCE, Place, mac, wire};
 

@@ -7,10 +7,10 @@ use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
 use umacvlan_engine::memory::MemoryLink;
 use umacvlan_engine::port::{PortIo, PortLink};
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::netns::Netns;
-use umacvlan_engine::sys::tap::Tap;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};
+use umacvlan_sys::netns::Netns;
+use umacvlan_sys::tap::Tap;
 
 use crate::bench::{frame, mac, switch};
 

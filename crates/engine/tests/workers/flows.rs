@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::sys::{blast, poll};
+use umacvlan_sys::{blast, poll};
 
 use crate::common::{PATIENCE, Place, mac, send};
 

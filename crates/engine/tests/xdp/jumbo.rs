@@ -9,9 +9,9 @@ use umacvlan_engine::Error;
 use umacvlan_engine::engine::{ParentOptions, UplinkKind, XdpMode};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::packet::PacketSocket;
-use umacvlan_engine::sys::rx_ring::Received;
-use umacvlan_engine::sys::{blast, poll};
+use umacvlan_sys::packet::PacketSocket;
+use umacvlan_sys::rx_ring::Received;
+use umacvlan_sys::{blast, poll};
 
 use super::uplink::{af_xdp, tcp_is_whole};
 use crate::common::{Lab, PARENT, PATIENCE, Place, frame, mac, send, until};

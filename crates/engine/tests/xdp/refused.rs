@@ -9,9 +9,9 @@ use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Backend, Engine, ParentOptions, UplinkKind, XdpMode};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::ethtool::{Ethtool, ReceiveOffloads};
-use umacvlan_engine::sys::xdp::{Attached, Binding, XdpProgram, XskSocket};
 use umacvlan_engine::{Error, try_af_xdp};
+use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
+use umacvlan_sys::xdp::{Attached, Binding, XdpProgram, XskSocket};
 
 use crate::common::{Lab, PARENT, Place, frame, mac, reaches};
 

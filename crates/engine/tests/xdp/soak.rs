@@ -14,8 +14,8 @@ use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Backend, Event, LinkSet, ParentOptions, UplinkKind, XdpMode};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::blast::{self, BATCH};
-use umacvlan_engine::sys::xdp::{Attached, XdpProgram};
+use umacvlan_sys::blast::{self, BATCH};
+use umacvlan_sys::xdp::{Attached, XdpProgram};
 
 use crate::common::{Lab, PARENT, Place, frame, mac, reaches, until};
 

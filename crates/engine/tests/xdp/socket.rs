@@ -6,11 +6,9 @@ use std::time::Duration;
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{Mode, Parent, Semantics, SubConfig, Switch};
 use umacvlan_engine::privilege::root_or_skip;
-use umacvlan_engine::sys::packet::PacketSocket;
-use umacvlan_engine::sys::poll;
-use umacvlan_engine::sys::xdp::{
-    Attached, Binding, NotSent, Rules, XdpProgram, XskSocket, longest_frame,
-};
+use umacvlan_sys::packet::PacketSocket;
+use umacvlan_sys::poll;
+use umacvlan_sys::xdp::{Attached, Binding, NotSent, Rules, XdpProgram, XskSocket, longest_frame};
 
 use crate::common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
 

@@ -198,15 +198,15 @@ fn tags_come_and_go_whole() {
         lab.add("s1", 1, Mode::Bridge, &inside);
         let capture = |place: &Place, name: &'static str| {
             let open = || {
-                umacvlan_engine::sys::packet::PacketSocket::open(
-                    umacvlan_engine::sys::blast::index_of(name).unwrap(),
+                umacvlan_sys::packet::PacketSocket::open(
+                    umacvlan_sys::blast::index_of(name).unwrap(),
                     1500,
                 )
             };
             place.netns.run(open).unwrap().unwrap()
         };
         let (mut sub, mut wire) = (capture(&inside, "s1"), capture(&lab.far, "x0"));
-        let tag = |socket: &mut umacvlan_engine::sys::packet::PacketSocket| {
+        let tag = |socket: &mut umacvlan_sys::packet::PacketSocket| {
             let mut tag = None;
             until("a tagged frame", || {
                 tag = std::iter::from_fn(|| socket.ring.receive()).find_map(|frame| frame.tag);

@@ -3,16 +3,16 @@
 use std::io;
 
 use umacvlan_core::VlanPath;
+use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
+use umacvlan_sys::packet::PacketSocket;
+use umacvlan_sys::xdp::{
+    Attached, Binding, QUEUES, Rules, XdpProgram, XskSocket, in_pieces, longest_frame,
+};
 
 use super::{Reach, open_sockets};
 use crate::control::workers::Workers;
 use crate::engine::{Backend, UplinkKind, UplinkStatus, XdpMode};
 use crate::netlink::{Link, goes_without_copies};
-use crate::sys::ethtool::{Ethtool, ReceiveOffloads};
-use crate::sys::packet::PacketSocket;
-use crate::sys::xdp::{
-    Attached, Binding, QUEUES, Rules, XdpProgram, XskSocket, in_pieces, longest_frame,
-};
 use crate::uplink::{PacketUplink, Uplink, XDP_SOCKETS, XdpUplink};
 
 /// Bytes of a frame beyond its MTU: the Ethernet header and two tags.

@@ -8,9 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
+use umacvlan_sys::blast;
 
 use super::{Path, Result, join, pin};
-use crate::sys::blast;
 
 /// Frames per second, of both ends.
 #[derive(Clone, Copy, Debug)]

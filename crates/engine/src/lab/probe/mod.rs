@@ -14,13 +14,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use umacvlan_sys::blast;
+use umacvlan_sys::poll::{self, Interest};
 
 use crate::lab::error::{Doing, Result};
 use crate::lab::expect::Probe;
 use crate::lab::member::{MEMBERS, Member, Station};
-use crate::sys::blast;
-use crate::sys::poll::{self, Interest};
-
 use packet::Tag;
 use tcp::Calls;
 

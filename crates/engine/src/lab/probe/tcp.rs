@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
+use umacvlan_sys::poll::Interest;
 
 use crate::lab::error::{Doing, Result};
 use crate::lab::member::{Member, Station};
-use crate::sys::poll::Interest;
 
 /// Who listens, who calls whom, and who has taken up.
 pub(super) struct Calls {

@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use core_affinity::CoreId;
+use umacvlan_sys::arena::Arena;
+use umacvlan_sys::eventfd::EventFd;
+use umacvlan_sys::process;
+use umacvlan_sys::tap::{QUEUE_LEN, Tap};
+use umacvlan_sys::uring::{Completion, Uring};
 
 use crate::idle::{Idle, Poll};
 use crate::lab::network::{Site, SubSite};
 use crate::netlink::{Link, Rtnl};
 use crate::port::Appetite;
-use crate::sys::arena::Arena;
-use crate::sys::eventfd::EventFd;
-use crate::sys::process;
-use crate::sys::tap::{QUEUE_LEN, Tap};
-use crate::sys::uring::{Completion, Uring};
 use wire::Wire;
 
 /// The two ends of a relay: whatever comes from one goes to the other.

@@ -5,15 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 #[cfg(feature = "af-xdp")]
 use umacvlan_core::offload::VNET_LEN;
+use umacvlan_sys::arena::{Arena, BUFFER_LEN};
+use umacvlan_sys::packet::PacketSocket;
+use umacvlan_sys::rx_ring::{Extent, Received};
+use umacvlan_sys::tx_batch::TxBatch;
+#[cfg(feature = "af-xdp")]
+use umacvlan_sys::xdp::{XdpProgram, XskSocket};
 
 use super::{Frame, parent};
 use crate::lab::network::Site;
-use crate::sys::arena::{Arena, BUFFER_LEN};
-use crate::sys::packet::PacketSocket;
-use crate::sys::rx_ring::{Extent, Received};
-use crate::sys::tx_batch::TxBatch;
-#[cfg(feature = "af-xdp")]
-use crate::sys::xdp::{XdpProgram, XskSocket};
 
 /// Most frames that are taken at once, as by the engine.
 const BURST: usize = 64;

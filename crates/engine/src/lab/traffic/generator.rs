@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
+use umacvlan_sys::process;
+use umacvlan_sys::tx_batch::{TX_BATCH, TxBatch};
+
 use super::frame::{FRAME_MAX, Stream, Tag};
 use super::schedule::Schedule;
 use super::{Rate, now};
-use crate::sys::process;
-use crate::sys::tx_batch::{TX_BATCH, TxBatch};
 
 /// What the generator did in one trial.
 #[derive(Clone, Copy, Debug, Default)]

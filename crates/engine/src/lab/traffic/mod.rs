@@ -29,12 +29,13 @@ pub use receiver::Received;
 pub use storm::Storm;
 pub use tally::Tally;
 
+use umacvlan_sys::blast;
+use umacvlan_sys::capture::Capture;
+use umacvlan_sys::datagrams::Datagrams;
+
 use crate::lab::error::{Doing, Result};
 use crate::lab::measure::{join, pin};
 use crate::lab::member::Station;
-use crate::sys::blast;
-use crate::sys::capture::Capture;
-use crate::sys::datagrams::Datagrams;
 use frame::{ETHERTYPE, PORT, Stream};
 use generator::Generator;
 use receiver::{Ear, Receiver, Watched};

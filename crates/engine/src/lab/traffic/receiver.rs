@@ -5,12 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use umacvlan_sys::capture::Capture;
+use umacvlan_sys::datagrams::Datagrams;
+use umacvlan_sys::poll::{self, Interest};
+use umacvlan_sys::process;
+
 use super::now;
 use super::tally::Tally;
-use crate::sys::capture::Capture;
-use crate::sys::datagrams::Datagrams;
-use crate::sys::poll::{self, Interest};
-use crate::sys::process;
 
 /// What others see of a receiver at work.
 #[derive(Debug, Default)]

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use umacvlan_core::MacAddr;
+use umacvlan_sys::{blast, process};
 
 use super::{ANNOUNCEMENT, on};
 use crate::lab::error::{Doing, Result};
 use crate::lab::measure::{join, pin};
 use crate::lab::member::Station;
-use crate::sys::{blast, process};
 
 /// A station that sends to everybody.
 #[derive(Debug)]

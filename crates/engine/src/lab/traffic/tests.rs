@@ -1,10 +1,11 @@
 //! The instruments on a plain cable, where nothing is between them.
 
+use umacvlan_sys::netns::Netns;
+
 use super::*;
 use crate::lab::member::Member;
 use crate::netlink::Rtnl;
 use crate::privilege::root_or_skip;
-use crate::sys::netns::Netns;
 
 /// The external station and the host at the two ends of a cable.
 struct Cable {

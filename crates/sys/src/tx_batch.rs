@@ -3,12 +3,27 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use umacvlan_core::VlanPath;
 use umacvlan_core::offload::{HEAD_LEN, TaggedHead};
-
-use crate::uplink::Outgoing;
 
 /// Frames in one system call.
 pub const TX_BATCH: usize = 64;
+
+/// A frame on its way to the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'f> {
+    /// Header and frame, which stay as they are: others may get the same bytes.
+    pub unit: &'f [u8],
+    /// The tags it is to have on the wire, before those that it has.
+    pub path: &'f VlanPath,
+}
+
+impl<'f, B: AsRef<[u8]> + ?Sized> From<&'f B> for Outgoing<'f> {
+    /// A frame that goes as it is.
+    fn from(unit: &'f B) -> Self {
+        Self { unit: unit.as_ref(), path: &VlanPath::UNTAGGED }
+    }
+}
 
 /// Room for the headers of one batch, kept between batches.
 pub struct TxBatch {

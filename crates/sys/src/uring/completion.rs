@@ -4,7 +4,7 @@ use io_uring::cqueue;
 
 #[cfg(doc)]
 use super::Uring;
-use crate::sys::arena::Arena;
+use crate::arena::Arena;
 
 /// What became of something that was asked of the ring.
 #[derive(Debug)]

@@ -20,6 +20,6 @@ pub(super) fn lift() {
 
 fn set(limit: &libc::rlimit) -> io::Result<()> {
     // SAFETY: setrlimit reads one rlimit, and `limit` is one.
-    super::super::checked(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, limit) })?;
+    crate::checked(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, limit) })?;
     Ok(())
 }

@@ -131,7 +131,6 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::privilege::root_or_skip;
 
     #[test]
     fn only_a_link_to_a_network_namespace_has_an_inode() {
@@ -155,24 +154,5 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), found.len());
-    }
-
-    #[test]
-    fn a_namespace_is_found_by_a_process_in_it_and_by_a_descriptor_of_it() {
-        if !root_or_skip("a_namespace_is_found_by_a_process_in_it_and_by_a_descriptor_of_it") {
-            return;
-        }
-        let has = |id| reachable().iter().any(|netns| netns.id() == id);
-        let held = Netns::create().unwrap();
-        assert!(has(held.id()), "this process has a descriptor of it");
-
-        let inside = || std::process::Command::new("sleep").arg("100").spawn();
-        let mut process = held.run(inside).unwrap().unwrap();
-        let id = held.id();
-        drop(held);
-        let found = has(id);
-        process.kill().unwrap();
-        process.wait().unwrap();
-        assert!(found, "a process lives there");
     }
 }

@@ -1,6 +1,6 @@
 //! A socket of the kernel's netlink, as a rule its routing one (rtnetlink(7)): bytes out, bytes in.
 //!
-//! What the bytes mean is the business of [`crate::netlink`]. The socket stays in the namespace in
+//! What the bytes mean is the business of `umacvlan-netlink`. The socket stays in the namespace in
 //! which it was opened, and keeps it alive.
 
 use std::io;

@@ -386,7 +386,7 @@ impl XskSocket {
         ];
         for (level, name, value) in options {
             let (value, len): (*const libc::c_int, _) =
-                (&raw const value, crate::sys::size::<libc::c_int>());
+                (&raw const value, crate::size::<libc::c_int>());
             // SAFETY: the value outlives the call and has the length given.
             unsafe { libc::setsockopt(self.fd(), level, name, value.cast(), len) };
         }

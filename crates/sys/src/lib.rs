@@ -1,8 +1,14 @@
-//! Everything that talks to the kernel directly; the only place with `unsafe`.
+//! The system calls of umacvlan, each behind a safe function: packet sockets, TAPs, io_uring,
+//! AF_XDP, BPF programs, namespaces, netlink sockets.
 //!
-//! One system call per `unsafe` block, one safe function around it. What a kernel may still write
-//! to (ring slots, lent buffers) is handed out as a slice only while it is ours, and that is
-//! checked at run time, so nothing outside this folder can reach memory at the wrong moment.
+//! One system call per `unsafe` block, one safe function around it. Memory that the kernel may still
+//! write to (ring slots, lent buffers) is handed out as a slice only while this process owns it.
+//! That is checked at run time, so no caller can reach memory at the wrong moment.
+//!
+//! This crate does not know switches, parents or sub-interfaces, and it does not interpret netlink
+//! messages: `umacvlan-netlink` does. The feature `af-xdp` compiles the programs of `bpf/`.
+//!
+//! Architecture invariant: `unsafe` is in this crate only, and it depends on `umacvlan-core` only.
 #![allow(unsafe_code, reason = "system calls; one per block, each with its SAFETY line")]
 
 pub mod arena;
