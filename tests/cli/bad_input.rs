@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use umacvlan_engine::netlink::BridgeOptions;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::BridgeOptions;
 
 use crate::world::{UMACVLAN, World, run};
 

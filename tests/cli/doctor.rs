@@ -3,8 +3,8 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use umacvlan_engine::netlink::BridgeOptions;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::BridgeOptions;
 
 use crate::world::{UMACVLAN, World};
 

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use serde_json::Value;
-use umacvlan_engine::netlink::{BridgeOptions, Rtnl};
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::{BridgeOptions, Rtnl};
 use umacvlan_sys::netns::Netns;
 
 use crate::world::{LIMIT, World, path};

@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 use crate::world::{LIMIT, World, path, run, signal};

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use umacvlan_engine::netlink::{Link, Monitor, Rtnl};
+use umacvlan_netlink::{Link, Monitor, Rtnl};
 use umacvlan_sys::netns::Netns;
 
 /// The command under test.

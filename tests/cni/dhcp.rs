@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use umacvlan_engine::netlink::{IpPrefix, Route};
+use umacvlan_netlink::{IpPrefix, Route};
 
 use crate::machine::Machine;
 use crate::runtime::{Container, PLUGINS, Runtime};

@@ -5,8 +5,8 @@ use std::fs;
 use std::thread;
 
 use serde_json::{Value, json};
-use umacvlan_engine::netlink::{Rtnl, set_sysctl};
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::{Rtnl, set_sysctl};
 
 use crate::client::events;
 use crate::machine::Machine;

@@ -4,8 +4,8 @@
 use std::thread;
 
 use serde_json::{Value, json};
-use umacvlan_engine::netlink::{IpPrefix, Macvlan, Route};
 use umacvlan_engine::privilege::skip;
+use umacvlan_netlink::{IpPrefix, Macvlan, Route};
 
 use crate::machine::Machine;
 use crate::runtime::{Container, Network, OURS, Runtime};

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use serde_json::{Map, Value, json};
-use umacvlan_engine::netlink::{Link, Rtnl};
+use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::Netns;
 
 use crate::machine::{Machine, path};

@@ -3,8 +3,8 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 use crate::client::events;

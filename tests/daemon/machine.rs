@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use umacvlan_engine::netlink::{Link, Monitor, Rtnl};
+use umacvlan_netlink::{Link, Monitor, Rtnl};
 use umacvlan_sys::netns::Netns;
 
 use crate::client::{Answer, ask};

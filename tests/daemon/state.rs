@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 use umacvlan_core::MacAddr;
-use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::netns::Netns;
 

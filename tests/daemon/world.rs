@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use umacvlan_engine::netlink::Rtnl;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 /// How long anything may take before the test has failed.

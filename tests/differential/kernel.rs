@@ -1,7 +1,7 @@
 //! The side on which the kernel's macvlan does the work.
 
 use umacvlan_core::Mode;
-use umacvlan_engine::netlink::{MacaddrChange, Macvlan, MacvlanChange};
+use umacvlan_netlink::{MacaddrChange, Macvlan, MacvlanChange};
 
 use crate::model::{Change, Plan, State, SubState};
 use crate::network::{Network, errno};

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use socket2::{InterfaceIndexOrAddress, SockRef};
 use umacvlan_core::{MacAddr, Mode, Semantics};
 use umacvlan_engine::engine::Backend;
-use umacvlan_engine::netlink::{self, Macvlan, Rtnl, joined_groups, set_sysctl};
+use umacvlan_netlink::{Macvlan, Rtnl, joined_groups, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
 use crate::engine::EngineSide;
@@ -179,7 +179,7 @@ impl Network {
     }
 
     /// The interface of a sub-interface, as netlink tells it.
-    pub(crate) fn link(&mut self, sub: usize) -> netlink::Link {
+    pub(crate) fn link(&mut self, sub: usize) -> umacvlan_netlink::Link {
         let index = self.subs[sub].index;
         let link = self.rtnl(self.subs[sub].guest).link_by_index(index);
         link.unwrap().expect("it was not deleted")
@@ -252,7 +252,7 @@ impl Network {
     pub(crate) fn on(
         &mut self,
         sub: usize,
-        act: impl FnOnce(&mut Rtnl, u32) -> netlink::Result<()>,
+        act: impl FnOnce(&mut Rtnl, u32) -> umacvlan_netlink::Result<()>,
     ) -> Result<(), i32> {
         let Sub { guest, index, .. } = self.subs[sub];
         errno(act(self.rtnl(guest), index))
@@ -265,7 +265,7 @@ pub(crate) const fn group(last: u8) -> MacAddr {
 }
 
 /// The errno of a refusal; anything else that goes wrong ends the test.
-pub(crate) fn errno(result: netlink::Result<()>) -> Result<(), i32> {
+pub(crate) fn errno(result: umacvlan_netlink::Result<()>) -> Result<(), i32> {
     result.map_err(|e| e.errno().unwrap_or_else(|| panic!("{e}")))
 }
 

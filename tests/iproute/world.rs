@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
-use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 /// The command under test.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use umacvlan_engine::netlink::{IpPrefix, Link, Route, Rtnl};
+use umacvlan_netlink::{IpPrefix, Link, Route, Rtnl};
 use umacvlan_sys::netns::Netns;
 
 use crate::machine::{Daemon, Machine, path};

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use serde_json::{Value, json};
-use umacvlan_engine::netlink::{Rtnl, set_sysctl};
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::{Rtnl, set_sysctl};
 
 use crate::podman::{Container, Podman, request, text};
 use crate::world::LIMIT;

@@ -15,10 +15,10 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::{
     Backend, Engine, ParentOptions, ParentStatus, SubOptions, SubStatus, XdpMode,
 };
-use umacvlan_engine::netlink::{Link, Monitor, Rtnl, set_sysctl};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::{root_or_skip, skip};
 use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_netlink::{Link, Monitor, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
 /// How long anything may take before the test has failed.

@@ -1,6 +1,6 @@
 //! Making an attachment, and removing it.
 
-use umacvlan_engine::netlink::Rtnl;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 use super::Asked;

@@ -1,6 +1,6 @@
 //! Looking whether everything is as it should be, and removing what nobody knows of.
 
-use umacvlan_engine::netlink::Route;
+use umacvlan_netlink::Route;
 
 use super::Asked;
 use super::attachment::container;

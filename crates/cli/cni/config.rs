@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_with::{DefaultOnNull, serde_as};
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::netlink::Rtnl;
+use umacvlan_netlink::Rtnl;
 
 use super::call::{Call, check_network};
 use super::error::{CONFIG, CniError, DECODING, ENVIRONMENT, REFUSED, UNSUPPORTED};

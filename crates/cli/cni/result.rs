@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use serde_with::{DisplayFromStr, NoneAsEmptyString, serde_as, skip_serializing_none};
-use umacvlan_engine::netlink::{self, IpPrefix};
+use umacvlan_netlink::{self as netlink, IpPrefix};
 
 use super::error::{CniError, DECODING};
 use super::version::Version;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use umacvlan_core::Mode;
 use umacvlan_engine::check_suitable;
-use umacvlan_engine::netlink::Rtnl;
+use umacvlan_netlink::Rtnl;
 
 use super::{Candidate, FILE_WANTED, Value};
 use crate::api::LinkView;
@@ -85,7 +85,7 @@ fn parents() -> Vec<Candidate> {
         let mut rtnl = Rtnl::open()?;
         let mut links = rtnl.links()?;
         links.retain(|link| check_suitable(&mut rtnl, link).is_ok());
-        umacvlan_engine::netlink::Result::Ok(links)
+        umacvlan_netlink::Result::Ok(links)
     };
     let about = |up| if up { "" } else { "down" };
     let found = suitable().unwrap_or_default().into_iter();

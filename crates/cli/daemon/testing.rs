@@ -7,8 +7,8 @@ use umacvlan_core::{MacAddr, Mode, Semantics};
 use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, SubNumber, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
 };
-use umacvlan_engine::netlink::{Link, LinkFlags};
 use umacvlan_engine::worker::Snapshot;
+use umacvlan_netlink::{Link, LinkFlags};
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 

@@ -14,8 +14,8 @@ use umacvlan_core::{DropReason, MacAddr, Mode};
 use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
 };
-use umacvlan_engine::netlink::{Link, LinkFlags, OperState};
 use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_netlink::{Link, LinkFlags, OperState};
 
 use crate::api::{
     InfoData, LinkInfo, LinkView, Own, ParentView, RxStats, Stats, SubCounters, TxStats,

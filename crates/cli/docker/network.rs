@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use umacvlan_core::{Mode, VlanName};
-use umacvlan_engine::netlink::LinkFlags;
+use umacvlan_netlink::LinkFlags;
 
 use super::Refused;
 use super::message::{CreateNetwork, Pool};

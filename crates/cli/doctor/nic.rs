@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 use umacvlan_core::{VlanName, VlanPath};
 use umacvlan_engine::error::Error;
-use umacvlan_engine::netlink::{Link, Rtnl};
 use umacvlan_engine::{check_suitable, why_af_packet};
+use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::ethtool::{Ethtool, Segmentation};
 
 use super::check::{Check, State};

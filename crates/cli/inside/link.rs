@@ -1,6 +1,6 @@
 //! The link itself, which the daemon makes and removes.
 
-use umacvlan_engine::netlink::{self, Route, Rtnl};
+use umacvlan_netlink::{self as netlink, Route, Rtnl};
 
 use crate::api::{LinkSpec, LinkView, NewLink};
 use crate::client::{Client, Failure};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use umacvlan_core::MacAddr;
-use umacvlan_engine::netlink::{self, IpPrefix, Route, Rtnl, set_sysctl};
+use umacvlan_netlink::{self as netlink, IpPrefix, Route, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
 pub(crate) use link::{default_parent, make, remove};
@@ -148,8 +148,8 @@ impl<'a> Inside<'a> {
 
 #[cfg(test)]
 mod tests {
-    use umacvlan_engine::netlink::Address;
     use umacvlan_engine::privilege::root_or_skip;
+    use umacvlan_netlink::Address;
 
     use super::*;
 

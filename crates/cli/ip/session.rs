@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 
 use nix::libc;
-use umacvlan_engine::netlink::Rtnl;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 use super::command::{self, Command};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use umacvlan_core::MacAddr;
-use umacvlan_engine::netlink::{Route, Rtnl, set_sysctl};
+use umacvlan_netlink::{Route, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
 use super::network::{Address, Interface, Ipam, Request, Status};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
-use umacvlan_engine::netlink::Rtnl;
+use umacvlan_netlink::Rtnl;
 
 use super::network::{Ipam, Network};
 use super::options::Options;

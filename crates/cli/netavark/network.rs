@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, serde_as, skip_serializing_none};
-use umacvlan_engine::netlink::IpPrefix;
+use umacvlan_netlink::IpPrefix;
 
 /// Standard input of `setup` and `teardown`.
 #[derive(Debug, Deserialize)]

@@ -1,7 +1,7 @@
 //! Routes of a network: by default to its gateways, and those that are written down.
 
 use anyhow::{Result, bail, ensure};
-use umacvlan_engine::netlink::{IpPrefix, Route};
+use umacvlan_netlink::{IpPrefix, Route};
 
 use super::network::{Address, Network, StaticRoute};
 

@@ -6,7 +6,6 @@ use umacvlan_core::{Refusal, VlanNameError};
 use umacvlan_sys::tap::TUN_DEVICE;
 
 use crate::engine::{SubNumber, WORKERS_MAX};
-use crate::netlink;
 use crate::worker::{AddError, Stopped};
 
 /// Something that was asked of the engine and not done. Nothing of it is left behind.
@@ -41,11 +40,11 @@ pub enum Error {
         /// The sub-interface.
         name: String,
         /// Why.
-        source: netlink::Error,
+        source: umacvlan_netlink::Error,
     },
     /// A request by netlink failed.
     #[error(transparent)]
-    Netlink(#[from] netlink::Error),
+    Netlink(#[from] umacvlan_netlink::Error),
     /// A sub-interface of the engine's has the number.
     #[error("number {0} is that of another sub-interface of this engine")]
     NumberTaken(SubNumber),

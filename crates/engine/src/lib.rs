@@ -16,7 +16,6 @@ mod held;
 pub mod idle;
 pub mod lab;
 pub mod memory;
-pub mod netlink;
 mod offload;
 mod outlet;
 pub mod port;

@@ -11,10 +11,10 @@ use crossbeam_channel::unbounded;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::{Backend, EngineOptions, Event, LinkSet, OnWorker, ParentOptions};
-use umacvlan_engine::netlink::Link;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::worker::SYSTEM_CALLS;
+use umacvlan_netlink::Link;
 
 use common::{Lab, PARENT, Place, frame, mac, reaches, wire};
 

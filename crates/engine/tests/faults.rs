@@ -14,9 +14,9 @@ use std::time::Duration;
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Event, ParentOptions, UplinkKind};
 use umacvlan_engine::idle::TurnStats;
-use umacvlan_engine::netlink::{Link, Rtnl};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::{Link, Rtnl};
 
 use common::{Lab, PARENT, Place, frame, mac, reaches, until, wire};
 use traffic::Traffic;

@@ -8,9 +8,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Change, Event, ParentOptions, SubOptions, SubStatus};
-use umacvlan_engine::netlink::{Link, set_sysctl};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::{Link, set_sysctl};
 
 use common::{Lab, PARENT, Place, frame, mac, reaches, send, until};
 

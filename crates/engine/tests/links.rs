@@ -6,9 +6,9 @@ mod common;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Change, Event, LinkSet, SubOptions, SubStatus};
-use umacvlan_engine::netlink::Link;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Link;
 
 use common::{Lab, PARENT, Place, frame, mac, reaches};
 
@@ -148,7 +148,7 @@ fn a_name_is_unique_in_a_namespace_only() {
     let home = lab.add("s1", 3, Mode::Bridge, &lab.host);
     assert_eq!((home.nsid, home.parent_nsid), (None, None));
     // Each namespace has an id of its own for the engine's.
-    let mut inside = umacvlan_engine::netlink::Rtnl::open_in(&other.netns).unwrap();
+    let mut inside = umacvlan_netlink::Rtnl::open_in(&other.netns).unwrap();
     assert_eq!(second.parent_nsid, inside.known_nsid(&lab.host.netns).unwrap());
     assert!(second.parent_nsid.is_some());
     for place in [&guest, &other, &lab.host] {

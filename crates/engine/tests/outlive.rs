@@ -12,10 +12,10 @@ use std::thread;
 use umacvlan_core::stats::Counters;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubNumber, SubOptions, SubStatus};
-use umacvlan_engine::netlink::Link;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::{Engine, Error};
+use umacvlan_netlink::Link;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::tap::{QUEUE_LEN, Tap};
 

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::netlink::{Event, Monitor, Rtnl, joined_groups, set_sysctl};
 use umacvlan_engine::privilege::skip;
+use umacvlan_netlink::{Event, Monitor, Rtnl, joined_groups, set_sysctl};
 use umacvlan_sys::netns::{Netns, enter_user_namespace};
 
 fn main() {

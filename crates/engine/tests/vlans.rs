@@ -9,9 +9,9 @@ mod world;
 
 use umacvlan_core::{MacAddr, Mode, VlanPath};
 use umacvlan_engine::engine::{Backend, Event, LinkSet, ParentOptions, SubOptions};
-use umacvlan_engine::netlink::Link;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Link;
 
 use common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
 use world::{C10, PARENTS, Trunk, Wire, each_way, guest, tagged, workers};

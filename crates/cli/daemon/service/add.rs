@@ -1,7 +1,7 @@
 //! Links made and removed.
 
 use umacvlan_engine::engine::{SubNumber, SubOptions};
-use umacvlan_engine::netlink::Rtnl;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 use super::problem::storage;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use umacvlan_engine::engine::{Event, SubNumber, SubStatus};
-use umacvlan_engine::netlink::LinkFlags;
+use umacvlan_netlink::LinkFlags;
 
 use super::places::Names;
 use super::{Service, Shared, lock};

@@ -20,7 +20,7 @@ use tokio::sync::broadcast;
 use umacvlan_core::Mode;
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{EngineOptions, ParentStatus, SubNumber, SubStatus};
-use umacvlan_engine::netlink::Rtnl;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::{Netns, NetnsId};
 
 use self::add::Whose;

@@ -1,7 +1,7 @@
 //! What is asked for links that are moved and renamed by others: container runtimes.
 
 use umacvlan_engine::check_suitable;
-use umacvlan_engine::netlink::Link;
+use umacvlan_netlink::Link;
 
 use super::Service;
 use crate::api::{LinkView, Problem};

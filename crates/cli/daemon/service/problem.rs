@@ -5,7 +5,7 @@ use std::io;
 use nix::libc;
 use umacvlan_core::Refusal;
 use umacvlan_engine::Error;
-use umacvlan_engine::netlink;
+use umacvlan_netlink as netlink;
 
 use crate::api::{Code, Problem};
 use crate::output::one_line;

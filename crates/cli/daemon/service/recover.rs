@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use nix::libc::ENODEV;
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Adopt, Change, SubNumber};
-use umacvlan_engine::netlink::{Link, Rtnl};
+use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{Netns, NetnsId, reachable};
 

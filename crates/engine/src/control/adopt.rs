@@ -2,6 +2,7 @@
 
 use umacvlan_core::SubConfig;
 use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
+use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
@@ -10,7 +11,6 @@ use super::place::Place;
 use super::sub::SubKey;
 use crate::engine::{Adopt, SubNumber, SubStatus};
 use crate::error::Error;
-use crate::netlink::{Link, Rtnl};
 use crate::worker::Worker;
 
 /// How often an interface may be renamed while the engine attaches to it.

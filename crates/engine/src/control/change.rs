@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use umacvlan_core::{Mode, Refusal, SubId, Switch};
+use umacvlan_netlink::Rtnl;
 
 use super::Control;
 use super::host_filter::gives_to_host;
@@ -10,7 +11,6 @@ use super::make::check_printable;
 use super::sub::Sub;
 use crate::engine::{Change, LinkSet, SubNumber, SubStatus};
 use crate::error::Error;
-use crate::netlink::{self, Rtnl};
 
 impl Control {
     pub(crate) fn change_sub(
@@ -119,7 +119,7 @@ fn perform(
     index: u32,
     set: &LinkSet,
     name: Option<&str>,
-) -> Result<(), netlink::Error> {
+) -> Result<(), umacvlan_netlink::Error> {
     match set {
         LinkSet::Alias(text) => rtnl.set_alias(index, text),
         LinkSet::Allmulti(on) => rtnl.set_allmulti(index, *on),

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use umacvlan_core::{Filter, Refusal, SubId};
+use umacvlan_netlink::Link;
 
 use super::Control;
 use super::place::Place;
 use super::sub::{Seen, SubKey};
 use crate::SwitchId;
 use crate::engine::Event;
-use crate::netlink::Link;
 use crate::worker::Worker;
 
 /// How many sub-interfaces a sweep looks at: a bounded cost, whatever their number.

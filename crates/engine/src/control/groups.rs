@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
+use umacvlan_netlink::all_groups;
 use umacvlan_sys::netns::{Netns, NetnsId};
 
 use super::Control;
 use super::sub::SubKey;
-use crate::netlink::all_groups;
 
 /// How much longer a namespace is left alone than it took to read it.
 const SPARING: u32 = 8;

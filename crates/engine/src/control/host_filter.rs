@@ -10,6 +10,7 @@ use std::io;
 
 use umacvlan_core::SubId;
 use umacvlan_core::switch::HostView;
+use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::bpf::host::HostFilter;
 
 use super::Control;
@@ -17,7 +18,6 @@ use super::parent::Parent;
 #[cfg(doc)]
 use super::uplink::Memberships;
 use crate::engine::{Change, HostFilterStatus};
-use crate::netlink::{Link, Rtnl};
 
 /// The filter of one parent.
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
 use umacvlan_core::{MacAddr, Mode, Refusal, SubConfig, SubId};
+use umacvlan_netlink::{Link, OperState};
 use umacvlan_sys::tap::{QUEUE_LEN, Tap};
 
 use super::Control;
@@ -13,7 +14,6 @@ use super::sub::{Seen, Sub, SubKey};
 use super::workers::Workers;
 use crate::engine::{SubNumber, SubOptions, SubStatus, random_mac};
 use crate::error::Error;
-use crate::netlink::{Link, OperState};
 use crate::port::PortLink;
 use crate::worker::{AddError, Worker};
 

@@ -27,13 +27,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use umacvlan_netlink::{Monitor, Rtnl};
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::netns::Netns;
 
 use crate::engine::{EngineOptions, Event, OnWorker, Request};
 use crate::error::Error;
-use crate::netlink::{self, Monitor, Rtnl};
 use crate::worker::Notice;
 use groups::Lists;
 use parent::Parent;
@@ -190,8 +190,8 @@ impl Control {
         }
     }
 
-    fn hear(&mut self, event: netlink::Event) {
-        use netlink::Event as E;
+    fn hear(&mut self, event: umacvlan_netlink::Event) {
+        use umacvlan_netlink::Event as E;
         match event {
             E::LinkNew { nsid, link } => {
                 if nsid.is_none() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, Mode, Switch, VlanPath};
+use umacvlan_netlink::{Link, LinkFlags};
 
 use super::Control;
 use super::host_filter::{HostSide, vlans_on};
@@ -12,7 +13,6 @@ use super::workers::Workers;
 use crate::SwitchId;
 use crate::engine::{Event, Lower, ParentOptions};
 use crate::error::Error;
-use crate::netlink::{Link, LinkFlags};
 use crate::worker::Worker;
 
 /// Turns in which a worker forwards what waits when it is to stop: more than a full queue takes.

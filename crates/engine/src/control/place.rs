@@ -1,12 +1,12 @@
 //! Where the interfaces of sub-interfaces are, and visits to them.
 
+use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::{Netns, NetnsId};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::sub::SubKey;
 use crate::error::Error;
-use crate::netlink::{Link, Rtnl};
 
 /// Where an interface was found, and what it looked like there.
 pub(super) struct Place {
@@ -57,7 +57,7 @@ impl Control {
     pub(super) fn visit(
         &mut self,
         tap: &Tap,
-        visit: impl FnOnce(&mut Rtnl, u32) -> Result<(), crate::netlink::Error>,
+        visit: impl FnOnce(&mut Rtnl, u32) -> Result<(), umacvlan_netlink::Error>,
     ) -> Result<(), Error> {
         let netns = tap
             .namespace()

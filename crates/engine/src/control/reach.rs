@@ -16,6 +16,7 @@ pub use xdp::{try_af_xdp, why_af_packet};
 
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_core::VlanPath;
+use umacvlan_netlink::Link;
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::packet::PacketSocket;
@@ -26,7 +27,6 @@ use super::workers::Workers;
 use crate::engine::XdpMode;
 use crate::engine::{Backend, UplinkKind, UplinkStatus};
 use crate::error::Error;
-use crate::netlink::Link;
 use crate::uplink::{PacketUplink, Uplink};
 
 /// How one parent's wire is reached, and what has to be kept for it.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, Mode, SubId};
+use umacvlan_netlink::Link;
 use umacvlan_sys::netns::NetnsId;
 use umacvlan_sys::tap::Tap;
 
@@ -10,7 +11,6 @@ use super::Control;
 use super::parent::Parent;
 use crate::engine::{Event, SubNumber, SubStatus};
 use crate::error::Error;
-use crate::netlink::Link;
 
 /// A sub-interface, by trunk and by its number in the workers there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

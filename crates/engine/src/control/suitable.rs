@@ -1,7 +1,8 @@
 //! Which interfaces can be parents.
 
+use umacvlan_netlink::{Link, LinkFlags, Rtnl};
+
 use crate::error::Error;
-use crate::netlink::{Link, LinkFlags, Rtnl};
 
 /// Says why an interface of the namespace that `rtnl` asks cannot be a parent: it must carry
 /// Ethernet, and no bridge or bond may have it.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, Semantics, VlanName, VlanPath};
+use umacvlan_netlink::Link;
 
 use super::Control;
 use super::parent::{Parent, has_carrier, seen};
@@ -12,7 +13,6 @@ use super::suitable::check_suitable;
 use super::workers::Workers;
 use crate::engine::{Event, Lower, ParentOptions, WORKERS_MAX};
 use crate::error::Error;
-use crate::netlink::Link;
 use crate::uplink::Uplink;
 use crate::worker::{Notifier, Worker, WorkerConfig};
 

@@ -4,13 +4,13 @@ use std::fmt;
 
 use umacvlan_core::stats::WireStats;
 use umacvlan_core::{MacAddr, Mode, Semantics, VlanPath};
+use umacvlan_netlink::Link;
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
 use super::SubNumber;
 use crate::idle::TurnStats;
-use crate::netlink::Link;
 use crate::worker::{Snapshot, WorkerConfig};
 
 /// Something that happened without being asked for.

@@ -5,12 +5,12 @@
 //! and to take down a whole namespace with thousands of them hardly more.
 
 use umacvlan_core::MacAddr;
+use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::Netns;
 
 use crate::lab::error::{Doing, Result};
 use crate::lab::network::SubSite;
 use crate::lab::place::Place;
-use crate::netlink::{self, Link, Rtnl};
 
 /// The idle sub-interfaces that are wanted there.
 pub(super) fn sites(netns: &Netns, size: usize) -> impl Iterator<Item = SubSite<'_>> {
@@ -53,7 +53,7 @@ pub(super) fn received(host: &Netns) -> Result<u64> {
 }
 
 /// All of them, with their numbers.
-fn links(rtnl: &mut Rtnl) -> netlink::Result<Vec<(usize, Link)>> {
+fn links(rtnl: &mut Rtnl) -> umacvlan_netlink::Result<Vec<(usize, Link)>> {
     let number = |link: &Link| link.name.strip_prefix(PREFIX)?.parse().ok();
     let all = rtnl.links()?.into_iter();
     Ok(all.filter_map(|link| Some((number(&link)?, link))).collect())

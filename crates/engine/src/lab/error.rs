@@ -30,7 +30,7 @@ pub(crate) trait Doing<T> {
     fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T>;
 }
 
-impl<T> Doing<T> for crate::netlink::Result<T> {
+impl<T> Doing<T> for umacvlan_netlink::Result<T> {
     fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
         self.map_err(io::Error::from).doing(doing)
     }

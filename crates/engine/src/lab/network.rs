@@ -14,6 +14,7 @@ use std::any::Any;
 use std::io;
 
 use umacvlan_core::{MacAddr, Mode};
+use umacvlan_netlink::{Macvlan, Rtnl};
 use umacvlan_sys::netns::Netns;
 
 use crate::lab::crowd;
@@ -21,7 +22,6 @@ use crate::lab::error::{Doing, Result};
 use crate::lab::expect::{self, listed};
 use crate::lab::member::{Member, SUBS, Station};
 use crate::lab::place::{BRIDGE, Place, bridge, index};
-use crate::netlink::{Macvlan, Rtnl};
 
 /// Who implements the sub-interfaces.
 #[derive(Clone, Copy)]

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
+use umacvlan_netlink::{BridgeOptions, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
 use crate::lab::error::{Doing, Result};
 use crate::lab::member::Member;
-use crate::netlink::{BridgeOptions, Rtnl, set_sysctl};
 
 /// A namespace, and a socket to furnish it with.
 #[derive(Debug)]

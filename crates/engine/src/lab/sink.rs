@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{Parent, Semantics, SubConfig, Switch};
+use umacvlan_netlink::Link;
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::tap::Tap;
 
@@ -19,7 +20,6 @@ use super::measure::{join, pin};
 use super::network::Site;
 use super::relay::{parent, tap};
 use crate::memory::MemoryLink;
-use crate::netlink::Link;
 use crate::port::{PortIo, PortLink};
 use crate::uplink::{PacketUplink, Uplink};
 use crate::worker::{Worker, WorkerConfig};

@@ -12,9 +12,9 @@ use umacvlan_engine::engine::{
     EngineOptions, Event, ParentOptions, ParentStatus, SubNumber, SubOptions, SubStatus,
 };
 use umacvlan_engine::idle::Poll;
-use umacvlan_engine::netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::worker::{Snapshot, WorkerConfig};
+use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::{blast, poll};
 

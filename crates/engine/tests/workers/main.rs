@@ -10,9 +10,9 @@ use std::thread;
 
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Change, Event, LinkSet, ParentStatus};
-use umacvlan_engine::netlink::Link;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Link;
 
 use common::{Lab, PARENT, Place, mac, several};
 use flows::Way;

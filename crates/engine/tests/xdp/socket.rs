@@ -281,7 +281,7 @@ fn a_link_that_is_down_is_told_and_the_frames_wait() {
         assert!(bench.push(&frame(mac(0xff), mac(1), 1)));
         assert_eq!(bench.socket.kick(|_| {}), Err(NotSent::Down));
         bench.host.rtnl.set_up(index, true).unwrap();
-        bench.host.until("the carrier", PARENT, umacvlan_engine::netlink::Link::is_running);
+        bench.host.until("the carrier", PARENT, umacvlan_netlink::Link::is_running);
         bench.socket.kick(|_| panic!("lost")).unwrap();
         assert_eq!(next(&bench.wire, PATIENCE), Some(1), "{how:?}");
     });
@@ -302,7 +302,7 @@ fn a_full_ring_takes_no_more_until_it_has_room_again() {
         }
         assert_eq!((bench.socket.waiting(), bench.socket.has_room(1)), (2048, false), "{how:?}");
         bench.host.rtnl.set_up(index, true).unwrap();
-        bench.host.until("the carrier", PARENT, umacvlan_engine::netlink::Link::is_running);
+        bench.host.until("the carrier", PARENT, umacvlan_netlink::Link::is_running);
         // More than the queue at the other end holds may be lost there, and not here.
         until("an empty ring", || bench.socket.kick(|_| {}).is_ok() && bench.socket.waiting() == 0);
         until("all chunks back", || {

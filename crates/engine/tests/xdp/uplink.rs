@@ -8,9 +8,9 @@ use umacvlan_core::{MacAddr, Mode, Tag};
 use umacvlan_engine::engine::{
     Backend, Change, LinkSet, ParentOptions, SubOptions, UplinkKind, XdpMode,
 };
-use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Rtnl;
 
 use crate::common::{
     Lab, PARENT, PATIENCE, Place, all, frame, mac, next, reaches, send, several, until,

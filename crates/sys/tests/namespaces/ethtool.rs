@@ -1,7 +1,7 @@
 //! The settings of a veth.
 
-use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::ethtool::{Ethtool, Features};
 use umacvlan_sys::netns::Netns;
 

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::blast;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::packet::PacketSocket;

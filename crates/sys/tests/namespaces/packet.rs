@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use umacvlan_engine::netlink::Rtnl;
 use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::packet::PacketSocket;

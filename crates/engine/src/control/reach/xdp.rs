@@ -3,6 +3,7 @@
 use std::io;
 
 use umacvlan_core::VlanPath;
+use umacvlan_netlink::{Link, goes_without_copies};
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::xdp::{
@@ -12,7 +13,6 @@ use umacvlan_sys::xdp::{
 use super::{Reach, open_sockets};
 use crate::control::workers::Workers;
 use crate::engine::{Backend, UplinkKind, UplinkStatus, XdpMode};
-use crate::netlink::{Link, goes_without_copies};
 use crate::uplink::{PacketUplink, Uplink, XDP_SOCKETS, XdpUplink};
 
 /// Bytes of a frame beyond its MTU: the Ethernet header and two tags.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use core_affinity::CoreId;
+use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;
@@ -21,7 +22,6 @@ use umacvlan_sys::uring::{Completion, Uring};
 
 use crate::idle::{Idle, Poll};
 use crate::lab::network::{Site, SubSite};
-use crate::netlink::{Link, Rtnl};
 use crate::port::Appetite;
 use wire::Wire;
 

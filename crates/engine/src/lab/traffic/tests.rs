@@ -1,10 +1,10 @@
 //! The instruments on a plain cable, where nothing is between them.
 
+use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 use super::*;
 use crate::lab::member::Member;
-use crate::netlink::Rtnl;
 use crate::privilege::root_or_skip;
 
 /// The external station and the host at the two ends of a cable.

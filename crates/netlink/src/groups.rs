@@ -21,7 +21,7 @@ pub fn joined_groups(netns: &Netns, index: u32) -> io::Result<Vec<MacAddr>> {
 ///
 /// # Errors
 /// As [`joined_groups`].
-pub(crate) fn all_groups(netns: &Netns) -> io::Result<Vec<(u32, MacAddr)>> {
+pub fn all_groups(netns: &Netns) -> io::Result<Vec<(u32, MacAddr)>> {
     // The file shows the namespace of the thread that opens it.
     let text = netns.run(|| fs::read_to_string(LIST))??;
     parse(&text)

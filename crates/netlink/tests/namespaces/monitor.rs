@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::netlink::{
+use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_netlink::{
     BridgeOptions, Event, Link, LinkFlags, Monitor, MovedTo, Rtnl, joined_groups, set_sysctl,
 };
-use umacvlan_engine::privilege::{root_or_skip, skip};
 use umacvlan_sys::netns::Netns;
 
 /// The engine's namespace, with a monitor and a request socket in it.

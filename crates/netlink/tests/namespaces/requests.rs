@@ -4,11 +4,11 @@ use std::error::Error;
 use std::fs;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::netlink::{
+use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_netlink::{
     BridgeOptions, IpPrefix, MacaddrChange, Macvlan, MacvlanChange, Route, Rtnl, joined_groups,
     set_sysctl,
 };
-use umacvlan_engine::privilege::{root_or_skip, skip};
 use umacvlan_sys::netns::Netns;
 
 /// A namespace and a socket in it.
@@ -371,7 +371,7 @@ fn a_refusal_says_what_was_wanted_and_what_the_kernel_thinks() {
 }
 
 /// Whether the kernel has the macvlan that was just asked for.
-fn macvlan_or_skip(made: umacvlan_engine::netlink::Result<()>) -> bool {
+fn macvlan_or_skip(made: umacvlan_netlink::Result<()>) -> bool {
     match made {
         Ok(()) => true,
         Err(e) if e.errno() == Some(EOPNOTSUPP) => {

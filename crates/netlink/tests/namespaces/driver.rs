@@ -1,0 +1,25 @@
+//! What a driver says that it can do.
+
+use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_netlink::{Rtnl, goes_without_copies};
+use umacvlan_sys::netns::Netns;
+
+#[test]
+fn a_veth_copies_and_what_is_not_there_says_nothing() {
+    const TEST: &str = "a_veth_copies_and_what_is_not_there_says_nothing";
+    if !root_or_skip(TEST) {
+        return;
+    }
+    let netns = Netns::create().unwrap();
+    let mut rtnl = Rtnl::open_in(&netns).unwrap();
+    rtnl.add_veth("p0", "q0", None).unwrap();
+    let index = rtnl.link("p0").unwrap().unwrap().index;
+    match netns.run(|| goes_without_copies(index)).unwrap() {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            return skip(TEST, "Linux before 6.3 does not say");
+        }
+        told => assert!(!told.unwrap()),
+    }
+    let absent = netns.run(|| goes_without_copies(index + 100)).unwrap().unwrap_err();
+    assert_eq!(absent.raw_os_error(), Some(libc::ENODEV), "{absent}");
+}
