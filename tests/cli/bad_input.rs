@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::BridgeOptions;
+use umacvlan_testkit::root_or_skip;
 
 use crate::world::{UMACVLAN, World, run};
 
@@ -22,8 +22,8 @@ fn refusal(world: &mut World, command: &mut Command) -> String {
 }
 
 /// The refusal of these words, which must have all of `parts` in it.
-fn refused(test: &str, words: &[&str], parts: &[&str]) {
-    if !root_or_skip(test) {
+fn refused(words: &[&str], parts: &[&str]) {
+    if !root_or_skip() {
         return;
     }
     let line = refusal(&mut World::new(), &mut run(words));
@@ -46,8 +46,7 @@ fn after(shell: &str, words: &[&str]) -> Command {
 
 #[test]
 fn an_absent_parent_is_named() {
-    let test = "an_absent_parent_is_named";
-    if !root_or_skip(test) {
+    if !root_or_skip() {
         return;
     }
     let mut command = Command::new(UMACVLAN);
@@ -58,7 +57,7 @@ fn an_absent_parent_is_named() {
 
 #[test]
 fn loopback_is_no_parent() {
-    if !root_or_skip("loopback_is_no_parent") {
+    if !root_or_skip() {
         return;
     }
     let mut command = Command::new(UMACVLAN);
@@ -69,7 +68,7 @@ fn loopback_is_no_parent() {
 
 #[test]
 fn the_port_of_a_bridge_is_no_parent() {
-    if !root_or_skip("the_port_of_a_bridge_is_no_parent") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -82,26 +81,17 @@ fn the_port_of_a_bridge_is_no_parent() {
 
 #[test]
 fn a_name_in_use_is_refused_and_its_owner_stays() {
-    refused(
-        "a_name_in_use_is_refused_and_its_owner_stays",
-        &["--sub", "m1", "--sub", "q0"],
-        &["q0", "in use", "choose another"],
-    );
+    refused(&["--sub", "m1", "--sub", "q0"], &["q0", "in use", "choose another"]);
 }
 
 #[test]
 fn a_name_is_given_to_one_sub_only() {
-    refused(
-        "a_name_is_given_to_one_sub_only",
-        &["--sub", "m1", "--sub", "m1,mode=bridge"],
-        &["--sub m1 is given twice"],
-    );
+    refused(&["--sub", "m1", "--sub", "m1,mode=bridge"], &["--sub m1 is given twice"]);
 }
 
 #[test]
 fn a_name_that_is_too_long_is_refused() {
     refused(
-        "a_name_that_is_too_long_is_refused",
         &["--sub", "m1", "--sub", "sixteen-letters-"],
         &["\"sixteen-letters-\"", "1 to 15 characters"],
     );
@@ -110,7 +100,6 @@ fn a_name_that_is_too_long_is_refused() {
 #[test]
 fn what_is_no_mac_is_shown_beside_what_is_one() {
     refused(
-        "what_is_no_mac_is_shown_beside_what_is_one",
         &["--sub", "m1,address=02:00:00"],
         &["--sub m1: address: \"02:00:00\" is not a MAC", "as in 02:"],
     );
@@ -119,7 +108,6 @@ fn what_is_no_mac_is_shown_beside_what_is_one() {
 #[test]
 fn a_group_is_no_address() {
     refused(
-        "a_group_is_no_address",
         &["--sub", "m1", "--sub", "m2,address=01:00:5e:00:00:01"],
         &["m2: 01:00:5e:00:00:01", "first byte is even"],
     );
@@ -128,7 +116,6 @@ fn a_group_is_no_address() {
 #[test]
 fn the_second_passthru_is_refused_and_the_first_undone() {
     refused(
-        "the_second_passthru_is_refused_and_the_first_undone",
         &["--sub", "m1,mode=passthru", "--sub", "m2,mode=passthru"],
         &["m2: a passthru sub-interface owns this parent"],
     );
@@ -137,7 +124,6 @@ fn the_second_passthru_is_refused_and_the_first_undone() {
 #[test]
 fn an_absent_namespace_is_named_with_the_file_that_was_tried() {
     refused(
-        "an_absent_namespace_is_named_with_the_file_that_was_tried",
         &["--sub", "m1,netns=umv-absent"],
         &["--sub m1: netns", "/run/netns/umv-absent", "ip netns list"],
     );
@@ -145,17 +131,12 @@ fn an_absent_namespace_is_named_with_the_file_that_was_tried() {
 
 #[test]
 fn an_absent_cpu_is_refused_with_those_there_are() {
-    refused(
-        "an_absent_cpu_is_refused_with_those_there_are",
-        &["--sub", "m1", "--cpu", "4711"],
-        &["--cpu 4711", "choose one of 0"],
-    );
+    refused(&["--sub", "m1", "--cpu", "4711"], &["--cpu 4711", "choose one of 0"]);
 }
 
 #[test]
 fn a_source_list_outside_source_mode_is_refused() {
     refused(
-        "a_source_list_outside_source_mode_is_refused",
         &["--sub", "m1,mode=bridge,macaddr=02:00:00:00:00:01"],
         &["m1: only a source sub-interface has a source list"],
     );
@@ -163,7 +144,7 @@ fn a_source_list_outside_source_mode_is_refused() {
 
 #[test]
 fn without_capabilities_they_are_named() {
-    if !root_or_skip("without_capabilities_they_are_named") {
+    if !root_or_skip() {
         return;
     }
     let drop = "exec setpriv --bounding-set -all --inh-caps -all";
@@ -173,7 +154,7 @@ fn without_capabilities_they_are_named() {
 
 #[test]
 fn without_dev_net_tun_it_says_how_to_get_it() {
-    if !root_or_skip("without_dev_net_tun_it_says_how_to_get_it") {
+    if !root_or_skip() {
         return;
     }
     // A mount namespace of its own, with nothing in /dev/net.
@@ -184,7 +165,7 @@ fn without_dev_net_tun_it_says_how_to_get_it() {
 
 #[test]
 fn want_of_descriptors_is_told_wherever_it_shows() {
-    if !root_or_skip("want_of_descriptors_is_told_wherever_it_shows") {
+    if !root_or_skip() {
         return;
     }
     let names: Vec<String> = (0..30).map(|number| format!("m{number}")).collect();

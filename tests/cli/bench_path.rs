@@ -7,20 +7,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_testkit::{root_or_skip, skip};
 
 use crate::world::{LIMIT, UMACVLAN};
 
 /// True if Open vSwitch can be measured; otherwise says that the test is skipped.
-fn ovs_or_skip(test: &str) -> bool {
+fn ovs_or_skip() -> bool {
     let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new("ovs-vswitchd");
     command.arg("--version").env("PATH", path).stdout(Stdio::null());
     let found = command.status().is_ok();
     if !found {
-        skip(test, "Open vSwitch is not installed");
+        skip("Open vSwitch is not installed");
     }
-    found && root_or_skip(test)
+    found && root_or_skip()
 }
 
 /// The programs that a process has started and that have not ended, with their names.
@@ -55,7 +55,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 #[test]
 fn one_point_is_measured_of_everybody_who_can_be() {
-    if !root_or_skip("one_point_is_measured_of_everybody_who_can_be") {
+    if !root_or_skip() {
         return;
     }
     let report = measure("--path wire-to-sub --size 256 --measure mrr --trials 2");
@@ -95,7 +95,7 @@ fn one_point_is_measured_of_everybody_who_can_be() {
 
 #[test]
 fn open_vswitch_forwards_frames_and_streams_on_every_path_that_it_has() {
-    if !ovs_or_skip("open_vswitch_forwards_frames_and_streams_on_every_path_that_it_has") {
+    if !ovs_or_skip() {
         return;
     }
     // A stream arrives only if the checksums of its frames are right.
@@ -117,7 +117,7 @@ fn open_vswitch_forwards_frames_and_streams_on_every_path_that_it_has() {
 
 #[test]
 fn open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed() {
-    if !ovs_or_skip("open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed") {
+    if !ovs_or_skip() {
         return;
     }
     let words = "bench path --peer ovs --path sub-to-sub --measure mrr --time 60";
@@ -140,7 +140,7 @@ fn open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed() {
 
 #[test]
 fn the_floor_stands_beneath_ours() {
-    if !root_or_skip("the_floor_stands_beneath_ours") {
+    if !root_or_skip() {
         return;
     }
     for path in ["wire-to-sub", "sub-to-wire", "sub-to-sub"] {
@@ -168,8 +168,7 @@ fn the_floor_stands_beneath_ours() {
 #[cfg(feature = "af-xdp")]
 #[test]
 fn uplinks_are_measured_alone_and_the_bare_loop_and_relay_stand_beneath_af_xdp() {
-    let name = "uplinks_are_measured_alone_and_the_bare_loop_and_relay_stand_beneath_af_xdp";
-    if !root_or_skip(name) {
+    if !root_or_skip() {
         return;
     }
     let peers = "--peer umacvlan,umacvlan-xdp,floor-xdp --trials 2";
@@ -194,7 +193,7 @@ fn uplinks_are_measured_alone_and_the_bare_loop_and_relay_stand_beneath_af_xdp()
 
 #[test]
 fn cost_is_measured_over_the_number_of_sub_interfaces() {
-    if !root_or_skip("cost_is_measured_over_the_number_of_sub_interfaces") {
+    if !root_or_skip() {
         return;
     }
     let report = measure("--growth --path wire-to-sub --measure mrr,storm --subs 1,6 --trials 2");
@@ -221,7 +220,7 @@ fn cost_is_measured_over_the_number_of_sub_interfaces() {
 
 #[test]
 fn an_idle_engine_is_measured() {
-    if !root_or_skip("an_idle_engine_is_measured") {
+    if !root_or_skip() {
         return;
     }
     let report = measure("--measure idle-cpu --subs 5 --trials 1");

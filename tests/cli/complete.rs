@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::world::{UMACVLAN, World};
 
@@ -51,7 +51,7 @@ fn bash(world: &World, line: &str) -> Vec<String> {
 
 #[test]
 fn interfaces_that_can_be_parents_are_offered() {
-    if !root_or_skip("interfaces_that_can_be_parents_are_offered") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -81,7 +81,7 @@ fn nonsense_completes_to_nothing() {
 
 #[test]
 fn bash_puts_candidates_where_it_has_split_the_word() {
-    if !root_or_skip("bash_puts_candidates_where_it_has_split_the_word") {
+    if !root_or_skip() {
         return;
     }
     let world = World::new();
@@ -99,7 +99,7 @@ fn bash_puts_candidates_where_it_has_split_the_word() {
 
 #[test]
 fn fish_offers_the_same() {
-    if !root_or_skip("fish_offers_the_same") || !has("fish") {
+    if !root_or_skip() || !has("fish") {
         return;
     }
     let mut command = Command::new("fish");

@@ -3,8 +3,8 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::BridgeOptions;
+use umacvlan_testkit::root_or_skip;
 
 use crate::world::{UMACVLAN, World};
 
@@ -47,7 +47,7 @@ fn world() -> World {
 
 #[test]
 fn each_interface_is_judged_and_none_is_changed() {
-    if !root_or_skip("each_interface_is_judged_and_none_is_changed") {
+    if !root_or_skip() {
         return;
     }
     let mut world = world();
@@ -79,7 +79,7 @@ fn each_interface_is_judged_and_none_is_changed() {
 
 #[test]
 fn what_was_asked_for_and_cannot_be_a_parent_fails() {
-    if !root_or_skip("what_was_asked_for_and_cannot_be_a_parent_fails") {
+    if !root_or_skip() {
         return;
     }
     let world = world();
@@ -100,7 +100,7 @@ fn what_was_asked_for_and_cannot_be_a_parent_fails() {
 
 #[test]
 fn a_parent_that_is_down_comes_with_the_command_that_sets_it_up() {
-    if !root_or_skip("a_parent_that_is_down_comes_with_the_command_that_sets_it_up") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -113,7 +113,7 @@ fn a_parent_that_is_down_comes_with_the_command_that_sets_it_up() {
 
 #[test]
 fn a_namespace_without_a_parent_fails() {
-    if !root_or_skip("a_namespace_without_a_parent_fails") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -126,7 +126,7 @@ fn a_namespace_without_a_parent_fails() {
 
 #[test]
 fn a_user_without_rights_is_told_which_are_missing() {
-    if !root_or_skip("a_user_without_rights_is_told_which_are_missing") {
+    if !root_or_skip() {
         return;
     }
     let mut command = Command::new("setpriv");
@@ -145,7 +145,7 @@ fn a_user_without_rights_is_told_which_are_missing() {
 
 #[test]
 fn it_needs_no_environment() {
-    if !root_or_skip("it_needs_no_environment") {
+    if !root_or_skip() {
         return;
     }
     let world = World::new();
@@ -156,7 +156,7 @@ fn it_needs_no_environment() {
 
 #[test]
 fn without_dev_net_tun_it_fails_and_says_how_to_get_it() {
-    if !root_or_skip("without_dev_net_tun_it_fails_and_says_how_to_get_it") {
+    if !root_or_skip() {
         return;
     }
     // A mount namespace of its own, with nothing in /dev/net.
@@ -170,7 +170,7 @@ fn without_dev_net_tun_it_fails_and_says_how_to_get_it() {
 
 #[test]
 fn a_daemon_that_listens_is_told_with_what_it_has() {
-    if !root_or_skip("a_daemon_that_listens_is_told_with_what_it_has") {
+    if !root_or_skip() {
         return;
     }
     let world = World::new();
@@ -200,7 +200,7 @@ fn a_daemon_that_listens_is_told_with_what_it_has() {
 
 #[test]
 fn a_vlan_is_judged_by_its_interface_and_needs_none_of_its_own() {
-    if !root_or_skip("a_vlan_is_judged_by_its_interface_and_needs_none_of_its_own") {
+    if !root_or_skip() {
         return;
     }
     let world = world();

@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use serde_json::Value;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::{BridgeOptions, Rtnl};
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::root_or_skip;
 
 use crate::world::{LIMIT, World, path};
 
@@ -61,7 +61,7 @@ fn talk_tcp(server: &Netns, at: IpAddr, client: &Netns, len: usize) {
 
 #[test]
 fn bridge_subs_in_two_namespaces_talk_and_are_counted() {
-    if !root_or_skip("bridge_subs_in_two_namespaces_talk_and_are_counted") {
+    if !root_or_skip() {
         return;
     }
     let world = World::new();
@@ -99,7 +99,7 @@ fn bridge_subs_in_two_namespaces_talk_and_are_counted() {
 
 #[test]
 fn a_sub_talks_to_the_wire() {
-    if !root_or_skip("a_sub_talks_to_the_wire") {
+    if !root_or_skip() {
         return;
     }
     let world = World::new();
@@ -115,7 +115,7 @@ fn a_sub_talks_to_the_wire() {
 
 #[test]
 fn a_bridge_may_be_a_parent() {
-    if !root_or_skip("a_bridge_may_be_a_parent") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -135,7 +135,7 @@ fn a_bridge_may_be_a_parent() {
 
 #[test]
 fn a_tap_may_be_a_parent() {
-    if !root_or_skip("a_tap_may_be_a_parent") {
+    if !root_or_skip() {
         return;
     }
     let world = World::new();
@@ -153,7 +153,7 @@ fn a_tap_may_be_a_parent() {
 
 #[test]
 fn json_lines_tell_it_all_exactly() {
-    if !root_or_skip("json_lines_tell_it_all_exactly") {
+    if !root_or_skip() {
         return;
     }
     let world = World::new();

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_testkit::{root_or_skip, skip};
 
 use crate::world::UMACVLAN;
 
@@ -23,7 +23,7 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn one_mode_is_shown_beside_the_kernel_and_as_promised() {
-    if !root_or_skip("one_mode_is_shown_beside_the_kernel_and_as_promised") {
+    if !root_or_skip() {
         return;
     }
     let output = lab(&["--quick", "--mode", "private", "--hairpin", "on"]).output().unwrap();
@@ -37,7 +37,7 @@ fn one_mode_is_shown_beside_the_kernel_and_as_promised() {
 
 #[test]
 fn json_holds_every_cell_of_both() {
-    if !root_or_skip("json_holds_every_cell_of_both") {
+    if !root_or_skip() {
         return;
     }
     let output = lab(&["--quick", "--mode", "bridge", "--hairpin", "off", "-j"]).output().unwrap();
@@ -59,7 +59,7 @@ fn json_holds_every_cell_of_both() {
 
 #[test]
 fn two_workers_reach_whom_one_reaches() {
-    if !root_or_skip("two_workers_reach_whom_one_reaches") {
+    if !root_or_skip() {
         return;
     }
     for mode in ["bridge", "source"] {
@@ -75,12 +75,11 @@ fn two_workers_reach_whom_one_reaches() {
 /// In every mode, with the program in the driver and in the stack.
 #[test]
 fn by_af_xdp_everybody_reaches_the_same() {
-    const TEST: &str = "by_af_xdp_everybody_reaches_the_same";
-    if !root_or_skip(TEST) {
+    if !root_or_skip() {
         return;
     }
     if cfg!(not(feature = "af-xdp")) {
-        return skip(TEST, "built without the feature af-xdp");
+        return skip("built without the feature af-xdp");
     }
     for backend in ["af-xdp-native", "af-xdp-generic"] {
         let words = ["--no-cost", "--no-kernel", "--backend", backend];
@@ -95,7 +94,7 @@ fn by_af_xdp_everybody_reaches_the_same() {
 
 #[test]
 fn it_needs_no_kernel_macvlan_and_says_that_it_is_absent() {
-    if !root_or_skip("it_needs_no_kernel_macvlan_and_says_that_it_is_absent") {
+    if !root_or_skip() {
         return;
     }
     let output =
@@ -107,14 +106,13 @@ fn it_needs_no_kernel_macvlan_and_says_that_it_is_absent() {
 
 #[test]
 fn somebody_without_rights_enters_a_user_namespace() {
-    const TEST: &str = "somebody_without_rights_enters_a_user_namespace";
-    if !root_or_skip(TEST) {
+    if !root_or_skip() {
         return;
     }
     if !std::fs::read_to_string("/proc/sys/user/max_user_namespaces")
         .is_ok_and(|most| most.trim() != "0")
     {
-        return skip(TEST, "this machine allows no user namespaces");
+        return skip("this machine allows no user namespaces");
     }
     // In a mount namespace of its own, because the binary may lie where nobody else can reach it,
     // and because a bare machine may have a /dev/net/tun that is root's alone.
@@ -131,7 +129,7 @@ fn somebody_without_rights_enters_a_user_namespace() {
 
 #[test]
 fn killed_in_the_middle_it_leaves_no_namespace_and_no_process() {
-    if !root_or_skip("killed_in_the_middle_it_leaves_no_namespace_and_no_process") {
+    if !root_or_skip() {
         return;
     }
     let mut child = lab(&["--quick"]).stdout(Stdio::piped()).spawn().unwrap();

@@ -6,15 +6,15 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::root_or_skip;
 
 use crate::world::{LIMIT, World, path, run, signal};
 
 #[test]
 fn sigterm_removes_everything_and_the_counters_come_last() {
-    if !root_or_skip("sigterm_removes_everything_and_the_counters_come_last") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -31,7 +31,7 @@ fn sigterm_removes_everything_and_the_counters_come_last() {
 
 #[test]
 fn sigint_ends_it_as_well_and_its_echo_does_no_harm() {
-    if !root_or_skip("sigint_ends_it_as_well_and_its_echo_does_no_harm") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -50,7 +50,7 @@ fn sigint_ends_it_as_well_and_its_echo_does_no_harm() {
 
 #[test]
 fn a_parent_is_promiscuous_for_passthru_and_as_it_was_afterwards() {
-    if !root_or_skip("a_parent_is_promiscuous_for_passthru_and_as_it_was_afterwards") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -69,7 +69,7 @@ fn a_parent_is_promiscuous_for_passthru_and_as_it_was_afterwards() {
 
 #[test]
 fn a_parent_that_followed_its_passthru_has_its_own_address_back() {
-    if !root_or_skip("a_parent_that_followed_its_passthru_has_its_own_address_back") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -87,7 +87,7 @@ fn a_parent_that_followed_its_passthru_has_its_own_address_back() {
 
 #[test]
 fn what_users_change_is_told() {
-    if !root_or_skip("what_users_change_is_told") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -121,7 +121,7 @@ fn what_users_change_is_told() {
 
 #[test]
 fn sigkill_leaves_nothing() {
-    if !root_or_skip("sigkill_leaves_nothing") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -139,7 +139,7 @@ fn sigkill_leaves_nothing() {
 
 #[test]
 fn it_goes_on_when_nobody_reads() {
-    if !root_or_skip("it_goes_on_when_nobody_reads") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();
@@ -163,7 +163,7 @@ fn it_goes_on_when_nobody_reads() {
 
 #[test]
 fn impatience_ends_it_at_once() {
-    if !root_or_skip("impatience_ends_it_at_once") {
+    if !root_or_skip() {
         return;
     }
     let mut world = World::new();

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use umacvlan_engine::privilege::skip;
+use umacvlan_testkit::skip;
 
 use crate::world::UMACVLAN;
 
@@ -85,9 +85,8 @@ fn present(program: &str) -> bool {
 
 #[test]
 fn install_puts_everything_below_the_prefix_and_uninstall_takes_it_back() {
-    const TEST: &str = "install_puts_everything_below_the_prefix_and_uninstall_takes_it_back";
     if !present("make") {
-        return skip(TEST, "make is not installed");
+        return skip("make is not installed");
     }
     let folder = Folder::new("install");
     let place = format!("DESTDIR={}", folder.text());
@@ -116,9 +115,8 @@ fn install_puts_everything_below_the_prefix_and_uninstall_takes_it_back() {
 
 #[test]
 fn the_package_lists_what_debian_wants_where_it_wants_it() {
-    const TEST: &str = "the_package_lists_what_debian_wants_where_it_wants_it";
     if !["dpkg-deb", "make", "objdump"].into_iter().all(present) {
-        return skip(TEST, "dpkg-deb, make or objdump is not installed");
+        return skip("dpkg-deb, make or objdump is not installed");
     }
     let folder = Folder::new("deb");
     // Not as small as it gets, but soon.

@@ -97,7 +97,7 @@ impl Drop for Renewer {
 
 #[test]
 fn an_address_comes_from_a_server_on_the_wire_and_is_given_back() {
-    if !plugins_or_skip("an_address_comes_from_a_server_on_the_wire_and_is_given_back") {
+    if !plugins_or_skip() {
         return;
     }
     let mut machine = Machine::new();

@@ -2,7 +2,7 @@
 //! codes that say more than its 999.
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::machine::Machine;
 use crate::runtime::{Container, OURS, Runtime, Said};
@@ -99,7 +99,7 @@ fn call(runtime: &Runtime<'_>, plugin: &str, container: &Container, case: &Wrong
 
 #[test]
 fn mistakes_have_a_code_by_kind_and_the_words_of_the_reference_plugin() {
-    if !plugins_or_skip("mistakes_have_a_code_by_kind_and_the_words_of_the_reference_plugin") {
+    if !plugins_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -125,7 +125,7 @@ fn mistakes_have_a_code_by_kind_and_the_words_of_the_reference_plugin() {
 
 #[test]
 fn what_is_no_configuration_is_told() {
-    if !root_or_skip("what_is_no_configuration_is_told") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -139,7 +139,7 @@ fn what_is_no_configuration_is_told() {
 
 #[test]
 fn the_versions_are_told_and_by_hand_it_says_what_it_is() {
-    if !root_or_skip("the_versions_are_told_and_by_hand_it_says_what_it_is") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -155,7 +155,7 @@ fn the_versions_are_told_and_by_hand_it_says_what_it_is() {
 
 #[test]
 fn what_an_edition_does_not_have_is_refused() {
-    if !root_or_skip("what_an_edition_does_not_have_is_refused") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();

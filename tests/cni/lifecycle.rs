@@ -5,8 +5,8 @@ use std::fs;
 use std::thread;
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::{Rtnl, set_sysctl};
+use umacvlan_testkit::root_or_skip;
 
 use crate::client::events;
 use crate::machine::Machine;
@@ -26,7 +26,7 @@ fn fake(runtime: &Runtime<'_>, address: &str, routes: Value) -> Network {
 
 #[test]
 fn in_the_newest_edition_the_result_has_the_mtu_and_routes_have_a_metric() {
-    if !root_or_skip("in_the_newest_edition_the_result_has_the_mtu_and_routes_have_a_metric") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -52,7 +52,7 @@ fn in_the_newest_edition_the_result_has_the_mtu_and_routes_have_a_metric() {
 
 #[test]
 fn whatever_fails_leaves_neither_a_link_nor_an_address() {
-    if !root_or_skip("whatever_fails_leaves_neither_a_link_nor_an_address") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -88,7 +88,7 @@ fn whatever_fails_leaves_neither_a_link_nor_an_address() {
 
 #[test]
 fn a_second_interface_of_the_same_name_is_refused_and_the_first_stays() {
-    if !root_or_skip("a_second_interface_of_the_same_name_is_refused_and_the_first_stays") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -106,7 +106,7 @@ fn a_second_interface_of_the_same_name_is_refused_and_the_first_stays() {
 
 #[test]
 fn a_check_finds_what_was_changed() {
-    if !root_or_skip("a_check_finds_what_was_changed") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -161,7 +161,7 @@ fn a_check_finds_what_was_changed() {
 
 #[test]
 fn without_a_daemon_nothing_is_added_and_everything_can_be_deleted() {
-    if !root_or_skip("without_a_daemon_nothing_is_added_and_everything_can_be_deleted") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -202,7 +202,7 @@ fn without_a_daemon_nothing_is_added_and_everything_can_be_deleted() {
 
 #[test]
 fn an_attachment_can_be_deleted_when_its_namespace_is_gone_or_unknown() {
-    if !plugins_or_skip("an_attachment_can_be_deleted_when_its_namespace_is_gone_or_unknown") {
+    if !plugins_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -227,7 +227,7 @@ fn an_attachment_can_be_deleted_when_its_namespace_is_gone_or_unknown() {
 
 #[test]
 fn what_no_runtime_knows_of_is_collected_and_the_rest_stays() {
-    if !root_or_skip("what_no_runtime_knows_of_is_collected_and_the_rest_stays") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -256,7 +256,7 @@ fn what_no_runtime_knows_of_is_collected_and_the_rest_stays() {
 
 #[test]
 fn twenty_containers_at_once_get_links_that_hear_each_other() {
-    if !plugins_or_skip("twenty_containers_at_once_get_links_that_hear_each_other") {
+    if !plugins_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -285,7 +285,7 @@ fn twenty_containers_at_once_get_links_that_hear_each_other() {
 
 #[test]
 fn a_container_without_ipv6_gets_it_with_an_address_that_nobody_else_has() {
-    if !root_or_skip("a_container_without_ipv6_gets_it_with_an_address_that_nobody_else_has") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();

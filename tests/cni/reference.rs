@@ -4,8 +4,8 @@
 use std::thread;
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::skip;
 use umacvlan_netlink::{IpPrefix, Macvlan, Route};
+use umacvlan_testkit::skip;
 
 use crate::machine::Machine;
 use crate::runtime::{Container, Network, OURS, Runtime};
@@ -15,11 +15,11 @@ use crate::world::{plugins_or_skip, talk, told};
 const BOTH: [&str; 6] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
 
 /// True where the kernel has the driver that the reference plugin needs.
-fn kernel_or_skip(test: &str, machine: &mut Machine) -> bool {
+fn kernel_or_skip(machine: &mut Machine) -> bool {
     let parent = machine.interface("p0").unwrap().index;
     let made = machine.rtnl.add_macvlan("probe", parent, &Macvlan::new(4), None);
     if let Err(error) = &made {
-        skip(test, &format!("the kernel has no macvlan: {error}"));
+        skip(&format!("the kernel has no macvlan: {error}"));
         return false;
     }
     let probe = machine.interface("probe").unwrap().index;
@@ -37,12 +37,12 @@ fn machine() -> Machine {
 }
 
 /// Runs `side` with our plugin and with the reference plugin, and returns what each returned.
-fn both<T: Send>(test: &str, side: impl Fn(&Machine, &str) -> T + Sync) -> Option<(T, T)> {
-    if !plugins_or_skip(test) {
+fn both<T: Send>(side: impl Fn(&Machine, &str) -> T + Sync) -> Option<(T, T)> {
+    if !plugins_or_skip() {
         return None;
     }
     let mut kernel = machine();
-    if !kernel_or_skip(test, &mut kernel) {
+    if !kernel_or_skip(&mut kernel) {
         return None;
     }
     let ours = machine();
@@ -105,27 +105,23 @@ fn life(runtime: &Runtime<'_>, network: &Network, ifname: &str) -> Value {
 
 #[test]
 fn in_every_edition_an_attachment_is_as_the_reference_plugin_makes_it() {
-    let lives = both(
-        "in_every_edition_an_attachment_is_as_the_reference_plugin_makes_it",
-        |machine, plugin| {
-            let runtime = Runtime::new(machine);
-            let mut ipam = runtime.host_local("10.1.2.0/24");
-            ipam["routes"] =
-                json!([{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.1.2.9"}]);
-            let dns = json!({"nameservers": ["10.1.2.1"], "search": ["example.org"]});
-            let mut lives = Vec::new();
-            for version in BOTH {
-                let more = json!({"type": plugin, "mtu": 1400, "ipam": ipam, "dns": dns});
-                lives.push(life(&runtime, &runtime.network(version, more), "eth0"));
-                // Before there were lists a result had to have an address.
-                if version >= "0.3.0" {
-                    let more = json!({"type": plugin, "ipam": {}});
-                    lives.push(life(&runtime, &runtime.network(version, more), "foobar0"));
-                }
+    let lives = both(|machine, plugin| {
+        let runtime = Runtime::new(machine);
+        let mut ipam = runtime.host_local("10.1.2.0/24");
+        ipam["routes"] = json!([{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.1.2.9"}]);
+        let dns = json!({"nameservers": ["10.1.2.1"], "search": ["example.org"]});
+        let mut lives = Vec::new();
+        for version in BOTH {
+            let more = json!({"type": plugin, "mtu": 1400, "ipam": ipam, "dns": dns});
+            lives.push(life(&runtime, &runtime.network(version, more), "eth0"));
+            // Before there were lists a result had to have an address.
+            if version >= "0.3.0" {
+                let more = json!({"type": plugin, "ipam": {}});
+                lives.push(life(&runtime, &runtime.network(version, more), "foobar0"));
             }
-            lives
-        },
-    );
+        }
+        lives
+    });
     let Some((ours, reference)) = lives else { return };
     for (ours, reference) in ours.iter().zip(&reference) {
         assert_eq!(ours, reference, "ours first");
@@ -136,8 +132,7 @@ fn in_every_edition_an_attachment_is_as_the_reference_plugin_makes_it() {
 
 #[test]
 fn two_families_and_any_parent_are_as_with_the_reference_plugin() {
-    let test = "two_families_and_any_parent_are_as_with_the_reference_plugin";
-    let lives = both(test, |machine, plugin| {
+    let lives = both(|machine, plugin| {
         let runtime = Runtime::new(machine);
         let mut ipam = runtime.host_local("10.1.2.0/24");
         ipam["ranges"] = json!([[{"subnet": "10.1.2.0/24"}], [{"subnet": "fd00:1::/64"}]]);
@@ -159,8 +154,7 @@ fn two_families_and_any_parent_are_as_with_the_reference_plugin() {
 
 #[test]
 fn of_three_addresses_the_runtimes_wins_with_both() {
-    let test = "of_three_addresses_the_runtimes_wins_with_both";
-    let macs = both(test, |machine, plugin| {
+    let macs = both(|machine, plugin| {
         let mut runtime = Runtime::new(machine);
         let mut macs = Vec::new();
         let mac = |last: u8| format!("02:00:5e:00:00:{last:02x}");
@@ -198,8 +192,7 @@ fn of_three_addresses_the_runtimes_wins_with_both() {
 
 #[test]
 fn a_plugin_that_comes_after_may_change_the_address_and_frames_follow() {
-    let test = "a_plugin_that_comes_after_may_change_the_address_and_frames_follow";
-    let results = both(test, |machine, plugin| {
+    let results = both(|machine, plugin| {
         let runtime = Runtime::new(machine);
         let ipam = runtime.host_local("10.1.2.0/24");
         let mut network = runtime.network("1.0.0", json!({"type": plugin, "ipam": ipam}));

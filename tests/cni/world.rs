@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_testkit::{root_or_skip, skip};
 
 use crate::runtime::{Container, PLUGINS};
 
@@ -14,13 +14,13 @@ use crate::runtime::{Container, PLUGINS};
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// True where namespaces can be made and Debian's plugins are there.
-pub(crate) fn plugins_or_skip(test: &str) -> bool {
-    if !root_or_skip(test) {
+pub(crate) fn plugins_or_skip() -> bool {
+    if !root_or_skip() {
         return false;
     }
     let there = Path::new(PLUGINS).join("host-local").exists();
     if !there {
-        skip(test, "containernetworking-plugins is not installed");
+        skip("containernetworking-plugins is not installed");
     }
     there
 }

@@ -5,14 +5,14 @@ use std::io::Write;
 use std::thread;
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::client::{Answer, ask, connect, events};
 use crate::schema::{check, undescribed};
 use crate::world::World;
 
-fn world(test: &str) -> Option<World> {
-    root_or_skip(test).then(|| World::new(&[]))
+fn world() -> Option<World> {
+    root_or_skip().then(|| World::new(&[]))
 }
 
 impl World {
@@ -34,7 +34,7 @@ impl World {
 
 #[test]
 fn every_answer_is_what_the_description_says() {
-    let Some(world) = world("every_answer_is_what_the_description_says") else { return };
+    let Some(world) = world() else { return };
     let document = world.get("/openapi.json");
     let fits = |method: &str, path: &str, body: Value, template: &str| {
         let answer = world.ask(&method.to_uppercase(), path, &body);
@@ -71,7 +71,7 @@ fn every_answer_is_what_the_description_says() {
 
 #[test]
 fn the_description_has_every_method_of_every_path() {
-    let Some(world) = world("the_description_has_every_method_of_every_path") else { return };
+    let Some(world) = world() else { return };
     let document = world.get("/openapi.json");
     for (path, item) in document["paths"].as_object().unwrap() {
         let answer = world.ask("OPTIONS", path, &Value::Null);
@@ -88,7 +88,7 @@ fn the_description_has_every_method_of_every_path() {
 
 #[test]
 fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
-    let Some(world) = world("what_is_wrong_with_a_request_is_said_and_changes_nothing") else {
+    let Some(world) = world() else {
         return;
     };
     world.add("mac1");
@@ -132,7 +132,7 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
 
 #[test]
 fn slow_and_silent_clients_hold_up_nobody() {
-    let Some(world) = world("slow_and_silent_clients_hold_up_nobody") else { return };
+    let Some(world) = world() else { return };
     let socket = world.socket();
     let mut held = Vec::new();
     for (count, beginning) in [
@@ -162,7 +162,7 @@ fn slow_and_silent_clients_hold_up_nobody() {
 
 #[test]
 fn many_clients_at_once_get_what_each_asked_for() {
-    let Some(world) = world("many_clients_at_once_get_what_each_asked_for") else { return };
+    let Some(world) = world() else { return };
     thread::scope(|scope| {
         for client in 0..8 {
             let world = &world;
@@ -182,7 +182,7 @@ fn many_clients_at_once_get_what_each_asked_for() {
 
 #[test]
 fn events_tell_of_each_change_in_its_order() {
-    let Some(world) = world("events_tell_of_each_change_in_its_order") else { return };
+    let Some(world) = world() else { return };
     let mut events = events(&world.socket());
     let id = world.add("mac1")["umacvlan"]["id"].clone();
     let mut next = |event: &str| {
@@ -200,7 +200,7 @@ fn events_tell_of_each_change_in_its_order() {
 
 #[test]
 fn metrics_name_every_link_and_parent() {
-    let Some(world) = world("metrics_name_every_link_and_parent") else { return };
+    let Some(world) = world() else { return };
     world.add("mac1");
     let answer = world.ask("GET", "/metrics", &Value::Null);
     let content = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -218,7 +218,7 @@ fn metrics_name_every_link_and_parent() {
 
 #[test]
 fn the_filter_of_the_log_changes_while_the_daemon_runs() {
-    let Some(world) = world("the_filter_of_the_log_changes_while_the_daemon_runs") else { return };
+    let Some(world) = world() else { return };
     let filter = json!({"filter": "info,umacvlan=debug"});
     world.ask("PUT", "/v1/log", &filter).ok();
     let now = world.get("/v1/log")["filter"].as_str().unwrap().to_owned();

@@ -6,14 +6,14 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::client::events;
 use crate::machine::Machine;
 
 #[test]
 fn a_wrong_start_is_refused_in_one_line_that_says_what_to_do() {
-    if !root_or_skip("a_wrong_start_is_refused_in_one_line_that_says_what_to_do") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -46,7 +46,7 @@ fn a_wrong_start_is_refused_in_one_line_that_says_what_to_do() {
 
 #[test]
 fn a_second_daemon_is_refused_and_the_first_serves_on() {
-    if !root_or_skip("a_second_daemon_is_refused_and_the_first_serves_on") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -62,7 +62,7 @@ fn a_second_daemon_is_refused_and_the_first_serves_on() {
 
 #[test]
 fn links_stay_when_it_ends_unless_they_are_to_be_removed() {
-    if !root_or_skip("links_stay_when_it_ends_unless_they_are_to_be_removed") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -84,7 +84,7 @@ fn links_stay_when_it_ends_unless_they_are_to_be_removed() {
 
 #[test]
 fn only_what_it_needs_is_left_to_it_and_nothing_to_workers() {
-    if !root_or_skip("only_what_it_needs_is_left_to_it_and_nothing_to_workers") {
+    if !root_or_skip() {
         return;
     }
     // NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_PTRACE and SYS_ADMIN of linux/capability.h.
@@ -125,7 +125,7 @@ fn only_what_it_needs_is_left_to_it_and_nothing_to_workers() {
 
 #[test]
 fn a_hangup_reads_the_configuration_again() {
-    if !root_or_skip("a_hangup_reads_the_configuration_again") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -167,7 +167,7 @@ fn told_until(systemd: &UnixDatagram, words: &str) -> String {
 
 #[test]
 fn systemd_is_told_what_happens() {
-    if !root_or_skip("systemd_is_told_what_happens") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -191,7 +191,7 @@ fn systemd_is_told_what_happens() {
 
 #[test]
 fn a_socket_from_systemd_is_served_and_left_in_place() {
-    if !root_or_skip("a_socket_from_systemd_is_served_and_left_in_place") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();

@@ -3,18 +3,16 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::root_or_skip;
 
 use crate::client::events;
 use crate::machine::{Machine, id, path};
 
 #[test]
 fn a_parent_comes_with_its_first_link_and_goes_with_its_last_unless_it_is_configured() {
-    if !root_or_skip(
-        "a_parent_comes_with_its_first_link_and_goes_with_its_last_unless_it_is_configured",
-    ) {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -45,7 +43,7 @@ fn a_parent_comes_with_its_first_link_and_goes_with_its_last_unless_it_is_config
 
 #[test]
 fn the_daemon_confined_as_it_is_hides_from_the_host_what_is_not_its_own() {
-    if !root_or_skip("the_daemon_confined_as_it_is_hides_from_the_host_what_is_not_its_own") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -60,7 +58,7 @@ fn the_daemon_confined_as_it_is_hides_from_the_host_what_is_not_its_own() {
 
 #[test]
 fn a_link_on_a_link_is_one_on_its_parent() {
-    if !root_or_skip("a_link_on_a_link_is_one_on_its_parent") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -74,7 +72,7 @@ fn a_link_on_a_link_is_one_on_its_parent() {
 
 #[test]
 fn a_refusal_has_the_number_of_the_kernels_macvlan() {
-    if !root_or_skip("a_refusal_has_the_number_of_the_kernels_macvlan") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -117,7 +115,7 @@ fn a_refusal_has_the_number_of_the_kernels_macvlan() {
 
 #[test]
 fn a_name_is_looked_for_where_one_says_and_else_at_home() {
-    if !root_or_skip("a_name_is_looked_for_where_one_says_and_else_at_home") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -137,7 +135,7 @@ fn a_name_is_looked_for_where_one_says_and_else_at_home() {
 
 #[test]
 fn without_a_name_a_link_gets_the_next_one_that_is_free() {
-    if !root_or_skip("without_a_name_a_link_gets_the_next_one_that_is_free") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -149,7 +147,7 @@ fn without_a_name_a_link_gets_the_next_one_that_is_free() {
 
 #[test]
 fn what_a_user_does_to_an_interface_is_told_and_written_down() {
-    if !root_or_skip("what_a_user_does_to_an_interface_is_told_and_written_down") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();

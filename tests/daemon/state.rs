@@ -4,10 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 use umacvlan_core::MacAddr;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::root_or_skip;
 
 use crate::client::events;
 use crate::machine::{Machine, id, path};
@@ -16,7 +16,7 @@ const OTHER: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0x77]);
 
 #[test]
 fn links_are_found_again_wherever_they_are_by_then() {
-    if !root_or_skip("links_are_found_again_wherever_they_are_by_then") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -68,7 +68,7 @@ fn links_are_found_again_wherever_they_are_by_then() {
 /// is not to be had on every machine.
 #[test]
 fn what_a_killed_daemon_had_switched_off_the_next_one_restores() {
-    if !root_or_skip("what_a_killed_daemon_had_switched_off_the_next_one_restores") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();
@@ -89,7 +89,7 @@ fn what_a_killed_daemon_had_switched_off_the_next_one_restores() {
 
 #[test]
 fn a_link_that_is_gone_is_forgotten_and_its_number_never_used_again() {
-    if !root_or_skip("a_link_that_is_gone_is_forgotten_and_its_number_never_used_again") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -110,7 +110,7 @@ fn a_link_that_is_gone_is_forgotten_and_its_number_never_used_again() {
 
 #[test]
 fn a_damaged_file_is_set_aside_and_costs_one_link_at_most() {
-    if !root_or_skip("a_damaged_file_is_set_aside_and_costs_one_link_at_most") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -132,7 +132,7 @@ fn a_damaged_file_is_set_aside_and_costs_one_link_at_most() {
 
 #[test]
 fn a_full_disk_refuses_a_link_and_leaves_nothing_of_it() {
-    if !root_or_skip("a_full_disk_refuses_a_link_and_leaves_nothing_of_it") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -168,7 +168,7 @@ fn a_full_disk_refuses_a_link_and_leaves_nothing_of_it() {
 
 #[test]
 fn want_of_descriptors_refuses_a_link_and_disturbs_no_other() {
-    if !root_or_skip("want_of_descriptors_refuses_a_link_and_disturbs_no_other") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -198,7 +198,7 @@ fn want_of_descriptors_refuses_a_link_and_disturbs_no_other() {
 
 #[test]
 fn links_wait_for_a_parent_that_is_gone_at_the_start() {
-    if !root_or_skip("links_wait_for_a_parent_that_is_gone_at_the_start") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -221,7 +221,7 @@ fn links_wait_for_a_parent_that_is_gone_at_the_start() {
 
 #[test]
 fn a_parent_that_is_renamed_is_the_same_one_by_its_new_name() {
-    if !root_or_skip("a_parent_that_is_renamed_is_the_same_one_by_its_new_name") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -239,7 +239,7 @@ fn a_parent_that_is_renamed_is_the_same_one_by_its_new_name() {
 
 #[test]
 fn a_parent_gets_its_address_back_from_a_link_of_a_former_daemon() {
-    if !root_or_skip("a_parent_gets_its_address_back_from_a_link_of_a_former_daemon") {
+    if !root_or_skip() {
         return;
     }
     // Unlike that of any other test: links are looked for everywhere.
@@ -269,7 +269,7 @@ fn a_parent_gets_its_address_back_from_a_link_of_a_former_daemon() {
 
 #[test]
 fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
-    if !root_or_skip("what_was_done_to_a_configured_link_is_not_undone_by_the_next_start") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -302,7 +302,7 @@ fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
 
 #[test]
 fn what_is_saved_is_what_runs_and_a_reload_of_it_changes_nothing() {
-    if !root_or_skip("what_is_saved_is_what_runs_and_a_reload_of_it_changes_nothing") {
+    if !root_or_skip() {
         return;
     }
     let mut machine = Machine::new();
@@ -331,7 +331,7 @@ fn what_is_saved_is_what_runs_and_a_reload_of_it_changes_nothing() {
 
 #[test]
 fn links_go_on_with_as_many_workers_as_the_configuration_has_now() {
-    if !root_or_skip("links_go_on_with_as_many_workers_as_the_configuration_has_now") {
+    if !root_or_skip() {
         return;
     }
     let machine = Machine::new();

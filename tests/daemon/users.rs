@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Command;
 
-use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_testkit::{root_or_skip, skip};
 
 use crate::client::ask;
 use crate::world::World;
@@ -35,12 +35,12 @@ struct Users {
 }
 
 impl Users {
-    fn new(test: &str) -> Option<Self> {
-        if !root_or_skip(test) {
+    fn new() -> Option<Self> {
+        if !root_or_skip() {
             return None;
         }
         if Command::new("setpriv").arg("--version").output().is_err() {
-            skip(test, "there is no setpriv");
+            skip("there is no setpriv");
             return None;
         }
         let world = World::new(&["--group", READERS, "--admin-group", ADMINS]);
@@ -80,7 +80,7 @@ const LINK: &str = r#"{"name":"mac1","parent":"p0"}"#;
 
 #[test]
 fn the_socket_is_for_root_and_its_group() {
-    let Some(users) = Users::new("the_socket_is_for_root_and_its_group") else { return };
+    let Some(users) = Users::new() else { return };
     let file = fs::metadata(users.world.socket()).unwrap();
     assert_eq!(file.permissions().mode() & 0o777, 0o660);
     assert_eq!((file.uid(), file.gid().to_string().as_str()), (0, READERS));
@@ -89,7 +89,7 @@ fn the_socket_is_for_root_and_its_group() {
 
 #[test]
 fn a_reader_may_look_and_not_touch() {
-    let Some(users) = Users::new("a_reader_may_look_and_not_touch") else { return };
+    let Some(users) = Users::new() else { return };
     let groups = [USER, READERS];
     for path in ["/v1/links", "/v1/parents", "/v1/config", "/v1/log", "/metrics", "/healthz"] {
         let answer = users.ask(&groups, "GET", path, "");
@@ -114,7 +114,7 @@ fn a_reader_may_look_and_not_touch() {
 
 #[test]
 fn a_member_of_the_admin_group_may_change_things() {
-    let Some(users) = Users::new("a_member_of_the_admin_group_may_change_things") else { return };
+    let Some(users) = Users::new() else { return };
     // As a supplementary group, then as the primary one.
     for groups in [&[READERS, ADMINS], &[ADMINS, READERS]] {
         let answer = users.ask(groups, "POST", "/v1/links", LINK);

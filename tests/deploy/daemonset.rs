@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::Value;
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::manifests::{daemonset, read};
 use crate::sandbox::Sandbox;
@@ -81,7 +81,7 @@ fn the_plugin_is_replaced_whole_while_somebody_has_the_old_one_open() {
 
 #[test]
 fn the_daemon_works_with_the_capabilities_it_is_given_and_no_others() {
-    if !root_or_skip("the_daemon_works_with_the_capabilities_it_is_given_and_no_others") {
+    if !root_or_skip() {
         return;
     }
     let mut node = Node::new();

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::root_or_skip;
 
 use crate::manifests::read;
 
@@ -42,7 +42,7 @@ fn a_network_is_a_configuration_of_the_plugin_under_its_own_name() {
 
 #[test]
 fn the_plugin_takes_each_network_and_lacks_nothing_but_the_daemon() {
-    if !root_or_skip("the_plugin_takes_each_network_and_lacks_nothing_but_the_daemon") {
+    if !root_or_skip() {
         return;
     }
     let plugins = std::env::temp_dir().join(format!("umv-networks-{}", std::process::id()));

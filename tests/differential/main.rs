@@ -58,14 +58,14 @@ use std::thread;
 
 use umacvlan_core::Semantics;
 use umacvlan_engine::engine::Backend;
-use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_testkit::{root_or_skip, skip};
 
 use network::Network;
 use run::Run;
 
 #[test]
 fn two_kernels_are_equal() {
-    in_networks("two_kernels_are_equal", || {
+    in_networks(|| {
         let mut run = Run::of_kernel(seed().unwrap_or(1));
         let tally = run.compare(4000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));
@@ -74,7 +74,7 @@ fn two_kernels_are_equal() {
 
 #[test]
 fn ours_is_equal_to_the_kernel_with_its_semantics() {
-    with_filter("ours_is_equal_to_the_kernel_with_its_semantics", || {
+    with_filter(|| {
         let mut run = Run::of_engine(seed().unwrap_or(1), Semantics::Kernel);
         let tally = run.compare(20_000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));
@@ -84,7 +84,7 @@ fn ours_is_equal_to_the_kernel_with_its_semantics() {
 #[cfg(feature = "af-xdp")]
 #[test]
 fn by_af_xdp_ours_is_equal_as_well() {
-    in_networks("by_af_xdp_ours_is_equal_as_well", || {
+    in_networks(|| {
         let mut run = Run::of_engine_by_xdp(seed().unwrap_or(4), Semantics::Kernel);
         let tally = run.compare(5000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));
@@ -93,7 +93,7 @@ fn by_af_xdp_ours_is_equal_as_well() {
 
 #[test]
 fn on_a_vlan_ours_is_equal_to_the_kernel_without_one() {
-    in_networks("on_a_vlan_ours_is_equal_to_the_kernel_without_one", || {
+    in_networks(|| {
         let mut run = Run::of_vlan(seed().unwrap_or(5), Semantics::Kernel, Backend::AfPacket);
         let tally = run.compare(5000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));
@@ -103,7 +103,7 @@ fn on_a_vlan_ours_is_equal_to_the_kernel_without_one() {
 #[cfg(feature = "af-xdp")]
 #[test]
 fn on_a_vlan_by_af_xdp_ours_is_equal_as_well() {
-    in_networks("on_a_vlan_by_af_xdp_ours_is_equal_as_well", || {
+    in_networks(|| {
         let mut run = Run::of_vlan(seed().unwrap_or(6), Semantics::Kernel, Backend::AfXdp);
         let tally = run.compare(3000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));
@@ -112,7 +112,7 @@ fn on_a_vlan_by_af_xdp_ours_is_equal_as_well() {
 
 #[test]
 fn without_the_filter_the_host_hears_more_and_nothing_else_differs() {
-    in_networks("without_the_filter_the_host_hears_more_and_nothing_else_differs", || {
+    in_networks(|| {
         let mut run = Run::of_engine_without_filter(seed().unwrap_or(3));
         let tally = run.compare(5000);
         assert_eq!(tally.isolated, 0);
@@ -122,8 +122,7 @@ fn without_the_filter_the_host_hears_more_and_nothing_else_differs() {
 
 #[test]
 fn ours_differs_with_documented_semantics_by_the_private_rule_only() {
-    let name = "ours_differs_with_documented_semantics_by_the_private_rule_only";
-    with_filter(name, || {
+    with_filter(|| {
         let mut run = Run::of_engine(seed().unwrap_or(2), Semantics::Documented);
         let tally = run.compare(20_000);
         assert!(tally.isolated > 0, "{tally:?}");
@@ -133,7 +132,7 @@ fn ours_differs_with_documented_semantics_by_the_private_rule_only() {
 
 #[test]
 fn ours_is_equal_with_a_seed_never_tried() {
-    with_filter("ours_is_equal_with_a_seed_never_tried", || {
+    with_filter(|| {
         let random = RandomState::new().hash_one(());
         Run::of_engine(seed().unwrap_or(random), Semantics::Kernel).compare(5000);
     });
@@ -150,20 +149,20 @@ fn seed() -> Option<u64> {
 }
 
 /// Runs a test of an engine that hides from the host what is not its own.
-fn with_filter(name: &str, test: impl FnOnce() + Send) {
+fn with_filter(test: impl FnOnce() + Send) {
     match cfg!(feature = "af-xdp") {
-        true => in_networks(name, test),
-        false => skip(name, "built without the feature af-xdp"),
+        true => in_networks(test),
+        false => skip("built without the feature af-xdp"),
     }
 }
 
 /// Runs a test on a thread that may keep to one core, if there can be networks and macvlan here.
-fn in_networks(name: &str, test: impl FnOnce() + Send) {
-    if !root_or_skip(name) {
+fn in_networks(test: impl FnOnce() + Send) {
+    if !root_or_skip() {
         return;
     }
     if !Network::of_kernel().unwrap().has_macvlan() {
-        return skip(name, "this kernel has no macvlan");
+        return skip("this kernel has no macvlan");
     }
     thread::scope(|scope| {
         let done = scope.spawn(test).join();

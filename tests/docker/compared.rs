@@ -1,7 +1,7 @@
 //! The same commands with Docker's built-in macvlan and with ours: what containers see, and what
 //! Docker tells, has to be the same.
 
-use umacvlan_engine::privilege::skip;
+use umacvlan_testkit::skip;
 
 use crate::dockerd::Docker;
 
@@ -136,8 +136,7 @@ const MISTAKES: [&str; 6] = [
 
 #[test]
 fn docker_does_with_ours_what_it_does_with_its_own() {
-    let test = "docker_does_with_ours_what_it_does_with_its_own";
-    let Some(mut docker) = Docker::new(test) else { return };
+    let Some(mut docker) = Docker::new() else { return };
     for mistake in MISTAKES {
         let mut said = |driver: &str| {
             let create =
@@ -149,7 +148,7 @@ fn docker_does_with_ours_what_it_does_with_its_own() {
     }
     let probe = docker.run("ip link add link p0 probe type macvlan && ip link del probe");
     if probe.status != 0 {
-        skip(test, "the kernel has no macvlan");
+        skip("the kernel has no macvlan");
         return;
     }
     for case in &CASES {

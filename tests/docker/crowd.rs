@@ -6,8 +6,7 @@ const COUNT: usize = 50;
 
 #[test]
 fn fifty_containers_start_and_end_at_once_though_the_daemon_is_killed() {
-    let test = "fifty_containers_start_and_end_at_once_though_the_daemon_is_killed";
-    let Some(mut docker) = Docker::new(test) else { return };
+    let Some(mut docker) = Docker::new() else { return };
     docker.ok("docker network create -d umacvlan --subnet 10.9.0.0/24 -o parent=p0 net");
     let run = "docker run -d --stop-signal KILL --network net --name";
     let start = format!("seq {COUNT} | xargs -P {COUNT} -I N {run} cN bb");

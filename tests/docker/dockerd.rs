@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_testkit::{root_or_skip, skip};
 
 use crate::plugin::DOCKER;
 use crate::sandbox::{Ran, Sandbox};
@@ -18,14 +18,14 @@ pub(crate) struct Docker {
 
 impl Docker {
     /// Nothing, said on standard error, where there is no Docker or too few privileges.
-    pub(crate) fn new(test: &str) -> Option<Self> {
-        if !root_or_skip(test) {
+    pub(crate) fn new() -> Option<Self> {
+        if !root_or_skip() {
             return None;
         }
         let missing =
             PROGRAMS.iter().find(|program| Command::new(program).arg("--help").output().is_err());
         if let Some(missing) = missing {
-            skip(test, &format!("there is no {missing}"));
+            skip(&format!("there is no {missing}"));
             return None;
         }
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -8,7 +8,7 @@ const REACH: &str = "until docker exec red ping -c 1 -w 1 blue >/dev/null; do [ 
 
 #[test]
 fn containers_live_as_with_any_driver() {
-    let Some(mut docker) = Docker::new("containers_live_as_with_any_driver") else { return };
+    let Some(mut docker) = Docker::new() else { return };
     without_a_parent(&mut docker);
     networks_share_a_parent_unless_one_is_passthru(&mut docker);
     parents_are_vlans_without_interfaces(&mut docker);

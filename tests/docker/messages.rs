@@ -11,7 +11,7 @@ const LINK: &str = "uma2a9936e37460";
 
 #[test]
 fn docker_learns_what_the_driver_is() {
-    let Some(plugin) = Plugin::new("docker_learns_what_the_driver_is") else { return };
+    let Some(plugin) = Plugin::new() else { return };
     let activated = plugin.send("Plugin.Activate", "");
     assert_eq!((activated.status, activated.body), (200, json!({"Implements": ["NetworkDriver"]})));
     let capabilities =
@@ -36,8 +36,7 @@ fn docker_learns_what_the_driver_is() {
 
 #[test]
 fn a_body_that_is_not_understood_is_refused_and_disturbs_nothing() {
-    let Some(plugin) = Plugin::new("a_body_that_is_not_understood_is_refused_and_disturbs_nothing")
-    else {
+    let Some(plugin) = Plugin::new() else {
         return;
     };
     let long = format!("{{\"NetworkID\":\"{}\"}}", "a".repeat(2 << 20));
@@ -64,8 +63,7 @@ fn a_body_that_is_not_understood_is_refused_and_disturbs_nothing() {
 
 #[test]
 fn an_endpoint_is_a_link_from_its_creation_to_its_deletion() {
-    let Some(mut plugin) = Plugin::new("an_endpoint_is_a_link_from_its_creation_to_its_deletion")
-    else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     plugin.ok("CreateNetwork", &network(NET, &json!({"parent": "p0"})));
@@ -110,7 +108,7 @@ fn an_endpoint_is_a_link_from_its_creation_to_its_deletion() {
 
 #[test]
 fn what_docker_has_settled_is_taken_and_not_answered() {
-    let Some(mut plugin) = Plugin::new("what_docker_has_settled_is_taken_and_not_answered") else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     plugin.ok("CreateNetwork", &network(NET, &json!({"parent": "p0"})));
@@ -122,7 +120,7 @@ fn what_docker_has_settled_is_taken_and_not_answered() {
 
 #[test]
 fn options_of_a_network_hold_for_its_links() {
-    let Some(mut plugin) = Plugin::new("options_of_a_network_hold_for_its_links") else { return };
+    let Some(mut plugin) = Plugin::new() else { return };
     for (number, mode) in ["bridge", "private", "vepa", "source"].into_iter().enumerate() {
         let id = format!("{number}");
         plugin.ok("CreateNetwork", &network(&id, &json!({"parent": "p0", "macvlan_mode": mode})));
@@ -152,7 +150,7 @@ fn options_of_a_network_hold_for_its_links() {
 
 #[test]
 fn the_gateway_is_that_of_the_subnet_of_the_address() {
-    let Some(plugin) = Plugin::new("the_gateway_is_that_of_the_subnet_of_the_address") else {
+    let Some(plugin) = Plugin::new() else {
         return;
     };
     let mut wide = network(NET, &json!({"parent": "p0"}));
@@ -202,7 +200,7 @@ fn the_gateway_is_that_of_the_subnet_of_the_address() {
 
 #[test]
 fn a_network_without_a_parent_gets_one_without_a_wire() {
-    let Some(mut plugin) = Plugin::new("a_network_without_a_parent_gets_one_without_a_wire") else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     plugin.ok("CreateNetwork", &network(NET, &json!({"umacvlan.mtu": "9000"})));

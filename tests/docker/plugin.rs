@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::sandbox::Sandbox;
 
@@ -29,8 +29,8 @@ pub(crate) struct Answer {
 
 impl Plugin {
     /// Nothing, said on standard error, where that takes privileges that are not there.
-    pub(crate) fn new(test: &str) -> Option<Self> {
-        if !root_or_skip(test) {
+    pub(crate) fn new() -> Option<Self> {
+        if !root_or_skip() {
             return None;
         }
         let mut machine = Sandbox::new();

@@ -7,8 +7,7 @@ use crate::plugin::{Plugin, SOCKET, endpoint, network, of};
 
 #[test]
 fn mistakes_are_told_as_dockers_own_macvlan_tells_them() {
-    let Some(mut plugin) = Plugin::new("mistakes_are_told_as_dockers_own_macvlan_tells_them")
-    else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     plugin.machine.ok("ip link add br0 type bridge && ip link set q0 master br0");
@@ -53,7 +52,7 @@ fn mistakes_are_told_as_dockers_own_macvlan_tells_them() {
 
 #[test]
 fn a_passthru_network_has_its_parent_to_itself() {
-    let Some(plugin) = Plugin::new("a_passthru_network_has_its_parent_to_itself") else { return };
+    let Some(plugin) = Plugin::new() else { return };
     let owner = json!({"parent": "p0", "macvlan_mode": "passthru"});
     let bridge = json!({"parent": "p0"});
     plugin.ok("CreateNetwork", &network("one", &owner));
@@ -78,9 +77,7 @@ fn a_passthru_network_has_its_parent_to_itself() {
 
 #[test]
 fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
-    let Some(mut plugin) =
-        Plugin::new("an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later")
-    else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     plugin.ok("CreateNetwork", &network("n", &json!({"parent": "p0", "umacvlan.mtu": "1400"})));
@@ -121,7 +118,7 @@ fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
 
 #[test]
 fn what_is_unknown_is_deleted_already() {
-    let Some(plugin) = Plugin::new("what_is_unknown_is_deleted_already") else { return };
+    let Some(plugin) = Plugin::new() else { return };
     for method in ["DeleteNetwork", "DeleteEndpoint", "Leave"] {
         plugin.ok(method, &of("nobody", "nothing"));
     }
@@ -132,9 +129,7 @@ fn what_is_unknown_is_deleted_already() {
 
 #[test]
 fn the_socket_is_roots_alone_and_another_daemons_is_not_taken() {
-    let Some(mut plugin) =
-        Plugin::new("the_socket_is_roots_alone_and_another_daemons_is_not_taken")
-    else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     let mode = |plugin: &mut Plugin, path: &str| plugin.machine.ok(&format!("stat -c %a {path}"));

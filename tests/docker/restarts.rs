@@ -6,9 +6,7 @@ use crate::plugin::{DOCKER, Plugin, endpoint, network, of};
 
 #[test]
 fn a_call_that_comes_again_after_a_kill_is_answered_as_the_first_one() {
-    let Some(mut plugin) =
-        Plugin::new("a_call_that_comes_again_after_a_kill_is_answered_as_the_first_one")
-    else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     let (net, end) = (network("n", &json!({"parent": "p0"})), endpoint("n", "e", "10.1.0.2/24"));
@@ -43,9 +41,7 @@ fn a_call_that_comes_again_after_a_kill_is_answered_as_the_first_one() {
 
 #[test]
 fn a_call_that_docker_repeats_without_its_body_is_told_or_done_already() {
-    let Some(plugin) =
-        Plugin::new("a_call_that_docker_repeats_without_its_body_is_told_or_done_already")
-    else {
+    let Some(plugin) = Plugin::new() else {
         return;
     };
     for method in ["CreateNetwork", "DeleteNetwork", "CreateEndpoint", "Join", "EndpointOperInfo"] {
@@ -60,7 +56,7 @@ fn a_call_that_docker_repeats_without_its_body_is_told_or_done_already() {
 
 #[test]
 fn an_endpoint_asked_for_otherwise_is_another_one() {
-    let Some(mut plugin) = Plugin::new("an_endpoint_asked_for_otherwise_is_another_one") else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     plugin.ok("CreateNetwork", &network("n", &json!({"parent": "p0"})));
@@ -74,8 +70,7 @@ fn an_endpoint_asked_for_otherwise_is_another_one() {
 
 #[test]
 fn after_a_boot_networks_are_known_and_endpoints_are_not() {
-    let Some(mut plugin) = Plugin::new("after_a_boot_networks_are_known_and_endpoints_are_not")
-    else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     plugin.ok("CreateNetwork", &network("n", &json!({"parent": "p0"})));
@@ -96,9 +91,7 @@ fn after_a_boot_networks_are_known_and_endpoints_are_not() {
 
 #[test]
 fn a_damaged_record_costs_one_network_and_its_link_is_deleted_all_the_same() {
-    let Some(mut plugin) =
-        Plugin::new("a_damaged_record_costs_one_network_and_its_link_is_deleted_all_the_same")
-    else {
+    let Some(mut plugin) = Plugin::new() else {
         return;
     };
     for id in ["n", "m"] {

@@ -5,7 +5,7 @@ use crate::world::worlds;
 
 #[test]
 fn a_batch_goes_as_far_as_that_of_ip() {
-    let Some((kernel, ours)) = worlds("a_batch_goes_as_far_as_that_of_ip") else { return };
+    let Some((kernel, ours)) = worlds() else { return };
     for (options, lines) in [
         ("", "# nothing\n\n \t\n"),
         ("", "link set m1 up # and a remark\n\nlink set m2 \\\n  alias \"two words\"\n"),
@@ -40,7 +40,7 @@ fn a_batch_goes_as_far_as_that_of_ip() {
 
 #[test]
 fn a_batch_of_a_hundred_links_is_one_conversation() {
-    let Some((_, ours)) = worlds("a_batch_of_a_hundred_links_is_one_conversation") else { return };
+    let Some((_, ours)) = worlds() else { return };
     let add: String = (0..100).map(|n| format!("link add link p0 l{n} type macvlan\n")).collect();
     assert!(ours.batch("-batch -", &add).ok());
     assert_eq!(ours.run("-j link").json().as_array().unwrap().len(), 100);

@@ -63,7 +63,7 @@ impl Drop for Monitor {
 
 #[test]
 fn links_are_told_of_in_the_shape_of_ip() {
-    let Some((_, ours)) = worlds("links_are_told_of_in_the_shape_of_ip") else { return };
+    let Some((_, ours)) = worlds() else { return };
     ours.reset(&LINKS);
     let monitor = Monitor::start(&ours, "");
     assert!(ours.run("link add link p0 x address 02:00:00:00:00:0a type macvlan").ok());
@@ -79,7 +79,7 @@ fn links_are_told_of_in_the_shape_of_ip() {
 
 #[test]
 fn events_are_json_objects_a_line_each() {
-    let Some((_, ours)) = worlds("events_are_json_objects_a_line_each") else { return };
+    let Some((_, ours)) = worlds() else { return };
     ours.reset(&LINKS);
     let monitor = Monitor::start(&ours, "-j");
     assert!(ours.run("link del m1").ok());
@@ -90,7 +90,7 @@ fn events_are_json_objects_a_line_each() {
 
 #[test]
 fn times_stand_before_the_events_if_wanted() {
-    let Some((_, ours)) = worlds("times_stand_before_the_events_if_wanted") else { return };
+    let Some((_, ours)) = worlds() else { return };
     ours.reset(&LINKS);
     let short = Monitor::start(&ours, "-ts");
     let long = Monitor::start(&ours, "-t");
@@ -103,7 +103,7 @@ fn times_stand_before_the_events_if_wanted() {
 
 #[test]
 fn a_monitor_ends_with_its_user_or_with_the_daemon() {
-    let Some((_, mut ours)) = worlds("a_monitor_ends_with_its_user_or_with_the_daemon") else {
+    let Some((_, mut ours)) = worlds() else {
         return;
     };
     ours.reset(&LINKS);

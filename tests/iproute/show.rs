@@ -26,8 +26,8 @@ const LINKS: [&str; 5] = [
     "m5 address 02:00:00:00:00:05 type macvlan mode source",
 ];
 
-fn populated(test: &str) -> Option<(World, World)> {
-    let (kernel, ours) = worlds(test)?;
+fn populated() -> Option<(World, World)> {
+    let (kernel, ours) = worlds()?;
     for world in [&kernel, &ours] {
         world.reset(&LINKS);
         for line in [
@@ -74,7 +74,7 @@ fn comparable_line(line: &str) -> String {
 
 #[test]
 fn text_is_what_ip_prints() {
-    let Some((kernel, ours)) = populated("text_is_what_ip_prints") else { return };
+    let Some((kernel, ours)) = populated() else { return };
     for options in [
         "",
         "-d",
@@ -138,7 +138,7 @@ fn order(text: &str) -> Vec<String> {
 
 #[test]
 fn json_is_what_ip_prints() {
-    let Some((kernel, ours)) = populated("json_is_what_ip_prints") else { return };
+    let Some((kernel, ours)) = populated() else { return };
     for options in
         ["-j", "-j -d", "-j -s", "-j -s -s", "-j -d -s -s", "-j -br", "-j -N -d", "-j -o -d"]
     {
@@ -171,7 +171,7 @@ fn json_is_what_ip_prints() {
 
 #[test]
 fn counters_count_what_the_kernel_counts() {
-    let Some((kernel, ours)) = populated("counters_count_what_the_kernel_counts") else { return };
+    let Some((kernel, ours)) = populated() else { return };
     for world in [&kernel, &ours] {
         world.broadcast("m1", "10.0.1", 3);
         world.broadcast("q0", "10.0.2", 5);
@@ -196,7 +196,7 @@ fn counters_count_what_the_kernel_counts() {
 
 #[test]
 fn links_of_all_namespaces_are_shown_with_where_they_are() {
-    let Some((_, ours)) = populated("links_of_all_namespaces_are_shown_with_where_they_are") else {
+    let Some((_, ours)) = populated() else {
         return;
     };
     let all = ours.run("link").out;
@@ -216,7 +216,7 @@ fn links_of_all_namespaces_are_shown_with_where_they_are() {
 
 #[test]
 fn what_only_we_know_stands_beside_it() {
-    let Some((_, ours)) = populated("what_only_we_know_stands_beside_it") else { return };
+    let Some((_, ours)) = populated() else { return };
     let own = |line: &str| {
         let text = ours.run(line).out;
         let own = text.lines().filter(|line| line.starts_with("    umacvlan "));

@@ -53,8 +53,7 @@ fn seen(place: &str, link: &Value) -> String {
 
 #[test]
 fn both_programs_answer_every_line_alike_and_do_the_same() {
-    let Some((kernel, ours)) = worlds("both_programs_answer_every_line_alike_and_do_the_same")
-    else {
+    let Some((kernel, ours)) = worlds() else {
         return;
     };
     let mut differences = String::new();
@@ -86,7 +85,7 @@ fn both_programs_answer_every_line_alike_and_do_the_same() {
 
 #[test]
 fn a_mistake_comes_with_what_we_know_of_it() {
-    let Some((_, ours)) = worlds("a_mistake_comes_with_what_we_know_of_it") else { return };
+    let Some((_, ours)) = worlds() else { return };
     ours.reset(&LINKS);
     for (line, hint) in [
         (
@@ -113,7 +112,7 @@ fn a_mistake_comes_with_what_we_know_of_it() {
 
 #[test]
 fn without_a_daemon_the_command_says_how_to_start_one() {
-    let Some((_, mut ours)) = worlds("without_a_daemon_the_command_says_how_to_start_one") else {
+    let Some((_, mut ours)) = worlds() else {
         return;
     };
     ours.daemon.as_mut().unwrap().kill();

@@ -9,28 +9,28 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
-use umacvlan_engine::privilege::{root_or_skip, skip};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::{root_or_skip, skip};
 
 /// The command under test.
 pub(crate) const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
 
 /// Both worlds, or nothing, said on standard error, where there is no `ip` or no kernel macvlan to
 /// compare with.
-pub(crate) fn worlds(test: &str) -> Option<(World, World)> {
-    if !root_or_skip(test) {
+pub(crate) fn worlds() -> Option<(World, World)> {
+    if !root_or_skip() {
         return None;
     }
     let version = Command::new("ip").arg("-V").output();
     let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     if !version.as_ref().is_ok_and(|version| version.contains("iproute2-6.1.")) {
-        skip(test, &format!("it needs ip of iproute2 6.1, with which it compares: {version:?}"));
+        skip(&format!("it needs ip of iproute2 6.1, with which it compares: {version:?}"));
         return None;
     }
     let kernel = World::new(None);
     if !kernel.run("link add link p0 probe type macvlan").ok() {
-        skip(test, "the kernel has no macvlan");
+        skip("the kernel has no macvlan");
         return None;
     }
     assert!(kernel.run("link del probe").ok());

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use umacvlan_engine::privilege::{root_or_skip, skip};
+use umacvlan_testkit::{root_or_skip, skip};
 
 use extract::{Section, sections, unmarked};
 
@@ -29,13 +29,13 @@ const ELSEWHERE: [(&str, &str); 4] = [
 
 #[test]
 fn the_commands_of_the_readme_work() {
-    run_document("the_commands_of_the_readme_work", "README.md");
+    run_document("README.md");
 }
 
 #[test]
 fn the_commands_of_the_man_pages_work() {
     for page in man_pages() {
-        run_document("the_commands_of_the_man_pages_work", &format!("man/{page}"));
+        run_document(&format!("man/{page}"));
     }
 }
 
@@ -92,12 +92,12 @@ fn read(name: &str) -> String {
 }
 
 /// Runs every section of a document in a world of its own.
-fn run_document(test: &str, name: &str) {
-    if !root_or_skip(test) {
+fn run_document(name: &str) {
+    if !root_or_skip() {
         return;
     }
     if Command::new("ip").arg("-V").stdout(Stdio::null()).status().is_err() {
-        return skip(test, "`ip` is not installed");
+        return skip("`ip` is not installed");
     }
     for section in sections(name, &read(name)) {
         run_section(name, &section);

@@ -1,13 +1,13 @@
 //! What cannot be had is refused, and nothing of it is left.
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::podman::{Container, Podman, request, text};
 
 #[test]
 fn what_cannot_be_had_is_refused_and_leaves_nothing() {
-    if !root_or_skip("what_cannot_be_had_is_refused_and_leaves_nothing") {
+    if !root_or_skip() {
         return;
     }
     let podman = Podman::new();
@@ -50,7 +50,7 @@ fn what_cannot_be_had_is_refused_and_leaves_nothing() {
 
 #[test]
 fn an_interface_that_a_container_has_already_stays_as_it_is() {
-    if !root_or_skip("an_interface_that_a_container_has_already_stays_as_it_is") {
+    if !root_or_skip() {
         return;
     }
     let (podman, mut container) = (Podman::new(), Container::new());
@@ -71,9 +71,7 @@ fn an_interface_that_a_container_has_already_stays_as_it_is() {
 
 #[test]
 fn routes_through_other_interfaces_are_taken_back_when_one_of_them_cannot_be_had() {
-    if !root_or_skip(
-        "routes_through_other_interfaces_are_taken_back_when_one_of_them_cannot_be_had",
-    ) {
+    if !root_or_skip() {
         return;
     }
     let (podman, mut container) = (Podman::new(), Container::new());
@@ -89,7 +87,7 @@ fn routes_through_other_interfaces_are_taken_back_when_one_of_them_cannot_be_had
 
 #[test]
 fn without_a_daemon_nothing_is_set_up_and_everything_is_taken_down() {
-    if !root_or_skip("without_a_daemon_nothing_is_set_up_and_everything_is_taken_down") {
+    if !root_or_skip() {
         return;
     }
     let (mut podman, mut container) = (Podman::new(), Container::new());
@@ -111,7 +109,7 @@ fn without_a_daemon_nothing_is_set_up_and_everything_is_taken_down() {
 
 #[test]
 fn a_container_whose_namespace_is_gone_is_taken_down_all_the_same() {
-    if !root_or_skip("a_container_whose_namespace_is_gone_is_taken_down_all_the_same") {
+    if !root_or_skip() {
         return;
     }
     let podman = Podman::new();
@@ -129,7 +127,7 @@ fn a_container_whose_namespace_is_gone_is_taken_down_all_the_same() {
 
 #[test]
 fn what_is_no_request_is_refused_in_json() {
-    if !root_or_skip("what_is_no_request_is_refused_in_json") {
+    if !root_or_skip() {
         return;
     }
     let podman = Podman::new();

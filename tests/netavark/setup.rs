@@ -6,15 +6,15 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use serde_json::{Value, json};
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::{Rtnl, set_sysctl};
+use umacvlan_testkit::root_or_skip;
 
 use crate::podman::{Container, Podman, request, text};
 use crate::world::LIMIT;
 
 #[test]
 fn a_container_gets_a_link_with_address_and_route_and_gives_it_back() {
-    if !root_or_skip("a_container_gets_a_link_with_address_and_route_and_gives_it_back") {
+    if !root_or_skip() {
         return;
     }
     let (mut podman, mut container) = (Podman::new(), Container::new());
@@ -47,7 +47,7 @@ fn a_container_gets_a_link_with_address_and_route_and_gives_it_back() {
 
 #[test]
 fn static_routes_are_there_and_go_with_the_link_whichever_way_they_lead() {
-    if !root_or_skip("static_routes_are_there_and_go_with_the_link_whichever_way_they_lead") {
+    if !root_or_skip() {
         return;
     }
     let (podman, mut container) = (Podman::new(), Container::new());
@@ -84,7 +84,7 @@ fn static_routes_are_there_and_go_with_the_link_whichever_way_they_lead() {
 
 #[test]
 fn there_is_no_default_route_where_none_is_wanted() {
-    if !root_or_skip("there_is_no_default_route_where_none_is_wanted") {
+    if !root_or_skip() {
         return;
     }
     let podman = Podman::new();
@@ -104,7 +104,7 @@ fn there_is_no_default_route_where_none_is_wanted() {
 
 #[test]
 fn mtu_metric_and_mac_address_are_as_asked_for() {
-    if !root_or_skip("mtu_metric_and_mac_address_are_as_asked_for") {
+    if !root_or_skip() {
         return;
     }
     let (podman, mut container) = (Podman::new(), Container::new());
@@ -129,7 +129,7 @@ fn mtu_metric_and_mac_address_are_as_asked_for() {
 
 #[test]
 fn every_mode_can_be_had() {
-    if !root_or_skip("every_mode_can_be_had") {
+    if !root_or_skip() {
         return;
     }
     let podman = Podman::new();
@@ -152,7 +152,7 @@ fn every_mode_can_be_had() {
 
 #[test]
 fn without_ipam_there_is_a_link_and_nothing_more() {
-    if !root_or_skip("without_ipam_there_is_a_link_and_nothing_more") {
+    if !root_or_skip() {
         return;
     }
     let (podman, mut container) = (Podman::new(), Container::new());
@@ -167,7 +167,7 @@ fn without_ipam_there_is_a_link_and_nothing_more() {
 
 #[test]
 fn a_container_has_as_many_addresses_as_are_given_each_with_its_subnet() {
-    if !root_or_skip("a_container_has_as_many_addresses_as_are_given_each_with_its_subnet") {
+    if !root_or_skip() {
         return;
     }
     let podman = Podman::new();
@@ -192,7 +192,7 @@ fn a_container_has_as_many_addresses_as_are_given_each_with_its_subnet() {
 
 #[test]
 fn the_host_may_have_an_interface_of_the_same_name() {
-    if !root_or_skip("the_host_may_have_an_interface_of_the_same_name") {
+    if !root_or_skip() {
         return;
     }
     let (mut podman, mut container) = (Podman::new(), Container::new());
@@ -207,7 +207,7 @@ fn the_host_may_have_an_interface_of_the_same_name() {
 
 #[test]
 fn without_a_parent_that_of_the_default_route_is_taken() {
-    if !root_or_skip("without_a_parent_that_of_the_default_route_is_taken") {
+    if !root_or_skip() {
         return;
     }
     let mut podman = Podman::new();
@@ -226,7 +226,7 @@ fn without_a_parent_that_of_the_default_route_is_taken() {
 
 #[test]
 fn containers_of_a_bridge_reach_each_other_and_private_ones_do_not() {
-    if !root_or_skip("containers_of_a_bridge_reach_each_other_and_private_ones_do_not") {
+    if !root_or_skip() {
         return;
     }
     let podman = Podman::new();
@@ -267,7 +267,7 @@ fn containers_of_a_bridge_reach_each_other_and_private_ones_do_not() {
 
 #[test]
 fn published_ports_are_ignored_and_that_is_said() {
-    if !root_or_skip("published_ports_are_ignored_and_that_is_said") {
+    if !root_or_skip() {
         return;
     }
     let (podman, container) = (Podman::new(), Container::new());
@@ -282,7 +282,7 @@ fn published_ports_are_ignored_and_that_is_said() {
 
 #[test]
 fn each_network_of_a_container_has_a_link_of_its_own() {
-    if !root_or_skip("each_network_of_a_container_has_a_link_of_its_own") {
+    if !root_or_skip() {
         return;
     }
     let (podman, mut container) = (Podman::new(), Container::new());
@@ -299,7 +299,7 @@ fn each_network_of_a_container_has_a_link_of_its_own() {
 
 #[test]
 fn twenty_containers_start_and_end_at_once() {
-    if !root_or_skip("twenty_containers_start_and_end_at_once") {
+    if !root_or_skip() {
         return;
     }
     let podman = Podman::new();

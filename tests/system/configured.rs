@@ -1,6 +1,6 @@
 //! A daemon with a configuration file: applied at the start, reloaded whole or not at all, saved.
 
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::sandbox::Sandbox;
 
@@ -51,7 +51,7 @@ fn links(sandbox: &mut Sandbox) -> Vec<String> {
 
 #[test]
 fn a_file_is_applied_at_the_start_and_a_second_start_changes_nothing() {
-    if !root_or_skip("a_file_is_applied_at_the_start_and_a_second_start_changes_nothing") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = configured();
@@ -68,7 +68,7 @@ fn a_file_is_applied_at_the_start_and_a_second_start_changes_nothing() {
 
 #[test]
 fn a_reload_does_what_changed_and_leaves_alone_what_did_not() {
-    if !root_or_skip("a_reload_does_what_changed_and_leaves_alone_what_did_not") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = configured();
@@ -92,7 +92,7 @@ fn a_reload_does_what_changed_and_leaves_alone_what_did_not() {
 
 #[test]
 fn a_reload_that_fails_leaves_everything_as_it_was() {
-    if !root_or_skip("a_reload_that_fails_leaves_everything_as_it_was") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = configured();
@@ -114,7 +114,7 @@ fn a_reload_that_fails_leaves_everything_as_it_was() {
 
 #[test]
 fn what_runs_is_saved_as_a_file_that_makes_it_again() {
-    if !root_or_skip("what_runs_is_saved_as_a_file_that_makes_it_again") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = configured();
@@ -142,7 +142,7 @@ fn what_runs_is_saved_as_a_file_that_makes_it_again() {
 
 #[test]
 fn what_is_logged_is_changed_while_the_daemon_runs() {
-    if !root_or_skip("what_is_logged_is_changed_while_the_daemon_runs") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = configured();

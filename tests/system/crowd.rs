@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::machine;
 
@@ -11,7 +11,7 @@ const COUNT: usize = 1000;
 
 #[test]
 fn a_thousand_links_are_made_and_removed_in_one_batch_each() {
-    if !root_or_skip("a_thousand_links_are_made_and_removed_in_one_batch_each") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();

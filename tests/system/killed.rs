@@ -1,6 +1,6 @@
 //! The daemon is killed, again and again, while a connection lasts.
 
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::stream::Stream;
 use crate::{machine, shown};
@@ -10,7 +10,7 @@ const TIMES: usize = 20;
 
 #[test]
 fn a_connection_outlives_twenty_daemons() {
-    if !root_or_skip("a_connection_outlives_twenty_daemons") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();
@@ -32,7 +32,7 @@ fn a_connection_outlives_twenty_daemons() {
 
 #[test]
 fn what_users_changed_while_no_daemon_ran_is_found_and_kept() {
-    if !root_or_skip("what_users_changed_while_no_daemon_ran_is_found_and_kept") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();

@@ -1,6 +1,6 @@
 //! The parent goes, and a namespace goes.
 
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::stream::Stream;
 use crate::{machine, shown};
@@ -9,7 +9,7 @@ const PING: &str = "ip netns exec net1 ping -q -c 3 -i 0.2 -W 2 10.0.0.12";
 
 #[test]
 fn links_outlive_a_parent_that_flaps_and_one_that_is_deleted() {
-    if !root_or_skip("links_outlive_a_parent_that_flaps_and_one_that_is_deleted") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();
@@ -30,7 +30,7 @@ fn links_outlive_a_parent_that_flaps_and_one_that_is_deleted() {
 
 #[test]
 fn a_parent_that_is_gone_when_the_daemon_starts_is_waited_for() {
-    if !root_or_skip("a_parent_that_is_gone_when_the_daemon_starts_is_waited_for") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();
@@ -46,7 +46,7 @@ fn a_parent_that_is_gone_when_the_daemon_starts_is_waited_for() {
 
 #[test]
 fn the_end_of_a_namespace_takes_its_link_and_no_other() {
-    if !root_or_skip("the_end_of_a_namespace_takes_its_link_and_no_other") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();

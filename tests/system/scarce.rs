@@ -1,6 +1,6 @@
 //! Descriptors and disk run out.
 
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::{machine, shown};
 
@@ -8,7 +8,7 @@ const PING: &str = "ip netns exec net1 ping -q -c 3 -i 0.2 -W 2 10.0.0.12";
 
 #[test]
 fn a_daemon_out_of_descriptors_refuses_more_links_and_keeps_those_it_has() {
-    if !root_or_skip("a_daemon_out_of_descriptors_refuses_more_links_and_keeps_those_it_has") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();
@@ -35,7 +35,7 @@ fn a_daemon_out_of_descriptors_refuses_more_links_and_keeps_those_it_has() {
 
 #[test]
 fn a_state_that_cannot_be_written_makes_no_link_and_disturbs_none() {
-    if !root_or_skip("a_state_that_cannot_be_written_makes_no_link_and_disturbs_none") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();

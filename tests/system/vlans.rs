@@ -1,7 +1,7 @@
 //! Links on VLANs of an interface, on a kernel that knows no VLANs: at the other end of the cable
 //! another daemon does the same.
 
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::sandbox::Sandbox;
 
@@ -44,7 +44,7 @@ fn pings(sandbox: &mut Sandbox, from: &str, to: &str) -> bool {
 
 #[test]
 fn links_on_vlans_reach_their_own_network_and_no_other() {
-    if !root_or_skip("links_on_vlans_reach_their_own_network_and_no_other") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();
@@ -71,7 +71,7 @@ fn links_on_vlans_reach_their_own_network_and_no_other() {
 
 #[test]
 fn a_daemon_that_is_killed_finds_its_vlans_again() {
-    if !root_or_skip("a_daemon_that_is_killed_finds_its_vlans_again") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = machine();
@@ -95,7 +95,7 @@ fn a_daemon_that_is_killed_finds_its_vlans_again() {
 
 #[test]
 fn a_configuration_has_vlans_as_it_has_interfaces() {
-    if !root_or_skip("a_configuration_has_vlans_as_it_has_interfaces") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = Sandbox::new();
@@ -133,7 +133,7 @@ fn a_configuration_has_vlans_as_it_has_interfaces() {
 
 #[test]
 fn what_names_no_vlan_is_refused_in_known_words() {
-    if !root_or_skip("what_names_no_vlan_is_refused_in_known_words") {
+    if !root_or_skip() {
         return;
     }
     let mut sandbox = Sandbox::new();

@@ -9,8 +9,7 @@ use crate::world::{Plan, Station, on_every_path, stats};
 
 #[test]
 fn neighbours_are_found_by_arp_and_answer_echoes() {
-    let test = "neighbours_are_found_by_arp_and_answer_echoes";
-    on_every_path(test, Plan::default(), |world| {
+    on_every_path(Plan::default(), |world| {
         for (from, to) in
             [(&world.a, &world.b), (&world.b, &world.outside), (&world.outside, &world.a)]
         {

@@ -13,18 +13,18 @@ const JUMBO_FRAME: u64 = 8900 + 8 + 20 + 14;
 
 #[test]
 fn jumbo_frames_pass_until_the_parent_takes_no_more() {
-    pass_until("jumbo_frames_pass_until_the_parent_takes_no_more", Backend::AfPacket);
+    pass_until(Backend::AfPacket);
 }
 
 #[cfg(feature = "af-xdp")]
 #[test]
 fn jumbo_frames_pass_by_af_xdp_until_the_parent_takes_no_more() {
-    pass_until("jumbo_frames_pass_by_af_xdp_until_the_parent_takes_no_more", Backend::AfXdp);
+    pass_until(Backend::AfXdp);
 }
 
-fn pass_until(test: &str, backend: Backend) {
+fn pass_until(backend: Backend) {
     let plan = Plan { mtu: 9000, backend, ..Plan::default() };
-    on_both_paths(test, plan, |world| {
+    on_both_paths(plan, |world| {
         let before = world.status();
         for (from, to) in
             [(&world.a, &world.b), (&world.a, &world.outside), (&world.outside, &world.b)]

@@ -23,8 +23,7 @@ const IPV6: Plan = Plan { ipv6: true, ..Plan::USUAL };
 
 #[test]
 fn a_fragmented_datagram_for_a_group_is_reassembled() {
-    let test = "a_fragmented_datagram_for_a_group_is_reassembled";
-    on_every_path(test, Plan::default(), |world| {
+    on_every_path(Plan::default(), |world| {
         let member = world.a.udp(PORT);
         member.join_multicast_v4(&GROUP, &world.a.ip).unwrap();
         world.until_listens("a0", GROUP_MAC, true);
@@ -40,7 +39,7 @@ fn a_fragmented_datagram_for_a_group_is_reassembled() {
 
 #[test]
 fn neighbours_are_found_by_ipv6() {
-    on_every_path("neighbours_are_found_by_ipv6", IPV6, |world| {
+    on_every_path(IPV6, |world| {
         for name in ["a0", "b0"] {
             let [.., number] = sub_station(world, name).ipv6.octets();
             let solicited = MacAddr::new([0x33, 0x33, 0xff, 0, 0, number]);
@@ -59,7 +58,7 @@ fn neighbours_are_found_by_ipv6() {
 
 #[test]
 fn link_local_addresses_reach_a_sibling() {
-    on_every_path("link_local_addresses_reach_a_sibling", IPV6, |world| {
+    on_every_path(IPV6, |world| {
         let [_, _, _, d, e, f] = world.b.mac().octets();
         let solicited = MacAddr::new([0x33, 0x33, 0xff, d, e, f]);
         world.until_listens("b0", solicited, true);
@@ -74,7 +73,7 @@ fn link_local_addresses_reach_a_sibling() {
 
 #[test]
 fn a_group_passes_from_joining_to_leaving() {
-    on_every_path("a_group_passes_from_joining_to_leaving", IPV6, |world| {
+    on_every_path(IPV6, |world| {
         let scope = world.a.link().index;
         let seen = Packets::open(&mut world.a);
         let passed = |world: &mut World, mark| group_passes(world, &seen, mark);

@@ -8,16 +8,15 @@ use crate::udp::send_at_once;
 use crate::world::{Plan, World, on_every_path};
 
 /// The same through either kind of parent.
-fn in_each_vlan(test: &str, plan: Plan, run: impl Fn(&mut World)) {
+fn in_each_vlan(plan: Plan, run: impl Fn(&mut World)) {
     for vlan in ["10", "10.20"] {
-        on_every_path(test, Plan { vlan: Some(vlan), ..plan }, &run);
+        on_every_path(Plan { vlan: Some(vlan), ..plan }, &run);
     }
 }
 
 #[test]
 fn neighbours_in_a_vlan_answer_echoes_of_every_length() {
-    let test = "neighbours_in_a_vlan_answer_echoes_of_every_length";
-    in_each_vlan(test, Plan::default(), |world| {
+    in_each_vlan(Plan::default(), |world| {
         for (from, to) in
             [(&world.a, &world.b), (&world.b, &world.outside), (&world.outside, &world.a)]
         {
@@ -29,8 +28,7 @@ fn neighbours_in_a_vlan_answer_echoes_of_every_length() {
 
 #[test]
 fn bulk_through_a_vlan_travels_in_super_frames() {
-    let test = "bulk_through_a_vlan_travels_in_super_frames";
-    in_each_vlan(test, Plan::default(), |world| {
+    in_each_vlan(Plan::default(), |world| {
         let up = |world: &World| world.status().counters.wire.sent;
         let up = during(world, up, || bulk(&world.a, &world.outside));
         assert_whole(up);
@@ -43,8 +41,7 @@ fn bulk_through_a_vlan_travels_in_super_frames() {
 
 #[test]
 fn datagrams_sent_at_once_arrive_apart_through_a_vlan() {
-    let test = "datagrams_sent_at_once_arrive_apart_through_a_vlan";
-    in_each_vlan(test, Plan::default(), |world| {
+    in_each_vlan(Plan::default(), |world| {
         for (from, to) in [(&world.a, &world.outside), (&world.outside, &world.b)] {
             let (sender, receiver) = (from.udp(0), to.udp(4000));
             sender.send_to(b"hello", (to.ip, 4000)).unwrap();

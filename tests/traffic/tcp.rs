@@ -20,8 +20,7 @@ const ETHTOOL_STXCSUM: u32 = 0x17;
 
 #[test]
 fn bulk_between_siblings_travels_in_super_frames() {
-    let test = "bulk_between_siblings_travels_in_super_frames";
-    on_every_path(test, Plan::default(), |world| {
+    on_every_path(Plan::default(), |world| {
         for (from, to) in [(&world.a, &world.b), (&world.b, &world.a)] {
             let sent = |world: &World| stats(&world.status(), from.name).received;
             let sent = during(world, sent, || bulk(from, to));
@@ -32,8 +31,7 @@ fn bulk_between_siblings_travels_in_super_frames() {
 
 #[test]
 fn bulk_to_and_from_outside_travels_in_super_frames() {
-    let test = "bulk_to_and_from_outside_travels_in_super_frames";
-    on_every_path(test, Plan::default(), |world| {
+    on_every_path(Plan::default(), |world| {
         let up = |world: &World| world.status().counters.wire.sent;
         let up = during(world, up, || bulk(&world.a, &world.outside));
         assert_whole(up);
@@ -45,8 +43,7 @@ fn bulk_to_and_from_outside_travels_in_super_frames() {
 
 #[test]
 fn bulk_arrives_where_the_wire_offloads_nothing() {
-    let test = "bulk_arrives_where_the_wire_offloads_nothing";
-    on_every_path(test, Plan::default(), |world| {
+    on_every_path(Plan::default(), |world| {
         // Without checksums there is no segmentation either: the stacks at both ends of the wire
         // do both, the one behind the parent for frames that the engine has sent whole.
         for end in [&world.outside, &world.host] {
@@ -70,8 +67,7 @@ fn bulk_arrives_where_the_wire_offloads_nothing() {
 
 #[test]
 fn bulk_arrives_from_a_sub_that_offloads_nothing() {
-    let test = "bulk_arrives_from_a_sub_that_offloads_nothing";
-    on_every_path(test, Plan::default(), |world| {
+    on_every_path(Plan::default(), |world| {
         set_feature(&world.a, ETHTOOL_STXCSUM, false);
         for to in [&world.b, &world.outside] {
             let sent = |world: &World| stats(&world.status(), "a0").received;

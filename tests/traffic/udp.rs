@@ -14,8 +14,7 @@ const SEGMENTS: usize = 40;
 
 #[test]
 fn datagrams_sent_at_once_travel_whole_and_arrive_apart() {
-    let test = "datagrams_sent_at_once_travel_whole_and_arrive_apart";
-    on_every_path(test, Plan::default(), |world| {
+    on_every_path(Plan::default(), |world| {
         for (from, to, counters) in [
             (&world.a, &world.b, from_a as fn(&World) -> Counters),
             (&world.a, &world.outside, from_a),
@@ -53,10 +52,9 @@ pub(crate) fn send_at_once(sender: &UdpSocket, receiver: &UdpSocket, to: &Statio
 
 #[test]
 fn broadcasts_as_large_as_dhcp_makes_them_reach_everybody() {
-    let test = "broadcasts_as_large_as_dhcp_makes_them_reach_everybody";
     // A client has no address yet.
     let plan = Plan { a_addressed: false, ..Plan::default() };
-    on_every_path(test, plan, |world| {
+    on_every_path(plan, |world| {
         let client = world.a.udp(68);
         let servers = [world.b.udp(67), world.outside.udp(67)];
         for (seed, length) in [(1, 576), (2, 1472)] {

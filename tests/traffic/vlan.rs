@@ -19,8 +19,7 @@ const TAGS: [&[(u16, u16)]; 4] = [
 
 #[test]
 fn tagged_frames_keep_their_tags() {
-    let test = "tagged_frames_keep_their_tags";
-    on_every_path(test, Plan::default(), |world| {
+    on_every_path(Plan::default(), |world| {
         let World { outside, a, b, .. } = world;
         let macs = [outside.mac(), a.mac(), b.mac()];
         let sockets = [outside, a, b].map(Packets::open);
@@ -41,8 +40,7 @@ fn tagged_frames_keep_their_tags() {
 /// By AF_XDP they go in pieces, of which TCP and UDP have tests.
 #[test]
 fn tagged_super_frames_travel_whole() {
-    let test = "tagged_super_frames_travel_whole";
-    on_both_paths(test, Plan::default(), |world| {
+    on_both_paths(Plan::default(), |world| {
         let World { outside, a, b, .. } = world;
         let macs = [outside.mac(), a.mac(), b.mac()];
         let sockets = [outside, a, b].map(Packets::open_unfinished);

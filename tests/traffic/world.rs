@@ -16,10 +16,10 @@ use umacvlan_engine::engine::{
     Backend, Engine, ParentOptions, ParentStatus, SubOptions, SubStatus, XdpMode,
 };
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::{root_or_skip, skip};
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_netlink::{Link, Monitor, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::{root_or_skip, skip};
 
 /// How long anything may take before the test has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -64,21 +64,21 @@ impl Default for Plan {
 
 /// Runs a test in a world whose engine uses io_uring, and in one whose engine does not, and
 /// asserts after each that no frame was lost from the books.
-pub(crate) fn on_both_paths(test: &str, plan: Plan, run: impl Fn(&mut World)) {
-    if !root_or_skip(test) {
+pub(crate) fn on_both_paths(plan: Plan, run: impl Fn(&mut World)) {
+    if !root_or_skip() {
         return;
     }
     for io in [PortIo::Uring, PortIo::Plain] {
         match World::build(io, plan) {
             Some(mut world) => world.have(&run),
-            None => skip(test, "io_uring does not work here"),
+            None => skip("io_uring does not work here"),
         }
     }
 }
 
 /// The same, and in worlds whose engine reaches the wire by AF_XDP in each mode that a veth has.
-pub(crate) fn on_every_path(test: &str, plan: Plan, run: impl Fn(&mut World)) {
-    on_both_paths(test, plan, &run);
+pub(crate) fn on_every_path(plan: Plan, run: impl Fn(&mut World)) {
+    on_both_paths(plan, &run);
     if cfg!(not(feature = "af-xdp")) || Netns::create().is_err() {
         return;
     }

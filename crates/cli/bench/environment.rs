@@ -79,8 +79,9 @@ fn mitigations(folder: &Path) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_testkit::Scratch;
+
     use super::*;
-    use crate::daemon::testing::Scratch;
 
     fn tree(files: &[(&str, &str)]) -> Scratch {
         let folder = Scratch::new();

@@ -145,8 +145,9 @@ fn read(file: &Path) -> Result<Report> {
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_testkit::Scratch;
+
     use super::*;
-    use crate::daemon::testing::Scratch;
 
     #[test]
     fn only_reports_of_this_schema_are_read() {

@@ -106,9 +106,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
+    use umacvlan_testkit::Scratch;
+
     use super::super::call::Verb;
     use super::*;
-    use crate::daemon::testing::Scratch;
 
     /// What a plugin that is this script says to `ADD`.
     fn add(script: &str) -> Result<Attached, CniError> {

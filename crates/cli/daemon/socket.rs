@@ -127,8 +127,9 @@ fn clear(path: &Path, instead: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_testkit::Scratch;
+
     use super::*;
-    use crate::daemon::testing::Scratch;
 
     #[test]
     fn a_socket_is_for_its_owner_only_unless_a_group_is_named() {

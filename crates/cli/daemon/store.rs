@@ -225,8 +225,10 @@ fn number_in(name: &str) -> Option<u64> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use umacvlan_testkit::Scratch;
+
     use super::*;
-    use crate::daemon::testing::{Scratch, link_record as link};
+    use crate::daemon::testing::link_record as link;
 
     #[test]
     fn what_was_written_is_found_again_in_order() {

@@ -46,8 +46,9 @@ mod tests {
     use std::fs;
     use std::os::unix::net::UnixListener;
 
+    use umacvlan_testkit::Scratch;
+
     use super::*;
-    use crate::daemon::testing::Scratch;
     use crate::doctor::check::State;
 
     #[test]

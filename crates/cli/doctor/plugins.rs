@@ -117,8 +117,9 @@ fn multus(root: &Path) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_testkit::Scratch;
+
     use super::*;
-    use crate::daemon::testing::Scratch;
 
     fn make(root: &Scratch, path: &str, mode: u32) {
         let path = root.path().join(path);

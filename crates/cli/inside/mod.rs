@@ -148,8 +148,8 @@ impl<'a> Inside<'a> {
 
 #[cfg(test)]
 mod tests {
-    use umacvlan_engine::privilege::root_or_skip;
     use umacvlan_netlink::Address;
+    use umacvlan_testkit::root_or_skip;
 
     use super::*;
 
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_interface_gets_its_addresses_and_routes_and_is_up() {
-        if !root_or_skip("an_interface_gets_its_addresses_and_routes_and_is_up") {
+        if !root_or_skip() {
             return;
         }
         let (netns, mut rtnl) = place();
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_address_that_another_station_has_is_told() {
-        if !root_or_skip("an_address_that_another_station_has_is_told") {
+        if !root_or_skip() {
             return;
         }
         let (netns, mut rtnl) = place();
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_and_what_is_refused_is_told() {
-        if !root_or_skip("what_is_not_there_and_what_is_refused_is_told") {
+        if !root_or_skip() {
             return;
         }
         let (netns, _rtnl) = place();

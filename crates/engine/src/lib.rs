@@ -19,7 +19,6 @@ pub mod memory;
 mod offload;
 mod outlet;
 pub mod port;
-pub mod privilege;
 mod report;
 mod ring;
 mod switches;

@@ -12,9 +12,9 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::{Backend, EngineOptions, Event, LinkSet, OnWorker, ParentOptions};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::worker::SYSTEM_CALLS;
 use umacvlan_netlink::Link;
+use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, PARENT, Place, frame, mac, reaches, wire};
 
@@ -74,7 +74,7 @@ fn work(lab: &mut Lab) {
 
 #[test]
 fn a_worker_needs_no_capability_and_few_system_calls() {
-    if !root_or_skip("a_worker_needs_no_capability_and_few_system_calls") {
+    if !root_or_skip() {
         return;
     }
     let backends: &[Backend] = match cfg!(feature = "af-xdp") {

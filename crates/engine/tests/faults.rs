@@ -15,8 +15,8 @@ use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Event, ParentOptions, UplinkKind};
 use umacvlan_engine::idle::TurnStats;
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::{Link, Rtnl};
+use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, PARENT, Place, frame, mac, reaches, until, wire};
 use traffic::Traffic;
@@ -36,7 +36,7 @@ fn gone(name: &str) -> impl Fn(&Event) -> bool {
 
 #[test]
 fn sub_interfaces_survive_their_parent() {
-    if !root_or_skip("sub_interfaces_survive_their_parent") {
+    if !root_or_skip() {
         return;
     }
     let _together = together();
@@ -79,7 +79,7 @@ fn while_idle(lab: &Lab) -> TurnStats {
 
 #[test]
 fn a_parent_that_is_down_costs_nothing_and_comes_back() {
-    if !root_or_skip("a_parent_that_is_down_costs_nothing_and_comes_back") {
+    if !root_or_skip() {
         return;
     }
     let _together = together();
@@ -111,7 +111,7 @@ fn a_parent_that_is_down_costs_nothing_and_comes_back() {
 
 #[test]
 fn a_namespace_that_ends_takes_its_sub_interface_along() {
-    if !root_or_skip("a_namespace_that_ends_takes_its_sub_interface_along") {
+    if !root_or_skip() {
         return;
     }
     let _together = together();
@@ -133,7 +133,7 @@ fn a_namespace_that_ends_takes_its_sub_interface_along() {
 
 #[test]
 fn a_deleted_interface_is_a_sub_interface_gone() {
-    if !root_or_skip("a_deleted_interface_is_a_sub_interface_gone") {
+    if !root_or_skip() {
         return;
     }
     let _together = together();
@@ -156,7 +156,7 @@ fn a_deleted_interface_is_a_sub_interface_gone() {
 
 #[test]
 fn others_notice_nothing_of_one_that_comes_and_goes() {
-    if !root_or_skip("others_notice_nothing_of_one_that_comes_and_goes") {
+    if !root_or_skip() {
         return;
     }
     let _together = together();
@@ -174,7 +174,7 @@ fn others_notice_nothing_of_one_that_comes_and_goes() {
 
 #[test]
 fn others_notice_nothing_of_many_that_come_and_go() {
-    if !root_or_skip("others_notice_nothing_of_many_that_come_and_go") {
+    if !root_or_skip() {
         return;
     }
     let _together = together();
@@ -198,7 +198,7 @@ fn others_notice_nothing_of_many_that_come_and_go() {
 
 #[test]
 fn with_the_engine_everything_is_gone_at_once() {
-    if !root_or_skip("with_the_engine_everything_is_gone_at_once") {
+    if !root_or_skip() {
         return;
     }
     let _together = together();

@@ -9,8 +9,8 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Change, Event, ParentOptions, SubOptions, SubStatus};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::{Link, set_sysctl};
+use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, PARENT, Place, frame, mac, reaches, send, until};
 
@@ -35,7 +35,7 @@ fn reverted(lab: &Lab, what: &str) -> String {
 
 #[test]
 fn what_a_user_sets_is_followed() {
-    if !root_or_skip("what_a_user_sets_is_followed") {
+    if !root_or_skip() {
         return;
     }
     let (lab, mut guest, index) = lab_with_one();
@@ -66,7 +66,7 @@ fn what_a_user_sets_is_followed() {
 
 #[test]
 fn a_move_to_a_third_namespace_is_followed() {
-    if !root_or_skip("a_move_to_a_third_namespace_is_followed") {
+    if !root_or_skip() {
         return;
     }
     for io in [PortIo::Uring, PortIo::Plain] {
@@ -90,7 +90,7 @@ fn a_move_to_a_third_namespace_is_followed() {
 
 #[test]
 fn groups_joined_by_ip_are_followed() {
-    if !root_or_skip("groups_joined_by_ip_are_followed") {
+    if !root_or_skip() {
         return;
     }
     let (lab, mut guest, index) = lab_with_one();
@@ -125,7 +125,7 @@ fn groups_joined_by_ip_are_followed() {
 
 #[test]
 fn a_forbidden_address_is_undone() {
-    if !root_or_skip("a_forbidden_address_is_undone") {
+    if !root_or_skip() {
         return;
     }
     let (lab, mut guest, index) = lab_with_one();
@@ -148,7 +148,7 @@ fn a_forbidden_address_is_undone() {
 
 #[test]
 fn an_mtu_above_the_parent_s_is_undone() {
-    if !root_or_skip("an_mtu_above_the_parent_s_is_undone") {
+    if !root_or_skip() {
         return;
     }
     let (lab, mut guest, index) = lab_with_one();
@@ -161,7 +161,7 @@ fn an_mtu_above_the_parent_s_is_undone() {
 
 #[test]
 fn coming_up_with_an_address_in_use_is_undone() {
-    if !root_or_skip("coming_up_with_an_address_in_use_is_undone") {
+    if !root_or_skip() {
         return;
     }
     let (lab, mut guest, index) = lab_with_one();
@@ -182,7 +182,7 @@ fn coming_up_with_an_address_in_use_is_undone() {
 
 #[test]
 fn carrier_and_mtu_follow_the_parent() {
-    if !root_or_skip("carrier_and_mtu_follow_the_parent") {
+    if !root_or_skip() {
         return;
     }
     let (mut lab, mut guest, _) = lab_with_one();
@@ -208,7 +208,7 @@ fn carrier_and_mtu_follow_the_parent() {
 
 #[test]
 fn a_passthru_shares_its_address_with_its_parent() {
-    if !root_or_skip("a_passthru_shares_its_address_with_its_parent") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);
@@ -240,7 +240,7 @@ fn a_passthru_shares_its_address_with_its_parent() {
 
 #[test]
 fn a_passthru_gives_the_parent_its_address_back() {
-    if !root_or_skip("a_passthru_gives_the_parent_its_address_back") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);
@@ -268,7 +268,7 @@ fn a_passthru_gives_the_parent_its_address_back() {
 
 #[test]
 fn an_interface_is_one_parent_whatever_it_is_called() {
-    if !root_or_skip("an_interface_is_one_parent_whatever_it_is_called") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);
@@ -282,7 +282,7 @@ fn an_interface_is_one_parent_whatever_it_is_called() {
 
 #[test]
 fn the_parent_is_promiscuous_only_while_somebody_is_up() {
-    if !root_or_skip("the_parent_is_promiscuous_only_while_somebody_is_up") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);

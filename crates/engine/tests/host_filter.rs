@@ -13,9 +13,9 @@ use umacvlan_core::switch::HostView;
 use umacvlan_core::{MacAddr, Mode, Parent, Semantics, SubConfig, Switch};
 use umacvlan_engine::engine::{Change, Event, HostFilterStatus, LinkSet, ParentOptions};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::bpf::host::HostFilter;
+use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, PARENT, Place, frame, mac, next, reaches, send, wire};
 
@@ -91,7 +91,7 @@ fn station(number: u16) -> MacAddr {
 
 #[test]
 fn it_hides_until_it_is_dropped_however_it_is_attached() {
-    if !root_or_skip("it_hides_until_it_is_dropped_however_it_is_attached") {
+    if !root_or_skip() {
         return;
     }
     let bench = Bench::new();
@@ -109,7 +109,7 @@ fn it_hides_until_it_is_dropped_however_it_is_attached() {
 
 #[test]
 fn it_follows_what_it_is_shown_and_grows() {
-    if !root_or_skip("it_follows_what_it_is_shown_and_grows") {
+    if !root_or_skip() {
         return;
     }
     let bench = Bench::new();
@@ -132,7 +132,7 @@ fn it_follows_what_it_is_shown_and_grows() {
 
 #[test]
 fn a_vlan_that_the_host_has_a_device_for_is_the_host_s() {
-    if !root_or_skip("a_vlan_that_the_host_has_a_device_for_is_the_host_s") {
+    if !root_or_skip() {
         return;
     }
     let bench = Bench::new();
@@ -185,7 +185,7 @@ fn child(bench: &Bench, way: Attachment) -> Child {
 
 #[test]
 fn a_killed_process_leaves_the_host_everything() {
-    if !root_or_skip("a_killed_process_leaves_the_host_everything") {
+    if !root_or_skip() {
         return;
     }
     let bench = Bench::new();
@@ -207,7 +207,7 @@ fn a_killed_process_leaves_the_host_everything() {
 
 #[test]
 fn the_engine_keeps_the_filter_as_the_switch_is() {
-    if !root_or_skip("the_engine_keeps_the_filter_as_the_switch_is") {
+    if !root_or_skip() {
         return;
     }
     let lab = Lab::new(PortIo::Plain);
@@ -250,7 +250,7 @@ fn the_engine_keeps_the_filter_as_the_switch_is() {
 
 #[test]
 fn a_parent_that_comes_back_gets_its_filter_back() {
-    if !root_or_skip("a_parent_that_comes_back_gets_its_filter_back") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Plain);
@@ -270,7 +270,7 @@ fn a_parent_that_comes_back_gets_its_filter_back() {
 
 #[test]
 fn a_host_that_is_to_hear_everything_does() {
-    if !root_or_skip("a_host_that_is_to_hear_everything_does") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Plain);

@@ -7,8 +7,8 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Change, Event, LinkSet, SubOptions, SubStatus};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Link;
+use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, PARENT, Place, frame, mac, reaches};
 
@@ -26,7 +26,7 @@ fn set(lab: &Lab, name: &str, set: LinkSet) -> Result<SubStatus, Error> {
 
 #[test]
 fn each_is_done_on_the_interface_and_known_at_once() {
-    if !root_or_skip("each_is_done_on_the_interface_and_known_at_once") {
+    if !root_or_skip() {
         return;
     }
     let (lab, mut guest) = lab_with_one();
@@ -60,7 +60,7 @@ fn each_is_done_on_the_interface_and_known_at_once() {
 
 #[test]
 fn what_the_rules_forbid_is_refused_and_nothing_is_changed() {
-    if !root_or_skip("what_the_rules_forbid_is_refused_and_nothing_is_changed") {
+    if !root_or_skip() {
         return;
     }
     let (lab, mut guest) = lab_with_one();
@@ -90,7 +90,7 @@ fn what_the_rules_forbid_is_refused_and_nothing_is_changed() {
 
 #[test]
 fn coming_up_with_an_address_in_use_is_refused() {
-    if !root_or_skip("coming_up_with_an_address_in_use_is_refused") {
+    if !root_or_skip() {
         return;
     }
     let (lab, mut guest) = lab_with_one();
@@ -109,7 +109,7 @@ fn coming_up_with_an_address_in_use_is_refused() {
 
 #[test]
 fn the_kernel_s_own_refusals_keep_their_errno() {
-    if !root_or_skip("the_kernel_s_own_refusals_keep_their_errno") {
+    if !root_or_skip() {
         return;
     }
     let (lab, mut guest) = lab_with_one();
@@ -139,7 +139,7 @@ fn the_kernel_s_own_refusals_keep_their_errno() {
 
 #[test]
 fn a_name_is_unique_in_a_namespace_only() {
-    if !root_or_skip("a_name_is_unique_in_a_namespace_only") {
+    if !root_or_skip() {
         return;
     }
     let (lab, guest) = lab_with_one();
@@ -167,7 +167,7 @@ fn a_name_is_unique_in_a_namespace_only() {
 
 #[test]
 fn the_address_of_a_passthru_is_its_parent_s() {
-    if !root_or_skip("the_address_of_a_passthru_is_its_parent_s") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);
@@ -181,7 +181,7 @@ fn the_address_of_a_passthru_is_its_parent_s() {
 
 #[test]
 fn changes_are_made_in_order_until_one_is_refused() {
-    if !root_or_skip("changes_are_made_in_order_until_one_is_refused") {
+    if !root_or_skip() {
         return;
     }
     let (lab, _guest) = lab_with_one();
@@ -205,7 +205,7 @@ fn changes_are_made_in_order_until_one_is_refused() {
 
 #[test]
 fn one_is_made_with_all_that_is_asked_for() {
-    if !root_or_skip("one_is_made_with_all_that_is_asked_for") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);

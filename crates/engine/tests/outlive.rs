@@ -13,11 +13,11 @@ use umacvlan_core::stats::Counters;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubNumber, SubOptions, SubStatus};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::{Engine, Error};
 use umacvlan_netlink::Link;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::tap::{QUEUE_LEN, Tap};
+use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, PARENT, PATIENCE, Place, frame, mac, reaches, several, until};
 
@@ -96,7 +96,7 @@ fn connection(one: &mut Place, two: &mut Place) -> (TcpStream, TcpStream) {
 
 #[test]
 fn a_connection_survives_the_engine() {
-    if !root_or_skip("a_connection_survives_the_engine") {
+    if !root_or_skip() {
         return;
     }
     for (io, [before, after]) in CHANGES {
@@ -164,7 +164,7 @@ fn engine_to_be_killed() {
 
 #[test]
 fn an_engine_that_is_killed_leaves_what_it_kept() {
-    if !root_or_skip("an_engine_that_is_killed_leaves_what_it_kept") {
+    if !root_or_skip() {
         return;
     }
     let (mut lab, mut guest) = (Lab::new(PortIo::Auto), Place::new());
@@ -200,7 +200,7 @@ fn an_engine_that_is_killed_leaves_what_it_kept() {
 
 #[test]
 fn one_is_adopted_with_another_name_address_mtu_and_groups() {
-    if !root_or_skip("one_is_adopted_with_another_name_address_mtu_and_groups") {
+    if !root_or_skip() {
         return;
     }
     for io in BOTH {
@@ -228,7 +228,7 @@ fn one_is_adopted_with_another_name_address_mtu_and_groups() {
 
 #[test]
 fn what_is_not_kept_goes_with_the_engine() {
-    if !root_or_skip("what_is_not_kept_goes_with_the_engine") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);
@@ -243,7 +243,7 @@ fn what_is_not_kept_goes_with_the_engine() {
 
 #[test]
 fn a_busy_tap_is_left_to_the_one_who_has_it() {
-    if !root_or_skip("a_busy_tap_is_left_to_the_one_who_has_it") {
+    if !root_or_skip() {
         return;
     }
     type Attach = fn(&str) -> std::io::Result<Vec<Tap>>;
@@ -272,7 +272,7 @@ fn a_busy_tap_is_left_to_the_one_who_has_it() {
 
 #[test]
 fn of_two_with_one_address_the_second_is_left_in_place_and_down() {
-    if !root_or_skip("of_two_with_one_address_the_second_is_left_in_place_and_down") {
+    if !root_or_skip() {
         return;
     }
     let (mut lab, mut guest, before) = orphan(PortIo::Auto, 1);
@@ -295,7 +295,7 @@ fn of_two_with_one_address_the_second_is_left_in_place_and_down() {
 
 #[test]
 fn only_a_kept_tap_is_adopted() {
-    if !root_or_skip("only_a_kept_tap_is_adopted") {
+    if !root_or_skip() {
         return;
     }
     let lab = Lab::new(PortIo::Auto);
@@ -313,7 +313,7 @@ fn only_a_kept_tap_is_adopted() {
 
 #[test]
 fn a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one() {
-    if !root_or_skip("a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one") {
+    if !root_or_skip() {
         return;
     }
     let (_lab, mut guest, _) = orphan(PortIo::Auto, 1);
@@ -328,7 +328,7 @@ fn a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one() {
 
 #[test]
 fn a_kept_passthru_goes_on_with_its_parent_s_address() {
-    if !root_or_skip("a_kept_passthru_goes_on_with_its_parent_s_address") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);
@@ -352,7 +352,7 @@ fn a_kept_passthru_goes_on_with_its_parent_s_address() {
 
 #[test]
 fn numbers_are_the_owner_s_and_never_used_again() {
-    if !root_or_skip("numbers_are_the_owner_s_and_never_used_again") {
+    if !root_or_skip() {
         return;
     }
     let lab = Lab::new(PortIo::Auto);
@@ -373,7 +373,7 @@ fn numbers_are_the_owner_s_and_never_used_again() {
 
 #[test]
 fn a_kept_one_that_is_deleted_is_told_as_gone() {
-    if !root_or_skip("a_kept_one_that_is_deleted_is_told_as_gone") {
+    if !root_or_skip() {
         return;
     }
     let lab = Lab::new(PortIo::Auto);

@@ -7,14 +7,14 @@
 use std::time::Duration;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::privilege::skip;
 use umacvlan_netlink::{Event, Monitor, Rtnl, joined_groups, set_sysctl};
 use umacvlan_sys::netns::{Netns, enter_user_namespace};
+use umacvlan_testkit::skip;
 
 fn main() {
     let outside = Netns::current().unwrap().id();
     if let Err(why) = enter_user_namespace() {
-        return skip("rootless", &why.to_string());
+        return skip(&why.to_string());
     }
     assert_ne!(Netns::current().unwrap().id(), outside);
 

@@ -10,15 +10,15 @@ mod world;
 use umacvlan_core::{MacAddr, Mode, VlanPath};
 use umacvlan_engine::engine::{Backend, Event, LinkSet, ParentOptions, SubOptions};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Link;
+use umacvlan_testkit::root_or_skip;
 
 use common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
 use world::{C10, PARENTS, Trunk, Wire, each_way, guest, tagged, workers};
 
 #[test]
 fn each_vlan_hears_its_own_frames_and_no_others() {
-    each_way("each_vlan_hears_its_own_frames_and_no_others", |options| {
+    each_way(|options| {
         let trunk = Trunk::new(&PARENTS, &options);
         for (number, (_, tags)) in PARENTS.iter().enumerate() {
             let marks = [10, 20].map(|mark| mark + u32::try_from(number).unwrap());
@@ -37,7 +37,7 @@ fn each_vlan_hears_its_own_frames_and_no_others() {
 
 #[test]
 fn what_a_vlan_sends_has_its_tags_on_the_wire() {
-    each_way("what_a_vlan_sends_has_its_tags_on_the_wire", |options| {
+    each_way(|options| {
         let mut trunk = Trunk::new(&PARENTS, &options);
         for (number, (name, tags)) in PARENTS.iter().enumerate() {
             for to in [mac(0xff), MacAddr::BROADCAST] {
@@ -53,7 +53,7 @@ fn what_a_vlan_sends_has_its_tags_on_the_wire() {
 
 #[test]
 fn siblings_meet_in_their_vlan_and_not_in_another() {
-    each_way("siblings_meet_in_their_vlan_and_not_in_another", |options| {
+    each_way(|options| {
         let trunk = Trunk::new(&PARENTS, &options);
         let place = Place::new();
         trunk.lab.engine().add_sub("p0.10", guest(2, &place)).unwrap();
@@ -70,7 +70,7 @@ fn siblings_meet_in_their_vlan_and_not_in_another() {
 
 #[test]
 fn without_a_parent_for_them_untagged_frames_are_the_hosts() {
-    each_way("without_a_parent_for_them_untagged_frames_are_the_hosts", |options| {
+    each_way(|options| {
         let trunk = Trunk::new(&PARENTS[1..2], &options);
         let stack = trunk.lab.host.socket(PARENT);
         let socket = &trunk.guests[0].1;
@@ -101,7 +101,7 @@ fn longest(mtu: usize) -> Vec<u8> {
 
 #[test]
 fn a_frame_as_long_as_the_mtu_has_room_for_its_tags() {
-    each_way("a_frame_as_long_as_the_mtu_has_room_for_its_tags", |options| {
+    each_way(|options| {
         // The longer ones are more than a chunk of AF_XDP holds.
         for most in [1500, 6000] {
             let mut trunk = Trunk::with_mtu(most, &PARENTS, &options);
@@ -125,7 +125,7 @@ fn a_frame_as_long_as_the_mtu_has_room_for_its_tags() {
 
 #[test]
 fn a_vlan_follows_its_interface() {
-    each_way("a_vlan_follows_its_interface", |options| {
+    each_way(|options| {
         let mut trunk = Trunk::new(&PARENTS[1..], &options);
         let index = trunk.lab.host.index(PARENT);
         trunk.lab.host.rtnl.set_mac(index, mac(0x33)).unwrap();
@@ -157,7 +157,7 @@ fn a_vlan_follows_its_interface() {
 
 #[test]
 fn a_vlan_waits_for_an_interface_that_is_gone() {
-    each_way("a_vlan_waits_for_an_interface_that_is_gone", |options| {
+    each_way(|options| {
         let mut trunk = Trunk::new(&PARENTS, &options);
         let index = trunk.lab.host.index(PARENT);
         trunk.lab.host.rtnl.delete(index).unwrap();
@@ -184,8 +184,7 @@ fn a_vlan_waits_for_an_interface_that_is_gone() {
 
 #[test]
 fn the_address_of_a_passthru_sub_interface_is_its_vlans_and_not_the_interfaces() {
-    if !root_or_skip("the_address_of_a_passthru_sub_interface_is_its_vlans_and_not_the_interfaces")
-    {
+    if !root_or_skip() {
         return;
     }
     let mut trunk = Trunk::new(&PARENTS[..1], &ParentOptions::default());
@@ -217,7 +216,7 @@ fn the_address_of_a_passthru_sub_interface_is_its_vlans_and_not_the_interfaces()
 
 #[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
-    if !root_or_skip("what_cannot_be_is_refused_and_changes_nothing") {
+    if !root_or_skip() {
         return;
     }
     let trunk = Trunk::new(&PARENTS[1..2], &workers(2, PortIo::Auto, Backend::AfPacket));
@@ -261,7 +260,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 
 #[test]
 fn an_interface_of_the_name_is_meant_and_not_a_vlan() {
-    if !root_or_skip("an_interface_of_the_name_is_meant_and_not_a_vlan") {
+    if !root_or_skip() {
         return;
     }
     let mut trunk = Trunk::new(&PARENTS[..1], &ParentOptions::default());
@@ -288,7 +287,7 @@ fn an_interface_of_the_name_is_meant_and_not_a_vlan() {
 
 #[test]
 fn a_hundred_vlans_share_one_socket_and_one_worker() {
-    if !root_or_skip("a_hundred_vlans_share_one_socket_and_one_worker") {
+    if !root_or_skip() {
         return;
     }
     let trunk = Trunk::new(&[], &ParentOptions::default());

@@ -74,8 +74,9 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_testkit::Scratch;
+
     use super::*;
-    use crate::daemon::testing::Scratch;
 
     #[test]
     fn a_link_waits_in_the_daemons_namespace_and_not_for_ever() {

@@ -25,19 +25,19 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use umacvlan_core::{Mode, Semantics};
+    use umacvlan_testkit::{root_or_skip, skip};
 
     use super::expect::{Setup, cells, wanted};
     use super::measure::{Path, frame_rate, round_trips, tcp_throughput};
     use super::network::{Maker, Network, Wire};
     use super::probe::{Patience, reach};
     use super::traffic::{Instruments, Kind, Load, Rate, Sizes};
-    use crate::privilege::{root_or_skip, skip};
 
     /// Attaches the kernel's sub-interfaces; false if the test must be skipped.
-    fn attach(network: &mut Network, mode: Mode, test: &str) -> bool {
+    fn attach(network: &mut Network, mode: Mode) -> bool {
         match network.attach(Maker::Kernel, mode) {
             Err(e) if e.kind() == io::ErrorKind::Unsupported => {
-                skip(test, "this kernel has no macvlan");
+                skip("this kernel has no macvlan");
                 false
             }
             done => {
@@ -49,13 +49,12 @@ mod tests {
 
     #[test]
     fn the_kernel_s_macvlan_reaches_whom_the_table_says() {
-        let name = "the_kernel_s_macvlan_reaches_whom_the_table_says";
-        if !root_or_skip(name) {
+        if !root_or_skip() {
             return;
         }
         let mut network = Network::build().unwrap();
         for mode in Mode::ALL {
-            if !attach(&mut network, mode, name) {
+            if !attach(&mut network, mode) {
                 return;
             }
             for hairpin in [false, true] {
@@ -74,12 +73,11 @@ mod tests {
 
     #[test]
     fn every_measurement_finds_something_to_measure() {
-        let name = "every_measurement_finds_something_to_measure";
-        if !root_or_skip(name) {
+        if !root_or_skip() {
             return;
         }
         let mut network = Network::build().unwrap();
-        if !attach(&mut network, Mode::Bridge, name) {
+        if !attach(&mut network, Mode::Bridge) {
             return;
         }
         let stations = network.stations();
@@ -94,8 +92,7 @@ mod tests {
 
     #[test]
     fn a_crowd_is_given_what_is_for_everybody_and_nothing_else() {
-        let name = "a_crowd_is_given_what_is_for_everybody_and_nothing_else";
-        if !root_or_skip(name) {
+        if !root_or_skip() {
             return;
         }
         let mut network = Network::build_with(Wire::Cable).unwrap();
@@ -107,7 +104,7 @@ mod tests {
         };
         for (subs, members, idle) in [(1, 1, 0), (7, 4, 3)] {
             network.set_subs(subs).unwrap();
-            if !attach(&mut network, Mode::Bridge, name) {
+            if !attach(&mut network, Mode::Bridge) {
                 return;
             }
             let stations = network.stations();
@@ -130,8 +127,7 @@ mod tests {
 
     #[test]
     fn a_linux_bridge_on_a_cable_forwards_to_one_and_floods_to_all() {
-        let name = "a_linux_bridge_on_a_cable_forwards_to_one_and_floods_to_all";
-        if !root_or_skip(name) {
+        if !root_or_skip() {
             return;
         }
         let mut network = Network::build_with(Wire::Cable).unwrap();

@@ -266,15 +266,15 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use umacvlan_core::Mode;
+    use umacvlan_testkit::root_or_skip;
 
     use super::*;
     use crate::lab::network::{Maker, Network, Wire};
     use crate::lab::traffic::{Instruments, Kind, Load, Rate, Sizes};
-    use crate::privilege::root_or_skip;
 
     #[test]
     fn every_means_takes_all_frames_and_passes_none_on() {
-        if !root_or_skip("every_means_takes_all_frames_and_passes_none_on") {
+        if !root_or_skip() {
             return;
         }
         let means: &[Means] = match cfg!(feature = "af-xdp") {

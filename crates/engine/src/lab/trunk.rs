@@ -104,13 +104,14 @@ fn link(
 mod tests {
     use std::time::Duration;
 
+    use umacvlan_testkit::root_or_skip;
+
     use super::*;
     use crate::lab::measure::{Path, tcp_throughput};
-    use crate::privilege::root_or_skip;
 
     #[test]
     fn bytes_go_both_ways_with_tags_and_without() {
-        if !root_or_skip("bytes_go_both_ways_with_tags_and_without") {
+        if !root_or_skip() {
             return;
         }
         for vlan in ["", "10", "10.20"] {

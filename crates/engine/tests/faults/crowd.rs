@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::SubOptions;
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
+use umacvlan_testkit::root_or_skip;
 
 use crate::ALONE;
 use crate::common::{Lab, PARENT, millis};
@@ -57,7 +57,7 @@ fn ticks(names: [&str; 2]) -> u64 {
 
 #[test]
 fn a_thousand_sub_interfaces_cost_little() {
-    if !root_or_skip("a_thousand_sub_interfaces_cost_little") {
+    if !root_or_skip() {
         return;
     }
     let _alone = ALONE.write().unwrap_or_else(PoisonError::into_inner);

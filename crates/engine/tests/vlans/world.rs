@@ -8,10 +8,10 @@ use umacvlan_core::offload::VNET_LEN;
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{Backend, ParentOptions, ParentStatus, SubOptions};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_sys::packet::{Membership, PacketSocket};
 use umacvlan_sys::poll;
+use umacvlan_testkit::root_or_skip;
 
 use crate::common::{Lab, PARENT, PATIENCE, Place, mac, wire};
 
@@ -132,8 +132,8 @@ pub(crate) fn workers(count: usize, io: PortIo, backend: Backend) -> ParentOptio
 }
 
 /// Every way to serve the wire.
-pub(crate) fn each_way(name: &str, test: impl Fn(ParentOptions)) {
-    if !root_or_skip(name) {
+pub(crate) fn each_way(test: impl Fn(ParentOptions)) {
+    if !root_or_skip() {
         return;
     }
     for (count, io, backend) in [

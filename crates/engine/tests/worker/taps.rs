@@ -6,17 +6,17 @@ use umacvlan_core::offload::Offloads;
 use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
 use umacvlan_engine::memory::MemoryLink;
 use umacvlan_engine::port::{PortIo, PortLink};
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::tap::Tap;
+use umacvlan_testkit::root_or_skip;
 
 use crate::bench::{frame, mac, switch};
 
 #[test]
 fn what_a_tap_refuses_is_taken_back_and_lost_for_a_reason() {
-    if !root_or_skip("what_a_tap_refuses_is_taken_back_and_lost_for_a_reason") {
+    if !root_or_skip() {
         return;
     }
     for io in [PortIo::Uring, PortIo::Plain] {

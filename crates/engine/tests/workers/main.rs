@@ -11,8 +11,8 @@ use std::thread;
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Change, Event, LinkSet, ParentStatus};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Link;
+use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, PARENT, Place, mac, several};
 use flows::Way;
@@ -45,7 +45,7 @@ fn assert_books(parent: &ParentStatus) {
 
 #[test]
 fn every_flow_is_whole_and_in_order_whoever_serves_it() {
-    if !root_or_skip("every_flow_is_whole_and_in_order_whoever_serves_it") {
+    if !root_or_skip() {
         return;
     }
     for (io, workers) in BOTH.into_iter().flat_map(|io| [(io, 2), (io, 3)]) {
@@ -102,7 +102,7 @@ fn owners(lab: &Lab, there: &Way, back: &Way) -> Vec<usize> {
 
 #[test]
 fn one_worker_has_both_directions_of_a_flow_and_keeps_them() {
-    if !root_or_skip("one_worker_has_both_directions_of_a_flow_and_keeps_them") {
+    if !root_or_skip() {
         return;
     }
     let (mut lab, _guests, [wire_to_one, one_to_wire, one_to_two, two_to_one]) =
@@ -123,7 +123,7 @@ fn one_worker_has_both_directions_of_a_flow_and_keeps_them() {
 
 #[test]
 fn a_parent_that_is_down_gets_its_workers_when_it_comes_up() {
-    if !root_or_skip("a_parent_that_is_down_gets_its_workers_when_it_comes_up") {
+    if !root_or_skip() {
         return;
     }
     let (mut lab, _guests, _) = triangle(PortIo::Auto, 2);
@@ -147,7 +147,7 @@ fn a_parent_that_is_down_gets_its_workers_when_it_comes_up() {
 
 #[test]
 fn changes_disturb_no_flow_and_reach_every_worker() {
-    if !root_or_skip("changes_disturb_no_flow_and_reach_every_worker") {
+    if !root_or_skip() {
         return;
     }
     for io in BOTH {
@@ -184,7 +184,7 @@ fn changes_disturb_no_flow_and_reach_every_worker() {
 
 #[test]
 fn a_removed_parent_and_one_that_comes_back_have_all_their_workers() {
-    if !root_or_skip("a_removed_parent_and_one_that_comes_back_have_all_their_workers") {
+    if !root_or_skip() {
         return;
     }
     let (mut lab, guests, _) = triangle(PortIo::Auto, 2);
@@ -203,7 +203,7 @@ fn a_removed_parent_and_one_that_comes_back_have_all_their_workers() {
 
 #[test]
 fn too_many_workers_are_refused() {
-    if !root_or_skip("too_many_workers_are_refused") {
+    if !root_or_skip() {
         return;
     }
     let lab = Lab::with(PortIo::Auto, 1);

@@ -8,10 +8,10 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{ParentOptions, UplinkKind, XdpMode};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::rx_ring::Received;
 use umacvlan_sys::{blast, poll};
+use umacvlan_testkit::root_or_skip;
 
 use super::uplink::{af_xdp, tcp_is_whole};
 use crate::common::{Lab, PARENT, PATIENCE, Place, frame, mac, send, until};
@@ -25,8 +25,8 @@ fn set_mtu(place: &mut Place, name: &str, mtu: u32) {
 }
 
 /// An engine on an AF_XDP uplink of this MTU, for both ways to serve TAPs.
-fn each_io(name: &str, mtu: u32, test: impl Fn(Lab)) {
-    if !root_or_skip(name) {
+fn each_io(mtu: u32, test: impl Fn(Lab)) {
+    if !root_or_skip() {
         return;
     }
     for io in [PortIo::Plain, PortIo::Auto] {
@@ -77,7 +77,7 @@ fn both_ways(lab: &Lab, sub: &OwnedFd, mtu: usize) {
 #[test]
 fn jumbo_frames_go_both_ways_whole() {
     for mtu in [9000, LONGEST] {
-        each_io("jumbo_frames_go_both_ways_whole", mtu, |lab| {
+        each_io(mtu, |lab| {
             let inside = Place::new();
             assert_eq!(lab.add("s1", 1, Mode::Bridge, &inside).mtu, mtu);
             both_ways(&lab, &inside.socket("s1"), mtu as usize);
@@ -89,14 +89,13 @@ fn jumbo_frames_go_both_ways_whole() {
 
 #[test]
 fn tcp_is_whole_in_jumbo_frames() {
-    each_io("tcp_is_whole_in_jumbo_frames", 9000, |lab| tcp_is_whole(&lab));
+    each_io(9000, |lab| tcp_is_whole(&lab));
 }
 
 /// More at once than a turn takes, so that batches end within frames.
 #[test]
 fn a_burst_of_jumbo_frames_comes_whole_and_in_order_and_no_chunk_is_lost() {
-    let name = "a_burst_of_jumbo_frames_comes_whole_and_in_order_and_no_chunk_is_lost";
-    each_io(name, 9000, |lab| {
+    each_io(9000, |lab| {
         let mut inside = Place::new();
         lab.add("s1", 1, Mode::Bridge, &inside);
         let (index, wire) = (inside.index("s1"), lab.far.socket("x0"));
@@ -128,8 +127,7 @@ fn a_burst_of_jumbo_frames_comes_whole_and_in_order_and_no_chunk_is_lost() {
 
 #[test]
 fn a_parent_whose_mtu_grows_beyond_a_chunk_and_shrinks_again_stays_on_af_xdp() {
-    let name = "a_parent_whose_mtu_grows_beyond_a_chunk_and_shrinks_again_stays_on_af_xdp";
-    each_io(name, 1500, |mut lab| {
+    each_io(1500, |mut lab| {
         let mut inside = Place::new();
         lab.add("s1", 1, Mode::Bridge, &inside);
         let sub = inside.socket("s1");
@@ -157,7 +155,7 @@ fn a_parent_whose_mtu_grows_beyond_a_chunk_and_shrinks_again_stays_on_af_xdp() {
 
 #[test]
 fn an_mtu_that_fits_no_chain_of_chunks_is_refused_with_the_limit() {
-    if !root_or_skip("an_mtu_that_fits_no_chain_of_chunks_is_refused_with_the_limit") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);

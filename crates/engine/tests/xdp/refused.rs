@@ -8,10 +8,10 @@ use caps::{CapSet, Capability};
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Backend, Engine, ParentOptions, UplinkKind, XdpMode};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::{Error, try_af_xdp};
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::xdp::{Attached, Binding, XdpProgram, XskSocket};
+use umacvlan_testkit::root_or_skip;
 
 use crate::common::{Lab, PARENT, Place, frame, mac, reaches};
 
@@ -59,7 +59,7 @@ fn passes(lab: &Lab, backend: Backend, kind: UplinkKind) {
 
 #[test]
 fn a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded() {
-    if !root_or_skip("a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);
@@ -83,7 +83,7 @@ fn a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded() {
 
 #[test]
 fn a_program_of_somebody_else_stays_and_no_mode_is_to_be_had() {
-    if !root_or_skip("a_program_of_somebody_else_stays_and_no_mode_is_to_be_had") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = lab();
@@ -103,7 +103,7 @@ fn a_program_of_somebody_else_stays_and_no_mode_is_to_be_had() {
 
 #[test]
 fn a_queue_that_somebody_else_has_is_not_taken() {
-    if !root_or_skip("a_queue_that_somebody_else_has_is_not_taken") {
+    if !root_or_skip() {
         return;
     }
     let lab = lab();
@@ -120,9 +120,7 @@ fn a_queue_that_somebody_else_has_is_not_taken() {
 
 #[test]
 fn an_mtu_that_the_driver_does_not_carry_is_for_the_generic_mode_and_a_larger_one_for_none() {
-    let test =
-        "an_mtu_that_the_driver_does_not_carry_is_for_the_generic_mode_and_a_larger_one_for_none";
-    if !root_or_skip(test) {
+    if !root_or_skip() {
         return;
     }
     let mut lab = lab();
@@ -151,7 +149,7 @@ fn lacking(lab: &Lab, capabilities: &[Capability]) -> Engine {
 
 #[test]
 fn without_its_capabilities_af_packet_works_and_af_xdp_names_them() {
-    if !root_or_skip("without_its_capabilities_af_packet_works_and_af_xdp_names_them") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = lab();
@@ -170,7 +168,7 @@ fn without_its_capabilities_af_packet_works_and_af_xdp_names_them() {
 fn without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise() {
     const TEST: &str = "without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise";
     const LIMITED: &str = "UMACVLAN_LIMITED";
-    if !root_or_skip(TEST) {
+    if !root_or_skip() {
         return;
     }
     if std::env::var_os(LIMITED).is_none() {
@@ -194,7 +192,7 @@ fn without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise() {
 
 #[test]
 fn a_trial_tells_the_mode_or_the_reason_and_leaves_nothing() {
-    if !root_or_skip("a_trial_tells_the_mode_or_the_reason_and_leaves_nothing") {
+    if !root_or_skip() {
         return;
     }
     let mut lab = lab();
@@ -208,7 +206,7 @@ fn a_trial_tells_the_mode_or_the_reason_and_leaves_nothing() {
 
 #[test]
 fn tags_are_left_in_frames_until_the_parent_is_let_go() {
-    if !root_or_skip("tags_are_left_in_frames_until_the_parent_is_let_go") {
+    if !root_or_skip() {
         return;
     }
     let lab = lab();

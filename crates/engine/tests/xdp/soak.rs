@@ -13,9 +13,9 @@ use umacvlan_core::stats::WireStats;
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Backend, Event, LinkSet, ParentOptions, UplinkKind, XdpMode};
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_sys::blast::{self, BATCH};
 use umacvlan_sys::xdp::{Attached, XdpProgram};
+use umacvlan_testkit::root_or_skip;
 
 use crate::common::{Lab, PARENT, Place, frame, mac, reaches, until};
 
@@ -64,7 +64,7 @@ impl Fault {
 
 #[test]
 fn soak() {
-    if !root_or_skip("soak") {
+    if !root_or_skip() {
         return;
     }
     let frames = std::env::var("UMACVLAN_SOAK").ok().and_then(|text| text.parse().ok());

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{Mode, Parent, Semantics, SubConfig, Switch};
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::poll;
 use umacvlan_sys::xdp::{Attached, Binding, NotSent, Rules, XdpProgram, XskSocket, longest_frame};
+use umacvlan_testkit::root_or_skip;
 
 use crate::common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
 
@@ -98,15 +98,15 @@ impl Bench {
     }
 }
 
-fn each_way(name: &str, test: impl Fn(Attached)) {
-    if root_or_skip(name) {
+fn each_way(test: impl Fn(Attached)) {
+    if root_or_skip() {
         [Attached::Native, Attached::Generic].into_iter().for_each(test);
     }
 }
 
 #[test]
 fn only_what_is_ours_comes_and_the_host_has_the_rest() {
-    each_way("only_what_is_ours_comes_and_the_host_has_the_rest", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
         send(&bench.wire, &frame(mac(1), mac(0xff), 1));
@@ -120,7 +120,7 @@ fn only_what_is_ours_comes_and_the_host_has_the_rest() {
 
 #[test]
 fn group_frames_and_heard_stations_come_aside_and_to_the_host() {
-    each_way("group_frames_and_heard_stations_come_aside_and_to_the_host", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[9]);
         send(&bench.wire, &frame(umacvlan_core::MacAddr::BROADCAST, mac(0xff), 1));
@@ -134,7 +134,7 @@ fn group_frames_and_heard_stations_come_aside_and_to_the_host() {
 
 #[test]
 fn rules_that_go_are_forgotten() {
-    each_way("rules_that_go_are_forgotten", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Passthru, &[0], &[]);
         send(&bench.wire, &frame(mac(7), mac(0xff), 1));
@@ -149,7 +149,7 @@ fn rules_that_go_are_forgotten() {
 
 #[test]
 fn a_queue_without_a_socket_is_served_aside() {
-    each_way("a_queue_without_a_socket_is_served_aside", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
         // Its place in the map goes with the socket.
@@ -166,7 +166,7 @@ fn a_queue_without_a_socket_is_served_aside() {
 /// As when somebody takes it off the interface by force.
 #[test]
 fn without_its_program_frames_come_aside() {
-    each_way("without_its_program_frames_come_aside", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
         let Bench { host, far, program, mut socket, mut side, stack, wire } = bench;
@@ -180,7 +180,7 @@ fn without_its_program_frames_come_aside() {
 
 #[test]
 fn frames_that_fit_no_chunk_come_aside_whole() {
-    each_way("frames_that_fit_no_chunk_come_aside_whole", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
         // The socket keeps the chunks that it was opened with.
@@ -200,7 +200,7 @@ fn frames_that_fit_no_chunk_come_aside_whole() {
 
 #[test]
 fn frames_are_sent_whole_and_their_chunks_come_back() {
-    each_way("frames_are_sent_whole_and_their_chunks_come_back", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         // More than there are chunks, so that each must come back.
         let mut arrived = 0;
@@ -225,8 +225,7 @@ fn frames_are_sent_whole_and_their_chunks_come_back() {
 
 #[test]
 fn a_frame_longer_than_a_chunk_comes_and_goes_in_pieces_whose_chunks_come_back() {
-    let name = "a_frame_longer_than_a_chunk_comes_and_goes_in_pieces_whose_chunks_come_back";
-    each_way(name, |how| {
+    each_way(|how| {
         let mut bench = Bench::with_mtu(how, 9000);
         bench.rules(Mode::Bridge, &[1], &[]);
         let long = |to, from, number| {
@@ -259,7 +258,7 @@ fn a_frame_longer_than_a_chunk_comes_and_goes_in_pieces_whose_chunks_come_back()
 
 #[test]
 fn what_cannot_be_is_refused_with_the_reason() {
-    each_way("what_cannot_be_is_refused_with_the_reason", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         let error = |binding, longest, queue| {
             let open = || XskSocket::open(PARENT, queue, binding, longest, true);
@@ -274,7 +273,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
 
 #[test]
 fn a_link_that_is_down_is_told_and_the_frames_wait() {
-    each_way("a_link_that_is_down_is_told_and_the_frames_wait", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         let index = bench.host.index(PARENT);
         bench.host.rtnl.set_up(index, false).unwrap();
@@ -289,7 +288,7 @@ fn a_link_that_is_down_is_told_and_the_frames_wait() {
 
 #[test]
 fn a_full_ring_takes_no_more_until_it_has_room_again() {
-    each_way("a_full_ring_takes_no_more_until_it_has_room_again", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         let index = bench.host.index(PARENT);
         bench.host.rtnl.set_up(index, false).unwrap();
@@ -315,7 +314,7 @@ fn a_full_ring_takes_no_more_until_it_has_room_again() {
 
 #[test]
 fn what_finds_no_carrier_is_told_frame_by_frame() {
-    each_way("what_finds_no_carrier_is_told_frame_by_frame", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         let far = bench.far.index("x0");
         bench.far.rtnl.set_up(far, false).unwrap();
@@ -331,7 +330,7 @@ fn what_finds_no_carrier_is_told_frame_by_frame() {
 
 #[test]
 fn a_burst_that_finds_no_chunk_is_counted() {
-    each_way("a_burst_that_finds_no_chunk_is_counted", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
         for number in 0..3000 {
@@ -346,7 +345,7 @@ fn a_burst_that_finds_no_chunk_is_counted() {
 
 #[test]
 fn another_program_on_the_interface_is_not_pushed_aside() {
-    each_way("another_program_on_the_interface_is_not_pushed_aside", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         let index = bench.host.index(PARENT);
         let again = || XdpProgram::load(1522).unwrap().attach(index, how);
@@ -360,7 +359,7 @@ fn another_program_on_the_interface_is_not_pushed_aside() {
 
 #[test]
 fn tagged_frames_of_a_vlan_of_the_host_are_the_hosts() {
-    each_way("tagged_frames_of_a_vlan_of_the_host_are_the_hosts", |how| {
+    each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
         bench.program.set_vlans(vec![5]).unwrap();

@@ -9,8 +9,8 @@ use umacvlan_engine::engine::{
     Backend, Change, LinkSet, ParentOptions, SubOptions, UplinkKind, XdpMode,
 };
 use umacvlan_engine::port::PortIo;
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Rtnl;
+use umacvlan_testkit::root_or_skip;
 
 use crate::common::{
     Lab, PARENT, PATIENCE, Place, all, frame, mac, next, reaches, send, several, until,
@@ -21,8 +21,8 @@ pub(crate) fn af_xdp() -> ParentOptions {
 }
 
 /// An engine on an AF_XDP uplink, for both ways to serve TAPs and both modes that a veth has.
-fn each_io(name: &str, test: impl Fn(Lab)) {
-    if !root_or_skip(name) {
+fn each_io(test: impl Fn(Lab)) {
+    if !root_or_skip() {
         return;
     }
     use XdpMode::{Generic, Native};
@@ -37,7 +37,7 @@ fn each_io(name: &str, test: impl Fn(Lab)) {
 
 #[test]
 fn frames_go_both_ways_and_the_host_keeps_its_own() {
-    each_io("frames_go_both_ways_and_the_host_keeps_its_own", |lab| {
+    each_io(|lab| {
         let inside = Place::new();
         lab.add("s1", 1, Mode::Bridge, &inside);
         let (sub, wire) = (inside.socket("s1"), lab.far.socket("x0"));
@@ -56,7 +56,7 @@ fn frames_go_both_ways_and_the_host_keeps_its_own() {
 
 #[test]
 fn what_is_redirected_follows_the_switch() {
-    each_io("what_is_redirected_follows_the_switch", |lab| {
+    each_io(|lab| {
         let inside = Place::new();
         lab.add("s1", 1, Mode::Private, &inside);
         let (sub, wire) = (inside.socket("s1"), lab.far.socket("x0"));
@@ -74,7 +74,7 @@ fn what_is_redirected_follows_the_switch() {
 
 #[test]
 fn source_mode_hears_what_the_host_gets_too_unless_nodst_takes_it() {
-    each_io("source_mode_hears_what_the_host_gets_too_unless_nodst_takes_it", |lab| {
+    each_io(|lab| {
         let inside = Place::new();
         let options = SubOptions {
             name: "s1".to_owned(),
@@ -102,8 +102,7 @@ fn source_mode_hears_what_the_host_gets_too_unless_nodst_takes_it() {
 /// A veth has one queue, so the second worker has the packet socket beside it alone.
 #[test]
 fn several_workers_share_the_queues_and_a_worker_without_one_sends_as_well() {
-    let name = "several_workers_share_the_queues_and_a_worker_without_one_sends_as_well";
-    if !root_or_skip(name) {
+    if !root_or_skip() {
         return;
     }
     let mut lab = Lab::new(PortIo::Auto);
@@ -123,7 +122,7 @@ fn several_workers_share_the_queues_and_a_worker_without_one_sends_as_well() {
 
 #[test]
 fn passthru_has_all_unicast_and_the_host_none() {
-    each_io("passthru_has_all_unicast_and_the_host_none", |lab| {
+    each_io(|lab| {
         let inside = Place::new();
         lab.add("s1", 0, Mode::Passthru, &inside);
         let (sub, wire) = (inside.socket("s1"), lab.far.socket("x0"));
@@ -141,7 +140,7 @@ fn pattern() -> impl Iterator<Item = u8> {
 
 #[test]
 fn tcp_is_whole_in_both_directions_with_its_offloads_on() {
-    each_io("tcp_is_whole_in_both_directions_with_its_offloads_on", |lab| tcp_is_whole(&lab));
+    each_io(|lab| tcp_is_whole(&lab));
 }
 
 /// A connection from inside to the far end, and bytes in both directions, whole.
@@ -188,7 +187,7 @@ pub(crate) fn tcp_is_whole(lab: &Lab) {
 
 #[test]
 fn tags_come_and_go_whole() {
-    each_io("tags_come_and_go_whole", |lab| {
+    each_io(|lab| {
         let tagged = |to: MacAddr, from: MacAddr| {
             let mut bytes = frame(to, from, 7);
             bytes.splice(12..12, [0x81, 0, 0x20, 5]);
@@ -223,7 +222,7 @@ fn tags_come_and_go_whole() {
 
 #[test]
 fn a_link_that_goes_down_and_up_again_forwards_again() {
-    each_io("a_link_that_goes_down_and_up_again_forwards_again", |mut lab| {
+    each_io(|mut lab| {
         let inside = Place::new();
         lab.add("s1", 1, Mode::Bridge, &inside);
         let (sub, wire) = (inside.socket("s1"), lab.far.socket("x0"));
@@ -241,7 +240,7 @@ fn a_link_that_goes_down_and_up_again_forwards_again() {
 
 #[test]
 fn another_mtu_and_another_interface_of_that_name_are_taken_up() {
-    each_io("another_mtu_and_another_interface_of_that_name_are_taken_up", |mut lab| {
+    each_io(|mut lab| {
         let inside = Place::new();
         lab.add("s1", 1, Mode::Bridge, &inside);
         let sub = inside.socket("s1");

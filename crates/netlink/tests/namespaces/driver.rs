@@ -1,13 +1,12 @@
 //! What a driver says that it can do.
 
-use umacvlan_engine::privilege::{root_or_skip, skip};
 use umacvlan_netlink::{Rtnl, goes_without_copies};
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::{root_or_skip, skip};
 
 #[test]
 fn a_veth_copies_and_what_is_not_there_says_nothing() {
-    const TEST: &str = "a_veth_copies_and_what_is_not_there_says_nothing";
-    if !root_or_skip(TEST) {
+    if !root_or_skip() {
         return;
     }
     let netns = Netns::create().unwrap();
@@ -16,7 +15,7 @@ fn a_veth_copies_and_what_is_not_there_says_nothing() {
     let index = rtnl.link("p0").unwrap().unwrap().index;
     match netns.run(|| goes_without_copies(index)).unwrap() {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-            return skip(TEST, "Linux before 6.3 does not say");
+            return skip("Linux before 6.3 does not say");
         }
         told => assert!(!told.unwrap()),
     }

@@ -4,11 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::privilege::{root_or_skip, skip};
 use umacvlan_netlink::{
     BridgeOptions, Event, Link, LinkFlags, Monitor, MovedTo, Rtnl, joined_groups, set_sysctl,
 };
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::{root_or_skip, skip};
 
 /// The engine's namespace, with a monitor and a request socket in it.
 struct Home {
@@ -112,7 +112,7 @@ fn every_change_is_news(home: &mut Home, rtnl: &mut Rtnl, nsid: Option<i32>) {
 
 #[test]
 fn every_change_at_home_is_news_without_an_id() {
-    if !root_or_skip("every_change_at_home_is_news_without_an_id") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
@@ -122,7 +122,7 @@ fn every_change_at_home_is_news_without_an_id() {
 
 #[test]
 fn every_change_elsewhere_is_news_with_the_id() {
-    if !root_or_skip("every_change_elsewhere_is_news_with_the_id") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
@@ -134,7 +134,7 @@ fn every_change_elsewhere_is_news_with_the_id() {
 
 #[test]
 fn home_stays_home_when_it_gets_an_id_for_itself() {
-    if !root_or_skip("home_stays_home_when_it_gets_an_id_for_itself") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
@@ -150,7 +150,7 @@ fn home_stays_home_when_it_gets_an_id_for_itself() {
 
 #[test]
 fn a_namespace_without_an_id_is_not_heard() {
-    if !root_or_skip("a_namespace_without_an_id_is_not_heard") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
@@ -165,7 +165,7 @@ fn a_namespace_without_an_id_is_not_heard() {
 
 #[test]
 fn promiscuity_that_no_flag_shows_is_news() {
-    if !root_or_skip("promiscuity_that_no_flag_shows_is_news") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
@@ -183,7 +183,7 @@ fn promiscuity_that_no_flag_shows_is_news() {
 
 #[test]
 fn a_port_that_leaves_a_bridge_is_not_gone() {
-    if !root_or_skip("a_port_that_leaves_a_bridge_is_not_gone") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
@@ -202,7 +202,7 @@ fn a_port_that_leaves_a_bridge_is_not_gone() {
 
 #[test]
 fn a_move_is_heard_where_it_starts_and_where_it_ends() {
-    if !root_or_skip("a_move_is_heard_where_it_starts_and_where_it_ends") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
@@ -251,7 +251,7 @@ fn arrived(events: &[Event], at: i32, which: u32) -> bool {
 
 #[test]
 fn a_namespace_dies_although_it_is_watched() {
-    if !root_or_skip("a_namespace_dies_although_it_is_watched") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
@@ -279,7 +279,7 @@ fn is_gone(event: &Event, which: u32) -> bool {
 
 #[test]
 fn the_ids_that_others_use_are_not_taken_for_ours() {
-    if !root_or_skip("the_ids_that_others_use_are_not_taken_for_ours") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
@@ -307,13 +307,12 @@ fn the_ids_that_others_use_are_not_taken_for_ours() {
 
 #[test]
 fn joining_and_leaving_a_group_is_heard() {
-    let name = "joining_and_leaving_a_group_is_heard";
-    if !root_or_skip(name) {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
     if !home.monitor.hears_groups() {
-        return skip(name, "this kernel does not tell of groups");
+        return skip("this kernel does not tell of groups");
     }
     let mut guest = home.guest();
     let (a, b) = pair(&mut guest.rtnl);
@@ -355,7 +354,7 @@ impl Home {
 
 #[test]
 fn a_monitor_that_is_not_read_says_what_it_lost() {
-    if !root_or_skip("a_monitor_that_is_not_read_says_what_it_lost") {
+    if !root_or_skip() {
         return;
     }
     let mut home = Home::new();

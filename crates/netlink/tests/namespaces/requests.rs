@@ -4,12 +4,12 @@ use std::error::Error;
 use std::fs;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::privilege::{root_or_skip, skip};
 use umacvlan_netlink::{
     BridgeOptions, IpPrefix, MacaddrChange, Macvlan, MacvlanChange, Route, Rtnl, joined_groups,
     set_sysctl,
 };
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::{root_or_skip, skip};
 
 /// A namespace and a socket in it.
 fn place() -> (Netns, Rtnl) {
@@ -29,7 +29,7 @@ fn read_in(netns: &Netns, path: &str) -> String {
 
 #[test]
 fn a_new_namespace_has_a_loopback_only() {
-    if !root_or_skip("a_new_namespace_has_a_loopback_only") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -44,7 +44,7 @@ fn a_new_namespace_has_a_loopback_only() {
 
 #[test]
 fn a_veth_pair_spans_two_namespaces() {
-    if !root_or_skip("a_veth_pair_spans_two_namespaces") {
+    if !root_or_skip() {
         return;
     }
     let (_left, mut here) = place();
@@ -67,7 +67,7 @@ fn a_veth_pair_spans_two_namespaces() {
 
 #[test]
 fn every_setting_is_read_back() {
-    if !root_or_skip("every_setting_is_read_back") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -95,7 +95,7 @@ fn every_setting_is_read_back() {
 
 #[test]
 fn a_bridge_has_the_options_that_were_asked_for() {
-    if !root_or_skip("a_bridge_has_the_options_that_were_asked_for") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -110,7 +110,7 @@ fn a_bridge_has_the_options_that_were_asked_for() {
 
 #[test]
 fn a_port_joins_a_bridge_reflects_and_leaves() {
-    if !root_or_skip("a_port_joins_a_bridge_reflects_and_leaves") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -130,7 +130,7 @@ fn a_port_joins_a_bridge_reflects_and_leaves() {
 
 #[test]
 fn a_kernel_macvlan_is_made_in_another_namespace() {
-    if !root_or_skip("a_kernel_macvlan_is_made_in_another_namespace") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -155,7 +155,7 @@ fn a_kernel_macvlan_is_made_in_another_namespace() {
 
 #[test]
 fn a_kernel_macvlan_changes_mode_flags_and_sources() {
-    if !root_or_skip("a_kernel_macvlan_changes_mode_flags_and_sources") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -190,7 +190,7 @@ fn a_kernel_macvlan_changes_mode_flags_and_sources() {
 
 #[test]
 fn a_link_moves_with_its_name() {
-    if !root_or_skip("a_link_moves_with_its_name") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -208,7 +208,7 @@ fn a_link_moves_with_its_name() {
 
 #[test]
 fn the_id_of_a_namespace_stays_and_differs_from_others() {
-    if !root_or_skip("the_id_of_a_namespace_stays_and_differs_from_others") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -222,7 +222,7 @@ fn the_id_of_a_namespace_stays_and_differs_from_others() {
 
 #[test]
 fn another_namespace_is_read_and_cleared_by_its_id() {
-    if !root_or_skip("another_namespace_is_read_and_cleared_by_its_id") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -244,7 +244,7 @@ fn another_namespace_is_read_and_cleared_by_its_id() {
 
 #[test]
 fn addresses_neighbours_and_routes_arrive() {
-    if !root_or_skip("addresses_neighbours_and_routes_arrive") {
+    if !root_or_skip() {
         return;
     }
     let (netns, mut rtnl) = place();
@@ -277,7 +277,7 @@ fn addresses_neighbours_and_routes_arrive() {
 
 #[test]
 fn addresses_and_routes_are_listed_as_they_were_added() {
-    if !root_or_skip("addresses_and_routes_are_listed_as_they_were_added") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -321,7 +321,7 @@ fn addresses_and_routes_are_listed_as_they_were_added() {
 
 #[test]
 fn a_sysctl_is_written_inside_only() {
-    if !root_or_skip("a_sysctl_is_written_inside_only") {
+    if !root_or_skip() {
         return;
     }
     let (netns, _rtnl) = place();
@@ -338,7 +338,7 @@ fn a_sysctl_is_written_inside_only() {
 
 #[test]
 fn an_interface_that_is_up_has_joined_groups() {
-    if !root_or_skip("an_interface_that_is_up_has_joined_groups") {
+    if !root_or_skip() {
         return;
     }
     let (netns, mut rtnl) = place();
@@ -353,7 +353,7 @@ fn an_interface_that_is_up_has_joined_groups() {
 
 #[test]
 fn a_refusal_says_what_was_wanted_and_what_the_kernel_thinks() {
-    if !root_or_skip("a_refusal_says_what_was_wanted_and_what_the_kernel_thinks") {
+    if !root_or_skip() {
         return;
     }
     let (_netns, mut rtnl) = place();
@@ -375,7 +375,7 @@ fn macvlan_or_skip(made: umacvlan_netlink::Result<()>) -> bool {
     match made {
         Ok(()) => true,
         Err(e) if e.errno() == Some(EOPNOTSUPP) => {
-            skip("macvlan", &e.to_string());
+            skip(&e.to_string());
             false
         }
         Err(e) => panic!("{e}: {}", e.source().unwrap()),

@@ -1,13 +1,13 @@
 //! The settings of a veth.
 
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::ethtool::{Ethtool, Features};
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::root_or_skip;
 
 #[test]
 fn a_veth_names_its_driver() {
-    if !root_or_skip("a_veth_names_its_driver") {
+    if !root_or_skip() {
         return;
     }
     let netns = Netns::create().unwrap();
@@ -18,7 +18,7 @@ fn a_veth_names_its_driver() {
 
 #[test]
 fn without_its_checksum_offload_a_veth_segments_no_more() {
-    if !root_or_skip("without_its_checksum_offload_a_veth_segments_no_more") {
+    if !root_or_skip() {
         return;
     }
     let netns = Netns::create().unwrap();

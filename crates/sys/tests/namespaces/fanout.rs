@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::blast;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::packet::PacketSocket;
+use umacvlan_testkit::root_or_skip;
 
 const IPV4: u16 = 0x0800;
 const FLOWS: u8 = 32;
@@ -42,7 +42,7 @@ fn drain(packet: &mut PacketSocket, seen: &mut BTreeMap<u8, Vec<u16>>) -> usize 
 
 #[test]
 fn while_a_group_forms_no_frame_comes_twice_and_then_none_is_missing() {
-    if !root_or_skip("while_a_group_forms_no_frame_comes_twice_and_then_none_is_missing") {
+    if !root_or_skip() {
         return;
     }
     let netns = Netns::create().unwrap();
@@ -100,7 +100,7 @@ fn while_sending<T>(sender: &OwnedFd, act: impl FnOnce() -> T) -> T {
 
 #[test]
 fn a_group_does_not_hear_its_own_machine() {
-    if !root_or_skip("a_group_does_not_hear_its_own_machine") {
+    if !root_or_skip() {
         return;
     }
     let netns = Netns::create().unwrap();

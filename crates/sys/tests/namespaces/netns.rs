@@ -2,12 +2,12 @@
 
 use std::panic;
 
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_sys::netns::{Netns, reachable};
+use umacvlan_testkit::root_or_skip;
 
 #[test]
 fn running_inside_leaves_the_caller_where_it_was() {
-    if !root_or_skip("running_inside_leaves_the_caller_where_it_was") {
+    if !root_or_skip() {
         return;
     }
     let before = Netns::current().unwrap().id();
@@ -20,7 +20,7 @@ fn running_inside_leaves_the_caller_where_it_was() {
 
 #[test]
 fn a_panic_inside_reaches_the_caller() {
-    if !root_or_skip("a_panic_inside_reaches_the_caller") {
+    if !root_or_skip() {
         return;
     }
     let other = Netns::create().unwrap();
@@ -30,7 +30,7 @@ fn a_panic_inside_reaches_the_caller() {
 
 #[test]
 fn a_namespace_is_found_by_a_process_in_it_and_by_a_descriptor_of_it() {
-    if !root_or_skip("a_namespace_is_found_by_a_process_in_it_and_by_a_descriptor_of_it") {
+    if !root_or_skip() {
         return;
     }
     let has = |id| reachable().iter().any(|netns| netns.id() == id);

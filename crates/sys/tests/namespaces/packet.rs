@@ -4,17 +4,17 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::rx_ring::Extent;
 use umacvlan_sys::tx_batch::TxBatch;
+use umacvlan_testkit::root_or_skip;
 
 #[test]
 fn a_queued_frame_tells_its_length_also_if_the_buffer_is_too_small() {
-    if !root_or_skip("a_queued_frame_tells_its_length_also_if_the_buffer_is_too_small") {
+    if !root_or_skip() {
         return;
     }
     const LEN: usize = 10 + 5000;

@@ -276,15 +276,15 @@ mod tests {
     use std::time::Duration;
 
     use umacvlan_core::Mode;
+    use umacvlan_testkit::root_or_skip;
 
     use super::*;
     use crate::lab::network::{self, Maker, Network};
     use crate::lab::traffic::{Instruments, Kind, Load, Rate, Sizes};
-    use crate::privilege::root_or_skip;
 
     #[test]
     fn what_comes_from_one_end_goes_to_the_other() {
-        if !root_or_skip("what_comes_from_one_end_goes_to_the_other") {
+        if !root_or_skip() {
             return;
         }
         let mut network = Network::build_with(network::Wire::Cable).unwrap();

@@ -2,10 +2,10 @@
 
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::root_or_skip;
 
 use super::*;
 use crate::lab::member::Member;
-use crate::privilege::root_or_skip;
 
 /// The external station and the host at the two ends of a cable.
 struct Cable {
@@ -14,8 +14,8 @@ struct Cable {
 
 impl Cable {
     /// None if the test named `test` must be skipped.
-    fn lay(test: &str) -> Option<Self> {
-        root_or_skip(test).then(|| {
+    fn lay() -> Option<Self> {
+        root_or_skip().then(|| {
             let ends = [Member::External, Member::Host].map(|end| (end, Netns::create().unwrap()));
             let [(from, here), (to, there)] = &ends;
             let mut rtnl = Rtnl::open_in(here).unwrap();
@@ -47,7 +47,7 @@ fn load(rate: Rate, sizes: Sizes) -> Load {
 
 #[test]
 fn at_a_low_rate_everything_comes_once_and_in_order() {
-    let Some(cable) = Cable::lay("at_a_low_rate_everything_comes_once_and_in_order") else {
+    let Some(cable) = Cable::lay() else {
         return;
     };
     let kinds = [Kind::Frames, Kind::Datagrams];
@@ -68,7 +68,7 @@ fn at_a_low_rate_everything_comes_once_and_in_order() {
 
 #[test]
 fn as_fast_as_it_goes_nothing_is_lost_unnoticed() {
-    let Some(cable) = Cable::lay("as_fast_as_it_goes_nothing_is_lost_unnoticed") else {
+    let Some(cable) = Cable::lay() else {
         return;
     };
     let outcome = cable.instruments(Kind::Frames).run(load(Rate::Max, Sizes::Fixed(64))).unwrap();
@@ -80,7 +80,7 @@ fn as_fast_as_it_goes_nothing_is_lost_unnoticed() {
 
 #[test]
 fn a_frame_of_somebody_else_fails_the_trial() {
-    let Some(cable) = Cable::lay("a_frame_of_somebody_else_fails_the_trial") else {
+    let Some(cable) = Cable::lay() else {
         return;
     };
     let mut instruments = cable.instruments(Kind::Frames);
