@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Backend, Engine, ParentOptions, SubOptions};
 use umacvlan_engine::idle::Poll;
-use umacvlan_engine::lab::network::{Maker, Network, Site};
 use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_lab::network::{Maker, Network, Site};
 use umacvlan_sys::bpf;
 use umacvlan_sys::netns::Netns;
 

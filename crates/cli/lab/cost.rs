@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use umacvlan_core::{Mode, Semantics};
 use umacvlan_engine::idle::Poll;
-use umacvlan_engine::lab::expect::{Probe, Setup, expected};
-use umacvlan_engine::lab::measure::{Path, frame_rate, round_trips, tcp_throughput};
-use umacvlan_engine::lab::member::{Member, Station};
-use umacvlan_engine::lab::network::Network;
+use umacvlan_lab::expect::{Probe, Setup, expected};
+use umacvlan_lab::measure::{Path, frame_rate, round_trips, tcp_throughput};
+use umacvlan_lab::member::{Member, Station};
+use umacvlan_lab::network::Network;
 
 use super::LabArgs;
 use super::contest::{Contest, Contestant};

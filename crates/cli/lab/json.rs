@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use umacvlan_engine::lab::expect::Probe;
-use umacvlan_engine::lab::probe::Reach;
+use umacvlan_lab::expect::Probe;
+use umacvlan_lab::probe::Reach;
 
 use super::Findings;
 use super::cost::{Column, CostRow, Measure};

@@ -20,7 +20,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use umacvlan_core::{Mode, Semantics};
 use umacvlan_engine::engine::Backend;
-use umacvlan_engine::lab::network::Network;
+use umacvlan_lab::network::Network;
 use umacvlan_sys::netns::{Netns, enter_user_namespace};
 
 use contest::Contest;

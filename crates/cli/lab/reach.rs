@@ -4,10 +4,10 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use umacvlan_core::{Mode, Semantics};
 use umacvlan_engine::idle::Poll;
-use umacvlan_engine::lab::expect::{Probe, Setup, cells, expected, host_sees_more, wanted};
-use umacvlan_engine::lab::member::Member;
-use umacvlan_engine::lab::network::Network;
-use umacvlan_engine::lab::probe::{Patience, Reach, reach};
+use umacvlan_lab::expect::{Probe, Setup, cells, expected, host_sees_more, wanted};
+use umacvlan_lab::member::Member;
+use umacvlan_lab::network::Network;
+use umacvlan_lab::probe::{Patience, Reach, reach};
 
 use super::LabArgs;
 use super::contest::{Contest, Contestant};

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use umacvlan_core::{Mode, Semantics};
 use umacvlan_engine::engine::Backend;
 use umacvlan_engine::idle::Poll;
-use umacvlan_engine::lab::expect::{HOST_SEES_MORE, Probe, listed, members};
-use umacvlan_engine::lab::member::{Member, SUBS};
+use umacvlan_lab::expect::{HOST_SEES_MORE, Probe, listed, members};
+use umacvlan_lab::member::{Member, SUBS};
 
 use super::Findings;
 use super::contest::{Contest, Contestant};
@@ -271,7 +271,7 @@ fn lists() -> String {
     (1..=SUBS).map(list).collect::<Vec<_>>().join(", ")
 }
 
-fn copies(reach: &umacvlan_engine::lab::probe::Reach, cell: Cell) -> u8 {
+fn copies(reach: &umacvlan_lab::probe::Reach, cell: Cell) -> u8 {
     reach.copies(cell.probe, cell.from, cell.to)
 }
 

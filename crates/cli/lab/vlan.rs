@@ -4,9 +4,9 @@
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use umacvlan_engine::engine::ParentOptions;
-use umacvlan_engine::lab::measure::{Path, tcp_throughput};
-use umacvlan_engine::lab::trunk::Trunk;
 use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_lab::measure::{Path, tcp_throughput};
+use umacvlan_lab::trunk::Trunk;
 
 use super::LabArgs;
 use super::cores::Cores;

@@ -94,9 +94,9 @@ impl AddAssign for TurnStats {
     }
 }
 
-/// The idle policy at work, and the account of time.
+/// Decides after each turn whether to sleep, and accounts for the time.
 #[derive(Debug)]
-pub(crate) struct Idle {
+pub struct Idle {
     poll: Poll,
     /// When the last turn ended.
     last: Instant,
@@ -106,7 +106,8 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    pub(crate) fn new(poll: Poll) -> Self {
+    /// An account that begins now.
+    pub fn new(poll: Poll) -> Self {
         let now = Instant::now();
         Self { poll, last: now, worked: now, stats: TurnStats::default() }
     }
@@ -114,7 +115,7 @@ impl Idle {
     /// Accounts for a turn that read so many frames or had something else to do (`worked`), and
     /// says whether to sleep before the next.
     #[inline]
-    pub(crate) fn after_turn(&mut self, frames: usize, worked: bool) -> bool {
+    pub fn after_turn(&mut self, frames: usize, worked: bool) -> bool {
         let now = Instant::now();
         let spent = now.duration_since(self.last);
         self.last = now;
@@ -135,7 +136,7 @@ impl Idle {
     }
 
     /// Accounts for a sleep that has just ended.
-    pub(crate) fn after_sleep(&mut self) {
+    pub fn after_sleep(&mut self) {
         let now = Instant::now();
         self.stats.sleeps += 1;
         self.stats.asleep += now.duration_since(self.last);

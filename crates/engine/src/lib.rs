@@ -14,7 +14,6 @@ pub mod error;
 mod group;
 mod held;
 pub mod idle;
-pub mod lab;
 pub mod memory;
 mod offload;
 mod outlet;

@@ -1,6 +1,6 @@
 //! What a frame for everybody becomes, and what each copy costs.
 
-use umacvlan_engine::lab::traffic::{Outcome, Tally};
+use umacvlan_lab::traffic::{Outcome, Tally};
 
 use super::sample::Extra;
 

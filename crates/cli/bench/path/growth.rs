@@ -1,8 +1,8 @@
 //! What is measured of how cost grows with the number of sub-interfaces.
 
 use umacvlan_core::Mode;
-use umacvlan_engine::lab::member::SUBS;
-use umacvlan_engine::lab::traffic::Sizes;
+use umacvlan_lab::member::SUBS;
+use umacvlan_lab::traffic::Sizes;
 
 use super::PathArgs;
 use super::peer::Peer;

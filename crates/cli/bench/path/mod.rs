@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use umacvlan_core::Mode;
-use umacvlan_engine::lab::error::LabError;
+use umacvlan_lab::error::LabError;
 use umacvlan_sys::netns::{Netns, enter_user_namespace};
 
 use super::progress::Progress;

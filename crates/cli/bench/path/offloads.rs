@@ -2,7 +2,7 @@
 
 use std::io;
 
-use umacvlan_engine::lab::member::{Member, Station};
+use umacvlan_lab::member::{Member, Station};
 use umacvlan_sys::ethtool::Ethtool;
 
 use super::peer::Field;

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use umacvlan_engine::lab::network::Site;
+use umacvlan_lab::network::Site;
 use umacvlan_sys::process::end_with_thread;
 
 use crate::lab::cores::Cores;

@@ -12,10 +12,10 @@ use clap::ValueEnum;
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Backend, Engine};
 use umacvlan_engine::idle::{Poll, TurnStats};
-use umacvlan_engine::lab::member::{Member, Station};
-use umacvlan_engine::lab::network::{Maker, Network, Site, Wire};
-use umacvlan_engine::lab::relay::{Between, Relay};
-use umacvlan_engine::lab::sink::{Means, Sink, Taken};
+use umacvlan_lab::member::{Member, Station};
+use umacvlan_lab::network::{Maker, Network, Site, Wire};
+use umacvlan_lab::relay::{Between, Relay};
+use umacvlan_lab::sink::{Means, Sink, Taken};
 use umacvlan_sys::ethtool::Ethtool;
 
 use super::PathArgs;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use umacvlan_core::Mode;
-use umacvlan_engine::lab::traffic::Sizes;
+use umacvlan_lab::traffic::Sizes;
 
 use super::PathArgs;
 use super::growth;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use umacvlan_engine::lab::traffic::Sizes;
+use umacvlan_lab::traffic::Sizes;
 
 use super::beside::beside;
 use super::peer::{Field, Peer};

@@ -4,8 +4,8 @@ use std::fmt;
 
 use clap::ValueEnum;
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_engine::lab::expect::{Probe, Setup, expected};
-use umacvlan_engine::lab::member::Member;
+use umacvlan_lab::expect::{Probe, Setup, expected};
+use umacvlan_lab::member::Member;
 
 /// From whom to whom frames go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
-use umacvlan_engine::lab::measure::{Path, round_trips, tcp_throughput};
-use umacvlan_engine::lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
+use umacvlan_lab::measure::{Path, round_trips, tcp_throughput};
+use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
 
 use super::copies;
 use super::cost::Account;
@@ -224,7 +224,7 @@ fn frames(outcome: &Outcome) -> u64 {
 pub(super) fn figures(outcome: &Outcome) -> Extra {
     let Outcome { sent, received, .. } = outcome;
     let frames = frames(outcome).max(1) as f64;
-    let sum = |count: fn(&umacvlan_engine::lab::traffic::Tally) -> u64| {
+    let sum = |count: fn(&umacvlan_lab::traffic::Tally) -> u64| {
         received.tallies.iter().map(count).sum::<u64>() as f64
     };
     vec![

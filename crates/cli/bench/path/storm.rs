@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use umacvlan_engine::lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes, Storm};
+use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes, Storm};
 
 use super::peer::Field;
 use super::sample::{Reading, figures};

@@ -11,15 +11,15 @@ mod xdp;
 use std::io;
 use std::io::ErrorKind;
 
-#[cfg(feature = "af-xdp")]
-pub use xdp::{try_af_xdp, why_af_packet};
-
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_core::VlanPath;
 use umacvlan_netlink::Link;
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::packet::PacketSocket;
+
+#[cfg(feature = "af-xdp")]
+pub use xdp::{try_af_xdp, why_af_packet};
 
 #[cfg(not(feature = "af-xdp"))]
 use super::workers::Workers;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use umacvlan_core::MacAddr;
+use umacvlan_sys::eventfd::EventFd;
 
 pub use options::{
     Absent, Adopt, Backend, Change, EngineOptions, LinkSet, Lower, OnWorker, ParentOptions,
@@ -18,8 +19,6 @@ pub use status::{
     Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
     XdpMode,
 };
-
-use umacvlan_sys::eventfd::EventFd;
 
 use crate::control::Control;
 use crate::error::Error;

@@ -23,7 +23,7 @@ use crate::held::{Held, Places};
 use crate::memory::MemoryLink;
 use memory::MemoryPorts;
 use one::{PORT_BURST, Port};
-pub(crate) use ring::Appetite;
+pub use ring::Appetite;
 use ring::complete;
 
 /// Slots for TAPs in a ring: one for each sub-interface that a switch can have.

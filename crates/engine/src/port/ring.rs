@@ -65,18 +65,22 @@ fn current(ports: &mut [Option<Port>], slot: u32, generation: u8) -> Option<&mut
 /// turn leave the cache before they are written: about a sixth of TCP bulk (`umacvlan lab --mode
 /// bridge`, with `BUFFERS_MIN` at 192: 17.7 Gbit/s and not 21.1 between sub-interfaces).
 #[derive(Debug, Default)]
-pub(crate) struct Appetite {
+pub struct Appetite {
     /// A mean length of frames in bytes that grows at once and shrinks slowly.
     len: usize,
 }
 
 impl Appetite {
-    pub(crate) fn note(&mut self, len: u32) {
+    /// Notes the length of a frame that was read.
+    #[inline]
+    pub fn note(&mut self, len: u32) {
         let len = len as usize;
         self.len = len.max(self.len - self.len / 16);
     }
 
-    pub(crate) fn buffers(&self) -> usize {
+    /// Returns how many buffers the ring should have.
+    #[inline]
+    pub fn buffers(&self) -> usize {
         (HOT_BYTES / self.len.max(1)).clamp(BUFFERS_MIN, BUFFERS_MAX)
     }
 }

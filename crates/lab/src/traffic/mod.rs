@@ -22,6 +22,9 @@ use std::time::{Duration, SystemTime};
 
 use core_affinity::CoreId;
 use umacvlan_core::MacAddr;
+use umacvlan_sys::blast;
+use umacvlan_sys::capture::Capture;
+use umacvlan_sys::datagrams::Datagrams;
 
 pub use frame::{Sizes, Wrong};
 pub use generator::Sent;
@@ -29,13 +32,9 @@ pub use receiver::Received;
 pub use storm::Storm;
 pub use tally::Tally;
 
-use umacvlan_sys::blast;
-use umacvlan_sys::capture::Capture;
-use umacvlan_sys::datagrams::Datagrams;
-
-use crate::lab::error::{Doing, Result};
-use crate::lab::measure::{join, pin};
-use crate::lab::member::Station;
+use crate::error::{Doing, Result};
+use crate::measure::{join, pin};
+use crate::member::Station;
 use frame::{ETHERTYPE, PORT, Stream};
 use generator::Generator;
 use receiver::{Ear, Receiver, Watched};

@@ -8,9 +8,9 @@ use umacvlan_core::MacAddr;
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::Netns;
 
-use crate::lab::error::{Doing, Result};
-use crate::lab::network::SubSite;
-use crate::lab::place::Place;
+use crate::error::{Doing, Result};
+use crate::network::SubSite;
+use crate::place::Place;
 
 /// The idle sub-interfaces that are wanted there.
 pub(super) fn sites(netns: &Netns, size: usize) -> impl Iterator<Item = SubSite<'_>> {

@@ -10,9 +10,9 @@ use umacvlan_core::MacAddr;
 use umacvlan_sys::{blast, process};
 
 use super::{ANNOUNCEMENT, on};
-use crate::lab::error::{Doing, Result};
-use crate::lab::measure::{join, pin};
-use crate::lab::member::Station;
+use crate::error::{Doing, Result};
+use crate::measure::{join, pin};
+use crate::member::Station;
 
 /// A station that sends to everybody.
 #[derive(Debug)]

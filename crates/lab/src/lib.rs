@@ -1,10 +1,18 @@
-//! The laboratory: a network of our own, in namespaces of our own, and the instruments to tell
-//! who reaches whom in it and at what cost.
+//! The laboratory: networks in namespaces, and the instruments that measure who reaches whom in
+//! them and at what cost.
+//!
+//! [`network`] builds the namespaces and [`probe`] finds out who reaches whom, which [`expect`]
+//! predicts. [`traffic`] and [`measure`] send and count frames. [`relay`] and [`sink`] are baselines:
+//! the crossings into the kernel alone, without the engine's decisions.
 //!
 //! Nothing here runs another program or leaves a trace: the namespaces have no name, so they end
 //! with the process, however it ends. Who implements the sub-interfaces is one value
-//! ([`network::Maker`]), everything else is the same for both; that makes the two columns of a
-//! comparison comparable.
+//! ([`network::Maker`]), and everything else is the same for all of them, so results can be
+//! compared.
+//!
+//! Architecture invariant: the lab uses the public items of the engine only; no other library crate
+//! depends on the lab, and it does not use `umacvlan-testkit` outside its tests.
+#![forbid(unsafe_code)]
 
 mod crowd;
 pub mod error;

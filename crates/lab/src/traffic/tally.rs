@@ -117,7 +117,7 @@ const LONGEST: u64 = 10_000_000_000;
 mod tests {
     use super::super::frame::{FRAME_MAX, Sizes, Tag};
     use super::*;
-    use crate::lab::member::Member;
+    use crate::member::Member;
 
     const STREAM: Stream = Stream {
         from: Member::External.mac(),

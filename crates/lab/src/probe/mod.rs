@@ -17,9 +17,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use umacvlan_sys::blast;
 use umacvlan_sys::poll::{self, Interest};
 
-use crate::lab::error::{Doing, Result};
-use crate::lab::expect::Probe;
-use crate::lab::member::{MEMBERS, Member, Station};
+use crate::error::{Doing, Result};
+use crate::expect::Probe;
+use crate::member::{MEMBERS, Member, Station};
 use packet::Tag;
 use tcp::Calls;
 

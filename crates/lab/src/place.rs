@@ -9,8 +9,8 @@ use umacvlan_core::MacAddr;
 use umacvlan_netlink::{BridgeOptions, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
-use crate::lab::error::{Doing, Result};
-use crate::lab::member::Member;
+use crate::error::{Doing, Result};
+use crate::member::Member;
 
 /// A namespace, and a socket to furnish it with.
 #[derive(Debug)]

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use core_affinity::CoreId;
+use umacvlan_engine::idle::{Idle, Poll};
+use umacvlan_engine::port::Appetite;
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::eventfd::EventFd;
@@ -20,9 +22,7 @@ use umacvlan_sys::process;
 use umacvlan_sys::tap::{QUEUE_LEN, Tap};
 use umacvlan_sys::uring::{Completion, Uring};
 
-use crate::idle::{Idle, Poll};
-use crate::lab::network::{Site, SubSite};
-use crate::port::Appetite;
+use crate::network::{Site, SubSite};
 use wire::Wire;
 
 /// The two ends of a relay: whatever comes from one goes to the other.
@@ -87,7 +87,7 @@ impl Drop for Relay {
 }
 
 /// A TAP as the engine would make it.
-pub(in crate::lab) fn tap(sub: &SubSite<'_>) -> io::Result<Tap> {
+pub(crate) fn tap(sub: &SubSite<'_>) -> io::Result<Tap> {
     let tap = sub.netns.run(|| Tap::create(&sub.name))??;
     tap.set_mac(sub.mac)?;
     tap.accept_offloads()?;
@@ -99,7 +99,7 @@ pub(in crate::lab) fn tap(sub: &SubSite<'_>) -> io::Result<Tap> {
 }
 
 /// The parent of a site.
-pub(in crate::lab) fn parent(site: &Site<'_>) -> io::Result<Link> {
+pub(crate) fn parent(site: &Site<'_>) -> io::Result<Link> {
     let parent = Rtnl::open_in(site.host)?.link(site.parent)?;
     parent.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
@@ -279,8 +279,8 @@ mod tests {
     use umacvlan_testkit::root_or_skip;
 
     use super::*;
-    use crate::lab::network::{self, Maker, Network};
-    use crate::lab::traffic::{Instruments, Kind, Load, Rate, Sizes};
+    use crate::network::{self, Maker, Network};
+    use crate::traffic::{Instruments, Kind, Load, Rate, Sizes};
 
     #[test]
     fn what_comes_from_one_end_goes_to_the_other() {

@@ -13,7 +13,7 @@ use umacvlan_sys::tx_batch::TxBatch;
 use umacvlan_sys::xdp::{XdpProgram, XskSocket};
 
 use super::{Frame, parent};
-use crate::lab::network::Site;
+use crate::network::Site;
 
 /// Most frames that are taken at once, as by the engine.
 const BURST: usize = 64;
@@ -42,7 +42,7 @@ impl Wire {
     /// An AF_XDP socket on the parent, in native mode.
     #[cfg(feature = "af-xdp")]
     pub(super) fn xdp(site: &Site<'_>) -> io::Result<Self> {
-        use crate::lab::sink::bare;
+        use crate::sink::bare;
         let parent = parent(site)?;
         site.host.run(|| {
             let mut program = bare::program(site, &parent)?;

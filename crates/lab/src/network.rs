@@ -17,11 +17,11 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_netlink::{Macvlan, Rtnl};
 use umacvlan_sys::netns::Netns;
 
-use crate::lab::crowd;
-use crate::lab::error::{Doing, Result};
-use crate::lab::expect::{self, listed};
-use crate::lab::member::{Member, SUBS, Station};
-use crate::lab::place::{BRIDGE, Place, bridge, index};
+use crate::crowd;
+use crate::error::{Doing, Result};
+use crate::expect::{self, listed};
+use crate::member::{Member, SUBS, Station};
+use crate::place::{BRIDGE, Place, bridge, index};
 
 /// Who implements the sub-interfaces.
 #[derive(Clone, Copy)]

@@ -8,10 +8,11 @@
 
 use std::io;
 
-use crate::engine::{Engine, ParentOptions, SubOptions};
-use crate::lab::error::{Doing, Result};
-use crate::lab::member::{Member, Station};
-use crate::lab::place::Place;
+use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
+
+use crate::error::{Doing, Result};
+use crate::member::{Member, Station};
+use crate::place::Place;
 
 /// The two ends.
 const MEMBERS: [Member; 2] = [Member::Sub(1), Member::External];
@@ -70,7 +71,7 @@ impl Trunk {
     ///
     /// # Errors
     /// One has stopped.
-    pub fn accounted(&self) -> std::result::Result<bool, crate::Error> {
+    pub fn accounted(&self) -> std::result::Result<bool, umacvlan_engine::Error> {
         let mut all = true;
         for engine in &self.engines {
             all &= engine.status()?.iter().all(|parent| parent.counters.accounted());
@@ -107,7 +108,7 @@ mod tests {
     use umacvlan_testkit::root_or_skip;
 
     use super::*;
-    use crate::lab::measure::{Path, tcp_throughput};
+    use crate::measure::{Path, tcp_throughput};
 
     #[test]
     fn bytes_go_both_ways_with_tags_and_without() {

@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{Parent, Semantics, SubConfig, Switch};
+use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::port::{PortIo, PortLink};
+use umacvlan_engine::uplink::{PacketUplink, Uplink};
+use umacvlan_engine::worker::{Worker, WorkerConfig};
 use umacvlan_netlink::Link;
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::tap::Tap;
@@ -19,10 +23,6 @@ use umacvlan_sys::tap::Tap;
 use super::measure::{join, pin};
 use super::network::Site;
 use super::relay::{parent, tap};
-use crate::memory::MemoryLink;
-use crate::port::{PortIo, PortLink};
-use crate::uplink::{PacketUplink, Uplink};
-use crate::worker::{Worker, WorkerConfig};
 
 /// By which means frames are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,10 +196,10 @@ fn configs<'s>(site: &'s Site<'_>) -> impl Iterator<Item = SubConfig> + 's {
 /// What there is with AF_XDP only.
 #[cfg(feature = "af-xdp")]
 pub(super) mod bare {
+    use umacvlan_engine::uplink::XdpUplink;
     use umacvlan_sys::xdp::{Attached, BareSocket, Binding, Rules, XdpProgram, XskSocket};
 
     use super::*;
-    use crate::uplink::XdpUplink;
 
     /// The loop that everything is measured against.
     #[derive(Debug)]
@@ -231,7 +231,7 @@ pub(super) mod bare {
     }
 
     /// The program at the parent, which redirects what is for the sub-interfaces.
-    pub(in crate::lab) fn program(site: &Site<'_>, parent: &Link) -> io::Result<XdpProgram> {
+    pub(crate) fn program(site: &Site<'_>, parent: &Link) -> io::Result<XdpProgram> {
         let mut switch = switch(parent);
         for sub in configs(site) {
             let id = switch.add(&sub).map_err(io::Error::other)?;
@@ -244,7 +244,7 @@ pub(super) mod bare {
     }
 
     /// The engine's socket on the parent's only queue.
-    pub(in crate::lab) fn socket(parent: &Link) -> io::Result<XskSocket> {
+    pub(crate) fn socket(parent: &Link) -> io::Result<XskSocket> {
         XskSocket::open(&parent.name, 0, Binding::Copy, longest(parent), true)
     }
 
@@ -269,8 +269,8 @@ mod tests {
     use umacvlan_testkit::root_or_skip;
 
     use super::*;
-    use crate::lab::network::{Maker, Network, Wire};
-    use crate::lab::traffic::{Instruments, Kind, Load, Rate, Sizes};
+    use crate::network::{Maker, Network, Wire};
+    use crate::traffic::{Instruments, Kind, Load, Rate, Sizes};
 
     #[test]
     fn every_means_takes_all_frames_and_passes_none_on() {

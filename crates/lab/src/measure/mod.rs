@@ -10,8 +10,8 @@ use std::{io, panic, thread};
 
 use core_affinity::CoreId;
 
-use crate::lab::error::{LabError, Result};
-use crate::lab::member::Station;
+use crate::error::{LabError, Result};
+use crate::member::Station;
 
 pub use frames::{FrameRate, frame_rate};
 pub use round_trip::{RoundTrips, round_trips};

@@ -6,8 +6,8 @@
 
 use umacvlan_core::{Mode, Semantics};
 
-use crate::lab::member::Member::{self, External, Host, Sub};
-use crate::lab::probe::Reach;
+use crate::member::Member::{self, External, Host, Sub};
+use crate::probe::Reach;
 
 /// What a laboratory is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use umacvlan_sys::poll::Interest;
 
-use crate::lab::error::{Doing, Result};
-use crate::lab::member::{Member, Station};
+use crate::error::{Doing, Result};
+use crate::member::{Member, Station};
 
 /// Who listens, who calls whom, and who has taken up.
 pub(super) struct Calls {
