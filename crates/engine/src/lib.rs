@@ -8,6 +8,7 @@
 
 mod coalesce;
 mod control;
+pub mod cpus;
 mod dispatch;
 pub mod engine;
 pub mod error;

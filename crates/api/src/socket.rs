@@ -1,0 +1,15 @@
+//! Where the daemon listens.
+
+use std::path::{Path, PathBuf};
+
+/// Where the daemon listens unless it is told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/umacvlan/umacvlan.sock";
+
+/// The socket to use: what the command line says, else `UMACVLAN_SOCKET`, else the default.
+pub fn socket_path(given: Option<&Path>) -> PathBuf {
+    let environment = || std::env::var_os("UMACVLAN_SOCKET").filter(|path| !path.is_empty());
+    given
+        .map(Path::to_owned)
+        .or_else(|| environment().map(PathBuf::from))
+        .unwrap_or_else(|| DEFAULT_SOCKET.into())
+}

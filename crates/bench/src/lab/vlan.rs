@@ -1,0 +1,108 @@
+//! `umacvlan lab --vlan`: what tags cost. One TCP stream between two links with an engine at each end
+//! of the cable, in a VLAN and without one, measured in turn.
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use umacvlan_engine::engine::ParentOptions;
+use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_lab::measure::{Path, tcp_throughput};
+use umacvlan_lab::trunk::Trunk;
+
+use super::LabArgs;
+use super::cores::Cores;
+use umacvlan_text::table::{Cell, Head, Table, Tint};
+
+/// What stands behind the dot of a parent's name, and what it is called.
+const PARENTS: [(&str, &str); 3] =
+    [("", "untagged"), ("10", "VLAN 10"), ("10.20", "VLAN 20 inside VLAN 10")];
+
+/// The part of the untagged rate that a VLAN should reach at least.
+const GOAL: f64 = 0.9;
+
+/// What was measured of one parent.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    parent: &'static str,
+    /// The median of all rounds in both directions.
+    bits_per_second: f64,
+    /// Of the untagged one.
+    ratio: f64,
+}
+
+/// Measures all of them.
+///
+/// # Errors
+/// The network cannot be built, or a stream breaks, or a frame has no fate.
+pub(super) fn run(args: &LabArgs) -> Result<Vec<Row>> {
+    let worker = |cpu| WorkerConfig { cpu, ..WorkerConfig::default() };
+    let workers = Cores::find().workers(args.workers.into()).map(worker).collect();
+    let options = ParentOptions { backend: args.backend, workers, ..ParentOptions::default() };
+    let build = |(vlan, _)| Trunk::build(vlan, &options).context("cannot build the trunk");
+    let trunks: Vec<Trunk> = PARENTS.into_iter().map(build).collect::<Result<_>>()?;
+    let (rounds, time) = if args.quick { (3, 80) } else { (9, 300) };
+    let time = std::time::Duration::from_millis(time);
+    let mut samples = [const { Vec::new() }; PARENTS.len()];
+    for _ in 0..rounds {
+        for (trunk, samples) in trunks.iter().zip(&mut samples) {
+            let [one, other] = &trunk.stations();
+            let mut both = 0.0;
+            for (from, to) in [(one, other), (other, one)] {
+                let path = Path { from, to, cores: Cores::find().ends };
+                both += tcp_throughput(path, time, None)?.bits_per_second() / 2.0;
+            }
+            samples.push(both);
+        }
+    }
+    for (trunk, (_, parent)) in trunks.iter().zip(PARENTS) {
+        ensure!(trunk.accounted()?, "{parent}: a frame is counted nowhere");
+    }
+    let medians = samples.map(median);
+    let row = |((_, parent), bits): ((&str, &'static str), f64)| Row {
+        parent,
+        bits_per_second: bits,
+        ratio: bits / medians[0],
+    };
+    Ok(PARENTS.into_iter().zip(medians).map(row).collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// The table for people.
+pub(super) fn text(rows: &[Row], colour: bool) -> String {
+    let mut table =
+        Table::new([Head::Left("PARENT"), Head::Right("GBIT/S"), Head::Right("OF UNTAGGED")]);
+    for row in rows {
+        let tint = if row.ratio < GOAL { Tint::Doubtful } else { Tint::Good };
+        table.push([
+            row.parent.into(),
+            format!("{:.2}", row.bits_per_second / 1e9).into(),
+            Cell::new(format!("{:.2}", row.ratio), tint),
+        ]);
+    }
+    let head = "One TCP stream, both ways in turn, with an engine at each end of a veth:\n\n";
+    format!("{head}{}", table.render(colour))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_parent_is_a_line() {
+        let row = |parent, ratio: f64| Row { parent, bits_per_second: ratio * 1e10, ratio };
+        let text = text(&[row("untagged", 1.0), row("VLAN 10", 0.95)], false);
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "PARENT    GBIT/S  OF UNTAGGED",
+                "untagged   10.00         1.00",
+                "VLAN 10     9.50         0.95"
+            ]
+        );
+        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,135 @@
+//! Configuration files as a whole.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The largest file that is read, in bytes: a hundred thousand links have room in it.
+const LARGEST: u64 = 16 << 20;
+
+/// All that can be read from `source`.
+///
+/// # Errors
+/// It cannot be read, or there is too much of it.
+pub fn read(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::other(format!("it has more than {LARGEST} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Puts `text` in the place of the file at `path`, which keeps its mode: whoever reads it, and
+/// whatever happens meanwhile, finds the old text or the new one. Where the path is a symbolic
+/// link, the file behind it is replaced.
+///
+/// # Errors
+/// It cannot be written; then it is as it was.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let path = match fs::canonicalize(path) {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error),
+    };
+    let temporary = beside(&path);
+    let written = write(&temporary, text, fs::metadata(&path).ok().map(|old| old.permissions()))
+        .and_then(|()| fs::rename(&temporary, &path));
+    if written.is_err() {
+        // The error that matters is the first one.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    // The new name is on the disk when the directory is. Some file systems cannot do that.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let _ = File::open(directory.unwrap_or_else(|| Path::new("."))).and_then(|dir| dir.sync_all());
+    Ok(())
+}
+
+/// A name in the same directory that nobody else has.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn write(path: &Path, text: &str, mode: Option<Permissions>) -> io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path)?;
+    if let Some(mode) = mode {
+        file.set_permissions(Permissions::from_mode(mode.mode()))?;
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of the test's own, gone with it.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(test: &str) -> Self {
+            let name = format!("umacvlan-{test}-{}", std::process::id());
+            let place = std::env::temp_dir().join(name);
+            fs::create_dir(&place).unwrap();
+            Self(place)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
+            let mut names: Vec<_> =
+                entries.map(|entry| name(entry).into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            // Nothing depends on it.
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_behind_its_link_and_keeps_its_mode() {
+        let place = Place::new("replace");
+        let (file, link) = (place.0.join("file"), place.0.join("link"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        replace(&link, "new").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(place.names(), ["file", "link"]);
+    }
+
+    #[test]
+    fn a_file_that_was_not_there_is_made() {
+        let place = Place::new("make");
+        replace(&place.0.join("file"), "new").unwrap();
+        assert_eq!(fs::read_to_string(place.0.join("file")).unwrap(), "new");
+        assert_eq!(place.names(), ["file"]);
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_is_left_with_nothing_beside_it() {
+        let place = Place::new("refuse");
+        fs::create_dir_all(place.0.join("file/full")).unwrap();
+        replace(&place.0.join("file"), "new").unwrap_err();
+        replace(&place.0.join("nowhere/file"), "new").unwrap_err();
+        assert_eq!(place.names(), ["file"]);
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_its_end() {
+        assert!(read(io::repeat(b'#')).is_err());
+        assert_eq!(read(&b"# x"[..]).unwrap(), b"# x");
+    }
+}

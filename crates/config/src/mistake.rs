@@ -1,0 +1,181 @@
+//! [`Mistakes`]: what is wrong with a file, and where.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use serde::Serialize;
+
+use umacvlan_api::{Code, Problem};
+
+/// Columns of a line that are shown; of a longer one, those around the mistake.
+const SHOWN: usize = 120;
+
+/// Something wrong, and the bytes of the file that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    pub(super) span: Range<usize>,
+    /// What is wrong, and what was expected.
+    pub(super) message: String,
+}
+
+/// Everything that is wrong with a file, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes {
+    file: String,
+    found: Vec<Placed>,
+}
+
+/// A mistake, for programs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Located<'m> {
+    line: usize,
+    column: usize,
+    message: &'m str,
+}
+
+/// A mistake with its place as people count: lines and characters, from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Placed {
+    line: usize,
+    column: usize,
+    message: String,
+    /// The line, or what is shown of it.
+    text: String,
+    /// How many characters of `text` stand before the mistake, and how many are in it.
+    before: usize,
+    width: usize,
+}
+
+impl Mistakes {
+    pub(super) fn new(file: &str, text: &str, mut found: Vec<Mistake>) -> Self {
+        found.sort_by_key(|mistake| mistake.span.start);
+        found.dedup();
+        // Lines are counted once, from one mistake to the next.
+        let (mut line, mut counted) = (1, 0);
+        let placed = |mistake: Mistake| {
+            let start = floor(text, mistake.span.start);
+            line += text.get(counted..start).unwrap_or_default().matches('\n').count();
+            counted = start;
+            Placed::new(text, line, mistake)
+        };
+        let found = found.into_iter().map(placed).collect();
+        Self { file: file.to_owned(), found }
+    }
+
+    /// None, in that file.
+    pub fn none(file: &str) -> Self {
+        Self { file: file.to_owned(), found: Vec::new() }
+    }
+
+    /// Each with its place.
+    pub fn located(&self) -> impl Iterator<Item = Located<'_>> {
+        self.found.iter().map(|Placed { line, column, message, .. }| Located {
+            line: *line,
+            column: *column,
+            message,
+        })
+    }
+
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Each on one line, `FILE:LINE:COLUMN: what is wrong, what was expected`.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.found.iter().map(|Placed { line, column, message, .. }| {
+            format!("{}:{line}:{column}: {message}", self.file)
+        })
+    }
+
+    /// The first one, how many more there are, and how to see them: one line.
+    pub fn one_line(&self) -> String {
+        let first = self.lines().next().unwrap_or_default();
+        match self.len() {
+            0 | 1 => first,
+            many => format!(
+                "{first} (and {} more: `umacvlan config check {}` shows all)",
+                many - 1,
+                self.file
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    /// Each with its line of the file, and carets under what is wrong there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gutter = self.found.iter().map(|placed| placed.line.to_string().len()).max();
+        let gutter = gutter.unwrap_or_default();
+        for (Placed { line, text, before, width, .. }, told) in self.found.iter().zip(self.lines())
+        {
+            let (nothing, carets) = ("", "^".repeat(*width));
+            writeln!(f, "{told}")?;
+            writeln!(f, " {nothing:gutter$} |")?;
+            writeln!(f, " {line:gutter$} | {text}")?;
+            writeln!(f, " {nothing:gutter$} | {nothing:before$}{carets}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Placed {
+    fn new(text: &str, number: usize, Mistake { span, message }: Mistake) -> Self {
+        let start = floor(text, span.start);
+        let before = text.get(..start).unwrap_or_default();
+        let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text.get(begin..).unwrap_or_default().lines().next().unwrap_or_default();
+        let at = text.get(begin..start).unwrap_or_default().chars().count();
+        let end = floor(text, span.end.clamp(start, begin + line.len().max(start - begin)));
+        let width = text.get(start..end).unwrap_or_default().chars().count().max(1);
+        let skipped = if at < SHOWN { 0 } else { at - SHOWN / 2 };
+        // What would move the cursor must not reach the terminal.
+        let plain = |sign: char| match sign {
+            '\t' => ' ',
+            _ if sign.is_control() => char::REPLACEMENT_CHARACTER,
+            _ => sign,
+        };
+        Self {
+            line: number,
+            column: at + 1,
+            message,
+            text: line.chars().skip(skipped).take(SHOWN).map(plain).collect(),
+            before: at - skipped,
+            width: width.min(SHOWN - (at - skipped)),
+        }
+    }
+}
+
+/// The nearest place at or before `at` that is between two characters.
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default()
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("cannot read the configuration {file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something is wrong with it.
+    #[error("{}", .0.one_line())]
+    Wrong(Mistakes),
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        Self {
+            code: Code::Config,
+            message: error.to_string(),
+            errno: None,
+            kernel: None,
+            device: None,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What has to change of one link, one thing at a time.
+
+use umacvlan_core::Mode;
+use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
+use umacvlan_sys::tap::QUEUE_LEN;
+
+use super::super::running::OWN_NAMESPACE;
+use super::super::{Current, LinkEntry, names};
+use super::step::Step;
+use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+
+/// When a change is made, among those of all links: what frees something comes before what may
+/// need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Down,
+    Address,
+    Other,
+    Up,
+}
+
+/// What `entry` makes of a link that does not exist, with the parent's MTU if that is known.
+pub(in super::super) fn made(entry: &LinkEntry, wish: &str, parent_mtu: Option<u32>) -> Current {
+    let spec = entry.spec.clone();
+    let name = entry.interface(wish).to_owned();
+    let spec = LinkSpec {
+        bclim: spec.bclim.or(Some(DEFAULT_BC_CUTOFF)),
+        bcqueuelen: spec.bcqueuelen.or(Some(DEFAULT_BC_QUEUE_LEN)),
+        mtu: spec.mtu.or(parent_mtu),
+        txqueuelen: spec.txqueuelen.or(Some(QUEUE_LEN)),
+        ..spec
+    };
+    Current { name, spec }
+}
+
+/// Whether the link has to be made anew to become what is wanted.
+pub(super) fn is_another(now: &Current, before: &Current, wanted: &Current) -> bool {
+    let owner = |link: &Current| link.spec.mode == Mode::Passthru;
+    let moved = wanted.spec.parent != before.spec.parent && wanted.spec.parent != now.spec.parent;
+    moved || (owner(wanted) != owner(before) && owner(wanted) != owner(now))
+}
+
+/// The steps from `now` to what has changed from `before` to `wanted`; what has not changed
+/// between those two stays as it is now.
+pub(super) fn changes(
+    wish: &str,
+    now: &Current,
+    before: &Current,
+    wanted: &Current,
+) -> Vec<(Rank, Step)> {
+    let mut steps = Steps { wish, steps: Vec::new() };
+    steps.macvlan(&now.spec, &before.spec, &wanted.spec);
+    steps.interface(&now.spec, &before.spec, &wanted.spec);
+    steps.identity(now, before, wanted);
+    steps.steps
+}
+
+struct Steps<'w> {
+    wish: &'w str,
+    steps: Vec<(Rank, Step)>,
+}
+
+impl Steps<'_> {
+    /// A step, if the file has another value now, and the link has not got it yet. `change` makes
+    /// the change to a value.
+    fn field<T: PartialEq>(
+        &mut self,
+        rank: Rank,
+        [now, before, wanted]: [&T; 3],
+        change: impl Fn(&T) -> LinkChange,
+    ) {
+        if wanted != before && wanted != now {
+            self.push(rank, change(wanted), change(now));
+        }
+    }
+
+    fn push(&mut self, rank: Rank, change: LinkChange, back: LinkChange) {
+        let wish = self.wish.to_owned();
+        let step = Step::ChangeLink { wish, change: Box::new(change), back: Box::new(back) };
+        self.steps.push((rank, step));
+    }
+
+    fn macvlan(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
+        let of = |macvlan| LinkChange { macvlan: Some(macvlan), ..LinkChange::default() };
+        let mode = |mode: &Mode| of(MacvlanChange { mode: Some(*mode), ..Default::default() });
+        let list = |addresses: &Vec<_>| {
+            let macaddr = MacaddrChange { op: MacaddrOp::Set, addresses: addresses.clone() };
+            of(MacvlanChange { macaddr: Some(macaddr), ..Default::default() })
+        };
+        let modes = [&now.mode, &before.mode, &wanted.mode];
+        let lists = [&now.macaddr, &before.macaddr, &wanted.macaddr];
+        // A list is lost with the mode: it is taken off first, so that undoing brings it back.
+        if wanted.mode != before.mode && wanted.mode != Mode::Source && !now.macaddr.is_empty() {
+            self.push(Rank::Other, list(&Vec::new()), list(&now.macaddr));
+            self.field(Rank::Other, modes, mode);
+        } else {
+            self.field(Rank::Other, modes, mode);
+            self.field(Rank::Other, lists, list);
+        }
+        let pick = |now, before, wanted| if wanted == before { now } else { wanted };
+        let flags = Flags {
+            nodst: pick(now.nodst, before.nodst, wanted.nodst),
+            nopromisc: pick(now.nopromisc, before.nopromisc, wanted.nopromisc),
+        };
+        let flags_now = Flags { nodst: now.nodst, nopromisc: now.nopromisc };
+        self.field(Rank::Other, [&flags_now, &flags_now, &flags], |flags| {
+            of(MacvlanChange { flags: Some(*flags), ..Default::default() })
+        });
+        let lengths = [&now.bcqueuelen, &before.bcqueuelen, &wanted.bcqueuelen];
+        self.field(Rank::Other, lengths, |&bcqueuelen| {
+            of(MacvlanChange { bcqueuelen, ..Default::default() })
+        });
+        let limits = [&now.bclim, &before.bclim, &wanted.bclim];
+        self.field(Rank::Other, limits, |&bclim| of(MacvlanChange { bclim, ..Default::default() }));
+    }
+
+    fn interface(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
+        let nothing = LinkChange::default;
+        // No address in the file is any address: the one it has will do.
+        if wanted.address.is_some() {
+            let addresses = [&now.address, &before.address, &wanted.address];
+            self.field(Rank::Address, addresses, |&address| LinkChange { address, ..nothing() });
+        }
+        if wanted.mtu.is_some() {
+            let mtus = [&now.mtu, &before.mtu, &wanted.mtu];
+            self.field(Rank::Other, mtus, |&mtu| LinkChange { mtu, ..nothing() });
+        }
+        let lengths = [&now.txqueuelen, &before.txqueuelen, &wanted.txqueuelen];
+        self.field(Rank::Other, lengths, |&txqueuelen| LinkChange { txqueuelen, ..nothing() });
+        self.field(Rank::Other, [&now.alias, &before.alias, &wanted.alias], |alias| LinkChange {
+            alias: Some(alias.clone().unwrap_or_default()),
+            ..nothing()
+        });
+        self.field(Rank::Other, [&now.promisc, &before.promisc, &wanted.promisc], |&promisc| {
+            LinkChange { promisc: Some(promisc), ..nothing() }
+        });
+        let all = [&now.allmulticast, &before.allmulticast, &wanted.allmulticast];
+        self.field(Rank::Other, all, |&on| LinkChange { allmulticast: Some(on), ..nothing() });
+    }
+
+    /// The namespace, the name, and up or down. Moving sets an interface down, and older kernels
+    /// rename none that is up; so it is set down before, to know how to undo it, and up again
+    /// afterwards.
+    fn identity(&mut self, now: &Current, before: &Current, wanted: &Current) {
+        let state = |up| LinkChange { up: Some(up), ..LinkChange::default() };
+        let is_up = |link: &Current| link.spec.up.unwrap_or(true);
+        let stays = is_up(wanted) == is_up(before);
+        let up = if stays { is_up(now) } else { is_up(wanted) };
+        let places = [now, before, wanted].map(|link| place(link.spec.netns.as_deref()));
+        let [from, was, to] = &places;
+        let moves = to != was && to != from;
+        let renames = wanted.name != before.name && wanted.name != now.name;
+        if is_up(now) && (moves || renames || !up) {
+            self.push(Rank::Down, state(false), state(true));
+        }
+        // The old name may be taken there, and the new one here; that of the entry is its own.
+        let between = moves && renames && names::wrong_with(self.wish).is_none();
+        let between = if between { self.wish } else { &now.name };
+        self.rename(&now.name, between);
+        self.field(Rank::Other, [from, was, to], |place| LinkChange {
+            netns: Some(place.clone()),
+            ..LinkChange::default()
+        });
+        self.rename(between, if renames { &wanted.name } else { &now.name });
+        if up && (moves || renames || !is_up(now)) {
+            self.push(Rank::Up, state(true), state(false));
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        let name = |name: &str| LinkChange { name: Some(name.to_owned()), ..LinkChange::default() };
+        if from != to {
+            self.push(Rank::Other, name(to), name(from));
+        }
+    }
+}
+
+/// A namespace under the one name that can be compared with others.
+fn place(netns: Option<&str>) -> String {
+    let place = netns.unwrap_or(OWN_NAMESPACE);
+    let named = ["/run/netns/", "/var/run/netns/"].iter().find_map(|dir| place.strip_prefix(dir));
+    named.unwrap_or(place).to_owned()
+}

@@ -1,0 +1,130 @@
+//! [`plan`]: what a reload has to do, in an order in which it can be undone.
+//!
+//! An entry that says the same as before is not touched, whatever has become of its link, except
+//! that a link which is gone is made again. What adds and changes comes before what removes,
+//! because a link that is removed loses what its users gave it, and no undoing brings that back.
+//! Only what stands in the way of another step is removed first.
+
+mod execute;
+mod link;
+mod order;
+mod step;
+
+pub use execute::execute;
+pub(super) use link::made;
+pub use step::Step;
+
+use super::running::Running;
+use super::{Config, DaemonConfig, LinkEntry};
+use link::{changes, is_another};
+use order::Links;
+
+/// What a reload has to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What is done now, in this order.
+    pub steps: Vec<Step>,
+    /// What the file says and no reload can do: one line each, with when it will be so.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The plan, one line for each step and note.
+    pub fn lines(&self) -> Vec<String> {
+        self.steps.iter().map(ToString::to_string).chain(self.notes.iter().cloned()).collect()
+    }
+}
+
+/// What has to be done to what is `running`, which was made from `applied`, to become `wanted`.
+pub fn plan(applied: &Config, wanted: &Config, running: &Running) -> Plan {
+    let mut links = Links::default();
+    for (wish, entry) in &wanted.links {
+        let parent_mtu = running.parents.get(&entry.spec.parent).copied();
+        let target = made(entry, wish, parent_mtu);
+        let Some(now) = running.links.get(wish) else {
+            links.added.push(addition(wish, entry));
+            continue;
+        };
+        // Nobody remembers what the file said before: what runs is what it made.
+        let before = applied.links.get(wish).map(|entry| made(entry, wish, parent_mtu));
+        let before = before.unwrap_or_else(|| now.clone());
+        if is_another(now, &before, &target) {
+            links.removed.insert(wish.clone(), now.clone());
+            links.added.push(addition(wish, entry));
+        } else {
+            links.changes.extend(changes(wish, now, &before, &target));
+        }
+    }
+    let forgotten = running.links.iter().filter(|(wish, _)| !wanted.links.contains_key(*wish));
+    links.removed.extend(forgotten.map(|(wish, now)| (wish.clone(), now.clone())));
+
+    let mut plan = Plan::default();
+    plan.steps.extend(attached(applied, wanted));
+    plan.steps.extend(links.in_order(running));
+    plan.steps.extend(detached(applied, wanted));
+    daemon(&applied.daemon, &wanted.daemon, &mut plan);
+    if applied.docker != wanted.docker {
+        plan.notes.push(LATER_DOCKER.to_owned());
+    }
+    parents(applied, wanted, running, &mut plan.notes);
+    plan
+}
+
+fn addition(wish: &str, entry: &LinkEntry) -> Step {
+    let name = entry.interface(wish).to_owned();
+    Step::AddLink { wish: wish.to_owned(), name, spec: entry.spec.clone() }
+}
+
+/// Parents that are in the file for the first time.
+fn attached(applied: &Config, wanted: &Config) -> Vec<Step> {
+    let names = wanted.parents.keys().filter(|name| !applied.parents.contains_key(*name));
+    let step =
+        |name: &String| Step::AttachParent { name: name.clone(), settings: wanted.parent(name) };
+    names.map(step).collect()
+}
+
+/// Parents that are in the file no longer.
+fn detached(applied: &Config, wanted: &Config) -> Vec<Step> {
+    let names = applied.parents.keys().filter(|name| !wanted.parents.contains_key(*name));
+    let step =
+        |name: &String| Step::DetachParent { name: name.clone(), settings: applied.parent(name) };
+    names.map(step).collect()
+}
+
+/// How a parent is served is settled when it is attached.
+fn parents(applied: &Config, wanted: &Config, running: &Running, notes: &mut Vec<String>) {
+    for name in running.parents.keys() {
+        let (before, now) = (applied.parent(name), wanted.parent(name));
+        if before != now {
+            notes.push(format!(
+                "later: parent {name}: {now}; it is attached, so this takes effect when it is \
+                 attached again: `systemctl restart umacvlan` does that, and links stay"
+            ));
+        }
+    }
+}
+
+/// Sockets are bound once.
+const LATER_DOCKER: &str = "later: docker; this takes effect when the daemon is started again";
+
+/// What the daemon itself does otherwise now, or when it starts again.
+fn daemon(before: &DaemonConfig, now: &DaemonConfig, plan: &mut Plan) {
+    if before.log != now.log {
+        plan.steps.push(Step::Log { from: before.log.clone(), to: now.log.clone() });
+    }
+    if before.on_exit != now.on_exit {
+        plan.steps.push(Step::OnExit { from: before.on_exit, to: now.on_exit });
+    }
+    let settled = [
+        ("socket", &before.socket, &now.socket),
+        ("state", &before.state, &now.state),
+        ("group", &before.group, &now.group),
+        ("admin_group", &before.admin_group, &now.admin_group),
+    ];
+    for (key, _, now) in settled.into_iter().filter(|(_, before, now)| before != now) {
+        let now = now.as_deref().unwrap_or("default");
+        plan.notes.push(format!(
+            "later: daemon: {key} {now}; this takes effect when the daemon is started again"
+        ));
+    }
+}

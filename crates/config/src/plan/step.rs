@@ -1,0 +1,117 @@
+//! [`Step`]: one thing that a reload does, and how it is undone.
+
+use std::fmt;
+
+use super::super::running::OWN_NAMESPACE;
+use super::super::{OnExit, ParentSettings};
+use umacvlan_api::{LinkChange, LinkSpec};
+
+/// One thing to do. Either it is done as a whole or nothing of it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Attach a parent, if it is not there for its links already, and keep it without them.
+    AttachParent { name: String, settings: ParentSettings },
+    /// No longer keep a parent without links: detach it if it has none.
+    DetachParent { name: String, settings: ParentSettings },
+    /// Make the link of an entry.
+    AddLink { wish: String, name: String, spec: LinkSpec },
+    /// Remove the link of an entry: what it is now, to be made again. What its users have given
+    /// it, as IP addresses, does not come back.
+    RemoveLink { wish: String, name: String, spec: LinkSpec },
+    /// Change one thing of the link of an entry, and what makes it as it is now.
+    ChangeLink { wish: String, change: Box<LinkChange>, back: Box<LinkChange> },
+    /// Log something else.
+    Log { from: Option<String>, to: Option<String> },
+    /// Do something else with the links when the daemon ends.
+    OnExit { from: OnExit, to: OnExit },
+}
+
+impl Step {
+    /// The step that undoes this one.
+    pub fn inverse(&self) -> Self {
+        match self.clone() {
+            Self::AttachParent { name, settings } => Self::DetachParent { name, settings },
+            Self::DetachParent { name, settings } => Self::AttachParent { name, settings },
+            Self::AddLink { wish, name, spec } => Self::RemoveLink { wish, name, spec },
+            Self::RemoveLink { wish, name, spec } => Self::AddLink { wish, name, spec },
+            Self::ChangeLink { wish, change, back } => {
+                Self::ChangeLink { wish, change: back, back: change }
+            }
+            Self::Log { from, to } => Self::Log { from: to, to: from },
+            Self::OnExit { from, to } => Self::OnExit { from: to, to: from },
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AttachParent { name, settings } => write!(f, "add parent {name}: {settings}"),
+            Self::DetachParent { name, .. } => write!(f, "remove parent {name}"),
+            Self::AddLink { wish, name, spec } => {
+                let LinkSpec { parent, mode, .. } = spec;
+                write!(f, "add link {wish}: parent {parent}, mode {mode}")?;
+                if name != wish {
+                    write!(f, ", name {name}")?;
+                }
+                match &spec.netns {
+                    Some(place) => write!(f, ", netns {place}"),
+                    None => Ok(()),
+                }
+            }
+            Self::RemoveLink { wish, .. } => write!(f, "remove link {wish}"),
+            Self::ChangeLink { wish, change, back } => {
+                let ((word, to), (_, from)) = (words(change), words(back));
+                write!(f, "change link {wish}: {word} {from} -> {to}")
+            }
+            Self::Log { from, to } => {
+                let told = |log: &Option<String>| log.clone().unwrap_or_else(|| "default".into());
+                write!(f, "change daemon: log {} -> {}", told(from), told(to))
+            }
+            Self::OnExit { from, to } => {
+                write!(f, "change daemon: on_exit {} -> {}", from.name(), to.name())
+            }
+        }
+    }
+}
+
+/// The one thing that a change is about, and what it becomes.
+fn words(change: &LinkChange) -> (&'static str, String) {
+    let number = |word, number: Option<u32>| number.map(|number| (word, number.to_string()));
+    let switch = |word, on: Option<bool>| on.map(|on| (word, if on { "on" } else { "off" }.into()));
+    let text = |text: &String| match text.as_str() {
+        "" => "none".to_owned(),
+        OWN_NAMESPACE => "the daemon's".to_owned(),
+        other => other.to_owned(),
+    };
+    None.or_else(|| change.macvlan.as_ref().and_then(macvlan_words))
+        .or_else(|| change.netns.as_ref().map(|place| ("netns", text(place))))
+        .or_else(|| change.address.map(|address| ("address", address.to_string())))
+        .or_else(|| number("mtu", change.mtu))
+        .or_else(|| number("txqueuelen", change.txqueuelen))
+        .or_else(|| change.name.as_ref().map(|name| ("name", text(name))))
+        .or_else(|| change.alias.as_ref().map(|alias| ("alias", text(alias))))
+        .or_else(|| switch("promisc", change.promisc))
+        .or_else(|| switch("allmulticast", change.allmulticast))
+        .or_else(|| switch("up", change.up))
+        .unwrap_or(("nothing", String::new()))
+}
+
+fn macvlan_words(change: &umacvlan_api::MacvlanChange) -> Option<(&'static str, String)> {
+    let list = |words: Vec<String>| {
+        if words.is_empty() { "none".to_owned() } else { words.join(",") }
+    };
+    None.or_else(|| change.mode.map(|mode| ("mode", mode.to_string())))
+        .or_else(|| {
+            let flags = change.flags?;
+            let set = [("nodst", flags.nodst), ("nopromisc", flags.nopromisc)];
+            let set = set.iter().filter(|(_, set)| *set).map(|(word, _)| (*word).to_owned());
+            Some(("flags", list(set.collect())))
+        })
+        .or_else(|| change.bcqueuelen.map(|frames| ("bcqueuelen", frames.to_string())))
+        .or_else(|| change.bclim.map(|limit| ("bclim", limit.to_string())))
+        .or_else(|| {
+            let stations = &change.macaddr.as_ref()?.addresses;
+            Some(("macaddr", list(stations.iter().map(ToString::to_string).collect())))
+        })
+}

@@ -1,0 +1,172 @@
+//! [`Table`]: a table of the file that is being read, key by key.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::mistake::Mistake;
+use super::values;
+use umacvlan_text::suggest::did_you_mean;
+
+/// A table whose keys are asked for one by one. What nobody asked for is a mistake.
+#[derive(Debug)]
+pub(super) struct Table<'t> {
+    /// What the table is called in messages: `[link.mac1]`.
+    name: String,
+    /// Where its name stands in the file.
+    span: Range<usize>,
+    content: &'t DeTable<'t>,
+    known: Vec<&'static str>,
+    spans: Spans,
+}
+
+/// Where the keys of a table stand in the file, and what they are given.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spans {
+    table: Range<usize>,
+    values: BTreeMap<&'static str, Range<usize>>,
+}
+
+impl Spans {
+    /// Where the value of `key` stands; where the table does, if it has no such key.
+    pub(super) fn of(&self, key: &str) -> Range<usize> {
+        self.values.get(key).unwrap_or(&self.table).clone()
+    }
+
+    /// Whether the table has `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+}
+
+impl<'t> Table<'t> {
+    /// The table that is `value`, or the mistake that it is none.
+    pub(super) fn new(
+        name: String,
+        key: &Range<usize>,
+        value: &'t Spanned<DeValue<'t>>,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<Self> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            let kind = values::kind(value.get_ref());
+            let message = format!("{name} is {kind}, expected a table");
+            mistakes.push(Mistake { span: value.span(), message });
+        }
+        table.map(|content| Self::of(name, key.clone(), content))
+    }
+
+    /// This table.
+    pub(super) fn of(name: String, span: Range<usize>, content: &'t DeTable<'t>) -> Self {
+        let spans = Spans { table: span.clone(), values: BTreeMap::new() };
+        Self { name, span, content, known: Vec::new(), spans }
+    }
+
+    /// The value of `key` as `read` reads it, if it is there and right.
+    pub(super) fn take<T>(
+        &mut self,
+        key: &'static str,
+        mistakes: &mut Vec<Mistake>,
+        read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.value(key)?;
+        read(value.get_ref())
+            .map_err(|why| {
+                let message = format!("{key}: {why}");
+                mistakes.push(Mistake { span: value.span(), message });
+            })
+            .ok()
+    }
+
+    /// The elements of the list that is the value of `key`, those that `read` can read. Each is
+    /// a mistake of its own.
+    pub(super) fn take_list<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        mistakes: &mut Vec<Mistake>,
+        read: impl Fn(&DeValue<'t>) -> Result<T, String>,
+    ) -> Option<Vec<Spanned<T>>> {
+        let value = self.value(key)?;
+        let Some(elements) = value.get_ref().as_array() else {
+            let kind = values::kind(value.get_ref());
+            let message = format!("{key}: this is {kind}, expected {expected}");
+            mistakes.push(Mistake { span: value.span(), message });
+            return None;
+        };
+        let mut read_all = Vec::with_capacity(elements.len());
+        for element in elements.iter() {
+            match read(element.get_ref()) {
+                Ok(value) => read_all.push(Spanned::new(element.span(), value)),
+                Err(why) => {
+                    let message = format!("{key}: {why}");
+                    mistakes.push(Mistake { span: element.span(), message });
+                }
+            }
+        }
+        Some(read_all)
+    }
+
+    /// The tables in the table that is the value of `key`, by their names.
+    pub(super) fn tables(
+        &mut self,
+        key: &'static str,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Vec<(&'t Spanned<DeString<'t>>, Self)> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let name = format!("[{key}]");
+        let Some(outer) = Self::new(name, &value.span(), value, mistakes) else {
+            return Vec::new();
+        };
+        let inner = outer.content.iter().filter_map(|(name, value)| {
+            let called = format!("[{key}.{}]", toml_key(name.get_ref()));
+            let table = Table::new(called, &name.span(), value, mistakes)?;
+            Some((name, table))
+        });
+        inner.collect()
+    }
+
+    /// The table that is the value of `key`.
+    pub(super) fn table(&mut self, key: &'static str, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        let value = self.value(key)?;
+        Self::new(format!("[{key}]"), &value.span(), value, mistakes)
+    }
+
+    /// That `key` is there is a must: it has `what`.
+    pub(super) fn require(&self, key: &'static str, what: &str, mistakes: &mut Vec<Mistake>) {
+        if !self.spans.has(key) {
+            let message = format!("{} has no {key}, expected {key} = {what}", self.name);
+            mistakes.push(Mistake { span: self.span.clone(), message });
+        }
+    }
+
+    /// The end of the table: every key that nobody asked for is a mistake.
+    pub(super) fn finish(mut self, mistakes: &mut Vec<Mistake>) -> Spans {
+        self.known.sort_unstable();
+        for key in self.content.keys().filter(|key| !self.known.contains(&key.get_ref().as_ref())) {
+            let typed = key.get_ref().as_ref();
+            let place = &self.name;
+            let known = self.known.join(", ");
+            let guess = did_you_mean(typed, &self.known);
+            let message =
+                format!("unknown key {typed:?} in {place}, expected one of {known}{guess}");
+            mistakes.push(Mistake { span: key.span(), message });
+        }
+        self.spans
+    }
+
+    fn value(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
+        self.known.push(key);
+        let value = self.content.get(key)?;
+        self.spans.values.insert(key, value.span());
+        Some(value)
+    }
+}
+
+/// A key as the file has it: in quotes if it must be.
+pub(super) fn toml_key(key: &str) -> String {
+    let bare = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_');
+    if !key.is_empty() && key.chars().all(bare) { key.to_owned() } else { format!("{key:?}") }
+}

@@ -1,0 +1,213 @@
+//! Configurations of every kind, and a world in which their plans are carried out.
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use umacvlan_core::{MacAddr, Mode};
+
+use super::super::running::OWN_NAMESPACE;
+use super::super::*;
+use umacvlan_api::LinkChange;
+
+/// A configuration that is right.
+pub(super) fn config() -> impl Strategy<Value = Config> {
+    let settings = || {
+        let cpus = option::of(btree_set(0_usize..4, 0..4).prop_map(Vec::from_iter));
+        let word = |words: &'static [&'static str]| option::of(select(words));
+        let io = word(&["auto", "plain", "uring"]);
+        let switches = any::<(Option<bool>, Option<bool>)>();
+        let workers = option::of(1..=4_usize);
+        let backend = option::of(select(&Backend::ALL[..]));
+        (backend, workers, cpus, option::of(select(&Poll::ALL[..])), switches, io).prop_map(
+            |(backend, workers, cpus, poll, (kernel, coalesce), io)| Settings {
+                coalesce,
+                workers,
+                backend,
+                cpus,
+                poll,
+                semantics: kernel.map(|kernel| match kernel {
+                    true => Semantics::Kernel,
+                    false => Semantics::Documented,
+                }),
+                io: io.map(|word| match word {
+                    "auto" => PortIo::Auto,
+                    "plain" => PortIo::Plain,
+                    _ => PortIo::Uring,
+                }),
+            },
+        )
+    };
+    let parents =
+        btree_map(select(&["p", "q", "eth0.10"][..]).prop_map(str::to_owned), settings(), 0..3);
+    let links = btree_map(
+        select(&["a", "b", "c", "d", "e", "f"][..]).prop_map(str::to_owned),
+        entry(),
+        0..6,
+    );
+    let whole = (daemon(), docker(), settings(), parents, links);
+    whole.prop_map(|(daemon, docker, engine, parents, links)| {
+        let mut config = Config { daemon, docker, engine, parents, links };
+        mend(&mut config);
+        config
+    })
+}
+
+fn daemon() -> impl Strategy<Value = DaemonConfig> {
+    let path = || option::of("/[a-z \"'\\\\#é]{0,8}");
+    let group = || option::of("[a-z0-9]{1,5}");
+    let log = option::of(select(&["info", "warn,umacvlan=trace"][..]));
+    (path(), path(), group(), group(), log, any::<bool>()).prop_map(
+        |(socket, state, group, admin_group, log, remove)| DaemonConfig {
+            socket,
+            state,
+            group,
+            admin_group,
+            log: log.map(str::to_owned),
+            on_exit: if remove { OnExit::Remove } else { OnExit::Keep },
+        },
+    )
+}
+
+fn docker() -> impl Strategy<Value = Option<DockerConfig>> {
+    let path = || option::of("/[a-z]{0,8}");
+    option::of((path(), path()).prop_map(|(socket, state)| DockerConfig { socket, state }))
+}
+
+fn entry() -> impl Strategy<Value = LinkEntry> {
+    let mac = || (1_u8..6).prop_map(|last| MacAddr::new([2, 0, 0, 0, 0, last]));
+    let flags = vec(any::<bool>(), 5);
+    let numbers = (
+        option::of(68_u32..=1500),
+        option::of(any::<u32>()),
+        option::of(any::<u32>()),
+        option::of(any::<i32>()),
+    );
+    let place = option::of(select(&["blue", "/proc/7/ns/net", "4711"][..]));
+    let words = (select(&["p", "q"][..]), place, option::of("[ -~é]{1,9}"), any::<bool>());
+    (words, select(&Mode::ALL[..]), mac(), btree_set(mac(), 0..3), flags, numbers).prop_map(
+        |((parent, netns, alias, named), mode, address, macaddr, flags, numbers)| LinkEntry {
+            // A name that is its own is given by `mend`, which knows the wish.
+            name: named.then(String::new),
+            spec: LinkSpec {
+                parent: parent.to_owned(),
+                address: Some(address),
+                alias,
+                allmulticast: flags[0],
+                promisc: flags[1],
+                nodst: flags[2],
+                nopromisc: flags[3],
+                up: Some(flags[4]),
+                macaddr: macaddr.into_iter().collect(),
+                mode,
+                mtu: numbers.0,
+                txqueuelen: numbers.1,
+                bcqueuelen: numbers.2,
+                bclim: numbers.3,
+                netns: netns.map(str::to_owned),
+            },
+        },
+    )
+}
+
+/// Makes of an arbitrary configuration one that keeps the rules.
+fn mend(config: &mut Config) {
+    let parents: Vec<String> = config.links.values().map(|e| e.spec.parent.clone()).collect();
+    let mut taken = Vec::new();
+    for (at, (wish, entry)) in (1_u8..).zip(config.links.iter_mut()) {
+        let spec = &mut entry.spec;
+        entry.name = entry.name.take().map(|_| format!("eth-{wish}"));
+        if parents.iter().filter(|parent| **parent == spec.parent).count() > 1
+            && spec.mode == Mode::Passthru
+        {
+            spec.mode = Mode::Bridge;
+        }
+        spec.nopromisc &= spec.mode == Mode::Passthru;
+        if spec.mode != Mode::Source {
+            spec.macaddr.clear();
+        }
+        if spec.mode == Mode::Passthru {
+            spec.address = None;
+        }
+        if taken.contains(&spec.address) {
+            spec.address = Some(MacAddr::new([2, 0, 0, 0, 1, at]));
+        }
+        taken.extend(spec.address.map(Some));
+    }
+}
+
+/// Carries out a step on what runs, as the daemon does on links, by the same rules.
+pub(super) fn act(running: &mut Running, step: &Step) {
+    match step {
+        Step::AddLink { wish, name, spec } => {
+            let entry = LinkEntry { name: Some(name.clone()), spec: spec.clone() };
+            let mut made = plan::made(&entry, wish, Some(1500));
+            made.spec.netns = made.spec.netns.filter(|place| place != OWN_NAMESPACE);
+            let owner = |mode| mode == Mode::Passthru;
+            for other in running.links.values() {
+                let shared = other.spec.parent == spec.parent;
+                assert!(
+                    !(shared && (owner(other.spec.mode) || owner(spec.mode))),
+                    "{wish} and {} on one parent, which one of them owns",
+                    other.name
+                );
+                assert_ne!(other.name, *name);
+            }
+            check_address(running, wish, &made.spec);
+            assert!(running.links.insert(wish.clone(), made).is_none(), "{wish} is there");
+        }
+        Step::RemoveLink { wish, .. } => {
+            running.links.remove(wish).unwrap();
+        }
+        Step::ChangeLink { wish, change, .. } => {
+            let mut now = running.links[wish].clone();
+            become_changed(&mut now, change);
+            check_address(running, wish, &now.spec);
+            running.links.insert(wish.clone(), now);
+        }
+        _ => {}
+    }
+}
+
+fn check_address(running: &Running, wish: &str, spec: &LinkSpec) {
+    for (other, now) in running.links.iter().filter(|(other, _)| *other != wish) {
+        let same = now.spec.parent == spec.parent && now.spec.address == spec.address;
+        let up = now.spec.up == Some(true) && spec.up == Some(true);
+        assert!(!(same && up && spec.address.is_some()), "{wish} and {other} have one address");
+    }
+}
+
+fn become_changed(now: &mut Current, change: &LinkChange) {
+    let change = change.clone();
+    let spec = &mut now.spec;
+    if let Some(macvlan) = change.macvlan {
+        if let Some(mode) = macvlan.mode {
+            assert_eq!(mode == Mode::Passthru, spec.mode == Mode::Passthru);
+            assert!(spec.mode != Mode::Source || spec.macaddr.is_empty(), "its list is lost");
+            spec.mode = mode;
+        }
+        if let Some(flags) = macvlan.flags {
+            (spec.nodst, spec.nopromisc) = (flags.nodst, flags.nopromisc);
+        }
+        if let Some(macaddr) = macvlan.macaddr {
+            assert_eq!(spec.mode, Mode::Source, "only a source link has a list");
+            spec.macaddr = macaddr.addresses;
+        }
+        spec.bcqueuelen = macvlan.bcqueuelen.or(spec.bcqueuelen);
+        spec.bclim = macvlan.bclim.or(spec.bclim);
+    }
+    if let Some(place) = change.netns {
+        spec.netns = Some(place).filter(|place| place != OWN_NAMESPACE);
+        spec.up = Some(false);
+    }
+    if let Some(alias) = change.alias {
+        spec.alias = Some(alias).filter(|alias| !alias.is_empty());
+    }
+    now.name = change.name.unwrap_or_else(|| now.name.clone());
+    spec.address = change.address.or(spec.address);
+    spec.mtu = change.mtu.or(spec.mtu);
+    spec.txqueuelen = change.txqueuelen.or(spec.txqueuelen);
+    spec.promisc = change.promisc.unwrap_or(spec.promisc);
+    spec.allmulticast = change.allmulticast.unwrap_or(spec.allmulticast);
+    spec.up = change.up.or(spec.up);
+}

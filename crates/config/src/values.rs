@@ -1,0 +1,175 @@
+//! What a value may be: each reader takes one, or says what is wrong with it and what was
+//! expected.
+
+use std::ops::RangeInclusive;
+use umacvlan_text::suggest::did_you_mean;
+
+use toml::de::DeValue;
+use umacvlan_core::MacAddr;
+
+use super::names;
+
+/// `what` as a sentence has it: "a string".
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn wrong<T>(value: &DeValue<'_>, expected: &str) -> Result<T, String> {
+    Err(format!("this is {}, expected {expected}", kind(value)))
+}
+
+/// True or false.
+pub(super) fn switch(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().map_or_else(|| wrong(value, "true or false, without quotes"), Ok)
+}
+
+/// A string that `expected` describes, and that is neither empty nor hard to print.
+pub(super) fn text(value: &DeValue<'_>, expected: &str) -> Result<String, String> {
+    let Some(text) = value.as_str() else { return wrong(value, expected) };
+    match text {
+        "" => Err(format!("this is empty, expected {expected}")),
+        _ if text.chars().any(char::is_control) => {
+            Err(format!("this has control characters in it, expected {expected}"))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// A string, or a number that stands for itself.
+pub(super) fn text_or_number(value: &DeValue<'_>, expected: &str) -> Result<String, String> {
+    match value {
+        DeValue::Integer(_) => {
+            whole(value, &(0..=u32::MAX.into()), expected).map(|number| number.to_string())
+        }
+        _ => text(value, expected),
+    }
+}
+
+/// A whole number in `range`.
+fn whole(value: &DeValue<'_>, range: &RangeInclusive<i64>, expected: &str) -> Result<i64, String> {
+    let Some(digits) = value.as_integer() else { return wrong(value, expected) };
+    // What does not even fit into 64 bits is out of every range.
+    let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
+    number
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("{digits} is out of range, expected {expected}"))
+}
+
+/// A whole number of the type that `range` has.
+pub(super) fn number<N>(value: &DeValue<'_>, range: RangeInclusive<N>) -> Result<N, String>
+where
+    N: Copy + Into<i64> + TryFrom<i64>,
+{
+    let (least, most): (i64, i64) = ((*range.start()).into(), (*range.end()).into());
+    let expected = format!("a whole number from {least} to {most}");
+    let number = whole(value, &(least..=most), &expected)?;
+    N::try_from(number).map_err(|_| format!("{number} is out of range, expected {expected}"))
+}
+
+/// One of these words.
+pub(super) fn choice<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, String> {
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let expected = format!("one of {}", quoted(&known));
+    let Some(text) = value.as_str() else { return wrong(value, &expected) };
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, choice)| *choice).ok_or_else(|| {
+        let guess = did_you_mean(text, &known);
+        format!("{text:?} is none of the words for this, expected {expected}{guess}")
+    })
+}
+
+/// The address of a station.
+pub(super) fn station(value: &DeValue<'_>) -> Result<MacAddr, String> {
+    let expected = "the address of a station, as in \"02:00:5e:10:00:01\"";
+    let Some(text) = value.as_str() else { return wrong(value, expected) };
+    let Ok(address) = text.parse::<MacAddr>() else {
+        return Err(format!("{text:?} is not a MAC address, expected {expected}"));
+    };
+    if address.is_group() {
+        return Err(format!(
+            "{address} is the address of a group, expected that of a station: its first byte is even"
+        ));
+    }
+    if !address.is_station() {
+        return Err(format!("{address} is nobody's address, expected {expected}"));
+    }
+    Ok(address)
+}
+
+/// The name of an interface.
+pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
+    let expected = "the name of an interface in quotes";
+    let Some(name) = value.as_str() else { return wrong(value, expected) };
+    interface_name(name).map(|()| name.to_owned())
+}
+
+/// Whether an interface may have this name.
+pub(super) fn interface_name(name: &str) -> Result<(), String> {
+    names::wrong_with(name).map_or(Ok(()), |why| {
+        Err(format!(
+            "{name:?} cannot be the name of an interface, it {why}: expected 1 to 15 characters, \
+             none of them a space, a slash, a colon or a per cent sign"
+        ))
+    })
+}
+
+/// An absolute path.
+pub(super) fn path(value: &DeValue<'_>) -> Result<String, String> {
+    let expected = "an absolute path in quotes";
+    let path = text(value, expected)?;
+    if path.starts_with('/') {
+        Ok(path)
+    } else {
+        Err(format!("{path:?} does not begin with a slash, expected {expected}"))
+    }
+}
+
+/// What is to be logged: `info`, or `warn,umacvlan::daemon=debug`.
+pub(super) fn log(value: &DeValue<'_>) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let expected = "a level (off, error, warn, info, debug, trace) or MODULE=LEVEL, or several \
+                    with commas between them";
+    let log = text(value, expected)?;
+    for part in log.split(',') {
+        let level = part.split_once('=').map_or(part, |(module, level)| {
+            let plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '_' | ':');
+            if !module.is_empty() && module.chars().all(plain) { level } else { "" }
+        });
+        if !LEVELS.contains(&level.trim()) {
+            let guess = did_you_mean(level.trim(), &LEVELS);
+            return Err(format!("{part:?} is no level, expected {expected}{guess}"));
+        }
+    }
+    Ok(log)
+}
+
+/// A namespace: its name, a path, or the id of a process that lives there.
+pub(super) fn namespace(value: &DeValue<'_>) -> Result<String, String> {
+    let expected = "the name of a network namespace, an absolute path, or the id of a process";
+    let place = text_or_number(value, expected)?;
+    match place.as_str() {
+        "0" => Err(format!("0 is the id of no process, expected {expected}")),
+        "." | ".." => Err(format!("{place:?} is no name, expected {expected}")),
+        _ if place.starts_with('@') => {
+            Err(format!("{place:?} means something to clients only, expected {expected}"))
+        }
+        _ if place.contains('/') && !place.starts_with('/') => {
+            Err(format!("{place:?} is a path that begins nowhere, expected {expected}"))
+        }
+        _ => Ok(place),
+    }
+}
+
+/// Words as a sentence has them.
+pub(super) fn quoted(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    words.join(", ")
+}

@@ -1,0 +1,165 @@
+//! From [`Config`] to text: in the same order every time, and without what is the default anyway.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_with::skip_serializing_none;
+use umacvlan_core::{MacAddr, Mode};
+
+use super::{Config, DaemonConfig, LinkEntry, OnExit, Settings, io_name};
+
+/// The file. Tables that say nothing are left out, except Docker's, which says that it is served,
+/// and a parent's, which says that it is attached without links.
+#[derive(Debug, Serialize)]
+struct File<'c> {
+    #[serde(skip_serializing_if = "DaemonTable::is_empty")]
+    daemon: DaemonTable<'c>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    docker: Option<DockerTable<'c>>,
+    #[serde(skip_serializing_if = "SettingsTable::is_empty")]
+    engine: SettingsTable<'c>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parent: BTreeMap<&'c str, SettingsTable<'c>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    link: BTreeMap<&'c str, LinkTable<'c>>,
+}
+
+#[skip_serializing_none]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct DaemonTable<'c> {
+    socket: Option<&'c str>,
+    state: Option<&'c str>,
+    group: Option<&'c str>,
+    admin_group: Option<&'c str>,
+    log: Option<&'c str>,
+    on_exit: Option<&'static str>,
+}
+
+#[skip_serializing_none]
+#[derive(Debug, Serialize)]
+struct DockerTable<'c> {
+    socket: Option<&'c str>,
+    state: Option<&'c str>,
+}
+
+#[skip_serializing_none]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct SettingsTable<'c> {
+    backend: Option<&'static str>,
+    workers: Option<usize>,
+    cpus: Option<&'c [usize]>,
+    poll: Option<&'static str>,
+    semantics: Option<&'static str>,
+    io: Option<&'static str>,
+    coalesce: Option<bool>,
+}
+
+#[skip_serializing_none]
+#[derive(Debug, Serialize)]
+struct LinkTable<'c> {
+    parent: &'c str,
+    name: Option<&'c str>,
+    mode: Option<&'static str>,
+    nodst: Option<bool>,
+    nopromisc: Option<bool>,
+    address: Option<String>,
+    macaddr: Option<Vec<String>>,
+    netns: Option<&'c str>,
+    mtu: Option<u32>,
+    txqueuelen: Option<u32>,
+    bcqueuelen: Option<u32>,
+    bclim: Option<i32>,
+    promisc: Option<bool>,
+    allmulticast: Option<bool>,
+    alias: Option<&'c str>,
+    up: Option<bool>,
+}
+
+impl Config {
+    /// The text of a file that says the same.
+    pub fn to_toml(&self) -> String {
+        let file = File {
+            daemon: DaemonTable::from(&self.daemon),
+            docker: self.docker.as_ref().map(|docker| DockerTable {
+                socket: docker.socket.as_deref(),
+                state: docker.state.as_deref(),
+            }),
+            engine: SettingsTable::from(&self.engine),
+            parent: self.parents.iter().map(|(name, table)| (&**name, table.into())).collect(),
+            link: self.links.iter().map(|(name, entry)| (&**name, entry.into())).collect(),
+        };
+        // Strings, numbers and tables of them: there is nothing among them that TOML cannot say.
+        toml::to_string(&file).unwrap_or_default()
+    }
+}
+
+impl DaemonTable<'_> {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl SettingsTable<'_> {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl<'c> From<&'c DaemonConfig> for DaemonTable<'c> {
+    fn from(config: &'c DaemonConfig) -> Self {
+        let DaemonConfig { socket, state, group, admin_group, log, on_exit } = config;
+        Self {
+            socket: socket.as_deref(),
+            state: state.as_deref(),
+            group: group.as_deref(),
+            admin_group: admin_group.as_deref(),
+            log: log.as_deref(),
+            on_exit: unless(*on_exit == OnExit::default(), on_exit.name()),
+        }
+    }
+}
+
+impl<'c> From<&'c Settings> for SettingsTable<'c> {
+    fn from(settings: &'c Settings) -> Self {
+        let Settings { backend, workers, cpus, poll, semantics, io, coalesce } = settings;
+        Self {
+            backend: backend.map(super::Backend::name),
+            workers: *workers,
+            cpus: cpus.as_deref(),
+            poll: poll.map(umacvlan_engine::idle::Poll::name),
+            semantics: semantics.map(umacvlan_core::Semantics::name),
+            io: io.map(io_name),
+            coalesce: *coalesce,
+        }
+    }
+}
+
+impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
+    fn from(entry: &'c LinkEntry) -> Self {
+        let spec = &entry.spec;
+        let stations: Vec<String> = spec.macaddr.iter().map(MacAddr::to_string).collect();
+        Self {
+            parent: &spec.parent,
+            name: entry.name.as_deref(),
+            mode: unless(spec.mode == Mode::default(), spec.mode.name()),
+            nodst: unless(!spec.nodst, true),
+            nopromisc: unless(!spec.nopromisc, true),
+            address: spec.address.map(|address| address.to_string()),
+            macaddr: unless(stations.is_empty(), stations),
+            netns: spec.netns.as_deref(),
+            mtu: spec.mtu,
+            txqueuelen: spec.txqueuelen,
+            bcqueuelen: spec.bcqueuelen,
+            bclim: spec.bclim,
+            promisc: unless(!spec.promisc, true),
+            allmulticast: unless(!spec.allmulticast, true),
+            alias: spec.alias.as_deref(),
+            up: spec.up.filter(|up| !up),
+        }
+    }
+}
+
+/// `value`, unless it is what it would be anyway.
+fn unless<T>(default: bool, value: T) -> Option<T> {
+    (!default).then_some(value)
+}

@@ -1,0 +1,344 @@
+//! [`Config`]: the configuration of a network, as the runtime hands it over.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_with::{DefaultOnNull, serde_as};
+use umacvlan_core::{MacAddr, Mode};
+use umacvlan_netlink::Rtnl;
+
+use super::call::{Call, check_network};
+use super::error::{CONFIG, CniError, DECODING, ENVIRONMENT, REFUSED, UNSUPPORTED};
+use super::result::{Attached, Dns};
+use super::version::Version;
+use crate::container_link;
+use umacvlan_api::LinkSpec;
+
+/// What of the configuration is for this plugin. Other keys are other plugins' or the runtime's,
+/// and are not looked at, as with all plugins; `null` is as good as nothing.
+#[serde_as]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Config {
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    pub(super) cni_version: String,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    pub(super) name: String,
+    /// The parent; absent or empty for the interface of the default route.
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    master: String,
+    /// A mode of macvlan; absent or empty for bridge.
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    mode: String,
+    /// In bytes; 0 for the parent's.
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    mtu: i64,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    mac: String,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    link_in_container: bool,
+    /// In frames; 0 for the default.
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    bcqueuelen: u32,
+    bclim: Option<i32>,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    macaddr: Vec<String>,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    nodst: bool,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    nopromisc: bool,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    promisc: bool,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    allmulticast: bool,
+    txqueuelen: Option<u32>,
+    /// Where the daemon listens.
+    pub(super) socket: Option<PathBuf>,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    ipam: Ipam,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    pub(super) dns: Dns,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    runtime_config: RuntimeConfig,
+    prev_result: Option<Value>,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default, rename = "cni.dev/valid-attachments")]
+    pub(super) valid: Vec<Attachment>,
+}
+
+#[serde_as]
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Ipam {
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default, rename = "type")]
+    kind: String,
+}
+
+#[serde_as]
+#[derive(Clone, Debug, Default, Deserialize)]
+struct RuntimeConfig {
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    mac: String,
+}
+
+/// An interface of a container that the runtime knows of.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(super) struct Attachment {
+    #[serde(rename = "containerID")]
+    pub(super) container: String,
+    pub(super) ifname: String,
+}
+
+impl Config {
+    /// Reads the text of a configuration.
+    ///
+    /// # Errors
+    /// If it is not understood, or the network has no name that may be one.
+    pub(super) fn read(text: &[u8]) -> Result<Self, CniError> {
+        let config: Self = serde_json::from_slice(text).map_err(|error| {
+            CniError::new(DECODING, format!("error unmarshall network config: {error}"))
+        })?;
+        check_network(&config.name)?;
+        Ok(config)
+    }
+
+    /// # Errors
+    /// As of [`Version::read`].
+    pub(super) fn version(&self) -> Result<Version, CniError> {
+        Version::read(&self.cni_version)
+    }
+
+    /// The name of the edition, as results and errors have it.
+    pub(super) fn version_name(&self) -> &str {
+        if self.cni_version.is_empty() { "0.1.0" } else { &self.cni_version }
+    }
+
+    /// The plugin that gives addresses; `None` if none does.
+    pub(super) fn ipam(&self) -> Option<&str> {
+        Some(self.ipam.kind.as_str()).filter(|kind| !kind.is_empty())
+    }
+
+    /// The mode that is asked for.
+    ///
+    /// # Errors
+    /// If there is no such mode.
+    pub(super) fn mode(&self) -> Result<Mode, CniError> {
+        if self.mode.is_empty() {
+            return Ok(Mode::Bridge);
+        }
+        let unknown = |_| {
+            let msg = format!("unknown macvlan mode: {:?}", self.mode);
+            let all = "there are bridge, passthru, private, source and vepa";
+            CniError::new(CONFIG, msg).with_details(all)
+        };
+        self.mode.parse().map_err(unknown)
+    }
+
+    /// The parent.
+    ///
+    /// # Errors
+    /// If none is named and there is no default route to tell.
+    pub(super) fn master(&self) -> Result<String, CniError> {
+        if self.link_in_container {
+            let msg = "unsupported field linkInContainer: true: the daemon serves parents of its \
+                       own namespace only; name such a one as master";
+            return Err(CniError::new(UNSUPPORTED, msg));
+        }
+        if self.master.is_empty() { default_master() } else { Ok(self.master.clone()) }
+    }
+
+    /// The result of whoever was called before.
+    ///
+    /// # Errors
+    /// If there is none, or none that can be understood.
+    pub(super) fn prev_result(&self) -> Result<Attached, CniError> {
+        let missing = || CniError::new(CONFIG, "required prevResult missing");
+        Attached::read(self.prev_result.clone().ok_or_else(missing)?)
+    }
+
+    /// Whether there is a result of whoever was called before.
+    pub(super) fn has_prev_result(&self) -> bool {
+        self.prev_result.is_some()
+    }
+
+    /// The link that the daemon is asked for.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(super) fn spec(&self, call: &Call) -> Result<LinkSpec, CniError> {
+        let parent = self.master()?;
+        let mtu = self.mtu_on(&parent)?;
+        let sources = self.macaddr.iter().map(|text| mac(text));
+        Ok(LinkSpec {
+            address: self.address(&call.args)?,
+            allmulticast: self.allmulticast,
+            bclim: self.bclim,
+            bcqueuelen: Some(self.bcqueuelen).filter(|&frames| frames != 0),
+            macaddr: sources.collect::<Result<_, _>>()?,
+            mode: self.mode()?,
+            mtu,
+            netns: Some(call.netns.clone()),
+            nodst: self.nodst,
+            nopromisc: self.nopromisc,
+            promisc: self.promisc,
+            txqueuelen: self.txqueuelen,
+            parent,
+            ..LinkSpec::default()
+        })
+    }
+
+    /// The address to have: the runtime's word, else that of `CNI_ARGS`, else ours.
+    fn address(&self, args: &str) -> Result<Option<MacAddr>, CniError> {
+        let given = [self.runtime_config.mac.clone(), mac_in(args)?, self.mac.clone()];
+        let given = given.into_iter().find(|text| !text.is_empty());
+        given.map(|text| mac(&text)).transpose()
+    }
+
+    /// The MTU to have. A parent that is not there is the daemon's to judge: it may be a VLAN
+    /// that has no interface.
+    fn mtu_on(&self, parent: &str) -> Result<Option<u32>, CniError> {
+        let parent = Rtnl::open().and_then(|mut rtnl| rtnl.link(parent)).map_err(refused)?;
+        let most = parent.map(|link| link.mtu);
+        let mtu = u32::try_from(self.mtu).ok();
+        match (mtu, most) {
+            (Some(0), _) => Ok(None),
+            (Some(mtu), None) => Ok(Some(mtu)),
+            (Some(mtu), Some(most)) if mtu <= most => Ok(Some(mtu)),
+            _ => {
+                let most = most.unwrap_or(u32::MAX);
+                let msg = format!("invalid MTU {}, must be [0, master MTU({most})]", self.mtu);
+                Err(CniError::new(CONFIG, msg))
+            }
+        }
+    }
+}
+
+/// What netlink says, as a refusal of the kernel.
+pub(super) fn refused(error: impl Into<anyhow::Error>) -> CniError {
+    CniError::new(REFUSED, umacvlan_text::output::one_line(&error.into()))
+}
+
+/// The interface of the default route.
+fn default_master() -> Result<String, CniError> {
+    container_link::default_parent().map_err(refused)?.ok_or_else(|| {
+        let advice = "name the parent as master";
+        CniError::new(CONFIG, "no default route interface found").with_details(advice)
+    })
+}
+
+fn mac(text: &str) -> Result<MacAddr, CniError> {
+    let wrong = |error| format!("invalid args {text} for MAC addr: {error}");
+    text.parse().map_err(|error| CniError::new(CONFIG, wrong(error)))
+}
+
+/// The address in `CNI_ARGS`, or nothing. Names that are not known are refused, as all plugins
+/// do, unless `IgnoreUnknown` is among them.
+fn mac_in(args: &str) -> Result<String, CniError> {
+    let wrong = |msg| CniError::new(ENVIRONMENT, msg);
+    let (mut mac, mut unknown, mut lenient) = (String::new(), Vec::new(), false);
+    for pair in args.split(';').filter(|_| !args.is_empty()) {
+        match pair.split('=').collect::<Vec<_>>()[..] {
+            ["MAC", value] => mac = value.to_owned(),
+            ["IgnoreUnknown", value] => {
+                lenient = ["1", "true"].contains(&value.to_lowercase().as_str());
+            }
+            [_, _] => unknown.push(format!("{pair:?}")),
+            _ => return Err(wrong(format!("ARGS: invalid pair {pair:?}"))),
+        }
+    }
+    if !unknown.is_empty() && !lenient {
+        return Err(wrong(format!("ARGS: unknown args [{}]", unknown.join(" "))));
+    }
+    Ok(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(more: Value) -> Config {
+        let mut config = json!({"name": "net", "cniVersion": "1.0.0"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Config::read(config.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_looked_at() {
+        let config = config(json!({
+            "type": "umacvlan-cni", "capabilities": {"mac": true}, "colour": 7,
+            "ipam": {"type": "host-local", "subnet": "10.0.0.0/8"},
+        }));
+        assert_eq!((config.ipam(), config.mode().unwrap()), (Some("host-local"), Mode::Bridge));
+        assert_eq!(Config::read(b"{\"name\": \"net\"}").unwrap().ipam(), None);
+        let nothing = json!({"name": "net", "ipam": null, "mtu": null, "runtimeConfig": null});
+        assert_eq!(Config::read(nothing.to_string().as_bytes()).unwrap().ipam(), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_kind() {
+        for (text, code, words) in [
+            ("{", DECODING, "error unmarshall network config"),
+            ("{}", CONFIG, "missing network name"),
+            (r#"{"name": "a/b"}"#, CONFIG, "invalid characters found in network name"),
+            (r#"{"name": "a", "mtu": "x"}"#, DECODING, "invalid type"),
+        ] {
+            let error = Config::read(text.as_bytes()).unwrap_err();
+            assert_eq!(error.code, code, "{text}");
+            assert!(error.msg.contains(words), "{error:?}");
+        }
+        let error = config(json!({"mode": "loud"})).mode().unwrap_err();
+        assert_eq!((error.code, error.msg.as_str()), (CONFIG, "unknown macvlan mode: \"loud\""));
+        let error = config(json!({"linkInContainer": true})).master().unwrap_err();
+        assert_eq!(error.code, UNSUPPORTED);
+        assert_eq!(config(json!({})).prev_result().unwrap_err().code, CONFIG);
+    }
+
+    #[test]
+    fn of_three_addresses_the_runtimes_comes_first() {
+        let all =
+            json!({"mac": "02:00:00:00:00:01", "runtimeConfig": {"mac": "02:00:00:00:00:03"}});
+        let address = |more: Value, args: &str| {
+            config(more).address(args).unwrap().map(|mac| mac.to_string())
+        };
+        let last = |number: u8| Some(format!("02:00:00:00:00:0{number}"));
+        let args = "IgnoreUnknown=1;K8S_POD_NAME=x;MAC=02:00:00:00:00:02";
+        assert_eq!(address(all, args), last(3));
+        assert_eq!(address(json!({"mac": "02:00:00:00:00:01"}), args), last(2));
+        assert_eq!(address(json!({"mac": "02:00:00:00:00:01"}), ""), last(1));
+        assert_eq!(address(json!({}), ""), None);
+        let error = config(json!({"mac": "x"})).address("").unwrap_err();
+        assert!(error.msg.starts_with("invalid args x for MAC addr: "), "{error:?}");
+    }
+
+    #[test]
+    fn arguments_that_are_not_known_are_refused_unless_that_is_unwanted() {
+        for (args, words) in [
+            ("IP=10.0.0.1", "ARGS: unknown args [\"IP=10.0.0.1\"]"),
+            ("MAC", "ARGS: invalid pair \"MAC\""),
+        ] {
+            let error = mac_in(args).unwrap_err();
+            assert_eq!((error.code, error.msg.as_str()), (ENVIRONMENT, words));
+        }
+        assert_eq!(mac_in("IP=10.0.0.1;IgnoreUnknown=true").unwrap(), "");
+    }
+}

@@ -1,0 +1,149 @@
+//! What `podman network create --opt` takes: the options of Podman's macvlan, and two more.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use anyhow::{Result, anyhow, bail};
+use umacvlan_core::{MacAddr, Mode};
+
+use umacvlan_text::suggest::did_you_mean;
+
+/// Every option by its name.
+const NAMES: [&str; 8] =
+    ["bclim", "macaddr", "metric", "mode", "mtu", "no_default_route", "nodst", "parent"];
+
+/// Smaller than the 100 of most other networks, so that of several default routes this one is
+/// taken: as Podman's macvlan.
+const METRIC: u32 = 99;
+
+/// The options of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Options {
+    /// The port-wide limit above which a group takes the broadcast queue.
+    pub(super) bclim: Option<i32>,
+    /// Source mode: the stations that are heard.
+    pub(super) macaddr: Vec<MacAddr>,
+    /// Of the default routes.
+    pub(super) metric: u32,
+    pub(super) mode: Mode,
+    /// In bytes; the parent's if absent.
+    pub(super) mtu: Option<u32>,
+    pub(super) no_default_route: bool,
+    /// Source mode: what these stations send goes to nobody else.
+    pub(super) nodst: bool,
+}
+
+impl Options {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The first one that is not known, or whose value has no meaning.
+    pub(super) fn read(given: Option<&BTreeMap<String, String>>) -> Result<Self> {
+        let none = BTreeMap::new();
+        let given = given.unwrap_or(&none);
+        if let Some(unknown) = given.keys().find(|name| !NAMES.contains(&name.as_str())) {
+            bail!("unsupported network option \"{unknown}\"{}", hint(unknown));
+        }
+        let macaddr = given.get("macaddr").map(String::as_str).unwrap_or_default();
+        let macaddr = macaddr.split(',').map(str::trim).filter(|text| !text.is_empty());
+        let options = Self {
+            bclim: value(given, "bclim")?,
+            macaddr: macaddr.map(|text| parsed("macaddr", text)).collect::<Result<_>>()?,
+            metric: value(given, "metric")?.unwrap_or(METRIC),
+            mode: mode(given.get("mode").map(String::as_str).unwrap_or_default())?,
+            mtu: value(given, "mtu")?.filter(|&mtu| mtu != 0),
+            no_default_route: value(given, "no_default_route")?.unwrap_or(false),
+            nodst: value(given, "nodst")?.unwrap_or(false),
+        };
+        if options.mode != Mode::Source && (options.nodst || !options.macaddr.is_empty()) {
+            bail!("network options macaddr and nodst are for mode source only");
+        }
+        Ok(options)
+    }
+}
+
+/// Bridge unless it is said, as for Podman's macvlan.
+fn mode(word: &str) -> Result<Mode> {
+    if word.is_empty() { Ok(Mode::Bridge) } else { parsed("mode", word) }
+}
+
+fn value<T: FromStr<Err: std::fmt::Display>>(
+    given: &BTreeMap<String, String>,
+    name: &str,
+) -> Result<Option<T>> {
+    given.get(name).map(|text| parsed(name, text)).transpose()
+}
+
+fn parsed<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|error| anyhow!("network option {name} \"{text}\": {error}"))
+}
+
+fn hint(name: &str) -> String {
+    match name {
+        "vlan" => "; a VLAN is named with the parent: parent=eth0.10".to_owned(),
+        _ => did_you_mean(name, &NAMES),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(given: &[(&str, &str)]) -> Result<Options, String> {
+        let given = given.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        Options::read(Some(&given.collect())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_options_it_is_as_with_podmans_macvlan() {
+        let options = Options::read(None).unwrap();
+        assert_eq!((options.mode, options.metric, options.mtu), (Mode::Bridge, 99, None));
+        assert!(!options.no_default_route && options.bclim.is_none());
+        assert_eq!(read(&[("mtu", "0"), ("mode", ""), ("macaddr", "")]), Ok(options));
+    }
+
+    #[test]
+    fn each_option_is_read() {
+        let options = read(&[
+            ("bclim", "-1"),
+            ("macaddr", "02:00:00:00:00:01,02:00:00:00:00:02"),
+            ("metric", "200"),
+            ("mode", "source"),
+            ("mtu", "1400"),
+            ("no_default_route", "true"),
+            ("nodst", "true"),
+            ("parent", "eth0"),
+        ])
+        .unwrap();
+        assert_eq!((options.bclim, options.metric, options.mtu), (Some(-1), 200, Some(1400)));
+        assert!(options.mode == Mode::Source && options.macaddr.len() == 2);
+        assert!(options.no_default_route && options.nodst);
+    }
+
+    #[test]
+    fn the_document_has_every_option() {
+        let document = include_str!("../../../../docs/podman.md");
+        for name in NAMES {
+            assert!(document.contains(&format!("-o {name}=")), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_or_has_no_meaning_is_refused_with_a_hint() {
+        for (given, complaint) in [
+            (("mod", "bridge"), "option \"mod\"; did you mean \"mode\"?"),
+            (("vlan", "10"), "parent=eth0.10"),
+            (("isolate", "true"), "unsupported network option \"isolate\""),
+            (("mode", "bride"), "\"bride\" is not a mode: one of bridge, passthru"),
+            (("mtu", "big"), "network option mtu \"big\": invalid digit"),
+            (("mtu", "-1"), "network option mtu"),
+            (("metric", "4294967296"), "network option metric"),
+            (("no_default_route", "yes"), "network option no_default_route \"yes\""),
+            (("macaddr", "02:00"), "network option macaddr \"02:00\""),
+            (("nodst", "true"), "mode source only"),
+        ] {
+            let error = read(&[given]).unwrap_err();
+            assert!(error.contains(complaint), "{given:?}: {error}");
+        }
+    }
+}

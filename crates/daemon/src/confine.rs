@@ -1,0 +1,191 @@
+//! What the daemon gives up once it has started, so that whoever takes it over gets little.
+//!
+//! Capabilities and filters belong to threads and are inherited by those they start. So
+//! [`process`] runs on the main thread before there is another one, and [`Worker::confine`] on
+//! each thread that forwards, which alone reads bytes that strangers have written.
+//!
+//! A weakness that is accepted: a worker keeps its io_uring, whose requests no filter sees. What
+//! it could open there, it opens without a single capability.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::libc;
+use nix::sys::prctl;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+/// What the threads that control need for as long as they live. CAP_DAC_OVERRIDE is not among
+/// them: state, socket and namespaces belong to root, who can open his own files.
+const NEEDED: [Capability; 5] = [
+    // Interfaces, their addresses and namespaces' ids.
+    Capability::CAP_NET_ADMIN,
+    // Events of all namespaces: NETLINK_LISTEN_ALL_NSID.
+    Capability::CAP_NET_BROADCAST,
+    // Packet sockets.
+    Capability::CAP_NET_RAW,
+    // Entering namespaces: setns(2).
+    Capability::CAP_SYS_ADMIN,
+    // Opening /proc/PID/ns/net of other users' processes.
+    Capability::CAP_SYS_PTRACE,
+];
+
+/// Gives up all capabilities but those that are needed, and the way to get others, for the calling
+/// thread and those it starts.
+///
+/// # Errors
+/// The kernel refuses what everybody may do: to give up.
+pub fn process() -> Result<()> {
+    let had = caps::read(None, CapSet::Permitted)?;
+    let kept: CapsHashSet = NEEDED.into_iter().filter(|cap| had.contains(cap)).collect();
+    for cap in caps::read(None, CapSet::Bounding)? {
+        if !kept.contains(&cap) {
+            // Without CAP_SETPCAP the set stays; no_new_privs makes it worth nothing.
+            let _ = caps::drop(None, CapSet::Bounding, cap);
+        }
+    }
+    give_up(&kept)?;
+    prctl::set_no_new_privs().context("cannot set no_new_privs")
+}
+
+/// Leaves the calling thread these capabilities and no others.
+fn give_up(kept: &CapsHashSet) -> Result<()> {
+    let context = "cannot give up capabilities";
+    caps::clear(None, CapSet::Ambient).context(context)?;
+    caps::set(None, CapSet::Effective, kept).context(context)?;
+    caps::set(None, CapSet::Permitted, kept).context(context)?;
+    caps::clear(None, CapSet::Inheritable).context(context)
+}
+
+/// How the threads that forward are confined.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    filter: Arc<BpfProgram>,
+}
+
+impl Worker {
+    /// Prepares the filter.
+    ///
+    /// # Errors
+    /// None is known for this kind of processor.
+    pub fn new() -> Result<Self> {
+        let rules = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+        let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+        let arch = std::env::consts::ARCH.try_into()?;
+        let filter = SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)?;
+        Ok(Self { filter: Arc::new(filter.try_into()?) })
+    }
+
+    /// Takes from the calling thread every capability, and every system call but those that
+    /// forwarding needs.
+    pub fn confine(&self) {
+        let confined = give_up(&CapsHashSet::new())
+            .and_then(|()| seccompiler::apply_filter(&self.filter).map_err(Into::into));
+        if let Err(error) = confined {
+            // A kernel without seccomp forwards as well. Said here, before the first frame.
+            tracing::warn!("a worker runs unconfined: {error:#}");
+        }
+    }
+}
+
+/// What a worker asks of the kernel: to read, write, wait and remember; to change the filter of a
+/// socket that it has; and to end. Everything else answers EPERM.
+const ALLOWED: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_close,
+    // Waiting.
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_ppoll,
+    libc::SYS_futex,
+    libc::SYS_sched_yield,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_clock_gettime,
+    libc::SYS_restart_syscall,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    // Memory.
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_getrandom,
+    // Ending, also by a panic.
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rseq,
+    libc::SYS_set_robust_list,
+    libc::SYS_sigaltstack,
+    libc::SYS_tgkill,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{self, Read, Write};
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_can_open_neither_file_nor_socket_and_forwards_on() {
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        let worker = Worker::new().unwrap();
+        let confined = thread::spawn(move || {
+            File::open("/proc/self/status").unwrap();
+            worker.confine();
+            let refused = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+            assert!(File::open("/proc/self/status").is_err_and(refused));
+            assert!(UdpSocket::bind("127.0.0.1:0").is_err_and(refused));
+            assert!(UnixStream::pair().is_err_and(refused));
+            assert!(thread::Builder::new().spawn(|| ()).is_err_and(refused));
+            let mut frame = [0; 4];
+            there.read_exact(&mut frame).unwrap();
+            there.write_all(&frame).unwrap();
+            vec![1_u8; 1 << 22].len()
+        });
+        here.write_all(b"ping").unwrap();
+        let mut frame = [0; 4];
+        here.read_exact(&mut frame).unwrap();
+        assert_eq!(&frame, b"ping");
+        confined.join().unwrap();
+    }
+
+    #[test]
+    fn a_process_keeps_what_it_needs_and_no_more() {
+        let kept = thread::spawn(|| {
+            process().unwrap();
+            process().unwrap();
+            assert!(prctl::get_no_new_privs().unwrap());
+            caps::read(None, CapSet::Permitted).unwrap()
+        });
+        let had = caps::read(None, CapSet::Permitted).unwrap();
+        let needed = CapsHashSet::from(NEEDED);
+        assert_eq!(kept.join().unwrap(), had.intersection(&needed).copied().collect());
+    }
+}

@@ -1,0 +1,140 @@
+//! The stream of events: one JSON object a line, for as long as the client reads.
+//!
+//! What a client has not read waits in three places of fixed size: its socket, the body's channel
+//! here, and the broadcast channel of the service. When that is full the oldest events are lost
+//! for this client, and it is told how many; nobody waits for it.
+
+use std::convert::Infallible;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use http_body_util::channel::{Channel, Sender};
+use hyper::body::Bytes;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Duration, timeout};
+
+use super::{App, Closing};
+use crate::error::ServiceError;
+use umacvlan_api::{EventView, Happening, Problem};
+
+/// What happens from now on: one `EventView` a line, until the client or the daemon ends it. An
+/// empty line now and then means that there was nothing to tell.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "links",
+    responses(
+        (status = 200, description = "The events, each on a line.", body = EventView,
+            content_type = "application/x-ndjson"),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn events(State(app): State<App>) -> Result<impl IntoResponse, ServiceError> {
+    let events = app.ask(|service| Ok(service.subscribe())).await?;
+    let (sender, body) = Channel::<Bytes, Infallible>::new(WAITING);
+    tokio::spawn(tell(events, sender, app.closing));
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(body)))
+}
+
+/// Passes events on until nobody listens any more, or there will be none.
+async fn tell(mut events: Receiver<EventView>, mut sender: Sender<Bytes>, closing: Closing) {
+    loop {
+        let line = tokio::select! {
+            event = timeout(SILENCE, events.recv()) => match event {
+                Ok(Ok(event)) => line(&event),
+                Ok(Err(RecvError::Lagged(count))) => line(&lost(count)),
+                Ok(Err(RecvError::Closed)) => return,
+                Err(_) => Bytes::from_static(b"\n"),
+            },
+            () = closing.wait() => return,
+        };
+        let sent = tokio::select! {
+            sent = sender.send_data(line) => sent,
+            () = closing.wait() => return,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn line(event: &EventView) -> Bytes {
+    // A plain struct of numbers and text has no way to fail.
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}
+
+fn lost(count: u64) -> EventView {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    EventView { time: now.as_secs_f64(), happening: Happening::Lost { count } }
+}
+
+/// How many lines may wait for a client beside those in its socket.
+const WAITING: usize = 16;
+
+/// After so long without an event an empty line is sent: what is at the end of the connection
+/// shows then, and nothing is kept for a client that has gone.
+const SILENCE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::sync::{broadcast, watch};
+
+    use super::*;
+
+    fn event(changes: usize) -> EventView {
+        EventView { time: 1.5, happening: Happening::Reloaded { changes } }
+    }
+
+    /// The next line of a stream.
+    async fn next(body: &mut Channel<Bytes>) -> Option<EventView> {
+        let data = body.frame().await?.unwrap().into_data().unwrap();
+        Some(serde_json::from_slice(&data).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_client_that_lags_is_told_how_much_it_has_lost() {
+        let (events, receiver) = broadcast::channel(4);
+        let (sender, mut body) = Channel::new(1);
+        let (_close, closing) = watch::channel(false);
+        for number in 0..10 {
+            events.send(event(number)).unwrap();
+        }
+        tokio::spawn(tell(receiver, sender, Closing(closing)));
+        let first = next(&mut body).await.unwrap();
+        assert_eq!(first.happening, Happening::Lost { count: 6 });
+        for number in 6..10 {
+            assert_eq!(next(&mut body).await.unwrap(), event(number));
+        }
+        drop(events);
+        assert_eq!(next(&mut body).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_the_daemon_even_if_nobody_reads() {
+        let (events, receiver) = broadcast::channel(4);
+        let (sender, _body) = Channel::new(1);
+        let (close, closing) = watch::channel(false);
+        let telling = tokio::spawn(tell(receiver, sender, Closing(closing)));
+        for number in 0..3 {
+            events.send(event(number)).unwrap();
+        }
+        close.send_replace(true);
+        telling.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_for_a_client_that_has_gone() {
+        let (_events, receiver) = broadcast::channel(4);
+        let (sender, body) = Channel::new(1);
+        let (_close, closing) = watch::channel(false);
+        drop(body);
+        tell(receiver, sender, Closing(closing)).await;
+    }
+}

@@ -1,0 +1,232 @@
+//! Counters in OpenMetrics text. They are read from the engine when somebody asks and kept
+//! nowhere else, so that counting costs a worker no more than an addition.
+//!
+//! `direction` is as `ip -s link` has it: `rx` is towards a link and, of a parent, from the wire;
+//! `tx` is from a link, and to the wire. A link in the daemon's own namespace has an empty `netns`.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Result;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use umacvlan_api::{Amount, LinkView, ParentView, Reasons, SubCounters};
+
+/// What [`render`] writes.
+pub(super) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything at one moment.
+#[derive(Debug)]
+pub(super) struct Scrape {
+    pub(super) links: Vec<LinkView>,
+    pub(super) parents: Vec<ParentView>,
+    /// How long the daemon has run.
+    pub(super) uptime: Duration,
+    pub(super) version: &'static str,
+}
+
+/// The whole text.
+pub(super) fn render(scrape: Scrape) -> String {
+    let mut registry = Registry::with_prefix("umacvlan");
+    registry.register_collector(Box::new(scrape));
+    let mut text = String::new();
+    // Writing into a string has no way to fail.
+    let _ = text::encode(&mut text, &registry);
+    text
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result {
+        let encoder = &mut encoder;
+        self.daemon(encoder)?;
+        self.of_parents(encoder)?;
+        self.of_workers(encoder)?;
+        self.of_links(encoder)
+    }
+}
+
+/// The labels of one value.
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+impl Scrape {
+    fn daemon(&self, encoder: &mut DescriptorEncoder<'_>) -> Result {
+        let name = "build";
+        let mut info = encoder.encode_descriptor(name, "What runs.", None, MetricType::Info)?;
+        info.encode_info(&[("version", self.version)])?;
+        let help = "How long the daemon has run.";
+        let uptime = self.uptime.as_secs_f64();
+        encoder
+            .encode_descriptor("daemon_uptime", help, Some(&Unit::Seconds), MetricType::Gauge)?
+            .encode_gauge(&uptime)?;
+        for (name, help, count) in [
+            ("parents", "How many parents there are.", self.parents.len()),
+            ("links", "How many links there are.", self.links.len()),
+        ] {
+            let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            gauge.encode_gauge(&count)?;
+        }
+        Ok(())
+    }
+
+    fn of_parents(&self, encoder: &mut DescriptorEncoder<'_>) -> Result {
+        let each = |value: fn(&ParentView) -> u64| {
+            self.parents.iter().map(move |parent| (of_parent(parent), value(parent)))
+        };
+        let amounts = |value: fn(Amount) -> u64| {
+            self.parents.iter().flat_map(move |parent| {
+                let both = [("rx", parent.wire.received), ("tx", parent.wire.sent)];
+                both.map(|(way, amount)| (with(of_parent(parent), way), value(amount)))
+            })
+        };
+        let drops = self.parents.iter().flat_map(|parent| {
+            let both = [("rx", &parent.wire.dropped), ("tx", &parent.wire.unsent)];
+            both.into_iter().flat_map(|(way, why)| by_reason(with(of_parent(parent), way), why))
+        });
+
+        let help = "1 if the parent's interface is there.";
+        gauges(encoder, "parent_present", help, each(|parent| parent.present.into()))?;
+        let help = "1 if the parent has a carrier.";
+        gauges(encoder, "parent_carrier", help, each(|parent| parent.carrier.into()))?;
+        let help = "How many links a parent has.";
+        gauges(encoder, "parent_links", help, each(|parent| parent.links as u64))?;
+        let help = "Frames from the wire and to it; a super-frame is one.";
+        counters(encoder, "parent_frames", help, None, amounts(|amount| amount.frames))?;
+        let help = "Their bytes, Ethernet header included.";
+        counters(encoder, "parent", help, Some(&Unit::Bytes), amounts(|amount| amount.bytes))?;
+        let help = "Frames that ended at the parent without being delivered or sent.";
+        counters(encoder, "parent_drops", help, None, drops)?;
+        let help = "Frames from the wire that the uplink's ring had no room for.";
+        counters(encoder, "parent_ring_drops", help, None, each(|parent| parent.wire.ring_drops))?;
+        let help = "Frames from the wire that were left to the host alone.";
+        counters(encoder, "parent_host_frames", help, None, each(|parent| parent.wire.host))?;
+        let help = "Replicas of group frames, one for each link.";
+        counters(encoder, "parent_replicas", help, None, each(|parent| parent.wire.replicas))
+    }
+
+    fn of_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> Result {
+        let each = |value: fn(&ParentView) -> u64| {
+            self.parents.iter().map(move |parent| (of_parent(parent), value(parent)))
+        };
+        let seconds = self.parents.iter().flat_map(|parent| {
+            let worker = &parent.worker;
+            let states =
+                [("busy", worker.busy), ("spinning", worker.spinning), ("asleep", worker.asleep)];
+            states.map(|(state, seconds)| {
+                let mut labels = of_parent(parent);
+                labels.push(("state", state));
+                (labels, seconds)
+            })
+        });
+
+        let help = "How many workers a parent has.";
+        gauges(encoder, "parent_workers", help, each(|parent| parent.workers.len() as u64))?;
+        let help = "What the workers of a parent do with their time.";
+        counters(encoder, "worker", help, Some(&Unit::Seconds), seconds)?;
+        let help = "Passes of the workers' loops.";
+        counters(encoder, "worker_turns", help, None, each(|parent| parent.worker.turns))?;
+        let help = "Those in which there was something to do.";
+        counters(
+            encoder,
+            "worker_busy_turns",
+            help,
+            None,
+            each(|parent| parent.worker.busy_turns),
+        )?;
+        let help = "How often a worker went to sleep.";
+        counters(encoder, "worker_sleeps", help, None, each(|parent| parent.worker.sleeps))?;
+        let help = "System calls that the workers made for frames and to wait for them.";
+        counters(encoder, "worker_syscalls", help, None, each(|parent| parent.worker.syscalls))?;
+        let help = "Frames that the workers have read, from whichever side.";
+        counters(encoder, "worker_frames", help, None, each(|parent| parent.worker.frames))
+    }
+
+    fn of_links(&self, encoder: &mut DescriptorEncoder<'_>) -> Result {
+        let amounts = |value: fn(Amount) -> u64| {
+            self.links.iter().flat_map(move |link| {
+                let counters = &link.umacvlan.counters;
+                let both = [("rx", counters.delivered), ("tx", counters.received)];
+                both.map(|(way, amount)| (with(of_link(link), way), value(amount)))
+            })
+        };
+        let drops = self.links.iter().flat_map(|link| {
+            let counters = &link.umacvlan.counters;
+            let both = [("rx", &counters.lost), ("tx", &counters.dropped)];
+            both.into_iter().flat_map(|(way, why)| by_reason(with(of_link(link), way), why))
+        });
+        let queue_drops = self.links.iter().map(|link| (of_link(link), link.umacvlan.queue_drops));
+        let merged = |value: fn(&SubCounters) -> u64| {
+            self.links.iter().map(move |link| (of_link(link), value(&link.umacvlan.counters)))
+        };
+
+        let help = "Frames to a link and from it; a super-frame is one.";
+        counters(encoder, "link_frames", help, None, amounts(|amount| amount.frames))?;
+        let help = "Their bytes, Ethernet header included.";
+        counters(encoder, "link", help, Some(&Unit::Bytes), amounts(|amount| amount.bytes))?;
+        let help = "Frames to a link and from it that were not delivered.";
+        counters(encoder, "link_drops", help, None, drops)?;
+        let help = "Frames from a link that its own queue had no room for.";
+        counters(encoder, "link_queue_drops", help, None, queue_drops)?;
+        let help = "Frames to a link that were merged with others on the last step.";
+        counters(encoder, "link_merged_frames", help, None, merged(|counters| counters.merged))?;
+        let help = "Super-frames that merging made for a link.";
+        counters(encoder, "link_supers", help, None, merged(|counters| counters.supers))
+    }
+}
+
+fn of_parent(parent: &ParentView) -> Labels<'_> {
+    vec![("parent", &parent.name)]
+}
+
+fn of_link(link: &LinkView) -> Labels<'_> {
+    let own = &link.umacvlan;
+    let netns = own.netns.as_deref().unwrap_or_default();
+    vec![("link", &link.ifname), ("netns", netns), ("parent", &own.parent)]
+}
+
+fn with<'a>(mut labels: Labels<'a>, direction: &'static str) -> Labels<'a> {
+    labels.push(("direction", direction));
+    labels
+}
+
+fn by_reason<'a>(
+    labels: Labels<'a>,
+    reasons: &'a Reasons,
+) -> impl Iterator<Item = (Labels<'a>, u64)> {
+    reasons.iter().map(move |(reason, &frames)| {
+        let mut labels = labels.clone();
+        labels.push(("reason", reason));
+        (labels, frames)
+    })
+}
+
+fn counters<'a, V: EncodeCounterValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    values: impl IntoIterator<Item = (Labels<'a>, V)>,
+) -> Result {
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    values.into_iter().try_for_each(|(labels, value)| {
+        family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    })
+}
+
+fn gauges<'a, V: EncodeGaugeValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Labels<'a>, V)>,
+) -> Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    values
+        .into_iter()
+        .try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
+}

@@ -1,0 +1,186 @@
+//! What is written is read again, strictly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use umacvlan_api::{SubCounters, WireCounters, WorkerCounters};
+
+/// A value by the name of its sample and its labels in order.
+type Samples = BTreeMap<(String, Vec<(String, String)>), f64>;
+
+/// Reads OpenMetrics text and checks what its specification demands: families in one piece with
+/// type and help before them, names and suffixes that fit the type, no sample twice, and an end.
+fn read(text: &str) -> Samples {
+    let body = text.strip_suffix("# EOF\n").expect("no end");
+    let mut samples = Samples::new();
+    let mut seen = BTreeSet::new();
+    let mut family = (String::new(), String::new());
+    for line in body.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let mut words = comment.splitn(3, ' ');
+            let (what, name, value) =
+                (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+            if family.0 != name {
+                assert!(seen.insert(name.to_owned()), "{name} comes twice");
+                family = (name.to_owned(), String::new());
+            }
+            match what {
+                "TYPE" => value.clone_into(&mut family.1),
+                "UNIT" => assert!(name.ends_with(&format!("_{value}")), "{line}"),
+                "HELP" => assert!(value.ends_with('.') && !value.ends_with(".."), "{line}"),
+                other => panic!("{other}: {line}"),
+            }
+            continue;
+        }
+        let (name, rest) = line.split_at(line.find(['{', ' ']).expect(line));
+        let (labels, value) = labels(rest);
+        let suffix = match family.1.as_str() {
+            "counter" => "_total",
+            "info" => "_info",
+            "gauge" => "",
+            other => panic!("{other}: {line}"),
+        };
+        assert_eq!(name, format!("{}{suffix}", family.0));
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        let value = value.strip_prefix(' ').expect(line).parse().expect(line);
+        assert!(samples.insert((name.to_owned(), labels), value).is_none(), "twice: {line}");
+    }
+    samples
+}
+
+/// Takes labels off, their values without the escapes, and returns the rest.
+fn labels(text: &str) -> (Vec<(String, String)>, &str) {
+    let Some(mut rest) = text.strip_prefix('{') else {
+        return (Vec::new(), text);
+    };
+    let mut labels = Vec::new();
+    loop {
+        let (name, quoted) = rest.split_once("=\"").expect(text);
+        let mut value = String::new();
+        let mut chars = quoted.char_indices();
+        let end = loop {
+            match chars.next().expect(text) {
+                (at, '"') => break at,
+                (_, '\\') => match chars.next().expect(text).1 {
+                    'n' => value.push('\n'),
+                    escaped @ ('"' | '\\') => value.push(escaped),
+                    other => panic!("\\{other} in {text}"),
+                },
+                (_, plain) => value.push(plain),
+            }
+        };
+        labels.push((name.to_owned(), value));
+        rest = &quoted[end + 1..];
+        match rest.split_at(1) {
+            (",", more) => rest = more,
+            ("}", more) => return (labels, more),
+            _ => panic!("{text}"),
+        }
+    }
+}
+
+fn link(name: &str, netns: Option<&str>) -> LinkView {
+    let mut link = LinkView { ifname: name.to_owned(), ..LinkView::default() };
+    link.umacvlan.parent = "eth0".to_owned();
+    link.umacvlan.netns = netns.map(str::to_owned);
+    link.umacvlan.queue_drops = 3;
+    link.umacvlan.counters = SubCounters {
+        delivered: Amount { frames: 10, bytes: 1000 },
+        received: Amount { frames: 20, bytes: u64::MAX },
+        lost: [("port_full".to_owned(), 4)].into(),
+        dropped: [("too_long".to_owned(), 5), ("spoof".to_owned(), 6)].into(),
+        ..SubCounters::default()
+    };
+    link
+}
+
+fn parent(name: &str) -> ParentView {
+    ParentView {
+        name: name.to_owned(),
+        present: true,
+        carrier: true,
+        links: 2,
+        wire: WireCounters {
+            received: Amount { frames: 7, bytes: 700 },
+            unsent: [("uplink_full".to_owned(), 8)].into(),
+            ring_drops: 9,
+            host: 11,
+            ..WireCounters::default()
+        },
+        worker: WorkerCounters {
+            busy: 0.5,
+            asleep: 1e9,
+            sleeps: 12,
+            syscalls: 34,
+            ..WorkerCounters::default()
+        },
+        ..ParentView::default()
+    }
+}
+
+fn scrape(links: Vec<LinkView>, parents: Vec<ParentView>) -> Samples {
+    let uptime = Duration::from_millis(1500);
+    read(&render(Scrape { links, parents, uptime, version: "1.2.3" }))
+}
+
+fn value(samples: &Samples, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let labels = labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let key = (format!("umacvlan_{name}"), labels);
+    *samples.get(&key).unwrap_or_else(|| panic!("{key:?} is not in {samples:#?}"))
+}
+
+#[test]
+fn every_counter_is_found_under_its_name() {
+    let samples = scrape(vec![link("mac1", Some("blue"))], vec![parent("eth0")]);
+    let mac1 = [("link", "mac1"), ("netns", "blue"), ("parent", "eth0")];
+    let of_link = |name, more: &[_]| value(&samples, name, &[&mac1[..], more].concat());
+    let (rx, tx) = (("direction", "rx"), ("direction", "tx"));
+    assert_eq!(of_link("link_frames_total", &[rx]), 10.0);
+    assert_eq!(of_link("link_bytes_total", &[rx]), 1000.0);
+    assert_eq!(of_link("link_bytes_total", &[tx]), u64::MAX as f64);
+    assert_eq!(of_link("link_drops_total", &[rx, ("reason", "port_full")]), 4.0);
+    assert_eq!(of_link("link_drops_total", &[tx, ("reason", "spoof")]), 6.0);
+    assert_eq!(of_link("link_queue_drops_total", &[]), 3.0);
+
+    let of_parent =
+        |name, more: &[_]| value(&samples, name, &[&[("parent", "eth0")], more].concat());
+    assert_eq!(of_parent("parent_carrier", &[]), 1.0);
+    assert_eq!(of_parent("parent_links", &[]), 2.0);
+    assert_eq!(of_parent("parent_frames_total", &[rx]), 7.0);
+    assert_eq!(of_parent("parent_drops_total", &[tx, ("reason", "uplink_full")]), 8.0);
+    assert_eq!(of_parent("parent_ring_drops_total", &[]), 9.0);
+    assert_eq!(of_parent("parent_host_frames_total", &[]), 11.0);
+    assert_eq!(of_parent("worker_seconds_total", &[("state", "busy")]), 0.5);
+    assert_eq!(of_parent("worker_seconds_total", &[("state", "asleep")]), 1e9);
+    assert_eq!(of_parent("worker_sleeps_total", &[]), 12.0);
+    assert_eq!(of_parent("worker_syscalls_total", &[]), 34.0);
+
+    assert_eq!(value(&samples, "build_info", &[("version", "1.2.3")]), 1.0);
+    assert_eq!(value(&samples, "daemon_uptime_seconds", &[]), 1.5);
+    assert_eq!(value(&samples, "links", &[]), 1.0);
+    assert_eq!(value(&samples, "parents", &[]), 1.0);
+}
+
+#[test]
+fn odd_names_come_through_unharmed() {
+    // All of these are names that the kernel takes for an interface.
+    for name in ["a\"b", "a\\", "\\n\"}", "{x=\"1\"}", "ä,b", "%41#?&"] {
+        let samples = scrape(vec![link(name, Some("n\"s\\"))], vec![]);
+        let labels = [("link", name), ("netns", "n\"s\\"), ("parent", "eth0")];
+        assert_eq!(value(&samples, "link_queue_drops_total", &labels), 3.0);
+    }
+}
+
+#[test]
+fn links_of_one_name_in_two_namespaces_are_two() {
+    let samples = scrape(vec![link("eth0", Some("a")), link("eth0", None)], vec![]);
+    let labels = |netns| [("link", "eth0"), ("netns", netns), ("parent", "eth0")];
+    assert_eq!(value(&samples, "link_queue_drops_total", &labels("a")), 3.0);
+    assert_eq!(value(&samples, "link_queue_drops_total", &labels("")), 3.0);
+}
+
+#[test]
+fn nothing_is_valid_too() {
+    let samples = scrape(vec![], vec![]);
+    assert_eq!(value(&samples, "links", &[]), 0.0);
+}

@@ -1,0 +1,53 @@
+//! Which handler answers what. The same list makes the routes and their description.
+
+use axum::http::{Method, Uri};
+use axum::{Extension, Router, middleware};
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Description;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::{Base, Document};
+use super::problem::problem;
+use super::{App, auth, events, links, openapi, others};
+use crate::error::ServiceError;
+use umacvlan_api::Code;
+
+/// Everything that the service answers.
+pub(super) fn router(app: App) -> Router {
+    let (router, document) = described();
+    router
+        .route_layer(middleware::from_fn_with_state(app.clone(), auth::authorize))
+        .method_not_allowed_fallback(no_method)
+        .fallback(not_found)
+        .layer(Extension(Document::new(&document)))
+        .with_state(app)
+}
+
+/// The routes and their description.
+pub(super) fn described() -> (Router<App>, Description) {
+    OpenApiRouter::with_openapi(Base::openapi())
+        .routes(routes!(links::links, links::add_link, links::remove_owned))
+        .routes(routes!(links::link, links::change_link, links::remove_link))
+        .routes(routes!(links::parents))
+        .routes(routes!(events::events))
+        .routes(routes!(others::config))
+        .routes(routes!(others::reload))
+        .routes(routes!(others::diff))
+        .routes(routes!(others::save))
+        .routes(routes!(others::log, others::set_log))
+        .routes(routes!(others::healthz))
+        .routes(routes!(others::metrics))
+        .routes(routes!(openapi::openapi))
+        .split_for_parts()
+}
+
+async fn not_found(uri: Uri) -> ServiceError {
+    let path = uri.path();
+    problem(Code::NotFound, format!("there is no {path} here: /openapi.json says what there is"))
+}
+
+async fn no_method(method: Method, uri: Uri) -> ServiceError {
+    let path = uri.path();
+    problem(Code::NoMethod, format!("{path} has no {method}: the header Allow says what it has"))
+}

@@ -1,0 +1,146 @@
+//! Links made and removed.
+
+use umacvlan_engine::engine::{SubNumber, SubOptions};
+use umacvlan_netlink::Rtnl;
+use umacvlan_sys::netns::Netns;
+
+use super::problem::storage;
+use super::{Entry, Service, places};
+use crate::error::ServiceError;
+use umacvlan_api::{Happening, LinkSpec, LinkView};
+
+/// The name that the kernel gives a macvlan that is asked for without one.
+const UNNAMED: &str = "macvlan%d";
+
+/// Who wants a new link.
+#[derive(Debug, Default)]
+pub(super) struct Whose {
+    /// The name under which the configuration has it.
+    pub(super) config: Option<String>,
+    /// What whoever asked for it finds it by.
+    pub(super) owner: Option<String>,
+}
+
+impl Service {
+    /// Makes a link.
+    pub(super) fn add(
+        &mut self,
+        name: &str,
+        spec: &LinkSpec,
+        caller: Option<u32>,
+        whose: Whose,
+    ) -> Result<LinkView, ServiceError> {
+        let netns = match &spec.netns {
+            Some(place) => Some(places::open(place, caller)?),
+            None => None,
+        };
+        let name = concrete(name, netns.as_ref())?;
+        let parent = self.lower(&spec.parent);
+        self.attach(&parent)?;
+        let made = self.make(&parent, options(name, spec, netns), whose);
+        if made.is_err() {
+            self.detach_idle(&parent);
+        }
+        let id = made?;
+        let view = self.show(id)?;
+        tracing::info!(
+            "link {} made, number {id}: parent {parent}, mode {}, {}{}",
+            view.ifname,
+            spec.mode,
+            view.address.as_deref().unwrap_or_default(),
+            view.umacvlan.netns.iter().map(|place| format!(", in {place}")).collect::<String>()
+        );
+        self.tell(Happening::LinkAdded { link: Box::new(view.clone()) });
+        Ok(view)
+    }
+
+    /// Makes the interface, writes it down, and only then lets it outlive this process: one that
+    /// nobody knows of never stays behind.
+    fn make(
+        &mut self,
+        parent: &str,
+        options: SubOptions,
+        whose: Whose,
+    ) -> Result<u64, ServiceError> {
+        let (name, sets_limit) = (options.name.clone(), options.bc_cutoff.is_some());
+        let id = self.store.next_id().map_err(|error| storage(&name, &error))?;
+        let number = SubNumber(id);
+        let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
+        let Whose { config, owner } = whose;
+        let entry = Entry { config, owner, seen };
+        let kept = self
+            .store
+            .put_link(&entry.record())
+            .and_then(|()| if sets_limit { self.write_parent(parent) } else { Ok(()) })
+            .map_err(|error| storage(&name, &error))
+            .and_then(|()| self.engine.keep_sub(number).map_err(ServiceError::from));
+        if let Err(problem) = kept {
+            // It goes with its descriptor at the latest.
+            let _ = self.engine.remove_sub(number);
+            self.store.remove_link(id);
+            return Err(problem);
+        }
+        self.links.insert(id, entry);
+        Ok(id)
+    }
+
+    /// Removes a link with its interface, and its parent if that was there for it only.
+    pub(super) fn remove(&mut self, id: u64) -> Result<(), ServiceError> {
+        self.engine.remove_sub(SubNumber(id))?;
+        self.forget(id);
+        Ok(())
+    }
+
+    /// Forgets a link whose interface is gone.
+    pub(super) fn forget(&mut self, id: u64) {
+        let Some(Entry { seen, .. }) = self.links.remove(&id) else {
+            return;
+        };
+        self.store.remove_link(id);
+        tracing::info!("link {} removed, number {id}: parent {}", seen.name, seen.parent);
+        self.detach_idle(&seen.parent);
+        self.tell(Happening::LinkDeleted { id, ifname: seen.name, parent: seen.parent });
+    }
+}
+
+fn options(name: String, spec: &LinkSpec, netns: Option<Netns>) -> SubOptions {
+    SubOptions {
+        number: None,
+        name,
+        mac: spec.address,
+        mode: spec.mode,
+        mtu: spec.mtu,
+        netns,
+        nodst: spec.nodst,
+        nopromisc: spec.nopromisc,
+        bc_queue_len: spec.bcqueuelen,
+        bc_cutoff: spec.bclim,
+        sources: spec.macaddr.clone(),
+        promisc: spec.promisc,
+        allmulti: spec.allmulticast,
+        alias: spec.alias.clone(),
+        txqlen: spec.txqueuelen,
+        up: spec.up.unwrap_or(false),
+    }
+}
+
+/// The name itself, or for a pattern that ends in `%d`, as the kernel takes it, the first one that
+/// is free; none is the pattern of macvlan.
+fn concrete(name: &str, netns: Option<&Netns>) -> Result<String, ServiceError> {
+    let pattern = if name.is_empty() { UNNAMED } else { name };
+    let Some(stem) = pattern.strip_suffix("%d") else {
+        return Ok(name.to_owned());
+    };
+    let mut rtnl = match netns {
+        Some(netns) => Rtnl::open_in(netns)?,
+        None => Rtnl::open()?,
+    };
+    let taken: Vec<u64> = rtnl
+        .links()?
+        .iter()
+        .filter_map(|link| link.name.strip_prefix(stem)?.parse().ok())
+        .collect();
+    // There are more numbers than interfaces.
+    let free = (0..).find(|number| !taken.contains(number)).unwrap_or(0);
+    Ok(format!("{stem}{free}"))
+}

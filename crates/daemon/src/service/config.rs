@@ -1,0 +1,187 @@
+//! The configuration: applied, compared with what runs, and written from it.
+
+use std::fs;
+use std::io;
+
+use super::problem::{no_device, plain, storage};
+use super::{Service, Whose};
+use crate::error::ServiceError;
+use umacvlan_api::{Code, Happening, Problem};
+use umacvlan_config::{Config, LoadError, OnExit, Plan, Running, Saved, Step};
+use umacvlan_config::{execute, plan, replace, running_config};
+use umacvlan_engine::cpus;
+
+impl Service {
+    /// Does what the configuration says that the service began with, as far as it can be done: a
+    /// daemon that starts serves what it can. `before` is what a former one has applied.
+    pub fn begin(&mut self, before: Config) -> Result<(), ServiceError> {
+        let wanted = std::mem::replace(&mut self.config, before);
+        for name in wanted.parents.keys() {
+            if let Err(problem) = self.attach_configured(name, wanted.parent(name), true) {
+                tracing::error!("parent {name}: {problem}");
+            }
+        }
+        let plan = self.plan(&wanted);
+        // By its parents' settings links are made.
+        self.config = wanted.clone();
+        for step in &plan?.steps {
+            match self.act(step) {
+                Ok(()) => tracing::info!("configuration: {step}"),
+                Err(problem) => tracing::error!("configuration: {step}: {problem}"),
+            }
+        }
+        self.applied(wanted);
+        Ok(())
+    }
+
+    /// The running configuration as TOML that would make it again.
+    pub fn running_config(&mut self) -> Result<String, ServiceError> {
+        Ok(self.running()?.to_toml())
+    }
+
+    /// Reads the configuration file again and does what has changed in it; what did not change in
+    /// the file is not touched. Returns what was done, one line each. On failure everything is as
+    /// it was.
+    pub fn reload(&mut self) -> Result<Vec<String>, ServiceError> {
+        let wanted = self.load()?;
+        let plan = self.plan(&wanted)?;
+        // Parents of links are attached as the new one says.
+        let before = std::mem::replace(&mut self.config, wanted.clone());
+        let done =
+            execute(&plan.steps, |step| self.act(step).map_err(|ServiceError(problem)| problem));
+        if let Err(problem) = done {
+            self.config = before;
+            return Err(problem.into());
+        }
+        self.applied(wanted);
+        let lines = plan.lines();
+        lines.iter().for_each(|line| tracing::info!("configuration: {line}"));
+        self.tell(Happening::Reloaded { changes: plan.steps.len() });
+        Ok(lines)
+    }
+
+    /// What a reload of the file, or of `text` instead of it, would do, one line each.
+    pub fn diff(&mut self, text: Option<&str>) -> Result<Vec<String>, ServiceError> {
+        let wanted = match text {
+            Some(text) => {
+                let parsed = Config::parse("the text", text, &cpus::allowed());
+                parsed.map_err(LoadError::Wrong)?.config
+            }
+            None => self.load()?,
+        };
+        Ok(self.plan(&wanted)?.lines())
+    }
+
+    /// Writes the running configuration into the file, atomically. Returns its path.
+    pub fn save(&mut self) -> Result<String, ServiceError> {
+        let saved = self.running()?;
+        let file = self.config_file.display().to_string();
+        let text = saved.to_toml();
+        let directory = self.config_file.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = directory.and_then(|()| replace(&self.config_file, &text));
+        written.map_err(|error| {
+            let message = format!("cannot write {file}: {error}");
+            let problem = plain(Code::Storage, message).0;
+            ServiceError(Problem { errno: error.raw_os_error(), ..problem })
+        })?;
+        self.claim(&saved.entries)?;
+        self.applied(saved.config);
+        tracing::info!("configuration saved to {file}");
+        Ok(file)
+    }
+
+    /// What becomes of the links when the daemon ends, by the configuration.
+    pub const fn on_exit(&self) -> OnExit {
+        self.config.daemon.on_exit
+    }
+
+    /// Reads the file. One that never was is empty; one that is gone is an error, because nobody
+    /// removes all links that way.
+    fn load(&self) -> Result<Config, ServiceError> {
+        let file = self.config_file.display().to_string();
+        match Config::load(&file, &cpus::allowed()) {
+            Ok(parsed) => {
+                parsed.warnings.lines().for_each(|line| tracing::warn!("{line}"));
+                Ok(parsed.config)
+            }
+            Err(LoadError::Read { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && self.config == Config::default() =>
+            {
+                Ok(Config::default())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn plan(&mut self, wanted: &Config) -> Result<Plan, ServiceError> {
+        let running = Running::new(&self.links(None, None)?, &self.parents()?);
+        Ok(plan(&self.config, wanted, &running))
+    }
+
+    fn running(&mut self) -> Result<Saved, ServiceError> {
+        let (links, parents) = (self.links(None, None)?, self.parents()?);
+        Ok(running_config(&self.config, &links, &parents))
+    }
+
+    /// Takes one step of a plan.
+    fn act(&mut self, step: &Step) -> Result<(), ServiceError> {
+        match step {
+            Step::AttachParent { name, settings } => {
+                self.attach_configured(name, settings.clone(), false)
+            }
+            Step::DetachParent { name, .. } => {
+                self.configure(name, false);
+                self.detach_idle(name);
+                Ok(())
+            }
+            Step::AddLink { wish, name, spec } => {
+                let whose = Whose { config: Some(wish.clone()), owner: None };
+                self.add(name, spec, None, whose).map(drop)
+            }
+            Step::RemoveLink { wish, .. } => {
+                let id = self.wished(wish)?;
+                self.remove(id)
+            }
+            Step::ChangeLink { wish, change, .. } => {
+                let id = self.wished(wish)?;
+                self.change(id, change, None)
+            }
+            Step::Log { to, .. } => self.set_log(to.as_deref()),
+            // It is asked for when the daemon ends.
+            Step::OnExit { .. } => Ok(()),
+        }
+    }
+
+    fn wished(&self, wish: &str) -> Result<u64, ServiceError> {
+        let found = self.links.iter().find(|(_, link)| link.config.as_deref() == Some(wish));
+        found.map(|(&id, _)| id).ok_or_else(|| no_device(wish, format!("link {wish} is gone")))
+    }
+
+    fn set_log(&self, filter: Option<&str>) -> Result<(), ServiceError> {
+        let Some((log, default)) = &self.log else {
+            return Ok(());
+        };
+        log.set(filter.unwrap_or(default))
+            .map_err(|error| plain(Code::Config, umacvlan_text::output::one_line(&error)))
+    }
+
+    /// Notes what was applied, for the comparison with the next file, also by the next daemon.
+    fn applied(&mut self, config: Config) {
+        if let Err(error) = self.store.put_config(&config.to_toml()) {
+            tracing::error!("{}", storage("the configuration", &error));
+        }
+        self.config = config;
+    }
+
+    /// Gives links that were made by request to the entries that now describe them.
+    fn claim(&mut self, entries: &[(u64, String)]) -> Result<(), ServiceError> {
+        for (id, wish) in entries {
+            if let Some(link) = self.links.get_mut(id).filter(|link| link.config.is_none()) {
+                link.config = Some(wish.clone());
+                let record = link.record();
+                self.store.put_link(&record).map_err(|error| storage(wish, &error))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! What happens without being asked for: noted, written down, logged and told.
+
+use std::collections::BTreeSet;
+use std::iter;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use umacvlan_engine::engine::{Event, SubNumber, SubStatus};
+use umacvlan_netlink::LinkFlags;
+
+use super::places::Names;
+use super::{Service, Shared, lock};
+use umacvlan_api::{EventView, Happening};
+
+/// Follows the events of the engine for as long as there is a service: the thread that does so ends
+/// with it.
+///
+/// # Errors
+/// No thread is to be had.
+pub fn follow(service: &Shared) -> Result<JoinHandle<()>> {
+    let events = lock(service).engine.events().clone();
+    let service = Arc::downgrade(service);
+    let follow = move || {
+        while let Ok(first) = events.recv() {
+            let Some(service) = service.upgrade() else {
+                return;
+            };
+            let heard = iter::once(first).chain(events.try_iter()).collect();
+            lock(&service).hear(heard);
+        }
+    };
+    let thread = thread::Builder::new().name("events".to_owned()).spawn(follow);
+    thread.context("cannot start the thread that follows events")
+}
+
+impl Service {
+    /// Takes note of events. A link that changed is looked at once, however often it did: what it
+    /// is now counts.
+    pub(super) fn hear(&mut self, events: Vec<Event>) {
+        let mut changed = BTreeSet::new();
+        for event in events {
+            match event {
+                Event::SubChanged(sub) => {
+                    changed.insert(sub.number);
+                }
+                Event::SubGone { number: SubNumber(id), .. } => self.forget(id),
+                Event::Carrier { parent, on } => {
+                    tracing::info!("parent {parent} has {} carrier", if on { "a" } else { "no" });
+                    self.tell(Happening::Carrier { parent, on });
+                }
+                Event::ParentGone { parent } => {
+                    tracing::warn!("parent {parent} is gone; its links wait without carrier");
+                    self.tell(Happening::ParentLost { parent });
+                }
+                Event::ParentBack { parent } => {
+                    tracing::info!("parent {parent} is back");
+                    self.tell(Happening::ParentBack { parent });
+                }
+                Event::Reverted { sub, why, .. } => {
+                    tracing::warn!("link {sub}: {why}");
+                    self.tell(Happening::Reverted { ifname: sub, why });
+                }
+                Event::Trouble { what } => self.trouble(what),
+            }
+        }
+        for SubNumber(id) in changed {
+            if let Err(error) = self.note(id) {
+                self.trouble(format!("the state of link number {id} cannot be written: {error}"));
+            }
+        }
+    }
+
+    /// Tells whoever listens.
+    pub(super) fn tell(&self, happening: Happening) {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let time = since.map_or(0.0, |since| since.as_secs_f64());
+        // An error means that nobody listens.
+        let _ = self.events.send(EventView { time, happening });
+    }
+
+    /// Tells how a link differs from what it was.
+    pub(super) fn tell_change(&mut self, id: u64, was: &SubStatus) {
+        let Some(entry) = self.links.get(&id) else {
+            return;
+        };
+        let (moved, changed) = (entry.seen.netns != was.netns, changed(was, &entry.seen));
+        if !moved && changed.is_empty() {
+            return;
+        }
+        tracing::debug!("link {}, number {id}: changed {changed:?}", entry.seen.name);
+        if self.events.receiver_count() == 0 {
+            return;
+        }
+        let from = Names::read(self.home).shown(was.netns);
+        // A link that is gone by now has an event of its own.
+        let Ok(link) = self.show(id).map(Box::new) else {
+            return;
+        };
+        if moved {
+            self.tell(Happening::LinkMoved { link: link.clone(), from });
+        }
+        if !changed.is_empty() {
+            self.tell(Happening::LinkChanged { link, changed });
+        }
+    }
+
+    fn trouble(&self, what: String) {
+        tracing::error!("{what}");
+        self.tell(Happening::Trouble { what });
+    }
+}
+
+/// What differs, by the names of [`LinkView`](umacvlan_api::LinkView).
+fn changed(was: &SubStatus, is: &SubStatus) -> Vec<String> {
+    // Whether it runs is the parent's doing, and told of the parent.
+    let flags = |sub: &SubStatus| sub.link.flags & !(LinkFlags::Running | LinkFlags::LowerUp);
+    let differs = [
+        ("address", was.mac != is.mac),
+        ("bcqueuelen", was.bc_queue_len != is.bc_queue_len),
+        ("flags", flags(was) != flags(is) || was.up != is.up),
+        ("groups", (was.all_groups, &was.groups) != (is.all_groups, &is.groups)),
+        ("ifalias", was.link.alias != is.link.alias),
+        ("ifindex", was.index != is.index),
+        ("ifname", was.name != is.name),
+        ("macaddr", was.sources != is.sources),
+        ("mode", was.mode != is.mode),
+        ("mtu", was.mtu != is.mtu),
+        ("nodst", was.nodst != is.nodst),
+        ("nopromisc", was.nopromisc != is.nopromisc),
+        ("txqlen", was.link.txqlen != is.link.txqlen),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::sub_status;
+
+    #[test]
+    fn a_change_is_told_by_the_names_of_what_has_changed() {
+        let was = sub_status(1, "mac1");
+        assert!(changed(&was, &was.clone()).is_empty());
+        let mut is = was.clone();
+        is.name = "eth0".to_owned();
+        is.mtu = 1400;
+        is.link.flags |= LinkFlags::Up;
+        assert_eq!(changed(&was, &is), ["flags", "ifname", "mtu"]);
+    }
+
+    #[test]
+    fn a_carrier_is_no_change_of_the_link() {
+        let was = sub_status(1, "mac1");
+        let mut is = was.clone();
+        is.link.flags |= LinkFlags::Running | LinkFlags::LowerUp;
+        is.link.stats.rx_packets += 1;
+        assert!(changed(&was, &is).is_empty());
+    }
+}

@@ -1,0 +1,197 @@
+//! Parents: attached when the first link asks for them, detached with the last.
+
+use std::io;
+
+use umacvlan_core::MacAddr;
+use umacvlan_engine::engine::{Absent, ParentOptions, ParentStatus, SubStatus};
+use umacvlan_engine::worker::WorkerConfig;
+
+use super::Service;
+use super::problem::storage;
+use crate::error::ServiceError;
+use crate::store::ParentRecord;
+use umacvlan_config::ParentSettings;
+use umacvlan_engine::cpus;
+
+/// What a parent is taken for that nobody has seen yet; all of it is known when it comes.
+const UNSEEN: Absent = Absent { mac: MacAddr::new([0; 6]), mtu: 1500 };
+
+/// A parent that is attached.
+#[derive(Debug)]
+pub(super) struct Attached {
+    /// What is written down of it.
+    pub(super) record: ParentRecord,
+    /// The CPUs that its workers were given.
+    pub(super) cpus: Vec<usize>,
+    /// True when the configuration has it, so that it stays without links.
+    pub(super) configured: bool,
+}
+
+impl Service {
+    /// The parent below an interface: its own if it is one of ours here, as the kernel's macvlan
+    /// on a macvlan is one on its parent; the one that it was attached as, if it has been renamed
+    /// since; else itself.
+    pub(super) fn lower(&mut self, name: &str) -> String {
+        let ours = |seen: &&SubStatus| seen.name == name && seen.netns == self.home;
+        if let Some(seen) = self.links.values().map(|link| &link.seen).find(ours) {
+            return seen.parent.clone();
+        }
+        if self.parents.contains_key(name) {
+            return name.to_owned();
+        }
+        // What cannot be known now is refused when it is attached.
+        let index = self.rtnl.link(name).ok().flatten().map(|link| link.index);
+        let parents = self.engine.status().unwrap_or_default();
+        // A VLAN has no interface of its own.
+        let itself = |it: &ParentStatus| index.is_some() && it.index == index;
+        let renamed = parents.into_iter().find(|it| it.vlan.is_untagged() && itself(it));
+        renamed.map_or_else(|| name.to_owned(), |parent| parent.name)
+    }
+
+    /// Attaches a parent for a link, unless it is attached.
+    pub(super) fn attach(&mut self, name: &str) -> Result<(), ServiceError> {
+        self.attach_as(name, self.config.parent(name), None, None)
+    }
+
+    /// Attaches the parent of a link of a former daemon, which may be absent by now. `owned` if the
+    /// link is a passthru one, so that the parent may have its address for now.
+    pub(super) fn attach_again(
+        &mut self,
+        name: &str,
+        record: Option<&ParentRecord>,
+        owned: bool,
+    ) -> Result<(), ServiceError> {
+        let own_mac = record.filter(|_| owned).map(|record| record.own_mac);
+        let absent = record.map(|&ParentRecord { own_mac: mac, mtu, .. }| Absent { mac, mtu });
+        self.attach_as(name, self.config.parent(name), own_mac, absent)
+    }
+
+    /// Attaches a parent for the configuration's sake: it stays without links. `patient` if it may
+    /// be absent for now.
+    pub(super) fn attach_configured(
+        &mut self,
+        name: &str,
+        settings: ParentSettings,
+        patient: bool,
+    ) -> Result<(), ServiceError> {
+        self.attach_as(name, settings, None, patient.then_some(UNSEEN))?;
+        self.configure(name, true);
+        Ok(())
+    }
+
+    /// Notes whether a parent is there for the configuration's sake.
+    pub(super) fn configure(&mut self, name: &str, configured: bool) {
+        if let Some(parent) = self.parents.get_mut(name) {
+            parent.configured = configured;
+        }
+    }
+
+    fn attach_as(
+        &mut self,
+        name: &str,
+        settings: ParentSettings,
+        own_mac: Option<MacAddr>,
+        absent: Option<Absent>,
+    ) -> Result<(), ServiceError> {
+        if self.parents.contains_key(name) {
+            return Ok(());
+        }
+        let shared = self.engine.lower(name)?.workers;
+        let cpus = self.choose_cpus(&settings, &shared);
+        let ParentSettings { backend, coalesce, io, poll, semantics, .. } = settings;
+        let worker = |&cpu: &Option<usize>| WorkerConfig { coalesce, cpu, io, poll };
+        let workers = cpus.iter().map(worker).collect();
+        let name = name.to_owned();
+        let options = ParentOptions {
+            name: name.clone(),
+            workers,
+            backend,
+            semantics,
+            own_mac,
+            absent,
+            ..ParentOptions::default()
+        };
+        self.engine.add_parent(options)?;
+        let attached = self.engine.parent(&name).map_err(ServiceError::from).and_then(|status| {
+            let record = record(&status);
+            let written = self.store.put_parent(&record).map_err(|error| storage(&name, &error));
+            written.map(|()| (record, status.present))
+        });
+        match attached {
+            Ok((record, present)) => {
+                let there = if present { "" } else { ", and waits for its interface" };
+                tracing::info!("parent {name} attached{there}");
+                // Shared ones are those of who came first.
+                let cpus = cpus.into_iter().flatten().filter(|_| shared.is_empty()).collect();
+                self.parents.insert(name, Attached { record, cpus, configured: false });
+                Ok(())
+            }
+            Err(problem) => {
+                // It was there a moment ago, or has stopped.
+                let _ = self.engine.remove_parent(&name);
+                self.store.remove_parent(&name);
+                Err(problem)
+            }
+        }
+    }
+
+    /// The CPUs for the workers of a parent: those that it shares with others on its interface, if
+    /// it may have them.
+    fn choose_cpus(
+        &self,
+        settings: &ParentSettings,
+        shared: &[WorkerConfig],
+    ) -> Vec<Option<usize>> {
+        let may = |cpu: usize| settings.cpus.is_empty() || settings.cpus.contains(&cpu);
+        let suits = |worker: &WorkerConfig| worker.cpu.is_none_or(may);
+        if shared.len() == settings.workers && shared.iter().all(suits) {
+            return shared.iter().map(|worker| worker.cpu).collect();
+        }
+        let taken = self.parents.values().flat_map(|parent| parent.cpus.clone()).collect();
+        settings.choose_cpus(&cpus::allowed(), taken)
+    }
+
+    /// Detaches a parent that was there for its links only, and has none.
+    pub(super) fn detach_idle(&mut self, name: &str) {
+        let idle = self.parents.get(name).is_some_and(|parent| !parent.configured)
+            && !self.links.values().any(|link| link.seen.parent == name);
+        if idle {
+            self.detach(name);
+            tracing::info!("parent {name} detached");
+        }
+    }
+
+    /// Detaches a parent, and forgets it.
+    fn detach(&mut self, name: &str) {
+        if let Err(error) = self.engine.remove_parent(name) {
+            tracing::error!("{error}");
+        }
+        self.parents.remove(name);
+        self.store.remove_parent(name);
+    }
+
+    /// Writes down what has changed about a parent.
+    pub(super) fn write_parent(&mut self, name: &str) -> io::Result<()> {
+        let (Ok(status), Some(parent)) = (self.engine.parent(name), self.parents.get_mut(name))
+        else {
+            return Ok(());
+        };
+        let record = record(&status);
+        if record == parent.record {
+            return Ok(());
+        }
+        self.store.put_parent(&record)?;
+        parent.record = record;
+        Ok(())
+    }
+}
+
+fn record(status: &ParentStatus) -> ParentRecord {
+    ParentRecord {
+        name: status.name.clone(),
+        own_mac: status.own_mac,
+        mtu: status.mtu,
+        bc_cutoff: status.bc_cutoff,
+        switched_off: status.switched_off.into(),
+    }
+}

@@ -1,0 +1,156 @@
+//! [`Problem`]s: what the engine could not do, as the kernel's macvlan would have answered it.
+
+use std::io;
+
+use nix::libc;
+use umacvlan_core::Refusal;
+use umacvlan_engine::Error;
+use umacvlan_netlink as netlink;
+
+use crate::error::ServiceError;
+use umacvlan_api::{Code, Problem};
+use umacvlan_text::output::one_line;
+
+impl From<Error> for ServiceError {
+    fn from(error: Error) -> Self {
+        Self(Problem {
+            code: kind(&error),
+            errno: error.errno(),
+            kernel: explanation(&error),
+            device: device(&error),
+            message: one_line(&error.into()),
+        })
+    }
+}
+
+impl From<netlink::Error> for ServiceError {
+    fn from(error: netlink::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// A problem without a number of the kernel's.
+pub(super) fn plain(code: Code, message: impl Into<String>) -> ServiceError {
+    ServiceError(Problem { code, message: message.into(), errno: None, kernel: None, device: None })
+}
+
+/// There is no link or parent of that name; the message says where was looked.
+pub(super) fn no_device(name: &str, message: impl Into<String>) -> ServiceError {
+    let errno = Some(libc::ENODEV);
+    let problem = plain(Code::NoDevice, message).0;
+    ServiceError(Problem { errno, device: Some(name.to_owned()), ..problem })
+}
+
+/// The state of something could not be written.
+pub(super) fn storage(what: &str, error: &io::Error) -> ServiceError {
+    let message = format!(
+        "the state of {what} cannot be written: {error}; make room in the state directory, and try again"
+    );
+    let problem = plain(Code::Storage, message).0;
+    ServiceError(Problem { errno: error.raw_os_error(), ..problem })
+}
+
+/// What kind of problem it is.
+fn kind(error: &Error) -> Code {
+    match error {
+        Error::NameInUse { .. }
+        | Error::NameInvalid(_)
+        | Error::Namespace { .. }
+        | Error::Netlink(_)
+        | Error::NoAfXdp { .. }
+        | Error::ParentBusy { .. }
+        | Error::ParentRenamed { .. }
+        | Error::ParentRival { .. }
+        | Error::ParentShared { .. }
+        | Error::ParentTaken(_)
+        | Error::ParentUnsuitable { .. }
+        | Error::ParentVlan(_)
+        | Error::ParentWorkers { .. }
+        | Error::Refused { .. }
+        | Error::TapBusy(_) => Code::Refused,
+        Error::NoTap(_) | Error::NoSuchParent(_) | Error::NoSuchSub(_) | Error::ParentAbsent(_) => {
+            Code::NoDevice
+        }
+        Error::NumberTaken(_) | Error::Stopped | Error::System { .. } | Error::Tap { .. } => {
+            Code::Internal
+        }
+    }
+}
+
+/// What the kernel adds to the number: its own words, or those it would have.
+fn explanation(error: &Error) -> Option<String> {
+    match error {
+        Error::Namespace { source, .. } | Error::Netlink(source) => {
+            source.explanation().map(str::to_owned)
+        }
+        Error::Refused { refusal: Refusal::MtuTooSmall(_), .. } => {
+            Some("mtu less than device minimum".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The interface that it is about.
+fn device(error: &Error) -> Option<String> {
+    match error {
+        Error::NameInUse { name, .. }
+        | Error::NameInvalid(name)
+        | Error::Namespace { name, .. }
+        | Error::NoSuchParent(name)
+        | Error::NoSuchSub(name)
+        | Error::ParentAbsent(name)
+        | Error::ParentRenamed { name, .. }
+        | Error::ParentTaken(name)
+        | Error::Refused { name, .. }
+        | Error::Tap { name, .. }
+        | Error::NoAfXdp { parent: name, .. }
+        | Error::ParentBusy { parent: name, .. }
+        | Error::ParentRival { parent: name, .. }
+        | Error::ParentShared { parent: name, .. }
+        | Error::ParentUnsuitable { parent: name, .. } => Some(name.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use umacvlan_core::MacAddr;
+
+    use super::*;
+
+    fn problem(error: Error) -> (Code, Option<i32>, Option<String>, Option<String>) {
+        let Problem { code, errno, kernel, device, message } = ServiceError::from(error).0;
+        assert!(!message.is_empty() && !message.contains('\n'), "{message}");
+        (code, errno, kernel, device)
+    }
+
+    #[test]
+    fn numbers_are_those_that_the_kernels_macvlan_answers() {
+        let name = || "mac1".to_owned();
+        let device = Some(name());
+        let in_use = Error::NameInUse { name: name(), place: "" };
+        assert_eq!(problem(in_use), (Code::Refused, Some(17), None, device.clone()));
+        let busy = Error::ParentBusy { parent: name(), master: "br0".to_owned() };
+        assert_eq!(problem(busy), (Code::Refused, Some(16), None, device.clone()));
+        let absent = Error::ParentAbsent(name());
+        assert_eq!(problem(absent), (Code::NoDevice, Some(19), None, device.clone()));
+        let refused = |refusal| problem(Error::Refused { name: name(), refusal });
+        let mac = MacAddr::default();
+        for (refusal, errno) in [
+            (Refusal::AddressOfSub(mac), 98),
+            (Refusal::NotStation(mac), 99),
+            (Refusal::FixedPassthru, 22),
+        ] {
+            assert_eq!(refused(refusal), (Code::Refused, Some(errno), None, device.clone()));
+        }
+        let words = Some("mtu less than device minimum".to_owned());
+        assert_eq!(refused(Refusal::MtuTooSmall(67)), (Code::Refused, Some(22), words, device));
+    }
+
+    #[test]
+    fn want_of_descriptors_is_the_daemons_own_trouble() {
+        let source = io::Error::from_raw_os_error(libc::EMFILE);
+        let error = Error::Tap { name: "mac1".to_owned(), source };
+        assert_eq!(problem(error).0, Code::Internal);
+    }
+}

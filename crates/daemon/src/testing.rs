@@ -1,0 +1,96 @@
+//! What the tests of the daemon's parts share.
+
+use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_engine::engine::{
+    HostFilterStatus, ParentStatus, SubNumber, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
+};
+use umacvlan_engine::worker::Snapshot;
+use umacvlan_netlink::{Link, LinkFlags};
+use umacvlan_sys::ethtool::ReceiveOffloads;
+use umacvlan_sys::netns::NetnsId;
+
+use super::store::LinkRecord;
+
+const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+const HOME: NetnsId = NetnsId { dev: 4, ino: 4_026_531_840 };
+
+/// A link that is down, on `p0`.
+pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
+    SubStatus {
+        number: SubNumber(number),
+        name: name.to_owned(),
+        parent: "p0".to_owned(),
+        mac: MAC,
+        mode: Mode::Vepa,
+        mtu: 1500,
+        up: false,
+        nodst: false,
+        nopromisc: false,
+        bc_queue_len: 1000,
+        index: 7,
+        nsid: None,
+        netns: HOME,
+        parent_nsid: None,
+        kept: true,
+        all_groups: false,
+        groups: Vec::new(),
+        sources: Vec::new(),
+        queue_drops: 0,
+        link: Link {
+            index: 7,
+            name: name.to_owned(),
+            mac: Some(MAC),
+            mtu: 1500,
+            flags: LinkFlags::Broadcast | LinkFlags::Multicast,
+            kind: Some("tun".to_owned()),
+            link_type: 1,
+            persist: Some(true),
+            owner: Some(0),
+            ..Link::default()
+        },
+    }
+}
+
+/// A parent without links.
+pub(crate) fn parent_status(name: &str) -> ParentStatus {
+    ParentStatus {
+        name: name.to_owned(),
+        link: name.to_owned(),
+        vlan: umacvlan_core::VlanPath::UNTAGGED,
+        index: Some(2),
+        mac: MAC,
+        own_mac: MAC,
+        mtu: 1500,
+        present: true,
+        carrier: true,
+        uplink: UplinkStatus { kind: UplinkKind::AfPacket, why: String::new() },
+        switched_off: ReceiveOffloads::default(),
+        semantics: Semantics::Documented,
+        workers: vec![WorkerStatus::default()],
+        bc_queue_used: 1000,
+        bc_cutoff: 1,
+        subs: Vec::new(),
+        counters: Snapshot::default(),
+        ring_drops: 0,
+        host_filter: HostFilterStatus::Idle,
+    }
+}
+
+/// What is written down of a source link.
+pub(crate) fn link_record(id: u64) -> LinkRecord {
+    LinkRecord {
+        id,
+        config: None,
+        owner: Some("somebody".to_owned()),
+        parent: "p0".to_owned(),
+        name: "mac1".to_owned(),
+        netns: (HOME.dev, HOME.ino),
+        index: 7,
+        mac: MAC,
+        mode: Mode::Source,
+        nodst: true,
+        nopromisc: false,
+        bc_queue_len: 1000,
+        sources: vec![MacAddr::new([2, 0, 0, 0, 0, 9])],
+    }
+}

@@ -1,0 +1,380 @@
+//! [`link`] and [`parent`]: what the engine knows, as it is shown.
+//!
+//! A link is shown as the macvlan it stands for. What its interface really has is told as it is:
+//! flags, queue, limits. Only what a TAP cannot know is told as a macvlan would: what is below it,
+//! and that a missing carrier is the parent's.
+//!
+//! Packets and bytes are those of the TAP, which counts on through restarts of the daemon: what
+//! its stack received is what was delivered to it, and what it sent the engine has read. What the
+//! TAP does not count (group frames, and those that did not arrive) the engine has counted since
+//! it began. As for a macvlan, a frame that did not arrive is an error and a drop.
+
+use umacvlan_core::stats::SubStats;
+use umacvlan_core::{DropReason, MacAddr, Mode};
+use umacvlan_engine::engine::{
+    HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
+};
+use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_netlink::{Link, LinkFlags, OperState};
+
+use umacvlan_api::{
+    InfoData, LinkInfo, LinkView, Own, ParentView, RxStats, Stats, SubCounters, TxStats,
+    WireCounters, WorkerCounters, WorkerView,
+};
+
+/// What neither the link's interface nor the engine knows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Around {
+    /// The name under which the configuration has it.
+    pub config: Option<String>,
+    /// What whoever asked for it finds it by.
+    pub owner: Option<String>,
+    /// Its namespace, unless it is the daemon's.
+    pub netns: Option<String>,
+    /// The administrator has set the parent up.
+    pub parent_up: bool,
+}
+
+/// A link, its parent, its counters and what is around it.
+pub(crate) fn link(
+    sub: &SubStatus,
+    parent: &ParentStatus,
+    stats: &SubStats,
+    around: Around,
+) -> LinkView {
+    let Link { link_type, .. } = sub.link;
+    let link = &sub.link;
+    let at_home = around.netns.is_none();
+    LinkView {
+        ifindex: sub.index,
+        link: at_home.then(|| sub.parent.clone()),
+        ifname: sub.name.clone(),
+        // Who looks from another namespace does not see the parent's flags.
+        flags: flags(link.flags, at_home && !around.parent_up),
+        mtu: link.mtu,
+        qdisc: link.qdisc.clone(),
+        operstate: operstate(link).to_owned(),
+        linkmode: if link.mode == 0 { "DEFAULT" } else { "DORMANT" }.to_owned(),
+        group: if link.group == 0 { "default".to_owned() } else { link.group.to_string() },
+        txqlen: link.txqlen,
+        link_type: if link_type == ETHERNET { "ether".to_owned() } else { link_type.to_string() },
+        address: Some(sub.mac.to_string()),
+        broadcast: link.broadcast.map(|mac| mac.to_string()),
+        promiscuity: link.promiscuity,
+        allmulti: link.allmulti,
+        min_mtu: link.min_mtu,
+        max_mtu: link.max_mtu,
+        linkinfo: LinkInfo { info_kind: "macvlan".to_owned(), info_data: info(sub, parent) },
+        inet6_addr_gen_mode: link.addr_gen_mode.map(addr_gen_mode),
+        num_tx_queues: link.num_tx_queues,
+        num_rx_queues: link.num_rx_queues,
+        gso_max_size: link.gso_max_size,
+        gso_max_segs: link.gso_max_segs,
+        tso_max_size: link.tso_max_size,
+        tso_max_segs: link.tso_max_segs,
+        gro_max_size: link.gro_max_size,
+        ifalias: (!link.alias.is_empty()).then(|| link.alias.clone()),
+        stats64: counters(link, stats),
+        umacvlan: own(sub, parent, stats, around),
+    }
+}
+
+/// A parent; `configured` if it is there for the configuration's sake, not only its links'.
+pub(crate) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
+    let counters = &status.counters;
+    let (host_filter, host_filter_missing) = host_filter(status);
+    let vlan = Some(status.vlan.to_string()).filter(|vlan| !vlan.is_empty());
+    ParentView {
+        name: status.name.clone(),
+        link: vlan.is_some().then(|| status.link.clone()),
+        vlan,
+        ifindex: status.index,
+        address: status.mac.to_string(),
+        mtu: status.mtu,
+        present: status.present,
+        carrier: status.carrier,
+        backend: status.uplink.kind.to_string(),
+        xdp: xdp(status),
+        backend_why: why(status),
+        host_filter,
+        host_filter_missing,
+        semantics: status.semantics.to_string(),
+        poll: config(status).poll.to_string(),
+        cpu: cpu(status),
+        io: io(status).to_owned(),
+        configured,
+        links: status.subs.len(),
+        usedbcqueuelen: status.bc_queue_used,
+        bclim: status.bc_cutoff,
+        wire: WireCounters::new(&counters.wire, status.ring_drops),
+        removed: SubCounters::from(&counters.removed),
+        worker: WorkerCounters::new(&counters.turns, io(status)),
+        workers: status.workers.iter().map(|one| worker(one, io(status))).collect(),
+    }
+}
+
+fn worker(status: &WorkerStatus, io: &str) -> WorkerView {
+    WorkerView {
+        cpu: status.config.cpu.and_then(|cpu| u32::try_from(cpu).ok()),
+        received: status.wire.received.into(),
+        sent: status.wire.sent.into(),
+        time: WorkerCounters::new(&status.turns, io),
+    }
+}
+
+/// The word for the filter, and why there is none.
+fn host_filter(status: &ParentStatus) -> (String, Option<String>) {
+    match &status.host_filter {
+        HostFilterStatus::Idle => ("idle".to_owned(), None),
+        HostFilterStatus::On(attachment) => (attachment.to_string(), None),
+        HostFilterStatus::Off(why) => ("none".to_owned(), Some(why.clone())),
+    }
+}
+
+/// The mode of AF_XDP, if that is what reaches the wire.
+fn xdp(parent: &ParentStatus) -> Option<String> {
+    match parent.uplink.kind {
+        UplinkKind::AfXdp(mode) => Some(mode.to_string()),
+        UplinkKind::None | UplinkKind::AfPacket => None,
+    }
+}
+
+/// Why nothing better reaches the wire, if it was thought of.
+fn why(parent: &ParentStatus) -> Option<String> {
+    let UplinkStatus { why, .. } = &parent.uplink;
+    (!why.is_empty()).then(|| why.clone())
+}
+
+fn info(sub: &SubStatus, parent: &ParentStatus) -> InfoData {
+    let source = sub.mode == Mode::Source;
+    InfoData {
+        mode: sub.mode.to_string(),
+        nopromisc: sub.nopromisc.then_some(true),
+        nodst: sub.nodst.then_some(true),
+        bcqueuelen: sub.bc_queue_len,
+        usedbcqueuelen: parent.bc_queue_used,
+        bclim: (parent.bc_cutoff != 1).then_some(parent.bc_cutoff),
+        macaddr_count: source.then(|| u32::try_from(sub.sources.len()).unwrap_or(u32::MAX)),
+        macaddr_data: (source && !sub.sources.is_empty()).then(|| words(&sub.sources)),
+    }
+}
+
+fn own(sub: &SubStatus, parent: &ParentStatus, stats: &SubStats, around: Around) -> Own {
+    Own {
+        id: sub.number.0,
+        parent: sub.parent.clone(),
+        config: around.config,
+        owner: around.owner,
+        link_netnsid: around.netns.as_ref().and(sub.parent_nsid),
+        netns: around.netns,
+        link_index: parent.index.unwrap_or(0),
+        backend: parent.uplink.kind.to_string(),
+        xdp: xdp(parent),
+        backend_why: why(parent),
+        io: io(parent).to_owned(),
+        cpu: cpu(parent),
+        poll: config(parent).poll.to_string(),
+        groups: if sub.all_groups { Vec::new() } else { words(&sub.groups) },
+        all_groups: sub.all_groups,
+        queue_drops: sub.queue_drops,
+        counters: SubCounters::from(stats),
+    }
+}
+
+/// See the head of this file. What a link did not get because it was down was never sent to it.
+fn counters(link: &Link, stats: &SubStats) -> Stats {
+    let tap = &link.stats;
+    let lost = stats.lost.total() - stats.lost[DropReason::Down];
+    let unsent = stats.dropped.total() - stats.dropped[DropReason::Down];
+    Stats {
+        rx: RxStats {
+            bytes: tap.rx_bytes,
+            packets: tap.rx_packets,
+            errors: tap.rx_errors + lost,
+            dropped: tap.rx_dropped + lost,
+            over_errors: tap.rx_over_errors,
+            multicast: tap.multicast + stats.groups,
+            length_errors: tap.rx_length_errors,
+            crc_errors: tap.rx_crc_errors,
+            frame_errors: tap.rx_frame_errors,
+            fifo_errors: tap.rx_fifo_errors,
+            missed_errors: tap.rx_missed_errors,
+            nohandler: (tap.rx_nohandler != 0).then_some(tap.rx_nohandler),
+        },
+        tx: TxStats {
+            bytes: tap.tx_bytes,
+            packets: tap.tx_packets,
+            errors: tap.tx_errors,
+            dropped: tap.tx_dropped + unsent,
+            carrier_errors: tap.tx_carrier_errors,
+            collisions: tap.collisions,
+            aborted_errors: tap.tx_aborted_errors,
+            fifo_errors: tap.tx_fifo_errors,
+            window_errors: tap.tx_window_errors,
+            heartbeat_errors: tap.tx_heartbeat_errors,
+            carrier_changes: link.carrier_changes.unwrap_or(0).into(),
+        },
+    }
+}
+
+/// The flags in the order in which `ip` has them.
+fn flags(flags: LinkFlags, parent_down: bool) -> Vec<String> {
+    let up = flags.contains(LinkFlags::Up);
+    let no_carrier = up && !flags.contains(LinkFlags::Running);
+    let named = FLAGS.into_iter().filter(|&(flag, _)| flags.contains(flag)).map(|(_, name)| name);
+    let names = no_carrier.then_some("NO-CARRIER").into_iter().chain(named);
+    names.chain(parent_down.then_some("M-DOWN")).map(str::to_owned).collect()
+}
+
+/// As a macvlan has it: its carrier is its parent's.
+fn operstate(link: &Link) -> &'static str {
+    match link.operstate {
+        _ if !link.is_up() => "DOWN",
+        OperState::Dormant => "DORMANT",
+        OperState::Testing => "TESTING",
+        _ if link.flags.contains(LinkFlags::LowerUp) => "UP",
+        _ => "LOWERLAYERDOWN",
+    }
+}
+
+/// `IN6_ADDR_GEN_MODE_*` of `linux/if_link.h`, as `ip` calls them.
+fn addr_gen_mode(mode: u8) -> String {
+    match mode {
+        0 => "eui64".to_owned(),
+        1 => "none".to_owned(),
+        2 => "stable_secret".to_owned(),
+        3 => "random".to_owned(),
+        other => format!("{other:#x}"),
+    }
+}
+
+fn io(parent: &ParentStatus) -> &'static str {
+    if parent.counters.uring { "uring" } else { "plain" }
+}
+
+/// How its workers run; each has a CPU of its own.
+fn config(parent: &ParentStatus) -> WorkerConfig {
+    parent.workers.first().map_or_else(WorkerConfig::default, |worker| worker.config)
+}
+
+/// The CPU of its first worker.
+fn cpu(parent: &ParentStatus) -> Option<u32> {
+    config(parent).cpu.and_then(|cpu| u32::try_from(cpu).ok())
+}
+
+fn words(macs: &[MacAddr]) -> Vec<String> {
+    macs.iter().map(ToString::to_string).collect()
+}
+
+/// `ARPHRD_ETHER` of `linux/if_arp.h`.
+const ETHERNET: u16 = 1;
+
+const FLAGS: [(LinkFlags, &str); 17] = [
+    (LinkFlags::Loopback, "LOOPBACK"),
+    (LinkFlags::Broadcast, "BROADCAST"),
+    (LinkFlags::Pointopoint, "POINTOPOINT"),
+    (LinkFlags::Multicast, "MULTICAST"),
+    (LinkFlags::Noarp, "NOARP"),
+    (LinkFlags::Allmulti, "ALLMULTI"),
+    (LinkFlags::Promisc, "PROMISC"),
+    (LinkFlags::Controller, "MASTER"),
+    (LinkFlags::Port, "SLAVE"),
+    (LinkFlags::Debug, "DEBUG"),
+    (LinkFlags::Dynamic, "DYNAMIC"),
+    (LinkFlags::Automedia, "AUTOMEDIA"),
+    (LinkFlags::Portsel, "PORTSEL"),
+    (LinkFlags::Notrailers, "NOTRAILERS"),
+    (LinkFlags::Up, "UP"),
+    (LinkFlags::LowerUp, "LOWER_UP"),
+    (LinkFlags::Dormant, "DORMANT"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{parent_status, sub_status};
+
+    fn shown(sub: &SubStatus, parent: &ParentStatus, around: Around) -> LinkView {
+        link(sub, parent, &SubStats::default(), around)
+    }
+
+    #[test]
+    fn a_link_is_shown_as_the_macvlan_it_stands_for() {
+        let (sub, parent) = (sub_status(3, "mac1"), parent_status("p0"));
+        let up = Around { parent_up: true, ..Around::default() };
+        let view = shown(&sub, &parent, up);
+        assert_eq!((view.ifname.as_str(), view.link.as_deref()), ("mac1", Some("p0")));
+        assert_eq!(view.linkinfo.info_kind, "macvlan");
+        let info = view.linkinfo.info_data;
+        assert_eq!((info.mode.as_str(), info.bcqueuelen, info.bclim), ("vepa", 1000, None));
+        assert_eq!((info.nodst, info.macaddr_count), (None, None));
+        assert_eq!((view.link_type.as_str(), view.group.as_str()), ("ether", "default"));
+        assert_eq!((view.umacvlan.id, view.umacvlan.link_netnsid), (3, None));
+    }
+
+    #[test]
+    fn from_another_namespace_the_parent_is_an_index() {
+        let (mut sub, parent) = (sub_status(3, "mac1"), parent_status("p0"));
+        sub.parent_nsid = Some(5);
+        let away = Around { netns: Some("blue".to_owned()), ..Around::default() };
+        let view = shown(&sub, &parent, away);
+        assert_eq!(view.link, None);
+        assert_eq!((view.umacvlan.link_index, view.umacvlan.link_netnsid), (2, Some(5)));
+        assert!(!view.flags.contains(&"M-DOWN".to_owned()));
+    }
+
+    #[test]
+    fn flags_and_state_are_those_of_a_macvlan() {
+        let broadcast = LinkFlags::Broadcast | LinkFlags::Multicast;
+        let running = LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp;
+        for (set, parent_up, words, state) in [
+            (broadcast, true, "BROADCAST,MULTICAST", "DOWN"),
+            (broadcast | running, true, "BROADCAST,MULTICAST,UP,LOWER_UP", "UP"),
+            (
+                broadcast | LinkFlags::Up,
+                false,
+                "NO-CARRIER,BROADCAST,MULTICAST,UP,M-DOWN",
+                "LOWERLAYERDOWN",
+            ),
+            (
+                broadcast | running | LinkFlags::Promisc | LinkFlags::Allmulti,
+                true,
+                "BROADCAST,MULTICAST,ALLMULTI,PROMISC,UP,LOWER_UP",
+                "UP",
+            ),
+        ] {
+            let mut sub = sub_status(1, "mac1");
+            sub.link.flags = set;
+            let around = Around { parent_up, ..Around::default() };
+            let view = shown(&sub, &parent_status("p0"), around);
+            assert_eq!((view.flags.join(",").as_str(), view.operstate.as_str()), (words, state));
+        }
+    }
+
+    #[test]
+    fn a_source_list_shows_in_source_mode_only_and_bclim_unless_it_is_1() {
+        let (mut sub, mut parent) = (sub_status(1, "mac1"), parent_status("p0"));
+        (sub.mode, parent.bc_cutoff) = (Mode::Source, -1);
+        let info = shown(&sub, &parent, Around::default()).linkinfo.info_data;
+        assert_eq!(
+            (info.macaddr_count, &info.macaddr_data, info.bclim),
+            (Some(0), &None, Some(-1))
+        );
+        sub.sources = vec![MacAddr::new([2, 0, 0, 0, 0, 9])];
+        let info = shown(&sub, &parent, Around::default()).linkinfo.info_data;
+        assert_eq!(info.macaddr_data, Some(vec!["02:00:00:00:00:09".to_owned()]));
+    }
+
+    #[test]
+    fn what_did_not_arrive_is_an_error_and_a_drop() {
+        let mut sub = sub_status(1, "mac1");
+        (sub.link.stats.rx_packets, sub.link.stats.tx_dropped) = (7, 2);
+        let mut stats = SubStats { groups: 3, ..SubStats::default() };
+        stats.lost.add(DropReason::Full, 4);
+        stats.lost.add(DropReason::Down, 50);
+        stats.dropped.add(DropReason::NoCarrier, 5);
+        let Stats { rx, tx } = link(&sub, &parent_status("p0"), &stats, Around::default()).stats64;
+        assert_eq!((rx.packets, rx.errors, rx.dropped, rx.multicast), (7, 4, 4, 3));
+        assert_eq!(tx.dropped, 7);
+    }
+}

@@ -1,0 +1,342 @@
+//! [`Driver`]: networks and endpoints, and what Docker's calls do to them.
+//!
+//! A call may come again: Docker repeats one that did not get through, for half a minute, and a daemon
+//! that was killed meanwhile may have done it or not. So each is the same done twice, and what is
+//! unknown is deleted already. Of a call that was under way Docker repeats the name alone, and can
+//! hardly be answered; what such a call has left, [`settle`](Driver::settle) takes away.
+
+mod left;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use umacvlan_core::MacAddr;
+use umacvlan_sys::tap::Tap;
+
+use super::Refused;
+use super::endpoint::{Asked, Endpoint, OWNER, Stage};
+use super::message::{
+    CreateEndpoint, CreateNetwork, Created, Info, Interface, InterfaceName, Joined, OfEndpoint,
+    OfNetwork,
+};
+use super::network::Network;
+use umacvlan_api::{Code, Problem};
+use umacvlan_daemon::{Files, Kept, Service};
+
+/// What a link is called in its container, before a number: as Docker's own drivers have it.
+const IN_CONTAINER: &str = "eth";
+
+/// What Docker sends with the ports that are to be published.
+const PORTS: &str = "com.docker.network.portmap";
+
+const NETWORK: &str = "network-";
+const ENDPOINT: &str = "endpoint-";
+
+/// What it means to lose a file.
+const LOST: &str = "A network it was about is unknown from here on: delete it in Docker, and \
+                    create it again";
+
+/// Everything that Docker has asked for.
+#[derive(Debug)]
+pub struct Driver {
+    files: Files,
+    networks: BTreeMap<String, Network>,
+    endpoints: BTreeMap<String, Endpoint>,
+    /// The parents of our own, by their networks. They end with the daemon, and the next one makes
+    /// them again: links wait for that as for any parent.
+    parents: BTreeMap<String, Tap>,
+    /// Since when links wait, by their owners.
+    waiting: BTreeMap<String, Instant>,
+}
+
+impl Driver {
+    /// Reads what a former daemon has written down.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let files = Files::open(dir, LOST)?;
+        let names = files.names().with_context(|| format!("{}", dir.display()))?;
+        let json = |kind: &'static str| {
+            let names = names.iter();
+            names.filter(move |name| name.starts_with(kind) && name.ends_with(".json"))
+        };
+        let networks = json(NETWORK).filter_map(|name| files.read::<Network>(name));
+        let endpoints = json(ENDPOINT).filter_map(|name| files.read::<Endpoint>(name));
+        Ok(Self {
+            networks: networks.map(|network| (network.id.clone(), network)).collect(),
+            endpoints: endpoints.map(|endpoint| (endpoint.asked.id.clone(), endpoint)).collect(),
+            files,
+            parents: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        })
+    }
+
+    /// Makes the parents that are our own, for the links that wait for them.
+    pub fn begin(&mut self, service: &mut Service) {
+        let own: Vec<Network> =
+            self.networks.values().filter(|network| network.own_parent).cloned().collect();
+        for network in own {
+            if let Err(refused) = self.make_parent(&network, service) {
+                tracing::error!("docker: network {} has no parent: {refused}", network.id);
+            }
+        }
+    }
+
+    pub fn create_network(
+        &mut self,
+        service: &mut Service,
+        asked: &CreateNetwork,
+    ) -> Result<(), Refused> {
+        let network = Network::read(asked)?;
+        if self.networks.get(&network.id) == Some(&network) {
+            return Ok(());
+        }
+        if !network.own_parent {
+            network.check_parent(service)?;
+        }
+        self.networks.values().try_for_each(|other| network.check_beside(other))?;
+        if network.own_parent {
+            self.make_parent(&network, service)?;
+        }
+        if let Err(error) = self.files.write(&network_file(&network.id), &network, Kept::Always) {
+            self.parents.remove(&network.id);
+            return Err(unwritten("the network", &error));
+        }
+        tracing::info!(
+            "docker: network {} made: parent {}, mode {}",
+            network.id,
+            network.parent,
+            network.options.mode
+        );
+        self.networks.insert(network.id.clone(), network);
+        Ok(())
+    }
+
+    pub fn delete_network(
+        &mut self,
+        service: &mut Service,
+        asked: &OfNetwork,
+    ) -> Result<(), Refused> {
+        let id = &asked.network;
+        if !self.networks.contains_key(id) {
+            return Ok(());
+        }
+        let asked = self.endpoints.values().map(|endpoint| &endpoint.asked);
+        let left: Vec<String> =
+            asked.filter(|end| end.network == *id).map(|end| end.id.clone()).collect();
+        left.iter().try_for_each(|endpoint| self.remove(service, endpoint))?;
+        self.files.remove(&network_file(id));
+        self.networks.remove(id);
+        // Its interface goes with its descriptor.
+        self.parents.remove(id);
+        tracing::info!("docker: network {id} deleted");
+        Ok(())
+    }
+
+    pub fn create_endpoint(
+        &mut self,
+        service: &mut Service,
+        request: &CreateEndpoint,
+    ) -> Result<Created, Refused> {
+        let network = self.network(&request.network)?.clone();
+        let asked = Asked::read(request)?;
+        // Asked here, where it can still be refused without anything left behind.
+        network.gateway(&asked.id, asked.ipv4)?;
+        network.gateway(&asked.id, asked.ipv6)?;
+        let ports = request.options.get(PORTS).and_then(Value::as_array);
+        if ports.is_some_and(|ports| !ports.is_empty()) {
+            tracing::warn!(
+                "docker: endpoint {}: published ports are ignored, since a link has addresses of \
+                 its own on its parent's network: its ports are reached there",
+                asked.id
+            );
+        }
+        let former = self.endpoints.get(&asked.id).filter(|former| former.asked == asked).cloned();
+        if former.is_none() {
+            // One of the same id that was to be something else was given up by Docker.
+            self.remove(service, &asked.id)?;
+        }
+        let mac = self.link(service, &network, &asked, former.map(|former| former.mac))?;
+        let (id, settled) = (asked.id.clone(), asked.mac.is_some());
+        if let Err(refused) = self.put(Endpoint { asked, mac, stage: Stage::Created }) {
+            self.remove(service, &id)?;
+            return Err(refused);
+        }
+        let mac = if settled { String::new() } else { mac.to_string() };
+        Ok(Created { interface: Interface { mac, ..Interface::default() } })
+    }
+
+    pub fn delete_endpoint(
+        &mut self,
+        service: &mut Service,
+        asked: &OfEndpoint,
+    ) -> Result<(), Refused> {
+        self.remove(service, &asked.endpoint)
+    }
+
+    pub fn join(&mut self, service: &mut Service, request: &OfEndpoint) -> Result<Joined, Refused> {
+        let network = self.network(&request.network)?.clone();
+        let Endpoint { asked, mac, .. } = self.endpoint(request)?.clone();
+        let gateway = network.gateway(&asked.id, asked.ipv4)?;
+        let gateway_ipv6 = network.gateway(&asked.id, asked.ipv6)?;
+        let mac = self.link(service, &network, &asked, Some(mac))?;
+        let source = asked.link();
+        self.put(Endpoint { asked, mac, stage: Stage::Joined })?;
+        Ok(Joined {
+            name: InterfaceName { source, prefix: IN_CONTAINER },
+            gateway: gateway.map(|gateway| gateway.to_string()),
+            gateway_ipv6: gateway_ipv6.map(|gateway| gateway.to_string()),
+            no_gateway_service: true,
+        })
+    }
+
+    /// Docker takes the interface back to where it was; [`delete_endpoint`](Self::delete_endpoint)
+    /// follows.
+    pub fn leave(&mut self, asked: &OfEndpoint) -> Result<(), Refused> {
+        match self.endpoints.get(&asked.endpoint).cloned() {
+            Some(endpoint) => self.put(Endpoint { stage: Stage::Left, ..endpoint }),
+            None => Ok(()),
+        }
+    }
+
+    pub fn info(&mut self, service: &mut Service, asked: &OfEndpoint) -> Result<Info, Refused> {
+        let endpoint = self.endpoint(asked)?;
+        let mut info = Info::default();
+        if let Some(link) = service.owned(&endpoint.asked.owner())? {
+            let counters = serde_json::to_value(&link.umacvlan.counters).unwrap_or_default();
+            info.value = BTreeMap::from([
+                ("parent", json!(link.umacvlan.parent)),
+                ("macvlan_mode", json!(link.linkinfo.info_data.mode)),
+                ("mtu", json!(link.mtu)),
+                ("com.docker.network.endpoint.macaddress", json!(link.address)),
+                ("umacvlan.counters", counters),
+            ]);
+        }
+        Ok(info)
+    }
+
+    /// The address of the link of an endpoint, which is made unless it is there. `former` is the
+    /// address that it had, if there has been one.
+    fn link(
+        &self,
+        service: &mut Service,
+        network: &Network,
+        asked: &Asked,
+        former: Option<MacAddr>,
+    ) -> Result<MacAddr, Refused> {
+        let link = match service.owned(&asked.owner())? {
+            Some(link) => link,
+            None => service
+                .add_link(&asked.wish(network, former), None)
+                .map_err(|error| no_parent(network, error.0))?,
+        };
+        // A link has an address, always.
+        Ok(link.address.and_then(|mac| mac.parse().ok()).unwrap_or_default())
+    }
+
+    /// Writes an endpoint down. From now on its link may wait for Docker.
+    fn put(&mut self, endpoint: Endpoint) -> Result<(), Refused> {
+        let file = endpoint_file(&endpoint.asked.id);
+        let written = self.files.write(&file, &endpoint, Kept::UntilBoot);
+        written.map_err(|error| unwritten("the endpoint", &error))?;
+        self.waiting.insert(endpoint.asked.owner(), Instant::now());
+        self.endpoints.insert(endpoint.asked.id.clone(), endpoint);
+        Ok(())
+    }
+
+    /// Removes an endpoint with its link, by which it is known even where its record is lost.
+    fn remove(&mut self, service: &mut Service, id: &str) -> Result<(), Refused> {
+        service.remove_owned(&format!("{OWNER}{id}"))?;
+        self.forget(id);
+        Ok(())
+    }
+
+    fn forget(&mut self, id: &str) {
+        if self.endpoints.remove(id).is_some() {
+            self.files.remove(&endpoint_file(id));
+        }
+        self.waiting.remove(&format!("{OWNER}{id}"));
+    }
+
+    /// A parent of our own: nothing that it is sent goes anywhere.
+    fn make_parent(&mut self, network: &Network, service: &mut Service) -> Result<(), Refused> {
+        if self.parents.contains_key(&network.id) {
+            return Ok(());
+        }
+        let name = &network.parent;
+        let cannot = |why: String| Refused::new(format!("cannot make the parent {name}: {why}"));
+        let tap = Tap::create_deaf(name).map_err(|error| cannot(error.to_string()))?;
+        tap.set_mac(own_mac(&network.id)).map_err(|error| cannot(error.to_string()))?;
+        let link = service.interface(name)?;
+        let link = link.ok_or_else(|| cannot("it has gone again".to_owned()))?;
+        service.set_up_deaf(&link, network.options.mtu)?;
+        self.parents.insert(network.id.clone(), tap);
+        Ok(())
+    }
+
+    fn network(&self, id: &str) -> Result<&Network, Refused> {
+        self.networks.get(id).ok_or_else(|| {
+            let shown: String = id.chars().take(128).collect();
+            Refused::new(format!(
+                "network {shown} is not known to umacvlan: its state is lost, delete the network \
+                 and create it again"
+            ))
+        })
+    }
+
+    fn endpoint(&self, asked: &OfEndpoint) -> Result<&Endpoint, Refused> {
+        self.endpoints.get(&asked.endpoint).ok_or_else(|| {
+            let shown: String = asked.endpoint.chars().take(128).collect();
+            let why =
+                format!("endpoint {shown} is not known to umacvlan: start its container again");
+            Refused::new(why)
+        })
+    }
+}
+
+/// That the parent is missing is said in the words of Docker's own macvlan.
+fn no_parent(network: &Network, problem: Problem) -> Refused {
+    match problem {
+        Problem { code: Code::NoDevice, device: Some(device), .. } if device == network.parent => {
+            Refused::new(format!(
+                "the requested parent interface {device} was not found on the Docker host"
+            ))
+        }
+        problem => problem.into(),
+    }
+}
+
+fn unwritten(what: &str, error: &std::io::Error) -> Refused {
+    Refused::new(format!(
+        "{what} cannot be written down: {error}; make room in the state directory"
+    ))
+}
+
+/// An address for a parent of our own, the same each time it is made.
+fn own_mac(id: &str) -> MacAddr {
+    // FNV-1a: any spread will do, there is one such parent on its wire.
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let [a, b, c, d, e, f, ..] = id.bytes().fold(0xcbf2_9ce4_8422_2325, step).to_be_bytes();
+    MacAddr::new([a & 0xfc | 2, b, c, d, e, f])
+}
+
+fn network_file(id: &str) -> String {
+    format!("{NETWORK}{id}.json")
+}
+
+fn endpoint_file(id: &str) -> String {
+    format!("{ENDPOINT}{id}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_mac;
+
+    #[test]
+    fn a_parent_of_our_own_has_the_same_address_each_time() {
+        let (one, other) = (own_mac("4d0d13f744e3"), own_mac("b0979787dcb7"));
+        assert!(one.is_station() && one.is_local() && one != other);
+        assert_eq!(one, own_mac("4d0d13f744e3"));
+    }
+}

@@ -1,0 +1,153 @@
+//! [`Network`]: what Docker has called a network, as rules for the links on its parent.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use umacvlan_core::{Mode, VlanName};
+use umacvlan_netlink::LinkFlags;
+
+use super::Refused;
+use super::message::{CreateNetwork, Pool};
+use super::options::Options;
+use super::prefix::Prefix;
+use umacvlan_daemon::Service;
+
+const INTERNAL: &str = "com.docker.network.internal";
+const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
+const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
+
+/// What begins the name of a parent of our own: as Docker's macvlan calls the dummy that it makes.
+const OWN_PARENT: &str = "dm-";
+
+/// A network, as it is written down.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Network {
+    pub id: String,
+    /// The name of its parent.
+    pub parent: String,
+    /// The parent is one of our own, without a wire.
+    pub own_parent: bool,
+    /// Nothing leads out of it.
+    pub internal: bool,
+    pub options: Options,
+    pub subnets: Vec<Subnet>,
+}
+
+/// Addresses of a network, and the way out.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Subnet {
+    pub pool: Prefix,
+    pub gateway: Option<IpAddr>,
+}
+
+impl Network {
+    /// What Docker asks for, if that can be.
+    pub(crate) fn read(asked: &CreateNetwork) -> Result<Self, Refused> {
+        let id = checked(&asked.network, "NetworkID")?;
+        let options = Options::read(&asked.options)?;
+        let says = |key: &str| asked.options.get(key).and_then(serde_json::Value::as_bool);
+        let ipv4 = says(ENABLE_IPV4).unwrap_or(asked.ipv6.is_empty());
+        if ipv4 && asked.ipv4.is_empty() {
+            return Err(Refused::new("ipv4 pool is empty"));
+        }
+        if says(ENABLE_IPV6).unwrap_or(false) && asked.ipv6.is_empty() {
+            return Err(Refused::new("ipv6 pool is empty"));
+        }
+        let subnets: Result<Vec<_>, Refused> =
+            asked.ipv4.iter().chain(&asked.ipv6).map(Subnet::read).collect();
+        let own_parent = options.parent.is_none();
+        let own = || format!("{OWN_PARENT}{}", id.chars().take(12).collect::<String>());
+        Ok(Self {
+            parent: options.parent.clone().unwrap_or_else(own),
+            own_parent,
+            internal: own_parent || says(INTERNAL).unwrap_or(false),
+            options,
+            subnets: subnets?.into_iter().filter(|net| !net.pool.is_nothing()).collect(),
+            id,
+        })
+    }
+
+    /// Whether links can be made on its parent, as far as that can be known before.
+    pub(crate) fn check_parent(&self, service: &mut Service) -> Result<(), Refused> {
+        let parent = &self.parent;
+        match service.interface(parent)? {
+            Some(link) if link.flags.contains(LinkFlags::Loopback) => {
+                Err(Refused::new("loopback interface is not a valid macvlan parent link"))
+            }
+            Some(link) => Ok(service.check_parent(&link)?),
+            None => self.check_vlan(service),
+        }
+    }
+
+    /// The parent may be a VLAN that no interface stands for, of one that is there.
+    fn check_vlan(&self, service: &mut Service) -> Result<(), Refused> {
+        let name = VlanName::parse(&self.parent).map_err(|why| Refused::new(why.to_string()))?;
+        for reading in VlanName::readings(&self.parent) {
+            if service.interface(&reading.link)?.is_some() {
+                return Ok(());
+            }
+        }
+        let why = format!("-o parent interface was not found on the host: {}", name.link);
+        Err(Refused::new(why))
+    }
+
+    /// Whether it gets along with another network. A passthru one has its parent to itself.
+    pub(crate) fn check_beside(&self, other: &Self) -> Result<(), Refused> {
+        let (parent, id) = (&self.parent, &other.id);
+        match () {
+            () if *parent != other.parent || self.id == *id => Ok(()),
+            () if self.options.mode == Mode::Passthru => Err(Refused::new(format!(
+                "cannot use mode passthru, macvlan network {id} is already using parent interface \
+                 {parent}"
+            ))),
+            () if other.options.mode == Mode::Passthru => Err(Refused::new(format!(
+                "macvlan network {id} is already using parent interface {parent} in mode passthru"
+            ))),
+            () => Ok(()),
+        }
+    }
+
+    /// The gateway for an address. None for one that Docker has not given.
+    pub(crate) fn gateway(
+        &self,
+        endpoint: &str,
+        address: Option<Prefix>,
+    ) -> Result<Option<IpAddr>, Refused> {
+        let Some(address) = address else { return Ok(None) };
+        let Some(subnet) = self.subnets.iter().find(|subnet| subnet.pool.has(address)) else {
+            let family = if address.address.is_ipv4() { "ipv4" } else { "ipv6" };
+            return Err(Refused::new(format!(
+                "could not find a valid {family} subnet for endpoint {endpoint}"
+            )));
+        };
+        Ok(subnet.gateway.filter(|_| !self.internal))
+    }
+}
+
+impl Subnet {
+    fn read(pool: &Pool) -> Result<Self, Refused> {
+        let prefix: Prefix = pool.pool.parse().map_err(Refused)?;
+        let gateway = match pool.gateway.as_deref() {
+            None | Some("") => None,
+            Some(gateway) => {
+                let read = gateway.parse::<Prefix>().map(|prefix| prefix.address);
+                Some(read.map_err(|why| Refused::new(format!("gateway: {why}")))?)
+            }
+        };
+        Ok(Self { pool: prefix, gateway })
+    }
+}
+
+/// An id of Docker's, which becomes part of a file's name.
+pub(crate) fn checked(id: &str, what: &str) -> Result<String, Refused> {
+    let plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_');
+    match (1..=128).contains(&id.len()) && id.chars().all(plain) {
+        true => Ok(id.to_owned()),
+        false => {
+            let shown: String = id.chars().take(128).collect();
+            Err(Refused::new(format!("{what} {shown:?} is no id of 1 to 128 letters and digits")))
+        }
+    }
+}

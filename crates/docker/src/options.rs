@@ -1,0 +1,261 @@
+//! What `docker network create -o KEY=VALUE` may say.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use serde_with::{DisplayFromStr, serde_as};
+use umacvlan_core::switch::MIN_MTU;
+use umacvlan_core::{MacAddr, Mode};
+
+use super::Refused;
+use umacvlan_text::suggest::did_you_mean;
+
+/// The user's own options are below this key.
+const GENERIC: &str = "com.docker.network.generic";
+
+/// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
+const MAX_MTU: u32 = 65535;
+
+/// The key that Docker's own drivers have for it.
+const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
+
+/// Every key there is.
+const KEYS: [&str; 10] = [
+    "parent",
+    "macvlan_mode",
+    "mode",
+    DOCKERS_MTU,
+    "umacvlan.mtu",
+    "umacvlan.mac",
+    "umacvlan.macaddr",
+    "umacvlan.nodst",
+    "umacvlan.nopromisc",
+    "umacvlan.bcqueuelen",
+];
+
+/// What the links of a network are like.
+#[serde_as]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Options {
+    /// The parent's name, if one was named.
+    pub parent: Option<String>,
+    #[serde_as(as = "DisplayFromStr")]
+    pub mode: Mode,
+    pub mtu: Option<u32>,
+    /// Addresses are made of IP addresses, so that a container keeps its own.
+    pub stable_mac: bool,
+    /// Source mode: the stations that every link hears.
+    #[serde_as(as = "Vec<DisplayFromStr>")]
+    pub macaddr: Vec<MacAddr>,
+    pub nodst: bool,
+    pub nopromisc: bool,
+    pub bcqueuelen: Option<u32>,
+}
+
+impl Options {
+    /// Reads the user's among the options of a network.
+    ///
+    /// # Errors
+    /// A key or a value that nobody knows; the message is for the user.
+    pub(crate) fn read(all: &Map<String, Value>) -> Result<Self, Refused> {
+        let mut given = Given(words(all.get(GENERIC))?);
+        let mode = given.mode()?;
+        let options = Self {
+            parent: given.take("parent").filter(|parent| !parent.is_empty()),
+            mode,
+            mtu: given.mtu()?,
+            stable_mac: given.choice("umacvlan.mac", &[("random", false), ("stable", true)])?,
+            macaddr: given.stations()?,
+            nodst: given.choice("umacvlan.nodst", SWITCH)?,
+            nopromisc: given.choice("umacvlan.nopromisc", SWITCH)?,
+            bcqueuelen: given.number("umacvlan.bcqueuelen", 0, u32::MAX)?,
+        };
+        match given.0.keys().next() {
+            None => options.agree(),
+            Some(key) => Err(Refused::new(format!(
+                "unknown option {key:?}, expected one of {}{}",
+                KEYS.join(", "),
+                did_you_mean(key, &KEYS)
+            ))),
+        }
+    }
+
+    /// What belongs to one mode only.
+    fn agree(self) -> Result<Self, Refused> {
+        let only = |key: &str, owner: Mode| {
+            let mode = self.mode;
+            Err(Refused::new(format!("{key} is for macvlan_mode={owner}, and this is {mode}")))
+        };
+        match () {
+            () if self.nopromisc && self.mode != Mode::Passthru => {
+                only("umacvlan.nopromisc", Mode::Passthru)
+            }
+            () if !self.macaddr.is_empty() && self.mode != Mode::Source => {
+                only("umacvlan.macaddr", Mode::Source)
+            }
+            () => Ok(self),
+        }
+    }
+}
+
+const SWITCH: &[(&str, bool)] = &[("false", false), ("true", true)];
+
+/// The options that nobody has asked for yet.
+struct Given(BTreeMap<String, String>);
+
+impl Given {
+    fn take(&mut self, key: &str) -> Option<String> {
+        self.0.remove(key)
+    }
+
+    /// Docker's word for it, and Podman's.
+    fn mode(&mut self) -> Result<Mode, Refused> {
+        let (dockers, podmans) = (self.take("macvlan_mode"), self.take("mode"));
+        let word = match (dockers, podmans) {
+            (Some(one), Some(other)) if one != other => {
+                let why = format!("macvlan_mode={one} and mode={other} are not the same: give one");
+                return Err(Refused::new(why));
+            }
+            (one, other) => one.or(other).unwrap_or_default(),
+        };
+        let wrong = || {
+            Refused::new(format!(
+                "requested macvlan mode '{word}' is not valid, 'bridge' mode is the macvlan \
+                 driver default"
+            ))
+        };
+        match word.as_str() {
+            "" => Ok(Mode::Bridge),
+            word => word.parse().map_err(|_| wrong()),
+        }
+    }
+
+    fn mtu(&mut self) -> Result<Option<u32>, Refused> {
+        let dockers = self.number(DOCKERS_MTU, MIN_MTU, MAX_MTU)?;
+        Ok(self.number("umacvlan.mtu", MIN_MTU, MAX_MTU)?.or(dockers))
+    }
+
+    fn number(&mut self, key: &str, least: u32, most: u32) -> Result<Option<u32>, Refused> {
+        let Some(word) = self.take(key) else { return Ok(None) };
+        let number = word.parse().ok().filter(|number| (least..=most).contains(number));
+        let wrong = || {
+            Refused::new(format!("{key}={word}: expected a whole number from {least} to {most}"))
+        };
+        number.map(Some).ok_or_else(wrong)
+    }
+
+    /// One of these words; the first if there is none.
+    fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<T, Refused> {
+        let word = self.take(key);
+        let word = word.as_deref().unwrap_or(words[0].0);
+        let found = words.iter().find(|(known, _)| *known == word);
+        found.map(|(_, choice)| *choice).ok_or_else(|| {
+            let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
+            Refused::new(format!("{key}={word}: expected one of {}", known.join(", ")))
+        })
+    }
+
+    fn stations(&mut self) -> Result<Vec<MacAddr>, Refused> {
+        let key = "umacvlan.macaddr";
+        let Some(words) = self.take(key) else { return Ok(Vec::new()) };
+        let station = |word: &str| {
+            let address = word.trim().parse().ok().filter(|address: &MacAddr| address.is_station());
+            address.ok_or_else(|| {
+                Refused::new(format!(
+                    "{key}: {word:?} is not the address of a station: expected some of them, with \
+                     commas between them"
+                ))
+            })
+        };
+        words.split(',').map(station).collect()
+    }
+}
+
+/// The user's options as text. Docker's command has nothing else, and its API may.
+fn words(options: Option<&Value>) -> Result<BTreeMap<String, String>, Refused> {
+    let options = match options {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(options)) => options,
+        Some(_) => return Err(Refused::new(format!("{GENERIC} is no object"))),
+    };
+    let word = |(key, value): (&String, &Value)| match value {
+        Value::String(word) => Ok((key.clone(), word.clone())),
+        Value::Bool(_) | Value::Number(_) => Ok((key.clone(), value.to_string())),
+        _ => Err(Refused::new(format!("option {key}: expected text"))),
+    };
+    options.iter().map(word).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(options: Value) -> Result<Options, String> {
+        let Value::Object(all) = json!({ GENERIC: options, "com.docker.network.x": 1 }) else {
+            unreachable!("it is an object")
+        };
+        Options::read(&all).map_err(|refused| refused.to_string())
+    }
+
+    #[test]
+    fn without_options_links_are_in_bridge_mode_and_have_no_parent() {
+        for nothing in [json!({}), json!(null), json!({"macvlan_mode": "", "parent": ""})] {
+            let options = read(nothing).unwrap();
+            assert_eq!((options.mode, options.parent, options.mtu), (Mode::Bridge, None, None));
+        }
+    }
+
+    #[test]
+    fn every_mode_has_its_word_under_either_key() {
+        for mode in Mode::ALL {
+            for key in ["macvlan_mode", "mode"] {
+                assert_eq!(read(json!({ key: mode.name() })).unwrap().mode, mode);
+            }
+        }
+        let both = json!({"macvlan_mode": "vepa", "mode": "private"});
+        assert!(read(both).unwrap_err().contains("not the same"));
+        assert_eq!(
+            read(json!({"macvlan_mode": "foo"})).unwrap_err(),
+            "requested macvlan mode 'foo' is not valid, 'bridge' mode is the macvlan driver default"
+        );
+    }
+
+    #[test]
+    fn our_own_options_are_read() {
+        let options = read(json!({
+            "parent": "eth0", "mode": "source", "umacvlan.mtu": "1400", "umacvlan.mac": "stable",
+            "umacvlan.macaddr": "02:00:00:00:00:01,02:00:00:00:00:02", "umacvlan.nodst": true,
+            "umacvlan.bcqueuelen": 7,
+        }))
+        .unwrap();
+        assert_eq!((options.mtu, options.bcqueuelen), (Some(1400), Some(7)));
+        assert_eq!(options.macaddr.len(), 2);
+        assert!(options.stable_mac && options.nodst && !options.nopromisc);
+        assert_eq!(read(json!({ DOCKERS_MTU: "1450" })).unwrap().mtu, Some(1450));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_was_expected() {
+        for (options, words) in [
+            (json!({"parnet": "eth0"}), "did you mean \"parent\"?"),
+            (json!({"umacvlan.mut": "1400"}), "did you mean \"umacvlan.mtu\"?"),
+            (json!({"colour": "red"}), "unknown option \"colour\", expected one of parent, "),
+            (json!({"umacvlan.mtu": "67"}), "from 68 to 65535"),
+            (json!({"umacvlan.mtu": "big"}), "umacvlan.mtu=big"),
+            (json!({"umacvlan.mac": "fixed"}), "expected one of random, stable"),
+            (json!({"umacvlan.nodst": "yes"}), "expected one of false, true"),
+            (json!({"mode": "source", "umacvlan.macaddr": "01:00:5e:00:00:01"}), "station"),
+            (json!({"umacvlan.macaddr": "02:00:00:00:00:01"}), "is for macvlan_mode=source"),
+            (json!({"umacvlan.nopromisc": "true"}), "is for macvlan_mode=passthru"),
+            (json!({"parent": ["eth0"]}), "option parent: expected text"),
+            (json!("parent=eth0"), "is no object"),
+        ] {
+            let refused = read(options.clone()).unwrap_err();
+            assert!(refused.contains(words), "{options}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Which call of Docker's does what. An answer is a JSON object; what is refused is an object with
+//! the reason in `Err`, and still a success of HTTP: that is how Docker shows it to the user as it
+//! is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::message::{CreateEndpoint, CreateNetwork, OfEndpoint, OfNetwork};
+use super::{Driver, Refused};
+use umacvlan_daemon::http::whole;
+use umacvlan_daemon::{Service, Shared, lock};
+
+/// How often to look for links that were left behind.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// What every handler can reach.
+#[derive(Clone, Debug)]
+pub struct App {
+    service: Shared,
+    driver: Arc<Mutex<Driver>>,
+    /// Whose turn it is: the others wait here and not on threads.
+    turn: Arc<Semaphore>,
+}
+
+impl App {
+    /// Serves `driver` with `service`.
+    pub fn new(service: Shared, driver: Driver) -> Self {
+        let driver = Arc::new(Mutex::new(driver));
+        Self { service, driver, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Does what Docker asks. Once begun it goes on to its end, whether or not Docker is there to
+    /// hear of it.
+    async fn ask<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Driver, &mut Service) -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else {
+            return Err(Refused::new("the daemon is about to end"));
+        };
+        let app = self.clone();
+        let called = spawn_blocking(move || {
+            let _turn = turn;
+            // What a call that panicked has left behind is better than nothing for anybody.
+            let mut driver = app.driver.lock().unwrap_or_else(PoisonError::into_inner);
+            call(&mut driver, &mut lock(&app.service))
+        });
+        let mistake = "umacvlan has made a mistake: its log has the place, please report it";
+        let answer = called.await.unwrap_or_else(|_| Err(Refused::new(mistake)));
+        if let Err(refused) = &answer {
+            tracing::warn!("docker: refused: {refused}");
+        }
+        answer
+    }
+}
+
+/// Everything that Docker may call.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/Plugin.Activate", post(activate))
+        .route("/NetworkDriver.GetCapabilities", post(capabilities))
+        .route("/NetworkDriver.GwAllocCheck", post(gateways))
+        .route("/NetworkDriver.AllocateNetwork", post(allocate))
+        .route("/NetworkDriver.FreeNetwork", post(nothing))
+        .route("/NetworkDriver.CreateNetwork", post(create_network))
+        .route("/NetworkDriver.DeleteNetwork", post(delete_network))
+        .route("/NetworkDriver.CreateEndpoint", post(create_endpoint))
+        .route("/NetworkDriver.EndpointOperInfo", post(info))
+        .route("/NetworkDriver.DeleteEndpoint", post(delete_endpoint))
+        .route("/NetworkDriver.Join", post(join))
+        .route("/NetworkDriver.Leave", post(leave))
+        .route("/NetworkDriver.ProgramExternalConnectivity", post(nothing))
+        .route("/NetworkDriver.RevokeExternalConnectivity", post(nothing))
+        .route("/NetworkDriver.DiscoverNew", post(nothing))
+        .route("/NetworkDriver.DiscoverDelete", post(nothing))
+        .fallback(unknown)
+        .with_state(app)
+}
+
+/// Removes now and then what was left behind, for as long as it is awaited.
+pub async fn sweep(app: App) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let sweep = |driver: &mut Driver, service: &mut Service| {
+            driver.sweep(service, Instant::now());
+            Ok(())
+        };
+        // A refusal has been logged, and there is a next time.
+        let _ = app.ask(sweep).await;
+    }
+}
+
+/// A body of JSON; Docker does not say what it is.
+struct Json<T>(T);
+
+/// The same, absent where Docker repeats a call that was under way when a daemon ended: it has used
+/// the body up.
+struct Repeatable<T>(Option<T>);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let Repeatable(read) = Repeatable::from_request(request, state).await?;
+        let lost = || Refused::new(BODY_LOST).into_response();
+        read.map(Self).ok_or_else(lost)
+    }
+}
+
+const BODY_LOST: &str = "the daemon of umacvlan has ended while it did this, and Docker repeats it \
+                         without saying what: do it again";
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Repeatable<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let wrong = |why: String| (StatusCode::BAD_REQUEST, Refused(why)).into_response();
+        let body = whole(request.into_body()).await.map_err(|problem| wrong(problem.0.message))?;
+        if body.is_empty() {
+            return Ok(Self(None));
+        }
+        let read = serde_json::from_slice(&body);
+        read.map(|read| Self(Some(read)))
+            .map_err(|error| wrong(format!("the body is not what is expected: {error}")))
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        axum::Json(json!({ "Err": self.0 })).into_response()
+    }
+}
+
+type Answer<T = Value> = Result<axum::Json<T>, Refused>;
+
+fn done<T: Serialize>(answer: Result<T, Refused>) -> Answer<T> {
+    answer.map(axum::Json)
+}
+
+fn empty(answer: Result<(), Refused>) -> Answer {
+    answer.map(|()| axum::Json(json!({})))
+}
+
+async fn activate() -> axum::Json<Value> {
+    axum::Json(json!({ "Implements": ["NetworkDriver"] }))
+}
+
+/// As Docker's own macvlan: networks of this host, through which others are reached.
+async fn capabilities() -> axum::Json<Value> {
+    axum::Json(json!({
+        "Scope": "local",
+        "ConnectivityScope": "global",
+        "GwAllocChecker": true,
+    }))
+}
+
+/// Docker need not keep an address for a gateway that nobody has named.
+async fn gateways() -> axum::Json<Value> {
+    axum::Json(json!({ "SkipIPv4": true, "SkipIPv6": true }))
+}
+
+async fn allocate() -> axum::Json<Value> {
+    axum::Json(json!({ "Options": {} }))
+}
+
+/// There is nothing to do.
+async fn nothing() -> axum::Json<Value> {
+    axum::Json(json!({}))
+}
+
+/// Docker takes 404 for a driver that does without the call.
+async fn unknown(uri: Uri) -> Response {
+    let why = Refused::new(format!("umacvlan has no {}", uri.path()));
+    (StatusCode::NOT_FOUND, why).into_response()
+}
+
+async fn create_network(State(app): State<App>, Json(asked): Json<CreateNetwork>) -> Answer {
+    empty(app.ask(move |driver, service| driver.create_network(service, &asked)).await)
+}
+
+async fn delete_network(State(app): State<App>, Json(asked): Json<OfNetwork>) -> Answer {
+    empty(app.ask(move |driver, service| driver.delete_network(service, &asked)).await)
+}
+
+async fn create_endpoint(
+    State(app): State<App>,
+    Json(asked): Json<CreateEndpoint>,
+) -> Answer<impl Serialize> {
+    done(app.ask(move |driver, service| driver.create_endpoint(service, &asked)).await)
+}
+
+/// If it is not said which, that one is gone already: what has left a container does not outlive
+/// a daemon.
+async fn delete_endpoint(
+    State(app): State<App>,
+    Repeatable(asked): Repeatable<OfEndpoint>,
+) -> Answer {
+    let asked = asked.unwrap_or_default();
+    empty(app.ask(move |driver, service| driver.delete_endpoint(service, &asked)).await)
+}
+
+async fn info(State(app): State<App>, Json(asked): Json<OfEndpoint>) -> Answer<impl Serialize> {
+    done(app.ask(move |driver, service| driver.info(service, &asked)).await)
+}
+
+async fn join(State(app): State<App>, Json(asked): Json<OfEndpoint>) -> Answer<impl Serialize> {
+    done(app.ask(move |driver, service| driver.join(service, &asked)).await)
+}
+
+/// If it is not said which, the one that is deleted next.
+async fn leave(State(app): State<App>, Repeatable(asked): Repeatable<OfEndpoint>) -> Answer {
+    let asked = asked.unwrap_or_default();
+    empty(app.ask(move |driver, _| driver.leave(&asked)).await)
+}

@@ -1,0 +1,152 @@
+//! The steps of a decision in words, with the names of those who take part.
+
+use umacvlan_core::switch::{FloodRule, Heard, Isolation, Length, Listed, Part, Step};
+use umacvlan_core::{Frame, Mode, SubId};
+
+use crate::offline_switch::Paper;
+
+/// One step: the question with its answer.
+pub(super) fn tell(paper: &Paper, frame: Frame<'_>, step: Step) -> String {
+    let who = |found: Option<(SubId, Mode)>| match found {
+        Some((id, mode)) => format!("{}, mode {mode}", paper.name(id)),
+        None => "none of the links that are up".to_owned(),
+    };
+    match step {
+        Step::Sources(listed) | Step::LocalSources(listed) => sources(paper, frame, listed),
+        Step::Owner(None) => "passthru: no link owns the parent".to_owned(),
+        Step::Owner(Some((id, true))) => {
+            format!("passthru: {} owns the parent and gets all unicast", paper.name(id))
+        }
+        Step::Owner(Some((id, false))) => {
+            format!("passthru: {} owns the parent, is down, and swallows it", paper.name(id))
+        }
+        Step::Target(found) => {
+            let then = match found {
+                Some((_, Mode::Source)) => ", which hears by its list only: it is the host's",
+                Some(_) => "",
+                None => ": it is the host's",
+            };
+            format!("destination {} is {}{then}", frame.dst(), who(found))
+        }
+        Step::Isolation(isolation) => isolated(paper, isolation),
+        Step::Deliver(id) => format!("nothing is against it: {} gets it", paper.name(id)),
+        Step::LocalDeliver(id) => {
+            format!("nothing is against it: {} gets it, and the wire does not", paper.name(id))
+        }
+        Step::Sender(found) => {
+            let then = match found {
+                Some((_, Mode::Passthru | Mode::Private | Mode::Source)) => {
+                    ": it came back through a hairpin, and goes to its sender alone"
+                }
+                _ => "",
+            };
+            format!("source {} is {}{then}", frame.src(), who(found))
+        }
+        Step::Heard(heard) => listeners(frame, heard, "it is the host's"),
+        Step::LocalHeard(heard) => listeners(frame, heard, "it goes to the wire only"),
+        Step::Flood(rule) if rule.deferred() => {
+            "it is flooded, by way of the broadcast queue, and the host gets it".to_owned()
+        }
+        Step::Flood(_) => "it is flooded at once, and the host gets it".to_owned(),
+        Step::LocalFlood(_) => {
+            "it is flooded to the other bridge links, then goes to the wire".to_owned()
+        }
+        Step::Up(true) => "the sender is up".to_owned(),
+        Step::Up(false) => "the sender is down: it sends nothing".to_owned(),
+        Step::Bridge(true) => "the sender's mode is bridge: siblings are looked at".to_owned(),
+        Step::Bridge(false) => {
+            "the sender's mode is not bridge: all that it sends goes to the wire".to_owned()
+        }
+        Step::Sibling(found) => {
+            let then = match found {
+                Some((_, Mode::Bridge)) => "",
+                _ => ", and no bridge link: it goes to the wire",
+            };
+            format!("destination {} is {}{then}", frame.dst(), who(found))
+        }
+        Step::Length(length) => fits(paper, frame, length),
+    }
+}
+
+/// Why a link does or does not get a flooded frame.
+pub(super) fn part(paper: &Paper, rule: FloodRule, id: SubId, part: Part) -> String {
+    let sub = paper.switch.sub(id);
+    match part {
+        Part::Deliver => "gets it".to_owned(),
+        Part::Filter => format!("not: it has not joined {}", rule.dst()),
+        Part::Mode if sub.is_some_and(|sub| !sub.up()) => "not: it is down".to_owned(),
+        Part::Mode => {
+            let mode = sub.map(|sub| sub.mode()).unwrap_or_default();
+            format!("not: mode {mode} takes no part in this flood")
+        }
+        Part::Sender => "not: it is the sender".to_owned(),
+        Part::TooLong => {
+            format!("not: too long for its MTU {}", sub.map_or(0, |sub| sub.mtu()))
+        }
+    }
+}
+
+/// The word for it in JSON.
+pub(super) const fn part_name(part: Part) -> &'static str {
+    match part {
+        Part::Deliver => "deliver",
+        Part::Filter => "filter",
+        Part::Mode => "mode",
+        Part::Sender => "sender",
+        Part::TooLong => "too_long",
+    }
+}
+
+fn sources(paper: &Paper, frame: Frame<'_>, Listed { copies, taken }: Listed) -> String {
+    let src = frame.src();
+    let listing = |wanted: fn(bool, bool) -> bool| {
+        let subs = paper
+            .subs()
+            .filter(|(.., sub)| sub.sources().contains(&src) && wanted(sub.up(), sub.nodst()));
+        subs.map(|(_, name, _)| name).collect::<Vec<_>>().join(", ")
+    };
+    let gets = match copies {
+        0 => format!("source lists: no link that is up lists {src}"),
+        _ => format!("source lists: {src} is on the list of {}: a copy", listing(|up, _| up)),
+    };
+    match taken {
+        true => format!("{gets}; nodst of {} ends it here", listing(|_, nodst| nodst)),
+        false => gets,
+    }
+}
+
+fn isolated(paper: &Paper, isolation: Isolation) -> String {
+    match isolation {
+        Isolation::Apart(sender) => format!(
+            "the source is {}, a sibling, and one of the two is private: it is dropped",
+            paper.name(sender)
+        ),
+        Isolation::KernelSemantics => {
+            "private links: not kept apart from reflected unicast, by semantics kernel".to_owned()
+        }
+        Isolation::NoPrivate => "private links: none is up".to_owned(),
+        Isolation::NotApart => {
+            "private links: it is not between one of them and a sibling".to_owned()
+        }
+    }
+}
+
+fn listeners(frame: Frame<'_>, heard: Heard, then: &str) -> String {
+    match heard {
+        Heard::MacControl => format!("MAC control (PAUSE) ends at the first hop: {then}"),
+        Heard::Nobody => format!("nobody listens to the group {}: {then}", frame.dst()),
+        Heard::Some if frame.dst().is_broadcast() => "broadcast: everybody listens".to_owned(),
+        Heard::Some => format!("somebody listens to the group {}, or to all", frame.dst()),
+    }
+}
+
+fn fits(paper: &Paper, frame: Frame<'_>, length: Length) -> String {
+    let (bytes, mtu) = (frame.bytes().len(), paper.switch.parent().mtu);
+    match length {
+        Length::Fits => format!("{bytes} bytes fit the parent's MTU {mtu}"),
+        Length::Gso => "a super-frame is never too long".to_owned(),
+        Length::TooLong => format!(
+            "{bytes} bytes do not fit the parent's MTU {mtu}, a header and a tag: it is dropped"
+        ),
+    }
+}

@@ -1,0 +1,277 @@
+//! Questions as they are typed, and the answers to them.
+
+use proptest::prelude::*;
+use serde_json::Value;
+use umacvlan_core::{Frame, MacAddr};
+
+use super::answer::Answer;
+use super::question::{Question, Told};
+use super::{on_daemon, on_file};
+use crate::offline_switch::{Assumed, Paper};
+use umacvlan_api::{InfoData, LinkInfo, LinkView, Own, ParentView};
+use umacvlan_config::Config;
+
+const LAB: &str = "\
+    [link.a]\nparent = \"p\"\nmode = \"bridge\"\naddress = \"02:00:00:00:00:01\"\n\
+    [link.b]\nparent = \"p\"\nmode = \"bridge\"\naddress = \"02:00:00:00:00:02\"\nmtu = 68\n\
+    [link.c]\nparent = \"p\"\nmode = \"private\"\naddress = \"02:00:00:00:00:03\"\n\
+    [link.d]\nparent = \"p\"\nmode = \"source\"\naddress = \"02:00:00:00:00:04\"\n\
+    macaddr = [\"02:00:00:00:00:08\"]\nnodst = true\n\
+    [link.e]\nparent = \"p\"\naddress = \"02:00:00:00:00:05\"\nup = false\n\
+    [link.o]\nparent = \"q\"\nmode = \"passthru\"\nup = false\n";
+
+fn question(text: &str, hex: Option<&str>) -> Result<Question, String> {
+    Question::read(&[text.to_owned()], hex).map_err(|error| format!("{error:#}"))
+}
+
+/// The answer by that configuration.
+fn ask(text: &str, hex: Option<&str>) -> (Value, String) {
+    let config = Config::parse("test", LAB, &[]).unwrap().config;
+    let question = question(text, hex).unwrap();
+    let (paper, from) = on_file(&config, &question, &Assumed::default()).unwrap();
+    answer(&paper, &question, from)
+}
+
+fn answer(
+    paper: &Paper,
+    question: &Question,
+    from: Option<umacvlan_core::SubId>,
+) -> (Value, String) {
+    let own = from.and_then(|id| paper.switch.sub(id)).map(|sub| sub.mac());
+    let bytes = question.frame.bytes(own).unwrap();
+    let frame = Frame::new(&bytes).unwrap();
+    let explanation = match from {
+        Some(id) => paper.switch.explain_egress(id, frame, question.gso),
+        None => paper.switch.explain_ingress(frame),
+    };
+    let answer = Answer::new(paper, from, frame, true, explanation);
+    (serde_json::to_value(&answer).unwrap(), answer.text())
+}
+
+#[test]
+fn each_rule_of_the_semantics_decides_some_frame() {
+    for (question, section, verdict, words) in [
+        ("p ingress src=02:00:00:00:00:08 dst=02:00:00:00:00:01", "2.1", "drop", "nodst of d ends"),
+        (
+            "q ingress src=02:00:00:00:00:09 dst=02:00:00:00:00:01",
+            "2.2.1",
+            "drop",
+            "o owns the parent, is down",
+        ),
+        (
+            "p ingress src=02:00:00:00:00:09 dst=02:00:00:00:00:07",
+            "2.2.2",
+            "host",
+            "none of the links",
+        ),
+        (
+            "p ingress src=02:00:00:00:00:09 dst=02:00:00:00:00:04",
+            "2.2.2",
+            "host",
+            "by its list only",
+        ),
+        (
+            "p ingress src=02:00:00:00:00:01 dst=02:00:00:00:00:03",
+            "2.2.3",
+            "drop",
+            "source is a, a sibling",
+        ),
+        ("p ingress src=02:00:00:00:00:09 dst=02:00:00:00:00:01", "2.2.4", "deliver", "a gets it"),
+        (
+            "p ingress src=02:00:00:00:00:03 dst=ff:ff:ff:ff:ff:ff",
+            "2.3.1",
+            "deliver",
+            "goes to its sender alone",
+        ),
+        (
+            "p ingress src=02:00:00:00:00:09 dst=01:80:c2:00:00:01 type=pause",
+            "2.3.2",
+            "host",
+            "MAC control",
+        ),
+        (
+            "p ingress src=02:00:00:00:00:09 dst=01:00:5e:7f:00:01",
+            "2.3.2",
+            "host",
+            "nobody listens",
+        ),
+        (
+            "p ingress src=02:00:00:00:00:09 dst=ff:ff:ff:ff:ff:ff vlan=7",
+            "2.3.3",
+            "flood",
+            "broadcast queue",
+        ),
+        ("e egress dst=ff:ff:ff:ff:ff:ff", "1", "drop", "the sender is down"),
+        (
+            "a egress dst=02:00:00:00:00:02 len=1519",
+            "3.1",
+            "drop",
+            "do not fit the parent's MTU 1500",
+        ),
+        ("a egress dst=02:00:00:00:00:02 len=1519 gso", "3.1", "deliver", "b gets it"),
+        ("a egress dst=02:00:00:00:00:02 src=02:00:00:00:00:08", "3.1", "drop", "nodst of d"),
+        ("a egress dst=02:00:00:00:00:03", "3.1", "wire", "no bridge link"),
+        ("a egress dst=01:00:5e:7f:00:01", "3.2", "wire", "nobody listens"),
+        ("a egress dst=ff:ff:ff:ff:ff:ff len=100", "3.2", "flood", "other bridge links"),
+        ("c egress dst=02:00:00:00:00:01", "3.3", "wire", "not bridge"),
+    ] {
+        let (json, text) = ask(question, None);
+        let last = json["steps"].as_array().unwrap().last().unwrap();
+        assert_eq!(
+            (last["section"].as_str(), json["verdict"].as_str()),
+            (Some(section), Some(verdict)),
+            "{question}"
+        );
+        assert!(last["text"].as_str().unwrap().contains(words), "{question}: {text}");
+        // One line has the mark, and it is that one.
+        let marked: Vec<&str> = text.lines().filter(|line| line.starts_with("> ")).collect();
+        assert!(marked.len() == 1 && marked[0].contains(words), "{question}: {text}");
+    }
+}
+
+#[test]
+fn a_flood_tells_the_part_of_every_link() {
+    let (json, text) = ask("a egress dst=ff:ff:ff:ff:ff:ff len=100", None);
+    let parts: Vec<String> = json["flood"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|role| {
+            format!("{} {}", role["link"].as_str().unwrap(), role["part"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(parts, ["a sender", "b too_long", "c mode", "d mode", "e mode"]);
+    assert!(
+        text.contains("e: not: it is down") && text.contains("b: not: too long for its MTU 68")
+    );
+    assert!(text.contains("verdict: flood: the wire\n"), "{text}");
+}
+
+#[test]
+fn sections_are_those_that_semantics_has() {
+    let semantics = include_str!("../../../../docs/semantics.md");
+    let section = |number: &str| {
+        let head = format!("\n## {number}. ");
+        semantics.split(&head).nth(1).unwrap().split("\n## ").next().unwrap()
+    };
+    assert!(
+        section("2").contains("1. **Source lists.**") && section("2").contains("2. **Unicast**")
+    );
+    assert!(
+        section("2").contains("3. **Group**")
+            && section("2").contains("   4. otherwise: to the owner")
+    );
+    assert!(section("3").contains("1. A bridge sub-interface sends **unicast**"));
+    assert!(section("3").contains("3. Everything else goes to the wire"));
+    assert!(section("1").contains("Only sub-interfaces that are **up** take part"));
+}
+
+#[test]
+fn a_frame_in_hex_is_read_to_its_ports() {
+    let hex = "02:00:00:00:00:01 02-00-00-00-00-09 8100 0007 0800 \
+               4500 0020 0000 0000 4011 0000 c000 0201 c000 0202 1234 0035 000c 0000 6162 6364";
+    let (json, _) = ask("p ingress", Some(hex));
+    let told = json["frame"].as_str().unwrap();
+    let wanted = "02:00:00:00:00:09 > 02:00:00:00:00:01, VLAN 7, type 0x0800 (ipv4), 50 bytes, \
+                  192.0.2.1 > 192.0.2.2, UDP 4660 > 53";
+    assert_eq!(told, wanted);
+    assert_eq!(json["to"], serde_json::json!(["a"]));
+}
+
+#[test]
+fn what_is_not_understood_is_told_with_what_was_expected() {
+    for (text, hex, words) in [
+        ("", None, "expected \"PARENT ingress"),
+        ("p", None, "no direction"),
+        ("p sideways", None, "\"sideways\" is no direction"),
+        ("p ingress dst", None, "\"dst\" is not understood"),
+        ("p ingress dest=1", None, "expected one of dst, len, src, type, vlan"),
+        ("p ingress dst=1", None, "in \"dst=1\": \"1\" is not a MAC address"),
+        ("p ingress vlan=4096", None, "from 0 to 4095"),
+        ("p ingress type=ip", None, "one of arp, eapol, ipv4"),
+        ("p ingress len=13", None, "expected bytes, from 14"),
+        ("p ingress", Some("0g"), "pairs of hex digits"),
+        ("p ingress", Some("020"), "pairs of hex digits"),
+        ("p ingress", Some("02 00"), "2 bytes, expected 14"),
+        ("p ingress len=60", Some("00"), "no words about it"),
+    ] {
+        let told = question(text, hex).unwrap_err();
+        assert!(told.contains(words), "{text}: {told}");
+    }
+    let missing =
+        |text| format!("{:#}", question(text, None).unwrap().frame.bytes(None).unwrap_err());
+    assert!(missing("p ingress").contains("dst= is missing"));
+    assert!(missing("p ingress dst=02:00:00:00:00:01").contains("src= is missing"));
+}
+
+fn parent(name: &str) -> ParentView {
+    ParentView {
+        name: name.to_owned(),
+        address: "02:00:00:00:00:10".to_owned(),
+        mtu: 1500,
+        present: true,
+        semantics: "documented".to_owned(),
+        bclim: 1,
+        ..ParentView::default()
+    }
+}
+
+fn link(parent: &str, name: &str, netns: &str, mac: &str, mode: &str) -> LinkView {
+    LinkView {
+        ifname: name.to_owned(),
+        address: Some(mac.to_owned()),
+        flags: vec!["UP".to_owned()],
+        mtu: 1500,
+        linkinfo: LinkInfo {
+            info_kind: "macvlan".to_owned(),
+            info_data: InfoData { mode: mode.to_owned(), ..InfoData::default() },
+        },
+        umacvlan: Own {
+            parent: parent.to_owned(),
+            netns: Some(netns.to_owned()),
+            groups: vec!["01:00:5e:00:00:fb".to_owned()],
+            ..Own::default()
+        },
+        ..LinkView::default()
+    }
+}
+
+#[test]
+fn links_of_the_daemon_are_told_apart_by_namespace_and_asked_by_their_groups() {
+    let parents = [parent("p"), parent("q")];
+    let links = [
+        link("p", "eth0", "red", "02:00:00:00:00:01", "bridge"),
+        link("p", "eth0", "blue", "02:00:00:00:00:02", "bridge"),
+        link("q", "mac1", "red", "02:00:00:00:00:10", "passthru"),
+    ];
+    let ask = |text: &str| {
+        let question = question(text, None).unwrap();
+        let (paper, from) =
+            on_daemon(&parents, &links, &question).map_err(|error| error.to_string())?;
+        Ok::<_, String>(answer(&paper, &question, from))
+    };
+    let (json, text) = ask("red/eth0 egress dst=01:00:5e:00:00:fb").unwrap();
+    assert_eq!((&json["to"], &json["wire"]), (&serde_json::json!(["blue/eth0"]), &true.into()));
+    assert!(text.contains("note: p has no carrier") && text.contains("note: not known:"), "{text}");
+    let (json, _) = ask("q ingress src=02:00:00:00:00:09 dst=02:00:00:00:00:77").unwrap();
+    assert_eq!(json["to"], serde_json::json!(["mac1"]));
+    assert!(ask("eth0 egress dst=02:00:00:00:00:02").unwrap_err().contains("NAMESPACE/NAME"));
+    assert!(ask("r ingress").unwrap_err().contains("no parent r"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_words_and_digits_end_in_a_question_or_an_error(
+        text in "[a-z0-9=: ]{0,40}",
+        hex in "[0-9a-f: ]{0,80}",
+        bytes in prop::collection::vec(any::<u8>(), 14..120),
+    ) {
+        let _ = question(&text, None);
+        let _ = question("p ingress", Some(&hex));
+        let told = Told { frame: Frame::new(&bytes).unwrap(), whole: true }.to_string();
+        let source = MacAddr::new(bytes[6..12].try_into().unwrap());
+        prop_assert!(told.starts_with(&source.to_string()));
+    }
+}

@@ -1,0 +1,264 @@
+//! [`Tally`]: what became of all frames, in the counters of the engine, and a table of them.
+
+use serde::Serialize;
+use umacvlan_core::stats::{Counters, Drops, SubStats, WireStats};
+use umacvlan_core::{DropReason, SubId};
+
+use super::capture::Record;
+use super::judge::Entry;
+use crate::offline_switch::{Fate, Paper, Said};
+use umacvlan_api::{Amount, SubCounters, WireCounters};
+use umacvlan_text::format::grouped;
+use umacvlan_text::table::{Cell, Head, Table, Tint};
+
+/// What became of the frames so far.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    frames: Counters,
+    /// Frames that are not whole in the capture.
+    cut: u64,
+    /// Those among them that have not even their addresses.
+    unknown: u64,
+    /// By [`SubId::index`].
+    subs: Vec<SubStats>,
+    wire: WireStats,
+    /// What the host sent, and what it got.
+    host_sent: Counters,
+    host_got: u64,
+    /// First and last time, in nanoseconds.
+    span: Option<(u64, u64)>,
+}
+
+impl Tally {
+    pub(super) fn new(paper: &Paper) -> Self {
+        Self {
+            frames: Counters::default(),
+            cut: 0,
+            unknown: 0,
+            subs: paper.subs().map(|_| SubStats::default()).collect(),
+            wire: WireStats::default(),
+            host_sent: Counters::default(),
+            host_got: 0,
+            span: None,
+        }
+    }
+
+    /// How many frames there were.
+    pub(super) const fn frames(&self) -> u64 {
+        self.frames.frames
+    }
+
+    /// Counts a frame as the engine does.
+    pub(super) fn count(&mut self, record: &Record<'_>, entry: Entry, fate: &Fate) {
+        let length = record.length;
+        self.frames.count(length);
+        self.cut += u64::from(record.is_cut());
+        let (first, last) = self.span.unwrap_or((record.time, record.time));
+        self.span = Some((first.min(record.time), last.max(record.time)));
+        match (fate.said, entry) {
+            (Said::Nothing, _) => return self.unknown += 1,
+            (_, Entry::Host) => self.host_sent.count(length),
+            (said, Entry::Sub(id)) => {
+                let stats = &mut self.subs[id.index()];
+                stats.received.count(length);
+                match said {
+                    Said::Deliver => stats.local += 1,
+                    Said::Drop(reason) => stats.dropped.count(reason),
+                    Said::Flood => stats.flooded += 1,
+                    Said::Host | Said::Nothing | Said::Wire => stats.wire += 1,
+                }
+            }
+            (said, Entry::Wire) => {
+                self.wire.received.count(length);
+                match said {
+                    Said::Deliver => self.wire.delivered += 1,
+                    Said::Drop(reason) => self.wire.dropped.count(reason),
+                    Said::Flood => self.wire.flooded += 1,
+                    Said::Host | Said::Nothing | Said::Wire => self.wire.host += 1,
+                }
+            }
+        }
+        self.give(length, record.bytes.first().is_some_and(|byte| byte & 1 == 1), entry, fate);
+    }
+
+    /// Counts who got it.
+    fn give(&mut self, length: usize, group: bool, entry: Entry, fate: &Fate) {
+        for &id in fate.copies.iter().chain(&fate.to) {
+            let stats = &mut self.subs[id.index()];
+            stats.offered += 1;
+            stats.delivered.count(length);
+            stats.groups += u64::from(group);
+        }
+        for &id in &fate.too_long {
+            let stats = &mut self.subs[id.index()];
+            stats.offered += 1;
+            stats.lost.count(DropReason::TooLong);
+        }
+        self.wire.copies += fate.copies.len() as u64;
+        if fate.said == Said::Flood {
+            self.wire.replicas += (fate.to.len() + fate.too_long.len()) as u64;
+        }
+        if fate.wire && entry != Entry::Host {
+            self.wire.offered += 1;
+            self.wire.sent.count(length);
+        }
+        self.host_got += u64::from(fate.host);
+    }
+
+    /// The end for programs.
+    pub(super) fn summary<'t>(&'t self, file: &'t str, paper: &'t Paper) -> Summary<'t> {
+        let parent = paper.switch.parent();
+        Summary {
+            file,
+            frames: self.frames.into(),
+            cut: self.cut,
+            unknown: self.unknown,
+            seconds: self.seconds(),
+            parent: &paper.parent,
+            address: parent.mac.to_string(),
+            mtu: parent.mtu,
+            semantics: paper.switch.semantics().name(),
+            links: paper
+                .subs()
+                .map(|(id, name, sub)| LinkSummary {
+                    name,
+                    mode: sub.mode().name(),
+                    address: sub.mac().to_string(),
+                    up: sub.up(),
+                    counters: SubCounters::from(self.sub(id)),
+                })
+                .collect(),
+            wire: WireCounters::new(&self.wire, 0),
+            host: HostSummary { sent: self.host_sent.into(), got: self.host_got },
+            notes: &paper.notes,
+        }
+    }
+
+    /// The end for people.
+    pub(super) fn text(&self, file: &str, paper: &Paper, colour: bool) -> String {
+        let parent = paper.switch.parent();
+        let mut text = format!(
+            "{file}: {} frames, {} bytes, {:.3} s\n{}: {}, MTU {}, {} semantics\n",
+            grouped(self.frames.frames),
+            grouped(self.frames.bytes),
+            self.seconds(),
+            paper.parent,
+            parent.mac,
+            parent.mtu,
+            paper.switch.semantics(),
+        );
+        if self.cut > 0 {
+            text.push_str(&format!(
+                "cut: {} frames are not whole; {} of them too short to be judged\n",
+                grouped(self.cut),
+                grouped(self.unknown)
+            ));
+        }
+        for note in &paper.notes {
+            text.push_str(&format!("note: {note}\n"));
+        }
+        text.push('\n');
+        text.push_str(&self.table(paper).render(colour));
+        text
+    }
+
+    fn table(&self, paper: &Paper) -> Table<7> {
+        let mut table = Table::new([
+            Head::Left("where"),
+            Head::Left("mode"),
+            Head::Left("address"),
+            Head::Right("sent"),
+            Head::Right("delivered"),
+            Head::Right("dropped"),
+            Head::Left("why"),
+        ]);
+        for (id, name, sub) in paper.subs() {
+            let stats = self.sub(id);
+            let mut drops = stats.dropped;
+            drops += stats.lost;
+            let mode =
+                if sub.up() { sub.mode().to_string() } else { format!("{}, down", sub.mode()) };
+            table.push(row(
+                [name, &mode, &sub.mac().to_string()],
+                [stats.received.frames, stats.delivered.frames],
+                &drops,
+            ));
+        }
+        let wire = &self.wire;
+        let to_wire = wire.sent.frames + self.host_sent.frames;
+        table.push(row(["the wire", "", ""], [wire.received.frames, to_wire], &wire.dropped));
+        let address = paper.switch.parent().mac.to_string();
+        let host = [self.host_sent.frames, self.host_got];
+        table.push(row(["the host", "", &address], host, &Drops::default()));
+        table
+    }
+
+    /// True when every frame has one fate, as the engine's own counters show it.
+    #[cfg(test)]
+    pub(super) fn accounted(&self) -> bool {
+        let mut subs = SubStats::default();
+        self.subs.iter().for_each(|stats| subs += *stats);
+        umacvlan_core::stats::accounted(&self.wire, &subs)
+    }
+
+    fn sub(&self, id: SubId) -> &SubStats {
+        &self.subs[id.index()]
+    }
+
+    fn seconds(&self) -> f64 {
+        self.span.map_or(0.0, |(first, last)| (last - first) as f64 / 1e9)
+    }
+}
+
+/// `sent` and `delivered` as seen from there.
+fn row(words: [&str; 3], [sent, delivered]: [u64; 2], drops: &Drops) -> [Cell; 7] {
+    let [place, mode, address] = words;
+    let why: Vec<String> = drops
+        .iter()
+        .filter(|&(_, frames)| frames > 0)
+        .map(|(reason, frames)| format!("{reason} {}", grouped(frames)))
+        .collect();
+    let tint = if why.is_empty() { Tint::Plain } else { Tint::Doubtful };
+    [
+        place.into(),
+        mode.into(),
+        address.into(),
+        grouped(sent).into(),
+        grouped(delivered).into(),
+        Cell::new(grouped(drops.total()), tint),
+        Cell::new(why.join(", "), tint),
+    ]
+}
+
+/// The last object of `-j`.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary<'t> {
+    file: &'t str,
+    frames: Amount,
+    cut: u64,
+    unknown: u64,
+    seconds: f64,
+    parent: &'t str,
+    address: String,
+    mtu: u32,
+    semantics: &'static str,
+    links: Vec<LinkSummary<'t>>,
+    wire: WireCounters,
+    host: HostSummary,
+    notes: &'t [String],
+}
+
+#[derive(Debug, Serialize)]
+struct LinkSummary<'t> {
+    name: &'t str,
+    mode: &'static str,
+    address: String,
+    up: bool,
+    counters: SubCounters,
+}
+
+#[derive(Debug, Serialize)]
+struct HostSummary {
+    sent: Amount,
+    got: u64,
+}

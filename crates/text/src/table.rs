@@ -1,0 +1,165 @@
+//! [`Table`]: columns that line up, for people.
+
+use std::fmt::Write;
+
+/// Rows below a heading. Numbers go to the right of their column, words to the left.
+#[derive(Debug)]
+pub struct Table<const N: usize> {
+    head: [Head; N],
+    rows: Vec<[Cell; N]>,
+}
+
+/// The heading of a column, and on which side it and what is below it stand.
+#[derive(Clone, Copy, Debug)]
+pub enum Head {
+    Left(&'static str),
+    Right(&'static str),
+}
+
+/// What stands in one place, and how it is to look on a terminal.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    text: String,
+    tint: Tint,
+}
+
+/// How something looks on a terminal, unless colour is unwanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tint {
+    /// Something that ought not to be.
+    Bad,
+    /// A heading.
+    Bold,
+    /// Something that could be better.
+    Doubtful,
+    /// Something that went well.
+    Good,
+    #[default]
+    Plain,
+}
+
+impl<const N: usize> Table<N> {
+    pub fn new(head: [Head; N]) -> Self {
+        Self { head, rows: Vec::new() }
+    }
+
+    pub fn push(&mut self, row: [Cell; N]) {
+        self.rows.push(row);
+    }
+
+    /// The lines of the table, each with its line feed. Without rows there is nothing at all.
+    pub fn render(&self, colour: bool) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
+        let widths: [usize; N] = std::array::from_fn(|column| {
+            let cells = self.rows.iter().map(|row| row[column].width());
+            cells.fold(self.head[column].text().len(), usize::max)
+        });
+        let head = self.head.map(|head| Cell { text: head.text().to_owned(), tint: Tint::Bold });
+        let mut text = String::new();
+        for row in std::iter::once(&head).chain(&self.rows) {
+            self.render_row(row, widths, colour, &mut text);
+        }
+        text
+    }
+
+    fn render_row(&self, row: &[Cell; N], widths: [usize; N], colour: bool, text: &mut String) {
+        let mut padding = 0;
+        for (column, cell) in row.iter().enumerate() {
+            let free = widths[column] - cell.width();
+            let (before, after) = match self.head[column] {
+                Head::Left(_) => (0, free),
+                Head::Right(_) => (free, 0),
+            };
+            if !cell.text.is_empty() {
+                // Kept back until now so that no line ends in spaces.
+                let _ = write!(text, "{:1$}", "", padding + before);
+                text.push_str(&cell.tint.paint(&cell.text, colour));
+                padding = after + GAP;
+            } else {
+                padding += free + GAP;
+            }
+        }
+        text.push('\n');
+    }
+}
+
+impl Head {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Left(text) | Self::Right(text) => text,
+        }
+    }
+}
+
+impl Cell {
+    pub fn new(text: impl Into<String>, tint: Tint) -> Self {
+        Self { text: text.into(), tint }
+    }
+
+    fn width(&self) -> usize {
+        self.text.chars().count()
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(text, Tint::Plain)
+    }
+}
+
+impl Tint {
+    /// The text with the terminal's signs around it, if `colour` is wanted.
+    pub fn paint(self, text: &str, colour: bool) -> String {
+        // Select Graphic Rendition of ECMA-48.
+        let sign = match self {
+            _ if !colour => return text.to_owned(),
+            Self::Bad => "31",
+            Self::Bold => "1",
+            Self::Doubtful => "33",
+            Self::Good => "32",
+            Self::Plain => return text.to_owned(),
+        };
+        format!("\x1b[{sign}m{text}\x1b[0m")
+    }
+}
+
+/// Spaces between two columns.
+const GAP: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table<3> {
+        let mut table = Table::new([Head::Left("name"), Head::Right("frames"), Head::Left("why")]);
+        table.push(["a".into(), "12".into(), "".into()]);
+        table.push(["longer".into(), "".into(), Cell::new("full", Tint::Bad)]);
+        table
+    }
+
+    #[test]
+    fn columns_line_up_and_no_line_ends_in_spaces() {
+        let wanted = "name    frames  why\n\
+                      a           12\n\
+                      longer          full\n";
+        assert_eq!(table().render(false), wanted);
+    }
+
+    #[test]
+    fn colour_takes_no_room() {
+        let coloured = table().render(true);
+        assert!(coloured.contains("\x1b[1mname\x1b[0m    \x1b[1mframes"));
+        let mut bare = coloured;
+        for sign in ["\x1b[1m", "\x1b[31m", "\x1b[0m"] {
+            bare = bare.replace(sign, "");
+        }
+        assert_eq!(bare, table().render(false));
+    }
+
+    #[test]
+    fn without_rows_there_is_no_heading() {
+        assert_eq!(Table::new([Head::Left("name")]).render(true), "");
+    }
+}

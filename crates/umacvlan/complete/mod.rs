@@ -1,0 +1,108 @@
+//! `umacvlan __complete WORDS...`: what may stand in the place of the last word.
+//!
+//! One completer for all shells; the files in `completions/` only call it and show what it prints:
+//! a candidate a line, with a tab and a few words about it where there is something to say, or
+//! [`FILE_WANTED`]. It is no error not to know anything.
+
+mod clapped;
+mod grammar;
+mod values;
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use clap::Command;
+
+use umacvlan_text::output::Output;
+use values::Sources;
+
+/// The hidden command, told apart before anything else: the words after it are not meant for us.
+pub(crate) const COMPLETE: &str = "__complete";
+
+/// Printed alone where the shell should offer files.
+const FILE_WANTED: &str = ":file";
+
+/// Something that may stand in the place of the last word.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    word: String,
+    /// A few words about it, or nothing.
+    about: String,
+}
+
+/// What kind of thing a word may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    /// Nothing that could be guessed: a number, an address, a new name.
+    Any,
+    /// The path of a file.
+    File,
+    /// A link of the daemon's.
+    Link,
+    /// A network namespace with a name.
+    Netns,
+    /// An interface that can be a parent.
+    Parent,
+    /// `NAME,WORD...` of `umacvlan run --sub`.
+    Sub,
+    /// One of these.
+    Words(&'static [&'static str]),
+}
+
+/// Prints what may stand in the place of the last of `words`, the first of which follows the name
+/// of the program.
+pub(crate) fn run(command: &Command, words: &[OsString]) -> ExitCode {
+    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let socket = umacvlan_api::socket_path(named_socket(&words).map(AsRef::as_ref));
+    let mut output = Output::new();
+    output.text(&complete(command, &words, &Sources::machine(socket)));
+    // A shell that does not listen has nothing to complain about.
+    drop(output.finish());
+    ExitCode::SUCCESS
+}
+
+fn complete(command: &Command, words: &[String], sources: &Sources) -> String {
+    let Some((last, before)) = words.split_last() else {
+        return String::new();
+    };
+    let before: Vec<&str> = before.iter().map(String::as_str).collect();
+    let mut found = clapped::candidates(command, &before, last, sources);
+    if found.iter().any(|candidate| candidate.word == FILE_WANTED) {
+        return format!("{FILE_WANTED}\n");
+    }
+    found.retain(|candidate| candidate.word.starts_with(last.as_str()));
+    found.sort();
+    found.dedup_by(|one, other| one.word == other.word);
+    let mut text = String::new();
+    for Candidate { word, about } in found {
+        let gap = if about.is_empty() { "" } else { "\t" };
+        let _ = writeln!(text, "{word}{gap}{about}");
+    }
+    text
+}
+
+/// What follows the last `--socket`.
+fn named_socket(words: &[String]) -> Option<&str> {
+    let at = words.iter().rposition(|word| word.starts_with("--socket"))?;
+    match words[at].strip_prefix("--socket=") {
+        Some(path) => Some(path),
+        None => words.get(at + 1).map(String::as_str),
+    }
+    .filter(|path| !path.is_empty())
+}
+
+impl Candidate {
+    fn new(word: impl Into<String>, about: impl Into<String>) -> Self {
+        // What would break the line that it is printed on is left out.
+        let plain = |text: String| text.replace(|sign: char| sign.is_control(), " ");
+        Self { word: plain(word.into()), about: plain(about.into()) }
+    }
+
+    fn bare(word: impl Into<String>) -> Self {
+        Self::new(word, "")
+    }
+}
+
+#[cfg(test)]
+mod tests;

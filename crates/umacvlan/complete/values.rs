@@ -1,0 +1,123 @@
+//! [`Sources`]: where names come from that nobody can know beforehand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use umacvlan_core::Mode;
+use umacvlan_engine::check_suitable;
+use umacvlan_netlink::Rtnl;
+
+use super::{Candidate, FILE_WANTED, Value};
+use umacvlan_api::LinkView;
+use umacvlan_client::Client;
+
+/// Longer than this nobody waits for a completion.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Where namespaces with a name are: ip-netns(8).
+const NAMED_NAMESPACES: &str = "/run/netns";
+
+/// Who knows the names of interfaces, links and namespaces.
+pub(super) struct Sources {
+    pub(super) parents: Box<dyn Fn() -> Vec<Candidate>>,
+    pub(super) links: Box<dyn Fn() -> Vec<Candidate>>,
+    pub(super) namespaces: Box<dyn Fn() -> Vec<Candidate>>,
+}
+
+impl Sources {
+    /// This machine, and the daemon at `socket` if it listens.
+    pub(super) fn machine(socket: PathBuf) -> Self {
+        Self {
+            parents: Box::new(parents),
+            links: Box::new(move || links(&socket)),
+            namespaces: Box::new(|| namespaces(Path::new(NAMED_NAMESPACES))),
+        }
+    }
+
+    /// Everything of this kind that `word` may become.
+    pub(super) fn of(&self, value: Value, word: &str) -> Vec<Candidate> {
+        match value {
+            Value::Any => Vec::new(),
+            Value::File => vec![Candidate::bare(FILE_WANTED)],
+            Value::Link => (self.links)(),
+            Value::Netns => (self.namespaces)(),
+            Value::Parent => (self.parents)(),
+            Value::Sub => self.sub(word),
+            Value::Words(words) => words.iter().map(|&word| Candidate::bare(word)).collect(),
+        }
+    }
+
+    /// The next word of `NAME,WORD,...`; the first one is a new name.
+    fn sub(&self, word: &str) -> Vec<Candidate> {
+        let Some((done, last)) = word.rsplit_once(',') else {
+            return Vec::new();
+        };
+        let words = match last.split_once('=') {
+            Some(("mode", _)) => Mode::ALL.map(|mode| format!("mode={mode}")).to_vec(),
+            Some(("netns", _)) => {
+                (self.namespaces)().iter().map(|netns| format!("netns={}", netns.word)).collect()
+            }
+            Some(_) => Vec::new(),
+            None => SUB_WORDS.map(str::to_owned).to_vec(),
+        };
+        words.into_iter().map(|word| Candidate::bare(format!("{done},{word}"))).collect()
+    }
+}
+
+/// The words of `--sub`.
+const SUB_WORDS: [&str; 9] = [
+    "address=",
+    "bcqueuelen=",
+    "down",
+    "macaddr=",
+    "mode=",
+    "mtu=",
+    "netns=",
+    "nodst",
+    "nopromisc",
+];
+
+fn parents() -> Vec<Candidate> {
+    let suitable = || {
+        let mut rtnl = Rtnl::open()?;
+        let mut links = rtnl.links()?;
+        links.retain(|link| check_suitable(&mut rtnl, link).is_ok());
+        umacvlan_netlink::Result::Ok(links)
+    };
+    let about = |up| if up { "" } else { "down" };
+    let found = suitable().unwrap_or_default().into_iter();
+    found.map(|link| Candidate::new(link.name.clone(), about(link.is_up()))).collect()
+}
+
+/// The links of the daemon, on a thread that is left alone with one that does not answer.
+fn links(socket: &Path) -> Vec<Candidate> {
+    let (sender, answer) = channel();
+    let socket = socket.to_owned();
+    let ask = move || {
+        let mut client = Client::connect(&socket).ok()?;
+        let links: Vec<LinkView> = client.get("/v1/links", &[]).ok()?;
+        // Nobody listens any more once patience has ended.
+        sender.send(links).ok()
+    };
+    if thread::Builder::new().spawn(ask).is_err() {
+        return Vec::new();
+    }
+    let links = answer.recv_timeout(PATIENCE).unwrap_or_default();
+    links
+        .into_iter()
+        .map(|link| {
+            let place = link.umacvlan.netns.map(|netns| format!(" in {netns}"));
+            let mode = link.linkinfo.info_data.mode;
+            let about = format!("{mode} on {}{}", link.umacvlan.parent, place.unwrap_or_default());
+            Candidate::new(link.ifname, about)
+        })
+        .collect()
+}
+
+fn namespaces(place: &Path) -> Vec<Candidate> {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    entries.map(|entry| Candidate::bare(entry.file_name().to_string_lossy())).collect()
+}

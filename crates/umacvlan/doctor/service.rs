@@ -1,0 +1,172 @@
+//! The daemon: whether it listens, what it has, and whether systemd knows it.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, Uid, User};
+use serde_json::Value;
+
+use super::check::Check;
+use umacvlan_api::{LinkView, ParentView};
+use umacvlan_client::{Client, ConnectError, Failure};
+
+/// What there is of a daemon.
+pub(super) struct Daemon {
+    /// It listens, and answers this user.
+    pub(super) listens: bool,
+    pub(super) checks: Vec<Check>,
+}
+
+/// Asks the daemon at `socket`, and looks for the files of its unit.
+pub(super) fn look(socket: &Path) -> Daemon {
+    let (listens, mut checks) = match Client::connect(socket) {
+        Ok(client) => ask(client),
+        Err(error) => (false, vec![silent(&error, socket)]),
+    };
+    checks.extend(permissions(socket));
+    checks.push(unit(Path::new("/")));
+    Daemon { listens, checks }
+}
+
+/// No daemon is no fault: `run` and `lab` need none.
+fn silent(error: &ConnectError, socket: &Path) -> Check {
+    let name = "daemon";
+    match error {
+        ConnectError::Nobody { .. } => Check::info(name, error.to_string()),
+        ConnectError::Denied { group, .. } => {
+            let group = group.as_deref().filter(|group| *group != "root").unwrap_or("GROUP");
+            Check::warn(name, error.to_string()).mend(format!("usermod -aG {group} USER, as root"))
+        }
+        ConnectError::Other { .. } => Check::warn(name, error.to_string())
+            .mend(format!("look whose socket {} is", socket.display())),
+    }
+}
+
+fn ask(mut client: Client) -> (bool, Vec<Check>) {
+    match answers(&mut client) {
+        Ok(checks) => (true, checks),
+        Err(error) => {
+            let mend = "systemctl restart umacvlan: links outlive that";
+            (false, vec![Check::fail("daemon", error.to_string()).mend(mend)])
+        }
+    }
+}
+
+fn answers(client: &mut Client) -> Result<Vec<Check>, Failure> {
+    let links: Vec<LinkView> = client.get("/v1/links", &[])?;
+    let parents: Vec<ParentView> = client.get("/v1/parents", &[])?;
+    let health: Value = client.get("/healthz", &[])?;
+    let theirs = health["version"].as_str().unwrap_or("unknown").to_owned();
+    let count =
+        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let found = format!(
+        "{theirs} listens: {} on {}",
+        count(links.len(), "link"),
+        count(parents.len(), "parent")
+    );
+    let mut checks = vec![if theirs == env!("CARGO_PKG_VERSION") {
+        Check::ok("daemon", found)
+    } else {
+        Check::warn("daemon", format!("{found}; this command is {}", env!("CARGO_PKG_VERSION")))
+            .mend("systemctl restart umacvlan: links outlive that")
+    }];
+    for parent in parents.iter().filter(|parent| !parent.present) {
+        let found = format!("its parent {} is gone; its links wait for it", parent.name);
+        checks.push(Check::warn("daemon", found));
+    }
+    Ok(checks)
+}
+
+/// Who may write to the socket, if there is one.
+fn permissions(socket: &Path) -> Option<Check> {
+    let file = fs::metadata(socket).ok()?;
+    let mode = file.permissions().mode() & 0o777;
+    let user = User::from_uid(Uid::from_raw(file.uid())).ok().flatten();
+    let group = Group::from_gid(Gid::from_raw(file.gid())).ok().flatten();
+    let found = format!(
+        "{} of {}:{}, mode {mode:04o}",
+        socket.display(),
+        user.map_or_else(|| file.uid().to_string(), |user| user.name),
+        group.map_or_else(|| file.gid().to_string(), |group| group.name)
+    );
+    Some(match mode & 0o002 {
+        0 => Check::ok("socket", found),
+        _ => Check::warn("socket", format!("{found}: everybody may read the state"))
+            .mend(format!("chmod o-rwx {}", socket.display())),
+    })
+}
+
+/// What systemd has of us, by its files below `root`; it need not run for this.
+fn unit(root: &Path) -> Check {
+    let name = "systemd";
+    let has = |path: &str| fs::symlink_metadata(root.join(path)).is_ok();
+    let Some(folder) = UNIT_FOLDERS.iter().find(|folder| has(&format!("{folder}/{UNIT}"))) else {
+        return Check::info(name, format!("{UNIT} is not installed"))
+            .mend("make install, or the package");
+    };
+    let enabled = WANTED.iter().any(|wanted| has(&format!("etc/systemd/system/{wanted}")));
+    let found = |state: &str| format!("/{folder}/{UNIT} is installed{state}");
+    match (has("run/systemd/system"), enabled) {
+        (false, _) => Check::info(name, found(", but systemd does not run here")),
+        (true, false) => {
+            Check::info(name, found(", not enabled")).mend("systemctl enable --now umacvlan")
+        }
+        (true, true) if has(&format!("run/systemd/units/invocation:{UNIT}")) => {
+            Check::ok(name, found(", enabled and active"))
+        }
+        (true, true) => Check::warn(name, found(" and enabled, not active"))
+            .mend("systemctl start umacvlan; systemctl status umacvlan tells more"),
+    }
+}
+
+const UNIT: &str = "umacvlan.service";
+
+/// Where units are, the administrator's first: systemd.unit(5).
+const UNIT_FOLDERS: [&str; 4] = [
+    "etc/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+];
+
+/// What `systemctl enable` makes of the two units.
+const WANTED: [&str; 2] =
+    ["multi-user.target.wants/umacvlan.service", "sockets.target.wants/umacvlan.socket"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::check::State;
+
+    #[test]
+    fn the_unit_is_told_by_its_files_alone() {
+        let root = std::env::temp_dir().join(format!("umv-unit-{}", std::process::id()));
+        let make = |path: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        };
+        let seen = || unit(&root);
+        assert!(seen().found.contains("not installed"));
+        make("usr/lib/systemd/system/umacvlan.service");
+        assert!(seen().found.contains("does not run here"));
+        make("run/systemd/system/some");
+        assert_eq!(seen().mend.unwrap(), "systemctl enable --now umacvlan");
+        make("etc/systemd/system/multi-user.target.wants/umacvlan.service");
+        assert_eq!(seen().state, State::Warn);
+        make("run/systemd/units/invocation:umacvlan.service");
+        assert_eq!(seen().state, State::Ok);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn nobody_listening_is_no_fault_and_being_denied_is_one_to_mend() {
+        let path = Path::new("/s");
+        let nobody = silent(&ConnectError::Nobody { socket: path.into() }, path);
+        assert_eq!(nobody.state, State::Info);
+        let group = Some("net".to_owned());
+        let denied = silent(&ConnectError::Denied { socket: path.into(), group }, path);
+        assert!(denied.mend.unwrap().contains("usermod -aG net"));
+    }
+}

@@ -1,0 +1,284 @@
+//! What is typed after `link add`, `set` and `del`, and what becomes of it.
+
+use umacvlan_core::Mode;
+
+use crate::ip::command::{Command, parse};
+use crate::ip::complaint::{Complaint, Device};
+use crate::ip::link::LinkCommand;
+use crate::ip::tests::words;
+use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+
+fn parsed(line: &str) -> Result<LinkCommand, Complaint> {
+    match parse(&words(&format!("link {line}")))? {
+        Command::Link(command) => Ok(command),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn added(line: &str) -> (Option<String>, LinkSpec) {
+    match parsed(line) {
+        Ok(LinkCommand::Add { name, spec }) => (name, *spec),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn changed(line: &str) -> (String, LinkChange) {
+    match parsed(line) {
+        Ok(LinkCommand::Set { name, change }) => (name, *change),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// The first line of the complaint, and the status.
+fn refused(line: &str) -> (String, u8) {
+    let complaint = parsed(line).expect_err(line);
+    (complaint.text.lines().next().unwrap_or_default().to_owned(), complaint.status)
+}
+
+#[test]
+fn a_new_link_has_what_was_typed_and_nothing_else() {
+    let (name, spec) = added("add link eth0 mac1 type macvlan");
+    assert_eq!(name.as_deref(), Some("mac1"));
+    assert_eq!(spec, LinkSpec { parent: "eth0".into(), ..LinkSpec::default() });
+
+    let (name, spec) = added(
+        "a link eth0 name mac1 addr 2:0:0:0:0:1 mtu 0x500 txq 50 netns red alias x promisc on \
+         allmulticast on up type macvlan m source nodst mac set 02:00:00:00:00:05 6:5:4:3:2:1 \
+         bcq 7 bclim -1",
+    );
+    assert_eq!(name.as_deref(), Some("mac1"));
+    let wanted = LinkSpec {
+        parent: "eth0".into(),
+        address: Some("02:00:00:00:00:01".parse().unwrap()),
+        alias: Some("x".into()),
+        allmulticast: true,
+        bclim: Some(-1),
+        bcqueuelen: Some(7),
+        macaddr: ["02:00:00:00:00:05", "06:05:04:03:02:01"].map(|mac| mac.parse().unwrap()).into(),
+        mode: Mode::Source,
+        mtu: Some(1280),
+        netns: Some("red".into()),
+        nodst: true,
+        nopromisc: false,
+        promisc: true,
+        txqueuelen: Some(50),
+        up: Some(true),
+    };
+    assert_eq!(spec, wanted);
+}
+
+#[test]
+fn dev_name_or_nothing_stands_before_the_name() {
+    for line in ["mac1 link e", "dev mac1 link e", "link e name mac1", "link x link e mac1"] {
+        let (name, spec) = added(&format!("add {line} type macvlan"));
+        assert_eq!((name.as_deref(), spec.parent.as_str()), (Some("mac1"), "e"), "{line}");
+    }
+    assert_eq!(added("add link e type macvlan").0, None);
+    for line in ["up", "dev up", "name up"] {
+        let line = format!("set m1 {line}");
+        let parsed = parsed(&line);
+        match line.as_str() {
+            "set m1 dev up" => assert_eq!(parsed, Err(Complaint::garbage("up"))),
+            "set m1 name up" => assert_eq!(changed(&line).1.name.as_deref(), Some("up")),
+            _ => assert_eq!(changed(&line).1.up, Some(true)),
+        }
+    }
+    assert_eq!(changed("set name m1 up").0, "m1");
+}
+
+#[test]
+fn a_change_has_what_was_typed_and_nothing_else() {
+    assert_eq!(changed("set mac1"), ("mac1".into(), LinkChange::default()));
+    assert_eq!(changed("set dev mac1 name mac1").1, LinkChange::default());
+    let wanted = LinkChange {
+        netns: Some("17".into()),
+        address: Some("02:00:00:00:00:aa".parse().unwrap()),
+        mtu: Some(1400),
+        txqueuelen: Some(u32::MAX),
+        name: Some("eth0".into()),
+        alias: Some(String::new()),
+        promisc: Some(false),
+        allmulticast: Some(true),
+        up: Some(false),
+        macvlan: Some(MacvlanChange {
+            mode: Some(Mode::Passthru),
+            flags: Some(Flags { nodst: false, nopromisc: true }),
+            bcqueuelen: Some(8),
+            bclim: None,
+            macaddr: None,
+        }),
+    };
+    let mut line = words(
+        "link s mac1 netns 17 address 02:00:00:00:00:aa mtu 1400 qlen -1 name eth0 alias % \
+         promisc off allmulticast on up down type macvlan flag nopromisc mode passthru b 010",
+    );
+    line.iter_mut().filter(|word| *word == "%").for_each(String::clear);
+    let Ok(Command::Link(LinkCommand::Set { change, .. })) = parse(&line) else { panic!() };
+    assert_eq!(*change, wanted);
+}
+
+#[test]
+fn flags_replace_each_other_and_null_is_none() {
+    let flags =
+        |line: &str| changed(&format!("set m0 type macvlan {line}")).1.macvlan.unwrap().flags;
+    assert_eq!(flags("mode vepa"), None);
+    assert_eq!(flags("flag null"), Some(Flags::default()));
+    assert_eq!(flags("nodst"), Some(Flags { nodst: true, nopromisc: false }));
+    assert_eq!(flags("flag nodst flag null"), flags("nod"));
+}
+
+#[test]
+fn a_source_list_is_added_to_taken_from_set_or_emptied() {
+    let change = |line: &str| {
+        changed(&format!("set m0 type macvlan macaddr {line}")).1.macvlan.unwrap().macaddr.unwrap()
+    };
+    let mac = |text: &str| text.parse().unwrap();
+    let (one, two) = ("02:00:00:00:00:01", "02:00:00:00:00:02");
+    for (line, op, addresses) in [
+        (format!("add {one}"), MacaddrOp::Add, vec![mac(one)]),
+        (format!("del {one}"), MacaddrOp::Del, vec![mac(one)]),
+        (format!("set {one} {two}"), MacaddrOp::Set, vec![mac(one), mac(two)]),
+        (format!("set {one} mode source"), MacaddrOp::Set, vec![mac(one)]),
+        ("set".into(), MacaddrOp::Set, vec![]),
+        ("flush".into(), MacaddrOp::Set, vec![]),
+        // As for `ip`, the last one counts.
+        (format!("add {one} macaddr add {two}"), MacaddrOp::Add, vec![mac(two)]),
+    ] {
+        assert_eq!(change(&line), MacaddrChange { op, addresses }, "{line}");
+    }
+}
+
+#[test]
+fn links_are_deleted_in_several_ways() {
+    for line in ["del m1", "d dev m1", "delete name m1", "del m1 type macvlan", "del m1 type vlan"]
+    {
+        assert_eq!(parsed(line), Ok(LinkCommand::Delete { name: "m1".into() }), "{line}");
+    }
+    assert_eq!(refused("del m1 type macvlan x").0, "macvlan: unknown option \"x\"?");
+}
+
+#[test]
+fn mistakes_are_told_in_the_words_of_ip() {
+    for (line, text, status) in [
+        ("add", "Not enough information: \"type\" argument is required", 1),
+        ("add x type", "Command line is not complete. Try option \"help\"", 255),
+        ("add x type macvlan", "RTNETLINK answers: Invalid argument", 2),
+        ("add link p x type nosuch", "Error: Unknown device type.", 2),
+        ("add link p x type macvtap", "Error: Unknown device type.", 2),
+        (
+            "add link p x y type macvlan",
+            "Error: either \"dev\" is duplicate, or \"y\" is a garbage.",
+            255,
+        ),
+        (
+            "add link p dev x name y type macvlan",
+            "both \"name\" and \"dev\" cannot be used when creating devices.",
+            255,
+        ),
+        (
+            "add link p name x name y type macvlan",
+            "Error: duplicate \"name\": \"y\" is the second value.",
+            255,
+        ),
+        (
+            "add link p x mtu 1 mtu 2 type macvlan",
+            "Error: duplicate \"mtu\": \"2\" is the second value.",
+            255,
+        ),
+        (
+            "add link p x netns 1 netns 2 type macvlan",
+            "Error: duplicate \"netns\": \"2\" is the second value.",
+            255,
+        ),
+        (
+            "add link p x txqlen 5 qlen 6 type macvlan",
+            "Error: duplicate \"txqueuelen\": \"6\" is the second value.",
+            255,
+        ),
+        (
+            "add link p x mtu foo type macvlan",
+            "Error: argument \"foo\" is wrong: Invalid \"mtu\" value",
+            255,
+        ),
+        (
+            "add link p x mtu 4294967295 type macvlan",
+            "Error: argument \"4294967295\" is wrong: Invalid \"mtu\" value",
+            255,
+        ),
+        ("add link p x address foo type macvlan", "RTNETLINK answers: Invalid argument", 2),
+        ("add link p x address type macvlan", "\"type\" is invalid lladdr.", 1),
+        (
+            "add link p a/b type macvlan",
+            "Error: argument \"a/b\" is wrong: \"dev\" not a valid ifname",
+            255,
+        ),
+        (
+            "add link p longer-than-15-b type macvlan",
+            "Error: Attribute failed policy validation.",
+            2,
+        ),
+        (
+            "add link p x type macvlan mode bridge macaddr flush",
+            "RTNETLINK answers: Invalid argument",
+            2,
+        ),
+        ("set", "Not enough information: \"dev\" argument is required.", 255),
+        ("set type macvlan mode foo", "Not enough information: \"dev\" argument is required.", 255),
+        ("set m0 address foo", "Invalid address length 1 - must be 6 bytes", 1),
+        (
+            "set m0 promisc maybe",
+            "Error: argument of \"promisc\" must be \"on\" or \"off\", not \"maybe\"",
+            1,
+        ),
+        ("set m0 frob", "Error: either \"dev\" is duplicate, or \"frob\" is a garbage.", 255),
+        ("set m0 vf 0 mac 1", "RTNETLINK answers: Operation not supported", 2),
+        ("set m0 type macvtap mode vepa", "RTNETLINK answers: Operation not supported", 2),
+        (
+            "set m0 type macvlan mode foo",
+            "Error: argument of \"mode\" must be \"private\", \"vepa\", \"bridge\", \"passthru\" or \"source\", not \"foo\"",
+            1,
+        ),
+        ("set m0 type macvlan mode", "Command line is not complete. Try option \"help\"", 255),
+        (
+            "set m0 type macvlan flag foo",
+            "Error: argument of \"flag\" must be \"nopromisc\", \"nodst\" or \"null\", not \"foo\"",
+            1,
+        ),
+        ("set m0 type macvlan nopromisc", "macvlan: nopromisc flag only valid in passthru mode", 1),
+        (
+            "set m0 type macvlan bcqueuelen -1",
+            "Error: argument of \"bcqueuelen\" must be a positive integer [0-4294967295], not \"-1\"",
+            1,
+        ),
+        ("set m0 type macvlan up", "macvlan: unknown option \"up\"?", 1),
+        ("set m0 type macvlan macaddr set zz", "\"zz\" is invalid lladdr.", 1),
+        ("set m0 type macvlan macaddr add 02", "", 1),
+    ] {
+        assert_eq!(refused(line), (text.to_owned(), status), "{line}");
+    }
+}
+
+#[test]
+fn some_mistakes_come_after_the_devices_were_looked_up() {
+    let after = |line: &str| parsed(line).expect_err(line).after;
+    let (link, parent) = (Device::Link("m0".into()), Device::Parent("p".into()));
+    for line in [
+        "set m0 type macvlan mode foo",
+        "set m0 address foo",
+        "set m0 vf 0",
+        "del m0 type macvlan x",
+    ] {
+        assert_eq!(after(line), std::slice::from_ref(&link), "{line}");
+    }
+    for line in ["add link p x", "add link p x type macvlan mode foo", "add link p x type nosuch"] {
+        assert_eq!(after(line), std::slice::from_ref(&parent), "{line}");
+    }
+    for line in ["set m0 mtu foo", "set m0 frob", "add link p x mtu foo", "set vf 0"] {
+        assert_eq!(after(line), [], "{line}");
+    }
+}
+
+#[test]
+fn a_negative_mtu_is_too_small_and_not_too_large() {
+    assert_eq!(changed("set m0 mtu -1").1.mtu, Some(0));
+}

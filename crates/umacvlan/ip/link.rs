@@ -1,0 +1,122 @@
+//! The words after `link`.
+
+use super::change::{Verb, Wish};
+use super::command::unknown_command;
+use super::complaint::Complaint;
+use super::help;
+use super::words::{Words, abbreviates};
+use umacvlan_api::{LinkChange, LinkSpec};
+
+/// What is to be done with links.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum LinkCommand {
+    /// Without a name it gets the first free one of its kind, as from the kernel.
+    Add {
+        name: Option<String>,
+        spec: Box<LinkSpec>,
+    },
+    Delete {
+        name: String,
+    },
+    Set {
+        name: String,
+        change: Box<LinkChange>,
+    },
+    Show(Filter),
+}
+
+/// Which links are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub(super) name: Option<String>,
+    /// Those on this parent.
+    pub(super) parent: Option<String>,
+    /// Those of this kind: there is one only.
+    pub(super) kind: Option<String>,
+    /// Those that are up.
+    pub(super) up: bool,
+}
+
+pub(super) fn parse(mut words: Words<'_>) -> Result<LinkCommand, Complaint> {
+    let Some(verb) = words.next() else { return Ok(LinkCommand::Show(Filter::default())) };
+    // The first one that the word is the beginning of is meant: `s` is set.
+    match verb {
+        _ if abbreviates(verb, "add") => Wish::parse(Verb::Add, words)?.add(),
+        _ if abbreviates(verb, "set") || abbreviates(verb, "change") => {
+            Wish::parse(Verb::Set, words)?.set()
+        }
+        _ if abbreviates(verb, "replace") => Err(Complaint::unserved("replace")),
+        _ if abbreviates(verb, "delete") => Wish::parse(Verb::Delete, words)?.delete(),
+        _ if ["show", "lst", "list"].iter().any(|full| abbreviates(verb, full)) => {
+            parse_filter(words).map(LinkCommand::Show)
+        }
+        _ if abbreviates(verb, "xstats") => Err(Complaint::unserved("xstats")),
+        _ if abbreviates(verb, "afstats") => Err(Complaint::unserved("afstats")),
+        _ if abbreviates(verb, "property") => Err(Complaint::unserved("property")),
+        _ if abbreviates(verb, "help") => Err(help::link_usage()),
+        _ => Err(unknown_command(verb, "link")),
+    }
+}
+
+fn parse_filter(mut words: Words<'_>) -> Result<Filter, Complaint> {
+    let mut filter = Filter::default();
+    while let Some(word) = words.next() {
+        match word {
+            "up" => filter.up = true,
+            "type" => filter.kind = Some(words.value()?.to_owned()),
+            // A macvlan has no master: what is above it is called its link.
+            "link" | "master" | "parent" => filter.parent = Some(words.value()?.to_owned()),
+            "group" | "nomaster" | "vrf" => return Err(Complaint::unserved(word)),
+            _ if abbreviates(word, "help") => return Err(help::link_usage()),
+            _ => {
+                let name = if word == "dev" { words.value()? } else { word };
+                if filter.name.replace(name.to_owned()).is_some() {
+                    return Err(Complaint::garbage(name));
+                }
+            }
+        }
+    }
+    Ok(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ip::tests::words;
+
+    fn filter(line: &str) -> Result<Filter, Complaint> {
+        parse_filter(Words::new(&words(line)))
+    }
+
+    #[test]
+    fn links_are_shown_by_name_parent_kind_and_state() {
+        let wanted = Filter {
+            name: Some("m1".into()),
+            parent: Some("eth0".into()),
+            kind: Some("macvlan".into()),
+            up: true,
+        };
+        assert_eq!(filter("dev m1 parent eth0 up type macvlan"), Ok(wanted.clone()));
+        assert_eq!(filter("up master eth0 type veth type macvlan m1"), Ok(wanted));
+        assert_eq!(filter("dev up").unwrap().name.as_deref(), Some("up"));
+    }
+
+    #[test]
+    fn a_second_name_is_garbage() {
+        for line in ["a b", "dev a b", "a dev b"] {
+            assert_eq!(filter(line), Err(Complaint::garbage("b")), "{line}");
+        }
+        for line in ["dev", "type", "up parent"] {
+            assert_eq!(filter(line), Err(Complaint::incomplete()), "{line}");
+        }
+    }
+
+    #[test]
+    fn commands_of_ip_that_are_not_served_are_told_from_unknown_ones() {
+        let parsed = |line| parse(Words::new(&words(line))).unwrap_err();
+        assert_eq!(parsed("property add dev m1").status, 2);
+        assert!(parsed("replace m1").hint.unwrap().starts_with("\"replace\" is not supported"));
+        let text = "Command \"frob\" is unknown, try \"umacvlan link help\".";
+        assert_eq!((parsed("frob").text.as_str(), parsed("frob").status), (text, 255));
+    }
+}

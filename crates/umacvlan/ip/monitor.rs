@@ -1,0 +1,129 @@
+//! `umacvlan monitor`: what happens, as it happens, in the shape of `ip monitor link`.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::process;
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::complaint::{Complaint, FAILED, USAGE};
+use super::options::Timestamp;
+use super::session::{Session, complaint};
+use super::show::{self, Scene, Style};
+use super::time;
+use umacvlan_api::{EventView, Happening};
+
+/// Prints every event until it is interrupted, nobody reads any more, or the daemon ends.
+pub(super) fn run(session: &mut Session) -> Result<(), Complaint> {
+    if session.options().netns.is_some() {
+        return Err(Complaint::own(
+            USAGE,
+            "monitor tells of links in all namespaces: leave out -n",
+        ));
+    }
+    end_when_told()?;
+    let (json, style) = (session.options().json, session.style);
+    let timestamp = session.options().timestamp;
+    let mut failure = None;
+    let ended = session.client()?.stream("/v1/events", |line| {
+        let text = if json { Ok(format!("{line}\n")) } else { text(line, style, timestamp) };
+        let written = text.and_then(|text| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        });
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failure = Some(error).filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+                ControlFlow::Break(())
+            }
+        }
+    });
+    ended.map_err(|failure| complaint(failure, None))?;
+    failure.map_or(Ok(()), |error| Err(Complaint::own(FAILED, format!("cannot go on: {error}"))))
+}
+
+/// Ends the process at the first signal, between two events: they are written under the lock.
+fn end_when_told() -> Result<(), Complaint> {
+    let failed = |error| Complaint::own(FAILED, format!("cannot wait for signals: {error}"));
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            let _between = io::stdout().lock();
+            process::exit(0);
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop).map_err(failed)
+}
+
+/// An event as text.
+fn text(line: &str, style: Style, timestamp: Timestamp) -> io::Result<String> {
+    let event: EventView = serde_json::from_str(line)?;
+    let time = match timestamp {
+        Timestamp::Long => format!("Timestamp: {}\n", time::long(event.time)),
+        Timestamp::None => String::new(),
+        Timestamp::Short => format!("[{}] ", time::short(event.time)),
+    };
+    Ok(format!("{time}{}", said(&event.happening, style)))
+}
+
+fn said(happening: &Happening, style: Style) -> String {
+    let link = |link| show::link(link, style, Scene::Event);
+    match happening {
+        Happening::Carrier { parent, on } => {
+            format!("Parent {parent} carrier {}\n", if *on { "on" } else { "off" })
+        }
+        Happening::LinkAdded { link: added } => link(added),
+        Happening::LinkChanged { link: changed, .. } => link(changed),
+        Happening::LinkDeleted { id, ifname, parent } => {
+            format!("Deleted {ifname}@{parent} id {id}\n")
+        }
+        Happening::LinkMoved { link: moved, from } => {
+            let from = from.as_deref().unwrap_or("the namespace of the daemon");
+            format!("Moved from {from} {}", link(moved))
+        }
+        Happening::Lost { count } => format!("Lost {count} events: read too slowly\n"),
+        Happening::ParentBack { parent } => format!("Parent {parent} back\n"),
+        Happening::ParentLost { parent } => format!("Parent {parent} lost\n"),
+        Happening::Reloaded { changes } => format!("Configuration applied, changes {changes}\n"),
+        Happening::Reverted { ifname, why } => format!("Reverted {ifname}: {why}\n"),
+        Happening::Trouble { what } => format!("Trouble: {what}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(happening: &str, timestamp: Timestamp) -> String {
+        let line = format!("{{\"time\":1795260189.591405,{happening}}}");
+        text(&line, Style::default(), timestamp).unwrap()
+    }
+
+    #[test]
+    fn what_happens_is_a_line_with_its_time_if_wanted() {
+        let deleted = r#""event":"link_deleted","id":7,"ifname":"m1","parent":"eth0""#;
+        assert_eq!(shown(deleted, Timestamp::None), "Deleted m1@eth0 id 7\n");
+        let (short, long) = (time::short(1_795_260_189.591_405), time::long(1_795_260_189.591_405));
+        let line = format!("[{short}] Deleted m1@eth0 id 7\n");
+        assert_eq!(shown(deleted, Timestamp::Short), line);
+        let lines = format!("Timestamp: {long}\nDeleted m1@eth0 id 7\n");
+        assert_eq!(shown(deleted, Timestamp::Long), lines);
+        for (happening, line) in [
+            (r#""event":"carrier","parent":"eth0","on":false"#, "Parent eth0 carrier off\n"),
+            (r#""event":"parent_lost","parent":"eth0""#, "Parent eth0 lost\n"),
+            (r#""event":"parent_back","parent":"eth0""#, "Parent eth0 back\n"),
+            (r#""event":"lost","count":3"#, "Lost 3 events: read too slowly\n"),
+            (r#""event":"reloaded","changes":2"#, "Configuration applied, changes 2\n"),
+        ] {
+            assert_eq!(shown(happening, Timestamp::None), line);
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_an_error() {
+        text("{}", Style::default(), Timestamp::None).unwrap_err();
+    }
+}

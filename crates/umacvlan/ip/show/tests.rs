@@ -1,0 +1,230 @@
+//! What `ip` 6.1 prints of a kernel macvlan, byte for byte.
+
+use super::{LinkJson, Scene, Style, link};
+use umacvlan_api::{InfoData, LinkInfo, LinkView, Own, Reasons};
+
+fn view() -> LinkView {
+    let text = str::to_owned;
+    LinkView {
+        ifindex: 4,
+        link: Some(text("p0")),
+        ifname: text("m1"),
+        flags: ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"].map(text).into(),
+        mtu: 1500,
+        qdisc: Some(text("noqueue")),
+        operstate: text("UP"),
+        linkmode: text("DEFAULT"),
+        group: text("default"),
+        txqlen: 1000,
+        link_type: text("ether"),
+        address: Some(text("02:00:00:00:00:01")),
+        broadcast: Some(text("ff:ff:ff:ff:ff:ff")),
+        allmulti: Some(0),
+        min_mtu: 68,
+        max_mtu: 65535,
+        linkinfo: LinkInfo {
+            info_kind: text("macvlan"),
+            info_data: InfoData {
+                mode: text("bridge"),
+                bcqueuelen: 1000,
+                usedbcqueuelen: 1000,
+                ..InfoData::default()
+            },
+        },
+        inet6_addr_gen_mode: Some(text("eui64")),
+        num_tx_queues: Some(1),
+        num_rx_queues: Some(1),
+        gso_max_size: Some(65536),
+        gso_max_segs: Some(65535),
+        tso_max_size: Some(524_280),
+        tso_max_segs: Some(65535),
+        gro_max_size: Some(65536),
+        umacvlan: Own {
+            id: 7,
+            parent: text("p0"),
+            link_index: 3,
+            backend: text("af-packet"),
+            io: text("uring"),
+            cpu: Some(1),
+            poll: text("adaptive"),
+            ..Own::default()
+        },
+        ..LinkView::default()
+    }
+}
+
+fn moved() -> LinkView {
+    let mut view = view();
+    view.umacvlan.link_netnsid = Some(0);
+    view.umacvlan.netns = Some("red".into());
+    view
+}
+
+fn shown(view: &LinkView, style: Style) -> String {
+    link(view, style, Scene::Show)
+}
+
+fn json(view: &LinkView, style: Style) -> String {
+    style.json(&[LinkJson::new(view, style)]).unwrap()
+}
+
+const PLAIN: &str = "\
+4: m1@p0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP mode DEFAULT group default qlen 1000
+    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff
+";
+
+#[test]
+fn a_link_is_two_lines_or_one() {
+    let style = Style::default();
+    assert_eq!(shown(&view(), style), PLAIN);
+    let oneline = Style { oneline: true, ..style };
+    assert_eq!(shown(&view(), oneline), format!("{}\n", PLAIN.trim_end().replace('\n', "\\")));
+    let brief =
+        "m1@p0            UP             02:00:00:00:00:01 <BROADCAST,MULTICAST,UP,LOWER_UP> \n";
+    assert_eq!(shown(&view(), Style { brief: true, oneline: true, ..style }), brief);
+    let long = LinkView { ifname: "averylongname15".into(), ..view() };
+    let start = "averylongname15@p0 UP             02:";
+    assert!(shown(&long, Style { brief: true, ..style }).starts_with(start));
+}
+
+#[test]
+fn details_have_a_line_of_the_kind_and_one_of_ours() {
+    let mut view = view();
+    view.linkinfo.info_data = InfoData {
+        mode: "source".into(),
+        nodst: Some(true),
+        bcqueuelen: 7,
+        usedbcqueuelen: 1000,
+        bclim: Some(-1),
+        macaddr_count: Some(1),
+        macaddr_data: Some(vec!["02:00:00:00:00:79".into()]),
+        ..InfoData::default()
+    };
+    view.ifalias = Some("hello world".into());
+    view.umacvlan.config = Some("mac1".into());
+    let text = shown(&view, Style { details: true, ..Style::default() });
+    let wanted = PLAIN.trim_end().to_owned()
+        + " promiscuity 0  allmulti 0 minmtu 68 maxmtu 65535 \n    macvlan mode source nodst \
+           bcqueuelen 7 usedbcqueuelen 1000 bclim -1 remotes (1) 02:00:00:00:00:79 addrgenmode \
+           eui64 numtxqueues 1 numrxqueues 1 gso_max_size 65536 gso_max_segs 65535 tso_max_size \
+           524280 tso_max_segs 65535 gro_max_size 65536 \n    alias hello world\n    umacvlan id 7 \
+           backend af-packet io uring cpu 1 poll adaptive config mac1\n";
+    assert_eq!(text, wanted);
+}
+
+#[test]
+fn counters_stand_below_their_names_and_push_them_aside() {
+    let mut view = view();
+    view.stats64.tx.bytes = 17_455_920;
+    view.stats64.tx.packets = 12_346;
+    let style = Style { statistics: 2, ..Style::default() };
+    let text = shown(&view, style);
+    let wanted = "    RX:  bytes packets errors dropped  missed   mcast           
+             0       0      0       0       0       0 
+    RX errors:  length    crc   frame    fifo overrun
+                     0      0       0       0       0 
+    TX:  bytes packets errors dropped carrier collsns           
+      17455920   12346      0       0       0       0 
+    TX errors: aborted   fifo  window heartbt transns
+                     0      0       0       0       0 
+";
+    let own = text.strip_prefix(&format!("{PLAIN}{wanted}")).expect(&text);
+    assert!(own.lines().all(|line| line.starts_with("    umacvlan ")), "{own}");
+
+    view.stats64.tx.bytes = 24_660_000_000;
+    view.stats64.tx.packets = 11_400_000;
+    let wanted = "    RX:   bytes  packets errors dropped  missed   mcast           
+              0        0      0       0       0       0 
+    RX errors:    length    crc   frame    fifo overrun
+                       0      0       0       0       0 
+    TX:   bytes  packets errors dropped carrier collsns           
+    24660000000 11400000      0       0       0       0 
+    TX errors:   aborted   fifo  window heartbt transns
+                       0      0       0       0       0 
+";
+    let text = shown(&view, style);
+    assert!(text.starts_with(&format!("{PLAIN}{wanted}")), "{text}");
+}
+
+#[test]
+fn what_was_lost_is_told_with_the_reason() {
+    let mut view = view();
+    view.umacvlan.counters.lost = Reasons::from([("full".to_owned(), 3)]);
+    view.umacvlan.counters.dropped = Reasons::from([("runt".to_owned(), 1)]);
+    view.umacvlan.queue_drops = 4;
+    let text = shown(&view, Style { statistics: 1, ..Style::default() });
+    let wanted = "    umacvlan rx dropped full 3
+    umacvlan tx dropped runt 1
+    umacvlan tx dropped queue_full 4
+";
+    assert!(text.ends_with(wanted), "{text}");
+}
+
+#[test]
+fn a_link_elsewhere_says_where_or_is_seen_from_there() {
+    let text = shown(&moved(), Style::default());
+    assert!(text.starts_with("4: m1@p0: "), "{text}");
+    assert!(text.ends_with(" brd ff:ff:ff:ff:ff:ff netns red\n"), "{text}");
+    let inside = Style { inside: true, ..Style::default() };
+    let text = shown(&moved(), inside);
+    assert!(text.starts_with("4: m1@if3: "), "{text}");
+    assert!(text.ends_with(" brd ff:ff:ff:ff:ff:ff link-netnsid 0\n"), "{text}");
+    assert!(json(&moved(), inside).contains(r#""link_index":3,"ifname":"m1""#));
+    assert!(json(&moved(), inside).contains(r#""link_netnsid":0"#));
+    assert!(json(&moved(), Style::default()).contains(r#""netns":"red""#));
+}
+
+#[test]
+fn colours_are_those_of_ip() {
+    let style = Style { colour: true, ..Style::default() };
+    let text = shown(&view(), style);
+    assert!(text.starts_with("4: \x1b[36mm1@p0: \x1b[0m<BROADCAST"), "{text:?}");
+    assert!(text.contains(" state \x1b[32mUP \x1b[0mmode DEFAULT"), "{text:?}");
+    let addresses =
+        "    link/ether \x1b[33m02:00:00:00:00:01\x1b[0m brd \x1b[33mff:ff:ff:ff:ff:ff\x1b[0m\n";
+    assert!(text.ends_with(addresses), "{text:?}");
+    let brief = shown(&view(), Style { brief: true, ..style });
+    assert!(brief.starts_with("\x1b[36mm1@p0            \x1b[0m\x1b[32mUP             \x1b[0m"));
+}
+
+#[test]
+fn what_users_chose_does_not_move_the_cursor() {
+    let mut view = view();
+    view.ifname = "m1\u{1b}[2J".into();
+    view.link = Some("p0\u{9b}m".into());
+    view.ifalias = Some("a\n9: lo: <UP>\u{7} \u{e9}".into());
+    let text = shown(&view, Style::default());
+    assert!(text.starts_with("4: m1\\u{1b}[2J@p0\\u{9b}m: <"), "{text:?}");
+    assert!(text.ends_with("    alias a\\n9: lo: <UP>\\u{7} \u{e9}\n"), "{text:?}");
+}
+
+#[test]
+fn an_event_says_less() {
+    let text =
+        link(&view(), Style { details: true, statistics: 1, ..Style::default() }, Scene::Event);
+    let first = "4: m1@p0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default \n";
+    assert!(text.starts_with(first), "{text}");
+    assert!(!text.contains("addrgenmode") && !text.contains("RX:"), "{text}");
+}
+
+#[test]
+fn json_has_the_fields_of_ip_in_the_order_of_ip() {
+    let base = r#""ifindex":4,"link":"p0","ifname":"m1","flags":["BROADCAST","MULTICAST","UP","LOWER_UP"],"mtu":1500,"qdisc":"noqueue","operstate":"UP","linkmode":"DEFAULT","group":"default","txqlen":1000,"link_type":"ether","address":"02:00:00:00:00:01","broadcast":"ff:ff:ff:ff:ff:ff""#;
+    let style = Style::default();
+    assert_eq!(json(&view(), style), format!("[{{{base}}}]\n"));
+    let brief = r#"[{"link":"p0","ifname":"m1","operstate":"UP","address":"02:00:00:00:00:01","flags":["BROADCAST","MULTICAST","UP","LOWER_UP"]}]"#;
+    assert_eq!(json(&view(), Style { brief: true, ..style }), format!("{brief}\n"));
+    let stats = r#""stats64":{"rx":{"bytes":0,"packets":0,"errors":0,"dropped":0,"over_errors":0,"multicast":0},"tx":{"bytes":0,"packets":0,"errors":0,"dropped":0,"carrier_errors":0,"collisions":0}}"#;
+    assert_eq!(json(&view(), Style { statistics: 1, ..style }), format!("[{{{base},{stats}}}]\n"));
+    let details = r#""promiscuity":0,"allmulti":0,"min_mtu":68,"max_mtu":65535,"linkinfo":{"info_kind":"macvlan","info_data":{"mode":"bridge","bcqueuelen":1000,"usedbcqueuelen":1000}},"inet6_addr_gen_mode":"eui64","num_tx_queues":1,"num_rx_queues":1,"gso_max_size":65536,"gso_max_segs":65535,"tso_max_size":524280,"tso_max_segs":65535,"gro_max_size":65536,"umacvlan":{"id":7,"parent":"p0","backend":"af-packet""#;
+    let text = json(&view(), Style { details: true, ..style });
+    assert!(text.starts_with(&format!("[{{{base},{details}")), "{text}");
+    let all = json(&view(), Style { statistics: 2, ..style });
+    for field in ["\"missed_errors\":0}", "\"carrier_changes\":0}", "\"heartbeat_errors\":0"] {
+        assert!(all.contains(field), "{all}");
+    }
+    let numeric = json(&view(), Style { numeric: true, ..style });
+    assert!(numeric.contains(r#""group":"0""#) && numeric.contains(r#""link_type":"[1]""#));
+    let nothing: [LinkJson<'_>; 0] = [];
+    assert_eq!(style.json(&nothing).unwrap(), "[]\n");
+}

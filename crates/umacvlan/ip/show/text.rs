@@ -1,0 +1,241 @@
+//! A link as text: what `ip` prints of a kernel macvlan, word for word, and ours below it.
+
+use std::fmt::Write;
+
+use super::{Style, stats};
+use umacvlan_api::{InfoData, LinkView, Reasons};
+
+/// What a link is shown for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ip) enum Scene {
+    /// It has come or changed: what `ip monitor` tells.
+    Event,
+    /// Somebody has asked.
+    Show,
+}
+
+/// The lines of a link, or its one line, with the line feed.
+pub(in crate::ip) fn link(link: &LinkView, style: Style, scene: Scene) -> String {
+    if style.brief {
+        return brief(link, style);
+    }
+    let mut lines = vec![headline(link, style, scene), addresses(link, style)];
+    if style.details {
+        lines.push(macvlan(link, scene));
+    }
+    if let Some(alias) = &link.ifalias {
+        lines.push(format!("    alias {}", harmless(alias)));
+    }
+    if style.statistics > 0 && scene == Scene::Show {
+        lines.extend(stats::lines(&link.stats64, style.human, style.statistics > 1));
+    }
+    if style.details {
+        lines.push(own(link));
+    }
+    if style.statistics > 0 && scene == Scene::Show {
+        lines.extend(counters(link, style));
+    }
+    format!("{}\n", lines.join(if style.oneline { "\\" } else { "\n" }))
+}
+
+/// Text that somebody has chosen, as a terminal may get it: `ip` hands on what ends a line or moves
+/// the cursor, and whoever may name an interface could write on the administrator's screen.
+fn harmless(text: &str) -> String {
+    let shown = |sign: char| match sign.is_control() {
+        true => sign.escape_default().collect(),
+        false => sign.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+fn brief(link: &LinkView, style: Style) -> String {
+    let paint = |sign, text| paint(style, sign, text);
+    let name = paint(Some(NAME), format!("{:16} ", full_name(link, style)));
+    let state = paint(state_sign(&link.operstate), format!("{:14} ", link.operstate));
+    let address = paint(Some(ADDRESS), format!("{} ", link.address.as_deref().unwrap_or_default()));
+    format!("{name}{state}{address}<{}> \n", link.flags.join(","))
+}
+
+/// Its name and whose it is, as seen from where it is shown.
+pub(in crate::ip) fn full_name(link: &LinkView, style: Style) -> String {
+    let name = harmless(&link.ifname);
+    let own = &link.umacvlan;
+    match (&link.link, own.link_netnsid) {
+        (_, Some(_)) if style.inside => format!("{name}@if{}", own.link_index),
+        (_, Some(_)) => format!("{name}@{}", harmless(&own.parent)),
+        (Some(parent), None) => format!("{name}@{}", harmless(parent)),
+        (None, None) => name,
+    }
+}
+
+fn headline(link: &LinkView, style: Style, scene: Scene) -> String {
+    let name = paint(style, Some(NAME), format!("{}: ", full_name(link, style)));
+    let mut line = format!("{}: {name}<{}> mtu {} ", link.ifindex, link.flags.join(","), link.mtu);
+    if let Some(qdisc) = &link.qdisc {
+        let _ = write!(line, "qdisc {qdisc} ");
+    }
+    let state = paint(style, state_sign(&link.operstate), format!("{} ", link.operstate));
+    let _ = write!(line, "state {state}");
+    if scene == Scene::Show {
+        let _ = write!(line, "mode {} ", link.linkmode);
+    }
+    let _ = write!(line, "group {} ", style.group(link));
+    if scene == Scene::Show {
+        // The kernel's number has no sign, but ip prints one.
+        let _ = write!(line, "qlen {}", link.txqlen.cast_signed());
+    }
+    line
+}
+
+fn addresses(link: &LinkView, style: Style) -> String {
+    let mut line = format!("    link/{}", style.link_type(link));
+    for (word, address) in [("", &link.address), ("brd ", &link.broadcast)] {
+        if let Some(address) = address {
+            let _ = write!(line, " {word}{}", paint(style, Some(ADDRESS), address.clone()));
+        }
+    }
+    if style.inside {
+        if let Some(id) = link.umacvlan.link_netnsid {
+            let _ = write!(line, " link-netnsid {id}");
+        }
+    } else if let Some(netns) = &link.umacvlan.netns {
+        let _ = write!(line, " netns {netns}");
+    }
+    if style.details {
+        let _ = write!(line, " promiscuity {} ", link.promiscuity);
+        if let Some(allmulti) = link.allmulti {
+            let _ = write!(line, " allmulti {allmulti} ");
+        }
+        let _ = write!(line, "minmtu {} maxmtu {} ", link.min_mtu, link.max_mtu);
+    }
+    line
+}
+
+fn macvlan(link: &LinkView, scene: Scene) -> String {
+    let InfoData {
+        mode,
+        nopromisc,
+        nodst,
+        bcqueuelen,
+        usedbcqueuelen,
+        bclim,
+        macaddr_count,
+        macaddr_data,
+    } = &link.linkinfo.info_data;
+    let mut line = format!("    {} mode {mode} ", link.linkinfo.info_kind);
+    for (word, set) in [("nopromisc ", nopromisc), ("nodst ", nodst)] {
+        line.push_str(if set.unwrap_or_default() { word } else { "" });
+    }
+    let _ = write!(line, "bcqueuelen {bcqueuelen} usedbcqueuelen {usedbcqueuelen} ");
+    if let Some(bclim) = bclim {
+        let _ = write!(line, "bclim {bclim} ");
+    }
+    if let Some(count) = macaddr_count {
+        let _ = write!(line, "remotes ({count}) ");
+        macaddr_data.iter().flatten().for_each(|station| line.push_str(&format!("{station} ")));
+    }
+    if let Some(mode) = link.inet6_addr_gen_mode.as_ref().filter(|_| scene == Scene::Show) {
+        let _ = write!(line, "addrgenmode {mode} ");
+    }
+    for (word, value) in [
+        ("numtxqueues", link.num_tx_queues),
+        ("numrxqueues", link.num_rx_queues),
+        ("gso_max_size", link.gso_max_size),
+        ("gso_max_segs", link.gso_max_segs),
+        ("tso_max_size", link.tso_max_size),
+        ("tso_max_segs", link.tso_max_segs),
+        ("gro_max_size", link.gro_max_size),
+    ] {
+        if let Some(value) = value {
+            let _ = write!(line, "{word} {value} ");
+        }
+    }
+    line
+}
+
+/// Who carries its frames, and how.
+fn own(link: &LinkView) -> String {
+    let own = &link.umacvlan;
+    let xdp = own.xdp.as_ref().map_or_else(String::new, |mode| format!(" xdp {mode}"));
+    let mut line = format!("    umacvlan id {} backend {}{xdp} io {}", own.id, own.backend, own.io);
+    if let Some(cpu) = own.cpu {
+        let _ = write!(line, " cpu {cpu}");
+    }
+    let _ = write!(line, " poll {}", own.poll);
+    for (word, value) in [("netns", &own.netns), ("config", &own.config)] {
+        if let Some(value) = value {
+            let _ = write!(line, " {word} {value}");
+        }
+    }
+    if let Some(why) = &own.backend_why {
+        let _ = write!(line, "\n    umacvlan why this backend: {why}");
+    }
+    line
+}
+
+/// What it lost and why, where it lost something; asked twice, also where the rest went.
+fn counters(link: &LinkView, style: Style) -> Vec<String> {
+    let counters = &link.umacvlan.counters;
+    let mut lines = Vec::new();
+    if style.statistics > 1 {
+        let count = |count| style.human.count(count);
+        lines.push(format!(
+            "    umacvlan rx offered {} delivered {} groups {} merged {} into {}",
+            count(counters.offered),
+            count(counters.delivered.frames),
+            count(counters.groups),
+            count(counters.merged),
+            count(counters.supers)
+        ));
+        lines.push(format!(
+            "    umacvlan tx received {} local {} flooded {} wire {}",
+            count(counters.received.frames),
+            count(counters.local),
+            count(counters.flooded),
+            count(counters.wire)
+        ));
+    }
+    let drops = |way, reasons: &Reasons| {
+        let each =
+            reasons.iter().map(|(why, &frames)| format!(" {why} {}", style.human.count(frames)));
+        let each: String = each.collect();
+        (!each.is_empty()).then(|| format!("    umacvlan {way} dropped{each}"))
+    };
+    lines.extend(drops("rx", &counters.lost));
+    lines.extend(drops("tx", &counters.dropped));
+    if link.umacvlan.queue_drops > 0 {
+        let drops = style.human.count(link.umacvlan.queue_drops);
+        lines.push(format!("    umacvlan tx dropped queue_full {drops}"));
+    }
+    lines
+}
+
+impl Style {
+    pub(super) fn group(self, link: &LinkView) -> &str {
+        if self.numeric && link.group == "default" { "0" } else { &link.group }
+    }
+
+    pub(super) fn link_type(self, link: &LinkView) -> &str {
+        // ARPHRD_ETHER.
+        if self.numeric && link.link_type == "ether" { "[1]" } else { &link.link_type }
+    }
+}
+
+/// Select Graphic Rendition of ECMA-48: the colours that ip uses on a dark ground.
+const NAME: &str = "36";
+const ADDRESS: &str = "33";
+
+fn state_sign(state: &str) -> Option<&'static str> {
+    match state {
+        "UP" => Some("32"),
+        "DOWN" => Some("31"),
+        _ => None,
+    }
+}
+
+fn paint(style: Style, sign: Option<&str>, text: String) -> String {
+    match sign {
+        Some(sign) if style.colour => format!("\x1b[{sign}m{text}\x1b[0m"),
+        _ => text,
+    }
+}

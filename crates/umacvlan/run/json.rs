@@ -1,0 +1,204 @@
+//! What `run -j` prints: one object a line, each with the word `event` first. Counters are exact,
+//! frames and bytes since the start; reasons that did not occur are left out.
+
+use serde::Serialize;
+use umacvlan_core::MacAddr;
+use umacvlan_core::stats::SubStats;
+use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, WorkerStatus};
+use umacvlan_engine::idle::Poll;
+use umacvlan_engine::worker::{Snapshot, WorkerConfig};
+
+use umacvlan_api::{Amount, SubCounters, WireCounters, WorkerCounters};
+
+/// Everything is made and forwarding.
+#[derive(Debug, Serialize)]
+pub(super) struct Ready<'s> {
+    event: &'static str,
+    parent: Parent<'s>,
+    subs: Vec<Placed<'s>>,
+    /// The CPU of the first worker, and of each.
+    cpu: Option<usize>,
+    cpus: Vec<Option<usize>>,
+    poll: &'static str,
+    io: &'static str,
+}
+
+impl<'s> Ready<'s> {
+    pub(super) fn new(
+        status: &'s ParentStatus,
+        places: &'s [Option<String>],
+        workers: &[WorkerConfig],
+    ) -> Self {
+        let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
+        let placed = |(sub, netns): (&'s SubStatus, &'s Option<String>)| Placed {
+            sub: Sub::from(sub),
+            netns: netns.as_deref(),
+        };
+        Self {
+            event: "ready",
+            parent: Parent::from(status),
+            subs: status.subs.iter().zip(places).map(placed).collect(),
+            cpu: cpus.first().copied().flatten(),
+            cpus,
+            poll: workers.first().map_or_else(Poll::default, |worker| worker.poll).name(),
+            io: io(&status.counters),
+        }
+    }
+}
+
+/// All counters, every so often (`stats`) and at the end (`stopped`).
+#[derive(Debug, Serialize)]
+pub(super) struct Report<'s> {
+    event: &'static str,
+    /// Seconds since the command was ready.
+    elapsed: f64,
+    parent: Parent<'s>,
+    subs: Vec<Counted<'s>>,
+    /// The sum over sub-interfaces that are gone.
+    removed: SubCounters,
+    wire: WireCounters,
+    /// What the workers did with their time, all of them together.
+    worker: WorkerCounters,
+    workers: Vec<Share>,
+}
+
+/// What one of the workers has got from the wire and sent there, and how it spent its time.
+#[derive(Debug, Serialize)]
+struct Share {
+    received: Amount,
+    sent: Amount,
+    time: WorkerCounters,
+}
+
+impl<'s> Report<'s> {
+    pub(super) fn new(event: &'static str, elapsed: f64, status: &'s ParentStatus) -> Self {
+        let counters = &status.counters;
+        let counted = |(sub, (_, stats)): (&'s SubStatus, &'s (_, SubStats))| Counted {
+            sub: Sub::from(sub),
+            counters: SubCounters::from(stats),
+            queue_drops: sub.queue_drops,
+        };
+        Self {
+            event,
+            elapsed,
+            parent: Parent::from(status),
+            subs: status.subs.iter().zip(&counters.subs).map(counted).collect(),
+            removed: SubCounters::from(&counters.removed),
+            wire: WireCounters::new(&counters.wire, status.ring_drops),
+            worker: WorkerCounters::new(&counters.turns, io(counters)),
+            workers: status.workers.iter().map(|worker| share(worker, io(counters))).collect(),
+        }
+    }
+}
+
+/// Something that happened by itself.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Happened<'s> {
+    Carrier { parent: &'s str, on: bool },
+    ParentGone { parent: &'s str },
+    ParentBack { parent: &'s str },
+    Reverted { sub: &'s str, why: &'s str },
+    SubChanged { sub: Sub<'s> },
+    SubGone { sub: &'s str },
+    Trouble { what: &'s str },
+}
+
+impl<'s> From<&'s Event> for Happened<'s> {
+    fn from(event: &'s Event) -> Self {
+        match event {
+            Event::Carrier { parent, on } => Self::Carrier { parent, on: *on },
+            Event::ParentGone { parent } => Self::ParentGone { parent },
+            Event::ParentBack { parent } => Self::ParentBack { parent },
+            Event::Reverted { sub, why, .. } => Self::Reverted { sub, why },
+            Event::SubChanged(sub) => Self::SubChanged { sub: Sub::from(&**sub) },
+            Event::SubGone { sub, .. } => Self::SubGone { sub },
+            Event::Trouble { what } => Self::Trouble { what },
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Parent<'s> {
+    name: &'s str,
+    address: String,
+    mtu: u32,
+    present: bool,
+    carrier: bool,
+}
+
+impl<'s> From<&'s ParentStatus> for Parent<'s> {
+    fn from(status: &'s ParentStatus) -> Self {
+        Self {
+            name: &status.name,
+            address: status.mac.to_string(),
+            mtu: status.mtu,
+            present: status.present,
+            carrier: status.carrier,
+        }
+    }
+}
+
+/// A sub-interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Sub<'s> {
+    name: &'s str,
+    mode: &'static str,
+    address: String,
+    mtu: u32,
+    up: bool,
+    index: u32,
+    nsid: Option<i32>,
+    macaddrs: Vec<String>,
+    all_groups: bool,
+    groups: Vec<String>,
+}
+
+impl<'s> From<&'s SubStatus> for Sub<'s> {
+    fn from(status: &'s SubStatus) -> Self {
+        Self {
+            name: &status.name,
+            mode: status.mode.name(),
+            address: status.mac.to_string(),
+            mtu: status.mtu,
+            up: status.up,
+            index: status.index,
+            nsid: status.nsid,
+            macaddrs: words(&status.sources),
+            all_groups: status.all_groups,
+            groups: words(&status.groups),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Placed<'s> {
+    #[serde(flatten)]
+    sub: Sub<'s>,
+    netns: Option<&'s str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counted<'s> {
+    #[serde(flatten)]
+    sub: Sub<'s>,
+    #[serde(flatten)]
+    counters: SubCounters,
+    queue_drops: u64,
+}
+
+fn words(addresses: &[MacAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+fn share(worker: &WorkerStatus, io: &str) -> Share {
+    Share {
+        received: worker.wire.received.into(),
+        sent: worker.wire.sent.into(),
+        time: WorkerCounters::new(&worker.turns, io),
+    }
+}
+
+const fn io(counters: &Snapshot) -> &'static str {
+    if counters.uring { "uring" } else { "plain" }
+}

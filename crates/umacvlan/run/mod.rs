@@ -1,0 +1,179 @@
+//! `umacvlan run`: sub-interfaces for as long as the command is in the foreground.
+//!
+//! What was typed is read in two steps: [`spec`] takes the words apart, [`plan`] finds out what
+//! they mean on this machine. Only then is anything made, all of it by one engine, and whichever
+//! way the command ends the engine is dropped and removes it.
+
+mod counters;
+mod json;
+mod plan;
+mod show;
+mod signals;
+mod spec;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use crossbeam_channel::{Receiver, never, select, tick};
+use umacvlan_config::io_name;
+use umacvlan_core::Semantics;
+use umacvlan_engine::engine::{
+    Backend, Engine, Event, ParentOptions, ParentStatus, SubOptions, WORKERS_MAX,
+};
+use umacvlan_engine::idle::Poll;
+use umacvlan_engine::port::PortIo;
+use umacvlan_sys::process::raise_descriptor_limit;
+use umacvlan_text::arguments::one_of;
+
+use plan::Plan;
+use show::Show;
+
+/// Make sub-interfaces on a parent and forward for them until SIGINT or SIGTERM.
+///
+/// Then everything that was made is removed, the parent is as it was, and the counters are
+/// printed. A second signal ends the command at once.
+#[derive(Debug, Args)]
+#[command(after_help = WORDS_AND_EXAMPLES)]
+pub(crate) struct RunArgs {
+    /// The Ethernet interface below: hardware, virtio, veth, TAP or bridge
+    #[arg(long, value_name = "INTERFACE")]
+    parent: String,
+
+    /// A sub-interface; the words are listed below. May be given many times
+    #[arg(long = "sub", value_name = "NAME[,WORD...]", required = true)]
+    subs: Vec<String>,
+
+    /// How many workers forward: each has the frames of some flows, and more than there are CPUs
+    /// share them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=WORKERS_MAX as i64))]
+    workers: u8,
+
+    /// The CPU to forward on, or of each worker, as in 2,3 [default: the last ones that this
+    /// command may use]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    cpu: Vec<usize>,
+
+    /// How to wait for frames: adaptive spins briefly and then sleeps, busy never sleeps,
+    /// interrupt sleeps at once
+    #[arg(long, value_name = "P", default_value_t, value_parser = one_of(Poll::ALL, Poll::name))]
+    poll: Poll,
+
+    /// What carries the frames of the parent: auto is af-xdp on a NIC whose driver needs no copy,
+    /// else af-packet; af-xdp is the best mode there is, and the last three are one mode each
+    #[arg(long, value_name = "B", default_value = "auto", value_parser = one_of(Backend::ALL, Backend::name))]
+    backend: Backend,
+
+    /// What separates private sub-interfaces from their siblings: the manual's promise, or what
+    /// the kernel does
+    #[arg(long, value_name = "S", default_value_t, value_parser = one_of([Semantics::Documented, Semantics::Kernel], Semantics::name))]
+    semantics: Semantics,
+
+    /// How TAPs are read and written: auto is io_uring where it works, plain is one system call a
+    /// frame
+    #[arg(long, value_name = "IO", default_value = "auto", value_parser = one_of([PortIo::Auto, PortIo::Plain, PortIo::Uring], io_name))]
+    io: PortIo,
+
+    /// Merge frames of one flow that go to a sub-interface at the same moment, as GRO does; off
+    /// writes each as it came
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = on_off(), action = clap::ArgAction::Set)]
+    coalesce: bool,
+
+    /// Print rates every so many seconds
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..))]
+    stats: Option<u32>,
+
+    /// Print one JSON object a line: ready, events, stats and, at the end, all counters
+    #[arg(short, long)]
+    json: bool,
+}
+
+/// Does what was asked, until a signal ends it.
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+    let plan = Plan::new(args)?;
+    let signals = signals::catch()?;
+    // Refused only where the limit may not be read: then the one there is has to do.
+    let _ = raise_descriptor_limit();
+    let mut show = Show::new(args.json, &plan.parent.workers);
+
+    let engine = Engine::start()?;
+    if make(&engine, plan.parent, plan.subs, &signals)? {
+        // What changed on the way to the first status is in it.
+        let mut early: Vec<Event> = engine.events().try_iter().collect();
+        early.retain(|event| !matches!(event, Event::SubChanged(_)));
+        show.ready(&status(&engine)?, &plan.places);
+        early.iter().for_each(|event| show.event(event));
+        serve(&engine, &signals, args.stats, &mut show)?;
+    }
+    let (last, events) = (status(&engine), engine.events().clone());
+    drop(engine);
+    // What could not be put back must not go unsaid.
+    let trouble = |event: &Event| matches!(event, Event::Trouble { .. });
+    events.try_iter().filter(trouble).for_each(|event| show.event(&event));
+    show.stopped(&last?);
+    show.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes everything; false if a signal came in between.
+fn make(
+    engine: &Engine,
+    parent: ParentOptions,
+    subs: Vec<SubOptions>,
+    signals: &Receiver<()>,
+) -> Result<bool> {
+    let name = parent.name.clone();
+    engine.add_parent(parent)?;
+    for sub in subs {
+        if !signals.is_empty() {
+            return Ok(false);
+        }
+        engine.add_sub(&name, sub)?;
+    }
+    Ok(true)
+}
+
+/// Shows what happens until a signal comes.
+fn serve(
+    engine: &Engine,
+    signals: &Receiver<()>,
+    stats: Option<u32>,
+    show: &mut Show,
+) -> Result<()> {
+    let ticks = stats.map_or_else(never, |seconds| tick(Duration::from_secs(u64::from(seconds))));
+    loop {
+        select! {
+            recv(signals) -> _ => return Ok(()),
+            recv(engine.events()) -> event => show.event(&event.context("the engine has stopped")?),
+            recv(ticks) -> _ => show.rates(&status(engine)?),
+        }
+    }
+}
+
+fn status(engine: &Engine) -> Result<ParentStatus> {
+    let parents = engine.status()?;
+    parents.into_iter().next().context("the engine has lost its parent")
+}
+
+fn on_off() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["on", "off"]).map(|word| word == "on")
+}
+
+const WORDS_AND_EXAMPLES: &str = "\
+Words of a sub-interface, after its name and with commas between them:
+  mode=MODE          bridge, passthru, private, source or vepa (the default, as for the kernel)
+  address=MAC        its address (a random one; passthru takes the parent's)
+  netns=NAMESPACE    where it is made: a name, a path or the id of a process (here)
+  mtu=BYTES          its MTU (the parent's)
+  macaddr=MAC        source mode: a station it hears; may be given many times
+  nodst              source mode: what those stations send goes to nobody else
+  nopromisc          passthru: leave the parent's promiscuous setting alone
+  bcqueuelen=FRAMES  length asked for the queue of group frames (1000)
+  down               do not set it up
+
+Examples:
+  umacvlan run --parent eth0 --sub mac1,mode=bridge,netns=ns1 --sub mac2,mode=bridge,netns=ns2
+  umacvlan run --parent eth0 --sub mac1,mode=passthru --poll busy --cpu 3 --stats 5
+  umacvlan run --parent br0 --sub mac1,mode=source,macaddr=02:00:5e:10:00:01 -j";

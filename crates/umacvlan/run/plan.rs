@@ -1,0 +1,120 @@
+//! [`Plan`]: what was typed, in the engine's terms. Namespaces are opened and CPUs counted here,
+//! nothing is made.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, bail, ensure};
+use umacvlan_engine::engine::{ParentOptions, SubOptions};
+use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_sys::netns::Netns;
+
+use super::RunArgs;
+use super::spec::SubSpec;
+use umacvlan_engine::cpus;
+use umacvlan_text::format::ranges;
+
+/// All that the engine is to make.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) parent: ParentOptions,
+    pub(super) subs: Vec<SubOptions>,
+    /// The namespace of each sub-interface as it was typed; `None`: this one.
+    pub(super) places: Vec<Option<String>>,
+}
+
+impl Plan {
+    pub(super) fn new(args: &RunArgs) -> Result<Self> {
+        let specs: Vec<SubSpec> =
+            args.subs.iter().map(|text| text.parse()).collect::<Result<_>>()?;
+        let mut names = HashSet::new();
+        for SubSpec { name, .. } in &specs {
+            ensure!(
+                names.insert(name),
+                "--sub {name} is given twice: give each sub-interface a name of its own"
+            );
+        }
+        let cpus = choose_cpus(usize::from(args.workers), &args.cpu, &cpus::allowed())?;
+        let worker =
+            |cpu| WorkerConfig { coalesce: args.coalesce, cpu, io: args.io, poll: args.poll };
+        let parent = ParentOptions {
+            name: args.parent.clone(),
+            workers: cpus.into_iter().map(worker).collect(),
+            backend: args.backend,
+            semantics: args.semantics,
+            ..ParentOptions::default()
+        };
+        let places = specs.iter().map(|spec| spec.netns.clone()).collect();
+        let subs = specs.into_iter().map(options).collect::<Result<_>>()?;
+        Ok(Self { parent, subs, places })
+    }
+}
+
+fn options(spec: SubSpec) -> Result<SubOptions> {
+    let netns = match &spec.netns {
+        Some(place) => {
+            let failed = || format!("--sub {}: netns", spec.name);
+            Some(Netns::open(place).with_context(failed)?)
+        }
+        None => None,
+    };
+    Ok(SubOptions {
+        name: spec.name,
+        mac: spec.address,
+        mode: spec.mode,
+        mtu: spec.mtu,
+        netns,
+        nodst: spec.nodst,
+        nopromisc: spec.nopromisc,
+        bc_queue_len: spec.bcqueuelen,
+        sources: spec.macaddrs,
+        up: spec.up,
+        ..SubOptions::default()
+    })
+}
+
+/// The CPU of each worker: those that were asked for, or the last of those allowed, because
+/// interrupts and everything else begin at the first ones. Too few are shared.
+fn choose_cpus(count: usize, asked: &[usize], allowed: &[usize]) -> Result<Vec<Option<usize>>> {
+    if let Some(cpu) = asked.iter().find(|cpu| !allowed.contains(cpu)) {
+        bail!(
+            "--cpu {cpu}: this command may not run there or the machine has no such CPU: choose \
+             one of {}",
+            ranges(allowed)
+        );
+    }
+    ensure!(
+        asked.len() <= count,
+        "--cpu names {} CPUs for --workers {count}: name one for each at most",
+        asked.len()
+    );
+    let last: Vec<usize> = allowed.iter().rev().copied().collect();
+    let cpus = if asked.is_empty() { &last } else { asked };
+    Ok((0..count).map(|number| cpus.get(number % cpus.len().max(1)).copied()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use umacvlan_text::output::one_line;
+
+    #[test]
+    fn the_last_cpus_serve_unless_others_are_asked_for() {
+        let chosen =
+            |count, asked: &[usize], allowed: &[usize]| choose_cpus(count, asked, allowed).unwrap();
+        assert_eq!(chosen(1, &[], &[0, 1, 5]), [Some(5)]);
+        assert_eq!(chosen(1, &[], &[]), [None]);
+        assert_eq!(chosen(1, &[1], &[0, 1, 5]), [Some(1)]);
+        assert_eq!(chosen(2, &[], &[0, 1, 5]), [Some(5), Some(1)]);
+        assert_eq!(chosen(3, &[1, 0], &[0, 1, 5]), [Some(1), Some(0), Some(1)]);
+        assert_eq!(chosen(2, &[], &[3]), [Some(3), Some(3)]);
+        assert_eq!(chosen(2, &[], &[]), [None, None]);
+    }
+
+    #[test]
+    fn a_cpu_that_is_not_there_is_refused_with_those_that_are() {
+        let line = one_line(&choose_cpus(1, &[4], &[0, 1, 2, 5, 7, 8]).unwrap_err());
+        assert!(line.starts_with("--cpu 4: ") && line.ends_with("0-2,5,7-8"), "{line}");
+        let line = one_line(&choose_cpus(1, &[0, 1], &[0, 1]).unwrap_err());
+        assert!(line.starts_with("--cpu names 2 CPUs for --workers 1"), "{line}");
+    }
+}

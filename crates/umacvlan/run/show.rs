@@ -1,0 +1,188 @@
+//! [`Show`]: what `run` tells, as tables and lines for people or as JSON.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, UplinkKind, UplinkStatus};
+use umacvlan_engine::worker::WorkerConfig;
+
+use super::counters;
+use super::json::{Happened, Ready, Report};
+use umacvlan_text::format::ranges;
+use umacvlan_text::output::{Output, complain};
+use umacvlan_text::table::{Head, Table, Tint};
+
+/// Tells what happens, one way or the other.
+#[derive(Debug)]
+pub(super) struct Show {
+    output: Output,
+    json: bool,
+    workers: Vec<WorkerConfig>,
+    started: Instant,
+    /// What the last rates began from.
+    last: Option<(ParentStatus, Instant)>,
+    /// What people were last told of each sub-interface.
+    told: HashMap<String, String>,
+}
+
+impl Show {
+    pub(super) fn new(json: bool, workers: &[WorkerConfig]) -> Self {
+        Self {
+            output: Output::new(),
+            json,
+            workers: workers.to_vec(),
+            started: Instant::now(),
+            last: None,
+            told: HashMap::new(),
+        }
+    }
+
+    /// All is made. `places` are the namespaces as they were typed, in the order of making.
+    pub(super) fn ready(&mut self, status: &ParentStatus, places: &[Option<String>]) {
+        self.started = Instant::now();
+        self.last = Some((status.clone(), self.started));
+        let told = status.subs.iter().map(|sub| (sub.name.clone(), now(sub)));
+        self.told.extend(told);
+        if self.json {
+            return self.output.json(&Ready::new(status, places, &self.workers));
+        }
+        let mut table = Table::new([
+            Head::Left("SUB-INTERFACE"),
+            Head::Left("MODE"),
+            Head::Left("ADDRESS"),
+            Head::Right("MTU"),
+            Head::Left("STATE"),
+            Head::Left("NAMESPACE"),
+        ]);
+        for (sub, place) in status.subs.iter().zip(places) {
+            table.push([
+                sub.name.as_str().into(),
+                sub.mode.name().into(),
+                sub.mac.to_string().into(),
+                sub.mtu.to_string().into(),
+                state(sub).into(),
+                place.as_deref().unwrap_or("this one").into(),
+            ]);
+        }
+        let ParentStatus { name, mac, mtu, .. } = status;
+        let carrier = if status.carrier { "" } else { ", no carrier yet" };
+        let cpu = self.place();
+        let by = by(&status.uplink);
+        let colour = self.output.colour;
+        let tables = table.render(colour);
+        let ready = Tint::Good.paint("ready", colour);
+        self.output.text(&format!(
+            "{tables}{ready}: forwarding for {name} ({mac}, MTU {mtu}{carrier}){by}{cpu}; Ctrl-C ends it\n"
+        ));
+    }
+
+    /// Where the workers run.
+    fn place(&self) -> String {
+        let mut cpus: Vec<usize> = self.workers.iter().filter_map(|worker| worker.cpu).collect();
+        cpus.sort_unstable();
+        cpus.dedup();
+        let on = match &cpus[..] {
+            [] => String::new(),
+            [cpu] => format!(" on CPU {cpu}"),
+            cpus => format!(" on CPUs {}", ranges(cpus)),
+        };
+        match self.workers.len() {
+            0 | 1 => on,
+            count if count > cpus.len() && !cpus.is_empty() => {
+                format!(" by {count} workers that share{}", on.replace(" on", ""))
+            }
+            count => format!(" by {count} workers{on}"),
+        }
+    }
+
+    /// Something happened by itself.
+    pub(super) fn event(&mut self, event: &Event) {
+        if self.json {
+            return self.output.json(&Happened::from(event));
+        }
+        let sentence = sentence(event);
+        // A change that the sentence does not mention, such as a group, is no news.
+        if let Event::SubChanged(sub) = event
+            && self.told.insert(sub.name.clone(), sentence.clone()).as_ref() == Some(&sentence)
+        {
+            return;
+        }
+        complain(&sentence);
+    }
+
+    /// Another interval is over.
+    pub(super) fn rates(&mut self, status: &ParentStatus) {
+        if self.json {
+            let elapsed = self.started.elapsed().as_secs_f64();
+            return self.output.json(&Report::new("stats", elapsed, status));
+        }
+        let now = Instant::now();
+        if let Some((before, then)) = self.last.replace((status.clone(), now)) {
+            let interval = now.duration_since(then);
+            let text = counters::rates(&before, status, interval, self.output.colour);
+            self.output.text(&text);
+        }
+    }
+
+    /// All is removed; these were the counters.
+    pub(super) fn stopped(&mut self, status: &ParentStatus) {
+        let elapsed = self.started.elapsed();
+        if self.json {
+            let report = Report::new("stopped", elapsed.as_secs_f64(), status);
+            return self.output.json(&report);
+        }
+        let text = counters::totals(status, elapsed, self.output.colour);
+        self.output.text(&text);
+    }
+
+    /// Nothing more will be told.
+    ///
+    /// # Errors
+    /// Something could not be written.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        self.output.finish()
+    }
+}
+
+/// By what the wire is reached, and why not better.
+fn by(uplink: &UplinkStatus) -> String {
+    let kind = match uplink.kind {
+        UplinkKind::None => return String::new(),
+        UplinkKind::AfXdp(mode) => format!("af-xdp, {mode}"),
+        UplinkKind::AfPacket => "af-packet".to_owned(),
+    };
+    match uplink.why.as_str() {
+        "" => format!(" by {kind}"),
+        why => format!(" by {kind} ({why})"),
+    }
+}
+
+fn sentence(event: &Event) -> String {
+    match event {
+        Event::Carrier { parent, on: true } => format!("parent {parent} has a carrier"),
+        Event::Carrier { parent, on: false } => format!("parent {parent} has lost its carrier"),
+        Event::ParentGone { parent } => {
+            format!("parent {parent} was removed: its sub-interfaces stay, without carrier")
+        }
+        Event::ParentBack { parent } => format!("parent {parent} is back and in use again"),
+        Event::Reverted { sub, why, .. } => format!("{sub}: {why}"),
+        Event::SubChanged(sub) => now(sub),
+        Event::SubGone { sub, .. } => format!("{sub} is gone"),
+        Event::Trouble { what } => what.clone(),
+    }
+}
+
+/// All of a sub-interface that people follow.
+fn now(sub: &SubStatus) -> String {
+    let SubStatus { name, mode, mac, mtu, .. } = sub;
+    let state = state(sub);
+    let place = match sub.nsid {
+        Some(nsid) => format!("namespace {nsid}"),
+        None => "this namespace".to_owned(),
+    };
+    format!("{name} is now {state}, mode {mode}, {mac}, MTU {mtu}, in {place}")
+}
+
+const fn state(sub: &SubStatus) -> &'static str {
+    if sub.up { "up" } else { "down" }
+}
