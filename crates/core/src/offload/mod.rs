@@ -13,19 +13,19 @@
 //! back the VLAN tag that Linux takes off before AF_PACKET sees the frame, [`pop_tag`] takes one
 //! off, and [`TaggedHead`] sends a frame with tags that it does not have.
 
-mod accept;
+mod capabilities;
 mod checksum;
-mod coalesce;
+mod gro;
 mod header;
 mod layout;
-mod open;
+mod partial_checksum;
 mod segment;
 mod tag;
 
-pub use accept::Offloads;
+pub use capabilities::Offloads;
 pub use checksum::{checksum, complete_checksum};
-pub use coalesce::Merge;
+pub use gro::Merge;
 pub use header::{VNET_LEN, VnetError, VnetHeader};
-pub use open::open_checksum;
+pub use partial_checksum::open_checksum;
 pub use segment::{SCRATCH_LEN, segment, segments};
 pub use tag::{HEAD_LEN, TaggedHead, insert_tag, pop_tag};

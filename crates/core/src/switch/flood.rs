@@ -6,7 +6,7 @@
 use crate::MacAddr;
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
-use super::table::Lane;
+use super::forwarding_table::Lane;
 use super::{SubId, Switch};
 
 /// The side that gets the frame beside the sub-interfaces of a flood.

@@ -14,18 +14,18 @@
 //! changes one changes all, in the same order.
 
 mod config;
-mod control;
+mod error;
 mod explain;
+mod fast_path;
 mod flood;
-mod host;
-mod refusal;
-mod shortcut;
+mod forwarding_table;
+mod host_filter;
+mod mac_table;
 mod sources;
-mod stations;
 mod sub;
-mod table;
 #[cfg(test)]
 mod tests;
+mod update;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -36,18 +36,18 @@ pub use config::{
     DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, Filter, MIN_MTU, Mode, Parent, ParseModeError,
     ParseSemanticsError, Semantics, SubConfig,
 };
+pub use error::Refusal;
 pub use explain::{Explanation, Heard, Isolation, Length, Listed, Step};
 pub use flood::{Flood, FloodRule, Part, Replica, Side};
-pub use host::{HostRule, HostView};
-pub use refusal::Refusal;
+pub use host_filter::{HostRule, HostView};
 pub use sources::Copies;
 pub use sub::Sub;
 pub use verdict::{DropReason, Then, Verdict};
 
+use fast_path::Shortcuts;
 use flood::fits;
-use shortcut::Shortcuts;
+use forwarding_table::{Station, Table};
 use sources::Sources;
-use table::{Station, Table};
 
 /// EtherType of MAC control, PAUSE above all (IEEE 802.3 annex 31). It ends at the first hop, so
 /// such group frames are never flooded.

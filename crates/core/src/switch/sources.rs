@@ -4,8 +4,8 @@ use hashbrown::HashMap;
 
 use crate::MacAddr;
 
-use super::control::station;
 use super::sub::Standing;
+use super::update::station;
 use super::{Mode, Refusal, Sub, SubId, Switch};
 
 /// What becomes of the frames from one station.

@@ -1,12 +1,12 @@
 //! One test per row of the tables in the kernel's behaviour, on one parent that has two
 //! sub-interfaces of every mode that can share it.
 
-mod control;
 mod egress;
+mod fast_path;
 mod groups;
 mod ingress;
-mod lists;
-mod shortcut;
+mod sources;
+mod update;
 
 use super::*;
 

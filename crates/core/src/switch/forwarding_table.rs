@@ -11,7 +11,7 @@ use crate::MacAddr;
 
 use super::SubId;
 use super::config::Mode;
-use super::stations::Stations;
+use super::mac_table::Stations;
 use super::sub::Sub;
 
 /// The bits of a [`Lane`] that are a mode; none is set while the sub-interface is down.
