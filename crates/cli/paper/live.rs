@@ -1,7 +1,7 @@
 //! From what a daemon tells to paper.
 
 use anyhow::{Context, Result};
-use umacvlan_core::{Filter, MacAddr, Parent, SubConfig, SubId, Switch};
+use umacvlan_core::{MacAddr, MulticastFilter, ParentInfo, SubConfig, SubIndex, Switch};
 
 use super::Paper;
 use crate::api::{LinkView, ParentView};
@@ -14,7 +14,7 @@ pub(crate) fn live(view: &ParentView, links: &[LinkView]) -> Result<Paper> {
     let foreign = || format!("the daemon's answer about {} is not understood", view.name);
     let mac = view.address.parse().with_context(foreign)?;
     // It is given its address last: a parent may have been given that of a link meanwhile.
-    let parent = Parent { mac: MacAddr::ZERO, mtu: view.mtu, promisc: false };
+    let parent = ParentInfo { mac: MacAddr::ZERO, mtu: view.mtu, promisc: false };
     let switch = Switch::new(parent, view.semantics.parse().with_context(foreign)?);
     let mut paper = Paper::new(&view.name, switch);
     let links: Vec<&LinkView> =
@@ -50,7 +50,7 @@ fn name(link: &LinkView, links: &[&LinkView]) -> String {
     }
 }
 
-fn add(switch: &mut Switch, link: &LinkView) -> Result<SubId> {
+fn add(switch: &mut Switch, link: &LinkView) -> Result<SubIndex> {
     let info = &link.linkinfo.info_data;
     let mac: MacAddr = link.address.as_deref().context("it has no address")?.parse()?;
     let addresses = |texts: &[String]| {
@@ -69,7 +69,7 @@ fn add(switch: &mut Switch, link: &LinkView) -> Result<SubId> {
     })?;
     let groups = addresses(&link.umacvlan.groups)?;
     let promisc = flag("PROMISC");
-    let filter = Filter { groups, allmulti: link.umacvlan.all_groups, promisc };
+    let filter = MulticastFilter { groups, allmulti: link.umacvlan.all_groups, promisc };
     switch.set_filter(id, filter)?;
     switch.set_up(id, flag("UP"))?;
     Ok(id)

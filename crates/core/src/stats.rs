@@ -3,7 +3,7 @@
 //! They are kept twice over on purpose. A frame is counted when it is received and again when its
 //! fate is known; a copy is counted when it is offered to a port and again when the port took it
 //! or did not. So a frame that the engine loses without a reason shows: see
-//! [`SubStats::accounted`], [`WireStats::accounted`] and [`accounted`].
+//! [`SubStats::is_balanced`], [`WireStats::is_balanced`] and [`is_balanced`].
 
 use std::ops::{AddAssign, Index};
 
@@ -117,7 +117,7 @@ pub struct SubStats {
 impl SubStats {
     /// True when every frame received has one fate, and every frame offered was taken or lost for
     /// a reason.
-    pub fn accounted(&self) -> bool {
+    pub fn is_balanced(&self) -> bool {
         let fates = self.local + self.flooded + self.wire + self.dropped.total();
         self.received.frames == fates
             && self.offered == self.delivered.frames + self.lost.total()
@@ -175,7 +175,7 @@ pub struct WireStats {
 impl WireStats {
     /// True when every frame received has one fate, and every frame offered was taken or lost for
     /// a reason.
-    pub fn accounted(&self) -> bool {
+    pub fn is_balanced(&self) -> bool {
         let fates = self.delivered + self.flooded + self.host + self.dropped.total();
         self.received.frames == fates && self.offered == self.sent.frames + self.unsent.total()
     }
@@ -199,10 +199,10 @@ impl AddAssign for WireStats {
 /// True when a whole parent adds up: each side by itself, and what one side passed on is what the
 /// other was offered. `subs` is the sum over all sub-interfaces, removed ones included, at a
 /// moment when no flood waits.
-pub fn accounted(wire: &WireStats, subs: &SubStats) -> bool {
+pub fn is_balanced(wire: &WireStats, subs: &SubStats) -> bool {
     let to_ports = wire.delivered + subs.local + wire.copies + wire.replicas;
     let to_wire = subs.wire + subs.flooded;
-    wire.accounted() && subs.accounted() && subs.offered == to_ports && wire.offered == to_wire
+    wire.is_balanced() && subs.is_balanced() && subs.offered == to_ports && wire.offered == to_wire
 }
 
 #[cfg(test)]
@@ -212,31 +212,31 @@ mod tests {
     #[test]
     fn a_frame_without_a_fate_is_noticed() {
         let mut sub = SubStats::default();
-        assert!(sub.accounted());
+        assert!(sub.is_balanced());
         sub.received.count(60);
-        assert!(!sub.accounted());
+        assert!(!sub.is_balanced());
         sub.dropped.count(DropReason::TooLong);
-        assert!(sub.accounted());
+        assert!(sub.is_balanced());
 
         let mut wire = WireStats::default();
         wire.received.count(60);
-        assert!(!wire.accounted());
+        assert!(!wire.is_balanced());
         wire.host += 1;
-        assert!(wire.accounted());
+        assert!(wire.is_balanced());
     }
 
     #[test]
     fn an_offer_that_nobody_answered_is_noticed() {
         let mut sub = SubStats { offered: 2, ..Default::default() };
         sub.delivered.count(1514);
-        assert!(!sub.accounted());
+        assert!(!sub.is_balanced());
         sub.lost.count(DropReason::Full);
-        assert!(sub.accounted());
+        assert!(sub.is_balanced());
 
         let mut wire = WireStats { offered: 1, ..Default::default() };
-        assert!(!wire.accounted());
+        assert!(!wire.is_balanced());
         wire.unsent.count(DropReason::NoCarrier);
-        assert!(wire.accounted());
+        assert!(wire.is_balanced());
     }
 
     #[test]
@@ -245,10 +245,10 @@ mod tests {
         let mut subs = SubStats::default();
         wire.received.count(60);
         wire.delivered += 1;
-        assert!(wire.accounted() && !accounted(&wire, &subs));
+        assert!(wire.is_balanced() && !is_balanced(&wire, &subs));
         subs.offered += 1;
         subs.delivered.count(60);
-        assert!(accounted(&wire, &subs));
+        assert!(is_balanced(&wire, &subs));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{VNET_LEN, VnetError, VnetHeader};
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
 /// Bytes that [`segment`] works in: a unit with the longest IP packet behind two VLAN tags.
-pub const SCRATCH_LEN: usize = VNET_LEN + HEADER_LEN + 2 * TAG_LEN + 65_535;
+pub const SEGMENT_BUFFER_LEN: usize = VNET_LEN + HEADER_LEN + 2 * TAG_LEN + 65_535;
 
 const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
@@ -32,7 +32,7 @@ const CWR: u8 = 0x80;
 pub fn segment(
     header: VnetHeader,
     frame: &[u8],
-    scratch: &mut [u8; SCRATCH_LEN],
+    scratch: &mut [u8; SEGMENT_BUFFER_LEN],
     mut emit: impl FnMut(&[u8]),
 ) -> Result<usize, VnetError> {
     let Some(layout) = header.layout(frame)? else {
@@ -67,7 +67,7 @@ pub fn segment(
 ///
 /// Meant for counters: it believes a header that [`VnetHeader::validate`] has seen, and returns
 /// some number for any other.
-pub fn segments(header: VnetHeader, frame: &[u8]) -> usize {
+pub fn segment_count(header: VnetHeader, frame: &[u8]) -> usize {
     if !header.is_gso() || header.gso_size == 0 {
         return 1;
     }

@@ -137,7 +137,7 @@ impl FromStr for Semantics {
 
 /// What the switch has to know of the parent NIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parent {
+pub struct ParentInfo {
     /// Its address.
     pub mac: MacAddr,
     /// Its MTU in bytes, without the Ethernet header.
@@ -186,7 +186,7 @@ impl Default for SubConfig {
 /// Groups are matched exactly. The kernel hashes them into 256 bits and leaves the occasional
 /// false hit to the stack above, which a reader of a TAP does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct MulticastFilter {
     /// The groups it joined.
     pub groups: Vec<MacAddr>,
     /// It listens to every group.
@@ -195,9 +195,9 @@ pub struct Filter {
     pub promisc: bool,
 }
 
-impl Filter {
+impl MulticastFilter {
     /// True when every group passes.
-    pub const fn is_open(&self) -> bool {
+    pub const fn accepts_all(&self) -> bool {
         self.allmulti || self.promisc
     }
 }

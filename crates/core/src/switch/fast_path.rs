@@ -10,7 +10,7 @@
 use crate::Frame;
 
 use super::flood::longest;
-use super::{Mode, Semantics, Switch, Then};
+use super::{Action, Mode, Semantics, Switch};
 
 /// For which frames to a station the destination alone decides.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,10 +45,10 @@ impl Switch {
     /// and nobody is kept apart, for want of private ones or by the kernel's semantics. What
     /// remains is whether somebody has the address.
     #[inline(always)]
-    pub(super) fn ingress_shortcut(&self, frame: Frame<'_>) -> Then<'_> {
+    pub(super) fn ingress_shortcut(&self, frame: Frame<'_>) -> Action<'_> {
         match self.table.find(frame.dst_key()) {
-            Some(id) => Then::Deliver(id),
-            None => Then::Host,
+            Some(id) => Action::Deliver(id),
+            None => Action::Host,
         }
     }
 
@@ -59,10 +59,10 @@ impl Switch {
     /// up; who has the address is up too, and so in bridge mode; the frame is not too long; and
     /// nobody lists the source, so there are no copies and nobody takes the frame.
     #[inline(always)]
-    pub(super) fn egress_shortcut(&self, frame: Frame<'_>) -> Then<'_> {
+    pub(super) fn egress_shortcut(&self, frame: Frame<'_>) -> Action<'_> {
         match self.table.find(frame.dst_key()) {
-            Some(id) => Then::Deliver(id),
-            None => Then::Wire,
+            Some(id) => Action::Deliver(id),
+            None => Action::Wire,
         }
     }
 }

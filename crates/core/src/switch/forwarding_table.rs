@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use crate::MacAddr;
 
-use super::SubId;
+use super::SubIndex;
 use super::config::Mode;
 use super::mac_table::Stations;
 use super::sub::Sub;
@@ -23,7 +23,7 @@ const OPEN: u8 = 1 << 5;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Station {
     /// The sub-interface.
-    pub(super) id: SubId,
+    pub(super) id: SubIndex,
     /// Its mode.
     pub(super) mode: Mode,
 }
@@ -54,7 +54,7 @@ impl Lane {
 
     /// True when every group passes.
     #[inline]
-    pub(super) const fn is_open(self) -> bool {
+    pub(super) const fn accepts_all_groups(self) -> bool {
         self.flags & OPEN != 0
     }
 }
@@ -63,7 +63,7 @@ impl Lane {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     stations: Stations,
-    /// By [`SubId::index`].
+    /// By [`SubIndex::index`].
     lanes: Vec<Lane>,
     /// No lane before was ever used: among several switches with one set of numbers, those of the
     /// first ones are nobody's here.
@@ -81,7 +81,7 @@ pub(super) struct Table {
 impl Table {
     /// Who has this address, given as a number, and is up.
     #[inline(always)]
-    pub(super) fn find(&self, key: u64) -> Option<SubId> {
+    pub(super) fn find(&self, key: u64) -> Option<SubIndex> {
         self.stations.get(key)
     }
 
@@ -94,11 +94,11 @@ impl Table {
 
     /// The lane of a sub-interface; one that is down if there is no such.
     #[inline]
-    pub(super) fn lane(&self, id: SubId) -> Lane {
+    pub(super) fn lane(&self, id: SubIndex) -> Lane {
         self.lanes.get(id.index()).copied().unwrap_or_default()
     }
 
-    /// Every lane, by [`SubId::index`].
+    /// Every lane, by [`SubIndex::index`].
     #[inline]
     pub(super) fn lanes(&self) -> &[Lane] {
         &self.lanes
@@ -138,7 +138,7 @@ impl Table {
     }
 
     /// Enters a sub-interface as it is now.
-    pub(super) fn publish(&mut self, id: SubId, sub: &Sub) {
+    pub(super) fn publish(&mut self, id: SubIndex, sub: &Sub) {
         let number = u32::from(id.0);
         self.first = if self.lanes.is_empty() { number } else { self.first.min(number) };
         if self.lanes.len() <= id.index() {
@@ -147,7 +147,7 @@ impl Table {
         let mut flags = 0;
         if sub.up() {
             flags |= sub.mode().bit();
-            if sub.filter().is_open() {
+            if sub.filter().accepts_all() {
                 flags |= OPEN;
             }
             self.appear(id, sub);
@@ -156,14 +156,14 @@ impl Table {
     }
 
     /// Takes out a sub-interface that was published as it is now.
-    pub(super) fn withdraw(&mut self, id: SubId, sub: &Sub) {
+    pub(super) fn withdraw(&mut self, id: SubIndex, sub: &Sub) {
         self.lanes[id.index()] = Lane::default();
         if !sub.up() {
             return;
         }
         self.stations.remove(sub.mac().to_u64());
         self.modes[sub.mode() as usize] -= 1;
-        self.open -= u32::from(sub.filter().is_open());
+        self.open -= u32::from(sub.filter().accepts_all());
         self.greedy -= u32::from(sub.is_greedy());
         for group in &sub.filter().groups {
             if let Some(members) = self.groups.get_mut(&group.to_u64()) {
@@ -175,11 +175,11 @@ impl Table {
         }
     }
 
-    fn appear(&mut self, id: SubId, sub: &Sub) {
+    fn appear(&mut self, id: SubIndex, sub: &Sub) {
         let before = self.stations.insert(sub.mac().to_u64(), id);
         debug_assert!(before.is_none(), "two sub-interfaces are up as {}", sub.mac());
         self.modes[sub.mode() as usize] += 1;
-        self.open += u32::from(sub.filter().is_open());
+        self.open += u32::from(sub.filter().accepts_all());
         self.greedy += u32::from(sub.is_greedy());
         for group in &sub.filter().groups {
             *self.groups.entry(group.to_u64()).or_insert(0) += 1;

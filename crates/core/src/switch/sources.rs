@@ -6,13 +6,13 @@ use crate::MacAddr;
 
 use super::sub::Standing;
 use super::update::station;
-use super::{Mode, Refusal, Sub, SubId, Switch};
+use super::{Mode, Sub, SubIndex, Switch, SwitchError};
 
 /// What becomes of the frames from one station.
 #[derive(Clone, Debug, Default)]
 struct Listing {
     /// Those that list it and are up.
-    up: Vec<SubId>,
+    up: Vec<SubIndex>,
     /// How many list it and have `nodst`, up or down: even a sub-interface that is down takes
     /// the frame from all others.
     takers: usize,
@@ -49,7 +49,7 @@ impl Sources {
     }
 
     /// Enters stations that a sub-interface lists, for as long as it stands so.
-    pub(super) fn publish(&mut self, id: SubId, sources: &[MacAddr], standing: Standing) {
+    pub(super) fn publish(&mut self, id: SubIndex, sources: &[MacAddr], standing: Standing) {
         for source in sources {
             if standing == Standing::default() {
                 return;
@@ -63,7 +63,7 @@ impl Sources {
     }
 
     /// Takes out stations that were published so.
-    pub(super) fn withdraw(&mut self, id: SubId, sources: &[MacAddr], standing: Standing) {
+    pub(super) fn withdraw(&mut self, id: SubIndex, sources: &[MacAddr], standing: Standing) {
         for source in sources {
             let Some(listing) = self.listings.get_mut(&source.to_u64()) else {
                 continue;
@@ -81,8 +81,8 @@ impl Switch {
     /// Adds a station to the list of a source sub-interface; one that is there already is fine.
     ///
     /// # Errors
-    /// [`Refusal::NotStation`], [`Refusal::SourcesOutsideSourceMode`], [`Refusal::NoSuchSub`].
-    pub fn add_source(&mut self, id: SubId, source: MacAddr) -> Result<(), Refusal> {
+    /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
+    pub fn add_source(&mut self, id: SubIndex, source: MacAddr) -> Result<(), SwitchError> {
         let source = station(source)?;
         let sub = self.listing(id)?;
         if let Err(place) = sub.sources.binary_search(&source) {
@@ -97,8 +97,8 @@ impl Switch {
     /// Takes a station off the list of a source sub-interface; one that is not there is fine.
     ///
     /// # Errors
-    /// [`Refusal::NotStation`], [`Refusal::SourcesOutsideSourceMode`], [`Refusal::NoSuchSub`].
-    pub fn remove_source(&mut self, id: SubId, source: MacAddr) -> Result<(), Refusal> {
+    /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
+    pub fn remove_source(&mut self, id: SubIndex, source: MacAddr) -> Result<(), SwitchError> {
         let source = station(source)?;
         let sub = self.listing(id)?;
         if let Ok(place) = sub.sources.binary_search(&source) {
@@ -114,8 +114,8 @@ impl Switch {
     /// the old list as it was (so does Linux 6.18, which looks at all of them first).
     ///
     /// # Errors
-    /// [`Refusal::NotStation`], [`Refusal::SourcesOutsideSourceMode`], [`Refusal::NoSuchSub`].
-    pub fn set_sources(&mut self, id: SubId, sources: &[MacAddr]) -> Result<(), Refusal> {
+    /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
+    pub fn set_sources(&mut self, id: SubIndex, sources: &[MacAddr]) -> Result<(), SwitchError> {
         let sources = sorted(sources)?;
         let sub = self.listing(id)?;
         let standing = sub.standing();
@@ -129,23 +129,23 @@ impl Switch {
     /// Empties the list of a source sub-interface.
     ///
     /// # Errors
-    /// [`Refusal::SourcesOutsideSourceMode`], [`Refusal::NoSuchSub`].
-    pub fn flush_sources(&mut self, id: SubId) -> Result<(), Refusal> {
+    /// [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
+    pub fn flush_sources(&mut self, id: SubIndex) -> Result<(), SwitchError> {
         self.set_sources(id, &[])
     }
 
     /// The sub-interface, if it may have a source list.
-    fn listing(&mut self, id: SubId) -> Result<&mut Sub, Refusal> {
+    fn listing(&mut self, id: SubIndex) -> Result<&mut Sub, SwitchError> {
         let sub = self.subs.get_mut(id.index()).and_then(Option::as_mut);
-        match sub.ok_or(Refusal::NoSuchSub)? {
+        match sub.ok_or(SwitchError::NoSuchSub)? {
             sub if sub.mode == Mode::Source => Ok(sub),
-            _ => Err(Refusal::SourcesOutsideSourceMode),
+            _ => Err(SwitchError::SourcesOutsideSourceMode),
         }
     }
 }
 
 /// The addresses in ascending order, each once, if all of them can be a station's.
-pub(super) fn sorted(sources: &[MacAddr]) -> Result<Vec<MacAddr>, Refusal> {
+pub(super) fn sorted(sources: &[MacAddr]) -> Result<Vec<MacAddr>, SwitchError> {
     let mut sorted = sources.iter().map(|&mac| station(mac)).collect::<Result<Vec<_>, _>>()?;
     sorted.sort_unstable();
     sorted.dedup();
@@ -158,7 +158,7 @@ pub(super) fn sorted(sources: &[MacAddr]) -> Result<Vec<MacAddr>, Refusal> {
 #[derive(Clone, Debug)]
 pub struct Copies<'t> {
     /// Those not served yet.
-    subs: &'t [SubId],
+    subs: &'t [SubIndex],
 }
 
 impl Copies<'_> {
@@ -167,10 +167,10 @@ impl Copies<'_> {
 }
 
 impl Iterator for Copies<'_> {
-    type Item = SubId;
+    type Item = SubIndex;
 
     #[inline]
-    fn next(&mut self) -> Option<SubId> {
+    fn next(&mut self) -> Option<SubIndex> {
         let (&id, rest) = self.subs.split_first()?;
         self.subs = rest;
         Some(id)

@@ -2,7 +2,7 @@
 
 use crate::MacAddr;
 
-use super::config::{Filter, Mode};
+use super::config::{Mode, MulticastFilter};
 
 /// One sub-interface, as the switch knows it.
 ///
@@ -19,7 +19,7 @@ pub struct Sub {
     /// Sorted, without repetition.
     pub(super) sources: Vec<MacAddr>,
     /// Its groups are sorted, without repetition.
-    pub(super) filter: Filter,
+    pub(super) filter: MulticastFilter,
 }
 
 impl Sub {
@@ -64,7 +64,7 @@ impl Sub {
     }
 
     /// Which groups it listens to; the groups are in ascending order.
-    pub const fn filter(&self) -> &Filter {
+    pub const fn filter(&self) -> &MulticastFilter {
         &self.filter
     }
 
@@ -83,7 +83,7 @@ impl Sub {
     pub(super) const fn is_greedy(&self) -> bool {
         match self.mode {
             Mode::Passthru => !self.nopromisc || self.filter.allmulti,
-            _ => self.filter.is_open(),
+            _ => self.filter.accepts_all(),
         }
     }
 }

@@ -6,11 +6,13 @@ use crate::MacAddr;
 
 use super::config::{DEFAULT_BC_CUTOFF, MIN_MTU};
 use super::sources;
-use super::{Filter, Mode, Parent, Refusal, Semantics, Sub, SubConfig, SubId, Switch};
+use super::{
+    Mode, MulticastFilter, ParentInfo, Semantics, Sub, SubConfig, SubIndex, Switch, SwitchError,
+};
 
 impl Switch {
     /// A table without sub-interfaces.
-    pub fn new(parent: Parent, semantics: Semantics) -> Self {
+    pub fn new(parent: ParentInfo, semantics: Semantics) -> Self {
         Self {
             shortcuts: Default::default(),
             table: Default::default(),
@@ -30,14 +32,14 @@ impl Switch {
     /// address may be in use: that is checked when it comes up.
     ///
     /// # Errors
-    /// [`Refusal::NotStation`] for an address or a source, [`Refusal::MtuAboveParent`],
-    /// [`Refusal::MtuTooSmall`], [`Refusal::ParentOwned`], [`Refusal::ParentShared`],
-    /// [`Refusal::SourcesOutsideSourceMode`], [`Refusal::TooMany`].
-    pub fn add(&mut self, config: &SubConfig) -> Result<SubId, Refusal> {
+    /// [`SwitchError::NotUnicast`] for an address or a source, [`SwitchError::MtuAboveParent`],
+    /// [`SwitchError::MtuTooSmall`], [`SwitchError::ParentOwned`], [`SwitchError::ParentShared`],
+    /// [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::TooMany`].
+    pub fn add(&mut self, config: &SubConfig) -> Result<SubIndex, SwitchError> {
         let sub = self.check_new(config)?;
         let vacant = self.vacant_from;
         let vacant = (vacant..).find(|&at| self.subs.get(at).is_none_or(Option::is_none));
-        let id = vacant.and_then(SubId::from_index).ok_or(Refusal::TooMany)?;
+        let id = vacant.and_then(SubIndex::from_index).ok_or(SwitchError::TooMany)?;
         self.vacant_from = id.index() + 1;
         self.enter(id, sub);
         Ok(id)
@@ -47,11 +49,11 @@ impl Switch {
     /// and wants no number twice.
     ///
     /// # Errors
-    /// As [`add`](Self::add); [`Refusal::TooMany`] if a sub-interface has the number.
-    pub fn add_as(&mut self, id: SubId, config: &SubConfig) -> Result<(), Refusal> {
+    /// As [`add`](Self::add); [`SwitchError::TooMany`] if a sub-interface has the number.
+    pub fn add_with_index(&mut self, id: SubIndex, config: &SubConfig) -> Result<(), SwitchError> {
         let sub = self.check_new(config)?;
         match self.sub(id) {
-            Some(_) => Err(Refusal::TooMany),
+            Some(_) => Err(SwitchError::TooMany),
             None => {
                 self.enter(id, sub);
                 Ok(())
@@ -60,7 +62,7 @@ impl Switch {
     }
 
     /// A new sub-interface, if there may be such a one.
-    fn check_new(&self, config: &SubConfig) -> Result<Sub, Refusal> {
+    fn check_new(&self, config: &SubConfig) -> Result<Sub, SwitchError> {
         let mtu = config.mtu.unwrap_or(self.parent.mtu);
         let mac = match config.mode {
             Mode::Passthru => self.parent.mac,
@@ -68,13 +70,13 @@ impl Switch {
         };
         self.check_mtu(mtu)?;
         if self.owner.is_some() {
-            return Err(Refusal::ParentOwned);
+            return Err(SwitchError::ParentOwned);
         }
         if config.mode == Mode::Passthru && self.subs().next().is_some() {
-            return Err(Refusal::ParentShared);
+            return Err(SwitchError::ParentShared);
         }
         if config.mode != Mode::Source && !config.sources.is_empty() {
-            return Err(Refusal::SourcesOutsideSourceMode);
+            return Err(SwitchError::SourcesOutsideSourceMode);
         }
         Ok(Sub {
             mac,
@@ -85,11 +87,11 @@ impl Switch {
             nopromisc: config.nopromisc,
             bc_queue_len: config.bc_queue_len,
             sources: sources::sorted(&config.sources)?,
-            filter: Filter::default(),
+            filter: MulticastFilter::default(),
         })
     }
 
-    fn enter(&mut self, id: SubId, sub: Sub) {
+    fn enter(&mut self, id: SubIndex, sub: Sub) {
         self.table.publish(id, &sub);
         self.sources.publish(id, &sub.sources, sub.standing());
         if sub.mode == Mode::Passthru {
@@ -106,7 +108,7 @@ impl Switch {
     /// Removes a sub-interface and returns it as it was, or `None` if there is none. With a
     /// passthru one goes the address it gave to the parent: [`parent`](Self::parent) has its own
     /// again.
-    pub fn remove(&mut self, id: SubId) -> Option<Sub> {
+    pub fn remove(&mut self, id: SubIndex) -> Option<Sub> {
         let sub = self.subs.get_mut(id.index())?.take()?;
         self.table.withdraw(id, &sub);
         self.sources.withdraw(id, &sub.sources, sub.standing());
@@ -123,9 +125,9 @@ impl Switch {
     /// Sets a sub-interface up or down.
     ///
     /// # Errors
-    /// [`Refusal::AddressOfParent`] or [`Refusal::AddressOfSub`] when it comes up with an address
-    /// in use; [`Refusal::NoSuchSub`].
-    pub fn set_up(&mut self, id: SubId, up: bool) -> Result<(), Refusal> {
+    /// [`SwitchError::AddressOfParent`] or [`SwitchError::AddressOfSub`] when it comes up with an address
+    /// in use; [`SwitchError::NoSuchSub`].
+    pub fn set_up(&mut self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         self.check_up(id, up)?;
         self.change(id, |sub| sub.up = up)
     }
@@ -134,7 +136,7 @@ impl Switch {
     ///
     /// # Errors
     /// The same.
-    pub fn check_up(&self, id: SubId, up: bool) -> Result<(), Refusal> {
+    pub fn check_up(&self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         let sub = self.known(id)?;
         match up && !sub.up && sub.mode != Mode::Passthru {
             true => self.check_vacant(sub.mac),
@@ -146,9 +148,9 @@ impl Switch {
     /// address it has already is always fine.
     ///
     /// # Errors
-    /// [`Refusal::NotStation`]; [`Refusal::AddressOfParent`] or [`Refusal::AddressOfSub`], up or
-    /// down; [`Refusal::NoSuchSub`].
-    pub fn set_mac(&mut self, id: SubId, mac: MacAddr) -> Result<(), Refusal> {
+    /// [`SwitchError::NotUnicast`]; [`SwitchError::AddressOfParent`] or [`SwitchError::AddressOfSub`], up or
+    /// down; [`SwitchError::NoSuchSub`].
+    pub fn set_mac(&mut self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
         self.check_mac(id, mac)?;
         let sub = self.known(id)?;
         if sub.mac == mac {
@@ -165,7 +167,7 @@ impl Switch {
     ///
     /// # Errors
     /// The same.
-    pub fn check_mac(&self, id: SubId, mac: MacAddr) -> Result<(), Refusal> {
+    pub fn check_mac(&self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
         let sub = self.known(id)?;
         let mac = station(mac)?;
         match sub.mac == mac || sub.mode == Mode::Passthru {
@@ -178,11 +180,11 @@ impl Switch {
     /// it leaves source mode.
     ///
     /// # Errors
-    /// [`Refusal::FixedPassthru`] for a change to or from passthru; [`Refusal::NoSuchSub`].
-    pub fn set_mode(&mut self, id: SubId, mode: Mode) -> Result<(), Refusal> {
+    /// [`SwitchError::FixedPassthru`] for a change to or from passthru; [`SwitchError::NoSuchSub`].
+    pub fn set_mode(&mut self, id: SubIndex, mode: Mode) -> Result<(), SwitchError> {
         let before = self.known(id)?.mode;
         if (before == Mode::Passthru) != (mode == Mode::Passthru) {
-            return Err(Refusal::FixedPassthru);
+            return Err(SwitchError::FixedPassthru);
         }
         if before == Mode::Source && mode != Mode::Source {
             self.flush_sources(id)?;
@@ -193,24 +195,24 @@ impl Switch {
     /// Sets or clears `nodst`, which only matters while the sub-interface has a source list.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchSub`].
-    pub fn set_nodst(&mut self, id: SubId, nodst: bool) -> Result<(), Refusal> {
+    /// [`SwitchError::NoSuchSub`].
+    pub fn set_nodst(&mut self, id: SubIndex, nodst: bool) -> Result<(), SwitchError> {
         self.change(id, |sub| sub.nodst = nodst)
     }
 
     /// Sets or clears `nopromisc`, which only matters in passthru mode.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchSub`].
-    pub fn set_nopromisc(&mut self, id: SubId, nopromisc: bool) -> Result<(), Refusal> {
+    /// [`SwitchError::NoSuchSub`].
+    pub fn set_nopromisc(&mut self, id: SubIndex, nopromisc: bool) -> Result<(), SwitchError> {
         self.change(id, |sub| sub.nopromisc = nopromisc)
     }
 
     /// Sets the MTU of a sub-interface, in bytes.
     ///
     /// # Errors
-    /// [`Refusal::MtuAboveParent`], [`Refusal::MtuTooSmall`], [`Refusal::NoSuchSub`].
-    pub fn set_mtu(&mut self, id: SubId, mtu: u32) -> Result<(), Refusal> {
+    /// [`SwitchError::MtuAboveParent`], [`SwitchError::MtuTooSmall`], [`SwitchError::NoSuchSub`].
+    pub fn set_mtu(&mut self, id: SubIndex, mtu: u32) -> Result<(), SwitchError> {
         self.known(id)?;
         self.check_mtu(mtu)?;
         self.change(id, |sub| sub.mtu = mtu)
@@ -219,8 +221,8 @@ impl Switch {
     /// Sets the length of the broadcast queue that a sub-interface asks for, in frames.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchSub`].
-    pub fn set_bc_queue_len(&mut self, id: SubId, frames: u32) -> Result<(), Refusal> {
+    /// [`SwitchError::NoSuchSub`].
+    pub fn set_bc_queue_len(&mut self, id: SubIndex, frames: u32) -> Result<(), SwitchError> {
         let before = self.known(id)?.bc_queue_len;
         self.release_bc_queue(before);
         self.request_bc_queue(frames);
@@ -230,8 +232,12 @@ impl Switch {
     /// Sets the groups a sub-interface listens to.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchSub`].
-    pub fn set_filter(&mut self, id: SubId, mut filter: Filter) -> Result<(), Refusal> {
+    /// [`SwitchError::NoSuchSub`].
+    pub fn set_filter(
+        &mut self,
+        id: SubIndex,
+        mut filter: MulticastFilter,
+    ) -> Result<(), SwitchError> {
         filter.groups.sort_unstable();
         filter.groups.dedup();
         self.change(id, |sub| sub.filter = filter)
@@ -259,7 +265,7 @@ impl Switch {
 
     /// Notes that the parent has another MTU, in bytes. Sub-interfaces with a larger one are cut
     /// to it, and returned; none grows.
-    pub fn set_parent_mtu(&mut self, mtu: u32) -> Vec<SubId> {
+    pub fn set_parent_mtu(&mut self, mtu: u32) -> Vec<SubIndex> {
         self.parent.mtu = mtu;
         self.pave();
         let larger: Vec<_> =
@@ -282,40 +288,40 @@ impl Switch {
         self.pave();
     }
 
-    pub(super) fn known(&self, id: SubId) -> Result<&Sub, Refusal> {
-        self.sub(id).ok_or(Refusal::NoSuchSub)
+    pub(super) fn known(&self, id: SubIndex) -> Result<&Sub, SwitchError> {
+        self.sub(id).ok_or(SwitchError::NoSuchSub)
     }
 
     /// Whether a sub-interface may have this MTU, in bytes.
     ///
     /// # Errors
-    /// [`Refusal::MtuAboveParent`], [`Refusal::MtuTooSmall`].
-    pub const fn check_mtu(&self, mtu: u32) -> Result<(), Refusal> {
+    /// [`SwitchError::MtuAboveParent`], [`SwitchError::MtuTooSmall`].
+    pub const fn check_mtu(&self, mtu: u32) -> Result<(), SwitchError> {
         let parent = self.parent.mtu;
         if mtu < MIN_MTU {
-            return Err(Refusal::MtuTooSmall(mtu));
+            return Err(SwitchError::MtuTooSmall(mtu));
         }
         if mtu > parent {
-            return Err(Refusal::MtuAboveParent { mtu, parent });
+            return Err(SwitchError::MtuAboveParent { mtu, parent });
         }
         Ok(())
     }
 
     /// Refuses an address that the parent has, or a sub-interface that is up. One that is down
     /// may have it too: it will be refused when it comes up.
-    fn check_vacant(&self, mac: MacAddr) -> Result<(), Refusal> {
+    fn check_vacant(&self, mac: MacAddr) -> Result<(), SwitchError> {
         if mac == self.parent.mac {
-            return Err(Refusal::AddressOfParent(mac));
+            return Err(SwitchError::AddressOfParent(mac));
         }
         match self.table.station(mac.to_u64()) {
-            Some(_) => Err(Refusal::AddressOfSub(mac)),
+            Some(_) => Err(SwitchError::AddressOfSub(mac)),
             None => Ok(()),
         }
     }
 
-    fn change(&mut self, id: SubId, how: impl FnOnce(&mut Sub)) -> Result<(), Refusal> {
+    fn change(&mut self, id: SubIndex, how: impl FnOnce(&mut Sub)) -> Result<(), SwitchError> {
         let sub = self.subs.get_mut(id.index()).and_then(Option::as_deref_mut);
-        let sub = sub.ok_or(Refusal::NoSuchSub)?;
+        let sub = sub.ok_or(SwitchError::NoSuchSub)?;
         // Out and in again, whatever has changed: the tables cannot go stale by half.
         self.table.withdraw(id, sub);
         let before = sub.standing();
@@ -344,6 +350,6 @@ impl Switch {
 }
 
 /// The address, if a station can have it.
-pub(super) const fn station(mac: MacAddr) -> Result<MacAddr, Refusal> {
-    if mac.is_station() { Ok(mac) } else { Err(Refusal::NotStation(mac)) }
+pub(super) const fn station(mac: MacAddr) -> Result<MacAddr, SwitchError> {
+    if mac.is_valid_unicast() { Ok(mac) } else { Err(SwitchError::NotUnicast(mac)) }
 }

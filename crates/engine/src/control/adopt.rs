@@ -7,7 +7,7 @@ use super::Control;
 use super::make::tap_error;
 use super::place::Place;
 use super::sub::SubKey;
-use crate::engine::{Adopt, SubNumber, SubStatus};
+use crate::engine::{Adopt, SubId, SubStatus};
 use crate::error::Error;
 use crate::netlink::{Link, Rtnl};
 use crate::sys::tap::Tap;
@@ -17,7 +17,7 @@ use crate::worker::Worker;
 const ATTEMPTS: usize = 4;
 
 impl Control {
-    pub(crate) fn keep_sub(&mut self, number: SubNumber) -> Result<(), Error> {
+    pub(crate) fn keep_sub(&mut self, number: SubId) -> Result<(), Error> {
         let key = self.numbered(number)?;
         let Some((at, place)) = self.find(key) else {
             return Err(Error::Stopped);

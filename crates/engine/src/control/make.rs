@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
-use umacvlan_core::{MacAddr, Mode, Refusal, SubConfig, SubId};
+use umacvlan_core::{MacAddr, Mode, SubConfig, SubIndex, SwitchError};
 
 use super::Control;
 use super::parent::Parent;
 use super::place::Place;
 use super::sub::{Seen, Sub, SubKey};
 use super::workers::Workers;
-use crate::engine::{SubNumber, SubOptions, SubStatus, random_mac};
+use crate::engine::{SubId, SubOptions, SubStatus, random_mac};
 use crate::error::Error;
 use crate::netlink::{Link, OperState};
 use crate::port::PortLink;
@@ -54,7 +54,7 @@ impl Control {
     pub(super) fn enlist(
         &mut self,
         at: usize,
-        number: SubNumber,
+        number: SubId,
         queues: Vec<Tap>,
         place: Place,
         config: SubConfig,
@@ -197,8 +197,8 @@ impl Control {
 /// and not of another: then none has it.
 fn agree(
     workers: &Workers,
-    added: Vec<Result<(SubId, MacAddr), AddError>>,
-) -> Result<(SubId, MacAddr), AddError> {
+    added: Vec<Result<(SubIndex, MacAddr), AddError>>,
+) -> Result<(SubIndex, MacAddr), AddError> {
     let id = added.iter().find_map(|added| added.as_ref().ok().map(|&(id, _)| id));
     let all: Result<Vec<_>, AddError> = added.into_iter().collect();
     if let (Err(_), Some(id)) = (&all, id) {
@@ -229,9 +229,9 @@ pub(super) fn check_printable(name: &str) -> Result<(), Error> {
 }
 
 fn check_station(name: &str, mac: MacAddr) -> Result<(), Error> {
-    match mac.is_station() {
+    match mac.is_valid_unicast() {
         true => Ok(()),
-        false => Err(Error::refused(name)(Refusal::NotStation(mac))),
+        false => Err(Error::refused(name)(SwitchError::NotUnicast(mac))),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
-use umacvlan_core::{Parent, Semantics, SubConfig, Switch};
+use umacvlan_core::{ParentInfo, Semantics, SubConfig, Switch};
 
 use super::measure::{join, pin};
 use super::network::Site;
@@ -181,7 +181,7 @@ impl Engine {
 /// The table before there is a sub-interface.
 fn switch(parent: &Link) -> Switch {
     let mac = parent.mac.unwrap_or_default();
-    Switch::new(Parent { mac, mtu: parent.mtu, promisc: false }, Semantics::Documented)
+    Switch::new(ParentInfo { mac, mtu: parent.mtu, promisc: false }, Semantics::Documented)
 }
 
 fn configs<'s>(site: &'s Site<'_>) -> impl Iterator<Item = SubConfig> + 's {

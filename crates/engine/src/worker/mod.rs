@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
-use umacvlan_core::{DropReason, SubId, Switch};
+use umacvlan_core::{DropReason, SubIndex, Switch};
 
 pub use asked::{AddError, Snapshot};
 pub use calls::SYSTEM_CALLS;
@@ -80,7 +80,7 @@ pub struct Worker {
     requests: Receiver<Request>,
     notices: Option<Notifier>,
     /// Ports whose interface is gone, found in this turn.
-    gone: Vec<SubId>,
+    gone: Vec<SubIndex>,
     stop: bool,
 }
 

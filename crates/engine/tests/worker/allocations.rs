@@ -85,7 +85,7 @@ fn a_turn_allocates_nothing() {
         // In the first round lists grow to their size.
         made += if round == 0 { 0 } else { count };
     }
-    assert!(bench.counters().accounted());
+    assert!(bench.counters().is_balanced());
     assert_eq!(made, 0);
 }
 

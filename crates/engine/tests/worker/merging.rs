@@ -1,7 +1,7 @@
 //! Frames of one flow that are written at once are merged, and nothing else about them changes.
 
 use proptest::prelude::*;
-use umacvlan_core::offload::{Offloads, SCRATCH_LEN, VNET_LEN, VnetHeader, segment};
+use umacvlan_core::offload::{Offloads, SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, segment};
 use umacvlan_core::{Mode, SubConfig};
 
 use crate::bench::{Bench, bytes, frame, mac};
@@ -24,7 +24,7 @@ fn datagrams(port: u16, id: u16, count: usize) -> Vec<Vec<u8>> {
 }
 
 fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
-    let mut scratch = Box::new([0; SCRATCH_LEN]);
+    let mut scratch = Box::new([0; SEGMENT_BUFFER_LEN]);
     let mut frames = Vec::new();
     segment(header, frame, &mut scratch, |unit| frames.push(unit[VNET_LEN..].to_vec())).unwrap();
     frames

@@ -40,6 +40,6 @@ fn what_a_tap_refuses_is_taken_back_and_lost_for_a_reason() {
         let (_, stats) = counters.subs[0];
         assert_eq!(stats.lost[DropReason::Down], 2, "{io:?}: {stats:?}");
         assert_eq!((stats.delivered.frames, stats.groups), (0, 0), "{io:?}");
-        assert!(counters.accounted(), "{io:?}: {counters:?}");
+        assert!(counters.is_balanced(), "{io:?}: {counters:?}");
     }
 }

@@ -82,7 +82,7 @@ fn a_worker_that_sleeps_is_woken_by_what_is_put_in() {
         let counters = handle.call(|worker| worker.snapshot()).unwrap();
         let turns = counters.turns;
         assert!(turns.sleeps >= 40 && turns.frames == 40, "{name}: {turns:?}");
-        assert!(counters.accounted(), "{name}: {counters:?}");
+        assert!(counters.is_balanced(), "{name}: {counters:?}");
         handle.stop().unwrap();
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use umacvlan_core::offload::VNET_LEN;
-use umacvlan_core::{Mode, Parent, Semantics, SubConfig, Switch};
+use umacvlan_core::{Mode, ParentInfo, Semantics, SubConfig, Switch};
 use umacvlan_engine::privilege::root_or_skip;
 use umacvlan_engine::sys::packet::PacketSocket;
 use umacvlan_engine::sys::poll;
@@ -56,7 +56,7 @@ impl Bench {
 
     /// As for sub-interfaces with these addresses, and one more that listens to these stations.
     fn rules(&mut self, mode: Mode, addresses: &[u8], listed: &[u8]) {
-        let parent = Parent { mac: mac(0), mtu: 1500, promisc: false };
+        let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
         let mut switch = Switch::new(parent, Semantics::Documented);
         let sources = listed.iter().map(|&n| mac(n)).collect();
         let listener =

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn open(allmulti: bool, promisc: bool) -> Filter {
-    Filter { allmulti, promisc, ..Filter::default() }
+fn open(allmulti: bool, promisc: bool) -> MulticastFilter {
+    MulticastFilter { allmulti, promisc, ..MulticastFilter::default() }
 }
 
 #[test]
@@ -158,8 +158,8 @@ fn a_change_of_mode_holds_from_the_next_frame_on() {
 /// Whether a group frame from the wire takes the broadcast queue.
 fn deferred(lab: &Lab, dst: MacAddr) -> bool {
     let bytes = bytes(dst, FAR, 0x88b5, 60);
-    match lab.switch.ingress(Frame::new(&bytes).unwrap()).then {
-        Then::Flood(flood) => flood.rule().deferred(),
+    match lab.switch.ingress(Frame::new(&bytes).unwrap()).action {
+        Action::Flood(flood) => flood.rule().deferred(),
         then => panic!("{dst} is not flooded: {then:?}"),
     }
 }
@@ -216,7 +216,7 @@ fn a_flood_goes_on_where_it_stood() {
     let (lab, [private, vepa, bridge, _]) = Lab::mixed();
     let bytes = bytes(MacAddr::BROADCAST, FAR, 0x88b5, 60);
     let verdict = lab.switch.ingress(Frame::new(&bytes).unwrap());
-    let Then::Flood(mut flood) = verdict.then else {
+    let Action::Flood(mut flood) = verdict.action else {
         panic!("{verdict:?}");
     };
     let first: Vec<_> = flood.by_ref().take(2).collect();
@@ -231,7 +231,7 @@ fn a_flood_ends_for_good() {
     let (lab, _) = Lab::mixed();
     let bytes = bytes(MacAddr::BROADCAST, FAR, 0x88b5, 60);
     let verdict = lab.switch.ingress(Frame::new(&bytes).unwrap());
-    let Then::Flood(mut flood) = verdict.then else {
+    let Action::Flood(mut flood) = verdict.action else {
         panic!("{verdict:?}");
     };
     assert_eq!(flood.by_ref().count(), 6);

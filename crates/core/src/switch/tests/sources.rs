@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn list(lab: &mut Lab, id: SubId, sources: &[MacAddr]) {
+fn list(lab: &mut Lab, id: SubIndex, sources: &[MacAddr]) {
     lab.switch.set_sources(id, sources).unwrap();
 }
 
@@ -167,7 +167,7 @@ fn addresses_that_no_station_has_are_refused() {
     let id = source[0];
     list(&mut lab, id, &[FAR]);
     for bad in [MacAddr::ZERO, JOINED, MacAddr::BROADCAST] {
-        let refused = Err(Refusal::NotStation(bad));
+        let refused = Err(SwitchError::NotUnicast(bad));
         assert_eq!(lab.switch.add_source(id, bad), refused);
         assert_eq!(lab.switch.remove_source(id, bad), refused);
         assert_eq!(lab.switch.set_sources(id, &[NOBODY, bad]), refused);
@@ -178,7 +178,7 @@ fn addresses_that_no_station_has_are_refused() {
 #[test]
 fn only_source_subs_have_lists() {
     let (mut lab, [private, vepa, bridge, _]) = Lab::mixed();
-    let refused = Err(Refusal::SourcesOutsideSourceMode);
+    let refused = Err(SwitchError::SourcesOutsideSourceMode);
     for id in [private, vepa, bridge].concat() {
         assert_eq!(lab.switch.add_source(id, FAR), refused);
         assert_eq!(lab.switch.remove_source(id, FAR), refused);
@@ -186,7 +186,7 @@ fn only_source_subs_have_lists() {
         assert_eq!(lab.switch.flush_sources(id), refused);
     }
     let listing = SubConfig { sources: vec![FAR], ..config(mac(77), Mode::Bridge) };
-    let refused = Err(Refusal::SourcesOutsideSourceMode);
+    let refused = Err(SwitchError::SourcesOutsideSourceMode);
     assert_eq!(lab.switch.add(&listing), refused);
 }
 
@@ -222,7 +222,7 @@ fn the_listed_are_those_of_subs_that_are_up() {
     let (mut lab, [.., source]) = Lab::mixed();
     list(&mut lab, source[0], &[FAR]);
     list(&mut lab, source[1], &[NOBODY]);
-    assert_eq!(lab.switch.listed().collect::<Vec<_>>(), [FAR, NOBODY]);
+    assert_eq!(lab.switch.listed_sources().collect::<Vec<_>>(), [FAR, NOBODY]);
     lab.down(source[0]);
-    assert_eq!(lab.switch.listed().collect::<Vec<_>>(), [NOBODY]);
+    assert_eq!(lab.switch.listed_sources().collect::<Vec<_>>(), [NOBODY]);
 }
