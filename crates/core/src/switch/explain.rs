@@ -147,6 +147,6 @@ impl Switch {
         &self,
         rule: FloodRule,
     ) -> impl Iterator<Item = (SubIndex, FloodDecision)> {
-        self.subs().map(move |(id, _)| (id, self.flood_decision(rule, id, self.table.lane(id))))
+        self.subs().map(move |(id, _)| (id, self.flood_decision(rule, id, self.table.port(id))))
     }
 }

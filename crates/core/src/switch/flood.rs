@@ -6,7 +6,7 @@
 use crate::MacAddr;
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
-use super::forwarding_table::Lane;
+use super::forwarding_table::PortFlags;
 use super::{SubIndex, Switch};
 
 /// The side that gets the frame beside the sub-interfaces of a flood.
@@ -132,12 +132,12 @@ impl Iterator for Flood<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Replica> {
-        let lanes = self.switch.table.lanes();
+        let ports = self.switch.table.ports();
         loop {
             let id = SubIndex::from_index(self.cursor as usize)?;
-            let lane = *lanes.get(id.index())?;
+            let port = *ports.get(id.index())?;
             self.cursor += 1;
-            match self.switch.flood_decision(self.rule, id, lane) {
+            match self.switch.flood_decision(self.rule, id, port) {
                 FloodDecision::Deliver => return Some(Replica::Deliver(id)),
                 FloodDecision::TooLong => return Some(Replica::TooLong(id)),
                 FloodDecision::Filter | FloodDecision::Mode | FloodDecision::Sender => {}
@@ -147,21 +147,21 @@ impl Iterator for Flood<'_> {
 }
 
 impl Switch {
-    /// The part that the sub-interface with this lane has in a flood.
+    /// The part that the sub-interface with this port has in a flood.
     #[inline(always)]
     pub(super) fn flood_decision(
         &self,
         rule: FloodRule,
         id: SubIndex,
-        lane: Lane,
+        port: PortFlags,
     ) -> FloodDecision {
-        if !lane.is_in(rule.modes) {
+        if !port.is_in(rule.modes) {
             FloodDecision::Mode
         } else if rule.except == Some(id) {
             FloodDecision::Sender
-        } else if !lane.accepts_all_groups() && !self.hears(id, rule.dst) {
+        } else if !port.accepts_all_groups() && !self.accepts_group(id, rule.dst) {
             FloodDecision::Filter
-        } else if fits(rule.len, lane.mtu) {
+        } else if fits(rule.len, port.mtu) {
             FloodDecision::Deliver
         } else {
             FloodDecision::TooLong

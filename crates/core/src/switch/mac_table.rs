@@ -1,4 +1,4 @@
-//! [`Stations`]: from an address to the sub-interface that is up with it.
+//! [`MacTable`]: from an address to the sub-interface that is up with it.
 
 use std::hash::BuildHasher;
 
@@ -15,19 +15,19 @@ const MULTIPLIER: u64 = 0x243f_6a88_85a3_08d3;
 /// A map of addresses to identifiers has 16 bytes for each, so half as many fit into the cache,
 /// and that is what a look-up among tens of thousands costs.
 #[derive(Clone, Debug)]
-pub(super) struct Stations {
+pub(super) struct MacTable {
     words: HashTable<u64>,
     /// Unknown to whoever chooses addresses: they cannot be chosen so that they collide.
     seed: u64,
 }
 
-impl Default for Stations {
+impl Default for MacTable {
     fn default() -> Self {
         Self { words: HashTable::new(), seed: DefaultHashBuilder::default().hash_one(0_u64) }
     }
 }
 
-impl Stations {
+impl MacTable {
     /// Who has this address, given as a number below 2^48.
     // Always: it is most of a decision.
     #[inline(always)]
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn every_address_has_the_identifier_it_was_given_last() {
-        let mut stations = Stations::default();
+        let mut stations = MacTable::default();
         let key = |n: u16| 0x0200_0000_0000 | u64::from(n);
         for n in 0..=u16::MAX {
             assert_eq!(stations.insert(key(n), SubIndex(n)), None);
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn addresses_in_a_row_are_spread_over_the_table() {
-        let seed = Stations::default().seed;
+        let seed = MacTable::default().seed;
         let places: HashSet<_> = (0..4096).map(|n| hash(seed, 0x0200 << 32 | n) & 0xffff).collect();
         // By chance alone 3970 of 4096 would be different.
         assert!(places.len() > 3800, "{} different places", places.len());

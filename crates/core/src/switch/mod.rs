@@ -44,9 +44,9 @@ pub use sources::Copies;
 pub use sub::Sub;
 pub use verdict::{Action, DropReason, Verdict};
 
-use fast_path::Shortcuts;
+use fast_path::FastPath;
 use flood::fits;
-use forwarding_table::{Station, Table};
+use forwarding_table::{ForwardingTable, UpSub};
 use sources::Sources;
 
 /// EtherType of MAC control, PAUSE above all (IEEE 802.3 annex 31). It ends at the first hop, so
@@ -81,13 +81,13 @@ impl SubIndex {
 pub struct Switch {
     // Read by every frame.
     /// Which frames need not be asked all questions.
-    shortcuts: Shortcuts,
+    fast_path: FastPath,
     /// Those that are up.
-    table: Table,
+    table: ForwardingTable,
     /// The source lists of all sub-interfaces, up or down.
     sources: Sources,
     /// The passthru sub-interface, which is then the only one.
-    owner: Option<SubIndex>,
+    passthru: Option<SubIndex>,
     /// Which promise about private sub-interfaces is kept.
     semantics: Semantics,
     /// The parent as the world sees it.
@@ -113,8 +113,8 @@ impl Switch {
     // one that is returned through memory (bench `decision/wire-to-sub`).
     #[inline(always)]
     pub fn ingress(&self, frame: Frame<'_>) -> Verdict<'_> {
-        if self.shortcuts.ingress && !frame.dst().is_group() {
-            return self.ingress_shortcut(frame).into();
+        if self.fast_path.ingress && !frame.dst().is_group() {
+            return self.ingress_fast(frame).into();
         }
         self.decide_ingress(frame, |_| ())
     }
@@ -127,47 +127,47 @@ impl Switch {
     #[inline(always)]
     pub fn egress(&self, from: SubIndex, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
         let len = if gso { 0 } else { length(frame) };
-        if len < self.shortcuts.egress_below
+        if len < self.fast_path.egress_below
             && !frame.dst().is_group()
-            && self.table.lane(from).is_up()
+            && self.table.port(from).is_up()
         {
-            return self.egress_shortcut(frame).into();
+            return self.egress_fast(frame).into();
         }
         self.decide_egress(from, frame, gso, |_| ())
     }
 
     /// The decision about a frame from the wire; each question is told with its answer.
     #[inline(always)]
-    fn decide_ingress(&self, frame: Frame<'_>, mut tell: impl FnMut(Step)) -> Verdict<'_> {
+    fn decide_ingress(&self, frame: Frame<'_>, mut trace: impl FnMut(Step)) -> Verdict<'_> {
         // Each verdict is made where it is returned: gathered in a variable first, its unused half
         // is copied too.
-        let (copies, consumed) = self.sources.consult(frame.src_key());
-        tell(Step::Sources(SourceMatch { copies: copies.len(), consumed }));
+        let (copies, consumed) = self.sources.lookup(frame.src_key());
+        trace(Step::Sources(SourceMatch { copies: copies.len(), consumed }));
         if consumed {
             let action = Action::Drop(DropReason::Nodst);
             return Verdict { copies, action };
         }
         if frame.dst().is_group() {
-            let action = self.ingress_group(frame, tell);
+            let action = self.ingress_group(frame, trace);
             return Verdict { copies, action };
         }
-        if let Some(owner) = self.owner {
-            let action = self.owned(owner, tell);
+        if let Some(owner) = self.passthru {
+            let action = self.passthru_unicast(owner, trace);
             return Verdict { copies, action };
         }
-        tell(Step::Passthru(None));
-        let target = self.table.station(frame.dst_key());
-        tell(Step::Target(target.map(|Station { id, mode }| (id, mode))));
+        trace(Step::Passthru(None));
+        let target = self.table.lookup_with_mode(frame.dst_key());
+        trace(Step::Target(target.map(|UpSub { id, mode }| (id, mode))));
         match target {
             // A source sub-interface hears by list only.
             Some(target) if target.mode != Mode::Source => {
                 let isolation = self.isolation(target, frame);
-                tell(Step::Isolation(isolation));
+                trace(Step::Isolation(isolation));
                 if let Isolation::Blocked(_) = isolation {
                     let action = Action::Drop(DropReason::PrivateIsolation);
                     return Verdict { copies, action };
                 }
-                tell(Step::Deliver(target.id));
+                trace(Step::Deliver(target.id));
                 let action = Action::Deliver(target.id);
                 Verdict { copies, action }
             }
@@ -185,25 +185,25 @@ impl Switch {
         from: SubIndex,
         frame: Frame<'_>,
         gso: bool,
-        mut tell: impl FnMut(Step),
+        mut trace: impl FnMut(Step),
     ) -> Verdict<'_> {
-        let lane = self.table.lane(from);
-        tell(Step::Up(lane.is_up()));
-        if !lane.is_up() {
+        let port = self.table.port(from);
+        trace(Step::Up(port.is_up()));
+        if !port.is_up() {
             return Action::Drop(DropReason::Down).into();
         }
-        let bridge = lane.is_in(Mode::Bridge.bit());
-        tell(Step::Bridge(bridge));
+        let bridge = port.is_in(Mode::Bridge.bit());
+        trace(Step::Bridge(bridge));
         if !bridge {
             return Action::Wire.into();
         }
         if frame.dst().is_group() {
-            return self.egress_group(from, frame, gso, tell).into();
+            return self.egress_group(from, frame, gso, trace).into();
         }
-        let sibling = self.table.station(frame.dst_key());
-        tell(Step::Sibling(sibling.map(|Station { id, mode }| (id, mode))));
+        let sibling = self.table.lookup_with_mode(frame.dst_key());
+        trace(Step::Sibling(sibling.map(|UpSub { id, mode }| (id, mode))));
         match sibling {
-            Some(Station { id, mode: Mode::Bridge }) => self.local(id, frame, gso, tell),
+            Some(UpSub { id, mode: Mode::Bridge }) => self.bridge_local(id, frame, gso, trace),
             _ => Action::Wire.into(),
         }
     }
@@ -248,28 +248,28 @@ impl Switch {
     }
 
     /// Passthru takes all unicast, whoever it is for, and swallows it while it is down.
-    fn owned(&self, owner: SubIndex, mut tell: impl FnMut(Step)) -> Action<'_> {
-        let up = self.table.lane(owner).is_up();
-        tell(Step::Passthru(Some((owner, up))));
+    fn passthru_unicast(&self, owner: SubIndex, mut trace: impl FnMut(Step)) -> Action<'_> {
+        let up = self.table.port(owner).is_up();
+        trace(Step::Passthru(Some((owner, up))));
         if up { Action::Deliver(owner) } else { Action::Drop(DropReason::Down) }
     }
 
     /// Whether it is a frame between a private sub-interface and a sibling: a hairpin reflected it.
     #[inline]
-    fn isolation(&self, target: Station, frame: Frame<'_>) -> Isolation {
+    fn isolation(&self, target: UpSub, frame: Frame<'_>) -> Isolation {
         if !self.table.has_private() {
             return Isolation::NoPrivate;
         }
         match self.semantics {
-            Semantics::Documented => self.apart(target, frame.src_key()),
+            Semantics::Documented => self.isolation_between(target, frame.src_key()),
             Semantics::Kernel => Isolation::KernelSemantics,
         }
     }
 
     /// Out of line, as most parents have no private sub-interface.
     #[inline(never)]
-    fn apart(&self, target: Station, src: u64) -> Isolation {
-        match self.table.station(src) {
+    fn isolation_between(&self, target: UpSub, src: u64) -> Isolation {
+        match self.table.lookup_with_mode(src) {
             Some(sender)
                 if sender.id != target.id
                     && (sender.mode == Mode::Private || target.mode == Mode::Private) =>
@@ -281,13 +281,13 @@ impl Switch {
     }
 
     #[inline(never)]
-    fn ingress_group(&self, frame: Frame<'_>, mut tell: impl FnMut(Step)) -> Action<'_> {
+    fn ingress_group(&self, frame: Frame<'_>, mut trace: impl FnMut(Step)) -> Action<'_> {
         let dst = frame.dst();
-        let sender = self.table.station(frame.src_key());
-        tell(Step::Sender(sender.map(|Station { id, mode }| (id, mode))));
+        let sender = self.table.lookup_with_mode(frame.src_key());
+        trace(Step::Sender(sender.map(|UpSub { id, mode }| (id, mode))));
         let (modes, except) = match sender {
             None => (LISTENERS, None),
-            Some(Station { id, mode }) => match mode {
+            Some(UpSub { id, mode }) => match mode {
                 // Back to its sender, and to nobody else. VRRP relies on hearing a peer that
                 // sends from the same virtual address.
                 Mode::Passthru | Mode::Private | Mode::Source => return Action::Deliver(id),
@@ -297,22 +297,22 @@ impl Switch {
             },
         };
         // The kernel has consumed the outer tag off when macvlan looks at a frame from the wire.
-        let heard = self.heard(dst, frame.ethertype_untagged());
-        tell(Step::Listeners(heard));
-        if heard != GroupListeners::Possible {
+        let listeners = self.group_listeners(dst, frame.ethertype_untagged());
+        trace(Step::Listeners(listeners));
+        if listeners != GroupListeners::Possible {
             return Action::Host;
         }
         let rule = FloodRule::ingress(dst, modes, except, self.defers(dst));
-        tell(Step::Flood(rule));
+        trace(Step::Flood(rule));
         Action::Flood(self.flood(rule, 0))
     }
 
     /// Whether somebody may want a frame of this EtherType for this group.
     #[inline]
-    fn heard(&self, group: MacAddr, ethertype: u16) -> GroupListeners {
+    fn group_listeners(&self, group: MacAddr, ethertype: u16) -> GroupListeners {
         match ethertype {
             MAC_CONTROL => GroupListeners::MacControl,
-            _ if self.table.is_heard(group) => GroupListeners::Possible,
+            _ if self.table.has_listeners(group) => GroupListeners::Possible,
             _ => GroupListeners::None,
         }
     }
@@ -323,7 +323,7 @@ impl Switch {
             return false;
         };
         self.parent.promisc
-            || self.table.is_greedy()
+            || self.table.wants_all_multicast()
             || group.is_broadcast()
             || self.table.members(group) > cutoff
     }
@@ -333,17 +333,17 @@ impl Switch {
         from: SubIndex,
         frame: Frame<'_>,
         gso: bool,
-        mut tell: impl FnMut(Step),
+        mut trace: impl FnMut(Step),
     ) -> Action<'_> {
         let dst = frame.dst();
-        let heard = self.heard(dst, frame.ethertype());
-        tell(Step::LocalListeners(heard));
-        if heard != GroupListeners::Possible {
+        let listeners = self.group_listeners(dst, frame.ethertype());
+        trace(Step::LocalListeners(listeners));
+        if listeners != GroupListeners::Possible {
             return Action::Wire;
         }
         let len = if gso { 0 } else { length(frame) };
         let rule = FloodRule::egress(dst, Mode::Bridge.bit(), from, len);
-        tell(Step::LocalFlood(rule));
+        trace(Step::LocalFlood(rule));
         Action::Flood(self.flood(rule, 0))
     }
 
@@ -351,36 +351,36 @@ impl Switch {
     /// through the parent's receive path. So the parent's MTU holds and not the receiver's, and
     /// the source lists have their say. Isolation has not: neither end is private.
     #[inline]
-    fn local(
+    fn bridge_local(
         &self,
         target: SubIndex,
         frame: Frame<'_>,
         gso: bool,
-        mut tell: impl FnMut(Step),
+        mut trace: impl FnMut(Step),
     ) -> Verdict<'_> {
         let length = match gso {
             true => LengthCheck::Gso,
             false if fits(length(frame), self.parent.mtu) => LengthCheck::Fits,
             false => LengthCheck::TooLong,
         };
-        tell(Step::Length(length));
+        trace(Step::Length(length));
         if length == LengthCheck::TooLong {
             return Action::Drop(DropReason::TooLong).into();
         }
-        let (copies, consumed) = self.sources.consult(frame.src_key());
-        tell(Step::LocalSources(SourceMatch { copies: copies.len(), consumed }));
+        let (copies, consumed) = self.sources.lookup(frame.src_key());
+        trace(Step::LocalSources(SourceMatch { copies: copies.len(), consumed }));
         if consumed {
             let action = Action::Drop(DropReason::Nodst);
             return Verdict { copies, action };
         }
-        tell(Step::LocalDeliver(target));
+        trace(Step::LocalDeliver(target));
         let action = Action::Deliver(target);
         Verdict { copies, action }
     }
 
     /// True when a frame for this group passes the filter of a sub-interface, which is not open.
     #[inline]
-    fn hears(&self, id: SubIndex, group: MacAddr) -> bool {
+    fn accepts_group(&self, id: SubIndex, group: MacAddr) -> bool {
         group.is_broadcast() || self.sub(id).is_some_and(|sub| sub.joined(group))
     }
 }

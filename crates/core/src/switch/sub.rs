@@ -69,8 +69,8 @@ impl Sub {
     }
 
     /// How it stands towards the stations it lists.
-    pub(super) const fn standing(&self) -> Standing {
-        Standing { up: self.up, nodst: self.nodst }
+    pub(super) const fn source_policy(&self) -> SourcePolicy {
+        SourcePolicy { up: self.up, nodst: self.nodst }
     }
 
     /// True when it joined this very group.
@@ -80,7 +80,7 @@ impl Sub {
 
     /// True when, being up, it makes the parent receive every group: macvlan passes `allmulti` on
     /// to the parent, and `promisc` too except for passthru, which asks for it by itself.
-    pub(super) const fn is_greedy(&self) -> bool {
+    pub(super) const fn wants_all_multicast(&self) -> bool {
         match self.mode {
             Mode::Passthru => !self.nopromisc || self.filter.allmulti,
             _ => self.filter.accepts_all(),
@@ -90,7 +90,7 @@ impl Sub {
 
 /// How a sub-interface stands towards the stations it lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct SourcePolicy {
     /// It gets copies.
     pub(super) up: bool,
     /// It takes the frame from all who are not on a list.

@@ -14,10 +14,10 @@ impl Switch {
     /// A table without sub-interfaces.
     pub fn new(parent: ParentInfo, semantics: Semantics) -> Self {
         Self {
-            shortcuts: Default::default(),
+            fast_path: Default::default(),
             table: Default::default(),
             sources: Default::default(),
-            owner: None,
+            passthru: None,
             semantics,
             parent,
             bc_cutoff: DEFAULT_BC_CUTOFF,
@@ -41,7 +41,7 @@ impl Switch {
         let vacant = (vacant..).find(|&at| self.subs.get(at).is_none_or(Option::is_none));
         let id = vacant.and_then(SubIndex::from_index).ok_or(SwitchError::TooMany)?;
         self.vacant_from = id.index() + 1;
-        self.enter(id, sub);
+        self.insert(id, sub);
         Ok(id)
     }
 
@@ -55,7 +55,7 @@ impl Switch {
         match self.sub(id) {
             Some(_) => Err(SwitchError::TooMany),
             None => {
-                self.enter(id, sub);
+                self.insert(id, sub);
                 Ok(())
             }
         }
@@ -66,10 +66,10 @@ impl Switch {
         let mtu = config.mtu.unwrap_or(self.parent.mtu);
         let mac = match config.mode {
             Mode::Passthru => self.parent.mac,
-            _ => station(config.mac)?,
+            _ => unicast(config.mac)?,
         };
         self.check_mtu(mtu)?;
-        if self.owner.is_some() {
+        if self.passthru.is_some() {
             return Err(SwitchError::ParentOwned);
         }
         if config.mode == Mode::Passthru && self.subs().next().is_some() {
@@ -91,18 +91,18 @@ impl Switch {
         })
     }
 
-    fn enter(&mut self, id: SubIndex, sub: Sub) {
-        self.table.publish(id, &sub);
-        self.sources.publish(id, &sub.sources, sub.standing());
+    fn insert(&mut self, id: SubIndex, sub: Sub) {
+        self.table.insert(id, &sub);
+        self.sources.insert(id, &sub.sources, sub.source_policy());
         if sub.mode == Mode::Passthru {
-            self.owner = Some(id);
+            self.passthru = Some(id);
         }
         self.request_bc_queue(sub.bc_queue_len);
         if self.subs.len() <= id.index() {
             self.subs.resize_with(id.index() + 1, || None);
         }
         self.subs[id.index()] = Some(Box::new(sub));
-        self.pave();
+        self.rebuild_fast_path();
     }
 
     /// Removes a sub-interface and returns it as it was, or `None` if there is none. With a
@@ -110,15 +110,15 @@ impl Switch {
     /// again.
     pub fn remove(&mut self, id: SubIndex) -> Option<Sub> {
         let sub = self.subs.get_mut(id.index())?.take()?;
-        self.table.withdraw(id, &sub);
-        self.sources.withdraw(id, &sub.sources, sub.standing());
+        self.table.remove(id, &sub);
+        self.sources.remove(id, &sub.sources, sub.source_policy());
         self.vacant_from = self.vacant_from.min(id.index());
-        if self.owner == Some(id) {
-            self.owner = None;
+        if self.passthru == Some(id) {
+            self.passthru = None;
             self.parent.mac = self.replaced_mac.take().unwrap_or(self.parent.mac);
         }
         self.release_bc_queue(sub.bc_queue_len);
-        self.pave();
+        self.rebuild_fast_path();
         Some(*sub)
     }
 
@@ -129,7 +129,7 @@ impl Switch {
     /// in use; [`SwitchError::NoSuchSub`].
     pub fn set_up(&mut self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         self.check_up(id, up)?;
-        self.change(id, |sub| sub.up = up)
+        self.update_sub(id, |sub| sub.up = up)
     }
 
     /// Whether [`set_up`](Self::set_up) would be allowed.
@@ -137,9 +137,9 @@ impl Switch {
     /// # Errors
     /// The same.
     pub fn check_up(&self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
-        let sub = self.known(id)?;
+        let sub = self.existing(id)?;
         match up && !sub.up && sub.mode != Mode::Passthru {
-            true => self.check_vacant(sub.mac),
+            true => self.check_address_free(sub.mac),
             false => Ok(()),
         }
     }
@@ -152,7 +152,7 @@ impl Switch {
     /// down; [`SwitchError::NoSuchSub`].
     pub fn set_mac(&mut self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
         self.check_mac(id, mac)?;
-        let sub = self.known(id)?;
+        let sub = self.existing(id)?;
         if sub.mac == mac {
             return Ok(());
         }
@@ -160,7 +160,7 @@ impl Switch {
             self.replaced_mac.get_or_insert(self.parent.mac);
             self.parent.mac = mac;
         }
-        self.change(id, |sub| sub.mac = mac)
+        self.update_sub(id, |sub| sub.mac = mac)
     }
 
     /// Whether [`set_mac`](Self::set_mac) would be allowed.
@@ -168,11 +168,11 @@ impl Switch {
     /// # Errors
     /// The same.
     pub fn check_mac(&self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
-        let sub = self.known(id)?;
-        let mac = station(mac)?;
+        let sub = self.existing(id)?;
+        let mac = unicast(mac)?;
         match sub.mac == mac || sub.mode == Mode::Passthru {
             true => Ok(()),
-            false => self.check_vacant(mac),
+            false => self.check_address_free(mac),
         }
     }
 
@@ -182,14 +182,14 @@ impl Switch {
     /// # Errors
     /// [`SwitchError::FixedPassthru`] for a change to or from passthru; [`SwitchError::NoSuchSub`].
     pub fn set_mode(&mut self, id: SubIndex, mode: Mode) -> Result<(), SwitchError> {
-        let before = self.known(id)?.mode;
+        let before = self.existing(id)?.mode;
         if (before == Mode::Passthru) != (mode == Mode::Passthru) {
             return Err(SwitchError::FixedPassthru);
         }
         if before == Mode::Source && mode != Mode::Source {
             self.flush_sources(id)?;
         }
-        self.change(id, |sub| sub.mode = mode)
+        self.update_sub(id, |sub| sub.mode = mode)
     }
 
     /// Sets or clears `nodst`, which only matters while the sub-interface has a source list.
@@ -197,7 +197,7 @@ impl Switch {
     /// # Errors
     /// [`SwitchError::NoSuchSub`].
     pub fn set_nodst(&mut self, id: SubIndex, nodst: bool) -> Result<(), SwitchError> {
-        self.change(id, |sub| sub.nodst = nodst)
+        self.update_sub(id, |sub| sub.nodst = nodst)
     }
 
     /// Sets or clears `nopromisc`, which only matters in passthru mode.
@@ -205,7 +205,7 @@ impl Switch {
     /// # Errors
     /// [`SwitchError::NoSuchSub`].
     pub fn set_nopromisc(&mut self, id: SubIndex, nopromisc: bool) -> Result<(), SwitchError> {
-        self.change(id, |sub| sub.nopromisc = nopromisc)
+        self.update_sub(id, |sub| sub.nopromisc = nopromisc)
     }
 
     /// Sets the MTU of a sub-interface, in bytes.
@@ -213,9 +213,9 @@ impl Switch {
     /// # Errors
     /// [`SwitchError::MtuAboveParent`], [`SwitchError::MtuTooSmall`], [`SwitchError::NoSuchSub`].
     pub fn set_mtu(&mut self, id: SubIndex, mtu: u32) -> Result<(), SwitchError> {
-        self.known(id)?;
+        self.existing(id)?;
         self.check_mtu(mtu)?;
-        self.change(id, |sub| sub.mtu = mtu)
+        self.update_sub(id, |sub| sub.mtu = mtu)
     }
 
     /// Sets the length of the broadcast queue that a sub-interface asks for, in frames.
@@ -223,10 +223,10 @@ impl Switch {
     /// # Errors
     /// [`SwitchError::NoSuchSub`].
     pub fn set_bc_queue_len(&mut self, id: SubIndex, frames: u32) -> Result<(), SwitchError> {
-        let before = self.known(id)?.bc_queue_len;
+        let before = self.existing(id)?.bc_queue_len;
         self.release_bc_queue(before);
         self.request_bc_queue(frames);
-        self.change(id, |sub| sub.bc_queue_len = frames)
+        self.update_sub(id, |sub| sub.bc_queue_len = frames)
     }
 
     /// Sets the groups a sub-interface listens to.
@@ -240,7 +240,7 @@ impl Switch {
     ) -> Result<(), SwitchError> {
         filter.groups.sort_unstable();
         filter.groups.dedup();
-        self.change(id, |sub| sub.filter = filter)
+        self.update_sub(id, |sub| sub.filter = filter)
     }
 
     /// Sets the port's `bclim`: a group that more than this many sub-interfaces joined takes the
@@ -257,9 +257,9 @@ impl Switch {
         }
         self.parent.mac = mac;
         self.replaced_mac = None;
-        if let Some(owner) = self.owner {
+        if let Some(owner) = self.passthru {
             // The owner exists: removing it clears the field.
-            let _ = self.change(owner, |sub| sub.mac = mac);
+            let _ = self.update_sub(owner, |sub| sub.mac = mac);
         }
     }
 
@@ -267,12 +267,12 @@ impl Switch {
     /// to it, and returned; none grows.
     pub fn set_parent_mtu(&mut self, mtu: u32) -> Vec<SubIndex> {
         self.parent.mtu = mtu;
-        self.pave();
+        self.rebuild_fast_path();
         let larger: Vec<_> =
             self.subs().filter(|(_, sub)| sub.mtu > mtu).map(|(id, _)| id).collect();
         for &id in &larger {
             // It exists: it was listed just above.
-            let _ = self.change(id, |sub| sub.mtu = mtu);
+            let _ = self.update_sub(id, |sub| sub.mtu = mtu);
         }
         larger
     }
@@ -285,10 +285,10 @@ impl Switch {
     /// Chooses whose promise about private sub-interfaces is kept.
     pub fn set_semantics(&mut self, semantics: Semantics) {
         self.semantics = semantics;
-        self.pave();
+        self.rebuild_fast_path();
     }
 
-    pub(super) fn known(&self, id: SubIndex) -> Result<&Sub, SwitchError> {
+    pub(super) fn existing(&self, id: SubIndex) -> Result<&Sub, SwitchError> {
         self.sub(id).ok_or(SwitchError::NoSuchSub)
     }
 
@@ -309,29 +309,29 @@ impl Switch {
 
     /// Refuses an address that the parent has, or a sub-interface that is up. One that is down
     /// may have it too: it will be refused when it comes up.
-    fn check_vacant(&self, mac: MacAddr) -> Result<(), SwitchError> {
+    fn check_address_free(&self, mac: MacAddr) -> Result<(), SwitchError> {
         if mac == self.parent.mac {
             return Err(SwitchError::AddressOfParent(mac));
         }
-        match self.table.station(mac.to_u64()) {
+        match self.table.lookup_with_mode(mac.to_u64()) {
             Some(_) => Err(SwitchError::AddressOfSub(mac)),
             None => Ok(()),
         }
     }
 
-    fn change(&mut self, id: SubIndex, how: impl FnOnce(&mut Sub)) -> Result<(), SwitchError> {
+    fn update_sub(&mut self, id: SubIndex, how: impl FnOnce(&mut Sub)) -> Result<(), SwitchError> {
         let sub = self.subs.get_mut(id.index()).and_then(Option::as_deref_mut);
         let sub = sub.ok_or(SwitchError::NoSuchSub)?;
         // Out and in again, whatever has changed: the tables cannot go stale by half.
-        self.table.withdraw(id, sub);
-        let before = sub.standing();
+        self.table.remove(id, sub);
+        let before = sub.source_policy();
         how(sub);
-        self.table.publish(id, sub);
-        if sub.standing() != before {
-            self.sources.withdraw(id, &sub.sources, before);
-            self.sources.publish(id, &sub.sources, sub.standing());
+        self.table.insert(id, sub);
+        if sub.source_policy() != before {
+            self.sources.remove(id, &sub.sources, before);
+            self.sources.insert(id, &sub.sources, sub.source_policy());
         }
-        self.pave();
+        self.rebuild_fast_path();
         Ok(())
     }
 
@@ -350,6 +350,6 @@ impl Switch {
 }
 
 /// The address, if a station can have it.
-pub(super) const fn station(mac: MacAddr) -> Result<MacAddr, SwitchError> {
+pub(super) const fn unicast(mac: MacAddr) -> Result<MacAddr, SwitchError> {
     if mac.is_valid_unicast() { Ok(mac) } else { Err(SwitchError::NotUnicast(mac)) }
 }

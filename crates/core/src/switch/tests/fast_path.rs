@@ -111,7 +111,7 @@ proptest! {
 
 /// Whether the short way is open from the wire, and from sub-interfaces.
 fn open(switch: &Switch) -> (bool, bool) {
-    (switch.shortcuts.ingress, switch.shortcuts.egress_below > 0)
+    (switch.fast_path.ingress, switch.fast_path.egress_below > 0)
 }
 
 #[test]

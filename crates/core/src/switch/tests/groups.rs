@@ -110,9 +110,9 @@ fn passthru_hears_what_it_joined_and_the_host_hears_it_too() {
 fn a_reflected_group_frame_of_vepa_reaches_vepa_and_bridge_and_the_host() {
     let (lab, [_, vepa, bridge, _]) = Lab::mixed();
     for dst in [MacAddr::BROADCAST, JOINED] {
-        let heard = [vepa[1], bridge[0], bridge[1]];
+        let listeners = [vepa[1], bridge[0], bridge[1]];
         let outcome = lab.ingress(lab.mac(vepa[0]), dst);
-        assert_eq!(outcome, to_subs(&heard).and_host());
+        assert_eq!(outcome, to_subs(&listeners).and_host());
     }
     assert_eq!(lab.ingress(lab.mac(vepa[0]), STRANGE), host());
 }

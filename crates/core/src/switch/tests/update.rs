@@ -276,13 +276,13 @@ fn a_parent_with_nobody_up_costs_a_frame_nothing() {
         lab.switch.set_filter(id, open.clone()).unwrap();
     }
     let table = &lab.switch.table;
-    assert!(table.has_private() && table.is_greedy() && table.is_heard(STRANGE));
+    assert!(table.has_private() && table.wants_all_multicast() && table.has_listeners(STRANGE));
     for id in subs.concat() {
         lab.down(id);
     }
     let table = &lab.switch.table;
-    assert!(!table.has_private() && !table.is_greedy());
-    assert!(!table.is_heard(STRANGE) && table.members(JOINED) == 0);
+    assert!(!table.has_private() && !table.wants_all_multicast());
+    assert!(!table.has_listeners(STRANGE) && table.members(JOINED) == 0);
 }
 
 #[test]
@@ -348,8 +348,8 @@ fn a_flood_reaches_the_numbers_of_its_switch_and_begins_there() {
         panic!("no flood");
     };
     assert_eq!(flood.cursor(), 500);
-    let heard = flood.map(|replica| match replica {
+    let listeners = flood.map(|replica| match replica {
         Replica::Deliver(id) | Replica::TooLong(id) => id.index(),
     });
-    assert_eq!(heard.collect::<Vec<_>>(), [500, 900, 901]);
+    assert_eq!(listeners.collect::<Vec<_>>(), [500, 900, 901]);
 }
