@@ -29,8 +29,9 @@ impl Counters {
 
 impl AddAssign for Counters {
     fn add_assign(&mut self, other: Self) {
-        self.frames += other.frames;
-        self.bytes += other.bytes;
+        let Self { frames, bytes } = other;
+        self.frames += frames;
+        self.bytes += bytes;
     }
 }
 
@@ -72,8 +73,9 @@ impl Index<DropReason> for Drops {
 
 impl AddAssign for Drops {
     fn add_assign(&mut self, other: Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            *mine += theirs;
+        let Self(frames) = other;
+        for (sum, frames) in self.0.iter_mut().zip(frames) {
+            *sum += frames;
         }
     }
 }
@@ -127,17 +129,30 @@ impl SubStats {
 
 impl AddAssign for SubStats {
     fn add_assign(&mut self, other: Self) {
-        self.offered += other.offered;
-        self.delivered += other.delivered;
-        self.groups += other.groups;
-        self.merged += other.merged;
-        self.supers += other.supers;
-        self.lost += other.lost;
-        self.received += other.received;
-        self.local += other.local;
-        self.flooded += other.flooded;
-        self.wire += other.wire;
-        self.dropped += other.dropped;
+        let Self {
+            offered,
+            delivered,
+            groups,
+            received,
+            local,
+            wire,
+            merged,
+            supers,
+            lost,
+            flooded,
+            dropped,
+        } = other;
+        self.offered += offered;
+        self.delivered += delivered;
+        self.groups += groups;
+        self.received += received;
+        self.local += local;
+        self.wire += wire;
+        self.merged += merged;
+        self.supers += supers;
+        self.lost += lost;
+        self.flooded += flooded;
+        self.dropped += dropped;
     }
 }
 
@@ -183,16 +198,28 @@ impl WireStats {
 
 impl AddAssign for WireStats {
     fn add_assign(&mut self, other: Self) {
-        self.received += other.received;
-        self.delivered += other.delivered;
-        self.flooded += other.flooded;
-        self.host += other.host;
-        self.dropped += other.dropped;
-        self.offered += other.offered;
-        self.sent += other.sent;
-        self.unsent += other.unsent;
-        self.copies += other.copies;
-        self.replicas += other.replicas;
+        let Self {
+            received,
+            delivered,
+            flooded,
+            host,
+            dropped,
+            offered,
+            sent,
+            unsent,
+            copies,
+            replicas,
+        } = other;
+        self.received += received;
+        self.delivered += delivered;
+        self.flooded += flooded;
+        self.host += host;
+        self.dropped += dropped;
+        self.offered += offered;
+        self.sent += sent;
+        self.unsent += unsent;
+        self.copies += copies;
+        self.replicas += replicas;
     }
 }
 
