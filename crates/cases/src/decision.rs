@@ -5,7 +5,8 @@ use std::hint::black_box;
 use fastrand::Rng;
 use hashbrown::HashMap;
 use umacvlan_core::{
-    Action, Frame, MacAddr, Mode, ParentInfo, Semantics, SubConfig, SubIndex, Switch, Verdict,
+    Action, Frame, MacAddr, MacvlanSettings, Mode, ParentInfo, Semantics, SubConfig, SubIndex,
+    Switch, Verdict,
 };
 
 use crate::Round;
@@ -96,7 +97,8 @@ impl Crowd {
 
     fn add(&mut self, mode: Mode, sources: Vec<MacAddr>) {
         let mac = station(&mut self.random);
-        let config = SubConfig { mac, mode, sources, ..SubConfig::default() };
+        let settings = MacvlanSettings { sources, ..MacvlanSettings::new(mode) };
+        let config = SubConfig { mac, mtu: None, settings };
         let id = self.switch.add(&config).expect("there is room");
         self.switch.set_up(id, true).expect("the address is new");
         self.ids.push(id);

@@ -71,7 +71,7 @@ fn turns(
     for _ in 0..subs {
         let (near, far) = MemoryLink::pair(2 * BURST, bytes);
         let mac = station(&mut random);
-        let config = SubConfig { mac, mode: Mode::Bridge, ..SubConfig::default() };
+        let config = SubConfig::new(mac, Mode::Bridge);
         let id = worker.add(&config, PortLink::Memory(near), Offloads::ALL);
         worker.set_up(id.expect("there is room"), true).expect("the address is new");
         ports.push(far);

@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use umacvlan_core::{MacAddr, Mode, MulticastFilter, ParentInfo, SubConfig, SubIndex, Switch};
+use umacvlan_core::{
+    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter, ParentInfo,
+    SubConfig, SubIndex, Switch,
+};
 
 use super::Paper;
 use crate::config::{Config, LinkEntry};
@@ -117,19 +120,19 @@ fn choose<'c>(config: &'c Config, wanted: Option<&'c str>) -> Result<&'c str> {
 /// Adds a link, sets it up if it is to be, and has it join what it is sure to join.
 fn add(switch: &mut Switch, entry: &LinkEntry, address: MacAddr) -> Result<SubIndex> {
     let spec = &entry.spec;
-    let standard = SubConfig::default();
     let id = switch.add(&SubConfig {
         mac: address,
-        mode: spec.mode,
         mtu: spec.mtu,
-        nodst: spec.nodst,
-        nopromisc: spec.nopromisc,
-        bc_queue_len: spec.bcqueuelen.unwrap_or(standard.bc_queue_len),
-        sources: spec.macaddr.clone(),
+        settings: MacvlanSettings {
+            mode: spec.mode,
+            flags: MacvlanFlags::default()
+                .with(MacvlanFlag::Nodst, spec.nodst)
+                .with(MacvlanFlag::Nopromisc, spec.nopromisc),
+            bcqueuelen: spec.bcqueuelen,
+            bclim: spec.bclim,
+            sources: spec.macaddr.clone(),
+        },
     })?;
-    if let Some(cutoff) = spec.bclim {
-        switch.set_bc_cutoff(cutoff);
-    }
     // Passthru has the parent's address and not the one it was given.
     let mac = switch.sub(id).map_or(address, |sub| sub.mac());
     let groups = everyones(mac).to_vec();

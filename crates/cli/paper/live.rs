@@ -1,7 +1,10 @@
 //! From what a daemon tells to paper.
 
 use anyhow::{Context, Result};
-use umacvlan_core::{MacAddr, MulticastFilter, ParentInfo, SubConfig, SubIndex, Switch};
+use umacvlan_core::{
+    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, MulticastFilter, ParentInfo, SubConfig,
+    SubIndex, Switch,
+};
 
 use super::Paper;
 use crate::api::{LinkView, ParentView};
@@ -59,13 +62,17 @@ fn add(switch: &mut Switch, link: &LinkView) -> Result<SubIndex> {
     let flag = |name| link.flags.iter().any(|flag| flag == name);
     let id = switch.add(&SubConfig {
         mac,
-        mode: info.mode.parse()?,
         // The engine keeps it at the parent's while somebody has it beyond that.
         mtu: Some(link.mtu.min(switch.parent().mtu)),
-        nodst: info.nodst.unwrap_or_default(),
-        nopromisc: info.nopromisc.unwrap_or_default(),
-        bc_queue_len: info.bcqueuelen,
-        sources: addresses(info.macaddr_data.as_deref().unwrap_or_default())?,
+        settings: MacvlanSettings {
+            mode: info.mode.parse()?,
+            flags: MacvlanFlags::default()
+                .with(MacvlanFlag::Nodst, info.nodst.unwrap_or_default())
+                .with(MacvlanFlag::Nopromisc, info.nopromisc.unwrap_or_default()),
+            bcqueuelen: Some(info.bcqueuelen),
+            bclim: None,
+            sources: addresses(info.macaddr_data.as_deref().unwrap_or_default())?,
+        },
     })?;
     let groups = addresses(&link.umacvlan.groups)?;
     let promisc = flag("PROMISC");

@@ -15,7 +15,8 @@ pub mod vlan;
 pub use frame::{Frame, Tag};
 pub use mac::MacAddr;
 pub use switch::{
-    Action, DropReason, Flood, FloodRule, Mode, MulticastFilter, ParentInfo, ParentSide, Replica,
-    Semantics, Sub, SubConfig, SubIndex, Switch, SwitchError, Verdict,
+    Action, DropReason, Flood, FloodRule, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode,
+    MulticastFilter, ParentInfo, ParentSide, Replica, Semantics, Sub, SubConfig, SubIndex, Switch,
+    SwitchError, Verdict,
 };
 pub use vlan::{VlanName, VlanNameError, VlanPath, VlanTable};

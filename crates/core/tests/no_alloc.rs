@@ -7,8 +7,8 @@ use std::cell::Cell;
 use std::hint::black_box;
 
 use umacvlan_core::{
-    Action, Frame, MacAddr, Mode, MulticastFilter, ParentInfo, Semantics, SubConfig, SubIndex,
-    Switch,
+    Action, Frame, MacAddr, MacvlanFlag, Mode, MulticastFilter, ParentInfo, Semantics, SubConfig,
+    SubIndex, Switch,
 };
 
 thread_local! {
@@ -55,14 +55,11 @@ fn crowd() -> (Switch, Vec<SubIndex>) {
     let modes = [Mode::Bridge, Mode::Private, Mode::Source, Mode::Vepa];
     let mut ids = Vec::new();
     for (n, mode) in (1..33).zip(modes.into_iter().cycle()) {
-        let listed = mode == Mode::Source;
-        let config = SubConfig {
-            mac: mac(n),
-            mode,
-            nodst: n == 31,
-            sources: if listed { (50..53).map(mac).collect() } else { Vec::new() },
-            ..SubConfig::default()
-        };
+        let mut config = SubConfig::new(mac(n), mode);
+        if mode == Mode::Source {
+            config.settings.flags = config.settings.flags.with(MacvlanFlag::Nodst, n == 31);
+            config.settings.sources = (50..53).map(mac).collect();
+        }
         let id = switch.add(&config).unwrap();
         switch.set_up(id, true).unwrap();
         let filter = MulticastFilter { groups: vec![GROUP], ..MulticastFilter::default() };

@@ -216,7 +216,7 @@ mod tests {
 
     fn config(n: u8) -> SubConfig {
         let mac = MacAddr::new([2, 0, 0, 0, 1, n]);
-        SubConfig { mac, mode: Mode::Bridge, ..SubConfig::default() }
+        SubConfig::new(mac, Mode::Bridge)
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn view(stations: impl Iterator<Item = MacAddr>) -> HostFilterRules {
     let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
     let mut switch = Switch::new(parent, Semantics::Kernel);
     for mac in stations {
-        let config = SubConfig { mac, mode: Mode::Bridge, ..SubConfig::default() };
+        let config = SubConfig::new(mac, Mode::Bridge);
         let id = switch.add(&config).unwrap();
         switch.set_up(id, true).unwrap();
     }

@@ -51,8 +51,9 @@ impl Crowd {
 
     /// What the sub-interface at this place is to be.
     pub(super) fn config(&self, place: usize, mode: Mode) -> SubConfig {
-        let sources = self.listed.get(place).copied().into_iter().collect();
-        SubConfig { mac: self.macs[place], mode, sources, ..SubConfig::default() }
+        let mut config = SubConfig::new(self.macs[place], mode);
+        config.settings.sources.extend(self.listed.get(place));
+        config
     }
 
     /// So many frames for a case, in random order.

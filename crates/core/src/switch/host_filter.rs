@@ -84,14 +84,14 @@ impl Switch {
         view.rules.reserve(self.subs.len());
         for (_, sub) in self.subs().filter(|&(id, _)| Some(id) != gone) {
             // Down or not: it swallows what it does not hear.
-            view.owned |= sub.mode == Mode::Passthru;
-            if sub.nodst {
-                sub.sources.iter().for_each(|&source| view.add(source, HostRule::ALL_FROM));
+            view.owned |= sub.mode() == Mode::Passthru;
+            if sub.nodst() {
+                sub.sources().iter().for_each(|&source| view.add(source, HostRule::ALL_FROM));
             }
             if sub.up {
                 view.add(
                     sub.mac,
-                    match sub.mode {
+                    match sub.mode() {
                         Mode::Bridge | Mode::Vepa => HostRule::UNICAST_TO,
                         Mode::Private => HostRule::UNICAST_TO | HostRule::REFLECTED_GROUP,
                         Mode::Passthru | Mode::Source => HostRule::REFLECTED_GROUP,
@@ -105,6 +105,6 @@ impl Switch {
     /// The stations whose frames sub-interfaces get copies of because they list them, whatever else
     /// happens to these; one may come more than once.
     pub fn listed_sources(&self) -> impl Iterator<Item = MacAddr> {
-        self.subs().filter(|(_, sub)| sub.up).flat_map(|(_, sub)| sub.sources.iter().copied())
+        self.subs().filter(|(_, sub)| sub.up).flat_map(|(_, sub)| sub.sources().iter().copied())
     }
 }

@@ -21,6 +21,7 @@ mod flood;
 mod forwarding_table;
 mod host_filter;
 mod mac_table;
+mod settings;
 mod sources;
 mod sub;
 #[cfg(test)]
@@ -33,13 +34,16 @@ use std::collections::BTreeMap;
 use crate::{Frame, MacAddr};
 
 pub use config::{
-    DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, MIN_MTU, Mode, MulticastFilter, ParentInfo,
-    ParseModeError, ParseSemanticsError, Semantics, SubConfig,
+    MIN_MTU, Mode, MulticastFilter, ParentInfo, ParseModeError, ParseSemanticsError, Semantics,
+    SubConfig,
 };
 pub use error::SwitchError;
 pub use explain::{Explanation, GroupListeners, Isolation, LengthCheck, SourceMatch, Step};
 pub use flood::{Flood, FloodDecision, FloodRule, ParentSide, Replica};
 pub use host_filter::{HostFilterRules, HostRule};
+pub use settings::{
+    DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, MacvlanFlag, MacvlanFlags, MacvlanSettings,
+};
 pub use sources::Copies;
 pub use sub::Sub;
 pub use verdict::{Action, DropReason, Verdict};

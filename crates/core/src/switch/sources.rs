@@ -85,8 +85,8 @@ impl Switch {
     pub fn add_source(&mut self, id: SubIndex, source: MacAddr) -> Result<(), SwitchError> {
         let source = unicast(source)?;
         let sub = self.source_mode_sub(id)?;
-        if let Err(place) = sub.sources.binary_search(&source) {
-            sub.sources.insert(place, source);
+        if let Err(place) = sub.settings.sources.binary_search(&source) {
+            sub.settings.sources.insert(place, source);
             let policy = sub.source_policy();
             self.sources.insert(id, &[source], policy);
             self.rebuild_fast_path();
@@ -101,8 +101,8 @@ impl Switch {
     pub fn remove_source(&mut self, id: SubIndex, source: MacAddr) -> Result<(), SwitchError> {
         let source = unicast(source)?;
         let sub = self.source_mode_sub(id)?;
-        if let Ok(place) = sub.sources.binary_search(&source) {
-            sub.sources.remove(place);
+        if let Ok(place) = sub.settings.sources.binary_search(&source) {
+            sub.settings.sources.remove(place);
             let policy = sub.source_policy();
             self.sources.remove(id, &[source], policy);
             self.rebuild_fast_path();
@@ -119,7 +119,7 @@ impl Switch {
         let sources = sorted(sources)?;
         let sub = self.source_mode_sub(id)?;
         let policy = sub.source_policy();
-        let before = std::mem::replace(&mut sub.sources, sources.clone());
+        let before = std::mem::replace(&mut sub.settings.sources, sources.clone());
         self.sources.remove(id, &before, policy);
         self.sources.insert(id, &sources, policy);
         self.rebuild_fast_path();
@@ -138,7 +138,7 @@ impl Switch {
     fn source_mode_sub(&mut self, id: SubIndex) -> Result<&mut Sub, SwitchError> {
         let sub = self.subs.get_mut(id.index()).and_then(Option::as_mut);
         match sub.ok_or(SwitchError::NoSuchSub)? {
-            sub if sub.mode == Mode::Source => Ok(sub),
+            sub if sub.mode() == Mode::Source => Ok(sub),
             _ => Err(SwitchError::SourcesOutsideSourceMode),
         }
     }

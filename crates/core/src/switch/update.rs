@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::MacAddr;
 
-use super::config::{DEFAULT_BC_CUTOFF, MIN_MTU};
+use super::config::MIN_MTU;
+use super::settings::DEFAULT_BC_CUTOFF;
 use super::sources;
 use super::{
-    Mode, MulticastFilter, ParentInfo, Semantics, Sub, SubConfig, SubIndex, Switch, SwitchError,
+    MacvlanFlag, MacvlanSettings, Mode, MulticastFilter, ParentInfo, Semantics, Sub, SubConfig,
+    SubIndex, Switch, SwitchError,
 };
 
 impl Switch {
@@ -64,40 +66,43 @@ impl Switch {
     /// A new sub-interface, if there may be such a one.
     fn check_new(&self, config: &SubConfig) -> Result<Sub, SwitchError> {
         let mtu = config.mtu.unwrap_or(self.parent.mtu);
-        let mac = match config.mode {
+        let SubConfig { mac, mtu: _, settings } = config;
+        let mac = match settings.mode {
             Mode::Passthru => self.parent.mac,
-            _ => unicast(config.mac)?,
+            _ => unicast(*mac)?,
         };
         self.check_mtu(mtu)?;
         if self.passthru.is_some() {
             return Err(SwitchError::ParentOwned);
         }
-        if config.mode == Mode::Passthru && self.subs().next().is_some() {
+        if settings.mode == Mode::Passthru && self.subs().next().is_some() {
             return Err(SwitchError::ParentShared);
         }
-        if config.mode != Mode::Source && !config.sources.is_empty() {
+        if settings.mode != Mode::Source && !settings.sources.is_empty() {
             return Err(SwitchError::SourcesOutsideSourceMode);
         }
         Ok(Sub {
             mac,
-            mode: config.mode,
             up: false,
             mtu,
-            nodst: config.nodst,
-            nopromisc: config.nopromisc,
-            bc_queue_len: config.bc_queue_len,
-            sources: sources::sorted(&config.sources)?,
+            settings: MacvlanSettings {
+                sources: sources::sorted(&settings.sources)?,
+                ..settings.clone()
+            },
             filter: MulticastFilter::default(),
         })
     }
 
     fn insert(&mut self, id: SubIndex, sub: Sub) {
         self.table.insert(id, &sub);
-        self.sources.insert(id, &sub.sources, sub.source_policy());
-        if sub.mode == Mode::Passthru {
+        self.sources.insert(id, sub.sources(), sub.source_policy());
+        if sub.mode() == Mode::Passthru {
             self.passthru = Some(id);
         }
-        self.request_bc_queue(sub.bc_queue_len);
+        self.request_bc_queue(sub.bc_queue_len());
+        if let Some(bclim) = sub.settings.bclim {
+            self.bc_cutoff = bclim;
+        }
         if self.subs.len() <= id.index() {
             self.subs.resize_with(id.index() + 1, || None);
         }
@@ -111,13 +116,13 @@ impl Switch {
     pub fn remove(&mut self, id: SubIndex) -> Option<Sub> {
         let sub = self.subs.get_mut(id.index())?.take()?;
         self.table.remove(id, &sub);
-        self.sources.remove(id, &sub.sources, sub.source_policy());
+        self.sources.remove(id, sub.sources(), sub.source_policy());
         self.vacant_from = self.vacant_from.min(id.index());
         if self.passthru == Some(id) {
             self.passthru = None;
             self.parent.mac = self.replaced_mac.take().unwrap_or(self.parent.mac);
         }
-        self.release_bc_queue(sub.bc_queue_len);
+        self.release_bc_queue(sub.bc_queue_len());
         self.rebuild_fast_path();
         Some(*sub)
     }
@@ -138,7 +143,7 @@ impl Switch {
     /// The same.
     pub fn check_up(&self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         let sub = self.existing(id)?;
-        match up && !sub.up && sub.mode != Mode::Passthru {
+        match up && !sub.up && sub.mode() != Mode::Passthru {
             true => self.check_address_free(sub.mac),
             false => Ok(()),
         }
@@ -156,7 +161,7 @@ impl Switch {
         if sub.mac == mac {
             return Ok(());
         }
-        if sub.mode == Mode::Passthru {
+        if sub.mode() == Mode::Passthru {
             self.replaced_mac.get_or_insert(self.parent.mac);
             self.parent.mac = mac;
         }
@@ -170,7 +175,7 @@ impl Switch {
     pub fn check_mac(&self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
         let sub = self.existing(id)?;
         let mac = unicast(mac)?;
-        match sub.mac == mac || sub.mode == Mode::Passthru {
+        match sub.mac == mac || sub.mode() == Mode::Passthru {
             true => Ok(()),
             false => self.check_address_free(mac),
         }
@@ -182,30 +187,28 @@ impl Switch {
     /// # Errors
     /// [`SwitchError::FixedPassthru`] for a change to or from passthru; [`SwitchError::NoSuchSub`].
     pub fn set_mode(&mut self, id: SubIndex, mode: Mode) -> Result<(), SwitchError> {
-        let before = self.existing(id)?.mode;
+        let before = self.existing(id)?.mode();
         if (before == Mode::Passthru) != (mode == Mode::Passthru) {
             return Err(SwitchError::FixedPassthru);
         }
         if before == Mode::Source && mode != Mode::Source {
             self.flush_sources(id)?;
         }
-        self.update_sub(id, |sub| sub.mode = mode)
+        self.update_sub(id, |sub| sub.settings.mode = mode)
     }
 
-    /// Sets or clears `nodst`, which only matters while the sub-interface has a source list.
+    /// Switches a flag on or off. It may be set in any mode, and has an effect in its
+    /// [own](MacvlanFlag::mode).
     ///
     /// # Errors
     /// [`SwitchError::NoSuchSub`].
-    pub fn set_nodst(&mut self, id: SubIndex, nodst: bool) -> Result<(), SwitchError> {
-        self.update_sub(id, |sub| sub.nodst = nodst)
-    }
-
-    /// Sets or clears `nopromisc`, which only matters in passthru mode.
-    ///
-    /// # Errors
-    /// [`SwitchError::NoSuchSub`].
-    pub fn set_nopromisc(&mut self, id: SubIndex, nopromisc: bool) -> Result<(), SwitchError> {
-        self.update_sub(id, |sub| sub.nopromisc = nopromisc)
+    pub fn set_flag(
+        &mut self,
+        id: SubIndex,
+        flag: MacvlanFlag,
+        on: bool,
+    ) -> Result<(), SwitchError> {
+        self.update_sub(id, |sub| sub.settings.flags = sub.settings.flags.with(flag, on))
     }
 
     /// Sets the MTU of a sub-interface, in bytes.
@@ -223,10 +226,10 @@ impl Switch {
     /// # Errors
     /// [`SwitchError::NoSuchSub`].
     pub fn set_bc_queue_len(&mut self, id: SubIndex, frames: u32) -> Result<(), SwitchError> {
-        let before = self.existing(id)?.bc_queue_len;
+        let before = self.existing(id)?.bc_queue_len();
         self.release_bc_queue(before);
         self.request_bc_queue(frames);
-        self.update_sub(id, |sub| sub.bc_queue_len = frames)
+        self.update_sub(id, |sub| sub.settings.bcqueuelen = Some(frames))
     }
 
     /// Sets the groups a sub-interface listens to.
@@ -328,8 +331,8 @@ impl Switch {
         how(sub);
         self.table.insert(id, sub);
         if sub.source_policy() != before {
-            self.sources.remove(id, &sub.sources, before);
-            self.sources.insert(id, &sub.sources, sub.source_policy());
+            self.sources.remove(id, sub.sources(), before);
+            self.sources.insert(id, sub.sources(), sub.source_policy());
         }
         self.rebuild_fast_path();
         Ok(())

@@ -11,8 +11,8 @@ pub(crate) mod ops;
 
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{
-    DropReason, MacAddr, Mode, MulticastFilter, ParentInfo, Semantics, SubConfig, SubIndex,
-    SwitchError,
+    DropReason, MacAddr, MacvlanFlag, Mode, MulticastFilter, ParentInfo, Semantics, SubConfig,
+    SubIndex, SwitchError,
 };
 
 /// One sub-interface.
@@ -230,7 +230,8 @@ impl Model {
         config: &SubConfig,
         id: Option<SubIndex>,
     ) -> Result<(), SwitchError> {
-        let passthru = config.mode == Mode::Passthru;
+        let settings = &config.settings;
+        let passthru = settings.mode == Mode::Passthru;
         if !passthru {
             valid(config.mac)?;
         }
@@ -242,23 +243,24 @@ impl Model {
         if passthru && !self.subs.is_empty() {
             return Err(SwitchError::ParentShared);
         }
-        if config.mode != Mode::Source && !config.sources.is_empty() {
+        if settings.mode != Mode::Source && !settings.sources.is_empty() {
             return Err(SwitchError::SourcesOutsideSourceMode);
         }
-        config.sources.iter().try_for_each(|&mac| valid(mac))?;
+        settings.sources.iter().try_for_each(|&mac| valid(mac))?;
         self.subs.push(ModelSub {
             id: id.expect("nothing speaks against adding it"),
             mac: if passthru { self.parent.mac } else { config.mac },
-            mode: config.mode,
+            mode: settings.mode,
             up: false,
             mtu,
-            nodst: config.nodst,
-            nopromisc: config.nopromisc,
-            bc_queue_len: config.bc_queue_len,
-            sources: config.sources.clone(),
+            nodst: settings.flags.contains(MacvlanFlag::Nodst),
+            nopromisc: settings.flags.contains(MacvlanFlag::Nopromisc),
+            bc_queue_len: settings.bcqueuelen.unwrap_or(1000),
+            sources: settings.sources.clone(),
             filter: MulticastFilter::default(),
         });
         self.subs.sort_by_key(|sub| sub.id);
+        self.bc_cutoff = settings.bclim.unwrap_or(self.bc_cutoff);
         Ok(())
     }
 

@@ -5,8 +5,8 @@
 //! lists: most of what can go wrong needs two things that meet.
 
 use umacvlan_core::{
-    Action, Frame, MacAddr, Mode, MulticastFilter, ParentInfo, ParentSide, Replica, Semantics,
-    SubConfig, SubIndex, Switch, Verdict,
+    Action, Frame, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter,
+    ParentInfo, ParentSide, Replica, Semantics, SubConfig, SubIndex, Switch, Verdict,
 };
 
 use super::{Model, Outcome, Probe};
@@ -98,12 +98,16 @@ impl Op {
         match code % 32 {
             0..=4 => Self::Add(SubConfig {
                 mac: address(a),
-                mode: mode(b),
                 mtu: (c < 128).then(|| mtu(c)),
-                nodst: d & 7 == 7,
-                nopromisc: d & 8 == 8,
-                bc_queue_len: u32::from(d >> 4),
-                sources: if b % 4 == 2 { addresses(e) } else { Vec::new() },
+                settings: MacvlanSettings {
+                    mode: mode(b),
+                    flags: MacvlanFlags::default()
+                        .with(MacvlanFlag::Nodst, d & 7 == 7)
+                        .with(MacvlanFlag::Nopromisc, d & 8 == 8),
+                    bcqueuelen: (d >= 16).then(|| u32::from(d >> 4)),
+                    bclim: (e >= 240).then(|| i32::from(e % 4) - 1),
+                    sources: if b % 4 == 2 { addresses(e) } else { Vec::new() },
+                },
             }),
             5 => Self::Remove(a),
             6..=9 => Self::Up(a, b & 7 != 0),
@@ -235,9 +239,9 @@ impl Pair {
             Op::Mac(_, mac) => (switch.set_mac(id, *mac), model.set_mac(id, *mac)),
             Op::Mode(_, mode) => (switch.set_mode(id, *mode), model.set_mode(id, *mode)),
             Op::Mtu(_, mtu) => (switch.set_mtu(id, *mtu), model.set_mtu(id, *mtu)),
-            Op::Nodst(_, on) => (switch.set_nodst(id, *on), model.sub(id).map(|sub| sub.nodst = *on)),
+            Op::Nodst(_, on) => (switch.set_flag(id, MacvlanFlag::Nodst, *on), model.sub(id).map(|sub| sub.nodst = *on)),
             Op::Nopromisc(_, on) => (
-                switch.set_nopromisc(id, *on),
+                switch.set_flag(id, MacvlanFlag::Nopromisc, *on),
                 model.sub(id).map(|sub| sub.nopromisc = *on),
             ),
             Op::BcQueueLen(_, frames) => (

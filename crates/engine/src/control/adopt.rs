@@ -1,7 +1,6 @@
 //! Interfaces that outlive an engine: kept by one, adopted by the next.
 
-use umacvlan_core::SubConfig;
-use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
+use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, SubConfig};
 
 use super::Control;
 use super::make::tap_error;
@@ -37,12 +36,16 @@ impl Control {
         let name = link.name.clone();
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
-            mode: adopt.mode,
             mtu: Some(link.mtu),
-            nodst: adopt.nodst,
-            nopromisc: adopt.nopromisc,
-            bc_queue_len: adopt.bc_queue_len.unwrap_or(DEFAULT_BC_QUEUE_LEN),
-            sources: adopt.sources.clone(),
+            settings: MacvlanSettings {
+                mode: adopt.mode,
+                flags: MacvlanFlags::default()
+                    .with(MacvlanFlag::Nodst, adopt.nodst)
+                    .with(MacvlanFlag::Nopromisc, adopt.nopromisc),
+                bcqueuelen: adopt.bc_queue_len,
+                bclim: None,
+                sources: adopt.sources.clone(),
+            },
         };
         let place = self.place_of(adopt, link)?;
         let key = self.enlist(at, number, queues, place, config)?;

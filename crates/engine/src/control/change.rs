@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::{Mode, SubIndex, Switch, SwitchError};
+use umacvlan_core::{MacvlanFlag, Mode, SubIndex, Switch, SwitchError};
 
 use super::Control;
 use super::host_filter::gives_to_host;
@@ -136,8 +136,8 @@ fn apply(switch: &mut Switch, id: SubIndex, change: &Change) -> Result<(), Switc
         }
         Change::BcQueueLen(frames) => switch.set_bc_queue_len(id, frames),
         Change::Mode(mode) => switch.set_mode(id, mode),
-        Change::Nodst(on) => switch.set_nodst(id, on),
-        Change::Nopromisc(on) => switch.set_nopromisc(id, on),
+        Change::Nodst(on) => switch.set_flag(id, MacvlanFlag::Nodst, on),
+        Change::Nopromisc(on) => switch.set_flag(id, MacvlanFlag::Nopromisc, on),
         Change::RemoveSource(source) => switch.remove_source(id, source),
         Change::Sources(ref sources) => switch.set_sources(id, sources),
     }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
-use umacvlan_core::{MacAddr, Mode, SubConfig, SubIndex, SwitchError};
+use umacvlan_core::{
+    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError,
+};
 
 use super::Control;
 use super::parent::Parent;
@@ -29,12 +30,16 @@ impl Control {
         let (queues, link) = self.make_tap(at, &options)?;
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
-            mode: options.mode,
             mtu: Some(link.mtu),
-            nodst: options.nodst,
-            nopromisc: options.nopromisc,
-            bc_queue_len: options.bc_queue_len.unwrap_or(DEFAULT_BC_QUEUE_LEN),
-            sources: options.sources.clone(),
+            settings: MacvlanSettings {
+                mode: options.mode,
+                flags: MacvlanFlags::default()
+                    .with(MacvlanFlag::Nodst, options.nodst)
+                    .with(MacvlanFlag::Nopromisc, options.nopromisc),
+                bcqueuelen: options.bc_queue_len,
+                bclim: None,
+                sources: options.sources.clone(),
+            },
         };
         let home = self.home.id();
         let link = Link { name: options.name.clone(), ..link };
@@ -63,7 +68,7 @@ impl Control {
         let queues: Vec<Arc<Tap>> = queues.into_iter().map(Arc::new).collect();
         let tap = Arc::clone(&queues[0]);
         let offloads = tap.accept_offloads().map_err(tap_error(&link.name))?;
-        let mode = config.mode;
+        let mode = config.settings.mode;
         let parent = &mut self.parents[at];
         let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(&tap)));
         let ports = queues.into_iter().map(PortLink::Tap).chain(others);

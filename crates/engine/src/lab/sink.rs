@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
-use umacvlan_core::{ParentInfo, Semantics, SubConfig, Switch};
+use umacvlan_core::{MacvlanSettings, ParentInfo, Semantics, SubConfig, Switch};
 
 use super::measure::{join, pin};
 use super::network::Site;
@@ -185,11 +185,13 @@ fn switch(parent: &Link) -> Switch {
 }
 
 fn configs<'s>(site: &'s Site<'_>) -> impl Iterator<Item = SubConfig> + 's {
-    site.subs.iter().map(|sub| SubConfig {
-        mac: sub.mac,
-        mode: site.mode,
-        sources: sub.sources.clone(),
-        ..SubConfig::default()
+    site.subs.iter().map(|sub| {
+        let sources = sub.sources.clone();
+        SubConfig {
+            mac: sub.mac,
+            mtu: None,
+            settings: MacvlanSettings { sources, ..MacvlanSettings::new(site.mode) },
+        }
     })
 }
 

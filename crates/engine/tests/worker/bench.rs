@@ -43,7 +43,7 @@ impl Bench {
 
     /// One more sub-interface, up. Its number in the order of making is its place in `ports`.
     pub(crate) fn add(&mut self, mode: Mode) -> usize {
-        let config = SubConfig { mode, ..SubConfig::default() };
+        let config = SubConfig::new(MacAddr::ZERO, mode);
         self.add_as(config, Offloads::ALL, 256)
     }
 

@@ -20,7 +20,7 @@ fn tagged(tags: &[u8], frame: &[u8]) -> Vec<u8> {
 /// A bridge sub-interface of one of the switches, with the address of station `n`.
 fn add(bench: &mut Bench, at: SwitchId, n: usize) -> (SubIndex, MemoryLink) {
     let (near, link) = MemoryLink::pair(256, 1 << 20);
-    let config = SubConfig { mac: mac(n), mode: Mode::Bridge, ..SubConfig::default() };
+    let config = SubConfig::new(mac(n), Mode::Bridge);
     let id = bench.worker.add_to(at, &config, PortLink::Memory(near), Offloads::ALL).unwrap();
     bench.worker.set_up(id, true).unwrap();
     (id, link)

@@ -59,10 +59,9 @@ impl Bench {
         let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
         let mut switch = Switch::new(parent, Semantics::Documented);
         let sources = listed.iter().map(|&n| mac(n)).collect();
-        let listener =
-            SubConfig { mac: mac(200), mode: Mode::Source, sources, ..SubConfig::default() };
-        let subs =
-            addresses.iter().map(|&n| SubConfig { mac: mac(n), mode, ..SubConfig::default() });
+        let mut listener = SubConfig::new(mac(200), Mode::Source);
+        listener.settings.sources = sources;
+        let subs = addresses.iter().map(|&n| SubConfig::new(mac(n), mode));
         for sub in subs.chain((!listed.is_empty()).then_some(listener)) {
             let id = switch.add(&sub).unwrap();
             switch.set_up(id, true).unwrap();

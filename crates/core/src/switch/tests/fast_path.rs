@@ -37,8 +37,10 @@ fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Swi
     match what % 16 {
         0..=2 => {
             let listed = (mode == Mode::Source).then(|| mac(which % STATIONS));
-            let (nodst, sources) = (at & 16 != 0, listed.into_iter().collect());
-            switch.add(&SubConfig { nodst, sources, ..config(address, mode) }).map(drop)
+            let mut config = config(address, mode);
+            config.settings.flags = MacvlanFlags::default().with(MacvlanFlag::Nodst, at & 16 != 0);
+            config.settings.sources.extend(listed);
+            switch.add(&config).map(drop)
         }
         3 => switch.remove(id).map(drop).ok_or(SwitchError::NoSuchSub),
         4..=7 => switch.set_up(id, to % 4 != 0),
@@ -47,7 +49,7 @@ fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Swi
         10 => switch.add_source(id, address),
         11 => switch.remove_source(id, address),
         12 => switch.flush_sources(id),
-        13 => switch.set_nodst(id, odd),
+        13 => switch.set_flag(id, MacvlanFlag::Nodst, odd),
         14 => {
             switch.set_semantics(if odd { Semantics::Kernel } else { Semantics::Documented });
             Ok(())
@@ -133,7 +135,7 @@ fn the_short_way_is_open_until_something_else_than_the_destination_matters() {
     switch.set_up(other, false).unwrap();
     switch.add_source(other, mac(9)).unwrap();
     assert_eq!(open(&switch), (true, true), "a list without consequences");
-    switch.set_nodst(other, true).unwrap();
+    switch.set_flag(other, MacvlanFlag::Nodst, true).unwrap();
     assert_eq!(open(&switch), (false, false), "it takes frames away even while it is down");
     switch.remove(other);
     assert_eq!(open(&switch), (true, true));

@@ -207,7 +207,7 @@ fn passthru_opens_the_parent_unless_told_not_to() {
     let mut lab = Lab::new(Semantics::Documented);
     let owner = lab.up(Mode::Passthru);
     assert!(deferred(&lab, JOINED));
-    lab.switch.set_nopromisc(owner, true).unwrap();
+    lab.switch.set_flag(owner, MacvlanFlag::Nopromisc, true).unwrap();
     assert!(!deferred(&lab, JOINED));
 }
 

@@ -113,7 +113,7 @@ fn parent() -> ParentInfo {
 }
 
 fn config(mac: MacAddr, mode: Mode) -> SubConfig {
-    SubConfig { mac, mode, ..SubConfig::default() }
+    SubConfig::new(mac, mode)
 }
 
 /// A switch with a way to ask it in one line.

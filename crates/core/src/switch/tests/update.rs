@@ -220,8 +220,8 @@ fn nobody_can_be_changed() {
     assert_eq!(switch.set_mac(gone, FAR), refused);
     assert_eq!(switch.set_mode(gone, Mode::Vepa), refused);
     assert_eq!(switch.set_mtu(gone, 1000), refused);
-    assert_eq!(switch.set_nodst(gone, true), refused);
-    assert_eq!(switch.set_nopromisc(gone, true), refused);
+    assert_eq!(switch.set_flag(gone, MacvlanFlag::Nodst, true), refused);
+    assert_eq!(switch.set_flag(gone, MacvlanFlag::Nopromisc, true), refused);
     assert_eq!(switch.set_bc_queue_len(gone, 1), refused);
     assert_eq!(switch.set_filter(gone, MulticastFilter::default()), refused);
     assert_eq!(switch.add_source(gone, FAR), refused);
@@ -234,7 +234,8 @@ fn nobody_can_be_changed() {
 #[test]
 fn a_refusal_leaves_no_trace() {
     let mut lab = Lab::new(Semantics::Documented);
-    let bad = SubConfig { sources: vec![FAR, MacAddr::ZERO], ..config(mac(1), Mode::Source) };
+    let mut bad = config(mac(1), Mode::Source);
+    bad.settings.sources = vec![FAR, MacAddr::ZERO];
     let refused = SwitchError::NotUnicast(MacAddr::ZERO);
     assert_eq!(lab.switch.add(&bad), Err(refused));
     assert_eq!(lab.switch.subs().count(), 0);
