@@ -3,7 +3,7 @@
  * The host's view of a parent: ends for the host's stack, at tc ingress, the frames that a macvlan
  * in the kernel would have consumed. Packet sockets come before tc, so the engine still has them.
  *
- * `Switch::host_view` in crates/core decides what is in the maps; crates/sys/src/bpf/host.rs
+ * `Switch::host_filter_rules` in crates/core decides what is in the maps; crates/sys/src/bpf/host.rs
  * writes them.
  */
 #include <linux/bpf.h>

@@ -5,7 +5,7 @@
  * hears by a packet socket what it wants, too: group frames, those of stations that source mode
  * listens to, and what came by a queue without an AF_XDP socket.
  *
- * `Switch::host_view` in crates/core decides what is in the maps; crates/sys/src/xdp/program.rs
+ * `Switch::host_filter_rules` in crates/core decides what is in the maps; crates/sys/src/xdp/program.rs
  * writes them.
  */
 #include <linux/bpf.h>

@@ -15,7 +15,7 @@ use tokio::net::UnixListener;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use umacvlan_engine::Engine;
-use umacvlan_engine::engine::{EngineOptions, SubNumber};
+use umacvlan_engine::engine::{EngineOptions, SubId};
 use umacvlan_sys::netns::reachable;
 use umacvlan_sys::process::{raise_descriptor_limit, take_descriptor};
 
@@ -257,7 +257,7 @@ fn path(typed: Option<&Path>, config: &DaemonConfig) -> PathBuf {
 /// Whether the engine's control thread does what it is asked.
 fn answers(engine: &Engine) -> bool {
     // No link has this number; the answer is that there is none.
-    !matches!(engine.sub(SubNumber(u64::MAX)), Err(umacvlan_engine::Error::Stopped))
+    !matches!(engine.sub(SubId(u64::MAX)), Err(umacvlan_engine::Error::Stopped))
 }
 
 fn caught(kind: SignalKind) -> Result<Signal> {

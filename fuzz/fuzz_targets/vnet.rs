@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use umacvlan_core::offload::{
-    Offloads, SCRATCH_LEN, VNET_LEN, VnetHeader, complete_checksum, insert_tag, segment, segments,
+    Offloads, SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, complete_checksum, insert_tag, segment, segment_count,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -14,10 +14,10 @@ fuzz_target!(|data: &[u8]| {
     let mut header = VnetHeader::parse(bytes);
     let valid = header.validate(frame);
     let _ = Offloads::ALL.accepts(header, frame);
-    let _ = segments(header, frame);
+    let _ = segment_count(header, frame);
 
     if header.is_gso() {
-        let mut scratch = Box::new([0; SCRATCH_LEN]);
+        let mut scratch = Box::new([0; SEGMENT_BUFFER_LEN]);
         let mut emitted = 0;
         let result = segment(header, frame, &mut scratch, |unit| {
             assert!(unit.len() > VNET_LEN && unit[..VNET_LEN] == [0; VNET_LEN]);
@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
         });
         assert_eq!(result.map(drop), valid);
         assert_eq!(result.unwrap_or(0), emitted);
-        assert!(valid.is_err() || segments(header, frame) == emitted);
+        assert!(valid.is_err() || segment_count(header, frame) == emitted);
     } else {
         let mut frame = frame.to_vec();
         let completed = complete_checksum(&mut header, &mut frame);

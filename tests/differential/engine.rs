@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use umacvlan_core::{DropReason, Mode, Semantics};
 use umacvlan_engine::engine::{
-    self, Backend, Engine, ParentOptions, ParentStatus, SubNumber, SubOptions,
+    self, Backend, Engine, ParentOptions, ParentStatus, SubId, SubOptions,
 };
 use umacvlan_engine::error::Error;
 use umacvlan_sys::netns::Netns;
@@ -60,13 +60,13 @@ impl EngineSide {
     /// True when no frame is on its way and each has one fate.
     pub(crate) fn is_at_rest(&self) -> bool {
         let counters = self.status().counters;
-        counters.waiting == 0 && counters.accounted()
+        counters.waiting == 0 && counters.is_balanced()
     }
 
     /// Everything was counted, and nothing was lost to a full queue.
     pub(crate) fn assert_conserved(&self) {
         let status = self.status();
-        assert!(status.counters.accounted(), "{:#?}", status.counters);
+        assert!(status.counters.is_balanced(), "{:#?}", status.counters);
         assert_eq!(status.ring_drops, 0, "the uplink's ring was full");
         for sub in &status.subs {
             assert_eq!(sub.queue_drops, 0, "the queue of {} was full", sub.name);
@@ -111,7 +111,7 @@ impl EngineSide {
         errno(self.engine.change_sub(self.number(name), vec![wanted]))
     }
 
-    fn number(&self, name: &str) -> SubNumber {
+    fn number(&self, name: &str) -> SubId {
         let status = self.status();
         status.subs.iter().find(|sub| sub.name == name).unwrap().number
     }

@@ -5,7 +5,8 @@ use std::hint::black_box;
 use fastrand::Rng;
 use hashbrown::HashMap;
 use umacvlan_core::{
-    Frame, MacAddr, Mode, Parent, Semantics, SubConfig, SubId, Switch, Then, Verdict,
+    Action, Frame, MacAddr, MacvlanSettings, Mode, ParentInfo, Semantics, SubConfig, SubIndex,
+    Switch, Verdict,
 };
 
 use crate::Round;
@@ -23,7 +24,7 @@ const SENDERS: usize = 8;
 /// Frames about which a switch decides.
 struct Decisions<const EGRESS: bool> {
     switch: Switch,
-    frames: Vec<(SubId, [u8; 16])>,
+    frames: Vec<(SubIndex, [u8; 16])>,
 }
 
 impl<const EGRESS: bool> Round for Decisions<EGRESS> {
@@ -50,12 +51,12 @@ impl<const EGRESS: bool> Round for Decisions<EGRESS> {
 fn act(verdict: Verdict<'_>) -> usize {
     let copies = verdict.copies.map(|id| id.index()).sum::<usize>();
     copies
-        + match verdict.then {
-            Then::Deliver(id) => id.index(),
-            Then::Flood(flood) => flood.count(),
-            Then::Drop(reason) => reason.index(),
-            Then::Host => 1,
-            Then::Wire => 2,
+        + match verdict.action {
+            Action::Deliver(id) => id.index(),
+            Action::Flood(flood) => flood.count(),
+            Action::Drop(reason) => reason.index(),
+            Action::Host => 1,
+            Action::Wire => 2,
         }
 }
 
@@ -80,14 +81,14 @@ impl Round for Bare {
 struct Crowd {
     random: Rng,
     switch: Switch,
-    ids: Vec<SubId>,
+    ids: Vec<SubIndex>,
     macs: Vec<MacAddr>,
 }
 
 impl Crowd {
     fn new(subs: usize) -> Self {
         let mut random = random();
-        let parent = Parent { mac: station(&mut random), mtu: 1500, promisc: true };
+        let parent = ParentInfo { mac: station(&mut random), mtu: 1500, promisc: true };
         let switch = Switch::new(parent, Semantics::Documented);
         let mut crowd = Self { random, switch, ids: Vec::new(), macs: Vec::new() };
         (0..subs).for_each(|_| crowd.add(Mode::Bridge, Vec::new()));
@@ -96,7 +97,8 @@ impl Crowd {
 
     fn add(&mut self, mode: Mode, sources: Vec<MacAddr>) {
         let mac = station(&mut self.random);
-        let config = SubConfig { mac, mode, sources, ..SubConfig::default() };
+        let settings = MacvlanSettings { sources, ..MacvlanSettings::new(mode) };
+        let config = SubConfig { mac, mtu: None, settings };
         let id = self.switch.add(&config).expect("there is room");
         self.switch.set_up(id, true).expect("the address is new");
         self.ids.push(id);

@@ -1,7 +1,7 @@
 //! A worker's turn, with its uplink and its ports in memory.
 
 use umacvlan_core::offload::{Offloads, VNET_LEN};
-use umacvlan_core::{MacAddr, Mode, Parent, Semantics, SubConfig, Switch};
+use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
 use umacvlan_engine::memory::MemoryLink;
 use umacvlan_engine::port::{PortIo, PortLink};
 use umacvlan_engine::uplink::Uplink;
@@ -60,7 +60,7 @@ fn turns(
     mut frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
 ) -> Box<dyn Round> {
     let mut random = random();
-    let parent = Parent { mac: station(&mut random), mtu: 1500, promisc: true };
+    let parent = ParentInfo { mac: station(&mut random), mtu: 1500, promisc: true };
     let config = WorkerConfig { io: PortIo::Plain, ..WorkerConfig::default() };
     let switch = Switch::new(parent, Semantics::Documented);
     let mut worker = Worker::new(switch, config).expect("a worker needs little");
@@ -71,7 +71,7 @@ fn turns(
     for _ in 0..subs {
         let (near, far) = MemoryLink::pair(2 * BURST, bytes);
         let mac = station(&mut random);
-        let config = SubConfig { mac, mode: Mode::Bridge, ..SubConfig::default() };
+        let config = SubConfig::new(mac, Mode::Bridge);
         let id = worker.add(&config, PortLink::Memory(near), Offloads::ALL);
         worker.set_up(id.expect("there is room"), true).expect("the address is new");
         ports.push(far);

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use umacvlan_core::MacAddr;
-use umacvlan_core::offload::{Merge, SCRATCH_LEN, VNET_LEN, VnetHeader};
+use umacvlan_core::offload::{GroBuilder, SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader};
 
 use crate::Round;
 use crate::frames::{TCP_HEADERS, tcp, udp};
@@ -45,7 +45,7 @@ pub(crate) fn checksum() -> Box<dyn Round> {
 /// TCP of 64 KB into segments; a frame is what comes in.
 pub(crate) fn segment() -> Box<dyn Round> {
     let (header, frame) = tcp(TCP_HEADERS + 44 * 1448, 1448);
-    let mut scratch = Box::new([0; SCRATCH_LEN]);
+    let mut scratch = Box::new([0; SEGMENT_BUFFER_LEN]);
     let work = move |header, frame: &[u8]| {
         let mut bytes = 0;
         let done = umacvlan_core::offload::segment(header, frame, &mut scratch, |unit| {
@@ -66,7 +66,7 @@ struct Merging {
 impl Round for Merging {
     fn run(&mut self) -> usize {
         let (first, rest) = self.frames.split_first().expect("there are frames");
-        let mut merge = Merge::of(VnetHeader::PLAIN, first).expect("it is a datagram");
+        let mut merge = GroBuilder::of(VnetHeader::PLAIN, first).expect("it is a datagram");
         for frame in rest {
             let unit = &mut self.unit;
             let taken = merge.push(unit, (VnetHeader::PLAIN, first), VnetHeader::PLAIN, frame);

@@ -98,7 +98,7 @@ pub(super) fn station(value: &DeValue<'_>) -> Result<MacAddr, String> {
             "{address} is the address of a group, expected that of a station: its first byte is even"
         ));
     }
-    if !address.is_station() {
+    if !address.is_valid_unicast() {
         return Err(format!("{address} is nobody's address, expected {expected}"));
     }
     Ok(address)

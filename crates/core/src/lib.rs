@@ -15,7 +15,8 @@ pub mod vlan;
 pub use frame::{Frame, Tag};
 pub use mac::MacAddr;
 pub use switch::{
-    DropReason, Filter, Flood, FloodRule, Mode, Parent, Refusal, Replica, Semantics, Side, Sub,
-    SubConfig, SubId, Switch, Then, Verdict,
+    Action, DropReason, Flood, FloodRule, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode,
+    MulticastFilter, ParentInfo, ParentSide, Replica, Semantics, Sub, SubConfig, SubIndex, Switch,
+    SwitchError, Verdict,
 };
 pub use vlan::{VlanName, VlanNameError, VlanPath, VlanTable};

@@ -35,12 +35,12 @@ impl MacAddr {
     }
 
     /// True for an address somebody chose, false for one that a manufacturer burnt in.
-    pub const fn is_local(self) -> bool {
+    pub const fn is_locally_administered(self) -> bool {
         self.0[0] & 2 != 0
     }
 
     /// True for an address that an interface may have: neither a group nor zero.
-    pub const fn is_station(self) -> bool {
+    pub const fn is_valid_unicast(self) -> bool {
         !self.is_group() && self.to_u64() != 0
     }
 
@@ -135,8 +135,8 @@ mod tests {
     fn knows_groups_from_stations() {
         assert!(MacAddr::BROADCAST.is_group() && MacAddr::BROADCAST.is_broadcast());
         assert!(MacAddr::new([1, 0, 0x5e, 0, 0, 1]).is_group());
-        assert!(!MacAddr::ZERO.is_station());
-        assert!(MacAddr::new([2, 0, 0, 0, 0, 1]).is_station());
-        assert!(MacAddr::new([2, 0, 0, 0, 0, 1]).is_local());
+        assert!(!MacAddr::ZERO.is_valid_unicast());
+        assert!(MacAddr::new([2, 0, 0, 0, 0, 1]).is_valid_unicast());
+        assert!(MacAddr::new([2, 0, 0, 0, 0, 1]).is_locally_administered());
     }
 }

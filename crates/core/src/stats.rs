@@ -3,7 +3,7 @@
 //! They are kept twice over on purpose. A frame is counted when it is received and again when its
 //! fate is known; a copy is counted when it is offered to a port and again when the port took it
 //! or did not. So a frame that the engine loses without a reason shows: see
-//! [`SubStats::accounted`], [`WireStats::accounted`] and [`accounted`].
+//! [`SubStats::is_balanced`], [`WireStats::is_balanced`] and [`is_balanced`].
 
 use std::ops::{AddAssign, Index};
 
@@ -29,8 +29,9 @@ impl Counters {
 
 impl AddAssign for Counters {
     fn add_assign(&mut self, other: Self) {
-        self.frames += other.frames;
-        self.bytes += other.bytes;
+        let Self { frames, bytes } = other;
+        self.frames += frames;
+        self.bytes += bytes;
     }
 }
 
@@ -72,8 +73,9 @@ impl Index<DropReason> for Drops {
 
 impl AddAssign for Drops {
     fn add_assign(&mut self, other: Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            *mine += theirs;
+        let Self(frames) = other;
+        for (sum, frames) in self.0.iter_mut().zip(frames) {
+            *sum += frames;
         }
     }
 }
@@ -117,7 +119,7 @@ pub struct SubStats {
 impl SubStats {
     /// True when every frame received has one fate, and every frame offered was taken or lost for
     /// a reason.
-    pub fn accounted(&self) -> bool {
+    pub fn is_balanced(&self) -> bool {
         let fates = self.local + self.flooded + self.wire + self.dropped.total();
         self.received.frames == fates
             && self.offered == self.delivered.frames + self.lost.total()
@@ -127,17 +129,30 @@ impl SubStats {
 
 impl AddAssign for SubStats {
     fn add_assign(&mut self, other: Self) {
-        self.offered += other.offered;
-        self.delivered += other.delivered;
-        self.groups += other.groups;
-        self.merged += other.merged;
-        self.supers += other.supers;
-        self.lost += other.lost;
-        self.received += other.received;
-        self.local += other.local;
-        self.flooded += other.flooded;
-        self.wire += other.wire;
-        self.dropped += other.dropped;
+        let Self {
+            offered,
+            delivered,
+            groups,
+            received,
+            local,
+            wire,
+            merged,
+            supers,
+            lost,
+            flooded,
+            dropped,
+        } = other;
+        self.offered += offered;
+        self.delivered += delivered;
+        self.groups += groups;
+        self.received += received;
+        self.local += local;
+        self.wire += wire;
+        self.merged += merged;
+        self.supers += supers;
+        self.lost += lost;
+        self.flooded += flooded;
+        self.dropped += dropped;
     }
 }
 
@@ -175,7 +190,7 @@ pub struct WireStats {
 impl WireStats {
     /// True when every frame received has one fate, and every frame offered was taken or lost for
     /// a reason.
-    pub fn accounted(&self) -> bool {
+    pub fn is_balanced(&self) -> bool {
         let fates = self.delivered + self.flooded + self.host + self.dropped.total();
         self.received.frames == fates && self.offered == self.sent.frames + self.unsent.total()
     }
@@ -183,26 +198,38 @@ impl WireStats {
 
 impl AddAssign for WireStats {
     fn add_assign(&mut self, other: Self) {
-        self.received += other.received;
-        self.delivered += other.delivered;
-        self.flooded += other.flooded;
-        self.host += other.host;
-        self.dropped += other.dropped;
-        self.offered += other.offered;
-        self.sent += other.sent;
-        self.unsent += other.unsent;
-        self.copies += other.copies;
-        self.replicas += other.replicas;
+        let Self {
+            received,
+            delivered,
+            flooded,
+            host,
+            dropped,
+            offered,
+            sent,
+            unsent,
+            copies,
+            replicas,
+        } = other;
+        self.received += received;
+        self.delivered += delivered;
+        self.flooded += flooded;
+        self.host += host;
+        self.dropped += dropped;
+        self.offered += offered;
+        self.sent += sent;
+        self.unsent += unsent;
+        self.copies += copies;
+        self.replicas += replicas;
     }
 }
 
 /// True when a whole parent adds up: each side by itself, and what one side passed on is what the
 /// other was offered. `subs` is the sum over all sub-interfaces, removed ones included, at a
 /// moment when no flood waits.
-pub fn accounted(wire: &WireStats, subs: &SubStats) -> bool {
+pub fn is_balanced(wire: &WireStats, subs: &SubStats) -> bool {
     let to_ports = wire.delivered + subs.local + wire.copies + wire.replicas;
     let to_wire = subs.wire + subs.flooded;
-    wire.accounted() && subs.accounted() && subs.offered == to_ports && wire.offered == to_wire
+    wire.is_balanced() && subs.is_balanced() && subs.offered == to_ports && wire.offered == to_wire
 }
 
 #[cfg(test)]
@@ -212,31 +239,31 @@ mod tests {
     #[test]
     fn a_frame_without_a_fate_is_noticed() {
         let mut sub = SubStats::default();
-        assert!(sub.accounted());
+        assert!(sub.is_balanced());
         sub.received.count(60);
-        assert!(!sub.accounted());
+        assert!(!sub.is_balanced());
         sub.dropped.count(DropReason::TooLong);
-        assert!(sub.accounted());
+        assert!(sub.is_balanced());
 
         let mut wire = WireStats::default();
         wire.received.count(60);
-        assert!(!wire.accounted());
+        assert!(!wire.is_balanced());
         wire.host += 1;
-        assert!(wire.accounted());
+        assert!(wire.is_balanced());
     }
 
     #[test]
     fn an_offer_that_nobody_answered_is_noticed() {
         let mut sub = SubStats { offered: 2, ..Default::default() };
         sub.delivered.count(1514);
-        assert!(!sub.accounted());
+        assert!(!sub.is_balanced());
         sub.lost.count(DropReason::Full);
-        assert!(sub.accounted());
+        assert!(sub.is_balanced());
 
         let mut wire = WireStats { offered: 1, ..Default::default() };
-        assert!(!wire.accounted());
+        assert!(!wire.is_balanced());
         wire.unsent.count(DropReason::NoCarrier);
-        assert!(wire.accounted());
+        assert!(wire.is_balanced());
     }
 
     #[test]
@@ -245,10 +272,10 @@ mod tests {
         let mut subs = SubStats::default();
         wire.received.count(60);
         wire.delivered += 1;
-        assert!(wire.accounted() && !accounted(&wire, &subs));
+        assert!(wire.is_balanced() && !is_balanced(&wire, &subs));
         subs.offered += 1;
         subs.delivered.count(60);
-        assert!(accounted(&wire, &subs));
+        assert!(is_balanced(&wire, &subs));
     }
 
     #[test]

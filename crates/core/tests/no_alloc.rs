@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::hint::black_box;
 
 use umacvlan_core::{
-    Filter, Frame, MacAddr, Mode, Parent, Semantics, SubConfig, SubId, Switch, Then,
+    Action, Frame, MacAddr, MacvlanFlag, Mode, MulticastFilter, ParentInfo, Semantics, SubConfig,
+    SubIndex, Switch,
 };
 
 thread_local! {
@@ -48,23 +49,20 @@ fn mac(n: u8) -> MacAddr {
 const GROUP: MacAddr = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
 
 /// Eight sub-interfaces of each mode but passthru, up; the source ones list stations 50 to 52.
-fn crowd() -> (Switch, Vec<SubId>) {
-    let parent = Parent { mac: mac(0), mtu: 1500, promisc: false };
+fn crowd() -> (Switch, Vec<SubIndex>) {
+    let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
     let mut switch = Switch::new(parent, Semantics::Documented);
     let modes = [Mode::Bridge, Mode::Private, Mode::Source, Mode::Vepa];
     let mut ids = Vec::new();
     for (n, mode) in (1..33).zip(modes.into_iter().cycle()) {
-        let listed = mode == Mode::Source;
-        let config = SubConfig {
-            mac: mac(n),
-            mode,
-            nodst: n == 31,
-            sources: if listed { (50..53).map(mac).collect() } else { Vec::new() },
-            ..SubConfig::default()
-        };
+        let mut config = SubConfig::new(mac(n), mode);
+        if mode == Mode::Source {
+            config.settings.flags = config.settings.flags.with(MacvlanFlag::Nodst, n == 31);
+            config.settings.sources = (50..53).map(mac).collect();
+        }
         let id = switch.add(&config).unwrap();
         switch.set_up(id, true).unwrap();
-        let filter = Filter { groups: vec![GROUP], ..Filter::default() };
+        let filter = MulticastFilter { groups: vec![GROUP], ..MulticastFilter::default() };
         switch.set_filter(id, filter).unwrap();
         ids.push(id);
     }
@@ -72,19 +70,19 @@ fn crowd() -> (Switch, Vec<SubId>) {
 }
 
 /// Decides about a frame in every way and consumes the verdict; how many got it.
-fn decide(switch: &Switch, from: SubId, bytes: &[u8]) -> usize {
+fn decide(switch: &Switch, from: SubIndex, bytes: &[u8]) -> usize {
     let frame = Frame::new(bytes).unwrap();
     let verdicts = [switch.ingress(frame), switch.egress(from, frame, false)];
     let served = verdicts.into_iter().map(|verdict| {
         let copies = verdict.copies.count();
         copies
-            + match verdict.then {
-                Then::Flood(mut flood) => {
+            + match verdict.action {
+                Action::Flood(mut flood) => {
                     let first = flood.by_ref().take(3).count();
                     first + switch.flood(flood.rule(), flood.cursor()).count()
                 }
-                Then::Deliver(_) => 1,
-                Then::Drop(_) | Then::Host | Then::Wire => 0,
+                Action::Deliver(_) => 1,
+                Action::Drop(_) | Action::Host | Action::Wire => 0,
             }
     });
     served.sum()

@@ -4,7 +4,8 @@
 use etherparse::{NetHeaders, PacketHeaders, TransportHeader};
 use proptest::prelude::*;
 use umacvlan_core::offload::{
-    SCRATCH_LEN, VNET_LEN, VnetError, VnetHeader, complete_checksum, insert_tag, segment, segments,
+    SEGMENT_BUFFER_LEN, VNET_LEN, VnetError, VnetHeader, complete_checksum, insert_tag, segment,
+    segment_count,
 };
 
 use offload_frames::{Packet, sum};
@@ -13,14 +14,14 @@ mod offload_frames;
 
 /// The frames that this one is cut into. Checks what holds for every unit.
 fn cut(header: VnetHeader, frame: &[u8]) -> Result<Vec<Vec<u8>>, VnetError> {
-    let mut scratch = Box::new([0xee; SCRATCH_LEN]);
+    let mut scratch = Box::new([0xee; SEGMENT_BUFFER_LEN]);
     let mut frames = Vec::new();
     let count = segment(header, frame, &mut scratch, |unit| {
         assert_eq!(unit[..VNET_LEN], [0; VNET_LEN], "the header is plain");
         frames.push(unit[VNET_LEN..].to_vec());
     })?;
     assert_eq!(count, frames.len());
-    assert_eq!(segments(header, frame), count, "the count known beforehand");
+    assert_eq!(segment_count(header, frame), count, "the count known beforehand");
     Ok(frames)
 }
 
@@ -180,7 +181,7 @@ proptest! {
         }
         let mut header = VnetHeader::parse(&bytes);
         let good = header.validate(&frame);
-        let _ = segments(header, &frame);
+        let _ = segment_count(header, &frame);
         if header.is_gso() {
             prop_assert_eq!(cut(header, &frame).map(drop), good);
         } else if good.is_ok() {
@@ -249,7 +250,7 @@ fn the_longest_frame_fits_the_scratch() {
     };
     let frames = cut(packet.header(), &packet.frame()).unwrap();
     assert_eq!(frames.len(), 2);
-    assert_eq!(VNET_LEN + frames[0].len(), SCRATCH_LEN);
+    assert_eq!(VNET_LEN + frames[0].len(), SEGMENT_BUFFER_LEN);
 }
 
 #[test]
@@ -257,6 +258,6 @@ fn what_is_not_gso_is_not_segmented() {
     let packet = Packet::default();
     let header = VnetHeader { gso_type: VnetHeader::GSO_NONE, ..packet.header() };
     assert_eq!(cut(header, &packet.frame()), Err(VnetError::UnknownGsoType(0)));
-    assert_eq!(segments(header, &packet.frame()), 1);
-    assert_eq!(segments(VnetHeader::PLAIN, &[]), 1);
+    assert_eq!(segment_count(header, &packet.frame()), 1);
+    assert_eq!(segment_count(VnetHeader::PLAIN, &[]), 1);
 }

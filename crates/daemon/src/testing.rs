@@ -2,7 +2,7 @@
 
 use umacvlan_core::{MacAddr, Mode, Semantics};
 use umacvlan_engine::engine::{
-    HostFilterStatus, ParentStatus, SubNumber, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
+    HostFilterStatus, ParentStatus, SubId, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
 };
 use umacvlan_engine::worker::Snapshot;
 use umacvlan_netlink::{Link, LinkFlags};
@@ -17,7 +17,7 @@ const HOME: NetnsId = NetnsId { dev: 4, ino: 4_026_531_840 };
 /// A link that is down, on `p0`.
 pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
     SubStatus {
-        number: SubNumber(number),
+        number: SubId(number),
         name: name.to_owned(),
         parent: "p0".to_owned(),
         mac: MAC,

@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn a_parent_of_our_own_has_the_same_address_each_time() {
         let (one, other) = (own_mac("4d0d13f744e3"), own_mac("b0979787dcb7"));
-        assert!(one.is_station() && one.is_local() && one != other);
+        assert!(one.is_valid_unicast() && one.is_locally_administered() && one != other);
         assert_eq!(one, own_mac("4d0d13f744e3"));
     }
 }

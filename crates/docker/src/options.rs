@@ -161,7 +161,8 @@ impl Given {
         let key = "umacvlan.macaddr";
         let Some(words) = self.take(key) else { return Ok(Vec::new()) };
         let station = |word: &str| {
-            let address = word.trim().parse().ok().filter(|address: &MacAddr| address.is_station());
+            let address =
+                word.trim().parse().ok().filter(|address: &MacAddr| address.is_valid_unicast());
             address.ok_or_else(|| {
                 Refused::new(format!(
                     "{key}: {word:?} is not the address of a station: expected some of them, with \

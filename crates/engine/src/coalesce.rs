@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use umacvlan_core::SubId;
-use umacvlan_core::offload::{Merge, Offloads, VNET_LEN, VnetHeader};
+use umacvlan_core::SubIndex;
+use umacvlan_core::offload::{GroBuilder, Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::stats::SubStats;
 
 use crate::held::{Held, Places};
@@ -33,7 +33,7 @@ pub(crate) struct Coalescer {
     /// By sub-interface: what its next frame may continue.
     open: Vec<Option<Open>>,
     /// Those that have or had one in this turn.
-    touched: Vec<SubId>,
+    touched: Vec<SubIndex>,
 }
 
 /// Two or more frames that another may follow.
@@ -42,7 +42,7 @@ struct Open {
     /// The place of the first one in the list.
     at: usize,
     first: Held,
-    merge: Merge,
+    merge: GroBuilder,
     start: usize,
     end: usize,
 }
@@ -72,7 +72,7 @@ impl Coalescer {
     /// have one for each of many.
     pub(crate) fn merge(
         &mut self,
-        frames: &mut Vec<(SubId, Held)>,
+        frames: &mut Vec<(SubIndex, Held)>,
         places: Places<'_>,
         offloads: &[Option<Offloads>],
         subs: &mut [SubStats],
@@ -118,7 +118,7 @@ impl Coalescer {
     }
 
     /// Takes a frame in behind those that a sub-interface has open, if it continues them.
-    fn push(&mut self, to: SubId, held: Held, places: Places<'_>) -> bool {
+    fn push(&mut self, to: SubIndex, held: Held, places: Places<'_>) -> bool {
         let Some(open) = &mut self.open[to.index()] else {
             return false;
         };
@@ -133,7 +133,7 @@ impl Coalescer {
     /// takes what they become, and there is room left in this turn.
     fn open(
         &mut self,
-        to: SubId,
+        to: SubIndex,
         (at, first): (usize, Held),
         second: Held,
         places: Places<'_>,
@@ -142,7 +142,7 @@ impl Coalescer {
         let Some(head) = unicast(places.bytes(first)) else {
             return false;
         };
-        let Some(mut merge) = Merge::of(head.0, head.1) else {
+        let Some(mut merge) = GroBuilder::of(head.0, head.1) else {
             return false;
         };
         let Some((header, frame)) = parts(places.bytes(second)) else {
@@ -162,7 +162,7 @@ impl Coalescer {
 
     /// Ends what a sub-interface has open, if anything.
     #[inline]
-    fn close(&mut self, to: SubId, frames: &mut [(SubId, Held)], subs: &mut [SubStats]) {
+    fn close(&mut self, to: SubIndex, frames: &mut [(SubIndex, Held)], subs: &mut [SubStats]) {
         if let Some(open) = self.open[to.index()].take() {
             self.finish(to, open, frames, subs);
         }
@@ -171,9 +171,9 @@ impl Coalescer {
     /// Puts what was merged in the place of its first frame.
     fn finish(
         &mut self,
-        to: SubId,
+        to: SubIndex,
         open: Open,
-        frames: &mut [(SubId, Held)],
+        frames: &mut [(SubIndex, Held)],
         subs: &mut [SubStats],
     ) {
         let Open { at, merge, start, end, .. } = open;

@@ -5,8 +5,8 @@
 
 use umacvlan_core::offload::{VNET_LEN, VnetHeader};
 use umacvlan_core::stats::WireStats;
-use umacvlan_core::switch::{Flood, Replica, Then, Verdict};
-use umacvlan_core::{DropReason, Frame, SubId};
+use umacvlan_core::switch::{Action, Flood, Replica, Verdict};
+use umacvlan_core::{DropReason, Frame, SubIndex};
 
 use crate::group::GroupQueue;
 use crate::held::{Held, Place};
@@ -41,7 +41,7 @@ pub(crate) struct Desk {
     pub(crate) groups: GroupQueue,
     pub(crate) outlet: Outlet,
     /// Sub-interfaces that reported a change of their groups in this turn (IGMP, MLD).
-    pub(crate) reports: Vec<SubId>,
+    pub(crate) reports: Vec<SubIndex>,
     replicas_left: usize,
     /// Turns for which there counts as being unicast.
     unicast: u8,
@@ -75,7 +75,7 @@ impl Dispatch {
     /// Takes in a frame from a sub-interface.
     // Always: there is one call for TAPs and one for ports in memory.
     #[inline(always)]
-    pub(crate) fn egress(&mut self, from: SubId, held: Held, bytes: &[u8]) {
+    pub(crate) fn egress(&mut self, from: SubIndex, held: Held, bytes: &[u8]) {
         let Self { switches, desk } = self;
         match switches.of(from) {
             at @ SwitchId::UNTAGGED => desk.egress(switches.untagged_mut(), at, from, held, bytes),
@@ -160,19 +160,19 @@ impl Desk {
             return wire.dropped.count(DropReason::Runt);
         };
         wire.received.count(frame.bytes().len());
-        let Verdict { copies, then } = switch.ingress(frame);
+        let Verdict { copies, action } = switch.ingress(frame);
         let group = frame.dst().is_group();
         for to in copies {
             outlet.copy(wire, to, held, header, frame, group);
         }
-        match then {
-            Then::Deliver(to) => {
+        match action {
+            Action::Deliver(to) => {
                 self.unicast = MEMORY;
                 wire.delivered += 1;
                 outlet.offer(wire, to, held, header, frame, group);
             }
-            Then::Drop(reason) => wire.dropped.count(reason),
-            Then::Flood(flood) => {
+            Action::Drop(reason) => wire.dropped.count(reason),
+            Action::Flood(flood) => {
                 let limit = match flood.rule().deferred() {
                     true => switch.bc_queue_len() as usize,
                     false => LOCAL_FLOODS,
@@ -186,7 +186,7 @@ impl Desk {
                 }
             }
             // The wire is where it came from: the switch never says so of a frame from there.
-            Then::Host | Then::Wire => wire.host += 1,
+            Action::Host | Action::Wire => wire.host += 1,
         }
     }
 
@@ -195,7 +195,7 @@ impl Desk {
         &mut self,
         served: &mut Served,
         at: SwitchId,
-        from: SubId,
+        from: SubIndex,
         held: Held,
         bytes: &[u8],
     ) {
@@ -203,7 +203,14 @@ impl Desk {
     }
 
     #[inline(always)]
-    fn egress(&mut self, served: &mut Served, at: SwitchId, from: SubId, held: Held, bytes: &[u8]) {
+    fn egress(
+        &mut self,
+        served: &mut Served,
+        at: SwitchId,
+        from: SubIndex,
+        held: Held,
+        bytes: &[u8],
+    ) {
         let stats = &mut self.outlet.subs[from.index()];
         let Some((header, frame)) = split(bytes) else {
             stats.received.count(0);
@@ -219,19 +226,19 @@ impl Desk {
         }
         let Self { outlet, groups, replicas_left, .. } = self;
         let Served { switch, wire, waiting, .. } = served;
-        let Verdict { copies, then } = switch.egress(from, frame, header.is_gso());
+        let Verdict { copies, action } = switch.egress(from, frame, header.is_gso());
         for to in copies {
             outlet.copy(wire, to, held, header, frame, group);
         }
         let stats = &mut outlet.subs[from.index()];
-        match then {
-            Then::Deliver(to) => {
+        match action {
+            Action::Deliver(to) => {
                 self.unicast = MEMORY;
                 stats.local += 1;
                 outlet.offer(wire, to, held, header, frame, group);
             }
-            Then::Drop(reason) => stats.dropped.count(reason),
-            Then::Flood(flood) => {
+            Action::Drop(reason) => stats.dropped.count(reason),
+            Action::Flood(flood) => {
                 stats.flooded += 1;
                 let rule = flood.rule();
                 let mut queue = Queue { groups, at, waiting, limit: LOCAL_FLOODS };
@@ -240,13 +247,13 @@ impl Desk {
                 }
                 outlet.send(wire, at, held);
             }
-            Then::Wire => {
+            Action::Wire => {
                 self.unicast = MEMORY;
                 stats.wire += 1;
                 outlet.send(wire, at, held);
             }
             // The host hears sub-interfaces through a hairpin only; the switch never says so.
-            Then::Host => stats.dropped.count(DropReason::Unsupported),
+            Action::Host => stats.dropped.count(DropReason::Unsupported),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use umacvlan_core::{Refusal, VlanNameError};
+use umacvlan_core::{SwitchError, VlanNameError};
 use umacvlan_sys::tap::TUN_DEVICE;
 
-use crate::engine::{SubNumber, WORKERS_MAX};
+use crate::engine::{SubId, WORKERS_MAX};
 use crate::worker::{AddError, Stopped};
 
 /// Something that was asked of the engine and not done. Nothing of it is left behind.
@@ -47,7 +47,7 @@ pub enum Error {
     Netlink(#[from] umacvlan_netlink::Error),
     /// A sub-interface of the engine's has the number.
     #[error("number {0} is that of another sub-interface of this engine")]
-    NumberTaken(SubNumber),
+    NumberTaken(SubId),
     /// There is no kept TAP with the index.
     #[error(
         "cannot attach to interface {0}: there is none of that index in its namespace that is a kept TAP"
@@ -132,7 +132,7 @@ pub enum Error {
         /// The sub-interface.
         name: String,
         /// The rule.
-        refusal: Refusal,
+        refusal: SwitchError,
     },
     /// A socket, a ring or a thread that the engine needs was not to be had.
     #[error("cannot {what}: {}", explain(source))]
@@ -190,7 +190,7 @@ impl Error {
         move |source| Self::System { what, source }
     }
 
-    pub(crate) fn refused(name: &str) -> impl FnOnce(Refusal) -> Self {
+    pub(crate) fn refused(name: &str) -> impl FnOnce(SwitchError) -> Self {
         let name = name.to_owned();
         move |refusal| Self::Refused { name, refusal }
     }

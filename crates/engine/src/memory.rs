@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use umacvlan_core::offload::{HEAD_LEN, TaggedHead, VNET_LEN};
-use umacvlan_core::{DropReason, SubId};
+use umacvlan_core::offload::{TaggedPrefix, UNTAGGED_PREFIX_LEN, VNET_LEN};
+use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::arena::{Arena, BUFFER_LEN};
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::tx_batch::Outgoing;
@@ -73,7 +73,7 @@ impl MemoryLink {
 
     /// From now on `ready` is told when something arrives here where there was nothing. Nobody
     /// else is told.
-    pub(crate) fn tell(&self, ready: Option<(Ready, SubId)>) {
+    pub(crate) fn tell(&self, ready: Option<(Ready, SubIndex)>) {
         let mut ring = locked(&self.inbox);
         ring.ready = ready;
         if !ring.frames_in.is_empty() {
@@ -116,8 +116,8 @@ impl MemoryLink {
             let Outgoing { unit, path } = frame(number);
             let taken = match path.is_untagged() {
                 true => ring.push([unit]),
-                false => TaggedHead::new(unit, path)
-                    .is_some_and(|head| ring.push([head.as_bytes(), &unit[HEAD_LEN..]])),
+                false => TaggedPrefix::new(unit, path)
+                    .is_some_and(|head| ring.push([head.as_bytes(), &unit[UNTAGGED_PREFIX_LEN..]])),
             };
             if !taken {
                 refused(number, DropReason::Full);
@@ -127,7 +127,7 @@ impl MemoryLink {
 }
 
 /// Ports that have got something since their worker looked, each once.
-pub(crate) type Ready = Arc<Mutex<Vec<SubId>>>;
+pub(crate) type Ready = Arc<Mutex<Vec<SubIndex>>>;
 
 /// A ring of frames of different lengths in one piece of memory.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ struct Ring {
     /// Most frames at a time.
     frames: usize,
     /// Who is told, and by which name, when the ring is empty no longer.
-    ready: Option<(Ready, SubId)>,
+    ready: Option<(Ready, SubIndex)>,
 }
 
 impl Ring {

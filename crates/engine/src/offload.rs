@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use umacvlan_core::offload::{SCRATCH_LEN, VNET_LEN, VnetHeader, complete_checksum, segment};
+use umacvlan_core::offload::{
+    SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, complete_checksum, segment,
+};
 
 use crate::held::{Held, Place};
 
@@ -12,7 +14,7 @@ const ROOM: usize = 8 << 20;
 /// Memory for finished frames, used anew every turn.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    work: Box<[u8; SCRATCH_LEN]>,
+    work: Box<[u8; SEGMENT_BUFFER_LEN]>,
     frames: Box<[u8]>,
     used: usize,
     /// The frames made of the last one.
@@ -22,7 +24,7 @@ pub(crate) struct Scratch {
 impl Scratch {
     pub(crate) fn new() -> Self {
         Self {
-            work: Box::new([0; SCRATCH_LEN]),
+            work: Box::new([0; SEGMENT_BUFFER_LEN]),
             frames: vec![0; ROOM].into_boxed_slice(),
             used: 0,
             made: Vec::with_capacity(256),

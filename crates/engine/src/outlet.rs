@@ -5,7 +5,7 @@
 use umacvlan_core::offload::{Offloads, VnetHeader};
 use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::switch::Replica;
-use umacvlan_core::{DropReason, Frame, SubId};
+use umacvlan_core::{DropReason, Frame, SubIndex};
 
 use crate::held::Held;
 use crate::offload::Scratch;
@@ -17,7 +17,7 @@ pub(crate) const OUTGOING: usize = 4096;
 /// What goes out at the end of the turn, and the count of it.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    pub(crate) to_ports: Vec<(SubId, Held)>,
+    pub(crate) to_ports: Vec<(SubIndex, Held)>,
     pub(crate) to_wire: Vec<(SwitchId, Held)>,
     pub(crate) scratch: Scratch,
     /// By sub-interface.
@@ -43,7 +43,7 @@ impl Outlet {
     pub(crate) fn offer(
         &mut self,
         wire: &mut WireStats,
-        to: SubId,
+        to: SubIndex,
         held: Held,
         header: VnetHeader,
         frame: Frame<'_>,
@@ -66,7 +66,7 @@ impl Outlet {
     fn offer_finished(
         &mut self,
         wire: &mut WireStats,
-        to: SubId,
+        to: SubIndex,
         header: VnetHeader,
         frame: Frame<'_>,
         group: bool,
@@ -91,7 +91,7 @@ impl Outlet {
     pub(crate) fn copy(
         &mut self,
         wire: &mut WireStats,
-        to: SubId,
+        to: SubIndex,
         held: Held,
         header: VnetHeader,
         frame: Frame<'_>,
@@ -117,7 +117,7 @@ impl Outlet {
         }
     }
 
-    pub(crate) fn lose(&mut self, to: SubId, reason: DropReason) {
+    pub(crate) fn lose(&mut self, to: SubIndex, reason: DropReason) {
         let stats = &mut self.subs[to.index()];
         stats.offered += 1;
         stats.lost.count(reason);
@@ -135,7 +135,7 @@ impl Outlet {
 /// Takes a frame back that was counted as delivered when it was noted down.
 pub(crate) fn refused(
     subs: &mut [SubStats],
-    to: SubId,
+    to: SubIndex,
     held: Held,
     group: bool,
     reason: DropReason,

@@ -6,7 +6,7 @@
 
 use umacvlan_core::offload::{VNET_LEN, pop_tag};
 use umacvlan_core::stats::{SubStats, WireStats};
-use umacvlan_core::{Refusal, SubConfig, SubId, Switch, Tag, VlanPath, VlanTable};
+use umacvlan_core::{SubConfig, SubIndex, Switch, SwitchError, Tag, VlanPath, VlanTable};
 
 /// One of a worker's switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -47,9 +47,9 @@ pub(crate) struct Switches {
     untagged: Served,
     /// By [`SwitchId::index`] less one.
     tagged: Vec<Served>,
-    /// By [`SubId::index`]: whose it is.
+    /// By [`SubIndex::index`]: whose it is.
     of: Vec<SwitchId>,
-    /// By [`SubId::index`]: whether there is one.
+    /// By [`SubIndex::index`]: whether there is one.
     taken: Vec<bool>,
     /// No number below is free.
     vacant_from: usize,
@@ -85,7 +85,7 @@ impl Switches {
 
     /// The switch of a sub-interface; that of untagged frames if there is no such.
     #[inline]
-    pub(crate) fn of(&self, sub: SubId) -> SwitchId {
+    pub(crate) fn of(&self, sub: SubIndex) -> SwitchId {
         match self.tagged.is_empty() {
             true => SwitchId::UNTAGGED,
             false => self.of.get(sub.index()).copied().unwrap_or_default(),
@@ -106,11 +106,15 @@ impl Switches {
     }
 
     /// Adds a sub-interface to a switch, with the lowest number that none of all has.
-    pub(crate) fn add(&mut self, at: SwitchId, config: &SubConfig) -> Result<SubId, Refusal> {
+    pub(crate) fn add(
+        &mut self,
+        at: SwitchId,
+        config: &SubConfig,
+    ) -> Result<SubIndex, SwitchError> {
         let free = |&number: &usize| self.taken.get(number) != Some(&true);
-        let id = (self.vacant_from..).find(free).and_then(SubId::from_index);
-        let id = id.ok_or(Refusal::TooMany)?;
-        self.at_mut(at).switch.add_as(id, config)?;
+        let id = (self.vacant_from..).find(free).and_then(SubIndex::from_index);
+        let id = id.ok_or(SwitchError::TooMany)?;
+        self.at_mut(at).switch.add_with_index(id, config)?;
         self.vacant_from = id.index() + 1;
         if self.of.len() <= id.index() {
             self.of.resize(id.index() + 1, SwitchId::UNTAGGED);
@@ -121,7 +125,7 @@ impl Switches {
     }
 
     /// Removes a sub-interface; returns whose it was.
-    pub(crate) fn remove(&mut self, id: SubId) -> Option<SwitchId> {
+    pub(crate) fn remove(&mut self, id: SubIndex) -> Option<SwitchId> {
         let taken = self.taken.get_mut(id.index())?;
         if !std::mem::take(taken) {
             return None;
@@ -175,7 +179,7 @@ impl Vlans {
     /// Whose a frame is whose outer tag the kernel has taken out, and whether the tag behind it is
     /// to go as well; `None` for that of untagged frames, who gets it with its tag.
     pub(crate) fn find(&self, outer: Tag, rest: &[u8]) -> Option<(SwitchId, bool)> {
-        let inner = || umacvlan_core::vlan::inner_tag(rest);
+        let inner = || umacvlan_core::vlan::tag_after_addresses(rest);
         self.table.find(outer, inner).map(|(number, tags)| (SwitchId(number), tags > 1))
     }
 
@@ -201,18 +205,18 @@ impl Vlans {
 
 #[cfg(test)]
 mod tests {
-    use umacvlan_core::{MacAddr, Mode, Parent, Semantics};
+    use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics};
 
     use super::*;
 
     fn switch() -> Switch {
         let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
-        Switch::new(Parent { mac, mtu: 1500, promisc: false }, Semantics::default())
+        Switch::new(ParentInfo { mac, mtu: 1500, promisc: false }, Semantics::default())
     }
 
     fn config(n: u8) -> SubConfig {
         let mac = MacAddr::new([2, 0, 0, 0, 1, n]);
-        SubConfig { mac, mode: Mode::Bridge, ..SubConfig::default() }
+        SubConfig::new(mac, Mode::Bridge)
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn work(lab: &mut Lab) {
         "namespace ended",
         |event| matches!(event, Event::SubGone { sub, .. } if sub == "s59"),
     );
-    assert!(lab.counters().accounted());
+    assert!(lab.counters().is_balanced());
     lab.engine().remove_parent(PARENT).unwrap();
 }
 

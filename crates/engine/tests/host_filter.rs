@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use umacvlan_core::switch::HostView;
-use umacvlan_core::{MacAddr, Mode, Parent, Semantics, SubConfig, Switch};
+use umacvlan_core::switch::HostFilterRules;
+use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
 use umacvlan_engine::engine::{Change, Event, HostFilterStatus, LinkSet, ParentOptions};
 use umacvlan_engine::port::PortIo;
 use umacvlan_sys::bpf::Attachment;
@@ -40,7 +40,7 @@ impl Bench {
         Self { host, stack, far, _beyond: beyond }
     }
 
-    fn attach(&self, way: Attachment, view: &HostView) -> HostFilter {
+    fn attach(&self, way: Attachment, view: &HostFilterRules) -> HostFilter {
         self.host.netns.run(|| HostFilter::attach_as(way, PARENT, view)).unwrap().unwrap()
     }
 
@@ -73,15 +73,15 @@ fn hears(far: &OwnedFd, stack: &OwnedFd, bytes: &[u8]) -> bool {
 }
 
 /// What is hidden for sub-interfaces in bridge mode with these addresses.
-fn view(stations: impl Iterator<Item = MacAddr>) -> HostView {
-    let parent = Parent { mac: mac(0), mtu: 1500, promisc: false };
+fn view(stations: impl Iterator<Item = MacAddr>) -> HostFilterRules {
+    let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
     let mut switch = Switch::new(parent, Semantics::Kernel);
     for mac in stations {
-        let config = SubConfig { mac, mode: Mode::Bridge, ..SubConfig::default() };
+        let config = SubConfig::new(mac, Mode::Bridge);
         let id = switch.add(&config).unwrap();
         switch.set_up(id, true).unwrap();
     }
-    switch.host_view()
+    switch.host_filter_rules()
 }
 
 fn station(number: u16) -> MacAddr {
@@ -199,7 +199,7 @@ fn a_killed_process_leaves_the_host_everything() {
         common::until("the host hears all", || bench.hears(&its));
     }
     assert_eq!(bench.filters(), 1, "the gate of the killed one");
-    let next = bench.attach(Attachment::Clsact, &HostView::default());
+    let next = bench.attach(Attachment::Clsact, &HostFilterRules::default());
     assert_eq!(bench.filters(), 1, "the next one has taken it away");
     bench.host.netns.run(|| drop(next)).unwrap();
     assert_eq!(bench.filters(), 0);

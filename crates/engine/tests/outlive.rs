@@ -11,7 +11,7 @@ use std::thread;
 
 use umacvlan_core::stats::Counters;
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubNumber, SubOptions, SubStatus};
+use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubId, SubOptions, SubStatus};
 use umacvlan_engine::port::PortIo;
 use umacvlan_engine::{Engine, Error};
 use umacvlan_netlink::Link;
@@ -131,7 +131,7 @@ fn a_connection_survives_the_engine() {
         // A super-frame: offloads and header are as before.
         pass(&near, &far, &vec![7; 1 << 20]);
         let counters = lab.counters();
-        assert!(counters.accounted(), "{counters:?}");
+        assert!(counters.is_balanced(), "{counters:?}");
         let whole = |sent: Counters| sent.bytes > sent.frames * 3000;
         assert!(counters.subs.iter().any(|(_, stats)| whole(stats.received)), "cut to pieces");
         for guest in &mut guests {
@@ -360,15 +360,15 @@ fn numbers_are_the_owner_s_and_never_used_again() {
         let name = name.to_owned();
         lab.engine().add_sub(PARENT, SubOptions { number, name, ..Default::default() })
     };
-    let seven = add(Some(SubNumber(7)), "s1").unwrap().number;
-    assert_eq!(seven, SubNumber(7));
+    let seven = add(Some(SubId(7)), "s1").unwrap().number;
+    assert_eq!(seven, SubId(7));
     let taken = add(Some(seven), "s2").unwrap_err();
-    assert!(matches!(taken, Error::NumberTaken(SubNumber(7))), "{taken}");
-    assert_eq!(add(None, "s2").unwrap().number, SubNumber(8));
-    lab.engine().remove_sub(SubNumber(8)).unwrap();
-    let gone = lab.engine().sub(SubNumber(8)).unwrap_err();
+    assert!(matches!(taken, Error::NumberTaken(SubId(7))), "{taken}");
+    assert_eq!(add(None, "s2").unwrap().number, SubId(8));
+    lab.engine().remove_sub(SubId(8)).unwrap();
+    let gone = lab.engine().sub(SubId(8)).unwrap_err();
     assert!(gone.to_string().contains("number 8"), "{gone}");
-    assert_eq!(add(None, "s2").unwrap().number, SubNumber(9));
+    assert_eq!(add(None, "s2").unwrap().number, SubId(9));
 }
 
 #[test]

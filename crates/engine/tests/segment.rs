@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 
 use umacvlan_core::offload::{
-    SCRATCH_LEN, VNET_LEN, VnetHeader, complete_checksum, insert_tag, segment,
+    SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, complete_checksum, insert_tag, segment,
 };
 
 use offload_frames::Packet;
@@ -183,7 +183,7 @@ fn assert_same(ours: &[Vec<u8>], kernels: &[Vec<u8>], packet: &Packet) {
 }
 
 fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
-    let mut scratch = Box::new([0; SCRATCH_LEN]);
+    let mut scratch = Box::new([0; SEGMENT_BUFFER_LEN]);
     let mut frames = Vec::new();
     segment(header, frame, &mut scratch, |unit| {
         frames.push(unit[VNET_LEN..].to_vec());

@@ -22,7 +22,7 @@ mod threads;
 mod vlans;
 
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader, checksum};
-use umacvlan_core::{DropReason, Mode, SubConfig};
+use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
 
 use bench::{Bench, bytes, frame, mac, taken};
 use offload_frames::Packet;
@@ -52,7 +52,8 @@ fn unicast_goes_to_the_owner_of_its_address() {
 #[test]
 fn a_listed_station_is_copied_and_its_frame_goes_its_way() {
     let mut bench = Bench::with_bridges(1);
-    let config = SubConfig { mode: Mode::Source, sources: vec![mac(9)], ..SubConfig::default() };
+    let mut config = SubConfig::new(MacAddr::ZERO, Mode::Source);
+    config.settings.sources = vec![mac(9)];
     let list = bench.add_as(config, Offloads::ALL, 8);
     let (listed, other) = (frame(mac(1), mac(9), 1), frame(mac(1), mac(8), 2));
     assert!(bench.wire.put(&listed) && bench.wire.put(&other));
@@ -65,7 +66,7 @@ fn a_listed_station_is_copied_and_its_frame_goes_its_way() {
 /// A bench whose second port takes finished frames only, and what that gets of this.
 fn finished(header: VnetHeader, mut unfinished: Vec<u8>) -> (Bench, Vec<Vec<u8>>) {
     let mut bench = Bench::with_bridges(1);
-    let config = SubConfig { mode: Mode::Bridge, ..SubConfig::default() };
+    let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
     let to = bench.add_as(config, Offloads::NONE, 64);
     unfinished[..6].copy_from_slice(&bench.ports[to].mac.octets());
     assert!(bench.ports[0].link.put_parts(&bytes(header), &unfinished));
@@ -156,7 +157,7 @@ fn a_runt_is_dropped_on_either_side() {
 #[test]
 fn what_finds_a_port_full_is_counted_and_others_are_served() {
     let mut bench = Bench::with_bridges(1);
-    let config = SubConfig { mode: Mode::Bridge, ..SubConfig::default() };
+    let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
     let small = bench.add_as(config, Offloads::ALL, 2);
     for mark in 0..5 {
         assert!(bench.wire.put(&frame(mac(2), mac(9), mark)));

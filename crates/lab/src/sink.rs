@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
-use umacvlan_core::{Parent, Semantics, SubConfig, Switch};
+use umacvlan_core::{MacvlanSettings, ParentInfo, Semantics, SubConfig, Switch};
 use umacvlan_engine::memory::MemoryLink;
 use umacvlan_engine::port::{PortIo, PortLink};
 use umacvlan_engine::uplink::{PacketUplink, Uplink};
@@ -181,15 +181,17 @@ impl Engine {
 /// The table before there is a sub-interface.
 fn switch(parent: &Link) -> Switch {
     let mac = parent.mac.unwrap_or_default();
-    Switch::new(Parent { mac, mtu: parent.mtu, promisc: false }, Semantics::Documented)
+    Switch::new(ParentInfo { mac, mtu: parent.mtu, promisc: false }, Semantics::Documented)
 }
 
 fn configs<'s>(site: &'s Site<'_>) -> impl Iterator<Item = SubConfig> + 's {
-    site.subs.iter().map(|sub| SubConfig {
-        mac: sub.mac,
-        mode: site.mode,
-        sources: sub.sources.clone(),
-        ..SubConfig::default()
+    site.subs.iter().map(|sub| {
+        let sources = sub.sources.clone();
+        SubConfig {
+            mac: sub.mac,
+            mtu: None,
+            settings: MacvlanSettings { sources, ..MacvlanSettings::new(site.mode) },
+        }
     })
 }
 

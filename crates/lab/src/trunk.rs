@@ -71,10 +71,10 @@ impl Trunk {
     ///
     /// # Errors
     /// One has stopped.
-    pub fn accounted(&self) -> std::result::Result<bool, umacvlan_engine::Error> {
+    pub fn is_balanced(&self) -> std::result::Result<bool, umacvlan_engine::Error> {
         let mut all = true;
         for engine in &self.engines {
-            all &= engine.status()?.iter().all(|parent| parent.counters.accounted());
+            all &= engine.status()?.iter().all(|parent| parent.counters.is_balanced());
         }
         Ok(all)
     }
@@ -122,7 +122,7 @@ mod tests {
                 let path = Path { from, to, cores: None };
                 assert!(tcp_throughput(path, Duration::from_millis(50), None).unwrap().bytes > 0);
             }
-            assert!(trunk.accounted().unwrap(), "{vlan}");
+            assert!(trunk.is_balanced().unwrap(), "{vlan}");
         }
     }
 }

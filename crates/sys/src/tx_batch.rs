@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use umacvlan_core::VlanPath;
-use umacvlan_core::offload::{HEAD_LEN, TaggedHead};
+use umacvlan_core::offload::{TaggedPrefix, UNTAGGED_PREFIX_LEN};
 
 /// Frames in one system call.
 pub const TX_BATCH: usize = 64;
@@ -30,7 +30,7 @@ pub struct TxBatch {
     messages: Box<[libc::mmsghdr; TX_BATCH]>,
     /// Two for each: a frame in one piece, or one with tags and what is behind them.
     vectors: Box<[[libc::iovec; 2]; TX_BATCH]>,
-    heads: Box<[TaggedHead; TX_BATCH]>,
+    heads: Box<[TaggedPrefix; TX_BATCH]>,
 }
 
 // SAFETY: the pointers inside are written and read within one call of `send` only.
@@ -51,7 +51,7 @@ impl TxBatch {
         Self {
             messages: Box::new([message; TX_BATCH]),
             vectors: Box::new([[vector; 2]; TX_BATCH]),
-            heads: Box::new([TaggedHead::EMPTY; TX_BATCH]),
+            heads: Box::new([TaggedPrefix::EMPTY; TX_BATCH]),
         }
     }
 
@@ -90,9 +90,10 @@ impl TxBatch {
         vectors[0] = vector(unit);
         if !path.is_untagged() {
             // An empty message is refused, and so told as what it is: no frame that can be sent.
-            if let Some(head) = TaggedHead::new(unit, path) {
+            if let Some(head) = TaggedPrefix::new(unit, path) {
                 self.heads[at] = head;
-                *vectors = [vector(self.heads[at].as_bytes()), vector(&unit[HEAD_LEN..])];
+                *vectors =
+                    [vector(self.heads[at].as_bytes()), vector(&unit[UNTAGGED_PREFIX_LEN..])];
                 pieces = 2;
             } else {
                 vectors[0] = vector(&[]);

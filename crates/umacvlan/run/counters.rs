@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use umacvlan_core::SubId;
+use umacvlan_core::SubIndex;
 use umacvlan_core::stats::{Counters, Drops, SubStats};
 use umacvlan_engine::engine::{ParentStatus, WorkerStatus};
 use umacvlan_engine::idle::TurnStats;
@@ -120,7 +120,7 @@ fn shares(status: &ParentStatus) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Of {
     Removed,
-    Sub(SubId),
+    Sub(SubIndex),
     Wire,
 }
 
@@ -234,7 +234,7 @@ fn turns_since(then: &TurnStats, now: &TurnStats) -> TurnStats {
 
 #[cfg(test)]
 mod tests {
-    use umacvlan_core::{DropReason, MacAddr, Mode, Parent, Semantics, SubConfig, Switch};
+    use umacvlan_core::{DropReason, MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
     use umacvlan_engine::engine::SubStatus;
     use umacvlan_engine::worker::Snapshot;
 
@@ -247,7 +247,7 @@ mod tests {
     fn status() -> ParentStatus {
         let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
         let config = SubConfig { mac, ..Default::default() };
-        let parent = Parent { mac: MacAddr::ZERO, mtu: 1500, promisc: false };
+        let parent = ParentInfo { mac: MacAddr::ZERO, mtu: 1500, promisc: false };
         let id = Switch::new(parent, Semantics::default()).add(&config).unwrap();
         let mut stats = SubStats {
             delivered: counters(1_200, 1_500_000),

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use anyhow::{Context, Result, ensure};
-use umacvlan_core::{Frame, SubId, Switch, Then, Verdict};
+use umacvlan_core::{Action, Frame, SubIndex, Switch, Verdict};
 
 use super::case::{Case, Fate};
 use super::traffic::{Crowd, Sent};
@@ -15,7 +15,7 @@ type Head = [u8; 16];
 pub(super) struct Decision {
     case: Case,
     switch: Switch,
-    heads: Vec<(Head, SubId)>,
+    heads: Vec<(Head, SubIndex)>,
     bare: Bare,
     /// What the verdicts on all frames have to come to.
     expected: usize,
@@ -88,17 +88,17 @@ impl Decision {
 fn act(verdict: Verdict<'_>) -> usize {
     let copies: usize = verdict.copies.map(|id| TO_SUB + id.index()).sum();
     copies
-        + match verdict.then {
-            Then::Deliver(id) => TO_SUB + id.index(),
-            Then::Flood(flood) => TO_MANY + flood.count(),
-            Then::Host => TO_HOST,
-            Then::Wire => TO_WIRE,
-            Then::Drop(_) => 0,
+        + match verdict.action {
+            Action::Deliver(id) => TO_SUB + id.index(),
+            Action::Flood(flood) => TO_MANY + flood.count(),
+            Action::Host => TO_HOST,
+            Action::Wire => TO_WIRE,
+            Action::Drop(_) => 0,
         }
 }
 
 /// The number that the right verdict on this frame has.
-fn worth(case: &Case, ids: &[SubId], frame: &Sent) -> usize {
+fn worth(case: &Case, ids: &[SubIndex], frame: &Sent) -> usize {
     match case.fate {
         Fate::Addressed => TO_SUB + ids[frame.to].index(),
         Fate::Everybody => TO_MANY + case.receivers(),

@@ -162,7 +162,7 @@ impl Memory {
         ];
         let counted = [received, to_subs, to_wire, to_host];
         ensure!(
-            counted == expected && umacvlan_core::stats::accounted(&wire_now, &subs_now),
+            counted == expected && umacvlan_core::stats::is_balanced(&wire_now, &subs_now),
             "the worker counted {counted:?} frames received and sent to sub-interfaces, wire and \
              host, where {expected:?} are right"
         );

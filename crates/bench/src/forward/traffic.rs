@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use hashbrown::HashMap;
 use umacvlan_core::frame::HEADER_LEN;
-use umacvlan_core::{MacAddr, Mode, Parent, Semantics, SubConfig, Switch};
+use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
 
 use super::case::{Case, Fate, Traffic};
 
@@ -46,13 +46,14 @@ impl Crowd {
             Mode::Passthru => self.macs[0],
             _ => station(&mut self.random),
         };
-        Switch::new(Parent { mac, mtu: 1500, promisc: true }, Semantics::Documented)
+        Switch::new(ParentInfo { mac, mtu: 1500, promisc: true }, Semantics::Documented)
     }
 
     /// What the sub-interface at this place is to be.
     pub(super) fn config(&self, place: usize, mode: Mode) -> SubConfig {
-        let sources = self.listed.get(place).copied().into_iter().collect();
-        SubConfig { mac: self.macs[place], mode, sources, ..SubConfig::default() }
+        let mut config = SubConfig::new(self.macs[place], mode);
+        config.settings.sources.extend(self.listed.get(place));
+        config
     }
 
     /// So many frames for a case, in random order.

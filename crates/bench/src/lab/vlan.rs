@@ -54,7 +54,7 @@ pub(super) fn run(args: &LabArgs) -> Result<Vec<Row>> {
         }
     }
     for (trunk, (_, parent)) in trunks.iter().zip(PARENTS) {
-        ensure!(trunk.accounted()?, "{parent}: a frame is counted nowhere");
+        ensure!(trunk.is_balanced()?, "{parent}: a frame is counted nowhere");
     }
     let medians = samples.map(median);
     let row = |((_, parent), bits): ((&str, &'static str), f64)| Row {

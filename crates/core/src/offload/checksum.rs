@@ -25,14 +25,14 @@ pub fn complete_checksum(header: &mut VnetHeader, frame: &mut [u8]) -> Result<()
     }
     header.check_checksum(frame)?;
     if header.needs_csum() {
-        close_checksum(*header, frame);
+        fill_checksum(*header, frame);
     }
     *header = VnetHeader::PLAIN;
     Ok(())
 }
 
 /// Fills in the checksum of a frame that [`VnetHeader::check_checksum`] has seen.
-pub(super) fn close_checksum(header: VnetHeader, frame: &mut [u8]) {
+pub(super) fn fill_checksum(header: VnetHeader, frame: &mut [u8]) {
     let start = usize::from(header.csum_start);
     let at = start + usize::from(header.csum_offset);
     let value = nonzero(checksum(&frame[start..]));

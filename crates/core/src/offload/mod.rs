@@ -9,23 +9,23 @@
 //! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment()`] do its work,
 //!   with the result that Linux would have had.
 //!
-//! [`open_checksum`] finds out what nobody tells: that a frame is not finished. [`insert_tag`] puts
+//! [`partial_checksum`] finds out what nobody tells: that a frame is not finished. [`insert_tag`] puts
 //! back the VLAN tag that Linux takes off before AF_PACKET sees the frame, [`pop_tag`] takes one
-//! off, and [`TaggedHead`] sends a frame with tags that it does not have.
+//! off, and [`TaggedPrefix`] sends a frame with tags that it does not have.
 
-mod accept;
+mod capabilities;
 mod checksum;
-mod coalesce;
+mod gro;
 mod header;
 mod layout;
-mod open;
+mod partial_checksum;
 mod segment;
 mod tag;
 
-pub use accept::Offloads;
+pub use capabilities::Offloads;
 pub use checksum::{checksum, complete_checksum};
-pub use coalesce::Merge;
+pub use gro::GroBuilder;
 pub use header::{VNET_LEN, VnetError, VnetHeader};
-pub use open::open_checksum;
-pub use segment::{SCRATCH_LEN, segment, segments};
-pub use tag::{HEAD_LEN, TaggedHead, insert_tag, pop_tag};
+pub use partial_checksum::partial_checksum;
+pub use segment::{SEGMENT_BUFFER_LEN, segment, segment_count};
+pub use tag::{TaggedPrefix, UNTAGGED_PREFIX_LEN, insert_tag, pop_tag};

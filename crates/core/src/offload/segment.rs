@@ -5,13 +5,13 @@
 //! is not summed again, because the open checksum holds its sum and only the length in it changes;
 //! so packets with a routing header, whose final destination is elsewhere, come out right, too.
 
-use super::checksum::{Sum, checksum, close_checksum, nonzero};
+use super::checksum::{Sum, checksum, fill_checksum, nonzero};
 use super::layout::{Layout, Transport};
 use super::{VNET_LEN, VnetError, VnetHeader};
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
 /// Bytes that [`segment`] works in: a unit with the longest IP packet behind two VLAN tags.
-pub const SCRATCH_LEN: usize = VNET_LEN + HEADER_LEN + 2 * TAG_LEN + 65_535;
+pub const SEGMENT_BUFFER_LEN: usize = VNET_LEN + HEADER_LEN + 2 * TAG_LEN + 65_535;
 
 const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
@@ -32,7 +32,7 @@ const CWR: u8 = 0x80;
 pub fn segment(
     header: VnetHeader,
     frame: &[u8],
-    scratch: &mut [u8; SCRATCH_LEN],
+    scratch: &mut [u8; SEGMENT_BUFFER_LEN],
     mut emit: impl FnMut(&[u8]),
 ) -> Result<usize, VnetError> {
     let Some(layout) = header.layout(frame)? else {
@@ -44,11 +44,11 @@ pub fn segment(
     if payload.len() <= size {
         let end = VNET_LEN + frame.len();
         scratch[VNET_LEN..end].copy_from_slice(frame);
-        close_checksum(header, &mut scratch[VNET_LEN..end]);
+        fill_checksum(header, &mut scratch[VNET_LEN..end]);
         emit(&scratch[..end]);
         return Ok(1);
     }
-    let cutter = Cutter::new(header, layout, frame);
+    let segmenter = Segmenter::new(header, layout, frame);
     // The headers stay in place from segment to segment, only what differs is written anew.
     let start = VNET_LEN + layout.payload;
     scratch[VNET_LEN..start].copy_from_slice(&frame[..layout.payload]);
@@ -57,7 +57,7 @@ pub fn segment(
         let end = start + piece.len();
         scratch[start..end].copy_from_slice(piece);
         let last = index + 1 == count;
-        cutter.finish(&mut scratch[VNET_LEN..end], index, last)?;
+        segmenter.finish(&mut scratch[VNET_LEN..end], index, last)?;
         emit(&scratch[..end]);
     }
     Ok(count)
@@ -67,7 +67,7 @@ pub fn segment(
 ///
 /// Meant for counters: it believes a header that [`VnetHeader::validate`] has seen, and returns
 /// some number for any other.
-pub fn segments(header: VnetHeader, frame: &[u8]) -> usize {
+pub fn segment_count(header: VnetHeader, frame: &[u8]) -> usize {
     if !header.is_gso() || header.gso_size == 0 {
         return 1;
     }
@@ -83,7 +83,7 @@ pub fn segments(header: VnetHeader, frame: &[u8]) -> usize {
 }
 
 /// What all segments of a frame have in common.
-struct Cutter {
+struct Segmenter {
     layout: Layout,
     /// The sum of the pseudo-header without the length of the transport packet.
     pseudo: Sum,
@@ -99,7 +99,7 @@ struct Cutter {
     size: u32,
 }
 
-impl Cutter {
+impl Segmenter {
     fn new(header: VnetHeader, layout: Layout, frame: &[u8]) -> Self {
         let ip = &frame[layout.network..];
         let transport = &frame[layout.transport..];

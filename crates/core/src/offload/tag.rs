@@ -7,13 +7,13 @@
 
 use super::{VNET_LEN, VnetHeader};
 use crate::frame::TAG_LEN;
-use crate::vlan::{TAGS_LEN, VlanPath, inner_tag};
+use crate::vlan::{TAGS_LEN, VlanPath, tag_after_addresses};
 
 /// Bytes that make room: the header and both addresses.
 const MOVED: usize = VNET_LEN + 12;
 
-/// Bytes of what [`TaggedHead`] stands for in a unit: the header and both addresses.
-pub const HEAD_LEN: usize = MOVED;
+/// Bytes of what [`TaggedPrefix`] stands for in a unit: the header and both addresses.
+pub const UNTAGGED_PREFIX_LEN: usize = MOVED;
 
 /// Puts a VLAN tag into the unit `[header | frame]` that starts `at` this offset of a slot.
 ///
@@ -58,7 +58,7 @@ fn shifted(mut header: VnetHeader) -> Option<VnetHeader> {
 pub fn pop_tag(slot: &mut [u8], at: usize) -> Option<usize> {
     let unit = slot.get_mut(at..)?;
     let mut header = VnetHeader::parse(unit.first_chunk()?);
-    inner_tag(unit.get(VNET_LEN..)?).filter(|_| unit.len() >= MOVED + TAG_LEN + 2)?;
+    tag_after_addresses(unit.get(VNET_LEN..)?).filter(|_| unit.len() >= MOVED + TAG_LEN + 2)?;
     if header.csum_start != 0 {
         header.csum_start = header.csum_start.checked_sub(4).filter(|&start| start >= 14)?;
     }
@@ -69,15 +69,15 @@ pub fn pop_tag(slot: &mut [u8], at: usize) -> Option<usize> {
     Some(at + TAG_LEN)
 }
 
-/// What is sent in place of the first [`HEAD_LEN`] bytes of a unit, so that it goes out with tags:
+/// What is sent in place of the first [`UNTAGGED_PREFIX_LEN`] bytes of a unit, so that it goes out with tags:
 /// header, addresses and tags. The unit itself stays as it is, for others who get it without.
 #[derive(Clone, Copy, Debug)]
-pub struct TaggedHead {
+pub struct TaggedPrefix {
     bytes: [u8; MOVED + TAGS_LEN],
     len: usize,
 }
 
-impl TaggedHead {
+impl TaggedPrefix {
     /// Room for one, in which there is nothing yet.
     pub const EMPTY: Self = Self { bytes: [0; MOVED + TAGS_LEN], len: 0 };
 
@@ -219,8 +219,8 @@ mod tests {
                 Some(inner) => VlanPath::stacked(outer, inner).unwrap(),
                 None => VlanPath::single(outer).unwrap(),
             };
-            let head = TaggedHead::new(&unit, &path).unwrap();
-            let sent = [head.as_bytes(), &unit[HEAD_LEN..]].concat();
+            let head = TaggedPrefix::new(&unit, &path).unwrap();
+            let sent = [head.as_bytes(), &unit[UNTAGGED_PREFIX_LEN..]].concat();
             let tags: Vec<_> = path.tags().collect();
             let at = tags.iter().rev().fold(8, |at, tag| {
                 insert_tag(&mut slot, at, tag.tpid, tag.tci).unwrap()
@@ -232,7 +232,7 @@ mod tests {
 
         #[test]
         fn no_unit_is_too_strange(mut unit in proptest::collection::vec(any::<u8>(), 0..60)) {
-            TaggedHead::new(&unit, &VlanPath::stacked(1, 2).unwrap());
+            TaggedPrefix::new(&unit, &VlanPath::stacked(1, 2).unwrap());
             pop_tag(&mut unit, 0);
         }
     }

@@ -3,16 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::settings::MacvlanSettings;
 use crate::MacAddr;
 
 /// The smallest MTU of an Ethernet interface, in bytes (`ETH_MIN_MTU` of `if_ether.h`).
 pub const MIN_MTU: u32 = 68;
-
-/// The requested length of the broadcast queue unless told otherwise, in frames.
-pub const DEFAULT_BC_QUEUE_LEN: u32 = 1000;
-
-/// The port-wide `bclim` unless told otherwise.
-pub const DEFAULT_BC_CUTOFF: i32 = 1;
 
 /// How a sub-interface deals with its siblings and with the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,7 +132,7 @@ impl FromStr for Semantics {
 
 /// What the switch has to know of the parent NIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parent {
+pub struct ParentInfo {
     /// Its address.
     pub mac: MacAddr,
     /// Its MTU in bytes, without the Ethernet header.
@@ -147,37 +142,21 @@ pub struct Parent {
     pub promisc: bool,
 }
 
-/// What a new sub-interface is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A sub-interface to be added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubConfig {
     /// Its address. Passthru ignores it and takes the parent's.
     pub mac: MacAddr,
-    /// Its mode.
-    pub mode: Mode,
     /// Its MTU in bytes, or `None` for the parent's.
     pub mtu: Option<u32>,
-    /// Frames from a station on its source list go to source sub-interfaces and nowhere else.
-    pub nodst: bool,
-    /// Passthru: leave the parent's promiscuous setting alone.
-    pub nopromisc: bool,
-    /// Requested length of the broadcast queue in frames; the longest request of the port holds.
-    pub bc_queue_len: u32,
-    /// Source mode: the stations it hears.
-    pub sources: Vec<MacAddr>,
+    /// Its macvlan settings.
+    pub settings: MacvlanSettings,
 }
 
-impl Default for SubConfig {
-    /// The kernel's defaults, with no address: the caller chooses one.
-    fn default() -> Self {
-        Self {
-            mac: MacAddr::ZERO,
-            mode: Mode::default(),
-            mtu: None,
-            nodst: false,
-            nopromisc: false,
-            bc_queue_len: DEFAULT_BC_QUEUE_LEN,
-            sources: Vec::new(),
-        }
+impl SubConfig {
+    /// A sub-interface with this address and mode, the parent's MTU, and the kernel's defaults.
+    pub fn new(mac: MacAddr, mode: Mode) -> Self {
+        Self { mac, mtu: None, settings: MacvlanSettings::new(mode) }
     }
 }
 
@@ -186,7 +165,7 @@ impl Default for SubConfig {
 /// Groups are matched exactly. The kernel hashes them into 256 bits and leaves the occasional
 /// false hit to the stack above, which a reader of a TAP does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct MulticastFilter {
     /// The groups it joined.
     pub groups: Vec<MacAddr>,
     /// It listens to every group.
@@ -195,9 +174,9 @@ pub struct Filter {
     pub promisc: bool,
 }
 
-impl Filter {
+impl MulticastFilter {
     /// True when every group passes.
-    pub const fn is_open(&self) -> bool {
+    pub const fn accepts_all(&self) -> bool {
         self.allmulti || self.promisc
     }
 }

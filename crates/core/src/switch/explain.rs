@@ -7,8 +7,8 @@
 
 use crate::Frame;
 
-use super::flood::{FloodRule, Part};
-use super::{Mode, SubId, Switch, Verdict};
+use super::flood::{FloodDecision, FloodRule};
+use super::{Mode, SubIndex, Switch, Verdict};
 
 /// One question of a decision and its answer, in the order in which they are asked. The last one
 /// decides. Each follows a [`section`](Self::section) of docs/semantics.md.
@@ -16,19 +16,19 @@ use super::{Mode, SubId, Switch, Verdict};
 pub enum Step {
     // From the wire.
     /// Who lists the source, and is the frame theirs alone?
-    Sources(Listed),
+    Sources(SourceMatch),
     /// For a station: does a passthru sub-interface own the parent, and is it up?
-    Owner(Option<(SubId, bool)>),
+    Passthru(Option<(SubIndex, bool)>),
     /// For a station: who that is up has this address?
-    Target(Option<(SubId, Mode)>),
+    Target(Option<(SubIndex, Mode)>),
     /// Is it a sibling's frame that a private sub-interface must not meet?
     Isolation(Isolation),
     /// Nothing else holds: the frame belongs to this one.
-    Deliver(SubId),
+    Deliver(SubIndex),
     /// For a group: who that is up is the source?
-    Sender(Option<(SubId, Mode)>),
+    Sender(Option<(SubIndex, Mode)>),
     /// For a group: does anybody listen?
-    Heard(Heard),
+    Listeners(GroupListeners),
     /// For a group: it is flooded by this rule.
     Flood(FloodRule),
 
@@ -38,55 +38,55 @@ pub enum Step {
     /// Is the sender a bridge sub-interface?
     Bridge(bool),
     /// For a station: who that is up has this address?
-    Sibling(Option<(SubId, Mode)>),
+    Sibling(Option<(SubIndex, Mode)>),
     /// Does a frame for a sibling fit the parent's MTU?
-    Length(Length),
+    Length(LengthCheck),
     /// Who lists the source, and is the frame theirs alone?
-    LocalSources(Listed),
+    LocalSources(SourceMatch),
     /// Nothing else holds: the frame belongs to this sibling.
-    LocalDeliver(SubId),
+    LocalDeliver(SubIndex),
     /// For a group: does anybody listen?
-    LocalHeard(Heard),
+    LocalListeners(GroupListeners),
     /// For a group: it is flooded by this rule.
     LocalFlood(FloodRule),
 }
 
 /// What the source lists say of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct SourceMatch {
     /// How many sub-interfaces that are up list its source, and get a copy.
     pub copies: usize,
     /// One that lists it has `nodst`, so it ends here.
-    pub taken: bool,
+    pub consumed: bool,
 }
 
 /// Whether a private sub-interface and a sibling are kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     /// They are: this sibling is the source, and it or the target is private.
-    Apart(SubId),
+    Blocked(SubIndex),
     /// They are not: the kernel's semantics were chosen.
     KernelSemantics,
     /// No private sub-interface is up, so nobody looked further.
     NoPrivate,
     /// The source is no sibling that is up, or neither of the two is private.
-    NotApart,
+    Allowed,
 }
 
 /// Whether a group has listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum GroupListeners {
     /// It is MAC control, which ends at the first hop.
     MacControl,
     /// Nobody listens to this group.
-    Nobody,
+    None,
     /// Somebody may.
-    Some,
+    Possible,
 }
 
 /// Whether a frame fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
+pub enum LengthCheck {
     /// It does.
     Fits,
     /// It is a super-frame, and will be cut to size later.
@@ -100,17 +100,17 @@ impl Step {
     pub const fn section(self) -> &'static str {
         match self {
             Self::Sources(_) => "2.1",
-            Self::Owner(_) => "2.2.1",
+            Self::Passthru(_) => "2.2.1",
             Self::Target(_) => "2.2.2",
             Self::Isolation(_) => "2.2.3",
             Self::Deliver(_) => "2.2.4",
             Self::Sender(_) => "2.3.1",
-            Self::Heard(_) => "2.3.2",
+            Self::Listeners(_) => "2.3.2",
             Self::Flood(_) => "2.3.3",
             Self::Up(_) => "1",
             Self::Sibling(_) | Self::Length(_) => "3.1",
             Self::LocalSources(_) | Self::LocalDeliver(_) => "3.1",
-            Self::LocalHeard(_) | Self::LocalFlood(_) => "3.2",
+            Self::LocalListeners(_) | Self::LocalFlood(_) => "3.2",
             Self::Bridge(_) => "3.3",
         }
     }
@@ -135,7 +135,7 @@ impl Switch {
     }
 
     /// Decides as [`egress`](Self::egress) does, and says how it came to it.
-    pub fn explain_egress(&self, from: SubId, frame: Frame<'_>, gso: bool) -> Explanation<'_> {
+    pub fn explain_egress(&self, from: SubIndex, frame: Frame<'_>, gso: bool) -> Explanation<'_> {
         let mut steps = Vec::new();
         let verdict = self.decide_egress(from, frame, gso, |step| steps.push(step));
         Explanation { steps, verdict }
@@ -143,7 +143,10 @@ impl Switch {
 
     /// The part of each sub-interface in a flood, in ascending order of identifier, with those
     /// that have none.
-    pub fn parts(&self, rule: FloodRule) -> impl Iterator<Item = (SubId, Part)> {
-        self.subs().map(move |(id, _)| (id, self.part(rule, id, self.table.lane(id))))
+    pub fn flood_decisions(
+        &self,
+        rule: FloodRule,
+    ) -> impl Iterator<Item = (SubIndex, FloodDecision)> {
+        self.subs().map(move |(id, _)| (id, self.flood_decision(rule, id, self.table.port(id))))
     }
 }

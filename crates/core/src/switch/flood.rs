@@ -6,12 +6,12 @@
 use crate::MacAddr;
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
-use super::table::Lane;
-use super::{SubId, Switch};
+use super::forwarding_table::PortFlags;
+use super::{SubIndex, Switch};
 
 /// The side that gets the frame beside the sub-interfaces of a flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
+pub enum ParentSide {
     /// The parent's own network stack.
     Host,
     /// The network beyond the parent.
@@ -29,10 +29,10 @@ pub struct FloodRule {
     /// The modes that take part, as [`Mode::bit`](super::Mode::bit)s.
     modes: u8,
     /// The sender, which does not hear itself.
-    except: Option<SubId>,
+    except: Option<SubIndex>,
     /// The length of the frame in bytes as receivers check it: zero fits everybody.
     len: u32,
-    also: Side,
+    also: ParentSide,
     deferred: bool,
 }
 
@@ -41,20 +41,20 @@ impl FloodRule {
     pub(super) const fn ingress(
         dst: MacAddr,
         modes: u8,
-        except: Option<SubId>,
+        except: Option<SubIndex>,
         deferred: bool,
     ) -> Self {
-        Self { dst, modes, except, len: 0, also: Side::Host, deferred }
+        Self { dst, modes, except, len: 0, also: ParentSide::Host, deferred }
     }
 
     /// A flood of a sub-interface's frame. Receivers check its length in bytes; zero fits all.
-    pub(super) const fn egress(dst: MacAddr, modes: u8, from: SubId, len: u32) -> Self {
-        Self { dst, modes, except: Some(from), len, also: Side::Wire, deferred: false }
+    pub(super) const fn egress(dst: MacAddr, modes: u8, from: SubIndex, len: u32) -> Self {
+        Self { dst, modes, except: Some(from), len, also: ParentSide::Wire, deferred: false }
     }
 
     /// Who gets the frame beside the sub-interfaces: the host for one from the wire, and the wire,
     /// after the sub-interfaces, for one from a sub-interface.
-    pub const fn also(&self) -> Side {
+    pub const fn also(&self) -> ParentSide {
         self.also
     }
 
@@ -70,7 +70,7 @@ impl FloodRule {
     }
 
     /// The sub-interface that sent the frame, if it is one of ours; it does not hear itself.
-    pub const fn except(&self) -> Option<SubId> {
+    pub const fn except(&self) -> Option<SubIndex> {
         self.except
     }
 }
@@ -79,14 +79,14 @@ impl FloodRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replica {
     /// It gets the frame.
-    Deliver(SubId),
+    Deliver(SubIndex),
     /// It would get the frame, had that fit its MTU.
-    TooLong(SubId),
+    TooLong(SubIndex),
 }
 
 /// What one sub-interface has to do with a flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum FloodDecision {
     /// It gets the frame.
     Deliver,
     /// Its filter does not let the group pass.
@@ -99,7 +99,7 @@ pub enum Part {
     TooLong,
 }
 
-/// A flood under way: the replicas still to come, in ascending order of [`SubId`].
+/// A flood under way: the replicas still to come, in ascending order of [`SubIndex`].
 #[must_use = "a flood does nothing until it is iterated"]
 #[derive(Clone, Debug)]
 pub struct Flood<'t> {
@@ -132,34 +132,39 @@ impl Iterator for Flood<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Replica> {
-        let lanes = self.switch.table.lanes();
+        let ports = self.switch.table.ports();
         loop {
-            let id = SubId::from_index(self.cursor as usize)?;
-            let lane = *lanes.get(id.index())?;
+            let id = SubIndex::from_index(self.cursor as usize)?;
+            let port = *ports.get(id.index())?;
             self.cursor += 1;
-            match self.switch.part(self.rule, id, lane) {
-                Part::Deliver => return Some(Replica::Deliver(id)),
-                Part::TooLong => return Some(Replica::TooLong(id)),
-                Part::Filter | Part::Mode | Part::Sender => {}
+            match self.switch.flood_decision(self.rule, id, port) {
+                FloodDecision::Deliver => return Some(Replica::Deliver(id)),
+                FloodDecision::TooLong => return Some(Replica::TooLong(id)),
+                FloodDecision::Filter | FloodDecision::Mode | FloodDecision::Sender => {}
             }
         }
     }
 }
 
 impl Switch {
-    /// The part that the sub-interface with this lane has in a flood.
+    /// The part that the sub-interface with this port has in a flood.
     #[inline(always)]
-    pub(super) fn part(&self, rule: FloodRule, id: SubId, lane: Lane) -> Part {
-        if !lane.is_in(rule.modes) {
-            Part::Mode
+    pub(super) fn flood_decision(
+        &self,
+        rule: FloodRule,
+        id: SubIndex,
+        port: PortFlags,
+    ) -> FloodDecision {
+        if !port.is_in(rule.modes) {
+            FloodDecision::Mode
         } else if rule.except == Some(id) {
-            Part::Sender
-        } else if !lane.is_open() && !self.hears(id, rule.dst) {
-            Part::Filter
-        } else if fits(rule.len, lane.mtu) {
-            Part::Deliver
+            FloodDecision::Sender
+        } else if !port.accepts_all_groups() && !self.accepts_group(id, rule.dst) {
+            FloodDecision::Filter
+        } else if fits(rule.len, port.mtu) {
+            FloodDecision::Deliver
         } else {
-            Part::TooLong
+            FloodDecision::TooLong
         }
     }
 }

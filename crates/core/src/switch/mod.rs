@@ -14,18 +14,19 @@
 //! changes one changes all, in the same order.
 
 mod config;
-mod control;
+mod error;
 mod explain;
+mod fast_path;
 mod flood;
-mod host;
-mod refusal;
-mod shortcut;
+mod forwarding_table;
+mod host_filter;
+mod mac_table;
+mod settings;
 mod sources;
-mod stations;
 mod sub;
-mod table;
 #[cfg(test)]
 mod tests;
+mod update;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -33,21 +34,24 @@ use std::collections::BTreeMap;
 use crate::{Frame, MacAddr};
 
 pub use config::{
-    DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, Filter, MIN_MTU, Mode, Parent, ParseModeError,
-    ParseSemanticsError, Semantics, SubConfig,
+    MIN_MTU, Mode, MulticastFilter, ParentInfo, ParseModeError, ParseSemanticsError, Semantics,
+    SubConfig,
 };
-pub use explain::{Explanation, Heard, Isolation, Length, Listed, Step};
-pub use flood::{Flood, FloodRule, Part, Replica, Side};
-pub use host::{HostRule, HostView};
-pub use refusal::Refusal;
+pub use error::SwitchError;
+pub use explain::{Explanation, GroupListeners, Isolation, LengthCheck, SourceMatch, Step};
+pub use flood::{Flood, FloodDecision, FloodRule, ParentSide, Replica};
+pub use host_filter::{HostFilterRules, HostRule};
+pub use settings::{
+    DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, MacvlanFlag, MacvlanFlags, MacvlanSettings,
+};
 pub use sources::Copies;
 pub use sub::Sub;
-pub use verdict::{DropReason, Then, Verdict};
+pub use verdict::{Action, DropReason, Verdict};
 
+use fast_path::FastPath;
 use flood::fits;
-use shortcut::Shortcuts;
+use forwarding_table::{ForwardingTable, UpSub};
 use sources::Sources;
-use table::{Station, Table};
 
 /// EtherType of MAC control, PAUSE above all (IEEE 802.3 annex 31). It ends at the first hop, so
 /// such group frames are never flooded.
@@ -60,9 +64,9 @@ const LISTENERS: u8 =
 /// A sub-interface of one [`Switch`]: a small dense number, which the switch chooses, or its owner
 /// ([`Switch::add_as`]). That of a removed sub-interface may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubId(u16);
+pub struct SubIndex(u16);
 
-impl SubId {
+impl SubIndex {
     /// The number, to index tables with: below 65 536.
     #[inline]
     pub const fn index(self) -> usize {
@@ -81,22 +85,22 @@ impl SubId {
 pub struct Switch {
     // Read by every frame.
     /// Which frames need not be asked all questions.
-    shortcuts: Shortcuts,
+    fast_path: FastPath,
     /// Those that are up.
-    table: Table,
+    table: ForwardingTable,
     /// The source lists of all sub-interfaces, up or down.
     sources: Sources,
     /// The passthru sub-interface, which is then the only one.
-    owner: Option<SubId>,
+    passthru: Option<SubIndex>,
     /// Which promise about private sub-interfaces is kept.
     semantics: Semantics,
     /// The parent as the world sees it.
-    parent: Parent,
+    parent: ParentInfo,
     /// A group that more than this many joined takes the broadcast queue; below zero none does.
     bc_cutoff: i32,
 
     // Read by changes, and by floods of groups.
-    /// By [`SubId::index`]. Boxed, because of several switches with one set of numbers each has
+    /// By [`SubIndex::index`]. Boxed, because of several switches with one set of numbers each has
     /// many that are not its own.
     subs: Vec<Option<Box<Sub>>>,
     /// No number below is free.
@@ -113,8 +117,8 @@ impl Switch {
     // one that is returned through memory (bench `decision/wire-to-sub`).
     #[inline(always)]
     pub fn ingress(&self, frame: Frame<'_>) -> Verdict<'_> {
-        if self.shortcuts.ingress && !frame.dst().is_group() {
-            return self.ingress_shortcut(frame).into();
+        if self.fast_path.ingress && !frame.dst().is_group() {
+            return self.ingress_fast(frame).into();
         }
         self.decide_ingress(frame, |_| ())
     }
@@ -125,55 +129,55 @@ impl Switch {
     /// The source address is not checked: in macvlan a sub-interface may send as anybody.
     // Always: as for `ingress`.
     #[inline(always)]
-    pub fn egress(&self, from: SubId, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
+    pub fn egress(&self, from: SubIndex, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
         let len = if gso { 0 } else { length(frame) };
-        if len < self.shortcuts.egress_below
+        if len < self.fast_path.egress_below
             && !frame.dst().is_group()
-            && self.table.lane(from).is_up()
+            && self.table.port(from).is_up()
         {
-            return self.egress_shortcut(frame).into();
+            return self.egress_fast(frame).into();
         }
         self.decide_egress(from, frame, gso, |_| ())
     }
 
     /// The decision about a frame from the wire; each question is told with its answer.
     #[inline(always)]
-    fn decide_ingress(&self, frame: Frame<'_>, mut tell: impl FnMut(Step)) -> Verdict<'_> {
+    fn decide_ingress(&self, frame: Frame<'_>, mut trace: impl FnMut(Step)) -> Verdict<'_> {
         // Each verdict is made where it is returned: gathered in a variable first, its unused half
         // is copied too.
-        let (copies, taken) = self.sources.consult(frame.src_key());
-        tell(Step::Sources(Listed { copies: copies.len(), taken }));
-        if taken {
-            let then = Then::Drop(DropReason::Nodst);
-            return Verdict { copies, then };
+        let (copies, consumed) = self.sources.lookup(frame.src_key());
+        trace(Step::Sources(SourceMatch { copies: copies.len(), consumed }));
+        if consumed {
+            let action = Action::Drop(DropReason::Nodst);
+            return Verdict { copies, action };
         }
         if frame.dst().is_group() {
-            let then = self.ingress_group(frame, tell);
-            return Verdict { copies, then };
+            let action = self.ingress_group(frame, trace);
+            return Verdict { copies, action };
         }
-        if let Some(owner) = self.owner {
-            let then = self.owned(owner, tell);
-            return Verdict { copies, then };
+        if let Some(owner) = self.passthru {
+            let action = self.passthru_unicast(owner, trace);
+            return Verdict { copies, action };
         }
-        tell(Step::Owner(None));
-        let target = self.table.station(frame.dst_key());
-        tell(Step::Target(target.map(|Station { id, mode }| (id, mode))));
+        trace(Step::Passthru(None));
+        let target = self.table.lookup_with_mode(frame.dst_key());
+        trace(Step::Target(target.map(|UpSub { id, mode }| (id, mode))));
         match target {
             // A source sub-interface hears by list only.
             Some(target) if target.mode != Mode::Source => {
                 let isolation = self.isolation(target, frame);
-                tell(Step::Isolation(isolation));
-                if let Isolation::Apart(_) = isolation {
-                    let then = Then::Drop(DropReason::PrivateIsolation);
-                    return Verdict { copies, then };
+                trace(Step::Isolation(isolation));
+                if let Isolation::Blocked(_) = isolation {
+                    let action = Action::Drop(DropReason::PrivateIsolation);
+                    return Verdict { copies, action };
                 }
-                tell(Step::Deliver(target.id));
-                let then = Then::Deliver(target.id);
-                Verdict { copies, then }
+                trace(Step::Deliver(target.id));
+                let action = Action::Deliver(target.id);
+                Verdict { copies, action }
             }
             _ => {
-                let then = Then::Host;
-                Verdict { copies, then }
+                let action = Action::Host;
+                Verdict { copies, action }
             }
         }
     }
@@ -182,29 +186,29 @@ impl Switch {
     #[inline(always)]
     fn decide_egress(
         &self,
-        from: SubId,
+        from: SubIndex,
         frame: Frame<'_>,
         gso: bool,
-        mut tell: impl FnMut(Step),
+        mut trace: impl FnMut(Step),
     ) -> Verdict<'_> {
-        let lane = self.table.lane(from);
-        tell(Step::Up(lane.is_up()));
-        if !lane.is_up() {
-            return Then::Drop(DropReason::Down).into();
+        let port = self.table.port(from);
+        trace(Step::Up(port.is_up()));
+        if !port.is_up() {
+            return Action::Drop(DropReason::Down).into();
         }
-        let bridge = lane.is_in(Mode::Bridge.bit());
-        tell(Step::Bridge(bridge));
+        let bridge = port.is_in(Mode::Bridge.bit());
+        trace(Step::Bridge(bridge));
         if !bridge {
-            return Then::Wire.into();
+            return Action::Wire.into();
         }
         if frame.dst().is_group() {
-            return self.egress_group(from, frame, gso, tell).into();
+            return self.egress_group(from, frame, gso, trace).into();
         }
-        let sibling = self.table.station(frame.dst_key());
-        tell(Step::Sibling(sibling.map(|Station { id, mode }| (id, mode))));
+        let sibling = self.table.lookup_with_mode(frame.dst_key());
+        trace(Step::Sibling(sibling.map(|UpSub { id, mode }| (id, mode))));
         match sibling {
-            Some(Station { id, mode: Mode::Bridge }) => self.local(id, frame, gso, tell),
-            _ => Then::Wire.into(),
+            Some(UpSub { id, mode: Mode::Bridge }) => self.bridge_local(id, frame, gso, trace),
+            _ => Action::Wire.into(),
         }
     }
 
@@ -216,18 +220,18 @@ impl Switch {
 
     /// One sub-interface, or `None` if there is none.
     #[inline]
-    pub fn sub(&self, id: SubId) -> Option<&Sub> {
+    pub fn sub(&self, id: SubIndex) -> Option<&Sub> {
         self.subs.get(id.index())?.as_deref()
     }
 
     /// Every sub-interface, in ascending order of identifier.
-    pub fn subs(&self) -> impl Iterator<Item = (SubId, &Sub)> {
-        let ids = (0..).map_while(SubId::from_index);
+    pub fn subs(&self) -> impl Iterator<Item = (SubIndex, &Sub)> {
+        let ids = (0..).map_while(SubIndex::from_index);
         ids.zip(&self.subs).filter_map(|(id, sub)| Some((id, sub.as_deref()?)))
     }
 
     /// The parent as it is now.
-    pub const fn parent(&self) -> &Parent {
+    pub const fn parent(&self) -> &ParentInfo {
         &self.parent
     }
 
@@ -248,72 +252,72 @@ impl Switch {
     }
 
     /// Passthru takes all unicast, whoever it is for, and swallows it while it is down.
-    fn owned(&self, owner: SubId, mut tell: impl FnMut(Step)) -> Then<'_> {
-        let up = self.table.lane(owner).is_up();
-        tell(Step::Owner(Some((owner, up))));
-        if up { Then::Deliver(owner) } else { Then::Drop(DropReason::Down) }
+    fn passthru_unicast(&self, owner: SubIndex, mut trace: impl FnMut(Step)) -> Action<'_> {
+        let up = self.table.port(owner).is_up();
+        trace(Step::Passthru(Some((owner, up))));
+        if up { Action::Deliver(owner) } else { Action::Drop(DropReason::Down) }
     }
 
     /// Whether it is a frame between a private sub-interface and a sibling: a hairpin reflected it.
     #[inline]
-    fn isolation(&self, target: Station, frame: Frame<'_>) -> Isolation {
+    fn isolation(&self, target: UpSub, frame: Frame<'_>) -> Isolation {
         if !self.table.has_private() {
             return Isolation::NoPrivate;
         }
         match self.semantics {
-            Semantics::Documented => self.apart(target, frame.src_key()),
+            Semantics::Documented => self.isolation_between(target, frame.src_key()),
             Semantics::Kernel => Isolation::KernelSemantics,
         }
     }
 
     /// Out of line, as most parents have no private sub-interface.
     #[inline(never)]
-    fn apart(&self, target: Station, src: u64) -> Isolation {
-        match self.table.station(src) {
+    fn isolation_between(&self, target: UpSub, src: u64) -> Isolation {
+        match self.table.lookup_with_mode(src) {
             Some(sender)
                 if sender.id != target.id
                     && (sender.mode == Mode::Private || target.mode == Mode::Private) =>
             {
-                Isolation::Apart(sender.id)
+                Isolation::Blocked(sender.id)
             }
-            _ => Isolation::NotApart,
+            _ => Isolation::Allowed,
         }
     }
 
     #[inline(never)]
-    fn ingress_group(&self, frame: Frame<'_>, mut tell: impl FnMut(Step)) -> Then<'_> {
+    fn ingress_group(&self, frame: Frame<'_>, mut trace: impl FnMut(Step)) -> Action<'_> {
         let dst = frame.dst();
-        let sender = self.table.station(frame.src_key());
-        tell(Step::Sender(sender.map(|Station { id, mode }| (id, mode))));
+        let sender = self.table.lookup_with_mode(frame.src_key());
+        trace(Step::Sender(sender.map(|UpSub { id, mode }| (id, mode))));
         let (modes, except) = match sender {
             None => (LISTENERS, None),
-            Some(Station { id, mode }) => match mode {
+            Some(UpSub { id, mode }) => match mode {
                 // Back to its sender, and to nobody else. VRRP relies on hearing a peer that
                 // sends from the same virtual address.
-                Mode::Passthru | Mode::Private | Mode::Source => return Then::Deliver(id),
+                Mode::Passthru | Mode::Private | Mode::Source => return Action::Deliver(id),
                 Mode::Vepa => (Mode::Vepa.bit() | Mode::Bridge.bit(), Some(id)),
                 // Bridge siblings heard it when it was sent.
                 Mode::Bridge => (Mode::Vepa.bit(), Some(id)),
             },
         };
-        // The kernel has taken the outer tag off when macvlan looks at a frame from the wire.
-        let heard = self.heard(dst, frame.ethertype_untagged());
-        tell(Step::Heard(heard));
-        if heard != Heard::Some {
-            return Then::Host;
+        // The kernel has consumed the outer tag off when macvlan looks at a frame from the wire.
+        let listeners = self.group_listeners(dst, frame.ethertype_untagged());
+        trace(Step::Listeners(listeners));
+        if listeners != GroupListeners::Possible {
+            return Action::Host;
         }
         let rule = FloodRule::ingress(dst, modes, except, self.defers(dst));
-        tell(Step::Flood(rule));
-        Then::Flood(self.flood(rule, 0))
+        trace(Step::Flood(rule));
+        Action::Flood(self.flood(rule, 0))
     }
 
     /// Whether somebody may want a frame of this EtherType for this group.
     #[inline]
-    fn heard(&self, group: MacAddr, ethertype: u16) -> Heard {
+    fn group_listeners(&self, group: MacAddr, ethertype: u16) -> GroupListeners {
         match ethertype {
-            MAC_CONTROL => Heard::MacControl,
-            _ if self.table.is_heard(group) => Heard::Some,
-            _ => Heard::Nobody,
+            MAC_CONTROL => GroupListeners::MacControl,
+            _ if self.table.has_listeners(group) => GroupListeners::Possible,
+            _ => GroupListeners::None,
         }
     }
 
@@ -323,74 +327,74 @@ impl Switch {
             return false;
         };
         self.parent.promisc
-            || self.table.is_greedy()
+            || self.table.wants_all_multicast()
             || group.is_broadcast()
             || self.table.members(group) > cutoff
     }
 
     fn egress_group(
         &self,
-        from: SubId,
+        from: SubIndex,
         frame: Frame<'_>,
         gso: bool,
-        mut tell: impl FnMut(Step),
-    ) -> Then<'_> {
+        mut trace: impl FnMut(Step),
+    ) -> Action<'_> {
         let dst = frame.dst();
-        let heard = self.heard(dst, frame.ethertype());
-        tell(Step::LocalHeard(heard));
-        if heard != Heard::Some {
-            return Then::Wire;
+        let listeners = self.group_listeners(dst, frame.ethertype());
+        trace(Step::LocalListeners(listeners));
+        if listeners != GroupListeners::Possible {
+            return Action::Wire;
         }
         let len = if gso { 0 } else { length(frame) };
         let rule = FloodRule::egress(dst, Mode::Bridge.bit(), from, len);
-        tell(Step::LocalFlood(rule));
-        Then::Flood(self.flood(rule, 0))
+        trace(Step::LocalFlood(rule));
+        Action::Flood(self.flood(rule, 0))
     }
 
     /// From one bridge sub-interface to another, or to itself: the kernel sends such a frame
     /// through the parent's receive path. So the parent's MTU holds and not the receiver's, and
     /// the source lists have their say. Isolation has not: neither end is private.
     #[inline]
-    fn local(
+    fn bridge_local(
         &self,
-        target: SubId,
+        target: SubIndex,
         frame: Frame<'_>,
         gso: bool,
-        mut tell: impl FnMut(Step),
+        mut trace: impl FnMut(Step),
     ) -> Verdict<'_> {
         let length = match gso {
-            true => Length::Gso,
-            false if fits(length(frame), self.parent.mtu) => Length::Fits,
-            false => Length::TooLong,
+            true => LengthCheck::Gso,
+            false if fits(length(frame), self.parent.mtu) => LengthCheck::Fits,
+            false => LengthCheck::TooLong,
         };
-        tell(Step::Length(length));
-        if length == Length::TooLong {
-            return Then::Drop(DropReason::TooLong).into();
+        trace(Step::Length(length));
+        if length == LengthCheck::TooLong {
+            return Action::Drop(DropReason::TooLong).into();
         }
-        let (copies, taken) = self.sources.consult(frame.src_key());
-        tell(Step::LocalSources(Listed { copies: copies.len(), taken }));
-        if taken {
-            let then = Then::Drop(DropReason::Nodst);
-            return Verdict { copies, then };
+        let (copies, consumed) = self.sources.lookup(frame.src_key());
+        trace(Step::LocalSources(SourceMatch { copies: copies.len(), consumed }));
+        if consumed {
+            let action = Action::Drop(DropReason::Nodst);
+            return Verdict { copies, action };
         }
-        tell(Step::LocalDeliver(target));
-        let then = Then::Deliver(target);
-        Verdict { copies, then }
+        trace(Step::LocalDeliver(target));
+        let action = Action::Deliver(target);
+        Verdict { copies, action }
     }
 
     /// True when a frame for this group passes the filter of a sub-interface, which is not open.
     #[inline]
-    fn hears(&self, id: SubId, group: MacAddr) -> bool {
+    fn accepts_group(&self, id: SubIndex, group: MacAddr) -> bool {
         group.is_broadcast() || self.sub(id).is_some_and(|sub| sub.joined(group))
     }
 }
 
-impl<'t> From<Then<'t>> for Verdict<'t> {
+impl<'t> From<Action<'t>> for Verdict<'t> {
     /// The verdict without copies.
     #[inline]
-    fn from(then: Then<'t>) -> Self {
+    fn from(action: Action<'t>) -> Self {
         let copies = Copies::NONE;
-        Self { copies, then }
+        Self { copies, action }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::MacAddr;
 
-use super::config::{Filter, Mode};
+use super::config::{Mode, MulticastFilter};
+use super::settings::{MacvlanFlag, MacvlanSettings};
 
 /// One sub-interface, as the switch knows it.
 ///
@@ -10,16 +11,12 @@ use super::config::{Filter, Mode};
 #[derive(Clone, Debug)]
 pub struct Sub {
     pub(super) mac: MacAddr,
-    pub(super) mode: Mode,
     pub(super) up: bool,
     pub(super) mtu: u32,
-    pub(super) nodst: bool,
-    pub(super) nopromisc: bool,
-    pub(super) bc_queue_len: u32,
-    /// Sorted, without repetition.
-    pub(super) sources: Vec<MacAddr>,
+    /// The sources are sorted, without repetition.
+    pub(super) settings: MacvlanSettings,
     /// Its groups are sorted, without repetition.
-    pub(super) filter: Filter,
+    pub(super) filter: MulticastFilter,
 }
 
 impl Sub {
@@ -28,9 +25,14 @@ impl Sub {
         self.mac
     }
 
+    /// Its macvlan settings; the sources are in ascending order.
+    pub const fn settings(&self) -> &MacvlanSettings {
+        &self.settings
+    }
+
     /// Its mode.
     pub const fn mode(&self) -> Mode {
-        self.mode
+        self.settings.mode
     }
 
     /// True when it is up; otherwise it does not exist for forwarding.
@@ -45,32 +47,32 @@ impl Sub {
 
     /// True when frames from the stations it lists go to source sub-interfaces only.
     pub const fn nodst(&self) -> bool {
-        self.nodst
+        self.settings.flags.contains(MacvlanFlag::Nodst)
     }
 
     /// True when, being passthru, it leaves the parent's promiscuous setting alone.
     pub const fn nopromisc(&self) -> bool {
-        self.nopromisc
+        self.settings.flags.contains(MacvlanFlag::Nopromisc)
     }
 
     /// The length of the broadcast queue it asks for, in frames.
-    pub const fn bc_queue_len(&self) -> u32 {
-        self.bc_queue_len
+    pub fn bc_queue_len(&self) -> u32 {
+        self.settings.bc_queue_len()
     }
 
     /// The stations it hears in source mode, in ascending order.
     pub fn sources(&self) -> &[MacAddr] {
-        &self.sources
+        &self.settings.sources
     }
 
     /// Which groups it listens to; the groups are in ascending order.
-    pub const fn filter(&self) -> &Filter {
+    pub const fn filter(&self) -> &MulticastFilter {
         &self.filter
     }
 
     /// How it stands towards the stations it lists.
-    pub(super) const fn standing(&self) -> Standing {
-        Standing { up: self.up, nodst: self.nodst }
+    pub(super) const fn source_policy(&self) -> SourcePolicy {
+        SourcePolicy { up: self.up, nodst: self.nodst() }
     }
 
     /// True when it joined this very group.
@@ -80,17 +82,17 @@ impl Sub {
 
     /// True when, being up, it makes the parent receive every group: macvlan passes `allmulti` on
     /// to the parent, and `promisc` too except for passthru, which asks for it by itself.
-    pub(super) const fn is_greedy(&self) -> bool {
-        match self.mode {
-            Mode::Passthru => !self.nopromisc || self.filter.allmulti,
-            _ => self.filter.is_open(),
+    pub(super) const fn wants_all_multicast(&self) -> bool {
+        match self.mode() {
+            Mode::Passthru => !self.nopromisc() || self.filter.allmulti,
+            _ => self.filter.accepts_all(),
         }
     }
 }
 
 /// How a sub-interface stands towards the stations it lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct SourcePolicy {
     /// It gets copies.
     pub(super) up: bool,
     /// It takes the frame from all who are not on a list.

@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use super::{Copies, Flood, SubId};
+use super::{Copies, Flood, SubIndex};
 
-/// The fate of one frame: first the copies, then one of [`Then`].
+/// The fate of one frame: first the copies, then one of [`Action`].
 #[must_use = "a verdict nobody carries out is a lost frame"]
 #[derive(Clone, Debug)]
 pub struct Verdict<'t> {
     /// Source sub-interfaces that list the frame's source and are up: each gets a copy.
     pub copies: Copies<'t>,
     /// What happens to the frame itself.
-    pub then: Then<'t>,
+    pub action: Action<'t>,
 }
 
 /// What happens to a frame after the copies.
@@ -19,9 +19,9 @@ pub struct Verdict<'t> {
 // compiler to jump by table even where it knows the variant.
 #[derive(Clone, Debug)]
 #[repr(u8)]
-pub enum Then<'t> {
+pub enum Action<'t> {
     /// It belongs to one sub-interface and nobody else.
-    Deliver(SubId),
+    Deliver(SubIndex),
     /// It ends here.
     Drop(DropReason),
     /// It goes to several sub-interfaces, and also to the side the flood's rule names.

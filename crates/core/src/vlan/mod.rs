@@ -11,7 +11,7 @@ use std::fmt;
 use crate::frame::{SERVICE_VLAN, TAG_LEN, Tag, VLAN};
 
 pub use name::{VlanName, VlanNameError};
-pub use table::{VlanTable, inner_tag};
+pub use table::{VlanTable, tag_after_addresses};
 
 /// The VLAN identifiers that there are (IEEE 802.1Q): 0 is none, and 4095 is reserved.
 pub const VIDS: std::ops::RangeInclusive<u16> = 1..=4094;

@@ -58,15 +58,15 @@ impl VlanTable {
         if self.is_empty() {
             return None;
         }
-        let outer = inner_tag(frame)?;
-        self.find(outer, || inner_tag(frame.get(TAG_LEN..)?))
+        let outer = tag_after_addresses(frame)?;
+        self.find(outer, || tag_after_addresses(frame.get(TAG_LEN..)?))
     }
 }
 
 /// The tag that follows the addresses of a frame, if there is one and it is whole. With the frame
 /// cut by so many bytes at its front it is the tag behind the one before.
 #[inline]
-pub fn inner_tag(frame: &[u8]) -> Option<Tag> {
+pub fn tag_after_addresses(frame: &[u8]) -> Option<Tag> {
     let &[a, b, c, d] = frame.get(12..)?.first_chunk()?;
     let tpid = u16::from_be_bytes([a, b]);
     is_tpid(tpid).then_some(Tag { tpid, tci: u16::from_be_bytes([c, d]) })

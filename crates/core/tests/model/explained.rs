@@ -1,9 +1,10 @@
 //! An explanation says what the decision does: the same verdict, and a last step that leads to it.
 
 use umacvlan_core::switch::{
-    Explanation, FloodRule, Heard, Isolation, Length, Listed, Part, Replica, Step,
+    Explanation, FloodDecision, FloodRule, GroupListeners, Isolation, LengthCheck, Replica,
+    SourceMatch, Step,
 };
-use umacvlan_core::{DropReason, Mode, Side};
+use umacvlan_core::{DropReason, Mode, ParentSide};
 
 use super::Outcome;
 use super::ops::Pair;
@@ -24,9 +25,11 @@ impl Pair {
         let dropped = |reason| outcome.drop == Some(reason);
         match step {
             Step::Sources(listed) | Step::LocalSources(listed) => {
-                listed.taken && listed.copies == outcome.copies.len() && dropped(DropReason::Nodst)
+                listed.consumed
+                    && listed.copies == outcome.copies.len()
+                    && dropped(DropReason::Nodst)
             }
-            Step::Owner(owner) => match owner {
+            Step::Passthru(owner) => match owner {
                 Some((id, true)) => outcome.subs == [id],
                 Some((_, false)) => dropped(DropReason::Down),
                 None => false,
@@ -35,20 +38,20 @@ impl Pair {
                 outcome.host && target.is_none_or(|(_, mode)| mode == Mode::Source)
             }
             Step::Isolation(isolation) => {
-                matches!(isolation, Isolation::Apart(_)) && dropped(DropReason::PrivateIsolation)
+                matches!(isolation, Isolation::Blocked(_)) && dropped(DropReason::PrivateIsolation)
             }
             Step::Deliver(id) | Step::LocalDeliver(id) => outcome.subs == [id],
             Step::Sender(sender) => sender.is_some_and(|(id, _)| outcome.subs == [id]),
-            Step::Heard(heard) => outcome.host && heard != Heard::Some,
-            Step::LocalHeard(heard) => outcome.wire && heard != Heard::Some,
-            Step::Flood(rule) => rule.also() == Side::Host && self.floods(rule, outcome),
-            Step::LocalFlood(rule) => rule.also() == Side::Wire && self.floods(rule, outcome),
+            Step::Listeners(heard) => outcome.host && heard != GroupListeners::Possible,
+            Step::LocalListeners(heard) => outcome.wire && heard != GroupListeners::Possible,
+            Step::Flood(rule) => rule.also() == ParentSide::Host && self.floods(rule, outcome),
+            Step::LocalFlood(rule) => rule.also() == ParentSide::Wire && self.floods(rule, outcome),
             Step::Up(up) => !up && dropped(DropReason::Down),
             Step::Bridge(bridge) => !bridge && outcome.wire,
             Step::Sibling(sibling) => {
                 outcome.wire && sibling.is_none_or(|(_, mode)| mode != Mode::Bridge)
             }
-            Step::Length(length) => length == Length::TooLong && dropped(DropReason::TooLong),
+            Step::Length(length) => length == LengthCheck::TooLong && dropped(DropReason::TooLong),
         }
     }
 
@@ -57,11 +60,11 @@ impl Pair {
         let replicas: Vec<_> = self.switch.flood(rule, 0).collect();
         let parts: Vec<_> = self
             .switch
-            .parts(rule)
+            .flood_decisions(rule)
             .filter_map(|(id, part)| match part {
-                Part::Deliver => Some(Replica::Deliver(id)),
-                Part::TooLong => Some(Replica::TooLong(id)),
-                Part::Filter | Part::Mode | Part::Sender => None,
+                FloodDecision::Deliver => Some(Replica::Deliver(id)),
+                FloodDecision::TooLong => Some(Replica::TooLong(id)),
+                FloodDecision::Filter | FloodDecision::Mode | FloodDecision::Sender => None,
             })
             .collect();
         outcome.drop.is_none() && replicas == parts
@@ -71,18 +74,19 @@ impl Pair {
 /// Whether a decision asks on after this answer.
 fn goes_on(step: Step) -> bool {
     match step {
-        Step::Sources(Listed { taken, .. }) | Step::LocalSources(Listed { taken, .. }) => !taken,
-        Step::Owner(owner) => owner.is_none(),
+        Step::Sources(SourceMatch { consumed, .. })
+        | Step::LocalSources(SourceMatch { consumed, .. }) => !consumed,
+        Step::Passthru(owner) => owner.is_none(),
         Step::Target(target) => target.is_some_and(|(_, mode)| mode != Mode::Source),
-        Step::Isolation(isolation) => !matches!(isolation, Isolation::Apart(_)),
+        Step::Isolation(isolation) => !matches!(isolation, Isolation::Blocked(_)),
         Step::Sender(sender) => {
             sender.is_none_or(|(_, mode)| matches!(mode, Mode::Bridge | Mode::Vepa))
         }
-        Step::Heard(heard) | Step::LocalHeard(heard) => heard == Heard::Some,
+        Step::Listeners(heard) | Step::LocalListeners(heard) => heard == GroupListeners::Possible,
         Step::Up(up) => up,
         Step::Bridge(bridge) => bridge,
         Step::Sibling(sibling) => sibling.is_some_and(|(_, mode)| mode == Mode::Bridge),
-        Step::Length(length) => length != Length::TooLong,
+        Step::Length(length) => length != LengthCheck::TooLong,
         Step::Deliver(_) | Step::LocalDeliver(_) | Step::Flood(_) | Step::LocalFlood(_) => false,
     }
 }

@@ -9,12 +9,12 @@ impl Pair {
     /// # Panics
     /// When the rules give the host another frame than the verdict does.
     pub(super) fn hides(&self, probe: Probe, outcome: &Outcome) {
-        let view = self.switch.host_view();
+        let view = self.switch.host_filter_rules();
         // As bpf/host.c reads them.
-        let taken = view.rule(probe.src).contains(HostRule::FROM)
+        let taken = view.rule(probe.src).contains(HostRule::ALL_FROM)
             || match probe.dst.is_group() {
-                true => view.rule(probe.src).contains(HostRule::ECHO),
-                false => view.owned || view.rule(probe.dst).contains(HostRule::TO),
+                true => view.rule(probe.src).contains(HostRule::REFLECTED_GROUP),
+                false => view.owned || view.rule(probe.dst).contains(HostRule::UNICAST_TO),
             };
         assert_eq!(taken, !outcome.host, "{probe:?} with {view:?}");
     }
@@ -25,7 +25,10 @@ impl Pair {
         for (id, _) in self.switch.subs() {
             let mut without = self.switch.clone();
             without.remove(id).expect("it is there");
-            assert_eq!(self.switch.host_view_but(Some(id)), without.host_view());
+            assert_eq!(
+                self.switch.host_filter_rules_without(Some(id)),
+                without.host_filter_rules()
+            );
         }
     }
 }

@@ -11,13 +11,14 @@ pub(crate) mod ops;
 
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{
-    DropReason, Filter, MacAddr, Mode, Parent, Refusal, Semantics, SubConfig, SubId,
+    DropReason, MacAddr, MacvlanFlag, Mode, MulticastFilter, ParentInfo, Semantics, SubConfig,
+    SubIndex, SwitchError,
 };
 
 /// One sub-interface.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelSub {
-    pub(crate) id: SubId,
+    pub(crate) id: SubIndex,
     pub(crate) mac: MacAddr,
     pub(crate) mode: Mode,
     pub(crate) up: bool,
@@ -26,7 +27,7 @@ pub(crate) struct ModelSub {
     pub(crate) nopromisc: bool,
     pub(crate) bc_queue_len: u32,
     pub(crate) sources: Vec<MacAddr>,
-    pub(crate) filter: Filter,
+    pub(crate) filter: MulticastFilter,
 }
 
 impl ModelSub {
@@ -64,9 +65,9 @@ pub(crate) struct Probe {
 /// Who gets a frame. Sub-interfaces are in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    pub(crate) copies: Vec<SubId>,
-    pub(crate) subs: Vec<SubId>,
-    pub(crate) too_long: Vec<SubId>,
+    pub(crate) copies: Vec<SubIndex>,
+    pub(crate) subs: Vec<SubIndex>,
+    pub(crate) too_long: Vec<SubIndex>,
     pub(crate) host: bool,
     pub(crate) wire: bool,
     pub(crate) drop: Option<DropReason>,
@@ -77,7 +78,7 @@ pub(crate) struct Outcome {
 /// A parent and its sub-interfaces.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
-    pub(crate) parent: Parent,
+    pub(crate) parent: ParentInfo,
     pub(crate) semantics: Semantics,
     pub(crate) bc_cutoff: i32,
     /// In ascending order of identifier.
@@ -177,7 +178,7 @@ impl Model {
 
 /// What happens to a frame from a sub-interface.
 impl Model {
-    pub(crate) fn egress(&self, from: SubId, probe: Probe) -> Outcome {
+    pub(crate) fn egress(&self, from: SubIndex, probe: Probe) -> Outcome {
         let mut outcome = Outcome::default();
         let Some(from) = self.subs.iter().find(|sub| sub.id == from && sub.up) else {
             outcome.drop = Some(DropReason::Down);
@@ -219,45 +220,51 @@ impl Model {
 
 /// Changes. Each answers as the switch should.
 impl Model {
-    pub(crate) fn new(parent: Parent, semantics: Semantics) -> Self {
+    pub(crate) fn new(parent: ParentInfo, semantics: Semantics) -> Self {
         Self { parent, semantics, bc_cutoff: 1, subs: Vec::new(), home: parent.mac }
     }
 
     /// `id` is what the switch answered, if it agreed.
-    pub(crate) fn add(&mut self, config: &SubConfig, id: Option<SubId>) -> Result<(), Refusal> {
-        let passthru = config.mode == Mode::Passthru;
+    pub(crate) fn add(
+        &mut self,
+        config: &SubConfig,
+        id: Option<SubIndex>,
+    ) -> Result<(), SwitchError> {
+        let settings = &config.settings;
+        let passthru = settings.mode == Mode::Passthru;
         if !passthru {
             valid(config.mac)?;
         }
         let mtu = config.mtu.unwrap_or(self.parent.mtu);
         self.valid_mtu(mtu)?;
         if self.subs.iter().any(|sub| sub.mode == Mode::Passthru) {
-            return Err(Refusal::ParentOwned);
+            return Err(SwitchError::ParentOwned);
         }
         if passthru && !self.subs.is_empty() {
-            return Err(Refusal::ParentShared);
+            return Err(SwitchError::ParentShared);
         }
-        if config.mode != Mode::Source && !config.sources.is_empty() {
-            return Err(Refusal::SourcesOutsideSourceMode);
+        if settings.mode != Mode::Source && !settings.sources.is_empty() {
+            return Err(SwitchError::SourcesOutsideSourceMode);
         }
-        config.sources.iter().try_for_each(|&mac| valid(mac))?;
+        settings.sources.iter().try_for_each(|&mac| valid(mac))?;
         self.subs.push(ModelSub {
             id: id.expect("nothing speaks against adding it"),
             mac: if passthru { self.parent.mac } else { config.mac },
-            mode: config.mode,
+            mode: settings.mode,
             up: false,
             mtu,
-            nodst: config.nodst,
-            nopromisc: config.nopromisc,
-            bc_queue_len: config.bc_queue_len,
-            sources: config.sources.clone(),
-            filter: Filter::default(),
+            nodst: settings.flags.contains(MacvlanFlag::Nodst),
+            nopromisc: settings.flags.contains(MacvlanFlag::Nopromisc),
+            bc_queue_len: settings.bcqueuelen.unwrap_or(1000),
+            sources: settings.sources.clone(),
+            filter: MulticastFilter::default(),
         });
         self.subs.sort_by_key(|sub| sub.id);
+        self.bc_cutoff = settings.bclim.unwrap_or(self.bc_cutoff);
         Ok(())
     }
 
-    pub(crate) fn remove(&mut self, id: SubId) -> bool {
+    pub(crate) fn remove(&mut self, id: SubIndex) -> bool {
         let Some(place) = self.subs.iter().position(|sub| sub.id == id) else {
             return false;
         };
@@ -267,12 +274,12 @@ impl Model {
         true
     }
 
-    pub(crate) fn sub(&mut self, id: SubId) -> Result<&mut ModelSub, Refusal> {
+    pub(crate) fn sub(&mut self, id: SubIndex) -> Result<&mut ModelSub, SwitchError> {
         let sub = self.subs.iter_mut().find(|sub| sub.id == id);
-        sub.ok_or(Refusal::NoSuchSub)
+        sub.ok_or(SwitchError::NoSuchSub)
     }
 
-    pub(crate) fn set_up(&mut self, id: SubId, up: bool) -> Result<(), Refusal> {
+    pub(crate) fn set_up(&mut self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         let sub = self.sub(id)?.clone();
         if up && !sub.up && sub.mode != Mode::Passthru {
             self.vacant(sub.mac)?;
@@ -281,7 +288,7 @@ impl Model {
         Ok(())
     }
 
-    pub(crate) fn set_mac(&mut self, id: SubId, mac: MacAddr) -> Result<(), Refusal> {
+    pub(crate) fn set_mac(&mut self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
         let sub = self.sub(id)?.clone();
         valid(mac)?;
         if sub.mac == mac {
@@ -296,10 +303,10 @@ impl Model {
         Ok(())
     }
 
-    pub(crate) fn set_mode(&mut self, id: SubId, mode: Mode) -> Result<(), Refusal> {
+    pub(crate) fn set_mode(&mut self, id: SubIndex, mode: Mode) -> Result<(), SwitchError> {
         let sub = self.sub(id)?;
         if (sub.mode == Mode::Passthru) != (mode == Mode::Passthru) {
-            return Err(Refusal::FixedPassthru);
+            return Err(SwitchError::FixedPassthru);
         }
         sub.mode = mode;
         if mode != Mode::Source {
@@ -308,7 +315,7 @@ impl Model {
         Ok(())
     }
 
-    pub(crate) fn set_mtu(&mut self, id: SubId, mtu: u32) -> Result<(), Refusal> {
+    pub(crate) fn set_mtu(&mut self, id: SubIndex, mtu: u32) -> Result<(), SwitchError> {
         self.sub(id)?;
         self.valid_mtu(mtu)?;
         self.sub(id)?.mtu = mtu;
@@ -318,14 +325,14 @@ impl Model {
     /// Replaces the list by what `edit` makes of it, if all these may be on a list.
     pub(crate) fn edit_sources(
         &mut self,
-        id: SubId,
+        id: SubIndex,
         named: &[MacAddr],
         edit: impl FnOnce(&mut Vec<MacAddr>),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), SwitchError> {
         named.iter().try_for_each(|&mac| valid(mac))?;
         let sub = self.sub(id)?;
         if sub.mode != Mode::Source {
-            return Err(Refusal::SourcesOutsideSourceMode);
+            return Err(SwitchError::SourcesOutsideSourceMode);
         }
         edit(&mut sub.sources);
         Ok(())
@@ -351,30 +358,30 @@ impl Model {
         }
     }
 
-    fn vacant(&self, mac: MacAddr) -> Result<(), Refusal> {
+    fn vacant(&self, mac: MacAddr) -> Result<(), SwitchError> {
         if mac == self.parent.mac {
-            return Err(Refusal::AddressOfParent(mac));
+            return Err(SwitchError::AddressOfParent(mac));
         }
         match self.subs.iter().any(|sub| sub.is_up_as(mac)) {
-            true => Err(Refusal::AddressOfSub(mac)),
+            true => Err(SwitchError::AddressOfSub(mac)),
             false => Ok(()),
         }
     }
 
-    fn valid_mtu(&self, mtu: u32) -> Result<(), Refusal> {
+    fn valid_mtu(&self, mtu: u32) -> Result<(), SwitchError> {
         let parent = self.parent.mtu;
         match mtu {
-            _ if mtu < MIN_MTU => Err(Refusal::MtuTooSmall(mtu)),
-            _ if mtu > parent => Err(Refusal::MtuAboveParent { mtu, parent }),
+            _ if mtu < MIN_MTU => Err(SwitchError::MtuTooSmall(mtu)),
+            _ if mtu > parent => Err(SwitchError::MtuAboveParent { mtu, parent }),
             _ => Ok(()),
         }
     }
 }
 
-fn valid(mac: MacAddr) -> Result<(), Refusal> {
+fn valid(mac: MacAddr) -> Result<(), SwitchError> {
     let zero = mac.octets() == [0; 6];
     match zero || mac.octets()[0] % 2 == 1 {
-        true => Err(Refusal::NotStation(mac)),
+        true => Err(SwitchError::NotUnicast(mac)),
         false => Ok(()),
     }
 }

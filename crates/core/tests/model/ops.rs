@@ -5,13 +5,13 @@
 //! lists: most of what can go wrong needs two things that meet.
 
 use umacvlan_core::{
-    Filter, Frame, MacAddr, Mode, Parent, Replica, Semantics, Side, SubConfig, SubId, Switch, Then,
-    Verdict,
+    Action, Frame, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter,
+    ParentInfo, ParentSide, Replica, Semantics, SubConfig, SubIndex, Switch, Verdict,
 };
 
 use super::{Model, Outcome, Probe};
 
-const PARENT: Parent = Parent { mac: station(0), mtu: 1500, promisc: false };
+const PARENT: ParentInfo = ParentInfo { mac: station(0), mtu: 1500, promisc: false };
 
 const fn station(n: u8) -> MacAddr {
     MacAddr::new([2, 0, 0, 0, 0, n])
@@ -70,7 +70,7 @@ pub(crate) enum Op {
     Nopromisc(u8, bool),
     Mtu(u8, u32),
     BcQueueLen(u8, u32),
-    Filter(u8, Filter),
+    Filter(u8, MulticastFilter),
     AddSource(u8, MacAddr),
     RemoveSource(u8, MacAddr),
     SetSources(u8, Vec<MacAddr>),
@@ -98,12 +98,16 @@ impl Op {
         match code % 32 {
             0..=4 => Self::Add(SubConfig {
                 mac: address(a),
-                mode: mode(b),
                 mtu: (c < 128).then(|| mtu(c)),
-                nodst: d & 7 == 7,
-                nopromisc: d & 8 == 8,
-                bc_queue_len: u32::from(d >> 4),
-                sources: if b % 4 == 2 { addresses(e) } else { Vec::new() },
+                settings: MacvlanSettings {
+                    mode: mode(b),
+                    flags: MacvlanFlags::default()
+                        .with(MacvlanFlag::Nodst, d & 7 == 7)
+                        .with(MacvlanFlag::Nopromisc, d & 8 == 8),
+                    bcqueuelen: (d >= 16).then(|| u32::from(d >> 4)),
+                    bclim: (e >= 240).then(|| i32::from(e % 4) - 1),
+                    sources: if b % 4 == 2 { addresses(e) } else { Vec::new() },
+                },
             }),
             5 => Self::Remove(a),
             6..=9 => Self::Up(a, b & 7 != 0),
@@ -115,7 +119,7 @@ impl Op {
             15 => Self::BcQueueLen(a, u32::from(b)),
             16 | 17 => Self::Filter(
                 a,
-                Filter { groups: groups(b), allmulti: c & 7 == 7, promisc: d & 7 == 7 },
+                MulticastFilter { groups: groups(b), allmulti: c & 7 == 7, promisc: d & 7 == 7 },
             ),
             18 => Self::AddSource(a, address(b)),
             19 => Self::RemoveSource(a, address(b)),
@@ -140,7 +144,7 @@ pub(crate) struct Pair {
     pub(super) switch: Switch,
     model: Model,
     /// Every identifier there ever was.
-    ids: Vec<SubId>,
+    ids: Vec<SubIndex>,
 }
 
 impl Pair {
@@ -172,7 +176,7 @@ impl Pair {
         }
     }
 
-    fn pick(&self, pick: u8) -> Option<SubId> {
+    fn pick(&self, pick: u8) -> Option<SubIndex> {
         let place = usize::from(pick) % self.ids.len().max(1);
         self.ids.get(place).copied()
     }
@@ -235,9 +239,9 @@ impl Pair {
             Op::Mac(_, mac) => (switch.set_mac(id, *mac), model.set_mac(id, *mac)),
             Op::Mode(_, mode) => (switch.set_mode(id, *mode), model.set_mode(id, *mode)),
             Op::Mtu(_, mtu) => (switch.set_mtu(id, *mtu), model.set_mtu(id, *mtu)),
-            Op::Nodst(_, on) => (switch.set_nodst(id, *on), model.sub(id).map(|sub| sub.nodst = *on)),
+            Op::Nodst(_, on) => (switch.set_flag(id, MacvlanFlag::Nodst, *on), model.sub(id).map(|sub| sub.nodst = *on)),
             Op::Nopromisc(_, on) => (
-                switch.set_nopromisc(id, *on),
+                switch.set_flag(id, MacvlanFlag::Nopromisc, *on),
                 model.sub(id).map(|sub| sub.nopromisc = *on),
             ),
             Op::BcQueueLen(_, frames) => (
@@ -305,7 +309,7 @@ impl Pair {
         self.hides(probe, &outcome);
     }
 
-    fn egress(&self, from: SubId, probe: Probe, pause: u8) {
+    fn egress(&self, from: SubIndex, probe: Probe, pause: u8) {
         let bytes = bytes(probe);
         let frame = Frame::new(&bytes).expect("14 bytes or more");
         let outcome = self.outcome(self.switch.egress(from, frame, probe.gso), pause);
@@ -320,16 +324,16 @@ impl Pair {
     pub(super) fn outcome(&self, verdict: Verdict<'_>, pause: u8) -> Outcome {
         let mut outcome = Outcome { copies: verdict.copies.collect(), ..Outcome::default() };
         outcome.copies.sort();
-        match verdict.then {
-            Then::Deliver(id) => outcome.subs.push(id),
-            Then::Drop(reason) => outcome.drop = Some(reason),
-            Then::Host => outcome.host = true,
-            Then::Wire => outcome.wire = true,
-            Then::Flood(mut flood) => {
+        match verdict.action {
+            Action::Deliver(id) => outcome.subs.push(id),
+            Action::Drop(reason) => outcome.drop = Some(reason),
+            Action::Host => outcome.host = true,
+            Action::Wire => outcome.wire = true,
+            Action::Flood(mut flood) => {
                 let rule = flood.rule();
                 match rule.also() {
-                    Side::Host => outcome.host = true,
-                    Side::Wire => outcome.wire = true,
+                    ParentSide::Host => outcome.host = true,
+                    ParentSide::Wire => outcome.wire = true,
                 }
                 let mut replicas: Vec<_> = flood.by_ref().take(usize::from(pause % 8)).collect();
                 replicas.extend(self.switch.flood(rule, flood.cursor()));
@@ -347,11 +351,11 @@ impl Pair {
     }
 
     /// What holds whatever the rules say.
-    fn keeps_promises(&self, outcome: &Outcome, from: Option<SubId>) {
-        let up = |id: &SubId| self.switch.sub(*id).is_some_and(|sub| sub.up());
+    fn keeps_promises(&self, outcome: &Outcome, from: Option<SubIndex>) {
+        let up = |id: &SubIndex| self.switch.sub(*id).is_some_and(|sub| sub.up());
         assert!(outcome.subs.iter().all(up), "a down sub is served");
         assert!(outcome.copies.iter().all(up), "a down sub is copied to");
-        let once = |ids: &[SubId]| ids.is_sorted_by(|a, b| a < b);
+        let once = |ids: &[SubIndex]| ids.is_sorted_by(|a, b| a < b);
         assert!(once(&outcome.subs), "served twice: {outcome:?}");
         assert!(once(&outcome.copies), "copied to twice: {outcome:?}");
         let flooded = outcome.wire && !outcome.subs.is_empty();

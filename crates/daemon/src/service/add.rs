@@ -1,6 +1,6 @@
 //! Links made and removed.
 
-use umacvlan_engine::engine::{SubNumber, SubOptions};
+use umacvlan_engine::engine::{SubId, SubOptions};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
@@ -64,7 +64,7 @@ impl Service {
     ) -> Result<u64, ServiceError> {
         let (name, sets_limit) = (options.name.clone(), options.bc_cutoff.is_some());
         let id = self.store.next_id().map_err(|error| storage(&name, &error))?;
-        let number = SubNumber(id);
+        let number = SubId(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
         let Whose { config, owner } = whose;
         let entry = Entry { config, owner, seen };
@@ -86,7 +86,7 @@ impl Service {
 
     /// Removes a link with its interface, and its parent if that was there for it only.
     pub(super) fn remove(&mut self, id: u64) -> Result<(), ServiceError> {
-        self.engine.remove_sub(SubNumber(id))?;
+        self.engine.remove_sub(SubId(id))?;
         self.forget(id);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Links changed by request.
 
-use umacvlan_engine::engine::{Change, LinkSet, SubNumber};
+use umacvlan_engine::engine::{Change, LinkSet, SubId};
 
 use super::problem::storage;
 use super::{Service, places};
@@ -15,7 +15,7 @@ impl Service {
         change: &LinkChange,
         caller: Option<u32>,
     ) -> Result<(), ServiceError> {
-        let number = SubNumber(id);
+        let number = SubId(id);
         let sets = sets(change, caller)?;
         let macvlan = change.macvlan.as_ref().map(changes).unwrap_or_default();
         let mut done = Ok(());

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use umacvlan_engine::engine::{Event, SubNumber, SubStatus};
+use umacvlan_engine::engine::{Event, SubId, SubStatus};
 use umacvlan_netlink::LinkFlags;
 
 use super::places::Names;
@@ -45,7 +45,7 @@ impl Service {
                 Event::SubChanged(sub) => {
                     changed.insert(sub.number);
                 }
-                Event::SubGone { number: SubNumber(id), .. } => self.forget(id),
+                Event::SubGone { number: SubId(id), .. } => self.forget(id),
                 Event::Carrier { parent, on } => {
                     tracing::info!("parent {parent} has {} carrier", if on { "a" } else { "no" });
                     self.tell(Happening::Carrier { parent, on });
@@ -65,7 +65,7 @@ impl Service {
                 Event::Trouble { what } => self.trouble(what),
             }
         }
-        for SubNumber(id) in changed {
+        for SubId(id) in changed {
             if let Err(error) = self.note(id) {
                 self.trouble(format!("the state of link number {id} cannot be written: {error}"));
             }

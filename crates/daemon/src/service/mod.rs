@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use tokio::sync::broadcast;
 use umacvlan_core::Mode;
 use umacvlan_engine::Engine;
-use umacvlan_engine::engine::{EngineOptions, ParentStatus, SubNumber, SubStatus};
+use umacvlan_engine::engine::{EngineOptions, ParentStatus, SubId, SubStatus};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::{Netns, NetnsId};
 
@@ -250,7 +250,7 @@ impl Service {
 
     /// A link as it is at this moment.
     fn show(&mut self, id: u64) -> Result<LinkView, ServiceError> {
-        let parent = self.engine.parent_of(SubNumber(id))?;
+        let parent = self.engine.parent_of(SubId(id))?;
         let up = self.is_up(&parent);
         let names = Names::read(self.home);
         let view = self.views(&parent, &names, up, |_| true).next();
@@ -288,8 +288,7 @@ impl Service {
     /// Looks at a link again; what has changed is written down and told.
     fn note(&mut self, id: u64) -> io::Result<()> {
         // Of one that is gone an event tells.
-        let (Ok(now), Some(entry)) = (self.engine.sub(SubNumber(id)), self.links.get_mut(&id))
-        else {
+        let (Ok(now), Some(entry)) = (self.engine.sub(SubId(id)), self.links.get_mut(&id)) else {
             return Ok(());
         };
         let before = entry.record();

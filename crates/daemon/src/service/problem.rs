@@ -3,7 +3,7 @@
 use std::io;
 
 use nix::libc;
-use umacvlan_core::Refusal;
+use umacvlan_core::SwitchError;
 use umacvlan_engine::Error;
 use umacvlan_netlink as netlink;
 
@@ -83,7 +83,7 @@ fn explanation(error: &Error) -> Option<String> {
         Error::Namespace { source, .. } | Error::Netlink(source) => {
             source.explanation().map(str::to_owned)
         }
-        Error::Refused { refusal: Refusal::MtuTooSmall(_), .. } => {
+        Error::Refused { refusal: SwitchError::MtuTooSmall(_), .. } => {
             Some("mtu less than device minimum".to_owned())
         }
         _ => None,
@@ -137,14 +137,14 @@ mod tests {
         let refused = |refusal| problem(Error::Refused { name: name(), refusal });
         let mac = MacAddr::default();
         for (refusal, errno) in [
-            (Refusal::AddressOfSub(mac), 98),
-            (Refusal::NotStation(mac), 99),
-            (Refusal::FixedPassthru, 22),
+            (SwitchError::AddressOfSub(mac), 98),
+            (SwitchError::NotUnicast(mac), 99),
+            (SwitchError::FixedPassthru, 22),
         ] {
             assert_eq!(refused(refusal), (Code::Refused, Some(errno), None, device.clone()));
         }
         let words = Some("mtu less than device minimum".to_owned());
-        assert_eq!(refused(Refusal::MtuTooSmall(67)), (Code::Refused, Some(22), words, device));
+        assert_eq!(refused(SwitchError::MtuTooSmall(67)), (Code::Refused, Some(22), words, device));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use nix::libc::ENODEV;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Adopt, Change, SubNumber};
+use umacvlan_engine::engine::{Adopt, Change, SubId};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{Netns, NetnsId, reachable};
@@ -115,7 +115,7 @@ impl Service {
         left: &Left,
         netns: &Netns,
     ) -> Result<(), ServiceError> {
-        let (name, number) = (&record.parent, SubNumber(record.id));
+        let (name, number) = (&record.parent, SubId(record.id));
         let fresh = !self.parents.contains_key(name);
         self.attach_again(name, parent, record.mode == Mode::Passthru)?;
         let adopt = Adopt {

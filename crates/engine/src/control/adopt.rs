@@ -1,7 +1,6 @@
 //! Interfaces that outlive an engine: kept by one, adopted by the next.
 
-use umacvlan_core::SubConfig;
-use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
+use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, SubConfig};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::tap::Tap;
 
@@ -9,7 +8,7 @@ use super::Control;
 use super::make::tap_error;
 use super::place::Place;
 use super::sub::SubKey;
-use crate::engine::{Adopt, SubNumber, SubStatus};
+use crate::engine::{Adopt, SubId, SubStatus};
 use crate::error::Error;
 use crate::worker::Worker;
 
@@ -17,7 +16,7 @@ use crate::worker::Worker;
 const ATTEMPTS: usize = 4;
 
 impl Control {
-    pub(crate) fn keep_sub(&mut self, number: SubNumber) -> Result<(), Error> {
+    pub(crate) fn keep_sub(&mut self, number: SubId) -> Result<(), Error> {
         let key = self.numbered(number)?;
         let Some((at, place)) = self.find(key) else {
             return Err(Error::Stopped);
@@ -37,12 +36,16 @@ impl Control {
         let name = link.name.clone();
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
-            mode: adopt.mode,
             mtu: Some(link.mtu),
-            nodst: adopt.nodst,
-            nopromisc: adopt.nopromisc,
-            bc_queue_len: adopt.bc_queue_len.unwrap_or(DEFAULT_BC_QUEUE_LEN),
-            sources: adopt.sources.clone(),
+            settings: MacvlanSettings {
+                mode: adopt.mode,
+                flags: MacvlanFlags::default()
+                    .with(MacvlanFlag::Nodst, adopt.nodst)
+                    .with(MacvlanFlag::Nopromisc, adopt.nopromisc),
+                bcqueuelen: adopt.bc_queue_len,
+                bclim: None,
+                sources: adopt.sources.clone(),
+            },
         };
         let place = self.place_of(adopt, link)?;
         let key = self.enlist(at, number, queues, place, config)?;

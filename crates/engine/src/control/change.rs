@@ -2,22 +2,18 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::{Mode, Refusal, SubId, Switch};
+use umacvlan_core::{MacvlanFlag, Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Rtnl;
 
 use super::Control;
 use super::host_filter::gives_to_host;
 use super::make::check_printable;
 use super::sub::Sub;
-use crate::engine::{Change, LinkSet, SubNumber, SubStatus};
+use crate::engine::{Change, LinkSet, SubId, SubStatus};
 use crate::error::Error;
 
 impl Control {
-    pub(crate) fn change_sub(
-        &mut self,
-        number: SubNumber,
-        changes: Vec<Change>,
-    ) -> Result<(), Error> {
+    pub(crate) fn change_sub(&mut self, number: SubId, changes: Vec<Change>) -> Result<(), Error> {
         let key = self.numbered(number)?;
         let Some((at, place)) = self.find(key) else {
             return Err(Error::Stopped);
@@ -41,7 +37,7 @@ impl Control {
 
     pub(crate) fn set_link(
         &mut self,
-        number: SubNumber,
+        number: SubId,
         sets: Vec<LinkSet>,
     ) -> Result<SubStatus, Error> {
         let key = self.numbered(number)?;
@@ -66,12 +62,7 @@ impl Control {
 
     /// Sets one thing. `name` is the one that the interface will have, if it will have another: a
     /// move needs that one to be free, and not the present one.
-    fn set_one(
-        &mut self,
-        number: SubNumber,
-        set: LinkSet,
-        name: Option<&str>,
-    ) -> Result<(), Error> {
+    fn set_one(&mut self, number: SubId, set: LinkSet, name: Option<&str>) -> Result<(), Error> {
         // It may have gone with the change before.
         let key = self.numbered(number)?;
         let Some((at, place)) = self.find(key) else {
@@ -136,7 +127,7 @@ fn perform(
     }
 }
 
-fn apply(switch: &mut Switch, id: SubId, change: &Change) -> Result<(), Refusal> {
+fn apply(switch: &mut Switch, id: SubIndex, change: &Change) -> Result<(), SwitchError> {
     match *change {
         Change::AddSource(source) => switch.add_source(id, source),
         Change::BcCutoff(cutoff) => {
@@ -145,8 +136,8 @@ fn apply(switch: &mut Switch, id: SubId, change: &Change) -> Result<(), Refusal>
         }
         Change::BcQueueLen(frames) => switch.set_bc_queue_len(id, frames),
         Change::Mode(mode) => switch.set_mode(id, mode),
-        Change::Nodst(on) => switch.set_nodst(id, on),
-        Change::Nopromisc(on) => switch.set_nopromisc(id, on),
+        Change::Nodst(on) => switch.set_flag(id, MacvlanFlag::Nodst, on),
+        Change::Nopromisc(on) => switch.set_flag(id, MacvlanFlag::Nopromisc, on),
         Change::RemoveSource(source) => switch.remove_source(id, source),
         Change::Sources(ref sources) => switch.set_sources(id, sources),
     }

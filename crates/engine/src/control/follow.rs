@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::{Filter, Refusal, SubId};
+use umacvlan_core::{MulticastFilter, SubIndex, SwitchError};
 use umacvlan_netlink::Link;
 
 use super::Control;
@@ -104,7 +104,7 @@ impl Control {
 
     /// Finds the interface of a sub-interface, wherever it is, and follows everything about it.
     /// The rule, if one forbids what it looks like.
-    pub(super) fn find_out(&mut self, key: SubKey) -> Option<Refusal> {
+    pub(super) fn find_out(&mut self, key: SubKey) -> Option<SwitchError> {
         let (at, place) = self.find(key)?;
         let sub = &self.parents[at].subs[place];
         let (tap, known) = (Arc::clone(&sub.tap), (sub.netns, sub.parent_nsid));
@@ -121,7 +121,7 @@ impl Control {
     }
 
     /// Sets an interface to the MTU that its parent imposes.
-    pub(super) fn impose_mtu(&mut self, at: usize, id: SubId, mtu: u32) {
+    pub(super) fn impose_mtu(&mut self, at: usize, id: SubIndex, mtu: u32) {
         let Some(sub) = self.parents[at].subs.iter_mut().find(|sub| sub.id == id) else {
             return;
         };
@@ -134,7 +134,7 @@ impl Control {
 
     /// Takes over what an interface looks like; what the rules forbid is undone, and the last such
     /// rule returned.
-    fn follow(&mut self, key: SubKey, link: &Link) -> Option<Refusal> {
+    fn follow(&mut self, key: SubKey, link: &Link) -> Option<SwitchError> {
         let (at, place) = self.find(key)?;
         let parent = &mut self.parents[at];
         let sub = &mut parent.subs[place];
@@ -177,7 +177,7 @@ impl Control {
         undone.last().map(|&(_, refusal)| refusal)
     }
 
-    fn undo(&mut self, at: usize, place: usize, undo: Undo, refusal: Refusal) {
+    fn undo(&mut self, at: usize, place: usize, undo: Undo, refusal: SwitchError) {
         let sub = &self.parents[at].subs[place];
         let (tap, name, seen) = (Arc::clone(&sub.tap), sub.name.clone(), sub.seen);
         let number = sub.number;
@@ -208,7 +208,7 @@ impl Control {
     pub(super) fn set_filter(&mut self, at: usize, place: usize) {
         let parent = &mut self.parents[at];
         let sub = &parent.subs[place];
-        let filter = Filter {
+        let filter = MulticastFilter {
             groups: sub.groups.clone(),
             allmulti: sub.seen.allmulti,
             promisc: sub.seen.promisc,
@@ -230,12 +230,12 @@ impl Control {
 /// Brings a worker from what an interface was to what it is, and returns what the rules forbid.
 fn apply(
     worker: &mut Worker,
-    (at, id): (SwitchId, SubId),
+    (at, id): (SwitchId, SubIndex),
     before: Seen,
     now: Seen,
-) -> Vec<(Undo, Refusal)> {
+) -> Vec<(Undo, SwitchError)> {
     let mut refused = Vec::new();
-    let mut try_to = |undo, done: Result<(), Refusal>| {
+    let mut try_to = |undo, done: Result<(), SwitchError>| {
         if let Err(refusal) = done {
             refused.push((undo, refusal));
         }

@@ -8,8 +8,8 @@
 
 use std::io;
 
-use umacvlan_core::SubId;
-use umacvlan_core::switch::HostView;
+use umacvlan_core::SubIndex;
+use umacvlan_core::switch::HostFilterRules;
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::bpf::host::HostFilter;
 
@@ -73,7 +73,7 @@ impl HostSide {
     }
 
     /// Hides what the view says, with the filter there is or a new one.
-    fn show(&mut self, name: &str, view: &HostView) -> io::Result<()> {
+    fn show(&mut self, name: &str, view: &HostFilterRules) -> io::Result<()> {
         match &mut self.state {
             State::On(filter) => filter.show(view),
             State::Idle => {
@@ -110,13 +110,13 @@ impl Control {
                 continue;
             };
             // A worker that has stopped has told so.
-            if let Ok(view) = workers.ask(|worker| worker.switch().host_view()) {
+            if let Ok(view) = workers.ask(|worker| worker.switch().host_filter_rules()) {
                 self.show_host(at, index, &view);
             }
         }
     }
 
-    fn show_host(&mut self, at: usize, index: u32, view: &HostView) {
+    fn show_host(&mut self, at: usize, index: u32, view: &HostFilterRules) {
         // By its name of now. One that is gone is told of by an event.
         let Ok(Some(link)) = self.rtnl.link_by_index(index) else {
             return;
@@ -147,12 +147,12 @@ impl Control {
     }
 
     /// Gives the host what a sub-interface takes from it, before the switch lets go of it.
-    pub(super) fn spare_host(&mut self, at: usize, id: SubId) {
+    pub(super) fn spare_host(&mut self, at: usize, id: SubIndex) {
         let Parent { host, workers, name, .. } = &mut self.parents[at];
         host.stale = true;
         if let State::On(filter) = &mut host.state
             // A worker that has stopped has told so.
-            && let Ok(view) = workers.ask(move |worker| worker.switch().host_view_but(Some(id)))
+            && let Ok(view) = workers.ask(move |worker| worker.switch().host_filter_rules_without(Some(id)))
             && let Err(error) = filter.show(&view)
         {
             host.end(&error.to_string());

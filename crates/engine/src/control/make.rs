@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::switch::DEFAULT_BC_QUEUE_LEN;
-use umacvlan_core::{MacAddr, Mode, Refusal, SubConfig, SubId};
+use umacvlan_core::{
+    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError,
+};
 use umacvlan_netlink::{Link, OperState};
 use umacvlan_sys::tap::{QUEUE_LEN, Tap};
 
@@ -12,7 +13,7 @@ use super::parent::Parent;
 use super::place::Place;
 use super::sub::{Seen, Sub, SubKey};
 use super::workers::Workers;
-use crate::engine::{SubNumber, SubOptions, SubStatus, random_mac};
+use crate::engine::{SubId, SubOptions, SubStatus, random_mac};
 use crate::error::Error;
 use crate::port::PortLink;
 use crate::worker::{AddError, Worker};
@@ -29,12 +30,16 @@ impl Control {
         let (queues, link) = self.make_tap(at, &options)?;
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
-            mode: options.mode,
             mtu: Some(link.mtu),
-            nodst: options.nodst,
-            nopromisc: options.nopromisc,
-            bc_queue_len: options.bc_queue_len.unwrap_or(DEFAULT_BC_QUEUE_LEN),
-            sources: options.sources.clone(),
+            settings: MacvlanSettings {
+                mode: options.mode,
+                flags: MacvlanFlags::default()
+                    .with(MacvlanFlag::Nodst, options.nodst)
+                    .with(MacvlanFlag::Nopromisc, options.nopromisc),
+                bcqueuelen: options.bc_queue_len,
+                bclim: None,
+                sources: options.sources.clone(),
+            },
         };
         let home = self.home.id();
         let link = Link { name: options.name.clone(), ..link };
@@ -54,7 +59,7 @@ impl Control {
     pub(super) fn enlist(
         &mut self,
         at: usize,
-        number: SubNumber,
+        number: SubId,
         queues: Vec<Tap>,
         place: Place,
         config: SubConfig,
@@ -63,7 +68,7 @@ impl Control {
         let queues: Vec<Arc<Tap>> = queues.into_iter().map(Arc::new).collect();
         let tap = Arc::clone(&queues[0]);
         let offloads = tap.accept_offloads().map_err(tap_error(&link.name))?;
-        let mode = config.mode;
+        let mode = config.settings.mode;
         let parent = &mut self.parents[at];
         let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(&tap)));
         let ports = queues.into_iter().map(PortLink::Tap).chain(others);
@@ -197,8 +202,8 @@ impl Control {
 /// and not of another: then none has it.
 fn agree(
     workers: &Workers,
-    added: Vec<Result<(SubId, MacAddr), AddError>>,
-) -> Result<(SubId, MacAddr), AddError> {
+    added: Vec<Result<(SubIndex, MacAddr), AddError>>,
+) -> Result<(SubIndex, MacAddr), AddError> {
     let id = added.iter().find_map(|added| added.as_ref().ok().map(|&(id, _)| id));
     let all: Result<Vec<_>, AddError> = added.into_iter().collect();
     if let (Err(_), Some(id)) = (&all, id) {
@@ -229,9 +234,9 @@ pub(super) fn check_printable(name: &str) -> Result<(), Error> {
 }
 
 fn check_station(name: &str, mac: MacAddr) -> Result<(), Error> {
-    match mac.is_station() {
+    match mac.is_valid_unicast() {
         true => Ok(()),
-        false => Err(Error::refused(name)(Refusal::NotStation(mac))),
+        false => Err(Error::refused(name)(SwitchError::NotUnicast(mac))),
     }
 }
 

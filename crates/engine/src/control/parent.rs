@@ -108,7 +108,7 @@ impl Control {
             (Some((link, state)), _) => (*state, has_carrier(link)),
             (None, Some(absent)) => {
                 let (mac, mtu) = (absent.mac, absent.mtu);
-                (umacvlan_core::Parent { mac, mtu, promisc: false }, false)
+                (umacvlan_core::ParentInfo { mac, mtu, promisc: false }, false)
             }
             (None, None) => return Err(Error::ParentAbsent(options.name)),
         };
@@ -265,8 +265,8 @@ impl Control {
 }
 
 /// What the switch wants to know of a parent with these tags.
-pub(super) fn seen(link: &Link, path: VlanPath) -> umacvlan_core::Parent {
-    umacvlan_core::Parent {
+pub(super) fn seen(link: &Link, path: VlanPath) -> umacvlan_core::ParentInfo {
+    umacvlan_core::ParentInfo {
         mac: link.mac.unwrap_or_default(),
         mtu: path.mtu(link.mtu),
         promisc: link.is_promiscuous() || link.is_allmulti(),

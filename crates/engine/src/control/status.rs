@@ -1,11 +1,11 @@
 //! Parents as they are told of.
 
-use umacvlan_core::SubId;
+use umacvlan_core::SubIndex;
 
 use super::Control;
 use super::parent::Parent;
 use super::sub::SubKey;
-use crate::engine::{ParentStatus, SubNumber, WorkerStatus};
+use crate::engine::{ParentStatus, SubId, WorkerStatus};
 use crate::error::Error;
 use crate::uplink::Uplink;
 use crate::worker::{Snapshot, Stopped, Worker, WorkerConfig};
@@ -20,7 +20,7 @@ impl Control {
         self.parent_status(at, |_| false).ok_or(Error::Stopped)
     }
 
-    pub(crate) fn parent_of(&mut self, number: SubNumber) -> Result<ParentStatus, Error> {
+    pub(crate) fn parent_of(&mut self, number: SubId) -> Result<ParentStatus, Error> {
         let key = self.numbered(number)?;
         let (at, _) = self.find(key).ok_or(Error::Stopped)?;
         self.parent_status(at, move |id| id == key.id).ok_or(Error::Stopped)
@@ -30,7 +30,7 @@ impl Control {
     fn parent_status(
         &mut self,
         at: usize,
-        wanted: impl Fn(SubId) -> bool + Copy + Send + 'static,
+        wanted: impl Fn(SubIndex) -> bool + Copy + Send + 'static,
     ) -> Option<ParentStatus> {
         let trunk = self.trunk_of(&self.parents[at]);
         self.collect_ring_drops(trunk);
@@ -89,7 +89,7 @@ impl Parent {
     fn count(
         &self,
         configs: &[WorkerConfig],
-        wanted: impl Fn(SubId) -> bool + Copy + Send + 'static,
+        wanted: impl Fn(SubIndex) -> bool + Copy + Send + 'static,
     ) -> Result<(Vec<WorkerStatus>, Snapshot), Stopped> {
         let at = self.at;
         let mut all = self.workers.each(move |worker| {

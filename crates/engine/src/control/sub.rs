@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::{MacAddr, Mode, SubId};
+use umacvlan_core::{MacAddr, Mode, SubIndex};
 use umacvlan_netlink::Link;
 use umacvlan_sys::netns::NetnsId;
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::parent::Parent;
-use crate::engine::{Event, SubNumber, SubStatus};
+use crate::engine::{Event, SubId, SubStatus};
 use crate::error::Error;
 
 /// A sub-interface, by trunk and by its number in the workers there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SubKey {
     pub(super) trunk: u64,
-    pub(super) id: SubId,
+    pub(super) id: SubIndex,
 }
 
 /// A sub-interface as the control thread knows it.
 pub(super) struct Sub {
-    pub(super) number: SubNumber,
-    pub(super) id: SubId,
+    pub(super) number: SubId,
+    pub(super) id: SubIndex,
     pub(super) mode: Mode,
     /// Its TAP, by the queue of the first worker.
     pub(super) tap: Arc<Tap>,
@@ -91,7 +91,7 @@ impl Sub {
             netns: self.netns,
             parent_nsid: self.parent_nsid,
             kept: self.kept,
-            all_groups: info.filter().is_open(),
+            all_groups: info.filter().accepts_all(),
             groups: info.filter().groups.clone(),
             sources: info.sources().to_vec(),
             queue_drops: self.link.stats.tx_dropped,
@@ -101,13 +101,13 @@ impl Sub {
 }
 
 impl Control {
-    pub(crate) fn remove_sub(&mut self, number: SubNumber) -> Result<(), Error> {
+    pub(crate) fn remove_sub(&mut self, number: SubId) -> Result<(), Error> {
         let key = self.numbered(number)?;
         self.remove(key);
         Ok(())
     }
 
-    pub(crate) fn sub(&mut self, number: SubNumber) -> Result<SubStatus, Error> {
+    pub(crate) fn sub(&mut self, number: SubId) -> Result<SubStatus, Error> {
         let key = self.numbered(number)?;
         self.sub_status(key).ok_or(Error::Stopped)
     }
@@ -120,14 +120,14 @@ impl Control {
         })
     }
 
-    pub(super) fn numbered(&self, number: SubNumber) -> Result<SubKey, Error> {
+    pub(super) fn numbered(&self, number: SubId) -> Result<SubKey, Error> {
         let found = self.keys(|sub| sub.number == number).first().copied();
         found.ok_or_else(|| Error::NoSuchSub(format!("number {number}")))
     }
 
     /// The number for a new sub-interface.
-    pub(super) fn claim(&mut self, wanted: Option<SubNumber>) -> Result<SubNumber, Error> {
-        let number = wanted.unwrap_or(SubNumber(self.next_sub));
+    pub(super) fn claim(&mut self, wanted: Option<SubId>) -> Result<SubId, Error> {
+        let number = wanted.unwrap_or(SubId(self.next_sub));
         if self.numbered(number).is_ok() {
             return Err(Error::NumberTaken(number));
         }

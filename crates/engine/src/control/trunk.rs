@@ -154,7 +154,7 @@ impl Control {
         let number = self.next_trunk;
         let notifier = Notifier::new(number, self.notify.clone(), Arc::clone(&self.bell));
         // Whoever asks for it gets a switch of his own; until then all is the host's.
-        let nobody = umacvlan_core::Parent { mac: MacAddr::ZERO, mtu: 0, promisc: false };
+        let nobody = umacvlan_core::ParentInfo { mac: MacAddr::ZERO, mtu: 0, promisc: false };
         let blank = (nobody, Semantics::default());
         let workers = Workers::spawn(link, blank, &configs, &notifier, self.on_worker.as_ref())
             .map_err(Error::system(format!("start the worker of {link}")))?;
@@ -346,7 +346,7 @@ impl Control {
         &mut self,
         trunk: usize,
         path: VlanPath,
-    ) -> Option<(Link, umacvlan_core::Parent)> {
+    ) -> Option<(Link, umacvlan_core::ParentInfo)> {
         let link = self.rtnl.link_by_index(self.trunks[trunk].index?).ok()??;
         let state = seen(&link, path);
         Some((link, state))

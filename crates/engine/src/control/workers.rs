@@ -17,7 +17,7 @@
 use std::fmt::Debug;
 use std::io;
 
-use umacvlan_core::{Parent, Semantics, Switch};
+use umacvlan_core::{ParentInfo, Semantics, Switch};
 
 use crate::engine::OnWorker;
 use crate::worker::{Notifier, Stopped, Worker, WorkerConfig, WorkerHandle};
@@ -30,7 +30,7 @@ impl Workers {
     /// Starts a worker for each of `configs`, of which there is one at least.
     pub(super) fn spawn(
         parent: &str,
-        (state, semantics): (Parent, Semantics),
+        (state, semantics): (ParentInfo, Semantics),
         configs: &[WorkerConfig],
         notifier: &Notifier,
         on_worker: Option<&OnWorker>,

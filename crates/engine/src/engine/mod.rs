@@ -12,8 +12,8 @@ use umacvlan_core::MacAddr;
 use umacvlan_sys::eventfd::EventFd;
 
 pub use options::{
-    Absent, Adopt, Backend, Change, EngineOptions, LinkSet, Lower, OnWorker, ParentOptions,
-    SubNumber, SubOptions, WORKERS_MAX,
+    Absent, Adopt, Backend, Change, EngineOptions, LinkSet, Lower, OnWorker, ParentOptions, SubId,
+    SubOptions, WORKERS_MAX,
 };
 pub use status::{
     Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
@@ -119,7 +119,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such sub-interface, or its interface is gone.
-    pub fn keep_sub(&self, sub: SubNumber) -> Result<(), Error> {
+    pub fn keep_sub(&self, sub: SubId) -> Result<(), Error> {
         self.ask(move |control| control.keep_sub(sub))?
     }
 
@@ -148,7 +148,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such sub-interface.
-    pub fn remove_sub(&self, sub: SubNumber) -> Result<(), Error> {
+    pub fn remove_sub(&self, sub: SubId) -> Result<(), Error> {
         self.ask(move |control| control.remove_sub(sub))?
     }
 
@@ -157,7 +157,7 @@ impl Engine {
     ///
     /// # Errors
     /// The rules of macvlan forbid it, or there is no such sub-interface.
-    pub fn change_sub(&self, sub: SubNumber, changes: Vec<Change>) -> Result<(), Error> {
+    pub fn change_sub(&self, sub: SubId, changes: Vec<Change>) -> Result<(), Error> {
         self.ask(move |control| control.change_sub(sub, changes))?
     }
 
@@ -167,7 +167,7 @@ impl Engine {
     ///
     /// # Errors
     /// The rules of macvlan forbid it, the kernel refuses it, or there is no such sub-interface.
-    pub fn set_link(&self, sub: SubNumber, sets: Vec<LinkSet>) -> Result<SubStatus, Error> {
+    pub fn set_link(&self, sub: SubId, sets: Vec<LinkSet>) -> Result<SubStatus, Error> {
         self.ask(move |control| control.set_link(sub, sets))?
     }
 
@@ -175,7 +175,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such sub-interface.
-    pub fn sub(&self, sub: SubNumber) -> Result<SubStatus, Error> {
+    pub fn sub(&self, sub: SubId) -> Result<SubStatus, Error> {
         self.ask(move |control| control.sub(sub))?
     }
 
@@ -200,7 +200,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such sub-interface.
-    pub fn parent_of(&self, sub: SubNumber) -> Result<ParentStatus, Error> {
+    pub fn parent_of(&self, sub: SubId) -> Result<ParentStatus, Error> {
         self.ask(move |control| control.parent_of(sub))?
     }
 
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn random_addresses_are_local_stations_and_differ() {
         let (one, other) = (random_mac(), random_mac());
-        assert!(one.is_station() && one.is_local());
+        assert!(one.is_valid_unicast() && one.is_locally_administered());
         assert_ne!(one, other);
     }
 }

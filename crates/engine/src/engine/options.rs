@@ -135,9 +135,9 @@ pub struct Absent {
 /// What tells one sub-interface of an engine from another, for life: through renaming and moving,
 /// and never used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubNumber(pub u64);
+pub struct SubId(pub u64);
 
-impl fmt::Display for SubNumber {
+impl fmt::Display for SubId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -147,7 +147,7 @@ impl fmt::Display for SubNumber {
 #[derive(Debug, Default)]
 pub struct SubOptions {
     /// Its number, or `None` for the next one that is free.
-    pub number: Option<SubNumber>,
+    pub number: Option<SubId>,
     /// The name of its interface, which must be free in its namespace.
     pub name: String,
     /// Its address, or `None` for a random local one. Passthru takes the parent's.
@@ -189,7 +189,7 @@ pub struct Adopt {
     /// The index of its interface there.
     pub index: u32,
     /// Its number, or `None` for the next one that is free.
-    pub number: Option<SubNumber>,
+    pub number: Option<SubId>,
     /// Its mode.
     pub mode: Mode,
     /// Frames from a station on its source list go to source sub-interfaces and nowhere else.

@@ -9,7 +9,7 @@ use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
-use super::SubNumber;
+use super::SubId;
 use crate::idle::TurnStats;
 use crate::worker::{Snapshot, WorkerConfig};
 
@@ -36,7 +36,7 @@ pub enum Event {
     /// What was done on a sub-interface's interface is against the rules, and was undone.
     Reverted {
         /// The number of the sub-interface.
-        number: SubNumber,
+        number: SubId,
         /// Its name.
         sub: String,
         /// The rule, and what was undone.
@@ -47,7 +47,7 @@ pub enum Event {
     /// A sub-interface is gone: deleted, or its namespace was.
     SubGone {
         /// The number of the sub-interface.
-        number: SubNumber,
+        number: SubId,
         /// Its name.
         sub: String,
     },
@@ -62,7 +62,7 @@ pub enum Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubStatus {
     /// Its number.
-    pub number: SubNumber,
+    pub number: SubId,
     /// The name of its interface, wherever that is now.
     pub name: String,
     /// Its parent.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::SubId;
+use umacvlan_core::SubIndex;
 
 use crate::memory::{MemoryLink, Ready, locked};
 
@@ -14,7 +14,7 @@ pub(super) struct MemoryPorts {
     /// Those that have got something since the last turn; shared with their other ends.
     told: Ready,
     /// Those that may have something, in the order in which they will be asked.
-    waiting: Vec<SubId>,
+    waiting: Vec<SubIndex>,
 }
 
 impl MemoryPorts {
@@ -24,13 +24,13 @@ impl MemoryPorts {
     }
 
     /// One more port.
-    pub(super) fn add(&mut self, id: SubId, link: &MemoryLink) {
+    pub(super) fn add(&mut self, id: SubIndex, link: &MemoryLink) {
         self.count += 1;
         link.tell(Some((Arc::clone(&self.told), id)));
     }
 
     /// One port less.
-    pub(super) fn remove(&mut self, id: SubId, link: &MemoryLink) {
+    pub(super) fn remove(&mut self, id: SubIndex, link: &MemoryLink) {
         self.count -= 1;
         link.tell(None);
         locked(&self.told).retain(|&other| other != id);
@@ -40,7 +40,10 @@ impl MemoryPorts {
     /// Has `serve` read from each port that has something, and returns how many frames that was.
     /// It tells how many came from one and whether there are more, or that it can take no more;
     /// then the next turn begins with that port.
-    pub(super) fn serve(&mut self, mut serve: impl FnMut(SubId) -> Option<(usize, bool)>) -> usize {
+    pub(super) fn serve(
+        &mut self,
+        mut serve: impl FnMut(SubIndex) -> Option<(usize, bool)>,
+    ) -> usize {
         self.waiting.append(&mut locked(&self.told));
         let (mut frames, mut served) = (0, 0);
         for at in 0..self.waiting.len() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umacvlan_core::offload::VNET_LEN;
-use umacvlan_core::{DropReason, SubId};
+use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
@@ -59,14 +59,14 @@ pub enum PortIo {
 /// Something that a port has to say.
 pub(crate) enum PortEvent<'b> {
     /// A sub-interface sent a frame.
-    Frame { from: SubId, held: Held, bytes: &'b [u8] },
+    Frame { from: SubIndex, held: Held, bytes: &'b [u8] },
     /// The interface behind the port is gone.
-    Gone { sub: SubId },
+    Gone { sub: SubIndex },
     /// A frame that was counted as delivered before was refused. Its bytes may be gone.
-    Refused { to: SubId, held: Held, group: bool, reason: DropReason },
+    Refused { to: SubIndex, held: Held, group: bool, reason: DropReason },
 }
 
-/// Every port, by [`SubId`], and the means to serve them all at once.
+/// Every port, by [`SubIndex`], and the means to serve them all at once.
 #[derive(Debug)]
 pub(crate) struct Ports {
     means: Means,
@@ -75,7 +75,7 @@ pub(crate) struct Ports {
     ports: Vec<Option<Port>>,
     memory: MemoryPorts,
     /// Ports whose read has ended and is armed again when the turn has given its buffers back.
-    ended: Vec<SubId>,
+    ended: Vec<SubIndex>,
     generation: u8,
     appetite: Appetite,
 }
@@ -145,7 +145,7 @@ impl Ports {
     ///
     /// # Errors
     /// No memory in the kernel.
-    pub(crate) fn add(&mut self, id: SubId, link: PortLink) -> io::Result<()> {
+    pub(crate) fn add(&mut self, id: SubIndex, link: PortLink) -> io::Result<()> {
         self.generation = (self.generation + 1) % GENERATIONS;
         match (&link, &mut self.means) {
             (PortLink::Memory(link), _) => self.memory.add(id, link),
@@ -166,7 +166,7 @@ impl Ports {
     ///
     /// # Errors
     /// No memory in the kernel.
-    pub(crate) fn listen(&mut self, id: SubId) -> io::Result<()> {
+    pub(crate) fn listen(&mut self, id: SubIndex) -> io::Result<()> {
         let Some(Some(port)) = self.ports.get_mut(id.index()) else {
             return Ok(());
         };
@@ -196,7 +196,7 @@ impl Ports {
     ///
     /// # Errors
     /// The ring itself has failed, and with it the worker.
-    pub(crate) fn deafen(&mut self, id: SubId) -> io::Result<u64> {
+    pub(crate) fn deafen(&mut self, id: SubIndex) -> io::Result<u64> {
         let Some(Some(port)) = self.ports.get_mut(id.index()) else {
             return Ok(0);
         };
@@ -221,7 +221,7 @@ impl Ports {
     }
 
     /// Serves a port no longer. Its TAP is gone with the end of this call.
-    pub(crate) fn remove(&mut self, id: SubId) {
+    pub(crate) fn remove(&mut self, id: SubIndex) {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::take) else {
             return;
         };
@@ -241,7 +241,7 @@ impl Ports {
     }
 
     /// The TAP behind a port.
-    pub(crate) fn tap(&self, id: SubId) -> Option<&Tap> {
+    pub(crate) fn tap(&self, id: SubIndex) -> Option<&Tap> {
         match &self.ports.get(id.index())?.as_ref()?.link {
             PortLink::Memory(_) => None,
             PortLink::Tap(tap) | PortLink::Writer(tap) => Some(tap),
@@ -310,7 +310,7 @@ impl Ports {
     pub(crate) fn recv_memory(
         &mut self,
         arena: &mut Arena,
-        mut on: impl FnMut(SubId, Held, &[u8]),
+        mut on: impl FnMut(SubIndex, Held, &[u8]),
     ) -> usize {
         let ports = &mut self.ports;
         self.memory.serve(|id| {
@@ -331,7 +331,7 @@ impl Ports {
     /// The ring itself has failed, and with it the worker.
     pub(crate) fn send(
         &mut self,
-        frames: &[(SubId, Held)],
+        frames: &[(SubIndex, Held)],
         places: Places<'_>,
         mut on: impl FnMut(PortEvent<'_>),
     ) -> io::Result<()> {
@@ -388,7 +388,7 @@ fn is_for_group(bytes: &[u8]) -> bool {
 }
 
 /// The slot of a port in the ring.
-fn slot(id: SubId) -> u32 {
+fn slot(id: SubIndex) -> u32 {
     // An identifier is below 65 536.
     u32::try_from(id.index()).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,6 @@
 //! One port, read and written by a system call a frame.
 
-use umacvlan_core::{DropReason, SubId};
+use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::arena::{Arena, BUFFER_LEN};
 
 use super::{PortEvent, PortLink};
@@ -13,7 +13,7 @@ pub(super) const PORT_BURST: usize = 64;
 /// The engine's end of one sub-interface.
 #[derive(Debug)]
 pub(super) struct Port {
-    pub(super) id: SubId,
+    pub(super) id: SubIndex,
     pub(super) link: PortLink,
     pub(super) generation: u8,
     /// True when its frames are wanted.
@@ -24,7 +24,7 @@ pub(super) struct Port {
 
 impl Port {
     /// Notes that its read has ended, to be armed again if its frames are wanted.
-    pub(super) fn ended(&mut self, ended: &mut Vec<SubId>) {
+    pub(super) fn ended(&mut self, ended: &mut Vec<SubIndex>) {
         self.armed = false;
         if self.listening {
             ended.push(self.id);

@@ -1,6 +1,6 @@
 //! Ports by io_uring: what its completions say, and how many buffers it should have.
 
-use umacvlan_core::SubId;
+use umacvlan_core::SubIndex;
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::uring::Completion;
 
@@ -18,7 +18,7 @@ const BUFFERS_MAX: usize = 192;
 /// Passes one completion on, if its port is still the one that it was for.
 pub(super) fn complete(
     ports: &mut [Option<Port>],
-    ended: &mut Vec<SubId>,
+    ended: &mut Vec<SubIndex>,
     arena: &Arena,
     completion: Completion,
     on: &mut impl FnMut(PortEvent<'_>),

@@ -11,7 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use umacvlan_core::frame::{HEADER_LEN, TAG_LEN};
 use umacvlan_core::offload::{
-    SCRATCH_LEN, VNET_LEN, VnetHeader, complete_checksum, open_checksum, segment, segments,
+    SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, complete_checksum, partial_checksum, segment,
+    segment_count,
 };
 use umacvlan_core::{DropReason, VlanPath};
 use umacvlan_sys::arena::Arena;
@@ -47,7 +48,7 @@ pub struct XdpUplink {
     longest: usize,
     /// Chunks of the longest frame.
     chunks: usize,
-    work: Box<[u8; SCRATCH_LEN]>,
+    work: Box<[u8; SEGMENT_BUFFER_LEN]>,
     /// By frame pushed since the last kick: the number of what it was made from.
     made_from: Vec<usize>,
     /// The interface was down at the last kick.
@@ -86,7 +87,7 @@ impl XdpUplink {
             open_checksums,
             longest,
             chunks: (longest + TAG_LEN).div_ceil(room),
-            work: Box::new([0; SCRATCH_LEN]),
+            work: Box::new([0; SEGMENT_BUFFER_LEN]),
             made_from: Vec::with_capacity(usize::from(CHUNKS_RX)),
             down: false,
             stuck: false,
@@ -186,7 +187,7 @@ impl XdpUplink {
             return Err(DropReason::Runt);
         };
         let header = VnetHeader::parse(header);
-        self.make_room(segments(header, frame), refused)?;
+        self.make_room(segment_count(header, frame), refused)?;
         let pushed = match (header.is_gso(), header.is_plain()) {
             (true, _) => self.push_segments(header, frame, path),
             (false, true) => self.push_one(frame, path, |_| {}),
@@ -326,7 +327,7 @@ fn gathered(
 /// Says in the vnet header that the checksum is open, if it is.
 fn mark_open(unit: &mut [u8]) {
     if let Some((header, frame)) = unit.split_first_chunk_mut::<VNET_LEN>()
-        && let Some(open) = open_checksum(frame)
+        && let Some(open) = partial_checksum(frame)
     {
         open.write_to(header);
     }

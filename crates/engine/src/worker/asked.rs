@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
-use umacvlan_core::{DropReason, Refusal, SubConfig, SubId, Switch, VlanPath};
+use umacvlan_core::{DropReason, SubConfig, SubIndex, Switch, SwitchError, VlanPath};
 use umacvlan_sys::calls;
 use umacvlan_sys::tap::Tap;
 
@@ -22,7 +22,7 @@ pub struct Snapshot {
     /// What the uplink got and sent.
     pub wire: WireStats,
     /// What each sub-interface got and sent.
-    pub subs: Vec<(SubId, SubStats)>,
+    pub subs: Vec<(SubIndex, SubStats)>,
     /// The sum over sub-interfaces that were removed.
     pub removed: SubStats,
     /// What the worker did with its time.
@@ -53,12 +53,12 @@ impl AddAssign<&Self> for Snapshot {
 impl Snapshot {
     /// True when every frame has one fate and every copy was taken or lost for a reason. Holds
     /// whenever no flood waits and no write is under way.
-    pub fn accounted(&self) -> bool {
+    pub fn is_balanced(&self) -> bool {
         let mut subs = self.removed;
         for &(_, stats) in &self.subs {
             subs += stats;
         }
-        umacvlan_core::stats::accounted(&self.wire, &subs)
+        umacvlan_core::stats::is_balanced(&self.wire, &subs)
     }
 }
 
@@ -74,7 +74,7 @@ impl Worker {
         config: &SubConfig,
         link: PortLink,
         offloads: Offloads,
-    ) -> Result<SubId, AddError> {
+    ) -> Result<SubIndex, AddError> {
         self.add_to(SwitchId::UNTAGGED, config, link, offloads)
     }
 
@@ -88,7 +88,7 @@ impl Worker {
         config: &SubConfig,
         link: PortLink,
         offloads: Offloads,
-    ) -> Result<SubId, AddError> {
+    ) -> Result<SubIndex, AddError> {
         let Dispatch { switches, desk: Desk { outlet, .. } } = &mut self.dispatch;
         let id = switches.add(at, config)?;
         if let Err(error) = self.ports.add(id, link) {
@@ -108,7 +108,7 @@ impl Worker {
     }
 
     /// Removes a sub-interface with its port. Its counters go into the sum of those removed.
-    pub fn remove(&mut self, id: SubId) {
+    pub fn remove(&mut self, id: SubIndex) {
         let Dispatch { switches, desk: Desk { outlet, .. } } = &mut self.dispatch;
         let Some(at) = switches.remove(id) else {
             return;
@@ -123,7 +123,7 @@ impl Worker {
     ///
     /// # Errors
     /// The switch refuses it.
-    pub fn set_up(&mut self, id: SubId, up: bool) -> Result<(), Refusal> {
+    pub fn set_up(&mut self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         let switches = &mut self.dispatch.switches;
         switches.at_mut(switches.of(id)).switch.set_up(id, up)?;
         let lost = match up {
@@ -145,10 +145,10 @@ impl Worker {
     ///
     /// # Errors
     /// There are as many as there can be.
-    pub fn serve(&mut self, path: VlanPath, switch: Switch) -> Result<SwitchId, Refusal> {
+    pub fn serve(&mut self, path: VlanPath, switch: Switch) -> Result<SwitchId, SwitchError> {
         let at = match path.is_untagged() {
             true => SwitchId::UNTAGGED,
-            false => self.vlans.serve(path).ok_or(Refusal::TooMany)?,
+            false => self.vlans.serve(path).ok_or(SwitchError::TooMany)?,
         };
         self.dispatch.desk.groups.end(at);
         self.dispatch.switches.put(at, switch);
@@ -187,7 +187,7 @@ impl Worker {
     }
 
     /// The TAP behind a sub-interface, if that is what is behind it.
-    pub fn tap(&self, id: SubId) -> Option<&Tap> {
+    pub fn tap(&self, id: SubIndex) -> Option<&Tap> {
         self.ports.tap(id)
     }
 
@@ -241,7 +241,7 @@ impl Worker {
     }
 
     fn count(&self, served: &Served, into: &mut Snapshot) {
-        let stats = |id: SubId| self.dispatch.desk.outlet.subs[id.index()];
+        let stats = |id: SubIndex| self.dispatch.desk.outlet.subs[id.index()];
         into.wire += served.wire;
         into.subs.extend(served.switch.subs().map(|(id, _)| (id, stats(id))));
         into.removed += served.removed;
@@ -267,5 +267,5 @@ pub enum AddError {
     Port(#[from] io::Error),
     /// The rules of macvlan forbid it.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] SwitchError),
 }

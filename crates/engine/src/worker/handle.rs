@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use umacvlan_core::{SubId, Switch};
+use umacvlan_core::{SubIndex, Switch};
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;
 
@@ -18,9 +18,9 @@ pub enum Notice {
     /// The worker has ended before its time, for this reason, and forwards nothing any more.
     Failed(String),
     /// A sub-interface reported that it joined or left a group.
-    Groups(SubId),
+    Groups(SubIndex),
     /// The interface behind a port is gone.
-    PortGone(SubId),
+    PortGone(SubIndex),
 }
 
 /// Where a worker's notices go: a channel, and a bell for the one who waits at the other end.

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
-use umacvlan_core::{DropReason, SubId, Switch};
+use umacvlan_core::{DropReason, SubIndex, Switch};
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::tx_batch::Outgoing;
@@ -81,7 +81,7 @@ pub struct Worker {
     requests: Receiver<Request>,
     notices: Option<Notifier>,
     /// Ports whose interface is gone, found in this turn.
-    gone: Vec<SubId>,
+    gone: Vec<SubIndex>,
     stop: bool,
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{
-    EngineOptions, Event, ParentOptions, ParentStatus, SubNumber, SubOptions, SubStatus,
+    EngineOptions, Event, ParentOptions, ParentStatus, SubId, SubOptions, SubStatus,
 };
 use umacvlan_engine::idle::Poll;
 use umacvlan_engine::port::PortIo;
@@ -133,7 +133,7 @@ impl Lab {
         self.parent().counters
     }
 
-    pub(crate) fn number(&self, name: &str) -> SubNumber {
+    pub(crate) fn number(&self, name: &str) -> SubId {
         self.sub(name).number
     }
 

@@ -109,7 +109,7 @@ impl Trunk {
 
     pub(crate) fn assert_books(&self) {
         for parent in self.lab.engine().status().unwrap() {
-            assert!(parent.counters.accounted(), "{}: {:#?}", parent.name, parent.counters);
+            assert!(parent.counters.is_balanced(), "{}: {:#?}", parent.name, parent.counters);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::stats::SubStats;
-use umacvlan_core::{MacAddr, Mode, Parent, Semantics, SubConfig, SubId, Switch};
+use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, SubIndex, Switch};
 use umacvlan_engine::memory::MemoryLink;
 use umacvlan_engine::port::{PortIo, PortLink};
 use umacvlan_engine::uplink::Uplink;
@@ -17,7 +17,7 @@ pub(crate) struct Bench {
 
 /// The user's end of a sub-interface.
 pub(crate) struct Port {
-    pub(crate) id: SubId,
+    pub(crate) id: SubIndex,
     pub(crate) mac: MacAddr,
     pub(crate) link: MemoryLink,
 }
@@ -43,7 +43,7 @@ impl Bench {
 
     /// One more sub-interface, up. Its number in the order of making is its place in `ports`.
     pub(crate) fn add(&mut self, mode: Mode) -> usize {
-        let config = SubConfig { mode, ..SubConfig::default() };
+        let config = SubConfig::new(MacAddr::ZERO, mode);
         self.add_as(config, Offloads::ALL, 256)
     }
 
@@ -73,7 +73,7 @@ impl Bench {
             sum
         });
         let wire = counters.wire;
-        assert!(counters.waiting > 0 || counters.accounted(), "{wire:?} {sum:?}");
+        assert!(counters.waiting > 0 || counters.is_balanced(), "{wire:?} {sum:?}");
         turn
     }
 
@@ -105,7 +105,7 @@ impl Bench {
 
 /// The table of a parent with the address 0 and an MTU of 1500 bytes.
 pub(crate) fn switch() -> Switch {
-    let parent = Parent { mac: mac(0), mtu: 1500, promisc: false };
+    let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
     Switch::new(parent, Semantics::Documented)
 }
 

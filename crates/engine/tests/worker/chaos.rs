@@ -103,12 +103,8 @@ fn happen(bench: &mut Bench, op: Op) {
 fn replace(bench: &mut Bench, place: usize) {
     let old = bench.ports.swap_remove(place);
     bench.worker.remove(old.id);
-    let config = SubConfig {
-        mac: old.mac,
-        mode: Mode::Source,
-        sources: vec![mac(0), mac(PORTS + 1)],
-        ..SubConfig::default()
-    };
+    let mut config = SubConfig::new(old.mac, Mode::Source);
+    config.settings.sources = vec![mac(0), mac(PORTS + 1)];
     bench.add_as(config, Offloads::NONE, 4);
 }
 
@@ -122,7 +118,7 @@ proptest! {
     ) {
         let mut bench = Bench::new();
         for mode in modes {
-            let config = SubConfig { mode, ..SubConfig::default() };
+            let config = SubConfig::new(MacAddr::ZERO, mode);
             bench.add_as(config, Offloads::ALL, 4);
         }
         for op in ops {

@@ -70,7 +70,8 @@ fn beside_unicast_a_turn_makes_fewer_copies() {
 fn a_storm_from_the_wire_is_limited_by_the_broadcast_queue() {
     let mut bench = Bench::new();
     for _ in 0..300 {
-        let config = SubConfig { mode: Mode::Bridge, bc_queue_len: 4, ..SubConfig::default() };
+        let mut config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
+        config.settings.bcqueuelen = Some(4);
         bench.add_as(config, Offloads::ALL, 8);
     }
     for mark in 0..60 {
@@ -92,7 +93,8 @@ fn a_storm_from_the_wire_is_limited_by_the_broadcast_queue() {
 fn a_broadcast_queue_of_no_length_stops_the_wire_and_not_siblings() {
     let mut bench = Bench::new();
     for _ in 0..3 {
-        let config = SubConfig { mode: Mode::Bridge, bc_queue_len: 0, ..SubConfig::default() };
+        let mut config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
+        config.settings.bcqueuelen = Some(0);
         bench.add_as(config, Offloads::ALL, 8);
     }
     let sent = frame(EVERYBODY, bench.ports[0].mac, 2);

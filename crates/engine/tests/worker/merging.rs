@@ -1,8 +1,8 @@
 //! Frames of one flow that are written at once are merged, and nothing else about them changes.
 
 use proptest::prelude::*;
-use umacvlan_core::offload::{Offloads, SCRATCH_LEN, VNET_LEN, VnetHeader, segment};
-use umacvlan_core::{Mode, SubConfig};
+use umacvlan_core::offload::{Offloads, SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, segment};
+use umacvlan_core::{MacAddr, Mode, SubConfig};
 
 use crate::bench::{Bench, bytes, frame, mac};
 use crate::offload_frames::Packet;
@@ -24,7 +24,7 @@ fn datagrams(port: u16, id: u16, count: usize) -> Vec<Vec<u8>> {
 }
 
 fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
-    let mut scratch = Box::new([0; SCRATCH_LEN]);
+    let mut scratch = Box::new([0; SEGMENT_BUFFER_LEN]);
     let mut frames = Vec::new();
     segment(header, frame, &mut scratch, |unit| frames.push(unit[VNET_LEN..].to_vec())).unwrap();
     frames
@@ -44,7 +44,7 @@ fn got(bench: &Bench, place: usize) -> (usize, Vec<Vec<u8>>) {
 /// A bench with one port that takes 2000 frames.
 fn one_port(offloads: Offloads) -> Bench {
     let mut bench = Bench::new();
-    let config = SubConfig { mode: Mode::Bridge, ..SubConfig::default() };
+    let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
     bench.add_as(config, offloads, 2000);
     bench
 }
@@ -86,7 +86,11 @@ fn frames_of_two_turns_are_not_merged() {
 #[test]
 fn copies_of_one_frame_for_two_are_not_taken_for_two_frames() {
     let mut bench = Bench::new();
-    let listing = |sources| SubConfig { mode: Mode::Source, sources, ..SubConfig::default() };
+    let listing = |sources| {
+        let mut config = SubConfig::new(MacAddr::ZERO, Mode::Source);
+        config.settings.sources = sources;
+        config
+    };
     bench.add_as(listing(vec![mac(9)]), Offloads::ALL, 8);
     bench.add_as(listing(vec![mac(8), mac(9)]), Offloads::ALL, 8);
     // The only frame of a turn, so the first in its list, is the second port's.
@@ -118,7 +122,7 @@ fn a_receiver_without_the_offload_gets_each_as_it_came() {
 fn all_frames_of_a_merged_one_that_is_refused_are_lost_and_counted() {
     let mut bench = Bench::new();
     // Room for one frame of 60 bytes, which a merged one is longer than.
-    let config = SubConfig { mode: Mode::Bridge, ..SubConfig::default() };
+    let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
     bench.add_as(config, Offloads::ALL, 1);
     for frame in [vec![frame(mac(1), mac(9), 1)], datagrams(7, 1, 5)].concat() {
         assert!(bench.wire.put(&frame));

@@ -27,7 +27,7 @@ fn what_a_tap_refuses_is_taken_back_and_lost_for_a_reason() {
         let mut worker = Worker::new(switch(), config).unwrap();
         let (near, wire) = MemoryLink::pair(8, 4096);
         worker.attach(Uplink::Memory(near)).unwrap();
-        let sub = SubConfig { mac: mac(1), mode: Mode::Bridge, ..SubConfig::default() };
+        let sub = SubConfig::new(mac(1), Mode::Bridge);
         let port = PortLink::Tap(Arc::new(tap));
         let id = worker.add(&sub, port, Offloads::ALL).unwrap();
         worker.set_up(id, true).unwrap();
@@ -40,6 +40,6 @@ fn what_a_tap_refuses_is_taken_back_and_lost_for_a_reason() {
         let (_, stats) = counters.subs[0];
         assert_eq!(stats.lost[DropReason::Down], 2, "{io:?}: {stats:?}");
         assert_eq!((stats.delivered.frames, stats.groups), (0, 0), "{io:?}");
-        assert!(counters.accounted(), "{io:?}: {counters:?}");
+        assert!(counters.is_balanced(), "{io:?}: {counters:?}");
     }
 }

@@ -23,7 +23,7 @@ fn spawn(name: &str, poll: Poll, io: PortIo) -> (WorkerHandle, MemoryLink, Memor
     port.wake_with(handle.bell());
     let add = move |worker: &mut Worker| {
         worker.attach(Uplink::Memory(uplink)).unwrap();
-        let sub = SubConfig { mac: mac(1), mode: Mode::Bridge, ..SubConfig::default() };
+        let sub = SubConfig::new(mac(1), Mode::Bridge);
         let link = PortLink::Memory(near);
         let id = worker.add(&sub, link, Offloads::ALL).unwrap();
         worker.set_up(id, true).unwrap();
@@ -82,7 +82,7 @@ fn a_worker_that_sleeps_is_woken_by_what_is_put_in() {
         let counters = handle.call(|worker| worker.snapshot()).unwrap();
         let turns = counters.turns;
         assert!(turns.sleeps >= 40 && turns.frames == 40, "{name}: {turns:?}");
-        assert!(counters.accounted(), "{name}: {counters:?}");
+        assert!(counters.is_balanced(), "{name}: {counters:?}");
         handle.stop().unwrap();
     }
 }

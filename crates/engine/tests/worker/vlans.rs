@@ -1,7 +1,7 @@
 //! Several switches on one wire, told apart by VLAN tags.
 
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
-use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig, SubId, VlanPath};
+use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig, SubIndex, VlanPath};
 use umacvlan_engine::SwitchId;
 use umacvlan_engine::memory::MemoryLink;
 use umacvlan_engine::port::PortLink;
@@ -18,9 +18,9 @@ fn tagged(tags: &[u8], frame: &[u8]) -> Vec<u8> {
 }
 
 /// A bridge sub-interface of one of the switches, with the address of station `n`.
-fn add(bench: &mut Bench, at: SwitchId, n: usize) -> (SubId, MemoryLink) {
+fn add(bench: &mut Bench, at: SwitchId, n: usize) -> (SubIndex, MemoryLink) {
     let (near, link) = MemoryLink::pair(256, 1 << 20);
-    let config = SubConfig { mac: mac(n), mode: Mode::Bridge, ..SubConfig::default() };
+    let config = SubConfig::new(mac(n), Mode::Bridge);
     let id = bench.worker.add_to(at, &config, PortLink::Memory(near), Offloads::ALL).unwrap();
     bench.worker.set_up(id, true).unwrap();
     (id, link)
@@ -31,7 +31,7 @@ struct Three {
     bench: Bench,
     at: [SwitchId; 3],
     /// By switch.
-    ports: [[(SubId, MemoryLink); 2]; 3],
+    ports: [[(SubIndex, MemoryLink); 2]; 3],
 }
 
 impl Three {
@@ -53,7 +53,7 @@ impl Three {
     fn assert_books(&self) {
         for at in self.at {
             let books = self.bench.worker.snapshot_at(at);
-            assert!(books.accounted(), "{at:?}: {books:?}");
+            assert!(books.is_balanced(), "{at:?}: {books:?}");
         }
     }
 }
@@ -192,5 +192,5 @@ fn a_storm_that_waits_ends_with_its_vlan_and_is_not_for_the_next_one() {
     assert!(bench.wire.put(&tagged(C10, &sent)));
     bench.turn_to_rest();
     assert!(taken(&link).is_empty());
-    assert!(bench.worker.snapshot_at(SwitchId::UNTAGGED).accounted());
+    assert!(bench.worker.snapshot_at(SwitchId::UNTAGGED).is_balanced());
 }

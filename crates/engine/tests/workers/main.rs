@@ -34,7 +34,7 @@ fn triangle(io: PortIo, workers: usize) -> (Lab, [Place; 2], [Way; 4]) {
 /// Asserts that the counters of the workers are those of the parent, and everything has a fate.
 fn assert_books(parent: &ParentStatus) {
     let (all, workers) = (&parent.counters, &parent.workers);
-    assert!(all.accounted(), "{all:#?}");
+    assert!(all.is_balanced(), "{all:#?}");
     let sum = |frames: fn(&umacvlan_core::stats::WireStats) -> u64| -> u64 {
         workers.iter().map(|worker| frames(&worker.wire)).sum()
     };

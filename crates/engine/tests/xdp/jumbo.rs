@@ -81,7 +81,7 @@ fn jumbo_frames_go_both_ways_whole() {
             let inside = Place::new();
             assert_eq!(lab.add("s1", 1, Mode::Bridge, &inside).mtu, mtu);
             both_ways(&lab, &inside.socket("s1"), mtu as usize);
-            until("all writes done", || lab.counters().accounted());
+            until("all writes done", || lab.counters().is_balanced());
             assert_eq!(crate::common::losses(&lab.parent()), "");
         });
     }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use umacvlan_core::offload::VNET_LEN;
-use umacvlan_core::{Mode, Parent, Semantics, SubConfig, Switch};
+use umacvlan_core::{Mode, ParentInfo, Semantics, SubConfig, Switch};
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::poll;
 use umacvlan_sys::xdp::{Attached, Binding, NotSent, Rules, XdpProgram, XskSocket, longest_frame};
@@ -54,13 +54,12 @@ impl Bench {
 
     /// As for sub-interfaces with these addresses, and one more that listens to these stations.
     fn rules(&mut self, mode: Mode, addresses: &[u8], listed: &[u8]) {
-        let parent = Parent { mac: mac(0), mtu: 1500, promisc: false };
+        let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
         let mut switch = Switch::new(parent, Semantics::Documented);
         let sources = listed.iter().map(|&n| mac(n)).collect();
-        let listener =
-            SubConfig { mac: mac(200), mode: Mode::Source, sources, ..SubConfig::default() };
-        let subs =
-            addresses.iter().map(|&n| SubConfig { mac: mac(n), mode, ..SubConfig::default() });
+        let mut listener = SubConfig::new(mac(200), Mode::Source);
+        listener.settings.sources = sources;
+        let subs = addresses.iter().map(|&n| SubConfig::new(mac(n), mode));
         for sub in subs.chain((!listed.is_empty()).then_some(listener)) {
             let id = switch.add(&sub).unwrap();
             switch.set_up(id, true).unwrap();

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use umacvlan_core::switch::{Explanation, Step};
-use umacvlan_core::{Frame, SubId};
+use umacvlan_core::{Frame, SubIndex};
 
 use super::question::Told;
 use super::story;
@@ -54,7 +54,7 @@ impl<'a> Answer<'a> {
     /// `whole` if what the frame carries is known.
     pub(super) fn new(
         paper: &'a Paper,
-        from: Option<SubId>,
+        from: Option<SubIndex>,
         frame: Frame<'_>,
         whole: bool,
         Explanation { steps, verdict }: Explanation<'_>,
@@ -68,7 +68,7 @@ impl<'a> Answer<'a> {
                     part: story::part_name(part),
                     text: story::part(paper, rule, id, part),
                 };
-                paper.switch.parts(rule).map(role).collect()
+                paper.switch.flood_decisions(rule).map(role).collect()
             }
             _ => Vec::new(),
         };

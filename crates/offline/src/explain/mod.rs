@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use umacvlan_core::{Frame, SubId};
+use umacvlan_core::{Frame, SubIndex};
 
 use crate::offline_switch::{Assumed, Paper, described, live};
 use answer::Answer;
@@ -89,7 +89,7 @@ fn on_file(
     config: &Config,
     question: &Question,
     assumed: &Assumed,
-) -> Result<(Paper, Option<SubId>)> {
+) -> Result<(Paper, Option<SubIndex>)> {
     let place = question.place.as_str();
     match question.direction {
         Direction::Ingress => Ok((described(config, Some(place), assumed)?, None)),
@@ -110,7 +110,7 @@ fn on_daemon(
     parents: &[ParentView],
     links: &[LinkView],
     question: &Question,
-) -> Result<(Paper, Option<SubId>)> {
+) -> Result<(Paper, Option<SubIndex>)> {
     let place = question.place.as_str();
     if question.direction == Direction::Ingress {
         let parent = parents.iter().find(|parent| parent.name == place).with_context(|| {

@@ -1,23 +1,25 @@
 //! The steps of a decision in words, with the names of those who take part.
 
-use umacvlan_core::switch::{FloodRule, Heard, Isolation, Length, Listed, Part, Step};
-use umacvlan_core::{Frame, Mode, SubId};
+use umacvlan_core::switch::{
+    FloodDecision, FloodRule, GroupListeners, Isolation, LengthCheck, SourceMatch, Step,
+};
+use umacvlan_core::{Frame, Mode, SubIndex};
 
 use crate::offline_switch::Paper;
 
 /// One step: the question with its answer.
 pub(super) fn tell(paper: &Paper, frame: Frame<'_>, step: Step) -> String {
-    let who = |found: Option<(SubId, Mode)>| match found {
+    let who = |found: Option<(SubIndex, Mode)>| match found {
         Some((id, mode)) => format!("{}, mode {mode}", paper.name(id)),
         None => "none of the links that are up".to_owned(),
     };
     match step {
         Step::Sources(listed) | Step::LocalSources(listed) => sources(paper, frame, listed),
-        Step::Owner(None) => "passthru: no link owns the parent".to_owned(),
-        Step::Owner(Some((id, true))) => {
+        Step::Passthru(None) => "passthru: no link owns the parent".to_owned(),
+        Step::Passthru(Some((id, true))) => {
             format!("passthru: {} owns the parent and gets all unicast", paper.name(id))
         }
-        Step::Owner(Some((id, false))) => {
+        Step::Passthru(Some((id, false))) => {
             format!("passthru: {} owns the parent, is down, and swallows it", paper.name(id))
         }
         Step::Target(found) => {
@@ -42,8 +44,8 @@ pub(super) fn tell(paper: &Paper, frame: Frame<'_>, step: Step) -> String {
             };
             format!("source {} is {}{then}", frame.src(), who(found))
         }
-        Step::Heard(heard) => listeners(frame, heard, "it is the host's"),
-        Step::LocalHeard(heard) => listeners(frame, heard, "it goes to the wire only"),
+        Step::Listeners(heard) => listeners(frame, heard, "it is the host's"),
+        Step::LocalListeners(heard) => listeners(frame, heard, "it goes to the wire only"),
         Step::Flood(rule) if rule.deferred() => {
             "it is flooded, by way of the broadcast queue, and the host gets it".to_owned()
         }
@@ -69,35 +71,39 @@ pub(super) fn tell(paper: &Paper, frame: Frame<'_>, step: Step) -> String {
 }
 
 /// Why a link does or does not get a flooded frame.
-pub(super) fn part(paper: &Paper, rule: FloodRule, id: SubId, part: Part) -> String {
+pub(super) fn part(paper: &Paper, rule: FloodRule, id: SubIndex, part: FloodDecision) -> String {
     let sub = paper.switch.sub(id);
     match part {
-        Part::Deliver => "gets it".to_owned(),
-        Part::Filter => format!("not: it has not joined {}", rule.dst()),
-        Part::Mode if sub.is_some_and(|sub| !sub.up()) => "not: it is down".to_owned(),
-        Part::Mode => {
+        FloodDecision::Deliver => "gets it".to_owned(),
+        FloodDecision::Filter => format!("not: it has not joined {}", rule.dst()),
+        FloodDecision::Mode if sub.is_some_and(|sub| !sub.up()) => "not: it is down".to_owned(),
+        FloodDecision::Mode => {
             let mode = sub.map(|sub| sub.mode()).unwrap_or_default();
             format!("not: mode {mode} takes no part in this flood")
         }
-        Part::Sender => "not: it is the sender".to_owned(),
-        Part::TooLong => {
+        FloodDecision::Sender => "not: it is the sender".to_owned(),
+        FloodDecision::TooLong => {
             format!("not: too long for its MTU {}", sub.map_or(0, |sub| sub.mtu()))
         }
     }
 }
 
 /// The word for it in JSON.
-pub(super) const fn part_name(part: Part) -> &'static str {
+pub(super) const fn part_name(part: FloodDecision) -> &'static str {
     match part {
-        Part::Deliver => "deliver",
-        Part::Filter => "filter",
-        Part::Mode => "mode",
-        Part::Sender => "sender",
-        Part::TooLong => "too_long",
+        FloodDecision::Deliver => "deliver",
+        FloodDecision::Filter => "filter",
+        FloodDecision::Mode => "mode",
+        FloodDecision::Sender => "sender",
+        FloodDecision::TooLong => "too_long",
     }
 }
 
-fn sources(paper: &Paper, frame: Frame<'_>, Listed { copies, taken }: Listed) -> String {
+fn sources(
+    paper: &Paper,
+    frame: Frame<'_>,
+    SourceMatch { copies, consumed }: SourceMatch,
+) -> String {
     let src = frame.src();
     let listing = |wanted: fn(bool, bool) -> bool| {
         let subs = paper
@@ -109,7 +115,7 @@ fn sources(paper: &Paper, frame: Frame<'_>, Listed { copies, taken }: Listed) ->
         0 => format!("source lists: no link that is up lists {src}"),
         _ => format!("source lists: {src} is on the list of {}: a copy", listing(|up, _| up)),
     };
-    match taken {
+    match consumed {
         true => format!("{gets}; nodst of {} ends it here", listing(|_, nodst| nodst)),
         false => gets,
     }
@@ -117,7 +123,7 @@ fn sources(paper: &Paper, frame: Frame<'_>, Listed { copies, taken }: Listed) ->
 
 fn isolated(paper: &Paper, isolation: Isolation) -> String {
     match isolation {
-        Isolation::Apart(sender) => format!(
+        Isolation::Blocked(sender) => format!(
             "the source is {}, a sibling, and one of the two is private: it is dropped",
             paper.name(sender)
         ),
@@ -125,27 +131,31 @@ fn isolated(paper: &Paper, isolation: Isolation) -> String {
             "private links: not kept apart from reflected unicast, by semantics kernel".to_owned()
         }
         Isolation::NoPrivate => "private links: none is up".to_owned(),
-        Isolation::NotApart => {
+        Isolation::Allowed => {
             "private links: it is not between one of them and a sibling".to_owned()
         }
     }
 }
 
-fn listeners(frame: Frame<'_>, heard: Heard, then: &str) -> String {
+fn listeners(frame: Frame<'_>, heard: GroupListeners, then: &str) -> String {
     match heard {
-        Heard::MacControl => format!("MAC control (PAUSE) ends at the first hop: {then}"),
-        Heard::Nobody => format!("nobody listens to the group {}: {then}", frame.dst()),
-        Heard::Some if frame.dst().is_broadcast() => "broadcast: everybody listens".to_owned(),
-        Heard::Some => format!("somebody listens to the group {}, or to all", frame.dst()),
+        GroupListeners::MacControl => format!("MAC control (PAUSE) ends at the first hop: {then}"),
+        GroupListeners::None => format!("nobody listens to the group {}: {then}", frame.dst()),
+        GroupListeners::Possible if frame.dst().is_broadcast() => {
+            "broadcast: everybody listens".to_owned()
+        }
+        GroupListeners::Possible => {
+            format!("somebody listens to the group {}, or to all", frame.dst())
+        }
     }
 }
 
-fn fits(paper: &Paper, frame: Frame<'_>, length: Length) -> String {
+fn fits(paper: &Paper, frame: Frame<'_>, length: LengthCheck) -> String {
     let (bytes, mtu) = (frame.bytes().len(), paper.switch.parent().mtu);
     match length {
-        Length::Fits => format!("{bytes} bytes fit the parent's MTU {mtu}"),
-        Length::Gso => "a super-frame is never too long".to_owned(),
-        Length::TooLong => format!(
+        LengthCheck::Fits => format!("{bytes} bytes fit the parent's MTU {mtu}"),
+        LengthCheck::Gso => "a super-frame is never too long".to_owned(),
+        LengthCheck::TooLong => format!(
             "{bytes} bytes do not fit the parent's MTU {mtu}, a header and a tag: it is dropped"
         ),
     }

@@ -35,7 +35,7 @@ fn ask(text: &str, hex: Option<&str>) -> (Value, String) {
 fn answer(
     paper: &Paper,
     question: &Question,
-    from: Option<umacvlan_core::SubId>,
+    from: Option<umacvlan_core::SubIndex>,
 ) -> (Value, String) {
     let own = from.and_then(|id| paper.switch.sub(id)).map(|sub| sub.mac());
     let bytes = question.frame.bytes(own).unwrap();

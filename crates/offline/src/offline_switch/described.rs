@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use umacvlan_core::{Filter, MacAddr, Mode, Parent, SubConfig, SubId, Switch};
+use umacvlan_core::{
+    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter, ParentInfo,
+    SubConfig, SubIndex, Switch,
+};
 
 use super::Paper;
 use umacvlan_config::{Config, LinkEntry};
@@ -60,7 +63,7 @@ pub(crate) fn described(config: &Config, parent: Option<&str>, assumed: &Assumed
         .collect();
     let mut notes = Vec::new();
     let mac = assumed.parent_mac.unwrap_or_else(|| made_from(parent, &BTreeSet::new()));
-    if !mac.is_station() {
+    if !mac.is_valid_unicast() {
         bail!("--parent-mac: {mac} is not the address of a station");
     }
     if assumed.parent_mac.is_none() {
@@ -71,7 +74,8 @@ pub(crate) fn described(config: &Config, parent: Option<&str>, assumed: &Assumed
     if assumed.mtu.is_none() {
         notes.push(format!("{parent}: MTU {mtu} assumed (--mtu)"));
     }
-    let switch = Switch::new(Parent { mac, mtu, promisc: false }, config.parent(parent).semantics);
+    let switch =
+        Switch::new(ParentInfo { mac, mtu, promisc: false }, config.parent(parent).semantics);
     let mut paper = Paper { notes, ..Paper::new(parent, switch) };
     let mut taken: BTreeSet<MacAddr> =
         links.iter().filter_map(|(_, entry)| entry.spec.address).chain([mac]).collect();
@@ -114,25 +118,28 @@ fn choose<'c>(config: &'c Config, wanted: Option<&'c str>) -> Result<&'c str> {
 }
 
 /// Adds a link, sets it up if it is to be, and has it join what it is sure to join.
-fn add(switch: &mut Switch, entry: &LinkEntry, address: MacAddr) -> Result<SubId> {
+fn add(switch: &mut Switch, entry: &LinkEntry, address: MacAddr) -> Result<SubIndex> {
     let spec = &entry.spec;
-    let standard = SubConfig::default();
     let id = switch.add(&SubConfig {
         mac: address,
-        mode: spec.mode,
         mtu: spec.mtu,
-        nodst: spec.nodst,
-        nopromisc: spec.nopromisc,
-        bc_queue_len: spec.bcqueuelen.unwrap_or(standard.bc_queue_len),
-        sources: spec.macaddr.clone(),
+        settings: MacvlanSettings {
+            mode: spec.mode,
+            flags: MacvlanFlags::default()
+                .with(MacvlanFlag::Nodst, spec.nodst)
+                .with(MacvlanFlag::Nopromisc, spec.nopromisc),
+            bcqueuelen: spec.bcqueuelen,
+            bclim: spec.bclim,
+            sources: spec.macaddr.clone(),
+        },
     })?;
-    if let Some(cutoff) = spec.bclim {
-        switch.set_bc_cutoff(cutoff);
-    }
     // Passthru has the parent's address and not the one it was given.
     let mac = switch.sub(id).map_or(address, |sub| sub.mac());
     let groups = everyones(mac).to_vec();
-    switch.set_filter(id, Filter { groups, allmulti: spec.allmulticast, promisc: spec.promisc })?;
+    switch.set_filter(
+        id,
+        MulticastFilter { groups, allmulti: spec.allmulticast, promisc: spec.promisc },
+    )?;
     switch.set_up(id, spec.up != Some(false))?;
     Ok(id)
 }

@@ -1,7 +1,7 @@
 //! [`Fate`]: what becomes of a frame on paper.
 
-use umacvlan_core::switch::{Replica, Then, Verdict};
-use umacvlan_core::{DropReason, Side, SubId};
+use umacvlan_core::switch::{Action, Replica, Verdict};
+use umacvlan_core::{DropReason, ParentSide, SubIndex};
 
 /// What the switch has said of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,11 +35,11 @@ impl Said {
 pub(crate) struct Fate {
     pub said: Said,
     /// Source sub-interfaces that get a copy.
-    pub copies: Vec<SubId>,
+    pub copies: Vec<SubIndex>,
     /// Who gets the frame by the verdict.
-    pub to: Vec<SubId>,
+    pub to: Vec<SubIndex>,
     /// Who would get it, had it fit.
-    pub too_long: Vec<SubId>,
+    pub too_long: Vec<SubIndex>,
     pub host: bool,
     pub wire: bool,
     /// The flood takes the broadcast queue.
@@ -58,24 +58,24 @@ impl Fate {
     /// What the engine does with a verdict; `queue` is the length of the broadcast queue.
     pub(crate) fn carry_out(&mut self, verdict: Verdict<'_>, queue: u32) {
         self.copies.extend(verdict.copies);
-        match verdict.then {
-            Then::Deliver(id) => {
+        match verdict.action {
+            Action::Deliver(id) => {
                 self.said = Said::Deliver;
                 self.to.push(id);
             }
-            Then::Drop(reason) => self.said = Said::Drop(reason),
-            Then::Host => {
+            Action::Drop(reason) => self.said = Said::Drop(reason),
+            Action::Host => {
                 self.said = Said::Host;
                 self.host = true;
             }
-            Then::Wire => {
+            Action::Wire => {
                 self.said = Said::Wire;
                 self.wire = true;
             }
-            Then::Flood(flood) => {
+            Action::Flood(flood) => {
                 let rule = flood.rule();
-                self.host = rule.also() == Side::Host;
-                self.wire = rule.also() == Side::Wire;
+                self.host = rule.also() == ParentSide::Host;
+                self.wire = rule.also() == ParentSide::Wire;
                 self.queued = rule.deferred();
                 if self.queued && queue == 0 {
                     self.said = Said::Drop(DropReason::BcQueueFull);

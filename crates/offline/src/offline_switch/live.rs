@@ -1,7 +1,10 @@
 //! From what a daemon tells to paper.
 
 use anyhow::{Context, Result};
-use umacvlan_core::{Filter, MacAddr, Parent, SubConfig, SubId, Switch};
+use umacvlan_core::{
+    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, MulticastFilter, ParentInfo, SubConfig,
+    SubIndex, Switch,
+};
 
 use super::Paper;
 use umacvlan_api::{LinkView, ParentView};
@@ -14,7 +17,7 @@ pub(crate) fn live(view: &ParentView, links: &[LinkView]) -> Result<Paper> {
     let foreign = || format!("the daemon's answer about {} is not understood", view.name);
     let mac = view.address.parse().with_context(foreign)?;
     // It is given its address last: a parent may have been given that of a link meanwhile.
-    let parent = Parent { mac: MacAddr::ZERO, mtu: view.mtu, promisc: false };
+    let parent = ParentInfo { mac: MacAddr::ZERO, mtu: view.mtu, promisc: false };
     let switch = Switch::new(parent, view.semantics.parse().with_context(foreign)?);
     let mut paper = Paper::new(&view.name, switch);
     let links: Vec<&LinkView> =
@@ -50,7 +53,7 @@ fn name(link: &LinkView, links: &[&LinkView]) -> String {
     }
 }
 
-fn add(switch: &mut Switch, link: &LinkView) -> Result<SubId> {
+fn add(switch: &mut Switch, link: &LinkView) -> Result<SubIndex> {
     let info = &link.linkinfo.info_data;
     let mac: MacAddr = link.address.as_deref().context("it has no address")?.parse()?;
     let addresses = |texts: &[String]| {
@@ -59,17 +62,21 @@ fn add(switch: &mut Switch, link: &LinkView) -> Result<SubId> {
     let flag = |name| link.flags.iter().any(|flag| flag == name);
     let id = switch.add(&SubConfig {
         mac,
-        mode: info.mode.parse()?,
         // The engine keeps it at the parent's while somebody has it beyond that.
         mtu: Some(link.mtu.min(switch.parent().mtu)),
-        nodst: info.nodst.unwrap_or_default(),
-        nopromisc: info.nopromisc.unwrap_or_default(),
-        bc_queue_len: info.bcqueuelen,
-        sources: addresses(info.macaddr_data.as_deref().unwrap_or_default())?,
+        settings: MacvlanSettings {
+            mode: info.mode.parse()?,
+            flags: MacvlanFlags::default()
+                .with(MacvlanFlag::Nodst, info.nodst.unwrap_or_default())
+                .with(MacvlanFlag::Nopromisc, info.nopromisc.unwrap_or_default()),
+            bcqueuelen: Some(info.bcqueuelen),
+            bclim: None,
+            sources: addresses(info.macaddr_data.as_deref().unwrap_or_default())?,
+        },
     })?;
     let groups = addresses(&link.umacvlan.groups)?;
     let promisc = flag("PROMISC");
-    let filter = Filter { groups, allmulti: link.umacvlan.all_groups, promisc };
+    let filter = MulticastFilter { groups, allmulti: link.umacvlan.all_groups, promisc };
     switch.set_filter(id, filter)?;
     switch.set_up(id, flag("UP"))?;
     Ok(id)

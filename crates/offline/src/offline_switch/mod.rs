@@ -9,7 +9,7 @@ mod live;
 #[cfg(test)]
 mod tests;
 
-use umacvlan_core::{MacAddr, Sub, SubId, Switch};
+use umacvlan_core::{MacAddr, Sub, SubIndex, Switch};
 
 pub(crate) use described::{Assumed, described};
 pub(crate) use fate::{Fate, Said};
@@ -24,7 +24,7 @@ pub(crate) struct Paper {
     pub switch: Switch,
     /// What is not known and was assumed, one line each.
     pub notes: Vec<String>,
-    /// The names of the sub-interfaces, by [`SubId::index`].
+    /// The names of the sub-interfaces, by [`SubIndex::index`].
     names: Vec<String>,
 }
 
@@ -34,22 +34,22 @@ impl Paper {
     }
 
     /// The name of a sub-interface, as the configuration or the daemon has it.
-    pub(crate) fn name(&self, id: SubId) -> &str {
+    pub(crate) fn name(&self, id: SubIndex) -> &str {
         self.names.get(id.index()).map_or("", String::as_str)
     }
 
     /// Every sub-interface with its name, in ascending order of identifier.
-    pub(crate) fn subs(&self) -> impl Iterator<Item = (SubId, &str, &Sub)> {
+    pub(crate) fn subs(&self) -> impl Iterator<Item = (SubIndex, &str, &Sub)> {
         self.switch.subs().map(|(id, sub)| (id, self.name(id), sub))
     }
 
     /// The sub-interface of this name.
-    pub(crate) fn named(&self, name: &str) -> Option<SubId> {
+    pub(crate) fn named(&self, name: &str) -> Option<SubIndex> {
         self.subs().find(|&(_, other, _)| other == name).map(|(id, ..)| id)
     }
 
     /// Who has this address. Of several it is the one that is up.
-    pub(crate) fn owner(&self, mac: MacAddr) -> Option<SubId> {
+    pub(crate) fn owner(&self, mac: MacAddr) -> Option<SubIndex> {
         let owners = || self.subs().filter(|(.., sub)| sub.mac() == mac);
         owners().find(|(.., sub)| sub.up()).or_else(|| owners().next()).map(|(id, ..)| id)
     }
@@ -63,12 +63,12 @@ impl Paper {
     }
 
     /// The names of these sub-interfaces.
-    pub(crate) fn names(&self, ids: &[SubId]) -> Vec<&str> {
+    pub(crate) fn names(&self, ids: &[SubIndex]) -> Vec<&str> {
         ids.iter().map(|&id| self.name(id)).collect()
     }
 
     /// Enters the name of a sub-interface that was added last.
-    fn call(&mut self, id: SubId, name: String) {
+    fn call(&mut self, id: SubIndex, name: String) {
         debug_assert_eq!(id.index(), self.names.len(), "nothing is ever removed from paper");
         self.names.push(name);
     }

@@ -1,6 +1,6 @@
 //! What is put on paper, and what has to be assumed for it.
 
-use umacvlan_core::{Frame, MacAddr, Mode, Then};
+use umacvlan_core::{Action, Frame, MacAddr, Mode};
 
 use super::{Assumed, Paper, described};
 use umacvlan_config::Config;
@@ -42,7 +42,7 @@ fn an_address_made_from_a_name_is_always_the_same_and_told() {
         paper.switch.sub(id).unwrap().mac()
     };
     assert_eq!(mac(&alone), mac(&both));
-    assert!(mac(&alone).is_station() && mac(&alone).is_local());
+    assert!(mac(&alone).is_valid_unicast() && mac(&alone).is_locally_administered());
     let note = format!("b: address {} assumed, made from its name", mac(&alone));
     assert!(alone.notes.contains(&note), "{:?}", alone.notes);
     let taken = both.subs().find(|&(_, name, _)| name == "a").unwrap().2.mac();
@@ -55,7 +55,7 @@ fn a_link_hears_the_groups_that_every_interface_joins() {
     let hears = |group: [u8; 6]| {
         let bytes = [&group[..], &[2, 9, 9, 9, 9, 9], &[0x86, 0xdd]].concat();
         let verdict = paper.switch.ingress(Frame::new(&bytes).unwrap());
-        matches!(verdict.then, Then::Flood(flood) if flood.clone().count() == 1)
+        matches!(verdict.action, Action::Flood(flood) if flood.clone().count() == 1)
     };
     assert!(hears([0x33, 0x33, 0, 0, 0, 1]) && hears([0x33, 0x33, 0xff, 0, 0x0a, 0x0b]));
     assert!(!hears([0x33, 0x33, 0xff, 0, 0x0a, 0x0c]));

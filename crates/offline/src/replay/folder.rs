@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use umacvlan_core::SubId;
+use umacvlan_core::SubIndex;
 
 use super::capture::Record;
 use super::judge::Entry;
@@ -16,7 +16,7 @@ use crate::offline_switch::{Fate, Paper, Said};
 /// One pcapng file for each sub-interface, the wire, the host, and what was dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// By [`SubId::index`].
+    /// By [`SubIndex::index`].
     subs: Vec<Capture>,
     wire: Capture,
     host: Capture,
@@ -132,7 +132,7 @@ impl Capture {
 }
 
 /// The interface of a sub-interface among those of the dropped frames.
-fn interface(id: SubId) -> u32 {
+fn interface(id: SubIndex) -> u32 {
     // An index is below 65 536.
     u32::try_from(id.index() + 1).unwrap_or_default()
 }

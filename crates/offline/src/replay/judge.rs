@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use umacvlan_core::{DropReason, Frame, MacAddr, SubId};
+use umacvlan_core::{DropReason, Frame, MacAddr, SubIndex};
 
 use super::capture::Record;
 use crate::offline_switch::{Fate, Paper, Said};
@@ -15,7 +15,7 @@ pub(super) enum Entry {
     /// The parent's own stack, whose frames do not pass the switch.
     Host,
     /// A sub-interface.
-    Sub(SubId),
+    Sub(SubIndex),
     /// Beyond the parent.
     Wire,
 }

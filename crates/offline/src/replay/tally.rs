@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use umacvlan_core::stats::{Counters, Drops, SubStats, WireStats};
-use umacvlan_core::{DropReason, SubId};
+use umacvlan_core::{DropReason, SubIndex};
 
 use super::capture::Record;
 use super::judge::Entry;
@@ -19,7 +19,7 @@ pub(super) struct Tally {
     cut: u64,
     /// Those among them that have not even their addresses.
     unknown: u64,
-    /// By [`SubId::index`].
+    /// By [`SubIndex::index`].
     subs: Vec<SubStats>,
     wire: WireStats,
     /// What the host sent, and what it got.
@@ -195,13 +195,13 @@ impl Tally {
 
     /// True when every frame has one fate, as the engine's own counters show it.
     #[cfg(test)]
-    pub(super) fn accounted(&self) -> bool {
+    pub(super) fn is_balanced(&self) -> bool {
         let mut subs = SubStats::default();
         self.subs.iter().for_each(|stats| subs += *stats);
-        umacvlan_core::stats::accounted(&self.wire, &subs)
+        umacvlan_core::stats::is_balanced(&self.wire, &subs)
     }
 
-    fn sub(&self, id: SubId) -> &SubStats {
+    fn sub(&self, id: SubIndex) -> &SubStats {
         &self.subs[id.index()]
     }
 

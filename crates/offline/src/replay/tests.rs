@@ -316,7 +316,7 @@ proptest! {
             prop_assert!(goes != (dropped || fate.said == Said::Nothing), "{fate:?}");
             tally.count(&record, entry, fate);
         }
-        prop_assert!(tally.accounted());
+        prop_assert!(tally.is_balanced());
     }
 }
 

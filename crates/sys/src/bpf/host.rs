@@ -11,7 +11,7 @@ use aya::maps::{Array, HashMap, MapData, ProgramArray};
 use aya::programs::tc::{self, NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use umacvlan_core::MacAddr;
-use umacvlan_core::switch::{HostRule, HostView};
+use umacvlan_core::switch::{HostFilterRules, HostRule};
 
 use super::load::{load, told};
 use super::{Attachment, memlock};
@@ -41,7 +41,7 @@ pub struct HostFilter {
     /// How many stations there is room for.
     room: usize,
     /// What is written in the maps.
-    view: HostView,
+    view: HostFilterRules,
     vids: Vec<u16>,
     /// Holds the program that the gate calls; empty for a link.
     _calls: Option<ProgramArray<MapData>>,
@@ -54,7 +54,7 @@ impl HostFilter {
     /// # Errors
     /// CAP_BPF or CAP_NET_ADMIN is missing, the kernel has no BPF or refuses the program, there is
     /// no such interface.
-    pub fn attach(name: &str, view: &HostView) -> io::Result<Self> {
+    pub fn attach(name: &str, view: &HostFilterRules) -> io::Result<Self> {
         match Self::attach_as(Attachment::Tcx, name, view) {
             // Before Linux 6.6 there are no such links.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
@@ -68,7 +68,11 @@ impl HostFilter {
     ///
     /// # Errors
     /// The same; before Linux 6.6 [`Attachment::Tcx`] is an invalid input.
-    pub fn attach_as(attachment: Attachment, name: &str, view: &HostView) -> io::Result<Self> {
+    pub fn attach_as(
+        attachment: Attachment,
+        name: &str,
+        view: &HostFilterRules,
+    ) -> io::Result<Self> {
         memlock::lift();
         if attachment == Attachment::Clsact {
             // It is there already when somebody else filters here.
@@ -79,7 +83,7 @@ impl HostFilter {
         Self::make(attachment, name, view)
     }
 
-    fn make(attachment: Attachment, name: &str, view: &HostView) -> io::Result<Self> {
+    fn make(attachment: Attachment, name: &str, view: &HostFilterRules) -> io::Result<Self> {
         let room = (2 * view.rules().len()).max(ROOM).next_power_of_two();
         let entries = u32::try_from(room).unwrap_or(u32::MAX);
         let mut programs = load(OBJECT, &[("stations", entries)]).map_err(told)?;
@@ -92,7 +96,7 @@ impl HostFilter {
             _calls: None,
             programs,
             room,
-            view: HostView::default(),
+            view: HostFilterRules::default(),
             vids: Vec::new(),
         };
         filter.write(view)?;
@@ -114,7 +118,7 @@ impl HostFilter {
     ///
     /// # Errors
     /// Memory is missing: what is hidden is neither the old nor the new, so drop the filter.
-    pub fn show(&mut self, view: &HostView) -> io::Result<()> {
+    pub fn show(&mut self, view: &HostFilterRules) -> io::Result<()> {
         if view.rules().len() <= self.room {
             return self.write(view);
         }
@@ -146,7 +150,7 @@ impl HostFilter {
     }
 
     /// Writes what differs from what is written: first what the host gets again.
-    fn write(&mut self, view: &HostView) -> io::Result<()> {
+    fn write(&mut self, view: &HostFilterRules) -> io::Result<()> {
         if !view.owned {
             self.owned.set(0, 0, 0).map_err(told)?;
         }

@@ -14,7 +14,7 @@ mod memlock;
 
 use std::{fmt, io};
 
-use umacvlan_core::switch::HostView;
+use umacvlan_core::switch::HostFilterRules;
 
 /// How the filter for the host is attached to a parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,5 +41,5 @@ impl fmt::Display for Attachment {
 /// # Errors
 /// Those of [`HostFilter::attach`](host::HostFilter::attach).
 pub fn try_host() -> io::Result<Attachment> {
-    Ok(host::HostFilter::attach("lo", &HostView::default())?.attachment())
+    Ok(host::HostFilter::attach("lo", &HostFilterRules::default())?.attachment())
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 
-use umacvlan_core::switch::HostView;
+use umacvlan_core::switch::HostFilterRules;
 
 use super::Attachment;
 
@@ -16,7 +16,7 @@ impl HostFilter {
     ///
     /// # Errors
     /// This build has no filter.
-    pub fn attach(_name: &str, _view: &HostView) -> io::Result<Self> {
+    pub fn attach(_name: &str, _view: &HostFilterRules) -> io::Result<Self> {
         let why = "this build has none: it was made without the feature af-xdp";
         Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
@@ -25,7 +25,7 @@ impl HostFilter {
     ///
     /// # Errors
     /// None.
-    pub fn show(&mut self, _view: &HostView) -> io::Result<()> {
+    pub fn show(&mut self, _view: &HostFilterRules) -> io::Result<()> {
         match self.0 {}
     }
 

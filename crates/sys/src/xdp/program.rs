@@ -56,15 +56,15 @@ const HEARD: u32 = 8;
 impl Rules {
     /// Those of a switch, as things are.
     pub fn of(switch: &Switch) -> Self {
-        let view = switch.host_view();
-        let ours = HostRule::TO | HostRule::FROM;
+        let view = switch.host_filter_rules();
+        let ours = HostRule::UNICAST_TO | HostRule::ALL_FROM;
         // An echo is a group frame, which the program leaves to everybody.
         let ours = view.rules().map(|(station, rule)| (station, rule.bits() & ours.bits()));
         let mut stations: BTreeMap<_, _> = ours
             .filter(|&(_, bits)| bits != 0)
             .map(|(station, bits)| (station, u32::from(bits)))
             .collect();
-        for station in switch.listed() {
+        for station in switch.listed_sources() {
             *stations.entry(station).or_default() |= HEARD;
         }
         Self { owned: view.owned, stations, served: BTreeMap::new() }

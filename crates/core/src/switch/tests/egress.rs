@@ -72,8 +72,8 @@ fn a_flood_among_siblings_never_takes_the_queue() {
     lab.switch.set_parent_promisc(true);
     let bytes = bytes(MacAddr::BROADCAST, lab.mac(bridge[0]), 0x88b5, 60);
     let frame = Frame::new(&bytes).unwrap();
-    match lab.switch.egress(bridge[0], frame, false).then {
-        Then::Flood(flood) => assert!(!flood.rule().deferred()),
+    match lab.switch.egress(bridge[0], frame, false).action {
+        Action::Flood(flood) => assert!(!flood.rule().deferred()),
         then => panic!("{then:?}"),
     }
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn open(allmulti: bool, promisc: bool) -> Filter {
-    Filter { allmulti, promisc, ..Filter::default() }
+fn open(allmulti: bool, promisc: bool) -> MulticastFilter {
+    MulticastFilter { allmulti, promisc, ..MulticastFilter::default() }
 }
 
 #[test]
@@ -110,9 +110,9 @@ fn passthru_hears_what_it_joined_and_the_host_hears_it_too() {
 fn a_reflected_group_frame_of_vepa_reaches_vepa_and_bridge_and_the_host() {
     let (lab, [_, vepa, bridge, _]) = Lab::mixed();
     for dst in [MacAddr::BROADCAST, JOINED] {
-        let heard = [vepa[1], bridge[0], bridge[1]];
+        let listeners = [vepa[1], bridge[0], bridge[1]];
         let outcome = lab.ingress(lab.mac(vepa[0]), dst);
-        assert_eq!(outcome, to_subs(&heard).and_host());
+        assert_eq!(outcome, to_subs(&listeners).and_host());
     }
     assert_eq!(lab.ingress(lab.mac(vepa[0]), STRANGE), host());
 }
@@ -158,8 +158,8 @@ fn a_change_of_mode_holds_from_the_next_frame_on() {
 /// Whether a group frame from the wire takes the broadcast queue.
 fn deferred(lab: &Lab, dst: MacAddr) -> bool {
     let bytes = bytes(dst, FAR, 0x88b5, 60);
-    match lab.switch.ingress(Frame::new(&bytes).unwrap()).then {
-        Then::Flood(flood) => flood.rule().deferred(),
+    match lab.switch.ingress(Frame::new(&bytes).unwrap()).action {
+        Action::Flood(flood) => flood.rule().deferred(),
         then => panic!("{dst} is not flooded: {then:?}"),
     }
 }
@@ -207,7 +207,7 @@ fn passthru_opens_the_parent_unless_told_not_to() {
     let mut lab = Lab::new(Semantics::Documented);
     let owner = lab.up(Mode::Passthru);
     assert!(deferred(&lab, JOINED));
-    lab.switch.set_nopromisc(owner, true).unwrap();
+    lab.switch.set_flag(owner, MacvlanFlag::Nopromisc, true).unwrap();
     assert!(!deferred(&lab, JOINED));
 }
 
@@ -216,7 +216,7 @@ fn a_flood_goes_on_where_it_stood() {
     let (lab, [private, vepa, bridge, _]) = Lab::mixed();
     let bytes = bytes(MacAddr::BROADCAST, FAR, 0x88b5, 60);
     let verdict = lab.switch.ingress(Frame::new(&bytes).unwrap());
-    let Then::Flood(mut flood) = verdict.then else {
+    let Action::Flood(mut flood) = verdict.action else {
         panic!("{verdict:?}");
     };
     let first: Vec<_> = flood.by_ref().take(2).collect();
@@ -231,7 +231,7 @@ fn a_flood_ends_for_good() {
     let (lab, _) = Lab::mixed();
     let bytes = bytes(MacAddr::BROADCAST, FAR, 0x88b5, 60);
     let verdict = lab.switch.ingress(Frame::new(&bytes).unwrap());
-    let Then::Flood(mut flood) = verdict.then else {
+    let Action::Flood(mut flood) = verdict.action else {
         panic!("{verdict:?}");
     };
     assert_eq!(flood.by_ref().count(), 6);

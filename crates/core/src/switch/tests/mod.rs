@@ -1,12 +1,12 @@
 //! One test per row of the tables in the kernel's behaviour, on one parent that has two
 //! sub-interfaces of every mode that can share it.
 
-mod control;
 mod egress;
+mod fast_path;
 mod groups;
 mod ingress;
-mod lists;
-mod shortcut;
+mod sources;
+mod update;
 
 use super::*;
 
@@ -28,9 +28,9 @@ const MIXED: [Mode; 4] = [Mode::Private, Mode::Vepa, Mode::Bridge, Mode::Source]
 /// Who got a frame, and where it ended.
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
-    copies: Vec<SubId>,
-    subs: Vec<SubId>,
-    too_long: Vec<SubId>,
+    copies: Vec<SubIndex>,
+    subs: Vec<SubIndex>,
+    too_long: Vec<SubIndex>,
     host: bool,
     wire: bool,
     drop: Option<DropReason>,
@@ -39,15 +39,15 @@ struct Outcome {
 impl From<Verdict<'_>> for Outcome {
     fn from(verdict: Verdict<'_>) -> Self {
         let mut outcome = Self { copies: verdict.copies.collect(), ..Self::default() };
-        match verdict.then {
-            Then::Deliver(id) => outcome.subs.push(id),
-            Then::Drop(reason) => outcome.drop = Some(reason),
-            Then::Host => outcome.host = true,
-            Then::Wire => outcome.wire = true,
-            Then::Flood(flood) => {
+        match verdict.action {
+            Action::Deliver(id) => outcome.subs.push(id),
+            Action::Drop(reason) => outcome.drop = Some(reason),
+            Action::Host => outcome.host = true,
+            Action::Wire => outcome.wire = true,
+            Action::Flood(flood) => {
                 match flood.rule().also() {
-                    Side::Host => outcome.host = true,
-                    Side::Wire => outcome.wire = true,
+                    ParentSide::Host => outcome.host = true,
+                    ParentSide::Wire => outcome.wire = true,
                 }
                 for replica in flood {
                     match replica {
@@ -61,11 +61,11 @@ impl From<Verdict<'_>> for Outcome {
     }
 }
 
-fn to_sub(id: SubId) -> Outcome {
+fn to_sub(id: SubIndex) -> Outcome {
     to_subs(&[id])
 }
 
-fn to_subs(ids: &[SubId]) -> Outcome {
+fn to_subs(ids: &[SubIndex]) -> Outcome {
     Outcome { subs: ids.to_vec(), ..Outcome::default() }
 }
 
@@ -82,7 +82,7 @@ impl Outcome {
         Self { wire: true, ..self }
     }
 
-    fn after_copies(self, copies: &[SubId]) -> Self {
+    fn after_copies(self, copies: &[SubIndex]) -> Self {
         Self { copies: copies.to_vec(), ..self }
     }
 }
@@ -108,12 +108,12 @@ fn mac(n: u8) -> MacAddr {
     MacAddr::new([2, 0, 0, 0, 0, n])
 }
 
-fn parent() -> Parent {
-    Parent { mac: PARENT, mtu: MTU, promisc: false }
+fn parent() -> ParentInfo {
+    ParentInfo { mac: PARENT, mtu: MTU, promisc: false }
 }
 
 fn config(mac: MacAddr, mode: Mode) -> SubConfig {
-    SubConfig { mac, mode, ..SubConfig::default() }
+    SubConfig::new(mac, mode)
 }
 
 /// A switch with a way to ask it in one line.
@@ -128,18 +128,18 @@ impl Lab {
     }
 
     /// Two sub-interfaces of every mode but passthru, all up, all in [`JOINED`].
-    fn mixed() -> (Self, [[SubId; 2]; 4]) {
+    fn mixed() -> (Self, [[SubIndex; 2]; 4]) {
         Self::mixed_with(Semantics::Documented)
     }
 
-    fn mixed_with(semantics: Semantics) -> (Self, [[SubId; 2]; 4]) {
+    fn mixed_with(semantics: Semantics) -> (Self, [[SubIndex; 2]; 4]) {
         let mut lab = Self::new(semantics);
         let subs = MIXED.map(|mode| [lab.up(mode), lab.up(mode)]);
         (lab, subs)
     }
 
     /// Adds a sub-interface, sets it up and lets it join [`JOINED`].
-    fn up(&mut self, mode: Mode) -> SubId {
+    fn up(&mut self, mode: Mode) -> SubIndex {
         let n = u8::try_from(self.switch.subs().count()).unwrap() + 1;
         let id = self.switch.add(&config(mac(n), mode)).unwrap();
         self.switch.set_up(id, true).unwrap();
@@ -147,17 +147,17 @@ impl Lab {
         id
     }
 
-    fn join(&mut self, id: SubId, groups: &[MacAddr]) {
+    fn join(&mut self, id: SubIndex, groups: &[MacAddr]) {
         let groups = groups.to_vec();
-        let filter = Filter { groups, ..Filter::default() };
+        let filter = MulticastFilter { groups, ..MulticastFilter::default() };
         self.switch.set_filter(id, filter).unwrap();
     }
 
-    fn down(&mut self, id: SubId) {
+    fn down(&mut self, id: SubIndex) {
         self.switch.set_up(id, false).unwrap();
     }
 
-    fn mac(&self, id: SubId) -> MacAddr {
+    fn mac(&self, id: SubIndex) -> MacAddr {
         self.switch.sub(id).unwrap().mac()
     }
 
@@ -170,11 +170,11 @@ impl Lab {
     }
 
     /// A frame from a sub-interface with its own source address.
-    fn egress(&self, from: SubId, dst: MacAddr) -> Outcome {
+    fn egress(&self, from: SubIndex, dst: MacAddr) -> Outcome {
         self.egress_of(from, &bytes(dst, self.mac(from), 0x88b5, 60))
     }
 
-    fn egress_of(&self, from: SubId, bytes: &[u8]) -> Outcome {
+    fn egress_of(&self, from: SubIndex, bytes: &[u8]) -> Outcome {
         let frame = Frame::new(bytes).unwrap();
         self.switch.egress(from, frame, false).into()
     }

@@ -14,13 +14,13 @@ fn passthru_shares_the_parent_with_nobody() {
     let mut lab = Lab::new(Semantics::Documented);
     let bridge = lab.up(Mode::Bridge);
     let passthru = config(MacAddr::ZERO, Mode::Passthru);
-    assert_eq!(lab.switch.add(&passthru), Err(Refusal::ParentShared));
+    assert_eq!(lab.switch.add(&passthru), Err(SwitchError::ParentShared));
     assert!(lab.switch.remove(bridge).is_some());
     let owner = lab.switch.add(&passthru).unwrap();
-    assert_eq!(lab.switch.add(&passthru), Err(Refusal::ParentOwned));
+    assert_eq!(lab.switch.add(&passthru), Err(SwitchError::ParentOwned));
     for mode in MIXED {
         let refused = lab.switch.add(&config(mac(9), mode));
-        assert_eq!(refused, Err(Refusal::ParentOwned));
+        assert_eq!(refused, Err(SwitchError::ParentOwned));
     }
     assert!(lab.switch.remove(owner).is_some());
     assert!(lab.switch.add(&config(mac(9), Mode::Bridge)).is_ok());
@@ -34,13 +34,13 @@ fn modes_change_freely_but_not_to_or_from_passthru() {
             let id = lab.up(before);
             assert_eq!(lab.switch.set_mode(id, after), Ok(()));
             let refused = lab.switch.set_mode(id, Mode::Passthru);
-            assert_eq!(refused, Err(Refusal::FixedPassthru));
+            assert_eq!(refused, Err(SwitchError::FixedPassthru));
             assert_eq!(lab.switch.sub(id).unwrap().mode(), after);
         }
         let mut lab = Lab::new(Semantics::Documented);
         let owner = lab.up(Mode::Passthru);
         let refused = lab.switch.set_mode(owner, before);
-        assert_eq!(refused, Err(Refusal::FixedPassthru));
+        assert_eq!(refused, Err(SwitchError::FixedPassthru));
         assert_eq!(lab.switch.set_mode(owner, Mode::Passthru), Ok(()));
     }
 }
@@ -50,7 +50,7 @@ fn an_address_in_use_is_refused_when_coming_up_and_not_before() {
     let (mut lab, [_, _, bridge, _]) = Lab::mixed();
     let used = lab.mac(bridge[0]);
     let twin = lab.switch.add(&config(used, Mode::Vepa)).unwrap();
-    let refused = Err(Refusal::AddressOfSub(used));
+    let refused = Err(SwitchError::AddressOfSub(used));
     assert_eq!(lab.switch.set_up(twin, true), refused);
     assert_eq!(lab.switch.set_up(twin, false), Ok(()));
     lab.down(bridge[0]);
@@ -63,7 +63,7 @@ fn an_address_in_use_is_refused_when_coming_up_and_not_before() {
 fn the_parents_address_is_refused_when_coming_up_and_not_before() {
     let mut lab = Lab::new(Semantics::Documented);
     let id = lab.switch.add(&config(PARENT, Mode::Bridge)).unwrap();
-    let refused = Err(Refusal::AddressOfParent(PARENT));
+    let refused = Err(SwitchError::AddressOfParent(PARENT));
     assert_eq!(lab.switch.set_up(id, true), refused);
 }
 
@@ -74,9 +74,9 @@ fn an_address_in_use_cannot_be_set_up_or_down() {
     for up in [true, false] {
         lab.switch.set_up(id, up).unwrap();
         let refused = lab.switch.set_mac(id, other);
-        assert_eq!(refused, Err(Refusal::AddressOfSub(other)));
+        assert_eq!(refused, Err(SwitchError::AddressOfSub(other)));
         let refused = lab.switch.set_mac(id, PARENT);
-        assert_eq!(refused, Err(Refusal::AddressOfParent(PARENT)));
+        assert_eq!(refused, Err(SwitchError::AddressOfParent(PARENT)));
     }
 }
 
@@ -87,7 +87,7 @@ fn the_address_of_a_down_sub_can_be_set() {
     lab.down(bridge[0]);
     assert_eq!(lab.switch.set_mac(vepa[0], mac), Ok(()));
     let refused = lab.switch.set_up(bridge[0], true);
-    assert_eq!(refused, Err(Refusal::AddressOfSub(mac)));
+    assert_eq!(refused, Err(SwitchError::AddressOfSub(mac)));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_new_address_holds_from_the_next_frame_on() {
 fn a_group_or_zero_is_no_address() {
     let (mut lab, [_, vepa, ..]) = Lab::mixed();
     for bad in [MacAddr::ZERO, JOINED, MacAddr::BROADCAST] {
-        let refused = Refusal::NotStation(bad);
+        let refused = SwitchError::NotUnicast(bad);
         assert_eq!(lab.switch.set_mac(vepa[0], bad), Err(refused));
         let added = lab.switch.add(&config(bad, Mode::Vepa));
         assert_eq!(added, Err(refused));
@@ -168,9 +168,9 @@ fn an_mtu_stays_between_68_and_the_parents() {
     let mut lab = Lab::new(Semantics::Documented);
     let id = lab.up(Mode::Bridge);
     assert_eq!(lab.switch.sub(id).unwrap().mtu(), MTU);
-    let above = Err(Refusal::MtuAboveParent { mtu: 1501, parent: MTU });
+    let above = Err(SwitchError::MtuAboveParent { mtu: 1501, parent: MTU });
     assert_eq!(lab.switch.set_mtu(id, 1501), above);
-    assert_eq!(lab.switch.set_mtu(id, 67), Err(Refusal::MtuTooSmall(67)));
+    assert_eq!(lab.switch.set_mtu(id, 67), Err(SwitchError::MtuTooSmall(67)));
     assert_eq!(lab.switch.set_mtu(id, 68), Ok(()));
     assert_eq!(lab.switch.sub(id).unwrap().mtu(), 68);
     for (mtu, fine) in [(67, false), (68, true), (1500, true), (1501, false)] {
@@ -214,16 +214,16 @@ fn nobody_can_be_changed() {
     let gone = lab.up(Mode::Source);
     assert!(lab.switch.remove(gone).is_some());
     assert!(lab.switch.remove(gone).is_none());
-    let refused = Err(Refusal::NoSuchSub);
+    let refused = Err(SwitchError::NoSuchSub);
     let switch = &mut lab.switch;
     assert_eq!(switch.set_up(gone, true), refused);
     assert_eq!(switch.set_mac(gone, FAR), refused);
     assert_eq!(switch.set_mode(gone, Mode::Vepa), refused);
     assert_eq!(switch.set_mtu(gone, 1000), refused);
-    assert_eq!(switch.set_nodst(gone, true), refused);
-    assert_eq!(switch.set_nopromisc(gone, true), refused);
+    assert_eq!(switch.set_flag(gone, MacvlanFlag::Nodst, true), refused);
+    assert_eq!(switch.set_flag(gone, MacvlanFlag::Nopromisc, true), refused);
     assert_eq!(switch.set_bc_queue_len(gone, 1), refused);
-    assert_eq!(switch.set_filter(gone, Filter::default()), refused);
+    assert_eq!(switch.set_filter(gone, MulticastFilter::default()), refused);
     assert_eq!(switch.add_source(gone, FAR), refused);
     assert_eq!(switch.remove_source(gone, FAR), refused);
     assert_eq!(switch.set_sources(gone, &[]), refused);
@@ -234,8 +234,9 @@ fn nobody_can_be_changed() {
 #[test]
 fn a_refusal_leaves_no_trace() {
     let mut lab = Lab::new(Semantics::Documented);
-    let bad = SubConfig { sources: vec![FAR, MacAddr::ZERO], ..config(mac(1), Mode::Source) };
-    let refused = Refusal::NotStation(MacAddr::ZERO);
+    let mut bad = config(mac(1), Mode::Source);
+    bad.settings.sources = vec![FAR, MacAddr::ZERO];
+    let refused = SwitchError::NotUnicast(MacAddr::ZERO);
     assert_eq!(lab.switch.add(&bad), Err(refused));
     assert_eq!(lab.switch.subs().count(), 0);
     assert_eq!(lab.ingress(FAR, PARENT), host());
@@ -254,7 +255,7 @@ fn a_parent_carries_65536_subs_and_reuses_their_numbers() {
         switch.set_up(id, true).unwrap();
     }
     let full = switch.add(&config(mac(65_536), Mode::Vepa));
-    assert_eq!(full, Err(Refusal::TooMany));
+    assert_eq!(full, Err(SwitchError::TooMany));
     let last = switch.subs().last().unwrap().0;
     assert_eq!(last.index(), 65_535);
     let broadcast = bytes(MacAddr::BROADCAST, FAR, 0x88b5, 60);
@@ -269,37 +270,37 @@ fn a_parent_carries_65536_subs_and_reuses_their_numbers() {
 #[test]
 fn a_parent_with_nobody_up_costs_a_frame_nothing() {
     let (mut lab, subs) = Lab::mixed();
-    let open = Filter { groups: vec![JOINED], allmulti: true, promisc: true };
+    let open = MulticastFilter { groups: vec![JOINED], allmulti: true, promisc: true };
     for id in subs.concat() {
         lab.switch.set_filter(id, open.clone()).unwrap();
-        lab.switch.set_filter(id, Filter::default()).unwrap();
+        lab.switch.set_filter(id, MulticastFilter::default()).unwrap();
         lab.switch.set_filter(id, open.clone()).unwrap();
     }
     let table = &lab.switch.table;
-    assert!(table.has_private() && table.is_greedy() && table.is_heard(STRANGE));
+    assert!(table.has_private() && table.wants_all_multicast() && table.has_listeners(STRANGE));
     for id in subs.concat() {
         lab.down(id);
     }
     let table = &lab.switch.table;
-    assert!(!table.has_private() && !table.is_greedy());
-    assert!(!table.is_heard(STRANGE) && table.members(JOINED) == 0);
+    assert!(!table.has_private() && !table.wants_all_multicast());
+    assert!(!table.has_listeners(STRANGE) && table.members(JOINED) == 0);
 }
 
 #[test]
 fn each_refusal_has_the_kernels_number() {
-    let above = Refusal::MtuAboveParent { mtu: 2, parent: 1 };
+    let above = SwitchError::MtuAboveParent { mtu: 2, parent: 1 };
     for (refusal, errno) in [
-        (Refusal::AddressOfParent(FAR), 98),
-        (Refusal::AddressOfSub(FAR), 98),
-        (Refusal::FixedPassthru, 22),
+        (SwitchError::AddressOfParent(FAR), 98),
+        (SwitchError::AddressOfSub(FAR), 98),
+        (SwitchError::FixedPassthru, 22),
         (above, 22),
-        (Refusal::MtuTooSmall(1), 22),
-        (Refusal::NoSuchSub, 19),
-        (Refusal::NotStation(FAR), 99),
-        (Refusal::ParentOwned, 22),
-        (Refusal::ParentShared, 22),
-        (Refusal::SourcesOutsideSourceMode, 22),
-        (Refusal::TooMany, 28),
+        (SwitchError::MtuTooSmall(1), 22),
+        (SwitchError::NoSuchSub, 19),
+        (SwitchError::NotUnicast(FAR), 99),
+        (SwitchError::ParentOwned, 22),
+        (SwitchError::ParentShared, 22),
+        (SwitchError::SourcesOutsideSourceMode, 22),
+        (SwitchError::TooMany, 28),
     ] {
         assert_eq!(refusal.errno(), errno, "{refusal}");
     }
@@ -322,34 +323,34 @@ fn modes_and_semantics_print_what_they_parse() {
 fn the_lowest_free_number_is_given_unless_one_is_asked_for() {
     let mut lab = Lab::new(Semantics::Documented);
     let switch = &mut lab.switch;
-    let id = |index| SubId::from_index(index).unwrap();
+    let id = |index| SubIndex::from_index(index).unwrap();
     let bridge = |n| config(mac(n), Mode::Bridge);
-    assert_eq!(switch.add_as(id(700), &bridge(1)), Ok(()));
-    assert_eq!(switch.add_as(id(700), &bridge(2)), Err(Refusal::TooMany));
+    assert_eq!(switch.add_with_index(id(700), &bridge(1)), Ok(()));
+    assert_eq!(switch.add_with_index(id(700), &bridge(2)), Err(SwitchError::TooMany));
     assert_eq!([2, 3].map(|n| switch.add(&bridge(n)).unwrap()), [id(0), id(1)]);
     assert!(switch.remove(id(0)).is_some() && switch.remove(id(0)).is_none());
     assert_eq!([4, 5].map(|n| switch.add(&bridge(n)).unwrap()), [id(0), id(2)]);
     let numbers: Vec<_> = switch.subs().map(|(id, _)| id.index()).collect();
     assert_eq!(numbers, [0, 1, 2, 700]);
-    assert_eq!(SubId::from_index(1 << 16), None);
+    assert_eq!(SubIndex::from_index(1 << 16), None);
 }
 
 #[test]
 fn a_flood_reaches_the_numbers_of_its_switch_and_begins_there() {
     let mut lab = Lab::new(Semantics::Documented);
     for index in [900, 901, 500] {
-        let id = SubId::from_index(index).unwrap();
+        let id = SubIndex::from_index(index).unwrap();
         let n = u8::try_from(index % 251).unwrap();
-        lab.switch.add_as(id, &config(mac(n), Mode::Bridge)).unwrap();
+        lab.switch.add_with_index(id, &config(mac(n), Mode::Bridge)).unwrap();
         lab.switch.set_up(id, true).unwrap();
     }
     let bytes = bytes(MacAddr::BROADCAST, mac(250), 0x88b5, 60);
-    let Then::Flood(flood) = lab.switch.ingress(Frame::new(&bytes).unwrap()).then else {
+    let Action::Flood(flood) = lab.switch.ingress(Frame::new(&bytes).unwrap()).action else {
         panic!("no flood");
     };
     assert_eq!(flood.cursor(), 500);
-    let heard = flood.map(|replica| match replica {
+    let listeners = flood.map(|replica| match replica {
         Replica::Deliver(id) | Replica::TooLong(id) => id.index(),
     });
-    assert_eq!(heard.collect::<Vec<_>>(), [500, 900, 901]);
+    assert_eq!(listeners.collect::<Vec<_>>(), [500, 900, 901]);
 }

@@ -24,7 +24,7 @@ const ECE: u8 = 0x40;
 
 /// Frames of one flow on their way to be one.
 #[derive(Clone, Copy, Debug)]
-pub struct Merge {
+pub struct GroBuilder {
     shape: Shape,
     /// Payload of the first frame, and of each but the last.
     size: usize,
@@ -45,7 +45,7 @@ struct Shape {
     payload: usize,
 }
 
-impl Merge {
+impl GroBuilder {
     /// What may become more with the frames behind it; `None` for a frame that stays alone. Only
     /// headers are looked at, so ask for every frame.
     #[inline]

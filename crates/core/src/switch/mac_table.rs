@@ -1,10 +1,10 @@
-//! [`Stations`]: from an address to the sub-interface that is up with it.
+//! [`MacTable`]: from an address to the sub-interface that is up with it.
 
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::SubId;
+use super::SubIndex;
 
 /// An odd number without a pattern: the first 64 bits of the fraction of pi, the last one set.
 const MULTIPLIER: u64 = 0x243f_6a88_85a3_08d3;
@@ -15,29 +15,29 @@ const MULTIPLIER: u64 = 0x243f_6a88_85a3_08d3;
 /// A map of addresses to identifiers has 16 bytes for each, so half as many fit into the cache,
 /// and that is what a look-up among tens of thousands costs.
 #[derive(Clone, Debug)]
-pub(super) struct Stations {
+pub(super) struct MacTable {
     words: HashTable<u64>,
     /// Unknown to whoever chooses addresses: they cannot be chosen so that they collide.
     seed: u64,
 }
 
-impl Default for Stations {
+impl Default for MacTable {
     fn default() -> Self {
         Self { words: HashTable::new(), seed: DefaultHashBuilder::default().hash_one(0_u64) }
     }
 }
 
-impl Stations {
+impl MacTable {
     /// Who has this address, given as a number below 2^48.
     // Always: it is most of a decision.
     #[inline(always)]
-    pub(super) fn get(&self, key: u64) -> Option<SubId> {
+    pub(super) fn get(&self, key: u64) -> Option<SubIndex> {
         let word = self.words.find(hash(self.seed, key), |word| word >> 16 == key)?;
         Some(identifier(*word))
     }
 
     /// Enters an address, and returns who had it before.
-    pub(super) fn insert(&mut self, key: u64, id: SubId) -> Option<SubId> {
+    pub(super) fn insert(&mut self, key: u64, id: SubIndex) -> Option<SubIndex> {
         let before = self.remove(key);
         let seed = self.seed;
         let word = key << 16 | u64::from(id.0);
@@ -46,7 +46,7 @@ impl Stations {
     }
 
     /// Takes an address out, and returns who had it.
-    pub(super) fn remove(&mut self, key: u64) -> Option<SubId> {
+    pub(super) fn remove(&mut self, key: u64) -> Option<SubIndex> {
         let entry = self.words.find_entry(hash(self.seed, key), |word| word >> 16 == key).ok()?;
         Some(identifier(entry.remove().0))
     }
@@ -55,8 +55,8 @@ impl Stations {
 /// The identifier in a word.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "the lower 16 bits are the identifier")]
-const fn identifier(word: u64) -> SubId {
-    SubId(word as u16)
+const fn identifier(word: u64) -> SubIndex {
+    SubIndex(word as u16)
 }
 
 /// Each bit of the product's two halves together depends on every bit of the address, so the
@@ -76,22 +76,22 @@ mod tests {
 
     #[test]
     fn every_address_has_the_identifier_it_was_given_last() {
-        let mut stations = Stations::default();
+        let mut stations = MacTable::default();
         let key = |n: u16| 0x0200_0000_0000 | u64::from(n);
         for n in 0..=u16::MAX {
-            assert_eq!(stations.insert(key(n), SubId(n)), None);
+            assert_eq!(stations.insert(key(n), SubIndex(n)), None);
         }
-        assert_eq!(stations.insert(key(7), SubId(8)), Some(SubId(7)));
-        assert_eq!(stations.remove(key(9)), Some(SubId(9)));
-        assert_eq!(stations.get(key(7)), Some(SubId(8)));
+        assert_eq!(stations.insert(key(7), SubIndex(8)), Some(SubIndex(7)));
+        assert_eq!(stations.remove(key(9)), Some(SubIndex(9)));
+        assert_eq!(stations.get(key(7)), Some(SubIndex(8)));
         assert_eq!(stations.get(key(9)), None);
-        assert_eq!(stations.get(key(u16::MAX)), Some(SubId(u16::MAX)));
+        assert_eq!(stations.get(key(u16::MAX)), Some(SubIndex(u16::MAX)));
         assert_eq!(stations.get(0x0400_0000_0000), None);
     }
 
     #[test]
     fn addresses_in_a_row_are_spread_over_the_table() {
-        let seed = Stations::default().seed;
+        let seed = MacTable::default().seed;
         let places: HashSet<_> = (0..4096).map(|n| hash(seed, 0x0200 << 32 | n) & 0xffff).collect();
         // By chance alone 3970 of 4096 would be different.
         assert!(places.len() > 3800, "{} different places", places.len());

@@ -1,4 +1,4 @@
-//! [`HostView`]: which frames from the wire the host does not get.
+//! [`HostFilterRules`]: which frames from the wire the host does not get.
 //!
 //! Where the engine cannot take a frame away from the host's stack by itself, a program in the
 //! kernel does, by these few rules. They say of every frame what its [`Verdict`](super::Verdict)
@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use crate::MacAddr;
 
 use super::config::Mode;
-use super::{SubId, Switch};
+use super::{SubIndex, Switch};
 
 /// What the host does not get of the frames of one station; the bits are those of `bpf/host.c`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,12 +19,12 @@ pub struct HostRule(u8);
 
 impl HostRule {
     /// No unicast to it: it is a sub-interface that is up and hears by its address.
-    pub const TO: Self = Self(1);
+    pub const UNICAST_TO: Self = Self(1);
     /// Nothing from it: a sub-interface with `nodst` lists it.
-    pub const FROM: Self = Self(2);
+    pub const ALL_FROM: Self = Self(2);
     /// No group frames from it: those of private, source and passthru sub-interfaces that come back
     /// are theirs.
-    pub const ECHO: Self = Self(4);
+    pub const REFLECTED_GROUP: Self = Self(4);
 
     /// The bits of all rules that hold.
     pub const fn bits(self) -> u8 {
@@ -47,14 +47,14 @@ impl BitOr for HostRule {
 
 /// Which frames from the wire the host does not get.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostView {
+pub struct HostFilterRules {
     /// A passthru sub-interface has the parent: the host gets no unicast at all.
     pub owned: bool,
     /// By station; none of the rules is empty.
     rules: HashMap<MacAddr, HostRule>,
 }
 
-impl HostView {
+impl HostFilterRules {
     /// What holds for a station; nothing for most.
     pub fn rule(&self, station: MacAddr) -> HostRule {
         self.rules.get(&station).copied().unwrap_or_default()
@@ -73,28 +73,28 @@ impl HostView {
 
 impl Switch {
     /// Which frames from the wire the host does not get, as things are.
-    pub fn host_view(&self) -> HostView {
-        self.host_view_but(None)
+    pub fn host_filter_rules(&self) -> HostFilterRules {
+        self.host_filter_rules_without(None)
     }
 
     /// The same as if one sub-interface were not there: what is left to the host before that one
     /// goes.
-    pub fn host_view_but(&self, gone: Option<SubId>) -> HostView {
-        let mut view = HostView::default();
+    pub fn host_filter_rules_without(&self, gone: Option<SubIndex>) -> HostFilterRules {
+        let mut view = HostFilterRules::default();
         view.rules.reserve(self.subs.len());
         for (_, sub) in self.subs().filter(|&(id, _)| Some(id) != gone) {
             // Down or not: it swallows what it does not hear.
-            view.owned |= sub.mode == Mode::Passthru;
-            if sub.nodst {
-                sub.sources.iter().for_each(|&source| view.add(source, HostRule::FROM));
+            view.owned |= sub.mode() == Mode::Passthru;
+            if sub.nodst() {
+                sub.sources().iter().for_each(|&source| view.add(source, HostRule::ALL_FROM));
             }
             if sub.up {
                 view.add(
                     sub.mac,
-                    match sub.mode {
-                        Mode::Bridge | Mode::Vepa => HostRule::TO,
-                        Mode::Private => HostRule::TO | HostRule::ECHO,
-                        Mode::Passthru | Mode::Source => HostRule::ECHO,
+                    match sub.mode() {
+                        Mode::Bridge | Mode::Vepa => HostRule::UNICAST_TO,
+                        Mode::Private => HostRule::UNICAST_TO | HostRule::REFLECTED_GROUP,
+                        Mode::Passthru | Mode::Source => HostRule::REFLECTED_GROUP,
                     },
                 );
             }
@@ -104,7 +104,7 @@ impl Switch {
 
     /// The stations whose frames sub-interfaces get copies of because they list them, whatever else
     /// happens to these; one may come more than once.
-    pub fn listed(&self) -> impl Iterator<Item = MacAddr> {
-        self.subs().filter(|(_, sub)| sub.up).flat_map(|(_, sub)| sub.sources.iter().copied())
+    pub fn listed_sources(&self) -> impl Iterator<Item = MacAddr> {
+        self.subs().filter(|(_, sub)| sub.up).flat_map(|(_, sub)| sub.sources().iter().copied())
     }
 }

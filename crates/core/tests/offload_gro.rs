@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers included")]
 
 use proptest::prelude::*;
-use umacvlan_core::offload::{Merge, SCRATCH_LEN, VNET_LEN, VnetHeader, segment};
+use umacvlan_core::offload::{GroBuilder, SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, segment};
 
 use offload_frames::Packet;
 
@@ -12,7 +12,7 @@ type Unit = (VnetHeader, Vec<u8>);
 
 /// The finished frames that a GSO frame is cut into.
 fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
-    let mut scratch = Box::new([0; SCRATCH_LEN]);
+    let mut scratch = Box::new([0; SEGMENT_BUFFER_LEN]);
     let mut frames = Vec::new();
     segment(header, frame, &mut scratch, |unit| frames.push(unit[VNET_LEN..].to_vec())).unwrap();
     frames
@@ -23,7 +23,7 @@ fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
 fn merge(frames: &[Unit]) -> (Unit, usize) {
     let (first, rest) = frames.split_first().unwrap();
     let mut unit = vec![0xee; 70_000];
-    let Some(mut merge) = Merge::of(first.0, &first.1) else {
+    let Some(mut merge) = GroBuilder::of(first.0, &first.1) else {
         return (first.clone(), 1);
     };
     let taken = rest
@@ -165,11 +165,11 @@ fn connections_that_begin_or_end_and_datagrams_without_checksum_stay_alone() {
     for tcp_flags in [0x02, 0x11, 0x14, 0x30, 0x90] {
         let packet = Packet { tcp_flags, payload: vec![1; 500], ..Packet::default() };
         let frames = stream(&packet);
-        assert!(Merge::of(frames[0].0, &frames[0].1).is_none(), "flags {tcp_flags:#x}");
+        assert!(GroBuilder::of(frames[0].0, &frames[0].1).is_none(), "flags {tcp_flags:#x}");
     }
     let packet = Packet { udp: true, payload: vec![1; 500], ..Packet::default() };
     let (header, mut frame) = stream(&packet).remove(0);
     let at = packet.transport() + 6;
     frame[at..at + 2].fill(0);
-    assert!(Merge::of(header, &frame).is_none());
+    assert!(GroBuilder::of(header, &frame).is_none());
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn list(lab: &mut Lab, id: SubId, sources: &[MacAddr]) {
+fn list(lab: &mut Lab, id: SubIndex, sources: &[MacAddr]) {
     lab.switch.set_sources(id, sources).unwrap();
 }
 
@@ -53,12 +53,12 @@ fn nodst_keeps_the_frame_from_everybody_but_source_subs() {
     let (mut lab, [_, _, bridge, source]) = Lab::mixed();
     list(&mut lab, source[0], &[FAR]);
     list(&mut lab, source[1], &[FAR]);
-    lab.switch.set_nodst(source[1], true).unwrap();
+    lab.switch.set_flag(source[1], MacvlanFlag::Nodst, true).unwrap();
     for dst in [lab.mac(bridge[0]), PARENT, MacAddr::BROADCAST, NOBODY] {
         let taken = dropped(DropReason::Nodst).after_copies(&source);
         assert_eq!(lab.ingress(FAR, dst), taken);
     }
-    lab.switch.set_nodst(source[1], false).unwrap();
+    lab.switch.set_flag(source[1], MacvlanFlag::Nodst, false).unwrap();
     assert_eq!(lab.ingress(FAR, PARENT), host().after_copies(&source));
 }
 
@@ -67,7 +67,7 @@ fn nodst_takes_the_frame_even_while_its_sub_is_down() {
     let (mut lab, [_, _, bridge, source]) = Lab::mixed();
     list(&mut lab, source[0], &[FAR]);
     list(&mut lab, source[1], &[FAR]);
-    lab.switch.set_nodst(source[1], true).unwrap();
+    lab.switch.set_flag(source[1], MacvlanFlag::Nodst, true).unwrap();
     lab.down(source[1]);
     for dst in [lab.mac(bridge[0]), MacAddr::BROADCAST] {
         let taken = dropped(DropReason::Nodst).after_copies(&source[..1]);
@@ -78,7 +78,7 @@ fn nodst_takes_the_frame_even_while_its_sub_is_down() {
 #[test]
 fn nodst_without_a_list_does_nothing() {
     let (mut lab, [_, _, bridge, _]) = Lab::mixed();
-    lab.switch.set_nodst(bridge[0], true).unwrap();
+    lab.switch.set_flag(bridge[0], MacvlanFlag::Nodst, true).unwrap();
     assert_eq!(lab.ingress(FAR, lab.mac(bridge[0])), to_sub(bridge[0]));
 }
 
@@ -124,7 +124,7 @@ fn nodst_takes_local_unicast_but_no_local_broadcast() {
     let (mut lab, [_, _, bridge, source]) = Lab::mixed();
     let sender = lab.mac(bridge[0]);
     list(&mut lab, source[0], &[sender]);
-    lab.switch.set_nodst(source[0], true).unwrap();
+    lab.switch.set_flag(source[0], MacvlanFlag::Nodst, true).unwrap();
     let taken = dropped(DropReason::Nodst);
     let outcome = lab.egress(bridge[0], lab.mac(bridge[1]));
     assert_eq!(outcome, taken.after_copies(&source[..1]));
@@ -167,7 +167,7 @@ fn addresses_that_no_station_has_are_refused() {
     let id = source[0];
     list(&mut lab, id, &[FAR]);
     for bad in [MacAddr::ZERO, JOINED, MacAddr::BROADCAST] {
-        let refused = Err(Refusal::NotStation(bad));
+        let refused = Err(SwitchError::NotUnicast(bad));
         assert_eq!(lab.switch.add_source(id, bad), refused);
         assert_eq!(lab.switch.remove_source(id, bad), refused);
         assert_eq!(lab.switch.set_sources(id, &[NOBODY, bad]), refused);
@@ -178,15 +178,16 @@ fn addresses_that_no_station_has_are_refused() {
 #[test]
 fn only_source_subs_have_lists() {
     let (mut lab, [private, vepa, bridge, _]) = Lab::mixed();
-    let refused = Err(Refusal::SourcesOutsideSourceMode);
+    let refused = Err(SwitchError::SourcesOutsideSourceMode);
     for id in [private, vepa, bridge].concat() {
         assert_eq!(lab.switch.add_source(id, FAR), refused);
         assert_eq!(lab.switch.remove_source(id, FAR), refused);
         assert_eq!(lab.switch.set_sources(id, &[]), refused);
         assert_eq!(lab.switch.flush_sources(id), refused);
     }
-    let listing = SubConfig { sources: vec![FAR], ..config(mac(77), Mode::Bridge) };
-    let refused = Err(Refusal::SourcesOutsideSourceMode);
+    let mut listing = config(mac(77), Mode::Bridge);
+    listing.settings.sources = vec![FAR];
+    let refused = Err(SwitchError::SourcesOutsideSourceMode);
     assert_eq!(lab.switch.add(&listing), refused);
 }
 
@@ -222,7 +223,7 @@ fn the_listed_are_those_of_subs_that_are_up() {
     let (mut lab, [.., source]) = Lab::mixed();
     list(&mut lab, source[0], &[FAR]);
     list(&mut lab, source[1], &[NOBODY]);
-    assert_eq!(lab.switch.listed().collect::<Vec<_>>(), [FAR, NOBODY]);
+    assert_eq!(lab.switch.listed_sources().collect::<Vec<_>>(), [FAR, NOBODY]);
     lab.down(source[0]);
-    assert_eq!(lab.switch.listed().collect::<Vec<_>>(), [NOBODY]);
+    assert_eq!(lab.switch.listed_sources().collect::<Vec<_>>(), [NOBODY]);
 }

@@ -12,14 +12,14 @@ fn switch() -> Switch {
     Switch::new(parent(), Semantics::Documented)
 }
 
-fn up(switch: &mut Switch, n: u8, mode: Mode) -> SubId {
+fn up(switch: &mut Switch, n: u8, mode: Mode) -> SubIndex {
     let id = switch.add(&config(mac(n), mode)).unwrap();
     switch.set_up(id, true).unwrap();
     id
 }
 
 /// One change, read from four numbers; some are refused, which is fine.
-fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Refusal> {
+fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), SwitchError> {
     let ids: Vec<_> = switch.subs().map(|(id, _)| id).collect();
     let mode = match to % 12 {
         0..=5 => Mode::Bridge,
@@ -37,17 +37,19 @@ fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Ref
     match what % 16 {
         0..=2 => {
             let listed = (mode == Mode::Source).then(|| mac(which % STATIONS));
-            let (nodst, sources) = (at & 16 != 0, listed.into_iter().collect());
-            switch.add(&SubConfig { nodst, sources, ..config(address, mode) }).map(drop)
+            let mut config = config(address, mode);
+            config.settings.flags = MacvlanFlags::default().with(MacvlanFlag::Nodst, at & 16 != 0);
+            config.settings.sources.extend(listed);
+            switch.add(&config).map(drop)
         }
-        3 => switch.remove(id).map(drop).ok_or(Refusal::NoSuchSub),
+        3 => switch.remove(id).map(drop).ok_or(SwitchError::NoSuchSub),
         4..=7 => switch.set_up(id, to % 4 != 0),
         8 => switch.set_mac(id, address),
         9 => switch.set_mode(id, mode),
         10 => switch.add_source(id, address),
         11 => switch.remove_source(id, address),
         12 => switch.flush_sources(id),
-        13 => switch.set_nodst(id, odd),
+        13 => switch.set_flag(id, MacvlanFlag::Nodst, odd),
         14 => {
             switch.set_semantics(if odd { Semantics::Kernel } else { Semantics::Documented });
             Ok(())
@@ -62,13 +64,13 @@ fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Ref
 /// Fails unless both verdicts are the same.
 fn same(short: Verdict<'_>, rules: Verdict<'_>) {
     assert!(short.copies.eq(rules.copies));
-    match (short.then, rules.then) {
-        (Then::Deliver(one), Then::Deliver(other)) => assert_eq!(one, other),
-        (Then::Drop(one), Then::Drop(other)) => assert_eq!(one, other),
-        (Then::Flood(one), Then::Flood(other)) => {
+    match (short.action, rules.action) {
+        (Action::Deliver(one), Action::Deliver(other)) => assert_eq!(one, other),
+        (Action::Drop(one), Action::Drop(other)) => assert_eq!(one, other),
+        (Action::Flood(one), Action::Flood(other)) => {
             assert_eq!((one.rule(), one.cursor()), (other.rule(), other.cursor()));
         }
-        (Then::Host, Then::Host) | (Then::Wire, Then::Wire) => {}
+        (Action::Host, Action::Host) | (Action::Wire, Action::Wire) => {}
         (one, other) => panic!("{one:?} and {other:?}"),
     }
 }
@@ -83,7 +85,7 @@ fn compare(switch: &Switch, len: usize, gso: bool) {
             bytes.resize(len, 0);
             let frame = Frame::new(&bytes).unwrap();
             same(switch.ingress(frame), switch.decide_ingress(frame, |_| ()));
-            for id in (0..4).map(SubId) {
+            for id in (0..4).map(SubIndex) {
                 let rules = switch.decide_egress(id, frame, gso, |_| ());
                 same(switch.egress(id, frame, gso), rules);
             }
@@ -111,7 +113,7 @@ proptest! {
 
 /// Whether the short way is open from the wire, and from sub-interfaces.
 fn open(switch: &Switch) -> (bool, bool) {
-    (switch.shortcuts.ingress, switch.shortcuts.egress_below > 0)
+    (switch.fast_path.ingress, switch.fast_path.egress_below > 0)
 }
 
 #[test]
@@ -133,7 +135,7 @@ fn the_short_way_is_open_until_something_else_than_the_destination_matters() {
     switch.set_up(other, false).unwrap();
     switch.add_source(other, mac(9)).unwrap();
     assert_eq!(open(&switch), (true, true), "a list without consequences");
-    switch.set_nodst(other, true).unwrap();
+    switch.set_flag(other, MacvlanFlag::Nodst, true).unwrap();
     assert_eq!(open(&switch), (false, false), "it takes frames away even while it is down");
     switch.remove(other);
     assert_eq!(open(&switch), (true, true));

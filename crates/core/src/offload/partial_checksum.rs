@@ -10,7 +10,7 @@ use super::layout::{IPV4, IPV6, ipv4, ipv6, network, number};
 /// A veth hands frames of a local sender to an XDP program as they are, and their checksum is open
 /// when the sender has left it to the interface (`drivers/net/veth.c`). One in 65 536 finished
 /// frames looks alike: completing it once more gives the checksum that it has.
-pub fn open_checksum(frame: &[u8]) -> Option<VnetHeader> {
+pub fn partial_checksum(frame: &[u8]) -> Option<VnetHeader> {
     let (ethertype, network) = network(frame)?;
     let (protocol, transport, addresses, end) = match ethertype {
         IPV4 => {
@@ -81,7 +81,7 @@ mod tests {
             let right = finished(v6, tcp, &payload);
             let mut frame = right.clone();
             reopen(&mut frame, v6, tcp);
-            let mut header = open_checksum(&frame).unwrap();
+            let mut header = partial_checksum(&frame).unwrap();
             complete_checksum(&mut header, &mut frame).unwrap();
             prop_assert_eq!(frame, right);
         }
@@ -95,12 +95,12 @@ mod tests {
             let at = reopen(&mut open, v6, tcp);
             // One in 65 536 is the same in both forms.
             prop_assume!(open[at..at + 2] != frame[at..at + 2]);
-            prop_assert_eq!(open_checksum(&frame), None);
+            prop_assert_eq!(partial_checksum(&frame), None);
         }
 
         #[test]
         fn no_frame_is_too_strange(frame in proptest::collection::vec(any::<u8>(), 0..100)) {
-            open_checksum(&frame);
+            partial_checksum(&frame);
         }
     }
 }

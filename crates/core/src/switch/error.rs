@@ -1,4 +1,4 @@
-//! [`Refusal`]: why the table was not changed.
+//! [`SwitchError`]: why the table was not changed.
 
 use crate::MacAddr;
 
@@ -9,7 +9,7 @@ use super::config::MIN_MTU;
 /// Causes that share an error number in the kernel are told apart here, so that each can say
 /// what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum SwitchError {
     /// The address is the parent's.
     #[error(
         "{0} is the address of the parent: give the sub-interface another one, or use mode passthru"
@@ -43,7 +43,7 @@ pub enum Refusal {
     #[error(
         "{0} is not the address of a station: use one that is not zero and whose first byte is even"
     )]
-    NotStation(MacAddr),
+    NotUnicast(MacAddr),
     /// A passthru sub-interface has the parent to itself.
     #[error(
         "a passthru sub-interface owns this parent and shares it with nobody: delete that one first"
@@ -64,7 +64,7 @@ pub enum Refusal {
     TooMany,
 }
 
-impl Refusal {
+impl SwitchError {
     /// The error number the kernel answers with, in Linux's numbering (`errno-base.h`, `errno.h`).
     pub const fn errno(self) -> i32 {
         const ENODEV: i32 = 19;
@@ -74,7 +74,7 @@ impl Refusal {
         const EADDRNOTAVAIL: i32 = 99;
         match self {
             Self::AddressOfParent(_) | Self::AddressOfSub(_) => EADDRINUSE,
-            Self::NotStation(_) => EADDRNOTAVAIL,
+            Self::NotUnicast(_) => EADDRNOTAVAIL,
             Self::NoSuchSub => ENODEV,
             Self::TooMany => ENOSPC,
             Self::FixedPassthru
