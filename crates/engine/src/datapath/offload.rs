@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use umacvlan_core::offload::{SCRATCH_LEN, VNET_LEN, VnetHeader, complete_checksum, segment};
 
-use crate::held::{Held, Place};
+use crate::datapath::held::{Held, Place};
 
 /// Bytes of finished frames in one turn. Pages are touched only when there are any.
 const ROOM: usize = 8 << 20;
