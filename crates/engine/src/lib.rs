@@ -1,31 +1,23 @@
-//! The half of umacvlan that does: sockets, TAPs, workers.
-//!
-//! One [`worker::Worker`] serves one wire on a thread of its own, with all parents there: it reads frames from the
-//! [`uplink::Uplink`] and from the [`port`]s, asks the switch of `umacvlan-core`, and writes them
-//! where it says, all at the end of a turn. One more thread, behind [`Engine`], makes parents and
+//! The engine of umacvlan: workers that forward frames, and a thread that makes parents and
 //! sub-interfaces and follows what their users do to them.
+//!
+//! `datapath` is the way of a frame: one [`worker::Worker`] serves one wire on a thread of its own,
+//! with all parents there. It reads frames from the [`uplink::Uplink`] and from the [`port`]s, asks
+//! the switch of `umacvlan-core`, and writes them where it says, all at the end of a turn. `control`
+//! is everything else: [`Engine`] is its handle, and one thread behind it does the work.
+//!
+//! The engine decides about no frame (`umacvlan-core` does) and keeps nothing on disk. It reads no
+//! configuration and serves no API; the daemon does.
+//!
+//! Architecture invariant: `control` uses `datapath`, and `datapath` never uses `control`; there is
+//! no allocation, no lock and no log on the way of a frame.
 #![forbid(unsafe_code)]
 
-mod coalesce;
 mod control;
 pub mod cpus;
-mod dispatch;
-pub mod engine;
-pub mod error;
-mod group;
-mod held;
-pub mod idle;
-pub mod memory;
-mod offload;
-mod outlet;
-pub mod port;
-mod report;
-mod ring;
-mod switches;
-pub mod uplink;
-pub mod worker;
+mod datapath;
 
+pub use control::engine::{self, Engine};
+pub use control::error::{self, Error};
 pub use control::{check_suitable, try_af_xdp, why_af_packet};
-pub use engine::Engine;
-pub use error::Error;
-pub use switches::SwitchId;
+pub use datapath::{SwitchId, idle, memory, port, uplink, worker};

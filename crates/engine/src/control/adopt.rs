@@ -8,9 +8,9 @@ use super::Control;
 use super::make::tap_error;
 use super::place::Place;
 use super::sub::SubKey;
-use crate::engine::{Adopt, SubId, SubStatus};
-use crate::error::Error;
-use crate::worker::Worker;
+use crate::control::engine::{Adopt, SubId, SubStatus};
+use crate::control::error::Error;
+use crate::datapath::worker::Worker;
 
 /// How often an interface may be renamed while the engine attaches to it.
 const ATTEMPTS: usize = 4;

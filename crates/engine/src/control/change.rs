@@ -9,8 +9,8 @@ use super::Control;
 use super::host_filter::gives_to_host;
 use super::make::check_printable;
 use super::sub::Sub;
-use crate::engine::{Change, LinkSet, SubId, SubStatus};
-use crate::error::Error;
+use crate::control::engine::{Change, LinkSet, SubId, SubStatus};
+use crate::control::error::Error;
 
 impl Control {
     pub(crate) fn change_sub(&mut self, number: SubId, changes: Vec<Change>) -> Result<(), Error> {

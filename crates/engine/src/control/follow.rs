@@ -9,8 +9,8 @@ use super::Control;
 use super::place::Place;
 use super::sub::{Seen, SubKey};
 use crate::SwitchId;
-use crate::engine::Event;
-use crate::worker::Worker;
+use crate::control::engine::Event;
+use crate::datapath::worker::Worker;
 
 /// How many sub-interfaces a sweep looks at: a bounded cost, whatever their number.
 const SWEEP_COUNT: usize = 8;

@@ -17,7 +17,7 @@ use super::Control;
 use super::parent::Parent;
 #[cfg(doc)]
 use super::uplink::Memberships;
-use crate::engine::{Change, HostFilterStatus};
+use crate::control::engine::{Change, HostFilterStatus};
 
 /// The filter of one parent.
 #[derive(Debug, Default)]

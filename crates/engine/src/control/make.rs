@@ -13,10 +13,10 @@ use super::parent::Parent;
 use super::place::Place;
 use super::sub::{Seen, Sub, SubKey};
 use super::workers::Workers;
-use crate::engine::{SubId, SubOptions, SubStatus, random_mac};
-use crate::error::Error;
-use crate::port::PortLink;
-use crate::worker::{AddError, Worker};
+use crate::control::engine::{SubId, SubOptions, SubStatus, random_mac};
+use crate::control::error::Error;
+use crate::datapath::port::PortLink;
+use crate::datapath::worker::{AddError, Worker};
 
 impl Control {
     pub(crate) fn add_sub(

@@ -9,6 +9,8 @@
 
 mod adopt;
 mod change;
+pub mod engine;
+pub mod error;
 mod follow;
 mod groups;
 mod host_filter;
@@ -32,9 +34,9 @@ use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::netns::Netns;
 
-use crate::engine::{EngineOptions, Event, OnWorker, Request};
-use crate::error::Error;
-use crate::worker::Notice;
+use crate::datapath::worker::{Notice, OnWorker};
+use engine::{EngineOptions, Event, Request};
+use error::Error;
 use groups::Lists;
 use parent::Parent;
 pub use reach::{try_af_xdp, why_af_packet};

@@ -11,9 +11,9 @@ use super::sub::{Sub, let_go};
 use super::uplink::Memberships;
 use super::workers::Workers;
 use crate::SwitchId;
-use crate::engine::{Event, Lower, ParentOptions};
-use crate::error::Error;
-use crate::worker::Worker;
+use crate::control::engine::{Event, Lower, ParentOptions};
+use crate::control::error::Error;
+use crate::datapath::worker::Worker;
 
 /// Turns in which a worker forwards what waits when it is to stop: more than a full queue takes.
 const LAST_TURNS: usize = 64;

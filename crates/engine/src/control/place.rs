@@ -6,7 +6,7 @@ use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::sub::SubKey;
-use crate::error::Error;
+use crate::control::error::Error;
 
 /// Where an interface was found, and what it looked like there.
 pub(super) struct Place {

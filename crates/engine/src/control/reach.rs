@@ -24,10 +24,10 @@ pub use xdp::{try_af_xdp, why_af_packet};
 #[cfg(not(feature = "af-xdp"))]
 use super::workers::Workers;
 #[cfg(not(feature = "af-xdp"))]
-use crate::engine::XdpMode;
-use crate::engine::{Backend, UplinkKind, UplinkStatus};
-use crate::error::Error;
-use crate::uplink::{PacketUplink, Uplink};
+use crate::control::engine::XdpMode;
+use crate::control::engine::{Backend, UplinkKind, UplinkStatus};
+use crate::control::error::Error;
+use crate::datapath::uplink::{PacketUplink, Uplink};
 
 /// How one parent's wire is reached, and what has to be kept for it.
 #[derive(Debug)]

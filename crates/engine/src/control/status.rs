@@ -5,10 +5,10 @@ use umacvlan_core::SubIndex;
 use super::Control;
 use super::parent::Parent;
 use super::sub::SubKey;
-use crate::engine::{ParentStatus, SubId, WorkerStatus};
-use crate::error::Error;
-use crate::uplink::Uplink;
-use crate::worker::{Snapshot, Stopped, Worker, WorkerConfig};
+use crate::control::engine::{ParentStatus, SubId, WorkerStatus};
+use crate::control::error::Error;
+use crate::datapath::uplink::Uplink;
+use crate::datapath::worker::{Snapshot, Stopped, Worker, WorkerConfig};
 
 impl Control {
     pub(crate) fn status(&mut self) -> Vec<ParentStatus> {

@@ -9,8 +9,8 @@ use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::parent::Parent;
-use crate::engine::{Event, SubId, SubStatus};
-use crate::error::Error;
+use crate::control::engine::{Event, SubId, SubStatus};
+use crate::control::error::Error;
 
 /// A sub-interface, by trunk and by its number in the workers there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

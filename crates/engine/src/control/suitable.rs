@@ -2,7 +2,7 @@
 
 use umacvlan_netlink::{Link, LinkFlags, Rtnl};
 
-use crate::error::Error;
+use crate::control::error::Error;
 
 /// Says why an interface of the namespace that `rtnl` asks cannot be a parent: it must carry
 /// Ethernet, and no bridge or bond may have it.

@@ -11,10 +11,10 @@ use super::parent::{Parent, has_carrier, seen};
 use super::reach::Reach;
 use super::suitable::check_suitable;
 use super::workers::Workers;
-use crate::engine::{Event, Lower, ParentOptions, WORKERS_MAX};
-use crate::error::Error;
-use crate::uplink::Uplink;
-use crate::worker::{Notifier, Worker, WorkerConfig};
+use crate::control::engine::{Event, Lower, ParentOptions, WORKERS_MAX};
+use crate::control::error::Error;
+use crate::datapath::uplink::Uplink;
+use crate::datapath::worker::{Notifier, Worker, WorkerConfig};
 
 /// An interface that carries parents. There is one at least.
 pub(super) struct Trunk {

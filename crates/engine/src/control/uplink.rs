@@ -14,8 +14,8 @@ use super::Control;
 use super::host_filter::vlans_on;
 use super::trunk::Trunk;
 use super::workers::Workers;
-use crate::engine::Event;
-use crate::uplink::{PacketUplink, Uplink};
+use crate::control::engine::Event;
+use crate::datapath::uplink::{PacketUplink, Uplink};
 
 /// The memberships of one uplink.
 #[derive(Debug, Default)]

@@ -19,8 +19,7 @@ use std::io;
 
 use umacvlan_core::{ParentInfo, Semantics, Switch};
 
-use crate::engine::OnWorker;
-use crate::worker::{Notifier, Stopped, Worker, WorkerConfig, WorkerHandle};
+use crate::datapath::worker::{Notifier, OnWorker, Stopped, Worker, WorkerConfig, WorkerHandle};
 
 /// The workers of one parent, in the order of sockets and queues. There is at least one.
 #[derive(Debug)]

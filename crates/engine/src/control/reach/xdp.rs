@@ -11,9 +11,9 @@ use umacvlan_sys::xdp::{
 };
 
 use super::{Reach, open_sockets};
+use crate::control::engine::{Backend, UplinkKind, UplinkStatus, XdpMode};
 use crate::control::workers::Workers;
-use crate::engine::{Backend, UplinkKind, UplinkStatus, XdpMode};
-use crate::uplink::{PacketUplink, Uplink, XDP_SOCKETS, XdpUplink};
+use crate::datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS, XdpUplink};
 
 /// Bytes of a frame beyond its MTU: the Ethernet header and two tags.
 const BEYOND_MTU: usize = 14 + 2 * 4;

@@ -8,11 +8,11 @@ use umacvlan_core::stats::WireStats;
 use umacvlan_core::switch::{Action, Flood, Replica, Verdict};
 use umacvlan_core::{DropReason, Frame, SubIndex};
 
-use crate::group::GroupQueue;
-use crate::held::{Held, Place};
-use crate::outlet::Outlet;
-use crate::report;
-use crate::switches::{Served, SwitchId, Switches};
+use crate::datapath::group::GroupQueue;
+use crate::datapath::held::{Held, Place};
+use crate::datapath::outlet::Outlet;
+use crate::datapath::report;
+use crate::datapath::switches::{Served, SwitchId, Switches};
 
 /// Copies of group frames that one turn makes before the rest waits.
 const REPLICAS: usize = 256;

@@ -1,27 +1,23 @@
 //! What the owner of an engine asks for: plain data.
 
 use std::fmt;
-use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::Netns;
 
 use super::XdpMode;
-use crate::worker::WorkerConfig;
+use crate::datapath::worker::{OnWorker, WorkerConfig};
 
 /// Workers that a parent may have: far fewer than the 256 queues that a TAP can
 /// (`MAX_TAP_QUEUES` in `drivers/net/tun.c`), and more than any machine has cores to spare.
 pub const WORKERS_MAX: usize = 64;
-
-/// Run by each worker's thread before its first turn.
-pub type OnWorker = Arc<dyn Fn() + Send + Sync>;
 
 /// How an engine is to run.
 #[derive(Clone, Default)]
 pub struct EngineOptions {
     /// Run on the thread of each worker when all is set up and before its first turn, to confine
     /// it: from then on a worker needs no capability and only the system calls of
-    /// [`SYSTEM_CALLS`](crate::worker::SYSTEM_CALLS).
+    /// [`SYSTEM_CALLS`](crate::datapath::worker::SYSTEM_CALLS).
     pub on_worker: Option<OnWorker>,
 }
 

@@ -4,7 +4,7 @@ use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::arena::{Arena, BUFFER_LEN};
 
 use super::{PortEvent, PortLink};
-use crate::held::{Held, Place};
+use crate::datapath::held::{Held, Place};
 
 /// Most frames that a turn takes from one port before the next has its chance. A ring of the
 /// kernel's, which reads ahead by itself, takes 32 of each in turn.

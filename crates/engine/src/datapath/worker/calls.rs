@@ -1,10 +1,9 @@
 //! The system calls of a worker.
 
 /// What a worker asks of the kernel after its first turn has begun, for a `seccomp(2)` filter that
-/// is set by [`EngineOptions::on_worker`](crate::engine::EngineOptions::on_worker). Everything else
-/// should be refused with an error and not with the end of the process: the allocator looks at
-/// `/proc/sys/vm/overcommit_memory` now and then, and a panic at its own source, and both go on
-/// without.
+/// is set by an [`OnWorker`](super::OnWorker). Everything else should be refused with an error and
+/// not with the end of the process: the allocator looks at `/proc/sys/vm/overcommit_memory` now and
+/// then, and a panic at its own source, and both go on without.
 pub const SYSTEM_CALLS: &[libc::c_long] = &[
     // Frames: TAPs without io_uring, and the parent's super-frames; TAPs with it; the wire.
     libc::SYS_read,

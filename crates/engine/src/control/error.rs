@@ -5,8 +5,8 @@ use std::io;
 use umacvlan_core::{SwitchError, VlanNameError};
 use umacvlan_sys::tap::TUN_DEVICE;
 
-use crate::engine::{SubId, WORKERS_MAX};
-use crate::worker::{AddError, Stopped};
+use crate::control::engine::{SubId, WORKERS_MAX};
+use crate::datapath::worker::{AddError, Stopped};
 
 /// Something that was asked of the engine and not done. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]

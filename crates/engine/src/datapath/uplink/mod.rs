@@ -13,9 +13,9 @@ use umacvlan_core::DropReason;
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::tx_batch::Outgoing;
 
-use crate::held::{Held, Place};
-use crate::memory::MemoryLink;
-use crate::switches::{SwitchId, Vlans};
+use crate::datapath::held::{Held, Place};
+use crate::datapath::memory::MemoryLink;
+use crate::datapath::switches::{SwitchId, Vlans};
 
 pub use packet::PacketUplink;
 #[cfg(feature = "af-xdp")]

@@ -7,9 +7,9 @@ use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::switch::Replica;
 use umacvlan_core::{DropReason, Frame, SubIndex};
 
-use crate::held::Held;
-use crate::offload::Scratch;
-use crate::switches::SwitchId;
+use crate::datapath::held::Held;
+use crate::datapath::offload::Scratch;
+use crate::datapath::switches::SwitchId;
 
 /// Frames that a turn usually writes at most; many copies for source lists may make it more.
 pub(crate) const OUTGOING: usize = 4096;

@@ -10,7 +10,9 @@ use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;
 
 use super::{Request, Worker, WorkerConfig};
-use crate::engine::OnWorker;
+
+/// Run by each worker's thread before its first turn.
+pub type OnWorker = Arc<dyn Fn() + Send + Sync>;
 
 /// Something that a worker tells without being asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

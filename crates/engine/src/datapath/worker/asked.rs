@@ -10,11 +10,11 @@ use umacvlan_sys::calls;
 use umacvlan_sys::tap::Tap;
 
 use super::Worker;
-use crate::dispatch::{Desk, Dispatch};
-use crate::idle::TurnStats;
-use crate::port::PortLink;
-use crate::switches::{Served, SwitchId};
-use crate::uplink::Uplink;
+use crate::datapath::dispatch::{Desk, Dispatch};
+use crate::datapath::idle::TurnStats;
+use crate::datapath::port::PortLink;
+use crate::datapath::switches::{Served, SwitchId};
+use crate::datapath::uplink::Uplink;
 
 /// All counters of a worker at one moment, or the sum over all workers of a parent.
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,7 @@ use umacvlan_core::MacAddr;
 use umacvlan_sys::eventfd::EventFd;
 
 pub use options::{
-    Absent, Adopt, Backend, Change, EngineOptions, LinkSet, Lower, OnWorker, ParentOptions, SubId,
+    Absent, Adopt, Backend, Change, EngineOptions, LinkSet, Lower, ParentOptions, SubId,
     SubOptions, WORKERS_MAX,
 };
 pub use status::{
@@ -21,8 +21,8 @@ pub use status::{
 };
 
 use crate::control::Control;
-use crate::error::Error;
-use crate::worker::Stopped;
+use crate::control::error::Error;
+use crate::datapath::worker::Stopped;
 
 /// How long a TAP may stay busy after the process that served it has ended: the kernel takes a ring
 /// apart when it finds the time.

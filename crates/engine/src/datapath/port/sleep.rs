@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::{COMMANDS, Means, Ports, UPLINK};
-use crate::uplink::Uplink;
+use crate::datapath::uplink::Uplink;
 
 impl Ports {
     /// Sleeps until a port, the uplink or a command has something, at most for `timeout`.

@@ -6,7 +6,7 @@ use umacvlan_sys::uring::Completion;
 
 use super::PortEvent;
 use super::one::{Port, reason};
-use crate::held::{Held, Place};
+use crate::datapath::held::{Held, Place};
 
 /// Bytes of frames that a ring may read ahead: half of a usual second-level cache.
 const HOT_BYTES: usize = 512 * 1024;

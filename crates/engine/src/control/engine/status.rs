@@ -10,8 +10,8 @@ use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
 use super::SubId;
-use crate::idle::TurnStats;
-use crate::worker::{Snapshot, WorkerConfig};
+use crate::datapath::idle::TurnStats;
+use crate::datapath::worker::{Snapshot, WorkerConfig};
 
 /// Something that happened without being asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

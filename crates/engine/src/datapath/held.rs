@@ -7,10 +7,10 @@
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_sys::arena::Arena;
 
-use crate::coalesce::Coalescer;
-use crate::group::GroupQueue;
-use crate::offload::Scratch;
-use crate::uplink::Uplink;
+use crate::datapath::coalesce::Coalescer;
+use crate::datapath::group::GroupQueue;
+use crate::datapath::offload::Scratch;
+use crate::datapath::uplink::Uplink;
 
 /// Bits of a merged frame's number for the length of the headers.
 const HEADERS_BITS: u16 = 8;

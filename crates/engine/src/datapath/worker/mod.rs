@@ -20,16 +20,16 @@ use umacvlan_sys::tx_batch::Outgoing;
 
 pub use asked::{AddError, Snapshot};
 pub use calls::SYSTEM_CALLS;
-pub use handle::{Notice, Notifier, Stopped, WorkerHandle};
+pub use handle::{Notice, Notifier, OnWorker, Stopped, WorkerHandle};
 
-use crate::coalesce::Coalescer;
-use crate::dispatch::{Desk, Dispatch};
-use crate::held::Places;
-use crate::idle::{Idle, Poll};
-use crate::outlet::{Outlet, refused, unsent};
-use crate::port::{PortEvent, PortIo, Ports};
-use crate::switches::{Switches, Vlans};
-use crate::uplink::Uplink;
+use crate::datapath::coalesce::Coalescer;
+use crate::datapath::dispatch::{Desk, Dispatch};
+use crate::datapath::held::Places;
+use crate::datapath::idle::{Idle, Poll};
+use crate::datapath::outlet::{Outlet, refused, unsent};
+use crate::datapath::port::{PortEvent, PortIo, Ports};
+use crate::datapath::switches::{Switches, Vlans};
+use crate::datapath::uplink::Uplink;
 
 /// Frames that a turn takes from the uplink.
 const WIRE_BURST: usize = 64;

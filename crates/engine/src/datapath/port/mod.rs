@@ -19,8 +19,8 @@ use umacvlan_sys::process;
 use umacvlan_sys::tap::Tap;
 use umacvlan_sys::uring::{Completion, GENERATIONS, Uring};
 
-use crate::held::{Held, Places};
-use crate::memory::MemoryLink;
+use crate::datapath::held::{Held, Places};
+use crate::datapath::memory::MemoryLink;
 use memory::MemoryPorts;
 use one::{PORT_BURST, Port};
 pub use ring::Appetite;

@@ -10,8 +10,8 @@ use std::ops::Range;
 
 use umacvlan_core::switch::FloodRule;
 
-use crate::ring::room;
-use crate::switches::SwitchId;
+use crate::datapath::ring::room;
+use crate::datapath::switches::SwitchId;
 
 /// Bytes of waiting frames. Pages are touched only when frames really wait.
 const ROOM: usize = 8 << 20;

@@ -23,8 +23,8 @@ use umacvlan_sys::xdp::{CHUNKS_RX, NotSent, XskSocket};
 
 use super::chain::{Chain, Outcome};
 use super::{PacketUplink, sort};
-use crate::held::{Held, Place};
-use crate::switches::{SwitchId, Vlans};
+use crate::datapath::held::{Held, Place};
+use crate::datapath::switches::{SwitchId, Vlans};
 
 /// Most sockets of one worker: their chunks have to fit the numbers of `Held`. What comes by
 /// further queues comes aside.
