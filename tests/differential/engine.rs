@@ -1,11 +1,10 @@
 //! The side on which our engine does the work.
 
 use std::time::Duration;
+use umacvlan_core::options::Backend;
 
 use umacvlan_core::{DropReason, Mode, Semantics};
-use umacvlan_engine::engine::{
-    self, Backend, Engine, ParentOptions, ParentStatus, SubId, SubOptions,
-};
+use umacvlan_engine::engine::{self, Engine, ParentOptions, ParentStatus, SubId, SubOptions};
 use umacvlan_engine::error::Error;
 use umacvlan_sys::netns::Netns;
 

@@ -55,9 +55,9 @@ mod socket;
 use std::hash::{BuildHasher, RandomState};
 use std::panic;
 use std::thread;
+use umacvlan_core::options::Backend;
 
 use umacvlan_core::Semantics;
-use umacvlan_engine::engine::Backend;
 use umacvlan_testkit::{root_or_skip, skip};
 
 use network::Network;

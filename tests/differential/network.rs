@@ -9,10 +9,10 @@
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
+use umacvlan_core::options::Backend;
 
 use socket2::{InterfaceIndexOrAddress, SockRef};
 use umacvlan_core::{MacAddr, Mode, Semantics};
-use umacvlan_engine::engine::Backend;
 use umacvlan_netlink::{Macvlan, Rtnl, joined_groups, set_sysctl};
 use umacvlan_sys::netns::Netns;
 

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 use std::time::Instant;
+use umacvlan_core::options::Backend;
 
 use umacvlan_core::frame::{HEADER_LEN, TAG_LEN};
 use umacvlan_core::{MacAddr, Mode, Semantics};
-use umacvlan_engine::engine::Backend;
 
 use crate::changes::{GROUPS, Topology};
 use crate::compare::{Comparison, Difference, Rules};

@@ -1,8 +1,7 @@
 //! Jumbo frames, and what becomes of them when the parent's MTU shrinks.
 
 use std::net::UdpSocket;
-
-use umacvlan_engine::engine::Backend;
+use umacvlan_core::options::Backend;
 
 use crate::sockets::{noise, receive, set_option};
 use crate::world::{Plan, Station, on_both_paths, stats, sub};

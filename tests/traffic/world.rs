@@ -9,13 +9,11 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
+use umacvlan_core::options::{Backend, PortIo, XdpMode};
 
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::engine::{
-    Backend, Engine, ParentOptions, ParentStatus, SubOptions, SubStatus, XdpMode,
-};
-use umacvlan_engine::port::PortIo;
+use umacvlan_engine::engine::{Engine, ParentOptions, ParentStatus, SubOptions, SubStatus};
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_netlink::{Link, Monitor, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;

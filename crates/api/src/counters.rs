@@ -2,10 +2,10 @@
 //! occur are left out.
 
 use std::collections::BTreeMap;
+use umacvlan_core::WorkerStats;
 
 use serde::{Deserialize, Serialize};
 use umacvlan_core::stats::{Counters, Drops, SubStats, WireStats};
-use umacvlan_engine::idle::TurnStats;
 use utoipa::ToSchema;
 
 use umacvlan_text::format::ratio;
@@ -78,7 +78,7 @@ impl WireCounters {
     }
 }
 
-/// See [`TurnStats`] for what each is; times are in seconds.
+/// See [`WorkerStats`] for what each is; times are in seconds.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct WorkerCounters {
     pub turns: u64,
@@ -94,7 +94,7 @@ pub struct WorkerCounters {
 }
 
 impl WorkerCounters {
-    pub fn new(stats: &TurnStats, io: &str) -> Self {
+    pub fn new(stats: &WorkerStats, io: &str) -> Self {
         Self {
             turns: stats.turns,
             busy_turns: stats.busy_turns,

@@ -17,11 +17,9 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use umacvlan_core::options::{Backend, PollMode, PortIo};
 
 use umacvlan_core::{Semantics, VlanName};
-pub use umacvlan_engine::engine::Backend;
-use umacvlan_engine::idle::Poll;
-use umacvlan_engine::port::PortIo;
 
 pub use file::replace;
 pub use mistake::{LoadError, Located, Mistakes};
@@ -94,15 +92,6 @@ impl OnExit {
     }
 }
 
-/// The word for `io` in the file.
-pub const fn io_name(io: PortIo) -> &'static str {
-    match io {
-        PortIo::Auto => "auto",
-        PortIo::Plain => "plain",
-        PortIo::Uring => "uring",
-    }
-}
-
 /// How a parent is served, as far as a table says so: `[engine]` or `[parent.NAME]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -113,7 +102,7 @@ pub struct Settings {
     /// The CPUs that its workers may be given.
     pub cpus: Option<Vec<usize>>,
     /// How they wait.
-    pub poll: Option<Poll>,
+    pub poll: Option<PollMode>,
     /// Whose promise about private sub-interfaces is kept.
     pub semantics: Option<Semantics>,
     /// How TAPs are read and written.
@@ -132,7 +121,7 @@ pub struct ParentSettings {
     /// The CPUs that its workers may be given; any, if empty.
     pub cpus: Vec<usize>,
     /// How they wait.
-    pub poll: Poll,
+    pub poll: PollMode,
     /// Whose promise about private sub-interfaces is kept.
     pub semantics: Semantics,
     /// How TAPs are read and written.
@@ -168,7 +157,7 @@ impl ParentSettings {
 impl fmt::Display for ParentSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { backend, workers, cpus, poll, semantics, io, coalesce } = self;
-        let (backend, io) = (backend.name(), io_name(*io));
+        let (backend, io) = (backend.name(), PortIo::name(*io));
         write!(f, "backend {backend}, poll {poll}, semantics {semantics}, io {io}")?;
         if !coalesce {
             write!(f, ", coalesce off")?;

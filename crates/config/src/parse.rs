@@ -3,21 +3,17 @@
 use std::fs;
 use std::ops::Range;
 use std::str;
+use umacvlan_core::options::{Backend, PollMode, PortIo, WORKERS_MAX};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{MacAddr, Mode, Semantics};
-use umacvlan_engine::engine::WORKERS_MAX;
-use umacvlan_engine::idle::Poll;
-use umacvlan_engine::port::PortIo;
 
 use super::file;
 use super::mistake::{LoadError, Mistake, Mistakes};
 use super::table::{Spans, Table};
-use super::{
-    Backend, Config, DaemonConfig, DockerConfig, LinkEntry, OnExit, Settings, rules, values,
-};
+use super::{Config, DaemonConfig, DockerConfig, LinkEntry, OnExit, Settings, rules, values};
 use umacvlan_api::LinkSpec;
 
 /// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
@@ -154,12 +150,12 @@ impl Reader<'_> {
 
     fn settings(&mut self, mut table: Table<'_>) -> Settings {
         let backends = Backend::ALL.map(|choice| (choice.name(), choice));
-        let polls = Poll::ALL.map(|choice| (choice.name(), choice));
+        let polls = PollMode::ALL.map(|choice| (choice.name(), choice));
         let semantics =
             [Semantics::Documented, Semantics::Kernel].map(|choice| (choice.name(), choice));
         let ios = [PortIo::Auto, PortIo::Plain, PortIo::Uring]
-            .map(|choice| (super::io_name(choice), choice));
-        let workers_max = u8::try_from(WORKERS_MAX).unwrap_or(u8::MAX);
+            .map(|choice| (PortIo::name(choice), choice));
+        let workers_max = WORKERS_MAX;
         let found = &mut *self.mistakes;
         let settings = Settings {
             backend: table.take("backend", found, |value| values::choice(value, &backends)),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use umacvlan_core::Mode;
+use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
-use umacvlan_sys::tap::QUEUE_LEN;
 
 use super::{Config, LinkEntry};
 use umacvlan_api::{LinkSpec, LinkView, ParentView};
@@ -156,7 +156,7 @@ fn minimal(spec: LinkSpec, former: Option<&LinkSpec>, running: &Running) -> Link
         mtu: spec.mtu.filter(|mtu| keep(said(|f| f.mtu.is_some()), Some(*mtu) == parent)),
         txqueuelen: spec
             .txqueuelen
-            .filter(|len| keep(said(|f| f.txqueuelen.is_some()), *len == QUEUE_LEN)),
+            .filter(|len| keep(said(|f| f.txqueuelen.is_some()), *len == TAP_QUEUE_LEN)),
         bcqueuelen: spec
             .bcqueuelen
             .filter(|len| keep(said(|f| f.bcqueuelen.is_some()), *len == DEFAULT_BC_QUEUE_LEN)),

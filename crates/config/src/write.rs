@@ -1,12 +1,13 @@
 //! From [`Config`] to text: in the same order every time, and without what is the default anyway.
 
 use std::collections::BTreeMap;
+use umacvlan_core::options::PortIo;
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 use umacvlan_core::{MacAddr, Mode};
 
-use super::{Config, DaemonConfig, LinkEntry, OnExit, Settings, io_name};
+use super::{Config, DaemonConfig, LinkEntry, OnExit, Settings};
 
 /// The file. Tables that say nothing are left out, except Docker's, which says that it is served,
 /// and a parent's, which says that it is attached without links.
@@ -126,9 +127,9 @@ impl<'c> From<&'c Settings> for SettingsTable<'c> {
             backend: backend.map(super::Backend::name),
             workers: *workers,
             cpus: cpus.as_deref(),
-            poll: poll.map(umacvlan_engine::idle::Poll::name),
+            poll: poll.map(umacvlan_core::options::PollMode::name),
             semantics: semantics.map(umacvlan_core::Semantics::name),
-            io: io.map(io_name),
+            io: io.map(PortIo::name),
             coalesce: *coalesce,
         }
     }

@@ -8,9 +8,11 @@
 pub mod frame;
 pub mod mac;
 pub mod offload;
+pub mod options;
 pub mod stats;
 pub mod switch;
 pub mod vlan;
+mod worker_stats;
 
 pub use frame::{Frame, Tag};
 pub use mac::MacAddr;
@@ -20,3 +22,4 @@ pub use switch::{
     SwitchError, Verdict,
 };
 pub use vlan::{VlanName, VlanNameError, VlanPath, VlanTable};
+pub use worker_stats::WorkerStats;

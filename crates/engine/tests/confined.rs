@@ -5,13 +5,13 @@ mod common;
 
 use std::sync::Arc;
 use std::thread;
+use umacvlan_core::options::{Backend, PortIo};
 
 use caps::CapSet;
 use crossbeam_channel::unbounded;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::engine::{Backend, EngineOptions, Event, LinkSet, ParentOptions};
-use umacvlan_engine::port::PortIo;
+use umacvlan_engine::engine::{EngineOptions, Event, LinkSet, ParentOptions};
 use umacvlan_engine::worker::{OnWorker, SYSTEM_CALLS};
 use umacvlan_netlink::Link;
 use umacvlan_testkit::root_or_skip;

@@ -10,11 +10,11 @@ mod traffic;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
+use umacvlan_core::WorkerStats;
+use umacvlan_core::options::PortIo;
 
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Event, ParentOptions, UplinkKind};
-use umacvlan_engine::idle::TurnStats;
-use umacvlan_engine::port::PortIo;
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_testkit::root_or_skip;
 
@@ -65,7 +65,7 @@ fn sub_interfaces_survive_their_parent() {
 }
 
 /// What the worker has done since, over a while in which nothing happens.
-fn while_idle(lab: &Lab) -> TurnStats {
+fn while_idle(lab: &Lab) -> WorkerStats {
     let before = lab.counters().turns;
     thread::sleep(Duration::from_millis(300));
     let mut turns = lab.counters().turns;

@@ -4,11 +4,11 @@
 mod common;
 
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use umacvlan_core::options::PortIo;
 
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Change, Event, ParentOptions, SubOptions, SubStatus};
-use umacvlan_engine::port::PortIo;
 use umacvlan_netlink::{Link, set_sysctl};
 use umacvlan_testkit::root_or_skip;
 

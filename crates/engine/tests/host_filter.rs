@@ -8,11 +8,11 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use umacvlan_core::options::PortIo;
 
 use umacvlan_core::switch::HostFilterRules;
 use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
 use umacvlan_engine::engine::{Change, Event, HostFilterStatus, LinkSet, ParentOptions};
-use umacvlan_engine::port::PortIo;
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::bpf::host::HostFilter;
 use umacvlan_testkit::root_or_skip;

@@ -3,10 +3,10 @@
 
 mod common;
 
+use umacvlan_core::options::PortIo;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Change, Event, LinkSet, SubOptions, SubStatus};
-use umacvlan_engine::port::PortIo;
 use umacvlan_netlink::Link;
 use umacvlan_testkit::root_or_skip;
 

@@ -8,15 +8,16 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Stdio};
 use std::thread;
+use umacvlan_core::options::PortIo;
 
+use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::stats::Counters;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubId, SubOptions, SubStatus};
-use umacvlan_engine::port::PortIo;
 use umacvlan_engine::{Engine, Error};
 use umacvlan_netlink::Link;
 use umacvlan_sys::netns::Netns;
-use umacvlan_sys::tap::{QUEUE_LEN, Tap};
+use umacvlan_sys::tap::Tap;
 use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, PARENT, PATIENCE, Place, frame, mac, reaches, several, until};
@@ -124,7 +125,7 @@ fn a_connection_survives_the_engine() {
             let known =
                 |status: &SubStatus| (status.number, status.index, status.mac, status.netns);
             assert_eq!(known(&status), known(sub));
-            assert_eq!(status.link.txqlen, QUEUE_LEN, "the queue is as long as before");
+            assert_eq!(status.link.txqlen, TAP_QUEUE_LEN, "the queue is as long as before");
         }
         arrive(&far, b"meanwhile");
         pass(&far, &near, b"after");

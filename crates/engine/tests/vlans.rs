@@ -7,9 +7,9 @@ mod common;
 #[path = "vlans/world.rs"]
 mod world;
 
+use umacvlan_core::options::{Backend, PortIo};
 use umacvlan_core::{MacAddr, Mode, VlanPath};
-use umacvlan_engine::engine::{Backend, Event, LinkSet, ParentOptions, SubOptions};
-use umacvlan_engine::port::PortIo;
+use umacvlan_engine::engine::{Event, LinkSet, ParentOptions, SubOptions};
 use umacvlan_netlink::Link;
 use umacvlan_testkit::root_or_skip;
 

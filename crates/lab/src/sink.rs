@@ -8,12 +8,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use umacvlan_core::options::PortIo;
 
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{MacvlanSettings, ParentInfo, Semantics, SubConfig, Switch};
 use umacvlan_engine::memory::MemoryLink;
-use umacvlan_engine::port::{PortIo, PortLink};
+use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::{PacketUplink, Uplink};
 use umacvlan_engine::worker::{Worker, WorkerConfig};
 use umacvlan_netlink::Link;

@@ -15,9 +15,6 @@ use umacvlan_core::offload::{Offloads, VNET_LEN};
 /// Where TAPs are made.
 pub const TUN_DEVICE: &str = "/dev/net/tun";
 
-/// Frames that wait in a TAP for the engine. The kernel's 1000 overflow within one TCP window.
-pub const QUEUE_LEN: u32 = 4096;
-
 /// Not in the libc crate: refuse to attach to a TAP that is there already (`linux/if_tun.h`).
 const IFF_TUN_EXCL: libc::c_short = 0x8000_u16.cast_signed();
 

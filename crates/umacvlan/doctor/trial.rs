@@ -1,10 +1,10 @@
 //! What only trying tells: the calls that the engine will make, in a namespace that nobody sees.
 
 use std::io;
+use umacvlan_core::options::XdpMode;
 
 use nix::libc::{EACCES, ENODEV, ENOENT, ENXIO};
 use umacvlan_core::offload::Offloads;
-use umacvlan_engine::engine::XdpMode;
 use umacvlan_engine::try_af_xdp;
 use umacvlan_netlink::{Macvlan, Rtnl};
 use umacvlan_sys::arena::Arena;

@@ -1,11 +1,11 @@
 //! Counters as tables: totals at the end, rates on the way.
 
 use std::time::Duration;
+use umacvlan_core::WorkerStats;
 
 use umacvlan_core::SubIndex;
 use umacvlan_core::stats::{Counters, Drops, SubStats};
 use umacvlan_engine::engine::{ParentStatus, WorkerStatus};
-use umacvlan_engine::idle::TurnStats;
 
 use umacvlan_text::format::{bytes, grouped, percent, ratio, scaled};
 use umacvlan_text::table::{Cell, Head, Table, Tint};
@@ -212,15 +212,15 @@ fn reasons(drops: &Drops) -> impl Iterator<Item = (&'static str, u64)> {
 }
 
 /// How hard the worker worked.
-fn effort(turns: &TurnStats) -> String {
+fn effort(turns: &WorkerStats) -> String {
     let all = turns.busy + turns.spinning + turns.asleep;
     let busy = percent(turns.busy.as_secs_f64(), all.as_secs_f64());
     let frames = ratio(turns.frames as f64, turns.busy_turns as f64);
     format!("{busy} busy, {frames:.1} frames a busy turn")
 }
 
-fn turns_since(then: &TurnStats, now: &TurnStats) -> TurnStats {
-    TurnStats {
+fn turns_since(then: &WorkerStats, now: &WorkerStats) -> WorkerStats {
+    WorkerStats {
         turns: now.turns.saturating_sub(then.turns),
         busy_turns: now.busy_turns.saturating_sub(then.busy_turns),
         frames: now.frames.saturating_sub(then.frames),

@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 use umacvlan_core::MacAddr;
+use umacvlan_core::options::PollMode;
 use umacvlan_core::stats::SubStats;
 use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, WorkerStatus};
-use umacvlan_engine::idle::Poll;
 use umacvlan_engine::worker::{Snapshot, WorkerConfig};
 
 use umacvlan_api::{Amount, SubCounters, WireCounters, WorkerCounters};
@@ -40,7 +40,7 @@ impl<'s> Ready<'s> {
             subs: status.subs.iter().zip(places).map(placed).collect(),
             cpu: cpus.first().copied().flatten(),
             cpus,
-            poll: workers.first().map_or_else(Poll::default, |worker| worker.poll).name(),
+            poll: workers.first().map_or_else(PollMode::default, |worker| worker.poll).name(),
             io: io(&status.counters),
         }
     }

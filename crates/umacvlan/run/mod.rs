@@ -13,18 +13,14 @@ mod spec;
 
 use std::process::ExitCode;
 use std::time::Duration;
+use umacvlan_core::options::{Backend, PollMode, PortIo, WORKERS_MAX};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crossbeam_channel::{Receiver, never, select, tick};
-use umacvlan_config::io_name;
 use umacvlan_core::Semantics;
-use umacvlan_engine::engine::{
-    Backend, Engine, Event, ParentOptions, ParentStatus, SubOptions, WORKERS_MAX,
-};
-use umacvlan_engine::idle::Poll;
-use umacvlan_engine::port::PortIo;
+use umacvlan_engine::engine::{Engine, Event, ParentOptions, ParentStatus, SubOptions};
 use umacvlan_sys::process::raise_descriptor_limit;
 use umacvlan_text::arguments::one_of;
 
@@ -48,7 +44,7 @@ pub(crate) struct RunArgs {
 
     /// How many workers forward: each has the frames of some flows, and more than there are CPUs
     /// share them
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=WORKERS_MAX as i64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(WORKERS_MAX)))]
     workers: u8,
 
     /// The CPU to forward on, or of each worker, as in 2,3 [default: the last ones that this
@@ -58,8 +54,8 @@ pub(crate) struct RunArgs {
 
     /// How to wait for frames: adaptive spins briefly and then sleeps, busy never sleeps,
     /// interrupt sleeps at once
-    #[arg(long, value_name = "P", default_value_t, value_parser = one_of(Poll::ALL, Poll::name))]
-    poll: Poll,
+    #[arg(long, value_name = "P", default_value_t, value_parser = one_of(PollMode::ALL, PollMode::name))]
+    poll: PollMode,
 
     /// What carries the frames of the parent: auto is af-xdp on a NIC whose driver needs no copy,
     /// else af-packet; af-xdp is the best mode there is, and the last three are one mode each
@@ -73,7 +69,7 @@ pub(crate) struct RunArgs {
 
     /// How TAPs are read and written: auto is io_uring where it works, plain is one system call a
     /// frame
-    #[arg(long, value_name = "IO", default_value = "auto", value_parser = one_of([PortIo::Auto, PortIo::Plain, PortIo::Uring], io_name))]
+    #[arg(long, value_name = "IO", default_value = "auto", value_parser = one_of(PortIo::ALL, PortIo::name))]
     io: PortIo,
 
     /// Merge frames of one flow that go to a sub-interface at the same moment, as GRO does; off

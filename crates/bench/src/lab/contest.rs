@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use umacvlan_core::options::{Backend, PollMode};
 
 use anyhow::{Context, Result};
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Backend, Engine, ParentOptions, SubOptions};
-use umacvlan_engine::idle::Poll;
+use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_lab::network::{Maker, Network, Site};
 use umacvlan_sys::bpf;
@@ -21,7 +21,7 @@ use umacvlan_engine::cpus;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contestant {
     /// The engine, waiting for frames in this way.
-    Ours(Poll),
+    Ours(PollMode),
     /// The kernel's macvlan.
     Kernel,
 }
@@ -48,10 +48,10 @@ impl Contest {
             false => missing_kernel(network)?,
         };
         let workers = usize::from(args.workers);
-        let mut contestants = vec![Contestant::Ours(Poll::Adaptive)];
+        let mut contestants = vec![Contestant::Ours(PollMode::Adaptive)];
         // Several that never sleep would leave the programs no core.
         if workers == 1 || workers < cpus::allowed().len() {
-            contestants.push(Contestant::Ours(Poll::Busy));
+            contestants.push(Contestant::Ours(PollMode::Busy));
         }
         if without_kernel.is_none() {
             contestants.push(Contestant::Kernel);
@@ -92,7 +92,7 @@ impl Contest {
 impl Contestant {
     /// True if it takes a core from the others while it is there, even with nothing to do.
     pub(super) fn is_loud(self) -> bool {
-        self == Self::Ours(Poll::Busy)
+        self == Self::Ours(PollMode::Busy)
     }
 }
 
@@ -100,7 +100,7 @@ impl fmt::Display for Contestant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Kernel => "kernel",
-            Self::Ours(Poll::Busy) => "ours, busy",
+            Self::Ours(PollMode::Busy) => "ours, busy",
             Self::Ours(_) => "ours",
         })
     }
@@ -124,7 +124,12 @@ fn missing_filter() -> Option<String> {
 }
 
 /// Our sub-interfaces, on a parent with so many workers. They end with the engine that is returned.
-pub fn make(site: &Site<'_>, poll: Poll, workers: usize, backend: Backend) -> io::Result<Engine> {
+pub fn make(
+    site: &Site<'_>,
+    poll: PollMode,
+    workers: usize,
+    backend: Backend,
+) -> io::Result<Engine> {
     let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
     let worker = |cpu| WorkerConfig { poll, cpu, ..WorkerConfig::default() };
     let parent = ParentOptions {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
+use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_engine::idle::Poll;
 use umacvlan_lab::expect::{Probe, Setup, expected};
 use umacvlan_lab::measure::{Path, frame_rate, round_trips, tcp_throughput};
 use umacvlan_lab::member::{Member, Station};
@@ -243,7 +243,7 @@ fn rows(
             .contestants
             .iter()
             .filter(|contestant| {
-                **contestant != Contestant::Ours(Poll::Busy)
+                **contestant != Contestant::Ours(PollMode::Busy)
                     || (thorough && measure == Measure::RoundTrip)
             })
             .map(|contestant| Column { contestant: *contestant, samples: Vec::new() })

@@ -14,12 +14,12 @@ mod vlan;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use umacvlan_core::options::{Backend, WORKERS_MAX};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_engine::engine::{Backend, WORKERS_MAX};
 use umacvlan_lab::network::Network;
 use umacvlan_sys::netns::{Netns, enter_user_namespace};
 use umacvlan_text::arguments::one_of;
@@ -45,7 +45,7 @@ pub struct LabArgs {
     semantics: Semantics,
 
     /// How many workers our parents have
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=WORKERS_MAX as i64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(WORKERS_MAX)))]
     workers: u8,
 
     /// What carries the frames of our parent, as for run

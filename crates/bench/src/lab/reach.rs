@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use indicatif::ProgressBar;
+use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_engine::idle::Poll;
 use umacvlan_lab::expect::{Probe, Setup, cells, expected, host_sees_more, wanted};
 use umacvlan_lab::member::Member;
 use umacvlan_lab::network::Network;
@@ -123,5 +123,5 @@ pub(super) fn run(
 /// Whoever has a column: who reaches whom does not depend on how our engine waits.
 fn runners(contest: &Contest) -> impl Iterator<Item = Contestant> {
     let contestants = contest.contestants.iter().copied();
-    contestants.filter(|contestant| *contestant != Contestant::Ours(Poll::Busy))
+    contestants.filter(|contestant| *contestant != Contestant::Ours(PollMode::Busy))
 }

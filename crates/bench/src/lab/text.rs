@@ -1,10 +1,9 @@
 //! What the laboratory found, as tables for people.
 
 use std::fmt::Write;
+use umacvlan_core::options::{Backend, PollMode};
 
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_engine::engine::Backend;
-use umacvlan_engine::idle::Poll;
 use umacvlan_lab::expect::{HOST_SEES_MORE, Probe, listed, members};
 use umacvlan_lab::member::{Member, SUBS};
 
@@ -29,7 +28,7 @@ pub(super) struct Text {
 impl Text {
     pub(super) fn new(contest: &Contest, terminal: bool) -> Self {
         Self {
-            ours: contest.has(Contestant::Ours(Poll::Adaptive)),
+            ours: contest.has(Contestant::Ours(PollMode::Adaptive)),
             kernel: contest.has(Contestant::Kernel),
             without_kernel: contest.without_kernel.clone(),
             workers: contest.workers,
@@ -131,9 +130,9 @@ impl Text {
         end_line(&mut table);
         for row in rows {
             let kernel = median(row, Contestant::Kernel);
-            let ours = median(row, Contestant::Ours(Poll::Adaptive));
+            let ours = median(row, Contestant::Ours(PollMode::Adaptive));
             cost_line(&mut table, row, "", ours, kernel);
-            if let Some(busy) = median(row, Contestant::Ours(Poll::Busy)) {
+            if let Some(busy) = median(row, Contestant::Ours(PollMode::Busy)) {
                 cost_line(&mut table, row, ", busy", Some(busy), kernel);
             }
         }

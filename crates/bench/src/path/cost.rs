@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use umacvlan_engine::idle::TurnStats;
+use umacvlan_core::WorkerStats;
 
 use super::hardware::Hardware;
 use super::peer::Field;
@@ -19,7 +18,7 @@ pub(super) struct Account<'f> {
 
 /// How things stood before the trial.
 struct Before {
-    turns: Option<TurnStats>,
+    turns: Option<WorkerStats>,
     time: Option<Duration>,
     hardware: Option<Hardware>,
 }
@@ -57,12 +56,12 @@ impl<'f> Account<'f> {
 }
 
 /// Its own account of what it did with its time.
-fn account_of_turns(now: &TurnStats, then: &TurnStats, extra: &mut Extra) {
+fn account_of_turns(now: &WorkerStats, then: &WorkerStats, extra: &mut Extra) {
     let turns = now.busy_turns - then.busy_turns;
     let read = now.frames - then.frames;
     extra.push(("engine_frames_per_turn", read as f64 / turns.max(1) as f64));
     let seconds =
-        |time: fn(&TurnStats) -> Duration| time(now).saturating_sub(time(then)).as_secs_f64();
+        |time: fn(&WorkerStats) -> Duration| time(now).saturating_sub(time(then)).as_secs_f64();
     let busy = seconds(|turns| turns.busy);
     let all = busy + seconds(|turns| turns.spinning) + seconds(|turns| turns.asleep);
     extra.push(("engine_busy", busy / all.max(f64::MIN_POSITIVE)));

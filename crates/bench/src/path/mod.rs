@@ -22,11 +22,11 @@ mod storm;
 
 use std::io;
 use std::time::Duration;
+use umacvlan_core::options::WORKERS_MAX;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::WORKERS_MAX;
 use umacvlan_lab::error::LabError;
 use umacvlan_sys::netns::{Netns, enter_user_namespace};
 
@@ -70,7 +70,7 @@ pub(crate) struct PathArgs {
     #[arg(long)]
     growth: bool,
     /// How many workers our parents have
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=WORKERS_MAX as i64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(WORKERS_MAX)))]
     workers: u8,
 
     /// From how many ports UDP datagrams come, in turn: each is a flow, and has one worker

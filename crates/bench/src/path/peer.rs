@@ -6,12 +6,13 @@ use std::fmt;
 use std::io;
 use std::rc::{self, Rc};
 use std::sync::{Arc, Weak};
+use umacvlan_core::WorkerStats;
+use umacvlan_core::options::{Backend, PollMode};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Backend, Engine};
-use umacvlan_engine::idle::{Poll, TurnStats};
+use umacvlan_engine::engine::Engine;
 use umacvlan_lab::member::{Member, Station};
 use umacvlan_lab::network::{Maker, Network, Site, Wire};
 use umacvlan_lab::relay::{Between, Relay};
@@ -122,10 +123,10 @@ impl Peer {
         }
     }
 
-    fn poll(self) -> Poll {
+    fn poll(self) -> PollMode {
         match self {
-            Self::UmacvlanBusy => Poll::Busy,
-            _ => Poll::Adaptive,
+            Self::UmacvlanBusy => PollMode::Busy,
+            _ => PollMode::Adaptive,
         }
     }
 }
@@ -307,7 +308,7 @@ impl Field {
     }
 
     /// What the workers of our engine have done so far.
-    pub(super) fn turns(&self) -> Option<TurnStats> {
+    pub(super) fn turns(&self) -> Option<WorkerStats> {
         let engine = self.engine.borrow().upgrade()?;
         engine.parent(Member::Host.interface()).ok().map(|parent| parent.counters.turns)
     }

@@ -1,8 +1,8 @@
 //! What has to change of one link, one thing at a time.
 
 use umacvlan_core::Mode;
+use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
-use umacvlan_sys::tap::QUEUE_LEN;
 
 use super::super::running::OWN_NAMESPACE;
 use super::super::{Current, LinkEntry, names};
@@ -27,7 +27,7 @@ pub(in super::super) fn made(entry: &LinkEntry, wish: &str, parent_mtu: Option<u
         bclim: spec.bclim.or(Some(DEFAULT_BC_CUTOFF)),
         bcqueuelen: spec.bcqueuelen.or(Some(DEFAULT_BC_QUEUE_LEN)),
         mtu: spec.mtu.or(parent_mtu),
-        txqueuelen: spec.txqueuelen.or(Some(QUEUE_LEN)),
+        txqueuelen: spec.txqueuelen.or(Some(TAP_QUEUE_LEN)),
         ..spec
     };
     Current { name, spec }

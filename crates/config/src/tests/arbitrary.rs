@@ -4,6 +4,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use umacvlan_core::options::{Backend, PollMode, PortIo};
 use umacvlan_core::{MacAddr, Mode};
 
 use super::super::running::OWN_NAMESPACE;
@@ -19,7 +20,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         let switches = any::<(Option<bool>, Option<bool>)>();
         let workers = option::of(1..=4_usize);
         let backend = option::of(select(&Backend::ALL[..]));
-        (backend, workers, cpus, option::of(select(&Poll::ALL[..])), switches, io).prop_map(
+        (backend, workers, cpus, option::of(select(&PollMode::ALL[..])), switches, io).prop_map(
             |(backend, workers, cpus, poll, (kernel, coalesce), io)| Settings {
                 coalesce,
                 workers,

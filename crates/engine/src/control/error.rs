@@ -2,10 +2,11 @@
 
 use std::io;
 
+use umacvlan_core::options::WORKERS_MAX;
 use umacvlan_core::{SwitchError, VlanNameError};
 use umacvlan_sys::tap::TUN_DEVICE;
 
-use crate::control::engine::{SubId, WORKERS_MAX};
+use crate::control::engine::SubId;
 use crate::datapath::worker::{AddError, Stopped};
 
 /// Something that was asked of the engine and not done. Nothing of it is left behind.

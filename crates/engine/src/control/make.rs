@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::{
     MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError,
 };
 use umacvlan_netlink::{Link, OperState};
-use umacvlan_sys::tap::{QUEUE_LEN, Tap};
+use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::parent::Parent;
@@ -137,7 +138,7 @@ impl Control {
 
     /// What a TAP takes along wherever it goes.
     fn dress(&mut self, index: u32, options: &SubOptions) -> Result<(), Error> {
-        self.rtnl.set_txqlen(index, options.txqlen.unwrap_or(QUEUE_LEN))?;
+        self.rtnl.set_txqlen(index, options.txqlen.unwrap_or(TAP_QUEUE_LEN))?;
         // Where it would stay "unknown" until its carrier has changed once.
         self.rtnl.set_operstate(index, OperState::Up)?;
         if let Some(text) = &options.alias {

@@ -13,6 +13,9 @@ use std::io::ErrorKind;
 
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_core::VlanPath;
+use umacvlan_core::options::Backend;
+#[cfg(not(feature = "af-xdp"))]
+use umacvlan_core::options::XdpMode;
 use umacvlan_netlink::Link;
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_sys::ethtool::ReceiveOffloads;
@@ -23,9 +26,7 @@ pub use xdp::{try_af_xdp, why_af_packet};
 
 #[cfg(not(feature = "af-xdp"))]
 use super::workers::Workers;
-#[cfg(not(feature = "af-xdp"))]
-use crate::control::engine::XdpMode;
-use crate::control::engine::{Backend, UplinkKind, UplinkStatus};
+use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::error::Error;
 use crate::datapath::uplink::{PacketUplink, Uplink};
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use umacvlan_core::options::WORKERS_MAX;
 
 use umacvlan_core::{MacAddr, Semantics, VlanName, VlanPath};
 use umacvlan_netlink::Link;
@@ -11,7 +12,7 @@ use super::parent::{Parent, has_carrier, seen};
 use super::reach::Reach;
 use super::suitable::check_suitable;
 use super::workers::Workers;
-use crate::control::engine::{Event, Lower, ParentOptions, WORKERS_MAX};
+use crate::control::engine::{Event, Lower, ParentOptions};
 use crate::control::error::Error;
 use crate::datapath::uplink::Uplink;
 use crate::datapath::worker::{Notifier, Worker, WorkerConfig};
@@ -127,7 +128,7 @@ impl Control {
             configs.push(WorkerConfig::default());
         }
         let count = configs.len();
-        if count > WORKERS_MAX {
+        if count > usize::from(WORKERS_MAX) {
             return Err(Error::ParentWorkers { parent: options.name.clone(), count });
         }
         use Error as E;

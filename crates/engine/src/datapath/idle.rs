@@ -1,115 +1,29 @@
 //! `Idle`: what a worker does when there is nothing to do.
 
-use std::fmt;
-use std::ops::AddAssign;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
+use umacvlan_core::WorkerStats;
+use umacvlan_core::options::PollMode;
 
 /// How long `adaptive` looks for work before it sleeps. A request and its response over a
 /// sub-interface take less, so a conversation never pays for a wake-up.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// How a worker waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Poll {
-    /// Spins for a moment after the last frame, then sleeps until the next.
-    #[default]
-    Adaptive,
-    /// Never sleeps: the least latency, and a whole core.
-    Busy,
-    /// Sleeps at once: the least work, and a wake-up for every burst.
-    Interrupt,
-}
-
-impl Poll {
-    /// Every policy.
-    pub const ALL: [Self; 3] = [Self::Adaptive, Self::Busy, Self::Interrupt];
-
-    /// The word used on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Adaptive => "adaptive",
-            Self::Busy => "busy",
-            Self::Interrupt => "interrupt",
-        }
-    }
-}
-
-impl fmt::Display for Poll {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// Text that names no policy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a way to poll: one of adaptive, busy, interrupt")]
-pub struct ParsePollError(String);
-
-impl FromStr for Poll {
-    type Err = ParsePollError;
-
-    /// Reads the word, exactly.
-    ///
-    /// # Errors
-    /// Any other text.
-    fn from_str(text: &str) -> Result<Self, ParsePollError> {
-        Self::ALL
-            .into_iter()
-            .find(|poll| poll.name() == text)
-            .ok_or_else(|| ParsePollError(text.to_owned()))
-    }
-}
-
-/// What a worker has done with its time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TurnStats {
-    /// Turns in all.
-    pub turns: u64,
-    /// Turns that found something to do.
-    pub busy_turns: u64,
-    /// Frames read in them, from wire and ports.
-    pub frames: u64,
-    /// System calls made for frames and to wait for them.
-    pub syscalls: u64,
-    /// Times it went to sleep.
-    pub sleeps: u64,
-    /// Time in turns that found something.
-    pub busy: Duration,
-    /// Time in turns that found nothing.
-    pub spinning: Duration,
-    /// Time asleep.
-    pub asleep: Duration,
-}
-
-impl AddAssign for TurnStats {
-    fn add_assign(&mut self, other: Self) {
-        self.turns += other.turns;
-        self.busy_turns += other.busy_turns;
-        self.frames += other.frames;
-        self.sleeps += other.sleeps;
-        self.busy += other.busy;
-        self.spinning += other.spinning;
-        self.asleep += other.asleep;
-    }
-}
-
 /// Decides after each turn whether to sleep, and accounts for the time.
 #[derive(Debug)]
 pub struct Idle {
-    poll: Poll,
+    poll: PollMode,
     /// When the last turn ended.
     last: Instant,
     /// When the last turn that found something ended.
     worked: Instant,
-    pub(crate) stats: TurnStats,
+    pub(crate) stats: WorkerStats,
 }
 
 impl Idle {
     /// An account that begins now.
-    pub fn new(poll: Poll) -> Self {
+    pub fn new(poll: PollMode) -> Self {
         let now = Instant::now();
-        Self { poll, last: now, worked: now, stats: TurnStats::default() }
+        Self { poll, last: now, worked: now, stats: WorkerStats::default() }
     }
 
     /// Accounts for a turn that read so many frames or had something else to do (`worked`), and
@@ -129,9 +43,9 @@ impl Idle {
         }
         self.stats.spinning += spent;
         match self.poll {
-            Poll::Adaptive => now.duration_since(self.worked) >= SPIN,
-            Poll::Busy => false,
-            Poll::Interrupt => true,
+            PollMode::Adaptive => now.duration_since(self.worked) >= SPIN,
+            PollMode::Busy => false,
+            PollMode::Interrupt => true,
         }
     }
 
@@ -152,14 +66,14 @@ mod tests {
 
     #[test]
     fn busy_never_sleeps_and_interrupt_always_does() {
-        assert!(!Idle::new(Poll::Busy).after_turn(0, false));
-        assert!(Idle::new(Poll::Interrupt).after_turn(0, false));
-        assert!(!Idle::new(Poll::Interrupt).after_turn(1, true));
+        assert!(!Idle::new(PollMode::Busy).after_turn(0, false));
+        assert!(Idle::new(PollMode::Interrupt).after_turn(0, false));
+        assert!(!Idle::new(PollMode::Interrupt).after_turn(1, true));
     }
 
     #[test]
     fn adaptive_sleeps_only_after_its_budget() {
-        let mut idle = Idle::new(Poll::Adaptive);
+        let mut idle = Idle::new(PollMode::Adaptive);
         idle.worked = Instant::now();
         assert!(!idle.after_turn(1, true));
         idle.worked = idle.last.checked_sub(SPIN).unwrap();
@@ -168,7 +82,7 @@ mod tests {
 
     #[test]
     fn time_is_accounted_to_what_it_was_spent_on() {
-        let mut idle = Idle::new(Poll::Adaptive);
+        let mut idle = Idle::new(PollMode::Adaptive);
         idle.after_turn(3, true);
         idle.after_turn(0, false);
         idle.after_sleep();
@@ -178,9 +92,9 @@ mod tests {
 
     #[test]
     fn every_policy_reads_its_own_name() {
-        for poll in Poll::ALL {
+        for poll in PollMode::ALL {
             assert_eq!(poll.name().parse(), Ok(poll));
         }
-        assert!("lazy".parse::<Poll>().is_err());
+        assert!("lazy".parse::<PollMode>().is_err());
     }
 }

@@ -5,14 +5,13 @@
 use std::fmt::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
+use umacvlan_core::options::{PollMode, PortIo};
 
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{
     EngineOptions, Event, ParentOptions, ParentStatus, SubId, SubOptions, SubStatus,
 };
-use umacvlan_engine::idle::Poll;
-use umacvlan_engine::port::PortIo;
 use umacvlan_engine::worker::{Snapshot, WorkerConfig};
 use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
@@ -98,7 +97,7 @@ impl Lab {
     pub(crate) fn start_with(&mut self, with: EngineOptions, io: PortIo, options: ParentOptions) {
         drop(self.engine.take());
         let engine = self.host.netns.run(|| Engine::start_with(with)).unwrap().unwrap();
-        let worker = WorkerConfig { io, poll: Poll::Adaptive, ..WorkerConfig::default() };
+        let worker = WorkerConfig { io, poll: PollMode::Adaptive, ..WorkerConfig::default() };
         let options = ParentOptions {
             name: PARENT.to_owned(),
             workers: vec![worker; options.workers.len().max(1)],

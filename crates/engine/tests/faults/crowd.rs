@@ -4,10 +4,10 @@ use std::fs;
 use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
+use umacvlan_core::options::PortIo;
 
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::SubOptions;
-use umacvlan_engine::port::PortIo;
 use umacvlan_testkit::root_or_skip;
 
 use crate::ALONE;

@@ -2,12 +2,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
+use umacvlan_core::options::{Backend, PortIo};
 
 use umacvlan_core::Mode;
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_engine::Engine;
-use umacvlan_engine::engine::{Backend, ParentOptions, ParentStatus, SubOptions};
-use umacvlan_engine::port::PortIo;
+use umacvlan_engine::engine::{ParentOptions, ParentStatus, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_sys::packet::{Membership, PacketSocket};
 use umacvlan_sys::poll;

@@ -1,10 +1,11 @@
 //! A worker run by hand, with links in memory for a wire and for ports.
 
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
+use umacvlan_core::options::PortIo;
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, SubIndex, Switch};
 use umacvlan_engine::memory::MemoryLink;
-use umacvlan_engine::port::{PortIo, PortLink};
+use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Snapshot, Turn, Worker, WorkerConfig};
 

@@ -1,11 +1,12 @@
 //! A port that is a TAP, with an interface that refuses everything.
 
 use std::sync::Arc;
+use umacvlan_core::options::PortIo;
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
 use umacvlan_engine::memory::MemoryLink;
-use umacvlan_engine::port::{PortIo, PortLink};
+use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};
 use umacvlan_sys::netns::Netns;

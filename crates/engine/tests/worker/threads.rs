@@ -2,19 +2,19 @@
 
 use std::thread;
 use std::time::{Duration, Instant};
+use umacvlan_core::options::{PollMode, PortIo};
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{Mode, SubConfig};
-use umacvlan_engine::idle::Poll;
 use umacvlan_engine::memory::MemoryLink;
-use umacvlan_engine::port::{PortIo, PortLink};
+use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig, WorkerHandle};
 
 use crate::bench::{frame, mac, switch, taken};
 
 /// A worker with one sub-interface, and the other ends of its wire and its port.
-fn spawn(name: &str, poll: Poll, io: PortIo) -> (WorkerHandle, MemoryLink, MemoryLink) {
+fn spawn(name: &str, poll: PollMode, io: PortIo) -> (WorkerHandle, MemoryLink, MemoryLink) {
     let config = WorkerConfig { io, poll, ..WorkerConfig::default() };
     let handle = Worker::spawn(name, switch(), config, None, None).unwrap();
     let (uplink, mut wire) = MemoryLink::pair(16, 4096);
@@ -70,10 +70,10 @@ fn converse(name: &str, wire: &MemoryLink, port: &MemoryLink, rests: bool) {
 #[test]
 fn a_worker_that_sleeps_is_woken_by_what_is_put_in() {
     for (name, poll, io) in [
-        ("w-interrupt-p", Poll::Interrupt, PortIo::Plain),
-        ("w-interrupt-a", Poll::Interrupt, PortIo::Auto),
-        ("w-adaptive-p", Poll::Adaptive, PortIo::Plain),
-        ("w-adaptive-a", Poll::Adaptive, PortIo::Auto),
+        ("w-interrupt-p", PollMode::Interrupt, PortIo::Plain),
+        ("w-interrupt-a", PollMode::Interrupt, PortIo::Auto),
+        ("w-adaptive-p", PollMode::Adaptive, PortIo::Plain),
+        ("w-adaptive-a", PollMode::Adaptive, PortIo::Auto),
     ] {
         let (handle, wire, port) = spawn(name, poll, io);
         for _ in 0..20 {
@@ -89,7 +89,7 @@ fn a_worker_that_sleeps_is_woken_by_what_is_put_in() {
 
 #[test]
 fn a_busy_worker_never_sleeps() {
-    let (handle, wire, port) = spawn("w-busy", Poll::Busy, PortIo::Plain);
+    let (handle, wire, port) = spawn("w-busy", PollMode::Busy, PortIo::Plain);
     for _ in 0..20 {
         converse("w-busy", &wire, &port, false);
     }
@@ -99,7 +99,7 @@ fn a_busy_worker_never_sleeps() {
 
 #[test]
 fn a_worker_that_has_stopped_says_so() {
-    let (handle, ..) = spawn("w-stopped", Poll::Interrupt, PortIo::Plain);
+    let (handle, ..) = spawn("w-stopped", PollMode::Interrupt, PortIo::Plain);
     handle.call(Worker::stop).unwrap();
     until("the end of the worker", || handle.call(|_| ()).is_err());
     assert!(handle.stop().is_ok(), "stopping twice is no failure");

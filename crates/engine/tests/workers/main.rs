@@ -7,10 +7,10 @@ mod flows;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use umacvlan_core::options::PortIo;
 
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Change, Event, LinkSet, ParentStatus};
-use umacvlan_engine::port::PortIo;
 use umacvlan_netlink::Link;
 use umacvlan_testkit::root_or_skip;
 

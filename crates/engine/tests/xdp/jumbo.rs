@@ -2,12 +2,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
+use umacvlan_core::options::{PortIo, XdpMode};
 
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
-use umacvlan_engine::engine::{ParentOptions, UplinkKind, XdpMode};
-use umacvlan_engine::port::PortIo;
+use umacvlan_engine::engine::{ParentOptions, UplinkKind};
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::rx_ring::Received;
 use umacvlan_sys::{blast, poll};

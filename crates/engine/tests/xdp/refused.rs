@@ -3,11 +3,11 @@
 
 use std::io;
 use std::process::{Command, Stdio};
+use umacvlan_core::options::{Backend, PortIo, XdpMode};
 
 use caps::{CapSet, Capability};
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Backend, Engine, ParentOptions, UplinkKind, XdpMode};
-use umacvlan_engine::port::PortIo;
+use umacvlan_engine::engine::{Engine, ParentOptions, UplinkKind};
 use umacvlan_engine::{Error, try_af_xdp};
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::xdp::{Attached, Binding, XdpProgram, XskSocket};

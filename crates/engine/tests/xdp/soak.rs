@@ -7,12 +7,12 @@
 
 use std::fmt::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use umacvlan_core::options::{Backend, PortIo, XdpMode};
 
 use umacvlan_core::Mode;
 use umacvlan_core::stats::WireStats;
 use umacvlan_engine::Error;
-use umacvlan_engine::engine::{Backend, Event, LinkSet, ParentOptions, UplinkKind, XdpMode};
-use umacvlan_engine::port::PortIo;
+use umacvlan_engine::engine::{Event, LinkSet, ParentOptions, UplinkKind};
 use umacvlan_sys::blast::{self, BATCH};
 use umacvlan_sys::xdp::{Attached, XdpProgram};
 use umacvlan_testkit::root_or_skip;

@@ -3,12 +3,11 @@
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use umacvlan_core::options::XdpMode;
+use umacvlan_core::options::{Backend, PortIo};
 
 use umacvlan_core::{MacAddr, Mode, Tag};
-use umacvlan_engine::engine::{
-    Backend, Change, LinkSet, ParentOptions, SubOptions, UplinkKind, XdpMode,
-};
-use umacvlan_engine::port::PortIo;
+use umacvlan_engine::engine::{Change, LinkSet, ParentOptions, SubOptions, UplinkKind};
 use umacvlan_netlink::Rtnl;
 use umacvlan_testkit::root_or_skip;
 

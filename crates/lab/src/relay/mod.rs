@@ -11,15 +11,17 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
+use umacvlan_core::options::PollMode;
 
 use core_affinity::CoreId;
-use umacvlan_engine::idle::{Idle, Poll};
+use umacvlan_core::options::TAP_QUEUE_LEN;
+use umacvlan_engine::idle::Idle;
 use umacvlan_engine::port::Appetite;
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;
-use umacvlan_sys::tap::{QUEUE_LEN, Tap};
+use umacvlan_sys::tap::Tap;
 use umacvlan_sys::uring::{Completion, Uring};
 
 use crate::network::{Site, SubSite};
@@ -93,7 +95,7 @@ pub(crate) fn tap(sub: &SubSite<'_>) -> io::Result<Tap> {
     tap.accept_offloads()?;
     let mut rtnl = Rtnl::open_in(sub.netns)?;
     if let Some(link) = rtnl.link(&sub.name)? {
-        rtnl.set_txqlen(link.index, QUEUE_LEN)?;
+        rtnl.set_txqlen(link.index, TAP_QUEUE_LEN)?;
     }
     Ok(tap)
 }
@@ -169,7 +171,7 @@ impl Served {
 
     /// The engine's loop, and its way to wait.
     fn run(mut self, stop: &AtomicBool) -> io::Result<()> {
-        let mut idle = Idle::new(Poll::Adaptive);
+        let mut idle = Idle::new(PollMode::Adaptive);
         while !stop.load(Ordering::Relaxed) {
             let events = self.receive();
             self.send()?;

@@ -12,12 +12,10 @@ use umacvlan_core::MacAddr;
 use umacvlan_sys::eventfd::EventFd;
 
 pub use options::{
-    Absent, Adopt, Backend, Change, EngineOptions, LinkSet, Lower, ParentOptions, SubId,
-    SubOptions, WORKERS_MAX,
+    Absent, Adopt, Change, EngineOptions, LinkSet, Lower, ParentOptions, SubId, SubOptions,
 };
 pub use status::{
     Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
-    XdpMode,
 };
 
 use crate::control::Control;

@@ -1,16 +1,12 @@
 //! What the owner of an engine asks for: plain data.
 
 use std::fmt;
+use umacvlan_core::options::Backend;
 
 use umacvlan_core::{MacAddr, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::Netns;
 
-use super::XdpMode;
 use crate::datapath::worker::{OnWorker, WorkerConfig};
-
-/// Workers that a parent may have: far fewer than the 256 queues that a TAP can
-/// (`MAX_TAP_QUEUES` in `drivers/net/tun.c`), and more than any machine has cores to spare.
-pub const WORKERS_MAX: usize = 64;
 
 /// How an engine is to run.
 #[derive(Clone, Default)]
@@ -24,61 +20,6 @@ pub struct EngineOptions {
 impl fmt::Debug for EngineOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EngineOptions").field("on_worker", &self.on_worker.is_some()).finish()
-    }
-}
-
-/// By which kind of sockets the wire is to be reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Backend {
-    /// AF_XDP where it is known to be better and to be had, which is on a NIC whose driver says
-    /// that it does without copies; else AF_PACKET.
-    #[default]
-    Auto,
-    /// AF_PACKET.
-    AfPacket,
-    /// AF_XDP in the best mode there is, or not at all.
-    AfXdp,
-    /// AF_XDP in this mode, or not at all.
-    AfXdpIn(XdpMode),
-}
-
-impl Backend {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Auto,
-        Self::AfPacket,
-        Self::AfXdp,
-        Self::AfXdpIn(XdpMode::ZeroCopy),
-        Self::AfXdpIn(XdpMode::Native),
-        Self::AfXdpIn(XdpMode::Generic),
-    ];
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::AfPacket => "af-packet",
-            Self::AfXdp => "af-xdp",
-            Self::AfXdpIn(XdpMode::ZeroCopy) => "af-xdp-zero-copy",
-            Self::AfXdpIn(XdpMode::Native) => "af-xdp-native",
-            Self::AfXdpIn(XdpMode::Generic) => "af-xdp-generic",
-        }
-    }
-
-    /// That of a name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|backend| backend.name() == name)
-    }
-
-    /// True when nothing but AF_XDP will do.
-    pub(crate) const fn demands_xdp(self) -> bool {
-        matches!(self, Self::AfXdp | Self::AfXdpIn(_))
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 

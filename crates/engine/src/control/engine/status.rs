@@ -1,6 +1,8 @@
 //! What an engine tells, asked and unasked.
 
 use std::fmt;
+use umacvlan_core::WorkerStats;
+use umacvlan_core::options::XdpMode;
 
 use umacvlan_core::stats::WireStats;
 use umacvlan_core::{MacAddr, Mode, Semantics, VlanPath};
@@ -10,7 +12,6 @@ use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
 use super::SubId;
-use crate::datapath::idle::TurnStats;
 use crate::datapath::worker::{Snapshot, WorkerConfig};
 
 /// Something that happened without being asked for.
@@ -126,32 +127,6 @@ impl fmt::Display for UplinkKind {
     }
 }
 
-/// How frames get from a driver to an AF_XDP socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum XdpMode {
-    /// The driver writes them into memory of ours.
-    ZeroCopy,
-    /// The driver's XDP, and a copy.
-    Native,
-    /// The stack's XDP, for any driver, and a copy.
-    Generic,
-}
-
-impl XdpMode {
-    /// All of them, the best first.
-    pub const ALL: [Self; 3] = [Self::ZeroCopy, Self::Native, Self::Generic];
-}
-
-impl fmt::Display for XdpMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::ZeroCopy => "zero-copy",
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
-    }
-}
-
 /// How a wire is reached, and why not better.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UplinkStatus {
@@ -225,5 +200,5 @@ pub struct WorkerStatus {
     /// What it got from the wire and sent there.
     pub wire: WireStats,
     /// What it did with its time.
-    pub turns: TurnStats,
+    pub turns: WorkerStats,
 }

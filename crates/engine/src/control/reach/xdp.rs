@@ -1,6 +1,7 @@
 //! AF_XDP: which mode of it is to be had, and what goes with it.
 
 use std::io;
+use umacvlan_core::options::{Backend, XdpMode};
 
 use umacvlan_core::VlanPath;
 use umacvlan_netlink::{Link, goes_without_copies};
@@ -11,7 +12,7 @@ use umacvlan_sys::xdp::{
 };
 
 use super::{Reach, open_sockets};
-use crate::control::engine::{Backend, UplinkKind, UplinkStatus, XdpMode};
+use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::workers::Workers;
 use crate::datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS, XdpUplink};
 

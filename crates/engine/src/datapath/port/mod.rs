@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
+use umacvlan_core::options::PortIo;
 
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{DropReason, SubIndex};
@@ -42,18 +43,6 @@ pub enum PortLink {
     Tap(Arc<Tap>),
     /// A TAP of one queue, which another worker reads: here it is only written to.
     Writer(Arc<Tap>),
-}
-
-/// How the TAPs of a worker are read and written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PortIo {
-    /// By io_uring where it works, else plainly.
-    #[default]
-    Auto,
-    /// One system call a frame, and epoll to wait.
-    Plain,
-    /// By io_uring or not at all.
-    Uring,
 }
 
 /// Something that a port has to say.

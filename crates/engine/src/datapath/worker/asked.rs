@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::AddAssign;
+use umacvlan_core::WorkerStats;
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
@@ -11,7 +12,6 @@ use umacvlan_sys::tap::Tap;
 
 use super::Worker;
 use crate::datapath::dispatch::{Desk, Dispatch};
-use crate::datapath::idle::TurnStats;
 use crate::datapath::port::PortLink;
 use crate::datapath::switches::{Served, SwitchId};
 use crate::datapath::uplink::Uplink;
@@ -26,7 +26,7 @@ pub struct Snapshot {
     /// The sum over sub-interfaces that were removed.
     pub removed: SubStats,
     /// What the worker did with its time.
-    pub turns: TurnStats,
+    pub turns: WorkerStats,
     /// Floods that wait, and so are counted but not yet finished.
     pub waiting: usize,
     /// Frames that the kernel has been given to send and has not told to have left: none at rest.
@@ -231,7 +231,7 @@ impl Worker {
     /// for all.
     pub fn snapshot_at(&self, at: SwitchId) -> Snapshot {
         let mut snapshot = Snapshot {
-            turns: TurnStats { syscalls: calls::made(), ..self.idle.stats },
+            turns: WorkerStats { syscalls: calls::made(), ..self.idle.stats },
             sending: self.uplink.as_ref().map_or(0, Uplink::sending),
             uring: self.ports.has_uring(),
             ..Snapshot::default()

@@ -11,6 +11,7 @@ mod handle;
 
 use std::io;
 use std::sync::Arc;
+use umacvlan_core::options::{PollMode, PortIo};
 
 use crossbeam_channel::{Receiver, unbounded};
 use umacvlan_core::{DropReason, SubIndex, Switch};
@@ -25,9 +26,9 @@ pub use handle::{Notice, Notifier, OnWorker, Stopped, WorkerHandle};
 use crate::datapath::coalesce::Coalescer;
 use crate::datapath::dispatch::{Desk, Dispatch};
 use crate::datapath::held::Places;
-use crate::datapath::idle::{Idle, Poll};
+use crate::datapath::idle::Idle;
 use crate::datapath::outlet::{Outlet, refused, unsent};
-use crate::datapath::port::{PortEvent, PortIo, Ports};
+use crate::datapath::port::{PortEvent, Ports};
 use crate::datapath::switches::{Switches, Vlans};
 use crate::datapath::uplink::Uplink;
 
@@ -57,13 +58,13 @@ pub struct WorkerConfig {
     /// How TAPs are read and written.
     pub io: PortIo,
     /// What to do when there is nothing to do.
-    pub poll: Poll,
+    pub poll: PollMode,
 }
 
 impl Default for WorkerConfig {
     /// Anywhere, by the best means, merging.
     fn default() -> Self {
-        Self { coalesce: true, cpu: None, io: PortIo::default(), poll: Poll::default() }
+        Self { coalesce: true, cpu: None, io: PortIo::default(), poll: PollMode::default() }
     }
 }
 

@@ -1,0 +1,171 @@
+//! How a parent is to be served: plain values that the command line, the configuration and the engine
+//! share. The switch does not use them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Workers that a parent may have: far fewer than the 256 queues that a TAP can
+/// (`MAX_TAP_QUEUES` in `drivers/net/tun.c`), and more than any machine has cores to spare.
+pub const WORKERS_MAX: u8 = 64;
+
+/// Frames that wait in a TAP for the engine. The kernel's 1000 overflow within one TCP window.
+pub const TAP_QUEUE_LEN: u32 = 4096;
+
+/// By which kind of sockets the wire is to be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// AF_XDP where it is known to be better and to be had, which is on a NIC whose driver says
+    /// that it does without copies; else AF_PACKET.
+    #[default]
+    Auto,
+    /// AF_PACKET.
+    AfPacket,
+    /// AF_XDP in the best mode there is, or not at all.
+    AfXdp,
+    /// AF_XDP in this mode, or not at all.
+    AfXdpIn(XdpMode),
+}
+
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Auto,
+        Self::AfPacket,
+        Self::AfXdp,
+        Self::AfXdpIn(XdpMode::ZeroCopy),
+        Self::AfXdpIn(XdpMode::Native),
+        Self::AfXdpIn(XdpMode::Generic),
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::AfPacket => "af-packet",
+            Self::AfXdp => "af-xdp",
+            Self::AfXdpIn(XdpMode::ZeroCopy) => "af-xdp-zero-copy",
+            Self::AfXdpIn(XdpMode::Native) => "af-xdp-native",
+            Self::AfXdpIn(XdpMode::Generic) => "af-xdp-generic",
+        }
+    }
+
+    /// That of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|backend| backend.name() == name)
+    }
+
+    /// True when nothing but AF_XDP will do.
+    pub const fn demands_xdp(self) -> bool {
+        matches!(self, Self::AfXdp | Self::AfXdpIn(_))
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How frames get from a driver to an AF_XDP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum XdpMode {
+    /// The driver writes them into memory of ours.
+    ZeroCopy,
+    /// The driver's XDP, and a copy.
+    Native,
+    /// The stack's XDP, for any driver, and a copy.
+    Generic,
+}
+
+impl XdpMode {
+    /// All of them, the best first.
+    pub const ALL: [Self; 3] = [Self::ZeroCopy, Self::Native, Self::Generic];
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ZeroCopy => "zero-copy",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+/// How a worker waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PollMode {
+    /// Spins for a moment after the last frame, then sleeps until the next.
+    #[default]
+    Adaptive,
+    /// Never sleeps: the least latency, and a whole core.
+    Busy,
+    /// Sleeps at once: the least work, and a wake-up for every burst.
+    Interrupt,
+}
+
+impl PollMode {
+    /// Every policy.
+    pub const ALL: [Self; 3] = [Self::Adaptive, Self::Busy, Self::Interrupt];
+
+    /// The word used on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Adaptive => "adaptive",
+            Self::Busy => "busy",
+            Self::Interrupt => "interrupt",
+        }
+    }
+}
+
+impl fmt::Display for PollMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Text that names no policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a way to poll: one of adaptive, busy, interrupt")]
+pub struct ParsePollError(String);
+
+impl FromStr for PollMode {
+    type Err = ParsePollError;
+
+    /// Reads the word, exactly.
+    ///
+    /// # Errors
+    /// Any other text.
+    fn from_str(text: &str) -> Result<Self, ParsePollError> {
+        Self::ALL
+            .into_iter()
+            .find(|poll| poll.name() == text)
+            .ok_or_else(|| ParsePollError(text.to_owned()))
+    }
+}
+
+/// How the TAPs of a worker are read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortIo {
+    /// By io_uring where it works, else plainly.
+    #[default]
+    Auto,
+    /// One system call a frame, and epoll to wait.
+    Plain,
+    /// By io_uring or not at all.
+    Uring,
+}
+
+impl PortIo {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Plain, Self::Uring];
+
+    /// The word used in the configuration and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Plain => "plain",
+            Self::Uring => "uring",
+        }
+    }
+}
