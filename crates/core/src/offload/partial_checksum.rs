@@ -1,15 +1,15 @@
-//! Open checksums that nobody tells of.
+//! [`partial_checksum`]: detection of partial checksums that no header announces.
 
 use super::VnetHeader;
 use super::checksum::Sum;
 use super::layout::{IPV4, IPV6, ipv4, ipv6, network, number};
 
-/// The header that says of a frame that its checksum is open, if that is what its checksum says:
-/// that it holds the sum of the pseudo-header and nothing else.
+/// The header for a frame with a partial checksum, or `None` for any other frame. The checksum is
+/// partial if its field holds the sum of the pseudo-header.
 ///
-/// A veth hands frames of a local sender to an XDP program as they are, and their checksum is open
-/// when the sender has left it to the interface (`drivers/net/veth.c`). One in 65 536 finished
-/// frames looks alike: completing it once more gives the checksum that it has.
+/// A veth interface passes frames of a local sender to an XDP program unchanged, with a partial
+/// checksum if the sender left it to the interface (`drivers/net/veth.c`). One in 65 536 finished
+/// frames looks alike; completing it again gives the checksum that it has.
 pub fn partial_checksum(frame: &[u8]) -> Option<VnetHeader> {
     let (ethertype, network) = network(frame)?;
     let (protocol, transport, addresses, end) = match ethertype {
@@ -35,8 +35,8 @@ pub fn partial_checksum(frame: &[u8]) -> Option<VnetHeader> {
     let pseudo = Sum::default().bytes(frame.get(addresses)?).number(protocol.into()).number(len);
     let csum_start = u16::try_from(transport).ok()?;
     let flags = VnetHeader::NEEDS_CSUM;
-    let open = VnetHeader { flags, csum_start, csum_offset, ..VnetHeader::PLAIN };
-    (value == !pseudo.checksum()).then_some(open)
+    let partial = VnetHeader { flags, csum_start, csum_offset, ..VnetHeader::PLAIN };
+    (value == !pseudo.checksum()).then_some(partial)
 }
 
 #[cfg(test)]
