@@ -13,8 +13,8 @@ pub const DEFAULT_BC_CUTOFF: i32 = 1;
 /// The settings of a sub-interface that `ip link add ... type macvlan` takes.
 ///
 /// They are the attributes `IFLA_MACVLAN_*` of the kernel (`if_link.h`), under the words of
-/// ip-link(8), and [`Default`] has the kernel's defaults (`macvlan_common_newlink`). What any
-/// interface has, such as its address, MTU and state, is not here.
+/// ip-link(8), and [`Default`] has the kernel's defaults (`macvlan_common_newlink`). Settings
+/// that every interface has, such as address, MTU and state, are not part of it.
 ///
 /// # Adding a setting
 /// Every layer embeds this struct instead of naming the settings one by one: the switch
