@@ -124,7 +124,7 @@ impl FullSwitch {
     }
 
     /// A round of frames from outside addresses to the sub-interfaces.
-    fn from_outside(self) -> Box<dyn Round> {
+    fn outside_frames(self) -> Box<dyn Round> {
         self.frames::<false>(FRAMES, |full| (full.any_sub(), random_mac(&mut full.random)))
     }
 }
@@ -137,7 +137,7 @@ pub(crate) fn bare_lookup(subs: usize) -> Box<dyn Round> {
 }
 
 pub(crate) fn wire_to_sub(subs: usize) -> Box<dyn Round> {
-    FullSwitch::new(subs).from_outside()
+    FullSwitch::new(subs).outside_frames()
 }
 
 pub(crate) fn sub_to_sub(subs: usize) -> Box<dyn Round> {
@@ -153,7 +153,7 @@ pub(crate) fn sub_to_wire(subs: usize) -> Box<dyn Round> {
 pub(crate) fn all_rules(subs: usize) -> Box<dyn Round> {
     let mut full = FullSwitch::new(subs - 1);
     full.add(Mode::Private, Vec::new());
-    full.from_outside()
+    full.outside_frames()
 }
 
 pub(crate) fn broadcast(subs: usize) -> Box<dyn Round> {
@@ -175,7 +175,7 @@ pub(crate) fn source_hit(subs: usize) -> Box<dyn Round> {
 
 /// Frames from addresses on no source list.
 pub(crate) fn source_miss(subs: usize) -> Box<dyn Round> {
-    with_source_list(subs).0.from_outside()
+    with_source_list(subs).0.outside_frames()
 }
 
 /// A switch with a source list of as many addresses as there are sub-interfaces.
