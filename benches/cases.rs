@@ -1,7 +1,7 @@
-//! How long each case of crates/cases takes for a frame: decisions, vnet headers, checksums,
-//! segmentation, merging, and the engine's turn in memory.
+//! The time for a frame of each case in crates/cases: decisions, vnet headers, checksums,
+//! segmentation, merging, and a turn of the engine in memory.
 //!
-//! `decision/bare-lookup` looks the same keys up in a hashbrown map and does nothing else; compare
+//! `decision/bare-lookup` is the baseline: it only looks up the same keys in a hashbrown map. Compare
 //! decisions with it and not with figures of another machine.
 
 use std::time::{Duration, Instant};

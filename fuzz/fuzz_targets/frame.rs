@@ -1,4 +1,4 @@
-//! Any bytes are a frame or a runt, and no accessor fails on a frame.
+//! Any bytes are a frame or a runt, and no accessor of a frame panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

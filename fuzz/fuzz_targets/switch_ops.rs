@@ -1,4 +1,4 @@
-//! Any operations, on the switch and on the model: they never differ.
+//! The switch agrees with the model under any operations.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

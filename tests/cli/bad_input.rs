@@ -117,7 +117,7 @@ fn a_group_is_no_address() {
 fn the_second_passthru_is_refused_and_the_first_undone() {
     refused(
         &["--sub", "m1,mode=passthru", "--sub", "m2,mode=passthru"],
-        &["m2: a passthru sub-interface owns this parent"],
+        &["m2: this parent has a passthru sub-interface"],
     );
 }
 

@@ -244,7 +244,7 @@ fn wrong_options_are_told_before_anything_is_read() {
         (["--from", "mac9"], "has no link mac9: expected auto, wire or one of apart, mac1, mac2"),
         (["--parent", "eth9"], "has no parent eth9: it has eth0"),
         (["--join", "mac9=01:00:5e:00:00:05"], "has no link mac9"),
-        (["--mtu", "60"], "MTU 60 is below the least that Ethernet has"),
+        (["--mtu", "60"], "MTU 60 is below the minimum of Ethernet"),
         (["--parent-mac", "02:00:00:00:00:01"], "is the address of the parent"),
     ] {
         let output = replay(&place, &words, b"");

@@ -1,4 +1,4 @@
-//! Decisions: frames that are there already, and verdicts that are counted.
+//! Decisions of the switch about prepared frames.
 
 use std::hint::black_box;
 
@@ -10,18 +10,18 @@ use umacvlan_core::{
 };
 
 use crate::Round;
-use crate::frames::{head, random, station};
+use crate::frames::{head, random, random_mac};
 
-/// Frames of a round: enough to be out of order.
+/// Frames of a round.
 const FRAMES: usize = 1024;
 
-/// Frames of a round that go to many.
+/// Frames of a round that is flooded.
 const FLOODS: usize = 64;
 
-/// At most so many sub-interfaces send.
+/// The limit of sending sub-interfaces.
 const SENDERS: usize = 8;
 
-/// Frames about which a switch decides.
+/// A switch and the frames to decide about.
 struct Decisions<const EGRESS: bool> {
     switch: Switch,
     frames: Vec<(SubIndex, [u8; 16])>,
@@ -31,7 +31,7 @@ impl<const EGRESS: bool> Round for Decisions<EGRESS> {
     fn run(&mut self) -> usize {
         let mut sum = 0;
         for (from, head) in &self.frames {
-            let frame = Frame::new(black_box(head)).expect("it is longer than a header");
+            let frame = Frame::new(black_box(head)).expect("the frame is longer than a header");
             sum += act(match EGRESS {
                 true => self.switch.egress(*from, frame, false),
                 false => self.switch.ingress(frame),
@@ -45,8 +45,8 @@ impl<const EGRESS: bool> Round for Decisions<EGRESS> {
     }
 }
 
-/// Carries a verdict out, as far as that goes without ports.
-// Always, as the engine's only call is.
+/// Consumes a verdict as far as that is possible without ports.
+// Inlined, as the engine's only call is.
 #[inline(always)]
 fn act(verdict: Verdict<'_>) -> usize {
     let copies = verdict.copies.map(|id| id.index()).sum::<usize>();
@@ -60,13 +60,13 @@ fn act(verdict: Verdict<'_>) -> usize {
         }
 }
 
-/// Keys that are looked up, and nothing else: what a decision is compared with.
-struct Bare {
+/// Hash table lookups and nothing else: the baseline of a decision.
+struct BareLookup {
     table: HashMap<u64, u16>,
     keys: Vec<u64>,
 }
 
-impl Round for Bare {
+impl Round for BareLookup {
     fn run(&mut self) -> usize {
         let found = |key| self.table.get(black_box(key)).map_or(1, |&id| usize::from(id));
         self.keys.iter().map(found).sum()
@@ -78,25 +78,25 @@ impl Round for Bare {
 }
 
 /// A switch full of sub-interfaces that are up.
-struct Crowd {
+struct FullSwitch {
     random: Rng,
     switch: Switch,
     ids: Vec<SubIndex>,
     macs: Vec<MacAddr>,
 }
 
-impl Crowd {
+impl FullSwitch {
     fn new(subs: usize) -> Self {
         let mut random = random();
-        let parent = ParentInfo { mac: station(&mut random), mtu: 1500, promisc: true };
+        let parent = ParentInfo { mac: random_mac(&mut random), mtu: 1500, promisc: true };
         let switch = Switch::new(parent, Semantics::Documented);
-        let mut crowd = Self { random, switch, ids: Vec::new(), macs: Vec::new() };
-        (0..subs).for_each(|_| crowd.add(Mode::Bridge, Vec::new()));
-        crowd
+        let mut full = Self { random, switch, ids: Vec::new(), macs: Vec::new() };
+        (0..subs).for_each(|_| full.add(Mode::Bridge, Vec::new()));
+        full
     }
 
     fn add(&mut self, mode: Mode, sources: Vec<MacAddr>) {
-        let mac = station(&mut self.random);
+        let mac = random_mac(&mut self.random);
         let settings = MacvlanSettings { sources, ..MacvlanSettings::new(mode) };
         let config = SubConfig { mac, mtu: None, settings };
         let id = self.switch.add(&config).expect("there is room");
@@ -105,11 +105,11 @@ impl Crowd {
         self.macs.push(mac);
     }
 
-    fn somebody(&mut self) -> MacAddr {
+    fn any_sub(&mut self) -> MacAddr {
         self.macs[self.random.usize(..self.macs.len())]
     }
 
-    /// So many frames from stations or from sub-interfaces.
+    /// A round of frames from the wire or from sub-interfaces.
     fn frames<const EGRESS: bool>(
         mut self,
         count: usize,
@@ -123,66 +123,65 @@ impl Crowd {
         Box::new(Decisions::<EGRESS> { switch: self.switch, frames })
     }
 
-    /// Frames from the wire to somebody.
-    fn strangers(self) -> Box<dyn Round> {
-        self.frames::<false>(FRAMES, |crowd| (crowd.somebody(), station(&mut crowd.random)))
+    /// A round of frames from outside addresses to the sub-interfaces.
+    fn outside_frames(self) -> Box<dyn Round> {
+        self.frames::<false>(FRAMES, |full| (full.any_sub(), random_mac(&mut full.random)))
     }
 }
 
-pub(crate) fn bare(subs: usize) -> Box<dyn Round> {
-    let mut crowd = Crowd::new(subs);
-    let keys = (0..FRAMES).map(|_| crowd.somebody().to_u64()).collect();
-    let table = crowd.macs.iter().map(|mac| mac.to_u64()).zip(0..=u16::MAX).collect();
-    Box::new(Bare { table, keys })
+pub(crate) fn bare_lookup(subs: usize) -> Box<dyn Round> {
+    let mut full = FullSwitch::new(subs);
+    let keys = (0..FRAMES).map(|_| full.any_sub().to_u64()).collect();
+    let table = full.macs.iter().map(|mac| mac.to_u64()).zip(0..=u16::MAX).collect();
+    Box::new(BareLookup { table, keys })
 }
 
 pub(crate) fn wire_to_sub(subs: usize) -> Box<dyn Round> {
-    Crowd::new(subs).strangers()
+    FullSwitch::new(subs).outside_frames()
 }
 
 pub(crate) fn sub_to_sub(subs: usize) -> Box<dyn Round> {
-    Crowd::new(subs).frames::<true>(FRAMES, |crowd| (crowd.somebody(), crowd.macs[0]))
+    FullSwitch::new(subs).frames::<true>(FRAMES, |full| (full.any_sub(), full.macs[0]))
 }
 
 pub(crate) fn sub_to_wire(subs: usize) -> Box<dyn Round> {
-    Crowd::new(subs).frames::<true>(FRAMES, |crowd| (station(&mut crowd.random), crowd.macs[0]))
+    FullSwitch::new(subs)
+        .frames::<true>(FRAMES, |full| (random_mac(&mut full.random), full.macs[0]))
 }
 
-/// With a private sub-interface, so that nothing is known before the frame comes.
+/// With a private sub-interface, so that the fast path is not used.
 pub(crate) fn all_rules(subs: usize) -> Box<dyn Round> {
-    let mut crowd = Crowd::new(subs - 1);
-    crowd.add(Mode::Private, Vec::new());
-    crowd.strangers()
+    let mut full = FullSwitch::new(subs - 1);
+    full.add(Mode::Private, Vec::new());
+    full.outside_frames()
 }
 
 pub(crate) fn broadcast(subs: usize) -> Box<dyn Round> {
-    let crowd = Crowd::new(subs);
-    crowd.frames::<false>(FLOODS, |crowd| (MacAddr::BROADCAST, station(&mut crowd.random)))
+    let full = FullSwitch::new(subs);
+    full.frames::<false>(FLOODS, |full| (MacAddr::BROADCAST, random_mac(&mut full.random)))
 }
 
-/// For a group that nobody joined.
-pub(crate) fn unheard(subs: usize) -> Box<dyn Round> {
+/// Frames for a group without members.
+pub(crate) fn multicast_unheard(subs: usize) -> Box<dyn Round> {
     let group = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
-    Crowd::new(subs).frames::<false>(FRAMES, |crowd| (group, station(&mut crowd.random)))
+    FullSwitch::new(subs).frames::<false>(FRAMES, |full| (group, random_mac(&mut full.random)))
 }
 
-/// From stations that a source sub-interface lists, to others.
+/// Frames from addresses on a source list to other sub-interfaces.
 pub(crate) fn source_hit(subs: usize) -> Box<dyn Round> {
-    let (crowd, listed) = listening(subs);
-    crowd.frames::<false>(FRAMES, |crowd| {
-        (crowd.somebody(), listed[crowd.random.usize(..listed.len())])
-    })
+    let (full, listed) = with_source_list(subs);
+    full.frames::<false>(FRAMES, |full| (full.any_sub(), listed[full.random.usize(..listed.len())]))
 }
 
-/// From stations that it does not list.
+/// Frames from addresses on no source list.
 pub(crate) fn source_miss(subs: usize) -> Box<dyn Round> {
-    listening(subs).0.strangers()
+    with_source_list(subs).0.outside_frames()
 }
 
-/// One of them lists as many stations as there are sub-interfaces.
-fn listening(subs: usize) -> (Crowd, Vec<MacAddr>) {
-    let mut crowd = Crowd::new(subs - 1);
-    let listed: Vec<_> = (0..subs).map(|_| station(&mut crowd.random)).collect();
-    crowd.add(Mode::Source, listed.clone());
-    (crowd, listed)
+/// A switch with a source list of as many addresses as there are sub-interfaces.
+fn with_source_list(subs: usize) -> (FullSwitch, Vec<MacAddr>) {
+    let mut full = FullSwitch::new(subs - 1);
+    let listed: Vec<_> = (0..subs).map(|_| random_mac(&mut full.random)).collect();
+    full.add(Mode::Source, listed.clone());
+    (full, listed)
 }

@@ -1,4 +1,4 @@
-//! A worker's turn, with its uplink and its ports in memory.
+//! A worker's turn, with uplink and ports in memory.
 
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 use umacvlan_core::options::PortIo;
@@ -9,26 +9,26 @@ use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};
 
 use crate::Round;
-use crate::frames::{UDP_HEADERS, head, random, station, udp};
+use crate::frames::{UDP_HEADERS, head, random, random_mac, udp};
 
-/// Frames of a round: as many as a turn takes from the wire.
+/// Frames of a round: as many as a turn reads from the wire.
 const BURST: usize = 64;
 
-/// Bytes of a small frame, as every measurement has it: 64 with the check sequence.
+/// Bytes of a small frame: 64 with the FCS.
 const SMALL: usize = 60;
 
 /// Bytes of the datagrams that are merged.
 const DATAGRAM: usize = UDP_HEADERS + 64;
 
-/// At most so many sub-interfaces send.
+/// The limit of sending sub-interfaces.
 const SENDERS: usize = 8;
 
-/// A worker and the other ends of its links.
+/// A worker and the far ends of its links.
 struct Turns {
     worker: Worker,
     wire: MemoryLink,
     ports: Vec<MemoryLink>,
-    /// Each with the place of the port that it comes from; without one it comes from the wire.
+    /// Each with the index of its port; `None` for a frame from the wire.
     frames: Vec<(Option<usize>, Vec<u8>)>,
 }
 
@@ -44,7 +44,7 @@ impl Round for Turns {
     }
 
     fn run(&mut self) -> usize {
-        let turn = self.worker.turn().expect("there is no kernel in it that could fail");
+        let turn = self.worker.turn().expect("a turn in memory makes no failing system call");
         assert_eq!(turn.frames, self.frames.len(), "nothing would be measured");
         turn.frames
     }
@@ -54,24 +54,24 @@ impl Round for Turns {
     }
 }
 
-/// A worker with sub-interfaces, and frames from one of these addresses to another.
+/// A worker with sub-interfaces, and the frames that `frame` makes of their addresses.
 fn turns(
     subs: usize,
     egress: bool,
     mut frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
 ) -> Box<dyn Round> {
     let mut random = random();
-    let parent = ParentInfo { mac: station(&mut random), mtu: 1500, promisc: true };
+    let parent = ParentInfo { mac: random_mac(&mut random), mtu: 1500, promisc: true };
     let config = WorkerConfig { io: PortIo::Plain, ..WorkerConfig::default() };
     let switch = Switch::new(parent, Semantics::Documented);
-    let mut worker = Worker::new(switch, config).expect("a worker needs little");
+    let mut worker = Worker::new(switch, config).expect("a worker without a TAP can be created");
     let bytes = 2 * BURST * (VNET_LEN + DATAGRAM);
     let (near, wire) = MemoryLink::pair(2 * BURST, bytes);
-    worker.attach(Uplink::Memory(near)).expect("memory is always there");
+    worker.attach(Uplink::Memory(near)).expect("a link in memory can be attached");
     let (mut ports, mut macs) = (Vec::new(), Vec::new());
     for _ in 0..subs {
         let (near, far) = MemoryLink::pair(2 * BURST, bytes);
-        let mac = station(&mut random);
+        let mac = random_mac(&mut random);
         let config = SubConfig::new(mac, Mode::Bridge);
         let id = worker.add(&config, PortLink::Memory(near), Offloads::ALL);
         worker.set_up(id.expect("there is room"), true).expect("the address is new");
@@ -91,7 +91,7 @@ fn small(dst: MacAddr, src: MacAddr) -> Vec<u8> {
 
 pub(crate) fn wire_to_sub(subs: usize) -> Box<dyn Round> {
     let mut random = random();
-    turns(subs, false, |macs, _| small(macs[random.usize(..macs.len())], station(&mut random)))
+    turns(subs, false, |macs, _| small(macs[random.usize(..macs.len())], random_mac(&mut random)))
 }
 
 pub(crate) fn sub_to_sub(subs: usize) -> Box<dyn Round> {
@@ -103,13 +103,13 @@ pub(crate) fn sub_to_sub(subs: usize) -> Box<dyn Round> {
 
 pub(crate) fn sub_to_wire(subs: usize) -> Box<dyn Round> {
     let mut random = random();
-    turns(subs, true, |macs, number| small(station(&mut random), macs[number % SENDERS]))
+    turns(subs, true, |macs, number| small(random_mac(&mut random), macs[number % SENDERS]))
 }
 
-/// A burst of datagrams of one flow, which leaves as one frame.
+/// A burst of datagrams of one flow, merged into one GSO packet.
 pub(crate) fn merge_udp() -> Box<dyn Round> {
     let mut random = random();
-    let src = station(&mut random);
+    let src = random_mac(&mut random);
     turns(1, false, |macs, number| {
         let id = u16::try_from(number).expect("a burst is short");
         udp(DATAGRAM, macs[0], src, id)

@@ -1,4 +1,4 @@
-//! Addresses and frames to measure with: random, and the same in every process.
+//! Random addresses and frames, the same in every process.
 
 use fastrand::Rng;
 use umacvlan_core::MacAddr;
@@ -10,18 +10,18 @@ pub(crate) const UDP_HEADERS: usize = 14 + 20 + 8;
 /// Bytes of the headers of the packets here: Ethernet, IPv4 and TCP.
 pub(crate) const TCP_HEADERS: usize = 14 + 20 + 20;
 
-/// Where the random numbers of all cases begin.
+/// The random numbers of a case, from a fixed seed.
 pub(crate) fn random() -> Rng {
     Rng::with_seed(42)
 }
 
-/// A locally administered address of one station.
-pub(crate) fn station(random: &mut Rng) -> MacAddr {
+/// A random, locally administered unicast address.
+pub(crate) fn random_mac(random: &mut Rng) -> MacAddr {
     let [a, b, c, d, e, ..] = random.u64(..).to_le_bytes();
     MacAddr::new([2, a, b, c, d, e])
 }
 
-/// The first bytes of a frame that is for local experiments (IEEE 802).
+/// The first bytes of a frame with an EtherType for local experiments (IEEE 802).
 pub(crate) fn head(dst: MacAddr, src: MacAddr) -> [u8; 16] {
     let mut head = [0; 16];
     head[..6].copy_from_slice(&dst.octets());
@@ -30,7 +30,7 @@ pub(crate) fn head(dst: MacAddr, src: MacAddr) -> [u8; 16] {
     head
 }
 
-/// A TCP packet of so many bytes that is to be cut, as a container's stack hands it over.
+/// A TCP GSO packet of `len` bytes, as the stack of a container sends it.
 pub(crate) fn tcp(len: usize, gso_size: u16) -> (VnetHeader, Vec<u8>) {
     let mut frame =
         ipv4(6, len, MacAddr::new([2, 0, 0, 0, 0, 1]), MacAddr::new([2, 0, 0, 0, 0, 2]));
@@ -47,7 +47,7 @@ pub(crate) fn tcp(len: usize, gso_size: u16) -> (VnetHeader, Vec<u8>) {
     (header, frame)
 }
 
-/// A UDP datagram of so many bytes with all headers, finished.
+/// A finished UDP datagram of `len` bytes, with all headers.
 pub(crate) fn udp(len: usize, dst: MacAddr, src: MacAddr, id: u16) -> Vec<u8> {
     let mut frame = ipv4(17, len, dst, src);
     frame[18..20].copy_from_slice(&id.to_be_bytes());

@@ -1,8 +1,8 @@
-//! The work whose cost is watched: each [`Case`] does one thing to many frames, over and over.
+//! Benchmark cases: each [`Case`] does one operation on many frames, repeatedly.
 //!
-//! `cargo bench` takes the time of these cases, and `scripts/instructions` counts their
-//! instructions and compares them with `benches/instructions.tsv`. Both run the very same code, so
-//! a count that has changed can be timed by its name.
+//! `cargo bench` measures the time of these cases, and `scripts/instructions` counts their
+//! instructions and compares them with `benches/instructions.tsv`. Both run the same code, so a
+//! changed count can be timed by the name of its case.
 #![allow(clippy::expect_used, reason = "a panic is how a case fails")]
 
 mod decision;
@@ -12,31 +12,32 @@ mod offload;
 
 use std::hint::black_box;
 
-/// A case, ready to run. It is made of the same random numbers in every process.
+/// A case that is ready to run. Its random numbers are the same in every process.
 pub trait Round {
-    /// Brings the frames of one round; not part of what is measured.
+    /// Prepares the frames of one round; not measured.
     fn prepare(&mut self) {}
 
-    /// Does the work on all of them. The sum of whatever came out keeps it from being left out.
+    /// Does the work on all frames. The compiler cannot remove it, because it returns a sum over the
+    /// results.
     fn run(&mut self) -> usize;
 
-    /// How many frames one round has.
+    /// The number of frames in one round.
     fn frames(&self) -> usize;
 }
 
-/// Something that is done to frames, by name.
+/// An operation on frames, with its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// What it is about, a slash, and what is done.
+    /// The component, a slash, and the operation.
     pub name: &'static str,
     make: fn() -> Box<dyn Round>,
 }
 
 impl Case {
-    /// Everything that the case needs; one round has been done.
+    /// Sets the case up and runs one round.
     ///
     /// # Panics
-    /// If something is not as it has to be: there is nothing to measure then.
+    /// If the setup fails or the round does not do the expected work.
     pub fn ready(&self) -> Box<dyn Round> {
         let mut round = (self.make)();
         round.prepare();
@@ -45,32 +46,32 @@ impl Case {
     }
 }
 
-/// Every case, in the order in which tables have them.
+/// Every case, in the order of tables.
 #[rustfmt::skip]
 pub const CASES: [Case; 18] = [
-    Case { name: "decision/bare-lookup-1024", make: || decision::bare(1024) },
+    Case { name: "decision/bare-lookup-1024", make: || decision::bare_lookup(1024) },
     Case { name: "decision/wire-to-sub-1", make: || decision::wire_to_sub(1) },
     Case { name: "decision/wire-to-sub-1024", make: || decision::wire_to_sub(1024) },
     Case { name: "decision/sub-to-sub-1024", make: || decision::sub_to_sub(1024) },
     Case { name: "decision/sub-to-wire-1024", make: || decision::sub_to_wire(1024) },
     Case { name: "decision/all-rules-1024", make: || decision::all_rules(1024) },
     Case { name: "decision/broadcast-64", make: || decision::broadcast(64) },
-    Case { name: "decision/multicast-unheard-64", make: || decision::unheard(64) },
+    Case { name: "decision/multicast-unheard-64", make: || decision::multicast_unheard(64) },
     Case { name: "decision/source-hit-1024", make: || decision::source_hit(1024) },
     Case { name: "decision/source-miss-1024", make: || decision::source_miss(1024) },
     Case { name: "vnet/validate-tcp", make: offload::validate },
     Case { name: "offload/checksum-1500", make: offload::checksum },
     Case { name: "offload/segment-64k", make: offload::segment },
-    Case { name: "offload/merge-udp-1024", make: offload::merge },
+    Case { name: "offload/merge-udp-1024", make: offload::merge_udp },
     Case { name: "engine/wire-to-sub-64", make: || engine::wire_to_sub(64) },
     Case { name: "engine/sub-to-sub-64", make: || engine::sub_to_sub(64) },
     Case { name: "engine/sub-to-wire-64", make: || engine::sub_to_wire(64) },
     Case { name: "engine/merge-udp-64", make: engine::merge_udp },
 ];
 
-/// One round of a case, in a function of its own: callgrind counts what happens in here.
+/// Runs one round of a case. Callgrind counts the instructions inside this function.
 #[inline(never)]
 pub fn counted(round: &mut dyn Round) -> usize {
-    // Not the last thing that is done, or it would be a jump and the count would not end here.
+    // `black_box` prevents a tail call, with which the count would not end here.
     black_box(round.run())
 }

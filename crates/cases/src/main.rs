@@ -1,4 +1,4 @@
-//! `umacvlan-cases`: the names of all cases; with a name, so many rounds of that case.
+//! `umacvlan-cases [CASE [ROUNDS]]`: runs rounds of a case, or lists all cases.
 
 use std::env;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     };
     let rounds = words.get(1).map_or(Ok(1), |word| word.parse());
     let (Some(case), Ok(rounds)) = (CASES.iter().find(|case| case.name == name), rounds) else {
-        eprintln!("usage: umacvlan-cases [CASE [ROUNDS]]; without words it lists the cases");
+        eprintln!("usage: umacvlan-cases [CASE [ROUNDS]]; without arguments it lists the cases");
         return ExitCode::FAILURE;
     };
     let mut round = case.ready();

@@ -8,9 +8,18 @@ pub const HEADER_LEN: usize = 14;
 /// Bytes of one VLAN tag: TPID and TCI.
 pub const TAG_LEN: usize = 4;
 
-/// An Ethernet frame without its checksum, borrowed for the length of one decision.
+/// An Ethernet frame without its FCS, borrowed for one decision.
 ///
 /// [`Frame::new`] is the only length check: no accessor can fail afterwards.
+///
+/// ```
+/// use umacvlan_core::Frame;
+///
+/// let bytes = [0xff; 60];
+/// let frame = Frame::new(&bytes).expect("60 bytes are no runt");
+/// assert!(frame.dst().is_broadcast());
+/// assert!(Frame::new(&bytes[..13]).is_none());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     head: &'a [u8; HEADER_LEN],
@@ -46,7 +55,7 @@ impl<'a> Frame<'a> {
     pub(crate) const fn dst_key(self) -> u64 {
         match self.head.first_chunk() {
             Some(bytes) => u64::from_be_bytes(*bytes) >> 16,
-            // A header is longer.
+            // Not reached: a header is longer.
             None => 0,
         }
     }
@@ -56,7 +65,7 @@ impl<'a> Frame<'a> {
     pub(crate) const fn src_key(self) -> u64 {
         match self.head.last_chunk() {
             Some(bytes) => u64::from_be_bytes(*bytes) >> 16,
-            // A header is longer.
+            // Not reached: a header is longer.
             None => 0,
         }
     }
@@ -68,7 +77,7 @@ impl<'a> Frame<'a> {
         u16::from_be_bytes([hi, lo])
     }
 
-    /// The outer VLAN tag, if there is one and it is whole.
+    /// The outer VLAN tag, if there is a complete one.
     pub fn tag(self) -> Option<Tag> {
         let tpid = self.ethertype();
         if !is_tpid(tpid) {
@@ -78,14 +87,14 @@ impl<'a> Frame<'a> {
         Some(Tag { tpid, tci: u16::from_be_bytes(*tci) })
     }
 
-    /// The EtherType as it is with the outer tag taken off.
+    /// The EtherType without the outer tag.
     pub(crate) fn ethertype_untagged(self) -> u16 {
         if self.tag().is_none() {
             return self.ethertype();
         }
         match self.bytes.get(HEADER_LEN + 2..) {
             Some(&[hi, lo, ..]) => u16::from_be_bytes([hi, lo]),
-            // The tag is whole, but nothing follows it.
+            // The tag is complete, but nothing follows it.
             _ => self.ethertype(),
         }
     }
@@ -97,10 +106,10 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A VLAN tag (IEEE 802.1Q). The switch looks at addresses, and past a tag for MAC control.
+/// A VLAN tag (IEEE 802.1Q). The switch ignores tags, except to detect MAC control behind one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
-    /// What kind of tag: 0x8100, or 0x88a8 for a provider's.
+    /// The kind of tag: 0x8100 (802.1Q), or 0x88a8 for a provider's (802.1ad).
     pub tpid: u16,
     /// Priority (3 bits), drop eligible (1 bit), VLAN identifier (12 bits).
     pub tci: u16,
@@ -118,7 +127,7 @@ pub(crate) const VLAN: u16 = 0x8100;
 /// TPID of a provider's tag (`ETH_P_8021AD`).
 pub(crate) const SERVICE_VLAN: u16 = 0x88a8;
 
-/// True for what says that a tag follows.
+/// True for an EtherType that is a TPID: a tag follows.
 #[inline]
 pub(crate) const fn is_tpid(ethertype: u16) -> bool {
     ethertype == VLAN || ethertype == SERVICE_VLAN
@@ -147,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_whole_tag_and_no_other() {
+    fn reads_a_complete_tag_and_no_other() {
         let mut bytes = [0; 18];
         bytes[12..16].copy_from_slice(&[0x81, 0x00, 0x60, 0x0a]);
         let tag = |bytes: &[u8]| Frame::new(bytes).unwrap().tag();

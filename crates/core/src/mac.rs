@@ -3,18 +3,27 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A 48-bit Ethernet address, in the order in which it stands on the wire.
+/// A 48-bit Ethernet address, in wire order.
+///
+/// ```
+/// use umacvlan_core::MacAddr;
+///
+/// let mac: MacAddr = "02:00:5e:10:00:01".parse()?;
+/// assert!(mac.is_valid_unicast() && mac.is_locally_administered());
+/// assert_eq!(mac.to_string(), "02:00:5e:10:00:01");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddr([u8; 6]);
 
 impl MacAddr {
-    /// `ff:ff:ff:ff:ff:ff`, the address of everybody.
+    /// `ff:ff:ff:ff:ff:ff`, the broadcast address.
     pub const BROADCAST: Self = Self([0xff; 6]);
 
     /// `00:00:00:00:00:00`, which no interface may have.
     pub const ZERO: Self = Self([0; 6]);
 
-    /// The address made of these six bytes, in wire order.
+    /// The address with these six bytes, in wire order.
     pub const fn new(octets: [u8; 6]) -> Self {
         Self(octets)
     }
@@ -34,12 +43,13 @@ impl MacAddr {
         self.to_u64() == Self::BROADCAST.to_u64()
     }
 
-    /// True for an address somebody chose, false for one that a manufacturer burnt in.
+    /// True for a locally administered address, false for one that a manufacturer assigned.
     pub const fn is_locally_administered(self) -> bool {
         self.0[0] & 2 != 0
     }
 
-    /// True for an address that an interface may have: neither a group nor zero.
+    /// True for an address that an interface may have: neither a group nor zero, as
+    /// `is_valid_ether_addr` of the kernel's `etherdevice.h`.
     pub const fn is_valid_unicast(self) -> bool {
         !self.is_group() && self.to_u64() != 0
     }
@@ -78,10 +88,10 @@ pub struct ParseMacError(String);
 impl FromStr for MacAddr {
     type Err = ParseMacError;
 
-    /// Reads exactly six groups of exactly two hex digits with colons between them.
+    /// Parses exactly six groups of exactly two hex digits with colons between them.
     ///
     /// # Errors
-    /// Anything else, the forms that `u8::from_str_radix` would let through (`+a`) included.
+    /// Anything else, including forms that `u8::from_str_radix` accepts (`+a`).
     fn from_str(text: &str) -> Result<Self, ParseMacError> {
         let error = || ParseMacError(text.to_owned());
         let mut octets = [0; 6];
@@ -127,12 +137,12 @@ mod tests {
             "2:0:0:0:0:0",
             "02:00:00:00:00:é",
         ] {
-            assert!(bad.parse::<MacAddr>().is_err(), "{bad:?} was taken");
+            assert!(bad.parse::<MacAddr>().is_err(), "{bad:?} was accepted");
         }
     }
 
     #[test]
-    fn knows_groups_from_stations() {
+    fn tells_unicast_addresses_from_groups() {
         assert!(MacAddr::BROADCAST.is_group() && MacAddr::BROADCAST.is_broadcast());
         assert!(MacAddr::new([1, 0, 0x5e, 0, 0, 1]).is_group());
         assert!(!MacAddr::ZERO.is_valid_unicast());

@@ -1,20 +1,20 @@
-//! Counters: plain numbers, owned by one worker, copied out when asked for.
+//! Counters: plain numbers, owned by one worker and copied out on request.
 //!
-//! They are kept twice over on purpose. A frame is counted when it is received and again when its
-//! fate is known; a copy is counted when it is offered to a port and again when the port took it
-//! or did not. So a frame that the engine loses without a reason shows: see
+//! They are redundant on purpose, like a double-entry ledger. A frame is counted when it is received
+//! and again when it is delivered or dropped; a copy is counted when it is offered to a port and
+//! again when the port accepts or refuses it. So a frame lost without a reason shows: see
 //! [`SubStats::is_balanced`], [`WireStats::is_balanced`] and [`is_balanced`].
 
 use std::ops::{AddAssign, Index};
 
 use crate::switch::DropReason;
 
-/// Frames and their bytes, Ethernet header included, checksum not. A GSO super-frame is one frame.
+/// Frames and their bytes, with the Ethernet header and without FCS. A GSO packet is one frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// How many frames.
+    /// The number of frames.
     pub frames: u64,
-    /// How many bytes in all.
+    /// Their bytes in total.
     pub bytes: u64,
 }
 
@@ -35,7 +35,7 @@ impl AddAssign for Counters {
     }
 }
 
-/// Frames that ended without being delivered, by reason.
+/// Dropped frames, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drops([u64; DropReason::COUNT]);
 
@@ -52,12 +52,12 @@ impl Drops {
         self.0[reason.index()] += frames;
     }
 
-    /// How many frames, for whatever reason.
+    /// The number of frames over all reasons.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Every reason and how many frames it ended, in the order of [`DropReason::ALL`].
+    /// Every reason with its number of frames, in the order of [`DropReason::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> {
         DropReason::ALL.into_iter().zip(self.0)
     }
@@ -80,48 +80,48 @@ impl AddAssign for Drops {
     }
 }
 
-/// What one sub-interface got and sent.
+/// The counters of one sub-interface.
 ///
-/// What nearly every frame counts comes first and is one line of the cache: among many
-/// sub-interfaces, a frame brings in the line of its receiver and that of its sender, and no more.
+/// The fields that nearly every frame counts come first and fill one cache line: a frame loads the
+/// line of its receiver and that of its sender, and no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct SubStats {
     // Towards it.
-    /// Frames that were to be delivered to it: verdicts, copies and replicas.
+    /// Frames offered to its port: by verdict, as copies and as replicas.
     pub offered: u64,
-    /// Those its port took.
+    /// Those that its port accepted.
     pub delivered: Counters,
-    /// Those among the delivered that were for a group, broadcast included.
+    /// Delivered frames with a group destination, broadcast included.
     pub groups: u64,
 
     // From it.
     /// Frames read from its port.
     pub received: Counters,
-    /// Those that went to one sub-interface and not to the wire.
+    /// Received frames delivered to one sub-interface and not sent to the wire.
     pub local: u64,
-    /// Those that went to the wire only.
+    /// Received frames sent to the wire only.
     pub wire: u64,
 
-    // Both, and counted less often.
-    /// Frames delivered that were merged with others into a larger one on the last step.
+    // Both directions, counted less often.
+    /// Delivered frames that were merged into a GSO packet before the write to the port.
     pub merged: u64,
-    /// How many larger ones that made.
+    /// The number of these GSO packets.
     pub supers: u64,
-    /// Those it did not get.
+    /// Offered frames that its port did not accept.
     pub lost: Drops,
-    /// Frames received that went to several sub-interfaces and then to the wire.
+    /// Received frames flooded to sub-interfaces and sent to the wire.
     pub flooded: u64,
-    /// Those that went nowhere.
+    /// Received frames that were dropped.
     pub dropped: Drops,
 }
 
 impl SubStats {
-    /// True when every frame received has one fate, and every frame offered was taken or lost for
-    /// a reason.
+    /// True when every received frame is counted once more by its outcome, and every offered frame
+    /// was accepted or lost for a reason.
     pub fn is_balanced(&self) -> bool {
-        let fates = self.local + self.flooded + self.wire + self.dropped.total();
-        self.received.frames == fates
+        let outcomes = self.local + self.flooded + self.wire + self.dropped.total();
+        self.received.frames == outcomes
             && self.offered == self.delivered.frames + self.lost.total()
             && self.groups <= self.delivered.frames
     }
@@ -156,43 +156,43 @@ impl AddAssign for SubStats {
     }
 }
 
-/// What the uplink got and sent, and how often the switch multiplied a frame.
+/// The counters of an uplink, and of the frames that the switch multiplied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WireStats {
     // From the wire.
     /// Frames read from the uplink.
     pub received: Counters,
-    /// Those that went to one sub-interface.
+    /// Received frames delivered to one sub-interface.
     pub delivered: u64,
-    /// Those that went to several sub-interfaces and to the host.
+    /// Received frames flooded to sub-interfaces and left to the host.
     pub flooded: u64,
-    /// Those left to the host alone.
+    /// Received frames left to the host alone.
     pub host: u64,
-    /// Those that went nowhere, and group frames that only the host got because the broadcast
-    /// queue was full.
+    /// Received frames that were dropped, and group frames that only the host got because the
+    /// broadcast queue was full.
     pub dropped: Drops,
 
     // To the wire.
-    /// Frames that were to be sent.
+    /// Frames offered to the uplink.
     pub offered: u64,
-    /// Those the uplink took.
+    /// Those that the uplink accepted.
     pub sent: Counters,
-    /// Those it did not take.
+    /// Those that it did not accept.
     pub unsent: Drops,
 
-    // In between, from either direction.
-    /// Copies for source sub-interfaces, taken or lost.
+    // Both directions.
+    /// Copies for source sub-interfaces, accepted or lost.
     pub copies: u64,
-    /// Replicas of flooded frames, taken or lost.
+    /// Replicas of flooded frames, accepted or lost.
     pub replicas: u64,
 }
 
 impl WireStats {
-    /// True when every frame received has one fate, and every frame offered was taken or lost for
-    /// a reason.
+    /// True when every received frame is counted once more by its outcome, and every offered frame
+    /// was accepted or lost for a reason.
     pub fn is_balanced(&self) -> bool {
-        let fates = self.delivered + self.flooded + self.host + self.dropped.total();
-        self.received.frames == fates && self.offered == self.sent.frames + self.unsent.total()
+        let outcomes = self.delivered + self.flooded + self.host + self.dropped.total();
+        self.received.frames == outcomes && self.offered == self.sent.frames + self.unsent.total()
     }
 }
 
@@ -223,9 +223,9 @@ impl AddAssign for WireStats {
     }
 }
 
-/// True when a whole parent adds up: each side by itself, and what one side passed on is what the
-/// other was offered. `subs` is the sum over all sub-interfaces, removed ones included, at a
-/// moment when no flood waits.
+/// True when the counters of a whole parent add up: each side by itself, and each side was offered
+/// what the other passed on. `subs` is the sum over all sub-interfaces, removed ones included, while
+/// no flood is queued.
 pub fn is_balanced(wire: &WireStats, subs: &SubStats) -> bool {
     let to_ports = wire.delivered + subs.local + wire.copies + wire.replicas;
     let to_wire = subs.wire + subs.flooded;
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_without_a_fate_is_noticed() {
+    fn a_received_frame_without_an_outcome_is_noticed() {
         let mut sub = SubStats::default();
         assert!(sub.is_balanced());
         sub.received.count(60);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_that_nobody_answered_is_noticed() {
+    fn an_offered_frame_without_an_outcome_is_noticed() {
         let mut sub = SubStats { offered: 2, ..Default::default() };
         sub.delivered.count(1514);
         assert!(!sub.is_balanced());
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nearly_every_frame_counts_is_one_line_of_the_cache() {
+    fn the_counters_of_nearly_every_frame_fit_one_cache_line() {
         assert_eq!(align_of::<SubStats>(), 64);
         assert!(std::mem::offset_of!(SubStats, wire) + 8 <= 64);
     }

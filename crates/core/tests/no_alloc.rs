@@ -1,4 +1,4 @@
-//! The way of a frame allocates nothing, whatever the verdict.
+//! A decision allocates nothing, whatever the verdict.
 #![allow(unsafe_code, reason = "an allocator that counts is an unsafe trait to implement")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -12,13 +12,13 @@ use umacvlan_core::{
 };
 
 thread_local! {
-    /// Allocations of this thread: the test harness has threads of its own.
+    /// Allocations of this thread; the test harness has other threads.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
+// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
@@ -35,7 +35,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How many allocations this makes.
+/// The number of allocations by `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.get();
     work();
@@ -48,8 +48,9 @@ fn mac(n: u8) -> MacAddr {
 
 const GROUP: MacAddr = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
 
-/// Eight sub-interfaces of each mode but passthru, up; the source ones list stations 50 to 52.
-fn crowd() -> (Switch, Vec<SubIndex>) {
+/// A switch with eight sub-interfaces of each mode but passthru, up; those in source mode list
+/// addresses 50 to 52.
+fn full_switch() -> (Switch, Vec<SubIndex>) {
     let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
     let mut switch = Switch::new(parent, Semantics::Documented);
     let modes = [Mode::Bridge, Mode::Private, Mode::Source, Mode::Vepa];
@@ -69,11 +70,11 @@ fn crowd() -> (Switch, Vec<SubIndex>) {
     (switch, ids)
 }
 
-/// Decides about a frame in every way and consumes the verdict; how many got it.
+/// Decides about a frame from both sides, and returns the number of its receivers.
 fn decide(switch: &Switch, from: SubIndex, bytes: &[u8]) -> usize {
     let frame = Frame::new(bytes).unwrap();
     let verdicts = [switch.ingress(frame), switch.egress(from, frame, false)];
-    let served = verdicts.into_iter().map(|verdict| {
+    let delivered = verdicts.into_iter().map(|verdict| {
         let copies = verdict.copies.count();
         copies
             + match verdict.action {
@@ -85,12 +86,12 @@ fn decide(switch: &Switch, from: SubIndex, bytes: &[u8]) -> usize {
                 Action::Drop(_) | Action::Host | Action::Wire => 0,
             }
     });
-    served.sum()
+    delivered.sum()
 }
 
 #[test]
 fn decisions_and_floods_allocate_nothing() {
-    let (switch, ids) = crowd();
+    let (switch, ids) = full_switch();
     let mut frames = Vec::new();
     for dst in (0..60).map(mac).chain([GROUP, MacAddr::BROADCAST]) {
         for src in (0..60).map(mac) {
@@ -99,15 +100,15 @@ fn decisions_and_floods_allocate_nothing() {
             frames.push(bytes);
         }
     }
-    let mut served = 0;
+    let mut delivered = 0;
     let made = allocations(|| {
         for bytes in &frames {
             for &from in &ids {
-                served += decide(black_box(&switch), from, bytes);
+                delivered += decide(black_box(&switch), from, bytes);
             }
         }
     });
-    assert!(served > frames.len(), "nothing was delivered: {served}");
+    assert!(delivered > frames.len(), "nothing was delivered: {delivered}");
     assert_eq!(made, 0);
 }
 

@@ -1,4 +1,4 @@
-//! Coalescing, checked by segmentation: what was merged comes apart into the same bytes.
+//! GRO, checked by segmentation: a merged packet is segmented into the same bytes.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers included")]
 
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ mod offload_frames;
 
 type Unit = (VnetHeader, Vec<u8>);
 
-/// The finished frames that a GSO frame is cut into.
+/// The segments of a GSO packet.
 fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
     let mut scratch = Box::new([0; SEGMENT_BUFFER_LEN]);
     let mut frames = Vec::new();
@@ -18,23 +18,23 @@ fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Merges as many of these as go together with the first, and returns what came of it and how many
-/// they were.
+/// Merges the first frame with as many of the next as possible, and returns the packet and the
+/// number of merged frames.
 fn merge(frames: &[Unit]) -> (Unit, usize) {
     let (first, rest) = frames.split_first().unwrap();
     let mut unit = vec![0xee; 70_000];
-    let Some(mut merge) = GroBuilder::of(first.0, &first.1) else {
+    let Some(mut gro) = GroBuilder::of(first.0, &first.1) else {
         return (first.clone(), 1);
     };
     let taken = rest
         .iter()
-        .take_while(|(header, frame)| merge.push(&mut unit, (first.0, &first.1), *header, frame))
+        .take_while(|(header, frame)| gro.push(&mut unit, (first.0, &first.1), *header, frame))
         .count();
-    assert_eq!(merge.frames() as usize, 1 + taken);
+    assert_eq!(gro.frames() as usize, 1 + taken);
     if taken == 0 {
         return (first.clone(), 1);
     }
-    let len = merge.finish(&mut unit);
+    let len = gro.finish(&mut unit);
     let header = VnetHeader::parse(unit[..VNET_LEN].first_chunk().unwrap());
     ((header, unit[VNET_LEN..len].to_vec()), 1 + taken)
 }
@@ -75,7 +75,7 @@ fn packets() -> impl Strategy<Value = Packet> {
 
 proptest! {
     #[test]
-    fn what_segmentation_cut_is_merged_again_to_the_same_frame(packet in packets()) {
+    fn merging_inverts_segmentation(packet in packets()) {
         let frames = stream(&packet);
         let ((header, frame), count) = merge(&frames);
         prop_assert_eq!(count, frames.len());
@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn one_byte_changed_anywhere_is_kept_as_it_was(
+    fn a_changed_byte_anywhere_survives_merging(
         packet in packets(), which: prop::sample::Index, at: prop::sample::Index, by in 1..=255_u8,
     ) {
         let mut frames = stream(&packet);
@@ -105,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_stay_alone_or_come_apart_as_they_were(
+    fn any_bytes_are_unmerged_or_segmented_into_the_same_bytes(
         frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 14..200), 1..4),
     ) {
         let frames = plain(frames);
@@ -117,7 +117,7 @@ proptest! {
 }
 
 #[test]
-fn open_checksums_are_merged_when_they_hold_the_sum_of_the_pseudo_header() {
+fn partial_checksums_are_merged_if_they_hold_the_sum_of_the_pseudo_header() {
     for udp in [false, true] {
         let whole = Packet { udp, payload: vec![7; 2000], gso_size: 1000, ..Packet::default() };
         let piece = |id, sequence| {
@@ -136,7 +136,7 @@ fn open_checksums_are_merged_when_they_hold_the_sum_of_the_pseudo_header() {
 }
 
 #[test]
-fn nothing_follows_a_short_frame_or_a_pushed_one() {
+fn a_short_frame_or_one_with_psh_is_the_last() {
     let packet = Packet { payload: vec![1; 2500], gso_size: 1000, ..Packet::default() };
     let next = Packet { payload: vec![1; 1000], sequence: 2501, id: 4, ..Packet::default() };
     let mut frames = stream(&packet);
@@ -150,7 +150,7 @@ fn nothing_follows_a_short_frame_or_a_pushed_one() {
 }
 
 #[test]
-fn no_more_than_64_frames_and_64_kilobytes_are_one() {
+fn at_most_64_frames_and_64_kilobytes_are_merged() {
     let small = Packet { udp: true, payload: vec![1; 100 * 18], gso_size: 18, ..Packet::default() };
     assert_eq!(merge(&stream(&small)).1, 64);
     let large = Packet { payload: vec![1; 65_000], gso_size: 9000, ..Packet::default() };
@@ -161,7 +161,7 @@ fn no_more_than_64_frames_and_64_kilobytes_are_one() {
 }
 
 #[test]
-fn connections_that_begin_or_end_and_datagrams_without_checksum_stay_alone() {
+fn tcp_control_segments_and_datagrams_without_checksum_are_not_merged() {
     for tcp_flags in [0x02, 0x11, 0x14, 0x30, 0x90] {
         let packet = Packet { tcp_flags, payload: vec![1; 500], ..Packet::default() };
         let frames = stream(&packet);

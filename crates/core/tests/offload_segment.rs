@@ -1,4 +1,4 @@
-//! Software segmentation, checked by putting it together again and by etherparse.
+//! Software segmentation, checked by reassembly and with etherparse.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers included")]
 
 use etherparse::{NetHeaders, PacketHeaders, TransportHeader};
@@ -12,7 +12,7 @@ use offload_frames::{Packet, sum};
 
 mod offload_frames;
 
-/// The frames that this one is cut into. Checks what holds for every unit.
+/// The segments of a GSO packet, after checks that hold for every unit.
 fn cut(header: VnetHeader, frame: &[u8]) -> Result<Vec<Vec<u8>>, VnetError> {
     let mut scratch = Box::new([0xee; SEGMENT_BUFFER_LEN]);
     let mut frames = Vec::new();
@@ -21,11 +21,11 @@ fn cut(header: VnetHeader, frame: &[u8]) -> Result<Vec<Vec<u8>>, VnetError> {
         frames.push(unit[VNET_LEN..].to_vec());
     })?;
     assert_eq!(count, frames.len());
-    assert_eq!(segment_count(header, frame), count, "the count known beforehand");
+    assert_eq!(segment_count(header, frame), count, "the count without segmentation");
     Ok(frames)
 }
 
-/// Asserts that all checksums and lengths are right, in the eyes of etherparse.
+/// Asserts that all checksums and lengths are right, as etherparse computes them.
 fn assert_finished(frame: &[u8]) {
     let packet = PacketHeaders::from_ethernet_slice(frame).unwrap();
     let payload = packet.payload.slice();
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn headers_differ_in_nothing_but_the_counting_fields(packet in packets()) {
+    fn headers_differ_only_in_the_counting_fields(packet in packets()) {
         let original = packet.frame();
         let (network, transport) = (packet.network(), packet.transport());
         for (index, mut frame) in cut(packet.header(), &original).unwrap().into_iter().enumerate() {
@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn completion_is_right_in_the_eyes_of_etherparse(packet in packets()) {
+    fn etherparse_agrees_with_completion(packet in packets()) {
         let mut frame = packet.frame();
         let mut header = packet.header();
         header.gso_type = VnetHeader::GSO_NONE;
@@ -191,7 +191,7 @@ proptest! {
 }
 
 #[test]
-fn sequence_numbers_and_identifications_count_on_and_wrap() {
+fn sequence_numbers_and_identifications_advance_and_wrap() {
     let packet = Packet { sequence: u32::MAX - 999, id: u16::MAX, ..Packet::default() };
     let frames = cut(packet.header(), &packet.frame()).unwrap();
     let sequences: Vec<_> =
@@ -220,7 +220,7 @@ fn accurate_ecn_keeps_cwr_on_all() {
 }
 
 #[test]
-fn a_frame_of_one_segment_keeps_its_headers() {
+fn a_packet_of_one_segment_keeps_its_headers() {
     let packet = Packet { tcp_flags: 0xff, payload: vec![5; 1000], ..Packet::default() };
     let mut expected = packet.frame();
     let checksum = !sum(&expected[34..]);
@@ -232,7 +232,7 @@ fn a_frame_of_one_segment_keeps_its_headers() {
 fn a_udp_checksum_of_zero_is_written_as_all_ones() {
     let mut packet = Packet { udp: true, payload: vec![0; 20], gso_size: 10, ..Packet::default() };
     let frame = cut(packet.header(), &packet.frame()).unwrap().remove(0);
-    // Two bytes of payload that make up for all the rest.
+    // Two bytes of payload that make the sum zero.
     packet.payload[..2].copy_from_slice(&number(&frame, 40).to_be_bytes());
     let frames = cut(packet.header(), &packet.frame()).unwrap();
     assert_eq!(number(&frames[0], 40), 0xffff);
@@ -240,7 +240,7 @@ fn a_udp_checksum_of_zero_is_written_as_all_ones() {
 }
 
 #[test]
-fn the_longest_frame_fits_the_scratch() {
+fn the_longest_packet_fits_the_buffer() {
     let packet = Packet {
         tags: vec![0x88a8, 0x8100],
         v6: true,
@@ -254,7 +254,7 @@ fn the_longest_frame_fits_the_scratch() {
 }
 
 #[test]
-fn what_is_not_gso_is_not_segmented() {
+fn a_frame_that_is_no_gso_packet_is_an_error() {
     let packet = Packet::default();
     let header = VnetHeader { gso_type: VnetHeader::GSO_NONE, ..packet.header() };
     assert_eq!(cut(header, &packet.frame()), Err(VnetError::UnknownGsoType(0)));

@@ -1,4 +1,4 @@
-//! Random operations on the switch and on a slow, obvious model: they never differ.
+//! The switch agrees with a slow, obvious model under random operations.
 
 mod model;
 

@@ -1,38 +1,38 @@
-//! [`Offloads`]: the unfinished work that a receiver takes over.
+//! [`Offloads`]: the deferred work that a receiver can do.
 
 use super::VnetHeader;
 use super::layout::{IPV4, IPV6, network};
 
-/// What a receiver takes unfinished. The names are those of `TUN_F_*`, which a TAP is told.
+/// The offloads of a receiver. The names are those of `TUN_F_*`, which a TAP is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offloads {
-    /// Frames with an open checksum. Without it, none of the others is of any use.
+    /// Frames with a partial checksum. All others need this one.
     pub csum: bool,
-    /// TCP over IPv4 to be segmented.
+    /// GSO packets of TCP over IPv4.
     pub tso4: bool,
-    /// TCP over IPv6 to be segmented.
+    /// GSO packets of TCP over IPv6.
     pub tso6: bool,
-    /// TCP to be segmented that has CWR set.
+    /// GSO packets of TCP with CWR set.
     pub tso_ecn: bool,
-    /// UDP over IPv4 to be segmented.
+    /// GSO packets of UDP over IPv4.
     pub uso4: bool,
-    /// UDP over IPv6 to be segmented.
+    /// GSO packets of UDP over IPv6.
     pub uso6: bool,
 }
 
 impl Offloads {
-    /// A receiver that takes every frame as it is, as a TAP on Linux 6.2 or later does.
+    /// All offloads, as of a TAP on Linux 6.2 or later.
     pub const ALL: Self =
         Self { csum: true, tso4: true, tso6: true, tso_ecn: true, uso4: true, uso6: true };
 
-    /// A receiver that takes finished frames only, as an AF_XDP socket does.
+    /// No offload, as of an AF_XDP socket.
     pub const NONE: Self =
         Self { csum: false, tso4: false, tso6: false, tso_ecn: false, uso4: false, uso6: false };
 
-    /// True if this receiver takes this frame as it is.
+    /// True if this receiver can get the frame unchanged.
     ///
-    /// Otherwise [`segment`](super::segment()) makes one for it of a GSO frame, and
-    /// [`complete_checksum`](super::complete_checksum) of any other.
+    /// Otherwise a GSO packet needs [`segment`](super::segment()), and any other frame
+    /// [`complete_checksum`](super::complete_checksum).
     pub fn accepts(self, header: VnetHeader, frame: &[u8]) -> bool {
         if header.is_plain() {
             return true;
@@ -46,7 +46,7 @@ impl Offloads {
         }
     }
 
-    /// True if this receiver takes GSO frames of that type, and over IPv6 if `v6` is set.
+    /// True if this receiver can get GSO packets of this type, over IPv6 if `v6` is set.
     pub const fn takes_type(self, gso_type: u8, v6: bool) -> bool {
         self.csum
             && match (gso_type, v6) {
@@ -77,17 +77,17 @@ mod tests {
     }
 
     #[test]
-    fn everybody_takes_a_plain_frame() {
+    fn every_receiver_accepts_a_plain_frame() {
         assert!(Offloads::NONE.accepts(VnetHeader::PLAIN, &[]));
         assert!(Offloads::NONE.accepts(header(VnetHeader::DATA_VALID, 0), &[]));
     }
 
     #[test]
-    fn an_open_checksum_needs_the_checksum_offload() {
-        let open = header(VnetHeader::NEEDS_CSUM, 0);
-        assert!(!Offloads::NONE.accepts(open, &[]));
+    fn a_partial_checksum_needs_the_checksum_offload() {
+        let partial = header(VnetHeader::NEEDS_CSUM, 0);
+        assert!(!Offloads::NONE.accepts(partial, &[]));
         let csum = Offloads { csum: true, ..Offloads::NONE };
-        assert!(csum.accepts(open, &[]));
+        assert!(csum.accepts(partial, &[]));
         assert!(!csum.accepts(header(1, VnetHeader::GSO_TCPV4), &tagged(IPV4)));
     }
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_takes_ufo() {
+    fn no_receiver_accepts_ufo() {
         assert!(!Offloads::ALL.accepts(header(1, VnetHeader::GSO_UDP), &tagged(IPV4)));
     }
 }

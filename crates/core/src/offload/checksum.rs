@@ -1,24 +1,24 @@
-//! The Internet checksum (RFC 1071), and the completion of an open one.
+//! The Internet checksum (RFC 1071), and the completion of a partial one.
 
 use super::{VnetError, VnetHeader};
 
-/// The Internet checksum of these bytes, as the number that goes on the wire big-endian.
+/// The Internet checksum of these bytes, as a number that is big-endian on the wire.
 ///
-/// Zero means that the sum over data with its checksum in place is right.
+/// Over data that contains its checksum, zero means that the checksum is right.
 pub fn checksum(bytes: &[u8]) -> u16 {
     Sum::default().bytes(bytes).checksum()
 }
 
-/// Fills in the transport checksum that the header left open, and makes the header plain.
+/// Completes a partial transport checksum, and makes the header plain.
 ///
-/// The field holds the sum of the pseudo-header until now, as `VIRTIO_NET_HDR_F_NEEDS_CSUM` has it.
+/// A partial checksum field holds the sum of the pseudo-header (`VIRTIO_NET_HDR_F_NEEDS_CSUM`).
 /// A result of zero is written as 0xffff, which verifies alike: in UDP a zero would mean "none"
-/// (RFC 768). Linux does it for every protocol, too (`skb_checksum_help`). A header without an open
-/// checksum becomes plain and the frame stays as it is.
+/// (RFC 768). Linux does so for every protocol (`skb_checksum_help`). Without a partial checksum, the
+/// header becomes plain and the frame is unchanged.
 ///
 /// # Errors
 /// Those of [`VnetHeader::validate`] on the checksum, and [`VnetError::Unsegmented`] for a GSO
-/// frame, which needs a checksum for each of its segments. Frame and header are untouched then.
+/// packet, which needs a checksum for each segment. Frame and header are unchanged then.
 pub fn complete_checksum(header: &mut VnetHeader, frame: &mut [u8]) -> Result<(), VnetError> {
     if header.is_gso() {
         return Err(VnetError::Unsegmented);
@@ -31,7 +31,7 @@ pub fn complete_checksum(header: &mut VnetHeader, frame: &mut [u8]) -> Result<()
     Ok(())
 }
 
-/// Fills in the checksum of a frame that [`VnetHeader::check_checksum`] has seen.
+/// Completes the checksum of a frame that passed [`VnetHeader::check_checksum`].
 pub(super) fn fill_checksum(header: VnetHeader, frame: &mut [u8]) {
     let start = usize::from(header.csum_start);
     let at = start + usize::from(header.csum_offset);
@@ -39,16 +39,16 @@ pub(super) fn fill_checksum(header: VnetHeader, frame: &mut [u8]) {
     frame[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
-/// This checksum in the form in which it cannot be taken for "none".
+/// This checksum, with 0xffff in place of zero, which means "none" in UDP.
 pub(super) const fn nonzero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 
-/// A one's complement sum on its way.
+/// A one's complement sum in progress.
 ///
 /// It adds 32-bit words in the byte order of the machine into 64 bits: the sum of swapped words is
-/// the swapped sum, and carries need no care before the end (RFC 1071, section 2). Eight lanes
-/// because the compiler then uses vector instructions; this runs over 64 KB for one frame.
+/// the swapped sum, and carries are folded at the end only (RFC 1071, section 2). With eight lanes
+/// the compiler uses vector instructions; one frame can have 64 KB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sum(u64);
 
@@ -83,7 +83,7 @@ impl Sum {
         self.number(!value)
     }
 
-    /// The checksum of all that was added, as the number that goes on the wire big-endian.
+    /// The checksum of all added data, as a number that is big-endian on the wire.
     pub(super) fn checksum(self) -> u16 {
         let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
         let sum = (sum & 0xffff_ffff) + (sum >> 32);
@@ -101,8 +101,8 @@ mod tests {
 
     use super::*;
 
-    /// RFC 1071 as it is written down: 16-bit words, end-around carry.
-    fn plainly(bytes: &[u8]) -> u16 {
+    /// RFC 1071 word by word: 16-bit words, end-around carry.
+    fn reference(bytes: &[u8]) -> u16 {
         let mut sum = 0_u32;
         for pair in bytes.chunks(2) {
             sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
@@ -113,25 +113,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_sum_is_the_plain_sum(
+        fn the_fast_sum_equals_the_reference(
             bytes in proptest::collection::vec(prop_oneof![Just(0), Just(255), any::<u8>()], 0..300),
         ) {
-            prop_assert_eq!(checksum(&bytes), plainly(&bytes));
+            prop_assert_eq!(checksum(&bytes), reference(&bytes));
         }
 
         #[test]
-        fn a_sum_in_pieces_is_the_sum_of_the_whole(
+        fn a_sum_in_pieces_equals_the_sum_of_the_whole(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
             cut in 0..150_usize,
         ) {
             let (head, tail) = bytes.split_at((2 * cut).min(bytes.len()));
-            prop_assert_eq!(Sum::default().bytes(head).bytes(tail).checksum(), plainly(&bytes));
+            prop_assert_eq!(Sum::default().bytes(head).bytes(tail).checksum(), reference(&bytes));
         }
 
         #[test]
-        fn what_was_added_can_be_taken_out(bytes in any::<[u8; 6]>(), value: u16) {
+        fn an_added_number_can_be_subtracted(bytes in any::<[u8; 6]>(), value: u16) {
             let sum = Sum::default().bytes(&bytes).number(value).without(value);
-            prop_assert_eq!(nonzero(sum.checksum()), nonzero(plainly(&bytes)));
+            prop_assert_eq!(nonzero(sum.checksum()), nonzero(reference(&bytes)));
         }
     }
 
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(Sum(u64::from(u32::MAX)).bytes(&[0xff; 3]).checksum(), 0xff);
     }
 
-    fn open() -> (VnetHeader, [u8; 24]) {
+    fn partial() -> (VnetHeader, [u8; 24]) {
         let header = VnetHeader {
             flags: VnetHeader::NEEDS_CSUM,
             csum_start: 14,
@@ -158,8 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn completing_closes_the_checksum_and_the_header() {
-        let (mut header, mut frame) = open();
+    fn completion_fills_in_the_checksum_and_clears_the_header() {
+        let (mut header, mut frame) = partial();
         frame[14..24].copy_from_slice(&[0, 53, 0, 53, 0, 10, 0x12, 0x34, 7, 7]);
         complete_checksum(&mut header, &mut frame).unwrap();
         assert_eq!(header, VnetHeader::PLAIN);
@@ -168,14 +168,14 @@ mod tests {
 
     #[test]
     fn a_zero_checksum_is_written_as_all_ones() {
-        let (mut header, mut frame) = open();
+        let (mut header, mut frame) = partial();
         frame[14..16].copy_from_slice(&[0xff, 0xff]);
         complete_checksum(&mut header, &mut frame).unwrap();
         assert_eq!(frame[20..22], [0xff, 0xff]);
     }
 
     #[test]
-    fn a_frame_without_an_open_checksum_stays_as_it_is() {
+    fn a_frame_without_a_partial_checksum_is_unchanged() {
         let mut header = VnetHeader { flags: VnetHeader::DATA_VALID, ..VnetHeader::PLAIN };
         let mut frame = [9; 24];
         complete_checksum(&mut header, &mut frame).unwrap();
@@ -183,8 +183,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_frame_is_untouched() {
-        let (mut header, mut frame) = open();
+    fn a_frame_with_an_error_is_unchanged() {
+        let (mut header, mut frame) = partial();
         header.gso_type = VnetHeader::GSO_TCPV4;
         let result = complete_checksum(&mut header, &mut frame);
         assert_eq!(result, Err(VnetError::Unsegmented));

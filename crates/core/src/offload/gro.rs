@@ -1,15 +1,15 @@
-//! Coalescing: finished frames of one flow become one GSO frame, which the receiver's stack is
-//! entered for once.
+//! Generic receive offload (GRO): finished frames of one flow become one GSO packet, so that the
+//! receiver's stack processes one packet instead of many.
 //!
-//! It is segmentation backwards, and strict: what is merged here, [`segment`](super::segment())
-//! turns into the very same bytes. That is more than the GRO of Linux asks (it lets identifications
-//! stand still, for one), and it is what makes merging invisible to whoever looks at the frames.
+//! It is the strict inverse of segmentation: [`segment`](super::segment()) turns the merged packet
+//! into the same bytes again. That is stricter than the GRO of Linux (which allows constant
+//! identifications, for example), and makes merging invisible in the frames.
 
 use super::checksum::{Sum, checksum, nonzero};
 use super::layout::{IPV4, IPV6, Transport, network, number};
 use super::{VNET_LEN, VnetHeader};
 
-/// The most frames in one: what every Linux with USO takes (`UDP_MAX_SEGMENTS` before 6.9).
+/// The most frames in one packet: what every Linux with USO accepts (`UDP_MAX_SEGMENTS` before 6.9).
 const FRAMES: u32 = 64;
 
 /// The longest IP packet.
@@ -22,20 +22,20 @@ const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 const ECE: u8 = 0x40;
 
-/// Frames of one flow on their way to be one.
+/// A GSO packet that is built from frames of one flow.
 #[derive(Clone, Copy, Debug)]
 pub struct GroBuilder {
     shape: Shape,
-    /// Payload of the first frame, and of each but the last.
+    /// Payload bytes of each frame but the last.
     size: usize,
-    /// Bytes of the whole frame so far.
+    /// Bytes of the packet so far, with its Ethernet header.
     len: usize,
     frames: u32,
-    /// A frame that nothing may follow is in it.
+    /// True when the last frame may have no successor: it was short, or had PSH set.
     closed: bool,
 }
 
-/// Where the headers of a frame lie that may be merged: no options in IP, no padding behind it.
+/// The header offsets of a frame that may be merged: no IP options, no padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
     v6: bool,
@@ -46,8 +46,8 @@ struct Shape {
 }
 
 impl GroBuilder {
-    /// What may become more with the frames behind it; `None` for a frame that stays alone. Only
-    /// headers are looked at, so ask for every frame.
+    /// Starts a packet with this frame; `None` for a frame that cannot be merged. It reads headers
+    /// only, so it is cheap enough for every frame.
     #[inline]
     pub fn of(header: VnetHeader, frame: &[u8]) -> Option<Self> {
         if header.is_gso() {
@@ -68,17 +68,17 @@ impl GroBuilder {
         })
     }
 
-    /// How many frames are in it.
+    /// The number of merged frames.
     pub const fn frames(&self) -> u32 {
         self.frames
     }
 
-    /// Bytes of headers that each of its frames has in front of the payload.
+    /// Bytes of headers in front of the payload of each frame.
     pub const fn headers(&self) -> usize {
         self.shape.payload
     }
 
-    /// The type of GSO frame that it becomes.
+    /// The GSO type of the packet.
     pub const fn gso_type(&self) -> u8 {
         match (self.shape.kind, self.shape.v6) {
             (Transport::Udp, _) => VnetHeader::GSO_UDP_L4,
@@ -92,11 +92,11 @@ impl GroBuilder {
         self.shape.v6
     }
 
-    /// Takes `frame` in behind the others, if it continues them. Then `unit` holds the bytes so
-    /// far; its first [`VNET_LEN`] bytes are the room for the header that [`Self::finish`] writes.
-    /// With the second frame `first`, the one that this was made of, is copied there.
+    /// Appends `frame` if it continues the packet, and returns whether it did. `unit` then holds the
+    /// bytes so far, behind [`VNET_LEN`] bytes for the header that [`Self::finish`] writes. The call
+    /// for the second frame also copies `first`, the frame that the packet was started with.
     ///
-    /// Every checksum is verified first; one that is still open must be the pseudo-header's sum.
+    /// Every checksum is verified first; a partial one must be the sum of the pseudo-header.
     pub fn push(
         &mut self,
         unit: &mut [u8],
@@ -113,7 +113,7 @@ impl GroBuilder {
         if end > unit.len() || len + payload.len() - shape.network > PACKET {
             return false;
         }
-        // A frame behind the second is compared with a first one that has been verified.
+        // From the third frame on, the first one has been verified.
         if frames == 1 && !shape.is_intact(first.0, first.1) || !shape.is_intact(header, frame) {
             return false;
         }
@@ -131,11 +131,11 @@ impl GroBuilder {
         true
     }
 
-    /// Completes what more than one frame was pushed into: lengths, the checksum of IP, the open
-    /// checksum of the transport, and the header in front. Returns how many bytes of `unit` it is.
+    /// Completes a packet of at least two frames: lengths, the IP checksum, the partial transport
+    /// checksum, and the virtio_net header. Returns the length of the unit in bytes.
     ///
     /// # Panics
-    /// If `unit` is not the one that was pushed into.
+    /// If `unit` is shorter than the one that was pushed into.
     pub fn finish(&self, unit: &mut [u8]) -> usize {
         let Self { shape, size, len, .. } = *self;
         let (head, rest) = unit.split_at_mut(VNET_LEN);
@@ -152,8 +152,8 @@ impl GroBuilder {
         if shape.kind == Transport::Udp {
             put(frame, shape.transport + 4, short(len - shape.transport));
         }
-        let open = !shape.pseudo(frame).checksum();
-        put(frame, shape.transport + shape.kind.checksum(), open);
+        let partial = !shape.pseudo(frame).checksum();
+        put(frame, shape.transport + shape.kind.checksum(), partial);
         let header = VnetHeader {
             flags: VnetHeader::NEEDS_CSUM,
             gso_type: self.gso_type(),
@@ -168,12 +168,12 @@ impl GroBuilder {
         VNET_LEN + len
     }
 
-    /// True if `frame` is what segmentation would cut next from a frame that begins with `first`.
+    /// True if `frame` is the next segment of a packet that begins with `first`.
     #[inline]
     fn continues(&self, first: &[u8], frame: &[u8]) -> bool {
         let Self { shape, size, frames, .. } = *self;
         let Shape { v6, kind, network, transport, payload } = shape;
-        // The shape of the same bytes is the same; what it says of lengths is asked for here.
+        // Equal headers have an equal shape, but for lengths, which are compared here.
         let fits = frame.len() > payload && frame.len() - payload <= size;
         if !fits || frame[..network] != first[..network] || Shape::of(frame) != Some(shape) {
             return false;
@@ -215,7 +215,7 @@ impl Shape {
         let (protocol, transport, v6) = match ethertype {
             IPV4 => {
                 let ip: &[u8; 20] = frame[network..].first_chunk()?;
-                // More fragments, or an offset; "reserved" is nobody's business either.
+                // No fragment, and "reserved" is zero.
                 let whole = u16::from_be_bytes([ip[6], ip[7]]) & 0xbfff == 0;
                 let fits = usize::from(u16::from_be_bytes([ip[2], ip[3]])) == packet;
                 (ip[0] == 0x45 && whole && fits).then_some((ip[9], network + 20, false))?
@@ -232,14 +232,14 @@ impl Shape {
             6 => {
                 let head: &[u8; 20] = rest.first_chunk()?;
                 let len = usize::from(head[12] >> 4) * 4;
-                // Anything but plain data in the middle of a stream goes alone.
+                // Only plain data in the middle of a stream is merged.
                 let plain = matches!(head[13] & !(PSH | ECE), ACK) && head[18..] == [0, 0];
                 (plain && len >= head.len() && len <= rest.len())
                     .then_some((Transport::Tcp, len))?
             }
             17 => {
                 let fits = usize::from(number(rest, 4)?) == rest.len();
-                // No checksum is a choice that segmentation would not repeat.
+                // Segmentation would add a checksum to a datagram without one.
                 (fits && number(rest, 6)? != 0).then_some((Transport::Udp, 8))?
             }
             _ => return None,
@@ -247,7 +247,7 @@ impl Shape {
         Some(Self { v6, kind, network, transport, payload: transport + len })
     }
 
-    /// True if the checksums are those that segmentation would write, or open as they should be.
+    /// True if the checksums are right, or partial with the right sum.
     fn is_intact(self, header: VnetHeader, frame: &[u8]) -> bool {
         let ip = &frame[self.network..self.transport];
         if !self.v6 {
@@ -294,7 +294,7 @@ fn sequence(tcp: &[u8]) -> u32 {
 
 /// A length within an IP packet.
 fn short(len: usize) -> u16 {
-    // Never more: no merge is longer than a packet.
+    // Never larger: `push` stops before the longest packet.
     u16::try_from(len).unwrap_or(u16::MAX)
 }
 

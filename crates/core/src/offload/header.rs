@@ -1,4 +1,4 @@
-//! [`VnetHeader`]: the virtio_net header, and what a good one looks like.
+//! [`VnetHeader`]: the virtio_net header and its validation.
 
 use super::layout::Layout;
 use crate::frame::HEADER_LEN;
@@ -8,22 +8,22 @@ pub const VNET_LEN: usize = 10;
 
 /// The `virtio_net_hdr` in front of a frame (`linux/virtio_net.h`, virtio 1.3 section 5.1.6).
 ///
-/// Numbers are in the byte order of the machine, as TAPs and AF_PACKET sockets have them unless
-/// told otherwise. Offsets count from the first byte of the Ethernet frame.
+/// Numbers are in the byte order of the machine, the default of TAPs and AF_PACKET sockets. Offsets
+/// count from the first byte of the Ethernet frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VnetHeader {
     /// [`Self::NEEDS_CSUM`] and [`Self::DATA_VALID`].
     pub flags: u8,
-    /// One of the `GSO_` types, with [`Self::GSO_ECN`] or [`Self::GSO_ACCECN`] set or not.
+    /// One of the `GSO_` types, with or without [`Self::GSO_ECN`] or [`Self::GSO_ACCECN`].
     pub gso_type: u8,
-    /// A hint how many bytes belong together at the front. Linux puts the length of its first
-    /// buffer here, so it may cover a part of the headers or all of the frame.
+    /// A hint for the length of all headers. Linux sets it to the length of its first buffer, so it
+    /// may cover a part of the headers or all of the frame.
     pub hdr_len: u16,
     /// Payload bytes of each segment but the last.
     pub gso_size: u16,
-    /// Where the summing for the open checksum starts: the transport header.
+    /// The offset at which the sum of a partial checksum starts: the transport header.
     pub csum_start: u16,
-    /// Where the checksum lies, counted from `csum_start`.
+    /// The offset of the checksum field, from `csum_start`.
     pub csum_offset: u16,
 }
 
@@ -32,7 +32,7 @@ impl VnetHeader {
     pub const PLAIN: Self =
         Self { flags: 0, gso_type: 0, hdr_len: 0, gso_size: 0, csum_start: 0, csum_offset: 0 };
 
-    /// Flag: the checksum field holds the sum of the pseudo-header, the rest is to be added.
+    /// Flag: the checksum is partial; its field holds the sum of the pseudo-header.
     pub const NEEDS_CSUM: u8 = 1;
     /// Flag: the checksum has been verified.
     pub const DATA_VALID: u8 = 2;
@@ -41,7 +41,7 @@ impl VnetHeader {
     pub const GSO_NONE: u8 = 0;
     /// Type: TCP over IPv4.
     pub const GSO_TCPV4: u8 = 1;
-    /// Type: one UDP datagram to be cut into IP fragments (UFO). Linux makes none since 4.14.
+    /// Type: one UDP datagram to be sent as IP fragments (UFO). Linux creates none since 4.14.
     pub const GSO_UDP: u8 = 3;
     /// Type: TCP over IPv6.
     pub const GSO_TCPV6: u8 = 4;
@@ -49,13 +49,13 @@ impl VnetHeader {
     pub const GSO_UDP_L4: u8 = 5;
     /// Bit of the type: the TCP header has CWR set, for the first segment only (RFC 3168).
     pub const GSO_ECN: u8 = 0x80;
-    /// Bit of the type: CWR is a counter's bit and goes to each segment (AccECN), since Linux 6.18.
+    /// Bit of the type: CWR belongs to a counter and stays in each segment (AccECN), since Linux 6.18.
     pub const GSO_ACCECN: u8 = 0x10;
 
     const FLAGS: u8 = Self::NEEDS_CSUM | Self::DATA_VALID;
     const ECN_BITS: u8 = Self::GSO_ECN | Self::GSO_ACCECN;
 
-    /// The header in these bytes. Every byte string is one, so ask [`Self::validate`] next.
+    /// Parses a header. Any bytes are accepted, so an untrusted one needs [`Self::validate`].
     pub const fn parse(bytes: &[u8; VNET_LEN]) -> Self {
         let [flags, gso_type, a, b, c, d, e, f, g, h] = *bytes;
         Self {
@@ -77,19 +77,19 @@ impl VnetHeader {
         *bytes = [self.flags, self.gso_type, a, b, c, d, e, f, g, h];
     }
 
-    /// True for a finished frame: no open checksum, nothing to segment, nothing unknown.
+    /// True for a finished frame: no partial checksum, no segmentation, no unknown flag.
     ///
-    /// This is the common small frame; it needs no [`Self::validate`] and every receiver takes it.
+    /// Most small frames are plain. They need no [`Self::validate`], and every receiver accepts them.
     pub const fn is_plain(self) -> bool {
         self.flags & !Self::DATA_VALID == 0 && self.gso_type == Self::GSO_NONE
     }
 
-    /// True if the checksum is still open.
+    /// True if the checksum is partial.
     pub const fn needs_csum(self) -> bool {
         self.flags & Self::NEEDS_CSUM != 0
     }
 
-    /// True if the frame stands for several segments.
+    /// True for a GSO packet, which stands for several segments.
     pub const fn is_gso(self) -> bool {
         self.gso_type != Self::GSO_NONE
     }
@@ -104,13 +104,13 @@ impl VnetHeader {
         self.gso_type & Self::ECN_BITS != 0
     }
 
-    /// Tells whether this header fits the frame behind it.
+    /// Checks that this header is valid for the frame behind it.
     ///
-    /// A container can write both through a packet socket, so nothing in them is believed. The
-    /// rules are those by which Linux takes a header from user space (`linux/virtio_net.h` and the
-    /// checks of its segmentation code), and some more where Linux would segment nonsense: the
-    /// headers must be whole, the packet no fragment, the segments few and short enough. `hdr_len`
-    /// may be too small, as it may be in Linux, but must lie within the frame.
+    /// A container can write both through a packet socket, so neither is trusted. The rules are
+    /// those of Linux for a header from user space (`linux/virtio_net.h` and the checks of its
+    /// segmentation code), and more where Linux would segment nonsense: the headers must be complete,
+    /// the packet no fragment, the segments few and short enough. `hdr_len` may be too small, as in
+    /// Linux, but must lie within the frame.
     ///
     /// # Errors
     /// The first rule that is broken.
@@ -118,7 +118,7 @@ impl VnetHeader {
         self.layout(frame).map(drop)
     }
 
-    /// The headers of the frame if it is GSO, once every rule has held.
+    /// The layout of a valid GSO packet; `None` for any other valid frame.
     pub(super) fn layout(self, frame: &[u8]) -> Result<Option<Layout>, VnetError> {
         if self.flags & !Self::FLAGS != 0 {
             return Err(VnetError::UnknownFlags(self.flags));
@@ -130,7 +130,7 @@ impl VnetHeader {
         if self.is_gso() { Layout::of(self, frame).map(Some) } else { Ok(None) }
     }
 
-    /// The rules for an open checksum.
+    /// The rules for a partial checksum.
     pub(super) fn check_checksum(self, frame: &[u8]) -> Result<(), VnetError> {
         if !self.needs_csum() {
             return Ok(());
@@ -146,7 +146,7 @@ impl VnetHeader {
     }
 }
 
-/// A virtio_net header that does not fit its frame, by the rule that it breaks.
+/// A virtio_net header that is not valid for its frame, by the rule that it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VnetError {
@@ -154,54 +154,56 @@ pub enum VnetError {
     #[error("the checksum starts within the 14 bytes of the Ethernet header")]
     ChecksumInEthernet,
     /// `csum_start` or `csum_offset` is not where the transport protocol has them.
-    #[error("the checksum is not where the TCP or UDP header of this GSO frame has it")]
+    #[error("the checksum offset is not that of the TCP or UDP header of this GSO packet")]
     ChecksumMisplaced,
     /// `csum_start` + `csum_offset` + 2 is more than the frame has.
     #[error("the checksum lies behind the end of the frame")]
     ChecksumOutside,
-    /// A type for TCP over IPv4 on a frame that is something else, and so on.
-    #[error("the frame is not of the network protocol that the GSO type names")]
+    /// The type says IPv4 or IPv6 and the frame is something else.
+    #[error("the frame does not have the network protocol of its GSO type")]
     EthertypeMismatch,
     /// Segmentation of a packet that is an IP fragment.
     #[error("an IP fragment cannot be segmented")]
     Fragment,
-    /// A GSO type without an open checksum.
-    #[error("a GSO frame must leave its checksum open (flag 1)")]
+    /// A GSO type without a partial checksum.
+    #[error("a GSO packet must have a partial checksum (flag 1)")]
     GsoWithoutChecksum,
     /// More than 512 bytes of headers in front of a payload to be segmented.
-    #[error("the headers of a GSO frame are longer than 512 bytes: each segment would repeat them")]
+    #[error(
+        "the headers of a GSO packet are longer than 512 bytes: each segment would repeat them"
+    )]
     HeadersTooLong,
     /// `hdr_len` is more than the frame has.
     #[error("the header length lies behind the end of the frame")]
     HdrLenOutside,
-    /// An IP header that is cut off or contradicts itself.
-    #[error("the IP header of this GSO frame is cut off or malformed")]
+    /// An IP header that is truncated or malformed.
+    #[error("the IP header of this GSO packet is truncated or malformed")]
     IpHeader,
-    /// A type for TCP on an IP packet that carries something else, and so on.
-    #[error("the packet is not of the transport protocol that the GSO type names")]
+    /// The type says TCP or UDP and the packet is something else.
+    #[error("the packet does not have the transport protocol of its GSO type")]
     ProtocolMismatch,
-    /// A `gso_size` of zero, below 8 for TCP, or 0xffff, which Linux keeps for itself.
-    #[error("{0} bytes of payload are no size for a segment")]
+    /// A `gso_size` of zero, below 8 for TCP, or 0xffff, which Linux reserves.
+    #[error("{0} bytes are no valid payload size of a segment")]
     SegmentSize(u16),
     /// A segment that would be longer than an IP packet can be.
     #[error("a segment would be longer than the 65535 bytes of an IP packet")]
     SegmentTooLong,
-    /// A USO frame for more than 128 datagrams.
+    /// A USO packet of more than 128 datagrams.
     #[error("the frame stands for more than 128 UDP datagrams")]
     TooManySegments,
-    /// A TCP or UDP header that is cut off or too short.
-    #[error("the TCP or UDP header of this GSO frame is cut off or shorter than it must be")]
+    /// A TCP or UDP header that is truncated or too short.
+    #[error("the TCP or UDP header of this GSO packet is truncated or too short")]
     TransportHeader,
     /// Type 3, UDP fragmentation offload.
     #[error("UDP fragmentation offload (GSO type 3) is not supported: do not offer UFO to senders")]
     Ufo,
-    /// Bits in `flags` that no rule is known for.
+    /// Unknown bits in `flags`.
     #[error("flags {0:#04x} have bits other than needs-checksum (1) and data-valid (2)")]
     UnknownFlags(u8),
-    /// A `gso_type` that no rule is known for.
+    /// An unknown `gso_type`.
     #[error("GSO type {0:#04x} is none of TCPv4 (1), TCPv6 (4) and UDP (5)")]
     UnknownGsoType(u8),
-    /// A GSO frame where only single frames can be.
-    #[error("a GSO frame must be segmented, not completed: each segment has its own checksum")]
+    /// A GSO packet where a single frame is expected.
+    #[error("a GSO packet must be segmented, not completed: each segment has its own checksum")]
     Unsegmented,
 }

@@ -1,4 +1,4 @@
-//! Where the headers of a frame lie, looked up no further than offloads need it.
+//! [`Layout`]: the offsets of the headers in a frame, as far as offloads need them.
 
 use super::{VnetError, VnetHeader};
 use crate::frame::{HEADER_LEN, TAG_LEN};
@@ -8,24 +8,24 @@ pub(super) const IPV4: u16 = 0x0800;
 /// EtherType of IPv6.
 pub(super) const IPV6: u16 = 0x86dd;
 
-/// VLAN tags that are looked through: one of the customer and one of the provider.
+/// VLAN tags that are skipped: one of the customer and one of the provider.
 const TAGS: usize = 2;
 
-/// Headers of a GSO frame may have this many bytes. The longest ones that Linux sends are below 400
-/// (two tags, an IPv6 segment routing header, TCP options); without a limit, a frame of 30 KB of
-/// extension headers and as much payload would become a hundred megabytes.
+/// The limit for the headers of a GSO packet, in bytes. Linux sends less than 400 (two tags, an IPv6
+/// segment routing header, TCP options). Without a limit, 30 KB of extension headers before as much
+/// payload would be segmented into a hundred megabytes.
 const HEADERS: usize = 512;
 
 /// The least payload of a TCP segment in Linux (`TCP_MIN_GSO_SIZE`).
 const TCP_SIZE: u16 = 8;
-/// `GSO_BY_FRAGS`, which means something else than a size inside Linux.
+/// `GSO_BY_FRAGS`, which has a special meaning inside Linux.
 const RESERVED_SIZE: u16 = 0xffff;
-/// The most datagrams that Linux puts into one USO frame (`UDP_MAX_SEGMENTS`, 64 before 6.9).
+/// The most datagrams that Linux puts into one USO packet (`UDP_MAX_SEGMENTS`, 64 before 6.9).
 const UDP_SEGMENTS: usize = 128;
 
-/// The EtherType behind the VLAN tags, and where what it names starts.
+/// The EtherType behind the VLAN tags, and the offset of the network header.
 ///
-/// `None` for a frame that ends before, or that has more tags than two.
+/// `None` for a frame that ends before it, or that has more than two tags.
 pub(super) fn network(frame: &[u8]) -> Option<(u16, usize)> {
     let mut end = HEADER_LEN;
     for _ in 0..=TAGS {
@@ -44,7 +44,7 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*pair))
 }
 
-/// The transport protocol of a GSO frame.
+/// The transport protocol of a GSO packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     Tcp,
@@ -52,7 +52,7 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Its number in IP.
+    /// Its IP protocol number.
     const fn protocol(self) -> u8 {
         match self {
             Self::Tcp => 6,
@@ -60,7 +60,7 @@ impl Transport {
         }
     }
 
-    /// Where its checksum lies in its header.
+    /// The offset of the checksum in its header.
     pub(super) const fn checksum(self) -> usize {
         match self {
             Self::Tcp => 16,
@@ -69,30 +69,30 @@ impl Transport {
     }
 }
 
-/// The headers of a frame that can be segmented.
+/// The header offsets of a GSO packet.
 ///
-/// To have one is the proof that the header and the frame agree: there is an open checksum, all
-/// offsets lie in the frame in the order `network < transport < payload <= frame.len()`, the
-/// fixed headers at them are whole, and a segment fits into an IP packet.
+/// A value of this type proves that virtio_net header and frame agree: the checksum is partial, the
+/// offsets lie in the frame in the order `network < transport < payload <= frame.len()`, the fixed
+/// headers at them are complete, and a segment fits into an IP packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     /// True for IPv6, false for IPv4.
     pub(super) v6: bool,
     /// The protocol of the transport header.
     pub(super) transport_kind: Transport,
-    /// Where the IP header starts.
+    /// The offset of the IP header.
     pub(super) network: usize,
-    /// Where the TCP or UDP header starts.
+    /// The offset of the TCP or UDP header.
     pub(super) transport: usize,
-    /// Where the payload starts.
+    /// The offset of the payload.
     pub(super) payload: usize,
 }
 
 impl Layout {
-    /// The layout of this frame, whose checksum bounds are already checked.
+    /// The layout of this frame, which passed [`VnetHeader::check_checksum`].
     ///
     /// # Errors
-    /// Any rule for GSO frames that header or frame break.
+    /// The first rule for GSO packets that header or frame break.
     pub(super) fn of(header: VnetHeader, frame: &[u8]) -> Result<Self, VnetError> {
         let transport_kind = transport_of(header)?;
         if !header.needs_csum() {
@@ -133,7 +133,7 @@ impl Layout {
     }
 }
 
-/// The protocol that a GSO type names, if type and size are good.
+/// The protocol that a GSO type names, if type and size are valid.
 fn transport_of(header: VnetHeader) -> Result<Transport, VnetError> {
     let (transport, least) = match header.gso_kind() {
         VnetHeader::GSO_TCPV4 | VnetHeader::GSO_TCPV6 => (Transport::Tcp, TCP_SIZE),
@@ -147,21 +147,21 @@ fn transport_of(header: VnetHeader) -> Result<Transport, VnetError> {
     Ok(transport)
 }
 
-/// The protocol in an IPv4 packet, and where its header starts.
+/// The protocol in an IPv4 packet, and the offset of its header.
 pub(super) fn ipv4(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
     let head: &[u8; 20] = frame[at..].first_chunk().ok_or(VnetError::IpHeader)?;
     let len = usize::from(head[0] & 0x0f) * 4;
     if head[0] >> 4 != 4 || len < head.len() {
         return Err(VnetError::IpHeader);
     }
-    // More fragments, or an offset: everything but "reserved" and "don't fragment".
+    // "More fragments", or an offset; "reserved" and "don't fragment" are ignored.
     if u16::from_be_bytes([head[6], head[7]]) & 0x3fff != 0 {
         return Err(VnetError::Fragment);
     }
     Ok((head[9], at + len))
 }
 
-/// The protocol in an IPv6 packet behind its extension headers, and where its header starts.
+/// The protocol in an IPv6 packet behind its extension headers, and the offset of its header.
 pub(super) fn ipv6(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
     let head: &[u8; 40] = frame[at..].first_chunk().ok_or(VnetError::IpHeader)?;
     if head[0] >> 4 != 6 {
@@ -169,7 +169,7 @@ pub(super) fn ipv6(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
     }
     let mut protocol = head[6];
     let mut end = at + head.len();
-    // Each turn is worth 8 bytes or more, so HEADERS bounds them.
+    // Each extension has 8 bytes or more, so HEADERS bounds the loop.
     while is_extension(protocol) {
         let option: &[u8; 8] =
             frame.get(end..).and_then(<[u8]>::first_chunk).ok_or(VnetError::IpHeader)?;
@@ -185,7 +185,7 @@ pub(super) fn ipv6(frame: &[u8], at: usize) -> Result<(u8, usize), VnetError> {
     Ok((protocol, end))
 }
 
-/// True for the extension headers that Linux segments behind: hop-by-hop, routing, destination.
+/// True for the extension headers that Linux segments: hop-by-hop, routing, destination.
 const fn is_extension(protocol: u8) -> bool {
     matches!(protocol, 0 | 43 | 60)
 }

@@ -1,17 +1,17 @@
-//! Offloads: the virtio_net header in front of a frame, and the work it stands for.
+//! Offloads: the virtio_net header in front of a frame, and the work that it defers.
 //!
-//! A frame travels as one unit, `[10-byte header | Ethernet frame]`, because TAPs and AF_PACKET
-//! sockets both take and give it so. The header may say that the transport checksum is still open,
-//! and that up to 64 KB of payload are to be cut into segments later. Carried along untouched, this
-//! is what makes bulk traffic cheap; so the functions here are for the two other cases:
+//! A frame travels as one unit, `[10-byte header | Ethernet frame]`, as TAPs and AF_PACKET sockets
+//! read and write it. The header may say that the transport checksum is partial, and that up to
+//! 64 KB of payload are to be segmented later (a GSO packet). Passing this on unchanged makes bulk
+//! traffic cheap; the functions here are for the other cases:
 //!
-//! * the header was written by somebody untrusted: [`VnetHeader::validate`];
-//! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment()`] do its work,
-//!   with the result that Linux would have had.
-//!
-//! [`partial_checksum`] finds out what nobody tells: that a frame is not finished. [`insert_tag`] puts
-//! back the VLAN tag that Linux takes off before AF_PACKET sees the frame, [`pop_tag`] takes one
-//! off, and [`TaggedPrefix`] sends a frame with tags that it does not have.
+//! * the header comes from an untrusted sender: [`VnetHeader::validate`];
+//! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment()`] do the work,
+//!   with the same result as Linux;
+//! * frames of one flow become one GSO packet: [`GroBuilder`];
+//! * a frame without a header has a partial checksum: [`partial_checksum`] detects it;
+//! * VLAN tags: [`insert_tag`] restores the tag that Linux removes before AF_PACKET sees a frame,
+//!   [`pop_tag`] removes one, and [`TaggedPrefix`] sends a frame with tags that it does not contain.
 
 mod capabilities;
 mod checksum;

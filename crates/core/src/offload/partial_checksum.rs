@@ -1,15 +1,15 @@
-//! Open checksums that nobody tells of.
+//! [`partial_checksum`]: detection of partial checksums that no header announces.
 
 use super::VnetHeader;
 use super::checksum::Sum;
 use super::layout::{IPV4, IPV6, ipv4, ipv6, network, number};
 
-/// The header that says of a frame that its checksum is open, if that is what its checksum says:
-/// that it holds the sum of the pseudo-header and nothing else.
+/// The header for a frame with a partial checksum, or `None` for any other frame. The checksum is
+/// partial if its field holds the sum of the pseudo-header.
 ///
-/// A veth hands frames of a local sender to an XDP program as they are, and their checksum is open
-/// when the sender has left it to the interface (`drivers/net/veth.c`). One in 65 536 finished
-/// frames looks alike: completing it once more gives the checksum that it has.
+/// A veth interface passes frames of a local sender to an XDP program unchanged, with a partial
+/// checksum if the sender left it to the interface (`drivers/net/veth.c`). One in 65 536 finished
+/// frames looks alike; completing it again gives the checksum that it has.
 pub fn partial_checksum(frame: &[u8]) -> Option<VnetHeader> {
     let (ethertype, network) = network(frame)?;
     let (protocol, transport, addresses, end) = match ethertype {
@@ -35,8 +35,8 @@ pub fn partial_checksum(frame: &[u8]) -> Option<VnetHeader> {
     let pseudo = Sum::default().bytes(frame.get(addresses)?).number(protocol.into()).number(len);
     let csum_start = u16::try_from(transport).ok()?;
     let flags = VnetHeader::NEEDS_CSUM;
-    let open = VnetHeader { flags, csum_start, csum_offset, ..VnetHeader::PLAIN };
-    (value == !pseudo.checksum()).then_some(open)
+    let partial = VnetHeader { flags, csum_start, csum_offset, ..VnetHeader::PLAIN };
+    (value == !pseudo.checksum()).then_some(partial)
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::offload::complete_checksum;
 
-    /// A datagram with its checksum in place.
+    /// A TCP or UDP frame with a complete checksum.
     fn finished(v6: bool, tcp: bool, payload: &[u8]) -> Vec<u8> {
         let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
         let builder = match v6 {
@@ -62,8 +62,8 @@ mod tests {
         frame
     }
 
-    /// Opens the checksum of a frame, and says where it lies.
-    fn reopen(frame: &mut [u8], v6: bool, tcp: bool) -> usize {
+    /// Makes the checksum of a frame partial, and returns its offset.
+    fn make_partial(frame: &mut [u8], v6: bool, tcp: bool) -> usize {
         let transport = if v6 { 54 } else { 34 };
         let at = transport + if tcp { 16 } else { 6 };
         let (addresses, protocol) = (if v6 { 22..54 } else { 26..34 }, if tcp { 6 } else { 17 });
@@ -75,31 +75,31 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_open_checksum_is_seen_and_completes_to_the_right_one(
+        fn a_partial_checksum_is_detected_and_completed(
             v6: bool, tcp: bool, payload in proptest::collection::vec(any::<u8>(), 0..100),
         ) {
             let right = finished(v6, tcp, &payload);
             let mut frame = right.clone();
-            reopen(&mut frame, v6, tcp);
+            make_partial(&mut frame, v6, tcp);
             let mut header = partial_checksum(&frame).unwrap();
             complete_checksum(&mut header, &mut frame).unwrap();
             prop_assert_eq!(frame, right);
         }
 
         #[test]
-        fn a_finished_checksum_is_left_alone(
+        fn a_complete_checksum_is_not_partial(
             v6: bool, tcp: bool, payload in proptest::collection::vec(any::<u8>(), 0..100),
         ) {
             let frame = finished(v6, tcp, &payload);
-            let mut open = frame.clone();
-            let at = reopen(&mut open, v6, tcp);
+            let mut partial = frame.clone();
+            let at = make_partial(&mut partial, v6, tcp);
             // One in 65 536 is the same in both forms.
-            prop_assume!(open[at..at + 2] != frame[at..at + 2]);
+            prop_assume!(partial[at..at + 2] != frame[at..at + 2]);
             prop_assert_eq!(partial_checksum(&frame), None);
         }
 
         #[test]
-        fn no_frame_is_too_strange(frame in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn detection_never_panics(frame in proptest::collection::vec(any::<u8>(), 0..100)) {
             partial_checksum(&frame);
         }
     }

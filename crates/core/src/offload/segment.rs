@@ -1,71 +1,71 @@
-//! Segmentation in software, for receivers that take finished frames only.
+//! Segmentation in software, for receivers that need finished frames.
 //!
-//! It does what the segmentation of Linux does, so that a frame looks the same whichever of the
-//! two has cut it: `tests/segment.rs` of the engine compares them byte by byte. The pseudo-header
-//! is not summed again, because the open checksum holds its sum and only the length in it changes;
-//! so packets with a routing header, whose final destination is elsewhere, come out right, too.
+//! The result is that of Linux: `tests/segment.rs` of the engine compares the two byte by byte. The
+//! pseudo-header is not summed again, because the partial checksum holds its sum and only the length
+//! in it changes. So packets with a routing header, whose final destination is elsewhere, are right
+//! too.
 
 use super::checksum::{Sum, checksum, fill_checksum, nonzero};
 use super::layout::{Layout, Transport};
 use super::{VNET_LEN, VnetError, VnetHeader};
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
-/// Bytes that [`segment`] works in: a unit with the longest IP packet behind two VLAN tags.
+/// Bytes of the buffer for [`segment`]: a unit with the longest IP packet behind two VLAN tags.
 pub const SEGMENT_BUFFER_LEN: usize = VNET_LEN + HEADER_LEN + 2 * TAG_LEN + 65_535;
 
 const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
 const CWR: u8 = 0x80;
 
-/// Cuts a GSO frame into finished frames, emits each, and returns how many there were.
+/// Segments a GSO packet into finished frames, emits each, and returns their number.
 ///
-/// What is emitted is a unit: ten zero bytes, the header of a finished frame, and the frame behind
-/// them. It lies in `scratch` and is gone after the call. All checksums are in place; sequence
-/// numbers, IP identifications and lengths count on; FIN and PSH are on the last segment only, CWR
-/// on the first only, unless the type says [`VnetHeader::GSO_ACCECN`].
+/// Each is emitted as a unit: ten zero bytes, which are the header of a finished frame, and the
+/// frame. The unit lies in `buffer` and is valid during the call. All checksums are complete;
+/// sequence numbers, IP identifications and lengths advance; FIN and PSH are on the last segment
+/// only, CWR on the first only, unless the type has [`VnetHeader::GSO_ACCECN`].
 ///
-/// A frame with no more payload than one segment comes out as it is with its checksum complete.
+/// A packet with no more payload than one segment is emitted whole, with its checksum completed.
 ///
 /// # Errors
-/// Those of [`VnetHeader::validate`], and [`VnetError::UnknownGsoType`] for a frame that is not
-/// GSO. Nothing has been emitted then.
+/// Those of [`VnetHeader::validate`], and [`VnetError::UnknownGsoType`] for a frame that is no GSO
+/// packet. Nothing has been emitted then.
 pub fn segment(
     header: VnetHeader,
     frame: &[u8],
-    scratch: &mut [u8; SEGMENT_BUFFER_LEN],
+    buffer: &mut [u8; SEGMENT_BUFFER_LEN],
     mut emit: impl FnMut(&[u8]),
 ) -> Result<usize, VnetError> {
     let Some(layout) = header.layout(frame)? else {
         return Err(VnetError::UnknownGsoType(header.gso_type));
     };
-    scratch[..VNET_LEN].fill(0);
+    buffer[..VNET_LEN].fill(0);
     let (_, payload) = frame.split_at(layout.payload);
     let size = usize::from(header.gso_size);
     if payload.len() <= size {
         let end = VNET_LEN + frame.len();
-        scratch[VNET_LEN..end].copy_from_slice(frame);
-        fill_checksum(header, &mut scratch[VNET_LEN..end]);
-        emit(&scratch[..end]);
+        buffer[VNET_LEN..end].copy_from_slice(frame);
+        fill_checksum(header, &mut buffer[VNET_LEN..end]);
+        emit(&buffer[..end]);
         return Ok(1);
     }
     let segmenter = Segmenter::new(header, layout, frame);
-    // The headers stay in place from segment to segment, only what differs is written anew.
+    // The headers stay in the buffer; each segment overwrites the fields that differ.
     let start = VNET_LEN + layout.payload;
-    scratch[VNET_LEN..start].copy_from_slice(&frame[..layout.payload]);
+    buffer[VNET_LEN..start].copy_from_slice(&frame[..layout.payload]);
     let count = payload.len().div_ceil(size);
     for (index, piece) in payload.chunks(size).enumerate() {
         let end = start + piece.len();
-        scratch[start..end].copy_from_slice(piece);
+        buffer[start..end].copy_from_slice(piece);
         let last = index + 1 == count;
-        segmenter.finish(&mut scratch[VNET_LEN..end], index, last)?;
-        emit(&scratch[..end]);
+        segmenter.finish(&mut buffer[VNET_LEN..end], index, last)?;
+        emit(&buffer[..end]);
     }
     Ok(count)
 }
 
-/// How many frames this one stands for on the wire: 1 if it is not GSO.
+/// The number of frames on the wire that this frame stands for: 1 unless it is a GSO packet.
 ///
-/// Meant for counters: it believes a header that [`VnetHeader::validate`] has seen, and returns
+/// Meant for counters: the result is right for a header that passed [`VnetHeader::validate`], and
 /// some number for any other.
 pub fn segment_count(header: VnetHeader, frame: &[u8]) -> usize {
     if !header.is_gso() || header.gso_size == 0 {
@@ -82,7 +82,7 @@ pub fn segment_count(header: VnetHeader, frame: &[u8]) -> usize {
     payload.div_ceil(usize::from(header.gso_size)).max(1)
 }
 
-/// What all segments of a frame have in common.
+/// The data that all segments of a GSO packet share.
 struct Segmenter {
     layout: Layout,
     /// The sum of the pseudo-header without the length of the transport packet.
@@ -91,9 +91,9 @@ struct Segmenter {
     id: u16,
     /// The TCP sequence number of the first segment.
     sequence: u32,
-    /// The TCP flags of the whole.
+    /// The TCP flags of the packet.
     flags: u8,
-    /// True if CWR goes to each segment.
+    /// True if each segment keeps CWR.
     accecn: bool,
     /// Payload bytes of each segment but the last.
     size: u32,
@@ -106,7 +106,7 @@ impl Segmenter {
         let at = layout.transport_kind.checksum();
         let pseudo = Sum::default().bytes(&transport[at..at + 2]);
         let (pseudo, sequence, flags) = match layout.transport_kind {
-            // UDP takes its own word for its length, as it is part of the pseudo-header.
+            // The length in the UDP header is also part of the pseudo-header.
             Transport::Udp => {
                 (pseudo.without(u16::from_be_bytes([transport[4], transport[5]])), 0, 0)
             }
@@ -127,10 +127,10 @@ impl Segmenter {
         }
     }
 
-    /// Writes into a segment with its payload in place whatever its headers differ in.
+    /// Writes the header fields that differ into a segment with its payload in place.
     fn finish(&self, frame: &mut [u8], index: usize, last: bool) -> Result<(), VnetError> {
         let Layout { network, transport, .. } = self.layout;
-        // Never happens: the layout is the proof that a segment fits an IP packet.
+        // Never fails: the layout proves that a segment fits an IP packet.
         let len =
             |from: usize| u16::try_from(frame.len() - from).map_err(|_| VnetError::SegmentTooLong);
         let ip_len = len(network)?;

@@ -1,28 +1,27 @@
-//! VLAN tags put on and taken off.
+//! Insertion and removal of VLAN tags.
 //!
-//! Linux moves the outer tag of a received frame into the metadata of the packet before packet
-//! sockets see it, whether anybody has asked for that or not (`__netif_receive_skb_core`,
-//! packet(7) under `PACKET_AUXDATA`). A switch has to hand on the frame as it was on the wire, and
-//! the switch of a VLAN without its tags.
+//! Linux always moves the outer tag of a received frame into the metadata of the packet before
+//! packet sockets see it (`__netif_receive_skb_core`, packet(7) under `PACKET_AUXDATA`). A switch has
+//! to deliver the frame as it was on the wire, and the switch of a VLAN without its tags.
 
 use super::{VNET_LEN, VnetHeader};
 use crate::frame::TAG_LEN;
 use crate::vlan::{TAGS_LEN, VlanPath, tag_after_addresses};
 
-/// Bytes that make room: the header and both addresses.
+/// Bytes that move to make room for a tag: the header and both addresses.
 const MOVED: usize = VNET_LEN + 12;
 
-/// Bytes of what [`TaggedPrefix`] stands for in a unit: the header and both addresses.
+/// Bytes of a unit that a [`TaggedPrefix`] replaces: the header and both addresses.
 pub const UNTAGGED_PREFIX_LEN: usize = MOVED;
 
-/// Puts a VLAN tag into the unit `[header | frame]` that starts `at` this offset of a slot.
+/// Inserts a VLAN tag into the unit `[header | frame]` that starts at offset `at` of a slot.
 ///
-/// Header and addresses move 4 bytes towards lower addresses into headroom of the slot, TPID and
-/// TCI fill the gap, and `csum_start` and `hdr_len` grow by 4 unless zero. Returns where the unit
-/// starts now. The TPID is an argument because an outer tag may be of the 802.1ad kind (0x88a8).
+/// Header and addresses move 4 bytes into the headroom of the slot, TPID and TCI fill the gap, and
+/// `csum_start` and `hdr_len` grow by 4 unless zero. Returns the new offset of the unit. The TPID is
+/// an argument because an outer tag may be of the 802.1ad kind (0x88a8).
 ///
-/// `None`, with the slot untouched, if there is no headroom of 4 bytes, if the slot ends before
-/// the addresses do, or if `csum_start` is too large to be moved.
+/// Returns `None` and leaves the slot unchanged if there are no 4 bytes of headroom, if the slot ends
+/// before the addresses do, or if `csum_start` would overflow.
 pub fn insert_tag(slot: &mut [u8], at: usize, tpid: u16, tci: u16) -> Option<usize> {
     let start = at.checked_sub(TAG_LEN)?;
     let unit = slot.get_mut(start..)?;
@@ -35,26 +34,25 @@ pub fn insert_tag(slot: &mut [u8], at: usize, tpid: u16, tci: u16) -> Option<usi
     Some(start)
 }
 
-/// The header of a frame that has grown by a tag in front of its network header.
+/// The header of a frame with one more tag.
 fn shifted(mut header: VnetHeader) -> Option<VnetHeader> {
     if header.csum_start != 0 {
         header.csum_start = header.csum_start.checked_add(4)?;
     }
     if header.hdr_len != 0 {
-        // Only a hint, so at its end it may stay behind.
+        // Only a hint, so it may saturate.
         header.hdr_len = header.hdr_len.saturating_add(4);
     }
     Some(header)
 }
 
-/// Takes the outer VLAN tag out of the unit `[header | frame]` that starts `at` this offset of a
-/// slot.
+/// Removes the outer VLAN tag of the unit `[header | frame]` that starts at offset `at` of a slot.
 ///
 /// Header and addresses move 4 bytes towards the rest, and `csum_start` and `hdr_len` shrink by 4
-/// unless zero. Returns where the unit starts now.
+/// unless zero. Returns the new offset of the unit.
 ///
-/// `None`, with the slot untouched, if there is no tag with an EtherType behind it, or if the
-/// header says that the checksum starts before the tag ends.
+/// Returns `None` and leaves the slot unchanged if there is no tag with an EtherType behind it, or if
+/// the header says that the checksum starts before the end of the tag.
 pub fn pop_tag(slot: &mut [u8], at: usize) -> Option<usize> {
     let unit = slot.get_mut(at..)?;
     let mut header = VnetHeader::parse(unit.first_chunk()?);
@@ -69,8 +67,8 @@ pub fn pop_tag(slot: &mut [u8], at: usize) -> Option<usize> {
     Some(at + TAG_LEN)
 }
 
-/// What is sent in place of the first [`UNTAGGED_PREFIX_LEN`] bytes of a unit, so that it goes out with tags:
-/// header, addresses and tags. The unit itself stays as it is, for others who get it without.
+/// Header, addresses and tags, to be sent in place of the first [`UNTAGGED_PREFIX_LEN`] bytes of a
+/// unit. The unit itself stays unchanged for receivers without tags.
 #[derive(Clone, Copy, Debug)]
 pub struct TaggedPrefix {
     bytes: [u8; MOVED + TAGS_LEN],
@@ -78,11 +76,11 @@ pub struct TaggedPrefix {
 }
 
 impl TaggedPrefix {
-    /// Room for one, in which there is nothing yet.
+    /// An empty prefix.
     pub const EMPTY: Self = Self { bytes: [0; MOVED + TAGS_LEN], len: 0 };
 
-    /// The head of that unit with those tags; `None` if the unit is shorter than a head, or if its
-    /// `csum_start` is too large to be moved.
+    /// The prefix of this unit with these tags; `None` if the unit is shorter than
+    /// [`UNTAGGED_PREFIX_LEN`], or if its `csum_start` would overflow.
     pub fn new(unit: &[u8], path: &VlanPath) -> Option<Self> {
         let head: &[u8; MOVED] = unit.first_chunk()?;
         let tags = path.as_bytes();
@@ -97,7 +95,7 @@ impl TaggedPrefix {
         Some(tagged)
     }
 
-    /// The bytes.
+    /// The bytes to send.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -122,7 +120,7 @@ mod tests {
         slot
     }
 
-    fn open() -> VnetHeader {
+    fn partial() -> VnetHeader {
         VnetHeader {
             flags: VnetHeader::NEEDS_CSUM,
             gso_type: VnetHeader::GSO_TCPV4,
@@ -148,16 +146,16 @@ mod tests {
 
     #[test]
     fn the_checksum_moves_with_the_headers_behind_the_tag() {
-        let mut slot = slot(open());
+        let mut slot = slot(partial());
         let at = insert_tag(&mut slot, 6, 0x8100, 7).unwrap();
         let header = VnetHeader::parse(slot[at..].first_chunk().unwrap());
-        let expected = VnetHeader { hdr_len: 58, csum_start: 38, ..open() };
+        let expected = VnetHeader { hdr_len: 58, csum_start: 38, ..partial() };
         assert_eq!(header, expected);
     }
 
     #[test]
     fn two_tags_can_go_in_one_after_the_other() {
-        let mut slot = slot(open());
+        let mut slot = slot(partial());
         slot.splice(0..0, [0xee; 2]);
         let at = insert_tag(&mut slot, 8, 0x8100, 1).unwrap();
         let at = insert_tag(&mut slot, at, 0x88a8, 2).unwrap();
@@ -168,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_is_left_alone() {
-        let far = VnetHeader { csum_start: 65_532, ..open() };
+    fn a_slot_without_room_is_unchanged() {
+        let far = VnetHeader { csum_start: 65_532, ..partial() };
         for (mut slot, at) in
-            [(slot(open()), 3), (slot(open()), 7 + 3), (slot(open()), 900), (slot(far), 6)]
+            [(slot(partial()), 3), (slot(partial()), 7 + 3), (slot(partial()), 900), (slot(far), 6)]
         {
             let before = slot.clone();
             assert_eq!(insert_tag(&mut slot, at, 0x8100, 1), None, "at {at}");
@@ -180,8 +178,8 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_taken_out_with_what_it_had_moved() {
-        let mut slot = slot(open());
+    fn removal_inverts_insertion() {
+        let mut slot = slot(partial());
         let before = slot.clone();
         let at = insert_tag(&mut slot, 6, 0x8100, 7).unwrap();
         assert_eq!(pop_tag(&mut slot, at), Some(6));
@@ -190,8 +188,8 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_is_not_whole_stays() {
-        let near = VnetHeader { csum_start: 17, ..open() };
+    fn an_incomplete_tag_is_not_removed() {
+        let near = VnetHeader { csum_start: 17, ..partial() };
         let mut cut = slot(VnetHeader::PLAIN);
         cut.truncate(6 + MOVED);
         cut.extend([0x81, 0, 0, 7, 8]);
@@ -206,11 +204,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tags_that_are_pushed_while_sending_are_those_that_are_put_in(
+        fn a_tagged_prefix_equals_inserted_tags(
             outer in 1..=4094_i64, inner in proptest::option::of(1..=4094_i64),
             csum_start in 34..=100_u16, payload in proptest::collection::vec(any::<u8>(), 2..50),
         ) {
-            let header = VnetHeader { csum_start, ..open() };
+            let header = VnetHeader { csum_start, ..partial() };
             let mut slot = slot(header);
             slot.splice(0..0, [0; 2]);
             slot.extend(payload);
@@ -231,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn no_unit_is_too_strange(mut unit in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn no_input_panics(mut unit in proptest::collection::vec(any::<u8>(), 0..60)) {
             TaggedPrefix::new(&unit, &VlanPath::stacked(1, 2).unwrap());
             pop_tag(&mut unit, 0);
         }

@@ -1,4 +1,4 @@
-//! What a parent and its sub-interfaces are asked to be: plain data, no behaviour.
+//! Modes, semantics and configuration: plain data without behaviour.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,19 +9,19 @@ use crate::MacAddr;
 /// The smallest MTU of an Ethernet interface, in bytes (`ETH_MIN_MTU` of `if_ether.h`).
 pub const MIN_MTU: u32 = 68;
 
-/// How a sub-interface deals with its siblings and with the wire.
+/// How a sub-interface exchanges frames with its siblings and with the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Mode {
-    /// Reaches other bridge sub-interfaces without the wire.
+    /// Exchanges frames with other bridge sub-interfaces locally.
     Bridge,
-    /// Owns the parent: its address, and all its unicast.
+    /// Is the only one on its parent: it has the parent's address and all its unicast.
     Passthru,
-    /// Hears the wire, never a sibling.
+    /// Receives from the wire, never from a sibling.
     Private,
-    /// Hears only the stations on its list, whatever they send.
+    /// Receives every frame whose source address is on its list, and no other.
     Source,
-    /// Sends everything to the wire and hears siblings that a hairpin reflects.
+    /// Sends everything to the wire, and receives from siblings what a hairpin switch reflects.
     #[default]
     Vepa,
 }
@@ -31,7 +31,7 @@ impl Mode {
     pub const ALL: [Self; 5] =
         [Self::Bridge, Self::Passthru, Self::Private, Self::Source, Self::Vepa];
 
-    /// The word that the kernel's tools use for the mode.
+    /// The name of the mode in ip-link(8).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
@@ -42,7 +42,7 @@ impl Mode {
         }
     }
 
-    /// The mode as a set of one, to be joined with `|`.
+    /// The mode as a bit of a set of modes.
     pub(super) const fn bit(self) -> u8 {
         match self {
             Self::Bridge => 1,
@@ -60,7 +60,7 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Text that names no mode.
+/// Text that is not the name of a mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a mode: one of bridge, passthru, private, source, vepa")]
 pub struct ParseModeError(String);
@@ -68,7 +68,7 @@ pub struct ParseModeError(String);
 impl FromStr for Mode {
     type Err = ParseModeError;
 
-    /// Reads the kernel's word, exactly.
+    /// Parses the [`name`](Self::name) of a mode, exactly.
     ///
     /// # Errors
     /// Any other text.
@@ -80,22 +80,22 @@ impl FromStr for Mode {
     }
 }
 
-/// Whose promise about private sub-interfaces is kept.
+/// How private sub-interfaces are isolated.
 ///
-/// ip-link(8) says that private sub-interfaces never talk to a sibling, even through a hairpin.
-/// `drivers/net/macvlan.c` looks at the source of group frames only, and so lets reflected
-/// unicast through.
+/// ip-link(8) says that private sub-interfaces never exchange frames with a sibling, even through a
+/// hairpin switch. `drivers/net/macvlan.c` checks the source of group frames only, and so delivers
+/// reflected unicast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Semantics {
-    /// What the manual says: unicast between a private sub-interface and a sibling is dropped.
+    /// As the manual says: unicast between a private sub-interface and a sibling is dropped.
     #[default]
     Documented,
-    /// What the kernel does: such unicast is delivered.
+    /// As the kernel does: such unicast is delivered.
     Kernel,
 }
 
 impl Semantics {
-    /// The word used in configuration.
+    /// The name in configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Documented => "documented",
@@ -110,7 +110,7 @@ impl fmt::Display for Semantics {
     }
 }
 
-/// Text that names no semantics.
+/// Text that is not the name of a semantics.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a choice of semantics: one of documented, kernel")]
 pub struct ParseSemanticsError(String);
@@ -118,7 +118,7 @@ pub struct ParseSemanticsError(String);
 impl FromStr for Semantics {
     type Err = ParseSemanticsError;
 
-    /// Reads `documented` or `kernel`.
+    /// Parses `documented` or `kernel`.
     ///
     /// # Errors
     /// Any other text.
@@ -130,15 +130,15 @@ impl FromStr for Semantics {
     }
 }
 
-/// What the switch has to know of the parent NIC.
+/// The properties of a parent NIC that forwarding depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParentInfo {
     /// Its address.
     pub mac: MacAddr,
     /// Its MTU in bytes, without the Ethernet header.
     pub mtu: u32,
-    /// It receives every group, joined or not, so every group frame counts as widely used and
-    /// takes the broadcast queue. True of a parent without a unicast filter: veth, TAP, bridge.
+    /// True when it receives every group, joined or not; then every group frame takes the broadcast
+    /// queue. That is so for a parent without a unicast filter: veth, TAP, bridge.
     pub promisc: bool,
 }
 
@@ -160,17 +160,17 @@ impl SubConfig {
     }
 }
 
-/// Which group frames a sub-interface listens to. Broadcast always passes.
+/// The multicast filter of a sub-interface. Broadcast always passes.
 ///
 /// Groups are matched exactly. The kernel hashes them into 256 bits and leaves the occasional
-/// false hit to the stack above, which a reader of a TAP does not have.
+/// false hit to the stack above, which the reader of a TAP may not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MulticastFilter {
-    /// The groups it joined.
+    /// The groups that the sub-interface joined.
     pub groups: Vec<MacAddr>,
-    /// It listens to every group.
+    /// Every group passes.
     pub allmulti: bool,
-    /// It listens to every group; siblings' unicast it does not get.
+    /// Every group passes. Unicast to siblings does not.
     pub promisc: bool,
 }
 

@@ -1,13 +1,13 @@
-//! [`SwitchError`]: why the table was not changed.
+//! [`SwitchError`]: why an update of the switch failed.
 
 use crate::MacAddr;
 
 use super::config::MIN_MTU;
 
-/// A change that the rules of macvlan do not allow. The table is as it was before.
+/// An update that the rules of macvlan forbid. The switch is unchanged.
 ///
-/// Causes that share an error number in the kernel are told apart here, so that each can say
-/// what to do about it.
+/// Causes that share an error number in the kernel are separate variants, so that each message can
+/// say what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SwitchError {
     /// The address is the parent's.
@@ -17,47 +17,47 @@ pub enum SwitchError {
     AddressOfParent(MacAddr),
     /// The address is that of a sub-interface that is up.
     #[error(
-        "{0} is the address of another sub-interface that is up: choose another one, or set that one down first"
+        "{0} is the address of another sub-interface that is up: choose another address, or set that one down first"
     )]
     AddressOfSub(MacAddr),
     /// The mode was to change to or from passthru.
-    #[error("mode passthru is for life: delete the sub-interface and add it again in the new mode")]
+    #[error(
+        "mode passthru cannot be changed: delete the sub-interface and add it again in the new mode"
+    )]
     FixedPassthru,
     /// The MTU is larger than the parent's.
     #[error(
-        "MTU {mtu} is larger than the parent's {parent}: raise the parent's first, or ask for less"
+        "MTU {mtu} is larger than the parent's {parent}: raise the parent's first, or choose a smaller one"
     )]
     MtuAboveParent {
-        /// What was asked for, in bytes.
+        /// The requested MTU, in bytes.
         mtu: u32,
-        /// What the parent has, in bytes.
+        /// The parent's MTU, in bytes.
         parent: u32,
     },
     /// The MTU is smaller than Ethernet allows.
-    #[error("MTU {0} is below the least that Ethernet has: ask for {MIN_MTU} or more")]
+    #[error("MTU {0} is below the minimum of Ethernet: choose {MIN_MTU} or more")]
     MtuTooSmall(u32),
     /// There is no such sub-interface.
-    #[error("there is no such sub-interface: it was removed, or belongs to another parent")]
+    #[error("no such sub-interface: it was removed, or belongs to another parent")]
     NoSuchSub,
-    /// The address is zero or a group's, and no station can have it.
-    #[error(
-        "{0} is not the address of a station: use one that is not zero and whose first byte is even"
-    )]
+    /// The address is zero or a group's, so no interface can have it.
+    #[error("{0} is not a unicast address: use one that is not zero and whose first byte is even")]
     NotUnicast(MacAddr),
-    /// A passthru sub-interface has the parent to itself.
+    /// The parent has a passthru sub-interface, which excludes others.
     #[error(
-        "a passthru sub-interface owns this parent and shares it with nobody: delete that one first"
+        "this parent has a passthru sub-interface, which excludes others: delete that one first"
     )]
     ParentOwned,
-    /// Passthru was asked for on a parent that has sub-interfaces.
+    /// Mode passthru on a parent that has other sub-interfaces.
     #[error(
         "mode passthru needs a parent without other sub-interfaces: delete those first, or use another parent"
     )]
     ParentShared,
-    /// A source list was given to a sub-interface that is not in source mode.
+    /// A source list for a sub-interface that is not in source mode.
     #[error("only a source sub-interface has a source list: set mode source first")]
     SourcesOutsideSourceMode,
-    /// Every identifier is taken.
+    /// Every index is taken.
     #[error(
         "a parent carries 65536 sub-interfaces at most: delete one first, or use another parent"
     )]
@@ -65,7 +65,7 @@ pub enum SwitchError {
 }
 
 impl SwitchError {
-    /// The error number the kernel answers with, in Linux's numbering (`errno-base.h`, `errno.h`).
+    /// The kernel's error number for this, as on Linux (`errno-base.h`, `errno.h`).
     pub const fn errno(self) -> i32 {
         const ENODEV: i32 = 19;
         const EINVAL: i32 = 22;

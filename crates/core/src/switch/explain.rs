@@ -1,102 +1,102 @@
-//! Why a frame gets its verdict: the questions that a decision asks, and the answers.
+//! Why a frame gets its verdict: the steps of a decision and their results.
 //!
-//! Nothing here decides. [`Switch::ingress`] and [`Switch::egress`] are the decision with somebody
-//! listening who does nothing; here somebody listens who writes down. So an explanation cannot say
-//! other than what is done, and who does not ask for one does not pay for it: the listener is a
-//! closure, and one that does nothing leaves nothing behind in the compiled decision.
+//! Nothing here decides. [`Switch::ingress`] and [`Switch::egress`] run the decision with a `trace`
+//! closure that does nothing; an explanation runs the same code with one that records. So an
+//! explanation always matches the verdict, and the empty closure leaves no instruction in the
+//! compiled decision.
 
 use crate::Frame;
 
 use super::flood::{FloodDecision, FloodRule};
 use super::{Mode, SubIndex, Switch, Verdict};
 
-/// One question of a decision and its answer, in the order in which they are asked. The last one
-/// decides. Each follows a [`section`](Self::section) of docs/semantics.md.
+/// A step of a decision and its result, in the order of the decision. The last step decides. Each
+/// follows a [`section`](Self::section) of docs/semantics.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     // From the wire.
-    /// Who lists the source, and is the frame theirs alone?
+    /// How many source sub-interfaces list the source address, and whether that ends the decision.
     Sources(SourceMatch),
-    /// For a station: does a passthru sub-interface own the parent, and is it up?
+    /// Unicast: the passthru sub-interface of the parent, and whether it is up.
     Passthru(Option<(SubIndex, bool)>),
-    /// For a station: who that is up has this address?
+    /// Unicast: the sub-interface that is up with this destination address.
     Target(Option<(SubIndex, Mode)>),
-    /// Is it a sibling's frame that a private sub-interface must not meet?
+    /// Unicast: whether a private sub-interface and a sibling are kept apart.
     Isolation(Isolation),
-    /// Nothing else holds: the frame belongs to this one.
+    /// No other rule applies: this sub-interface gets the frame.
     Deliver(SubIndex),
-    /// For a group: who that is up is the source?
+    /// Group: the sub-interface that is up with this source address.
     Sender(Option<(SubIndex, Mode)>),
-    /// For a group: does anybody listen?
+    /// Group: whether it has listeners.
     Listeners(GroupListeners),
-    /// For a group: it is flooded by this rule.
+    /// Group: the frame is flooded by this rule.
     Flood(FloodRule),
 
     // From a sub-interface.
-    /// Is the sender up?
+    /// Whether the sender is up.
     Up(bool),
-    /// Is the sender a bridge sub-interface?
+    /// Whether the sender is in bridge mode.
     Bridge(bool),
-    /// For a station: who that is up has this address?
+    /// Unicast: the sub-interface that is up with this destination address.
     Sibling(Option<(SubIndex, Mode)>),
-    /// Does a frame for a sibling fit the parent's MTU?
+    /// Whether a frame for a sibling fits the parent's MTU.
     Length(LengthCheck),
-    /// Who lists the source, and is the frame theirs alone?
+    /// How many source sub-interfaces list the source address, and whether that ends the decision.
     LocalSources(SourceMatch),
-    /// Nothing else holds: the frame belongs to this sibling.
+    /// No other rule applies: this sibling gets the frame.
     LocalDeliver(SubIndex),
-    /// For a group: does anybody listen?
+    /// Group: whether it has listeners.
     LocalListeners(GroupListeners),
-    /// For a group: it is flooded by this rule.
+    /// Group: the frame is flooded by this rule.
     LocalFlood(FloodRule),
 }
 
-/// What the source lists say of a frame.
+/// The result of the source lists for one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceMatch {
-    /// How many sub-interfaces that are up list its source, and get a copy.
+    /// How many sub-interfaces list its source address and are up: each gets a copy.
     pub copies: usize,
-    /// One that lists it has `nodst`, so it ends here.
+    /// One of those that list it has `nodst`, so the copies are all that is delivered.
     pub consumed: bool,
 }
 
 /// Whether a private sub-interface and a sibling are kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// They are: this sibling is the source, and it or the target is private.
+    /// They are: this sibling is the sender, and it or the target is private.
     Blocked(SubIndex),
-    /// They are not: the kernel's semantics were chosen.
+    /// They are not, by [`Semantics::Kernel`](super::Semantics::Kernel).
     KernelSemantics,
-    /// No private sub-interface is up, so nobody looked further.
+    /// No private sub-interface is up.
     NoPrivate,
-    /// The source is no sibling that is up, or neither of the two is private.
+    /// The sender is no sibling that is up, or neither of the two is private.
     Allowed,
 }
 
 /// Whether a group has listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupListeners {
-    /// It is MAC control, which ends at the first hop.
+    /// The frame is MAC control, which ends at the first hop.
     MacControl,
-    /// Nobody listens to this group.
+    /// No sub-interface accepts this group.
     None,
-    /// Somebody may.
+    /// A sub-interface may accept it.
     Possible,
 }
 
-/// Whether a frame fits.
+/// Whether a frame fits an MTU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LengthCheck {
-    /// It does.
+    /// It fits.
     Fits,
-    /// It is a super-frame, and will be cut to size later.
+    /// It is a GSO packet, which is segmented later.
     Gso,
-    /// It does not.
+    /// It does not fit.
     TooLong,
 }
 
 impl Step {
-    /// Where docs/semantics.md has the rule: section and step.
+    /// The section of docs/semantics.md with the rule.
     pub const fn section(self) -> &'static str {
         match self {
             Self::Sources(_) => "2.1",
@@ -116,33 +116,32 @@ impl Step {
     }
 }
 
-/// A verdict and how it came about.
-#[must_use = "the verdict in it is one nobody carries out yet"]
+/// A verdict with the steps that led to it.
+#[must_use = "an explanation has no effect on the frame"]
 #[derive(Clone, Debug)]
 pub struct Explanation<'t> {
-    /// What was asked, the deciding question last. There is always one.
+    /// The steps, the deciding one last. There is at least one.
     pub steps: Vec<Step>,
-    /// What [`Switch::ingress`] or [`Switch::egress`] says of the frame.
+    /// The verdict, as [`Switch::ingress`] or [`Switch::egress`] returns it.
     pub verdict: Verdict<'t>,
 }
 
 impl Switch {
-    /// Decides as [`ingress`](Self::ingress) does, and says how it came to it.
+    /// Decides as [`ingress`](Self::ingress) does, and records the steps.
     pub fn explain_ingress(&self, frame: Frame<'_>) -> Explanation<'_> {
         let mut steps = Vec::new();
         let verdict = self.decide_ingress(frame, |step| steps.push(step));
         Explanation { steps, verdict }
     }
 
-    /// Decides as [`egress`](Self::egress) does, and says how it came to it.
+    /// Decides as [`egress`](Self::egress) does, and records the steps.
     pub fn explain_egress(&self, from: SubIndex, frame: Frame<'_>, gso: bool) -> Explanation<'_> {
         let mut steps = Vec::new();
         let verdict = self.decide_egress(from, frame, gso, |step| steps.push(step));
         Explanation { steps, verdict }
     }
 
-    /// The part of each sub-interface in a flood, in ascending order of identifier, with those
-    /// that have none.
+    /// What a flood by this rule does with each sub-interface, in ascending order of index.
     pub fn flood_decisions(
         &self,
         rule: FloodRule,

@@ -1,29 +1,28 @@
-//! The short way through a decision, for parents on which nothing but the destination matters.
+//! The fast path: unicast on a parent where only the destination matters.
 //!
-//! Most parents have no source list, no private sub-interface and no passthru one. There, every
-//! question of the rules but one has an answer that is known before the frame comes, so only that
-//! one is asked: who has the destination address. [`FastPath`] says when that holds; it is made
-//! anew with each change of the table, out of the table, so it cannot disagree with it. The rules
-//! themselves are in [`Switch::decide_ingress`] and [`Switch::decide_egress`], and a property test
-//! compares every verdict of the short way with theirs.
+//! Most parents have no source list, no private sub-interface and no passthru one. Then the lookup
+//! of the destination address is the only rule that depends on the frame. [`FastPath`] says when
+//! that is so; every update of the switch computes it again from the tables, so it cannot be stale.
+//! The rules themselves are in [`Switch::decide_ingress`] and [`Switch::decide_egress`], and a
+//! property test compares every verdict of the fast path with theirs.
 
 use crate::Frame;
 
 use super::flood::longest;
 use super::{Action, Mode, Semantics, Switch};
 
-/// For which frames to a station the destination alone decides.
+/// For which unicast frames the destination alone decides.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FastPath {
     /// For those from the wire.
     pub(super) ingress: bool,
-    /// For those from a sub-interface that is up, if they are shorter than this, in bytes: zero
-    /// for none, and else what is too long for a sibling. A super-frame has no length.
+    /// For those from a sub-interface that is up if they are shorter than this, in bytes: zero, or
+    /// the shortest length that is too long for a sibling. A GSO packet counts as length zero.
     pub(super) egress_below: u32,
 }
 
 impl Switch {
-    /// Makes the shortcuts anew: the last thing that every change does.
+    /// Computes the fast path again: the last step of every update.
     pub(super) fn rebuild_fast_path(&mut self) {
         let listed = !self.sources.is_empty();
         let isolates = self.table.has_private() && self.semantics == Semantics::Documented;
@@ -38,12 +37,12 @@ impl Switch {
         };
     }
 
-    /// What becomes of a frame from the wire to a station, where [`FastPath::ingress`] holds.
+    /// Decides about unicast from the wire where [`FastPath::ingress`] is true.
     ///
-    /// The rules, in their order: nobody lists the source, so there are no copies and nobody takes
-    /// the frame; nobody owns the parent; who has the address is not in source mode, as nobody is;
-    /// and nobody is kept apart, for want of private ones or by the kernel's semantics. What
-    /// remains is whether somebody has the address.
+    /// The rules in their order: the source is on no list, so there are no copies and no `nodst`;
+    /// there is no passthru sub-interface; none is in source mode; and isolation does not apply, as
+    /// there is no private sub-interface or the kernel's semantics are in force. The lookup of the
+    /// destination remains.
     #[inline(always)]
     pub(super) fn ingress_fast(&self, frame: Frame<'_>) -> Action<'_> {
         match self.table.lookup(frame.dst_key()) {
@@ -52,12 +51,12 @@ impl Switch {
         }
     }
 
-    /// What becomes of a frame to a station from a sub-interface that is up, which is not too long
-    /// for a sibling, where [`FastPath::egress_below`] holds.
+    /// Decides about unicast that is shorter than [`FastPath::egress_below`], from a sub-interface
+    /// that is up.
     ///
-    /// The rules, in their order: the sender is up, so it is in bridge mode, as all are that are
-    /// up; who has the address is up too, and so in bridge mode; the frame is not too long; and
-    /// nobody lists the source, so there are no copies and nobody takes the frame.
+    /// The rules in their order: the sender is up, and all that are up are in bridge mode; so is the
+    /// one with the destination address; the frame is not too long; and the source is on no list, so
+    /// there are no copies and no `nodst`.
     #[inline(always)]
     pub(super) fn egress_fast(&self, frame: Frame<'_>) -> Action<'_> {
         match self.table.lookup(frame.dst_key()) {

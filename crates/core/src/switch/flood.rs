@@ -1,7 +1,7 @@
-//! One frame for several sub-interfaces: by which rule, and to whom.
+//! [`Flood`]: one frame for several sub-interfaces.
 //!
-//! A flood is an iterator over the table, so it allocates nothing, and its rule is plain data
-//! beside a cursor, so the engine can put it into a queue and go on in a later turn.
+//! A flood is an iterator over the forwarding table, so it allocates nothing. Its rule and cursor
+//! are plain data, so the engine can queue a flood and resume it in a later turn.
 
 use crate::MacAddr;
 use crate::frame::{HEADER_LEN, TAG_LEN};
@@ -9,7 +9,7 @@ use crate::frame::{HEADER_LEN, TAG_LEN};
 use super::forwarding_table::PortFlags;
 use super::{SubIndex, Switch};
 
-/// The side that gets the frame beside the sub-interfaces of a flood.
+/// The two sides of the parent. A flood reaches one of them beside the sub-interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ParentSide {
     /// The parent's own network stack.
@@ -18,26 +18,28 @@ pub enum ParentSide {
     Wire,
 }
 
-/// Who takes part in a flood. Plain data: it can wait in a queue.
+/// Which sub-interfaces a flood reaches. Plain data, which can wait in a queue.
 ///
-/// A rule outlives changes of the table. Who takes part is decided when the flood runs, so one
-/// that has come up since hears the frame, and one that has gone does not.
+/// A rule outlives updates of the switch. The receivers are determined when the flood runs: a
+/// sub-interface that came up meanwhile gets the frame, and one that was removed does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloodRule {
-    /// The group the frame is for.
+    /// The destination group.
     dst: MacAddr,
-    /// The modes that take part, as [`Mode::bit`](super::Mode::bit)s.
+    /// The modes that receive it, as [`Mode::bit`](super::Mode::bit)s.
     modes: u8,
-    /// The sender, which does not hear itself.
+    /// The sender, which does not get its own frame.
     except: Option<SubIndex>,
-    /// The length of the frame in bytes as receivers check it: zero fits everybody.
+    /// The length of the frame in bytes for the MTU check of each receiver; zero fits any MTU.
     len: u32,
+    /// The side of the parent that gets the frame too.
     also: ParentSide,
+    /// Whether the flood takes the broadcast queue.
     deferred: bool,
 }
 
 impl FloodRule {
-    /// A flood of a frame from the wire. It is never too long: its length was the wire's business.
+    /// The rule for a frame from the wire. Its length is not checked, as the wire delivered it.
     pub(super) const fn ingress(
         dst: MacAddr,
         modes: u8,
@@ -47,59 +49,61 @@ impl FloodRule {
         Self { dst, modes, except, len: 0, also: ParentSide::Host, deferred }
     }
 
-    /// A flood of a sub-interface's frame. Receivers check its length in bytes; zero fits all.
+    /// The rule for a frame from a sub-interface. `len` is in bytes; zero fits any MTU.
     pub(super) const fn egress(dst: MacAddr, modes: u8, from: SubIndex, len: u32) -> Self {
         Self { dst, modes, except: Some(from), len, also: ParentSide::Wire, deferred: false }
     }
 
-    /// Who gets the frame beside the sub-interfaces: the host for one from the wire, and the wire,
-    /// after the sub-interfaces, for one from a sub-interface.
+    /// The side that gets the frame beside the sub-interfaces: the host for a frame from the wire;
+    /// the wire, after the sub-interfaces, for a frame from a sub-interface.
     pub const fn also(&self) -> ParentSide {
         self.also
     }
 
-    /// True when the flood has to take the port's bounded queue of group frames, by the rules of
-    /// `bclim`; if that is full it is dropped, and only the [`also`](Self::also) side gets it.
+    /// True when the flood has to take the parent's bounded broadcast queue, by the rules of `bclim`.
+    /// If the queue is full, the flood is dropped and only the [`also`](Self::also) side gets the
+    /// frame.
     pub const fn deferred(&self) -> bool {
         self.deferred
     }
 
-    /// The group the frame is for.
+    /// The destination group.
     pub const fn dst(&self) -> MacAddr {
         self.dst
     }
 
-    /// The sub-interface that sent the frame, if it is one of ours; it does not hear itself.
+    /// The sub-interface that sent the frame, if one did; it does not get its own frame.
     pub const fn except(&self) -> Option<SubIndex> {
         self.except
     }
 }
 
-/// What a flood does with one sub-interface that takes part in it.
+/// One receiver of a flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replica {
     /// It gets the frame.
     Deliver(SubIndex),
-    /// It would get the frame, had that fit its MTU.
+    /// The frame is too long for its MTU.
     TooLong(SubIndex),
 }
 
-/// What one sub-interface has to do with a flood.
+/// What a flood does with one sub-interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FloodDecision {
     /// It gets the frame.
     Deliver,
-    /// Its filter does not let the group pass.
+    /// Its filter does not accept the group.
     Filter,
-    /// The rule leaves out its mode, or it is down.
+    /// The rule excludes its mode, or it is down.
     Mode,
     /// It is the sender.
     Sender,
-    /// It would get the frame, had that fit its MTU.
+    /// The frame is too long for its MTU.
     TooLong,
 }
 
-/// A flood under way: the replicas still to come, in ascending order of [`SubIndex`].
+/// A flood in progress: an iterator over the remaining receivers, in ascending order of
+/// [`SubIndex`].
 #[must_use = "a flood does nothing until it is iterated"]
 #[derive(Clone, Debug)]
 pub struct Flood<'t> {
@@ -114,13 +118,13 @@ impl<'t> Flood<'t> {
         Self { switch, rule, cursor }
     }
 
-    /// The rule of the flood, with which [`Switch::flood`] can go on later.
+    /// The rule of the flood, with which [`Switch::flood`] can resume it.
     #[inline]
     pub const fn rule(&self) -> FloodRule {
         self.rule
     }
 
-    /// Where the flood stands: what is before has been served.
+    /// The position of the flood: every index below has been handled.
     #[inline]
     pub const fn cursor(&self) -> u32 {
         self.cursor
@@ -147,7 +151,7 @@ impl Iterator for Flood<'_> {
 }
 
 impl Switch {
-    /// The part that the sub-interface with this port has in a flood.
+    /// What a flood by this rule does with one sub-interface.
     #[inline(always)]
     pub(super) fn flood_decision(
         &self,
@@ -169,8 +173,8 @@ impl Switch {
     }
 }
 
-/// True when a frame of this many bytes may be handed to an interface with this MTU: a VLAN tag
-/// may come on top, as in `is_skb_forwardable()` of the kernel's `netdevice.h`.
+/// True when a frame of this many bytes fits an interface with this MTU. A VLAN tag may come on top,
+/// as in `is_skb_forwardable()` of the kernel's `netdevice.h`.
 #[inline]
 pub(super) const fn fits(len: u32, mtu: u32) -> bool {
     len <= longest(mtu)
@@ -182,6 +186,6 @@ pub(super) const fn longest(mtu: u32) -> u32 {
     mtu.saturating_add(OVERHEAD)
 }
 
-/// Bytes of a header and one tag.
+/// Bytes of an Ethernet header and one tag.
 #[allow(clippy::cast_possible_truncation, reason = "it is 18")]
 const OVERHEAD: u32 = (HEADER_LEN + TAG_LEN) as u32;

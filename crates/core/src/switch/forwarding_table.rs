@@ -1,9 +1,8 @@
-//! The part of the table that a frame's way reads: who is up, under which address.
+//! [`ForwardingTable`]: what the fast path reads of the sub-interfaces that are up.
 //!
-//! Only sub-interfaces that are up are in here, as in the kernel, where one that is down does not
-//! exist for forwarding. What one decision needs lies together: an address and its identifier are
-//! one word of [`MacTable`], and all else that a frame's way asks of a sub-interface is a [`PortFlags`]
-//! of eight bytes.
+//! As in the kernel, a sub-interface that is down does not exist for forwarding. The data of one
+//! decision lies together: an address and its index are one word of [`MacTable`], and everything
+//! else that a decision reads of a sub-interface is a [`PortFlags`] of eight bytes.
 
 use hashbrown::HashMap;
 
@@ -16,19 +15,19 @@ use super::sub::Sub;
 
 /// The bits of a [`PortFlags`] that are a mode; none is set while the sub-interface is down.
 const MODES: u8 = 0b1_1111;
-/// Every group passes the sub-interface's filter.
+/// Set when the filter accepts every group.
 const ALL_GROUPS: u8 = 1 << 5;
 
-/// Who answers to an address.
+/// A sub-interface that is up, as found by its address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UpSub {
-    /// The sub-interface.
+    /// Its index.
     pub(super) id: SubIndex,
     /// Its mode.
     pub(super) mode: Mode,
 }
 
-/// What a frame's way has to know of one sub-interface, up or down, present or not.
+/// What a decision reads of one sub-interface, whether it is up, down or absent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PortFlags {
     /// Its MTU in bytes.
@@ -52,59 +51,59 @@ impl PortFlags {
         self.flags & MODES & modes != 0
     }
 
-    /// True when every group passes.
+    /// True when the filter accepts every group.
     #[inline]
     pub(super) const fn accepts_all_groups(self) -> bool {
         self.flags & ALL_GROUPS != 0
     }
 }
 
-/// Addresses, ports and listeners of the sub-interfaces that are up.
+/// Addresses, flags and multicast groups of the sub-interfaces that are up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ForwardingTable {
     macs: MacTable,
     /// By [`SubIndex::index`].
     ports: Vec<PortFlags>,
-    /// No port before was ever used: among several switches with one set of numbers, those of the
-    /// first ones are nobody's here.
+    /// The lowest index ever used. Several switches share one range of indexes, so the first ones
+    /// may all belong to others.
     first: u32,
-    /// By group as a number: how many sub-interfaces joined it.
+    /// How many sub-interfaces joined a group, by [`MacAddr::to_u64`].
     groups: HashMap<u64, u32>,
-    /// How many listen to every group.
+    /// How many accept every group.
     all_groups: u32,
-    /// How many of them make the parent listen to everything in the kernel.
+    /// How many make the parent receive every group.
     wants_all_multicast: u32,
-    /// How many are in each mode, by its place in [`Mode::ALL`].
+    /// How many are in each mode, by the index in [`Mode::ALL`].
     modes: [u32; Mode::ALL.len()],
 }
 
 impl ForwardingTable {
-    /// Who has this address, given as a number, and is up.
+    /// The sub-interface that is up with this address, given as [`MacAddr::to_u64`].
     #[inline(always)]
     pub(super) fn lookup(&self, key: u64) -> Option<SubIndex> {
         self.macs.get(key)
     }
 
-    /// Who has this address, given as a number, and is up; with its mode.
+    /// As [`lookup`](Self::lookup), with the mode.
     #[inline]
     pub(super) fn lookup_with_mode(&self, key: u64) -> Option<UpSub> {
         let id = self.lookup(key)?;
         Some(UpSub { id, mode: self.port(id).mode })
     }
 
-    /// The port of a sub-interface; one that is down if there is no such.
+    /// The flags of a sub-interface; those of one that is down if there is none.
     #[inline]
     pub(super) fn port(&self, id: SubIndex) -> PortFlags {
         self.ports.get(id.index()).copied().unwrap_or_default()
     }
 
-    /// Every port, by [`SubIndex::index`].
+    /// The flags of all sub-interfaces, by [`SubIndex::index`].
     #[inline]
     pub(super) fn ports(&self) -> &[PortFlags] {
         &self.ports
     }
 
-    /// The first port that is worth a look.
+    /// The index at which a flood starts.
     #[inline]
     pub(super) const fn first(&self) -> u32 {
         self.first
@@ -121,23 +120,23 @@ impl ForwardingTable {
         Mode::ALL.iter().all(|mode| mode.bit() & modes != 0 || self.modes[*mode as usize] == 0)
     }
 
-    /// True when some sub-interface makes the parent receive every group.
+    /// True when a sub-interface makes the parent receive every group.
     pub(super) const fn wants_all_multicast(&self) -> bool {
         self.wants_all_multicast != 0
     }
 
-    /// How many sub-interfaces joined this very group.
+    /// How many sub-interfaces joined this group.
     pub(super) fn members(&self, group: MacAddr) -> u32 {
         self.groups.get(&group.to_u64()).copied().unwrap_or(0)
     }
 
-    /// True when somebody may want frames for this group: so a storm of frames that nobody
-    /// joined costs one look-up each and not one filter each.
+    /// True when a sub-interface may accept frames for this group. So a storm to a group that none
+    /// joined costs one lookup a frame, and not one filter for each sub-interface.
     pub(super) fn has_listeners(&self, group: MacAddr) -> bool {
         group.is_broadcast() || self.all_groups != 0 || self.members(group) != 0
     }
 
-    /// Enters a sub-interface as it is now.
+    /// Adds a sub-interface in its current state.
     pub(super) fn insert(&mut self, id: SubIndex, sub: &Sub) {
         let number = u32::from(id.0);
         self.first = if self.ports.is_empty() { number } else { self.first.min(number) };
@@ -155,7 +154,7 @@ impl ForwardingTable {
         self.ports[id.index()] = PortFlags { mtu: sub.mtu(), flags, mode: sub.mode() };
     }
 
-    /// Takes out a sub-interface that was published as it is now.
+    /// Removes a sub-interface, which has not changed since it was inserted.
     pub(super) fn remove(&mut self, id: SubIndex, sub: &Sub) {
         self.ports[id.index()] = PortFlags::default();
         if !sub.up() {

@@ -1,8 +1,8 @@
-//! [`HostFilterRules`]: which frames from the wire the host does not get.
+//! [`HostFilterRules`]: which frames from the wire the host's stack must not see.
 //!
-//! Where the engine cannot take a frame away from the host's stack by itself, a program in the
-//! kernel does, by these few rules. They say of every frame what its [`Verdict`](super::Verdict)
-//! says: the host gets it, or does not.
+//! The kernel's macvlan consumes frames that an AF_PACKET socket can only copy. A BPF program on the
+//! parent hides these from the host by the rules here, which agree with the
+//! [`Verdict`](super::Verdict) of every frame.
 
 use std::ops::BitOr;
 
@@ -13,25 +13,26 @@ use crate::MacAddr;
 use super::config::Mode;
 use super::{SubIndex, Switch};
 
-/// What the host does not get of the frames of one station; the bits are those of `bpf/host.c`.
+/// What is hidden from the host of the frames from and to one address; the bits are those of
+/// `bpf/host.c`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostRule(u8);
 
 impl HostRule {
-    /// No unicast to it: it is a sub-interface that is up and hears by its address.
+    /// Unicast to it: a sub-interface is up with this address.
     pub const UNICAST_TO: Self = Self(1);
-    /// Nothing from it: a sub-interface with `nodst` lists it.
+    /// Everything from it: a sub-interface with `nodst` lists it.
     pub const ALL_FROM: Self = Self(2);
-    /// No group frames from it: those of private, source and passthru sub-interfaces that come back
-    /// are theirs.
+    /// Group frames from it: it is a private, source or passthru sub-interface, which alone gets
+    /// its reflected group frames.
     pub const REFLECTED_GROUP: Self = Self(4);
 
-    /// The bits of all rules that hold.
+    /// The rules as bits.
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// True when all of `other` holds.
+    /// True when all rules of `other` are among these.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -45,45 +46,44 @@ impl BitOr for HostRule {
     }
 }
 
-/// Which frames from the wire the host does not get.
+/// Which frames from the wire the host's stack must not see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostFilterRules {
-    /// A passthru sub-interface has the parent: the host gets no unicast at all.
+    /// The parent has a passthru sub-interface: all unicast is hidden.
     pub owned: bool,
-    /// By station; none of the rules is empty.
+    /// By address; only those with a rule.
     rules: HashMap<MacAddr, HostRule>,
 }
 
 impl HostFilterRules {
-    /// What holds for a station; nothing for most.
-    pub fn rule(&self, station: MacAddr) -> HostRule {
-        self.rules.get(&station).copied().unwrap_or_default()
+    /// The rules for an address, which are empty for most.
+    pub fn rule(&self, address: MacAddr) -> HostRule {
+        self.rules.get(&address).copied().unwrap_or_default()
     }
 
-    /// The stations for which something holds, in no order.
+    /// Every address with a rule, in no order.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = (MacAddr, HostRule)> {
-        self.rules.iter().map(|(&station, &rule)| (station, rule))
+        self.rules.iter().map(|(&address, &rule)| (address, rule))
     }
 
-    fn add(&mut self, station: MacAddr, rule: HostRule) {
-        let before = self.rules.entry(station).or_default();
+    fn add(&mut self, address: MacAddr, rule: HostRule) {
+        let before = self.rules.entry(address).or_default();
         *before = *before | rule;
     }
 }
 
 impl Switch {
-    /// Which frames from the wire the host does not get, as things are.
+    /// Which frames from the wire are hidden from the host now.
     pub fn host_filter_rules(&self) -> HostFilterRules {
         self.host_filter_rules_without(None)
     }
 
-    /// The same as if one sub-interface were not there: what is left to the host before that one
-    /// goes.
+    /// The rules without one sub-interface, to apply before that one is removed.
     pub fn host_filter_rules_without(&self, gone: Option<SubIndex>) -> HostFilterRules {
         let mut view = HostFilterRules::default();
         view.rules.reserve(self.subs.len());
         for (_, sub) in self.subs().filter(|&(id, _)| Some(id) != gone) {
-            // Down or not: it swallows what it does not hear.
+            // Up or down: the switch drops its unicast while it is down.
             view.owned |= sub.mode() == Mode::Passthru;
             if sub.nodst() {
                 sub.sources().iter().for_each(|&source| view.add(source, HostRule::ALL_FROM));
@@ -102,8 +102,7 @@ impl Switch {
         view
     }
 
-    /// The stations whose frames sub-interfaces get copies of because they list them, whatever else
-    /// happens to these; one may come more than once.
+    /// The addresses on the source lists of sub-interfaces that are up; one may come more than once.
     pub fn listed_sources(&self) -> impl Iterator<Item = MacAddr> {
         self.subs().filter(|(_, sub)| sub.up).flat_map(|(_, sub)| sub.sources().iter().copied())
     }

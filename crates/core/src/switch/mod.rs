@@ -1,17 +1,17 @@
-//! [`Switch`]: the whole of macvlan, as a table.
+//! [`Switch`]: the forwarding rules and tables of one parent.
 //!
-//! The table is one parent's: its sub-interfaces, their modes, addresses, filters and source
-//! lists. [`Switch::ingress`] and [`Switch::egress`] read it and answer with a [`Verdict`]; they
-//! change nothing, allocate nothing and send nothing. Everything else changes the table, or
-//! refuses with the kernel's error number and a reason.
+//! A switch holds the sub-interfaces of a parent with their modes, addresses, filters and source
+//! lists. [`Switch::ingress`] and [`Switch::egress`] read these tables and return a [`Verdict`];
+//! they change nothing, allocate nothing and send nothing. All other methods update the tables, or
+//! fail with the kernel's error number and a reason.
 //!
 //! The rules are those of the kernel's `drivers/net/macvlan.c`, with one deliberate difference
-//! that [`Semantics`] switches off. A frame on its way meets, in this order: the source lists; the
-//! sender's mode, for group frames; the destination.
+//! that [`Semantics`] switches off. They apply in this order: the source lists; the sender's mode,
+//! for group frames; the destination address.
 //!
 //! # Threads
-//! One owner: a worker keeps its switch to itself. More workers have a clone each, and whoever
-//! changes one changes all, in the same order.
+//! A switch has one owner. Each further worker has a clone, and all clones get the same updates in
+//! the same order.
 
 mod config;
 mod error;
@@ -45,7 +45,7 @@ pub use settings::{
     DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, MacvlanFlag, MacvlanFlags, MacvlanSettings,
 };
 pub use sources::Copies;
-pub use sub::Sub;
+pub use sub::{Sub, SubIndex};
 pub use verdict::{Action, DropReason, Verdict};
 
 use fast_path::FastPath;
@@ -57,64 +57,61 @@ use sources::Sources;
 /// such group frames are never flooded.
 const MAC_CONTROL: u16 = 0x8808;
 
-/// The modes that hear the group frames of a station that is none of ours.
+/// The modes that receive group frames whose source is no sub-interface.
 const LISTENERS: u8 =
     Mode::Bridge.bit() | Mode::Passthru.bit() | Mode::Private.bit() | Mode::Vepa.bit();
 
-/// A sub-interface of one [`Switch`]: a small dense number, which the switch chooses, or its owner
-/// ([`Switch::add_as`]). That of a removed sub-interface may be used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubIndex(u16);
-
-impl SubIndex {
-    /// The number, to index tables with: below 65 536.
-    #[inline]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    /// The identifier with this number; `None` if there are not so many.
-    #[inline]
-    pub fn from_index(index: usize) -> Option<Self> {
-        u16::try_from(index).ok().map(Self)
-    }
-}
-
-/// The table of one parent: it decides, and leaves the doing to its owner.
+/// The switch of one parent: it decides about frames, and the engine acts on its verdicts.
+///
+/// ```
+/// use umacvlan_core::*;
+///
+/// let parent = ParentInfo { mac: "02:00:00:00:00:ff".parse()?, mtu: 1500, promisc: false };
+/// let mut switch = Switch::new(parent, Semantics::default());
+/// let sub = SubConfig::new("02:00:00:00:00:01".parse()?, Mode::Bridge);
+/// let index = switch.add(&sub)?;
+/// switch.set_up(index, true)?;
+///
+/// let mut bytes = [0; 60];
+/// bytes[..6].copy_from_slice(&sub.mac.octets());
+/// let frame = Frame::new(&bytes).expect("60 bytes are no runt");
+/// assert!(matches!(switch.ingress(frame).action, Action::Deliver(to) if to == index));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Switch {
     // Read by every frame.
-    /// Which frames need not be asked all questions.
+    /// Which frames need the destination lookup only.
     fast_path: FastPath,
-    /// Those that are up.
+    /// The sub-interfaces that are up.
     table: ForwardingTable,
     /// The source lists of all sub-interfaces, up or down.
     sources: Sources,
     /// The passthru sub-interface, which is then the only one.
     passthru: Option<SubIndex>,
-    /// Which promise about private sub-interfaces is kept.
+    /// How private sub-interfaces are isolated.
     semantics: Semantics,
-    /// The parent as the world sees it.
+    /// The parent's own properties.
     parent: ParentInfo,
-    /// A group that more than this many joined takes the broadcast queue; below zero none does.
+    /// `bclim`: frames for a group with more members take the broadcast queue; below zero none do.
     bc_cutoff: i32,
 
     // Read by changes, and by floods of groups.
-    /// By [`SubIndex::index`]. Boxed, because of several switches with one set of numbers each has
-    /// many that are not its own.
+    /// By [`SubIndex::index`]. Boxed, because several switches share one range of indexes, so each
+    /// has many empty entries.
     subs: Vec<Option<Box<Sub>>>,
-    /// No number below is free.
+    /// No index below this one is free.
     vacant_from: usize,
-    /// The lengths asked for of the broadcast queue, in frames, and how often each.
+    /// Each requested length of the broadcast queue, in frames, and how many request it.
     bc_requests: BTreeMap<u32, usize>,
-    /// The parent's own address, while a passthru sub-interface has replaced it.
+    /// The parent's original address, while a passthru sub-interface has replaced it.
     replaced_mac: Option<MacAddr>,
 }
 
 impl Switch {
     /// Decides about a frame from the wire.
-    // Always: a worker calls it in one place, and a verdict that stays in registers costs half of
-    // one that is returned through memory (bench `decision/wire-to-sub`).
+    // Inlined: a worker calls it in one place, and a verdict in registers costs half of one that is
+    // returned through memory (bench `decision/wire-to-sub`).
     #[inline(always)]
     pub fn ingress(&self, frame: Frame<'_>) -> Verdict<'_> {
         if self.fast_path.ingress && !frame.dst().is_group() {
@@ -123,11 +120,11 @@ impl Switch {
         self.decide_ingress(frame, |_| ())
     }
 
-    /// Decides about a frame from a sub-interface. `gso` marks a super-frame, which will be cut to
-    /// size later and so is exempt from length checks.
+    /// Decides about a frame from a sub-interface. `gso` marks a GSO packet, which is segmented
+    /// later and so exempt from length checks.
     ///
-    /// The source address is not checked: in macvlan a sub-interface may send as anybody.
-    // Always: as for `ingress`.
+    /// The source address is not checked: macvlan lets a sub-interface send with any.
+    // Inlined: as `ingress`.
     #[inline(always)]
     pub fn egress(&self, from: SubIndex, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
         let len = if gso { 0 } else { length(frame) };
@@ -140,11 +137,11 @@ impl Switch {
         self.decide_egress(from, frame, gso, |_| ())
     }
 
-    /// The decision about a frame from the wire; each question is told with its answer.
+    /// Decides about a frame from the wire, and calls `trace` with each step.
     #[inline(always)]
     fn decide_ingress(&self, frame: Frame<'_>, mut trace: impl FnMut(Step)) -> Verdict<'_> {
-        // Each verdict is made where it is returned: gathered in a variable first, its unused half
-        // is copied too.
+        // Each verdict is built where it is returned: one that is collected in a variable first has
+        // its unused half copied too.
         let (copies, consumed) = self.sources.lookup(frame.src_key());
         trace(Step::Sources(SourceMatch { copies: copies.len(), consumed }));
         if consumed {
@@ -163,7 +160,7 @@ impl Switch {
         let target = self.table.lookup_with_mode(frame.dst_key());
         trace(Step::Target(target.map(|UpSub { id, mode }| (id, mode))));
         match target {
-            // A source sub-interface hears by list only.
+            // A source sub-interface receives by its list only.
             Some(target) if target.mode != Mode::Source => {
                 let isolation = self.isolation(target, frame);
                 trace(Step::Isolation(isolation));
@@ -182,7 +179,7 @@ impl Switch {
         }
     }
 
-    /// The decision about a frame from a sub-interface; each question is told with its answer.
+    /// Decides about a frame from a sub-interface, and calls `trace` with each step.
     #[inline(always)]
     fn decide_egress(
         &self,
@@ -212,7 +209,7 @@ impl Switch {
         }
     }
 
-    /// Goes on with a flood from where its [`cursor`](Flood::cursor) stood; zero is the start.
+    /// Resumes a flood at its [`cursor`](Flood::cursor); zero is the start.
     #[inline]
     pub fn flood(&self, rule: FloodRule, from: u32) -> Flood<'_> {
         Flood::new(self, rule, from.max(self.table.first()))
@@ -224,41 +221,42 @@ impl Switch {
         self.subs.get(id.index())?.as_deref()
     }
 
-    /// Every sub-interface, in ascending order of identifier.
+    /// Every sub-interface, in ascending order of index.
     pub fn subs(&self) -> impl Iterator<Item = (SubIndex, &Sub)> {
         let ids = (0..).map_while(SubIndex::from_index);
         ids.zip(&self.subs).filter_map(|(id, sub)| Some((id, sub.as_deref()?)))
     }
 
-    /// The parent as it is now.
+    /// The properties of the parent.
     pub const fn parent(&self) -> &ParentInfo {
         &self.parent
     }
 
-    /// Whose promise about private sub-interfaces is kept.
+    /// How private sub-interfaces are isolated.
     pub const fn semantics(&self) -> Semantics {
         self.semantics
     }
 
-    /// The length of the port's broadcast queue in frames: the longest that a sub-interface asks
-    /// for, up or down.
+    /// The length of the broadcast queue in frames: the longest request of a sub-interface, up or
+    /// down.
     pub fn bc_queue_len(&self) -> u32 {
         self.bc_requests.last_key_value().map_or(0, |(&frames, _)| frames)
     }
 
-    /// The port's `bclim`.
+    /// The parent's `bclim`: see [`MacvlanSettings::bclim`].
     pub const fn bc_cutoff(&self) -> i32 {
         self.bc_cutoff
     }
 
-    /// Passthru takes all unicast, whoever it is for, and swallows it while it is down.
+    /// Delivers unicast to the passthru sub-interface whatever the destination, and drops it while
+    /// that is down.
     fn passthru_unicast(&self, owner: SubIndex, mut trace: impl FnMut(Step)) -> Action<'_> {
         let up = self.table.port(owner).is_up();
         trace(Step::Passthru(Some((owner, up))));
         if up { Action::Deliver(owner) } else { Action::Drop(DropReason::Down) }
     }
 
-    /// Whether it is a frame between a private sub-interface and a sibling: a hairpin reflected it.
+    /// Whether the frame is reflected unicast between a private sub-interface and a sibling.
     #[inline]
     fn isolation(&self, target: UpSub, frame: Frame<'_>) -> Isolation {
         if !self.table.has_private() {
@@ -270,7 +268,7 @@ impl Switch {
         }
     }
 
-    /// Out of line, as most parents have no private sub-interface.
+    /// Kept out of line: most parents have no private sub-interface.
     #[inline(never)]
     fn isolation_between(&self, target: UpSub, src: u64) -> Isolation {
         match self.table.lookup_with_mode(src) {
@@ -292,11 +290,11 @@ impl Switch {
         let (modes, except) = match sender {
             None => (LISTENERS, None),
             Some(UpSub { id, mode }) => match mode {
-                // Back to its sender, and to nobody else. VRRP relies on hearing a peer that
-                // sends from the same virtual address.
+                // Only its sender gets the reflected frame. VRRP relies on receiving from a peer
+                // that sends from the same virtual address.
                 Mode::Passthru | Mode::Private | Mode::Source => return Action::Deliver(id),
                 Mode::Vepa => (Mode::Vepa.bit() | Mode::Bridge.bit(), Some(id)),
-                // Bridge siblings heard it when it was sent.
+                // Bridge siblings got the frame when it was sent.
                 Mode::Bridge => (Mode::Vepa.bit(), Some(id)),
             },
         };
@@ -311,7 +309,7 @@ impl Switch {
         Action::Flood(self.flood(rule, 0))
     }
 
-    /// Whether somebody may want a frame of this EtherType for this group.
+    /// Whether a sub-interface may accept a frame of this EtherType for this group.
     #[inline]
     fn group_listeners(&self, group: MacAddr, ethertype: u16) -> GroupListeners {
         match ethertype {
@@ -351,9 +349,11 @@ impl Switch {
         Action::Flood(self.flood(rule, 0))
     }
 
-    /// From one bridge sub-interface to another, or to itself: the kernel sends such a frame
-    /// through the parent's receive path. So the parent's MTU holds and not the receiver's, and
-    /// the source lists have their say. Isolation has not: neither end is private.
+    /// Decides about unicast from one bridge sub-interface to another, or to itself.
+    ///
+    /// The kernel sends such a frame through the parent's receive path. So the parent's MTU applies
+    /// and not the receiver's, and the source lists apply. Isolation does not: neither end is
+    /// private.
     #[inline]
     fn bridge_local(
         &self,
@@ -382,7 +382,7 @@ impl Switch {
         Verdict { copies, action }
     }
 
-    /// True when a frame for this group passes the filter of a sub-interface, which is not open.
+    /// True when a sub-interface that does not accept all groups accepts this one.
     #[inline]
     fn accepts_group(&self, id: SubIndex, group: MacAddr) -> bool {
         group.is_broadcast() || self.sub(id).is_some_and(|sub| sub.joined(group))
@@ -390,7 +390,7 @@ impl Switch {
 }
 
 impl<'t> From<Action<'t>> for Verdict<'t> {
-    /// The verdict without copies.
+    /// A verdict without copies.
     #[inline]
     fn from(action: Action<'t>) -> Self {
         let copies = Copies::NONE;

@@ -13,26 +13,28 @@ pub const DEFAULT_BC_CUTOFF: i32 = 1;
 /// The settings of a sub-interface that `ip link add ... type macvlan` takes.
 ///
 /// They are the attributes `IFLA_MACVLAN_*` of the kernel (`if_link.h`), under the words of
-/// ip-link(8), and [`Default`] has the kernel's defaults (`macvlan_common_newlink`). What any
-/// interface has, such as its address, MTU and state, is not here.
+/// ip-link(8), and [`Default`] has the kernel's defaults (`macvlan_common_newlink`). Settings
+/// that every interface has, such as address, MTU and state, are not part of it.
 ///
 /// # Adding a setting
 /// Every layer embeds this struct instead of naming the settings one by one: the switch
-/// ([`SubConfig`](super::SubConfig)), the engine's options and status, the daemon's record and the
-/// API. A new boolean setting is a variant of [`MacvlanFlag`]; the layers read and show flags in a
-/// loop over [`MacvlanFlag::ALL`], by [`MacvlanFlag::name`]: link grammar, completion, TOML, `--sub`,
-/// JSON, the state record, and the diff of two configurations. So it takes
+/// ([`SubConfig`](super::SubConfig)), the engine's options, changes and status, the daemon's state
+/// and the API. A boolean setting is a [`MacvlanFlag`], and the link grammar, completion, TOML,
+/// `--sub`, Docker and CNI options, the diff of two configurations and the text output handle flags
+/// in a loop over [`MacvlanFlag::ALL`], by [`MacvlanFlag::name`]. So a new boolean takes
 ///
 /// 1. this file: the variant, its name and its mode;
-/// 2. the rule in the switch that looks at it;
-/// 3. the help text of `umacvlan link`.
+/// 2. the rule in the switch that reads it;
+/// 3. the API's struct of booleans, with its conversions from and to [`MacvlanFlags`];
+/// 4. the API's object with the shape of `ip -j link show`, which omits what is off;
+/// 5. the help text of `umacvlan link`.
 ///
 /// A setting with a value is a field here and a line in each parser and printer.
 ///
-/// JSON and TOML take each flag as a boolean key of its own beside the other settings. Feature
-/// `serde` gives [`MacvlanFlags`] that shape, for `#[serde(flatten)]`, also in a struct with
-/// `deny_unknown_fields`. The other fields have no such impl on purpose: requests, records and
-/// `ip -j link show` have different keys and orders for them, and these formats do not change.
+/// This crate derives no JSON: requests, state records and `ip -j link show` have different keys
+/// and orders, which must not change. In requests and records the booleans are adjacent and
+/// alphabetical, so there `#[serde(flatten)]` of the API's struct keeps every byte, also under
+/// `deny_unknown_fields`; only the error for an unknown key no longer lists the known ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MacvlanSettings {
     /// How it deals with siblings and the wire (`IFLA_MACVLAN_MODE`).

@@ -1,4 +1,4 @@
-//! The source lists of a parent, turned round: from a station to the sub-interfaces that list it.
+//! [`Sources`]: the source lists of a parent, by source address.
 
 use hashbrown::HashMap;
 
@@ -8,24 +8,24 @@ use super::sub::SourcePolicy;
 use super::update::unicast;
 use super::{Mode, Sub, SubIndex, Switch, SwitchError};
 
-/// What becomes of the frames from one station.
+/// The sub-interfaces that list one source address.
 #[derive(Clone, Debug, Default)]
 struct SourceEntry {
-    /// Those that list it and are up.
+    /// Those that are up, which get copies.
     up: Vec<SubIndex>,
-    /// How many list it and have `nodst`, up or down: even a sub-interface that is down takes
-    /// the frame from all others.
+    /// How many have `nodst`, up or down: also one that is down keeps the frame from all others.
     nodst_subs: usize,
 }
 
-/// Who lists which station, by address as a number.
+/// The listed source addresses, by [`MacAddr::to_u64`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sources {
     entries: HashMap<u64, SourceEntry>,
 }
 
 impl Sources {
-    /// The copies of a frame from this station, given as a number, and whether it ends with them.
+    /// The copies of a frame with this source address, given as [`MacAddr::to_u64`], and whether
+    /// these are all that is delivered.
     #[inline]
     pub(super) fn lookup(&self, key: u64) -> (Copies<'_>, bool) {
         if self.is_empty() {
@@ -34,7 +34,7 @@ impl Sources {
         self.lookup_listed(key)
     }
 
-    /// Out of line, as most parents have no source list: the way of their frames stays short.
+    /// Kept out of line: most parents have no source list.
     #[inline(never)]
     fn lookup_listed(&self, key: u64) -> (Copies<'_>, bool) {
         match self.entries.get(&key) {
@@ -43,12 +43,12 @@ impl Sources {
         }
     }
 
-    /// True when no station is listed by a sub-interface that would do anything about it.
+    /// True when no sub-interface that lists an address is up or has `nodst`.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Enters stations that a sub-interface lists, for as long as it stands so.
+    /// Adds addresses that a sub-interface with this policy lists.
     pub(super) fn insert(&mut self, id: SubIndex, sources: &[MacAddr], policy: SourcePolicy) {
         for source in sources {
             if policy == SourcePolicy::default() {
@@ -62,7 +62,7 @@ impl Sources {
         }
     }
 
-    /// Takes out stations that were published so.
+    /// Removes addresses that were inserted with this policy.
     pub(super) fn remove(&mut self, id: SubIndex, sources: &[MacAddr], policy: SourcePolicy) {
         for source in sources {
             let Some(entry) = self.entries.get_mut(&source.to_u64()) else {
@@ -78,7 +78,7 @@ impl Sources {
 }
 
 impl Switch {
-    /// Adds a station to the list of a source sub-interface; one that is there already is fine.
+    /// Adds an address to the list of a source sub-interface; one that is listed stays.
     ///
     /// # Errors
     /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
@@ -94,7 +94,8 @@ impl Switch {
         Ok(())
     }
 
-    /// Takes a station off the list of a source sub-interface; one that is not there is fine.
+    /// Removes an address from the list of a source sub-interface; one that is not listed is no
+    /// error.
     ///
     /// # Errors
     /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
@@ -110,8 +111,8 @@ impl Switch {
         Ok(())
     }
 
-    /// Replaces the list of a source sub-interface. An address that cannot be a station's leaves
-    /// the old list as it was (so does Linux 6.18, which looks at all of them first).
+    /// Replaces the list of a source sub-interface. If one of the addresses is not unicast, the old
+    /// list stays (as on Linux 6.18, which checks all of them first).
     ///
     /// # Errors
     /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
@@ -144,7 +145,7 @@ impl Switch {
     }
 }
 
-/// The addresses in ascending order, each once, if all of them can be a station's.
+/// The addresses in ascending order, each once, if all of them are unicast.
 pub(super) fn sorted(sources: &[MacAddr]) -> Result<Vec<MacAddr>, SwitchError> {
     let mut sorted = sources.iter().map(|&mac| unicast(mac)).collect::<Result<Vec<_>, _>>()?;
     sorted.sort_unstable();
@@ -152,12 +153,12 @@ pub(super) fn sorted(sources: &[MacAddr]) -> Result<Vec<MacAddr>, SwitchError> {
     Ok(sorted)
 }
 
-/// The source sub-interfaces that are up and list the source of a frame.
+/// An iterator over the source sub-interfaces that are up and list the source address of a frame.
 ///
-/// They get the frame whatever its destination and whatever they joined.
+/// They get the frame whatever its destination and their filter.
 #[derive(Clone, Debug)]
 pub struct Copies<'t> {
-    /// Those not served yet.
+    /// Those that remain.
     subs: &'t [SubIndex],
 }
 

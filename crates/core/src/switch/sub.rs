@@ -1,13 +1,34 @@
-//! [`Sub`]: the state of one sub-interface.
+//! [`Sub`]: the state of one sub-interface, and [`SubIndex`], which names it.
 
 use crate::MacAddr;
 
 use super::config::{Mode, MulticastFilter};
 use super::settings::{MacvlanFlag, MacvlanSettings};
 
-/// One sub-interface, as the switch knows it.
+/// The dense table index of a sub-interface in one [`Switch`](super::Switch), below 65 536.
 ///
-/// Only the switch changes it: a change here has to show in the tables too.
+/// The switch chooses it, or the caller does ([`add_with_index`](super::Switch::add_with_index)). The index of a removed
+/// sub-interface may be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubIndex(pub(super) u16);
+
+impl SubIndex {
+    /// The index as a number below 65 536.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The index with this value, or `None` above 65 535.
+    #[inline]
+    pub fn from_index(index: usize) -> Option<Self> {
+        u16::try_from(index).ok().map(Self)
+    }
+}
+
+/// The state of one sub-interface.
+///
+/// Only [`Switch`](super::Switch) changes it, because each change updates the tables too.
 #[derive(Clone, Debug)]
 pub struct Sub {
     pub(super) mac: MacAddr,
@@ -35,7 +56,7 @@ impl Sub {
         self.settings.mode
     }
 
-    /// True when it is up; otherwise it does not exist for forwarding.
+    /// True when it is up; forwarding ignores one that is down.
     pub const fn up(&self) -> bool {
         self.up
     }
@@ -45,43 +66,43 @@ impl Sub {
         self.mtu
     }
 
-    /// True when frames from the stations it lists go to source sub-interfaces only.
+    /// True when frames from the addresses it lists go to source sub-interfaces only.
     pub const fn nodst(&self) -> bool {
         self.settings.flags.contains(MacvlanFlag::Nodst)
     }
 
-    /// True when, being passthru, it leaves the parent's promiscuous setting alone.
+    /// True when, in passthru mode, it leaves the parent's promiscuous setting alone.
     pub const fn nopromisc(&self) -> bool {
         self.settings.flags.contains(MacvlanFlag::Nopromisc)
     }
 
-    /// The length of the broadcast queue it asks for, in frames.
+    /// The requested length of the broadcast queue, in frames.
     pub fn bc_queue_len(&self) -> u32 {
         self.settings.bc_queue_len()
     }
 
-    /// The stations it hears in source mode, in ascending order.
+    /// The source addresses it receives from in source mode, in ascending order.
     pub fn sources(&self) -> &[MacAddr] {
         &self.settings.sources
     }
 
-    /// Which groups it listens to; the groups are in ascending order.
+    /// Its multicast filter; the groups are in ascending order.
     pub const fn filter(&self) -> &MulticastFilter {
         &self.filter
     }
 
-    /// How it stands towards the stations it lists.
+    /// How it treats frames from the addresses on its list.
     pub(super) const fn source_policy(&self) -> SourcePolicy {
         SourcePolicy { up: self.up, nodst: self.nodst() }
     }
 
-    /// True when it joined this very group.
+    /// True when it joined this group.
     pub(super) fn joined(&self, group: MacAddr) -> bool {
         self.filter.groups.binary_search(&group).is_ok()
     }
 
-    /// True when, being up, it makes the parent receive every group: macvlan passes `allmulti` on
-    /// to the parent, and `promisc` too except for passthru, which asks for it by itself.
+    /// True when, while up, it makes the parent receive every group: macvlan passes `allmulti` on
+    /// to the parent, and `promisc` too except in passthru mode, which sets it unless `nopromisc`.
     pub(super) const fn wants_all_multicast(&self) -> bool {
         match self.mode() {
             Mode::Passthru => !self.nopromisc() || self.filter.allmulti,
@@ -90,11 +111,11 @@ impl Sub {
     }
 }
 
-/// How a sub-interface stands towards the stations it lists.
+/// How a sub-interface treats frames from the addresses on its source list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SourcePolicy {
-    /// It gets copies.
+    /// It is up, and gets copies.
     pub(super) up: bool,
-    /// It takes the frame from all who are not on a list.
+    /// The frame goes to source sub-interfaces only.
     pub(super) nodst: bool,
 }

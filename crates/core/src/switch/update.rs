@@ -1,4 +1,4 @@
-//! Changes of the table: each follows the kernel's rules or is refused as a whole.
+//! Updates of the switch: each follows the kernel's rules or fails without effect.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{
 };
 
 impl Switch {
-    /// A table without sub-interfaces.
+    /// A switch without sub-interfaces.
     pub fn new(parent: ParentInfo, semantics: Semantics) -> Self {
         Self {
             fast_path: Default::default(),
@@ -30,8 +30,8 @@ impl Switch {
         }
     }
 
-    /// Adds a sub-interface, which is down at first, with the lowest number that is free. Its
-    /// address may be in use: that is checked when it comes up.
+    /// Adds a sub-interface with the lowest free index. It is down at first, and its address may be
+    /// in use: that is checked when it comes up.
     ///
     /// # Errors
     /// [`SwitchError::NotUnicast`] for an address or a source, [`SwitchError::MtuAboveParent`],
@@ -47,11 +47,11 @@ impl Switch {
         Ok(id)
     }
 
-    /// As [`add`](Self::add), with a number that its owner has chosen: one who has several switches
-    /// and wants no number twice.
+    /// As [`add`](Self::add), with an index of the caller's choice: several switches of a worker share
+    /// one range of indexes.
     ///
     /// # Errors
-    /// As [`add`](Self::add); [`SwitchError::TooMany`] if a sub-interface has the number.
+    /// As [`add`](Self::add); [`SwitchError::TooMany`] if a sub-interface has this index.
     pub fn add_with_index(&mut self, id: SubIndex, config: &SubConfig) -> Result<(), SwitchError> {
         let sub = self.check_new(config)?;
         match self.sub(id) {
@@ -63,7 +63,7 @@ impl Switch {
         }
     }
 
-    /// A new sub-interface, if there may be such a one.
+    /// The state of a new sub-interface, if the rules allow it.
     fn check_new(&self, config: &SubConfig) -> Result<Sub, SwitchError> {
         let mtu = config.mtu.unwrap_or(self.parent.mtu);
         let SubConfig { mac, mtu: _, settings } = config;
@@ -110,9 +110,8 @@ impl Switch {
         self.rebuild_fast_path();
     }
 
-    /// Removes a sub-interface and returns it as it was, or `None` if there is none. With a
-    /// passthru one goes the address it gave to the parent: [`parent`](Self::parent) has its own
-    /// again.
+    /// Removes a sub-interface and returns its last state, or `None` if there is none. Removal of a
+    /// passthru one gives [`parent`](Self::parent) its original address again.
     pub fn remove(&mut self, id: SubIndex) -> Option<Sub> {
         let sub = self.subs.get_mut(id.index())?.take()?;
         self.table.remove(id, &sub);
@@ -137,10 +136,10 @@ impl Switch {
         self.update_sub(id, |sub| sub.up = up)
     }
 
-    /// Whether [`set_up`](Self::set_up) would be allowed.
+    /// Checks whether [`set_up`](Self::set_up) is allowed.
     ///
     /// # Errors
-    /// The same.
+    /// Those of [`set_up`](Self::set_up).
     pub fn check_up(&self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         let sub = self.existing(id)?;
         match up && !sub.up && sub.mode() != Mode::Passthru {
@@ -149,8 +148,8 @@ impl Switch {
         }
     }
 
-    /// Gives a sub-interface another address; a passthru one gives it to the parent too. The
-    /// address it has already is always fine.
+    /// Sets the address of a sub-interface; that of a passthru one becomes the parent's too. The
+    /// current address is always allowed.
     ///
     /// # Errors
     /// [`SwitchError::NotUnicast`]; [`SwitchError::AddressOfParent`] or [`SwitchError::AddressOfSub`], up or
@@ -168,10 +167,10 @@ impl Switch {
         self.update_sub(id, |sub| sub.mac = mac)
     }
 
-    /// Whether [`set_mac`](Self::set_mac) would be allowed.
+    /// Checks whether [`set_mac`](Self::set_mac) is allowed.
     ///
     /// # Errors
-    /// The same.
+    /// Those of [`set_mac`](Self::set_mac).
     pub fn check_mac(&self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
         let sub = self.existing(id)?;
         let mac = unicast(mac)?;
@@ -181,8 +180,8 @@ impl Switch {
         }
     }
 
-    /// Puts a sub-interface in another mode, from the next frame on. Its source list is lost when
-    /// it leaves source mode.
+    /// Sets the mode of a sub-interface, from the next frame on. Leaving source mode clears the
+    /// source list.
     ///
     /// # Errors
     /// [`SwitchError::FixedPassthru`] for a change to or from passthru; [`SwitchError::NoSuchSub`].
@@ -221,7 +220,7 @@ impl Switch {
         self.update_sub(id, |sub| sub.mtu = mtu)
     }
 
-    /// Sets the length of the broadcast queue that a sub-interface asks for, in frames.
+    /// Sets the length of the broadcast queue that a sub-interface requests, in frames.
     ///
     /// # Errors
     /// [`SwitchError::NoSuchSub`].
@@ -232,7 +231,7 @@ impl Switch {
         self.update_sub(id, |sub| sub.settings.bcqueuelen = Some(frames))
     }
 
-    /// Sets the groups a sub-interface listens to.
+    /// Sets the multicast filter of a sub-interface.
     ///
     /// # Errors
     /// [`SwitchError::NoSuchSub`].
@@ -246,14 +245,14 @@ impl Switch {
         self.update_sub(id, |sub| sub.filter = filter)
     }
 
-    /// Sets the port's `bclim`: a group that more than this many sub-interfaces joined takes the
-    /// broadcast queue, and below zero none does, broadcast included.
+    /// Sets the parent's `bclim`: frames for a group that more than this many sub-interfaces joined
+    /// take the broadcast queue; below zero none do, broadcast included.
     pub const fn set_bc_cutoff(&mut self, cutoff: i32) {
         self.bc_cutoff = cutoff;
     }
 
-    /// Notes that the parent has another address. A passthru sub-interface follows; a clash with
-    /// another one is not looked for, and that one keeps its frames.
+    /// Sets the parent's address after it changed. A passthru sub-interface follows. A sub-interface
+    /// with the same address is not looked for and keeps its frames.
     pub fn set_parent_mac(&mut self, mac: MacAddr) {
         if self.parent.mac == mac {
             return;
@@ -261,13 +260,13 @@ impl Switch {
         self.parent.mac = mac;
         self.replaced_mac = None;
         if let Some(owner) = self.passthru {
-            // The owner exists: removing it clears the field.
+            // It exists: removing it clears the field.
             let _ = self.update_sub(owner, |sub| sub.mac = mac);
         }
     }
 
-    /// Notes that the parent has another MTU, in bytes. Sub-interfaces with a larger one are cut
-    /// to it, and returned; none grows.
+    /// Sets the parent's MTU after it changed, in bytes. Sub-interfaces with a larger one are reduced
+    /// to it and returned; none grows.
     pub fn set_parent_mtu(&mut self, mtu: u32) -> Vec<SubIndex> {
         self.parent.mtu = mtu;
         self.rebuild_fast_path();
@@ -280,12 +279,12 @@ impl Switch {
         larger
     }
 
-    /// Notes whether the parent receives every group, joined or not.
+    /// Sets whether the parent receives every group, joined or not.
     pub const fn set_parent_promisc(&mut self, promisc: bool) {
         self.parent.promisc = promisc;
     }
 
-    /// Chooses whose promise about private sub-interfaces is kept.
+    /// Sets how private sub-interfaces are isolated.
     pub fn set_semantics(&mut self, semantics: Semantics) {
         self.semantics = semantics;
         self.rebuild_fast_path();
@@ -295,7 +294,7 @@ impl Switch {
         self.sub(id).ok_or(SwitchError::NoSuchSub)
     }
 
-    /// Whether a sub-interface may have this MTU, in bytes.
+    /// Checks whether a sub-interface may have this MTU, in bytes.
     ///
     /// # Errors
     /// [`SwitchError::MtuAboveParent`], [`SwitchError::MtuTooSmall`].
@@ -310,8 +309,8 @@ impl Switch {
         Ok(())
     }
 
-    /// Refuses an address that the parent has, or a sub-interface that is up. One that is down
-    /// may have it too: it will be refused when it comes up.
+    /// Checks that neither the parent nor a sub-interface that is up has this address. One that is
+    /// down may have it, and then cannot come up.
     fn check_address_free(&self, mac: MacAddr) -> Result<(), SwitchError> {
         if mac == self.parent.mac {
             return Err(SwitchError::AddressOfParent(mac));
@@ -322,13 +321,17 @@ impl Switch {
         }
     }
 
-    fn update_sub(&mut self, id: SubIndex, how: impl FnOnce(&mut Sub)) -> Result<(), SwitchError> {
+    fn update_sub(
+        &mut self,
+        id: SubIndex,
+        update: impl FnOnce(&mut Sub),
+    ) -> Result<(), SwitchError> {
         let sub = self.subs.get_mut(id.index()).and_then(Option::as_deref_mut);
         let sub = sub.ok_or(SwitchError::NoSuchSub)?;
-        // Out and in again, whatever has changed: the tables cannot go stale by half.
+        // Removed and inserted again, whatever changes, so the tables cannot be half stale.
         self.table.remove(id, sub);
         let before = sub.source_policy();
-        how(sub);
+        update(sub);
         self.table.insert(id, sub);
         if sub.source_policy() != before {
             self.sources.remove(id, sub.sources(), before);
@@ -352,7 +355,7 @@ impl Switch {
     }
 }
 
-/// The address, if a station can have it.
+/// The address, if it is unicast and not zero.
 pub(super) const fn unicast(mac: MacAddr) -> Result<MacAddr, SwitchError> {
     if mac.is_valid_unicast() { Ok(mac) } else { Err(SwitchError::NotUnicast(mac)) }
 }

@@ -1,40 +1,40 @@
-//! What the switch decides about one frame.
+//! [`Verdict`]: what the switch decides about one frame.
 
 use std::fmt;
 
 use super::{Copies, Flood, SubIndex};
 
-/// The fate of one frame: first the copies, then one of [`Action`].
-#[must_use = "a verdict nobody carries out is a lost frame"]
+/// What is to happen to one frame: first the copies, then the [`Action`].
+#[must_use = "a verdict that is not carried out is a lost frame"]
 #[derive(Clone, Debug)]
 pub struct Verdict<'t> {
-    /// Source sub-interfaces that list the frame's source and are up: each gets a copy.
+    /// The source sub-interfaces that list the frame's source address: each gets a copy.
     pub copies: Copies<'t>,
     /// What happens to the frame itself.
     pub action: Action<'t>,
 }
 
 /// What happens to a frame after the copies.
-// With a tag of its own: one that hides in a variant has to be computed, and that is enough for the
-// compiler to jump by table even where it knows the variant.
+// `repr(u8)` gives it a tag of its own. A tag in a niche of a variant has to be computed, and then
+// the compiler uses a jump table even where it knows the variant.
 #[derive(Clone, Debug)]
 #[repr(u8)]
 pub enum Action<'t> {
-    /// It belongs to one sub-interface and nobody else.
+    /// One sub-interface gets it.
     Deliver(SubIndex),
-    /// It ends here.
+    /// It is dropped.
     Drop(DropReason),
-    /// It goes to several sub-interfaces, and also to the side the flood's rule names.
+    /// Several sub-interfaces get it, and the side that the flood's rule names.
     Flood(Flood<'t>),
-    /// It is the host's.
+    /// The host's stack gets it.
     Host,
-    /// It leaves through the parent.
+    /// It is sent to the wire.
     Wire,
 }
 
-/// Why a frame, or a copy of it, ended without being delivered.
+/// Why a frame, or a copy of it, was dropped.
 ///
-/// One list for core and engine: each reason is one counter, and its name is what users see.
+/// Core and engine share this list. Each reason is one counter, under its [`name`](Self::name).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(usize)]
 pub enum DropReason {
@@ -48,7 +48,7 @@ pub enum DropReason {
     Full,
     /// The parent has no carrier.
     NoCarrier,
-    /// A source sub-interface with `nodst` lists the sender: only source sub-interfaces hear it.
+    /// A source sub-interface with `nodst` lists the sender: only source sub-interfaces get the frame.
     Nodst,
     /// Reflected unicast between a private sub-interface and a sibling.
     PrivateIsolation,
@@ -58,15 +58,15 @@ pub enum DropReason {
     Runt,
     /// Longer than the receiver's MTU allows.
     TooLong,
-    /// It needs something that this uplink or port cannot do.
+    /// It needs an offload that this uplink or port does not have.
     Unsupported,
 }
 
 impl DropReason {
-    /// How many reasons there are.
+    /// The number of reasons.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// Every reason, in alphabetical order; the place of a reason here is its index.
+    /// Every reason, in alphabetical order, which is that of [`index`](Self::index).
     pub const ALL: [Self; 11] = [
         Self::BadVnetHeader,
         Self::BcQueueFull,
@@ -81,7 +81,7 @@ impl DropReason {
         Self::Unsupported,
     ];
 
-    /// The place of the reason in [`ALL`](Self::ALL).
+    /// The index of the reason in [`ALL`](Self::ALL).
     pub const fn index(self) -> usize {
         self as usize
     }

@@ -1,7 +1,7 @@
-//! VLANs of an interface that carries several: their names, their tags, and whose a frame is.
+//! VLANs of an interface: their names, their tags, and which parent a frame belongs to.
 //!
-//! The switch of a VLAN is a [`Switch`](crate::Switch) like any other and knows nothing of tags:
-//! they are taken off before it sees a frame, and put on when a frame leaves for the wire.
+//! The switch of a VLAN is a [`Switch`](crate::Switch) like any other and sees no tags: the engine
+//! removes them before the decision and adds them to a frame for the wire.
 
 mod name;
 mod table;
@@ -13,50 +13,59 @@ use crate::frame::{SERVICE_VLAN, TAG_LEN, Tag, VLAN};
 pub use name::{VlanName, VlanNameError};
 pub use table::{VlanTable, tag_after_addresses};
 
-/// The VLAN identifiers that there are (IEEE 802.1Q): 0 is none, and 4095 is reserved.
+/// The valid VLAN identifiers (IEEE 802.1Q): 0 means no VLAN, and 4095 is reserved.
 pub const VIDS: std::ops::RangeInclusive<u16> = 1..=4094;
 
-/// Bytes of the most tags that a path has.
+/// Bytes of the longest path: two tags.
 pub const TAGS_LEN: usize = 2 * TAG_LEN;
 
-/// The tags by which a wire's frames belong to one parent: none, one, or two with the outer one
-/// first.
+/// The tags that select one parent among those of an interface: none, one, or two with the outer
+/// one first.
+///
+/// ```
+/// use umacvlan_core::VlanPath;
+///
+/// let path = VlanPath::stacked(10, 20)?;
+/// assert_eq!(path.as_bytes(), [0x88, 0xa8, 0, 10, 0x81, 0, 0, 20]);
+/// assert_eq!(path.to_string(), "10.20");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VlanPath {
-    /// The tags as they are on the wire.
+    /// The tags in wire order.
     bytes: [u8; TAGS_LEN],
-    /// Bytes of them.
+    /// Their length in bytes.
     len: u8,
 }
 
-/// A number that no VLAN has. The text is that of Docker's own macvlan driver.
+/// A number that is no VLAN identifier. The text is that of Docker's own macvlan driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("vlan id must be between 1-4094, received: {0}")]
 pub struct VlanRangeError(pub i64);
 
 impl VlanPath {
-    /// No tag at all.
+    /// No tag.
     pub const UNTAGGED: Self = Self { bytes: [0; TAGS_LEN], len: 0 };
 
     /// One tag of the usual kind (802.1Q, 0x8100), as `ip link add .. type vlan id N` has it.
     ///
     /// # Errors
-    /// There is no such VLAN.
+    /// The number is not in [`VIDS`].
     pub fn single(vid: i64) -> Result<Self, VlanRangeError> {
-        Ok(Self::UNTAGGED.behind(VLAN, check(vid)?))
+        Ok(Self::UNTAGGED.push(VLAN, check(vid)?))
     }
 
     /// A tag of the usual kind inside a provider's (802.1ad, 0x88a8).
     ///
     /// # Errors
-    /// There is no such VLAN.
+    /// One of the numbers is not in [`VIDS`].
     pub fn stacked(outer: i64, inner: i64) -> Result<Self, VlanRangeError> {
         let (outer, inner) = (check(outer)?, check(inner)?);
-        Ok(Self::UNTAGGED.behind(SERVICE_VLAN, outer).behind(VLAN, inner))
+        Ok(Self::UNTAGGED.push(SERVICE_VLAN, outer).push(VLAN, inner))
     }
 
-    /// The same with one tag more inside.
-    fn behind(mut self, tpid: u16, vid: u16) -> Self {
+    /// The path with one more tag inside.
+    fn push(mut self, tpid: u16, vid: u16) -> Self {
         let at = usize::from(self.len);
         self.bytes[at..at + 2].copy_from_slice(&tpid.to_be_bytes());
         self.bytes[at + 2..at + TAG_LEN].copy_from_slice(&vid.to_be_bytes());
@@ -69,7 +78,7 @@ impl VlanPath {
         self.len == 0
     }
 
-    /// The tags as they are on the wire, priority 0: 0, 4 or 8 bytes.
+    /// The tags in wire order, with priority 0: 0, 4 or 8 bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
@@ -84,11 +93,11 @@ impl VlanPath {
         })
     }
 
-    /// The MTU of a parent with these tags on an interface with that MTU, both in bytes.
+    /// The MTU of a parent with these tags on an interface with this MTU, both in bytes.
     ///
-    /// A frame with one tag may be four bytes longer than one without, on every Ethernet and for
-    /// packet sockets (`packet_snd` in `net/packet/af_packet.c` knows 0x8100 and no other tag);
-    /// one with two has to fit as it is.
+    /// A frame with one tag may be four bytes longer than one without, on Ethernet and for packet
+    /// sockets (`packet_snd` in `net/packet/af_packet.c`, which accepts 0x8100 and no other tag). A
+    /// second tag takes its four bytes from the MTU.
     pub const fn mtu(&self, of_link: u32) -> u32 {
         match self.len {
             0 | 4 => of_link,
@@ -98,7 +107,7 @@ impl VlanPath {
 }
 
 impl fmt::Display for VlanPath {
-    /// The identifiers with dots between them, as in a [`VlanName`]; nothing for no tag.
+    /// Writes the identifiers with dots between them, as in a [`VlanName`]; nothing without a tag.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, tag) in self.tags().enumerate() {
             let dot = if number == 0 { "" } else { "." };
@@ -117,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_its_tags_as_they_are_on_the_wire() {
+    fn a_path_has_its_tags_in_wire_order() {
         assert_eq!(VlanPath::single(10).unwrap().as_bytes(), [0x81, 0, 0, 10]);
         let stacked = VlanPath::stacked(256, 20).unwrap();
         assert_eq!(stacked.as_bytes(), [0x88, 0xa8, 1, 0, 0x81, 0, 0, 20]);

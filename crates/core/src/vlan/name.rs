@@ -1,11 +1,11 @@
-//! [`VlanName`]: a parent's name that says which VLAN of which interface it is.
+//! [`VlanName`]: the name of a parent that is a VLAN of an interface.
 
 use super::{VlanPath, VlanRangeError};
 
-/// A name like `eth0.10`, or `eth0.10.20` for a VLAN inside a VLAN, taken apart.
+/// A parsed name like `eth0.10`, or `eth0.10.20` for a VLAN inside a VLAN.
 ///
-/// The name of an interface may itself have dots and numbers, so a name can have two
-/// [readings](Self::readings); which one is meant is known by whoever knows the interfaces.
+/// The name of an interface may itself contain dots and numbers, so a name can have two
+/// [readings](Self::readings). The caller chooses by the interfaces that exist.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VlanName {
     /// The interface that carries the VLAN.
@@ -14,32 +14,32 @@ pub struct VlanName {
     pub vlan: VlanPath,
 }
 
-/// A name that names no VLAN. The texts are those of Docker's own macvlan driver, whose users
-/// look for them.
+/// A name that is not that of a VLAN. The texts are those of Docker's own macvlan driver, for users
+/// who search for them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VlanNameError {
-    /// The interface in front of the VLAN has no name.
+    /// The name of the interface in front of the VLAN is empty.
     #[error(
         "required interface name format is: name.vlan_id, ex. eth0.10 for vlan 10, instead received {0}"
     )]
     NoLink(String),
-    /// What is behind the dot is no number.
+    /// The text behind the dot is no number.
     #[error("unable to parse a valid vlan id from: {0} (ex. eth0.10 for vlan 10)")]
     NoNumber(String),
-    /// There is no dot in it.
+    /// The name has no dot.
     #[error("invalid subinterface vlan name {0}, example formatting is eth0.10")]
     NoVlan(String),
-    /// The number is none of a VLAN.
+    /// The number is no VLAN identifier.
     #[error(transparent)]
     Range(#[from] VlanRangeError),
 }
 
 impl VlanName {
-    /// The name, with as many VLANs as it can have: `eth0.10.20` is VLAN 20 inside VLAN 10 of
+    /// Parses a name with as many VLANs as it can have: `eth0.10.20` is VLAN 20 inside VLAN 10 of
     /// `eth0`.
     ///
     /// # Errors
-    /// It names no VLAN, and why.
+    /// The name is not that of a VLAN.
     pub fn parse(name: &str) -> Result<Self, VlanNameError> {
         let no_vlan = || VlanNameError::NoVlan(name.to_owned());
         let (front, inner) = name.rsplit_once('.').ok_or_else(no_vlan)?;
@@ -56,9 +56,9 @@ impl VlanName {
         }
     }
 
-    /// Every way to read the name, the one with the longest interface first: `eth0.10.20` is
-    /// VLAN 20 of an interface `eth0.10` if there is one, and else what [`parse`](Self::parse)
-    /// makes of it. None for a name that names no VLAN.
+    /// Every reading of the name, the one with the longest interface first: `eth0.10.20` is VLAN 20
+    /// of an interface `eth0.10` if there is one, and else what [`parse`](Self::parse) returns. The
+    /// iterator is empty for a name that is not that of a VLAN.
     pub fn readings(name: &str) -> impl Iterator<Item = Self> {
         let last = name.rsplit_once('.').filter(|(link, _)| !link.is_empty());
         let last = last.and_then(|(link, inner)| {
@@ -70,7 +70,7 @@ impl VlanName {
     }
 }
 
-/// The number in this text, whatever it is.
+/// The number in this text, valid or not.
 fn vid(text: &str) -> Result<i64, VlanNameError> {
     let number = if text.starts_with('+') { None } else { text.parse().ok() };
     number.ok_or_else(|| VlanNameError::NoNumber(text.to_owned()))
@@ -91,12 +91,12 @@ mod tests {
         (link, vlan.to_string())
     }
 
-    fn complaint(name: &str) -> String {
+    fn error_text(name: &str) -> String {
         VlanName::parse(name).unwrap_err().to_string()
     }
 
     #[test]
-    fn one_number_is_a_vlan_and_two_are_one_inside_the_other() {
+    fn one_number_is_a_vlan_and_two_are_a_vlan_in_a_vlan() {
         for (name, link, vlan) in [
             ("eth0.10", "eth0", "10"),
             ("eth0.1", "eth0", "1"),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_vlan_is_refused_in_the_words_of_docker() {
+    fn a_name_without_a_vlan_is_an_error_with_the_text_of_docker() {
         for (name, words) in [
             ("en0", "invalid subinterface vlan name en0, example formatting is eth0.10"),
             ("eth0.0", "vlan id must be between 1-4094, received: 0"),
@@ -127,12 +127,12 @@ mod tests {
                  instead received .10",
             ),
         ] {
-            assert_eq!(complaint(name), words);
+            assert_eq!(error_text(name), words);
         }
     }
 
     #[test]
-    fn the_longest_interface_comes_first_among_the_readings() {
+    fn the_reading_with_the_longest_interface_comes_first() {
         let read = |name| -> Vec<_> {
             VlanName::readings(name).map(|it| format!("{} {}", it.link, it.vlan)).collect()
         };
@@ -146,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_that_is_put_together_is_taken_apart(
+        fn parsing_inverts_formatting(
             link in "[a-z]{1,8}", outer in 1..=4094_i64, inner in proptest::option::of(1..=4094_i64),
         ) {
             let vlan = match inner {
@@ -158,7 +158,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(text in ".{0,30}") {
+        fn parsing_never_panics(text in ".{0,30}") {
             if let Ok(name) = VlanName::parse(&text) {
                 prop_assert!(VlanName::readings(&text).any(|reading| reading == name));
             }

@@ -1,23 +1,23 @@
-//! [`VlanTable`]: from the tags of a frame to the parent that it is for.
+//! [`VlanTable`]: the lookup of a parent by the tags of a frame.
 
 use hashbrown::HashMap;
 
 use super::VlanPath;
 use crate::frame::{TAG_LEN, Tag, VLAN, is_tpid};
 
-/// Which VLANs of a wire are served, each by a number of its owner's choice.
+/// The VLANs of an interface that have a parent, each with a number of the caller's choice.
 ///
 /// Only tagged frames are looked up, once each.
 #[derive(Clone, Debug, Default)]
 pub struct VlanTable {
     /// By [`key`].
     numbers: HashMap<u64, u16>,
-    /// How many paths have two tags.
+    /// The number of paths with two tags.
     stacked: usize,
 }
 
 impl VlanTable {
-    /// Serves a path from now on; returns the number by which it was served before.
+    /// Maps a path to a number, and returns the previous one.
     pub fn insert(&mut self, path: VlanPath, number: u16) -> Option<u16> {
         let before = self.remove(path);
         self.stacked += usize::from(path.tags().count() == 2);
@@ -25,22 +25,22 @@ impl VlanTable {
         before
     }
 
-    /// Serves a path no longer; returns the number by which it was served.
+    /// Removes a path, and returns its number.
     pub fn remove(&mut self, path: VlanPath) -> Option<u16> {
         let number = self.numbers.remove(&key_of(path))?;
         self.stacked -= usize::from(path.tags().count() == 2);
         Some(number)
     }
 
-    /// True when no VLAN is served.
+    /// True when the table has no VLAN.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.numbers.is_empty()
     }
 
-    /// By which number a frame with these tags is served, and how many of them it is to lose; `None`
-    /// for a frame of a VLAN that nobody serves, which keeps all. A VLAN inside a VLAN goes before
-    /// the outer one alone. The priority and the drop bit of a tag do not matter.
+    /// The number for a frame with these tags, and how many of the tags to remove; `None` for a VLAN
+    /// that is not in the table. A VLAN inside a VLAN takes precedence over the outer one alone.
+    /// Priority and drop bit are ignored.
     pub fn find(&self, outer: Tag, inner: impl FnOnce() -> Option<Tag>) -> Option<(u16, usize)> {
         if self.stacked > 0
             && let Some(inner) = inner()
@@ -51,10 +51,10 @@ impl VlanTable {
         self.numbers.get(&key(outer, None)).map(|&number| (number, 1))
     }
 
-    /// As [`find`](Self::find), for a frame with all its tags in it.
+    /// As [`find`](Self::find), for a frame that contains all its tags.
     #[inline]
     pub fn find_in(&self, frame: &[u8]) -> Option<(u16, usize)> {
-        // Before anything else, because it is what most frames are told by.
+        // First, because most interfaces have no VLAN.
         if self.is_empty() {
             return None;
         }
@@ -63,8 +63,8 @@ impl VlanTable {
     }
 }
 
-/// The tag that follows the addresses of a frame, if there is one and it is whole. With the frame
-/// cut by so many bytes at its front it is the tag behind the one before.
+/// The tag behind the addresses of a frame, if there is a complete one. A slice that starts
+/// [`TAG_LEN`] bytes later gives the next tag.
 #[inline]
 pub fn tag_after_addresses(frame: &[u8]) -> Option<Tag> {
     let &[a, b, c, d] = frame.get(12..)?.first_chunk()?;
@@ -78,7 +78,7 @@ fn key_of(path: VlanPath) -> u64 {
     key(outer, tags.next())
 }
 
-/// Both tags without their priorities in one number.
+/// Both tags without their priorities as one number.
 fn key(outer: Tag, inner: Option<Tag>) -> u64 {
     let half = |tag: Tag| u64::from(tag.tpid) << 16 | u64::from(tag.vid());
     half(outer) << 32 | inner.map_or(0, half)
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_path_that_is_served_has_the_frame() {
+    fn the_longest_path_in_the_table_matches() {
         let mut table = VlanTable::default();
         let found = |table: &VlanTable, tags: &[Tag]| table.find_in(&frame(tags));
         assert_eq!(found(&table, &[tag(0x8100, 10)]), None);
@@ -115,14 +115,14 @@ mod tests {
         assert_eq!(found(&table, &[tag(0x8100, 10), tag(0x8100, 20)]), Some((1, 1)));
         assert_eq!(found(&table, &[tag(0x88a8, 10), tag(0x8100, 20)]), Some((2, 2)));
         assert_eq!(found(&table, &[tag(0x88a8, 10), tag(0x8100, 21)]), None);
-        // A provider's tag is another one, and a priority is none.
+        // A provider's tag is a different VLAN, and a priority tag is none.
         assert_eq!(found(&table, &[tag(0x88a8, 10)]), None);
         assert_eq!(found(&table, &[tag(0x8100, 0)]), None);
         assert_eq!(found(&table, &[]), None);
     }
 
     #[test]
-    fn what_is_served_no_longer_is_nobodys() {
+    fn a_removed_path_matches_nothing() {
         let mut table = VlanTable::default();
         let path = VlanPath::stacked(10, 20).unwrap();
         assert_eq!((table.insert(path, 1), table.insert(path, 2)), (None, Some(1)));
@@ -132,7 +132,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn priorities_and_what_is_inside_do_not_matter(
+        fn priorities_and_further_tags_are_ignored(
             vid in 1..=4094_u16, priority in 0..16_u16, more in proptest::option::of(any::<u16>()),
         ) {
             let mut table = VlanTable::default();
@@ -144,7 +144,7 @@ mod tests {
         }
 
         #[test]
-        fn no_frame_is_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
+        fn lookup_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
             let mut table = VlanTable::default();
             table.insert(VlanPath::stacked(1, 2).unwrap(), 7);
             let _ = table.find_in(&bytes);

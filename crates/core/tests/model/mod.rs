@@ -1,12 +1,11 @@
-//! A second macvlan, slow and obvious: one list, searched from end to end for every question.
+//! A reference model of macvlan, slow and obvious: one list, searched in full for every rule.
 //!
-//! It is written from the description of the kernel's driver and shares with the switch nothing
-//! but the types of questions and answers. The property test and the fuzzer run both side by side
-//! and compare.
+//! It is written from the description of the kernel's driver and shares only the types of arguments
+//! and results with the switch. The property test and the fuzzer run both and compare.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod explained;
-mod hidden;
+mod explain;
+mod host_filter;
 pub(crate) mod ops;
 
 use umacvlan_core::switch::MIN_MTU;
@@ -42,8 +41,8 @@ impl ModelSub {
             || self.filter.groups.contains(&group)
     }
 
-    /// The parent is made to receive every group on behalf of this one.
-    fn opens_parent(&self) -> bool {
+    /// True when it makes the parent receive every group.
+    fn wants_all_multicast(&self) -> bool {
         let passthru = self.mode == Mode::Passthru;
         self.up
             && (self.filter.allmulti
@@ -52,7 +51,7 @@ impl ModelSub {
     }
 }
 
-/// One frame: all that a decision may depend on.
+/// A frame: everything that a decision may depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe {
     pub(crate) dst: MacAddr,
@@ -71,7 +70,7 @@ pub(crate) struct Outcome {
     pub(crate) host: bool,
     pub(crate) wire: bool,
     pub(crate) drop: Option<DropReason>,
-    /// Only when there is somebody to flood to: otherwise it makes no difference.
+    /// Set only for a flood with receivers: otherwise it makes no difference.
     pub(crate) deferred: bool,
 }
 
@@ -81,13 +80,13 @@ pub(crate) struct Model {
     pub(crate) parent: ParentInfo,
     pub(crate) semantics: Semantics,
     pub(crate) bc_cutoff: i32,
-    /// In ascending order of identifier.
+    /// In ascending order of index.
     pub(crate) subs: Vec<ModelSub>,
-    /// The address that the parent goes back to when passthru leaves.
-    home: MacAddr,
+    /// The parent's address after a passthru sub-interface is removed.
+    original_mac: MacAddr,
 }
 
-/// What happens to a frame from the wire, step by step as the driver does it.
+/// Frames from the wire, step by step as in the driver.
 impl Model {
     pub(crate) fn ingress(&self, probe: Probe) -> Outcome {
         let mut outcome = Outcome::default();
@@ -101,7 +100,7 @@ impl Model {
         outcome
     }
 
-    /// Fills in the copies; true when the frame ends here.
+    /// Adds the copies; true when these are all that is delivered.
     fn source_lists(&self, src: MacAddr, outcome: &mut Outcome) -> bool {
         let mut consumed = false;
         for sub in &self.subs {
@@ -117,8 +116,8 @@ impl Model {
 
     fn ingress_group(&self, probe: Probe, outcome: &mut Outcome) {
         let sender = self.subs.iter().find(|sub| sub.is_up_as(probe.src));
-        let echo = [Mode::Private, Mode::Source, Mode::Passthru];
-        if let Some(sender) = sender.filter(|sender| echo.contains(&sender.mode)) {
+        let reflected_to_sender = [Mode::Private, Mode::Source, Mode::Passthru];
+        if let Some(sender) = sender.filter(|sender| reflected_to_sender.contains(&sender.mode)) {
             outcome.subs.push(sender.id);
             return;
         }
@@ -141,7 +140,7 @@ impl Model {
     }
 
     fn takes_queue(&self, group: MacAddr) -> bool {
-        let everything = self.parent.promisc || self.subs.iter().any(ModelSub::opens_parent);
+        let everything = self.parent.promisc || self.subs.iter().any(ModelSub::wants_all_multicast);
         let joined = |sub: &&ModelSub| sub.up && sub.filter.groups.contains(&group);
         let members = i64::try_from(self.subs.iter().filter(joined).count()).unwrap();
         let wide = group == MacAddr::BROADCAST || members > i64::from(self.bc_cutoff);
@@ -176,7 +175,7 @@ impl Model {
     }
 }
 
-/// What happens to a frame from a sub-interface.
+/// Frames from a sub-interface.
 impl Model {
     pub(crate) fn egress(&self, from: SubIndex, probe: Probe) -> Outcome {
         let mut outcome = Outcome::default();
@@ -218,13 +217,13 @@ impl Model {
     }
 }
 
-/// Changes. Each answers as the switch should.
+/// Updates. Each returns what the switch should.
 impl Model {
     pub(crate) fn new(parent: ParentInfo, semantics: Semantics) -> Self {
-        Self { parent, semantics, bc_cutoff: 1, subs: Vec::new(), home: parent.mac }
+        Self { parent, semantics, bc_cutoff: 1, subs: Vec::new(), original_mac: parent.mac }
     }
 
-    /// `id` is what the switch answered, if it agreed.
+    /// `id` is what the switch returned, if it added the sub-interface.
     pub(crate) fn add(
         &mut self,
         config: &SubConfig,
@@ -248,7 +247,7 @@ impl Model {
         }
         settings.sources.iter().try_for_each(|&mac| valid(mac))?;
         self.subs.push(ModelSub {
-            id: id.expect("nothing speaks against adding it"),
+            id: id.expect("the model allows it, so the switch does"),
             mac: if passthru { self.parent.mac } else { config.mac },
             mode: settings.mode,
             up: false,
@@ -269,7 +268,7 @@ impl Model {
             return false;
         };
         if self.subs.remove(place).mode == Mode::Passthru {
-            self.parent.mac = self.home;
+            self.parent.mac = self.original_mac;
         }
         true
     }
@@ -322,7 +321,7 @@ impl Model {
         Ok(())
     }
 
-    /// Replaces the list by what `edit` makes of it, if all these may be on a list.
+    /// Applies `edit` to the list if all `named` addresses may be on a list.
     pub(crate) fn edit_sources(
         &mut self,
         id: SubIndex,
@@ -343,7 +342,7 @@ impl Model {
             return;
         }
         self.parent.mac = mac;
-        self.home = mac;
+        self.original_mac = mac;
         for sub in &mut self.subs {
             if sub.mode == Mode::Passthru {
                 sub.mac = mac;

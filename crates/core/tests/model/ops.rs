@@ -1,8 +1,7 @@
 //! Operations on switch and model side by side.
 //!
-//! An operation is read from six bytes, so that a fuzzer can mutate it and a property test can
-//! shrink it, and every six bytes mean something. Addresses, groups and lengths come from short
-//! lists: most of what can go wrong needs two things that meet.
+//! Any six bytes decode to an operation, so a fuzzer can mutate it and a property test can shrink
+//! it. Addresses, groups and lengths come from short lists: most bugs need two of them to be equal.
 
 use umacvlan_core::{
     Action, Frame, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter,
@@ -11,9 +10,9 @@ use umacvlan_core::{
 
 use super::{Model, Outcome, Probe};
 
-const PARENT: ParentInfo = ParentInfo { mac: station(0), mtu: 1500, promisc: false };
+const PARENT: ParentInfo = ParentInfo { mac: unicast(0), mtu: 1500, promisc: false };
 
-const fn station(n: u8) -> MacAddr {
+const fn unicast(n: u8) -> MacAddr {
     MacAddr::new([2, 0, 0, 0, 0, n])
 }
 
@@ -21,17 +20,17 @@ const fn group(n: u8) -> MacAddr {
     MacAddr::new([1, 0, 0x5e, 0, 0, n])
 }
 
-/// Mostly stations, the parent's first; some groups, and what no station can be.
+/// Mostly unicast, the parent's first; some groups, and addresses that are always invalid.
 fn address(code: u8) -> MacAddr {
     match code % 16 {
-        n @ 0..=8 => station(n),
+        n @ 0..=8 => unicast(n),
         n @ 9..=12 => group(n),
         13 | 14 => MacAddr::BROADCAST,
         _ => MacAddr::ZERO,
     }
 }
 
-/// The addresses that this set of bits stands for.
+/// The addresses that these bits select.
 fn addresses(bits: u8) -> Vec<MacAddr> {
     let set = (0..8).filter(|bit| bits >> bit & 1 == 1);
     set.map(|bit| address(bit + 1)).collect()
@@ -51,14 +50,14 @@ fn len(code: u8) -> usize {
 }
 
 fn mode(code: u8) -> Mode {
-    // Passthru is rare: it keeps everybody else out.
+    // Passthru is rare, because it excludes all others.
     match code % 16 {
         15 => Mode::Passthru,
         n => [Mode::Bridge, Mode::Private, Mode::Source, Mode::Vepa][usize::from(n % 4)],
     }
 }
 
-/// One step. A `u8` that stands for a sub-interface picks one of those that ever were.
+/// One operation. A first `u8` picks one of all sub-interfaces ever added.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Add(SubConfig),
@@ -85,7 +84,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// The operation that these bytes stand for.
+    /// Decodes an operation.
     pub(crate) fn decode([code, a, b, c, d, e]: [u8; 6]) -> Self {
         let odd = b & 1 == 1;
         let probe = |gso| Probe {
@@ -139,11 +138,11 @@ impl Op {
     }
 }
 
-/// Switch and model, which should be of one mind.
+/// A switch and its model.
 pub(crate) struct Pair {
     pub(super) switch: Switch,
     model: Model,
-    /// Every identifier there ever was.
+    /// Every index ever used.
     ids: Vec<SubIndex>,
 }
 
@@ -156,10 +155,10 @@ impl Pair {
         }
     }
 
-    /// Takes one step with both.
+    /// Applies one operation to both.
     ///
     /// # Panics
-    /// When they differ, or a promise is broken.
+    /// When they differ, or an invariant is broken.
     pub(crate) fn step(&mut self, op: &Op) {
         match op {
             Op::Ingress(probe, pause) => self.ingress(*probe, *pause),
@@ -273,7 +272,7 @@ impl Pair {
         assert_eq!(ours, theirs);
     }
 
-    /// Both tell the same of themselves.
+    /// Compares the states of both.
     fn compare(&self) {
         let (switch, model) = (&self.switch, &self.model);
         assert_eq!(*switch.parent(), model.parent);
@@ -303,9 +302,9 @@ impl Pair {
         let outcome = self.outcome(self.switch.ingress(frame), pause);
         self.explains(self.switch.explain_ingress(frame), &outcome);
         assert_eq!(outcome, self.model.ingress(probe), "{probe:?}");
-        self.keeps_promises(&outcome, None);
-        assert!(!outcome.wire, "what came from the wire goes back to it");
-        self.keeps_private(&outcome, probe);
+        self.check_invariants(&outcome, None);
+        assert!(!outcome.wire, "a frame from the wire is sent back to it");
+        self.check_isolation(&outcome, probe);
         self.hides(probe, &outcome);
     }
 
@@ -315,12 +314,12 @@ impl Pair {
         let outcome = self.outcome(self.switch.egress(from, frame, probe.gso), pause);
         self.explains(self.switch.explain_egress(from, frame, probe.gso), &outcome);
         assert_eq!(outcome, self.model.egress(from, probe), "{probe:?}");
-        self.keeps_promises(&outcome, Some(from));
-        assert!(!outcome.host, "the host hears a sub-interface without a hairpin");
-        assert!(!outcome.deferred, "a sibling's flood waits");
+        self.check_invariants(&outcome, Some(from));
+        assert!(!outcome.host, "the host gets a frame of a sub-interface without a hairpin");
+        assert!(!outcome.deferred, "a flood among siblings takes the broadcast queue");
     }
 
-    /// Carries out a verdict, putting a flood aside in the middle as the engine may.
+    /// Carries out a verdict, pausing a flood in the middle as the engine may.
     pub(super) fn outcome(&self, verdict: Verdict<'_>, pause: u8) -> Outcome {
         let mut outcome = Outcome { copies: verdict.copies.collect(), ..Outcome::default() };
         outcome.copies.sort();
@@ -350,23 +349,23 @@ impl Pair {
         outcome
     }
 
-    /// What holds whatever the rules say.
-    fn keeps_promises(&self, outcome: &Outcome, from: Option<SubIndex>) {
+    /// Asserts what holds for any rules.
+    fn check_invariants(&self, outcome: &Outcome, from: Option<SubIndex>) {
         let up = |id: &SubIndex| self.switch.sub(*id).is_some_and(|sub| sub.up());
-        assert!(outcome.subs.iter().all(up), "a down sub is served");
-        assert!(outcome.copies.iter().all(up), "a down sub is copied to");
+        assert!(outcome.subs.iter().all(up), "a down sub gets the frame");
+        assert!(outcome.copies.iter().all(up), "a down sub gets a copy");
         let once = |ids: &[SubIndex]| ids.is_sorted_by(|a, b| a < b);
-        assert!(once(&outcome.subs), "served twice: {outcome:?}");
-        assert!(once(&outcome.copies), "copied to twice: {outcome:?}");
+        assert!(once(&outcome.subs), "delivered twice: {outcome:?}");
+        assert!(once(&outcome.copies), "copied twice: {outcome:?}");
         let flooded = outcome.wire && !outcome.subs.is_empty();
         let itself = from.is_some_and(|from| outcome.subs.contains(&from));
-        assert!(!(flooded && itself), "a sender hears itself: {outcome:?}");
+        assert!(!(flooded && itself), "a sender gets its own frame: {outcome:?}");
         let ends = outcome.host || outcome.wire || !outcome.subs.is_empty();
-        assert_ne!(ends, outcome.drop.is_some(), "no fate, or two: {outcome:?}");
+        assert_ne!(ends, outcome.drop.is_some(), "no outcome, or two: {outcome:?}");
     }
 
-    /// In the documented semantics no private sub-interface hears a sibling, reflected or not.
-    fn keeps_private(&self, outcome: &Outcome, probe: Probe) {
+    /// Asserts that with the documented semantics no private sub-interface gets a sibling's frame.
+    fn check_isolation(&self, outcome: &Outcome, probe: Probe) {
         let mut up = self.switch.subs().filter(|(_, sub)| sub.up());
         let sender = up.find(|(_, sub)| sub.mac() == probe.src);
         let Some((sender, _)) = sender else {
@@ -377,7 +376,7 @@ impl Pair {
         }
         for &id in outcome.subs.iter().filter(|&&id| id != sender) {
             let private = self.switch.sub(id).map(|sub| sub.mode()) == Some(Mode::Private);
-            assert!(!private, "{id:?} is private and hears {sender:?}");
+            assert!(!private, "{id:?} is private and gets a frame of {sender:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Unfinished frames as a Linux sender hands them over, for the tests of the offloads.
+//! GSO packets as a Linux sender creates them, for the tests of the offloads.
 
 use umacvlan_core::offload::VnetHeader;
 
-/// A frame to be built: the defaults are the plainest one, each test changes what it is about.
+/// A packet to be built. The defaults are the simplest one; each test changes what it is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) tags: Vec<u16>,
@@ -69,7 +69,7 @@ impl Packet {
         }
     }
 
-    /// The frame, with the sum of the pseudo-header where the checksum will be.
+    /// The frame, with a partial checksum.
     pub(crate) fn frame(&self) -> Vec<u8> {
         let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
         for (number, tpid) in (1_u16..).zip(&self.tags) {
@@ -121,7 +121,7 @@ impl Packet {
         frame.extend(&addresses);
         if self.ip_options > 0 {
             let mut options = vec![self.protocol(), u8::try_from(self.ip_options / 8 - 1).unwrap()];
-            // One PadN option over what is left.
+            // One PadN option for the rest.
             options.extend([1, u8::try_from(self.ip_options - 4).unwrap()]);
             options.resize(self.ip_options, 0);
             frame.extend(options);
@@ -146,7 +146,7 @@ impl Packet {
     }
 }
 
-/// The one's complement sum, as RFC 1071 writes it down.
+/// The one's complement sum of RFC 1071.
 pub(crate) fn sum(bytes: &[u8]) -> u16 {
     bytes.chunks(2).fold(0, |sum, pair| {
         let word = u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]);

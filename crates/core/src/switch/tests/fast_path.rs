@@ -1,12 +1,11 @@
-//! The short way and the rules never differ, whatever has been changed, and the short way is open
-//! where it should be.
+//! The fast path gives the verdicts of the rules after any updates, and is used wherever it can be.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Addresses that sub-interfaces may have; one more is a stranger's.
-const STATIONS: u8 = 8;
+/// The number of addresses that sub-interfaces may have; one more is outside.
+const ADDRESSES: u8 = 8;
 
 fn switch() -> Switch {
     Switch::new(parent(), Semantics::Documented)
@@ -18,7 +17,7 @@ fn up(switch: &mut Switch, n: u8, mode: Mode) -> SubIndex {
     id
 }
 
-/// One change, read from four numbers; some are refused, which is fine.
+/// One update, decoded from four numbers. Some fail, which is fine.
 fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), SwitchError> {
     let ids: Vec<_> = switch.subs().map(|(id, _)| id).collect();
     let mode = match to % 12 {
@@ -28,15 +27,15 @@ fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Swi
         9 | 10 => Mode::Source,
         _ => Mode::Passthru,
     };
-    let (address, odd) = (mac(at % STATIONS), to & 1 == 1);
+    let (address, odd) = (mac(at % ADDRESSES), to & 1 == 1);
     let Some(&id) = ids.get(usize::from(which) % ids.len().max(1)) else {
-        // Passthru comes first or not at all.
+        // Passthru can only be the first one.
         let mode = if what % 4 == 0 { Mode::Passthru } else { mode };
         return switch.add(&config(address, mode)).map(drop);
     };
     match what % 16 {
         0..=2 => {
-            let listed = (mode == Mode::Source).then(|| mac(which % STATIONS));
+            let listed = (mode == Mode::Source).then(|| mac(which % ADDRESSES));
             let mut config = config(address, mode);
             config.settings.flags = MacvlanFlags::default().with(MacvlanFlag::Nodst, at & 16 != 0);
             config.settings.sources.extend(listed);
@@ -62,9 +61,9 @@ fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Swi
 }
 
 /// Fails unless both verdicts are the same.
-fn same(short: Verdict<'_>, rules: Verdict<'_>) {
-    assert!(short.copies.eq(rules.copies));
-    match (short.action, rules.action) {
+fn same(fast: Verdict<'_>, rules: Verdict<'_>) {
+    assert!(fast.copies.eq(rules.copies));
+    match (fast.action, rules.action) {
         (Action::Deliver(one), Action::Deliver(other)) => assert_eq!(one, other),
         (Action::Drop(one), Action::Drop(other)) => assert_eq!(one, other),
         (Action::Flood(one), Action::Flood(other)) => {
@@ -75,12 +74,12 @@ fn same(short: Verdict<'_>, rules: Verdict<'_>) {
     }
 }
 
-/// Compares the verdicts on a frame from everybody to everybody.
+/// Compares the verdicts on a frame from every address to every address.
 fn compare(switch: &Switch, len: usize, gso: bool) {
     let group = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
-    let stations = || (0..=STATIONS).map(mac).chain([PARENT]);
-    for dst in stations().chain([group, MacAddr::BROADCAST, MacAddr::ZERO]) {
-        for src in stations() {
+    let addresses = || (0..=ADDRESSES).map(mac).chain([PARENT]);
+    for dst in addresses().chain([group, MacAddr::BROADCAST, MacAddr::ZERO]) {
+        for src in addresses() {
             let mut bytes = [dst.octets(), src.octets()].concat();
             bytes.resize(len, 0);
             let frame = Frame::new(&bytes).unwrap();
@@ -97,49 +96,53 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_short_way_and_the_rules_give_every_frame_the_same_verdict(
+    fn the_fast_path_gives_every_frame_the_verdict_of_the_rules(
         changes in prop::collection::vec(any::<[u8; 4]>(), 1..32),
         len in prop::sample::select(vec![60, 1418, 1419, 1518, 1519]),
         gso: bool,
     ) {
         let mut switch = switch();
         for numbers in changes {
-            // What is refused must leave the short way as it was, too.
+            // A failed update must leave the fast path as it was, too.
             let _ = change(&mut switch, numbers);
             compare(&switch, len, gso);
         }
     }
 }
 
-/// Whether the short way is open from the wire, and from sub-interfaces.
-fn open(switch: &Switch) -> (bool, bool) {
+/// Whether the fast path is used for frames from the wire, and from sub-interfaces.
+fn in_use(switch: &Switch) -> (bool, bool) {
     (switch.fast_path.ingress, switch.fast_path.egress_below > 0)
 }
 
 #[test]
-fn the_short_way_is_open_until_something_else_than_the_destination_matters() {
+fn the_fast_path_is_used_while_only_the_destination_matters() {
     let mut switch = switch();
     let bridge = up(&mut switch, 1, Mode::Bridge);
-    assert_eq!(open(&switch), (true, true));
+    assert_eq!(in_use(&switch), (true, true));
     let other = up(&mut switch, 2, Mode::Vepa);
-    assert_eq!(open(&switch), (true, false), "a sibling may have to go out by the wire");
+    assert_eq!(
+        in_use(&switch),
+        (true, false),
+        "frames for a sibling may have to leave by the wire"
+    );
     switch.set_up(other, false).unwrap();
-    assert_eq!(open(&switch), (true, true), "who is down does not exist");
+    assert_eq!(in_use(&switch), (true, true), "one that is down does not exist");
     switch.set_mode(other, Mode::Private).unwrap();
     switch.set_up(other, true).unwrap();
-    assert_eq!(open(&switch), (false, false));
+    assert_eq!(in_use(&switch), (false, false));
     switch.set_semantics(Semantics::Kernel);
-    assert_eq!(open(&switch), (true, false), "the kernel isolates nobody");
+    assert_eq!(in_use(&switch), (true, false), "the kernel does not isolate unicast");
     switch.set_mode(other, Mode::Source).unwrap();
-    assert_eq!(open(&switch), (false, false));
+    assert_eq!(in_use(&switch), (false, false));
     switch.set_up(other, false).unwrap();
     switch.add_source(other, mac(9)).unwrap();
-    assert_eq!(open(&switch), (true, true), "a list without consequences");
+    assert_eq!(in_use(&switch), (true, true), "the list has no effect");
     switch.set_flag(other, MacvlanFlag::Nodst, true).unwrap();
-    assert_eq!(open(&switch), (false, false), "it takes frames away even while it is down");
+    assert_eq!(in_use(&switch), (false, false), "nodst has an effect even while it is down");
     switch.remove(other);
-    assert_eq!(open(&switch), (true, true));
+    assert_eq!(in_use(&switch), (true, true));
     switch.remove(bridge);
     up(&mut switch, 0, Mode::Passthru);
-    assert_eq!(open(&switch), (false, false));
+    assert_eq!(in_use(&switch), (false, false));
 }

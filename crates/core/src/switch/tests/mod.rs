@@ -1,5 +1,5 @@
-//! One test per row of the tables in the kernel's behaviour, on one parent that has two
-//! sub-interfaces of every mode that can share it.
+//! One test for each row of the tables of the kernel's behaviour, on a parent with two
+//! sub-interfaces of every mode but passthru.
 
 mod egress;
 mod fast_path;
@@ -10,22 +10,22 @@ mod update;
 
 use super::*;
 
-/// A group that every sub-interface of the [`Lab`] joined.
+/// A group that every sub-interface joined.
 const JOINED: MacAddr = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
-/// A group that nobody joined.
-const STRANGE: MacAddr = MacAddr::new([1, 0, 0x5e, 0, 0, 99]);
+/// A group that no sub-interface joined.
+const UNJOINED: MacAddr = MacAddr::new([1, 0, 0x5e, 0, 0, 99]);
 /// The parent's address.
 const PARENT: MacAddr = MacAddr::new([2, 0xaa, 0, 0, 0, 1]);
-/// A station beyond the wire.
-const FAR: MacAddr = MacAddr::new([2, 0xee, 0, 0, 0, 1]);
-/// A station that nobody knows.
-const NOBODY: MacAddr = MacAddr::new([2, 0xff, 0, 0, 0, 1]);
+/// A host beyond the wire.
+const OUTSIDE: MacAddr = MacAddr::new([2, 0xee, 0, 0, 0, 1]);
+/// An address that no sub-interface has.
+const UNKNOWN: MacAddr = MacAddr::new([2, 0xff, 0, 0, 0, 1]);
 
 const MTU: u32 = 1500;
 
-const MIXED: [Mode; 4] = [Mode::Private, Mode::Vepa, Mode::Bridge, Mode::Source];
+const SHARING_MODES: [Mode; 4] = [Mode::Private, Mode::Vepa, Mode::Bridge, Mode::Source];
 
-/// Who got a frame, and where it ended.
+/// Who got a frame.
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
     copies: Vec<SubIndex>,
@@ -95,7 +95,7 @@ fn wire() -> Outcome {
     Outcome::default().and_wire()
 }
 
-/// The bytes of a frame of this length.
+/// A frame with this length in bytes.
 fn bytes(dst: MacAddr, src: MacAddr, ethertype: u16, len: usize) -> Vec<u8> {
     let mut bytes = [dst.octets(), src.octets()].concat();
     bytes.extend(ethertype.to_be_bytes());
@@ -103,7 +103,7 @@ fn bytes(dst: MacAddr, src: MacAddr, ethertype: u16, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The address of the n-th station of our own.
+/// The address of the n-th sub-interface.
 fn mac(n: u8) -> MacAddr {
     MacAddr::new([2, 0, 0, 0, 0, n])
 }
@@ -116,12 +116,12 @@ fn config(mac: MacAddr, mode: Mode) -> SubConfig {
     SubConfig::new(mac, mode)
 }
 
-/// A switch with a way to ask it in one line.
-struct Lab {
+/// A switch with shorthands for tests.
+struct TestSwitch {
     switch: Switch,
 }
 
-impl Lab {
+impl TestSwitch {
     fn new(semantics: Semantics) -> Self {
         let switch = Switch::new(parent(), semantics);
         Self { switch }
@@ -133,9 +133,9 @@ impl Lab {
     }
 
     fn mixed_with(semantics: Semantics) -> (Self, [[SubIndex; 2]; 4]) {
-        let mut lab = Self::new(semantics);
-        let subs = MIXED.map(|mode| [lab.up(mode), lab.up(mode)]);
-        (lab, subs)
+        let mut test = Self::new(semantics);
+        let subs = SHARING_MODES.map(|mode| [test.up(mode), test.up(mode)]);
+        (test, subs)
     }
 
     /// Adds a sub-interface, sets it up and lets it join [`JOINED`].

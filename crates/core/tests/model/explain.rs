@@ -1,4 +1,4 @@
-//! An explanation says what the decision does: the same verdict, and a last step that leads to it.
+//! An explanation matches the decision: the same verdict, and a last step that leads to it.
 
 use umacvlan_core::switch::{
     Explanation, FloodDecision, FloodRule, GroupListeners, Isolation, LengthCheck, Replica,
@@ -11,16 +11,16 @@ use super::ops::Pair;
 
 impl Pair {
     /// # Panics
-    /// When the explanation of a frame does not fit what becomes of it.
+    /// When the explanation of a frame does not match its outcome.
     pub(super) fn explains(&self, explanation: Explanation<'_>, outcome: &Outcome) {
         let Explanation { steps, verdict } = explanation;
         assert_eq!(&self.outcome(verdict, 0), outcome, "{steps:?}");
         let (last, before) = steps.split_last().expect("an explanation without a step");
         assert!(self.decides(*last, outcome), "{last:?} for {outcome:?}");
-        assert!(before.iter().all(|step| goes_on(*step)), "decided before its end: {steps:?}");
+        assert!(before.iter().all(|step| continues(*step)), "decided before its end: {steps:?}");
     }
 
-    /// Whether a frame that meets its fate in this step has this outcome.
+    /// Whether this step, as the last one, leads to this outcome.
     fn decides(&self, step: Step, outcome: &Outcome) -> bool {
         let dropped = |reason| outcome.drop == Some(reason);
         match step {
@@ -55,24 +55,24 @@ impl Pair {
         }
     }
 
-    /// Whether the parts of a flood are those that its replicas have.
+    /// Whether the decisions of a flood match its replicas.
     fn floods(&self, rule: FloodRule, outcome: &Outcome) -> bool {
         let replicas: Vec<_> = self.switch.flood(rule, 0).collect();
-        let parts: Vec<_> = self
+        let decisions: Vec<_> = self
             .switch
             .flood_decisions(rule)
-            .filter_map(|(id, part)| match part {
+            .filter_map(|(id, decision)| match decision {
                 FloodDecision::Deliver => Some(Replica::Deliver(id)),
                 FloodDecision::TooLong => Some(Replica::TooLong(id)),
                 FloodDecision::Filter | FloodDecision::Mode | FloodDecision::Sender => None,
             })
             .collect();
-        outcome.drop.is_none() && replicas == parts
+        outcome.drop.is_none() && replicas == decisions
     }
 }
 
-/// Whether a decision asks on after this answer.
-fn goes_on(step: Step) -> bool {
+/// Whether a decision continues after this step.
+fn continues(step: Step) -> bool {
     match step {
         Step::Sources(SourceMatch { consumed, .. })
         | Step::LocalSources(SourceMatch { consumed, .. }) => !consumed,

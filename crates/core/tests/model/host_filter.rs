@@ -1,4 +1,4 @@
-//! The rules for the program that stands between parent and host say what the verdicts say.
+//! The rules of the host filter agree with the verdicts.
 
 use umacvlan_core::switch::HostRule;
 
@@ -7,20 +7,20 @@ use super::{Outcome, Probe};
 
 impl Pair {
     /// # Panics
-    /// When the rules give the host another frame than the verdict does.
+    /// When the rules and the verdict disagree on what the host gets.
     pub(super) fn hides(&self, probe: Probe, outcome: &Outcome) {
         let view = self.switch.host_filter_rules();
-        // As bpf/host.c reads them.
-        let taken = view.rule(probe.src).contains(HostRule::ALL_FROM)
+        // As bpf/host.c applies them.
+        let hidden = view.rule(probe.src).contains(HostRule::ALL_FROM)
             || match probe.dst.is_group() {
                 true => view.rule(probe.src).contains(HostRule::REFLECTED_GROUP),
                 false => view.owned || view.rule(probe.dst).contains(HostRule::UNICAST_TO),
             };
-        assert_eq!(taken, !outcome.host, "{probe:?} with {view:?}");
+        assert_eq!(hidden, !outcome.host, "{probe:?} with {view:?}");
     }
 
     /// # Panics
-    /// When what is hidden without a sub-interface is not what is hidden when it has gone.
+    /// When the rules without a sub-interface are not those after its removal.
     pub(super) fn hides_without_each(&self) {
         for (id, _) in self.switch.subs() {
             let mut without = self.switch.clone();
