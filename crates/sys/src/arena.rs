@@ -65,6 +65,7 @@ impl Arena {
     ///
     /// # Panics
     /// As [`Arena::bytes`].
+    #[inline]
     pub fn bytes_mut(&mut self, buffer: u16, at: usize, len: usize) -> &mut [u8] {
         assert!(
             self.taken[usize::from(buffer)] && at + len <= BUFFER_LEN,
@@ -75,6 +76,7 @@ impl Arena {
     }
 
     /// A free buffer for this turn, or `None` when all are in use.
+    #[inline]
     pub fn take(&mut self) -> Option<u16> {
         let buffer = self.free.pop()?;
         self.mark_taken(buffer);
@@ -82,11 +84,13 @@ impl Arena {
     }
 
     /// True when no buffer is free until the turn ends.
+    #[inline]
     pub fn is_used_up(&self) -> bool {
         self.free.is_empty()
     }
 
     /// Gives the last taken buffer back at once: nothing was read into it.
+    #[inline]
     pub fn untake(&mut self) {
         if let Some(buffer) = self.in_turn.pop() {
             self.taken[usize::from(buffer)] = false;
@@ -95,6 +99,7 @@ impl Arena {
     }
 
     /// Ends the turn: every taken buffer is free again.
+    #[inline]
     pub fn release(&mut self) {
         for &buffer in &self.in_turn {
             self.taken[usize::from(buffer)] = false;
@@ -118,6 +123,7 @@ impl Arena {
 
     /// Takes a buffer that was lent and now holds a frame. False for a number that was not lent:
     /// the ring cannot be trusted, and the frame must be passed over.
+    #[inline]
     pub(super) fn take_back(&mut self, buffer: u16) -> bool {
         match self.taken.get(usize::from(buffer)) {
             Some(false) => {
@@ -128,6 +134,7 @@ impl Arena {
         }
     }
 
+    #[inline]
     fn mark_taken(&mut self, buffer: u16) {
         self.taken[usize::from(buffer)] = true;
         self.in_turn.push(buffer);
@@ -137,6 +144,7 @@ impl Arena {
         self.byte(buffer, 0)
     }
 
+    #[inline]
     fn byte(&self, buffer: u16, at: usize) -> *mut u8 {
         let offset = usize::from(buffer) * BUFFER_LEN + at;
         debug_assert!(offset <= self.memory.len(), "outside the arena");
