@@ -14,7 +14,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define STATIONS 1024
-#include "stations.h"
+#include "macs.h"
 
 /* Holds `umacvlan_host`. The kernel empties it when the process that made it has ended. */
 struct {

@@ -16,7 +16,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define STATIONS 65536
-#include "stations.h"
+#include "macs.h"
 
 #define QUEUES 64
 

@@ -26,7 +26,7 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 ///
 /// # Errors
 /// `EBADF` if nothing is open by that number, or it is one of the three standard ones.
-pub fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
+pub fn inherited_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     if number <= libc::STDERR_FILENO {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
@@ -37,7 +37,7 @@ pub fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// Sets the calling thread's timer slack to the least: by default a short sleep takes 50 us longer.
-pub fn tighten_timers() {
+pub fn minimize_timer_slack() {
     // SAFETY: PR_SET_TIMERSLACK takes a number; on refusal the slack stays as it was.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
 }
@@ -46,7 +46,7 @@ pub fn tighten_timers() {
 ///
 /// # Errors
 /// Whatever `clock_gettime` says.
-pub fn thread_time() -> io::Result<Duration> {
+pub fn thread_cpu_time() -> io::Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the struct outlives the call.
     super::checked(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) })?;
@@ -56,7 +56,7 @@ pub fn thread_time() -> io::Result<Duration> {
 
 /// Has the kernel kill what this command starts as soon as the thread that starts it ends: also if
 /// that is the end of a process which was itself killed. A program that forks escapes this.
-pub fn end_with_thread(command: &mut Command) {
+pub fn kill_with_thread(command: &mut Command) {
     let parent = std::process::id();
     let bind = move || {
         // SAFETY: PR_SET_PDEATHSIG takes a number and no memory.
@@ -80,7 +80,7 @@ mod tests {
         let start = || {
             let mut command = Command::new("sleep");
             command.arg("1000");
-            end_with_thread(&mut command);
+            kill_with_thread(&mut command);
             command.spawn().unwrap()
         };
         let mut child = thread::spawn(start).join().unwrap();

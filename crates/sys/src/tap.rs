@@ -48,7 +48,7 @@ const F_USO4: u32 = 0x20;
 const F_USO6: u32 = 0x40;
 
 /// One queue of a TAP. The interface goes with the last descriptor, unless it is
-/// [kept](Tap::keep).
+/// [kept](Tap::set_persistent).
 #[derive(Debug)]
 pub struct Tap {
     file: File,
@@ -88,7 +88,7 @@ impl Tap {
     ///
     /// # Errors
     /// As [`Tap::create`].
-    pub fn create_deaf(name: &str) -> io::Result<Self> {
+    pub fn create_without_rx(name: &str) -> io::Result<Self> {
         let tap = Self::open(name, IFF_TUN_EXCL | IFF_MULTI_QUEUE).map_err(in_use)?;
         let mut request = named(name)?;
         request.ifr_ifru.ifru_flags = IFF_DETACH_QUEUE;
@@ -153,7 +153,7 @@ impl Tap {
     ///
     /// # Errors
     /// `EBADFD` once the interface is gone.
-    pub fn keep(&self, on: bool) -> io::Result<()> {
+    pub fn set_persistent(&self, on: bool) -> io::Result<()> {
         if on {
             let (user, _) = super::netns::effective_ids();
             self.control_value(TUNSETOWNER, u64::from(user))?;
@@ -166,7 +166,7 @@ impl Tap {
     ///
     /// # Errors
     /// Not even checksums are known.
-    pub fn accept_offloads(&self) -> io::Result<Offloads> {
+    pub fn enable_offloads(&self) -> io::Result<Offloads> {
         let tso = F_CSUM | F_TSO4 | F_TSO6 | F_TSO_ECN;
         let steps = [
             (tso | F_USO4 | F_USO6, Offloads::ALL),
@@ -237,7 +237,7 @@ impl Tap {
     /// `EBADFD` once the interface is gone.
     #[inline]
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        super::calls::note();
+        super::syscall_count::record();
         match (&self.file).read(buffer) {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -251,7 +251,7 @@ impl Tap {
     /// `EIO` while the interface is down, `EINVAL` for a header or frame that the kernel refuses.
     #[inline]
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        super::calls::note();
+        super::syscall_count::record();
         (&self.file).write(frame).map(drop)
     }
 

@@ -13,7 +13,7 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use umacvlan_core::MacAddr;
 use umacvlan_core::switch::{HostFilterRules, HostRule};
 
-use super::load::{load, told};
+use super::load::{load, to_io_error};
 use super::{Attachment, memlock};
 
 /// `bpf/host.c`, compiled.
@@ -86,7 +86,7 @@ impl HostFilter {
     fn make(attachment: Attachment, name: &str, view: &HostFilterRules) -> io::Result<Self> {
         let room = (2 * view.rules().len()).max(ROOM).next_power_of_two();
         let entries = u32::try_from(room).unwrap_or(u32::MAX);
-        let mut programs = load(OBJECT, &[("stations", entries)]).map_err(told)?;
+        let mut programs = load(OBJECT, &[("stations", entries)]).map_err(to_io_error)?;
         let mut filter = Self {
             name: name.to_owned(),
             attachment,
@@ -118,7 +118,7 @@ impl HostFilter {
     ///
     /// # Errors
     /// Memory is missing: what is hidden is neither the old nor the new, so drop the filter.
-    pub fn show(&mut self, view: &HostFilterRules) -> io::Result<()> {
+    pub fn set_rules(&mut self, view: &HostFilterRules) -> io::Result<()> {
         if view.rules().len() <= self.room {
             return self.write(view);
         }
@@ -140,10 +140,10 @@ impl HostFilter {
     /// None is known.
     pub fn set_vlans(&mut self, vids: &[u16]) -> io::Result<()> {
         for vid in self.vids.iter().filter(|vid| !vids.contains(vid)) {
-            self.vlans.set(u32::from(*vid), 0, 0).map_err(told)?;
+            self.vlans.set(u32::from(*vid), 0, 0).map_err(to_io_error)?;
         }
         for vid in vids {
-            self.vlans.set(u32::from(*vid), 1, 0).map_err(told)?;
+            self.vlans.set(u32::from(*vid), 1, 0).map_err(to_io_error)?;
         }
         self.vids = vids.to_vec();
         Ok(())
@@ -152,20 +152,22 @@ impl HostFilter {
     /// Writes what differs from what is written: first what the host gets again.
     fn write(&mut self, view: &HostFilterRules) -> io::Result<()> {
         if !view.owned {
-            self.owned.set(0, 0, 0).map_err(told)?;
+            self.owned.set(0, 0, 0).map_err(to_io_error)?;
         }
         for (station, _) in self.view.rules() {
             if view.rule(station) == HostRule::default() {
-                self.stations.remove(&key(station)).map_err(told)?;
+                self.stations.remove(&key(station)).map_err(to_io_error)?;
             }
         }
         for (station, rule) in view.rules() {
             if self.view.rule(station) != rule {
-                self.stations.insert(key(station), u32::from(rule.bits()), 0).map_err(told)?;
+                self.stations
+                    .insert(key(station), u32::from(rule.bits()), 0)
+                    .map_err(to_io_error)?;
             }
         }
         if view.owned {
-            self.owned.set(0, 1, 0).map_err(told)?;
+            self.owned.set(0, 1, 0).map_err(to_io_error)?;
         }
         self.view = view.clone();
         Ok(())
@@ -175,8 +177,8 @@ impl HostFilter {
     /// program from the gate then.
     fn attach_gate(&mut self) -> io::Result<()> {
         let mut calls: ProgramArray<_> = map(&mut self.programs, "programs")?;
-        let program = self.load(HOST)?.fd().map_err(told)?;
-        calls.set(0, program, 0).map_err(told)?;
+        let program = self.load(HOST)?.fd().map_err(to_io_error)?;
+        calls.set(0, program, 0).map_err(to_io_error)?;
         self._calls = Some(calls);
         self.attach_program(GATE, TcAttachOptions::Netlink(NlOptions::default()))
     }
@@ -184,7 +186,7 @@ impl HostFilter {
     fn attach_program(&mut self, program: &str, options: TcAttachOptions) -> io::Result<()> {
         let name = self.name.clone();
         let program = self.load(program)?;
-        program.attach_with_options(&name, TcAttachType::Ingress, options).map_err(told)?;
+        program.attach_with_options(&name, TcAttachType::Ingress, options).map_err(to_io_error)?;
         Ok(())
     }
 
@@ -192,10 +194,10 @@ impl HostFilter {
     fn load(&mut self, name: &str) -> io::Result<&mut SchedClassifier> {
         let missing = || io::Error::other(format!("the object has no program {name}"));
         let program = self.programs.program_mut(name).ok_or_else(missing)?;
-        let program: &mut SchedClassifier = program.try_into().map_err(told)?;
+        let program: &mut SchedClassifier = program.try_into().map_err(to_io_error)?;
         match program.load() {
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
-            Err(error) => Err(told(error)),
+            Err(error) => Err(to_io_error(error)),
         }
     }
 }
@@ -213,7 +215,7 @@ where
     T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {
     let missing = || io::Error::other(format!("the object has no map {name}"));
-    programs.take_map(name).ok_or_else(missing)?.try_into().map_err(told)
+    programs.take_map(name).ok_or_else(missing)?.try_into().map_err(to_io_error)
 }
 
 /// A station as the program has it: its bytes in order, then two of nothing.

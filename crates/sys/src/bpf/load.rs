@@ -14,7 +14,7 @@ static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
     Mutex::new(loader)
 });
 
-/// Makes the maps of an object, some of them with as many entries as told, and reads its programs.
+/// Makes the maps of an object, some of them with as many entries as to_io_error, and reads its programs.
 pub(super) fn load(object: &[u8], entries: &[(&'static str, u32)]) -> Result<Ebpf, EbpfError> {
     // A panic within the library leaves nothing half done there.
     let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,7 +25,7 @@ pub(super) fn load(object: &[u8], entries: &[(&'static str, u32)]) -> Result<Ebp
 }
 
 /// The library's error in one line, of the kind of the system's error at its root.
-pub(super) fn told(error: impl StdError + 'static) -> io::Error {
+pub(super) fn to_io_error(error: impl StdError + 'static) -> io::Error {
     let mut words = Vec::new();
     let mut kind = io::ErrorKind::Other;
     let mut next: Option<&(dyn StdError + 'static)> = Some(&error);

@@ -5,7 +5,7 @@
 #[cfg(feature = "af-xdp")]
 pub mod host;
 #[cfg(not(feature = "af-xdp"))]
-#[path = "no_host.rs"]
+#[path = "host_stub.rs"]
 pub mod host;
 #[cfg(feature = "af-xdp")]
 mod load;
@@ -40,6 +40,6 @@ impl fmt::Display for Attachment {
 ///
 /// # Errors
 /// Those of [`HostFilter::attach`](host::HostFilter::attach).
-pub fn try_host() -> io::Result<Attachment> {
+pub fn probe_host_filter() -> io::Result<Attachment> {
     Ok(host::HostFilter::attach("lo", &HostFilterRules::default())?.attachment())
 }

@@ -4,7 +4,7 @@ use io_uring::cqueue;
 
 #[cfg(doc)]
 use super::Uring;
-use crate::arena::Arena;
+use crate::buffer_pool::BufferPool;
 
 /// What became of something that was asked of the ring.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub enum Completion {
         port: u32,
         /// The generation given to [`Uring::add`].
         generation: u8,
-        /// The buffer in the arena.
+        /// The buffer in the pool.
         buffer: u16,
         /// Bytes in it, from its start.
         len: u32,
@@ -43,14 +43,14 @@ pub enum Completion {
         /// What [`Uring::send`] was told: the frame was for a group.
         group: bool,
         /// What [`Uring::send`] was told, whatever it means.
-        more: u16,
+        cookie: u16,
         /// Why.
         errno: i32,
     },
     /// A watched descriptor can be read; it is no longer watched.
     Ready {
-        /// The name given to [`Uring::watch`].
-        name: u32,
+        /// The token given to [`Uring::watch`].
+        token: u32,
     },
 }
 
@@ -78,7 +78,7 @@ pub(super) const fn tag(kind: u8, generation: u8, len: u32, slot: u32) -> u64 {
 const SLOT_BITS: u32 = 16;
 
 /// Bits of what a writer has to add, above those of the slot.
-const MORE_BITS: u32 = 14;
+const COOKIE_BITS: u32 = 14;
 
 /// A slot with what belongs to a write: whether it is for a group, and the writer's own bits.
 pub(super) const fn written(slot: u32, group: bool, more: u16) -> u32 {
@@ -95,13 +95,13 @@ fn parts(data: u64) -> (u8, u8, u32, u32) {
 
 /// What a completion says, its buffer taken for the turn. `None`: nothing that anybody waits for.
 #[inline]
-pub(super) fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Completion> {
+pub(super) fn decode(entry: &cqueue::Entry, pool: &mut BufferPool) -> Option<Completion> {
     let (kind, generation, len, slot) = parts(entry.user_data());
     match kind {
         READ => {
             // Taken also when the read failed: a buffer never goes missing.
             let buffer =
-                cqueue::buffer_select(entry.flags()).filter(|&buffer| arena.take_back(buffer));
+                cqueue::buffer_select(entry.flags()).filter(|&buffer| pool.reclaim(buffer));
             match (buffer, u32::try_from(entry.result())) {
                 (Some(buffer), Ok(len)) => {
                     let armed = cqueue::more(entry.flags());
@@ -115,10 +115,10 @@ pub(super) fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Complet
             generation,
             len,
             group: slot >> 31 != 0,
-            more: u16::try_from(slot >> SLOT_BITS & ((1 << MORE_BITS) - 1)).unwrap_or(0),
+            cookie: u16::try_from(slot >> SLOT_BITS & ((1 << COOKIE_BITS) - 1)).unwrap_or(0),
             errno: -entry.result(),
         }),
-        WATCH => Some(Completion::Ready { name: slot }),
+        WATCH => Some(Completion::Ready { token: slot }),
         _ => None,
     }
 }
@@ -133,7 +133,7 @@ mod tests {
             let written = written(65_535, group, more);
             assert_eq!(written & ((1 << SLOT_BITS) - 1), 65_535);
             assert_eq!(written >> 31 != 0, group);
-            assert_eq!(written >> SLOT_BITS & ((1 << MORE_BITS) - 1), u32::from(more));
+            assert_eq!(written >> SLOT_BITS & ((1 << COOKIE_BITS) - 1), u32::from(more));
         }
     }
 

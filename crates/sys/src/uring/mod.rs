@@ -18,9 +18,9 @@ use std::time::Duration;
 use io_uring::types::{BufRingEntry, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
-use super::arena::{Arena, BUFFER_LEN};
-use super::calls;
+use super::buffer_pool::{BUFFER_LEN, BufferPool};
 use super::mapping::Mapping;
+use super::syscall_count;
 
 use completion::{CANCEL, READ, WATCH, WRITE, decode, tag, written};
 pub use completion::{Completion, GENERATIONS};
@@ -28,7 +28,7 @@ pub use completion::{Completion, GENERATIONS};
 /// Writes that may be queued before they must be submitted.
 const SUBMISSIONS: u32 = 512;
 
-/// Completions that may wait for us: every buffer of a large arena, and failed writes.
+/// Completions that may wait for us: every buffer of a large pool, and failed writes.
 const COMPLETIONS: u32 = 4096;
 
 /// Submissions after which a queue that does not empty is an error; one is enough but for the odd
@@ -67,17 +67,17 @@ impl std::fmt::Debug for Uring {
 }
 
 impl Uring {
-    /// A ring for at most `ports` TAPs that reads into the buffers of `arena`, whose number must
-    /// be a power of two. They are lent to the ring with [`Uring::lend`].
+    /// A ring for at most `ports` TAPs that reads into the buffers of `pool`, whose number must
+    /// be a power of two. They are lent to the ring with [`Uring::provide_buffers`].
     ///
     /// # Errors
     /// This kernel has no io_uring, forbids it, or lacks something that the engine needs of it.
-    pub fn new(arena: &Arena, ports: u32) -> io::Result<Self> {
+    pub fn new(pool: &BufferPool, ports: u32) -> io::Result<Self> {
         Self::probe()?;
-        Self::open(arena, ports)
+        Self::open(pool, ports)
     }
 
-    fn open(arena: &Arena, ports: u32) -> io::Result<Self> {
+    fn open(pool: &BufferPool, ports: u32) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_cqsize(COMPLETIONS)
             .setup_submit_all()
@@ -86,7 +86,7 @@ impl Uring {
             .setup_taskrun_flag()
             .build(SUBMISSIONS)?;
         ring.submitter().register_files_sparse(ports)?;
-        let entries = u16::try_from(arena.count()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let entries = u16::try_from(pool.count()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let buffers = Mapping::anonymous(usize::from(entries) * size_of::<BufRingEntry>())?;
         let address = buffers.start().addr() as u64;
         // SAFETY: the mapping holds `entries` entries and lives until after the ring (field order).
@@ -96,9 +96,9 @@ impl Uring {
 
     /// Reads and writes a pipe in the very way in which TAPs will be used.
     fn probe() -> io::Result<()> {
-        let mut arena = Arena::new(2)?;
-        let mut uring = Self::open(&arena, 2)?;
-        uring.lend(&mut arena, 2);
+        let mut pool = BufferPool::new(2)?;
+        let mut uring = Self::open(&pool, 2)?;
+        uring.provide_buffers(&mut pool, 2);
         let (reader, writer) = pipe()?;
         uring.add(0, reader.as_fd())?;
         uring.add(1, writer.as_fd())?;
@@ -107,11 +107,11 @@ impl Uring {
         uring.send(1, |_| (1, 1, false, 0, b"probe"))?;
         uring.wait(Some(Duration::from_secs(1)))?;
         let mut whole = false;
-        uring.completions(&mut arena, usize::MAX, |arena, completion| {
+        uring.completions(&mut pool, usize::MAX, |pool, completion| {
             if let Completion::Read { port: 0, generation: 1, buffer, len: 5, armed: true } =
                 completion
             {
-                whole = arena.bytes(buffer, 0, 5) == b"probe";
+                whole = pool.bytes(buffer, 0, 5) == b"probe";
             }
         });
         if whole { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
@@ -210,7 +210,7 @@ impl Uring {
         }
         let queued = u32::try_from(queue.len()).unwrap_or(SUBMISSIONS);
         drop(queue);
-        calls::note();
+        syscall_count::record();
         // SAFETY: no argument is passed, and the count is what the queue holds.
         let entered =
             unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, GETEVENTS, None) };
@@ -236,7 +236,7 @@ impl Uring {
     /// # Errors
     /// Whatever `io_uring_enter` says, but for an interruption or the end of the time.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        calls::note();
+        syscall_count::record();
         let waited = match timeout {
             None => self.ring.submit_and_wait(1),
             Some(time) => {
@@ -254,26 +254,26 @@ impl Uring {
     /// reads become buffers of this turn.
     pub fn completions(
         &mut self,
-        arena: &mut Arena,
+        pool: &mut BufferPool,
         budget: usize,
-        mut on: impl FnMut(&mut Arena, Completion),
+        mut on: impl FnMut(&mut BufferPool, Completion),
     ) -> usize {
         let mut count = 0;
         for entry in self.ring.completion().take(budget) {
             count += 1;
-            if let Some(completion) = decode(&entry, arena) {
-                on(arena, completion);
+            if let Some(completion) = decode(&entry, pool) {
+                on(pool, completion);
             }
         }
         count
     }
 
-    /// Lends free buffers of the arena to the ring until it has `most`: call it when a turn has
+    /// Lends free buffers of the pool to the ring until it has `most`: call it when a turn has
     /// released its own.
-    pub fn lend(&mut self, arena: &mut Arena, most: usize) {
+    pub fn provide_buffers(&mut self, pool: &mut BufferPool, most: usize) {
         let entries = self.buffers.start().cast::<BufRingEntry>();
         let before = self.tail;
-        arena.lend(most, |buffer, start| {
+        pool.lend(most, |buffer, start| {
             let slot = usize::from(self.tail & self.mask);
             // SAFETY: the slot is masked to the number of entries that the mapping holds.
             let entry = unsafe { entries.add(slot) };

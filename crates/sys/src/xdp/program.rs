@@ -12,7 +12,7 @@ use aya::{Ebpf, include_bytes_aligned};
 use umacvlan_core::switch::HostRule;
 use umacvlan_core::{MacAddr, Switch, VlanPath};
 
-use super::open::in_pieces;
+use super::setup::is_multi_buffer;
 
 /// The compiled `bpf/uplink.c`.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/uplink.o"));
@@ -22,7 +22,7 @@ pub const QUEUES: u32 = 64;
 
 /// Where on a frame's way the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attached {
+pub enum XdpAttachMode {
     /// In the driver, before the kernel makes anything of the frame.
     Native,
     /// In the stack, for any driver.
@@ -35,12 +35,12 @@ const OUTLIVES: &str = "the kernel does not link programs to interfaces, which c
 
 /// What the program is to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct RedirectRules {
     /// All unicast is the engine's alone.
     owned: bool,
     /// By station: the bits of `bpf/uplink.c`.
     stations: BTreeMap<MacAddr, u32>,
-    /// By VLAN: the bits of `bpf/stations.h` for those that have a switch of their own.
+    /// By VLAN: the bits of `bpf/macs.h` for those that have a switch of their own.
     served: BTreeMap<u16, u32>,
 }
 
@@ -53,7 +53,7 @@ const SERVED_SERVICE: u32 = 4;
 /// Bit of a station to which the engine listens beside the host.
 const HEARD: u32 = 8;
 
-impl Rules {
+impl RedirectRules {
     /// Those of a switch, as things are.
     pub fn of(switch: &Switch) -> Self {
         let view = switch.host_filter_rules();
@@ -71,7 +71,7 @@ impl Rules {
     }
 
     /// The same, and all frames with the outer tags of these.
-    pub fn serving(mut self, paths: &[VlanPath]) -> Self {
+    pub fn with_vlans(mut self, paths: &[VlanPath]) -> Self {
         for tag in paths.iter().filter_map(|path| path.tags().next()) {
             let kind = if tag.tpid == 0x8100 { SERVED } else { SERVED_SERVICE };
             *self.served.entry(tag.vid()).or_default() |= kind;
@@ -90,10 +90,10 @@ pub struct XdpProgram {
     /// The name of the one of the two programs that is loaded.
     name: &'static str,
     /// What is in the maps.
-    rules: Rules,
+    rules: RedirectRules,
     /// The VLANs that are the host's.
     hosts: Vec<u16>,
-    attached: Option<(FdLink, Attached)>,
+    attached: Option<(FdLink, XdpAttachMode)>,
 }
 
 impl std::fmt::Debug for XdpProgram {
@@ -110,7 +110,7 @@ impl XdpProgram {
     /// `PermissionDenied` without CAP_BPF and CAP_NET_ADMIN; `InvalidInput` before Linux 5.18 for
     /// frames longer than a chunk; what the kernel's verifier says.
     pub fn load(longest: usize) -> io::Result<Self> {
-        let name = if in_pieces(longest) { "umacvlan_pieces" } else { "umacvlan_uplink" };
+        let name = if is_multi_buffer(longest) { "umacvlan_pieces" } else { "umacvlan_uplink" };
         let mut ebpf = Ebpf::load(OBJECT).map_err(os_error)?;
         let stations = map(&mut ebpf, "stations")?.try_into().map_err(os_error)?;
         let owned = map(&mut ebpf, "owned")?.try_into().map_err(os_error)?;
@@ -129,7 +129,7 @@ impl XdpProgram {
             hosts: Vec::new(),
             sockets,
             name,
-            rules: Rules::default(),
+            rules: RedirectRules::default(),
             attached: None,
         })
     }
@@ -140,10 +140,10 @@ impl XdpProgram {
     /// # Errors
     /// `EBUSY` or `EEXIST`: another XDP program is there; or the driver does not take it so; or the
     /// kernel, before Linux 5.9, does so only by netlink.
-    pub fn attach(&mut self, index: u32, how: Attached) -> io::Result<()> {
+    pub fn attach(&mut self, index: u32, how: XdpAttachMode) -> io::Result<()> {
         let mode = match how {
-            Attached::Native => XdpMode::Driver,
-            Attached::Generic => XdpMode::Skb,
+            XdpAttachMode::Native => XdpMode::Driver,
+            XdpAttachMode::Generic => XdpMode::Skb,
         };
         if self.attached.as_ref().is_some_and(|&(_, before)| before == how) {
             return Ok(());
@@ -164,7 +164,7 @@ impl XdpProgram {
     ///
     /// # Errors
     /// The map has no place for a queue of that number; its frames go by the side socket.
-    pub fn serve(&mut self, queue: u32, socket: &impl AsFd) -> io::Result<()> {
+    pub fn redirect_queue(&mut self, queue: u32, socket: &impl AsFd) -> io::Result<()> {
         self.sockets.set(queue, socket.as_fd().as_raw_fd(), 0).map_err(os_error)
     }
 
@@ -172,7 +172,7 @@ impl XdpProgram {
     ///
     /// # Errors
     /// Whatever `setsockopt` says.
-    pub fn filter(&mut self, socket: &impl AsFd) -> io::Result<()> {
+    pub fn filter_socket(&mut self, socket: &impl AsFd) -> io::Result<()> {
         side(&mut self.ebpf)?.attach(socket).map_err(os_error)
     }
 
@@ -203,7 +203,7 @@ impl XdpProgram {
     ///
     /// # Errors
     /// No memory, or more stations than there is room for. What could be told is told.
-    pub fn set(&mut self, rules: Rules) -> io::Result<()> {
+    pub fn set_rules(&mut self, rules: RedirectRules) -> io::Result<()> {
         let mut told = Ok(());
         if self.rules.owned != rules.owned {
             told = self.owned.set(0, u32::from(rules.owned), 0).map_err(os_error);

@@ -1,9 +1,9 @@
-//! [`Arena`]: the buffers into which frames from ports are read.
+//! [`BufferPool`]: the buffers into which frames from ports are read.
 //!
 //! Every buffer holds the largest frame there is (64 KB of GSO, its headers and a VLAN tag), so a
 //! read never needs to know beforehand what is coming; only the pages that a frame really fills
 //! are ever touched. A buffer belongs either to whoever reads into it (often the kernel) or, once
-//! taken, to the turn: [`Arena::bytes`] refuses the former.
+//! taken, to the turn: [`BufferPool::bytes`] refuses the former.
 
 use std::io;
 
@@ -15,7 +15,7 @@ pub const BUFFER_LEN: usize = 17 * 4096;
 
 /// A fixed number of equal buffers and the knowledge whose each one is.
 #[derive(Debug)]
-pub struct Arena {
+pub struct BufferPool {
     memory: Mapping,
     /// By buffer: true while a frame of this turn lies in it.
     taken: Box<[bool]>,
@@ -25,8 +25,8 @@ pub struct Arena {
     in_turn: Vec<u16>,
 }
 
-impl Arena {
-    /// An arena of `count` buffers, all free.
+impl BufferPool {
+    /// A pool of `count` buffers, all free.
     ///
     /// # Errors
     /// No address space for `count` times [`BUFFER_LEN`].
@@ -42,7 +42,7 @@ impl Arena {
         })
     }
 
-    /// Buffers in the arena.
+    /// Buffers in the pool.
     pub fn count(&self) -> usize {
         self.taken.len()
     }
@@ -61,10 +61,10 @@ impl Arena {
         unsafe { std::slice::from_raw_parts(self.byte(buffer, at), len) }
     }
 
-    /// As [`Arena::bytes`], to be written.
+    /// As [`BufferPool::bytes`], to be written.
     ///
     /// # Panics
-    /// As [`Arena::bytes`].
+    /// As [`BufferPool::bytes`].
     pub fn bytes_mut(&mut self, buffer: u16, at: usize, len: usize) -> &mut [u8] {
         assert!(
             self.taken[usize::from(buffer)] && at + len <= BUFFER_LEN,
@@ -75,19 +75,19 @@ impl Arena {
     }
 
     /// A free buffer for this turn, or `None` when all are in use.
-    pub fn take(&mut self) -> Option<u16> {
+    pub fn acquire(&mut self) -> Option<u16> {
         let buffer = self.free.pop()?;
         self.mark_taken(buffer);
         Some(buffer)
     }
 
     /// True when no buffer is free until the turn ends.
-    pub fn is_used_up(&self) -> bool {
+    pub fn is_exhausted(&self) -> bool {
         self.free.is_empty()
     }
 
     /// Gives the last taken buffer back at once: nothing was read into it.
-    pub fn untake(&mut self) {
+    pub fn release_last(&mut self) {
         if let Some(buffer) = self.in_turn.pop() {
             self.taken[usize::from(buffer)] = false;
             self.free.push(buffer);
@@ -118,7 +118,7 @@ impl Arena {
 
     /// Takes a buffer that was lent and now holds a frame. False for a number that was not lent:
     /// the ring cannot be trusted, and the frame must be passed over.
-    pub(super) fn take_back(&mut self, buffer: u16) -> bool {
+    pub(super) fn reclaim(&mut self, buffer: u16) -> bool {
         match self.taken.get(usize::from(buffer)) {
             Some(false) => {
                 self.mark_taken(buffer);
@@ -139,7 +139,7 @@ impl Arena {
 
     fn byte(&self, buffer: u16, at: usize) -> *mut u8 {
         let offset = usize::from(buffer) * BUFFER_LEN + at;
-        debug_assert!(offset <= self.memory.len(), "outside the arena");
+        debug_assert!(offset <= self.memory.len(), "outside the pool");
         // SAFETY: `taken` has one entry a buffer, so a buffer number that passed its bounds check lies inside the mapping, and `at` inside the buffer.
         unsafe { self.memory.start().add(offset) }
     }
@@ -151,21 +151,21 @@ mod tests {
 
     #[test]
     fn a_taken_buffer_keeps_its_bytes_until_the_turn_ends() {
-        let mut arena = Arena::new(2).unwrap();
-        let first = arena.take().unwrap();
-        let second = arena.take().unwrap();
-        assert!(arena.take().is_none());
-        arena.bytes_mut(first, 0, 4).copy_from_slice(b"mine");
-        arena.bytes_mut(second, 0, 4).copy_from_slice(b"his.");
-        assert_eq!(arena.bytes(first, 0, 4), b"mine");
-        arena.release();
-        assert!(arena.take().is_some());
+        let mut pool = BufferPool::new(2).unwrap();
+        let first = pool.acquire().unwrap();
+        let second = pool.acquire().unwrap();
+        assert!(pool.acquire().is_none());
+        pool.bytes_mut(first, 0, 4).copy_from_slice(b"mine");
+        pool.bytes_mut(second, 0, 4).copy_from_slice(b"his.");
+        assert_eq!(pool.bytes(first, 0, 4), b"mine");
+        pool.release();
+        assert!(pool.acquire().is_some());
     }
 
     #[test]
     #[should_panic(expected = "outside its buffer")]
     fn a_free_buffer_cannot_be_read() {
-        let arena = Arena::new(1).unwrap();
-        arena.bytes(0, 0, 1);
+        let pool = BufferPool::new(1).unwrap();
+        pool.bytes(0, 0, 1);
     }
 }

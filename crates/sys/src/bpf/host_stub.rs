@@ -25,7 +25,7 @@ impl HostFilter {
     ///
     /// # Errors
     /// None.
-    pub fn show(&mut self, _view: &HostFilterRules) -> io::Result<()> {
+    pub fn set_rules(&mut self, _view: &HostFilterRules) -> io::Result<()> {
         match self.0 {}
     }
 
