@@ -37,6 +37,12 @@ pub mod xdp;
 
 use std::io;
 
+/// True if the `len` bytes from `at` on lie within `room` bytes, for any numbers.
+#[inline]
+const fn fits(at: usize, len: usize, room: usize) -> bool {
+    at <= room && len <= room - at
+}
+
 /// The value of a system call, or the error that it left in `errno`.
 fn checked(returned: libc::c_int) -> io::Result<libc::c_int> {
     if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(returned) }

@@ -86,7 +86,7 @@ impl RxRing {
     ///
     /// # Errors
     /// No kernel memory (2 MB with the usual MTU), or an option set in the wrong order.
-    pub fn new(socket: &impl AsFd, mtu: u32) -> io::Result<Self> {
+    pub(super) fn new(socket: &impl AsFd, mtu: u32) -> io::Result<Self> {
         let room = mtu as usize + HEADER_LEN + OVERHEAD;
         let slot_len = room.next_power_of_two().clamp(SLOT_MIN, SLOT_MAX);
         let block_len = slot_len.max(BLOCK_MIN);
@@ -182,9 +182,9 @@ impl RxRing {
 
     fn checked_start(&self, slot: u16, at: usize, len: usize) -> *mut u8 {
         let slot = usize::from(slot);
-        let age = (self.next + SLOTS - slot - 1) % SLOTS;
+        let age = (self.next + SLOTS).wrapping_sub(slot + 1) % SLOTS;
         assert!(
-            slot < SLOTS && age < self.held && at + len <= self.slot_len,
+            slot < SLOTS && age < self.held && super::fits(at, len, self.slot_len),
             "a frame outside its slot"
         );
         // SAFETY: the offset was checked to lie in the slot.

@@ -150,7 +150,7 @@ impl Served {
         uring.provide_buffers(&mut pool, appetite.buffers());
         let ends = if wire.is_some() { 1 } else { 2 };
         for (port, tap) in (0..).zip(taps.iter().take(ends)) {
-            uring.add(port, tap.as_fd())?;
+            uring.add(port, tap)?;
             uring.arm(port, GENERATION)?;
         }
         uring.submit()?;

@@ -394,7 +394,7 @@ impl XskSocket {
 
     fn held(&self, chunk: usize, at: usize, len: usize) -> *mut u8 {
         assert!(
-            self.ownership.is_held(chunk) && at + len <= self.chunk_len,
+            self.ownership.is_held(chunk) && crate::fits(at, len, self.chunk_len),
             "a frame outside its chunk"
         );
         // SAFETY: the ownership knows only chunks of the UMEM, and the range is inside this one.

@@ -6,7 +6,6 @@ mod ring;
 mod sleep;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 use umacvlan_core::options::PortIo;
@@ -144,7 +143,7 @@ impl Ports {
             (PortLink::Memory(link), _) => self.memory.add(id, link),
             (PortLink::Tap(_) | PortLink::Writer(_), Means::Plain { .. }) => {}
             (PortLink::Tap(tap) | PortLink::Writer(tap), Means::Uring { uring, .. }) => {
-                uring.add(slot(id), tap.as_fd())?;
+                uring.add(slot(id), tap)?;
             }
         }
         if self.ports.len() <= id.index() {
