@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The host's view of a parent: ends for the host's stack, at tc ingress, the frames that a macvlan
- * in the kernel would have consumed. Packet sockets come before tc, so the engine still has them.
+ * The host filter of a parent: drops at tc ingress, for the host's stack only, the frames that the
+ * kernel's macvlan would have consumed. Packet sockets come before tc, so the engine still gets
+ * them.
  *
- * `Switch::host_filter_rules` in crates/core decides what is in the maps; crates/sys/src/bpf/host.rs
- * writes them.
+ * `Switch::host_filter_rules` in crates/core computes the rules; crates/sys/src/bpf/host.rs writes
+ * them to the maps.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -13,10 +14,10 @@
 
 #include <bpf/bpf_helpers.h>
 
-#define STATIONS 1024
-#include "stations.h"
+#define MAX_MACS 1024
+#include "macs.h"
 
-/* Holds `umacvlan_host`. The kernel empties it when the process that made it has ended. */
+/* Holds `umacvlan_host`. The kernel empties it when the process that created it ends. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
@@ -31,27 +32,27 @@ int umacvlan_host(struct __sk_buff *skb)
 	const void *end = (void *)(long)skb->data_end;
 	__u32 from;
 
-	/* The host's own group frames on their way back to it. */
+	/* The host's own multicast and broadcast frames, looped back to it. */
 	if (skb->pkt_type == PACKET_LOOPBACK)
 		return TC_ACT_UNSPEC;
-	if (skb->vlan_present && value_at(&vlans, skb->vlan_tci & VLAN_VID_MASK) & HOSTS)
+	if (skb->vlan_present && value_at(&vlans, skb->vlan_tci & VLAN_VID_MASK) & HOST_DEVICE)
 		return TC_ACT_UNSPEC;
 	if ((const void *)(eth + 1) > end)
 		return TC_ACT_UNSPEC;
 
-	from = rule(eth->h_source);
-	if (from & FROM)
+	from = mac_rule(eth->h_source);
+	if (from & ALL_FROM)
 		return TC_ACT_SHOT;
 	if (eth->h_dest[0] & 1)
-		return from & ECHO ? TC_ACT_SHOT : TC_ACT_UNSPEC;
-	if (value_at(&owned, 0) || rule(eth->h_dest) & TO)
+		return from & REFLECTED_GROUP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	if (value_at(&all_unicast, 0) || mac_rule(eth->h_dest) & UNICAST_TO)
 		return TC_ACT_SHOT;
 	return TC_ACT_UNSPEC;
 }
 
 /*
- * Attached where a filter outlives its process (clsact, before Linux 6.6): without a process it
- * finds nothing to call, and every frame is the host's.
+ * Attached where a filter outlives its process (clsact, before Linux 6.6). Once the process has
+ * ended the tail call finds no program, and the host gets every frame.
  */
 SEC("classifier")
 int umacvlan_gate(struct __sk_buff *skb)
@@ -61,7 +62,7 @@ int umacvlan_gate(struct __sk_buff *skb)
 }
 
 /*
- * The kernel asks whether this is compatible with the GPL only for helpers that are for such
- * programs alone. None is used here, so it says what the files say.
+ * The kernel requires a GPL-compatible license only for GPL-only helpers. This program uses none,
+ * so the license is that of the source files.
  */
 char _license[] SEC("license") = "MIT OR Apache-2.0";

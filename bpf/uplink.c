@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Which frames of a parent are the engine's when its uplink is AF_XDP. What the engine alone is to
- * have goes to its AF_XDP sockets; everything else goes to the host as ever, and of that the engine
- * hears by a packet socket what it wants, too: group frames, those of stations that source mode
- * listens to, and what came by a queue without an AF_XDP socket.
+ * Selects the frames of a parent that an AF_XDP uplink receives. The XDP program redirects frames
+ * for the engine alone to its AF_XDP sockets and passes the rest to the host. The socket filter
+ * selects the passed frames that the engine receives too, on a packet socket: multicast and
+ * broadcast, frames from addresses listed in source mode, and frames from a queue without an AF_XDP
+ * socket.
  *
- * `Switch::host_filter_rules` in crates/core decides what is in the maps; crates/sys/src/xdp/program.rs
- * writes them.
+ * `Switch::host_filter_rules` in crates/core computes the rules; crates/sys/src/xdp/program.rs
+ * writes them to the maps.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -15,12 +16,12 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define STATIONS 65536
-#include "stations.h"
+#define MAX_MACS 65536
+#include "macs.h"
 
 #define QUEUES 64
 
-/* The engine's sockets, by queue. */
+/* The engine's AF_XDP sockets, by queue. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, QUEUES);
@@ -28,41 +29,45 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
-/* The bytes of the longest frame that they were opened for. */
+/* Bytes of the longest frame that the sockets accept. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u32);
-} longest SEC(".maps");
+} max_frame SEC(".maps");
 
 /*
- * True for a frame that is too long for them. In generic mode a super-frame is one, which a virtual
- * interface hands over whole; the packet socket has it whole, too.
+ * True for a frame that is too long for the sockets. In generic mode GSO packets are: a virtual
+ * interface passes them whole, and the packet socket receives them whole.
  */
 static __always_inline int is_too_long(__u64 len)
 {
 	const __u32 first = 0;
-	const __u32 *most = bpf_map_lookup_elem(&longest, &first);
+	const __u32 *most = bpf_map_lookup_elem(&max_frame, &first);
 
 	return !most || len > *most;
 }
 
-/* True for a unicast frame that the host is not to have. */
+/* True for a unicast frame that the host does not get. */
 static __always_inline int is_ours(const struct ethhdr *eth)
 {
-	return value_at(&owned, 0) || rule(eth->h_dest) & TO || rule(eth->h_source) & FROM;
+	return value_at(&all_unicast, 0) || mac_rule(eth->h_dest) & UNICAST_TO ||
+	       mac_rule(eth->h_source) & ALL_FROM;
 }
 
-/* What is known of the VLAN of a tag: HOSTS, or that the engine has a switch for that very tag. */
+/*
+ * HOST_DEVICE if the host has a device for the VLAN; C_TAG_SWITCH or S_TAG_SWITCH if the engine has a
+ * switch for this tag.
+ */
 static __always_inline __u32 vlan(__be16 tpid, __u16 tci)
 {
-	__u32 served = tpid == bpf_htons(ETH_P_8021Q) ? SERVED : SERVED_SERVICE;
+	__u32 switched = tpid == bpf_htons(ETH_P_8021Q) ? C_TAG_SWITCH : S_TAG_SWITCH;
 
-	return value_at(&vlans, tci & VLAN_VID_MASK) & (HOSTS | served);
+	return value_at(&vlans, tci & VLAN_VID_MASK) & (HOST_DEVICE | switched);
 }
 
-/* The same of a frame's outer tag, if it has one. */
+/* The same for a frame's outer tag; 0 for an untagged frame. */
 static __always_inline __u32 outer_vlan(const struct ethhdr *eth, const void *end)
 {
 	const __be16 *tci = (const void *)(eth + 1);
@@ -83,12 +88,12 @@ static __always_inline int uplink(struct xdp_md *ctx, __u64 len)
 	if ((const void *)(eth + 1) > end)
 		return XDP_PASS;
 	of_vlan = outer_vlan(eth, end);
-	/* The host has no use for what is in a VLAN of the engine's, not even for group frames. */
-	if (!(of_vlan & ~HOSTS) && (eth->h_dest[0] & 1 || of_vlan || !is_ours(eth)))
+	/* The engine takes every frame of a VLAN that it has a switch for, multicast included. */
+	if (!(of_vlan & ~HOST_DEVICE) && (eth->h_dest[0] & 1 || of_vlan || !is_ours(eth)))
 		return XDP_PASS;
 	if (is_too_long(len))
 		return XDP_PASS;
-	/* The last argument: what to do where the queue has no socket. */
+	/* The last argument is the verdict for a queue without a socket. */
 	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 }
 
@@ -99,8 +104,8 @@ int umacvlan_uplink(struct xdp_md *ctx)
 }
 
 /*
- * The same for drivers that hand a long frame over in several pieces, the headers in the first.
- * Not every driver and kernel takes it.
+ * The same for drivers that pass a long frame in several buffers (xdp.frags), with the headers in
+ * the first. Not every driver and kernel supports it.
  */
 SEC("xdp.frags")
 int umacvlan_pieces(struct xdp_md *ctx)
@@ -109,8 +114,8 @@ int umacvlan_pieces(struct xdp_md *ctx)
 }
 
 /*
- * What has been redirected never comes here, so nothing comes twice. The host's own frames do,
- * where a group of sockets does not heed that they are not wanted.
+ * The filter of the packet socket. Redirected frames never get here, so the engine receives no
+ * frame twice. The host's own frames do get here: a fanout group ignores PACKET_IGNORE_OUTGOING.
  */
 SEC("socket")
 int umacvlan_side(struct __sk_buff *skb)
@@ -121,12 +126,12 @@ int umacvlan_side(struct __sk_buff *skb)
 		return 0;
 	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) < 0)
 		return 0;
-	if (skb->vlan_present && vlan(skb->vlan_proto, skb->vlan_tci) & ~HOSTS)
+	if (skb->vlan_present && vlan(skb->vlan_proto, skb->vlan_tci) & ~HOST_DEVICE)
 		return -1;
-	if (eth.h_dest[0] & 1 || rule(eth.h_source) & HEARD || is_ours(&eth))
+	if (eth.h_dest[0] & 1 || mac_rule(eth.h_source) & SOURCE_LISTED || is_ours(&eth))
 		return -1;
 	return 0;
 }
 
-/* None of the helpers that are for GPL programs alone is used here. */
+/* See host.c: no GPL-only helper is used. */
 char _license[] SEC("license") = "MIT OR Apache-2.0";

@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{EngineOptions, SubId};
 use umacvlan_sys::netns::reachable;
-use umacvlan_sys::process::{raise_descriptor_limit, take_descriptor};
+use umacvlan_sys::process::{inherited_descriptor, raise_descriptor_limit};
 
 use umacvlan_api as api;
 use umacvlan_config::{Config, DEFAULT_FILE, DaemonConfig, OnExit};
@@ -100,7 +100,7 @@ struct Prepared {
 
 /// Serves until a signal ends it. `socket` is the path that was typed.
 pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> {
-    let ready = args.ready_fd.map(take_descriptor).transpose();
+    let ready = args.ready_fd.map(inherited_descriptor).transpose();
     let ready = ready.context("--ready-fd: there is no such descriptor open")?;
     let prepared = prepare(args, socket)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;

@@ -81,7 +81,7 @@ fn what_a_killed_daemon_had_switched_off_the_next_one_restores() {
     assert_eq!(written["record"]["switched_off"], json!({"lro": false, "vlan": false}));
     written["record"]["switched_off"]["vlan"] = json!(true);
     fs::write(&file, written.to_string()).unwrap();
-    assert!(ethtool.leave_whole("p0").unwrap().vlan, "a veth takes tags out");
+    assert!(ethtool.disable_receive_offloads("p0").unwrap().vlan, "a veth takes tags out");
     assert_eq!(offloads(), ReceiveOffloads::default());
     machine.start(&[]).kill();
     assert_eq!(offloads(), ReceiveOffloads { lro: false, vlan: true });

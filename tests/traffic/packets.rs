@@ -2,7 +2,7 @@
 
 use socket2::Socket;
 use umacvlan_core::offload::VNET_LEN;
-use umacvlan_sys::blast;
+use umacvlan_sys::raw_socket;
 
 use crate::sockets::{Auxdata, receive_with_auxdata, set_option};
 use crate::world::{LIMIT, Station};
@@ -18,7 +18,7 @@ pub(crate) struct Packets {
 impl Packets {
     pub(crate) fn open(station: &mut Station) -> Self {
         let index = station.link().index;
-        let open = || blast::open(index, ETH_P_ALL);
+        let open = || raw_socket::open(index, ETH_P_ALL);
         let socket = Socket::from(station.netns.run(open).unwrap().unwrap());
         socket.set_nonblocking(false).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Group;
-use umacvlan_sys::process::take_descriptor;
+use umacvlan_sys::process::inherited_descriptor;
 
 /// A socket that listens, and its file, which ends with it.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ fn activated() -> Result<Option<UnixListener>> {
         return Ok(None);
     };
     ensure!(given.len() == 0, "systemd hands over several sockets: the unit may have one");
-    Ok(Some(take_descriptor(first).context("the socket from systemd")?.into()))
+    Ok(Some(inherited_descriptor(first).context("the socket from systemd")?.into()))
 }
 
 /// Removes the socket of a daemon that is gone.

@@ -266,7 +266,7 @@ impl Driver {
         }
         let name = &network.parent;
         let cannot = |why: String| Refused::new(format!("cannot make the parent {name}: {why}"));
-        let tap = Tap::create_deaf(name).map_err(|error| cannot(error.to_string()))?;
+        let tap = Tap::create_without_rx(name).map_err(|error| cannot(error.to_string()))?;
         tap.set_mac(own_mac(&network.id)).map_err(|error| cannot(error.to_string()))?;
         let link = service.interface(name)?;
         let link = link.ok_or_else(|| cannot("it has gone again".to_owned()))?;

@@ -118,7 +118,7 @@ fn it_follows_what_it_is_shown_and_grows() {
         let mut filter = bench.attach(way, &view((0..10).map(station)));
         let mut show = |stations: std::ops::Range<u16>| {
             let view = view(stations.map(station));
-            bench.host.netns.run(|| filter.show(&view)).unwrap().unwrap();
+            bench.host.netns.run(|| filter.set_rules(&view)).unwrap().unwrap();
         };
         show(5..15);
         assert!(bench.hears(&to(4)) && !bench.hears(&to(5)) && !bench.hears(&to(14)), "{way}");

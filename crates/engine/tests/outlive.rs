@@ -320,10 +320,10 @@ fn a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one() {
     let (_lab, mut guest, _) = orphan(PortIo::Auto, 1);
     let kept = guest.link("s1");
     assert_eq!(kept.owner, Some(0), "anybody may attach to it");
-    assert!(kept.is_kept_tap());
+    assert!(kept.is_own_persistent_tap());
     // As `ip tuntap add` makes them.
     for owner in [None, Some(1000)] {
-        assert!(!Link { owner, ..kept.clone() }.is_kept_tap());
+        assert!(!Link { owner, ..kept.clone() }.is_own_persistent_tap());
     }
 }
 

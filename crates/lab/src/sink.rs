@@ -200,22 +200,24 @@ fn configs<'s>(site: &'s Site<'_>) -> impl Iterator<Item = SubConfig> + 's {
 #[cfg(feature = "af-xdp")]
 pub(super) mod bare {
     use umacvlan_engine::uplink::XdpUplink;
-    use umacvlan_sys::xdp::{Attached, BareSocket, Binding, Rules, XdpProgram, XskSocket};
+    use umacvlan_sys::xdp::{
+        BaselineSocket, Binding, RedirectRules, XdpAttachMode, XdpProgram, XskSocket,
+    };
 
     use super::*;
 
     /// The loop that everything is measured against.
     #[derive(Debug)]
     pub(super) struct Bare {
-        pub(super) socket: BareSocket,
+        pub(super) socket: BaselineSocket,
         _program: XdpProgram,
     }
 
     impl Bare {
         pub(super) fn open(site: &Site<'_>, parent: &Link) -> io::Result<Self> {
             let mut program = program(site, parent)?;
-            let socket = BareSocket::open(&parent.name, longest(parent))?;
-            program.serve(0, &socket)?;
+            let socket = BaselineSocket::open(&parent.name, longest(parent))?;
+            program.redirect_queue(0, &socket)?;
             Ok(Self { socket, _program: program })
         }
     }
@@ -224,9 +226,9 @@ pub(super) mod bare {
     pub(super) fn engine(site: &Site<'_>, parent: &Link) -> io::Result<Engine> {
         let mut program = program(site, parent)?;
         let socket = socket(parent)?;
-        program.serve(0, &socket)?;
+        program.redirect_queue(0, &socket)?;
         let side = PacketSocket::open(parent.index, parent.mtu)?;
-        program.filter(&side)?;
+        program.filter_socket(&side)?;
         let side = PacketUplink::new(side);
         let uplink = XdpUplink::new(vec![socket], side, parent.mtu, true)?;
         let engine = Engine::new(site, parent, Uplink::Xdp(Box::new(uplink)))?;
@@ -241,8 +243,8 @@ pub(super) mod bare {
             switch.set_up(id, true).map_err(io::Error::other)?;
         }
         let mut program = XdpProgram::load(longest(parent))?;
-        program.set(Rules::of(&switch))?;
-        program.attach(parent.index, Attached::Native)?;
+        program.set_rules(RedirectRules::of(&switch))?;
+        program.attach(parent.index, XdpAttachMode::Native)?;
         Ok(program)
     }
 

@@ -15,7 +15,6 @@
 
 mod address;
 mod create;
-mod driver;
 mod error;
 mod groups;
 mod link;
@@ -26,10 +25,10 @@ mod route;
 mod rtnl;
 mod set;
 mod sysctl;
+mod xdp_features;
 
 pub use address::Address;
 pub use create::{BridgeOptions, MacaddrChange, Macvlan, MacvlanChange};
-pub use driver::goes_without_copies;
 pub use error::Error;
 pub use groups::{all_groups, joined_groups};
 pub use link::Link;
@@ -40,6 +39,7 @@ pub use prefix::{IpPrefix, IpPrefixError};
 pub use route::Route;
 pub use rtnl::Rtnl;
 pub use sysctl::set_sysctl;
+pub use xdp_features::supports_zero_copy;
 
 /// The result of a request.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -181,9 +181,9 @@ impl Link {
         self.flags.contains(LinkFlags::Up)
     }
 
-    /// It is a TAP that [`Tap::keep`](umacvlan_sys::tap::Tap::keep) has made outlive a process of
+    /// It is a TAP that [`Tap::set_persistent`](umacvlan_sys::tap::Tap::set_persistent) has made outlive a process of
     /// this user, not one that another program keeps.
-    pub fn is_kept_tap(&self) -> bool {
+    pub fn is_own_persistent_tap(&self) -> bool {
         let ethernet = u32::from(self.link_type) == u32::from(libc::ARPHRD_ETHER);
         let (user, _) = effective_ids();
         ethernet && self.persist == Some(true) && self.owner == Some(user)

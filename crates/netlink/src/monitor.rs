@@ -34,7 +34,7 @@ pub struct Monitor {
     /// The id that it has for itself, if somebody gave it one. A kernel from before May 2026 tells
     /// of our own interfaces by that, a later one by none.
     own: Option<i32>,
-    hears_groups: bool,
+    reports_groups: bool,
 }
 
 /// Something that happened. `nsid` is the namespace by its id in ours; `None` is our own.
@@ -100,18 +100,18 @@ impl Monitor {
         socket.listen_all_nsid()?;
         socket.add_membership(RTNLGRP_LINK)?;
         socket.add_membership(RTNLGRP_NSID)?;
-        let hears_groups = socket.add_membership(RTNLGRP_IPV4_MCADDR).is_ok()
+        let reports_groups = socket.add_membership(RTNLGRP_IPV4_MCADDR).is_ok()
             && socket.add_membership(RTNLGRP_IPV6_MCADDR).is_ok();
         let mut rtnl = Rtnl::open()?;
         let home = Netns::current()?;
         let own = rtnl.known_nsid(&home)?;
-        Ok(Self { socket, buffer: vec![0; DATAGRAM], rtnl, home, own, hears_groups })
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], rtnl, home, own, reports_groups })
     }
 
     /// Whether this kernel tells of multicast groups ([`Event::GroupsChanged`]; Linux 6.14 and
     /// later do).
-    pub fn hears_groups(&self) -> bool {
-        self.hears_groups
+    pub fn reports_groups(&self) -> bool {
+        self.reports_groups
     }
 
     /// Waits until there is something to read; false if nothing came for `timeout`.

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::mapping::Mapping;
 use super::packet::set_option;
-use super::{blast, size};
+use super::{raw_socket, size};
 
 /// Bytes of a block.
 const BLOCK_LEN: usize = 1 << 20;
@@ -50,7 +50,7 @@ impl Capture {
         set_option(&socket, libc::PACKET_VERSION, &version)?;
         set_option(&socket, libc::PACKET_RX_RING, &request()?)?;
         let memory = Mapping::shared(BLOCK_LEN * BLOCKS, socket.as_fd())?;
-        blast::bind(socket.as_fd(), index, ethertype)?;
+        raw_socket::bind(socket.as_fd(), index, ethertype)?;
         Ok(Self { socket, memory, next: 0 })
     }
 

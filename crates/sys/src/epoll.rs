@@ -62,7 +62,7 @@ impl Epoll {
         };
         self.ready.clear();
         let room = i32::try_from(self.ready.capacity()).unwrap_or(i32::MAX);
-        super::calls::note();
+        super::syscall_count::record();
         // SAFETY: `ready` has room for as many events as is said.
         let count =
             unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.ready.as_mut_ptr(), room, millis) };

@@ -160,7 +160,7 @@ impl Ethtool {
     ///
     /// # Errors
     /// The driver does not tell or does not obey, or there is no such interface.
-    pub fn leave_whole(&self, interface: &str) -> io::Result<ReceiveOffloads> {
+    pub fn disable_receive_offloads(&self, interface: &str) -> io::Result<ReceiveOffloads> {
         let flags = self.value(interface, GET_FLAGS)?;
         let on = ReceiveOffloads::of(flags);
         if on != ReceiveOffloads::default() {
@@ -169,7 +169,7 @@ impl Ethtool {
         Ok(on)
     }
 
-    /// Has the NIC do again what [`Ethtool::leave_whole`] has ended.
+    /// Has the NIC do again what [`Ethtool::disable_receive_offloads`] has ended.
     ///
     /// # Errors
     /// As there.

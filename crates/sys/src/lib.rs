@@ -11,12 +11,9 @@
 //! Architecture invariant: `unsafe` is in this crate only, and it depends on `umacvlan-core` only.
 #![allow(unsafe_code, reason = "system calls; one per block, each with its SAFETY line")]
 
-pub mod arena;
-pub mod blast;
 pub mod bpf;
-pub mod calls;
+pub mod buffer_pool;
 pub mod capture;
-pub mod datagrams;
 pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;
@@ -25,17 +22,26 @@ mod mapping;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
-pub mod peer;
+pub mod peer_groups;
 pub mod poll;
 pub mod process;
+pub mod raw_socket;
 pub mod rx_ring;
+pub mod syscall_count;
 pub mod tap;
 pub mod tx_batch;
+pub mod udp_batch;
 pub mod uring;
 #[cfg(feature = "af-xdp")]
 pub mod xdp;
 
 use std::io;
+
+/// True if the `len` bytes from `at` on lie within `room` bytes, for any numbers.
+#[inline]
+const fn fits(at: usize, len: usize, room: usize) -> bool {
+    at <= room && len <= room - at
+}
 
 /// The value of a system call, or the error that it left in `errno`.
 fn checked(returned: libc::c_int) -> io::Result<libc::c_int> {

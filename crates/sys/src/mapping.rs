@@ -1,21 +1,39 @@
-//! [`Mapping`]: memory from `mmap(2)`, given back when it goes out of scope.
+//! [`Mapping`]: memory from `mmap(2)`, unmapped with its last handle.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
-/// A mapped region, readable and writable, private to the type that owns it.
+/// A handle of a mapped region, readable and writable. The region stays mapped until the last handle
+/// is dropped.
 ///
 /// # Threads
-/// A mapping may move to another thread with its owner; it is never shared between two.
-#[derive(Debug)]
+/// A handle is an address and a length. The types that hold handles make sure that the bytes have
+/// one user at a time.
+#[derive(Clone, Debug)]
 pub(super) struct Mapping {
+    /// The first byte, kept here to save a look at the region.
+    start: NonNull<u8>,
+    len: usize,
+    region: Arc<Region>,
+}
+
+/// Unmaps its bytes when it is dropped.
+#[derive(Debug)]
+struct Region {
     start: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: the region belongs to this value alone, wherever it lives; nothing in it is tied to a thread.
+// SAFETY: `start` points into the region that this value keeps mapped; nothing in it is tied to a thread.
 unsafe impl Send for Mapping {}
+
+// SAFETY: a shared region gives out no reference to its bytes, and unmapping is not tied to a thread.
+unsafe impl Sync for Region {}
+
+// SAFETY: as above; whichever thread drops the last handle unmaps the region.
+unsafe impl Send for Region {}
 
 impl Mapping {
     /// Zeroed memory of `len` bytes. Pages cost nothing until they are touched.
@@ -26,7 +44,7 @@ impl Mapping {
         Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
     }
 
-    /// The memory that a socket shares with its owner, as the RX ring of AF_PACKET.
+    /// The memory that a socket shares with its process, as the RX ring of AF_PACKET.
     ///
     /// # Errors
     /// Whatever `mmap` says.
@@ -35,7 +53,7 @@ impl Mapping {
     }
 
     fn map(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
-        // SAFETY: a fresh region is asked for at an address of the kernel's choice, so no memory of ours is touched.
+        // SAFETY: the kernel chooses the address of the new region, so no memory in use is replaced.
         let start = unsafe {
             libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0)
         };
@@ -44,14 +62,19 @@ impl Mapping {
         }
         let start =
             NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Self { start, len })
+        Ok(Self { start, len, region: Arc::new(Region { start, len }) })
     }
 
-    /// Asks for huge pages, which spare a lookup in the page tables for each small frame. A wish,
-    /// not a need: where the kernel has none, nothing changes.
+    /// Asks for huge pages, which save TLB misses when frames are small. A kernel without them ignores
+    /// the request.
     pub(super) fn prefer_huge_pages(&self) {
         // SAFETY: the region is ours and MADV_HUGEPAGE changes no byte of it.
         unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE) };
+    }
+
+    /// True if both are handles of the same region.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.region, &other.region)
     }
 
     /// The first byte of the region.
@@ -65,9 +88,9 @@ impl Mapping {
     }
 }
 
-impl Drop for Mapping {
+impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: the region came from mmap with this length, and nothing can refer to it after its owner.
+        // SAFETY: the region came from mmap with this length, and its last handle is gone.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }

@@ -32,7 +32,7 @@ pub enum Membership {
     /// Everything.
     Promiscuous,
     /// Unicast frames to one more address. A driver without an address filter turns promiscuous.
-    Station(MacAddr),
+    Unicast(MacAddr),
 }
 
 /// A raw socket bound to one interface, with its RX ring.
@@ -101,7 +101,7 @@ impl PacketSocket {
     /// The kernel cannot describe the frame in a vnet header, and has dropped it.
     pub fn recv_queued(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
-        super::calls::note();
+        super::syscall_count::record();
         // SAFETY: the buffer is writable for its whole length.
         let read = unsafe {
             libc::recv(self.socket.as_raw_fd(), start, len, libc::MSG_DONTWAIT | libc::MSG_TRUNC)
@@ -157,7 +157,7 @@ impl PacketSocket {
             Membership::AllMulticast => (libc::PACKET_MR_ALLMULTI, MacAddr::ZERO),
             Membership::Group(mac) => (libc::PACKET_MR_MULTICAST, mac),
             Membership::Promiscuous => (libc::PACKET_MR_PROMISC, MacAddr::ZERO),
-            Membership::Station(mac) => (libc::PACKET_MR_UNICAST, mac),
+            Membership::Unicast(mac) => (libc::PACKET_MR_UNICAST, mac),
         };
         let mut address = [0; 8];
         address[..6].copy_from_slice(&mac.octets());

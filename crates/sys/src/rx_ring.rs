@@ -44,7 +44,7 @@ pub const RESERVE: libc::c_int = 16;
 
 /// A frame in a slot, its vnet header included.
 #[derive(Clone, Copy, Debug)]
-pub struct Received {
+pub struct RxFrame {
     /// The slot.
     pub slot: u16,
     /// Where in the slot the vnet header begins.
@@ -61,11 +61,11 @@ pub struct Received {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// Its beginning; the end is lost.
-    Cut,
+    Truncated,
     /// Its beginning; the whole is the next thing that the socket receives.
     Queued,
     /// All of it.
-    Whole,
+    Complete,
 }
 
 /// The RX ring of one AF_PACKET socket.
@@ -86,7 +86,7 @@ impl RxRing {
     ///
     /// # Errors
     /// No kernel memory (2 MB with the usual MTU), or an option set in the wrong order.
-    pub fn new(socket: &impl AsFd, mtu: u32) -> io::Result<Self> {
+    pub(super) fn new(socket: &impl AsFd, mtu: u32) -> io::Result<Self> {
         let room = mtu as usize + HEADER_LEN + OVERHEAD;
         let slot_len = room.next_power_of_two().clamp(SLOT_MIN, SLOT_MAX);
         let block_len = slot_len.max(BLOCK_MIN);
@@ -111,7 +111,7 @@ impl RxRing {
 
     /// The next frame, which stays ours until [`RxRing::release`]; `None` when none waits.
     #[inline]
-    pub fn receive(&mut self) -> Option<Received> {
+    pub fn receive(&mut self) -> Option<RxFrame> {
         if self.held == SLOTS
             || self.status(self.next).load(Ordering::Acquire) & libc::TP_STATUS_USER == 0
         {
@@ -125,16 +125,16 @@ impl RxRing {
         let at = usize::from(header.tp_mac).saturating_sub(VNET_LEN);
         let len = (VNET_LEN + header.tp_snaplen as usize).min(self.slot_len.saturating_sub(at));
         let extent = match header.tp_snaplen < header.tp_len {
-            false => Extent::Whole,
+            false => Extent::Complete,
             true if header.tp_status & libc::TP_STATUS_COPY != 0 => Extent::Queued,
-            true => Extent::Cut,
+            true => Extent::Truncated,
         };
         let tagged = header.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
         let tpid = match header.tp_status & libc::TP_STATUS_VLAN_TPID_VALID {
             0 => 0x8100,
             _ => header.tp_vlan_tpid,
         };
-        Some(Received {
+        Some(RxFrame {
             slot: u16::try_from(slot).unwrap_or(0),
             at,
             len,
@@ -182,9 +182,9 @@ impl RxRing {
 
     fn checked_start(&self, slot: u16, at: usize, len: usize) -> *mut u8 {
         let slot = usize::from(slot);
-        let age = (self.next + SLOTS - slot - 1) % SLOTS;
+        let age = (self.next + SLOTS).wrapping_sub(slot + 1) % SLOTS;
         assert!(
-            slot < SLOTS && age < self.held && at + len <= self.slot_len,
+            slot < SLOTS && age < self.held && super::fits(at, len, self.slot_len),
             "a frame outside its slot"
         );
         // SAFETY: the offset was checked to lie in the slot.

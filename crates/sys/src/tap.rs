@@ -1,8 +1,7 @@
 //! [`Tap`]: the descriptor behind a sub-interface.
 //!
-//! A TAP carries `[10-byte virtio_net_hdr | Ethernet frame]` in both directions, so super-frames
-//! and unfinished checksums pass through whole. IFF_NAPI stays off: it costs half of the rate of
-//! single frames. Facts from `drivers/net/tun.c` and `Documentation/networking/tuntap.rst`.
+//! A TAP carries `[10-byte virtio_net_hdr | Ethernet frame]` in both directions, so GSO packets and
+//! partial checksums pass unchanged. IFF_NAPI stays off: it halves the rate of single frames. Facts from `drivers/net/tun.c` and `Documentation/networking/tuntap.rst`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use umacvlan_core::MacAddr;
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 
-/// Where TAPs are made.
+/// The device that creates TAPs.
 pub const TUN_DEVICE: &str = "/dev/net/tun";
 
 /// Not in the libc crate: refuse to attach to a TAP that is there already (`linux/if_tun.h`).
@@ -47,8 +46,8 @@ const F_TSO_ECN: u32 = 0x08;
 const F_USO4: u32 = 0x20;
 const F_USO6: u32 = 0x40;
 
-/// One queue of a TAP. The interface goes with the last descriptor, unless it is
-/// [kept](Tap::keep).
+/// One queue of a TAP. The kernel deletes the interface with its last descriptor, unless it is
+/// [persistent](Tap::set_persistent).
 #[derive(Debug)]
 pub struct Tap {
     file: File,
@@ -64,16 +63,16 @@ impl Tap {
         Self::open(name, IFF_TUN_EXCL).map_err(in_use)
     }
 
-    /// Makes a TAP as [`Tap::create`] does, with so many queues, of which each gets the frames of
-    /// some flows. With one it is no multi-queue TAP, which costs less.
+    /// Makes a TAP as [`Tap::create`] does, with `count` queues, each of which gets the frames of
+    /// some flows. With `count` 1 it is not a multi-queue TAP, which costs less.
     ///
-    /// A frame that its stack sends is in the queue in which the last of its flow was written, in
-    /// either direction, and else in queue `hash * count >> 32`, where the hash is that of
+    /// A frame that the sub-interface sends is in the queue to which the last frame of its flow was
+    /// written, in either direction, and else in queue `hash * count >> 32`, where the hash is that of
     /// [`PacketSocket::open_group`](super::packet::PacketSocket::open_group)
     /// (`tun_automq_select_queue` and `tun_flow_update` in `drivers/net/tun.c`).
     ///
     /// # Errors
-    /// As [`Tap::create`], or none of a single queue.
+    /// As [`Tap::create`].
     pub fn create_queues(name: &str, count: usize) -> io::Result<Vec<Self>> {
         if count == 1 {
             return Ok(vec![Self::create(name)?]);
@@ -82,32 +81,32 @@ impl Tap {
         first.more_queues(count)
     }
 
-    /// Makes a TAP as [`Tap::create`] does, which has a carrier and from which nothing ever comes:
-    /// what its stack sends, the kernel drops. Its only queue is detached, so none is there to be
-    /// filled (`tun_net_xmit` in `drivers/net/tun.c`).
+    /// Makes a TAP as [`Tap::create`] does, with a carrier but without an attached queue: the kernel
+    /// drops every frame that its stack sends (`tun_net_xmit` in `drivers/net/tun.c`).
     ///
     /// # Errors
     /// As [`Tap::create`].
-    pub fn create_deaf(name: &str) -> io::Result<Self> {
+    pub fn create_without_rx(name: &str) -> io::Result<Self> {
         let tap = Self::open(name, IFF_TUN_EXCL | IFF_MULTI_QUEUE).map_err(in_use)?;
         let mut request = named(name)?;
         request.ifr_ifru.ifru_flags = IFF_DETACH_QUEUE;
-        tap.control(TUNSETQUEUE, &mut request)?;
+        // SAFETY: TUNSETQUEUE reads an ifreq.
+        unsafe { tap.control(TUNSETQUEUE, &mut request) }?;
         Ok(tap)
     }
 
-    /// Attaches to the TAP of that name in the namespace of the calling thread, without carrier
-    /// for now. If there is none any more, one is made: ask for the index of what was got.
+    /// Attaches to the TAP of that name in the namespace of the calling thread, with the carrier off.
+    /// If the TAP has disappeared, the kernel creates a new one: compare the interface index.
     ///
     /// # Errors
     /// `EBUSY` while another descriptor is attached, `EINVAL` for an interface of another kind or
     /// a multi-queue TAP; else as [`Tap::create`].
     pub fn attach(name: &str) -> io::Result<Self> {
-        // Before Linux 6.0 there is no such flag, and a carrier a moment early.
+        // Linux before 6.0 ignores the flag, and the carrier is on for a moment.
         Self::open(name, IFF_NO_CARRIER)
     }
 
-    /// Attaches as [`Tap::attach`] does, to a TAP that was made for several queues, with so many.
+    /// Attaches as [`Tap::attach`] does, to a multi-queue TAP, with `count` queues.
     ///
     /// # Errors
     /// As [`Tap::attach`], but `EINVAL` for a TAP of one queue.
@@ -115,14 +114,14 @@ impl Tap {
         Self::open(name, IFF_NO_CARRIER | IFF_MULTI_QUEUE)?.more_queues(count)
     }
 
-    /// This queue and as many after it as make `count`. The kernel numbers them in this order, and
-    /// anew when one of them goes before the last.
+    /// Opens queues after this one until there are `count`. The kernel numbers them in this order, and
+    /// renumbers them when one other than the last is closed.
     fn more_queues(self, count: usize) -> io::Result<Vec<Self>> {
         let mut queues = vec![self];
         for _ in 1..count {
             let name = queues[0].name()?;
             let next = Self::open(&name, IFF_NO_CARRIER | IFF_MULTI_QUEUE)?;
-            // Renamed in between, it would be another one that has got a queue.
+            // After a rename in between, another TAP may have got the queue.
             if queues[0].name()? != name {
                 return Err(io::Error::from_raw_os_error(libc::EBUSY));
             }
@@ -141,32 +140,36 @@ impl Tap {
         let mut request = named(name)?;
         let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
         request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or(0) | flag;
-        tap.control(libc::TUNSETIFF, &mut request)?;
+        // SAFETY: TUNSETIFF reads and writes an ifreq.
+        unsafe { tap.control(libc::TUNSETIFF, &mut request) }?;
         let mut header = libc::c_int::try_from(VNET_LEN).unwrap_or(0);
-        tap.control(libc::TUNSETVNETHDRSZ, &mut header)?;
+        // SAFETY: TUNSETVNETHDRSZ reads an int.
+        unsafe { tap.control(libc::TUNSETVNETHDRSZ, &mut header) }?;
         Ok(tap)
     }
 
-    /// Whether the interface stays, without carrier, when its last descriptor goes. It belongs to
-    /// the user of this process then: to one without an owner anybody may attach who can open
-    /// [`TUN_DEVICE`], which is everybody on most machines.
+    /// Sets whether the interface stays, without carrier, when its last descriptor is closed. Its
+    /// owner becomes the user of this process: every user who can open [`TUN_DEVICE`], on most
+    /// machines everybody, may attach to a TAP without an owner.
     ///
     /// # Errors
-    /// `EBADFD` once the interface is gone.
-    pub fn keep(&self, on: bool) -> io::Result<()> {
+    /// `EBADFD` after the interface was deleted.
+    pub fn set_persistent(&self, on: bool) -> io::Result<()> {
         if on {
             let (user, _) = super::netns::effective_ids();
-            self.control_value(TUNSETOWNER, u64::from(user))?;
+            // SAFETY: TUNSETOWNER takes a user id by value.
+            unsafe { self.control_value(TUNSETOWNER, u64::from(user)) }?;
         }
-        self.control_value(libc::TUNSETPERSIST, u64::from(on))
+        // SAFETY: TUNSETPERSIST takes a boolean by value.
+        unsafe { self.control_value(libc::TUNSETPERSIST, u64::from(on)) }
     }
 
-    /// Switches on what the engine accepts from the sub-interface's stack, as much as this kernel
-    /// knows: checksums first, then TCP, then UDP segmentation (Linux 6.2).
+    /// Enables the offloads that the sub-interface's stack may use, as far as the kernel supports them:
+    /// checksums, TCP segmentation, UDP segmentation (Linux 6.2). Returns those that are on.
     ///
     /// # Errors
-    /// Not even checksums are known.
-    pub fn accept_offloads(&self) -> io::Result<Offloads> {
+    /// The kernel refuses even checksum offload.
+    pub fn enable_offloads(&self) -> io::Result<Offloads> {
         let tso = F_CSUM | F_TSO4 | F_TSO6 | F_TSO_ECN;
         let steps = [
             (tso | F_USO4 | F_USO6, Offloads::ALL),
@@ -175,7 +178,8 @@ impl Tap {
         ];
         let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
         for (bits, offloads) in steps {
-            match self.control_value(libc::TUNSETOFFLOAD, u64::from(bits)) {
+            // SAFETY: TUNSETOFFLOAD takes its bits by value.
+            match unsafe { self.control_value(libc::TUNSETOFFLOAD, u64::from(bits)) } {
                 Ok(()) => return Ok(offloads),
                 Err(error) => refused = error,
             }
@@ -183,18 +187,19 @@ impl Tap {
         Err(refused)
     }
 
-    /// Carrier on or off, as the sub-interface's stack sees it.
+    /// Sets the carrier that the sub-interface's stack sees.
     ///
     /// # Errors
-    /// `EBADFD` once the interface is gone.
+    /// `EBADFD` after the interface was deleted.
     pub fn set_carrier(&self, on: bool) -> io::Result<()> {
-        self.control(TUNSETCARRIER, &mut libc::c_int::from(on))
+        // SAFETY: TUNSETCARRIER reads an int.
+        unsafe { self.control(TUNSETCARRIER, &mut libc::c_int::from(on)) }
     }
 
-    /// The interface's address, set wherever it lives now.
+    /// Sets the MAC address of the interface, in whichever namespace it is.
     ///
     /// # Errors
-    /// What the kernel says: not an address a station may have, or the interface is gone.
+    /// `EADDRNOTAVAIL` if it is not a unicast address, `EBADFD` after the interface was deleted.
     pub fn set_mac(&self, mac: MacAddr) -> io::Result<()> {
         // SAFETY: all-zero is a valid ifreq.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -203,41 +208,42 @@ impl Tap {
             *to = from.cast_signed();
         }
         request.ifr_ifru.ifru_hwaddr = address;
-        self.control(libc::SIOCSIFHWADDR, &mut request)
+        // SAFETY: SIOCSIFHWADDR reads an ifreq.
+        unsafe { self.control(libc::SIOCSIFHWADDR, &mut request) }
     }
 
-    /// The name that the interface bears now.
+    /// The current name of the interface.
     ///
     /// # Errors
-    /// `EBADFD` once the interface is gone.
+    /// `EBADFD` after the interface was deleted.
     pub fn name(&self) -> io::Result<String> {
         // SAFETY: all-zero is a valid ifreq.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        self.control(libc::TUNGETIFF, &mut request)?;
+        // SAFETY: TUNGETIFF writes an ifreq.
+        unsafe { self.control(libc::TUNGETIFF, &mut request) }?;
         let bytes = request.ifr_name.map(libc::c_char::cast_unsigned);
         let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
         Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
 
-    /// The namespace in which the interface lives now. Whoever keeps the descriptor keeps the
-    /// namespace alive.
+    /// The current network namespace of the interface. The descriptor keeps the namespace alive.
     ///
     /// # Errors
-    /// `EBADFD` once the interface is gone.
+    /// `EBADFD` after the interface was deleted.
     pub fn namespace(&self) -> io::Result<OwnedFd> {
         // SAFETY: this request takes no argument.
         let fd = super::checked(unsafe { libc::ioctl(self.file.as_raw_fd(), TUNGETDEVNETNS) })?;
-        // SAFETY: the kernel made the descriptor for this call; it belongs to nobody else.
+        // SAFETY: the ioctl has just made this descriptor, and nothing else owns it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// Reads one waiting frame with its vnet header; `None` when nothing waits.
+    /// Reads one waiting frame with its vnet header; `None` if no frame waits.
     ///
     /// # Errors
-    /// `EBADFD` once the interface is gone.
+    /// `EBADFD` after the interface was deleted.
     #[inline]
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        super::calls::note();
+        super::syscall_count::record();
         match (&self.file).read(buffer) {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -245,26 +251,30 @@ impl Tap {
         }
     }
 
-    /// Hands one frame with its vnet header to the sub-interface's stack.
+    /// Delivers one frame with its vnet header to the sub-interface's stack.
     ///
     /// # Errors
-    /// `EIO` while the interface is down, `EINVAL` for a header or frame that the kernel refuses.
+    /// `EIO` while the interface is down, `EINVAL` for an invalid header or frame.
     #[inline]
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        super::calls::note();
+        super::syscall_count::record();
         (&self.file).write(frame).map(drop)
     }
 
-    fn control<T>(&self, request: libc::c_ulong, argument: &mut T) -> io::Result<()> {
-        // SAFETY: every caller pairs a TUN request with the type that `linux/if_tun.h` gives for it.
+    /// # Safety
+    /// `request` takes a pointer to a `T` (`linux/if_tun.h`).
+    unsafe fn control<T>(&self, request: libc::c_ulong, argument: &mut T) -> io::Result<()> {
+        // SAFETY: the argument is of the type that the request takes, and outlives the call.
         super::checked(unsafe {
             libc::ioctl(self.file.as_raw_fd(), request, std::ptr::from_mut(argument))
         })?;
         Ok(())
     }
 
-    fn control_value(&self, request: libc::c_ulong, argument: u64) -> io::Result<()> {
-        // SAFETY: TUNSETOFFLOAD, TUNSETOWNER and TUNSETPERSIST take their argument by value; no memory is involved.
+    /// # Safety
+    /// `request` takes its argument by value (`linux/if_tun.h`).
+    unsafe fn control_value(&self, request: libc::c_ulong, argument: u64) -> io::Result<()> {
+        // SAFETY: the kernel does not use the argument as an address.
         super::checked(unsafe { libc::ioctl(self.file.as_raw_fd(), request, argument) })?;
         Ok(())
     }
@@ -276,7 +286,7 @@ impl AsFd for Tap {
     }
 }
 
-/// What `TUNSETIFF` says when it may not take an interface that is there.
+/// Translates the error of `TUNSETIFF` for a name that is taken.
 fn in_use(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         // EBUSY: a TAP of that name; EINVAL: an interface of another kind.
@@ -285,7 +295,7 @@ fn in_use(error: io::Error) -> io::Error {
     }
 }
 
-/// An `ifreq` with that interface name.
+/// An `ifreq` with that interface name; `ENAMETOOLONG` if it is empty or too long.
 pub(super) fn named(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: all-zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

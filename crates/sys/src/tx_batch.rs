@@ -106,7 +106,7 @@ impl TxBatch {
     fn send_batch(&mut self, fd: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
         let room = libc::c_uint::try_from(count).unwrap_or(0);
         let messages = self.messages.as_mut_ptr();
-        super::calls::note();
+        super::syscall_count::record();
         // SAFETY: the first `count` headers point at vectors of this value and at frames borrowed for this call; the kernel only reads them.
         let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), messages, room, libc::MSG_DONTWAIT) };
         super::checked(sent).map(|sent| usize::try_from(sent).unwrap_or(0))

@@ -7,8 +7,8 @@ use nix::libc::{EACCES, ENODEV, ENOENT, ENXIO};
 use umacvlan_core::offload::Offloads;
 use umacvlan_engine::try_af_xdp;
 use umacvlan_netlink::{Macvlan, Rtnl};
-use umacvlan_sys::arena::Arena;
 use umacvlan_sys::bpf::{self, Attachment};
+use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::tap::{TUN_DEVICE, Tap};
@@ -32,7 +32,7 @@ pub(super) fn run(place: &str) -> Tried {
                 Ok(checks) => checks,
                 Err(error) => vec![Check::fail("tap", format!("not tried: {error}"))],
             };
-            checks.push(host_filter(netns.run(bpf::try_host).flatten()));
+            checks.push(host_filter(netns.run(bpf::probe_host_filter).flatten()));
             checks.push(io_uring());
             Tried::Done(checks)
         }
@@ -49,7 +49,7 @@ fn inside(place: &str) -> Vec<Check> {
         Ok(tap) => tap,
         Err(error) => return vec![no_tap(error), kernel_macvlan(None)],
     };
-    let mut checks = vec![followed(&tap, place), offloads(tap.accept_offloads())];
+    let mut checks = vec![followed(&tap, place), offloads(tap.enable_offloads())];
     let index = Rtnl::open().and_then(|mut rtnl| rtnl.link(NAME)).ok().flatten();
     checks.push(match &index {
         Some(link) => packet(PacketSocket::open(link.index, link.mtu), place),
@@ -142,7 +142,7 @@ fn host_filter(tried: io::Result<Attachment>) -> Check {
 
 fn io_uring() -> Check {
     let name = "io-uring";
-    let Err(error) = Arena::new(2).and_then(|arena| Uring::new(&arena, 2)) else {
+    let Err(error) = BufferPool::new(2).and_then(|pool| Uring::new(&pool, 2)) else {
         return Check::ok(name, "serves TAPs with multishot reads");
     };
     let check = Check::warn(name, format!("{error}: TAPs are read and written plainly"));

@@ -119,7 +119,7 @@ fn missing_kernel(network: &mut Network) -> Result<Option<String>> {
 
 /// Why nothing hides from our host what is not its own, if nothing does: found out by trying.
 fn missing_filter() -> Option<String> {
-    let tried = Netns::create().and_then(|netns| netns.run(bpf::try_host)).flatten();
+    let tried = Netns::create().and_then(|netns| netns.run(bpf::probe_host_filter)).flatten();
     tried.err().map(|why| why.to_string())
 }
 

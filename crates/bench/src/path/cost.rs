@@ -27,7 +27,7 @@ impl<'f> Account<'f> {
     /// Begins to count.
     pub(super) fn open(field: &'f Field) -> Self {
         let before = || {
-            let (turns, time) = (field.turns(), thread_time(is_worker));
+            let (turns, time) = (field.turns(), thread_cpu_time(is_worker));
             // Last, so that what was done above is not counted.
             Before { turns, time, hardware: Hardware::open(&workers()).ok() }
         };
@@ -44,7 +44,7 @@ impl<'f> Account<'f> {
             extra.push(("engine_cycles", per_frame(cycles)));
             extra.push(("engine_instructions", per_frame(instructions)));
         }
-        if let (Some(now), Some(before)) = (thread_time(is_worker), time) {
+        if let (Some(now), Some(before)) = (thread_cpu_time(is_worker), time) {
             let nanos = now.saturating_sub(before).as_nanos() as f64;
             extra.push(("engine_ns", nanos / frames.max(1) as f64));
         }
@@ -68,7 +68,7 @@ fn account_of_turns(now: &WorkerStats, then: &WorkerStats, extra: &mut Extra) {
 }
 
 /// The processor time of those threads of this process whose name is meant, if the system tells.
-pub(super) fn thread_time(is_meant: fn(&str) -> bool) -> Option<Duration> {
+pub(super) fn thread_cpu_time(is_meant: fn(&str) -> bool) -> Option<Duration> {
     let times = threads(is_meant).into_iter().filter_map(|task| {
         let text = fs::read_to_string(task.join("schedstat")).ok()?;
         text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)

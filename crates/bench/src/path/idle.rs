@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::cost::{is_engine, thread_time};
+use super::cost::{is_engine, thread_cpu_time};
 use super::peer::Field;
 use super::sample::{Extra, Reading};
 use crate::report::Better;
@@ -15,7 +15,7 @@ use crate::report::Better;
 /// # Errors
 /// The system does not tell what threads take.
 pub(super) fn idle(field: &Field, time: Duration) -> Result<Vec<Reading>> {
-    let used = || thread_time(is_engine).context("this system does not tell what threads take");
+    let used = || thread_cpu_time(is_engine).context("this system does not tell what threads take");
     // What was begun before is to be over.
     sleep(time / 4);
     let turns_before = field.turns();

@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use umacvlan_lab::network::Site;
-use umacvlan_sys::process::end_with_thread;
+use umacvlan_sys::process::kill_with_thread;
 
 use crate::lab::cores::Cores;
 
@@ -144,7 +144,7 @@ impl Daemon {
             File::create(log(name)).with_context(|| format!("cannot make a log of {name}"))?;
         command.args(["--no-chdir", "-vconsole:warn", "-vsyslog:off", "-vfile:off"]).args(words);
         command.stdout(Stdio::null()).stderr(log);
-        end_with_thread(&mut command);
+        kill_with_thread(&mut command);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Self { name, child })
     }

@@ -105,7 +105,8 @@ fn del_alone(asked: &Asked<'_>) -> Result<(), CniError> {
         return Ok(());
     };
     let mut rtnl = Rtnl::open_in(&netns).map_err(refused)?;
-    let link = rtnl.link(&call.ifname).map_err(refused)?.filter(|link| link.is_kept_tap());
+    let link =
+        rtnl.link(&call.ifname).map_err(refused)?.filter(|link| link.is_own_persistent_tap());
     let Some(link) = link else {
         return Ok(());
     };

@@ -131,7 +131,7 @@ fn undo(client: &mut Client, owner: &str, why: anyhow::Error) -> anyhow::Error {
 fn delete(namespace: &Netns, name: &str) -> Result<()> {
     let mut rtnl = Rtnl::open_in(namespace)?;
     match rtnl.link(name)? {
-        Some(link) if link.is_kept_tap() => Ok(rtnl.delete(link.index)?),
+        Some(link) if link.is_own_persistent_tap() => Ok(rtnl.delete(link.index)?),
         _ => Ok(()),
     }
 }

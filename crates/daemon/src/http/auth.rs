@@ -17,7 +17,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::net::UnixStream;
 use tracing::{Instrument, info_span};
-use umacvlan_sys::peer::supplementary_groups;
+use umacvlan_sys::peer_groups::supplementary_groups;
 
 use super::App;
 use super::problem::problem;

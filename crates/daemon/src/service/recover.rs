@@ -190,13 +190,13 @@ fn look(places: &[Netns]) -> Vec<Left> {
     let mut left = Vec::new();
     for (place, netns) in places.iter().enumerate() {
         match Rtnl::open_in(netns).and_then(|mut rtnl| rtnl.links()) {
-            Ok(links) => {
-                left.extend(links.into_iter().filter(Link::is_kept_tap).map(|link| Left {
+            Ok(links) => left.extend(
+                links.into_iter().filter(Link::is_own_persistent_tap).map(|link| Left {
                     place,
                     netns: netns.id(),
                     link,
-                }))
-            }
+                }),
+            ),
             Err(error) => tracing::warn!("net:[{}]: {error}", netns.id().ino),
         }
     }

@@ -23,7 +23,7 @@ impl Control {
         };
         let sub = &mut self.parents[at].subs[place];
         let keep = || Error::system(format!("make {} outlive this process", sub.name));
-        sub.tap.keep(true).map_err(keep())?;
+        sub.tap.set_persistent(true).map_err(keep())?;
         sub.kept = true;
         Ok(())
     }
@@ -105,7 +105,7 @@ fn attach(adopt: &Adopt, workers: usize) -> Result<(Vec<Tap>, Link), Error> {
     let mut rtnl = Rtnl::open_in(&adopt.netns)?;
     let mut find = || {
         let link = rtnl.link_by_index(adopt.index)?;
-        link.filter(Link::is_kept_tap).ok_or(Error::NoTap(adopt.index))
+        link.filter(Link::is_own_persistent_tap).ok_or(Error::NoTap(adopt.index))
     };
     let Link { mut name, multi_queue, queues: served, .. } = find()?;
     // Only a TAP of one queue refuses another process by itself. With those of another one among

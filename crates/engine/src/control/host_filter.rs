@@ -75,7 +75,7 @@ impl HostSide {
     /// Hides what the view says, with the filter there is or a new one.
     fn show(&mut self, name: &str, view: &HostFilterRules) -> io::Result<()> {
         match &mut self.state {
-            State::On(filter) => filter.show(view),
+            State::On(filter) => filter.set_rules(view),
             State::Idle => {
                 match HostFilter::attach(name, view) {
                     Ok(filter) => self.state = State::On(Box::new(filter)),
@@ -153,7 +153,7 @@ impl Control {
         if let State::On(filter) = &mut host.state
             // A worker that has stopped has told so.
             && let Ok(view) = workers.ask(move |worker| worker.switch().host_filter_rules_without(Some(id)))
-            && let Err(error) = filter.show(&view)
+            && let Err(error) = filter.set_rules(&view)
         {
             host.end(&error.to_string());
             let what = format!("the host of {name} hears what is not its own from now on: {error}");

@@ -68,7 +68,7 @@ impl Control {
         let Place { nsid, netns, parent_nsid, link } = place;
         let queues: Vec<Arc<Tap>> = queues.into_iter().map(Arc::new).collect();
         let tap = Arc::clone(&queues[0]);
-        let offloads = tap.accept_offloads().map_err(tap_error(&link.name))?;
+        let offloads = tap.enable_offloads().map_err(tap_error(&link.name))?;
         let mode = config.settings.mode;
         let parent = &mut self.parents[at];
         let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(&tap)));

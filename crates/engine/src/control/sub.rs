@@ -185,7 +185,7 @@ impl Control {
         let _ = parent.workers.tell(move |worker| worker.remove(id));
         if sub.kept {
             // Refused only by a TAP that is gone.
-            let _ = sub.tap.keep(false);
+            let _ = sub.tap.set_persistent(false);
         }
         // Deleted by netlink, because a ring may hold on to the descriptor for some milliseconds.
         if let Some(place) = self.locate(&sub.tap, (sub.netns, sub.parent_nsid)) {

@@ -158,7 +158,7 @@ fn wanted(switch: &Switch, tagged: bool) -> BTreeSet<Membership> {
             wanted.insert(Membership::Promiscuous);
         }
         if sub.mode() != Mode::Passthru || tagged {
-            wanted.insert(Membership::Station(sub.mac()));
+            wanted.insert(Membership::Unicast(sub.mac()));
         }
         if filter.allmulti {
             wanted.insert(Membership::AllMulticast);

@@ -5,7 +5,7 @@
 //! it by this small value. A flood to a thousand sub-interfaces is a thousand of them and no copy.
 
 use umacvlan_core::offload::VNET_LEN;
-use umacvlan_sys::arena::Arena;
+use umacvlan_sys::buffer_pool::BufferPool;
 
 use crate::datapath::coalesce::Coalescer;
 use crate::datapath::group::GroupQueue;
@@ -18,8 +18,8 @@ const HEADERS_BITS: u16 = 8;
 /// The memory in which a frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// A buffer of the arena: read from a port, or from an uplink without memory of its own.
-    Arena,
+    /// A buffer of the pool: read from a port, or from an uplink without memory of its own.
+    BufferPool,
     /// The queue of group frames.
     Group,
     /// What was merged from several frames.
@@ -81,7 +81,7 @@ impl Held {
 
     /// The frame of `len` bytes with its header of which [`Self::more`] said this.
     pub(crate) const fn refused(len: u32, more: u16) -> Self {
-        let place = if more == 0 { Place::Arena } else { Place::Merged };
+        let place = if more == 0 { Place::BufferPool } else { Place::Merged };
         Self { place, number: more, at: 0, len }
     }
 
@@ -106,7 +106,7 @@ impl Held {
 /// All the places, to look a [`Held`] up.
 #[derive(Clone, Copy)]
 pub(crate) struct Places<'p> {
-    pub(crate) arena: &'p Arena,
+    pub(crate) pool: &'p BufferPool,
     pub(crate) groups: &'p GroupQueue,
     /// `None` while frames are being merged.
     pub(crate) merged: Option<&'p Coalescer>,
@@ -120,7 +120,7 @@ impl<'p> Places<'p> {
     pub(crate) fn bytes(self, held: Held) -> &'p [u8] {
         let range = held.range();
         match held.place {
-            Place::Arena => self.arena.bytes(held.number, range.start, range.len()),
+            Place::BufferPool => self.pool.bytes(held.number, range.start, range.len()),
             Place::Group => self.groups.bytes(range),
             Place::Merged => self.merged.map_or(&[], |merged| merged.bytes(range)),
             Place::Scratch => self.scratch.bytes(range),

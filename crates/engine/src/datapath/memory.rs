@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use umacvlan_core::offload::{TaggedPrefix, UNTAGGED_PREFIX_LEN, VNET_LEN};
 use umacvlan_core::{DropReason, SubIndex};
-use umacvlan_sys::arena::{Arena, BUFFER_LEN};
+use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::tx_batch::Outgoing;
 
@@ -84,7 +84,7 @@ impl MemoryLink {
     /// Hands at most `budget` frames to `on`; how many there were, and whether there are more.
     pub(crate) fn recv(
         &mut self,
-        arena: &mut Arena,
+        pool: &mut BufferPool,
         budget: usize,
         mut on: impl FnMut(Held, &mut [u8]),
     ) -> (usize, bool) {
@@ -92,13 +92,13 @@ impl MemoryLink {
         let Ring { bytes, frames_in, .. } = &mut *ring;
         let mut count = 0;
         for &(start, len) in frames_in.iter().take(budget) {
-            let Some(buffer) = arena.take() else {
+            let Some(buffer) = pool.acquire() else {
                 break;
             };
             let len = len.min(BUFFER_LEN);
-            let frame = arena.bytes_mut(buffer, 0, len);
+            let frame = pool.bytes_mut(buffer, 0, len);
             frame.copy_from_slice(&bytes[start..start + len]);
-            on(Held::new(Place::Arena, buffer, 0, len), frame);
+            on(Held::new(Place::BufferPool, buffer, 0, len), frame);
             count += 1;
         }
         frames_in.drain(..count);

@@ -15,7 +15,7 @@ use umacvlan_engine::engine::{
 use umacvlan_engine::worker::{Snapshot, WorkerConfig};
 use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
-use umacvlan_sys::{blast, poll};
+use umacvlan_sys::{poll, raw_socket};
 
 /// How long anything is waited for: it takes milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ impl Place {
 
     /// A packet socket on an interface, for the frames of tests.
     pub(crate) fn socket(&self, name: &str) -> OwnedFd {
-        let open = || blast::open(blast::index_of(name).unwrap(), ETHERTYPE);
+        let open = || raw_socket::open(raw_socket::index_of(name).unwrap(), ETHERTYPE);
         self.netns.run(open).unwrap().unwrap()
     }
 
@@ -207,7 +207,7 @@ pub(crate) fn frame(to: MacAddr, from: MacAddr, number: u32) -> Vec<u8> {
 
 /// Sends one frame, however full the queue is.
 pub(crate) fn send(socket: &OwnedFd, frame: &[u8]) {
-    until("room in a queue", || blast::send(socket.as_fd(), frame, 1).unwrap() == 1);
+    until("room in a queue", || raw_socket::send(socket.as_fd(), frame, 1).unwrap() == 1);
 }
 
 /// The number in the next frame that arrives, or `None` when none does in that time.
@@ -215,7 +215,7 @@ pub(crate) fn next(socket: &OwnedFd, time: Duration) -> Option<u32> {
     let mut buffer = [0; 128];
     let end = Instant::now() + time;
     loop {
-        if let Some(len) = blast::receive(socket.as_fd(), &mut buffer).unwrap() {
+        if let Some(len) = raw_socket::receive(socket.as_fd(), &mut buffer).unwrap() {
             let [.., a, b, c, d] = buffer[..len.min(18)] else {
                 continue;
             };

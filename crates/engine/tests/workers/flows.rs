@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
-use umacvlan_sys::{blast, poll};
+use umacvlan_sys::{poll, raw_socket};
 
 use crate::common::{PATIENCE, Place, mac, send};
 
@@ -130,7 +130,7 @@ impl Way {
         let end = Instant::now() + time;
         loop {
             let socket = self.to.as_fd();
-            if blast::receive(socket, &mut buffer).unwrap() == Some(60)
+            if raw_socket::receive(socket, &mut buffer).unwrap() == Some(60)
                 && buffer[6..12] == mac(self.ends.0).octets()
             {
                 let port = |at: usize| u16::from_be_bytes([buffer[at], buffer[at + 1]]);
@@ -148,7 +148,7 @@ impl Way {
 }
 
 fn socket(place: &Place, name: &str) -> OwnedFd {
-    let open = || blast::open(blast::index_of(name).unwrap(), ETHERTYPE);
+    let open = || raw_socket::open(raw_socket::index_of(name).unwrap(), ETHERTYPE);
     place.netns.run(open).unwrap().unwrap()
 }
 

@@ -9,8 +9,8 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{ParentOptions, UplinkKind};
 use umacvlan_sys::packet::PacketSocket;
-use umacvlan_sys::rx_ring::Received;
-use umacvlan_sys::{blast, poll};
+use umacvlan_sys::rx_ring::RxFrame;
+use umacvlan_sys::{poll, raw_socket};
 use umacvlan_testkit::root_or_skip;
 
 use super::uplink::{af_xdp, tcp_is_whole};
@@ -51,7 +51,7 @@ fn long(to: MacAddr, from: MacAddr, len: usize) -> Vec<u8> {
 fn arrived(socket: &OwnedFd) -> Vec<u8> {
     let mut buffer = vec![0; 1 << 17];
     loop {
-        if let Some(len) = blast::receive(socket.as_fd(), &mut buffer).unwrap() {
+        if let Some(len) = raw_socket::receive(socket.as_fd(), &mut buffer).unwrap() {
             buffer.truncate(len);
             return buffer;
         }
@@ -116,7 +116,7 @@ fn a_burst_of_jumbo_frames_comes_whole_and_in_order_and_no_chunk_is_lost() {
                     received = sub.ring.receive();
                     received.is_some()
                 });
-                let Received { slot, at, len, .. } = received.unwrap();
+                let RxFrame { slot, at, len, .. } = received.unwrap();
                 let unit = sub.ring.bytes(slot, at, len);
                 assert!(unit[VNET_LEN..] == numbered(number), "{round} {number}");
                 sub.ring.release();

@@ -10,7 +10,7 @@ use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Engine, ParentOptions, UplinkKind};
 use umacvlan_engine::{Error, try_af_xdp};
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
-use umacvlan_sys::xdp::{Attached, Binding, XdpProgram, XskSocket};
+use umacvlan_sys::xdp::{Binding, XdpAttachMode, XdpProgram, XskSocket};
 use umacvlan_testkit::root_or_skip;
 
 use crate::common::{Lab, PARENT, Place, frame, mac, reaches};
@@ -36,7 +36,7 @@ fn why(engine: &Engine, backend: Backend) -> String {
 }
 
 /// Puts a program of somebody else on the parent.
-fn program(lab: &mut Lab, how: Attached) -> io::Result<XdpProgram> {
+fn program(lab: &mut Lab, how: XdpAttachMode) -> io::Result<XdpProgram> {
     let index = lab.host.index(PARENT);
     let attach = || {
         let mut program = XdpProgram::load(1522)?;
@@ -73,12 +73,12 @@ fn a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded() {
     assert_eq!(uplink.why, "zero-copy: the driver cannot");
     lab.engine().remove_parent(PARENT).unwrap();
     // Nothing is left: another program finds its place.
-    program(&mut lab, Attached::Native).unwrap();
+    program(&mut lab, XdpAttachMode::Native).unwrap();
     assert!(
         why(lab.engine(), Backend::AfXdpIn(XdpMode::ZeroCopy))
             .contains("zero-copy: the driver cannot")
     );
-    program(&mut lab, Attached::Native).unwrap();
+    program(&mut lab, XdpAttachMode::Native).unwrap();
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_program_of_somebody_else_stays_and_no_mode_is_to_be_had() {
         return;
     }
     let mut lab = lab();
-    for how in [Attached::Native, Attached::Generic] {
+    for how in [XdpAttachMode::Native, XdpAttachMode::Generic] {
         let other = program(&mut lab, how).unwrap();
         let demands = [Backend::AfXdp].into_iter().chain(XdpMode::ALL.map(Backend::AfXdpIn));
         for backend in demands {
@@ -198,7 +198,7 @@ fn a_trial_tells_the_mode_or_the_reason_and_leaves_nothing() {
     let mut lab = lab();
     let link = lab.host.link(PARENT);
     assert_eq!(lab.host.netns.run(|| try_af_xdp(&link)).unwrap(), Ok(XdpMode::Native));
-    let other = program(&mut lab, Attached::Native).unwrap();
+    let other = program(&mut lab, XdpAttachMode::Native).unwrap();
     let why = lab.host.netns.run(|| try_af_xdp(&link)).unwrap().unwrap_err();
     assert!(why.contains("another XDP program"), "{why}");
     drop(other);

@@ -13,8 +13,8 @@ use umacvlan_core::Mode;
 use umacvlan_core::stats::WireStats;
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Event, LinkSet, ParentOptions, UplinkKind};
-use umacvlan_sys::blast::{self, BATCH};
-use umacvlan_sys::xdp::{Attached, XdpProgram};
+use umacvlan_sys::raw_socket::{self, BATCH};
+use umacvlan_sys::xdp::{XdpAttachMode, XdpProgram};
 use umacvlan_testkit::root_or_skip;
 
 use crate::common::{Lab, PARENT, Place, frame, mac, reaches, until};
@@ -178,7 +178,8 @@ impl Soak {
         let sub = self.inside.find(&self.sub()).map(|_| self.inside.socket(&self.sub()));
         let (down, up) = (frame(mac(1), mac(0xff), 3), frame(mac(0xff), mac(1), 4));
         // Refused while an interface is down, which is what is tried.
-        let send = |socket: &OwnedFd, frame| blast::send(socket.as_fd(), frame, BATCH).unwrap_or(0);
+        let send =
+            |socket: &OwnedFd, frame| raw_socket::send(socket.as_fd(), frame, BATCH).unwrap_or(0);
         for _ in 0..PHASE / 6 / BATCH as u64 {
             self.sent += send(&wire, &down) as u64;
             self.sent += sub.as_ref().map_or(0, |sub| send(sub, &up)) as u64;
@@ -193,13 +194,13 @@ impl Soak {
             Fault::Neighbour => drop(self.lab.add("n0", 2, Mode::Vepa, &self.inside)),
             Fault::Mtu => self.set_mtu(1400),
             Fault::Intruder => {
-                self.intrude(Attached::Native).unwrap_err();
-                self.intrude(Attached::Generic).unwrap_err();
+                self.intrude(XdpAttachMode::Native).unwrap_err();
+                self.intrude(XdpAttachMode::Generic).unwrap_err();
             }
             Fault::Detached => self.detach(),
             Fault::Taken => {
                 self.detach();
-                self.other = Some(self.intrude(Attached::Native).unwrap());
+                self.other = Some(self.intrude(XdpAttachMode::Native).unwrap());
                 let error = self.lab.engine().add_parent(self.options()).unwrap_err();
                 assert!(matches!(error, Error::NoAfXdp { .. }), "{error}");
             }
@@ -258,7 +259,7 @@ impl Soak {
     }
 
     /// Puts another program on the parent.
-    fn intrude(&mut self, how: Attached) -> std::io::Result<XdpProgram> {
+    fn intrude(&mut self, how: XdpAttachMode) -> std::io::Result<XdpProgram> {
         let index = self.lab.host.index(PARENT);
         let intrude = || {
             let mut program = XdpProgram::load(1522)?;

@@ -7,7 +7,9 @@ use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{Mode, ParentInfo, Semantics, SubConfig, Switch};
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::poll;
-use umacvlan_sys::xdp::{Attached, Binding, NotSent, Rules, XdpProgram, XskSocket, longest_frame};
+use umacvlan_sys::xdp::{
+    Binding, NotSent, RedirectRules, XdpAttachMode, XdpProgram, XskSocket, longest_frame,
+};
 use umacvlan_testkit::root_or_skip;
 
 use crate::common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
@@ -25,11 +27,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(how: Attached) -> Self {
+    fn new(how: XdpAttachMode) -> Self {
         Self::with_mtu(how, 1500)
     }
 
-    fn with_mtu(how: Attached, mtu: u32) -> Self {
+    fn with_mtu(how: XdpAttachMode, mtu: u32) -> Self {
         let (mut host, mut far) = (Place::new(), Place::new());
         wire(&mut host, &far);
         let (index, there) = (host.index(PARENT), far.index("x0"));
@@ -41,9 +43,9 @@ impl Bench {
             .run(|| {
                 let mut program = XdpProgram::load(longest).unwrap();
                 let side = PacketSocket::open(index, mtu).unwrap();
-                program.filter(&side).unwrap();
+                program.filter_socket(&side).unwrap();
                 let socket = XskSocket::open(PARENT, 0, Binding::Copy, longest, true).unwrap();
-                program.serve(0, &socket).unwrap();
+                program.redirect_queue(0, &socket).unwrap();
                 program.attach(index, how).unwrap();
                 (program, socket, side)
             })
@@ -64,7 +66,7 @@ impl Bench {
             let id = switch.add(&sub).unwrap();
             switch.set_up(id, true).unwrap();
         }
-        self.program.set(Rules::of(&switch)).unwrap();
+        self.program.set_rules(RedirectRules::of(&switch)).unwrap();
     }
 
     /// The numbers of the frames that the AF_XDP socket gets until none comes for a moment.
@@ -97,9 +99,9 @@ impl Bench {
     }
 }
 
-fn each_way(test: impl Fn(Attached)) {
+fn each_way(test: impl Fn(XdpAttachMode)) {
     if root_or_skip() {
-        [Attached::Native, Attached::Generic].into_iter().for_each(test);
+        [XdpAttachMode::Native, XdpAttachMode::Generic].into_iter().for_each(test);
     }
 }
 
@@ -243,15 +245,15 @@ fn a_frame_longer_than_a_chunk_comes_and_goes_in_pieces_whose_chunks_come_back()
             let room = VNET_LEN + 3840;
             let last = VNET_LEN + 9014 - 2 * 3840;
             assert_eq!(pieces, [(room, true), (room, true), (last, false)], "{how:?}");
-            assert!(bench.socket.push_pieces([&long(mac(0xff), mac(1), number)]), "{how:?}");
+            assert!(bench.socket.push_multi_buffer([&long(mac(0xff), mac(1), number)]), "{how:?}");
             bench.socket.kick(|_| panic!("lost")).unwrap();
             bench.socket.release();
             assert_eq!(next(&bench.wire, PATIENCE), Some(number), "{how:?}");
         }
         assert_eq!(bench.socket.waiting(), 0);
         let most = vec![0; longest_frame()];
-        assert!(bench.socket.push_pieces([&most]));
-        assert!(!bench.socket.push_pieces([&most, &[0]]), "{how:?}");
+        assert!(bench.socket.push_multi_buffer([&most]));
+        assert!(!bench.socket.push_multi_buffer([&most, &[0]]), "{how:?}");
     });
 }
 

@@ -197,7 +197,7 @@ fn tags_come_and_go_whole() {
         let capture = |place: &Place, name: &'static str| {
             let open = || {
                 umacvlan_sys::packet::PacketSocket::open(
-                    umacvlan_sys::blast::index_of(name).unwrap(),
+                    umacvlan_sys::raw_socket::index_of(name).unwrap(),
                     1500,
                 )
             };

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
-use umacvlan_sys::blast;
+use umacvlan_sys::raw_socket;
 
 use super::{Path, Result, join, pin};
 
@@ -36,8 +36,8 @@ pub fn frame_rate(path: Path<'_, '_>, time: Duration) -> Result<FrameRate> {
 fn run(path: Path<'_, '_>, time: Duration) -> io::Result<FrameRate> {
     let (from, to) = (path.from, path.to);
     let socket = from.netns.run(|| {
-        let index = blast::index_of(from.member.interface())?;
-        blast::open(index, 0)
+        let index = raw_socket::index_of(from.member.interface())?;
+        raw_socket::open(index, 0)
     })??;
     let mut received = to.netns.run(|| Counter::open(to.member.interface()))??;
     let frame = frame(from.mac, to.mac);
@@ -70,7 +70,7 @@ fn window(time: Duration, offered: &AtomicU64, received: &mut Counter) -> io::Re
 fn send(socket: &OwnedFd, frame: &[u8], offered: &AtomicU64, stop: &AtomicBool) -> io::Result<()> {
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
-        match blast::send(socket.as_fd(), frame, blast::BATCH)? {
+        match raw_socket::send(socket.as_fd(), frame, raw_socket::BATCH)? {
             // Full: whoever shall empty the queue may need this core.
             0 => thread::yield_now(),
             count => sent += count as u64,

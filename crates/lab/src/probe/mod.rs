@@ -14,8 +14,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use umacvlan_sys::blast;
 use umacvlan_sys::poll::{self, Interest};
+use umacvlan_sys::raw_socket;
 
 use crate::error::{Doing, Result};
 use crate::expect::Probe;
@@ -133,7 +133,7 @@ impl<'s, 'n> Prober<'s, 'n> {
         for post in &self.posts {
             let Station { member, mac, .. } = *post.station;
             let tag = |member| Tag { nonce: self.nonce, round, member };
-            blast::send(post.arp.as_fd(), &packet::arp_request(mac, tag(member)), 1)
+            raw_socket::send(post.arp.as_fd(), &packet::arp_request(mac, tag(member)), 1)
                 .doing(|| format!("sending a broadcast from {member}"))?;
             for to in self.posts.iter().map(|post| post.station.member) {
                 if to == member {
@@ -165,7 +165,7 @@ impl<'s, 'n> Prober<'s, 'n> {
         let mut buffer = [0; 2048];
         for post in &self.posts {
             let member = post.station.member;
-            while let Some(length) = blast::receive(post.arp.as_fd(), &mut buffer)
+            while let Some(length) = raw_socket::receive(post.arp.as_fd(), &mut buffer)
                 .doing(|| format!("receiving broadcasts at {member}"))?
             {
                 let tag = packet::arp_tag(&buffer[..length]);
@@ -211,8 +211,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 /// The sockets of this member, made in the calling thread's namespace.
 fn sockets(member: Member) -> io::Result<(OwnedFd, Socket)> {
-    let index = blast::index_of(member.interface())?;
-    let arp = blast::open(index, packet::ETHERTYPE_ARP)?;
+    let index = raw_socket::index_of(member.interface())?;
+    let arp = raw_socket::open(index, packet::ETHERTYPE_ARP)?;
     let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
     icmp.set_nonblocking(true)?;
     icmp.bind(&SocketAddr::from((member.ip(), 0)).into())?;

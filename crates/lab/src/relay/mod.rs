@@ -18,7 +18,7 @@ use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_engine::idle::Idle;
 use umacvlan_engine::port::Appetite;
 use umacvlan_netlink::{Link, Rtnl};
-use umacvlan_sys::arena::Arena;
+use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;
 use umacvlan_sys::tap::Tap;
@@ -66,7 +66,7 @@ impl Relay {
         // Named as a worker is: whoever adds up what workers take finds this one, too.
         let thread = Builder::new().name("um-floor".to_owned()).spawn(move || {
             core.map(core_affinity::set_for_current);
-            process::tighten_timers();
+            process::minimize_timer_slack();
             // The ring serves the thread that made it.
             let served = Served::new(taps, wire, waking);
             let outcome = served.as_ref().map(|_| ()).map_err(|error| error.kind());
@@ -92,7 +92,7 @@ impl Drop for Relay {
 pub(crate) fn tap(sub: &SubSite<'_>) -> io::Result<Tap> {
     let tap = sub.netns.run(|| Tap::create(&sub.name))??;
     tap.set_mac(sub.mac)?;
-    tap.accept_offloads()?;
+    tap.enable_offloads()?;
     let mut rtnl = Rtnl::open_in(sub.netns)?;
     if let Some(link) = rtnl.link(&sub.name)? {
         rtnl.set_txqlen(link.index, TAP_QUEUE_LEN)?;
@@ -114,9 +114,9 @@ enum Frame {
 }
 
 impl Frame {
-    fn bytes<'b>(self, arena: &'b Arena, wire: Option<&'b Wire>) -> &'b [u8] {
+    fn bytes<'b>(self, pool: &'b BufferPool, wire: Option<&'b Wire>) -> &'b [u8] {
         match (self, wire) {
-            (Self::Buffer { number, len }, _) => arena.bytes(number, 0, len),
+            (Self::Buffer { number, len }, _) => pool.bytes(number, 0, len),
             (Self::Slot { number, at, len }, Some(wire)) => wire.bytes(number, at, len),
             (Self::Slot { .. }, None) => &[],
         }
@@ -127,7 +127,7 @@ impl Frame {
 struct Served {
     // The ring first: it is gone before what it reads from.
     uring: Uring,
-    arena: Arena,
+    pool: BufferPool,
     /// The second is no end, but for [`Between::Subs`]; the rest are nobody's.
     _taps: Vec<Tap>,
     wire: Option<Wire>,
@@ -143,20 +143,20 @@ struct Served {
 
 impl Served {
     fn new(taps: Vec<Tap>, wire: Option<Wire>, bell: Arc<EventFd>) -> io::Result<Self> {
-        let mut arena = Arena::new(BUFFERS)?;
+        let mut pool = BufferPool::new(BUFFERS)?;
         let unsupported = |_| io::Error::from(io::ErrorKind::Unsupported);
-        let mut uring = Uring::new(&arena, 2).map_err(unsupported)?;
+        let mut uring = Uring::new(&pool, 2).map_err(unsupported)?;
         let appetite = Appetite::default();
-        uring.lend(&mut arena, appetite.buffers());
+        uring.provide_buffers(&mut pool, appetite.buffers());
         let ends = if wire.is_some() { 1 } else { 2 };
         for (port, tap) in (0..).zip(taps.iter().take(ends)) {
-            uring.add(port, tap.as_fd())?;
+            uring.add(port, tap)?;
             uring.arm(port, GENERATION)?;
         }
         uring.submit()?;
         Ok(Self {
             uring,
-            arena,
+            pool,
             _taps: taps,
             wire,
             bell,
@@ -188,14 +188,14 @@ impl Served {
 
     /// Takes what waits at either end.
     fn receive(&mut self) -> usize {
-        let Self { uring, arena, wire, bell, to_wire, to_taps, ended, appetite, .. } = self;
+        let Self { uring, pool, wire, bell, to_wire, to_taps, ended, appetite, .. } = self;
         let (watches_wire, watches_bell) = (&mut self.watches_wire, &mut self.watches_bell);
         let mut events = 0;
         if let Some(wire) = wire {
-            events = wire.receive(arena, |frame| to_taps.push((0, frame)));
+            events = wire.receive(pool, |frame| to_taps.push((0, frame)));
         }
         let has_wire = wire.is_some();
-        events += uring.completions(arena, PORTS_BURST, |_, completion| match completion {
+        events += uring.completions(pool, PORTS_BURST, |_, completion| match completion {
             Completion::Read { port, buffer, len, armed, .. } => {
                 appetite.note(len);
                 let frame = Frame::Buffer { number: buffer, len: len as usize };
@@ -210,7 +210,7 @@ impl Served {
                 let passing = [libc::ENOBUFS, libc::EAGAIN, libc::EINTR, libc::ECANCELED];
                 ended.extend(passing.contains(&errno).then_some(port));
             }
-            Completion::Ready { name: WIRE } => *watches_wire = false,
+            Completion::Ready { token: WIRE } => *watches_wire = false,
             Completion::Ready { .. } => {
                 bell.clear();
                 *watches_bell = false;
@@ -223,23 +223,23 @@ impl Served {
 
     /// Writes it to the other end, and gives all memory back.
     fn send(&mut self) -> io::Result<()> {
-        let Self { uring, arena, wire, to_wire, to_taps, ended, appetite, .. } = self;
+        let Self { uring, pool, wire, to_wire, to_taps, ended, appetite, .. } = self;
         if let Some(wire) = wire
             && !to_wire.is_empty()
         {
-            wire.send(to_wire.len(), |number| to_wire[number].bytes(arena, None));
+            wire.send(to_wire.len(), |number| to_wire[number].bytes(pool, None));
         }
         uring.send(to_taps.len(), |number| {
             let (port, frame) = to_taps[number];
-            (port, GENERATION, false, 0, frame.bytes(arena, wire.as_ref()))
+            (port, GENERATION, false, 0, frame.bytes(pool, wire.as_ref()))
         })?;
         to_wire.clear();
         to_taps.clear();
         if let Some(wire) = wire {
             wire.release();
         }
-        arena.release();
-        uring.lend(arena, appetite.buffers());
+        pool.release();
+        uring.provide_buffers(pool, appetite.buffers());
         ended.drain(..).try_for_each(|port| uring.arm(port, GENERATION))
     }
 

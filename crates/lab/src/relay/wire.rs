@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 #[cfg(feature = "af-xdp")]
 use umacvlan_core::offload::VNET_LEN;
-use umacvlan_sys::arena::{Arena, BUFFER_LEN};
+use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
 use umacvlan_sys::packet::PacketSocket;
-use umacvlan_sys::rx_ring::{Extent, Received};
+use umacvlan_sys::rx_ring::{Extent, RxFrame};
 use umacvlan_sys::tx_batch::TxBatch;
 #[cfg(feature = "af-xdp")]
 use umacvlan_sys::xdp::{XdpProgram, XskSocket};
@@ -47,7 +47,7 @@ impl Wire {
         site.host.run(|| {
             let mut program = bare::program(site, &parent)?;
             let socket = bare::socket(&parent)?;
-            program.serve(0, &socket)?;
+            program.redirect_queue(0, &socket)?;
             Ok(Self::Xdp { socket: Box::new(socket), _program: Box::new(program) })
         })?
     }
@@ -58,7 +58,7 @@ impl Wire {
     }
 
     /// Takes what waits; how many frames there were, of which some may have been too long.
-    pub(super) fn receive(&mut self, arena: &mut Arena, mut on: impl FnMut(Frame)) -> usize {
+    pub(super) fn receive(&mut self, pool: &mut BufferPool, mut on: impl FnMut(Frame)) -> usize {
         let mut count = 0;
         match self {
             Self::Packet { socket, .. } => {
@@ -66,7 +66,7 @@ impl Wire {
                     && let Some(received) = socket.ring.receive()
                 {
                     count += 1;
-                    whole(socket, arena, received).into_iter().for_each(&mut on);
+                    whole(socket, pool, received).into_iter().for_each(&mut on);
                 }
             }
             #[cfg(feature = "af-xdp")]
@@ -133,21 +133,21 @@ impl AsFd for Wire {
 }
 
 /// A frame from the wire with all of its bytes, if they are to be had.
-fn whole(wire: &PacketSocket, arena: &mut Arena, received: Received) -> Option<Frame> {
-    let Received { slot, at, len, extent, .. } = received;
+fn whole(wire: &PacketSocket, pool: &mut BufferPool, received: RxFrame) -> Option<Frame> {
+    let RxFrame { slot, at, len, extent, .. } = received;
     match extent {
-        Extent::Whole => Some(Frame::Slot { number: slot, at, len }),
-        Extent::Cut => None,
+        Extent::Complete => Some(Frame::Slot { number: slot, at, len }),
+        Extent::Truncated => None,
         Extent::Queued => {
-            let Some(number) = arena.take() else {
+            let Some(number) = pool.acquire() else {
                 // It must leave the queue, or the next slot would be given this one.
                 let _ = wire.recv_queued(&mut [0; 16]);
                 return None;
             };
-            let read = wire.recv_queued(arena.bytes_mut(number, 0, BUFFER_LEN));
+            let read = wire.recv_queued(pool.bytes_mut(number, 0, BUFFER_LEN));
             let len = read.ok().filter(|len| *len <= BUFFER_LEN);
             if len.is_none() {
-                arena.untake();
+                pool.release_last();
             }
             len.map(|len| Frame::Buffer { number, len })
         }

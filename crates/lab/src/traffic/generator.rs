@@ -56,9 +56,9 @@ impl Generator {
         rate: Rate,
         time: Range<u64>,
     ) -> io::Result<Sent> {
-        let before = process::thread_time()?;
+        let before = process::thread_cpu_time()?;
         // As the engine's worker does: a short sleep is to be short.
-        process::tighten_timers();
+        process::minimize_timer_slack();
         self.frames.iter_mut().for_each(|frame| stream.begin(frame));
         wait_until(time.start);
         let mut sent = match rate {
@@ -71,7 +71,7 @@ impl Generator {
             }
         };
         sent.took = Duration::from_nanos(now().saturating_sub(time.start));
-        sent.time = process::thread_time()?.saturating_sub(before);
+        sent.time = process::thread_cpu_time()?.saturating_sub(before);
         Ok(sent)
     }
 

@@ -22,9 +22,9 @@ use std::time::{Duration, SystemTime};
 
 use core_affinity::CoreId;
 use umacvlan_core::MacAddr;
-use umacvlan_sys::blast;
 use umacvlan_sys::capture::Capture;
-use umacvlan_sys::datagrams::Datagrams;
+use umacvlan_sys::raw_socket;
+use umacvlan_sys::udp_batch::UdpBatch;
 
 pub use frame::{Sizes, Wrong};
 pub use generator::Sent;
@@ -146,12 +146,12 @@ impl Instruments {
                 Kind::Frames => Ear::Ring(on(station, |index| Capture::open(index, ETHERTYPE))?),
                 Kind::Datagrams => {
                     let address = (station.member.ip(), PORT).into();
-                    Ear::Socket(on(station, |_| Datagrams::open(address))?)
+                    Ear::Socket(on(station, |_| UdpBatch::open(address))?)
                 }
             });
-            voices.push((on(station, |index| blast::open(index, 0))?, station.mac));
+            voices.push((on(station, |index| raw_socket::open(index, 0))?, station.mac));
         }
-        let generator = Generator::new(on(from, |index| blast::open(index, 0))?);
+        let generator = Generator::new(on(from, |index| raw_socket::open(index, 0))?);
         let pair = to.first().map(|to| (from.member.ip(), to.member.ip()));
         Ok(Self {
             from: from.mac,
@@ -231,7 +231,7 @@ impl Instruments {
             frame[..6].copy_from_slice(&MacAddr::BROADCAST.octets());
             frame[6..12].copy_from_slice(&mac.octets());
             frame[12..14].copy_from_slice(&ANNOUNCEMENT.to_be_bytes());
-            blast::send(socket.as_fd(), &frame, 1)?;
+            raw_socket::send(socket.as_fd(), &frame, 1)?;
         }
         Ok(())
     }
@@ -241,7 +241,7 @@ impl Instruments {
 fn on<T: Send>(station: &Station<'_>, open: impl FnOnce(u32) -> io::Result<T> + Send) -> Result<T> {
     let member = station.member;
     let doing = || format!("opening an instrument at {member}");
-    let opened = station.netns.run(|| open(blast::index_of(member.interface())?));
+    let opened = station.netns.run(|| open(raw_socket::index_of(member.interface())?));
     opened.doing(doing)?.doing(doing)
 }
 

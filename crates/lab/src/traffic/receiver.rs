@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use umacvlan_sys::capture::Capture;
-use umacvlan_sys::datagrams::Datagrams;
 use umacvlan_sys::poll::{self, Interest};
 use umacvlan_sys::process;
+use umacvlan_sys::udp_batch::UdpBatch;
 
 use super::now;
 use super::tally::Tally;
@@ -38,7 +38,7 @@ pub(super) enum Ear {
     /// As they reach the destination's stack.
     Ring(Capture),
     /// As a program is given them.
-    Socket(Datagrams),
+    Socket(UdpBatch),
 }
 
 impl Ear {
@@ -84,7 +84,7 @@ impl Receiver {
 
     /// Reads until it is told to stop, and to the end of what is there then.
     pub(super) fn run(&mut self, tally: &Tally, watched: &Watched) -> io::Result<Received> {
-        let before = process::thread_time()?;
+        let before = process::thread_cpu_time()?;
         let mut tallies = vec![tally.clone(); self.0.len()];
         loop {
             let stop = watched.stop.load(Ordering::Relaxed);
@@ -105,7 +105,7 @@ impl Receiver {
         for ear in &mut self.0 {
             drops += ear.take_drops()?;
         }
-        let time = process::thread_time()?.saturating_sub(before);
+        let time = process::thread_cpu_time()?.saturating_sub(before);
         Ok(Received { tallies, drops, time })
     }
 }

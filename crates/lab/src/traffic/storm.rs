@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use umacvlan_core::MacAddr;
-use umacvlan_sys::{blast, process};
+use umacvlan_sys::{process, raw_socket};
 
 use super::{ANNOUNCEMENT, on};
 use crate::error::{Doing, Result};
@@ -32,7 +32,7 @@ impl Storm {
         frame[..6].copy_from_slice(&MacAddr::BROADCAST.octets());
         frame[6..12].copy_from_slice(&from.mac.octets());
         frame[12..14].copy_from_slice(&ANNOUNCEMENT.to_be_bytes());
-        Ok(Self { socket: on(from, |index| blast::open(index, 0))?, frame, core })
+        Ok(Self { socket: on(from, |index| raw_socket::open(index, 0))?, frame, core })
     }
 
     /// Sends a frame each `period` for as long as `during` takes; returns what that does, and how
@@ -56,18 +56,18 @@ impl Storm {
 
     /// What is due is sent, and what the first queue of the path has no room for is lost.
     fn send_until(&self, stop: &AtomicBool, period: Duration) -> std::io::Result<u64> {
-        process::tighten_timers();
+        process::minimize_timer_slack();
         let begun = Instant::now();
         let mut sent = 0;
         while !stop.load(Ordering::Relaxed) {
             let due = begun.elapsed().as_nanos() / period.as_nanos().max(1);
-            let count = usize::try_from(due.saturating_sub(sent)).unwrap_or(blast::BATCH);
+            let count = usize::try_from(due.saturating_sub(sent)).unwrap_or(raw_socket::BATCH);
             if count == 0 {
                 thread::sleep(period);
                 continue;
             }
-            let count = count.min(blast::BATCH);
-            blast::send(self.socket.as_fd(), &self.frame, count)?;
+            let count = count.min(raw_socket::BATCH);
+            raw_socket::send(self.socket.as_fd(), &self.frame, count)?;
             sent += count as u128;
         }
         Ok(u64::try_from(sent).unwrap_or(u64::MAX))

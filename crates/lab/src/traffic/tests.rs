@@ -89,14 +89,14 @@ fn a_frame_of_somebody_else_fails_the_trial() {
     instruments.run(load(Rate::Frames(1000.0), Sizes::Fixed(64))).unwrap();
     let (_, netns) = &cable.ends[0];
     let (member, mac) = (Member::External, Member::External.mac());
-    let stranger = on(&Station { member, netns, mac }, |index| blast::open(index, 0)).unwrap();
+    let stranger = on(&Station { member, netns, mac }, |index| raw_socket::open(index, 0)).unwrap();
     let mut frame = [0; 60];
     frame[..6].copy_from_slice(&honest.octets());
     frame[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
     let error = thread::scope(|scope| {
         let trial = scope.spawn(|| instruments.run(load(Rate::Max, Sizes::Fixed(64))));
         while !trial.is_finished() {
-            blast::send(stranger.as_fd(), &frame, 1).unwrap();
+            raw_socket::send(stranger.as_fd(), &frame, 1).unwrap();
         }
         trial.join().unwrap().unwrap_err()
     });

@@ -311,7 +311,7 @@ fn joining_and_leaving_a_group_is_heard() {
         return;
     }
     let mut home = Home::new();
-    if !home.monitor.hears_groups() {
+    if !home.monitor.reports_groups() {
         return skip("this kernel does not tell of groups");
     }
     let mut guest = home.guest();

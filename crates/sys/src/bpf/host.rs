@@ -1,8 +1,8 @@
-//! [`HostFilter`]: hides from the host's stack what a macvlan in the kernel would have consumed.
+//! [`HostFilter`]: hides from the host's stack the frames that the kernel's macvlan would consume.
 //!
-//! The program is `bpf/host.c`, at tc ingress: behind packet sockets, so that the engine still has
-//! the frames, and before everything else of the host. It stands behind the programs of others, as
-//! macvlan does; what it leaves goes on to those that come after.
+//! The program is `bpf/host.c` at tc ingress, after packet sockets, so that the engine still receives
+//! the frames, and before the rest of the stack. It runs after the tc programs of others, as macvlan
+//! does; frames that it passes continue to programs attached later.
 
 use std::{fmt, io};
 
@@ -13,50 +13,51 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use umacvlan_core::MacAddr;
 use umacvlan_core::switch::{HostFilterRules, HostRule};
 
-use super::load::{load, told};
+use super::load::{load, to_io_error};
 use super::{Attachment, memlock};
 
 /// `bpf/host.c`, compiled.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host.o"));
 
-/// The program that filters.
+/// The filter program.
 const HOST: &str = "umacvlan_host";
 
-/// The program that calls it while this process lives; the name of our filters in `clsact`.
+/// The program that calls the filter while this process lives; also the name of the filter in
+/// `clsact`.
 const GATE: &str = "umacvlan_gate";
 
-/// The fewest stations that there is room for.
+/// The smallest map size, in addresses.
 const ROOM: usize = 1024;
 
-/// A filter on one parent. Dropped, it is gone, and the host gets every frame.
+/// A filter on one parent. Dropping it detaches the filter, and the host gets every frame.
 pub struct HostFilter {
     /// The name of the parent when it was attached.
     name: String,
     attachment: Attachment,
     /// The programs, and their links.
     programs: Ebpf,
-    stations: HashMap<MapData, u64, u32>,
+    macs: HashMap<MapData, u64, u32>,
     owned: Array<MapData, u32>,
     vlans: Array<MapData, u32>,
-    /// How many stations there is room for.
+    /// The size of the map, in addresses.
     room: usize,
-    /// What is written in the maps.
+    /// The rules in the maps.
     view: HostFilterRules,
     vids: Vec<u16>,
-    /// Holds the program that the gate calls; empty for a link.
+    /// Holds the program that the gate calls; `None` for a link.
     _calls: Option<ProgramArray<MapData>>,
 }
 
 impl HostFilter {
-    /// Hides from the host of the interface `name`, in the namespace of the calling thread, what
-    /// the view says.
+    /// Attaches a filter with these rules to the interface `name` in the namespace of the calling
+    /// thread.
     ///
     /// # Errors
-    /// CAP_BPF or CAP_NET_ADMIN is missing, the kernel has no BPF or refuses the program, there is
+    /// CAP_BPF or CAP_NET_ADMIN is missing; the kernel has no BPF or refuses the program; there is
     /// no such interface.
     pub fn attach(name: &str, view: &HostFilterRules) -> io::Result<Self> {
         match Self::attach_as(Attachment::Tcx, name, view) {
-            // Before Linux 6.6 there are no such links.
+            // Linux before 6.6 has no TCX links.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 Self::attach_as(Attachment::Clsact, name, view)
             }
@@ -64,7 +65,7 @@ impl HostFilter {
         }
     }
 
-    /// As [`HostFilter::attach`], in one way only.
+    /// As [`HostFilter::attach`], with one kind of attachment only.
     ///
     /// # Errors
     /// The same; before Linux 6.6 [`Attachment::Tcx`] is an invalid input.
@@ -75,9 +76,9 @@ impl HostFilter {
     ) -> io::Result<Self> {
         memlock::lift();
         if attachment == Attachment::Clsact {
-            // It is there already when somebody else filters here.
+            // It exists already if another program has a filter here.
             let _ = tc::qdisc_add_clsact(name);
-            // Of a process that ended without a word, of which there is seldom one.
+            // A filter that a killed process has left, which is rare.
             let _ = tc::qdisc_detach_program(name, TcAttachType::Ingress, GATE);
         }
         Self::make(attachment, name, view)
@@ -86,12 +87,12 @@ impl HostFilter {
     fn make(attachment: Attachment, name: &str, view: &HostFilterRules) -> io::Result<Self> {
         let room = (2 * view.rules().len()).max(ROOM).next_power_of_two();
         let entries = u32::try_from(room).unwrap_or(u32::MAX);
-        let mut programs = load(OBJECT, &[("stations", entries)]).map_err(told)?;
+        let mut programs = load(OBJECT, &[("macs", entries)]).map_err(to_io_error)?;
         let mut filter = Self {
             name: name.to_owned(),
             attachment,
-            stations: map(&mut programs, "stations")?,
-            owned: map(&mut programs, "owned")?,
+            macs: map(&mut programs, "macs")?,
+            owned: map(&mut programs, "all_unicast")?,
             vlans: map(&mut programs, "vlans")?,
             _calls: None,
             programs,
@@ -109,74 +110,74 @@ impl HostFilter {
         Ok(filter)
     }
 
-    /// How it is attached.
+    /// The kind of attachment.
     pub fn attachment(&self) -> Attachment {
         self.attachment
     }
 
-    /// Hides what this view says from now on.
+    /// Replaces the rules.
     ///
     /// # Errors
-    /// Memory is missing: what is hidden is neither the old nor the new, so drop the filter.
-    pub fn show(&mut self, view: &HostFilterRules) -> io::Result<()> {
+    /// No memory: the rules are a mix of old and new, so drop the filter.
+    pub fn set_rules(&mut self, view: &HostFilterRules) -> io::Result<()> {
         if view.rules().len() <= self.room {
             return self.write(view);
         }
-        // Both filter for a moment, which is as good as one.
+        // Both filter for a moment, which has the effect of one.
         let mut larger = Self::make(self.attachment, &self.name, view)?;
         larger.set_vlans(&self.vids)?;
         *self = larger;
         Ok(())
     }
 
-    /// True when the frames of some VLAN are left to the host.
+    /// True if the frames of some VLAN are left to the host.
     pub fn has_vlans(&self) -> bool {
         !self.vids.is_empty()
     }
 
-    /// Leaves the frames of these VLANs to the host, which has devices for them.
+    /// Leaves the frames of exactly these VLANs to the host, which has devices for them.
     ///
     /// # Errors
-    /// None is known.
+    /// The error of the map update.
     pub fn set_vlans(&mut self, vids: &[u16]) -> io::Result<()> {
         for vid in self.vids.iter().filter(|vid| !vids.contains(vid)) {
-            self.vlans.set(u32::from(*vid), 0, 0).map_err(told)?;
+            self.vlans.set(u32::from(*vid), 0, 0).map_err(to_io_error)?;
         }
         for vid in vids {
-            self.vlans.set(u32::from(*vid), 1, 0).map_err(told)?;
+            self.vlans.set(u32::from(*vid), 1, 0).map_err(to_io_error)?;
         }
         self.vids = vids.to_vec();
         Ok(())
     }
 
-    /// Writes what differs from what is written: first what the host gets again.
+    /// Writes the rules that differ, those first that give frames back to the host.
     fn write(&mut self, view: &HostFilterRules) -> io::Result<()> {
         if !view.owned {
-            self.owned.set(0, 0, 0).map_err(told)?;
+            self.owned.set(0, 0, 0).map_err(to_io_error)?;
         }
-        for (station, _) in self.view.rules() {
-            if view.rule(station) == HostRule::default() {
-                self.stations.remove(&key(station)).map_err(told)?;
+        for (mac, _) in self.view.rules() {
+            if view.rule(mac) == HostRule::default() {
+                self.macs.remove(&key(mac)).map_err(to_io_error)?;
             }
         }
-        for (station, rule) in view.rules() {
-            if self.view.rule(station) != rule {
-                self.stations.insert(key(station), u32::from(rule.bits()), 0).map_err(told)?;
+        for (mac, rule) in view.rules() {
+            if self.view.rule(mac) != rule {
+                self.macs.insert(key(mac), u32::from(rule.bits()), 0).map_err(to_io_error)?;
             }
         }
         if view.owned {
-            self.owned.set(0, 1, 0).map_err(told)?;
+            self.owned.set(0, 1, 0).map_err(to_io_error)?;
         }
         self.view = view.clone();
         Ok(())
     }
 
-    /// For where the filter stays when the process ends without a word: the kernel takes the
-    /// program from the gate then.
+    /// Attaches the gate, for kernels where a filter outlives a killed process: the kernel then takes
+    /// the program away from the gate.
     fn attach_gate(&mut self) -> io::Result<()> {
         let mut calls: ProgramArray<_> = map(&mut self.programs, "programs")?;
-        let program = self.load(HOST)?.fd().map_err(told)?;
-        calls.set(0, program, 0).map_err(told)?;
+        let program = self.load(HOST)?.fd().map_err(to_io_error)?;
+        calls.set(0, program, 0).map_err(to_io_error)?;
         self._calls = Some(calls);
         self.attach_program(GATE, TcAttachOptions::Netlink(NlOptions::default()))
     }
@@ -184,18 +185,18 @@ impl HostFilter {
     fn attach_program(&mut self, program: &str, options: TcAttachOptions) -> io::Result<()> {
         let name = self.name.clone();
         let program = self.load(program)?;
-        program.attach_with_options(&name, TcAttachType::Ingress, options).map_err(told)?;
+        program.attach_with_options(&name, TcAttachType::Ingress, options).map_err(to_io_error)?;
         Ok(())
     }
 
-    /// One of the programs, in the kernel.
+    /// Loads one of the programs, unless it is loaded.
     fn load(&mut self, name: &str) -> io::Result<&mut SchedClassifier> {
         let missing = || io::Error::other(format!("the object has no program {name}"));
         let program = self.programs.program_mut(name).ok_or_else(missing)?;
-        let program: &mut SchedClassifier = program.try_into().map_err(told)?;
+        let program: &mut SchedClassifier = program.try_into().map_err(to_io_error)?;
         match program.load() {
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
-            Err(error) => Err(told(error)),
+            Err(error) => Err(to_io_error(error)),
         }
     }
 }
@@ -213,11 +214,11 @@ where
     T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {
     let missing = || io::Error::other(format!("the object has no map {name}"));
-    programs.take_map(name).ok_or_else(missing)?.try_into().map_err(told)
+    programs.take_map(name).ok_or_else(missing)?.try_into().map_err(to_io_error)
 }
 
-/// A station as the program has it: its bytes in order, then two of nothing.
-fn key(station: MacAddr) -> u64 {
-    let [a, b, c, d, e, f] = station.octets();
+/// The key of an address in the map: its bytes in order, then two zero bytes.
+fn key(mac: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.octets();
     u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
 }

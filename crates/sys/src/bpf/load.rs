@@ -1,4 +1,4 @@
-//! Objects of programs, read by aya.
+//! Loading BPF objects with aya.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,17 +6,17 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 
-/// One for the process: the library reads the kernel's own types when it makes one, which takes
-/// some milliseconds. Our programs ask nothing of those, so they are forgotten at once.
+/// One loader for the process: aya reads the kernel's BTF for each, which takes some milliseconds.
+/// The programs do not use BTF, so it is dropped at once.
 static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
     let mut loader = EbpfLoader::new();
     loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
     Mutex::new(loader)
 });
 
-/// Makes the maps of an object, some of them with as many entries as told, and reads its programs.
+/// Loads an object: creates its maps, those in `entries` with that size, and parses its programs.
 pub(super) fn load(object: &[u8], entries: &[(&'static str, u32)]) -> Result<Ebpf, EbpfError> {
-    // A panic within the library leaves nothing half done there.
+    // A panic in aya leaves no half-done change in the loader.
     let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
     for &(map, entries) in entries {
         loader.map_max_entries(map, entries);
@@ -24,14 +24,14 @@ pub(super) fn load(object: &[u8], entries: &[(&'static str, u32)]) -> Result<Ebp
     loader.load(object)
 }
 
-/// The library's error in one line, of the kind of the system's error at its root.
-pub(super) fn told(error: impl StdError + 'static) -> io::Error {
+/// The texts of an error and its sources in one line, with the kind of the system error among them.
+pub(super) fn to_io_error(error: impl StdError + 'static) -> io::Error {
     let mut words = Vec::new();
     let mut kind = io::ErrorKind::Other;
     let mut next: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(error) = next {
         let line = error.to_string().lines().next().unwrap_or_default().to_owned();
-        // Many repeat what their source says.
+        // Many errors of aya repeat the text of their source.
         if !words.last().is_some_and(|last: &String| last.contains(&line)) {
             words.push(line);
         }

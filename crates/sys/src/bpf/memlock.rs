@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Lifts the limit of this process as far as it may: to none, or to the hard limit.
+/// Raises the limit of this process to unlimited, or else to the hard limit.
 pub(super) fn lift() {
     let none = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     if set(&none).is_ok() {
@@ -13,7 +13,7 @@ pub(super) fn lift() {
     let read = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
     if read == 0 {
         limit.rlim_cur = limit.rlim_max;
-        // Refused, the limit stays what it was; what needs more says so.
+        // If that fails too, the map that needs more reports it.
         let _ = set(&limit);
     }
 }

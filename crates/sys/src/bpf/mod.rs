@@ -1,11 +1,11 @@
-//! Programs in the kernel: compiled from `bpf/` by the build, loaded and attached with aya.
+//! BPF programs: compiled from `bpf/` by the build script, loaded and attached with aya.
 //!
-//! Without the feature `af-xdp` nothing can be attached, and says so.
+//! Without the feature `af-xdp` attaching fails with `Unsupported`.
 
 #[cfg(feature = "af-xdp")]
 pub mod host;
 #[cfg(not(feature = "af-xdp"))]
-#[path = "no_host.rs"]
+#[path = "host_stub.rs"]
 pub mod host;
 #[cfg(feature = "af-xdp")]
 mod load;
@@ -16,13 +16,13 @@ use std::{fmt, io};
 
 use umacvlan_core::switch::HostFilterRules;
 
-/// How the filter for the host is attached to a parent.
+/// How the host filter is attached to a parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attachment {
-    /// A filter of a `clsact` queueing discipline, before Linux 6.6. It is told from others' by its
-    /// name, and lets everything pass when the process that made it is gone.
+    /// A filter of a `clsact` queueing discipline, before Linux 6.6. It is known by its name, and
+    /// passes every frame after the process that attached it has ended.
     Clsact,
-    /// A link, which ends with its descriptor.
+    /// A TCX link, which the kernel detaches when its descriptor is closed.
     Tcx,
 }
 
@@ -35,11 +35,11 @@ impl fmt::Display for Attachment {
     }
 }
 
-/// Tries the filter for the host on the loopback interface of the calling thread's namespace, where
-/// it hides nothing, and takes it away again.
+/// Attaches a host filter without rules to the loopback interface of the calling thread's namespace,
+/// detaches it, and returns the kind of attachment.
 ///
 /// # Errors
 /// Those of [`HostFilter::attach`](host::HostFilter::attach).
-pub fn try_host() -> io::Result<Attachment> {
+pub fn probe_host_filter() -> io::Result<Attachment> {
     Ok(host::HostFilter::attach("lo", &HostFilterRules::default())?.attachment())
 }

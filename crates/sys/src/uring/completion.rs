@@ -1,38 +1,38 @@
-//! [`Completion`]: what the ring says, and how it knows what it is about.
+//! [`Completion`]: a result from the ring, and the coding of requests in `user_data`.
 
 use io_uring::cqueue;
 
 #[cfg(doc)]
 use super::Uring;
-use crate::arena::Arena;
+use crate::buffer_pool::BufferPool;
 
-/// What became of something that was asked of the ring.
+/// The result of a request to the ring.
 #[derive(Debug)]
 pub enum Completion {
-    /// A frame of `len` bytes lies in a buffer that now belongs to the turn. `port` may be one that
-    /// was removed meanwhile, if `generation` is no longer its own.
+    /// A frame of `len` bytes lies in a buffer that now belongs to the turn. If `generation` is not
+    /// that of `port` any more, the TAP that it came from has been removed.
     Read {
         /// The slot given to [`Uring::add`].
         port: u32,
         /// The generation given to [`Uring::add`].
         generation: u8,
-        /// The buffer in the arena.
+        /// The buffer in the pool.
         buffer: u16,
         /// Bytes in it, from its start.
         len: u32,
         /// True when the read of the port is still armed.
         armed: bool,
     },
-    /// The read of a port has ended with this errno and must be armed again if the port lives.
+    /// The read of a port has ended with this errno and must be armed again if the port still exists.
     ReadEnded {
         /// The slot given to [`Uring::add`].
         port: u32,
         /// The generation given to [`Uring::add`].
         generation: u8,
-        /// Why it ended.
+        /// The reason.
         errno: i32,
     },
-    /// A write was refused.
+    /// A write failed.
     WriteFailed {
         /// The slot given to [`Uring::send`].
         port: u32,
@@ -40,17 +40,17 @@ pub enum Completion {
         generation: u8,
         /// Bytes of the frame, vnet header included.
         len: u32,
-        /// What [`Uring::send`] was told: the frame was for a group.
+        /// True if the frame was for a group, as given to [`Uring::send`].
         group: bool,
-        /// What [`Uring::send`] was told, whatever it means.
-        more: u16,
-        /// Why.
+        /// The cookie given to [`Uring::send`].
+        cookie: u16,
+        /// The reason.
         errno: i32,
     },
     /// A watched descriptor can be read; it is no longer watched.
     Ready {
-        /// The name given to [`Uring::watch`].
-        name: u32,
+        /// The token given to [`Uring::watch`].
+        token: u32,
     },
 }
 
@@ -64,7 +64,7 @@ pub(super) const CANCEL: u8 = 4;
 const GENERATION_BITS: u32 = 7;
 const LEN_BITS: u32 = 17;
 
-/// Generations are numbered below this.
+/// The number of generations, which are counted modulo this.
 pub const GENERATIONS: u8 = 1 << GENERATION_BITS;
 
 /// `user_data`: kind 8 bits, generation 7, length 17, slot 32.
@@ -74,18 +74,18 @@ pub(super) const fn tag(kind: u8, generation: u8, len: u32, slot: u32) -> u64 {
     (kind as u64) << 56 | (middle as u64) << 32 | slot as u64
 }
 
-/// Bits of a slot: there are no more than 65 536.
+/// Bits of a slot: there are at most 65 536.
 const SLOT_BITS: u32 = 16;
 
-/// Bits of what a writer has to add, above those of the slot.
-const MORE_BITS: u32 = 14;
+/// Bits of the cookie of a write, above those of the slot.
+const COOKIE_BITS: u32 = 14;
 
-/// A slot with what belongs to a write: whether it is for a group, and the writer's own bits.
-pub(super) const fn written(slot: u32, group: bool, more: u16) -> u32 {
-    (group as u32) << 31 | (more as u32) << SLOT_BITS | slot
+/// The slot of a write with its group bit and its cookie.
+pub(super) const fn written(slot: u32, group: bool, cookie: u16) -> u32 {
+    (group as u32) << 31 | (cookie as u32) << SLOT_BITS | slot
 }
 
-/// The parts of `user_data` again: kind, generation, length, slot.
+/// Splits `user_data` into kind, generation, length and slot.
 fn parts(data: u64) -> (u8, u8, u32, u32) {
     let [kind, a, b, c, slot @ ..] = data.to_be_bytes();
     let middle = u32::from_be_bytes([0, a, b, c]);
@@ -93,15 +93,15 @@ fn parts(data: u64) -> (u8, u8, u32, u32) {
     (kind, generation, middle & ((1 << LEN_BITS) - 1), u32::from_be_bytes(slot))
 }
 
-/// What a completion says, its buffer taken for the turn. `None`: nothing that anybody waits for.
+/// Decodes a completion and gives its buffer to the turn; `None` for the result of a cancellation.
 #[inline]
-pub(super) fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Completion> {
+pub(super) fn decode(entry: &cqueue::Entry, pool: &mut BufferPool) -> Option<Completion> {
     let (kind, generation, len, slot) = parts(entry.user_data());
     match kind {
         READ => {
-            // Taken also when the read failed: a buffer never goes missing.
+            // Even if the read failed: no lent buffer gets lost.
             let buffer =
-                cqueue::buffer_select(entry.flags()).filter(|&buffer| arena.take_back(buffer));
+                cqueue::buffer_select(entry.flags()).filter(|&buffer| pool.reclaim(buffer));
             match (buffer, u32::try_from(entry.result())) {
                 (Some(buffer), Ok(len)) => {
                     let armed = cqueue::more(entry.flags());
@@ -115,10 +115,10 @@ pub(super) fn decode(entry: &cqueue::Entry, arena: &mut Arena) -> Option<Complet
             generation,
             len,
             group: slot >> 31 != 0,
-            more: u16::try_from(slot >> SLOT_BITS & ((1 << MORE_BITS) - 1)).unwrap_or(0),
+            cookie: u16::try_from(slot >> SLOT_BITS & ((1 << COOKIE_BITS) - 1)).unwrap_or(0),
             errno: -entry.result(),
         }),
-        WATCH => Some(Completion::Ready { name: slot }),
+        WATCH => Some(Completion::Ready { token: slot }),
         _ => None,
     }
 }
@@ -128,12 +128,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_keeps_what_belongs_to_its_write() {
+    fn the_slot_of_a_write_keeps_group_and_cookie() {
         for (group, more) in [(false, 0), (true, 0), (false, 0x3fff), (true, 0x2aaa)] {
             let written = written(65_535, group, more);
             assert_eq!(written & ((1 << SLOT_BITS) - 1), 65_535);
             assert_eq!(written >> 31 != 0, group);
-            assert_eq!(written >> SLOT_BITS & ((1 << MORE_BITS) - 1), u32::from(more));
+            assert_eq!(written >> SLOT_BITS & ((1 << COOKIE_BITS) - 1), u32::from(more));
         }
     }
 

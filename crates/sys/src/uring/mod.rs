@@ -1,12 +1,15 @@
 //! [`Uring`]: TAP reads and writes without a system call each.
 //!
-//! One multishot read per TAP stays armed for ever: an idle TAP costs nothing, a busy one fills
-//! buffers from a ring that all TAPs share. Writes are queued and submitted together; each is
-//! marked `RWF_NOWAIT`, so the kernel is done with its memory when the submission returns, and
-//! only a refused one leaves a completion behind.
+//! One multishot read per TAP stays armed: an idle TAP costs nothing, a busy one fills provided
+//! buffers that all TAPs share. Writes are queued and submitted together. Each has `RWF_NOWAIT`, so
+//! the kernel has read its memory when the submission returns, and only a failed write has a
+//! completion.
+//!
+//! The ring keeps the memory of its buffer pool mapped, and after a failed [`Uring::send`] submits
+//! nothing any more: the kernel never sees memory that its owner has freed.
 //!
 //! Multishot reads came with Linux 6.7, non-blocking TAPs with 6.4, and either may be forbidden:
-//! [`Uring::new`] tries everything once on a pipe instead of asking for a version.
+//! [`Uring::new`] tries everything once on a pipe instead of comparing versions.
 
 mod completion;
 
@@ -18,9 +21,10 @@ use std::time::Duration;
 use io_uring::types::{BufRingEntry, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
-use super::arena::{Arena, BUFFER_LEN};
-use super::calls;
+use super::buffer_pool::{BUFFER_LEN, BufferPool};
 use super::mapping::Mapping;
+use super::syscall_count;
+use super::tap::Tap;
 
 use completion::{CANCEL, READ, WATCH, WRITE, decode, tag, written};
 pub use completion::{Completion, GENERATIONS};
@@ -28,36 +32,43 @@ pub use completion::{Completion, GENERATIONS};
 /// Writes that may be queued before they must be submitted.
 const SUBMISSIONS: u32 = 512;
 
-/// Completions that may wait for us: every buffer of a large arena, and failed writes.
+/// Completions that may wait: one for every buffer of a large pool, and failed writes.
 const COMPLETIONS: u32 = 4096;
 
-/// Submissions after which a queue that does not empty is an error; one is enough but for the odd
-/// shortage of memory.
+/// Submissions after which a queue that is not empty is an error. One is enough unless the kernel is
+/// short of memory.
 const SUBMIT_TRIES: u32 = 64;
 
-/// The one group of provided buffers.
+/// The only group of provided buffers.
 const GROUP: u16 = 0;
 
 /// `RWF_NOWAIT` of `linux/fs.h`: fail with EAGAIN rather than wait.
 const RWF_NOWAIT: i32 = 8;
 
-/// `IORING_ENTER_GETEVENTS` of `linux/io_uring.h`: finish what was put off.
+/// `IORING_ENTER_GETEVENTS` of `linux/io_uring.h`: run deferred task work.
 const GETEVENTS: u32 = 1;
 
-/// Bytes of a buffer, as the ring wants it.
+/// Bytes of a buffer, in the type of a ring entry.
 #[allow(clippy::cast_possible_truncation, reason = "69 632")]
 const READ_LEN: u32 = BUFFER_LEN as u32;
 
 /// An `io_uring(7)` with one group of provided buffers and a table of registered TAPs.
 ///
 /// # Threads
-/// The ring serves the thread that made it, and must be used there.
+/// Usable on the thread that created it; on another one submissions fail with `EEXIST`.
 pub struct Uring {
     /// Dropped first: the kernel stops using the memory below when the ring is gone.
     ring: IoUring,
+    /// The ring of provided buffers.
     buffers: Mapping,
+    /// The memory of the pool, into which the kernel may write as long as the ring lives.
+    memory: Mapping,
+    /// Entries of `buffers`, less one.
     mask: u16,
+    /// The next entry of `buffers` to fill, modulo 2^16.
     tail: u16,
+    /// True while the queue may hold writes whose frames are borrowed; for good after a failed send.
+    holds_borrowed: bool,
 }
 
 impl std::fmt::Debug for Uring {
@@ -67,17 +78,17 @@ impl std::fmt::Debug for Uring {
 }
 
 impl Uring {
-    /// A ring for at most `ports` TAPs that reads into the buffers of `arena`, whose number must
-    /// be a power of two. They are lent to the ring with [`Uring::lend`].
+    /// A ring for at most `ports` TAPs that reads into the buffers of `pool`, whose number must
+    /// be a power of two. [`Uring::provide_buffers`] lends them to the ring.
     ///
     /// # Errors
-    /// This kernel has no io_uring, forbids it, or lacks something that the engine needs of it.
-    pub fn new(arena: &Arena, ports: u32) -> io::Result<Self> {
+    /// The kernel has no io_uring, forbids it, or lacks a feature that the engine needs.
+    pub fn new(pool: &BufferPool, ports: u32) -> io::Result<Self> {
         Self::probe()?;
-        Self::open(arena, ports)
+        Self::open(pool, ports)
     }
 
-    fn open(arena: &Arena, ports: u32) -> io::Result<Self> {
+    fn open(pool: &BufferPool, ports: u32) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_cqsize(COMPLETIONS)
             .setup_submit_all()
@@ -86,32 +97,33 @@ impl Uring {
             .setup_taskrun_flag()
             .build(SUBMISSIONS)?;
         ring.submitter().register_files_sparse(ports)?;
-        let entries = u16::try_from(arena.count()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let entries = u16::try_from(pool.count()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let buffers = Mapping::anonymous(usize::from(entries) * size_of::<BufRingEntry>())?;
         let address = buffers.start().addr() as u64;
         // SAFETY: the mapping holds `entries` entries and lives until after the ring (field order).
         unsafe { ring.submitter().register_buf_ring_with_flags(address, entries, GROUP, 0) }?;
-        Ok(Self { ring, buffers, mask: entries - 1, tail: 0 })
+        let memory = pool.memory().clone();
+        Ok(Self { ring, buffers, memory, mask: entries - 1, tail: 0, holds_borrowed: false })
     }
 
-    /// Reads and writes a pipe in the very way in which TAPs will be used.
+    /// Reads and writes a pipe with the same operations as a TAP.
     fn probe() -> io::Result<()> {
-        let mut arena = Arena::new(2)?;
-        let mut uring = Self::open(&arena, 2)?;
-        uring.lend(&mut arena, 2);
+        let mut pool = BufferPool::new(2)?;
+        let mut uring = Self::open(&pool, 2)?;
+        uring.provide_buffers(&mut pool, 2);
         let (reader, writer) = pipe()?;
-        uring.add(0, reader.as_fd())?;
-        uring.add(1, writer.as_fd())?;
+        uring.register(0, reader.as_fd())?;
+        uring.register(1, writer.as_fd())?;
         uring.arm(0, 1)?;
         uring.submit()?;
         uring.send(1, |_| (1, 1, false, 0, b"probe"))?;
         uring.wait(Some(Duration::from_secs(1)))?;
         let mut whole = false;
-        uring.completions(&mut arena, usize::MAX, |arena, completion| {
+        uring.completions(&mut pool, usize::MAX, |pool, completion| {
             if let Completion::Read { port: 0, generation: 1, buffer, len: 5, armed: true } =
                 completion
             {
-                whole = arena.bytes(buffer, 0, 5) == b"probe";
+                whole = pool.bytes(buffer, 0, 5) == b"probe";
             }
         });
         if whole { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
@@ -121,20 +133,26 @@ impl Uring {
     ///
     /// # Errors
     /// No such slot, or no memory.
-    pub fn add(&mut self, port: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn add(&mut self, port: u32, tap: &Tap) -> io::Result<()> {
+        self.register(port, tap.as_fd())
+    }
+
+    /// Registers a file whose `RWF_NOWAIT` writes are complete when they return.
+    fn register(&mut self, port: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
         let files = self.ring.submitter();
         files.register_files_update(port, &[fd.as_raw_fd()]).map(drop)
     }
 
     /// Arms the read of a registered TAP at the next submission, for the first time or after
-    /// [`Completion::ReadEnded`]. `generation` tells frames of this TAP from late ones of an
-    /// earlier owner of the slot.
+    /// [`Completion::ReadEnded`]. `generation` distinguishes frames of this TAP from late frames of
+    /// the TAP that had the slot before.
     ///
     /// # Errors
-    /// Whatever a submission says, if the queue was full.
+    /// The error of a submission, if the queue was full.
     pub fn arm(&mut self, port: u32, generation: u8) -> io::Result<()> {
-        // The length is the buffer's: another one is refused. The flag is set again because the
-        // builder of this opcode forgets that the descriptor is a registered one.
+        self.check_usable()?;
+        // Length 0 reads as much as the buffer holds; the kernel refuses any other. The builder of
+        // this opcode omits the flag for registered files.
         let entry = opcode::ReadMulti::new(Fixed(port), 0, GROUP).build();
         let entry = entry.flags(squeue::Flags::FIXED_FILE);
         self.push(entry.user_data(tag(READ, generation, 0, port)))
@@ -143,8 +161,9 @@ impl Uring {
     /// Ends the read of a TAP. Its last completions may still come.
     ///
     /// # Errors
-    /// Whatever a submission says.
+    /// The error of the submission.
     pub fn disarm(&mut self, port: u32, generation: u8) -> io::Result<()> {
+        self.check_usable()?;
         let entry = opcode::AsyncCancel::new(tag(READ, generation, 0, port)).build();
         let entry = entry.user_data(tag(CANCEL, 0, 0, port));
         self.push(entry.flags(squeue::Flags::SKIP_SUCCESS))?;
@@ -154,7 +173,7 @@ impl Uring {
     /// Ends the read of a TAP and frees its slot.
     ///
     /// # Errors
-    /// Whatever the kernel says; the slot is free all the same.
+    /// The error of the kernel; the slot is free even then.
     pub fn remove(&mut self, port: u32, generation: u8) -> io::Result<()> {
         self.disarm(port, generation)?;
         self.ring.submitter().register_files_update(port, &[-1]).map(drop)
@@ -162,47 +181,70 @@ impl Uring {
 
     /// Asks once for [`Completion::Ready`] when `fd` can be read or has failed.
     ///
+    /// `fd` must stay open until the next submission, which looks its number up.
+    ///
     /// # Errors
-    /// Whatever a submission says, if the queue was full.
-    pub fn watch(&mut self, fd: BorrowedFd<'_>, name: u32) -> io::Result<()> {
+    /// The error of a submission, if the queue was full.
+    pub fn watch(&mut self, fd: BorrowedFd<'_>, token: u32) -> io::Result<()> {
+        self.check_usable()?;
         let entry =
             opcode::PollAdd::new(Fd(fd.as_raw_fd()), u32::from(libc::POLLIN.cast_unsigned()))
                 .build();
-        self.push(entry.user_data(tag(WATCH, 0, 0, name)))
+        self.push(entry.user_data(tag(WATCH, 0, 0, token)))
     }
 
-    /// Writes `count` frames, the one numbered `i` being what `frame(i)` names: a port, its
-    /// generation, whether it is for a group, 14 bits of the caller's own, and the bytes. All are with their ports, or refused
-    /// ([`Completion::WriteFailed`]), on return.
+    /// Writes `count` frames. `frame(i)` gives frame `i`: its port, the port's generation, whether
+    /// it is for a group, a cookie of 14 bits that a failure returns, and the bytes. On return every
+    /// frame is delivered or has a [`Completion::WriteFailed`].
     ///
     /// # Errors
-    /// Whatever a submission says.
+    /// The error of a submission. The queue may then hold some of the frames, so every later
+    /// submission fails too.
     pub fn send<'f>(
         &mut self,
         count: usize,
         mut frame: impl FnMut(usize) -> (u32, u8, bool, u16, &'f [u8]),
     ) -> io::Result<()> {
+        self.check_usable()?;
+        // Cleared only when the queue is empty: neither an error nor a panic of `frame` may leave
+        // frames in the queue that a later submission would read.
+        self.holds_borrowed = true;
         for number in 0..count {
-            let (port, generation, group, more, bytes) = frame(number);
+            let (port, generation, group, cookie, bytes) = frame(number);
             // A frame is below 70 KB.
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             let entry =
                 opcode::Write::new(Fixed(port), bytes.as_ptr(), len).rw_flags(RWF_NOWAIT).build();
             self.push(
                 entry
-                    .user_data(tag(WRITE, generation, len, written(port, group, more)))
+                    .user_data(tag(WRITE, generation, len, written(port, group, cookie)))
                     .flags(squeue::Flags::SKIP_SUCCESS),
             )?;
         }
-        self.submit_all()
+        self.submit_all()?;
+        self.holds_borrowed = false;
+        Ok(())
     }
 
-    /// Submits what is queued and lets the kernel finish what it has put off, if there is either.
+    /// Submits what is queued and runs deferred work of the kernel, if there is either.
     ///
     /// # Errors
-    /// Whatever `io_uring_enter` says, but for an interruption.
+    /// The error of `io_uring_enter`, except for an interruption.
     #[inline]
     pub fn submit(&mut self) -> io::Result<()> {
+        self.check_usable()?;
+        self.enter()
+    }
+
+    fn check_usable(&self) -> io::Result<()> {
+        match self.holds_borrowed {
+            true => Err(io::Error::other("an earlier submission to io_uring failed")),
+            false => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn enter(&mut self) -> io::Result<()> {
         let mut queue = self.ring.submission();
         queue.sync();
         if queue.is_empty() && !queue.taskrun() && !queue.cq_overflow() {
@@ -210,8 +252,8 @@ impl Uring {
         }
         let queued = u32::try_from(queue.len()).unwrap_or(SUBMISSIONS);
         drop(queue);
-        calls::note();
-        // SAFETY: no argument is passed, and the count is what the queue holds.
+        syscall_count::record();
+        // SAFETY: no argument is passed, and `queued` entries are in the queue.
         let entered =
             unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, GETEVENTS, None) };
         match entered {
@@ -220,10 +262,10 @@ impl Uring {
         }
     }
 
-    /// Submits until nothing is queued: what `send` borrowed must be done with when it returns.
+    /// Submits until the queue is empty: the kernel must be done with the frames when `send` returns.
     fn submit_all(&mut self) -> io::Result<()> {
         for _ in 0..SUBMIT_TRIES {
-            self.submit()?;
+            self.enter()?;
             if self.ring.submission().is_empty() {
                 return Ok(());
             }
@@ -231,12 +273,13 @@ impl Uring {
         Err(io::ErrorKind::QuotaExceeded.into())
     }
 
-    /// Submits what is queued and waits for a completion, at most for `timeout` (`None`: for ever).
+    /// Submits what is queued and waits for a completion, at most for `timeout` (`None`: without limit).
     ///
     /// # Errors
-    /// Whatever `io_uring_enter` says, but for an interruption or the end of the time.
+    /// The error of `io_uring_enter`, except for an interruption or the timeout.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        calls::note();
+        self.check_usable()?;
+        syscall_count::record();
         let waited = match timeout {
             None => self.ring.submit_and_wait(1),
             Some(time) => {
@@ -250,34 +293,42 @@ impl Uring {
         }
     }
 
-    /// Hands at most `budget` completions to `on`, and returns how many there were. The buffers of
-    /// reads become buffers of this turn.
+    /// Passes at most `budget` completions to `on`, and returns their number. The buffers of reads
+    /// become buffers of the turn.
+    ///
+    /// # Panics
+    /// If `pool` is not the pool that the ring was made for.
     pub fn completions(
         &mut self,
-        arena: &mut Arena,
+        pool: &mut BufferPool,
         budget: usize,
-        mut on: impl FnMut(&mut Arena, Completion),
+        mut on: impl FnMut(&BufferPool, Completion),
     ) -> usize {
+        self.check_pool(pool);
         let mut count = 0;
         for entry in self.ring.completion().take(budget) {
             count += 1;
-            if let Some(completion) = decode(&entry, arena) {
-                on(arena, completion);
+            if let Some(completion) = decode(&entry, pool) {
+                on(pool, completion);
             }
         }
         count
     }
 
-    /// Lends free buffers of the arena to the ring until it has `most`: call it when a turn has
-    /// released its own.
-    pub fn lend(&mut self, arena: &mut Arena, most: usize) {
+    /// Lends free buffers of the pool to the ring until `most` are lent; for the end of a turn, when
+    /// its buffers are free again.
+    ///
+    /// # Panics
+    /// If `pool` is not the pool that the ring was made for.
+    pub fn provide_buffers(&mut self, pool: &mut BufferPool, most: usize) {
+        self.check_pool(pool);
         let entries = self.buffers.start().cast::<BufRingEntry>();
         let before = self.tail;
-        arena.lend(most, |buffer, start| {
+        pool.lend(most, |buffer, start| {
             let slot = usize::from(self.tail & self.mask);
             // SAFETY: the slot is masked to the number of entries that the mapping holds.
             let entry = unsafe { entries.add(slot) };
-            // SAFETY: the kernel reads entries only below the tail published further down; this one is ours.
+            // SAFETY: the kernel reads entries only below the tail that is published further down, and this one is above.
             let entry = unsafe { &mut *entry };
             entry.set_addr(start.addr() as u64);
             entry.set_len(READ_LEN);
@@ -289,25 +340,30 @@ impl Uring {
         }
         // SAFETY: `entries` is the base of the registered ring, as the function asks.
         let tail = unsafe { BufRingEntry::tail(entries) };
-        // SAFETY: the tail is an aligned u16 in the mapping, which lives as long as `self`; kernel and we share it atomically.
+        // SAFETY: the tail is an aligned u16 in the mapping, which lives as long as `self`; the kernel accesses it atomically too.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
         tail.store(self.tail, Ordering::Release);
     }
 
+    /// The kernel writes into the memory of this pool only, and `pool` keeps the owners of its buffers.
+    fn check_pool(&self, pool: &BufferPool) {
+        assert!(self.memory.is_same(pool.memory()), "a pool of another ring");
+    }
+
     #[inline]
     fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
-        // SAFETY: reads name provided buffers only; what a write borrows outlives its submission (see `send`).
+        // SAFETY: reads use provided buffers only; the frame of a write outlives its submission (see `send`).
         if unsafe { self.ring.submission().push(&entry) }.is_ok() {
             return Ok(());
         }
         self.submit_all()?;
-        // SAFETY: as above; the queue has room again.
+        // SAFETY: as above; the queue is empty now.
         unsafe { self.ring.submission().push(&entry) }
             .map_err(|_| io::ErrorKind::QuotaExceeded.into())
     }
 }
 
-/// Failures of `io_uring_enter` after which one simply goes on.
+/// `Ok` for the errors of `io_uring_enter` that a later call makes up for.
 fn passing(error: io::Error) -> io::Result<()> {
     match error.raw_os_error() {
         Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
@@ -318,7 +374,7 @@ fn passing(error: io::Error) -> io::Result<()> {
 /// A pipe for the probe: reader, writer.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
-    // SAFETY: room for two descriptors.
+    // SAFETY: `ends` has room for the two descriptors that pipe2 writes.
     super::checked(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
     let [reader, writer] = ends;
     // SAFETY: pipe2 made this descriptor for us alone.

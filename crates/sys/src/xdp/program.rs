@@ -1,4 +1,4 @@
-//! [`XdpProgram`]: `bpf/uplink.c` in the kernel, and what it knows.
+//! [`XdpProgram`]: `bpf/uplink.c` in the kernel, and its rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -12,88 +12,87 @@ use aya::{Ebpf, include_bytes_aligned};
 use umacvlan_core::switch::HostRule;
 use umacvlan_core::{MacAddr, Switch, VlanPath};
 
-use super::open::in_pieces;
+use super::setup::is_multi_buffer;
 
 /// The compiled `bpf/uplink.c`.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/uplink.o"));
 
-/// Queues that the program can redirect; frames of others come by the packet socket.
+/// Queues that the program can redirect. Frames of other queues arrive on the packet socket.
 pub const QUEUES: u32 = 64;
 
-/// Where on a frame's way the program runs.
+/// Where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attached {
-    /// In the driver, before the kernel makes anything of the frame.
+pub enum XdpAttachMode {
+    /// In the driver, before the kernel allocates a socket buffer.
     Native,
-    /// In the stack, for any driver.
+    /// In the network stack, for any driver.
     Generic,
 }
 
-/// Why a program is not attached that could be.
+/// The error for a kernel without XDP links.
 const OUTLIVES: &str = "the kernel does not link programs to interfaces, which came with Linux 5.9: \
      one would outlive a crash";
 
-/// What the program is to know.
+/// Which frames the program redirects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
-    /// All unicast is the engine's alone.
+pub struct RedirectRules {
+    /// A passthru sub-interface owns the parent: the engine gets all unicast.
     owned: bool,
-    /// By station: the bits of `bpf/uplink.c`.
-    stations: BTreeMap<MacAddr, u32>,
-    /// By VLAN: the bits of `bpf/stations.h` for those that have a switch of their own.
+    /// By unicast address: the bits of `bpf/macs.h`.
+    macs: BTreeMap<MacAddr, u32>,
+    /// By VLAN that has a switch of its own: the bits of `bpf/macs.h`.
     served: BTreeMap<u16, u32>,
 }
 
-/// Bits of a VLAN: the host has a device for it, and the engine has a switch for it as a
-/// customer's and as a provider's.
-const HOSTS: u32 = 1;
-const SERVED: u32 = 2;
-const SERVED_SERVICE: u32 = 4;
+/// Bits of a VLAN: the host has a device for it; the engine has a switch for the customer tag, for
+/// the service tag.
+const HOST_DEVICE: u32 = 1;
+const C_TAG_SWITCH: u32 = 2;
+const S_TAG_SWITCH: u32 = 4;
 
-/// Bit of a station to which the engine listens beside the host.
-const HEARD: u32 = 8;
+/// Bit of an address that a sub-interface in source mode lists.
+const SOURCE_LISTED: u32 = 8;
 
-impl Rules {
-    /// Those of a switch, as things are.
+impl RedirectRules {
+    /// The current rules of a switch.
     pub fn of(switch: &Switch) -> Self {
         let view = switch.host_filter_rules();
         let ours = HostRule::UNICAST_TO | HostRule::ALL_FROM;
-        // An echo is a group frame, which the program leaves to everybody.
-        let ours = view.rules().map(|(station, rule)| (station, rule.bits() & ours.bits()));
-        let mut stations: BTreeMap<_, _> = ours
-            .filter(|&(_, bits)| bits != 0)
-            .map(|(station, bits)| (station, u32::from(bits)))
-            .collect();
-        for station in switch.listed_sources() {
-            *stations.entry(station).or_default() |= HEARD;
+        // The program passes every group frame, reflected ones too.
+        let ours = view.rules().map(|(mac, rule)| (mac, rule.bits() & ours.bits()));
+        let mut macs: BTreeMap<_, _> =
+            ours.filter(|&(_, bits)| bits != 0).map(|(mac, bits)| (mac, u32::from(bits))).collect();
+        for mac in switch.listed_sources() {
+            *macs.entry(mac).or_default() |= SOURCE_LISTED;
         }
-        Self { owned: view.owned, stations, served: BTreeMap::new() }
+        Self { owned: view.owned, macs, served: BTreeMap::new() }
     }
 
-    /// The same, and all frames with the outer tags of these.
-    pub fn serving(mut self, paths: &[VlanPath]) -> Self {
+    /// Adds the outer tags of `paths`: the engine gets every frame of these VLANs.
+    pub fn with_vlans(mut self, paths: &[VlanPath]) -> Self {
         for tag in paths.iter().filter_map(|path| path.tags().next()) {
-            let kind = if tag.tpid == 0x8100 { SERVED } else { SERVED_SERVICE };
+            let kind = if tag.tpid == 0x8100 { C_TAG_SWITCH } else { S_TAG_SWITCH };
             *self.served.entry(tag.vid()).or_default() |= kind;
         }
         self
     }
 }
 
-/// The program, its maps, and its link to an interface, which ends with this value or its process.
+/// The program, its maps, and its link to an interface. Dropping this, or the end of the process,
+/// detaches it.
 pub struct XdpProgram {
     ebpf: Ebpf,
-    stations: HashMap<MapData, u64, u32>,
+    macs: HashMap<MapData, u64, u32>,
     owned: Array<MapData, u32>,
     vlans: Array<MapData, u32>,
     sockets: XskMap<MapData>,
-    /// The name of the one of the two programs that is loaded.
+    /// The loaded one of the two programs.
     name: &'static str,
-    /// What is in the maps.
-    rules: Rules,
-    /// The VLANs that are the host's.
-    hosts: Vec<u16>,
-    attached: Option<(FdLink, Attached)>,
+    /// The rules in the maps.
+    rules: RedirectRules,
+    /// The VLANs that the host has devices for.
+    host_vlans: Vec<u16>,
+    attached: Option<(FdLink, XdpAttachMode)>,
 }
 
 impl std::fmt::Debug for XdpProgram {
@@ -103,19 +102,19 @@ impl std::fmt::Debug for XdpProgram {
 }
 
 impl XdpProgram {
-    /// Loads the program for frames of at most `longest` bytes, tags included. It knows nothing yet
-    /// and so leaves every frame to the host.
+    /// Loads the program for frames of at most `longest` bytes, tags included. Without rules it leaves
+    /// every frame to the host.
     ///
     /// # Errors
     /// `PermissionDenied` without CAP_BPF and CAP_NET_ADMIN; `InvalidInput` before Linux 5.18 for
-    /// frames longer than a chunk; what the kernel's verifier says.
+    /// frames longer than a chunk; the error of the kernel's verifier.
     pub fn load(longest: usize) -> io::Result<Self> {
-        let name = if in_pieces(longest) { "umacvlan_pieces" } else { "umacvlan_uplink" };
+        let name = if is_multi_buffer(longest) { "umacvlan_pieces" } else { "umacvlan_uplink" };
         let mut ebpf = Ebpf::load(OBJECT).map_err(os_error)?;
-        let stations = map(&mut ebpf, "stations")?.try_into().map_err(os_error)?;
-        let owned = map(&mut ebpf, "owned")?.try_into().map_err(os_error)?;
+        let macs = map(&mut ebpf, "macs")?.try_into().map_err(os_error)?;
+        let owned = map(&mut ebpf, "all_unicast")?.try_into().map_err(os_error)?;
         let mut most: Array<MapData, u32> =
-            map(&mut ebpf, "longest")?.try_into().map_err(os_error)?;
+            map(&mut ebpf, "max_frame")?.try_into().map_err(os_error)?;
         most.set(0, u32::try_from(longest).unwrap_or(u32::MAX), 0).map_err(os_error)?;
         let vlans = map(&mut ebpf, "vlans")?.try_into().map_err(os_error)?;
         let sockets = map(&mut ebpf, "sockets")?.try_into().map_err(os_error)?;
@@ -123,108 +122,109 @@ impl XdpProgram {
         side(&mut ebpf)?.load().map_err(os_error)?;
         Ok(Self {
             ebpf,
-            stations,
+            macs,
             owned,
             vlans,
-            hosts: Vec::new(),
+            host_vlans: Vec::new(),
             sockets,
             name,
-            rules: Rules::default(),
+            rules: RedirectRules::default(),
             attached: None,
         })
     }
 
     /// Links the program to the interface of that index in the namespace of the calling thread, in
-    /// place of a link that it has there in the other way.
+    /// place of its link in the other mode.
     ///
     /// # Errors
-    /// `EBUSY` or `EEXIST`: another XDP program is there; or the driver does not take it so; or the
-    /// kernel, before Linux 5.9, does so only by netlink.
-    pub fn attach(&mut self, index: u32, how: Attached) -> io::Result<()> {
+    /// `EBUSY` or `EEXIST` if another XDP program is attached; the error of a driver without this
+    /// mode; Linux before 5.9 has no XDP links.
+    pub fn attach(&mut self, index: u32, how: XdpAttachMode) -> io::Result<()> {
         let mode = match how {
-            Attached::Native => XdpMode::Driver,
-            Attached::Generic => XdpMode::Skb,
+            XdpAttachMode::Native => XdpMode::Driver,
+            XdpAttachMode::Generic => XdpMode::Skb,
         };
         if self.attached.as_ref().is_some_and(|&(_, before)| before == how) {
             return Ok(());
         }
-        // A link ends with its descriptor.
+        // Closing its descriptor detaches a link.
         self.attached = None;
         let program = uplink(&mut self.ebpf, self.name)?;
         let link = program.attach_to_if_index(index, mode).map_err(os_error)?;
         let link = program.take_link(link).map_err(os_error)?;
-        // Where it cannot link, aya attaches by netlink: what is dropped here is detached again.
+        // Without links aya attaches by netlink; dropping that attachment detaches it again.
         let link = FdLink::try_from(link).map_err(|_| io::Error::other(OUTLIVES))?;
         self.attached = Some((link, how));
         Ok(())
     }
 
-    /// Gives the frames of a queue to a socket, but for those that are too long for it. All sockets
-    /// have chunks alike.
+    /// Redirects the frames of a queue to a socket, except those that are too long for it. All sockets
+    /// have chunks of the same size.
     ///
     /// # Errors
-    /// The map has no place for a queue of that number; its frames go by the side socket.
-    pub fn serve(&mut self, queue: u32, socket: &impl AsFd) -> io::Result<()> {
+    /// The queue number is [`QUEUES`] or more; its frames arrive on the packet socket.
+    pub fn redirect_queue(&mut self, queue: u32, socket: &impl AsFd) -> io::Result<()> {
         self.sockets.set(queue, socket.as_fd().as_raw_fd(), 0).map_err(os_error)
     }
 
-    /// Has a packet socket receive only what is the engine's and not redirected.
+    /// Makes a packet socket receive only frames for the engine that are not redirected.
     ///
     /// # Errors
-    /// Whatever `setsockopt` says.
-    pub fn filter(&mut self, socket: &impl AsFd) -> io::Result<()> {
+    /// The error of `setsockopt`.
+    pub fn filter_socket(&mut self, socket: &impl AsFd) -> io::Result<()> {
         side(&mut self.ebpf)?.attach(socket).map_err(os_error)
     }
 
-    /// Leaves frames of these VLANs to the host, and no others.
+    /// Leaves the frames of exactly these VLANs to the host.
     ///
     /// # Errors
-    /// Whatever the kernel says.
+    /// The error of the map update.
     pub fn set_vlans(&mut self, vlans: Vec<u16>) -> io::Result<()> {
-        let before = std::mem::replace(&mut self.hosts, vlans);
-        let touched: BTreeSet<u16> = before.iter().chain(&self.hosts).copied().collect();
+        let before = std::mem::replace(&mut self.host_vlans, vlans);
+        let touched: BTreeSet<u16> = before.iter().chain(&self.host_vlans).copied().collect();
         touched.into_iter().try_for_each(|vid| self.set_vlan(vid))
     }
 
-    /// Writes what is known of a VLAN.
+    /// Writes the bits of a VLAN.
     fn set_vlan(&mut self, vid: u16) -> io::Result<()> {
-        let hosts = if self.hosts.contains(&vid) { HOSTS } else { 0 };
-        let bits = hosts | self.rules.served.get(&vid).copied().unwrap_or(0);
+        let host = if self.host_vlans.contains(&vid) { HOST_DEVICE } else { 0 };
+        let bits = host | self.rules.served.get(&vid).copied().unwrap_or(0);
         self.vlans.set(vid.into(), bits, 0).map_err(os_error)
     }
 
-    /// True when some VLANs are the host's.
+    /// True if the frames of some VLAN are left to the host.
     pub fn has_vlans(&self) -> bool {
-        !self.hosts.is_empty()
+        !self.host_vlans.is_empty()
     }
 
-    /// Brings the maps to these rules, step by step: never is a frame of a station lost whose rule
-    /// stays.
+    /// Updates the maps to these rules, entry by entry: no frame of an address whose rule stays is
+    /// lost.
     ///
     /// # Errors
-    /// No memory, or more stations than there is room for. What could be told is told.
-    pub fn set(&mut self, rules: Rules) -> io::Result<()> {
-        let mut told = Ok(());
+    /// No memory, or more addresses than the map holds. All other entries are updated.
+    pub fn set_rules(&mut self, rules: RedirectRules) -> io::Result<()> {
+        let mut updated = Ok(());
         if self.rules.owned != rules.owned {
-            told = self.owned.set(0, u32::from(rules.owned), 0).map_err(os_error);
+            updated = self.owned.set(0, u32::from(rules.owned), 0).map_err(os_error);
         }
-        for (mac, bits) in &rules.stations {
-            if self.rules.stations.get(mac) != Some(bits) {
-                let done = self.stations.insert(key(*mac), bits, 0).map_err(os_error);
-                told = told.and(done);
+        for (mac, bits) in &rules.macs {
+            if self.rules.macs.get(mac) != Some(bits) {
+                let done = self.macs.insert(key(*mac), bits, 0).map_err(os_error);
+                updated = updated.and(done);
             }
         }
-        for mac in self.rules.stations.keys().filter(|mac| !rules.stations.contains_key(mac)) {
-            // One that is not there is gone, which is what was wanted.
-            let _ = self.stations.remove(&key(*mac));
+        for mac in self.rules.macs.keys().filter(|mac| !rules.macs.contains_key(mac)) {
+            // An entry that is missing is already removed.
+            let _ = self.macs.remove(&key(*mac));
         }
         let before = std::mem::replace(&mut self.rules, rules);
         if before.served != self.rules.served {
             let both = before.served.keys().chain(self.rules.served.keys());
             let touched: BTreeSet<u16> = both.copied().collect();
-            told = touched.into_iter().map(|vid| self.set_vlan(vid)).fold(told, io::Result::and);
+            updated =
+                touched.into_iter().map(|vid| self.set_vlan(vid)).fold(updated, io::Result::and);
         }
-        told
+        updated
     }
 }
 
@@ -250,7 +250,7 @@ fn key(mac: MacAddr) -> u64 {
     u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
 }
 
-/// What the kernel said, which is the innermost of aya's errors; else the outermost.
+/// The errno in the sources of an error of aya, else its text.
 fn os_error(error: impl Error + 'static) -> io::Error {
     let mut inner: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(error) = inner {

@@ -9,10 +9,10 @@ use umacvlan_core::offload::VNET_LEN;
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, SocketConfig, UmemConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
-use super::ledger::Ledger;
-use super::open::{
-    Binding, HEADROOM, PIECES, bind, chunk_for, in_pieces, os_error, slots, start_of,
+use super::setup::{
+    Binding, HEADROOM, PIECES, bind, chunk_for, is_multi_buffer, os_error, slots, start_of,
 };
+use super::umem_ownership::UmemOwnership;
 
 /// Chunks of a socket to receive into, and slots in its fill ring.
 pub const CHUNKS_RX: u16 = 2048;
@@ -62,7 +62,7 @@ pub struct XskSocket {
     chunk_len: usize,
     /// Most chunks of one frame.
     pieces: usize,
-    ledger: Ledger,
+    ownership: UmemOwnership,
     /// By chunk: how the rings name it.
     descs: Box<[FrameDesc]>,
     /// Room for what goes to or comes from a ring at once.
@@ -115,7 +115,7 @@ impl XskSocket {
             Binding::ZeroCopy => BindFlags::XDP_ZEROCOPY,
             Binding::Copy => BindFlags::XDP_COPY,
         };
-        if in_pieces(longest) {
+        if is_multi_buffer(longest) {
             flags |= BindFlags::XDP_USE_SG;
             pieces = PIECES;
         }
@@ -139,7 +139,7 @@ impl XskSocket {
             memory,
             chunk_len: chunk_len as usize,
             pieces,
-            ledger: Ledger::new(CHUNKS_RX, chunks_tx),
+            ownership: UmemOwnership::new(CHUNKS_RX, chunks_tx),
             descs: descs.into_boxed_slice(),
             batch: vec![FrameDesc::default(); usize::from(CHUNKS_RX)].into_boxed_slice(),
             pushed: Vec::with_capacity(usize::from(chunks_tx)),
@@ -169,14 +169,14 @@ impl XskSocket {
             let (chunk, start) = (desc.addr() / self.chunk_len, desc.addr() % self.chunk_len);
             let len = desc.lengths().data();
             let whole = start >= VNET_LEN && start + len <= self.chunk_len;
-            if !self.ledger.receive(chunk) || !whole {
+            if !self.ownership.receive(chunk) || !whole {
                 on(0, 0, &mut [], more);
                 continue;
             }
             let at = start - VNET_LEN;
             let unit = self.held_mut(chunk, at, VNET_LEN + len);
             unit[..VNET_LEN].fill(0);
-            // A ledger has no more chunks than fit its numbers.
+            // A ownership has no more chunks than fit its numbers.
             on(u16::try_from(chunk).unwrap_or(0), at, unit, more);
         }
         count
@@ -201,17 +201,17 @@ impl XskSocket {
     /// Ends the turn: the kernel may fill our chunks again, and those of what has left are free.
     pub fn release(&mut self) {
         self.reap();
-        let Self { ledger, descs, batch, fill, .. } = self;
+        let Self { ownership, descs, batch, fill, .. } = self;
         let mut count = 0;
-        ledger.refill(|chunk| {
+        ownership.refill(|chunk| {
             batch[count] = descs[chunk];
             count += 1;
         });
-        // SAFETY: these chunks are the kernel's by the ledger, and nothing refers to them any more.
+        // SAFETY: these chunks are the kernel's by the ownership, and nothing refers to them any more.
         let filled = unsafe { fill.produce(&batch[..count]) };
         // The fill ring has a slot for every chunk that can be in it.
         debug_assert_eq!(filled, count, "the fill ring has lost a slot");
-        debug_assert!(self.ledger.adds_up(), "a chunk is in two places or in none");
+        debug_assert!(self.ownership.is_consistent(), "a chunk is in two places or in none");
         if self.fill.needs_wakeup() {
             self.wake_rx();
         }
@@ -219,10 +219,10 @@ impl XskSocket {
 
     /// True when so many more chunks can be pushed.
     pub fn has_room(&mut self, chunks: usize) -> bool {
-        if self.ledger.free() < chunks {
+        if self.ownership.free() < chunks {
             self.reap();
         }
-        self.ledger.free() >= chunks
+        self.ownership.free() >= chunks
     }
 
     /// Bytes of a frame that fit one chunk.
@@ -238,7 +238,7 @@ impl XskSocket {
 
     /// As [`XskSocket::push`], a frame that is as it shall be, in as many chunks as it needs.
     /// Its bytes are those of all parts.
-    pub fn push_pieces<const PARTS: usize>(&mut self, mut parts: [&[u8]; PARTS]) -> bool {
+    pub fn push_multi_buffer<const PARTS: usize>(&mut self, mut parts: [&[u8]; PARTS]) -> bool {
         let room = self.room();
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let count = len.div_ceil(room);
@@ -261,12 +261,12 @@ impl XskSocket {
 
     /// Fills a chunk and puts it among those that are pushed. False if there is none.
     fn fill_one(&mut self, len: usize, options: u32, fill: impl FnOnce(&mut [u8])) -> bool {
-        let Some(chunk) = self.ledger.take() else {
+        let Some(chunk) = self.ownership.take() else {
             return false;
         };
         let mut desc = self.descs[chunk];
         desc.set_options(options);
-        // SAFETY: the chunk is ours to write by the ledger, until the ring has it.
+        // SAFETY: the chunk is ours to write by the ownership, until the ring has it.
         let mut data = unsafe { self.umem.data_mut(&mut desc) };
         data.cursor().set_pos(len);
         fill(data.contents_mut());
@@ -276,7 +276,7 @@ impl XskSocket {
 
     /// Frames that were pushed and had not left when that was last looked at.
     pub fn sending(&self) -> usize {
-        self.ledger.sending()
+        self.ownership.sending()
     }
 
     /// Chunks pushed since the last kick.
@@ -297,7 +297,7 @@ impl XskSocket {
     /// The kernel does not take them now; they stay in the ring, to be sent at a later kick.
     pub fn kick(&mut self, mut lost: impl FnMut(usize)) -> Result<(), NotSent> {
         let before = self.waiting() - self.pushed.len();
-        // SAFETY: these chunks are the kernel's to send from by the ledger, and nothing of ours refers to them.
+        // SAFETY: these chunks are the kernel's to send from by the ownership, and nothing of ours refers to them.
         let given = unsafe { self.tx.produce(&self.pushed) };
         // The TX ring has a slot for every chunk that can be in it.
         debug_assert_eq!(given, self.pushed.len(), "the TX ring has lost a slot");
@@ -341,11 +341,11 @@ impl XskSocket {
 
     /// Takes back the chunks of all that has been sent.
     fn reap(&mut self) {
-        while self.ledger.sending() > 0 {
+        while self.ownership.sending() > 0 {
             // SAFETY: the descriptors are written by the call, and belong to this UMEM then.
             let count = unsafe { self.comp.consume(&mut self.batch) };
             for desc in &self.batch[..count] {
-                self.ledger.complete(desc.addr() / self.chunk_len);
+                self.ownership.complete(desc.addr() / self.chunk_len);
             }
             if count < self.batch.len() {
                 return;
@@ -394,10 +394,10 @@ impl XskSocket {
 
     fn held(&self, chunk: usize, at: usize, len: usize) -> *mut u8 {
         assert!(
-            self.ledger.is_held(chunk) && at + len <= self.chunk_len,
+            self.ownership.is_held(chunk) && crate::fits(at, len, self.chunk_len),
             "a frame outside its chunk"
         );
-        // SAFETY: the ledger knows only chunks of the UMEM, and the range is inside this one.
+        // SAFETY: the ownership knows only chunks of the UMEM, and the range is inside this one.
         unsafe { self.memory.as_ptr().add(chunk * self.chunk_len + at) }
     }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use umacvlan_netlink::Rtnl;
-use umacvlan_sys::blast;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::packet::PacketSocket;
+use umacvlan_sys::raw_socket;
 use umacvlan_testkit::root_or_skip;
 
 const IPV4: u16 = 0x0800;
@@ -53,7 +53,7 @@ fn while_a_group_forms_no_frame_comes_twice_and_then_none_is_missing() {
         rtnl.set_up(index, true).unwrap();
         index
     });
-    let sender = netns.run(|| blast::open(wire, IPV4)).unwrap().unwrap();
+    let sender = netns.run(|| raw_socket::open(wire, IPV4)).unwrap().unwrap();
     // What happens in between takes microseconds: a large group, and often, meets it.
     for _ in 0..4 {
         let mut sockets = while_sending(&sender, || {
@@ -83,7 +83,7 @@ fn while_sending<T>(sender: &OwnedFd, act: impl FnOnce() -> T) -> T {
                 number += 1;
                 for flow in 0..FLOWS {
                     let frame = datagram(flow, number);
-                    while blast::send(sender.as_fd(), &frame, 1).unwrap() == 0 {}
+                    while raw_socket::send(sender.as_fd(), &frame, 1).unwrap() == 0 {}
                 }
                 going.store(true, Ordering::Release);
                 left -= u16::from(done.load(Ordering::Acquire));
@@ -115,9 +115,9 @@ fn a_group_does_not_hear_its_own_machine() {
     let mut sockets = netns.run(group).unwrap().unwrap();
     // Another program on the parent, and then the wire.
     for (index, number) in [(parent, 1), (wire, 2)] {
-        let sender = netns.run(|| blast::open(index, IPV4)).unwrap().unwrap();
+        let sender = netns.run(|| raw_socket::open(index, IPV4)).unwrap().unwrap();
         for flow in 0..FLOWS {
-            assert_eq!(blast::send(sender.as_fd(), &datagram(flow, number), 1).unwrap(), 1);
+            assert_eq!(raw_socket::send(sender.as_fd(), &datagram(flow, number), 1).unwrap(), 1);
         }
     }
     let mut seen = BTreeMap::new();

@@ -4,11 +4,12 @@ use std::io;
 use umacvlan_core::options::{Backend, XdpMode};
 
 use umacvlan_core::VlanPath;
-use umacvlan_netlink::{Link, goes_without_copies};
+use umacvlan_netlink::{Link, supports_zero_copy};
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::xdp::{
-    Attached, Binding, QUEUES, Rules, XdpProgram, XskSocket, in_pieces, longest_frame,
+    Binding, QUEUES, RedirectRules, XdpAttachMode, XdpProgram, XskSocket, is_multi_buffer,
+    longest_frame,
 };
 
 use super::{Reach, open_sockets};
@@ -113,10 +114,10 @@ impl Reach {
         if known.replace(marks) == Some(marks) {
             return Ok(());
         }
-        match workers.ask(|worker| Rules::of(worker.switch())) {
-            Ok(rules) => program.set(rules.serving(served)),
+        match workers.ask(|worker| RedirectRules::of(worker.switch())) {
+            Ok(rules) => program.set_rules(rules.with_vlans(served)),
             // A worker that has stopped takes nothing, and has told so.
-            Err(_) => program.set(Rules::default()),
+            Err(_) => program.set_rules(RedirectRules::default()),
         }
     }
 
@@ -153,14 +154,15 @@ impl Reach {
         mut program: XdpProgram,
         (sockets, sides): (Vec<XskSocket>, Vec<PacketSocket>),
     ) -> io::Result<Vec<Uplink>> {
-        sides.iter().try_for_each(|side| program.filter(side))?;
+        sides.iter().try_for_each(|side| program.filter_socket(side))?;
         let mut shares: Vec<Vec<XskSocket>> = sides.iter().map(|_| Vec::new()).collect();
         for (queue, socket) in sockets.into_iter().enumerate() {
-            program.serve(u32::try_from(queue).unwrap_or(u32::MAX), &socket)?;
+            program.redirect_queue(u32::try_from(queue).unwrap_or(u32::MAX), &socket)?;
             shares[queue % sides.len()].push(socket);
         }
         // A driver that cannot say what it does to frames does little.
-        let switched_off = Ethtool::open()?.leave_whole(&link.name).unwrap_or_default();
+        let switched_off =
+            Ethtool::open()?.disable_receive_offloads(&link.name).unwrap_or_default();
         let interface = link.name.clone();
         let (known, vlans_stale) = (None, true);
         self.xdp = Some(Redirect { program, known, vlans_stale, interface, switched_off });
@@ -186,7 +188,7 @@ pub fn why_af_packet(link: &Link, driver: &str) -> Option<String> {
             "with {kind}, super-frames come whole by AF_PACKET and not by AF_XDP"
         ));
     }
-    let why = match goes_without_copies(link.index) {
+    let why = match supports_zero_copy(link.index) {
         Ok(true) => return None,
         Ok(false) => "its driver does not go without copies",
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
@@ -220,7 +222,7 @@ fn bind(
 ) -> Result<(XdpProgram, Vec<XskSocket>, XdpMode, String), String> {
     let longest = longest(link);
     let unloaded = |error: &io::Error| match error.raw_os_error() {
-        Some(libc::EINVAL) if in_pieces(longest) => OLD.to_owned(),
+        Some(libc::EINVAL) if is_multi_buffer(longest) => OLD.to_owned(),
         _ => reason(error),
     };
     let mut program = XdpProgram::load(longest)
@@ -252,9 +254,9 @@ fn bind_as(
     workers: usize,
 ) -> Result<Vec<XskSocket>, String> {
     let (how, binding) = match mode {
-        XdpMode::ZeroCopy => (Attached::Native, Binding::ZeroCopy),
-        XdpMode::Native => (Attached::Native, Binding::Copy),
-        XdpMode::Generic => (Attached::Generic, Binding::Copy),
+        XdpMode::ZeroCopy => (XdpAttachMode::Native, Binding::ZeroCopy),
+        XdpMode::Native => (XdpAttachMode::Native, Binding::Copy),
+        XdpMode::Generic => (XdpAttachMode::Generic, Binding::Copy),
     };
     program.attach(link.index, how).map_err(|error| match error.raw_os_error() {
         Some(libc::EBUSY | libc::EEXIST) => "another XDP program is on the interface".to_owned(),
@@ -270,7 +272,7 @@ fn bind_as(
     let opened: io::Result<Vec<_>> = (0..queues).map(open).collect();
     opened.map_err(|error| match error.raw_os_error() {
         Some(libc::EBUSY) => "another AF_XDP socket has the queue".to_owned(),
-        Some(libc::EINVAL) if in_pieces(longest) => OLD.to_owned(),
+        Some(libc::EINVAL) if is_multi_buffer(longest) => OLD.to_owned(),
         _ => reason(&error),
     })
 }

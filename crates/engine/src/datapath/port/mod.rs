@@ -6,14 +6,13 @@ mod ring;
 mod sleep;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 use umacvlan_core::options::PortIo;
 
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{DropReason, SubIndex};
-use umacvlan_sys::arena::Arena;
+use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;
@@ -92,14 +91,18 @@ impl Ports {
     ///
     /// # Errors
     /// io_uring was demanded and does not work here, or there is no descriptor to be had.
-    pub(crate) fn new(io: PortIo, arena: &mut Arena, commands: Arc<EventFd>) -> io::Result<Self> {
+    pub(crate) fn new(
+        io: PortIo,
+        pool: &mut BufferPool,
+        commands: Arc<EventFd>,
+    ) -> io::Result<Self> {
         // The ring's table may not be larger than the limit on descriptors, nor need it be.
         let descriptors = process::raise_descriptor_limit()?;
         let slots = u32::try_from(descriptors).unwrap_or(SLOTS_MAX).min(SLOTS_MAX);
         let uring = match io {
             PortIo::Plain => None,
-            PortIo::Uring => Some(Uring::new(arena, slots)?),
-            PortIo::Auto => Uring::new(arena, slots).ok(),
+            PortIo::Uring => Some(Uring::new(pool, slots)?),
+            PortIo::Auto => Uring::new(pool, slots).ok(),
         };
         let means = match uring {
             Some(uring) => Means::Uring {
@@ -140,7 +143,7 @@ impl Ports {
             (PortLink::Memory(link), _) => self.memory.add(id, link),
             (PortLink::Tap(_) | PortLink::Writer(_), Means::Plain { .. }) => {}
             (PortLink::Tap(tap) | PortLink::Writer(tap), Means::Uring { uring, .. }) => {
-                uring.add(slot(id), tap.as_fd())?;
+                uring.add(slot(id), tap)?;
             }
         }
         if self.ports.len() <= id.index() {
@@ -241,7 +244,7 @@ impl Ports {
     /// it was.
     pub(crate) fn recv(
         &mut self,
-        arena: &mut Arena,
+        pool: &mut BufferPool,
         budget: usize,
         mut on: impl FnMut(PortEvent<'_>),
     ) -> usize {
@@ -262,8 +265,8 @@ impl Ports {
                 for &name in ready.iter() {
                     let index = usize::try_from(name).unwrap_or(usize::MAX);
                     match self.ports.get(index) {
-                        Some(Some(_)) if arena.is_used_up() => *next = next.or(Some(name)),
-                        Some(Some(port)) => count += port.read(arena, &mut on),
+                        Some(Some(_)) if pool.is_exhausted() => *next = next.or(Some(name)),
+                        Some(Some(port)) => count += port.read(pool, &mut on),
                         _ if name == u64::from(COMMANDS) => {
                             self.commands.clear();
                             count += 1;
@@ -276,8 +279,8 @@ impl Ports {
             Means::Uring { uring, watches_uplink, watches_commands } => {
                 let (ports, ended, commands) = (&mut self.ports, &mut self.ended, &self.commands);
                 let appetite = &mut self.appetite;
-                uring.completions(arena, budget, |arena, completion| match completion {
-                    Completion::Ready { name: UPLINK } => *watches_uplink = false,
+                uring.completions(pool, budget, |pool, completion| match completion {
+                    Completion::Ready { token: UPLINK } => *watches_uplink = false,
                     Completion::Ready { .. } => {
                         commands.clear();
                         *watches_commands = false;
@@ -286,7 +289,7 @@ impl Ports {
                         if let Completion::Read { len, .. } = completion {
                             appetite.note(len);
                         }
-                        complete(ports, ended, arena, completion, &mut on);
+                        complete(ports, ended, pool, completion, &mut on);
                     }
                 })
             }
@@ -298,19 +301,19 @@ impl Ports {
     /// was for.
     pub(crate) fn recv_memory(
         &mut self,
-        arena: &mut Arena,
+        pool: &mut BufferPool,
         mut on: impl FnMut(SubIndex, Held, &[u8]),
     ) -> usize {
         let ports = &mut self.ports;
         self.memory.serve(|id| {
-            if arena.is_used_up() {
+            if pool.is_exhausted() {
                 return None;
             }
             let Some(Some(Port { link: PortLink::Memory(link), .. })) = ports.get_mut(id.index())
             else {
                 return Some((0, false));
             };
-            Some(link.recv(arena, PORT_BURST, |held, bytes| on(id, held, &*bytes)))
+            Some(link.recv(pool, PORT_BURST, |held, bytes| on(id, held, &*bytes)))
         })
     }
 
@@ -354,12 +357,12 @@ impl Ports {
     ///
     /// # Errors
     /// The ring itself has failed, and with it the worker.
-    pub(crate) fn release(&mut self, arena: &mut Arena) -> io::Result<()> {
-        arena.release();
+    pub(crate) fn release(&mut self, pool: &mut BufferPool) -> io::Result<()> {
+        pool.release();
         let Means::Uring { uring, .. } = &mut self.means else {
             return Ok(());
         };
-        uring.lend(arena, self.appetite.buffers());
+        uring.provide_buffers(pool, self.appetite.buffers());
         for id in self.ended.drain(..) {
             if let Some(port) = &mut self.ports[id.index()] {
                 port.armed = true;

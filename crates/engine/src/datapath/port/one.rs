@@ -1,7 +1,7 @@
 //! One port, read and written by a system call a frame.
 
 use umacvlan_core::{DropReason, SubIndex};
-use umacvlan_sys::arena::{Arena, BUFFER_LEN};
+use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
 
 use super::{PortEvent, PortLink};
 use crate::datapath::held::{Held, Place};
@@ -32,25 +32,21 @@ impl Port {
     }
 
     /// Reads what waits, up to the burst of one port, each frame into a buffer of its own.
-    pub(super) fn read(&self, arena: &mut Arena, on: &mut impl FnMut(PortEvent<'_>)) -> usize {
+    pub(super) fn read(&self, pool: &mut BufferPool, on: &mut impl FnMut(PortEvent<'_>)) -> usize {
         let PortLink::Tap(tap) = &self.link else {
             return 0;
         };
         for count in 0..PORT_BURST {
-            let Some(buffer) = arena.take() else {
+            let Some(buffer) = pool.acquire() else {
                 return count;
             };
-            match tap.recv(arena.bytes_mut(buffer, 0, BUFFER_LEN)) {
+            match tap.recv(pool.bytes_mut(buffer, 0, BUFFER_LEN)) {
                 Ok(Some(len)) => {
-                    let held = Held::new(Place::Arena, buffer, 0, len);
-                    on(PortEvent::Frame {
-                        from: self.id,
-                        held,
-                        bytes: arena.bytes(buffer, 0, len),
-                    });
+                    let held = Held::new(Place::BufferPool, buffer, 0, len);
+                    on(PortEvent::Frame { from: self.id, held, bytes: pool.bytes(buffer, 0, len) });
                 }
                 ended => {
-                    arena.untake();
+                    pool.release_last();
                     if ended.is_err() {
                         on(PortEvent::Gone { sub: self.id });
                     }

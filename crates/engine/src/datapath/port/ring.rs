@@ -1,7 +1,7 @@
 //! Ports by io_uring: what its completions say, and how many buffers it should have.
 
 use umacvlan_core::SubIndex;
-use umacvlan_sys::arena::Arena;
+use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::uring::Completion;
 
 use super::PortEvent;
@@ -11,7 +11,7 @@ use crate::datapath::held::{Held, Place};
 /// Bytes of frames that a ring may read ahead: half of a usual second-level cache.
 const HOT_BYTES: usize = 512 * 1024;
 
-/// Buffers that a ring has at least and at most. The rest of the arena is the uplink's.
+/// Buffers that a ring has at least and at most. The rest of the pool is the uplink's.
 const BUFFERS_MIN: usize = 8;
 const BUFFERS_MAX: usize = 192;
 
@@ -19,7 +19,7 @@ const BUFFERS_MAX: usize = 192;
 pub(super) fn complete(
     ports: &mut [Option<Port>],
     ended: &mut Vec<SubIndex>,
-    arena: &Arena,
+    pool: &BufferPool,
     completion: Completion,
     on: &mut impl FnMut(PortEvent<'_>),
 ) {
@@ -32,8 +32,8 @@ pub(super) fn complete(
                 port.ended(ended);
             }
             let len = len as usize;
-            let held = Held::new(Place::Arena, buffer, 0, len);
-            on(PortEvent::Frame { from: port.id, held, bytes: arena.bytes(buffer, 0, len) });
+            let held = Held::new(Place::BufferPool, buffer, 0, len);
+            on(PortEvent::Frame { from: port.id, held, bytes: pool.bytes(buffer, 0, len) });
         }
         Completion::ReadEnded { port, generation, errno } => {
             let Some(port) = current(ports, port, generation) else {
@@ -44,7 +44,7 @@ pub(super) fn complete(
                 _ => on(PortEvent::Gone { sub: port.id }),
             }
         }
-        Completion::WriteFailed { port, generation, len, group, more, errno } => {
+        Completion::WriteFailed { port, generation, len, group, cookie: more, errno } => {
             if let Some(port) = current(ports, port, generation) {
                 let held = Held::refused(len, more);
                 on(PortEvent::Refused { to: port.id, held, group, reason: reason(errno) });

@@ -2,12 +2,12 @@
 //!
 //! A frame that is longer than a chunk lies in several (`XDP_PKT_CONTD` of
 //! `Documentation/networking/af_xdp.rst`). Everything behind the uplink wants it in one piece, so it
-//! is copied into a buffer of the arena. A batch may end in the middle of one: what there is of it
+//! is copied into a buffer of the pool. A batch may end in the middle of one: what there is of it
 //! then is kept until the next turn.
 
 use umacvlan_core::DropReason;
 use umacvlan_core::offload::VNET_LEN;
-use umacvlan_sys::arena::Arena;
+use umacvlan_sys::buffer_pool::BufferPool;
 
 /// What of a frame has come so far by one socket.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Chain {
 enum State {
     /// The next piece begins a frame.
     Between,
-    /// So many bytes lie in this buffer of the arena.
+    /// So many bytes lie in this buffer of the pool.
     Gathering { buffer: u16, len: usize },
     /// What there is lies in `kept`.
     Kept,
@@ -31,7 +31,7 @@ enum State {
     Skipping,
 }
 
-/// A frame that is whole: the buffer of the arena in which it begins, and its bytes with the vnet
+/// A frame that is whole: the buffer of the pool in which it begins, and its bytes with the vnet
 /// header. Or why there is none, and how many bytes there were.
 pub(super) type Outcome = Result<(u16, usize), (DropReason, usize)>;
 
@@ -48,11 +48,16 @@ impl Chain {
 
     /// Takes in a piece behind its room for a vnet header; `more` says that others follow. Each
     /// frame has one outcome: with its last piece, or with the one that is too much.
-    pub(super) fn add(&mut self, arena: &mut Arena, unit: &[u8], more: bool) -> Option<Outcome> {
+    pub(super) fn add(
+        &mut self,
+        pool: &mut BufferPool,
+        unit: &[u8],
+        more: bool,
+    ) -> Option<Outcome> {
         let outcome = match self.state {
             State::Skipping => None,
             State::Between | State::Kept | State::Gathering { .. } => {
-                match (self.gather(arena, unit), more) {
+                match (self.gather(pool, unit), more) {
                     (Ok(_), true) => None,
                     (gathered, _) => Some(gathered),
                 }
@@ -67,15 +72,15 @@ impl Chain {
     }
 
     /// Ends the turn, with which the buffer goes.
-    pub(super) fn keep(&mut self, arena: &Arena) {
+    pub(super) fn keep(&mut self, pool: &BufferPool) {
         if let State::Gathering { buffer, len } = self.state {
             self.kept.clear();
-            self.kept.extend_from_slice(arena.bytes(buffer, 0, len));
+            self.kept.extend_from_slice(pool.bytes(buffer, 0, len));
             self.state = State::Kept;
         }
     }
 
-    fn gather(&mut self, arena: &mut Arena, unit: &[u8]) -> Outcome {
+    fn gather(&mut self, pool: &mut BufferPool, unit: &[u8]) -> Outcome {
         // One whose chunk was not ours has not even this room.
         let Some((header, piece)) = unit.split_first_chunk::<VNET_LEN>() else {
             return Err((DropReason::Runt, VNET_LEN));
@@ -87,8 +92,9 @@ impl Chain {
         let (buffer, len) = match self.state {
             State::Gathering { buffer, len } => (buffer, len),
             _ => {
-                let buffer = arena.take().ok_or((DropReason::Full, before.len() + piece.len()))?;
-                arena.bytes_mut(buffer, 0, before.len()).copy_from_slice(before);
+                let buffer =
+                    pool.acquire().ok_or((DropReason::Full, before.len() + piece.len()))?;
+                pool.bytes_mut(buffer, 0, before.len()).copy_from_slice(before);
                 (buffer, before.len())
             }
         };
@@ -96,7 +102,7 @@ impl Chain {
         if end > self.longest {
             return Err((DropReason::TooLong, end));
         }
-        arena.bytes_mut(buffer, len, piece.len()).copy_from_slice(piece);
+        pool.bytes_mut(buffer, len, piece.len()).copy_from_slice(piece);
         self.state = State::Gathering { buffer, len: end };
         Ok((buffer, end))
     }
@@ -115,77 +121,77 @@ mod tests {
         unit
     }
 
-    fn whole(arena: &Arena, outcome: Option<Outcome>) -> Vec<u8> {
+    fn whole(pool: &BufferPool, outcome: Option<Outcome>) -> Vec<u8> {
         let (buffer, len) = outcome.expect("no frame").expect("dropped");
-        arena.bytes(buffer, 0, len).to_vec()
+        pool.bytes(buffer, 0, len).to_vec()
     }
 
     #[test]
     fn pieces_become_one_frame_behind_one_header() {
-        let (mut chain, mut arena) = (Chain::new(LONGEST), Arena::new(2).unwrap());
-        assert_eq!(chain.add(&mut arena, &piece(1, 60), true), None);
-        let outcome = chain.add(&mut arena, &piece(2, 40), false);
+        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(2).unwrap());
+        assert_eq!(chain.add(&mut pool, &piece(1, 60), true), None);
+        let outcome = chain.add(&mut pool, &piece(2, 40), false);
         let frame = [vec![0; VNET_LEN], vec![1; 60], vec![2; 40]].concat();
-        assert!(whole(&arena, outcome) == frame && !chain.is_open());
+        assert!(whole(&pool, outcome) == frame && !chain.is_open());
     }
 
     #[test]
     fn a_chain_that_a_turn_cuts_goes_on_in_the_next() {
-        let (mut chain, mut arena) = (Chain::new(LONGEST), Arena::new(2).unwrap());
+        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(2).unwrap());
         for byte in 0..3 {
-            assert_eq!(chain.add(&mut arena, &piece(byte, 30), true), None);
-            chain.keep(&arena);
-            arena.release();
+            assert_eq!(chain.add(&mut pool, &piece(byte, 30), true), None);
+            chain.keep(&pool);
+            pool.release();
             // Another frame, which takes the buffer meanwhile.
-            let other = arena.take().unwrap();
-            arena.bytes_mut(other, 0, 100).fill(0xff);
+            let other = pool.acquire().unwrap();
+            pool.bytes_mut(other, 0, 100).fill(0xff);
             assert!(chain.is_open());
         }
-        let outcome = chain.add(&mut arena, &piece(3, 10), false);
+        let outcome = chain.add(&mut pool, &piece(3, 10), false);
         let frame =
             [vec![0; VNET_LEN], vec![0; 30], vec![1; 30], vec![2; 30], vec![3; 10]].concat();
-        assert_eq!(whole(&arena, outcome), frame);
+        assert_eq!(whole(&pool, outcome), frame);
     }
 
     #[test]
     fn a_chain_longer_than_a_frame_is_dropped_once_and_what_follows_is_whole() {
-        let (mut chain, mut arena) = (Chain::new(LONGEST), Arena::new(2).unwrap());
-        assert_eq!(chain.add(&mut arena, &piece(1, 100), true), None);
-        let outcome = chain.add(&mut arena, &piece(2, 1), false);
+        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(2).unwrap());
+        assert_eq!(chain.add(&mut pool, &piece(1, 100), true), None);
+        let outcome = chain.add(&mut pool, &piece(2, 1), false);
         assert_eq!(outcome, Some(Err((DropReason::TooLong, LONGEST + 1))));
-        assert_eq!(chain.add(&mut arena, &piece(3, 50), true), None);
-        let outcome = chain.add(&mut arena, &piece(3, 50), false);
-        assert_eq!(whole(&arena, outcome).len(), LONGEST);
+        assert_eq!(chain.add(&mut pool, &piece(3, 50), true), None);
+        let outcome = chain.add(&mut pool, &piece(3, 50), false);
+        assert_eq!(whole(&pool, outcome).len(), LONGEST);
     }
 
     #[test]
     fn a_chain_that_never_ends_is_dropped_once_and_takes_no_memory() {
-        let (mut chain, mut arena) = (Chain::new(LONGEST), Arena::new(2).unwrap());
+        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(2).unwrap());
         let mut outcomes = Vec::new();
         for _ in 0..1000 {
-            outcomes.extend(chain.add(&mut arena, &piece(1, 30), true));
-            chain.keep(&arena);
-            arena.release();
+            outcomes.extend(chain.add(&mut pool, &piece(1, 30), true));
+            chain.keep(&pool);
+            pool.release();
         }
         assert_eq!(outcomes, [Err((DropReason::TooLong, VNET_LEN + 120))]);
         assert_eq!(chain.kept.capacity(), LONGEST);
         assert!(chain.is_open());
-        assert_eq!(chain.add(&mut arena, &piece(1, 30), false), None, "its end is no frame");
+        assert_eq!(chain.add(&mut pool, &piece(1, 30), false), None, "its end is no frame");
         assert!(!chain.is_open());
     }
 
     #[test]
     fn without_a_buffer_or_with_a_piece_of_nobody_s_the_frame_is_dropped_with_the_reason() {
-        let (mut chain, mut arena) = (Chain::new(LONGEST), Arena::new(1).unwrap());
-        arena.take().unwrap();
-        let outcome = chain.add(&mut arena, &piece(1, 30), true);
+        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(1).unwrap());
+        pool.acquire().unwrap();
+        let outcome = chain.add(&mut pool, &piece(1, 30), true);
         assert_eq!(outcome, Some(Err((DropReason::Full, VNET_LEN + 30))));
-        assert_eq!(chain.add(&mut arena, &piece(1, 30), false), None);
-        arena.release();
-        assert_eq!(chain.add(&mut arena, &piece(1, 30), true), None);
-        let outcome = chain.add(&mut arena, &[], true);
+        assert_eq!(chain.add(&mut pool, &piece(1, 30), false), None);
+        pool.release();
+        assert_eq!(chain.add(&mut pool, &piece(1, 30), true), None);
+        let outcome = chain.add(&mut pool, &[], true);
         assert_eq!(outcome, Some(Err((DropReason::Runt, VNET_LEN))));
-        assert_eq!(chain.add(&mut arena, &piece(1, 30), false), None, "not without that piece");
+        assert_eq!(chain.add(&mut pool, &piece(1, 30), false), None, "not without that piece");
         assert!(!chain.is_open());
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use umacvlan_core::DropReason;
-use umacvlan_sys::arena::Arena;
+use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::tx_batch::Outgoing;
 
 use crate::datapath::held::{Held, Place};
@@ -39,18 +39,18 @@ impl Uplink {
     /// one of `vlans` comes without its tags, and is told to be for that one's switch.
     pub(crate) fn recv(
         &mut self,
-        arena: &mut Arena,
+        pool: &mut BufferPool,
         vlans: &Vlans,
         budget: usize,
         mut on: impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
     ) -> usize {
         match self {
             Self::Memory(link) => {
-                link.recv(arena, budget, |held, unit| sort(vlans, held, unit, &mut on)).0
+                link.recv(pool, budget, |held, unit| sort(vlans, held, unit, &mut on)).0
             }
-            Self::Packet(packet) => packet.recv(arena, vlans, Place::Uplink, budget, on),
+            Self::Packet(packet) => packet.recv(pool, vlans, Place::Uplink, budget, on),
             #[cfg(feature = "af-xdp")]
-            Self::Xdp(xdp) => xdp.recv(arena, vlans, budget, on),
+            Self::Xdp(xdp) => xdp.recv(pool, vlans, budget, on),
         }
     }
 

@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use umacvlan_core::frame::TAG_LEN;
 use umacvlan_core::offload::{VNET_LEN, insert_tag, pop_tag};
 use umacvlan_core::{DropReason, Tag};
-use umacvlan_sys::arena::{Arena, BUFFER_LEN};
+use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
 use umacvlan_sys::packet::PacketSocket;
-use umacvlan_sys::rx_ring::{Extent, Received};
+use umacvlan_sys::rx_ring::{Extent, RxFrame};
 use umacvlan_sys::tx_batch::{Outgoing, TxBatch};
 
 use crate::datapath::held::{Held, Place};
@@ -31,7 +31,7 @@ impl PacketUplink {
     /// Hands at most `budget` frames to `on`, those in a slot of the ring as being at `place`.
     pub(super) fn recv(
         &mut self,
-        arena: &mut Arena,
+        pool: &mut BufferPool,
         vlans: &Vlans,
         place: Place,
         budget: usize,
@@ -43,18 +43,18 @@ impl PacketUplink {
             };
             let held = Held::new(place, received.slot, received.at, received.len);
             match received.extent {
-                Extent::Whole => {
+                Extent::Complete => {
                     let ring = &mut self.socket.ring;
                     let mut to = SwitchId::UNTAGGED;
                     if let Some(tag) = received.tag {
                         let slot = ring.bytes_mut(received.slot, 0, received.at + received.len);
                         to = place_tag(vlans, slot, &mut received.at, &mut received.len, tag);
                     }
-                    let Received { slot, at, len, .. } = received;
+                    let RxFrame { slot, at, len, .. } = received;
                     on(to, Held::new(place, slot, at, len), Ok(ring.bytes(slot, at, len)));
                 }
-                Extent::Queued => self.recv_queued(arena, vlans, place, received, &mut on),
-                Extent::Cut => on(SwitchId::UNTAGGED, held, Err(DropReason::TooLong)),
+                Extent::Queued => self.recv_queued(pool, vlans, place, received, &mut on),
+                Extent::Truncated => on(SwitchId::UNTAGGED, held, Err(DropReason::TooLong)),
             }
         }
         budget
@@ -78,42 +78,42 @@ impl PacketUplink {
         }
     }
 
-    /// Reads a frame that did not fit its slot into a buffer of the arena.
+    /// Reads a frame that did not fit its slot into a buffer of the pool.
     fn recv_queued(
         &self,
-        arena: &mut Arena,
+        pool: &mut BufferPool,
         vlans: &Vlans,
         place: Place,
-        received: Received,
+        received: RxFrame,
         on: &mut impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
     ) {
         let mut lost = |why| {
             let held = Held::new(place, received.slot, received.at, received.len);
             on(SwitchId::UNTAGGED, held, Err(why));
         };
-        let Some(buffer) = arena.take() else {
+        let Some(buffer) = pool.acquire() else {
             // The frame must leave the queue, or the next slot would be given this one.
             let _ = self.socket.recv_queued(&mut [0; 16]);
             return lost(DropReason::Full);
         };
         let mut at = TAG_LEN;
-        let room = arena.bytes_mut(buffer, at, BUFFER_LEN - at);
+        let room = pool.bytes_mut(buffer, at, BUFFER_LEN - at);
         let most = room.len();
         let Ok(mut len) = self.socket.recv_queued(room) else {
-            arena.untake();
+            pool.release_last();
             return lost(DropReason::Unsupported);
         };
         if len > most {
             // BIG TCP: larger than any TAP takes, and only its beginning is here.
-            arena.untake();
+            pool.release_last();
             return lost(DropReason::TooLong);
         }
         let mut to = SwitchId::UNTAGGED;
         if let Some(tag) = received.tag {
-            let bytes = arena.bytes_mut(buffer, 0, at + len);
+            let bytes = pool.bytes_mut(buffer, 0, at + len);
             to = place_tag(vlans, bytes, &mut at, &mut len, tag);
         }
-        on(to, Held::new(Place::Arena, buffer, at, len), Ok(arena.bytes(buffer, at, len)));
+        on(to, Held::new(Place::BufferPool, buffer, at, len), Ok(pool.bytes(buffer, at, len)));
     }
 }
 

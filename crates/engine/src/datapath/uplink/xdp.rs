@@ -15,9 +15,9 @@ use umacvlan_core::offload::{
     segment_count,
 };
 use umacvlan_core::{DropReason, VlanPath};
-use umacvlan_sys::arena::Arena;
-use umacvlan_sys::calls;
+use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::epoll::Epoll;
+use umacvlan_sys::syscall_count;
 use umacvlan_sys::tx_batch::Outgoing;
 use umacvlan_sys::xdp::{CHUNKS_RX, NotSent, XskSocket};
 
@@ -99,7 +99,7 @@ impl XdpUplink {
     /// a veth is a part of the sender's time; so nobody does while the worker looks for itself.
     pub(super) fn watch(&self, asleep: bool) -> io::Result<()> {
         self.sockets.iter().try_for_each(|socket| {
-            calls::note();
+            syscall_count::record();
             match asleep {
                 true => self.epoll.add(socket, 0),
                 false => {
@@ -116,7 +116,7 @@ impl XdpUplink {
 
     pub(super) fn recv(
         &mut self,
-        arena: &mut Arena,
+        pool: &mut BufferPool,
         vlans: &Vlans,
         budget: usize,
         mut on: impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
@@ -128,9 +128,9 @@ impl XdpUplink {
             let chain = &mut chains[*next];
             sockets[*next].receive(budget - count, |chunk, at, unit, more| {
                 if more || chain.is_open() {
-                    if let Some(outcome) = chain.add(arena, unit, more) {
+                    if let Some(outcome) = chain.add(pool, unit, more) {
                         count += 1;
-                        gathered(arena, outcome, *open_checksums, vlans, &mut on);
+                        gathered(pool, outcome, *open_checksums, vlans, &mut on);
                     }
                     return;
                 }
@@ -142,10 +142,10 @@ impl XdpUplink {
                 let number = u16::try_from(base).unwrap_or(u16::MAX) + chunk;
                 sort(vlans, Held::new(Place::Uplink, number, at, unit.len()), unit, &mut on);
             });
-            chain.keep(arena);
+            chain.keep(pool);
             *next = (*next + 1) % sockets.len();
         }
-        count + self.side.recv(arena, vlans, Place::Side, budget - count, on)
+        count + self.side.recv(pool, vlans, Place::Side, budget - count, on)
     }
 
     #[inline]
@@ -304,7 +304,7 @@ impl AsFd for XdpUplink {
 
 /// Hands a frame that came in pieces to `on`, or says why there is none.
 fn gathered(
-    arena: &mut Arena,
+    pool: &mut BufferPool,
     outcome: Outcome,
     open_checksums: bool,
     vlans: &Vlans,
@@ -312,14 +312,14 @@ fn gathered(
 ) {
     match outcome {
         Ok((buffer, len)) => {
-            let unit = arena.bytes_mut(buffer, 0, len);
+            let unit = pool.bytes_mut(buffer, 0, len);
             if open_checksums {
                 mark_open(unit);
             }
-            sort(vlans, Held::new(Place::Arena, buffer, 0, len), unit, on);
+            sort(vlans, Held::new(Place::BufferPool, buffer, 0, len), unit, on);
         }
         Err((reason, len)) => {
-            on(SwitchId::UNTAGGED, Held::new(Place::Arena, 0, 0, len), Err(reason));
+            on(SwitchId::UNTAGGED, Held::new(Place::BufferPool, 0, 0, len), Err(reason));
         }
     }
 }
@@ -369,7 +369,7 @@ fn push_frame(
     };
     let pushed = match len <= socket.room() {
         true => socket.push(len, fill),
-        false => socket.push_pieces([addresses, tags, rest]),
+        false => socket.push_multi_buffer([addresses, tags, rest]),
     };
     match pushed {
         true => Ok(()),

@@ -7,7 +7,7 @@ use umacvlan_core::WorkerStats;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::{DropReason, SubConfig, SubIndex, Switch, SwitchError, VlanPath};
-use umacvlan_sys::calls;
+use umacvlan_sys::syscall_count;
 use umacvlan_sys::tap::Tap;
 
 use super::Worker;
@@ -231,7 +231,7 @@ impl Worker {
     /// for all.
     pub fn snapshot_at(&self, at: SwitchId) -> Snapshot {
         let mut snapshot = Snapshot {
-            turns: WorkerStats { syscalls: calls::made(), ..self.idle.stats },
+            turns: WorkerStats { syscalls: syscall_count::current(), ..self.idle.stats },
             sending: self.uplink.as_ref().map_or(0, Uplink::sending),
             uring: self.ports.has_uring(),
             ..Snapshot::default()

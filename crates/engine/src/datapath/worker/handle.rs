@@ -69,7 +69,7 @@ impl Worker {
             if let Some(id) = config.cpu {
                 core_affinity::set_for_current(core_affinity::CoreId { id });
             }
-            process::tighten_timers();
+            process::minimize_timer_slack();
             // The ring serves the thread that made it, so everything is built here.
             match Self::build(switch, config, requests, bell, notices) {
                 Ok(worker) => {

@@ -15,7 +15,7 @@ use umacvlan_core::options::{PollMode, PortIo};
 
 use crossbeam_channel::{Receiver, unbounded};
 use umacvlan_core::{DropReason, SubIndex, Switch};
-use umacvlan_sys::arena::Arena;
+use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::tx_batch::Outgoing;
 
@@ -75,7 +75,7 @@ pub struct Worker {
     vlans: Vlans,
     uplink: Option<Uplink>,
     ports: Ports,
-    arena: Arena,
+    pool: BufferPool,
     /// `None`: every frame is written as it came.
     coalescer: Option<Coalescer>,
     idle: Idle,
@@ -112,14 +112,14 @@ impl Worker {
         commands: Arc<EventFd>,
         notices: Option<Notifier>,
     ) -> io::Result<Self> {
-        let mut arena = Arena::new(BUFFERS)?;
-        let ports = Ports::new(config.io, &mut arena, commands)?;
+        let mut pool = BufferPool::new(BUFFERS)?;
+        let ports = Ports::new(config.io, &mut pool, commands)?;
         Ok(Self {
             dispatch: Dispatch::new(Switches::new(switch)),
             vlans: Vlans::new(),
             uplink: None,
             ports,
-            arena,
+            pool,
             coalescer: config.coalesce.then(Coalescer::new),
             idle: Idle::new(config.poll),
             requests,
@@ -155,16 +155,16 @@ impl Worker {
     /// # Errors
     /// The ring has failed, and with it the worker.
     pub fn turn(&mut self) -> io::Result<Turn> {
-        let Self { dispatch, vlans, uplink, ports, arena, gone, .. } = self;
+        let Self { dispatch, vlans, uplink, ports, pool, gone, .. } = self;
         dispatch.resume_floods();
         let mut turn = Turn::default();
         if let Some(uplink) = uplink {
-            turn.frames = uplink.recv(arena, vlans, WIRE_BURST, |to, held, bytes| {
+            turn.frames = uplink.recv(pool, vlans, WIRE_BURST, |to, held, bytes| {
                 dispatch.ingress(to, held, bytes);
             });
             turn.events = turn.frames;
         }
-        turn.events += ports.recv(arena, PORTS_BURST, |event| match event {
+        turn.events += ports.recv(pool, PORTS_BURST, |event| match event {
             PortEvent::Frame { from, held, bytes } => {
                 turn.frames += 1;
                 dispatch.egress(from, held, bytes);
@@ -175,7 +175,7 @@ impl Worker {
             }
         });
         let frames =
-            ports.recv_memory(arena, |from, held, bytes| dispatch.egress(from, held, bytes));
+            ports.recv_memory(pool, |from, held, bytes| dispatch.egress(from, held, bytes));
         turn.frames += frames;
         turn.events += frames;
         turn.events += usize::from(self.flush()?);
@@ -186,11 +186,11 @@ impl Worker {
     /// Writes what the turn has noted down and gives its memory back. True when the uplink has more
     /// to send.
     fn flush(&mut self) -> io::Result<bool> {
-        let Self { dispatch, vlans, uplink, ports, arena, coalescer, .. } = self;
+        let Self { dispatch, vlans, uplink, ports, pool, coalescer, .. } = self;
         let Dispatch { switches, desk: Desk { groups, outlet, .. } } = dispatch;
         let Outlet { to_ports, to_wire, scratch, subs, offloads } = outlet;
         // What came from the wire never goes back there, so nothing here lies in the uplink's memory.
-        let places = Places { arena, groups, merged: None, scratch, uplink: None };
+        let places = Places { pool, groups, merged: None, scratch, uplink: None };
         let mut lost = |number: usize, reason| {
             let (at, held) = to_wire[number];
             unsent(&mut switches.at_mut(at).wire, held.frame_len(), reason);
@@ -219,7 +219,7 @@ impl Worker {
             coalescer.release();
         }
         let more = uplink.as_mut().is_some_and(Uplink::release);
-        ports.release(arena)?;
+        ports.release(pool)?;
         Ok(more)
     }
 

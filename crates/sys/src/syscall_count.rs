@@ -10,12 +10,12 @@ thread_local! {
 
 /// Notes a call that moves frames or waits for them.
 #[inline]
-pub fn note() {
+pub fn record() {
     CALLS.set(CALLS.get() + 1);
 }
 
 /// The calls that this thread has made to move frames or to wait for them, since it began.
-pub fn made() -> u64 {
+pub fn current() -> u64 {
     CALLS.get()
 }
 
@@ -25,9 +25,9 @@ mod tests {
 
     #[test]
     fn each_thread_counts_its_own() {
-        let before = made();
-        note();
-        assert_eq!(made(), before + 1);
-        std::thread::spawn(|| assert_eq!(made(), 0)).join().unwrap();
+        let before = current();
+        record();
+        assert_eq!(current(), before + 1);
+        std::thread::spawn(|| assert_eq!(current(), 0)).join().unwrap();
     }
 }

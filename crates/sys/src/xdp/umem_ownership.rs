@@ -1,4 +1,4 @@
-//! [`Ledger`]: whose each chunk of a UMEM is.
+//! [`UmemOwnership`]: whose each chunk of a UMEM is.
 
 /// Whose a chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,20 +15,20 @@ enum Owner {
 
 /// The owner of every chunk. The first ones are for receiving, the rest for sending.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct UmemOwnership {
     owners: Box<[Owner]>,
     filling: usize,
     held: Vec<u16>,
     free: Vec<u16>,
     sending: usize,
-    /// Calls of `adds_up` since it has looked at each chunk.
+    /// Calls of `is_consistent` since it has looked at each chunk.
     looks: u16,
 }
 
-/// How often `adds_up` looks at each chunk: thousands of them, more than a turn has frames.
+/// How often `is_consistent` looks at each chunk: thousands of them, more than a turn has frames.
 const LOOK_EVERY: u16 = 64;
 
-impl Ledger {
+impl UmemOwnership {
     /// `rx` chunks that the turn holds, to be given to the kernel, and `tx` free ones after them.
     pub(super) fn new(rx: u16, tx: u16) -> Self {
         let mut owners = vec![Owner::Held; usize::from(rx)];
@@ -98,14 +98,14 @@ impl Ledger {
 
     /// True when every chunk is in exactly one place. Each call adds up the places; one of many
     /// looks at each chunk, because one that is in two of them or in none stays so.
-    pub(super) fn adds_up(&mut self) -> bool {
+    pub(super) fn is_consistent(&mut self) -> bool {
         self.looks = (self.looks + 1) % LOOK_EVERY;
         let all = self.filling + self.held.len() + self.free.len() + self.sending;
-        all == self.owners.len() && (self.looks != 0 || self.is_whole())
+        all == self.owners.len() && (self.looks != 0 || self.matches_owners())
     }
 
     /// True when the chunks are where the lists and the counts say.
-    fn is_whole(&self) -> bool {
+    fn matches_owners(&self) -> bool {
         let count = |owner| self.owners.iter().filter(|&&of| of == owner).count();
         let listed = |list: &[u16], owner| {
             list.iter().all(|&chunk| self.owners[usize::from(chunk)] == owner)
@@ -137,35 +137,35 @@ mod tests {
 
     #[test]
     fn a_chunk_that_the_kernel_does_not_have_does_not_come_back() {
-        let mut ledger = Ledger::new(2, 2);
-        assert!(!ledger.receive(0), "never given away");
-        ledger.refill(|_| {});
-        assert!(ledger.receive(0) && !ledger.receive(0), "twice");
-        assert!(!ledger.receive(2), "one to send from");
-        assert!(!ledger.receive(4), "there is no such chunk");
-        let sent = ledger.take().unwrap();
-        assert!(ledger.complete(sent) && !ledger.complete(sent), "twice");
-        assert!(!ledger.complete(0) && !ledger.complete(1), "one to receive into");
-        assert!(ledger.adds_up() && ledger.is_whole());
+        let mut ownership = UmemOwnership::new(2, 2);
+        assert!(!ownership.receive(0), "never given away");
+        ownership.refill(|_| {});
+        assert!(ownership.receive(0) && !ownership.receive(0), "twice");
+        assert!(!ownership.receive(2), "one to send from");
+        assert!(!ownership.receive(4), "there is no such chunk");
+        let sent = ownership.take().unwrap();
+        assert!(ownership.complete(sent) && !ownership.complete(sent), "twice");
+        assert!(!ownership.complete(0) && !ownership.complete(1), "one to receive into");
+        assert!(ownership.is_consistent() && ownership.matches_owners());
     }
 
     #[test]
     fn a_chunk_in_two_places_is_seen_within_so_many_looks() {
-        let mut ledger = Ledger::new(2, 2);
-        ledger.owners[0] = Owner::Free;
-        let seen = (0..LOOK_EVERY).filter(|_| !ledger.adds_up()).count();
+        let mut ownership = UmemOwnership::new(2, 2);
+        ownership.owners[0] = Owner::Free;
+        let seen = (0..LOOK_EVERY).filter(|_| !ownership.is_consistent()).count();
         assert_eq!(seen, 1);
-        ledger.held.pop();
-        assert!(!ledger.adds_up(), "one that is in no place is seen at once");
+        ownership.held.pop();
+        assert!(!ownership.is_consistent(), "one that is in no place is seen at once");
     }
 
     #[test]
     fn no_chunk_is_taken_twice() {
-        let mut ledger = Ledger::new(0, 3);
-        let mut taken: Vec<_> = std::iter::from_fn(|| ledger.take()).collect();
+        let mut ownership = UmemOwnership::new(0, 3);
+        let mut taken: Vec<_> = std::iter::from_fn(|| ownership.take()).collect();
         taken.sort_unstable();
         assert_eq!(taken, [0, 1, 2]);
-        assert_eq!((ledger.free(), ledger.sending()), (0, 3));
+        assert_eq!((ownership.free(), ownership.sending()), (0, 3));
     }
 
     proptest! {
@@ -173,15 +173,15 @@ mod tests {
         fn whatever_the_rings_say_the_ledger_adds_up(
             steps in proptest::collection::vec((0..4_u8, 0..20_usize), 0..200),
         ) {
-            let mut ledger = Ledger::new(8, 8);
+            let mut ownership = UmemOwnership::new(8, 8);
             for (step, chunk) in steps {
                 match step {
-                    0 => drop(ledger.receive(chunk)),
-                    1 => ledger.refill(|_| {}),
-                    2 => drop(ledger.take()),
-                    _ => drop(ledger.complete(chunk)),
+                    0 => drop(ownership.receive(chunk)),
+                    1 => ownership.refill(|_| {}),
+                    2 => drop(ownership.take()),
+                    _ => drop(ownership.complete(chunk)),
                 }
-                prop_assert!(ledger.adds_up() && ledger.is_whole());
+                prop_assert!(ownership.is_consistent() && ownership.matches_owners());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a driver says that it can do.
 
-use umacvlan_netlink::{Rtnl, goes_without_copies};
+use umacvlan_netlink::{Rtnl, supports_zero_copy};
 use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::{root_or_skip, skip};
 
@@ -13,12 +13,12 @@ fn a_veth_copies_and_what_is_not_there_says_nothing() {
     let mut rtnl = Rtnl::open_in(&netns).unwrap();
     rtnl.add_veth("p0", "q0", None).unwrap();
     let index = rtnl.link("p0").unwrap().unwrap().index;
-    match netns.run(|| goes_without_copies(index)).unwrap() {
+    match netns.run(|| supports_zero_copy(index)).unwrap() {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
             return skip("Linux before 6.3 does not say");
         }
         told => assert!(!told.unwrap()),
     }
-    let absent = netns.run(|| goes_without_copies(index + 100)).unwrap().unwrap_err();
+    let absent = netns.run(|| supports_zero_copy(index + 100)).unwrap().unwrap_err();
     assert_eq!(absent.raw_os_error(), Some(libc::ENODEV), "{absent}");
 }

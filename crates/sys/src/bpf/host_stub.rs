@@ -1,4 +1,4 @@
-//! [`HostFilter`] in a build without programs for the kernel: there is never one.
+//! [`HostFilter`] in a build without BPF programs: it cannot be made.
 
 use std::convert::Infallible;
 use std::io;
@@ -7,34 +7,34 @@ use umacvlan_core::switch::HostFilterRules;
 
 use super::Attachment;
 
-/// What cannot be had in this build.
+/// A filter that this build cannot attach.
 #[derive(Debug)]
 pub struct HostFilter(Infallible);
 
 impl HostFilter {
-    /// Always refuses.
+    /// Always fails.
     ///
     /// # Errors
-    /// This build has no filter.
+    /// `Unsupported`.
     pub fn attach(_name: &str, _view: &HostFilterRules) -> io::Result<Self> {
         let why = "this build has none: it was made without the feature af-xdp";
         Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
-    /// Never called: there is no filter.
+    /// Cannot be called: there is no filter.
     ///
     /// # Errors
     /// None.
-    pub fn show(&mut self, _view: &HostFilterRules) -> io::Result<()> {
+    pub fn set_rules(&mut self, _view: &HostFilterRules) -> io::Result<()> {
         match self.0 {}
     }
 
-    /// Never called: there is no filter.
+    /// Cannot be called: there is no filter.
     pub fn has_vlans(&self) -> bool {
         match self.0 {}
     }
 
-    /// Never called: there is no filter.
+    /// Cannot be called: there is no filter.
     ///
     /// # Errors
     /// None.
@@ -42,7 +42,7 @@ impl HostFilter {
         match self.0 {}
     }
 
-    /// Never called: there is no filter.
+    /// Cannot be called: there is no filter.
     pub fn attachment(&self) -> Attachment {
         match self.0 {}
     }

@@ -1,4 +1,4 @@
-//! [`BareSocket`]: xsk-rs and nothing else, to measure ours against.
+//! [`BaselineSocket`]: xsk-rs and nothing else, to measure ours against.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, SocketConfig, UmemConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
-use super::open::{bind, chunk_for, os_error, slots};
+use super::setup::{bind, chunk_for, os_error, slots};
 use super::socket::{BATCH, CHUNKS_RX, RX_RING};
 
 /// A socket of the same rings as [`XskSocket`](super::XskSocket), which gives every chunk back as it
-/// came: no ledger, no look at the frame.
-pub struct BareSocket {
+/// came: no ownership, no look at the frame.
+pub struct BaselineSocket {
     // In the order in which they have to go.
     rx: RxQueue,
     _tx: TxQueue,
@@ -22,13 +22,15 @@ pub struct BareSocket {
     batch: Box<[FrameDesc]>,
 }
 
-impl std::fmt::Debug for BareSocket {
+impl std::fmt::Debug for BaselineSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BareSocket").field("fd", &self.rx.fd().as_raw_fd()).finish_non_exhaustive()
+        f.debug_struct("BaselineSocket")
+            .field("fd", &self.rx.fd().as_raw_fd())
+            .finish_non_exhaustive()
     }
 }
 
-impl BareSocket {
+impl BaselineSocket {
     /// Opens a socket on the first queue of the interface of that name in the namespace of the
     /// calling thread, in copy mode, for frames of at most `longest` bytes.
     ///
@@ -67,7 +69,7 @@ impl BareSocket {
     }
 }
 
-impl AsFd for BareSocket {
+impl AsFd for BaselineSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor is open for as long as this value has the rings.
         unsafe { BorrowedFd::borrow_raw(self.rx.fd().as_raw_fd()) }

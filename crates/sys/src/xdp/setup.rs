@@ -43,7 +43,7 @@ pub const fn longest_frame() -> usize {
 
 /// True if frames of so many bytes come in several chunks, for which a kernel since Linux 6.6 and a
 /// driver that can are needed.
-pub const fn in_pieces(longest: usize) -> bool {
+pub const fn is_multi_buffer(longest: usize) -> bool {
     longest > room_in_chunk()
 }
 

@@ -1,4 +1,4 @@
-//! [`Datagrams`]: a UDP socket of the laboratory, read in batches.
+//! [`UdpBatch`]: a UDP socket of the laboratory, read in batches.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,20 +23,20 @@ const DROPS: usize = 8;
 const MEMINFO_VALUES: usize = 9;
 
 /// A bound UDP socket, and room for one batch.
-pub struct Datagrams {
+pub struct UdpBatch {
     socket: Socket,
     buffers: Box<[[u8; ROOM]; BATCH]>,
     /// All that the socket had no room for, when last asked.
     dropped: u32,
 }
 
-impl std::fmt::Debug for Datagrams {
+impl std::fmt::Debug for UdpBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Datagrams").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("UdpBatch").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
-impl Datagrams {
+impl UdpBatch {
     /// Opens a socket at this address, in the calling thread's network namespace.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl Datagrams {
     }
 }
 
-impl AsFd for Datagrams {
+impl AsFd for UdpBatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -33,7 +33,7 @@ const ANSWER: usize = 8192;
 ///
 /// # Errors
 /// `ENOENT` before Linux 6.3, which does not know; there is no such interface.
-pub fn goes_without_copies(index: u32) -> io::Result<bool> {
+pub fn supports_zero_copy(index: u32) -> io::Result<bool> {
     let socket = NetlinkSocket::open_generic()?;
     let control = u16::try_from(libc::GENL_ID_CTRL).map_err(io::Error::other)?;
     let family = ask(&socket, (control, GET_FAMILY), (FAMILY_NAME, b"netdev\0"), FAMILY_ID)?;
