@@ -1,8 +1,8 @@
 //! The time for a frame of each case in crates/cases: decisions, vnet headers, checksums,
 //! segmentation, merging, and a turn of the engine in memory.
 //!
-//! `decision/bare-lookup` is the baseline: it only looks up the same keys in a hashbrown map. Compare
-//! decisions with it and not with figures of another machine.
+//! `decision/bare-lookup` is the baseline: it only looks up the same keys in a hashbrown map.
+//! Compare decisions with it and not with figures of another machine.
 
 use std::time::{Duration, Instant};
 

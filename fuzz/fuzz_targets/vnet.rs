@@ -1,5 +1,5 @@
-//! No header and frame that a container may write cause a panic, and a header that passes validation
-//! can be segmented or completed.
+//! No header and frame that a container may write cause a panic, and a header that passes
+//! validation can be segmented or completed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -17,8 +17,8 @@ pub trait Round {
     /// Prepares the frames of one round; not measured.
     fn prepare(&mut self) {}
 
-    /// Does the work on all frames. The compiler cannot remove it, because it returns a sum over the
-    /// results.
+    /// Does the work on all frames. The compiler cannot remove it, because it returns a sum over
+    /// the results.
     fn run(&mut self) -> usize;
 
     /// The number of frames in one round.

@@ -5,8 +5,8 @@
 //! [`offload`] the work that GSO packets and partial checksums defer, [`vlan`] the parents that are
 //! VLANs, and [`stats`] the counters. The engine of umacvlan reads and writes the frames.
 //!
-//! Architecture invariant: no I/O, no clock, no log and no `unsafe`, and no allocation in a decision,
-//! so a network is not needed to test or replay one.
+//! Architecture invariant: no I/O, no clock, no log and no `unsafe`, and no allocation in a
+//! decision, so a network is not needed to test or replay one.
 //!
 //! ```
 //! use umacvlan_core::*;

@@ -1,8 +1,8 @@
 //! Counters: plain numbers, owned by one worker and copied out on request.
 //!
-//! They are redundant on purpose, like a double-entry ledger. A frame is counted when it is received
-//! and again when it is delivered or dropped; a copy is counted when it is offered to a port and
-//! again when the port accepts or refuses it. So a frame lost without a reason shows: see
+//! They are redundant on purpose, like a double-entry ledger. A frame is counted when it is
+//! received and again when it is delivered or dropped; a copy is counted when it is offered to a
+//! port and again when the port accepts or refuses it. So a frame lost without a reason shows: see
 //! [`SubStats::is_balanced`], [`WireStats::is_balanced`] and [`is_balanced`].
 
 use std::ops::{AddAssign, Index};
@@ -224,8 +224,8 @@ impl AddAssign for WireStats {
 }
 
 /// True when the counters of a whole parent add up: each side by itself, and each side was offered
-/// what the other passed on. `subs` is the sum over all sub-interfaces, removed ones included, while
-/// no flood is queued.
+/// what the other passed on. `subs` is the sum over all sub-interfaces, removed ones included,
+/// while no flood is queued.
 pub fn is_balanced(wire: &WireStats, subs: &SubStats) -> bool {
     let to_ports = wire.delivered + subs.local + wire.copies + wire.replicas;
     let to_wire = subs.wire + subs.flooded;

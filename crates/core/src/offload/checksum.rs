@@ -13,8 +13,8 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 ///
 /// A partial checksum field holds the sum of the pseudo-header (`VIRTIO_NET_HDR_F_NEEDS_CSUM`).
 /// A result of zero is written as 0xffff, which verifies alike: in UDP a zero would mean "none"
-/// (RFC 768). Linux does so for every protocol (`skb_checksum_help`). Without a partial checksum, the
-/// header becomes plain and the frame is unchanged.
+/// (RFC 768). Linux does so for every protocol (`skb_checksum_help`). Without a partial checksum,
+/// the header becomes plain and the frame is unchanged.
 ///
 /// # Errors
 /// Those of [`VnetHeader::validate`] on the checksum, and [`VnetError::Unsegmented`] for a GSO

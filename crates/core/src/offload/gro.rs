@@ -9,7 +9,8 @@ use super::checksum::{Sum, checksum, nonzero};
 use super::layout::{IPV4, IPV6, Transport, network, number};
 use super::{VNET_LEN, VnetHeader};
 
-/// The most frames in one packet: what every Linux with USO accepts (`UDP_MAX_SEGMENTS` before 6.9).
+/// The most frames in one packet: what every Linux with USO accepts (`UDP_MAX_SEGMENTS` before
+/// 6.9).
 const FRAMES: u32 = 64;
 
 /// The longest IP packet.
@@ -92,9 +93,9 @@ impl GroBuilder {
         self.shape.v6
     }
 
-    /// Appends `frame` if it continues the packet, and returns whether it did. `unit` then holds the
-    /// bytes so far, behind [`VNET_LEN`] bytes for the header that [`Self::finish`] writes. The call
-    /// for the second frame also copies `first`, the frame that the packet was started with.
+    /// Appends `frame` if it continues the packet, and returns whether it did. `unit` then holds
+    /// the bytes so far, behind [`VNET_LEN`] bytes for the header that [`Self::finish`] writes. The
+    /// call for the second frame also copies `first`, the frame that the packet was started with.
     ///
     /// Every checksum is verified first; a partial one must be the sum of the pseudo-header.
     pub fn push(

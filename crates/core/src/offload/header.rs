@@ -49,7 +49,8 @@ impl VnetHeader {
     pub const GSO_UDP_L4: u8 = 5;
     /// Bit of the type: the TCP header has CWR set, for the first segment only (RFC 3168).
     pub const GSO_ECN: u8 = 0x80;
-    /// Bit of the type: CWR belongs to a counter and stays in each segment (AccECN), since Linux 6.18.
+    /// Bit of the type: CWR belongs to a counter and stays in each segment (AccECN), since Linux
+    /// 6.18.
     pub const GSO_ACCECN: u8 = 0x10;
 
     const FLAGS: u8 = Self::NEEDS_CSUM | Self::DATA_VALID;
@@ -79,7 +80,8 @@ impl VnetHeader {
 
     /// True for a finished frame: no partial checksum, no segmentation, no unknown flag.
     ///
-    /// Most small frames are plain. They need no [`Self::validate`], and every receiver accepts them.
+    /// Most small frames are plain. They need no [`Self::validate`], and every receiver accepts
+    /// them.
     pub const fn is_plain(self) -> bool {
         self.flags & !Self::DATA_VALID == 0 && self.gso_type == Self::GSO_NONE
     }
@@ -108,9 +110,9 @@ impl VnetHeader {
     ///
     /// A container can write both through a packet socket, so neither is trusted. The rules are
     /// those of Linux for a header from user space (`linux/virtio_net.h` and the checks of its
-    /// segmentation code), and more where Linux would segment nonsense: the headers must be complete,
-    /// the packet no fragment, the segments few and short enough. `hdr_len` may be too small, as in
-    /// Linux, but must lie within the frame.
+    /// segmentation code), and more where Linux would segment nonsense: the headers must be
+    /// complete, the packet no fragment, the segments few and short enough. `hdr_len` may be too
+    /// small, as in Linux, but must lie within the frame.
     ///
     /// # Errors
     /// The first rule that is broken.

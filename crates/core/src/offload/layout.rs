@@ -11,9 +11,9 @@ pub(super) const IPV6: u16 = 0x86dd;
 /// VLAN tags that are skipped: one of the customer and one of the provider.
 const TAGS: usize = 2;
 
-/// The limit for the headers of a GSO packet, in bytes. Linux sends less than 400 (two tags, an IPv6
-/// segment routing header, TCP options). Without a limit, 30 KB of extension headers before as much
-/// payload would be segmented into a hundred megabytes.
+/// The limit for the headers of a GSO packet, in bytes. Linux sends less than 400 (two tags, an
+/// IPv6 segment routing header, TCP options). Without a limit, 30 KB of extension headers before as
+/// much payload would be segmented into a hundred megabytes.
 const HEADERS: usize = 512;
 
 /// The least payload of a TCP segment in Linux (`TCP_MIN_GSO_SIZE`).

@@ -6,12 +6,13 @@
 //! traffic cheap; the functions here are for the other cases:
 //!
 //! * the header comes from an untrusted sender: [`VnetHeader::validate`];
-//! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment()`] do the work,
-//!   with the same result as Linux;
+//! * the receiver lacks an [offload](Offloads): [`complete_checksum`] and [`segment()`] do the
+//!   work, with the same result as Linux;
 //! * frames of one flow become one GSO packet: [`GroBuilder`];
-//! * a frame without a header has a partial checksum: [`partial_checksum`] detects it;
+//! * a frame without a header has a partial checksum: [`partial_checksum()`] detects it;
 //! * VLAN tags: [`insert_tag`] restores the tag that Linux removes before AF_PACKET sees a frame,
-//!   [`pop_tag`] removes one, and [`TaggedPrefix`] sends a frame with tags that it does not contain.
+//!   [`pop_tag`] removes one, and [`TaggedPrefix`] sends a frame with tags that it does not
+//!   contain.
 
 mod capabilities;
 mod checksum;

@@ -1,4 +1,4 @@
-//! [`partial_checksum`]: detection of partial checksums that no header announces.
+//! [`partial_checksum()`]: detection of partial checksums that no header announces.
 
 use super::VnetHeader;
 use super::checksum::Sum;

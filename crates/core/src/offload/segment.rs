@@ -1,9 +1,9 @@
 //! Segmentation in software, for receivers that need finished frames.
 //!
 //! The result is that of Linux: `tests/segment.rs` of the engine compares the two byte by byte. The
-//! pseudo-header is not summed again, because the partial checksum holds its sum and only the length
-//! in it changes. So packets with a routing header, whose final destination is elsewhere, are right
-//! too.
+//! pseudo-header is not summed again, because the partial checksum holds its sum and only the
+//! length in it changes. So packets with a routing header, whose final destination is elsewhere,
+//! are right too.
 
 use super::checksum::{Sum, checksum, fill_checksum, nonzero};
 use super::layout::{Layout, Transport};

@@ -1,8 +1,8 @@
 //! Insertion and removal of VLAN tags.
 //!
 //! Linux always moves the outer tag of a received frame into the metadata of the packet before
-//! packet sockets see it (`__netif_receive_skb_core`, packet(7) under `PACKET_AUXDATA`). A switch has
-//! to deliver the frame as it was on the wire, and the switch of a VLAN without its tags.
+//! packet sockets see it (`__netif_receive_skb_core`, packet(7) under `PACKET_AUXDATA`). A switch
+//! has to deliver the frame as it was on the wire, and the switch of a VLAN without its tags.
 
 use super::{VNET_LEN, VnetHeader};
 use crate::frame::TAG_LEN;
@@ -17,11 +17,11 @@ pub const UNTAGGED_PREFIX_LEN: usize = MOVED;
 /// Inserts a VLAN tag into the unit `[header | frame]` that starts at offset `at` of a slot.
 ///
 /// Header and addresses move 4 bytes into the headroom of the slot, TPID and TCI fill the gap, and
-/// `csum_start` and `hdr_len` grow by 4 unless zero. Returns the new offset of the unit. The TPID is
-/// an argument because an outer tag may be of the 802.1ad kind (0x88a8).
+/// `csum_start` and `hdr_len` grow by 4 unless zero. Returns the new offset of the unit. The TPID
+/// is an argument because an outer tag may be of the 802.1ad kind (0x88a8).
 ///
-/// Returns `None` and leaves the slot unchanged if there are no 4 bytes of headroom, if the slot ends
-/// before the addresses do, or if `csum_start` would overflow.
+/// Returns `None` and leaves the slot unchanged if there are no 4 bytes of headroom, if the slot
+/// ends before the addresses do, or if `csum_start` would overflow.
 pub fn insert_tag(slot: &mut [u8], at: usize, tpid: u16, tci: u16) -> Option<usize> {
     let start = at.checked_sub(TAG_LEN)?;
     let unit = slot.get_mut(start..)?;
@@ -51,8 +51,8 @@ fn shifted(mut header: VnetHeader) -> Option<VnetHeader> {
 /// Header and addresses move 4 bytes towards the rest, and `csum_start` and `hdr_len` shrink by 4
 /// unless zero. Returns the new offset of the unit.
 ///
-/// Returns `None` and leaves the slot unchanged if there is no tag with an EtherType behind it, or if
-/// the header says that the checksum starts before the end of the tag.
+/// Returns `None` and leaves the slot unchanged if there is no tag with an EtherType behind it, or
+/// if the header says that the checksum starts before the end of the tag.
 pub fn pop_tag(slot: &mut [u8], at: usize) -> Option<usize> {
     let unit = slot.get_mut(at..)?;
     let mut header = VnetHeader::parse(unit.first_chunk()?);

@@ -54,9 +54,9 @@ impl Switch {
     /// Decides about unicast that is shorter than [`FastPath::egress_below`], from a sub-interface
     /// that is up.
     ///
-    /// The rules in their order: the sender is up, and all that are up are in bridge mode; so is the
-    /// one with the destination address; the frame is not too long; and the source is on no list, so
-    /// there are no copies and no `nodst`.
+    /// The rules in their order: the sender is up, and all that are up are in bridge mode; so is
+    /// the one with the destination address; the frame is not too long; and the source is on no
+    /// list, so there are no copies and no `nodst`.
     #[inline(always)]
     pub(super) fn egress_fast(&self, frame: Frame<'_>) -> Action<'_> {
         match self.table.lookup(frame.dst_key()) {

@@ -60,9 +60,9 @@ impl FloodRule {
         self.also
     }
 
-    /// True when the flood has to take the parent's bounded broadcast queue, by the rules of `bclim`.
-    /// If the queue is full, the flood is dropped and only the [`also`](Self::also) side gets the
-    /// frame.
+    /// True when the flood has to take the parent's bounded broadcast queue, by the rules of
+    /// `bclim`. If the queue is full, the flood is dropped and only the [`also`](Self::also) side
+    /// gets the frame.
     pub const fn deferred(&self) -> bool {
         self.deferred
     }
@@ -173,8 +173,8 @@ impl Switch {
     }
 }
 
-/// True when a frame of this many bytes fits an interface with this MTU. A VLAN tag may come on top,
-/// as in `is_skb_forwardable()` of the kernel's `netdevice.h`.
+/// True when a frame of this many bytes fits an interface with this MTU. A VLAN tag may come on
+/// top, as in `is_skb_forwardable()` of the kernel's `netdevice.h`.
 #[inline]
 pub(super) const fn fits(len: u32, mtu: u32) -> bool {
     len <= longest(mtu)

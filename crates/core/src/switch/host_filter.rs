@@ -1,7 +1,7 @@
 //! [`HostFilterRules`]: which frames from the wire the host's stack must not see.
 //!
-//! The kernel's macvlan consumes frames that an AF_PACKET socket can only copy. A BPF program on the
-//! parent hides these from the host by the rules here, which agree with the
+//! The kernel's macvlan consumes frames that an AF_PACKET socket can only copy. A BPF program on
+//! the parent hides these from the host by the rules here, which agree with the
 //! [`Verdict`](super::Verdict) of every frame.
 
 use std::ops::BitOr;
@@ -102,7 +102,8 @@ impl Switch {
         view
     }
 
-    /// The addresses on the source lists of sub-interfaces that are up; one may come more than once.
+    /// The addresses on the source lists of sub-interfaces that are up; one may come more than
+    /// once.
     pub fn listed_sources(&self) -> impl Iterator<Item = MacAddr> {
         self.subs().filter(|(_, sub)| sub.up).flat_map(|(_, sub)| sub.sources().iter().copied())
     }

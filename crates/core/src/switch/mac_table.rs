@@ -12,8 +12,8 @@ const MULTIPLIER: u64 = 0x243f_6a88_85a3_08d3;
 /// A hash table with one word for each sub-interface that is up: the address in the upper 48 bits,
 /// the [`SubIndex`] in the lower 16.
 ///
-/// A map from addresses to indexes has 16 bytes for each, so half as many entries fit into the cache;
-/// among tens of thousands, cache misses are the cost of a lookup.
+/// A map from addresses to indexes has 16 bytes for each, so half as many entries fit into the
+/// cache; among tens of thousands, cache misses are the cost of a lookup.
 #[derive(Clone, Debug)]
 pub(super) struct MacTable {
     words: HashTable<u64>,

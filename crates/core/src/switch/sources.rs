@@ -81,7 +81,8 @@ impl Switch {
     /// Adds an address to the list of a source sub-interface; one that is listed stays.
     ///
     /// # Errors
-    /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
+    /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`],
+    /// [`SwitchError::NoSuchSub`].
     pub fn add_source(&mut self, id: SubIndex, source: MacAddr) -> Result<(), SwitchError> {
         let source = unicast(source)?;
         let sub = self.source_mode_sub(id)?;
@@ -98,7 +99,8 @@ impl Switch {
     /// error.
     ///
     /// # Errors
-    /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
+    /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`],
+    /// [`SwitchError::NoSuchSub`].
     pub fn remove_source(&mut self, id: SubIndex, source: MacAddr) -> Result<(), SwitchError> {
         let source = unicast(source)?;
         let sub = self.source_mode_sub(id)?;
@@ -115,7 +117,8 @@ impl Switch {
     /// list stays (as on Linux 6.18, which checks all of them first).
     ///
     /// # Errors
-    /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::NoSuchSub`].
+    /// [`SwitchError::NotUnicast`], [`SwitchError::SourcesOutsideSourceMode`],
+    /// [`SwitchError::NoSuchSub`].
     pub fn set_sources(&mut self, id: SubIndex, sources: &[MacAddr]) -> Result<(), SwitchError> {
         let sources = sorted(sources)?;
         let sub = self.source_mode_sub(id)?;

@@ -7,8 +7,8 @@ use super::settings::{MacvlanFlag, MacvlanSettings};
 
 /// The dense table index of a sub-interface in one [`Switch`](super::Switch), below 65 536.
 ///
-/// The switch chooses it, or the caller does ([`add_with_index`](super::Switch::add_with_index)). The index of a removed
-/// sub-interface may be used again.
+/// The switch chooses it, or the caller does ([`add_with_index`](super::Switch::add_with_index)).
+/// The index of a removed sub-interface may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubIndex(pub(super) u16);
 

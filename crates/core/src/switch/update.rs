@@ -47,8 +47,8 @@ impl Switch {
         Ok(id)
     }
 
-    /// As [`add`](Self::add), with an index of the caller's choice: several switches of a worker share
-    /// one range of indexes.
+    /// As [`add`](Self::add), with an index of the caller's choice: several switches of a worker
+    /// share one range of indexes.
     ///
     /// # Errors
     /// As [`add`](Self::add); [`SwitchError::TooMany`] if a sub-interface has this index.
@@ -129,8 +129,8 @@ impl Switch {
     /// Sets a sub-interface up or down.
     ///
     /// # Errors
-    /// [`SwitchError::AddressOfParent`] or [`SwitchError::AddressOfSub`] when it comes up with an address
-    /// in use; [`SwitchError::NoSuchSub`].
+    /// [`SwitchError::AddressOfParent`] or [`SwitchError::AddressOfSub`] when it comes up with an
+    /// address in use; [`SwitchError::NoSuchSub`].
     pub fn set_up(&mut self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         self.check_up(id, up)?;
         self.update_sub(id, |sub| sub.up = up)
@@ -152,8 +152,8 @@ impl Switch {
     /// current address is always allowed.
     ///
     /// # Errors
-    /// [`SwitchError::NotUnicast`]; [`SwitchError::AddressOfParent`] or [`SwitchError::AddressOfSub`], up or
-    /// down; [`SwitchError::NoSuchSub`].
+    /// [`SwitchError::NotUnicast`]; [`SwitchError::AddressOfParent`] or
+    /// [`SwitchError::AddressOfSub`], up or down; [`SwitchError::NoSuchSub`].
     pub fn set_mac(&mut self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
         self.check_mac(id, mac)?;
         let sub = self.existing(id)?;
@@ -251,8 +251,8 @@ impl Switch {
         self.bc_cutoff = cutoff;
     }
 
-    /// Sets the parent's address after it changed. A passthru sub-interface follows. A sub-interface
-    /// with the same address is not looked for and keeps its frames.
+    /// Sets the parent's address after it changed. A passthru sub-interface follows. A
+    /// sub-interface with the same address is not looked for and keeps its frames.
     pub fn set_parent_mac(&mut self, mac: MacAddr) {
         if self.parent.mac == mac {
             return;
@@ -265,8 +265,8 @@ impl Switch {
         }
     }
 
-    /// Sets the parent's MTU after it changed, in bytes. Sub-interfaces with a larger one are reduced
-    /// to it and returned; none grows.
+    /// Sets the parent's MTU after it changed, in bytes. Sub-interfaces with a larger one are
+    /// reduced to it and returned; none grows.
     pub fn set_parent_mtu(&mut self, mtu: u32) -> Vec<SubIndex> {
         self.parent.mtu = mtu;
         self.rebuild_fast_path();

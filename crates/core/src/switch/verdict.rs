@@ -48,7 +48,8 @@ pub enum DropReason {
     Full,
     /// The parent has no carrier.
     NoCarrier,
-    /// A source sub-interface with `nodst` lists the sender: only source sub-interfaces get the frame.
+    /// A source sub-interface with `nodst` lists the sender: only source sub-interfaces get the
+    /// frame.
     Nodst,
     /// Reflected unicast between a private sub-interface and a sibling.
     PrivateIsolation,

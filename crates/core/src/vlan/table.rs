@@ -38,9 +38,9 @@ impl VlanTable {
         self.numbers.is_empty()
     }
 
-    /// The number for a frame with these tags, and how many of the tags to remove; `None` for a VLAN
-    /// that is not in the table. A VLAN inside a VLAN takes precedence over the outer one alone.
-    /// Priority and drop bit are ignored.
+    /// The number for a frame with these tags, and how many of the tags to remove; `None` for a
+    /// VLAN that is not in the table. A VLAN inside a VLAN takes precedence over the outer one
+    /// alone. Priority and drop bit are ignored.
     pub fn find(&self, outer: Tag, inner: impl FnOnce() -> Option<Tag>) -> Option<(u16, usize)> {
         if self.stacked > 0
             && let Some(inner) = inner()
