@@ -78,11 +78,13 @@ build: setup ## Build target/release/umacvlan
 	cargo build --locked --release
 
 # What is installed is what was built: as root nothing is compiled, so `make` or `make build` first.
-# A configuration that is there already is the administrator's, and stays.
+# A configuration that is there already is the administrator's, and stays. The installed program is
+# stripped: line tables are for those who build it, and most of its size.
 .PHONY: install
 install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 	@test -x $(BINARY) || { echo "there is no $(BINARY): run make build first" >&2; exit 1; }
 	install -Dm755 $(BINARY) $(DESTDIR)$(BINDIR)/umacvlan
+	strip --strip-unneeded $(DESTDIR)$(BINDIR)/umacvlan
 	install -d $(DESTDIR)$(CNIDIR)
 	ln -sfr $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(CNIDIR)/umacvlan-cni
 	install -d $(DESTDIR)$(NETAVARKDIR)
