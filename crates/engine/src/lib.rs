@@ -20,4 +20,4 @@ mod datapath;
 pub use control::engine::{self, Engine};
 pub use control::error::{self, Error};
 pub use control::{check_suitable, try_af_xdp, why_af_packet};
-pub use datapath::{SwitchId, idle, memory, port, uplink, worker};
+pub use datapath::{SwitchId, idle, memory_link, port, uplink, worker};

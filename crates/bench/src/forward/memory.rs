@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 use umacvlan_core::options::PortIo;
 use umacvlan_core::stats::{SubStats, WireStats};
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};

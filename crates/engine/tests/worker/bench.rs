@@ -4,7 +4,7 @@ use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::options::PortIo;
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, SubIndex, Switch};
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Snapshot, Turn, Worker, WorkerConfig};

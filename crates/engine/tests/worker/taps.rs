@@ -5,7 +5,7 @@ use umacvlan_core::options::PortIo;
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};

@@ -3,7 +3,7 @@
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig, SubIndex, VlanPath};
 use umacvlan_engine::SwitchId;
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 
 use crate::bench::{Bench, bytes, frame, mac, switch, taken};

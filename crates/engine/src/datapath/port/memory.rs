@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use umacvlan_core::SubIndex;
 
-use crate::datapath::memory::{MemoryLink, Ready, locked};
+use crate::datapath::memory_link::{MemoryLink, Ready, locked};
 
 /// The ports in memory of one worker. A turn asks those that have something and no others, as it
 /// does with TAPs, so a silent port costs nothing.

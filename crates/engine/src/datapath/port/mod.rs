@@ -1,9 +1,8 @@
 //! `Ports`: the engine's ends of all sub-interfaces of one parent.
 
 mod memory;
-mod one;
-mod ring;
-mod sleep;
+mod tap;
+mod wait;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,12 +19,12 @@ use umacvlan_sys::process;
 use umacvlan_sys::tap::Tap;
 use umacvlan_sys::uring::{Completion, GENERATIONS, Uring};
 
-use crate::datapath::held::{Held, Places};
-use crate::datapath::memory::MemoryLink;
+use crate::datapath::frame_ref::{Held, Places};
+use crate::datapath::memory_link::MemoryLink;
 use memory::MemoryPorts;
-use one::{PORT_BURST, Port};
-pub use ring::Appetite;
-use ring::complete;
+pub use tap::uring::Appetite;
+use tap::uring::complete;
+use tap::{PORT_BURST, Port};
 
 /// Slots for TAPs in a ring: one for each sub-interface that a switch can have.
 const SLOTS_MAX: u32 = 65_536;

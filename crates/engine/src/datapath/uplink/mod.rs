@@ -1,8 +1,8 @@
 //! [`Uplink`]: the engine's socket on the parent.
 
-#[cfg(feature = "af-xdp")]
-mod chain;
 mod packet;
+#[cfg(feature = "af-xdp")]
+mod reassembly;
 #[cfg(feature = "af-xdp")]
 mod xdp;
 
@@ -13,8 +13,8 @@ use umacvlan_core::DropReason;
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::tx_batch::Outgoing;
 
-use crate::datapath::held::{Held, Place};
-use crate::datapath::memory::MemoryLink;
+use crate::datapath::frame_ref::{Held, Place};
+use crate::datapath::memory_link::MemoryLink;
 use crate::datapath::switches::{SwitchId, Vlans};
 
 pub use packet::PacketUplink;

@@ -11,7 +11,7 @@ use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::rx_ring::{Extent, Received};
 use umacvlan_sys::tx_batch::{Outgoing, TxBatch};
 
-use crate::datapath::held::{Held, Place};
+use crate::datapath::frame_ref::{Held, Place};
 use crate::datapath::switches::{SwitchId, Vlans};
 
 /// An AF_PACKET socket and the room to send many frames at once.

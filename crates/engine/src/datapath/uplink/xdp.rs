@@ -21,9 +21,9 @@ use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::tx_batch::Outgoing;
 use umacvlan_sys::xdp::{CHUNKS_RX, NotSent, XskSocket};
 
-use super::chain::{Chain, Outcome};
+use super::reassembly::{Chain, Outcome};
 use super::{PacketUplink, sort};
-use crate::datapath::held::{Held, Place};
+use crate::datapath::frame_ref::{Held, Place};
 use crate::datapath::switches::{SwitchId, Vlans};
 
 /// Most sockets of one worker: their chunks have to fit the numbers of `Held`. What comes by

@@ -5,9 +5,9 @@
 //! shared and nothing is locked. Others ask it by message ([`WorkerHandle::call`]), and it answers
 //! between two turns.
 
-mod asked;
-mod calls;
 mod handle;
+mod requests;
+mod seccomp;
 
 use std::io;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use umacvlan_sys::arena::Arena;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::tx_batch::Outgoing;
 
-pub use asked::{AddError, Snapshot};
-pub use calls::SYSTEM_CALLS;
 pub use handle::{Notice, Notifier, OnWorker, Stopped, WorkerHandle};
+pub use requests::{AddError, Snapshot};
+pub use seccomp::SYSTEM_CALLS;
 
-use crate::datapath::coalesce::Coalescer;
-use crate::datapath::dispatch::{Desk, Dispatch};
-use crate::datapath::held::Places;
+use crate::datapath::forwarder::{Desk, Dispatch};
+use crate::datapath::frame_ref::Places;
+use crate::datapath::gro::Coalescer;
 use crate::datapath::idle::Idle;
-use crate::datapath::outlet::{Outlet, refused, unsent};
 use crate::datapath::port::{PortEvent, Ports};
 use crate::datapath::switches::{Switches, Vlans};
+use crate::datapath::tx_queues::{Outlet, refused, unsent};
 use crate::datapath::uplink::Uplink;
 
 /// Frames that a turn takes from the uplink.

@@ -10,8 +10,8 @@ use umacvlan_core::SubIndex;
 use umacvlan_core::offload::{GroBuilder, Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::stats::SubStats;
 
-use crate::datapath::held::{Held, Places};
-use crate::datapath::outlet::OUTGOING;
+use crate::datapath::frame_ref::{Held, Places};
+use crate::datapath::tx_queues::OUTGOING;
 
 /// Bytes of merged frames in one turn. Pages are touched only when there are any.
 const ROOM: usize = 4 << 20;

@@ -4,9 +4,9 @@ use umacvlan_core::SubIndex;
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::uring::Completion;
 
-use super::PortEvent;
-use super::one::{Port, reason};
-use crate::datapath::held::{Held, Place};
+use super::{Port, reason};
+use crate::datapath::frame_ref::{Held, Place};
+use crate::datapath::port::PortEvent;
 
 /// Bytes of frames that a ring may read ahead: half of a usual second-level cache.
 const HOT_BYTES: usize = 512 * 1024;
@@ -16,7 +16,7 @@ const BUFFERS_MIN: usize = 8;
 const BUFFERS_MAX: usize = 192;
 
 /// Passes one completion on, if its port is still the one that it was for.
-pub(super) fn complete(
+pub(in crate::datapath::port) fn complete(
     ports: &mut [Option<Port>],
     ended: &mut Vec<SubIndex>,
     arena: &Arena,

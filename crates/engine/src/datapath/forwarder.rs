@@ -8,11 +8,11 @@ use umacvlan_core::stats::WireStats;
 use umacvlan_core::switch::{Action, Flood, Replica, Verdict};
 use umacvlan_core::{DropReason, Frame, SubIndex};
 
-use crate::datapath::group::GroupQueue;
-use crate::datapath::held::{Held, Place};
-use crate::datapath::outlet::Outlet;
-use crate::datapath::report;
+use crate::datapath::flood_queue::GroupQueue;
+use crate::datapath::frame_ref::{Held, Place};
+use crate::datapath::igmp_mld;
 use crate::datapath::switches::{Served, SwitchId, Switches};
+use crate::datapath::tx_queues::Outlet;
 
 /// Copies of group frames that one turn makes before the rest waits.
 const REPLICAS: usize = 256;
@@ -221,7 +221,7 @@ impl Desk {
             return stats.dropped.count(DropReason::BadVnetHeader);
         }
         let group = frame.dst().is_group();
-        if group && report::is_membership_report(frame) && !self.reports.contains(&from) {
+        if group && igmp_mld::is_membership_report(frame) && !self.reports.contains(&from) {
             self.reports.push(from);
         }
         let Self { outlet, groups, replicas_left, .. } = self;

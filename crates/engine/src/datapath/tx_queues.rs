@@ -7,8 +7,8 @@ use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::switch::Replica;
 use umacvlan_core::{DropReason, Frame, SubIndex};
 
-use crate::datapath::held::Held;
-use crate::datapath::offload::Scratch;
+use crate::datapath::frame_ref::Held;
+use crate::datapath::segment_buffer::Scratch;
 use crate::datapath::switches::SwitchId;
 
 /// Frames that a turn usually writes at most; many copies for source lists may make it more.

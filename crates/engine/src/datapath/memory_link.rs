@@ -14,8 +14,8 @@ use umacvlan_sys::arena::{Arena, BUFFER_LEN};
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::tx_batch::Outgoing;
 
-use crate::datapath::held::{Held, Place};
-use crate::datapath::ring::room;
+use crate::datapath::frame_ref::{Held, Place};
+use crate::datapath::ring_alloc::room;
 
 /// One end of a link in memory.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_sys::arena::Arena;
 
-use crate::datapath::coalesce::Coalescer;
-use crate::datapath::group::GroupQueue;
-use crate::datapath::offload::Scratch;
+use crate::datapath::flood_queue::GroupQueue;
+use crate::datapath::gro::Coalescer;
+use crate::datapath::segment_buffer::Scratch;
 use crate::datapath::uplink::Uplink;
 
 /// Bits of a merged frame's number for the length of the headers.

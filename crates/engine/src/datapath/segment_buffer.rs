@@ -6,7 +6,7 @@ use umacvlan_core::offload::{
     SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, complete_checksum, segment,
 };
 
-use crate::datapath::held::{Held, Place};
+use crate::datapath::frame_ref::{Held, Place};
 
 /// Bytes of finished frames in one turn. Pages are touched only when there are any.
 const ROOM: usize = 8 << 20;

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use umacvlan_core::switch::FloodRule;
 
-use crate::datapath::ring::room;
+use crate::datapath::ring_alloc::room;
 use crate::datapath::switches::SwitchId;
 
 /// Bytes of waiting frames. Pages are touched only when frames really wait.

@@ -11,7 +11,7 @@ use umacvlan_sys::calls;
 use umacvlan_sys::tap::Tap;
 
 use super::Worker;
-use crate::datapath::dispatch::{Desk, Dispatch};
+use crate::datapath::forwarder::{Desk, Dispatch};
 use crate::datapath::port::PortLink;
 use crate::datapath::switches::{Served, SwitchId};
 use crate::datapath::uplink::Uplink;

@@ -1,30 +1,32 @@
 //! One port, read and written by a system call a frame.
 
+pub(super) mod uring;
+
 use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::arena::{Arena, BUFFER_LEN};
 
 use super::{PortEvent, PortLink};
-use crate::datapath::held::{Held, Place};
+use crate::datapath::frame_ref::{Held, Place};
 
 /// Most frames that a turn takes from one port before the next has its chance. A ring of the
 /// kernel's, which reads ahead by itself, takes 32 of each in turn.
-pub(super) const PORT_BURST: usize = 64;
+pub(in crate::datapath::port) const PORT_BURST: usize = 64;
 
 /// The engine's end of one sub-interface.
 #[derive(Debug)]
-pub(super) struct Port {
-    pub(super) id: SubIndex,
-    pub(super) link: PortLink,
-    pub(super) generation: u8,
+pub(in crate::datapath::port) struct Port {
+    pub(in crate::datapath::port) id: SubIndex,
+    pub(in crate::datapath::port) link: PortLink,
+    pub(in crate::datapath::port) generation: u8,
     /// True when its frames are wanted.
-    pub(super) listening: bool,
+    pub(in crate::datapath::port) listening: bool,
     /// True while a read of the ring is under way.
-    pub(super) armed: bool,
+    pub(in crate::datapath::port) armed: bool,
 }
 
 impl Port {
     /// Notes that its read has ended, to be armed again if its frames are wanted.
-    pub(super) fn ended(&mut self, ended: &mut Vec<SubIndex>) {
+    pub(in crate::datapath::port) fn ended(&mut self, ended: &mut Vec<SubIndex>) {
         self.armed = false;
         if self.listening {
             ended.push(self.id);
@@ -32,7 +34,11 @@ impl Port {
     }
 
     /// Reads what waits, up to the burst of one port, each frame into a buffer of its own.
-    pub(super) fn read(&self, arena: &mut Arena, on: &mut impl FnMut(PortEvent<'_>)) -> usize {
+    pub(in crate::datapath::port) fn read(
+        &self,
+        arena: &mut Arena,
+        on: &mut impl FnMut(PortEvent<'_>),
+    ) -> usize {
         let PortLink::Tap(tap) = &self.link else {
             return 0;
         };
@@ -62,7 +68,7 @@ impl Port {
     }
 
     /// Writes so many frames, told by number; what is refused is told to `refused`.
-    pub(super) fn write<'f>(
+    pub(in crate::datapath::port) fn write<'f>(
         &self,
         count: usize,
         frame: impl Fn(usize) -> &'f [u8],
@@ -83,7 +89,7 @@ impl Port {
 
 /// The reason for which a TAP refused a frame (`drivers/net/tun.c`): EIO is an interface that is
 /// down, EBADFD one that is gone, EAGAIN a full queue; the rest is the frame's own fault.
-pub(super) fn reason(errno: i32) -> DropReason {
+pub(in crate::datapath::port) fn reason(errno: i32) -> DropReason {
     match errno {
         libc::EIO | libc::EBADFD => DropReason::Down,
         libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => DropReason::Full,
