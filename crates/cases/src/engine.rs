@@ -39,7 +39,7 @@ impl Round for Turns {
         }
         for (from, frame) in &self.frames {
             let link = from.map_or(&self.wire, |from| &self.ports[from]);
-            assert!(link.put(frame), "a ring has no room for a burst");
+            assert!(link.push(frame), "a ring has no room for a burst");
         }
     }
 

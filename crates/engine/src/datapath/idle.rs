@@ -1,4 +1,4 @@
-//! `Idle`: what a worker does when there is nothing to do.
+//! `IdlePolicy`: what a worker does when there is nothing to do.
 
 use std::time::{Duration, Instant};
 use umacvlan_core::WorkerStats;
@@ -10,7 +10,7 @@ const SPIN: Duration = Duration::from_micros(50);
 
 /// Decides after each turn whether to sleep, and accounts for the time.
 #[derive(Debug)]
-pub struct Idle {
+pub struct IdlePolicy {
     poll: PollMode,
     /// When the last turn ended.
     last: Instant,
@@ -19,7 +19,7 @@ pub struct Idle {
     pub(crate) stats: WorkerStats,
 }
 
-impl Idle {
+impl IdlePolicy {
     /// An account that begins now.
     pub fn new(poll: PollMode) -> Self {
         let now = Instant::now();
@@ -66,14 +66,14 @@ mod tests {
 
     #[test]
     fn busy_never_sleeps_and_interrupt_always_does() {
-        assert!(!Idle::new(PollMode::Busy).after_turn(0, false));
-        assert!(Idle::new(PollMode::Interrupt).after_turn(0, false));
-        assert!(!Idle::new(PollMode::Interrupt).after_turn(1, true));
+        assert!(!IdlePolicy::new(PollMode::Busy).after_turn(0, false));
+        assert!(IdlePolicy::new(PollMode::Interrupt).after_turn(0, false));
+        assert!(!IdlePolicy::new(PollMode::Interrupt).after_turn(1, true));
     }
 
     #[test]
     fn adaptive_sleeps_only_after_its_budget() {
-        let mut idle = Idle::new(PollMode::Adaptive);
+        let mut idle = IdlePolicy::new(PollMode::Adaptive);
         idle.worked = Instant::now();
         assert!(!idle.after_turn(1, true));
         idle.worked = idle.last.checked_sub(SPIN).unwrap();
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn time_is_accounted_to_what_it_was_spent_on() {
-        let mut idle = Idle::new(PollMode::Adaptive);
+        let mut idle = IdlePolicy::new(PollMode::Adaptive);
         idle.after_turn(3, true);
         idle.after_turn(0, false);
         idle.after_sleep();

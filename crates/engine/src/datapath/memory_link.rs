@@ -42,21 +42,21 @@ impl MemoryLink {
     }
 
     /// Puts one frame, without vnet header, on its way. False: the ring is full.
-    pub fn put(&self, frame: &[u8]) -> bool {
-        self.put_parts(&[0; VNET_LEN], frame)
+    pub fn push(&self, frame: &[u8]) -> bool {
+        self.push_with_header(&[0; VNET_LEN], frame)
     }
 
     /// Puts one frame with this vnet header on its way. False: the ring is full.
-    pub fn put_parts(&self, header: &[u8; VNET_LEN], frame: &[u8]) -> bool {
-        let put = locked(&self.outbox).push([header, frame]);
+    pub fn push_with_header(&self, header: &[u8; VNET_LEN], frame: &[u8]) -> bool {
+        let pushed = locked(&self.outbox).push([header, frame]);
         if let Some(wake) = &self.wake {
             wake.wake();
         }
-        put
+        pushed
     }
 
     /// Takes one frame that has arrived: vnet header and frame.
-    pub fn take(&self) -> Option<Vec<u8>> {
+    pub fn pop(&self) -> Option<Vec<u8>> {
         let mut ring = locked(&self.inbox);
         let frame = ring.front().map(<[u8]>::to_vec);
         ring.pop();
@@ -214,21 +214,21 @@ mod tests {
     fn what_goes_in_at_one_end_comes_out_at_the_other_in_order() {
         let (near, far) = MemoryLink::pair(4, 1000);
         for round in 0..50_u8 {
-            assert!(near.put(&[round; 100]));
-            assert!(near.put(&[round; 37]));
-            assert_eq!(far.take().unwrap()[VNET_LEN..], [round; 100]);
-            assert_eq!(far.take().unwrap()[VNET_LEN..], [round; 37]);
+            assert!(near.push(&[round; 100]));
+            assert!(near.push(&[round; 37]));
+            assert_eq!(far.pop().unwrap()[VNET_LEN..], [round; 100]);
+            assert_eq!(far.pop().unwrap()[VNET_LEN..], [round; 37]);
         }
-        assert!(far.take().is_none());
+        assert!(far.pop().is_none());
     }
 
     #[test]
     fn a_full_ring_refuses() {
         let (near, far) = MemoryLink::pair(2, 1000);
-        assert!(near.put(&[0; 14]) && near.put(&[0; 14]));
-        assert!(!near.put(&[0; 14]), "more frames than agreed");
+        assert!(near.push(&[0; 14]) && near.push(&[0; 14]));
+        assert!(!near.push(&[0; 14]), "more frames than agreed");
         assert_eq!(far.drain(), 2);
-        assert!(!near.put(&[0; 1000]), "more bytes than agreed");
-        assert!(near.put(&[0; 900]));
+        assert!(!near.push(&[0; 1000]), "more bytes than agreed");
+        assert!(near.push(&[0; 900]));
     }
 }

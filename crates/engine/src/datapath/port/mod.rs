@@ -22,7 +22,7 @@ use umacvlan_sys::uring::{Completion, GENERATIONS, Uring};
 use crate::datapath::frame_ref::{Held, Places};
 use crate::datapath::memory_link::MemoryLink;
 use memory::MemoryPorts;
-pub use tap::uring::Appetite;
+pub use tap::uring::BufferBudget;
 use tap::uring::complete;
 use tap::{PORT_BURST, Port};
 
@@ -65,7 +65,7 @@ pub(crate) struct Ports {
     /// Ports whose read has ended and is armed again when the turn has given its buffers back.
     ended: Vec<SubIndex>,
     generation: u8,
-    appetite: Appetite,
+    buffer_budget: BufferBudget,
 }
 
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Ports {
             memory: MemoryPorts::default(),
             ended: Vec::new(),
             generation: 0,
-            appetite: Appetite::default(),
+            buffer_budget: BufferBudget::default(),
         })
     }
 
@@ -274,7 +274,7 @@ impl Ports {
             }
             Means::Uring { uring, watches_uplink, watches_commands } => {
                 let (ports, ended, commands) = (&mut self.ports, &mut self.ended, &self.commands);
-                let appetite = &mut self.appetite;
+                let buffer_budget = &mut self.buffer_budget;
                 uring.completions(arena, budget, |arena, completion| match completion {
                     Completion::Ready { name: UPLINK } => *watches_uplink = false,
                     Completion::Ready { .. } => {
@@ -283,7 +283,7 @@ impl Ports {
                     }
                     completion => {
                         if let Completion::Read { len, .. } = completion {
-                            appetite.note(len);
+                            buffer_budget.note(len);
                         }
                         complete(ports, ended, arena, completion, &mut on);
                     }
@@ -358,7 +358,7 @@ impl Ports {
         let Means::Uring { uring, .. } = &mut self.means else {
             return Ok(());
         };
-        uring.lend(arena, self.appetite.buffers());
+        uring.lend(arena, self.buffer_budget.buffers());
         for id in self.ended.drain(..) {
             if let Some(port) = &mut self.ports[id.index()] {
                 port.armed = true;

@@ -19,7 +19,7 @@ use crate::datapath::switches::{SwitchId, Vlans};
 
 pub use packet::PacketUplink;
 #[cfg(feature = "af-xdp")]
-pub use xdp::{SOCKETS as XDP_SOCKETS, XdpUplink};
+pub use xdp::{XDP_SOCKETS_MAX, XdpUplink};
 
 /// One way to reach the wire. Matched once a batch, never once a frame.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use crate::datapath::switches::{SwitchId, Vlans};
 
 /// Most sockets of one worker: their chunks have to fit the numbers of `Held`. What comes by
 /// further queues comes aside.
-pub const SOCKETS: u32 = (u16::MAX / CHUNKS_RX) as u32;
+pub const XDP_SOCKETS_MAX: u32 = (u16::MAX / CHUNKS_RX) as u32;
 
 /// AF_XDP sockets on queues of a parent, and the AF_PACKET socket beside them.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub struct XdpUplink {
 }
 
 impl XdpUplink {
-    /// An uplink through these sockets, of which there is one at least and [`SOCKETS`] at most, for
+    /// An uplink through these sockets, of which there is one at least and [`XDP_SOCKETS_MAX`] at most, for
     /// frames with so many bytes of payload. `open_checksums`: frames may be handed over with their
     /// checksum still open, as veth does.
     ///
@@ -138,7 +138,7 @@ impl XdpUplink {
                     mark_open(unit);
                 }
                 count += 1;
-                // At most SOCKETS times CHUNKS_RX.
+                // At most XDP_SOCKETS_MAX times CHUNKS_RX.
                 let number = u16::try_from(base).unwrap_or(u16::MAX) + chunk;
                 sort(vlans, Held::new(Place::Uplink, number, at, unit.len()), unit, &mut on);
             });

@@ -140,7 +140,7 @@ impl WorkerHandle {
     }
 
     /// The event on which the worker sleeps: wake it when a link in memory has something.
-    pub fn bell(&self) -> Arc<EventFd> {
+    pub fn wake_event(&self) -> Arc<EventFd> {
         Arc::clone(&self.commands)
     }
 

@@ -26,7 +26,7 @@ pub use seccomp::SYSTEM_CALLS;
 use crate::datapath::forwarder::{Desk, Dispatch};
 use crate::datapath::frame_ref::Places;
 use crate::datapath::gro::Coalescer;
-use crate::datapath::idle::Idle;
+use crate::datapath::idle::IdlePolicy;
 use crate::datapath::port::{PortEvent, Ports};
 use crate::datapath::switches::{Switches, Vlans};
 use crate::datapath::tx_queues::{Outlet, refused, unsent};
@@ -78,7 +78,7 @@ pub struct Worker {
     arena: Arena,
     /// `None`: every frame is written as it came.
     coalescer: Option<Coalescer>,
-    idle: Idle,
+    idle: IdlePolicy,
     requests: Receiver<Request>,
     notices: Option<Notifier>,
     /// Ports whose interface is gone, found in this turn.
@@ -121,7 +121,7 @@ impl Worker {
             ports,
             arena,
             coalescer: config.coalesce.then(Coalescer::new),
-            idle: Idle::new(config.poll),
+            idle: IdlePolicy::new(config.poll),
             requests,
             notices,
             gone: Vec::new(),

@@ -28,9 +28,9 @@ pub struct Snapshot {
     /// What the worker did with its time.
     pub turns: WorkerStats,
     /// Floods that wait, and so are counted but not yet finished.
-    pub waiting: usize,
+    pub pending_floods: usize,
     /// Frames that the kernel has been given to send and has not told to have left: none at rest.
-    pub sending: usize,
+    pub tx_in_flight: usize,
     /// True when TAPs are served by io_uring, by all of them.
     pub uring: bool,
 }
@@ -44,8 +44,8 @@ impl AddAssign<&Self> for Snapshot {
         }
         self.removed += other.removed;
         self.turns += other.turns;
-        self.waiting += other.waiting;
-        self.sending += other.sending;
+        self.pending_floods += other.pending_floods;
+        self.tx_in_flight += other.tx_in_flight;
         self.uring &= other.uring;
     }
 }
@@ -145,7 +145,7 @@ impl Worker {
     ///
     /// # Errors
     /// There are as many as there can be.
-    pub fn serve(&mut self, path: VlanPath, switch: Switch) -> Result<SwitchId, SwitchError> {
+    pub fn add_switch(&mut self, path: VlanPath, switch: Switch) -> Result<SwitchId, SwitchError> {
         let at = match path.is_untagged() {
             true => SwitchId::UNTAGGED,
             false => self.vlans.serve(path).ok_or(SwitchError::TooMany)?,
@@ -157,7 +157,7 @@ impl Worker {
 
     /// Ends a switch whose sub-interfaces have been removed: frames of its VLAN are nobody's again,
     /// and untagged ones the host's.
-    pub fn end(&mut self, at: SwitchId) {
+    pub fn remove_switch(&mut self, at: SwitchId) {
         let Dispatch { switches, desk: Desk { groups, .. } } = &mut self.dispatch;
         let former = &switches.at(at).switch;
         let empty = Switch::new(*former.parent(), former.semantics());
@@ -232,7 +232,7 @@ impl Worker {
     pub fn snapshot_at(&self, at: SwitchId) -> Snapshot {
         let mut snapshot = Snapshot {
             turns: WorkerStats { syscalls: calls::made(), ..self.idle.stats },
-            sending: self.uplink.as_ref().map_or(0, Uplink::sending),
+            tx_in_flight: self.uplink.as_ref().map_or(0, Uplink::sending),
             uring: self.ports.has_uring(),
             ..Snapshot::default()
         };
@@ -245,11 +245,11 @@ impl Worker {
         into.wire += served.wire;
         into.subs.extend(served.switch.subs().map(|(id, _)| (id, stats(id))));
         into.removed += served.removed;
-        into.waiting += served.waiting;
+        into.pending_floods += served.waiting;
     }
 
     /// Floods that wait for the next turn.
-    pub fn waiting(&self) -> usize {
+    pub fn pending_floods(&self) -> usize {
         self.dispatch.desk.groups.len()
     }
 

@@ -65,12 +65,12 @@ fn current(ports: &mut [Option<Port>], slot: u32, generation: u8) -> Option<&mut
 /// turn leave the cache before they are written: about a sixth of TCP bulk (`umacvlan lab --mode
 /// bridge`, with `BUFFERS_MIN` at 192: 17.7 Gbit/s and not 21.1 between sub-interfaces).
 #[derive(Debug, Default)]
-pub struct Appetite {
+pub struct BufferBudget {
     /// A mean length of frames in bytes that grows at once and shrinks slowly.
     len: usize,
 }
 
-impl Appetite {
+impl BufferBudget {
     /// Notes the length of a frame that was read.
     #[inline]
     pub fn note(&mut self, len: u32) {
