@@ -152,9 +152,8 @@ impl Vlans {
 
     /// A switch for a VLAN; that of before, if it has one. `None` if there are too many.
     pub(crate) fn serve(&mut self, path: VlanPath) -> Option<SwitchId> {
-        let places = self.paths.iter().enumerate().skip(1);
-        let free = places.filter(|(_, other)| **other == path || other.is_untagged());
-        let at = free.map(|(at, _)| at).next().unwrap_or(self.paths.len());
+        let find = |wanted| (1..self.paths.len()).find(|&at| self.paths[at] == wanted);
+        let at = find(path).or_else(|| find(VlanPath::UNTAGGED)).unwrap_or(self.paths.len());
         let number = u16::try_from(at).ok()?;
         match self.paths.get_mut(at) {
             Some(place) => *place = path,
@@ -243,6 +242,15 @@ mod tests {
         vlans.end(a);
         let c = vlans.serve(path(30)).unwrap();
         assert_eq!((c, a != b, *vlans.path(c)), (a, true, path(30)));
+        assert_eq!(vlans.serve(path(20)), Some(b));
+    }
+
+    #[test]
+    fn a_vlan_keeps_its_switch_although_a_lower_number_is_free() {
+        let mut vlans = Vlans::new();
+        let path = |vid| VlanPath::single(vid).unwrap();
+        let [a, b] = [10, 20].map(|vid| vlans.serve(path(vid)).unwrap());
+        vlans.end(a);
         assert_eq!(vlans.serve(path(20)), Some(b));
     }
 }
