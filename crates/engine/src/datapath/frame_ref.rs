@@ -1,136 +1,175 @@
-//! [`Held`]: where a frame lies until its turn ends.
+//! [`FrameRef`]: where a frame is stored until its turn ends.
 //!
-//! A frame is decided upon when it is read and written when the turn flushes; in between it stays
-//! in the memory into which the kernel put it, and everything that will be done with it refers to
-//! it by this small value. A flood to a thousand sub-interfaces is a thousand of them and no copy.
+//! The worker decides about a frame when it reads it, and writes it when the turn flushes. Between
+//! the two, the frame stays in the memory into which the kernel wrote it, and the TX queues hold
+//! this small value. A flood to a thousand sub-interfaces is a thousand references and no copy.
 
-use umacvlan_core::offload::VNET_LEN;
+use std::ops::Range;
+
+use umacvlan_core::Frame;
+use umacvlan_core::offload::{VNET_LEN, VnetHeader};
+use umacvlan_core::stats::Counters;
 use umacvlan_sys::arena::Arena;
 
-use crate::datapath::flood_queue::GroupQueue;
-use crate::datapath::gro::Coalescer;
-use crate::datapath::segment_buffer::Scratch;
+use crate::datapath::flood_queue::FloodQueue;
+use crate::datapath::gro::Gro;
+use crate::datapath::segment_buffer::SegmentBuffer;
 use crate::datapath::uplink::Uplink;
 
-/// Bits of a merged frame's number for the length of the headers.
+/// Bits of a completion cookie for the length of the headers.
 const HEADERS_BITS: u16 = 8;
 
-/// The memory in which a frame lies.
+/// The memory in which a frame is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum StorageKind {
+    /// The queue of unfinished floods.
+    Floods,
+    /// The GRO buffer: one frame that stands for `frames` frames with `headers` bytes of headers
+    /// each.
+    Merged { frames: u8, headers: u8 },
     /// A buffer of the arena: read from a port, or from an uplink without memory of its own.
-    Arena,
-    /// The queue of group frames.
-    Group,
-    /// What was merged from several frames.
-    Merged,
-    /// What the engine made itself: finished checksums and segments.
-    Scratch,
-    /// A slot of the socket beside an AF_XDP uplink.
+    Pool { buffer: u16 },
+    /// The segment buffer: completed checksums and segments.
+    Segments,
+    /// A slot of the packet socket beside an AF_XDP uplink.
     #[cfg(feature = "af-xdp")]
-    Side,
-    /// A slot of the uplink's ring, or a chunk of its memory.
-    Uplink,
+    Side { slot: u16 },
+    /// A slot of the uplink's ring, or a chunk of its UMEM.
+    Uplink { slot: u16 },
 }
 
-/// A frame and its vnet header, by place.
+/// The place of a frame with its vnet header.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Held {
-    pub(crate) place: Place,
-    /// Buffer or slot; of a merged frame what [`Self::more`] says; 0 where the place is one piece.
-    pub(crate) number: u16,
-    /// Where the vnet header begins.
-    pub(crate) at: u32,
+pub(crate) struct FrameRef {
+    pub(crate) storage: StorageKind,
+    /// Offset of the vnet header in the buffer, slot or memory.
+    pub(crate) start: u32,
     /// Bytes of header and frame.
     pub(crate) len: u32,
 }
 
-impl Held {
-    /// A frame of `len` bytes with its header, from `at` on.
-    ///
-    /// # Panics
-    /// Never: every place is far below 4 GiB.
-    #[allow(clippy::cast_possible_truncation, reason = "every place is far below 4 GiB")]
-    pub(crate) fn new(place: Place, number: u16, at: usize, len: usize) -> Self {
-        Self { place, number, at: at as u32, len: len as u32 }
-    }
-
-    /// A frame of `len` bytes with its header, from `at` on, that was merged from `frames` with so
-    /// many bytes of headers each.
-    #[allow(clippy::cast_possible_truncation, reason = "at most 64 frames and 122 bytes")]
-    pub(crate) fn merged(at: usize, len: usize, frames: u32, headers: usize) -> Self {
-        let number = (frames as u16 - 1) << HEADERS_BITS | headers as u16;
-        Self::new(Place::Merged, number, at, len)
-    }
-
-    /// The same without so many bytes at its front, which is not more than it has.
+impl FrameRef {
+    /// A frame of `len` bytes, vnet header included, that begins at `start`.
     #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "it is a part of the length")]
-    pub(crate) fn without(self, bytes: usize) -> Self {
-        let bytes = bytes as u32;
-        Self { at: self.at + bytes, len: self.len - bytes, ..self }
+    #[allow(clippy::cast_possible_truncation, reason = "every storage is far below 4 GiB")]
+    pub(crate) const fn new(storage: StorageKind, start: usize, len: usize) -> Self {
+        Self { storage, start: start as u32, len: len as u32 }
     }
 
-    /// What a refusal has to know of it later, in 14 bits: 0 for a frame that stands for itself.
-    pub(crate) const fn more(self) -> u16 {
-        match self.place {
-            Place::Merged => self.number,
+    /// A frame merged from `frames` frames with `headers` bytes of headers each.
+    #[allow(clippy::cast_possible_truncation, reason = "at most 64 frames and 122 bytes")]
+    pub(crate) const fn merged(start: usize, len: usize, frames: u32, headers: usize) -> Self {
+        let storage = StorageKind::Merged { frames: frames as u8, headers: headers as u8 };
+        Self::new(storage, start, len)
+    }
+
+    /// The same frame without its first `bytes` bytes. It has at least that many.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "`bytes` is a part of the length")]
+    pub(crate) const fn without_prefix(self, bytes: usize) -> Self {
+        let bytes = bytes as u32;
+        Self { start: self.start + bytes, len: self.len - bytes, ..self }
+    }
+
+    /// Bytes of the frame without its vnet header.
+    #[inline]
+    pub(crate) const fn frame_len(self) -> usize {
+        (self.len as usize).saturating_sub(VNET_LEN)
+    }
+
+    /// The frames that this one stands for, and the bytes they had before they were merged.
+    #[inline]
+    pub(crate) const fn counters(self) -> Counters {
+        Self::counters_of(self.len, self.completion_cookie())
+    }
+
+    /// What a failed write needs to know to undo the counters, in 14 bits: 0 for a frame that was
+    /// not merged.
+    #[inline]
+    pub(crate) const fn completion_cookie(self) -> u16 {
+        match self.storage {
+            StorageKind::Merged { frames, headers } => {
+                (frames as u16 - 1) << HEADERS_BITS | headers as u16
+            }
             _ => 0,
         }
     }
 
-    /// The frame of `len` bytes with its header of which [`Self::more`] said this.
-    pub(crate) const fn refused(len: u32, more: u16) -> Self {
-        let place = if more == 0 { Place::Arena } else { Place::Merged };
-        Self { place, number: more, at: 0, len }
+    /// The [`counters`](Self::counters) of the frame of `len` bytes that had this cookie.
+    pub(crate) const fn counters_of(len: u32, cookie: u16) -> Counters {
+        let more = (cookie >> HEADERS_BITS) as u64;
+        let headers = (cookie & ((1 << HEADERS_BITS) - 1)) as u64;
+        let bytes = (len as u64).saturating_sub(VNET_LEN as u64) + more * headers;
+        Counters { frames: 1 + more, bytes }
     }
 
-    /// How many frames it stands for.
-    pub(crate) fn frames(self) -> u64 {
-        1 + u64::from(self.more() >> HEADERS_BITS)
-    }
-
-    /// Bytes of the frame alone, or of all that were merged.
-    pub(crate) fn frame_len(self) -> usize {
-        let headers = usize::from(self.more() & ((1 << HEADERS_BITS) - 1));
-        let repeated = usize::from(self.more() >> HEADERS_BITS) * headers;
-        (self.len as usize).saturating_sub(VNET_LEN) + repeated
-    }
-
-    fn range(self) -> std::ops::Range<usize> {
-        let at = self.at as usize;
-        at..at + self.len as usize
+    #[inline]
+    const fn range(self) -> Range<usize> {
+        let start = self.start as usize;
+        start..start + self.len as usize
     }
 }
 
-/// All the places, to look a [`Held`] up.
+/// Splits and parses vnet header and frame; `None` for a runt.
+#[inline]
+pub(crate) fn parse(bytes: &[u8]) -> Option<(VnetHeader, Frame<'_>)> {
+    let (header, frame) = bytes.split_first_chunk::<VNET_LEN>()?;
+    Some((VnetHeader::parse(header), Frame::new(frame)?))
+}
+
+/// Every memory in which a frame can be stored, to resolve a [`FrameRef`].
 #[derive(Clone, Copy)]
-pub(crate) struct Places<'p> {
-    pub(crate) arena: &'p Arena,
-    pub(crate) groups: &'p GroupQueue,
+pub(crate) struct FrameStores<'s> {
+    pub(crate) arena: &'s Arena,
+    pub(crate) floods: &'s FloodQueue,
     /// `None` while frames are being merged.
-    pub(crate) merged: Option<&'p Coalescer>,
-    pub(crate) scratch: &'p Scratch,
-    pub(crate) uplink: Option<&'p Uplink>,
+    pub(crate) merged: Option<&'s Gro>,
+    pub(crate) segments: &'s SegmentBuffer,
+    pub(crate) uplink: Option<&'s Uplink>,
 }
 
-impl<'p> Places<'p> {
+impl<'s> FrameStores<'s> {
     /// Header and frame.
     #[inline(always)]
-    pub(crate) fn bytes(self, held: Held) -> &'p [u8] {
-        let range = held.range();
-        match held.place {
-            Place::Arena => self.arena.bytes(held.number, range.start, range.len()),
-            Place::Group => self.groups.bytes(range),
-            Place::Merged => self.merged.map_or(&[], |merged| merged.bytes(range)),
-            Place::Scratch => self.scratch.bytes(range),
+    pub(crate) fn bytes(self, stored: FrameRef) -> &'s [u8] {
+        let range = stored.range();
+        match stored.storage {
+            StorageKind::Floods => self.floods.bytes(range),
+            StorageKind::Merged { .. } => self.merged.map_or(&[], |merged| merged.bytes(range)),
+            StorageKind::Pool { buffer } => self.arena.bytes(buffer, range.start, range.len()),
+            StorageKind::Segments => self.segments.bytes(range),
             #[cfg(feature = "af-xdp")]
-            Place::Side => self
-                .uplink
-                .map_or(&[], |uplink| uplink.side_bytes(held.number, range.start, range.len())),
-            Place::Uplink => self
-                .uplink
-                .map_or(&[], |uplink| uplink.bytes(held.number, range.start, range.len())),
+            StorageKind::Side { slot } => {
+                self.uplink.map_or(&[], |uplink| uplink.side_bytes(slot, range.start, range.len()))
+            }
+            StorageKind::Uplink { slot } => {
+                self.uplink.map_or(&[], |uplink| uplink.bytes(slot, range.start, range.len()))
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_restores_the_counters_of_a_merged_frame() {
+        let merged = FrameRef::merged(0, VNET_LEN + 54 + 64 * 100, 64, 54);
+        let counters = FrameRef::counters_of(merged.len, merged.completion_cookie());
+        assert_eq!(counters, Counters { frames: 64, bytes: 64 * 154 });
+        assert!(merged.completion_cookie() < 1 << 14);
+    }
+
+    #[test]
+    fn a_frame_that_was_not_merged_counts_once_without_its_header() {
+        let single = FrameRef::new(StorageKind::Pool { buffer: 7 }, 4, VNET_LEN + 60);
+        assert_eq!(single.completion_cookie(), 0);
+        assert_eq!(single.counters(), Counters { frames: 1, bytes: 60 });
+    }
+
+    #[test]
+    fn a_reference_stays_small() {
+        assert_eq!(size_of::<FrameRef>(), 12);
     }
 }

@@ -1,8 +1,8 @@
-//! [`Coalescer`]: frames of one flow that a turn would write one by one to a port, made into one.
+//! [`Gro`]: frames of one flow to one port, merged into one GSO packet before the write.
 //!
-//! The stack behind a TAP is entered once a write, and that is most of what a small frame costs. No
-//! frame waits for another: only those that are to be written at the end of the same turn are
-//! merged, and only neighbours on the way to the same port, so the order of all frames stays.
+//! The network stack behind a TAP runs once for each write, which is most of the cost of a small
+//! frame. No frame waits for another: only frames that the same turn writes are merged, and only
+//! neighbours on the way to one port, so all frames stay in order.
 
 use std::ops::Range;
 
@@ -10,55 +10,56 @@ use umacvlan_core::SubIndex;
 use umacvlan_core::offload::{GroBuilder, Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::stats::SubStats;
 
-use crate::datapath::frame_ref::{Held, Places};
-use crate::datapath::tx_queues::OUTGOING;
+use crate::datapath::frame_ref::{FrameRef, FrameStores};
+use crate::datapath::tx_queues::TX_QUEUE_LEN;
 
-/// Bytes of merged frames in one turn. Pages are touched only when there are any.
-const ROOM: usize = 4 << 20;
+/// Bytes of merged frames in one turn. Only pages with frames are ever touched.
+const CAPACITY: usize = 4 << 20;
 
-/// The longest merged frame with its header: an IP packet behind two VLAN tags.
-const UNIT: usize = VNET_LEN + 14 + 8 + 65_535;
+/// The longest merged frame with its vnet header: an IP packet behind two VLAN tags.
+const UNIT_MAX: usize = VNET_LEN + 14 + 8 + 65_535;
 
-/// The most frames that are merged into one, and so the most bytes that many of one length need.
-const FRAMES: usize = 64;
+/// The most frames that are merged into one.
+const FRAMES_MAX: usize = 64;
 
-/// Memory for merged frames, used anew every turn.
+/// Memory for merged frames, reused every turn.
 #[derive(Debug)]
-pub(crate) struct Coalescer {
-    room: Box<[u8]>,
+pub(crate) struct Gro {
+    buffer: Box<[u8]>,
     used: usize,
-    /// By sub-interface: the place of its last frame in the list of this turn, or of an earlier
-    /// one; `merge` tells them apart, so a turn has nothing to forget.
+    /// By sub-interface: the position of its last frame in the TX queue of this turn or of an
+    /// earlier one. `merge` tells them apart, so the end of a turn has nothing to clear.
     last: Vec<usize>,
-    /// By sub-interface: what its next frame may continue.
-    open: Vec<Option<Open>>,
-    /// Those that have or had one in this turn.
+    /// By sub-interface: the merged frame that its next one may continue.
+    open: Vec<Option<OpenMerge>>,
+    /// Sub-interfaces that had an open merge in this turn.
     touched: Vec<SubIndex>,
 }
 
-/// Two or more frames that another may follow.
+/// Two or more frames that another may continue.
 #[derive(Clone, Copy, Debug)]
-struct Open {
-    /// The place of the first one in the list.
-    at: usize,
-    first: Held,
-    merge: GroBuilder,
+struct OpenMerge {
+    /// The position of the first frame in the TX queue.
+    position: usize,
+    first: FrameRef,
+    builder: GroBuilder,
+    /// The range of the buffer that it may fill.
     start: usize,
     end: usize,
 }
 
-impl Coalescer {
+impl Gro {
     pub(crate) fn new() -> Self {
         Self {
-            room: vec![0; ROOM].into_boxed_slice(),
+            buffer: vec![0; CAPACITY].into_boxed_slice(),
             used: 0,
             last: Vec::new(),
             open: Vec::new(),
-            touched: Vec::with_capacity(OUTGOING),
+            touched: Vec::with_capacity(TX_QUEUE_LEN),
         }
     }
 
-    /// Makes room for so many sub-interfaces; a turn has none to make.
+    /// Makes room for this many sub-interfaces, so that no turn has to.
     pub(crate) fn reserve(&mut self, subs: usize) {
         if self.open.len() < subs {
             self.last.resize(subs, 0);
@@ -66,34 +67,35 @@ impl Coalescer {
         }
     }
 
-    /// Merges what can be merged in a turn's list of frames.
+    /// Merges the frames of a turn that can be merged.
     ///
-    /// A frame is looked at when a second one goes to the same port, and not before: most turns
-    /// have one for each of many.
+    /// A frame is parsed when a second one goes to the same port, and not before: in most turns
+    /// each port gets one frame.
     pub(crate) fn merge(
         &mut self,
-        frames: &mut Vec<(SubIndex, Held)>,
-        places: Places<'_>,
+        frames: &mut Vec<(SubIndex, FrameRef)>,
+        stores: FrameStores<'_>,
         offloads: &[Option<Offloads>],
         subs: &mut [SubStats],
     ) {
         let mut merged = false;
-        for at in 0..frames.len() {
-            let (to, held) = frames[at];
-            let before = std::mem::replace(&mut self.last[to.index()], at);
-            // What an earlier turn left there is no place of a frame to this port before this one.
-            if before >= at || frames[before].0 != to {
+        for position in 0..frames.len() {
+            let (to, stored) = frames[position];
+            let before = std::mem::replace(&mut self.last[to.index()], position);
+            // A position that an earlier turn left is not that of an earlier frame to this port.
+            if before >= position || frames[before].0 != to {
                 continue;
             }
             let joined = match self.open[to.index()].is_some() {
-                true => self.push(to, held, places),
+                true => self.push(to, stored, stores),
                 false => {
-                    let takes = offloads.get(to.index()).copied().flatten();
-                    self.open(to, (before, frames[before].1), held, places, takes)
+                    let accepted = offloads.get(to.index()).copied().flatten();
+                    self.open(to, (before, frames[before].1), stored, stores, accepted)
                 }
             };
             if joined {
-                frames[at].1.len = 0;
+                // A length of 0 marks a frame that is part of another.
+                frames[position].1.len = 0;
                 merged = true;
             } else {
                 self.close(to, frames, subs);
@@ -103,101 +105,106 @@ impl Coalescer {
             self.close(to, frames, subs);
         }
         if merged {
-            frames.retain(|(_, held)| held.len != 0);
+            frames.retain(|(_, stored)| stored.len != 0);
         }
     }
 
     /// The bytes of a merged frame of this turn.
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.room[range]
+        &self.buffer[range]
     }
 
-    /// Ends the turn.
-    pub(crate) fn release(&mut self) {
+    /// Ends the turn: forgets its frames.
+    pub(crate) fn end_turn(&mut self) {
         self.used = 0;
     }
 
-    /// Takes a frame in behind those that a sub-interface has open, if it continues them.
-    fn push(&mut self, to: SubIndex, held: Held, places: Places<'_>) -> bool {
+    /// Appends a frame to the open merge of a sub-interface, if it continues it.
+    fn push(&mut self, to: SubIndex, stored: FrameRef, stores: FrameStores<'_>) -> bool {
         let Some(open) = &mut self.open[to.index()] else {
             return false;
         };
-        let room = &mut self.room[open.start..open.end];
-        match (parts(places.bytes(open.first)), parts(places.bytes(held))) {
-            (Some(first), Some((header, frame))) => open.merge.push(room, first, header, frame),
+        let room = &mut self.buffer[open.start..open.end];
+        match (split(stores.bytes(open.first)), split(stores.bytes(stored))) {
+            (Some(first), Some((header, frame))) => open.builder.push(room, first, header, frame),
             _ => false,
         }
     }
 
-    /// Begins with two frames to the same port, if the second continues the first, the receiver
-    /// takes what they become, and there is room left in this turn.
+    /// Opens a merge with two frames to the same port, if the second continues the first, the
+    /// receiver accepts the result, and this turn has room left.
     fn open(
         &mut self,
         to: SubIndex,
-        (at, first): (usize, Held),
-        second: Held,
-        places: Places<'_>,
-        takes: Option<Offloads>,
+        (position, first): (usize, FrameRef),
+        second: FrameRef,
+        stores: FrameStores<'_>,
+        accepted: Option<Offloads>,
     ) -> bool {
-        let Some(head) = unicast(places.bytes(first)) else {
+        let Some(head) = split_unicast(stores.bytes(first)) else {
             return false;
         };
-        let Some(mut merge) = GroBuilder::of(head.0, head.1) else {
+        let Some(mut builder) = GroBuilder::of(head.0, head.1) else {
             return false;
         };
-        let Some((header, frame)) = parts(places.bytes(second)) else {
+        let Some((header, frame)) = split(stores.bytes(second)) else {
             return false;
         };
-        let (start, end) = (self.used, self.used + UNIT.min(VNET_LEN + FRAMES * head.1.len()));
-        let takes = takes.is_some_and(|takes| takes.takes_type(merge.gso_type(), merge.is_v6()));
-        if !takes || end > ROOM || !merge.push(&mut self.room[start..end], head, header, frame) {
+        let start = self.used;
+        let end = start + UNIT_MAX.min(VNET_LEN + FRAMES_MAX * head.1.len());
+        let accepted = accepted
+            .is_some_and(|offloads| offloads.takes_type(builder.gso_type(), builder.is_v6()));
+        if !accepted
+            || end > CAPACITY
+            || !builder.push(&mut self.buffer[start..end], head, header, frame)
+        {
             return false;
         }
-        self.open[to.index()] = Some(Open { at, first, merge, start, end });
+        self.open[to.index()] = Some(OpenMerge { position, first, builder, start, end });
         self.touched.push(to);
-        // What it does not need is given back at its end.
+        // `finish` gives back the room that is not needed.
         self.used = end;
         true
     }
 
-    /// Ends what a sub-interface has open, if anything.
+    /// Finishes the open merge of a sub-interface, if it has one.
     #[inline]
-    fn close(&mut self, to: SubIndex, frames: &mut [(SubIndex, Held)], subs: &mut [SubStats]) {
+    fn close(&mut self, to: SubIndex, frames: &mut [(SubIndex, FrameRef)], subs: &mut [SubStats]) {
         if let Some(open) = self.open[to.index()].take() {
             self.finish(to, open, frames, subs);
         }
     }
 
-    /// Puts what was merged in the place of its first frame.
+    /// Puts the merged frame in the place of its first one.
     fn finish(
         &mut self,
         to: SubIndex,
-        open: Open,
-        frames: &mut [(SubIndex, Held)],
+        open: OpenMerge,
+        frames: &mut [(SubIndex, FrameRef)],
         subs: &mut [SubStats],
     ) {
-        let Open { at, merge, start, end, .. } = open;
-        let len = merge.finish(&mut self.room[start..end]);
+        let OpenMerge { position, builder, start, end, .. } = open;
+        let len = builder.finish(&mut self.buffer[start..end]);
         if end == self.used {
             self.used = start + len;
         }
         let stats = &mut subs[to.index()];
-        stats.merged += u64::from(merge.frames());
+        stats.merged += u64::from(builder.frames());
         stats.supers += 1;
-        frames[at].1 = Held::merged(start, len, merge.frames(), merge.headers());
+        frames[position].1 = FrameRef::merged(start, len, builder.frames(), builder.headers());
     }
 }
 
-/// Header and frame of a unit.
+/// Splits vnet header and frame.
 #[inline]
-fn parts(bytes: &[u8]) -> Option<(VnetHeader, &[u8])> {
+fn split(bytes: &[u8]) -> Option<(VnetHeader, &[u8])> {
     let (header, frame) = bytes.split_first_chunk::<VNET_LEN>()?;
     Some((VnetHeader::parse(header), frame))
 }
 
-/// Header and frame of a unit for one station; `None` for any other. What continues it is for the
-/// same one.
+/// Splits vnet header and frame; `None` for a multicast or broadcast frame. A frame that continues
+/// a unicast frame has the same destination.
 #[inline]
-fn unicast(bytes: &[u8]) -> Option<(VnetHeader, &[u8])> {
-    parts(bytes).filter(|(_, frame)| frame.first().is_some_and(|first| first & 1 == 0))
+fn split_unicast(bytes: &[u8]) -> Option<(VnetHeader, &[u8])> {
+    split(bytes).filter(|(_, frame)| frame.first().is_some_and(|first| first & 1 == 0))
 }

@@ -1,9 +1,9 @@
 //! [`MemoryLink`]: frames exchanged in memory.
 //!
-//! A link has two ends and two rings of fixed size. One end is an uplink or a port of a worker,
-//! the other belongs to a test or a bench, so the very loop that serves TAPs runs without a
-//! kernel. A ring is locked once a batch, and only here. A worker may have tens of thousands of
-//! such ports, so it does not look at each every turn: it is told which have something.
+//! A link has two ends and two rings of fixed size. One end is an uplink or a port of a worker, the
+//! other belongs to a test, a bench or an embedding program, so the loop that serves TAPs runs
+//! without a kernel. A ring is locked once a batch. A worker may have tens of thousands of such
+//! ports, so it does not poll them all: a ring that is no longer empty adds its port to a list.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,8 @@ use umacvlan_sys::arena::{Arena, BUFFER_LEN};
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::tx_batch::Outgoing;
 
-use crate::datapath::frame_ref::{Held, Place};
-use crate::datapath::ring_alloc::room;
+use crate::datapath::frame_ref::{FrameRef, StorageKind};
+use crate::datapath::ring_alloc::find_gap;
 
 /// One end of a link in memory.
 #[derive(Clone, Debug)]
@@ -27,26 +27,27 @@ pub struct MemoryLink {
 }
 
 impl MemoryLink {
-    /// The two ends of a link that holds `frames` frames of at most `bytes` bytes in all in each
-    /// direction. What is sent at one is received at the other.
+    /// Returns the two ends of a link that holds `frames` frames and `bytes` bytes in each
+    /// direction. Frames pushed at one end are popped at the other.
     pub fn pair(frames: usize, bytes: usize) -> (Self, Self) {
-        let there = Arc::new(Mutex::new(Ring::new(frames, bytes)));
-        let back = Arc::new(Mutex::new(Ring::new(frames, bytes)));
-        let near = Self { inbox: Arc::clone(&back), outbox: Arc::clone(&there), wake: None };
-        (near, Self { inbox: there, outbox: back, wake: None })
+        let to_far = Arc::new(Mutex::new(Ring::new(frames, bytes)));
+        let to_near = Arc::new(Mutex::new(Ring::new(frames, bytes)));
+        let near = Self { inbox: Arc::clone(&to_near), outbox: Arc::clone(&to_far), wake: None };
+        (near, Self { inbox: to_far, outbox: to_near, wake: None })
     }
 
-    /// From now on whoever sleeps on this event is woken by what is put in here.
+    /// Signals this event with every frame pushed here from now on
+    /// ([`WorkerHandle::wake_event`](crate::worker::WorkerHandle::wake_event)).
     pub fn wake_with(&mut self, wake: Arc<EventFd>) {
         self.wake = Some(wake);
     }
 
-    /// Puts one frame, without vnet header, on its way. False: the ring is full.
+    /// Sends one frame, without vnet header. False: the ring is full.
     pub fn push(&self, frame: &[u8]) -> bool {
         self.push_with_header(&[0; VNET_LEN], frame)
     }
 
-    /// Puts one frame with this vnet header on its way. False: the ring is full.
+    /// Sends one frame with this vnet header. False: the ring is full.
     pub fn push_with_header(&self, header: &[u8; VNET_LEN], frame: &[u8]) -> bool {
         let pushed = locked(&self.outbox).push([header, frame]);
         if let Some(wake) = &self.wake {
@@ -55,7 +56,7 @@ impl MemoryLink {
         pushed
     }
 
-    /// Takes one frame that has arrived: vnet header and frame.
+    /// Returns the oldest frame that has arrived, behind its vnet header.
     pub fn pop(&self) -> Option<Vec<u8>> {
         let mut ring = locked(&self.inbox);
         let frame = ring.front().map(<[u8]>::to_vec);
@@ -63,146 +64,146 @@ impl MemoryLink {
         frame
     }
 
-    /// Throws away what has arrived and returns how many frames it was.
+    /// Discards all frames that have arrived and returns how many there were.
     pub fn drain(&self) -> usize {
         let mut ring = locked(&self.inbox);
-        let count = ring.frames_in.len();
+        let count = ring.frames.len();
         while ring.pop() {}
         count
     }
 
-    /// From now on `ready` is told when something arrives here where there was nothing. Nobody
-    /// else is told.
-    pub(crate) fn tell(&self, ready: Option<(Ready, SubIndex)>) {
+    /// Sets the list to which the sub-interface is added when a frame arrives in the empty inbox.
+    pub(crate) fn set_ready_list(&self, ready: Option<(ReadyList, SubIndex)>) {
         let mut ring = locked(&self.inbox);
         ring.ready = ready;
-        if !ring.frames_in.is_empty() {
-            ring.announce();
+        if !ring.frames.is_empty() {
+            ring.mark_ready();
         }
     }
 
-    /// Hands at most `budget` frames to `on`; how many there were, and whether there are more.
+    /// Hands at most `budget` frames to `on`; returns how many, and whether there are more.
     pub(crate) fn recv(
         &mut self,
         arena: &mut Arena,
         budget: usize,
-        mut on: impl FnMut(Held, &mut [u8]),
+        mut on: impl FnMut(FrameRef, &mut [u8]),
     ) -> (usize, bool) {
         let mut ring = locked(&self.inbox);
-        let Ring { bytes, frames_in, .. } = &mut *ring;
+        let Ring { bytes, frames, .. } = &mut *ring;
         let mut count = 0;
-        for &(start, len) in frames_in.iter().take(budget) {
+        for &(start, len) in frames.iter().take(budget) {
             let Some(buffer) = arena.take() else {
                 break;
             };
             let len = len.min(BUFFER_LEN);
             let frame = arena.bytes_mut(buffer, 0, len);
             frame.copy_from_slice(&bytes[start..start + len]);
-            on(Held::new(Place::Arena, buffer, 0, len), frame);
+            on(FrameRef::new(StorageKind::Pool { buffer }, 0, len), frame);
             count += 1;
         }
-        frames_in.drain(..count);
-        (count, !frames_in.is_empty())
+        frames.drain(..count);
+        (count, !frames.is_empty())
     }
 
+    /// Sends `count` frames, of which `frame` returns each by number.
     pub(crate) fn send<'f>(
         &self,
         count: usize,
         frame: impl Fn(usize) -> Outgoing<'f>,
-        mut refused: impl FnMut(usize, DropReason),
+        mut on_refused: impl FnMut(usize, DropReason),
     ) {
         let mut ring = locked(&self.outbox);
         for number in 0..count {
             let Outgoing { unit, path } = frame(number);
-            let taken = match path.is_untagged() {
+            let pushed = match path.is_untagged() {
                 true => ring.push([unit]),
                 false => TaggedPrefix::new(unit, path)
                     .is_some_and(|head| ring.push([head.as_bytes(), &unit[UNTAGGED_PREFIX_LEN..]])),
             };
-            if !taken {
-                refused(number, DropReason::Full);
+            if !pushed {
+                on_refused(number, DropReason::Full);
             }
         }
     }
 }
 
-/// Ports that have got something since their worker looked, each once.
-pub(crate) type Ready = Arc<Mutex<Vec<SubIndex>>>;
+/// Ports whose empty inbox got a frame since their worker looked, each once.
+pub(crate) type ReadyList = Arc<Mutex<Vec<SubIndex>>>;
 
 /// A ring of frames of different lengths in one piece of memory.
 #[derive(Debug)]
 struct Ring {
     bytes: Box<[u8]>,
-    /// Of each frame: where it begins and how long it is.
-    frames_in: VecDeque<(usize, usize)>,
+    /// Start and length of each frame, the oldest first.
+    frames: VecDeque<(usize, usize)>,
     /// Where the newest ends.
     end: usize,
     /// Most frames at a time.
-    frames: usize,
-    /// Who is told, and by which name, when the ring is empty no longer.
-    ready: Option<(Ready, SubIndex)>,
+    frames_max: usize,
+    /// The list to which the sub-interface is added when the ring is no longer empty.
+    ready: Option<(ReadyList, SubIndex)>,
 }
 
 impl Ring {
     fn new(frames: usize, bytes: usize) -> Self {
         Self {
             bytes: vec![0; bytes].into_boxed_slice(),
-            frames_in: VecDeque::with_capacity(frames),
+            frames: VecDeque::with_capacity(frames),
             end: 0,
-            frames,
+            frames_max: frames,
             ready: None,
         }
     }
 
     fn front(&self) -> Option<&[u8]> {
-        let &(start, len) = self.frames_in.front()?;
+        let &(start, len) = self.frames.front()?;
         Some(&self.bytes[start..start + len])
     }
 
     fn pop(&mut self) -> bool {
-        self.frames_in.pop_front().is_some()
+        self.frames.pop_front().is_some()
     }
 
-    /// Copies a frame in, which comes in so many parts. False: there is no room.
+    /// Appends a frame that consists of these parts. False: there is no room.
     fn push<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) -> bool {
         let len = parts.iter().map(|part| part.len()).sum();
-        let Some(start) = self.room(len) else {
+        let Some(start) = self.find_gap(len) else {
             return false;
         };
         let mut rest = &mut self.bytes[start..start + len];
         for part in parts {
-            let (bytes, behind) = rest.split_at_mut(part.len());
-            bytes.copy_from_slice(part);
+            let (room, behind) = rest.split_at_mut(part.len());
+            room.copy_from_slice(part);
             rest = behind;
         }
         self.end = start + len;
-        self.frames_in.push_back((start, len));
-        if self.frames_in.len() == 1 {
-            self.announce();
+        self.frames.push_back((start, len));
+        if self.frames.len() == 1 {
+            self.mark_ready();
         }
         true
     }
 
-    // Always, for the many rings that have nobody to tell.
+    // Always: most rings have no such list.
     #[inline(always)]
-    fn announce(&self) {
-        if let Some((ready, name)) = &self.ready {
-            locked(ready).push(*name);
+    fn mark_ready(&self) {
+        if let Some((ready, sub)) = &self.ready {
+            locked(ready).push(*sub);
         }
     }
 
-    fn room(&self, len: usize) -> Option<usize> {
-        if self.frames_in.len() == self.frames {
+    fn find_gap(&self, len: usize) -> Option<usize> {
+        if self.frames.len() == self.frames_max {
             return None;
         }
-        let occupied = self.frames_in.front().map(|&(oldest, _)| (oldest, self.end));
-        room(occupied, self.bytes.len(), len)
+        let occupied = self.frames.front().map(|&(oldest, _)| (oldest, self.end));
+        find_gap(occupied, self.bytes.len(), len)
     }
 }
 
+/// Locks a ring or a list. One whose thread has panicked is used on.
 pub(crate) fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Rings and lists are whole between any two operations, whatever became of the thread that
-    // held one.
+    // Rings and lists are consistent between any two operations.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_in_at_one_end_comes_out_at_the_other_in_order() {
+    fn frames_pushed_at_one_end_are_popped_at_the_other_in_order() {
         let (near, far) = MemoryLink::pair(4, 1000);
         for round in 0..50_u8 {
             assert!(near.push(&[round; 100]));
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_ring_refuses() {
+    fn a_full_ring_refuses_frames() {
         let (near, far) = MemoryLink::pair(2, 1000);
         assert!(near.push(&[0; 14]) && near.push(&[0; 14]));
         assert!(!near.push(&[0; 14]), "more frames than agreed");

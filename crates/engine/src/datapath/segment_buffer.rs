@@ -1,4 +1,4 @@
-//! [`Scratch`]: frames that the engine finishes for a receiver that takes finished ones only.
+//! [`SegmentBuffer`]: frames completed for a receiver without the offloads that they need.
 
 use std::ops::Range;
 
@@ -6,73 +6,73 @@ use umacvlan_core::offload::{
     SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, complete_checksum, segment,
 };
 
-use crate::datapath::frame_ref::{Held, Place};
+use crate::datapath::frame_ref::{FrameRef, StorageKind};
 
-/// Bytes of finished frames in one turn. Pages are touched only when there are any.
-const ROOM: usize = 8 << 20;
+/// Bytes of completed frames in one turn. Only pages with frames are ever touched.
+const CAPACITY: usize = 8 << 20;
 
-/// Memory for finished frames, used anew every turn.
+/// Memory for completed frames, reused every turn.
 #[derive(Debug)]
-pub(crate) struct Scratch {
+pub(crate) struct SegmentBuffer {
     work: Box<[u8; SEGMENT_BUFFER_LEN]>,
     frames: Box<[u8]>,
     used: usize,
-    /// The frames made of the last one.
-    made: Vec<Held>,
+    /// The frames made from the last one.
+    completed: Vec<FrameRef>,
 }
 
-impl Scratch {
+impl SegmentBuffer {
     pub(crate) fn new() -> Self {
         Self {
             work: Box::new([0; SEGMENT_BUFFER_LEN]),
-            frames: vec![0; ROOM].into_boxed_slice(),
+            frames: vec![0; CAPACITY].into_boxed_slice(),
             used: 0,
-            made: Vec::with_capacity(256),
+            completed: Vec::with_capacity(256),
         }
     }
 
-    /// The finished frames that stand for one that its receiver does not take as it is. `None`: the
-    /// frame contradicts its header, or there is no room left in this turn.
-    pub(crate) fn finish(&mut self, header: VnetHeader, frame: &[u8]) -> Option<&[Held]> {
-        self.made.clear();
+    /// Segments a GSO packet, or completes a partial checksum; returns the frames to be delivered
+    /// instead. `None`: the frame contradicts its header, or this turn has no room left.
+    pub(crate) fn complete(&mut self, header: VnetHeader, frame: &[u8]) -> Option<&[FrameRef]> {
+        self.completed.clear();
         let before = self.used;
-        let whole = match header.is_gso() {
+        let complete = match header.is_gso() {
             true => self.segment(header, frame),
-            false => self.complete(header, frame),
+            false => self.complete_checksum(header, frame),
         };
-        if !whole {
+        if !complete {
             self.used = before;
             return None;
         }
-        Some(&self.made)
+        Some(&self.completed)
     }
 
-    /// The bytes of a finished frame of this turn.
+    /// The bytes of a completed frame of this turn.
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.frames[range]
     }
 
-    /// Ends the turn.
-    pub(crate) fn release(&mut self) {
+    /// Ends the turn: forgets its frames.
+    pub(crate) fn end_turn(&mut self) {
         self.used = 0;
     }
 
     fn segment(&mut self, header: VnetHeader, frame: &[u8]) -> bool {
-        let Self { work, frames, used, made } = self;
-        let mut whole = true;
-        let cut = segment(header, frame, work, |unit| {
+        let Self { work, frames, used, completed } = self;
+        let mut fits = true;
+        let segmented = segment(header, frame, work, |unit| {
             let Some(room) = frames.get_mut(*used..*used + unit.len()) else {
-                whole = false;
+                fits = false;
                 return;
             };
             room.copy_from_slice(unit);
-            made.push(Held::new(Place::Scratch, 0, *used, unit.len()));
+            completed.push(FrameRef::new(StorageKind::Segments, *used, unit.len()));
             *used += unit.len();
         });
-        whole && cut.is_ok()
+        fits && segmented.is_ok()
     }
 
-    fn complete(&mut self, mut header: VnetHeader, frame: &[u8]) -> bool {
+    fn complete_checksum(&mut self, mut header: VnetHeader, frame: &[u8]) -> bool {
         let len = VNET_LEN + frame.len();
         let Some(room) = self.frames.get_mut(self.used..self.used + len) else {
             return false;
@@ -83,7 +83,7 @@ impl Scratch {
             return false;
         }
         head.fill(0);
-        self.made.push(Held::new(Place::Scratch, 0, self.used, len));
+        self.completed.push(FrameRef::new(StorageKind::Segments, self.used, len));
         self.used += len;
         true
     }

@@ -1,17 +1,18 @@
-//! Sleeping until there is something to do.
+//! Sleeping until a port, the uplink or a request needs the worker.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::{COMMANDS, Means, Ports, UPLINK};
+use super::Ports;
+use super::io_backend::{IoBackend, UPLINK, WAKE_EVENT};
 use crate::datapath::uplink::Uplink;
 
 impl Ports {
-    /// Sleeps until a port, the uplink or a command has something, at most for `timeout`.
+    /// Sleeps until a port, the uplink or a request needs the worker, at most for `timeout`.
     ///
     /// # Errors
-    /// Whatever the wait says: the worker cannot go on.
+    /// The wait has failed, and with it the worker.
     pub(crate) fn sleep(
         &mut self,
         uplink: Option<&Uplink>,
@@ -23,42 +24,42 @@ impl Ports {
     }
 
     fn wait(&mut self, uplink: Option<&Uplink>, timeout: Option<Duration>) -> io::Result<()> {
-        let socket = uplink.and_then(Uplink::waits_on);
-        match &mut self.means {
-            Means::Plain { epoll, .. } => {
-                // A turn that has no TAP to ask about does not look.
-                if epoll.wait(timeout)?.any(|name| name == u64::from(COMMANDS)) {
-                    self.commands.clear();
+        let socket = uplink.and_then(Uplink::wait_fd);
+        match &mut self.backend {
+            IoBackend::Plain { epoll, .. } => {
+                // A turn without TAPs does not call epoll, so the event is cleared here.
+                if epoll.wait(timeout)?.any(|token| token == u64::from(WAKE_EVENT)) {
+                    self.wake_event.clear();
                 }
                 Ok(())
             }
-            Means::Uring { uring, watches_uplink, watches_commands } => {
+            IoBackend::Uring { uring, watches_uplink, watches_wake_event } => {
                 if let (Some(socket), false) = (socket, *watches_uplink) {
                     uring.watch(socket, UPLINK)?;
                     *watches_uplink = true;
                 }
-                if !*watches_commands {
-                    uring.watch(self.commands.as_fd(), COMMANDS)?;
-                    *watches_commands = true;
+                if !*watches_wake_event {
+                    uring.watch(self.wake_event.as_fd(), WAKE_EVENT)?;
+                    *watches_wake_event = true;
                 }
                 uring.wait(timeout)
             }
         }
     }
 
-    /// Notes that there is a new uplink to wait for.
+    /// Waits for a new uplink as well from now on.
     ///
     /// # Errors
-    /// No memory in the kernel.
+    /// The kernel has no memory.
     pub(crate) fn watch_uplink(&mut self, uplink: &Uplink) -> io::Result<()> {
-        match (&mut self.means, uplink.waits_on()) {
-            (Means::Plain { epoll, .. }, Some(socket)) => epoll.add(&socket, u64::from(UPLINK)),
-            // A watch on the socket before ends with that socket; this one is asked for at the next sleep.
-            (Means::Uring { watches_uplink, .. }, _) => {
+        match (&mut self.backend, uplink.wait_fd()) {
+            (IoBackend::Plain { epoll, .. }, Some(socket)) => epoll.add(&socket, u64::from(UPLINK)),
+            // The watch on the former socket ends with it; the next sleep sets one on the new socket.
+            (IoBackend::Uring { watches_uplink, .. }, _) => {
                 *watches_uplink = false;
                 Ok(())
             }
-            (Means::Plain { .. }, None) => Ok(()),
+            (IoBackend::Plain { .. }, None) => Ok(()),
         }
     }
 }

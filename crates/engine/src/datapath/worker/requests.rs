@@ -1,58 +1,58 @@
-//! What a worker does when it is asked to, between two turns.
+//! What a request can do with a worker between two turns.
 
 use std::io;
 use std::ops::AddAssign;
-use umacvlan_core::WorkerStats;
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
-use umacvlan_core::{DropReason, SubConfig, SubIndex, Switch, SwitchError, VlanPath};
+use umacvlan_core::{DropReason, SubConfig, SubIndex, Switch, SwitchError, VlanPath, WorkerStats};
 use umacvlan_sys::calls;
 use umacvlan_sys::tap::Tap;
 
 use super::Worker;
-use crate::datapath::forwarder::{Desk, Dispatch};
+use crate::datapath::forwarder::Forwarder;
 use crate::datapath::port::PortLink;
-use crate::datapath::switches::{Served, SwitchId};
+use crate::datapath::switches::{SwitchId, VlanSwitch};
 use crate::datapath::uplink::Uplink;
 
-/// All counters of a worker at one moment, or the sum over all workers of a parent.
+/// The counters of a worker at one moment, or the sum over all workers of a parent.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// What the uplink got and sent.
+    /// Counters of the uplink.
     pub wire: WireStats,
-    /// What each sub-interface got and sent.
+    /// Counters of each sub-interface.
     pub subs: Vec<(SubIndex, SubStats)>,
-    /// The sum over sub-interfaces that were removed.
+    /// The sum over removed sub-interfaces.
     pub removed: SubStats,
-    /// What the worker did with its time.
+    /// Turns, system calls, and where the time went.
     pub turns: WorkerStats,
-    /// Floods that wait, and so are counted but not yet finished.
+    /// Floods that wait: they are counted, and some of their copies are still to be made.
     pub pending_floods: usize,
-    /// Frames that the kernel has been given to send and has not told to have left: none at rest.
+    /// Frames that were given to the kernel and have not left yet.
     pub tx_in_flight: usize,
-    /// True when TAPs are served by io_uring, by all of them.
+    /// True when all workers serve their TAPs by io_uring.
     pub uring: bool,
 }
 
 impl AddAssign<&Self> for Snapshot {
     /// Adds the counters of another worker of the same parent, which has the same sub-interfaces.
     fn add_assign(&mut self, other: &Self) {
-        self.wire += other.wire;
-        for ((_, mine), (_, theirs)) in self.subs.iter_mut().zip(&other.subs) {
-            *mine += *theirs;
+        let Self { wire, subs, removed, turns, pending_floods, tx_in_flight, uring } = other;
+        self.wire += *wire;
+        for ((_, sum), (_, stats)) in self.subs.iter_mut().zip(subs) {
+            *sum += *stats;
         }
-        self.removed += other.removed;
-        self.turns += other.turns;
-        self.pending_floods += other.pending_floods;
-        self.tx_in_flight += other.tx_in_flight;
-        self.uring &= other.uring;
+        self.removed += *removed;
+        self.turns += *turns;
+        self.pending_floods += pending_floods;
+        self.tx_in_flight += tx_in_flight;
+        self.uring &= uring;
     }
 }
 
 impl Snapshot {
-    /// True when every frame has one fate and every copy was taken or lost for a reason. Holds
-    /// whenever no flood waits and no write is under way.
+    /// True when every frame has one fate and every copy was delivered or lost for a reason. Holds
+    /// whenever no flood waits and no write is in progress.
     pub fn is_balanced(&self) -> bool {
         let mut subs = self.removed;
         for &(_, stats) in &self.subs {
@@ -62,13 +62,12 @@ impl Snapshot {
     }
 }
 
-/// What a worker can be asked, between two turns.
 impl Worker {
-    /// Adds a sub-interface to the switch of untagged frames, down at first, with what is behind
-    /// its port.
+    /// Adds a sub-interface to the switch of untagged frames, down at first. `offloads` are those
+    /// that the receiver behind `link` accepts.
     ///
     /// # Errors
-    /// The switch refuses it; or the kernel has no memory for its port, and nothing has changed.
+    /// The switch refuses it, or the kernel has no memory for its port. Nothing has changed then.
     pub fn add(
         &mut self,
         config: &SubConfig,
@@ -78,133 +77,129 @@ impl Worker {
         self.add_to(SwitchId::UNTAGGED, config, link, offloads)
     }
 
-    /// The same for one of the switches.
+    /// As [`add`](Self::add), to one of the switches.
     ///
     /// # Errors
     /// As [`add`](Self::add).
     pub fn add_to(
         &mut self,
-        at: SwitchId,
+        id: SwitchId,
         config: &SubConfig,
         link: PortLink,
         offloads: Offloads,
     ) -> Result<SubIndex, AddError> {
-        let Dispatch { switches, desk: Desk { outlet, .. } } = &mut self.dispatch;
-        let id = switches.add(at, config)?;
-        if let Err(error) = self.ports.add(id, link) {
-            switches.remove(id);
+        let switches = &mut self.forwarder.switches;
+        let sub = switches.add(id, config)?;
+        if let Err(error) = self.ports.add(sub, link) {
+            switches.remove(sub);
             return Err(error.into());
         }
-        if outlet.subs.len() <= id.index() {
-            outlet.subs.resize_with(id.index() + 1, SubStats::default);
-            outlet.offloads.resize(id.index() + 1, None);
-        }
-        outlet.subs[id.index()] = SubStats::default();
-        outlet.offloads[id.index()] = Some(offloads);
-        if let Some(coalescer) = &mut self.coalescer {
-            coalescer.reserve(outlet.subs.len());
-        }
-        Ok(id)
+        self.forwarder.tx.add_port(sub, offloads);
+        Ok(sub)
     }
 
-    /// Removes a sub-interface with its port. Its counters go into the sum of those removed.
-    pub fn remove(&mut self, id: SubIndex) {
-        let Dispatch { switches, desk: Desk { outlet, .. } } = &mut self.dispatch;
-        let Some(at) = switches.remove(id) else {
+    /// Removes a sub-interface with its port. Its counters are added to those of removed ones.
+    pub fn remove(&mut self, sub: SubIndex) {
+        let Forwarder { switches, tx, .. } = &mut self.forwarder;
+        let Some(id) = switches.remove(sub) else {
             return;
         };
-        self.ports.remove(id);
-        outlet.offloads[id.index()] = None;
-        switches.at_mut(at).removed += std::mem::take(&mut outlet.subs[id.index()]);
+        self.ports.remove(sub);
+        switches.get_mut(id).removed += tx.remove_port(sub);
     }
 
-    /// Sets a sub-interface up or down. Frames that it sends wait in its TAP until it is up here;
-    /// those that wait when it goes down are lost.
+    /// Sets a sub-interface up or down. Frames that it sends while it is down here wait in its TAP;
+    /// frames that wait when it goes down are dropped.
     ///
     /// # Errors
     /// The switch refuses it.
-    pub fn set_up(&mut self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
-        let switches = &mut self.dispatch.switches;
-        switches.at_mut(switches.of(id)).switch.set_up(id, up)?;
-        let lost = match up {
-            true => self.ports.listen(id).map(|()| 0),
-            false => self.ports.deafen(id),
+    pub fn set_up(&mut self, sub: SubIndex, up: bool) -> Result<(), SwitchError> {
+        let Forwarder { switches, tx, .. } = &mut self.forwarder;
+        switches.get_mut(switches.switch_of(sub)).switch.set_up(sub, up)?;
+        let discarded = match up {
+            true => self.ports.resume_rx(sub).map(|()| 0),
+            false => self.ports.pause_rx(sub),
         };
-        // A ring that has failed ends the worker with its next turn.
-        let lost = lost.unwrap_or(0);
-        let stats = &mut self.dispatch.desk.outlet.subs[id.index()];
-        stats.received.frames += lost;
-        stats.dropped.add(DropReason::Down, lost);
+        // An io_uring that has failed ends the worker with its next turn.
+        let discarded = discarded.unwrap_or(0);
+        let stats = &mut tx.subs[sub.index()];
+        stats.received.frames += discarded;
+        stats.dropped.add(DropReason::Down, discarded);
         Ok(())
     }
 
-    /// Gives a VLAN a switch of its own, from the next frame on: what comes with its tags goes
-    /// there without them, and what goes from there to the wire gets them. One without tags takes
-    /// the place of the switch of untagged frames. What that or the VLAN's own before had counted
-    /// is forgotten.
+    /// Gives a VLAN a switch of its own: frames with its tags go there without them, and frames from
+    /// there to the wire get them. An untagged path replaces the switch of untagged frames. The
+    /// counters of a switch that is replaced are lost.
     ///
     /// # Errors
-    /// There are as many as there can be.
+    /// [`SwitchError::TooMany`] if no number for another switch is left.
     pub fn add_switch(&mut self, path: VlanPath, switch: Switch) -> Result<SwitchId, SwitchError> {
-        let at = match path.is_untagged() {
+        let id = match path.is_untagged() {
             true => SwitchId::UNTAGGED,
-            false => self.vlans.serve(path).ok_or(SwitchError::TooMany)?,
+            false => self.vlans.add(path).ok_or(SwitchError::TooMany)?,
         };
-        self.dispatch.desk.groups.end(at);
-        self.dispatch.switches.put(at, switch);
-        Ok(at)
+        self.forwarder.floods.end(id);
+        self.forwarder.switches.replace(id, switch);
+        Ok(id)
     }
 
-    /// Ends a switch whose sub-interfaces have been removed: frames of its VLAN are nobody's again,
-    /// and untagged ones the host's.
-    pub fn remove_switch(&mut self, at: SwitchId) {
-        let Dispatch { switches, desk: Desk { groups, .. } } = &mut self.dispatch;
-        let former = &switches.at(at).switch;
+    /// Removes a switch whose sub-interfaces have been removed. Frames of its VLAN go to the switch
+    /// of untagged frames again, and untagged frames to the host.
+    pub fn remove_switch(&mut self, id: SwitchId) {
+        let Forwarder { switches, floods, .. } = &mut self.forwarder;
+        let former = &switches.get(id).switch;
         let empty = Switch::new(*former.parent(), former.semantics());
-        groups.end(at);
-        switches.put(at, empty);
-        self.vlans.end(at);
+        floods.end(id);
+        switches.replace(id, empty);
+        self.vlans.remove(id);
     }
 
-    /// The table of untagged frames.
+    /// The switch of untagged frames.
     pub fn switch(&self) -> &Switch {
         self.switch_at(SwitchId::UNTAGGED)
     }
 
-    /// The table of untagged frames, to be changed.
+    /// The switch of untagged frames, to be changed.
     pub fn switch_mut(&mut self) -> &mut Switch {
         self.switch_at_mut(SwitchId::UNTAGGED)
     }
 
-    /// One of the tables.
-    pub fn switch_at(&self, at: SwitchId) -> &Switch {
-        &self.dispatch.switches.at(at).switch
+    /// One of the switches.
+    ///
+    /// # Panics
+    /// If the worker never had this switch.
+    pub fn switch_at(&self, id: SwitchId) -> &Switch {
+        &self.forwarder.switches.get(id).switch
     }
 
-    /// One of the tables, to be changed.
-    pub fn switch_at_mut(&mut self, at: SwitchId) -> &mut Switch {
-        &mut self.dispatch.switches.at_mut(at).switch
+    /// One of the switches, to be changed.
+    ///
+    /// # Panics
+    /// As [`switch_at`](Self::switch_at).
+    pub fn switch_at_mut(&mut self, id: SwitchId) -> &mut Switch {
+        &mut self.forwarder.switches.get_mut(id).switch
     }
 
-    /// The TAP behind a sub-interface, if that is what is behind it.
-    pub fn tap(&self, id: SubIndex) -> Option<&Tap> {
-        self.ports.tap(id)
+    /// The TAP behind a sub-interface, if it has one.
+    pub fn tap(&self, sub: SubIndex) -> Option<&Tap> {
+        self.ports.tap(sub)
     }
 
-    /// The uplink, while there is one.
+    /// The uplink, if there is one.
     pub fn uplink(&self) -> Option<&Uplink> {
         self.uplink.as_ref()
     }
 
-    /// The uplink, to be asked what it then forgets.
+    /// The uplink, if there is one, to read and reset its drops.
     pub fn uplink_mut(&mut self) -> Option<&mut Uplink> {
         self.uplink.as_mut()
     }
 
-    /// Gives the worker an uplink in place of the one before.
+    /// Gives the worker an uplink and drops the former one.
     ///
     /// # Errors
-    /// No memory in the kernel; the worker has no uplink then.
+    /// The kernel has no memory; the worker has no uplink then.
     pub fn attach(&mut self, uplink: Uplink) -> io::Result<()> {
         self.uplink = None;
         self.ports.watch_uplink(&uplink)?;
@@ -212,45 +207,49 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes the uplink away: what is sent to the wire is dropped for want of a carrier.
+    /// Drops the uplink. Frames for the wire are then dropped for want of a carrier.
     pub fn detach(&mut self) {
         self.uplink = None;
     }
 
-    /// All counters at this moment, summed over the switches.
+    /// Returns the counters at this moment, summed over the switches.
     pub fn snapshot(&self) -> Snapshot {
         let mut all = self.snapshot_at(SwitchId::UNTAGGED);
-        for served in self.dispatch.switches.tagged() {
-            self.count(served, &mut all);
+        for vlan_switch in self.forwarder.switches.tagged() {
+            self.add_counters(vlan_switch, &mut all);
         }
         all.subs.sort_unstable_by_key(|&(id, _)| id);
         all
     }
 
-    /// The counters of one switch at this moment. What the worker did with its time is the same
-    /// for all.
-    pub fn snapshot_at(&self, at: SwitchId) -> Snapshot {
+    /// Returns the counters of one switch at this moment. Those of turns and of the uplink's queue
+    /// are the worker's.
+    ///
+    /// # Panics
+    /// As [`switch_at`](Self::switch_at).
+    pub fn snapshot_at(&self, id: SwitchId) -> Snapshot {
         let mut snapshot = Snapshot {
             turns: WorkerStats { syscalls: calls::made(), ..self.idle.stats },
-            tx_in_flight: self.uplink.as_ref().map_or(0, Uplink::sending),
+            tx_in_flight: self.uplink.as_ref().map_or(0, Uplink::tx_in_flight),
             uring: self.ports.has_uring(),
             ..Snapshot::default()
         };
-        self.count(self.dispatch.switches.at(at), &mut snapshot);
+        self.add_counters(self.forwarder.switches.get(id), &mut snapshot);
         snapshot
     }
 
-    fn count(&self, served: &Served, into: &mut Snapshot) {
-        let stats = |id: SubIndex| self.dispatch.desk.outlet.subs[id.index()];
-        into.wire += served.wire;
-        into.subs.extend(served.switch.subs().map(|(id, _)| (id, stats(id))));
-        into.removed += served.removed;
-        into.pending_floods += served.waiting;
+    fn add_counters(&self, vlan_switch: &VlanSwitch, sum: &mut Snapshot) {
+        let VlanSwitch { switch, wire, removed, pending_floods } = vlan_switch;
+        let stats = |sub: SubIndex| self.forwarder.tx.subs[sub.index()];
+        sum.wire += *wire;
+        sum.subs.extend(switch.subs().map(|(sub, _)| (sub, stats(sub))));
+        sum.removed += *removed;
+        sum.pending_floods += pending_floods;
     }
 
-    /// Floods that wait for the next turn.
+    /// Floods that wait for a later turn.
     pub fn pending_floods(&self) -> usize {
-        self.dispatch.desk.groups.len()
+        self.forwarder.floods.len()
     }
 
     /// Ends the loop after this turn.
@@ -262,7 +261,7 @@ impl Worker {
 /// Why a sub-interface was not added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
-    /// The kernel could not serve its port.
+    /// The kernel has no memory or descriptor for its port.
     #[error("the kernel cannot serve one more TAP: {0}")]
     Port(#[from] io::Error),
     /// The rules of macvlan forbid it.

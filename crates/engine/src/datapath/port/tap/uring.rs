@@ -1,24 +1,17 @@
-//! Ports by io_uring: what its completions say, and how many buffers it should have.
+//! TAP ports by io_uring: what a completion means for its port.
 
 use umacvlan_core::SubIndex;
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::uring::Completion;
 
-use super::{Port, reason};
-use crate::datapath::frame_ref::{Held, Place};
-use crate::datapath::port::PortEvent;
+use super::drop_reason;
+use crate::datapath::frame_ref::{FrameRef, StorageKind};
+use crate::datapath::port::{Port, PortEvent, Refusal};
 
-/// Bytes of frames that a ring may read ahead: half of a usual second-level cache.
-const HOT_BYTES: usize = 512 * 1024;
-
-/// Buffers that a ring has at least and at most. The rest of the arena is the uplink's.
-const BUFFERS_MIN: usize = 8;
-const BUFFERS_MAX: usize = 192;
-
-/// Passes one completion on, if its port is still the one that it was for.
+/// Passes one completion on, unless its port has been removed since.
 pub(in crate::datapath::port) fn complete(
     ports: &mut [Option<Port>],
-    ended: &mut Vec<SubIndex>,
+    ended_reads: &mut Vec<SubIndex>,
     arena: &Arena,
     completion: Completion,
     on: &mut impl FnMut(PortEvent<'_>),
@@ -29,25 +22,28 @@ pub(in crate::datapath::port) fn complete(
                 return;
             };
             if !armed {
-                port.ended(ended);
+                read_ended(port, ended_reads);
             }
             let len = len as usize;
-            let held = Held::new(Place::Arena, buffer, 0, len);
-            on(PortEvent::Frame { from: port.id, held, bytes: arena.bytes(buffer, 0, len) });
+            let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
+            on(PortEvent::Frame { from: port.id, stored, bytes: arena.bytes(buffer, 0, len) });
         }
         Completion::ReadEnded { port, generation, errno } => {
             let Some(port) = current(ports, port, generation) else {
                 return;
             };
             match errno {
-                libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED => port.ended(ended),
+                libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED => {
+                    read_ended(port, ended_reads);
+                }
                 _ => on(PortEvent::Gone { sub: port.id }),
             }
         }
         Completion::WriteFailed { port, generation, len, group, more, errno } => {
             if let Some(port) = current(ports, port, generation) {
-                let held = Held::refused(len, more);
-                on(PortEvent::Refused { to: port.id, held, group, reason: reason(errno) });
+                let lost = FrameRef::counters_of(len, more);
+                let reason = drop_reason(errno);
+                on(PortEvent::Refused(Refusal { to: port.id, lost, group, reason }));
             }
         }
         Completion::Ready { .. } => {}
@@ -60,27 +56,10 @@ fn current(ports: &mut [Option<Port>], slot: u32, generation: u8) -> Option<&mut
     (port.generation == generation).then_some(port)
 }
 
-/// How many buffers a ring should have: so many that what it reads in one turn fills the cache of a
-/// core and not more. With small frames these are all. 64 KB frames that go through 192 buffers in
-/// turn leave the cache before they are written: about a sixth of TCP bulk (`umacvlan lab --mode
-/// bridge`, with `BUFFERS_MIN` at 192: 17.7 Gbit/s and not 21.1 between sub-interfaces).
-#[derive(Debug, Default)]
-pub struct BufferBudget {
-    /// A mean length of frames in bytes that grows at once and shrinks slowly.
-    len: usize,
-}
-
-impl BufferBudget {
-    /// Notes the length of a frame that was read.
-    #[inline]
-    pub fn note(&mut self, len: u32) {
-        let len = len as usize;
-        self.len = len.max(self.len - self.len / 16);
-    }
-
-    /// Returns how many buffers the ring should have.
-    #[inline]
-    pub fn buffers(&self) -> usize {
-        (HOT_BYTES / self.len.max(1)).clamp(BUFFERS_MIN, BUFFERS_MAX)
+/// Notes that the read of a port has ended. It is armed again if the port is still to be read.
+fn read_ended(port: &mut Port, ended_reads: &mut Vec<SubIndex>) {
+    port.read_armed = false;
+    if port.rx_enabled {
+        ended_reads.push(port.id);
     }
 }
