@@ -248,11 +248,22 @@ impl Ports {
             let Some(port) = &ports[to.index()] else {
                 continue;
             };
-            let bytes = |number: usize| stores.bytes(run[number].1);
-            port.write(run.len(), bytes, |number, reason| {
-                let (lost, group) = (run[number].1.counters(), is_for_group(bytes(number)));
+            let on_refused = |number: usize, reason| {
+                let stored = run[number].1;
+                let (lost, group) = (stored.counters(), is_for_group(stores.bytes(stored)));
                 on_refused(Refusal { to, lost, group, reason });
-            });
+            };
+            // A closure for each kind, so that each is inlined.
+            match &port.link {
+                PortLink::Memory(link) => {
+                    let frame = |number: usize| stores.bytes(run[number].1).into();
+                    link.send(run.len(), frame, on_refused);
+                }
+                PortLink::Tap(tap) | PortLink::Writer(tap) => {
+                    let frame = |number: usize| stores.bytes(run[number].1);
+                    tap::write(tap, run.len(), frame, on_refused);
+                }
+            }
         }
         match &mut self.backend {
             IoBackend::Plain { .. } => Ok(()),
@@ -277,21 +288,6 @@ impl Ports {
             }
         }
         Ok(())
-    }
-}
-
-impl Port {
-    /// Writes `count` frames, of which `frame` returns the bytes by number.
-    fn write<'f>(
-        &self,
-        count: usize,
-        frame: impl Fn(usize) -> &'f [u8],
-        on_refused: impl FnMut(usize, DropReason),
-    ) {
-        match &self.link {
-            PortLink::Memory(link) => link.send(count, |number| frame(number).into(), on_refused),
-            PortLink::Tap(tap) | PortLink::Writer(tap) => tap::write(tap, count, frame, on_refused),
-        }
     }
 }
 
