@@ -131,7 +131,7 @@ pub(crate) struct FrameStores<'s> {
 impl<'s> FrameStores<'s> {
     /// Header and frame.
     #[inline(always)]
-    pub(crate) fn bytes(self, stored: FrameRef) -> &'s [u8] {
+    pub(crate) fn bytes(&self, stored: FrameRef) -> &'s [u8] {
         let range = stored.range();
         match stored.storage {
             StorageKind::Floods => self.floods.bytes(range),

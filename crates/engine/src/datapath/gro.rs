@@ -74,7 +74,7 @@ impl Gro {
     pub(crate) fn merge(
         &mut self,
         frames: &mut Vec<(SubIndex, FrameRef)>,
-        stores: FrameStores<'_>,
+        stores: &FrameStores<'_>,
         offloads: &[Option<Offloads>],
         subs: &mut [SubStats],
     ) {
@@ -120,7 +120,7 @@ impl Gro {
     }
 
     /// Appends a frame to the open merge of a sub-interface, if it continues it.
-    fn push(&mut self, to: SubIndex, stored: FrameRef, stores: FrameStores<'_>) -> bool {
+    fn push(&mut self, to: SubIndex, stored: FrameRef, stores: &FrameStores<'_>) -> bool {
         let Some(open) = &mut self.open[to.index()] else {
             return false;
         };
@@ -138,7 +138,7 @@ impl Gro {
         to: SubIndex,
         (position, first): (usize, FrameRef),
         second: FrameRef,
-        stores: FrameStores<'_>,
+        stores: &FrameStores<'_>,
         accepted: Option<Offloads>,
     ) -> bool {
         let Some(head) = split_unicast(stores.bytes(first)) else {

@@ -208,7 +208,7 @@ impl TxQueues {
         let Self { to_ports, segments, gro, subs, offloads, .. } = self;
         let mut stores = FrameStores { arena, floods, merged: None, segments, uplink };
         if let Some(gro) = gro {
-            gro.merge(to_ports, stores, offloads, subs);
+            gro.merge(to_ports, &stores, offloads, subs);
         }
         stores.merged = gro.as_ref();
         ports.send(to_ports, stores, |refusal| undo_delivered(subs, refusal))
