@@ -59,7 +59,7 @@ impl EngineSide {
     /// True when no frame is on its way and each has one fate.
     pub(crate) fn is_at_rest(&self) -> bool {
         let counters = self.status().counters;
-        counters.waiting == 0 && counters.is_balanced()
+        counters.pending_floods == 0 && counters.is_balanced()
     }
 
     /// Everything was counted, and nothing was lost to a full queue.

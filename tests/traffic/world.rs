@@ -271,7 +271,8 @@ impl World {
     fn assert_books(&mut self) {
         let end = Instant::now() + LIMIT;
         loop {
-            let status = self.until("every flood is finished", |now| now.counters.waiting == 0);
+            let status =
+                self.until("every flood is finished", |now| now.counters.pending_floods == 0);
             assert!(status.counters.is_balanced(), "{:#?}", status.counters);
             // What was merged on the last step, the stack behind the port counts as one.
             let written = |stats: SubStats| stats.delivered.frames - stats.merged + stats.supers;

@@ -3,7 +3,7 @@
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 use umacvlan_core::options::PortIo;
 use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};
@@ -39,7 +39,7 @@ impl Round for Turns {
         }
         for (from, frame) in &self.frames {
             let link = from.map_or(&self.wire, |from| &self.ports[from]);
-            assert!(link.put(frame), "a ring has no room for a burst");
+            assert!(link.push(frame), "a ring has no room for a burst");
         }
     }
 

@@ -34,10 +34,10 @@ fn unicast_goes_to_the_owner_of_its_address() {
     let from_wire = frame(a, mac(9), 1);
     let local = frame(b, a, 2);
     let outward = frame(mac(9), c, 3);
-    assert!(bench.wire.put(&from_wire));
-    assert!(bench.wire.put(&frame(mac(9), mac(8), 4)), "nobody's");
-    assert!(bench.ports[0].link.put(&local));
-    assert!(bench.ports[2].link.put(&outward));
+    assert!(bench.wire.push(&from_wire));
+    assert!(bench.wire.push(&frame(mac(9), mac(8), 4)), "nobody's");
+    assert!(bench.ports[0].link.push(&local));
+    assert!(bench.ports[2].link.push(&outward));
     let turn = bench.turn();
     assert_eq!(turn.frames, 4);
     assert_eq!(bench.got(0), [from_wire]);
@@ -56,7 +56,7 @@ fn a_listed_station_is_copied_and_its_frame_goes_its_way() {
     config.settings.sources = vec![mac(9)];
     let list = bench.add_as(config, Offloads::ALL, 8);
     let (listed, other) = (frame(mac(1), mac(9), 1), frame(mac(1), mac(8), 2));
-    assert!(bench.wire.put(&listed) && bench.wire.put(&other));
+    assert!(bench.wire.push(&listed) && bench.wire.push(&other));
     bench.turn();
     assert_eq!(bench.got(0), [listed.clone(), other]);
     assert_eq!(bench.got(list), [listed]);
@@ -69,9 +69,9 @@ fn finished(header: VnetHeader, mut unfinished: Vec<u8>) -> (Bench, Vec<Vec<u8>>
     let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
     let to = bench.add_as(config, Offloads::NONE, 64);
     unfinished[..6].copy_from_slice(&bench.ports[to].mac.octets());
-    assert!(bench.ports[0].link.put_parts(&bytes(header), &unfinished));
+    assert!(bench.ports[0].link.push_with_header(&bytes(header), &unfinished));
     bench.turn();
-    let got: Vec<_> = std::iter::from_fn(|| bench.ports[to].link.take()).collect();
+    let got: Vec<_> = std::iter::from_fn(|| bench.ports[to].link.pop()).collect();
     (bench, got)
 }
 
@@ -113,9 +113,9 @@ fn a_receiver_with_offloads_gets_a_super_frame_as_it_is() {
     let mut sent = packet.frame();
     sent[..6].copy_from_slice(&mac(2).octets());
     let header = bytes(packet.header());
-    assert!(bench.ports[0].link.put_parts(&header, &sent));
+    assert!(bench.ports[0].link.push_with_header(&header, &sent));
     bench.turn();
-    let got = bench.ports[1].link.take().unwrap();
+    let got = bench.ports[1].link.pop().unwrap();
     assert_eq!(got, [&header[..], &sent].concat());
 }
 
@@ -134,8 +134,8 @@ fn a_bad_vnet_header_ends_its_frame_and_disturbs_nothing() {
         VnetHeader { gso_size: 0, ..Packet::default().header() },
     ];
     for header in bad {
-        assert!(bench.ports[0].link.put_parts(&bytes(header), &good));
-        assert!(bench.ports[0].link.put(&good));
+        assert!(bench.ports[0].link.push_with_header(&bytes(header), &good));
+        assert!(bench.ports[0].link.push(&good));
     }
     bench.turn();
     assert_eq!(bench.got(1), [good.clone(), good.clone(), good]);
@@ -147,8 +147,8 @@ fn a_bad_vnet_header_ends_its_frame_and_disturbs_nothing() {
 #[test]
 fn a_runt_is_dropped_on_either_side() {
     let mut bench = Bench::with_bridges(1);
-    assert!(bench.wire.put(&[1; 13]) && bench.wire.put(&[]));
-    assert!(bench.ports[0].link.put(&[1; 13]));
+    assert!(bench.wire.push(&[1; 13]) && bench.wire.push(&[]));
+    assert!(bench.ports[0].link.push(&[1; 13]));
     bench.turn();
     assert_eq!(bench.counters().wire.dropped[DropReason::Runt], 2);
     assert_eq!(bench.sub(0).dropped[DropReason::Runt], 1);
@@ -160,8 +160,8 @@ fn what_finds_a_port_full_is_counted_and_others_are_served() {
     let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
     let small = bench.add_as(config, Offloads::ALL, 2);
     for mark in 0..5 {
-        assert!(bench.wire.put(&frame(mac(2), mac(9), mark)));
-        assert!(bench.wire.put(&frame(mac(1), mac(9), mark)));
+        assert!(bench.wire.push(&frame(mac(2), mac(9), mark)));
+        assert!(bench.wire.push(&frame(mac(1), mac(9), mark)));
     }
     bench.turn();
     assert_eq!((bench.got(small).len(), bench.got(0).len()), (2, 5));
@@ -174,8 +174,8 @@ fn what_finds_a_port_full_is_counted_and_others_are_served() {
 fn without_an_uplink_what_is_for_the_wire_is_lost_for_want_of_a_carrier() {
     let mut bench = Bench::with_bridges(2);
     bench.worker.detach();
-    assert!(bench.ports[0].link.put(&frame(mac(9), mac(1), 1)));
-    assert!(bench.ports[0].link.put(&frame(mac(2), mac(1), 2)));
+    assert!(bench.ports[0].link.push(&frame(mac(9), mac(1), 1)));
+    assert!(bench.ports[0].link.push(&frame(mac(2), mac(1), 2)));
     bench.turn();
     assert_eq!(bench.counters().wire.unsent[DropReason::NoCarrier], 1);
     assert_eq!(bench.got(1).len(), 1);
@@ -185,9 +185,9 @@ fn without_an_uplink_what_is_for_the_wire_is_lost_for_want_of_a_carrier() {
 fn a_noisy_port_leaves_the_turn_to_a_quiet_one() {
     let mut bench = Bench::with_bridges(2);
     for mark in 0..250 {
-        assert!(bench.ports[0].link.put(&frame(mac(9), mac(1), mark)));
+        assert!(bench.ports[0].link.push(&frame(mac(9), mac(1), mark)));
     }
-    assert!(bench.ports[1].link.put(&frame(mac(9), mac(2), 255)));
+    assert!(bench.ports[1].link.push(&frame(mac(9), mac(2), 255)));
     bench.turn();
     let sent = taken(&bench.wire);
     assert!(sent.iter().any(|frame| frame[14] == 255), "starved");
@@ -198,10 +198,10 @@ fn a_noisy_port_leaves_the_turn_to_a_quiet_one() {
 fn many_noisy_ports_do_not_starve_a_quiet_one() {
     let mut bench = Bench::with_bridges(10);
     let quiet = 9;
-    assert!(bench.ports[quiet].link.put(&frame(mac(99), mac(10), 255)));
+    assert!(bench.ports[quiet].link.push(&frame(mac(99), mac(10), 255)));
     for _ in 0..4 {
         for port in &bench.ports[..quiet] {
-            while port.link.put(&frame(mac(99), port.mac, 0)) {}
+            while port.link.push(&frame(mac(99), port.mac, 0)) {}
         }
         bench.turn();
         if taken(&bench.wire).iter().any(|frame| frame[14] == 255) {

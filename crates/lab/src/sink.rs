@@ -13,7 +13,7 @@ use umacvlan_core::options::PortIo;
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{MacvlanSettings, ParentInfo, Semantics, SubConfig, Switch};
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::{PacketUplink, Uplink};
 use umacvlan_engine::worker::{Worker, WorkerConfig};

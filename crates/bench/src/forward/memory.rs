@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 use umacvlan_core::options::PortIo;
 use umacvlan_core::stats::{SubStats, WireStats};
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};
@@ -86,7 +86,7 @@ impl Memory {
         self.work()?;
         let mut got = Vec::new();
         for link in self.ports.iter().chain([&self.wire]) {
-            got.extend(std::iter::from_fn(|| link.take()).map(|unit| unit[VNET_LEN..].to_vec()));
+            got.extend(std::iter::from_fn(|| link.pop()).map(|unit| unit[VNET_LEN..].to_vec()));
         }
         let copies = self.arrivals();
         let each = |frame: &Sent| std::iter::repeat_n(frame.bytes.to_vec(), copies);
@@ -109,7 +109,7 @@ impl Memory {
                 true => &self.ports[frame.from],
                 false => &self.wire,
             };
-            ensure!(end.put(&frame.bytes), "a ring has no room for a burst");
+            ensure!(end.push(&frame.bytes), "a ring has no room for a burst");
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Memory {
     /// Turns until nothing is left to do.
     fn work(&mut self) -> Result<()> {
         self.worker.turn()?;
-        while self.worker.waiting() > 0 {
+        while self.worker.pending_floods() > 0 {
             self.worker.turn()?;
         }
         Ok(())

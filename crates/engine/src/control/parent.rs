@@ -118,7 +118,7 @@ impl Control {
         let workers = Arc::clone(&self.trunks[trunk].workers);
         let switch = Switch::new(state, options.semantics);
         let at = workers
-            .tell(move |worker| worker.serve(path, switch.clone()))?
+            .tell(move |worker| worker.add_switch(path, switch.clone()))?
             .map_err(Error::refused(&options.name))?;
         self.parents.push(Parent {
             name: options.name,
@@ -171,7 +171,7 @@ impl Control {
         let marks = memberships.marks();
         memberships.leave(&workers);
         // A worker that has stopped serves nobody.
-        let _ = workers.tell(move |worker| worker.end(at));
+        let _ = workers.tell(move |worker| worker.remove_switch(at));
         drop(workers);
         self.change_trunk(trunk, marks);
     }

@@ -1,33 +1,34 @@
-//! `Idle`: what a worker does when there is nothing to do.
+//! [`IdlePolicy`]: whether a worker without work spins or sleeps.
 
 use std::time::{Duration, Instant};
+
 use umacvlan_core::WorkerStats;
 use umacvlan_core::options::PollMode;
 
-/// How long `adaptive` looks for work before it sleeps. A request and its response over a
-/// sub-interface take less, so a conversation never pays for a wake-up.
+/// How long `adaptive` spins before it sleeps. A request and its response over a sub-interface
+/// take less time, so neither pays for a wake-up.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// Decides after each turn whether to sleep, and accounts for the time.
+/// Decides after each turn whether to sleep, and measures where the time goes.
 #[derive(Debug)]
-pub struct Idle {
+pub struct IdlePolicy {
     poll: PollMode,
     /// When the last turn ended.
     last: Instant,
-    /// When the last turn that found something ended.
+    /// When the last turn with work ended.
     worked: Instant,
     pub(crate) stats: WorkerStats,
 }
 
-impl Idle {
-    /// An account that begins now.
+impl IdlePolicy {
+    /// The policy of a poll mode; its time is measured from now on.
     pub fn new(poll: PollMode) -> Self {
         let now = Instant::now();
         Self { poll, last: now, worked: now, stats: WorkerStats::default() }
     }
 
-    /// Accounts for a turn that read so many frames or had something else to do (`worked`), and
-    /// says whether to sleep before the next.
+    /// Counts a turn that read `frames` frames or had other work (`worked`). Returns whether to
+    /// sleep before the next one.
     #[inline]
     pub fn after_turn(&mut self, frames: usize, worked: bool) -> bool {
         let now = Instant::now();
@@ -49,13 +50,13 @@ impl Idle {
         }
     }
 
-    /// Accounts for a sleep that has just ended.
+    /// Counts a sleep that has just ended.
     pub fn after_sleep(&mut self) {
         let now = Instant::now();
         self.stats.sleeps += 1;
         self.stats.asleep += now.duration_since(self.last);
         self.last = now;
-        // The frame that ended the sleep is there already: look for it, do not spin for it.
+        // The frame that ended the sleep is here already, so the spinning time begins again.
         self.worked = now;
     }
 }
@@ -66,14 +67,14 @@ mod tests {
 
     #[test]
     fn busy_never_sleeps_and_interrupt_always_does() {
-        assert!(!Idle::new(PollMode::Busy).after_turn(0, false));
-        assert!(Idle::new(PollMode::Interrupt).after_turn(0, false));
-        assert!(!Idle::new(PollMode::Interrupt).after_turn(1, true));
+        assert!(!IdlePolicy::new(PollMode::Busy).after_turn(0, false));
+        assert!(IdlePolicy::new(PollMode::Interrupt).after_turn(0, false));
+        assert!(!IdlePolicy::new(PollMode::Interrupt).after_turn(1, true));
     }
 
     #[test]
-    fn adaptive_sleeps_only_after_its_budget() {
-        let mut idle = Idle::new(PollMode::Adaptive);
+    fn adaptive_sleeps_only_after_its_spinning_time() {
+        let mut idle = IdlePolicy::new(PollMode::Adaptive);
         idle.worked = Instant::now();
         assert!(!idle.after_turn(1, true));
         idle.worked = idle.last.checked_sub(SPIN).unwrap();
@@ -81,8 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn time_is_accounted_to_what_it_was_spent_on() {
-        let mut idle = Idle::new(PollMode::Adaptive);
+    fn turns_frames_and_sleeps_are_counted() {
+        let mut idle = IdlePolicy::new(PollMode::Adaptive);
         idle.after_turn(3, true);
         idle.after_turn(0, false);
         idle.after_sleep();
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn every_policy_reads_its_own_name() {
+    fn every_poll_mode_parses_its_own_name() {
         for poll in PollMode::ALL {
             assert_eq!(poll.name().parse(), Ok(poll));
         }

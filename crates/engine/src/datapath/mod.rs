@@ -5,18 +5,18 @@
 //! knows how interfaces are made or followed: `control` uses this folder, and this folder does not
 //! use `control`.
 
-mod coalesce;
-mod dispatch;
-mod group;
-mod held;
+mod flood_queue;
+mod forwarder;
+mod frame_ref;
+mod gro;
 pub mod idle;
-pub mod memory;
-mod offload;
-mod outlet;
+mod igmp_mld;
+pub mod memory_link;
 pub mod port;
-mod report;
-mod ring;
+mod ring_alloc;
+mod segment_buffer;
 mod switches;
+mod tx_queues;
 pub mod uplink;
 pub mod worker;
 

@@ -1,8 +1,8 @@
-//! [`Switches`]: all that one worker decides by: the switch of its wire's untagged frames, and one
-//! for each VLAN that is served there.
+//! [`Switches`]: the switches of one worker: one for untagged frames, and one for each VLAN with a
+//! parent of its own.
 //!
-//! A sub-interface has one number among all of them, so ports and counters need not know of which
-//! switch it is.
+//! The index of a sub-interface is unique among all of them, so ports and counters need not know to
+//! which switch it belongs.
 
 use umacvlan_core::offload::{VNET_LEN, pop_tag};
 use umacvlan_core::stats::{SubStats, WireStats};
@@ -13,7 +13,7 @@ use umacvlan_core::{SubConfig, SubIndex, Switch, SwitchError, Tag, VlanPath, Vla
 pub struct SwitchId(u16);
 
 impl SwitchId {
-    /// That of untagged frames, and of those in a VLAN that nobody serves.
+    /// The switch of untagged frames, and of frames in a VLAN without a switch.
     pub const UNTAGGED: Self = Self(0);
 
     #[inline]
@@ -22,126 +22,121 @@ impl SwitchId {
     }
 }
 
-/// A switch, and what was counted of it.
+/// The switch of one VLAN or of untagged frames, with its counters.
 #[derive(Debug)]
-pub(crate) struct Served {
+pub(crate) struct VlanSwitch {
     pub(crate) switch: Switch,
     pub(crate) wire: WireStats,
-    /// The sum over sub-interfaces that were removed.
+    /// The sum over removed sub-interfaces.
     pub(crate) removed: SubStats,
-    /// Floods of it that wait.
-    pub(crate) waiting: usize,
+    /// Its floods in the flood queue.
+    pub(crate) pending_floods: usize,
 }
 
-impl Served {
+impl VlanSwitch {
     fn new(switch: Switch) -> Self {
         let (wire, removed) = Default::default();
-        Self { switch, wire, removed, waiting: 0 }
+        Self { switch, wire, removed, pending_floods: 0 }
     }
 }
 
 /// All switches of a worker.
 #[derive(Debug)]
 pub(crate) struct Switches {
-    /// That of untagged frames is there always, if only to leave them to the host.
-    untagged: Served,
+    /// Exists always, if only to pass untagged frames to the host.
+    untagged: VlanSwitch,
     /// By [`SwitchId::index`] less one.
-    tagged: Vec<Served>,
-    /// By [`SubIndex::index`]: whose it is.
-    of: Vec<SwitchId>,
-    /// By [`SubIndex::index`]: whether there is one.
-    taken: Vec<bool>,
-    /// No number below is free.
-    vacant_from: usize,
+    tagged: Vec<VlanSwitch>,
+    /// By [`SubIndex::index`]: the switch of the sub-interface.
+    owner: Vec<SwitchId>,
+    /// By [`SubIndex::index`]: whether the index is in use.
+    used: Vec<bool>,
+    /// No lower index is free.
+    first_free: usize,
 }
 
 impl Switches {
     pub(crate) fn new(untagged: Switch) -> Self {
-        let untagged = Served::new(untagged);
-        let (tagged, of, taken) = Default::default();
-        Self { untagged, tagged, of, taken, vacant_from: 0 }
+        let untagged = VlanSwitch::new(untagged);
+        let (tagged, owner, used) = Default::default();
+        Self { untagged, tagged, owner, used, first_free: 0 }
     }
 
     #[inline]
-    pub(crate) fn at(&self, at: SwitchId) -> &Served {
-        match at.index().checked_sub(1) {
+    pub(crate) fn get(&self, id: SwitchId) -> &VlanSwitch {
+        match id.index().checked_sub(1) {
             None => &self.untagged,
-            Some(place) => &self.tagged[place],
+            Some(position) => &self.tagged[position],
         }
     }
 
     #[inline]
-    pub(crate) fn at_mut(&mut self, at: SwitchId) -> &mut Served {
-        match at.index().checked_sub(1) {
+    pub(crate) fn get_mut(&mut self, id: SwitchId) -> &mut VlanSwitch {
+        match id.index().checked_sub(1) {
             None => &mut self.untagged,
-            Some(place) => &mut self.tagged[place],
+            Some(position) => &mut self.tagged[position],
         }
     }
 
+    /// The switch of a sub-interface; [`SwitchId::UNTAGGED`] if there is no such sub-interface.
     #[inline]
-    pub(crate) fn untagged_mut(&mut self) -> &mut Served {
-        &mut self.untagged
-    }
-
-    /// The switch of a sub-interface; that of untagged frames if there is no such.
-    #[inline]
-    pub(crate) fn of(&self, sub: SubIndex) -> SwitchId {
+    pub(crate) fn switch_of(&self, sub: SubIndex) -> SwitchId {
         match self.tagged.is_empty() {
             true => SwitchId::UNTAGGED,
-            false => self.of.get(sub.index()).copied().unwrap_or_default(),
+            false => self.owner.get(sub.index()).copied().unwrap_or_default(),
         }
     }
 
-    /// The switches of VLANs, those that are served no longer among them.
-    pub(crate) fn tagged(&self) -> impl Iterator<Item = &Served> {
+    /// The switches of VLANs, removed ones included.
+    pub(crate) fn tagged(&self) -> impl Iterator<Item = &VlanSwitch> {
         self.tagged.iter()
     }
 
-    /// Puts a switch in that place, with counters from zero.
-    pub(crate) fn put(&mut self, at: SwitchId, switch: Switch) {
-        match at.index() <= self.tagged.len() {
-            true => *self.at_mut(at) = Served::new(switch),
-            false => self.tagged.push(Served::new(switch)),
+    /// Adds a switch or replaces one, with counters from zero.
+    pub(crate) fn replace(&mut self, id: SwitchId, switch: Switch) {
+        match id.index() <= self.tagged.len() {
+            true => *self.get_mut(id) = VlanSwitch::new(switch),
+            false => self.tagged.push(VlanSwitch::new(switch)),
         }
     }
 
-    /// Adds a sub-interface to a switch, with the lowest number that none of all has.
+    /// Adds a sub-interface to a switch, with the lowest index that is free in all of them.
     pub(crate) fn add(
         &mut self,
-        at: SwitchId,
+        id: SwitchId,
         config: &SubConfig,
     ) -> Result<SubIndex, SwitchError> {
-        let free = |&number: &usize| self.taken.get(number) != Some(&true);
-        let id = (self.vacant_from..).find(free).and_then(SubIndex::from_index);
-        let id = id.ok_or(SwitchError::TooMany)?;
-        self.at_mut(at).switch.add_with_index(id, config)?;
-        self.vacant_from = id.index() + 1;
-        if self.of.len() <= id.index() {
-            self.of.resize(id.index() + 1, SwitchId::UNTAGGED);
-            self.taken.resize(id.index() + 1, false);
+        let free = |&index: &usize| self.used.get(index) != Some(&true);
+        let sub = (self.first_free..).find(free).and_then(SubIndex::from_index);
+        let sub = sub.ok_or(SwitchError::TooMany)?;
+        self.get_mut(id).switch.add_with_index(sub, config)?;
+        self.first_free = sub.index() + 1;
+        if self.owner.len() <= sub.index() {
+            self.owner.resize(sub.index() + 1, SwitchId::UNTAGGED);
+            self.used.resize(sub.index() + 1, false);
         }
-        (self.of[id.index()], self.taken[id.index()]) = (at, true);
-        Ok(id)
+        (self.owner[sub.index()], self.used[sub.index()]) = (id, true);
+        Ok(sub)
     }
 
-    /// Removes a sub-interface; returns whose it was.
-    pub(crate) fn remove(&mut self, id: SubIndex) -> Option<SwitchId> {
-        let taken = self.taken.get_mut(id.index())?;
-        if !std::mem::take(taken) {
+    /// Removes a sub-interface; returns the switch that it belonged to.
+    pub(crate) fn remove(&mut self, sub: SubIndex) -> Option<SwitchId> {
+        let used = self.used.get_mut(sub.index())?;
+        if !std::mem::take(used) {
             return None;
         }
-        let at = std::mem::take(&mut self.of[id.index()]);
-        self.at_mut(at).switch.remove(id);
-        self.vacant_from = self.vacant_from.min(id.index());
-        Some(at)
+        let id = std::mem::take(&mut self.owner[sub.index()]);
+        self.get_mut(id).switch.remove(sub);
+        self.first_free = self.first_free.min(sub.index());
+        Some(id)
     }
 }
 
-/// The VLANs of a wire that have a switch of their own.
+/// The VLANs of a wire with a switch of their own.
 #[derive(Debug)]
 pub(crate) struct Vlans {
     table: VlanTable,
-    /// By [`SwitchId::index`]; [`VlanPath::UNTAGGED`] for one that is served no longer.
+    /// By [`SwitchId::index`]; [`VlanPath::UNTAGGED`] for a removed switch.
     paths: Vec<VlanPath>,
 }
 
@@ -150,56 +145,56 @@ impl Vlans {
         Self { table: VlanTable::default(), paths: vec![VlanPath::UNTAGGED] }
     }
 
-    /// A switch for a VLAN; that of before, if it has one. `None` if there are too many.
-    pub(crate) fn serve(&mut self, path: VlanPath) -> Option<SwitchId> {
-        let places = self.paths.iter().enumerate().skip(1);
-        let free = places.filter(|(_, other)| **other == path || other.is_untagged());
-        let at = free.map(|(at, _)| at).next().unwrap_or(self.paths.len());
-        let number = u16::try_from(at).ok()?;
-        match self.paths.get_mut(at) {
-            Some(place) => *place = path,
+    /// Returns the switch of a VLAN, a new one if it has none. `None` if there are too many.
+    pub(crate) fn add(&mut self, path: VlanPath) -> Option<SwitchId> {
+        let find = |wanted| (1..self.paths.len()).find(|&index| self.paths[index] == wanted);
+        let index = find(path).or_else(|| find(VlanPath::UNTAGGED)).unwrap_or(self.paths.len());
+        let number = u16::try_from(index).ok()?;
+        match self.paths.get_mut(index) {
+            Some(free) => *free = path,
             None => self.paths.push(path),
         }
         self.table.insert(path, number);
         Some(SwitchId(number))
     }
 
-    pub(crate) fn end(&mut self, at: SwitchId) {
-        if let Some(path) = self.paths.get_mut(at.index()) {
+    pub(crate) fn remove(&mut self, id: SwitchId) {
+        if let Some(path) = self.paths.get_mut(id.index()) {
             self.table.remove(std::mem::take(path));
         }
     }
 
     /// The tags that frames of a switch have on the wire.
     #[inline]
-    pub(crate) fn path(&self, at: SwitchId) -> &VlanPath {
-        &self.paths[at.index()]
+    pub(crate) fn path(&self, id: SwitchId) -> &VlanPath {
+        &self.paths[id.index()]
     }
 
-    /// Whose a frame is whose outer tag the kernel has taken out, and whether the tag behind it is
-    /// to go as well; `None` for that of untagged frames, who gets it with its tag.
+    /// Finds the switch of a frame whose outer tag the kernel has removed, and whether the tag
+    /// behind it has to be removed as well. `None`: it goes to the switch of untagged frames, with
+    /// its tag.
     pub(crate) fn find(&self, outer: Tag, rest: &[u8]) -> Option<(SwitchId, bool)> {
         let inner = || umacvlan_core::vlan::tag_after_addresses(rest);
         self.table.find(outer, inner).map(|(number, tags)| (SwitchId(number), tags > 1))
     }
 
-    /// True when there are none.
+    /// True when no VLAN has a switch of its own.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// Whose a unit of header and frame is that has all its tags in it. Those that are not for its
-    /// switch are taken out in place, and the number of bytes told by which it begins later.
-    /// `None` instead for a frame that ends with its tags.
+    /// Finds the switch of a frame with all its tags in it, and removes in place the tags that the
+    /// switch does not see. Returns the offset at which the vnet header begins then; `None` instead
+    /// for a frame that ends with its tags.
     #[inline(never)]
     pub(crate) fn untag(&self, unit: &mut [u8]) -> (SwitchId, Option<usize>) {
         let found = unit.get(VNET_LEN..).and_then(|frame| self.table.find_in(frame));
         let Some((number, tags)) = found else {
             return (SwitchId::UNTAGGED, Some(0));
         };
-        let at = (0..tags).try_fold(0, |at, _| pop_tag(unit, at));
-        (SwitchId(number), at)
+        let start = (0..tags).try_fold(0, |start, _| pop_tag(unit, start));
+        (SwitchId(number), start)
     }
 }
 
@@ -220,29 +215,38 @@ mod tests {
     }
 
     #[test]
-    fn no_two_switches_give_the_same_number() {
+    fn an_index_is_unique_among_all_switches() {
         let (mut switches, mut vlans) = (Switches::new(switch()), Vlans::new());
-        let vlan = vlans.serve(VlanPath::single(10).unwrap()).unwrap();
-        switches.put(vlan, switch());
-        let ids = [SwitchId::UNTAGGED, vlan, vlan, SwitchId::UNTAGGED]
-            .map(|at| (at, switches.add(at, &config(1)).unwrap()));
-        for (number, (at, id)) in ids.into_iter().enumerate() {
-            assert_eq!((id.index(), switches.of(id)), (number, at));
+        let vlan = vlans.add(VlanPath::single(10).unwrap()).unwrap();
+        switches.replace(vlan, switch());
+        let subs = [SwitchId::UNTAGGED, vlan, vlan, SwitchId::UNTAGGED]
+            .map(|id| (id, switches.add(id, &config(1)).unwrap()));
+        for (index, (id, sub)) in subs.into_iter().enumerate() {
+            assert_eq!((sub.index(), switches.switch_of(sub)), (index, id));
         }
-        assert_eq!(switches.remove(ids[1].1), Some(vlan));
-        assert_eq!(switches.remove(ids[1].1), None);
-        assert_eq!(switches.add(SwitchId::UNTAGGED, &config(2)).unwrap(), ids[1].1);
+        assert_eq!(switches.remove(subs[1].1), Some(vlan));
+        assert_eq!(switches.remove(subs[1].1), None);
+        assert_eq!(switches.add(SwitchId::UNTAGGED, &config(2)).unwrap(), subs[1].1);
         assert_eq!(switches.add(vlan, &config(2)).unwrap().index(), 4);
     }
 
     #[test]
-    fn a_place_that_is_free_is_used_again() {
+    fn the_number_of_a_removed_switch_is_used_again() {
         let mut vlans = Vlans::new();
         let path = |vid| VlanPath::single(vid).unwrap();
-        let [a, b] = [10, 20].map(|vid| vlans.serve(path(vid)).unwrap());
-        vlans.end(a);
-        let c = vlans.serve(path(30)).unwrap();
+        let [a, b] = [10, 20].map(|vid| vlans.add(path(vid)).unwrap());
+        vlans.remove(a);
+        let c = vlans.add(path(30)).unwrap();
         assert_eq!((c, a != b, *vlans.path(c)), (a, true, path(30)));
-        assert_eq!(vlans.serve(path(20)), Some(b));
+        assert_eq!(vlans.add(path(20)), Some(b));
+    }
+
+    #[test]
+    fn a_vlan_keeps_its_switch_although_a_lower_number_is_free() {
+        let mut vlans = Vlans::new();
+        let path = |vid| VlanPath::single(vid).unwrap();
+        let [a, b] = [10, 20].map(|vid| vlans.add(path(vid)).unwrap());
+        vlans.remove(a);
+        assert_eq!(vlans.add(path(20)), Some(b));
     }
 }

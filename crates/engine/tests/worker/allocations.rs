@@ -46,17 +46,17 @@ fn allocations(work: impl FnOnce()) -> u64 {
 fn feed(bench: &Bench, packet: &Packet) {
     let [one, other, finished] = [&bench.ports[0], &bench.ports[1], &bench.ports[302]];
     for mark in 0..8 {
-        assert!(bench.wire.put(&frame(one.mac, mac(1000), mark)));
-        assert!(one.link.put(&frame(other.mac, one.mac, mark)));
-        assert!(one.link.put(&frame(mac(1000), one.mac, mark)));
-        assert!(one.link.put(&frame(finished.mac, one.mac, mark)));
+        assert!(bench.wire.push(&frame(one.mac, mac(1000), mark)));
+        assert!(one.link.push(&frame(other.mac, one.mac, mark)));
+        assert!(one.link.push(&frame(mac(1000), one.mac, mark)));
+        assert!(one.link.push(&frame(finished.mac, one.mac, mark)));
     }
     // From a listed station, for everybody, more than one turn can serve.
-    assert!(bench.wire.put(&frame(MacAddr::BROADCAST, mac(1001), 1)));
-    assert!(one.link.put(&frame(MacAddr::BROADCAST, one.mac, 2)));
+    assert!(bench.wire.push(&frame(MacAddr::BROADCAST, mac(1001), 1)));
+    assert!(one.link.push(&frame(MacAddr::BROADCAST, one.mac, 2)));
     let mut unfinished = packet.frame();
     unfinished[..6].copy_from_slice(&finished.mac.octets());
-    assert!(other.link.put_parts(&bytes(packet.header()), &unfinished));
+    assert!(other.link.push_with_header(&bytes(packet.header()), &unfinished));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_turn_allocates_nothing() {
                 bench.worker.turn().unwrap();
             }
         });
-        assert_eq!(bench.counters().waiting, 0);
+        assert_eq!(bench.counters().pending_floods, 0);
         let got: usize = bench.ports.iter().map(|port| port.link.drain()).sum();
         assert!(got > 600 && bench.wire.drain() > 8, "nothing was delivered");
         // In the first round lists grow to their size.

@@ -4,7 +4,7 @@ use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::options::PortIo;
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, SubIndex, Switch};
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Snapshot, Turn, Worker, WorkerConfig};
@@ -74,14 +74,14 @@ impl Bench {
             sum
         });
         let wire = counters.wire;
-        assert!(counters.waiting > 0 || counters.is_balanced(), "{wire:?} {sum:?}");
+        assert!(counters.pending_floods > 0 || counters.is_balanced(), "{wire:?} {sum:?}");
         turn
     }
 
     /// Turns until there is nothing left to do; how many it took.
     pub(crate) fn turn_to_rest(&mut self) -> usize {
         let mut turns = 1;
-        while self.turn().frames > 0 || self.counters().waiting > 0 {
+        while self.turn().frames > 0 || self.counters().pending_floods > 0 {
             turns += 1;
             assert!(turns < 10_000, "it never comes to rest");
         }
@@ -112,7 +112,7 @@ pub(crate) fn switch() -> Switch {
 
 /// Every frame that has arrived, without vnet headers.
 pub(crate) fn taken(link: &MemoryLink) -> Vec<Vec<u8>> {
-    std::iter::from_fn(|| link.take()).map(|unit| unit[VNET_LEN..].to_vec()).collect()
+    std::iter::from_fn(|| link.pop()).map(|unit| unit[VNET_LEN..].to_vec()).collect()
 }
 
 /// The address of station `n`: the parent is 0, the port at place `p` is `p + 1`.

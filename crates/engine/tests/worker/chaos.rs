@@ -79,7 +79,7 @@ fn happen(bench: &mut Bench, op: Op) {
             bytes.resize(len, 0x45);
             let link = from.map_or(&bench.wire, |place| &bench.ports[place].link);
             // One that is full is as good as one that was never sent.
-            let _ = link.put_parts(&header, &bytes);
+            let _ = link.push_with_header(&header, &bytes);
         }
         Op::Turn => drop(bench.turn()),
         Op::SetUp(place, up) => {

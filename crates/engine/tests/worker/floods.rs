@@ -12,7 +12,7 @@ fn a_broadcast_reaches_siblings_once_and_then_the_wire() {
     let mut bench = Bench::with_bridges(4);
     let vepa = bench.add(Mode::Vepa);
     let sent = frame(EVERYBODY, bench.ports[0].mac, 7);
-    assert!(bench.ports[0].link.put(&sent));
+    assert!(bench.ports[0].link.push(&sent));
     bench.turn();
     for place in 1..4 {
         assert_eq!(bench.got(place), [sent.as_slice()]);
@@ -27,12 +27,12 @@ fn a_flood_to_many_lets_unicast_of_the_same_turn_through() {
     let last = bench.ports[599].mac;
     let broadcast = frame(EVERYBODY, mac(1000), 1);
     let unicast = frame(last, mac(1000), 2);
-    assert!(bench.wire.put(&broadcast) && bench.wire.put(&unicast));
-    assert!(bench.ports[0].link.put(&frame(last, bench.ports[0].mac, 3)));
+    assert!(bench.wire.push(&broadcast) && bench.wire.push(&unicast));
+    assert!(bench.ports[0].link.push(&frame(last, bench.ports[0].mac, 3)));
     bench.turn();
     let marks: Vec<u8> = bench.got(599).iter().map(|frame| frame[14]).collect();
     assert_eq!(marks, [2, 3], "unicast waited for a flood");
-    assert_eq!(bench.counters().waiting, 1);
+    assert_eq!(bench.counters().pending_floods, 1);
     let groups = bench.counters().subs.iter().map(|(_, sub)| sub.groups).sum();
     assert!((1..600_u64).contains(&groups), "{groups} copies in a turn");
 
@@ -54,12 +54,12 @@ fn beside_unicast_a_turn_makes_fewer_copies() {
         bench.counters().wire.replicas - before
     };
     let broadcast = frame(EVERYBODY, mac(1000), 1);
-    assert!(bench.wire.put(&broadcast));
+    assert!(bench.wire.push(&broadcast));
     let alone = copies_of_a_turn(&mut bench);
     bench.turn_to_rest();
-    assert!(bench.wire.put(&frame(bench.ports[7].mac, mac(1000), 2)));
+    assert!(bench.wire.push(&frame(bench.ports[7].mac, mac(1000), 2)));
     bench.turn();
-    assert!(bench.wire.put(&broadcast));
+    assert!(bench.wire.push(&broadcast));
     let beside = copies_of_a_turn(&mut bench);
     assert!(beside > 0 && beside * 4 <= alone, "{beside} copies beside unicast, {alone} alone");
     bench.turn_to_rest();
@@ -75,10 +75,10 @@ fn a_storm_from_the_wire_is_limited_by_the_broadcast_queue() {
         bench.add_as(config, Offloads::ALL, 8);
     }
     for mark in 0..60 {
-        assert!(bench.wire.put(&frame(EVERYBODY, mac(1000), mark)));
+        assert!(bench.wire.push(&frame(EVERYBODY, mac(1000), mark)));
     }
     bench.turn();
-    assert_eq!(bench.counters().waiting, 4);
+    assert_eq!(bench.counters().pending_floods, 4);
     bench.turn_to_rest();
     let wire = bench.counters().wire;
     assert_eq!(wire.flooded, 4);
@@ -98,8 +98,8 @@ fn a_broadcast_queue_of_no_length_stops_the_wire_and_not_siblings() {
         bench.add_as(config, Offloads::ALL, 8);
     }
     let sent = frame(EVERYBODY, bench.ports[0].mac, 2);
-    assert!(bench.wire.put(&frame(EVERYBODY, mac(1000), 1)));
-    assert!(bench.ports[0].link.put(&sent));
+    assert!(bench.wire.push(&frame(EVERYBODY, mac(1000), 1)));
+    assert!(bench.ports[0].link.push(&sent));
     bench.turn();
     let wire = bench.counters().wire;
     assert_eq!((wire.flooded, wire.dropped[DropReason::BcQueueFull]), (0, 1));
@@ -116,13 +116,13 @@ fn a_local_storm_that_finds_no_room_still_reaches_the_wire() {
     // Nobody empties the ports: most copies find them full, and all are accounted for.
     while bench.sub(1).lost[DropReason::BcQueueFull] == 0 {
         for mark in 0..64 {
-            assert!(bench.ports[0].link.put(&frame(EVERYBODY, own, mark)));
+            assert!(bench.ports[0].link.push(&frame(EVERYBODY, own, mark)));
             sent += 1;
         }
         bench.turn();
         assert!(sent < 10_000, "floods wait without limit");
     }
-    assert!(bench.counters().waiting <= 1024);
+    assert!(bench.counters().pending_floods <= 1024);
     bench.turn_to_rest();
     assert_eq!(bench.sub(0).flooded, sent);
     assert_eq!(bench.counters().wire.sent.frames, sent);

@@ -32,7 +32,7 @@ fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
 
 /// What a port has got, and the same with every GSO frame cut as its stack would.
 fn got(bench: &Bench, place: usize) -> (usize, Vec<Vec<u8>>) {
-    let units: Vec<_> = std::iter::from_fn(|| bench.ports[place].link.take()).collect();
+    let units: Vec<_> = std::iter::from_fn(|| bench.ports[place].link.pop()).collect();
     let cut_one = |unit: &Vec<u8>| {
         let (header, frame) = unit.split_first_chunk().unwrap();
         let header = VnetHeader::parse(header);
@@ -53,7 +53,7 @@ fn one_port(offloads: Offloads) -> Bench {
 fn datagrams_of_one_flow_are_written_as_one_frame() {
     let mut bench = one_port(Offloads::ALL);
     let frames = datagrams(7, 1, 40);
-    frames.iter().for_each(|frame| assert!(bench.wire.put(frame)));
+    frames.iter().for_each(|frame| assert!(bench.wire.push(frame)));
     bench.turn();
     assert_eq!(got(&bench, 0), (1, frames));
     let stats = bench.sub(0);
@@ -67,7 +67,7 @@ fn a_frame_in_between_keeps_its_place() {
     let mut frames = datagrams(7, 1, 4);
     frames.insert(2, frame(mac(1), mac(9), 3));
     frames.extend(datagrams(8, 1, 3));
-    frames.iter().for_each(|frame| assert!(bench.wire.put(frame)));
+    frames.iter().for_each(|frame| assert!(bench.wire.push(frame)));
     bench.turn();
     assert_eq!(got(&bench, 0), (4, frames));
 }
@@ -76,7 +76,7 @@ fn a_frame_in_between_keeps_its_place() {
 fn frames_of_two_turns_are_not_merged() {
     let mut bench = one_port(Offloads::ALL);
     for frame in datagrams(7, 1, 2) {
-        assert!(bench.wire.put(&frame));
+        assert!(bench.wire.push(&frame));
         bench.turn();
     }
     assert_eq!(got(&bench, 0).0, 2);
@@ -94,7 +94,7 @@ fn copies_of_one_frame_for_two_are_not_taken_for_two_frames() {
     bench.add_as(listing(vec![mac(9)]), Offloads::ALL, 8);
     bench.add_as(listing(vec![mac(8), mac(9)]), Offloads::ALL, 8);
     // The only frame of a turn, so the first in its list, is the second port's.
-    assert!(bench.wire.put(&frame(mac(7), mac(8), 1)));
+    assert!(bench.wire.push(&frame(mac(7), mac(8), 1)));
     bench.turn();
     assert_eq!((got(&bench, 0).0, got(&bench, 1).0), (0, 1));
     // In IPv6 no number tells a datagram from its copy.
@@ -102,7 +102,7 @@ fn copies_of_one_frame_for_two_are_not_taken_for_two_frames() {
         Packet { udp: true, v6: true, payload: vec![1; 18], gso_size: 18, ..Packet::default() };
     let mut datagram = cut(packet.header(), &packet.frame()).remove(0);
     datagram[6..12].copy_from_slice(&mac(9).octets());
-    assert!(bench.wire.put(&datagram));
+    assert!(bench.wire.push(&datagram));
     bench.turn();
     assert_eq!(got(&bench, 0), (1, vec![datagram.clone()]));
     assert_eq!(got(&bench, 1), (1, vec![datagram]));
@@ -113,7 +113,7 @@ fn a_receiver_without_the_offload_gets_each_as_it_came() {
     let without = Offloads { uso4: false, ..Offloads::ALL };
     let mut bench = one_port(without);
     let frames = datagrams(7, 1, 4);
-    frames.iter().for_each(|frame| assert!(bench.wire.put(frame)));
+    frames.iter().for_each(|frame| assert!(bench.wire.push(frame)));
     bench.turn();
     assert_eq!(got(&bench, 0), (4, frames));
 }
@@ -125,7 +125,7 @@ fn all_frames_of_a_merged_one_that_is_refused_are_lost_and_counted() {
     let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
     bench.add_as(config, Offloads::ALL, 1);
     for frame in [vec![frame(mac(1), mac(9), 1)], datagrams(7, 1, 5)].concat() {
-        assert!(bench.wire.put(&frame));
+        assert!(bench.wire.push(&frame));
     }
     bench.turn();
     let stats = bench.sub(0);
@@ -149,7 +149,7 @@ proptest! {
                 sent.push(frame(mac(1), mac(9), 7));
             }
         }
-        sent.iter().for_each(|frame| assert!(bench.wire.put_parts(&bytes(VnetHeader::PLAIN), frame)));
+        sent.iter().for_each(|frame| assert!(bench.wire.push_with_header(&bytes(VnetHeader::PLAIN), frame)));
         bench.turn_to_rest();
         prop_assert_eq!(got(&bench, 0).1, sent);
     }

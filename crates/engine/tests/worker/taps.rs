@@ -5,7 +5,7 @@ use umacvlan_core::options::PortIo;
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};
@@ -32,8 +32,8 @@ fn what_a_tap_refuses_is_taken_back_and_lost_for_a_reason() {
         let port = PortLink::Tap(Arc::new(tap));
         let id = worker.add(&sub, port, Offloads::ALL).unwrap();
         worker.set_up(id, true).unwrap();
-        assert!(wire.put(&frame(MacAddr::BROADCAST, mac(9), 1)));
-        assert!(wire.put(&frame(mac(1), mac(9), 2)));
+        assert!(wire.push(&frame(MacAddr::BROADCAST, mac(9), 1)));
+        assert!(wire.push(&frame(mac(1), mac(9), 2)));
         worker.turn().unwrap();
         // A ring tells of a refusal with the next turn.
         worker.turn().unwrap();

@@ -6,7 +6,7 @@ use umacvlan_core::options::{PollMode, PortIo};
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{Mode, SubConfig};
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig, WorkerHandle};
@@ -19,8 +19,8 @@ fn spawn(name: &str, poll: PollMode, io: PortIo) -> (WorkerHandle, MemoryLink, M
     let handle = Worker::spawn(name, switch(), config, None, None).unwrap();
     let (uplink, mut wire) = MemoryLink::pair(16, 4096);
     let (near, mut port) = MemoryLink::pair(16, 4096);
-    wire.wake_with(handle.bell());
-    port.wake_with(handle.bell());
+    wire.wake_with(handle.wake_event());
+    port.wake_with(handle.wake_event());
     let add = move |worker: &mut Worker| {
         worker.attach(Uplink::Memory(uplink)).unwrap();
         let sub = SubConfig::new(mac(1), Mode::Bridge);
@@ -57,7 +57,7 @@ fn converse(name: &str, wire: &MemoryLink, port: &MemoryLink, rests: bool) {
         if rests {
             until("the worker sleeps", || sleeps(name));
         }
-        assert!(from.put(&sent));
+        assert!(from.push(&sent));
         let arrived = std::cell::RefCell::new(Vec::new());
         until("a frame", || {
             arrived.borrow_mut().extend(taken(to));

@@ -3,7 +3,7 @@
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig, SubIndex, VlanPath};
 use umacvlan_engine::SwitchId;
-use umacvlan_engine::memory::MemoryLink;
+use umacvlan_engine::memory_link::MemoryLink;
 use umacvlan_engine::port::PortLink;
 
 use crate::bench::{Bench, bytes, frame, mac, switch, taken};
@@ -38,7 +38,7 @@ impl Three {
     fn new() -> Self {
         let mut bench = Bench::new();
         let paths = [VlanPath::single(10).unwrap(), VlanPath::stacked(10, 20).unwrap()];
-        let [one, two] = paths.map(|path| bench.worker.serve(path, switch()).unwrap());
+        let [one, two] = paths.map(|path| bench.worker.add_switch(path, switch()).unwrap());
         let at = [SwitchId::UNTAGGED, one, two];
         let ports = at.map(|at| [1, 2].map(|n| add(&mut bench, at, n)));
         Self { bench, at, ports }
@@ -64,7 +64,7 @@ fn a_frame_reaches_its_vlan_without_the_tags_of_it_and_no_other() {
     for (number, tags) in [&[][..], C10, S10_C20].into_iter().enumerate() {
         for (to, who) in [(mac(1), 0..1), (mac(2), 1..2), (MacAddr::BROADCAST, 0..2)] {
             let sent = frame(to, mac(9), 7);
-            assert!(three.bench.wire.put(&tagged(tags, &sent)));
+            assert!(three.bench.wire.push(&tagged(tags, &sent)));
             three.bench.turn_to_rest();
             for (place, stations) in three.got().iter().enumerate() {
                 for (station, frames) in stations.iter().enumerate() {
@@ -86,7 +86,7 @@ fn what_leaves_a_vlan_has_its_tags_and_what_stays_there_has_none() {
     for (number, tags) in [&[][..], C10, S10_C20].into_iter().enumerate() {
         for to in [mac(9), MacAddr::BROADCAST, mac(2)] {
             let sent = frame(to, mac(1), 8);
-            assert!(three.ports[number][0].1.put(&sent));
+            assert!(three.ports[number][0].1.push(&sent));
             three.bench.turn_to_rest();
             let wired = taken(&three.bench.wire);
             let wanted = if to == mac(2) { vec![] } else { vec![tagged(tags, &sent)] };
@@ -112,7 +112,7 @@ fn nobodys_tags_and_priorities_stay_with_the_switch_of_untagged_frames() {
         &[0x88, 0xa8, 0, 10],
     ];
     for tags in others {
-        assert!(three.bench.wire.put(&tagged(tags, &sent)));
+        assert!(three.bench.wire.push(&tagged(tags, &sent)));
         three.bench.turn_to_rest();
         let mut got = three.got();
         assert_eq!(std::mem::take(&mut got[0][0]), [tagged(tags, &sent)]);
@@ -120,7 +120,7 @@ fn nobodys_tags_and_priorities_stay_with_the_switch_of_untagged_frames() {
     }
     // One more than asked for stays inside, and a priority does not change the VLAN.
     let inside = tagged(&[0x81, 0, 0, 5], &sent);
-    assert!(three.bench.wire.put(&tagged(&[0x81, 0, 0xe0, 10], &inside)));
+    assert!(three.bench.wire.push(&tagged(&[0x81, 0, 0xe0, 10], &inside)));
     three.bench.turn_to_rest();
     assert_eq!(three.got()[1][0], [inside]);
     three.assert_books();
@@ -130,7 +130,7 @@ fn nobodys_tags_and_priorities_stay_with_the_switch_of_untagged_frames() {
 fn a_frame_that_ends_with_its_tag_is_a_runt() {
     let mut three = Three::new();
     let sent = frame(mac(1), mac(9), 3);
-    assert!(three.bench.wire.put(&tagged(C10, &sent)[..17]));
+    assert!(three.bench.wire.push(&tagged(C10, &sent)[..17]));
     three.bench.turn_to_rest();
     let wire = three.bench.worker.snapshot_at(three.at[1]).wire;
     assert_eq!(wire.dropped[DropReason::Runt], 1);
@@ -145,9 +145,9 @@ fn offloads_move_with_the_tags() {
     sent[..6].copy_from_slice(&mac(9).octets());
     sent[6..12].copy_from_slice(&mac(1).octets());
     for (number, tags) in [(1, C10), (2, S10_C20)] {
-        assert!(three.ports[number][0].1.put_parts(&bytes(header), &sent));
+        assert!(three.ports[number][0].1.push_with_header(&bytes(header), &sent));
         three.bench.turn_to_rest();
-        let unit = three.bench.wire.take().unwrap();
+        let unit = three.bench.wire.pop().unwrap();
         let there = VnetHeader::parse(unit[..VNET_LEN].first_chunk().unwrap());
         assert_eq!(unit[VNET_LEN..], tagged(tags, &sent));
         assert_eq!(usize::from(there.csum_start), usize::from(header.csum_start) + tags.len());
@@ -157,9 +157,9 @@ fn offloads_move_with_the_tags() {
         back[VNET_LEN..VNET_LEN + 6].copy_from_slice(&mac(2).octets());
         back[VNET_LEN + 6..VNET_LEN + 12].copy_from_slice(&mac(9).octets());
         let (head, rest) = back.split_first_chunk().unwrap();
-        assert!(three.bench.wire.put_parts(head, rest));
+        assert!(three.bench.wire.push_with_header(head, rest));
         three.bench.turn_to_rest();
-        let unit = three.ports[number][1].1.take().unwrap();
+        let unit = three.ports[number][1].1.pop().unwrap();
         let there = VnetHeader::parse(unit[..VNET_LEN].first_chunk().unwrap());
         assert_eq!((there.csum_start, there.hdr_len), (header.csum_start, header.hdr_len));
         assert_eq!(unit[VNET_LEN + 12..], sent[12..]);
@@ -170,26 +170,26 @@ fn offloads_move_with_the_tags() {
 #[test]
 fn a_storm_that_waits_ends_with_its_vlan_and_is_not_for_the_next_one() {
     let mut bench = Bench::new();
-    let at = bench.worker.serve(VlanPath::single(10).unwrap(), switch()).unwrap();
+    let at = bench.worker.add_switch(VlanPath::single(10).unwrap(), switch()).unwrap();
     let first: Vec<_> = (1..400).map(|n| add(&mut bench, at, n)).collect();
     let sent = frame(MacAddr::BROADCAST, mac(999), 5);
     for _ in 0..20 {
-        assert!(bench.wire.put(&tagged(C10, &sent)));
+        assert!(bench.wire.push(&tagged(C10, &sent)));
     }
     bench.turn();
-    assert!(bench.counters().waiting > 0, "nothing waits, so nothing is tested");
+    assert!(bench.counters().pending_floods > 0, "nothing waits, so nothing is tested");
     for (id, _) in first {
         bench.worker.remove(id);
     }
-    bench.worker.end(at);
-    let next = bench.worker.serve(VlanPath::single(30).unwrap(), switch()).unwrap();
+    bench.worker.remove_switch(at);
+    let next = bench.worker.add_switch(VlanPath::single(30).unwrap(), switch()).unwrap();
     assert_eq!(next, at, "the place is used again");
     let (_, link) = add(&mut bench, next, 1);
-    while bench.worker.turn().unwrap().events > 0 || bench.counters().waiting > 0 {}
+    while bench.worker.turn().unwrap().events > 0 || bench.counters().pending_floods > 0 {}
     (0..50).for_each(|_| assert!(bench.worker.turn().is_ok()));
     assert!(taken(&link).is_empty(), "a frame of VLAN 10 is in VLAN 30");
     // What has the former tag is nobody's, and so the host's.
-    assert!(bench.wire.put(&tagged(C10, &sent)));
+    assert!(bench.wire.push(&tagged(C10, &sent)));
     bench.turn_to_rest();
     assert!(taken(&link).is_empty());
     assert!(bench.worker.snapshot_at(SwitchId::UNTAGGED).is_balanced());

@@ -40,6 +40,9 @@ fn assert_books(parent: &ParentStatus) {
     };
     assert_eq!(sum(|wire| wire.received.frames), all.wire.received.frames);
     assert_eq!(sum(|wire| wire.sent.frames), all.wire.sent.frames);
+    let syscalls: Vec<_> = workers.iter().map(|worker| worker.turns.syscalls).collect();
+    assert!(syscalls.iter().all(|&calls| calls > 0), "{syscalls:?}");
+    assert_eq!(syscalls.iter().sum::<u64>(), all.turns.syscalls);
     assert_eq!(parent.ring_drops, 0);
 }
 

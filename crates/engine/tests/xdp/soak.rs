@@ -272,7 +272,7 @@ impl Soak {
     fn balance(&self) {
         until("all frames accounted for, and no chunk on its way", || {
             let counters = self.lab.counters();
-            counters.waiting == 0 && counters.is_balanced() && counters.sending == 0
+            counters.pending_floods == 0 && counters.is_balanced() && counters.tx_in_flight == 0
         });
         let mut events = self.lab.engine().events().try_iter();
         let trouble = events.find(|event| matches!(event, Event::Trouble { .. }));

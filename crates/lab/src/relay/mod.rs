@@ -15,8 +15,8 @@ use umacvlan_core::options::PollMode;
 
 use core_affinity::CoreId;
 use umacvlan_core::options::TAP_QUEUE_LEN;
-use umacvlan_engine::idle::Idle;
-use umacvlan_engine::port::Appetite;
+use umacvlan_engine::idle::IdlePolicy;
+use umacvlan_engine::port::BufferBudget;
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::eventfd::EventFd;
@@ -136,7 +136,7 @@ struct Served {
     to_taps: Vec<(u32, Frame)>,
     /// TAPs whose read has ended.
     ended: Vec<u32>,
-    appetite: Appetite,
+    budget: BufferBudget,
     watches_wire: bool,
     watches_bell: bool,
 }
@@ -146,8 +146,8 @@ impl Served {
         let mut pool = BufferPool::new(BUFFERS)?;
         let unsupported = |_| io::Error::from(io::ErrorKind::Unsupported);
         let mut uring = Uring::new(&pool, 2).map_err(unsupported)?;
-        let appetite = Appetite::default();
-        uring.provide_buffers(&mut pool, appetite.buffers());
+        let budget = BufferBudget::default();
+        uring.provide_buffers(&mut pool, budget.buffers());
         let ends = if wire.is_some() { 1 } else { 2 };
         for (port, tap) in (0..).zip(taps.iter().take(ends)) {
             uring.add(port, tap)?;
@@ -163,7 +163,7 @@ impl Served {
             to_wire: Vec::new(),
             to_taps: Vec::new(),
             ended: Vec::new(),
-            appetite,
+            budget,
             watches_wire: false,
             watches_bell: false,
         })
@@ -171,7 +171,7 @@ impl Served {
 
     /// The engine's loop, and its way to wait.
     fn run(mut self, stop: &AtomicBool) -> io::Result<()> {
-        let mut idle = Idle::new(PollMode::Adaptive);
+        let mut idle = IdlePolicy::new(PollMode::Adaptive);
         while !stop.load(Ordering::Relaxed) {
             let events = self.receive();
             self.send()?;
@@ -188,7 +188,7 @@ impl Served {
 
     /// Takes what waits at either end.
     fn receive(&mut self) -> usize {
-        let Self { uring, pool, wire, bell, to_wire, to_taps, ended, appetite, .. } = self;
+        let Self { uring, pool, wire, bell, to_wire, to_taps, ended, budget, .. } = self;
         let (watches_wire, watches_bell) = (&mut self.watches_wire, &mut self.watches_bell);
         let mut events = 0;
         if let Some(wire) = wire {
@@ -197,7 +197,7 @@ impl Served {
         let has_wire = wire.is_some();
         events += uring.completions(pool, PORTS_BURST, |_, completion| match completion {
             Completion::Read { port, buffer, len, armed, .. } => {
-                appetite.note(len);
+                budget.note(len);
                 let frame = Frame::Buffer { number: buffer, len: len as usize };
                 match has_wire {
                     true => to_wire.push(frame),
@@ -223,7 +223,7 @@ impl Served {
 
     /// Writes it to the other end, and gives all memory back.
     fn send(&mut self) -> io::Result<()> {
-        let Self { uring, pool, wire, to_wire, to_taps, ended, appetite, .. } = self;
+        let Self { uring, pool, wire, to_wire, to_taps, ended, budget, .. } = self;
         if let Some(wire) = wire
             && !to_wire.is_empty()
         {
@@ -239,7 +239,7 @@ impl Served {
             wire.release();
         }
         pool.release();
-        uring.provide_buffers(pool, appetite.buffers());
+        uring.provide_buffers(pool, budget.buffers());
         ended.drain(..).try_for_each(|port| uring.arm(port, GENERATION))
     }
 

@@ -15,7 +15,7 @@ use umacvlan_sys::xdp::{
 use super::{Reach, open_sockets};
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::workers::Workers;
-use crate::datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS, XdpUplink};
+use crate::datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS_MAX, XdpUplink};
 
 /// Bytes of a frame beyond its MTU: the Ethernet header and two tags.
 const BEYOND_MTU: usize = 14 + 2 * 4;
@@ -264,7 +264,7 @@ fn bind_as(
     })?;
     let queues = Ethtool::open().and_then(|ethtool| ethtool.receive_queues(&link.name));
     let longest = longest(link);
-    let most = XDP_SOCKETS.saturating_mul(u32::try_from(workers).unwrap_or(1)).min(QUEUES);
+    let most = XDP_SOCKETS_MAX.saturating_mul(u32::try_from(workers).unwrap_or(1)).min(QUEUES);
     let queues = queues.unwrap_or(1).clamp(1, most);
     // The first socket of every worker sends.
     let sends = |queue| (queue as usize) < workers;

@@ -1,19 +1,19 @@
-//! `MemoryPorts`: which of the ports in memory have something.
+//! [`MemoryPorts`]: which ports in memory have frames.
 
 use std::sync::Arc;
 
 use umacvlan_core::SubIndex;
 
-use crate::datapath::memory::{MemoryLink, Ready, locked};
+use crate::datapath::memory_link::{MemoryLink, ReadyList, locked};
 
-/// The ports in memory of one worker. A turn asks those that have something and no others, as it
-/// does with TAPs, so a silent port costs nothing.
+/// The ports in memory of one worker. A turn reads those that have frames and no others, as it does
+/// with TAPs, so a silent port costs nothing.
 #[derive(Debug, Default)]
 pub(super) struct MemoryPorts {
     count: usize,
-    /// Those that have got something since the last turn; shared with their other ends.
-    told: Ready,
-    /// Those that may have something, in the order in which they will be asked.
+    /// Ports that got a frame since the last turn; shared with their far ends.
+    ready: ReadyList,
+    /// Ports that may have frames, in the order in which they are read.
     waiting: Vec<SubIndex>,
 }
 
@@ -23,41 +23,41 @@ impl MemoryPorts {
         self.count == 0
     }
 
-    /// One more port.
+    /// Adds a port.
     pub(super) fn add(&mut self, id: SubIndex, link: &MemoryLink) {
         self.count += 1;
-        link.tell(Some((Arc::clone(&self.told), id)));
+        link.set_ready_list(Some((Arc::clone(&self.ready), id)));
     }
 
-    /// One port less.
+    /// Removes a port.
     pub(super) fn remove(&mut self, id: SubIndex, link: &MemoryLink) {
         self.count -= 1;
-        link.tell(None);
-        locked(&self.told).retain(|&other| other != id);
+        link.set_ready_list(None);
+        locked(&self.ready).retain(|&other| other != id);
         self.waiting.retain(|&other| other != id);
     }
 
-    /// Has `serve` read from each port that has something, and returns how many frames that was.
-    /// It tells how many came from one and whether there are more, or that it can take no more;
+    /// Calls `read` for each port that has frames, and returns how many frames were read. `read`
+    /// returns the frames of one port and whether there are more, or `None` if no buffer is left;
     /// then the next turn begins with that port.
-    pub(super) fn serve(
+    pub(super) fn poll(
         &mut self,
-        mut serve: impl FnMut(SubIndex) -> Option<(usize, bool)>,
+        mut read: impl FnMut(SubIndex) -> Option<(usize, bool)>,
     ) -> usize {
-        self.waiting.append(&mut locked(&self.told));
-        let (mut frames, mut served) = (0, 0);
-        for at in 0..self.waiting.len() {
-            let id = self.waiting[at];
-            let Some((count, more)) = serve(id) else {
+        self.waiting.append(&mut locked(&self.ready));
+        let (mut frames, mut done) = (0, 0);
+        for position in 0..self.waiting.len() {
+            let id = self.waiting[position];
+            let Some((count, more)) = read(id) else {
                 break;
             };
-            served += 1;
+            done += 1;
             frames += count;
             if more {
                 self.waiting.push(id);
             }
         }
-        self.waiting.drain(..served);
+        self.waiting.drain(..done);
         frames
     }
 }

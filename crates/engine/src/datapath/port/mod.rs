@@ -1,232 +1,217 @@
-//! `Ports`: the engine's ends of all sub-interfaces of one parent.
+//! [`Ports`]: the engine's ends of all sub-interfaces of one wire.
+//!
+//! | kind | file | what is behind the port |
+//! |---|---|---|
+//! | TAP | `tap/` | an interface of the kernel, served by io_uring or by epoll |
+//! | memory | `memory.rs` | a [`MemoryLink`] of a test, a bench or an embedding program |
+//!
+//! A kind has its own file or folder here and a variant of [`PortLink`]. [`Ports`] matches on it
+//! once a batch; switches, counters and drop reasons do not know it.
 
+mod buffer_budget;
+mod io_backend;
 mod memory;
-mod one;
-mod ring;
-mod sleep;
+mod rx;
+mod tap;
+mod wait;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use umacvlan_core::options::PortIo;
 
 use umacvlan_core::offload::VNET_LEN;
+use umacvlan_core::options::PortIo;
+use umacvlan_core::stats::Counters;
 use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::buffer_pool::BufferPool;
-use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
-use umacvlan_sys::process;
 use umacvlan_sys::tap::Tap;
-use umacvlan_sys::uring::{Completion, GENERATIONS, Uring};
+use umacvlan_sys::uring::GENERATIONS;
 
-use crate::datapath::held::{Held, Places};
-use crate::datapath::memory::MemoryLink;
+use crate::datapath::frame_ref::{FrameRef, FrameStores};
+use crate::datapath::memory_link::MemoryLink;
+pub use buffer_budget::BufferBudget;
+use io_backend::IoBackend;
 use memory::MemoryPorts;
-use one::{PORT_BURST, Port};
-pub use ring::Appetite;
-use ring::complete;
-
-/// Slots for TAPs in a ring: one for each sub-interface that a switch can have.
-const SLOTS_MAX: u32 = 65_536;
-
-/// Names of what is waited for beside the ports.
-const UPLINK: u32 = u32::MAX;
-const COMMANDS: u32 = u32::MAX - 1;
 
 /// What is behind a port.
 #[derive(Debug)]
 pub enum PortLink {
-    /// A test or a bench.
+    /// A link in memory.
     Memory(MemoryLink),
     /// A TAP, or one of its queues.
     Tap(Arc<Tap>),
-    /// A TAP of one queue, which another worker reads: here it is only written to.
+    /// A TAP with one queue that another worker reads: this one only writes to it.
     Writer(Arc<Tap>),
 }
 
-/// Something that a port has to say.
+/// What ports report to their worker.
 pub(crate) enum PortEvent<'b> {
     /// A sub-interface sent a frame.
-    Frame { from: SubIndex, held: Held, bytes: &'b [u8] },
+    Frame { from: SubIndex, stored: FrameRef, bytes: &'b [u8] },
     /// The interface behind the port is gone.
     Gone { sub: SubIndex },
-    /// A frame that was counted as delivered before was refused. Its bytes may be gone.
-    Refused { to: SubIndex, held: Held, group: bool, reason: DropReason },
+    /// A port refused a frame.
+    Refused(Refusal),
 }
 
-/// Every port, by [`SubIndex`], and the means to serve them all at once.
+/// A frame that was counted as delivered, and that its port then refused. Its bytes may be gone.
+pub(crate) struct Refusal {
+    pub(crate) to: SubIndex,
+    /// What was counted: a merged frame counts as all its frames.
+    pub(crate) lost: Counters,
+    /// True for a multicast or broadcast frame.
+    pub(crate) group: bool,
+    pub(crate) reason: DropReason,
+}
+
+/// Every port, by [`SubIndex`], and the I/O backend for all TAPs.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    means: Means,
-    /// Set by those who ask the worker something.
-    commands: Arc<EventFd>,
+    backend: IoBackend,
+    /// Set by threads with a request for the worker.
+    wake_event: Arc<EventFd>,
     ports: Vec<Option<Port>>,
     memory: MemoryPorts,
-    /// Ports whose read has ended and is armed again when the turn has given its buffers back.
-    ended: Vec<SubIndex>,
+    /// Ports whose read has ended, to be armed again once the turn has given its buffers back.
+    ended_reads: Vec<SubIndex>,
     generation: u8,
-    appetite: Appetite,
+    buffer_budget: BufferBudget,
 }
 
+/// The engine's end of one sub-interface.
 #[derive(Debug)]
-enum Means {
-    Plain {
-        epoll: Epoll,
-        ready: Vec<u64>,
-        /// The first port for which a turn had no buffer left: the next one begins with it.
-        next: Option<u64>,
-        /// TAPs that are listened to: without any there is nothing to ask the kernel.
-        taps: usize,
-    },
-    Uring {
-        /// Boxed: it is many times the size of the other variant.
-        uring: Box<Uring>,
-        watches_uplink: bool,
-        watches_commands: bool,
-    },
+struct Port {
+    id: SubIndex,
+    link: PortLink,
+    /// Tells completions for this port from late ones for a former port of the same index.
+    generation: u8,
+    /// True when the port is to be read.
+    rx_enabled: bool,
+    /// True while a read of io_uring is in progress.
+    read_armed: bool,
 }
 
 impl Ports {
-    /// No ports yet; TAPs will be served by these means. Call it on the worker's own thread.
+    /// No ports yet. The worker's own thread calls this: io_uring belongs to its thread.
     ///
     /// # Errors
-    /// io_uring was demanded and does not work here, or there is no descriptor to be had.
+    /// io_uring was demanded and does not work here, or no descriptor is left.
     pub(crate) fn new(
         io: PortIo,
         pool: &mut BufferPool,
-        commands: Arc<EventFd>,
+        wake_event: Arc<EventFd>,
     ) -> io::Result<Self> {
-        // The ring's table may not be larger than the limit on descriptors, nor need it be.
-        let descriptors = process::raise_descriptor_limit()?;
-        let slots = u32::try_from(descriptors).unwrap_or(SLOTS_MAX).min(SLOTS_MAX);
-        let uring = match io {
-            PortIo::Plain => None,
-            PortIo::Uring => Some(Uring::new(pool, slots)?),
-            PortIo::Auto => Uring::new(pool, slots).ok(),
-        };
-        let means = match uring {
-            Some(uring) => Means::Uring {
-                uring: Box::new(uring),
-                watches_uplink: false,
-                watches_commands: false,
-            },
-            None => {
-                let epoll = Epoll::new()?;
-                epoll.add(&*commands, u64::from(COMMANDS))?;
-                Means::Plain { epoll, ready: Vec::with_capacity(256), next: None, taps: 0 }
-            }
-        };
         Ok(Self {
-            means,
-            commands,
+            backend: IoBackend::new(io, pool, &wake_event)?,
+            wake_event,
             ports: Vec::new(),
             memory: MemoryPorts::default(),
-            ended: Vec::new(),
+            ended_reads: Vec::new(),
             generation: 0,
-            appetite: Appetite::default(),
+            buffer_budget: BufferBudget::default(),
         })
     }
 
     /// True when TAPs are served by io_uring.
     pub(crate) fn has_uring(&self) -> bool {
-        matches!(self.means, Means::Uring { .. })
+        matches!(self.backend, IoBackend::Uring { .. })
     }
 
-    /// Serves one more port. A TAP is written to at once and read from when the engine
-    /// [listens](Ports::listen) to it; what is sent before waits in its own queue.
+    /// Adds a port. A TAP is written to at once, and read after [`Ports::resume_rx`]; frames sent
+    /// before wait in its own queue.
     ///
     /// # Errors
-    /// No memory in the kernel.
+    /// The kernel has no memory.
     pub(crate) fn add(&mut self, id: SubIndex, link: PortLink) -> io::Result<()> {
         self.generation = (self.generation + 1) % GENERATIONS;
-        match (&link, &mut self.means) {
+        match (&link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.add(id, link),
-            (PortLink::Tap(_) | PortLink::Writer(_), Means::Plain { .. }) => {}
-            (PortLink::Tap(tap) | PortLink::Writer(tap), Means::Uring { uring, .. }) => {
+            (PortLink::Tap(_) | PortLink::Writer(_), IoBackend::Plain { .. }) => {}
+            (PortLink::Tap(tap) | PortLink::Writer(tap), IoBackend::Uring { uring, .. }) => {
                 uring.add(slot(id), tap)?;
             }
         }
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
         }
+        let generation = self.generation;
         self.ports[id.index()] =
-            Some(Port { id, link, generation: self.generation, listening: false, armed: false });
+            Some(Port { id, link, generation, rx_enabled: false, read_armed: false });
         Ok(())
     }
 
-    /// Reads from a TAP from now on.
+    /// Reads a TAP from now on.
     ///
     /// # Errors
-    /// No memory in the kernel.
-    pub(crate) fn listen(&mut self, id: SubIndex) -> io::Result<()> {
+    /// The kernel has no memory.
+    pub(crate) fn resume_rx(&mut self, id: SubIndex) -> io::Result<()> {
         let Some(Some(port)) = self.ports.get_mut(id.index()) else {
             return Ok(());
         };
         let PortLink::Tap(tap) = &port.link else {
             return Ok(());
         };
-        if port.listening {
+        if port.rx_enabled {
             return Ok(());
         }
-        port.listening = true;
-        match &mut self.means {
-            Means::Plain { epoll, taps, .. } => {
+        port.rx_enabled = true;
+        match &mut self.backend {
+            IoBackend::Plain { epoll, taps, .. } => {
                 *taps += 1;
                 epoll.add(&**tap, id.index() as u64)
             }
-            // A read that is being ended is armed again when it has.
-            Means::Uring { .. } if port.armed => Ok(()),
-            Means::Uring { uring, .. } => {
-                port.armed = true;
+            // A read that is being cancelled is armed again when it has ended.
+            IoBackend::Uring { .. } if port.read_armed => Ok(()),
+            IoBackend::Uring { uring, .. } => {
+                port.read_armed = true;
                 uring.arm(slot(id), port.generation)
             }
         }
     }
 
-    /// Reads from a TAP no longer. What has been sent already and not read is lost to the count
-    /// that is returned.
+    /// Stops reading a TAP. Frames in its queue are discarded; returns how many.
     ///
     /// # Errors
-    /// The ring itself has failed, and with it the worker.
-    pub(crate) fn deafen(&mut self, id: SubIndex) -> io::Result<u64> {
+    /// The io_uring has failed, and with it the worker.
+    pub(crate) fn pause_rx(&mut self, id: SubIndex) -> io::Result<u64> {
         let Some(Some(port)) = self.ports.get_mut(id.index()) else {
             return Ok(0);
         };
         let PortLink::Tap(tap) = &port.link else {
             return Ok(0);
         };
-        let listened = std::mem::replace(&mut port.listening, false);
-        match &mut self.means {
-            Means::Plain { epoll, taps, .. } => {
-                *taps -= usize::from(listened);
+        let was_enabled = std::mem::replace(&mut port.rx_enabled, false);
+        match &mut self.backend {
+            IoBackend::Plain { epoll, taps, .. } => {
+                *taps -= usize::from(was_enabled);
                 epoll.remove(&**tap);
             }
-            Means::Uring { uring, .. } => uring.disarm(slot(id), port.generation)?,
+            IoBackend::Uring { uring, .. } => uring.disarm(slot(id), port.generation)?,
         }
-        // A frame is cut to what there is room for, and gone.
+        // A read cuts a frame to the room that there is, and removes it from the queue.
         let mut scrap = [0; 64];
-        let mut lost = 0;
+        let mut discarded = 0;
         while let Ok(Some(_)) = tap.recv(&mut scrap) {
-            lost += 1;
+            discarded += 1;
         }
-        Ok(lost)
+        Ok(discarded)
     }
 
-    /// Serves a port no longer. Its TAP is gone with the end of this call.
+    /// Removes a port, and with it the worker's hold on its TAP.
     pub(crate) fn remove(&mut self, id: SubIndex) {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::take) else {
             return;
         };
-        self.ended.retain(|&other| other != id);
-        match (&port.link, &mut self.means) {
+        self.ended_reads.retain(|&other| other != id);
+        match (&port.link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.remove(id, link),
-            (PortLink::Tap(tap), Means::Plain { epoll, taps, .. }) => {
-                *taps -= usize::from(port.listening);
+            (PortLink::Tap(tap), IoBackend::Plain { epoll, taps, .. }) => {
+                *taps -= usize::from(port.rx_enabled);
                 epoll.remove(&**tap);
             }
-            (PortLink::Writer(_), Means::Plain { .. }) => {}
-            // A slot that cannot be freed is overwritten by its next owner.
-            (PortLink::Tap(_) | PortLink::Writer(_), Means::Uring { uring, .. }) => {
+            (PortLink::Writer(_), IoBackend::Plain { .. }) => {}
+            // The next owner overwrites a slot that cannot be freed.
+            (PortLink::Tap(_) | PortLink::Writer(_), IoBackend::Uring { uring, .. }) => {
                 drop(uring.remove(slot(id), port.generation))
             }
         }
@@ -240,100 +225,25 @@ impl Ports {
         }
     }
 
-    /// Hands what the TAPs have to say to `on`, about `budget` frames of it, and returns how much
-    /// it was.
-    pub(crate) fn recv(
-        &mut self,
-        pool: &mut BufferPool,
-        budget: usize,
-        mut on: impl FnMut(PortEvent<'_>),
-    ) -> usize {
-        match &mut self.means {
-            Means::Plain { taps: 0, .. } => 0,
-            Means::Plain { epoll, ready, next, .. } => {
-                ready.clear();
-                if let Ok(names) = epoll.wait(Some(Duration::ZERO)) {
-                    ready.extend(names);
-                }
-                // Told in the same order every time, ports that always have more would leave the
-                // last ones without a buffer for ever.
-                let first = next.take();
-                if let Some(at) = ready.iter().position(|&name| Some(name) == first) {
-                    ready.rotate_left(at);
-                }
-                let mut count = 0;
-                for &name in ready.iter() {
-                    let index = usize::try_from(name).unwrap_or(usize::MAX);
-                    match self.ports.get(index) {
-                        Some(Some(_)) if pool.is_exhausted() => *next = next.or(Some(name)),
-                        Some(Some(port)) => count += port.read(pool, &mut on),
-                        _ if name == u64::from(COMMANDS) => {
-                            self.commands.clear();
-                            count += 1;
-                        }
-                        _ => {}
-                    }
-                }
-                count
-            }
-            Means::Uring { uring, watches_uplink, watches_commands } => {
-                let (ports, ended, commands) = (&mut self.ports, &mut self.ended, &self.commands);
-                let appetite = &mut self.appetite;
-                uring.completions(pool, budget, |pool, completion| match completion {
-                    Completion::Ready { token: UPLINK } => *watches_uplink = false,
-                    Completion::Ready { .. } => {
-                        commands.clear();
-                        *watches_commands = false;
-                    }
-                    completion => {
-                        if let Completion::Read { len, .. } = completion {
-                            appetite.note(len);
-                        }
-                        complete(ports, ended, pool, completion, &mut on);
-                    }
-                })
-            }
-        }
-    }
-
-    /// Hands the frames that wait at ports in memory to `on`, and returns how many there were. To
-    /// be asked after [`Ports::recv`]: a wake-up cleared there is followed by this look at what it
-    /// was for.
-    pub(crate) fn recv_memory(
-        &mut self,
-        pool: &mut BufferPool,
-        mut on: impl FnMut(SubIndex, Held, &[u8]),
-    ) -> usize {
-        let ports = &mut self.ports;
-        self.memory.serve(|id| {
-            if pool.is_exhausted() {
-                return None;
-            }
-            let Some(Some(Port { link: PortLink::Memory(link), .. })) = ports.get_mut(id.index())
-            else {
-                return Some((0, false));
-            };
-            Some(link.recv(pool, PORT_BURST, |held, bytes| on(id, held, &*bytes)))
-        })
-    }
-
-    /// Writes frames to their ports. What is refused is told to `on`, now or with the next frames.
+    /// Writes frames to their ports. `on_refused` gets those that are refused at once; io_uring
+    /// reports the others by [`Ports::recv`] of a later turn.
     ///
     /// # Errors
-    /// The ring itself has failed, and with it the worker.
+    /// The io_uring has failed, and with it the worker.
     pub(crate) fn send(
         &mut self,
-        frames: &[(SubIndex, Held)],
-        places: Places<'_>,
-        mut on: impl FnMut(PortEvent<'_>),
+        frames: &[(SubIndex, FrameRef)],
+        stores: FrameStores<'_>,
+        mut on_refused: impl FnMut(Refusal),
     ) -> io::Result<()> {
         let ports = &self.ports;
-        if let (Means::Uring { uring, .. }, true) = (&mut self.means, self.memory.is_empty()) {
+        if let (IoBackend::Uring { uring, .. }, true) = (&mut self.backend, self.memory.is_empty())
+        {
             return uring.send(frames.len(), |number| {
-                let (to, held) = frames[number];
+                let (to, stored) = frames[number];
                 let generation = ports[to.index()].as_ref().map_or(0, |port| port.generation);
-                let bytes = places.bytes(held);
-                (slot(to), generation, is_for_group(bytes), held.more(), bytes)
+                let bytes = stores.bytes(stored);
+                (slot(to), generation, is_for_group(bytes), stored.completion_cookie(), bytes)
             });
         }
         for run in frames.chunk_by(|(one, _), (next, _)| one == next) {
@@ -341,31 +251,42 @@ impl Ports {
             let Some(port) = &ports[to.index()] else {
                 continue;
             };
-            let bytes = |number: usize| places.bytes(run[number].1);
-            port.write(run.len(), bytes, |number, reason| {
-                let (held, group) = (run[number].1, is_for_group(bytes(number)));
-                on(PortEvent::Refused { to, held, group, reason });
-            });
+            let on_refused = |number: usize, reason| {
+                let stored = run[number].1;
+                let (lost, group) = (stored.counters(), is_for_group(stores.bytes(stored)));
+                on_refused(Refusal { to, lost, group, reason });
+            };
+            // A closure for each kind, so that each is inlined.
+            match &port.link {
+                PortLink::Memory(link) => {
+                    let frame = |number: usize| stores.bytes(run[number].1).into();
+                    link.send(run.len(), frame, on_refused);
+                }
+                PortLink::Tap(tap) | PortLink::Writer(tap) => {
+                    let frame = |number: usize| stores.bytes(run[number].1);
+                    tap::write(tap, run.len(), frame, on_refused);
+                }
+            }
         }
-        match &mut self.means {
-            Means::Plain { .. } => Ok(()),
-            Means::Uring { uring, .. } => uring.submit(),
+        match &mut self.backend {
+            IoBackend::Plain { .. } => Ok(()),
+            IoBackend::Uring { uring, .. } => uring.submit(),
         }
     }
 
-    /// Ends the turn: buffers may be read into again.
+    /// Ends the turn: its buffers may be read into again.
     ///
     /// # Errors
-    /// The ring itself has failed, and with it the worker.
-    pub(crate) fn release(&mut self, pool: &mut BufferPool) -> io::Result<()> {
+    /// The io_uring has failed, and with it the worker.
+    pub(crate) fn end_turn(&mut self, pool: &mut BufferPool) -> io::Result<()> {
         pool.release();
-        let Means::Uring { uring, .. } = &mut self.means else {
+        let IoBackend::Uring { uring, .. } = &mut self.backend else {
             return Ok(());
         };
-        uring.provide_buffers(pool, self.appetite.buffers());
-        for id in self.ended.drain(..) {
+        uring.provide_buffers(pool, self.buffer_budget.buffers());
+        for id in self.ended_reads.drain(..) {
             if let Some(port) = &mut self.ports[id.index()] {
-                port.armed = true;
+                port.read_armed = true;
                 uring.arm(slot(id), port.generation)?;
             }
         }
@@ -373,14 +294,14 @@ impl Ports {
     }
 }
 
-/// True when the frame behind the vnet header is for a group.
+/// True for a multicast or broadcast frame behind its vnet header.
 #[inline]
 fn is_for_group(bytes: &[u8]) -> bool {
     bytes.get(VNET_LEN).is_some_and(|first| first & 1 != 0)
 }
 
-/// The slot of a port in the ring.
+/// The slot of a port in the io_uring.
 fn slot(id: SubIndex) -> u32 {
-    // An identifier is below 65 536.
+    // An index is below 65 536.
     u32::try_from(id.index()).unwrap_or(u32::MAX)
 }

@@ -1,8 +1,8 @@
 //! [`Uplink`]: the engine's socket on the parent.
 
-#[cfg(feature = "af-xdp")]
-mod chain;
 mod packet;
+#[cfg(feature = "af-xdp")]
+mod reassembly;
 #[cfg(feature = "af-xdp")]
 mod xdp;
 
@@ -13,103 +13,108 @@ use umacvlan_core::DropReason;
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::tx_batch::Outgoing;
 
-use crate::datapath::held::{Held, Place};
-use crate::datapath::memory::MemoryLink;
+use crate::datapath::frame_ref::{FrameRef, StorageKind};
+use crate::datapath::memory_link::MemoryLink;
 use crate::datapath::switches::{SwitchId, Vlans};
 
 pub use packet::PacketUplink;
 #[cfg(feature = "af-xdp")]
-pub use xdp::{SOCKETS as XDP_SOCKETS, XdpUplink};
+pub use xdp::{XDP_SOCKETS_MAX, XdpUplink};
 
 /// One way to reach the wire. Matched once a batch, never once a frame.
 #[derive(Debug)]
 pub enum Uplink {
-    /// Frames exchanged in memory with a test or a bench.
+    /// A link in memory, for tests, benches and embedding programs.
     Memory(MemoryLink),
     /// An AF_PACKET socket: works on every Ethernet interface.
     Packet(Box<PacketUplink>),
-    /// AF_XDP sockets, and an AF_PACKET socket for what they do not get.
+    /// AF_XDP sockets, and an AF_PACKET socket for the frames that they do not get.
     #[cfg(feature = "af-xdp")]
     Xdp(Box<XdpUplink>),
 }
 
 impl Uplink {
-    /// Hands at most `budget` waiting frames to `on`, each with the bytes of its vnet header and
-    /// itself or the reason why it can be no frame of ours; returns how many there were. A frame of
-    /// one of `vlans` comes without its tags, and is told to be for that one's switch.
+    /// Hands at most `budget` frames to `on`; returns how many there were. Each comes with the bytes
+    /// of its vnet header and itself, or with the reason to drop it. A frame in one of `vlans` comes
+    /// without its tags, and with the switch of that VLAN.
     pub(crate) fn recv(
         &mut self,
         pool: &mut BufferPool,
         vlans: &Vlans,
         budget: usize,
-        mut on: impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
+        mut on: impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
     ) -> usize {
         match self {
             Self::Memory(link) => {
-                link.recv(pool, budget, |held, unit| sort(vlans, held, unit, &mut on)).0
+                let untag = |stored, unit: &mut [u8]| untag(vlans, stored, unit, &mut on);
+                link.recv(pool, budget, untag).0
             }
-            Self::Packet(packet) => packet.recv(pool, vlans, Place::Uplink, budget, on),
+            Self::Packet(packet) => {
+                let place = |slot| StorageKind::Uplink { slot };
+                packet.recv(pool, vlans, place, budget, on)
+            }
             #[cfg(feature = "af-xdp")]
             Self::Xdp(xdp) => xdp.recv(pool, vlans, budget, on),
         }
     }
 
-    /// Sends `count` frames, told by number, without waiting; what is refused is told to `refused`.
+    /// Sends `count` frames without waiting. `frame` returns each by number, and `on_refused` gets
+    /// the numbers of those that are refused.
     pub(crate) fn send<'f>(
         &mut self,
         count: usize,
         frame: impl Fn(usize) -> Outgoing<'f>,
-        refused: impl FnMut(usize, DropReason),
+        on_refused: impl FnMut(usize, DropReason),
     ) {
         match self {
-            Self::Memory(link) => link.send(count, frame, refused),
-            Self::Packet(packet) => packet.send(count, frame, refused),
+            Self::Memory(link) => link.send(count, frame, on_refused),
+            Self::Packet(packet) => packet.send(count, frame, on_refused),
             #[cfg(feature = "af-xdp")]
-            Self::Xdp(xdp) => xdp.send(count, frame, refused),
+            Self::Xdp(xdp) => xdp.send(count, frame, on_refused),
         }
     }
 
-    /// The bytes `at..at + len` of a slot of this turn.
+    /// The bytes `start..start + len` of a slot of this turn.
     #[inline]
-    pub(crate) fn bytes(&self, slot: u16, at: usize, len: usize) -> &[u8] {
+    pub(crate) fn bytes(&self, slot: u16, start: usize, len: usize) -> &[u8] {
         match self {
             Self::Memory(_) => &[],
-            Self::Packet(packet) => packet.socket.ring.bytes(slot, at, len),
+            Self::Packet(packet) => packet.socket.ring.bytes(slot, start, len),
             #[cfg(feature = "af-xdp")]
-            Self::Xdp(xdp) => xdp.bytes(slot, at, len),
+            Self::Xdp(xdp) => xdp.bytes(slot, start, len),
         }
     }
 
-    /// The same of a slot of the socket beside the uplink proper.
+    /// The same of a slot of the packet socket beside AF_XDP sockets.
     #[cfg(feature = "af-xdp")]
     #[inline]
-    pub(crate) fn side_bytes(&self, slot: u16, at: usize, len: usize) -> &[u8] {
-        self.packet().map_or(&[], |packet| packet.socket.ring.bytes(slot, at, len))
+    pub(crate) fn side_bytes(&self, slot: u16, start: usize, len: usize) -> &[u8] {
+        self.packet().map_or(&[], |packet| packet.socket.ring.bytes(slot, start, len))
     }
 
-    /// Ends the turn: the memory of its frames may be used again. True when frames wait to be sent
-    /// and another turn is to try.
-    pub(crate) fn release(&mut self) -> bool {
+    /// Ends the turn: the memory of its frames may be used again. True when frames wait to be sent,
+    /// which needs another turn.
+    pub(crate) fn end_turn(&mut self) -> bool {
         match self {
             Self::Memory(_) => {}
             Self::Packet(packet) => packet.socket.ring.release(),
             #[cfg(feature = "af-xdp")]
-            Self::Xdp(xdp) => return xdp.release(),
+            Self::Xdp(xdp) => return xdp.end_turn(),
         }
         false
     }
 
-    /// Frames that were sent and have not left, as of the last turn.
-    pub(crate) fn sending(&self) -> usize {
+    /// Frames that were given to the kernel and had not left at the end of the last turn.
+    pub(crate) fn tx_in_flight(&self) -> usize {
         match self {
             #[cfg(feature = "af-xdp")]
-            Self::Xdp(xdp) => xdp.sending(),
+            Self::Xdp(xdp) => xdp.tx_in_flight(),
             _ => 0,
         }
     }
 
-    /// What to sleep on; `None` if somebody rings the worker's bell.
-    pub(crate) fn waits_on(&self) -> Option<BorrowedFd<'_>> {
+    /// The descriptor to sleep on; `None` if the far end signals the worker's wake event.
+    pub(crate) fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Memory(_) => None,
             Self::Packet(packet) => Some(packet.socket.as_fd()),
@@ -118,11 +123,11 @@ impl Uplink {
         }
     }
 
-    /// Has [`Uplink::waits_on`] tell of every frame from now on, or no longer of most: before a
-    /// sleep, and after it.
+    /// Makes [`Uplink::wait_fd`] readable with every frame (before a sleep), or no longer with most
+    /// (after it).
     ///
     /// # Errors
-    /// No memory in the kernel.
+    /// The kernel has no memory.
     pub(crate) fn watch(&self, asleep: bool) -> io::Result<()> {
         match (self, asleep) {
             #[cfg(feature = "af-xdp")]
@@ -131,7 +136,7 @@ impl Uplink {
         }
     }
 
-    /// The AF_PACKET socket, which has the memberships: of the uplink itself, or beside it.
+    /// The AF_PACKET socket, which has the memberships: the uplink itself, or the one beside it.
     pub(crate) fn packet(&self) -> Option<&PacketUplink> {
         match self {
             Self::Memory(_) => None,
@@ -141,38 +146,38 @@ impl Uplink {
         }
     }
 
-    /// Forgets an error that would end every sleep at once: of a parent that goes down.
-    pub(crate) fn forgive(&self) {
+    /// Clears the error of a parent that went down, which would end every sleep at once.
+    pub(crate) fn clear_error(&self) {
         if let Some(packet) = self.packet() {
-            packet.forgive();
+            packet.clear_error();
         }
     }
 
-    /// Frames that the kernel had no room for since the last call.
+    /// Frames that the kernel dropped since the last call because the rings were full.
     pub(crate) fn take_drops(&mut self) -> u64 {
-        let aside = self.packet().map_or(0, |packet| packet.socket.take_drops().unwrap_or(0));
+        let packet = self.packet().map_or(0, |packet| packet.socket.take_drops().unwrap_or(0));
         match self {
             #[cfg(feature = "af-xdp")]
-            Self::Xdp(xdp) => aside + xdp.take_drops(),
-            _ => aside,
+            Self::Xdp(xdp) => packet + xdp.take_drops(),
+            _ => packet,
         }
     }
 }
 
-/// Hands on a frame with all its tags in it, without those that are not for its switch.
+/// Hands a frame with all its tags in it to `on`, without those that its switch does not see.
 #[inline(always)]
-fn sort(
+fn untag(
     vlans: &Vlans,
-    held: Held,
+    stored: FrameRef,
     unit: &mut [u8],
-    on: &mut impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
+    on: &mut impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
 ) {
     if vlans.is_empty() {
-        return on(SwitchId::UNTAGGED, held, Ok(unit));
+        return on(SwitchId::UNTAGGED, stored, Ok(unit));
     }
-    let (to, start) = vlans.untag(unit);
+    let (id, start) = vlans.untag(unit);
     match start {
-        Some(start) => on(to, held.without(start), Ok(&unit[start..])),
-        None => on(to, held, Err(DropReason::Runt)),
+        Some(start) => on(id, stored.without_prefix(start), Ok(&unit[start..])),
+        None => on(id, stored, Err(DropReason::Runt)),
     }
 }

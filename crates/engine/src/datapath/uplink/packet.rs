@@ -11,10 +11,10 @@ use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::rx_ring::{Extent, RxFrame};
 use umacvlan_sys::tx_batch::{Outgoing, TxBatch};
 
-use crate::datapath::held::{Held, Place};
+use crate::datapath::frame_ref::{FrameRef, StorageKind};
 use crate::datapath::switches::{SwitchId, Vlans};
 
-/// An AF_PACKET socket and the room to send many frames at once.
+/// An AF_PACKET socket and the buffers to send many frames by one system call.
 #[derive(Debug)]
 pub struct PacketUplink {
     /// The socket.
@@ -23,104 +23,106 @@ pub struct PacketUplink {
 }
 
 impl PacketUplink {
-    /// An uplink through that socket.
+    /// An uplink through this socket.
     pub fn new(socket: PacketSocket) -> Self {
         Self { socket, tx: TxBatch::new() }
     }
 
-    /// Hands at most `budget` frames to `on`, those in a slot of the ring as being at `place`.
+    /// Hands at most `budget` frames to `on`. `storage` returns the storage of a slot of the ring.
     pub(super) fn recv(
         &mut self,
         pool: &mut BufferPool,
         vlans: &Vlans,
-        place: Place,
+        storage: impl Fn(u16) -> StorageKind,
         budget: usize,
-        mut on: impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
+        mut on: impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
     ) -> usize {
         for count in 0..budget {
             let Some(mut received) = self.socket.ring.receive() else {
                 return count;
             };
-            let held = Held::new(place, received.slot, received.at, received.len);
+            let storage = storage(received.slot);
+            let stored = FrameRef::new(storage, received.at, received.len);
             match received.extent {
                 Extent::Complete => {
                     let ring = &mut self.socket.ring;
-                    let mut to = SwitchId::UNTAGGED;
+                    let mut id = SwitchId::UNTAGGED;
                     if let Some(tag) = received.tag {
                         let slot = ring.bytes_mut(received.slot, 0, received.at + received.len);
-                        to = place_tag(vlans, slot, &mut received.at, &mut received.len, tag);
+                        id = restore_tag(vlans, slot, &mut received.at, &mut received.len, tag);
                     }
                     let RxFrame { slot, at, len, .. } = received;
-                    on(to, Held::new(place, slot, at, len), Ok(ring.bytes(slot, at, len)));
+                    on(id, FrameRef::new(storage, at, len), Ok(ring.bytes(slot, at, len)));
                 }
-                Extent::Queued => self.recv_queued(pool, vlans, place, received, &mut on),
-                Extent::Truncated => on(SwitchId::UNTAGGED, held, Err(DropReason::TooLong)),
+                Extent::Queued => match self.recv_queued(pool, vlans, received) {
+                    Ok((id, stored, bytes)) => on(id, stored, Ok(bytes)),
+                    Err(reason) => on(SwitchId::UNTAGGED, stored, Err(reason)),
+                },
+                Extent::Truncated => on(SwitchId::UNTAGGED, stored, Err(DropReason::TooLong)),
             }
         }
         budget
     }
 
+    /// Sends `count` frames, of which `frame` returns each by number.
     pub(super) fn send<'f>(
         &mut self,
         count: usize,
         frame: impl Fn(usize) -> Outgoing<'f>,
-        mut refused: impl FnMut(usize, DropReason),
+        mut on_refused: impl FnMut(usize, DropReason),
     ) {
         let Self { socket, tx } = self;
-        tx.send(socket.as_fd(), count, frame, |number, error| refused(number, reason(error)));
+        tx.send(socket.as_fd(), count, frame, |number, error| {
+            on_refused(number, drop_reason(error));
+        });
     }
 
-    /// Forgets the error that is left on the socket of an interface that goes down, and that would
-    /// end every sleep at once.
-    pub(super) fn forgive(&self) {
+    /// Clears the error that an interface leaves on the socket when it goes down. It would end every
+    /// sleep at once.
+    pub(super) fn clear_error(&self) {
         if !self.socket.ring.has_frame() {
             self.socket.clear_error();
         }
     }
 
     /// Reads a frame that did not fit its slot into a buffer of the pool.
-    fn recv_queued(
+    fn recv_queued<'a>(
         &self,
-        pool: &mut BufferPool,
+        pool: &'a mut BufferPool,
         vlans: &Vlans,
-        place: Place,
         received: RxFrame,
-        on: &mut impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
-    ) {
-        let mut lost = |why| {
-            let held = Held::new(place, received.slot, received.at, received.len);
-            on(SwitchId::UNTAGGED, held, Err(why));
-        };
+    ) -> Result<(SwitchId, FrameRef, &'a [u8]), DropReason> {
         let Some(buffer) = pool.acquire() else {
-            // The frame must leave the queue, or the next slot would be given this one.
+            // The frame must leave the queue, or the next slot would get it.
             let _ = self.socket.recv_queued(&mut [0; 16]);
-            return lost(DropReason::Full);
+            return Err(DropReason::Full);
         };
-        let mut at = TAG_LEN;
-        let room = pool.bytes_mut(buffer, at, BUFFER_LEN - at);
+        let mut start = TAG_LEN;
+        let room = pool.bytes_mut(buffer, start, BUFFER_LEN - start);
         let most = room.len();
         let Ok(mut len) = self.socket.recv_queued(room) else {
             pool.release_last();
-            return lost(DropReason::Unsupported);
+            return Err(DropReason::Unsupported);
         };
         if len > most {
-            // BIG TCP: larger than any TAP takes, and only its beginning is here.
+            // BIG TCP: longer than any TAP takes, and cut to the buffer.
             pool.release_last();
-            return lost(DropReason::TooLong);
+            return Err(DropReason::TooLong);
         }
-        let mut to = SwitchId::UNTAGGED;
+        let mut id = SwitchId::UNTAGGED;
         if let Some(tag) = received.tag {
-            let bytes = pool.bytes_mut(buffer, 0, at + len);
-            to = place_tag(vlans, bytes, &mut at, &mut len, tag);
+            let bytes = pool.bytes_mut(buffer, 0, start + len);
+            id = restore_tag(vlans, bytes, &mut start, &mut len, tag);
         }
-        on(to, Held::new(Place::BufferPool, buffer, at, len), Ok(pool.bytes(buffer, at, len)));
+        let stored = FrameRef::new(StorageKind::Pool { buffer }, start, len);
+        Ok((id, stored, pool.bytes(buffer, start, len)))
     }
 }
 
-/// Says whose a frame is out of which the kernel took this tag before the socket saw it. A VLAN's
-/// own switch gets it so, which costs nothing; everybody else gets it with the tag put back, for
-/// which every place that a frame is read into keeps room.
-fn place_tag(
+/// Returns the switch of a frame whose outer tag the kernel removed before the socket got it. The
+/// switch of the VLAN gets the frame as it is, which costs nothing. For any other the tag is put
+/// back, for which all memory that frames are read into has room.
+fn restore_tag(
     vlans: &Vlans,
     bytes: &mut [u8],
     at: &mut usize,
@@ -128,21 +130,21 @@ fn place_tag(
     tag: Tag,
 ) -> SwitchId {
     let rest = bytes.get(*at + VNET_LEN..).unwrap_or_default();
-    let (to, start) = match vlans.find(tag, rest) {
-        Some((to, false)) => return to,
-        // What ends with its tags has one less, and is a frame of an EtherType that nobody knows.
-        Some((to, true)) => (to, pop_tag(bytes, *at)),
+    let (id, start) = match vlans.find(tag, rest) {
+        Some((id, false)) => return id,
+        // A frame that ends with its tags keeps one, and is a frame of an unknown EtherType.
+        Some((id, true)) => (id, pop_tag(bytes, *at)),
         None => (SwitchId::UNTAGGED, insert_tag(bytes, *at, tag.tpid, tag.tci)),
     };
     if let Some(start) = start {
         *len = *at + *len - start;
         *at = start;
     }
-    to
+    id
 }
 
-/// The reason for which the kernel refused to send a frame (`packet(7)`).
-fn reason(error: &io::Error) -> DropReason {
+/// Why the kernel refused to send a frame (`packet(7)`).
+fn drop_reason(error: &io::Error) -> DropReason {
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::ENOBUFS) => DropReason::Full,
         Some(libc::EMSGSIZE) => DropReason::TooLong,

@@ -1,10 +1,10 @@
 //! [`XdpUplink`]: the wire through AF_XDP sockets.
 //!
-//! AF_XDP carries frames as they are on the wire, so what a vnet header stands for is done here: a
-//! super-frame is cut into segments and an open checksum is completed, while the frame is copied
-//! into the UMEM. A frame that is longer than a chunk comes and goes in several. What is to reach
-//! the host as well, groups above all, comes by an AF_PACKET socket beside, with a filter that takes
-//! nothing twice.
+//! AF_XDP carries frames as they are on the wire, so this file carries out what a vnet header asks
+//! for: it segments a GSO packet or completes a partial checksum while it copies the frame into the
+//! UMEM. A frame that is longer than a chunk fills several. Frames that the host gets as well, above
+//! all multicast and broadcast, come by an AF_PACKET socket beside, whose filter leaves out those
+//! that AF_XDP gets.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,82 +21,84 @@ use umacvlan_sys::syscall_count;
 use umacvlan_sys::tx_batch::Outgoing;
 use umacvlan_sys::xdp::{CHUNKS_RX, NotSent, XskSocket};
 
-use super::chain::{Chain, Outcome};
-use super::{PacketUplink, sort};
-use crate::datapath::held::{Held, Place};
+use super::reassembly::{Outcome, Reassembly};
+use super::{PacketUplink, untag};
+use crate::datapath::frame_ref::{FrameRef, StorageKind};
 use crate::datapath::switches::{SwitchId, Vlans};
 
-/// Most sockets of one worker: their chunks have to fit the numbers of `Held`. What comes by
-/// further queues comes aside.
-pub const SOCKETS: u32 = (u16::MAX / CHUNKS_RX) as u32;
+/// Most AF_XDP sockets of one worker: a `FrameRef` numbers the chunks of all of them in 16 bits.
+/// Frames of further queues come by the packet socket.
+pub const XDP_SOCKETS_MAX: u32 = (u16::MAX / CHUNKS_RX) as u32;
 
 /// AF_XDP sockets on queues of a parent, and the AF_PACKET socket beside them.
 #[derive(Debug)]
 pub struct XdpUplink {
-    /// The first one sends as well.
+    /// All receive; the first one also sends.
     sockets: Vec<XskSocket>,
-    /// By socket: a frame that comes in pieces.
-    chains: Vec<Chain>,
+    /// By socket: a frame that arrives in several chunks.
+    reassemblies: Vec<Reassembly>,
+    /// The AF_PACKET socket beside them.
     side: PacketUplink,
     /// Watches the packet socket, and the others while the worker sleeps.
     epoll: Epoll,
     /// The socket with which the next turn begins.
     next: usize,
-    /// The driver hands over frames whose checksum is still open, and cannot say so.
-    open_checksums: bool,
+    /// The driver hands over frames with a partial checksum, and cannot say which.
+    partial_checksums: bool,
     /// Most bytes of a frame without its tags.
     longest: usize,
     /// Chunks of the longest frame.
     chunks: usize,
     work: Box<[u8; SEGMENT_BUFFER_LEN]>,
-    /// By frame pushed since the last kick: the number of what it was made from.
-    made_from: Vec<usize>,
+    /// By frame pushed since the last kick: the number of the frame that it is or is a segment of.
+    origin: Vec<usize>,
     /// The interface was down at the last kick.
     down: bool,
-    /// The last kick left frames in the ring that may go now.
+    /// The last kick left frames in the ring that another kick may send.
     stuck: bool,
-    /// What the sockets have dropped, as far as it has been told.
-    told_drops: u64,
+    /// Drops of the sockets that `take_drops` has reported.
+    reported_drops: u64,
 }
 
 impl XdpUplink {
-    /// An uplink through these sockets, of which there is one at least and [`SOCKETS`] at most, for
-    /// frames with so many bytes of payload. `open_checksums`: frames may be handed over with their
-    /// checksum still open, as veth does.
+    /// An uplink through these sockets, at least one and at most [`XDP_SOCKETS_MAX`], for frames with
+    /// `mtu` bytes of payload. `partial_checksums`: the driver may hand over frames with a partial
+    /// checksum, as veth does.
     ///
     /// # Errors
-    /// No descriptor to wait with.
+    /// No descriptor is left.
     pub fn new(
         sockets: Vec<XskSocket>,
         side: PacketUplink,
         mtu: u32,
-        open_checksums: bool,
+        partial_checksums: bool,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(&side.socket, 0)?;
         let longest = mtu as usize + HEADER_LEN;
-        let chain = |_: &XskSocket| Chain::new(VNET_LEN + longest + 2 * TAG_LEN);
-        let chains = sockets.iter().map(chain).collect();
+        let reassembly = |_: &XskSocket| Reassembly::new(VNET_LEN + longest + 2 * TAG_LEN);
+        let reassemblies = sockets.iter().map(reassembly).collect();
         let room = sockets.first().map_or(longest, XskSocket::room);
         Ok(Self {
             sockets,
-            chains,
+            reassemblies,
             side,
             epoll,
             next: 0,
-            open_checksums,
+            partial_checksums,
             longest,
             chunks: (longest + TAG_LEN).div_ceil(room),
             work: Box::new([0; SEGMENT_BUFFER_LEN]),
-            made_from: Vec::with_capacity(usize::from(CHUNKS_RX)),
+            origin: Vec::with_capacity(usize::from(CHUNKS_RX)),
             down: false,
             stuck: false,
-            told_drops: 0,
+            reported_drops: 0,
         })
     }
 
-    /// A socket that somebody watches has whoever sends look for sleepers with every frame, which on
-    /// a veth is a part of the sender's time; so nobody does while the worker looks for itself.
+    /// Watches the AF_XDP sockets while the worker sleeps. A watched socket makes the sender look for
+    /// sleepers with every frame, which costs the sender of a veth pair time, so a worker that polls
+    /// does not watch them.
     pub(super) fn watch(&self, asleep: bool) -> io::Result<()> {
         self.sockets.iter().try_for_each(|socket| {
             syscall_count::record();
@@ -119,81 +121,83 @@ impl XdpUplink {
         pool: &mut BufferPool,
         vlans: &Vlans,
         budget: usize,
-        mut on: impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
+        mut on: impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
     ) -> usize {
         let mut count = 0;
-        let Self { sockets, chains, next, open_checksums, .. } = self;
+        let Self { sockets, reassemblies, next, partial_checksums, .. } = self;
         for _ in 0..sockets.len() {
             let base = *next * usize::from(CHUNKS_RX);
-            let chain = &mut chains[*next];
+            let reassembly = &mut reassemblies[*next];
             sockets[*next].receive(budget - count, |chunk, at, unit, more| {
-                if more || chain.is_open() {
-                    if let Some(outcome) = chain.add(pool, unit, more) {
+                if more || reassembly.in_progress() {
+                    if let Some(outcome) = reassembly.add(pool, unit, more) {
                         count += 1;
-                        gathered(pool, outcome, *open_checksums, vlans, &mut on);
+                        deliver(pool, outcome, *partial_checksums, vlans, &mut on);
                     }
                     return;
                 }
-                if *open_checksums {
-                    mark_open(unit);
+                if *partial_checksums {
+                    mark_partial_checksum(unit);
                 }
                 count += 1;
-                // At most SOCKETS times CHUNKS_RX.
-                let number = u16::try_from(base).unwrap_or(u16::MAX) + chunk;
-                sort(vlans, Held::new(Place::Uplink, number, at, unit.len()), unit, &mut on);
+                // At most XDP_SOCKETS_MAX times CHUNKS_RX.
+                let slot = u16::try_from(base).unwrap_or(u16::MAX) + chunk;
+                let stored = FrameRef::new(StorageKind::Uplink { slot }, at, unit.len());
+                untag(vlans, stored, unit, &mut on);
             });
-            chain.keep(pool);
+            reassembly.end_turn(pool);
             *next = (*next + 1) % sockets.len();
         }
-        count + self.side.recv(pool, vlans, Place::Side, budget - count, on)
+        let side = |slot| StorageKind::Side { slot };
+        count + self.side.recv(pool, vlans, side, budget - count, on)
     }
 
     #[inline]
-    pub(super) fn bytes(&self, number: u16, at: usize, len: usize) -> &[u8] {
-        let (socket, chunk) = (number / CHUNKS_RX, number % CHUNKS_RX);
-        self.sockets[usize::from(socket)].bytes(chunk, at, len)
+    pub(super) fn bytes(&self, slot: u16, start: usize, len: usize) -> &[u8] {
+        let (socket, chunk) = (slot / CHUNKS_RX, slot % CHUNKS_RX);
+        self.sockets[usize::from(socket)].bytes(chunk, start, len)
     }
 
     pub(super) fn send<'f>(
         &mut self,
         count: usize,
         frame: impl Fn(usize) -> Outgoing<'f>,
-        mut refused: impl FnMut(usize, DropReason),
+        mut on_refused: impl FnMut(usize, DropReason),
     ) {
         if self.down {
-            // What was pushed when it went down is all that may wait for it to come back.
-            self.kick(&mut refused);
+            // Only the frames pushed when it went down may wait for it to come back.
+            self.kick(&mut on_refused);
         }
         for number in 0..count {
             let pushed = match self.down {
                 true => Err(DropReason::NoCarrier),
-                false => self.push(number, frame(number), &mut refused),
+                false => self.push(number, frame(number), &mut on_refused),
             };
             if let Err(reason) = pushed {
-                refused(number, reason);
+                on_refused(number, reason);
             }
         }
-        self.kick(&mut refused);
+        self.kick(&mut on_refused);
     }
 
-    /// Pushes all that one frame comes to on the wire, or nothing.
+    /// Pushes a frame, or all its segments, or nothing.
     fn push(
         &mut self,
         number: usize,
         Outgoing { unit, path }: Outgoing<'_>,
-        refused: &mut impl FnMut(usize, DropReason),
+        on_refused: &mut impl FnMut(usize, DropReason),
     ) -> Result<(), DropReason> {
         let Some((header, frame)) = unit.split_first_chunk::<VNET_LEN>() else {
             return Err(DropReason::Runt);
         };
         let header = VnetHeader::parse(header);
-        self.make_room(segment_count(header, frame), refused)?;
+        self.make_room(segment_count(header, frame), on_refused)?;
         let pushed = match (header.is_gso(), header.is_plain()) {
             (true, _) => self.push_segments(header, frame, path),
             (false, true) => self.push_one(frame, path, |_| {}),
-            (false, false) => self.push_unfinished(header, frame, path),
+            (false, false) => self.push_partial_checksum(header, frame, path),
         };
-        self.made_from.resize(self.sockets[0].pushed(), number);
+        self.origin.resize(self.sockets[0].pushed(), number);
         pushed
     }
 
@@ -205,28 +209,28 @@ impl XdpUplink {
     ) -> Result<(), DropReason> {
         let Self { sockets, work, longest, .. } = self;
         let mut pushed = Ok(());
-        let cut = segment(header, frame, work, |unit| {
-            // The first segment is as long as any, so none follows one that is refused.
+        let segmented = segment(header, frame, work, |unit| {
+            // The first segment is as long as any: if it fits, so do the others.
             if pushed.is_ok() {
                 pushed = push_frame(&mut sockets[0], *longest, &unit[VNET_LEN..], path, |_| {});
             }
         });
-        cut.map_err(|_| DropReason::Unsupported).and(pushed)
+        segmented.map_err(|_| DropReason::Unsupported).and(pushed)
     }
 
-    fn push_unfinished(
+    fn push_partial_checksum(
         &mut self,
         header: VnetHeader,
         frame: &[u8],
         path: &VlanPath,
     ) -> Result<(), DropReason> {
-        // Every header from a port has been validated, and then nothing can be wrong.
+        // `complete_checksum` cannot fail: every header from a port has been validated.
         let long = frame.len() + path.as_bytes().len() > self.sockets[0].room();
         match self.work.get_mut(..frame.len()).filter(|_| long) {
             None => self.push_one(frame, path, |room| {
-                let _ = complete_checksum(&mut behind(path, header), room);
+                let _ = complete_checksum(&mut shifted(path, header), room);
             }),
-            // A checksum is over all pieces.
+            // The checksum covers all pieces, so it is completed before the frame is split.
             Some(work) => {
                 work.copy_from_slice(frame);
                 let _ = complete_checksum(&mut { header }, work);
@@ -244,15 +248,15 @@ impl XdpUplink {
         push_frame(&mut self.sockets[0], self.longest, frame, path, finish)
     }
 
-    /// Sees to it that so many frames can be pushed.
+    /// Makes room for this many frames, with a kick if it has to.
     fn make_room(
         &mut self,
         frames: usize,
-        refused: &mut impl FnMut(usize, DropReason),
+        on_refused: &mut impl FnMut(usize, DropReason),
     ) -> Result<(), DropReason> {
         let chunks = frames * self.chunks;
         if !self.sockets[0].has_room(chunks) {
-            self.kick(refused);
+            self.kick(on_refused);
             if !self.sockets[0].has_room(chunks) {
                 return Err(DropReason::Full);
             }
@@ -260,39 +264,39 @@ impl XdpUplink {
         Ok(())
     }
 
-    fn kick(&mut self, refused: &mut impl FnMut(usize, DropReason)) {
-        let Self { sockets, made_from, .. } = self;
+    fn kick(&mut self, on_refused: &mut impl FnMut(usize, DropReason)) {
+        let Self { sockets, origin, .. } = self;
         let mut last = None;
-        let kicked = sockets[0].kick(|place| {
-            let number = made_from.get(place).copied();
-            // A frame that was cut is lost once, however many of its segments are.
+        let kicked = sockets[0].kick(|position| {
+            let number = origin.get(position).copied();
+            // A segmented frame is lost once, however many of its segments are.
             if let (Some(number), true) = (number, number != last) {
-                refused(number, DropReason::NoCarrier);
+                on_refused(number, DropReason::NoCarrier);
             }
             last = number;
         });
-        self.made_from.clear();
+        self.origin.clear();
         self.down = kicked == Err(NotSent::Down);
         self.stuck = kicked == Err(NotSent::Busy);
     }
 
-    pub(super) fn release(&mut self) -> bool {
+    pub(super) fn end_turn(&mut self) -> bool {
         self.sockets.iter_mut().for_each(XskSocket::release);
         self.side.socket.ring.release();
         if self.stuck {
-            // Whatever is lost of them now was counted as sent in a turn before.
+            // Frames lost now were counted as sent in an earlier turn.
             self.kick(&mut |_, _| {});
         }
         self.stuck
     }
 
-    pub(super) fn sending(&self) -> usize {
+    pub(super) fn tx_in_flight(&self) -> usize {
         self.sockets.iter().map(XskSocket::sending).sum()
     }
 
     pub(super) fn take_drops(&mut self) -> u64 {
         let drops = self.sockets.iter().filter_map(|socket| socket.drops().ok()).sum::<u64>();
-        drops.saturating_sub(std::mem::replace(&mut self.told_drops, drops))
+        drops.saturating_sub(std::mem::replace(&mut self.reported_drops, drops))
     }
 }
 
@@ -302,46 +306,48 @@ impl AsFd for XdpUplink {
     }
 }
 
-/// Hands a frame that came in pieces to `on`, or says why there is none.
-fn gathered(
+/// Hands a reassembled frame to `on`, or the reason to drop it.
+fn deliver(
     pool: &mut BufferPool,
     outcome: Outcome,
-    open_checksums: bool,
+    partial_checksums: bool,
     vlans: &Vlans,
-    on: &mut impl FnMut(SwitchId, Held, Result<&[u8], DropReason>),
+    on: &mut impl FnMut(SwitchId, FrameRef, Result<&[u8], DropReason>),
 ) {
     match outcome {
         Ok((buffer, len)) => {
             let unit = pool.bytes_mut(buffer, 0, len);
-            if open_checksums {
-                mark_open(unit);
+            if partial_checksums {
+                mark_partial_checksum(unit);
             }
-            sort(vlans, Held::new(Place::BufferPool, buffer, 0, len), unit, on);
+            let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
+            untag(vlans, stored, unit, on);
         }
         Err((reason, len)) => {
-            on(SwitchId::UNTAGGED, Held::new(Place::BufferPool, 0, 0, len), Err(reason));
+            let stored = FrameRef::new(StorageKind::Pool { buffer: 0 }, 0, len);
+            on(SwitchId::UNTAGGED, stored, Err(reason));
         }
     }
 }
 
-/// Says in the vnet header that the checksum is open, if it is.
-fn mark_open(unit: &mut [u8]) {
+/// Marks a partial checksum in the vnet header, if the frame has one.
+fn mark_partial_checksum(unit: &mut [u8]) {
     if let Some((header, frame)) = unit.split_first_chunk_mut::<VNET_LEN>()
-        && let Some(open) = partial_checksum(frame)
+        && let Some(partial) = partial_checksum(frame)
     {
-        open.write_to(header);
+        partial.write_to(header);
     }
 }
 
-/// The header of a frame that has got these tags.
-fn behind(path: &VlanPath, mut header: VnetHeader) -> VnetHeader {
+/// The header of a frame after these tags were inserted.
+fn shifted(path: &VlanPath, mut header: VnetHeader) -> VnetHeader {
     let tags = u16::try_from(path.as_bytes().len()).unwrap_or(0);
     header.csum_start = header.csum_start.saturating_add(tags);
     header
 }
 
-/// Pushes a copy of a frame with these tags, finished by `finish` if it fits one chunk. The kernel
-/// sends it whatever its length is, so that is looked at here.
+/// Pushes a copy of a frame with these tags; `finish` completes a copy that fits one chunk. The
+/// kernel does not check the length of a frame, so this does.
 fn push_frame(
     socket: &mut XskSocket,
     longest: usize,
@@ -354,10 +360,10 @@ fn push_frame(
     };
     let tags = path.as_bytes();
     let len = frame.len() + tags.len();
-    // One tag of the usual kind does not count, as for a packet socket.
+    // One 802.1Q tag is not counted, as with a packet socket.
     let first = if tags.is_empty() { rest } else { tags };
-    let spare = if first.starts_with(&[0x81, 0]) { TAG_LEN } else { 0 };
-    if len > longest + spare {
+    let tag = if first.starts_with(&[0x81, 0]) { TAG_LEN } else { 0 };
+    if len > longest + tag {
         return Err(DropReason::TooLong);
     }
     let fill = |room: &mut [u8]| {

@@ -1,4 +1,4 @@
-//! [`WorkerHandle`]: a worker on its own thread, what it can be asked, and what it tells unasked.
+//! [`WorkerHandle`]: a worker on its own thread, with requests to it and notices from it.
 
 use std::io;
 use std::sync::Arc;
@@ -11,40 +11,40 @@ use umacvlan_sys::process;
 
 use super::{Request, Worker, WorkerConfig};
 
-/// Run by each worker's thread before its first turn.
+/// A function that each worker's thread runs before its first turn.
 pub type OnWorker = Arc<dyn Fn() + Send + Sync>;
 
-/// Something that a worker tells without being asked.
+/// An event that a worker reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The worker has ended before its time, for this reason, and forwards nothing any more.
+    /// The worker has failed for this reason and forwards no more frames.
     Failed(String),
-    /// A sub-interface reported that it joined or left a group.
+    /// A sub-interface sent a membership report: it joined or left a group.
     Groups(SubIndex),
     /// The interface behind a port is gone.
     PortGone(SubIndex),
 }
 
-/// Where a worker's notices go: a channel, and a bell for the one who waits at the other end.
+/// Where a worker sends its notices: a channel, and an event that wakes its receiver.
 #[derive(Clone, Debug)]
 pub struct Notifier {
     worker: u64,
     sender: Sender<(u64, Notice)>,
-    bell: Arc<EventFd>,
+    wake_event: Arc<EventFd>,
 }
 
 impl Notifier {
-    /// Notices go to that channel with the number of the worker, and the bell is rung after them.
-    pub fn new(worker: u64, sender: Sender<(u64, Notice)>, bell: Arc<EventFd>) -> Self {
-        Self { worker, sender, bell }
+    /// Sends notices to this channel, with the number of the worker, and then signals the event.
+    pub fn new(worker: u64, sender: Sender<(u64, Notice)>, wake_event: Arc<EventFd>) -> Self {
+        Self { worker, sender, wake_event }
     }
 
     pub(super) fn notify(&self, notices: impl Iterator<Item = Notice>) {
         for notice in notices {
-            // Nobody at the other end: the engine is being taken down.
+            // Without a receiver the engine is shutting down.
             let _ = self.sender.send((self.worker, notice));
         }
-        self.bell.wake();
+        self.wake_event.wake();
     }
 }
 
@@ -52,33 +52,33 @@ impl Worker {
     /// Starts a worker on a thread of its own, which runs `on_worker` before its first turn.
     ///
     /// # Errors
-    /// As [`Worker::new`], or no thread to be had.
+    /// As [`Worker::new`], or no thread can be started.
     pub fn spawn(
         name: &str,
         switch: Switch,
         config: WorkerConfig,
-        notices: Option<Notifier>,
+        notifier: Option<Notifier>,
         on_worker: Option<OnWorker>,
     ) -> io::Result<WorkerHandle> {
         let (sender, requests) = unbounded();
-        let commands = Arc::new(EventFd::new()?);
+        let wake_event = Arc::new(EventFd::new()?);
         let (ready, started) = crossbeam_channel::bounded(1);
-        let bell = Arc::clone(&commands);
-        let mourner = notices.clone();
+        let wakes_worker = Arc::clone(&wake_event);
+        let on_failure = notifier.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             if let Some(id) = config.cpu {
                 core_affinity::set_for_current(core_affinity::CoreId { id });
             }
             process::minimize_timer_slack();
-            // The ring serves the thread that made it, so everything is built here.
-            match Self::build(switch, config, requests, bell, notices) {
+            // An io_uring belongs to the thread that made it, so everything is built here.
+            match Self::build(switch, config, requests, wakes_worker, notifier) {
                 Ok(worker) => {
-                    if let Some(confine) = on_worker {
-                        confine();
+                    if let Some(on_worker) = on_worker {
+                        on_worker();
                     }
                     let _ = ready.send(Ok(()));
                     worker.run().inspect_err(|error| {
-                        if let Some(notifier) = mourner {
+                        if let Some(notifier) = on_failure {
                             notifier.notify(std::iter::once(Notice::Failed(error.to_string())));
                         }
                     })
@@ -91,63 +91,64 @@ impl Worker {
         })?;
         let stopped = || io::Error::other("the worker ended before it began");
         started.recv().map_err(|_| stopped())??;
-        Ok(WorkerHandle { sender, commands, thread: Some(thread) })
+        Ok(WorkerHandle { sender, wake_event, thread: Some(thread) })
     }
 }
 
-/// A worker on its own thread, to be asked things.
+/// A worker on its own thread.
 ///
 /// # Threads
-/// Any thread may ask; the worker answers between two turns.
+/// Any thread may send requests; the worker runs them between two turns.
 #[derive(Debug)]
 pub struct WorkerHandle {
     sender: Sender<Request>,
-    commands: Arc<EventFd>,
+    wake_event: Arc<EventFd>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// The worker has ended and answers no more.
+/// The worker has stopped and runs no more requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the worker of this parent has stopped")]
 pub struct Stopped;
 
 impl WorkerHandle {
-    /// Has the worker do something between two turns, and returns what came of it.
+    /// Runs a function on the worker between two turns, and returns its result.
     ///
     /// # Errors
-    /// [`Stopped`] if the worker is no more.
+    /// [`Stopped`] if the worker has ended.
     pub fn call<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&mut Worker) -> T + Send + 'static,
+        request: impl FnOnce(&mut Worker) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        self.post(ask)?.recv().map_err(|_| Stopped)
+        self.post(request)?.recv().map_err(|_| Stopped)
     }
 
-    /// As [`WorkerHandle::call`], but does not wait: the answer comes there, or the other end is
-    /// gone.
+    /// As [`WorkerHandle::call`], without waiting: the result comes by the channel, which is closed
+    /// if there is none.
     pub(crate) fn post<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&mut Worker) -> T + Send + 'static,
+        request: impl FnOnce(&mut Worker) -> T + Send + 'static,
     ) -> Result<Receiver<T>, Stopped> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
+        let (reply, result) = crossbeam_channel::bounded(1);
         let request: Request = Box::new(move |worker| {
-            // Whoever asked may have gone away meanwhile.
-            let _ = reply.send(ask(worker));
+            // The caller may no longer wait for the result.
+            let _ = reply.send(request(worker));
         });
         self.sender.send(request).map_err(|_| Stopped)?;
-        self.commands.wake();
-        Ok(answer)
+        self.wake_event.wake();
+        Ok(result)
     }
 
-    /// The event on which the worker sleeps: wake it when a link in memory has something.
-    pub fn bell(&self) -> Arc<EventFd> {
-        Arc::clone(&self.commands)
+    /// The event that wakes the worker. The far end of a memory link signals it with each frame
+    /// ([`MemoryLink::wake_with`](crate::memory_link::MemoryLink::wake_with)).
+    pub fn wake_event(&self) -> Arc<EventFd> {
+        Arc::clone(&self.wake_event)
     }
 
-    /// Stops the worker and waits for it. Dropping the handle does the same and keeps silent.
+    /// Stops the worker and waits for its end. Dropping the handle does the same and ignores errors.
     ///
     /// # Errors
-    /// What ended the worker before its time.
+    /// The failure that had ended the worker.
     pub fn stop(mut self) -> io::Result<()> {
         self.end()
     }
@@ -156,7 +157,7 @@ impl WorkerHandle {
         let Some(thread) = self.thread.take() else {
             return Ok(());
         };
-        // A worker that has stopped already is what was wanted.
+        // An error means that the worker has stopped already.
         let _ = self.call(Worker::stop);
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the worker panicked")))
     }

@@ -1,105 +1,97 @@
-//! [`Worker`]: one thread that serves one wire and all parents on it, or with others some of its
-//! flows each.
+//! [`Worker`]: the loop that forwards the frames of one wire, or its share of the flows there.
 //!
-//! It owns the uplink, the tables, the ports and the counters, so nothing on the way of a frame is
-//! shared and nothing is locked. Others ask it by message ([`WorkerHandle::call`]), and it answers
-//! between two turns.
+//! A worker owns its uplink, switches, ports and counters, so nothing on the way of a frame is
+//! shared or locked. Other threads send it requests ([`WorkerHandle::call`]), which it runs between
+//! two turns.
 
-mod asked;
-mod calls;
 mod handle;
+mod requests;
+mod seccomp;
 
 use std::io;
 use std::sync::Arc;
-use umacvlan_core::options::{PollMode, PortIo};
 
 use crossbeam_channel::{Receiver, unbounded};
-use umacvlan_core::{DropReason, SubIndex, Switch};
+use umacvlan_core::options::{PollMode, PortIo};
+use umacvlan_core::{SubIndex, Switch};
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::eventfd::EventFd;
-use umacvlan_sys::tx_batch::Outgoing;
 
-pub use asked::{AddError, Snapshot};
-pub use calls::SYSTEM_CALLS;
 pub use handle::{Notice, Notifier, OnWorker, Stopped, WorkerHandle};
+pub use requests::{AddError, Snapshot};
+pub use seccomp::SYSTEM_CALLS;
 
-use crate::datapath::coalesce::Coalescer;
-use crate::datapath::dispatch::{Desk, Dispatch};
-use crate::datapath::held::Places;
-use crate::datapath::idle::Idle;
-use crate::datapath::outlet::{Outlet, refused, unsent};
+use crate::datapath::forwarder::Forwarder;
+use crate::datapath::idle::IdlePolicy;
 use crate::datapath::port::{PortEvent, Ports};
 use crate::datapath::switches::{Switches, Vlans};
 use crate::datapath::uplink::Uplink;
 
-/// Frames that a turn takes from the uplink.
+/// Frames that a turn reads from the uplink.
 const WIRE_BURST: usize = 64;
 
-/// Frames that a turn takes from all ports together.
+/// Frames that a turn reads from all ports together.
 const PORTS_BURST: usize = 256;
 
-/// Pauses of the processor between two looks that find nothing: about a third of a microsecond.
+/// Pauses of the processor after a turn without work: about a third of a microsecond.
 const PAUSES: usize = 8;
 
-/// Buffers for frames that come in no memory of their own: a few turns' worth. A power of two, as
-/// the kernel's ring asks.
+/// Buffers of the pool: enough for a few turns, and a power of two, as io_uring demands.
 const BUFFERS: u16 = 256;
 
-/// Something to be done by the worker between two turns.
+/// A function that the worker runs between two turns.
 type Request = Box<dyn FnOnce(&mut Worker) + Send>;
 
-/// How a worker is to run.
+/// How a worker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerConfig {
-    /// Whether frames of one flow that are written at once are merged.
+    /// Whether frames of one flow that a turn writes to one port are merged (GRO).
     pub coalesce: bool,
-    /// The core to run on; `None` leaves it to the scheduler.
+    /// The core to run on; `None`: any.
     pub cpu: Option<usize>,
     /// How TAPs are read and written.
     pub io: PortIo,
-    /// What to do when there is nothing to do.
+    /// Whether to spin or to sleep without work.
     pub poll: PollMode,
 }
 
 impl Default for WorkerConfig {
-    /// Anywhere, by the best means, merging.
+    /// On any core, by io_uring where it works, with merging.
     fn default() -> Self {
         Self { coalesce: true, cpu: None, io: PortIo::default(), poll: PollMode::default() }
     }
 }
 
-/// The serving loop of one wire and everything it owns.
+/// The forwarding loop of one wire and everything it owns.
 #[derive(Debug)]
 pub struct Worker {
-    dispatch: Dispatch,
+    forwarder: Forwarder,
     vlans: Vlans,
     uplink: Option<Uplink>,
     ports: Ports,
     pool: BufferPool,
-    /// `None`: every frame is written as it came.
-    coalescer: Option<Coalescer>,
-    idle: Idle,
+    idle: IdlePolicy,
     requests: Receiver<Request>,
-    notices: Option<Notifier>,
-    /// Ports whose interface is gone, found in this turn.
+    notifier: Option<Notifier>,
+    /// Ports whose interface has gone in this turn.
     gone: Vec<SubIndex>,
     stop: bool,
 }
 
-/// What one turn has read.
+/// What one turn read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
     /// Frames, from wire and ports.
     pub frames: usize,
-    /// Frames and everything else: refusals, wake-ups.
+    /// Frames and all other events: refusals, wake-ups.
     pub events: usize,
 }
 
 impl Worker {
-    /// A worker without uplink and ports, to be run by hand with [`Worker::turn`] on this thread.
+    /// A worker without uplink and ports, for a caller that runs [`Worker::turn`] on this thread.
     ///
     /// # Errors
-    /// No memory or descriptors, or io_uring was demanded and does not work here.
+    /// No memory or descriptor is left, or io_uring was demanded and does not work here.
     pub fn new(switch: Switch, config: WorkerConfig) -> io::Result<Self> {
         let (_, requests) = unbounded();
         Self::build(switch, config, requests, Arc::new(EventFd::new()?), None)
@@ -109,21 +101,20 @@ impl Worker {
         switch: Switch,
         config: WorkerConfig,
         requests: Receiver<Request>,
-        commands: Arc<EventFd>,
-        notices: Option<Notifier>,
+        wake_event: Arc<EventFd>,
+        notifier: Option<Notifier>,
     ) -> io::Result<Self> {
         let mut pool = BufferPool::new(BUFFERS)?;
-        let ports = Ports::new(config.io, &mut pool, commands)?;
+        let ports = Ports::new(config.io, &mut pool, wake_event)?;
         Ok(Self {
-            dispatch: Dispatch::new(Switches::new(switch)),
+            forwarder: Forwarder::new(Switches::new(switch), config.coalesce),
             vlans: Vlans::new(),
             uplink: None,
             ports,
             pool,
-            coalescer: config.coalesce.then(Coalescer::new),
-            idle: Idle::new(config.poll),
+            idle: IdlePolicy::new(config.poll),
             requests,
-            notices,
+            notifier,
             gone: Vec::new(),
             stop: false,
         })
@@ -131,113 +122,80 @@ impl Worker {
 
     fn run(mut self) -> io::Result<()> {
         while !self.stop {
-            let requests = self.serve_requests();
+            let requests = self.run_requests();
             let Turn { frames, events } = self.turn()?;
-            let worked = requests || events > 0 || !self.dispatch.desk.groups.is_empty();
+            let worked = requests || events > 0 || !self.forwarder.floods.is_empty();
             if !worked {
-                // Looking without pause would take the ring's next slot away from the core that
-                // fills it, and the cycles from a sibling thread of this one.
+                // Polling without pause would keep the cache line of the ring's next slot from the
+                // core that fills it, and cycles from the sibling hyper-thread.
                 (0..PAUSES).for_each(|_| std::hint::spin_loop());
             }
             if self.idle.after_turn(frames, worked) && !self.stop {
                 self.ports.sleep(self.uplink.as_ref(), None)?;
                 self.idle.after_sleep();
                 if let Some(uplink) = &self.uplink {
-                    uplink.forgive();
+                    uplink.clear_error();
                 }
             }
         }
         Ok(())
     }
 
-    /// One pass: read from the wire and from the ports, decide, write.
+    /// One pass of the loop: reads from the wire and from the ports, decides, writes.
     ///
     /// # Errors
-    /// The ring has failed, and with it the worker.
+    /// The io_uring has failed, and with it the worker.
     pub fn turn(&mut self) -> io::Result<Turn> {
-        let Self { dispatch, vlans, uplink, ports, pool, gone, .. } = self;
-        dispatch.resume_floods();
+        let Self { forwarder, vlans, uplink, ports, pool, gone, .. } = self;
+        forwarder.resume_floods();
         let mut turn = Turn::default();
         if let Some(uplink) = uplink {
-            turn.frames = uplink.recv(pool, vlans, WIRE_BURST, |to, held, bytes| {
-                dispatch.ingress(to, held, bytes);
+            turn.frames = uplink.recv(pool, vlans, WIRE_BURST, |id, stored, bytes| {
+                forwarder.ingress(id, stored, bytes);
             });
             turn.events = turn.frames;
         }
         turn.events += ports.recv(pool, PORTS_BURST, |event| match event {
-            PortEvent::Frame { from, held, bytes } => {
+            PortEvent::Frame { from, stored, bytes } => {
                 turn.frames += 1;
-                dispatch.egress(from, held, bytes);
+                forwarder.egress(from, stored, bytes);
             }
             PortEvent::Gone { sub } => gone.push(sub),
-            PortEvent::Refused { to, held, group, reason } => {
-                refused(&mut dispatch.desk.outlet.subs, to, held, group, reason);
-            }
+            PortEvent::Refused(refusal) => forwarder.tx.undo_delivered(refusal),
         });
         let frames =
-            ports.recv_memory(pool, |from, held, bytes| dispatch.egress(from, held, bytes));
+            ports.recv_memory(pool, |from, stored, bytes| forwarder.egress(from, stored, bytes));
         turn.frames += frames;
         turn.events += frames;
         turn.events += usize::from(self.flush()?);
-        self.tell();
+        self.send_notices();
         Ok(turn)
     }
 
-    /// Writes what the turn has noted down and gives its memory back. True when the uplink has more
-    /// to send.
+    /// Writes what the turn has queued and frees its memory. True when the uplink has more to send.
     fn flush(&mut self) -> io::Result<bool> {
-        let Self { dispatch, vlans, uplink, ports, pool, coalescer, .. } = self;
-        let Dispatch { switches, desk: Desk { groups, outlet, .. } } = dispatch;
-        let Outlet { to_ports, to_wire, scratch, subs, offloads } = outlet;
-        // What came from the wire never goes back there, so nothing here lies in the uplink's memory.
-        let places = Places { pool, groups, merged: None, scratch, uplink: None };
-        let mut lost = |number: usize, reason| {
-            let (at, held) = to_wire[number];
-            unsent(&mut switches.at_mut(at).wire, held.frame_len(), reason);
-        };
-        let frame = |number: usize| {
-            let (at, held) = to_wire[number];
-            Outgoing { unit: places.bytes(held), path: vlans.path(at) }
-        };
-        match uplink {
-            _ if to_wire.is_empty() => {}
-            Some(uplink) => uplink.send(to_wire.len(), frame, lost),
-            None => (0..to_wire.len()).for_each(|number| lost(number, DropReason::NoCarrier)),
-        }
-        let mut places = Places { uplink: uplink.as_ref(), ..places };
-        if let Some(coalescer) = coalescer.as_mut() {
-            coalescer.merge(to_ports, places, offloads, subs);
-        }
-        places.merged = coalescer.as_ref();
-        ports.send(to_ports, places, |event| {
-            if let PortEvent::Refused { to, held, group, reason } = event {
-                refused(subs, to, held, group, reason);
-            }
-        })?;
-        dispatch.release();
-        if let Some(coalescer) = coalescer {
-            coalescer.release();
-        }
-        let more = uplink.as_mut().is_some_and(Uplink::release);
-        ports.release(pool)?;
+        let Self { forwarder, vlans, uplink, ports, pool, .. } = self;
+        forwarder.flush(vlans, uplink.as_mut(), ports, pool)?;
+        let more = uplink.as_mut().is_some_and(Uplink::end_turn);
+        ports.end_turn(pool)?;
         Ok(more)
     }
 
-    /// Tells what the turn has found out, and forgets it.
-    fn tell(&mut self) {
-        if self.gone.is_empty() && self.dispatch.desk.reports.is_empty() {
+    /// Reports the membership changes and the lost interfaces of this turn.
+    fn send_notices(&mut self) {
+        if self.gone.is_empty() && self.forwarder.reports.is_empty() {
             return;
         }
-        let groups = self.dispatch.desk.reports.drain(..).map(Notice::Groups);
+        let groups = self.forwarder.reports.drain(..).map(Notice::Groups);
         let gone = self.gone.drain(..).map(Notice::PortGone);
-        match &self.notices {
+        match &self.notifier {
             Some(notifier) => notifier.notify(groups.chain(gone)),
             None => groups.chain(gone).for_each(drop),
         }
     }
 
-    /// Does what was asked since the last turn; true if anything was.
-    fn serve_requests(&mut self) -> bool {
+    /// Runs the requests that have arrived since the last turn; true if there were any.
+    fn run_requests(&mut self) -> bool {
         if self.requests.is_empty() {
             return false;
         }

@@ -1,21 +1,21 @@
-//! [`Chain`]: a frame that comes in several pieces, put together.
+//! [`Reassembly`]: a frame that arrives in several chunks of the UMEM.
 //!
-//! A frame that is longer than a chunk lies in several (`XDP_PKT_CONTD` of
-//! `Documentation/networking/af_xdp.rst`). Everything behind the uplink wants it in one piece, so it
-//! is copied into a buffer of the pool. A batch may end in the middle of one: what there is of it
-//! then is kept until the next turn.
+//! A frame that is longer than a chunk fills several (`XDP_PKT_CONTD` of
+//! `Documentation/networking/af_xdp.rst`). Everything behind the uplink needs it in one piece, so it
+//! is copied into a buffer of the pool. A batch may end within a frame: the pieces that have
+//! arrived are then kept until the next turn.
 
 use umacvlan_core::DropReason;
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_sys::buffer_pool::BufferPool;
 
-/// What of a frame has come so far by one socket.
+/// The pieces of a frame that have arrived by one socket.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(super) struct Reassembly {
     /// Most bytes of vnet header and frame.
     longest: usize,
     state: State,
-    /// The bytes of a frame that is not whole at the end of a turn.
+    /// The bytes of a frame that is incomplete at the end of a turn.
     kept: Vec<u8>,
 }
 
@@ -23,31 +23,31 @@ pub(super) struct Chain {
 enum State {
     /// The next piece begins a frame.
     Between,
-    /// So many bytes lie in this buffer of the pool.
+    /// The first `len` bytes are in this buffer of the pool.
     Gathering { buffer: u16, len: usize },
-    /// What there is lies in `kept`.
+    /// The pieces that have arrived are in `kept`.
     Kept,
-    /// The frame has been dropped, and the rest of it is of no interest.
+    /// The frame has been dropped, and its other pieces are ignored.
     Skipping,
 }
 
-/// A frame that is whole: the buffer of the pool in which it begins, and its bytes with the vnet
-/// header. Or why there is none, and how many bytes there were.
+/// A complete frame: its buffer of the pool, and its bytes with the vnet header. Or the reason to
+/// drop it, and how many bytes had arrived.
 pub(super) type Outcome = Result<(u16, usize), (DropReason, usize)>;
 
-impl Chain {
-    /// For frames of at most so many bytes with their vnet header, which is at most a buffer.
+impl Reassembly {
+    /// For frames of at most `longest` bytes with their vnet header, which fit one buffer.
     pub(super) fn new(longest: usize) -> Self {
         Self { longest, state: State::Between, kept: Vec::with_capacity(longest) }
     }
 
-    /// True if the next piece is one of a frame that has begun.
-    pub(super) fn is_open(&self) -> bool {
+    /// True if the next piece belongs to a frame that has begun.
+    pub(super) fn in_progress(&self) -> bool {
         self.state != State::Between
     }
 
-    /// Takes in a piece behind its room for a vnet header; `more` says that others follow. Each
-    /// frame has one outcome: with its last piece, or with the one that is too much.
+    /// Adds a piece behind its room for a vnet header; `more` says that others follow. Each frame has
+    /// one outcome: with its last piece, or with the piece that makes it too long.
     pub(super) fn add(
         &mut self,
         pool: &mut BufferPool,
@@ -71,8 +71,8 @@ impl Chain {
         outcome
     }
 
-    /// Ends the turn, with which the buffer goes.
-    pub(super) fn keep(&mut self, pool: &BufferPool) {
+    /// Ends the turn, and with it the use of the buffer.
+    pub(super) fn end_turn(&mut self, pool: &BufferPool) {
         if let State::Gathering { buffer, len } = self.state {
             self.kept.clear();
             self.kept.extend_from_slice(pool.bytes(buffer, 0, len));
@@ -81,7 +81,7 @@ impl Chain {
     }
 
     fn gather(&mut self, pool: &mut BufferPool, unit: &[u8]) -> Outcome {
-        // One whose chunk was not ours has not even this room.
+        // A piece in a chunk that is not ours is empty.
         let Some((header, piece)) = unit.split_first_chunk::<VNET_LEN>() else {
             return Err((DropReason::Runt, VNET_LEN));
         };
@@ -114,7 +114,7 @@ mod tests {
 
     const LONGEST: usize = VNET_LEN + 100;
 
-    /// A piece of so many bytes of this value, behind room for a header.
+    /// A piece of `len` bytes of this value, behind room for a header.
     fn piece(byte: u8, len: usize) -> Vec<u8> {
         let mut unit = vec![0; VNET_LEN];
         unit.resize(VNET_LEN + len, byte);
@@ -128,70 +128,70 @@ mod tests {
 
     #[test]
     fn pieces_become_one_frame_behind_one_header() {
-        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(2).unwrap());
-        assert_eq!(chain.add(&mut pool, &piece(1, 60), true), None);
-        let outcome = chain.add(&mut pool, &piece(2, 40), false);
-        let frame = [vec![0; VNET_LEN], vec![1; 60], vec![2; 40]].concat();
-        assert!(whole(&pool, outcome) == frame && !chain.is_open());
+        let (mut frame, mut pool) = (Reassembly::new(LONGEST), BufferPool::new(2).unwrap());
+        assert_eq!(frame.add(&mut pool, &piece(1, 60), true), None);
+        let outcome = frame.add(&mut pool, &piece(2, 40), false);
+        let expected = [vec![0; VNET_LEN], vec![1; 60], vec![2; 40]].concat();
+        assert!(whole(&pool, outcome) == expected && !frame.in_progress());
     }
 
     #[test]
-    fn a_chain_that_a_turn_cuts_goes_on_in_the_next() {
-        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(2).unwrap());
+    fn a_frame_that_a_turn_interrupts_is_continued_in_the_next() {
+        let (mut frame, mut pool) = (Reassembly::new(LONGEST), BufferPool::new(2).unwrap());
         for byte in 0..3 {
-            assert_eq!(chain.add(&mut pool, &piece(byte, 30), true), None);
-            chain.keep(&pool);
+            assert_eq!(frame.add(&mut pool, &piece(byte, 30), true), None);
+            frame.end_turn(&pool);
             pool.release();
-            // Another frame, which takes the buffer meanwhile.
+            // Another frame takes the buffer meanwhile.
             let other = pool.acquire().unwrap();
             pool.bytes_mut(other, 0, 100).fill(0xff);
-            assert!(chain.is_open());
+            assert!(frame.in_progress());
         }
-        let outcome = chain.add(&mut pool, &piece(3, 10), false);
-        let frame =
+        let outcome = frame.add(&mut pool, &piece(3, 10), false);
+        let expected =
             [vec![0; VNET_LEN], vec![0; 30], vec![1; 30], vec![2; 30], vec![3; 10]].concat();
-        assert_eq!(whole(&pool, outcome), frame);
+        assert_eq!(whole(&pool, outcome), expected);
     }
 
     #[test]
-    fn a_chain_longer_than_a_frame_is_dropped_once_and_what_follows_is_whole() {
-        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(2).unwrap());
-        assert_eq!(chain.add(&mut pool, &piece(1, 100), true), None);
-        let outcome = chain.add(&mut pool, &piece(2, 1), false);
+    fn a_frame_that_is_too_long_is_dropped_once_and_the_next_is_complete() {
+        let (mut frame, mut pool) = (Reassembly::new(LONGEST), BufferPool::new(2).unwrap());
+        assert_eq!(frame.add(&mut pool, &piece(1, 100), true), None);
+        let outcome = frame.add(&mut pool, &piece(2, 1), false);
         assert_eq!(outcome, Some(Err((DropReason::TooLong, LONGEST + 1))));
-        assert_eq!(chain.add(&mut pool, &piece(3, 50), true), None);
-        let outcome = chain.add(&mut pool, &piece(3, 50), false);
+        assert_eq!(frame.add(&mut pool, &piece(3, 50), true), None);
+        let outcome = frame.add(&mut pool, &piece(3, 50), false);
         assert_eq!(whole(&pool, outcome).len(), LONGEST);
     }
 
     #[test]
-    fn a_chain_that_never_ends_is_dropped_once_and_takes_no_memory() {
-        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(2).unwrap());
+    fn a_frame_that_never_ends_is_dropped_once_and_takes_no_memory() {
+        let (mut frame, mut pool) = (Reassembly::new(LONGEST), BufferPool::new(2).unwrap());
         let mut outcomes = Vec::new();
         for _ in 0..1000 {
-            outcomes.extend(chain.add(&mut pool, &piece(1, 30), true));
-            chain.keep(&pool);
+            outcomes.extend(frame.add(&mut pool, &piece(1, 30), true));
+            frame.end_turn(&pool);
             pool.release();
         }
         assert_eq!(outcomes, [Err((DropReason::TooLong, VNET_LEN + 120))]);
-        assert_eq!(chain.kept.capacity(), LONGEST);
-        assert!(chain.is_open());
-        assert_eq!(chain.add(&mut pool, &piece(1, 30), false), None, "its end is no frame");
-        assert!(!chain.is_open());
+        assert_eq!(frame.kept.capacity(), LONGEST);
+        assert!(frame.in_progress());
+        assert_eq!(frame.add(&mut pool, &piece(1, 30), false), None, "its end is no frame");
+        assert!(!frame.in_progress());
     }
 
     #[test]
-    fn without_a_buffer_or_with_a_piece_of_nobody_s_the_frame_is_dropped_with_the_reason() {
-        let (mut chain, mut pool) = (Chain::new(LONGEST), BufferPool::new(1).unwrap());
+    fn without_a_buffer_or_with_an_empty_piece_the_frame_is_dropped_with_the_reason() {
+        let (mut frame, mut pool) = (Reassembly::new(LONGEST), BufferPool::new(1).unwrap());
         pool.acquire().unwrap();
-        let outcome = chain.add(&mut pool, &piece(1, 30), true);
+        let outcome = frame.add(&mut pool, &piece(1, 30), true);
         assert_eq!(outcome, Some(Err((DropReason::Full, VNET_LEN + 30))));
-        assert_eq!(chain.add(&mut pool, &piece(1, 30), false), None);
+        assert_eq!(frame.add(&mut pool, &piece(1, 30), false), None);
         pool.release();
-        assert_eq!(chain.add(&mut pool, &piece(1, 30), true), None);
-        let outcome = chain.add(&mut pool, &[], true);
+        assert_eq!(frame.add(&mut pool, &piece(1, 30), true), None);
+        let outcome = frame.add(&mut pool, &[], true);
         assert_eq!(outcome, Some(Err((DropReason::Runt, VNET_LEN))));
-        assert_eq!(chain.add(&mut pool, &piece(1, 30), false), None, "not without that piece");
-        assert!(!chain.is_open());
+        assert_eq!(frame.add(&mut pool, &piece(1, 30), false), None, "not without that piece");
+        assert!(!frame.in_progress());
     }
 }

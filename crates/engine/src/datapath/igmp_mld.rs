@@ -1,16 +1,16 @@
-//! Which frames tell that a sub-interface has joined or left a group.
+//! Recognizes the reports by which a sub-interface joins or leaves a multicast group.
 
 use umacvlan_core::Frame;
 
-/// EtherTypes and protocol numbers of the two protocols.
+// EtherTypes, and the protocol and next-header numbers behind them.
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const IGMP: u8 = 2;
 const HOP_BY_HOP: u8 = 0;
 
-/// True for a frame that may be an IGMP (RFC 3376) or MLD (RFC 3810) report. MLD always comes
-/// behind a hop-by-hop header with a router alert, and hardly anything else does, so the header
-/// is taken for it: being wrong costs one look at the list of groups.
+/// True for a frame that may be an IGMP (RFC 3376) or MLD (RFC 3810) report. MLD always follows a
+/// hop-by-hop header with a router alert, and hardly anything else does, so the header counts as
+/// MLD: a false positive costs one read of the group list.
 pub(crate) fn is_membership_report(frame: Frame<'_>) -> bool {
     let bytes = frame.bytes();
     match frame.ethertype() {
@@ -32,13 +32,13 @@ mod tests {
     }
 
     #[test]
-    fn reports_of_both_protocols_are_seen() {
+    fn reports_of_both_protocols_are_recognized() {
         assert!(is_membership_report(Frame::new(&frame(IPV4, 23, IGMP)).unwrap()));
         assert!(is_membership_report(Frame::new(&frame(IPV6, 20, HOP_BY_HOP)).unwrap()));
     }
 
     #[test]
-    fn other_group_traffic_is_not_a_report() {
+    fn other_multicast_traffic_is_not_a_report() {
         assert!(!is_membership_report(Frame::new(&frame(IPV4, 23, 17)).unwrap()));
         assert!(!is_membership_report(Frame::new(&frame(IPV6, 20, 17)).unwrap()));
         assert!(!is_membership_report(Frame::new(&frame(0x0806, 23, IGMP)).unwrap()));

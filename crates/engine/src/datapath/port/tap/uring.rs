@@ -1,0 +1,65 @@
+//! TAP ports by io_uring: what a completion means for its port.
+
+use umacvlan_core::SubIndex;
+use umacvlan_sys::buffer_pool::BufferPool;
+use umacvlan_sys::uring::Completion;
+
+use super::drop_reason;
+use crate::datapath::frame_ref::{FrameRef, StorageKind};
+use crate::datapath::port::{Port, PortEvent, Refusal};
+
+/// Passes one completion on, unless its port has been removed since.
+pub(in crate::datapath::port) fn complete(
+    ports: &mut [Option<Port>],
+    ended_reads: &mut Vec<SubIndex>,
+    pool: &BufferPool,
+    completion: Completion,
+    on: &mut impl FnMut(PortEvent<'_>),
+) {
+    match completion {
+        Completion::Read { port, generation, buffer, len, armed } => {
+            let Some(port) = current(ports, port, generation) else {
+                return;
+            };
+            if !armed {
+                read_ended(port, ended_reads);
+            }
+            let len = len as usize;
+            let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
+            on(PortEvent::Frame { from: port.id, stored, bytes: pool.bytes(buffer, 0, len) });
+        }
+        Completion::ReadEnded { port, generation, errno } => {
+            let Some(port) = current(ports, port, generation) else {
+                return;
+            };
+            match errno {
+                libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED => {
+                    read_ended(port, ended_reads);
+                }
+                _ => on(PortEvent::Gone { sub: port.id }),
+            }
+        }
+        Completion::WriteFailed { port, generation, len, group, cookie: more, errno } => {
+            if let Some(port) = current(ports, port, generation) {
+                let lost = FrameRef::counters_of(len, more);
+                let reason = drop_reason(errno);
+                on(PortEvent::Refused(Refusal { to: port.id, lost, group, reason }));
+            }
+        }
+        Completion::Ready { .. } => {}
+    }
+}
+
+/// The port in a slot, if it is still of that generation.
+fn current(ports: &mut [Option<Port>], slot: u32, generation: u8) -> Option<&mut Port> {
+    let port = ports.get_mut(usize::try_from(slot).ok()?)?.as_mut()?;
+    (port.generation == generation).then_some(port)
+}
+
+/// Notes that the read of a port has ended. It is armed again if the port is still to be read.
+fn read_ended(port: &mut Port, ended_reads: &mut Vec<SubIndex>) {
+    port.read_armed = false;
+    if port.rx_enabled {
+        ended_reads.push(port.id);
+    }
+}

@@ -1,0 +1,65 @@
+//! Sleeping until a port, the uplink or a request needs the worker.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::Ports;
+use super::io_backend::{IoBackend, UPLINK, WAKE_EVENT};
+use crate::datapath::uplink::Uplink;
+
+impl Ports {
+    /// Sleeps until a port, the uplink or a request needs the worker, at most for `timeout`.
+    ///
+    /// # Errors
+    /// The wait has failed, and with it the worker.
+    pub(crate) fn sleep(
+        &mut self,
+        uplink: Option<&Uplink>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        uplink.map_or(Ok(()), |uplink| uplink.watch(true))?;
+        self.wait(uplink, timeout)?;
+        uplink.map_or(Ok(()), |uplink| uplink.watch(false))
+    }
+
+    fn wait(&mut self, uplink: Option<&Uplink>, timeout: Option<Duration>) -> io::Result<()> {
+        let socket = uplink.and_then(Uplink::wait_fd);
+        match &mut self.backend {
+            IoBackend::Plain { epoll, .. } => {
+                // A turn without TAPs does not call epoll, so the event is cleared here.
+                if epoll.wait(timeout)?.any(|token| token == u64::from(WAKE_EVENT)) {
+                    self.wake_event.clear();
+                }
+                Ok(())
+            }
+            IoBackend::Uring { uring, watches_uplink, watches_wake_event } => {
+                if let (Some(socket), false) = (socket, *watches_uplink) {
+                    uring.watch(socket, UPLINK)?;
+                    *watches_uplink = true;
+                }
+                if !*watches_wake_event {
+                    uring.watch(self.wake_event.as_fd(), WAKE_EVENT)?;
+                    *watches_wake_event = true;
+                }
+                uring.wait(timeout)
+            }
+        }
+    }
+
+    /// Waits for a new uplink as well from now on.
+    ///
+    /// # Errors
+    /// The kernel has no memory.
+    pub(crate) fn watch_uplink(&mut self, uplink: &Uplink) -> io::Result<()> {
+        match (&mut self.backend, uplink.wait_fd()) {
+            (IoBackend::Plain { epoll, .. }, Some(socket)) => epoll.add(&socket, u64::from(UPLINK)),
+            // The watch on the former socket ends with it; the next sleep sets one on the new socket.
+            (IoBackend::Uring { watches_uplink, .. }, _) => {
+                *watches_uplink = false;
+                Ok(())
+            }
+            (IoBackend::Plain { .. }, None) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! [`TxQueues`]: the frames that a worker writes at the end of a turn.
+//!
+//! Queueing neither copies nor sends: it stores a reference to the frame and counts the frame as
+//! delivered or sent. A frame that the kernel then refuses is counted back, with the reason.
+
+use std::io;
+
+use umacvlan_core::offload::{Offloads, VnetHeader};
+use umacvlan_core::stats::{SubStats, WireStats};
+use umacvlan_core::switch::Replica;
+use umacvlan_core::{DropReason, Frame, SubIndex};
+use umacvlan_sys::buffer_pool::BufferPool;
+use umacvlan_sys::tx_batch::Outgoing;
+
+use crate::datapath::flood_queue::FloodQueue;
+use crate::datapath::frame_ref::{FrameRef, FrameStores};
+use crate::datapath::gro::Gro;
+use crate::datapath::port::{Ports, Refusal};
+use crate::datapath::segment_buffer::SegmentBuffer;
+use crate::datapath::switches::{SwitchId, Switches, Vlans};
+use crate::datapath::uplink::Uplink;
+
+/// Frames for which the queues have room at first: more than a turn writes, unless source lists make
+/// many copies.
+pub(crate) const TX_QUEUE_LEN: usize = 4096;
+
+/// The frames to be written at the end of the turn, and the counters of every sub-interface.
+#[derive(Debug)]
+pub(crate) struct TxQueues {
+    to_ports: Vec<(SubIndex, FrameRef)>,
+    to_wire: Vec<(SwitchId, FrameRef)>,
+    segments: SegmentBuffer,
+    /// `None`: every frame is written as it came.
+    gro: Option<Gro>,
+    /// By sub-interface: its counters.
+    pub(crate) subs: Vec<SubStats>,
+    /// By sub-interface: the offloads that its receiver takes; `None` without a port.
+    offloads: Vec<Option<Offloads>>,
+}
+
+impl TxQueues {
+    /// Empty queues; `merge` says whether frames of one flow to one port become one GSO packet.
+    pub(crate) fn new(merge: bool) -> Self {
+        Self {
+            to_ports: Vec::with_capacity(TX_QUEUE_LEN),
+            to_wire: Vec::with_capacity(TX_QUEUE_LEN),
+            segments: SegmentBuffer::new(),
+            gro: merge.then(Gro::new),
+            subs: Vec::new(),
+            offloads: Vec::new(),
+        }
+    }
+
+    /// Adds the port of a sub-interface, with counters from zero.
+    pub(crate) fn add_port(&mut self, id: SubIndex, offloads: Offloads) {
+        if self.subs.len() <= id.index() {
+            self.subs.resize_with(id.index() + 1, SubStats::default);
+            self.offloads.resize(id.index() + 1, None);
+        }
+        self.subs[id.index()] = SubStats::default();
+        self.offloads[id.index()] = Some(offloads);
+        if let Some(gro) = &mut self.gro {
+            gro.reserve(self.subs.len());
+        }
+    }
+
+    /// Removes the port of a sub-interface; returns what it had counted.
+    pub(crate) fn remove_port(&mut self, id: SubIndex) -> SubStats {
+        self.offloads[id.index()] = None;
+        std::mem::take(&mut self.subs[id.index()])
+    }
+
+    /// Queues a frame for a sub-interface, in a form that its receiver takes.
+    // Always: the call would cost as much as its body.
+    #[inline(always)]
+    pub(crate) fn queue_to_port(
+        &mut self,
+        wire: &mut WireStats,
+        to: SubIndex,
+        stored: FrameRef,
+        header: VnetHeader,
+        frame: Frame<'_>,
+        group: bool,
+    ) {
+        let stats = &mut self.subs[to.index()];
+        stats.offered += 1;
+        let Some(offloads) = self.offloads[to.index()] else {
+            return stats.lost.count(DropReason::Down);
+        };
+        if !header.is_plain() && !offloads.accepts(header, frame.bytes()) {
+            return self.queue_completed(wire, to, header, frame, group);
+        }
+        stats.groups += u64::from(group);
+        stats.delivered.count(frame.bytes().len());
+        self.to_ports.push((to, stored));
+    }
+
+    /// Queues a frame that has to be segmented or to get its checksum first. Each segment counts.
+    fn queue_completed(
+        &mut self,
+        wire: &mut WireStats,
+        to: SubIndex,
+        header: VnetHeader,
+        frame: Frame<'_>,
+        group: bool,
+    ) {
+        let stats = &mut self.subs[to.index()];
+        let Some(completed) = self.segments.complete(header, frame.bytes()) else {
+            return stats.lost.count(DropReason::Unsupported);
+        };
+        stats.offered -= 1;
+        for &stored in completed {
+            stats.offered += 1;
+            stats.groups += u64::from(group);
+            stats.delivered.count(stored.frame_len());
+            self.to_ports.push((to, stored));
+        }
+        wire.replicas += completed.len() as u64 - 1;
+    }
+
+    /// Queues the copy for a sub-interface whose source list has the sender.
+    #[inline(never)]
+    pub(crate) fn queue_copy(
+        &mut self,
+        wire: &mut WireStats,
+        to: SubIndex,
+        stored: FrameRef,
+        header: VnetHeader,
+        frame: Frame<'_>,
+        group: bool,
+    ) {
+        wire.copies += 1;
+        self.queue_to_port(wire, to, stored, header, frame, group);
+    }
+
+    /// Queues one copy of a flooded frame.
+    #[inline(never)]
+    pub(crate) fn queue_replica(
+        &mut self,
+        wire: &mut WireStats,
+        replica: Replica,
+        stored: FrameRef,
+        header: VnetHeader,
+        frame: Frame<'_>,
+    ) {
+        wire.replicas += 1;
+        match replica {
+            Replica::Deliver(to) => self.queue_to_port(wire, to, stored, header, frame, true),
+            Replica::TooLong(to) => self.count_lost(to, DropReason::TooLong),
+        }
+    }
+
+    /// Counts a frame that a sub-interface does not get.
+    pub(crate) fn count_lost(&mut self, to: SubIndex, reason: DropReason) {
+        let stats = &mut self.subs[to.index()];
+        stats.offered += 1;
+        stats.lost.count(reason);
+    }
+
+    /// Queues a frame for the wire.
+    #[inline]
+    pub(crate) fn queue_to_wire(&mut self, wire: &mut WireStats, id: SwitchId, stored: FrameRef) {
+        wire.offered += 1;
+        wire.sent.count(stored.frame_len());
+        self.to_wire.push((id, stored));
+    }
+
+    /// Sends the frames for the wire. Without an uplink they are dropped: no carrier.
+    pub(crate) fn send_to_wire(
+        &self,
+        uplink: Option<&mut Uplink>,
+        pool: &BufferPool,
+        floods: &FloodQueue,
+        switches: &mut Switches,
+        vlans: &Vlans,
+    ) {
+        let Self { to_wire, segments, .. } = self;
+        if to_wire.is_empty() {
+            return;
+        }
+        // Frames from the wire never go back there, so none of these lies in the uplink's memory.
+        let stores = FrameStores { pool, floods, merged: None, segments, uplink: None };
+        let frame = |number: usize| {
+            let (id, stored) = to_wire[number];
+            Outgoing { unit: stores.bytes(stored), path: vlans.path(id) }
+        };
+        let mut refused = |number: usize, reason| {
+            let (id, stored) = to_wire[number];
+            undo_sent(&mut switches.get_mut(id).wire, stored.frame_len(), reason);
+        };
+        match uplink {
+            Some(uplink) => uplink.send(to_wire.len(), frame, refused),
+            None => (0..to_wire.len()).for_each(|number| refused(number, DropReason::NoCarrier)),
+        }
+    }
+
+    /// Merges the frames for the ports, if it is to, and writes them.
+    ///
+    /// # Errors
+    /// The io_uring has failed, and with it the worker.
+    pub(crate) fn send_to_ports(
+        &mut self,
+        ports: &mut Ports,
+        pool: &BufferPool,
+        floods: &FloodQueue,
+        uplink: Option<&Uplink>,
+    ) -> io::Result<()> {
+        let Self { to_ports, segments, gro, subs, offloads, .. } = self;
+        let mut stores = FrameStores { pool, floods, merged: None, segments, uplink };
+        if let Some(gro) = gro {
+            gro.merge(to_ports, &stores, offloads, subs);
+        }
+        stores.merged = gro.as_ref();
+        ports.send(to_ports, stores, |refusal| undo_delivered(subs, refusal))
+    }
+
+    /// Takes a frame back that was counted as delivered when it was queued.
+    pub(crate) fn undo_delivered(&mut self, refusal: Refusal) {
+        undo_delivered(&mut self.subs, refusal);
+    }
+
+    /// Ends the turn: forgets its frames.
+    pub(crate) fn end_turn(&mut self) {
+        self.to_ports.clear();
+        self.to_wire.clear();
+        self.segments.end_turn();
+        if let Some(gro) = &mut self.gro {
+            gro.end_turn();
+        }
+    }
+}
+
+fn undo_delivered(subs: &mut [SubStats], Refusal { to, lost, group, reason }: Refusal) {
+    let stats = &mut subs[to.index()];
+    stats.groups = stats.groups.saturating_sub(u64::from(group));
+    stats.delivered.frames = stats.delivered.frames.saturating_sub(lost.frames);
+    stats.delivered.bytes = stats.delivered.bytes.saturating_sub(lost.bytes);
+    stats.lost.add(reason, lost.frames);
+}
+
+/// Takes a frame of `len` bytes back that was counted as sent when it was queued.
+fn undo_sent(wire: &mut WireStats, len: usize, reason: DropReason) {
+    wire.sent.frames = wire.sent.frames.saturating_sub(1);
+    wire.sent.bytes = wire.sent.bytes.saturating_sub(len as u64);
+    wire.unsent.count(reason);
+}
