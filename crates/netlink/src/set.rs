@@ -6,7 +6,7 @@ use netlink_packet_route::link::{
     InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
-use umacvlan_core::MacAddr;
+use umacvlan_core::{MacAddr, ifname};
 use umacvlan_sys::netns::Netns;
 
 use super::create::inside;
@@ -22,7 +22,7 @@ impl Rtnl {
     /// # Errors
     /// Any but `ENODEV`.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
-        if !(1..libc::IFNAMSIZ).contains(&name.len()) {
+        if !(1..=ifname::MAX_LEN).contains(&name.len()) {
             return Ok(None);
         }
         self.one_link(&format!("read interface {name}"), named(name))
