@@ -58,7 +58,7 @@ impl Route {
         let mut message = RouteMessage::default();
         message.header = RouteHeader {
             address_family: family(to.ip()),
-            destination_prefix_length: to.len(),
+            destination_prefix_length: to.prefix_len(),
             // The attribute has it whole.
             table: u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
             protocol: RouteProtocol::Static,
@@ -68,7 +68,7 @@ impl Route {
         };
         let attributes = &mut message.attributes;
         attributes.push(RouteAttribute::Table(self.table));
-        if !to.is_empty() {
+        if to.prefix_len() > 0 {
             attributes.push(RouteAttribute::Destination(to.ip().into()));
         }
         attributes.extend(self.via.map(|via| RouteAttribute::Gateway(via.into())));
@@ -91,7 +91,7 @@ impl Route {
             family if family == super::address::family(V6) => V6,
             _ => return None,
         };
-        let mut route = Self::new(IpPrefix::everything(nobody));
+        let mut route = Self::new(IpPrefix::any(nobody));
         route.table = header.table.into();
         route.scope = Some(header.scope.into());
         for attribute in &message.attributes {
@@ -156,7 +156,7 @@ impl Rtnl {
     /// # Errors
     /// As of [`add_route`](Self::add_route).
     pub fn add_default_route(&mut self, via: IpAddr) -> Result<()> {
-        let everything = IpPrefix::everything(via);
+        let everything = IpPrefix::any(via);
         self.add_route(&Route { via: Some(via), ..Route::new(everything) })
     }
 
