@@ -40,7 +40,7 @@ fn in_the_newest_edition_the_result_has_the_mtu_and_routes_have_a_metric() {
     assert_eq!(result["cniVersion"], "1.1.0");
     assert_eq!((&result["interfaces"][0]["mtu"], &result["routes"]), (&json!(1500), &routes));
     let all = container.rtnl().routes().unwrap();
-    let route = all.iter().find(|route| route.to.is_empty()).unwrap();
+    let route = all.iter().find(|route| route.to.prefix_len() == 0).unwrap();
     assert_eq!((route.metric, route.mtu), (Some(99), Some(1300)));
     let link = &daemon.links()[0];
     assert_eq!(link["umacvlan"]["owner"], "cni/net/c1/eth0");

@@ -132,7 +132,7 @@ impl Container {
             self.rtnl.set_up(index, true).unwrap();
         }
         let index = self.link(name).unwrap().index;
-        self.rtnl.add_address(index, address.ip(), address.len()).unwrap();
+        self.rtnl.add_address(index, address.ip(), address.prefix_len()).unwrap();
     }
 
     /// Its setting of `/proc/sys/net`.

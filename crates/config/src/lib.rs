@@ -6,7 +6,6 @@
 
 pub mod file;
 mod mistake;
-mod names;
 mod parse;
 mod plan;
 mod rules;

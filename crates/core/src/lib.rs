@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod frame;
+pub mod ifname;
 pub mod mac;
 pub mod offload;
 pub mod options;

@@ -110,6 +110,14 @@ impl FromStr for MacAddr {
     }
 }
 
+/// The FNV-1a hash of a name, from which stable addresses are made: unlike the hashes of std it is the
+/// same in every release.
+pub fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

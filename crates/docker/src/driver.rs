@@ -14,6 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use umacvlan_core::MacAddr;
+use umacvlan_core::mac::name_hash;
 use umacvlan_sys::tap::Tap;
 
 use super::Refused;
@@ -315,9 +316,7 @@ fn unwritten(what: &str, error: &std::io::Error) -> Refused {
 
 /// An address for a parent of our own, the same each time it is made.
 fn own_mac(id: &str) -> MacAddr {
-    // FNV-1a: any spread will do, there is one such parent on its wire.
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let [a, b, c, d, e, f, ..] = id.bytes().fold(0xcbf2_9ce4_8422_2325, step).to_be_bytes();
+    let [a, b, c, d, e, f, ..] = name_hash(id).to_be_bytes();
     MacAddr::new([a & 0xfc | 2, b, c, d, e, f])
 }
 

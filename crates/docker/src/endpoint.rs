@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::MacAddr;
+use umacvlan_netlink::IpPrefix;
 
 use super::Refused;
 use super::message::{CreateEndpoint, Interface};
-use super::network::{Network, checked};
-use super::prefix::Prefix;
+use super::network::{Network, checked, wrong_prefix};
 use umacvlan_api::{LinkSpec, NewLink};
 
 /// What begins the owner's name of a link.
@@ -49,8 +49,10 @@ pub(crate) enum Stage {
 pub(crate) struct Asked {
     pub id: String,
     pub network: String,
-    pub ipv4: Option<Prefix>,
-    pub ipv6: Option<Prefix>,
+    #[serde_as(as = "Option<DisplayFromStr>")]
+    pub ipv4: Option<IpPrefix>,
+    #[serde_as(as = "Option<DisplayFromStr>")]
+    pub ipv6: Option<IpPrefix>,
     /// The address that Docker has settled, if it has.
     #[serde_as(as = "Option<DisplayFromStr>")]
     pub mac: Option<MacAddr>,
@@ -63,8 +65,8 @@ impl Asked {
         Ok(Self {
             id: checked(&request.endpoint, "EndpointID")?,
             network: request.network.clone(),
-            ipv4: prefix(address)?.filter(|prefix| !prefix.is_nothing()),
-            ipv6: prefix(address_ipv6)?.filter(|prefix| !prefix.is_nothing()),
+            ipv4: prefix(address)?.filter(|prefix| !prefix.is_any()),
+            ipv6: prefix(address_ipv6)?.filter(|prefix| !prefix.is_any()),
             mac: match mac.as_str() {
                 "" => None,
                 mac => Some(mac.parse().map_err(wrong)?),
@@ -101,16 +103,16 @@ impl Asked {
     }
 }
 
-fn prefix(text: &str) -> Result<Option<Prefix>, Refused> {
+fn prefix(text: &str) -> Result<Option<IpPrefix>, Refused> {
     match text {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(Refused),
+        text => text.parse().map(Some).map_err(wrong_prefix),
     }
 }
 
 /// The MAC address that Docker's bridge driver makes of an IPv4 address.
-fn stable(prefix: Prefix) -> Option<MacAddr> {
-    let IpAddr::V4(address) = prefix.address else { return None };
+fn stable(prefix: IpPrefix) -> Option<MacAddr> {
+    let IpAddr::V4(address) = prefix.ip() else { return None };
     let [a, b, c, d] = address.octets();
     Some(MacAddr::new([0x02, 0x42, a, b, c, d]))
 }

@@ -15,7 +15,6 @@ mod endpoint;
 mod message;
 mod network;
 mod options;
-mod prefix;
 mod router;
 
 use std::fmt;

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::{Mode, VlanName};
-use umacvlan_netlink::LinkFlags;
+use umacvlan_netlink::{IpPrefix, IpPrefixError, LinkFlags};
 
 use super::Refused;
 use super::message::{CreateNetwork, Pool};
 use super::options::Options;
-use super::prefix::Prefix;
 use umacvlan_daemon::Service;
 
 const INTERNAL: &str = "com.docker.network.internal";
@@ -35,10 +35,12 @@ pub(crate) struct Network {
 }
 
 /// Addresses of a network, and the way out.
+#[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Subnet {
-    pub pool: Prefix,
+    #[serde_as(as = "DisplayFromStr")]
+    pub pool: IpPrefix,
     pub gateway: Option<IpAddr>,
 }
 
@@ -64,7 +66,7 @@ impl Network {
             own_parent,
             internal: own_parent || says(INTERNAL).unwrap_or(false),
             options,
-            subnets: subnets?.into_iter().filter(|net| !net.pool.is_nothing()).collect(),
+            subnets: subnets?.into_iter().filter(|net| !net.pool.is_any()).collect(),
             id,
         })
     }
@@ -113,11 +115,11 @@ impl Network {
     pub(crate) fn gateway(
         &self,
         endpoint: &str,
-        address: Option<Prefix>,
+        address: Option<IpPrefix>,
     ) -> Result<Option<IpAddr>, Refused> {
         let Some(address) = address else { return Ok(None) };
-        let Some(subnet) = self.subnets.iter().find(|subnet| subnet.pool.has(address)) else {
-            let family = if address.address.is_ipv4() { "ipv4" } else { "ipv6" };
+        let Some(subnet) = self.subnets.iter().find(|subnet| subnet.has(address)) else {
+            let family = if address.ip().is_ipv4() { "ipv4" } else { "ipv6" };
             return Err(Refused::new(format!(
                 "could not find a valid {family} subnet for endpoint {endpoint}"
             )));
@@ -128,16 +130,25 @@ impl Network {
 
 impl Subnet {
     fn read(pool: &Pool) -> Result<Self, Refused> {
-        let prefix: Prefix = pool.pool.parse().map_err(Refused)?;
+        let prefix: IpPrefix = pool.pool.parse().map_err(wrong_prefix)?;
         let gateway = match pool.gateway.as_deref() {
             None | Some("") => None,
             Some(gateway) => {
-                let read = gateway.parse::<Prefix>().map(|prefix| prefix.address);
+                let read = gateway.parse::<IpPrefix>().map(IpPrefix::ip);
                 Some(read.map_err(|why| Refused::new(format!("gateway: {why}")))?)
             }
         };
         Ok(Self { pool: prefix, gateway })
     }
+
+    /// True if `address` is in the subnet, with the prefix length of the subnet.
+    fn has(&self, address: IpPrefix) -> bool {
+        address.prefix_len() == self.pool.prefix_len() && self.pool.contains(address.ip())
+    }
+}
+
+pub(crate) fn wrong_prefix(error: IpPrefixError) -> Refused {
+    Refused::new(error.to_string())
 }
 
 /// An id of Docker's, which becomes part of a file's name.

@@ -1,4 +1,4 @@
-//! Addresses and neighbours: what a namespace needs before it can talk IP.
+//! IP addresses and neighbours of interfaces.
 
 use std::net::IpAddr;
 
@@ -10,25 +10,25 @@ use umacvlan_core::MacAddr;
 
 use super::{IpPrefix, Result, Rtnl};
 
-/// An address that an interface has.
+/// An IP address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// Number of the interface.
+    /// Index of the interface.
     pub index: u32,
-    /// The address and its network.
+    /// The address with its prefix length.
     pub at: IpPrefix,
-    /// The kernel still asks whether another station has it, and does not use it yet.
+    /// The kernel probes for duplicates and does not use the address yet.
     pub tentative: bool,
-    /// Another station has it, so the kernel does not use it.
+    /// Another host has the address, so the kernel does not use it.
     pub duplicate: bool,
 }
 
 impl Rtnl {
-    /// Gives an interface an address and the network of its first `prefix` bits. The kernel
-    /// probes an IPv6 address for duplicates before it uses it, unless `accept_dad` is 0.
+    /// Adds an address with a prefix of `prefix` bits to an interface. The kernel probes an IPv6 address
+    /// for duplicates before it uses it, unless `accept_dad` is 0.
     ///
     /// # Errors
-    /// `EEXIST` if it has the address.
+    /// `EEXIST` if the interface has the address.
     pub fn add_address(&mut self, index: u32, ip: IpAddr, prefix: u8) -> Result<()> {
         let mut message = AddressMessage::default();
         message.header.family = family(ip);
@@ -45,10 +45,10 @@ impl Rtnl {
         Ok(())
     }
 
-    /// Every address of every interface.
+    /// All addresses of all interfaces.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// The request failed.
     pub fn addresses(&mut self) -> Result<Vec<Address>> {
         let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         let answer = self.dump("list the addresses", &message)?;
@@ -59,10 +59,10 @@ impl Rtnl {
         Ok(addresses.collect())
     }
 
-    /// Tells the namespace that `ip` has the address `mac`, for good or until it is doubted.
+    /// Adds the neighbour `ip` with the address `mac`, permanent or reachable.
     ///
     /// # Errors
-    /// `ENODEV` if the interface is gone, `ENETDOWN` if it is down.
+    /// `ENODEV` if there is no such interface, `ENETDOWN` if it is down.
     pub fn add_neighbour(
         &mut self,
         index: u32,
@@ -82,10 +82,10 @@ impl Rtnl {
         Ok(())
     }
 
-    /// Makes the namespace forget the neighbour `ip`.
+    /// Deletes the neighbour `ip`.
     ///
     /// # Errors
-    /// `ENOENT` if it knew none.
+    /// `ENOENT` if there is none.
     pub fn del_neighbour(&mut self, index: u32, ip: IpAddr) -> Result<()> {
         self.request(
             &format!("delete the neighbour {ip} of interface {index}"),
@@ -98,20 +98,20 @@ impl Rtnl {
 
 fn address(message: &AddressMessage) -> Option<Address> {
     let header = &message.header;
-    let (mut near, mut any) = (None, None);
+    let (mut local, mut other) = (None, None);
     let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(ip) => near = Some(*ip),
-            // That of the other end, on an interface between two.
-            AddressAttribute::Address(ip) => any = Some(*ip),
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            // On a point-to-point interface this is the address of the peer.
+            AddressAttribute::Address(ip) => other = Some(*ip),
             AddressAttribute::Flags(all) => flags = *all,
             _ => {}
         }
     }
     Some(Address {
         index: header.index,
-        at: IpPrefix::new(near.or(any)?, header.prefix_len)?,
+        at: IpPrefix::new(local.or(other)?, header.prefix_len)?,
         tentative: flags.contains(AddressFlags::Tentative),
         duplicate: flags.contains(AddressFlags::Dadfailed),
     })

@@ -1,4 +1,4 @@
-//! Making interfaces: veth pairs, bridges, and the kernel's own macvlan to compare with.
+//! Creating interfaces: veth pairs, bridges, and the kernel's macvlan for comparison.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -13,60 +13,60 @@ use umacvlan_sys::netns::Netns;
 
 use super::{Result, Rtnl};
 
-/// What a bridge is like from the start. The default learns addresses and floods groups: a plain
-/// switch. Spanning tree is always off and ports forward at once.
+/// Options of a new bridge. The default learns addresses and floods multicast. Spanning tree is off, and
+/// ports forward at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BridgeOptions {
-    /// How long an address stays learnt, in hundredths of a second; 0 makes the bridge a hub,
-    /// `None` leaves the kernel's five minutes.
+    /// Ageing time of learnt addresses, in hundredths of a second; 0 makes the bridge a hub, `None` is
+    /// the kernel's default of five minutes.
     pub ageing: Option<u32>,
-    /// Send groups only where somebody asked for them.
+    /// Forward multicast only to ports with listeners.
     pub multicast_snooping: bool,
 }
 
-/// A sub-interface of the kernel's macvlan, as wanted or as told.
+/// Settings of an interface of the kernel's macvlan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Macvlan {
     /// `MACVLAN_MODE_*`: 1 private, 2 vepa, 4 bridge, 8 passthru, 16 source.
     pub mode: u32,
     /// `MACVLAN_FLAG_*`: 1 nopromisc, 2 nodst.
     pub flags: u16,
-    /// Admitted sources, for mode source only.
+    /// Source addresses that mode source accepts.
     pub macaddrs: Vec<MacAddr>,
-    /// Frames that may wait to be flooded; `None` leaves the kernel's 1000.
+    /// Length of the broadcast queue, in frames; `None` is the kernel's default of 1000.
     pub bc_queue_len: Option<u32>,
-    /// Groups with more receivers than this wait for their flooding; `None` leaves the kernel's 1.
+    /// Frames to groups with more receivers than this are queued; `None` is the kernel's default of 1.
     pub bc_cutoff: Option<i32>,
 }
 
-/// A change to a sub-interface of the kernel's macvlan; `None` leaves things as they are.
+/// A change to an interface of the kernel's macvlan; `None` keeps a setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MacvlanChange {
     /// `MACVLAN_MODE_*`.
     pub mode: Option<u32>,
     /// `MACVLAN_FLAG_*`.
     pub flags: Option<u16>,
-    /// What happens to the list of admitted sources.
+    /// The change to the list of source addresses.
     pub macaddr: Option<MacaddrChange>,
-    /// Frames that may wait to be flooded.
+    /// Length of the broadcast queue, in frames.
     pub bc_queue_len: Option<u32>,
 }
 
-/// A change to the admitted sources.
+/// A change to the list of source addresses that mode source accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MacaddrChange {
-    /// Admit one more.
+    /// Add an address.
     Add(MacAddr),
-    /// Admit one less.
+    /// Remove an address.
     Del(MacAddr),
-    /// Admit nobody.
+    /// Remove all addresses.
     Flush,
-    /// Admit exactly these.
+    /// Replace the list.
     Set(Vec<MacAddr>),
 }
 
 impl Macvlan {
-    /// One of this mode (`MACVLAN_MODE_*`), with the kernel's defaults.
+    /// Settings with this mode (`MACVLAN_MODE_*`) and the kernel's defaults.
     pub fn new(mode: u32) -> Self {
         Self { mode, ..Self::default() }
     }
@@ -113,10 +113,10 @@ impl MacaddrChange {
 }
 
 impl Rtnl {
-    /// Makes a veth pair: `name` here, `peer` in the namespace `netns`, or here too.
+    /// Creates a veth pair: `name` here, and `peer` in the namespace `netns` or, without one, here.
     ///
     /// # Errors
-    /// `EEXIST` if a name is taken where it would be.
+    /// `EEXIST` if a name is taken in its namespace.
     pub fn add_veth(&mut self, name: &str, peer: &str, netns: Option<&Netns>) -> Result<()> {
         let mut end = LinkMessage::default();
         end.attributes = vec![LinkAttribute::IfName(peer.to_owned())];
@@ -133,7 +133,7 @@ impl Rtnl {
         )
     }
 
-    /// Makes a bridge without ports.
+    /// Creates a bridge without ports.
     ///
     /// # Errors
     /// `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel has no bridge.
@@ -156,12 +156,12 @@ impl Rtnl {
         )
     }
 
-    /// Makes a sub-interface of the kernel's macvlan on the interface with index `parent`, here or
-    /// in the namespace `netns`.
+    /// Creates an interface of the kernel's macvlan on the interface with index `parent`, here or in
+    /// the namespace `netns`.
     ///
     /// # Errors
     /// `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel has no macvlan, `EINVAL` if the
-    /// parent cannot carry one of this mode.
+    /// parent does not allow this mode.
     pub fn add_macvlan(
         &mut self,
         name: &str,
@@ -178,11 +178,11 @@ impl Rtnl {
         self.create(&format!("make the macvlan {name} on interface {parent}"), attributes)
     }
 
-    /// Changes a sub-interface of the kernel's macvlan.
+    /// Changes an interface of the kernel's macvlan.
     ///
     /// # Errors
-    /// `EINVAL` for a change that the mode does not allow, `EADDRNOTAVAIL` for a source that is no
-    /// station's address.
+    /// `EINVAL` for a change that the mode does not allow, `EADDRNOTAVAIL` for a source that is not
+    /// a unicast address.
     pub fn change_macvlan(&mut self, index: u32, change: &MacvlanChange) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -203,7 +203,7 @@ impl Rtnl {
     }
 }
 
-/// The attribute that puts an interface into `netns`, which must stay open until it is sent.
+/// The attribute that puts an interface into `netns`, which must stay open until the request is sent.
 pub(super) fn inside(netns: &Netns) -> LinkAttribute {
     LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd())
 }

@@ -1,15 +1,15 @@
-//! [`Error`]: a request that the kernel refused, or that never reached it.
+//! [`Error`]: why a request failed.
 
 use std::fmt;
 use std::io;
 
-/// Why a request failed: what was wanted, the kernel's own words where it has some, and what to
-/// do where that is known. The errno is the source of the error.
+/// Why a request failed: the action, the kernel's text if it has one, and advice if there is some. The
+/// errno is the source of the error.
 #[derive(Debug)]
 pub struct Error {
-    /// What was wanted, as it continues "cannot ...".
+    /// The action, which continues "cannot ...".
     action: String,
-    /// The kernel's explanation (`NLMSGERR_ATTR_MSG`).
+    /// The kernel's text (`NLMSGERR_ATTR_MSG`).
     explanation: Option<String>,
     source: io::Error,
 }
@@ -24,12 +24,12 @@ impl Error {
         self
     }
 
-    /// The errno that the kernel answered, if it was the kernel that refused.
+    /// The errno of the kernel; `None` if the request did not fail in the kernel.
     pub fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()
     }
 
-    /// What the kernel says beside the errno, if it says anything.
+    /// The kernel's text beside the errno.
     pub fn explanation(&self) -> Option<&str> {
         self.explanation.as_deref()
     }
@@ -63,7 +63,7 @@ impl std::error::Error for Error {
 }
 
 impl From<Error> for io::Error {
-    /// For callers whose own result is an [`io::Result`]; the text then has the source in it.
+    /// For callers that return an [`io::Result`]. The text includes the source.
     fn from(error: Error) -> Self {
         Self::new(error.source.kind(), format!("{error}: {}", error.source))
     }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_what_failed_and_why_and_what_to_do() {
+    fn an_error_names_the_action_the_cause_and_the_advice() {
         let error = Error::new("delete interface 7", io::Error::from_raw_os_error(libc::EPERM))
             .explained(Some("no".to_owned()));
         assert_eq!(error.errno(), Some(libc::EPERM));

@@ -1,4 +1,4 @@
-//! The multicast groups that an interface has joined, at the level of Ethernet.
+//! The Ethernet multicast groups that an interface has joined.
 
 use std::fs;
 use std::io;
@@ -6,18 +6,18 @@ use std::io;
 use umacvlan_core::MacAddr;
 use umacvlan_sys::netns::Netns;
 
-/// The group addresses that the interface `index` of `netns` receives, by its own protocols' wish
-/// and by packet sockets'.
+/// The multicast addresses that the interface `index` of `netns` has joined, for its protocols and for
+/// packet sockets.
 ///
 /// # Errors
-/// If the namespace cannot be entered, `/proc` is not mounted, or a line there is not as
-/// expected. An interface that does not exist has simply joined nothing.
+/// The namespace cannot be entered, `/proc` is not mounted, or a line of its file has another format. An
+/// interface that does not exist has no groups.
 pub fn joined_groups(netns: &Netns, index: u32) -> io::Result<Vec<MacAddr>> {
     Ok(of(index, &all_groups(netns)?))
 }
 
-/// The same of every interface in a namespace, each with the interface's index: the kernel tells
-/// all or nothing, so who wants to know of many asks once.
+/// The multicast addresses of all interfaces in a namespace, each with the interface's index. The kernel
+/// has one list for all, so this reads it once for many interfaces.
 ///
 /// # Errors
 /// As [`joined_groups`].
@@ -39,7 +39,7 @@ fn parse(text: &str) -> io::Result<Vec<(u32, MacAddr)>> {
         let (owner, group) = parse_line(line).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("{LIST} has a line that is no group: \"{line}\""),
+                format!("{LIST} has a line that is not a group: \"{line}\""),
             )
         })?;
         groups.extend(group.map(|group| (owner, group)));
@@ -93,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn long_addresses_are_no_ethernet_groups() {
+    fn addresses_of_another_length_are_left_out() {
         assert_eq!(of(3, &parse(TEXT).unwrap()), []);
     }
 
     #[test]
-    fn a_line_that_is_not_understood_is_an_error() {
+    fn a_line_with_another_format_is_an_error() {
         for bad in [
             "2 eth0 1 0",
             "2 eth0 1 0 333300000001 1",

@@ -1,13 +1,13 @@
-//! Interfaces, addresses, routes and namespace ids by rtnetlink: what `ip` does, without `ip`.
+//! Interfaces, addresses, routes and namespace ids by rtnetlink, without the command `ip`.
 //!
-//! [`Rtnl`] sends a request and waits for the answer; [`Monitor`] listens for changes. Neither needs
-//! an async runtime: the kernel answers a request before the call that sends it returns, and a
-//! monitor is one more descriptor for the caller's epoll. IP prefixes are parsed here too.
+//! [`Rtnl`] sends a request and waits for the reply; [`Monitor`] receives notifications of changes.
+//! Neither needs an async runtime: the kernel replies before the call that sends a request returns,
+//! and a monitor is one descriptor for the caller's epoll. [`IpPrefix`] parses IP prefixes.
 //!
-//! A socket that was opened inside a namespace keeps that namespace alive, and with it every
-//! interface in it. So no socket of this crate stays in a namespace of a user: [`Rtnl::open_in`] is
-//! for namespaces that this process made and for short visits; [`Rtnl::within`] and [`Monitor`]
-//! reach into others by an id (`nsid`), which holds nothing.
+//! A socket keeps the namespace in which it was opened alive, and with it every interface there. So no
+//! socket of this crate stays in a user's namespace: [`Rtnl::open_in`] is for namespaces that this
+//! process created and for short use in others; [`Rtnl::within`] and [`Monitor`] reach other
+//! namespaces by an id (`nsid`), which does not keep them alive.
 //!
 //! Architecture invariant: this crate knows the kernel's interfaces only; it does not know parents,
 //! sub-interfaces or switches, and it has no `unsafe`.
@@ -34,7 +34,7 @@ pub use groups::{all_groups, joined_groups};
 pub use link::Link;
 pub use monitor::{Event, Monitor, MovedTo};
 pub use netlink_packet_route::link::{LinkFlags, State as OperState, Stats64 as LinkStats};
-pub use nsid::Within;
+pub use nsid::NetnsRequests;
 pub use prefix::{IpPrefix, IpPrefixError};
 pub use route::Route;
 pub use rtnl::Rtnl;

@@ -1,4 +1,4 @@
-//! [`Link`]: what the kernel tells about an interface.
+//! [`Link`]: the attributes of an interface, from the kernel.
 
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{
@@ -10,56 +10,55 @@ use umacvlan_sys::netns::effective_ids;
 
 use super::create::{BridgeOptions, Macvlan};
 
-/// Whose a TAP is: `IFLA_TUN_OWNER` of `linux/if_link.h`.
+/// The owner of a TAP: `IFLA_TUN_OWNER` of `linux/if_link.h`.
 const TUN_OWNER: u16 = 1;
 
-/// Whether a TAP outlives its descriptors: `IFLA_TUN_PERSIST` there.
+/// Whether a TAP outlives its descriptors: `IFLA_TUN_PERSIST`.
 const TUN_PERSIST: u16 = 6;
 
-/// Whether a TAP was made for several queues: `IFLA_TUN_MULTI_QUEUE` there.
+/// Whether a TAP is multi-queue: `IFLA_TUN_MULTI_QUEUE`.
 const TUN_MULTI_QUEUE: u16 = 7;
 
-/// How many of its queues somebody serves: `IFLA_TUN_NUM_QUEUES` there.
+/// The number of attached queues: `IFLA_TUN_NUM_QUEUES`.
 const TUN_NUM_QUEUES: u16 = 8;
 
-/// One interface, as it was when the kernel told.
+/// The state of one interface when the kernel sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Number of the interface in its namespace.
+    /// Index of the interface in its namespace.
     pub index: u32,
     /// Name in its namespace.
     pub name: String,
-    /// Address; `None` for a kind that has no address of six bytes.
+    /// MAC address; `None` for a kind without an address of six bytes.
     pub mac: Option<MacAddr>,
-    /// Broadcast address; `None` for a kind that has none of six bytes.
+    /// Broadcast address; `None` for a kind without one of six bytes.
     pub broadcast: Option<MacAddr>,
     /// Largest payload of a frame, in bytes.
     pub mtu: u32,
-    /// Smallest MTU that the driver takes.
+    /// Smallest MTU that the driver accepts.
     pub min_mtu: u32,
-    /// Largest MTU that the driver takes; 0 if it has no limit.
+    /// Largest MTU that the driver accepts; 0 without a limit.
     pub max_mtu: u32,
-    /// What the administrator set (`Up`, `Promisc`, `Allmulti`) and what the driver reports
-    /// (`Running`, `LowerUp`). A packet socket's promiscuity is not among them: ask
-    /// [`Link::is_promiscuous`].
+    /// Flags that the administrator set (`Up`, `Promisc`, `Allmulti`) and that the driver reports
+    /// (`Running`, `LowerUp`). They do not show the promiscuity of packet sockets:
+    /// [`Link::is_promiscuous`] does.
     pub flags: LinkFlags,
-    /// Whether the cable is in; `None` while the interface is down and has no opinion.
+    /// Whether the interface has a carrier; `None` while it is down.
     pub carrier: Option<bool>,
-    /// RFC 2863 state; displays as `ip` prints it.
+    /// RFC 2863 state; `Display` is the text of `ip`.
     pub operstate: State,
-    /// 0, or 1 if the interface becomes dormant rather than up (`IF_LINK_MODE_*`).
+    /// `IF_LINK_MODE_*`: 0, or 1 if the interface becomes dormant before it is up.
     pub mode: u8,
-    /// Driver by the name that creates it (`veth`, `tun`, `bridge`, `macvlan`); `None` for
-    /// hardware.
+    /// Link kind (`veth`, `tun`, `bridge`, `macvlan`); `None` for hardware.
     pub kind: Option<String>,
     /// `ARPHRD_*`: 1 for Ethernet.
     pub link_type: u16,
     /// Index of the interface that this one is a port of.
     pub master: Option<u32>,
-    /// Index of the interface below, or of a veth's other end; in the namespace
-    /// [`Self::link_netnsid`] if that is there.
+    /// Index of the lower interface, or of a veth's peer, in the namespace [`Self::link_netnsid`] if it
+    /// has a value.
     pub lower: Option<u32>,
-    /// Namespace of [`Self::lower`] if it is another one, by the id that this one's has for it.
+    /// Namespace of [`Self::lower`] if it is another one, by its id in this namespace.
     pub link_netnsid: Option<i32>,
     /// Name of the queueing discipline.
     pub qdisc: Option<String>,
@@ -67,53 +66,53 @@ pub struct Link {
     pub txqlen: u32,
     /// Group number of `ip link ... group`.
     pub group: u32,
-    /// How many want all unicast: the administrator, packet sockets, a bridge.
+    /// Number of users that want all unicast: the administrator, packet sockets, a bridge.
     pub promiscuity: u32,
-    /// How many want all multicast; `None` from a kernel too old to tell.
+    /// Number of users that want all multicast; `None` from an old kernel.
     pub allmulti: Option<u32>,
-    /// What a bridge is like.
+    /// Options of a bridge.
     pub bridge: Option<BridgeOptions>,
-    /// Whether the bridge that this is a port of may send a frame back out of it.
+    /// Whether a bridge port sends frames back out of the port they came from.
     pub hairpin: Option<bool>,
-    /// The number of a VLAN, for an interface that is one.
+    /// VLAN id of a VLAN interface.
     pub vlan: Option<u16>,
-    /// What the kernel's own macvlan says of its sub-interface.
+    /// Settings of an interface of the kernel's macvlan.
     pub macvlan: Option<Macvlan>,
-    /// Text for people, empty if there is none.
+    /// Alias, empty if there is none.
     pub alias: String,
-    /// Queues to send on.
+    /// Number of TX queues.
     pub num_tx_queues: Option<u32>,
-    /// Queues to receive on.
+    /// Number of RX queues.
     pub num_rx_queues: Option<u32>,
-    /// Bytes of a super-frame that it is given.
+    /// Largest GSO packet that the stack passes to it, in bytes.
     pub gso_max_size: Option<u32>,
-    /// Segments of a super-frame that it is given.
+    /// Most segments of a GSO packet that the stack passes to it.
     pub gso_max_segs: Option<u32>,
-    /// Bytes of a super-frame that its driver can cut.
+    /// Largest packet that the driver can segment, in bytes.
     pub tso_max_size: Option<u32>,
-    /// Segments of a super-frame that its driver can cut.
+    /// Most segments of a packet that the driver can segment.
     pub tso_max_segs: Option<u32>,
-    /// Bytes of a super-frame that received ones are joined to.
+    /// Largest packet that GRO makes of received frames, in bytes.
     pub gro_max_size: Option<u32>,
-    /// How it makes its IPv6 addresses (`IN6_ADDR_GEN_MODE_*`: 0 eui64, 1 none, 2 stable_secret,
-    /// 3 random); `None` where it has no IPv6.
+    /// How it generates IPv6 addresses (`IN6_ADDR_GEN_MODE_*`: 0 eui64, 1 none, 2 stable_secret,
+    /// 3 random); `None` without IPv6.
     pub addr_gen_mode: Option<u8>,
-    /// How often its carrier came or went.
+    /// Number of carrier changes.
     pub carrier_changes: Option<u32>,
-    /// Whether a TAP outlives its descriptors; `None` if it is no TAP.
+    /// Whether a TAP outlives its descriptors; `None` for other kinds.
     pub persist: Option<bool>,
-    /// Whether a TAP was made for several queues; `None` if it is no TAP.
+    /// Whether a TAP is multi-queue; `None` for other kinds.
     pub multi_queue: Option<bool>,
-    /// Queues of such a TAP that somebody serves; `None` for any other.
+    /// Number of attached queues of a multi-queue TAP; `None` for others.
     pub queues: Option<u32>,
-    /// The user that a TAP belongs to; `None` if it is no TAP or has no owner.
+    /// User id of the owner of a TAP; `None` for other kinds and without an owner.
     pub owner: Option<u32>,
     /// Counters.
     pub stats: Stats64,
 }
 
 impl Default for Link {
-    /// One of which the kernel told nothing.
+    /// An interface without any attribute.
     fn default() -> Self {
         Self {
             index: 0,
@@ -161,8 +160,7 @@ impl Default for Link {
 }
 
 impl Link {
-    /// Reads an `RTM_NEWLINK` or `RTM_DELLINK` message. What the kernel left out is zero, empty
-    /// or `None`.
+    /// Decodes an `RTM_NEWLINK` or `RTM_DELLINK` message. Missing attributes are zero, empty or `None`.
     pub fn from_message(message: LinkMessage) -> Self {
         let mut link = Self {
             index: message.header.index,
@@ -176,31 +174,31 @@ impl Link {
         link
     }
 
-    /// The administrator has set it up.
+    /// True if the administrator has set it up.
     pub fn is_up(&self) -> bool {
         self.flags.contains(LinkFlags::Up)
     }
 
-    /// It is a TAP that [`Tap::set_persistent`](umacvlan_sys::tap::Tap::set_persistent) has made outlive a process of
-    /// this user, not one that another program keeps.
+    /// True for a TAP that [`Tap::set_persistent`](umacvlan_sys::tap::Tap::set_persistent) has made
+    /// persistent in a process of this user; false for persistent TAPs of other users.
     pub fn is_own_persistent_tap(&self) -> bool {
         let ethernet = u32::from(self.link_type) == u32::from(libc::ARPHRD_ETHER);
         let (user, _) = effective_ids();
         ethernet && self.persist == Some(true) && self.owner == Some(user)
     }
 
-    /// It is up and can carry frames.
+    /// True if it is up and can carry frames.
     pub fn is_running(&self) -> bool {
         self.flags.contains(LinkFlags::Running)
     }
 
-    /// Somebody wants every unicast frame: the administrator (`ip link set promisc on`), or a
-    /// packet socket, of which the flag `Promisc` says nothing.
+    /// True if it receives every unicast frame, for the administrator (`ip link set promisc on`) or for a
+    /// packet socket, which the flag `Promisc` does not show.
     pub fn is_promiscuous(&self) -> bool {
         self.promiscuity > 0 || self.flags.contains(LinkFlags::Promisc)
     }
 
-    /// Somebody wants every multicast frame; an old kernel shows only the administrator's wish.
+    /// True if it receives every multicast frame; an old kernel shows only the administrator's setting.
     pub fn is_allmulti(&self) -> bool {
         self.allmulti.is_some_and(|count| count > 0) || self.flags.contains(LinkFlags::Allmulti)
     }
@@ -232,7 +230,7 @@ impl Link {
         }
     }
 
-    /// What only `ip -d` shows.
+    /// Reads the attributes that only `ip -d` shows.
     fn read_detail(&mut self, attribute: &LinkAttribute) {
         match *attribute {
             LinkAttribute::NumTxQueues(count) => self.num_tx_queues = Some(count),
@@ -292,7 +290,7 @@ fn addr_gen_mode(families: &[AfSpecUnspec]) -> Option<u8> {
     })
 }
 
-/// The library leaves the attributes of a TAP as they came.
+/// The value of an attribute of a TAP, which the library does not decode.
 fn tun<const LEN: usize>(data: &[InfoTun], kind: u16) -> Option<[u8; LEN]> {
     let info = data.iter().find(|info| info.kind() == kind)?;
     let mut value = vec![0; info.value_len()];
@@ -340,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_left_out_is_empty() {
+    fn missing_attributes_are_empty() {
         let link = Link::from_message(LinkMessage::default());
         assert_eq!((link.name.as_str(), link.mac, link.mtu), ("", None, 0));
         assert!(!link.is_up() && !link.is_promiscuous() && !link.is_allmulti());

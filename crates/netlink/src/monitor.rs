@@ -1,9 +1,9 @@
-//! [`Monitor`]: what happens to interfaces, here and in other namespaces.
+//! [`Monitor`]: notifications about interfaces, in this and in other namespaces.
 //!
-//! One socket in our own namespace hears of every namespace that has an id in ours
-//! ([`Rtnl::nsid`](super::Rtnl::nsid) gives one), through `NETLINK_LISTEN_ALL_NSID`. A socket
-//! inside each would hear as much, but would keep the namespace alive, so that the interfaces of a
-//! deleted container would never go.
+//! One socket receives the notifications of its own namespace and of every namespace that has an id
+//! there ([`Rtnl::nsid`](super::Rtnl::nsid) assigns one), through `NETLINK_LISTEN_ALL_NSID`. A socket
+//! inside each namespace would receive them too, but would keep the namespace alive, and the
+//! interfaces of a deleted container would never disappear.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,78 +21,80 @@ use super::nsid::assigned;
 use super::rtnl::{invalid, split};
 use super::{Link, Rtnl};
 
-/// A nonblocking socket that tells of interfaces and namespaces; wait for it with epoll.
+/// A nonblocking socket for notifications about interfaces and namespaces; wait for it with epoll.
 #[derive(Debug)]
 pub struct Monitor {
     socket: NetlinkSocket,
     /// Holds one datagram.
     buffer: Vec<u8>,
-    /// Asks in the socket's namespace, whichever thread reads.
+    /// Sends requests in the socket's namespace, whichever thread reads.
     rtnl: Rtnl,
     /// The socket's namespace.
     home: Netns,
-    /// The id that it has for itself, if somebody gave it one. A kernel from before May 2026 tells
-    /// of our own interfaces by that, a later one by none.
+    /// The id of the socket's namespace in itself, if it has one. Kernels before May 2026 send it with
+    /// notifications of the own namespace; later ones send none.
     own: Option<i32>,
+    /// The kernel sends notifications of multicast groups.
     reports_groups: bool,
 }
 
-/// Something that happened. `nsid` is the namespace by its id in ours; `None` is our own.
+/// A change. `nsid` is the id of its namespace in the monitor's; `None` is the monitor's own.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An interface joined or left a multicast group of IPv4 or IPv6: read
     /// [`joined_groups`](super::joined_groups) again. Packet sockets and `ip maddr` join without
     /// this event.
     GroupsChanged {
-        /// Where.
+        /// The namespace.
         nsid: Option<i32>,
-        /// Which interface.
+        /// Index of the interface.
         index: u32,
     },
     /// An interface was deleted, or moved away.
     LinkGone {
-        /// Where it was.
+        /// The namespace that it left.
         nsid: Option<i32>,
-        /// Index that it had there.
+        /// Its index there.
         index: u32,
-        /// Name that it had there.
+        /// Its name there.
         name: String,
-        /// Where it went, if it was moved.
+        /// Its new namespace, if it was moved.
         moved_to: Option<MovedTo>,
     },
-    /// An interface is new or something about it changed. Not everything does this: a packet
-    /// socket or a multicast router that wants all groups, and a second address that makes a
-    /// driver promiscuous (as under a macvlan), change the counts of [`Link`] in silence.
+    /// An interface is new or has changed. Some changes to the counts of [`Link`] cause no event: a
+    /// packet socket or a multicast router that wants all groups, and a second address that makes a
+    /// driver promiscuous (as under a macvlan).
     LinkNew {
-        /// Where.
+        /// The namespace.
         nsid: Option<i32>,
-        /// All about it.
+        /// The interface.
         link: Box<Link>,
     },
-    /// Events were lost, or one could not be read: read everything again.
+    /// Events were lost, or one could not be decoded: read everything again.
     Lost,
-    /// A namespace ended, and every interface in it with it; those go without a
-    /// [`Event::LinkGone`]. The id may be another namespace's from now on.
+    /// A namespace ended with every interface in it, without an [`Event::LinkGone`] for each. The id may
+    /// be assigned to another namespace.
     NamespaceGone {
-        /// Which.
+        /// The id that it had.
         nsid: i32,
     },
 }
 
-/// Where a moved interface went.
+/// The destination of a moved interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MovedTo {
-    /// The namespace, by the id that the namespace has for it *which the interface left*.
+    /// The new namespace, by its id in the namespace that the interface *left*.
     pub nsid: i32,
-    /// Index of the interface there; `None` from a kernel that does not tell.
+    /// Index of the interface there; `None` from an old kernel.
     pub index: Option<u32>,
 }
 
 impl Monitor {
-    /// Listens in the namespace of the calling thread, and from there to all that have an id.
+    /// Opens a monitor in the namespace of the calling thread, for it and all namespaces with an id
+    /// there.
     ///
     /// # Errors
-    /// If the socket cannot be had; `EPERM` without `CAP_NET_BROADCAST`.
+    /// The socket cannot be opened; `EPERM` without `CAP_NET_BROADCAST`.
     pub fn open() -> io::Result<Self> {
         let socket = NetlinkSocket::open()?;
         socket.set_nonblocking(true)?;
@@ -108,24 +110,23 @@ impl Monitor {
         Ok(Self { socket, buffer: vec![0; DATAGRAM], rtnl, home, own, reports_groups })
     }
 
-    /// Whether this kernel tells of multicast groups ([`Event::GroupsChanged`]; Linux 6.14 and
-    /// later do).
+    /// True if the kernel sends [`Event::GroupsChanged`] (since Linux 6.14).
     pub fn reports_groups(&self) -> bool {
         self.reports_groups
     }
 
-    /// Waits until there is something to read; false if nothing came for `timeout`.
+    /// Waits until there is an event; false if none arrived within `timeout`.
     ///
     /// # Errors
-    /// What poll(2) says.
+    /// The error of poll(2).
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         self.socket.wait(timeout)
     }
 
-    /// Calls `on_event` with everything that has happened since the last call, in its order.
+    /// Calls `on_event` with the events since the last call, in order.
     ///
     /// # Errors
-    /// What recvmsg(2) says. Lost events are an event.
+    /// The error of recvmsg(2). Lost events are reported as [`Event::Lost`].
     pub fn read(&mut self, mut on_event: impl FnMut(Event)) -> io::Result<()> {
         loop {
             let (len, nsid) = match self.socket.recv(&mut self.buffer)? {
@@ -136,13 +137,13 @@ impl Monitor {
                 }
                 Received::Messages { len, nsid } => (len, nsid),
             };
-            let nsid = elsewhere(nsid, self.own);
+            let nsid = foreign_nsid(nsid, self.own);
             let mut renamed = false;
             for message in split(&self.buffer[..len]) {
-                match message.and_then(|message| Notice::read(&message, nsid)) {
-                    Ok(Notice::Event(event)) => on_event(event),
-                    Ok(Notice::NsidAssigned) => renamed = true,
-                    Ok(Notice::Nothing) => {}
+                match message.and_then(|message| Notification::read(&message, nsid)) {
+                    Ok(Notification::Event(event)) => on_event(event),
+                    Ok(Notification::NsidAssigned) => renamed = true,
+                    Ok(Notification::Nothing) => {}
                     Err(_) => on_event(Event::Lost),
                 }
             }
@@ -159,21 +160,21 @@ impl AsFd for Monitor {
     }
 }
 
-/// What one message means.
-enum Notice {
+/// The meaning of one message.
+enum Notification {
     Event(Event),
-    /// Our namespace has a new id for some namespace, perhaps for itself.
+    /// The socket's namespace has assigned an id, perhaps to itself.
     NsidAssigned,
     Nothing,
 }
 
-impl Notice {
+impl Notification {
     fn read(message: &NetlinkBuffer<&[u8]>, nsid: Option<i32>) -> io::Result<Self> {
         let payload = message.payload();
         Ok(match message.message_type() {
             RTM_NEWLINK => Self::link_new(LinkMessage::parse(payload).map_err(invalid)?, nsid),
             RTM_DELLINK => Self::link_gone(LinkMessage::parse(payload).map_err(invalid)?, nsid),
-            // Ids that other namespaces have for each other are none of our numbers.
+            // Ids in other namespaces do not matter here.
             RTM_NEWNSID | RTM_DELNSID if nsid.is_some() => Self::Nothing,
             RTM_NEWNSID => Self::NsidAssigned,
             RTM_DELNSID => match assigned(&NsidMessage::parse(payload).map_err(invalid)?) {
@@ -196,7 +197,7 @@ impl Notice {
         Self::Event(Event::LinkNew { nsid, link })
     }
 
-    /// A port that leaves a bridge is "deleted" too, in the bridge's family; the interface stays.
+    /// A port that leaves a bridge is "deleted" too, in the family of the bridge; the interface stays.
     fn link_gone(message: LinkMessage, nsid: Option<i32>) -> Self {
         if message.header.interface_family != AddressFamily::Unspec {
             return Self::Nothing;
@@ -207,8 +208,8 @@ impl Notice {
     }
 }
 
-/// The namespace that a message is from, unless it is our own.
-fn elsewhere(nsid: Option<i32>, own: Option<i32>) -> Option<i32> {
+/// The sending namespace; `None` for the socket's own.
+fn foreign_nsid(nsid: Option<i32>, own: Option<i32>) -> Option<i32> {
     nsid.filter(|_| nsid != own)
 }
 
@@ -225,9 +226,9 @@ fn moved_to(message: &LinkMessage) -> Option<MovedTo> {
     Some(MovedTo { nsid, index })
 }
 
-/// Room for some thousand events, should the control thread be busy for a while.
+/// Bytes for some thousand events while the control thread is busy.
 const RECEIVE_BUFFER: i32 = 4 << 20;
-/// Longer than the kernel tells about one interface.
+/// Bytes of the buffer: more than a message about one interface.
 const DATAGRAM: usize = 64 * 1024;
 
 // linux/rtnetlink.h.
@@ -247,16 +248,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_of_our_own_namespace_is_none() {
-        assert_eq!(elsewhere(Some(3), Some(3)), None);
-        assert_eq!(elsewhere(Some(3), Some(4)), Some(3));
-        assert_eq!(elsewhere(Some(3), None), Some(3));
-        assert_eq!(elsewhere(None, Some(3)), None);
-        assert_eq!(elsewhere(None, None), None);
+    fn the_own_namespace_has_no_id() {
+        assert_eq!(foreign_nsid(Some(3), Some(3)), None);
+        assert_eq!(foreign_nsid(Some(3), Some(4)), Some(3));
+        assert_eq!(foreign_nsid(Some(3), None), Some(3));
+        assert_eq!(foreign_nsid(None, Some(3)), None);
+        assert_eq!(foreign_nsid(None, None), None);
     }
 
     #[test]
-    fn a_message_that_cannot_be_read_is_an_error_and_an_unknown_one_is_nothing() {
+    fn an_invalid_message_is_an_error_and_an_unknown_one_is_ignored() {
         let message = |kind: u16| {
             let mut bytes = 20_u32.to_ne_bytes().to_vec();
             bytes.extend(kind.to_ne_bytes());
@@ -265,10 +266,10 @@ mod tests {
         };
         for kind in [RTM_NEWLINK, RTM_DELLINK, RTM_NEWMULTICAST] {
             let bytes = message(kind);
-            assert!(Notice::read(&NetlinkBuffer::new(&bytes), None).is_err());
+            assert!(Notification::read(&NetlinkBuffer::new(&bytes), None).is_err());
         }
         let bytes = message(9999);
-        let notice = Notice::read(&NetlinkBuffer::new(&bytes), None).unwrap();
-        assert!(matches!(notice, Notice::Nothing));
+        let notification = Notification::read(&NetlinkBuffer::new(&bytes), None).unwrap();
+        assert!(matches!(notification, Notification::Nothing));
     }
 }

@@ -1,8 +1,8 @@
-//! Reaching into another namespace by its id, without entering it and without holding it.
+//! Requests to another namespace by its id, without entering it and without keeping it alive.
 //!
-//! Every namespace has its own small numbers (`nsid`) for those others that it has met:
-//! ip-netns(8), "netnsid". A number holds nothing: when the other namespace ends, `RTM_DELNSID`
-//! tells, and the number is free for the next.
+//! Every namespace has small numbers (`nsid`) for other namespaces: ip-netns(8), "netnsid". An id does
+//! not keep a namespace alive. When that namespace ends, the kernel sends `RTM_DELNSID`, and the id can
+//! be assigned again.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -14,18 +14,18 @@ use umacvlan_sys::netns::Netns;
 use super::set::{indexed, named};
 use super::{Error, Link, Result, Rtnl};
 
-/// Requests about the interfaces of the namespace with this id. See [`Rtnl::within`].
+/// Requests about the interfaces of the namespace with this id; see [`Rtnl::within`].
 #[derive(Debug)]
-pub struct Within<'a> {
+pub struct NetnsRequests<'a> {
     rtnl: &'a mut Rtnl,
     nsid: i32,
 }
 
 impl Rtnl {
-    /// The id that the socket's namespace has for `netns`, which gets one if it has none.
+    /// The id of `netns` in the socket's namespace. Assigns one if there is none.
     ///
     /// # Errors
-    /// `EPERM` without `CAP_NET_ADMIN`, if it has no id yet.
+    /// `EPERM` without `CAP_NET_ADMIN`, if an id must be assigned.
     pub fn nsid(&mut self, netns: &Netns) -> Result<i32> {
         if let Some(nsid) = self.known_nsid(netns)? {
             return Ok(nsid);
@@ -34,7 +34,7 @@ impl Rtnl {
         message.attributes = vec![descriptor(netns)?, NsidAttribute::Id(UNASSIGNED)];
         match self.request(ASSIGN, RouteNetlinkMessage::NewNsId(message), 0) {
             Ok(_) => {}
-            // Somebody else was quicker.
+            // Another process has assigned one meanwhile.
             Err(e) if e.errno() == Some(libc::EEXIST) => {}
             Err(e) => return Err(e),
         }
@@ -42,10 +42,10 @@ impl Rtnl {
             .ok_or_else(|| Error::new(ASSIGN, std::io::Error::other("the kernel still knows none")))
     }
 
-    /// The id that the socket's namespace has for `netns`, if it has one.
+    /// The id of `netns` in the socket's namespace, if it has one.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// The request failed.
     pub fn known_nsid(&mut self, netns: &Netns) -> Result<Option<i32>> {
         let mut message = NsidMessage::default();
         message.attributes = vec![descriptor(netns)?];
@@ -66,19 +66,19 @@ impl Rtnl {
         self.set(&action, index, LinkAttribute::IfNetnsId(nsid))
     }
 
-    /// Requests about the namespace that has the id `nsid` in the socket's own. Neither the handle
-    /// nor a request keeps that namespace alive. The kernel lets one read and delete this way; to
-    /// change an interface there, visit with [`Rtnl::open_in`].
-    pub fn within(&mut self, nsid: i32) -> Within<'_> {
-        Within { rtnl: self, nsid }
+    /// Requests to the namespace with the id `nsid` in the socket's. Neither the handle nor a request
+    /// keeps that namespace alive. The kernel supports reading and deleting this way; to change an
+    /// interface, use [`Rtnl::open_in`].
+    pub fn within(&mut self, nsid: i32) -> NetnsRequests<'_> {
+        NetnsRequests { rtnl: self, nsid }
     }
 }
 
-impl Within<'_> {
+impl NetnsRequests<'_> {
     /// The interface called `name`, if there is one.
     ///
     /// # Errors
-    /// `EINVAL` if no namespace has the id (any more).
+    /// `EINVAL` if no namespace has the id.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
         let action = format!("read interface {name} in the namespace with id {}", self.nsid);
         self.rtnl.one_link(&action, targeted(named(name), self.nsid))
@@ -87,7 +87,7 @@ impl Within<'_> {
     /// The interface with this index, if there is one.
     ///
     /// # Errors
-    /// `EINVAL` if no namespace has the id (any more).
+    /// `EINVAL` if no namespace has the id.
     pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
         let action = format!("read interface {index} in the namespace with id {}", self.nsid);
         self.rtnl.one_link(&action, targeted(indexed(index), self.nsid))
@@ -96,7 +96,7 @@ impl Within<'_> {
     /// Every interface, by index.
     ///
     /// # Errors
-    /// `EINVAL` if no namespace has the id (any more).
+    /// `EINVAL` if no namespace has the id.
     pub fn links(&mut self) -> Result<Vec<Link>> {
         let action = format!("list the interfaces in the namespace with id {}", self.nsid);
         self.rtnl.all_links(&action, targeted(LinkMessage::default(), self.nsid))
@@ -105,7 +105,7 @@ impl Within<'_> {
     /// Deletes an interface.
     ///
     /// # Errors
-    /// `EINVAL` if no namespace has the id (any more), `ENODEV` if the interface is gone already.
+    /// `EINVAL` if no namespace has the id, `ENODEV` if there is no such interface.
     pub fn delete(&mut self, index: u32) -> Result<()> {
         let action = format!("delete interface {index} in the namespace with id {}", self.nsid);
         self.rtnl.delete_link(&action, targeted(indexed(index), self.nsid))
@@ -120,7 +120,7 @@ pub(super) fn assigned(message: &NsidMessage) -> Option<i32> {
     })
 }
 
-/// Adds `IFLA_TARGET_NETNSID`, which this library calls by its older name.
+/// Adds `IFLA_TARGET_NETNSID`, for which the library has the older name.
 fn targeted(mut message: LinkMessage, nsid: i32) -> LinkMessage {
     message.attributes.push(LinkAttribute::IfNetnsId(nsid));
     message

@@ -1,29 +1,29 @@
-//! [`IpPrefix`]: an address and how much of it names a network.
+//! [`IpPrefix`]: an IP address with a prefix length.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// An address, and how many of its first bits name its network: `10.1.2.3/24`.
+/// An IP address with the length of its network prefix: `10.1.2.3/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IpPrefix {
     ip: IpAddr,
     len: u8,
 }
 
-/// Text that is no [`IpPrefix`].
+/// A text that is not an [`IpPrefix`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no address with a prefix length, as 10.1.2.3/24 or fd00::3/64 is")]
+#[error("{0:?} is not an address with a prefix length, such as 10.1.2.3/24 or fd00::3/64")]
 pub struct IpPrefixError(String);
 
 impl IpPrefix {
-    /// The address `ip` with the first `len` bits as its network; `None` if it has fewer bits.
+    /// The address `ip` with a prefix of `len` bits; `None` if the address has fewer bits.
     pub fn new(ip: IpAddr, len: u8) -> Option<Self> {
         (len <= bits(ip)).then_some(Self { ip, len })
     }
 
-    /// Everything that has an address of the same family as `ip`: `0.0.0.0/0` or `::/0`.
-    pub const fn everything(ip: IpAddr) -> Self {
+    /// The prefix of every address of the family of `ip`: `0.0.0.0/0` or `::/0`.
+    pub const fn any(ip: IpAddr) -> Self {
         let ip = match ip {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -31,22 +31,27 @@ impl IpPrefix {
         Self { ip, len: 0 }
     }
 
-    /// The whole address.
+    /// The address, with its host bits.
     pub const fn ip(self) -> IpAddr {
         self.ip
     }
 
-    /// How many of its first bits name the network.
-    pub const fn len(self) -> u8 {
+    /// Bits of the prefix.
+    pub const fn prefix_len(self) -> u8 {
         self.len
     }
 
-    /// It has no bits that name a network, so everything of its family is in it.
-    pub const fn is_empty(self) -> bool {
-        self.len == 0
+    /// True for `0.0.0.0/0` and `::/0`.
+    pub fn is_any(self) -> bool {
+        self == Self::any(self.ip)
     }
 
-    /// The network alone, all other bits zero.
+    /// True if `ip` is in the network.
+    pub fn contains(self, ip: IpAddr) -> bool {
+        Self::new(ip, self.len).is_some_and(|other| other.network() == self.network())
+    }
+
+    /// The network, with the host bits zero.
     pub fn network(self) -> Self {
         let ip = match self.ip {
             IpAddr::V4(ip) => {
@@ -61,8 +66,8 @@ impl IpPrefix {
         Self { ip, len: self.len }
     }
 
-    /// The address of everybody in an IPv4 network; `None` for IPv6 and for a network of one or
-    /// two (RFC 3021).
+    /// The broadcast address of an IPv4 network; `None` for IPv6 and for prefixes of 31 and 32 bits
+    /// (RFC 3021).
     pub fn broadcast(self) -> Option<Ipv4Addr> {
         match self.ip {
             IpAddr::V4(ip) if self.len < 31 => {
@@ -86,7 +91,7 @@ impl FromStr for IpPrefix {
     fn from_str(text: &str) -> Result<Self, IpPrefixError> {
         let read = || {
             let (ip, len) = text.split_once('/')?;
-            // A sign is no digit.
+            // `parse` alone accepts a plus sign.
             let len = len.bytes().all(|byte| byte.is_ascii_digit()).then_some(len)?;
             Self::new(ip.parse().ok()?, len.parse().ok()?)
         };
@@ -110,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_shown_again() {
+    fn parsing_and_formatting_are_inverse() {
         for text in ["10.1.2.3/24", "0.0.0.0/0", "fd00::3/64", "::/0", "10.1.2.3/32", "::1/128"] {
             assert_eq!(prefix(text).to_string(), text);
         }
     }
 
     #[test]
-    fn what_is_no_address_with_a_length_is_refused() {
+    fn a_text_without_an_address_or_a_length_is_refused() {
         for text in ["", "/", "10.1.2.3", "10.1.2.3/", "10.1.2.3/33", "::/129", "::/+1", "a/1"] {
             let error = text.parse::<IpPrefix>().unwrap_err().to_string();
             assert!(error.contains(&format!("\"{text}\"")), "{error}");
@@ -125,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_network_has_no_bits_of_the_host() {
+    fn the_host_bits_of_a_network_are_zero() {
         for (text, network) in [
             ("10.1.2.3/24", "10.1.2.0/24"),
             ("10.1.2.3/0", "0.0.0.0/0"),
@@ -139,7 +144,27 @@ mod tests {
     }
 
     #[test]
-    fn only_a_network_of_more_than_two_has_a_broadcast_address() {
+    fn a_network_contains_the_addresses_with_its_prefix() {
+        for (network, ip, contained) in [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.9/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.0/31", "10.0.0.1", true),
+            ("10.0.0.0/31", "10.0.0.2", false),
+            ("0.0.0.0/0", "10.0.0.2", true),
+            ("2001:db8::/64", "2001:db8::7", true),
+            ("2001:db8::/64", "2001:db8:1::7", false),
+            ("::/0", "2001:db8::7", true),
+            ("::/0", "10.0.0.2", false),
+            ("10.0.0.0/8", "a00::1", false),
+        ] {
+            assert_eq!(prefix(network).contains(ip.parse().unwrap()), contained, "{network} {ip}");
+        }
+        assert!(prefix("::/0").is_any() && !prefix("10.0.0.0/0").is_any());
+    }
+
+    #[test]
+    fn only_a_network_of_more_than_two_addresses_has_a_broadcast_address() {
         let of = |text| prefix(text).broadcast();
         assert_eq!(of("10.1.2.3/24"), Some(Ipv4Addr::new(10, 1, 2, 255)));
         assert_eq!(of("10.1.2.3/0"), Some(Ipv4Addr::BROADCAST));

@@ -1,4 +1,4 @@
-//! [`Route`]: where a namespace sends what is not in its own networks.
+//! [`Route`]: the IP routes of a namespace.
 
 use std::net::IpAddr;
 
@@ -12,33 +12,33 @@ use netlink_packet_route::route::{
 use super::address::family;
 use super::{IpPrefix, Result, Rtnl};
 
-/// A route to one next hop, or to a network that is there without any.
+/// A unicast route, through a next hop or directly on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// What is sent there; its bits beyond the network do not matter.
+    /// The destination; its host bits are ignored.
     pub to: IpPrefix,
-    /// The next hop; without one the stations of `to` are asked for themselves.
+    /// The next hop; `None` if the hosts of `to` are on the link.
     pub via: Option<IpAddr>,
-    /// The interface; `None` leaves it to the next hop's network.
+    /// The interface; `None` is that of the next hop's network.
     pub index: Option<u32>,
-    /// Of two routes to the same network the smaller one is taken; `None` is the kernel's choice:
-    /// 0 for IPv4, 1024 for IPv6.
+    /// The route with the smaller metric is preferred; `None` is the kernel's default: 0 for IPv4, 1024
+    /// for IPv6.
     pub metric: Option<u32>,
-    /// Largest payload of a packet that takes it, in bytes.
+    /// The path MTU, in bytes.
     pub mtu: Option<u32>,
     /// The segment size that TCP advertises, in bytes.
     pub advmss: Option<u32>,
-    /// The table it is in.
+    /// The routing table.
     pub table: u32,
-    /// How far it leads (`RT_SCOPE_*`); `None` is everywhere with a next hop, and the link without.
+    /// The scope (`RT_SCOPE_*`); `None` is universe with a next hop, and link without.
     pub scope: Option<u8>,
 }
 
 impl Route {
-    /// The table that everything is looked up in: linux/rtnetlink.h.
+    /// The main routing table (linux/rtnetlink.h).
     pub const MAIN_TABLE: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
-    /// To `to`, in the main table, all else as the kernel likes it.
+    /// A route to `to` in the main table, with the kernel's defaults.
     pub const fn new(to: IpPrefix) -> Self {
         Self {
             to,
@@ -54,21 +54,22 @@ impl Route {
 
     fn message(&self) -> RouteMessage {
         let to = self.to.network();
-        let near = if self.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+        let default_scope =
+            if self.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
         let mut message = RouteMessage::default();
         message.header = RouteHeader {
             address_family: family(to.ip()),
-            destination_prefix_length: to.len(),
-            // The attribute has it whole.
+            destination_prefix_length: to.prefix_len(),
+            // The attribute below has the full number.
             table: u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
             protocol: RouteProtocol::Static,
-            scope: self.scope.map_or(near, RouteScope::from),
+            scope: self.scope.map_or(default_scope, RouteScope::from),
             kind: RouteType::Unicast,
             ..RouteHeader::default()
         };
         let attributes = &mut message.attributes;
         attributes.push(RouteAttribute::Table(self.table));
-        if !to.is_empty() {
+        if to.prefix_len() > 0 {
             attributes.push(RouteAttribute::Destination(to.ip().into()));
         }
         attributes.extend(self.via.map(|via| RouteAttribute::Gateway(via.into())));
@@ -82,16 +83,16 @@ impl Route {
         message
     }
 
-    /// What the kernel told; `None` if it is not for unicast or of another family than IP.
+    /// Decodes a message; `None` if it is not a unicast route, or not of IP.
     fn read(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
         let unicast = header.kind == RouteType::Unicast;
-        let nobody = match header.address_family {
+        let unspecified = match header.address_family {
             family if family == super::address::family(V4) => V4,
             family if family == super::address::family(V6) => V6,
             _ => return None,
         };
-        let mut route = Self::new(IpPrefix::everything(nobody));
+        let mut route = Self::new(IpPrefix::any(unspecified));
         route.table = header.table.into();
         route.scope = Some(header.scope.into());
         for attribute in &message.attributes {
@@ -125,8 +126,8 @@ impl Rtnl {
     /// Adds a route.
     ///
     /// # Errors
-    /// `ENETUNREACH` if the next hop is in no network of the namespace, `EEXIST` if there is a
-    /// route to the same network with the same metric, `ENETDOWN` if the interface is down.
+    /// `ENETUNREACH` if the next hop is not on a network of the namespace, `EEXIST` if there is a route
+    /// to the same network with the same metric, `ENETDOWN` if the interface is down.
     pub fn add_route(&mut self, route: &Route) -> Result<()> {
         let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
         self.request(
@@ -137,7 +138,7 @@ impl Rtnl {
         Ok(())
     }
 
-    /// Takes a route away, the first one that is as `route` says.
+    /// Deletes the first route that matches `route`.
     ///
     /// # Errors
     /// `ESRCH` if there is none.
@@ -151,20 +152,18 @@ impl Rtnl {
         Ok(())
     }
 
-    /// Sends everything without a better route to `via`.
+    /// Adds a default route through `via`.
     ///
     /// # Errors
-    /// As of [`add_route`](Self::add_route).
+    /// As [`add_route`](Self::add_route).
     pub fn add_default_route(&mut self, via: IpAddr) -> Result<()> {
-        let everything = IpPrefix::everything(via);
-        self.add_route(&Route { via: Some(via), ..Route::new(everything) })
+        self.add_route(&Route { via: Some(via), ..Route::new(IpPrefix::any(via)) })
     }
 
-    /// Every route for unicast of every table, IPv4 first. Of one with several next hops only the
-    /// network is told.
+    /// The unicast routes of all tables, IPv4 first. A route with several next hops has none here.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// The request failed.
     pub fn routes(&mut self) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
         for any in [V4, V6] {
@@ -196,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_read_as_it_is_written() {
+    fn encoding_and_decoding_a_route_are_inverse() {
         let to = |text: &str| Route::new(text.parse().unwrap());
         for route in [
             Route { scope: Some(253), ..to("10.1.0.0/16") },
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_next_hop_a_route_leads_to_the_link() {
+    fn a_route_without_a_next_hop_has_link_scope() {
         let scope = |route: Route| route.message().header.scope;
         let near = Route::new("10.1.2.0/24".parse().unwrap());
         assert_eq!(scope(near), RouteScope::Link);

@@ -1,4 +1,4 @@
-//! [`Rtnl`]: one request at a time, and its answer.
+//! [`Rtnl`]: sends one rtnetlink request at a time and returns the reply.
 
 use std::io;
 
@@ -13,41 +13,41 @@ use umacvlan_sys::netns::Netns;
 
 use super::{Error, Result};
 
-/// A socket for requests about the interfaces of one namespace, kept alive by it.
+/// A socket for requests to one namespace, which it keeps alive.
 #[derive(Debug)]
 pub struct Rtnl {
     socket: NetlinkSocket,
-    /// Number of the last request; its answers carry it.
+    /// Sequence number of the last request, which its reply repeats.
     sequence: u32,
     /// Holds one datagram.
     buffer: Vec<u8>,
 }
 
 impl Rtnl {
-    /// For the namespace of the calling thread.
+    /// Opens a socket in the namespace of the calling thread.
     ///
     /// # Errors
-    /// If the socket cannot be had.
+    /// The socket cannot be opened.
     pub fn open() -> Result<Self> {
         let socket = NetlinkSocket::open().map_err(|e| Error::new("open a netlink socket", e))?;
-        // Before Linux 4.12 the errors come without words; that is all.
+        // Linux before 4.12 adds no texts to errors; everything else works.
         let _ = socket.explain_errors();
         Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM] })
     }
 
-    /// For the namespace `netns`, which stays alive until this is dropped: for namespaces that
-    /// are ours, and for short visits to others.
+    /// Opens a socket in the namespace `netns`, which stays alive until this is dropped: for namespaces
+    /// that this process created, and for a short time in others.
     ///
     /// # Errors
-    /// If the namespace cannot be entered or the socket cannot be had.
+    /// The namespace cannot be entered, or the socket cannot be opened.
     pub fn open_in(netns: &Netns) -> Result<Self> {
         netns
             .run(Self::open)
             .map_err(|e| Error::new("open a netlink socket in another namespace", e))?
     }
 
-    /// Sends a request that does not answer with a list, and returns what came before the
-    /// acknowledgement. `action` continues "cannot ..." if the kernel refuses.
+    /// Sends a request without `NLM_F_DUMP`, and returns the messages before the acknowledgement. In an
+    /// error, `action` continues "cannot ...".
     pub(super) fn request(
         &mut self,
         action: &str,
@@ -55,34 +55,34 @@ impl Rtnl {
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>> {
         self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags)
-            .map(|answer| answer.messages)
-            .map_err(|refusal| refusal.into_error(action))
+            .map(|reply| reply.messages)
+            .map_err(|failure| failure.into_error(action))
     }
 
-    /// Sends a request for a list, again if the kernel changed the list while it told it.
+    /// Sends a request for a list, and repeats it if the list changed while the kernel sent it.
     pub(super) fn dump(
         &mut self,
         action: &str,
         message: &RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>> {
-        let mut answer = Answer::default();
+        let mut reply = Reply::default();
         for _ in 0..DUMP_ATTEMPTS {
-            answer = self
+            reply = self
                 .exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)
-                .map_err(|refusal| refusal.into_error(action))?;
-            if !answer.interrupted {
+                .map_err(|failure| failure.into_error(action))?;
+            if !reply.interrupted {
                 break;
             }
         }
-        // A list that never stands still is still the best there is.
-        Ok(answer.messages)
+        // If the list keeps changing, the last attempt is used.
+        Ok(reply.messages)
     }
 
     fn exchange(
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
-    ) -> std::result::Result<Answer, Refusal> {
+    ) -> std::result::Result<Reply, RequestFailure> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = flags;
@@ -93,37 +93,41 @@ impl Rtnl {
         message.serialize(&mut bytes);
         self.socket.send(&bytes)?;
 
-        let mut answer = Answer::default();
+        let mut reply = Reply::default();
         loop {
             let len = match self.socket.recv(&mut self.buffer)? {
                 Received::Messages { len, .. } => len,
                 Received::Empty | Received::Lost => {
-                    return Err(Refusal::from(io::Error::other("the answer was lost")));
+                    return Err(RequestFailure::from(io::Error::other("the reply was lost")));
                 }
             };
-            if answer.take(&self.buffer[..len], self.sequence)? {
-                return answer.finish();
+            if reply.decode(&self.buffer[..len], self.sequence)? {
+                return reply.finish();
             }
         }
     }
 }
 
-/// What the kernel has answered so far.
+/// The reply of the kernel as far as it has been received.
 #[derive(Default)]
-struct Answer {
+struct Reply {
     messages: Vec<RouteNetlinkMessage>,
-    /// The list changed while it was being told.
+    /// The list changed while the kernel sent it.
     interrupted: bool,
-    /// The first message that could not be read. It does not end the answer: what follows must be
-    /// received, or it would stand before the answer to the next request.
+    /// The first message that could not be decoded. The rest of the reply must still be received, because
+    /// it would precede the reply to the next request.
     unreadable: Option<io::Error>,
 }
 
-impl Answer {
-    /// Reads one datagram; true if it ends the answer to request number `sequence`.
-    fn take(&mut self, datagram: &[u8], sequence: u32) -> std::result::Result<bool, Refusal> {
+impl Reply {
+    /// Decodes one datagram; true if it ends the reply to request number `sequence`.
+    fn decode(
+        &mut self,
+        datagram: &[u8],
+        sequence: u32,
+    ) -> std::result::Result<bool, RequestFailure> {
         for message in split(datagram) {
-            let message = message.map_err(Refusal::from)?;
+            let message = message.map_err(RequestFailure::from)?;
             if message.sequence_number() != sequence {
                 continue;
             }
@@ -134,10 +138,12 @@ impl Answer {
                 Ok(NetlinkMessage { payload, .. }) => match payload {
                     NetlinkPayload::InnerMessage(inner) => self.messages.push(inner),
                     NetlinkPayload::Error(error) if error.code.is_none() => return Ok(true),
-                    NetlinkPayload::Error(error) => return Err(Refusal::read(&error, capped)),
+                    NetlinkPayload::Error(error) => {
+                        return Err(RequestFailure::read(&error, capped));
+                    }
                     NetlinkPayload::Done(done) if done.code == 0 => return Ok(true),
                     NetlinkPayload::Done(done) => {
-                        return Err(Refusal::from(io::Error::from_raw_os_error(-done.code)));
+                        return Err(RequestFailure::from(io::Error::from_raw_os_error(-done.code)));
                     }
                     _ => {}
                 },
@@ -146,21 +152,21 @@ impl Answer {
         Ok(false)
     }
 
-    fn finish(self) -> std::result::Result<Self, Refusal> {
+    fn finish(self) -> std::result::Result<Self, RequestFailure> {
         match self.unreadable {
-            Some(e) => Err(Refusal::from(e)),
+            Some(e) => Err(RequestFailure::from(e)),
             None => Ok(self),
         }
     }
 }
 
-/// An [`Error`] that does not know yet what was wanted.
-struct Refusal {
+/// The cause of an [`Error`], without the action that failed.
+struct RequestFailure {
     source: io::Error,
     explanation: Option<String>,
 }
 
-impl Refusal {
+impl RequestFailure {
     fn read(error: &ErrorMessage, capped: bool) -> Self {
         Self { source: error.to_io(), explanation: explanation(&error.header, capped) }
     }
@@ -170,7 +176,7 @@ impl Refusal {
     }
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for RequestFailure {
     fn from(source: io::Error) -> Self {
         Self { source, explanation: None }
     }
@@ -202,8 +208,8 @@ pub(super) fn invalid(error: netlink_packet_core::DecodeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
-/// The kernel's words in the rest of an error message: behind the header of our request if the
-/// kernel left the request's body out (`capped`), else behind all of it.
+/// The kernel's text in the rest of an error message. It follows the header of the request if the kernel
+/// left the body out (`capped`), else the whole request.
 fn explanation(rest: &[u8], capped: bool) -> Option<String> {
     let request = if capped {
         REQUEST_HEADER
@@ -217,14 +223,14 @@ fn explanation(rest: &[u8], capped: bool) -> Option<String> {
         .and_then(|attribute| parse_string(attribute.value()).ok())
 }
 
-/// Longer than the kernel makes a datagram of a list (32 KiB), and than one interface without its
-/// virtual functions takes.
+/// Bytes of the receive buffer: more than the kernel's datagrams of a list (32 KiB), and than the message
+/// about one interface without its virtual functions.
 const DATAGRAM: usize = 64 * 1024;
-/// How often a list is asked for that changes while it is told.
+/// Attempts to get a list that changes while the kernel sends it.
 const DUMP_ATTEMPTS: usize = 8;
 /// Length of `struct nlmsghdr`.
 const REQUEST_HEADER: usize = 16;
-/// The explanation of an error: linux/netlink.h.
+/// The attribute with the text of an error (linux/netlink.h).
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
 #[cfg(test)]
@@ -232,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn anybody_may_list_the_interfaces() {
+    fn an_unprivileged_user_can_list_the_interfaces() {
         let links = Rtnl::open().unwrap().links().unwrap();
         assert!(links.iter().any(|link| link.name == "lo"), "{links:?}");
     }
@@ -249,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_that_lies_about_a_length_ends_there() {
+    fn a_wrong_length_ends_a_datagram() {
         for len in [0_u32, 15, 17, u32::MAX] {
             let mut datagram = len.to_ne_bytes().to_vec();
             datagram.resize(16, 0);
@@ -260,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_s_words_are_found_behind_the_request() {
+    fn the_text_of_an_error_follows_the_request() {
         let words = [8 + 4, 0, 1, 0, b'n', b'o', b' ', b'l', b'u', b'c', b'k', 0];
         let mut capped = vec![0; 16];
         capped.extend(words);

@@ -1,4 +1,4 @@
-//! Asking about interfaces of the socket's own namespace, and changing and deleting them.
+//! Reading, changing and deleting interfaces of the socket's namespace.
 
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -6,23 +6,23 @@ use netlink_packet_route::link::{
     InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
-use umacvlan_core::MacAddr;
+use umacvlan_core::{MacAddr, ifname};
 use umacvlan_sys::netns::Netns;
 
 use super::create::inside;
 use super::{Link, OperState, Result, Rtnl};
 
-/// Text for people: `linux/if_link.h`.
+/// The alias (`linux/if_link.h`).
 const IFLA_IFALIAS: u16 = 20;
 
 impl Rtnl {
-    /// The interface called `name`, if there is one; none has a name that is empty or too long for
-    /// the kernel, which a VLAN without an interface may have.
+    /// The interface called `name`, if there is one. No interface has a name that is empty or too long
+    /// for the kernel; the name of a VLAN without an interface may be that long.
     ///
     /// # Errors
-    /// Any but `ENODEV`.
+    /// Any except `ENODEV`.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
-        if !(1..libc::IFNAMSIZ).contains(&name.len()) {
+        if !(1..=ifname::MAX_LEN).contains(&name.len()) {
             return Ok(None);
         }
         self.one_link(&format!("read interface {name}"), named(name))
@@ -31,15 +31,15 @@ impl Rtnl {
     /// The interface with this index, if there is one.
     ///
     /// # Errors
-    /// Any but `ENODEV`.
+    /// Any except `ENODEV`.
     pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
         self.one_link(&format!("read interface {index}"), indexed(index))
     }
 
-    /// Every interface, by index.
+    /// All interfaces, by index.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// The request failed.
     pub fn links(&mut self) -> Result<Vec<Link>> {
         self.all_links("list the interfaces", LinkMessage::default())
     }
@@ -47,7 +47,7 @@ impl Rtnl {
     /// Deletes an interface.
     ///
     /// # Errors
-    /// `ENODEV` if it is gone already, `EOPNOTSUPP` if it is hardware.
+    /// `ENODEV` if there is no such interface, `EOPNOTSUPP` if it is hardware.
     pub fn delete(&mut self, index: u32) -> Result<()> {
         self.delete_link(&format!("delete interface {index}"), indexed(index))
     }
@@ -55,23 +55,23 @@ impl Rtnl {
     /// Sets an interface up or down.
     ///
     /// # Errors
-    /// What the driver says.
+    /// The error of the driver.
     pub fn set_up(&mut self, index: u32, on: bool) -> Result<()> {
         self.set_flag(index, LinkFlags::Up, on)
     }
 
-    /// Asks for every unicast frame, or withdraws what this asked for.
+    /// Switches promiscuous mode, as `ip link set promisc` does.
     ///
     /// # Errors
-    /// `ENODEV` if it is gone.
+    /// `ENODEV` if there is no such interface.
     pub fn set_promisc(&mut self, index: u32, on: bool) -> Result<()> {
         self.set_flag(index, LinkFlags::Promisc, on)
     }
 
-    /// Asks for every multicast frame, or withdraws what this asked for.
+    /// Switches reception of every multicast frame, as `ip link set allmulticast` does.
     ///
     /// # Errors
-    /// `ENODEV` if it is gone.
+    /// `ENODEV` if there is no such interface.
     pub fn set_allmulti(&mut self, index: u32, on: bool) -> Result<()> {
         self.set_flag(index, LinkFlags::Allmulti, on)
     }
@@ -85,10 +85,11 @@ impl Rtnl {
         self.set(&action, index, LinkAttribute::Mtu(mtu))
     }
 
-    /// Sets the address.
+    /// Sets the MAC address.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if it is no station's, `EBUSY` if the driver wants the interface down.
+    /// `EADDRNOTAVAIL` if it is not a unicast address, `EBUSY` if the driver requires the interface to
+    /// be down.
     pub fn set_mac(&mut self, index: u32, mac: MacAddr) -> Result<()> {
         let action = format!("set the address of interface {index} to {mac}");
         let address = LinkAttribute::Address(mac.octets().to_vec());
@@ -109,17 +110,17 @@ impl Rtnl {
     /// with another index.
     ///
     /// # Errors
-    /// `EEXIST` if its name is taken there, `EINVAL` if it is bound to its namespace.
+    /// `EEXIST` if its name is taken there, `EINVAL` if it cannot leave its namespace.
     pub fn set_netns(&mut self, index: u32, netns: &Netns) -> Result<()> {
         let action = format!("move interface {index} to another namespace");
         self.set(&action, index, inside(netns))
     }
 
-    /// Moves an interface to another namespace as [`Rtnl::set_netns`] does, and gives it the name
-    /// `name` on the way, so that it needs that one to be free only there.
+    /// Moves an interface to another namespace as [`Rtnl::set_netns`] does, and renames it to `name` in
+    /// the same request, so that `name` must be free only there.
     ///
     /// # Errors
-    /// `EEXIST` if the name is taken there, `EINVAL` if it is bound to its namespace.
+    /// `EEXIST` if the name is taken there, `EINVAL` if it cannot leave its namespace.
     pub fn set_netns_as(&mut self, index: u32, netns: &Netns, name: &str) -> Result<()> {
         let action = format!("move interface {index} to another namespace as {name}");
         let mut message = indexed(index);
@@ -128,10 +129,10 @@ impl Rtnl {
         Ok(())
     }
 
-    /// Makes an interface a port of another, or of none.
+    /// Makes an interface a port of another, or with `None` of none.
     ///
     /// # Errors
-    /// `ENODEV` if the master is gone, `EOPNOTSUPP` if it has no ports.
+    /// `ENODEV` if there is no such master, `EOPNOTSUPP` if it cannot have ports.
     pub fn set_master(&mut self, index: u32, master: Option<u32>) -> Result<()> {
         let action = match master {
             Some(master) => format!("make interface {index} a port of {master}"),
@@ -140,10 +141,11 @@ impl Rtnl {
         self.set(&action, index, LinkAttribute::Controller(master.unwrap_or(0)))
     }
 
-    /// Lets a bridge send a frame back out of the port it came from, or not.
+    /// Switches hairpin mode of a bridge port: the bridge sends frames back out of the port they came
+    /// from.
     ///
     /// # Errors
-    /// If the interface is no bridge's port.
+    /// The interface is not a bridge port.
     pub fn set_hairpin(&mut self, index: u32, on: bool) -> Result<()> {
         let mut message = indexed(index);
         message.attributes = vec![LinkAttribute::LinkInfo(vec![
@@ -158,16 +160,16 @@ impl Rtnl {
     /// Sets the length of the transmit queue, in frames.
     ///
     /// # Errors
-    /// `ENODEV` if it is gone.
+    /// `ENODEV` if there is no such interface.
     pub fn set_txqlen(&mut self, index: u32, frames: u32) -> Result<()> {
         let action = format!("set the transmit queue of interface {index} to {frames}");
         self.set(&action, index, LinkAttribute::TxQueueLen(frames))
     }
 
-    /// Has an interface send without a queueing discipline.
+    /// Replaces the queueing discipline of an interface by `noqueue`.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` from a kernel that knows none.
+    /// `EOPNOTSUPP` from a kernel without queueing disciplines.
     pub fn set_noqueue(&mut self, index: u32) -> Result<()> {
         let mut message = TcMessage::default();
         message.header.index = index.cast_signed();
@@ -179,23 +181,23 @@ impl Rtnl {
         Ok(())
     }
 
-    /// Sets the RFC 2863 state of an interface whose driver has not reported any; the kernel takes
-    /// `Up` and `Dormant`, and ignores it where it knows better.
+    /// Sets the RFC 2863 state of an interface whose driver reports none. The kernel accepts `Up` and
+    /// `Dormant`, and ignores the request if the driver reports a state.
     ///
     /// # Errors
-    /// `ENODEV` if it is gone.
+    /// `ENODEV` if there is no such interface.
     pub fn set_operstate(&mut self, index: u32, state: OperState) -> Result<()> {
         let action = format!("set interface {index} to state {state}");
         self.set(&action, index, LinkAttribute::OperState(state))
     }
 
-    /// Sets the text that an interface bears for people; an empty one takes it away.
+    /// Sets the alias of an interface; an empty one removes it.
     ///
     /// # Errors
     /// `ERANGE` if it is longer than 255 bytes.
     pub fn set_alias(&mut self, index: u32, text: &str) -> Result<()> {
         let action = format!("set the alias of interface {index}");
-        // Without the zero byte that the library would add, and the kernel keep.
+        // The library would add a zero byte, which the kernel would keep.
         let alias = DefaultNla::new(IFLA_IFALIAS, text.as_bytes().to_vec());
         self.set(&action, index, LinkAttribute::Other(alias))
     }

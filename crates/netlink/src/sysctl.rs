@@ -1,4 +1,4 @@
-//! Settings of a namespace's network stack.
+//! Network sysctls of a namespace.
 
 use std::fs;
 use std::io;
@@ -6,18 +6,17 @@ use std::path::{Component, Path};
 
 use umacvlan_sys::netns::Netns;
 
-/// Writes `value` to `/proc/sys/net/{name}` as it is inside `netns`; `name` is a path, as
-/// `ipv6/conf/eth0/disable_ipv6`, because an interface's name may have dots in it.
+/// Writes `value` to `/proc/sys/net/{name}` of the namespace `netns`. `name` is a path, such as
+/// `ipv6/conf/eth0/disable_ipv6`, because the name of an interface may have dots in it.
 ///
 /// # Errors
-/// If the namespace cannot be entered, or the kernel has no such setting or refuses the value; the
-/// text says which.
+/// The namespace cannot be entered; there is no such sysctl; the kernel refuses the value.
 pub fn set_sysctl(netns: &Netns, name: &str, value: &str) -> io::Result<()> {
     let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     if !plain {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("\"{name}\" is no path below /proc/sys/net"),
+            format!("\"{name}\" is not a path below /proc/sys/net"),
         ));
     }
     let path = Path::new("/proc/sys/net").join(name);

@@ -1,13 +1,13 @@
-//! [`Epoll`]: which of many descriptors have something to read.
+//! [`Epoll`]: waits for input on many descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-/// Most descriptors that one wait reports; the rest follow at the next.
+/// The most descriptors that one wait reports; the next wait reports the rest.
 const READY_MAX: usize = 256;
 
-/// A level-triggered `epoll(7)` instance whose descriptors are named by numbers of the caller.
+/// A level-triggered `epoll(7)` instance. The caller gives each descriptor a token.
 #[derive(Debug)]
 pub struct Epoll {
     fd: OwnedFd,
@@ -15,55 +15,55 @@ pub struct Epoll {
 }
 
 impl Epoll {
-    /// An instance that watches nothing yet.
+    /// An instance without descriptors.
     ///
     /// # Errors
-    /// No descriptor to be had.
+    /// The process has too many open files.
     pub fn new() -> io::Result<Self> {
         // SAFETY: epoll_create1 takes no pointers.
         let fd = super::checked(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the descriptor was made in the line above and belongs to nobody else.
+        // SAFETY: epoll_create1 has just made this descriptor, and nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Self { fd, ready: Vec::with_capacity(READY_MAX) })
     }
 
-    /// Watches a descriptor for something to read, errors included.
+    /// Watches a descriptor for input and errors.
     ///
     /// # Errors
-    /// Whatever `epoll_ctl` says: watched already, or no memory.
-    pub fn add(&self, fd: &impl AsFd, name: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: name };
+    /// The error of `epoll_ctl`: the descriptor is watched already, or no memory.
+    pub fn add(&self, fd: &impl AsFd, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: token };
         let (epoll, fd) = (self.fd.as_raw_fd(), fd.as_fd().as_raw_fd());
-        // SAFETY: the event outlives the call, both descriptors are open.
+        // SAFETY: `event` is a whole epoll_event that outlives the call; both descriptors are open.
         super::checked(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
         Ok(())
     }
 
-    /// Forgets a descriptor; one that was never watched is forgotten already.
+    /// Stops watching a descriptor; without effect if it is not watched.
     pub fn remove(&self, fd: &impl AsFd) {
         let (epoll, fd) = (self.fd.as_raw_fd(), fd.as_fd().as_raw_fd());
-        // SAFETY: no event is read for EPOLL_CTL_DEL; both descriptors are open.
+        // SAFETY: EPOLL_CTL_DEL reads no event; both descriptors are open.
         unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) };
     }
 
-    /// Waits until something can be read or the time is over (`None`: for ever), and says what by
-    /// name. A signal ends the wait early with nothing.
+    /// Waits for input, at most for `timeout` (`None`: without limit), and returns the tokens of the
+    /// ready descriptors. A signal ends the wait early with none.
     ///
     /// # Errors
-    /// Whatever `epoll_wait` says, but for an interruption.
+    /// The error of `epoll_wait`, except for an interruption.
     pub fn wait(
         &mut self,
         timeout: Option<Duration>,
     ) -> io::Result<impl Iterator<Item = u64> + '_> {
         let millis = match timeout {
             None => -1,
-            // Rounded up: a wait that ends before its time would spin.
+            // Rounded up: a wait that ends too early would spin.
             Some(time) => i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX),
         };
         self.ready.clear();
         let room = i32::try_from(self.ready.capacity()).unwrap_or(i32::MAX);
         super::syscall_count::record();
-        // SAFETY: `ready` has room for as many events as is said.
+        // SAFETY: `ready` has capacity for `room` events.
         let count =
             unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.ready.as_mut_ptr(), room, millis) };
         let count = match super::checked(count) {
@@ -71,14 +71,14 @@ impl Epoll {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
-        // SAFETY: the kernel wrote `count` events, at most as many as there was room for.
+        // SAFETY: the kernel has written `count` events, at most `room`.
         unsafe { self.ready.set_len(count) };
         Ok(self.ready.iter().map(|event| event.u64))
     }
 }
 
 impl AsFd for Epoll {
-    /// To be waited for itself: it can be read when one of its descriptors can.
+    /// A descriptor that is readable when one of the watched descriptors is.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

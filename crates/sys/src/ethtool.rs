@@ -1,7 +1,7 @@
-//! What a driver says of itself: its name and its offloads.
+//! The name and the offloads of a driver.
 //!
-//! By the old ioctl and not by ethtool's netlink family: only Linux 5.6 has that, and one of the
-//! answers here is a string. Facts from `linux/ethtool.h`.
+//! This uses the ethtool ioctl, because ethtool's netlink family came with Linux 5.6 and has no
+//! driver name. Facts from `linux/ethtool.h`.
 
 use std::fmt;
 use std::io;
@@ -32,26 +32,25 @@ const GET_CHANNELS: u32 = 0x3c;
 
 /// `ETH_FLAG_LRO`.
 const FLAG_LRO: u32 = 1 << 15;
-/// `ETH_FLAG_RXVLAN`: the NIC takes tags out of received frames.
+/// `ETH_FLAG_RXVLAN`: the NIC removes VLAN tags from received frames.
 const FLAG_RXVLAN: u32 = 1 << 8;
 
-/// Bytes of `struct ethtool_drvinfo`, the longest answer that is asked for here; the name of the
-/// driver follows the command in it.
+/// Bytes of `struct ethtool_drvinfo`, the longest structure used here, and the driver's name in it.
 const ANSWER: usize = 196;
 const DRIVER: std::ops::Range<usize> = 4..36;
 
-/// Segmentation that an interface does, or has done for it.
+/// Segmentation offloads of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segmentation {
-    /// Received frames of a flow are joined by the kernel.
+    /// The kernel merges received frames of a flow.
     pub gro: bool,
-    /// Super-frames are cut as late as possible when they are sent.
+    /// GSO packets are segmented as late as possible when they are sent.
     pub gso: bool,
-    /// Received frames of a flow are joined by the NIC, and cannot be taken apart again.
+    /// The NIC merges received frames of a flow, so that they cannot be segmented exactly again.
     pub lro: bool,
 }
 
-/// What an interface does instead of the network stack, of any protocol, as `ethtool -k` names it.
+/// Offloads of an interface, as `ethtool -k` names them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// `tcp-segmentation-offload`.
@@ -60,7 +59,7 @@ pub struct Features {
     pub gso: bool,
     /// `generic-receive-offload`.
     pub gro: bool,
-    /// `tx-checksumming`: frames may be sent before their checksum is computed.
+    /// `tx-checksumming`: frames may be sent with a partial checksum.
     pub tx_checksum: bool,
     /// `rx-checksumming`.
     pub rx_checksum: bool,
@@ -75,12 +74,12 @@ impl fmt::Display for Features {
     }
 }
 
-/// What a NIC does to received frames so that they are not as they were on the wire.
+/// Offloads that change received frames, so that they differ from those on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiveOffloads {
-    /// `large-receive-offload`: it joins them.
+    /// `large-receive-offload`: the NIC merges frames.
     pub lro: bool,
-    /// `rx-vlan-offload`: it takes their tags out.
+    /// `rx-vlan-offload`: the NIC removes VLAN tags.
     pub vlan: bool,
 }
 
@@ -94,17 +93,17 @@ impl ReceiveOffloads {
     }
 }
 
-/// Asks drivers of the namespace in which it was opened.
+/// A socket for ethtool requests in the namespace in which it was opened.
 #[derive(Debug)]
 pub struct Ethtool {
     socket: Socket,
 }
 
 impl Ethtool {
-    /// For the namespace of the calling thread.
+    /// Opens a socket in the namespace of the calling thread.
     ///
     /// # Errors
-    /// There is no descriptor to be had.
+    /// The process has too many open files.
     pub fn open() -> io::Result<Self> {
         Ok(Self { socket: Socket::new(Domain::UNIX, Type::DGRAM, None)? })
     }
@@ -112,17 +111,17 @@ impl Ethtool {
     /// The name of the driver.
     ///
     /// # Errors
-    /// The driver does not tell, or there is no such interface.
+    /// The driver does not support the request, or there is no such interface.
     pub fn driver(&self, interface: &str) -> io::Result<String> {
-        let answer = self.ask(interface, GET_DRIVER, 0)?;
+        let answer = self.request(interface, GET_DRIVER, 0)?;
         let name = answer[DRIVER].split(|&byte| byte == 0).next().unwrap_or_default();
         Ok(String::from_utf8_lossy(name).into_owned())
     }
 
-    /// Which segmentation is on.
+    /// The segmentation offloads that are on.
     ///
     /// # Errors
-    /// The driver does not tell, or there is no such interface.
+    /// The driver does not support the request, or there is no such interface.
     pub fn segmentation(&self, interface: &str) -> io::Result<Segmentation> {
         Ok(Segmentation {
             gro: self.value(interface, GET_GRO)? != 0,
@@ -131,10 +130,10 @@ impl Ethtool {
         })
     }
 
-    /// Which offloads are on.
+    /// The offloads that are on.
     ///
     /// # Errors
-    /// The driver does not tell, or there is no such interface.
+    /// The driver does not support the request, or there is no such interface.
     pub fn features(&self, interface: &str) -> io::Result<Features> {
         let is_on = |command| Ok::<_, io::Error>(self.value(interface, command)? != 0);
         Ok(Features {
@@ -146,86 +145,85 @@ impl Ethtool {
         })
     }
 
-    /// Decides whether frames are sent before their checksum is computed. Without that there are
-    /// no TCP super-frames on the interface either.
+    /// Switches the checksum offload for sent frames. Without it TCP segmentation offload is off too.
     ///
     /// # Errors
-    /// The driver cannot, or there is no such interface; `EPERM` without `CAP_NET_ADMIN`.
+    /// The driver cannot change it, or there is no such interface; `EPERM` without `CAP_NET_ADMIN`.
     pub fn set_tx_checksum(&self, interface: &str, on: bool) -> io::Result<()> {
-        self.ask(interface, SET_TX_CHECKSUM, on.into()).map(|_| ())
+        self.request(interface, SET_TX_CHECKSUM, on.into()).map(|_| ())
     }
 
-    /// Has the NIC leave received frames as they are: neither joined nor without their tags.
-    /// Returns what it did before, for [`Ethtool::restore`].
+    /// Switches off the offloads that change received frames: merging and removal of VLAN tags.
+    /// Returns those that were on, for [`Ethtool::restore`].
     ///
     /// # Errors
-    /// The driver does not tell or does not obey, or there is no such interface.
+    /// The driver cannot change them, or there is no such interface.
     pub fn disable_receive_offloads(&self, interface: &str) -> io::Result<ReceiveOffloads> {
         let flags = self.value(interface, GET_FLAGS)?;
         let on = ReceiveOffloads::of(flags);
         if on != ReceiveOffloads::default() {
-            self.ask(interface, SET_FLAGS, flags & !on.flags())?;
+            self.request(interface, SET_FLAGS, flags & !on.flags())?;
         }
         Ok(on)
     }
 
-    /// Has the NIC do again what [`Ethtool::disable_receive_offloads`] has ended.
+    /// Switches on the offloads that [`Ethtool::disable_receive_offloads`] has returned.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Ethtool::disable_receive_offloads`].
     pub fn restore(&self, interface: &str, on: ReceiveOffloads) -> io::Result<()> {
         if on != ReceiveOffloads::default() {
             let flags = self.value(interface, GET_FLAGS)?;
-            self.ask(interface, SET_FLAGS, flags | on.flags())?;
+            self.request(interface, SET_FLAGS, flags | on.flags())?;
         }
         Ok(())
     }
 
-    /// What the NIC does to received frames.
+    /// The offloads that change received frames and are on.
     ///
     /// # Errors
-    /// The driver does not tell, or there is no such interface.
+    /// The driver does not support the request, or there is no such interface.
     pub fn receive_offloads(&self, interface: &str) -> io::Result<ReceiveOffloads> {
         self.value(interface, GET_FLAGS).map(ReceiveOffloads::of)
     }
 
-    /// The value of a `struct ethtool_value`.
+    /// Reads a `struct ethtool_value`.
     fn value(&self, interface: &str, command: u32) -> io::Result<u32> {
-        let [_, _, _, _, a, b, c, d, ..] = self.ask(interface, command, 0)?;
+        let [_, _, _, _, a, b, c, d, ..] = self.request(interface, command, 0)?;
         Ok(u32::from_ne_bytes([a, b, c, d]))
     }
 
-    /// The answer to a command with this value.
-    fn ask(&self, interface: &str, command: u32, value: u32) -> io::Result<[u8; ANSWER]> {
+    /// Sends a command with a value, and returns the structure that the kernel filled.
+    fn request(&self, interface: &str, command: u32, value: u32) -> io::Result<[u8; ANSWER]> {
         let mut answer = Answer([0; ANSWER]);
         answer.0[..4].copy_from_slice(&command.to_ne_bytes());
         answer.0[4..8].copy_from_slice(&value.to_ne_bytes());
-        let mut request = named(interface)?;
-        request.ifr_ifru.ifru_data = (&raw mut answer).cast();
-        // SAFETY: each command here writes at most ANSWER bytes, and the answer outlives the call.
-        let asked = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-        super::checked(asked)?;
+        let mut ifreq = named(interface)?;
+        ifreq.ifr_ifru.ifru_data = (&raw mut answer).cast();
+        // SAFETY: each command of this file writes at most ANSWER bytes, and the answer outlives the call.
+        let done = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut ifreq) };
+        super::checked(done)?;
         Ok(answer.0)
     }
 }
 
-/// What only an AF_XDP uplink asks for.
+/// Requests of AF_XDP uplinks only.
 #[cfg(feature = "af-xdp")]
 impl Ethtool {
-    /// Queues on which frames are received.
+    /// The number of receive queues.
     ///
     /// # Errors
-    /// The driver does not tell, or there is no such interface.
+    /// The driver does not support the request, or there is no such interface.
     pub fn receive_queues(&self, interface: &str) -> io::Result<u32> {
-        let answer = self.ask(interface, GET_CHANNELS, 0)?;
+        let answer = self.request(interface, GET_CHANNELS, 0)?;
         let (numbers, _) = answer.as_chunks::<4>();
-        // `struct ethtool_channels`: the command, four limits, then receiving, sending, other, both.
+        // `struct ethtool_channels`: the command, four limits, then the rx, tx, other and combined counts.
         let number = |at: usize| u32::from_ne_bytes(numbers[at]);
         Ok(number(5) + number(8))
     }
 }
 
-/// Aligned as the structures of `linux/ethtool.h` that it stands for.
+/// Aligned like the structures of `linux/ethtool.h`.
 #[repr(C, align(8))]
 struct Answer([u8; ANSWER]);
 
@@ -234,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_segments_and_is_named_by_nobody_or_by_its_driver() {
+    fn loopback_has_gso_and_an_unknown_interface_is_an_error() {
         let ethtool = Ethtool::open().unwrap();
         let segmentation = ethtool.segmentation("lo").unwrap();
         assert!(segmentation.gso && !segmentation.lro, "{segmentation:?}");

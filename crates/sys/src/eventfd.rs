@@ -1,4 +1,4 @@
-//! [`EventFd`]: one thread wakes another that waits for descriptors.
+//! [`EventFd`]: wakes a thread that waits for descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -11,29 +11,29 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub struct EventFd(OwnedFd);
 
 impl EventFd {
-    /// A new, unset event.
+    /// A new counter that is not readable.
     ///
     /// # Errors
-    /// No descriptor to be had.
+    /// The process has too many open files.
     pub fn new() -> io::Result<Self> {
         // SAFETY: eventfd takes no pointers.
         let fd =
             super::checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: the descriptor was made in the line above and belongs to nobody else.
+        // SAFETY: eventfd has just made this descriptor, and nothing else owns it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Makes the descriptor readable. Waking twice before anyone looks is the same as once.
+    /// Makes the descriptor readable, if it is not already.
     pub fn wake(&self) {
         let one = 1_u64.to_ne_bytes();
-        // SAFETY: eight readable bytes, as eventfd(2) asks. It fails only when the counter is full: then it is readable.
+        // SAFETY: `one` has the eight bytes that eventfd(2) reads. The write fails only when the counter is full, and then it is readable.
         unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
     /// Makes the descriptor unreadable again.
     pub fn clear(&self) {
         let mut count = [0_u8; 8];
-        // SAFETY: eight writable bytes, as eventfd(2) asks. It fails only when there was nothing to clear.
+        // SAFETY: `count` has the eight bytes that eventfd(2) writes. The read fails only when the counter is 0.
         unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 }

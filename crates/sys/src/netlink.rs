@@ -1,7 +1,7 @@
-//! A socket of the kernel's netlink, as a rule its routing one (rtnetlink(7)): bytes out, bytes in.
+//! [`NetlinkSocket`]: a netlink(7) socket that sends and receives bytes.
 //!
-//! What the bytes mean is the business of `umacvlan-netlink`. The socket stays in the namespace in
-//! which it was opened, and keeps it alive.
+//! `umacvlan-netlink` encodes and decodes the messages. The socket stays in the namespace in which it
+//! was opened, and keeps it alive.
 
 use std::io;
 use std::mem::size_of;
@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// A `NETLINK_ROUTE` or `NETLINK_GENERIC` socket with an address of its own, closed on exec.
+/// A bound `NETLINK_ROUTE` or `NETLINK_GENERIC` socket, closed on exec.
 #[derive(Debug)]
 pub struct NetlinkSocket {
     socket: Socket,
 }
 
-/// What one [`NetlinkSocket::recv`] found.
+/// The result of one [`NetlinkSocket::recv`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// Nothing is waiting; only a nonblocking socket says so.
+    /// Nothing waits; only a nonblocking socket returns this.
     Empty,
-    /// The kernel dropped messages for want of buffer space (`ENOBUFS`): what they told must be
-    /// read again.
+    /// The kernel dropped messages because the buffer was full (`ENOBUFS`): their content must be read
+    /// again.
     Lost,
-    /// One datagram of the kernel's, with one or more messages in it.
+    /// One datagram of the kernel, with one or more messages in it.
     Messages {
-        /// How many bytes of the buffer it fills.
+        /// Bytes of the datagram in the buffer.
         len: usize,
-        /// The namespace that sent it, by the id that ours has for it; `None` for our own.
-        /// Only after [`NetlinkSocket::listen_all_nsid`].
+        /// The sending namespace, by its id in the socket's namespace; `None` for the socket's own.
+        /// Set only after [`NetlinkSocket::listen_all_nsid`].
         nsid: Option<i32>,
     },
 }
@@ -38,15 +38,15 @@ impl NetlinkSocket {
     /// A blocking socket in the namespace of the calling thread.
     ///
     /// # Errors
-    /// What socket(2) and bind(2) say; `EPROTONOSUPPORT` on a kernel without netlink.
+    /// The error of socket(2) or bind(2); `EPROTONOSUPPORT` on a kernel without netlink.
     pub fn open() -> io::Result<Self> {
         Self::open_to(libc::NETLINK_ROUTE)
     }
 
-    /// The same to the generic netlink of families with names.
+    /// A blocking `NETLINK_GENERIC` socket in the namespace of the calling thread.
     ///
     /// # Errors
-    /// As there.
+    /// As [`NetlinkSocket::open`].
     pub fn open_generic() -> io::Result<Self> {
         Self::open_to(libc::NETLINK_GENERIC)
     }
@@ -58,25 +58,24 @@ impl NetlinkSocket {
         Ok(Self { socket })
     }
 
-    /// Makes [`Self::recv`] answer [`Received::Empty`] instead of waiting.
+    /// Makes [`Self::recv`] return [`Received::Empty`] instead of waiting.
     ///
     /// # Errors
-    /// What fcntl(2) says.
+    /// The error of fcntl(2).
     pub fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         self.socket.set_nonblocking(on)
     }
 
-    /// Asks for room for `bytes` of messages: beyond the limit of the machine where the privilege
-    /// suffices, else as much as `net.core.rmem_max` allows.
+    /// Sets the receive buffer to `bytes`; without privilege to at most `net.core.rmem_max`.
     ///
     /// # Errors
-    /// What setsockopt(2) says to the smaller wish.
+    /// The error of setsockopt(2) for the unprivileged option.
     pub fn set_receive_buffer(&self, bytes: i32) -> io::Result<()> {
         set_option(&self.socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
             .or_else(|_| set_option(&self.socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
     }
 
-    /// Asks the kernel to explain its refusals in words, and not to send our request back.
+    /// Makes the kernel add a text to its errors, and omit the request from them.
     ///
     /// # Errors
     /// `ENOPROTOOPT` before Linux 4.12; requests work without it.
@@ -94,8 +93,9 @@ impl NetlinkSocket {
         set_option(&self.socket, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
     }
 
-    /// Extends the subscriptions to every namespace that has an id in ours and over whose user
-    /// namespace we have `CAP_NET_BROADCAST` (netlink(7), `NETLINK_LISTEN_ALL_NSID`).
+    /// Extends the subscriptions to every namespace that has an id in the socket's namespace, and over
+    /// whose user namespace the process has `CAP_NET_BROADCAST` (netlink(7),
+    /// `NETLINK_LISTEN_ALL_NSID`).
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_BROADCAST`.
@@ -106,16 +106,16 @@ impl NetlinkSocket {
     /// Sends one message to the kernel.
     ///
     /// # Errors
-    /// What send(2) says. A refusal of the request comes as a message, not here.
+    /// The error of send(2). The kernel reports a failed request as a message, not here.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        // A datagram goes whole or not at all.
+        // A datagram is sent whole or not at all.
         self.socket.send(message).map(|_| ())
     }
 
-    /// Waits until there is something to receive; false if nothing came for `timeout`.
+    /// Waits until a message can be received; false if none arrived within `timeout`.
     ///
     /// # Errors
-    /// What poll(2) says.
+    /// The error of poll(2).
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -130,8 +130,8 @@ impl NetlinkSocket {
     /// Receives one datagram into `buffer`.
     ///
     /// # Errors
-    /// What recvmsg(2) says, and `EMSGSIZE` if the datagram was longer than the buffer. Neither
-    /// an empty queue nor lost messages are errors: see [`Received`].
+    /// The error of recvmsg(2), and `EMSGSIZE` if the datagram was longer than the buffer. An empty
+    /// queue and lost messages are not errors: see [`Received`].
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Received> {
         loop {
             let datagram = match receive(&self.socket, buffer) {
@@ -143,7 +143,7 @@ impl NetlinkSocket {
                     _ => return Err(e),
                 },
             };
-            // Processes may send to this socket too; only the kernel is port 0.
+            // Processes can send to this socket too; the kernel has port 0.
             if datagram.sender != 0 {
                 continue;
             }
@@ -161,7 +161,7 @@ impl AsFd for NetlinkSocket {
     }
 }
 
-/// What recvmsg(2) tells beside the bytes.
+/// The metadata of a received datagram.
 struct Datagram {
     len: usize,
     truncated: bool,
@@ -171,11 +171,11 @@ struct Datagram {
 }
 
 fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Datagram> {
-    // SAFETY: sockaddr_nl is plain integers, for which zero is a value.
+    // SAFETY: sockaddr_nl has only integers, for which zero is valid.
     let mut sender: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
     let mut control = Control([0; 64]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // SAFETY: msghdr is integers and pointers, for which zero is a value.
+    // SAFETY: msghdr has only integers and raw pointers, for which zero is valid.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = (&raw mut sender).cast();
     header.msg_namelen = address_len()?;
@@ -184,8 +184,8 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Datagram> {
     header.msg_control = control.0.as_mut_ptr().cast();
     // The width of the field is the C library's choice.
     header.msg_controllen = control.0.len() as _;
-    // SAFETY: every pointer in `header` is to a local or to `buffer`, exclusively borrowed, with
-    // its own length beside it; all of them outlive the call.
+    // SAFETY: every pointer in `header` is to a local or to the exclusively borrowed `buffer`, with its
+    // length beside it; all outlive the call.
     let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0) };
     let Ok(len) = usize::try_from(len) else {
         return Err(io::Error::last_os_error());
@@ -204,10 +204,10 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Datagram> {
 #[repr(C, align(8))]
 struct Control([u8; 64]);
 
-/// The `NETLINK_LISTEN_ALL_NSID` message among these: cmsg(3) gives the layout, which is a length
-/// of the width of `size_t`, level, type, and the data from the next aligned place on. A kernel
-/// from before May 2026 may send -1 with a message of our own namespace, if somebody in another
-/// listens as we do (a flag in `do_one_broadcast` stayed set from that one's copy).
+/// The id in the `NETLINK_LISTEN_ALL_NSID` control message. cmsg(3) gives the layout: a length of the
+/// width of `size_t`, level, type, and the aligned data. A kernel from before May 2026 may send -1
+/// with a message of the own namespace, if a socket in another namespace listens to all (a flag in
+/// `do_one_broadcast` stayed set from the copy for that socket).
 fn nsid_of(mut control: &[u8]) -> Option<i32> {
     const WORD: usize = size_of::<usize>();
     const DATA: usize = (WORD + 8).next_multiple_of(WORD);
@@ -224,13 +224,13 @@ fn nsid_of(mut control: &[u8]) -> Option<i32> {
     }
 }
 
-/// Gives the socket an address that the kernel chooses. Not left to the first send: a socket
-/// without an address is port 0, which the kernel leaves out when it notifies groups.
+/// Binds the socket to an address that the kernel chooses. The first send would bind it too, but until
+/// then it has port 0, which gets no notifications of groups.
 fn bind(socket: &Socket) -> io::Result<()> {
-    // SAFETY: sockaddr_nl is plain integers, for which zero is a value.
+    // SAFETY: sockaddr_nl has only integers, for which zero is valid.
     let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
     address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).map_err(io::Error::other)?;
-    // SAFETY: the pointer is to a local sockaddr_nl and the length is its own.
+    // SAFETY: `address` is a whole sockaddr_nl that outlives the call.
     let result =
         unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), address_len()?) };
     check(result)
@@ -240,7 +240,7 @@ fn bind(socket: &Socket) -> io::Result<()> {
 fn poll(socket: &Socket, timeout: Duration) -> io::Result<bool> {
     let millis = timeout.as_micros().div_ceil(1000);
     let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: the pointer is to one local pollfd, and 1 is how many it says there are.
+    // SAFETY: `entry` is one pollfd that outlives the call.
     let ready = unsafe { libc::poll(&raw mut entry, 1, i32::try_from(millis).unwrap_or(i32::MAX)) };
     if ready < 0 {
         return Err(io::Error::last_os_error());
@@ -250,7 +250,7 @@ fn poll(socket: &Socket, timeout: Duration) -> io::Result<bool> {
 
 fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<i32>()).map_err(io::Error::other)?;
-    // SAFETY: the pointer is to a local i32 and the length is its own.
+    // SAFETY: `value` is a whole i32 that outlives the call.
     let result = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len)
     };
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn control_messages_that_lie_about_their_length_are_no_trap() {
+    fn control_messages_with_a_wrong_length_are_ignored() {
         let good = control(libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID, &7_i32.to_ne_bytes());
         for cut in 0..20 {
             assert_eq!(nsid_of(&good[..cut]), None, "cut to {cut}");
@@ -317,14 +317,14 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_without_messages_is_empty_not_broken() {
+    fn a_socket_without_messages_is_empty() {
         let socket = NetlinkSocket::open().unwrap();
         socket.set_nonblocking(true).unwrap();
         assert_eq!(socket.recv(&mut [0; 64]).unwrap(), Received::Empty);
     }
 
     #[test]
-    fn a_group_that_the_kernel_does_not_know_is_refused() {
+    fn an_unknown_group_is_an_error() {
         let socket = NetlinkSocket::open().unwrap();
         let error = socket.add_membership(100_000).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));

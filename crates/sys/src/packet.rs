@@ -1,7 +1,7 @@
 //! [`PacketSocket`]: the AF_PACKET socket on a parent.
 //!
-//! Options come in the one order the kernel takes them: version, vnet header and reserve before
-//! the ring, the ring before the socket is bound. Facts from `packet(7)` and
+//! The kernel accepts the options in one order only: version, vnet header and reserve before the
+//! ring, and the ring before bind. Facts from `packet(7)` and
 //! `net/packet/af_packet.c`.
 
 use std::io;
@@ -15,23 +15,23 @@ use super::rx_ring::{RESERVE, RxRing};
 /// `PACKET_IGNORE_OUTGOING` of `linux/if_packet.h` (Linux 4.20).
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
-/// `PACKET_COPY_THRESH` of `linux/if_packet.h`: queue a frame that does not fit its slot.
+/// `PACKET_COPY_THRESH` of `linux/if_packet.h`: also queue a frame that does not fit its slot.
 const PACKET_COPY_THRESH: libc::c_int = 7;
 
 /// Bytes of frames that may be queued because they do not fit a slot.
 const QUEUE_BYTES: libc::c_int = 32 << 20;
 
-/// What the socket asks the parent's receive filter to let in. The kernel takes all of it back
-/// when the socket closes, however the process ended.
+/// Frames that the socket makes the parent's unicast and multicast filters accept. The kernel undoes
+/// every membership when the socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Membership {
     /// Every multicast frame.
     AllMulticast,
     /// Frames to one group.
     Group(MacAddr),
-    /// Everything.
+    /// Every frame.
     Promiscuous,
-    /// Unicast frames to one more address. A driver without an address filter turns promiscuous.
+    /// Unicast frames to one more address. A driver without a unicast filter becomes promiscuous.
     Unicast(MacAddr),
 }
 
@@ -48,18 +48,18 @@ impl PacketSocket {
     /// Opens a socket on the interface of that index and MTU in the namespace of the calling thread.
     ///
     /// # Errors
-    /// `PermissionDenied` without CAP_NET_RAW; `OutOfMemory` if the ring finds no memory; what the
-    /// kernel says to an interface that is gone.
+    /// `PermissionDenied` without CAP_NET_RAW; `OutOfMemory` without memory for the ring; `ENODEV` or
+    /// `ENXIO` if there is no such interface.
     pub fn open(index: u32, mtu: u32) -> io::Result<Self> {
         let packet = Self::unbound(index, mtu)?;
         packet.bind()?;
         Ok(packet)
     }
 
-    /// A socket with its ring that receives nothing yet.
+    /// A socket with its ring that is not bound and receives nothing.
     pub(super) fn unbound(index: u32, mtu: u32) -> io::Result<Self> {
         let index = libc::c_int::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // Protocol 0: nothing is received before the ring is ready and the socket bound.
+        // Protocol 0: the socket receives nothing before bind, when the ring is ready.
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
         socket.set_nonblocking(true)?;
         set_option(
@@ -76,29 +76,29 @@ impl PacketSocket {
         Ok(Self { socket, ring, index })
     }
 
-    /// Joins.
+    /// Adds a membership.
     ///
     /// # Errors
-    /// No memory, or the interface is gone.
+    /// No memory, or the interface was deleted.
     pub fn join(&self, membership: Membership) -> io::Result<()> {
         set_option(&self.socket, libc::PACKET_ADD_MEMBERSHIP, &self.request(membership))
     }
 
-    /// Leaves.
+    /// Removes a membership.
     ///
     /// # Errors
-    /// It was not joined, or the interface is gone.
+    /// There is no such membership, or the interface was deleted.
     pub fn leave(&self, membership: Membership) -> io::Result<()> {
         set_option(&self.socket, libc::PACKET_DROP_MEMBERSHIP, &self.request(membership))
     }
 
-    /// Reads the frame that is queued for the slot just received ([`Extent::Queued`]), its vnet
-    /// header included; returns its whole length, of which the buffer may hold only the beginning.
+    /// Reads the queued frame of the slot that was received last ([`Extent::Queued`]), vnet header
+    /// included. Returns its full length, even if the buffer is shorter.
     ///
     /// [`Extent::Queued`]: super::rx_ring::Extent::Queued
     ///
     /// # Errors
-    /// The kernel cannot describe the frame in a vnet header, and has dropped it.
+    /// The kernel could not describe the frame in a vnet header, and dropped it.
     pub fn recv_queued(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
         super::syscall_count::record();
@@ -109,23 +109,23 @@ impl PacketSocket {
         usize::try_from(read).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Forgets the error that the socket keeps after its interface went down (ENETDOWN), so that
-    /// waiting for it waits again. The kernel takes the socket up by itself with the interface.
+    /// Clears the error that is pending after the interface went down (ENETDOWN), so that a wait for
+    /// the socket blocks again. The socket works again when the interface is up.
     pub fn clear_error(&self) {
-        // The error itself is what is expected here, and it is gone with the look at it.
+        // Reading the expected error clears it.
         let _ = self.socket.take_error();
     }
 
     /// Frames that the kernel had no slot for since the last call.
     ///
     /// # Errors
-    /// Whatever `getsockopt` says.
+    /// The error of `getsockopt`.
     pub fn take_drops(&self) -> io::Result<u64> {
         let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
         let mut len = super::size::<libc::tpacket_stats>();
         let value: *mut libc::tpacket_stats = &raw mut stats;
         let fd = self.socket.as_raw_fd();
-        // SAFETY: the value outlives the call and has the length given.
+        // SAFETY: `stats` is a whole tpacket_stats that outlives the call.
         let got = unsafe {
             libc::getsockopt(
                 fd,
@@ -147,7 +147,7 @@ impl PacketSocket {
         address.sll_ifindex = self.index;
         let len = super::size::<libc::sockaddr_ll>();
         let fd = self.socket.as_raw_fd();
-        // SAFETY: the address outlives the call and has the length given.
+        // SAFETY: `address` is a whole sockaddr_ll that outlives the call.
         super::checked(unsafe { libc::bind(fd, (&raw const address).cast(), len) })?;
         Ok(())
     }
@@ -176,22 +176,22 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Asks for room for queued frames beyond the system's limit, or else up to it.
+/// Sets the receive buffer of a socket, beyond the system's limit if the privilege suffices.
 pub(super) fn force_receive_buffer(socket: &Socket, bytes: libc::c_int) {
     let value: *const libc::c_int = &raw const bytes;
     let (fd, len) = (socket.as_raw_fd(), super::size::<libc::c_int>());
-    // SAFETY: the value outlives the call and has the length given.
+    // SAFETY: `bytes` is a whole int that outlives the call.
     let forced =
         unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, value.cast(), len) };
     if forced < 0 {
-        // Less room than wanted is still some; what does not fit is counted as dropped.
+        // With a smaller buffer the kernel drops and counts more frames.
         let _ = socket.set_recv_buffer_size(bytes.unsigned_abs() as usize);
     }
 }
 
 pub(super) fn set_option<T>(socket: &Socket, name: libc::c_int, value: &T) -> io::Result<()> {
     let value: *const T = value;
-    // SAFETY: the value outlives the call, and its own size is the length given.
+    // SAFETY: the kernel reads `size::<T>()` bytes of `value`, which outlives the call.
     let set = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

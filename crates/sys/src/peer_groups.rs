@@ -1,18 +1,18 @@
-//! Who is at the other end of a Unix socket, beyond what other crates can ask.
+//! The supplementary groups of the process at the other end of a Unix socket.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// The supplementary groups that the peer's process had when it connected (unix(7),
+/// The supplementary groups of the peer's process when it connected (unix(7),
 /// `SO_PEERGROUPS`).
 ///
 /// # Errors
-/// Whatever `getsockopt` says: `ENODATA` where the socket has no peer.
+/// The error of `getsockopt`: `ENODATA` if the socket has no peer.
 pub fn supplementary_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
-    // As many as a process can have (NGROUPS_MAX), so that it is one call.
+    // A process has at most NGROUPS_MAX groups, so one call suffices.
     let mut groups = vec![0_u32; 65_536];
     let mut bytes: libc::socklen_t = 65_536 * super::size::<u32>();
-    // SAFETY: `bytes` is the size of the buffer, and both outlive the call.
+    // SAFETY: `groups` has `bytes` bytes, and both outlive the call.
     super::checked(unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unix_socket_has_no_groups() {
+    fn a_file_is_not_a_unix_socket_and_has_no_groups() {
         let file = fs::File::open("/proc/self/status").unwrap();
         assert!(supplementary_groups(file.as_fd()).is_err());
     }

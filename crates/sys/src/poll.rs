@@ -1,4 +1,4 @@
-//! Waiting for several descriptors at once, where a full event loop would be too much.
+//! Waiting for a few descriptors at once with `poll(2)`, without an event loop.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -28,13 +28,14 @@ impl<'fd> Interest<'fd> {
         Self::new(fd, libc::POLLIN)
     }
 
-    /// Waits until a write would not block; for a connecting socket, until it is decided.
+    /// Waits until a write would not block; for a connecting socket, until the connection is made or has
+    /// failed.
     pub fn writable(fd: BorrowedFd<'fd>) -> Self {
         Self::new(fd, libc::POLLOUT)
     }
 
-    /// True if the last [`wait`] found the descriptor ready, failed or hung up: a read or a
-    /// write will say which.
+    /// True if the last [`wait`] found the descriptor ready, failed or hung up; a read or a write
+    /// returns which.
     pub const fn is_ready(&self) -> bool {
         self.raw.revents != 0
     }
@@ -45,14 +46,14 @@ impl<'fd> Interest<'fd> {
     }
 }
 
-/// Blocks until one of `interests` is ready or the time is over; returns how many are ready.
+/// Blocks until one of `interests` is ready or `time` has passed; returns the number of ready ones.
 ///
 /// # Errors
 /// What poll(2) reports, except for an interruption by a signal, which counts as "none ready".
 pub fn wait(interests: &mut [Interest<'_>], time: Duration) -> io::Result<usize> {
     let count = libc::nfds_t::try_from(interests.len())
         .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // Rounded up: rounded down, the last millisecond would be a busy loop.
+    // Rounded up: rounding down would make the last millisecond a busy loop.
     let time = i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
     // SAFETY: `Interest` is a transparent wrapper of `pollfd`, so the slice is `count` of them,
     // writable for the length of the call.
@@ -74,7 +75,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn tells_the_ready_from_the_waiting() {
+    fn only_a_descriptor_with_data_is_ready() {
         let (mut a, b) = UnixStream::pair().unwrap();
         let (_c, d) = UnixStream::pair().unwrap();
         let mut both = [Interest::readable(b.as_fd()), Interest::readable(d.as_fd())];

@@ -1,7 +1,7 @@
-//! Packet sockets for the laboratory: frames out in batches, frames in one at a time.
+//! Packet sockets for tests and measurements: frames are sent in batches and received one by one.
 //!
-//! The engine's own socket is elsewhere and faster; these two want no ring, no offload and no
-//! promiscuity, so that what they see is what an ordinary program sees.
+//! [`packet`](super::packet) has the engine's socket, which is faster. The sockets here have no ring,
+//! no offload and no promiscuous mode, so that they receive what an ordinary program receives.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -11,34 +11,34 @@ use socket2::SockRef;
 use super::packet::force_receive_buffer;
 use super::{checked, size};
 
-/// Frames that one call of [`send`] hands to the kernel at most.
+/// The most frames that one call of [`send`] sends.
 pub const BATCH: usize = 64;
 
-/// Bytes of received frames that wait in a socket: small ones of some seconds, so that one whose
-/// reader a busy machine has forgotten does not lose what was delivered to it.
-const ROOM: libc::c_int = 8 << 20;
+/// Bytes of the receive buffer: some seconds of small frames, so that no frame is lost while a busy
+/// machine does not run the reader.
+const RECEIVE_BUFFER: libc::c_int = 8 << 20;
 
 /// A non-blocking packet socket (packet(7)) on the interface of this index, in the calling
 /// thread's network namespace. It receives the frames of one EtherType, or none if that is 0.
 ///
-/// A socket of one EtherType hears what the interface's own stack is given, and nothing that an
-/// rx_handler took away before (net/core/dev.c); that makes it the witness of "reached".
+/// A socket of one EtherType receives what the interface's own stack receives, without the frames
+/// that an rx_handler consumed before (net/core/dev.c). A frame on it has reached the stack.
 ///
 /// # Errors
 /// `EPERM` without `CAP_NET_RAW`; `ENODEV` if there is no such interface.
 pub fn open(index: u32, ethertype: u16) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no pointers. Protocol 0: deaf until it is bound, so nothing of another interface
-    // gets in between.
+    // Protocol 0: it receives nothing until it is bound, so no frame of another interface.
+    // SAFETY: socket takes no pointers.
     let fd = checked(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
-    // SAFETY: the kernel has just returned `fd`, and nobody else has it.
+    // SAFETY: socket has just made this descriptor, and nothing else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    force_receive_buffer(&SockRef::from(&socket), ROOM);
+    force_receive_buffer(&SockRef::from(&socket), RECEIVE_BUFFER);
     bind(socket.as_fd(), index, ethertype)?;
     Ok(socket)
 }
 
-/// Lets a packet socket receive the frames of one EtherType from the interface of this index.
+/// Makes a packet socket receive the frames of one EtherType from the interface of this index.
 pub(super) fn bind(socket: BorrowedFd<'_>, index: u32, ethertype: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: AF_PACKET,
@@ -50,18 +50,18 @@ pub(super) fn bind(socket: BorrowedFd<'_>, index: u32, ethertype: u16) -> io::Re
         sll_halen: 0,
         sll_addr: [0; 8],
     };
-    // SAFETY: a whole `sockaddr_ll`, alive during the call, with its own size.
+    // SAFETY: `address` is a whole sockaddr_ll that outlives the call.
     checked(unsafe {
         libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size::<libc::sockaddr_ll>())
     })?;
     Ok(())
 }
 
-/// Sends `frame` as often as `count` says, at most [`BATCH`] times, in one call (sendmmsg(2));
-/// returns how many the kernel took. 0: none now, its queues are full.
+/// Sends `count` copies of `frame`, at most [`BATCH`], in one call (sendmmsg(2)), and returns the
+/// number that the kernel accepted: 0 if its queues are full.
 ///
 /// # Errors
-/// What sendmmsg(2) reports beside "full": `ENETDOWN`, `EMSGSIZE`.
+/// The error of sendmmsg(2) other than full queues: `ENETDOWN`, `EMSGSIZE`.
 pub fn send(socket: BorrowedFd<'_>, frame: &[u8], count: usize) -> io::Result<usize> {
     let mut part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
     let message = libc::mmsghdr {
@@ -78,8 +78,8 @@ pub fn send(socket: BorrowedFd<'_>, frame: &[u8], count: usize) -> io::Result<us
     };
     let mut batch = [message; BATCH];
     let count = u32::try_from(count.min(BATCH)).unwrap_or(u32::MAX);
-    // SAFETY: `count` messages of `batch` are valid; each points to `part`, which points to
-    // `frame`; all of them outlive the call, and a send does not write to the frame.
+    // SAFETY: the first `count` messages of `batch` point to `part`, and that to `frame`; all outlive
+    // the call, and a send only reads the frame.
     let sent = unsafe {
         libc::sendmmsg(socket.as_raw_fd(), batch.as_mut_ptr(), count, libc::MSG_DONTWAIT)
     };
@@ -92,9 +92,9 @@ pub fn send(socket: BorrowedFd<'_>, frame: &[u8], count: usize) -> io::Result<us
 /// Reads one waiting frame into `buffer`; returns its length, or `None` if none waits.
 ///
 /// # Errors
-/// What recv(2) reports: `ENETDOWN` once when the interface goes down or away.
+/// The error of recv(2): `ENETDOWN` once when the interface goes down or is deleted.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    // SAFETY: `buffer` is writable for its whole length during the call.
+    // SAFETY: `buffer` is writable for its whole length.
     let length = unsafe {
         libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
     };
@@ -113,14 +113,14 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<u
 /// `ENODEV` if there is none of that name.
 pub fn index_of(interface: &str) -> io::Result<u32> {
     let name = std::ffi::CString::new(interface)?;
-    // SAFETY: `name` is terminated by a zero byte and lives during the call.
+    // SAFETY: `name` ends with a zero byte and outlives the call.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
         0 => Err(io::Error::last_os_error()),
         index => Ok(index),
     }
 }
 
-/// A full queue is an answer, not a failure.
+/// 0 for the errors that mean a full queue.
 fn full_is_zero(error: io::Error) -> io::Result<usize> {
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => Ok(0),

@@ -1,12 +1,11 @@
 //! [`RxRing`]: frames from the parent, in memory shared with the kernel.
 //!
-//! TPACKET_V2, because V3 hands over whole blocks on a timer. A slot holds a frame of the parent's
-//! MTU; its vnet header lies right before the Ethernet header, so a slot can be written to a TAP as
-//! it is. A larger frame, which is a GSO frame, has only its beginning in the slot: the kernel
-//! queues the frame itself, without a copy, and it is read with `recv(2)` into memory that is still
-//! in the cache. Slots of 64 KB would hold it as well, and would have the sender's core write
-//! through 34 MB over and over: TCP from the wire was a third slower, and 60-byte frames as well
-//! (`umacvlan lab --mode bridge`).
+//! The ring is TPACKET_V2, because V3 returns whole blocks on a timer. A slot holds a frame of the
+//! parent's MTU. Its vnet header lies right before the Ethernet header, so a slot can be written to a
+//! TAP unchanged. Of a longer frame, which is a GSO packet, the slot has only the beginning: the
+//! kernel queues the frame itself without a copy, and `recv(2)` reads it into memory that is still in
+//! the cache. Slots of 64 KB would hold it too, but the sender's core would cycle through 34 MB: TCP
+//! from the wire was a third slower, and 60-byte frames too (`umacvlan lab --mode bridge`).
 //!
 //! Layout and status bits from `packet_mmap` in the kernel's documentation and
 //! `linux/if_packet.h`; `PACKET_COPY_THRESH` from `packet(7)`.
@@ -25,21 +24,21 @@ use super::mapping::Mapping;
 /// Slots in the ring.
 pub const SLOTS: usize = 1024;
 
-/// Bytes of the smallest slot: a frame of the usual 1500 fits.
+/// Bytes of the smallest slot: a frame of MTU 1500 fits.
 const SLOT_MIN: usize = 2048;
 
-/// Bytes of the largest slot: a jumbo frame of 9000 fits, and the ring stays below 16 MB. What is
-/// larger is queued.
+/// Bytes of the largest slot: a jumbo frame of 9000 bytes fits, and the ring has at most 16 MB. Longer
+/// frames are queued.
 const SLOT_MAX: usize = 16 * 1024;
 
-/// Bytes in a slot before the frame at most: the ring's own header, the reserve, the vnet header,
-/// and what aligns them.
+/// Upper limit of the bytes before the frame in a slot: the ring's header, the reserve, the vnet
+/// header and padding.
 const OVERHEAD: usize = 128;
 
-/// Bytes of one piece of kernel memory, unless a slot is larger.
+/// Bytes of one block of kernel memory, unless a slot is larger.
 const BLOCK_MIN: usize = 64 * 1024;
 
-/// Room before a frame in which a VLAN tag is put back.
+/// Bytes before a frame in which a VLAN tag is re-inserted.
 pub const RESERVE: libc::c_int = 16;
 
 /// A frame in a slot, its vnet header included.
@@ -47,24 +46,24 @@ pub const RESERVE: libc::c_int = 16;
 pub struct RxFrame {
     /// The slot.
     pub slot: u16,
-    /// Where in the slot the vnet header begins.
+    /// Offset of the vnet header in the slot.
     pub at: usize,
-    /// Bytes of the vnet header and what there is of the frame.
+    /// Bytes of the vnet header and the part of the frame in the slot.
     pub len: usize,
-    /// The tag that the kernel took out of the frame.
+    /// The VLAN tag that the kernel removed from the frame.
     pub tag: Option<Tag>,
-    /// What there is of the frame.
+    /// How much of the frame is in the slot.
     pub extent: Extent,
 }
 
 /// How much of a frame lies in its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// Its beginning; the end is lost.
+    /// The beginning; the rest is lost.
     Truncated,
-    /// Its beginning; the whole is the next thing that the socket receives.
+    /// The beginning; the next `recv(2)` on the socket reads the whole frame.
     Queued,
-    /// All of it.
+    /// The whole frame.
     Complete,
 }
 
@@ -74,18 +73,18 @@ pub struct RxRing {
     memory: Mapping,
     /// Bytes of a slot, a power of two.
     slot_len: usize,
-    /// The slot that the kernel fills next, as far as we have looked.
+    /// The slot to look at next.
     next: usize,
     /// Slots before `next` that belong to the current turn.
     held: usize,
 }
 
 impl RxRing {
-    /// Gives the socket a ring for frames of that MTU and maps it. Version, vnet header and reserve
-    /// must be set before.
+    /// Gives the socket a ring for frames of that MTU and maps it. The options for version, vnet header
+    /// and reserve are set before.
     ///
     /// # Errors
-    /// No kernel memory (2 MB with the usual MTU), or an option set in the wrong order.
+    /// No kernel memory (2 MB for MTU 1500), or an option set in the wrong order.
     pub(super) fn new(socket: &impl AsFd, mtu: u32) -> io::Result<Self> {
         let room = mtu as usize + HEADER_LEN + OVERHEAD;
         let slot_len = room.next_power_of_two().clamp(SLOT_MIN, SLOT_MAX);
@@ -100,7 +99,7 @@ impl RxRing {
         let fd = socket.as_fd().as_raw_fd();
         let option: *const libc::tpacket_req = &raw const request;
         let len = super::size::<libc::tpacket_req>();
-        // SAFETY: the option outlives the call and has the length given.
+        // SAFETY: `request` is a whole tpacket_req that outlives the call.
         let set = unsafe {
             libc::setsockopt(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, option.cast(), len)
         };
@@ -109,7 +108,7 @@ impl RxRing {
         Ok(Self { memory, slot_len, next: 0, held: 0 })
     }
 
-    /// The next frame, which stays ours until [`RxRing::release`]; `None` when none waits.
+    /// The next frame, whose slot belongs to the turn until [`RxRing::release`]; `None` if none waits.
     #[inline]
     pub fn receive(&mut self) -> Option<RxFrame> {
         if self.held == SLOTS
@@ -118,7 +117,7 @@ impl RxRing {
             return None;
         }
         let slot = self.next;
-        // SAFETY: a slot begins with a tpacket2_hdr, and this one is ours: its status says USER.
+        // SAFETY: a slot begins with a tpacket2_hdr, and status USER means that the kernel has written it.
         let header = unsafe { ptr::read(self.slot(slot).cast::<libc::tpacket2_hdr>()) };
         self.next = (slot + 1) % SLOTS;
         self.held += 1;
@@ -143,7 +142,7 @@ impl RxRing {
         })
     }
 
-    /// True when a frame waits.
+    /// True if a frame waits.
     #[inline]
     pub fn has_frame(&self) -> bool {
         self.held < SLOTS
@@ -153,11 +152,11 @@ impl RxRing {
     /// The bytes `at..at + len` of a slot of this turn.
     ///
     /// # Panics
-    /// If the slot is not ours, or the range leaves it: the caller's bookkeeping is broken.
+    /// If the slot does not belong to the turn, or the range is not inside it.
     #[inline]
     pub fn bytes(&self, slot: u16, at: usize, len: usize) -> &[u8] {
         let start = self.checked_start(slot, at, len);
-        // SAFETY: the range is inside a slot that is ours until `release`, which needs `&mut self`.
+        // SAFETY: the range is inside a slot of the turn, which the kernel does not write before `release`, and that needs `&mut self`.
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
@@ -171,7 +170,7 @@ impl RxRing {
         unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 
-    /// Ends the turn: the kernel may fill our slots again.
+    /// Ends the turn: its slots go back to the kernel.
     pub fn release(&mut self) {
         for back in (1..=self.held).rev() {
             let slot = (self.next + SLOTS - back) % SLOTS;
@@ -187,13 +186,13 @@ impl RxRing {
             slot < SLOTS && age < self.held && super::fits(at, len, self.slot_len),
             "a frame outside its slot"
         );
-        // SAFETY: the offset was checked to lie in the slot.
+        // SAFETY: the assertion puts the offset inside the slot.
         unsafe { self.slot(slot).add(at) }
     }
 
     fn slot(&self, slot: usize) -> *mut u8 {
         debug_assert!((slot + 1) * self.slot_len <= self.memory.len());
-        // SAFETY: slots are numbered modulo SLOTS, and the mapping holds so many.
+        // SAFETY: callers pass a number below SLOTS, and the mapping holds SLOTS slots.
         unsafe { self.memory.start().add(slot * self.slot_len) }
     }
 

@@ -1,6 +1,6 @@
-//! How many system calls a thread has made on the way of frames.
+//! Counts the system calls of a thread that move frames or wait for them.
 //!
-//! One plain count for each thread: nothing is shared, and whoever reads it is the thread itself.
+//! Each thread has a plain counter, which only that thread reads and writes.
 
 use std::cell::Cell;
 
@@ -8,13 +8,13 @@ thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Notes a call that moves frames or waits for them.
+/// Counts a system call that moves frames or waits for them.
 #[inline]
 pub fn record() {
     CALLS.set(CALLS.get() + 1);
 }
 
-/// The calls that this thread has made to move frames or to wait for them, since it began.
+/// The count of the calling thread since it started.
 pub fn current() -> u64 {
     CALLS.get()
 }

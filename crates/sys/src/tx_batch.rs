@@ -1,4 +1,4 @@
-//! [`TxBatch`]: many frames to a socket by one `sendmmsg(2)`.
+//! [`TxBatch`]: sends many frames to a socket with one `sendmmsg(2)`.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,28 +12,28 @@ pub const TX_BATCH: usize = 64;
 /// A frame on its way to the wire.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'f> {
-    /// Header and frame, which stay as they are: others may get the same bytes.
+    /// Vnet header and frame. They are not modified, because other ports may get the same bytes.
     pub unit: &'f [u8],
-    /// The tags it is to have on the wire, before those that it has.
+    /// The VLAN tags to insert before those that the frame has.
     pub path: &'f VlanPath,
 }
 
 impl<'f, B: AsRef<[u8]> + ?Sized> From<&'f B> for Outgoing<'f> {
-    /// A frame that goes as it is.
+    /// A frame without inserted tags.
     fn from(unit: &'f B) -> Self {
         Self { unit: unit.as_ref(), path: &VlanPath::UNTAGGED }
     }
 }
 
-/// Room for the headers of one batch, kept between batches.
+/// The message headers of one batch, reused between batches.
 pub struct TxBatch {
     messages: Box<[libc::mmsghdr; TX_BATCH]>,
-    /// Two for each: a frame in one piece, or one with tags and what is behind them.
+    /// Two for each frame: the whole frame, or a prefix with tags and the rest.
     vectors: Box<[[libc::iovec; 2]; TX_BATCH]>,
     heads: Box<[TaggedPrefix; TX_BATCH]>,
 }
 
-// SAFETY: the pointers inside are written and read within one call of `send` only.
+// SAFETY: each call of `send` writes the pointers before the kernel reads them; none is used later.
 unsafe impl Send for TxBatch {}
 
 impl std::fmt::Debug for TxBatch {
@@ -43,7 +43,7 @@ impl std::fmt::Debug for TxBatch {
 }
 
 impl TxBatch {
-    /// Room for [`TX_BATCH`] frames.
+    /// A batch of [`TX_BATCH`] frames.
     pub fn new() -> Self {
         // SAFETY: all-zero is a valid mmsghdr.
         let message: libc::mmsghdr = unsafe { std::mem::zeroed() };
@@ -55,8 +55,8 @@ impl TxBatch {
         }
     }
 
-    /// Sends `count` frames, the one numbered `i` being `frame(i)`, without waiting. A frame that
-    /// the kernel refuses is told to `refused` with the reason, and the rest go on.
+    /// Sends the frames `frame(0)` to `frame(count - 1)` without blocking. For a frame that the kernel
+    /// refuses, calls `refused` with its number and the error, and continues with the next.
     pub fn send<'f, F: Into<Outgoing<'f>>>(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -81,15 +81,15 @@ impl TxBatch {
         }
     }
 
-    /// Makes a message of a frame. Its tags, if it is to have any, go with a copy of what is before
-    /// them, so the frame itself stays as it is.
+    /// Fills the message of a frame. Inserted tags are in a copy of the bytes before them, so the frame
+    /// itself is not modified.
     #[inline]
     fn lay_out(&mut self, at: usize, Outgoing { unit, path }: Outgoing<'_>) {
         let vectors = &mut self.vectors[at];
         let mut pieces = 1;
         vectors[0] = vector(unit);
         if !path.is_untagged() {
-            // An empty message is refused, and so told as what it is: no frame that can be sent.
+            // The kernel refuses an empty message, so an invalid frame is reported as refused.
             if let Some(head) = TaggedPrefix::new(unit, path) {
                 self.heads[at] = head;
                 *vectors =
@@ -107,7 +107,7 @@ impl TxBatch {
         let room = libc::c_uint::try_from(count).unwrap_or(0);
         let messages = self.messages.as_mut_ptr();
         super::syscall_count::record();
-        // SAFETY: the first `count` headers point at vectors of this value and at frames borrowed for this call; the kernel only reads them.
+        // SAFETY: the first `count` headers point to vectors of this value and to frames borrowed for this call; the kernel only reads them.
         let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), messages, room, libc::MSG_DONTWAIT) };
         super::checked(sent).map(|sent| usize::try_from(sent).unwrap_or(0))
     }

@@ -1,4 +1,4 @@
-//! [`UdpBatch`]: a UDP socket of the laboratory, read in batches.
+//! [`UdpBatch`]: a UDP socket for measurements, which reads datagrams in batches.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,24 +9,24 @@ use socket2::{Domain, Socket, Type};
 use super::packet::force_receive_buffer;
 use super::size;
 
-/// Datagrams that one call reads at most.
+/// The most datagrams that one call reads.
 const BATCH: usize = 64;
 
-/// Bytes of the longest datagram of a usual Ethernet frame.
-const ROOM: usize = 1536;
+/// Bytes of one buffer: the longest datagram in an Ethernet frame of MTU 1500 fits.
+const BUFFER_LEN: usize = 1536;
 
-/// Bytes of datagrams, and what the kernel keeps beside them, that may wait.
+/// Bytes of the receive buffer, which includes the kernel's overhead.
 const QUEUE_BYTES: libc::c_int = 32 << 20;
 
 /// `SK_MEMINFO_DROPS` of `linux/sock_diag.h`, and how many such values there are.
 const DROPS: usize = 8;
 const MEMINFO_VALUES: usize = 9;
 
-/// A bound UDP socket, and room for one batch.
+/// A bound UDP socket and the buffers of one batch.
 pub struct UdpBatch {
     socket: Socket,
-    buffers: Box<[[u8; ROOM]; BATCH]>,
-    /// All that the socket had no room for, when last asked.
+    buffers: Box<[[u8; BUFFER_LEN]; BATCH]>,
+    /// The kernel's count of dropped datagrams at the last [`UdpBatch::take_drops`].
     dropped: u32,
 }
 
@@ -40,25 +40,25 @@ impl UdpBatch {
     /// Opens a socket at this address, in the calling thread's network namespace.
     ///
     /// # Errors
-    /// What socket(2) or bind(2) report: the address is not there, or taken.
+    /// The error of socket(2) or bind(2): the address is not local, or taken.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
         socket.set_nonblocking(true)?;
         force_receive_buffer(&socket, QUEUE_BYTES);
         socket.bind(&address.into())?;
-        Ok(Self { socket, buffers: Box::new([[0; ROOM]; BATCH]), dropped: 0 })
+        Ok(Self { socket, buffers: Box::new([[0; BUFFER_LEN]; BATCH]), dropped: 0 })
     }
 
-    /// Shows the datagrams of one batch (recvmmsg(2)), cut where they are longer than a usual
-    /// frame has room for; false if none waits.
+    /// Passes the datagrams of one batch (recvmmsg(2)) to `datagram`, truncated to the MTU of usual
+    /// Ethernet; false if none waits.
     ///
     /// # Errors
-    /// What recvmmsg(2) reports.
+    /// The error of recvmmsg(2).
     pub fn read(&mut self, mut datagram: impl FnMut(&[u8])) -> io::Result<bool> {
-        let mut parts = self
-            .buffers
-            .each_mut()
-            .map(|buffer| libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: ROOM });
+        let mut parts = self.buffers.each_mut().map(|buffer| libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: BUFFER_LEN,
+        });
         let mut messages = parts.each_mut().map(|part| libc::mmsghdr {
             msg_hdr: libc::msghdr {
                 msg_name: std::ptr::null_mut(),
@@ -73,8 +73,8 @@ impl UdpBatch {
         });
         let (fd, room) = (self.socket.as_raw_fd(), libc::c_uint::try_from(BATCH).unwrap_or(0));
         let no_limit = std::ptr::null_mut();
-        // SAFETY: each message points to a part, each part to a buffer, which live during the
-        // call and are as long as said.
+        // SAFETY: each of the BATCH messages points to a part, and that to a whole buffer; all outlive
+        // the call.
         let read = unsafe {
             libc::recvmmsg(fd, messages.as_mut_ptr(), room, libc::MSG_DONTWAIT, no_limit)
         };
@@ -85,21 +85,21 @@ impl UdpBatch {
             };
         };
         for (message, buffer) in messages.iter().zip(&*self.buffers).take(count) {
-            datagram(&buffer[..(message.msg_len as usize).min(ROOM)]);
+            datagram(&buffer[..(message.msg_len as usize).min(BUFFER_LEN)]);
         }
         Ok(count > 0)
     }
 
-    /// Datagrams that the socket had no room for since the last call.
+    /// Datagrams that the kernel dropped because the receive buffer was full, since the last call.
     ///
     /// # Errors
-    /// Whatever `getsockopt` says.
+    /// The error of `getsockopt`.
     pub fn take_drops(&mut self) -> io::Result<u64> {
         let mut values = [0_u32; MEMINFO_VALUES];
         let mut len = size::<[u32; MEMINFO_VALUES]>();
         let fd = self.socket.as_raw_fd();
         let value: *mut [u32; MEMINFO_VALUES] = &raw mut values;
-        // SAFETY: the values outlive the call and have the length given.
+        // SAFETY: `values` has `len` bytes and outlives the call.
         let got = unsafe {
             libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, value.cast(), &raw mut len)
         };

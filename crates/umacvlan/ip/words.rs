@@ -1,6 +1,6 @@
 //! [`Words`]: what was typed, read from left to right, with iproute2's ideas of names and numbers.
 
-use umacvlan_core::MacAddr;
+use umacvlan_core::{MacAddr, ifname};
 
 use super::complaint::{Complaint, FAILED};
 
@@ -51,7 +51,7 @@ pub(super) fn abbreviates(word: &str, full: &str) -> bool {
 
 /// A name that a new interface may have.
 pub(super) fn new_name<'a>(key: &str, name: &'a str) -> Result<&'a str, Complaint> {
-    checked_name(key, name, 15)
+    checked_name(key, name, ifname::MAX_LEN)
 }
 
 /// A name by which an interface may be called; alternative ones may be longer.

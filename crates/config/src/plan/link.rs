@@ -1,11 +1,11 @@
 //! What has to change of one link, one thing at a time.
 
-use umacvlan_core::Mode;
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
+use umacvlan_core::{Mode, ifname};
 
 use super::super::running::OWN_NAMESPACE;
-use super::super::{Current, LinkEntry, names};
+use super::super::{Current, LinkEntry};
 use super::step::Step;
 use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
@@ -154,7 +154,7 @@ impl Steps<'_> {
             self.push(Rank::Down, state(false), state(true));
         }
         // The old name may be taken there, and the new one here; that of the entry is its own.
-        let between = moves && renames && names::wrong_with(self.wish).is_none();
+        let between = moves && renames && ifname::check(self.wish).is_ok();
         let between = if between { self.wish } else { &now.name };
         self.rename(&now.name, between);
         self.field(Rank::Other, [from, was, to], |place| LinkChange {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use umacvlan_core::ifname;
+
 use super::error::{CONFIG, CniError, ENVIRONMENT};
 
 /// What is to be done.
@@ -114,12 +116,12 @@ pub(super) fn check_network(name: &str) -> Result<(), CniError> {
     Ok(())
 }
 
-/// As the kernel has it: net/core/dev.c.
+/// The rules and messages of libcni (`ValidateInterfaceName`).
 fn check_interface(name: &str) -> Result<(), CniError> {
     let wrong = |msg| Err(CniError::new(ENVIRONMENT, msg).with_details(name));
     match name {
         "." | ".." => wrong("interface name is . or .."),
-        _ if name.len() > 15 => wrong("interface name is too long: 15 bytes at most"),
+        _ if name.len() > ifname::MAX_LEN => wrong("interface name is too long: 15 bytes at most"),
         _ if name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) => {
             wrong("interface name contains / or : or whitespace characters")
         }

@@ -40,7 +40,7 @@ pub(crate) fn default_parent() -> netlink::Result<Option<String>> {
     let mut rtnl = Rtnl::open()?;
     let routes = rtnl.routes()?.into_iter();
     let index = routes
-        .filter(|route| route.to.is_empty() && route.table == Route::MAIN_TABLE)
+        .filter(|route| route.to.prefix_len() == 0 && route.table == Route::MAIN_TABLE)
         .filter(|route| route.index.is_some())
         .min_by_key(|route| (route.to.ip().is_ipv6(), route.metric.unwrap_or(0)))
         .and_then(|route| route.index);

@@ -66,7 +66,7 @@ impl<'a> Inside<'a> {
             self.enable_ipv6()?;
         }
         for at in addresses {
-            self.rtnl.add_address(self.index, at.ip(), at.len())?;
+            self.rtnl.add_address(self.index, at.ip(), at.prefix_len())?;
         }
         self.rtnl.set_up(self.index, true)?;
         if settle {

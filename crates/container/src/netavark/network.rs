@@ -128,11 +128,11 @@ impl Network {
         for (number, Subnet { subnet, gateway }) in self.subnets().iter().enumerate() {
             for other in self.subnets().iter().skip(number + 1).map(|other| other.subnet) {
                 ensure!(subnet.network() != other.network(), "duplicate subnet: {subnet}");
-                let overlap = holds(*subnet, other.ip()) || holds(other, subnet.ip());
+                let overlap = subnet.contains(other.ip()) || other.contains(subnet.ip());
                 ensure!(!overlap, "overlapping subnets: {subnet} and {other}");
             }
             if let Some(gateway) = gateway {
-                ensure!(holds(*subnet, *gateway), "gateway {gateway} is not in subnet {subnet}");
+                ensure!(subnet.contains(*gateway), "gateway {gateway} is not in subnet {subnet}");
             }
         }
         Ok(())
@@ -158,7 +158,7 @@ impl Network {
         }
         let of = |at: &Subnet| {
             let gateway = at.gateway.filter(|_| !self.internal);
-            let len = at.subnet.len();
+            let len = at.subnet.prefix_len();
             let own = ips.iter().filter(|ip| at.holds(**ip));
             own.filter_map(|ip| IpPrefix::new(*ip, len))
                 .map(|ipnet| Address { gateway, ipnet })
@@ -170,14 +170,8 @@ impl Network {
 
 impl Subnet {
     pub(super) fn holds(&self, ip: IpAddr) -> bool {
-        holds(self.subnet, ip)
+        self.subnet.contains(ip)
     }
-}
-
-/// Whether an address is in a network.
-fn holds(network: IpPrefix, ip: IpAddr) -> bool {
-    network.ip().is_ipv4() == ip.is_ipv4()
-        && IpPrefix::new(ip, network.len()).is_some_and(|at| at.network() == network.network())
 }
 
 #[cfg(test)]

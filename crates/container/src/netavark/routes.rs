@@ -33,7 +33,7 @@ fn route(given: &StaticRoute) -> Result<Route> {
 pub(super) fn defaults(addresses: &[Address], metric: u32) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for via in addresses.iter().filter_map(|address| address.gateway) {
-        let to = IpPrefix::everything(via);
+        let to = IpPrefix::any(via);
         if routes.iter().all(|route| route.to != to) {
             routes.push(Route { via: Some(via), metric: Some(metric), ..Route::new(to) });
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use umacvlan_core::ifname::{self, IfNameError};
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::{
     MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError,
@@ -214,14 +215,11 @@ fn agree(
     all.map(|mut all| all.swap_remove(0))
 }
 
-/// The rules of `dev_valid_name` in the kernel's `net/core/dev.c`.
+/// Checks the name of a new sub-interface. The kernel accepts a reserved name, so this does.
 fn check_name(name: &str) -> Result<(), Error> {
-    let fits = !name.is_empty() && name.len() < libc::IFNAMSIZ && name != "." && name != "..";
-    let clean =
-        |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':' || !byte.is_ascii();
-    match fits && name.bytes().all(clean) && !name.contains('%') {
-        true => check_printable(name),
-        false => Err(Error::NameInvalid(name.to_owned())),
+    match ifname::check(name) {
+        Ok(()) | Err(IfNameError::Reserved) => Ok(()),
+        Err(_) => Err(Error::NameInvalid(name.to_owned())),
     }
 }
 

@@ -289,7 +289,7 @@ fn addresses_and_routes_are_listed_as_they_were_added() {
         [("10.1.0.1/24", "10.9.8.7/16", "10.1.0.9"), ("fd00::1/64", "fd09::7/32", "fd00::9")]
     {
         let at: IpPrefix = at.parse().unwrap();
-        rtnl.add_address(a, at.ip(), at.len()).unwrap();
+        rtnl.add_address(a, at.ip(), at.prefix_len()).unwrap();
         let listed = rtnl.addresses().unwrap();
         let found = listed.into_iter().find(|address| address.at == at).unwrap();
         assert_eq!((found.index, found.duplicate), (a, false));

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use umacvlan_core::mac::name_hash;
 use umacvlan_core::{
     MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter, ParentInfo,
     SubConfig, SubIndex, Switch,
@@ -170,10 +171,7 @@ fn everyones(mac: MacAddr) -> [MacAddr; 3] {
 /// An address that depends on nothing but the name, as long as nobody has taken it: locally
 /// administered, and not a group's.
 fn made_from(name: &str, taken: &BTreeSet<MacAddr>) -> MacAddr {
-    // FNV-1a: short, and the same for ever, which the hashes of std do not promise.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = name_hash(name);
     let address = |bump: u64| {
         let [_, _, _, b, c, d, e, f] = hash.wrapping_add(bump).to_be_bytes();
         MacAddr::new([2, b, c, d, e, f])

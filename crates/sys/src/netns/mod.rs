@@ -1,9 +1,9 @@
-//! Network namespaces: making, opening, comparing and entering them.
+//! Network namespaces: creating, opening, comparing and entering them.
 //!
-//! A [`Netns`] is a descriptor, never a name: a namespace made here has no entry in `/run/netns`,
-//! so it vanishes with the last process, socket or interface that needs it, even after `SIGKILL`.
-//! Nothing here moves the calling thread: [`Netns::run`] enters the namespace on a thread of its
-//! own, because a thread that failed to come back would do all its later work in the wrong place.
+//! A [`Netns`] is a descriptor, not a name. A namespace created here has no entry in `/run/netns`, so
+//! the kernel removes it with the last process or socket that uses it, even after `SIGKILL`. The
+//! calling thread never changes its namespace: [`Netns::run`] enters on a new thread, because a thread
+//! that failed to return would do all its later work in the wrong namespace.
 
 mod reachable;
 
@@ -24,8 +24,8 @@ pub struct Netns {
     file: File,
 }
 
-/// What tells one network namespace from another: equal if and only if they are the same one,
-/// as long as one of them is held open (inode numbers are reused later).
+/// The identity of a network namespace. Two ids are equal if and only if the namespaces are the same,
+/// as long as one of them is held open (inode numbers are reused).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetnsId {
     /// Device number of `nsfs`.
@@ -61,11 +61,11 @@ impl Netns {
         })?
     }
 
-    /// The namespace that `place` names: a name as `ip netns` shows it, an absolute path, or the
-    /// id of a process that lives there.
+    /// Opens the namespace that `place` names: a name of `ip netns`, an absolute path, or the id of a
+    /// process in the namespace.
     ///
     /// # Errors
-    /// Says which file was tried, and what to do.
+    /// The text names the file that was tried, and what to do.
     pub fn open(place: &str) -> io::Result<Self> {
         let (path, advice) = locate(place)?;
         let tried = path.display();
@@ -76,8 +76,8 @@ impl Netns {
             let words = format!("{tried} is not a network namespace ({advice})");
             io::Error::new(io::ErrorKind::InvalidInput, words)
         };
-        // Looked at before it is opened: a pipe would wait for its other end, and a device do
-        // whatever it does.
+        // The file is checked before it is opened: opening a pipe would wait for its other end, and
+        // opening a device could have side effects.
         let at = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path);
         let at = at.map_err(missing)?;
         if at.metadata().map_err(missing)?.dev() != Self::current()?.id().dev {
@@ -91,7 +91,7 @@ impl Netns {
         }
     }
 
-    /// Which namespace this is.
+    /// The identity of the namespace.
     pub fn id(&self) -> NetnsId {
         #[allow(
             clippy::expect_used,
@@ -101,12 +101,12 @@ impl Netns {
         NetnsId { dev: inode.dev(), ino: inode.ino() }
     }
 
-    /// Runs `f` on a new thread that has entered this namespace, and returns what it returned.
-    /// Sockets that `f` opens belong to the namespace (and keep it alive) wherever they go later.
+    /// Runs `f` on a new thread inside this namespace, and returns its result. Sockets that `f` opens
+    /// belong to the namespace and keep it alive, whichever thread uses them later.
     ///
     /// # Errors
     /// If the thread cannot be started or cannot enter (`EPERM` without `CAP_SYS_ADMIN` in the
-    /// user namespace that owns the network namespace); `f` was not called then.
+    /// user namespace that owns the network namespace); `f` is not called then.
     ///
     /// # Panics
     /// If `f` panics, with the same payload.
@@ -127,7 +127,8 @@ impl Netns {
 }
 
 impl From<OwnedFd> for Netns {
-    /// Takes a descriptor that is known to be a network namespace, as `TUNGETDEVNETNS` returns it.
+    /// Wraps a descriptor of a network namespace, such as `TUNGETDEVNETNS` returns. With any other
+    /// descriptor [`Netns::run`] fails.
     fn from(fd: OwnedFd) -> Self {
         Self { file: File::from(fd) }
     }
@@ -139,8 +140,8 @@ impl AsFd for Netns {
     }
 }
 
-/// Makes the calling process root of a new user namespace with a new network namespace: the
-/// way to make interfaces without being root. Outside it is still the user who called.
+/// Moves the calling process into a new user namespace, where it is root, with a new network namespace.
+/// This lets an unprivileged user create interfaces. Outside, the process keeps its user.
 ///
 /// # Errors
 /// `EINVAL` if the process has a second thread (user_namespaces(7)), `EPERM` or `ENOSPC` where
@@ -163,7 +164,7 @@ pub fn enter_user_namespace() -> io::Result<()> {
     write_proc("/proc/self/gid_map", &format!("0 {gid} 1"))
 }
 
-/// The file that stands for `place`, and what to do if it is not there.
+/// The file of the namespace that `place` names, and advice for the case that it does not exist.
 fn locate(place: &str) -> io::Result<(PathBuf, &'static str)> {
     if place.starts_with('/') {
         return Ok((PathBuf::from(place), "give the path of a namespace file"));
@@ -185,7 +186,7 @@ fn locate(place: &str) -> io::Result<(PathBuf, &'static str)> {
     Ok((Path::new(NAMED_NAMESPACES).join(place), "`ip netns list` shows the names there are"))
 }
 
-/// Runs `f` on a thread that ends with it.
+/// Runs `f` on a new thread and waits for it.
 fn on_a_thread<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, f)?;
@@ -201,25 +202,25 @@ fn write_proc(path: &str, text: &str) -> io::Result<()> {
         .map_err(|e| explain(e, &format!("cannot write \"{text}\" to {path}")))
 }
 
-/// The same kind of error with words before it.
+/// An error of the same kind, with `words` before its text.
 fn explain(error: io::Error, words: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{words}: {error}"))
 }
 
 fn unshare(flags: libc::c_int) -> io::Result<()> {
-    // SAFETY: unshare takes no pointer; without CLONE_FILES or CLONE_VM it changes no memory.
+    // SAFETY: unshare takes no pointer, and these flags do not change memory or descriptors.
     check(unsafe { libc::unshare(flags) })
 }
 
 fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: setns takes no pointer, and the descriptor is open for as long as it is borrowed.
+    // SAFETY: setns takes no pointer, and the borrowed descriptor is open.
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
         .map_err(|e| explain(e, "cannot enter the network namespace"))
 }
 
 /// The `CLONE_NEW*` constant of a namespace file: ioctl_ns(2).
 fn namespace_type(file: BorrowedFd<'_>) -> io::Result<libc::c_int> {
-    // SAFETY: NS_GET_NSTYPE takes no argument, and the descriptor is open.
+    // SAFETY: NS_GET_NSTYPE takes no argument, and the borrowed descriptor is open.
     let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
     if kind < 0 {
         return Err(io::Error::last_os_error());
@@ -227,7 +228,7 @@ fn namespace_type(file: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     Ok(kind)
 }
 
-/// The user and the group that the process acts for.
+/// The effective user and group id of the process.
 pub fn effective_ids() -> (libc::uid_t, libc::gid_t) {
     // SAFETY: geteuid has no argument and cannot fail.
     let uid = unsafe { libc::geteuid() };
@@ -243,7 +244,7 @@ fn check(result: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// A thread's own view, not the process's: threads may be in different namespaces.
+/// The namespace of the calling thread; other threads may be in others.
 const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 const PROC_NEEDED: &str = "cannot open /proc/thread-self/ns/net (is /proc mounted?)";
 /// Where `ip netns add` puts names: ip-netns(8).
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_was_tried_and_what_to_do() {
+    fn errors_name_the_file_and_what_to_do() {
         let missing = Netns::open("umv-no-such").unwrap_err().to_string();
         assert!(missing.contains("/run/netns/umv-no-such"), "{missing}");
         assert!(missing.contains("ip netns list"), "{missing}");
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_writes_to_holds_nobody_up() {
+    fn opening_a_pipe_without_a_writer_does_not_block() {
         let path = std::env::temp_dir().join(format!("umacvlan-pipe-{}", std::process::id()));
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
         let error = Netns::open(path.to_str().unwrap()).unwrap_err().to_string();
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_in_the_namespace_that_its_id_names() {
+    fn a_process_id_names_the_namespace_of_the_process() {
         let mine = Netns::open(&std::process::id().to_string()).unwrap();
         assert_eq!(mine.id(), Netns::current().unwrap().id());
     }

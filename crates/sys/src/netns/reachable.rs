@@ -1,4 +1,4 @@
-//! [`reachable`]: every network namespace that can be found from here.
+//! [`reachable`]: every network namespace that this process can find.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use super::{NAMED_NAMESPACES, Netns};
 
-/// What a link to a network namespace begins with; its inode number and a bracket follow.
+/// The start of a link to a network namespace; the inode number and a bracket follow.
 const LINK: &[u8] = b"net:[";
 
 /// Every network namespace that has a name in `/run/netns`, a mount, a process in it, or a process
-/// that holds a descriptor of it; each once, and that of the calling thread first. What may not be
-/// looked at is left out, and so is what ends meanwhile.
+/// that holds a descriptor of it; each once, that of the calling thread first. Namespaces without read
+/// permission and those that end meanwhile are left out.
 pub fn reachable() -> Vec<Netns> {
     let mut found = Found::default();
     if let Ok(netns) = Netns::current() {
@@ -25,7 +25,7 @@ pub fn reachable() -> Vec<Netns> {
     entries(NAMED_NAMESPACES).for_each(|path| found.see_file(&path));
     let mounts = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
     mounts.split(|&byte| byte == b'\n').for_each(|line| found.see_mount(line));
-    // Processes before descriptors: there are far fewer, and they show most.
+    // Processes before descriptors: they are far fewer, and lead to most namespaces.
     let processes: Vec<PathBuf> = entries("/proc").filter(|path| is_process(path)).collect();
     processes.iter().for_each(|process| found.see_link(&process.join("ns/net")));
     for process in &processes {
@@ -34,19 +34,19 @@ pub fn reachable() -> Vec<Netns> {
     found.all
 }
 
-/// What has been found so far.
+/// The namespaces found so far.
 #[derive(Default)]
 struct Found {
     all: Vec<Netns>,
-    /// The inode of each; all are on the one file system of namespaces.
+    /// The inode of each; all are on one file system, nsfs.
     seen: HashSet<u64>,
     /// The device of that file system.
     device: Option<u64>,
 }
 
 impl Found {
-    /// Looks at a file that may be a namespace. Anything else is not opened, as a pipe would wait
-    /// for its other end.
+    /// Adds the namespace of a file, if it is one. Other files are not opened: a pipe would wait for its
+    /// other end.
     fn see_file(&mut self, path: &Path) {
         if let Ok(file) = fs::metadata(path)
             && Some(file.dev()) == self.device
@@ -56,31 +56,31 @@ impl Found {
         }
     }
 
-    /// Looks at a line of `mountinfo` (`proc_pid_mountinfo(5)`): what is mounted and where are its
-    /// fields 4 and 5.
+    /// Adds the namespace of a line of `mountinfo` (`proc_pid_mountinfo(5)`); root and mount point are
+    /// its fields 4 and 5.
     fn see_mount(&mut self, line: &[u8]) {
         let mut fields = line.split(|&byte| byte == b' ').skip(3);
         if let (Some(root), Some(at)) = (fields.next(), fields.next())
-            && self.is_news(root)
+            && self.is_unseen(root)
         {
             self.see_file(Path::new(std::ffi::OsStr::from_bytes(&unescaped(at))));
         }
     }
 
-    /// Looks at a link in `/proc` that may lead to a namespace. Reading it is quicker than opening
-    /// it, and most lead to one that is known or to something else.
+    /// Adds the namespace of a link in `/proc`. Reading a link is quicker than opening it, and most lead
+    /// to known namespaces or other files.
     fn see_link(&mut self, path: &Path) {
-        if fs::read_link(path).is_ok_and(|to| self.is_news(to.as_os_str().as_bytes())) {
+        if fs::read_link(path).is_ok_and(|to| self.is_unseen(to.as_os_str().as_bytes())) {
             self.open(path);
         }
     }
 
-    fn is_news(&self, link: &[u8]) -> bool {
+    fn is_unseen(&self, link: &[u8]) -> bool {
         inode(link).is_some_and(|inode| !self.seen.contains(&inode))
     }
 
     fn open(&mut self, path: &Path) {
-        // One that has ended meanwhile is not there to be found.
+        // The namespace may have ended meanwhile.
         let opened =
             path.to_str().map_or_else(|| Err(io::ErrorKind::InvalidInput.into()), Netns::open);
         if let Ok(netns) = opened
@@ -91,7 +91,7 @@ impl Found {
     }
 }
 
-/// The paths in a directory; none if it may not be read.
+/// The paths in a directory; none if it cannot be read.
 fn entries(directory: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.filter_map(Result::ok).map(|entry| entry.path())
@@ -107,7 +107,7 @@ fn inode(link: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// A path of `mountinfo`, in which spaces and the like are three octal digits after a backslash.
+/// Decodes a path of `mountinfo`, where a space or similar is a backslash and three octal digits.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -1,4 +1,4 @@
-//! [`BaselineSocket`]: xsk-rs and nothing else, to measure ours against.
+//! [`BaselineSocket`]: xsk-rs alone, the baseline for measurements of [`XskSocket`](super::XskSocket).
 
 use std::io;
 use std::num::NonZeroU32;
@@ -10,10 +10,10 @@ use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 use super::setup::{bind, chunk_for, os_error, slots};
 use super::socket::{BATCH, CHUNKS_RX, RX_RING};
 
-/// A socket of the same rings as [`XskSocket`](super::XskSocket), which gives every chunk back as it
-/// came: no ownership, no look at the frame.
+/// A socket with the same rings as [`XskSocket`](super::XskSocket), which returns every chunk
+/// unread and does not track its owner.
 pub struct BaselineSocket {
-    // In the order in which they have to go.
+    // Dropped in this order: the rings before the UMEM.
     rx: RxQueue,
     _tx: TxQueue,
     fill: FillQueue,
@@ -35,7 +35,7 @@ impl BaselineSocket {
     /// calling thread, in copy mode, for frames of at most `longest` bytes.
     ///
     /// # Errors
-    /// Those of [`XskSocket::open`](super::XskSocket::open).
+    /// As [`XskSocket::open`](super::XskSocket::open).
     pub fn open(interface: &str, longest: usize) -> io::Result<Self> {
         let config = UmemConfig::builder()
             .frame_size(FrameSize::new(chunk_for(longest)?).map_err(io::Error::other)?)
@@ -53,17 +53,17 @@ impl BaselineSocket {
             interface.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let (tx, rx, rings) = bind(config, &umem, &interface, 0)?;
         let (mut fill, comp) = rings.ok_or_else(|| io::Error::other("the queue has no rings"))?;
-        // SAFETY: the chunks are of this UMEM, and nobody has them yet.
+        // SAFETY: the chunks belong to this UMEM, and none is in use yet.
         unsafe { fill.produce(&descs) };
         let batch = vec![FrameDesc::default(); BATCH].into_boxed_slice();
         Ok(Self { rx, _tx: tx, fill, _comp: comp, _umem: umem, batch })
     }
 
-    /// Receives what waits, 64 frames at most, and gives it back; how many there were.
+    /// Receives up to 64 waiting frames, returns their chunks to the kernel, and returns their number.
     pub fn recycle(&mut self) -> usize {
-        // SAFETY: the descriptors are written by the call, and belong to this UMEM then.
+        // SAFETY: the call overwrites the descriptors with ones of this UMEM.
         let count = unsafe { self.rx.consume(&mut self.batch) };
-        // SAFETY: these chunks have just left the RX ring, and nothing refers to them.
+        // SAFETY: these chunks have just left the RX ring, and nothing refers to their bytes.
         unsafe { self.fill.produce(&self.batch[..count]) };
         count
     }
@@ -71,7 +71,7 @@ impl BaselineSocket {
 
 impl AsFd for BaselineSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open for as long as this value has the rings.
+        // SAFETY: the descriptor is open as long as this value owns the rings.
         unsafe { BorrowedFd::borrow_raw(self.rx.fd().as_raw_fd()) }
     }
 }

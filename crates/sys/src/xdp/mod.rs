@@ -1,8 +1,8 @@
-//! AF_XDP: the program that picks frames, and the sockets that it hands them to.
+//! AF_XDP: the program that redirects frames, and the sockets that receive them.
 //!
-//! A socket serves one queue of the parent and shares a piece of memory with the kernel, the UMEM,
-//! cut into chunks: of one frame each, or of a piece of one that is longer. Every chunk is in exactly one place, and the `ownership` knows
-//! which. Facts from `Documentation/networking/af_xdp.rst` and `net/xdp/xsk.c`.
+//! A socket is bound to one queue of the parent and shares memory with the kernel, the UMEM. Each of
+//! its chunks holds one frame, or a fragment of a longer one. Every chunk has exactly one owner, which
+//! `UmemOwnership` tracks. Facts from `Documentation/networking/af_xdp.rst` and `net/xdp/xsk.c`.
 
 mod baseline;
 mod program;

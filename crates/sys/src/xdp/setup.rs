@@ -1,4 +1,4 @@
-//! What it takes to open an [`XskSocket`](super::XskSocket): chunks, rings and a queue.
+//! Setting up the UMEM, the rings and the queue of an [`XskSocket`](super::XskSocket).
 
 use std::error::Error;
 use std::io;
@@ -14,43 +14,43 @@ pub(super) const HEADROOM: usize = 256;
 /// Bytes of the largest chunk: a page.
 const CHUNK_MAX: u32 = 4096;
 
-/// How long a queue may take to be given back, and how often to look.
-const GIVEN_BACK: Duration = Duration::from_millis(500);
+/// How long the kernel may take to release a queue, and the interval between attempts to bind it.
+const RELEASE_TIMEOUT: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(5);
 
-/// How frames get from the driver into the UMEM and back.
+/// How frames move between the driver and the UMEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
-    /// The driver uses the UMEM itself.
+    /// The driver uses the UMEM directly.
     ZeroCopy,
     /// The kernel copies.
     Copy,
 }
 
-/// Most chunks that one frame lies in: as many pieces as a socket buffer of the kernel has
-/// (`MAX_SKB_FRAGS`, unless it was built with another number).
-pub(super) const PIECES: usize = 17;
+/// Most chunks of one frame: the fragments of a socket buffer (`MAX_SKB_FRAGS` in the default kernel
+/// configuration).
+pub(super) const MAX_FRAGS: usize = 17;
 
-/// Bytes of the longest frame that fits a chunk of the largest kind, its tags included.
+/// Bytes of the longest frame that fits one chunk of the largest size, tags included.
 const fn room_in_chunk() -> usize {
     CHUNK_MAX as usize - HEADROOM
 }
 
-/// Bytes of the longest frame that AF_XDP carries, its tags included.
+/// Bytes of the longest frame that AF_XDP carries, tags included.
 pub const fn longest_frame() -> usize {
-    PIECES * room_in_chunk()
+    MAX_FRAGS * room_in_chunk()
 }
 
-/// True if frames of so many bytes come in several chunks, for which a kernel since Linux 6.6 and a
-/// driver that can are needed.
+/// True if frames of `longest` bytes need several chunks (multi-buffer), which needs Linux 6.6 and
+/// support by the driver.
 pub const fn is_multi_buffer(longest: usize) -> bool {
     longest > room_in_chunk()
 }
 
 type Queues = (TxQueue, RxQueue, Option<(FillQueue, CompQueue)>);
 
-/// Binds a socket to a queue, which the kernel gives back some milliseconds after the socket before
-/// has been closed.
+/// Binds a socket to a queue, and retries for a while: the kernel releases a queue some milliseconds
+/// after its last socket was closed.
 pub(super) fn bind(
     config: SocketConfig,
     umem: &Umem,
@@ -59,11 +59,12 @@ pub(super) fn bind(
 ) -> io::Result<Queues> {
     let start = Instant::now();
     loop {
-        // SAFETY: the loading of a program is inhibited, which is what the function asks for.
+        // SAFETY: `config` inhibits the loading of a program, as the function requires.
         let opened = unsafe { Socket::new(config, umem, interface, queue) };
         match opened.map_err(os_error) {
             Err(error)
-                if error.raw_os_error() == Some(libc::EBUSY) && start.elapsed() < GIVEN_BACK =>
+                if error.raw_os_error() == Some(libc::EBUSY)
+                    && start.elapsed() < RELEASE_TIMEOUT =>
             {
                 std::thread::sleep(RETRY);
             }
@@ -72,7 +73,7 @@ pub(super) fn bind(
     }
 }
 
-/// The smallest chunk for frames of that length, or the largest if they come in several.
+/// The smallest chunk that holds frames of that length, or the largest if they need several.
 pub(super) fn chunk_for(longest: usize) -> io::Result<u32> {
     let small = XDP_UMEM_MIN_CHUNK_SIZE;
     match longest {
@@ -86,17 +87,17 @@ pub(super) fn slots(count: u32) -> io::Result<QueueSize> {
     QueueSize::new(count).map_err(io::Error::other)
 }
 
-/// The first byte of a UMEM, which xsk-rs does not tell: counted back from its first frame.
+/// The first byte of a UMEM, computed from its first frame because xsk-rs does not return it.
 pub(super) fn start_of(umem: &Umem, descs: &[FrameDesc]) -> io::Result<NonNull<u8>> {
     let mut first = *descs.first().ok_or(io::ErrorKind::InvalidInput)?;
     let addr = first.addr();
-    // SAFETY: nobody else has this chunk yet.
+    // SAFETY: no chunk of this new UMEM is in use yet.
     let mut data = unsafe { umem.data_mut(&mut first) };
     let start = data.contents_mut().as_mut_ptr().wrapping_sub(addr);
     NonNull::new(start).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// What the kernel said, which xsk-rs keeps as the source of its errors.
+/// The error of the kernel, which xsk-rs keeps as the source of its own.
 pub(super) fn os_error(error: impl Error) -> io::Error {
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     match source.and_then(io::Error::raw_os_error) {

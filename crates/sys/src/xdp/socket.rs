@@ -10,17 +10,17 @@ use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, SocketConfig,
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
 use super::setup::{
-    Binding, HEADROOM, PIECES, bind, chunk_for, is_multi_buffer, os_error, slots, start_of,
+    Binding, HEADROOM, MAX_FRAGS, bind, chunk_for, is_multi_buffer, os_error, slots, start_of,
 };
 use super::umem_ownership::UmemOwnership;
 
-/// Chunks of a socket to receive into, and slots in its fill ring.
+/// Chunks for received frames, and slots in the fill ring.
 pub const CHUNKS_RX: u16 = 2048;
 
-/// Chunks of a socket that sends, and slots in its TX and completion rings.
+/// Chunks for sent frames, and slots in the TX and completion rings, of a socket that sends.
 const CHUNKS_TX: u16 = 2048;
 
-/// Frames that may wait in the RX ring: half the fill ring, which then never runs dry first.
+/// Slots in the RX ring: half of the fill ring, so that the fill ring never runs empty first.
 pub(super) const RX_RING: u32 = 1024;
 
 /// Most frames of one call.
@@ -31,18 +31,18 @@ pub(super) const BATCH: usize = 64;
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 const BUDGET: libc::c_int = 256;
 
-/// Bytes of frames that may be on their way in copy mode.
+/// Bytes of frames that the kernel may hold to send in copy mode.
 const SEND_BYTES: libc::c_int = 16 << 20;
 
-/// Of a descriptor: the frame goes on in the next one (`linux/if_xdp.h`, since Linux 6.6).
+/// Flag of a descriptor: the frame continues in the next one (`linux/if_xdp.h`, since Linux 6.6).
 const XDP_PKT_CONTD: u32 = 1;
 
-/// Why the kernel does not send at the moment.
+/// Why the kernel does not send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSent {
     /// The interface is down.
     Down,
-    /// The driver or the kernel's memory is busy: what is in the ring waits.
+    /// The driver is busy or the kernel is short of memory: the ring keeps the frames.
     Busy,
 }
 
@@ -51,7 +51,7 @@ pub enum NotSent {
 /// # Threads
 /// May move to another thread; belongs to one at a time.
 pub struct XskSocket {
-    // The rings keep the socket, and the socket the UMEM; xsk-rs sees to the order.
+    // The rings keep the socket alive, and the socket the UMEM (reference counts of xsk-rs).
     rx: RxQueue,
     tx: TxQueue,
     fill: FillQueue,
@@ -63,11 +63,11 @@ pub struct XskSocket {
     /// Most chunks of one frame.
     pieces: usize,
     ownership: UmemOwnership,
-    /// By chunk: how the rings name it.
+    /// The ring descriptor of each chunk.
     descs: Box<[FrameDesc]>,
-    /// Room for what goes to or comes from a ring at once.
+    /// Buffer for descriptors that move to or from a ring at once.
     batch: Box<[FrameDesc]>,
-    /// Filled, and not yet in the TX ring.
+    /// Filled chunks that are not in the TX ring yet.
     pushed: Vec<FrameDesc>,
     /// Slots in the TX ring.
     tx_slots: u32,
@@ -85,13 +85,12 @@ impl std::fmt::Debug for XskSocket {
 
 impl XskSocket {
     /// Opens a socket on a queue of the interface of that name in the namespace of the calling
-    /// thread, for frames of at most `longest` bytes; to send as well only if `sends`.
+    /// thread, for frames of at most `longest` bytes; `sends` if it is to send too.
     ///
     /// # Errors
-    /// The driver has no such queue or does not bind so; the queue is taken; no memory, or none
-    /// that may be locked (`RLIMIT_MEMLOCK`); no CAP_NET_RAW; frames are longer than
-    /// [`longest_frame`](super::longest_frame), or than a chunk and the kernel or the driver has
-    /// them in one piece only.
+    /// The driver has no such queue or does not support the binding; the queue is taken; no memory, or
+    /// `RLIMIT_MEMLOCK` is too low; no CAP_NET_RAW; frames are longer than
+    /// [`longest_frame`](super::longest_frame), or longer than a chunk without multi-buffer support.
     pub fn open(
         interface: &str,
         queue: u32,
@@ -100,7 +99,7 @@ impl XskSocket {
         sends: bool,
     ) -> io::Result<Self> {
         let chunk_len = chunk_for(longest)?;
-        // A ring has one slot at least, so even a socket that does not send has chunks for it.
+        // A ring has at least one slot, so a socket that does not send has one chunk for it.
         let chunks_tx = if sends { CHUNKS_TX } else { 1 };
         let config = UmemConfig::builder()
             .frame_size(FrameSize::new(chunk_len).map_err(io::Error::other)?)
@@ -117,7 +116,7 @@ impl XskSocket {
         };
         if is_multi_buffer(longest) {
             flags |= BindFlags::XDP_USE_SG;
-            pieces = PIECES;
+            pieces = MAX_FRAGS;
         }
         let config = SocketConfig::builder()
             .rx_queue_size(slots(RX_RING)?)
@@ -151,17 +150,17 @@ impl XskSocket {
         Ok(socket)
     }
 
-    /// Hands at most `most` frames, or pieces of frames, that wait to `on`, and returns how many:
-    /// the chunk, where in it the vnet header of ten zero bytes begins, header and frame, and
-    /// whether the frame goes on in the next one. They stay ours until [`XskSocket::release`].
-    /// Nothing at all, not even a header, stands for one that the ring should not have had.
+    /// Passes at most `most` waiting frames, or fragments of frames, to `on` and returns their number.
+    /// `on` gets the chunk, the offset of the vnet header (ten zero bytes) in it, header and frame, and
+    /// whether the frame continues in the next call. The chunks belong to the turn until
+    /// [`XskSocket::release`]. An invalid descriptor is passed as empty bytes, without a header.
     pub fn receive(
         &mut self,
         most: usize,
         mut on: impl FnMut(u16, usize, &mut [u8], bool),
     ) -> usize {
         let most = most.min(BATCH);
-        // SAFETY: the descriptors are written by the call, and belong to this UMEM then.
+        // SAFETY: the call overwrites the descriptors with ones of this UMEM.
         let count = unsafe { self.rx.consume(&mut self.batch[..most]) };
         for number in 0..count {
             let desc = self.batch[number];
@@ -176,7 +175,7 @@ impl XskSocket {
             let at = start - VNET_LEN;
             let unit = self.held_mut(chunk, at, VNET_LEN + len);
             unit[..VNET_LEN].fill(0);
-            // A ownership has no more chunks than fit its numbers.
+            // Chunks are numbered by u16.
             on(u16::try_from(chunk).unwrap_or(0), at, unit, more);
         }
         count
@@ -190,15 +189,15 @@ impl XskSocket {
     /// The bytes `at..at + len` of a chunk of this turn.
     ///
     /// # Panics
-    /// If the chunk is not ours, or the range leaves it: the caller's bookkeeping is broken.
+    /// If the chunk does not belong to the turn, or the range is not inside it.
     #[inline]
     pub fn bytes(&self, chunk: u16, at: usize, len: usize) -> &[u8] {
         let start = self.held(usize::from(chunk), at, len);
-        // SAFETY: the range is inside a chunk that is ours until `release`, which needs `&mut self`.
+        // SAFETY: the range is inside a chunk of the turn, which the kernel does not write before `release`, and that needs `&mut self`.
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
-    /// Ends the turn: the kernel may fill our chunks again, and those of what has left are free.
+    /// Ends the turn: its chunks go back to the fill ring, and the chunks of sent frames are free.
     pub fn release(&mut self) {
         self.reap();
         let Self { ownership, descs, batch, fill, .. } = self;
@@ -207,17 +206,17 @@ impl XskSocket {
             batch[count] = descs[chunk];
             count += 1;
         });
-        // SAFETY: these chunks are the kernel's by the ownership, and nothing refers to them any more.
+        // SAFETY: `ownership` gives these chunks to the kernel, and no slice of them is alive.
         let filled = unsafe { fill.produce(&batch[..count]) };
         // The fill ring has a slot for every chunk that can be in it.
         debug_assert_eq!(filled, count, "the fill ring has lost a slot");
-        debug_assert!(self.ownership.is_consistent(), "a chunk is in two places or in none");
+        debug_assert!(self.ownership.is_consistent(), "a chunk with two owners or none");
         if self.fill.needs_wakeup() {
             self.wake_rx();
         }
     }
 
-    /// True when so many more chunks can be pushed.
+    /// True if `chunks` more chunks can be pushed.
     pub fn has_room(&mut self, chunks: usize) -> bool {
         if self.ownership.free() < chunks {
             self.reap();
@@ -225,19 +224,19 @@ impl XskSocket {
         self.ownership.free() >= chunks
     }
 
-    /// Bytes of a frame that fit one chunk.
+    /// Bytes of the longest frame that fits one chunk.
     pub fn room(&self) -> usize {
         self.chunk_len - HEADROOM
     }
 
-    /// Puts one frame of `len` bytes, written by `fill`, among those that are sent at the next
-    /// [`XskSocket::kick`]. False, and nothing is done, without room or if it is too long.
+    /// Queues one frame of `len` bytes, written by `fill`, for the next [`XskSocket::kick`]. False, and
+    /// nothing is queued, if it is too long or no chunk is free.
     pub fn push(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
         len <= self.room() && self.has_room(1) && self.fill_one(len, 0, fill)
     }
 
-    /// As [`XskSocket::push`], a frame that is as it shall be, in as many chunks as it needs.
-    /// Its bytes are those of all parts.
+    /// Queues a frame as [`XskSocket::push`] does, in as many chunks as it needs. The frame is the
+    /// concatenation of `parts`.
     pub fn push_multi_buffer<const PARTS: usize>(&mut self, mut parts: [&[u8]; PARTS]) -> bool {
         let room = self.room();
         let len: usize = parts.iter().map(|part| part.len()).sum();
@@ -259,14 +258,14 @@ impl XskSocket {
         })
     }
 
-    /// Fills a chunk and puts it among those that are pushed. False if there is none.
+    /// Fills a free chunk and queues it. False if none is free.
     fn fill_one(&mut self, len: usize, options: u32, fill: impl FnOnce(&mut [u8])) -> bool {
-        let Some(chunk) = self.ownership.take() else {
+        let Some(chunk) = self.ownership.acquire() else {
             return false;
         };
         let mut desc = self.descs[chunk];
         desc.set_options(options);
-        // SAFETY: the chunk is ours to write by the ownership, until the ring has it.
+        // SAFETY: `ownership` has just given out this chunk, and the ring gets it at the next kick only.
         let mut data = unsafe { self.umem.data_mut(&mut desc) };
         data.cursor().set_pos(len);
         fill(data.contents_mut());
@@ -274,7 +273,7 @@ impl XskSocket {
         true
     }
 
-    /// Frames that were pushed and had not left when that was last looked at.
+    /// Chunks that were pushed and not completed at the last look at the completion ring.
     pub fn sending(&self) -> usize {
         self.ownership.sending()
     }
@@ -284,20 +283,20 @@ impl XskSocket {
         self.pushed.len()
     }
 
-    /// Chunks that were pushed and that the kernel has not taken yet.
+    /// Chunks that were pushed and that the kernel has not taken from the TX ring.
     pub fn waiting(&mut self) -> usize {
         let untaken = self.tx_slots - self.tx.nb_free_exact();
         self.pushed.len() + untaken as usize
     }
 
-    /// Has the kernel send what was pushed. A frame that the driver threw away is told to `lost` by
-    /// the place of its last chunk among those pushed since the last kick, unless it was before.
+    /// Makes the kernel send the pushed frames. For a frame that the driver dropped, `lost` gets the
+    /// position of its last chunk among those pushed since the last kick, if it is one of them.
     ///
     /// # Errors
-    /// The kernel does not take them now; they stay in the ring, to be sent at a later kick.
+    /// The kernel does not send now; the frames stay in the ring for a later kick.
     pub fn kick(&mut self, mut lost: impl FnMut(usize)) -> Result<(), NotSent> {
         let before = self.waiting() - self.pushed.len();
-        // SAFETY: these chunks are the kernel's to send from by the ownership, and nothing of ours refers to them.
+        // SAFETY: `ownership` gives these chunks to the kernel to send from, and no slice of them is alive.
         let given = unsafe { self.tx.produce(&self.pushed) };
         // The TX ring has a slot for every chunk that can be in it.
         debug_assert_eq!(given, self.pushed.len(), "the TX ring has lost a slot");
@@ -307,7 +306,7 @@ impl XskSocket {
         while waiting > 0 && self.tx.needs_wakeup() {
             let sent = self.wake_tx();
             if self.binding == Binding::ZeroCopy && sent.is_ok() {
-                // The driver takes them in its own time.
+                // The driver sends them asynchronously.
                 break;
             }
             let left = self.waiting();
@@ -330,19 +329,19 @@ impl XskSocket {
         Ok(())
     }
 
-    /// Frames that the kernel had to drop for want of room, since the socket was opened.
+    /// Frames that the kernel dropped because the rings were full, since the socket was opened.
     ///
     /// # Errors
-    /// Whatever `getsockopt` says.
+    /// The error of `getsockopt`.
     pub fn drops(&self) -> io::Result<u64> {
         let stats = self.rx.fd().xdp_statistics()?;
         Ok(stats.rx_dropped() + stats.rx_ring_full())
     }
 
-    /// Takes back the chunks of all that has been sent.
+    /// Frees the chunks of sent frames.
     fn reap(&mut self) {
         while self.ownership.sending() > 0 {
-            // SAFETY: the descriptors are written by the call, and belong to this UMEM then.
+            // SAFETY: the call overwrites the descriptors with ones of this UMEM.
             let count = unsafe { self.comp.consume(&mut self.batch) };
             for desc in &self.batch[..count] {
                 self.ownership.complete(desc.addr() / self.chunk_len);
@@ -354,17 +353,17 @@ impl XskSocket {
     }
 
     fn wake_tx(&self) -> io::Result<()> {
-        // SAFETY: an empty message has no memory to read.
+        // SAFETY: the message is empty, so the kernel reads no memory.
         let sent = unsafe {
             libc::sendto(self.fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
         };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Reminds a driver that ran out of chunks that there are some again. It fails only for an
-    /// interface that is down, and then there is nothing to receive.
+    /// Wakes a driver that had run out of chunks. The call fails only if the interface is down, and then
+    /// there is nothing to receive.
     fn wake_rx(&self) {
-        // SAFETY: an empty buffer has no memory to write.
+        // SAFETY: the buffer is empty, so the kernel writes no memory.
         unsafe {
             libc::recvfrom(
                 self.fd(),
@@ -377,7 +376,7 @@ impl XskSocket {
         };
     }
 
-    /// Asks for more than the usual in one call; a kernel that knows nothing of it does less.
+    /// Raises the limits of one send call. A kernel without an option keeps its limit.
     fn widen(&self) {
         let options = [
             (libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, BUDGET),
@@ -387,7 +386,7 @@ impl XskSocket {
         for (level, name, value) in options {
             let (value, len): (*const libc::c_int, _) =
                 (&raw const value, crate::size::<libc::c_int>());
-            // SAFETY: the value outlives the call and has the length given.
+            // SAFETY: `value` is a whole int that outlives the call.
             unsafe { libc::setsockopt(self.fd(), level, name, value.cast(), len) };
         }
     }
@@ -397,7 +396,7 @@ impl XskSocket {
             self.ownership.is_held(chunk) && crate::fits(at, len, self.chunk_len),
             "a frame outside its chunk"
         );
-        // SAFETY: the ownership knows only chunks of the UMEM, and the range is inside this one.
+        // SAFETY: `ownership` has only chunks of the UMEM, and the range is inside this one.
         unsafe { self.memory.as_ptr().add(chunk * self.chunk_len + at) }
     }
 
@@ -414,7 +413,7 @@ impl XskSocket {
 
 impl AsFd for XskSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open for as long as this value has the rings.
+        // SAFETY: the descriptor is open as long as this value owns the rings.
         unsafe { BorrowedFd::borrow_raw(self.fd()) }
     }
 }

@@ -1,15 +1,15 @@
-//! [`UmemOwnership`]: whose each chunk of a UMEM is.
+//! [`UmemOwnership`]: the owner of each chunk of a UMEM.
 
-/// Whose a chunk is.
+/// The owner of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
-    /// Nobody's: it can be filled to be sent.
+    /// No owner: it can be filled to be sent.
     Free,
-    /// The kernel's, to receive into: it is in the fill ring, or full in the RX ring.
+    /// The kernel, to receive into: the chunk is in the fill ring or the RX ring.
     Filling,
-    /// The turn's: a frame that was received lies in it.
+    /// The turn: a received frame lies in it.
     Held,
-    /// The kernel's, to send from: it is in the TX ring, on its way, or in the completion ring.
+    /// The kernel, to send from: the chunk is in the TX ring, the driver or the completion ring.
     Sending,
 }
 
@@ -21,15 +21,15 @@ pub(super) struct UmemOwnership {
     held: Vec<u16>,
     free: Vec<u16>,
     sending: usize,
-    /// Calls of `is_consistent` since it has looked at each chunk.
-    looks: u16,
+    /// Calls of `is_consistent` since its last full check.
+    checks: u16,
 }
 
-/// How often `is_consistent` looks at each chunk: thousands of them, more than a turn has frames.
-const LOOK_EVERY: u16 = 64;
+/// Calls of `is_consistent` per full check, which visits thousands of chunks.
+const FULL_CHECK_EVERY: u16 = 64;
 
 impl UmemOwnership {
-    /// `rx` chunks that the turn holds, to be given to the kernel, and `tx` free ones after them.
+    /// `rx` chunks that belong to the turn, to be given to the kernel, and after them `tx` free ones.
     pub(super) fn new(rx: u16, tx: u16) -> Self {
         let mut owners = vec![Owner::Held; usize::from(rx)];
         owners.resize(usize::from(rx + tx), Owner::Free);
@@ -39,12 +39,12 @@ impl UmemOwnership {
             held: (0..rx).collect(),
             free: (rx..rx + tx).rev().collect(),
             sending: 0,
-            looks: 0,
+            checks: 0,
         }
     }
 
-    /// A frame has come in this chunk, which is the turn's now. False for a chunk that was not the
-    /// kernel's: the ring cannot be trusted, and the frame must be passed over.
+    /// Gives a chunk in which a frame arrived to the turn. False for a chunk that the kernel did not
+    /// own: the ring returned a wrong number, and the frame must be skipped.
     pub(super) fn receive(&mut self, chunk: usize) -> bool {
         let taken = self.pass(chunk, Owner::Filling, Owner::Held);
         if let (true, Ok(number)) = (taken, u16::try_from(chunk)) {
@@ -54,12 +54,12 @@ impl UmemOwnership {
         taken
     }
 
-    /// True while a frame of this turn lies in the chunk.
+    /// True if the chunk belongs to the turn.
     pub(super) fn is_held(&self, chunk: usize) -> bool {
         self.owners.get(chunk) == Some(&Owner::Held)
     }
 
-    /// Gives all that the turn holds to the kernel, one by one through `to`.
+    /// Gives every chunk of the turn to the kernel, through `to`.
     pub(super) fn refill(&mut self, mut to: impl FnMut(usize)) {
         for chunk in self.held.drain(..).map(usize::from) {
             self.owners[chunk] = Owner::Filling;
@@ -68,20 +68,20 @@ impl UmemOwnership {
         }
     }
 
-    /// Chunks that can be filled to be sent.
+    /// The number of free chunks.
     pub(super) fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// A chunk that will be sent; `None` when all are on their way.
-    pub(super) fn take(&mut self) -> Option<usize> {
+    /// Gives a free chunk to the kernel to send from; `None` if none is free.
+    pub(super) fn acquire(&mut self) -> Option<usize> {
         let chunk = usize::from(self.free.pop()?);
         self.owners[chunk] = Owner::Sending;
         self.sending += 1;
         Some(chunk)
     }
 
-    /// The kernel has sent a chunk, which is free now. False for one that it did not have.
+    /// Frees a chunk that the kernel has sent. False for one that it did not own.
     pub(super) fn complete(&mut self, chunk: usize) -> bool {
         let done = self.pass(chunk, Owner::Sending, Owner::Free);
         if let (true, Ok(number)) = (done, u16::try_from(chunk)) {
@@ -91,20 +91,20 @@ impl UmemOwnership {
         done
     }
 
-    /// Chunks that the kernel sends from.
+    /// The number of chunks that the kernel sends from.
     pub(super) fn sending(&self) -> usize {
         self.sending
     }
 
-    /// True when every chunk is in exactly one place. Each call adds up the places; one of many
-    /// looks at each chunk, because one that is in two of them or in none stays so.
+    /// True if every chunk has exactly one owner. Each call compares the counts; one in
+    /// [`FULL_CHECK_EVERY`] visits each chunk, because a chunk in two lists or in none stays so.
     pub(super) fn is_consistent(&mut self) -> bool {
-        self.looks = (self.looks + 1) % LOOK_EVERY;
+        self.checks = (self.checks + 1) % FULL_CHECK_EVERY;
         let all = self.filling + self.held.len() + self.free.len() + self.sending;
-        all == self.owners.len() && (self.looks != 0 || self.matches_owners())
+        all == self.owners.len() && (self.checks != 0 || self.matches_owners())
     }
 
-    /// True when the chunks are where the lists and the counts say.
+    /// True if the lists and the counts match the owners.
     fn matches_owners(&self) -> bool {
         let count = |owner| self.owners.iter().filter(|&&of| of == owner).count();
         let listed = |list: &[u16], owner| {
@@ -136,33 +136,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_that_the_kernel_does_not_have_does_not_come_back() {
+    fn a_chunk_that_the_kernel_does_not_own_is_refused() {
         let mut ownership = UmemOwnership::new(2, 2);
         assert!(!ownership.receive(0), "never given away");
         ownership.refill(|_| {});
         assert!(ownership.receive(0) && !ownership.receive(0), "twice");
         assert!(!ownership.receive(2), "one to send from");
         assert!(!ownership.receive(4), "there is no such chunk");
-        let sent = ownership.take().unwrap();
+        let sent = ownership.acquire().unwrap();
         assert!(ownership.complete(sent) && !ownership.complete(sent), "twice");
         assert!(!ownership.complete(0) && !ownership.complete(1), "one to receive into");
         assert!(ownership.is_consistent() && ownership.matches_owners());
     }
 
     #[test]
-    fn a_chunk_in_two_places_is_seen_within_so_many_looks() {
+    fn a_chunk_in_two_lists_is_found_within_one_full_check() {
         let mut ownership = UmemOwnership::new(2, 2);
         ownership.owners[0] = Owner::Free;
-        let seen = (0..LOOK_EVERY).filter(|_| !ownership.is_consistent()).count();
+        let seen = (0..FULL_CHECK_EVERY).filter(|_| !ownership.is_consistent()).count();
         assert_eq!(seen, 1);
         ownership.held.pop();
-        assert!(!ownership.is_consistent(), "one that is in no place is seen at once");
+        assert!(!ownership.is_consistent(), "a chunk in no list is found at once");
     }
 
     #[test]
     fn no_chunk_is_taken_twice() {
         let mut ownership = UmemOwnership::new(0, 3);
-        let mut taken: Vec<_> = std::iter::from_fn(|| ownership.take()).collect();
+        let mut taken: Vec<_> = std::iter::from_fn(|| ownership.acquire()).collect();
         taken.sort_unstable();
         assert_eq!(taken, [0, 1, 2]);
         assert_eq!((ownership.free(), ownership.sending()), (0, 3));
@@ -178,7 +178,7 @@ mod tests {
                 match step {
                     0 => drop(ownership.receive(chunk)),
                     1 => ownership.refill(|_| {}),
-                    2 => drop(ownership.take()),
+                    2 => drop(ownership.acquire()),
                     _ => drop(ownership.complete(chunk)),
                 }
                 prop_assert!(ownership.is_consistent() && ownership.matches_owners());
