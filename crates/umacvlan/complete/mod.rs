@@ -4,7 +4,7 @@
 //! a candidate a line, with a tab and a few words about it where there is something to say, or
 //! [`FILE_WANTED`]. It is no error not to know anything.
 
-mod clapped;
+mod clap_args;
 mod grammar;
 mod values;
 
@@ -67,7 +67,7 @@ fn complete(command: &Command, words: &[String], sources: &Sources) -> String {
         return String::new();
     };
     let before: Vec<&str> = before.iter().map(String::as_str).collect();
-    let mut found = clapped::candidates(command, &before, last, sources);
+    let mut found = clap_args::candidates(command, &before, last, sources);
     if found.iter().any(|candidate| candidate.word == FILE_WANTED) {
         return format!("{FILE_WANTED}\n");
     }

@@ -8,9 +8,9 @@ mod containers;
 mod machine;
 mod nic;
 mod plugins;
+mod probes;
 mod report;
 mod service;
-mod trial;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,8 +20,8 @@ use clap::Args;
 use umacvlan_sys::netns::enter_user_namespace;
 
 use check::Check;
+use probes::Tried;
 use report::Report;
-use trial::Tried;
 use umacvlan_text::output::Output;
 
 /// Look what this machine has of what umacvlan needs, and say what to do about the rest.
@@ -64,11 +64,11 @@ pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<ExitCode> {
 
 /// Tries what the engine will do, as root of a user namespace if this user may not.
 fn trials() -> Vec<Check> {
-    let first = trial::run("");
+    let first = probes::run("");
     let entered = enter_user_namespace();
     let mut checks = match (first, &entered) {
         (Tried::Done(checks), _) => checks,
-        (Tried::Denied(_), Ok(())) => match trial::run(", in a user namespace") {
+        (Tried::Denied(_), Ok(())) => match probes::run(", in a user namespace") {
             Tried::Done(checks) | Tried::Denied(checks) => checks,
         },
         (Tried::Denied(checks), Err(_)) => checks,

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
-use super::complaint::{Complaint, FAILED, USAGE, strerror};
+use super::error::{Complaint, FAILED, USAGE, strerror};
 use super::session::Session;
 use super::tell;
 

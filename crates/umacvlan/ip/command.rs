@@ -1,10 +1,10 @@
 //! [`Command`]: what was typed, taken apart. No I/O: what it means on this machine is found out
 //! later.
 
-use super::complaint::{Complaint, FAILED, USAGE};
+use super::error::{Complaint, FAILED, USAGE};
 use super::help;
 use super::link::{self, LinkCommand};
-use super::words::{Words, abbreviates};
+use super::tokens::{Words, abbreviates};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]

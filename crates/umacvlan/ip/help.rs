@@ -1,6 +1,6 @@
 //! What `help` says: our own words for the grammar of iproute2.
 
-use super::complaint::{Complaint, USAGE};
+use super::error::{Complaint, USAGE};
 
 pub(super) fn usage() -> Complaint {
     Complaint::new(USAGE, OVERVIEW)

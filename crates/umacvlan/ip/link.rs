@@ -1,10 +1,10 @@
 //! The words after `link`.
 
-use super::change::{Verb, Wish};
 use super::command::unknown_command;
-use super::complaint::Complaint;
+use super::error::Complaint;
 use super::help;
-use super::words::{Words, abbreviates};
+use super::link_args::{Verb, Wish};
+use super::tokens::{Words, abbreviates};
 use umacvlan_api::{LinkChange, LinkSpec};
 
 /// What is to be done with links.

@@ -3,9 +3,9 @@
 use nix::libc;
 use umacvlan_core::{MacAddr, Mode};
 
-use super::complaint::{Complaint, FAILED};
+use super::error::{Complaint, FAILED};
 use super::help;
-use super::words::{Words, abbreviates, link_address, number, station};
+use super::tokens::{Words, abbreviates, link_address, number, station};
 use umacvlan_api::{Flags, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 /// What was typed; what was not is absent.

@@ -5,11 +5,11 @@
 //! any of them is what `ip` says of the same mistake, with the same exit status.
 
 mod batch;
-mod change;
 mod command;
-mod complaint;
+mod error;
 mod help;
 mod link;
+mod link_args;
 mod macvlan;
 mod monitor;
 mod options;
@@ -17,18 +17,18 @@ mod parents;
 mod session;
 mod show;
 mod time;
-mod words;
+mod tokens;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use complaint::Complaint;
+use error::Complaint;
 pub(crate) use help::OBJECTS;
 use options::Options;
 pub(crate) use options::names as option_names;
 use session::Session;
-use words::Words;
+use tokens::Words;
 
 /// True if these arguments, without the name of the program, are for this module: their first word
 /// is none of the `commands` that others have, or there is none but a batch.

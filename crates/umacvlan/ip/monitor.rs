@@ -8,7 +8,7 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::complaint::{Complaint, FAILED, USAGE};
+use super::error::{Complaint, FAILED, USAGE};
 use super::options::Timestamp;
 use super::session::{Session, complaint};
 use super::show::{self, Scene, Style};

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::complaint::{Complaint, USAGE};
-use super::words::{Words, abbreviates};
+use super::error::{Complaint, USAGE};
+use super::tokens::{Words, abbreviates};
 
 /// How to carry out a command, and how to show what it shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::complaint::{Complaint, FAILED};
+use super::error::{Complaint, FAILED};
 use super::session::{Session, complaint, print};
 use super::show::Style;
 use umacvlan_api::{ParentView, Reasons, WorkerCounters, WorkerView};

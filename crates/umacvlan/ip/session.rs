@@ -8,7 +8,7 @@ use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 use super::command::{self, Command};
-use super::complaint::{Complaint, Device, FAILED, REFUSED, USAGE, strerror};
+use super::error::{Complaint, Device, FAILED, REFUSED, USAGE, strerror};
 use super::link::{Filter, LinkCommand};
 use super::options::Options;
 use super::show::{self, LinkJson, Scene, Style};

@@ -7,7 +7,7 @@
 mod counters;
 mod json;
 mod plan;
-mod show;
+mod reporter;
 mod signals;
 mod spec;
 
@@ -25,7 +25,7 @@ use umacvlan_sys::process::raise_descriptor_limit;
 use umacvlan_text::arguments::one_of;
 
 use plan::Plan;
-use show::Show;
+use reporter::Show;
 
 /// Make sub-interfaces on a parent and forward for them until SIGINT or SIGTERM.
 ///

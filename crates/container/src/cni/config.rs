@@ -8,8 +8,8 @@ use serde_with::{DefaultOnNull, serde_as};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_netlink::Rtnl;
 
-use super::call::{Call, check_network};
 use super::error::{CONFIG, CniError, DECODING, ENVIRONMENT, REFUSED, UNSUPPORTED};
+use super::request::{Call, check_network};
 use super::result::{Attached, Dns};
 use super::version::Version;
 use crate::container_link;

@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::call::Call;
 use super::config::Config;
 use super::error::{CONFIG, CniError, INTERNAL, IO};
+use super::request::Call;
 use super::result::Attached;
 
 /// A plugin for addresses, with the configuration that it gets, the same as ours.
@@ -108,7 +108,7 @@ mod tests {
 
     use umacvlan_testkit::Scratch;
 
-    use super::super::call::Verb;
+    use super::super::request::Verb;
     use super::*;
 
     /// What a plugin that is this script says to `ADD`.

@@ -5,11 +5,11 @@
 //! Results and errors go to standard output as JSON.
 
 mod attachment;
-mod audit;
-mod call;
+mod check_gc;
 mod config;
 mod error;
 mod ipam;
+mod request;
 mod result;
 mod version;
 
@@ -23,10 +23,10 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::call::{Call, Verb};
 use self::config::Config;
 use self::error::{CniError, INCOMPATIBLE, IO};
 use self::ipam::Ipam;
+use self::request::{Call, Verb};
 use self::version::{SUPPORTED, Version};
 use umacvlan_api::socket_path;
 use umacvlan_text::output::Output;
@@ -125,15 +125,15 @@ impl Asked<'_> {
             Verb::Del => attachment::del(self)?,
             Verb::Check => {
                 since(Version::CHECK, "CHECK")?;
-                audit::check(self)?;
+                check_gc::check(self)?;
             }
             Verb::Status => {
                 since(Version::DETAILS, "STATUS")?;
-                audit::status(self)?;
+                check_gc::status(self)?;
             }
             Verb::Gc => {
                 since(Version::DETAILS, "GC")?;
-                audit::gc(self)?;
+                check_gc::gc(self)?;
             }
             // Answered before there is a configuration.
             Verb::Version => {}

@@ -5,7 +5,7 @@ use umacvlan_core::switch::{Explanation, Step};
 use umacvlan_core::{Frame, SubIndex};
 
 use super::question::Told;
-use super::story;
+use super::render;
 use crate::offline_switch::{Fate, Paper, Said};
 
 /// Everything that is told of one frame.
@@ -65,15 +65,15 @@ impl<'a> Answer<'a> {
             Some(&(Step::Flood(rule) | Step::LocalFlood(rule))) => {
                 let role = |(id, part)| Role {
                     link: paper.name(id),
-                    part: story::part_name(part),
-                    text: story::part(paper, rule, id, part),
+                    part: render::part_name(part),
+                    text: render::part(paper, rule, id, part),
                 };
                 paper.switch.flood_decisions(rule).map(role).collect()
             }
             _ => Vec::new(),
         };
         let told =
-            |&step: &Step| Line { section: step.section(), text: story::tell(paper, frame, step) };
+            |&step: &Step| Line { section: step.section(), text: render::tell(paper, frame, step) };
         Self {
             frame: Told { frame, whole }.to_string(),
             parent: &paper.parent,

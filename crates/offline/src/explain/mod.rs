@@ -2,7 +2,7 @@
 
 mod answer;
 mod question;
-mod story;
+mod render;
 #[cfg(test)]
 mod tests;
 

@@ -3,17 +3,17 @@
 //! It is made from a configuration or from what a daemon tells. Neither knows everything that a
 //! decision depends on; what had to be assumed is kept as notes, to be told with every answer.
 
-mod described;
-mod fate;
-mod live;
+mod from_config;
+mod from_daemon;
+mod outcome;
 #[cfg(test)]
 mod tests;
 
 use umacvlan_core::{MacAddr, Sub, SubIndex, Switch};
 
-pub(crate) use described::{Assumed, described};
-pub(crate) use fate::{Fate, Said};
-pub(crate) use live::live;
+pub(crate) use from_config::{Assumed, described};
+pub(crate) use from_daemon::live;
+pub(crate) use outcome::{Fate, Said};
 
 /// A parent and its sub-interfaces, without interfaces.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! `umacvlan replay`: the frames of a capture through the switch, without network or privilege.
 
 mod capture;
-mod folder;
-mod judge;
+mod output_dir;
 mod pcapng;
+mod replayer;
 mod section;
 mod tally;
 #[cfg(test)]
@@ -22,8 +22,8 @@ use umacvlan_core::Frame;
 
 use crate::offline_switch::{Assumed, Fate, Paper, Said, described};
 use capture::Record;
-use folder::Folder;
-use judge::{Entry, Judge, Origin};
+use output_dir::Folder;
+use replayer::{Entry, Judge, Origin};
 use tally::Tally;
 use umacvlan_config::Config;
 use umacvlan_text::output::Output;

@@ -5,7 +5,7 @@ use umacvlan_core::stats::{Counters, Drops, SubStats, WireStats};
 use umacvlan_core::{DropReason, SubIndex};
 
 use super::capture::Record;
-use super::judge::Entry;
+use super::replayer::Entry;
 use crate::offline_switch::{Fate, Paper, Said};
 use umacvlan_api::{Amount, SubCounters, WireCounters};
 use umacvlan_text::format::grouped;

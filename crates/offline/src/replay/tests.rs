@@ -5,8 +5,8 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::capture::{self, Record};
-use super::judge::{Entry, Judge, Origin};
 use super::pcapng::{self, Packet};
+use super::replayer::{Entry, Judge, Origin};
 use super::tally::Tally;
 use crate::offline_switch::{Assumed, Paper, Said, described};
 use umacvlan_config::Config;

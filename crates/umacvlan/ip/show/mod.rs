@@ -16,7 +16,7 @@ pub(super) use human::Human;
 pub(super) use json::LinkJson;
 pub(super) use text::{Scene, link};
 
-use super::complaint::{Complaint, FAILED};
+use super::error::{Complaint, FAILED};
 use super::options::{Colour, Options};
 
 /// How something is shown.

@@ -2,11 +2,11 @@
 
 use nix::libc;
 
-use super::complaint::{Complaint, Device, FAILED, REFUSED, USAGE};
+use super::error::{Complaint, Device, FAILED, REFUSED, USAGE};
 use super::help;
 use super::link::LinkCommand;
 use super::macvlan::{Macvlan, NOT_YET};
-use super::words::{Words, abbreviates, known_name, link_address, new_name, number, station};
+use super::tokens::{Words, abbreviates, known_name, link_address, new_name, number, station};
 use umacvlan_api::{LinkChange, LinkSpec};
 
 /// Whose words are read.

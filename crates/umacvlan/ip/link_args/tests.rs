@@ -3,7 +3,7 @@
 use umacvlan_core::Mode;
 
 use crate::ip::command::{Command, parse};
-use crate::ip::complaint::{Complaint, Device};
+use crate::ip::error::{Complaint, Device};
 use crate::ip::link::LinkCommand;
 use crate::ip::tests::words;
 use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};

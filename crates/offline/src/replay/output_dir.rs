@@ -9,8 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use umacvlan_core::SubIndex;
 
 use super::capture::Record;
-use super::judge::Entry;
 use super::pcapng::{self, Packet};
+use super::replayer::Entry;
 use crate::offline_switch::{Fate, Paper, Said};
 
 /// One pcapng file for each sub-interface, the wire, the host, and what was dropped.

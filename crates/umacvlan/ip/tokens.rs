@@ -2,7 +2,7 @@
 
 use umacvlan_core::MacAddr;
 
-use super::complaint::{Complaint, FAILED};
+use super::error::{Complaint, FAILED};
 
 /// The rest of a command line.
 #[derive(Clone, Debug)]
