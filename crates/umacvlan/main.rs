@@ -50,10 +50,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if cni::is_meant(env::args_os().next().as_deref()) {
+    if cni::invoked_by_name(env::args_os().next().as_deref()) {
         return cni::run(None);
     }
-    if netavark::is_meant(env::args_os().next().as_deref()) {
+    if netavark::invoked_by_name(env::args_os().next().as_deref()) {
         return netavark::run_plugin(env::args_os());
     }
     let words: Vec<OsString> = env::args_os().skip(1).collect();
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
     };
     done.unwrap_or_else(|error| {
-        output::complain(&output::one_line(&error));
+        output::print_stderr(&output::one_line(&error));
         ExitCode::FAILURE
     })
 }

@@ -74,7 +74,7 @@ impl State {
             Self::Fail => Tint::Bad,
             Self::Info => Tint::Plain,
             Self::Ok => Tint::Good,
-            Self::Warn => Tint::Doubtful,
+            Self::Warn => Tint::Warning,
         }
     }
 }

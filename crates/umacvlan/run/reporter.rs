@@ -9,7 +9,7 @@ use umacvlan_engine::worker::WorkerConfig;
 use super::counters;
 use super::json::{Happened, Ready, Report};
 use umacvlan_text::format::ranges;
-use umacvlan_text::output::{Output, complain};
+use umacvlan_text::output::{Output, print_stderr};
 use umacvlan_text::table::{Head, Table, Tint};
 
 /// Tells what happens, one way or the other.
@@ -107,7 +107,7 @@ impl Show {
         {
             return;
         }
-        complain(&sentence);
+        print_stderr(&sentence);
     }
 
     /// Another interval is over.

@@ -41,7 +41,7 @@ const PLUGIN: &str = "umacvlan-cni";
 pub struct CniArgs {}
 
 /// Whether the program was started as the plugin.
-pub fn is_meant(program: Option<&OsStr>) -> bool {
+pub fn invoked_by_name(program: Option<&OsStr>) -> bool {
     program.and_then(|program| Path::new(program).file_name()) == Some(OsStr::new(PLUGIN))
 }
 
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn the_name_decides_whatever_folder_it_is_in() {
-        let meant = |program: &str| is_meant(Some(OsStr::new(program)));
+        let meant = |program: &str| invoked_by_name(Some(OsStr::new(program)));
         assert!(meant("umacvlan-cni") && meant("/opt/cni/bin/umacvlan-cni"));
-        assert!(!meant("umacvlan") && !meant("/opt/umacvlan-cni/umacvlan") && !is_meant(None));
+        assert!(!meant("umacvlan") && !meant("/opt/umacvlan-cni/umacvlan") && !invoked_by_name(None));
     }
 }

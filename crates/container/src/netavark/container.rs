@@ -14,7 +14,7 @@ use super::routes;
 use crate::container_link::{self, Inside};
 use umacvlan_api::LinkSpec;
 use umacvlan_client::{Client, ConnectError, Failure};
-use umacvlan_text::output::complain;
+use umacvlan_text::output::print_stderr;
 
 /// Why there is no parent where none is named: as Podman's macvlan, that of the default route is
 /// taken.
@@ -43,7 +43,7 @@ pub(super) fn setup(socket: &Path, netns: &Path, request: &Request) -> Result<St
     let namespace = Netns::open(&place)?;
     let spec = spec(request, options, &place)?;
     if request.port_mappings.as_ref().is_some_and(|ports| !ports.is_empty()) {
-        complain("published ports are ignored: the container has an address of its own");
+        print_stderr("published ports are ignored: the container has an address of its own");
     }
 
     let mut client = Client::connect(socket)?;

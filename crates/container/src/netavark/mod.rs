@@ -75,7 +75,7 @@ struct Complaint {
 }
 
 /// True if the program was called by the plugin's name.
-pub fn is_meant(program: Option<&OsStr>) -> bool {
+pub fn invoked_by_name(program: Option<&OsStr>) -> bool {
     program.and_then(|program| Path::new(program).file_name()) == Some(OsStr::new(PLUGIN))
 }
 
@@ -142,7 +142,7 @@ mod tests {
             ("umacvlan-netavark/umacvlan", false),
             ("", false),
         ] {
-            assert_eq!(is_meant(Some(program.as_ref())), meant, "{program}");
+            assert_eq!(invoked_by_name(Some(program.as_ref())), meant, "{program}");
         }
     }
 }

@@ -218,7 +218,7 @@ fn row(words: [&str; 3], [sent, delivered]: [u64; 2], drops: &Drops) -> [Cell; 7
         .filter(|&(_, frames)| frames > 0)
         .map(|(reason, frames)| format!("{reason} {}", grouped(frames)))
         .collect();
-    let tint = if why.is_empty() { Tint::Plain } else { Tint::Doubtful };
+    let tint = if why.is_empty() { Tint::Plain } else { Tint::Warning };
     [
         place.into(),
         mode.into(),
