@@ -1,53 +1,53 @@
-//! Looking whether everything is as it should be, and removing what nobody knows of.
+//! `CHECK`, `STATUS` and `GC`.
 
 use umacvlan_netlink::Route;
 
-use super::Asked;
-use super::attachment::container;
-use super::config::refused;
+use super::Invocation;
+use super::attachment::container_netns;
+use super::config::netlink_error;
 use super::error::{CHANGED, CniError, UNAVAILABLE};
-use super::result::{Attached, Interface};
-use crate::container_link::{self, Inside};
+use super::result::{AddResult, Interface};
+use crate::container_link::{self, ContainerLink};
 use umacvlan_api::{Health, LinkView, ParentView};
 use umacvlan_client::Client;
 
-/// `CHECK`: whether an attachment still is what `ADD` and those after it have said.
+/// `CHECK`: compares an attachment with the previous result.
 ///
 /// # Errors
-/// The first thing that is not, or that there is nobody to ask.
-pub(super) fn check(asked: &Asked<'_>) -> Result<(), CniError> {
-    let Asked { call, config, .. } = asked;
+/// The first difference, or the daemon cannot be reached.
+pub(super) fn check(invocation: &Invocation<'_>) -> Result<(), CniError> {
+    let Invocation { request, config, .. } = invocation;
     let known = config.prev_result()?;
-    if let Some(ipam) = asked.ipam()? {
-        ipam.tell("CHECK")?;
+    if let Some(ipam) = invocation.ipam()? {
+        ipam.exec("CHECK")?;
     }
-    let Some(interface) = known.interface(asked) else {
-        let sandboxes = known.interfaces.iter().filter(|other| other.name == call.ifname);
+    let Some(interface) = known.interface(invocation) else {
+        let sandboxes = known.interfaces.iter().filter(|other| other.name == request.ifname);
         let sandbox = sandboxes.filter_map(|other| other.sandbox.as_deref()).next();
         return changed(format!(
             "sandbox in prevResult {} doesn't match configured netns: {}",
             sandbox.unwrap_or_default(),
-            call.netns
+            request.netns
         ));
     };
-    let netns = container(asked)?;
-    check_served(asked)?;
-    let mut inside = Inside::find(&netns, &call.ifname).map_err(refused)?;
-    check_mac(interface, &inside)?;
-    check_ip(&known, &mut inside, &call.ifname)
+    let netns = container_netns(invocation)?;
+    check_daemon(invocation)?;
+    let mut link = ContainerLink::find(&netns, &request.ifname).map_err(netlink_error)?;
+    check_mac(interface, &link)?;
+    check_ip(&known, &mut link, &request.ifname)
 }
 
-/// What the daemon knows of it.
-fn check_served(asked: &Asked<'_>) -> Result<(), CniError> {
-    let mut client = Client::connect(&asked.socket)?;
+/// Compares the link with the view of the daemon.
+fn check_daemon(invocation: &Invocation<'_>) -> Result<(), CniError> {
+    let mut client = Client::connect(&invocation.socket)?;
     let links: Vec<LinkView> = client.get("/v1/links", &[])?;
-    let owner = asked.owner();
+    let owner = invocation.owner();
     let link = links.iter().find(|link| link.umacvlan.owner.as_ref() == Some(&owner));
     let Some(link) = link else {
-        return changed(format!("the daemon serves no link for {owner}: add it again"));
+        return changed(format!("the daemon has no link for {owner}: add it again"));
     };
-    check_link(asked, link)?;
-    check_parent(asked, link, &links)?;
+    check_link(invocation, link)?;
+    check_parent(invocation, link, &links)?;
     let parents: Vec<ParentView> = client.get("/v1/parents", &[])?;
     let of = &link.umacvlan.parent;
     if !parents.iter().any(|parent| parent.name == *of && parent.present) {
@@ -56,9 +56,9 @@ fn check_served(asked: &Asked<'_>) -> Result<(), CniError> {
     Ok(())
 }
 
-fn check_link(asked: &Asked<'_>, link: &LinkView) -> Result<(), CniError> {
-    let Asked { call, config, .. } = asked;
-    let name = &call.ifname;
+fn check_link(invocation: &Invocation<'_>, link: &LinkView) -> Result<(), CniError> {
+    let Invocation { request, config, .. } = invocation;
+    let name = &request.ifname;
     if link.ifname != *name {
         return changed(format!("interface {name} is called {} now", link.ifname));
     }
@@ -71,9 +71,9 @@ fn check_link(asked: &Asked<'_>, link: &LinkView) -> Result<(), CniError> {
     Ok(())
 }
 
-fn check_mac(known: &Interface, inside: &Inside<'_>) -> Result<(), CniError> {
+fn check_mac(known: &Interface, link: &ContainerLink<'_>) -> Result<(), CniError> {
     let had = known.mac.as_deref().filter(|mac| !mac.is_empty());
-    let has = inside.mac().map(|mac| mac.to_string()).unwrap_or_default();
+    let has = link.mac().map(|mac| mac.to_string()).unwrap_or_default();
     match had.filter(|&had| had != has) {
         Some(had) => {
             let name = &known.name;
@@ -83,10 +83,14 @@ fn check_mac(known: &Interface, inside: &Inside<'_>) -> Result<(), CniError> {
     }
 }
 
-fn check_parent(asked: &Asked<'_>, link: &LinkView, links: &[LinkView]) -> Result<(), CniError> {
-    let name = &asked.call.ifname;
-    let master = asked.config.master()?;
-    // A link on a link is one on the same parent.
+fn check_parent(
+    invocation: &Invocation<'_>,
+    link: &LinkView,
+    links: &[LinkView],
+) -> Result<(), CniError> {
+    let name = &invocation.request.ifname;
+    let master = invocation.config.master()?;
+    // A link whose master is a link is on the same parent.
     let is_link =
         links.iter().any(|other| other.ifname == master && other.umacvlan.netns.is_none());
     if link.umacvlan.parent != master && !is_link {
@@ -96,17 +100,17 @@ fn check_parent(asked: &Asked<'_>, link: &LinkView, links: &[LinkView]) -> Resul
     Ok(())
 }
 
-fn check_ip(known: &Attached, inside: &mut Inside<'_>, ifname: &str) -> Result<(), CniError> {
-    let has = inside.addresses().map_err(refused)?;
-    let (addresses, routes) = known.wanted();
+fn check_ip(known: &AddResult, link: &mut ContainerLink<'_>, ifname: &str) -> Result<(), CniError> {
+    let has = link.addresses().map_err(netlink_error)?;
+    let (addresses, routes) = known.addresses_and_routes();
     let own = known.ips.iter().zip(addresses).filter(|(ip, _)| known.belongs(ip, ifname));
     for (_, address) in own {
         if !has.contains(&address) {
             return changed(format!("failed to match addr {address} on interface {ifname}"));
         }
     }
-    let all = inside.all_routes().map_err(refused)?;
-    match routes.iter().find(|route| !all.iter().any(|other| leads_alike(route, other))) {
+    let all = link.all_routes().map_err(netlink_error)?;
+    match routes.iter().find(|route| !all.iter().any(|other| is_same_route(route, other))) {
         Some(lost) => changed(format!("expected route {} not found in the namespace", lost.to)),
         None => Ok(()),
     }
@@ -116,43 +120,43 @@ fn changed<T>(msg: String) -> Result<T, CniError> {
     Err(CniError::new(CHANGED, msg))
 }
 
-/// Whether the kernel's route is the one that was asked for; what was left to the kernel may be
-/// anything.
-fn leads_alike(wanted: &Route, has: &Route) -> bool {
+/// Whether the kernel's route `has` is the requested one; a metric that was not requested may have
+/// any value.
+fn is_same_route(wanted: &Route, has: &Route) -> bool {
     wanted.to.network() == has.to
         && wanted.via == has.via
         && wanted.table == has.table
         && wanted.metric.is_none_or(|metric| has.metric == Some(metric))
 }
 
-/// `STATUS`: whether `ADD` can work.
+/// `STATUS`: whether `ADD` can succeed.
 ///
 /// # Errors
-/// What is in the way.
-pub(super) fn status(asked: &Asked<'_>) -> Result<(), CniError> {
+/// The daemon or the IPAM plugin is not ready.
+pub(super) fn status(invocation: &Invocation<'_>) -> Result<(), CniError> {
     let unavailable = |error: String| CniError::new(UNAVAILABLE, error);
     let mut client =
-        Client::connect(&asked.socket).map_err(|error| unavailable(error.to_string()))?;
+        Client::connect(&invocation.socket).map_err(|error| unavailable(error.to_string()))?;
     client.get::<Health>("/healthz", &[]).map_err(|error| unavailable(error.to_string()))?;
-    asked.ipam()?.map_or(Ok(()), |ipam| ipam.tell("STATUS"))
+    invocation.ipam()?.map_or(Ok(()), |ipam| ipam.exec("STATUS"))
 }
 
-/// `GC`: removes every link of this network that is not among the valid ones. What cannot be
-/// removed does not keep the others.
+/// `GC`: removes every link of this network that is not among the valid attachments. It continues
+/// after a failure.
 ///
 /// # Errors
-/// The first thing that could not be removed.
-pub(super) fn gc(asked: &Asked<'_>) -> Result<(), CniError> {
-    let addresses = asked.ipam().and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.tell("GC")));
-    let mut client = Client::connect(&asked.socket)?;
+/// The first failure.
+pub(super) fn gc(invocation: &Invocation<'_>) -> Result<(), CniError> {
+    let addresses = invocation.ipam().and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.exec("GC")));
+    let mut client = Client::connect(&invocation.socket)?;
     let links: Vec<LinkView> = client.get("/v1/links", &[])?;
-    let valid: Vec<String> = asked
+    let valid: Vec<String> = invocation
         .config
         .valid
         .iter()
-        .map(|valid| asked.owner_of(&valid.container, &valid.ifname))
+        .map(|valid| invocation.owner_of(&valid.container, &valid.ifname))
         .collect();
-    let network = asked.network();
+    let network = invocation.network_prefix();
     let owners = links.into_iter().filter_map(|link| link.umacvlan.owner);
     let stale = owners.filter(|owner| owner.starts_with(&network) && !valid.contains(owner));
     let removed =
@@ -161,16 +165,16 @@ pub(super) fn gc(asked: &Asked<'_>) -> Result<(), CniError> {
     removed.into_iter().fold(addresses, Result::and)
 }
 
-impl Attached {
-    /// The interface that was made for a call.
-    pub(super) fn interface(&self, asked: &Asked<'_>) -> Option<&Interface> {
-        let call = asked.call;
+impl AddResult {
+    /// The interface of this invocation.
+    pub(super) fn interface(&self, invocation: &Invocation<'_>) -> Option<&Interface> {
+        let request = invocation.request;
         self.interfaces.iter().find(|interface| {
-            interface.name == call.ifname && interface.sandbox.as_ref() == Some(&call.netns)
+            interface.name == request.ifname && interface.sandbox.as_ref() == Some(&request.netns)
         })
     }
 
-    /// Whether an address is that of an interface; one that does not say is everybody's.
+    /// Whether an address belongs to the interface `name`, or to no interface in particular.
     fn belongs(&self, ip: &super::result::Ip, name: &str) -> bool {
         let index = ip.interface.and_then(|index| usize::try_from(index).ok());
         let interface = index.and_then(|index| self.interfaces.get(index));
