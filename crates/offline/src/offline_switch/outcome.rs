@@ -1,75 +1,96 @@
-//! [`Fate`]: what becomes of a frame on paper.
+//! [`Outcome`]: where one frame goes, and its JSON fields.
 
+use serde::Serialize;
 use umacvlan_core::switch::{Action, Replica, Verdict};
 use umacvlan_core::{DropReason, ParentSide, SubIndex};
 
-/// What the switch has said of a frame.
+use super::OfflineSwitch;
+
+/// The decision of the switch for one frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum Decision {
     Deliver,
     Drop(DropReason),
     Flood,
     Host,
-    /// Nothing: too little of the frame was captured to ask.
+    /// The capture has too little of the frame to ask the switch.
     #[default]
-    Nothing,
+    Unknown,
     Wire,
 }
 
-impl Said {
-    /// The word for it.
+impl Decision {
+    /// The name in JSON and text output.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Deliver => "deliver",
             Self::Drop(_) => "drop",
             Self::Flood => "flood",
             Self::Host => "host",
-            Self::Nothing => "unknown",
+            Self::Unknown => "unknown",
             Self::Wire => "wire",
         }
     }
 }
 
-/// What becomes of one frame.
+/// Everyone that gets one frame.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fate {
-    pub said: Said,
-    /// Source sub-interfaces that get a copy.
+pub(crate) struct Outcome {
+    pub decision: Decision,
+    /// Source-mode sub-interfaces that get a copy.
     pub copies: Vec<SubIndex>,
-    /// Who gets the frame by the verdict.
+    /// Sub-interfaces that get the frame by the verdict.
     pub to: Vec<SubIndex>,
-    /// Who would get it, had it fit.
+    /// Sub-interfaces whose MTU is too small for the frame.
     pub too_long: Vec<SubIndex>,
     pub host: bool,
     pub wire: bool,
-    /// The flood takes the broadcast queue.
+    /// The flood goes through the broadcast queue.
     pub queued: bool,
 }
 
-impl Fate {
-    /// Forgets the frame before.
+/// An outcome in the JSON of `explain` and `replay`.
+#[serde_with::skip_serializing_none]
+#[derive(Debug, Serialize)]
+pub(crate) struct OutcomeJson<'a> {
+    pub verdict: &'static str,
+    /// The drop reason.
+    pub reason: Option<&'static str>,
+    /// Links that get the frame by the verdict.
+    pub to: Vec<&'a str>,
+    /// Links that get a copy because they list the source.
+    pub copies: Vec<&'a str>,
+    pub too_long: Vec<&'a str>,
+    pub host: bool,
+    pub wire: bool,
+    /// The flood goes through the broadcast queue.
+    pub queued: bool,
+}
+
+impl Outcome {
+    /// Resets it for the next frame, keeping the memory.
     pub(crate) fn clear(&mut self) {
-        let Self { said, copies, to, too_long, host, wire, queued } = self;
-        *said = Said::default();
+        let Self { decision, copies, to, too_long, host, wire, queued } = self;
+        *decision = Decision::default();
         [copies, to, too_long].into_iter().for_each(Vec::clear);
         (*host, *wire, *queued) = (false, false, false);
     }
 
-    /// What the engine does with a verdict; `queue` is the length of the broadcast queue.
-    pub(crate) fn carry_out(&mut self, verdict: Verdict<'_>, queue: u32) {
+    /// Does with a verdict what the engine does; `queue` is the length of the broadcast queue.
+    pub(crate) fn apply(&mut self, verdict: Verdict<'_>, queue: u32) {
         self.copies.extend(verdict.copies);
         match verdict.action {
             Action::Deliver(id) => {
-                self.said = Said::Deliver;
+                self.decision = Decision::Deliver;
                 self.to.push(id);
             }
-            Action::Drop(reason) => self.said = Said::Drop(reason),
+            Action::Drop(reason) => self.decision = Decision::Drop(reason),
             Action::Host => {
-                self.said = Said::Host;
+                self.decision = Decision::Host;
                 self.host = true;
             }
             Action::Wire => {
-                self.said = Said::Wire;
+                self.decision = Decision::Wire;
                 self.wire = true;
             }
             Action::Flood(flood) => {
@@ -78,10 +99,10 @@ impl Fate {
                 self.wire = rule.also() == ParentSide::Wire;
                 self.queued = rule.deferred();
                 if self.queued && queue == 0 {
-                    self.said = Said::Drop(DropReason::BcQueueFull);
+                    self.decision = Decision::Drop(DropReason::BcQueueFull);
                     return;
                 }
-                self.said = Said::Flood;
+                self.decision = Decision::Flood;
                 for replica in flood {
                     match replica {
                         Replica::Deliver(id) => self.to.push(id),
@@ -89,6 +110,23 @@ impl Fate {
                     }
                 }
             }
+        }
+    }
+
+    /// The JSON fields, with the names that `offline` has for the sub-interfaces.
+    pub(crate) fn json<'a>(&self, offline: &'a OfflineSwitch) -> OutcomeJson<'a> {
+        OutcomeJson {
+            verdict: self.decision.name(),
+            reason: match self.decision {
+                Decision::Drop(reason) => Some(reason.name()),
+                _ => None,
+            },
+            to: offline.names(&self.to),
+            copies: offline.names(&self.copies),
+            too_long: offline.names(&self.too_long),
+            host: self.host,
+            wire: self.wire,
+            queued: self.queued,
         }
     }
 }

@@ -1,62 +1,62 @@
-//! [`Judge`]: where a frame of a capture enters the switch, and what becomes of it there.
+//! [`Replayer`]: puts captured frames into the switch, each at its place of entry.
 //!
-//! There is no time in a replay, so nothing is ever full but a broadcast queue of length 0.
+//! A replay has no time, so no queue is ever full, except a broadcast queue of length 0.
 
 use std::collections::HashMap;
 
 use umacvlan_core::{DropReason, Frame, MacAddr, SubIndex};
 
 use super::capture::Record;
-use crate::offline_switch::{Fate, Paper, Said};
+use crate::offline_switch::{Decision, OfflineSwitch, Outcome};
 
-/// Where a frame comes from.
+/// Where a frame enters the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// The parent's own stack, whose frames do not pass the switch.
+    /// The host: its frames go to the wire past the switch.
     Host,
     /// A sub-interface.
     Sub(SubIndex),
-    /// Beyond the parent.
+    /// The parent.
     Wire,
 }
 
-/// Where frames are taken to come from.
+/// How the entry of a frame is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// From whose address their source is, else from the wire.
+    /// The owner of the source address, else the wire.
     Auto,
-    /// All of them from here.
+    /// The same for all frames.
     Only(Entry),
 }
 
-/// Judges frames, one after the other.
+/// Puts frames into the switch one after the other, reusing its memory.
 #[derive(Debug)]
-pub(super) struct Judge<'p> {
-    paper: &'p Paper,
+pub(super) struct Replayer<'p> {
+    offline: &'p OfflineSwitch,
     from: Origin,
-    /// Frames of sub-interfaces may be super-frames.
+    /// Frames from sub-interfaces are taken for GSO packets.
     gso: bool,
     entries: HashMap<MacAddr, Entry>,
-    /// A cut frame at its full length.
+    /// A truncated frame, padded to its full length.
     whole: Vec<u8>,
-    /// Of the last frame.
-    fate: Fate,
+    /// The outcome of the last frame.
+    outcome: Outcome,
 }
 
-impl<'p> Judge<'p> {
-    pub(super) fn new(paper: &'p Paper, from: Origin, gso: bool) -> Self {
-        let mut entries = HashMap::from([(paper.switch.parent().mac, Entry::Host)]);
-        for (_, _, sub) in paper.subs() {
-            if let Some(owner) = paper.owner(sub.mac()) {
+impl<'p> Replayer<'p> {
+    pub(super) fn new(offline: &'p OfflineSwitch, from: Origin, gso: bool) -> Self {
+        let mut entries = HashMap::from([(offline.switch.parent().mac, Entry::Host)]);
+        for (_, _, sub) in offline.subs() {
+            if let Some(owner) = offline.owner(sub.mac()) {
                 entries.insert(sub.mac(), Entry::Sub(owner));
             }
         }
-        Self { paper, from, gso, entries, whole: Vec::new(), fate: Fate::default() }
+        Self { offline, from, gso, entries, whole: Vec::new(), outcome: Outcome::default() }
     }
 
-    /// Where a frame enters, and what becomes of it.
-    pub(super) fn judge(&mut self, record: &Record<'_>) -> (Entry, &Fate) {
-        self.fate.clear();
+    /// Returns where a frame enters, and its outcome.
+    pub(super) fn replay(&mut self, record: &Record<'_>) -> (Entry, &Outcome) {
+        self.outcome.clear();
         let frame = Frame::new(record.bytes);
         let entry = match (self.from, frame) {
             (Origin::Only(entry), _) => entry,
@@ -67,21 +67,21 @@ impl<'p> Judge<'p> {
         };
         match frame {
             None if record.is_cut() => {}
-            None => self.fate.said = Said::Drop(DropReason::Runt),
+            None => self.outcome.decision = Decision::Drop(DropReason::Runt),
             Some(frame) => self.decide(entry, frame, record),
         }
-        (entry, &self.fate)
+        (entry, &self.outcome)
     }
 
     fn decide(&mut self, entry: Entry, frame: Frame<'_>, record: &Record<'_>) {
-        let Self { paper, fate, whole, .. } = self;
-        let switch = &paper.switch;
+        let Self { offline, outcome, whole, .. } = self;
+        let switch = &offline.switch;
         match entry {
-            Entry::Wire => fate.carry_out(switch.ingress(frame), switch.bc_queue_len()),
+            Entry::Wire => outcome.apply(switch.ingress(frame), switch.bc_queue_len()),
             Entry::Sub(from) => {
-                // The switch measures what it is given: a cut frame gets its length back, as far
-                // as the largest MTU can tell a difference.
-                let most = switch.parent().mtu as usize + BEYOND;
+                // The switch measures the slice, so a truncated frame is padded, at most to a
+                // length that exceeds every MTU.
+                let most = switch.parent().mtu as usize + OVERHEAD;
                 whole.clear();
                 if record.is_cut() {
                     whole.extend(record.bytes);
@@ -89,15 +89,15 @@ impl<'p> Judge<'p> {
                 }
                 let frame = Frame::new(whole).unwrap_or(frame);
                 let verdict = switch.egress(from, frame, self.gso);
-                fate.carry_out(verdict, switch.bc_queue_len());
+                outcome.apply(verdict, switch.bc_queue_len());
             }
             Entry::Host => {
-                fate.said = Said::Wire;
-                fate.wire = true;
+                outcome.decision = Decision::Wire;
+                outcome.wire = true;
             }
         }
     }
 }
 
-/// More than a header and a tag: a frame so much longer than an MTU fits nowhere.
-const BEYOND: usize = 64;
+/// More bytes than a header and a tag: a frame that exceeds the MTU by this is too long.
+const OVERHEAD: usize = 64;
