@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     {
         return complete::run(&Cli::command(), rest);
     }
-    if ip::is_meant(&words, &commands()) {
+    if ip::is_ip_command(&words, &commands()) {
         return ip::run(&words);
     }
     let cli = Cli::parse();

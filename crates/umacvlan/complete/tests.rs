@@ -110,11 +110,11 @@ fn what_is_offered_is_understood() {
     let commands = grammar::commands();
     assert!(commands.len() > 30, "{commands:?}");
     let unknown = |command: &str| {
-        let wrong = ip::wrong_with(command).unwrap_or_default();
+        let wrong = ip::parse_error(command).unwrap_or_default();
         ["garbage", "not supported", "unknown"].iter().any(|words| wrong.contains(words))
     };
     for command in commands {
-        assert!(!unknown(&command), "{command}: {:?}", ip::wrong_with(&command));
+        assert!(!unknown(&command), "{command}: {:?}", ip::parse_error(&command));
     }
     assert!(unknown("link set m1 frob 1") && unknown("link set m1 type macvlan frob"));
 }

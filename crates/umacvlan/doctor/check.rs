@@ -15,7 +15,8 @@ pub(crate) struct Check {
     /// What is there, for people.
     pub(crate) found: String,
     /// The command that mends it, or what to do where no command can.
-    pub(crate) mend: Option<String>,
+    #[serde(rename = "mend")]
+    pub(crate) fix: Option<String>,
 }
 
 /// How good it is.
@@ -34,7 +35,7 @@ pub(crate) enum State {
 
 impl Check {
     pub(crate) fn new(name: &'static str, state: State, found: impl Into<String>) -> Self {
-        Self { name, state, found: found.into(), mend: None }
+        Self { name, state, found: found.into(), fix: None }
     }
 
     pub(crate) fn ok(name: &'static str, found: impl Into<String>) -> Self {
@@ -54,8 +55,8 @@ impl Check {
     }
 
     /// The same with what to do.
-    pub(crate) fn mend(self, command: impl Into<String>) -> Self {
-        Self { mend: Some(command.into()), ..self }
+    pub(crate) fn fix(self, command: impl Into<String>) -> Self {
+        Self { fix: Some(command.into()), ..self }
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn docker(root: &Path) -> Check {
         Err(error) => match error.kind() {
             ErrorKind::NotFound => {
                 Check::info(name, "dockerd is installed, and umacvlan is not asked to serve it")
-                    .mend(
+                    .fix(
                         "put [docker] into /etc/umacvlan/umacvlan.toml; systemctl restart umacvlan",
                     )
             }
@@ -27,7 +27,7 @@ pub(super) fn docker(root: &Path) -> Check {
                 Check::info(name, format!("{DEFAULT_SOCKET} is there; only root can try it"))
             }
             _ => Check::warn(name, format!("{DEFAULT_SOCKET}: {error}: Docker waits for it"))
-                .mend("systemctl restart umacvlan: links outlive that"),
+                .fix("systemctl restart umacvlan: links outlive that"),
         },
     }
 }
@@ -58,7 +58,7 @@ mod tests {
         assert!(seen().found.contains("not installed"));
         fs::create_dir_all(root.path().join("usr/bin")).unwrap();
         fs::write(root.path().join("usr/bin/dockerd"), "").unwrap();
-        assert!(seen().mend.unwrap().contains("[docker]"));
+        assert!(seen().fix.unwrap().contains("[docker]"));
         let socket = root.path().join(&DEFAULT_SOCKET[1..]);
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
         let listener = UnixListener::bind(&socket).unwrap();

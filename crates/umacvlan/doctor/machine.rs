@@ -34,7 +34,7 @@ pub(super) fn kernel() -> Check {
     match version(&release) {
         Some(version) if version < OLDEST => {
             let [major, minor] = OLDEST;
-            Check::fail("kernel", found).mend(format!("boot Linux {major}.{minor} or later"))
+            Check::fail("kernel", found).fix(format!("boot Linux {major}.{minor} or later"))
         }
         Some(_) => Check::ok("kernel", found),
         None => Check::warn("kernel", format!("{found}: not a version that can be compared")),
@@ -53,14 +53,14 @@ pub(super) fn capabilities(daemon_listens: bool) -> Check {
         return match read("/proc/self/uid_map") {
             Some(map) if !is_initial(&map) => {
                 Check::warn(name, "all, but of a user namespace: for networks made within it")
-                    .mend("run it as root outside, for the machine's own interfaces")
+                    .fix("run it as root outside, for the machine's own interfaces")
             }
             _ => Check::ok(name, "all that are needed"),
         };
     }
     let lacks = [needed.clone(), following].concat().join(", ");
     let add = lacks.replace("CAP_", "--cap-add ").replace(',', "");
-    let mend = format!("run it as root; in a container with {add}");
+    let fix = format!("run it as root; in a container with {add}");
     match (needed.is_empty(), daemon_listens) {
         (true, _) => Check::warn(
             name,
@@ -69,7 +69,7 @@ pub(super) fn capabilities(daemon_listens: bool) -> Check {
         (false, true) => Check::warn(name, format!("no {lacks}; the daemon has its own")),
         (false, false) => Check::fail(name, format!("no {lacks}")),
     }
-    .mend(mend)
+    .fix(fix)
 }
 
 /// Where namespaces, descriptors and CPUs are.
@@ -87,7 +87,7 @@ fn named_namespaces(place: &Path) -> Check {
     match fs::read_dir(place).map(Iterator::count) {
         Ok(count) => Check::ok(name, format!("{count} with a name in {}", place.display())),
         Err(_) => Check::info(name, format!("none has a name: {} is absent", place.display()))
-            .mend("ip netns add NAME makes one"),
+            .fix("ip netns add NAME makes one"),
     }
 }
 
@@ -99,7 +99,7 @@ fn descriptors() -> Check {
             let state = if links < FEW_LINKS { State::Warn } else { State::Ok };
             let check = Check::new(name, state, format!("{limit} may be open: {links} links"));
             match state {
-                State::Warn => check.mend("ulimit -n 65536, or LimitNOFILE= of the unit"),
+                State::Warn => check.fix("ulimit -n 65536, or LimitNOFILE= of the unit"),
                 _ => check,
             }
         }
@@ -174,6 +174,6 @@ mod tests {
     fn absent_names_come_with_the_command_that_makes_one() {
         let check = named_namespaces(Path::new("/nowhere/netns"));
         assert_eq!(check.state, State::Info);
-        assert!(check.mend.unwrap().starts_with("ip netns add"));
+        assert!(check.fix.unwrap().starts_with("ip netns add"));
     }
 }

@@ -20,7 +20,7 @@ use clap::Args;
 use umacvlan_sys::netns::enter_user_namespace;
 
 use check::Check;
-use probes::Tried;
+use probes::ProbeResult;
 use report::Report;
 use umacvlan_text::output::Output;
 
@@ -41,15 +41,15 @@ pub(crate) struct DoctorArgs {
 
 /// Looks at everything and prints it; the status is 1 if something fails.
 pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<ExitCode> {
-    let daemon = service::look(socket);
+    let daemon = service::inspect(socket);
     let mut machine = vec![machine::kernel(), machine::capabilities(daemon.listens)];
     machine.extend(machine::places());
-    let interfaces = nic::look(&args.parents)?;
+    let interfaces = nic::inspect(&args.parents)?;
     machine.extend(nic::cloud(&interfaces));
     // The last, because nobody comes back from a user namespace.
-    machine.extend(trials());
+    machine.extend(run_probes());
 
-    let mut containers = plugins::look(Path::new("/"));
+    let mut containers = plugins::inspect(Path::new("/"));
     containers.push(containers::docker(Path::new("/")));
     let report = Report::new(machine, daemon.checks, containers, interfaces);
     let mut output = Output::new();
@@ -63,15 +63,15 @@ pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<ExitCode> {
 }
 
 /// Tries what the engine will do, as root of a user namespace if this user may not.
-fn trials() -> Vec<Check> {
+fn run_probes() -> Vec<Check> {
     let first = probes::run("");
     let entered = enter_user_namespace();
     let mut checks = match (first, &entered) {
-        (Tried::Done(checks), _) => checks,
-        (Tried::Denied(_), Ok(())) => match probes::run(", in a user namespace") {
-            Tried::Done(checks) | Tried::Denied(checks) => checks,
+        (ProbeResult::Done(checks), _) => checks,
+        (ProbeResult::Denied(_), Ok(())) => match probes::run(", in a user namespace") {
+            ProbeResult::Done(checks) | ProbeResult::Denied(checks) => checks,
         },
-        (Tried::Denied(checks), Err(_)) => checks,
+        (ProbeResult::Denied(checks), Err(_)) => checks,
     };
     checks.push(match entered {
         Ok(()) => Check::ok("user-namespaces", "allowed, as `umacvlan lab` needs it of users"),

@@ -59,7 +59,7 @@ pub(super) struct Facts {
 const SYSFS: &str = "/sys/class/net";
 
 /// All interfaces of this namespace, or those of these names.
-pub(super) fn look(names: &[String]) -> Result<Vec<Nic>> {
+pub(super) fn inspect(names: &[String]) -> Result<Vec<Nic>> {
     let mut rtnl = Rtnl::open()?;
     let ethtool = Ethtool::open().context("cannot ask drivers")?;
     let links = rtnl.links()?;
@@ -93,7 +93,7 @@ pub(super) fn cloud(nics: &[Nic]) -> Option<Check> {
     let names: Vec<&str> = virtual_nics.iter().map(|nic| nic.name.as_str()).collect();
     let found =
         format!("{}: whatever is behind it may drop frames of other addresses", names.join(", "));
-    Some(Check::warn("hypervisor", found).mend(remedy))
+    Some(Check::warn("hypervisor", found).fix(remedy))
 }
 
 /// What to do so that the other side of a virtual NIC takes addresses it does not know.
@@ -145,7 +145,7 @@ fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named:
         Ok(()) if facts.wireless => {
             let state = if named { State::Fail } else { State::Warn };
             Check::new("parent", state, "a Wi-Fi station sends its own address only")
-                .mend("use a wired interface; or passthru, which has the parent's address")
+                .fix("use a wired interface; or passthru, which has the parent's address")
         }
         Ok(()) => Check::ok("parent", facts.summary(chosen(link, facts).name)),
         Err(error) => {
@@ -153,7 +153,7 @@ fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named:
             let check = Check::new("parent", state, error.to_string());
             match error {
                 Error::ParentBusy { master, .. } => {
-                    check.mend(format!("use {master}; or ip link set dev {name} nomaster"))
+                    check.fix(format!("use {master}; or ip link set dev {name} nomaster"))
                 }
                 _ => check,
             }
@@ -167,12 +167,11 @@ fn state_checks(link: &Link, facts: &Facts, named: bool) -> Vec<Check> {
     let name = &link.name;
     let mut checks = Vec::new();
     if !link.is_up() {
-        let mend = format!("ip link set dev {name} up");
-        checks.push(Check::new("state", idle, "it is down").mend(mend));
+        let fix = format!("ip link set dev {name} up");
+        checks.push(Check::new("state", idle, "it is down").fix(fix));
     } else if facts.carrier == Some(false) {
-        checks.push(
-            Check::new("state", idle, "no carrier").mend("plug it in, or set its far end up"),
-        );
+        checks
+            .push(Check::new("state", idle, "no carrier").fix("plug it in, or set its far end up"));
     }
     if facts.promiscuous {
         checks.push(Check::info("filter", "promiscuous: it takes in frames for everybody"));
@@ -185,12 +184,12 @@ fn offload_checks(link: &Link, facts: &Facts) -> Vec<Check> {
     let mut checks = Vec::new();
     if facts.lro == Some(true) {
         let found = "LRO joins received frames so that they cannot be sent on as they were";
-        checks.push(Check::warn("lro", found).mend(format!("ethtool -K {name} lro off")));
+        checks.push(Check::warn("lro", found).fix(format!("ethtool -K {name} lro off")));
     }
     // A veth hands on what its other end has joined.
     if facts.gro == Some(false) && facts.driver.as_deref() != Some("veth") {
         let found = "GRO is off: bulk TCP comes frame by frame";
-        checks.push(Check::info("gro", found).mend(format!("ethtool -K {name} gro on")));
+        checks.push(Check::info("gro", found).fix(format!("ethtool -K {name} gro on")));
     }
     checks
 }
@@ -203,7 +202,7 @@ fn absent(name: &str) -> Nic {
 fn none_suits() -> Nic {
     let found = "no interface of this network namespace can be a parent";
     let check = Check::fail("parent", found)
-        .mend("ip link add p0 type veth peer name q0 makes one to try with");
+        .fix("ip link add p0 type veth peer name q0 makes one to try with");
     unsuitable("-", check)
 }
 
@@ -273,7 +272,7 @@ mod tests {
         assert!(cloud(&[driven("e1000e"), driven("veth")]).is_none());
         let check = cloud(&[driven("e1000e"), driven("ena"), driven("ena")]).unwrap();
         assert!(check.found.starts_with("n0, n0:"), "{check:?}");
-        assert!(check.mend.unwrap().contains("passthru"));
+        assert!(check.fix.unwrap().contains("passthru"));
     }
 
     #[test]
@@ -283,7 +282,7 @@ mod tests {
         for (named, state) in [(true, State::Fail), (false, State::Warn)] {
             let check = parent_check(&link, &facts, &Ok(()), named);
             assert_eq!(check.state, state);
-            assert!(check.mend.unwrap().contains("wired"));
+            assert!(check.fix.unwrap().contains("wired"));
         }
     }
 
@@ -292,7 +291,7 @@ mod tests {
         let link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();
         let facts = Facts { lro: Some(true), gro: Some(false), ..Facts::default() };
         let mends: Vec<_> =
-            offload_checks(&link, &facts).into_iter().filter_map(|check| check.mend).collect();
+            offload_checks(&link, &facts).into_iter().filter_map(|check| check.fix).collect();
         assert_eq!(mends, ["ethtool -K lo lro off", "ethtool -K lo gro on"]);
         assert!(offload_checks(&link, &Facts::default()).is_empty());
     }

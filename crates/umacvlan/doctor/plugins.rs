@@ -23,7 +23,7 @@ const NETAVARK_FOLDERS: [&str; 4] = [
 const CNI_NETWORKS: &str = "etc/cni/net.d";
 
 /// Everything below `root`. That something is not there is no fault: not everybody has containers.
-pub(super) fn look(root: &Path) -> Vec<Check> {
+pub(super) fn inspect(root: &Path) -> Vec<Check> {
     let mut checks = cni(root);
     checks.extend([netavark(root), multus(root)]);
     checks
@@ -78,17 +78,17 @@ fn plugin(name: &'static str, root: &Path, folder: &str, file: &str) -> Check {
     let found = format!("{file} is not in {shown}");
     let link = link(file, &shown);
     match access(&root.join(folder), AccessFlags::W_OK) {
-        Ok(()) => Check::info(name, found).mend(link),
+        Ok(()) => Check::info(name, found).fix(link),
         Err(error) => {
             let why = error.desc().to_lowercase();
             Check::info(name, format!("{found}, which cannot be written to: {why}"))
-                .mend(format!("as root, {link}; or have the runtime look elsewhere"))
+                .fix(format!("as root, {link}; or have the runtime look elsewhere"))
         }
     }
 }
 
 fn broken(name: &'static str, plugin: &str, folder: &str, what: &str) -> Check {
-    Check::new(name, State::Warn, format!("{plugin} in {folder} {what}")).mend(link(plugin, folder))
+    Check::new(name, State::Warn, format!("{plugin} in {folder} {what}")).fix(link(plugin, folder))
 }
 
 /// The command that puts a plugin there: the program that runs, under the plugin's name.
@@ -111,7 +111,7 @@ fn multus(root: &Path) -> Check {
             Check::info(name, format!("no networks of CNI in /{CNI_NETWORKS}"))
         }
         None => Check::info(name, format!("not in /{CNI_NETWORKS}: pods have one network each"))
-            .mend("docs/kubernetes.md tells how to install it"),
+            .fix("docs/kubernetes.md tells how to install it"),
     }
 }
 
@@ -130,15 +130,15 @@ mod tests {
 
     /// The state of the check of that name, and what mends it.
     fn seen(root: &Scratch, name: &str) -> (State, String) {
-        let check = look(root.path()).into_iter().find(|check| check.name == name).unwrap();
-        (check.state, check.mend.unwrap_or_default())
+        let check = inspect(root.path()).into_iter().find(|check| check.name == name).unwrap();
+        (check.state, check.fix.unwrap_or_default())
     }
 
     #[test]
     fn without_containers_there_is_nothing_to_mend() {
         let root = Scratch::new();
-        for check in look(root.path()) {
-            assert_eq!((check.state, check.mend), (State::Info, None), "{}", check.name);
+        for check in inspect(root.path()) {
+            assert_eq!((check.state, check.fix), (State::Info, None), "{}", check.name);
         }
     }
 
@@ -150,11 +150,11 @@ mod tests {
             ("netavark", "usr/lib/netavark", "umacvlan-netavark"),
         ] {
             make(&root, &format!("{folder}/other"), 0o755);
-            let (state, mend) = seen(&root, name);
+            let (state, fix) = seen(&root, name);
             assert_eq!(state, State::Info);
             assert!(
-                mend.starts_with("ln -sf /") && mend.ends_with(&format!(" /{folder}/{plugin}")),
-                "{mend}"
+                fix.starts_with("ln -sf /") && fix.ends_with(&format!(" /{folder}/{plugin}")),
+                "{fix}"
             );
             let path = format!("{folder}/{plugin}");
             make(&root, &path, 0o644);

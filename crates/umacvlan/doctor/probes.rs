@@ -18,14 +18,14 @@ use super::check::Check;
 use super::machine::read;
 
 /// What came of trying.
-pub(super) enum Tried {
+pub(super) enum ProbeResult {
     /// This user may not make a namespace: only what needs none was tried.
     Denied(Vec<Check>),
     Done(Vec<Check>),
 }
 
 /// Tries everything in a new namespace; `place` tells where, if not simply here.
-pub(super) fn run(place: &str) -> Tried {
+pub(super) fn run(place: &str) -> ProbeResult {
     match Netns::create() {
         Ok(netns) => {
             let mut checks = match netns.run(|| inside(place)) {
@@ -34,11 +34,11 @@ pub(super) fn run(place: &str) -> Tried {
             };
             checks.push(host_filter(netns.run(bpf::try_host).flatten()));
             checks.push(io_uring());
-            Tried::Done(checks)
+            ProbeResult::Done(checks)
         }
         Err(error) => {
             let untried = |name| Check::warn(name, format!("not tried: {error}"));
-            Tried::Denied(vec![untried("tap"), untried("af-packet"), io_uring()])
+            ProbeResult::Denied(vec![untried("tap"), untried("af-packet"), io_uring()])
         }
     }
 }
@@ -63,12 +63,12 @@ fn inside(place: &str) -> Vec<Check> {
 }
 
 fn no_tap(source: io::Error) -> Check {
-    let mend = match source.raw_os_error() {
+    let fix = match source.raw_os_error() {
         Some(ENOENT | ENODEV | ENXIO) => "modprobe tun; in a container with --device /dev/net/tun",
         Some(EACCES) => "chmod 0666 /dev/net/tun, as root",
         _ => "run it as root; in a container with --cap-add NET_ADMIN --device /dev/net/tun",
     };
-    Check::fail("tap", format!("{TUN_DEVICE} makes no TAP: {source}")).mend(mend)
+    Check::fail("tap", format!("{TUN_DEVICE} makes no TAP: {source}")).fix(fix)
 }
 
 /// The engine finds its TAPs again by asking them where they are.
@@ -76,7 +76,7 @@ fn followed(tap: &Tap, place: &str) -> Check {
     match tap.namespace() {
         Ok(_) => Check::ok("tap", format!("{TUN_DEVICE} makes TAPs{place}")),
         Err(error) => Check::fail("tap", format!("a TAP does not tell its namespace: {error}"))
-            .mend("boot Linux 5.2 or later"),
+            .fix("boot Linux 5.2 or later"),
     }
 }
 
@@ -105,7 +105,7 @@ fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
     match opened {
         Ok(_) => Check::ok(name, format!("a TPACKET_V2 ring with vnet headers works{place}")),
         Err(error) => {
-            let mend = match error.kind() {
+            let fix = match error.kind() {
                 _ if cfg!(not(feature = "af-xdp")) => "build it with the feature af-xdp",
                 io::ErrorKind::PermissionDenied => {
                     "run it as root; in a container with --cap-add NET_RAW"
@@ -113,7 +113,7 @@ fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
                 io::ErrorKind::OutOfMemory => "free some memory: a parent needs about 2 MB",
                 _ => "a kernel with CONFIG_PACKET: `modprobe af_packet`",
             };
-            Check::fail(name, format!("no ring with vnet headers: {error}")).mend(mend)
+            Check::fail(name, format!("no ring with vnet headers: {error}")).fix(fix)
         }
     }
 }
@@ -128,14 +128,14 @@ fn host_filter(tried: io::Result<Attachment>) -> Check {
             Check::ok(name, found)
         }
         Err(error) => {
-            let mend = match error.kind() {
+            let fix = match error.kind() {
                 io::ErrorKind::PermissionDenied => {
                     "run it as root; in a container with --cap-add BPF --cap-add NET_ADMIN"
                 }
                 io::ErrorKind::OutOfMemory => "ulimit -l unlimited, before Linux 5.11",
                 _ => "boot a kernel with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_ACT",
             };
-            Check::warn(name, format!("none, {without}: {error}")).mend(mend)
+            Check::warn(name, format!("none, {without}: {error}")).fix(fix)
         }
     }
 }
@@ -147,7 +147,7 @@ fn io_uring() -> Check {
     };
     let check = Check::warn(name, format!("{error}: TAPs are read and written plainly"));
     let disabled = read("/proc/sys/kernel/io_uring_disabled");
-    check.mend(match (disabled.as_deref(), error.kind()) {
+    check.fix(match (disabled.as_deref(), error.kind()) {
         (Some("1" | "2"), _) => "sysctl -w kernel.io_uring_disabled=0",
         (_, io::ErrorKind::PermissionDenied) => {
             "in a container with a seccomp profile that allows io_uring"
@@ -200,7 +200,7 @@ mod tests {
         for (errno, remedy) in [(2, "modprobe tun"), (13, "chmod 0666"), (1, "run it as root")] {
             let check = no_tap(io::Error::from_raw_os_error(errno));
             assert_eq!(check.state, State::Fail);
-            assert!(check.mend.as_ref().unwrap().contains(remedy), "{check:?}");
+            assert!(check.fix.as_ref().unwrap().contains(remedy), "{check:?}");
         }
     }
 
@@ -218,13 +218,13 @@ mod tests {
         let denied = host_filter(Err(io::ErrorKind::PermissionDenied.into()));
         assert_eq!(denied.state, State::Warn);
         assert!(denied.found.contains("the host sees frames"), "{denied:?}");
-        assert!(denied.mend.unwrap().contains("BPF"));
+        assert!(denied.fix.unwrap().contains("BPF"));
         assert_eq!(host_filter(Ok(Attachment::Tcx)).state, State::Ok);
     }
 
     #[test]
     fn what_may_not_be_opened_is_not_a_missing_kernel() {
         let denied = packet(Err(io::ErrorKind::PermissionDenied.into()), "");
-        assert!(denied.mend.unwrap().contains("NET_RAW"));
+        assert!(denied.fix.unwrap().contains("NET_RAW"));
     }
 }

@@ -74,8 +74,8 @@ fn section(text: &mut String, title: &str, rows: &[(&str, &Check)], colour: bool
         last = name;
         let state = check.state.tint().paint(&format!("{:<4}", check.state.word()), colour);
         let _ = writeln!(text, "  {state}  {shown:<width$}  {}", check.found);
-        if let Some(mend) = &check.mend {
-            let _ = writeln!(text, "        {:<width$}  -> {mend}", "");
+        if let Some(fix) = &check.fix {
+            let _ = writeln!(text, "        {:<width$}  -> {fix}", "");
         }
     }
     text.push('\n');
@@ -88,7 +88,7 @@ mod tests {
     fn report(state: State) -> Report {
         let checks = vec![
             Check::ok("kernel", "Linux 6"),
-            Check::new("capabilities", state, "no CAP_NET_RAW").mend("run it as root"),
+            Check::new("capabilities", state, "no CAP_NET_RAW").fix("run it as root"),
         ];
         Report::new(checks, Vec::new(), Vec::new(), Vec::new())
     }

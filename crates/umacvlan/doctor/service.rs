@@ -19,7 +19,7 @@ pub(super) struct Daemon {
 }
 
 /// Asks the daemon at `socket`, and looks for the files of its unit.
-pub(super) fn look(socket: &Path) -> Daemon {
+pub(super) fn inspect(socket: &Path) -> Daemon {
     let (listens, mut checks) = match Client::connect(socket) {
         Ok(client) => ask(client),
         Err(error) => (false, vec![silent(&error, socket)]),
@@ -36,10 +36,10 @@ fn silent(error: &ConnectError, socket: &Path) -> Check {
         ConnectError::Nobody { .. } => Check::info(name, error.to_string()),
         ConnectError::Denied { group, .. } => {
             let group = group.as_deref().filter(|group| *group != "root").unwrap_or("GROUP");
-            Check::warn(name, error.to_string()).mend(format!("usermod -aG {group} USER, as root"))
+            Check::warn(name, error.to_string()).fix(format!("usermod -aG {group} USER, as root"))
         }
         ConnectError::Other { .. } => Check::warn(name, error.to_string())
-            .mend(format!("look whose socket {} is", socket.display())),
+            .fix(format!("look whose socket {} is", socket.display())),
     }
 }
 
@@ -47,8 +47,8 @@ fn ask(mut client: Client) -> (bool, Vec<Check>) {
     match answers(&mut client) {
         Ok(checks) => (true, checks),
         Err(error) => {
-            let mend = "systemctl restart umacvlan: links outlive that";
-            (false, vec![Check::fail("daemon", error.to_string()).mend(mend)])
+            let fix = "systemctl restart umacvlan: links outlive that";
+            (false, vec![Check::fail("daemon", error.to_string()).fix(fix)])
         }
     }
 }
@@ -69,7 +69,7 @@ fn answers(client: &mut Client) -> Result<Vec<Check>, Failure> {
         Check::ok("daemon", found)
     } else {
         Check::warn("daemon", format!("{found}; this command is {}", env!("CARGO_PKG_VERSION")))
-            .mend("systemctl restart umacvlan: links outlive that")
+            .fix("systemctl restart umacvlan: links outlive that")
     }];
     for parent in parents.iter().filter(|parent| !parent.present) {
         let found = format!("its parent {} is gone; its links wait for it", parent.name);
@@ -93,7 +93,7 @@ fn permissions(socket: &Path) -> Option<Check> {
     Some(match mode & 0o002 {
         0 => Check::ok("socket", found),
         _ => Check::warn("socket", format!("{found}: everybody may read the state"))
-            .mend(format!("chmod o-rwx {}", socket.display())),
+            .fix(format!("chmod o-rwx {}", socket.display())),
     })
 }
 
@@ -103,20 +103,20 @@ fn unit(root: &Path) -> Check {
     let has = |path: &str| fs::symlink_metadata(root.join(path)).is_ok();
     let Some(folder) = UNIT_FOLDERS.iter().find(|folder| has(&format!("{folder}/{UNIT}"))) else {
         return Check::info(name, format!("{UNIT} is not installed"))
-            .mend("make install, or the package");
+            .fix("make install, or the package");
     };
     let enabled = WANTED.iter().any(|wanted| has(&format!("etc/systemd/system/{wanted}")));
     let found = |state: &str| format!("/{folder}/{UNIT} is installed{state}");
     match (has("run/systemd/system"), enabled) {
         (false, _) => Check::info(name, found(", but systemd does not run here")),
         (true, false) => {
-            Check::info(name, found(", not enabled")).mend("systemctl enable --now umacvlan")
+            Check::info(name, found(", not enabled")).fix("systemctl enable --now umacvlan")
         }
         (true, true) if has(&format!("run/systemd/units/invocation:{UNIT}")) => {
             Check::ok(name, found(", enabled and active"))
         }
         (true, true) => Check::warn(name, found(" and enabled, not active"))
-            .mend("systemctl start umacvlan; systemctl status umacvlan tells more"),
+            .fix("systemctl start umacvlan; systemctl status umacvlan tells more"),
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
         make("usr/lib/systemd/system/umacvlan.service");
         assert!(seen().found.contains("does not run here"));
         make("run/systemd/system/some");
-        assert_eq!(seen().mend.unwrap(), "systemctl enable --now umacvlan");
+        assert_eq!(seen().fix.unwrap(), "systemctl enable --now umacvlan");
         make("etc/systemd/system/multi-user.target.wants/umacvlan.service");
         assert_eq!(seen().state, State::Warn);
         make("run/systemd/units/invocation:umacvlan.service");
@@ -167,6 +167,6 @@ mod tests {
         assert_eq!(nobody.state, State::Info);
         let group = Some("net".to_owned());
         let denied = silent(&ConnectError::Denied { socket: path.into(), group }, path);
-        assert!(denied.mend.unwrap().contains("usermod -aG net"));
+        assert!(denied.fix.unwrap().contains("usermod -aG net"));
     }
 }

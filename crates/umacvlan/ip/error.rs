@@ -1,4 +1,4 @@
-//! [`Complaint`]: what is wrong with what was typed or asked for, in the words that `ip` has for
+//! [`CommandError`]: what is wrong with what was typed or asked for, in the words that `ip` has for
 //! the same mistake, so that scripts and people find what they know.
 
 use std::fmt;
@@ -8,7 +8,7 @@ use nix::libc;
 
 /// Why a command was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Complaint {
+pub(super) struct CommandError {
     /// What `ip` says, or nothing where it is silent.
     pub(super) text: String,
     /// What else is known: why, and what to do. Printed after the name of the program.
@@ -38,7 +38,7 @@ pub(super) const FAILED: u8 = 1;
 /// The status of something that the kernel refuses, or the daemon in its place.
 pub(super) const REFUSED: u8 = 2;
 
-impl Complaint {
+impl CommandError {
     pub(super) fn new(status: u8, text: impl Into<String>) -> Self {
         Self { text: text.into(), hint: None, status, no_device: false, after: Vec::new() }
     }
@@ -98,13 +98,13 @@ impl Complaint {
     }
 
     /// A word of `ip link` that is not served here.
-    pub(super) fn unserved(word: &str) -> Self {
+    pub(super) fn unsupported(word: &str) -> Self {
         Self::kernel(libc::EOPNOTSUPP)
             .hint(format!("\"{word}\" is not supported; what is: umacvlan link help"))
     }
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.text.is_empty() {
             writeln!(f, "{}", self.text)?;
@@ -125,10 +125,10 @@ mod tests {
 
     #[test]
     fn the_known_words_come_first_and_ours_after_them() {
-        let complaint = Complaint::kernel(17).hint("m1 is a link already");
+        let error = CommandError::kernel(17).hint("m1 is a link already");
         let lines = "RTNETLINK answers: File exists\numacvlan: m1 is a link already\n";
-        assert_eq!(complaint.to_string(), lines);
-        assert_eq!(Complaint::own(1, "no daemon").to_string(), "umacvlan: no daemon\n");
+        assert_eq!(error.to_string(), lines);
+        assert_eq!(CommandError::own(1, "no daemon").to_string(), "umacvlan: no daemon\n");
     }
 
     #[test]

@@ -1,21 +1,21 @@
 //! What `help` says: our own words for the grammar of iproute2.
 
-use super::error::{Complaint, USAGE};
+use super::error::{CommandError, USAGE};
 
-pub(super) fn usage() -> Complaint {
-    Complaint::new(USAGE, OVERVIEW)
+pub(super) fn usage() -> CommandError {
+    CommandError::new(USAGE, OVERVIEW)
 }
 
-pub(super) fn link_usage() -> Complaint {
-    Complaint::new(USAGE, format!("{LINK}\n{MACVLAN}\n{LINK_EXAMPLES}"))
+pub(super) fn link_usage() -> CommandError {
+    CommandError::new(USAGE, format!("{LINK}\n{MACVLAN}\n{LINK_EXAMPLES}"))
 }
 
-pub(super) fn parent_usage() -> Complaint {
-    Complaint::new(USAGE, PARENT)
+pub(super) fn parent_usage() -> CommandError {
+    CommandError::new(USAGE, PARENT)
 }
 
-pub(super) fn monitor_usage() -> Complaint {
-    Complaint::new(USAGE, MONITOR)
+pub(super) fn monitor_usage() -> CommandError {
+    CommandError::new(USAGE, MONITOR)
 }
 
 /// What clap's help has at its end.

@@ -1,12 +1,12 @@
-//! [`Wish`]: the words of `link add`, `link set` and `link del`, which are the same for all three.
+//! [`LinkArgs`]: the words of `link add`, `link set` and `link del`, which are the same for all three.
 
 use nix::libc;
 
-use super::error::{Complaint, Device, FAILED, REFUSED, USAGE};
+use super::error::{CommandError, Device, FAILED, REFUSED, USAGE};
 use super::help;
 use super::link::LinkCommand;
 use super::macvlan::{Macvlan, NOT_YET};
-use super::tokens::{Words, abbreviates, known_name, link_address, new_name, number, station};
+use super::tokens::{Tokens, abbreviates, known_name, link_address, mac_address, new_name, number};
 use umacvlan_api::{LinkChange, LinkSpec};
 
 /// Whose words are read.
@@ -19,7 +19,7 @@ pub(super) enum Verb {
 
 /// What was typed, not yet what it means.
 #[derive(Debug, Default)]
-pub(super) struct Wish<'a> {
+pub(super) struct LinkArgs<'a> {
     device: Option<&'a str>,
     name: Option<&'a str>,
     parent: Option<&'a str>,
@@ -33,7 +33,7 @@ pub(super) struct Wish<'a> {
     up: Option<bool>,
     kind: Option<&'a str>,
     /// The words after the kind: its own.
-    options: Option<Words<'a>>,
+    options: Option<Tokens<'a>>,
 }
 
 /// The words that are known.
@@ -53,50 +53,50 @@ enum Word {
     Txqueuelen,
     Type,
     /// A word of `ip link` for what macvlan links do not need, or `ip` does as well.
-    Unserved,
+    Unsupported,
     Up,
 }
 
-impl<'a> Wish<'a> {
-    pub(super) fn parse(verb: Verb, mut words: Words<'a>) -> Result<Self, Complaint> {
-        let mut wish = Self::default();
+impl<'a> LinkArgs<'a> {
+    pub(super) fn parse(verb: Verb, mut words: Tokens<'a>) -> Result<Self, CommandError> {
+        let mut args = Self::default();
         while let Some(word) = words.next() {
-            match meant(word) {
-                Some(Word::Up) => wish.up = Some(true),
-                Some(Word::Down) => wish.up = Some(false),
+            match keyword(word) {
+                Some(Word::Up) => args.up = Some(true),
+                Some(Word::Down) => args.up = Some(false),
                 Some(Word::Help) => return Err(help::link_usage()),
-                Some(Word::Unserved) => {
-                    return Err(Complaint::unserved(word).after(&wish.links(verb)));
+                Some(Word::Unsupported) => {
+                    return Err(CommandError::unsupported(word).after(&args.links(verb)));
                 }
                 Some(Word::Link) if verb != Verb::Add => {
-                    return Err(Complaint::unserved(word).after(&wish.links(verb)));
+                    return Err(CommandError::unsupported(word).after(&args.links(verb)));
                 }
                 Some(Word::Type) => {
-                    wish.kind = Some(words.value()?);
-                    wish.options = Some(words);
+                    args.kind = Some(words.value()?);
+                    args.options = Some(words);
                     break;
                 }
-                Some(Word::Dev) => wish.device(words.value()?)?,
-                Some(key) => wish.value(key, word, words.value()?)?,
-                None => wish.device(word)?,
+                Some(Word::Dev) => args.device(words.value()?)?,
+                Some(key) => args.value(key, word, words.value()?)?,
+                None => args.device(word)?,
             }
         }
-        Ok(wish)
+        Ok(args)
     }
 
-    fn device(&mut self, name: &'a str) -> Result<(), Complaint> {
+    fn device(&mut self, name: &'a str) -> Result<(), CommandError> {
         if self.device.is_some() {
-            return Err(Complaint::garbage(name));
+            return Err(CommandError::garbage(name));
         }
         self.device = Some(known_name(name)?);
         Ok(())
     }
 
-    fn value(&mut self, key: Word, word: &str, value: &'a str) -> Result<(), Complaint> {
+    fn value(&mut self, key: Word, word: &str, value: &'a str) -> Result<(), CommandError> {
         match key {
             Word::Address => self.address = Some(link_address(value)?),
-            Word::Alias if value.len() > LONGEST_ALIAS => {
-                return Err(Complaint::wrong(value, "alias too long"));
+            Word::Alias if value.len() > MAX_ALIAS => {
+                return Err(CommandError::wrong(value, "alias too long"));
             }
             Word::Alias => self.alias = Some(value),
             Word::Allmulticast => self.allmulticast = Some(switch(word, value)?),
@@ -108,7 +108,7 @@ impl<'a> Wish<'a> {
             Word::Txqueuelen => {
                 once(&mut self.txqueuelen, "txqueuelen", value, quantity("txqueuelen", value)?)?;
             }
-            Word::Dev | Word::Down | Word::Help | Word::Type | Word::Unserved | Word::Up => {}
+            Word::Dev | Word::Down | Word::Help | Word::Type | Word::Unsupported | Word::Up => {}
         }
         Ok(())
     }
@@ -123,43 +123,43 @@ impl<'a> Wish<'a> {
         .collect()
     }
 
-    fn target(&self) -> Result<&'a str, Complaint> {
+    fn target(&self) -> Result<&'a str, CommandError> {
         self.device.or(self.name).ok_or_else(|| {
-            Complaint::new(USAGE, "Not enough information: \"dev\" argument is required.")
+            CommandError::new(USAGE, "Not enough information: \"dev\" argument is required.")
         })
     }
 
-    pub(super) fn add(self) -> Result<LinkCommand, Complaint> {
+    pub(super) fn add(self) -> Result<LinkCommand, CommandError> {
         let after = self.links(Verb::Add);
         if self.device.is_some() && self.name.is_some() {
             let text = "both \"name\" and \"dev\" cannot be used when creating devices.";
-            return Err(Complaint::new(USAGE, text));
+            return Err(CommandError::new(USAGE, text));
         }
-        let spec = self.spec().map_err(|complaint| complaint.after(&after))?;
+        let spec = self.spec().map_err(|error| error.after(&after))?;
         let name = self.device.or(self.name).map(str::to_owned);
         Ok(LinkCommand::Add { name, spec: Box::new(spec) })
     }
 
     /// What the new link is to be; the complaints come after those about devices.
-    fn spec(&self) -> Result<LinkSpec, Complaint> {
+    fn spec(&self) -> Result<LinkSpec, CommandError> {
         let Some(kind) = self.kind else {
             let text = "Not enough information: \"type\" argument is required";
-            return Err(Complaint::new(FAILED, text));
+            return Err(CommandError::new(FAILED, text));
         };
         if let Some(name) = self.device
             && new_name("name", name).is_err()
         {
-            return Err(Complaint::new(REFUSED, "Error: Attribute failed policy validation.")
+            return Err(CommandError::new(REFUSED, "Error: Attribute failed policy validation.")
                 .hint(format!("the name of an interface has at most 15 bytes: {name}")));
         }
         if kind != "macvlan" {
             let hint = if kind == "macvtap" { NOT_YET } else { MACVLAN_ONLY };
-            return Err(Complaint::new(REFUSED, "Error: Unknown device type.").hint(hint));
+            return Err(CommandError::new(REFUSED, "Error: Unknown device type.").hint(hint));
         }
         let macvlan = self.macvlan()?;
-        let invalid = |hint| Complaint::kernel(libc::EINVAL).hint(hint);
+        let invalid = |hint| CommandError::kernel(libc::EINVAL).hint(hint);
         let parent = self.parent.ok_or_else(|| invalid(NO_PARENT))?;
-        let address = self.address.as_deref().map(|bytes| station(bytes).ok_or(SIX_BYTES));
+        let address = self.address.as_deref().map(|bytes| mac_address(bytes).ok_or(SIX_BYTES));
         let mut spec = LinkSpec {
             parent: parent.to_owned(),
             address: address.transpose().map_err(invalid)?,
@@ -176,25 +176,25 @@ impl<'a> Wish<'a> {
         Ok(spec)
     }
 
-    pub(super) fn set(self) -> Result<LinkCommand, Complaint> {
+    pub(super) fn set(self) -> Result<LinkCommand, CommandError> {
         let name = self.target()?;
         let after = self.links(Verb::Set);
-        let change = self.change(name).map_err(|complaint| complaint.after(&after))?;
+        let change = self.change(name).map_err(|error| error.after(&after))?;
         Ok(LinkCommand::Set { name: name.to_owned(), change: Box::new(change) })
     }
 
     /// What is to become of the link `name`; the complaints come after those about devices.
-    fn change(&self, name: &str) -> Result<LinkChange, Complaint> {
+    fn change(&self, name: &str) -> Result<LinkChange, CommandError> {
         let macvlan = match self.kind {
             Some("macvlan") => Some(self.macvlan()?.change()),
             Some(_) if self.options.as_ref().is_some_and(|options| !options.is_empty()) => {
-                return Err(Complaint::kernel(libc::EOPNOTSUPP).hint(MACVLAN_ONLY));
+                return Err(CommandError::kernel(libc::EOPNOTSUPP).hint(MACVLAN_ONLY));
             }
             _ => None,
         };
         let address = self.address.as_deref().map(|bytes| {
             let text = format!("Invalid address length {} - must be 6 bytes", bytes.len());
-            station(bytes).ok_or_else(|| Complaint::new(FAILED, text))
+            mac_address(bytes).ok_or_else(|| CommandError::new(FAILED, text))
         });
         Ok(LinkChange {
             macvlan,
@@ -211,102 +211,102 @@ impl<'a> Wish<'a> {
         })
     }
 
-    pub(super) fn delete(self) -> Result<LinkCommand, Complaint> {
+    pub(super) fn delete(self) -> Result<LinkCommand, CommandError> {
         let name = self.target()?.to_owned();
         if self.kind == Some("macvlan") {
             // They change nothing, but wrong ones are told.
-            self.macvlan().map_err(|complaint| complaint.after(&self.links(Verb::Delete)))?;
+            self.macvlan().map_err(|error| error.after(&self.links(Verb::Delete)))?;
         }
         Ok(LinkCommand::Delete { name })
     }
 
-    fn macvlan(&self) -> Result<Macvlan, Complaint> {
-        Macvlan::parse(self.options.clone().unwrap_or_else(|| Words::new(&[])))
+    fn macvlan(&self) -> Result<Macvlan, CommandError> {
+        Macvlan::parse(self.options.clone().unwrap_or_else(|| Tokens::new(&[])))
     }
 }
 
-fn meant(word: &str) -> Option<Word> {
+fn keyword(word: &str) -> Option<Word> {
     let whole = WHOLE.iter().find(|(full, _)| word == *full);
     let begun = || BEGUN.iter().find(|(full, _)| abbreviates(word, full));
     whole.or_else(begun).map(|&(_, meant)| meant)
 }
 
-fn once<T>(slot: &mut Option<T>, key: &str, typed: &str, value: T) -> Result<(), Complaint> {
-    slot.replace(value).map_or(Ok(()), |_| Err(Complaint::duplicate(key, typed)))
+fn once<T>(slot: &mut Option<T>, key: &str, typed: &str, value: T) -> Result<(), CommandError> {
+    slot.replace(value).map_or(Ok(()), |_| Err(CommandError::duplicate(key, typed)))
 }
 
-fn switch(key: &str, value: &str) -> Result<bool, Complaint> {
+fn switch(key: &str, value: &str) -> Result<bool, CommandError> {
     match value {
         "on" => Ok(true),
         "off" => Ok(false),
-        _ => Err(Complaint::must_be(key, "\"on\" or \"off\"", value)),
+        _ => Err(CommandError::must_be(key, "\"on\" or \"off\"", value)),
     }
 }
 
 /// A number that `ip` reads with a sign and the kernel without one. For an MTU a negative one is
 /// too small, not too large, so it is none at all.
-fn quantity(key: &str, value: &str) -> Result<u32, Complaint> {
+fn quantity(key: &str, value: &str) -> Result<u32, CommandError> {
     let number = number(value).and_then(|number| i32::try_from(number).ok());
-    let number = number.ok_or_else(|| Complaint::invalid(key, value))?;
+    let number = number.ok_or_else(|| CommandError::invalid(key, value))?;
     Ok(if key == "mtu" { u32::try_from(number).unwrap_or(0) } else { number.cast_unsigned() })
 }
 
 /// Words that have to be typed whole.
 const WHOLE: [(&str, Word); 29] = [
     ("allmulticast", Word::Allmulticast),
-    ("arp", Word::Unserved),
-    ("carrier", Word::Unserved),
+    ("arp", Word::Unsupported),
+    ("carrier", Word::Unsupported),
     ("dev", Word::Dev),
     ("down", Word::Down),
-    ("gro_max_size", Word::Unserved),
-    ("group", Word::Unserved),
-    ("gso_max_segs", Word::Unserved),
-    ("gso_max_size", Word::Unserved),
-    ("index", Word::Unserved),
-    ("mode", Word::Unserved),
+    ("gro_max_size", Word::Unsupported),
+    ("group", Word::Unsupported),
+    ("gso_max_segs", Word::Unsupported),
+    ("gso_max_size", Word::Unsupported),
+    ("index", Word::Unsupported),
+    ("mode", Word::Unsupported),
     ("mtu", Word::Mtu),
-    ("multicast", Word::Unserved),
+    ("multicast", Word::Unsupported),
     ("name", Word::Name),
     ("netns", Word::Netns),
-    ("parentdev", Word::Unserved),
+    ("parentdev", Word::Unsupported),
     ("promisc", Word::Promisc),
-    ("protodown", Word::Unserved),
-    ("protodown_reason", Word::Unserved),
+    ("protodown", Word::Unsupported),
+    ("protodown_reason", Word::Unsupported),
     ("qlen", Word::Txqueuelen),
-    ("state", Word::Unserved),
-    ("trailers", Word::Unserved),
+    ("state", Word::Unsupported),
+    ("trailers", Word::Unsupported),
     ("up", Word::Up),
-    ("vf", Word::Unserved),
-    ("vrf", Word::Unserved),
-    ("xdp", Word::Unserved),
-    ("xdpdrv", Word::Unserved),
-    ("xdpgeneric", Word::Unserved),
-    ("xdpoffload", Word::Unserved),
+    ("vf", Word::Unsupported),
+    ("vrf", Word::Unsupported),
+    ("xdp", Word::Unsupported),
+    ("xdpdrv", Word::Unsupported),
+    ("xdpgeneric", Word::Unsupported),
+    ("xdpoffload", Word::Unsupported),
 ];
 
 /// Words of which the beginning is enough, in this order: the first one is meant.
 const BEGUN: [(&str, Word); 17] = [
     ("link", Word::Link),
     ("address", Word::Address),
-    ("broadcast", Word::Unserved),
-    ("brd", Word::Unserved),
+    ("broadcast", Word::Unsupported),
+    ("brd", Word::Unsupported),
     ("txqueuelen", Word::Txqueuelen),
     ("txqlen", Word::Txqueuelen),
-    ("master", Word::Unserved),
-    ("nomaster", Word::Unserved),
-    ("dynamic", Word::Unserved),
+    ("master", Word::Unsupported),
+    ("nomaster", Word::Unsupported),
+    ("dynamic", Word::Unsupported),
     ("type", Word::Type),
     ("alias", Word::Alias),
-    ("numtxqueues", Word::Unserved),
-    ("numrxqueues", Word::Unserved),
-    ("addrgenmode", Word::Unserved),
-    ("link-netnsid", Word::Unserved),
-    ("link-netns", Word::Unserved),
+    ("numtxqueues", Word::Unsupported),
+    ("numrxqueues", Word::Unsupported),
+    ("addrgenmode", Word::Unsupported),
+    ("link-netnsid", Word::Unsupported),
+    ("link-netns", Word::Unsupported),
     ("help", Word::Help),
 ];
 
 /// `IFALIASZ` of linux/if.h, less the zero behind it.
-const LONGEST_ALIAS: usize = 255;
+const MAX_ALIAS: usize = 255;
 
 const MACVLAN_ONLY: &str = "makes macvlan links and no others: for those there is ip link";
 const NO_PARENT: &str =

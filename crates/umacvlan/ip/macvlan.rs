@@ -3,9 +3,9 @@
 use nix::libc;
 use umacvlan_core::{MacAddr, Mode};
 
-use super::error::{Complaint, FAILED};
+use super::error::{CommandError, FAILED};
 use super::help;
-use super::tokens::{Words, abbreviates, link_address, number, station};
+use super::tokens::{Tokens, abbreviates, link_address, mac_address, number};
 use umacvlan_api::{Flags, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 /// What was typed; what was not is absent.
@@ -19,7 +19,7 @@ pub(super) struct Macvlan {
 }
 
 impl Macvlan {
-    pub(super) fn parse(mut words: Words<'_>) -> Result<Self, Complaint> {
+    pub(super) fn parse(mut words: Tokens<'_>) -> Result<Self, CommandError> {
         let mut macvlan = Self::default();
         while let Some(word) = words.next() {
             // The newer word has to be whole, and comes first only then.
@@ -34,7 +34,7 @@ impl Macvlan {
                     macvlan.bcqueuelen = Some(bcqueuelen(words.value()?)?);
                 }
                 _ if abbreviates(word, "help") => {
-                    return Err(Complaint::new(FAILED, help::MACVLAN));
+                    return Err(CommandError::new(FAILED, help::MACVLAN));
                 }
                 _ => return Err(unknown(word)),
             }
@@ -42,28 +42,28 @@ impl Macvlan {
         let nopromisc = macvlan.flags.is_some_and(|flags| flags.nopromisc);
         if nopromisc && macvlan.mode != Some(Mode::Passthru) {
             let text = "macvlan: nopromisc flag only valid in passthru mode";
-            return Err(Complaint::new(FAILED, format!("{text}\n{}", help::MACVLAN)));
+            return Err(CommandError::new(FAILED, format!("{text}\n{}", help::MACVLAN)));
         }
         Ok(macvlan)
     }
 
-    fn flag(&mut self, word: &str) -> Result<(), Complaint> {
+    fn flag(&mut self, word: &str) -> Result<(), CommandError> {
         let flags = self.flags.get_or_insert_default();
         match word {
             "nopromisc" => flags.nopromisc = true,
             "nodst" => flags.nodst = true,
             // Any word about flags replaces those there are; this one by none.
             "null" => {}
-            _ => return Err(Complaint::must_be("flag", FLAGS, word)),
+            _ => return Err(CommandError::must_be("flag", FLAGS, word)),
         }
         Ok(())
     }
 
     /// Writes it into what a new link is to be.
-    pub(super) fn fill(self, spec: &mut LinkSpec) -> Result<(), Complaint> {
+    pub(super) fn fill(self, spec: &mut LinkSpec) -> Result<(), CommandError> {
         let mode = self.mode.unwrap_or_default();
         if self.macaddr.is_some() && mode != Mode::Source {
-            return Err(Complaint::kernel(libc::EINVAL)
+            return Err(CommandError::kernel(libc::EINVAL)
                 .hint("macaddr is for mode source, the only one with a list of stations"));
         }
         let flags = self.flags.unwrap_or_default();
@@ -85,37 +85,37 @@ impl Macvlan {
     }
 }
 
-fn mode(word: &str) -> Result<Mode, Complaint> {
-    word.parse().map_err(|_| Complaint::must_be("mode", MODES, word))
+fn mode(word: &str) -> Result<Mode, CommandError> {
+    word.parse().map_err(|_| CommandError::must_be("mode", MODES, word))
 }
 
-fn macaddr(words: &mut Words<'_>) -> Result<MacaddrChange, Complaint> {
+fn macaddr(words: &mut Tokens<'_>) -> Result<MacaddrChange, CommandError> {
     let op = match words.value()? {
         "add" => MacaddrOp::Add,
         "del" => MacaddrOp::Del,
         "flush" => return Ok(MacaddrChange { op: MacaddrOp::Set, addresses: Vec::new() }),
-        "set" => return stations(words),
+        "set" => return mac_addresses(words),
         other => return Err(unknown(other)),
     };
     let word = words.value()?;
     let bytes = link_address(word)?;
-    let address = station(&bytes).ok_or_else(|| {
-        Complaint::own(FAILED, format!("\"{word}\" is not an address of six bytes"))
+    let address = mac_address(&bytes).ok_or_else(|| {
+        CommandError::own(FAILED, format!("\"{word}\" is not an address of six bytes"))
     })?;
     Ok(MacaddrChange { op, addresses: vec![address] })
 }
 
 /// As many addresses as follow, or none.
-fn stations(words: &mut Words<'_>) -> Result<MacaddrChange, Complaint> {
+fn mac_addresses(words: &mut Tokens<'_>) -> Result<MacaddrChange, CommandError> {
     let mut addresses: Vec<MacAddr> = Vec::new();
     while let Some(word) = words.peek()
         && !known(word)
     {
-        let bytes = link_address(word).map_err(|mut complaint| {
-            complaint.text = format!("{}\n{}", complaint.text, unknown(word).text);
-            complaint
+        let bytes = link_address(word).map_err(|mut error| {
+            error.text = format!("{}\n{}", error.text, unknown(word).text);
+            error
         })?;
-        addresses.push(station(&bytes).ok_or_else(|| unknown(word))?);
+        addresses.push(mac_address(&bytes).ok_or_else(|| unknown(word))?);
         words.next();
     }
     Ok(MacaddrChange { op: MacaddrOp::Set, addresses })
@@ -127,19 +127,19 @@ fn known(word: &str) -> bool {
     word.len() > 2 && words.iter().any(|full| abbreviates(word, full))
 }
 
-fn bcqueuelen(value: &str) -> Result<u32, Complaint> {
+fn bcqueuelen(value: &str) -> Result<u32, CommandError> {
     let number = number(value).and_then(|number| u32::try_from(number).ok());
     let choice = "a positive integer [0-4294967295]";
-    number.ok_or_else(|| Complaint::must_be("bcqueuelen", choice, value))
+    number.ok_or_else(|| CommandError::must_be("bcqueuelen", choice, value))
 }
 
-fn bclim(value: &str) -> Result<i32, Complaint> {
+fn bclim(value: &str) -> Result<i32, CommandError> {
     let number = number(value).and_then(|number| i32::try_from(number).ok());
-    number.ok_or_else(|| Complaint::must_be("bclim", "an integer, -1 for no limit", value))
+    number.ok_or_else(|| CommandError::must_be("bclim", "an integer, -1 for no limit", value))
 }
 
-fn unknown(word: &str) -> Complaint {
-    Complaint::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::MACVLAN))
+fn unknown(word: &str) -> CommandError {
+    CommandError::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::MACVLAN))
 }
 
 const MODES: &str = "\"private\", \"vepa\", \"bridge\", \"passthru\" or \"source\"";

@@ -1,7 +1,7 @@
 //! `umacvlan link`, `parent` and `monitor`: the command that people's fingers know from iproute2.
 //!
 //! Three steps, one way: [`command`] takes apart what was typed, and knows nothing but words;
-//! [`session`] asks the daemon; [`show`] makes text or JSON of the answer. A [`Complaint`] from
+//! [`session`] asks the daemon; [`show`] makes text or JSON of the answer. A [`CommandError`] from
 //! any of them is what `ip` says of the same mistake, with the same exit status.
 
 mod batch;
@@ -23,16 +23,16 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use error::Complaint;
+use error::CommandError;
 pub(crate) use help::OBJECTS;
 use options::Options;
 pub(crate) use options::names as option_names;
 use session::Session;
-use tokens::Words;
+use tokens::Tokens;
 
 /// True if these arguments, without the name of the program, are for this module: their first word
 /// is none of the `commands` that others have, or there is none but a batch.
-pub(crate) fn is_meant(arguments: &[OsString], commands: &[String]) -> bool {
+pub(crate) fn is_ip_command(arguments: &[OsString], commands: &[String]) -> bool {
     let mut words = arguments.iter().map(|word| word.to_string_lossy());
     let mut batch = false;
     while let Some(word) = words.next() {
@@ -60,17 +60,17 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     // No name of an interface and no other word has bytes that are not UTF-8.
     let words: Vec<String> =
         arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    match obey(&words) {
+    match execute(&words) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(complaint) => {
-            tell(&complaint);
-            ExitCode::from(complaint.status)
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error.status)
         }
     }
 }
 
-fn obey(words: &[String]) -> Result<(), Complaint> {
-    let mut words = Words::new(words);
+fn execute(words: &[String]) -> Result<(), CommandError> {
+    let mut words = Tokens::new(words);
     let options = Options::parse(&mut words)?;
     if options.version {
         return session::print(&format!("umacvlan {}\n", env!("CARGO_PKG_VERSION")));
@@ -79,19 +79,19 @@ fn obey(words: &[String]) -> Result<(), Complaint> {
     let mut session = Session::new(options)?;
     match batch {
         Some(file) => batch::run(&file, &mut session),
-        None => session.obey(words.rest()),
+        None => session.execute(words.rest()),
     }
 }
 
-fn tell(complaint: &Complaint) {
+fn print_error(error: &CommandError) {
     // Where this fails there is nobody left to tell.
-    let _ = write!(io::stderr(), "{complaint}");
+    let _ = write!(io::stderr(), "{error}");
 }
 
 /// What is wrong with a command line, from its object on, as far as its words tell.
 #[cfg(test)]
-pub(crate) fn wrong_with(line: &str) -> Option<String> {
-    command::parse(&tests::words(line)).err().map(|complaint| complaint.to_string())
+pub(crate) fn parse_error(line: &str) -> Option<String> {
+    command::parse(&tests::words(line)).err().map(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
     fn the_first_word_decides_whose_a_command_line_is() {
         let meant = |line: &str| {
             let arguments: Vec<OsString> = words(line).into_iter().map(OsString::from).collect();
-            is_meant(&arguments, &words("daemon help lab run"))
+            is_ip_command(&arguments, &words("daemon help lab run"))
         };
         let ours = ["link", "l", "la", "-s link", "-n lab link", "--socket run l", "lnik", "-b x"];
         for line in ours.into_iter().chain(["help link"]) {

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::error::{Complaint, USAGE};
-use super::tokens::{Words, abbreviates};
+use super::error::{CommandError, USAGE};
+use super::tokens::{Tokens, abbreviates};
 
 /// How to carry out a command, and how to show what it shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(super) enum Timestamp {
 
 impl Options {
     /// Takes the options off the words, up to the object.
-    pub(super) fn parse(words: &mut Words<'_>) -> Result<Self, Complaint> {
+    pub(super) fn parse(words: &mut Tokens<'_>) -> Result<Self, CommandError> {
         let mut options = Self::default();
         while let Some(word) = words.peek()
             && let Some(option) = word.strip_prefix('-')
@@ -62,14 +62,14 @@ impl Options {
             let option = option.strip_prefix('-').unwrap_or(option);
             if !options.take(option, words)? {
                 let text = format!("Option \"{word}\" is unknown, try \"umacvlan -help\".");
-                return Err(Complaint::new(USAGE, text));
+                return Err(CommandError::new(USAGE, text));
             }
         }
         Ok(options)
     }
 
     /// False if there is no such option.
-    fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<bool, Complaint> {
+    fn take(&mut self, option: &str, words: &mut Tokens<'_>) -> Result<bool, CommandError> {
         if let Some(path) = option.strip_prefix("socket=") {
             self.socket = Some(path.into());
             return Ok(true);
@@ -186,9 +186,9 @@ mod tests {
     use super::*;
     use crate::ip::tests::words;
 
-    fn parsed(line: &str) -> Result<(Options, Vec<String>), Complaint> {
+    fn parsed(line: &str) -> Result<(Options, Vec<String>), CommandError> {
         let words = words(line);
-        let mut rest = Words::new(&words);
+        let mut rest = Tokens::new(&words);
         let options = Options::parse(&mut rest)?;
         Ok((options, rest.map(str::to_owned).collect()))
     }
@@ -226,10 +226,10 @@ mod tests {
     #[test]
     fn unknown_options_are_named() {
         for option in ["-x", "-f", "-jp", "-c=foo", "-s=1"] {
-            let complaint = parsed(option).unwrap_err();
+            let error = parsed(option).unwrap_err();
             let text = format!("Option \"{option}\" is unknown, try \"umacvlan -help\".");
-            assert_eq!((complaint.text, complaint.status), (text, 255));
+            assert_eq!((error.text, error.status), (text, 255));
         }
-        assert_eq!(parsed("-b").unwrap_err(), Complaint::incomplete());
+        assert_eq!(parsed("-b").unwrap_err(), CommandError::incomplete());
     }
 }

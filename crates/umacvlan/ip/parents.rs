@@ -2,22 +2,23 @@
 
 use std::fmt::Write;
 
-use super::error::{Complaint, FAILED};
-use super::session::{Session, complaint, print};
+use super::error::{CommandError, FAILED};
+use super::session::{Session, command_error, print};
 use super::show::Style;
 use umacvlan_api::{ParentView, Reasons, WorkerCounters, WorkerView};
 use umacvlan_text::format::ranges;
 use umacvlan_text::format::{grouped, percent};
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
-pub(super) fn run(session: &mut Session, name: Option<&str>) -> Result<(), Complaint> {
+pub(super) fn run(session: &mut Session, name: Option<&str>) -> Result<(), CommandError> {
     let mut parents = all(session)?;
     if let Some(name) = name {
         parents.retain(|parent| parent.name == name);
         if parents.is_empty() {
-            return Err(Complaint::new(FAILED, format!("Device \"{name}\" does not exist.")).hint(
-                "it is no parent now: one is made by its first link, or by the configuration",
-            ));
+            return Err(CommandError::new(FAILED, format!("Device \"{name}\" does not exist."))
+                .hint(
+                    "it is no parent now: one is made by its first link, or by the configuration",
+                ));
         }
     }
     let style = session.style;
@@ -27,8 +28,8 @@ pub(super) fn run(session: &mut Session, name: Option<&str>) -> Result<(), Compl
     print(&table(&parents, style))
 }
 
-pub(super) fn all(session: &mut Session) -> Result<Vec<ParentView>, Complaint> {
-    session.client()?.get("/v1/parents", &[]).map_err(|failure| complaint(failure, None))
+pub(super) fn all(session: &mut Session) -> Result<Vec<ParentView>, CommandError> {
+    session.client()?.get("/v1/parents", &[]).map_err(|failure| command_error(failure, None))
 }
 
 fn table(parents: &[ParentView], style: Style) -> String {

@@ -1,16 +1,16 @@
-//! [`Words`]: what was typed, read from left to right, with iproute2's ideas of names and numbers.
+//! [`Tokens`]: what was typed, read from left to right, with iproute2's ideas of names and numbers.
 
 use umacvlan_core::MacAddr;
 
-use super::error::{Complaint, FAILED};
+use super::error::{CommandError, FAILED};
 
 /// The rest of a command line.
 #[derive(Clone, Debug)]
-pub(super) struct Words<'a> {
+pub(super) struct Tokens<'a> {
     rest: &'a [String],
 }
 
-impl<'a> Words<'a> {
+impl<'a> Tokens<'a> {
     pub(super) const fn new(words: &'a [String]) -> Self {
         Self { rest: words }
     }
@@ -29,12 +29,12 @@ impl<'a> Words<'a> {
     }
 
     /// The word after one that needs it.
-    pub(super) fn value(&mut self) -> Result<&'a str, Complaint> {
-        self.next().ok_or_else(Complaint::incomplete)
+    pub(super) fn value(&mut self) -> Result<&'a str, CommandError> {
+        self.next().ok_or_else(CommandError::incomplete)
     }
 }
 
-impl<'a> Iterator for Words<'a> {
+impl<'a> Iterator for Tokens<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
@@ -50,21 +50,21 @@ pub(super) fn abbreviates(word: &str, full: &str) -> bool {
 }
 
 /// A name that a new interface may have.
-pub(super) fn new_name<'a>(key: &str, name: &'a str) -> Result<&'a str, Complaint> {
+pub(super) fn new_name<'a>(key: &str, name: &'a str) -> Result<&'a str, CommandError> {
     checked_name(key, name, 15)
 }
 
 /// A name by which an interface may be called; alternative ones may be longer.
-pub(super) fn known_name(name: &str) -> Result<&str, Complaint> {
+pub(super) fn known_name(name: &str) -> Result<&str, CommandError> {
     checked_name("dev", name, 127)
 }
 
-fn checked_name<'a>(key: &str, name: &'a str, longest: usize) -> Result<&'a str, Complaint> {
+fn checked_name<'a>(key: &str, name: &'a str, longest: usize) -> Result<&'a str, CommandError> {
     let plain = |byte: u8| byte != b'/' && !byte.is_ascii_whitespace() && byte != b'\x0b';
     if (1..=longest).contains(&name.len()) && name.bytes().all(plain) {
         Ok(name)
     } else {
-        Err(Complaint::wrong(name, &format!("\"{key}\" not a valid ifname")))
+        Err(CommandError::wrong(name, &format!("\"{key}\" not a valid ifname")))
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn number(text: &str) -> Option<i64> {
 
 /// A link-layer address as `ip` reads it: groups of hexadecimal digits between colons, or an IPv4
 /// address. How many bytes there have to be is for others to say.
-pub(super) fn link_address(text: &str) -> Result<Vec<u8>, Complaint> {
+pub(super) fn link_address(text: &str) -> Result<Vec<u8>, CommandError> {
     if !text.contains(':')
         && let Ok(ip) = text.parse::<std::net::Ipv4Addr>()
     {
@@ -103,17 +103,17 @@ pub(super) fn link_address(text: &str) -> Result<Vec<u8>, Complaint> {
 }
 
 /// The six bytes of an Ethernet address, if they are six.
-pub(super) fn station(bytes: &[u8]) -> Option<MacAddr> {
+pub(super) fn mac_address(bytes: &[u8]) -> Option<MacAddr> {
     <[u8; 6]>::try_from(bytes).ok().map(MacAddr::new)
 }
 
 /// What sscanf(3) makes of a group: the digits it begins with.
-fn octet(group: &str) -> Result<u8, Complaint> {
+fn octet(group: &str) -> Result<u8, CommandError> {
     let digits = group.strip_prefix("0x").unwrap_or(group);
     let end = digits.find(|sign: char| !sign.is_ascii_hexdigit()).unwrap_or(digits.len());
     let number = u32::from_str_radix(&digits[..end], 16).ok();
     let octet = number.and_then(|number| u8::try_from(number).ok());
-    octet.ok_or_else(|| Complaint::new(FAILED, format!("\"{group}\" is invalid lladdr.")))
+    octet.ok_or_else(|| CommandError::new(FAILED, format!("\"{group}\" is invalid lladdr.")))
 }
 
 #[cfg(test)]
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_loosely_as_ip_does() {
-        let bytes = |text| link_address(text).map_err(|complaint| complaint.text);
+        let bytes = |text| link_address(text).map_err(|error| error.text);
         assert_eq!(bytes("02:00:5e:10:00:01").unwrap(), [2, 0, 0x5e, 16, 0, 1]);
         assert_eq!(bytes("2:0:0:0:0:aa").unwrap(), [2, 0, 0, 0, 0, 0xaa]);
         assert_eq!(bytes("02:00:00:00:00:0z").unwrap(), [2, 0, 0, 0, 0, 0]);
@@ -159,9 +159,9 @@ mod tests {
     #[test]
     fn names_that_no_interface_can_have_are_refused() {
         for name in ["", "a/b", "x y", "longer-than-15-b"] {
-            let complaint = new_name("name", name).unwrap_err();
+            let error = new_name("name", name).unwrap_err();
             let text = format!("Error: argument \"{name}\" is wrong: \"name\" not a valid ifname");
-            assert_eq!((complaint.text, complaint.status), (text, 255));
+            assert_eq!((error.text, error.status), (text, 255));
         }
         new_name("name", "averylongname15").unwrap();
         known_name("an alternative name may be long".replace(' ', "-").as_str()).unwrap();

@@ -25,7 +25,7 @@ use umacvlan_sys::process::raise_descriptor_limit;
 use umacvlan_text::arguments::one_of;
 
 use plan::Plan;
-use reporter::Show;
+use reporter::Reporter;
 
 /// Make sub-interfaces on a parent and forward for them until SIGINT or SIGTERM.
 ///
@@ -92,24 +92,24 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let signals = signals::catch()?;
     // Refused only where the limit may not be read: then the one there is has to do.
     let _ = raise_descriptor_limit();
-    let mut show = Show::new(args.json, &plan.parent.workers);
+    let mut reporter = Reporter::new(args.json, &plan.parent.workers);
 
     let engine = Engine::start()?;
     if make(&engine, plan.parent, plan.subs, &signals)? {
         // What changed on the way to the first status is in it.
         let mut early: Vec<Event> = engine.events().try_iter().collect();
         early.retain(|event| !matches!(event, Event::SubChanged(_)));
-        show.ready(&status(&engine)?, &plan.places);
-        early.iter().for_each(|event| show.event(event));
-        serve(&engine, &signals, args.stats, &mut show)?;
+        reporter.ready(&status(&engine)?, &plan.places);
+        early.iter().for_each(|event| reporter.event(event));
+        serve(&engine, &signals, args.stats, &mut reporter)?;
     }
     let (last, events) = (status(&engine), engine.events().clone());
     drop(engine);
     // What could not be put back must not go unsaid.
     let trouble = |event: &Event| matches!(event, Event::Trouble { .. });
-    events.try_iter().filter(trouble).for_each(|event| show.event(&event));
-    show.stopped(&last?);
-    show.finish()?;
+    events.try_iter().filter(trouble).for_each(|event| reporter.event(&event));
+    reporter.stopped(&last?);
+    reporter.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -136,14 +136,14 @@ fn serve(
     engine: &Engine,
     signals: &Receiver<()>,
     stats: Option<u32>,
-    show: &mut Show,
+    reporter: &mut Reporter,
 ) -> Result<()> {
     let ticks = stats.map_or_else(never, |seconds| tick(Duration::from_secs(u64::from(seconds))));
     loop {
         select! {
             recv(signals) -> _ => return Ok(()),
-            recv(engine.events()) -> event => show.event(&event.context("the engine has stopped")?),
-            recv(ticks) -> _ => show.rates(&status(engine)?),
+            recv(engine.events()) -> event => reporter.event(&event.context("the engine has stopped")?),
+            recv(ticks) -> _ => reporter.rates(&status(engine)?),
         }
     }
 }

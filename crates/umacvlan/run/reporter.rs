@@ -1,4 +1,4 @@
-//! [`Show`]: what `run` tells, as tables and lines for people or as JSON.
+//! [`Reporter`]: what `run` tells, as tables and lines for people or as JSON.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use umacvlan_text::table::{Head, Table, Tint};
 
 /// Tells what happens, one way or the other.
 #[derive(Debug)]
-pub(super) struct Show {
+pub(super) struct Reporter {
     output: Output,
     json: bool,
     workers: Vec<WorkerConfig>,
@@ -25,7 +25,7 @@ pub(super) struct Show {
     told: HashMap<String, String>,
 }
 
-impl Show {
+impl Reporter {
     pub(super) fn new(json: bool, workers: &[WorkerConfig]) -> Self {
         Self {
             output: Output::new(),

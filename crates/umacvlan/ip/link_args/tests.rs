@@ -3,12 +3,12 @@
 use umacvlan_core::Mode;
 
 use crate::ip::command::{Command, parse};
-use crate::ip::error::{Complaint, Device};
+use crate::ip::error::{CommandError, Device};
 use crate::ip::link::LinkCommand;
 use crate::ip::tests::words;
 use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
-fn parsed(line: &str) -> Result<LinkCommand, Complaint> {
+fn parsed(line: &str) -> Result<LinkCommand, CommandError> {
     match parse(&words(&format!("link {line}")))? {
         Command::Link(command) => Ok(command),
         other => panic!("{line}: {other:?}"),
@@ -31,8 +31,8 @@ fn changed(line: &str) -> (String, LinkChange) {
 
 /// The first line of the complaint, and the status.
 fn refused(line: &str) -> (String, u8) {
-    let complaint = parsed(line).expect_err(line);
-    (complaint.text.lines().next().unwrap_or_default().to_owned(), complaint.status)
+    let error = parsed(line).expect_err(line);
+    (error.text.lines().next().unwrap_or_default().to_owned(), error.status)
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn dev_name_or_nothing_stands_before_the_name() {
         let line = format!("set m1 {line}");
         let parsed = parsed(&line);
         match line.as_str() {
-            "set m1 dev up" => assert_eq!(parsed, Err(Complaint::garbage("up"))),
+            "set m1 dev up" => assert_eq!(parsed, Err(CommandError::garbage("up"))),
             "set m1 name up" => assert_eq!(changed(&line).1.name.as_deref(), Some("up")),
             _ => assert_eq!(changed(&line).1.up, Some(true)),
         }

@@ -16,7 +16,7 @@ pub(super) use human::Human;
 pub(super) use json::LinkJson;
 pub(super) use text::{Scene, link};
 
-use super::error::{Complaint, FAILED};
+use super::error::{CommandError, FAILED};
 use super::options::{Colour, Options};
 
 /// How something is shown.
@@ -55,10 +55,10 @@ impl Style {
     }
 
     /// A value as JSON, with its line feed.
-    pub(super) fn json(self, value: &impl Serialize) -> Result<String, Complaint> {
+    pub(super) fn json(self, value: &impl Serialize) -> Result<String, CommandError> {
         let text =
             if self.pretty { pretty::to_string(value) } else { serde_json::to_string(value) };
         text.map(|text| format!("{text}\n"))
-            .map_err(|error| Complaint::own(FAILED, format!("cannot write JSON: {error}")))
+            .map_err(|error| CommandError::own(FAILED, format!("cannot write JSON: {error}")))
     }
 }

@@ -80,7 +80,7 @@ impl Columns {
         lines.push(format!("    {:first$}{} ", "", self.right(1, numbers)));
     }
 
-    /// Words to the right of their columns, a blank before each.
+    /// Tokens to the right of their columns, a blank before each.
     fn right<T: AsRef<str>>(&self, first: usize, words: &[T]) -> String {
         let cells = self.0[first..].iter().zip(words);
         cells.map(|(width, word)| format!(" {:>width$}", word.as_ref())).collect()

@@ -24,7 +24,7 @@ pub(in crate::ip) fn link(link: &LinkView, style: Style, scene: Scene) -> String
         lines.push(macvlan(link, scene));
     }
     if let Some(alias) = &link.ifalias {
-        lines.push(format!("    alias {}", harmless(alias)));
+        lines.push(format!("    alias {}", escape_control(alias)));
     }
     if style.statistics > 0 && scene == Scene::Show {
         lines.extend(stats::lines(&link.stats64, style.human, style.statistics > 1));
@@ -40,7 +40,7 @@ pub(in crate::ip) fn link(link: &LinkView, style: Style, scene: Scene) -> String
 
 /// Text that somebody has chosen, as a terminal may get it: `ip` hands on what ends a line or moves
 /// the cursor, and whoever may name an interface could write on the administrator's screen.
-fn harmless(text: &str) -> String {
+fn escape_control(text: &str) -> String {
     let shown = |sign: char| match sign.is_control() {
         true => sign.escape_default().collect(),
         false => sign.to_string(),
@@ -58,12 +58,12 @@ fn brief(link: &LinkView, style: Style) -> String {
 
 /// Its name and whose it is, as seen from where it is shown.
 pub(in crate::ip) fn full_name(link: &LinkView, style: Style) -> String {
-    let name = harmless(&link.ifname);
+    let name = escape_control(&link.ifname);
     let own = &link.umacvlan;
     match (&link.link, own.link_netnsid) {
         (_, Some(_)) if style.inside => format!("{name}@if{}", own.link_index),
-        (_, Some(_)) => format!("{name}@{}", harmless(&own.parent)),
-        (Some(parent), None) => format!("{name}@{}", harmless(parent)),
+        (_, Some(_)) => format!("{name}@{}", escape_control(&own.parent)),
+        (Some(parent), None) => format!("{name}@{}", escape_control(parent)),
         (None, None) => name,
     }
 }
