@@ -1,4 +1,4 @@
-//! A table of unfinished lines, and what may end them.
+//! Unfinished lines and their candidates.
 
 use clap::CommandFactory;
 
@@ -26,7 +26,7 @@ fn complete_line(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_place_has_its_words() {
+fn each_position_has_its_candidates() {
     for (line, expected) in [
         ("li", &["link"][..]),
         ("link ", &["add", "change", "delete", "help", "list", "set", "show"]),
@@ -100,13 +100,13 @@ fn the_last_socket_counts() {
 }
 
 #[test]
-fn nothing_breaks_the_line_that_it_is_on() {
+fn control_characters_are_replaced() {
     assert_eq!(Candidate::new("a\nb", "c\td").word, "a b");
     assert_eq!(complete(&Cli::command(), &[], &sources()), "");
 }
 
 #[test]
-fn what_is_offered_is_understood() {
+fn every_offered_keyword_is_parsed() {
     let commands = grammar::commands();
     assert!(commands.len() > 30, "{commands:?}");
     let unknown = |command: &str| {

@@ -1,4 +1,4 @@
-//! `-batch FILE`: many commands in one conversation.
+//! `-batch FILE`: many commands over one connection.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -7,13 +7,13 @@ use super::error::{CommandError, FAILED, USAGE, strerror};
 use super::print_error;
 use super::session::Session;
 
-/// Does what the lines of `file` say; `-` is standard input.
+/// Executes the lines of `file`; `-` is standard input.
 pub(super) fn run(file: &str, session: &mut Session) -> Result<(), CommandError> {
     let mut script = Script::new(open(file)?);
     let mut failed = false;
     while let Some(words) = script.command()? {
         let Err(error) = session.execute(&words) else { continue };
-        // What cannot even be read ends it, whatever was said about going on: as with ip.
+        // As with `ip`, a syntax error ends the batch, even with `-force`.
         if error.status == USAGE {
             return Err(error);
         }
@@ -25,7 +25,7 @@ pub(super) fn run(file: &str, session: &mut Session) -> Result<(), CommandError>
         }
         print_error(&CommandError::new(FAILED, text));
     }
-    // Each was told when it happened.
+    // Each error was printed when it occurred.
     if failed { Err(CommandError::new(FAILED, "")) } else { Ok(()) }
 }
 
@@ -39,10 +39,10 @@ fn open(file: &str) -> Result<Box<dyn BufRead>, CommandError> {
     })
 }
 
-/// Commands, a line each.
+/// Reads commands, one per line.
 struct Script<R> {
     input: R,
-    /// The number of the line read last.
+    /// The number of the last line that was read.
     line: usize,
 }
 
@@ -51,7 +51,7 @@ impl<R: BufRead> Script<R> {
         Self { input, line: 0 }
     }
 
-    /// The words of the next line that has any.
+    /// The words of the next line that is not empty.
     fn command(&mut self) -> Result<Option<Vec<String>>, CommandError> {
         let mut line = String::new();
         while self.read(&mut line)? {
@@ -64,8 +64,8 @@ impl<R: BufRead> Script<R> {
         Ok(None)
     }
 
-    /// Reads a line, with those after it as long as each ends in a backslash. What comes after `#`
-    /// is a remark, wherever it stands. False at the end.
+    /// Reads a line; one that ends in a backslash continues on the next. `#` begins a comment, in
+    /// quotes as well. Returns false at the end.
     fn read(&mut self, line: &mut String) -> Result<bool, CommandError> {
         let begin = self.line;
         loop {
@@ -76,11 +76,11 @@ impl<R: BufRead> Script<R> {
             }
             self.line += 1;
             let more = String::from_utf8_lossy(&more);
-            let said = more.split('#').next().unwrap_or_default();
-            match said.strip_suffix("\\\n") {
-                Some(said) => line.push_str(said),
+            let code = more.split('#').next().unwrap_or_default();
+            match code.strip_suffix("\\\n") {
+                Some(code) => line.push_str(code),
                 _ => {
-                    line.push_str(said);
+                    line.push_str(code);
                     return Ok(true);
                 }
             }
@@ -88,7 +88,7 @@ impl<R: BufRead> Script<R> {
     }
 }
 
-/// The words of a line. One that begins with a quote goes on to the next quote of its kind.
+/// The words of a line. A word that begins with a quote ends at the next quote of its kind.
 fn split(line: &str) -> Result<Vec<String>, CommandError> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn remarks_and_empty_lines_are_nothing() {
+    fn comments_and_empty_lines_are_skipped() {
         let all = commands("# one\n\n   # two\n \t\nlink show # three\nlink show m#four\r\nlink");
         let lines: Vec<usize> = all.iter().map(|(_, line)| *line).collect();
         assert_eq!(lines, [5, 6, 7]);
@@ -143,7 +143,7 @@ mod tests {
             [(vec!["link", "set", "m1", "up"], 2)]
                 .map(|(words, line)| (words.into_iter().map(str::to_owned).collect(), line))
         );
-        // Not in a remark.
+        // Not in a comment.
         assert_eq!(commands("# no \\\n link\n")[0].1, 2);
         assert_eq!(only("link \\"), ["link", "\\"]);
     }

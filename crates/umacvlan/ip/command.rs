@@ -1,28 +1,27 @@
-//! [`Command`]: what was typed, taken apart. No I/O: what it means on this machine is found out
-//! later.
+//! [`Command`]: a parsed command line. Parsing does no I/O.
 
 use super::error::{CommandError, FAILED, USAGE};
 use super::help;
 use super::link::{self, LinkCommand};
 use super::tokens::{Tokens, abbreviates};
 
-/// What is to be done.
+/// A command of one of the objects.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Command {
     Link(LinkCommand),
     Monitor,
-    /// Parents, or the one of this name.
+    /// Shows all parents, or the named one.
     ShowParents(Option<String>),
 }
 
-/// Reads a command line, from its object on.
+/// Parses a command line that begins with the object.
 pub(super) fn parse(words: &[String]) -> Result<Command, CommandError> {
     let mut words = Tokens::new(words);
     let object = words.next().ok_or_else(help::usage)?;
     match object {
         _ if abbreviates(object, "link") => link::parse(words).map(Command::Link),
         _ if abbreviates(object, "parent") => parse_parent(words),
-        // One letter more than its beginning needs: `m` is another object for `ip`.
+        // `m` alone is another object of `ip`.
         _ if object.len() > 1 && abbreviates(object, "monitor") => parse_monitor(words),
         _ if abbreviates(object, "help") => match words.peek() {
             Some(object) => parse(&[object.to_owned(), "help".to_owned()]),

@@ -1,23 +1,16 @@
-//! [`LinkArgs`]: the words of `link add`, `link set` and `link del`, which are the same for all three.
+//! [`LinkArgs`]: the arguments of `link add`, `link set` and `link del`, which share one grammar.
 
 use nix::libc;
 
 use super::error::{CommandError, Device, FAILED, REFUSED, USAGE};
 use super::help;
+use super::keywords::{LINK, LinkWord, Verb, find};
 use super::link::LinkCommand;
 use super::macvlan::{Macvlan, NOT_YET};
-use super::tokens::{Tokens, abbreviates, known_name, link_address, mac_address, new_name, number};
+use super::tokens::{Tokens, known_name, link_address, mac_address, new_name, number};
 use umacvlan_api::{LinkChange, LinkSpec};
 
-/// Whose words are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    Add,
-    Delete,
-    Set,
-}
-
-/// What was typed, not yet what it means.
+/// Parsed arguments, before they become a request.
 #[derive(Debug, Default)]
 pub(super) struct LinkArgs<'a> {
     device: Option<&'a str>,
@@ -32,51 +25,30 @@ pub(super) struct LinkArgs<'a> {
     txqueuelen: Option<u32>,
     up: Option<bool>,
     kind: Option<&'a str>,
-    /// The words after the kind: its own.
+    /// The words after `type KIND`.
     options: Option<Tokens<'a>>,
-}
-
-/// The words that are known.
-#[derive(Clone, Copy, Debug)]
-enum Word {
-    Address,
-    Alias,
-    Allmulticast,
-    Dev,
-    Down,
-    Help,
-    Link,
-    Mtu,
-    Name,
-    Netns,
-    Promisc,
-    Txqueuelen,
-    Type,
-    /// A word of `ip link` for what macvlan links do not need, or `ip` does as well.
-    Unsupported,
-    Up,
 }
 
 impl<'a> LinkArgs<'a> {
     pub(super) fn parse(verb: Verb, mut words: Tokens<'a>) -> Result<Self, CommandError> {
         let mut args = Self::default();
         while let Some(word) = words.next() {
-            match keyword(word) {
-                Some(Word::Up) => args.up = Some(true),
-                Some(Word::Down) => args.up = Some(false),
-                Some(Word::Help) => return Err(help::link_usage()),
-                Some(Word::Unsupported) => {
+            match find(&LINK, word) {
+                Some(LinkWord::Up) => args.up = Some(true),
+                Some(LinkWord::Down) => args.up = Some(false),
+                Some(LinkWord::Help) => return Err(help::link_usage()),
+                Some(LinkWord::Unsupported) => {
                     return Err(CommandError::unsupported(word).after(&args.links(verb)));
                 }
-                Some(Word::Link) if verb != Verb::Add => {
+                Some(LinkWord::Link) if verb != Verb::Add => {
                     return Err(CommandError::unsupported(word).after(&args.links(verb)));
                 }
-                Some(Word::Type) => {
+                Some(LinkWord::Type) => {
                     args.kind = Some(words.value()?);
                     args.options = Some(words);
                     break;
                 }
-                Some(Word::Dev) => args.device(words.value()?)?,
+                Some(LinkWord::Dev) => args.device(words.value()?)?,
                 Some(key) => args.value(key, word, words.value()?)?,
                 None => args.device(word)?,
             }
@@ -92,28 +64,33 @@ impl<'a> LinkArgs<'a> {
         Ok(())
     }
 
-    fn value(&mut self, key: Word, word: &str, value: &'a str) -> Result<(), CommandError> {
+    fn value(&mut self, key: LinkWord, word: &str, value: &'a str) -> Result<(), CommandError> {
         match key {
-            Word::Address => self.address = Some(link_address(value)?),
-            Word::Alias if value.len() > MAX_ALIAS => {
+            LinkWord::Address => self.address = Some(link_address(value)?),
+            LinkWord::Alias if value.len() > MAX_ALIAS => {
                 return Err(CommandError::wrong(value, "alias too long"));
             }
-            Word::Alias => self.alias = Some(value),
-            Word::Allmulticast => self.allmulticast = Some(switch(word, value)?),
-            Word::Link => self.parent = Some(value),
-            Word::Mtu => once(&mut self.mtu, "mtu", value, quantity("mtu", value)?)?,
-            Word::Name => once(&mut self.name, "name", value, new_name("name", value)?)?,
-            Word::Netns => once(&mut self.netns, "netns", value, value)?,
-            Word::Promisc => self.promisc = Some(switch(word, value)?),
-            Word::Txqueuelen => {
+            LinkWord::Alias => self.alias = Some(value),
+            LinkWord::Allmulticast => self.allmulticast = Some(switch(word, value)?),
+            LinkWord::Link => self.parent = Some(value),
+            LinkWord::Mtu => once(&mut self.mtu, "mtu", value, quantity("mtu", value)?)?,
+            LinkWord::Name => once(&mut self.name, "name", value, new_name("name", value)?)?,
+            LinkWord::Netns => once(&mut self.netns, "netns", value, value)?,
+            LinkWord::Promisc => self.promisc = Some(switch(word, value)?),
+            LinkWord::Txqueuelen => {
                 once(&mut self.txqueuelen, "txqueuelen", value, quantity("txqueuelen", value)?)?;
             }
-            Word::Dev | Word::Down | Word::Help | Word::Type | Word::Unsupported | Word::Up => {}
+            LinkWord::Dev
+            | LinkWord::Down
+            | LinkWord::Help
+            | LinkWord::Type
+            | LinkWord::Unsupported
+            | LinkWord::Up => {}
         }
         Ok(())
     }
 
-    /// What `ip` looks up before it reads the options of the kind.
+    /// The devices that `ip` looks up before it parses the options of the kind.
     fn links(&self, verb: Verb) -> Vec<Device> {
         match verb {
             Verb::Add => self.parent.map(|name| Device::Parent(name.to_owned())),
@@ -140,7 +117,7 @@ impl<'a> LinkArgs<'a> {
         Ok(LinkCommand::Add { name, spec: Box::new(spec) })
     }
 
-    /// What the new link is to be; the complaints come after those about devices.
+    /// The request for a new link. `ip` reports these errors after those about devices.
     fn spec(&self) -> Result<LinkSpec, CommandError> {
         let Some(kind) = self.kind else {
             let text = "Not enough information: \"type\" argument is required";
@@ -183,7 +160,7 @@ impl<'a> LinkArgs<'a> {
         Ok(LinkCommand::Set { name: name.to_owned(), change: Box::new(change) })
     }
 
-    /// What is to become of the link `name`; the complaints come after those about devices.
+    /// The change of the link `name`. `ip` reports these errors after those about devices.
     fn change(&self, name: &str) -> Result<LinkChange, CommandError> {
         let macvlan = match self.kind {
             Some("macvlan") => Some(self.macvlan()?.change()),
@@ -202,7 +179,7 @@ impl<'a> LinkArgs<'a> {
             address: address.transpose()?,
             mtu: self.mtu,
             txqueuelen: self.txqueuelen,
-            // What it is called already is no new name.
+            // The present name is no change.
             name: self.name.filter(|&new| new != name).map(str::to_owned),
             alias: self.alias.map(str::to_owned),
             promisc: self.promisc,
@@ -214,7 +191,7 @@ impl<'a> LinkArgs<'a> {
     pub(super) fn delete(self) -> Result<LinkCommand, CommandError> {
         let name = self.target()?.to_owned();
         if self.kind == Some("macvlan") {
-            // They change nothing, but wrong ones are told.
+            // The options have no effect, but `ip` reports invalid ones.
             self.macvlan().map_err(|error| error.after(&self.links(Verb::Delete)))?;
         }
         Ok(LinkCommand::Delete { name })
@@ -223,12 +200,6 @@ impl<'a> LinkArgs<'a> {
     fn macvlan(&self) -> Result<Macvlan, CommandError> {
         Macvlan::parse(self.options.clone().unwrap_or_else(|| Tokens::new(&[])))
     }
-}
-
-fn keyword(word: &str) -> Option<Word> {
-    let whole = WHOLE.iter().find(|(full, _)| word == *full);
-    let begun = || BEGUN.iter().find(|(full, _)| abbreviates(word, full));
-    whole.or_else(begun).map(|&(_, meant)| meant)
 }
 
 fn once<T>(slot: &mut Option<T>, key: &str, typed: &str, value: T) -> Result<(), CommandError> {
@@ -243,69 +214,15 @@ fn switch(key: &str, value: &str) -> Result<bool, CommandError> {
     }
 }
 
-/// A number that `ip` reads with a sign and the kernel without one. For an MTU a negative one is
-/// too small, not too large, so it is none at all.
+/// A number that `ip` parses with a sign and the kernel takes without one. The kernel calls a negative
+/// MTU too small, so it becomes 0.
 fn quantity(key: &str, value: &str) -> Result<u32, CommandError> {
     let number = number(value).and_then(|number| i32::try_from(number).ok());
     let number = number.ok_or_else(|| CommandError::invalid(key, value))?;
     Ok(if key == "mtu" { u32::try_from(number).unwrap_or(0) } else { number.cast_unsigned() })
 }
 
-/// Words that have to be typed whole.
-const WHOLE: [(&str, Word); 29] = [
-    ("allmulticast", Word::Allmulticast),
-    ("arp", Word::Unsupported),
-    ("carrier", Word::Unsupported),
-    ("dev", Word::Dev),
-    ("down", Word::Down),
-    ("gro_max_size", Word::Unsupported),
-    ("group", Word::Unsupported),
-    ("gso_max_segs", Word::Unsupported),
-    ("gso_max_size", Word::Unsupported),
-    ("index", Word::Unsupported),
-    ("mode", Word::Unsupported),
-    ("mtu", Word::Mtu),
-    ("multicast", Word::Unsupported),
-    ("name", Word::Name),
-    ("netns", Word::Netns),
-    ("parentdev", Word::Unsupported),
-    ("promisc", Word::Promisc),
-    ("protodown", Word::Unsupported),
-    ("protodown_reason", Word::Unsupported),
-    ("qlen", Word::Txqueuelen),
-    ("state", Word::Unsupported),
-    ("trailers", Word::Unsupported),
-    ("up", Word::Up),
-    ("vf", Word::Unsupported),
-    ("vrf", Word::Unsupported),
-    ("xdp", Word::Unsupported),
-    ("xdpdrv", Word::Unsupported),
-    ("xdpgeneric", Word::Unsupported),
-    ("xdpoffload", Word::Unsupported),
-];
-
-/// Words of which the beginning is enough, in this order: the first one is meant.
-const BEGUN: [(&str, Word); 17] = [
-    ("link", Word::Link),
-    ("address", Word::Address),
-    ("broadcast", Word::Unsupported),
-    ("brd", Word::Unsupported),
-    ("txqueuelen", Word::Txqueuelen),
-    ("txqlen", Word::Txqueuelen),
-    ("master", Word::Unsupported),
-    ("nomaster", Word::Unsupported),
-    ("dynamic", Word::Unsupported),
-    ("type", Word::Type),
-    ("alias", Word::Alias),
-    ("numtxqueues", Word::Unsupported),
-    ("numrxqueues", Word::Unsupported),
-    ("addrgenmode", Word::Unsupported),
-    ("link-netnsid", Word::Unsupported),
-    ("link-netns", Word::Unsupported),
-    ("help", Word::Help),
-];
-
-/// `IFALIASZ` of linux/if.h, less the zero behind it.
+/// `IFALIASZ` of linux/if.h without the terminating zero.
 const MAX_ALIAS: usize = 255;
 
 const MACVLAN_ONLY: &str = "makes macvlan links and no others: for those there is ip link";

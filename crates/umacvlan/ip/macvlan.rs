@@ -1,14 +1,15 @@
-//! [`Macvlan`]: the words after `type macvlan`.
+//! [`Macvlan`]: the options after `type macvlan`.
 
 use nix::libc;
 use umacvlan_core::{MacAddr, Mode};
 
 use super::error::{CommandError, FAILED};
 use super::help;
-use super::tokens::{Tokens, abbreviates, link_address, mac_address, number};
+use super::keywords::{MACVLAN, MacvlanWord, begins_macvlan_keyword, find};
+use super::tokens::{Tokens, link_address, mac_address, number};
 use umacvlan_api::{Flags, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
-/// What was typed; what was not is absent.
+/// The options that were given.
 #[derive(Debug, Default)]
 pub(super) struct Macvlan {
     mode: Option<Mode>,
@@ -22,21 +23,18 @@ impl Macvlan {
     pub(super) fn parse(mut words: Tokens<'_>) -> Result<Self, CommandError> {
         let mut macvlan = Self::default();
         while let Some(word) = words.next() {
-            // The newer word has to be whole, and comes first only then.
-            match word {
-                "bclim" => macvlan.bclim = Some(bclim(words.value()?)?),
-                _ if abbreviates(word, "mode") => macvlan.mode = Some(mode(words.value()?)?),
-                _ if abbreviates(word, "flag") => macvlan.flag(words.value()?)?,
-                _ if abbreviates(word, "macaddr") => macvlan.macaddr = Some(macaddr(&mut words)?),
-                _ if abbreviates(word, "nopromisc") => macvlan.flag("nopromisc")?,
-                _ if abbreviates(word, "nodst") => macvlan.flag("nodst")?,
-                _ if abbreviates(word, "bcqueuelen") => {
+            match find(&MACVLAN, word) {
+                Some(MacvlanWord::Bclim) => macvlan.bclim = Some(bclim(words.value()?)?),
+                Some(MacvlanWord::Bcqueuelen) => {
                     macvlan.bcqueuelen = Some(bcqueuelen(words.value()?)?);
                 }
-                _ if abbreviates(word, "help") => {
-                    return Err(CommandError::new(FAILED, help::MACVLAN));
-                }
-                _ => return Err(unknown(word)),
+                Some(MacvlanWord::Flag) => macvlan.flag(words.value()?)?,
+                Some(MacvlanWord::Help) => return Err(CommandError::new(FAILED, help::MACVLAN)),
+                Some(MacvlanWord::Macaddr) => macvlan.macaddr = Some(macaddr(&mut words)?),
+                Some(MacvlanWord::Mode) => macvlan.mode = Some(mode(words.value()?)?),
+                Some(MacvlanWord::Nodst) => macvlan.flag("nodst")?,
+                Some(MacvlanWord::Nopromisc) => macvlan.flag("nopromisc")?,
+                None => return Err(unknown(word)),
             }
         }
         let nopromisc = macvlan.flags.is_some_and(|flags| flags.nopromisc);
@@ -52,14 +50,14 @@ impl Macvlan {
         match word {
             "nopromisc" => flags.nopromisc = true,
             "nodst" => flags.nodst = true,
-            // Any word about flags replaces those there are; this one by none.
+            // A flag option replaces earlier ones; `null` sets none.
             "null" => {}
             _ => return Err(CommandError::must_be("flag", FLAGS, word)),
         }
         Ok(())
     }
 
-    /// Writes it into what a new link is to be.
+    /// Adds the options to the request for a new link.
     pub(super) fn fill(self, spec: &mut LinkSpec) -> Result<(), CommandError> {
         let mode = self.mode.unwrap_or_default();
         if self.macaddr.is_some() && mode != Mode::Source {
@@ -72,13 +70,13 @@ impl Macvlan {
         spec.nopromisc = flags.nopromisc;
         spec.bcqueuelen = self.bcqueuelen;
         spec.bclim = self.bclim;
-        // Nothing can be taken off a list that is not there yet.
+        // A new link has no list to delete from.
         let list = self.macaddr.filter(|change| change.op != MacaddrOp::Del);
         spec.macaddr = list.map(|change| change.addresses).unwrap_or_default();
         Ok(())
     }
 
-    /// What is to become of a link.
+    /// The change of an existing link.
     pub(super) fn change(self) -> MacvlanChange {
         let Self { mode, flags, macaddr, bcqueuelen, bclim } = self;
         MacvlanChange { mode, flags, bcqueuelen, bclim, macaddr }
@@ -105,11 +103,11 @@ fn macaddr(words: &mut Tokens<'_>) -> Result<MacaddrChange, CommandError> {
     Ok(MacaddrChange { op, addresses: vec![address] })
 }
 
-/// As many addresses as follow, or none.
+/// Parses addresses up to the next keyword; there may be none.
 fn mac_addresses(words: &mut Tokens<'_>) -> Result<MacaddrChange, CommandError> {
     let mut addresses: Vec<MacAddr> = Vec::new();
     while let Some(word) = words.peek()
-        && !known(word)
+        && !ends_address_list(word)
     {
         let bytes = link_address(word).map_err(|mut error| {
             error.text = format!("{}\n{}", error.text, unknown(word).text);
@@ -121,10 +119,9 @@ fn mac_addresses(words: &mut Tokens<'_>) -> Result<MacaddrChange, CommandError> 
     Ok(MacaddrChange { op: MacaddrOp::Set, addresses })
 }
 
-/// True for a word that ends a list of addresses. One of one or two letters may be a group.
-fn known(word: &str) -> bool {
-    let words = ["mode", "flag", "macaddr", "nopromisc", "nodst", "bcqueuelen", "bclim", "help"];
-    word.len() > 2 && words.iter().any(|full| abbreviates(word, full))
+/// Whether a word ends a list of addresses. One or two letters may be a group of an address.
+fn ends_address_list(word: &str) -> bool {
+    word.len() > 2 && begins_macvlan_keyword(word)
 }
 
 fn bcqueuelen(value: &str) -> Result<u32, CommandError> {

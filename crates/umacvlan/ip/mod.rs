@@ -1,13 +1,14 @@
-//! `umacvlan link`, `parent` and `monitor`: the command that people's fingers know from iproute2.
+//! `umacvlan link`, `parent` and `monitor`: commands with the grammar of iproute2's `ip`.
 //!
-//! Three steps, one way: [`command`] takes apart what was typed, and knows nothing but words;
-//! [`session`] asks the daemon; [`show`] makes text or JSON of the answer. A [`CommandError`] from
-//! any of them is what `ip` says of the same mistake, with the same exit status.
+//! There are three steps: [`command`] parses the arguments without looking at the machine,
+//! [`session`] sends requests to the daemon, and [`show`] prints the answer as text or JSON. A
+//! [`CommandError`] from any of them has the message and the exit status of `ip` for the same mistake.
 
 mod batch;
 mod command;
 mod error;
 mod help;
+pub(crate) mod keywords;
 mod link;
 mod link_args;
 mod macvlan;
@@ -29,17 +30,19 @@ use options::Options;
 pub(crate) use options::names as option_names;
 use session::Session;
 use tokens::Tokens;
+pub(crate) use tokens::abbreviates;
 
-/// True if these arguments, without the name of the program, are for this module: their first word
-/// is none of the `commands` that others have, or there is none but a batch.
+/// Whether these arguments (without the name of the program) belong to this module: the first word is
+/// none of the other `commands`, or there is no word but a batch option.
 pub(crate) fn is_ip_command(arguments: &[OsString], commands: &[String]) -> bool {
     let mut words = arguments.iter().map(|word| word.to_string_lossy());
     let mut batch = false;
     while let Some(word) = words.next() {
         let Some(option) = word.strip_prefix('-') else {
-            let ours = |word: &str| !commands.iter().any(|command| command == word);
-            // Help about an object is with the object.
-            return ours(&word) || word == "help" && words.next().is_some_and(|word| ours(&word));
+            let is_object = |word: &str| !commands.iter().any(|command| command == word);
+            // `help OBJECT` belongs here too.
+            return is_object(&word)
+                || word == "help" && words.next().is_some_and(|word| is_object(&word));
         };
         if takes_value(&word) {
             batch |= options::is_batch(option.strip_prefix('-').unwrap_or(option));
@@ -49,15 +52,15 @@ pub(crate) fn is_ip_command(arguments: &[OsString], commands: &[String]) -> bool
     batch
 }
 
-/// True if this word is an option that has its value in the next word.
+/// Whether this word is an option whose value is the next word.
 pub(crate) fn takes_value(word: &str) -> bool {
     let option = word.strip_prefix('-').map(|option| option.strip_prefix('-').unwrap_or(option));
     option.is_some_and(options::takes_value)
 }
 
-/// Does what was typed, and says how it went.
+/// Runs the command and returns its exit status.
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
-    // No name of an interface and no other word has bytes that are not UTF-8.
+    // Neither interface names nor other words can have bytes that are not UTF-8.
     let words: Vec<String> =
         arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     match execute(&words) {
@@ -84,11 +87,11 @@ fn execute(words: &[String]) -> Result<(), CommandError> {
 }
 
 fn print_error(error: &CommandError) {
-    // Where this fails there is nobody left to tell.
+    // A failure cannot be reported anywhere.
     let _ = write!(io::stderr(), "{error}");
 }
 
-/// What is wrong with a command line, from its object on, as far as its words tell.
+/// The error of the parser for a command line that begins with the object.
 #[cfg(test)]
 pub(crate) fn parse_error(line: &str) -> Option<String> {
     command::parse(&tests::words(line)).err().map(|error| error.to_string())
@@ -104,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_word_decides_whose_a_command_line_is() {
+    fn the_first_word_decides_who_gets_a_command_line() {
         let meant = |line: &str| {
             let arguments: Vec<OsString> = words(line).into_iter().map(OsString::from).collect();
             is_ip_command(&arguments, &words("daemon help lab run"))

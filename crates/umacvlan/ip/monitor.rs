@@ -1,4 +1,4 @@
-//! `umacvlan monitor`: what happens, as it happens, in the shape of `ip monitor link`.
+//! `umacvlan monitor`: events of the daemon in the format of `ip monitor link`.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -15,7 +15,7 @@ use super::show::{self, Scene, Style};
 use super::time;
 use umacvlan_api::{EventView, Happening};
 
-/// Prints every event until it is interrupted, nobody reads any more, or the daemon ends.
+/// Prints every event until a signal, a closed pipe or the end of the daemon.
 pub(super) fn run(session: &mut Session) -> Result<(), CommandError> {
     if session.options().netns.is_some() {
         return Err(CommandError::own(
@@ -45,7 +45,7 @@ pub(super) fn run(session: &mut Session) -> Result<(), CommandError> {
     failure.map_or(Ok(()), |error| Err(CommandError::own(FAILED, format!("cannot go on: {error}"))))
 }
 
-/// Ends the process at the first signal, between two events: they are written under the lock.
+/// Exits at the first signal. Events are written under the lock of standard output, so none is cut.
 fn exit_on_signal() -> Result<(), CommandError> {
     let failed = |error| CommandError::own(FAILED, format!("cannot wait for signals: {error}"));
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_is_a_line_with_its_time_if_wanted() {
+    fn an_event_is_a_line_with_an_optional_time() {
         let deleted = r#""event":"link_deleted","id":7,"ifname":"m1","parent":"eth0""#;
         assert_eq!(shown(deleted, Timestamp::None), "Deleted m1@eth0 id 7\n");
         let (short, long) = (time::short(1_795_260_189.591_405), time::long(1_795_260_189.591_405));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_an_error() {
+    fn malformed_events_are_errors() {
         text("{}", Style::default(), Timestamp::None).unwrap_err();
     }
 }

@@ -1,4 +1,4 @@
-//! [`Session`]: a conversation with the daemon, for one command or many.
+//! [`Session`]: a connection to the daemon, for one command or a batch.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -17,12 +17,12 @@ use umacvlan_api::socket_path;
 use umacvlan_api::{CALLER, Code, LinkChange, LinkSpec, LinkView, NewLink, Problem};
 use umacvlan_client::{Client, Failure, path_of};
 
-/// The daemon as the commands of this module see it.
+/// Executes commands through the daemon.
 #[derive(Debug)]
 pub(super) struct Session {
     options: Options,
     pub(super) style: Style,
-    /// Connected when first needed: a mistake is told without a daemon as well.
+    /// Connected on first use, because errors of the parser need no daemon.
     client: Option<Client>,
     /// The namespace of `-n`.
     netns: Option<String>,
@@ -45,7 +45,7 @@ impl Session {
         &self.options
     }
 
-    /// Reads a command line, from its object on, and does what it says.
+    /// Parses and executes a command line that begins with the object.
     pub(super) fn execute(&mut self, words: &[String]) -> Result<(), CommandError> {
         match command::parse(words) {
             Ok(Command::Link(command)) => self.link(command),
@@ -137,7 +137,8 @@ impl Session {
         found.map_err(|failure| command_error(failure, netns.as_deref()))
     }
 
-    /// A complaint that `ip` comes to only if some devices are there, or that one is not.
+    /// Looks up the devices that `ip` looks up before it reports `error`; a missing one is reported
+    /// instead.
     fn after_lookups(&mut self, mut error: CommandError) -> CommandError {
         for device in std::mem::take(&mut error.after) {
             let (name, there) = match &device {
@@ -148,14 +149,14 @@ impl Session {
                 Ok(true) => {}
                 Ok(false) => return CommandError::no_device(name),
                 Err(missing) if missing.no_device => return missing,
-                // Nobody to ask: then the mistake is all there is to tell.
+                // The daemon cannot be reached, so only `error` is known.
                 Err(_) => {}
             }
         }
         error
     }
 
-    /// True if the daemon uses it, or it is an interface here.
+    /// Whether the daemon has this parent or this namespace has an interface of this name.
     fn parent_exists(&mut self, name: &str) -> Result<bool, CommandError> {
         if interface_exists(name) {
             return Ok(true);
@@ -170,7 +171,7 @@ fn post(client: &mut Client, name: String, spec: &LinkSpec) -> Result<(), Failur
     client.post::<LinkView>("/v1/links", &[], &new).map(drop)
 }
 
-/// Takes the first name that is free, as the kernel does.
+/// Creates a link with the first free name `macvlanN`, as the kernel does.
 fn post_unnamed(client: &mut Client, spec: &LinkSpec) -> Result<(), Failure> {
     let mut number = 0;
     loop {
@@ -189,7 +190,7 @@ fn query(netns: &Option<String>) -> Vec<(&str, &str)> {
     netns.iter().map(|netns| ("netns", netns.as_str())).collect()
 }
 
-/// What the daemon's reason is in the words of `ip`. `netns` is the namespace that was asked for.
+/// A failure of the daemon as an error of `ip`. `netns` is the requested namespace.
 pub(super) fn command_error(failure: Failure, netns: Option<&str>) -> CommandError {
     let problem = match failure {
         Failure::Problem(problem) => problem,
@@ -212,7 +213,7 @@ pub(super) fn command_error(failure: Failure, netns: Option<&str>) -> CommandErr
     known.hint(message)
 }
 
-/// Writes to standard output. That nobody reads it any more is no mistake of the command's.
+/// Writes to standard output; a closed pipe is no error.
 pub(super) fn print(text: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -223,7 +224,7 @@ pub(super) fn print(text: &str) -> Result<(), CommandError> {
     }
 }
 
-/// The words for a device that is to be shown, where there is none.
+/// The error of `show` for a missing device.
 fn absent(error: CommandError, name: &str) -> CommandError {
     if error.no_device {
         CommandError { text: format!("Device \"{name}\" does not exist."), ..error }
@@ -232,7 +233,7 @@ fn absent(error: CommandError, name: &str) -> CommandError {
     }
 }
 
-/// Says so if what is no link is another interface.
+/// Adds a hint if the name is that of another interface.
 fn not_ours(error: CommandError, name: &str) -> CommandError {
     if error.no_device && interface_exists(name) {
         error.hint(format!("{name} is not a umacvlan link: change other interfaces with ip link"))
@@ -241,13 +242,13 @@ fn not_ours(error: CommandError, name: &str) -> CommandError {
     }
 }
 
-/// True if there is an interface of this name in this process's namespace.
+/// Whether this process's namespace has an interface of this name.
 fn interface_exists(name: &str) -> bool {
     Rtnl::open().and_then(|mut rtnl| rtnl.link(name)).is_ok_and(|link| link.is_some())
 }
 
-/// Tells, as `ip` does, of a namespace that cannot be opened from here. A process may be hidden
-/// from here and not from the daemon, so that is left to it.
+/// Checks, as `ip` does, that a namespace can be opened. The daemon checks the id of a process, which
+/// may be hidden from this one.
 fn reachable(netns: &str) -> Result<(), CommandError> {
     if is_process(netns) || open(&daemon_netns(netns)).is_ok() {
         Ok(())
@@ -260,7 +261,7 @@ fn open(netns: &str) -> io::Result<()> {
     if netns.starts_with('/') {
         return File::open(netns).map(drop);
     }
-    // The operating system's own error, which the words of `Netns::open` would hide.
+    // The error of the system call, which `Netns::open` does not return.
     let named = File::open(format!("/run/netns/{netns}"));
     named.map(drop).or_else(|error| Netns::open(netns).map(drop).map_err(|_| error))
 }
@@ -269,14 +270,14 @@ fn is_process(netns: &str) -> bool {
     !netns.is_empty() && netns.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A namespace as the daemon would name it: what is this process's own for us is not for it.
+/// A namespace as the daemon can find it: `/proc/self` is another process there.
 fn daemon_netns(netns: &str) -> String {
     let own = ["/proc/self/", "/proc/thread-self/"];
     let rest = own.iter().find_map(|start| netns.strip_prefix(start));
     rest.map_or_else(|| netns.to_owned(), |rest| format!("/proc/{}/{rest}", std::process::id()))
 }
 
-/// How many links may be without a name that somebody chose.
+/// The number of names `macvlanN` that are tried.
 const MAX_UNNAMED: u32 = 10_000;
 
 #[cfg(test)]
@@ -288,37 +289,37 @@ mod tests {
         Problem { code, message: "why".to_owned(), errno: None, kernel: None, device }
     }
 
-    fn told(problem: Problem, netns: Option<&str>) -> (String, u8) {
+    fn error_of(problem: Problem, netns: Option<&str>) -> (String, u8) {
         let error = command_error(problem.into(), netns);
         assert_eq!(error.hint.as_deref(), Some("why"));
         (error.text, error.status)
     }
 
     #[test]
-    fn problems_are_told_in_the_words_of_ip() {
+    fn problems_have_the_messages_of_ip() {
         let refused = |errno, kernel: Option<&str>| {
             let kernel = kernel.map(str::to_owned);
-            told(Problem { errno, kernel, ..problem(Code::Refused) }, None)
+            error_of(Problem { errno, kernel, ..problem(Code::Refused) }, None)
         };
         assert_eq!(refused(Some(17), None), ("RTNETLINK answers: File exists".to_owned(), 2));
         let minimum = ("Error: mtu less than device minimum.".to_owned(), 2);
         assert_eq!(refused(Some(22), Some("mtu less than device minimum")), minimum);
         let absent = ("Cannot find device \"m1\"".to_owned(), 1);
-        assert_eq!(told(problem(Code::NoDevice), None), absent);
+        assert_eq!(error_of(problem(Code::NoDevice), None), absent);
         let forbidden = ("RTNETLINK answers: Operation not permitted".to_owned(), 2);
-        assert_eq!(told(problem(Code::Forbidden), None), forbidden);
+        assert_eq!(error_of(problem(Code::Forbidden), None), forbidden);
     }
 
     #[test]
-    fn an_absent_namespace_is_a_wrong_word_or_an_absent_process() {
+    fn a_missing_namespace_is_an_invalid_value_or_a_missing_process() {
         let named = "Error: argument \"red\" is wrong: Invalid \"netns\" value".to_owned();
-        assert_eq!(told(problem(Code::NoNamespace), Some("red")), (named, 255));
+        assert_eq!(error_of(problem(Code::NoNamespace), Some("red")), (named, 255));
         let process = "RTNETLINK answers: No such process".to_owned();
-        assert_eq!(told(problem(Code::NoNamespace), Some("17")), (process, 2));
+        assert_eq!(error_of(problem(Code::NoNamespace), Some("17")), (process, 2));
     }
 
     #[test]
-    fn the_own_process_has_its_number_for_the_daemon() {
+    fn proc_self_becomes_the_process_id_for_the_daemon() {
         let own = format!("/proc/{}/ns/net", std::process::id());
         assert_eq!(daemon_netns("/proc/self/ns/net"), own);
         assert_eq!(daemon_netns("/proc/thread-self/ns/net"), own);

@@ -1,10 +1,10 @@
-//! [`Tokens`]: what was typed, read from left to right, with iproute2's ideas of names and numbers.
+//! [`Tokens`]: the arguments from left to right, and iproute2's parsers of names and numbers.
 
 use umacvlan_core::MacAddr;
 
 use super::error::{CommandError, FAILED};
 
-/// The rest of a command line.
+/// The remaining arguments.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens<'a> {
     rest: &'a [String],
@@ -19,7 +19,7 @@ impl<'a> Tokens<'a> {
         self.rest.is_empty()
     }
 
-    /// The words themselves.
+    /// The words as a slice.
     pub(super) const fn rest(&self) -> &'a [String] {
         self.rest
     }
@@ -28,7 +28,7 @@ impl<'a> Tokens<'a> {
         self.rest.first().map(String::as_str)
     }
 
-    /// The word after one that needs it.
+    /// The next word, as the value of the previous one.
     pub(super) fn value(&mut self) -> Result<&'a str, CommandError> {
         self.next().ok_or_else(CommandError::incomplete)
     }
@@ -44,17 +44,17 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// True if `word` is `full` or the beginning of it.
-pub(super) fn abbreviates(word: &str, full: &str) -> bool {
+/// Whether `word` is `full` or a beginning of it: iproute2's `matches()`.
+pub(crate) fn abbreviates(word: &str, full: &str) -> bool {
     !word.is_empty() && full.starts_with(word)
 }
 
-/// A name that a new interface may have.
+/// Checks the name of a new interface.
 pub(super) fn new_name<'a>(key: &str, name: &'a str) -> Result<&'a str, CommandError> {
     checked_name(key, name, 15)
 }
 
-/// A name by which an interface may be called; alternative ones may be longer.
+/// Checks the name of an existing interface; alternative names may be longer.
 pub(super) fn known_name(name: &str) -> Result<&str, CommandError> {
     checked_name("dev", name, 127)
 }
@@ -68,8 +68,7 @@ fn checked_name<'a>(key: &str, name: &'a str, longest: usize) -> Result<&'a str,
     }
 }
 
-/// A number as strtol(3) reads it: blanks and a sign before it, octal after 0, hexadecimal after
-/// 0x.
+/// Parses a number as strtol(3) does: leading blanks, a sign, octal after 0, hexadecimal after 0x.
 pub(super) fn number(text: &str) -> Option<i64> {
     let text = text.trim_start();
     let (negative, digits) = match text.as_bytes().first()? {
@@ -83,7 +82,7 @@ pub(super) fn number(text: &str) -> Option<i64> {
         None if digits.len() > 1 && digits.starts_with('0') => (&digits[1..], 8),
         None => (digits, 10),
     };
-    // The standard library would take a second sign.
+    // `from_str_radix` would accept a second sign.
     if !digits.starts_with(|first: char| first.is_digit(radix)) {
         return None;
     }
@@ -91,8 +90,8 @@ pub(super) fn number(text: &str) -> Option<i64> {
     Some(if negative { -number } else { number })
 }
 
-/// A link-layer address as `ip` reads it: groups of hexadecimal digits between colons, or an IPv4
-/// address. How many bytes there have to be is for others to say.
+/// Parses a link-layer address as `ip` does: hexadecimal groups between colons, or an IPv4 address.
+/// It may have any number of bytes.
 pub(super) fn link_address(text: &str) -> Result<Vec<u8>, CommandError> {
     if !text.contains(':')
         && let Ok(ip) = text.parse::<std::net::Ipv4Addr>()
@@ -102,12 +101,12 @@ pub(super) fn link_address(text: &str) -> Result<Vec<u8>, CommandError> {
     text.split(':').map(octet).collect()
 }
 
-/// The six bytes of an Ethernet address, if they are six.
+/// The Ethernet address of six bytes; `None` for another length.
 pub(super) fn mac_address(bytes: &[u8]) -> Option<MacAddr> {
     <[u8; 6]>::try_from(bytes).ok().map(MacAddr::new)
 }
 
-/// What sscanf(3) makes of a group: the digits it begins with.
+/// Parses a group as sscanf(3) does: only its leading digits count.
 fn octet(group: &str) -> Result<u8, CommandError> {
     let digits = group.strip_prefix("0x").unwrap_or(group);
     let end = digits.find(|sign: char| !sign.is_ascii_hexdigit()).unwrap_or(digits.len());
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_interface_can_have_are_refused() {
+    fn invalid_interface_names_are_refused() {
         for name in ["", "a/b", "x y", "longer-than-15-b"] {
             let error = new_name("name", name).unwrap_err();
             let text = format!("Error: argument \"{name}\" is wrong: \"name\" not a valid ifname");

@@ -1,4 +1,4 @@
-//! What is typed after `link add`, `set` and `del`, and what becomes of it.
+//! Arguments of `link add`, `set` and `del`, and the requests they become.
 
 use umacvlan_core::Mode;
 
@@ -29,7 +29,7 @@ fn changed(line: &str) -> (String, LinkChange) {
     }
 }
 
-/// The first line of the complaint, and the status.
+/// The first line of the error, and the exit status.
 fn refused(line: &str) -> (String, u8) {
     let error = parsed(line).expect_err(line);
     (error.text.lines().next().unwrap_or_default().to_owned(), error.status)
@@ -158,7 +158,7 @@ fn links_are_deleted_in_several_ways() {
 }
 
 #[test]
-fn mistakes_are_told_in_the_words_of_ip() {
+fn mistakes_have_the_messages_of_ip() {
     for (line, text, status) in [
         ("add", "Not enough information: \"type\" argument is required", 1),
         ("add x type", "Command line is not complete. Try option \"help\"", 255),
@@ -259,7 +259,7 @@ fn mistakes_are_told_in_the_words_of_ip() {
 }
 
 #[test]
-fn some_mistakes_come_after_the_devices_were_looked_up() {
+fn some_errors_are_reported_after_device_lookups() {
     let after = |line: &str| parsed(line).expect_err(line).after;
     let (link, parent) = (Device::Link("m0".into()), Device::Parent("p".into()));
     for line in [
@@ -279,6 +279,6 @@ fn some_mistakes_come_after_the_devices_were_looked_up() {
 }
 
 #[test]
-fn a_negative_mtu_is_too_small_and_not_too_large() {
+fn a_negative_mtu_becomes_zero() {
     assert_eq!(changed("set m0 mtu -1").1.mtu, Some(0));
 }

@@ -1,4 +1,4 @@
-//! Links as `ip link show` shows them, with what only we know beside them.
+//! Links as `ip link show` prints them, with additional lines and fields of umacvlan.
 
 mod human;
 mod json;
@@ -8,8 +8,6 @@ mod stats;
 mod tests;
 mod text;
 
-use std::io::IsTerminal;
-
 use serde::Serialize;
 
 pub(super) use human::Human;
@@ -18,8 +16,9 @@ pub(super) use text::{Scene, link};
 
 use super::error::{CommandError, FAILED};
 use super::options::{Colour, Options};
+use umacvlan_text::output::colour_on;
 
-/// How something is shown.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Style {
     pub(super) brief: bool,
@@ -30,18 +29,17 @@ pub(super) struct Style {
     pub(super) oneline: bool,
     pub(super) pretty: bool,
     pub(super) statistics: u8,
-    /// As somebody sees it who is in the link's namespace.
+    /// Seen from the namespace of the link (`-n`).
     pub(super) inside: bool,
 }
 
 impl Style {
     pub(super) fn new(options: &Options) -> Self {
-        let refused = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             brief: options.brief,
             colour: match options.colour {
                 Colour::Always => true,
-                Colour::Auto => std::io::stdout().is_terminal() && !refused(),
+                Colour::Auto => colour_on(&std::io::stdout()),
                 Colour::Never => false,
             },
             details: options.details,
