@@ -1,35 +1,35 @@
-//! [`Check`]: one thing that was looked at, and what to do about it.
+//! [`Check`]: the result of one check, and how to fix it.
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use umacvlan_text::table::Tint;
 
-/// What was found out about one thing.
+/// The result of one check.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Check {
-    /// What was looked at; the same word in every version.
+    /// The subject, a stable identifier.
     pub(crate) name: &'static str,
     pub(crate) state: State,
-    /// What is there, for people.
+    /// The finding, as text.
     pub(crate) found: String,
-    /// The command that mends it, or what to do where no command can.
+    /// The command that fixes it, or other advice.
     #[serde(rename = "mend")]
     pub(crate) fix: Option<String>,
 }
 
-/// How good it is.
+/// The severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// Nothing works without it.
+    /// umacvlan does not work without it.
     Fail,
-    /// Neither good nor bad, and worth knowing.
+    /// Information.
     Info,
     /// As it should be.
     Ok,
-    /// It works, but worse than it could, or not everywhere.
+    /// It works with restrictions.
     Warn,
 }
 
@@ -54,7 +54,7 @@ impl Check {
         Self::new(name, State::Fail, found)
     }
 
-    /// The same with what to do.
+    /// Adds the command that fixes it.
     pub(crate) fn fix(self, command: impl Into<String>) -> Self {
         Self { fix: Some(command.into()), ..self }
     }

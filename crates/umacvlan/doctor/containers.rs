@@ -1,4 +1,4 @@
-//! Who makes containers here, and whether they find us.
+//! Docker: whether it is installed and finds the network driver.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::check::Check;
 use umacvlan_docker::DEFAULT_SOCKET;
 
-/// Looks for Docker below `root`, and whether it would find its driver.
+/// Looks for Docker below `root`, and for the socket of its driver.
 pub(super) fn docker(root: &Path) -> Check {
     let name = "docker";
     let below = |path: &str| root.join(path.trim_start_matches('/'));
@@ -32,7 +32,7 @@ pub(super) fn docker(root: &Path) -> Check {
     }
 }
 
-/// Where dockerd is, or listens.
+/// The program or the socket of dockerd.
 const DOCKERD: [&str; 5] = [
     "usr/bin/dockerd",
     "usr/sbin/dockerd",
@@ -52,7 +52,7 @@ mod tests {
     use crate::doctor::check::State;
 
     #[test]
-    fn docker_is_told_by_its_files_and_the_driver_by_who_listens() {
+    fn docker_is_found_by_its_files_and_the_driver_by_its_socket() {
         let root = Scratch::new();
         let seen = || docker(root.path());
         assert!(seen().found.contains("not installed"));

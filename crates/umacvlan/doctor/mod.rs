@@ -1,7 +1,7 @@
-//! `umacvlan doctor`: what this machine has, what it lacks, and the command that mends it.
+//! `umacvlan doctor`: shows what is missing on this machine and how to fix it.
 //!
-//! What can be tried is tried, and not asked for by version: in a network namespace without a
-//! name, which ends with the command. Nothing on the machine is changed, and no daemon is needed.
+//! It probes features instead of comparing versions, in an unnamed network namespace that ends with
+//! the command. It changes nothing on the machine and needs no daemon.
 
 mod check;
 mod containers;
@@ -39,14 +39,14 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
-/// Looks at everything and prints it; the status is 1 if something fails.
+/// Runs all checks and prints them; the exit status is 1 if one fails.
 pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<ExitCode> {
     let daemon = service::inspect(socket);
     let mut machine = vec![machine::kernel(), machine::capabilities(daemon.listens)];
-    machine.extend(machine::places());
+    machine.extend(machine::resources());
     let interfaces = nic::inspect(&args.parents)?;
     machine.extend(nic::cloud(&interfaces));
-    // The last, because nobody comes back from a user namespace.
+    // Last, because a process cannot leave a user namespace.
     machine.extend(run_probes());
 
     let mut containers = plugins::inspect(Path::new("/"));
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<ExitCode> {
     Ok(if report.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Tries what the engine will do, as root of a user namespace if this user may not.
+/// Probes the features that the engine needs, as root of a user namespace if necessary.
 fn run_probes() -> Vec<Check> {
     let first = probes::run("");
     let entered = enter_user_namespace();

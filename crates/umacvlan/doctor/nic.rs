@@ -1,4 +1,4 @@
-//! The interfaces here: which can be parents, and what stands in the way.
+//! The interfaces of this namespace: which can be parents, and why others cannot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,21 +22,21 @@ pub(super) struct Nic {
     pub(super) name: String,
     /// It can be a parent.
     pub(super) suitable: bool,
-    /// What would carry its frames, and why; absent when it cannot be a parent.
+    /// The backend that `auto` would choose, and why; absent if it cannot be a parent.
     pub(super) backend: Option<Backend>,
     #[serde(flatten)]
     pub(super) facts: Facts,
     pub(super) checks: Vec<Check>,
 }
 
-/// What carries the frames of a parent.
+/// A backend and the reason for it.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Backend {
     pub(super) name: &'static str,
     pub(super) why: String,
 }
 
-/// What the kernel and the driver tell. What they do not tell is absent.
+/// Properties from the kernel and the driver; unknown ones are absent.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Facts {
@@ -55,10 +55,10 @@ pub(super) struct Facts {
     wireless: bool,
 }
 
-/// Where the kernel shows devices as files.
+/// The directory of network devices in sysfs.
 const SYSFS: &str = "/sys/class/net";
 
-/// All interfaces of this namespace, or those of these names.
+/// Checks all interfaces of this namespace, or the named ones.
 pub(super) fn inspect(names: &[String]) -> Result<Vec<Nic>> {
     let mut rtnl = Rtnl::open()?;
     let ethtool = Ethtool::open().context("cannot ask drivers")?;
@@ -85,7 +85,7 @@ pub(super) fn inspect(names: &[String]) -> Result<Vec<Nic>> {
     Ok(nics)
 }
 
-/// What clouds and hypervisors do to addresses they have not given out, told once.
+/// One warning for all virtual NICs whose hypervisor may drop frames of unknown addresses.
 pub(super) fn cloud(nics: &[Nic]) -> Option<Check> {
     let strict = |nic: &&Nic| nic.facts.driver.as_deref().and_then(remedy).is_some();
     let virtual_nics: Vec<&Nic> = nics.iter().filter(strict).collect();
@@ -96,7 +96,7 @@ pub(super) fn cloud(nics: &[Nic]) -> Option<Check> {
     Some(Check::warn("hypervisor", found).fix(remedy))
 }
 
-/// What to do so that the other side of a virtual NIC takes addresses it does not know.
+/// How to make the hypervisor behind a virtual NIC accept unknown addresses.
 fn remedy(driver: &str) -> Option<&'static str> {
     Some(match driver {
         "ena" | "gve" => "this cloud drops them: use passthru, which has the parent's address",
@@ -119,14 +119,14 @@ fn nic(link: &Link, facts: Facts, suitable: Result<(), Error>, named: bool) -> N
     Nic { name: link.name.clone(), suitable: suitable.is_ok(), backend, facts, checks }
 }
 
-/// An interface as what carries a VLAN of that name.
+/// The checks of an interface for a VLAN on it.
 fn vlan(name: &str, path: VlanPath, link: Nic) -> Nic {
     let found = format!("VLAN {path} of {}: in user space, no 8021q is needed", link.name);
     let checks = std::iter::once(Check::ok("vlan", found)).chain(link.checks).collect();
     Nic { name: name.to_owned(), checks, ..link }
 }
 
-/// What `backend auto` would take.
+/// The choice of `backend auto`.
 fn chosen(link: &Link, facts: &Facts) -> Backend {
     match why_af_packet(link, facts.driver.as_deref().unwrap_or_default()) {
         Some(why) => Backend { name: "af-packet", why },
@@ -138,7 +138,7 @@ fn chosen(link: &Link, facts: &Facts) -> Backend {
     }
 }
 
-/// Whether it can be a parent. That one cannot is worse when it was asked for by name.
+/// Whether it can be a parent. If it was named on the command line, a refusal is a failure.
 fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named: bool) -> Check {
     let name = &link.name;
     match suitable {
@@ -161,7 +161,7 @@ fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named:
     }
 }
 
-/// A state that keeps it from carrying frames is as usual for one that nobody asked for.
+/// Whether it can carry frames now. If it was not named, that is only information.
 fn state_checks(link: &Link, facts: &Facts, named: bool) -> Vec<Check> {
     let idle = if named { State::Warn } else { State::Info };
     let name = &link.name;
@@ -186,7 +186,7 @@ fn offload_checks(link: &Link, facts: &Facts) -> Vec<Check> {
         let found = "LRO joins received frames so that they cannot be sent on as they were";
         checks.push(Check::warn("lro", found).fix(format!("ethtool -K {name} lro off")));
     }
-    // A veth hands on what its other end has joined.
+    // A veth receives packets that its peer has merged.
     if facts.gro == Some(false) && facts.driver.as_deref() != Some("veth") {
         let found = "GRO is off: bulk TCP comes frame by frame";
         checks.push(Check::info("gro", found).fix(format!("ethtool -K {name} gro on")));
@@ -238,8 +238,8 @@ fn facts(link: &Link, ethtool: &Ethtool) -> Facts {
     }
 }
 
-/// The folder of an interface, if what is mounted shows this namespace and not another one that
-/// has an interface of that name, too.
+/// The sysfs directory of an interface, unless the mounted sysfs belongs to another namespace with an
+/// interface of the same name.
 fn files(sysfs: &Path, link: &Link) -> Option<PathBuf> {
     let files = sysfs.join(&link.name);
     let index: u32 = read(files.join("ifindex"))?.parse().ok()?;
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn virtual_nics_are_warned_of_once_and_real_ones_not_at_all() {
+    fn virtual_nics_have_one_warning_and_real_ones_none() {
         assert!(cloud(&[driven("e1000e"), driven("veth")]).is_none());
         let check = cloud(&[driven("e1000e"), driven("ena"), driven("ena")]).unwrap();
         assert!(check.found.starts_with("n0, n0:"), "{check:?}");
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wifi_station_is_no_parent_if_asked_for() {
+    fn a_named_wifi_interface_fails() {
         let link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();
         let facts = Facts { wireless: true, ..Facts::default() };
         for (named, state) in [(true, State::Fail), (false, State::Warn)] {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn lro_comes_with_the_command_that_ends_it() {
+    fn lro_is_reported_with_the_command_that_disables_it() {
         let link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();
         let facts = Facts { lro: Some(true), gro: Some(false), ..Facts::default() };
         let mends: Vec<_> =
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_another_namespace_are_not_taken_for_ours() {
+    fn sysfs_of_another_namespace_is_ignored() {
         let sysfs = std::env::temp_dir().join(format!("umv-doctor-{}", std::process::id()));
         fs::create_dir_all(sysfs.join("lo")).unwrap();
         let mut link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! What only trying tells: the calls that the engine will make, in a namespace that nobody sees.
+//! Probes: the system calls of the engine, tried in an unnamed namespace.
 
 use std::io;
 use umacvlan_core::options::XdpMode;
@@ -17,18 +17,18 @@ use umacvlan_sys::uring::Uring;
 use super::check::Check;
 use super::machine::read;
 
-/// What came of trying.
+/// The results of all probes.
 pub(super) enum ProbeResult {
-    /// This user may not make a namespace: only what needs none was tried.
+    /// This user may not create a namespace; only probes without one ran.
     Denied(Vec<Check>),
     Done(Vec<Check>),
 }
 
-/// Tries everything in a new namespace; `place` tells where, if not simply here.
+/// Runs all probes in a new namespace; `place` is appended to the findings.
 pub(super) fn run(place: &str) -> ProbeResult {
     match Netns::create() {
         Ok(netns) => {
-            let mut checks = match netns.run(|| inside(place)) {
+            let mut checks = match netns.run(|| probe_tap(place)) {
                 Ok(checks) => checks,
                 Err(error) => vec![Check::fail("tap", format!("not tried: {error}"))],
             };
@@ -43,13 +43,13 @@ pub(super) fn run(place: &str) -> ProbeResult {
     }
 }
 
-/// A TAP, and a packet socket on it.
-fn inside(place: &str) -> Vec<Check> {
+/// Creates a TAP and a packet socket on it.
+fn probe_tap(place: &str) -> Vec<Check> {
     let tap = match Tap::create(NAME) {
         Ok(tap) => tap,
         Err(error) => return vec![no_tap(error), kernel_macvlan(None)],
     };
-    let mut checks = vec![followed(&tap, place), offloads(tap.accept_offloads())];
+    let mut checks = vec![tap_netns(&tap, place), offloads(tap.accept_offloads())];
     let index = Rtnl::open().and_then(|mut rtnl| rtnl.link(NAME)).ok().flatten();
     checks.push(match &index {
         Some(link) => packet(PacketSocket::open(link.index, link.mtu), place),
@@ -71,8 +71,8 @@ fn no_tap(source: io::Error) -> Check {
     Check::fail("tap", format!("{TUN_DEVICE} makes no TAP: {source}")).fix(fix)
 }
 
-/// The engine finds its TAPs again by asking them where they are.
-fn followed(tap: &Tap, place: &str) -> Check {
+/// Whether a TAP reports its namespace, by which the engine follows it.
+fn tap_netns(tap: &Tap, place: &str) -> Check {
     match tap.namespace() {
         Ok(_) => Check::ok("tap", format!("{TUN_DEVICE} makes TAPs{place}")),
         Err(error) => Check::fail("tap", format!("a TAP does not tell its namespace: {error}"))
@@ -92,7 +92,7 @@ fn offloads(accepted: io::Result<Offloads>) -> Check {
     }
 }
 
-/// Nothing needs it, so that it does not work is no fault.
+/// AF_XDP is optional, so a failure is information.
 fn af_xdp(tried: Result<XdpMode, String>) -> Check {
     match tried {
         Ok(mode) => Check::ok("af-xdp", format!("programs and sockets work, on a TAP {mode}")),
@@ -118,7 +118,7 @@ fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
     }
 }
 
-/// Without it all works, but the host hears more than with the kernel's macvlan.
+/// Without the filter the host receives more than with the kernel's macvlan.
 fn host_filter(tried: io::Result<Attachment>) -> Check {
     let name = "host-filter";
     let without = "so the host sees frames that a macvlan in the kernel would take from it";
@@ -156,7 +156,7 @@ fn io_uring() -> Check {
     })
 }
 
-/// The kernel's own macvlan, for comparison. It is tried only where trying loads no module.
+/// The kernel's macvlan, for comparison. It is probed only if that loads no module.
 fn kernel_macvlan(parent: Option<u32>) -> Check {
     let check = |found: &str| Check::info("kernel-macvlan", found);
     if let Some(state) = module_state() {
@@ -173,8 +173,7 @@ fn kernel_macvlan(parent: Option<u32>) -> Check {
     }
 }
 
-/// What the machine's files tell of the module: `None` if there is none, so it is built in or
-/// absent.
+/// The state of the module; `None` if there is no module, so macvlan is built in or absent.
 fn module_state() -> Option<&'static str> {
     if std::path::Path::new("/sys/module/macvlan").exists() {
         return Some("its module is loaded; not needed");
@@ -184,7 +183,7 @@ fn module_state() -> Option<&'static str> {
     modules.contains("/macvlan.ko").then_some("there is a module, not loaded; not needed")
 }
 
-/// Name of the TAP, in a namespace where nothing else has one.
+/// The name of the TAP in the new namespace.
 const NAME: &str = "umv-doctor";
 
 /// `MACVLAN_MODE_BRIDGE` of `linux/if_link.h`.
@@ -196,7 +195,7 @@ mod tests {
     use crate::doctor::check::State;
 
     #[test]
-    fn each_reason_for_no_tap_has_its_own_remedy() {
+    fn each_reason_for_no_tap_has_its_own_fix() {
         for (errno, remedy) in [(2, "modprobe tun"), (13, "chmod 0666"), (1, "run it as root")] {
             let check = no_tap(io::Error::from_raw_os_error(errno));
             assert_eq!(check.state, State::Fail);
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_offloads_are_said_to_be_fewer() {
+    fn missing_offloads_are_reported() {
         assert_eq!(offloads(Ok(Offloads::ALL)).state, State::Ok);
         let old = Offloads { uso4: false, uso6: false, ..Offloads::ALL };
         assert!(offloads(Ok(old)).found.contains("6.2"));
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_may_not_be_is_a_warning_and_says_what_follows() {
+    fn a_denied_host_filter_is_a_warning_with_its_consequence() {
         let denied = host_filter(Err(io::ErrorKind::PermissionDenied.into()));
         assert_eq!(denied.state, State::Warn);
         assert!(denied.found.contains("the host sees frames"), "{denied:?}");
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_opened_is_not_a_missing_kernel() {
+    fn a_denied_socket_differs_from_a_missing_feature() {
         let denied = packet(Err(io::ErrorKind::PermissionDenied.into()), "");
         assert!(denied.fix.unwrap().contains("NET_RAW"));
     }

@@ -1,8 +1,8 @@
-//! `umacvlan run`: sub-interfaces for as long as the command is in the foreground.
+//! `umacvlan run`: sub-interfaces that exist while the command runs in the foreground.
 //!
-//! What was typed is read in two steps: [`spec`] takes the words apart, [`plan`] finds out what
-//! they mean on this machine. Only then is anything made, all of it by one engine, and whichever
-//! way the command ends the engine is dropped and removes it.
+//! Arguments are read in two steps: [`spec`] parses them, [`plan`] resolves namespaces and CPUs on
+//! this machine. Then one engine creates everything. However the command ends, dropping the engine
+//! removes it.
 
 mod counters;
 mod json;
@@ -86,26 +86,26 @@ pub(crate) struct RunArgs {
     json: bool,
 }
 
-/// Does what was asked, until a signal ends it.
+/// Forwards until a signal.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let plan = Plan::new(args)?;
     let signals = signals::catch()?;
-    // Refused only where the limit may not be read: then the one there is has to do.
+    // This fails only where the limit cannot be read; then it stays as it is.
     let _ = raise_descriptor_limit();
     let mut reporter = Reporter::new(args.json, &plan.parent.workers);
 
     let engine = Engine::start()?;
-    if make(&engine, plan.parent, plan.subs, &signals)? {
-        // What changed on the way to the first status is in it.
+    if create(&engine, plan.parent, plan.subs, &signals)? {
+        // The first status contains the changes so far.
         let mut early: Vec<Event> = engine.events().try_iter().collect();
         early.retain(|event| !matches!(event, Event::SubChanged(_)));
         reporter.ready(&status(&engine)?, &plan.places);
         early.iter().for_each(|event| reporter.event(event));
-        serve(&engine, &signals, args.stats, &mut reporter)?;
+        report_until_signal(&engine, &signals, args.stats, &mut reporter)?;
     }
     let (last, events) = (status(&engine), engine.events().clone());
     drop(engine);
-    // What could not be put back must not go unsaid.
+    // Reports everything that could not be restored.
     let trouble = |event: &Event| matches!(event, Event::Trouble { .. });
     events.try_iter().filter(trouble).for_each(|event| reporter.event(&event));
     reporter.stopped(&last?);
@@ -113,8 +113,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes everything; false if a signal came in between.
-fn make(
+/// Creates the parent and its sub-interfaces; false if a signal interrupts it.
+fn create(
     engine: &Engine,
     parent: ParentOptions,
     subs: Vec<SubOptions>,
@@ -131,8 +131,8 @@ fn make(
     Ok(true)
 }
 
-/// Shows what happens until a signal comes.
-fn serve(
+/// Reports events and rates until a signal.
+fn report_until_signal(
     engine: &Engine,
     signals: &Receiver<()>,
     stats: Option<u32>,
