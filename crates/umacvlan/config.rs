@@ -13,7 +13,7 @@ use umacvlan_api::{Changes, Saved};
 use umacvlan_client::Client;
 use umacvlan_config::{Config, DEFAULT_FILE, LoadError, Located, Mistakes, file};
 use umacvlan_engine::cpus;
-use umacvlan_text::output::{Output, complain, one_line};
+use umacvlan_text::output::{Output, one_line, print_stderr};
 
 /// Check the configuration file; compare, save and apply it
 ///
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &ConfigArgs, socket: &Path) -> Result<ExitCode> {
         What::Check { file, json } => check(file, *json),
         What::Show { json } => show(socket, *json),
         What::Diff { file, json } => Ok(diff(socket, file.as_deref(), *json).unwrap_or_else(|e| {
-            complain(&one_line(&e));
+            print_stderr(&one_line(&e));
             ExitCode::from(2)
         })),
         What::Save { file } => save(socket, file.as_deref()),
@@ -165,7 +165,7 @@ fn save(socket: &Path, file: Option<&str>) -> Result<ExitCode> {
             let written = file::replace(Path::new(path), &text);
             written.with_context(|| format!("cannot write {path}"))?;
             // The only comments that a daemon writes: what the file cannot say.
-            text.lines().filter_map(|line| line.strip_prefix("# ")).for_each(complain);
+            text.lines().filter_map(|line| line.strip_prefix("# ")).for_each(print_stderr);
             path.to_owned()
         }
         None => client.post_toml::<Saved>("/v1/config/save", "")?.path,

@@ -1,4 +1,4 @@
-//! `umacvlan log`: what the daemon logs, shown and changed while it runs.
+//! `umacvlan log`: shows or changes the log filter of the running daemon.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ pub(crate) struct LogArgs {
     json: bool,
 }
 
-/// Does what was asked; `socket` is the daemon's.
+/// Shows or changes the filter; `socket` is the daemon's.
 pub(crate) fn run(args: &LogArgs, socket: &Path) -> Result<ExitCode> {
     let mut client = Client::connect(socket)?;
     let now: LogFilter = match &args.filter {

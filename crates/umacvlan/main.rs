@@ -1,4 +1,14 @@
-//! The `umacvlan` command: what was asked for, done by the module of that name.
+//! `umacvlan`: the kernel's macvlan as a user-space program.
+//!
+//! One binary with several faces, of which the arguments choose one:
+//! * `umacvlan daemon` forwards frames and serves the API; `umacvlan run` forwards without a daemon;
+//! * `umacvlan link`, `parent` and `monitor` are clients of the daemon with iproute2's grammar ([`ip`]),
+//!   `config` and `log` clients with clap's;
+//! * `doctor`, `explain` and `replay` inspect the machine, one frame, a capture;
+//! * `bench` and `lab` measure and compare;
+//! * `umacvlan-cni` and `umacvlan-netavark` are plugins of container runtimes.
+//!
+//! The work is done in the crates; this one parses arguments and prints.
 
 mod complete;
 mod config;
@@ -50,54 +60,48 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if cni::is_meant(env::args_os().next().as_deref()) {
-        return cni::run(None);
-    }
-    if netavark::is_meant(env::args_os().next().as_deref()) {
-        return netavark::run_plugin(env::args_os());
-    }
+    let program = env::args_os().next();
     let words: Vec<OsString> = env::args_os().skip(1).collect();
-    if let Some((first, rest)) = words.split_first()
-        && first == complete::COMPLETE
-    {
-        return complete::run(&Cli::command(), rest);
+    match words.first() {
+        _ if cni::invoked_by_name(program.as_deref()) => cni::run(None),
+        _ if netavark::invoked_by_name(program.as_deref()) => netavark::run_plugin(env::args_os()),
+        Some(first) if first == complete::COMPLETE => complete::run(&Cli::command(), &words[1..]),
+        _ if ip::is_ip_command(&words, &command_names()) => ip::run(&words),
+        _ => run(&Cli::parse()),
     }
-    if ip::is_meant(&words, &commands()) {
-        return ip::run(&words);
-    }
-    let cli = Cli::parse();
-    let done = match &cli.command {
+}
+
+/// Runs a command of clap's and returns its exit status.
+fn run(cli: &Cli) -> ExitCode {
+    let socket = socket_path(cli.socket.as_deref());
+    let result = match &cli.command {
         Command::Bench(args) => umacvlan_bench::run(args),
         Command::Cni(_) => return cni::run(cli.socket.as_deref()),
-        Command::Config(args) => config::run(args, &socket_path(cli.socket.as_deref())),
+        Command::Config(args) => config::run(args, &socket),
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),
-        Command::Doctor(args) => doctor::run(args, &socket_path(cli.socket.as_deref())),
-        Command::Explain(args) => {
-            explain::run(args, &cpus::allowed(), || ask_daemon(&socket_path(cli.socket.as_deref())))
-        }
+        Command::Doctor(args) => doctor::run(args, &socket),
+        Command::Explain(args) => explain::run(args, &cpus::allowed(), || fetch_views(&socket)),
         Command::Lab(args) => umacvlan_bench::lab::run(args),
-        Command::Log(args) => log::run(args, &socket_path(cli.socket.as_deref())),
-        Command::Netavark(args) => {
-            return netavark::run(args, &socket_path(cli.socket.as_deref()));
-        }
+        Command::Log(args) => log::run(args, &socket),
+        Command::Netavark(args) => return netavark::run(args, &socket),
         Command::Replay(args) => replay::run(args, &cpus::allowed()),
         Command::Run(args) => run::run(args),
     };
-    done.unwrap_or_else(|error| {
-        output::complain(&output::one_line(&error));
+    result.unwrap_or_else(|error| {
+        output::print_stderr(&output::one_line(&error));
         ExitCode::FAILURE
     })
 }
 
-/// Every parent and link of the running daemon.
-fn ask_daemon(socket: &Path) -> anyhow::Result<(Vec<ParentView>, Vec<LinkView>)> {
+/// The parents and links of the running daemon.
+fn fetch_views(socket: &Path) -> anyhow::Result<(Vec<ParentView>, Vec<LinkView>)> {
     let mut client = Client::connect(socket)?;
     Ok((client.get("/v1/parents", &[])?, client.get("/v1/links", &[])?))
 }
 
-/// The words that are commands of their own, which no abbreviation of an object can be.
-fn commands() -> Vec<String> {
+/// The names of clap's commands, which take precedence over abbreviated objects of [`ip`].
+fn command_names() -> Vec<String> {
     let command = Cli::command();
-    let own = command.get_subcommands().map(|command| command.get_name().to_owned());
-    own.chain(["help".to_owned()]).collect()
+    let names = command.get_subcommands().map(|command| command.get_name().to_owned());
+    names.chain(["help".to_owned()]).collect()
 }

@@ -303,5 +303,5 @@ fn a_container_without_ipv6_gets_it_with_an_address_that_nobody_else_has() {
     runtime.check(&network, &one, "eth0").unwrap();
     let (code, msg) = told(&runtime.add(&network, &other, "eth0", Value::Null).unwrap_err());
     assert_eq!(code, 100, "{msg}");
-    assert!(msg.contains("another station has the address fd00::3"), "{msg}");
+    assert!(msg.contains("another host has the address fd00::3"), "{msg}");
 }

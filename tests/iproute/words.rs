@@ -90,7 +90,7 @@ fn a_mistake_comes_with_what_we_know_of_it() {
     for (line, hint) in [
         (
             "link set q0 up",
-            "umacvlan: q0 is no link of ours: other interfaces are set with ip link",
+            "umacvlan: q0 is not a umacvlan link: change other interfaces with ip link",
         ),
         ("link set m1 mtu 1600", "larger than the parent's 1500"),
         ("link add link p0 x type macvtap", "macvtap is not served yet"),

@@ -2,8 +2,8 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-/// Accepts the names of these values and nothing else; `--help` and completion list them.
-///
+/// A parser that accepts the names of these values and nothing else; `--help` and completion list
+/// them.
 pub fn one_of<T, const N: usize>(
     values: [T; N],
     name: fn(T) -> &'static str,

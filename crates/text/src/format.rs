@@ -1,4 +1,4 @@
-//! Numbers as people read them. Exact ones are in the JSON.
+//! Numbers in a form for people. The JSON output has the exact ones.
 
 /// A count in groups of three digits: `12,345,678`.
 pub fn grouped(count: u64) -> String {
@@ -33,22 +33,22 @@ pub fn scaled(amount: f64, unit: &str) -> String {
     format!("{amount:.digits$} {prefix}{unit}").trim_end().to_owned()
 }
 
-/// An amount of memory or data.
+/// An amount of memory or data in bytes, with a decimal prefix.
 pub fn bytes(count: u64) -> String {
     scaled(count as f64, "B")
 }
 
-/// A part of the whole in per cent: `12.3 %`. Of nothing it is nothing.
+/// A share of `whole` in per cent: `12.3 %`; 0 if `whole` is 0.
 pub fn percent(part: f64, whole: f64) -> String {
     format!("{:.1} %", 100.0 * ratio(part, whole))
 }
 
-/// A quotient, or 0 where there is nothing to divide by.
+/// `part / whole`, or 0 if `whole` is not positive.
 pub fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// Numbers in order, as in `0-3,8`.
+/// Ascending numbers with runs written as ranges: `0-3,8`.
 pub fn ranges(numbers: &[usize]) -> String {
     let runs = numbers.chunk_by(|one, next| one + 1 == *next);
     let words: Vec<String> = runs
@@ -98,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_nothing_is_nothing() {
+    fn a_share_of_zero_is_zero() {
         assert_eq!(percent(1.0, 8.0), "12.5 %");
         assert_eq!(percent(0.0, 0.0), "0.0 %");
     }
 
     #[test]
-    fn neighbours_are_written_as_a_range() {
+    fn consecutive_numbers_are_written_as_a_range() {
         assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
         assert_eq!(ranges(&[]), "");
     }

@@ -1,10 +1,13 @@
-//! Text for people: tables, number formats, output streams and suggestions.
+//! Text on the terminal: tables, number formats, output streams and suggestions.
 //!
-//! Every command prints through this crate, so that columns line up, colours appear on a terminal
-//! only, and a closed pipe ends nothing. It knows nothing of networks.
+//! Every command prints through [`output`], so that a closed pipe does not end it and colours appear
+//! on a terminal only. [`table`] aligns columns, [`mod@format`] writes numbers for people (JSON has
+//! the exact ones), [`suggest`] finds the nearest known word, and [`arguments`] holds parsers of
+//! option values that several commands share.
+//!
+//! Nothing here knows networks, configurations or the daemon.
 //!
 //! Architecture invariant: depends on no other crate of this workspace.
-#![allow(missing_docs, reason = "TEMPORARY")]
 
 pub mod arguments;
 pub mod format;

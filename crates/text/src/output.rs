@@ -1,7 +1,7 @@
-//! Where results and complaints go: results to standard output, complaints to standard error.
+//! Output streams: results go to standard output, messages to standard error.
 //!
-//! Nothing here panics when nobody reads. What runs in the foreground goes on running after
-//! `| head -1` has seen enough, and only an output that fails for another reason is an error.
+//! A closed pipe is no error: a command in the foreground keeps running after `| head -1` has exited.
+//! Every other failure to write is reported by [`Output::finish`].
 
 use std::io::{self, IsTerminal, Write};
 
@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::PrettyFormatter;
 
-/// Standard output, for people or as one JSON object a line.
+/// Standard output, as text or as one JSON object per line.
 #[derive(Debug)]
 pub struct Output {
-    /// True if people's text may have colour.
+    /// Text is coloured.
     pub colour: bool,
-    /// The first failure to write, told at the end.
+    /// The first failure to write, returned by [`Self::finish`].
     failure: Option<io::Error>,
 }
 
@@ -26,9 +26,9 @@ impl Default for Output {
 }
 
 impl Output {
+    /// Standard output, coloured as [`colour_on`] says.
     pub fn new() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: io::stdout().is_terminal() && !refused, failure: None }
+        Self { colour: colour_on(&io::stdout()), failure: None }
     }
 
     /// Writes `text` as it is.
@@ -46,7 +46,7 @@ impl Output {
         }
     }
 
-    /// Writes `value` as JSON on many lines, each level four spaces in, as Go's programs do.
+    /// Writes `value` as JSON over many lines, indented by four spaces per level as Go programs do.
     pub fn pretty(&mut self, value: &impl Serialize) {
         let mut text = Vec::new();
         let formatter = PrettyFormatter::with_indent(b"    ");
@@ -57,10 +57,10 @@ impl Output {
         }
     }
 
-    /// The end of the output.
+    /// Ends the output.
     ///
     /// # Errors
-    /// Something could not be written, though somebody was there to read it.
+    /// The first failure to write, except for a closed pipe.
     pub fn finish(self) -> Result<(), Error> {
         self.failure.map_or(Ok(()), Err).context("cannot write to standard output")
     }
@@ -74,42 +74,48 @@ impl Output {
     }
 }
 
-/// Writes one line to standard error, with the name of the program before it.
-pub fn complain(line: &str) {
-    // Where this fails there is nobody left to tell.
+/// Whether text for `stream` is coloured: it is a terminal, and `NO_COLOR` is unset or empty
+/// (no-color.org).
+pub fn colour_on(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes one line to standard error, prefixed with the name of the program.
+pub fn print_stderr(line: &str) {
+    // A failure cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "umacvlan: {line}");
 }
 
-/// An error and its causes on one line. A cause whose words are in the line already is left out:
-/// many an error quotes its source.
+/// An error and its causes on one line. A cause whose text is in the line already is left out:
+/// many errors quote their source.
 pub fn one_line(error: &Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
-        let words = cause.to_string();
-        if line.contains(&words) {
+        let text = cause.to_string();
+        if line.contains(&text) {
             continue;
         }
         if !line.is_empty() {
             line.push_str(": ");
         }
-        line.push_str(&words);
+        line.push_str(&text);
     }
-    if line.contains(DESCRIPTORS_GONE) && !line.contains("ulimit") {
+    if line.contains(TOO_MANY_FILES) && !line.contains("ulimit") {
         line.push_str("; raise the limit with `ulimit -n`");
     }
     line.replace('\n', " ")
 }
 
-/// What strerror(3) says of `EMFILE`. It can come from wherever something is opened, so the advice
-/// is given here for all of them.
-const DESCRIPTORS_GONE: &str = "Too many open files";
+/// The text of strerror(3) for `EMFILE`. Any open can fail with it, so the advice is added here for
+/// all of them.
+const TOO_MANY_FILES: &str = "Too many open files";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn causes_follow_on_one_line_and_none_twice() {
+    fn causes_are_joined_on_one_line_without_repetition() {
         let error = Error::msg("no such file")
             .context("cannot open it: no such file")
             .context("cannot\nstart");
@@ -117,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn want_of_descriptors_comes_with_advice_once() {
+    fn running_out_of_descriptors_comes_with_advice_once() {
         let error = Error::msg("Too many open files (os error 24)").context("cannot open it");
         let line = one_line(&error);
         assert!(line.ends_with("; raise the limit with `ulimit -n`"), "{line}");
@@ -126,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_is_no_failure() {
+    fn a_closed_pipe_is_no_failure() {
         let mut output = Output::new();
         output.note(Err(io::ErrorKind::BrokenPipe.into()));
         output.finish().unwrap();

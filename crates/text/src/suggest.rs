@@ -1,8 +1,8 @@
 //! Suggestions for mistyped words.
 
-/// `; did you mean "WORD"?` with the nearest of the words, if one is near.
+/// Returns `; did you mean "WORD"?` with the nearest of `words`, or nothing if none is near.
 pub fn did_you_mean(typed: &str, words: &[&str]) -> String {
-    // Longer ones are no slip of the fingers, and comparing takes the product of the lengths.
+    // The comparison takes time in the product of the lengths, and a longer word is not a typo.
     let likely = typed.len() <= 64;
     let near = words
         .iter()

@@ -1,53 +1,58 @@
-//! [`Table`]: columns that line up, for people.
+//! [`Table`]: text in aligned columns.
 
 use std::fmt::Write;
 
-/// Rows below a heading. Numbers go to the right of their column, words to the left.
+/// Rows below a heading; each column is aligned to the left or to the right.
 #[derive(Debug)]
 pub struct Table<const N: usize> {
     head: [Head; N],
     rows: Vec<[Cell; N]>,
 }
 
-/// The heading of a column, and on which side it and what is below it stand.
+/// The heading of a column and the alignment of the column.
 #[derive(Clone, Copy, Debug)]
 pub enum Head {
+    /// A column of words.
     Left(&'static str),
+    /// A column of numbers.
     Right(&'static str),
 }
 
-/// What stands in one place, and how it is to look on a terminal.
+/// The text of one cell and its colour.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
     text: String,
     tint: Tint,
 }
 
-/// How something looks on a terminal, unless colour is unwanted.
+/// The colour of text on a terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tint {
-    /// Something that ought not to be.
+    /// Red: an error.
     Bad,
     /// A heading.
     Bold,
-    /// Something that could be better.
-    Doubtful,
-    /// Something that went well.
+    /// Green: success.
     Good,
+    /// The terminal's own colour.
     #[default]
     Plain,
+    /// Yellow: works, but not as well as it could.
+    Warning,
 }
 
 impl<const N: usize> Table<N> {
+    /// A table without rows.
     pub fn new(head: [Head; N]) -> Self {
         Self { head, rows: Vec::new() }
     }
 
+    /// Adds a row at the end.
     pub fn push(&mut self, row: [Cell; N]) {
         self.rows.push(row);
     }
 
-    /// The lines of the table, each with its line feed. Without rows there is nothing at all.
+    /// The lines of the table, each with its line feed; empty if there are no rows.
     pub fn render(&self, colour: bool) -> String {
         if self.rows.is_empty() {
             return String::new();
@@ -73,7 +78,7 @@ impl<const N: usize> Table<N> {
                 Head::Right(_) => (free, 0),
             };
             if !cell.text.is_empty() {
-                // Kept back until now so that no line ends in spaces.
+                // Padding is written before the next text, so that no line ends in spaces.
                 let _ = write!(text, "{:1$}", "", padding + before);
                 text.push_str(&cell.tint.paint(&cell.text, colour));
                 padding = after + GAP;
@@ -94,6 +99,7 @@ impl Head {
 }
 
 impl Cell {
+    /// A coloured cell; `text.into()` makes a plain one.
     pub fn new(text: impl Into<String>, tint: Tint) -> Self {
         Self { text: text.into(), tint }
     }
@@ -110,18 +116,18 @@ impl<T: Into<String>> From<T> for Cell {
 }
 
 impl Tint {
-    /// The text with the terminal's signs around it, if `colour` is wanted.
+    /// The text between the escape sequences of this colour, or as it is without `colour`.
     pub fn paint(self, text: &str, colour: bool) -> String {
         // Select Graphic Rendition of ECMA-48.
-        let sign = match self {
+        let code = match self {
             _ if !colour => return text.to_owned(),
             Self::Bad => "31",
             Self::Bold => "1",
-            Self::Doubtful => "33",
             Self::Good => "32",
             Self::Plain => return text.to_owned(),
+            Self::Warning => "33",
         };
-        format!("\x1b[{sign}m{text}\x1b[0m")
+        format!("\x1b[{code}m{text}\x1b[0m")
     }
 }
 
@@ -140,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_line_up_and_no_line_ends_in_spaces() {
+    fn columns_are_aligned_and_no_line_ends_in_spaces() {
         let wanted = "name    frames  why\n\
                       a           12\n\
                       longer          full\n";
@@ -148,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_takes_no_room() {
+    fn colour_does_not_change_the_alignment() {
         let coloured = table().render(true);
         assert!(coloured.contains("\x1b[1mname\x1b[0m    \x1b[1mframes"));
         let mut bare = coloured;

@@ -1,102 +1,72 @@
-//! What may follow what in `umacvlan link`, `parent` and `monitor`, which read words as `ip` does.
+//! Completion of `umacvlan link`, `parent` and `monitor`, whose grammar is iproute2's. The keywords are
+//! those of the parser.
 
 use super::values::Sources;
 use super::{Candidate, Value};
+use crate::ip::abbreviates;
+use crate::ip::keywords::{self, MACADDR, Operand, Verb};
 
-/// A word, and what it wants after it; `None`: nothing.
+/// A keyword and the kind of its value, if it takes one.
 struct Keyword(&'static str, Option<Value>);
 
-/// One command: the words it knows, and what a word that it does not know may be.
-struct Verb {
+/// A command of an object.
+struct Command {
     names: &'static [&'static str],
-    keywords: &'static [Keyword],
-    /// Those it knows after a type.
-    typed: &'static [Keyword],
+    /// A command of `link`, which has keywords.
+    verb: Option<Verb>,
+    /// The kind of a word that is no keyword.
     bare: Option<Value>,
 }
 
-/// The objects that are read in this way, each with its commands.
-const OBJECTS: [(&str, &[Verb]); 3] = [("link", &LINK), ("monitor", &MONITOR), ("parent", &PARENT)];
+/// The objects of iproute2's grammar, each with its commands.
+const OBJECTS: [(&str, &[Command]); 3] =
+    [("link", &LINK), ("monitor", &MONITOR), ("parent", &PARENT)];
 
-const LINK: [Verb; 5] = [
-    Verb { names: &["add"], keywords: &ADD, typed: &MACVLAN, bare: Some(Value::Any) },
-    Verb { names: &["delete"], keywords: &DELETE, typed: &[], bare: Some(Value::Link) },
-    Verb { names: &["set", "change"], keywords: &SET, typed: &MACVLAN, bare: Some(Value::Link) },
-    Verb { names: &["show", "list"], keywords: &SHOW, typed: &SHOW, bare: Some(Value::Link) },
-    Verb { names: &["help"], keywords: &[], typed: &[], bare: None },
+const LINK: [Command; 5] = [
+    Command { names: &["add"], verb: Some(Verb::Add), bare: Some(Value::Any) },
+    Command { names: &["delete"], verb: Some(Verb::Delete), bare: Some(Value::Link) },
+    Command { names: &["set", "change"], verb: Some(Verb::Set), bare: Some(Value::Link) },
+    Command { names: &["show", "list"], verb: Some(Verb::Show), bare: Some(Value::Link) },
+    HELP,
 ];
 
-const PARENT: [Verb; 2] = [
-    Verb { names: &["show", "list"], keywords: &[], typed: &[], bare: Some(Value::Parent) },
-    Verb { names: &["help"], keywords: &[], typed: &[], bare: None },
-];
+const PARENT: [Command; 2] =
+    [Command { names: &["show", "list"], verb: None, bare: Some(Value::Parent) }, HELP];
 
-const MONITOR: [Verb; 2] = [
-    Verb { names: &["all", "link"], keywords: &[], typed: &[], bare: None },
-    Verb { names: &["help"], keywords: &[], typed: &[], bare: None },
-];
+const MONITOR: [Command; 2] = [Command { names: &["all", "link"], verb: None, bare: None }, HELP];
 
-const ADD: [Keyword; 9] = [
-    Keyword("address", Some(Value::Any)),
-    Keyword("dev", Some(Value::Any)),
-    Keyword("link", Some(Value::Parent)),
-    Keyword("mtu", Some(Value::Any)),
-    Keyword("name", Some(Value::Any)),
-    Keyword("netns", Some(Value::Netns)),
-    Keyword("txqueuelen", Some(Value::Any)),
-    TYPE,
-    Keyword("up", None),
-];
+const HELP: Command = Command { names: &["help"], verb: None, bare: None };
 
-const DELETE: [Keyword; 2] = [Keyword("dev", Some(Value::Link)), TYPE];
+impl Command {
+    fn keywords(&self) -> Vec<Keyword> {
+        self.verb.map_or_else(Vec::new, |verb| keywords(verb, keywords::offered(verb)))
+    }
 
-const SET: [Keyword; 12] = [
-    Keyword("address", Some(Value::Any)),
-    Keyword("alias", Some(Value::Any)),
-    Keyword("allmulticast", Some(ON_OFF)),
-    Keyword("dev", Some(Value::Link)),
-    Keyword("down", None),
-    Keyword("mtu", Some(Value::Any)),
-    Keyword("name", Some(Value::Any)),
-    Keyword("netns", Some(Value::Netns)),
-    Keyword("promisc", Some(ON_OFF)),
-    Keyword("txqueuelen", Some(Value::Any)),
-    TYPE,
-    Keyword("up", None),
-];
+    /// The keywords after `type KIND`.
+    fn keywords_after_type(&self) -> Vec<Keyword> {
+        self.verb.map_or_else(Vec::new, |verb| keywords(verb, keywords::offered_after_type(verb)))
+    }
+}
 
-const SHOW: [Keyword; 4] = [
-    Keyword("dev", Some(Value::Link)),
-    Keyword("parent", Some(Value::Parent)),
-    TYPE,
-    Keyword("up", None),
-];
+fn keywords(verb: Verb, offered: Vec<(&'static str, Option<Operand>)>) -> Vec<Keyword> {
+    let value = |operand| match operand {
+        Operand::Device if verb != Verb::Add => Value::Link,
+        Operand::Any | Operand::Device => Value::Any,
+        Operand::Netns => Value::Netns,
+        Operand::Parent => Value::Parent,
+        Operand::Words(words) => Value::Words(words),
+    };
+    offered.into_iter().map(|(name, operand)| Keyword(name, operand.map(value))).collect()
+}
 
-const TYPE: Keyword = Keyword("type", Some(Value::Words(&["macvlan", "macvtap"])));
-const ON_OFF: Value = Value::Words(&["off", "on"]);
-
-/// What follows the type.
-const MACVLAN: [Keyword; 7] = [
-    Keyword("bclim", Some(Value::Any)),
-    Keyword("bcqueuelen", Some(Value::Any)),
-    Keyword("flag", Some(Value::Words(&["nodst", "nopromisc", "null"]))),
-    Keyword(MACADDR, Some(Value::Words(&["add", "del", "flush", "set"]))),
-    Keyword("mode", Some(Value::Words(&["bridge", "passthru", "private", "source", "vepa"]))),
-    Keyword("nodst", None),
-    Keyword("nopromisc", None),
-];
-
-/// The one keyword that wants more than one word: what to do, and with which addresses.
-const MACADDR: &str = "macaddr";
-
-/// Names of the objects, with a few words about each.
+/// The objects with their descriptions.
 pub(super) fn objects() -> impl Iterator<Item = Candidate> {
     let about = ["links, as of `ip link`", "what happens, as it happens", "parents of links"];
     OBJECTS.iter().zip(about).map(|((name, _), about)| Candidate::new(*name, about))
 }
 
-/// What the last word may be after `object` and the words `before` it; `None` if that is no
-/// object which reads words in this way. Objects and commands may be abbreviated.
+/// The candidates for the last word after `object` and the words `before` it; `None` if `object` is
+/// none of these. Objects and commands may be abbreviated.
 pub(super) fn candidates(
     object: &str,
     before: &[&str],
@@ -108,24 +78,20 @@ pub(super) fn candidates(
         let names = verbs.iter().flat_map(|verb| verb.names);
         return Some(names.map(|&name| Candidate::bare(name)).collect());
     };
-    let known = |candidate: &&Verb| candidate.names.iter().any(|name| abbreviates(verb, name));
-    let verb = verbs.iter().find(known)?;
-    Some(after(verb, rest, last, sources))
+    let known = |candidate: &&Command| candidate.names.iter().any(|name| abbreviates(verb, name));
+    let command = verbs.iter().find(known)?;
+    Some(after(command, rest, last, sources))
 }
 
-fn abbreviates(word: &str, name: &str) -> bool {
-    !word.is_empty() && name.starts_with(word)
-}
-
-/// Reads the words that are there, and says what may come next.
-fn after(verb: &Verb, words: &[&str], last: &str, sources: &Sources) -> Vec<Candidate> {
-    let mut keywords = verb.keywords;
-    let mut bare = verb.bare;
+/// Reads the words of a command and returns the candidates for the next one.
+fn after(command: &Command, words: &[&str], last: &str, sources: &Sources) -> Vec<Candidate> {
+    let mut keywords = command.keywords();
+    let mut bare = command.bare;
     let mut used: Vec<&str> = Vec::new();
     let mut wanted: Option<(&str, Value)> = None;
     for &word in words {
         match wanted.take() {
-            Some(("type", _)) => (keywords, bare) = (verb.typed, None),
+            Some(("type", _)) => (keywords, bare) = (command.keywords_after_type(), None),
             Some((MACADDR, _)) => bare = Some(Value::Any),
             Some(("dev" | "name", _)) => bare = None,
             Some(_) => {}
@@ -134,7 +100,7 @@ fn after(verb: &Verb, words: &[&str], last: &str, sources: &Sources) -> Vec<Cand
                     used.push(name);
                     wanted = value.map(|value| (name, value));
                 }
-                // A list of addresses goes on until a keyword comes.
+                // A list of addresses ends at the next keyword.
                 None if used.last() == Some(&MACADDR) => {}
                 None => bare = None,
             },
@@ -143,9 +109,9 @@ fn after(verb: &Verb, words: &[&str], last: &str, sources: &Sources) -> Vec<Cand
     if let Some((_, value)) = wanted {
         return sources.of(value, last);
     }
-    // A name is given once: bare, after `dev`, and of a new link after `name`.
+    // The device is named once: bare, after `dev`, or for a new link after `name`.
     let named = bare.is_none();
-    let naming = |word| word == "dev" || word == "name" && verb.names == ["add"];
+    let naming = |word| word == "dev" || word == "name" && command.verb == Some(Verb::Add);
     let unused = keywords.iter().filter(|Keyword(word, _)| !used.contains(word));
     let unused = unused.filter(|Keyword(word, _)| !(named && naming(*word)));
     let mut found: Vec<_> = unused.map(|keyword| Candidate::bare(keyword.0)).collect();
@@ -153,12 +119,12 @@ fn after(verb: &Verb, words: &[&str], last: &str, sources: &Sources) -> Vec<Cand
     found
 }
 
-/// Every keyword in a whole command, for the test that the parser takes it.
+/// Every keyword in a complete command, for the test that the parser accepts it.
 #[cfg(test)]
 pub(super) fn commands() -> Vec<String> {
-    let commands = |begun: &'static str, keywords: &'static [Keyword]| {
-        keywords.iter().map(move |Keyword(name, value)| {
-            let value = match (*name, value) {
+    let commands = |begin: &'static str, keywords: Vec<Keyword>| {
+        keywords.into_iter().map(move |Keyword(name, value)| {
+            let value = match (name, value) {
                 ("address", _) => "02:00:00:00:00:01",
                 (MACADDR, _) => "add 02:00:00:00:00:01",
                 ("alias" | "dev" | "link" | "name" | "netns" | "parent", _) => "some",
@@ -166,12 +132,15 @@ pub(super) fn commands() -> Vec<String> {
                 (_, Some(_)) => "100",
                 (_, None) => "",
             };
-            format!("{begun} {name} {value}").trim_end().to_owned()
+            format!("{begin} {name} {value}").trim_end().to_owned()
         })
     };
-    let add =
-        commands("link add link p0 m1 type macvlan", &MACVLAN).chain(commands("link add", &ADD));
-    let set = commands("link set", &SET).chain(commands("link set m1 type macvlan", &MACVLAN));
-    let show = commands("link show", &SHOW).chain(commands("link del", &DELETE[..1]));
-    add.chain(set).chain(show).collect()
+    let [add, delete, set, show, _] = &LINK;
+    let mut all: Vec<String> = commands("link add", add.keywords()).collect();
+    all.extend(commands("link add link p0 m1 type macvlan", add.keywords_after_type()));
+    all.extend(commands("link set", set.keywords()));
+    all.extend(commands("link set m1 type macvlan", set.keywords_after_type()));
+    all.extend(commands("link show", show.keywords()));
+    all.extend(commands("link del", delete.keywords()));
+    all
 }

@@ -1,10 +1,10 @@
-//! `umacvlan __complete WORDS...`: what may stand in the place of the last word.
+//! `umacvlan __complete WORDS...`: completion of the last word.
 //!
-//! One completer for all shells; the files in `completions/` only call it and show what it prints:
-//! a candidate a line, with a tab and a few words about it where there is something to say, or
-//! [`FILE_WANTED`]. It is no error not to know anything.
+//! One completer serves all shells; the scripts in `completions/` call it. It prints one candidate per
+//! line, followed by a tab and a description if there is one, or [`FILE_WANTED`]. No candidates are no
+//! error.
 
-mod clapped;
+mod clap_args;
 mod grammar;
 mod values;
 
@@ -17,30 +17,30 @@ use clap::Command;
 use umacvlan_text::output::Output;
 use values::Sources;
 
-/// The hidden command, told apart before anything else: the words after it are not meant for us.
+/// The hidden command. It is checked first, because the words after it are not our arguments.
 pub(crate) const COMPLETE: &str = "__complete";
 
-/// Printed alone where the shell should offer files.
+/// Printed alone if the shell is to offer files.
 const FILE_WANTED: &str = ":file";
 
-/// Something that may stand in the place of the last word.
+/// A possible last word.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     word: String,
-    /// A few words about it, or nothing.
+    /// A description, or empty.
     about: String,
 }
 
-/// What kind of thing a word may be.
+/// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value {
-    /// Nothing that could be guessed: a number, an address, a new name.
+    /// No candidates: a number, an address, a new name.
     Any,
     /// The path of a file.
     File,
-    /// A link of the daemon's.
+    /// A link of the daemon.
     Link,
-    /// A network namespace with a name.
+    /// A named network namespace.
     Netns,
     /// An interface that can be a parent.
     Parent,
@@ -50,14 +50,13 @@ enum Value {
     Words(&'static [&'static str]),
 }
 
-/// Prints what may stand in the place of the last of `words`, the first of which follows the name
-/// of the program.
+/// Prints the candidates for the last of `words`, which begin after the name of the program.
 pub(crate) fn run(command: &Command, words: &[OsString]) -> ExitCode {
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let socket = umacvlan_api::socket_path(named_socket(&words).map(AsRef::as_ref));
     let mut output = Output::new();
     output.text(&complete(command, &words, &Sources::machine(socket)));
-    // A shell that does not listen has nothing to complain about.
+    // A failure to write has nobody to report it to.
     drop(output.finish());
     ExitCode::SUCCESS
 }
@@ -67,7 +66,7 @@ fn complete(command: &Command, words: &[String], sources: &Sources) -> String {
         return String::new();
     };
     let before: Vec<&str> = before.iter().map(String::as_str).collect();
-    let mut found = clapped::candidates(command, &before, last, sources);
+    let mut found = clap_args::candidates(command, &before, last, sources);
     if found.iter().any(|candidate| candidate.word == FILE_WANTED) {
         return format!("{FILE_WANTED}\n");
     }
@@ -82,7 +81,7 @@ fn complete(command: &Command, words: &[String], sources: &Sources) -> String {
     text
 }
 
-/// What follows the last `--socket`.
+/// The value of the last `--socket`.
 fn named_socket(words: &[String]) -> Option<&str> {
     let at = words.iter().rposition(|word| word.starts_with("--socket"))?;
     match words[at].strip_prefix("--socket=") {
@@ -94,7 +93,7 @@ fn named_socket(words: &[String]) -> Option<&str> {
 
 impl Candidate {
     fn new(word: impl Into<String>, about: impl Into<String>) -> Self {
-        // What would break the line that it is printed on is left out.
+        // Control characters would break the output format.
         let plain = |text: String| text.replace(|sign: char| sign.is_control(), " ");
         Self { word: plain(word.into()), about: plain(about.into()) }
     }

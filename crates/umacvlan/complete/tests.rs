@@ -1,4 +1,4 @@
-//! A table of unfinished lines, and what may end them.
+//! Unfinished lines and their candidates.
 
 use clap::CommandFactory;
 
@@ -26,7 +26,7 @@ fn complete_line(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_place_has_its_words() {
+fn each_position_has_its_candidates() {
     for (line, expected) in [
         ("li", &["link"][..]),
         ("link ", &["add", "change", "delete", "help", "list", "set", "show"]),
@@ -100,21 +100,21 @@ fn the_last_socket_counts() {
 }
 
 #[test]
-fn nothing_breaks_the_line_that_it_is_on() {
+fn control_characters_are_replaced() {
     assert_eq!(Candidate::new("a\nb", "c\td").word, "a b");
     assert_eq!(complete(&Cli::command(), &[], &sources()), "");
 }
 
 #[test]
-fn what_is_offered_is_understood() {
+fn every_offered_keyword_is_parsed() {
     let commands = grammar::commands();
     assert!(commands.len() > 30, "{commands:?}");
     let unknown = |command: &str| {
-        let wrong = ip::wrong_with(command).unwrap_or_default();
+        let wrong = ip::parse_error(command).unwrap_or_default();
         ["garbage", "not supported", "unknown"].iter().any(|words| wrong.contains(words))
     };
     for command in commands {
-        assert!(!unknown(&command), "{command}: {:?}", ip::wrong_with(&command));
+        assert!(!unknown(&command), "{command}: {:?}", ip::parse_error(&command));
     }
     assert!(unknown("link set m1 frob 1") && unknown("link set m1 type macvlan frob"));
 }

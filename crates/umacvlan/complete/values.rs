@@ -1,4 +1,4 @@
-//! [`Sources`]: where names come from that nobody can know beforehand.
+//! [`Sources`]: names of interfaces, links and namespaces on this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use super::{Candidate, FILE_WANTED, Value};
 use umacvlan_api::LinkView;
 use umacvlan_client::Client;
 
-/// Longer than this nobody waits for a completion.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// The time that the daemon has for an answer.
+const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Where namespaces with a name are: ip-netns(8).
+/// The directory of named namespaces: ip-netns(8).
 const NAMED_NAMESPACES: &str = "/run/netns";
 
-/// Who knows the names of interfaces, links and namespaces.
+/// The sources of names; tests replace them.
 pub(super) struct Sources {
     pub(super) parents: Box<dyn Fn() -> Vec<Candidate>>,
     pub(super) links: Box<dyn Fn() -> Vec<Candidate>>,
@@ -28,7 +28,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// This machine, and the daemon at `socket` if it listens.
+    /// The sources of this machine and of the daemon at `socket`.
     pub(super) fn machine(socket: PathBuf) -> Self {
         Self {
             parents: Box::new(parents),
@@ -37,7 +37,7 @@ impl Sources {
         }
     }
 
-    /// Everything of this kind that `word` may become.
+    /// The candidates of this kind for `word`.
     pub(super) fn of(&self, value: Value, word: &str) -> Vec<Candidate> {
         match value {
             Value::Any => Vec::new(),
@@ -50,7 +50,7 @@ impl Sources {
         }
     }
 
-    /// The next word of `NAME,WORD,...`; the first one is a new name.
+    /// The next word of `NAME,WORD,...`. The first word is a new name.
     fn sub(&self, word: &str) -> Vec<Candidate> {
         let Some((done, last)) = word.rsplit_once(',') else {
             return Vec::new();
@@ -92,20 +92,20 @@ fn parents() -> Vec<Candidate> {
     found.map(|link| Candidate::new(link.name.clone(), about(link.is_up()))).collect()
 }
 
-/// The links of the daemon, on a thread that is left alone with one that does not answer.
+/// The links of the daemon. A thread asks, and is abandoned if the daemon does not answer.
 fn links(socket: &Path) -> Vec<Candidate> {
     let (sender, answer) = channel();
     let socket = socket.to_owned();
     let ask = move || {
         let mut client = Client::connect(&socket).ok()?;
         let links: Vec<LinkView> = client.get("/v1/links", &[]).ok()?;
-        // Nobody listens any more once patience has ended.
+        // Fails after the timeout.
         sender.send(links).ok()
     };
     if thread::Builder::new().spawn(ask).is_err() {
         return Vec::new();
     }
-    let links = answer.recv_timeout(PATIENCE).unwrap_or_default();
+    let links = answer.recv_timeout(TIMEOUT).unwrap_or_default();
     links
         .into_iter()
         .map(|link| {

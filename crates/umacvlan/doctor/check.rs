@@ -1,40 +1,41 @@
-//! [`Check`]: one thing that was looked at, and what to do about it.
+//! [`Check`]: the result of one check, and how to fix it.
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use umacvlan_text::table::Tint;
 
-/// What was found out about one thing.
+/// The result of one check.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Check {
-    /// What was looked at; the same word in every version.
+    /// The subject, a stable identifier.
     pub(crate) name: &'static str,
     pub(crate) state: State,
-    /// What is there, for people.
+    /// The finding, as text.
     pub(crate) found: String,
-    /// The command that mends it, or what to do where no command can.
-    pub(crate) mend: Option<String>,
+    /// The command that fixes it, or other advice.
+    #[serde(rename = "mend")]
+    pub(crate) fix: Option<String>,
 }
 
-/// How good it is.
+/// The severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// Nothing works without it.
+    /// umacvlan does not work without it.
     Fail,
-    /// Neither good nor bad, and worth knowing.
+    /// Information.
     Info,
     /// As it should be.
     Ok,
-    /// It works, but worse than it could, or not everywhere.
+    /// It works with restrictions.
     Warn,
 }
 
 impl Check {
     pub(crate) fn new(name: &'static str, state: State, found: impl Into<String>) -> Self {
-        Self { name, state, found: found.into(), mend: None }
+        Self { name, state, found: found.into(), fix: None }
     }
 
     pub(crate) fn ok(name: &'static str, found: impl Into<String>) -> Self {
@@ -53,9 +54,9 @@ impl Check {
         Self::new(name, State::Fail, found)
     }
 
-    /// The same with what to do.
-    pub(crate) fn mend(self, command: impl Into<String>) -> Self {
-        Self { mend: Some(command.into()), ..self }
+    /// Adds the command that fixes it.
+    pub(crate) fn fix(self, command: impl Into<String>) -> Self {
+        Self { fix: Some(command.into()), ..self }
     }
 }
 
@@ -74,7 +75,7 @@ impl State {
             Self::Fail => Tint::Bad,
             Self::Info => Tint::Plain,
             Self::Ok => Tint::Good,
-            Self::Warn => Tint::Doubtful,
+            Self::Warn => Tint::Warning,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who makes containers here, and whether they find us.
+//! Docker: whether it is installed and finds the network driver.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::check::Check;
 use umacvlan_docker::DEFAULT_SOCKET;
 
-/// Looks for Docker below `root`, and whether it would find its driver.
+/// Looks for Docker below `root`, and for the socket of its driver.
 pub(super) fn docker(root: &Path) -> Check {
     let name = "docker";
     let below = |path: &str| root.join(path.trim_start_matches('/'));
@@ -19,7 +19,7 @@ pub(super) fn docker(root: &Path) -> Check {
         Err(error) => match error.kind() {
             ErrorKind::NotFound => {
                 Check::info(name, "dockerd is installed, and umacvlan is not asked to serve it")
-                    .mend(
+                    .fix(
                         "put [docker] into /etc/umacvlan/umacvlan.toml; systemctl restart umacvlan",
                     )
             }
@@ -27,12 +27,12 @@ pub(super) fn docker(root: &Path) -> Check {
                 Check::info(name, format!("{DEFAULT_SOCKET} is there; only root can try it"))
             }
             _ => Check::warn(name, format!("{DEFAULT_SOCKET}: {error}: Docker waits for it"))
-                .mend("systemctl restart umacvlan: links outlive that"),
+                .fix("systemctl restart umacvlan: links outlive that"),
         },
     }
 }
 
-/// Where dockerd is, or listens.
+/// The program or the socket of dockerd.
 const DOCKERD: [&str; 5] = [
     "usr/bin/dockerd",
     "usr/sbin/dockerd",
@@ -52,13 +52,13 @@ mod tests {
     use crate::doctor::check::State;
 
     #[test]
-    fn docker_is_told_by_its_files_and_the_driver_by_who_listens() {
+    fn docker_is_found_by_its_files_and_the_driver_by_its_socket() {
         let root = Scratch::new();
         let seen = || docker(root.path());
         assert!(seen().found.contains("not installed"));
         fs::create_dir_all(root.path().join("usr/bin")).unwrap();
         fs::write(root.path().join("usr/bin/dockerd"), "").unwrap();
-        assert!(seen().mend.unwrap().contains("[docker]"));
+        assert!(seen().fix.unwrap().contains("[docker]"));
         let socket = root.path().join(&DEFAULT_SOCKET[1..]);
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
         let listener = UnixListener::bind(&socket).unwrap();

@@ -1,4 +1,4 @@
-//! The machine and this process: what can be read.
+//! Checks of the machine and this process that need no probe.
 
 use std::fs;
 use std::path::Path;
@@ -11,21 +11,21 @@ use umacvlan_config::Config;
 use umacvlan_engine::cpus::allowed;
 use umacvlan_text::format::ranges;
 
-/// The first kernel that tells in which namespace a TAP lives (`TUNGETDEVNETNS`).
+/// The first kernel with `TUNGETDEVNETNS`, which returns the namespace of a TAP.
 const OLDEST: [u32; 2] = [5, 2];
 
-/// Nothing goes without these: TAPs, packet sockets, and hearing of changes in all namespaces.
+/// Required: for TAPs, packet sockets, and notifications from all namespaces.
 const NEEDED: [Capability; 3] =
     [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW, Capability::CAP_NET_BROADCAST];
 
-/// These follow sub-interfaces into other namespaces: entering them, and finding those of other
+/// For following sub-interfaces into other namespaces: entering them, and finding those of other
 /// users' processes.
 const FOLLOWING: [Capability; 2] = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE];
 
-/// Descriptors that are used beside those of the links.
+/// Descriptors for other purposes than links.
 const RESERVED: u64 = 64;
 
-/// Fewer links than this are soon used up.
+/// A limit below this number of links is a warning.
 const FEW_LINKS: u64 = 256;
 
 pub(super) fn kernel() -> Check {
@@ -34,14 +34,14 @@ pub(super) fn kernel() -> Check {
     match version(&release) {
         Some(version) if version < OLDEST => {
             let [major, minor] = OLDEST;
-            Check::fail("kernel", found).mend(format!("boot Linux {major}.{minor} or later"))
+            Check::fail("kernel", found).fix(format!("boot Linux {major}.{minor} or later"))
         }
         Some(_) => Check::ok("kernel", found),
         None => Check::warn("kernel", format!("{found}: not a version that can be compared")),
     }
 }
 
-/// Whether this process may do the work itself. Where a daemon does it, it need not.
+/// The capabilities of this process, which needs none if a daemon runs.
 pub(super) fn capabilities(daemon_listens: bool) -> Check {
     let name = "capabilities";
     let effective = match caps::read(None, CapSet::Effective) {
@@ -53,14 +53,14 @@ pub(super) fn capabilities(daemon_listens: bool) -> Check {
         return match read("/proc/self/uid_map") {
             Some(map) if !is_initial(&map) => {
                 Check::warn(name, "all, but of a user namespace: for networks made within it")
-                    .mend("run it as root outside, for the machine's own interfaces")
+                    .fix("run it as root outside, for the machine's own interfaces")
             }
             _ => Check::ok(name, "all that are needed"),
         };
     }
     let lacks = [needed.clone(), following].concat().join(", ");
     let add = lacks.replace("CAP_", "--cap-add ").replace(',', "");
-    let mend = format!("run it as root; in a container with {add}");
+    let fix = format!("run it as root; in a container with {add}");
     match (needed.is_empty(), daemon_listens) {
         (true, _) => Check::warn(
             name,
@@ -69,15 +69,15 @@ pub(super) fn capabilities(daemon_listens: bool) -> Check {
         (false, true) => Check::warn(name, format!("no {lacks}; the daemon has its own")),
         (false, false) => Check::fail(name, format!("no {lacks}")),
     }
-    .mend(mend)
+    .fix(fix)
 }
 
-/// Where namespaces, descriptors and CPUs are.
-pub(super) fn places() -> Vec<Check> {
+/// Namespaces, descriptors, CPUs and VLANs.
+pub(super) fn resources() -> Vec<Check> {
     vec![named_namespaces(Path::new("/run/netns")), descriptors(), worker(), vlans()]
 }
 
-/// Told because whoever has VLANs looks for the module first.
+/// Reported because users of VLANs look for the 8021q module.
 fn vlans() -> Check {
     Check::ok("vlans", "parents as eth0.10 and eth0.10.20, without 8021q in the kernel")
 }
@@ -87,7 +87,7 @@ fn named_namespaces(place: &Path) -> Check {
     match fs::read_dir(place).map(Iterator::count) {
         Ok(count) => Check::ok(name, format!("{count} with a name in {}", place.display())),
         Err(_) => Check::info(name, format!("none has a name: {} is absent", place.display()))
-            .mend("ip netns add NAME makes one"),
+            .fix("ip netns add NAME makes one"),
     }
 }
 
@@ -99,7 +99,7 @@ fn descriptors() -> Check {
             let state = if links < FEW_LINKS { State::Warn } else { State::Ok };
             let check = Check::new(name, state, format!("{limit} may be open: {links} links"));
             match state {
-                State::Warn => check.mend("ulimit -n 65536, or LimitNOFILE= of the unit"),
+                State::Warn => check.fix("ulimit -n 65536, or LimitNOFILE= of the unit"),
                 _ => check,
             }
         }
@@ -121,7 +121,7 @@ fn missing(wanted: &[Capability], effective: &CapsHashSet) -> Vec<String> {
     wanted.iter().filter(|cap| !effective.contains(cap)).map(ToString::to_string).collect()
 }
 
-/// True of the map that gives every user of the machine to itself: user_namespaces(7).
+/// Whether the map is that of the initial user namespace: user_namespaces(7).
 fn is_initial(map: &str) -> bool {
     map.split_whitespace().eq(["0", "0", "4294967295"])
 }
@@ -133,7 +133,7 @@ fn version(release: &str) -> Option<[u32; 2]> {
     Some([number()?, number()?])
 }
 
-/// What a short file says, without the line's end.
+/// The content of a file, trimmed.
 pub(super) fn read(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
@@ -157,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_whole_map_is_the_machine_s() {
+    fn only_the_full_map_is_the_initial_one() {
         assert!(is_initial("         0          0 4294967295\n"));
         assert!(!is_initial("0 1000 1"));
     }
 
     #[test]
-    fn want_of_capabilities_is_worse_without_a_daemon() {
+    fn missing_capabilities_are_listed() {
         let none = CapsHashSet::new();
         assert_eq!(missing(&NEEDED, &none), ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BROADCAST"]);
         let all = CapsHashSet::from_iter(NEEDED);
@@ -171,9 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn absent_names_come_with_the_command_that_makes_one() {
+    fn no_named_namespace_comes_with_the_command_that_adds_one() {
         let check = named_namespaces(Path::new("/nowhere/netns"));
         assert_eq!(check.state, State::Info);
-        assert!(check.mend.unwrap().starts_with("ip netns add"));
+        assert!(check.fix.unwrap().starts_with("ip netns add"));
     }
 }

@@ -1,16 +1,16 @@
-//! `umacvlan doctor`: what this machine has, what it lacks, and the command that mends it.
+//! `umacvlan doctor`: shows what is missing on this machine and how to fix it.
 //!
-//! What can be tried is tried, and not asked for by version: in a network namespace without a
-//! name, which ends with the command. Nothing on the machine is changed, and no daemon is needed.
+//! It probes features instead of comparing versions, in an unnamed network namespace that ends with
+//! the command. It changes nothing on the machine and needs no daemon.
 
 mod check;
 mod containers;
 mod machine;
 mod nic;
 mod plugins;
+mod probes;
 mod report;
 mod service;
-mod trial;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,8 +20,8 @@ use clap::Args;
 use umacvlan_sys::netns::enter_user_namespace;
 
 use check::Check;
+use probes::ProbeResult;
 use report::Report;
-use trial::Tried;
 use umacvlan_text::output::Output;
 
 /// Look what this machine has of what umacvlan needs, and say what to do about the rest.
@@ -39,17 +39,17 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
-/// Looks at everything and prints it; the status is 1 if something fails.
+/// Runs all checks and prints them; the exit status is 1 if one fails.
 pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<ExitCode> {
-    let daemon = service::look(socket);
+    let daemon = service::inspect(socket);
     let mut machine = vec![machine::kernel(), machine::capabilities(daemon.listens)];
-    machine.extend(machine::places());
-    let interfaces = nic::look(&args.parents)?;
+    machine.extend(machine::resources());
+    let interfaces = nic::inspect(&args.parents)?;
     machine.extend(nic::cloud(&interfaces));
-    // The last, because nobody comes back from a user namespace.
-    machine.extend(trials());
+    // Last, because a process cannot leave a user namespace.
+    machine.extend(run_probes());
 
-    let mut containers = plugins::look(Path::new("/"));
+    let mut containers = plugins::inspect(Path::new("/"));
     containers.push(containers::docker(Path::new("/")));
     let report = Report::new(machine, daemon.checks, containers, interfaces);
     let mut output = Output::new();
@@ -62,16 +62,16 @@ pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<ExitCode> {
     Ok(if report.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Tries what the engine will do, as root of a user namespace if this user may not.
-fn trials() -> Vec<Check> {
-    let first = trial::run("");
+/// Probes the features that the engine needs, as root of a user namespace if necessary.
+fn run_probes() -> Vec<Check> {
+    let first = probes::run("");
     let entered = enter_user_namespace();
     let mut checks = match (first, &entered) {
-        (Tried::Done(checks), _) => checks,
-        (Tried::Denied(_), Ok(())) => match trial::run(", in a user namespace") {
-            Tried::Done(checks) | Tried::Denied(checks) => checks,
+        (ProbeResult::Done(checks), _) => checks,
+        (ProbeResult::Denied(_), Ok(())) => match probes::run(", in a user namespace") {
+            ProbeResult::Done(checks) | ProbeResult::Denied(checks) => checks,
         },
-        (Tried::Denied(checks), Err(_)) => checks,
+        (ProbeResult::Denied(checks), Err(_)) => checks,
     };
     checks.push(match entered {
         Ok(()) => Check::ok("user-namespaces", "allowed, as `umacvlan lab` needs it of users"),

@@ -1,4 +1,4 @@
-//! The interfaces here: which can be parents, and what stands in the way.
+//! The interfaces of this namespace: which can be parents, and why others cannot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,21 +22,21 @@ pub(super) struct Nic {
     pub(super) name: String,
     /// It can be a parent.
     pub(super) suitable: bool,
-    /// What would carry its frames, and why; absent when it cannot be a parent.
+    /// The backend that `auto` would choose, and why; absent if it cannot be a parent.
     pub(super) backend: Option<Backend>,
     #[serde(flatten)]
     pub(super) facts: Facts,
     pub(super) checks: Vec<Check>,
 }
 
-/// What carries the frames of a parent.
+/// A backend and the reason for it.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Backend {
     pub(super) name: &'static str,
     pub(super) why: String,
 }
 
-/// What the kernel and the driver tell. What they do not tell is absent.
+/// Properties from the kernel and the driver; unknown ones are absent.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Facts {
@@ -55,11 +55,11 @@ pub(super) struct Facts {
     wireless: bool,
 }
 
-/// Where the kernel shows devices as files.
+/// The directory of network devices in sysfs.
 const SYSFS: &str = "/sys/class/net";
 
-/// All interfaces of this namespace, or those of these names.
-pub(super) fn look(names: &[String]) -> Result<Vec<Nic>> {
+/// Checks all interfaces of this namespace, or the named ones.
+pub(super) fn inspect(names: &[String]) -> Result<Vec<Nic>> {
     let mut rtnl = Rtnl::open()?;
     let ethtool = Ethtool::open().context("cannot ask drivers")?;
     let links = rtnl.links()?;
@@ -85,7 +85,7 @@ pub(super) fn look(names: &[String]) -> Result<Vec<Nic>> {
     Ok(nics)
 }
 
-/// What clouds and hypervisors do to addresses they have not given out, told once.
+/// One warning for all virtual NICs whose hypervisor may drop frames of unknown addresses.
 pub(super) fn cloud(nics: &[Nic]) -> Option<Check> {
     let strict = |nic: &&Nic| nic.facts.driver.as_deref().and_then(remedy).is_some();
     let virtual_nics: Vec<&Nic> = nics.iter().filter(strict).collect();
@@ -93,10 +93,10 @@ pub(super) fn cloud(nics: &[Nic]) -> Option<Check> {
     let names: Vec<&str> = virtual_nics.iter().map(|nic| nic.name.as_str()).collect();
     let found =
         format!("{}: whatever is behind it may drop frames of other addresses", names.join(", "));
-    Some(Check::warn("hypervisor", found).mend(remedy))
+    Some(Check::warn("hypervisor", found).fix(remedy))
 }
 
-/// What to do so that the other side of a virtual NIC takes addresses it does not know.
+/// How to make the hypervisor behind a virtual NIC accept unknown addresses.
 fn remedy(driver: &str) -> Option<&'static str> {
     Some(match driver {
         "ena" | "gve" => "this cloud drops them: use passthru, which has the parent's address",
@@ -119,14 +119,14 @@ fn nic(link: &Link, facts: Facts, suitable: Result<(), Error>, named: bool) -> N
     Nic { name: link.name.clone(), suitable: suitable.is_ok(), backend, facts, checks }
 }
 
-/// An interface as what carries a VLAN of that name.
+/// The checks of an interface for a VLAN on it.
 fn vlan(name: &str, path: VlanPath, link: Nic) -> Nic {
     let found = format!("VLAN {path} of {}: in user space, no 8021q is needed", link.name);
     let checks = std::iter::once(Check::ok("vlan", found)).chain(link.checks).collect();
     Nic { name: name.to_owned(), checks, ..link }
 }
 
-/// What `backend auto` would take.
+/// The choice of `backend auto`.
 fn chosen(link: &Link, facts: &Facts) -> Backend {
     match why_af_packet(link, facts.driver.as_deref().unwrap_or_default()) {
         Some(why) => Backend { name: "af-packet", why },
@@ -138,14 +138,14 @@ fn chosen(link: &Link, facts: &Facts) -> Backend {
     }
 }
 
-/// Whether it can be a parent. That one cannot is worse when it was asked for by name.
+/// Whether it can be a parent. If it was named on the command line, a refusal is a failure.
 fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named: bool) -> Check {
     let name = &link.name;
     match suitable {
         Ok(()) if facts.wireless => {
             let state = if named { State::Fail } else { State::Warn };
             Check::new("parent", state, "a Wi-Fi station sends its own address only")
-                .mend("use a wired interface; or passthru, which has the parent's address")
+                .fix("use a wired interface; or passthru, which has the parent's address")
         }
         Ok(()) => Check::ok("parent", facts.summary(chosen(link, facts).name)),
         Err(error) => {
@@ -153,7 +153,7 @@ fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named:
             let check = Check::new("parent", state, error.to_string());
             match error {
                 Error::ParentBusy { master, .. } => {
-                    check.mend(format!("use {master}; or ip link set dev {name} nomaster"))
+                    check.fix(format!("use {master}; or ip link set dev {name} nomaster"))
                 }
                 _ => check,
             }
@@ -161,18 +161,17 @@ fn parent_check(link: &Link, facts: &Facts, suitable: &Result<(), Error>, named:
     }
 }
 
-/// A state that keeps it from carrying frames is as usual for one that nobody asked for.
+/// Whether it can carry frames now. If it was not named, that is only information.
 fn state_checks(link: &Link, facts: &Facts, named: bool) -> Vec<Check> {
     let idle = if named { State::Warn } else { State::Info };
     let name = &link.name;
     let mut checks = Vec::new();
     if !link.is_up() {
-        let mend = format!("ip link set dev {name} up");
-        checks.push(Check::new("state", idle, "it is down").mend(mend));
+        let fix = format!("ip link set dev {name} up");
+        checks.push(Check::new("state", idle, "it is down").fix(fix));
     } else if facts.carrier == Some(false) {
-        checks.push(
-            Check::new("state", idle, "no carrier").mend("plug it in, or set its far end up"),
-        );
+        checks
+            .push(Check::new("state", idle, "no carrier").fix("plug it in, or set its far end up"));
     }
     if facts.promiscuous {
         checks.push(Check::info("filter", "promiscuous: it takes in frames for everybody"));
@@ -185,12 +184,12 @@ fn offload_checks(link: &Link, facts: &Facts) -> Vec<Check> {
     let mut checks = Vec::new();
     if facts.lro == Some(true) {
         let found = "LRO joins received frames so that they cannot be sent on as they were";
-        checks.push(Check::warn("lro", found).mend(format!("ethtool -K {name} lro off")));
+        checks.push(Check::warn("lro", found).fix(format!("ethtool -K {name} lro off")));
     }
-    // A veth hands on what its other end has joined.
+    // A veth receives packets that its peer has merged.
     if facts.gro == Some(false) && facts.driver.as_deref() != Some("veth") {
         let found = "GRO is off: bulk TCP comes frame by frame";
-        checks.push(Check::info("gro", found).mend(format!("ethtool -K {name} gro on")));
+        checks.push(Check::info("gro", found).fix(format!("ethtool -K {name} gro on")));
     }
     checks
 }
@@ -203,7 +202,7 @@ fn absent(name: &str) -> Nic {
 fn none_suits() -> Nic {
     let found = "no interface of this network namespace can be a parent";
     let check = Check::fail("parent", found)
-        .mend("ip link add p0 type veth peer name q0 makes one to try with");
+        .fix("ip link add p0 type veth peer name q0 makes one to try with");
     unsuitable("-", check)
 }
 
@@ -239,8 +238,8 @@ fn facts(link: &Link, ethtool: &Ethtool) -> Facts {
     }
 }
 
-/// The folder of an interface, if what is mounted shows this namespace and not another one that
-/// has an interface of that name, too.
+/// The sysfs directory of an interface, unless the mounted sysfs belongs to another namespace with an
+/// interface of the same name.
 fn files(sysfs: &Path, link: &Link) -> Option<PathBuf> {
     let files = sysfs.join(&link.name);
     let index: u32 = read(files.join("ifindex"))?.parse().ok()?;
@@ -269,36 +268,36 @@ mod tests {
     }
 
     #[test]
-    fn virtual_nics_are_warned_of_once_and_real_ones_not_at_all() {
+    fn virtual_nics_have_one_warning_and_real_ones_none() {
         assert!(cloud(&[driven("e1000e"), driven("veth")]).is_none());
         let check = cloud(&[driven("e1000e"), driven("ena"), driven("ena")]).unwrap();
         assert!(check.found.starts_with("n0, n0:"), "{check:?}");
-        assert!(check.mend.unwrap().contains("passthru"));
+        assert!(check.fix.unwrap().contains("passthru"));
     }
 
     #[test]
-    fn a_wifi_station_is_no_parent_if_asked_for() {
+    fn a_named_wifi_interface_fails() {
         let link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();
         let facts = Facts { wireless: true, ..Facts::default() };
         for (named, state) in [(true, State::Fail), (false, State::Warn)] {
             let check = parent_check(&link, &facts, &Ok(()), named);
             assert_eq!(check.state, state);
-            assert!(check.mend.unwrap().contains("wired"));
+            assert!(check.fix.unwrap().contains("wired"));
         }
     }
 
     #[test]
-    fn lro_comes_with_the_command_that_ends_it() {
+    fn lro_is_reported_with_the_command_that_disables_it() {
         let link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();
         let facts = Facts { lro: Some(true), gro: Some(false), ..Facts::default() };
         let mends: Vec<_> =
-            offload_checks(&link, &facts).into_iter().filter_map(|check| check.mend).collect();
+            offload_checks(&link, &facts).into_iter().filter_map(|check| check.fix).collect();
         assert_eq!(mends, ["ethtool -K lo lro off", "ethtool -K lo gro on"]);
         assert!(offload_checks(&link, &Facts::default()).is_empty());
     }
 
     #[test]
-    fn files_of_another_namespace_are_not_taken_for_ours() {
+    fn sysfs_of_another_namespace_is_ignored() {
         let sysfs = std::env::temp_dir().join(format!("umv-doctor-{}", std::process::id()));
         fs::create_dir_all(sysfs.join("lo")).unwrap();
         let mut link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();

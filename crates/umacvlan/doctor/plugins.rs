@@ -1,4 +1,4 @@
-//! Plugins of container runtimes: whether they are where runtimes look for them.
+//! Plugins of container runtimes: whether the runtimes find them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,10 +8,10 @@ use nix::unistd::{AccessFlags, access};
 
 use super::check::{Check, State};
 
-/// Where runtimes look for plugins of CNI: Kubernetes and Debian.
+/// The directories of CNI plugins: Kubernetes, Debian.
 const CNI_FOLDERS: [&str; 2] = ["opt/cni/bin", "usr/lib/cni"];
 
-/// Where netavark looks for drivers, unless containers.conf(5) says otherwise.
+/// The default directories of netavark drivers: containers.conf(5).
 const NETAVARK_FOLDERS: [&str; 4] = [
     "usr/local/libexec/netavark",
     "usr/libexec/netavark",
@@ -19,17 +19,17 @@ const NETAVARK_FOLDERS: [&str; 4] = [
     "usr/lib/netavark",
 ];
 
-/// Where runtimes look for networks of CNI.
+/// The directory of CNI networks.
 const CNI_NETWORKS: &str = "etc/cni/net.d";
 
-/// Everything below `root`. That something is not there is no fault: not everybody has containers.
-pub(super) fn look(root: &Path) -> Vec<Check> {
+/// Checks the directories below `root`. A missing directory is no fault: containers are optional.
+pub(super) fn inspect(root: &Path) -> Vec<Check> {
     let mut checks = cni(root);
     checks.extend([netavark(root), multus(root)]);
     checks
 }
 
-/// Each folder for itself: a runtime looks in one of them.
+/// Each directory has its own check, because a runtime searches one of them.
 fn cni(root: &Path) -> Vec<Check> {
     let name = "cni";
     match there(root, &CNI_FOLDERS)[..] {
@@ -40,7 +40,7 @@ fn cni(root: &Path) -> Vec<Check> {
     }
 }
 
-/// One folder is enough: netavark looks in all of them.
+/// The plugin in one directory is enough, because netavark searches all of them.
 fn netavark(root: &Path) -> Check {
     let (name, file) = ("netavark", "umacvlan-netavark");
     let there = there(root, &NETAVARK_FOLDERS);
@@ -48,7 +48,7 @@ fn netavark(root: &Path) -> Check {
     with.map_or_else(|| none(name, &NETAVARK_FOLDERS), |folder| plugin(name, root, folder, file))
 }
 
-/// Those of the folders that there are.
+/// The directories that exist.
 fn there(root: &Path, folders: &[&'static str]) -> Vec<&'static str> {
     folders.iter().copied().filter(|folder| root.join(folder).is_dir()).collect()
 }
@@ -58,12 +58,12 @@ fn none(name: &'static str, folders: &[&str]) -> Check {
     Check::info(name, format!("no folder for plugins: {}", all.join(", ")))
 }
 
-/// Whether a folder has a file, or a link that may lead nowhere.
+/// Whether a directory has the file or symbolic link, even a dangling one.
 fn has(root: &Path, folder: &str, file: &str) -> bool {
     root.join(folder).join(file).symlink_metadata().is_ok()
 }
 
-/// Whether a plugin is in a folder, and else whether it can be put there.
+/// Whether a plugin is in a directory, or else whether it can be installed there.
 fn plugin(name: &'static str, root: &Path, folder: &str, file: &str) -> Check {
     let shown = format!("/{folder}");
     if has(root, folder, file) {
@@ -78,26 +78,26 @@ fn plugin(name: &'static str, root: &Path, folder: &str, file: &str) -> Check {
     let found = format!("{file} is not in {shown}");
     let link = link(file, &shown);
     match access(&root.join(folder), AccessFlags::W_OK) {
-        Ok(()) => Check::info(name, found).mend(link),
+        Ok(()) => Check::info(name, found).fix(link),
         Err(error) => {
             let why = error.desc().to_lowercase();
             Check::info(name, format!("{found}, which cannot be written to: {why}"))
-                .mend(format!("as root, {link}; or have the runtime look elsewhere"))
+                .fix(format!("as root, {link}; or have the runtime look elsewhere"))
         }
     }
 }
 
 fn broken(name: &'static str, plugin: &str, folder: &str, what: &str) -> Check {
-    Check::new(name, State::Warn, format!("{plugin} in {folder} {what}")).mend(link(plugin, folder))
+    Check::new(name, State::Warn, format!("{plugin} in {folder} {what}")).fix(link(plugin, folder))
 }
 
-/// The command that puts a plugin there: the program that runs, under the plugin's name.
+/// The command that installs a plugin: a symbolic link to this program.
 fn link(plugin: &str, folder: &str) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/umacvlan"));
     format!("ln -sf {} {folder}/{plugin}", program.display())
 }
 
-/// Whether Multus is among the networks, which pods need for a second one.
+/// Whether Multus is installed, which pods need for a second network.
 fn multus(root: &Path) -> Check {
     let name = "multus";
     let folder = root.join(CNI_NETWORKS);
@@ -111,7 +111,7 @@ fn multus(root: &Path) -> Check {
             Check::info(name, format!("no networks of CNI in /{CNI_NETWORKS}"))
         }
         None => Check::info(name, format!("not in /{CNI_NETWORKS}: pods have one network each"))
-            .mend("docs/kubernetes.md tells how to install it"),
+            .fix("docs/kubernetes.md tells how to install it"),
     }
 }
 
@@ -128,33 +128,33 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// The state of the check of that name, and what mends it.
+    /// The state and the fix of the check of that name.
     fn seen(root: &Scratch, name: &str) -> (State, String) {
-        let check = look(root.path()).into_iter().find(|check| check.name == name).unwrap();
-        (check.state, check.mend.unwrap_or_default())
+        let check = inspect(root.path()).into_iter().find(|check| check.name == name).unwrap();
+        (check.state, check.fix.unwrap_or_default())
     }
 
     #[test]
-    fn without_containers_there_is_nothing_to_mend() {
+    fn without_containers_there_is_nothing_to_fix() {
         let root = Scratch::new();
-        for check in look(root.path()) {
-            assert_eq!((check.state, check.mend), (State::Info, None), "{}", check.name);
+        for check in inspect(root.path()) {
+            assert_eq!((check.state, check.fix), (State::Info, None), "{}", check.name);
         }
     }
 
     #[test]
-    fn a_plugin_that_is_missing_comes_with_the_command_that_puts_it_there() {
+    fn a_missing_plugin_comes_with_the_command_that_installs_it() {
         let root = Scratch::new();
         for (name, folder, plugin) in [
             ("cni", "opt/cni/bin", "umacvlan-cni"),
             ("netavark", "usr/lib/netavark", "umacvlan-netavark"),
         ] {
             make(&root, &format!("{folder}/other"), 0o755);
-            let (state, mend) = seen(&root, name);
+            let (state, fix) = seen(&root, name);
             assert_eq!(state, State::Info);
             assert!(
-                mend.starts_with("ln -sf /") && mend.ends_with(&format!(" /{folder}/{plugin}")),
-                "{mend}"
+                fix.starts_with("ln -sf /") && fix.ends_with(&format!(" /{folder}/{plugin}")),
+                "{fix}"
             );
             let path = format!("{folder}/{plugin}");
             make(&root, &path, 0o644);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn each_folder_of_cni_is_judged_for_itself() {
+    fn each_directory_of_cni_has_its_own_check() {
         let root = Scratch::new();
         make(&root, "usr/lib/cni/umacvlan-cni", 0o755);
         make(&root, "opt/cni/bin/other", 0o755);

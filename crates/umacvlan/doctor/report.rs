@@ -1,4 +1,4 @@
-//! [`Report`]: everything that was found, as JSON and for people.
+//! [`Report`]: all checks, as JSON and as text.
 
 use std::fmt::Write;
 
@@ -8,11 +8,11 @@ use super::check::{Check, State};
 use super::nic::Nic;
 use umacvlan_text::table::Tint;
 
-/// The object that `umacvlan doctor -j` prints. umacvlan(8) tells users what is in it.
+/// The JSON of `umacvlan doctor -j`, documented in umacvlan(8).
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     version: &'static str,
-    /// Nothing fails.
+    /// No check fails.
     pub(super) usable: bool,
     machine: Vec<Check>,
     daemon: Vec<Check>,
@@ -33,7 +33,7 @@ impl Report {
         report
     }
 
-    /// One line for each thing, and below it the command that mends it.
+    /// One line per check, and below it the command that fixes it.
     pub(super) fn text(&self, colour: bool) -> String {
         let mut text = String::new();
         let interfaces = self.interfaces.iter().flat_map(|nic| {
@@ -69,13 +69,13 @@ fn section(text: &mut String, title: &str, rows: &[(&str, &Check)], colour: bool
     let _ = writeln!(text, "{}", Tint::Bold.paint(title, colour));
     let mut last = "";
     for &(name, check) in rows {
-        // What belongs to the same interface stands below its name.
+        // The name of an interface is shown once.
         let shown = if name == last { "" } else { name };
         last = name;
         let state = check.state.tint().paint(&format!("{:<4}", check.state.word()), colour);
         let _ = writeln!(text, "  {state}  {shown:<width$}  {}", check.found);
-        if let Some(mend) = &check.mend {
-            let _ = writeln!(text, "        {:<width$}  -> {mend}", "");
+        if let Some(fix) = &check.fix {
+            let _ = writeln!(text, "        {:<width$}  -> {fix}", "");
         }
     }
     text.push('\n');
@@ -88,13 +88,13 @@ mod tests {
     fn report(state: State) -> Report {
         let checks = vec![
             Check::ok("kernel", "Linux 6"),
-            Check::new("capabilities", state, "no CAP_NET_RAW").mend("run it as root"),
+            Check::new("capabilities", state, "no CAP_NET_RAW").fix("run it as root"),
         ];
         Report::new(checks, Vec::new(), Vec::new(), Vec::new())
     }
 
     #[test]
-    fn rows_line_up_and_the_remedy_stands_below() {
+    fn rows_are_aligned_and_the_fix_follows() {
         let wanted = "machine\n  \
                       ok    kernel        Linux 6\n  \
                       warn  capabilities  no CAP_NET_RAW\n                      \

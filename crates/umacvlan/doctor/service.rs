@@ -1,4 +1,4 @@
-//! The daemon: whether it listens, what it has, and whether systemd knows it.
+//! The daemon: its socket, its links, and its systemd unit.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,44 +11,44 @@ use super::check::Check;
 use umacvlan_api::{LinkView, ParentView};
 use umacvlan_client::{Client, ConnectError, Failure};
 
-/// What there is of a daemon.
+/// The checks of the daemon.
 pub(super) struct Daemon {
-    /// It listens, and answers this user.
+    /// It listens and answers this user.
     pub(super) listens: bool,
     pub(super) checks: Vec<Check>,
 }
 
-/// Asks the daemon at `socket`, and looks for the files of its unit.
-pub(super) fn look(socket: &Path) -> Daemon {
+/// Queries the daemon at `socket` and looks for the files of its unit.
+pub(super) fn inspect(socket: &Path) -> Daemon {
     let (listens, mut checks) = match Client::connect(socket) {
-        Ok(client) => ask(client),
-        Err(error) => (false, vec![silent(&error, socket)]),
+        Ok(client) => query(client),
+        Err(error) => (false, vec![unreachable(&error, socket)]),
     };
     checks.extend(permissions(socket));
     checks.push(unit(Path::new("/")));
     Daemon { listens, checks }
 }
 
-/// No daemon is no fault: `run` and `lab` need none.
-fn silent(error: &ConnectError, socket: &Path) -> Check {
+/// The check for a daemon that cannot be reached. No daemon is no fault: `run` and `lab` need none.
+fn unreachable(error: &ConnectError, socket: &Path) -> Check {
     let name = "daemon";
     match error {
         ConnectError::Nobody { .. } => Check::info(name, error.to_string()),
         ConnectError::Denied { group, .. } => {
             let group = group.as_deref().filter(|group| *group != "root").unwrap_or("GROUP");
-            Check::warn(name, error.to_string()).mend(format!("usermod -aG {group} USER, as root"))
+            Check::warn(name, error.to_string()).fix(format!("usermod -aG {group} USER, as root"))
         }
         ConnectError::Other { .. } => Check::warn(name, error.to_string())
-            .mend(format!("look whose socket {} is", socket.display())),
+            .fix(format!("look whose socket {} is", socket.display())),
     }
 }
 
-fn ask(mut client: Client) -> (bool, Vec<Check>) {
+fn query(mut client: Client) -> (bool, Vec<Check>) {
     match answers(&mut client) {
         Ok(checks) => (true, checks),
         Err(error) => {
-            let mend = "systemctl restart umacvlan: links outlive that";
-            (false, vec![Check::fail("daemon", error.to_string()).mend(mend)])
+            let fix = "systemctl restart umacvlan: links outlive that";
+            (false, vec![Check::fail("daemon", error.to_string()).fix(fix)])
         }
     }
 }
@@ -57,19 +57,19 @@ fn answers(client: &mut Client) -> Result<Vec<Check>, Failure> {
     let links: Vec<LinkView> = client.get("/v1/links", &[])?;
     let parents: Vec<ParentView> = client.get("/v1/parents", &[])?;
     let health: Value = client.get("/healthz", &[])?;
-    let theirs = health["version"].as_str().unwrap_or("unknown").to_owned();
+    let version = health["version"].as_str().unwrap_or("unknown").to_owned();
     let count =
         |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let found = format!(
-        "{theirs} listens: {} on {}",
+        "{version} listens: {} on {}",
         count(links.len(), "link"),
         count(parents.len(), "parent")
     );
-    let mut checks = vec![if theirs == env!("CARGO_PKG_VERSION") {
+    let mut checks = vec![if version == env!("CARGO_PKG_VERSION") {
         Check::ok("daemon", found)
     } else {
         Check::warn("daemon", format!("{found}; this command is {}", env!("CARGO_PKG_VERSION")))
-            .mend("systemctl restart umacvlan: links outlive that")
+            .fix("systemctl restart umacvlan: links outlive that")
     }];
     for parent in parents.iter().filter(|parent| !parent.present) {
         let found = format!("its parent {} is gone; its links wait for it", parent.name);
@@ -78,7 +78,7 @@ fn answers(client: &mut Client) -> Result<Vec<Check>, Failure> {
     Ok(checks)
 }
 
-/// Who may write to the socket, if there is one.
+/// The owner and the mode of the socket, if it exists.
 fn permissions(socket: &Path) -> Option<Check> {
     let file = fs::metadata(socket).ok()?;
     let mode = file.permissions().mode() & 0o777;
@@ -93,36 +93,36 @@ fn permissions(socket: &Path) -> Option<Check> {
     Some(match mode & 0o002 {
         0 => Check::ok("socket", found),
         _ => Check::warn("socket", format!("{found}: everybody may read the state"))
-            .mend(format!("chmod o-rwx {}", socket.display())),
+            .fix(format!("chmod o-rwx {}", socket.display())),
     })
 }
 
-/// What systemd has of us, by its files below `root`; it need not run for this.
+/// The state of the systemd unit from the files below `root`; systemd need not run.
 fn unit(root: &Path) -> Check {
     let name = "systemd";
     let has = |path: &str| fs::symlink_metadata(root.join(path)).is_ok();
     let Some(folder) = UNIT_FOLDERS.iter().find(|folder| has(&format!("{folder}/{UNIT}"))) else {
         return Check::info(name, format!("{UNIT} is not installed"))
-            .mend("make install, or the package");
+            .fix("make install, or the package");
     };
     let enabled = WANTED.iter().any(|wanted| has(&format!("etc/systemd/system/{wanted}")));
     let found = |state: &str| format!("/{folder}/{UNIT} is installed{state}");
     match (has("run/systemd/system"), enabled) {
         (false, _) => Check::info(name, found(", but systemd does not run here")),
         (true, false) => {
-            Check::info(name, found(", not enabled")).mend("systemctl enable --now umacvlan")
+            Check::info(name, found(", not enabled")).fix("systemctl enable --now umacvlan")
         }
         (true, true) if has(&format!("run/systemd/units/invocation:{UNIT}")) => {
             Check::ok(name, found(", enabled and active"))
         }
         (true, true) => Check::warn(name, found(" and enabled, not active"))
-            .mend("systemctl start umacvlan; systemctl status umacvlan tells more"),
+            .fix("systemctl start umacvlan; systemctl status umacvlan tells more"),
     }
 }
 
 const UNIT: &str = "umacvlan.service";
 
-/// Where units are, the administrator's first: systemd.unit(5).
+/// The directories of units in order of precedence: systemd.unit(5).
 const UNIT_FOLDERS: [&str; 4] = [
     "etc/systemd/system",
     "usr/local/lib/systemd/system",
@@ -130,7 +130,7 @@ const UNIT_FOLDERS: [&str; 4] = [
     "lib/systemd/system",
 ];
 
-/// What `systemctl enable` makes of the two units.
+/// The symbolic links that `systemctl enable` creates.
 const WANTED: [&str; 2] =
     ["multi-user.target.wants/umacvlan.service", "sockets.target.wants/umacvlan.socket"];
 
@@ -140,7 +140,7 @@ mod tests {
     use crate::doctor::check::State;
 
     #[test]
-    fn the_unit_is_told_by_its_files_alone() {
+    fn the_state_of_the_unit_is_read_from_files() {
         let root = std::env::temp_dir().join(format!("umv-unit-{}", std::process::id()));
         let make = |path: &str| {
             let path = root.join(path);
@@ -152,7 +152,7 @@ mod tests {
         make("usr/lib/systemd/system/umacvlan.service");
         assert!(seen().found.contains("does not run here"));
         make("run/systemd/system/some");
-        assert_eq!(seen().mend.unwrap(), "systemctl enable --now umacvlan");
+        assert_eq!(seen().fix.unwrap(), "systemctl enable --now umacvlan");
         make("etc/systemd/system/multi-user.target.wants/umacvlan.service");
         assert_eq!(seen().state, State::Warn);
         make("run/systemd/units/invocation:umacvlan.service");
@@ -161,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listening_is_no_fault_and_being_denied_is_one_to_mend() {
+    fn no_daemon_is_information_and_a_denied_one_has_a_fix() {
         let path = Path::new("/s");
-        let nobody = silent(&ConnectError::Nobody { socket: path.into() }, path);
+        let nobody = unreachable(&ConnectError::Nobody { socket: path.into() }, path);
         assert_eq!(nobody.state, State::Info);
         let group = Some("net".to_owned());
-        let denied = silent(&ConnectError::Denied { socket: path.into(), group }, path);
-        assert!(denied.mend.unwrap().contains("usermod -aG net"));
+        let denied = unreachable(&ConnectError::Denied { socket: path.into(), group }, path);
+        assert!(denied.fix.unwrap().contains("usermod -aG net"));
     }
 }

@@ -1,48 +1,48 @@
-//! `-batch FILE`: many commands in one conversation.
+//! `-batch FILE`: many commands over one connection.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
-use super::complaint::{Complaint, FAILED, USAGE, strerror};
+use super::error::{CommandError, FAILED, USAGE, strerror};
+use super::print_error;
 use super::session::Session;
-use super::tell;
 
-/// Does what the lines of `file` say; `-` is standard input.
-pub(super) fn run(file: &str, session: &mut Session) -> Result<(), Complaint> {
+/// Executes the lines of `file`; `-` is standard input.
+pub(super) fn run(file: &str, session: &mut Session) -> Result<(), CommandError> {
     let mut script = Script::new(open(file)?);
     let mut failed = false;
     while let Some(words) = script.command()? {
-        let Err(complaint) = session.obey(&words) else { continue };
-        // What cannot even be read ends it, whatever was said about going on: as with ip.
-        if complaint.status == USAGE {
-            return Err(complaint);
+        let Err(error) = session.execute(&words) else { continue };
+        // As with `ip`, a syntax error ends the batch, even with `-force`.
+        if error.status == USAGE {
+            return Err(error);
         }
-        tell(&complaint);
+        print_error(&error);
         failed = true;
         let text = format!("Command failed {file}:{}", script.line);
         if !session.options().force {
-            return Err(Complaint::new(FAILED, text));
+            return Err(CommandError::new(FAILED, text));
         }
-        tell(&Complaint::new(FAILED, text));
+        print_error(&CommandError::new(FAILED, text));
     }
-    // Each was told when it happened.
-    if failed { Err(Complaint::new(FAILED, "")) } else { Ok(()) }
+    // Each error was printed when it occurred.
+    if failed { Err(CommandError::new(FAILED, "")) } else { Ok(()) }
 }
 
-fn open(file: &str) -> Result<Box<dyn BufRead>, Complaint> {
+fn open(file: &str) -> Result<Box<dyn BufRead>, CommandError> {
     if file == "-" {
         return Ok(Box::new(io::stdin().lock()));
     }
     File::open(file).map(|file| Box::new(BufReader::new(file)) as Box<dyn BufRead>).map_err(|e| {
         let why = e.raw_os_error().map_or_else(|| e.to_string(), strerror);
-        Complaint::new(FAILED, format!("Cannot open file \"{file}\" for reading: {why}"))
+        CommandError::new(FAILED, format!("Cannot open file \"{file}\" for reading: {why}"))
     })
 }
 
-/// Commands, a line each.
+/// Reads commands, one per line.
 struct Script<R> {
     input: R,
-    /// The number of the line read last.
+    /// The number of the last line that was read.
     line: usize,
 }
 
@@ -51,8 +51,8 @@ impl<R: BufRead> Script<R> {
         Self { input, line: 0 }
     }
 
-    /// The words of the next line that has any.
-    fn command(&mut self) -> Result<Option<Vec<String>>, Complaint> {
+    /// The words of the next line that is not empty.
+    fn command(&mut self) -> Result<Option<Vec<String>>, CommandError> {
         let mut line = String::new();
         while self.read(&mut line)? {
             let words = split(&line)?;
@@ -64,23 +64,23 @@ impl<R: BufRead> Script<R> {
         Ok(None)
     }
 
-    /// Reads a line, with those after it as long as each ends in a backslash. What comes after `#`
-    /// is a remark, wherever it stands. False at the end.
-    fn read(&mut self, line: &mut String) -> Result<bool, Complaint> {
+    /// Reads a line; one that ends in a backslash continues on the next. `#` begins a comment, in
+    /// quotes as well. Returns false at the end.
+    fn read(&mut self, line: &mut String) -> Result<bool, CommandError> {
         let begin = self.line;
         loop {
             let mut more = Vec::new();
-            let unreadable = |error| Complaint::own(FAILED, format!("cannot read it: {error}"));
+            let unreadable = |error| CommandError::own(FAILED, format!("cannot read it: {error}"));
             if self.input.read_until(b'\n', &mut more).map_err(unreadable)? == 0 {
                 return Ok(self.line > begin);
             }
             self.line += 1;
             let more = String::from_utf8_lossy(&more);
-            let said = more.split('#').next().unwrap_or_default();
-            match said.strip_suffix("\\\n") {
-                Some(said) => line.push_str(said),
+            let code = more.split('#').next().unwrap_or_default();
+            match code.strip_suffix("\\\n") {
+                Some(code) => line.push_str(code),
                 _ => {
-                    line.push_str(said);
+                    line.push_str(code);
                     return Ok(true);
                 }
             }
@@ -88,13 +88,13 @@ impl<R: BufRead> Script<R> {
     }
 }
 
-/// The words of a line. One that begins with a quote goes on to the next quote of its kind.
-fn split(line: &str) -> Result<Vec<String>, Complaint> {
+/// The words of a line. A word that begins with a quote ends at the next quote of its kind.
+fn split(line: &str) -> Result<Vec<String>, CommandError> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while let Some(first) = rest.chars().next() {
         let (word, after) = if first == '"' || first == '\'' {
-            let unended = || Complaint::new(FAILED, "Unterminated quoted string");
+            let unended = || CommandError::new(FAILED, "Unterminated quoted string");
             rest[1..].split_once(first).ok_or_else(unended)?
         } else {
             let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn remarks_and_empty_lines_are_nothing() {
+    fn comments_and_empty_lines_are_skipped() {
         let all = commands("# one\n\n   # two\n \t\nlink show # three\nlink show m#four\r\nlink");
         let lines: Vec<usize> = all.iter().map(|(_, line)| *line).collect();
         assert_eq!(lines, [5, 6, 7]);
@@ -143,7 +143,7 @@ mod tests {
             [(vec!["link", "set", "m1", "up"], 2)]
                 .map(|(words, line)| (words.into_iter().map(str::to_owned).collect(), line))
         );
-        // Not in a remark.
+        // Not in a comment.
         assert_eq!(commands("# no \\\n link\n")[0].1, 2);
         assert_eq!(only("link \\"), ["link", "\\"]);
     }
@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(only("'y z'x"), ["y z", "x"]);
         assert_eq!(only("a\\ b"), ["a\\", "b"]);
         for line in ["alias \"a", "alias \"x # y\""] {
-            let complaint = Script::new(line.as_bytes()).command().unwrap_err();
-            assert_eq!(complaint.text, "Unterminated quoted string");
+            let error = Script::new(line.as_bytes()).command().unwrap_err();
+            assert_eq!(error.text, "Unterminated quoted string");
         }
     }
 }

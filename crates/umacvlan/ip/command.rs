@@ -1,28 +1,27 @@
-//! [`Command`]: what was typed, taken apart. No I/O: what it means on this machine is found out
-//! later.
+//! [`Command`]: a parsed command line. Parsing does no I/O.
 
-use super::complaint::{Complaint, FAILED, USAGE};
+use super::error::{CommandError, FAILED, USAGE};
 use super::help;
 use super::link::{self, LinkCommand};
-use super::words::{Words, abbreviates};
+use super::tokens::{Tokens, abbreviates};
 
-/// What is to be done.
+/// A command of one of the objects.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Command {
     Link(LinkCommand),
     Monitor,
-    /// Parents, or the one of this name.
+    /// Shows all parents, or the named one.
     ShowParents(Option<String>),
 }
 
-/// Reads a command line, from its object on.
-pub(super) fn parse(words: &[String]) -> Result<Command, Complaint> {
-    let mut words = Words::new(words);
+/// Parses a command line that begins with the object.
+pub(super) fn parse(words: &[String]) -> Result<Command, CommandError> {
+    let mut words = Tokens::new(words);
     let object = words.next().ok_or_else(help::usage)?;
     match object {
         _ if abbreviates(object, "link") => link::parse(words).map(Command::Link),
         _ if abbreviates(object, "parent") => parse_parent(words),
-        // One letter more than its beginning needs: `m` is another object for `ip`.
+        // `m` alone is another object of `ip`.
         _ if object.len() > 1 && abbreviates(object, "monitor") => parse_monitor(words),
         _ if abbreviates(object, "help") => match words.peek() {
             Some(object) => parse(&[object.to_owned(), "help".to_owned()]),
@@ -30,12 +29,12 @@ pub(super) fn parse(words: &[String]) -> Result<Command, Complaint> {
         },
         _ => {
             let text = format!("Object \"{object}\" is unknown, try \"umacvlan help\".");
-            Err(Complaint::new(FAILED, text))
+            Err(CommandError::new(FAILED, text))
         }
     }
 }
 
-fn parse_parent(mut words: Words<'_>) -> Result<Command, Complaint> {
+fn parse_parent(mut words: Tokens<'_>) -> Result<Command, CommandError> {
     let verb = words.next().unwrap_or("show");
     match verb {
         _ if ["show", "lst", "list"].iter().any(|full| abbreviates(verb, full)) => {}
@@ -46,13 +45,13 @@ fn parse_parent(mut words: Words<'_>) -> Result<Command, Complaint> {
     while let Some(word) = words.next() {
         let given = if word == "dev" { words.value()? } else { word };
         if name.replace(given.to_owned()).is_some() {
-            return Err(Complaint::garbage(given));
+            return Err(CommandError::garbage(given));
         }
     }
     Ok(Command::ShowParents(name))
 }
 
-fn parse_monitor(words: Words<'_>) -> Result<Command, Complaint> {
+fn parse_monitor(words: Tokens<'_>) -> Result<Command, CommandError> {
     for word in words {
         match word {
             "all" => {}
@@ -61,16 +60,16 @@ fn parse_monitor(words: Words<'_>) -> Result<Command, Complaint> {
             _ => {
                 let text =
                     format!("Argument \"{word}\" is unknown, try \"umacvlan monitor help\".");
-                return Err(Complaint::new(USAGE, text));
+                return Err(CommandError::new(USAGE, text));
             }
         }
     }
     Ok(Command::Monitor)
 }
 
-pub(super) fn unknown_command(verb: &str, object: &str) -> Complaint {
+pub(super) fn unknown_command(verb: &str, object: &str) -> CommandError {
     let text = format!("Command \"{verb}\" is unknown, try \"umacvlan {object} help\".");
-    Complaint::new(USAGE, text)
+    CommandError::new(USAGE, text)
 }
 
 #[cfg(test)]
@@ -78,13 +77,13 @@ mod tests {
     use super::*;
     use crate::ip::tests::words;
 
-    fn parsed(line: &str) -> Result<Command, Complaint> {
+    fn parsed(line: &str) -> Result<Command, CommandError> {
         parse(&words(line))
     }
 
     fn refused(line: &str) -> (String, u8) {
-        let complaint = parsed(line).unwrap_err();
-        (complaint.text, complaint.status)
+        let error = parsed(line).unwrap_err();
+        (error.text, error.status)
     }
 
     #[test]

@@ -1,24 +1,24 @@
-//! What `help` says: our own words for the grammar of iproute2.
+//! The usage texts.
 
-use super::complaint::{Complaint, USAGE};
+use super::error::{CommandError, USAGE};
 
-pub(super) fn usage() -> Complaint {
-    Complaint::new(USAGE, OVERVIEW)
+pub(super) fn usage() -> CommandError {
+    CommandError::new(USAGE, OVERVIEW)
 }
 
-pub(super) fn link_usage() -> Complaint {
-    Complaint::new(USAGE, format!("{LINK}\n{MACVLAN}\n{LINK_EXAMPLES}"))
+pub(super) fn link_usage() -> CommandError {
+    CommandError::new(USAGE, format!("{LINK}\n{MACVLAN}\n{LINK_EXAMPLES}"))
 }
 
-pub(super) fn parent_usage() -> Complaint {
-    Complaint::new(USAGE, PARENT)
+pub(super) fn parent_usage() -> CommandError {
+    CommandError::new(USAGE, PARENT)
 }
 
-pub(super) fn monitor_usage() -> Complaint {
-    Complaint::new(USAGE, MONITOR)
+pub(super) fn monitor_usage() -> CommandError {
+    CommandError::new(USAGE, MONITOR)
 }
 
-/// What clap's help has at its end.
+/// The end of clap's help.
 pub(crate) const OBJECTS: &str = "\
 Objects of the running daemon, with the words of ip(8):
   link     Make, change, show and remove sub-interfaces (umacvlan link help)
@@ -72,7 +72,7 @@ WORDS: address MAC         its address; a random one if a new link is given none
        allmulticast on|off hear every group
        up, down            its state";
 
-/// What follows a mistake after `type macvlan`.
+/// Printed after an error in the options of `type macvlan`.
 pub(super) const MACVLAN: &str = "\
 MACVLAN: mode private|vepa|bridge|passthru|source   vepa if a new link is given none
          macaddr add MAC, del MAC, set [MAC ...], flush   source: the stations it hears

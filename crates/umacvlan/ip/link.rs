@@ -1,16 +1,17 @@
-//! The words after `link`.
+//! The commands of `link`.
 
-use super::change::{Verb, Wish};
 use super::command::unknown_command;
-use super::complaint::Complaint;
+use super::error::CommandError;
 use super::help;
-use super::words::{Words, abbreviates};
+use super::keywords::{FILTER, FilterWord, Verb, find};
+use super::link_args::LinkArgs;
+use super::tokens::{Tokens, abbreviates};
 use umacvlan_api::{LinkChange, LinkSpec};
 
-/// What is to be done with links.
+/// A command of `link`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum LinkCommand {
-    /// Without a name it gets the first free one of its kind, as from the kernel.
+    /// Without a name the link gets the first free `macvlanN`, as from the kernel.
     Add {
         name: Option<String>,
         spec: Box<LinkSpec>,
@@ -25,55 +26,62 @@ pub(super) enum LinkCommand {
     Show(Filter),
 }
 
-/// Which links are shown.
+/// Selects the links to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) name: Option<String>,
-    /// Those on this parent.
+    /// Links on this parent.
     pub(super) parent: Option<String>,
-    /// Those of this kind: there is one only.
+    /// Links of this kind; `macvlan` is the only one.
     pub(super) kind: Option<String>,
-    /// Those that are up.
+    /// Only links that are up.
     pub(super) up: bool,
 }
 
-pub(super) fn parse(mut words: Words<'_>) -> Result<LinkCommand, Complaint> {
+pub(super) fn parse(mut words: Tokens<'_>) -> Result<LinkCommand, CommandError> {
     let Some(verb) = words.next() else { return Ok(LinkCommand::Show(Filter::default())) };
-    // The first one that the word is the beginning of is meant: `s` is set.
+    // The first match in this order wins: `s` is set.
     match verb {
-        _ if abbreviates(verb, "add") => Wish::parse(Verb::Add, words)?.add(),
+        _ if abbreviates(verb, "add") => LinkArgs::parse(Verb::Add, words)?.add(),
         _ if abbreviates(verb, "set") || abbreviates(verb, "change") => {
-            Wish::parse(Verb::Set, words)?.set()
+            LinkArgs::parse(Verb::Set, words)?.set()
         }
-        _ if abbreviates(verb, "replace") => Err(Complaint::unserved("replace")),
-        _ if abbreviates(verb, "delete") => Wish::parse(Verb::Delete, words)?.delete(),
+        _ if abbreviates(verb, "replace") => Err(CommandError::unsupported("replace")),
+        _ if abbreviates(verb, "delete") => LinkArgs::parse(Verb::Delete, words)?.delete(),
         _ if ["show", "lst", "list"].iter().any(|full| abbreviates(verb, full)) => {
             parse_filter(words).map(LinkCommand::Show)
         }
-        _ if abbreviates(verb, "xstats") => Err(Complaint::unserved("xstats")),
-        _ if abbreviates(verb, "afstats") => Err(Complaint::unserved("afstats")),
-        _ if abbreviates(verb, "property") => Err(Complaint::unserved("property")),
+        _ if abbreviates(verb, "xstats") => Err(CommandError::unsupported("xstats")),
+        _ if abbreviates(verb, "afstats") => Err(CommandError::unsupported("afstats")),
+        _ if abbreviates(verb, "property") => Err(CommandError::unsupported("property")),
         _ if abbreviates(verb, "help") => Err(help::link_usage()),
         _ => Err(unknown_command(verb, "link")),
     }
 }
 
-fn parse_filter(mut words: Words<'_>) -> Result<Filter, Complaint> {
+fn parse_filter(mut words: Tokens<'_>) -> Result<Filter, CommandError> {
     let mut filter = Filter::default();
     while let Some(word) = words.next() {
-        match word {
-            "up" => filter.up = true,
-            "type" => filter.kind = Some(words.value()?.to_owned()),
-            // A macvlan has no master: what is above it is called its link.
-            "link" | "master" | "parent" => filter.parent = Some(words.value()?.to_owned()),
-            "group" | "nomaster" | "vrf" => return Err(Complaint::unserved(word)),
-            _ if abbreviates(word, "help") => return Err(help::link_usage()),
-            _ => {
-                let name = if word == "dev" { words.value()? } else { word };
-                if filter.name.replace(name.to_owned()).is_some() {
-                    return Err(Complaint::garbage(name));
-                }
+        let name = match find(&FILTER, word) {
+            Some(FilterWord::Up) => {
+                filter.up = true;
+                continue;
             }
+            Some(FilterWord::Type) => {
+                filter.kind = Some(words.value()?.to_owned());
+                continue;
+            }
+            Some(FilterWord::Parent) => {
+                filter.parent = Some(words.value()?.to_owned());
+                continue;
+            }
+            Some(FilterWord::Unsupported) => return Err(CommandError::unsupported(word)),
+            Some(FilterWord::Help) => return Err(help::link_usage()),
+            Some(FilterWord::Dev) => words.value()?,
+            None => word,
+        };
+        if filter.name.replace(name.to_owned()).is_some() {
+            return Err(CommandError::garbage(name));
         }
     }
     Ok(filter)
@@ -84,8 +92,8 @@ mod tests {
     use super::*;
     use crate::ip::tests::words;
 
-    fn filter(line: &str) -> Result<Filter, Complaint> {
-        parse_filter(Words::new(&words(line)))
+    fn filter(line: &str) -> Result<Filter, CommandError> {
+        parse_filter(Tokens::new(&words(line)))
     }
 
     #[test]
@@ -104,16 +112,16 @@ mod tests {
     #[test]
     fn a_second_name_is_garbage() {
         for line in ["a b", "dev a b", "a dev b"] {
-            assert_eq!(filter(line), Err(Complaint::garbage("b")), "{line}");
+            assert_eq!(filter(line), Err(CommandError::garbage("b")), "{line}");
         }
         for line in ["dev", "type", "up parent"] {
-            assert_eq!(filter(line), Err(Complaint::incomplete()), "{line}");
+            assert_eq!(filter(line), Err(CommandError::incomplete()), "{line}");
         }
     }
 
     #[test]
-    fn commands_of_ip_that_are_not_served_are_told_from_unknown_ones() {
-        let parsed = |line| parse(Words::new(&words(line))).unwrap_err();
+    fn unsupported_commands_of_ip_differ_from_unknown_ones() {
+        let parsed = |line| parse(Tokens::new(&words(line))).unwrap_err();
         assert_eq!(parsed("property add dev m1").status, 2);
         assert!(parsed("replace m1").hint.unwrap().starts_with("\"replace\" is not supported"));
         let text = "Command \"frob\" is unknown, try \"umacvlan link help\".";

@@ -1,14 +1,15 @@
-//! [`Macvlan`]: the words after `type macvlan`.
+//! [`Macvlan`]: the options after `type macvlan`.
 
 use nix::libc;
 use umacvlan_core::{MacAddr, Mode};
 
-use super::complaint::{Complaint, FAILED};
+use super::error::{CommandError, FAILED};
 use super::help;
-use super::words::{Words, abbreviates, link_address, number, station};
+use super::keywords::{MACVLAN, MacvlanWord, begins_macvlan_keyword, find};
+use super::tokens::{Tokens, link_address, mac_address, number};
 use umacvlan_api::{Flags, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
-/// What was typed; what was not is absent.
+/// The options that were given.
 #[derive(Debug, Default)]
 pub(super) struct Macvlan {
     mode: Option<Mode>,
@@ -19,51 +20,48 @@ pub(super) struct Macvlan {
 }
 
 impl Macvlan {
-    pub(super) fn parse(mut words: Words<'_>) -> Result<Self, Complaint> {
+    pub(super) fn parse(mut words: Tokens<'_>) -> Result<Self, CommandError> {
         let mut macvlan = Self::default();
         while let Some(word) = words.next() {
-            // The newer word has to be whole, and comes first only then.
-            match word {
-                "bclim" => macvlan.bclim = Some(bclim(words.value()?)?),
-                _ if abbreviates(word, "mode") => macvlan.mode = Some(mode(words.value()?)?),
-                _ if abbreviates(word, "flag") => macvlan.flag(words.value()?)?,
-                _ if abbreviates(word, "macaddr") => macvlan.macaddr = Some(macaddr(&mut words)?),
-                _ if abbreviates(word, "nopromisc") => macvlan.flag("nopromisc")?,
-                _ if abbreviates(word, "nodst") => macvlan.flag("nodst")?,
-                _ if abbreviates(word, "bcqueuelen") => {
+            match find(&MACVLAN, word) {
+                Some(MacvlanWord::Bclim) => macvlan.bclim = Some(bclim(words.value()?)?),
+                Some(MacvlanWord::Bcqueuelen) => {
                     macvlan.bcqueuelen = Some(bcqueuelen(words.value()?)?);
                 }
-                _ if abbreviates(word, "help") => {
-                    return Err(Complaint::new(FAILED, help::MACVLAN));
-                }
-                _ => return Err(unknown(word)),
+                Some(MacvlanWord::Flag) => macvlan.flag(words.value()?)?,
+                Some(MacvlanWord::Help) => return Err(CommandError::new(FAILED, help::MACVLAN)),
+                Some(MacvlanWord::Macaddr) => macvlan.macaddr = Some(macaddr(&mut words)?),
+                Some(MacvlanWord::Mode) => macvlan.mode = Some(mode(words.value()?)?),
+                Some(MacvlanWord::Nodst) => macvlan.flag("nodst")?,
+                Some(MacvlanWord::Nopromisc) => macvlan.flag("nopromisc")?,
+                None => return Err(unknown(word)),
             }
         }
         let nopromisc = macvlan.flags.is_some_and(|flags| flags.nopromisc);
         if nopromisc && macvlan.mode != Some(Mode::Passthru) {
             let text = "macvlan: nopromisc flag only valid in passthru mode";
-            return Err(Complaint::new(FAILED, format!("{text}\n{}", help::MACVLAN)));
+            return Err(CommandError::new(FAILED, format!("{text}\n{}", help::MACVLAN)));
         }
         Ok(macvlan)
     }
 
-    fn flag(&mut self, word: &str) -> Result<(), Complaint> {
+    fn flag(&mut self, word: &str) -> Result<(), CommandError> {
         let flags = self.flags.get_or_insert_default();
         match word {
             "nopromisc" => flags.nopromisc = true,
             "nodst" => flags.nodst = true,
-            // Any word about flags replaces those there are; this one by none.
+            // A flag option replaces earlier ones; `null` sets none.
             "null" => {}
-            _ => return Err(Complaint::must_be("flag", FLAGS, word)),
+            _ => return Err(CommandError::must_be("flag", FLAGS, word)),
         }
         Ok(())
     }
 
-    /// Writes it into what a new link is to be.
-    pub(super) fn fill(self, spec: &mut LinkSpec) -> Result<(), Complaint> {
+    /// Adds the options to the request for a new link.
+    pub(super) fn fill(self, spec: &mut LinkSpec) -> Result<(), CommandError> {
         let mode = self.mode.unwrap_or_default();
         if self.macaddr.is_some() && mode != Mode::Source {
-            return Err(Complaint::kernel(libc::EINVAL)
+            return Err(CommandError::kernel(libc::EINVAL)
                 .hint("macaddr is for mode source, the only one with a list of stations"));
         }
         let flags = self.flags.unwrap_or_default();
@@ -72,74 +70,73 @@ impl Macvlan {
         spec.nopromisc = flags.nopromisc;
         spec.bcqueuelen = self.bcqueuelen;
         spec.bclim = self.bclim;
-        // Nothing can be taken off a list that is not there yet.
+        // A new link has no list to delete from.
         let list = self.macaddr.filter(|change| change.op != MacaddrOp::Del);
         spec.macaddr = list.map(|change| change.addresses).unwrap_or_default();
         Ok(())
     }
 
-    /// What is to become of a link.
+    /// The change of an existing link.
     pub(super) fn change(self) -> MacvlanChange {
         let Self { mode, flags, macaddr, bcqueuelen, bclim } = self;
         MacvlanChange { mode, flags, bcqueuelen, bclim, macaddr }
     }
 }
 
-fn mode(word: &str) -> Result<Mode, Complaint> {
-    word.parse().map_err(|_| Complaint::must_be("mode", MODES, word))
+fn mode(word: &str) -> Result<Mode, CommandError> {
+    word.parse().map_err(|_| CommandError::must_be("mode", MODES, word))
 }
 
-fn macaddr(words: &mut Words<'_>) -> Result<MacaddrChange, Complaint> {
+fn macaddr(words: &mut Tokens<'_>) -> Result<MacaddrChange, CommandError> {
     let op = match words.value()? {
         "add" => MacaddrOp::Add,
         "del" => MacaddrOp::Del,
         "flush" => return Ok(MacaddrChange { op: MacaddrOp::Set, addresses: Vec::new() }),
-        "set" => return stations(words),
+        "set" => return mac_addresses(words),
         other => return Err(unknown(other)),
     };
     let word = words.value()?;
     let bytes = link_address(word)?;
-    let address = station(&bytes).ok_or_else(|| {
-        Complaint::own(FAILED, format!("\"{word}\" is not an address of six bytes"))
+    let address = mac_address(&bytes).ok_or_else(|| {
+        CommandError::own(FAILED, format!("\"{word}\" is not an address of six bytes"))
     })?;
     Ok(MacaddrChange { op, addresses: vec![address] })
 }
 
-/// As many addresses as follow, or none.
-fn stations(words: &mut Words<'_>) -> Result<MacaddrChange, Complaint> {
+/// Parses addresses up to the next keyword; there may be none.
+fn mac_addresses(words: &mut Tokens<'_>) -> Result<MacaddrChange, CommandError> {
     let mut addresses: Vec<MacAddr> = Vec::new();
     while let Some(word) = words.peek()
-        && !known(word)
+        && !ends_address_list(word)
     {
-        let bytes = link_address(word).map_err(|mut complaint| {
-            complaint.text = format!("{}\n{}", complaint.text, unknown(word).text);
-            complaint
+        let bytes = link_address(word).map_err(|mut error| {
+            error.text = format!("{}\n{}", error.text, unknown(word).text);
+            error
         })?;
-        addresses.push(station(&bytes).ok_or_else(|| unknown(word))?);
+        addresses.push(mac_address(&bytes).ok_or_else(|| unknown(word))?);
         words.next();
     }
     Ok(MacaddrChange { op: MacaddrOp::Set, addresses })
 }
 
-/// True for a word that ends a list of addresses. One of one or two letters may be a group.
-fn known(word: &str) -> bool {
-    let words = ["mode", "flag", "macaddr", "nopromisc", "nodst", "bcqueuelen", "bclim", "help"];
-    word.len() > 2 && words.iter().any(|full| abbreviates(word, full))
+/// Whether a word ends a list of addresses. One or two letters may be a group of an address.
+fn ends_address_list(word: &str) -> bool {
+    word.len() > 2 && begins_macvlan_keyword(word)
 }
 
-fn bcqueuelen(value: &str) -> Result<u32, Complaint> {
+fn bcqueuelen(value: &str) -> Result<u32, CommandError> {
     let number = number(value).and_then(|number| u32::try_from(number).ok());
     let choice = "a positive integer [0-4294967295]";
-    number.ok_or_else(|| Complaint::must_be("bcqueuelen", choice, value))
+    number.ok_or_else(|| CommandError::must_be("bcqueuelen", choice, value))
 }
 
-fn bclim(value: &str) -> Result<i32, Complaint> {
+fn bclim(value: &str) -> Result<i32, CommandError> {
     let number = number(value).and_then(|number| i32::try_from(number).ok());
-    number.ok_or_else(|| Complaint::must_be("bclim", "an integer, -1 for no limit", value))
+    number.ok_or_else(|| CommandError::must_be("bclim", "an integer, -1 for no limit", value))
 }
 
-fn unknown(word: &str) -> Complaint {
-    Complaint::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::MACVLAN))
+fn unknown(word: &str) -> CommandError {
+    CommandError::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::MACVLAN))
 }
 
 const MODES: &str = "\"private\", \"vepa\", \"bridge\", \"passthru\" or \"source\"";

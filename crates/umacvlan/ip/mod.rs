@@ -1,15 +1,16 @@
-//! `umacvlan link`, `parent` and `monitor`: the command that people's fingers know from iproute2.
+//! `umacvlan link`, `parent` and `monitor`: commands with the grammar of iproute2's `ip`.
 //!
-//! Three steps, one way: [`command`] takes apart what was typed, and knows nothing but words;
-//! [`session`] asks the daemon; [`show`] makes text or JSON of the answer. A [`Complaint`] from
-//! any of them is what `ip` says of the same mistake, with the same exit status.
+//! There are three steps: [`command`] parses the arguments without looking at the machine,
+//! [`session`] sends requests to the daemon, and [`show`] prints the answer as text or JSON. A
+//! [`CommandError`] from any of them has the message and the exit status of `ip` for the same mistake.
 
 mod batch;
-mod change;
 mod command;
-mod complaint;
+mod error;
 mod help;
+pub(crate) mod keywords;
 mod link;
+mod link_args;
 mod macvlan;
 mod monitor;
 mod options;
@@ -17,29 +18,31 @@ mod parents;
 mod session;
 mod show;
 mod time;
-mod words;
+mod tokens;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use complaint::Complaint;
+use error::CommandError;
 pub(crate) use help::OBJECTS;
 use options::Options;
 pub(crate) use options::names as option_names;
 use session::Session;
-use words::Words;
+use tokens::Tokens;
+pub(crate) use tokens::abbreviates;
 
-/// True if these arguments, without the name of the program, are for this module: their first word
-/// is none of the `commands` that others have, or there is none but a batch.
-pub(crate) fn is_meant(arguments: &[OsString], commands: &[String]) -> bool {
+/// Whether these arguments (without the name of the program) belong to this module: the first word is
+/// none of the other `commands`, or there is no word but a batch option.
+pub(crate) fn is_ip_command(arguments: &[OsString], commands: &[String]) -> bool {
     let mut words = arguments.iter().map(|word| word.to_string_lossy());
     let mut batch = false;
     while let Some(word) = words.next() {
         let Some(option) = word.strip_prefix('-') else {
-            let ours = |word: &str| !commands.iter().any(|command| command == word);
-            // Help about an object is with the object.
-            return ours(&word) || word == "help" && words.next().is_some_and(|word| ours(&word));
+            let is_object = |word: &str| !commands.iter().any(|command| command == word);
+            // `help OBJECT` belongs here too.
+            return is_object(&word)
+                || word == "help" && words.next().is_some_and(|word| is_object(&word));
         };
         if takes_value(&word) {
             batch |= options::is_batch(option.strip_prefix('-').unwrap_or(option));
@@ -49,28 +52,28 @@ pub(crate) fn is_meant(arguments: &[OsString], commands: &[String]) -> bool {
     batch
 }
 
-/// True if this word is an option that has its value in the next word.
+/// Whether this word is an option whose value is the next word.
 pub(crate) fn takes_value(word: &str) -> bool {
     let option = word.strip_prefix('-').map(|option| option.strip_prefix('-').unwrap_or(option));
     option.is_some_and(options::takes_value)
 }
 
-/// Does what was typed, and says how it went.
+/// Runs the command and returns its exit status.
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
-    // No name of an interface and no other word has bytes that are not UTF-8.
+    // Neither interface names nor other words can have bytes that are not UTF-8.
     let words: Vec<String> =
         arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    match obey(&words) {
+    match execute(&words) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(complaint) => {
-            tell(&complaint);
-            ExitCode::from(complaint.status)
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error.status)
         }
     }
 }
 
-fn obey(words: &[String]) -> Result<(), Complaint> {
-    let mut words = Words::new(words);
+fn execute(words: &[String]) -> Result<(), CommandError> {
+    let mut words = Tokens::new(words);
     let options = Options::parse(&mut words)?;
     if options.version {
         return session::print(&format!("umacvlan {}\n", env!("CARGO_PKG_VERSION")));
@@ -79,19 +82,19 @@ fn obey(words: &[String]) -> Result<(), Complaint> {
     let mut session = Session::new(options)?;
     match batch {
         Some(file) => batch::run(&file, &mut session),
-        None => session.obey(words.rest()),
+        None => session.execute(words.rest()),
     }
 }
 
-fn tell(complaint: &Complaint) {
-    // Where this fails there is nobody left to tell.
-    let _ = write!(io::stderr(), "{complaint}");
+fn print_error(error: &CommandError) {
+    // A failure cannot be reported anywhere.
+    let _ = write!(io::stderr(), "{error}");
 }
 
-/// What is wrong with a command line, from its object on, as far as its words tell.
+/// The error of the parser for a command line that begins with the object.
 #[cfg(test)]
-pub(crate) fn wrong_with(line: &str) -> Option<String> {
-    command::parse(&tests::words(line)).err().map(|complaint| complaint.to_string())
+pub(crate) fn parse_error(line: &str) -> Option<String> {
+    command::parse(&tests::words(line)).err().map(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -104,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_word_decides_whose_a_command_line_is() {
+    fn the_first_word_decides_who_gets_a_command_line() {
         let meant = |line: &str| {
             let arguments: Vec<OsString> = words(line).into_iter().map(OsString::from).collect();
-            is_meant(&arguments, &words("daemon help lab run"))
+            is_ip_command(&arguments, &words("daemon help lab run"))
         };
         let ours = ["link", "l", "la", "-s link", "-n lab link", "--socket run l", "lnik", "-b x"];
         for line in ours.into_iter().chain(["help link"]) {

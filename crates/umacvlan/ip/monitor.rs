@@ -1,4 +1,4 @@
-//! `umacvlan monitor`: what happens, as it happens, in the shape of `ip monitor link`.
+//! `umacvlan monitor`: events of the daemon in the format of `ip monitor link`.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -8,22 +8,22 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::complaint::{Complaint, FAILED, USAGE};
+use super::error::{CommandError, FAILED, USAGE};
 use super::options::Timestamp;
-use super::session::{Session, complaint};
+use super::session::{Session, command_error};
 use super::show::{self, Scene, Style};
 use super::time;
 use umacvlan_api::{EventView, Happening};
 
-/// Prints every event until it is interrupted, nobody reads any more, or the daemon ends.
-pub(super) fn run(session: &mut Session) -> Result<(), Complaint> {
+/// Prints every event until a signal, a closed pipe or the end of the daemon.
+pub(super) fn run(session: &mut Session) -> Result<(), CommandError> {
     if session.options().netns.is_some() {
-        return Err(Complaint::own(
+        return Err(CommandError::own(
             USAGE,
             "monitor tells of links in all namespaces: leave out -n",
         ));
     }
-    end_when_told()?;
+    exit_on_signal()?;
     let (json, style) = (session.options().json, session.style);
     let timestamp = session.options().timestamp;
     let mut failure = None;
@@ -41,13 +41,13 @@ pub(super) fn run(session: &mut Session) -> Result<(), Complaint> {
             }
         }
     });
-    ended.map_err(|failure| complaint(failure, None))?;
-    failure.map_or(Ok(()), |error| Err(Complaint::own(FAILED, format!("cannot go on: {error}"))))
+    ended.map_err(|failure| command_error(failure, None))?;
+    failure.map_or(Ok(()), |error| Err(CommandError::own(FAILED, format!("cannot go on: {error}"))))
 }
 
-/// Ends the process at the first signal, between two events: they are written under the lock.
-fn end_when_told() -> Result<(), Complaint> {
-    let failed = |error| Complaint::own(FAILED, format!("cannot wait for signals: {error}"));
+/// Exits at the first signal. Events are written under the lock of standard output, so none is cut.
+fn exit_on_signal() -> Result<(), CommandError> {
+    let failed = |error| CommandError::own(FAILED, format!("cannot wait for signals: {error}"));
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
     let wait = move || {
         if signals.forever().next().is_some() {
@@ -66,10 +66,10 @@ fn text(line: &str, style: Style, timestamp: Timestamp) -> io::Result<String> {
         Timestamp::None => String::new(),
         Timestamp::Short => format!("[{}] ", time::short(event.time)),
     };
-    Ok(format!("{time}{}", said(&event.happening, style)))
+    Ok(format!("{time}{}", happening_text(&event.happening, style)))
 }
 
-fn said(happening: &Happening, style: Style) -> String {
+fn happening_text(happening: &Happening, style: Style) -> String {
     let link = |link| show::link(link, style, Scene::Event);
     match happening {
         Happening::Carrier { parent, on } => {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_is_a_line_with_its_time_if_wanted() {
+    fn an_event_is_a_line_with_an_optional_time() {
         let deleted = r#""event":"link_deleted","id":7,"ifname":"m1","parent":"eth0""#;
         assert_eq!(shown(deleted, Timestamp::None), "Deleted m1@eth0 id 7\n");
         let (short, long) = (time::short(1_795_260_189.591_405), time::long(1_795_260_189.591_405));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_an_error() {
+    fn malformed_events_are_errors() {
         text("{}", Style::default(), Timestamp::None).unwrap_err();
     }
 }

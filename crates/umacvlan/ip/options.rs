@@ -1,35 +1,35 @@
-//! [`Options`]: what stands before the object.
+//! [`Options`]: the options before the object.
 
 use std::path::PathBuf;
 
-use super::complaint::{Complaint, USAGE};
-use super::words::{Words, abbreviates};
+use super::error::{CommandError, USAGE};
+use super::tokens::{Tokens, abbreviates};
 
-/// How to carry out a command, and how to show what it shows.
+/// How to execute a command and how to print its result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) batch: Option<String>,
     pub(super) brief: bool,
     pub(super) colour: Colour,
     pub(super) details: bool,
-    /// Go on with the next line of a batch after one that failed.
+    /// Continue a batch after a failed line.
     pub(super) force: bool,
     pub(super) human: bool,
     pub(super) iec: bool,
     pub(super) json: bool,
     pub(super) netns: Option<String>,
-    /// Numbers where there are names for them.
+    /// Numbers in place of names.
     pub(super) numeric: bool,
     pub(super) oneline: bool,
     pub(super) pretty: bool,
     pub(super) socket: Option<PathBuf>,
-    /// How many times statistics were asked for.
+    /// The number of `-s` options.
     pub(super) statistics: u8,
     pub(super) timestamp: Timestamp,
     pub(super) version: bool,
 }
 
-/// Whether what people read has colours.
+/// When text is coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Colour {
     Always,
@@ -39,7 +39,7 @@ pub(super) enum Colour {
     Never,
 }
 
-/// Whether events come with their time, and in which form.
+/// The form of the time before events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Timestamp {
     Long,
@@ -49,8 +49,8 @@ pub(super) enum Timestamp {
 }
 
 impl Options {
-    /// Takes the options off the words, up to the object.
-    pub(super) fn parse(words: &mut Words<'_>) -> Result<Self, Complaint> {
+    /// Parses options up to the object.
+    pub(super) fn parse(words: &mut Tokens<'_>) -> Result<Self, CommandError> {
         let mut options = Self::default();
         while let Some(word) = words.peek()
             && let Some(option) = word.strip_prefix('-')
@@ -60,22 +60,22 @@ impl Options {
                 break;
             }
             let option = option.strip_prefix('-').unwrap_or(option);
-            if !options.take(option, words)? {
+            if !options.set(option, words)? {
                 let text = format!("Option \"{word}\" is unknown, try \"umacvlan -help\".");
-                return Err(Complaint::new(USAGE, text));
+                return Err(CommandError::new(USAGE, text));
             }
         }
         Ok(options)
     }
 
-    /// False if there is no such option.
-    fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<bool, Complaint> {
+    /// Parses one option; false if it is unknown.
+    fn set(&mut self, option: &str, words: &mut Tokens<'_>) -> Result<bool, CommandError> {
         if let Some(path) = option.strip_prefix("socket=") {
             self.socket = Some(path.into());
             return Ok(true);
         }
         if let Some((name, value)) = option.split_once('=') {
-            return Ok(abbreviates(name, "color") && self.paint(value));
+            return Ok(abbreviates(name, "color") && self.set_colour(value));
         }
         let Some(name) = named(option) else { return Ok(false) };
         match name {
@@ -101,7 +101,7 @@ impl Options {
         Ok(true)
     }
 
-    fn paint(&mut self, when: &str) -> bool {
+    fn set_colour(&mut self, when: &str) -> bool {
         self.colour = match when {
             "always" => Colour::Always,
             "auto" => Colour::Auto,
@@ -112,23 +112,23 @@ impl Options {
     }
 }
 
-/// True if an option of this word, without its dashes, has its value in the next word.
+/// Whether the value of this option (without dashes) is the next word.
 pub(super) fn takes_value(option: &str) -> bool {
     matches!(named(option), Some(Name::Batch | Name::Netns | Name::Socket))
 }
 
-/// The options by their whole names, without dashes.
+/// The full names of the options, without dashes.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|&(name, _)| name)
 }
 
-/// True if an option of this word, without its dashes, asks for a batch.
+/// Whether this option (without dashes) is `-batch`.
 pub(super) fn is_batch(option: &str) -> bool {
     matches!(named(option), Some(Name::Batch))
 }
 
 fn named(option: &str) -> Option<Name> {
-    // For `ip` it is the protocol family, which links do not have.
+    // `-f` of `ip` is the protocol family, which links do not have.
     if option == "f" {
         return None;
     }
@@ -157,7 +157,7 @@ enum Name {
     Version,
 }
 
-/// In this order: the first one that a word is the beginning of is meant.
+/// The first match in this order wins.
 const NAMES: [(&str, Name); 20] = [
     ("statistics", Name::Statistics),
     ("stats", Name::Statistics),
@@ -186,15 +186,15 @@ mod tests {
     use super::*;
     use crate::ip::tests::words;
 
-    fn parsed(line: &str) -> Result<(Options, Vec<String>), Complaint> {
+    fn parsed(line: &str) -> Result<(Options, Vec<String>), CommandError> {
         let words = words(line);
-        let mut rest = Words::new(&words);
+        let mut rest = Tokens::new(&words);
         let options = Options::parse(&mut rest)?;
         Ok((options, rest.map(str::to_owned).collect()))
     }
 
     #[test]
-    fn options_stand_before_the_object_and_nowhere_else() {
+    fn options_are_parsed_before_the_object_only() {
         let (options, rest) = parsed("-s -d -st -json --pretty -br -n red link -o show").unwrap();
         assert_eq!(options.statistics, 2);
         assert!(options.details && options.json && options.pretty && options.brief);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_mean_what_they_mean_for_ip() {
+    fn abbreviations_are_those_of_ip() {
         assert_eq!(parsed("-b file").unwrap().0.batch.as_deref(), Some("file"));
         assert!(parsed("-br").unwrap().0.brief);
         assert!(parsed("-h").unwrap().0.human);
@@ -226,10 +226,10 @@ mod tests {
     #[test]
     fn unknown_options_are_named() {
         for option in ["-x", "-f", "-jp", "-c=foo", "-s=1"] {
-            let complaint = parsed(option).unwrap_err();
+            let error = parsed(option).unwrap_err();
             let text = format!("Option \"{option}\" is unknown, try \"umacvlan -help\".");
-            assert_eq!((complaint.text, complaint.status), (text, 255));
+            assert_eq!((error.text, error.status), (text, 255));
         }
-        assert_eq!(parsed("-b").unwrap_err(), Complaint::incomplete());
+        assert_eq!(parsed("-b").unwrap_err(), CommandError::incomplete());
     }
 }

@@ -1,23 +1,23 @@
-//! `umacvlan parent`: the interfaces that carry links, and how busy their workers are.
+//! `umacvlan parent`: parents, their state and the load of their workers.
 
 use std::fmt::Write;
 
-use super::complaint::{Complaint, FAILED};
-use super::session::{Session, complaint, print};
+use super::error::{CommandError, FAILED};
+use super::session::{Session, command_error, print};
 use super::show::Style;
 use umacvlan_api::{ParentView, Reasons, WorkerCounters, WorkerView};
-use umacvlan_text::format::ranges;
-use umacvlan_text::format::{grouped, percent};
+use umacvlan_text::format::{grouped, percent, ranges};
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
-pub(super) fn run(session: &mut Session, name: Option<&str>) -> Result<(), Complaint> {
+pub(super) fn run(session: &mut Session, name: Option<&str>) -> Result<(), CommandError> {
     let mut parents = all(session)?;
     if let Some(name) = name {
         parents.retain(|parent| parent.name == name);
         if parents.is_empty() {
-            return Err(Complaint::new(FAILED, format!("Device \"{name}\" does not exist.")).hint(
-                "it is no parent now: one is made by its first link, or by the configuration",
-            ));
+            return Err(CommandError::new(FAILED, format!("Device \"{name}\" does not exist."))
+                .hint(
+                    "it is no parent now: one is made by its first link, or by the configuration",
+                ));
         }
     }
     let style = session.style;
@@ -27,8 +27,8 @@ pub(super) fn run(session: &mut Session, name: Option<&str>) -> Result<(), Compl
     print(&table(&parents, style))
 }
 
-pub(super) fn all(session: &mut Session) -> Result<Vec<ParentView>, Complaint> {
-    session.client()?.get("/v1/parents", &[]).map_err(|failure| complaint(failure, None))
+pub(super) fn all(session: &mut Session) -> Result<Vec<ParentView>, CommandError> {
+    session.client()?.get("/v1/parents", &[]).map_err(|failure| command_error(failure, None))
 }
 
 fn table(parents: &[ParentView], style: Style) -> String {
@@ -85,9 +85,9 @@ fn state(parent: &ParentView) -> Cell {
     }
 }
 
-/// The CPUs of its workers; `-` if none is pinned.
+/// The CPUs of the workers; `-` if none is pinned.
 fn cpus(parent: &ParentView) -> String {
-    // A daemon of before tells of its only worker alone.
+    // An older daemon has no list of workers, only one CPU.
     let all = parent.workers.iter().map(|worker| worker.cpu).chain([parent.cpu]);
     let mut cpus: Vec<usize> = all.filter_map(|cpu| usize::try_from(cpu?).ok()).collect();
     cpus.sort_unstable();
@@ -95,7 +95,7 @@ fn cpus(parent: &ParentView) -> String {
     if cpus.is_empty() { "-".to_owned() } else { ranges(&cpus) }
 }
 
-/// The part of its time in which a worker had something to do.
+/// The share of time in which the worker had frames.
 fn busy(worker: &WorkerCounters) -> String {
     percent(worker.busy, worker.busy + worker.spinning + worker.asleep)
 }
@@ -161,7 +161,7 @@ fn counters(parent: &ParentView, text: &mut String) {
     }
 }
 
-/// What each of several workers has done of it.
+/// One line per worker.
 fn shares(workers: &[WorkerView], text: &mut String) {
     for (number, worker) in workers.iter().enumerate() {
         let cpu = worker.cpu.map_or_else(String::new, |cpu| format!(" cpu {cpu}"));
@@ -177,7 +177,7 @@ fn shares(workers: &[WorkerView], text: &mut String) {
     }
 }
 
-/// Frames that were dropped, by reason.
+/// Dropped frames by reason.
 fn why(reasons: &Reasons, ring: u64) -> String {
     let ring = (ring > 0).then_some(("ring_full", ring));
     let all = reasons.iter().map(|(why, &frames)| (why.as_str(), frames)).chain(ring);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_is_a_line_for_people() {
+    fn a_parent_is_a_row_of_the_table() {
         let wanted = "\
 PARENT  STATE   MTU  LINKS  CPU    BUSY  FRAMES/TURN  RECEIVED  SENT  DROPPED
 eth0    up     1500      2    1  25.0 %          2.5    12,345     0        8
@@ -235,7 +235,7 @@ eth0    up     1500      2    1  25.0 %          2.5    12,345     0        8
     }
 
     #[test]
-    fn of_several_workers_each_is_told() {
+    fn several_workers_have_a_line_each() {
         let worker = |cpu, frames| WorkerView {
             cpu: Some(cpu),
             received: Amount { frames, bytes: 0 },

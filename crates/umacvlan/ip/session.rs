@@ -1,4 +1,4 @@
-//! [`Session`]: a conversation with the daemon, for one command or many.
+//! [`Session`]: a connection to the daemon, for one command or a batch.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -8,7 +8,7 @@ use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
 use super::command::{self, Command};
-use super::complaint::{Complaint, Device, FAILED, REFUSED, USAGE, strerror};
+use super::error::{CommandError, Device, FAILED, REFUSED, USAGE, strerror};
 use super::link::{Filter, LinkCommand};
 use super::options::Options;
 use super::show::{self, LinkJson, Scene, Style};
@@ -17,26 +17,26 @@ use umacvlan_api::socket_path;
 use umacvlan_api::{CALLER, Code, LinkChange, LinkSpec, LinkView, NewLink, Problem};
 use umacvlan_client::{Client, Failure, path_of};
 
-/// The daemon as the commands of this module see it.
+/// Executes commands through the daemon.
 #[derive(Debug)]
 pub(super) struct Session {
     options: Options,
     pub(super) style: Style,
-    /// Connected when first needed: a mistake is told without a daemon as well.
+    /// Connected on first use, because errors of the parser need no daemon.
     client: Option<Client>,
     /// The namespace of `-n`.
     netns: Option<String>,
 }
 
 impl Session {
-    pub(super) fn new(options: Options) -> Result<Self, Complaint> {
-        let netns = options.netns.as_deref().map(place);
+    pub(super) fn new(options: Options) -> Result<Self, CommandError> {
+        let netns = options.netns.as_deref().map(daemon_netns);
         if let Some(netns) = &netns
             && let Err(error) = open(netns)
         {
             let why = error.raw_os_error().map_or_else(|| error.to_string(), strerror);
             let text = format!("Cannot open network namespace \"{netns}\": {why}");
-            return Err(Complaint::new(USAGE, text));
+            return Err(CommandError::new(USAGE, text));
         }
         Ok(Self { style: Style::new(&options), options, client: None, netns })
     }
@@ -45,26 +45,26 @@ impl Session {
         &self.options
     }
 
-    /// Reads a command line, from its object on, and does what it says.
-    pub(super) fn obey(&mut self, words: &[String]) -> Result<(), Complaint> {
+    /// Parses and executes a command line that begins with the object.
+    pub(super) fn execute(&mut self, words: &[String]) -> Result<(), CommandError> {
         match command::parse(words) {
             Ok(Command::Link(command)) => self.link(command),
             Ok(Command::Monitor) => monitor::run(self),
             Ok(Command::ShowParents(name)) => parents::run(self, name.as_deref()),
-            Err(complaint) => Err(self.judged(complaint)),
+            Err(error) => Err(self.after_lookups(error)),
         }
     }
 
-    pub(super) fn client(&mut self) -> Result<&mut Client, Complaint> {
+    pub(super) fn client(&mut self) -> Result<&mut Client, CommandError> {
         let client = match self.client.take() {
             Some(client) => client,
             None => Client::connect(&socket_path(self.options.socket.as_deref()))
-                .map_err(|error| Complaint::own(FAILED, error.to_string()))?,
+                .map_err(|error| CommandError::own(FAILED, error.to_string()))?,
         };
         Ok(self.client.insert(client))
     }
 
-    fn link(&mut self, command: LinkCommand) -> Result<(), Complaint> {
+    fn link(&mut self, command: LinkCommand) -> Result<(), CommandError> {
         match command {
             LinkCommand::Add { name, spec } => self.add(name, *spec),
             LinkCommand::Delete { name } => self.delete(&name),
@@ -73,35 +73,35 @@ impl Session {
         }
     }
 
-    fn add(&mut self, name: Option<String>, mut spec: LinkSpec) -> Result<(), Complaint> {
+    fn add(&mut self, name: Option<String>, mut spec: LinkSpec) -> Result<(), CommandError> {
         let given = spec.netns.take();
         given.as_deref().map_or(Ok(()), reachable)?;
-        let netns = given.as_deref().map(place).or_else(|| self.netns.clone());
+        let netns = given.as_deref().map(daemon_netns).or_else(|| self.netns.clone());
         let spec = LinkSpec { netns: Some(netns.unwrap_or_else(|| CALLER.to_owned())), ..spec };
         let client = self.client()?;
         let made = match name {
             Some(name) => post(client, name, &spec),
-            None => post_nameless(client, &spec),
+            None => post_unnamed(client, &spec),
         };
-        made.map_err(|failure| complaint(failure, spec.netns.as_deref()))
+        made.map_err(|failure| command_error(failure, spec.netns.as_deref()))
     }
 
-    fn set(&mut self, name: &str, mut change: LinkChange) -> Result<(), Complaint> {
+    fn set(&mut self, name: &str, mut change: LinkChange) -> Result<(), CommandError> {
         let moved = change.netns.take();
         moved.as_deref().map_or(Ok(()), reachable)?;
-        change.netns = moved.as_deref().map(place);
+        change.netns = moved.as_deref().map(daemon_netns);
         let (path, netns) = (path_of("/v1/links", name), self.netns.clone());
         let changed = self.client()?.patch::<LinkView>(&path, &query(&netns), &change).map(drop);
-        changed.map_err(|failure| not_ours(complaint(failure, moved.as_deref()), name))
+        changed.map_err(|failure| not_ours(command_error(failure, moved.as_deref()), name))
     }
 
-    fn delete(&mut self, name: &str) -> Result<(), Complaint> {
+    fn delete(&mut self, name: &str) -> Result<(), CommandError> {
         let (path, netns) = (path_of("/v1/links", name), self.netns.clone());
         let deleted = self.client()?.delete(&path, &query(&netns));
-        deleted.map_err(|failure| not_ours(complaint(failure, None), name))
+        deleted.map_err(|failure| not_ours(command_error(failure, None), name))
     }
 
-    fn show(&mut self, filter: &Filter) -> Result<(), Complaint> {
+    fn show(&mut self, filter: &Filter) -> Result<(), CommandError> {
         let mut links = match &filter.name {
             Some(name) => vec![self.find(name).map_err(|found| absent(found, name))?],
             None => self.links()?,
@@ -109,7 +109,7 @@ impl Session {
         if let Some(parent) = &filter.parent {
             links.retain(|link| link.umacvlan.parent == *parent);
             if links.is_empty() && !self.parent_exists(parent)? {
-                return Err(Complaint::wrong(parent, "Device does not exist"));
+                return Err(CommandError::wrong(parent, "Device does not exist"));
             }
         }
         links.retain(|link| {
@@ -125,39 +125,40 @@ impl Session {
         print(&links.iter().map(|link| show::link(link, style, Scene::Show)).collect::<String>())
     }
 
-    fn links(&mut self) -> Result<Vec<LinkView>, Complaint> {
+    fn links(&mut self) -> Result<Vec<LinkView>, CommandError> {
         let netns = self.netns.clone();
         let links = self.client()?.get("/v1/links", &query(&netns));
-        links.map_err(|failure| complaint(failure, netns.as_deref()))
+        links.map_err(|failure| command_error(failure, netns.as_deref()))
     }
 
-    fn find(&mut self, name: &str) -> Result<LinkView, Complaint> {
+    fn find(&mut self, name: &str) -> Result<LinkView, CommandError> {
         let (path, netns) = (path_of("/v1/links", name), self.netns.clone());
         let found = self.client()?.get(&path, &query(&netns));
-        found.map_err(|failure| complaint(failure, netns.as_deref()))
+        found.map_err(|failure| command_error(failure, netns.as_deref()))
     }
 
-    /// A complaint that `ip` comes to only if some devices are there, or that one is not.
-    fn judged(&mut self, mut complaint: Complaint) -> Complaint {
-        for device in std::mem::take(&mut complaint.after) {
+    /// Looks up the devices that `ip` looks up before it reports `error`; a missing one is reported
+    /// instead.
+    fn after_lookups(&mut self, mut error: CommandError) -> CommandError {
+        for device in std::mem::take(&mut error.after) {
             let (name, there) = match &device {
                 Device::Link(name) => (name, self.find(name).map(|_| true)),
                 Device::Parent(name) => (name, self.parent_exists(name)),
             };
             match there {
                 Ok(true) => {}
-                Ok(false) => return Complaint::no_device(name),
+                Ok(false) => return CommandError::no_device(name),
                 Err(missing) if missing.no_device => return missing,
-                // Nobody to ask: then the mistake is all there is to tell.
+                // The daemon cannot be reached, so only `error` is known.
                 Err(_) => {}
             }
         }
-        complaint
+        error
     }
 
-    /// True if the daemon uses it, or it is an interface here.
-    fn parent_exists(&mut self, name: &str) -> Result<bool, Complaint> {
-        if is_here(name) {
+    /// Whether the daemon has this parent or this namespace has an interface of this name.
+    fn parent_exists(&mut self, name: &str) -> Result<bool, CommandError> {
+        if interface_exists(name) {
             return Ok(true);
         }
         let parents = parents::all(self)?;
@@ -170,13 +171,13 @@ fn post(client: &mut Client, name: String, spec: &LinkSpec) -> Result<(), Failur
     client.post::<LinkView>("/v1/links", &[], &new).map(drop)
 }
 
-/// Takes the first name that is free, as the kernel does.
-fn post_nameless(client: &mut Client, spec: &LinkSpec) -> Result<(), Failure> {
+/// Creates a link with the first free name `macvlanN`, as the kernel does.
+fn post_unnamed(client: &mut Client, spec: &LinkSpec) -> Result<(), Failure> {
     let mut number = 0;
     loop {
         match post(client, format!("macvlan{number}"), spec) {
             Err(Failure::Problem(Problem { errno: Some(libc::EEXIST), .. }))
-                if number < MOST_NAMELESS =>
+                if number < MAX_UNNAMED =>
             {
                 number += 1;
             }
@@ -189,70 +190,70 @@ fn query(netns: &Option<String>) -> Vec<(&str, &str)> {
     netns.iter().map(|netns| ("netns", netns.as_str())).collect()
 }
 
-/// What the daemon's reason is in the words of `ip`. `netns` is the namespace that was asked for.
-pub(super) fn complaint(failure: Failure, netns: Option<&str>) -> Complaint {
+/// A failure of the daemon as an error of `ip`. `netns` is the requested namespace.
+pub(super) fn command_error(failure: Failure, netns: Option<&str>) -> CommandError {
     let problem = match failure {
         Failure::Problem(problem) => problem,
-        other => return Complaint::own(FAILED, other.to_string()),
+        other => return CommandError::own(FAILED, other.to_string()),
     };
     let Problem { code, message, errno, kernel, device } = problem;
     let known = match (code, netns) {
-        (Code::NoDevice, _) => Complaint::no_device(device.as_deref().unwrap_or_default()),
-        (Code::NoNamespace, Some(netns)) if is_process(netns) => Complaint::kernel(libc::ESRCH),
-        (Code::NoNamespace, Some(netns)) => Complaint::invalid("netns", netns),
-        (Code::Forbidden, _) => Complaint::kernel(libc::EPERM),
+        (Code::NoDevice, _) => CommandError::no_device(device.as_deref().unwrap_or_default()),
+        (Code::NoNamespace, Some(netns)) if is_process(netns) => CommandError::kernel(libc::ESRCH),
+        (Code::NoNamespace, Some(netns)) => CommandError::invalid("netns", netns),
+        (Code::Forbidden, _) => CommandError::kernel(libc::EPERM),
         _ => match (kernel, errno) {
             (Some(words), _) => {
-                Complaint::new(REFUSED, format!("Error: {}.", words.trim_end_matches('.')))
+                CommandError::new(REFUSED, format!("Error: {}.", words.trim_end_matches('.')))
             }
-            (None, Some(errno)) => Complaint::kernel(errno),
-            (None, None) => Complaint::new(REFUSED, ""),
+            (None, Some(errno)) => CommandError::kernel(errno),
+            (None, None) => CommandError::new(REFUSED, ""),
         },
     };
     known.hint(message)
 }
 
-/// Writes to standard output. That nobody reads it any more is no mistake of the command's.
-pub(super) fn print(text: &str) -> Result<(), Complaint> {
+/// Writes to standard output; a closed pipe is no error.
+pub(super) fn print(text: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Complaint::own(FAILED, format!("cannot write to standard output: {error}")))
+            Err(CommandError::own(FAILED, format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }
 }
 
-/// The words for a device that is to be shown, where there is none.
-fn absent(complaint: Complaint, name: &str) -> Complaint {
-    if complaint.no_device {
-        Complaint { text: format!("Device \"{name}\" does not exist."), ..complaint }
+/// The error of `show` for a missing device.
+fn absent(error: CommandError, name: &str) -> CommandError {
+    if error.no_device {
+        CommandError { text: format!("Device \"{name}\" does not exist."), ..error }
     } else {
-        complaint
+        error
     }
 }
 
-/// Says so if what is no link is another interface.
-fn not_ours(complaint: Complaint, name: &str) -> Complaint {
-    if complaint.no_device && is_here(name) {
-        complaint.hint(format!("{name} is no link of ours: other interfaces are set with ip link"))
+/// Adds a hint if the name is that of another interface.
+fn not_ours(error: CommandError, name: &str) -> CommandError {
+    if error.no_device && interface_exists(name) {
+        error.hint(format!("{name} is not a umacvlan link: change other interfaces with ip link"))
     } else {
-        complaint
+        error
     }
 }
 
-/// True if there is an interface of this name in this process's namespace.
-fn is_here(name: &str) -> bool {
+/// Whether this process's namespace has an interface of this name.
+fn interface_exists(name: &str) -> bool {
     Rtnl::open().and_then(|mut rtnl| rtnl.link(name)).is_ok_and(|link| link.is_some())
 }
 
-/// Tells, as `ip` does, of a namespace that cannot be opened from here. A process may be hidden
-/// from here and not from the daemon, so that is left to it.
-fn reachable(netns: &str) -> Result<(), Complaint> {
-    if is_process(netns) || open(&place(netns)).is_ok() {
+/// Checks, as `ip` does, that a namespace can be opened. The daemon checks the id of a process, which
+/// may be hidden from this one.
+fn reachable(netns: &str) -> Result<(), CommandError> {
+    if is_process(netns) || open(&daemon_netns(netns)).is_ok() {
         Ok(())
     } else {
-        Err(Complaint::invalid("netns", netns))
+        Err(CommandError::invalid("netns", netns))
     }
 }
 
@@ -260,7 +261,7 @@ fn open(netns: &str) -> io::Result<()> {
     if netns.starts_with('/') {
         return File::open(netns).map(drop);
     }
-    // The operating system's own error, which the words of `Netns::open` would hide.
+    // The error of the system call, which `Netns::open` does not return.
     let named = File::open(format!("/run/netns/{netns}"));
     named.map(drop).or_else(|error| Netns::open(netns).map(drop).map_err(|_| error))
 }
@@ -269,15 +270,15 @@ fn is_process(netns: &str) -> bool {
     !netns.is_empty() && netns.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A namespace as the daemon would name it: what is this process's own for us is not for it.
-fn place(netns: &str) -> String {
+/// A namespace as the daemon can find it: `/proc/self` is another process there.
+fn daemon_netns(netns: &str) -> String {
     let own = ["/proc/self/", "/proc/thread-self/"];
     let rest = own.iter().find_map(|start| netns.strip_prefix(start));
     rest.map_or_else(|| netns.to_owned(), |rest| format!("/proc/{}/{rest}", std::process::id()))
 }
 
-/// How many links may be without a name that somebody chose.
-const MOST_NAMELESS: u32 = 10_000;
+/// The number of names `macvlanN` that are tried.
+const MAX_UNNAMED: u32 = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -288,40 +289,40 @@ mod tests {
         Problem { code, message: "why".to_owned(), errno: None, kernel: None, device }
     }
 
-    fn told(problem: Problem, netns: Option<&str>) -> (String, u8) {
-        let complaint = complaint(problem.into(), netns);
-        assert_eq!(complaint.hint.as_deref(), Some("why"));
-        (complaint.text, complaint.status)
+    fn error_of(problem: Problem, netns: Option<&str>) -> (String, u8) {
+        let error = command_error(problem.into(), netns);
+        assert_eq!(error.hint.as_deref(), Some("why"));
+        (error.text, error.status)
     }
 
     #[test]
-    fn problems_are_told_in_the_words_of_ip() {
+    fn problems_have_the_messages_of_ip() {
         let refused = |errno, kernel: Option<&str>| {
             let kernel = kernel.map(str::to_owned);
-            told(Problem { errno, kernel, ..problem(Code::Refused) }, None)
+            error_of(Problem { errno, kernel, ..problem(Code::Refused) }, None)
         };
         assert_eq!(refused(Some(17), None), ("RTNETLINK answers: File exists".to_owned(), 2));
         let minimum = ("Error: mtu less than device minimum.".to_owned(), 2);
         assert_eq!(refused(Some(22), Some("mtu less than device minimum")), minimum);
         let absent = ("Cannot find device \"m1\"".to_owned(), 1);
-        assert_eq!(told(problem(Code::NoDevice), None), absent);
+        assert_eq!(error_of(problem(Code::NoDevice), None), absent);
         let forbidden = ("RTNETLINK answers: Operation not permitted".to_owned(), 2);
-        assert_eq!(told(problem(Code::Forbidden), None), forbidden);
+        assert_eq!(error_of(problem(Code::Forbidden), None), forbidden);
     }
 
     #[test]
-    fn an_absent_namespace_is_a_wrong_word_or_an_absent_process() {
+    fn a_missing_namespace_is_an_invalid_value_or_a_missing_process() {
         let named = "Error: argument \"red\" is wrong: Invalid \"netns\" value".to_owned();
-        assert_eq!(told(problem(Code::NoNamespace), Some("red")), (named, 255));
+        assert_eq!(error_of(problem(Code::NoNamespace), Some("red")), (named, 255));
         let process = "RTNETLINK answers: No such process".to_owned();
-        assert_eq!(told(problem(Code::NoNamespace), Some("17")), (process, 2));
+        assert_eq!(error_of(problem(Code::NoNamespace), Some("17")), (process, 2));
     }
 
     #[test]
-    fn the_own_process_has_its_number_for_the_daemon() {
+    fn proc_self_becomes_the_process_id_for_the_daemon() {
         let own = format!("/proc/{}/ns/net", std::process::id());
-        assert_eq!(place("/proc/self/ns/net"), own);
-        assert_eq!(place("/proc/thread-self/ns/net"), own);
-        assert_eq!(place("red"), "red");
+        assert_eq!(daemon_netns("/proc/self/ns/net"), own);
+        assert_eq!(daemon_netns("/proc/thread-self/ns/net"), own);
+        assert_eq!(daemon_netns("red"), "red");
     }
 }

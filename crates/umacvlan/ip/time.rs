@@ -1,4 +1,4 @@
-//! The time of an event in the two forms of iproute2: local time, as there.
+//! The time of an event in the two formats of iproute2, in local time.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -14,12 +14,9 @@ pub(super) fn short(seconds: f64) -> String {
 }
 
 fn format(form: &str, seconds: f64, zone: TimeZone) -> String {
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "a cast of a float goes to the nearest number there is"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
     let micros = (seconds * 1e6).round() as i64;
-    // What is outside of the calendar is nobody's time.
+    // A time outside of the calendar is shown as 1970.
     let moment = Timestamp::from_microsecond(micros).unwrap_or_default().to_zoned(zone);
     let form = form.replace("%-f", &micros.rem_euclid(1_000_000).to_string());
     moment.strftime(&form).to_string()
@@ -30,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_those_of_the_place() {
+    fn times_are_in_the_time_zone() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let shown = |form| format(form, 1_795_260_189.000_405, zone.clone());
         assert_eq!(shown("%a %b %e %H:%M:%S %Y %-f usec"), "Sat Nov 21 13:23:09 2026 405 usec");

@@ -1,4 +1,4 @@
-//! Counters as tables: totals at the end, rates on the way.
+//! Counters as tables: totals at the end, rates in between.
 
 use std::time::Duration;
 use umacvlan_core::WorkerStats;
@@ -10,7 +10,7 @@ use umacvlan_engine::engine::{ParentStatus, WorkerStatus};
 use umacvlan_text::format::{bytes, grouped, percent, ratio, scaled};
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
-/// Everything counted since the start.
+/// The counters since the start.
 pub(super) fn totals(status: &ParentStatus, elapsed: Duration, colour: bool) -> String {
     let mut table = Table::new([
         Head::Left("INTERFACE"),
@@ -53,7 +53,7 @@ pub(super) fn totals(status: &ParentStatus, elapsed: Duration, colour: bool) -> 
     )
 }
 
-/// What came to pass between two moments, by the second; frames that were dropped as they are.
+/// The rates per second between two moments; drops are absolute.
 pub(super) fn rates(
     before: &ParentStatus,
     now: &ParentStatus,
@@ -90,7 +90,7 @@ pub(super) fn rates(
     format!("\n{}{}: {effort}\n", table.render(colour), who(now))
 }
 
-/// Whose effort is told.
+/// `worker`, or the number of workers.
 fn who(status: &ParentStatus) -> String {
     match status.workers.len() {
         0 | 1 => "worker".to_owned(),
@@ -98,7 +98,7 @@ fn who(status: &ParentStatus) -> String {
     }
 }
 
-/// What each of several workers has done, a line each.
+/// One line per worker if there are several.
 fn shares(status: &ParentStatus) -> String {
     if status.workers.len() < 2 {
         return String::new();
@@ -116,7 +116,7 @@ fn shares(status: &ParentStatus) -> String {
     status.workers.iter().enumerate().map(line).collect()
 }
 
-/// Whose counters a row has.
+/// The owner of the counters in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Of {
     Removed,
@@ -124,22 +124,22 @@ enum Of {
     Wire,
 }
 
-/// Counters of a sub-interface, or of the wire, which is the same seen from the engine.
+/// The counters of a sub-interface or of the wire.
 #[derive(Debug)]
 struct Row {
     of: Of,
     name: String,
     mode: &'static str,
     delivered: Counters,
-    /// What it did not get, by reason.
+    /// Frames to it that were dropped, by reason.
     lost: Vec<(&'static str, u64)>,
     received: Counters,
-    /// What came from it and went nowhere, by reason.
+    /// Frames from it that were dropped, by reason.
     dropped: Vec<(&'static str, u64)>,
 }
 
-/// The sub-interfaces in the order of making, those that are gone as one if they did anything, and
-/// the wire.
+/// The sub-interfaces in the order of creation, removed ones as a sum if they have counters, and the
+/// wire.
 fn rows(status: &ParentStatus) -> impl Iterator<Item = Row> {
     let ParentStatus { name, subs, counters, .. } = status;
     let present = subs.iter().zip(&counters.subs).map(|(sub, (id, stats))| {
@@ -173,8 +173,7 @@ impl Row {
         }
     }
 
-    /// Takes off what was there earlier. Counters only grow, but an id may belong to another
-    /// sub-interface by now.
+    /// Subtracts earlier counters. It saturates because an id may have been reused.
     fn subtract(&mut self, earlier: &Self) {
         let counters =
             [(&mut self.delivered, earlier.delivered), (&mut self.received, earlier.received)];
@@ -190,7 +189,7 @@ impl Row {
         }
     }
 
-    /// The reasons that occurred, on the way to it and from it.
+    /// The drop reasons with a count, in both directions.
     fn drops(&self) -> Cell {
         let ways = [("to it", &self.lost), ("from it", &self.dropped)];
         let words: Vec<String> = ways
@@ -211,7 +210,7 @@ fn reasons(drops: &Drops) -> impl Iterator<Item = (&'static str, u64)> {
     drops.iter().map(|(reason, frames)| (reason.name(), frames))
 }
 
-/// How hard the worker worked.
+/// The load of a worker.
 fn effort(turns: &WorkerStats) -> String {
     let all = turns.busy + turns.spinning + turns.asleep;
     let busy = percent(turns.busy.as_secs_f64(), all.as_secs_f64());

@@ -1,5 +1,5 @@
-//! What `run -j` prints: one object a line, each with the word `event` first. Counters are exact,
-//! frames and bytes since the start; reasons that did not occur are left out.
+//! The output of `run -j`: one object per line, each with `event` first. Counters are totals since the
+//! start; drop reasons without a count are omitted.
 
 use serde::Serialize;
 use umacvlan_core::MacAddr;
@@ -10,13 +10,13 @@ use umacvlan_engine::worker::{Snapshot, WorkerConfig};
 
 use umacvlan_api::{Amount, SubCounters, WireCounters, WorkerCounters};
 
-/// Everything is made and forwarding.
+/// Forwarding has begun.
 #[derive(Debug, Serialize)]
 pub(super) struct Ready<'s> {
     event: &'static str,
     parent: Parent<'s>,
     subs: Vec<Placed<'s>>,
-    /// The CPU of the first worker, and of each.
+    /// The CPU of the first worker, then of each.
     cpu: Option<usize>,
     cpus: Vec<Option<usize>>,
     poll: &'static str,
@@ -46,7 +46,7 @@ impl<'s> Ready<'s> {
     }
 }
 
-/// All counters, every so often (`stats`) and at the end (`stopped`).
+/// All counters, at each interval (`stats`) and at the end (`stopped`).
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'s> {
     event: &'static str,
@@ -54,15 +54,15 @@ pub(super) struct Report<'s> {
     elapsed: f64,
     parent: Parent<'s>,
     subs: Vec<Counted<'s>>,
-    /// The sum over sub-interfaces that are gone.
+    /// The sum over removed sub-interfaces.
     removed: SubCounters,
     wire: WireCounters,
-    /// What the workers did with their time, all of them together.
+    /// The time of all workers.
     worker: WorkerCounters,
     workers: Vec<Share>,
 }
 
-/// What one of the workers has got from the wire and sent there, and how it spent its time.
+/// The frames and the time of one worker.
 #[derive(Debug, Serialize)]
 struct Share {
     received: Amount,
@@ -91,10 +91,10 @@ impl<'s> Report<'s> {
     }
 }
 
-/// Something that happened by itself.
+/// An event of the engine.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(super) enum Happened<'s> {
+pub(super) enum EventJson<'s> {
     Carrier { parent: &'s str, on: bool },
     ParentGone { parent: &'s str },
     ParentBack { parent: &'s str },
@@ -104,7 +104,7 @@ pub(super) enum Happened<'s> {
     Trouble { what: &'s str },
 }
 
-impl<'s> From<&'s Event> for Happened<'s> {
+impl<'s> From<&'s Event> for EventJson<'s> {
     fn from(event: &'s Event) -> Self {
         match event {
             Event::Carrier { parent, on } => Self::Carrier { parent, on: *on },

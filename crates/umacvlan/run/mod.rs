@@ -1,13 +1,13 @@
-//! `umacvlan run`: sub-interfaces for as long as the command is in the foreground.
+//! `umacvlan run`: sub-interfaces that exist while the command runs in the foreground.
 //!
-//! What was typed is read in two steps: [`spec`] takes the words apart, [`plan`] finds out what
-//! they mean on this machine. Only then is anything made, all of it by one engine, and whichever
-//! way the command ends the engine is dropped and removes it.
+//! Arguments are read in two steps: [`spec`] parses them, [`plan`] resolves namespaces and CPUs on
+//! this machine. Then one engine creates everything. However the command ends, dropping the engine
+//! removes it.
 
 mod counters;
 mod json;
 mod plan;
-mod show;
+mod reporter;
 mod signals;
 mod spec;
 
@@ -25,7 +25,7 @@ use umacvlan_sys::process::raise_descriptor_limit;
 use umacvlan_text::arguments::one_of;
 
 use plan::Plan;
-use show::Show;
+use reporter::Reporter;
 
 /// Make sub-interfaces on a parent and forward for them until SIGINT or SIGTERM.
 ///
@@ -86,35 +86,35 @@ pub(crate) struct RunArgs {
     json: bool,
 }
 
-/// Does what was asked, until a signal ends it.
+/// Forwards until a signal.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let plan = Plan::new(args)?;
     let signals = signals::catch()?;
-    // Refused only where the limit may not be read: then the one there is has to do.
+    // This fails only where the limit cannot be read; then it stays as it is.
     let _ = raise_descriptor_limit();
-    let mut show = Show::new(args.json, &plan.parent.workers);
+    let mut reporter = Reporter::new(args.json, &plan.parent.workers);
 
     let engine = Engine::start()?;
-    if make(&engine, plan.parent, plan.subs, &signals)? {
-        // What changed on the way to the first status is in it.
+    if create(&engine, plan.parent, plan.subs, &signals)? {
+        // The first status contains the changes so far.
         let mut early: Vec<Event> = engine.events().try_iter().collect();
         early.retain(|event| !matches!(event, Event::SubChanged(_)));
-        show.ready(&status(&engine)?, &plan.places);
-        early.iter().for_each(|event| show.event(event));
-        serve(&engine, &signals, args.stats, &mut show)?;
+        reporter.ready(&status(&engine)?, &plan.places);
+        early.iter().for_each(|event| reporter.event(event));
+        report_until_signal(&engine, &signals, args.stats, &mut reporter)?;
     }
     let (last, events) = (status(&engine), engine.events().clone());
     drop(engine);
-    // What could not be put back must not go unsaid.
+    // Reports everything that could not be restored.
     let trouble = |event: &Event| matches!(event, Event::Trouble { .. });
-    events.try_iter().filter(trouble).for_each(|event| show.event(&event));
-    show.stopped(&last?);
-    show.finish()?;
+    events.try_iter().filter(trouble).for_each(|event| reporter.event(&event));
+    reporter.stopped(&last?);
+    reporter.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes everything; false if a signal came in between.
-fn make(
+/// Creates the parent and its sub-interfaces; false if a signal interrupts it.
+fn create(
     engine: &Engine,
     parent: ParentOptions,
     subs: Vec<SubOptions>,
@@ -131,19 +131,19 @@ fn make(
     Ok(true)
 }
 
-/// Shows what happens until a signal comes.
-fn serve(
+/// Reports events and rates until a signal.
+fn report_until_signal(
     engine: &Engine,
     signals: &Receiver<()>,
     stats: Option<u32>,
-    show: &mut Show,
+    reporter: &mut Reporter,
 ) -> Result<()> {
     let ticks = stats.map_or_else(never, |seconds| tick(Duration::from_secs(u64::from(seconds))));
     loop {
         select! {
             recv(signals) -> _ => return Ok(()),
-            recv(engine.events()) -> event => show.event(&event.context("the engine has stopped")?),
-            recv(ticks) -> _ => show.rates(&status(engine)?),
+            recv(engine.events()) -> event => reporter.event(&event.context("the engine has stopped")?),
+            recv(ticks) -> _ => reporter.rates(&status(engine)?),
         }
     }
 }

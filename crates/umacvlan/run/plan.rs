@@ -1,5 +1,5 @@
-//! [`Plan`]: what was typed, in the engine's terms. Namespaces are opened and CPUs counted here,
-//! nothing is made.
+//! [`Plan`]: the options for the engine. Namespaces are opened and CPUs are chosen here; nothing is
+//! created.
 
 use std::collections::HashSet;
 
@@ -13,12 +13,12 @@ use super::spec::SubSpec;
 use umacvlan_engine::cpus;
 use umacvlan_text::format::ranges;
 
-/// All that the engine is to make.
+/// The parent and the sub-interfaces to create.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) parent: ParentOptions,
     pub(super) subs: Vec<SubOptions>,
-    /// The namespace of each sub-interface as it was typed; `None`: this one.
+    /// The namespace of each sub-interface as given; `None` for the present one.
     pub(super) places: Vec<Option<String>>,
 }
 
@@ -72,10 +72,10 @@ fn options(spec: SubSpec) -> Result<SubOptions> {
     })
 }
 
-/// The CPU of each worker: those that were asked for, or the last of those allowed, because
-/// interrupts and everything else begin at the first ones. Too few are shared.
-fn choose_cpus(count: usize, asked: &[usize], allowed: &[usize]) -> Result<Vec<Option<usize>>> {
-    if let Some(cpu) = asked.iter().find(|cpu| !allowed.contains(cpu)) {
+/// The CPU of each worker: the requested ones, else the last allowed ones, because interrupts and
+/// other work tend to use the first ones. Workers share CPUs if there are too few.
+fn choose_cpus(count: usize, requested: &[usize], allowed: &[usize]) -> Result<Vec<Option<usize>>> {
+    if let Some(cpu) = requested.iter().find(|cpu| !allowed.contains(cpu)) {
         bail!(
             "--cpu {cpu}: this command may not run there or the machine has no such CPU: choose \
              one of {}",
@@ -83,12 +83,12 @@ fn choose_cpus(count: usize, asked: &[usize], allowed: &[usize]) -> Result<Vec<O
         );
     }
     ensure!(
-        asked.len() <= count,
+        requested.len() <= count,
         "--cpu names {} CPUs for --workers {count}: name one for each at most",
-        asked.len()
+        requested.len()
     );
     let last: Vec<usize> = allowed.iter().rev().copied().collect();
-    let cpus = if asked.is_empty() { &last } else { asked };
+    let cpus = if requested.is_empty() { &last } else { requested };
     Ok((0..count).map(|number| cpus.get(number % cpus.len().max(1)).copied()).collect())
 }
 
@@ -98,9 +98,10 @@ mod tests {
     use umacvlan_text::output::one_line;
 
     #[test]
-    fn the_last_cpus_serve_unless_others_are_asked_for() {
-        let chosen =
-            |count, asked: &[usize], allowed: &[usize]| choose_cpus(count, asked, allowed).unwrap();
+    fn the_last_cpus_are_the_default() {
+        let chosen = |count, requested: &[usize], allowed: &[usize]| {
+            choose_cpus(count, requested, allowed).unwrap()
+        };
         assert_eq!(chosen(1, &[], &[0, 1, 5]), [Some(5)]);
         assert_eq!(chosen(1, &[], &[]), [None]);
         assert_eq!(chosen(1, &[1], &[0, 1, 5]), [Some(1)]);
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_that_is_not_there_is_refused_with_those_that_are() {
+    fn a_missing_cpu_is_refused_with_the_allowed_ones() {
         let line = one_line(&choose_cpus(1, &[4], &[0, 1, 2, 5, 7, 8]).unwrap_err());
         assert!(line.starts_with("--cpu 4: ") && line.ends_with("0-2,5,7-8"), "{line}");
         let line = one_line(&choose_cpus(1, &[0, 1], &[0, 1]).unwrap_err());

@@ -1,4 +1,4 @@
-//! The signals that end the command.
+//! SIGINT and SIGTERM as messages.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,8 +9,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// From now on the first SIGINT or SIGTERM is a message, and the next ends the process at once:
-/// somebody is tired of waiting.
+/// Turns the first SIGINT or SIGTERM into a message; the next one ends the process at once.
+///
+/// # Errors
+/// The handlers or the thread cannot be set up.
 pub(super) fn catch() -> Result<Receiver<()>> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot catch signals")?;
     let (sender, receiver) = bounded(1);
@@ -20,11 +22,11 @@ pub(super) fn catch() -> Result<Receiver<()>> {
             let mut first = None;
             for signal in signals.forever() {
                 let first = *first.get_or_insert_with(Instant::now);
-                if first.elapsed() >= ECHO {
-                    // It cannot fail for these two, and does not return.
+                if first.elapsed() >= REPEAT {
+                    // It does not fail for these two signals and does not return.
                     let _ = emulate_default_handler(signal);
                 }
-                // Full: it was asked for already. Gone: it is ending already.
+                // Full or closed: the command is ending already.
                 let _ = sender.try_send(());
             }
         })
@@ -32,6 +34,6 @@ pub(super) fn catch() -> Result<Receiver<()>> {
     Ok(receiver)
 }
 
-/// What comes sooner than this after the first signal is the first signal: timeout(1) and some
-/// shells send one to the process and the same one to its group.
-const ECHO: Duration = Duration::from_millis(500);
+/// A signal sooner than this after the first is a duplicate: timeout(1) and some shells signal the
+/// process and then its group.
+const REPEAT: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! [`SubSpec`]: one `--sub` as it was typed. Nothing is looked up or opened here.
+//! [`SubSpec`]: a parsed `--sub`. Nothing is looked up or opened here.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use umacvlan_core::{MacAddr, Mode};
 
-/// A sub-interface in the words of its user.
+/// The settings of a sub-interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubSpec {
     pub(crate) name: String,
@@ -25,10 +25,10 @@ pub(crate) struct SubSpec {
 impl FromStr for SubSpec {
     type Err = Error;
 
-    /// Reads a name and then, after commas and in any order, words and `word=value`.
+    /// Parses a name followed by comma-separated words and `word=value` in any order.
     ///
     /// # Errors
-    /// Names the sub-interface, the word, and what would be right.
+    /// Names the sub-interface, the word, and the valid words.
     fn from_str(text: &str) -> Result<Self> {
         let mut words = text.split(',');
         let name = words.next().unwrap_or_default();
@@ -65,7 +65,7 @@ impl SubSpec {
         }
     }
 
-    /// Takes one word; `seen` are the keys of those before it.
+    /// Parses one word; `seen` has the keys of the words before it.
     fn read<'w>(&mut self, word: &'w str, seen: &mut Vec<&'w str>) -> Result<()> {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -108,7 +108,7 @@ where
 }
 
 fn number(key: &str, value: &str) -> Result<u32> {
-    // Unlike `u32::from_str`, without a sign.
+    // `u32::from_str` would accept a sign.
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let parsed = digits.then(|| value.parse().ok()).flatten();
     parsed.with_context(|| format!("{key}: {value:?} is not a number from 0 to {}", u32::MAX))

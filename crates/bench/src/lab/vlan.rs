@@ -75,7 +75,7 @@ pub(super) fn text(rows: &[Row], colour: bool) -> String {
     let mut table =
         Table::new([Head::Left("PARENT"), Head::Right("GBIT/S"), Head::Right("OF UNTAGGED")]);
     for row in rows {
-        let tint = if row.ratio < GOAL { Tint::Doubtful } else { Tint::Good };
+        let tint = if row.ratio < GOAL { Tint::Warning } else { Tint::Good };
         table.push([
             row.parent.into(),
             format!("{:.2}", row.bits_per_second / 1e9).into(),

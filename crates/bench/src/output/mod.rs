@@ -18,7 +18,7 @@ use clap::Args;
 use super::condition::Condition;
 use super::report::Report;
 use trackers::Tracker;
-use umacvlan_text::output::{Output, complain};
+use umacvlan_text::output::{Output, print_stderr};
 
 /// What every command that has a report can do with it.
 #[derive(Args, Clone, Debug)]
@@ -112,9 +112,9 @@ impl OutputArgs {
 fn judge(condition: &Condition, report: &Report) -> Result<bool> {
     let finding = condition.ask(report)?;
     let (hits, asked) = (finding.hits.len(), finding.asked);
-    complain(&format!("--fail-if '{condition}': true of {hits} of {asked} points"));
+    print_stderr(&format!("--fail-if '{condition}': true of {hits} of {asked} points"));
     for (point, found) in finding.hits {
-        complain(&format!("  {}: {}", point.key, condition.human(&point.unit, found)));
+        print_stderr(&format!("  {}: {}", point.key, condition.human(&point.unit, found)));
     }
     Ok(hits > 0)
 }

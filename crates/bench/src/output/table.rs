@@ -71,8 +71,8 @@ fn row(point: &Point) -> [Cell; 11] {
     let tint = match (ratio, point.better) {
         (Some(ratio), Better::Higher) if ratio.low > 1.0 => Tint::Good,
         (Some(ratio), Better::Lower) if ratio.high < 1.0 => Tint::Good,
-        (Some(ratio), Better::Higher) if ratio.high < 1.0 => Tint::Doubtful,
-        (Some(ratio), Better::Lower) if ratio.low > 1.0 => Tint::Doubtful,
+        (Some(ratio), Better::Higher) if ratio.high < 1.0 => Tint::Warning,
+        (Some(ratio), Better::Lower) if ratio.low > 1.0 => Tint::Warning,
         _ => Tint::Plain,
     };
     let of = |ratio: &crate::report::Ratio| {

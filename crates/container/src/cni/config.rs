@@ -1,4 +1,4 @@
-//! [`Config`]: the configuration of a network, as the runtime hands it over.
+//! [`Config`]: the network configuration from the runtime.
 
 use std::path::PathBuf;
 
@@ -8,15 +8,15 @@ use serde_with::{DefaultOnNull, serde_as};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_netlink::Rtnl;
 
-use super::call::{Call, check_network};
 use super::error::{CONFIG, CniError, DECODING, ENVIRONMENT, REFUSED, UNSUPPORTED};
-use super::result::{Attached, Dns};
+use super::request::{Request, check_network};
+use super::result::{AddResult, Dns};
 use super::version::Version;
 use crate::container_link;
 use umacvlan_api::LinkSpec;
 
-/// What of the configuration is for this plugin. Other keys are other plugins' or the runtime's,
-/// and are not looked at, as with all plugins; `null` is as good as nothing.
+/// The fields of the configuration that this plugin uses. Other fields belong to other plugins or the
+/// runtime and are ignored; `null` counts as absent.
 #[serde_as]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,15 +27,15 @@ pub(super) struct Config {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     pub(super) name: String,
-    /// The parent; absent or empty for the interface of the default route.
+    /// The parent; the interface of the default route if absent or empty.
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     master: String,
-    /// A mode of macvlan; absent or empty for bridge.
+    /// A macvlan mode; bridge if absent or empty.
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     mode: String,
-    /// In bytes; 0 for the parent's.
+    /// In bytes; 0 means the parent's.
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     mtu: i64,
@@ -45,7 +45,7 @@ pub(super) struct Config {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     link_in_container: bool,
-    /// In frames; 0 for the default.
+    /// In frames; 0 means the default.
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     bcqueuelen: u32,
@@ -66,7 +66,7 @@ pub(super) struct Config {
     #[serde(default)]
     allmulticast: bool,
     txqueuelen: Option<u32>,
-    /// Where the daemon listens.
+    /// The daemon's socket.
     pub(super) socket: Option<PathBuf>,
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
@@ -99,7 +99,7 @@ struct RuntimeConfig {
     mac: String,
 }
 
-/// An interface of a container that the runtime knows of.
+/// An attachment that the runtime knows.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct Attachment {
     #[serde(rename = "containerID")]
@@ -108,10 +108,10 @@ pub(super) struct Attachment {
 }
 
 impl Config {
-    /// Reads the text of a configuration.
+    /// Parses a configuration.
     ///
     /// # Errors
-    /// If it is not understood, or the network has no name that may be one.
+    /// It is malformed, or the name of the network is missing or invalid.
     pub(super) fn read(text: &[u8]) -> Result<Self, CniError> {
         let config: Self = serde_json::from_slice(text).map_err(|error| {
             CniError::new(DECODING, format!("error unmarshall network config: {error}"))
@@ -120,26 +120,28 @@ impl Config {
         Ok(config)
     }
 
+    /// The version of the specification.
+    ///
     /// # Errors
-    /// As of [`Version::read`].
+    /// As [`Version::read`].
     pub(super) fn version(&self) -> Result<Version, CniError> {
         Version::read(&self.cni_version)
     }
 
-    /// The name of the edition, as results and errors have it.
+    /// The `cniVersion` for results and errors.
     pub(super) fn version_name(&self) -> &str {
         if self.cni_version.is_empty() { "0.1.0" } else { &self.cni_version }
     }
 
-    /// The plugin that gives addresses; `None` if none does.
+    /// The name of the IPAM plugin; `None` without one.
     pub(super) fn ipam(&self) -> Option<&str> {
         Some(self.ipam.kind.as_str()).filter(|kind| !kind.is_empty())
     }
 
-    /// The mode that is asked for.
+    /// The requested mode.
     ///
     /// # Errors
-    /// If there is no such mode.
+    /// The mode is unknown.
     pub(super) fn mode(&self) -> Result<Mode, CniError> {
         if self.mode.is_empty() {
             return Ok(Mode::Bridge);
@@ -152,10 +154,10 @@ impl Config {
         self.mode.parse().map_err(unknown)
     }
 
-    /// The parent.
+    /// The name of the parent.
     ///
     /// # Errors
-    /// If none is named and there is no default route to tell.
+    /// None is named and there is no default route.
     pub(super) fn master(&self) -> Result<String, CniError> {
         if self.link_in_container {
             let msg = "unsupported field linkInContainer: true: the daemon serves parents of its \
@@ -165,37 +167,37 @@ impl Config {
         if self.master.is_empty() { default_master() } else { Ok(self.master.clone()) }
     }
 
-    /// The result of whoever was called before.
+    /// The previous result.
     ///
     /// # Errors
-    /// If there is none, or none that can be understood.
-    pub(super) fn prev_result(&self) -> Result<Attached, CniError> {
+    /// It is missing or malformed.
+    pub(super) fn prev_result(&self) -> Result<AddResult, CniError> {
         let missing = || CniError::new(CONFIG, "required prevResult missing");
-        Attached::read(self.prev_result.clone().ok_or_else(missing)?)
+        AddResult::read(self.prev_result.clone().ok_or_else(missing)?)
     }
 
-    /// Whether there is a result of whoever was called before.
+    /// Whether there is a previous result.
     pub(super) fn has_prev_result(&self) -> bool {
         self.prev_result.is_some()
     }
 
-    /// The link that the daemon is asked for.
+    /// The link to request from the daemon.
     ///
     /// # Errors
-    /// The first thing that is wrong.
-    pub(super) fn spec(&self, call: &Call) -> Result<LinkSpec, CniError> {
+    /// The first invalid field.
+    pub(super) fn spec(&self, request: &Request) -> Result<LinkSpec, CniError> {
         let parent = self.master()?;
         let mtu = self.mtu_on(&parent)?;
         let sources = self.macaddr.iter().map(|text| mac(text));
         Ok(LinkSpec {
-            address: self.address(&call.args)?,
+            address: self.address(&request.args)?,
             allmulticast: self.allmulticast,
             bclim: self.bclim,
             bcqueuelen: Some(self.bcqueuelen).filter(|&frames| frames != 0),
             macaddr: sources.collect::<Result<_, _>>()?,
             mode: self.mode()?,
             mtu,
-            netns: Some(call.netns.clone()),
+            netns: Some(request.netns.clone()),
             nodst: self.nodst,
             nopromisc: self.nopromisc,
             promisc: self.promisc,
@@ -205,17 +207,17 @@ impl Config {
         })
     }
 
-    /// The address to have: the runtime's word, else that of `CNI_ARGS`, else ours.
+    /// The requested address: from the runtime, else `CNI_ARGS`, else the configuration.
     fn address(&self, args: &str) -> Result<Option<MacAddr>, CniError> {
-        let given = [self.runtime_config.mac.clone(), mac_in(args)?, self.mac.clone()];
+        let given = [self.runtime_config.mac.clone(), mac_from_args(args)?, self.mac.clone()];
         let given = given.into_iter().find(|text| !text.is_empty());
         given.map(|text| mac(&text)).transpose()
     }
 
-    /// The MTU to have. A parent that is not there is the daemon's to judge: it may be a VLAN
-    /// that has no interface.
+    /// The requested MTU. The daemon checks a parent that does not exist here: it may be a VLAN
+    /// without an interface.
     fn mtu_on(&self, parent: &str) -> Result<Option<u32>, CniError> {
-        let parent = Rtnl::open().and_then(|mut rtnl| rtnl.link(parent)).map_err(refused)?;
+        let parent = Rtnl::open().and_then(|mut rtnl| rtnl.link(parent)).map_err(netlink_error)?;
         let most = parent.map(|link| link.mtu);
         let mtu = u32::try_from(self.mtu).ok();
         match (mtu, most) {
@@ -231,14 +233,14 @@ impl Config {
     }
 }
 
-/// What netlink says, as a refusal of the kernel.
-pub(super) fn refused(error: impl Into<anyhow::Error>) -> CniError {
+/// A netlink error as a CNI error.
+pub(super) fn netlink_error(error: impl Into<anyhow::Error>) -> CniError {
     CniError::new(REFUSED, umacvlan_text::output::one_line(&error.into()))
 }
 
 /// The interface of the default route.
 fn default_master() -> Result<String, CniError> {
-    container_link::default_parent().map_err(refused)?.ok_or_else(|| {
+    container_link::default_parent().map_err(netlink_error)?.ok_or_else(|| {
         let advice = "name the parent as master";
         CniError::new(CONFIG, "no default route interface found").with_details(advice)
     })
@@ -249,9 +251,9 @@ fn mac(text: &str) -> Result<MacAddr, CniError> {
     text.parse().map_err(|error| CniError::new(CONFIG, wrong(error)))
 }
 
-/// The address in `CNI_ARGS`, or nothing. Names that are not known are refused, as all plugins
-/// do, unless `IgnoreUnknown` is among them.
-fn mac_in(args: &str) -> Result<String, CniError> {
+/// The address in `CNI_ARGS`, or an empty string. Unknown names are refused, as by all plugins,
+/// unless `IgnoreUnknown` is set.
+fn mac_from_args(args: &str) -> Result<String, CniError> {
     let wrong = |msg| CniError::new(ENVIRONMENT, msg);
     let (mut mac, mut unknown, mut lenient) = (String::new(), Vec::new(), false);
     for pair in args.split(';').filter(|_| !args.is_empty()) {
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_not_looked_at() {
+    fn fields_of_others_are_ignored() {
         let config = config(json!({
             "type": "umacvlan-cni", "capabilities": {"mac": true}, "colour": 7,
             "ipam": {"type": "host-local", "subnet": "10.0.0.0/8"},
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_by_kind() {
+    fn each_mistake_has_its_error_code() {
         for (text, code, words) in [
             ("{", DECODING, "error unmarshall network config"),
             ("{}", CONFIG, "missing network name"),
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn of_three_addresses_the_runtimes_comes_first() {
+    fn the_address_of_the_runtime_takes_precedence() {
         let all =
             json!({"mac": "02:00:00:00:00:01", "runtimeConfig": {"mac": "02:00:00:00:00:03"}});
         let address = |more: Value, args: &str| {
@@ -331,14 +333,14 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_are_not_known_are_refused_unless_that_is_unwanted() {
+    fn unknown_arguments_are_refused_without_ignore_unknown() {
         for (args, words) in [
             ("IP=10.0.0.1", "ARGS: unknown args [\"IP=10.0.0.1\"]"),
             ("MAC", "ARGS: invalid pair \"MAC\""),
         ] {
-            let error = mac_in(args).unwrap_err();
+            let error = mac_from_args(args).unwrap_err();
             assert_eq!((error.code, error.msg.as_str()), (ENVIRONMENT, words));
         }
-        assert_eq!(mac_in("IP=10.0.0.1;IgnoreUnknown=true").unwrap(), "");
+        assert_eq!(mac_from_args("IP=10.0.0.1;IgnoreUnknown=true").unwrap(), "");
     }
 }

@@ -1,4 +1,4 @@
-//! [`CniError`]: why something was not done, as the specification has it told.
+//! [`CniError`]: the error object of the CNI specification.
 
 use std::fmt::Display;
 
@@ -6,42 +6,42 @@ use serde::{Deserialize, Serialize};
 
 use umacvlan_api::{Code, Problem};
 
-/// A protocol version that this plugin does not speak.
+/// The version of the specification is not supported.
 pub(super) const INCOMPATIBLE: u32 = 1;
-/// A key of the configuration with a value that cannot be served.
+/// A field of the configuration has an unsupported value.
 pub(super) const UNSUPPORTED: u32 = 2;
-/// An environment variable is missing or wrong.
+/// An environment variable is missing or invalid.
 pub(super) const ENVIRONMENT: u32 = 4;
-/// Something could not be read, written or asked.
+/// An I/O error.
 pub(super) const IO: u32 = 5;
-/// Not JSON, or JSON of another shape.
+/// The input is not JSON or has another structure.
 pub(super) const DECODING: u32 = 6;
-/// The configuration is wrong.
+/// The configuration is invalid.
 pub(super) const CONFIG: u32 = 7;
-/// There is no such namespace. Not in the specification; its library has it.
+/// The namespace does not exist. From the library, not in the specification.
 pub(super) const NAMESPACE: u32 = 8;
-/// What is missing may come: the daemon.
+/// Try again later: the daemon cannot be reached.
 pub(super) const LATER: u32 = 11;
-/// Nothing can be added now; an answer of `STATUS`.
+/// `ADD` would fail now; an answer to `STATUS`.
 pub(super) const UNAVAILABLE: u32 = 50;
-/// Ours: the rules of macvlan or the kernel refuse it.
+/// Plugin-specific: the rules of macvlan or the kernel refuse it.
 pub(super) const REFUSED: u32 = 100;
-/// Ours: an attachment is not what it was, an answer of `CHECK`.
+/// Plugin-specific: the attachment has changed; an answer to `CHECK`.
 pub(super) const CHANGED: u32 = 101;
-/// What another plugin has done wrong. Not in the specification; its library has it.
+/// A delegated plugin misbehaves. From the library, not in the specification.
 pub(super) const INTERNAL: u32 = 999;
 
-/// What a plugin prints instead of a result.
+/// The JSON object that a plugin prints on failure.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct CniError {
-    /// The version in use, where it is known by then.
+    /// The version of the configuration, once it is known.
     #[serde(rename = "cniVersion", default, skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<String>,
-    /// What kind: see the constants.
+    /// One of the constants above.
     pub(super) code: u32,
-    /// What failed, on what, why, what to do.
+    /// What failed, why, and what to do.
     pub(super) msg: String,
-    /// More of it.
+    /// Further text.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) details: String,
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_has_the_shape_of_the_specification() {
+    fn an_error_has_the_fields_of_the_specification() {
         let error = CniError::new(CONFIG, "missing network name");
         let shown = serde_json::to_value(&error).unwrap();
         assert_eq!(shown, serde_json::json!({"code": 7, "msg": "missing network name"}));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_is_to_be_tried_again_and_the_rest_is_not() {
+    fn temporary_failures_have_the_code_to_try_again() {
         let nobody = umacvlan_client::ConnectError::Nobody { socket: Path::new("/s").to_owned() };
         assert_eq!(CniError::from(nobody).code, LATER);
         for (code, expected) in [

@@ -1,15 +1,15 @@
-//! [`Ipam`]: the plugin that gives addresses, called as the specification has it delegated.
+//! [`Ipam`]: a delegated IPAM plugin.
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::call::Call;
 use super::config::Config;
 use super::error::{CONFIG, CniError, INTERNAL, IO};
-use super::result::Attached;
+use super::request::Request;
+use super::result::AddResult;
 
-/// A plugin for addresses, with the configuration that it gets, the same as ours.
+/// An IPAM plugin and the configuration for its standard input, which is the same as ours.
 #[derive(Debug)]
 pub(super) struct Ipam<'a> {
     program: PathBuf,
@@ -17,13 +17,13 @@ pub(super) struct Ipam<'a> {
 }
 
 impl<'a> Ipam<'a> {
-    /// The plugin that the configuration names; `None` if it names none.
+    /// Finds the plugin that the configuration names in `CNI_PATH`; `None` if it names none.
     ///
     /// # Errors
-    /// If it is not there.
+    /// The plugin does not exist.
     pub(super) fn find(
         config: &Config,
-        call: &Call,
+        request: &Request,
         text: &'a [u8],
     ) -> Result<Option<Self>, CniError> {
         let Some(kind) = config.ipam() else {
@@ -32,40 +32,41 @@ impl<'a> Ipam<'a> {
         if kind.contains('/') {
             return Err(CniError::new(CONFIG, format!("invalid plugin name: {kind}")));
         }
-        let program = call.path.iter().map(|folder| folder.join(kind)).find(|file| file.is_file());
+        let program =
+            request.path.iter().map(|folder| folder.join(kind)).find(|file| file.is_file());
         let missing = || {
-            let folders: Vec<_> = call.path.iter().map(|at| at.display().to_string()).collect();
+            let folders: Vec<_> = request.path.iter().map(|at| at.display().to_string()).collect();
             let folders = folders.join(" ");
             CniError::new(CONFIG, format!("failed to find plugin {kind:?} in path [{folders}]"))
         };
         Ok(Some(Self { program: program.ok_or_else(missing)?, config: text }))
     }
 
-    /// Takes addresses.
+    /// Runs `ADD` and returns the addresses.
     ///
     /// # Errors
-    /// What the plugin says, or that it gave none.
-    pub(super) fn add(&self) -> Result<Attached, CniError> {
-        let said = self.run("ADD")?;
-        let value = serde_json::from_slice(&said).map_err(|error| {
-            self.broken(&format!("its result is not understood: {error}"), &said)
+    /// The error of the plugin, or its result has no address.
+    pub(super) fn add(&self) -> Result<AddResult, CniError> {
+        let output = self.run("ADD")?;
+        let value = serde_json::from_slice(&output).map_err(|error| {
+            self.malformed(&format!("its result is not understood: {error}"), &output)
         })?;
-        let attached = Attached::read(value)?;
-        if attached.ips.is_empty() {
+        let result = AddResult::read(value)?;
+        if result.ips.is_empty() {
             return Err(CniError::new(INTERNAL, "IPAM plugin returned missing IP config"));
         }
-        Ok(attached)
+        Ok(result)
     }
 
-    /// Calls it for something that has no result.
+    /// Runs a command that has no result.
     ///
     /// # Errors
-    /// What the plugin says.
-    pub(super) fn tell(&self, command: &str) -> Result<(), CniError> {
+    /// The error of the plugin.
+    pub(super) fn exec(&self, command: &str) -> Result<(), CniError> {
         self.run(command).map(drop)
     }
 
-    /// Runs it with our environment and standard error; what it has printed.
+    /// Runs a command with our environment and standard error, and returns the output.
     fn run(&self, command: &str) -> Result<Vec<u8>, CniError> {
         let failed =
             |error| CniError::new(IO, format!("cannot run {}: {error}", self.program.display()));
@@ -77,7 +78,7 @@ impl<'a> Ipam<'a> {
             .map_err(failed)?;
         if let Some(mut stdin) = child.stdin.take()
             && let Err(error) = stdin.write_all(self.config)
-            // It may know what to do, or that it cannot, without having read all.
+            // A plugin may exit without reading all of it.
             && error.kind() != ErrorKind::BrokenPipe
         {
             let _ = child.kill();
@@ -88,15 +89,15 @@ impl<'a> Ipam<'a> {
         if output.status.success() {
             return Ok(output.stdout);
         }
-        let said = serde_json::from_slice::<CniError>(&output.stdout);
-        Err(said.unwrap_or_else(|_| {
-            self.broken(&format!("netplugin failed with {}", output.status), &output.stdout)
+        let error = serde_json::from_slice::<CniError>(&output.stdout);
+        Err(error.unwrap_or_else(|_| {
+            self.malformed(&format!("netplugin failed with {}", output.status), &output.stdout)
         }))
     }
 
-    fn broken(&self, what: &str, said: &[u8]) -> CniError {
-        let said = String::from_utf8_lossy(said);
-        CniError::new(INTERNAL, format!("{}: {what}", self.program.display())).with_details(said)
+    fn malformed(&self, what: &str, output: &[u8]) -> CniError {
+        let output = String::from_utf8_lossy(output);
+        CniError::new(INTERNAL, format!("{}: {what}", self.program.display())).with_details(output)
     }
 }
 
@@ -108,40 +109,40 @@ mod tests {
 
     use umacvlan_testkit::Scratch;
 
-    use super::super::call::Verb;
+    use super::super::request::Verb;
     use super::*;
 
-    /// What a plugin that is this script says to `ADD`.
-    fn add(script: &str) -> Result<Attached, CniError> {
+    /// The result of `ADD` from a plugin that is this shell script.
+    fn add(script: &str) -> Result<AddResult, CniError> {
         let folder = Scratch::new();
         let file = folder.path().join("fake");
         fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
         let config = Config::read(br#"{"name": "net", "ipam": {"type": "fake"}}"#).unwrap();
-        Ipam::find(&config, &call(folder.path()), b"the configuration").unwrap().unwrap().add()
+        Ipam::find(&config, &request(folder.path()), b"the configuration").unwrap().unwrap().add()
     }
 
-    fn call(folder: &Path) -> Call {
-        Call {
+    fn request(folder: &Path) -> Request {
+        Request {
             verb: Verb::Add,
             container: "c1".to_owned(),
             netns: "/run/netns/blue".to_owned(),
             ifname: "eth0".to_owned(),
             args: String::new(),
             path: vec!["/nowhere".into(), folder.to_owned()],
-            own_netns: false,
+            allow_own_netns: false,
         }
     }
 
     #[test]
     fn a_plugin_gets_the_configuration_and_the_command() {
-        let attached = add(r#"test "$CNI_COMMAND" = ADD && test "$(cat)" = "the configuration" &&
+        let result = add(r#"test "$CNI_COMMAND" = ADD && test "$(cat)" = "the configuration" &&
             echo '{"ips": [{"address": "10.0.0.2/8"}]}'"#);
-        assert_eq!(attached.unwrap().ips[0].address.to_string(), "10.0.0.2/8");
+        assert_eq!(result.unwrap().ips[0].address.to_string(), "10.0.0.2/8");
     }
 
     #[test]
-    fn what_a_plugin_says_is_passed_on_and_its_silence_is_told() {
+    fn errors_of_a_plugin_are_passed_on_and_a_missing_one_is_reported() {
         let error = add(r#"echo '{"code": 11, "msg": "no addresses left"}'; exit 1"#).unwrap_err();
         assert_eq!((error.code, error.msg.as_str()), (11, "no addresses left"));
         for (script, words) in [
@@ -156,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_that_is_not_there_is_named_with_where_it_was_looked_for() {
+    fn a_missing_plugin_is_reported_with_the_searched_directories() {
         for (kind, words) in [
             ("nope", "failed to find plugin \"nope\" in path [/nowhere /dev]"),
             ("../sh", "invalid plugin name: ../sh"),
         ] {
             let text = format!(r#"{{"name": "net", "ipam": {{"type": "{kind}"}}}}"#);
             let config = Config::read(text.as_bytes()).unwrap();
-            let error = Ipam::find(&config, &call(Path::new("/dev")), b"").unwrap_err();
+            let error = Ipam::find(&config, &request(Path::new("/dev")), b"").unwrap_err();
             assert_eq!((error.code, error.msg.as_str()), (CONFIG, words));
         }
     }

@@ -1,15 +1,15 @@
-//! The plugin for the Container Network Interface: `umacvlan-cni`, a name of this program.
+//! The CNI plugin `umacvlan-cni`, which is a name of the `umacvlan` program.
 //!
-//! The runtime starts it for each container, with a command in the environment and the network's
-//! configuration on standard input. The daemon makes the link; another plugin gives addresses.
-//! Results and errors go to standard output as JSON.
+//! The runtime starts it for each container, with the command in environment variables and the
+//! network configuration on standard input. The daemon creates the link, and a delegated IPAM plugin
+//! chooses addresses. Results and errors go to standard output as JSON.
 
 mod attachment;
-mod audit;
-mod call;
+mod check_gc;
 mod config;
 mod error;
 mod ipam;
+mod request;
 mod result;
 mod version;
 
@@ -23,15 +23,15 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::call::{Call, Verb};
 use self::config::Config;
 use self::error::{CniError, INCOMPATIBLE, IO};
 use self::ipam::Ipam;
+use self::request::{Request, Verb};
 use self::version::{SUPPORTED, Version};
 use umacvlan_api::socket_path;
 use umacvlan_text::output::Output;
 
-/// The name under which runtimes know the plugin.
+/// The file name by which runtimes start the plugin.
 const PLUGIN: &str = "umacvlan-cni";
 
 /// The plugin for the Container Network Interface, as under the name umacvlan-cni
@@ -40,26 +40,26 @@ const PLUGIN: &str = "umacvlan-cni";
 #[derive(Debug, Args)]
 pub struct CniArgs {}
 
-/// Whether the program was started as the plugin.
-pub fn is_meant(program: Option<&OsStr>) -> bool {
+/// Whether the program was started as `umacvlan-cni`; `program` is the first argument.
+pub fn invoked_by_name(program: Option<&OsStr>) -> bool {
     program.and_then(|program| Path::new(program).file_name()) == Some(OsStr::new(PLUGIN))
 }
 
-/// Does what the environment says. `socket` is where the daemon listens, unless the configuration
-/// says otherwise.
+/// Runs the command in the environment, and prints the result or the error. `socket` is the daemon's,
+/// unless the configuration has one. Returns the exit status.
 pub fn run(socket: Option<&Path>) -> ExitCode {
     let variable = |name: &str| {
         env::var_os(name).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
     };
-    let done = match Call::read(variable) {
+    let result = match Request::read(variable) {
         Ok(None) => {
-            about();
+            print_about();
             return ExitCode::SUCCESS;
         }
-        Ok(Some(call)) => obey(&call, socket),
+        Ok(Some(request)) => execute(&request, socket),
         Err(error) => Err(error),
     };
-    match done {
+    match result {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(result)) => print(&result),
         Err(error) => {
@@ -69,21 +69,21 @@ pub fn run(socket: Option<&Path>) -> ExitCode {
     }
 }
 
-/// For whoever calls it by hand.
-fn about() {
+/// Prints the versions, for a person who starts the plugin.
+fn print_about() {
     eprintln!("CNI plugin {PLUGIN} v{}", env!("CARGO_PKG_VERSION"));
     eprintln!("CNI protocol versions supported: {}", SUPPORTED.join(", "));
 }
 
-/// Prints as other plugins do.
-fn print(said: &impl Serialize) -> ExitCode {
+/// Prints JSON with the indentation of other plugins.
+fn print(answer: &impl Serialize) -> ExitCode {
     let mut output = Output::new();
-    output.pretty(said);
+    output.pretty(answer);
     if output.finish().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn obey(call: &Call, socket: Option<&Path>) -> Result<Option<Value>, CniError> {
-    if call.verb == Verb::Version {
+fn execute(request: &Request, socket: Option<&Path>) -> Result<Option<Value>, CniError> {
+    if request.verb == Verb::Version {
         let newest = SUPPORTED[SUPPORTED.len() - 1];
         return Ok(Some(json!({"cniVersion": newest, "supportedVersions": SUPPORTED})));
     }
@@ -93,71 +93,71 @@ fn obey(call: &Call, socket: Option<&Path>) -> Result<Option<Value>, CniError> {
         .map_err(|error| CniError::new(IO, format!("error reading from stdin: {error}")))?;
     let config = Config::read(&text)?;
     let socket = socket_path(config.socket.as_deref().or(socket));
-    let asked = Asked { call, config: &config, text: &text, socket };
-    asked
-        .answer()
+    let invocation = Invocation { request, config: &config, text: &text, socket };
+    invocation
+        .execute()
         .map_err(|error| CniError { version: Some(config.version_name().to_owned()), ..error })
 }
 
-/// Everything that a call comes with.
+/// One invocation of the plugin: environment, configuration and the daemon's socket.
 #[derive(Debug)]
-struct Asked<'a> {
-    call: &'a Call,
+struct Invocation<'a> {
+    request: &'a Request,
     config: &'a Config,
-    /// The configuration as it came.
+    /// The configuration as received.
     text: &'a [u8],
-    /// Where the daemon listens.
+    /// The daemon's socket.
     socket: PathBuf,
 }
 
-impl Asked<'_> {
-    fn answer(&self) -> Result<Option<Value>, CniError> {
+impl Invocation<'_> {
+    fn execute(&self) -> Result<Option<Value>, CniError> {
         let version = self.config.version()?;
         let since = |first: Version, verb: &str| {
             let msg = format!("config version does not allow {verb}");
             if version < first { Err(CniError::new(INCOMPATIBLE, msg)) } else { Ok(()) }
         };
-        match self.call.verb {
+        match self.request.verb {
             Verb::Add => {
-                let attached = attachment::add(self)?;
-                return Ok(Some(attached.shown(version, self.config.version_name())));
+                let result = attachment::add(self)?;
+                return Ok(Some(result.to_json(version, self.config.version_name())));
             }
             Verb::Del => attachment::del(self)?,
             Verb::Check => {
                 since(Version::CHECK, "CHECK")?;
-                audit::check(self)?;
+                check_gc::check(self)?;
             }
             Verb::Status => {
                 since(Version::DETAILS, "STATUS")?;
-                audit::status(self)?;
+                check_gc::status(self)?;
             }
             Verb::Gc => {
                 since(Version::DETAILS, "GC")?;
-                audit::gc(self)?;
+                check_gc::gc(self)?;
             }
-            // Answered before there is a configuration.
+            // Answered before the configuration is read.
             Verb::Version => {}
         }
         Ok(None)
     }
 
-    /// The plugin for addresses.
+    /// The IPAM plugin.
     fn ipam(&self) -> Result<Option<Ipam<'_>>, CniError> {
-        Ipam::find(self.config, self.call, self.text)
+        Ipam::find(self.config, self.request, self.text)
     }
 
-    /// What all links of this network have before their container and name.
-    fn network(&self) -> String {
+    /// The prefix of the owner tags of all links of this network.
+    fn network_prefix(&self) -> String {
         format!("cni/{}/", self.config.name)
     }
 
-    /// Whose the link is. No part can have a slash.
+    /// The owner tag of the link. None of its parts can have a slash.
     fn owner(&self) -> String {
-        self.owner_of(&self.call.container, &self.call.ifname)
+        self.owner_of(&self.request.container, &self.request.ifname)
     }
 
     fn owner_of(&self, container: &str, ifname: &str) -> String {
-        format!("{}{container}/{ifname}", self.network())
+        format!("{}{container}/{ifname}", self.network_prefix())
     }
 }
 
@@ -166,9 +166,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_decides_whatever_folder_it_is_in() {
-        let meant = |program: &str| is_meant(Some(OsStr::new(program)));
-        assert!(meant("umacvlan-cni") && meant("/opt/cni/bin/umacvlan-cni"));
-        assert!(!meant("umacvlan") && !meant("/opt/umacvlan-cni/umacvlan") && !is_meant(None));
+    fn the_file_name_decides_in_any_directory() {
+        let invoked = |program: &str| invoked_by_name(Some(OsStr::new(program)));
+        assert!(invoked("umacvlan-cni") && invoked("/opt/cni/bin/umacvlan-cni"));
+        assert!(
+            !invoked("umacvlan")
+                && !invoked("/opt/umacvlan-cni/umacvlan")
+                && !invoked_by_name(None)
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! [`Attached`]: the result of a plugin, in every shape that it has had.
+//! [`AddResult`]: the result of `ADD`, in the JSON of every version of the specification.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -11,9 +11,9 @@ use umacvlan_netlink::{self as netlink, IpPrefix};
 use super::error::{CniError, DECODING};
 use super::version::Version;
 
-/// What a plugin has made of a container's network.
+/// The interfaces, addresses and routes that a plugin has configured.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub(super) struct Attached {
+pub(super) struct AddResult {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) interfaces: Vec<Interface>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -24,18 +24,18 @@ pub(super) struct Attached {
     pub(super) dns: Dns,
 }
 
-/// An interface that was made.
+/// A created interface.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(super) struct Interface {
     pub(super) name: String,
     pub(super) mac: Option<String>,
     pub(super) mtu: Option<u32>,
-    /// The file of its namespace; absent in the runtime's own.
+    /// The path of its namespace; absent in the runtime's own.
     pub(super) sandbox: Option<String>,
 }
 
-/// An address that an interface was given.
+/// An address of an interface.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Ip {
@@ -44,12 +44,12 @@ pub(super) struct Ip {
     #[serde_as(as = "NoneAsEmptyString")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) gateway: Option<IpAddr>,
-    /// Which of the interfaces has it.
+    /// The index of its interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) interface: Option<i64>,
 }
 
-/// A route that was added.
+/// An added route.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Route {
@@ -62,7 +62,7 @@ pub(super) struct Route {
     pub(super) details: RouteDetails,
 }
 
-/// What can be said of a route since 1.1.0.
+/// The fields of a route since 1.1.0.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(super) struct RouteDetails {
@@ -73,7 +73,7 @@ pub(super) struct RouteDetails {
     pub(super) scope: Option<u8>,
 }
 
-/// What a resolver has to know.
+/// The configuration of a DNS resolver.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct Dns {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -86,10 +86,10 @@ pub(super) struct Dns {
     options: Vec<String>,
 }
 
-/// One address with its routes, as before 0.3.0.
+/// An address with its routes, before 0.3.0.
 #[serde_as]
 #[derive(Deserialize, Serialize)]
-struct Single {
+struct LegacyIp {
     #[serde_as(as = "DisplayFromStr")]
     ip: IpPrefix,
     #[serde_as(as = "NoneAsEmptyString")]
@@ -99,26 +99,26 @@ struct Single {
     routes: Vec<Route>,
 }
 
-/// The result as before 0.3.0.
+/// A result before 0.3.0.
 #[skip_serializing_none]
 #[derive(Deserialize, Serialize)]
-struct Singles {
-    ip4: Option<Single>,
-    ip6: Option<Single>,
+struct LegacyResult {
+    ip4: Option<LegacyIp>,
+    ip6: Option<LegacyIp>,
     #[serde(default)]
     dns: Dns,
 }
 
-impl Attached {
-    /// Reads a result of any edition: it shows by itself which.
+impl AddResult {
+    /// Reads a result of any version, which its fields reveal.
     ///
     /// # Errors
-    /// If it is none.
+    /// It is malformed.
     pub(super) fn read(value: Value) -> Result<Self, CniError> {
         let wrong = |error: &dyn Display| {
             CniError::new(DECODING, format!("a result is not understood: {error}"))
         };
-        // A list would be read as the fields in their order.
+        // serde would read an array as the fields in their order.
         if !value.is_object() {
             return Err(wrong(&"it is no object"));
         }
@@ -126,26 +126,27 @@ impl Attached {
         if !old {
             return serde_json::from_value(value).map_err(|error| wrong(&error));
         }
-        let Singles { ip4, ip6, dns } =
+        let LegacyResult { ip4, ip6, dns } =
             serde_json::from_value(value).map_err(|error| wrong(&error))?;
-        let mut attached = Self { dns, ..Self::default() };
-        for Single { ip, gateway, routes } in ip4.into_iter().chain(ip6) {
-            attached.ips.push(Ip { address: ip, gateway, interface: None });
-            attached.routes.extend(routes);
+        let mut result = Self { dns, ..Self::default() };
+        for LegacyIp { ip, gateway, routes } in ip4.into_iter().chain(ip6) {
+            result.ips.push(Ip { address: ip, gateway, interface: None });
+            result.routes.extend(routes);
         }
-        Ok(attached)
+        Ok(result)
     }
 
-    /// As the edition has it, which `name` names.
-    pub(super) fn shown(&self, version: Version, name: &str) -> Value {
-        let mut shown = if version < Version::LISTS { self.singles() } else { self.lists(version) };
+    /// The JSON of `version`; `name` is its text.
+    pub(super) fn to_json(&self, version: Version, name: &str) -> Value {
+        let mut shown =
+            if version < Version::LISTS { self.legacy_json() } else { self.current_json(version) };
         shown.insert("cniVersion".to_owned(), name.into());
         Value::Object(shown)
     }
 
-    /// What the kernel is to be told: the addresses, and the routes with their next hops. A route
-    /// without one takes the gateway of the first address of its family.
-    pub(super) fn wanted(&self) -> (Vec<IpPrefix>, Vec<netlink::Route>) {
+    /// The addresses and routes for the kernel. A route without a next hop takes the gateway of the
+    /// first address of its family that has one.
+    pub(super) fn addresses_and_routes(&self) -> (Vec<IpPrefix>, Vec<netlink::Route>) {
         let addresses = self.ips.iter().map(|ip| ip.address).collect();
         let gateway = |to: IpPrefix| {
             let mut gateways = self.ips.iter().filter_map(|ip| ip.gateway);
@@ -163,7 +164,7 @@ impl Attached {
         (addresses, routes.collect())
     }
 
-    fn lists(&self, version: Version) -> Map<String, Value> {
+    fn current_json(&self, version: Version) -> Map<String, Value> {
         let mut shown = self.clone();
         if version < Version::DETAILS {
             shown.interfaces.iter_mut().for_each(|interface| interface.mtu = None);
@@ -180,22 +181,26 @@ impl Attached {
         shown
     }
 
-    fn singles(&self) -> Map<String, Value> {
-        let single = |ipv6: bool| {
+    fn legacy_json(&self) -> Map<String, Value> {
+        let address = |ipv6: bool| {
             let ip = self.ips.iter().find(|ip| ip.address.ip().is_ipv6() == ipv6)?;
             let routes = self.routes.iter().filter(|route| route.dst.ip().is_ipv6() == ipv6);
             let plain = |route: &Route| Route { details: RouteDetails::default(), ..route.clone() };
-            Some(Single {
+            Some(LegacyIp {
                 ip: ip.address,
                 gateway: ip.gateway,
                 routes: routes.map(plain).collect(),
             })
         };
-        object(json!(Singles { ip4: single(false), ip6: single(true), dns: self.dns.clone() }))
+        object(json!(LegacyResult {
+            ip4: address(false),
+            ip6: address(true),
+            dns: self.dns.clone()
+        }))
     }
 }
 
-/// The object that a struct becomes.
+/// The fields of a JSON object.
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(object) => object,
@@ -208,8 +213,8 @@ mod tests {
     use super::super::version::SUPPORTED;
     use super::*;
 
-    fn whole() -> Attached {
-        Attached::read(json!({
+    fn whole() -> AddResult {
+        AddResult::read(json!({
             "cniVersion": "1.1.0",
             "interfaces": [{"name": "eth0", "mac": "02:00:00:00:00:01", "mtu": 1400,
                 "sandbox": "/run/netns/blue"}],
@@ -224,11 +229,11 @@ mod tests {
     }
 
     fn shown(name: &str) -> Value {
-        whole().shown(Version::read(name).unwrap(), name)
+        whole().to_json(Version::read(name).unwrap(), name)
     }
 
     #[test]
-    fn each_edition_has_its_own_shape() {
+    fn each_version_has_its_own_fields() {
         let newest = shown("1.1.0");
         assert_eq!(newest["interfaces"][0]["mtu"], 1400);
         assert_eq!(newest["routes"][1]["priority"], 7);
@@ -257,32 +262,32 @@ mod tests {
     }
 
     #[test]
-    fn addresses_routes_and_resolvers_survive_every_edition() {
+    fn addresses_routes_and_resolvers_survive_every_version() {
         for name in SUPPORTED {
-            let again = Attached::read(shown(name)).unwrap();
-            let (addresses, routes) = again.wanted();
-            assert_eq!(addresses, whole().wanted().0, "{name}");
-            assert_eq!(routes[0], whole().wanted().1[0], "{name}");
+            let again = AddResult::read(shown(name)).unwrap();
+            let (addresses, routes) = again.addresses_and_routes();
+            assert_eq!(addresses, whole().addresses_and_routes().0, "{name}");
+            assert_eq!(routes[0], whole().addresses_and_routes().1[0], "{name}");
             assert_eq!(again.dns, whole().dns, "{name}");
         }
     }
 
     #[test]
     fn a_route_without_a_next_hop_takes_the_gateway_of_its_family() {
-        let (_, routes) = whole().wanted();
+        let (_, routes) = whole().addresses_and_routes();
         assert_eq!(routes[0].via, Some("10.1.2.1".parse().unwrap()));
         assert_eq!((routes[1].via, routes[1].metric), (Some("fd00::1".parse().unwrap()), Some(7)));
         let mut without = whole();
         without.routes[1].gw = None;
-        assert_eq!(without.wanted().1[1].via, None);
+        assert_eq!(without.addresses_and_routes().1[1].via, None);
     }
 
     #[test]
-    fn what_is_no_result_is_refused_and_empty_text_is_no_gateway() {
+    fn malformed_results_are_refused_and_an_empty_gateway_is_none() {
         for wrong in [json!([]), json!({"ips": [{"address": "x"}]}), json!({"ip4": {"ip": 1}})] {
-            assert_eq!(Attached::read(wrong).unwrap_err().code, DECODING);
+            assert_eq!(AddResult::read(wrong).unwrap_err().code, DECODING);
         }
         let empty = json!({"ips": [{"address": "10.0.0.1/8", "gateway": ""}]});
-        assert_eq!(Attached::read(empty).unwrap().ips[0].gateway, None);
+        assert_eq!(AddResult::read(empty).unwrap().ips[0].gateway, None);
     }
 }

@@ -1,29 +1,29 @@
-//! [`Version`]: which edition of the specification a configuration is written for.
+//! [`Version`]: the version of the CNI specification that a configuration is written for.
 
 use super::error::{CniError, DECODING, INCOMPATIBLE};
 
-/// All editions there are, which are those that this plugin speaks.
+/// The supported versions, which are all that exist.
 pub(super) const SUPPORTED: [&str; 7] =
     ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
-/// An edition by its three numbers.
+/// A version of the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(u32, u32, u32);
 
 impl Version {
-    /// From here on results have lists of interfaces and addresses.
+    /// Since this version results have lists of interfaces and addresses.
     pub(super) const LISTS: Self = Self(0, 3, 0);
-    /// From here on there is `CHECK`.
+    /// Since this version there is `CHECK`.
     pub(super) const CHECK: Self = Self(0, 4, 0);
-    /// From here on an address does not say of which family it is.
+    /// Since this version an address has no `version` field.
     pub(super) const NO_FAMILY: Self = Self(1, 0, 0);
-    /// From here on there are `GC`, `STATUS`, and more to tell of interfaces and routes.
+    /// Since this version there are `GC`, `STATUS`, and more fields of interfaces and routes.
     pub(super) const DETAILS: Self = Self(1, 1, 0);
 
-    /// The edition that `text` names; none is the first.
+    /// Parses a version; an empty text is the first one.
     ///
     /// # Errors
-    /// If it is no version, or one that nobody has written yet.
+    /// It is malformed or not supported.
     pub(super) fn read(text: &str) -> Result<Self, CniError> {
         if text.is_empty() {
             return Ok(Self(0, 1, 0));
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn editions_are_in_order_and_none_is_the_first() {
+    fn versions_are_ordered_and_an_empty_one_is_the_first() {
         let read = SUPPORTED.map(|text| Version::read(text).unwrap());
         assert!(read.is_sorted());
         assert_eq!(Version::read("").unwrap(), read[0]);
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_edition_is_refused() {
+    fn unknown_versions_are_refused() {
         for (text, code) in [("1.2.0", 1), ("2", 1), ("x", 6), ("1.0.0.0", 6), ("-1.0.0", 6)] {
             assert_eq!(Version::read(text).unwrap_err().code, code, "{text}");
         }

@@ -1,19 +1,19 @@
-//! The link itself, which the daemon makes and removes.
+//! The requests to the daemon that create and remove a link.
 
 use umacvlan_netlink::{self as netlink, Route, Rtnl};
 
 use umacvlan_api::{LinkSpec, LinkView, NewLink};
 use umacvlan_client::{Client, Failure};
 
-/// Where the daemon has its links.
+/// The path of links in the API.
 const LINKS: &str = "/v1/links";
 
-/// Makes a link called `name`, in the namespace that `spec` names, and returns what it is like:
-/// its address, its MTU. `owner` is text by which [`remove`] finds it, wherever it is by then.
+/// Creates a link called `name` in the namespace of `spec` and returns its state. `owner` is an
+/// opaque tag for [`remove`], which finds the link by it in any namespace.
 ///
 /// # Errors
-/// The daemon's reason, or that it cannot be asked.
-pub(crate) fn make(
+/// The daemon refuses it or cannot be reached.
+pub(crate) fn create(
     client: &mut Client,
     name: &str,
     spec: LinkSpec,
@@ -23,19 +23,19 @@ pub(crate) fn make(
     client.post(LINKS, &[], &new)
 }
 
-/// Removes every link of `owner`; that there is none is no error.
+/// Removes every link of `owner`. No such link is no error.
 ///
 /// # Errors
-/// The daemon's reason, or that it cannot be asked.
+/// The daemon refuses it or cannot be reached.
 pub(crate) fn remove(client: &mut Client, owner: &str) -> Result<(), Failure> {
     client.delete(LINKS, &[("owner", owner)])
 }
 
-/// The parent where none is named: the interface of this namespace's default route, of IPv4 before
-/// IPv6, and with the smallest metric. `None` if there is no such route.
+/// The default parent: the interface of this namespace's default route, IPv4 before IPv6, with the
+/// smallest metric. `None` without a default route.
 ///
 /// # Errors
-/// If the kernel does not tell.
+/// The netlink request failed.
 pub(crate) fn default_parent() -> netlink::Result<Option<String>> {
     let mut rtnl = Rtnl::open()?;
     let routes = rtnl.routes()?.into_iter();

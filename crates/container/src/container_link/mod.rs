@@ -1,5 +1,5 @@
-//! A link for a container: made by the daemon in the container's namespace, and given addresses
-//! and routes there by whoever asked for it.
+//! A link for a container: the daemon creates it in the container's namespace ([`create`]), and the
+//! plugin configures addresses and routes there ([`ContainerLink`]).
 
 mod link;
 
@@ -11,18 +11,17 @@ use umacvlan_core::MacAddr;
 use umacvlan_netlink::{self as netlink, IpPrefix, Route, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
-pub(crate) use link::{default_parent, make, remove};
+pub(crate) use link::{create, default_parent, remove};
 
-/// How long the kernel may ask for other stations with the same IPv6 addresses: it takes about a
-/// second.
-const SETTLED: Duration = Duration::from_secs(10);
+/// How long to wait for IPv6 duplicate address detection, which takes about a second.
+const DAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether it has done so.
-const LOOK: Duration = Duration::from_millis(20);
+/// The interval between two looks at the state of the addresses.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// An interface in a namespace.
+/// An interface in the namespace of a container.
 #[derive(Debug)]
-pub(crate) struct Inside<'a> {
+pub(crate) struct ContainerLink<'a> {
     netns: &'a Netns,
     rtnl: Rtnl,
     name: String,
@@ -30,11 +29,11 @@ pub(crate) struct Inside<'a> {
     mac: Option<MacAddr>,
 }
 
-impl<'a> Inside<'a> {
+impl<'a> ContainerLink<'a> {
     /// The interface called `name` in `netns`.
     ///
     /// # Errors
-    /// If it is not there.
+    /// The interface does not exist.
     pub(crate) fn find(netns: &'a Netns, name: &str) -> Result<Self> {
         let mut rtnl = Rtnl::open_in(netns)?;
         let Some(link) = rtnl.link(name)? else {
@@ -44,22 +43,22 @@ impl<'a> Inside<'a> {
         Ok(Self { netns, rtnl, name: name.to_owned(), index, mac })
     }
 
-    /// The address that it had when it was found.
+    /// The MAC address at the time of [`Self::find`].
     pub(crate) const fn mac(&self) -> Option<MacAddr> {
         self.mac
     }
 
-    /// Gives it addresses, sets it up and adds routes, in the order in which the kernel takes
-    /// them, and tells the neighbours of the addresses. Routes without an interface get this one.
-    /// With `settle` it returns once no IPv6 address waits for its probe.
+    /// Adds addresses, sets the interface up, adds routes, and announces the addresses to the
+    /// neighbours. Routes without an interface get this one. With `wait_for_dad` it returns once
+    /// duplicate address detection has finished.
     ///
     /// # Errors
-    /// The first thing that the kernel refuses, or that another station has an address.
-    pub(crate) fn set_up(
+    /// The first refusal of the kernel, or an address that another host has.
+    pub(crate) fn configure(
         &mut self,
         addresses: &[IpPrefix],
         routes: &[Route],
-        settle: bool,
+        wait_for_dad: bool,
     ) -> Result<()> {
         self.announce();
         if addresses.iter().any(|at| at.ip().is_ipv6()) {
@@ -69,8 +68,8 @@ impl<'a> Inside<'a> {
             self.rtnl.add_address(self.index, at.ip(), at.prefix_len())?;
         }
         self.rtnl.set_up(self.index, true)?;
-        if settle {
-            self.settle()?;
+        if wait_for_dad {
+            self.wait_for_dad()?;
         }
         for route in routes {
             let index = route.index.unwrap_or(self.index);
@@ -79,10 +78,10 @@ impl<'a> Inside<'a> {
         Ok(())
     }
 
-    /// Its addresses.
+    /// The IP addresses of the interface.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// The netlink request failed.
     pub(crate) fn addresses(&mut self) -> netlink::Result<Vec<IpPrefix>> {
         let all = self.rtnl.addresses()?.into_iter();
         Ok(all.filter(|address| address.index == self.index).map(|address| address.at).collect())
@@ -91,21 +90,22 @@ impl<'a> Inside<'a> {
     /// The routes of the whole namespace.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// The netlink request failed.
     pub(crate) fn all_routes(&mut self) -> netlink::Result<Vec<Route>> {
         self.rtnl.routes()
     }
 
-    /// Has the kernel tell the neighbours of its addresses when it comes up or gets another MAC
-    /// address: one that had them before may be in their tables. A kernel that cannot is as it
-    /// was before.
+    /// Makes the kernel announce the addresses when the interface comes up or gets another MAC
+    /// address: the neighbours may have a former owner in their tables. Without these settings
+    /// nothing is announced.
     fn announce(&self) {
         for setting in ["ipv4/conf/{}/arp_notify", "ipv6/conf/{}/ndisc_notify"] {
             let _ = set_sysctl(self.netns, &setting.replace("{}", &self.name), "1");
         }
     }
 
-    /// Container runtimes switch IPv6 off for interfaces to come. Addresses stay while it is down.
+    /// Enables IPv6, which container runtimes disable for new interfaces, and keeps the addresses
+    /// while the interface is down.
     fn enable_ipv6(&self) -> Result<()> {
         for (name, setting, value) in [
             ("lo", "disable_ipv6", "0"),
@@ -118,16 +118,16 @@ impl<'a> Inside<'a> {
         Ok(())
     }
 
-    /// Waits until the kernel knows of every IPv6 address whether it is the only one.
-    fn settle(&mut self) -> Result<()> {
-        let end = Instant::now() + SETTLED;
+    /// Waits for IPv6 duplicate address detection.
+    fn wait_for_dad(&mut self) -> Result<()> {
+        let end = Instant::now() + DAD_TIMEOUT;
         loop {
             let all = self.rtnl.addresses()?;
             let own = || all.iter().filter(|address| address.index == self.index);
             if let Some(taken) = own().find(|address| address.duplicate) {
                 bail!(
-                    "another station has the address {} already: give {} another one, or stop \
-                     that station",
+                    "another host has the address {} already: give {} another one, or stop that \
+                     host",
                     taken.at.ip(),
                     self.name
                 );
@@ -135,12 +135,12 @@ impl<'a> Inside<'a> {
             match own().find(|address| address.tentative) {
                 None => return Ok(()),
                 Some(waiting) if Instant::now() >= end => bail!(
-                    "the kernel does not come to an end with probing for {} on {}: has its parent \
+                    "duplicate address detection of {} on {} does not finish: does the parent have \
                      a carrier?",
                     waiting.at.ip(),
                     self.name
                 ),
-                Some(_) => thread::sleep(LOOK),
+                Some(_) => thread::sleep(POLL_INTERVAL),
             }
         }
     }
@@ -153,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    /// A namespace with the veth pair `a` and `b`, of which `b` is up.
-    fn place() -> (Netns, Rtnl) {
+    /// A namespace with the veth pair `a` and `b`; `b` is up.
+    fn veth_pair() -> (Netns, Rtnl) {
         let netns = Netns::create().unwrap();
         let mut rtnl = Rtnl::open_in(&netns).unwrap();
         rtnl.add_veth("a", "b", None).unwrap();
@@ -168,8 +168,8 @@ mod tests {
         if !root_or_skip() {
             return;
         }
-        let (netns, mut rtnl) = place();
-        // As a container runtime leaves it.
+        let (netns, mut rtnl) = veth_pair();
+        // Container runtimes leave it so.
         set_sysctl(&netns, "ipv6/conf/a/disable_ipv6", "1").unwrap();
         let addresses: Vec<IpPrefix> =
             ["10.1.2.3/24", "fd00::3/64"].map(|text| text.parse().unwrap()).into();
@@ -182,16 +182,16 @@ mod tests {
             to("::/0", Some("fd00::1")),
             to("10.9.0.0/16", None),
         ];
-        let mut inside = Inside::find(&netns, "a").unwrap();
-        inside.set_up(&addresses, &routes, true).unwrap();
+        let mut link = ContainerLink::find(&netns, "a").unwrap();
+        link.configure(&addresses, &routes, true).unwrap();
 
         assert!(rtnl.link("a").unwrap().unwrap().is_up());
-        let found = inside.addresses().unwrap();
+        let found = link.addresses().unwrap();
         assert!(addresses.iter().all(|at| found.contains(at)), "{found:?}");
         let listed = rtnl.addresses().unwrap();
         let own = |address: &&Address| addresses.contains(&address.at);
         assert!(listed.iter().filter(own).all(|address| !address.tentative), "{listed:?}");
-        let found = inside.all_routes().unwrap();
+        let found = link.all_routes().unwrap();
         for route in routes {
             let same = |other: &&Route| other.to == route.to && other.via == route.via;
             assert!(found.iter().any(|other| same(&other)), "{route:?}: {found:#?}");
@@ -199,11 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_another_station_has_is_told() {
+    fn an_address_of_another_host_is_an_error() {
         if !root_or_skip() {
             return;
         }
-        let (netns, mut rtnl) = place();
+        let (netns, mut rtnl) = veth_pair();
         let other = Netns::create().unwrap();
         let b = rtnl.link("b").unwrap().unwrap().index;
         rtnl.set_netns(b, &other).unwrap();
@@ -214,21 +214,23 @@ mod tests {
         there.add_address(b, taken.ip(), 64).unwrap();
         there.set_up(b, true).unwrap();
 
-        let error = Inside::find(&netns, "a").unwrap().set_up(&[taken], &[], true).unwrap_err();
+        let error =
+            ContainerLink::find(&netns, "a").unwrap().configure(&[taken], &[], true).unwrap_err();
         assert!(error.to_string().contains("has the address fd00::3 already"), "{error}");
     }
 
     #[test]
-    fn what_is_not_there_and_what_is_refused_is_told() {
+    fn a_missing_interface_and_a_refused_route_are_errors() {
         if !root_or_skip() {
             return;
         }
-        let (netns, _rtnl) = place();
-        let error = Inside::find(&netns, "eth0").unwrap_err().to_string();
+        let (netns, _rtnl) = veth_pair();
+        let error = ContainerLink::find(&netns, "eth0").unwrap_err().to_string();
         assert!(error.contains("no interface eth0"), "{error}");
         let via = Some("192.0.2.1".parse().unwrap());
         let route = Route { via, ..Route::new("10.9.0.0/16".parse().unwrap()) };
-        let error = Inside::find(&netns, "a").unwrap().set_up(&[], &[route], true).unwrap_err();
+        let error =
+            ContainerLink::find(&netns, "a").unwrap().configure(&[], &[route], true).unwrap_err();
         assert!(error.to_string().contains("a route to 10.9.0.0/16 via 192.0.2.1"), "{error}");
     }
 }

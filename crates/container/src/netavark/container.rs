@@ -1,4 +1,4 @@
-//! `setup` and `teardown`: a container gets its link, and gives it back.
+//! `setup` and `teardown`: creates the link of a container, and removes it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,18 +11,17 @@ use umacvlan_sys::netns::Netns;
 use super::network::{Address, Interface, Ipam, Request, Status};
 use super::options::Options;
 use super::routes;
-use crate::container_link::{self, Inside};
+use crate::container_link::{self, ContainerLink};
 use umacvlan_api::LinkSpec;
 use umacvlan_client::{Client, ConnectError, Failure};
-use umacvlan_text::output::complain;
+use umacvlan_text::output::print_stderr;
 
-/// Why there is no parent where none is named: as Podman's macvlan, that of the default route is
-/// taken.
+/// The default parent is the interface of the default route, as for Podman's macvlan.
 const NO_PARENT: &str =
     "the host has no default route to take the parent from: name one, -o parent=eth0";
 
-/// What the namespace of a container gets, in full, before anything of it is made.
-struct Wish<'a> {
+/// The configuration of a container's link, complete before anything is created.
+struct LinkSetup<'a> {
     name: &'a str,
     addresses: Vec<Address>,
     /// Routes out of the link.
@@ -31,74 +30,74 @@ struct Wish<'a> {
     others: Vec<Route>,
 }
 
-/// Makes the link in the namespace at `netns`, with its addresses and routes. If one of them
-/// cannot be had, nothing is left of it.
+/// Creates the link in the namespace at `netns`, with its addresses and routes. After a failure the
+/// link is removed.
 ///
 /// # Errors
-/// What could not be done.
+/// The first failure.
 pub(super) fn setup(socket: &Path, netns: &Path, request: &Request) -> Result<Status> {
     let options = Options::read(request.network.options.as_ref())?;
-    let wish = Wish::read(request, &options)?;
-    let place = place(netns)?;
-    let namespace = Netns::open(&place)?;
-    let spec = spec(request, options, &place)?;
+    let setup = LinkSetup::read(request, &options)?;
+    let netns_path = netns_path(netns)?;
+    let namespace = Netns::open(&netns_path)?;
+    let spec = link_spec(request, options, &netns_path)?;
     if request.port_mappings.as_ref().is_some_and(|ports| !ports.is_empty()) {
-        complain("published ports are ignored: the container has an address of its own");
+        print_stderr("published ports are ignored: the container has its own address");
     }
 
     let mut client = Client::connect(socket)?;
     let owner = owner(request);
-    let made = match container_link::make(&mut client, wish.name, spec, &owner) {
-        // There may be something of that name, but it is not ours to remove.
+    let created = match container_link::create(&mut client, setup.name, spec, &owner) {
+        // Nothing was created. An interface of that name belongs to someone else.
         Err(failure @ (Failure::Problem(_) | Failure::Connect(_))) => return Err(failure.into()),
         Err(failure) => Err(failure.into()),
-        Ok(link) => wish.furnish(&namespace).map(|()| link),
+        Ok(link) => setup.configure(&namespace).map(|()| link),
     };
-    let link = made.map_err(|error| undo(&mut client, &owner, error))?;
+    let link = created.map_err(|error| roll_back(&mut client, &owner, error))?;
     let mac_address = link.address.unwrap_or_default();
-    let interface = Interface { mac_address, subnets: wish.addresses };
-    let interfaces = BTreeMap::from([(wish.name.to_owned(), interface)]);
+    let interface = Interface { mac_address, subnets: setup.addresses };
+    let interfaces = BTreeMap::from([(setup.name.to_owned(), interface)]);
     Ok(Status { dns_search_domains: [], dns_server_ips: [], interfaces })
 }
 
-/// Takes from the namespace at `netns` what `setup` has put there. What is gone already, the
+/// Removes the link and routes that `setup` has created. Anything that is gone already, the
 /// namespace included, is no error.
 ///
 /// # Errors
-/// The daemon is there and does not do it.
+/// The daemon refuses it, or the interface cannot be deleted without a daemon.
 pub(super) fn teardown(socket: &Path, netns: &Path, request: &Request) -> Result<()> {
-    let namespace = place(netns).and_then(|place| Ok(Netns::open(&place)?)).ok();
+    let namespace = netns_path(netns).and_then(|netns_path| Ok(Netns::open(&netns_path)?)).ok();
     if let Some(namespace) = &namespace {
-        // What cannot be read was never made.
-        let wish = Options::read(request.network.options.as_ref())
-            .and_then(|options| Wish::read(request, &options));
-        wish.iter().for_each(|wish| without(namespace, &wish.others));
+        // Invalid options have created no routes.
+        let setup = Options::read(request.network.options.as_ref())
+            .and_then(|options| LinkSetup::read(request, &options));
+        setup.iter().for_each(|setup| delete_routes(namespace, &setup.others));
     }
     match Client::connect(socket) {
         Ok(mut client) => Ok(container_link::remove(&mut client, &owner(request))?),
-        // The next daemon will see that the link is gone, and forget it.
+        // The next daemon finds that the link is gone.
         Err(ConnectError::Nobody { .. }) => match &namespace {
-            Some(namespace) => delete(namespace, &request.network_options.interface_name),
+            Some(namespace) => delete_link(namespace, &request.network_options.interface_name),
             None => Ok(()),
         },
         Err(error) => Err(error.into()),
     }
 }
 
-/// The path of a namespace as the daemon can use it. Only a path is one here: `Netns` and the daemon
-/// know other names, too.
-fn place(netns: &Path) -> Result<String> {
+/// The absolute path of a namespace, for the daemon. `Netns` and the daemon would take a relative one
+/// for a name.
+fn netns_path(netns: &Path) -> Result<String> {
     let path = std::path::absolute(netns)?;
     path.into_os_string().into_string().ok().context("the path of the namespace is no text")
 }
 
-/// By what the daemon knows whose a link is.
+/// The owner tag of the link.
 fn owner(request: &Request) -> String {
     let Request { container_id, network, network_options, .. } = request;
     format!("netavark/{container_id}/{}/{}", network.id, network_options.interface_name)
 }
 
-fn spec(request: &Request, options: Options, place: &str) -> Result<LinkSpec> {
+fn link_spec(request: &Request, options: Options, netns_path: &str) -> Result<LinkSpec> {
     let parent = match &request.network.network_interface {
         Some(parent) if !parent.is_empty() => parent.clone(),
         _ => container_link::default_parent()?.context(NO_PARENT)?,
@@ -113,22 +112,22 @@ fn spec(request: &Request, options: Options, place: &str) -> Result<LinkSpec> {
         macaddr: options.macaddr,
         mode: options.mode,
         mtu: options.mtu,
-        netns: Some(place.to_owned()),
+        netns: Some(netns_path.to_owned()),
         nodst: options.nodst,
         ..LinkSpec::default()
     })
 }
 
-/// Removes a link that could not be completed, and returns why.
-fn undo(client: &mut Client, owner: &str, why: anyhow::Error) -> anyhow::Error {
+/// Removes a link that could not be configured, and returns the error.
+fn roll_back(client: &mut Client, owner: &str, why: anyhow::Error) -> anyhow::Error {
     match container_link::remove(client, owner) {
         Ok(()) => why,
         Err(failure) => why.context(format!("and the link could not be removed ({failure})")),
     }
 }
 
-/// Deletes an interface that no daemon can remove, if it is one of ours.
-fn delete(namespace: &Netns, name: &str) -> Result<()> {
+/// Deletes an interface without a daemon, if it is one of ours.
+fn delete_link(namespace: &Netns, name: &str) -> Result<()> {
     let mut rtnl = Rtnl::open_in(namespace)?;
     match rtnl.link(name)? {
         Some(link) if link.is_own_persistent_tap() => Ok(rtnl.delete(link.index)?),
@@ -136,14 +135,14 @@ fn delete(namespace: &Netns, name: &str) -> Result<()> {
     }
 }
 
-/// Takes routes away, those that are there.
-fn without(namespace: &Netns, routes: &[Route]) {
+/// Deletes routes, ignoring missing ones.
+fn delete_routes(namespace: &Netns, routes: &[Route]) {
     if let Ok(mut rtnl) = Rtnl::open_in(namespace) {
         routes.iter().for_each(|route| drop(rtnl.del_route(route)));
     }
 }
 
-impl<'a> Wish<'a> {
+impl<'a> LinkSetup<'a> {
     fn read(request: &'a Request, options: &Options) -> Result<Self> {
         let Request { network, network_options, .. } = request;
         let name = network_options.interface_name.as_str();
@@ -157,7 +156,8 @@ impl<'a> Wish<'a> {
         if network.ipam()? != Some(Ipam::None) {
             let near = |route: &Route| {
                 let via = route.via.iter();
-                via.flat_map(|via| network.subnets().iter().filter(|at| at.holds(*via))).count() > 0
+                via.flat_map(|via| network.subnets().iter().filter(|at| at.contains(*via))).count()
+                    > 0
             };
             let (own, foreign) = routes::read(network)?.into_iter().partition(near);
             routes.extend::<Vec<_>>(own);
@@ -166,17 +166,17 @@ impl<'a> Wish<'a> {
         Ok(Self { name, addresses, routes, others })
     }
 
-    /// Gives the link what it is to have.
-    fn furnish(&self, namespace: &Netns) -> Result<()> {
-        // Addresses are Podman's to give, not a router's. There is no such file without IPv6.
+    /// Configures the link and adds the other routes.
+    fn configure(&self, namespace: &Netns) -> Result<()> {
+        // Podman assigns the addresses, so the kernel must not. Without IPv6 the file is missing.
         let _ = set_sysctl(namespace, &format!("ipv6/conf/{}/autoconf", self.name), "0");
         let addresses: Vec<_> = self.addresses.iter().map(|address| address.ipnet).collect();
-        Inside::find(namespace, self.name)?.set_up(&addresses, &self.routes, false)?;
+        ContainerLink::find(namespace, self.name)?.configure(&addresses, &self.routes, false)?;
         let mut rtnl = Rtnl::open_in(namespace)?;
         for (done, route) in self.others.iter().enumerate() {
             if let Err(error) = rtnl.add_route(route) {
-                // They do not go with the link.
-                without(namespace, &self.others[..done]);
+                // The kernel does not remove them with the link.
+                delete_routes(namespace, &self.others[..done]);
                 return Err(error.into());
             }
         }

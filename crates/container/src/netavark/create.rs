@@ -1,4 +1,4 @@
-//! `create`: a network before Podman writes it down.
+//! `create`: validates and completes a network before Podman stores it.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -8,11 +8,10 @@ use super::network::{Ipam, Network};
 use super::options::Options;
 use super::routes;
 
-/// Looks whether a network can be had, and returns it with what was left out. What is not known
-/// here goes back as it came.
+/// Validates a network and returns it with defaults filled in; unknown fields are returned unchanged.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The first invalid field.
 pub(super) fn create(mut given: Map<String, Value>) -> Result<Map<String, Value>> {
     let network: Network = serde_json::from_value(Value::Object(given.clone()))
         .context("this is no network as Podman describes them")?;
@@ -23,13 +22,13 @@ pub(super) fn create(mut given: Map<String, Value>) -> Result<Map<String, Value>
     let ipam = ipam(&network)?;
 
     if let Some(parent) = parent {
-        exists(&parent)?;
+        check_parent(&parent)?;
         given.insert("network_interface".to_owned(), parent.into());
         if let Some(options) = given.get_mut("options").and_then(Value::as_object_mut) {
             options.remove("parent");
         }
     }
-    // Podman's name server is reached through the host, and that through no link.
+    // Podman's name server runs on the host, which links cannot reach.
     given.insert("dns_enabled".to_owned(), false.into());
     let options = given.entry("ipam_options").or_insert(Value::Null);
     if options.is_null() {
@@ -39,8 +38,8 @@ pub(super) fn create(mut given: Map<String, Value>) -> Result<Map<String, Value>
     Ok(given)
 }
 
-/// The parent, if it is said: as the interface of the network, or as the option that Docker and
-/// Podman's own drivers call so.
+/// The parent, if given: as the interface of the network, or as the option `parent` that Docker and
+/// Podman's own drivers have.
 fn parent(network: &Network) -> Result<Option<String>> {
     let option = network.options.as_ref().and_then(|options| options.get("parent"));
     match (&network.network_interface, option) {
@@ -51,7 +50,7 @@ fn parent(network: &Network) -> Result<Option<String>> {
     }
 }
 
-/// The driver for addresses: as said, and else whatever goes with the subnets there are.
+/// The IPAM driver: the given one, else `host-local` with subnets and `none` without.
 fn ipam(network: &Network) -> Result<&'static str> {
     let any = !network.subnets().is_empty();
     Ok(match network.ipam()? {
@@ -64,8 +63,8 @@ fn ipam(network: &Network) -> Result<&'static str> {
     })
 }
 
-/// Makes sure that there is such a parent, or that below a VLAN's.
-fn exists(parent: &str) -> Result<()> {
+/// Checks that the parent exists, or the interface below it if the name is that of a VLAN.
+fn check_parent(parent: &str) -> Result<()> {
     let mut rtnl = Rtnl::open()?;
     let mut name = parent;
     loop {
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_filled_in_and_the_rest_stays() {
+    fn defaults_are_filled_in_and_the_rest_is_unchanged() {
         let network = created(json!({
             "options": {"parent": "lo", "mtu": "1400"},
             "subnets": [{"subnet": "192.0.2.0/24", "lease_range": {"start_ip": "192.0.2.9"}}],
@@ -110,20 +109,20 @@ mod tests {
     }
 
     #[test]
-    fn without_subnets_nobody_gives_addresses() {
+    fn without_subnets_the_ipam_driver_is_none() {
         let network = created(json!({"options": null, "ipam_options": null})).unwrap();
         assert_eq!(network["ipam_options"]["driver"], "none");
         assert!(network.get("network_interface").is_none());
     }
 
     #[test]
-    fn a_vlan_of_a_parent_needs_no_interface_of_its_own() {
+    fn a_vlan_needs_no_interface_of_its_own() {
         let network = created(json!({"network_interface": "lo.10.20"})).unwrap();
         assert_eq!(network["network_interface"], "lo.10.20");
     }
 
     #[test]
-    fn what_cannot_be_had_is_refused() {
+    fn invalid_networks_are_refused() {
         for (more, complaint) in [
             (
                 json!({"options": {"parent": "nowhere0"}}),

@@ -1,8 +1,8 @@
-//! `umacvlan netavark`: the plugin by which Podman's netavark has links for containers.
+//! `umacvlan netavark`: the driver plugin for Podman's netavark.
 //!
-//! It is started anew for each request, with JSON on standard input and output, and asks the
-//! daemon: netavark's plugin-API.md. Called as `umacvlan-netavark` it is that plugin and nothing
-//! else, because netavark takes the file's name for the name of the driver.
+//! netavark starts it anew for each request, with JSON on standard input and output, as its
+//! plugin-API.md specifies. Started as `umacvlan-netavark` the program is only this plugin, because
+//! netavark takes the file name for the name of the driver.
 
 mod container;
 mod create;
@@ -22,10 +22,10 @@ use serde::de::DeserializeOwned;
 
 use umacvlan_text::output::{Output, one_line};
 
-/// The name by which the plugin is called.
+/// The file name by which netavark starts the plugin.
 const PLUGIN: &str = "umacvlan-netavark";
 
-/// The version of netavark's interface that this speaks.
+/// The supported version of netavark's plugin API.
 const API_VERSION: &str = "1.0.0";
 
 /// Be the plugin by which Podman's netavark has links for containers.
@@ -70,29 +70,30 @@ struct Info {
 }
 
 #[derive(Serialize)]
-struct Complaint {
+struct ErrorReply {
     error: String,
 }
 
-/// True if the program was called by the plugin's name.
-pub fn is_meant(program: Option<&OsStr>) -> bool {
+/// Whether the program was started as `umacvlan-netavark`; `program` is the first argument.
+pub fn invoked_by_name(program: Option<&OsStr>) -> bool {
     program.and_then(|program| Path::new(program).file_name()) == Some(OsStr::new(PLUGIN))
 }
 
-/// Does what the words after the plugin's name say, the first of them that name.
-pub fn run_plugin(words: impl Iterator<Item = OsString>) -> ExitCode {
-    match Plugin::try_parse_from(words) {
+/// Parses the arguments, which begin with the name of the program, and runs the plugin. Returns the
+/// exit status.
+pub fn run_plugin(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    match Plugin::try_parse_from(arguments) {
         Ok(plugin) => run(&plugin.args, &umacvlan_api::socket_path(None)),
         Err(error) if !error.use_stderr() => {
             Output::new().text(&error.to_string());
             ExitCode::SUCCESS
         }
-        // The first line says what is wrong; the rest is how it is called, for people.
-        Err(error) => refuse(error.to_string().lines().next().unwrap_or_default()),
+        // Only the first line is the error; the rest is the usage.
+        Err(error) => fail(error.to_string().lines().next().unwrap_or_default()),
     }
 }
 
-/// Answers one request; the daemon listens at `socket`.
+/// Answers one request; `socket` is the daemon's. Returns the exit status.
 pub fn run(args: &NetavarkArgs, socket: &Path) -> ExitCode {
     let answered = match &args.verb {
         Some(Verb::Create) => read().and_then(create::create).and_then(|network| print(&network)),
@@ -108,11 +109,11 @@ pub fn run(args: &NetavarkArgs, socket: &Path) -> ExitCode {
     };
     match answered {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&one_line(&error)),
+        Err(error) => fail(&one_line(&error)),
     }
 }
 
-/// The request.
+/// Reads the request.
 fn read<T: DeserializeOwned>() -> Result<T> {
     serde_json::from_reader(io::stdin().lock()).context("standard input is no request of netavark")
 }
@@ -123,9 +124,9 @@ fn print(answer: &impl Serialize) -> Result<()> {
     output.finish()
 }
 
-fn refuse(error: &str) -> ExitCode {
-    // Where this fails there is nobody left to tell.
-    let _ = print(&Complaint { error: error.to_owned() });
+fn fail(error: &str) -> ExitCode {
+    // A failure cannot be reported anywhere.
+    let _ = print(&ErrorReply { error: error.to_owned() });
     ExitCode::FAILURE
 }
 
@@ -134,15 +135,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_the_file_decides() {
-        for (program, meant) in [
+    fn the_file_name_decides() {
+        for (program, invoked) in [
             ("umacvlan-netavark", true),
             ("/usr/lib/podman/umacvlan-netavark", true),
             ("/usr/bin/umacvlan", false),
             ("umacvlan-netavark/umacvlan", false),
             ("", false),
         ] {
-            assert_eq!(is_meant(Some(program.as_ref())), meant, "{program}");
+            assert_eq!(invoked_by_name(Some(program.as_ref())), invoked, "{program}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What netavark tells of a network and of a container, as far as it matters here.
+//! The JSON types of netavark's plugin API, with the fields that this plugin uses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub(super) struct Request {
     pub(super) network_options: Attachment,
 }
 
-/// A network as Podman has written it down.
+/// A network in Podman's configuration.
 #[derive(Debug, Deserialize)]
 pub(super) struct Network {
     pub(super) name: String,
@@ -33,7 +33,7 @@ pub(super) struct Network {
     pub(super) routes: Option<Vec<StaticRoute>>,
 }
 
-/// One network of addresses.
+/// A subnet of a network.
 #[serde_as]
 #[derive(Debug, Deserialize)]
 pub(super) struct Subnet {
@@ -42,7 +42,7 @@ pub(super) struct Subnet {
     pub(super) gateway: Option<IpAddr>,
 }
 
-/// A route that every container of the network gets.
+/// A static route for every container of the network.
 #[serde_as]
 #[derive(Debug, Deserialize)]
 pub(super) struct StaticRoute {
@@ -53,7 +53,7 @@ pub(super) struct StaticRoute {
     pub(super) route_type: Option<String>,
 }
 
-/// What one container is to have of a network.
+/// The options of one container in a network.
 #[derive(Debug, Deserialize)]
 pub(super) struct Attachment {
     /// The link's name in the container.
@@ -70,14 +70,14 @@ pub(super) struct Status {
     pub(super) interfaces: BTreeMap<String, Interface>,
 }
 
-/// The link as it is.
+/// The configured link.
 #[derive(Debug, Serialize)]
 pub(super) struct Interface {
     pub(super) mac_address: String,
     pub(super) subnets: Vec<Address>,
 }
 
-/// An address of a container, and where it sends what is for elsewhere.
+/// An address of a container and its gateway.
 #[serde_as]
 #[skip_serializing_none]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -87,20 +87,20 @@ pub(super) struct Address {
     pub(super) ipnet: IpPrefix,
 }
 
-/// Who gives out addresses.
+/// The IPAM driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ipam {
-    /// Podman, which says them.
+    /// Podman chooses the addresses and passes them on.
     HostLocal,
-    /// Nobody.
+    /// No addresses.
     None,
 }
 
 impl Network {
-    /// Who gives out addresses, by what the network says of it; `None` if it says nothing.
+    /// The IPAM driver; `None` if the network names none.
     ///
     /// # Errors
-    /// Nobody of that name does.
+    /// The driver is unknown or not supported.
     pub(super) fn ipam(&self) -> Result<Option<Ipam>> {
         let driver = self.ipam_options.as_ref().and_then(|options| options.get("driver"));
         Ok(match driver.map(String::as_str) {
@@ -115,15 +115,15 @@ impl Network {
         })
     }
 
-    /// Its networks of addresses.
+    /// The subnets of the network.
     pub(super) fn subnets(&self) -> &[Subnet] {
         self.subnets.as_deref().unwrap_or_default()
     }
 
-    /// Makes sure that no address is in two of its networks, and that gateways are in theirs.
+    /// Checks that subnets do not overlap and that each gateway is in its subnet.
     ///
     /// # Errors
-    /// Names those that are not as they should be.
+    /// Names the subnets that fail the check.
     pub(super) fn check_subnets(&self) -> Result<()> {
         for (number, Subnet { subnet, gateway }) in self.subnets().iter().enumerate() {
             for other in self.subnets().iter().skip(number + 1).map(|other| other.subnet) {
@@ -138,10 +138,10 @@ impl Network {
         Ok(())
     }
 
-    /// The addresses of a container, in the order of the networks they are in.
+    /// The addresses of a container, in the order of their subnets.
     ///
     /// # Errors
-    /// There are none where there should be, or one is in none of the networks.
+    /// The IPAM driver needs addresses and there are none, or one is in none of the subnets.
     pub(super) fn addresses(&self, wanted: &Attachment) -> Result<Vec<Address>> {
         if self.ipam()? == Some(Ipam::None) {
             return Ok(Vec::new());
@@ -150,16 +150,18 @@ impl Network {
             bail!("network {}: no static ips given, and no other address to take", self.name);
         };
         self.check_subnets()?;
-        if let Some(lost) = ips.iter().find(|ip| !self.subnets().iter().any(|at| at.holds(**ip))) {
+        if let Some(other) =
+            ips.iter().find(|ip| !self.subnets().iter().any(|at| at.contains(**ip)))
+        {
             bail!(
-                "not all static IPs matched a subnet: {lost} is in none of network {}",
+                "not all static IPs matched a subnet: {other} is in none of network {}",
                 self.name
             );
         }
         let of = |at: &Subnet| {
             let gateway = at.gateway.filter(|_| !self.internal);
             let len = at.subnet.prefix_len();
-            let own = ips.iter().filter(|ip| at.holds(**ip));
+            let own = ips.iter().filter(|ip| at.contains(**ip));
             own.filter_map(|ip| IpPrefix::new(*ip, len))
                 .map(|ipnet| Address { gateway, ipnet })
                 .collect::<Vec<_>>()
@@ -169,7 +171,7 @@ impl Network {
 }
 
 impl Subnet {
-    pub(super) fn holds(&self, ip: IpAddr) -> bool {
+    pub(super) fn contains(&self, ip: IpAddr) -> bool {
         self.subnet.contains(ip)
     }
 }
@@ -180,7 +182,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A network that is given as JSON but for what every one has.
+    /// A network with these fields and the required ones.
     pub(crate) fn network(more: serde_json::Value) -> Network {
         let mut whole = json!({"name": "net", "id": "1"});
         whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -194,7 +196,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn each_address_goes_to_the_network_it_is_in() {
+    fn each_address_is_assigned_to_its_subnet() {
         let two = json!({"subnets": [
             {"subnet": "10.88.0.0/16", "gateway": "10.88.0.1"}, {"subnet": "fd00:1::/64"},
         ]});
@@ -214,7 +216,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn networks_that_share_addresses_and_addresses_of_no_network_are_refused() {
+    fn overlapping_subnets_and_addresses_outside_of_them_are_refused() {
         let subnets = |all: &[&str]| {
             let all: Vec<_> = all.iter().map(|subnet| json!({"subnet": subnet})).collect();
             json!({"subnets": all})

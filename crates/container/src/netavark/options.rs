@@ -1,4 +1,4 @@
-//! What `podman network create --opt` takes: the options of Podman's macvlan, and two more.
+//! [`Options`]: the options of `podman network create --opt`, a superset of those of Podman's macvlan.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -12,8 +12,8 @@ use umacvlan_text::suggest::did_you_mean;
 const NAMES: [&str; 8] =
     ["bclim", "macaddr", "metric", "mode", "mtu", "no_default_route", "nodst", "parent"];
 
-/// Smaller than the 100 of most other networks, so that of several default routes this one is
-/// taken: as Podman's macvlan.
+/// The metric of default routes, as of Podman's macvlan: smaller than the 100 of most other networks,
+/// so that this route wins.
 const METRIC: u32 = 99;
 
 /// The options of a network.
@@ -21,23 +21,23 @@ const METRIC: u32 = 99;
 pub(super) struct Options {
     /// The port-wide limit above which a group takes the broadcast queue.
     pub(super) bclim: Option<i32>,
-    /// Source mode: the stations that are heard.
+    /// Source mode: the addresses of the source list.
     pub(super) macaddr: Vec<MacAddr>,
-    /// Of the default routes.
+    /// The metric of default routes.
     pub(super) metric: u32,
     pub(super) mode: Mode,
     /// In bytes; the parent's if absent.
     pub(super) mtu: Option<u32>,
     pub(super) no_default_route: bool,
-    /// Source mode: what these stations send goes to nobody else.
+    /// Source mode: frames from the source list go to no other interface.
     pub(super) nodst: bool,
 }
 
 impl Options {
-    /// Reads them.
+    /// Parses the options.
     ///
     /// # Errors
-    /// The first one that is not known, or whose value has no meaning.
+    /// The first option that is unknown or has an invalid value.
     pub(super) fn read(given: Option<&BTreeMap<String, String>>) -> Result<Self> {
         let none = BTreeMap::new();
         let given = given.unwrap_or(&none);
@@ -62,7 +62,7 @@ impl Options {
     }
 }
 
-/// Bridge unless it is said, as for Podman's macvlan.
+/// Parses the mode; the default is bridge, as for Podman's macvlan.
 fn mode(word: &str) -> Result<Mode> {
     if word.is_empty() { Ok(Mode::Bridge) } else { parsed("mode", word) }
 }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn without_options_it_is_as_with_podmans_macvlan() {
+    fn the_defaults_are_those_of_podmans_macvlan() {
         let options = Options::read(None).unwrap();
         assert_eq!((options.mode, options.metric, options.mtu), (Mode::Bridge, 99, None));
         assert!(!options.no_default_route && options.bclim.is_none());
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn each_option_is_read() {
+    fn each_option_is_parsed() {
         let options = read(&[
             ("bclim", "-1"),
             ("macaddr", "02:00:00:00:00:01,02:00:00:00:00:02"),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_has_every_option() {
+    fn the_documentation_has_every_option() {
         let document = include_str!("../../../../docs/podman.md");
         for name in NAMES {
             assert!(document.contains(&format!("-o {name}=")), "{name}");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_or_has_no_meaning_is_refused_with_a_hint() {
+    fn unknown_options_and_invalid_values_are_refused_with_a_hint() {
         for (given, complaint) in [
             (("mod", "bridge"), "option \"mod\"; did you mean \"mode\"?"),
             (("vlan", "10"), "parent=eth0.10"),

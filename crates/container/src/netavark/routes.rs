@@ -1,14 +1,14 @@
-//! Routes of a network: by default to its gateways, and those that are written down.
+//! The routes of a network: default routes to its gateways, and static routes.
 
 use anyhow::{Result, bail, ensure};
 use umacvlan_netlink::{IpPrefix, Route};
 
 use super::network::{Address, Network, StaticRoute};
 
-/// The routes that are written down.
+/// The static routes.
 ///
 /// # Errors
-/// One has no meaning.
+/// The first invalid one.
 pub(super) fn read(network: &Network) -> Result<Vec<Route>> {
     network.routes.iter().flatten().map(route).collect()
 }
@@ -29,7 +29,7 @@ fn route(given: &StaticRoute) -> Result<Route> {
     Ok(Route { via: Some(via), metric: given.metric, ..Route::new(to.network()) })
 }
 
-/// A default route of each family, to the first gateway of it.
+/// One default route per address family, to its first gateway.
 pub(super) fn defaults(addresses: &[Address], metric: u32) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for via in addresses.iter().filter_map(|address| address.gateway) {
@@ -49,7 +49,7 @@ mod tests {
     use crate::netavark::network::tests::network;
 
     #[test]
-    fn there_is_one_default_route_for_a_family() {
+    fn there_is_one_default_route_per_family() {
         let address = |ipnet: &str, gateway: Option<&str>| Address {
             ipnet: ipnet.parse().unwrap(),
             gateway: gateway.map(|gateway| gateway.parse().unwrap()),
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_without_a_meaning_is_refused() {
+    fn invalid_routes_are_refused() {
         for (given, complaint) in [
             (json!({"destination": "10.9.0.0/16"}), "needs a gateway"),
             (json!({"destination": "10.9.0.0/16", "gateway": "fd00::1"}), "another family"),

@@ -1,14 +1,14 @@
-//! [`Answer`]: an explanation as it is printed, for people and for programs.
+//! [`Answer`]: an explanation as text or as JSON.
 
 use serde::Serialize;
 use umacvlan_core::switch::{Explanation, Step};
 use umacvlan_core::{Frame, SubIndex};
 
-use super::question::Told;
-use super::story;
-use crate::offline_switch::{Fate, Paper, Said};
+use super::question::FrameSummary;
+use super::render;
+use crate::offline_switch::{OfflineSwitch, Outcome, OutcomeJson};
 
-/// Everything that is told of one frame.
+/// The answer to one question.
 #[serde_with::skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub(super) struct Answer<'a> {
@@ -19,30 +19,23 @@ pub(super) struct Answer<'a> {
     direction: &'static str,
     /// The link that sends it.
     link: Option<&'a str>,
-    /// In the order in which they were taken; the last one decides.
+    /// In the order of the decision; the last one decides.
     steps: Vec<Line>,
-    /// What each link has to do with a flood.
+    /// The decision of a flood for each link.
     flood: Vec<Role<'a>>,
-    verdict: &'static str,
-    reason: Option<&'static str>,
-    to: Vec<&'a str>,
-    copies: Vec<&'a str>,
-    too_long: Vec<&'a str>,
-    host: bool,
-    wire: bool,
-    /// It takes the broadcast queue.
-    queued: bool,
+    #[serde(flatten)]
+    outcome: OutcomeJson<'a>,
     notes: &'a [String],
 }
 
-/// A step, and where docs/semantics.md has it.
+/// A step and its section in docs/semantics.md.
 #[derive(Debug, Serialize)]
 struct Line {
     section: &'static str,
     text: String,
 }
 
-/// A link in a flood.
+/// The decision of a flood for one link.
 #[derive(Debug, Serialize)]
 struct Role<'a> {
     link: &'a str,
@@ -51,52 +44,44 @@ struct Role<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// `whole` if what the frame carries is known.
+    /// `whole` says that the payload is known.
     pub(super) fn new(
-        paper: &'a Paper,
+        offline: &'a OfflineSwitch,
         from: Option<SubIndex>,
         frame: Frame<'_>,
         whole: bool,
         Explanation { steps, verdict }: Explanation<'_>,
     ) -> Self {
-        let mut fate = Fate::default();
-        fate.carry_out(verdict, paper.switch.bc_queue_len());
+        let mut outcome = Outcome::default();
+        outcome.apply(verdict, offline.switch.bc_queue_len());
         let flood = match steps.last() {
             Some(&(Step::Flood(rule) | Step::LocalFlood(rule))) => {
                 let role = |(id, part)| Role {
-                    link: paper.name(id),
-                    part: story::part_name(part),
-                    text: story::part(paper, rule, id, part),
+                    link: offline.name(id),
+                    part: render::flood_decision_name(part),
+                    text: render::flood_decision(offline, rule, id, part),
                 };
-                paper.switch.flood_decisions(rule).map(role).collect()
+                offline.switch.flood_decisions(rule).map(role).collect()
             }
             _ => Vec::new(),
         };
-        let told =
-            |&step: &Step| Line { section: step.section(), text: story::tell(paper, frame, step) };
+        let line = |&step: &Step| Line {
+            section: step.section(),
+            text: render::step(offline, frame, step),
+        };
         Self {
-            frame: Told { frame, whole }.to_string(),
-            parent: &paper.parent,
+            frame: FrameSummary { frame, whole }.to_string(),
+            parent: &offline.parent,
             direction: if from.is_some() { "egress" } else { "ingress" },
-            link: from.map(|id| paper.name(id)),
-            steps: steps.iter().map(told).collect(),
+            link: from.map(|id| offline.name(id)),
+            steps: steps.iter().map(line).collect(),
             flood,
-            verdict: fate.said.name(),
-            reason: match fate.said {
-                Said::Drop(reason) => Some(reason.name()),
-                _ => None,
-            },
-            to: paper.names(&fate.to),
-            copies: paper.names(&fate.copies),
-            too_long: paper.names(&fate.too_long),
-            host: fate.host,
-            wire: fate.wire,
-            queued: fate.queued,
-            notes: &paper.notes,
+            outcome: outcome.json(offline),
+            notes: &offline.notes,
         }
     }
 
-    /// One line a step; the one that decides has a mark.
+    /// One line per step; `>` marks the deciding one.
     pub(super) fn text(&self) -> String {
         let place = match self.link {
             Some(link) => format!("from {link}, a link of {}", self.parent),
@@ -120,22 +105,23 @@ impl<'a> Answer<'a> {
     }
 
     fn verdict(&self) -> String {
-        let mut ends: Vec<&str> = self.copies.iter().chain(&self.to).copied().collect();
-        ends.extend(self.host.then_some("the host"));
-        ends.extend(self.wire.then_some("the wire"));
-        let ends = match ends.len() {
+        let OutcomeJson { verdict, reason, to, copies, host, wire, .. } = &self.outcome;
+        let mut receivers: Vec<&str> = copies.iter().chain(to).copied().collect();
+        receivers.extend(host.then_some("the host"));
+        receivers.extend(wire.then_some("the wire"));
+        let receivers = match receivers.len() {
             0 => "nobody".to_owned(),
             many if many > SHOWN => {
-                format!("{} and {} more", ends[..SHOWN].join(", "), many - SHOWN)
+                format!("{} and {} more", receivers[..SHOWN].join(", "), many - SHOWN)
             }
-            _ => ends.join(", "),
+            _ => receivers.join(", "),
         };
-        match self.reason {
-            Some(reason) => format!("{} ({reason}); {ends} gets it", self.verdict),
-            None => format!("{}: {ends}", self.verdict),
+        match reason {
+            Some(reason) => format!("{verdict} ({reason}); {receivers} gets it"),
+            None => format!("{verdict}: {receivers}"),
         }
     }
 }
 
-/// Links that are shown to people.
+/// Links that the text output shows at most.
 const SHOWN: usize = 32;

@@ -1,8 +1,8 @@
-//! `umacvlan explain`: what the switch does with a frame, step by step.
+//! `umacvlan explain`: the steps by which the switch decides about one frame.
 
 mod answer;
 mod question;
-mod story;
+mod render;
 #[cfg(test)]
 mod tests;
 
@@ -12,9 +12,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use umacvlan_core::{Frame, SubIndex};
 
-use crate::offline_switch::{Assumed, Paper, described, live};
+use crate::offline_switch::{Assumptions, OfflineSwitch, from_config, from_daemon};
 use answer::Answer;
-use question::{Described, Direction, Question};
+use question::{Direction, FrameSpec, Question};
 use umacvlan_api::{LinkView, ParentView};
 use umacvlan_config::Config;
 use umacvlan_text::output::Output;
@@ -40,40 +40,44 @@ pub struct ExplainArgs {
     config: Option<String>,
 
     #[command(flatten)]
-    assumed: Assumed,
+    assumptions: Assumptions,
 
     /// Print one JSON object
     #[arg(short, long)]
     json: bool,
 }
 
-/// Explains the frame. `cpus` are those that this process may use; `ask_daemon` reads the parents and
-/// links of the running daemon, if no configuration is given.
+/// Explains one frame. `cpus` are the CPUs that this process may use; `fetch_views` is called if no
+/// configuration is given and returns the parents and links of the running daemon.
+///
+/// # Errors
+/// The question is malformed, the configuration or the daemon cannot be read, or standard output
+/// cannot be written.
 pub fn run(
     args: &ExplainArgs,
     cpus: &[usize],
-    ask_daemon: impl FnOnce() -> Result<(Vec<ParentView>, Vec<LinkView>)>,
+    fetch_views: impl FnOnce() -> Result<(Vec<ParentView>, Vec<LinkView>)>,
 ) -> Result<ExitCode> {
     let question = Question::read(&args.question, args.hex.as_deref())?;
-    let (paper, from) = match &args.config {
+    let (offline, from) = match &args.config {
         Some(file) => {
             let parsed = Config::load(file, cpus)?;
-            on_file(&parsed.config, &question, &args.assumed)?
+            switch_from_config(&parsed.config, &question, &args.assumptions)?
         }
         None => {
-            let (parents, links) = ask_daemon()?;
-            on_daemon(&parents, &links, &question)?
+            let (parents, links) = fetch_views()?;
+            switch_from_daemon(&parents, &links, &question)?
         }
     };
-    let own = from.and_then(|id| paper.switch.sub(id)).map(|sub| sub.mac());
+    let own = from.and_then(|id| offline.switch.sub(id)).map(|sub| sub.mac());
     let bytes = question.frame.bytes(own)?;
     let frame = Frame::new(&bytes).context("the frame is shorter than an Ethernet header")?;
     let explanation = match from {
-        Some(id) => paper.switch.explain_egress(id, frame, question.gso),
-        None => paper.switch.explain_ingress(frame),
+        Some(id) => offline.switch.explain_egress(id, frame, question.gso),
+        None => offline.switch.explain_ingress(frame),
     };
-    let whole = matches!(question.frame, Described::Bytes(_));
-    let answer = Answer::new(&paper, from, frame, whole, explanation);
+    let whole = matches!(question.frame, FrameSpec::Bytes(_));
+    let answer = Answer::new(&offline, from, frame, whole, explanation);
     let mut output = Output::new();
     if args.json {
         output.json(&answer);
@@ -84,44 +88,45 @@ pub fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The parent in question as a configuration has it, and the link that sends.
-fn on_file(
+/// The switch of the parent from a configuration, and the sending link.
+fn switch_from_config(
     config: &Config,
     question: &Question,
-    assumed: &Assumed,
-) -> Result<(Paper, Option<SubIndex>)> {
+    assumptions: &Assumptions,
+) -> Result<(OfflineSwitch, Option<SubIndex>)> {
     let place = question.place.as_str();
     match question.direction {
-        Direction::Ingress => Ok((described(config, Some(place), assumed)?, None)),
+        Direction::Ingress => Ok((from_config(config, Some(place), assumptions)?, None)),
         Direction::Egress => {
             let entry = config.links.get(place).with_context(|| {
                 let known: Vec<&str> = config.links.keys().map(String::as_str).collect();
                 format!("the configuration has no link {place}: it has {}", known.join(", "))
             })?;
-            let paper = described(config, Some(&entry.spec.parent), assumed)?;
-            let id = paper.named(place).context("the link is on its parent")?;
-            Ok((paper, Some(id)))
+            let offline = from_config(config, Some(&entry.spec.parent), assumptions)?;
+            let id = offline.find(place).context("the link is on its parent")?;
+            Ok((offline, Some(id)))
         }
     }
 }
 
-/// The parent in question as the daemon has it, and the link that sends.
-fn on_daemon(
+/// The switch of the parent from the daemon's views, and the sending link.
+fn switch_from_daemon(
     parents: &[ParentView],
     links: &[LinkView],
     question: &Question,
-) -> Result<(Paper, Option<SubIndex>)> {
+) -> Result<(OfflineSwitch, Option<SubIndex>)> {
     let place = question.place.as_str();
     if question.direction == Direction::Ingress {
         let parent = parents.iter().find(|parent| parent.name == place).with_context(|| {
             format!("the daemon has no parent {place}: `umacvlan parent show` lists them")
         })?;
-        return Ok((live(parent, links)?, None));
+        return Ok((from_daemon(parent, links)?, None));
     }
-    let papers = parents.iter().map(|parent| live(parent, links)).collect::<Result<Vec<_>>>()?;
-    let found = papers.into_iter().filter_map(|paper| {
-        let id = paper.named(place)?;
-        Some((paper, Some(id)))
+    let candidates =
+        parents.iter().map(|parent| from_daemon(parent, links)).collect::<Result<Vec<_>>>()?;
+    let found = candidates.into_iter().filter_map(|offline| {
+        let id = offline.find(place)?;
+        Some((offline, Some(id)))
     });
     let mut found: Vec<_> = found.collect();
     match (found.pop(), found.len()) {

@@ -1,4 +1,4 @@
-//! What is asked: a place, a direction, and a frame in words or in hex.
+//! [`Question`]: a place, a direction, and a frame as `key=value` words or in hex.
 
 use std::fmt;
 
@@ -10,31 +10,31 @@ use umacvlan_core::{Frame, MacAddr};
 /// A question as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Question {
-    /// The parent for a frame from the wire, else the link that sends it.
+    /// The parent of an ingress frame, the sending link of an egress frame.
     pub(super) place: String,
     pub(super) direction: Direction,
-    pub(super) frame: Described,
-    /// It is a super-frame.
+    pub(super) frame: FrameSpec,
+    /// The frame is a GSO packet.
     pub(super) gso: bool,
 }
 
-/// Where a frame is looked at.
+/// The direction of a frame, seen from the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Egress,
     Ingress,
 }
 
-/// A frame: its bytes, or what to make them of.
+/// A frame: its bytes, or the fields to build it from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Described {
+pub(super) enum FrameSpec {
     Bytes(Vec<u8>),
-    Words(Words),
+    Fields(FrameFields),
 }
 
-/// What was said of a frame; what is absent has a default.
+/// Header fields of a frame; absent ones have a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Words {
+pub(super) struct FrameFields {
     dst: Option<MacAddr>,
     src: Option<MacAddr>,
     vlan: Option<u16>,
@@ -46,7 +46,7 @@ impl Question {
     /// Reads `PLACE ingress|egress WORD=VALUE...`, or the first two with a frame in hex.
     ///
     /// # Errors
-    /// What is wrong, and what was expected.
+    /// The word that is malformed, and the expected form.
     pub(super) fn read(text: &[String], hex: Option<&str>) -> Result<Self> {
         let text = text.join(" ");
         let mut words = text.split_whitespace();
@@ -57,30 +57,30 @@ impl Question {
             Some(other) => bail!("\"{other}\" is no direction: {GRAMMAR}"),
             None => bail!("no direction: {GRAMMAR}"),
         };
-        let mut said = Words::default();
+        let mut fields = FrameFields::default();
         let mut gso = false;
         for word in words {
             match word.split_once('=') {
                 None if word == "gso" => gso = true,
                 Some((key, value)) => {
-                    said.note(key, value).with_context(|| format!("in \"{word}\""))?;
+                    fields.set(key, value).with_context(|| format!("in \"{word}\""))?;
                 }
                 None => bail!("\"{word}\" is not understood: {GRAMMAR}"),
             }
         }
         let frame = match hex {
-            Some(_) if said != Words::default() => {
+            Some(_) if fields != FrameFields::default() => {
                 bail!("the frame is given by --hex: expected no words about it but gso");
             }
-            Some(hex) => Described::Bytes(bytes(hex)?),
-            None => Described::Words(said),
+            Some(hex) => FrameSpec::Bytes(bytes(hex)?),
+            None => FrameSpec::Fields(fields),
         };
         Ok(Self { place, direction, frame, gso })
     }
 }
 
-impl Words {
-    fn note(&mut self, key: &str, value: &str) -> Result<()> {
+impl FrameFields {
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match key {
             "dst" => self.dst = Some(value.parse()?),
             "src" => self.src = Some(value.parse()?),
@@ -91,8 +91,8 @@ impl Words {
             "type" => self.ethertype = Some(ethertype(value)?),
             "len" => {
                 let length =
-                    value.parse().ok().filter(|length| (HEADER_LEN..=MOST).contains(length));
-                let expected = || format!("expected bytes, from {HEADER_LEN} to {MOST}");
+                    value.parse().ok().filter(|length| (HEADER_LEN..=MAX_BYTES).contains(length));
+                let expected = || format!("expected bytes, from {HEADER_LEN} to {MAX_BYTES}");
                 self.length = Some(length.with_context(expected)?);
             }
             _ => bail!("expected one of dst, len, src, type, vlan"),
@@ -101,38 +101,38 @@ impl Words {
     }
 }
 
-impl Described {
-    /// The bytes of the frame; `src` is its source where none was said.
+impl FrameSpec {
+    /// The bytes of the frame; `src` is the default source.
     ///
     /// # Errors
-    /// Something that has no default was not said.
+    /// A field without a default is missing.
     pub(super) fn bytes(&self, src: Option<MacAddr>) -> Result<Vec<u8>> {
-        let words = match self {
+        let fields = match self {
             Self::Bytes(bytes) => return Ok(bytes.clone()),
-            Self::Words(words) => words,
+            Self::Fields(fields) => fields,
         };
-        let dst = words.dst.context("dst= is missing: where does the frame go?")?;
-        let src = words.src.or(src);
+        let dst = fields.dst.context("dst= is missing: where does the frame go?")?;
+        let src = fields.src.or(src);
         let src = src.context("src= is missing: a frame from the wire has a source")?;
         let mut bytes = [dst.octets(), src.octets()].concat();
-        if let Some(vlan) = words.vlan {
+        if let Some(vlan) = fields.vlan {
             bytes.extend(VLAN.to_be_bytes());
             bytes.extend(vlan.to_be_bytes());
         }
-        bytes.extend(words.ethertype.unwrap_or(IPV4).to_be_bytes());
-        bytes.resize(words.length.unwrap_or(LEAST).max(bytes.len()), 0);
+        bytes.extend(fields.ethertype.unwrap_or(IPV4).to_be_bytes());
+        bytes.resize(fields.length.unwrap_or(MIN_BYTES).max(bytes.len()), 0);
         Ok(bytes)
     }
 }
 
-/// A frame on one line, as far as it can be read. What it carries is told only of one that came
-/// in hex: of the others it is zeros.
-pub(super) struct Told<'f> {
+/// One line about a frame, as far as its headers can be parsed.
+pub(super) struct FrameSummary<'f> {
     pub(super) frame: Frame<'f>,
+    /// The payload is known: it came in hex. Otherwise it is zeros and is not shown.
     pub(super) whole: bool,
 }
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for FrameSummary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { frame, whole } = self;
         let bytes = frame.bytes();
@@ -140,8 +140,8 @@ impl fmt::Display for Told<'_> {
         let mut ethertype = frame.ethertype();
         if let Some(tag) = frame.tag() {
             write!(f, ", VLAN {}", tag.vid())?;
-            let behind = bytes.get(HEADER_LEN + TAG_LEN - 2..).and_then(|rest| rest.first_chunk());
-            ethertype = behind.map_or(ethertype, |bytes| u16::from_be_bytes(*bytes));
+            let inner = bytes.get(HEADER_LEN + TAG_LEN - 2..).and_then(|rest| rest.first_chunk());
+            ethertype = inner.map_or(ethertype, |bytes| u16::from_be_bytes(*bytes));
         }
         write!(f, ", type {ethertype:#06x}")?;
         if let Some((name, _)) = TYPES.iter().find(|&&(_, number)| number == ethertype) {
@@ -149,14 +149,14 @@ impl fmt::Display for Told<'_> {
         }
         write!(f, ", {} bytes", bytes.len())?;
         match *whole {
-            true => carried(bytes, f),
+            true => payload(bytes, f),
             false => Ok(()),
         }
     }
 }
 
-/// What a frame carries, in the words of its protocols.
-fn carried(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Writes the addresses and ports of the IP packet in a frame.
+fn payload(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let Ok(packet) = LaxSlicedPacket::from_ethernet(bytes) else {
         return Ok(());
     };
@@ -185,7 +185,7 @@ fn carried(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// A frame from pairs of hex digits, with whatever tools put between them.
+/// A frame from pairs of hex digits; blanks, `:` and `-` between them are ignored.
 fn bytes(hex: &str) -> Result<Vec<u8>> {
     let digits: Vec<u8> = hex
         .bytes()
@@ -199,8 +199,8 @@ fn bytes(hex: &str) -> Result<Vec<u8>> {
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
     let bytes = bytes.context("--hex: expected pairs of hex digits")?;
     match bytes.len() {
-        HEADER_LEN..=MOST => Ok(bytes),
-        length => bail!("--hex: {length} bytes, expected {HEADER_LEN} to {MOST}"),
+        HEADER_LEN..=MAX_BYTES => Ok(bytes),
+        length => bail!("--hex: {length} bytes, expected {HEADER_LEN} to {MAX_BYTES}"),
     }
 }
 
@@ -216,7 +216,7 @@ fn ethertype(text: &str) -> Result<u16> {
 const GRAMMAR: &str = "expected \"PARENT ingress dst=ADDRESS src=ADDRESS\" or \"LINK egress \
                        dst=ADDRESS\", then vlan=, type=, len= or gso";
 
-/// EtherTypes that have a name here, as of the IEEE's list.
+/// EtherTypes that have a name here, from the list of the IEEE.
 const TYPES: [(&str, u16); 6] = [
     ("arp", 0x0806),
     ("eapol", 0x888e),
@@ -227,10 +227,10 @@ const TYPES: [(&str, u16); 6] = [
 ];
 
 const IPV4: u16 = 0x0800;
-/// TPID of a customer's tag.
+/// The TPID of an 802.1Q tag.
 const VLAN: u16 = 0x8100;
 
-/// Bytes of the smallest frame that a wire carries, without its checksum.
-const LEAST: usize = 60;
-/// More bytes than any super-frame has.
-const MOST: usize = 1 << 20;
+/// The minimum length of an Ethernet frame in bytes, without its FCS.
+const MIN_BYTES: usize = 60;
+/// More bytes than any GSO packet has.
+const MAX_BYTES: usize = 1 << 20;

@@ -1,13 +1,13 @@
-//! Questions as they are typed, and the answers to them.
+//! Questions and their answers.
 
 use proptest::prelude::*;
 use serde_json::Value;
 use umacvlan_core::{Frame, MacAddr};
 
 use super::answer::Answer;
-use super::question::{Question, Told};
-use super::{on_daemon, on_file};
-use crate::offline_switch::{Assumed, Paper};
+use super::question::{FrameSummary, Question};
+use super::{switch_from_config, switch_from_daemon};
+use crate::offline_switch::{Assumptions, OfflineSwitch};
 use umacvlan_api::{InfoData, LinkInfo, LinkView, Own, ParentView};
 use umacvlan_config::Config;
 
@@ -24,27 +24,27 @@ fn question(text: &str, hex: Option<&str>) -> Result<Question, String> {
     Question::read(&[text.to_owned()], hex).map_err(|error| format!("{error:#}"))
 }
 
-/// The answer by that configuration.
-fn ask(text: &str, hex: Option<&str>) -> (Value, String) {
+/// The answer with that configuration, as JSON and as text.
+fn explain(text: &str, hex: Option<&str>) -> (Value, String) {
     let config = Config::parse("test", LAB, &[]).unwrap().config;
     let question = question(text, hex).unwrap();
-    let (paper, from) = on_file(&config, &question, &Assumed::default()).unwrap();
-    answer(&paper, &question, from)
+    let (offline, from) = switch_from_config(&config, &question, &Assumptions::default()).unwrap();
+    answer(&offline, &question, from)
 }
 
 fn answer(
-    paper: &Paper,
+    offline: &OfflineSwitch,
     question: &Question,
     from: Option<umacvlan_core::SubIndex>,
 ) -> (Value, String) {
-    let own = from.and_then(|id| paper.switch.sub(id)).map(|sub| sub.mac());
+    let own = from.and_then(|id| offline.switch.sub(id)).map(|sub| sub.mac());
     let bytes = question.frame.bytes(own).unwrap();
     let frame = Frame::new(&bytes).unwrap();
     let explanation = match from {
-        Some(id) => paper.switch.explain_egress(id, frame, question.gso),
-        None => paper.switch.explain_ingress(frame),
+        Some(id) => offline.switch.explain_egress(id, frame, question.gso),
+        None => offline.switch.explain_ingress(frame),
     };
-    let answer = Answer::new(paper, from, frame, true, explanation);
+    let answer = Answer::new(offline, from, frame, true, explanation);
     (serde_json::to_value(&answer).unwrap(), answer.text())
 }
 
@@ -68,7 +68,7 @@ fn each_rule_of_the_semantics_decides_some_frame() {
             "p ingress src=02:00:00:00:00:09 dst=02:00:00:00:00:04",
             "2.2.2",
             "host",
-            "by its list only",
+            "by its source list only",
         ),
         (
             "p ingress src=02:00:00:00:00:01 dst=02:00:00:00:00:03",
@@ -115,7 +115,7 @@ fn each_rule_of_the_semantics_decides_some_frame() {
         ("a egress dst=ff:ff:ff:ff:ff:ff len=100", "3.2", "flood", "other bridge links"),
         ("c egress dst=02:00:00:00:00:01", "3.3", "wire", "not bridge"),
     ] {
-        let (json, text) = ask(question, None);
+        let (json, text) = explain(question, None);
         let last = json["steps"].as_array().unwrap().last().unwrap();
         assert_eq!(
             (last["section"].as_str(), json["verdict"].as_str()),
@@ -123,15 +123,15 @@ fn each_rule_of_the_semantics_decides_some_frame() {
             "{question}"
         );
         assert!(last["text"].as_str().unwrap().contains(words), "{question}: {text}");
-        // One line has the mark, and it is that one.
+        // Exactly that line has the mark.
         let marked: Vec<&str> = text.lines().filter(|line| line.starts_with("> ")).collect();
         assert!(marked.len() == 1 && marked[0].contains(words), "{question}: {text}");
     }
 }
 
 #[test]
-fn a_flood_tells_the_part_of_every_link() {
-    let (json, text) = ask("a egress dst=ff:ff:ff:ff:ff:ff len=100", None);
+fn a_flood_lists_the_decision_for_every_link() {
+    let (json, text) = explain("a egress dst=ff:ff:ff:ff:ff:ff len=100", None);
     let parts: Vec<String> = json["flood"]
         .as_array()
         .unwrap()
@@ -142,13 +142,13 @@ fn a_flood_tells_the_part_of_every_link() {
         .collect();
     assert_eq!(parts, ["a sender", "b too_long", "c mode", "d mode", "e mode"]);
     assert!(
-        text.contains("e: not: it is down") && text.contains("b: not: too long for its MTU 68")
+        text.contains("e: skipped: down") && text.contains("b: skipped: too long for its MTU 68")
     );
     assert!(text.contains("verdict: flood: the wire\n"), "{text}");
 }
 
 #[test]
-fn sections_are_those_that_semantics_has() {
+fn sections_exist_in_semantics_md() {
     let semantics = include_str!("../../../../docs/semantics.md");
     let section = |number: &str| {
         let head = format!("\n## {number}. ");
@@ -167,19 +167,19 @@ fn sections_are_those_that_semantics_has() {
 }
 
 #[test]
-fn a_frame_in_hex_is_read_to_its_ports() {
+fn a_frame_in_hex_is_parsed_to_its_ports() {
     let hex = "02:00:00:00:00:01 02-00-00-00-00-09 8100 0007 0800 \
                4500 0020 0000 0000 4011 0000 c000 0201 c000 0202 1234 0035 000c 0000 6162 6364";
-    let (json, _) = ask("p ingress", Some(hex));
-    let told = json["frame"].as_str().unwrap();
+    let (json, _) = explain("p ingress", Some(hex));
+    let summary = json["frame"].as_str().unwrap();
     let wanted = "02:00:00:00:00:09 > 02:00:00:00:00:01, VLAN 7, type 0x0800 (ipv4), 50 bytes, \
                   192.0.2.1 > 192.0.2.2, UDP 4660 > 53";
-    assert_eq!(told, wanted);
+    assert_eq!(summary, wanted);
     assert_eq!(json["to"], serde_json::json!(["a"]));
 }
 
 #[test]
-fn what_is_not_understood_is_told_with_what_was_expected() {
+fn a_malformed_question_is_refused_with_the_expected_form() {
     for (text, hex, words) in [
         ("", None, "expected \"PARENT ingress"),
         ("p", None, "no direction"),
@@ -195,8 +195,8 @@ fn what_is_not_understood_is_told_with_what_was_expected() {
         ("p ingress", Some("02 00"), "2 bytes, expected 14"),
         ("p ingress len=60", Some("00"), "no words about it"),
     ] {
-        let told = question(text, hex).unwrap_err();
-        assert!(told.contains(words), "{text}: {told}");
+        let error = question(text, hex).unwrap_err();
+        assert!(error.contains(words), "{text}: {error}");
     }
     let missing =
         |text| format!("{:#}", question(text, None).unwrap().frame.bytes(None).unwrap_err());
@@ -237,41 +237,41 @@ fn link(parent: &str, name: &str, netns: &str, mac: &str, mode: &str) -> LinkVie
 }
 
 #[test]
-fn links_of_the_daemon_are_told_apart_by_namespace_and_asked_by_their_groups() {
+fn links_of_the_daemon_are_distinguished_by_namespace_and_receive_their_groups() {
     let parents = [parent("p"), parent("q")];
     let links = [
         link("p", "eth0", "red", "02:00:00:00:00:01", "bridge"),
         link("p", "eth0", "blue", "02:00:00:00:00:02", "bridge"),
         link("q", "mac1", "red", "02:00:00:00:00:10", "passthru"),
     ];
-    let ask = |text: &str| {
+    let explain = |text: &str| {
         let question = question(text, None).unwrap();
-        let (paper, from) =
-            on_daemon(&parents, &links, &question).map_err(|error| error.to_string())?;
-        Ok::<_, String>(answer(&paper, &question, from))
+        let (offline, from) =
+            switch_from_daemon(&parents, &links, &question).map_err(|error| error.to_string())?;
+        Ok::<_, String>(answer(&offline, &question, from))
     };
-    let (json, text) = ask("red/eth0 egress dst=01:00:5e:00:00:fb").unwrap();
+    let (json, text) = explain("red/eth0 egress dst=01:00:5e:00:00:fb").unwrap();
     assert_eq!((&json["to"], &json["wire"]), (&serde_json::json!(["blue/eth0"]), &true.into()));
     assert!(text.contains("note: p has no carrier") && text.contains("note: not known:"), "{text}");
-    let (json, _) = ask("q ingress src=02:00:00:00:00:09 dst=02:00:00:00:00:77").unwrap();
+    let (json, _) = explain("q ingress src=02:00:00:00:00:09 dst=02:00:00:00:00:77").unwrap();
     assert_eq!(json["to"], serde_json::json!(["mac1"]));
-    assert!(ask("eth0 egress dst=02:00:00:00:00:02").unwrap_err().contains("NAMESPACE/NAME"));
-    assert!(ask("r ingress").unwrap_err().contains("no parent r"));
+    assert!(explain("eth0 egress dst=02:00:00:00:00:02").unwrap_err().contains("NAMESPACE/NAME"));
+    assert!(explain("r ingress").unwrap_err().contains("no parent r"));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_words_and_digits_end_in_a_question_or_an_error(
+    fn any_input_ends_in_a_question_or_an_error(
         text in "[a-z0-9=: ]{0,40}",
         hex in "[0-9a-f: ]{0,80}",
         bytes in prop::collection::vec(any::<u8>(), 14..120),
     ) {
         let _ = question(&text, None);
         let _ = question("p ingress", Some(&hex));
-        let told = Told { frame: Frame::new(&bytes).unwrap(), whole: true }.to_string();
+        let summary = FrameSummary { frame: Frame::new(&bytes).unwrap(), whole: true }.to_string();
         let source = MacAddr::new(bytes[6..12].try_into().unwrap());
-        prop_assert!(told.starts_with(&source.to_string()));
+        prop_assert!(summary.starts_with(&source.to_string()));
     }
 }

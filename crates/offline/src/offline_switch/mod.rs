@@ -1,61 +1,62 @@
-//! [`Paper`]: a parent with its sub-interfaces on paper. The real switch, and no interface at all.
+//! [`OfflineSwitch`]: the real switch of one parent with its sub-interfaces, but no interface.
 //!
-//! It is made from a configuration or from what a daemon tells. Neither knows everything that a
-//! decision depends on; what had to be assumed is kept as notes, to be told with every answer.
+//! It is built from a configuration ([`from_config()`]) or from the daemon's views
+//! ([`from_daemon()`]). Neither has everything that a decision depends on; each assumption becomes
+//! a note, and every answer shows the notes.
 
-mod described;
-mod fate;
-mod live;
+mod from_config;
+mod from_daemon;
+mod outcome;
 #[cfg(test)]
 mod tests;
 
 use umacvlan_core::{MacAddr, Sub, SubIndex, Switch};
 
-pub(crate) use described::{Assumed, described};
-pub(crate) use fate::{Fate, Said};
-pub(crate) use live::live;
+pub(crate) use from_config::{Assumptions, from_config};
+pub(crate) use from_daemon::from_daemon;
+pub(crate) use outcome::{Decision, Outcome, OutcomeJson};
 
 /// A parent and its sub-interfaces, without interfaces.
 #[derive(Clone, Debug)]
-pub(crate) struct Paper {
+pub(crate) struct OfflineSwitch {
     /// The parent's name.
     pub parent: String,
-    /// The table: the one that the engine uses.
+    /// The same switch as the engine's.
     pub switch: Switch,
-    /// What is not known and was assumed, one line each.
+    /// The assumptions, one line each.
     pub notes: Vec<String>,
     /// The names of the sub-interfaces, by [`SubIndex::index`].
     names: Vec<String>,
 }
 
-impl Paper {
+impl OfflineSwitch {
     fn new(parent: &str, switch: Switch) -> Self {
         Self { parent: parent.to_owned(), switch, notes: Vec::new(), names: Vec::new() }
     }
 
-    /// The name of a sub-interface, as the configuration or the daemon has it.
+    /// The name of a sub-interface in the configuration or in the daemon's view.
     pub(crate) fn name(&self, id: SubIndex) -> &str {
         self.names.get(id.index()).map_or("", String::as_str)
     }
 
-    /// Every sub-interface with its name, in ascending order of identifier.
+    /// Every sub-interface with its name, in ascending order of index.
     pub(crate) fn subs(&self) -> impl Iterator<Item = (SubIndex, &str, &Sub)> {
         self.switch.subs().map(|(id, sub)| (id, self.name(id), sub))
     }
 
     /// The sub-interface of this name.
-    pub(crate) fn named(&self, name: &str) -> Option<SubIndex> {
+    pub(crate) fn find(&self, name: &str) -> Option<SubIndex> {
         self.subs().find(|&(_, other, _)| other == name).map(|(id, ..)| id)
     }
 
-    /// Who has this address. Of several it is the one that is up.
+    /// The sub-interface with this address; one that is up is preferred.
     pub(crate) fn owner(&self, mac: MacAddr) -> Option<SubIndex> {
         let owners = || self.subs().filter(|(.., sub)| sub.mac() == mac);
         owners().find(|(.., sub)| sub.up()).or_else(|| owners().next()).map(|(id, ..)| id)
     }
 
     /// The names of all sub-interfaces, for messages.
-    pub(crate) fn known(&self) -> String {
+    pub(crate) fn name_list(&self) -> String {
         match self.names.is_empty() {
             true => "none".to_owned(),
             false => self.names.join(", "),
@@ -67,9 +68,9 @@ impl Paper {
         ids.iter().map(|&id| self.name(id)).collect()
     }
 
-    /// Enters the name of a sub-interface that was added last.
-    fn call(&mut self, id: SubIndex, name: String) {
-        debug_assert_eq!(id.index(), self.names.len(), "nothing is ever removed from paper");
+    /// Names the sub-interface that was added last.
+    fn push_name(&mut self, id: SubIndex, name: String) {
+        debug_assert_eq!(id.index(), self.names.len(), "sub-interfaces are never removed");
         self.names.push(name);
     }
 }

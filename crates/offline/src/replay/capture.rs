@@ -1,9 +1,8 @@
 //! The frames of a pcap or pcapng file, one after the other.
 //!
-//! The blocks are found by pcap-parser; what they mean is decided in [`Section`], because
-//! interfaces, clocks and the length of a checksum are matters of a section. The file is somebody
-//! else's: whatever is in it ends in frames or in an error with its place, and takes a bounded
-//! amount of memory.
+//! pcap-parser finds the blocks; [`Section`] interprets them, because interfaces, clocks and the
+//! length of the FCS belong to a section. The file is untrusted: any content ends in frames or in an
+//! error with its position, and takes a bounded amount of memory.
 
 use std::cell::RefCell;
 use std::io::{self, Cursor, Read};
@@ -20,26 +19,26 @@ use super::section::Section;
 pub(super) struct Record<'c> {
     /// When it was captured, in nanoseconds since 1970.
     pub(super) time: u64,
-    /// Its length in bytes before it was cut, without its checksum.
+    /// Its length in bytes before truncation, without its FCS.
     pub(super) length: usize,
-    /// What was captured of it.
+    /// The captured bytes.
     pub(super) bytes: &'c [u8],
 }
 
 impl Record<'_> {
-    /// True when only a part of it was captured.
+    /// True if only a part of it was captured.
     pub(super) const fn is_cut(&self) -> bool {
         self.bytes.len() < self.length
     }
 }
 
-/// A file that cannot be read, or not beyond some place.
+/// Why a file cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CaptureError {
-    /// Not what its format says.
+    /// The content violates the format.
     #[error("byte {at}: {what}")]
     Damaged {
-        /// Where the record or block begins.
+        /// The offset of the record or block.
         at: usize,
         /// What is wrong with it.
         what: String,
@@ -52,10 +51,10 @@ pub(super) enum CaptureError {
     Read(#[source] io::Error),
 }
 
-/// Hands over every frame of a file.
+/// Calls `on_frame` for every frame of a file.
 ///
 /// # Errors
-/// [`CaptureError`], after the frames before it, and whatever `on_frame` says.
+/// [`CaptureError`], after the frames before it, or the first error of `on_frame`.
 pub(super) fn frames(
     file: impl Read + 'static,
     mut on_frame: impl FnMut(Record<'_>) -> Result<()>,
@@ -63,7 +62,7 @@ pub(super) fn frames(
     let failure = Rc::default();
     let mut blocks = open(file, &failure)?;
     let mut section = Section::default();
-    let mut room = ROOM;
+    let mut room = BUFFER_BYTES;
     loop {
         let at = blocks.consumed();
         let damaged = |what: &str| CaptureError::Damaged { at, what: what.to_owned() };
@@ -84,8 +83,8 @@ pub(super) fn frames(
             PcapError::UnexpectedEof if blocks.data().is_empty() => return Ok(()),
             PcapError::UnexpectedEof => return Err(damaged(CUT).into()),
             PcapError::Incomplete(_) => {}
-            PcapError::BufferTooSmall if room < MOST => {
-                room = MOST;
+            PcapError::BufferTooSmall if room < MAX_BYTES => {
+                room = MAX_BYTES;
                 blocks.grow(room);
             }
             _ => return Err(damaged(BROKEN).into()),
@@ -107,8 +106,8 @@ fn open(
     let section = magic == SECTION;
     let file = Whole { file: Cursor::new(magic).chain(file), failure: Rc::clone(failure) };
     let blocks: Result<Box<dyn PcapReaderIterator>, _> = match section {
-        true => PcapNGReader::new(ROOM, file).map(|reader| Box::new(reader) as _),
-        false => LegacyPcapReader::new(ROOM, file).map(|reader| Box::new(reader) as _),
+        true => PcapNGReader::new(BUFFER_BYTES, file).map(|reader| Box::new(reader) as _),
+        false => LegacyPcapReader::new(BUFFER_BYTES, file).map(|reader| Box::new(reader) as _),
     };
     blocks.map_err(|error| match error {
         PcapError::ReadError => CaptureError::Read(why(failure)),
@@ -120,12 +119,12 @@ fn open(
     })
 }
 
-/// Why the last read failed, which pcap-parser does not tell.
+/// The error of the last read, which pcap-parser does not pass on.
 fn why(failure: &Failure) -> io::Error {
     failure.take().unwrap_or_else(|| io::ErrorKind::Other.into())
 }
 
-/// A file as pcap-parser needs it: a read is short at its end only, from a pipe as well.
+/// A reader whose reads are short only at the end, as pcap-parser needs it, also for a pipe.
 struct Whole<R> {
     file: R,
     failure: Failure,
@@ -154,11 +153,11 @@ impl<R: Read> Read for Whole<R> {
 const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// Bytes that are read at once.
-const ROOM: usize = 128 << 10;
+const BUFFER_BYTES: usize = 128 << 10;
 
-/// No record of a sound file has more bytes: tools cut frames at 256 KiB. A buffer as large is
-/// made for a file that has one that says so only.
-const MOST: usize = 4 << 20;
+/// The largest record that is read: tools truncate frames at 256 KiB. A buffer of this size is
+/// allocated only for a file with a record larger than [`BUFFER_BYTES`].
+const MAX_BYTES: usize = 4 << 20;
 
 const CUT: &str = "the file ends within this record: it was cut off, or the record is damaged";
 const BROKEN: &str = "this is no record, or one of more than 4 MiB: the file is damaged";

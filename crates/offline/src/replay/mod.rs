@@ -1,9 +1,9 @@
-//! `umacvlan replay`: the frames of a capture through the switch, without network or privilege.
+//! `umacvlan replay`: puts the frames of a capture through the switch and counts the outcomes.
 
 mod capture;
-mod folder;
-mod judge;
+mod output_dir;
 mod pcapng;
+mod replayer;
 mod section;
 mod tally;
 #[cfg(test)]
@@ -20,14 +20,14 @@ use clap::Args;
 use serde::Serialize;
 use umacvlan_core::Frame;
 
-use crate::offline_switch::{Assumed, Fate, Paper, Said, described};
+use crate::offline_switch::{Assumptions, OfflineSwitch, Outcome, OutcomeJson, from_config};
 use capture::Record;
-use folder::Folder;
-use judge::{Entry, Judge, Origin};
+use output_dir::OutputDir;
+use replayer::{Entry, Origin, Replayer};
 use tally::Tally;
 use umacvlan_config::Config;
 use umacvlan_text::output::Output;
-use vlan::Untagged;
+use vlan::VlanStripper;
 
 /// Put the frames of a capture through the switch and tell what becomes of each
 ///
@@ -50,7 +50,7 @@ pub struct ReplayArgs {
     parent: Option<String>,
 
     #[command(flatten)]
-    assumed: Assumed,
+    assumptions: Assumptions,
 
     /// Where frames come from: auto, wire, or the name of a link
     ///
@@ -59,7 +59,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "WHERE", default_value = "auto")]
     from: String,
 
-    /// Take what links send for super-frames (GSO), which are never too long
+    /// Take what links send for GSO packets, which are never too long
     #[arg(long)]
     gso: bool,
 
@@ -73,51 +73,55 @@ pub struct ReplayArgs {
     json: bool,
 }
 
-/// Replays a capture.
+/// Replays a capture. `cpus` are the CPUs that this process may use.
+///
+/// # Errors
+/// The configuration, the capture or `--from` is invalid, or an output cannot be written.
 pub fn run(args: &ReplayArgs, cpus: &[usize]) -> Result<ExitCode> {
     let parsed = Config::load(&args.config, cpus)?;
-    let mut paper = described(&parsed.config, args.parent.as_deref(), &args.assumed)?;
-    let from = place(&args.from, &paper)?;
-    // What a link sends has no tags of its VLAN yet.
-    let mut untagged = match from {
-        Origin::Only(Entry::Sub(_)) => Untagged::default(),
-        _ => Untagged::new(&paper.parent),
+    let mut offline = from_config(&parsed.config, args.parent.as_deref(), &args.assumptions)?;
+    let from = parse_origin(&args.from, &offline)?;
+    // Frames that a link sends are not tagged yet.
+    let mut vlan = match from {
+        Origin::Only(Entry::Sub(_)) => VlanStripper::default(),
+        _ => VlanStripper::new(&offline.parent),
     };
-    paper.notes.extend(untagged.note(&paper.parent));
-    let mut judge = Judge::new(&paper, from, args.gso);
+    offline.notes.extend(vlan.note(&offline.parent));
+    let mut replayer = Replayer::new(&offline, from, args.gso);
     let file = open(&args.capture)?;
-    let mut folder = args.out.as_deref().map(|path| Folder::new(path, &paper)).transpose()?;
-    let mut tally = Tally::new(&paper);
+    let mut output_dir =
+        args.out.as_deref().map(|path| OutputDir::new(path, &offline)).transpose()?;
+    let mut tally = Tally::new(&offline);
     let mut output = Output::new();
     let mut lines = String::new();
     let read = capture::frames(file, |record| {
-        let Some(record) = untagged.take(record) else {
+        let Some(record) = vlan.strip(record) else {
             return Ok(());
         };
-        let (entry, fate) = judge.judge(&record);
-        tally.count(&record, entry, fate);
-        if let Some(folder) = &mut folder {
-            folder.write(&paper, tally.frames(), &record, entry, fate)?;
+        let (entry, outcome) = replayer.replay(&record);
+        tally.count(&record, entry, outcome);
+        if let Some(output_dir) = &mut output_dir {
+            output_dir.write(&offline, tally.frames(), &record, entry, outcome)?;
         }
         if args.json {
-            let line = Line::new(&paper, tally.frames(), &record, entry, fate);
+            let line = Line::new(&offline, tally.frames(), &record, entry, outcome);
             lines.push_str(&serde_json::to_string(&line)?);
             lines.push('\n');
-            if lines.len() > KEPT {
+            if lines.len() > FLUSH_BYTES {
                 output.text(&std::mem::take(&mut lines));
             }
         }
         Ok(())
     });
-    // What was read before a mistake in the file is told as well.
-    if let Some(folder) = folder {
-        folder.finish()?;
+    // Frames before damage in the capture are written and counted too.
+    if let Some(output_dir) = output_dir {
+        output_dir.finish()?;
     }
     if args.json {
         output.text(&lines);
-        output.json(&Last { summary: tally.summary(&args.capture, &paper) });
+        output.json(&Last { summary: tally.summary(&args.capture, &offline) });
     } else {
-        output.text(&tally.text(&args.capture, &paper, output.colour));
+        output.text(&tally.text(&args.capture, &offline, output.colour));
     }
     output.finish()?;
     read.with_context(|| format!("{}, after {} frames", args.capture, tally.frames()))?;
@@ -131,22 +135,22 @@ fn open(path: &str) -> Result<Box<dyn Read>> {
     })
 }
 
-/// Where `--from` says that frames come from.
-fn place(word: &str, paper: &Paper) -> Result<Origin> {
+/// Parses `--from`.
+fn parse_origin(word: &str, offline: &OfflineSwitch) -> Result<Origin> {
     Ok(match word {
         "auto" => Origin::Auto,
         "wire" => Origin::Only(Entry::Wire),
-        name => Origin::Only(Entry::Sub(paper.named(name).with_context(|| {
+        name => Origin::Only(Entry::Sub(offline.find(name).with_context(|| {
             format!(
                 "--from: {} has no link {name}: expected auto, wire or one of {}",
-                paper.parent,
-                paper.known()
+                offline.parent,
+                offline.name_list()
             )
         })?)),
     })
 }
 
-/// What `-j` prints of a frame.
+/// One frame in the output of `-j`.
 #[serde_with::skip_serializing_none]
 #[derive(Debug, Serialize)]
 struct Line<'l> {
@@ -155,23 +159,15 @@ struct Line<'l> {
     time: String,
     /// `wire`, `host` or `link`.
     from: &'static str,
-    /// The link that it is from.
+    /// The sending link, if `from` is `link`.
     link: Option<&'l str>,
     src: Option<String>,
     dst: Option<String>,
     length: usize,
-    /// Where it is less than the length.
+    /// Captured bytes, if less than the length.
     captured: Option<usize>,
-    verdict: &'static str,
-    reason: Option<&'static str>,
-    /// The links that get it by the verdict, and those that list its source.
-    to: Vec<&'l str>,
-    copies: Vec<&'l str>,
-    too_long: Vec<&'l str>,
-    host: bool,
-    wire: bool,
-    /// It takes the broadcast queue.
-    queued: bool,
+    #[serde(flatten)]
+    outcome: OutcomeJson<'l>,
 }
 
 /// The object after the last frame.
@@ -181,11 +177,17 @@ struct Last<'l> {
 }
 
 impl<'l> Line<'l> {
-    fn new(paper: &'l Paper, number: u64, record: &Record<'_>, entry: Entry, fate: &Fate) -> Self {
+    fn new(
+        offline: &'l OfflineSwitch,
+        number: u64,
+        record: &Record<'_>,
+        entry: Entry,
+        outcome: &Outcome,
+    ) -> Self {
         let frame = Frame::new(record.bytes);
         let (from, link) = match entry {
             Entry::Host => ("host", None),
-            Entry::Sub(id) => ("link", Some(paper.name(id))),
+            Entry::Sub(id) => ("link", Some(offline.name(id))),
             Entry::Wire => ("wire", None),
         };
         Self {
@@ -197,23 +199,13 @@ impl<'l> Line<'l> {
             dst: frame.map(|frame| frame.dst().to_string()),
             length: record.length,
             captured: record.is_cut().then_some(record.bytes.len()),
-            verdict: fate.said.name(),
-            reason: match fate.said {
-                Said::Drop(reason) => Some(reason.name()),
-                _ => None,
-            },
-            to: paper.names(&fate.to),
-            copies: paper.names(&fate.copies),
-            too_long: paper.names(&fate.too_long),
-            host: fate.host,
-            wire: fate.wire,
-            queued: fate.queued,
+            outcome: outcome.json(offline),
         }
     }
 }
 
-/// Bytes that are kept back before they are printed.
-const KEPT: usize = 64 << 10;
+/// Output is printed once it has this many bytes.
+const FLUSH_BYTES: usize = 64 << 10;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,7 +1,7 @@
-//! Writing pcapng (draft-ietf-opsawg-pcapng): one section, its interfaces, and frames that may have
-//! a comment. Nanoseconds, little-endian; bytes go to the end of a buffer.
+//! Writes pcapng (draft-ietf-opsawg-pcapng): one section, its interfaces, and frames with optional
+//! comments. Times are in nanoseconds, numbers are little-endian, and output is appended to a buffer.
 
-/// The beginning of a file.
+/// Appends the section header, which begins a file.
 pub(super) fn section(file: &mut Vec<u8>) {
     block(file, SECTION_HEADER, |body| {
         body.extend(0x1a2b_3c4d_u32.to_le_bytes());
@@ -14,12 +14,12 @@ pub(super) fn section(file: &mut Vec<u8>) {
     });
 }
 
-/// An interface; the first one that is written has the number 0.
+/// Appends an interface; they are numbered from 0.
 pub(super) fn interface(file: &mut Vec<u8>, name: &str) {
     block(file, INTERFACE, |body| {
         body.extend(ETHERNET.to_le_bytes());
         body.extend([0; 2]);
-        // No limit on what is captured of a frame.
+        // No snapshot length.
         body.extend([0; 4]);
         option(body, NAME, name.as_bytes());
         option(body, RESOLUTION, &[NANOSECONDS]);
@@ -30,24 +30,24 @@ pub(super) fn interface(file: &mut Vec<u8>, name: &str) {
 /// A frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packet<'p> {
-    /// The number of the interface it belongs to.
+    /// The number of its interface.
     pub(super) interface: u32,
     /// When it was captured, in nanoseconds since 1970.
     pub(super) time: u64,
-    /// Its length in bytes before it was cut.
+    /// Its length in bytes before truncation.
     pub(super) length: usize,
-    /// What there is of it.
+    /// The captured bytes.
     pub(super) bytes: &'p [u8],
     /// Text for people; empty for none.
     pub(super) comment: &'p str,
 }
 
-/// A frame, at the end of `file`.
+/// Appends a frame.
 pub(super) fn packet(file: &mut Vec<u8>, packet: Packet<'_>) {
     let Packet { interface, time, length, bytes, comment } = packet;
     block(file, ENHANCED_PACKET, |body| {
         body.extend(interface.to_le_bytes());
-        // The upper half comes first, whatever the order of bytes within it.
+        // The upper 32 bits come first in either byte order.
         let [a, b, c, d, e, f, g, h] = time.to_le_bytes();
         body.extend([e, f, g, h, a, b, c, d]);
         body.extend(number(bytes.len()).to_le_bytes());
@@ -60,7 +60,7 @@ pub(super) fn packet(file: &mut Vec<u8>, packet: Packet<'_>) {
     });
 }
 
-/// A block around what `fill` writes, which is a multiple of four bytes.
+/// Appends a block around the body that `fill` writes, which has a multiple of four bytes.
 fn block(file: &mut Vec<u8>, kind: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     let begin = file.len();
     file.extend(kind.to_le_bytes());
@@ -71,7 +71,7 @@ fn block(file: &mut Vec<u8>, kind: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     file.extend(length);
 }
 
-/// An option, cut where its length would not fit.
+/// Appends an option, truncated to a length of 16 bits.
 fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
     let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
     body.extend(code.to_le_bytes());
@@ -83,13 +83,13 @@ fn end_of_options(body: &mut Vec<u8>) {
     body.extend([0; 4]);
 }
 
-/// Bytes up to the next multiple of four.
+/// Appends bytes, padded to a multiple of four.
 fn padded(body: &mut Vec<u8>, bytes: &[u8]) {
     body.extend(bytes);
     body.resize(body.len() + bytes.len().next_multiple_of(4) - bytes.len(), 0);
 }
 
-/// A length that came from a file, where it had 32 bits too.
+/// A length from a capture file, where it has 32 bits too.
 fn number(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! [`Section`]: what a capture says of its frames. Link type, clock, checksum, what was cut.
+//! [`Section`]: the metadata of captured frames: link type, clock, FCS, truncation.
 
 use pcap_parser::{Block, InterfaceDescriptionBlock, PcapBlockOwned, PcapHeader, UnknownBlock};
 
@@ -9,28 +9,28 @@ use super::capture::Record;
 pub(super) struct Section {
     big_endian: bool,
     interfaces: Vec<Interface>,
-    /// The time of the frame before, for one that has none.
+    /// The time of the previous frame, for a frame without a time stamp.
     last: u64,
 }
 
-/// Where frames were captured.
+/// An interface that frames were captured on.
 #[derive(Clone, Copy, Debug)]
 struct Interface {
     link_type: i32,
-    /// Bytes of a frame that are captured at most; zero for all.
+    /// The maximum number of captured bytes per frame; 0 for no limit.
     snaplen: u32,
-    /// Units of a time stamp in a second.
+    /// Units of a time stamp per second.
     units: u64,
-    /// Seconds from 1970 to the time stamp zero.
+    /// Seconds from 1970 to time stamp 0.
     offset: i64,
-    /// Bytes of checksum at the end of each frame.
+    /// Bytes of FCS at the end of each frame.
     checksum: usize,
 }
 
-/// A frame as its record has it.
+/// The fields of a packet record.
 struct Raw<'c> {
     interface: usize,
-    /// The time stamp, unless the record has none.
+    /// The time stamp, if the record has one.
     stamp: Option<u64>,
     captured: u32,
     length: u32,
@@ -38,10 +38,10 @@ struct Raw<'c> {
 }
 
 impl Section {
-    /// Takes note of a block, and returns the frame in it, if there is one.
+    /// Reads a block and returns the frame in it, if it has one.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the damage.
     pub(super) fn read<'c>(
         &mut self,
         block: PcapBlockOwned<'c>,
@@ -76,8 +76,8 @@ impl Section {
                 *self = Self { big_endian: header.big_endian(), ..Self::default() };
                 return Ok(None);
             }
-            Block::InterfaceDescription(described) => {
-                self.interfaces.push(Interface::described(&described, self.big_endian)?);
+            Block::InterfaceDescription(block) => {
+                self.interfaces.push(Interface::from_block(&block, self.big_endian)?);
                 return Ok(None);
             }
             Block::EnhancedPacket(packet) => Raw {
@@ -100,7 +100,7 @@ impl Section {
             Block::Unknown(block) if self.is_obsolete_packet(&block) => {
                 self.obsolete_packet(block.data)?
             }
-            // Names, statistics, secrets, and what nobody knows.
+            // Names, statistics, secrets and unknown blocks.
             _ => return Ok(None),
         }))
     }
@@ -111,7 +111,7 @@ impl Section {
         let Some(bytes) = raw.data.get(..captured) else {
             return Err(format!("a frame of {captured} bytes does not fit into its record"));
         };
-        // Of a frame longer than it says, there is what there is.
+        // A record may have more bytes than the length it states.
         let length = (raw.length as usize).max(captured).saturating_sub(interface.checksum);
         let bytes = bytes.get(..length).unwrap_or(bytes);
         self.last = raw.stamp.map_or(self.last, |stamp| interface.nanoseconds(stamp));
@@ -130,15 +130,16 @@ impl Section {
         }
     }
 
-    /// True for the kind of block that the enhanced one has replaced.
+    /// True for the obsolete Packet Block, which the Enhanced Packet Block replaces.
     const fn is_obsolete_packet(&self, block: &UnknownBlock<'_>) -> bool {
-        // pcap-parser reads the type of a block that it does not know as little-endian.
+        // pcap-parser reads the type of an unknown block as little-endian.
         const OBSOLETE: u32 = 2;
         let kind = if self.big_endian { block.block_type.swap_bytes() } else { block.block_type };
         kind == OBSOLETE
     }
 
-    /// Interface and drops in 16 bits each, time stamp in two halves, two lengths, data.
+    /// The layout is interface and drops in 16 bits each, two halves of a time stamp, two lengths,
+    /// data.
     fn obsolete_packet<'c>(&self, bytes: &'c [u8]) -> Result<Raw<'c>, String> {
         let (head, data) =
             bytes.split_first_chunk::<20>().ok_or("a packet block of a few bytes")?;
@@ -163,7 +164,7 @@ impl Section {
 
 impl Interface {
     fn legacy(header: &PcapHeader) -> Self {
-        // Beside the link type stands whether frames have a checksum, and of how many 16-bit words
+        // The link type field also says whether frames have an FCS, and its length in 16-bit words
         // (draft-ietf-opsawg-pcap, section 4).
         const TYPE: u32 = 0x03ff_ffff;
         const HAS_CHECKSUM: u32 = 0x0400_0000;
@@ -177,9 +178,9 @@ impl Interface {
         }
     }
 
-    /// The numbers in the options are read here: of the clock, pcap-parser knows decimal units and
-    /// little-endian offsets only.
-    fn described(block: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Result<Self, String> {
+    /// Reads the numeric options here: pcap-parser knows only decimal clock units and little-endian
+    /// offsets.
+    fn from_block(block: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Result<Self, String> {
         const RESOLUTION: u16 = 9;
         const CHECKSUM: u16 = 13;
         const OFFSET: u16 = 14;
@@ -207,11 +208,11 @@ impl Interface {
         })
     }
 
-    /// A time stamp in nanoseconds since 1970, as near as 64 bits come to it.
+    /// A time stamp in nanoseconds since 1970, saturating at the ends of 64 bits.
     fn nanoseconds(self, stamp: u64) -> u64 {
         let whole = i128::from(stamp / self.units) + i128::from(self.offset);
         let part = u128::from(stamp % self.units) * u128::from(NANOS) / u128::from(self.units);
-        // A part is less than a second.
+        // The fraction is less than a second.
         let nanos = whole * i128::from(NANOS) + part.cast_signed();
         u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
     }
@@ -224,7 +225,7 @@ const fn stamp(high: u32, low: u32) -> u64 {
 /// `LINKTYPE_ETHERNET` of the list of link types at tcpdump.org.
 const ETHERNET: i32 = 1;
 
-/// The resolution of an interface that tells none: ten to the minus sixth.
+/// The default resolution of an interface: ten to the minus sixth.
 const MICROSECONDS: u8 = 6;
 
 const NANOS: u64 = 1_000_000_000;

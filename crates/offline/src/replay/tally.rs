@@ -1,41 +1,41 @@
-//! [`Tally`]: what became of all frames, in the counters of the engine, and a table of them.
+//! [`Tally`]: counts the outcomes of a replay in the counters of the engine, and prints them.
 
 use serde::Serialize;
 use umacvlan_core::stats::{Counters, Drops, SubStats, WireStats};
 use umacvlan_core::{DropReason, SubIndex};
 
 use super::capture::Record;
-use super::judge::Entry;
-use crate::offline_switch::{Fate, Paper, Said};
+use super::replayer::Entry;
+use crate::offline_switch::{Decision, OfflineSwitch, Outcome};
 use umacvlan_api::{Amount, SubCounters, WireCounters};
 use umacvlan_text::format::grouped;
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
-/// What became of the frames so far.
+/// The counters of a replay.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     frames: Counters,
-    /// Frames that are not whole in the capture.
+    /// Frames that the capture has truncated.
     cut: u64,
-    /// Those among them that have not even their addresses.
+    /// Truncated frames without complete addresses.
     unknown: u64,
     /// By [`SubIndex::index`].
     subs: Vec<SubStats>,
     wire: WireStats,
-    /// What the host sent, and what it got.
+    /// Frames that the host sent, and how many it got.
     host_sent: Counters,
     host_got: u64,
-    /// First and last time, in nanoseconds.
+    /// The earliest and the latest time stamp, in nanoseconds since 1970.
     span: Option<(u64, u64)>,
 }
 
 impl Tally {
-    pub(super) fn new(paper: &Paper) -> Self {
+    pub(super) fn new(offline: &OfflineSwitch) -> Self {
         Self {
             frames: Counters::default(),
             cut: 0,
             unknown: 0,
-            subs: paper.subs().map(|_| SubStats::default()).collect(),
+            subs: offline.subs().map(|_| SubStats::default()).collect(),
             wire: WireStats::default(),
             host_sent: Counters::default(),
             host_got: 0,
@@ -43,82 +43,87 @@ impl Tally {
         }
     }
 
-    /// How many frames there were.
+    /// The number of frames so far.
     pub(super) const fn frames(&self) -> u64 {
         self.frames.frames
     }
 
     /// Counts a frame as the engine does.
-    pub(super) fn count(&mut self, record: &Record<'_>, entry: Entry, fate: &Fate) {
+    pub(super) fn count(&mut self, record: &Record<'_>, entry: Entry, outcome: &Outcome) {
         let length = record.length;
         self.frames.count(length);
         self.cut += u64::from(record.is_cut());
         let (first, last) = self.span.unwrap_or((record.time, record.time));
         self.span = Some((first.min(record.time), last.max(record.time)));
-        match (fate.said, entry) {
-            (Said::Nothing, _) => return self.unknown += 1,
+        match (outcome.decision, entry) {
+            (Decision::Unknown, _) => return self.unknown += 1,
             (_, Entry::Host) => self.host_sent.count(length),
-            (said, Entry::Sub(id)) => {
+            (decision, Entry::Sub(id)) => {
                 let stats = &mut self.subs[id.index()];
                 stats.received.count(length);
-                match said {
-                    Said::Deliver => stats.local += 1,
-                    Said::Drop(reason) => stats.dropped.count(reason),
-                    Said::Flood => stats.flooded += 1,
-                    Said::Host | Said::Nothing | Said::Wire => stats.wire += 1,
+                match decision {
+                    Decision::Deliver => stats.local += 1,
+                    Decision::Drop(reason) => stats.dropped.count(reason),
+                    Decision::Flood => stats.flooded += 1,
+                    Decision::Host | Decision::Unknown | Decision::Wire => stats.wire += 1,
                 }
             }
-            (said, Entry::Wire) => {
+            (decision, Entry::Wire) => {
                 self.wire.received.count(length);
-                match said {
-                    Said::Deliver => self.wire.delivered += 1,
-                    Said::Drop(reason) => self.wire.dropped.count(reason),
-                    Said::Flood => self.wire.flooded += 1,
-                    Said::Host | Said::Nothing | Said::Wire => self.wire.host += 1,
+                match decision {
+                    Decision::Deliver => self.wire.delivered += 1,
+                    Decision::Drop(reason) => self.wire.dropped.count(reason),
+                    Decision::Flood => self.wire.flooded += 1,
+                    Decision::Host | Decision::Unknown | Decision::Wire => self.wire.host += 1,
                 }
             }
         }
-        self.give(length, record.bytes.first().is_some_and(|byte| byte & 1 == 1), entry, fate);
+        self.count_receivers(
+            length,
+            record.bytes.first().is_some_and(|byte| byte & 1 == 1),
+            entry,
+            outcome,
+        );
     }
 
-    /// Counts who got it.
-    fn give(&mut self, length: usize, group: bool, entry: Entry, fate: &Fate) {
-        for &id in fate.copies.iter().chain(&fate.to) {
+    /// Counts a frame for everyone that got it.
+    fn count_receivers(&mut self, length: usize, group: bool, entry: Entry, outcome: &Outcome) {
+        for &id in outcome.copies.iter().chain(&outcome.to) {
             let stats = &mut self.subs[id.index()];
             stats.offered += 1;
             stats.delivered.count(length);
             stats.groups += u64::from(group);
         }
-        for &id in &fate.too_long {
+        for &id in &outcome.too_long {
             let stats = &mut self.subs[id.index()];
             stats.offered += 1;
             stats.lost.count(DropReason::TooLong);
         }
-        self.wire.copies += fate.copies.len() as u64;
-        if fate.said == Said::Flood {
-            self.wire.replicas += (fate.to.len() + fate.too_long.len()) as u64;
+        self.wire.copies += outcome.copies.len() as u64;
+        if outcome.decision == Decision::Flood {
+            self.wire.replicas += (outcome.to.len() + outcome.too_long.len()) as u64;
         }
-        if fate.wire && entry != Entry::Host {
+        if outcome.wire && entry != Entry::Host {
             self.wire.offered += 1;
             self.wire.sent.count(length);
         }
-        self.host_got += u64::from(fate.host);
+        self.host_got += u64::from(outcome.host);
     }
 
-    /// The end for programs.
-    pub(super) fn summary<'t>(&'t self, file: &'t str, paper: &'t Paper) -> Summary<'t> {
-        let parent = paper.switch.parent();
+    /// The final counters as JSON.
+    pub(super) fn summary<'t>(&'t self, file: &'t str, offline: &'t OfflineSwitch) -> Summary<'t> {
+        let parent = offline.switch.parent();
         Summary {
             file,
             frames: self.frames.into(),
             cut: self.cut,
             unknown: self.unknown,
             seconds: self.seconds(),
-            parent: &paper.parent,
+            parent: &offline.parent,
             address: parent.mac.to_string(),
             mtu: parent.mtu,
-            semantics: paper.switch.semantics().name(),
-            links: paper
+            semantics: offline.switch.semantics().name(),
+            links: offline
                 .subs()
                 .map(|(id, name, sub)| LinkSummary {
                     name,
@@ -130,22 +135,22 @@ impl Tally {
                 .collect(),
             wire: WireCounters::new(&self.wire, 0),
             host: HostSummary { sent: self.host_sent.into(), got: self.host_got },
-            notes: &paper.notes,
+            notes: &offline.notes,
         }
     }
 
-    /// The end for people.
-    pub(super) fn text(&self, file: &str, paper: &Paper, colour: bool) -> String {
-        let parent = paper.switch.parent();
+    /// The final counters as text.
+    pub(super) fn text(&self, file: &str, offline: &OfflineSwitch, colour: bool) -> String {
+        let parent = offline.switch.parent();
         let mut text = format!(
             "{file}: {} frames, {} bytes, {:.3} s\n{}: {}, MTU {}, {} semantics\n",
             grouped(self.frames.frames),
             grouped(self.frames.bytes),
             self.seconds(),
-            paper.parent,
+            offline.parent,
             parent.mac,
             parent.mtu,
-            paper.switch.semantics(),
+            offline.switch.semantics(),
         );
         if self.cut > 0 {
             text.push_str(&format!(
@@ -154,15 +159,15 @@ impl Tally {
                 grouped(self.unknown)
             ));
         }
-        for note in &paper.notes {
+        for note in &offline.notes {
             text.push_str(&format!("note: {note}\n"));
         }
         text.push('\n');
-        text.push_str(&self.table(paper).render(colour));
+        text.push_str(&self.table(offline).render(colour));
         text
     }
 
-    fn table(&self, paper: &Paper) -> Table<7> {
+    fn table(&self, offline: &OfflineSwitch) -> Table<7> {
         let mut table = Table::new([
             Head::Left("where"),
             Head::Left("mode"),
@@ -172,7 +177,7 @@ impl Tally {
             Head::Right("dropped"),
             Head::Left("why"),
         ]);
-        for (id, name, sub) in paper.subs() {
+        for (id, name, sub) in offline.subs() {
             let stats = self.sub(id);
             let mut drops = stats.dropped;
             drops += stats.lost;
@@ -187,13 +192,13 @@ impl Tally {
         let wire = &self.wire;
         let to_wire = wire.sent.frames + self.host_sent.frames;
         table.push(row(["the wire", "", ""], [wire.received.frames, to_wire], &wire.dropped));
-        let address = paper.switch.parent().mac.to_string();
+        let address = offline.switch.parent().mac.to_string();
         let host = [self.host_sent.frames, self.host_got];
         table.push(row(["the host", "", &address], host, &Drops::default()));
         table
     }
 
-    /// True when every frame has one fate, as the engine's own counters show it.
+    /// True if the counters account for every frame exactly once, as those of the engine do.
     #[cfg(test)]
     pub(super) fn is_balanced(&self) -> bool {
         let mut subs = SubStats::default();
@@ -210,7 +215,7 @@ impl Tally {
     }
 }
 
-/// `sent` and `delivered` as seen from there.
+/// One row; `sent` and `delivered` are seen from the place in `words`.
 fn row(words: [&str; 3], [sent, delivered]: [u64; 2], drops: &Drops) -> [Cell; 7] {
     let [place, mode, address] = words;
     let why: Vec<String> = drops
@@ -218,7 +223,7 @@ fn row(words: [&str; 3], [sent, delivered]: [u64; 2], drops: &Drops) -> [Cell; 7
         .filter(|&(_, frames)| frames > 0)
         .map(|(reason, frames)| format!("{reason} {}", grouped(frames)))
         .collect();
-    let tint = if why.is_empty() { Tint::Plain } else { Tint::Doubtful };
+    let tint = if why.is_empty() { Tint::Plain } else { Tint::Warning };
     [
         place.into(),
         mode.into(),

@@ -1,17 +1,17 @@
-//! What is read from captures of all kinds, sound or not, and what becomes of their frames.
+//! Reading valid and damaged captures, and the outcomes of their frames.
 
 use std::io::Cursor;
 
 use proptest::prelude::*;
 
 use super::capture::{self, Record};
-use super::judge::{Entry, Judge, Origin};
 use super::pcapng::{self, Packet};
+use super::replayer::{Entry, Origin, Replayer};
 use super::tally::Tally;
-use crate::offline_switch::{Assumed, Paper, Said, described};
+use crate::offline_switch::{Assumptions, Decision, OfflineSwitch, from_config};
 use umacvlan_config::Config;
 
-/// A frame that is kept: its time, its length, and what was captured.
+/// A frame that was read: time, length, captured bytes.
 type Kept = (u64, usize, Vec<u8>);
 
 /// The frames of a file, and how reading it ended.
@@ -116,13 +116,13 @@ fn pcap_is_read_in_both_orders_and_resolutions() {
 }
 
 #[test]
-fn a_cut_frame_keeps_its_length() {
+fn a_truncated_frame_keeps_its_length() {
     let frames = whole(&ORDERS[0].pcap(0xa1b2_c3d4, 0, 1, 15));
     assert_eq!(frames, [(7_000_000_000, 20, (0..15).collect())]);
 }
 
 #[test]
-fn a_checksum_is_taken_off() {
+fn the_fcs_is_removed() {
     // Two times 16 bits, as the header says.
     let file = ORDERS[0].pcap(0xa1b2_c3d4, 0, 0x2400_0001, 20);
     assert_eq!(whole(&file)[0].1, 16);
@@ -130,7 +130,7 @@ fn a_checksum_is_taken_off() {
 }
 
 #[test]
-fn sections_and_interfaces_have_clocks_of_their_own() {
+fn sections_and_interfaces_have_their_own_clocks() {
     let mut file = Vec::new();
     for order in ORDERS {
         file.extend(order.section());
@@ -160,7 +160,7 @@ fn simple_and_obsolete_packets_are_frames_too() {
         let numbers = [order.halves(&[0, 0]), order.words(&[0, 8, 14, 99])].concat();
         let obsolete = [numbers, (0..14).collect(), vec![0; 2]].concat();
         file.extend(order.block(2, &obsolete));
-        // What nobody knows is passed over.
+        // Unknown blocks are skipped.
         file.extend(order.block(0x0bad_0bad, &[1, 2, 3, 4]));
         let frames = whole(&file);
         let head: Vec<u8> = (0..14).collect();
@@ -169,7 +169,7 @@ fn simple_and_obsolete_packets_are_frames_too() {
 }
 
 #[test]
-fn other_link_types_are_refused_where_frames_are() {
+fn frames_of_other_link_types_are_refused() {
     let told = error(&ORDERS[0].pcap(0xa1b2_c3d4, 0, 113, 20));
     assert!(told.starts_with("byte 0: frames of link type 113, expected Ethernet (1)"), "{told}");
     let order = ORDERS[0];
@@ -183,7 +183,7 @@ fn other_link_types_are_refused_where_frames_are() {
 }
 
 #[test]
-fn damage_is_told_with_its_place_after_the_frames_before_it() {
+fn damage_is_reported_with_its_position_after_the_frames_before_it() {
     let order = ORDERS[1];
     let sound = [order.section(), order.interface(1, 0, &[]), order.packet(0, 1)].concat();
     let at = sound.len();
@@ -203,7 +203,7 @@ fn damage_is_told_with_its_place_after_the_frames_before_it() {
 }
 
 #[test]
-fn what_is_no_capture_is_said_to_be_none() {
+fn other_files_are_refused() {
     for file in [&b""[..], b"abc", b"no capture at all, but long enough for a header"] {
         assert!(!error(file).is_empty());
     }
@@ -212,7 +212,7 @@ fn what_is_no_capture_is_said_to_be_none() {
 }
 
 /// A small network of all modes that share a parent; a link is down, one has a small MTU.
-fn paper() -> Paper {
+fn offline() -> OfflineSwitch {
     let text = "[link.a]\nparent = \"p\"\nmode = \"bridge\"\naddress = \"02:00:00:00:00:01\"\n\
                 [link.b]\nparent = \"p\"\nmode = \"bridge\"\naddress = \"02:00:00:00:00:02\"\nmtu = 68\n\
                 [link.c]\nparent = \"p\"\nmode = \"private\"\naddress = \"02:00:00:00:00:03\"\n\
@@ -221,7 +221,7 @@ fn paper() -> Paper {
                 [link.e]\nparent = \"p\"\naddress = \"02:00:00:00:00:05\"\nup = false\n\
                 [link.f]\nparent = \"p\"\naddress = \"02:00:00:00:00:06\"\nbcqueuelen = 0\n";
     let config = Config::parse("test", text, &[]).unwrap().config;
-    described(&config, None, &Assumed::default()).unwrap()
+    from_config(&config, None, &Assumptions::default()).unwrap()
 }
 
 /// A frame to and from addresses of that network, or near it.
@@ -296,52 +296,52 @@ proptest! {
     }
 
     #[test]
-    fn every_frame_has_one_fate_and_the_counts_add_up(
+    fn every_frame_has_one_outcome_and_the_counters_balance(
         frames in prop::collection::vec(arbitrary_frame(), 0..60),
         gso in any::<bool>(),
     ) {
-        let paper = paper();
-        let mut judge = Judge::new(&paper, Origin::Auto, gso);
-        let mut tally = Tally::new(&paper);
+        let offline = offline();
+        let mut replayer = Replayer::new(&offline, Origin::Auto, gso);
+        let mut tally = Tally::new(&offline);
         for (dst, src, kind, length, captured) in frames {
-            let station = |n: u8| if n == 9 { [0xff; 6] } else { [2, 0, 0, 0, 0, n] };
-            let mut bytes = [&station(dst)[..], &station(src), &[0x88, kind & 8]].concat();
+            let mac = |n: u8| if n == 9 { [0xff; 6] } else { [2, 0, 0, 0, 0, n] };
+            let mut bytes = [&mac(dst)[..], &mac(src), &[0x88, kind & 8]].concat();
             bytes.resize(length, 0);
             bytes.truncate(captured);
             let record = Record { time: 0, length, bytes: &bytes };
-            let (entry, fate) = judge.judge(&record);
-            let goes = fate.host || fate.wire || !fate.to.is_empty();
-            // One whose queue is full goes nowhere but to the host.
-            let dropped = matches!(fate.said, Said::Drop(_)) && !fate.host;
-            prop_assert!(goes != (dropped || fate.said == Said::Nothing), "{fate:?}");
-            tally.count(&record, entry, fate);
+            let (entry, outcome) = replayer.replay(&record);
+            let goes = outcome.host || outcome.wire || !outcome.to.is_empty();
+            // A frame for a full broadcast queue still goes to the host.
+            let dropped = matches!(outcome.decision, Decision::Drop(_)) && !outcome.host;
+            prop_assert!(goes != (dropped || outcome.decision == Decision::Unknown), "{outcome:?}");
+            tally.count(&record, entry, outcome);
         }
         prop_assert!(tally.is_balanced());
     }
 }
 
 #[test]
-fn a_cut_frame_is_judged_by_its_full_length() {
-    let paper = paper();
-    let mut judge = Judge::new(&paper, Origin::Auto, false);
+fn a_truncated_frame_is_measured_by_its_full_length() {
+    let offline = offline();
+    let mut replayer = Replayer::new(&offline, Origin::Auto, false);
     let bytes = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]].concat();
     let bytes = [&bytes[..], &[8, 0]].concat();
-    let mut said = |length| {
-        let (entry, fate) = judge.judge(&Record { time: 0, length, bytes: &bytes });
+    let mut decision = |length| {
+        let (entry, outcome) = replayer.replay(&Record { time: 0, length, bytes: &bytes });
         assert!(matches!(entry, Entry::Sub(_)));
-        fate.said.name()
+        outcome.decision.name()
     };
     // Between siblings the parent's MTU counts, with a header and a tag.
-    assert_eq!([said(1518), said(1519)], ["deliver", "drop"]);
+    assert_eq!([decision(1518), decision(1519)], ["deliver", "drop"]);
 }
 
 #[test]
 fn a_frame_of_the_host_goes_to_the_wire_past_the_switch() {
-    let paper = paper();
-    let parent = paper.switch.parent().mac;
-    let mut judge = Judge::new(&paper, Origin::Auto, false);
+    let offline = offline();
+    let parent = offline.switch.parent().mac;
+    let mut replayer = Replayer::new(&offline, Origin::Auto, false);
     let bytes = [&[0xff; 6][..], &parent.octets(), &[8, 6]].concat();
     let record = Record { time: 0, length: 14, bytes: &bytes };
-    let (entry, fate) = judge.judge(&record);
-    assert_eq!((entry, fate.said, fate.wire), (Entry::Host, Said::Wire, true));
+    let (entry, outcome) = replayer.replay(&record);
+    assert_eq!((entry, outcome.decision, outcome.wire), (Entry::Host, Decision::Wire, true));
 }

@@ -1,36 +1,36 @@
-//! [`Untagged`]: the frames of a capture that are a VLAN's, as its links see them.
+//! [`VlanStripper`]: selects the frames of one VLAN and removes its tags.
 
 use umacvlan_core::frame::TAG_LEN;
 use umacvlan_core::{VlanName, VlanTable};
 
 use super::capture::Record;
 
-/// Takes the tags off the frames of one VLAN, and leaves out those of others.
+/// Removes the tags of one VLAN, and skips the frames of others.
 #[derive(Debug, Default)]
-pub(super) struct Untagged {
-    /// Empty for a parent that is no VLAN: all frames are its own.
+pub(super) struct VlanStripper {
+    /// Empty for a parent that is not a VLAN: it takes all frames as they are.
     table: VlanTable,
     bytes: Vec<u8>,
 }
 
-impl Untagged {
-    /// For a parent of this name.
+impl VlanStripper {
+    /// A stripper for the parent of this name.
     pub(super) fn new(parent: &str) -> Self {
-        let mut untagged = Self::default();
+        let mut stripper = Self::default();
         if let Ok(VlanName { vlan, .. }) = VlanName::parse(parent) {
-            untagged.table.insert(vlan, 0);
+            stripper.table.insert(vlan, 0);
         }
-        untagged
+        stripper
     }
 
-    /// What to say of it.
+    /// The note for the output, if the parent is a VLAN.
     pub(super) fn note(&self, parent: &str) -> Option<String> {
         let note = || format!("{parent}: a VLAN, so only frames with its tags count, without them");
         (!self.table.is_empty()).then(note)
     }
 
-    /// The frame without the tags of the VLAN; `None` if it has not got them.
-    pub(super) fn take<'r>(&'r mut self, record: Record<'r>) -> Option<Record<'r>> {
+    /// Returns the frame without the tags of the VLAN, or `None` if it does not have them.
+    pub(super) fn strip<'r>(&'r mut self, record: Record<'r>) -> Option<Record<'r>> {
         if self.table.is_empty() {
             return Some(record);
         }
@@ -53,8 +53,8 @@ mod tests {
 
     fn taken(parent: &str, frame: &[u8]) -> Option<(Vec<u8>, usize)> {
         let record = Record { time: 0, length: 64, bytes: frame };
-        let mut untagged = Untagged::new(parent);
-        untagged.take(record).map(|record| (record.bytes.to_vec(), record.length))
+        let mut stripper = VlanStripper::new(parent);
+        stripper.strip(record).map(|record| (record.bytes.to_vec(), record.length))
     }
 
     #[test]

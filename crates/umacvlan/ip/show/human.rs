@@ -1,6 +1,6 @@
 //! [`Human`]: counters as `ip -h` prints them.
 
-/// How long numbers are written.
+/// The format of counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::ip) enum Human {
     /// In powers of 1024.
@@ -21,7 +21,7 @@ impl Human {
         }
     }
 
-    /// A count, with three digits and a prefix if it is to be short.
+    /// Formats a count; short formats have three digits and a prefix.
     pub(super) fn count(self, count: u64) -> String {
         let (base, mark) = match self {
             Self::Binary => (1024, "i"),
@@ -38,7 +38,7 @@ impl Human {
         if unit == 1 {
             return count.to_string();
         }
-        // The digits are chosen before the number is rounded, so it may show one more.
+        // As in `ip`, the digits are chosen before rounding, so there may be one more.
         let digits = match count / unit {
             0..10 => 2,
             10..100 => 1,

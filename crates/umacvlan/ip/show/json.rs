@@ -1,4 +1,4 @@
-//! [`LinkJson`]: the fields of a link that were asked for, in the order in which `ip -j` has them.
+//! [`LinkJson`]: the fields of a link in the order of `ip -j`.
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
@@ -48,12 +48,12 @@ pub(in crate::ip) struct Full<'a> {
     details: Option<Details<'a>>,
     ifalias: Option<&'a str>,
     stats64: Option<StatsJson>,
-    /// Where it is, unless it is where the daemon is or all that is shown is in one place.
+    /// The namespace, unless it is the daemon's or given by `-n`.
     netns: Option<&'a str>,
     umacvlan: Option<OwnJson<'a>>,
 }
 
-/// How the parent is called, or found from another namespace.
+/// The name of the parent, or its index from another namespace.
 #[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 struct Parent<'a> {
@@ -129,7 +129,7 @@ struct TxErrors {
     carrier_changes: u64,
 }
 
-/// What `ip` does not know.
+/// Fields that `ip` does not have.
 #[skip_serializing_none]
 #[derive(Debug, Serialize)]
 struct OwnJson<'a> {

@@ -1,4 +1,4 @@
-//! Links as `ip link show` shows them, with what only we know beside them.
+//! Links as `ip link show` prints them, with additional lines and fields of umacvlan.
 
 mod human;
 mod json;
@@ -8,18 +8,17 @@ mod stats;
 mod tests;
 mod text;
 
-use std::io::IsTerminal;
-
 use serde::Serialize;
 
 pub(super) use human::Human;
 pub(super) use json::LinkJson;
 pub(super) use text::{Scene, link};
 
-use super::complaint::{Complaint, FAILED};
+use super::error::{CommandError, FAILED};
 use super::options::{Colour, Options};
+use umacvlan_text::output::colour_on;
 
-/// How something is shown.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Style {
     pub(super) brief: bool,
@@ -30,18 +29,17 @@ pub(super) struct Style {
     pub(super) oneline: bool,
     pub(super) pretty: bool,
     pub(super) statistics: u8,
-    /// As somebody sees it who is in the link's namespace.
+    /// Seen from the namespace of the link (`-n`).
     pub(super) inside: bool,
 }
 
 impl Style {
     pub(super) fn new(options: &Options) -> Self {
-        let refused = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             brief: options.brief,
             colour: match options.colour {
                 Colour::Always => true,
-                Colour::Auto => std::io::stdout().is_terminal() && !refused(),
+                Colour::Auto => colour_on(&std::io::stdout()),
                 Colour::Never => false,
             },
             details: options.details,
@@ -55,10 +53,10 @@ impl Style {
     }
 
     /// A value as JSON, with its line feed.
-    pub(super) fn json(self, value: &impl Serialize) -> Result<String, Complaint> {
+    pub(super) fn json(self, value: &impl Serialize) -> Result<String, CommandError> {
         let text =
             if self.pretty { pretty::to_string(value) } else { serde_json::to_string(value) };
         text.map(|text| format!("{text}\n"))
-            .map_err(|error| Complaint::own(FAILED, format!("cannot write JSON: {error}")))
+            .map_err(|error| CommandError::own(FAILED, format!("cannot write JSON: {error}")))
     }
 }

@@ -1,4 +1,4 @@
-//! JSON for people, in the shape that iproute2 gives it with `-p`.
+//! Indented JSON in the format of `ip -p`.
 
 use std::io::{self, Write};
 
@@ -13,11 +13,11 @@ pub(super) fn to_string(value: &impl Serialize) -> serde_json::Result<String> {
     String::from_utf8(bytes).map_err(serde::ser::Error::custom)
 }
 
-/// Objects have a line for each of their fields, lists stand in one line.
+/// Objects have one line per field, arrays are on one line.
 #[derive(Debug, Default)]
 struct Shape {
     depth: usize,
-    /// The list or the object that ends next has something in it.
+    /// The current array or object is not empty.
     filled: bool,
 }
 

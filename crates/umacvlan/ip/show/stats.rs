@@ -1,9 +1,9 @@
-//! The columns of `ip -s`.
+//! The counter columns of `ip -s`.
 
 use super::Human;
 use umacvlan_api::Stats;
 
-/// The lines that tell what came and what went, `errors` by kind as well if wanted.
+/// The lines of received and sent counters, with `errors` also errors by kind.
 pub(super) fn lines(stats: &Stats, human: Human, errors: bool) -> Vec<String> {
     let (rx, tx) = (&stats.rx, &stats.tx);
     let nohandler = rx.nohandler.unwrap_or_default();
@@ -49,7 +49,7 @@ pub(super) fn lines(stats: &Stats, human: Human, errors: bool) -> Vec<String> {
     lines
 }
 
-/// How wide each column is: wider than this where a number needs it.
+/// The widths of the columns, which grow with the numbers.
 struct Columns([usize; 7]);
 
 impl Default for Columns {
@@ -80,7 +80,7 @@ impl Columns {
         lines.push(format!("    {:first$}{} ", "", self.right(1, numbers)));
     }
 
-    /// Words to the right of their columns, a blank before each.
+    /// Tokens to the right of their columns, a blank before each.
     fn right<T: AsRef<str>>(&self, first: usize, words: &[T]) -> String {
         let cells = self.0[first..].iter().zip(words);
         cells.map(|(width, word)| format!(" {:>width$}", word.as_ref())).collect()

@@ -1,4 +1,4 @@
-//! What `ip` 6.1 prints of a kernel macvlan, byte for byte.
+//! Output equal to that of `ip` 6.1 for a kernel macvlan, byte for byte.
 
 use super::{LinkJson, Scene, Style, link};
 use umacvlan_api::{InfoData, LinkInfo, LinkView, Own, Reasons};
@@ -88,7 +88,7 @@ fn a_link_is_two_lines_or_one() {
 }
 
 #[test]
-fn details_have_a_line_of_the_kind_and_one_of_ours() {
+fn details_have_a_line_of_the_kind_and_one_of_umacvlan() {
     let mut view = view();
     view.linkinfo.info_data = InfoData {
         mode: "source".into(),
@@ -113,7 +113,7 @@ fn details_have_a_line_of_the_kind_and_one_of_ours() {
 }
 
 #[test]
-fn counters_stand_below_their_names_and_push_them_aside() {
+fn columns_of_counters_grow_with_the_numbers() {
     let mut view = view();
     view.stats64.tx.bytes = 17_455_920;
     view.stats64.tx.packets = 12_346;
@@ -147,7 +147,7 @@ fn counters_stand_below_their_names_and_push_them_aside() {
 }
 
 #[test]
-fn what_was_lost_is_told_with_the_reason() {
+fn drops_are_shown_with_their_reason() {
     let mut view = view();
     view.umacvlan.counters.lost = Reasons::from([("full".to_owned(), 3)]);
     view.umacvlan.counters.dropped = Reasons::from([("runt".to_owned(), 1)]);
@@ -161,7 +161,7 @@ fn what_was_lost_is_told_with_the_reason() {
 }
 
 #[test]
-fn a_link_elsewhere_says_where_or_is_seen_from_there() {
+fn a_link_in_another_namespace_shows_it() {
     let text = shown(&moved(), Style::default());
     assert!(text.starts_with("4: m1@p0: "), "{text}");
     assert!(text.ends_with(" brd ff:ff:ff:ff:ff:ff netns red\n"), "{text}");
@@ -188,7 +188,7 @@ fn colours_are_those_of_ip() {
 }
 
 #[test]
-fn what_users_chose_does_not_move_the_cursor() {
+fn control_characters_are_escaped() {
     let mut view = view();
     view.ifname = "m1\u{1b}[2J".into();
     view.link = Some("p0\u{9b}m".into());
@@ -199,7 +199,7 @@ fn what_users_chose_does_not_move_the_cursor() {
 }
 
 #[test]
-fn an_event_says_less() {
+fn an_event_has_fewer_fields() {
     let text =
         link(&view(), Style { details: true, statistics: 1, ..Style::default() }, Scene::Event);
     let first = "4: m1@p0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default \n";

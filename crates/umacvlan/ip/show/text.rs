@@ -1,20 +1,20 @@
-//! A link as text: what `ip` prints of a kernel macvlan, word for word, and ours below it.
+//! A link as text: exactly the lines of `ip` for a kernel macvlan, then lines of umacvlan.
 
 use std::fmt::Write;
 
 use super::{Style, stats};
 use umacvlan_api::{InfoData, LinkView, Reasons};
 
-/// What a link is shown for.
+/// The occasion for showing a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ip) enum Scene {
-    /// It has come or changed: what `ip monitor` tells.
+    /// `monitor`: the link is new or has changed.
     Event,
-    /// Somebody has asked.
+    /// `link show`.
     Show,
 }
 
-/// The lines of a link, or its one line, with the line feed.
+/// The line or lines of a link, with a line feed at the end.
 pub(in crate::ip) fn link(link: &LinkView, style: Style, scene: Scene) -> String {
     if style.brief {
         return brief(link, style);
@@ -24,7 +24,7 @@ pub(in crate::ip) fn link(link: &LinkView, style: Style, scene: Scene) -> String
         lines.push(macvlan(link, scene));
     }
     if let Some(alias) = &link.ifalias {
-        lines.push(format!("    alias {}", harmless(alias)));
+        lines.push(format!("    alias {}", escape_control(alias)));
     }
     if style.statistics > 0 && scene == Scene::Show {
         lines.extend(stats::lines(&link.stats64, style.human, style.statistics > 1));
@@ -38,9 +38,9 @@ pub(in crate::ip) fn link(link: &LinkView, style: Style, scene: Scene) -> String
     format!("{}\n", lines.join(if style.oneline { "\\" } else { "\n" }))
 }
 
-/// Text that somebody has chosen, as a terminal may get it: `ip` hands on what ends a line or moves
-/// the cursor, and whoever may name an interface could write on the administrator's screen.
-fn harmless(text: &str) -> String {
+/// Escapes control characters in text that users choose. `ip` does not: a user who may name an
+/// interface could then control the administrator's terminal.
+fn escape_control(text: &str) -> String {
     let shown = |sign: char| match sign.is_control() {
         true => sign.escape_default().collect(),
         false => sign.to_string(),
@@ -56,14 +56,14 @@ fn brief(link: &LinkView, style: Style) -> String {
     format!("{name}{state}{address}<{}> \n", link.flags.join(","))
 }
 
-/// Its name and whose it is, as seen from where it is shown.
+/// `NAME@PARENT`, or `NAME@ifINDEX` when the parent is in another namespace.
 pub(in crate::ip) fn full_name(link: &LinkView, style: Style) -> String {
-    let name = harmless(&link.ifname);
+    let name = escape_control(&link.ifname);
     let own = &link.umacvlan;
     match (&link.link, own.link_netnsid) {
         (_, Some(_)) if style.inside => format!("{name}@if{}", own.link_index),
-        (_, Some(_)) => format!("{name}@{}", harmless(&own.parent)),
-        (Some(parent), None) => format!("{name}@{}", harmless(parent)),
+        (_, Some(_)) => format!("{name}@{}", escape_control(&own.parent)),
+        (Some(parent), None) => format!("{name}@{}", escape_control(parent)),
         (None, None) => name,
     }
 }
@@ -153,7 +153,7 @@ fn macvlan(link: &LinkView, scene: Scene) -> String {
     line
 }
 
-/// Who carries its frames, and how.
+/// The line with id, backend, I/O and worker.
 fn own(link: &LinkView) -> String {
     let own = &link.umacvlan;
     let xdp = own.xdp.as_ref().map_or_else(String::new, |mode| format!(" xdp {mode}"));
@@ -173,7 +173,7 @@ fn own(link: &LinkView) -> String {
     line
 }
 
-/// What it lost and why, where it lost something; asked twice, also where the rest went.
+/// Drops by reason, if there are any; with `-s -s` also the destinations of frames.
 fn counters(link: &LinkView, style: Style) -> Vec<String> {
     let counters = &link.umacvlan.counters;
     let mut lines = Vec::new();
@@ -221,7 +221,7 @@ impl Style {
     }
 }
 
-/// Select Graphic Rendition of ECMA-48: the colours that ip uses on a dark ground.
+/// Select Graphic Rendition of ECMA-48: the colours of `ip` for a dark background.
 const NAME: &str = "36";
 const ADDRESS: &str = "33";
 

@@ -1,4 +1,4 @@
-//! What only trying tells: the calls that the engine will make, in a namespace that nobody sees.
+//! Probes: the system calls of the engine, tried in an unnamed namespace.
 
 use std::io;
 use umacvlan_core::options::XdpMode;
@@ -17,39 +17,39 @@ use umacvlan_sys::uring::Uring;
 use super::check::Check;
 use super::machine::read;
 
-/// What came of trying.
-pub(super) enum Tried {
-    /// This user may not make a namespace: only what needs none was tried.
+/// The results of all probes.
+pub(super) enum ProbeResult {
+    /// This user may not create a namespace; only probes without one ran.
     Denied(Vec<Check>),
     Done(Vec<Check>),
 }
 
-/// Tries everything in a new namespace; `place` tells where, if not simply here.
-pub(super) fn run(place: &str) -> Tried {
+/// Runs all probes in a new namespace; `place` is appended to the findings.
+pub(super) fn run(place: &str) -> ProbeResult {
     match Netns::create() {
         Ok(netns) => {
-            let mut checks = match netns.run(|| inside(place)) {
+            let mut checks = match netns.run(|| probe_tap(place)) {
                 Ok(checks) => checks,
                 Err(error) => vec![Check::fail("tap", format!("not tried: {error}"))],
             };
             checks.push(host_filter(netns.run(bpf::probe_host_filter).flatten()));
             checks.push(io_uring());
-            Tried::Done(checks)
+            ProbeResult::Done(checks)
         }
         Err(error) => {
             let untried = |name| Check::warn(name, format!("not tried: {error}"));
-            Tried::Denied(vec![untried("tap"), untried("af-packet"), io_uring()])
+            ProbeResult::Denied(vec![untried("tap"), untried("af-packet"), io_uring()])
         }
     }
 }
 
-/// A TAP, and a packet socket on it.
-fn inside(place: &str) -> Vec<Check> {
+/// Creates a TAP and a packet socket on it.
+fn probe_tap(place: &str) -> Vec<Check> {
     let tap = match Tap::create(NAME) {
         Ok(tap) => tap,
         Err(error) => return vec![no_tap(error), kernel_macvlan(None)],
     };
-    let mut checks = vec![followed(&tap, place), offloads(tap.enable_offloads())];
+    let mut checks = vec![tap_netns(&tap, place), offloads(tap.enable_offloads())];
     let index = Rtnl::open().and_then(|mut rtnl| rtnl.link(NAME)).ok().flatten();
     checks.push(match &index {
         Some(link) => packet(PacketSocket::open(link.index, link.mtu), place),
@@ -63,20 +63,20 @@ fn inside(place: &str) -> Vec<Check> {
 }
 
 fn no_tap(source: io::Error) -> Check {
-    let mend = match source.raw_os_error() {
+    let fix = match source.raw_os_error() {
         Some(ENOENT | ENODEV | ENXIO) => "modprobe tun; in a container with --device /dev/net/tun",
         Some(EACCES) => "chmod 0666 /dev/net/tun, as root",
         _ => "run it as root; in a container with --cap-add NET_ADMIN --device /dev/net/tun",
     };
-    Check::fail("tap", format!("{TUN_DEVICE} makes no TAP: {source}")).mend(mend)
+    Check::fail("tap", format!("{TUN_DEVICE} makes no TAP: {source}")).fix(fix)
 }
 
-/// The engine finds its TAPs again by asking them where they are.
-fn followed(tap: &Tap, place: &str) -> Check {
+/// Whether a TAP reports its namespace, by which the engine follows it.
+fn tap_netns(tap: &Tap, place: &str) -> Check {
     match tap.namespace() {
         Ok(_) => Check::ok("tap", format!("{TUN_DEVICE} makes TAPs{place}")),
         Err(error) => Check::fail("tap", format!("a TAP does not tell its namespace: {error}"))
-            .mend("boot Linux 5.2 or later"),
+            .fix("boot Linux 5.2 or later"),
     }
 }
 
@@ -92,7 +92,7 @@ fn offloads(accepted: io::Result<Offloads>) -> Check {
     }
 }
 
-/// Nothing needs it, so that it does not work is no fault.
+/// AF_XDP is optional, so a failure is information.
 fn af_xdp(tried: Result<XdpMode, String>) -> Check {
     match tried {
         Ok(mode) => Check::ok("af-xdp", format!("programs and sockets work, on a TAP {mode}")),
@@ -105,7 +105,7 @@ fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
     match opened {
         Ok(_) => Check::ok(name, format!("a TPACKET_V2 ring with vnet headers works{place}")),
         Err(error) => {
-            let mend = match error.kind() {
+            let fix = match error.kind() {
                 _ if cfg!(not(feature = "af-xdp")) => "build it with the feature af-xdp",
                 io::ErrorKind::PermissionDenied => {
                     "run it as root; in a container with --cap-add NET_RAW"
@@ -113,12 +113,12 @@ fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
                 io::ErrorKind::OutOfMemory => "free some memory: a parent needs about 2 MB",
                 _ => "a kernel with CONFIG_PACKET: `modprobe af_packet`",
             };
-            Check::fail(name, format!("no ring with vnet headers: {error}")).mend(mend)
+            Check::fail(name, format!("no ring with vnet headers: {error}")).fix(fix)
         }
     }
 }
 
-/// Without it all works, but the host hears more than with the kernel's macvlan.
+/// Without the filter the host receives more than with the kernel's macvlan.
 fn host_filter(tried: io::Result<Attachment>) -> Check {
     let name = "host-filter";
     let without = "so the host sees frames that a macvlan in the kernel would take from it";
@@ -128,14 +128,14 @@ fn host_filter(tried: io::Result<Attachment>) -> Check {
             Check::ok(name, found)
         }
         Err(error) => {
-            let mend = match error.kind() {
+            let fix = match error.kind() {
                 io::ErrorKind::PermissionDenied => {
                     "run it as root; in a container with --cap-add BPF --cap-add NET_ADMIN"
                 }
                 io::ErrorKind::OutOfMemory => "ulimit -l unlimited, before Linux 5.11",
                 _ => "boot a kernel with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_ACT",
             };
-            Check::warn(name, format!("none, {without}: {error}")).mend(mend)
+            Check::warn(name, format!("none, {without}: {error}")).fix(fix)
         }
     }
 }
@@ -147,7 +147,7 @@ fn io_uring() -> Check {
     };
     let check = Check::warn(name, format!("{error}: TAPs are read and written plainly"));
     let disabled = read("/proc/sys/kernel/io_uring_disabled");
-    check.mend(match (disabled.as_deref(), error.kind()) {
+    check.fix(match (disabled.as_deref(), error.kind()) {
         (Some("1" | "2"), _) => "sysctl -w kernel.io_uring_disabled=0",
         (_, io::ErrorKind::PermissionDenied) => {
             "in a container with a seccomp profile that allows io_uring"
@@ -156,7 +156,7 @@ fn io_uring() -> Check {
     })
 }
 
-/// The kernel's own macvlan, for comparison. It is tried only where trying loads no module.
+/// The kernel's macvlan, for comparison. It is probed only if that loads no module.
 fn kernel_macvlan(parent: Option<u32>) -> Check {
     let check = |found: &str| Check::info("kernel-macvlan", found);
     if let Some(state) = module_state() {
@@ -173,8 +173,7 @@ fn kernel_macvlan(parent: Option<u32>) -> Check {
     }
 }
 
-/// What the machine's files tell of the module: `None` if there is none, so it is built in or
-/// absent.
+/// The state of the module; `None` if there is no module, so macvlan is built in or absent.
 fn module_state() -> Option<&'static str> {
     if std::path::Path::new("/sys/module/macvlan").exists() {
         return Some("its module is loaded; not needed");
@@ -184,7 +183,7 @@ fn module_state() -> Option<&'static str> {
     modules.contains("/macvlan.ko").then_some("there is a module, not loaded; not needed")
 }
 
-/// Name of the TAP, in a namespace where nothing else has one.
+/// The name of the TAP in the new namespace.
 const NAME: &str = "umv-doctor";
 
 /// `MACVLAN_MODE_BRIDGE` of `linux/if_link.h`.
@@ -196,16 +195,16 @@ mod tests {
     use crate::doctor::check::State;
 
     #[test]
-    fn each_reason_for_no_tap_has_its_own_remedy() {
+    fn each_reason_for_no_tap_has_its_own_fix() {
         for (errno, remedy) in [(2, "modprobe tun"), (13, "chmod 0666"), (1, "run it as root")] {
             let check = no_tap(io::Error::from_raw_os_error(errno));
             assert_eq!(check.state, State::Fail);
-            assert!(check.mend.as_ref().unwrap().contains(remedy), "{check:?}");
+            assert!(check.fix.as_ref().unwrap().contains(remedy), "{check:?}");
         }
     }
 
     #[test]
-    fn fewer_offloads_are_said_to_be_fewer() {
+    fn missing_offloads_are_reported() {
         assert_eq!(offloads(Ok(Offloads::ALL)).state, State::Ok);
         let old = Offloads { uso4: false, uso6: false, ..Offloads::ALL };
         assert!(offloads(Ok(old)).found.contains("6.2"));
@@ -214,17 +213,17 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_may_not_be_is_a_warning_and_says_what_follows() {
+    fn a_denied_host_filter_is_a_warning_with_its_consequence() {
         let denied = host_filter(Err(io::ErrorKind::PermissionDenied.into()));
         assert_eq!(denied.state, State::Warn);
         assert!(denied.found.contains("the host sees frames"), "{denied:?}");
-        assert!(denied.mend.unwrap().contains("BPF"));
+        assert!(denied.fix.unwrap().contains("BPF"));
         assert_eq!(host_filter(Ok(Attachment::Tcx)).state, State::Ok);
     }
 
     #[test]
-    fn what_may_not_be_opened_is_not_a_missing_kernel() {
+    fn a_denied_socket_differs_from_a_missing_feature() {
         let denied = packet(Err(io::ErrorKind::PermissionDenied.into()), "");
-        assert!(denied.mend.unwrap().contains("NET_RAW"));
+        assert!(denied.fix.unwrap().contains("NET_RAW"));
     }
 }

@@ -1,14 +1,14 @@
-//! What is typed after `link add`, `set` and `del`, and what becomes of it.
+//! Arguments of `link add`, `set` and `del`, and the requests they become.
 
 use umacvlan_core::Mode;
 
 use crate::ip::command::{Command, parse};
-use crate::ip::complaint::{Complaint, Device};
+use crate::ip::error::{CommandError, Device};
 use crate::ip::link::LinkCommand;
 use crate::ip::tests::words;
 use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
-fn parsed(line: &str) -> Result<LinkCommand, Complaint> {
+fn parsed(line: &str) -> Result<LinkCommand, CommandError> {
     match parse(&words(&format!("link {line}")))? {
         Command::Link(command) => Ok(command),
         other => panic!("{line}: {other:?}"),
@@ -29,10 +29,10 @@ fn changed(line: &str) -> (String, LinkChange) {
     }
 }
 
-/// The first line of the complaint, and the status.
+/// The first line of the error, and the exit status.
 fn refused(line: &str) -> (String, u8) {
-    let complaint = parsed(line).expect_err(line);
-    (complaint.text.lines().next().unwrap_or_default().to_owned(), complaint.status)
+    let error = parsed(line).expect_err(line);
+    (error.text.lines().next().unwrap_or_default().to_owned(), error.status)
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn dev_name_or_nothing_stands_before_the_name() {
         let line = format!("set m1 {line}");
         let parsed = parsed(&line);
         match line.as_str() {
-            "set m1 dev up" => assert_eq!(parsed, Err(Complaint::garbage("up"))),
+            "set m1 dev up" => assert_eq!(parsed, Err(CommandError::garbage("up"))),
             "set m1 name up" => assert_eq!(changed(&line).1.name.as_deref(), Some("up")),
             _ => assert_eq!(changed(&line).1.up, Some(true)),
         }
@@ -158,7 +158,7 @@ fn links_are_deleted_in_several_ways() {
 }
 
 #[test]
-fn mistakes_are_told_in_the_words_of_ip() {
+fn mistakes_have_the_messages_of_ip() {
     for (line, text, status) in [
         ("add", "Not enough information: \"type\" argument is required", 1),
         ("add x type", "Command line is not complete. Try option \"help\"", 255),
@@ -259,7 +259,7 @@ fn mistakes_are_told_in_the_words_of_ip() {
 }
 
 #[test]
-fn some_mistakes_come_after_the_devices_were_looked_up() {
+fn some_errors_are_reported_after_device_lookups() {
     let after = |line: &str| parsed(line).expect_err(line).after;
     let (link, parent) = (Device::Link("m0".into()), Device::Parent("p".into()));
     for line in [
@@ -279,6 +279,6 @@ fn some_mistakes_come_after_the_devices_were_looked_up() {
 }
 
 #[test]
-fn a_negative_mtu_is_too_small_and_not_too_large() {
+fn a_negative_mtu_becomes_zero() {
     assert_eq!(changed("set m0 mtu -1").1.mtu, Some(0));
 }

@@ -1,16 +1,16 @@
-//! [`Words`]: what was typed, read from left to right, with iproute2's ideas of names and numbers.
+//! [`Tokens`]: the arguments from left to right, and iproute2's parsers of names and numbers.
 
 use umacvlan_core::{MacAddr, ifname};
 
-use super::complaint::{Complaint, FAILED};
+use super::error::{CommandError, FAILED};
 
-/// The rest of a command line.
+/// The remaining arguments.
 #[derive(Clone, Debug)]
-pub(super) struct Words<'a> {
+pub(super) struct Tokens<'a> {
     rest: &'a [String],
 }
 
-impl<'a> Words<'a> {
+impl<'a> Tokens<'a> {
     pub(super) const fn new(words: &'a [String]) -> Self {
         Self { rest: words }
     }
@@ -19,7 +19,7 @@ impl<'a> Words<'a> {
         self.rest.is_empty()
     }
 
-    /// The words themselves.
+    /// The words as a slice.
     pub(super) const fn rest(&self) -> &'a [String] {
         self.rest
     }
@@ -28,13 +28,13 @@ impl<'a> Words<'a> {
         self.rest.first().map(String::as_str)
     }
 
-    /// The word after one that needs it.
-    pub(super) fn value(&mut self) -> Result<&'a str, Complaint> {
-        self.next().ok_or_else(Complaint::incomplete)
+    /// The next word, as the value of the previous one.
+    pub(super) fn value(&mut self) -> Result<&'a str, CommandError> {
+        self.next().ok_or_else(CommandError::incomplete)
     }
 }
 
-impl<'a> Iterator for Words<'a> {
+impl<'a> Iterator for Tokens<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
@@ -44,32 +44,31 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// True if `word` is `full` or the beginning of it.
-pub(super) fn abbreviates(word: &str, full: &str) -> bool {
+/// Whether `word` is `full` or a beginning of it: iproute2's `matches()`.
+pub(crate) fn abbreviates(word: &str, full: &str) -> bool {
     !word.is_empty() && full.starts_with(word)
 }
 
-/// A name that a new interface may have.
-pub(super) fn new_name<'a>(key: &str, name: &'a str) -> Result<&'a str, Complaint> {
+/// Checks the name of a new interface.
+pub(super) fn new_name<'a>(key: &str, name: &'a str) -> Result<&'a str, CommandError> {
     checked_name(key, name, ifname::MAX_LEN)
 }
 
-/// A name by which an interface may be called; alternative ones may be longer.
-pub(super) fn known_name(name: &str) -> Result<&str, Complaint> {
+/// Checks the name of an existing interface; alternative names may be longer.
+pub(super) fn known_name(name: &str) -> Result<&str, CommandError> {
     checked_name("dev", name, 127)
 }
 
-fn checked_name<'a>(key: &str, name: &'a str, longest: usize) -> Result<&'a str, Complaint> {
+fn checked_name<'a>(key: &str, name: &'a str, longest: usize) -> Result<&'a str, CommandError> {
     let plain = |byte: u8| byte != b'/' && !byte.is_ascii_whitespace() && byte != b'\x0b';
     if (1..=longest).contains(&name.len()) && name.bytes().all(plain) {
         Ok(name)
     } else {
-        Err(Complaint::wrong(name, &format!("\"{key}\" not a valid ifname")))
+        Err(CommandError::wrong(name, &format!("\"{key}\" not a valid ifname")))
     }
 }
 
-/// A number as strtol(3) reads it: blanks and a sign before it, octal after 0, hexadecimal after
-/// 0x.
+/// Parses a number as strtol(3) does: leading blanks, a sign, octal after 0, hexadecimal after 0x.
 pub(super) fn number(text: &str) -> Option<i64> {
     let text = text.trim_start();
     let (negative, digits) = match text.as_bytes().first()? {
@@ -83,7 +82,7 @@ pub(super) fn number(text: &str) -> Option<i64> {
         None if digits.len() > 1 && digits.starts_with('0') => (&digits[1..], 8),
         None => (digits, 10),
     };
-    // The standard library would take a second sign.
+    // `from_str_radix` would accept a second sign.
     if !digits.starts_with(|first: char| first.is_digit(radix)) {
         return None;
     }
@@ -91,9 +90,9 @@ pub(super) fn number(text: &str) -> Option<i64> {
     Some(if negative { -number } else { number })
 }
 
-/// A link-layer address as `ip` reads it: groups of hexadecimal digits between colons, or an IPv4
-/// address. How many bytes there have to be is for others to say.
-pub(super) fn link_address(text: &str) -> Result<Vec<u8>, Complaint> {
+/// Parses a link-layer address as `ip` does: hexadecimal groups between colons, or an IPv4 address.
+/// It may have any number of bytes.
+pub(super) fn link_address(text: &str) -> Result<Vec<u8>, CommandError> {
     if !text.contains(':')
         && let Ok(ip) = text.parse::<std::net::Ipv4Addr>()
     {
@@ -102,18 +101,18 @@ pub(super) fn link_address(text: &str) -> Result<Vec<u8>, Complaint> {
     text.split(':').map(octet).collect()
 }
 
-/// The six bytes of an Ethernet address, if they are six.
-pub(super) fn station(bytes: &[u8]) -> Option<MacAddr> {
+/// The Ethernet address of six bytes; `None` for another length.
+pub(super) fn mac_address(bytes: &[u8]) -> Option<MacAddr> {
     <[u8; 6]>::try_from(bytes).ok().map(MacAddr::new)
 }
 
-/// What sscanf(3) makes of a group: the digits it begins with.
-fn octet(group: &str) -> Result<u8, Complaint> {
+/// Parses a group as sscanf(3) does: only its leading digits count.
+fn octet(group: &str) -> Result<u8, CommandError> {
     let digits = group.strip_prefix("0x").unwrap_or(group);
     let end = digits.find(|sign: char| !sign.is_ascii_hexdigit()).unwrap_or(digits.len());
     let number = u32::from_str_radix(&digits[..end], 16).ok();
     let octet = number.and_then(|number| u8::try_from(number).ok());
-    octet.ok_or_else(|| Complaint::new(FAILED, format!("\"{group}\" is invalid lladdr.")))
+    octet.ok_or_else(|| CommandError::new(FAILED, format!("\"{group}\" is invalid lladdr.")))
 }
 
 #[cfg(test)]
@@ -145,7 +144,7 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_loosely_as_ip_does() {
-        let bytes = |text| link_address(text).map_err(|complaint| complaint.text);
+        let bytes = |text| link_address(text).map_err(|error| error.text);
         assert_eq!(bytes("02:00:5e:10:00:01").unwrap(), [2, 0, 0x5e, 16, 0, 1]);
         assert_eq!(bytes("2:0:0:0:0:aa").unwrap(), [2, 0, 0, 0, 0, 0xaa]);
         assert_eq!(bytes("02:00:00:00:00:0z").unwrap(), [2, 0, 0, 0, 0, 0]);
@@ -157,11 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_interface_can_have_are_refused() {
+    fn invalid_interface_names_are_refused() {
         for name in ["", "a/b", "x y", "longer-than-15-b"] {
-            let complaint = new_name("name", name).unwrap_err();
+            let error = new_name("name", name).unwrap_err();
             let text = format!("Error: argument \"{name}\" is wrong: \"name\" not a valid ifname");
-            assert_eq!((complaint.text, complaint.status), (text, 255));
+            assert_eq!((error.text, error.status), (text, 255));
         }
         new_name("name", "averylongname15").unwrap();
         known_name("an alternative name may be long".replace(' ', "-").as_str()).unwrap();

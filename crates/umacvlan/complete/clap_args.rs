@@ -1,4 +1,4 @@
-//! What may follow what in the commands that clap reads, as clap itself knows it.
+//! Completion of clap's commands from clap's own definitions.
 
 use clap::{Arg, ArgAction, Command};
 
@@ -6,7 +6,7 @@ use super::values::Sources;
 use super::{Candidate, Value, grammar};
 use crate::ip;
 
-/// What the last word may be after the words `before` it.
+/// The candidates for the last word after the words `before` it.
 pub(super) fn candidates(
     command: &Command,
     before: &[&str],
@@ -34,7 +34,7 @@ pub(super) fn candidates(
         }
         match command.find_subcommand(word) {
             Some(next) => (command, path, bare) = (next, path + 1, 0),
-            // Nothing is known of what follows a word that is none of ours.
+            // An unknown command.
             None if command.has_subcommands() => return Vec::new(),
             None => bare += 1,
         }
@@ -52,13 +52,13 @@ pub(super) fn candidates(
     next(command, path == 0, bare, last, sources)
 }
 
-/// An option's argument, or a kind of value that is told by its name.
+/// The value of an option: an argument of clap, or a known kind.
 enum Wanted<'c> {
     Arg(&'c Arg),
     Value(Value),
 }
 
-/// What the option `word` wants as the next word, if it is one and wants something.
+/// The value that follows `word`, if it is an option with a value.
 fn wanted<'c>(command: &'c Command, word: &str, top: bool) -> Option<Wanted<'c>> {
     if top && ip::takes_value(word) {
         let netns = word.trim_start_matches('-').starts_with('n');
@@ -74,7 +74,7 @@ fn wanted<'c>(command: &'c Command, word: &str, top: bool) -> Option<Wanted<'c>>
     takes.then_some(Wanted::Arg(arg))
 }
 
-/// What may come next, where no option waits for its value.
+/// The candidates for a word that is no value of an option.
 fn next(
     command: &Command,
     top: bool,
@@ -132,7 +132,7 @@ impl Sources {
     }
 }
 
-/// What stands for a value in the help tells its kind.
+/// The kind of a value by its name in the help.
 fn kind(value_name: &str) -> Value {
     match value_name {
         "DIR" | "FILE" | "PATH" => Value::File,

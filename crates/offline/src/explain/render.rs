@@ -1,39 +1,43 @@
-//! The steps of a decision in words, with the names of those who take part.
+//! The steps of a decision as text, with the names of the links.
 
 use umacvlan_core::switch::{
     FloodDecision, FloodRule, GroupListeners, Isolation, LengthCheck, SourceMatch, Step,
 };
 use umacvlan_core::{Frame, Mode, SubIndex};
 
-use crate::offline_switch::Paper;
+use crate::offline_switch::OfflineSwitch;
 
-/// One step: the question with its answer.
-pub(super) fn tell(paper: &Paper, frame: Frame<'_>, step: Step) -> String {
+/// One step: its condition and the result.
+pub(super) fn step(offline: &OfflineSwitch, frame: Frame<'_>, step: Step) -> String {
     let who = |found: Option<(SubIndex, Mode)>| match found {
-        Some((id, mode)) => format!("{}, mode {mode}", paper.name(id)),
+        Some((id, mode)) => format!("{}, mode {mode}", offline.name(id)),
         None => "none of the links that are up".to_owned(),
     };
     match step {
-        Step::Sources(listed) | Step::LocalSources(listed) => sources(paper, frame, listed),
+        Step::Sources(listed) | Step::LocalSources(listed) => {
+            render_sources(offline, frame, listed)
+        }
         Step::Passthru(None) => "passthru: no link owns the parent".to_owned(),
         Step::Passthru(Some((id, true))) => {
-            format!("passthru: {} owns the parent and gets all unicast", paper.name(id))
+            format!("passthru: {} owns the parent and gets all unicast", offline.name(id))
         }
         Step::Passthru(Some((id, false))) => {
-            format!("passthru: {} owns the parent, is down, and swallows it", paper.name(id))
+            format!("passthru: {} owns the parent, is down, and swallows it", offline.name(id))
         }
         Step::Target(found) => {
             let then = match found {
-                Some((_, Mode::Source)) => ", which hears by its list only: it is the host's",
+                Some((_, Mode::Source)) => {
+                    ", which receives by its source list only: it goes to the host"
+                }
                 Some(_) => "",
-                None => ": it is the host's",
+                None => ": it goes to the host",
             };
             format!("destination {} is {}{then}", frame.dst(), who(found))
         }
-        Step::Isolation(isolation) => isolated(paper, isolation),
-        Step::Deliver(id) => format!("nothing is against it: {} gets it", paper.name(id)),
+        Step::Isolation(isolation) => render_isolation(offline, isolation),
+        Step::Deliver(id) => format!("nothing is against it: {} gets it", offline.name(id)),
         Step::LocalDeliver(id) => {
-            format!("nothing is against it: {} gets it, and the wire does not", paper.name(id))
+            format!("nothing is against it: {} gets it, and the wire does not", offline.name(id))
         }
         Step::Sender(found) => {
             let then = match found {
@@ -44,8 +48,8 @@ pub(super) fn tell(paper: &Paper, frame: Frame<'_>, step: Step) -> String {
             };
             format!("source {} is {}{then}", frame.src(), who(found))
         }
-        Step::Listeners(heard) => listeners(frame, heard, "it is the host's"),
-        Step::LocalListeners(heard) => listeners(frame, heard, "it goes to the wire only"),
+        Step::Listeners(heard) => render_listeners(frame, heard, "it goes to the host"),
+        Step::LocalListeners(heard) => render_listeners(frame, heard, "it goes to the wire only"),
         Step::Flood(rule) if rule.deferred() => {
             "it is flooded, by way of the broadcast queue, and the host gets it".to_owned()
         }
@@ -66,30 +70,35 @@ pub(super) fn tell(paper: &Paper, frame: Frame<'_>, step: Step) -> String {
             };
             format!("destination {} is {}{then}", frame.dst(), who(found))
         }
-        Step::Length(length) => fits(paper, frame, length),
+        Step::Length(length) => render_length(offline, frame, length),
     }
 }
 
-/// Why a link does or does not get a flooded frame.
-pub(super) fn part(paper: &Paper, rule: FloodRule, id: SubIndex, part: FloodDecision) -> String {
-    let sub = paper.switch.sub(id);
+/// Whether a link gets a flooded frame, and if not, why.
+pub(super) fn flood_decision(
+    offline: &OfflineSwitch,
+    rule: FloodRule,
+    id: SubIndex,
+    part: FloodDecision,
+) -> String {
+    let sub = offline.switch.sub(id);
     match part {
         FloodDecision::Deliver => "gets it".to_owned(),
-        FloodDecision::Filter => format!("not: it has not joined {}", rule.dst()),
-        FloodDecision::Mode if sub.is_some_and(|sub| !sub.up()) => "not: it is down".to_owned(),
+        FloodDecision::Filter => format!("skipped: has not joined {}", rule.dst()),
+        FloodDecision::Mode if sub.is_some_and(|sub| !sub.up()) => "skipped: down".to_owned(),
         FloodDecision::Mode => {
             let mode = sub.map(|sub| sub.mode()).unwrap_or_default();
-            format!("not: mode {mode} takes no part in this flood")
+            format!("skipped: mode {mode} takes no part in this flood")
         }
-        FloodDecision::Sender => "not: it is the sender".to_owned(),
+        FloodDecision::Sender => "skipped: sender".to_owned(),
         FloodDecision::TooLong => {
-            format!("not: too long for its MTU {}", sub.map_or(0, |sub| sub.mtu()))
+            format!("skipped: too long for its MTU {}", sub.map_or(0, |sub| sub.mtu()))
         }
     }
 }
 
-/// The word for it in JSON.
-pub(super) const fn part_name(part: FloodDecision) -> &'static str {
+/// The name of a flood decision in JSON.
+pub(super) const fn flood_decision_name(part: FloodDecision) -> &'static str {
     match part {
         FloodDecision::Deliver => "deliver",
         FloodDecision::Filter => "filter",
@@ -99,14 +108,14 @@ pub(super) const fn part_name(part: FloodDecision) -> &'static str {
     }
 }
 
-fn sources(
-    paper: &Paper,
+fn render_sources(
+    offline: &OfflineSwitch,
     frame: Frame<'_>,
     SourceMatch { copies, consumed }: SourceMatch,
 ) -> String {
     let src = frame.src();
     let listing = |wanted: fn(bool, bool) -> bool| {
-        let subs = paper
+        let subs = offline
             .subs()
             .filter(|(.., sub)| sub.sources().contains(&src) && wanted(sub.up(), sub.nodst()));
         subs.map(|(_, name, _)| name).collect::<Vec<_>>().join(", ")
@@ -121,11 +130,11 @@ fn sources(
     }
 }
 
-fn isolated(paper: &Paper, isolation: Isolation) -> String {
+fn render_isolation(offline: &OfflineSwitch, isolation: Isolation) -> String {
     match isolation {
         Isolation::Blocked(sender) => format!(
             "the source is {}, a sibling, and one of the two is private: it is dropped",
-            paper.name(sender)
+            offline.name(sender)
         ),
         Isolation::KernelSemantics => {
             "private links: not kept apart from reflected unicast, by semantics kernel".to_owned()
@@ -137,7 +146,7 @@ fn isolated(paper: &Paper, isolation: Isolation) -> String {
     }
 }
 
-fn listeners(frame: Frame<'_>, heard: GroupListeners, then: &str) -> String {
+fn render_listeners(frame: Frame<'_>, heard: GroupListeners, then: &str) -> String {
     match heard {
         GroupListeners::MacControl => format!("MAC control (PAUSE) ends at the first hop: {then}"),
         GroupListeners::None => format!("nobody listens to the group {}: {then}", frame.dst()),
@@ -150,11 +159,11 @@ fn listeners(frame: Frame<'_>, heard: GroupListeners, then: &str) -> String {
     }
 }
 
-fn fits(paper: &Paper, frame: Frame<'_>, length: LengthCheck) -> String {
-    let (bytes, mtu) = (frame.bytes().len(), paper.switch.parent().mtu);
+fn render_length(offline: &OfflineSwitch, frame: Frame<'_>, length: LengthCheck) -> String {
+    let (bytes, mtu) = (frame.bytes().len(), offline.switch.parent().mtu);
     match length {
         LengthCheck::Fits => format!("{bytes} bytes fit the parent's MTU {mtu}"),
-        LengthCheck::Gso => "a super-frame is never too long".to_owned(),
+        LengthCheck::Gso => "a GSO packet is never too long".to_owned(),
         LengthCheck::TooLong => format!(
             "{bytes} bytes do not fit the parent's MTU {mtu}, a header and a tag: it is dropped"
         ),

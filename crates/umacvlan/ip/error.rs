@@ -1,49 +1,49 @@
-//! [`Complaint`]: what is wrong with what was typed or asked for, in the words that `ip` has for
-//! the same mistake, so that scripts and people find what they know.
+//! [`CommandError`]: an error with the message and exit status that `ip` has for the same mistake,
+//! which scripts rely on.
 
 use std::fmt;
 use std::io;
 
 use nix::libc;
 
-/// Why a command was not carried out.
+/// Why a command failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Complaint {
-    /// What `ip` says, or nothing where it is silent.
+pub(super) struct CommandError {
+    /// The message of `ip`; empty if `ip` has none.
     pub(super) text: String,
-    /// What else is known: why, and what to do. Printed after the name of the program.
+    /// Our own message: the reason, and what to do. Printed after the name of the program.
     pub(super) hint: Option<String>,
     /// The exit status.
     pub(super) status: u8,
-    /// It is that a device is not there.
+    /// A device does not exist.
     pub(super) no_device: bool,
-    /// A mistake that `ip` comes to only after it has found these: where one is missing, that is
-    /// the complaint.
+    /// Devices that `ip` looks up before it reports this error. If one is missing, that is reported
+    /// instead.
     pub(super) after: Vec<Device>,
 }
 
-/// Something that `ip` looks up while it reads a command line.
+/// A device that `ip` looks up while it parses a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Device {
-    /// One of our links.
+    /// A link of the daemon.
     Link(String),
-    /// Any interface that could be a parent.
+    /// Any interface that can be a parent.
     Parent(String),
 }
 
-/// The status of a command line that cannot be read.
+/// The exit status after a syntax error.
 pub(super) const USAGE: u8 = 255;
-/// The status of something refused before anybody was asked to do it.
+/// The exit status after another error that is found before any request.
 pub(super) const FAILED: u8 = 1;
-/// The status of something that the kernel refuses, or the daemon in its place.
+/// The exit status after a refusal of the kernel, or of the daemon in its place.
 pub(super) const REFUSED: u8 = 2;
 
-impl Complaint {
+impl CommandError {
     pub(super) fn new(status: u8, text: impl Into<String>) -> Self {
         Self { text: text.into(), hint: None, status, no_device: false, after: Vec::new() }
     }
 
-    /// Something that only this program says.
+    /// An error that `ip` does not have.
     pub(super) fn own(status: u8, hint: impl Into<String>) -> Self {
         Self::new(status, "").hint(hint)
     }
@@ -58,7 +58,7 @@ impl Complaint {
         self
     }
 
-    /// A word that needs another after it.
+    /// The value after the last word is missing.
     pub(super) fn incomplete() -> Self {
         Self::new(USAGE, "Command line is not complete. Try option \"help\"")
     }
@@ -86,25 +86,25 @@ impl Complaint {
         Self::wrong(value, &format!("Invalid \"{key}\" value"))
     }
 
-    /// A value that is none of those that its word can have.
+    /// A value that is not among the choices of its keyword.
     pub(super) fn must_be(key: &str, choice: &str, value: &str) -> Self {
         let text = format!("Error: argument of \"{key}\" must be {choice}, not \"{value}\"");
         Self::new(FAILED, text)
     }
 
-    /// What the kernel would answer.
+    /// The answer of the kernel with this errno.
     pub(super) fn kernel(errno: i32) -> Self {
         Self::new(REFUSED, format!("RTNETLINK answers: {}", strerror(errno)))
     }
 
-    /// A word of `ip link` that is not served here.
-    pub(super) fn unserved(word: &str) -> Self {
+    /// A word of `ip link` that is not supported here.
+    pub(super) fn unsupported(word: &str) -> Self {
         Self::kernel(libc::EOPNOTSUPP)
             .hint(format!("\"{word}\" is not supported; what is: umacvlan link help"))
     }
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.text.is_empty() {
             writeln!(f, "{}", self.text)?;
@@ -113,7 +113,7 @@ impl fmt::Display for Complaint {
     }
 }
 
-/// The text of an error number, without the number behind it.
+/// The message of strerror(3), without the number that std appends.
 pub(super) fn strerror(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
@@ -124,15 +124,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_known_words_come_first_and_ours_after_them() {
-        let complaint = Complaint::kernel(17).hint("m1 is a link already");
+    fn the_message_of_ip_comes_first_and_ours_follows() {
+        let error = CommandError::kernel(17).hint("m1 is a link already");
         let lines = "RTNETLINK answers: File exists\numacvlan: m1 is a link already\n";
-        assert_eq!(complaint.to_string(), lines);
-        assert_eq!(Complaint::own(1, "no daemon").to_string(), "umacvlan: no daemon\n");
+        assert_eq!(error.to_string(), lines);
+        assert_eq!(CommandError::own(1, "no daemon").to_string(), "umacvlan: no daemon\n");
     }
 
     #[test]
-    fn numbers_of_errors_have_the_text_that_ip_prints() {
+    fn errno_values_have_the_text_that_ip_prints() {
         for (errno, text) in [
             (libc::EEXIST, "File exists"),
             (libc::EINVAL, "Invalid argument"),

@@ -1,4 +1,4 @@
-//! [`Show`]: what `run` tells, as tables and lines for people or as JSON.
+//! [`Reporter`]: the output of `run`, as tables and lines or as JSON.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -7,25 +7,25 @@ use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, UplinkKind, Uplink
 use umacvlan_engine::worker::WorkerConfig;
 
 use super::counters;
-use super::json::{Happened, Ready, Report};
+use super::json::{EventJson, Ready, Report};
 use umacvlan_text::format::ranges;
-use umacvlan_text::output::{Output, complain};
+use umacvlan_text::output::{Output, print_stderr};
 use umacvlan_text::table::{Head, Table, Tint};
 
-/// Tells what happens, one way or the other.
+/// Prints state, events and counters.
 #[derive(Debug)]
-pub(super) struct Show {
+pub(super) struct Reporter {
     output: Output,
     json: bool,
     workers: Vec<WorkerConfig>,
     started: Instant,
-    /// What the last rates began from.
+    /// The status and the time of the last rates.
     last: Option<(ParentStatus, Instant)>,
-    /// What people were last told of each sub-interface.
-    told: HashMap<String, String>,
+    /// The last sentence about each sub-interface.
+    reported: HashMap<String, String>,
 }
 
-impl Show {
+impl Reporter {
     pub(super) fn new(json: bool, workers: &[WorkerConfig]) -> Self {
         Self {
             output: Output::new(),
@@ -33,16 +33,17 @@ impl Show {
             workers: workers.to_vec(),
             started: Instant::now(),
             last: None,
-            told: HashMap::new(),
+            reported: HashMap::new(),
         }
     }
 
-    /// All is made. `places` are the namespaces as they were typed, in the order of making.
+    /// Reports that forwarding has begun. `places` are the namespaces as given, in the order of the
+    /// sub-interfaces.
     pub(super) fn ready(&mut self, status: &ParentStatus, places: &[Option<String>]) {
         self.started = Instant::now();
         self.last = Some((status.clone(), self.started));
-        let told = status.subs.iter().map(|sub| (sub.name.clone(), now(sub)));
-        self.told.extend(told);
+        let reported = status.subs.iter().map(|sub| (sub.name.clone(), now(sub)));
+        self.reported.extend(reported);
         if self.json {
             return self.output.json(&Ready::new(status, places, &self.workers));
         }
@@ -66,8 +67,8 @@ impl Show {
         }
         let ParentStatus { name, mac, mtu, .. } = status;
         let carrier = if status.carrier { "" } else { ", no carrier yet" };
-        let cpu = self.place();
-        let by = by(&status.uplink);
+        let cpu = self.workers_text();
+        let by = uplink_text(&status.uplink);
         let colour = self.output.colour;
         let tables = table.render(colour);
         let ready = Tint::Good.paint("ready", colour);
@@ -76,8 +77,8 @@ impl Show {
         ));
     }
 
-    /// Where the workers run.
-    fn place(&self) -> String {
+    /// The workers and their CPUs.
+    fn workers_text(&self) -> String {
         let mut cpus: Vec<usize> = self.workers.iter().filter_map(|worker| worker.cpu).collect();
         cpus.sort_unstable();
         cpus.dedup();
@@ -95,22 +96,22 @@ impl Show {
         }
     }
 
-    /// Something happened by itself.
+    /// Reports an event of the engine.
     pub(super) fn event(&mut self, event: &Event) {
         if self.json {
-            return self.output.json(&Happened::from(event));
+            return self.output.json(&EventJson::from(event));
         }
         let sentence = sentence(event);
-        // A change that the sentence does not mention, such as a group, is no news.
+        // A change that the sentence does not show, such as a group, is not reported.
         if let Event::SubChanged(sub) = event
-            && self.told.insert(sub.name.clone(), sentence.clone()).as_ref() == Some(&sentence)
+            && self.reported.insert(sub.name.clone(), sentence.clone()).as_ref() == Some(&sentence)
         {
             return;
         }
-        complain(&sentence);
+        print_stderr(&sentence);
     }
 
-    /// Another interval is over.
+    /// Reports the rates since the last call.
     pub(super) fn rates(&mut self, status: &ParentStatus) {
         if self.json {
             let elapsed = self.started.elapsed().as_secs_f64();
@@ -124,7 +125,7 @@ impl Show {
         }
     }
 
-    /// All is removed; these were the counters.
+    /// Reports the final counters.
     pub(super) fn stopped(&mut self, status: &ParentStatus) {
         let elapsed = self.started.elapsed();
         if self.json {
@@ -135,17 +136,17 @@ impl Show {
         self.output.text(&text);
     }
 
-    /// Nothing more will be told.
+    /// Ends the output.
     ///
     /// # Errors
-    /// Something could not be written.
+    /// A write to standard output failed.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         self.output.finish()
     }
 }
 
-/// By what the wire is reached, and why not better.
-fn by(uplink: &UplinkStatus) -> String {
+/// The uplink of the parent, and the reason for it.
+fn uplink_text(uplink: &UplinkStatus) -> String {
     let kind = match uplink.kind {
         UplinkKind::None => return String::new(),
         UplinkKind::AfXdp(mode) => format!("af-xdp, {mode}"),
@@ -172,7 +173,7 @@ fn sentence(event: &Event) -> String {
     }
 }
 
-/// All of a sub-interface that people follow.
+/// A sentence about the state of a sub-interface.
 fn now(sub: &SubStatus) -> String {
     let SubStatus { name, mode, mac, mtu, .. } = sub;
     let state = state(sub);

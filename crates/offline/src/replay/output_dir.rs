@@ -1,4 +1,4 @@
-//! [`Folder`]: the files that a replay writes, one for each place where a frame may end.
+//! [`OutputDir`]: the pcapng files of a replay, one for each destination.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -9,32 +9,32 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use umacvlan_core::SubIndex;
 
 use super::capture::Record;
-use super::judge::Entry;
 use super::pcapng::{self, Packet};
-use crate::offline_switch::{Fate, Paper, Said};
+use super::replayer::Entry;
+use crate::offline_switch::{Decision, OfflineSwitch, Outcome};
 
-/// One pcapng file for each sub-interface, the wire, the host, and what was dropped.
+/// One pcapng file for each sub-interface, the wire, the host, and dropped frames.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct OutputDir {
     /// By [`SubIndex::index`].
     subs: Vec<Capture>,
     wire: Capture,
     host: Capture,
-    /// Its interfaces: the parent, then the sub-interfaces.
+    /// The interfaces in it are the parent, then the sub-interfaces.
     drops: Capture,
 }
 
-impl Folder {
-    /// Makes the folder and its files; those that are there are replaced.
+impl OutputDir {
+    /// Creates the directory and its files; existing files are replaced.
     ///
     /// # Errors
-    /// One cannot be made.
-    pub(super) fn new(path: &Path, paper: &Paper) -> Result<Self> {
+    /// The directory or a file cannot be created.
+    pub(super) fn new(path: &Path, offline: &OfflineSwitch) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-        let parent = paper.parent.as_str();
-        let names = || paper.subs().map(|(_, name, _)| name);
+        let parent = offline.parent.as_str();
+        let names = || offline.subs().map(|(_, name, _)| name);
         let subs = names()
-            .map(|name| Capture::new(path.join(format!("link-{}.pcapng", plain(name))), &[name]));
+            .map(|name| Capture::new(path.join(format!("link-{}.pcapng", escaped(name))), &[name]));
         let everywhere: Vec<&str> = [parent].into_iter().chain(names()).collect();
         Ok(Self {
             subs: subs.collect::<Result<_>>()?,
@@ -44,50 +44,51 @@ impl Folder {
         })
     }
 
-    /// Puts a frame wherever it ends. `number` is its place in the capture, from 1.
+    /// Adds a frame to the file of every destination. `number` is its position in the capture,
+    /// from 1.
     ///
     /// # Errors
     /// A file cannot be written.
     pub(super) fn write(
         &mut self,
-        paper: &Paper,
+        offline: &OfflineSwitch,
         number: u64,
         record: &Record<'_>,
         entry: Entry,
-        fate: &Fate,
+        outcome: &Outcome,
     ) -> Result<()> {
-        for &id in fate.copies.iter().chain(&fate.to) {
+        for &id in outcome.copies.iter().chain(&outcome.to) {
             self.subs[id.index()].add(record, 0, "")?;
         }
-        if fate.wire {
+        if outcome.wire {
             self.wire.add(record, 0, "")?;
         }
-        if fate.host {
+        if outcome.host {
             self.host.add(record, 0, "")?;
         }
         let (from, place) = match entry {
             Entry::Host | Entry::Wire => (0, "the wire"),
-            Entry::Sub(id) => (interface(id), paper.name(id)),
+            Entry::Sub(id) => (interface(id), offline.name(id)),
         };
-        match fate.said {
-            Said::Drop(reason) => {
+        match outcome.decision {
+            Decision::Drop(reason) => {
                 let comment = format!("{reason}: frame {number}, from {place}");
                 self.drops.add(record, from, &comment)?;
             }
-            Said::Nothing => {
+            Decision::Unknown => {
                 let comment = format!("unknown: frame {number} was cut before its addresses end");
                 self.drops.add(record, from, &comment)?;
             }
-            Said::Deliver | Said::Flood | Said::Host | Said::Wire => {}
+            Decision::Deliver | Decision::Flood | Decision::Host | Decision::Wire => {}
         }
-        for &id in &fate.too_long {
-            let comment = format!("too_long: frame {number}, from {place} to {}", paper.name(id));
+        for &id in &outcome.too_long {
+            let comment = format!("too_long: frame {number}, from {place} to {}", offline.name(id));
             self.drops.add(record, from, &comment)?;
         }
         Ok(())
     }
 
-    /// Writes what is still kept back.
+    /// Writes the buffered frames.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -97,51 +98,51 @@ impl Folder {
     }
 }
 
-/// A file that is open only while it is written: there may be more of them than descriptors.
+/// A file with a buffer, open only while it is written: there may be more files than descriptors.
 #[derive(Debug)]
 struct Capture {
     path: PathBuf,
-    kept: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 impl Capture {
     fn new(path: PathBuf, interfaces: &[&str]) -> Result<Self> {
         File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        let mut kept = Vec::new();
-        pcapng::section(&mut kept);
-        interfaces.iter().for_each(|name| pcapng::interface(&mut kept, name));
-        Ok(Self { path, kept })
+        let mut buffer = Vec::new();
+        pcapng::section(&mut buffer);
+        interfaces.iter().for_each(|name| pcapng::interface(&mut buffer, name));
+        Ok(Self { path, buffer })
     }
 
     fn add(&mut self, record: &Record<'_>, interface: u32, comment: &str) -> Result<()> {
         let Record { time, length, bytes } = *record;
-        pcapng::packet(&mut self.kept, Packet { interface, time, length, bytes, comment });
-        match self.kept.len() {
-            0..KEPT => Ok(()),
+        pcapng::packet(&mut self.buffer, Packet { interface, time, length, bytes, comment });
+        match self.buffer.len() {
+            0..FLUSH_BYTES => Ok(()),
             _ => self.flush(),
         }
     }
 
     fn flush(&mut self) -> Result<()> {
         let file = OpenOptions::new().append(true).open(&self.path);
-        let written = file.and_then(|mut file| file.write_all(&self.kept));
+        let written = file.and_then(|mut file| file.write_all(&self.buffer));
         written.with_context(|| format!("cannot write {}", self.path.display()))?;
-        self.kept.clear();
+        self.buffer.clear();
         Ok(())
     }
 }
 
-/// The interface of a sub-interface among those of the dropped frames.
+/// The number of a sub-interface among the interfaces of `drops.pcapng`.
 fn interface(id: SubIndex) -> u32 {
     // An index is below 65 536.
     u32::try_from(id.index() + 1).unwrap_or_default()
 }
 
-/// A name as a part of a file's name: it may have any sign in the configuration.
-fn plain(name: &str) -> String {
+/// Escapes a name for a file name: in a configuration it may have any character.
+fn escaped(name: &str) -> String {
     const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
     utf8_percent_encode(name, ESCAPED).to_string()
 }
 
-/// Bytes that are kept back before a file is written.
-const KEPT: usize = 64 << 10;
+/// A file is written once its buffer has this many bytes.
+const FLUSH_BYTES: usize = 64 << 10;

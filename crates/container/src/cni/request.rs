@@ -1,4 +1,4 @@
-//! [`Call`]: what the environment says is to be done, and for which container.
+//! [`Request`]: the `CNI_*` environment variables of one invocation.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use umacvlan_core::ifname;
 
 use super::error::{CONFIG, CniError, ENVIRONMENT};
 
-/// What is to be done.
+/// The value of `CNI_COMMAND`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Add,
@@ -17,37 +17,37 @@ pub(super) enum Verb {
     Version,
 }
 
-/// A call of the plugin.
+/// The environment variables, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Call {
+pub(super) struct Request {
     pub(super) verb: Verb,
     pub(super) container: String,
-    /// The file of the container's namespace; empty where the runtime has none any more.
+    /// The path of the container's namespace; empty if it is gone.
     pub(super) netns: String,
-    /// The name that the interface shall have there.
+    /// The name of the interface in the namespace.
     pub(super) ifname: String,
-    /// Pairs of names and values, from runtimes of before capabilities.
+    /// `CNI_ARGS`: pairs of names and values, which capabilities have replaced.
     pub(super) args: String,
-    /// Where other plugins are.
+    /// The directories of plugins.
     pub(super) path: Vec<PathBuf>,
-    /// The runtime does mean its own namespace.
-    pub(super) own_netns: bool,
+    /// `CNI_NETNS_OVERRIDE`: the runtime's own namespace is allowed.
+    pub(super) allow_own_netns: bool,
 }
 
-/// What each variable is needed for.
-const NEEDED: [(&str, &[Verb]); 4] = [
+/// The commands that require a variable.
+const REQUIRED: [(&str, &[Verb]); 4] = [
     ("CNI_CONTAINERID", &[Verb::Add, Verb::Check, Verb::Del]),
     ("CNI_NETNS", &[Verb::Add, Verb::Check]),
     ("CNI_IFNAME", &[Verb::Add, Verb::Check, Verb::Del]),
     ("CNI_PATH", &[Verb::Add, Verb::Check, Verb::Del, Verb::Gc, Verb::Status]),
 ];
 
-impl Call {
-    /// Reads the variables, which are empty if they are not set. `None` without a command: then
-    /// somebody has called the plugin by hand.
+impl Request {
+    /// Reads the variables; `variable` returns an empty string for an unset one. Returns `None`
+    /// without `CNI_COMMAND`: a person has started the plugin.
     ///
     /// # Errors
-    /// Names those that are missing or wrong.
+    /// A variable is missing or invalid.
     pub(super) fn read(variable: impl Fn(&str) -> String) -> Result<Option<Self>, CniError> {
         let command = variable("CNI_COMMAND");
         if command.is_empty() {
@@ -57,13 +57,13 @@ impl Call {
         let missing = |(name, verbs): &(&'static str, &[Verb])| {
             (verbs.contains(&verb) && variable(name).is_empty()).then_some(*name)
         };
-        let missing: Vec<&str> = NEEDED.iter().filter_map(missing).collect();
+        let missing: Vec<&str> = REQUIRED.iter().filter_map(missing).collect();
         if !missing.is_empty() {
             let msg = format!("required env variables [{}] missing", missing.join(","));
             return Err(CniError::new(ENVIRONMENT, msg));
         }
         let (container, ifname) = (variable("CNI_CONTAINERID"), variable("CNI_IFNAME"));
-        if !container.is_empty() && !is_name(&container) {
+        if !container.is_empty() && !is_valid_id(&container) {
             let msg = "invalid characters in containerID";
             return Err(CniError::new(ENVIRONMENT, msg).with_details(container));
         }
@@ -77,7 +77,7 @@ impl Call {
             netns: variable("CNI_NETNS"),
             args: variable("CNI_ARGS"),
             path: std::env::split_paths(&variable("CNI_PATH")).collect(),
-            own_netns: ["1", "true"]
+            allow_own_netns: ["1", "true"]
                 .contains(&variable("CNI_NETNS_OVERRIDE").to_lowercase().as_str()),
         }))
     }
@@ -95,8 +95,8 @@ fn verb(command: &str) -> Result<Verb, CniError> {
     }
 }
 
-/// Whether this may be the name of a network or the id of a container.
-fn is_name(text: &str) -> bool {
+/// Whether `text` is valid as the name of a network or the id of a container.
+fn is_valid_id(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
 }
@@ -109,14 +109,14 @@ pub(super) fn check_network(name: &str) -> Result<(), CniError> {
     if name.is_empty() {
         return Err(CniError::new(CONFIG, "missing network name"));
     }
-    if !is_name(name) {
+    if !is_valid_id(name) {
         let msg = "invalid characters found in network name";
         return Err(CniError::new(CONFIG, msg).with_details(name));
     }
     Ok(())
 }
 
-/// The rules and messages of libcni (`ValidateInterfaceName`).
+/// Checks an interface name by the kernel's rules: `dev_valid_name` in net/core/dev.c.
 fn check_interface(name: &str) -> Result<(), CniError> {
     let wrong = |msg| Err(CniError::new(ENVIRONMENT, msg).with_details(name));
     match name {
@@ -133,8 +133,8 @@ fn check_interface(name: &str) -> Result<(), CniError> {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Option<Call>, CniError> {
-        Call::read(|name| {
+    fn read(variables: &[(&str, &str)]) -> Result<Option<Request>, CniError> {
+        Request::read(|name| {
             let found = variables.iter().find(|(other, _)| *other == name);
             found.map(|(_, value)| (*value).to_owned()).unwrap_or_default()
         })
@@ -148,23 +148,23 @@ mod tests {
         ("CNI_PATH", "/a:/b"),
     ];
 
-    fn with(name: &str, value: &str) -> Result<Option<Call>, CniError> {
+    fn with(name: &str, value: &str) -> Result<Option<Request>, CniError> {
         let others = ALL.iter().copied().filter(|(other, _)| *other != name);
         read(&others.chain([(name, value)]).collect::<Vec<_>>())
     }
 
     #[test]
-    fn a_call_is_read_and_without_a_command_there_is_none() {
+    fn without_a_command_there_is_no_request() {
         assert_eq!(read(&[]).unwrap(), None);
-        let call = read(&ALL).unwrap().unwrap();
-        assert_eq!((call.verb, call.container.as_str()), (Verb::Add, "c1"));
-        assert_eq!(call.path, [PathBuf::from("/a"), PathBuf::from("/b")]);
-        assert!(!call.own_netns);
-        assert!(with("CNI_NETNS_OVERRIDE", "TRUE").unwrap().unwrap().own_netns);
+        let request = read(&ALL).unwrap().unwrap();
+        assert_eq!((request.verb, request.container.as_str()), (Verb::Add, "c1"));
+        assert_eq!(request.path, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert!(!request.allow_own_netns);
+        assert!(with("CNI_NETNS_OVERRIDE", "TRUE").unwrap().unwrap().allow_own_netns);
     }
 
     #[test]
-    fn what_is_missing_is_named_and_only_what_is_needed_is_missed() {
+    fn missing_variables_are_listed_for_each_command() {
         for (verb, missing) in [
             ("ADD", "[CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH]"),
             ("CHECK", "[CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH]"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused() {
+    fn invalid_values_are_refused() {
         for (name, value, words) in [
             ("CNI_COMMAND", "add", "unknown CNI_COMMAND: add"),
             ("CNI_CONTAINERID", "../x", "invalid characters in containerID"),

@@ -1,4 +1,4 @@
-//! From what a daemon tells to paper.
+//! An [`OfflineSwitch`] from the views of a running daemon.
 
 use anyhow::{Context, Result};
 use umacvlan_core::{
@@ -6,45 +6,45 @@ use umacvlan_core::{
     SubIndex, Switch,
 };
 
-use super::Paper;
+use super::OfflineSwitch;
 use umacvlan_api::{LinkView, ParentView};
 
-/// The parent `view` with those of `links` that are on it, as they are now.
+/// The switch of the parent `view` with those of `links` that are on it, in their present state.
 ///
 /// # Errors
-/// The daemon tells something that is none of its words: it is of another version.
-pub(crate) fn live(view: &ParentView, links: &[LinkView]) -> Result<Paper> {
+/// A value in a view cannot be parsed: the daemon has another version.
+pub(crate) fn from_daemon(view: &ParentView, links: &[LinkView]) -> Result<OfflineSwitch> {
     let foreign = || format!("the daemon's answer about {} is not understood", view.name);
     let mac = view.address.parse().with_context(foreign)?;
-    // It is given its address last: a parent may have been given that of a link meanwhile.
+    // The address is set last: the parent may have got the address of a link since it was added.
     let parent = ParentInfo { mac: MacAddr::ZERO, mtu: view.mtu, promisc: false };
     let switch = Switch::new(parent, view.semantics.parse().with_context(foreign)?);
-    let mut paper = Paper::new(&view.name, switch);
+    let mut offline = OfflineSwitch::new(&view.name, switch);
     let links: Vec<&LinkView> =
         links.iter().filter(|link| link.umacvlan.parent == view.name).collect();
     for link in &links {
         let foreign = || format!("the daemon's answer about {} is not understood", link.ifname);
-        let id = add(&mut paper.switch, link).with_context(foreign)?;
-        paper.call(id, name(link, &links));
+        let id = add(&mut offline.switch, link).with_context(foreign)?;
+        offline.push_name(id, name(link, &links));
     }
-    paper.switch.set_parent_mac(mac);
-    paper.switch.set_bc_cutoff(view.bclim);
+    offline.switch.set_parent_mac(mac);
+    offline.switch.set_bc_cutoff(view.bclim);
     if !view.present || !view.carrier {
-        paper.notes.push(format!(
+        offline.notes.push(format!(
             "{} has no carrier: whatever the decision, nothing is sent to the wire, and its links \
              send nothing",
             view.name
         ));
     }
-    paper.notes.push(
+    offline.notes.push(
         "not known: whether the parent receives every group, by which more frames take the \
          broadcast queue"
             .to_owned(),
     );
-    Ok(paper)
+    Ok(offline)
 }
 
-/// The name of its interface, after that of its namespace where another link has the same one.
+/// The name of the interface, prefixed with its namespace if another link has the same name.
 fn name(link: &LinkView, links: &[&LinkView]) -> String {
     let same = links.iter().filter(|other| other.ifname == link.ifname).count();
     match &link.umacvlan.netns {
@@ -62,7 +62,7 @@ fn add(switch: &mut Switch, link: &LinkView) -> Result<SubIndex> {
     let flag = |name| link.flags.iter().any(|flag| flag == name);
     let id = switch.add(&SubConfig {
         mac,
-        // The engine keeps it at the parent's while somebody has it beyond that.
+        // The engine uses the parent's MTU while the link's is larger.
         mtu: Some(link.mtu.min(switch.parent().mtu)),
         settings: MacvlanSettings {
             mode: info.mode.parse()?,

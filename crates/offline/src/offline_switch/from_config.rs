@@ -1,4 +1,4 @@
-//! From a configuration to paper.
+//! An [`OfflineSwitch`] from a configuration.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -11,12 +11,12 @@ use umacvlan_core::{
     SubConfig, SubIndex, Switch,
 };
 
-use super::Paper;
+use super::OfflineSwitch;
 use umacvlan_config::{Config, LinkEntry};
 
-/// What a configuration does not say, and the command line may.
+/// Facts that a configuration does not have, from the command line.
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Assumed {
+pub(crate) struct Assumptions {
     /// The parent's address [default: one made from its name]
     #[arg(long, value_name = "ADDRESS", requires = "config")]
     parent_mac: Option<MacAddr>,
@@ -30,7 +30,7 @@ pub(crate) struct Assumed {
     joined: Vec<Membership>,
 }
 
-/// A link, by its name, and a group that it has joined.
+/// A link by its name and a group address that it has joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Membership {
     link: String,
@@ -50,56 +50,60 @@ impl FromStr for Membership {
     }
 }
 
-/// The parent of that name, or the only one, with all its links as they are when they are made.
+/// The switch of the named or the only parent, with all its links in their initial state.
 ///
 /// # Errors
-/// There is no such parent, or the rules of macvlan refuse a link.
-pub(crate) fn described(config: &Config, parent: Option<&str>, assumed: &Assumed) -> Result<Paper> {
+/// The parent does not exist, or the rules of macvlan refuse a link.
+pub(crate) fn from_config(
+    config: &Config,
+    parent: Option<&str>,
+    assumptions: &Assumptions,
+) -> Result<OfflineSwitch> {
     let parent = choose(config, parent)?;
     let links: Vec<(&str, &LinkEntry)> = config
         .links
         .iter()
         .filter(|(_, entry)| entry.spec.parent == parent)
-        .map(|(wish, entry)| (wish.as_str(), entry))
+        .map(|(key, entry)| (key.as_str(), entry))
         .collect();
     let mut notes = Vec::new();
-    let mac = assumed.parent_mac.unwrap_or_else(|| made_from(parent, &BTreeSet::new()));
+    let mac = assumptions.parent_mac.unwrap_or_else(|| address_from_name(parent, &BTreeSet::new()));
     if !mac.is_valid_unicast() {
         bail!("--parent-mac: {mac} is not the address of a station");
     }
-    if assumed.parent_mac.is_none() {
+    if assumptions.parent_mac.is_none() {
         notes.push(format!("{parent}: address {mac} assumed, made from its name (--parent-mac)"));
     }
     let largest = links.iter().filter_map(|(_, entry)| entry.spec.mtu).fold(MTU, u32::max);
-    let mtu = assumed.mtu.unwrap_or(largest);
-    if assumed.mtu.is_none() {
+    let mtu = assumptions.mtu.unwrap_or(largest);
+    if assumptions.mtu.is_none() {
         notes.push(format!("{parent}: MTU {mtu} assumed (--mtu)"));
     }
     let switch =
         Switch::new(ParentInfo { mac, mtu, promisc: false }, config.parent(parent).semantics);
-    let mut paper = Paper { notes, ..Paper::new(parent, switch) };
+    let mut offline = OfflineSwitch { notes, ..OfflineSwitch::new(parent, switch) };
     let mut taken: BTreeSet<MacAddr> =
         links.iter().filter_map(|(_, entry)| entry.spec.address).chain([mac]).collect();
-    for &(wish, entry) in &links {
+    for &(key, entry) in &links {
         let address = entry.spec.address.unwrap_or_else(|| {
-            let made = made_from(&format!("{parent}/{wish}"), &taken);
+            let made = address_from_name(&format!("{parent}/{key}"), &taken);
             if entry.spec.mode != Mode::Passthru {
-                paper.notes.push(format!("{wish}: address {made} assumed, made from its name"));
+                offline.notes.push(format!("{key}: address {made} assumed, made from its name"));
             }
             made
         });
         taken.insert(address);
-        let added = add(&mut paper.switch, entry, address);
-        let id = added.with_context(|| format!("link {wish} cannot be on {parent}"))?;
-        paper.call(id, wish.to_owned());
+        let added = add(&mut offline.switch, entry, address);
+        let id = added.with_context(|| format!("link {key} cannot be on {parent}"))?;
+        offline.push_name(id, key.to_owned());
     }
-    join(&mut paper, &assumed.joined)?;
+    join(&mut offline, &assumptions.joined)?;
     let joined = "links: joined the groups that every interface joins, and no others (--join)";
-    paper.notes.extend(assumed.joined.is_empty().then(|| joined.to_owned()));
-    Ok(paper)
+    offline.notes.extend(assumptions.joined.is_empty().then(|| joined.to_owned()));
+    Ok(offline)
 }
 
-/// The parent of that name, or the only one that there is.
+/// The named parent, or the only one.
 fn choose<'c>(config: &'c Config, wanted: Option<&'c str>) -> Result<&'c str> {
     let links = config.links.values().map(|entry| entry.spec.parent.as_str());
     let all: BTreeSet<&str> = links.chain(config.parents.keys().map(String::as_str)).collect();
@@ -118,7 +122,8 @@ fn choose<'c>(config: &'c Config, wanted: Option<&'c str>) -> Result<&'c str> {
     }
 }
 
-/// Adds a link, sets it up if it is to be, and has it join what it is sure to join.
+/// Adds a link, sets it up unless the entry says otherwise, and joins the groups that every
+/// interface joins.
 fn add(switch: &mut Switch, entry: &LinkEntry, address: MacAddr) -> Result<SubIndex> {
     let spec = &entry.spec;
     let id = switch.add(&SubConfig {
@@ -134,9 +139,9 @@ fn add(switch: &mut Switch, entry: &LinkEntry, address: MacAddr) -> Result<SubIn
             sources: spec.macaddr.clone(),
         },
     })?;
-    // Passthru has the parent's address and not the one it was given.
+    // A passthru link has the parent's address, whatever `address` is.
     let mac = switch.sub(id).map_or(address, |sub| sub.mac());
-    let groups = everyones(mac).to_vec();
+    let groups = default_groups(mac).to_vec();
     switch.set_filter(
         id,
         MulticastFilter { groups, allmulti: spec.allmulticast, promisc: spec.promisc },
@@ -145,21 +150,21 @@ fn add(switch: &mut Switch, entry: &LinkEntry, address: MacAddr) -> Result<SubIn
     Ok(id)
 }
 
-fn join(paper: &mut Paper, joined: &[Membership]) -> Result<()> {
+fn join(offline: &mut OfflineSwitch, joined: &[Membership]) -> Result<()> {
     for Membership { link, group } in joined {
-        let id = paper.named(link).with_context(|| {
-            format!("--join: {} has no link {link}: it has {}", paper.parent, paper.known())
+        let id = offline.find(link).with_context(|| {
+            format!("--join: {} has no link {link}: it has {}", offline.parent, offline.name_list())
         })?;
-        let mut filter = paper.switch.sub(id).map(|sub| sub.filter().clone()).unwrap_or_default();
+        let mut filter = offline.switch.sub(id).map(|sub| sub.filter().clone()).unwrap_or_default();
         filter.groups.push(*group);
-        paper.switch.set_filter(id, filter)?;
+        offline.switch.set_filter(id, filter)?;
     }
     Ok(())
 }
 
-/// The groups that Linux has an interface with this address join by itself when it comes up: all
-/// hosts (RFC 1112), all nodes and the solicited node of its link-local address (RFC 4291).
-fn everyones(mac: MacAddr) -> [MacAddr; 3] {
+/// The groups that Linux joins on an interface with this address when it comes up: all hosts
+/// (RFC 1112), all nodes, and the solicited node of its link-local address (RFC 4291).
+fn default_groups(mac: MacAddr) -> [MacAddr; 3] {
     let [.., d, e, f] = mac.octets();
     [
         MacAddr::new([0x01, 0, 0x5e, 0, 0, 1]),
@@ -168,9 +173,8 @@ fn everyones(mac: MacAddr) -> [MacAddr; 3] {
     ]
 }
 
-/// An address that depends on nothing but the name, as long as nobody has taken it: locally
-/// administered, and not a group's.
-fn made_from(name: &str, taken: &BTreeSet<MacAddr>) -> MacAddr {
+/// A locally administered unicast address derived from the name alone, unless that is `taken`.
+fn address_from_name(name: &str, taken: &BTreeSet<MacAddr>) -> MacAddr {
     let hash = name_hash(name);
     let address = |bump: u64| {
         let [_, _, _, b, c, d, e, f] = hash.wrapping_add(bump).to_be_bytes();
@@ -179,5 +183,5 @@ fn made_from(name: &str, taken: &BTreeSet<MacAddr>) -> MacAddr {
     (0..).map(address).find(|made| !taken.contains(made)).unwrap_or_else(|| address(0))
 }
 
-/// The MTU of an Ethernet interface that nobody has changed, in bytes.
+/// The default MTU of an Ethernet interface, in bytes.
 const MTU: u32 = 1500;
