@@ -36,7 +36,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Bench(umacvlan_bench::BenchArgs),
+    Bench(umacvlan_bench::bench::BenchArgs),
     Cni(cni::CniArgs),
     Config(config::ConfigArgs),
     Daemon(daemon::DaemonArgs),
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let done = match &cli.command {
-        Command::Bench(args) => umacvlan_bench::run(args),
+        Command::Bench(args) => umacvlan_bench::bench::run(args),
         Command::Cni(_) => return cni::run(cli.socket.as_deref()),
         Command::Config(args) => config::run(args, &socket_path(cli.socket.as_deref())),
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),

@@ -1,8 +1,8 @@
 //! The laboratory: networks in namespaces, and the instruments that measure who reaches whom in
 //! them and at what cost.
 //!
-//! [`network`] builds the namespaces and [`probe`] finds out who reaches whom, which [`expect`]
-//! predicts. [`traffic`] and [`measure`] send and count frames. [`relay`] and [`sink`] are baselines:
+//! [`network`] builds the namespaces and [`probe`] finds out who reaches whom, which [`oracle`]
+//! predicts. [`traffic`] and [`measure`] send and count frames. [`baseline_relay`] and [`rx_only`] are baselines:
 //! the crossings into the kernel alone, without the engine's decisions.
 //!
 //! Nothing here runs another program or leaves a trace: the namespaces have no name, so they end
@@ -14,18 +14,18 @@
 //! depends on the lab, and it does not use `umacvlan-testkit` outside its tests.
 #![forbid(unsafe_code)]
 
-mod crowd;
+pub mod baseline_relay;
 pub mod error;
-pub mod expect;
+mod idle_subs;
 pub mod measure;
-pub mod member;
+mod namespace;
 pub mod network;
-mod place;
+pub mod oracle;
 pub mod probe;
-pub mod relay;
-pub mod sink;
+pub mod rx_only;
+pub mod station;
 pub mod traffic;
-pub mod trunk;
+pub mod vlan_pair;
 
 #[cfg(test)]
 mod tests {
@@ -35,9 +35,9 @@ mod tests {
     use umacvlan_core::{Mode, Semantics};
     use umacvlan_testkit::{root_or_skip, skip};
 
-    use super::expect::{Setup, cells, wanted};
     use super::measure::{Path, frame_rate, round_trips, tcp_throughput};
     use super::network::{Maker, Network, Wire};
+    use super::oracle::{Setup, cells, wanted};
     use super::probe::{Patience, reach};
     use super::traffic::{Instruments, Kind, Load, Rate, Sizes};
 

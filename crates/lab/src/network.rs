@@ -17,11 +17,11 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_netlink::{Macvlan, Rtnl};
 use umacvlan_sys::netns::Netns;
 
-use crate::crowd;
 use crate::error::{Doing, Result};
-use crate::expect::{self, listed};
-use crate::member::{Member, SUBS, Station};
-use crate::place::{BRIDGE, Place, bridge, index};
+use crate::idle_subs;
+use crate::namespace::{BRIDGE, Place, bridge, index};
+use crate::oracle::{self, listed};
+use crate::station::{Member, SUBS, Station};
 
 /// Who implements the sub-interfaces.
 #[derive(Clone, Copy)]
@@ -195,7 +195,7 @@ impl Network {
         let attached = self.attached.insert(Attached { mode, bridge, guard: None, crowd: size });
         let Self { subs, host, wanted, .. } = self;
         let mut site = site(&subs[..(*wanted).min(subs.len())], &host.netns, mode);
-        site.subs.extend(crowd::sites(&host.netns, size));
+        site.subs.extend(idle_subs::sites(&host.netns, size));
         let guard = match maker {
             Maker::Bridge => make_by_bridge(&mut host.rtnl, &site).map(|()| None),
             Maker::Kernel => make_by_kernel(&mut host.rtnl, &site).map(|()| None),
@@ -203,7 +203,7 @@ impl Network {
         };
         attached.guard = guard.doing(|| format!("making the sub-interfaces in mode {mode}"))?;
         if size > 0 {
-            crowd::settle(host)?;
+            idle_subs::settle(host)?;
         }
         self.settle(mode)
     }
@@ -214,7 +214,7 @@ impl Network {
     /// If the kernel does not tell.
     pub fn crowd_received(&self) -> Result<u64> {
         let is_there = self.attached.as_ref().is_some_and(|attached| attached.crowd > 0);
-        if is_there { crowd::received(&self.host.netns) } else { Ok(0) }
+        if is_there { idle_subs::received(&self.host.netns) } else { Ok(0) }
     }
 
     /// Removes the sub-interfaces, if there are any.
@@ -227,12 +227,12 @@ impl Network {
         };
         drop(attached.guard);
         if attached.crowd > 0 {
-            crowd::remove(&mut self.host)?;
+            idle_subs::remove(&mut self.host)?;
         }
         if attached.bridge {
             self.host.remove(BRIDGE).doing(|| "removing the bridge")?;
         }
-        for member in expect::members(attached.mode) {
+        for member in oracle::members(attached.mode) {
             if let Some(place) = self.subs.get_mut(member.index()) {
                 place.remove(member.interface()).doing(|| format!("removing {member}"))?;
             }
@@ -276,7 +276,7 @@ impl Network {
     /// Everyone who is there in this mode, but for a crowd.
     fn members(&self, mode: Mode) -> impl Iterator<Item = Member> + use<> {
         let wanted = self.wanted;
-        expect::members(mode).filter(move |member| match member {
+        oracle::members(mode).filter(move |member| match member {
             Member::Sub(number) => usize::from(*number) <= wanted,
             _ => true,
         })
@@ -339,7 +339,7 @@ fn lay_cables(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<Vec<String>> {
 
 /// What is asked of a maker, but for a crowd.
 fn site<'n>(subs: &'n [Place], host: &'n Netns, mode: Mode) -> Site<'n> {
-    let members = expect::members(mode).filter(|member| matches!(member, Member::Sub(_)));
+    let members = oracle::members(mode).filter(|member| matches!(member, Member::Sub(_)));
     let subs = members.zip(subs).map(|(member, place)| SubSite {
         name: member.interface().to_owned(),
         netns: &place.netns,

@@ -9,13 +9,13 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_lab::expect::{Probe, Setup, expected};
 use umacvlan_lab::measure::{Path, frame_rate, round_trips, tcp_throughput};
-use umacvlan_lab::member::{Member, Station};
 use umacvlan_lab::network::Network;
+use umacvlan_lab::oracle::{Probe, Setup, expected};
+use umacvlan_lab::station::{Member, Station};
 
 use super::LabArgs;
-use super::contest::{Contest, Contestant};
+use super::contenders::{Contest, Contestant};
 use super::cores::Cores;
 
 /// What is measured.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use umacvlan_lab::expect::Probe;
+use umacvlan_lab::oracle::Probe;
 use umacvlan_lab::probe::Reach;
 
 use super::Findings;

@@ -3,7 +3,7 @@
 //! Everything is in this one process: the namespaces have no name, the engine runs on threads
 //! beside the probes. So there is nothing to clean up, and nothing left after `SIGKILL`.
 
-pub mod contest;
+pub mod contenders;
 pub mod cores;
 mod cost;
 mod json;
@@ -24,7 +24,7 @@ use umacvlan_lab::network::Network;
 use umacvlan_sys::netns::{Netns, enter_user_namespace};
 use umacvlan_text::arguments::one_of;
 
-use contest::Contest;
+use contenders::Contest;
 use cost::CostRow;
 use reach::SetupReach;
 use text::Text;

@@ -4,13 +4,13 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_lab::expect::{Probe, Setup, cells, expected, host_sees_more, wanted};
-use umacvlan_lab::member::Member;
 use umacvlan_lab::network::Network;
+use umacvlan_lab::oracle::{Probe, Setup, cells, expected, host_sees_more, wanted};
 use umacvlan_lab::probe::{Patience, Reach, reach};
+use umacvlan_lab::station::Member;
 
 use super::LabArgs;
-use super::contest::{Contest, Contestant};
+use super::contenders::{Contest, Contestant};
 
 /// What was found in one setup.
 pub(super) struct SetupReach {

@@ -4,11 +4,11 @@ use std::fmt::Write;
 use umacvlan_core::options::{Backend, PollMode};
 
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_lab::expect::{HOST_SEES_MORE, Probe, listed, members};
-use umacvlan_lab::member::{Member, SUBS};
+use umacvlan_lab::oracle::{HOST_SEES_MORE, Probe, listed, members};
+use umacvlan_lab::station::{Member, SUBS};
 
 use super::Findings;
-use super::contest::{Contest, Contestant};
+use super::contenders::{Contest, Contestant};
 use super::cores::Cores;
 use super::cost::{CostRow, Measure};
 use super::reach::{Cell, Difference, SetupReach};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use umacvlan_engine::engine::ParentOptions;
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_lab::measure::{Path, tcp_throughput};
-use umacvlan_lab::trunk::Trunk;
+use umacvlan_lab::vlan_pair::Trunk;
 
 use super::LabArgs;
 use super::cores::Cores;

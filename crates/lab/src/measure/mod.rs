@@ -11,7 +11,7 @@ use std::{io, panic, thread};
 use core_affinity::CoreId;
 
 use crate::error::{LabError, Result};
-use crate::member::Station;
+use crate::station::Station;
 
 pub use frames::{FrameRate, frame_rate};
 pub use round_trip::{RoundTrips, round_trips};

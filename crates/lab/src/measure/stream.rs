@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use super::{Path, Result, join, pin};
-use crate::member::Member;
+use crate::station::Member;
 
 /// How much of a stream arrived, and in which time.
 #[derive(Clone, Copy, Debug)]

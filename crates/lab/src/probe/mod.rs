@@ -18,8 +18,8 @@ use umacvlan_sys::blast;
 use umacvlan_sys::poll::{self, Interest};
 
 use crate::error::{Doing, Result};
-use crate::expect::Probe;
-use crate::member::{MEMBERS, Member, Station};
+use crate::oracle::Probe;
+use crate::station::{MEMBERS, Member, Station};
 use packet::Tag;
 use tcp::Calls;
 

@@ -2,7 +2,7 @@
 
 use umacvlan_core::MacAddr;
 
-use crate::member::Member;
+use crate::station::Member;
 
 /// The EtherType of ARP.
 pub(super) const ETHERTYPE_ARP: u16 = 0x0806;

@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use umacvlan_sys::poll::Interest;
 
 use crate::error::{Doing, Result};
-use crate::member::{Member, Station};
+use crate::station::{Member, Station};
 
 /// Who listens, who calls whom, and who has taken up.
 pub(super) struct Calls {

@@ -229,7 +229,7 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::member::Member;
+    use crate::station::Member;
 
     const TAG: Tag = Tag { trial: 3, number: 7, due: 1_234_567_890_123 };
 

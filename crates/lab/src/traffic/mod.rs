@@ -10,8 +10,8 @@ mod frame;
 mod generator;
 mod receiver;
 mod schedule;
+mod sequence_tracker;
 mod storm;
-mod tally;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -29,12 +29,12 @@ use umacvlan_sys::datagrams::Datagrams;
 pub use frame::{Sizes, Wrong};
 pub use generator::Sent;
 pub use receiver::Received;
+pub use sequence_tracker::Tally;
 pub use storm::Storm;
-pub use tally::Tally;
 
 use crate::error::{Doing, Result};
 use crate::measure::{join, pin};
-use crate::member::Station;
+use crate::station::Station;
 use frame::{ETHERTYPE, PORT, Stream};
 use generator::Generator;
 use receiver::{Ear, Receiver, Watched};

@@ -11,7 +11,7 @@ use umacvlan_sys::poll::{self, Interest};
 use umacvlan_sys::process;
 
 use super::now;
-use super::tally::Tally;
+use super::sequence_tracker::Tally;
 
 /// What others see of a receiver at work.
 #[derive(Debug, Default)]

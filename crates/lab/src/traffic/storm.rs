@@ -12,7 +12,7 @@ use umacvlan_sys::{blast, process};
 use super::{ANNOUNCEMENT, on};
 use crate::error::{Doing, Result};
 use crate::measure::{join, pin};
-use crate::member::Station;
+use crate::station::Station;
 
 /// A station that sends to everybody.
 #[derive(Debug)]

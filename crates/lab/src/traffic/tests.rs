@@ -5,7 +5,7 @@ use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::root_or_skip;
 
 use super::*;
-use crate::member::Member;
+use crate::station::Member;
 
 /// The external station and the host at the two ends of a cable.
 struct Cable {

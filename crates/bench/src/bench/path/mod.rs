@@ -1,0 +1,301 @@
+//! `umacvlan bench path`: what a path costs end to end, over veth and TAP, beside others who
+//! forward.
+//!
+//! Everything is in this one process, in network namespaces without a name: instruments, engine
+//! and peers. Whatever is measured is measured with everyone in turn, round by round, in an order
+//! that the seed decides.
+
+mod copies;
+mod idle;
+mod offloads;
+mod ovs;
+mod peer;
+mod perf_counters;
+mod plan;
+mod points;
+mod ratios;
+mod route;
+mod sample;
+mod scaling;
+mod storm;
+mod worker_cost;
+
+use std::io;
+use std::time::Duration;
+use umacvlan_core::options::WORKERS_MAX;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use umacvlan_core::Mode;
+use umacvlan_lab::error::LabError;
+use umacvlan_sys::netns::{Netns, enter_user_namespace};
+
+use super::progress::Progress;
+use super::report::Point;
+use crate::lab::cores::Cores;
+use peer::{Field, Peer};
+use plan::{Group, Item, Measure, Size, plan};
+use points::Series;
+use route::Route;
+
+/// What is to be measured.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct PathArgs {
+    /// Only these modes: bridge, passthru, private, source, vepa
+    #[arg(long, value_name = "MODE", value_delimiter = ',')]
+    mode: Vec<Mode>,
+
+    /// Only these paths
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    path: Vec<Route>,
+
+    /// Only frames of these sizes: 64 to 1518 bytes with the check sequence, or imix
+    #[arg(long, value_name = "SIZE", value_delimiter = ',')]
+    size: Vec<Size>,
+
+    /// Only these who forward
+    #[arg(long, value_name = "WHO", value_delimiter = ',')]
+    peer: Vec<Peer>,
+
+    /// Only these measures
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    measure: Vec<Measure>,
+
+    /// So many sub-interfaces, most of them idle, and not 4: umacvlan beside the kernel
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    subs: Vec<u32>,
+
+    /// Measure how cost grows with the number of sub-interfaces, and nothing else
+    #[arg(long)]
+    growth: bool,
+    /// How many workers our parents have
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(WORKERS_MAX)))]
+    workers: u8,
+
+    /// From how many ports UDP datagrams come, in turn: each is a flow, and has one worker
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    flows: u16,
+
+    /// The congestion control of TCP streams, such as cubic [default: the system's]
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+
+    /// Seconds of one trial
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time: Option<f64>,
+}
+
+/// Measures what the arguments ask for.
+///
+/// # Errors
+/// No privilege to make namespaces, no veth in this kernel; or a frame arrived other than it was
+/// sent: a fast wrong answer is none.
+pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
+    become_able()?;
+    let mut groups = plan(args, progress);
+    find_ovs(args, &mut groups, progress)?;
+    anyhow::ensure!(!groups.is_empty(), "no path has all that was asked for: nothing to measure");
+    say_cores(progress);
+    say_workers(args, progress);
+    say_congestion(args, progress);
+    say_load(progress);
+    say_counters(progress);
+    progress.begin(groups.iter().map(steps).sum());
+    let mut points = Vec::new();
+    for group in &groups {
+        points.extend(measure(group, args, progress)?);
+    }
+    Ok(points)
+}
+
+/// How much of the progress a group is.
+fn steps(group: &Group) -> u64 {
+    let steps = |item: &Item| item.steps() * item.peers.len() as u64 * u64::from(item.trials);
+    group.items.iter().map(steps).sum::<u64>() * group.subs.len() as u64
+}
+
+/// Everything of one route and mode. All numbers of sub-interfaces are there at once, so that they
+/// are measured in the same rounds.
+fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
+    let mut fields = Vec::new();
+    let peers = group.peers();
+    let wanted = group.subs.iter().flat_map(|subs| peers.iter().map(|peer| (*peer, *subs)));
+    for (peer, subs) in wanted.filter(|(peer, subs)| peer.bears(*subs)) {
+        progress.at(format!("{} {}: getting {peer} ready", group.route, group.mode));
+        match Field::build(peer, group, subs, args) {
+            Ok(field) => {
+                offloads::record(&field, progress);
+                fields.push(field);
+            }
+            Err(error) if is_unsupported(&error) => {
+                progress.note(format!("{peer} is left out: this kernel has no such driver"));
+            }
+            // A system that does not let it start may still let everybody else.
+            Err(error) if peer == Peer::Ovs && !args.peer.contains(&peer) => {
+                progress.note(format!("ovs is left out: {error:#}"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut points = Vec::new();
+    // What a search has found, for the latencies at parts of it.
+    let mut rates = vec![Vec::new(); fields.len()];
+    for item in &group.items {
+        let mut series = Series::new(group, item);
+        for round in 0..item.trials {
+            for place in progress.order(round, fields.len()) {
+                let field = &mut fields[place];
+                if item.peers.contains(&field.peer) {
+                    progress.at(format!("{} {}: {}", group.route, group.mode, field.peer));
+                    let readings = turn(item, field, &mut rates[place], progress)?;
+                    series.add(field, readings, progress);
+                    (0..item.steps()).for_each(|_| progress.step());
+                }
+            }
+        }
+        points.extend(series.points(progress.seed));
+    }
+    Ok(points)
+}
+
+/// One peer's turn.
+fn turn(
+    item: &Item,
+    field: &mut Field,
+    rates: &mut Vec<(plan::Traffic, f64)>,
+    progress: &mut Progress,
+) -> Result<Vec<sample::Reading>> {
+    if field.peer.is_loud() {
+        field.attach()?;
+        offloads::record(field, progress);
+    }
+    let known = rates.iter().find(|(traffic, _)| *traffic == item.traffic);
+    let mut rate = known.map(|(_, rate)| *rate);
+    let readings = sample::sample(item, field, &mut rate)?;
+    if let (None, Some(rate)) = (known, rate) {
+        rates.push((item.traffic, rate));
+    }
+    if field.peer.is_loud() {
+        field.detach()?;
+    }
+    Ok(readings)
+}
+
+/// Tells which Open vSwitch is measured, and how. Where there is none, it is left out unless it
+/// was asked for by name.
+fn find_ovs(args: &PathArgs, groups: &mut [Group], progress: &mut Progress) -> Result<()> {
+    if !groups.iter().any(|group| group.peers().contains(&Peer::Ovs)) {
+        return Ok(());
+    }
+    match ovs::version() {
+        Ok(version) => progress.note(format!(
+            "ovs is the userspace datapath of {version} with AF_PACKET ports, on the core of our \
+             worker; its stations finish their checksums and segments in software, because it \
+             does neither"
+        )),
+        Err(error) if args.peer.contains(&Peer::Ovs) => {
+            return Err(error.context("ovs cannot be measured"));
+        }
+        Err(error) => {
+            progress.note(format!("ovs is left out: {error:#}"));
+            for item in groups.iter_mut().flat_map(|group| &mut group.items) {
+                item.peers.retain(|peer| *peer != Peer::Ovs);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells on which cores everything runs, and whether they are enough.
+fn say_cores(progress: &mut Progress) {
+    let cores = Cores::find();
+    let shared = cores.ends.is_none_or(|(from, to)| from == to);
+    progress.shared_cores = Some(shared);
+    progress.note(cores.to_string());
+    if shared {
+        progress.note(
+            "generator and receiver share a core: each is slower than alone, for everyone alike, \
+             and delays of the generator are part of the highest latencies",
+        );
+    }
+}
+
+/// Tells what several workers can show here.
+fn say_workers(args: &PathArgs, progress: &mut Progress) {
+    if args.workers < 2 {
+        return;
+    }
+    progress.note(format!(
+        "our parents have {} workers; UDP comes from {} ports, and other frames are one flow, which \
+         one worker has alone",
+        args.workers, args.flows
+    ));
+    let (cores, wanted) = (umacvlan_engine::cpus::allowed().len(), usize::from(args.workers) + 2);
+    if cores < wanted {
+        progress.note(format!(
+            "scaling: n/a: {cores} cores, and workers, generator and receiver want {wanted}; with \
+             fewer, workers take time from each other"
+        ));
+    }
+}
+
+/// Tells why nobody's cycles are counted, if so.
+fn say_counters(progress: &mut Progress) {
+    if let Some(error) = perf_counters::missing() {
+        progress.note(format!(
+            "cycles and instructions are n/a: no counters of the processor for this program ({error})"
+        ));
+    }
+}
+
+/// Tells how TCP streams find out how fast to go: on a short path it decides more than who forwards.
+fn say_congestion(args: &PathArgs, progress: &mut Progress) {
+    let used = args.congestion.clone().or_else(|| {
+        let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+        text.ok().map(|text| text.trim().to_owned())
+    });
+    if let Some(name) = used {
+        progress.note(format!("TCP's congestion control is {name}"));
+    }
+}
+
+/// Tells when the machine has other things to do: then its figures are of no use.
+fn say_load(progress: &mut Progress) {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: Option<f64> = text.split_whitespace().next().and_then(|load| load.parse().ok());
+    if let Some(load) = load.filter(|load| *load > BUSY) {
+        progress.note(format!(
+            "the machine was busy with other things: its load was {load} before it began"
+        ));
+    }
+}
+
+/// Makes sure that this process may make namespaces: as root, or as root of a user namespace.
+fn become_able() -> Result<()> {
+    let Err(refused) = Netns::create() else {
+        return Ok(());
+    };
+    enter_user_namespace()
+        .with_context(|| format!("this bench needs namespaces of its own: {refused}"))
+}
+
+fn is_unsupported(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<LabError>().map(LabError::kind);
+    kind == Some(io::ErrorKind::Unsupported)
+}
+
+/// The time that is meant, of which [`seconds`] has seen that it is one.
+fn duration(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds @ 0.01..=60.0) => Ok(seconds),
+        _ => Err("seconds are 0.01 to 60".to_owned()),
+    }
+}
+
+/// A load average above which others disturb what is measured.
+const BUSY: f64 = 0.5;

@@ -1,0 +1,336 @@
+//! [`Peer`]: who forwards, and the network in which each does.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::rc::{self, Rc};
+use std::sync::{Arc, Weak};
+use umacvlan_core::WorkerStats;
+use umacvlan_core::options::{Backend, PollMode};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use umacvlan_core::Mode;
+use umacvlan_engine::engine::Engine;
+use umacvlan_lab::baseline_relay::{Between, Relay};
+use umacvlan_lab::network::{Maker, Network, Site, Wire};
+use umacvlan_lab::rx_only::{Means, Sink, Taken};
+use umacvlan_lab::station::{Member, Station};
+use umacvlan_sys::ethtool::Ethtool;
+
+use super::PathArgs;
+use super::ovs::Ovs;
+use super::plan::Group;
+use super::route::Route;
+use crate::lab::contenders::make;
+use crate::lab::cores::Cores;
+
+/// One who forwards frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Peer {
+    /// The engine, which looks for frames for a while and then sleeps
+    Umacvlan,
+    /// The engine, which never sleeps
+    UmacvlanBusy,
+    /// The engine, which reaches the wire by AF_XDP
+    UmacvlanXdp,
+    /// The kernel's macvlan
+    Kernel,
+    /// The kernel's macvlan in mode vepa, through a switch that returns frames
+    KernelHairpin,
+    /// A Linux bridge with a veth pair for each
+    Bridge,
+    /// Open vSwitch in user space with a veth pair for each, where it is installed
+    Ovs,
+    /// A bare relay by the engine's means, which decides nothing: the floor beneath it
+    Floor,
+    /// The same with the wire by AF_XDP; where uplinks are measured alone, a bare loop of xsk-rs
+    FloorXdp,
+}
+
+impl Peer {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Umacvlan,
+        Self::UmacvlanBusy,
+        Self::UmacvlanXdp,
+        Self::Kernel,
+        Self::KernelHairpin,
+        Self::Bridge,
+        Self::Ovs,
+        Self::Floor,
+        Self::FloorXdp,
+    ];
+
+    /// True if it takes a core from the others while it is there, even with nothing to do.
+    pub(super) fn is_loud(self) -> bool {
+        self == Self::UmacvlanBusy
+    }
+
+    /// True if it can be measured on this route, with sub-interfaces of this mode.
+    pub(super) fn takes(self, route: Route, mode: Mode) -> bool {
+        match self {
+            Self::Umacvlan | Self::UmacvlanBusy | Self::Kernel => true,
+            // Between two sub-interfaces the wire is not used.
+            Self::UmacvlanXdp => route != Route::SubToSub,
+            Self::KernelHairpin => route == Route::SubToSub && mode == Mode::Bridge,
+            // They have no modes, and return no frame on the port it came from.
+            Self::Bridge | Self::Ovs | Self::Floor => {
+                route != Route::Hairpin && mode == Mode::Bridge
+            }
+            Self::FloorXdp => !route.is_between_subs() && mode == Mode::Bridge,
+        }
+    }
+
+    /// True if it can have so many sub-interfaces.
+    pub(super) fn bears(self, subs: u32) -> bool {
+        self != Self::Bridge || subs < BRIDGE_PORTS
+    }
+
+    /// True for the engine.
+    pub(super) fn is_ours(self) -> bool {
+        matches!(self, Self::Umacvlan | Self::UmacvlanBusy | Self::UmacvlanXdp)
+    }
+
+    /// True if it forwards in a thread of its own.
+    pub(super) fn has_worker(self) -> bool {
+        self.is_ours() || matches!(self, Self::Floor | Self::FloorXdp)
+    }
+
+    /// What is beneath this one.
+    pub(super) fn floor(self) -> Option<Self> {
+        match self {
+            Self::Umacvlan | Self::UmacvlanBusy => Some(Self::Floor),
+            Self::UmacvlanXdp => Some(Self::FloorXdp),
+            _ => None,
+        }
+    }
+
+    /// By which means it receives where uplinks are measured alone.
+    pub(super) fn means(self) -> Option<Means> {
+        match self {
+            Self::Umacvlan => Some(Means::Packet),
+            Self::UmacvlanXdp => Some(Means::Xdp),
+            Self::FloorXdp => Some(Means::Bare),
+            _ => None,
+        }
+    }
+
+    fn backend(self) -> Backend {
+        match self {
+            Self::UmacvlanXdp => Backend::AfXdp,
+            _ => Backend::Auto,
+        }
+    }
+
+    fn poll(self) -> PollMode {
+        match self {
+            Self::UmacvlanBusy => PollMode::Busy,
+            _ => PollMode::Adaptive,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Umacvlan => "umacvlan",
+            Self::UmacvlanBusy => "umacvlan-busy",
+            Self::UmacvlanXdp => "umacvlan-xdp",
+            Self::Kernel => "kernel",
+            Self::KernelHairpin => "kernel-hairpin",
+            Self::Bridge => "bridge",
+            Self::Ovs => "ovs",
+            Self::Floor => "floor",
+            Self::FloorXdp => "floor-xdp",
+        })
+    }
+}
+
+/// A peer and the network in which it forwards. Each has its own, so that nobody waits for
+/// another's interfaces to be taken down.
+pub(super) struct Field {
+    pub(super) peer: Peer,
+    mode: Mode,
+    route: Route,
+    subs: u32,
+    /// How many workers our parent has.
+    workers: usize,
+    /// From how many ports UDP datagrams come.
+    pub(super) flows: u16,
+    /// How TCP streams find out how fast to go; `None` is the system's way.
+    pub(super) congestion: Option<String>,
+    network: Network,
+    /// The engine that is in the network, if it is ours.
+    engine: RefCell<Weak<Engine>>,
+    /// The uplink that is measured alone, if one is.
+    sink: RefCell<rc::Weak<RefCell<Sink>>>,
+    /// Uplinks are measured alone.
+    alone: bool,
+}
+
+impl Field {
+    /// Builds a network for this peer in a group, ready but for the interfaces of a loud one.
+    ///
+    /// # Errors
+    /// It cannot be built, or not be filled: no driver in this kernel.
+    pub(super) fn build(peer: Peer, group: &Group, subs: u32, args: &PathArgs) -> Result<Self> {
+        let Group { route, mode, .. } = *group;
+        let (wire, mode) = match peer {
+            Peer::KernelHairpin => (Wire::Switch, Mode::Vepa),
+            _ if route == Route::Hairpin => (Wire::Switch, mode),
+            _ => (Wire::Cable, mode),
+        };
+        let mut network = Network::build_with(wire).context("cannot build a network")?;
+        if wire == Wire::Switch {
+            network.set_hairpin(true)?;
+        }
+        network.set_subs(subs as usize)?;
+        let (workers, flows) = (args.workers.into(), args.flows);
+        let congestion = args.congestion.clone();
+        let mut field = Self {
+            peer,
+            mode,
+            route,
+            subs,
+            workers,
+            flows,
+            congestion,
+            network,
+            engine: RefCell::default(),
+            sink: RefCell::default(),
+            alone: group.is_of_uplinks(),
+        };
+        if !peer.is_loud() {
+            field.attach()?;
+        }
+        Ok(field)
+    }
+
+    /// Makes the interfaces.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub(super) fn attach(&mut self) -> Result<()> {
+        let Self { peer, mode, route, workers, engine, sink, alone, .. } = self;
+        let ours = |site: &Site<'_>| {
+            let made = Arc::new(make(site, peer.poll(), *workers, peer.backend())?);
+            *engine.borrow_mut() = Arc::downgrade(&made);
+            Ok(Box::new(made) as Box<dyn Any>)
+        };
+        let ovs = |site: &Site<'_>| Ok(Box::new(Ovs::start(site)?) as Box<dyn Any>);
+        let taking = |site: &Site<'_>| {
+            let means = peer.means().ok_or(io::ErrorKind::Unsupported)?;
+            let opened = Rc::new(RefCell::new(Sink::open(site, means)?));
+            *sink.borrow_mut() = Rc::downgrade(&opened);
+            Ok(Box::new(opened) as Box<dyn Any>)
+        };
+        let floor = |site: &Site<'_>| {
+            let between = match (*peer, route.is_between_subs()) {
+                (_, true) => Between::Subs,
+                (Peer::FloorXdp, false) => Between::SubAndWireByXdp,
+                (_, false) => Between::SubAndWire,
+            };
+            Ok(Box::new(Relay::start(site, between, Cores::find().worker)?) as Box<dyn Any>)
+        };
+        let maker = match peer {
+            _ if *alone => Maker::Userspace(&taking),
+            Peer::Umacvlan | Peer::UmacvlanBusy | Peer::UmacvlanXdp => Maker::Userspace(&ours),
+            Peer::Kernel | Peer::KernelHairpin => Maker::Kernel,
+            Peer::Bridge => Maker::Bridge,
+            Peer::Ovs => Maker::Userspace(&ovs),
+            Peer::Floor | Peer::FloorXdp => Maker::Userspace(&floor),
+        };
+        let attached = self.network.attach(maker, *mode);
+        attached.with_context(|| format!("{peer} in mode {mode}"))?;
+        if *peer == Peer::Ovs {
+            self.finish_checksums().context("cannot turn off the checksum offload")?;
+        }
+        Ok(())
+    }
+
+    /// Has every station compute its checksums before it sends, for a forwarder that takes frames
+    /// for finished: the others would throw them away.
+    fn finish_checksums(&self) -> io::Result<()> {
+        for station in self.stations() {
+            set_tx_checksum(&station, false)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the interfaces down.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn detach(&mut self) -> Result<()> {
+        Ok(self.network.detach()?)
+    }
+
+    /// Everybody who is there; nobody, while a loud peer has no interfaces.
+    pub(super) fn stations(&self) -> Vec<Station<'_>> {
+        self.network.stations()
+    }
+
+    /// Who sends and who receives on the route: one, or all that a broadcast is for.
+    pub(super) fn ends(&self, broadcast: bool) -> Option<(Station<'_>, Vec<Station<'_>>)> {
+        let stations = self.stations();
+        let find = |member| stations.iter().copied().find(|station| station.member == member);
+        let from = find(self.route.from())?;
+        let subs = stations.iter().copied();
+        let subs = subs.filter(|station| matches!(station.member, Member::Sub(_)));
+        let to = match broadcast {
+            true => subs.filter(|station| station.member != from.member).collect(),
+            false => vec![find(self.route.to())?],
+        };
+        Some((from, to))
+    }
+
+    /// What the uplink that is measured alone takes in while `run` runs.
+    ///
+    /// # Errors
+    /// There is none, or it has failed.
+    pub(super) fn taking<T>(&self, run: impl FnOnce() -> T) -> Result<(T, Taken)> {
+        let sink = self.sink.borrow().upgrade().context("no uplink is measured alone")?;
+        Ok(sink.borrow_mut().during(Cores::find().worker, run)?)
+    }
+
+    /// Sub-interfaces that there are.
+    pub(super) fn subs(&self) -> u32 {
+        if self.mode == Mode::Passthru { 1 } else { self.subs }
+    }
+
+    /// Frames that each worker of our engine has read so far.
+    pub(super) fn shares(&self) -> Option<Vec<u64>> {
+        let engine = self.engine.borrow().upgrade()?;
+        let parents = engine.status().ok()?;
+        let workers = &parents.first()?.workers;
+        Some(workers.iter().map(|worker| worker.turns.frames).collect())
+    }
+
+    /// What the workers of our engine have done so far.
+    pub(super) fn turns(&self) -> Option<WorkerStats> {
+        let engine = self.engine.borrow().upgrade()?;
+        engine.parent(Member::Host.interface()).ok().map(|parent| parent.counters.turns)
+    }
+
+    /// Frames that those were given at whom nobody listens.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub(super) fn crowd_received(&self) -> Result<u64> {
+        Ok(self.network.crowd_received()?)
+    }
+}
+
+/// Ports that a Linux bridge can have, of which the parent is one (`BR_MAX_PORTS` of
+/// `net/bridge/br_private.h`).
+const BRIDGE_PORTS: u32 = 1 << 10;
+
+/// Has a station leave checksums, and with them segmentation, to whoever its frames go to; or not.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn set_tx_checksum(station: &Station<'_>, on: bool) -> io::Result<()> {
+    let ethtool = station.netns.run(Ethtool::open)??;
+    ethtool.set_tx_checksum(station.member.interface(), on)
+}

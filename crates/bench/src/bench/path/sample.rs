@@ -1,0 +1,249 @@
+//! One turn of one peer: what is measured of it, and how.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use umacvlan_lab::measure::{Path, round_trips, tcp_throughput};
+use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
+
+use super::copies;
+use super::idle::idle;
+use super::peer::{Field, set_tx_checksum};
+use super::plan::{Item, Measure, Traffic};
+use super::storm::storm;
+use super::worker_cost::Account;
+use crate::bench::mlrsearch::{Goal, Limits, Trial, search};
+use crate::bench::report::Better;
+use crate::lab::cores::Cores;
+
+/// Other figures of a trial, by name.
+pub(super) type Extra = Vec<(&'static str, f64)>;
+
+/// One figure of one turn.
+pub(super) struct Reading {
+    /// What is measured, as the key of its point says.
+    pub(super) measure: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) better: Better,
+    pub(super) value: f64,
+    pub(super) extra: Extra,
+    /// All latencies, in nanoseconds.
+    pub(super) latency: Option<Histogram<u64>>,
+}
+
+impl Reading {
+    fn rate(measure: &'static str, value: f64, extra: Extra) -> Self {
+        Self { measure, unit: "frames/s", better: Better::Higher, value, extra, latency: None }
+    }
+}
+
+/// Measures once.
+///
+/// # Errors
+/// A frame or a byte arrived that was not sent, or a socket failed.
+pub(super) fn sample(item: &Item, field: &Field, pdr: &mut Option<f64>) -> Result<Vec<Reading>> {
+    let (kind, sizes) = match item.traffic {
+        Traffic::Nothing => return idle(field, item.time),
+        Traffic::Streams => return streams(item, field),
+        Traffic::Segments => return segments(item, field),
+        Traffic::Unicast(sizes) if item.measure == Measure::Storm => {
+            return storm(field, sizes, item.time);
+        }
+        Traffic::Unicast(sizes) | Traffic::Broadcast(sizes) => (Kind::Frames, sizes),
+        Traffic::Datagrams(sizes) => (Kind::Datagrams, sizes),
+    };
+    let broadcast = matches!(item.traffic, Traffic::Broadcast(_));
+    let (from, to) = field.ends(broadcast).context("the ends of the path are not there")?;
+    let mut instruments = Instruments::open(&from, &to, kind, Cores::find().ends)?;
+    instruments.spread(field.flows);
+    if broadcast {
+        instruments = instruments.to_everybody();
+    }
+    let mut bench = Bench { field, instruments, sizes, broadcast };
+    match item.measure {
+        Measure::Ndr => bench.search(item.time, pdr),
+        Measure::Latency => {
+            if pdr.is_none() {
+                bench.search(item.time, pdr)?;
+            }
+            bench.latencies(item.time, pdr.unwrap_or_default())
+        }
+        Measure::Uplink => Ok(vec![bench.uplink(item.time)?]),
+        _ => Ok(vec![bench.mrr(item.time)?]),
+    }
+}
+
+/// TCP from a station that segments it and finishes checksums before it sends.
+fn segments(item: &Item, field: &Field) -> Result<Vec<Reading>> {
+    let (from, _) = field.ends(false).context("the ends of the path are not there")?;
+    let doing = "cannot change the checksum offload";
+    set_tx_checksum(&from, false).context(doing)?;
+    let readings = streams(item, field);
+    set_tx_checksum(&from, true).context(doing)?;
+    readings
+}
+
+/// TCP and UDP between ordinary sockets.
+fn streams(item: &Item, field: &Field) -> Result<Vec<Reading>> {
+    let (from, to) = field.ends(false).context("the ends of the path are not there")?;
+    let to = &to[0];
+    let reading = if item.measure == Measure::Tcp {
+        let path = Path { from: &from, to, cores: Cores::find().ends };
+        let value = tcp_throughput(path, item.time, field.congestion.as_deref())?;
+        let value = value.bits_per_second();
+        let (measure, unit, better) = ("throughput", "bit/s", Better::Higher);
+        Reading { measure, unit, better, value, extra: Extra::new(), latency: None }
+    } else {
+        // Two programs that take turns are put where the scheduler wants them.
+        let trips = round_trips(Path { from: &from, to, cores: None }, item.time)?;
+        let micros = |percent| trips.percentile(percent).as_secs_f64() * 1e6;
+        let extra = vec![
+            ("p50", micros(50)),
+            ("p90", micros(90)),
+            ("p99", micros(99)),
+            ("max", micros(100)),
+            ("lost", f64::from(trips.lost)),
+        ];
+        let (measure, unit, better) = ("rtt", "us", Better::Lower);
+        Reading { measure, unit, better, value: micros(50), extra, latency: None }
+    };
+    Ok(vec![reading])
+}
+
+/// How evenly several workers have shared the frames: what the one with the fewest had, as a part of
+/// what each would have if all had the same.
+fn evenness(before: Option<Vec<u64>>, now: Option<Vec<u64>>) -> Option<f64> {
+    let shares: Vec<u64> =
+        now?.iter().zip(before?).map(|(now, before)| now.saturating_sub(before)).collect();
+    let (least, sum) = (*shares.iter().min()?, shares.iter().sum::<u64>());
+    (shares.len() > 1).then(|| least as f64 * shares.len() as f64 / sum.max(1) as f64)
+}
+
+/// Instruments on one path.
+struct Bench<'f> {
+    field: &'f Field,
+    instruments: Instruments,
+    sizes: Sizes,
+    /// Frames are for everybody.
+    broadcast: bool,
+}
+
+impl Bench<'_> {
+    fn run(&mut self, rate: Rate, warm_up: Duration, time: Duration) -> Result<Outcome> {
+        Ok(self.instruments.run(Load { rate, sizes: self.sizes, warm_up, time })?)
+    }
+
+    /// Frames received when as many are sent as one core can.
+    fn mrr(&mut self, time: Duration) -> Result<Reading> {
+        let (elsewhere, shares) = (self.field.crowd_received()?, self.field.shares());
+        let account = Account::open(self.field);
+        let outcome = self.run(Rate::Max, time / 4, time)?;
+        let mut extra = figures(&outcome);
+        account.close(frames(&outcome), &mut extra);
+        extra.extend(evenness(shares, self.field.shares()).map(|even| ("worker_evenness", even)));
+        if self.broadcast {
+            let elsewhere = self.field.crowd_received()? - elsewhere;
+            copies::count(&outcome, elsewhere, frames(&outcome), &mut extra);
+        }
+        Ok(Reading::rate("mrr", outcome.rate(), extra))
+    }
+
+    /// Frames that the uplink takes in when as many are sent as one core can.
+    fn uplink(&mut self, time: Duration) -> Result<Reading> {
+        let field = self.field;
+        let (outcome, taken) = field.taking(|| self.run(Rate::Max, Duration::ZERO, time))?;
+        let sent = outcome?.sent;
+        let per_frame = |amount: f64| amount / taken.frames.max(1) as f64;
+        let seconds = sent.took.as_secs_f64().max(f64::MIN_POSITIVE);
+        let extra = vec![
+            ("offered", sent.offered as f64 / seconds),
+            ("generator_ns", sent.time.as_nanos() as f64 / sent.offered.max(1) as f64),
+            ("engine_ns", per_frame(taken.busy.as_nanos() as f64)),
+            ("engine_frames_per_turn", taken.frames as f64 / taken.turns.max(1) as f64),
+        ];
+        Ok(Reading::rate("uplink", taken.frames as f64 / seconds, extra))
+    }
+
+    /// The highest rates with no loss and with hardly any.
+    fn search(&mut self, time: Duration, pdr: &mut Option<f64>) -> Result<Vec<Reading>> {
+        let goals = [Goal::ndr(time, 3 * time), Goal::pdr(time, 3 * time)];
+        let limits = Limits { lowest: LOWEST, highest: HIGHEST, time: 40 * time };
+        let found = search(limits, &goals, |rate, time| {
+            let outcome = self.run(Rate::Frames(rate), Duration::ZERO, time)?;
+            let received = frames(&outcome) + outcome.received.drops;
+            let offered = outcome.sent.offered;
+            Ok(Trial { offered, forwarded: received, duration: outcome.sent.took.max(time) })
+        })?;
+        let mut readings = Vec::new();
+        for (measure, bounds) in ["ndr", "pdr"].into_iter().zip(&found.found) {
+            let mut extra = vec![
+                ("mrr", found.mrr),
+                ("search_trials", found.trials as f64),
+                ("search_finished", f64::from(u8::from(bounds.finished))),
+                ("generator_short", f64::from(u8::from(found.short))),
+            ];
+            extra.extend(bounds.upper.map(|upper| ("upper", upper.load)));
+            extra.extend(bounds.lower.map(|lower| ("throughput", lower.throughput)));
+            let lower = bounds.lower.map_or(0.0, |lower| lower.load);
+            readings.push(Reading::rate(measure, lower, extra));
+            *pdr = Some(lower);
+        }
+        Ok(readings)
+    }
+
+    /// Latency nearly idle and at parts of the highest rate with hardly any loss.
+    fn latencies(&mut self, time: Duration, pdr: f64) -> Result<Vec<Reading>> {
+        let loads = [
+            ("latency-idle", IDLE),
+            ("latency-10", 0.1 * pdr),
+            ("latency-50", 0.5 * pdr),
+            ("latency-90", 0.9 * pdr),
+        ];
+        let loads = loads.into_iter().filter(|(_, rate)| *rate >= IDLE);
+        let reading = |(measure, rate)| {
+            let outcome = self.run(Rate::Frames(rate), time / 8, time)?;
+            let latency = outcome.received.tallies.first().map(|tally| tally.latency.clone());
+            let median = latency.as_ref().map_or(0, |latency| latency.value_at_quantile(0.5));
+            let mut extra = figures(&outcome);
+            extra.push(("rate", rate));
+            let value = median as f64 / 1000.0;
+            Ok(Reading { measure, unit: "us", better: Better::Lower, value, extra, latency })
+        };
+        loads.map(reading).collect()
+    }
+}
+
+/// Frames that were received, at the destination that was given the least.
+fn frames(outcome: &Outcome) -> u64 {
+    let received = outcome.received.tallies.iter().map(|tally| tally.received);
+    received.min().unwrap_or(0)
+}
+
+/// What any trial with frames tells.
+pub(super) fn figures(outcome: &Outcome) -> Extra {
+    let Outcome { sent, received, .. } = outcome;
+    let frames = frames(outcome).max(1) as f64;
+    let sum = |count: fn(&umacvlan_lab::traffic::Tally) -> u64| {
+        received.tallies.iter().map(count).sum::<u64>() as f64
+    };
+    vec![
+        ("offered", sent.offered as f64 / sent.took.as_secs_f64().max(f64::MIN_POSITIVE)),
+        ("loss", outcome.loss_ratio()),
+        ("unsent", (sent.intended - sent.offered) as f64),
+        ("refused", sent.refused as f64),
+        ("duplicated", sum(|tally| tally.duplicated)),
+        ("reordered", sum(|tally| tally.reordered)),
+        ("receiver_drops", received.drops as f64),
+        ("generator_late_us", sent.late.as_secs_f64() * 1e6),
+        ("generator_ns", sent.time.as_nanos() as f64 / sent.offered.max(1) as f64),
+        ("receiver_ns", received.time.as_nanos() as f64 / frames),
+    ]
+}
+
+/// Frames per second that leave every path idle.
+const IDLE: f64 = 1000.0;
+
+/// Within these a search looks, in frames per second.
+const LOWEST: f64 = 1000.0;
+const HIGHEST: f64 = 4_000_000.0;

@@ -1,0 +1,49 @@
+//! How long frames to one take while others go to everybody.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes, Storm};
+
+use super::peer::Field;
+use super::sample::{Reading, figures};
+use crate::bench::report::Better;
+use crate::lab::cores::Cores;
+
+/// The same frames at the same rate without a storm, and in the middle of one.
+///
+/// # Errors
+/// A frame arrived that was not sent, or a socket failed.
+pub(super) fn storm(field: &Field, sizes: Sizes, time: Duration) -> Result<Vec<Reading>> {
+    let (from, to) = field.ends(false).context("the ends of the path are not there")?;
+    let cores = Cores::find().ends;
+    let mut instruments = Instruments::open(&from, &to, Kind::Frames, cores)?;
+    let storm = Storm::open(&from, cores.map(|(from, _)| from))?;
+    let load = Load { rate: Rate::Frames(RATE), sizes, warm_up: time / 8, time };
+    let calm = reading("latency-calm", &instruments.run(load)?);
+    let before = field.crowd_received()?;
+    let (outcome, sent) = storm.rage(STORM_PERIOD, || instruments.run(load))?;
+    let outcome = outcome?;
+    let copies = field.crowd_received()? - before;
+    let mut stormy = reading("latency-storm", &outcome);
+    let seconds = outcome.sent.took.as_secs_f64();
+    stormy.extra.push(("storm_offered", sent as f64 / seconds));
+    stormy.extra.push(("storm_copies", copies as f64 / seconds));
+    Ok(vec![calm, stormy])
+}
+
+/// The 99th percentile of one trial.
+fn reading(measure: &'static str, outcome: &Outcome) -> Reading {
+    let latency = outcome.received.tallies.first().map(|tally| tally.latency.clone());
+    let nanos = latency.as_ref().map_or(0, |latency| latency.value_at_quantile(0.99));
+    let mut extra = figures(outcome);
+    extra.push(("rate", RATE));
+    let value = nanos as f64 / 1000.0;
+    Reading { measure, unit: "us", better: Better::Lower, value, extra, latency }
+}
+
+/// Frames to one per second: enough for a 99th percentile, and far from what anybody can.
+const RATE: f64 = 10_000.0;
+
+/// 10 000 frames to everybody per second.
+const STORM_PERIOD: Duration = Duration::from_micros(100);

@@ -1,0 +1,105 @@
+//! What a trial costs the engine's worker.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+use umacvlan_core::WorkerStats;
+
+use super::peer::Field;
+use super::perf_counters::Hardware;
+use super::sample::Extra;
+
+/// The account of a worker, opened before a trial and closed after it.
+pub(super) struct Account<'f> {
+    field: &'f Field,
+    /// Nothing for a peer that has no worker.
+    before: Option<Before>,
+}
+
+/// How things stood before the trial.
+struct Before {
+    turns: Option<WorkerStats>,
+    time: Option<Duration>,
+    hardware: Option<Hardware>,
+}
+
+impl<'f> Account<'f> {
+    /// Begins to count.
+    pub(super) fn open(field: &'f Field) -> Self {
+        let before = || {
+            let (turns, time) = (field.turns(), thread_time(is_worker));
+            // Last, so that what was done above is not counted.
+            Before { turns, time, hardware: Hardware::open(&workers()).ok() }
+        };
+        Self { field, before: field.peer.has_worker().then(before) }
+    }
+
+    /// Adds what the worker did meanwhile, in which time so many frames were forwarded.
+    pub(super) fn close(self, frames: u64, extra: &mut Extra) {
+        let Some(Before { turns, time, hardware }) = self.before else {
+            return;
+        };
+        let per_frame = |amount: u64| amount as f64 / frames.max(1) as f64;
+        if let Some([cycles, instructions]) = hardware.and_then(|mut found| found.read().ok()) {
+            extra.push(("engine_cycles", per_frame(cycles)));
+            extra.push(("engine_instructions", per_frame(instructions)));
+        }
+        if let (Some(now), Some(before)) = (thread_time(is_worker), time) {
+            let nanos = now.saturating_sub(before).as_nanos() as f64;
+            extra.push(("engine_ns", nanos / frames.max(1) as f64));
+        }
+        if let (Some(now), Some(then)) = (self.field.turns(), turns) {
+            extra.push(("engine_syscalls", per_frame(now.syscalls - then.syscalls)));
+            account_of_turns(&now, &then, extra);
+        }
+    }
+}
+
+/// Its own account of what it did with its time.
+fn account_of_turns(now: &WorkerStats, then: &WorkerStats, extra: &mut Extra) {
+    let turns = now.busy_turns - then.busy_turns;
+    let read = now.frames - then.frames;
+    extra.push(("engine_frames_per_turn", read as f64 / turns.max(1) as f64));
+    let seconds =
+        |time: fn(&WorkerStats) -> Duration| time(now).saturating_sub(time(then)).as_secs_f64();
+    let busy = seconds(|turns| turns.busy);
+    let all = busy + seconds(|turns| turns.spinning) + seconds(|turns| turns.asleep);
+    extra.push(("engine_busy", busy / all.max(f64::MIN_POSITIVE)));
+}
+
+/// The processor time of those threads of this process whose name is meant, if the system tells.
+pub(super) fn thread_time(is_meant: fn(&str) -> bool) -> Option<Duration> {
+    let times = threads(is_meant).into_iter().filter_map(|task| {
+        let text = fs::read_to_string(task.join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    });
+    times.reduce(|one, other| one + other)
+}
+
+/// The numbers of the workers of this process. All but the one that is measured are asleep.
+fn workers() -> Vec<i32> {
+    let number = |task: PathBuf| task.file_name()?.to_str()?.parse().ok();
+    threads(is_worker).into_iter().filter_map(number).collect()
+}
+
+/// The threads of this process whose name is meant, as folders of proc(5).
+fn threads(is_meant: fn(&str) -> bool) -> Vec<PathBuf> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let meant = |task: &PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| is_meant(name.trim_end()))
+    };
+    tasks.map(|task| task.path()).filter(meant).collect()
+}
+
+/// The engine calls a worker "um-" and its parent, and further ones "um1-" and so on; a relay is
+/// named likewise.
+fn is_worker(name: &str) -> bool {
+    let number = name.strip_prefix("um").and_then(|rest| rest.split_once('-'));
+    number.is_some_and(|(number, _)| number.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// A worker, or the thread that follows what happens to interfaces. The first thread of this
+/// program has the same name, and sleeps.
+pub(super) fn is_engine(name: &str) -> bool {
+    is_worker(name) || name == "umacvlan"
+}

@@ -1,0 +1,155 @@
+//! [`Wire`]: the end of a relay that is the parent, by one of two means.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+#[cfg(feature = "af-xdp")]
+use umacvlan_core::offload::VNET_LEN;
+use umacvlan_sys::arena::{Arena, BUFFER_LEN};
+use umacvlan_sys::packet::PacketSocket;
+use umacvlan_sys::rx_ring::{Extent, Received};
+use umacvlan_sys::tx_batch::TxBatch;
+#[cfg(feature = "af-xdp")]
+use umacvlan_sys::xdp::{XdpProgram, XskSocket};
+
+use super::{Frame, parent};
+use crate::network::Site;
+
+/// Most frames that are taken at once, as by the engine.
+const BURST: usize = 64;
+
+/// Sockets as the engine's are.
+pub(super) enum Wire {
+    Packet {
+        socket: PacketSocket,
+        tx: TxBatch,
+    },
+    #[cfg(feature = "af-xdp")]
+    Xdp {
+        socket: Box<XskSocket>,
+        _program: Box<XdpProgram>,
+    },
+}
+
+impl Wire {
+    /// An AF_PACKET socket on the parent.
+    pub(super) fn packet(site: &Site<'_>) -> io::Result<Self> {
+        let parent = parent(site)?;
+        let socket = site.host.run(|| PacketSocket::open(parent.index, parent.mtu))??;
+        Ok(Self::Packet { socket, tx: TxBatch::new() })
+    }
+
+    /// An AF_XDP socket on the parent, in native mode.
+    #[cfg(feature = "af-xdp")]
+    pub(super) fn xdp(site: &Site<'_>) -> io::Result<Self> {
+        use crate::rx_only::bare;
+        let parent = parent(site)?;
+        site.host.run(|| {
+            let mut program = bare::program(site, &parent)?;
+            let socket = bare::socket(&parent)?;
+            program.serve(0, &socket)?;
+            Ok(Self::Xdp { socket: Box::new(socket), _program: Box::new(program) })
+        })?
+    }
+
+    #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn xdp(_: &Site<'_>) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Takes what waits; how many frames there were, of which some may have been too long.
+    pub(super) fn receive(&mut self, arena: &mut Arena, mut on: impl FnMut(Frame)) -> usize {
+        let mut count = 0;
+        match self {
+            Self::Packet { socket, .. } => {
+                while count < BURST
+                    && let Some(received) = socket.ring.receive()
+                {
+                    count += 1;
+                    whole(socket, arena, received).into_iter().for_each(&mut on);
+                }
+            }
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp { socket, .. } => {
+                count = socket.receive(BURST, |number, at, unit, _| {
+                    on(Frame::Slot { number, at, len: unit.len() });
+                });
+            }
+        }
+        count
+    }
+
+    /// Sends frames; the headers before them say nothing.
+    pub(super) fn send<'f>(&mut self, count: usize, frame: impl Fn(usize) -> &'f [u8]) {
+        match self {
+            Self::Packet { socket, tx } => tx.send(socket.as_fd(), count, frame, |_, _| ()),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp { socket, .. } => {
+                for number in 0..count {
+                    let frame = frame(number).get(VNET_LEN..).unwrap_or_default();
+                    // Without room it is lost, as it would be with anybody.
+                    socket.push(frame.len(), |room| room.copy_from_slice(frame));
+                }
+                let _ = socket.kick(|_| ());
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self, number: u16, at: usize, len: usize) -> &[u8] {
+        match self {
+            Self::Packet { socket, .. } => socket.ring.bytes(number, at, len),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp { socket, .. } => socket.bytes(number, at, len),
+        }
+    }
+
+    /// Gives the memory of all that was received back.
+    pub(super) fn release(&mut self) {
+        match self {
+            Self::Packet { socket, .. } => socket.ring.release(),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp { socket, .. } => socket.release(),
+        }
+    }
+
+    /// Forgets an error that would wake every sleep at once: of a parent that went down.
+    pub(super) fn forgive(&self) {
+        if let Self::Packet { socket, .. } = self
+            && !socket.ring.has_frame()
+        {
+            socket.clear_error();
+        }
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Packet { socket, .. } => socket.as_fd(),
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp { socket, .. } => socket.as_fd(),
+        }
+    }
+}
+
+/// A frame from the wire with all of its bytes, if they are to be had.
+fn whole(wire: &PacketSocket, arena: &mut Arena, received: Received) -> Option<Frame> {
+    let Received { slot, at, len, extent, .. } = received;
+    match extent {
+        Extent::Whole => Some(Frame::Slot { number: slot, at, len }),
+        Extent::Cut => None,
+        Extent::Queued => {
+            let Some(number) = arena.take() else {
+                // It must leave the queue, or the next slot would be given this one.
+                let _ = wire.recv_queued(&mut [0; 16]);
+                return None;
+            };
+            let read = wire.recv_queued(arena.bytes_mut(number, 0, BUFFER_LEN));
+            let len = read.ok().filter(|len| *len <= BUFFER_LEN);
+            if len.is_none() {
+                arena.untake();
+            }
+            len.map(|len| Frame::Buffer { number, len })
+        }
+    }
+}
