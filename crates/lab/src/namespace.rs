@@ -1,4 +1,4 @@
-//! [`Place`]: one namespace of the laboratory's network, and what is done in it.
+//! [`Namespace`]: one network namespace of the lab, and the operations in it.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,29 +9,29 @@ use umacvlan_core::MacAddr;
 use umacvlan_netlink::{BridgeOptions, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
-use crate::error::{Doing, Result};
+use crate::error::{Context, Result};
 use crate::station::Member;
 
-/// A namespace, and a socket to furnish it with.
+/// A network namespace and a netlink socket in it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Namespace {
     pub(super) netns: Netns,
     pub(super) rtnl: Rtnl,
 }
 
-impl Place {
-    pub(super) fn make(of: &str) -> Result<Self> {
-        let netns = Netns::create().doing(|| format!("making the namespace of {of}"))?;
+impl Namespace {
+    pub(super) fn create(of: &str) -> Result<Self> {
+        let netns = Netns::create().context(|| format!("creating the namespace of {of}"))?;
         for (name, value) in SYSCTLS {
-            // Only noise if it fails: where /proc/sys is read-only, or has no such entry.
+            // Fails where /proc/sys is read-only or lacks the entry: there is then more noise, no error.
             let _ = set_sysctl(&netns, name, value);
         }
-        let rtnl = Rtnl::open_in(&netns).doing(|| format!("entering the namespace of {of}"))?;
+        let rtnl = Rtnl::open_in(&netns).context(|| format!("entering the namespace of {of}"))?;
         Ok(Self { netns, rtnl })
     }
 
     /// Gives the member's interface its addresses and sets it up.
-    pub(super) fn settle(&mut self, member: Member, mac: MacAddr) -> io::Result<()> {
+    pub(super) fn configure(&mut self, member: Member, mac: MacAddr) -> io::Result<()> {
         let index = self.index(member.interface())?;
         self.rtnl.set_mac(index, mac)?;
         self.rtnl.set_up(index, true)?;
@@ -39,14 +39,19 @@ impl Place {
         Ok(())
     }
 
-    /// A static neighbour.
-    pub(super) fn know(&mut self, member: Member, other: Member, mac: MacAddr) -> io::Result<()> {
+    /// Adds a static neighbour entry for `other`.
+    pub(super) fn add_neighbour(
+        &mut self,
+        member: Member,
+        other: Member,
+        mac: MacAddr,
+    ) -> io::Result<()> {
         let index = self.index(member.interface())?;
         let ip = IpAddr::from(other.ip());
         Ok(self.rtnl.add_neighbour(index, ip, mac, true)?)
     }
 
-    /// Waits until the member's interface can carry frames.
+    /// Waits until the member's interface has a carrier.
     pub(super) fn await_carrier(&mut self, member: Member) -> io::Result<()> {
         let end = Instant::now() + CARRIER_WAIT;
         loop {
@@ -73,7 +78,7 @@ impl Place {
     }
 }
 
-/// Makes a bridge of these interfaces and sets all of them up.
+/// Creates a bridge with these interfaces as ports and sets all of them up.
 pub(super) fn bridge(rtnl: &mut Rtnl, ports: &[&str]) -> io::Result<()> {
     rtnl.add_bridge(BRIDGE, &BridgeOptions::default())?;
     let bridge = index(rtnl, BRIDGE)?;
@@ -86,7 +91,7 @@ pub(super) fn bridge(rtnl: &mut Rtnl, ports: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
-/// The index of an interface that must be there.
+/// The index of an interface, which must exist.
 pub(super) fn index(rtnl: &mut Rtnl, interface: &str) -> io::Result<u32> {
     let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no interface {interface}"));
     Ok(rtnl.link(interface)?.ok_or_else(missing)?.index)
@@ -95,8 +100,8 @@ pub(super) fn index(rtnl: &mut Rtnl, interface: &str) -> io::Result<u32> {
 /// The name of a bridge.
 pub(super) const BRIDGE: &str = "switch";
 
-/// A new namespace inherits the machine's IPv4 settings: a router's hosts would forward what is
-/// not theirs. Without IPv6 nobody talks unasked.
+/// A new namespace inherits the machine's IPv4 settings: on a router, its hosts would forward. With
+/// IPv6 off, no stack sends unasked.
 const SYSCTLS: [(&str, &str); 5] = [
     ("ipv4/ip_forward", "0"),
     ("ipv4/conf/all/rp_filter", "0"),
@@ -105,5 +110,5 @@ const SYSCTLS: [(&str, &str); 5] = [
     ("ipv6/conf/default/disable_ipv6", "1"),
 ];
 
-/// The kernel may take a second to tell a sub-interface that its parent has a carrier.
+/// The kernel may take a second to pass a parent's carrier on to a sub-interface.
 const CARRIER_WAIT: Duration = Duration::from_secs(3);

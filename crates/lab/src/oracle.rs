@@ -1,56 +1,42 @@
-//! Who should reach whom: the oracle of the laboratory.
+//! The oracle: which member should reach which.
 //!
-//! Written as a table of cases and not by running the switch, so that the two can disagree. The
-//! cases are those of the kernel's driver (drivers/net/macvlan.c), measured on 6.18, except where
+//! It is a table of cases and does not run the switch, so that the two can disagree. The cases are
+//! those of the kernel's driver (drivers/net/macvlan.c), measured on 6.18, except where
 //! [`Semantics::Documented`] says otherwise.
 
 use umacvlan_core::{Mode, Semantics};
 
-use crate::probe::Reach;
+use crate::reach::{Probe, Reach};
 use crate::station::Member::{self, External, Host, Sub};
 
-/// What a laboratory is set to.
+/// The settings under which reachability is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Setup {
     /// The mode of all sub-interfaces.
     pub mode: Mode,
     /// True if the switch returns frames on the parent's port.
     pub hairpin: bool,
-    /// Whose rules the sub-interfaces follow.
+    /// The rules that the sub-interfaces follow.
     pub semantics: Semantics,
 }
 
-/// How reaching is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Probe {
-    /// An ARP request to everybody; reached is whose stack is given it. Asks one direction.
-    Broadcast,
-    /// An ICMP echo with static neighbours; reached is who answers. Asks both directions.
-    Unicast,
-    /// A TCP connection and some bytes echoed, with static neighbours.
-    Tcp,
-}
-
-impl Probe {
-    /// All of them, in the order of every table.
-    pub const ALL: [Self; 3] = [Self::Broadcast, Self::Unicast, Self::Tcp];
-}
-
-/// Why a cell for which [`host_sees_more`] is true is no failure; the reason is to follow.
+/// Why a cell for which [`host_sees_more`] is true does not count as a failure. The caller appends
+/// the reason why the filter is missing.
 pub const HOST_SEES_MORE: &str = "an AF_PACKET uplink takes no frame away from the host's stack, as \
      the kernel's driver does, and there is no filter that hides it";
 
-/// The members of this mode, in the order of [`Member::ALL`]: passthru has one sub-interface.
+/// The members that exist in this mode, in the order of [`Member::ALL`]. Passthru has one
+/// sub-interface.
 pub fn members(mode: Mode) -> impl Iterator<Item = Member> {
     Member::ALL
         .into_iter()
         .filter(move |member| mode != Mode::Passthru || !matches!(member, Sub(2..)))
 }
 
-/// The sources that this sub-interface admits in source mode.
+/// The source addresses that this sub-interface admits in source mode, as members.
 ///
-/// mac1 and mac2 list each other, mac1 the host as well, mac3 lists mac1 but is not listed by it,
-/// mac4 lists nobody; so every answer that a list can give is in the table.
+/// mac1 and mac2 list each other, mac1 also lists the host, mac3 lists mac1 but mac1 does not list
+/// mac3, and mac4 lists no member. This covers every combination of two lists.
 pub const fn listed(sub: u8) -> &'static [Member] {
     match sub {
         1 => &[External, Host, Sub(2)],
@@ -60,7 +46,7 @@ pub const fn listed(sub: u8) -> &'static [Member] {
     }
 }
 
-/// Every cell of the tables of this mode: who reaches whom, by which probe.
+/// Every cell of this mode's tables: the probe, the sender and the receiver.
 pub fn cells(mode: Mode) -> impl Iterator<Item = (Probe, Member, Member)> {
     Probe::ALL.into_iter().flat_map(move |probe| {
         let row = move |from| members(mode).map(move |to| (probe, from, to));
@@ -70,22 +56,22 @@ pub fn cells(mode: Mode) -> impl Iterator<Item = (Probe, Member, Member)> {
     })
 }
 
-/// One copy in every cell in which one should arrive.
-pub fn wanted(setup: Setup) -> Reach {
-    let mut wanted = Reach::default();
+/// The reachability that the rules demand: one copy in each cell that should be reached.
+pub fn expected_reach(setup: Setup) -> Reach {
+    let mut reach = Reach::default();
     for (probe, from, to) in cells(setup.mode) {
         if expected(setup, probe, from, to) == Some(true) {
-            wanted.add(probe, from, to);
+            reach.add(probe, from, to);
         }
     }
-    wanted
+    reach
 }
 
-/// True if `from` reaches `to`; `None` if there is no such cell: a member that is not there, or
-/// unicast to oneself.
+/// True if `from` should reach `to`. `None` if there is no such cell: the mode lacks one of the two
+/// members, or a member would send unicast to itself.
 pub fn expected(setup: Setup, probe: Probe, from: Member, to: Member) -> Option<bool> {
-    let there = |member| members(setup.mode).any(|m| m == member);
-    if !there(from) || !there(to) {
+    let exists = |member| members(setup.mode).any(|m| m == member);
+    if !exists(from) || !exists(to) {
         return None;
     }
     match probe {
@@ -95,28 +81,29 @@ pub fn expected(setup: Setup, probe: Probe, from: Member, to: Member) -> Option<
     }
 }
 
-/// True for a cell in which the host of an AF_PACKET uplink without a filter sees, or answers, what the kernel's
-/// driver would have consumed. [`HOST_SEES_MORE`] says why.
+/// True for a cell in which the host receives or answers a frame that the kernel's driver would
+/// have consumed, if the uplink is an AF_PACKET socket and no filter hides the frame from the host.
+/// [`HOST_SEES_MORE`] says why.
 pub fn host_sees_more(setup: Setup, probe: Probe, from: Member, to: Member) -> bool {
     match (probe, setup.mode) {
-        // The driver keeps the reflected broadcast of a sub-interface of these modes.
+        // In these modes the driver consumes a sub-interface's reflected broadcast.
         (Probe::Broadcast, Mode::Private | Mode::Source) => {
             setup.hairpin && to == Host && matches!(from, Sub(_))
         }
-        // Here it keeps the host's own as well: it has the sub-interface's address.
+        // Here it also consumes the host's own, which has the sub-interface's address.
         (Probe::Broadcast, Mode::Passthru) => setup.hairpin && to == Host && from != External,
-        // And all unicast.
+        // It consumes all unicast too.
         (_, Mode::Passthru) => from == Host || to == Host,
         _ => false,
     }
 }
 
-/// One direction: does a unicast frame of `from` to the address of `to` get to its stack?
+/// True if a unicast frame from `from` to the address of `to` reaches the stack of `to`.
 fn unicast_arrives(setup: Setup, from: Member, to: Member) -> bool {
     let Setup { mode, hairpin, .. } = setup;
     match (from, to) {
         (_, External) => true,
-        // A passthru sub-interface takes all unicast.
+        // A passthru sub-interface receives all unicast.
         (_, Host) if mode == Mode::Passthru => false,
         (External, Host) => true,
         (_, Host) => hairpin,
@@ -130,7 +117,8 @@ fn unicast_arrives(setup: Setup, from: Member, to: Member) -> bool {
     }
 }
 
-/// Does a broadcast of `from` get to the stack of `to`? Asked of oneself: does it come back?
+/// True if a broadcast frame from `from` reaches the stack of `to`. If both are the same member:
+/// true if the frame is reflected to its sender.
 fn broadcast_arrives(setup: Setup, from: Member, to: Member) -> bool {
     let Setup { mode, hairpin, .. } = setup;
     match (from, to) {

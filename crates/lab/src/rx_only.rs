@@ -1,18 +1,17 @@
-//! [`Sink`]: what an uplink takes in when nothing behind it takes time.
+//! [`RxOnly`]: an uplink whose frames end in memory, to measure the uplink alone.
 //!
-//! What a path costs is mostly the TAP at its end. Here frames come from the wire by an uplink, are
-//! decided upon as ever, and end in memory; or, to measure that against, in a loop of xsk-rs which
-//! does nothing but give each chunk back.
+//! Most of a path's cost is the TAP at its end. Here a worker receives frames from the wire, decides
+//! on them as usual, and delivers them to ports in memory. The baseline of that is a loop of xsk-rs
+//! that only gives each chunk back.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use umacvlan_core::options::PortIo;
 
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
-use umacvlan_core::{MacvlanSettings, ParentInfo, Semantics, SubConfig, Switch};
+use umacvlan_core::options::PortIo;
 use umacvlan_engine::memory::MemoryLink;
 use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::{PacketUplink, Uplink};
@@ -21,37 +20,37 @@ use umacvlan_netlink::Link;
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::tap::Tap;
 
-use super::baseline_relay::{parent, tap};
-use super::measure::{join, pin};
-use super::network::Site;
+use super::baseline_io::{create_tap, parent, sub_configs, switch};
+use super::site::Site;
+use super::threads::{join, pin};
 
-/// By which means frames are received.
+/// How frames are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Means {
+pub enum RxBackend {
     /// The engine's AF_PACKET uplink.
     Packet,
     /// The engine's AF_XDP uplink, in native mode.
     Xdp,
-    /// A loop of xsk-rs on the same queue, with the same program, that forgets what it receives.
-    Bare,
+    /// A loop of xsk-rs on the same queue with the same XDP program, which discards the frames.
+    RawXdp,
 }
 
-/// What has been received meanwhile.
+/// Counters of the frames received during a measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Frames.
+pub struct RxStats {
+    /// Received frames.
     pub frames: u64,
-    /// Turns that found any.
+    /// Turns that received frames.
     pub turns: u64,
-    /// Time in those turns.
+    /// The time spent in those turns.
     pub busy: Duration,
 }
 
-/// A receiver at a parent. It works only while it is asked to.
+/// A receiver on a parent. It runs only during [`RxOnly::receive_during`].
 #[derive(Debug)]
-pub struct Sink {
+pub struct RxOnly {
     receiver: Receiver,
-    /// The sub-interfaces to which frames are sent, and which get none.
+    /// The sub-interfaces to which frames are addressed. They receive none.
     _taps: Vec<Tap>,
 }
 
@@ -59,7 +58,7 @@ pub struct Sink {
 enum Receiver {
     Engine(Box<Engine>),
     #[cfg(feature = "af-xdp")]
-    Bare(Box<bare::Bare>),
+    RawXdp(Box<raw_xdp::RawXdp>),
 }
 
 /// A worker with an uplink and ports in memory.
@@ -71,42 +70,47 @@ struct Engine {
     _program: Option<umacvlan_sys::xdp::XdpProgram>,
 }
 
-impl Sink {
-    /// Opens a receiver at the parent of this site, and makes a TAP for each of its sub-interfaces.
+impl RxOnly {
+    /// Opens a receiver on the site's parent, and creates a TAP for each sub-interface.
     ///
     /// # Errors
-    /// `Unsupported` for AF_XDP in a build without; what the kernel says to a socket or a TAP.
-    pub fn open(site: &Site<'_>, means: Means) -> io::Result<Self> {
-        let taps = site.subs.iter().map(tap).collect::<io::Result<Vec<_>>>()?;
+    /// `Unsupported` for AF_XDP if the build lacks it; otherwise the error of a socket or a TAP.
+    pub fn open(site: &Site<'_>, backend: RxBackend) -> io::Result<Self> {
+        let taps = site.subs.iter().map(create_tap).collect::<io::Result<Vec<_>>>()?;
         let parent = parent(site)?;
-        let receiver = site.host.run(|| match means {
-            Means::Packet => {
+        let receiver = site.host.run(|| match backend {
+            RxBackend::Packet => {
                 let socket = PacketSocket::open(parent.index, parent.mtu)?;
                 let uplink = Uplink::Packet(Box::new(PacketUplink::new(socket)));
                 Engine::new(site, &parent, uplink).map(|engine| Receiver::Engine(Box::new(engine)))
             }
             #[cfg(feature = "af-xdp")]
-            Means::Xdp => bare::engine(site, &parent).map(|it| Receiver::Engine(Box::new(it))),
+            RxBackend::Xdp => {
+                raw_xdp::engine(site, &parent).map(|it| Receiver::Engine(Box::new(it)))
+            }
             #[cfg(feature = "af-xdp")]
-            Means::Bare => bare::Bare::open(site, &parent).map(|it| Receiver::Bare(Box::new(it))),
+            RxBackend::RawXdp => {
+                raw_xdp::RawXdp::open(site, &parent).map(|it| Receiver::RawXdp(Box::new(it)))
+            }
             #[cfg(not(feature = "af-xdp"))]
-            Means::Xdp | Means::Bare => Err(io::ErrorKind::Unsupported.into()),
+            RxBackend::Xdp | RxBackend::RawXdp => Err(io::ErrorKind::Unsupported.into()),
         })??;
         Ok(Self { receiver, _taps: taps })
     }
 
-    /// Receives on that core, without a sleep, while `run` runs.
+    /// Receives without sleeping, on `core` if given, while `run` runs. Returns the result of `run` and
+    /// the counters.
     ///
     /// # Errors
     /// The worker has failed.
     ///
     /// # Panics
     /// If `run` does.
-    pub fn during<T>(
+    pub fn receive_during<T>(
         &mut self,
         core: Option<CoreId>,
         run: impl FnOnce() -> T,
-    ) -> io::Result<(T, Taken)> {
+    ) -> io::Result<(T, RxStats)> {
         let stop = AtomicBool::new(false);
         let receiver = &mut self.receiver;
         thread::scope(|scope| {
@@ -116,33 +120,33 @@ impl Sink {
             });
             let ran = run();
             stop.store(true, Ordering::Relaxed);
-            join(receiving).map(|taken| (ran, taken))
+            join(receiving).map(|stats| (ran, stats))
         })
     }
 }
 
 impl Receiver {
-    fn run(&mut self, stop: &AtomicBool) -> io::Result<Taken> {
-        let mut taken = Taken::default();
+    fn run(&mut self, stop: &AtomicBool) -> io::Result<RxStats> {
+        let mut stats = RxStats::default();
         let mut before = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             let frames = match self {
                 Self::Engine(engine) => engine.turn()?,
                 #[cfg(feature = "af-xdp")]
-                Self::Bare(bare) => bare.socket.recycle(),
+                Self::RawXdp(raw) => raw.socket.recycle(),
             };
             let now = Instant::now();
             if frames > 0 {
-                taken.frames += frames as u64;
-                taken.turns += 1;
-                taken.busy += now - before;
+                stats.frames += frames as u64;
+                stats.turns += 1;
+                stats.busy += now - before;
             } else {
-                // As a worker does, and for its reason.
+                // As an idle worker does.
                 (0..PAUSES).for_each(|_| std::hint::spin_loop());
             }
             before = now;
         }
-        Ok(taken)
+        Ok(stats)
     }
 }
 
@@ -152,8 +156,8 @@ impl Engine {
         let mut worker = Worker::new(switch(parent), config)?;
         worker.attach(uplink)?;
         let mut ports = Vec::with_capacity(site.subs.len());
-        for sub in configs(site) {
-            let (near, far) = MemoryLink::pair(FRAMES, FRAMES * FRAME);
+        for sub in sub_configs(site) {
+            let (near, far) = MemoryLink::pair(PORT_FRAMES, PORT_FRAMES * FRAME_LEN);
             let added = worker.add(&sub, PortLink::Memory(near), Offloads::ALL);
             let id = added.map_err(io::Error::other)?;
             worker.set_up(id, true).map_err(io::Error::other)?;
@@ -167,7 +171,7 @@ impl Engine {
         })
     }
 
-    /// One turn, and the ports emptied after it.
+    /// Runs one turn and empties the ports after it.
     fn turn(&mut self) -> io::Result<usize> {
         let turn = self.worker.turn()?;
         if turn.frames > 0 {
@@ -179,42 +183,26 @@ impl Engine {
     }
 }
 
-/// The table before there is a sub-interface.
-fn switch(parent: &Link) -> Switch {
-    let mac = parent.mac.unwrap_or_default();
-    Switch::new(ParentInfo { mac, mtu: parent.mtu, promisc: false }, Semantics::Documented)
-}
-
-fn configs<'s>(site: &'s Site<'_>) -> impl Iterator<Item = SubConfig> + 's {
-    site.subs.iter().map(|sub| {
-        let sources = sub.sources.clone();
-        SubConfig {
-            mac: sub.mac,
-            mtu: None,
-            settings: MacvlanSettings { sources, ..MacvlanSettings::new(site.mode) },
-        }
-    })
-}
-
-/// What there is with AF_XDP only.
+/// The AF_XDP receivers.
 #[cfg(feature = "af-xdp")]
-pub(super) mod bare {
+mod raw_xdp {
     use umacvlan_engine::uplink::XdpUplink;
-    use umacvlan_sys::xdp::{Attached, BareSocket, Binding, Rules, XdpProgram, XskSocket};
+    use umacvlan_sys::xdp::{BareSocket, XdpProgram};
 
     use super::*;
+    use crate::baseline_io::{attach_program, frame_max, open_xsk};
 
-    /// The loop that everything is measured against.
+    /// A loop of xsk-rs: the baseline.
     #[derive(Debug)]
-    pub(super) struct Bare {
+    pub(super) struct RawXdp {
         pub(super) socket: BareSocket,
         _program: XdpProgram,
     }
 
-    impl Bare {
+    impl RawXdp {
         pub(super) fn open(site: &Site<'_>, parent: &Link) -> io::Result<Self> {
-            let mut program = program(site, parent)?;
-            let socket = BareSocket::open(&parent.name, longest(parent))?;
+            let mut program = attach_program(site, parent)?;
+            let socket = BareSocket::open(&parent.name, frame_max(parent))?;
             program.serve(0, &socket)?;
             Ok(Self { socket, _program: program })
         }
@@ -222,8 +210,8 @@ pub(super) mod bare {
 
     /// The engine with an AF_XDP uplink.
     pub(super) fn engine(site: &Site<'_>, parent: &Link) -> io::Result<Engine> {
-        let mut program = program(site, parent)?;
-        let socket = socket(parent)?;
+        let mut program = attach_program(site, parent)?;
+        let socket = open_xsk(parent)?;
         program.serve(0, &socket)?;
         let side = PacketSocket::open(parent.index, parent.mtu)?;
         program.filter(&side)?;
@@ -232,35 +220,13 @@ pub(super) mod bare {
         let engine = Engine::new(site, parent, Uplink::Xdp(Box::new(uplink)))?;
         Ok(Engine { _program: Some(program), ..engine })
     }
-
-    /// The program at the parent, which redirects what is for the sub-interfaces.
-    pub(crate) fn program(site: &Site<'_>, parent: &Link) -> io::Result<XdpProgram> {
-        let mut switch = switch(parent);
-        for sub in configs(site) {
-            let id = switch.add(&sub).map_err(io::Error::other)?;
-            switch.set_up(id, true).map_err(io::Error::other)?;
-        }
-        let mut program = XdpProgram::load(longest(parent))?;
-        program.set(Rules::of(&switch))?;
-        program.attach(parent.index, Attached::Native)?;
-        Ok(program)
-    }
-
-    /// The engine's socket on the parent's only queue.
-    pub(crate) fn socket(parent: &Link) -> io::Result<XskSocket> {
-        XskSocket::open(&parent.name, 0, Binding::Copy, longest(parent), true)
-    }
-
-    fn longest(parent: &Link) -> usize {
-        parent.mtu as usize + 22
-    }
 }
 
-/// Frames of the usual MTU that a port in memory holds: more than a turn has for it.
-const FRAMES: usize = 256;
-const FRAME: usize = 1536;
+/// The frames that a port in memory holds, more than a turn delivers to it, and bytes of each.
+const PORT_FRAMES: usize = 256;
+const FRAME_LEN: usize = 1536;
 
-/// Pauses of a turn without frames, as a worker's.
+/// Pauses of a turn without frames, as in a worker.
 const PAUSES: usize = 8;
 
 #[cfg(test)]
@@ -272,29 +238,30 @@ mod tests {
     use umacvlan_testkit::root_or_skip;
 
     use super::*;
-    use crate::network::{Maker, Network, Wire};
+    use crate::network::{Network, Wire};
+    use crate::site::Provider;
     use crate::traffic::{Instruments, Kind, Load, Rate, Sizes};
 
     #[test]
-    fn every_means_takes_all_frames_and_passes_none_on() {
+    fn every_backend_receives_all_frames_and_forwards_none() {
         if !root_or_skip() {
             return;
         }
-        let means: &[Means] = match cfg!(feature = "af-xdp") {
-            true => &[Means::Packet, Means::Xdp, Means::Bare],
-            false => &[Means::Packet],
+        let backends: &[RxBackend] = match cfg!(feature = "af-xdp") {
+            true => &[RxBackend::Packet, RxBackend::Xdp, RxBackend::RawXdp],
+            false => &[RxBackend::Packet],
         };
-        let mut network = Network::build_with(Wire::Cable).unwrap();
-        for &means in means {
+        let mut network = Network::build_with(Wire::VethPair).unwrap();
+        for &backend in backends {
             let opened = Mutex::new(None);
             let make = |site: &Site<'_>| {
-                let sink = Arc::new(Mutex::new(Sink::open(site, means)?));
-                *opened.lock().unwrap() = Some(Arc::clone(&sink));
-                Ok(Box::new(sink) as Box<dyn Any>)
+                let receiver = Arc::new(Mutex::new(RxOnly::open(site, backend)?));
+                *opened.lock().unwrap() = Some(Arc::clone(&receiver));
+                Ok(Box::new(receiver) as Box<dyn Any>)
             };
-            network.attach(Maker::Userspace(&make), Mode::Bridge).unwrap();
+            network.attach(Provider::Userspace(&make), Mode::Bridge).unwrap();
             let stations = network.stations();
-            // Sub-interfaces first, the wire last.
+            // Sub-interfaces first, the external host last.
             let (sub, wire) = (&stations[..1], &stations[5]);
             let mut instruments = Instruments::open(wire, sub, Kind::Frames, None).unwrap();
             let load = Load {
@@ -303,13 +270,14 @@ mod tests {
                 warm_up: Duration::ZERO,
                 time: Duration::from_millis(25),
             };
-            let sink = opened.into_inner().unwrap().unwrap();
-            let mut sink = sink.lock().unwrap();
-            let (outcome, taken) = sink.during(None, || instruments.run(load).unwrap()).unwrap();
+            let receiver = opened.into_inner().unwrap().unwrap();
+            let mut receiver = receiver.lock().unwrap();
+            let (outcome, stats) =
+                receiver.receive_during(None, || instruments.run(load).unwrap()).unwrap();
             let (offered, lost) = (outcome.sent.offered, outcome.lost());
-            assert!(offered > 0 && lost == offered, "{means:?}: {outcome:?}");
-            // And what stacks send when an interface comes up.
-            assert!(taken.frames >= offered, "{means:?}: {taken:?} of {offered}");
+            assert!(offered > 0 && lost == offered, "{backend:?}: {outcome:?}");
+            // Stacks also send frames when an interface comes up.
+            assert!(stats.frames >= offered, "{backend:?}: {stats:?} of {offered}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who lives in the laboratory, and under which addresses.
+//! [`Member`] and [`Station`]: the hosts of a lab and their addresses.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -6,29 +6,29 @@ use std::net::Ipv4Addr;
 use umacvlan_core::MacAddr;
 use umacvlan_sys::netns::Netns;
 
-/// Members of a full laboratory.
+/// The number of members of a full lab.
 pub const MEMBERS: usize = 6;
 
-/// Sub-interfaces of a full laboratory; passthru has one.
+/// The number of sub-interfaces of a full lab. Passthru has one.
 pub const SUBS: u8 = 4;
 
-/// One of those who send and are reached.
+/// One of the hosts that send and receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Member {
     /// The sub-interface of this number, 1 to [`SUBS`].
     Sub(u8),
     /// The parent's own network stack.
     Host,
-    /// A station on the other side of the switch.
+    /// A host on the other side of the switch.
     External,
 }
 
 impl Member {
-    /// Everyone, in the order of every table.
+    /// All members, in the order of every table.
     pub const ALL: [Self; MEMBERS] =
         [Self::Sub(1), Self::Sub(2), Self::Sub(3), Self::Sub(4), Self::Host, Self::External];
 
-    /// The place in [`Member::ALL`].
+    /// The index in [`Member::ALL`].
     pub const fn index(self) -> usize {
         match self {
             Self::Sub(number) => number as usize - 1,
@@ -37,13 +37,13 @@ impl Member {
         }
     }
 
-    /// The address on the network 10.76.0.0/24.
+    /// The IPv4 address in 10.76.0.0/24.
     pub const fn ip(self) -> Ipv4Addr {
         Ipv4Addr::new(10, 76, 0, self.number())
     }
 
-    /// The address that the member's interface is given. A passthru sub-interface has the
-    /// parent's instead: [`Member::Host`]'s.
+    /// The MAC address of the member's interface, except that a passthru sub-interface has the
+    /// parent's, which is [`Member::Host`]'s.
     pub const fn mac(self) -> MacAddr {
         MacAddr::new([0x02, 0x4c, 0x41, 0x42, 0, self.number()])
     }
@@ -79,13 +79,13 @@ impl fmt::Display for Member {
     }
 }
 
-/// A member that is there: its namespace, and the address its interface really has.
+/// An existing member, with its namespace and its interface's current MAC address.
 #[derive(Clone, Copy, Debug)]
 pub struct Station<'n> {
-    /// Who it is.
+    /// The member.
     pub member: Member,
-    /// Where its interface and its network stack are.
+    /// The namespace of its interface and network stack.
     pub netns: &'n Netns,
-    /// The address of its interface.
+    /// The MAC address of its interface.
     pub mac: MacAddr,
 }

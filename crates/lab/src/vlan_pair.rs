@@ -1,64 +1,67 @@
-//! [`Trunk`]: a cable between two machines, and on each an engine with one link, tagged or not.
+//! [`VlanPair`]: two hosts joined by a veth pair, each with an engine and one sub-interface, in a
+//! VLAN or untagged.
 //!
 //! ```text
 //!  mac1 - - -  p0 (.10) ------------ p0 (.10) - - - eth0
 //! ```
-//! What one puts on, the other takes off, so a VLAN and no VLAN can be compared with nothing else
-//! different.
+//! One engine pushes the tag and the other pops it, so that a tagged and an untagged pair differ in
+//! nothing else.
 
 use std::io;
 
 use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
 
-use crate::error::{Doing, Result};
-use crate::namespace::Place;
+use crate::error::{Context, Result};
+use crate::namespace::Namespace;
 use crate::station::{Member, Station};
 
-/// The two ends.
+/// The members at the two ends.
 const MEMBERS: [Member; 2] = [Member::Sub(1), Member::External];
 
-/// Two links on one cable. It ends with this value, or with the process.
+/// Two sub-interfaces with a veth pair between their parents. It is removed when this value is
+/// dropped or the process ends.
 #[derive(Debug)]
-pub struct Trunk {
-    /// The first field, because the first to be dropped: they are at work in the places.
+pub struct VlanPair {
+    /// The first field, so that it is dropped first: the engines use the namespaces.
     engines: Vec<Engine>,
-    guests: Vec<Place>,
-    _hosts: Vec<Place>,
+    guests: Vec<Namespace>,
+    _hosts: Vec<Namespace>,
 }
 
-impl Trunk {
-    /// Builds all of it. `vlan` is what stands behind the dot of the parents' names: `10`, `10.20`,
-    /// or nothing for untagged ones. All else about the parents is `parent`'s.
+impl VlanPair {
+    /// Builds the pair. `vlan` is the part after the dot in the parents' names: `10`, `10.20`, or
+    /// empty for untagged parents. `parent` has all other options of the parents.
     ///
     /// # Errors
-    /// Without the right to make namespaces, or where the kernel lacks veth or a TAP.
+    /// Namespaces may not be created, or the kernel lacks veth or TAP.
     pub fn build(vlan: &str, parent: &ParentOptions) -> Result<Self> {
-        let mut hosts = vec![Place::make("one machine")?, Place::make("the other machine")?];
+        let mut hosts =
+            vec![Namespace::create("one machine")?, Namespace::create("the other machine")?];
         let name = Member::Host.interface();
         let [near, far] = &mut hosts[..] else { unreachable!("there are two") };
-        near.rtnl.add_veth(name, name, Some(&far.netns)).doing(|| "laying the cable")?;
+        near.rtnl.add_veth(name, name, Some(&far.netns)).context(|| "creating the veth pair")?;
         for host in [near, far] {
             let up = host.index(name).and_then(|index| Ok(host.rtnl.set_up(index, true)?));
-            up.doing(|| "setting the cable up")?;
+            up.context(|| "setting the veth pair up")?;
         }
         let dot = if vlan.is_empty() { "" } else { "." };
         let parent = ParentOptions { name: format!("{name}{dot}{vlan}"), ..parent.clone() };
         let (mut engines, mut guests) = (Vec::new(), Vec::new());
         for (host, member) in hosts.iter().zip(MEMBERS) {
-            let mut guest = Place::make("a link")?;
+            let mut guest = Namespace::create("a sub-interface")?;
             engines.push(
-                link(host, &mut guest, member, &parent)
-                    .doing(|| format!("making the link of {member}"))?,
+                start_engine(host, &mut guest, member, &parent)
+                    .context(|| format!("adding the sub-interface of {member}"))?,
             );
             guests.push(guest);
         }
         for (guest, member) in guests.iter_mut().zip(MEMBERS) {
-            guest.await_carrier(member).doing(|| format!("waiting for {member}"))?;
+            guest.await_carrier(member).context(|| format!("waiting for {member}"))?;
         }
         Ok(Self { engines, guests, _hosts: hosts })
     }
 
-    /// The links: that of the first engine, then that of the second.
+    /// The sub-interfaces of the first and of the second engine.
     pub fn stations(&self) -> [Station<'_>; 2] {
         let station = |at: usize| {
             let (member, netns) = (MEMBERS[at], &self.guests[at].netns);
@@ -67,10 +70,10 @@ impl Trunk {
         [station(0), station(1)]
     }
 
-    /// True if both engines have a fate for every frame.
+    /// True if both engines account for every frame.
     ///
     /// # Errors
-    /// One has stopped.
+    /// An engine has stopped.
     pub fn is_balanced(&self) -> std::result::Result<bool, umacvlan_engine::Error> {
         let mut all = true;
         for engine in &self.engines {
@@ -80,10 +83,10 @@ impl Trunk {
     }
 }
 
-/// An engine with a parent and one link, which knows nobody yet.
-fn link(
-    host: &Place,
-    guest: &mut Place,
+/// Starts an engine with a parent and one sub-interface.
+fn start_engine(
+    host: &Namespace,
+    guest: &mut Namespace,
     member: Member,
     parent: &ParentOptions,
 ) -> io::Result<Engine> {
@@ -97,7 +100,7 @@ fn link(
         ..SubOptions::default()
     };
     engine.add_sub(&parent.name, options).map_err(io::Error::other)?;
-    guest.settle(member, member.mac())?;
+    guest.configure(member, member.mac())?;
     Ok(engine)
 }
 
@@ -116,13 +119,13 @@ mod tests {
             return;
         }
         for vlan in ["", "10", "10.20"] {
-            let trunk = Trunk::build(vlan, &ParentOptions::default()).unwrap();
-            let [one, other] = &trunk.stations();
+            let pair = VlanPair::build(vlan, &ParentOptions::default()).unwrap();
+            let [one, other] = &pair.stations();
             for (from, to) in [(one, other), (other, one)] {
                 let path = Path { from, to, cores: None };
                 assert!(tcp_throughput(path, Duration::from_millis(50), None).unwrap().bytes > 0);
             }
-            assert!(trunk.is_balanced().unwrap(), "{vlan}");
+            assert!(pair.is_balanced().unwrap(), "{vlan}");
         }
     }
 }

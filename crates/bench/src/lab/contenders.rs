@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
-use umacvlan_lab::network::{Maker, Network, Site};
+use umacvlan_lab::network::Network;
+use umacvlan_lab::site::{Provider, Site};
 use umacvlan_sys::bpf;
 use umacvlan_sys::netns::Netns;
 
@@ -19,7 +20,7 @@ use umacvlan_engine::cpus;
 
 /// One who implements sub-interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Contestant {
+pub(super) enum Contender {
     /// The engine, waiting for frames in this way.
     Ours(PollMode),
     /// The kernel's macvlan.
@@ -27,11 +28,11 @@ pub(super) enum Contestant {
 }
 
 /// Who takes part.
-pub(super) struct Contest {
+pub(super) struct Contenders {
     /// What carries the frames of ours.
     pub(super) backend: Backend,
     /// Ours first.
-    pub(super) contestants: Vec<Contestant>,
+    pub(super) all: Vec<Contender>,
     /// Why the kernel's macvlan does not.
     pub(super) without_kernel: Option<String>,
     /// How many workers our parents have.
@@ -40,7 +41,7 @@ pub(super) struct Contest {
     pub(super) overheard: Option<String>,
 }
 
-impl Contest {
+impl Contenders {
     /// Everyone who can take part on this machine, if the arguments let them.
     pub(super) fn new(network: &mut Network, args: &LabArgs) -> Result<Self> {
         let without_kernel = match args.no_kernel {
@@ -48,55 +49,55 @@ impl Contest {
             false => missing_kernel(network)?,
         };
         let workers = usize::from(args.workers);
-        let mut contestants = vec![Contestant::Ours(PollMode::Adaptive)];
+        let mut all = vec![Contender::Ours(PollMode::Adaptive)];
         // Several that never sleep would leave the programs no core.
         if workers == 1 || workers < cpus::allowed().len() {
-            contestants.push(Contestant::Ours(PollMode::Busy));
+            all.push(Contender::Ours(PollMode::Busy));
         }
         if without_kernel.is_none() {
-            contestants.push(Contestant::Kernel);
+            all.push(Contender::Kernel);
         }
         let backend = args.backend;
         let overheard = missing_filter();
-        Ok(Self { backend, contestants, without_kernel, workers, overheard })
+        Ok(Self { backend, all, without_kernel, workers, overheard })
     }
 
     /// True if this one takes part.
-    pub(super) fn has(&self, contestant: Contestant) -> bool {
-        self.contestants.contains(&contestant)
+    pub(super) fn has(&self, contender: Contender) -> bool {
+        self.all.contains(&contender)
     }
 
     /// Makes somebody's sub-interfaces of this mode in the network, instead of those that are
     /// there; ours have so many workers.
     pub(super) fn attach(
         &self,
-        who: Contestant,
+        who: Contender,
         network: &mut Network,
         mode: Mode,
         workers: usize,
     ) -> Result<()> {
         let attached = match who {
-            Contestant::Kernel => network.attach(Maker::Kernel, mode),
-            Contestant::Ours(poll) => {
+            Contender::Kernel => network.attach(Provider::Kernel, mode),
+            Contender::Ours(poll) => {
                 let ours = |site: &Site<'_>| {
                     make(site, poll, workers, self.backend)
                         .map(|made| Box::new(made) as Box<dyn Any>)
                 };
-                network.attach(Maker::Userspace(&ours), mode)
+                network.attach(Provider::Userspace(&ours), mode)
             }
         };
         attached.with_context(|| format!("{who} in mode {mode}"))
     }
 }
 
-impl Contestant {
+impl Contender {
     /// True if it takes a core from the others while it is there, even with nothing to do.
-    pub(super) fn is_loud(self) -> bool {
+    pub(super) fn is_busy_polling(self) -> bool {
         self == Self::Ours(PollMode::Busy)
     }
 }
 
-impl fmt::Display for Contestant {
+impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Kernel => "kernel",
@@ -108,7 +109,7 @@ impl fmt::Display for Contestant {
 
 /// Why there is no kernel macvlan here, if there is none: found out by trying.
 fn missing_kernel(network: &mut Network) -> Result<Option<String>> {
-    match network.attach(Maker::Kernel, Mode::Bridge) {
+    match network.attach(Provider::Kernel, Mode::Bridge) {
         Ok(()) => Ok(None),
         Err(e) if e.kind() == io::ErrorKind::Unsupported => {
             Ok(Some("this kernel has no macvlan driver".to_owned()))

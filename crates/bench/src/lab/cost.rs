@@ -11,11 +11,12 @@ use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
 use umacvlan_lab::measure::{Path, frame_rate, round_trips, tcp_throughput};
 use umacvlan_lab::network::Network;
-use umacvlan_lab::oracle::{Probe, Setup, expected};
+use umacvlan_lab::oracle::{Setup, expected};
+use umacvlan_lab::reach::Probe;
 use umacvlan_lab::station::{Member, Station};
 
 use super::LabArgs;
-use super::contenders::{Contest, Contestant};
+use super::contenders::{Contender, Contenders};
 use super::cores::Cores;
 
 /// What is measured.
@@ -40,9 +41,9 @@ pub(super) struct CostRow {
     time: Duration,
 }
 
-/// What one contestant did in a row.
+/// What one contender did in a row.
 pub(super) struct Column {
-    pub(super) contestant: Contestant,
+    pub(super) contender: Contender,
     /// One for each round: what the row is about, and beside it p99 or frames offered.
     pub(super) samples: Vec<(f64, f64)>,
 }
@@ -71,7 +72,7 @@ pub(super) struct Group {
 
 /// What to measure: a path of each kind that is reachable in each setup, and not already measured
 /// with the other switch. In bridge mode, frames as well, and our engine in both ways of waiting.
-pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
+pub(super) fn plan(args: &LabArgs, contenders: &Contenders) -> Vec<Group> {
     if args.no_cost {
         return Vec::new();
     }
@@ -97,11 +98,11 @@ pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
                 continue;
             }
             let thorough = mode == Mode::Bridge && (!hairpin || args.hairpin.is_some());
-            let rows = |(from, to)| rows(setup, from, to, thorough, args.quick, contest);
+            let rows = |(from, to)| rows(setup, from, to, thorough, args.quick, contenders);
             groups.push(Group {
                 mode,
                 hairpin,
-                workers: contest.workers,
+                workers: contenders.workers,
                 rounds: if thorough { 5 } else { 3 },
                 rows: fresh.into_iter().flat_map(rows).collect(),
             });
@@ -113,27 +114,27 @@ pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
 
 /// How many steps of progress this half has.
 pub(super) fn steps(plan: &[Group]) -> usize {
-    plan.iter().map(|group| group.rounds * contestants(&group.rows).len()).sum()
+    plan.iter().map(|group| group.rounds * present(&group.rows).len()).sum()
 }
 
 /// Measures everything that is planned.
 pub(super) fn run(
     plan: Vec<Group>,
-    contest: &Contest,
+    contenders: &Contenders,
     progress: &ProgressBar,
 ) -> Result<Vec<CostRow>> {
-    let mut fields = Vec::new();
+    let mut testbeds = Vec::new();
     let mut measured = Vec::new();
     for mut group in plan {
-        let contestants = contestants(&group.rows);
-        for &contestant in &contestants {
-            prepare(contest, &mut fields, contestant, &group)?;
+        let present = present(&group.rows);
+        for &contender in &present {
+            prepare(contenders, &mut testbeds, contender, &group)?;
         }
         for round in 1..=group.rounds {
-            for &contestant in &contestants {
+            for &contender in &present {
                 let (mode, rounds) = (group.mode, group.rounds);
-                progress.set_message(format!("{mode}: round {round} of {rounds}, {contestant}"));
-                group.sample(contest, &mut fields, contestant)?;
+                progress.set_message(format!("{mode}: round {round} of {rounds}, {contender}"));
+                group.sample(contenders, &mut testbeds, contender)?;
                 progress.inc(1);
             }
         }
@@ -142,47 +143,47 @@ pub(super) fn run(
     Ok(measured)
 }
 
-/// A contestant and the network in which it is measured. Each has its own, so that a round does
+/// A contender and the network in which it is measured. Each has its own, so that a round does
 /// not wait for another's sub-interfaces to be taken down.
-type Field = (Contestant, Network);
+type Testbed = (Contender, Network);
 
-/// Has a contestant ready for a group.
+/// Has a contender ready for a group.
 fn prepare(
-    contest: &Contest,
-    fields: &mut Vec<Field>,
-    contestant: Contestant,
+    contenders: &Contenders,
+    testbeds: &mut Vec<Testbed>,
+    contender: Contender,
     group: &Group,
 ) -> Result<()> {
-    if !fields.iter().any(|(other, _)| *other == contestant) {
+    if !testbeds.iter().any(|(other, _)| *other == contender) {
         let network = Network::build().context("cannot build one more network")?;
-        fields.push((contestant, network));
+        testbeds.push((contender, network));
     }
-    for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
+    for (_, network) in testbeds.iter_mut().filter(|(other, _)| *other == contender) {
         network.set_hairpin(group.hairpin)?;
-        if !contestant.is_loud() {
-            contest.attach(contestant, network, group.mode, group.workers)?;
+        if !contender.is_busy_polling() {
+            contenders.attach(contender, network, group.mode, group.workers)?;
         }
     }
     Ok(())
 }
 
 impl Group {
-    /// One round of one contestant.
+    /// One round of one contender.
     fn sample(
         &mut self,
-        contest: &Contest,
-        fields: &mut [Field],
-        contestant: Contestant,
+        contenders: &Contenders,
+        testbeds: &mut [Testbed],
+        contender: Contender,
     ) -> Result<()> {
-        for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
-            if contestant.is_loud() {
-                contest.attach(contestant, network, self.mode, self.workers)?;
+        for (_, network) in testbeds.iter_mut().filter(|(other, _)| *other == contender) {
+            if contender.is_busy_polling() {
+                contenders.attach(contender, network, self.mode, self.workers)?;
             }
             let stations = network.stations();
             for row in &mut self.rows {
-                row.sample(&stations, contestant)?;
+                row.sample(&stations, contender)?;
             }
-            if contestant.is_loud() {
+            if contender.is_busy_polling() {
                 network.detach()?;
             }
         }
@@ -191,10 +192,10 @@ impl Group {
 }
 
 impl CostRow {
-    /// Measures once, if this contestant has a column here.
-    fn sample(&mut self, stations: &[Station<'_>], contestant: Contestant) -> Result<()> {
+    /// Measures once, if this contender has a column here.
+    fn sample(&mut self, stations: &[Station<'_>], contender: Contender) -> Result<()> {
         let mut columns = self.columns.iter_mut();
-        let Some(column) = columns.find(|column| column.contestant == contestant) else {
+        let Some(column) = columns.find(|column| column.contender == contender) else {
             return Ok(());
         };
         let find = |member| stations.iter().find(|station| station.member == member);
@@ -231,7 +232,7 @@ fn rows(
     to: Member,
     thorough: bool,
     quick: bool,
-    contest: &Contest,
+    contenders: &Contenders,
 ) -> Vec<CostRow> {
     let row = |measure| CostRow {
         mode: setup.mode,
@@ -239,14 +240,14 @@ fn rows(
         from,
         to,
         measure,
-        columns: contest
-            .contestants
+        columns: contenders
+            .all
             .iter()
-            .filter(|contestant| {
-                **contestant != Contestant::Ours(PollMode::Busy)
+            .filter(|contender| {
+                **contender != Contender::Ours(PollMode::Busy)
                     || (thorough && measure == Measure::RoundTrip)
             })
-            .map(|contestant| Column { contestant: *contestant, samples: Vec::new() })
+            .map(|contender| Column { contender: *contender, samples: Vec::new() })
             .collect(),
         time: match (measure, quick, thorough) {
             (Measure::Tcp, false, true) => Duration::from_millis(300),
@@ -269,11 +270,11 @@ fn rows(
 }
 
 /// Everyone who has a column in one of the rows.
-fn contestants(rows: &[CostRow]) -> Vec<Contestant> {
-    let mut all: Vec<Contestant> = Vec::new();
+fn present(rows: &[CostRow]) -> Vec<Contender> {
+    let mut all: Vec<Contender> = Vec::new();
     for column in rows.iter().flat_map(|row| &row.columns) {
-        if !all.contains(&column.contestant) {
-            all.push(column.contestant);
+        if !all.contains(&column.contender) {
+            all.push(column.contender);
         }
     }
     all
@@ -294,7 +295,7 @@ mod tests {
     #[test]
     fn the_median_is_taken_of_each_value_on_its_own() {
         let column = |samples: &[(f64, f64)]| Column {
-            contestant: Contestant::Kernel,
+            contender: Contender::Kernel,
             samples: samples.to_vec(),
         };
         assert_eq!(column(&[]).median(), None);

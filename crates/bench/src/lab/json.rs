@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use umacvlan_lab::oracle::Probe;
-use umacvlan_lab::probe::Reach;
+use umacvlan_lab::reach::Probe;
+use umacvlan_lab::reach::Reach;
 
 use super::Findings;
 use super::cost::{Column, CostRow, Measure};
@@ -16,10 +16,10 @@ pub(super) fn report(findings: &Findings, differing: &[Difference]) -> Result<St
     let report = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "seconds": findings.took.as_secs_f64(),
-        "workers": findings.contest.workers,
-        "backend": findings.contest.backend.name(),
-        "kernel_macvlan": findings.contest.without_kernel.is_none(),
-        "kernel_macvlan_absent": findings.contest.without_kernel,
+        "workers": findings.contenders.workers,
+        "backend": findings.contenders.backend.name(),
+        "kernel_macvlan": findings.contenders.without_kernel.is_none(),
+        "kernel_macvlan_absent": findings.contenders.without_kernel,
         "reach": findings.reached.iter().flat_map(cells).collect::<Vec<_>>(),
         "cost": findings.costs.iter().map(cost).collect::<Vec<_>>(),
         "differing": differing.iter().map(text::describe).collect::<Vec<_>>(),
@@ -58,7 +58,7 @@ fn cells(found: &SetupReach) -> Vec<Value> {
     found.cells().map(object).collect()
 }
 
-/// One object for each row, with every sample of every contestant.
+/// One object for each row, with every sample of every contender.
 fn cost(row: &CostRow) -> Value {
     let (measure, value, beside) = match row.measure {
         Measure::Tcp => ("tcp", "bits_per_second", None),
@@ -70,7 +70,7 @@ fn cost(row: &CostRow) -> Value {
             |pick: fn(&(f64, f64)) -> f64| column.samples.iter().map(pick).collect::<Vec<_>>();
         let median = column.median();
         let mut object = json!({
-            "by": column.contestant.to_string(),
+            "by": column.contender.to_string(),
             value: median.map(|median| median.0),
             "samples": pick(|sample| sample.0),
         });

@@ -24,7 +24,7 @@ use umacvlan_lab::network::Network;
 use umacvlan_sys::netns::{Netns, enter_user_namespace};
 use umacvlan_text::arguments::one_of;
 
-use contenders::Contest;
+use contenders::Contenders;
 use cost::CostRow;
 use reach::SetupReach;
 use text::Text;
@@ -94,7 +94,7 @@ impl LabArgs {
 
 /// What a run found.
 struct Findings {
-    contest: Contest,
+    contenders: Contenders,
     reached: Vec<SetupReach>,
     costs: Vec<CostRow>,
     took: Duration,
@@ -115,25 +115,25 @@ pub fn run(args: &LabArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut network = Network::build().context("cannot build the laboratory's network")?;
-    let contest = Contest::new(&mut network, args)?;
-    let plan = cost::plan(args, &contest);
-    let progress = progress(reach::steps(args, &contest) + cost::steps(&plan));
+    let contenders = Contenders::new(&mut network, args)?;
+    let plan = cost::plan(args, &contenders);
+    let progress = progress(reach::steps(args, &contenders) + cost::steps(&plan));
 
-    let text = Text::new(&contest, io::stdout().is_terminal());
+    let text = Text::new(&contenders, io::stdout().is_terminal());
     let say = |words: String| progress.suspend(|| if args.json { Ok(()) } else { write(&words) });
     say(text.head())?;
     let mut reached = Vec::new();
     for mode in args.modes() {
-        for setup in reach::run(&mut network, &contest, mode, args, &progress)? {
+        for setup in reach::run(&mut network, &contenders, mode, args, &progress)? {
             say(text.reached(&setup))?;
             reached.push(setup);
         }
     }
     network.detach()?;
-    let costs = cost::run(plan, &contest, &progress)?;
+    let costs = cost::run(plan, &contenders, &progress)?;
     progress.finish_and_clear();
 
-    let findings = Findings { contest, reached, costs, took: begun.elapsed() };
+    let findings = Findings { contenders, reached, costs, took: begun.elapsed() };
     let differing: Vec<_> = findings.reached.iter().flat_map(SetupReach::differing).collect();
     if args.json {
         write(&json::report(&findings, &differing)?)?;

@@ -5,12 +5,13 @@ use indicatif::ProgressBar;
 use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
 use umacvlan_lab::network::Network;
-use umacvlan_lab::oracle::{Probe, Setup, cells, expected, host_sees_more, wanted};
-use umacvlan_lab::probe::{Patience, Reach, reach};
+use umacvlan_lab::oracle::{Setup, cells, expected, expected_reach, host_sees_more};
+use umacvlan_lab::probe::{WaitLimits, probe_all};
+use umacvlan_lab::reach::{Probe, Reach};
 use umacvlan_lab::station::Member;
 
 use super::LabArgs;
-use super::contenders::{Contest, Contestant};
+use super::contenders::{Contender, Contenders};
 
 /// What was found in one setup.
 pub(super) struct SetupReach {
@@ -79,40 +80,40 @@ impl SetupReach {
 }
 
 /// How many steps of progress this half has.
-pub(super) fn steps(args: &LabArgs, contest: &Contest) -> usize {
-    runners(contest).count() * args.modes().len() * args.hairpins().len()
+pub(super) fn steps(args: &LabArgs, contenders: &Contenders) -> usize {
+    runners(contenders).count() * args.modes().len() * args.hairpins().len()
 }
 
 /// Tries everyone who takes part in all setups of this mode.
 pub(super) fn run(
     network: &mut Network,
-    contest: &Contest,
+    contenders: &Contenders,
     mode: Mode,
     args: &LabArgs,
     progress: &ProgressBar,
 ) -> Result<Vec<SetupReach>> {
     let setup = |hairpin| Setup { mode, hairpin, semantics: args.semantics };
-    let overheard = contest.overheard.is_some();
+    let overheard = contenders.overheard.is_some();
     let mut found: Vec<_> = args
         .hairpins()
         .into_iter()
         .map(|hairpin| SetupReach { setup: setup(hairpin), overheard, ours: None, kernel: None })
         .collect();
-    for runner in runners(contest) {
-        contest.attach(runner, network, mode, contest.workers)?;
+    for runner in runners(contenders) {
+        contenders.attach(runner, network, mode, contenders.workers)?;
         for row in &mut found {
             let state = if row.setup.hairpin { "on" } else { "off" };
             progress.set_message(format!("{mode}, hairpin {state}: who reaches whom, {runner}"));
             network.set_hairpin(row.setup.hairpin)?;
             let semantics = match runner {
-                Contestant::Kernel => Semantics::Kernel,
-                Contestant::Ours(_) => args.semantics,
+                Contender::Kernel => Semantics::Kernel,
+                Contender::Ours(_) => args.semantics,
             };
-            let wanted = wanted(Setup { semantics, ..row.setup });
-            let reached = reach(&network.stations(), &wanted, Patience::default())?;
+            let wanted = expected_reach(Setup { semantics, ..row.setup });
+            let reached = probe_all(&network.stations(), &wanted, WaitLimits::default())?;
             match runner {
-                Contestant::Kernel => row.kernel = Some(reached),
-                Contestant::Ours(_) => row.ours = Some(reached),
+                Contender::Kernel => row.kernel = Some(reached),
+                Contender::Ours(_) => row.ours = Some(reached),
             }
             progress.inc(1);
         }
@@ -121,7 +122,7 @@ pub(super) fn run(
 }
 
 /// Whoever has a column: who reaches whom does not depend on how our engine waits.
-fn runners(contest: &Contest) -> impl Iterator<Item = Contestant> {
-    let contestants = contest.contestants.iter().copied();
-    contestants.filter(|contestant| *contestant != Contestant::Ours(PollMode::Busy))
+fn runners(contenders: &Contenders) -> impl Iterator<Item = Contender> {
+    let present = contenders.all.iter().copied();
+    present.filter(|contender| *contender != Contender::Ours(PollMode::Busy))
 }

@@ -4,11 +4,12 @@ use std::fmt::Write;
 use umacvlan_core::options::{Backend, PollMode};
 
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_lab::oracle::{HOST_SEES_MORE, Probe, listed, members};
+use umacvlan_lab::oracle::{HOST_SEES_MORE, listed, members};
+use umacvlan_lab::reach::{Probe, Reach};
 use umacvlan_lab::station::{Member, SUBS};
 
 use super::Findings;
-use super::contenders::{Contest, Contestant};
+use super::contenders::{Contender, Contenders};
 use super::cores::Cores;
 use super::cost::{CostRow, Measure};
 use super::reach::{Cell, Difference, SetupReach};
@@ -26,14 +27,14 @@ pub(super) struct Text {
 }
 
 impl Text {
-    pub(super) fn new(contest: &Contest, terminal: bool) -> Self {
+    pub(super) fn new(contenders: &Contenders, terminal: bool) -> Self {
         Self {
-            ours: contest.has(Contestant::Ours(PollMode::Adaptive)),
-            kernel: contest.has(Contestant::Kernel),
-            without_kernel: contest.without_kernel.clone(),
-            workers: contest.workers,
-            backend: contest.backend,
-            overheard: contest.overheard.clone(),
+            ours: contenders.has(Contender::Ours(PollMode::Adaptive)),
+            kernel: contenders.has(Contender::Kernel),
+            without_kernel: contenders.without_kernel.clone(),
+            workers: contenders.workers,
+            backend: contenders.backend,
+            overheard: contenders.overheard.clone(),
             // https://no-color.org
             colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
@@ -113,7 +114,7 @@ impl Text {
         end_line(table);
     }
 
-    /// What it costs: one line for each row, a column for each contestant.
+    /// What it costs: one line for each row, a column for each contender.
     pub(super) fn costs(&self, rows: &[CostRow]) -> String {
         if rows.is_empty() {
             return String::new();
@@ -129,10 +130,10 @@ impl Text {
         );
         end_line(&mut table);
         for row in rows {
-            let kernel = median(row, Contestant::Kernel);
-            let ours = median(row, Contestant::Ours(PollMode::Adaptive));
+            let kernel = median(row, Contender::Kernel);
+            let ours = median(row, Contender::Ours(PollMode::Adaptive));
             cost_line(&mut table, row, "", ours, kernel);
-            if let Some(busy) = median(row, Contestant::Ours(PollMode::Busy)) {
+            if let Some(busy) = median(row, Contender::Ours(PollMode::Busy)) {
                 cost_line(&mut table, row, ", busy", Some(busy), kernel);
             }
         }
@@ -255,9 +256,9 @@ fn unit(measure: Measure, (value, beside): (f64, f64)) -> String {
     }
 }
 
-fn median(row: &CostRow, contestant: Contestant) -> Option<(f64, f64)> {
+fn median(row: &CostRow, contender: Contender) -> Option<(f64, f64)> {
     let mut columns = row.columns.iter();
-    columns.find(|column| column.contestant == contestant)?.median()
+    columns.find(|column| column.contender == contender)?.median()
 }
 
 /// Whom each sub-interface admits in source mode.
@@ -270,7 +271,7 @@ fn lists() -> String {
     (1..=SUBS).map(list).collect::<Vec<_>>().join(", ")
 }
 
-fn copies(reach: &umacvlan_lab::probe::Reach, cell: Cell) -> u8 {
+fn copies(reach: &Reach, cell: Cell) -> u8 {
     reach.copies(cell.probe, cell.from, cell.to)
 }
 

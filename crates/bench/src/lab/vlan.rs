@@ -6,7 +6,7 @@ use serde::Serialize;
 use umacvlan_engine::engine::ParentOptions;
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_lab::measure::{Path, tcp_throughput};
-use umacvlan_lab::vlan_pair::Trunk;
+use umacvlan_lab::vlan_pair::VlanPair;
 
 use super::LabArgs;
 use super::cores::Cores;
@@ -37,14 +37,14 @@ pub(super) fn run(args: &LabArgs) -> Result<Vec<Row>> {
     let worker = |cpu| WorkerConfig { cpu, ..WorkerConfig::default() };
     let workers = Cores::find().workers(args.workers.into()).map(worker).collect();
     let options = ParentOptions { backend: args.backend, workers, ..ParentOptions::default() };
-    let build = |(vlan, _)| Trunk::build(vlan, &options).context("cannot build the trunk");
-    let trunks: Vec<Trunk> = PARENTS.into_iter().map(build).collect::<Result<_>>()?;
+    let build = |(vlan, _)| VlanPair::build(vlan, &options).context("cannot build the pair");
+    let pairs: Vec<VlanPair> = PARENTS.into_iter().map(build).collect::<Result<_>>()?;
     let (rounds, time) = if args.quick { (3, 80) } else { (9, 300) };
     let time = std::time::Duration::from_millis(time);
     let mut samples = [const { Vec::new() }; PARENTS.len()];
     for _ in 0..rounds {
-        for (trunk, samples) in trunks.iter().zip(&mut samples) {
-            let [one, other] = &trunk.stations();
+        for (pair, samples) in pairs.iter().zip(&mut samples) {
+            let [one, other] = &pair.stations();
             let mut both = 0.0;
             for (from, to) in [(one, other), (other, one)] {
                 let path = Path { from, to, cores: Cores::find().ends };
@@ -53,8 +53,8 @@ pub(super) fn run(args: &LabArgs) -> Result<Vec<Row>> {
             samples.push(both);
         }
     }
-    for (trunk, (_, parent)) in trunks.iter().zip(PARENTS) {
-        ensure!(trunk.is_balanced()?, "{parent}: a frame is counted nowhere");
+    for (pair, (_, parent)) in pairs.iter().zip(PARENTS) {
+        ensure!(pair.is_balanced()?, "{parent}: a frame is counted nowhere");
     }
     let medians = samples.map(median);
     let row = |((_, parent), bits): ((&str, &'static str), f64)| Row {

@@ -1,8 +1,7 @@
-//! [`Relay`]: what the crossings into the kernel cost, with nothing in between.
+//! [`Relay`]: the baseline of a path, which is the cost of the system calls alone.
 //!
-//! One thread reads frames from one end of a path by the means of the engine and writes them to the
-//! other by the means of the engine. It decides nothing, merges nothing and counts nothing; so it
-//! is the floor beneath an engine that does all that.
+//! One thread reads frames from one end of a path and writes them to the other, through the same
+//! sockets and rings as the engine. It makes no decision, merges no frames and counts nothing.
 
 mod uplink;
 
@@ -11,69 +10,69 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
-use umacvlan_core::options::PollMode;
 
 use core_affinity::CoreId;
-use umacvlan_core::options::TAP_QUEUE_LEN;
+use umacvlan_core::options::PollMode;
 use umacvlan_engine::idle::Idle;
 use umacvlan_engine::port::Appetite;
-use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::arena::Arena;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;
 use umacvlan_sys::tap::Tap;
 use umacvlan_sys::uring::{Completion, Uring};
 
-use crate::network::{Site, SubSite};
-use uplink::Wire;
+use crate::baseline_io::create_tap;
+use crate::site::Site;
+use uplink::RelayUplink;
 
-/// The two ends of a relay: whatever comes from one goes to the other.
+/// The two ends of a relay: frames from one are sent to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Between {
+pub enum Endpoints {
     /// The first two sub-interfaces.
     Subs,
     /// The first sub-interface and the wire.
     SubAndWire,
-    /// The same, and the wire by AF_XDP in native mode: frames whose headers say nothing.
-    SubAndWireByXdp,
+    /// As [`Endpoints::SubAndWire`], with AF_XDP in native mode on the wire. Offload headers are
+    /// ignored.
+    SubAndWireXdp,
 }
 
-/// A relay at work. It ends with this value.
+/// A running relay. It stops when this value is dropped.
 #[derive(Debug)]
 pub struct Relay {
     stop: Arc<AtomicBool>,
-    bell: Arc<EventFd>,
+    wakeup: Arc<EventFd>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Relay {
-    /// Makes a TAP for each sub-interface of the site and relays between these ends, on that core if
-    /// one is given.
+    /// Creates a TAP for each sub-interface of the site and starts to relay between these ends, on
+    /// `core` if given.
     ///
     /// # Errors
-    /// `Unsupported` without an io_uring such as the engine uses, or for AF_XDP in a build without;
-    /// else what the kernel says to a TAP or a socket.
-    pub fn start(site: &Site<'_>, between: Between, core: Option<CoreId>) -> io::Result<Self> {
-        let taps = site.subs.iter().map(tap).collect::<io::Result<Vec<_>>>()?;
-        let wire = match between {
-            Between::Subs => None,
-            Between::SubAndWire => Some(Wire::packet(site)?),
-            Between::SubAndWireByXdp => Some(Wire::xdp(site)?),
+    /// `Unsupported` if the kernel lacks the io_uring features that the engine uses, or the build lacks
+    /// AF_XDP; otherwise the error of a TAP or a socket.
+    pub fn start(site: &Site<'_>, endpoints: Endpoints, core: Option<CoreId>) -> io::Result<Self> {
+        let taps = site.subs.iter().map(create_tap).collect::<io::Result<Vec<_>>>()?;
+        let wire = match endpoints {
+            Endpoints::Subs => None,
+            Endpoints::SubAndWire => Some(RelayUplink::packet(site)?),
+            Endpoints::SubAndWireXdp => Some(RelayUplink::xdp(site)?),
         };
-        let (stop, bell) = (Arc::new(AtomicBool::new(false)), Arc::new(EventFd::new()?));
+        let (stop, wakeup) = (Arc::new(AtomicBool::new(false)), Arc::new(EventFd::new()?));
         let (ready, started) = crossbeam_channel::bounded(1);
-        let (stopping, waking) = (Arc::clone(&stop), Arc::clone(&bell));
-        // Named as a worker is: whoever adds up what workers take finds this one, too.
-        let thread = Builder::new().name("um-floor".to_owned()).spawn(move || {
+        let (stopping, waking) = (Arc::clone(&stop), Arc::clone(&wakeup));
+        // The prefix of the workers' thread names, so that their CPU time includes this thread's.
+        let thread = Builder::new().name("um-baseline".to_owned()).spawn(move || {
             core.map(core_affinity::set_for_current);
             process::tighten_timers();
-            // The ring serves the thread that made it.
-            let served = Served::new(taps, wire, waking);
-            let outcome = served.as_ref().map(|_| ()).map_err(|error| error.kind());
+            // An io_uring belongs to the thread that creates it.
+            let relay_loop = RelayLoop::new(taps, wire, waking);
+            let outcome = relay_loop.as_ref().map(|_| ()).map_err(|error| error.kind());
             let _ = ready.send(outcome);
-            served?.run(&stopping)
+            relay_loop?.run(&stopping)
         })?;
-        let relay = Self { stop, bell, thread: Some(thread) };
+        let relay = Self { stop, wakeup, thread: Some(thread) };
         started.recv().map_err(io::Error::other)??;
         Ok(relay)
     }
@@ -82,39 +81,21 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.bell.wake();
-        // Whoever waited for its frames has noticed if it ended before.
+        self.wakeup.wake();
+        // If the thread failed earlier, the measurement has already missed its frames.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// A TAP as the engine would make it.
-pub(crate) fn tap(sub: &SubSite<'_>) -> io::Result<Tap> {
-    let tap = sub.netns.run(|| Tap::create(&sub.name))??;
-    tap.set_mac(sub.mac)?;
-    tap.accept_offloads()?;
-    let mut rtnl = Rtnl::open_in(sub.netns)?;
-    if let Some(link) = rtnl.link(&sub.name)? {
-        rtnl.set_txqlen(link.index, TAP_QUEUE_LEN)?;
-    }
-    Ok(tap)
-}
-
-/// The parent of a site.
-pub(crate) fn parent(site: &Site<'_>) -> io::Result<Link> {
-    let parent = Rtnl::open_in(site.host)?.link(site.parent)?;
-    parent.ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
-/// Where a frame lies, vnet header first, until the turn ends.
+/// Where a frame is stored until the end of the turn. It begins with its vnet header.
 #[derive(Clone, Copy)]
-enum Frame {
+enum FrameRef {
     Buffer { number: u16, len: usize },
     Slot { number: u16, at: usize, len: usize },
 }
 
-impl Frame {
-    fn bytes<'b>(self, arena: &'b Arena, wire: Option<&'b Wire>) -> &'b [u8] {
+impl FrameRef {
+    fn bytes<'b>(self, arena: &'b Arena, wire: Option<&'b RelayUplink>) -> &'b [u8] {
         match (self, wire) {
             (Self::Buffer { number, len }, _) => arena.bytes(number, 0, len),
             (Self::Slot { number, at, len }, Some(wire)) => wire.bytes(number, at, len),
@@ -123,26 +104,26 @@ impl Frame {
     }
 }
 
-/// The two ends, and what frames pass through on their way from one to the other.
-struct Served {
-    // The ring first: it is gone before what it reads from.
+/// The state of the relay's thread.
+struct RelayLoop {
+    // The ring is the first field, so that it is dropped before what it reads from.
     uring: Uring,
     arena: Arena,
-    /// The second is no end, but for [`Between::Subs`]; the rest are nobody's.
+    /// The first is an end, and so is the second for [`Endpoints::Subs`]. The rest are unused.
     _taps: Vec<Tap>,
-    wire: Option<Wire>,
-    bell: Arc<EventFd>,
-    to_wire: Vec<Frame>,
-    to_taps: Vec<(u32, Frame)>,
+    wire: Option<RelayUplink>,
+    wakeup: Arc<EventFd>,
+    to_wire: Vec<FrameRef>,
+    to_taps: Vec<(u32, FrameRef)>,
     /// TAPs whose read has ended.
     ended: Vec<u32>,
     appetite: Appetite,
     watches_wire: bool,
-    watches_bell: bool,
+    watches_wakeup: bool,
 }
 
-impl Served {
-    fn new(taps: Vec<Tap>, wire: Option<Wire>, bell: Arc<EventFd>) -> io::Result<Self> {
+impl RelayLoop {
+    fn new(taps: Vec<Tap>, wire: Option<RelayUplink>, wakeup: Arc<EventFd>) -> io::Result<Self> {
         let mut arena = Arena::new(BUFFERS)?;
         let unsupported = |_| io::Error::from(io::ErrorKind::Unsupported);
         let mut uring = Uring::new(&arena, 2).map_err(unsupported)?;
@@ -159,17 +140,17 @@ impl Served {
             arena,
             _taps: taps,
             wire,
-            bell,
+            wakeup,
             to_wire: Vec::new(),
             to_taps: Vec::new(),
             ended: Vec::new(),
             appetite,
             watches_wire: false,
-            watches_bell: false,
+            watches_wakeup: false,
         })
     }
 
-    /// The engine's loop, and its way to wait.
+    /// Runs turns and waits between them, as the engine's worker does.
     fn run(mut self, stop: &AtomicBool) -> io::Result<()> {
         let mut idle = Idle::new(PollMode::Adaptive);
         while !stop.load(Ordering::Relaxed) {
@@ -186,10 +167,10 @@ impl Served {
         Ok(())
     }
 
-    /// Takes what waits at either end.
+    /// Receives the pending frames of both ends. Returns how many events there were.
     fn receive(&mut self) -> usize {
-        let Self { uring, arena, wire, bell, to_wire, to_taps, ended, appetite, .. } = self;
-        let (watches_wire, watches_bell) = (&mut self.watches_wire, &mut self.watches_bell);
+        let Self { uring, arena, wire, wakeup, to_wire, to_taps, ended, appetite, .. } = self;
+        let (watches_wire, watches_wakeup) = (&mut self.watches_wire, &mut self.watches_wakeup);
         let mut events = 0;
         if let Some(wire) = wire {
             events = wire.receive(arena, |frame| to_taps.push((0, frame)));
@@ -198,30 +179,30 @@ impl Served {
         events += uring.completions(arena, PORTS_BURST, |_, completion| match completion {
             Completion::Read { port, buffer, len, armed, .. } => {
                 appetite.note(len);
-                let frame = Frame::Buffer { number: buffer, len: len as usize };
+                let frame = FrameRef::Buffer { number: buffer, len: len as usize };
                 match has_wire {
                     true => to_wire.push(frame),
                     false => to_taps.push((1 - port, frame)),
                 }
                 ended.extend((!armed).then_some(port));
             }
-            // As the engine does; any other end is that of the TAP.
+            // The errors on which the engine reads again; any other means that the TAP is gone.
             Completion::ReadEnded { port, errno, .. } => {
                 let passing = [libc::ENOBUFS, libc::EAGAIN, libc::EINTR, libc::ECANCELED];
                 ended.extend(passing.contains(&errno).then_some(port));
             }
             Completion::Ready { name: WIRE } => *watches_wire = false,
             Completion::Ready { .. } => {
-                bell.clear();
-                *watches_bell = false;
+                wakeup.clear();
+                *watches_wakeup = false;
             }
-            // A full queue: the frame is lost, as it would be with anybody.
+            // The queue is full, and the frame is lost, as with every peer.
             Completion::WriteFailed { .. } => {}
         });
         events
     }
 
-    /// Writes it to the other end, and gives all memory back.
+    /// Sends the received frames to the other end and releases their memory.
     fn send(&mut self) -> io::Result<()> {
         let Self { uring, arena, wire, to_wire, to_taps, ended, appetite, .. } = self;
         if let Some(wire) = wire
@@ -250,27 +231,27 @@ impl Served {
             self.uring.watch(wire.as_fd(), WIRE)?;
             self.watches_wire = true;
         }
-        if !self.watches_bell {
-            self.uring.watch(self.bell.as_fd(), BELL)?;
-            self.watches_bell = true;
+        if !self.watches_wakeup {
+            self.uring.watch(self.wakeup.as_fd(), WAKEUP)?;
+            self.watches_wakeup = true;
         }
         self.uring.wait(None)?;
-        self.wire.iter().for_each(Wire::forgive);
+        self.wire.iter().for_each(RelayUplink::clear_error);
         Ok(())
     }
 }
 
-/// The engine's own numbers: the burst of a turn, pauses of an idle one, buffers.
+/// The engine's values: frames of a turn, pauses of an idle turn, buffers.
 const PORTS_BURST: usize = 256;
 const PAUSES: usize = 8;
 const BUFFERS: u16 = 256;
 
-/// Nobody ever has a slot after another.
+/// Slots of the ring are never reused.
 const GENERATION: u8 = 0;
 
-/// What is waited for beside the TAPs.
+/// The names of the other descriptors that the ring watches.
 const WIRE: u32 = 0;
-const BELL: u32 = 1;
+const WAKEUP: u32 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -281,28 +262,29 @@ mod tests {
     use umacvlan_testkit::root_or_skip;
 
     use super::*;
-    use crate::network::{self, Maker, Network};
+    use crate::network::{Network, Wire};
+    use crate::site::Provider;
     use crate::traffic::{Instruments, Kind, Load, Rate, Sizes};
 
     #[test]
-    fn what_comes_from_one_end_goes_to_the_other() {
+    fn frames_from_one_end_are_sent_to_the_other() {
         if !root_or_skip() {
             return;
         }
-        let mut network = Network::build_with(network::Wire::Cable).unwrap();
-        // The places of the two ends among the stations: sub-interfaces first, the wire last.
+        let mut network = Network::build_with(Wire::VethPair).unwrap();
+        // The indexes of the two ends among the stations: sub-interfaces first, the external host last.
         let cases = [
-            (Between::SubAndWire, [0, 5]),
-            (Between::Subs, [0, 1]),
+            (Endpoints::SubAndWire, [0, 5]),
+            (Endpoints::Subs, [0, 1]),
             #[cfg(feature = "af-xdp")]
-            (Between::SubAndWireByXdp, [0, 5]),
+            (Endpoints::SubAndWireXdp, [0, 5]),
         ];
-        for (between, [one, other]) in cases {
+        for (endpoints, [one, other]) in cases {
             let make = |site: &Site<'_>| {
-                let relay = Relay::start(site, between, None)?;
+                let relay = Relay::start(site, endpoints, None)?;
                 Ok(Box::new(relay) as Box<dyn Any>)
             };
-            network.attach(Maker::Userspace(&make), Mode::Bridge).unwrap();
+            network.attach(Provider::Userspace(&make), Mode::Bridge).unwrap();
             let stations = network.stations();
             for (from, to) in [(one, other), (other, one)] {
                 let ends = (&stations[from], &stations[to..=to]);

@@ -1,4 +1,4 @@
-//! [`Wire`]: the end of a relay that is the parent, by one of two means.
+//! [`RelayUplink`]: a relay's socket on the parent, AF_PACKET or AF_XDP.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,14 +12,17 @@ use umacvlan_sys::tx_batch::TxBatch;
 #[cfg(feature = "af-xdp")]
 use umacvlan_sys::xdp::{XdpProgram, XskSocket};
 
-use super::{Frame, parent};
-use crate::network::Site;
+use super::FrameRef;
+use crate::baseline_io::parent;
+#[cfg(feature = "af-xdp")]
+use crate::baseline_io::{attach_program, open_xsk};
+use crate::site::Site;
 
-/// Most frames that are taken at once, as by the engine.
+/// The most frames received in one turn, as in the engine.
 const BURST: usize = 64;
 
-/// Sockets as the engine's are.
-pub(super) enum Wire {
+/// The kinds of sockets that the engine's uplinks use.
+pub(super) enum RelayUplink {
     Packet {
         socket: PacketSocket,
         tx: TxBatch,
@@ -31,7 +34,7 @@ pub(super) enum Wire {
     },
 }
 
-impl Wire {
+impl RelayUplink {
     /// An AF_PACKET socket on the parent.
     pub(super) fn packet(site: &Site<'_>) -> io::Result<Self> {
         let parent = parent(site)?;
@@ -42,11 +45,10 @@ impl Wire {
     /// An AF_XDP socket on the parent, in native mode.
     #[cfg(feature = "af-xdp")]
     pub(super) fn xdp(site: &Site<'_>) -> io::Result<Self> {
-        use crate::rx_only::bare;
         let parent = parent(site)?;
         site.host.run(|| {
-            let mut program = bare::program(site, &parent)?;
-            let socket = bare::socket(&parent)?;
+            let mut program = attach_program(site, &parent)?;
+            let socket = open_xsk(&parent)?;
             program.serve(0, &socket)?;
             Ok(Self::Xdp { socket: Box::new(socket), _program: Box::new(program) })
         })?
@@ -57,8 +59,8 @@ impl Wire {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Takes what waits; how many frames there were, of which some may have been too long.
-    pub(super) fn receive(&mut self, arena: &mut Arena, mut on: impl FnMut(Frame)) -> usize {
+    /// Receives the pending frames. Returns how many there were, including those that were too long.
+    pub(super) fn receive(&mut self, arena: &mut Arena, mut on: impl FnMut(FrameRef)) -> usize {
         let mut count = 0;
         match self {
             Self::Packet { socket, .. } => {
@@ -66,20 +68,20 @@ impl Wire {
                     && let Some(received) = socket.ring.receive()
                 {
                     count += 1;
-                    whole(socket, arena, received).into_iter().for_each(&mut on);
+                    complete_frame(socket, arena, received).into_iter().for_each(&mut on);
                 }
             }
             #[cfg(feature = "af-xdp")]
             Self::Xdp { socket, .. } => {
                 count = socket.receive(BURST, |number, at, unit, _| {
-                    on(Frame::Slot { number, at, len: unit.len() });
+                    on(FrameRef::Slot { number, at, len: unit.len() });
                 });
             }
         }
         count
     }
 
-    /// Sends frames; the headers before them say nothing.
+    /// Sends frames. AF_XDP ignores their offload headers.
     pub(super) fn send<'f>(&mut self, count: usize, frame: impl Fn(usize) -> &'f [u8]) {
         match self {
             Self::Packet { socket, tx } => tx.send(socket.as_fd(), count, frame, |_, _| ()),
@@ -87,7 +89,7 @@ impl Wire {
             Self::Xdp { socket, .. } => {
                 for number in 0..count {
                     let frame = frame(number).get(VNET_LEN..).unwrap_or_default();
-                    // Without room it is lost, as it would be with anybody.
+                    // Without room the frame is lost, as with every peer.
                     socket.push(frame.len(), |room| room.copy_from_slice(frame));
                 }
                 let _ = socket.kick(|_| ());
@@ -103,7 +105,7 @@ impl Wire {
         }
     }
 
-    /// Gives the memory of all that was received back.
+    /// Releases the memory of all received frames.
     pub(super) fn release(&mut self) {
         match self {
             Self::Packet { socket, .. } => socket.ring.release(),
@@ -112,8 +114,8 @@ impl Wire {
         }
     }
 
-    /// Forgets an error that would wake every sleep at once: of a parent that went down.
-    pub(super) fn forgive(&self) {
+    /// Clears a pending error, such as of a parent that went down, which would end every wait at once.
+    pub(super) fn clear_error(&self) {
         if let Self::Packet { socket, .. } = self
             && !socket.ring.has_frame()
         {
@@ -122,7 +124,7 @@ impl Wire {
     }
 }
 
-impl AsFd for Wire {
+impl AsFd for RelayUplink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Packet { socket, .. } => socket.as_fd(),
@@ -132,15 +134,15 @@ impl AsFd for Wire {
     }
 }
 
-/// A frame from the wire with all of its bytes, if they are to be had.
-fn whole(wire: &PacketSocket, arena: &mut Arena, received: Received) -> Option<Frame> {
+/// The received frame with all of its bytes, if they are available.
+fn complete_frame(wire: &PacketSocket, arena: &mut Arena, received: Received) -> Option<FrameRef> {
     let Received { slot, at, len, extent, .. } = received;
     match extent {
-        Extent::Whole => Some(Frame::Slot { number: slot, at, len }),
+        Extent::Whole => Some(FrameRef::Slot { number: slot, at, len }),
         Extent::Cut => None,
         Extent::Queued => {
             let Some(number) = arena.take() else {
-                // It must leave the queue, or the next slot would be given this one.
+                // It must leave the queue, or the next slot would get its bytes.
                 let _ = wire.recv_queued(&mut [0; 16]);
                 return None;
             };
@@ -149,7 +151,7 @@ fn whole(wire: &PacketSocket, arena: &mut Arena, received: Received) -> Option<F
             if len.is_none() {
                 arena.untake();
             }
-            len.map(|len| Frame::Buffer { number, len })
+            len.map(|len| FrameRef::Buffer { number, len })
         }
     }
 }

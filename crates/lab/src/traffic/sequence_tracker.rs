@@ -1,56 +1,56 @@
-//! [`Tally`]: what one destination was given of a trial, frame by frame.
+//! [`SequenceTracker`]: loss, duplicates, order and latency of a trial's frames at one destination.
 
 use std::fmt;
 use std::ops::Range;
 
 use hdrhistogram::Histogram;
 
-use super::frame::{Stream, Wrong};
+use super::frame::{BadFrame, Stream};
 
-/// What a receiver has counted at one destination.
+/// Tracks the sequence numbers of a trial's frames at one destination.
 #[derive(Clone)]
-pub struct Tally {
+pub struct SequenceTracker {
     stream: Stream,
     trial: u16,
-    /// The stretch of time in which frames count for rate and latency.
+    /// Arrival times that count for rate and latency, in nanoseconds of CLOCK_REALTIME.
     window: Range<u64>,
-    /// One bit for each frame of the trial that has come.
+    /// One bit for each frame number, set if the frame has arrived.
     seen: Vec<u64>,
-    /// Of each flow: one more than the highest number that has come.
+    /// For each flow, one more than the highest number that has arrived.
     next: Vec<u32>,
-    /// Frames of this trial, each counted once.
+    /// Frames of this trial, without duplicates.
     pub received: u64,
     /// Copies beyond the first.
     pub duplicated: u64,
-    /// Frames that came after one of their flow with a higher number.
+    /// Frames that arrived after one of their flow with a higher number.
     pub reordered: u64,
-    /// Frames of an earlier trial, which were still on their way.
+    /// Delayed frames of an earlier trial.
     pub stale: u64,
-    /// Frames that came inside the window.
+    /// Frames that arrived inside the window.
     pub timely: u64,
-    /// From when a frame was due until it came, in nanoseconds, of those inside the window.
+    /// Nanoseconds from a frame's due time to its arrival, of frames inside the window.
     pub latency: Histogram<u64>,
-    /// The first frame that was not as it was sent.
-    pub wrong: Option<Wrong>,
+    /// The defect of the first frame that did not arrive as it was sent.
+    pub bad_frame: Option<BadFrame>,
 }
 
-impl fmt::Debug for Tally {
+impl fmt::Debug for SequenceTracker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tally")
+        f.debug_struct("SequenceTracker")
             .field("received", &self.received)
             .field("duplicated", &self.duplicated)
             .field("reordered", &self.reordered)
             .field("stale", &self.stale)
             .field("timely", &self.timely)
-            .field("wrong", &self.wrong)
+            .field("bad_frame", &self.bad_frame)
             .finish_non_exhaustive()
     }
 }
 
-impl Tally {
+impl SequenceTracker {
     pub(super) fn new(stream: Stream, trial: u16, window: Range<u64>) -> Self {
-        // Two digits are enough, and the counters then stay in the cache.
-        let latency = Histogram::new_with_bounds(1, LONGEST, 2)
+        // Two digits are enough, and keep the counters in the cache.
+        let latency = Histogram::new_with_bounds(1, LATENCY_MAX, 2)
             .unwrap_or_else(|e| unreachable!("these bounds are allowed: {e}"));
         Self {
             stream,
@@ -64,16 +64,16 @@ impl Tally {
             stale: 0,
             timely: 0,
             latency,
-            wrong: None,
+            bad_frame: None,
         }
     }
 
-    /// Counts what came at that time: a frame, or what is in a datagram.
+    /// Counts a frame or a datagram's payload that arrived at that time.
     pub(super) fn count(&mut self, bytes: &[u8], arrived: u64) {
         let tag = match self.stream.read(bytes) {
             Ok(tag) => tag,
-            Err(wrong) => {
-                self.wrong.get_or_insert(wrong);
+            Err(bad_frame) => {
+                self.bad_frame.get_or_insert(bad_frame);
                 return;
             }
         };
@@ -98,7 +98,7 @@ impl Tally {
         }
     }
 
-    /// Notes that this frame has come; false if it had before.
+    /// Marks this frame as arrived. False if it was marked before.
     fn mark(&mut self, number: u32) -> bool {
         let (word, bit) = (number as usize / 64, 1 << (number % 64));
         if word >= self.seen.len() {
@@ -110,8 +110,8 @@ impl Tally {
     }
 }
 
-/// Nanoseconds above which a latency is counted as that.
-const LONGEST: u64 = 10_000_000_000;
+/// Longer latencies, in nanoseconds, are recorded as this.
+const LATENCY_MAX: u64 = 10_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -127,8 +127,8 @@ mod tests {
         flows: 1,
     };
 
-    fn tally() -> Tally {
-        Tally::new(STREAM, 1, 1000..2000)
+    fn tracker() -> SequenceTracker {
+        SequenceTracker::new(STREAM, 1, 1000..2000)
     }
 
     fn frame(trial: u16, number: u32, due: u64) -> Vec<u8> {
@@ -139,39 +139,39 @@ mod tests {
     }
 
     #[test]
-    fn loss_copies_and_disorder_are_told_apart() {
-        let mut tally = tally();
-        // 3 is lost, 2 comes late, 1 twice, and one is of the trial before.
+    fn loss_duplicates_and_reordering_are_distinguished() {
+        let mut tracker = tracker();
+        // 3 is lost, 2 is late, 1 arrives twice, and one frame is of the trial before.
         for number in [0, 1, 4, 2, 1, 5] {
-            tally.count(&frame(1, number, 900), 1500);
+            tracker.count(&frame(1, number, 900), 1500);
         }
-        tally.count(&frame(0, 3, 100), 1500);
-        assert_eq!((tally.received, tally.duplicated), (5, 1));
-        assert_eq!((tally.reordered, tally.stale), (1, 1));
-        assert_eq!(tally.wrong, None);
+        tracker.count(&frame(0, 3, 100), 1500);
+        assert_eq!((tracker.received, tracker.duplicated), (5, 1));
+        assert_eq!((tracker.reordered, tracker.stale), (1, 1));
+        assert_eq!(tracker.bad_frame, None);
     }
 
     #[test]
-    fn rate_and_latency_are_of_the_window_and_the_latency_from_when_it_was_due() {
-        let mut tally = tally();
+    fn rate_and_latency_cover_the_window_and_latency_starts_at_the_due_time() {
+        let mut tracker = tracker();
         for (number, due, arrived) in [(0, 900, 999), (1, 900, 1000), (2, 1100, 1999), (3, 1, 2000)]
         {
-            tally.count(&frame(1, number, due), arrived);
+            tracker.count(&frame(1, number, due), arrived);
         }
-        assert_eq!((tally.received, tally.timely), (4, 2));
-        assert_eq!(tally.latency.len(), 2);
-        let seen = (tally.latency.min(), tally.latency.max());
-        assert!(tally.latency.equivalent(seen.1, 899), "{seen:?}");
-        assert!(tally.latency.equivalent(seen.0, 100), "{seen:?}");
+        assert_eq!((tracker.received, tracker.timely), (4, 2));
+        assert_eq!(tracker.latency.len(), 2);
+        let seen = (tracker.latency.min(), tracker.latency.max());
+        assert!(tracker.latency.equivalent(seen.1, 899), "{seen:?}");
+        assert!(tracker.latency.equivalent(seen.0, 100), "{seen:?}");
     }
 
     #[test]
     fn one_wrong_byte_is_remembered_and_not_counted() {
-        let mut tally = tally();
+        let mut tracker = tracker();
         let mut bad = frame(1, 0, 900);
         bad[50] ^= 0x40;
-        tally.count(&bad, 1500);
-        tally.count(&frame(1, 1, 900), 1500);
-        assert_eq!((tally.received, tally.wrong), (1, Some(Wrong::Payload)));
+        tracker.count(&bad, 1500);
+        tracker.count(&frame(1, 1, 900), 1500);
+        assert_eq!((tracker.received, tracker.bad_frame), (1, Some(BadFrame::Payload)));
     }
 }

@@ -17,11 +17,11 @@ pub(super) enum Traffic {
 
 /// What must become of one frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Fate {
+pub(super) enum Destination {
     /// It goes to one sub-interface: the one that was addressed.
     Addressed,
     /// It goes to everybody who hears groups, and to the host.
-    Everybody,
+    All,
     Host,
     /// It goes to the sub-interface that lists its sender, and to the host.
     Listed,
@@ -65,22 +65,22 @@ impl Traffic {
 
     /// What docs/semantics.md says of such a frame where all sub-interfaces are in this mode;
     /// nothing, if the mode does not have such traffic.
-    pub(super) const fn fate(self, mode: Mode) -> Option<Fate> {
+    pub(super) const fn destination(self, mode: Mode) -> Option<Destination> {
         let is_source = matches!(mode, Mode::Source);
         Some(match (self, mode) {
             (Self::SourceHit | Self::SourceMiss, _) if !is_source => return None,
-            (Self::SourceHit, _) => Fate::Listed,
-            (Self::SourceMiss, _) => Fate::Host,
-            (Self::ToWire, _) => Fate::Wire,
-            (Self::Local, Mode::Bridge) => Fate::Addressed,
-            (Self::Local, _) => Fate::Wire,
+            (Self::SourceHit, _) => Destination::Listed,
+            (Self::SourceMiss, _) => Destination::Host,
+            (Self::ToWire, _) => Destination::Wire,
+            (Self::Local, Mode::Bridge) => Destination::Addressed,
+            (Self::Local, _) => Destination::Wire,
             // Passthru has all unicast of its parent.
-            (Self::Unknown, Mode::Passthru) => Fate::Addressed,
+            (Self::Unknown, Mode::Passthru) => Destination::Addressed,
             // It hears by list only.
-            (Self::FromWire, Mode::Source) => Fate::Host,
-            (Self::FromWire, _) => Fate::Addressed,
-            (Self::Broadcast, _) => Fate::Everybody,
-            (Self::Unknown | Self::MulticastFiltered, _) => Fate::Host,
+            (Self::FromWire, Mode::Source) => Destination::Host,
+            (Self::FromWire, _) => Destination::Addressed,
+            (Self::Broadcast, _) => Destination::All,
+            (Self::Unknown | Self::MulticastFiltered, _) => Destination::Host,
         })
     }
 }
@@ -101,7 +101,7 @@ pub(super) struct Case {
     pub(super) mode: Mode,
     pub(super) traffic: Traffic,
     /// What must become of each frame.
-    pub(super) fate: Fate,
+    pub(super) destination: Destination,
     pub(super) subs: u32,
     /// Bytes of a frame, with the check sequence that no program sees.
     pub(super) size: u32,
@@ -115,10 +115,10 @@ impl Case {
 
     /// How many sub-interfaces get a frame.
     pub(super) const fn receivers(&self) -> usize {
-        match (self.fate, self.mode) {
-            (Fate::Everybody, Mode::Source) | (Fate::Host | Fate::Wire, _) => 0,
-            (Fate::Everybody, _) => self.subs as usize,
-            (Fate::Addressed | Fate::Listed, _) => 1,
+        match (self.destination, self.mode) {
+            (Destination::All, Mode::Source) | (Destination::Host | Destination::Wire, _) => 0,
+            (Destination::All, _) => self.subs as usize,
+            (Destination::Addressed | Destination::Listed, _) => 1,
         }
     }
 }
@@ -129,11 +129,11 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     for mode in Mode::ALL {
         for traffic in Traffic::ALL {
-            let Some(fate) = traffic.fate(mode) else {
+            let Some(destination) = traffic.destination(mode) else {
                 continue;
             };
             let mut add = |path, subs, size| {
-                cases.push(Case { path, mode, traffic, fate, subs, size });
+                cases.push(Case { path, mode, traffic, destination, subs, size });
             };
             for &subs in subs(mode, quick) {
                 add(Path::Decision, subs, SIZES[0]);
@@ -179,7 +179,7 @@ mod tests {
         for mode in Mode::ALL {
             for traffic in Traffic::ALL {
                 let found = cases.iter().any(|case| case.mode == mode && case.traffic == traffic);
-                assert_eq!(found, traffic.fate(mode).is_some(), "{mode} {}", traffic.name());
+                assert_eq!(found, traffic.destination(mode).is_some(), "{mode} {}", traffic.name());
             }
         }
         assert!(cases.iter().all(|case| case.mode != Mode::Passthru || case.subs == 1));

@@ -5,9 +5,9 @@ use std::hint::black_box;
 use anyhow::{Context, Result, ensure};
 use umacvlan_core::{Action, Frame, SubIndex, Switch, Verdict};
 
-use super::case::{Case, Fate};
-use super::traffic::{Crowd, Sent};
-use super::trial::{Bare, Measured, median, per_frame};
+use super::case::{Case, Destination};
+use super::traffic::{TestFrame, Workload};
+use super::trial::{HashLookup, Sample, median, per_frame};
 
 /// The head of a frame, which is all that a decision reads.
 type Head = [u8; 16];
@@ -16,48 +16,48 @@ pub(super) struct Decision {
     case: Case,
     switch: Switch,
     heads: Vec<(Head, SubIndex)>,
-    bare: Bare,
+    lookup: HashLookup,
     /// What the verdicts on all frames have to come to.
     expected: usize,
 }
 
 impl Decision {
     pub(super) fn new(case: Case, seed: u64) -> Result<Self> {
-        let mut crowd = Crowd::new(&case, seed);
-        let mut switch = crowd.switch(case.mode);
-        let mut ids = Vec::with_capacity(crowd.macs.len());
-        for place in 0..crowd.macs.len() {
-            let id = switch.add(&crowd.config(place, case.mode))?;
+        let mut workload = Workload::new(&case, seed);
+        let mut switch = workload.switch(case.mode);
+        let mut ids = Vec::with_capacity(workload.macs.len());
+        for place in 0..workload.macs.len() {
+            let id = switch.add(&workload.config(place, case.mode))?;
             switch.set_up(id, true)?;
             ids.push(id);
         }
         // As many as there are addresses, so that a large table is as cold as it will be in life.
-        let floods = case.fate == Fate::Everybody;
+        let floods = case.destination == Destination::All;
         let count = if floods { FLOODS / ids.len() } else { ids.len() }.clamp(1, 65_536);
         let count = if floods { count.min(MANY) } else { count.max(MANY) };
-        let frames = crowd.frames(&case, count);
-        let expected = frames.iter().map(|frame| worth(&case, &ids, frame)).sum();
-        let bare = Bare::new(crowd.table(&case), &frames);
+        let frames = workload.frames(&case, count);
+        let expected = frames.iter().map(|frame| expected_score(&case, &ids, frame)).sum();
+        let lookup = HashLookup::new(workload.table(&case), &frames);
         let heads = frames.iter().map(|frame| {
             let head = frame.bytes.first_chunk().context("a frame is longer than its head")?;
             Ok((*head, ids[frame.from]))
         });
         let heads = heads.collect::<Result<_>>()?;
-        Ok(Self { case, switch, heads, bare, expected })
+        Ok(Self { case, switch, heads, lookup, expected })
     }
 
     /// One trial: slices of ours and of the bare look-up in turn, and the median of either.
-    pub(super) fn trial(&self) -> Result<Measured> {
-        let rounds = (MANY * 16 / self.bare.len()).max(1);
-        let rounds = if self.case.fate == Fate::Everybody { 1 } else { rounds };
-        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    pub(super) fn trial(&self) -> Result<Sample> {
+        let rounds = (MANY * 16 / self.lookup.len()).max(1);
+        let rounds = if self.case.destination == Destination::All { 1 } else { rounds };
+        let (mut engine, mut lookup) = (Vec::new(), Vec::new());
         for _ in 0..SLICES {
             let mut sum = 0;
-            ours.push(per_frame(rounds * self.heads.len(), || sum = self.decide(rounds)));
+            engine.push(per_frame(rounds * self.heads.len(), || sum = self.decide(rounds)));
             ensure!(sum == rounds * self.expected, "the switch decided wrongly");
-            bare.push(self.bare.slice());
+            lookup.push(self.lookup.slice());
         }
-        Ok(Measured { ours: median(ours)?, bare: median(bare)? })
+        Ok(Sample { engine: median(engine)?, lookup: median(lookup)? })
     }
 
     fn decide(&self, rounds: usize) -> usize {
@@ -68,13 +68,13 @@ impl Decision {
             true => (0..rounds).for_each(|_| {
                 for (head, from) in heads {
                     let frame = Frame::new(black_box(head));
-                    sum += frame.map_or(0, |frame| act(switch.egress(*from, frame, false)));
+                    sum += frame.map_or(0, |frame| score(switch.egress(*from, frame, false)));
                 }
             }),
             false => (0..rounds).for_each(|_| {
                 for (head, _) in heads {
                     let frame = Frame::new(black_box(head));
-                    sum += frame.map_or(0, |frame| act(switch.ingress(frame)));
+                    sum += frame.map_or(0, |frame| score(switch.ingress(frame)));
                 }
             }),
         }
@@ -85,7 +85,7 @@ impl Decision {
 /// Carries a verdict out as far as that goes without ports: a number that tells one from another.
 // Always, as it is in the engine's only call.
 #[inline(always)]
-fn act(verdict: Verdict<'_>) -> usize {
+fn score(verdict: Verdict<'_>) -> usize {
     let copies: usize = verdict.copies.map(|id| TO_SUB + id.index()).sum();
     copies
         + match verdict.action {
@@ -98,13 +98,13 @@ fn act(verdict: Verdict<'_>) -> usize {
 }
 
 /// The number that the right verdict on this frame has.
-fn worth(case: &Case, ids: &[SubIndex], frame: &Sent) -> usize {
-    match case.fate {
-        Fate::Addressed => TO_SUB + ids[frame.to].index(),
-        Fate::Everybody => TO_MANY + case.receivers(),
-        Fate::Host => TO_HOST,
-        Fate::Listed => TO_SUB + ids[frame.to].index() + TO_HOST,
-        Fate::Wire => TO_WIRE,
+fn expected_score(case: &Case, ids: &[SubIndex], frame: &TestFrame) -> usize {
+    match case.destination {
+        Destination::Addressed => TO_SUB + ids[frame.to].index(),
+        Destination::All => TO_MANY + case.receivers(),
+        Destination::Host => TO_HOST,
+        Destination::Listed => TO_SUB + ids[frame.to].index() + TO_HOST,
+        Destination::Wire => TO_WIRE,
     }
 }
 

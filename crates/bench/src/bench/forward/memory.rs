@@ -13,61 +13,61 @@ use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};
 
-use super::case::{Case, Fate};
-use super::traffic::{Crowd, Sent};
-use super::trial::{Bare, Measured, median, per_frame};
+use super::case::{Case, Destination};
+use super::traffic::{TestFrame, Workload};
+use super::trial::{HashLookup, Sample, median, per_frame};
 
 pub(super) struct Memory {
     case: Case,
     worker: Worker,
     wire: MemoryLink,
     ports: Vec<MemoryLink>,
-    bursts: Vec<Vec<Sent>>,
-    bare: Bare,
+    bursts: Vec<Vec<TestFrame>>,
+    lookup: HashLookup,
 }
 
 impl Memory {
     pub(super) fn new(case: Case, seed: u64) -> Result<Self> {
-        let mut crowd = Crowd::new(&case, seed);
+        let mut workload = Workload::new(&case, seed);
         let config = WorkerConfig { io: PortIo::Plain, ..WorkerConfig::default() };
-        let mut worker = Worker::new(crowd.switch(case.mode), config)?;
+        let mut worker = Worker::new(workload.switch(case.mode), config)?;
         let unit = VNET_LEN + case.bytes();
         let (near, wire) = MemoryLink::pair(2 * BURST, 2 * BURST * unit);
         worker.attach(Uplink::Memory(near))?;
         // Of many ports, each gets a few frames of a burst at most.
         let room = if case.subs > 1024 { 16 } else { 2 * BURST };
-        let mut ports = Vec::with_capacity(crowd.macs.len());
-        for place in 0..crowd.macs.len() {
+        let mut ports = Vec::with_capacity(workload.macs.len());
+        for place in 0..workload.macs.len() {
             let (near, far) = MemoryLink::pair(room, room * unit);
-            let config = crowd.config(place, case.mode);
+            let config = workload.config(place, case.mode);
             let id = worker.add(&config, PortLink::Memory(near), Offloads::ALL)?;
             worker.set_up(id, true)?;
             ports.push(far);
         }
-        let floods = case.fate == Fate::Everybody;
+        let floods = case.destination == Destination::All;
         let burst = if floods { (1024 / ports.len()).clamp(1, BURST) } else { BURST };
         let bursts = if floods { BURSTS.min(8 * 1024 / ports.len()).max(1) } else { BURSTS };
-        let mut frames = crowd.frames(&case, bursts * burst);
-        let bare = Bare::new(crowd.table(&case), &frames);
+        let mut frames = workload.frames(&case, bursts * burst);
+        let lookup = HashLookup::new(workload.table(&case), &frames);
         let bursts = (0..bursts).map(|_| frames.drain(..burst).collect()).collect();
-        let mut memory = Self { case, worker, wire, ports, bursts, bare };
-        memory.look_closely()?;
+        let mut memory = Self { case, worker, wire, ports, bursts, lookup };
+        memory.verify_bytes()?;
         Ok(memory)
     }
 
     /// One trial: bursts, and slices of the bare look-up among them.
-    pub(super) fn trial(&mut self) -> Result<Measured> {
+    pub(super) fn trial(&mut self) -> Result<Sample> {
         let before = self.counters();
         let bursts = std::mem::take(&mut self.bursts);
-        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        let (mut engine, mut lookup) = (Vec::new(), Vec::new());
         let mut arrived = 0;
         for (number, burst) in bursts.iter().enumerate() {
             if number % BURSTS.div_ceil(SLICES) == 0 {
-                bare.push(self.bare.slice());
+                lookup.push(self.lookup.slice());
             }
             self.put(burst)?;
             let mut worked = Ok(());
-            ours.push(per_frame(burst.len(), || worked = self.work()));
+            engine.push(per_frame(burst.len(), || worked = self.work()));
             worked?;
             arrived += self.drain(burst);
         }
@@ -75,11 +75,11 @@ impl Memory {
         self.bursts = bursts;
         ensure!(arrived == frames * self.arrivals(), "{arrived} frames arrived of {frames} sent");
         self.check(before, frames as u64)?;
-        Ok(Measured { ours: median(ours)?, bare: median(bare)? })
+        Ok(Sample { engine: median(engine)?, lookup: median(lookup)? })
     }
 
     /// A burst whose every byte is looked at where it arrives. Nothing of it is measured.
-    fn look_closely(&mut self) -> Result<()> {
+    fn verify_bytes(&mut self) -> Result<()> {
         let bursts = std::mem::take(&mut self.bursts);
         let burst = bursts.first().context("a case without frames")?;
         self.put(burst)?;
@@ -89,7 +89,7 @@ impl Memory {
             got.extend(std::iter::from_fn(|| link.take()).map(|unit| unit[VNET_LEN..].to_vec()));
         }
         let copies = self.arrivals();
-        let each = |frame: &Sent| std::iter::repeat_n(frame.bytes.to_vec(), copies);
+        let each = |frame: &TestFrame| std::iter::repeat_n(frame.bytes.to_vec(), copies);
         let mut wanted: Vec<_> = burst.iter().flat_map(each).collect();
         got.sort_unstable();
         wanted.sort_unstable();
@@ -100,10 +100,10 @@ impl Memory {
 
     /// How often a frame arrives somewhere.
     fn arrivals(&self) -> usize {
-        self.case.receivers() + usize::from(self.case.fate == Fate::Wire)
+        self.case.receivers() + usize::from(self.case.destination == Destination::Wire)
     }
 
-    fn put(&self, burst: &[Sent]) -> Result<()> {
+    fn put(&self, burst: &[TestFrame]) -> Result<()> {
         for frame in burst {
             let end = match self.case.traffic.is_egress() {
                 true => &self.ports[frame.from],
@@ -124,14 +124,14 @@ impl Memory {
     }
 
     /// Throws away what arrived where it had to, and counts it.
-    fn drain(&self, burst: &[Sent]) -> usize {
-        match self.case.fate {
-            Fate::Addressed | Fate::Listed => {
+    fn drain(&self, burst: &[TestFrame]) -> usize {
+        match self.case.destination {
+            Destination::Addressed | Destination::Listed => {
                 burst.iter().map(|frame| self.ports[frame.to].drain()).sum()
             }
-            Fate::Everybody => self.ports.iter().map(MemoryLink::drain).sum(),
-            Fate::Host => 0,
-            Fate::Wire => self.wire.drain(),
+            Destination::All => self.ports.iter().map(MemoryLink::drain).sum(),
+            Destination::Host => 0,
+            Destination::Wire => self.wire.drain(),
         }
     }
 
@@ -154,11 +154,14 @@ impl Memory {
         let to_subs = subs_now.delivered.frames - subs.delivered.frames;
         let to_wire = wire_now.sent.frames - wire.sent.frames;
         let to_host = wire_now.host - wire.host + wire_now.flooded - wire.flooded;
-        let host = matches!(self.case.fate, Fate::Everybody | Fate::Host | Fate::Listed);
+        let host = matches!(
+            self.case.destination,
+            Destination::All | Destination::Host | Destination::Listed
+        );
         let expected = [
             frames,
             frames * self.case.receivers() as u64,
-            frames * u64::from(self.case.fate == Fate::Wire),
+            frames * u64::from(self.case.destination == Destination::Wire),
             frames * u64::from(host),
         ];
         let counted = [received, to_subs, to_wire, to_host];

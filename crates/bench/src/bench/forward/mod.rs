@@ -20,7 +20,7 @@ use super::summary::ratio;
 use case::{Case, Path, cases};
 use decision::Decision;
 use memory::Memory;
-use trial::Measured;
+use trial::Sample;
 
 /// Measure the engine in memory: what a decision costs, and a frame from port to port
 #[derive(Args, Clone, Debug)]
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &ForwardArgs, progress: &mut Progress) -> Result<Vec<Poi
 }
 
 /// All trials of a case. One more goes before them, and is forgotten.
-fn measure(case: Case, trials: u32, seed: u64) -> Result<Vec<Measured>> {
+fn measure(case: Case, trials: u32, seed: u64) -> Result<Vec<Sample>> {
     match case.path {
         Path::Decision => {
             let decision = Decision::new(case, seed)?;
@@ -75,19 +75,19 @@ fn measure(case: Case, trials: u32, seed: u64) -> Result<Vec<Measured>> {
 }
 
 /// Our point and that of the bare look-up.
-fn summed_up(case: &Case, measured: &[Measured], seed: u64) -> Vec<Point> {
-    let ours: Vec<f64> = measured.iter().map(|trial| trial.ours).collect();
-    let bare: Vec<f64> = measured.iter().map(|trial| trial.bare).collect();
-    let ratio = ratio(LOOKUP, &ours, &bare, seed);
+fn summed_up(case: &Case, measured: &[Sample], seed: u64) -> Vec<Point> {
+    let engine: Vec<f64> = measured.iter().map(|trial| trial.engine).collect();
+    let lookup: Vec<f64> = measured.iter().map(|trial| trial.lookup).collect();
+    let ratio = ratio(LOOKUP, &engine, &lookup, seed);
     let point = |peer, samples| {
         let mut point = Point::new(key(case, peer), "ns/frame", Better::Lower, samples, seed);
         point.extra.insert("frames/s".to_owned(), 1e9 / point.summary.median);
         point
     };
-    let mut own = point("umacvlan", ours);
+    let mut own = point("umacvlan", engine);
     own.ratio = ratio;
     own.extra.insert("copies".to_owned(), case.receivers() as f64);
-    vec![own, point(LOOKUP, bare)]
+    vec![own, point(LOOKUP, lookup)]
 }
 
 fn key(case: &Case, peer: &str) -> Key {
@@ -110,7 +110,7 @@ const LOOKUP: &str = "lookup";
 
 #[cfg(test)]
 mod tests {
-    use super::case::Fate;
+    use super::case::Destination;
     use super::*;
 
     fn small() -> Vec<Case> {
@@ -129,10 +129,14 @@ mod tests {
     #[test]
     fn a_wrong_answer_fails_however_fast() {
         for path in [Path::Decision, Path::Memory] {
-            let of_path = |case: &Case| case.path == path && case.fate == Fate::Addressed;
+            let of_path =
+                |case: &Case| case.path == path && case.destination == Destination::Addressed;
             let right = small().into_iter().find(of_path).unwrap();
-            for fate in [Fate::Host, Fate::Wire, Fate::Everybody] {
-                assert!(measure(Case { fate, ..right }, 0, 7).is_err(), "{path:?} {fate:?}");
+            for destination in [Destination::Host, Destination::Wire, Destination::All] {
+                assert!(
+                    measure(Case { destination, ..right }, 0, 7).is_err(),
+                    "{path:?} {destination:?}"
+                );
             }
         }
     }
@@ -140,7 +144,7 @@ mod tests {
     #[test]
     fn a_point_stands_beside_the_bare_look_up() {
         let case = small().remove(0);
-        let measured = [1.0, 2.0, 3.0].map(|ours| Measured { ours, bare: 1.0 });
+        let measured = [1.0, 2.0, 3.0].map(|engine| Sample { engine, lookup: 1.0 });
         let points = summed_up(&case, &measured, 7);
         let ratio = points[0].ratio.as_ref().unwrap();
         assert_eq!((ratio.to.as_str(), ratio.value), (LOOKUP, 2.0));

@@ -1,14 +1,14 @@
-//! [`Crowd`]: the sub-interfaces of a case, and the frames that are sent to them.
+//! [`Workload`]: the sub-interfaces of a case, and the frames that are sent to them.
 
 use fastrand::Rng;
 use hashbrown::HashMap;
 use umacvlan_core::frame::HEADER_LEN;
 use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
 
-use super::case::{Case, Fate, Traffic};
+use super::case::{Case, Destination, Traffic};
 
 /// The addresses of a case.
-pub(super) struct Crowd {
+pub(super) struct Workload {
     random: Rng,
     /// Of the sub-interfaces, in the order of their making.
     pub(super) macs: Vec<MacAddr>,
@@ -17,9 +17,9 @@ pub(super) struct Crowd {
 }
 
 /// One frame and what it is about.
-pub(super) struct Sent {
+pub(super) struct TestFrame {
     pub(super) bytes: Box<[u8]>,
-    /// The place of its sender in [`Crowd::macs`], if it does not come from the wire.
+    /// The place of its sender in [`Workload::macs`], if it does not come from the wire.
     pub(super) from: usize,
     /// The place of the one who gets it, if that is one.
     pub(super) to: usize,
@@ -27,7 +27,7 @@ pub(super) struct Sent {
     pub(super) key: u64,
 }
 
-impl Crowd {
+impl Workload {
     pub(super) fn new(case: &Case, seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let stations = |random: &mut Rng| (0..case.subs).map(|_| station(random)).collect();
@@ -57,20 +57,20 @@ impl Crowd {
     }
 
     /// So many frames for a case, in random order.
-    pub(super) fn frames(&mut self, case: &Case, count: usize) -> Vec<Sent> {
+    pub(super) fn frames(&mut self, case: &Case, count: usize) -> Vec<TestFrame> {
         (0..count).map(|number| self.frame(case, number)).collect()
     }
 
     /// What looks up the keys of the frames and does nothing else.
     pub(super) fn table(&self, case: &Case) -> HashMap<u64, u16> {
-        let keys = if case.fate == Fate::Listed { &self.listed } else { &self.macs };
+        let keys = if case.destination == Destination::Listed { &self.listed } else { &self.macs };
         keys.iter().map(|mac| mac.to_u64()).zip(0..=u16::MAX).collect()
     }
 
-    fn frame(&mut self, case: &Case, number: usize) -> Sent {
+    fn frame(&mut self, case: &Case, number: usize) -> TestFrame {
         let from = number % self.macs.len().min(SENDERS);
-        let to = match (case.traffic.is_addressed(), case.fate) {
-            (true, _) | (_, Fate::Listed) => self.random.usize(..self.macs.len()),
+        let to = match (case.traffic.is_addressed(), case.destination) {
+            (true, _) | (_, Destination::Listed) => self.random.usize(..self.macs.len()),
             // Who has everything is alone.
             _ => 0,
         };
@@ -91,8 +91,8 @@ impl Crowd {
         // For local experiments (IEEE 802), and a number that tells one frame from another.
         bytes[12..HEADER_LEN].copy_from_slice(&[0x88, 0xb5]);
         bytes[HEADER_LEN..HEADER_LEN + 8].copy_from_slice(&(number as u64).to_be_bytes());
-        let key = if case.fate == Fate::Listed { src } else { dst }.to_u64();
-        Sent { bytes, from, to, key }
+        let key = if case.destination == Destination::Listed { src } else { dst }.to_u64();
+        TestFrame { bytes, from, to, key }
     }
 }
 

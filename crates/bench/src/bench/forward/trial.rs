@@ -7,22 +7,22 @@ use anyhow::{Context, Result};
 use hashbrown::HashMap;
 
 use super::super::summary;
-use super::traffic::Sent;
+use super::traffic::TestFrame;
 
 /// What a trial found, in nanoseconds for each frame.
-pub(super) struct Measured {
-    pub(super) ours: f64,
-    pub(super) bare: f64,
+pub(super) struct Sample {
+    pub(super) engine: f64,
+    pub(super) lookup: f64,
 }
 
 /// The peer: a look-up of the same keys in a hash table, and nothing else.
-pub(super) struct Bare {
+pub(super) struct HashLookup {
     table: HashMap<u64, u16>,
     keys: Vec<u64>,
 }
 
-impl Bare {
-    pub(super) fn new(table: HashMap<u64, u16>, frames: &[Sent]) -> Self {
+impl HashLookup {
+    pub(super) fn new(table: HashMap<u64, u16>, frames: &[TestFrame]) -> Self {
         // A few keys round and round would be foretold by the processor.
         let keys = frames.iter().map(|frame| frame.key).cycle().take(frames.len().max(1024));
         let keys = keys.collect();

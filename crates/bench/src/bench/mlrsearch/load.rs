@@ -64,12 +64,12 @@ pub(super) enum Class {
 /// Trials as long as the goal wants count by their length, good and bad. Of shorter ones only an
 /// excess of bad ones counts: a short trial that lost nothing proves little.
 pub(super) fn classify(load: f64, trials: &[Trial], goal: &Goal) -> Class {
-    let tally = Tally::of(load, trials, goal);
-    let allowed = tally.whole * goal.exceed_ratio;
+    let seconds = TrialSeconds::of(load, trials, goal);
+    let allowed = seconds.whole * goal.exceed_ratio;
     // What is still to be measured may all turn out bad, or all good.
-    if tally.whole - tally.good <= allowed {
+    if seconds.whole - seconds.good <= allowed {
         Class::Lower
-    } else if tally.bad <= allowed {
+    } else if seconds.bad <= allowed {
         Class::Undecided
     } else {
         Class::Upper
@@ -83,7 +83,7 @@ pub(super) fn throughput(load: f64, trials: &[Trial], goal: &Goal) -> f64 {
         .map(|trial| (trial.loss_at(load), trial.duration.as_secs_f64()))
         .collect();
     losses.sort_unstable_by(|(one, _), (other, _)| one.total_cmp(other));
-    let mut remaining = Tally::of(load, trials, goal).whole * (1.0 - goal.exceed_ratio);
+    let mut remaining = TrialSeconds::of(load, trials, goal).whole * (1.0 - goal.exceed_ratio);
     for (loss, seconds) in losses {
         remaining -= seconds;
         if remaining <= 0.0 {
@@ -94,14 +94,14 @@ pub(super) fn throughput(load: f64, trials: &[Trial], goal: &Goal) -> f64 {
 }
 
 /// Seconds of trials, by what they say.
-struct Tally {
+struct TrialSeconds {
     good: f64,
     bad: f64,
     /// What there is or, if that is more, what the goal wants there to be.
     whole: f64,
 }
 
-impl Tally {
+impl TrialSeconds {
     fn of(load: f64, trials: &[Trial], goal: &Goal) -> Self {
         let seconds = |is_full: bool, is_good: bool| -> f64 {
             let those = trials.iter().filter(|trial| {

@@ -47,7 +47,7 @@ pub(crate) struct Outcome {
     /// Maximum receive rate: frames a second that arrive at the highest load.
     pub mrr: f64,
     /// One for each goal, in their order.
-    pub found: Vec<Found>,
+    pub found: Vec<Bounds>,
     /// How many trials it took, with the one to warm up.
     pub trials: usize,
     /// True if the generator, not what was measured, was the limit of some trial.
@@ -56,7 +56,7 @@ pub(crate) struct Outcome {
 
 /// Where the answer to one goal is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct Bounds {
     /// The highest load that meets the goal, below the upper bound; none if not even the lowest.
     pub lower: Option<Bound>,
     /// The lowest load that does not; none if even the highest does.
@@ -110,7 +110,7 @@ pub(crate) fn search(
     let length = goals.iter().map(|goal| goal.trial).max().unwrap_or(limits.time);
     let first = search.at_most(length)?;
     let short = first.is_short_of(limits.highest);
-    let mut found = vec![Found::default(); goals.len()];
+    let mut found = vec![Bounds::default(); goals.len()];
     let mut hints = vec![first.rate(); goals.len()];
     for to_come in (0..LEVELS).rev() {
         for (place, goal) in goals.iter().enumerate() {
@@ -119,7 +119,7 @@ pub(crate) fn search(
             let (lower, upper) = search.bounds(&goal);
             // Bounds that a coarser level left are better than none.
             if finished || lower.is_some() {
-                found[place] = Found { lower, upper, finished: finished && to_come == 0 };
+                found[place] = Bounds { lower, upper, finished: finished && to_come == 0 };
             }
             hints[place] = lower.map_or(hints[place], |lower| lower.load);
         }

@@ -35,7 +35,7 @@ fn run(capacity: impl FnMut() -> f64) -> Outcome {
 }
 
 /// True if the bounds are around this, and not further apart than the goal says.
-fn around(found: &Found, truth: f64, slack: f64) -> bool {
+fn around(found: &Bounds, truth: f64, slack: f64) -> bool {
     let (Some(lower), Some(upper)) = (found.lower, found.upper) else {
         return false;
     };

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::report::{Better, Key, Point, Report};
 
-/// A tracker, and what it is to be given.
+/// A format, and what it is to be given.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Tracker {
+pub(super) enum CiFormat {
     /// Bencher Metric Format: everything, for `bencher run --adapter json`
     Bencher,
     /// What should be high, for `tool: customBiggerIsBetter`
@@ -16,12 +16,12 @@ pub(super) enum Tracker {
     GithubActionBenchmarkSmaller,
 }
 
-/// The medians of the report in the form of this tracker.
-pub(super) fn render(report: &Report, tracker: Tracker) -> Value {
-    match tracker {
-        Tracker::Bencher => bencher(&report.points),
-        Tracker::GithubActionBenchmark => action(&report.points, Better::Higher),
-        Tracker::GithubActionBenchmarkSmaller => action(&report.points, Better::Lower),
+/// The medians of the report in the form of this format.
+pub(super) fn render(report: &Report, format: CiFormat) -> Value {
+    match format {
+        CiFormat::Bencher => bencher(&report.points),
+        CiFormat::GithubActionBenchmark => action(&report.points, Better::Higher),
+        CiFormat::GithubActionBenchmarkSmaller => action(&report.points, Better::Lower),
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn bencher_gets_every_point_once() {
         let report = fixtures::report();
-        let value = render(&report, Tracker::Bencher);
+        let value = render(&report, CiFormat::Bencher);
         let measures =
             value.as_object().unwrap().values().map(|one| one.as_object().unwrap().len());
         assert_eq!(measures.sum::<usize>(), report.points.len());
@@ -84,8 +84,8 @@ mod tests {
     #[test]
     fn the_action_gets_those_of_one_direction() {
         let report = fixtures::report();
-        let high = render(&report, Tracker::GithubActionBenchmark);
-        let low = render(&report, Tracker::GithubActionBenchmarkSmaller);
+        let high = render(&report, CiFormat::GithubActionBenchmark);
+        let low = render(&report, CiFormat::GithubActionBenchmarkSmaller);
         let (high, low) = (high.as_array().unwrap(), low.as_array().unwrap());
         assert_eq!(high.len() + low.len(), report.points.len());
         assert_eq!(high[0]["name"], "wire-to-sub/bridge/udp/64/1/umacvlan mrr");

@@ -17,7 +17,7 @@ use clap::Args;
 
 use super::fail_if::Condition;
 use super::report::Report;
-use ci_formats::Tracker;
+use ci_formats::CiFormat;
 use umacvlan_text::output::{Output, complain};
 
 /// What every command that has a report can do with it.
@@ -29,7 +29,7 @@ pub(super) struct OutputArgs {
 
     /// Print what a tracker of benchmarks reads
     #[arg(long, value_name = "TRACKER", conflicts_with = "json")]
-    format: Option<Tracker>,
+    format: Option<CiFormat>,
 
     /// Write the report to this file, for `bench compare` and `bench show`
     #[arg(long, value_name = "FILE.json")]
@@ -75,7 +75,7 @@ impl OutputArgs {
         self.write(report)?;
         let mut output = Output::new();
         match self.format {
-            Some(tracker) => output.json(&ci_formats::render(report, tracker)),
+            Some(format) => output.json(&ci_formats::render(report, format)),
             None if self.json => output.json(report),
             None => output.text(&table::render(report, output.colour)),
         }

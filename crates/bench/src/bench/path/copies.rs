@@ -1,6 +1,6 @@
 //! What a frame for everybody becomes, and what each copy costs.
 
-use umacvlan_lab::traffic::{Outcome, Tally};
+use umacvlan_lab::traffic::{Outcome, SequenceTracker};
 
 use super::sample::Extra;
 
@@ -8,8 +8,8 @@ use super::sample::Extra;
 /// them; and what one takes of the engine, if what a frame takes is there already. `elsewhere` is
 /// what those were given at whom nobody listens.
 pub(super) fn count(outcome: &Outcome, elsewhere: u64, frames: u64, extra: &mut Extra) {
-    let heard = |tally: &Tally| tally.received;
-    let copies = outcome.received.tallies.iter().map(heard).sum::<u64>() + elsewhere;
+    let heard = |tracker: &SequenceTracker| tracker.received;
+    let copies = outcome.received.trackers.iter().map(heard).sum::<u64>() + elsewhere;
     let accepted = (outcome.sent.offered - outcome.sent.refused).max(1);
     extra.push(("copies", copies as f64 / accepted as f64));
     let each = copies.max(1) as f64;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::peer::Field;
+use super::peer::Testbed;
 use super::sample::{Extra, Reading};
 use super::worker_cost::{is_engine, thread_time};
 use crate::bench::report::Better;
@@ -14,16 +14,16 @@ use crate::bench::report::Better;
 ///
 /// # Errors
 /// The system does not tell what threads take.
-pub(super) fn idle(field: &Field, time: Duration) -> Result<Vec<Reading>> {
+pub(super) fn idle(testbed: &Testbed, time: Duration) -> Result<Vec<Reading>> {
     let used = || thread_time(is_engine).context("this system does not tell what threads take");
     // What was begun before is to be over.
     sleep(time / 4);
-    let turns_before = field.turns();
+    let turns_before = testbed.turns();
     let (before, begun) = (used()?, Instant::now());
     sleep(time);
     let (after, took) = (used()?, begun.elapsed().as_secs_f64());
     let mut extra = Extra::new();
-    if let (Some(now), Some(then)) = (field.turns(), turns_before) {
+    if let (Some(now), Some(then)) = (testbed.turns(), turns_before) {
         extra.push(("engine_turns", (now.turns - then.turns) as f64 / took));
     }
     let value = 100.0 * after.saturating_sub(before).as_secs_f64() / took;

@@ -33,7 +33,7 @@ use umacvlan_sys::netns::{Netns, enter_user_namespace};
 use super::progress::Progress;
 use super::report::Point;
 use crate::lab::cores::Cores;
-use peer::{Field, Peer};
+use peer::{Peer, Testbed};
 use plan::{Group, Item, Measure, Size, plan};
 use points::Series;
 use route::Route;
@@ -96,11 +96,11 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
     let mut groups = plan(args, progress);
     find_ovs(args, &mut groups, progress)?;
     anyhow::ensure!(!groups.is_empty(), "no path has all that was asked for: nothing to measure");
-    say_cores(progress);
-    say_workers(args, progress);
-    say_congestion(args, progress);
-    say_load(progress);
-    say_counters(progress);
+    note_cores(progress);
+    note_workers(args, progress);
+    note_congestion(args, progress);
+    note_load(progress);
+    note_counters(progress);
     progress.begin(groups.iter().map(steps).sum());
     let mut points = Vec::new();
     for group in &groups {
@@ -118,15 +118,15 @@ fn steps(group: &Group) -> u64 {
 /// Everything of one route and mode. All numbers of sub-interfaces are there at once, so that they
 /// are measured in the same rounds.
 fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
-    let mut fields = Vec::new();
+    let mut testbeds = Vec::new();
     let peers = group.peers();
     let wanted = group.subs.iter().flat_map(|subs| peers.iter().map(|peer| (*peer, *subs)));
-    for (peer, subs) in wanted.filter(|(peer, subs)| peer.bears(*subs)) {
+    for (peer, subs) in wanted.filter(|(peer, subs)| peer.supports_subs(*subs)) {
         progress.at(format!("{} {}: getting {peer} ready", group.route, group.mode));
-        match Field::build(peer, group, subs, args) {
-            Ok(field) => {
-                offloads::record(&field, progress);
-                fields.push(field);
+        match Testbed::build(peer, group, subs, args) {
+            Ok(testbed) => {
+                offloads::record(&testbed, progress);
+                testbeds.push(testbed);
             }
             Err(error) if is_unsupported(&error) => {
                 progress.note(format!("{peer} is left out: this kernel has no such driver"));
@@ -140,16 +140,16 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
     }
     let mut points = Vec::new();
     // What a search has found, for the latencies at parts of it.
-    let mut rates = vec![Vec::new(); fields.len()];
+    let mut rates = vec![Vec::new(); testbeds.len()];
     for item in &group.items {
         let mut series = Series::new(group, item);
         for round in 0..item.trials {
-            for place in progress.order(round, fields.len()) {
-                let field = &mut fields[place];
-                if item.peers.contains(&field.peer) {
-                    progress.at(format!("{} {}: {}", group.route, group.mode, field.peer));
-                    let readings = turn(item, field, &mut rates[place], progress)?;
-                    series.add(field, readings, progress);
+            for place in progress.order(round, testbeds.len()) {
+                let testbed = &mut testbeds[place];
+                if item.peers.contains(&testbed.peer) {
+                    progress.at(format!("{} {}: {}", group.route, group.mode, testbed.peer));
+                    let readings = turn(item, testbed, &mut rates[place], progress)?;
+                    series.add(testbed, readings, progress);
                     (0..item.steps()).for_each(|_| progress.step());
                 }
             }
@@ -162,22 +162,22 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
 /// One peer's turn.
 fn turn(
     item: &Item,
-    field: &mut Field,
+    testbed: &mut Testbed,
     rates: &mut Vec<(plan::Traffic, f64)>,
     progress: &mut Progress,
 ) -> Result<Vec<sample::Reading>> {
-    if field.peer.is_loud() {
-        field.attach()?;
-        offloads::record(field, progress);
+    if testbed.peer.is_busy_polling() {
+        testbed.attach()?;
+        offloads::record(testbed, progress);
     }
     let known = rates.iter().find(|(traffic, _)| *traffic == item.traffic);
     let mut rate = known.map(|(_, rate)| *rate);
-    let readings = sample::sample(item, field, &mut rate)?;
+    let readings = sample::sample(item, testbed, &mut rate)?;
     if let (None, Some(rate)) = (known, rate) {
         rates.push((item.traffic, rate));
     }
-    if field.peer.is_loud() {
-        field.detach()?;
+    if testbed.peer.is_busy_polling() {
+        testbed.detach()?;
     }
     Ok(readings)
 }
@@ -208,7 +208,7 @@ fn find_ovs(args: &PathArgs, groups: &mut [Group], progress: &mut Progress) -> R
 }
 
 /// Tells on which cores everything runs, and whether they are enough.
-fn say_cores(progress: &mut Progress) {
+fn note_cores(progress: &mut Progress) {
     let cores = Cores::find();
     let shared = cores.ends.is_none_or(|(from, to)| from == to);
     progress.shared_cores = Some(shared);
@@ -222,7 +222,7 @@ fn say_cores(progress: &mut Progress) {
 }
 
 /// Tells what several workers can show here.
-fn say_workers(args: &PathArgs, progress: &mut Progress) {
+fn note_workers(args: &PathArgs, progress: &mut Progress) {
     if args.workers < 2 {
         return;
     }
@@ -241,7 +241,7 @@ fn say_workers(args: &PathArgs, progress: &mut Progress) {
 }
 
 /// Tells why nobody's cycles are counted, if so.
-fn say_counters(progress: &mut Progress) {
+fn note_counters(progress: &mut Progress) {
     if let Some(error) = perf_counters::missing() {
         progress.note(format!(
             "cycles and instructions are n/a: no counters of the processor for this program ({error})"
@@ -250,7 +250,7 @@ fn say_counters(progress: &mut Progress) {
 }
 
 /// Tells how TCP streams find out how fast to go: on a short path it decides more than who forwards.
-fn say_congestion(args: &PathArgs, progress: &mut Progress) {
+fn note_congestion(args: &PathArgs, progress: &mut Progress) {
     let used = args.congestion.clone().or_else(|| {
         let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
         text.ok().map(|text| text.trim().to_owned())
@@ -261,7 +261,7 @@ fn say_congestion(args: &PathArgs, progress: &mut Progress) {
 }
 
 /// Tells when the machine has other things to do: then its figures are of no use.
-fn say_load(progress: &mut Progress) {
+fn note_load(progress: &mut Progress) {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: Option<f64> = text.split_whitespace().next().and_then(|load| load.parse().ok());
     if let Some(load) = load.filter(|load| *load > BUSY) {

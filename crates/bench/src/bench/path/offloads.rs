@@ -5,14 +5,14 @@ use std::io;
 use umacvlan_lab::station::{Member, Station};
 use umacvlan_sys::ethtool::Ethtool;
 
-use super::peer::Field;
+use super::peer::Testbed;
 use crate::bench::progress::Progress;
 
 /// Records the parent, the far end of its cable and a sub-interface: the first two once for all who
 /// forward, and again for whoever has others.
-pub(super) fn record(field: &Field, progress: &mut Progress) {
-    let peer = field.peer;
-    for station in field.stations() {
+pub(super) fn record(testbed: &Testbed, progress: &mut Progress) {
+    let peer = testbed.peer;
+    for station in testbed.stations() {
         let name = match station.member {
             Member::Host => "parent",
             Member::External => "wire",

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use umacvlan_lab::network::Site;
+use umacvlan_lab::site::Site;
 use umacvlan_sys::process::end_with_thread;
 
 use crate::lab::cores::Cores;
@@ -58,7 +58,7 @@ impl Ovs {
     /// # Errors
     /// A program does not start, or the kernel refuses to mount a file system for it.
     pub(super) fn start(site: &Site<'_>) -> io::Result<Self> {
-        let mut ports = site.lay_cables()?;
+        let mut ports = site.add_veth_pairs()?;
         ports.push(site.parent.to_owned());
         let netns = site.host.try_clone()?;
         let (ready, started) = bounded(1);

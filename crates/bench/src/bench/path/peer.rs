@@ -13,9 +13,10 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::Engine;
-use umacvlan_lab::baseline_relay::{Between, Relay};
-use umacvlan_lab::network::{Maker, Network, Site, Wire};
-use umacvlan_lab::rx_only::{Means, Sink, Taken};
+use umacvlan_lab::baseline_relay::{Endpoints, Relay};
+use umacvlan_lab::network::{Network, Wire};
+use umacvlan_lab::rx_only::{RxBackend, RxOnly, RxStats};
+use umacvlan_lab::site::{Provider, Site};
 use umacvlan_lab::station::{Member, Station};
 use umacvlan_sys::ethtool::Ethtool;
 
@@ -44,9 +45,11 @@ pub(super) enum Peer {
     /// Open vSwitch in user space with a veth pair for each, where it is installed
     Ovs,
     /// A bare relay by the engine's means, which decides nothing: the floor beneath it
-    Floor,
+    #[value(name = "floor")]
+    Baseline,
     /// The same with the wire by AF_XDP; where uplinks are measured alone, a bare loop of xsk-rs
-    FloorXdp,
+    #[value(name = "floor-xdp")]
+    BaselineXdp,
 }
 
 impl Peer {
@@ -58,32 +61,32 @@ impl Peer {
         Self::KernelHairpin,
         Self::Bridge,
         Self::Ovs,
-        Self::Floor,
-        Self::FloorXdp,
+        Self::Baseline,
+        Self::BaselineXdp,
     ];
 
     /// True if it takes a core from the others while it is there, even with nothing to do.
-    pub(super) fn is_loud(self) -> bool {
+    pub(super) fn is_busy_polling(self) -> bool {
         self == Self::UmacvlanBusy
     }
 
     /// True if it can be measured on this route, with sub-interfaces of this mode.
-    pub(super) fn takes(self, route: Route, mode: Mode) -> bool {
+    pub(super) fn supports(self, route: Route, mode: Mode) -> bool {
         match self {
             Self::Umacvlan | Self::UmacvlanBusy | Self::Kernel => true,
             // Between two sub-interfaces the wire is not used.
             Self::UmacvlanXdp => route != Route::SubToSub,
             Self::KernelHairpin => route == Route::SubToSub && mode == Mode::Bridge,
             // They have no modes, and return no frame on the port it came from.
-            Self::Bridge | Self::Ovs | Self::Floor => {
+            Self::Bridge | Self::Ovs | Self::Baseline => {
                 route != Route::Hairpin && mode == Mode::Bridge
             }
-            Self::FloorXdp => !route.is_between_subs() && mode == Mode::Bridge,
+            Self::BaselineXdp => !route.is_between_subs() && mode == Mode::Bridge,
         }
     }
 
     /// True if it can have so many sub-interfaces.
-    pub(super) fn bears(self, subs: u32) -> bool {
+    pub(super) fn supports_subs(self, subs: u32) -> bool {
         self != Self::Bridge || subs < BRIDGE_PORTS
     }
 
@@ -94,24 +97,24 @@ impl Peer {
 
     /// True if it forwards in a thread of its own.
     pub(super) fn has_worker(self) -> bool {
-        self.is_ours() || matches!(self, Self::Floor | Self::FloorXdp)
+        self.is_ours() || matches!(self, Self::Baseline | Self::BaselineXdp)
     }
 
     /// What is beneath this one.
-    pub(super) fn floor(self) -> Option<Self> {
+    pub(super) fn baseline(self) -> Option<Self> {
         match self {
-            Self::Umacvlan | Self::UmacvlanBusy => Some(Self::Floor),
-            Self::UmacvlanXdp => Some(Self::FloorXdp),
+            Self::Umacvlan | Self::UmacvlanBusy => Some(Self::Baseline),
+            Self::UmacvlanXdp => Some(Self::BaselineXdp),
             _ => None,
         }
     }
 
     /// By which means it receives where uplinks are measured alone.
-    pub(super) fn means(self) -> Option<Means> {
+    pub(super) fn rx_backend(self) -> Option<RxBackend> {
         match self {
-            Self::Umacvlan => Some(Means::Packet),
-            Self::UmacvlanXdp => Some(Means::Xdp),
-            Self::FloorXdp => Some(Means::Bare),
+            Self::Umacvlan => Some(RxBackend::Packet),
+            Self::UmacvlanXdp => Some(RxBackend::Xdp),
+            Self::BaselineXdp => Some(RxBackend::RawXdp),
             _ => None,
         }
     }
@@ -141,15 +144,15 @@ impl fmt::Display for Peer {
             Self::KernelHairpin => "kernel-hairpin",
             Self::Bridge => "bridge",
             Self::Ovs => "ovs",
-            Self::Floor => "floor",
-            Self::FloorXdp => "floor-xdp",
+            Self::Baseline => "floor",
+            Self::BaselineXdp => "floor-xdp",
         })
     }
 }
 
 /// A peer and the network in which it forwards. Each has its own, so that nobody waits for
 /// another's interfaces to be taken down.
-pub(super) struct Field {
+pub(super) struct Testbed {
     pub(super) peer: Peer,
     mode: Mode,
     route: Route,
@@ -164,12 +167,12 @@ pub(super) struct Field {
     /// The engine that is in the network, if it is ours.
     engine: RefCell<Weak<Engine>>,
     /// The uplink that is measured alone, if one is.
-    sink: RefCell<rc::Weak<RefCell<Sink>>>,
+    rx_only: RefCell<rc::Weak<RefCell<RxOnly>>>,
     /// Uplinks are measured alone.
     alone: bool,
 }
 
-impl Field {
+impl Testbed {
     /// Builds a network for this peer in a group, ready but for the interfaces of a loud one.
     ///
     /// # Errors
@@ -179,7 +182,7 @@ impl Field {
         let (wire, mode) = match peer {
             Peer::KernelHairpin => (Wire::Switch, Mode::Vepa),
             _ if route == Route::Hairpin => (Wire::Switch, mode),
-            _ => (Wire::Cable, mode),
+            _ => (Wire::VethPair, mode),
         };
         let mut network = Network::build_with(wire).context("cannot build a network")?;
         if wire == Wire::Switch {
@@ -188,7 +191,7 @@ impl Field {
         network.set_subs(subs as usize)?;
         let (workers, flows) = (args.workers.into(), args.flows);
         let congestion = args.congestion.clone();
-        let mut field = Self {
+        let mut testbed = Self {
             peer,
             mode,
             route,
@@ -198,13 +201,13 @@ impl Field {
             congestion,
             network,
             engine: RefCell::default(),
-            sink: RefCell::default(),
+            rx_only: RefCell::default(),
             alone: group.is_of_uplinks(),
         };
-        if !peer.is_loud() {
-            field.attach()?;
+        if !peer.is_busy_polling() {
+            testbed.attach()?;
         }
-        Ok(field)
+        Ok(testbed)
     }
 
     /// Makes the interfaces.
@@ -212,36 +215,36 @@ impl Field {
     /// # Errors
     /// They cannot be made.
     pub(super) fn attach(&mut self) -> Result<()> {
-        let Self { peer, mode, route, workers, engine, sink, alone, .. } = self;
+        let Self { peer, mode, route, workers, engine, rx_only, alone, .. } = self;
         let ours = |site: &Site<'_>| {
             let made = Arc::new(make(site, peer.poll(), *workers, peer.backend())?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };
         let ovs = |site: &Site<'_>| Ok(Box::new(Ovs::start(site)?) as Box<dyn Any>);
-        let taking = |site: &Site<'_>| {
-            let means = peer.means().ok_or(io::ErrorKind::Unsupported)?;
-            let opened = Rc::new(RefCell::new(Sink::open(site, means)?));
-            *sink.borrow_mut() = Rc::downgrade(&opened);
+        let uplink_alone = |site: &Site<'_>| {
+            let backend = peer.rx_backend().ok_or(io::ErrorKind::Unsupported)?;
+            let opened = Rc::new(RefCell::new(RxOnly::open(site, backend)?));
+            *rx_only.borrow_mut() = Rc::downgrade(&opened);
             Ok(Box::new(opened) as Box<dyn Any>)
         };
-        let floor = |site: &Site<'_>| {
-            let between = match (*peer, route.is_between_subs()) {
-                (_, true) => Between::Subs,
-                (Peer::FloorXdp, false) => Between::SubAndWireByXdp,
-                (_, false) => Between::SubAndWire,
+        let baseline = |site: &Site<'_>| {
+            let endpoints = match (*peer, route.is_between_subs()) {
+                (_, true) => Endpoints::Subs,
+                (Peer::BaselineXdp, false) => Endpoints::SubAndWireXdp,
+                (_, false) => Endpoints::SubAndWire,
             };
-            Ok(Box::new(Relay::start(site, between, Cores::find().worker)?) as Box<dyn Any>)
+            Ok(Box::new(Relay::start(site, endpoints, Cores::find().worker)?) as Box<dyn Any>)
         };
-        let maker = match peer {
-            _ if *alone => Maker::Userspace(&taking),
-            Peer::Umacvlan | Peer::UmacvlanBusy | Peer::UmacvlanXdp => Maker::Userspace(&ours),
-            Peer::Kernel | Peer::KernelHairpin => Maker::Kernel,
-            Peer::Bridge => Maker::Bridge,
-            Peer::Ovs => Maker::Userspace(&ovs),
-            Peer::Floor | Peer::FloorXdp => Maker::Userspace(&floor),
+        let provider = match peer {
+            _ if *alone => Provider::Userspace(&uplink_alone),
+            Peer::Umacvlan | Peer::UmacvlanBusy | Peer::UmacvlanXdp => Provider::Userspace(&ours),
+            Peer::Kernel | Peer::KernelHairpin => Provider::Kernel,
+            Peer::Bridge => Provider::Bridge,
+            Peer::Ovs => Provider::Userspace(&ovs),
+            Peer::Baseline | Peer::BaselineXdp => Provider::Userspace(&baseline),
         };
-        let attached = self.network.attach(maker, *mode);
+        let attached = self.network.attach(provider, *mode);
         attached.with_context(|| format!("{peer} in mode {mode}"))?;
         if *peer == Peer::Ovs {
             self.finish_checksums().context("cannot turn off the checksum offload")?;
@@ -289,9 +292,9 @@ impl Field {
     ///
     /// # Errors
     /// There is none, or it has failed.
-    pub(super) fn taking<T>(&self, run: impl FnOnce() -> T) -> Result<(T, Taken)> {
-        let sink = self.sink.borrow().upgrade().context("no uplink is measured alone")?;
-        Ok(sink.borrow_mut().during(Cores::find().worker, run)?)
+    pub(super) fn measure_uplink<T>(&self, run: impl FnOnce() -> T) -> Result<(T, RxStats)> {
+        let rx_only = self.rx_only.borrow().upgrade().context("no uplink is measured alone")?;
+        Ok(rx_only.borrow_mut().receive_during(Cores::find().worker, run)?)
     }
 
     /// Sub-interfaces that there are.
@@ -317,8 +320,8 @@ impl Field {
     ///
     /// # Errors
     /// The kernel does not tell.
-    pub(super) fn crowd_received(&self) -> Result<u64> {
-        Ok(self.network.crowd_received()?)
+    pub(super) fn idle_received(&self) -> Result<u64> {
+        Ok(self.network.idle_received()?)
     }
 }
 

@@ -6,9 +6,9 @@ use perf_event::events::Hardware as Event;
 use perf_event::{Builder, Counter};
 
 /// Counters of cycles and of instructions for each of some threads, in user space and kernel.
-pub(super) struct Hardware(Vec<[Counter; 2]>);
+pub(super) struct PerfCounters(Vec<[Counter; 2]>);
 
-impl Hardware {
+impl PerfCounters {
     /// Counts what these threads of this process do from now on.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Hardware {
 /// Why there are no cycles and instructions to be had here, if so: found out by trying.
 pub(super) fn missing() -> Option<io::Error> {
     // 0 is the calling thread (perf_event_open(2)).
-    Hardware::open(&[0]).err()
+    PerfCounters::open(&[0]).err()
 }
 
 fn count(event: Event, thread: i32) -> io::Result<Counter> {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn where_there_are_counters_they_count() {
-        match Hardware::open(&[0]) {
+        match PerfCounters::open(&[0]) {
             Err(_) => assert!(missing().is_some()),
             Ok(mut found) => assert!(found.read().unwrap().iter().all(|count| *count > 0)),
         }

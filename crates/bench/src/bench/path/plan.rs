@@ -38,7 +38,7 @@ pub(super) enum Measure {
 
 impl Measure {
     /// True if it is measured only when it is asked for, or growth is.
-    pub(super) const fn is_of_growth(self) -> bool {
+    pub(super) const fn is_scaling(self) -> bool {
         matches!(self, Self::IdleCpu | Self::Storm)
     }
 }
@@ -162,7 +162,7 @@ pub(super) fn plan(args: &PathArgs, progress: &Progress) -> Vec<Group> {
     groups.extend(uplinks(args, progress));
     let routes = Route::ALL.into_iter().filter(|route| asked(&args.path, route));
     for route in routes {
-        let modes = Mode::ALL.into_iter().filter(|mode| route.leads(*mode));
+        let modes = Mode::ALL.into_iter().filter(|mode| route.forwards(*mode));
         for mode in modes.filter(|mode| asked(&args.mode, mode)) {
             let thorough = route.is_thorough(mode) || !args.mode.is_empty();
             if thorough || !progress.quick && route != Route::Hairpin {
@@ -244,7 +244,7 @@ fn uplinks(args: &PathArgs, progress: &Progress) -> Option<Group> {
         return None;
     }
     let sizes = if args.size.is_empty() { &[Size::SMALLEST] } else { &args.size[..] };
-    let peers = Peer::ALL.into_iter().filter(|peer| peer.means().is_some());
+    let peers = Peer::ALL.into_iter().filter(|peer| peer.rx_backend().is_some());
     let peers: Vec<_> = peers.filter(|peer| asked(&args.peer, peer)).collect();
     let item = |size: &Size| Item {
         measure,
@@ -266,10 +266,10 @@ fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) ->
         // On a veth it is not what anybody would choose: measured when asked for.
         Peer::UmacvlanXdp => args.peer.contains(peer),
         // It finishes nothing that a station left to others.
-        Peer::FloorXdp => args.peer.contains(peer) && matches!(traffic, Traffic::Unicast(_)),
+        Peer::BaselineXdp => args.peer.contains(peer) && matches!(traffic, Traffic::Unicast(_)),
         // It knows of one destination only.
-        Peer::Floor if matches!(traffic, Traffic::Broadcast(_)) => false,
-        Peer::Floor if args.peer.is_empty() => small && args.subs.is_empty(),
+        Peer::Baseline if matches!(traffic, Traffic::Broadcast(_)) => false,
+        Peer::Baseline if args.peer.is_empty() => small && args.subs.is_empty(),
         peer if args.peer.is_empty() && !args.subs.is_empty() => {
             matches!(peer, Peer::Umacvlan | Peer::Kernel)
         }
@@ -283,7 +283,7 @@ fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) ->
         }
         peer => asked(&args.peer, peer),
     };
-    let peers = Peer::ALL.into_iter().filter(|peer| peer.takes(route, mode));
+    let peers = Peer::ALL.into_iter().filter(|peer| peer.supports(route, mode));
     peers.filter(wanted).collect()
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use umacvlan_lab::traffic::Sizes;
 
-use super::peer::{Field, Peer};
+use super::peer::{Peer, Testbed};
 use super::plan::{Group, Item, Traffic};
-use super::ratios::beside;
+use super::ratios::ratios;
 use super::sample::Reading;
 use crate::bench::progress::Progress;
 use crate::bench::report::{Key, Point};
@@ -18,11 +18,11 @@ pub(super) struct Series<'p> {
     group: &'p Group,
     item: &'p Item,
     /// One for each measure and peer, in the order in which they first came.
-    found: Vec<Found>,
+    found: Vec<PeerReadings>,
 }
 
 /// All readings of one measure of one peer.
-pub(super) struct Found {
+pub(super) struct PeerReadings {
     pub(super) peer: Peer,
     pub(super) subs: u32,
     /// The first, for what is the same in all.
@@ -38,17 +38,22 @@ impl<'p> Series<'p> {
     }
 
     /// Takes what one turn of a peer gave.
-    pub(super) fn add(&mut self, field: &Field, readings: Vec<Reading>, progress: &mut Progress) {
+    pub(super) fn add(
+        &mut self,
+        testbed: &Testbed,
+        readings: Vec<Reading>,
+        progress: &mut Progress,
+    ) {
         for reading in readings {
             warn(&reading, progress);
-            let (peer, subs) = (field.peer, field.subs());
-            let here = |found: &&mut Found| {
+            let (peer, subs) = (testbed.peer, testbed.subs());
+            let here = |found: &&mut PeerReadings| {
                 let measure = found.first.measure;
                 (found.peer, found.subs, measure) == (peer, subs, reading.measure)
             };
             match self.found.iter_mut().find(here) {
                 Some(found) => found.take(&reading),
-                None => self.found.push(Found::new(peer, subs, reading)),
+                None => self.found.push(PeerReadings::new(peer, subs, reading)),
             }
         }
     }
@@ -56,13 +61,13 @@ impl<'p> Series<'p> {
     /// The points; ours beside the kernel's.
     pub(super) fn points(self, seed: u64) -> Vec<Point> {
         let Self { group, item, found } = &self;
-        let theirs = |ours: &Found| {
+        let theirs = |ours: &PeerReadings| {
             found.iter().find(|found| {
                 let same = (found.subs, found.first.measure) == (ours.subs, ours.first.measure);
                 same && found.peer == Peer::Kernel
             })
         };
-        let point = |found: &Found| {
+        let point = |found: &PeerReadings| {
             let key = key(group, item, found);
             let Reading { unit, better, .. } = found.first;
             let mut point = Point::new(key, unit, better, found.values.clone(), seed);
@@ -73,21 +78,21 @@ impl<'p> Series<'p> {
                 point.ratio = ratio(&to, &found.values, &kernel.values, seed);
             }
             point.extra = found.extra();
-            point.extra.extend(beside(found, &self.found, seed));
+            point.extra.extend(ratios(found, &self.found, seed));
             point
         };
         // Whoever had the first turn comes first otherwise.
-        let place = |found: &&Found| {
+        let place = |found: &&PeerReadings| {
             let first = self.found.iter().position(|f| f.first.measure == found.first.measure);
             (first, found.subs, Peer::ALL.iter().position(|peer| *peer == found.peer))
         };
-        let mut sorted: Vec<&Found> = found.iter().collect();
+        let mut sorted: Vec<&PeerReadings> = found.iter().collect();
         sorted.sort_by_key(place);
         sorted.into_iter().map(point).collect()
     }
 }
 
-impl Found {
+impl PeerReadings {
     fn new(peer: Peer, subs: u32, first: Reading) -> Self {
         let (values, extra) = (Vec::new(), BTreeMap::new());
         let mut found = Self { peer, subs, values, extra, latency: None, first };
@@ -128,7 +133,7 @@ impl Found {
     }
 }
 
-fn key(group: &Group, item: &Item, found: &Found) -> Key {
+fn key(group: &Group, item: &Item, found: &PeerReadings) -> Key {
     let size = match item.traffic {
         Traffic::Unicast(Sizes::Fixed(size))
         | Traffic::Broadcast(Sizes::Fixed(size))

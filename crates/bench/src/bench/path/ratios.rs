@@ -1,15 +1,15 @@
 //! What stands beside a point of ours, other than the kernel.
 
-use super::points::Found;
+use super::points::PeerReadings;
 use crate::bench::summary::ratio;
 
 /// Quotients of this one and others of the same item and the same rounds, by name.
-pub(super) fn beside(found: &Found, all: &[Found], seed: u64) -> Vec<(String, f64)> {
-    let quotient = |name: &str, other: Option<&Found>| {
+pub(super) fn ratios(found: &PeerReadings, all: &[PeerReadings], seed: u64) -> Vec<(String, f64)> {
+    let quotient = |name: &str, other: Option<&PeerReadings>| {
         let ratio = ratio(name, &found.values, &other?.values, seed)?;
         Some((name.to_owned(), ratio.value))
     };
-    let measure = |other: &&Found| other.first.measure == found.first.measure;
+    let measure = |other: &&PeerReadings| other.first.measure == found.first.measure;
     let fewest = all.iter().filter(measure).filter(|other| other.peer == found.peer);
     let fewest = fewest.min_by_key(|other| other.subs).filter(|other| other.subs < found.subs);
     let is_stormy = found.first.measure == "latency-storm";
@@ -17,15 +17,16 @@ pub(super) fn beside(found: &Found, all: &[Found], seed: u64) -> Vec<(String, f6
         let same = (other.peer, other.subs) == (found.peer, found.subs);
         is_stormy && same && other.first.measure == "latency-calm"
     });
-    let floor = all
+    let baseline = all
         .iter()
         .filter(measure)
-        .find(|other| Some(other.peer) == found.peer.floor() && other.subs == found.subs);
+        .find(|other| Some(other.peer) == found.peer.baseline() && other.subs == found.subs);
     let quotients = [quotient("ratio.calm", calm), quotient("ratio.fewest", fewest)];
-    let of_floor = floor.and_then(|floor| ratio("floor", &found.values, &floor.values, seed));
-    let of_floor = of_floor.map(|ratio| {
+    let of_baseline =
+        baseline.and_then(|baseline| ratio("floor", &found.values, &baseline.values, seed));
+    let of_baseline = of_baseline.map(|ratio| {
         [("", ratio.value), (".low", ratio.low), (".high", ratio.high)]
             .map(|(end, value)| (format!("ratio.floor{end}"), value))
     });
-    quotients.into_iter().flatten().chain(of_floor.into_iter().flatten()).collect()
+    quotients.into_iter().flatten().chain(of_baseline.into_iter().flatten()).collect()
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use clap::ValueEnum;
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_lab::oracle::{Probe, Setup, expected};
+use umacvlan_lab::oracle::{Setup, expected};
+use umacvlan_lab::reach::Probe;
 use umacvlan_lab::station::Member;
 
 /// From whom to whom frames go.
@@ -45,7 +46,7 @@ impl Route {
     }
 
     /// True if frames of this mode get there; a local route leaves the parent in no mode.
-    pub(super) fn leads(self, mode: Mode) -> bool {
+    pub(super) fn forwards(self, mode: Mode) -> bool {
         // What only one of the two does cannot be compared.
         let setup = |hairpin| Setup { mode, hairpin, semantics: Semantics::Documented };
         let reached = |hairpin| {
@@ -80,10 +81,11 @@ mod tests {
 
     #[test]
     fn only_modes_that_are_forwarded_are_measured() {
-        let leading = |route: Route| Mode::ALL.into_iter().filter(move |mode| route.leads(*mode));
-        assert!(leading(Route::WireToSub).eq(Mode::ALL));
-        assert!(leading(Route::SubToWire).eq(Mode::ALL));
-        assert!(leading(Route::SubToSub).eq([Mode::Bridge]));
-        assert!(leading(Route::Hairpin).eq([Mode::Source, Mode::Vepa]));
+        let forwarded =
+            |route: Route| Mode::ALL.into_iter().filter(move |mode| route.forwards(*mode));
+        assert!(forwarded(Route::WireToSub).eq(Mode::ALL));
+        assert!(forwarded(Route::SubToWire).eq(Mode::ALL));
+        assert!(forwarded(Route::SubToSub).eq([Mode::Bridge]));
+        assert!(forwarded(Route::Hairpin).eq([Mode::Source, Mode::Vepa]));
     }
 }

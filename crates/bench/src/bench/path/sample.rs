@@ -9,10 +9,10 @@ use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
 
 use super::copies;
 use super::idle::idle;
-use super::peer::{Field, set_tx_checksum};
+use super::peer::{Testbed, set_tx_checksum};
 use super::plan::{Item, Measure, Traffic};
 use super::storm::storm;
-use super::worker_cost::Account;
+use super::worker_cost::WorkerCost;
 use crate::bench::mlrsearch::{Goal, Limits, Trial, search};
 use crate::bench::report::Better;
 use crate::lab::cores::Cores;
@@ -42,55 +42,59 @@ impl Reading {
 ///
 /// # Errors
 /// A frame or a byte arrived that was not sent, or a socket failed.
-pub(super) fn sample(item: &Item, field: &Field, pdr: &mut Option<f64>) -> Result<Vec<Reading>> {
+pub(super) fn sample(
+    item: &Item,
+    testbed: &Testbed,
+    pdr: &mut Option<f64>,
+) -> Result<Vec<Reading>> {
     let (kind, sizes) = match item.traffic {
-        Traffic::Nothing => return idle(field, item.time),
-        Traffic::Streams => return streams(item, field),
-        Traffic::Segments => return segments(item, field),
+        Traffic::Nothing => return idle(testbed, item.time),
+        Traffic::Streams => return streams(item, testbed),
+        Traffic::Segments => return segments(item, testbed),
         Traffic::Unicast(sizes) if item.measure == Measure::Storm => {
-            return storm(field, sizes, item.time);
+            return storm(testbed, sizes, item.time);
         }
         Traffic::Unicast(sizes) | Traffic::Broadcast(sizes) => (Kind::Frames, sizes),
         Traffic::Datagrams(sizes) => (Kind::Datagrams, sizes),
     };
     let broadcast = matches!(item.traffic, Traffic::Broadcast(_));
-    let (from, to) = field.ends(broadcast).context("the ends of the path are not there")?;
+    let (from, to) = testbed.ends(broadcast).context("the ends of the path are not there")?;
     let mut instruments = Instruments::open(&from, &to, kind, Cores::find().ends)?;
-    instruments.spread(field.flows);
+    instruments.set_flows(testbed.flows);
     if broadcast {
-        instruments = instruments.to_everybody();
+        instruments = instruments.to_broadcast();
     }
-    let mut bench = Bench { field, instruments, sizes, broadcast };
+    let mut test = LoadTest { testbed, instruments, sizes, broadcast };
     match item.measure {
-        Measure::Ndr => bench.search(item.time, pdr),
+        Measure::Ndr => test.search(item.time, pdr),
         Measure::Latency => {
             if pdr.is_none() {
-                bench.search(item.time, pdr)?;
+                test.search(item.time, pdr)?;
             }
-            bench.latencies(item.time, pdr.unwrap_or_default())
+            test.latencies(item.time, pdr.unwrap_or_default())
         }
-        Measure::Uplink => Ok(vec![bench.uplink(item.time)?]),
-        _ => Ok(vec![bench.mrr(item.time)?]),
+        Measure::Uplink => Ok(vec![test.uplink(item.time)?]),
+        _ => Ok(vec![test.mrr(item.time)?]),
     }
 }
 
 /// TCP from a station that segments it and finishes checksums before it sends.
-fn segments(item: &Item, field: &Field) -> Result<Vec<Reading>> {
-    let (from, _) = field.ends(false).context("the ends of the path are not there")?;
+fn segments(item: &Item, testbed: &Testbed) -> Result<Vec<Reading>> {
+    let (from, _) = testbed.ends(false).context("the ends of the path are not there")?;
     let doing = "cannot change the checksum offload";
     set_tx_checksum(&from, false).context(doing)?;
-    let readings = streams(item, field);
+    let readings = streams(item, testbed);
     set_tx_checksum(&from, true).context(doing)?;
     readings
 }
 
 /// TCP and UDP between ordinary sockets.
-fn streams(item: &Item, field: &Field) -> Result<Vec<Reading>> {
-    let (from, to) = field.ends(false).context("the ends of the path are not there")?;
+fn streams(item: &Item, testbed: &Testbed) -> Result<Vec<Reading>> {
+    let (from, to) = testbed.ends(false).context("the ends of the path are not there")?;
     let to = &to[0];
     let reading = if item.measure == Measure::Tcp {
         let path = Path { from: &from, to, cores: Cores::find().ends };
-        let value = tcp_throughput(path, item.time, field.congestion.as_deref())?;
+        let value = tcp_throughput(path, item.time, testbed.congestion.as_deref())?;
         let value = value.bits_per_second();
         let (measure, unit, better) = ("throughput", "bit/s", Better::Higher);
         Reading { measure, unit, better, value, extra: Extra::new(), latency: None }
@@ -121,29 +125,29 @@ fn evenness(before: Option<Vec<u64>>, now: Option<Vec<u64>>) -> Option<f64> {
 }
 
 /// Instruments on one path.
-struct Bench<'f> {
-    field: &'f Field,
+struct LoadTest<'f> {
+    testbed: &'f Testbed,
     instruments: Instruments,
     sizes: Sizes,
     /// Frames are for everybody.
     broadcast: bool,
 }
 
-impl Bench<'_> {
+impl LoadTest<'_> {
     fn run(&mut self, rate: Rate, warm_up: Duration, time: Duration) -> Result<Outcome> {
         Ok(self.instruments.run(Load { rate, sizes: self.sizes, warm_up, time })?)
     }
 
     /// Frames received when as many are sent as one core can.
     fn mrr(&mut self, time: Duration) -> Result<Reading> {
-        let (elsewhere, shares) = (self.field.crowd_received()?, self.field.shares());
-        let account = Account::open(self.field);
+        let (elsewhere, shares) = (self.testbed.idle_received()?, self.testbed.shares());
+        let cost = WorkerCost::open(self.testbed);
         let outcome = self.run(Rate::Max, time / 4, time)?;
         let mut extra = figures(&outcome);
-        account.close(frames(&outcome), &mut extra);
-        extra.extend(evenness(shares, self.field.shares()).map(|even| ("worker_evenness", even)));
+        cost.close(frames(&outcome), &mut extra);
+        extra.extend(evenness(shares, self.testbed.shares()).map(|even| ("worker_evenness", even)));
         if self.broadcast {
-            let elsewhere = self.field.crowd_received()? - elsewhere;
+            let elsewhere = self.testbed.idle_received()? - elsewhere;
             copies::count(&outcome, elsewhere, frames(&outcome), &mut extra);
         }
         Ok(Reading::rate("mrr", outcome.rate(), extra))
@@ -151,8 +155,9 @@ impl Bench<'_> {
 
     /// Frames that the uplink takes in when as many are sent as one core can.
     fn uplink(&mut self, time: Duration) -> Result<Reading> {
-        let field = self.field;
-        let (outcome, taken) = field.taking(|| self.run(Rate::Max, Duration::ZERO, time))?;
+        let testbed = self.testbed;
+        let (outcome, taken) =
+            testbed.measure_uplink(|| self.run(Rate::Max, Duration::ZERO, time))?;
         let sent = outcome?.sent;
         let per_frame = |amount: f64| amount / taken.frames.max(1) as f64;
         let seconds = sent.took.as_secs_f64().max(f64::MIN_POSITIVE);
@@ -203,7 +208,7 @@ impl Bench<'_> {
         let loads = loads.into_iter().filter(|(_, rate)| *rate >= IDLE);
         let reading = |(measure, rate)| {
             let outcome = self.run(Rate::Frames(rate), time / 8, time)?;
-            let latency = outcome.received.tallies.first().map(|tally| tally.latency.clone());
+            let latency = outcome.received.trackers.first().map(|tracker| tracker.latency.clone());
             let median = latency.as_ref().map_or(0, |latency| latency.value_at_quantile(0.5));
             let mut extra = figures(&outcome);
             extra.push(("rate", rate));
@@ -216,7 +221,7 @@ impl Bench<'_> {
 
 /// Frames that were received, at the destination that was given the least.
 fn frames(outcome: &Outcome) -> u64 {
-    let received = outcome.received.tallies.iter().map(|tally| tally.received);
+    let received = outcome.received.trackers.iter().map(|tracker| tracker.received);
     received.min().unwrap_or(0)
 }
 
@@ -224,16 +229,16 @@ fn frames(outcome: &Outcome) -> u64 {
 pub(super) fn figures(outcome: &Outcome) -> Extra {
     let Outcome { sent, received, .. } = outcome;
     let frames = frames(outcome).max(1) as f64;
-    let sum = |count: fn(&umacvlan_lab::traffic::Tally) -> u64| {
-        received.tallies.iter().map(count).sum::<u64>() as f64
+    let sum = |count: fn(&umacvlan_lab::traffic::SequenceTracker) -> u64| {
+        received.trackers.iter().map(count).sum::<u64>() as f64
     };
     vec![
         ("offered", sent.offered as f64 / sent.took.as_secs_f64().max(f64::MIN_POSITIVE)),
         ("loss", outcome.loss_ratio()),
         ("unsent", (sent.intended - sent.offered) as f64),
         ("refused", sent.refused as f64),
-        ("duplicated", sum(|tally| tally.duplicated)),
-        ("reordered", sum(|tally| tally.reordered)),
+        ("duplicated", sum(|tracker| tracker.duplicated)),
+        ("reordered", sum(|tracker| tracker.reordered)),
         ("receiver_drops", received.drops as f64),
         ("generator_late_us", sent.late.as_secs_f64() * 1e6),
         ("generator_ns", sent.time.as_nanos() as f64 / sent.offered.max(1) as f64),

@@ -57,7 +57,7 @@ const CANDIDATES: [Candidate; 5] = [
 pub(super) fn groups(args: &PathArgs, progress: &Progress) -> Vec<Group> {
     let wanted = |candidate: &&Candidate| {
         let measure = candidate.measure;
-        let named = args.measure.contains(&measure) && measure.is_of_growth();
+        let named = args.measure.contains(&measure) && measure.is_scaling();
         let meant = args.growth && asked(&args.measure, &measure) || named;
         meant && asked(&args.path, &candidate.route)
     };
@@ -65,7 +65,7 @@ pub(super) fn groups(args: &PathArgs, progress: &Progress) -> Vec<Group> {
     for candidate in CANDIDATES.iter().filter(wanted) {
         let modes = Mode::ALL.into_iter().filter(|mode| match args.mode.is_empty() {
             true => candidate.route.is_thorough(*mode),
-            false => args.mode.contains(mode) && candidate.route.leads(*mode),
+            false => args.mode.contains(mode) && candidate.route.forwards(*mode),
         });
         groups.extend(modes.map(|mode| candidate.group(args, progress, mode)));
     }
@@ -81,10 +81,10 @@ impl Candidate {
         let peer = |peer: &Peer| match (measure, peer) {
             // Only of the engine one can say what it takes when there is nothing to do.
             (Measure::IdleCpu, peer) => peer.is_ours(),
-            (_, Peer::Floor) => traffic(size.0) == Traffic::Unicast(size.0),
+            (_, Peer::Baseline) => traffic(size.0) == Traffic::Unicast(size.0),
             _ => true,
         };
-        let peers = crowded(args).filter(|it| it.takes(route, mode)).filter(peer).collect();
+        let peers = crowded(args).filter(|it| it.supports(route, mode)).filter(peer).collect();
         let (trials, quick) = (if measure == Measure::IdleCpu { 3 } else { 7 }, progress.quick);
         let item = Item {
             measure,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes, Storm};
 
-use super::peer::Field;
+use super::peer::Testbed;
 use super::sample::{Reading, figures};
 use crate::bench::report::Better;
 use crate::lab::cores::Cores;
@@ -14,17 +14,17 @@ use crate::lab::cores::Cores;
 ///
 /// # Errors
 /// A frame arrived that was not sent, or a socket failed.
-pub(super) fn storm(field: &Field, sizes: Sizes, time: Duration) -> Result<Vec<Reading>> {
-    let (from, to) = field.ends(false).context("the ends of the path are not there")?;
+pub(super) fn storm(testbed: &Testbed, sizes: Sizes, time: Duration) -> Result<Vec<Reading>> {
+    let (from, to) = testbed.ends(false).context("the ends of the path are not there")?;
     let cores = Cores::find().ends;
     let mut instruments = Instruments::open(&from, &to, Kind::Frames, cores)?;
     let storm = Storm::open(&from, cores.map(|(from, _)| from))?;
     let load = Load { rate: Rate::Frames(RATE), sizes, warm_up: time / 8, time };
     let calm = reading("latency-calm", &instruments.run(load)?);
-    let before = field.crowd_received()?;
-    let (outcome, sent) = storm.rage(STORM_PERIOD, || instruments.run(load))?;
+    let before = testbed.idle_received()?;
+    let (outcome, sent) = storm.run_during(STORM_PERIOD, || instruments.run(load))?;
     let outcome = outcome?;
-    let copies = field.crowd_received()? - before;
+    let copies = testbed.idle_received()? - before;
     let mut stormy = reading("latency-storm", &outcome);
     let seconds = outcome.sent.took.as_secs_f64();
     stormy.extra.push(("storm_offered", sent as f64 / seconds));
@@ -34,7 +34,7 @@ pub(super) fn storm(field: &Field, sizes: Sizes, time: Duration) -> Result<Vec<R
 
 /// The 99th percentile of one trial.
 fn reading(measure: &'static str, outcome: &Outcome) -> Reading {
-    let latency = outcome.received.tallies.first().map(|tally| tally.latency.clone());
+    let latency = outcome.received.trackers.first().map(|tracker| tracker.latency.clone());
     let nanos = latency.as_ref().map_or(0, |latency| latency.value_at_quantile(0.99));
     let mut extra = figures(outcome);
     extra.push(("rate", RATE));

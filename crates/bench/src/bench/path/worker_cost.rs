@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 use umacvlan_core::WorkerStats;
 
-use super::peer::Field;
-use super::perf_counters::Hardware;
+use super::peer::Testbed;
+use super::perf_counters::PerfCounters;
 use super::sample::Extra;
 
-/// The account of a worker, opened before a trial and closed after it.
-pub(super) struct Account<'f> {
-    field: &'f Field,
+/// The cost of a worker, opened before a trial and closed after it.
+pub(super) struct WorkerCost<'f> {
+    testbed: &'f Testbed,
     /// Nothing for a peer that has no worker.
     before: Option<Before>,
 }
@@ -20,27 +20,27 @@ pub(super) struct Account<'f> {
 struct Before {
     turns: Option<WorkerStats>,
     time: Option<Duration>,
-    hardware: Option<Hardware>,
+    counters: Option<PerfCounters>,
 }
 
-impl<'f> Account<'f> {
+impl<'f> WorkerCost<'f> {
     /// Begins to count.
-    pub(super) fn open(field: &'f Field) -> Self {
+    pub(super) fn open(testbed: &'f Testbed) -> Self {
         let before = || {
-            let (turns, time) = (field.turns(), thread_time(is_worker));
+            let (turns, time) = (testbed.turns(), thread_time(is_worker));
             // Last, so that what was done above is not counted.
-            Before { turns, time, hardware: Hardware::open(&workers()).ok() }
+            Before { turns, time, counters: PerfCounters::open(&workers()).ok() }
         };
-        Self { field, before: field.peer.has_worker().then(before) }
+        Self { testbed, before: testbed.peer.has_worker().then(before) }
     }
 
     /// Adds what the worker did meanwhile, in which time so many frames were forwarded.
     pub(super) fn close(self, frames: u64, extra: &mut Extra) {
-        let Some(Before { turns, time, hardware }) = self.before else {
+        let Some(Before { turns, time, counters }) = self.before else {
             return;
         };
         let per_frame = |amount: u64| amount as f64 / frames.max(1) as f64;
-        if let Some([cycles, instructions]) = hardware.and_then(|mut found| found.read().ok()) {
+        if let Some([cycles, instructions]) = counters.and_then(|mut found| found.read().ok()) {
             extra.push(("engine_cycles", per_frame(cycles)));
             extra.push(("engine_instructions", per_frame(instructions)));
         }
@@ -48,15 +48,15 @@ impl<'f> Account<'f> {
             let nanos = now.saturating_sub(before).as_nanos() as f64;
             extra.push(("engine_ns", nanos / frames.max(1) as f64));
         }
-        if let (Some(now), Some(then)) = (self.field.turns(), turns) {
+        if let (Some(now), Some(then)) = (self.testbed.turns(), turns) {
             extra.push(("engine_syscalls", per_frame(now.syscalls - then.syscalls)));
-            account_of_turns(&now, &then, extra);
+            add_turns(&now, &then, extra);
         }
     }
 }
 
-/// Its own account of what it did with its time.
-fn account_of_turns(now: &WorkerStats, then: &WorkerStats, extra: &mut Extra) {
+/// Its own cost of what it did with its time.
+fn add_turns(now: &WorkerStats, then: &WorkerStats, extra: &mut Extra) {
     let turns = now.busy_turns - then.busy_turns;
     let read = now.frames - then.frames;
     extra.push(("engine_frames_per_turn", read as f64 / turns.max(1) as f64));
