@@ -1,7 +1,7 @@
-//! `umacvlan bench`: what each mode costs, beside others who do the same.
+//! `umacvlan bench`: the cost of each mode, compared with other implementations.
 //!
-//! A bench gives points; what they come to, where they go and how two reports compare is here and
-//! the same for all of them. docs/benchmarks.md says how the figures are made.
+//! A bench ([`forward`], [`path`]) returns points. Statistics, output and the comparison of two
+//! reports are the same for all benches. docs/benchmarks.md explains how the figures are obtained.
 
 mod compare;
 mod environment;
@@ -17,19 +17,18 @@ mod report;
 mod summary;
 mod unit;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use compare::CompareArgs;
 use forward::ForwardArgs;
 use output::OutputArgs;
 use progress::Progress;
-use report::{Environment, Point, Report, SCHEMA};
+use report::{Environment, Point, Report, SCHEMA, read};
 
 /// Measure what each mode costs, beside others who do the same
 #[derive(Args, Clone, Debug)]
@@ -42,9 +41,9 @@ pub struct BenchArgs {
 enum BenchCommand {
     Compare(CompareArgs),
     /// Measure paths end to end, over veth and TAP, beside the kernel's macvlan and others
-    Path(Measured<path::PathArgs>),
+    Path(BenchRun<path::PathArgs>),
     /// Measure the engine alone, in memory, beside a bare look-up of the same addresses
-    Forward(Measured<ForwardArgs>),
+    Forward(BenchRun<ForwardArgs>),
     Show(ShowArgs),
 }
 
@@ -59,9 +58,9 @@ struct ShowArgs {
     output: OutputArgs,
 }
 
-// What every bench can be told. No documentation comment: clap would take it for the bench's own.
+// The arguments of every bench. Not a documentation comment: clap would show it as the bench's help.
 #[derive(Args, Clone, Debug)]
-struct Measured<A: Args> {
+struct BenchRun<A: Args> {
     #[command(flatten)]
     own: A,
 
@@ -85,10 +84,11 @@ struct Measured<A: Args> {
     output: OutputArgs,
 }
 
-/// Does what was asked for; the status is failure if `--fail-if` or a comparison says so.
+/// Runs the command. The exit status is failure if a `--fail-if` condition holds or a comparison
+/// finds a regression.
 ///
 /// # Errors
-/// Something cannot be measured, read or written.
+/// A measurement fails, or a file cannot be read or written.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     match &args.command {
         BenchCommand::Compare(args) => compare::run(args),
@@ -101,8 +101,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     }
 }
 
-impl<A: Args> Measured<A> {
-    /// Measures with this bench, and takes its report where it was asked to go.
+impl<A: Args> BenchRun<A> {
+    /// Runs this bench and delivers its report.
     fn run(
         &self,
         name: &str,
@@ -110,7 +110,7 @@ impl<A: Args> Measured<A> {
     ) -> Result<ExitCode> {
         self.output.check()?;
         let begun = Instant::now();
-        // Of 32 bits, so that every reader of JSON keeps all of it.
+        // 32 bits, which every reader of JSON represents exactly.
         let seed = u64::from(self.seed.unwrap_or_else(|| fastrand::u32(..)));
         let machine = environment::gather(seed);
         let mut progress = Progress::new(seed, self.trials, self.quick);
@@ -126,44 +126,5 @@ impl<A: Args> Measured<A> {
         };
         let (schema, bench) = (SCHEMA.to_owned(), name.to_owned());
         self.output.deliver(&Report { schema, bench, environment, points })
-    }
-}
-
-/// The report in this file.
-fn read(file: &Path) -> Result<Report> {
-    let name = file.display();
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
-    let report: Report =
-        serde_json::from_str(&text).with_context(|| format!("{name} is no report of bench"))?;
-    ensure!(
-        report.schema == SCHEMA,
-        "{name} is a report of schema {}, and this is a program for {SCHEMA}",
-        report.schema
-    );
-    Ok(report)
-}
-
-#[cfg(test)]
-mod tests {
-    use umacvlan_testkit::Scratch;
-
-    use super::*;
-
-    #[test]
-    fn only_reports_of_this_schema_are_read() {
-        let folder = Scratch::new();
-        let file = folder.path().join("report.json");
-        let complaint = || format!("{:#}", read(&file).unwrap_err());
-        assert!(complaint().contains("cannot read"));
-        fs::write(&file, "{}").unwrap();
-        assert!(complaint().contains("is no report of bench"));
-        let report = Report { schema: "umacvlan-bench/9".to_owned(), ..fixtures::report() };
-        fs::write(&file, serde_json::to_string(&report).unwrap()).unwrap();
-        assert!(complaint().contains("schema umacvlan-bench/9"));
-        fs::write(&file, serde_json::to_string(&fixtures::report()).unwrap()).unwrap();
-        // The last digit of a number may be lost on the way.
-        let found = read(&file).unwrap();
-        assert_eq!(found.environment, fixtures::report().environment);
-        assert_eq!(found.points.len(), fixtures::report().points.len());
     }
 }

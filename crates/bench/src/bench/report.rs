@@ -1,18 +1,22 @@
-//! [`Report`]: what a bench found, as it is written to a file and read again.
+//! [`Report`]: the results of a bench, as they are written to a file and read again.
 //!
-//! docs/benchmarks.md describes this form for its readers. Fields are only ever added; a change
-//! that would mislead an old reader gets a new [`SCHEMA`].
+//! docs/benchmarks.md describes the format. Fields are only added; a change that would mislead an old
+//! reader gets a new [`SCHEMA`].
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::path::Path;
+use std::{fmt, fs};
 
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-/// What the JSON says it is.
+use super::summary::{Ratio, Summary, summarise};
+
+/// The schema of the JSON format.
 pub(crate) const SCHEMA: &str = "umacvlan-bench/1";
 
-/// Everything that one run of a bench found.
+/// The results of one run of a bench.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Report {
     /// [`SCHEMA`].
@@ -23,45 +27,45 @@ pub(crate) struct Report {
     pub points: Vec<Point>,
 }
 
-/// Where and how it was measured. There is no name of the machine or of a user in it.
+/// The machine and the settings of a run. It names neither the machine nor a user.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct Environment {
     /// Version of umacvlan.
     pub version: String,
-    /// When it began, in UTC (RFC 3339).
+    /// The start time, in UTC (RFC 3339).
     pub begun: String,
-    /// How long it took.
+    /// The duration of the run.
     pub seconds: f64,
-    /// The words of the command.
+    /// The command line.
     pub command: Vec<String>,
-    /// What all random choices came from.
+    /// The seed of all random choices.
     pub seed: u64,
     pub cpu: Option<String>,
-    /// CPUs that are on line.
+    /// The number of online CPUs.
     pub cores: usize,
-    /// Of those, the ones that this process may run on: `0-3,8`.
+    /// The CPUs that this process may run on: `0-3,8`.
     pub allowed: String,
     /// Bytes of memory.
     pub memory: Option<u64>,
     /// Scaling governor of the first CPU.
     pub governor: Option<String>,
-    /// The hypervisor or its vendor, if the machine is a virtual one.
+    /// The hypervisor or its vendor, on a virtual machine.
     pub hypervisor: Option<String>,
-    /// What the kernel says of each weakness of the CPU.
+    /// The kernel's text about each CPU vulnerability.
     pub mitigations: BTreeMap<String, String>,
     /// Release and version of the kernel.
     pub kernel: String,
-    /// True if generator, engine and receiver had to share CPUs; absent if nobody else ran.
+    /// True if generator, engine and receiver shared CPUs; absent if the bench has none of them.
     pub shared_cores: Option<bool>,
     /// Offloads of the interfaces that were used, by name.
     pub offloads: BTreeMap<String, String>,
-    /// What else the reader has to know.
+    /// Remarks for the reader.
     pub notes: Vec<String>,
 }
 
-/// One thing that was measured, in all its trials.
+/// One measured figure, with the samples of all its trials.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Point {
@@ -69,18 +73,18 @@ pub(crate) struct Point {
     /// `frames/s`, `bit/s`, `us`, `ns/frame`, ...
     pub unit: String,
     pub better: Better,
-    /// One value for each trial, in the order of the rounds, warm-up left out.
+    /// One value for each trial, in the order of the rounds, without the warm-up.
     pub samples: Vec<f64>,
     pub summary: Summary,
-    /// Beside whom it was measured, in the same rounds.
+    /// The ratio to a peer measured in the same rounds.
     pub ratio: Option<Ratio>,
-    /// Other figures of the same trials. Some names are drawn: `p50`, `p90`, `p99`, `p99.9`, ... are
+    /// Other figures of the same trials. Charts show some of them: `p50`, `p90`, `p99`, `p99.9`, ... are
     /// percentiles in the unit of the point, `copies` is frames received for each frame sent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, f64>,
 }
 
-/// What tells a point from the others of its report; two reports are compared by it.
+/// The identity of a point in its report. Points of two reports with equal keys are compared.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub(crate) struct Key {
@@ -90,17 +94,17 @@ pub(crate) struct Key {
     pub mode: String,
     /// `udp`, `tcp`, `broadcast`, `unknown`, ...
     pub traffic: String,
-    /// Bytes of a frame as RFC 2544 counts them, with its check sequence; where all have one size.
+    /// Bytes of a frame as RFC 2544 counts them, with the FCS; absent if sizes vary.
     pub size: Option<u32>,
     /// Sub-interfaces on the parent.
     pub subs: u32,
     /// `throughput`, `mrr`, `ndr`, `pdr`, `latency`, `cost`, ...
     pub measure: String,
-    /// Who forwarded: `umacvlan`, `kernel`, `kernel-hairpin`, `bridge`, ...
+    /// The forwarder: `umacvlan`, `kernel`, `kernel-hairpin`, `bridge`, ...
     pub peer: String,
 }
 
-/// Which way is an improvement.
+/// Whether higher or lower values are better.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Better {
@@ -108,37 +112,27 @@ pub(crate) enum Better {
     Lower,
 }
 
-/// What the samples come to.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Summary {
-    pub median: f64,
-    /// Median of the absolute deviations from the median.
-    pub mad: f64,
-    /// The lower end of the 95 % interval of the median (bootstrap).
-    pub low: f64,
-    /// Its upper end.
-    pub high: f64,
-    /// Places in `samples` of those that are far from the rest. They are part of everything here.
-    pub outliers: Vec<usize>,
-}
-
-/// One of us divided by another, measured in the same rounds.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Ratio {
-    /// The other: the peer of its key.
-    pub to: String,
-    /// Median of the quotients of the rounds.
-    pub value: f64,
-    /// The lower end of its 95 % interval (paired bootstrap).
-    pub low: f64,
-    /// Its upper end.
-    pub high: f64,
+/// Reads the report in this file.
+///
+/// # Errors
+/// The file cannot be read, or is not a report of this [`SCHEMA`].
+pub(super) fn read(file: &Path) -> Result<Report> {
+    let name = file.display();
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+    let report: Report =
+        serde_json::from_str(&text).with_context(|| format!("{name} is no report of bench"))?;
+    ensure!(
+        report.schema == SCHEMA,
+        "{name} is a report of schema {}, and this is a program for {SCHEMA}",
+        report.schema
+    );
+    Ok(report)
 }
 
 impl Point {
-    /// The point with these samples, not yet beside anybody.
+    /// A point with these samples, without a ratio.
     pub(crate) fn new(key: Key, unit: &str, better: Better, samples: Vec<f64>, seed: u64) -> Self {
-        let summary = super::summary::summarise(&samples, seed);
+        let summary = summarise(&samples, seed);
         let extra = BTreeMap::new();
         Self { key, unit: unit.to_owned(), better, samples, summary, ratio: None, extra }
     }
@@ -156,7 +150,10 @@ impl fmt::Display for Key {
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_testkit::Scratch;
+
     use super::*;
+    use crate::bench::fixtures;
 
     fn point() -> Point {
         let key = Key {
@@ -184,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_adds_does_not_disturb() {
+    fn unknown_fields_of_a_later_version_are_ignored() {
         let mut value = serde_json::to_value(point()).unwrap();
         value["later"] = "something".into();
         value["key"]["later"] = 1.into();
@@ -192,7 +189,25 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_told_in_one_line() {
+    fn a_key_is_printed_on_one_line() {
         assert_eq!(point().key.to_string(), "wire-to-sub bridge udp 64 B 1 subs mrr umacvlan");
+    }
+
+    #[test]
+    fn only_reports_of_this_schema_are_read() {
+        let folder = Scratch::new();
+        let file = folder.path().join("report.json");
+        let complaint = || format!("{:#}", read(&file).unwrap_err());
+        assert!(complaint().contains("cannot read"));
+        fs::write(&file, "{}").unwrap();
+        assert!(complaint().contains("is no report of bench"));
+        let report = Report { schema: "umacvlan-bench/9".to_owned(), ..fixtures::report() };
+        fs::write(&file, serde_json::to_string(&report).unwrap()).unwrap();
+        assert!(complaint().contains("schema umacvlan-bench/9"));
+        fs::write(&file, serde_json::to_string(&fixtures::report()).unwrap()).unwrap();
+        // The last digit of a number may be lost on the way.
+        let found = read(&file).unwrap();
+        assert_eq!(found.environment, fixtures::report().environment);
+        assert_eq!(found.points.len(), fixtures::report().points.len());
     }
 }

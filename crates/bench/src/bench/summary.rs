@@ -1,30 +1,58 @@
-//! What samples come to: medians, and how far they can be trusted.
+//! [`Summary`] and [`Ratio`]: medians of samples and their confidence intervals.
 //!
-//! Nothing here assumes a normal distribution: times on a busy machine have a long tail. The
-//! intervals are percentile bootstrap intervals, from random numbers that the seed decides, so the
-//! same samples give the same figures on every machine.
+//! No normal distribution is assumed: times on a busy machine have a long tail. The intervals are
+//! percentile bootstrap intervals. The seed decides the random numbers, so the same samples give the
+//! same figures on every machine.
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 
-use super::report::{Ratio, Summary};
+use crate::shared::stats::median;
 
-/// The summary of these samples. Of none, everything is 0.
+/// Summary statistics of a point's samples.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Summary {
+    pub median: f64,
+    /// Median of the absolute deviations from the median.
+    pub mad: f64,
+    /// The lower end of the 95 % interval of the median (bootstrap).
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+    /// Indexes in `samples` of the outliers, which all figures include.
+    pub outliers: Vec<usize>,
+}
+
+/// The ratio of our samples to a peer's, measured in the same rounds.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Ratio {
+    /// The peer, as in its key.
+    pub to: String,
+    /// Median of the ratios of all rounds.
+    pub value: f64,
+    /// The lower end of its 95 % interval (paired bootstrap).
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+/// The summary of these samples. Without samples, all figures are 0.
 pub(crate) fn summarise(samples: &[f64], seed: u64) -> Summary {
     let Some(middle) = median(samples) else {
         return Summary::default();
     };
     let deviations: Vec<f64> = samples.iter().map(|sample| (sample - middle).abs()).collect();
     let mad = median(&deviations).unwrap_or_default();
-    let (low, high) = interval(samples.len(), seed, |places| {
-        median(&places.iter().map(|&place| samples[place]).collect::<Vec<_>>())
+    let (low, high) = interval(samples.len(), seed, |indexes| {
+        median(&indexes.iter().map(|&index| samples[index]).collect::<Vec<_>>())
     })
     .unwrap_or((middle, middle));
     Summary { median: middle, mad, low, high, outliers: outliers(&deviations, mad) }
 }
 
-/// How many times `theirs` `ours` is, sample by sample, as they were measured in the same rounds.
-/// What one of them has more of than the other is left out, and so are rounds in which theirs is
-/// not above zero. None if there is no round left.
+/// The ratio of `ours` to `theirs`, sample by sample: both were measured in the same rounds. Rounds
+/// that one side lacks, or in which theirs is not above zero, are skipped. `None` if no round is
+/// left.
 pub(crate) fn ratio(to: &str, ours: &[f64], theirs: &[f64], seed: u64) -> Option<Ratio> {
     let pairs = ours.iter().zip(theirs).filter(|&(_, &theirs)| theirs > 0.0);
     let quotients: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
@@ -34,59 +62,47 @@ pub(crate) fn ratio(to: &str, ours: &[f64], theirs: &[f64], seed: u64) -> Option
     (!quotients.is_empty()).then_some(Ratio { to, value: median, low, high })
 }
 
-/// The value in the middle, or between the two in the middle; none of nothing.
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let half = sorted.len() / 2;
-    let above = *sorted.get(half)?;
-    if sorted.len() % 2 == 1 {
-        return Some(above);
-    }
-    Some(f64::midpoint(sorted[half - 1], above))
-}
-
-/// The 95 % bootstrap interval of what `statistic` makes of `count` values. It is given the places
-/// of the values that were drawn, as many as there are, with repetition.
+/// The 95 % bootstrap interval of `statistic` over `count` values. `statistic` gets the indexes of
+/// `count` values that were drawn with replacement.
 pub(crate) fn interval(
     count: usize,
     seed: u64,
     mut statistic: impl FnMut(&[usize]) -> Option<f64>,
 ) -> Option<(f64, f64)> {
     let mut random = Rng::with_seed(seed);
-    let mut places = vec![0; count];
+    let mut indexes = vec![0; count];
     let draws = (0..DRAWS).filter_map(|_| {
-        places.fill_with(|| random.usize(..count));
-        statistic(&places)
+        indexes.fill_with(|| random.usize(..count));
+        statistic(&indexes)
     });
     percentiles(draws.collect())
 }
 
-/// The ends of the middle 95 % of these draws.
+/// The 2.5th and the 97.5th percentile of these draws.
 pub(crate) fn percentiles(mut draws: Vec<f64>) -> Option<(f64, f64)> {
     draws.sort_unstable_by(f64::total_cmp);
     let outside = draws.len() / 40;
     Some((*draws.get(outside)?, *draws.get(draws.len().checked_sub(1 + outside)?)?))
 }
 
-/// Places of the samples whose modified z-score is above [`FAR`]. Where more than half of the
-/// samples are equal there is no measure of what is far, and nothing is flagged.
+/// Indexes of the samples whose modified z-score is above [`FAR`]. If more than half of the samples
+/// are equal, the score is undefined and there are no outliers.
 fn outliers(deviations: &[f64], mad: f64) -> Vec<usize> {
     let far = |&(_, &deviation): &(usize, &f64)| NORMAL * deviation > FAR * mad;
     if mad == 0.0 {
         return Vec::new();
     }
-    deviations.iter().enumerate().filter(far).map(|(place, _)| place).collect()
+    deviations.iter().enumerate().filter(far).map(|(index, _)| index).collect()
 }
 
-/// Draws of a bootstrap. With 2000 the ends of an interval move by about 1 % of its width from
-/// seed to seed.
+/// Draws of a bootstrap. With 2000, the ends of an interval vary by about 1 % of its width between
+/// seeds.
 pub(crate) const DRAWS: usize = 2000;
 
 /// A modified z-score above this is an outlier (Iglewicz and Hoaglin, 1993).
 const FAR: f64 = 3.5;
 
-/// The 0.75 quantile of the normal distribution, by which a MAD becomes a standard deviation.
+/// The 0.75 quantile of the normal distribution, which scales a MAD to a standard deviation.
 const NORMAL: f64 = 0.6745;
 
 #[cfg(test)]
@@ -102,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_there_is_nothing() {
+    fn no_samples_give_an_empty_summary() {
         assert_eq!(summarise(&[], 1), Summary::default());
         assert_eq!(ratio("kernel", &[1.0], &[], 1), None);
         assert_eq!(ratio("kernel", &[1.0], &[0.0], 1), None);
@@ -132,12 +148,12 @@ mod tests {
                 low <= 10.0 && 10.0 <= high
             })
             .count();
-        // 95 % of 200, less what a percentile interval of 15 samples lacks and chance takes.
+        // 95 % of 200, less the bias of a percentile interval of 15 samples and some chance.
         assert!((180..=200).contains(&inside), "{inside}");
     }
 
     #[test]
-    fn what_slows_both_in_a_round_is_not_in_their_ratio() {
+    fn a_slow_round_does_not_change_the_ratio() {
         let slow = [1.0, 0.5, 0.9, 0.2, 1.0, 0.7, 0.3];
         let theirs = slow.map(|factor| 100.0 * factor);
         let ours = slow.map(|factor| 150.0 * factor);
@@ -154,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn order_does_not_matter_to_the_median_and_the_interval_is_around_it(
+        fn the_interval_contains_the_median_in_any_order(
             samples in prop::collection::vec(0.0..1e9, 1..40),
             seed: u64,
         ) {

@@ -1,48 +1,46 @@
-//! Who is compared with whom.
+//! [`Contenders`]: the implementations that the lab compares.
 
 use std::any::Any;
 use std::fmt;
 use std::io;
-use umacvlan_core::options::{Backend, PollMode};
 
 use anyhow::{Context, Result};
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
-use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_core::options::{Backend, PollMode};
+use umacvlan_engine::cpus;
 use umacvlan_lab::network::Network;
 use umacvlan_lab::site::{Provider, Site};
 use umacvlan_sys::bpf;
 use umacvlan_sys::netns::Netns;
 
 use super::LabArgs;
-use super::cores::Cores;
-use umacvlan_engine::cpus;
+use crate::shared::engine::start_engine;
 
-/// One who implements sub-interfaces.
+/// An implementation of sub-interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contender {
-    /// The engine, waiting for frames in this way.
+    /// The engine with this poll mode.
     Ours(PollMode),
-    /// The kernel's macvlan.
+    /// The kernel's macvlan driver.
     Kernel,
 }
 
-/// Who takes part.
+/// The implementations to compare, and the settings of ours.
 pub(super) struct Contenders {
-    /// What carries the frames of ours.
+    /// The backend of our uplink.
     pub(super) backend: Backend,
-    /// Ours first.
+    /// Ours comes first.
     pub(super) all: Vec<Contender>,
-    /// Why the kernel's macvlan does not.
+    /// Why the kernel's macvlan is left out, if it is.
     pub(super) without_kernel: Option<String>,
-    /// How many workers our parents have.
+    /// The number of workers of our parent.
     pub(super) workers: usize,
-    /// Why our host hears more than with the kernel's macvlan, if it does.
+    /// Why our host receives more frames than with the kernel's macvlan, if it does.
     pub(super) overheard: Option<String>,
 }
 
 impl Contenders {
-    /// Everyone who can take part on this machine, if the arguments let them.
+    /// The implementations that this machine has and the arguments allow.
     pub(super) fn new(network: &mut Network, args: &LabArgs) -> Result<Self> {
         let without_kernel = match args.no_kernel {
             true => Some("left out, as --no-kernel says".to_owned()),
@@ -50,7 +48,7 @@ impl Contenders {
         };
         let workers = usize::from(args.workers);
         let mut all = vec![Contender::Ours(PollMode::Adaptive)];
-        // Several that never sleep would leave the programs no core.
+        // Busy-polling workers on all cores would leave none for the programs.
         if workers == 1 || workers < cpus::allowed().len() {
             all.push(Contender::Ours(PollMode::Busy));
         }
@@ -62,13 +60,13 @@ impl Contenders {
         Ok(Self { backend, all, without_kernel, workers, overheard })
     }
 
-    /// True if this one takes part.
+    /// True if this implementation is compared.
     pub(super) fn has(&self, contender: Contender) -> bool {
         self.all.contains(&contender)
     }
 
-    /// Makes somebody's sub-interfaces of this mode in the network, instead of those that are
-    /// there; ours have so many workers.
+    /// Replaces the network's sub-interfaces by this contender's, of this mode. Our parent has this
+    /// many workers.
     pub(super) fn attach(
         &self,
         who: Contender,
@@ -80,7 +78,7 @@ impl Contenders {
             Contender::Kernel => network.attach(Provider::Kernel, mode),
             Contender::Ours(poll) => {
                 let ours = |site: &Site<'_>| {
-                    make(site, poll, workers, self.backend)
+                    start_engine(site, poll, workers, self.backend)
                         .map(|made| Box::new(made) as Box<dyn Any>)
                 };
                 network.attach(Provider::Userspace(&ours), mode)
@@ -91,7 +89,7 @@ impl Contenders {
 }
 
 impl Contender {
-    /// True if it takes a core from the others while it is there, even with nothing to do.
+    /// True if it uses a core even while idle.
     pub(super) fn is_busy_polling(self) -> bool {
         self == Self::Ours(PollMode::Busy)
     }
@@ -107,7 +105,7 @@ impl fmt::Display for Contender {
     }
 }
 
-/// Why there is no kernel macvlan here, if there is none: found out by trying.
+/// Tries the kernel's macvlan. Returns why it is missing, if it is.
 fn missing_kernel(network: &mut Network) -> Result<Option<String>> {
     match network.attach(Provider::Kernel, Mode::Bridge) {
         Ok(()) => Ok(None),
@@ -118,45 +116,9 @@ fn missing_kernel(network: &mut Network) -> Result<Option<String>> {
     }
 }
 
-/// Why nothing hides from our host what is not its own, if nothing does: found out by trying.
+/// Tries the filter that hides the sub-interfaces' frames from the host. Returns why it is missing,
+/// if it is.
 fn missing_filter() -> Option<String> {
     let tried = Netns::create().and_then(|netns| netns.run(bpf::try_host)).flatten();
     tried.err().map(|why| why.to_string())
-}
-
-/// Our sub-interfaces, on a parent with so many workers. They end with the engine that is returned.
-pub fn make(
-    site: &Site<'_>,
-    poll: PollMode,
-    workers: usize,
-    backend: Backend,
-) -> io::Result<Engine> {
-    let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
-    let worker = |cpu| WorkerConfig { poll, cpu, ..WorkerConfig::default() };
-    let parent = ParentOptions {
-        name: site.parent.to_owned(),
-        workers: Cores::find().workers(workers).map(worker).collect(),
-        backend,
-        ..ParentOptions::default()
-    };
-    engine.add_parent(parent).map_err(io::Error::other)?;
-    for sub in &site.subs {
-        let options = SubOptions {
-            name: sub.name.clone(),
-            mac: Some(sub.mac),
-            mode: site.mode,
-            netns: Some(sub.netns.try_clone()?),
-            sources: sub.sources.clone(),
-            // Here, and not by its user later: so the engine knows before the first frame.
-            up: true,
-            ..SubOptions::default()
-        };
-        let made = engine.add_sub(site.parent, options).map_err(io::Error::other)?;
-        if sub.idle {
-            // The kernel takes a namespace down with all that is in it at once, and TAPs whose
-            // descriptors are closed one by one, in 20 ms each.
-            engine.keep_sub(made.number).map_err(io::Error::other)?;
-        }
-    }
-    Ok(engine)
 }

@@ -17,7 +17,8 @@ use umacvlan_lab::station::{Member, Station};
 
 use super::LabArgs;
 use super::contenders::{Contender, Contenders};
-use super::cores::Cores;
+use crate::shared::cores::Cores;
+use crate::shared::stats::median;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +53,7 @@ impl Column {
     /// The median of the rounds, of each value on its own; `None` before the first.
     pub(super) fn median(&self) -> Option<(f64, f64)> {
         let median = |value: fn(&(f64, f64)) -> f64| {
-            let mut values: Vec<_> = self.samples.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied()
+            median(&self.samples.iter().map(value).collect::<Vec<_>>())
         };
         Some((median(|sample| sample.0)?, median(|sample| sample.1)?))
     }

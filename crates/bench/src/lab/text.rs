@@ -10,9 +10,9 @@ use umacvlan_lab::station::{Member, SUBS};
 
 use super::Findings;
 use super::contenders::{Contender, Contenders};
-use super::cores::Cores;
 use super::cost::{CostRow, Measure};
 use super::reach::{Cell, Difference, SetupReach};
+use crate::shared::cores::Cores;
 
 /// How to write: which columns there are, and whether in colour.
 pub(super) struct Text {
@@ -27,7 +27,7 @@ pub(super) struct Text {
 }
 
 impl Text {
-    pub(super) fn new(contenders: &Contenders, terminal: bool) -> Self {
+    pub(super) fn new(contenders: &Contenders, colour: bool) -> Self {
         Self {
             ours: contenders.has(Contender::Ours(PollMode::Adaptive)),
             kernel: contenders.has(Contender::Kernel),
@@ -35,8 +35,7 @@ impl Text {
             workers: contenders.workers,
             backend: contenders.backend,
             overheard: contenders.overheard.clone(),
-            // https://no-color.org
-            colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            colour,
         }
     }
 

@@ -9,7 +9,8 @@ use umacvlan_lab::measure::{Path, tcp_throughput};
 use umacvlan_lab::vlan_pair::VlanPair;
 
 use super::LabArgs;
-use super::cores::Cores;
+use crate::shared::cores::Cores;
+use crate::shared::stats::median;
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
 /// What stands behind the dot of a parent's name, and what it is called.
@@ -56,18 +57,13 @@ pub(super) fn run(args: &LabArgs) -> Result<Vec<Row>> {
     for (pair, (_, parent)) in pairs.iter().zip(PARENTS) {
         ensure!(pair.is_balanced()?, "{parent}: a frame is counted nowhere");
     }
-    let medians = samples.map(median);
+    let medians = samples.map(|samples| median(&samples).unwrap_or_default());
     let row = |((_, parent), bits): ((&str, &'static str), f64)| Row {
         parent,
         bits_per_second: bits,
         ratio: bits / medians[0],
     };
     Ok(PARENTS.into_iter().zip(medians).map(row).collect())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// The table for people.
@@ -103,6 +99,5 @@ mod tests {
                 "VLAN 10     9.50         0.95"
             ]
         );
-        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
     }
 }

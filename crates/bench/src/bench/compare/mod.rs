@@ -10,9 +10,10 @@ use clap::Args;
 use fastrand::Rng;
 use serde::Serialize;
 
-use super::report::{Better, Environment, Key, Point, Report};
-use super::summary::{DRAWS, median, percentiles};
+use super::report::{Better, Environment, Key, Point, Report, read};
+use super::summary::{DRAWS, percentiles};
 use super::unit::human;
+use crate::shared::stats::median;
 use umacvlan_text::output::Output;
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
@@ -95,7 +96,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<ExitCode> {
         "--alpha {} is no probability between 0 and 1",
         args.alpha
     );
-    let (before, after) = (super::read(&args.before)?, super::read(&args.after)?);
+    let (before, after) = (read(&args.before)?, read(&args.after)?);
     let comparison = compare(&before, &after, args.threshold / 100.0, args.alpha);
     ensure!(
         !comparison.changes.is_empty(),

@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use hashbrown::HashMap;
 
-use super::super::summary;
 use super::traffic::TestFrame;
+use crate::shared::stats;
 
 /// What a trial found, in nanoseconds for each frame.
 pub(super) struct Sample {
@@ -58,5 +58,5 @@ pub(super) fn per_frame(frames: usize, work: impl FnOnce()) -> f64 {
 
 /// The median of the slices of a trial: one that was interrupted does not count.
 pub(super) fn median(slices: Vec<f64>) -> Result<f64> {
-    summary::median(&slices).context("a trial without slices")
+    stats::median(&slices).context("a trial without slices")
 }

@@ -75,7 +75,7 @@ fn row(point: &Point) -> [Cell; 11] {
         (Some(ratio), Better::Lower) if ratio.low > 1.0 => Tint::Doubtful,
         _ => Tint::Plain,
     };
-    let of = |ratio: &crate::bench::report::Ratio| {
+    let of = |ratio: &crate::bench::summary::Ratio| {
         format!("{} to {} of {}", digits(ratio.low), digits(ratio.high), ratio.to)
     };
     [
@@ -127,7 +127,7 @@ mod tests {
     fn of_nothing_there_are_no_parts() {
         let mut report = fixtures::report();
         report.points.truncate(1);
-        report.points[0].summary = crate::bench::report::Summary::default();
+        report.points[0].summary = crate::bench::summary::Summary::default();
         assert!(!render(&report, false).contains("NaN"));
     }
 }

@@ -2,7 +2,7 @@
 
 use umacvlan_lab::traffic::{Outcome, SequenceTracker};
 
-use super::sample::Extra;
+use super::reading::Extra;
 
 /// Adds how many copies there were of each frame that was accepted, and the time between two of
 /// them; and what one takes of the engine, if what a frame takes is there already. `elsewhere` is

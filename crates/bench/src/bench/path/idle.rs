@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::peer::Testbed;
-use super::sample::{Extra, Reading};
+use super::reading::{Extra, Reading};
 use super::worker_cost::{is_engine, thread_time};
 use crate::bench::report::Better;
 

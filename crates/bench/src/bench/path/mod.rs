@@ -14,6 +14,7 @@ mod perf_counters;
 mod plan;
 mod points;
 mod ratios;
+mod reading;
 mod route;
 mod sample;
 mod scaling;
@@ -24,15 +25,15 @@ use std::io;
 use std::time::Duration;
 use umacvlan_core::options::WORKERS_MAX;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use umacvlan_core::Mode;
 use umacvlan_lab::error::LabError;
-use umacvlan_sys::netns::{Netns, enter_user_namespace};
 
 use super::progress::Progress;
 use super::report::Point;
-use crate::lab::cores::Cores;
+use crate::shared::cores::Cores;
+use crate::shared::namespaces::ensure_allowed;
 use peer::{Peer, Testbed};
 use plan::{Group, Item, Measure, Size, plan};
 use points::Series;
@@ -92,7 +93,7 @@ pub(crate) struct PathArgs {
 /// No privilege to make namespaces, no veth in this kernel; or a frame arrived other than it was
 /// sent: a fast wrong answer is none.
 pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
-    become_able()?;
+    ensure_allowed("this bench")?;
     let mut groups = plan(args, progress);
     find_ovs(args, &mut groups, progress)?;
     anyhow::ensure!(!groups.is_empty(), "no path has all that was asked for: nothing to measure");
@@ -165,7 +166,7 @@ fn turn(
     testbed: &mut Testbed,
     rates: &mut Vec<(plan::Traffic, f64)>,
     progress: &mut Progress,
-) -> Result<Vec<sample::Reading>> {
+) -> Result<Vec<reading::Reading>> {
     if testbed.peer.is_busy_polling() {
         testbed.attach()?;
         offloads::record(testbed, progress);
@@ -269,15 +270,6 @@ fn note_load(progress: &mut Progress) {
             "the machine was busy with other things: its load was {load} before it began"
         ));
     }
-}
-
-/// Makes sure that this process may make namespaces: as root, or as root of a user namespace.
-fn become_able() -> Result<()> {
-    let Err(refused) = Netns::create() else {
-        return Ok(());
-    };
-    enter_user_namespace()
-        .with_context(|| format!("this bench needs namespaces of its own: {refused}"))
 }
 
 fn is_unsupported(error: &anyhow::Error) -> bool {

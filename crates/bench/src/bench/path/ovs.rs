@@ -20,7 +20,7 @@ use nix::sched::{CloneFlags, unshare};
 use umacvlan_lab::site::Site;
 use umacvlan_sys::process::end_with_thread;
 
-use crate::lab::cores::Cores;
+use crate::shared::cores::Cores;
 
 /// Open vSwitch at work. It ends with this value.
 pub(super) struct Ovs {

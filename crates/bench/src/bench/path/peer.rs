@@ -24,8 +24,8 @@ use super::PathArgs;
 use super::ovs::Ovs;
 use super::plan::Group;
 use super::route::Route;
-use crate::lab::contenders::make;
-use crate::lab::cores::Cores;
+use crate::shared::cores::Cores;
+use crate::shared::engine::start_engine;
 
 /// One who forwards frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -217,7 +217,7 @@ impl Testbed {
     pub(super) fn attach(&mut self) -> Result<()> {
         let Self { peer, mode, route, workers, engine, rx_only, alone, .. } = self;
         let ours = |site: &Site<'_>| {
-            let made = Arc::new(make(site, peer.poll(), *workers, peer.backend())?);
+            let made = Arc::new(start_engine(site, peer.poll(), *workers, peer.backend())?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };

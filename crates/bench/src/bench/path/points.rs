@@ -8,10 +8,11 @@ use umacvlan_lab::traffic::Sizes;
 use super::peer::{Peer, Testbed};
 use super::plan::{Group, Item, Traffic};
 use super::ratios::ratios;
-use super::sample::Reading;
+use super::reading::Reading;
 use crate::bench::progress::Progress;
 use crate::bench::report::{Key, Point};
-use crate::bench::summary::{median, ratio};
+use crate::bench::summary::ratio;
+use crate::shared::stats::median;
 
 /// Everything that was read of one item.
 pub(super) struct Series<'p> {

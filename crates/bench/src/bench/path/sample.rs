@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
 use umacvlan_lab::measure::{Path, round_trips, tcp_throughput};
 use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
 
@@ -11,32 +10,12 @@ use super::copies;
 use super::idle::idle;
 use super::peer::{Testbed, set_tx_checksum};
 use super::plan::{Item, Measure, Traffic};
+use super::reading::{Extra, Reading, figures, frames};
 use super::storm::storm;
 use super::worker_cost::WorkerCost;
 use crate::bench::mlrsearch::{Goal, Limits, Trial, search};
 use crate::bench::report::Better;
-use crate::lab::cores::Cores;
-
-/// Other figures of a trial, by name.
-pub(super) type Extra = Vec<(&'static str, f64)>;
-
-/// One figure of one turn.
-pub(super) struct Reading {
-    /// What is measured, as the key of its point says.
-    pub(super) measure: &'static str,
-    pub(super) unit: &'static str,
-    pub(super) better: Better,
-    pub(super) value: f64,
-    pub(super) extra: Extra,
-    /// All latencies, in nanoseconds.
-    pub(super) latency: Option<Histogram<u64>>,
-}
-
-impl Reading {
-    fn rate(measure: &'static str, value: f64, extra: Extra) -> Self {
-        Self { measure, unit: "frames/s", better: Better::Higher, value, extra, latency: None }
-    }
-}
+use crate::shared::cores::Cores;
 
 /// Measures once.
 ///
@@ -217,33 +196,6 @@ impl LoadTest<'_> {
         };
         loads.map(reading).collect()
     }
-}
-
-/// Frames that were received, at the destination that was given the least.
-fn frames(outcome: &Outcome) -> u64 {
-    let received = outcome.received.trackers.iter().map(|tracker| tracker.received);
-    received.min().unwrap_or(0)
-}
-
-/// What any trial with frames tells.
-pub(super) fn figures(outcome: &Outcome) -> Extra {
-    let Outcome { sent, received, .. } = outcome;
-    let frames = frames(outcome).max(1) as f64;
-    let sum = |count: fn(&umacvlan_lab::traffic::SequenceTracker) -> u64| {
-        received.trackers.iter().map(count).sum::<u64>() as f64
-    };
-    vec![
-        ("offered", sent.offered as f64 / sent.took.as_secs_f64().max(f64::MIN_POSITIVE)),
-        ("loss", outcome.loss_ratio()),
-        ("unsent", (sent.intended - sent.offered) as f64),
-        ("refused", sent.refused as f64),
-        ("duplicated", sum(|tracker| tracker.duplicated)),
-        ("reordered", sum(|tracker| tracker.reordered)),
-        ("receiver_drops", received.drops as f64),
-        ("generator_late_us", sent.late.as_secs_f64() * 1e6),
-        ("generator_ns", sent.time.as_nanos() as f64 / sent.offered.max(1) as f64),
-        ("receiver_ns", received.time.as_nanos() as f64 / frames),
-    ]
 }
 
 /// Frames per second that leave every path idle.

@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes, Storm};
 
 use super::peer::Testbed;
-use super::sample::{Reading, figures};
+use super::reading::{Reading, figures};
 use crate::bench::report::Better;
-use crate::lab::cores::Cores;
+use crate::shared::cores::Cores;
 
 /// The same frames at the same rate without a storm, and in the middle of one.
 ///

@@ -7,7 +7,7 @@ use umacvlan_core::WorkerStats;
 
 use super::peer::Testbed;
 use super::perf_counters::PerfCounters;
-use super::sample::Extra;
+use super::reading::Extra;
 
 /// The cost of a worker, opened before a trial and closed after it.
 pub(super) struct WorkerCost<'f> {

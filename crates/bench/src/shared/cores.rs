@@ -1,25 +1,25 @@
-//! Which cores the worker and the programs of a measurement run on.
+//! [`Cores`]: the cores of the worker and of the programs of a measurement.
 
 use std::fmt;
 
 use core_affinity::CoreId;
 
-/// The engine's core and those of the programs at the two ends.
+/// The cores of the engine and of the programs at the two ends.
 ///
-/// A poll-mode engine has a core to itself, and programs have the others. The kernel's macvlan is
-/// measured between programs on the same cores, so that it is the same program on both sides.
+/// The poll-mode engine has a core of its own, and the programs have the others. The kernel's macvlan
+/// is measured with the programs on the same cores, so that results are comparable.
 #[derive(Clone, Copy, Debug)]
-pub struct Cores {
-    /// The worker's; `None` on a machine with one core.
-    pub worker: Option<CoreId>,
-    /// Of the end that sends and the one that receives.
-    pub ends: Option<(CoreId, CoreId)>,
+pub(crate) struct Cores {
+    /// The worker's core; `None` on a machine with one core.
+    pub(crate) worker: Option<CoreId>,
+    /// The cores of the sender and the receiver.
+    pub(crate) ends: Option<(CoreId, CoreId)>,
 }
 
 impl Cores {
-    /// The last core of those that this process may use for the worker, the first ones for the
-    /// programs.
-    pub fn find() -> Self {
+    /// Of the cores that this process may use, the last is the worker's and the first ones are the
+    /// programs'.
+    pub(crate) fn find() -> Self {
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         match cores.split_last() {
             Some((worker, [first, rest @ ..])) => {
@@ -29,8 +29,9 @@ impl Cores {
         }
     }
 
-    /// The CPU of each of so many workers: that of the only one first, then those before it.
-    pub fn workers(self, count: usize) -> impl Iterator<Item = Option<usize>> {
+    /// The CPU of each of `count` workers: the worker's core first, then the cores before it. `None` if
+    /// workers are not pinned.
+    pub(crate) fn workers(self, count: usize) -> impl Iterator<Item = Option<usize>> {
         let mut cpus = umacvlan_engine::cpus::allowed();
         cpus.reverse();
         let pinned = self.worker.is_some();
