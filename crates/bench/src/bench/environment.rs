@@ -1,4 +1,4 @@
-//! What of the machine decides how fast it is, so that two reports can be told apart.
+//! Gathers the facts about the machine that influence its speed, for the report.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use super::report::Environment;
 use umacvlan_engine::cpus;
 use umacvlan_text::format::ranges;
 
-/// The machine as it is now. What a container hides is absent.
+/// The current state of the machine. Facts that a container hides are absent.
 pub(super) fn gather(seed: u64) -> Environment {
     Environment {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -22,7 +22,7 @@ pub(super) fn gather(seed: u64) -> Environment {
     }
 }
 
-/// What the files below this root tell.
+/// The facts in the files below this root.
 fn machine(root: &Path) -> Environment {
     let read = |path: &str| {
         let text = fs::read_to_string(root.join(path)).ok()?;
@@ -39,7 +39,7 @@ fn machine(root: &Path) -> Environment {
     };
     let kernel = [read("proc/sys/kernel/osrelease"), read("proc/sys/kernel/version")];
     Environment {
-        // Where it has no name (on ARM), its numbers are what there is.
+        // ARM CPUs have numbers instead of a name.
         cpu: field("model name").or_else(|| {
             Some(format!("implementer {} part {}", field("CPU implementer")?, field("CPU part")?))
         }),
@@ -66,7 +66,7 @@ fn memory(meminfo: &str) -> Option<u64> {
     kibibytes.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Each file is a weakness, and says what is done about it.
+/// Each file is named after a CPU vulnerability and describes its mitigation.
 fn mitigations(folder: &Path) -> BTreeMap<String, String> {
     let Ok(files) = fs::read_dir(folder) else {
         return BTreeMap::new();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_machine_tells_is_recorded() {
+    fn facts_of_the_machine_are_recorded() {
         let root = tree(&[
             (
                 "proc/cpuinfo",
@@ -118,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_tells_nothing_is_no_failure() {
+    fn a_machine_without_any_facts_is_no_error() {
         let root = tree(&[]);
         assert_eq!(machine(root.path()), Environment::default());
     }
 
     #[test]
-    fn it_is_this_machine_and_now() {
+    fn the_facts_are_of_this_machine_and_this_time() {
         let found = gather(7);
         assert_eq!(found.seed, 7);
         assert!(found.cores > 0 && found.begun.ends_with('Z'), "{found:?}");

@@ -1,7 +1,7 @@
-//! [`Condition`]: what `--fail-if` says, and which points of a report it is true of.
+//! [`Condition`]: an expression of `--fail-if`.
 //!
-//! `[NAME=VALUE ... :] FIGURE OPERATOR NUMBER[UNIT]`. What stands before the colon chooses points
-//! by their keys; the rest is asked of each of those that has such a figure.
+//! `[NAME=VALUE ... :] FIGURE OPERATOR NUMBER[UNIT]`. The part before the colon selects points by
+//! their keys. The rest is tested on each selected point that has the figure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,12 +14,12 @@ use super::unit::{convert, human};
 /// An expression of `--fail-if`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Condition {
-    /// Names of the key, and what they have to be.
+    /// Names in the key, and the values that they must have.
     filters: Vec<(String, String)>,
     figure: String,
     operator: Operator,
     number: f64,
-    /// What follows the number: nothing, a prefix or a unit.
+    /// The text after the number: empty, a prefix or a unit.
     unit: String,
 }
 
@@ -31,40 +31,42 @@ enum Operator {
     Below,
 }
 
-/// What a condition comes to in a report.
+/// The result of a condition on a report.
 pub(super) struct Finding<'r> {
-    /// How many points were asked.
-    pub(super) asked: usize,
-    /// Those of which it is true, with the figure in question.
+    /// The number of points that were tested.
+    pub(super) tested: usize,
+    /// The points for which it is true, with the value of the figure.
     pub(super) hits: Vec<(&'r Point, f64)>,
 }
 
 impl Condition {
-    /// Asks every point that is meant.
+    /// Tests every selected point.
     ///
     /// # Errors
-    /// None is meant or has such a figure, or one is measured in another unit.
-    pub(super) fn ask<'r>(&self, report: &'r Report) -> Result<Finding<'r>> {
-        let meant: Vec<_> = report.points.iter().filter(|point| self.is_of(&point.key)).collect();
-        ensure!(!meant.is_empty(), "--fail-if '{self}': no point of the report is meant");
-        let asked = meant.iter().filter_map(|point| Some((*point, figure(point, &self.figure)?)));
-        let asked: Vec<(&'r Point, f64)> = asked.collect();
+    /// No point is selected, none has the figure, or the unit does not fit one of them.
+    pub(super) fn test<'r>(&self, report: &'r Report) -> Result<Finding<'r>> {
+        let selected: Vec<_> =
+            report.points.iter().filter(|point| self.selects(&point.key)).collect();
+        ensure!(!selected.is_empty(), "--fail-if '{self}': no point of the report is meant");
+        let tested =
+            selected.iter().filter_map(|point| Some((*point, figure(point, &self.figure)?)));
+        let tested: Vec<(&'r Point, f64)> = tested.collect();
         ensure!(
-            !asked.is_empty(),
+            !tested.is_empty(),
             "--fail-if '{self}': none of the {} points that are meant has a {}",
-            meant.len(),
+            selected.len(),
             self.figure
         );
         let mut hits = Vec::new();
-        for &(point, found) in &asked {
+        for &(point, found) in &tested {
             if self.operator.holds(found, self.limit(point)?) {
                 hits.push((point, found));
             }
         }
-        Ok(Finding { asked: asked.len(), hits })
+        Ok(Finding { tested: tested.len(), hits })
     }
 
-    /// The figure that was asked for as people read it.
+    /// The figure and its value, for people.
     pub(super) fn human(&self, point_unit: &str, found: f64) -> String {
         match is_plain(&self.figure) {
             true => format!("{} {found:.3}", self.figure),
@@ -72,11 +74,11 @@ impl Condition {
         }
     }
 
-    fn is_of(&self, key: &Key) -> bool {
+    fn selects(&self, key: &Key) -> bool {
         self.filters.iter().all(|(name, value)| field(key, name).as_deref() == Some(value))
     }
 
-    /// The number in the unit of the point.
+    /// The number, converted to the unit of the point.
     fn limit(&self, point: &Point) -> Result<f64> {
         let unit = if is_plain(&self.figure) { "" } else { &point.unit };
         convert(self.number, &self.unit, unit).with_context(|| {
@@ -124,7 +126,7 @@ impl fmt::Display for Condition {
 }
 
 impl Operator {
-    /// The operator that the text begins with, and what follows it.
+    /// The operator at the start of the text, and the rest of the text.
     fn split(text: &str) -> (Self, &str) {
         let signs = [Self::AtLeast, Self::AtMost, Self::Above, Self::Below];
         let found =
@@ -162,7 +164,7 @@ fn filter(word: &str) -> Result<(String, String)> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// A number and what follows it. An exponent belongs to the number: `1e6`.
+/// A number and the text after it. An exponent belongs to the number: `1e6`.
 fn amount(text: &str) -> Result<(f64, String)> {
     let ends = text.char_indices().map(|(place, c)| place + c.len_utf8()).rev();
     let number = ends
@@ -181,7 +183,7 @@ fn is_word(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
-/// True for figures that have no unit whatever their point has.
+/// True for figures without a unit, whatever the unit of their point.
 fn is_plain(figure: &str) -> bool {
     figure.starts_with("ratio") || figure == "copies"
 }
@@ -213,7 +215,7 @@ fn field(key: &Key, name: &str) -> Option<String> {
     })
 }
 
-/// By what points are chosen.
+/// The names that select points.
 const NAMES: [&str; 7] = ["path", "mode", "traffic", "size", "subs", "measure", "peer"];
 
 #[cfg(test)]
@@ -223,47 +225,47 @@ mod tests {
     use super::*;
     use crate::bench::fixtures;
 
-    fn ask(text: &str) -> Result<(usize, usize)> {
+    fn test(text: &str) -> Result<(usize, usize)> {
         let report = fixtures::report();
-        let finding = text.parse::<Condition>()?.ask(&report)?;
-        Ok((finding.asked, finding.hits.len()))
+        let finding = text.parse::<Condition>()?.test(&report)?;
+        Ok((finding.tested, finding.hits.len()))
     }
 
     fn complaint(text: &str) -> String {
-        format!("{:#}", ask(text).unwrap_err())
+        format!("{:#}", test(text).unwrap_err())
     }
 
     #[test]
-    fn every_point_that_has_the_figure_is_asked() {
+    fn every_point_with_the_figure_is_tested() {
         let report = fixtures::report();
         let beside = report.points.iter().filter(|point| point.ratio.is_some()).count();
-        assert_eq!(ask("ratio < 100").unwrap(), (beside, beside));
-        assert_eq!(ask("ratio > 100").unwrap(), (beside, 0));
+        assert_eq!(test("ratio < 100").unwrap(), (beside, beside));
+        assert_eq!(test("ratio > 100").unwrap(), (beside, 0));
     }
 
     #[test]
-    fn points_are_chosen_by_their_keys() {
+    fn points_are_selected_by_their_keys() {
         let text = "path=wire-to-sub mode=bridge traffic=udp size=64 measure=mrr : value > 1k";
         let peers = fixtures::PEERS.len();
-        assert_eq!(ask(text).unwrap(), (peers, peers));
-        assert_eq!(ask(&text.replace(" :", " peer=kernel:")).unwrap(), (1, 1));
+        assert_eq!(test(text).unwrap(), (peers, peers));
+        assert_eq!(test(&text.replace(" :", " peer=kernel:")).unwrap(), (1, 1));
     }
 
     #[test]
     fn numbers_may_be_in_another_multiple_of_the_unit() {
-        let (asked, hits) = ask("measure=latency: p99 > 1ns").unwrap();
+        let (asked, hits) = test("measure=latency: p99 > 1ns").unwrap();
         assert!(asked > 0 && hits == asked);
-        assert_eq!(ask("measure=latency: p99 > 1s").unwrap(), (asked, 0));
+        assert_eq!(test("measure=latency: p99 > 1s").unwrap(), (asked, 0));
     }
 
     #[test]
-    fn what_is_meant_of_nothing_is_an_error() {
+    fn a_condition_that_fits_no_point_is_an_error() {
         assert!(complaint("path=nowhere: value < 1").contains("no point of the report is meant"));
         assert!(complaint("measure=mrr: p99 < 1").contains("has a p99"));
     }
 
     #[test]
-    fn mistakes_are_told() {
+    fn errors_name_the_mistake() {
         for (text, words) in [
             ("ratio", "compares nothing"),
             ("< 1", "no figure before"),
@@ -284,7 +286,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_parsed_again(
+        fn a_printed_condition_parses_to_itself(
             size in prop::option::of(1..9000_u32),
             figure in "[a-z][a-z0-9.]{0,8}",
             operator in prop::sample::select(vec![
@@ -301,13 +303,13 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(text in "\\PC{0,30}") {
-            let _ = ask(&text);
+        fn no_text_panics(text in "\\PC{0,30}") {
+            let _ = test(&text);
         }
 
         #[test]
-        fn nor_is_one_that_is_nearly_right(text in "[a-z=: <>0-9e.µ-]{0,20}[<>]=?[ 0-9e.]{0,5}µ?s?") {
-            let _ = ask(&text);
+        fn no_nearly_valid_text_panics(text in "[a-z=: <>0-9e.µ-]{0,20}[<>]=?[ 0-9e.]{0,5}µ?s?") {
+            let _ = test(&text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A report with something of every kind in it, made up.
+//! A made-up report with points of every kind, for tests.
 
 use std::sync::LazyLock;
 
@@ -11,12 +11,12 @@ pub(super) const PEERS: [&str; 4] = ["umacvlan", "kernel", "kernel-hairpin", "br
 
 const SIZES: [u32; 7] = [64, 128, 256, 512, 1024, 1280, 1518];
 
-/// How fast each of the peers is, beside the kernel.
+/// The speed of each peer relative to the kernel.
 const SPEED: [f64; 4] = [0.85, 1.0, 0.8, 0.55];
 
-/// The report of a machine that never was.
+/// The report.
 pub(super) fn report() -> Report {
-    // Its intervals take a while.
+    // Computed once, because its intervals take a while.
     static REPORT: LazyLock<Report> = LazyLock::new(make);
     REPORT.clone()
 }
@@ -39,7 +39,7 @@ fn make() -> Report {
         points.extend(bulk(path));
         points.extend(latency(path));
     }
-    points.extend(crowd());
+    points.extend(by_subs());
     Report { schema: SCHEMA.to_owned(), bench: "path".to_owned(), environment, points }
 }
 
@@ -49,7 +49,7 @@ fn key(path: &str, mode: &str, traffic: &str, measure: &str) -> Key {
 }
 
 /// One point for each peer, with the ratio of ours to the kernel's.
-fn contest(key: &Key, unit: &str, better: Better, kernel: f64) -> Vec<Point> {
+fn peers(key: &Key, unit: &str, better: Better, kernel: f64) -> Vec<Point> {
     let mut random = Rng::with_seed(kernel.to_bits());
     let mut points: Vec<Point> = Vec::new();
     for (peer, speed) in PEERS.iter().zip(SPEED) {
@@ -65,20 +65,20 @@ fn contest(key: &Key, unit: &str, better: Better, kernel: f64) -> Vec<Point> {
 fn sizes(path: &str, mode: &str) -> Vec<Point> {
     let of_size = |size: u32| {
         let key = Key { size: Some(size), ..key(path, mode, "udp", "mrr") };
-        contest(&key, "frames/s", Better::Higher, 1.2e6 - 200.0 * f64::from(size))
+        peers(&key, "frames/s", Better::Higher, 1.2e6 - 200.0 * f64::from(size))
     };
     SIZES.into_iter().flat_map(of_size).collect()
 }
 
 fn bulk(path: &str) -> Vec<Point> {
     let of_mode =
-        |mode| contest(&key(path, mode, "tcp", "throughput"), "bit/s", Better::Higher, 1.1e10);
+        |mode| peers(&key(path, mode, "tcp", "throughput"), "bit/s", Better::Higher, 1.1e10);
     ["bridge", "private", "vepa"].into_iter().flat_map(of_mode).collect()
 }
 
 fn latency(path: &str) -> Vec<Point> {
     let key = Key { size: Some(64), ..key(path, "bridge", "request", "latency") };
-    let mut points = contest(&key, "us", Better::Lower, 15.0);
+    let mut points = peers(&key, "us", Better::Lower, 15.0);
     for point in &mut points {
         let names = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
         for (name, factor) in names.into_iter().zip([1.0, 1.3, 2.0, 6.0, 20.0, 90.0]) {
@@ -88,16 +88,16 @@ fn latency(path: &str) -> Vec<Point> {
     points
 }
 
-fn crowd() -> Vec<Point> {
+fn by_subs() -> Vec<Point> {
     let mut points = Vec::new();
     for subs in [1, 8, 64, 1024, 65_536] {
         for mode in ["bridge", "passthru", "private", "source", "vepa"] {
             let key = Key { size: Some(64), subs, ..key("decision", mode, "hit", "cost") };
             let cost = 2.0 + f64::from(subs).ln() / 5.0;
-            points.extend(contest(&key, "ns/frame", Better::Lower, cost).into_iter().take(1));
+            points.extend(peers(&key, "ns/frame", Better::Lower, cost).into_iter().take(1));
         }
         let key = Key { size: Some(64), subs, ..key("wire-to-sub", "bridge", "broadcast", "mrr") };
-        let mut flood = contest(&key, "frames/s", Better::Higher, 1e6 / f64::from(subs));
+        let mut flood = peers(&key, "frames/s", Better::Higher, 1e6 / f64::from(subs));
         for point in &mut flood {
             point.extra.insert("copies".to_owned(), f64::from(subs));
         }

@@ -1,4 +1,4 @@
-//! [`Progress`]: what a bench is told of the run it is part of, and what it tells on its way.
+//! [`Progress`]: the settings of a run, its progress bar and its notes.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// The run that a bench is part of.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// What all random choices are to come from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// True if the whole is to take less than a minute.
+    /// True if the run must take less than a minute.
     pub quick: bool,
-    /// True if generator, engine and receiver share CPUs: to be set by a bench that has them.
+    /// True if generator, engine and receiver share CPUs. Set by a bench that has them.
     pub shared_cores: Option<bool>,
-    /// Offloads of the interfaces that are used, by name: to be filled by a bench that has them.
+    /// Offloads of the interfaces in use, by name. Filled by a bench that has any.
     pub offloads: BTreeMap<String, String>,
     trials: Option<u32>,
     notes: Vec<String>,
@@ -24,7 +24,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(seed: u64, trials: Option<u32>, quick: bool) -> Self {
         let bar = ProgressBar::no_length();
-        // Says nothing where standard error is not a terminal.
+        // Without a terminal on standard error, the bar prints nothing.
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)") {
             bar.set_style(style);
         }
@@ -32,28 +32,28 @@ impl Progress {
         Self { seed, quick, shared_cores: None, offloads, trials, notes, bar }
     }
 
-    /// How many trials each point is to have: as the user says, or this.
+    /// The number of trials of each point: the user's, or `usual`.
     pub(crate) fn trials(&self, usual: u32) -> u32 {
         self.trials.unwrap_or(usual)
     }
 
-    /// There are so many steps to come, of about the same length.
+    /// Starts the bar with this many steps of about the same duration.
     pub(crate) fn begin(&self, steps: u64) {
         self.bar.set_length(steps);
         self.bar.reset();
     }
 
-    /// What is done now is this.
+    /// Shows what is being measured.
     pub(crate) fn at(&self, what: impl Into<String>) {
         self.bar.set_message(what.into());
     }
 
-    /// A step is done.
+    /// Advances the bar by one step.
     pub(crate) fn step(&self) {
         self.bar.inc(1);
     }
 
-    /// Something that the reader of the report has to know; once is enough.
+    /// Adds a note to the report, unless it has the same note already.
     pub(crate) fn note(&mut self, words: impl Into<String>) {
         let words = words.into();
         if !self.notes.contains(&words) {
@@ -61,15 +61,15 @@ impl Progress {
         }
     }
 
-    /// The numbers below `count` in the order in which this round is to measure.
+    /// The numbers below `count` in the random order of this round.
     pub(crate) fn order(&self, round: u32, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
-        // Rounds of one seed are as far apart as the rounds of two.
+        // Each round has its own seed.
         Rng::with_seed(self.seed ^ (u64::from(round) << 32)).shuffle(&mut order);
         order
     }
 
-    /// The end: takes the bar from the terminal, and gives what was noted.
+    /// Removes the bar from the terminal and returns the notes.
     pub(crate) fn finish(&mut self) -> Vec<String> {
         self.bar.finish_and_clear();
         std::mem::take(&mut self.notes)
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_round_has_everything_in_an_order_of_its_own() {
+    fn each_round_has_its_own_order_of_everything() {
         let progress = Progress::new(1, None, false);
         let mut first = progress.order(0, 20);
         assert_ne!(first, progress.order(1, 20));

@@ -1,15 +1,15 @@
-//! Units of what is measured: their prefixes, and amounts as people read them.
+//! Units and their prefixes, and amounts for people.
 
 use umacvlan_text::format::scaled;
 
-/// Units that may have a prefix. What is not here is taken as it is.
+/// Units that may have a prefix. Other units are used as they are.
 const BASES: [&str; 5] = ["s", "s/frame", "frames/s", "bit/s", "transactions/s"];
 
-/// Prefixes and what they stand for.
+/// Prefixes and their factors.
 const PREFIXES: [(&str, f64); 7] =
     [("n", 1e-9), ("u", 1e-6), ("m", 1e-3), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)];
 
-/// What a unit is a multiple of, and how many of it: `us` is 1e-6 `s`.
+/// The factor and the base of a unit: `us` is 1e-6 `s`.
 pub(super) fn split(unit: &str) -> (f64, &str) {
     let known = PREFIXES.iter().find_map(|&(prefix, factor)| {
         let base = unit.strip_prefix(prefix)?;
@@ -18,8 +18,8 @@ pub(super) fn split(unit: &str) -> (f64, &str) {
     known.unwrap_or((1.0, unit))
 }
 
-/// What a number with this suffix is in `unit`: the suffix is another multiple of the same, or
-/// only a prefix. None if it is something else.
+/// Converts a number with this suffix to `unit`. The suffix is empty, only a prefix, or a unit with
+/// the same base; `None` otherwise.
 pub(super) fn convert(number: f64, suffix: &str, unit: &str) -> Option<f64> {
     if suffix.is_empty() {
         return Some(number);
@@ -47,7 +47,7 @@ pub(super) fn human(amount: f64, unit: &str) -> String {
     format!("{} {prefix}{base}", digits(amount / factor))
 }
 
-/// A number with three digits, of which none is a zero at the end of a fraction that has no other.
+/// A number with three significant digits.
 pub(super) fn digits(number: f64) -> String {
     let places = match number.abs() {
         size if size >= 99.95 || size == 0.0 => 0,
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_converted_to_the_unit_of_the_point_or_not_at_all() {
+    fn numbers_are_converted_between_units_of_one_base_only() {
         let near = |converted: Option<f64>, wanted: f64| (converted.unwrap() - wanted).abs() < 1e-9;
         assert!(near(convert(20.0, "us", "ns"), 20_000.0));
         assert!(near(convert(2.0, "Mbit/s", "bit/s"), 2e6));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_read_at_a_glance() {
+    fn amounts_have_three_digits_and_a_fitting_prefix() {
         for (amount, unit, text) in [
             (1_234_567.0, "frames/s", "1.23 Mframes/s"),
             (14_230.0, "ns", "14.2 us"),

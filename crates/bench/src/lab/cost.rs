@@ -1,7 +1,7 @@
-//! The second half: what it costs, everyone measured in turn.
+//! The second half of the lab: cost, with the contenders measured alternately.
 //!
-//! The rounds are interleaved, A B A B: a machine that gets warm, or busy with something else,
-//! then does so to everyone. The median of the rounds is what is shown.
+//! The rounds are interleaved, A B A B, so that a machine that gets warm or busy affects all
+//! contenders. The median of the rounds is shown.
 
 use std::time::Duration;
 
@@ -20,18 +20,18 @@ use super::contenders::{Contender, Contenders};
 use crate::shared::cores::Cores;
 use crate::shared::stats::median;
 
-/// What is measured.
+/// The kinds of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
     /// One TCP stream, in bit/s.
     Tcp,
-    /// UDP request and answer, p50 and p99 in seconds.
+    /// UDP request and response, p50 and p99 in seconds.
     RoundTrip,
     /// 60-byte frames, delivered and offered per second.
     Frames,
 }
 
-/// One row of the table: a path, what is measured on it, and what was found.
+/// One row of the table: a path, the measure, and the results.
 pub(super) struct CostRow {
     pub(super) mode: Mode,
     pub(super) hairpin: bool,
@@ -42,15 +42,15 @@ pub(super) struct CostRow {
     time: Duration,
 }
 
-/// What one contender did in a row.
+/// The results of one contender in a row.
 pub(super) struct Column {
     pub(super) contender: Contender,
-    /// One for each round: what the row is about, and beside it p99 or frames offered.
+    /// One for each round: the measured value, and with it p99 or the frames offered.
     pub(super) samples: Vec<(f64, f64)>,
 }
 
 impl Column {
-    /// The median of the rounds, of each value on its own; `None` before the first.
+    /// The median of each value over the rounds; `None` before the first round.
     pub(super) fn median(&self) -> Option<(f64, f64)> {
         let median = |value: fn(&(f64, f64)) -> f64| {
             median(&self.samples.iter().map(value).collect::<Vec<_>>())
@@ -63,14 +63,14 @@ impl Column {
 pub(super) struct Group {
     mode: Mode,
     hairpin: bool,
-    /// Workers of our parent.
+    /// The number of workers of our parent.
     workers: usize,
     rounds: usize,
     rows: Vec<CostRow>,
 }
 
-/// What to measure: a path of each kind that is reachable in each setup, and not already measured
-/// with the other switch. In bridge mode, frames as well, and our engine in both ways of waiting.
+/// The measurements: in each setup, a path of each kind that is reachable and not yet measured with
+/// the other hairpin setting. Bridge mode also has frame rates, and our engine in both poll modes.
 pub(super) fn plan(args: &LabArgs, contenders: &Contenders) -> Vec<Group> {
     if args.no_cost {
         return Vec::new();
@@ -84,7 +84,7 @@ pub(super) fn plan(args: &LabArgs, contenders: &Contenders) -> Vec<Group> {
             let setup = Setup {
                 mode,
                 hairpin,
-                // A path that only one of the two has cannot be compared.
+                // The documented rules, which both implementations fulfil.
                 semantics: Semantics::Documented,
             };
             let fresh: Vec<_> = PATHS
@@ -111,12 +111,12 @@ pub(super) fn plan(args: &LabArgs, contenders: &Contenders) -> Vec<Group> {
     groups
 }
 
-/// How many steps of progress this half has.
+/// The number of progress steps of this half.
 pub(super) fn steps(plan: &[Group]) -> usize {
-    plan.iter().map(|group| group.rounds * present(&group.rows).len()).sum()
+    plan.iter().map(|group| group.rounds * contenders_in(&group.rows).len()).sum()
 }
 
-/// Measures everything that is planned.
+/// Runs all planned measurements.
 pub(super) fn run(
     plan: Vec<Group>,
     contenders: &Contenders,
@@ -125,7 +125,7 @@ pub(super) fn run(
     let mut testbeds = Vec::new();
     let mut measured = Vec::new();
     for mut group in plan {
-        let present = present(&group.rows);
+        let present = contenders_in(&group.rows);
         for &contender in &present {
             prepare(contenders, &mut testbeds, contender, &group)?;
         }
@@ -142,11 +142,11 @@ pub(super) fn run(
     Ok(measured)
 }
 
-/// A contender and the network in which it is measured. Each has its own, so that a round does
-/// not wait for another's sub-interfaces to be taken down.
+/// A contender and the network in which it is measured. Each contender has its own, so that it need
+/// not wait for another's sub-interfaces to be removed.
 type Testbed = (Contender, Network);
 
-/// Has a contender ready for a group.
+/// Prepares a contender's testbed for a group.
 fn prepare(
     contenders: &Contenders,
     testbeds: &mut Vec<Testbed>,
@@ -167,7 +167,7 @@ fn prepare(
 }
 
 impl Group {
-    /// One round of one contender.
+    /// Runs one round of one contender.
     fn sample(
         &mut self,
         contenders: &Contenders,
@@ -191,7 +191,7 @@ impl Group {
 }
 
 impl CostRow {
-    /// Measures once, if this contender has a column here.
+    /// Measures once, if this contender has a column in the row.
     fn sample(&mut self, stations: &[Station<'_>], contender: Contender) -> Result<()> {
         let mut columns = self.columns.iter_mut();
         let Some(column) = columns.find(|column| column.contender == contender) else {
@@ -203,7 +203,7 @@ impl CostRow {
         };
         let cores = match self.measure {
             Measure::Tcp | Measure::Frames => Cores::find().ends,
-            // Two programs that take turns are put where the scheduler wants them.
+            // The two programs run alternately, so the scheduler chooses their cores.
             Measure::RoundTrip => None,
         };
         let path = Path { from, to, cores };
@@ -268,8 +268,8 @@ fn rows(
     measures.into_iter().map(row).collect()
 }
 
-/// Everyone who has a column in one of the rows.
-fn present(rows: &[CostRow]) -> Vec<Contender> {
+/// The contenders with a column in one of the rows.
+fn contenders_in(rows: &[CostRow]) -> Vec<Contender> {
     let mut all: Vec<Contender> = Vec::new();
     for column in rows.iter().flat_map(|row| &row.columns) {
         if !all.contains(&column.contender) {
@@ -279,7 +279,7 @@ fn present(rows: &[CostRow]) -> Vec<Contender> {
     all
 }
 
-/// One path of each kind: the other pairs of sub-interfaces are like the first.
+/// One path of each kind: all pairs of sub-interfaces are alike.
 const PATHS: [(Member, Member); 4] = [
     (Member::Sub(1), Member::Sub(2)),
     (Member::External, Member::Sub(1)),
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_taken_of_each_value_on_its_own() {
+    fn each_value_has_its_own_median() {
         let column = |samples: &[(f64, f64)]| Column {
             contender: Contender::Kernel,
             samples: samples.to_vec(),

@@ -1,9 +1,8 @@
-//! What the laboratory found, for programs.
+//! The results of the lab as JSON.
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use umacvlan_lab::reach::Probe;
-use umacvlan_lab::reach::Reach;
+use umacvlan_lab::reach::{Probe, Reach};
 
 use super::Findings;
 use super::cost::{Column, CostRow, Measure};
@@ -11,7 +10,7 @@ use super::reach::{Cell, Difference, SetupReach};
 use super::text;
 use super::vlan::Row;
 
-/// The whole report as one JSON object.
+/// The complete report as one JSON object.
 pub(super) fn report(findings: &Findings, differing: &[Difference]) -> Result<String> {
     let report = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -27,13 +26,14 @@ pub(super) fn report(findings: &Findings, differing: &[Difference]) -> Result<St
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 
-/// What tags cost, as one JSON object.
+/// The results of `--vlan` as one JSON object.
 pub(super) fn vlan(rows: &[Row]) -> Result<String> {
     let report = json!({ "version": env!("CARGO_PKG_VERSION"), "vlan": rows });
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 
-/// One object for each cell; `ours` and `kernel` are copies of one frame, null if not there.
+/// One object for each cell. `ours` and `kernel` count the copies of one frame, or are null if not
+/// tested.
 fn cells(found: &SetupReach) -> Vec<Value> {
     let object = |cell: Cell| {
         let Cell { probe, from, to } = cell;

@@ -1,5 +1,5 @@
-//! `umacvlan lab --vlan`: what tags cost. One TCP stream between two links with an engine at each end
-//! of the cable, in a VLAN and without one, measured in turn.
+//! `umacvlan lab --vlan`: the cost of VLAN tags. One TCP stream between two sub-interfaces, with an
+//! engine at each end of a veth pair, tagged and untagged alternately.
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -13,32 +13,33 @@ use crate::shared::cores::Cores;
 use crate::shared::stats::median;
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
-/// What stands behind the dot of a parent's name, and what it is called.
+/// The part after the dot in a parent's name, and its label.
 const PARENTS: [(&str, &str); 3] =
     [("", "untagged"), ("10", "VLAN 10"), ("10.20", "VLAN 20 inside VLAN 10")];
 
-/// The part of the untagged rate that a VLAN should reach at least.
+/// The smallest acceptable ratio of a VLAN's rate to the untagged rate.
 const GOAL: f64 = 0.9;
 
-/// What was measured of one parent.
+/// The results of one parent.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     parent: &'static str,
-    /// The median of all rounds in both directions.
+    /// The median over all rounds, of both directions.
     bits_per_second: f64,
-    /// Of the untagged one.
+    /// The ratio to the untagged parent.
     ratio: f64,
 }
 
-/// Measures all of them.
+/// Measures all parents.
 ///
 /// # Errors
-/// The network cannot be built, or a stream breaks, or a frame has no fate.
+/// The network cannot be built, a stream breaks, or an engine does not account for a frame.
 pub(super) fn run(args: &LabArgs) -> Result<Vec<Row>> {
     let worker = |cpu| WorkerConfig { cpu, ..WorkerConfig::default() };
     let workers = Cores::find().workers(args.workers.into()).map(worker).collect();
     let options = ParentOptions { backend: args.backend, workers, ..ParentOptions::default() };
-    let build = |(vlan, _)| VlanPair::build(vlan, &options).context("cannot build the pair");
+    let build =
+        |(vlan, _)| VlanPair::build(vlan, &options).context("cannot build the pair of hosts");
     let pairs: Vec<VlanPair> = PARENTS.into_iter().map(build).collect::<Result<_>>()?;
     let (rounds, time) = if args.quick { (3, 80) } else { (9, 300) };
     let time = std::time::Duration::from_millis(time);

@@ -1,7 +1,7 @@
 //! The Mann-Whitney U test: whether one set of samples tends to be above the other.
 //!
-//! It knows nothing of distributions. It is exact for few samples; from [`MANY`] on, and where
-//! samples are equal, the normal approximation with its corrections is good enough.
+//! It assumes no distribution. It is exact for few samples. From [`EXACT_MAX`] on, and with ties, it
+//! uses the normal approximation with its corrections.
 
 /// The probability that two sets as far apart as these, or further, come from the same
 /// distribution. Two-sided; 1 if one is empty.
@@ -9,7 +9,7 @@ pub(super) fn probability(ours: &[f64], theirs: &[f64]) -> f64 {
     if ours.is_empty() || theirs.is_empty() {
         return 1.0;
     }
-    // Pairs in which ours is above; of equal ones half.
+    // Pairs in which ours is above. Equal pairs count half.
     let pairs = ours.iter().flat_map(|ours| theirs.iter().map(move |theirs| (ours, theirs)));
     let above: f64 = pairs
         .map(|(ours, theirs)| match ours.total_cmp(theirs) {
@@ -19,14 +19,14 @@ pub(super) fn probability(ours: &[f64], theirs: &[f64]) -> f64 {
         })
         .sum();
     let ties = ties(ours, theirs);
-    match ties.is_empty() && ours.len() * theirs.len() < MANY * MANY {
+    match ties.is_empty() && ours.len() * theirs.len() < EXACT_MAX * EXACT_MAX {
         true => exact(ours.len(), theirs.len(), above),
         false => approximate(ours.len() as f64, theirs.len() as f64, above, &ties),
     }
 }
 
-/// Every order of the samples is as likely as another; those with a U this far from the middle or
-/// further are counted.
+/// All orders of the samples are equally likely. Counts those with a U at least this far from the
+/// middle.
 fn exact(ours: usize, theirs: usize, above: f64) -> f64 {
     let ways = ways(ours, theirs);
     let middle = (ours * theirs) as f64 / 2.0;
@@ -35,10 +35,10 @@ fn exact(ours: usize, theirs: usize, above: f64) -> f64 {
     counted / ways.iter().sum::<f64>()
 }
 
-/// In how many orders of so many of ours and theirs there are u pairs with ours above, for each u.
+/// For each u, the number of orders of the samples in which u pairs have ours above.
 fn ways(ours: usize, theirs: usize) -> Vec<f64> {
-    // The coefficients of the Gaussian binomial, factor by factor: each one of ours multiplies by
-    // (1 - q^(theirs + i)) and divides by (1 - q^i).
+    // The coefficients of the Gaussian binomial, factor by factor: each of our samples multiplies
+    // by (1 - q^(theirs + i)) and divides by (1 - q^i).
     let mut ways = vec![0.0; ours * theirs + 1];
     ways[0] = 1.0;
     for i in 1..=ours {
@@ -59,12 +59,12 @@ fn approximate(ours: f64, theirs: f64, above: f64, ties: &[f64]) -> f64 {
     if variance <= 0.0 {
         return 1.0;
     }
-    // Less half a step, as U comes in whole ones.
+    // The continuity correction, as U is a whole number.
     let far = ((above - ours * theirs / 2.0).abs() - 0.5).max(0.0) / variance.sqrt();
     (2.0 * beyond(far)).min(1.0)
 }
 
-/// How many are equal, for each value that more than one sample has.
+/// The number of equal samples, for each value that occurs more than once.
 fn ties(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
     let mut all = [ours, theirs].concat();
     all.sort_unstable_by(f64::total_cmp);
@@ -72,8 +72,8 @@ fn ties(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
     runs.filter(|run| run.len() > 1).map(|run| run.len() as f64).collect()
 }
 
-/// The part of a normal distribution that is more than so many deviations above its middle:
-/// Abramowitz and Stegun 26.2.17, right to 7.5e-8.
+/// The upper tail of the normal distribution beyond this many standard deviations: Abramowitz and
+/// Stegun 26.2.17, accurate to 7.5e-8.
 fn beyond(deviations: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.231_641_9 * deviations);
     let series = [1.330_274_429, -1.821_255_978, 1.781_477_937, -0.356_563_782, 0.319_381_530];
@@ -81,8 +81,8 @@ fn beyond(deviations: f64) -> f64 {
     (-deviations * deviations / 2.0).exp() / std::f64::consts::TAU.sqrt() * sum
 }
 
-/// Above the square of this many pairs the exact test is not worth its time.
-const MANY: usize = 20;
+/// From the square of this many pairs on, the exact test takes too long.
+const EXACT_MAX: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_that_are_wholly_apart_are_as_unlikely_as_their_numbers_allow() {
+    fn separate_sets_have_the_lowest_possible_probability() {
         // 2 of the orders of 3 and 3, of 7 and 7.
         assert!(near(probability(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 2.0 / 20.0));
         let [low, high]: [Vec<f64>; 2] =
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_set_twice_is_no_difference() {
+    fn a_set_does_not_differ_from_itself() {
         let set = [1.0, 2.0, 3.0, 4.0];
         assert!(near(probability(&set, &set), 1.0));
         assert!(near(probability(&[5.0; 9], &[5.0; 9]), 1.0));
@@ -139,7 +139,7 @@ mod tests {
         }
 
         #[test]
-        fn it_is_a_probability_and_has_no_sides(
+        fn it_is_a_probability_and_symmetric(
             ours in prop::collection::vec(0..20_u32, 0..30),
             theirs in prop::collection::vec(0..20_u32, 0..30),
         ) {

@@ -1,4 +1,4 @@
-//! `umacvlan bench compare`: what became faster or slower from one report to another.
+//! `umacvlan bench compare`: improvements and regressions from one report to another.
 
 mod mann_whitney;
 
@@ -53,11 +53,11 @@ struct Comparison {
     only_before: Vec<Key>,
     /// Points that only the second one has.
     only_after: Vec<Key>,
-    /// What tells the machines of the two apart.
+    /// Differences between the machines of the two reports.
     differing: Vec<String>,
 }
 
-/// What became of one point.
+/// The change of one point.
 #[derive(Debug, Serialize)]
 struct Change {
     key: Key,
@@ -65,13 +65,13 @@ struct Change {
     better: Better,
     before: f64,
     after: f64,
-    /// How much more it is after than before, as a part of what it was.
+    /// The relative change of the median: 0.1 is 10 % more than before.
     change: f64,
-    /// The lower end of its 95 % interval.
+    /// The lower end of the change's 95 % interval.
     low: f64,
     /// Its upper end.
     high: f64,
-    /// How likely samples so far apart are without a cause (Mann-Whitney U, two-sided).
+    /// The probability of samples this far apart by chance (Mann-Whitney U, two-sided).
     probability: f64,
     verdict: Verdict,
 }
@@ -85,10 +85,10 @@ enum Verdict {
     Worse,
 }
 
-/// Prints what changed; fails with status 1 if something became significantly worse.
+/// Prints the changes. Fails with status 1 if a point became significantly worse.
 ///
 /// # Errors
-/// A file cannot be read or is no report, or the two have no point in common.
+/// A file cannot be read or is not a report, or the two have no point in common.
 pub(super) fn run(args: &CompareArgs) -> Result<ExitCode> {
     ensure!(args.threshold >= 0.0, "--threshold {} is less than nothing", args.threshold);
     ensure!(
@@ -137,7 +137,7 @@ fn compare(before: &Report, after: &Report, threshold: f64, alpha: f64) -> Compa
 }
 
 impl Change {
-    /// None if there is nothing to compare with: no samples, or a median of nothing.
+    /// `None` if the points cannot be compared: one has no samples, or the first median is not above 0.
     fn between(before: &Point, after: &Point, threshold: f64, alpha: f64) -> Option<Self> {
         let was = median(&before.samples).filter(|&was| was > 0.0)?;
         let is = median(&after.samples)?;
@@ -215,8 +215,8 @@ impl Comparison {
     }
 }
 
-/// The 95 % bootstrap interval of the change of the median. The samples of the two reports have
-/// nothing to do with one another, so each is drawn from by itself.
+/// The 95 % bootstrap interval of the change of the median. The samples of the two reports are
+/// independent, so they are drawn separately.
 fn interval(before: &[f64], after: &[f64]) -> Option<(f64, f64)> {
     let mut random = Rng::with_seed(SEED);
     let mut draw = |samples: &[f64]| -> Option<f64> {
@@ -231,7 +231,7 @@ fn interval(before: &[f64], after: &[f64]) -> Option<(f64, f64)> {
     percentiles(changes.collect())
 }
 
-/// What of two machines is not the same and makes a comparison doubtful.
+/// The differences between the two machines that make a comparison doubtful.
 fn differing(before: &Environment, after: &Environment) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
     let facts = [
@@ -248,7 +248,7 @@ fn percent(part: f64) -> String {
     format!("{:+.1} %", 100.0 * part)
 }
 
-/// Two reports are to give the same answer whenever they are compared.
+/// Fixed, so that comparing the same two reports always gives the same result.
 const SEED: u64 = 9971;
 
 #[cfg(test)]
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
     use crate::bench::fixtures;
 
-    /// The same report, with everything of this measure so many times what it was.
+    /// The fixture report with all samples of this measure multiplied by `factor`.
     fn changed(measure: &str, factor: f64) -> Report {
         let mut report = fixtures::report();
         for point in report.points.iter_mut().filter(|point| point.key.measure == measure) {
@@ -275,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn a_report_has_not_changed_from_itself() {
+    fn a_report_compared_with_itself_has_no_change() {
         assert_eq!(verdicts(&fixtures::report(), 0.0), [0, 0]);
     }
 
     #[test]
-    fn which_way_is_worse_depends_on_what_is_measured() {
+    fn the_measure_decides_which_direction_is_worse() {
         assert_eq!(verdicts(&changed("throughput", 0.8), 0.0), [0, points("throughput")]);
         assert_eq!(verdicts(&changed("throughput", 1.2), 0.0), [points("throughput"), 0]);
         assert_eq!(verdicts(&changed("latency", 1.2), 0.0), [0, points("latency")]);
@@ -288,17 +288,17 @@ mod tests {
     }
 
     #[test]
-    fn a_change_below_the_threshold_is_none() {
+    fn a_change_below_the_threshold_is_not_significant() {
         assert_eq!(verdicts(&changed("throughput", 0.8), 0.25), [0, 0]);
     }
 
     #[test]
-    fn what_is_within_the_noise_is_no_change() {
+    fn noise_is_not_significant() {
         assert_eq!(verdicts(&changed("throughput", 0.999), 0.0), [0, 0]);
     }
 
     #[test]
-    fn points_that_only_one_report_has_are_told() {
+    fn points_that_only_one_report_has_are_listed() {
         let mut after = fixtures::report();
         let gone = after.points.pop().unwrap().key;
         after.points[0].key.subs = 7;
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_of_nothing() {
+    fn points_without_samples_or_with_a_zero_median_are_skipped() {
         let mut after = fixtures::report();
         after.points[0].samples.clear();
         let mut before = fixtures::report();

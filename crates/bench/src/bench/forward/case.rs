@@ -1,8 +1,8 @@
-//! [`Case`]: what is sent, by whom, and what must become of it.
+//! [`Case`]: the frames to send, and the destination that each must reach.
 
 use umacvlan_core::Mode;
 
-/// What kind of frames a case consists of.
+/// The kind of frames of a case.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Traffic {
     Broadcast,
@@ -15,15 +15,15 @@ pub(super) enum Traffic {
     Unknown,
 }
 
-/// What must become of one frame.
+/// The destination that a frame must reach.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Destination {
-    /// It goes to one sub-interface: the one that was addressed.
+    /// The sub-interface that the frame is addressed to.
     Addressed,
-    /// It goes to everybody who hears groups, and to the host.
+    /// All sub-interfaces that receive group frames, and the host.
     All,
     Host,
-    /// It goes to the sub-interface that lists its sender, and to the host.
+    /// The sub-interface that lists the sender, and the host.
     Listed,
     Wire,
 }
@@ -63,8 +63,8 @@ impl Traffic {
         matches!(self, Self::Local | Self::FromWire)
     }
 
-    /// What docs/semantics.md says of such a frame where all sub-interfaces are in this mode;
-    /// nothing, if the mode does not have such traffic.
+    /// The destination according to docs/semantics.md if all sub-interfaces are in this mode. `None`
+    /// if the mode has no such traffic.
     pub(super) const fn destination(self, mode: Mode) -> Option<Destination> {
         let is_source = matches!(mode, Mode::Source);
         Some(match (self, mode) {
@@ -74,9 +74,9 @@ impl Traffic {
             (Self::ToWire, _) => Destination::Wire,
             (Self::Local, Mode::Bridge) => Destination::Addressed,
             (Self::Local, _) => Destination::Wire,
-            // Passthru has all unicast of its parent.
+            // A passthru sub-interface receives all unicast of its parent.
             (Self::Unknown, Mode::Passthru) => Destination::Addressed,
-            // It hears by list only.
+            // Source mode delivers by the source list only.
             (Self::FromWire, Mode::Source) => Destination::Host,
             (Self::FromWire, _) => Destination::Addressed,
             (Self::Broadcast, _) => Destination::All,
@@ -85,35 +85,35 @@ impl Traffic {
     }
 }
 
-/// Where the engine is entered.
+/// The part of the engine that is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Path {
-    /// The switch decides, and that is all.
+    /// The switch's decision alone.
     Decision,
-    /// A worker's turn: from a port or an uplink in memory to another, frames copied.
+    /// A worker's turn: frames are copied between ports and an uplink in memory.
     Memory,
 }
 
-/// One point of the matrix.
+/// One case to measure.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
     pub(super) path: Path,
     pub(super) mode: Mode,
     pub(super) traffic: Traffic,
-    /// What must become of each frame.
+    /// The destination that each frame must reach.
     pub(super) destination: Destination,
     pub(super) subs: u32,
-    /// Bytes of a frame, with the check sequence that no program sees.
+    /// Bytes of a frame, with the FCS, which programs do not see.
     pub(super) size: u32,
 }
 
 impl Case {
     /// Bytes of a frame in memory.
     pub(super) const fn bytes(&self) -> usize {
-        (self.size - CHECK_SEQUENCE) as usize
+        (self.size - FCS_LEN) as usize
     }
 
-    /// How many sub-interfaces get a frame.
+    /// The number of sub-interfaces that receive a frame.
     pub(super) const fn receivers(&self) -> usize {
         match (self.destination, self.mode) {
             (Destination::All, Mode::Source) | (Destination::Host | Destination::Wire, _) => 0,
@@ -123,8 +123,8 @@ impl Case {
     }
 }
 
-/// The matrix: every mode and traffic, and what that means for each number of sub-interfaces and
-/// each size where it makes a difference.
+/// All cases: every mode and traffic, with each number of sub-interfaces, and with each size where it
+/// makes a difference.
 pub(super) fn cases(quick: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     for mode in Mode::ALL {
@@ -141,7 +141,7 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
                     add(Path::Memory, subs, SIZES[0]);
                 }
             }
-            // A decision does not look at the payload, and modes do not differ in how they copy.
+            // A decision does not read the payload, and all modes copy in the same way.
             if mode == Mode::Bridge && traffic.is_addressed() {
                 SIZES[1..].iter().for_each(|&size| add(Path::Memory, 64, size));
             }
@@ -153,7 +153,7 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
     cases
 }
 
-/// How many sub-interfaces a parent is measured with.
+/// The numbers of sub-interfaces to measure.
 const fn subs(mode: Mode, quick: bool) -> &'static [u32] {
     match (mode, quick) {
         // A passthru sub-interface is alone.
@@ -163,18 +163,18 @@ const fn subs(mode: Mode, quick: bool) -> &'static [u32] {
     }
 }
 
-/// Bytes of a frame with its check sequence, as RFC 2544 has them.
+/// Frame sizes of RFC 2544 in bytes, with the FCS.
 const SIZES: [u32; 4] = [64, 512, 1024, 1518];
 
-/// Bytes of a check sequence.
-const CHECK_SEQUENCE: u32 = 4;
+/// Bytes of the FCS.
+const FCS_LEN: u32 = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_mode_meets_each_traffic_that_it_has() {
+    fn every_mode_is_measured_with_all_of_its_traffic() {
         let cases = cases(false);
         for mode in Mode::ALL {
             for traffic in Traffic::ALL {

@@ -1,4 +1,4 @@
-//! The switch alone: frames that are there already are decided upon, and the verdicts counted.
+//! The switch alone: it decides on prepared frames, and the verdicts are summed up and checked.
 
 use std::hint::black_box;
 
@@ -9,7 +9,7 @@ use super::case::{Case, Destination};
 use super::traffic::{TestFrame, Workload};
 use super::trial::{HashLookup, Sample, median, per_frame};
 
-/// The head of a frame, which is all that a decision reads.
+/// The start of a frame, the only part that a decision reads.
 type Head = [u8; 16];
 
 pub(super) struct Decision {
@@ -17,7 +17,7 @@ pub(super) struct Decision {
     switch: Switch,
     heads: Vec<(Head, SubIndex)>,
     lookup: HashLookup,
-    /// What the verdicts on all frames have to come to.
+    /// The expected sum of the scores of all verdicts.
     expected: usize,
 }
 
@@ -31,10 +31,10 @@ impl Decision {
             switch.set_up(id, true)?;
             ids.push(id);
         }
-        // As many as there are addresses, so that a large table is as cold as it will be in life.
+        // One frame for each address, so that a large table is as cold as in practice.
         let floods = case.destination == Destination::All;
-        let count = if floods { FLOODS / ids.len() } else { ids.len() }.clamp(1, 65_536);
-        let count = if floods { count.min(MANY) } else { count.max(MANY) };
+        let count = if floods { FLOOD_COPIES / ids.len() } else { ids.len() }.clamp(1, 65_536);
+        let count = if floods { count.min(FRAMES_MIN) } else { count.max(FRAMES_MIN) };
         let frames = workload.frames(&case, count);
         let expected = frames.iter().map(|frame| expected_score(&case, &ids, frame)).sum();
         let lookup = HashLookup::new(workload.table(&case), &frames);
@@ -46,9 +46,9 @@ impl Decision {
         Ok(Self { case, switch, heads, lookup, expected })
     }
 
-    /// One trial: slices of ours and of the bare look-up in turn, and the median of either.
+    /// One trial: alternating slices of the switch and of the hash lookup, and the median of each.
     pub(super) fn trial(&self) -> Result<Sample> {
-        let rounds = (MANY * 16 / self.lookup.len()).max(1);
+        let rounds = (FRAMES_MIN * 16 / self.lookup.len()).max(1);
         let rounds = if self.case.destination == Destination::All { 1 } else { rounds };
         let (mut engine, mut lookup) = (Vec::new(), Vec::new());
         for _ in 0..SLICES {
@@ -63,7 +63,7 @@ impl Decision {
     fn decide(&self, rounds: usize) -> usize {
         let Self { switch, heads, .. } = self;
         let mut sum = 0;
-        // The one loop is chosen once and not for each frame.
+        // The loop is chosen once and not for each frame.
         match self.case.traffic.is_egress() {
             true => (0..rounds).for_each(|_| {
                 for (head, from) in heads {
@@ -82,8 +82,8 @@ impl Decision {
     }
 }
 
-/// Carries a verdict out as far as that goes without ports: a number that tells one from another.
-// Always, as it is in the engine's only call.
+/// The score of a verdict, which distinguishes it from other verdicts.
+// Inlined always, as the engine's only call is.
 #[inline(always)]
 fn score(verdict: Verdict<'_>) -> usize {
     let copies: usize = verdict.copies.map(|id| TO_SUB + id.index()).sum();
@@ -97,7 +97,7 @@ fn score(verdict: Verdict<'_>) -> usize {
         }
 }
 
-/// The number that the right verdict on this frame has.
+/// The score of the correct verdict on this frame.
 fn expected_score(case: &Case, ids: &[SubIndex], frame: &TestFrame) -> usize {
     match case.destination {
         Destination::Addressed => TO_SUB + ids[frame.to].index(),
@@ -108,17 +108,17 @@ fn expected_score(case: &Case, ids: &[SubIndex], frame: &TestFrame) -> usize {
     }
 }
 
-/// What the parts of a verdict are worth; more than any identifier, and no sum of others.
+/// The scores of the parts of a verdict. Each is larger than any index and not a sum of others.
 const TO_HOST: usize = 1 << 20;
 const TO_WIRE: usize = 1 << 21;
 const TO_MANY: usize = 1 << 22;
 const TO_SUB: usize = 1 << 23;
 
-/// Frames at least, so that they are out of order.
-const MANY: usize = 1024;
+/// The lowest number of frames, so that the processor cannot predict their order.
+const FRAMES_MIN: usize = 1024;
 
-/// Copies that the floods of one slice make.
-const FLOODS: usize = 65_536;
+/// Copies made by the floods of one slice.
+const FLOOD_COPIES: usize = 65_536;
 
-/// Slices of a trial.
+/// The number of slices in a trial.
 const SLICES: usize = 9;

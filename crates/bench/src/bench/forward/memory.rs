@@ -1,8 +1,8 @@
-//! A worker with its uplink and its ports in memory: the whole way of a frame, without a kernel.
+//! A worker with its uplink and ports in memory: the complete path of a frame without the kernel.
 //!
-//! Only the worker's turns are on the clock: frames are put in before, and taken out after them, as
-//! a NIC and a container would do on their own. A turn copies each frame twice, out of the ring it
-//! comes in and into the one it leaves by.
+//! Only the worker's turns are timed. Frames are put in before and removed after them, as a NIC and a
+//! container would do by themselves. A turn copies each frame twice: out of the ring it arrives in,
+//! and into the ring it leaves by.
 
 use anyhow::{Context, Result, ensure};
 use umacvlan_core::offload::{Offloads, VNET_LEN};
@@ -34,7 +34,7 @@ impl Memory {
         let unit = VNET_LEN + case.bytes();
         let (near, wire) = MemoryLink::pair(2 * BURST, 2 * BURST * unit);
         worker.attach(Uplink::Memory(near))?;
-        // Of many ports, each gets a few frames of a burst at most.
+        // With many ports, each receives only a few frames of a burst.
         let room = if case.subs > 1024 { 16 } else { 2 * BURST };
         let mut ports = Vec::with_capacity(workload.macs.len());
         for place in 0..workload.macs.len() {
@@ -55,7 +55,7 @@ impl Memory {
         Ok(memory)
     }
 
-    /// One trial: bursts, and slices of the bare look-up among them.
+    /// One trial: bursts, with slices of the hash lookup between them.
     pub(super) fn trial(&mut self) -> Result<Sample> {
         let before = self.counters();
         let bursts = std::mem::take(&mut self.bursts);
@@ -78,7 +78,7 @@ impl Memory {
         Ok(Sample { engine: median(engine)?, lookup: median(lookup)? })
     }
 
-    /// A burst whose every byte is looked at where it arrives. Nothing of it is measured.
+    /// Forwards one burst untimed and verifies every byte at its destination.
     fn verify_bytes(&mut self) -> Result<()> {
         let bursts = std::mem::take(&mut self.bursts);
         let burst = bursts.first().context("a case without frames")?;
@@ -98,7 +98,7 @@ impl Memory {
         Ok(())
     }
 
-    /// How often a frame arrives somewhere.
+    /// The number of copies of a frame that arrive.
     fn arrivals(&self) -> usize {
         self.case.receivers() + usize::from(self.case.destination == Destination::Wire)
     }
@@ -114,7 +114,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Turns until nothing is left to do.
+    /// Runs turns until no work is left.
     fn work(&mut self) -> Result<()> {
         self.worker.turn()?;
         while self.worker.waiting() > 0 {
@@ -123,7 +123,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Throws away what arrived where it had to, and counts it.
+    /// Discards and counts the frames that arrived at their destinations.
     fn drain(&self, burst: &[TestFrame]) -> usize {
         match self.case.destination {
             Destination::Addressed | Destination::Listed => {
@@ -144,7 +144,7 @@ impl Memory {
         (snapshot.wire, subs)
     }
 
-    /// Compares what the worker has counted with what was sent.
+    /// Compares the worker's counters with the frames that were sent.
     fn check(&self, (wire, subs): (WireStats, SubStats), frames: u64) -> Result<()> {
         let (wire_now, subs_now) = self.counters();
         let received = match self.case.traffic.is_egress() {
@@ -174,11 +174,11 @@ impl Memory {
     }
 }
 
-/// Frames of a burst: as many as a turn takes from the wire.
+/// Frames of a burst, as many as a turn receives from the wire.
 const BURST: usize = 64;
 
-/// Bursts of a trial.
+/// The number of bursts in a trial.
 const BURSTS: usize = 128;
 
-/// Slices of the bare look-up in a trial.
+/// The number of slices of the hash lookup in a trial.
 const SLICES: usize = 8;

@@ -1,7 +1,7 @@
-//! `umacvlan bench forward`: what the engine itself costs, with no kernel on the way of a frame.
+//! `umacvlan bench forward`: the cost of the engine alone, without the kernel.
 //!
-//! Everything is beside a bare look-up of the same keys in a hash table, measured in the same
-//! trial: the quotient is about the engine, and hardly about the machine.
+//! The peer is a lookup of the same keys in a hash table, measured in the same trial. Their ratio
+//! depends on the engine and hardly on the machine.
 
 mod case;
 mod decision;
@@ -34,10 +34,10 @@ pub(crate) struct ForwardArgs {
     subs: Option<u32>,
 }
 
-/// Measures every case, one after the other, in random order.
+/// Measures all cases in random order.
 ///
 /// # Errors
-/// A case in which the engine did something else than the rules of macvlan say.
+/// The engine did not forward a case's frames according to the rules of macvlan.
 pub(crate) fn run(args: &ForwardArgs, progress: &mut Progress) -> Result<Vec<Point>> {
     let mut cases = cases(progress.quick);
     cases.retain(|case| args.mode.is_none_or(|mode| case.mode == mode));
@@ -46,19 +46,19 @@ pub(crate) fn run(args: &ForwardArgs, progress: &mut Progress) -> Result<Vec<Poi
     progress
         .note("forward: generator and receiver are not on the clock; the lookup is hashbrown's");
     progress.begin(cases.len() as u64);
-    let mut points = vec![Vec::new(); cases.len()];
+    let mut results = vec![Vec::new(); cases.len()];
     for place in progress.order(0, cases.len()) {
         let case = cases[place];
         progress.at(format!("{} {} {}", case.mode, case.traffic.name(), case.subs));
         let measured = measure(case, trials, progress.seed)
             .with_context(|| format!("bench forward: {}", key(&case, "umacvlan")))?;
-        points[place] = summed_up(&case, &measured, progress.seed);
+        results[place] = points(&case, &measured, progress.seed);
         progress.step();
     }
-    Ok(points.concat())
+    Ok(results.concat())
 }
 
-/// All trials of a case. One more goes before them, and is forgotten.
+/// Runs all trials of a case, after one more as a warm-up.
 fn measure(case: Case, trials: u32, seed: u64) -> Result<Vec<Sample>> {
     match case.path {
         Path::Decision => {
@@ -74,8 +74,8 @@ fn measure(case: Case, trials: u32, seed: u64) -> Result<Vec<Sample>> {
     }
 }
 
-/// Our point and that of the bare look-up.
-fn summed_up(case: &Case, measured: &[Sample], seed: u64) -> Vec<Point> {
+/// The points of the engine and of the hash lookup.
+fn points(case: &Case, measured: &[Sample], seed: u64) -> Vec<Point> {
     let engine: Vec<f64> = measured.iter().map(|trial| trial.engine).collect();
     let lookup: Vec<f64> = measured.iter().map(|trial| trial.lookup).collect();
     let ratio = ratio(LOOKUP, &engine, &lookup, seed);
@@ -105,7 +105,7 @@ fn key(case: &Case, peer: &str) -> Key {
     }
 }
 
-/// The peer of this bench.
+/// The name of the peer of this bench.
 const LOOKUP: &str = "lookup";
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_answer_fails_however_fast() {
+    fn a_wrong_destination_fails() {
         for path in [Path::Decision, Path::Memory] {
             let of_path =
                 |case: &Case| case.path == path && case.destination == Destination::Addressed;
@@ -142,10 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn a_point_stands_beside_the_bare_look_up() {
+    fn the_engines_point_has_a_ratio_to_the_lookup() {
         let case = small().remove(0);
         let measured = [1.0, 2.0, 3.0].map(|engine| Sample { engine, lookup: 1.0 });
-        let points = summed_up(&case, &measured, 7);
+        let points = points(&case, &measured, 7);
         let ratio = points[0].ratio.as_ref().unwrap();
         assert_eq!((ratio.to.as_str(), ratio.value), (LOOKUP, 2.0));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What every trial of this bench has: a clock, a median, and the bare look-up beside it.
+//! The parts of every trial of this bench: timing, the median, and the hash lookup as its peer.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -9,13 +9,13 @@ use hashbrown::HashMap;
 use super::traffic::TestFrame;
 use crate::shared::stats;
 
-/// What a trial found, in nanoseconds for each frame.
+/// The results of a trial, in nanoseconds per frame.
 pub(super) struct Sample {
     pub(super) engine: f64,
     pub(super) lookup: f64,
 }
 
-/// The peer: a look-up of the same keys in a hash table, and nothing else.
+/// The peer: a lookup of the same keys in a hash table, without anything else.
 pub(super) struct HashLookup {
     table: HashMap<u64, u16>,
     keys: Vec<u64>,
@@ -23,18 +23,18 @@ pub(super) struct HashLookup {
 
 impl HashLookup {
     pub(super) fn new(table: HashMap<u64, u16>, frames: &[TestFrame]) -> Self {
-        // A few keys round and round would be foretold by the processor.
+        // The processor would predict the branches of a short cycle of keys.
         let keys = frames.iter().map(|frame| frame.key).cycle().take(frames.len().max(1024));
         let keys = keys.collect();
         Self { table, keys }
     }
 
-    /// Keys that a round looks up.
+    /// The number of keys in a round.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Nanoseconds for each look-up, over at least 16 384 of them.
+    /// Nanoseconds per lookup, over at least 16 384 lookups.
     pub(super) fn slice(&self) -> f64 {
         let rounds = (16_384 / self.keys.len()).max(1);
         per_frame(rounds * self.keys.len(), || {
@@ -49,14 +49,14 @@ impl HashLookup {
     }
 }
 
-/// Nanoseconds for each of `frames` that this takes.
+/// Nanoseconds per frame that `work` takes for this many frames.
 pub(super) fn per_frame(frames: usize, work: impl FnOnce()) -> f64 {
     let begun = Instant::now();
     work();
     begun.elapsed().as_nanos() as f64 / frames.max(1) as f64
 }
 
-/// The median of the slices of a trial: one that was interrupted does not count.
+/// The median of a trial's slices, which ignores interrupted ones.
 pub(super) fn median(slices: Vec<f64>) -> Result<f64> {
     stats::median(&slices).context("a trial without slices")
 }

@@ -1,43 +1,43 @@
-//! One load, and what the trials at it say: whether it is a bound of what we look for.
+//! Classifies a load by its trials: whether it is a lower or an upper bound.
 
 use std::time::Duration;
 
 use super::Goal;
 
-/// What one trial at a load gave.
+/// The result of one trial at a load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trial {
     /// Frames that were sent.
     pub offered: u64,
     /// Frames that arrived.
     pub forwarded: u64,
-    /// How long it was sent for.
+    /// The duration of sending.
     pub duration: Duration,
 }
 
 impl Trial {
-    /// The part of the frames that did not arrive.
+    /// The ratio of frames that did not arrive.
     pub(crate) fn loss_ratio(&self) -> f64 {
         let lost = self.offered.saturating_sub(self.forwarded);
         if self.offered == 0 { 1.0 } else { lost as f64 / self.offered as f64 }
     }
 
-    /// Frames a second that arrived.
+    /// Frames per second that arrived.
     pub(crate) fn rate(&self) -> f64 {
         self.per_second(self.forwarded)
     }
 
-    /// Frames a second that were sent.
+    /// Frames per second that were sent.
     pub(super) fn offered_rate(&self) -> f64 {
         self.per_second(self.offered)
     }
 
-    /// True if the generator did not send what it was told to.
+    /// True if the generator sent noticeably less than this load.
     pub(super) fn is_short_of(&self, load: f64) -> bool {
         self.offered_rate() < SENT * load
     }
 
-    /// The loss that counts: a trial that was not what was asked for says nothing good of a load.
+    /// The loss ratio, or 1 if the generator did not reach the load: such a trial cannot approve it.
     fn loss_at(&self, load: f64) -> f64 {
         if self.is_short_of(load) { 1.0 } else { self.loss_ratio() }
     }
@@ -48,25 +48,25 @@ impl Trial {
     }
 }
 
-/// What a load is to a goal.
+/// The class of a load with respect to a goal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Class {
-    /// Whatever further trials say, the goal is met.
+    /// The goal is met, whatever further trials show.
     Lower,
-    /// Further trials will tell.
+    /// Further trials are needed.
     Undecided,
-    /// Whatever further trials say, it is not.
+    /// The goal is not met, whatever further trials show.
     Upper,
 }
 
-/// What this load is to the goal (RFC 9971, load classification).
+/// Classifies this load with respect to the goal (RFC 9971, load classification).
 ///
-/// Trials as long as the goal wants count by their length, good and bad. Of shorter ones only an
-/// excess of bad ones counts: a short trial that lost nothing proves little.
+/// Trials as long as the goal demands count by their duration, good and bad. Of shorter ones only an
+/// excess of bad ones counts: a short trial without loss proves little.
 pub(super) fn classify(load: f64, trials: &[Trial], goal: &Goal) -> Class {
     let seconds = TrialSeconds::of(load, trials, goal);
     let allowed = seconds.whole * goal.exceed_ratio;
-    // What is still to be measured may all turn out bad, or all good.
+    // The remaining time may turn out all bad or all good.
     if seconds.whole - seconds.good <= allowed {
         Class::Lower
     } else if seconds.bad <= allowed {
@@ -76,7 +76,7 @@ pub(super) fn classify(load: f64, trials: &[Trial], goal: &Goal) -> Class {
     }
 }
 
-/// Frames a second that this load delivers with the loss that only the allowed part of the trials
+/// Frames per second that this load delivers, with the loss that only the allowed ratio of trials
 /// exceeds (RFC 9971, conditional throughput).
 pub(super) fn throughput(load: f64, trials: &[Trial], goal: &Goal) -> f64 {
     let mut losses: Vec<(f64, f64)> = full(trials, goal)
@@ -93,11 +93,11 @@ pub(super) fn throughput(load: f64, trials: &[Trial], goal: &Goal) -> f64 {
     0.0
 }
 
-/// Seconds of trials, by what they say.
+/// Seconds of good and of bad trials.
 struct TrialSeconds {
     good: f64,
     bad: f64,
-    /// What there is or, if that is more, what the goal wants there to be.
+    /// The total, but at least the duration that the goal demands.
     whole: f64,
 }
 
@@ -125,10 +125,10 @@ fn is_long(trial: &Trial, goal: &Goal) -> bool {
     trial.duration.as_secs_f64() >= LONG * goal.trial.as_secs_f64()
 }
 
-/// The part of a load that has to be sent.
+/// The ratio of a load that the generator must send.
 const SENT: f64 = 0.95;
 
-/// The part of its length that a trial has to have: clocks are not exact.
+/// The ratio of its nominal duration that a trial must reach: clocks are not exact.
 const LONG: f64 = 0.95;
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_is_decided_as_soon_as_the_rest_cannot_change_it() {
+    fn a_load_is_classified_as_soon_as_further_trials_cannot_change_it() {
         assert_eq!(class(&[]), Class::Undecided);
         assert_eq!(class(&[0]), Class::Undecided);
         assert_eq!(class(&[0, 5]), Class::Lower);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn short_trials_can_condemn_a_load_but_not_approve_it() {
+    fn short_trials_can_reject_a_load_but_not_approve_it() {
         let goal = Goal { trial: Duration::from_secs(5), sum: Duration::from_secs(5), ..goal() };
         let classify = |lost: [u64; 3]| classify(LOAD, &lost.map(|lost| trial(lost, 1)), &goal);
         assert_eq!(classify([0, 0, 0]), Class::Undecided);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_sent_is_not_forwarded() {
+    fn unsent_frames_count_as_lost() {
         let trials = [Trial { offered: 900, forwarded: 900, duration: Duration::from_secs(3) }];
         assert_eq!(classify(LOAD, &trials, &goal()), Class::Upper);
         let nothing = Trial { offered: 0, forwarded: 0, duration: Duration::ZERO };
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn throughput_is_what_the_middle_trial_delivers() {
+    fn throughput_is_that_of_the_median_trial() {
         let trials = [trial(100, 1), trial(0, 1), trial(4, 1)];
         assert!((throughput(LOAD, &trials, &goal()) - 996.0).abs() < 1e-9);
         assert_eq!(throughput(LOAD, &trials[..1], &goal()), 0.0);

@@ -1,8 +1,8 @@
-//! The highest load that meets a goal, found with as few trials as possible: MLRsearch (RFC 9971).
+//! MLRsearch (RFC 9971): finds the highest load that meets a goal, with as few trials as possible.
 //!
-//! It only decides which load to try next and when to stop; the trial is the caller's. All goals
-//! share their trials, and each is approached in [`LEVELS`] steps: the first ones with short
-//! trials and wide bounds, the last one as the goal says.
+//! The search decides which load to try next and when to stop; the caller runs the trials. All goals
+//! share their trials, and each is approached in [`LEVELS`] steps: the first ones with short trials
+//! and wide bounds, the last one with those of the goal.
 
 mod load;
 #[cfg(test)]
@@ -15,62 +15,62 @@ use anyhow::Result;
 pub(crate) use load::Trial;
 use load::{Class, classify, throughput};
 
-/// What is looked for: the highest load at which not more than this is lost.
+/// A search goal: the highest load with at most this loss.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Goal {
-    /// The part of the frames that may be lost.
+    /// The ratio of frames that may be lost.
     pub loss_ratio: f64,
-    /// The part of the trials that may lose more.
+    /// The ratio of trials that may lose more.
     pub exceed_ratio: f64,
-    /// How long a trial is.
+    /// The duration of a trial.
     pub trial: Duration,
-    /// How long the trials of one load are together.
+    /// The total duration of the trials at one load.
     pub sum: Duration,
-    /// How far apart the bounds may be, as a part of the upper one.
+    /// The largest distance of the bounds, relative to the upper one.
     pub width: f64,
 }
 
-/// Within what is looked.
+/// The limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The lowest load worth a trial, in frames a second.
+    /// The lowest load worth a trial, in frames per second.
     pub lowest: f64,
-    /// The highest that can be sent.
+    /// The highest load that can be sent.
     pub highest: f64,
-    /// How long all trials may be together.
+    /// The maximum total duration of all trials.
     pub time: Duration,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// Maximum receive rate: frames a second that arrive at the highest load.
+    /// Maximum receive rate: frames per second that arrive at the highest load.
     pub mrr: f64,
-    /// One for each goal, in their order.
+    /// The bounds for each goal, in the order of the goals.
     pub found: Vec<Bounds>,
-    /// How many trials it took, with the one to warm up.
+    /// The number of trials, including the warm-up.
     pub trials: usize,
-    /// True if the generator, not what was measured, was the limit of some trial.
+    /// True if the generator limited a trial, and not the tested device.
     pub short: bool,
 }
 
-/// Where the answer to one goal is.
+/// The bounds of the search for one goal.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Bounds {
-    /// The highest load that meets the goal, below the upper bound; none if not even the lowest.
+    /// The highest load below the upper bound that meets the goal; `None` if even the lowest fails.
     pub lower: Option<Bound>,
-    /// The lowest load that does not; none if even the highest does.
+    /// The lowest load that does not meet the goal; `None` if even the highest does.
     pub upper: Option<Bound>,
-    /// False if time ran out: the bounds are further apart than the goal says, or less certain.
+    /// False if time ran out: the bounds are wider than the goal demands, or less certain.
     pub finished: bool,
 }
 
-/// A load that has been decided on.
+/// A classified load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bound {
-    /// Frames a second that are sent.
+    /// Frames per second sent.
     pub load: f64,
-    /// Of those, what arrives in all but the trials that may be worse (conditional throughput).
+    /// Frames per second that arrive in all but the trials that may be worse (conditional throughput).
     pub throughput: f64,
 }
 
@@ -85,7 +85,7 @@ impl Goal {
         Self { loss_ratio: 0.005, ..Self::ndr(trial, sum) }
     }
 
-    /// What stands for the goal while there are so many levels still to come.
+    /// The relaxed goal of an earlier level, with this many levels still to come.
     fn coarse(&self, to_come: u32) -> Self {
         if to_come == 0 {
             return *self;
@@ -96,11 +96,11 @@ impl Goal {
     }
 }
 
-/// Looks for the highest load that meets each of the goals. `trial` is given a load in frames a
-/// second and how long to send it.
+/// Searches the highest load that meets each goal. `trial` runs a trial at a load in frames per
+/// second and for a duration.
 ///
 /// # Errors
-/// Those of `trial`, the first of which ends the search.
+/// The first error of `trial`, which ends the search.
 pub(crate) fn search(
     limits: Limits,
     goals: &[Goal],
@@ -108,16 +108,16 @@ pub(crate) fn search(
 ) -> Result<Outcome> {
     let mut search = Search { limits, trial, loads: Vec::new(), spent: Duration::ZERO, trials: 0 };
     let length = goals.iter().map(|goal| goal.trial).max().unwrap_or(limits.time);
-    let first = search.at_most(length)?;
+    let first = search.trial_at_highest(length)?;
     let short = first.is_short_of(limits.highest);
     let mut found = vec![Bounds::default(); goals.len()];
     let mut hints = vec![first.rate(); goals.len()];
     for to_come in (0..LEVELS).rev() {
         for (place, goal) in goals.iter().enumerate() {
             let goal = goal.coarse(to_come);
-            let finished = search.pursue(&goal, hints[place])?;
+            let finished = search.narrow(&goal, hints[place])?;
             let (lower, upper) = search.bounds(&goal);
-            // Bounds that a coarser level left are better than none.
+            // Keeps the bounds of a coarser level if this one has none.
             if finished || lower.is_some() {
                 found[place] = Bounds { lower, upper, finished: finished && to_come == 0 };
             }
@@ -128,20 +128,20 @@ pub(crate) fn search(
     Ok(Outcome { mrr: first.rate(), found, trials: search.trials, short })
 }
 
-/// A search on its way.
+/// The state of a running search.
 struct Search<F> {
     limits: Limits,
     trial: F,
-    /// Every load that was tried, in rising order, with its trials.
+    /// All loads tried so far, ascending, with their trials.
     loads: Vec<(f64, Vec<Trial>)>,
     spent: Duration,
     trials: usize,
 }
 
 impl<F: FnMut(f64, Duration) -> Result<Trial>> Search<F> {
-    /// The trial at the highest load, after one that warms everything up and does not count. Where
-    /// the generator cannot send that much, what it can send is the highest from now on.
-    fn at_most(&mut self, length: Duration) -> Result<Trial> {
+    /// Runs the trial at the highest load, after a warm-up that does not count. If the generator
+    /// cannot send that much, its rate becomes the highest load.
+    fn trial_at_highest(&mut self, length: Duration) -> Result<Trial> {
         self.run(self.limits.highest, length)?;
         let trial = self.run(self.limits.highest, length)?;
         if trial.is_short_of(self.limits.highest) {
@@ -151,8 +151,8 @@ impl<F: FnMut(f64, Duration) -> Result<Trial>> Search<F> {
         Ok(trial)
     }
 
-    /// Tries loads until the bounds are as near as the goal says; false if time runs out.
-    fn pursue(&mut self, goal: &Goal, hint: f64) -> Result<bool> {
+    /// Tries loads until the bounds are as close as the goal demands. False if time runs out.
+    fn narrow(&mut self, goal: &Goal, hint: f64) -> Result<bool> {
         let mut step = goal.width;
         loop {
             let (lower, upper) = self.bounds(goal);
@@ -172,7 +172,7 @@ impl<F: FnMut(f64, Duration) -> Result<Trial>> Search<F> {
             }
             let load = load.clamp(self.limits.lowest, self.limits.highest).round();
             if self.class(load, goal) != Class::Undecided {
-                // Bounds of neighbouring whole numbers: nearer there is none.
+                // The bounds are neighbouring whole numbers and cannot be closer.
                 return Ok(true);
             }
             if !self.decide(load, goal)? {
@@ -181,7 +181,7 @@ impl<F: FnMut(f64, Duration) -> Result<Trial>> Search<F> {
         }
     }
 
-    /// Repeats the trial until it is clear what the load is to the goal; false if time runs out.
+    /// Repeats the trial until the load is classified. False if time runs out.
     fn decide(&mut self, load: f64, goal: &Goal) -> Result<bool> {
         while self.class(load, goal) == Class::Undecided {
             if self.spent >= self.limits.time {
@@ -213,7 +213,7 @@ impl<F: FnMut(f64, Duration) -> Result<Trial>> Search<F> {
     }
 
     /// The relevant bounds: the lowest load that fails, and the highest below it that does not. A
-    /// higher load that happens to meet the goal is not relevant.
+    /// higher load that meets the goal by chance is ignored.
     fn bounds(&self, goal: &Goal) -> (Option<Bound>, Option<Bound>) {
         let mut lower = None;
         for (load, trials) in &self.loads {
@@ -232,5 +232,5 @@ impl<F: FnMut(f64, Duration) -> Result<Trial>> Search<F> {
     }
 }
 
-/// Steps in which a goal is approached.
+/// The number of steps in which a goal is approached.
 const LEVELS: u32 = 3;

@@ -1,4 +1,4 @@
-//! The search, with a device that is only simulated.
+//! The search with a simulated device.
 
 use fastrand::Rng;
 
@@ -14,7 +14,7 @@ fn goals() -> [Goal; 2] {
     [Goal::ndr(SECOND, 3 * SECOND), Goal::pdr(SECOND, 3 * SECOND)]
 }
 
-/// So many frames, of which there are never more than a float can count.
+/// The number of frames at this rate, never more than a float can represent.
 #[allow(clippy::cast_possible_truncation, reason = "the tests count to a few millions")]
 fn frames(rate: f64, duration: Duration) -> u64 {
     (rate * duration.as_secs_f64()) as u64
@@ -34,7 +34,7 @@ fn run(capacity: impl FnMut() -> f64) -> Outcome {
     .unwrap()
 }
 
-/// True if the bounds are around this, and not further apart than the goal says.
+/// True if the bounds enclose `truth` and are as close as the goal demands.
 fn around(found: &Bounds, truth: f64, slack: f64) -> bool {
     let (Some(lower), Some(upper)) = (found.lower, found.upper) else {
         return false;
@@ -46,7 +46,7 @@ fn around(found: &Bounds, truth: f64, slack: f64) -> bool {
 }
 
 #[test]
-fn both_rates_of_a_steady_device_are_found_within_their_width() {
+fn both_rates_of_a_steady_device_are_found_within_the_width() {
     for capacity in [2_345.0, 123_456.0, 1_234_567.0, 4_900_000.0] {
         let outcome = run(|| capacity);
         let [ndr, pdr] = &outcome.found[..] else { panic!("two goals") };
@@ -107,7 +107,7 @@ fn a_device_that_forwards_nothing_has_no_lower_bound() {
 }
 
 #[test]
-fn the_limit_of_the_generator_is_told_and_searched_up_to() {
+fn the_generators_limit_is_reported_and_bounds_the_search() {
     let measure = |load, duration| Ok(trial(load, duration, 2e6, 1e6));
     let outcome = search(limits(), &goals(), measure).unwrap();
     assert!(outcome.short);
@@ -116,7 +116,7 @@ fn the_limit_of_the_generator_is_told_and_searched_up_to() {
 }
 
 #[test]
-fn when_time_runs_out_the_bounds_so_far_are_given_and_called_unfinished() {
+fn when_time_runs_out_the_current_bounds_are_returned_as_unfinished() {
     let limits = Limits { time: 8 * SECOND, ..limits() };
     let mut spent = Duration::ZERO;
     let outcome = search(limits, &goals(), |load, duration| {
@@ -130,7 +130,7 @@ fn when_time_runs_out_the_bounds_so_far_are_given_and_called_unfinished() {
 }
 
 #[test]
-fn a_trial_that_takes_no_time_ends_with_the_limit_all_the_same() {
+fn trials_without_duration_still_end_at_the_time_limit() {
     let nothing = Trial { offered: 0, forwarded: 0, duration: Duration::ZERO };
     let outcome = search(limits(), &goals(), |_, _| Ok(nothing)).unwrap();
     assert!(outcome.found.iter().all(|found| found.lower.is_none()));

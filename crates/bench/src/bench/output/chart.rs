@@ -1,21 +1,21 @@
 //! [`Chart`]: values over categories, drawn as SVG.
 //!
-//! A chart needs no script and no style sheet. Its background is whatever is behind it, and its
-//! colours are of middle lightness, to be read on white and on black; series differ in their dashes,
-//! too. Every mark says what it is when it is pointed at or read aloud.
+//! A chart needs no script and no style sheet. It has no background, and its colours are of medium
+//! lightness, readable on white and on black. Series also differ in their dashes. Every mark has a
+//! title for pointers and screen readers.
 
 use std::fmt::Write;
 
 use crate::bench::unit::{convert, human};
 
-/// Values over categories, one series for each of those who are compared.
+/// Values over categories, one series for each peer.
 pub(super) struct Chart {
-    /// What it shows; no two charts of a report have the same.
+    /// The title, unique in a report.
     pub(super) title: String,
-    /// What the categories are.
+    /// The label of the categories.
     pub(super) x: &'static str,
     pub(super) categories: Vec<String>,
-    /// What the values are.
+    /// The label of the values.
     pub(super) y: String,
     pub(super) unit: String,
     pub(super) style: Style,
@@ -30,7 +30,7 @@ pub(super) enum Style {
 
 pub(super) struct Series {
     pub(super) name: String,
-    /// One for each category; none where nothing was measured.
+    /// One for each category; `None` if not measured.
     pub(super) dots: Vec<Option<Dot>>,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Dot {
     pub(super) high: f64,
 }
 
-/// Where values are on the paper, and the lines that help to read them.
+/// The vertical scale and its ticks.
 struct Scale {
     low: f64,
     high: f64,
@@ -51,12 +51,12 @@ struct Scale {
 }
 
 impl Chart {
-    /// A name for a file of its own.
+    /// The name of the chart's file.
     pub(super) fn file_name(&self) -> String {
         format!("{}.svg", self.slug())
     }
 
-    /// The whole drawing.
+    /// The chart as SVG.
     pub(super) fn render(&self) -> String {
         let (slug, title) = (self.slug(), escape(&self.title));
         let about = escape(&format!("{} over {}, {}", self.y, self.x, self.names().join(", ")));
@@ -126,7 +126,7 @@ impl Chart {
     }
 
     fn line(&self, place: usize, series: &Series, scale: &Scale, svg: &mut String) {
-        let (colour, dash) = look(place);
+        let (colour, dash) = style_of(place);
         let dots: Vec<(usize, Dot)> = present(series).collect();
         let path: Vec<String> = dots
             .iter()
@@ -145,13 +145,13 @@ impl Chart {
                 svg,
                 "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"><title>{}</title>\
                  </circle>",
-                self.says(series, at, &dot),
+                self.mark_title(series, at, &dot),
             );
         }
     }
 
     fn bars(&self, place: usize, series: &Series, scale: &Scale, svg: &mut String) {
-        let (colour, _) = look(place);
+        let (colour, _) = style_of(place);
         let width = 0.8 * self.room() / self.series.len().max(1) as f64;
         for (at, dot) in present(series) {
             let left = self.x(at) - 0.4 * self.room() + place as f64 * width;
@@ -162,14 +162,14 @@ impl Chart {
                  fill=\"{colour}\"><title>{}</title></rect>",
                 0.92 * width,
                 bottom - top,
-                self.says(series, at, &dot),
+                self.mark_title(series, at, &dot),
             );
             whisker(left + 0.46 * width, &dot, scale, INK, svg);
         }
     }
 
     fn legend(&self, place: usize, series: &Series, svg: &mut String) {
-        let (colour, dash) = look(place);
+        let (colour, dash) = style_of(place);
         let (x, y) = (RIGHT + 16.0, TOP + 8.0 + 20.0 * place as f64);
         let (width, dash) = match self.style {
             Style::Bars => (10, ""),
@@ -187,8 +187,8 @@ impl Chart {
         );
     }
 
-    /// What a mark is, in words.
-    fn says(&self, series: &Series, at: usize, dot: &Dot) -> String {
+    /// The title of a mark.
+    fn mark_title(&self, series: &Series, at: usize, dot: &Dot) -> String {
         let value = |value: f64| human(value, &self.unit);
         let interval = match dot.low < dot.high {
             true => format!(" ({} to {})", value(dot.low), value(dot.high)),
@@ -197,7 +197,7 @@ impl Chart {
         escape(&format!("{}, {}: {}{interval}", series.name, self.categories[at], value(dot.value)))
     }
 
-    /// The middle of this category.
+    /// The horizontal centre of this category.
     fn x(&self, place: usize) -> f64 {
         LEFT + self.room() * (place as f64 + 0.5)
     }
@@ -207,7 +207,7 @@ impl Chart {
         (RIGHT - LEFT) / self.categories.len().max(1) as f64
     }
 
-    /// The multiple of the unit that suits the numbers at the axis.
+    /// The unit with the prefix that suits the numbers at the axis.
     fn axis_unit(&self, scale: &Scale) -> String {
         let typical = if scale.is_log { scale.low } else { scale.high };
         let text = human(typical, &self.unit);
@@ -216,7 +216,7 @@ impl Chart {
 }
 
 impl Scale {
-    /// From 0, or logarithmic where the largest value would leave nothing to see of the smallest.
+    /// Linear from 0, or logarithmic for lines whose values differ by more than [`WIDE`].
     fn of(chart: &Chart) -> Self {
         let dots = || chart.series.iter().flat_map(present).map(|(_, dot)| dot);
         let highest = dots().map(|dot| dot.high.max(dot.value)).fold(0.0, f64::max);
@@ -248,7 +248,7 @@ impl Scale {
     }
 }
 
-/// The next of 1, 2 and 5 with zeros that is not below.
+/// The smallest 1, 2 or 5 times a power of 10 that is at least `least`.
 fn round_step(least: f64) -> f64 {
     let decade = 10_f64.powf(least.log10().floor());
     let steps = [1.0, 2.0, 5.0].map(|step| step * decade);
@@ -259,7 +259,7 @@ fn present(series: &Series) -> impl Iterator<Item = (usize, Dot)> {
     series.dots.iter().enumerate().filter_map(|(at, dot)| Some((at, (*dot)?)))
 }
 
-/// The interval, as a line through its dot.
+/// Draws the interval as a line through its dot.
 fn whisker(x: f64, dot: &Dot, scale: &Scale, colour: &str, svg: &mut String) {
     let (top, bottom) = (scale.y(dot.high), scale.y(dot.low));
     let _ = writeln!(
@@ -268,18 +268,18 @@ fn whisker(x: f64, dot: &Dot, scale: &Scale, colour: &str, svg: &mut String) {
     );
 }
 
-/// Colour and dashes of the series at this place.
-fn look(place: usize) -> (&'static str, &'static str) {
+/// The colour and dashes of the series at this index.
+fn style_of(place: usize) -> (&'static str, &'static str) {
     (COLOURS[place % COLOURS.len()], DASHES[place / 2 % DASHES.len()])
 }
 
-/// A number without zeros that say nothing.
+/// A number without trailing zeros.
 fn plain(number: f64) -> String {
     let text = format!("{number:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Text as it may stand in XML and in HTML.
+/// Text escaped for XML and HTML.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -287,16 +287,16 @@ pub(super) fn escape(text: &str) -> String {
 const WIDTH: f64 = 780.0;
 const HEIGHT: f64 = 340.0;
 
-/// The sides of the area that is drawn in.
+/// The sides of the plot area.
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 600.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 290.0;
 
-/// A largest value so many times the smallest needs a logarithmic scale.
+/// The ratio of the largest to the smallest value above which the scale is logarithmic.
 const WIDE: f64 = 50.0;
 
-/// Text and lines: 4.5 times as light as black, and white as many times as light as it.
+/// The colour of text and lines: a contrast of 4.5 to both black and white.
 const INK: &str = "#767676";
 
 const COLOURS: [&str; 8] =
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_has_a_title_and_every_mark_says_what_it_is() {
+    fn the_chart_and_every_mark_have_titles() {
         for (style, mark) in [(Style::Bars, "<rect"), (Style::Lines, "<circle")] {
             let svg = chart(&[1e6, 2e6], style).render();
             assert_eq!(svg.matches(mark).count(), 2);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_may_lack_values_and_a_chart_may_lack_all() {
+    fn a_series_may_lack_values_and_a_chart_may_be_empty() {
         let mut chart = chart(&[1.0, 2.0], Style::Lines);
         chart.series[0].dots[0] = None;
         assert_eq!(chart.render().matches("<circle").count(), 1);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scale_has_round_numbers_around_all_values() {
+    fn the_scale_has_round_ticks_and_covers_all_values() {
         for highest in [0.0, 0.013, 1.0, 4.9, 5.0, 123.0, 1.25e6, 7.7e10] {
             let scale = Scale::of(&chart(&[highest / 2.0, highest], Style::Bars));
             assert!(scale.high >= 1.1 * highest && scale.high > 0.0, "{highest}");

@@ -1,24 +1,24 @@
-//! Which charts a report gives: whatever of it is a series of something.
+//! Selects the charts of a report.
 
 use std::collections::BTreeMap;
 
 use super::chart::{Chart, Dot, Series, Style};
 use crate::bench::report::{Key, Point, Report};
 
-/// What is drawn over what.
+/// The kinds of charts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Frames received for each one sent, over the number of sub-interfaces.
+    /// Copies received for each frame sent, over the number of sub-interfaces.
     Copies,
-    /// The same for each mode, where there is one number of sub-interfaces.
+    /// Copies received for each frame sent, for each mode.
     CopiesByMode,
-    /// What is measured, for each mode.
+    /// The measure, for each mode.
     Modes,
-    /// Percentiles, which are in `extra`.
+    /// The percentiles in `extra`.
     Percentiles,
-    /// What is measured, over the size of the frames.
+    /// The measure, over the frame size.
     Sizes,
-    /// What is measured, over the number of sub-interfaces.
+    /// The measure, over the number of sub-interfaces.
     Subs,
 }
 
@@ -30,7 +30,7 @@ pub(super) fn of(report: &Report) -> Vec<Chart> {
 }
 
 fn of_kind(points: &[Point], kind: Kind) -> Vec<Chart> {
-    // In the order in which the report has them.
+    // In the order of the report.
     let mut groups: Vec<(String, Vec<&Point>)> = Vec::new();
     for point in points.iter().filter(|point| kind.is_of(point)) {
         let title = kind.title(point);
@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// The same for all points of one chart, and for no others.
+    /// The title, equal for all points of one chart and for no others.
     fn title(self, point: &Point) -> String {
         let Key { path, mode, traffic, size, subs, measure, .. } = &point.key;
         let size = size.map(|size| format!(", {size} B")).unwrap_or_default();
@@ -74,8 +74,8 @@ impl Kind {
         }
     }
 
-    /// None where there is nothing to draw a line through, or where the points are of so many
-    /// kinds that two would be in one place.
+    /// `None` if the chart would show no line or comparison, or if two points would have the same
+    /// position.
     fn chart(self, title: String, points: &[&Point]) -> Option<Chart> {
         let first = points.first()?;
         let (categories, series) = self.gather(points)?;
@@ -105,7 +105,7 @@ impl Kind {
         is_worth_it.then_some(Chart { title, x: self.x(), categories, y, unit, style, series })
     }
 
-    /// The dots of these points, by series and category; none if two are in one place.
+    /// The dots of these points, by series and category. `None` if two have the same position.
     fn gather(self, points: &[&Point]) -> Option<(Categories, Vec<Dots>)> {
         let mut categories = Categories::default();
         let mut series: Vec<Dots> = Vec::new();
@@ -137,7 +137,7 @@ impl Kind {
         }
     }
 
-    /// Whom the point is of. What all of a chart have in common is in its title.
+    /// The name of the point's series, without the parts that all points of the chart share.
     fn series(self, key: &Key, modes: bool, peers: bool) -> String {
         let by_mode = matches!(self, Self::Copies | Self::Subs);
         match (by_mode && modes, peers) {
@@ -147,7 +147,7 @@ impl Kind {
         }
     }
 
-    /// The dots of a point: by what their categories are ordered, their categories, themselves.
+    /// The dots of a point, each with its category's sort key and name.
     fn dots(self, point: &Point) -> Vec<(f64, String, Dot)> {
         let summary = &point.summary;
         let whole = Dot { value: summary.median, low: summary.low, high: summary.high };
@@ -168,15 +168,15 @@ impl Kind {
     }
 }
 
-/// The name of a series, and its dots by the places of their categories.
+/// The name of a series, and its dots by the index of their category.
 type Dots = (String, BTreeMap<usize, Dot>);
 
-/// Names of categories, and by what they are ordered.
+/// The sort keys and names of categories.
 #[derive(Default)]
 struct Categories(Vec<(f64, String)>);
 
 impl Categories {
-    /// The place of this one, in the order in which they came.
+    /// The index of this category, in the order of insertion.
     fn place(&mut self, rank: f64, name: String) -> usize {
         let place = self.0.iter().position(|(_, other)| *other == name);
         place.unwrap_or_else(|| {
@@ -185,7 +185,7 @@ impl Categories {
         })
     }
 
-    /// Their places and their names, in their order.
+    /// The indexes and names of the categories, sorted.
     fn sorted(self) -> (Vec<usize>, Vec<String>) {
         let mut all: Vec<_> = self.0.into_iter().enumerate().collect();
         all.sort_by(|(_, one), (_, other)| one.0.total_cmp(&other.0));
@@ -204,7 +204,7 @@ fn percentiles(point: &Point) -> impl Iterator<Item = (f64, &str, f64)> {
     })
 }
 
-/// What grows with the number of sub-interfaces is drawn over that.
+/// True for costs per frame, which are drawn over the number of sub-interfaces.
 fn is_cost(point: &Point) -> bool {
     point.unit.ends_with("/frame")
 }
@@ -214,7 +214,7 @@ fn has_many<'k>(mut names: impl Iterator<Item = &'k String>) -> bool {
     names.any(|name| Some(name) != first)
 }
 
-/// The figure of `extra` that tells how many are received for each one that is sent.
+/// The figure in `extra` for the copies received for each frame sent.
 const COPIES: &str = "copies";
 
 #[cfg(test)]
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_size_is_drawn_by_mode() {
+    fn points_without_a_size_are_drawn_by_mode() {
         let chart = charts("throughput by mode: sub-to-sub").remove(0);
         assert_eq!(chart.categories, ["bridge", "private", "vepa"]);
         assert_eq!(chart.style, Style::Bars);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_line_would_have_one_dot_there_is_no_chart() {
+    fn a_line_of_one_dot_is_not_drawn() {
         assert!(charts("throughput by sub-interfaces").is_empty());
         assert!(charts("mrr by mode: wire-to-sub, broadcast").is_empty());
     }
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_multiplies_is_no_flood() {
+    fn one_copy_for_each_frame_is_not_a_flood() {
         let mut report = fixtures::report();
         report.points.iter_mut().for_each(|point| {
             point.extra.insert(COPIES.to_owned(), 1.0);

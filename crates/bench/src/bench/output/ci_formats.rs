@@ -1,11 +1,11 @@
-//! The forms that trackers of benchmarks read, which keep a figure from commit to commit.
+//! Formats of CI services that track benchmarks from commit to commit.
 
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use crate::bench::report::{Better, Key, Point, Report};
 
-/// A format, and what it is to be given.
+/// A format, and the points that it receives.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum CiFormat {
     /// Bencher Metric Format: everything, for `bencher run --adapter json`
@@ -16,7 +16,7 @@ pub(super) enum CiFormat {
     GithubActionBenchmarkSmaller,
 }
 
-/// The medians of the report in the form of this format.
+/// The medians of the report in this format.
 pub(super) fn render(report: &Report, format: CiFormat) -> Value {
     match format {
         CiFormat::Bencher => bencher(&report.points),
@@ -57,7 +57,7 @@ fn action(points: &[Point], better: Better) -> Value {
     points.iter().filter(|point| point.better == better).map(benchmark).collect()
 }
 
-/// What is measured, but for the measure.
+/// The key without its measure.
 fn name(key: &Key) -> String {
     let size = key.size.map(|size| format!("/{size}")).unwrap_or_default();
     let Key { path, mode, traffic, subs, peer, .. } = key;
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_action_gets_those_of_one_direction() {
+    fn the_action_gets_the_points_of_one_direction() {
         let report = fixtures::report();
         let high = render(&report, CiFormat::GithubActionBenchmark);
         let low = render(&report, CiFormat::GithubActionBenchmarkSmaller);

@@ -1,10 +1,10 @@
-//! One row for each sample, as programs for statistics like it (RFC 4180, tidy).
+//! CSV with one row for each sample (RFC 4180, tidy data).
 
 use crate::bench::report::{Better, Point, Report};
 
 const HEAD: &str = "bench,path,mode,traffic,size,subs,measure,peer,unit,better,trial,value,outlier";
 
-/// All samples of the report. What has no size has an empty one.
+/// All samples of the report. The size is empty for points without one.
 pub(super) fn render(report: &Report) -> String {
     let mut text = format!("{HEAD}\r\n");
     for point in &report.points {
@@ -40,7 +40,7 @@ fn rows(bench: &str, point: &Point, text: &mut String) {
     }
 }
 
-/// A field as it may stand between commas.
+/// A field, quoted if necessary.
 fn quoted(field: &str) -> String {
     match field.contains(['"', ',', '\r', '\n']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_end_a_field_is_quoted() {
+    fn separators_in_a_field_are_quoted() {
         assert_eq!(quoted("a\"b,c"), "\"a\"\"b,c\"");
         assert_eq!(quoted("udp"), "udp");
     }

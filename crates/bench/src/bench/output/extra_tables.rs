@@ -1,11 +1,11 @@
-//! Below the table of points: what a frame takes of the engine, and what stands beside points other
-//! than the kernel.
+//! Tables below the one of points: the worker's cost for a frame, and ratios to other points than the
+//! kernel's.
 
 use crate::bench::report::{Point, Report};
 use crate::bench::unit::digits;
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
-/// Both tables, each with a heading, as far as the report has something for them.
+/// Both tables, each with a heading. A table without rows is left out.
 pub(super) fn render(report: &Report, colour: bool) -> String {
     let mut text = String::new();
     for (title, columns) in [("What a frame takes of the worker", WORKER), ("Beside", BESIDE)] {
@@ -17,7 +17,7 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     text
 }
 
-/// The points that have one of these figures; what one has not is not available.
+/// The points that have at least one of these figures. Missing ones are shown as n/a.
 fn table(points: &[Point], columns: [(&'static str, &str); COLUMNS]) -> Table<{ KEYS + COLUMNS }> {
     let [a, b, c, d, e] = columns.map(|(head, _)| Head::Right(head));
     let mut table = Table::new([
@@ -64,11 +64,11 @@ fn cell(point: &Point, figure: &str) -> Cell {
     }
 }
 
-/// Columns of the key, and those beyond it.
+/// The number of columns of the key, and of figures.
 const KEYS: usize = 7;
 const COLUMNS: usize = 5;
 
-/// What is in `extra`, below its heading.
+/// The headings, and the figures in `extra` below them.
 const WORKER: [(&str, &str); COLUMNS] = [
     ("ns", "engine_ns"),
     ("cycles", "engine_cycles"),
@@ -91,7 +91,7 @@ mod tests {
     use crate::bench::fixtures;
 
     #[test]
-    fn what_the_machine_does_not_count_is_not_available() {
+    fn missing_figures_are_shown_as_not_available() {
         let mut report = fixtures::report();
         report.points.iter_mut().for_each(|point| point.extra.clear());
         assert_eq!(render(&report, false), "");

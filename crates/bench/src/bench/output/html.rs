@@ -1,4 +1,4 @@
-//! The report as one page that needs nothing else: no script, no other file, light or dark.
+//! The report as one HTML page without scripts or other files, for light and dark schemes.
 
 use super::chart::escape;
 use super::{charts, table};
@@ -58,7 +58,7 @@ fn row(point: &Point) -> String {
 const HEAD: &str = "<th>path</th><th>mode</th><th>traffic</th><th>size</th><th>subs</th>\
     <th>measure</th><th>by</th><th>median</th><th>95 % interval</th><th>outliers</th><th>ratio</th>";
 
-/// Colours are the reader's own, light or dark.
+/// The style sheet. The reader's light or dark scheme decides the colours.
 const STYLE: &str = "\
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -78,7 +78,7 @@ mod tests {
     use crate::bench::fixtures;
 
     #[test]
-    fn the_page_has_everything_in_it_and_asks_for_nothing_else() {
+    fn the_page_is_complete_and_loads_nothing_else() {
         let report = fixtures::report();
         let page = render(&report);
         assert_eq!(page.matches("<figure>").count(), charts::of(&report).len());

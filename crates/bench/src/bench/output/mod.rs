@@ -1,4 +1,4 @@
-//! Where a report goes: the terminal, files, and the exit status.
+//! The output of a report: terminal, files and exit status.
 
 mod chart;
 mod charts;
@@ -20,7 +20,7 @@ use super::report::Report;
 use ci_formats::CiFormat;
 use umacvlan_text::output::{Output, complain};
 
-/// What every command that has a report can do with it.
+/// The output options of every command with a report.
 #[derive(Args, Clone, Debug)]
 pub(super) struct OutputArgs {
     /// Print JSON: the whole report
@@ -54,10 +54,10 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Looks whether the files can be written at all, before somebody waits for a report.
+    /// Checks before the measurement that the files can be written.
     ///
     /// # Errors
-    /// The directory of one is missing.
+    /// The directory of a file is missing.
     pub(super) fn check(&self) -> Result<()> {
         for file in [&self.out, &self.csv, &self.html].into_iter().flatten() {
             let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -67,10 +67,10 @@ impl OutputArgs {
         Ok(())
     }
 
-    /// Takes the report where it was asked to go; the status is failure if a condition is true.
+    /// Writes the report to all requested outputs. The exit status is failure if a condition is true.
     ///
     /// # Errors
-    /// Something cannot be written, or a condition is of nothing in the report.
+    /// An output cannot be written, or a condition fits no point of the report.
     pub(super) fn deliver(&self, report: &Report) -> Result<ExitCode> {
         self.write(report)?;
         let mut output = Output::new();
@@ -82,7 +82,7 @@ impl OutputArgs {
         output.finish()?;
         let mut failed = false;
         for condition in &self.fail_if {
-            failed |= judge(condition, report)?;
+            failed |= report_hits(condition, report)?;
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
@@ -108,11 +108,11 @@ impl OutputArgs {
     }
 }
 
-/// Tells of which points the condition is true; true if there is one.
-fn judge(condition: &Condition, report: &Report) -> Result<bool> {
-    let finding = condition.ask(report)?;
-    let (hits, asked) = (finding.hits.len(), finding.asked);
-    complain(&format!("--fail-if '{condition}': true of {hits} of {asked} points"));
+/// Prints the points for which the condition is true. Returns true if there are any.
+fn report_hits(condition: &Condition, report: &Report) -> Result<bool> {
+    let finding = condition.test(report)?;
+    let (hits, tested) = (finding.hits.len(), finding.tested);
+    complain(&format!("--fail-if '{condition}': true of {hits} of {tested} points"));
     for (point, found) in finding.hits {
         complain(&format!("  {}: {}", point.key, condition.human(&point.unit, found)));
     }

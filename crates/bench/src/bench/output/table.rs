@@ -1,4 +1,4 @@
-//! The report as people read it on a terminal.
+//! The report as a table for a terminal.
 
 use super::extra_tables;
 use crate::bench::report::{Better, Environment, Point, Report};
@@ -37,7 +37,7 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     text
 }
 
-/// What of the environment a reader has to know, in the order in which it is told.
+/// The facts about the environment that are shown, in their order.
 pub(super) fn environment(environment: &Environment) -> Vec<(&'static str, String)> {
     let Environment { cpu, cores, allowed, memory, governor, hypervisor, .. } = environment;
     let mut facts = vec![("umacvlan", format!("{}, {}", environment.version, environment.begun))];
@@ -93,7 +93,7 @@ fn row(point: &Point) -> [Cell; 11] {
     ]
 }
 
-/// How far the ends of the interval are from the median.
+/// The distances of the interval's ends from the median, in percent.
 fn spread(point: &Point) -> String {
     let summary = &point.summary;
     if summary.median == 0.0 {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_there_are_no_parts() {
+    fn a_median_of_zero_has_no_percentages() {
         let mut report = fixtures::report();
         report.points.truncate(1);
         report.points[0].summary = crate::bench::summary::Summary::default();

@@ -1,15 +1,15 @@
-//! What a frame for everybody becomes, and what each copy costs.
+//! The copies of broadcast frames and the cost of each.
 
 use umacvlan_lab::traffic::{Outcome, SequenceTracker};
 
 use super::reading::Extra;
 
-/// Adds how many copies there were of each frame that was accepted, and the time between two of
-/// them; and what one takes of the engine, if what a frame takes is there already. `elsewhere` is
-/// what those were given at whom nobody listens.
+/// Adds the number of copies of each accepted frame, the time between two copies, and the engine's
+/// time for a copy if `extra` has its time for a frame. `elsewhere` is the number of copies that idle
+/// sub-interfaces received.
 pub(super) fn count(outcome: &Outcome, elsewhere: u64, frames: u64, extra: &mut Extra) {
-    let heard = |tracker: &SequenceTracker| tracker.received;
-    let copies = outcome.received.trackers.iter().map(heard).sum::<u64>() + elsewhere;
+    let received = |tracker: &SequenceTracker| tracker.received;
+    let copies = outcome.received.trackers.iter().map(received).sum::<u64>() + elsewhere;
     let accepted = (outcome.sent.offered - outcome.sent.refused).max(1);
     extra.push(("copies", copies as f64 / accepted as f64));
     let each = copies.max(1) as f64;
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copies_that_nobody_listened_to_count_as_well() {
+    fn copies_to_idle_sub_interfaces_count_too() {
         let mut outcome = Outcome::default();
         (outcome.sent.offered, outcome.sent.refused) = (12, 2);
         outcome.sent.took = std::time::Duration::from_nanos(6400);

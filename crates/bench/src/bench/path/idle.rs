@@ -1,4 +1,4 @@
-//! What an engine with nothing to do takes of a core.
+//! The CPU time of an idle engine.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use super::reading::{Extra, Reading};
 use super::worker_cost::{is_engine, thread_time};
 use crate::bench::report::Better;
 
-/// The processor time of all threads of the engine in percent of a core, while nobody sends.
+/// The CPU time of all threads of the engine in percent of a core, without traffic.
 ///
 /// # Errors
-/// The system does not tell what threads take.
+/// The kernel does not provide the CPU time of threads.
 pub(super) fn idle(testbed: &Testbed, time: Duration) -> Result<Vec<Reading>> {
     let used = || thread_time(is_engine).context("this system does not tell what threads take");
-    // What was begun before is to be over.
+    // Lets earlier work finish.
     sleep(time / 4);
     let turns_before = testbed.turns();
     let (before, begun) = (used()?, Instant::now());

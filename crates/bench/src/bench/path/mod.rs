@@ -1,9 +1,7 @@
-//! `umacvlan bench path`: what a path costs end to end, over veth and TAP, beside others who
-//! forward.
+//! `umacvlan bench path`: the end-to-end cost of a path over veth and TAP, compared with peers.
 //!
-//! Everything is in this one process, in network namespaces without a name: instruments, engine
-//! and peers. Whatever is measured is measured with everyone in turn, round by round, in an order
-//! that the seed decides.
+//! Instruments, engine and peers run in this process, in unnamed network namespaces. Peers alternate
+//! within each round, in an order that the seed decides.
 
 mod copies;
 mod idle;
@@ -23,11 +21,11 @@ mod worker_cost;
 
 use std::io;
 use std::time::Duration;
-use umacvlan_core::options::WORKERS_MAX;
 
 use anyhow::Result;
 use clap::Args;
 use umacvlan_core::Mode;
+use umacvlan_core::options::WORKERS_MAX;
 use umacvlan_lab::error::LabError;
 
 use super::progress::Progress;
@@ -39,7 +37,7 @@ use plan::{Group, Item, Measure, Size, plan};
 use points::Series;
 use route::Route;
 
-/// What is to be measured.
+/// The arguments of `bench path`.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct PathArgs {
     /// Only these modes: bridge, passthru, private, source, vepa
@@ -87,11 +85,11 @@ pub(crate) struct PathArgs {
     time: Option<f64>,
 }
 
-/// Measures what the arguments ask for.
+/// Measures what the arguments request.
 ///
 /// # Errors
-/// No privilege to make namespaces, no veth in this kernel; or a frame arrived other than it was
-/// sent: a fast wrong answer is none.
+/// Namespaces may not be created, the kernel lacks veth, or a frame arrived altered, which makes its
+/// rate meaningless.
 pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
     ensure_allowed("this bench")?;
     let mut groups = plan(args, progress);
@@ -110,20 +108,20 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
     Ok(points)
 }
 
-/// How much of the progress a group is.
+/// The number of progress steps of a group.
 fn steps(group: &Group) -> u64 {
     let steps = |item: &Item| item.steps() * item.peers.len() as u64 * u64::from(item.trials);
     group.items.iter().map(steps).sum::<u64>() * group.subs.len() as u64
 }
 
-/// Everything of one route and mode. All numbers of sub-interfaces are there at once, so that they
-/// are measured in the same rounds.
+/// Measures one route and mode. The testbeds for all numbers of sub-interfaces exist at once, so that
+/// they are measured in the same rounds.
 fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
     let mut testbeds = Vec::new();
     let peers = group.peers();
     let wanted = group.subs.iter().flat_map(|subs| peers.iter().map(|peer| (*peer, *subs)));
     for (peer, subs) in wanted.filter(|(peer, subs)| peer.supports_subs(*subs)) {
-        progress.at(format!("{} {}: getting {peer} ready", group.route, group.mode));
+        progress.at(format!("{} {}: preparing {peer}", group.route, group.mode));
         match Testbed::build(peer, group, subs, args) {
             Ok(testbed) => {
                 offloads::record(&testbed, progress);
@@ -132,7 +130,7 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
             Err(error) if is_unsupported(&error) => {
                 progress.note(format!("{peer} is left out: this kernel has no such driver"));
             }
-            // A system that does not let it start may still let everybody else.
+            // Only this peer is left out if the system does not let it start.
             Err(error) if peer == Peer::Ovs && !args.peer.contains(&peer) => {
                 progress.note(format!("ovs is left out: {error:#}"));
             }
@@ -140,7 +138,7 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
         }
     }
     let mut points = Vec::new();
-    // What a search has found, for the latencies at parts of it.
+    // The rates that searches have found, for latencies at fractions of them.
     let mut rates = vec![Vec::new(); testbeds.len()];
     for item in &group.items {
         let mut series = Series::new(group, item);
@@ -149,7 +147,7 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
                 let testbed = &mut testbeds[place];
                 if item.peers.contains(&testbed.peer) {
                     progress.at(format!("{} {}: {}", group.route, group.mode, testbed.peer));
-                    let readings = turn(item, testbed, &mut rates[place], progress)?;
+                    let readings = trial(item, testbed, &mut rates[place], progress)?;
                     series.add(testbed, readings, progress);
                     (0..item.steps()).for_each(|_| progress.step());
                 }
@@ -160,8 +158,8 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
     Ok(points)
 }
 
-/// One peer's turn.
-fn turn(
+/// One trial of one peer.
+fn trial(
     item: &Item,
     testbed: &mut Testbed,
     rates: &mut Vec<(plan::Traffic, f64)>,
@@ -183,8 +181,8 @@ fn turn(
     Ok(readings)
 }
 
-/// Tells which Open vSwitch is measured, and how. Where there is none, it is left out unless it
-/// was asked for by name.
+/// Notes which Open vSwitch is measured. If it is missing, it is left out, or an error if requested
+/// by name.
 fn find_ovs(args: &PathArgs, groups: &mut [Group], progress: &mut Progress) -> Result<()> {
     if !groups.iter().any(|group| group.peers().contains(&Peer::Ovs)) {
         return Ok(());
@@ -208,7 +206,7 @@ fn find_ovs(args: &PathArgs, groups: &mut [Group], progress: &mut Progress) -> R
     Ok(())
 }
 
-/// Tells on which cores everything runs, and whether they are enough.
+/// Notes the cores of all threads, and whether they are shared.
 fn note_cores(progress: &mut Progress) {
     let cores = Cores::find();
     let shared = cores.ends.is_none_or(|(from, to)| from == to);
@@ -222,7 +220,7 @@ fn note_cores(progress: &mut Progress) {
     }
 }
 
-/// Tells what several workers can show here.
+/// Notes the limits of measurements with several workers.
 fn note_workers(args: &PathArgs, progress: &mut Progress) {
     if args.workers < 2 {
         return;
@@ -241,7 +239,7 @@ fn note_workers(args: &PathArgs, progress: &mut Progress) {
     }
 }
 
-/// Tells why nobody's cycles are counted, if so.
+/// Notes why cycles are not counted, if so.
 fn note_counters(progress: &mut Progress) {
     if let Some(error) = perf_counters::missing() {
         progress.note(format!(
@@ -250,7 +248,7 @@ fn note_counters(progress: &mut Progress) {
     }
 }
 
-/// Tells how TCP streams find out how fast to go: on a short path it decides more than who forwards.
+/// Notes TCP's congestion control, which on a short path matters more than the forwarder.
 fn note_congestion(args: &PathArgs, progress: &mut Progress) {
     let used = args.congestion.clone().or_else(|| {
         let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
@@ -261,7 +259,7 @@ fn note_congestion(args: &PathArgs, progress: &mut Progress) {
     }
 }
 
-/// Tells when the machine has other things to do: then its figures are of no use.
+/// Notes that the machine was busy, which makes its figures useless.
 fn note_load(progress: &mut Progress) {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: Option<f64> = text.split_whitespace().next().and_then(|load| load.parse().ok());
@@ -277,7 +275,7 @@ fn is_unsupported(error: &anyhow::Error) -> bool {
     kind == Some(io::ErrorKind::Unsupported)
 }
 
-/// The time that is meant, of which [`seconds`] has seen that it is one.
+/// The duration for an argument that [`seconds`] has checked.
 fn duration(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
@@ -289,5 +287,5 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A load average above which others disturb what is measured.
+/// A load average above which other processes disturb the measurement.
 const BUSY: f64 = 0.5;

@@ -1,4 +1,4 @@
-//! What the interfaces of a run do instead of the network stack, for the report.
+//! Records the offloads of the interfaces of a run, for the report.
 
 use std::io;
 
@@ -8,8 +8,8 @@ use umacvlan_sys::ethtool::Ethtool;
 use super::peer::Testbed;
 use crate::bench::progress::Progress;
 
-/// Records the parent, the far end of its cable and a sub-interface: the first two once for all who
-/// forward, and again for whoever has others.
+/// Records the offloads of the parent, of the far end of its veth pair and of a sub-interface. The
+/// first two are recorded once for all peers, and again for a peer that differs.
 pub(super) fn record(testbed: &Testbed, progress: &mut Progress) {
     let peer = testbed.peer;
     for station in testbed.stations() {
@@ -19,7 +19,7 @@ pub(super) fn record(testbed: &Testbed, progress: &mut Progress) {
             Member::Sub(1) => "sub",
             Member::Sub(_) => continue,
         };
-        // What the kernel does not tell is absent.
+        // Offloads that the kernel does not report are absent.
         let Ok(found) = ask(&station) else {
             continue;
         };

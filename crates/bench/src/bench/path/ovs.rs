@@ -1,9 +1,8 @@
-//! [`Ovs`]: Open vSwitch's userspace datapath between veth pairs, for as long as it is measured.
+//! [`Ovs`]: Open vSwitch's userspace datapath between veth pairs, for the time of a measurement.
 //!
-//! It is started by us, in the namespace of the parent, beside whatever Open vSwitch the machine
-//! runs: database, sockets and logs are in a file system in memory that only the thread which
-//! starts the programs sees, and they. The programs are killed when that thread ends. So nothing
-//! is left, however the bench ends.
+//! The bench starts it in the parent's namespace, independent of an Open vSwitch that the machine
+//! runs. Database, sockets and logs are in a tmpfs that only the starting thread and the programs
+//! see. The programs are killed when that thread ends. So nothing is left, however the bench ends.
 
 use std::fs::{self, File};
 use std::io;
@@ -22,23 +21,23 @@ use umacvlan_sys::process::end_with_thread;
 
 use crate::shared::cores::Cores;
 
-/// Open vSwitch at work. It ends with this value.
+/// A running Open vSwitch. It stops when this value is dropped.
 pub(super) struct Ovs {
-    /// Dropped, it tells the keeper to end.
+    /// Dropping it makes the keeper thread end.
     end: Option<Sender<()>>,
-    /// The thread that the programs end with.
+    /// The thread that started the programs. They are killed when it ends.
     keeper: Option<JoinHandle<()>>,
 }
 
-/// What the version of Open vSwitch says of itself, for instance `Open vSwitch 3.1.0`.
+/// The installed version, for instance `Open vSwitch 3.1.0`.
 ///
 /// # Errors
-/// It is not installed: the words say what to install.
+/// It is not installed. The message says what to install.
 pub(super) fn version() -> Result<String> {
     read_version(run(program(SWITCH).arg("--version")))
 }
 
-/// The version in what `--version` printed.
+/// Parses the output of `--version`.
 fn read_version(printed: Result<String>) -> Result<String> {
     match printed {
         Ok(text) => {
@@ -53,7 +52,7 @@ fn read_version(printed: Result<String>) -> Result<String> {
 }
 
 impl Ovs {
-    /// Has Open vSwitch join the parent and a veth pair for each sub-interface.
+    /// Starts Open vSwitch with the parent and a veth pair for each sub-interface as ports.
     ///
     /// # Errors
     /// A program does not start, or the kernel refuses to mount a file system for it.
@@ -66,7 +65,7 @@ impl Ovs {
         let keeper = thread::Builder::new().name("ovs".to_owned()).spawn(move || {
             let entered = netns.run(|| keep(&ports, &ready, &ended));
             if let Err(error) = entered {
-                // Nobody waits for it any more only if the bench has ended.
+                // The receiver is gone only if the bench has ended.
                 let _ = ready.send(Err(error.into()));
             }
         })?;
@@ -86,16 +85,16 @@ impl Drop for Ovs {
     }
 }
 
-/// Starts the programs, tells whether they did, and waits until they are to end.
+/// Starts the programs, reports the outcome, and waits until they must end.
 fn keep(ports: &[String], ready: &Sender<Result<()>>, end: &Receiver<()>) {
-    // The core that our worker has when it is measured; where there is one only, they share it.
+    // The core that our worker has in its trials.
     if let Some(core) = Cores::find().worker {
         core_affinity::set_for_current(core);
     }
     match start(ports) {
         Ok(_daemons) => {
             let _ = ready.send(Ok(()));
-            // An error is the end of the sender, which is what it waits for.
+            // Returns with an error when the sender is dropped, which is the signal to end.
             let _ = end.recv();
         }
         Err(error) => {
@@ -104,9 +103,9 @@ fn keep(ports: &[String], ready: &Sender<Result<()>>, end: &Receiver<()>) {
     }
 }
 
-/// Starts the database and the switch, and makes a bridge of these ports.
+/// Starts the database and the switch, and creates a bridge with these ports.
 fn start(ports: &[String]) -> Result<[Daemon; 2]> {
-    hide().context("cannot mount a file system for Open vSwitch alone")?;
+    mount_private_folder().context("cannot mount a file system for Open vSwitch alone")?;
     run(program("ovsdb-tool").arg("create"))?;
     let socket = format!("{FOLDER}/db.sock");
     let mut database = Daemon::start("ovsdb-server", &[&format!("--remote=punix:{socket}")])?;
@@ -117,15 +116,15 @@ fn start(ports: &[String]) -> Result<[Daemon; 2]> {
         .args(BRIDGE)
         .args(ports.iter().flat_map(|port| ["--", "add-port", "switch", port])));
     switch.check()?;
-    made.with_context(|| format!("{SWITCH}: {}", first_line(&switch.said())))?;
+    made.with_context(|| format!("{SWITCH}: {}", first_line(&switch.log_text())))?;
     Ok([switch, database])
 }
 
-/// Gives this thread, and what it starts, a folder that nobody else sees.
-fn hide() -> nix::Result<()> {
+/// Mounts a private tmpfs for this thread and the programs it starts.
+fn mount_private_folder() -> nix::Result<()> {
     let nowhere = None::<&str>;
     unshare(CloneFlags::CLONE_NEWNS)?;
-    // What the machine unmounts must not stay mounted here; what is mounted here is not its matter.
+    // Unmounts propagate from the machine to here, and mounts do not propagate back.
     mount(nowhere, "/", nowhere, MsFlags::MS_REC | MsFlags::MS_SLAVE, nowhere)?;
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID;
     mount(Some("umacvlan"), FOLDER, Some("tmpfs"), flags, Some("mode=0700"))
@@ -149,9 +148,9 @@ impl Daemon {
         Ok(Self { name, child })
     }
 
-    /// Waits until it listens.
+    /// Waits until it accepts connections.
     fn await_socket(&mut self, path: &Path) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + LISTEN_TIMEOUT;
         while UnixStream::connect(path).is_err() {
             self.check()?;
             ensure!(Instant::now() < end, "{} does not listen", self.name);
@@ -160,47 +159,47 @@ impl Daemon {
         Ok(())
     }
 
-    /// An error, if it has ended: with the last that it said.
+    /// Fails with the last line of its log if it has ended.
     fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("{} ended ({status}): {}", self.name, last_line(&self.said()));
+            bail!("{} ended ({status}): {}", self.name, last_line(&self.log_text()));
         }
         Ok(())
     }
 
-    /// All that it has said so far.
-    fn said(&self) -> String {
+    /// Its log so far.
+    fn log_text(&self) -> String {
         fs::read_to_string(log(self.name)).unwrap_or_default()
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Both fail only if it has ended.
+        // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// One of Open vSwitch's programs, which keeps all its files where only we see them.
+/// A command for one of Open vSwitch's programs, with all of its files in [`FOLDER`].
 fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     for variable in ["OVS_DBDIR", "OVS_LOGDIR", "OVS_RUNDIR", "OVS_SYSCONFDIR"] {
         command.env(variable, FOLDER);
     }
-    // Users who are not root may lack the folders of daemons.
+    // The PATH of other users than root may lack the folders of daemons.
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
     command.stdin(Stdio::null());
     command
 }
 
-/// Runs a program to its end; returns what it printed.
+/// Runs a program to its end. Returns its standard output.
 fn run(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot run {name}"))?;
     let complaint = String::from_utf8_lossy(&output.stderr);
-    // ovs-vsctl succeeds also if the switch could not do what the database says.
+    // ovs-vsctl exits with success even if the switch could not apply the database.
     let refused = complaint.lines().find(|line| line.contains("Error detected"));
     let failed = refused.is_some() || !output.status.success();
     ensure!(!failed, "{name}: {}", refused.unwrap_or_else(|| last_line(&complaint)));
@@ -215,7 +214,7 @@ fn last_line(text: &str) -> &str {
     text.trim().lines().last().unwrap_or(SILENCE)
 }
 
-/// The first complaint is the cause of the others.
+/// The first line: the first error causes the others.
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or(SILENCE)
 }
@@ -224,18 +223,17 @@ fn log(name: &str) -> String {
     format!("{FOLDER}/{name}.log")
 }
 
-/// Where the programs keep their files: a folder that every system has, and that none of their
-/// programs lies in.
+/// Where the private tmpfs is mounted: a folder that every system has and that holds no programs.
 const FOLDER: &str = "/tmp";
 
 const SILENCE: &str = "it said nothing";
 
 const SWITCH: &str = "ovs-vswitchd";
 
-/// ovs-vsctl says no more than it has to, and gives up sometime.
+/// Makes ovs-vsctl quiet and limits its waiting time.
 const QUIET: [&str; 2] = ["--timeout=10", "-vconsole:warn"];
 
-/// A switch that learns addresses, and writes no statistics to its database while it is measured.
+/// Creates a learning switch that writes no statistics to its database during a measurement.
 const BRIDGE: [&str; 12] = [
     "set",
     "Open_vSwitch",
@@ -251,21 +249,21 @@ const BRIDGE: [&str; 12] = [
     "datapath_type=netdev",
 ];
 
-/// For how long a program may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit for a program to accept connections.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_told_without_the_name_of_the_program() {
+    fn the_version_is_parsed_without_the_programs_name() {
         let printed = "ovs-vswitchd (Open vSwitch) 3.1.0\nDPDK 22.11.3\n".to_owned();
         assert_eq!(read_version(Ok(printed)).unwrap(), "Open vSwitch 3.1.0");
     }
 
     #[test]
-    fn where_it_is_missing_the_words_say_what_to_install() {
+    fn if_it_is_missing_the_error_says_what_to_install() {
         let complaint = read_version(run(&mut program("no-such-program"))).unwrap_err();
         assert!(complaint.to_string().contains("apt install openvswitch-switch"), "{complaint}");
         let other = read_version(run(program("false").arg("--version"))).unwrap_err();

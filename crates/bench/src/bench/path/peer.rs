@@ -1,4 +1,4 @@
-//! [`Peer`]: who forwards, and the network in which each does.
+//! [`Peer`]: the forwarders that are compared, and [`Testbed`]: a network with one of them.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -27,7 +27,7 @@ use super::route::Route;
 use crate::shared::cores::Cores;
 use crate::shared::engine::start_engine;
 
-/// One who forwards frames.
+/// A forwarder of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Peer {
     /// The engine, which looks for frames for a while and then sleeps
@@ -65,7 +65,7 @@ impl Peer {
         Self::BaselineXdp,
     ];
 
-    /// True if it takes a core from the others while it is there, even with nothing to do.
+    /// True if it uses a core even while idle.
     pub(super) fn is_busy_polling(self) -> bool {
         self == Self::UmacvlanBusy
     }
@@ -77,7 +77,7 @@ impl Peer {
             // Between two sub-interfaces the wire is not used.
             Self::UmacvlanXdp => route != Route::SubToSub,
             Self::KernelHairpin => route == Route::SubToSub && mode == Mode::Bridge,
-            // They have no modes, and return no frame on the port it came from.
+            // They have no modes and no hairpin.
             Self::Bridge | Self::Ovs | Self::Baseline => {
                 route != Route::Hairpin && mode == Mode::Bridge
             }
@@ -85,22 +85,22 @@ impl Peer {
         }
     }
 
-    /// True if it can have so many sub-interfaces.
+    /// True if it supports this many sub-interfaces.
     pub(super) fn supports_subs(self, subs: u32) -> bool {
         self != Self::Bridge || subs < BRIDGE_PORTS
     }
 
-    /// True for the engine.
+    /// True for the engine's variants.
     pub(super) fn is_ours(self) -> bool {
         matches!(self, Self::Umacvlan | Self::UmacvlanBusy | Self::UmacvlanXdp)
     }
 
-    /// True if it forwards in a thread of its own.
+    /// True if it forwards in its own thread of this process.
     pub(super) fn has_worker(self) -> bool {
         self.is_ours() || matches!(self, Self::Baseline | Self::BaselineXdp)
     }
 
-    /// What is beneath this one.
+    /// The baseline of this peer.
     pub(super) fn baseline(self) -> Option<Self> {
         match self {
             Self::Umacvlan | Self::UmacvlanBusy => Some(Self::Baseline),
@@ -109,7 +109,7 @@ impl Peer {
         }
     }
 
-    /// By which means it receives where uplinks are measured alone.
+    /// The receiver to use where uplinks are measured alone.
     pub(super) fn rx_backend(self) -> Option<RxBackend> {
         match self {
             Self::Umacvlan => Some(RxBackend::Packet),
@@ -150,33 +150,34 @@ impl fmt::Display for Peer {
     }
 }
 
-/// A peer and the network in which it forwards. Each has its own, so that nobody waits for
-/// another's interfaces to be taken down.
+/// A peer and the network in which it forwards. Each peer has its own, so that it need not wait for
+/// another's interfaces to be removed.
 pub(super) struct Testbed {
     pub(super) peer: Peer,
     mode: Mode,
     route: Route,
     subs: u32,
-    /// How many workers our parent has.
+    /// The number of workers of our parent.
     workers: usize,
-    /// From how many ports UDP datagrams come.
+    /// The number of source ports of UDP datagrams.
     pub(super) flows: u16,
-    /// How TCP streams find out how fast to go; `None` is the system's way.
+    /// TCP's congestion control; `None` is the system's default.
     pub(super) congestion: Option<String>,
     network: Network,
-    /// The engine that is in the network, if it is ours.
+    /// The engine, if this peer is ours.
     engine: RefCell<Weak<Engine>>,
-    /// The uplink that is measured alone, if one is.
+    /// The uplink, if it is measured alone.
     rx_only: RefCell<rc::Weak<RefCell<RxOnly>>>,
-    /// Uplinks are measured alone.
+    /// True if uplinks are measured alone.
     alone: bool,
 }
 
 impl Testbed {
-    /// Builds a network for this peer in a group, ready but for the interfaces of a loud one.
+    /// Builds a network for this peer in a group. A busy-polling peer gets its interfaces later, by
+    /// [`Testbed::attach`].
     ///
     /// # Errors
-    /// It cannot be built, or not be filled: no driver in this kernel.
+    /// The network or the interfaces cannot be created, for instance without a driver.
     pub(super) fn build(peer: Peer, group: &Group, subs: u32, args: &PathArgs) -> Result<Self> {
         let Group { route, mode, .. } = *group;
         let (wire, mode) = match peer {
@@ -210,10 +211,10 @@ impl Testbed {
         Ok(testbed)
     }
 
-    /// Makes the interfaces.
+    /// Creates the interfaces.
     ///
     /// # Errors
-    /// They cannot be made.
+    /// They cannot be created.
     pub(super) fn attach(&mut self) -> Result<()> {
         let Self { peer, mode, route, workers, engine, rx_only, alone, .. } = self;
         let ours = |site: &Site<'_>| {
@@ -247,21 +248,21 @@ impl Testbed {
         let attached = self.network.attach(provider, *mode);
         attached.with_context(|| format!("{peer} in mode {mode}"))?;
         if *peer == Peer::Ovs {
-            self.finish_checksums().context("cannot turn off the checksum offload")?;
+            self.disable_tx_checksums().context("cannot turn off the checksum offload")?;
         }
         Ok(())
     }
 
-    /// Has every station compute its checksums before it sends, for a forwarder that takes frames
-    /// for finished: the others would throw them away.
-    fn finish_checksums(&self) -> io::Result<()> {
+    /// Turns every station's TX checksum offload off, for a forwarder that does not complete partial
+    /// checksums.
+    fn disable_tx_checksums(&self) -> io::Result<()> {
         for station in self.stations() {
             set_tx_checksum(&station, false)?;
         }
         Ok(())
     }
 
-    /// Takes the interfaces down.
+    /// Removes the interfaces.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -269,12 +270,12 @@ impl Testbed {
         Ok(self.network.detach()?)
     }
 
-    /// Everybody who is there; nobody, while a loud peer has no interfaces.
+    /// The current stations; empty while a busy-polling peer has no interfaces.
     pub(super) fn stations(&self) -> Vec<Station<'_>> {
         self.network.stations()
     }
 
-    /// Who sends and who receives on the route: one, or all that a broadcast is for.
+    /// The sender and the receivers on the route: one, or all destinations of a broadcast frame.
     pub(super) fn ends(&self, broadcast: bool) -> Option<(Station<'_>, Vec<Station<'_>>)> {
         let stations = self.stations();
         let find = |member| stations.iter().copied().find(|station| station.member == member);
@@ -288,21 +289,21 @@ impl Testbed {
         Some((from, to))
     }
 
-    /// What the uplink that is measured alone takes in while `run` runs.
+    /// Receives with the uplink while `run` runs. Returns its result and the uplink's counters.
     ///
     /// # Errors
-    /// There is none, or it has failed.
+    /// No uplink is measured alone, or it has failed.
     pub(super) fn measure_uplink<T>(&self, run: impl FnOnce() -> T) -> Result<(T, RxStats)> {
         let rx_only = self.rx_only.borrow().upgrade().context("no uplink is measured alone")?;
         Ok(rx_only.borrow_mut().receive_during(Cores::find().worker, run)?)
     }
 
-    /// Sub-interfaces that there are.
+    /// The number of sub-interfaces.
     pub(super) fn subs(&self) -> u32 {
         if self.mode == Mode::Passthru { 1 } else { self.subs }
     }
 
-    /// Frames that each worker of our engine has read so far.
+    /// The frames that each worker of our engine has read so far.
     pub(super) fn shares(&self) -> Option<Vec<u64>> {
         let engine = self.engine.borrow().upgrade()?;
         let parents = engine.status().ok()?;
@@ -310,26 +311,26 @@ impl Testbed {
         Some(workers.iter().map(|worker| worker.turns.frames).collect())
     }
 
-    /// What the workers of our engine have done so far.
+    /// The summed counters of our engine's workers.
     pub(super) fn turns(&self) -> Option<WorkerStats> {
         let engine = self.engine.borrow().upgrade()?;
         engine.parent(Member::Host.interface()).ok().map(|parent| parent.counters.turns)
     }
 
-    /// Frames that those were given at whom nobody listens.
+    /// The frames that idle sub-interfaces have received.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The counters cannot be read.
     pub(super) fn idle_received(&self) -> Result<u64> {
         Ok(self.network.idle_received()?)
     }
 }
 
-/// Ports that a Linux bridge can have, of which the parent is one (`BR_MAX_PORTS` of
+/// The maximum number of ports of a Linux bridge, including the parent (`BR_MAX_PORTS` in
 /// `net/bridge/br_private.h`).
 const BRIDGE_PORTS: u32 = 1 << 10;
 
-/// Has a station leave checksums, and with them segmentation, to whoever its frames go to; or not.
+/// Turns a station's TX checksum offload, and with it TCP segmentation offload, on or off.
 ///
 /// # Errors
 /// The kernel refuses.

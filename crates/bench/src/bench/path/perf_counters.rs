@@ -1,24 +1,24 @@
-//! Cycles and instructions, from the counters of the processor.
+//! [`PerfCounters`]: cycles and instructions, from the processor's counters.
 
 use std::io;
 
 use perf_event::events::Hardware as Event;
 use perf_event::{Builder, Counter};
 
-/// Counters of cycles and of instructions for each of some threads, in user space and kernel.
+/// Counters of cycles and of instructions for each thread, in user space and kernel.
 pub(super) struct PerfCounters(Vec<[Counter; 2]>);
 
 impl PerfCounters {
-    /// Counts what these threads of this process do from now on.
+    /// Starts to count for these threads of this process.
     ///
     /// # Errors
-    /// The machine has no such counters, or this program may not use them.
+    /// The machine lacks these counters, or this process may not use them.
     pub(super) fn open(threads: &[i32]) -> io::Result<Self> {
         let both = |&thread: &i32| Ok([count(CYCLES, thread)?, count(INSTRUCTIONS, thread)?]);
         threads.iter().map(both).collect::<io::Result<_>>().map(Self)
     }
 
-    /// What all of them together did: cycles, then instructions.
+    /// The sums over all threads: cycles, then instructions.
     ///
     /// # Errors
     /// A counter cannot be read.
@@ -33,14 +33,14 @@ impl PerfCounters {
     }
 }
 
-/// Why there are no cycles and instructions to be had here, if so: found out by trying.
+/// Tries the counters. Returns why they are missing, if they are.
 pub(super) fn missing() -> Option<io::Error> {
     // 0 is the calling thread (perf_event_open(2)).
     PerfCounters::open(&[0]).err()
 }
 
 fn count(event: Event, thread: i32) -> io::Result<Counter> {
-    // Most of what a worker does, the kernel does for it.
+    // The kernel does most of a worker's work.
     let mut counter = Builder::new(event).observe_pid(thread).include_kernel().build()?;
     counter.enable()?;
     Ok(counter)

@@ -1,4 +1,4 @@
-//! What is measured: a [`Group`] for each route and mode, and in it one [`Item`] after the other.
+//! The plan of a run: a [`Group`] for each route and mode, with a list of [`Item`]s.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::route::Route;
 use super::scaling;
 use crate::bench::progress::Progress;
 
-/// What is found out.
+/// The kinds of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Measure {
     /// Frames received when one core sends as many as it can
@@ -37,18 +37,18 @@ pub(super) enum Measure {
 }
 
 impl Measure {
-    /// True if it is measured only when it is asked for, or growth is.
+    /// True if it is measured only on request or with `--growth`.
     pub(super) const fn is_scaling(self) -> bool {
         matches!(self, Self::IdleCpu | Self::Storm)
     }
 }
 
-/// One size of frames, or a mix of them.
+/// One frame size, or a mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size(pub(super) Sizes);
 
 impl Size {
-    /// Those of RFC 2544, and a mix.
+    /// The sizes of RFC 2544, and a mix.
     const ALL: [Self; 8] = [
         Self(Sizes::Fixed(64)),
         Self(Sizes::Fixed(128)),
@@ -76,36 +76,36 @@ impl FromStr for Size {
     }
 }
 
-/// What is sent.
+/// The traffic of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Traffic {
-    /// Frames to one.
+    /// Unicast frames.
     Unicast(Sizes),
-    /// Frames to everybody.
+    /// Broadcast frames.
     Broadcast(Sizes),
-    /// UDP datagrams to a program.
+    /// UDP datagrams to an ordinary socket.
     Datagrams(Sizes),
-    /// None at all.
+    /// No traffic.
     Nothing,
-    /// A TCP stream in frames of the MTU with finished checksums, as most wires carry it.
+    /// A TCP stream in frames of the MTU with complete checksums, as on most wires.
     Segments,
-    /// What the measure says.
+    /// The traffic of the measure itself.
     Streams,
 }
 
-/// One thing that is measured with everyone in turn.
+/// One measurement, with all its peers.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     pub(super) measure: Measure,
     pub(super) traffic: Traffic,
     pub(super) peers: Vec<Peer>,
     pub(super) trials: u32,
-    /// Of one trial.
+    /// The duration of one trial.
     pub(super) time: Duration,
 }
 
 impl Item {
-    /// What is sent, as the key of a point says.
+    /// The traffic in the key of a point.
     pub(super) fn traffic_name(&self) -> &'static str {
         match (self.traffic, self.measure) {
             (Traffic::Unicast(Sizes::Imix), _) => "imix",
@@ -119,7 +119,7 @@ impl Item {
         }
     }
 
-    /// How much of the progress one turn of one peer is.
+    /// The number of progress steps of one trial of one peer.
     pub(super) fn steps(&self) -> u64 {
         match self.measure {
             Measure::Mrr | Measure::Tcp | Measure::Rtt | Measure::Uplink => 1,
@@ -130,40 +130,40 @@ impl Item {
     }
 }
 
-/// What is measured on one route, with sub-interfaces of one mode, in each of several numbers.
+/// The measurements on one route in one mode, for one or more numbers of sub-interfaces.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) route: Route,
     pub(super) mode: Mode,
-    /// How many sub-interfaces there are; ascending.
+    /// The numbers of sub-interfaces, ascending.
     pub(super) subs: Vec<u32>,
     pub(super) items: Vec<Item>,
 }
 
 impl Group {
-    /// Everyone who is measured here.
+    /// All peers of this group.
     pub(super) fn peers(&self) -> Vec<Peer> {
         let here = |peer: &Peer| self.items.iter().any(|item| item.peers.contains(peer));
         Peer::ALL.into_iter().filter(here).collect()
     }
 
-    /// True if what is measured is what uplinks take in, and not a path.
+    /// True if uplinks are measured alone, and not a path.
     pub(super) fn is_of_uplinks(&self) -> bool {
         self.items.iter().any(|item| item.measure == Measure::Uplink)
     }
 }
 
-/// What these arguments ask for.
+/// The groups that the arguments request.
 pub(super) fn plan(args: &PathArgs, progress: &Progress) -> Vec<Group> {
     let mut groups = scaling::groups(args, progress);
     if args.growth {
         return groups;
     }
     groups.extend(uplinks(args, progress));
-    let routes = Route::ALL.into_iter().filter(|route| asked(&args.path, route));
+    let routes = Route::ALL.into_iter().filter(|route| is_requested(&args.path, route));
     for route in routes {
         let modes = Mode::ALL.into_iter().filter(|mode| route.forwards(*mode));
-        for mode in modes.filter(|mode| asked(&args.mode, mode)) {
+        for mode in modes.filter(|mode| is_requested(&args.mode, mode)) {
             let thorough = route.is_thorough(mode) || !args.mode.is_empty();
             if thorough || !progress.quick && route != Route::Hairpin {
                 let items = items(args, progress, route, mode, thorough);
@@ -180,8 +180,8 @@ pub(super) fn plan(args: &PathArgs, progress: &Progress) -> Vec<Group> {
     groups
 }
 
-/// Nothing asked for is everything.
-pub(super) fn asked<T: PartialEq>(words: &[T], word: &T) -> bool {
+/// True if `word` is requested: an empty list requests everything.
+pub(super) fn is_requested<T: PartialEq>(words: &[T], word: &T) -> bool {
     words.is_empty() || words.contains(word)
 }
 
@@ -199,7 +199,7 @@ fn items(
         ([], false, _) => vec![Size::SMALLEST],
         (sizes, _, _) => sizes.to_vec(),
     };
-    // A search takes as long as thirty trials.
+    // A search takes as long as thirty trials, so only the extreme sizes are searched.
     let extremes = sizes.iter().filter(|size| {
         !args.size.is_empty() || **size == Size::SMALLEST || !quick && **size == Size::LARGEST
     });
@@ -215,13 +215,13 @@ fn items(
     if thorough && route == Route::WireToSub {
         wanted.push((Measure::Tcp, Traffic::Segments));
     }
-    // Searches take long: one route is an example for all.
+    // Searches take long, so a quick run has them on one route only.
     if thorough && (!quick || route == Route::WireToSub || !args.path.is_empty()) {
         wanted.extend(extremes.map(|size| (Measure::Ndr, Traffic::Unicast(size.0))));
         let small = sizes.first().map(|size| (Measure::Latency, Traffic::Unicast(size.0)));
         wanted.extend(small);
     }
-    wanted.retain(|(measure, _)| asked(&args.measure, measure));
+    wanted.retain(|(measure, _)| is_requested(&args.measure, measure));
     let item = |(measure, traffic)| Item {
         measure,
         traffic,
@@ -236,16 +236,16 @@ fn items(
     items.filter(|item| !item.peers.is_empty()).collect()
 }
 
-/// Uplinks alone, if they are asked for.
+/// The group of uplinks alone, if requested.
 fn uplinks(args: &PathArgs, progress: &Progress) -> Option<Group> {
     let (measure, route, mode) = (Measure::Uplink, Route::WireToSub, Mode::Bridge);
     let wanted = args.measure.contains(&measure);
-    if !wanted || !asked(&args.path, &route) || !asked(&args.mode, &mode) {
+    if !wanted || !is_requested(&args.path, &route) || !is_requested(&args.mode, &mode) {
         return None;
     }
     let sizes = if args.size.is_empty() { &[Size::SMALLEST] } else { &args.size[..] };
     let peers = Peer::ALL.into_iter().filter(|peer| peer.rx_backend().is_some());
-    let peers: Vec<_> = peers.filter(|peer| asked(&args.peer, peer)).collect();
+    let peers: Vec<_> = peers.filter(|peer| is_requested(&args.peer, peer)).collect();
     let item = |size: &Size| Item {
         measure,
         traffic: Traffic::Unicast(size.0),
@@ -257,31 +257,31 @@ fn uplinks(args: &PathArgs, progress: &Progress) -> Option<Group> {
     Some(Group { route, mode, subs, items: sizes.iter().map(item).collect() })
 }
 
-/// Who is measured, in the order of [`Peer::ALL`].
+/// The peers to measure, in the order of [`Peer::ALL`].
 fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) -> Vec<Peer> {
     let (measure, traffic) = what;
     let narrowed = !args.size.is_empty() || !args.measure.is_empty();
     let small = measure == Measure::Mrr && traffic == Traffic::Unicast(Size::SMALLEST.0);
     let wanted = |peer: &Peer| match peer {
-        // On a veth it is not what anybody would choose: measured when asked for.
+        // On veth, nobody would choose AF_XDP: measured on request only.
         Peer::UmacvlanXdp => args.peer.contains(peer),
-        // It finishes nothing that a station left to others.
+        // It completes no partial checksums and segments no GSO packets.
         Peer::BaselineXdp => args.peer.contains(peer) && matches!(traffic, Traffic::Unicast(_)),
-        // It knows of one destination only.
+        // It has one destination only.
         Peer::Baseline if matches!(traffic, Traffic::Broadcast(_)) => false,
         Peer::Baseline if args.peer.is_empty() => small && args.subs.is_empty(),
         peer if args.peer.is_empty() && !args.subs.is_empty() => {
             matches!(peer, Peer::Umacvlan | Peer::Kernel)
         }
-        // What it saves is a wake-up, which only those who wait for an answer notice.
+        // It saves a wake-up, which matters for request and response only.
         Peer::UmacvlanBusy if args.peer.is_empty() => measure == Measure::Rtt,
-        // Its stations send nothing else.
+        // Its stations always send such segments.
         Peer::Ovs if traffic == Traffic::Segments => false,
-        // There is no time for all of it where all of everything is measured.
+        // A full run has no time for all of its measurements.
         Peer::Ovs if args.peer.is_empty() && !narrowed => {
             small || matches!(measure, Measure::Tcp | Measure::Rtt)
         }
-        peer => asked(&args.peer, peer),
+        peer => is_requested(&args.peer, peer),
     };
     let peers = Peer::ALL.into_iter().filter(|peer| peer.supports(route, mode));
     peers.filter(wanted).collect()
@@ -325,14 +325,14 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_that_of_a_frame_with_its_check_sequence() {
+    fn a_size_includes_the_fcs() {
         assert_eq!("64".parse(), Ok(Size::SMALLEST));
         assert_eq!("imix".parse(), Ok(Size(Sizes::Imix)));
         assert!("63".parse::<Size>().is_err() && "1519".parse::<Size>().is_err());
     }
 
     #[test]
-    fn what_is_asked_for_is_all_that_is_measured() {
+    fn only_requested_items_are_measured() {
         let args = PathArgs {
             mode: vec![Mode::Private],
             path: vec![Route::SubToWire],

@@ -1,4 +1,4 @@
-//! [`Series`]: the readings of one item, and the points that they come to.
+//! [`Series`]: the readings of one item, and the points computed from them.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use crate::bench::report::{Key, Point};
 use crate::bench::summary::ratio;
 use crate::shared::stats::median;
 
-/// Everything that was read of one item.
+/// All readings of one item.
 pub(super) struct Series<'p> {
     group: &'p Group,
     item: &'p Item,
-    /// One for each measure and peer, in the order in which they first came.
+    /// One for each measure and peer, in the order of their first reading.
     found: Vec<PeerReadings>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Series<'p> {
 pub(super) struct PeerReadings {
     pub(super) peer: Peer,
     pub(super) subs: u32,
-    /// The first, for what is the same in all.
+    /// The first reading, for the fields that are equal in all.
     pub(super) first: Reading,
     pub(super) values: Vec<f64>,
     extra: BTreeMap<&'static str, Vec<f64>>,
@@ -38,7 +38,7 @@ impl<'p> Series<'p> {
         Self { group, item, found: Vec::new() }
     }
 
-    /// Takes what one turn of a peer gave.
+    /// Adds the readings of one trial of a peer.
     pub(super) fn add(
         &mut self,
         testbed: &Testbed,
@@ -53,13 +53,13 @@ impl<'p> Series<'p> {
                 (found.peer, found.subs, measure) == (peer, subs, reading.measure)
             };
             match self.found.iter_mut().find(here) {
-                Some(found) => found.take(&reading),
+                Some(found) => found.add(&reading),
                 None => self.found.push(PeerReadings::new(peer, subs, reading)),
             }
         }
     }
 
-    /// The points; ours beside the kernel's.
+    /// The points. Ours have a ratio to the kernel's.
     pub(super) fn points(self, seed: u64) -> Vec<Point> {
         let Self { group, item, found } = &self;
         let theirs = |ours: &PeerReadings| {
@@ -82,7 +82,7 @@ impl<'p> Series<'p> {
             point.extra.extend(ratios(found, &self.found, seed));
             point
         };
-        // Whoever had the first turn comes first otherwise.
+        // The random order of the trials does not decide the order of the points.
         let place = |found: &&PeerReadings| {
             let first = self.found.iter().position(|f| f.first.measure == found.first.measure);
             (first, found.subs, Peer::ALL.iter().position(|peer| *peer == found.peer))
@@ -104,18 +104,18 @@ impl PeerReadings {
         found
     }
 
-    fn take(&mut self, reading: &Reading) {
+    fn add(&mut self, reading: &Reading) {
         self.values.push(reading.value);
         for (name, value) in &reading.extra {
             self.extra.entry(name).or_default().push(*value);
         }
         if let (Some(all), Some(latency)) = (&mut self.latency, &reading.latency) {
-            // Both have the same bounds, so there is nothing that does not fit.
+            // Both have the same bounds, so that adding cannot fail.
             let _ = all.add(latency);
         }
     }
 
-    /// The median of each figure, and percentiles of all latencies together.
+    /// The median of each figure, and percentiles over all latencies.
     fn extra(&self) -> BTreeMap<String, f64> {
         let medians = self.extra.iter().filter_map(|(name, values)| {
             let value = if *name == "max" { greatest(values) } else { median(values) };
@@ -152,7 +152,7 @@ fn key(group: &Group, item: &Item, found: &PeerReadings) -> Key {
     }
 }
 
-/// Tells where the instruments, and not the path, were the limit.
+/// Notes if the instruments, and not the path, were the limit.
 fn warn(reading: &Reading, progress: &mut Progress) {
     let figure = |wanted| reading.extra.iter().any(|(name, value)| *name == wanted && *value > 0.0);
     if figure("receiver_drops") {

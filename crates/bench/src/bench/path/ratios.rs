@@ -1,9 +1,10 @@
-//! What stands beside a point of ours, other than the kernel.
+//! Ratios of a point to others than the kernel's.
 
 use super::points::PeerReadings;
 use crate::bench::summary::ratio;
 
-/// Quotients of this one and others of the same item and the same rounds, by name.
+/// The ratios of these readings to others of the same item and rounds, by name: to the calm trial, to
+/// the fewest sub-interfaces, and to the baseline.
 pub(super) fn ratios(found: &PeerReadings, all: &[PeerReadings], seed: u64) -> Vec<(String, f64)> {
     let quotient = |name: &str, other: Option<&PeerReadings>| {
         let ratio = ratio(name, &found.values, &other?.values, seed)?;

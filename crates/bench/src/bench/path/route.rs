@@ -1,4 +1,4 @@
-//! [`Route`]: from whom to whom.
+//! [`Route`]: the sender and the receiver of a path.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use umacvlan_lab::oracle::{Setup, expected};
 use umacvlan_lab::reach::Probe;
 use umacvlan_lab::station::Member;
 
-/// From whom to whom frames go.
+/// The sender and the receiver of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Route {
     /// From a station on the wire to a sub-interface
@@ -45,9 +45,10 @@ impl Route {
         matches!(self, Self::SubToSub | Self::Hairpin)
     }
 
-    /// True if frames of this mode get there; a local route leaves the parent in no mode.
+    /// True if this mode forwards on the route. A local route must work without a hairpin switch, and the
+    /// hairpin route only with it.
     pub(super) fn forwards(self, mode: Mode) -> bool {
-        // What only one of the two does cannot be compared.
+        // The documented rules, which both implementations fulfil, so that they are comparable.
         let setup = |hairpin| Setup { mode, hairpin, semantics: Semantics::Documented };
         let reached = |hairpin| {
             expected(setup(hairpin), Probe::Unicast, self.from(), self.to()) == Some(true)
@@ -58,7 +59,7 @@ impl Route {
         }
     }
 
-    /// True if this mode is the one that is measured in full on this route.
+    /// True for the mode that is measured in full on this route.
     pub(super) fn is_thorough(self, mode: Mode) -> bool {
         mode == if self == Self::Hairpin { Mode::Vepa } else { Mode::Bridge }
     }

@@ -1,4 +1,4 @@
-//! One turn of one peer: what is measured of it, and how.
+//! Runs one trial of one peer and returns its readings.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::bench::mlrsearch::{Goal, Limits, Trial, search};
 use crate::bench::report::Better;
 use crate::shared::cores::Cores;
 
-/// Measures once.
+/// Runs one trial. `pdr` keeps the rate that a search has found for the same traffic.
 ///
 /// # Errors
-/// A frame or a byte arrived that was not sent, or a socket failed.
+/// A frame or a byte arrived altered, or a socket failed.
 pub(super) fn sample(
     item: &Item,
     testbed: &Testbed,
@@ -57,7 +57,7 @@ pub(super) fn sample(
     }
 }
 
-/// TCP from a station that segments it and finishes checksums before it sends.
+/// TCP from a station that segments and completes checksums in software.
 fn segments(item: &Item, testbed: &Testbed) -> Result<Vec<Reading>> {
     let (from, _) = testbed.ends(false).context("the ends of the path are not there")?;
     let doing = "cannot change the checksum offload";
@@ -78,7 +78,7 @@ fn streams(item: &Item, testbed: &Testbed) -> Result<Vec<Reading>> {
         let (measure, unit, better) = ("throughput", "bit/s", Better::Higher);
         Reading { measure, unit, better, value, extra: Extra::new(), latency: None }
     } else {
-        // Two programs that take turns are put where the scheduler wants them.
+        // The two programs run alternately, so the scheduler chooses their cores.
         let trips = round_trips(Path { from: &from, to, cores: None }, item.time)?;
         let micros = |percent| trips.percentile(percent).as_secs_f64() * 1e6;
         let extra = vec![
@@ -94,8 +94,7 @@ fn streams(item: &Item, testbed: &Testbed) -> Result<Vec<Reading>> {
     Ok(vec![reading])
 }
 
-/// How evenly several workers have shared the frames: what the one with the fewest had, as a part of
-/// what each would have if all had the same.
+/// How evenly several workers shared the frames: the smallest share relative to an equal share.
 fn evenness(before: Option<Vec<u64>>, now: Option<Vec<u64>>) -> Option<f64> {
     let shares: Vec<u64> =
         now?.iter().zip(before?).map(|(now, before)| now.saturating_sub(before)).collect();
@@ -103,12 +102,12 @@ fn evenness(before: Option<Vec<u64>>, now: Option<Vec<u64>>) -> Option<f64> {
     (shares.len() > 1).then(|| least as f64 * shares.len() as f64 / sum.max(1) as f64)
 }
 
-/// Instruments on one path.
+/// Generator and receiver on one path.
 struct LoadTest<'f> {
     testbed: &'f Testbed,
     instruments: Instruments,
     sizes: Sizes,
-    /// Frames are for everybody.
+    /// True for broadcast frames.
     broadcast: bool,
 }
 
@@ -117,7 +116,7 @@ impl LoadTest<'_> {
         Ok(self.instruments.run(Load { rate, sizes: self.sizes, warm_up, time })?)
     }
 
-    /// Frames received when as many are sent as one core can.
+    /// Frames received at the highest rate that one core can send.
     fn mrr(&mut self, time: Duration) -> Result<Reading> {
         let (elsewhere, shares) = (self.testbed.idle_received()?, self.testbed.shares());
         let cost = WorkerCost::open(self.testbed);
@@ -132,7 +131,7 @@ impl LoadTest<'_> {
         Ok(Reading::rate("mrr", outcome.rate(), extra))
     }
 
-    /// Frames that the uplink takes in when as many are sent as one core can.
+    /// Frames that the uplink receives at the highest rate that one core can send.
     fn uplink(&mut self, time: Duration) -> Result<Reading> {
         let testbed = self.testbed;
         let (outcome, taken) =
@@ -149,7 +148,7 @@ impl LoadTest<'_> {
         Ok(Reading::rate("uplink", taken.frames as f64 / seconds, extra))
     }
 
-    /// The highest rates with no loss and with hardly any.
+    /// Searches the highest rates without loss and with a partial loss of one in 200.
     fn search(&mut self, time: Duration, pdr: &mut Option<f64>) -> Result<Vec<Reading>> {
         let goals = [Goal::ndr(time, 3 * time), Goal::pdr(time, 3 * time)];
         let limits = Limits { lowest: LOWEST, highest: HIGHEST, time: 40 * time };
@@ -176,7 +175,7 @@ impl LoadTest<'_> {
         Ok(readings)
     }
 
-    /// Latency nearly idle and at parts of the highest rate with hardly any loss.
+    /// Latencies nearly idle and at fractions of the partial drop rate.
     fn latencies(&mut self, time: Duration, pdr: f64) -> Result<Vec<Reading>> {
         let loads = [
             ("latency-idle", IDLE),
@@ -198,9 +197,9 @@ impl LoadTest<'_> {
     }
 }
 
-/// Frames per second that leave every path idle.
+/// Frames per second at which every path is nearly idle.
 const IDLE: f64 = 1000.0;
 
-/// Within these a search looks, in frames per second.
+/// The limits of a search, in frames per second.
 const LOWEST: f64 = 1000.0;
 const HIGHEST: f64 = 4_000_000.0;

@@ -1,4 +1,4 @@
-//! What is measured of how cost grows with the number of sub-interfaces.
+//! Measurements of how cost grows with the number of sub-interfaces (`--growth`).
 
 use umacvlan_core::Mode;
 use umacvlan_lab::station::SUBS;
@@ -6,11 +6,11 @@ use umacvlan_lab::traffic::Sizes;
 
 use super::PathArgs;
 use super::peer::Peer;
-use super::plan::{Group, Item, Measure, Size, Traffic, asked, usual_time};
+use super::plan::{Group, Item, Measure, Size, Traffic, is_requested, usual_time};
 use super::route::Route;
 use crate::bench::progress::Progress;
 
-/// One thing that is measured with several numbers of sub-interfaces.
+/// One measurement with several numbers of sub-interfaces.
 struct Candidate {
     route: Route,
     measure: Measure,
@@ -18,7 +18,7 @@ struct Candidate {
     subs: &'static [u32],
 }
 
-/// Everything that `--growth` means.
+/// All measurements of `--growth`.
 const CANDIDATES: [Candidate; 5] = [
     Candidate {
         route: Route::WireToSub,
@@ -52,14 +52,13 @@ const CANDIDATES: [Candidate; 5] = [
     },
 ];
 
-/// The groups that the arguments ask for: by `--growth`, or by a measure that is part of nothing
-/// else.
+/// The groups that the arguments request, by `--growth` or by a measure that only it has.
 pub(super) fn groups(args: &PathArgs, progress: &Progress) -> Vec<Group> {
     let wanted = |candidate: &&Candidate| {
         let measure = candidate.measure;
         let named = args.measure.contains(&measure) && measure.is_scaling();
-        let meant = args.growth && asked(&args.measure, &measure) || named;
-        meant && asked(&args.path, &candidate.route)
+        let meant = args.growth && is_requested(&args.measure, &measure) || named;
+        meant && is_requested(&args.path, &candidate.route)
     };
     let mut groups = Vec::new();
     for candidate in CANDIDATES.iter().filter(wanted) {
@@ -79,12 +78,13 @@ impl Candidate {
         let Self { route, measure, traffic, .. } = *self;
         let size = args.size.first().copied().unwrap_or(Size::SMALLEST);
         let peer = |peer: &Peer| match (measure, peer) {
-            // Only of the engine one can say what it takes when there is nothing to do.
+            // Only the engine's idle CPU time can be attributed.
             (Measure::IdleCpu, peer) => peer.is_ours(),
             (_, Peer::Baseline) => traffic(size.0) == Traffic::Unicast(size.0),
             _ => true,
         };
-        let peers = crowded(args).filter(|it| it.supports(route, mode)).filter(peer).collect();
+        let peers =
+            scaling_peers(args).filter(|it| it.supports(route, mode)).filter(peer).collect();
         let (trials, quick) = (if measure == Measure::IdleCpu { 3 } else { 7 }, progress.quick);
         let item = Item {
             measure,
@@ -93,7 +93,7 @@ impl Candidate {
             trials: progress.trials(if quick { 3 } else { trials }),
             time: args.time.map_or_else(|| usual_time(measure, quick), super::duration),
         };
-        // A crowd of a thousand takes longer to come than a quick run has.
+        // Creating a thousand sub-interfaces takes longer than a quick run may.
         let usual = self.subs.iter().copied().filter(|subs| !quick || *subs <= QUICK_MAX);
         let subs = match args.subs.is_empty() {
             true => usual.collect(),
@@ -103,7 +103,7 @@ impl Candidate {
     }
 }
 
-/// How many sub-interfaces there are to be on this route, in order.
+/// The numbers of sub-interfaces to measure on this route, ascending.
 pub(super) fn numbers(args: &PathArgs, route: Route, mode: Mode) -> Vec<u32> {
     if mode == Mode::Passthru {
         return vec![1];
@@ -118,8 +118,8 @@ pub(super) fn numbers(args: &PathArgs, route: Route, mode: Mode) -> Vec<u32> {
     numbers
 }
 
-/// Who is measured with a crowd: those who are asked for, else the engine and the kernel.
-fn crowded(args: &PathArgs) -> impl Iterator<Item = Peer> {
+/// The peers measured with many sub-interfaces: the requested ones, or the engine and the kernel.
+fn scaling_peers(args: &PathArgs) -> impl Iterator<Item = Peer> {
     let usual = args.peer.is_empty();
     Peer::ALL.into_iter().filter(move |peer| match usual {
         true => matches!(peer, Peer::Umacvlan | Peer::Kernel),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_all_of_it_and_a_measure_of_its_own_is_that_alone() {
+    fn growth_has_all_candidates_and_a_measure_of_its_own_only_one() {
         let progress = Progress::new(1, None, false);
         assert_eq!(groups(&args(), &progress).len(), CANDIDATES.len());
         let measure = vec![Measure::Storm, Measure::Mrr];
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quick_run_has_no_large_crowd_unless_it_is_asked_for() {
+    fn a_quick_run_has_many_sub_interfaces_only_on_request() {
         let progress = Progress::new(1, None, true);
         let most = |args| groups(&args, &progress).iter().flat_map(|g| g.subs.clone()).max();
         assert_eq!(most(args()), Some(256));

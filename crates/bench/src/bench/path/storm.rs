@@ -1,4 +1,4 @@
-//! How long frames to one take while others go to everybody.
+//! Latency of unicast frames during a broadcast storm.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::reading::{Reading, figures};
 use crate::bench::report::Better;
 use crate::shared::cores::Cores;
 
-/// The same frames at the same rate without a storm, and in the middle of one.
+/// Measures the latency at the same rate without a storm and during one.
 ///
 /// # Errors
-/// A frame arrived that was not sent, or a socket failed.
+/// A frame arrived altered, or a socket failed.
 pub(super) fn storm(testbed: &Testbed, sizes: Sizes, time: Duration) -> Result<Vec<Reading>> {
     let (from, to) = testbed.ends(false).context("the ends of the path are not there")?;
     let cores = Cores::find().ends;
@@ -32,7 +32,7 @@ pub(super) fn storm(testbed: &Testbed, sizes: Sizes, time: Duration) -> Result<V
     Ok(vec![calm, stormy])
 }
 
-/// The 99th percentile of one trial.
+/// A reading of the 99th percentile of one trial.
 fn reading(measure: &'static str, outcome: &Outcome) -> Reading {
     let latency = outcome.received.trackers.first().map(|tracker| tracker.latency.clone());
     let nanos = latency.as_ref().map_or(0, |latency| latency.value_at_quantile(0.99));
@@ -42,8 +42,8 @@ fn reading(measure: &'static str, outcome: &Outcome) -> Reading {
     Reading { measure, unit: "us", better: Better::Lower, value, extra, latency }
 }
 
-/// Frames to one per second: enough for a 99th percentile, and far from what anybody can.
+/// Unicast frames per second: enough for a 99th percentile, and far below every peer's limit.
 const RATE: f64 = 10_000.0;
 
-/// 10 000 frames to everybody per second.
+/// The period of 10 000 broadcast frames per second.
 const STORM_PERIOD: Duration = Duration::from_micros(100);

@@ -1,4 +1,4 @@
-//! What a trial costs the engine's worker.
+//! [`WorkerCost`]: the cost of a trial for the worker.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use super::peer::Testbed;
 use super::perf_counters::PerfCounters;
 use super::reading::Extra;
 
-/// The cost of a worker, opened before a trial and closed after it.
+/// Measures a worker's cost from before a trial until after it.
 pub(super) struct WorkerCost<'f> {
     testbed: &'f Testbed,
-    /// Nothing for a peer that has no worker.
+    /// `None` for a peer without a worker.
     before: Option<Before>,
 }
 
-/// How things stood before the trial.
+/// The counters before the trial.
 struct Before {
     turns: Option<WorkerStats>,
     time: Option<Duration>,
@@ -24,17 +24,17 @@ struct Before {
 }
 
 impl<'f> WorkerCost<'f> {
-    /// Begins to count.
+    /// Starts to count.
     pub(super) fn open(testbed: &'f Testbed) -> Self {
         let before = || {
             let (turns, time) = (testbed.turns(), thread_time(is_worker));
-            // Last, so that what was done above is not counted.
+            // Last, so that the lines above are not counted.
             Before { turns, time, counters: PerfCounters::open(&workers()).ok() }
         };
         Self { testbed, before: testbed.peer.has_worker().then(before) }
     }
 
-    /// Adds what the worker did meanwhile, in which time so many frames were forwarded.
+    /// Adds the worker's cost per frame, for this many forwarded frames.
     pub(super) fn close(self, frames: u64, extra: &mut Extra) {
         let Some(Before { turns, time, counters }) = self.before else {
             return;
@@ -55,7 +55,7 @@ impl<'f> WorkerCost<'f> {
     }
 }
 
-/// Its own cost of what it did with its time.
+/// Adds figures from the worker's own counters.
 fn add_turns(now: &WorkerStats, then: &WorkerStats, extra: &mut Extra) {
     let turns = now.busy_turns - then.busy_turns;
     let read = now.frames - then.frames;
@@ -67,39 +67,39 @@ fn add_turns(now: &WorkerStats, then: &WorkerStats, extra: &mut Extra) {
     extra.push(("engine_busy", busy / all.max(f64::MIN_POSITIVE)));
 }
 
-/// The processor time of those threads of this process whose name is meant, if the system tells.
-pub(super) fn thread_time(is_meant: fn(&str) -> bool) -> Option<Duration> {
-    let times = threads(is_meant).into_iter().filter_map(|task| {
+/// The CPU time of the threads of this process with matching names, if the kernel provides it.
+pub(super) fn thread_time(matches: fn(&str) -> bool) -> Option<Duration> {
+    let times = threads(matches).into_iter().filter_map(|task| {
         let text = fs::read_to_string(task.join("schedstat")).ok()?;
         text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
     });
     times.reduce(|one, other| one + other)
 }
 
-/// The numbers of the workers of this process. All but the one that is measured are asleep.
+/// The thread ids of all workers of this process. All but the measured one are asleep.
 fn workers() -> Vec<i32> {
     let number = |task: PathBuf| task.file_name()?.to_str()?.parse().ok();
     threads(is_worker).into_iter().filter_map(number).collect()
 }
 
-/// The threads of this process whose name is meant, as folders of proc(5).
-fn threads(is_meant: fn(&str) -> bool) -> Vec<PathBuf> {
+/// The threads of this process with matching names, as folders of proc(5).
+fn threads(matches: fn(&str) -> bool) -> Vec<PathBuf> {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let meant = |task: &PathBuf| {
-        fs::read_to_string(task.join("comm")).is_ok_and(|name| is_meant(name.trim_end()))
+    let is_match = |task: &PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| matches(name.trim_end()))
     };
-    tasks.map(|task| task.path()).filter(meant).collect()
+    tasks.map(|task| task.path()).filter(is_match).collect()
 }
 
-/// The engine calls a worker "um-" and its parent, and further ones "um1-" and so on; a relay is
-/// named likewise.
+/// True for "um-" and the parent's name, and for "um1-" and so on for further workers. A relay has
+/// such a name too.
 fn is_worker(name: &str) -> bool {
     let number = name.strip_prefix("um").and_then(|rest| rest.split_once('-'));
     number.is_some_and(|(number, _)| number.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
-/// A worker, or the thread that follows what happens to interfaces. The first thread of this
-/// program has the same name, and sleeps.
+/// True for a worker and for the control thread. The main thread has the control thread's name, and
+/// sleeps.
 pub(super) fn is_engine(name: &str) -> bool {
     is_worker(name) || name == "umacvlan"
 }
