@@ -1,13 +1,13 @@
 //! The lab: networks in namespaces, and tools that measure reachability and cost in them.
 //!
 //! [`network`] builds the namespaces. [`probe`] tests which member reaches which, and [`oracle`]
-//! predicts it. [`traffic`] and [`measure`] send and count frames. [`baseline_relay`] and [`rx_only`]
-//! are the baselines: the system calls alone, without the engine's decisions.
+//! predicts it. [`traffic`] and [`measure`] send and count frames. [`baseline_relay`] and
+//! [`rx_only`] are the baselines: the system calls alone, without the engine's decisions.
 //!
 //! One value, the [`site::Provider`], decides what implements the sub-interfaces: the engine, the
-//! kernel's macvlan, a Linux bridge. All else is the same for all of them, so results are comparable.
-//! The lab runs no other program and leaves nothing behind: the namespaces have no names and end with
-//! the process. It prints nothing; the commands are in `umacvlan-bench`.
+//! kernel's macvlan, a Linux bridge. All else is the same for all of them, so results are
+//! comparable. The lab runs no other program and leaves nothing behind: the namespaces have no
+//! names and end with the process. It prints nothing; the commands are in `umacvlan-bench`.
 //!
 //! Architecture invariant: the lab uses the public items of the engine only; no other library crate
 //! depends on the lab, and it does not use `umacvlan-testkit` outside its tests.

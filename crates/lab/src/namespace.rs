@@ -23,7 +23,8 @@ impl Namespace {
     pub(super) fn create(of: &str) -> Result<Self> {
         let netns = Netns::create().context(|| format!("creating the namespace of {of}"))?;
         for (name, value) in SYSCTLS {
-            // Fails where /proc/sys is read-only or lacks the entry: there is then more noise, no error.
+            // Fails where /proc/sys is read-only or lacks the entry: there is then more noise, no
+            // error.
             let _ = set_sysctl(&netns, name, value);
         }
         let rtnl = Rtnl::open_in(&netns).context(|| format!("entering the namespace of {of}"))?;

@@ -5,10 +5,10 @@
 //!  external          switch                 host                mac1 .. mac4
 //!    eth0 --- to-external  to-parent --- p0 (the parent) - - -  sub-interfaces
 //! ```
-//! With [`Wire::VethPair`] there is no switch, and `eth0` and `p0` are the two ends of one veth pair.
-//! [`Network::attach`] replaces the sub-interfaces and keeps the rest, so that one network is used
-//! for every mode and every provider. All neighbour entries are static: a failed unicast probe then
-//! means lost unicast frames, and not a lost ARP reply.
+//! With [`Wire::VethPair`] there is no switch, and `eth0` and `p0` are the two ends of one veth
+//! pair. [`Network::attach`] replaces the sub-interfaces and keeps the rest, so that one network is
+//! used for every mode and every provider. All neighbour entries are static: a failed unicast probe
+//! then means lost unicast frames, and not a lost ARP reply.
 
 use std::any::Any;
 use std::io;
@@ -114,8 +114,8 @@ impl Network {
     }
 
     /// Removes the sub-interfaces and sets how many [`Network::attach`] creates ([`SUBS`] by
-    /// default): members first, each in its namespace, the rest idle in the parent's. Passthru still
-    /// has one.
+    /// default): members first, each in its namespace, the rest idle in the parent's. Passthru
+    /// still has one.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -127,8 +127,8 @@ impl Network {
     /// Replaces the sub-interfaces by new ones of this mode.
     ///
     /// # Errors
-    /// A sub-interface cannot be created or set up. The kind is `Unsupported` if the kernel lacks the
-    /// driver.
+    /// A sub-interface cannot be created or set up. The kind is `Unsupported` if the kernel lacks
+    /// the driver.
     pub fn attach(&mut self, provider: Provider<'_>, mode: Mode) -> Result<()> {
         self.detach()?;
         let bridge = matches!(provider, Provider::Bridge);

@@ -7,9 +7,11 @@ use crate::station::{MEMBERS, Member};
 pub enum Probe {
     /// A broadcast ARP request; every stack that receives it is reached. Tests one direction.
     Broadcast,
-    /// An ICMP echo with static neighbours; a member that answers is reached. Tests both directions.
+    /// An ICMP echo with static neighbours; a member that answers is reached. Tests both
+    /// directions.
     Unicast,
-    /// A TCP connection over which some bytes are echoed, with static neighbours. Tests both directions.
+    /// A TCP connection over which some bytes are echoed, with static neighbours. Tests both
+    /// directions.
     Tcp,
 }
 
@@ -23,8 +25,8 @@ impl Probe {
 pub struct Reach([[[u8; MEMBERS]; MEMBERS]; Probe::ALL.len()]);
 
 impl Reach {
-    /// Copies of one frame from `from` that reached `to`: 0 if none did, more than 1 for duplicates.
-    /// A TCP connection counts once.
+    /// Copies of one frame from `from` that reached `to`: 0 if none did, more than 1 for
+    /// duplicates. A TCP connection counts once.
     pub const fn copies(&self, probe: Probe, from: Member, to: Member) -> u8 {
         self.0[probe as usize][from.index()][to.index()]
     }

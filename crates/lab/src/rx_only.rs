@@ -1,8 +1,8 @@
 //! [`RxOnly`]: an uplink whose frames end in memory, to measure the uplink alone.
 //!
-//! Most of a path's cost is the TAP at its end. Here a worker receives frames from the wire, decides
-//! on them as usual, and delivers them to ports in memory. The baseline of that is a loop of xsk-rs
-//! that only gives each chunk back.
+//! Most of a path's cost is the TAP at its end. Here a worker receives frames from the wire,
+//! decides on them as usual, and delivers them to ports in memory. The baseline of that is a loop
+//! of xsk-rs that only gives each chunk back.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,8 +98,8 @@ impl RxOnly {
         Ok(Self { receiver, _taps: taps })
     }
 
-    /// Receives without sleeping, on `core` if given, while `run` runs. Returns the result of `run` and
-    /// the counters.
+    /// Receives without sleeping, on `core` if given, while `run` runs. Returns the result of `run`
+    /// and the counters.
     ///
     /// # Errors
     /// The worker has failed.

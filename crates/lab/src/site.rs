@@ -50,8 +50,8 @@ pub struct Site<'n> {
 pub struct SubSite<'n> {
     /// The name of its interface.
     pub name: String,
-    /// The namespace that its interface has to be in. The interface may be down: the network sets it
-    /// up.
+    /// The namespace that its interface has to be in. The interface may be down: the network sets
+    /// it up.
     pub netns: &'n Netns,
     /// Its address; the parent's in passthru mode.
     pub mac: MacAddr,

@@ -30,7 +30,7 @@ use output::OutputArgs;
 use progress::Progress;
 use report::{Environment, Point, Report, SCHEMA, read};
 
-/// Measure what each mode costs, beside others who do the same
+/// Measure what each mode costs, beside other implementations
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -42,7 +42,7 @@ enum BenchCommand {
     Compare(CompareArgs),
     /// Measure paths end to end, over veth and TAP, beside the kernel's macvlan and others
     Path(BenchRun<path::PathArgs>),
-    /// Measure the engine alone, in memory, beside a bare look-up of the same addresses
+    /// Measure the engine alone, in memory, beside a bare lookup of the same addresses
     Forward(BenchRun<ForwardArgs>),
     Show(ShowArgs),
 }
@@ -58,21 +58,22 @@ struct ShowArgs {
     output: OutputArgs,
 }
 
-// The arguments of every bench. Not a documentation comment: clap would show it as the bench's help.
+// The arguments of every bench. Not a documentation comment: clap would show it as the bench's
+// help.
 #[derive(Args, Clone, Debug)]
 struct BenchRun<A: Args> {
     #[command(flatten)]
     own: A,
 
-    /// Where all random choices come from, to repeat a run [default: another each time]
+    /// Seed of all random choices, to repeat a run [default: random]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u32>,
 
-    /// How often each point is measured
+    /// Number of trials of each point
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     trials: Option<u32>,
 
-    /// Take less than a minute, and be less certain
+    /// Take less than a minute, with less certain results
     #[arg(long)]
     quick: bool,
 

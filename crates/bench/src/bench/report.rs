@@ -1,7 +1,7 @@
 //! [`Report`]: the results of a bench, as they are written to a file and read again.
 //!
-//! docs/benchmarks.md describes the format. Fields are only added; a change that would mislead an old
-//! reader gets a new [`SCHEMA`].
+//! docs/benchmarks.md describes the format. Fields are only added; a change that would mislead an
+//! old reader gets a new [`SCHEMA`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,8 +78,9 @@ pub(crate) struct Point {
     pub summary: Summary,
     /// The ratio to a peer measured in the same rounds.
     pub ratio: Option<Ratio>,
-    /// Other figures of the same trials. Charts show some of them: `p50`, `p90`, `p99`, `p99.9`, ... are
-    /// percentiles in the unit of the point, `copies` is frames received for each frame sent.
+    /// Other figures of the same trials. Charts show some of them: `p50`, `p90`, `p99`, `p99.9`,
+    /// ... are percentiles in the unit of the point, `copies` is frames received for each frame
+    /// sent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, f64>,
 }

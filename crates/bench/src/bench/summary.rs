@@ -1,8 +1,8 @@
 //! [`Summary`] and [`Ratio`]: medians of samples and their confidence intervals.
 //!
 //! No normal distribution is assumed: times on a busy machine have a long tail. The intervals are
-//! percentile bootstrap intervals. The seed decides the random numbers, so the same samples give the
-//! same figures on every machine.
+//! percentile bootstrap intervals. The seed decides the random numbers, so the same samples give
+//! the same figures on every machine.
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};

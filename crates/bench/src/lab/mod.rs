@@ -40,15 +40,15 @@ pub struct LabArgs {
     #[arg(long, value_name = "on|off")]
     hairpin: Option<Hairpin>,
 
-    /// Whose rules our private sub-interfaces follow: documented or kernel
+    /// Rules for our private sub-interfaces: documented or kernel
     #[arg(long, value_name = "WHOSE", default_value_t)]
     semantics: Semantics,
 
-    /// How many workers our parents have
+    /// Number of workers of our parents
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(WORKERS_MAX)))]
     workers: u8,
 
-    /// What carries the frames of our parent, as for run
+    /// Backend of our parents, as for run
     #[arg(long, value_name = "B", default_value = "auto", value_parser = one_of(Backend::ALL, Backend::name))]
     backend: Backend,
 
@@ -60,7 +60,7 @@ pub struct LabArgs {
     #[arg(long)]
     no_cost: bool,
 
-    /// Find out nothing but what VLAN tags cost: TCP through a parent like eth0.10, beside one without
+    /// Measure only the cost of VLAN tags: TCP through a parent like eth0.10, beside one without
     #[arg(long, conflicts_with_all = ["mode", "hairpin", "semantics", "no_kernel", "no_cost"])]
     vlan: bool,
 

@@ -6,8 +6,8 @@ use core_affinity::CoreId;
 
 /// The cores of the engine and of the programs at the two ends.
 ///
-/// The poll-mode engine has a core of its own, and the programs have the others. The kernel's macvlan
-/// is measured with the programs on the same cores, so that results are comparable.
+/// The poll-mode engine has a core of its own, and the programs have the others. The kernel's
+/// macvlan is measured with the programs on the same cores, so that results are comparable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
     /// The worker's core; `None` on a machine with one core.
@@ -29,8 +29,8 @@ impl Cores {
         }
     }
 
-    /// The CPU of each of `count` workers: the worker's core first, then the cores before it. `None` if
-    /// workers are not pinned.
+    /// The CPU of each of `count` workers: the worker's core first, then the cores before it.
+    /// `None` if workers are not pinned.
     pub(crate) fn workers(self, count: usize) -> impl Iterator<Item = Option<usize>> {
         let mut cpus = umacvlan_engine::cpus::allowed();
         cpus.reverse();

@@ -50,8 +50,8 @@ impl Relay {
     /// `core` if given.
     ///
     /// # Errors
-    /// `Unsupported` if the kernel lacks the io_uring features that the engine uses, or the build lacks
-    /// AF_XDP; otherwise the error of a TAP or a socket.
+    /// `Unsupported` if the kernel lacks the io_uring features that the engine uses, or the build
+    /// lacks AF_XDP; otherwise the error of a TAP or a socket.
     pub fn start(site: &Site<'_>, endpoints: Endpoints, core: Option<CoreId>) -> io::Result<Self> {
         let taps = site.subs.iter().map(create_tap).collect::<io::Result<Vec<_>>>()?;
         let wire = match endpoints {
@@ -272,7 +272,8 @@ mod tests {
             return;
         }
         let mut network = Network::build_with(Wire::VethPair).unwrap();
-        // The indexes of the two ends among the stations: sub-interfaces first, the external host last.
+        // The indexes of the two ends among the stations: sub-interfaces first, the external host
+        // last.
         let cases = [
             (Endpoints::SubAndWire, [0, 5]),
             (Endpoints::Subs, [0, 1]),

@@ -59,7 +59,8 @@ impl RelayUplink {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Receives the pending frames. Returns how many there were, including those that were too long.
+    /// Receives the pending frames. Returns how many there were, including those that were too
+    /// long.
     pub(super) fn receive(&mut self, arena: &mut Arena, mut on: impl FnMut(FrameRef)) -> usize {
         let mut count = 0;
         match self {
@@ -114,7 +115,8 @@ impl RelayUplink {
         }
     }
 
-    /// Clears a pending error, such as of a parent that went down, which would end every wait at once.
+    /// Clears a pending error, such as of a parent that went down, which would end every wait at
+    /// once.
     pub(super) fn clear_error(&self) {
         if let Self::Packet { socket, .. } = self
             && !socket.ring.has_frame()

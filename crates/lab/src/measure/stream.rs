@@ -137,8 +137,8 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of one write and one read: enough for two of the largest GSO packets.
 const CHUNK: usize = 128 * 1024;
 
-/// The period of the stream in bytes. It is prime, so that a lost, repeated or misplaced frame, page
-/// or window shifts the pattern and is noticed.
+/// The period of the stream in bytes. It is prime, so that a lost, repeated or misplaced frame,
+/// page or window shifts the pattern and is noticed.
 const PERIOD: usize = 65_521;
 
 /// Random bytes of that period, long enough for a chunk that begins anywhere in it.

@@ -72,7 +72,8 @@ struct Prober<'s, 'n> {
     tcp: TcpProbes,
     /// Distinguishes these frames from those of an earlier test.
     nonce: u32,
-    /// One for each round of sending. Duplicates are copies of one frame, so rounds are counted apart.
+    /// One for each round of sending. Duplicates are copies of one frame, so rounds are counted
+    /// apart.
     rounds: Vec<Reach>,
 }
 

@@ -1,9 +1,9 @@
 //! Generated traffic: a generator, a receiver that verifies every byte, and their counters.
 //!
-//! [`Kind::Frames`] use packet sockets at both ends, so no network stack is part of the measurement.
-//! The arrival time is the kernel's timestamp, taken when the frame reaches the destination's stack:
-//! the time until the receiver reads it does not count. [`Kind::Datagrams`] are sent in the same way,
-//! and read from a UDP socket.
+//! [`Kind::Frames`] use packet sockets at both ends, so no network stack is part of the
+//! measurement. The arrival time is the kernel's timestamp, taken when the frame reaches the
+//! destination's stack: the time until the receiver reads it does not count. [`Kind::Datagrams`]
+//! are sent in the same way, and read from a UDP socket.
 
 mod frame;
 mod generator;
@@ -122,8 +122,9 @@ impl std::fmt::Debug for Instruments {
 }
 
 impl Instruments {
-    /// Opens a generator at `from` and a receiver for all of `to`: one destination of unicast frames,
-    /// or several of broadcast frames. The threads of the two ends run on `cores`, if given.
+    /// Opens a generator at `from` and a receiver for all of `to`: one destination of unicast
+    /// frames, or several of broadcast frames. The threads of the two ends run on `cores`, if
+    /// given.
     ///
     /// # Errors
     /// The kernel refuses a socket or the memory of its ring.

@@ -1,8 +1,8 @@
 //! [`Schedule`]: the due time of each frame of a trial.
 //!
-//! A late frame keeps its due time, and so do the next ones. A path that blocks the sender then adds
-//! to the latency. Otherwise the sender would only send less often, and the delay would be missed
-//! (coordinated omission).
+//! A late frame keeps its due time, and so do the next ones. A path that blocks the sender then
+//! adds to the latency. Otherwise the sender would only send less often, and the delay would be
+//! missed (coordinated omission).
 
 use std::time::Duration;
 

@@ -35,8 +35,8 @@ impl Storm {
         Ok(Self { socket: open_at(from, |index| blast::open(index, 0))?, frame, core })
     }
 
-    /// Sends a frame each `period` while `during` runs. Returns the result of `during` and the number
-    /// of frames sent.
+    /// Sends a frame each `period` while `during` runs. Returns the result of `during` and the
+    /// number of frames sent.
     ///
     /// # Errors
     /// The socket fails.

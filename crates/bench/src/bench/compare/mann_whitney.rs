@@ -1,7 +1,7 @@
 //! The Mann-Whitney U test: whether one set of samples tends to be above the other.
 //!
-//! It assumes no distribution. It is exact for few samples. From [`EXACT_MAX`] on, and with ties, it
-//! uses the normal approximation with its corrections.
+//! It assumes no distribution. It is exact for few samples. From [`EXACT_MAX`] on, and with ties,
+//! it uses the normal approximation with its corrections.
 
 /// The probability that two sets as far apart as these, or further, come from the same
 /// distribution. Two-sided; 1 if one is empty.

@@ -19,8 +19,8 @@ use umacvlan_text::table::{Cell, Head, Table, Tint};
 
 /// Compare two reports, point by point; fails with status 1 if something became worse
 ///
-/// A change is told as significant if its 95 % interval (bootstrap) has no zero in it and a
-/// Mann-Whitney U test finds it unlikely.
+/// A change is significant if its 95 % interval (bootstrap) excludes zero and a Mann-Whitney U test
+/// finds it unlikely to be chance.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CompareArgs {
     /// The report from before
@@ -35,7 +35,7 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     threshold: f64,
 
-    /// How unlikely a change has to be without a cause
+    /// Significance level: the highest probability that a change is chance
     #[arg(long, value_name = "PROBABILITY", default_value_t = 0.05)]
     alpha: f64,
 
@@ -137,7 +137,8 @@ fn compare(before: &Report, after: &Report, threshold: f64, alpha: f64) -> Compa
 }
 
 impl Change {
-    /// `None` if the points cannot be compared: one has no samples, or the first median is not above 0.
+    /// `None` if the points cannot be compared: one has no samples, or the first median is not
+    /// above 0.
     fn between(before: &Point, after: &Point, threshold: f64, alpha: f64) -> Option<Self> {
         let was = median(&before.samples).filter(|&was| was > 0.0)?;
         let is = median(&after.samples)?;

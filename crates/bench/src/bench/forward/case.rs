@@ -63,8 +63,8 @@ impl Traffic {
         matches!(self, Self::Local | Self::FromWire)
     }
 
-    /// The destination according to docs/semantics.md if all sub-interfaces are in this mode. `None`
-    /// if the mode has no such traffic.
+    /// The destination according to docs/semantics.md if all sub-interfaces are in this mode.
+    /// `None` if the mode has no such traffic.
     pub(super) const fn destination(self, mode: Mode) -> Option<Destination> {
         let is_source = matches!(mode, Mode::Source);
         Some(match (self, mode) {
@@ -123,8 +123,8 @@ impl Case {
     }
 }
 
-/// All cases: every mode and traffic, with each number of sub-interfaces, and with each size where it
-/// makes a difference.
+/// All cases: every mode and traffic, with each number of sub-interfaces, and with each size where
+/// it makes a difference.
 pub(super) fn cases(quick: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     for mode in Mode::ALL {

@@ -1,8 +1,8 @@
 //! A worker with its uplink and ports in memory: the complete path of a frame without the kernel.
 //!
-//! Only the worker's turns are timed. Frames are put in before and removed after them, as a NIC and a
-//! container would do by themselves. A turn copies each frame twice: out of the ring it arrives in,
-//! and into the ring it leaves by.
+//! Only the worker's turns are timed. Frames are put in before and removed after them, as a NIC and
+//! a container would do by themselves. A turn copies each frame twice: out of the ring it arrives
+//! in, and into the ring it leaves by.
 
 use anyhow::{Context, Result, ensure};
 use umacvlan_core::offload::{Offloads, VNET_LEN};

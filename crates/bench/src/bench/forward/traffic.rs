@@ -39,8 +39,8 @@ impl Workload {
         Self { random, macs, listed }
     }
 
-    /// A switch without sub-interfaces. The parent has a random address, or in passthru mode that of
-    /// the sub-interface.
+    /// A switch without sub-interfaces. The parent has a random address, or in passthru mode that
+    /// of the sub-interface.
     pub(super) fn switch(&mut self, mode: Mode) -> Switch {
         let mac = match mode {
             Mode::Passthru => self.macs[0],

@@ -37,7 +37,8 @@ impl Trial {
         self.offered_rate() < SENT * load
     }
 
-    /// The loss ratio, or 1 if the generator did not reach the load: such a trial cannot approve it.
+    /// The loss ratio, or 1 if the generator did not reach the load: such a trial cannot approve
+    /// it.
     fn loss_at(&self, load: f64) -> f64 {
         if self.is_short_of(load) { 1.0 } else { self.loss_ratio() }
     }
@@ -61,8 +62,8 @@ pub(super) enum Class {
 
 /// Classifies this load with respect to the goal (RFC 9971, load classification).
 ///
-/// Trials as long as the goal demands count by their duration, good and bad. Of shorter ones only an
-/// excess of bad ones counts: a short trial without loss proves little.
+/// Trials as long as the goal demands count by their duration, good and bad. Of shorter ones only
+/// an excess of bad ones counts: a short trial without loss proves little.
 pub(super) fn classify(load: f64, trials: &[Trial], goal: &Goal) -> Class {
     let seconds = TrialSeconds::of(load, trials, goal);
     let allowed = seconds.whole * goal.exceed_ratio;

@@ -1,8 +1,8 @@
 //! MLRsearch (RFC 9971): finds the highest load that meets a goal, with as few trials as possible.
 //!
-//! The search decides which load to try next and when to stop; the caller runs the trials. All goals
-//! share their trials, and each is approached in [`LEVELS`] steps: the first ones with short trials
-//! and wide bounds, the last one with those of the goal.
+//! The search decides which load to try next and when to stop; the caller runs the trials. All
+//! goals share their trials, and each is approached in [`LEVELS`] steps: the first ones with short
+//! trials and wide bounds, the last one with those of the goal.
 
 mod load;
 #[cfg(test)]
@@ -70,7 +70,8 @@ pub(crate) struct Bounds {
 pub(crate) struct Bound {
     /// Frames per second sent.
     pub load: f64,
-    /// Frames per second that arrive in all but the trials that may be worse (conditional throughput).
+    /// Frames per second that arrive in all but the trials that may be worse (conditional
+    /// throughput).
     pub throughput: f64,
 }
 

@@ -1,5 +1,5 @@
-//! Tables below the one of points: the worker's cost for a frame, and ratios to other points than the
-//! kernel's.
+//! Tables below the one of points: the worker's cost for a frame, and ratios to other points than
+//! the kernel's.
 
 use crate::bench::report::{Point, Report};
 use crate::bench::unit::digits;

@@ -27,7 +27,7 @@ pub(super) struct OutputArgs {
     #[arg(short, long)]
     json: bool,
 
-    /// Print what a tracker of benchmarks reads
+    /// Print the format of a benchmark tracker
     #[arg(long, value_name = "TRACKER", conflicts_with = "json")]
     format: Option<CiFormat>,
 
@@ -67,7 +67,8 @@ impl OutputArgs {
         Ok(())
     }
 
-    /// Writes the report to all requested outputs. The exit status is failure if a condition is true.
+    /// Writes the report to all requested outputs. The exit status is failure if a condition is
+    /// true.
     ///
     /// # Errors
     /// An output cannot be written, or a condition fits no point of the report.

@@ -5,8 +5,8 @@ use umacvlan_lab::traffic::{Outcome, SequenceTracker};
 use super::reading::Extra;
 
 /// Adds the number of copies of each accepted frame, the time between two copies, and the engine's
-/// time for a copy if `extra` has its time for a frame. `elsewhere` is the number of copies that idle
-/// sub-interfaces received.
+/// time for a copy if `extra` has its time for a frame. `elsewhere` is the number of copies that
+/// idle sub-interfaces received.
 pub(super) fn count(outcome: &Outcome, elsewhere: u64, frames: u64, extra: &mut Extra) {
     let received = |tracker: &SequenceTracker| tracker.received;
     let copies = outcome.received.trackers.iter().map(received).sum::<u64>() + elsewhere;

@@ -1,7 +1,7 @@
 //! `umacvlan bench path`: the end-to-end cost of a path over veth and TAP, compared with peers.
 //!
-//! Instruments, engine and peers run in this process, in unnamed network namespaces. Peers alternate
-//! within each round, in an order that the seed decides.
+//! Instruments, engine and peers run in this process, in unnamed network namespaces. Peers
+//! alternate within each round, in an order that the seed decides.
 
 mod copies;
 mod idle;
@@ -48,11 +48,11 @@ pub(crate) struct PathArgs {
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     path: Vec<Route>,
 
-    /// Only frames of these sizes: 64 to 1518 bytes with the check sequence, or imix
+    /// Only frames of these sizes: 64 to 1518 bytes with the FCS, or imix
     #[arg(long, value_name = "SIZE", value_delimiter = ',')]
     size: Vec<Size>,
 
-    /// Only these who forward
+    /// Only these forwarders
     #[arg(long, value_name = "WHO", value_delimiter = ',')]
     peer: Vec<Peer>,
 
@@ -60,7 +60,7 @@ pub(crate) struct PathArgs {
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     measure: Vec<Measure>,
 
-    /// So many sub-interfaces, most of them idle, and not 4: umacvlan beside the kernel
+    /// Numbers of sub-interfaces instead of 4, most of them idle: umacvlan beside the kernel
     #[arg(long, value_name = "NUMBER", value_delimiter = ',',
         value_parser = clap::value_parser!(u32).range(1..=60_000))]
     subs: Vec<u32>,
@@ -68,15 +68,16 @@ pub(crate) struct PathArgs {
     /// Measure how cost grows with the number of sub-interfaces, and nothing else
     #[arg(long)]
     growth: bool,
-    /// How many workers our parents have
+
+    /// Number of workers of our parents
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(WORKERS_MAX)))]
     workers: u8,
 
-    /// From how many ports UDP datagrams come, in turn: each is a flow, and has one worker
+    /// Number of source ports of UDP datagrams, used in turn: each is a flow, for one worker
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     flows: u16,
 
-    /// The congestion control of TCP streams, such as cubic [default: the system's]
+    /// Congestion control of TCP streams, such as cubic [default: the system's]
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
 
@@ -88,8 +89,8 @@ pub(crate) struct PathArgs {
 /// Measures what the arguments request.
 ///
 /// # Errors
-/// Namespaces may not be created, the kernel lacks veth, or a frame arrived altered, which makes its
-/// rate meaningless.
+/// Namespaces may not be created, the kernel lacks veth, or a frame arrived altered, which makes
+/// its rate meaningless.
 pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
     ensure_allowed("this bench")?;
     let mut groups = plan(args, progress);
@@ -114,8 +115,8 @@ fn steps(group: &Group) -> u64 {
     group.items.iter().map(steps).sum::<u64>() * group.subs.len() as u64
 }
 
-/// Measures one route and mode. The testbeds for all numbers of sub-interfaces exist at once, so that
-/// they are measured in the same rounds.
+/// Measures one route and mode. The testbeds for all numbers of sub-interfaces exist at once, so
+/// that they are measured in the same rounds.
 fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
     let mut testbeds = Vec::new();
     let peers = group.peers();

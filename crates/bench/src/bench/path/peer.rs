@@ -30,7 +30,7 @@ use crate::shared::engine::start_engine;
 /// A forwarder of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Peer {
-    /// The engine, which looks for frames for a while and then sleeps
+    /// The engine, which polls for a while and then sleeps
     Umacvlan,
     /// The engine, which never sleeps
     UmacvlanBusy,
@@ -44,10 +44,10 @@ pub(super) enum Peer {
     Bridge,
     /// Open vSwitch in user space with a veth pair for each, where it is installed
     Ovs,
-    /// A bare relay by the engine's means, which decides nothing: the floor beneath it
+    /// A bare relay with the engine's sockets, which makes no decision: the engine's baseline
     #[value(name = "floor")]
     Baseline,
-    /// The same with the wire by AF_XDP; where uplinks are measured alone, a bare loop of xsk-rs
+    /// The same with AF_XDP on the wire; where uplinks are measured alone, a bare loop of xsk-rs
     #[value(name = "floor-xdp")]
     BaselineXdp,
 }
@@ -253,8 +253,8 @@ impl Testbed {
         Ok(())
     }
 
-    /// Turns every station's TX checksum offload off, for a forwarder that does not complete partial
-    /// checksums.
+    /// Turns every station's TX checksum offload off, for a forwarder that does not complete
+    /// partial checksums.
     fn disable_tx_checksums(&self) -> io::Result<()> {
         for station in self.stations() {
             set_tx_checksum(&station, false)?;

@@ -16,23 +16,23 @@ use crate::bench::progress::Progress;
 /// The kinds of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Measure {
-    /// Frames received when one core sends as many as it can
+    /// Rate received while one core sends as fast as it can
     Mrr,
-    /// The highest rates at which nothing, or one frame in 200, is lost
+    /// Highest rates without loss, and with a loss of one frame in 200
     Ndr,
-    /// How long frames take, nearly idle and at 10, 50 and 90 % of the rate that loses one in 200
+    /// Latency, nearly idle and at 10, 50 and 90 % of the rate that loses one frame in 200
     Latency,
     /// One TCP stream
     Tcp,
-    /// UDP request and answer
+    /// UDP request and response
     Rtt,
-    /// How long frames take without and with 10 000 others a second for everybody, among 256
-    /// sub-interfaces unless --subs says so
+    /// Latency without and with 10 000 broadcast frames per second, with 256 sub-interfaces unless
+    /// --subs is given
     Storm,
-    /// Frames that an uplink takes in when nothing behind it takes time
+    /// Rate that an uplink alone receives, with ports in memory
     Uplink,
-    /// What of a core the engine takes with nothing to do, for 4096 sub-interfaces unless --subs
-    /// says so
+    /// CPU time of the idle engine in percent of a core, with 4096 sub-interfaces unless --subs is
+    /// given
     IdleCpu,
 }
 

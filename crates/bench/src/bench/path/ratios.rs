@@ -3,8 +3,8 @@
 use super::points::PeerReadings;
 use crate::bench::summary::ratio;
 
-/// The ratios of these readings to others of the same item and rounds, by name: to the calm trial, to
-/// the fewest sub-interfaces, and to the baseline.
+/// The ratios of these readings to others of the same item and rounds, by name: to the calm trial,
+/// to the fewest sub-interfaces, and to the baseline.
 pub(super) fn ratios(found: &PeerReadings, all: &[PeerReadings], seed: u64) -> Vec<(String, f64)> {
     let quotient = |name: &str, other: Option<&PeerReadings>| {
         let ratio = ratio(name, &found.values, &other?.values, seed)?;

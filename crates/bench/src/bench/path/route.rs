@@ -17,7 +17,7 @@ pub(super) enum Route {
     SubToWire,
     /// From a sub-interface to another on the same parent
     SubToSub,
-    /// The same, through a switch that returns frames
+    /// The same, through a hairpin switch
     Hairpin,
 }
 
@@ -45,8 +45,8 @@ impl Route {
         matches!(self, Self::SubToSub | Self::Hairpin)
     }
 
-    /// True if this mode forwards on the route. A local route must work without a hairpin switch, and the
-    /// hairpin route only with it.
+    /// True if this mode forwards on the route. A local route must work without a hairpin switch,
+    /// and the hairpin route only with it.
     pub(super) fn forwards(self, mode: Mode) -> bool {
         // The documented rules, which both implementations fulfil, so that they are comparable.
         let setup = |hairpin| Setup { mode, hairpin, semantics: Semantics::Documented };
