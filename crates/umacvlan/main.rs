@@ -46,7 +46,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Bench(umacvlan_bench::BenchArgs),
+    Bench(umacvlan_bench::bench::BenchArgs),
     Cni(cni::CniArgs),
     Config(config::ConfigArgs),
     Daemon(daemon::DaemonArgs),
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> ExitCode {
     let socket = socket_path(cli.socket.as_deref());
     let result = match &cli.command {
-        Command::Bench(args) => umacvlan_bench::run(args),
+        Command::Bench(args) => umacvlan_bench::bench::run(args),
         Command::Cni(_) => return cni::run(cli.socket.as_deref()),
         Command::Config(args) => config::run(args, &socket),
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),

@@ -1,43 +1,43 @@
-//! What can go wrong while the laboratory is built or used.
+//! [`LabError`]: why a lab cannot be built or used.
 
 use std::io;
 
-/// A step of the laboratory that failed.
+/// A failed step of building or using a lab.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing}: {source}")]
+#[error("{context}: {source}")]
 pub struct LabError {
-    doing: String,
+    context: String,
     source: io::Error,
 }
 
 impl LabError {
-    pub(crate) const fn new(doing: String, source: io::Error) -> Self {
-        Self { doing, source }
+    pub(crate) const fn new(context: String, source: io::Error) -> Self {
+        Self { context, source }
     }
 
-    /// What kind of failure it was; `Unsupported` if the kernel lacks what was asked of it.
+    /// The kind of failure; `Unsupported` if the kernel lacks a feature.
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
 }
 
-/// A result of the laboratory.
+/// A result with a [`LabError`].
 pub type Result<T> = std::result::Result<T, LabError>;
 
-/// Names the step, for an error that only says what the kernel answered.
-pub(crate) trait Doing<T> {
-    /// The same result, with the words of `doing` before the error.
-    fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T>;
+/// Adds the name of the failed step to an error of the kernel.
+pub(crate) trait Context<T> {
+    /// Prefixes the error with the text that `context` returns.
+    fn context<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T>;
 }
 
-impl<T> Doing<T> for umacvlan_netlink::Result<T> {
-    fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(io::Error::from).doing(doing)
+impl<T> Context<T> for umacvlan_netlink::Result<T> {
+    fn context<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(io::Error::from).context(context)
     }
 }
 
-impl<T> Doing<T> for io::Result<T> {
-    fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|source| LabError { doing: doing().into(), source })
+impl<T> Context<T> for io::Result<T> {
+    fn context<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|source| LabError { context: context().into(), source })
     }
 }

@@ -1,31 +1,34 @@
-//! The laboratory: networks in namespaces, and the instruments that measure who reaches whom in
-//! them and at what cost.
+//! The lab: networks in namespaces, and tools that measure reachability and cost in them.
 //!
-//! [`network`] builds the namespaces and [`probe`] finds out who reaches whom, which [`expect`]
-//! predicts. [`traffic`] and [`measure`] send and count frames. [`relay`] and [`sink`] are baselines:
-//! the crossings into the kernel alone, without the engine's decisions.
+//! [`network`] builds the namespaces. [`probe`] tests which member reaches which, and [`oracle`]
+//! predicts it. [`traffic`] and [`measure`] send and count frames. [`baseline_relay`] and
+//! [`rx_only`] are the baselines: the system calls alone, without the engine's decisions.
 //!
-//! Nothing here runs another program or leaves a trace: the namespaces have no name, so they end
-//! with the process, however it ends. Who implements the sub-interfaces is one value
-//! ([`network::Maker`]), and everything else is the same for all of them, so results can be
-//! compared.
+//! One value, the [`site::Provider`], decides what implements the sub-interfaces: the engine, the
+//! kernel's macvlan, a Linux bridge. All else is the same for all of them, so results are
+//! comparable. The lab runs no other program and leaves nothing behind: the namespaces have no
+//! names and end with the process. It prints nothing; the commands are in `umacvlan-bench`.
 //!
 //! Architecture invariant: the lab uses the public items of the engine only; no other library crate
 //! depends on the lab, and it does not use `umacvlan-testkit` outside its tests.
 #![forbid(unsafe_code)]
 
-mod crowd;
+mod baseline_io;
+pub mod baseline_relay;
 pub mod error;
-pub mod expect;
+mod idle_subs;
 pub mod measure;
-pub mod member;
+mod namespace;
 pub mod network;
-mod place;
+pub mod oracle;
 pub mod probe;
-pub mod relay;
-pub mod sink;
+pub mod reach;
+pub mod rx_only;
+pub mod site;
+pub mod station;
+mod threads;
 pub mod traffic;
-pub mod trunk;
+pub mod vlan_pair;
 
 #[cfg(test)]
 mod tests {
@@ -35,15 +38,16 @@ mod tests {
     use umacvlan_core::{Mode, Semantics};
     use umacvlan_testkit::{root_or_skip, skip};
 
-    use super::expect::{Setup, cells, wanted};
     use super::measure::{Path, frame_rate, round_trips, tcp_throughput};
-    use super::network::{Maker, Network, Wire};
-    use super::probe::{Patience, reach};
+    use super::network::{Network, Wire};
+    use super::oracle::{Setup, cells, expected_reach};
+    use super::probe::{WaitLimits, probe_all};
+    use super::site::Provider;
     use super::traffic::{Instruments, Kind, Load, Rate, Sizes};
 
     /// Attaches the kernel's sub-interfaces; false if the test must be skipped.
     fn attach(network: &mut Network, mode: Mode) -> bool {
-        match network.attach(Maker::Kernel, mode) {
+        match network.attach(Provider::Kernel, mode) {
             Err(e) if e.kind() == io::ErrorKind::Unsupported => {
                 skip("this kernel has no macvlan");
                 false
@@ -56,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_s_macvlan_reaches_whom_the_table_says() {
+    fn the_kernels_macvlan_matches_the_oracle() {
         if !root_or_skip() {
             return;
         }
@@ -68,8 +72,8 @@ mod tests {
             for hairpin in [false, true] {
                 network.set_hairpin(hairpin).unwrap();
                 let setup = Setup { mode, hairpin, semantics: Semantics::Kernel };
-                let wanted = wanted(setup);
-                let found = reach(&network.stations(), &wanted, Patience::default()).unwrap();
+                let wanted = expected_reach(setup);
+                let found = probe_all(&network.stations(), &wanted, WaitLimits::default()).unwrap();
                 let differing: Vec<_> = cells(mode)
                     .map(|(probe, from, to)| (probe, from, to, found.copies(probe, from, to)))
                     .filter(|&(probe, from, to, copies)| copies != wanted.copies(probe, from, to))
@@ -80,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn every_measurement_finds_something_to_measure() {
+    fn every_measurement_measures_something() {
         if !root_or_skip() {
             return;
         }
@@ -99,11 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_is_given_what_is_for_everybody_and_nothing_else() {
+    fn idle_sub_interfaces_receive_broadcast_frames_only() {
         if !root_or_skip() {
             return;
         }
-        let mut network = Network::build_with(Wire::Cable).unwrap();
+        let mut network = Network::build_with(Wire::VethPair).unwrap();
         let load = Load {
             rate: Rate::Frames(2000.0),
             sizes: Sizes::Fixed(64),
@@ -120,26 +124,26 @@ mod tests {
             let (external, all) = (&stations[members + 1], &stations[..members]);
             let open = |to| Instruments::open(external, to, Kind::Frames, None).unwrap();
             open(&all[..1]).run(load).unwrap();
-            // The destination has told everybody where it is.
-            assert_eq!(network.crowd_received().unwrap(), idle);
-            let sent = open(all).to_everybody().run(load).unwrap().sent.offered;
+            // The destination has broadcast one announcement.
+            assert_eq!(network.idle_received().unwrap(), idle);
+            let sent = open(all).to_broadcast().run(load).unwrap().sent.offered;
             let wanted = idle * (1 + sent + members as u64);
-            // The kernel's macvlan gives what is for everybody to one after the other, and later.
+            // The kernel's macvlan delivers broadcast frames later, from a work queue.
             let end = Instant::now() + Duration::from_secs(5);
-            while network.crowd_received().unwrap() < wanted && Instant::now() < end {
+            while network.idle_received().unwrap() < wanted && Instant::now() < end {
                 std::thread::yield_now();
             }
-            assert_eq!(network.crowd_received().unwrap(), wanted);
+            assert_eq!(network.idle_received().unwrap(), wanted);
         }
     }
 
     #[test]
-    fn a_linux_bridge_on_a_cable_forwards_to_one_and_floods_to_all() {
+    fn a_linux_bridge_forwards_unicast_and_floods_broadcast() {
         if !root_or_skip() {
             return;
         }
-        let mut network = Network::build_with(Wire::Cable).unwrap();
-        network.attach(Maker::Bridge, Mode::Bridge).unwrap();
+        let mut network = Network::build_with(Wire::VethPair).unwrap();
+        network.attach(Provider::Bridge, Mode::Bridge).unwrap();
         let stations = network.stations();
         let (subs, external) = (&stations[..4], &stations[5]);
         let load = Load {
@@ -151,11 +155,11 @@ mod tests {
         for (from, to) in [(external, &subs[..1]), (&subs[0], &subs[1..2]), (external, subs)] {
             let outcome =
                 Instruments::open(from, to, Kind::Frames, None).unwrap().run(load).unwrap();
-            assert_eq!(outcome.received.tallies.len(), to.len());
+            assert_eq!(outcome.received.trackers.len(), to.len());
             assert!(outcome.sent.offered > 0 && outcome.lost() == 0, "{outcome:?}");
         }
         drop(stations);
         network.detach().unwrap();
-        network.attach(Maker::Bridge, Mode::Vepa).unwrap();
+        network.attach(Provider::Bridge, Mode::Vepa).unwrap();
     }
 }

@@ -1,7 +1,7 @@
-//! The second half: what it costs, everyone measured in turn.
+//! The second half of the lab: cost, with the contenders measured alternately.
 //!
-//! The rounds are interleaved, A B A B: a machine that gets warm, or busy with something else,
-//! then does so to everyone. The median of the rounds is what is shown.
+//! The rounds are interleaved, A B A B, so that a machine that gets warm or busy affects all
+//! contenders. The median of the rounds is shown.
 
 use std::time::Duration;
 
@@ -9,27 +9,29 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_lab::expect::{Probe, Setup, expected};
 use umacvlan_lab::measure::{Path, frame_rate, round_trips, tcp_throughput};
-use umacvlan_lab::member::{Member, Station};
 use umacvlan_lab::network::Network;
+use umacvlan_lab::oracle::{Setup, expected};
+use umacvlan_lab::reach::Probe;
+use umacvlan_lab::station::{Member, Station};
 
 use super::LabArgs;
-use super::contest::{Contest, Contestant};
-use super::cores::Cores;
+use super::contenders::{Contender, Contenders};
+use crate::shared::cores::Cores;
+use crate::shared::stats::median;
 
-/// What is measured.
+/// The kinds of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
     /// One TCP stream, in bit/s.
     Tcp,
-    /// UDP request and answer, p50 and p99 in seconds.
+    /// UDP request and response, p50 and p99 in seconds.
     RoundTrip,
     /// 60-byte frames, delivered and offered per second.
     Frames,
 }
 
-/// One row of the table: a path, what is measured on it, and what was found.
+/// One row of the table: a path, the measure, and the results.
 pub(super) struct CostRow {
     pub(super) mode: Mode,
     pub(super) hairpin: bool,
@@ -40,20 +42,18 @@ pub(super) struct CostRow {
     time: Duration,
 }
 
-/// What one contestant did in a row.
+/// The results of one contender in a row.
 pub(super) struct Column {
-    pub(super) contestant: Contestant,
-    /// One for each round: what the row is about, and beside it p99 or frames offered.
+    pub(super) contender: Contender,
+    /// One for each round: the measured value, and with it p99 or the frames offered.
     pub(super) samples: Vec<(f64, f64)>,
 }
 
 impl Column {
-    /// The median of the rounds, of each value on its own; `None` before the first.
+    /// The median of each value over the rounds; `None` before the first round.
     pub(super) fn median(&self) -> Option<(f64, f64)> {
         let median = |value: fn(&(f64, f64)) -> f64| {
-            let mut values: Vec<_> = self.samples.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied()
+            median(&self.samples.iter().map(value).collect::<Vec<_>>())
         };
         Some((median(|sample| sample.0)?, median(|sample| sample.1)?))
     }
@@ -63,15 +63,15 @@ impl Column {
 pub(super) struct Group {
     mode: Mode,
     hairpin: bool,
-    /// Workers of our parent.
+    /// The number of workers of our parent.
     workers: usize,
     rounds: usize,
     rows: Vec<CostRow>,
 }
 
-/// What to measure: a path of each kind that is reachable in each setup, and not already measured
-/// with the other switch. In bridge mode, frames as well, and our engine in both ways of waiting.
-pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
+/// The measurements: in each setup, a path of each kind that is reachable and not yet measured with
+/// the other hairpin setting. Bridge mode also has frame rates, and our engine in both poll modes.
+pub(super) fn plan(args: &LabArgs, contenders: &Contenders) -> Vec<Group> {
     if args.no_cost {
         return Vec::new();
     }
@@ -84,7 +84,7 @@ pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
             let setup = Setup {
                 mode,
                 hairpin,
-                // A path that only one of the two has cannot be compared.
+                // The documented rules, which both implementations fulfil.
                 semantics: Semantics::Documented,
             };
             let fresh: Vec<_> = PATHS
@@ -97,11 +97,11 @@ pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
                 continue;
             }
             let thorough = mode == Mode::Bridge && (!hairpin || args.hairpin.is_some());
-            let rows = |(from, to)| rows(setup, from, to, thorough, args.quick, contest);
+            let rows = |(from, to)| rows(setup, from, to, thorough, args.quick, contenders);
             groups.push(Group {
                 mode,
                 hairpin,
-                workers: contest.workers,
+                workers: contenders.workers,
                 rounds: if thorough { 5 } else { 3 },
                 rows: fresh.into_iter().flat_map(rows).collect(),
             });
@@ -111,29 +111,29 @@ pub(super) fn plan(args: &LabArgs, contest: &Contest) -> Vec<Group> {
     groups
 }
 
-/// How many steps of progress this half has.
+/// The number of progress steps of this half.
 pub(super) fn steps(plan: &[Group]) -> usize {
-    plan.iter().map(|group| group.rounds * contestants(&group.rows).len()).sum()
+    plan.iter().map(|group| group.rounds * contenders_in(&group.rows).len()).sum()
 }
 
-/// Measures everything that is planned.
+/// Runs all planned measurements.
 pub(super) fn run(
     plan: Vec<Group>,
-    contest: &Contest,
+    contenders: &Contenders,
     progress: &ProgressBar,
 ) -> Result<Vec<CostRow>> {
-    let mut fields = Vec::new();
+    let mut testbeds = Vec::new();
     let mut measured = Vec::new();
     for mut group in plan {
-        let contestants = contestants(&group.rows);
-        for &contestant in &contestants {
-            prepare(contest, &mut fields, contestant, &group)?;
+        let present = contenders_in(&group.rows);
+        for &contender in &present {
+            prepare(contenders, &mut testbeds, contender, &group)?;
         }
         for round in 1..=group.rounds {
-            for &contestant in &contestants {
+            for &contender in &present {
                 let (mode, rounds) = (group.mode, group.rounds);
-                progress.set_message(format!("{mode}: round {round} of {rounds}, {contestant}"));
-                group.sample(contest, &mut fields, contestant)?;
+                progress.set_message(format!("{mode}: round {round} of {rounds}, {contender}"));
+                group.sample(contenders, &mut testbeds, contender)?;
                 progress.inc(1);
             }
         }
@@ -142,47 +142,47 @@ pub(super) fn run(
     Ok(measured)
 }
 
-/// A contestant and the network in which it is measured. Each has its own, so that a round does
-/// not wait for another's sub-interfaces to be taken down.
-type Field = (Contestant, Network);
+/// A contender and the network in which it is measured. Each contender has its own, so that it need
+/// not wait for another's sub-interfaces to be removed.
+type Testbed = (Contender, Network);
 
-/// Has a contestant ready for a group.
+/// Prepares a contender's testbed for a group.
 fn prepare(
-    contest: &Contest,
-    fields: &mut Vec<Field>,
-    contestant: Contestant,
+    contenders: &Contenders,
+    testbeds: &mut Vec<Testbed>,
+    contender: Contender,
     group: &Group,
 ) -> Result<()> {
-    if !fields.iter().any(|(other, _)| *other == contestant) {
+    if !testbeds.iter().any(|(other, _)| *other == contender) {
         let network = Network::build().context("cannot build one more network")?;
-        fields.push((contestant, network));
+        testbeds.push((contender, network));
     }
-    for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
+    for (_, network) in testbeds.iter_mut().filter(|(other, _)| *other == contender) {
         network.set_hairpin(group.hairpin)?;
-        if !contestant.is_loud() {
-            contest.attach(contestant, network, group.mode, group.workers)?;
+        if !contender.is_busy_polling() {
+            contenders.attach(contender, network, group.mode, group.workers)?;
         }
     }
     Ok(())
 }
 
 impl Group {
-    /// One round of one contestant.
+    /// Runs one round of one contender.
     fn sample(
         &mut self,
-        contest: &Contest,
-        fields: &mut [Field],
-        contestant: Contestant,
+        contenders: &Contenders,
+        testbeds: &mut [Testbed],
+        contender: Contender,
     ) -> Result<()> {
-        for (_, network) in fields.iter_mut().filter(|(other, _)| *other == contestant) {
-            if contestant.is_loud() {
-                contest.attach(contestant, network, self.mode, self.workers)?;
+        for (_, network) in testbeds.iter_mut().filter(|(other, _)| *other == contender) {
+            if contender.is_busy_polling() {
+                contenders.attach(contender, network, self.mode, self.workers)?;
             }
             let stations = network.stations();
             for row in &mut self.rows {
-                row.sample(&stations, contestant)?;
+                row.sample(&stations, contender)?;
             }
-            if contestant.is_loud() {
+            if contender.is_busy_polling() {
                 network.detach()?;
             }
         }
@@ -191,10 +191,10 @@ impl Group {
 }
 
 impl CostRow {
-    /// Measures once, if this contestant has a column here.
-    fn sample(&mut self, stations: &[Station<'_>], contestant: Contestant) -> Result<()> {
+    /// Measures once, if this contender has a column in the row.
+    fn sample(&mut self, stations: &[Station<'_>], contender: Contender) -> Result<()> {
         let mut columns = self.columns.iter_mut();
-        let Some(column) = columns.find(|column| column.contestant == contestant) else {
+        let Some(column) = columns.find(|column| column.contender == contender) else {
             return Ok(());
         };
         let find = |member| stations.iter().find(|station| station.member == member);
@@ -203,7 +203,7 @@ impl CostRow {
         };
         let cores = match self.measure {
             Measure::Tcp | Measure::Frames => Cores::find().ends,
-            // Two programs that take turns are put where the scheduler wants them.
+            // The two programs run alternately, so the scheduler chooses their cores.
             Measure::RoundTrip => None,
         };
         let path = Path { from, to, cores };
@@ -231,7 +231,7 @@ fn rows(
     to: Member,
     thorough: bool,
     quick: bool,
-    contest: &Contest,
+    contenders: &Contenders,
 ) -> Vec<CostRow> {
     let row = |measure| CostRow {
         mode: setup.mode,
@@ -239,14 +239,14 @@ fn rows(
         from,
         to,
         measure,
-        columns: contest
-            .contestants
+        columns: contenders
+            .all
             .iter()
-            .filter(|contestant| {
-                **contestant != Contestant::Ours(PollMode::Busy)
+            .filter(|contender| {
+                **contender != Contender::Ours(PollMode::Busy)
                     || (thorough && measure == Measure::RoundTrip)
             })
-            .map(|contestant| Column { contestant: *contestant, samples: Vec::new() })
+            .map(|contender| Column { contender: *contender, samples: Vec::new() })
             .collect(),
         time: match (measure, quick, thorough) {
             (Measure::Tcp, false, true) => Duration::from_millis(300),
@@ -268,18 +268,18 @@ fn rows(
     measures.into_iter().map(row).collect()
 }
 
-/// Everyone who has a column in one of the rows.
-fn contestants(rows: &[CostRow]) -> Vec<Contestant> {
-    let mut all: Vec<Contestant> = Vec::new();
+/// The contenders with a column in one of the rows.
+fn contenders_in(rows: &[CostRow]) -> Vec<Contender> {
+    let mut all: Vec<Contender> = Vec::new();
     for column in rows.iter().flat_map(|row| &row.columns) {
-        if !all.contains(&column.contestant) {
-            all.push(column.contestant);
+        if !all.contains(&column.contender) {
+            all.push(column.contender);
         }
     }
     all
 }
 
-/// One path of each kind: the other pairs of sub-interfaces are like the first.
+/// One path of each kind: all pairs of sub-interfaces are alike.
 const PATHS: [(Member, Member); 4] = [
     (Member::Sub(1), Member::Sub(2)),
     (Member::External, Member::Sub(1)),
@@ -292,9 +292,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_taken_of_each_value_on_its_own() {
+    fn each_value_has_its_own_median() {
         let column = |samples: &[(f64, f64)]| Column {
-            contestant: Contestant::Kernel,
+            contender: Contender::Kernel,
             samples: samples.to_vec(),
         };
         assert_eq!(column(&[]).median(), None);

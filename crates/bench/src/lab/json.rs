@@ -1,9 +1,8 @@
-//! What the laboratory found, for programs.
+//! The results of the lab as JSON.
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use umacvlan_lab::expect::Probe;
-use umacvlan_lab::probe::Reach;
+use umacvlan_lab::reach::{Probe, Reach};
 
 use super::Findings;
 use super::cost::{Column, CostRow, Measure};
@@ -11,15 +10,15 @@ use super::reach::{Cell, Difference, SetupReach};
 use super::text;
 use super::vlan::Row;
 
-/// The whole report as one JSON object.
+/// The complete report as one JSON object.
 pub(super) fn report(findings: &Findings, differing: &[Difference]) -> Result<String> {
     let report = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "seconds": findings.took.as_secs_f64(),
-        "workers": findings.contest.workers,
-        "backend": findings.contest.backend.name(),
-        "kernel_macvlan": findings.contest.without_kernel.is_none(),
-        "kernel_macvlan_absent": findings.contest.without_kernel,
+        "workers": findings.contenders.workers,
+        "backend": findings.contenders.backend.name(),
+        "kernel_macvlan": findings.contenders.without_kernel.is_none(),
+        "kernel_macvlan_absent": findings.contenders.without_kernel,
         "reach": findings.reached.iter().flat_map(cells).collect::<Vec<_>>(),
         "cost": findings.costs.iter().map(cost).collect::<Vec<_>>(),
         "differing": differing.iter().map(text::describe).collect::<Vec<_>>(),
@@ -27,13 +26,14 @@ pub(super) fn report(findings: &Findings, differing: &[Difference]) -> Result<St
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 
-/// What tags cost, as one JSON object.
+/// The results of `--vlan` as one JSON object.
 pub(super) fn vlan(rows: &[Row]) -> Result<String> {
     let report = json!({ "version": env!("CARGO_PKG_VERSION"), "vlan": rows });
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 
-/// One object for each cell; `ours` and `kernel` are copies of one frame, null if not there.
+/// One object for each cell. `ours` and `kernel` count the copies of one frame, or are null if not
+/// tested.
 fn cells(found: &SetupReach) -> Vec<Value> {
     let object = |cell: Cell| {
         let Cell { probe, from, to } = cell;
@@ -58,7 +58,7 @@ fn cells(found: &SetupReach) -> Vec<Value> {
     found.cells().map(object).collect()
 }
 
-/// One object for each row, with every sample of every contestant.
+/// One object for each row, with every sample of every contender.
 fn cost(row: &CostRow) -> Value {
     let (measure, value, beside) = match row.measure {
         Measure::Tcp => ("tcp", "bits_per_second", None),
@@ -70,7 +70,7 @@ fn cost(row: &CostRow) -> Value {
             |pick: fn(&(f64, f64)) -> f64| column.samples.iter().map(pick).collect::<Vec<_>>();
         let median = column.median();
         let mut object = json!({
-            "by": column.contestant.to_string(),
+            "by": column.contender.to_string(),
             value: median.map(|median| median.0),
             "samples": pick(|sample| sample.0),
         });

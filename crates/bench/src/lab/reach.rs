@@ -1,27 +1,28 @@
-//! The first half: who reaches whom.
+//! The first half of the lab: which member reaches which.
 
 use anyhow::Result;
 use indicatif::ProgressBar;
 use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_lab::expect::{Probe, Setup, cells, expected, host_sees_more, wanted};
-use umacvlan_lab::member::Member;
 use umacvlan_lab::network::Network;
-use umacvlan_lab::probe::{Patience, Reach, reach};
+use umacvlan_lab::oracle::{Setup, cells, expected, expected_reach, host_sees_more};
+use umacvlan_lab::probe::{WaitLimits, probe_all};
+use umacvlan_lab::reach::{Probe, Reach};
+use umacvlan_lab::station::Member;
 
 use super::LabArgs;
-use super::contest::{Contest, Contestant};
+use super::contenders::{Contender, Contenders};
 
-/// What was found in one setup.
+/// The results in one setup.
 pub(super) struct SetupReach {
     pub(super) setup: Setup,
-    /// Nothing hides from our host what is not its own.
+    /// True if no filter hides the sub-interfaces' frames from our host.
     pub(super) overheard: bool,
     pub(super) ours: Option<Reach>,
     pub(super) kernel: Option<Reach>,
 }
 
-/// One question: does `from` reach `to`?
+/// One cell of a table: whether `from` reaches `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cell {
     pub(super) probe: Probe,
@@ -29,11 +30,11 @@ pub(super) struct Cell {
     pub(super) to: Member,
 }
 
-/// A cell that is not as promised.
+/// A cell that differs from the documented rules.
 pub(super) struct Difference {
     pub(super) setup: Setup,
     pub(super) cell: Cell,
-    /// How many copies arrived.
+    /// The number of copies that arrived.
     pub(super) copies: u8,
     pub(super) expected: bool,
 }
@@ -44,12 +45,12 @@ impl SetupReach {
         cells(self.setup.mode).map(|(probe, from, to)| Cell { probe, from, to })
     }
 
-    /// What is promised of a cell; `None` if there is no such cell.
+    /// The documented result of a cell; `None` if there is no such cell.
     pub(super) fn expected(&self, Cell { probe, from, to }: Cell) -> Option<bool> {
         expected(self.setup, probe, from, to)
     }
 
-    /// True if our host sees more in this cell than is promised, which is known and no failure.
+    /// True if our host receives more in this cell than documented, which is known and no failure.
     pub(super) fn excused(&self, cell: Cell) -> bool {
         let Cell { probe, from, to } = cell;
         let copies = self.ours.map_or(0, |ours| ours.copies(probe, from, to));
@@ -59,7 +60,7 @@ impl SetupReach {
             && host_sees_more(self.setup, probe, from, to)
     }
 
-    /// The cells in which ours is not as promised.
+    /// The cells in which ours differs from the documented rules.
     pub(super) fn differing(&self) -> Vec<Difference> {
         let Some(ours) = self.ours else {
             return Vec::new();
@@ -78,41 +79,41 @@ impl SetupReach {
     }
 }
 
-/// How many steps of progress this half has.
-pub(super) fn steps(args: &LabArgs, contest: &Contest) -> usize {
-    runners(contest).count() * args.modes().len() * args.hairpins().len()
+/// The number of progress steps of this half.
+pub(super) fn steps(args: &LabArgs, contenders: &Contenders) -> usize {
+    columns(contenders).count() * args.modes().len() * args.hairpins().len()
 }
 
-/// Tries everyone who takes part in all setups of this mode.
+/// Tests all contenders in all setups of this mode.
 pub(super) fn run(
     network: &mut Network,
-    contest: &Contest,
+    contenders: &Contenders,
     mode: Mode,
     args: &LabArgs,
     progress: &ProgressBar,
 ) -> Result<Vec<SetupReach>> {
     let setup = |hairpin| Setup { mode, hairpin, semantics: args.semantics };
-    let overheard = contest.overheard.is_some();
+    let overheard = contenders.overheard.is_some();
     let mut found: Vec<_> = args
         .hairpins()
         .into_iter()
         .map(|hairpin| SetupReach { setup: setup(hairpin), overheard, ours: None, kernel: None })
         .collect();
-    for runner in runners(contest) {
-        contest.attach(runner, network, mode, contest.workers)?;
+    for contender in columns(contenders) {
+        contenders.attach(contender, network, mode, contenders.workers)?;
         for row in &mut found {
             let state = if row.setup.hairpin { "on" } else { "off" };
-            progress.set_message(format!("{mode}, hairpin {state}: who reaches whom, {runner}"));
+            progress.set_message(format!("{mode}, hairpin {state}: who reaches whom, {contender}"));
             network.set_hairpin(row.setup.hairpin)?;
-            let semantics = match runner {
-                Contestant::Kernel => Semantics::Kernel,
-                Contestant::Ours(_) => args.semantics,
+            let semantics = match contender {
+                Contender::Kernel => Semantics::Kernel,
+                Contender::Ours(_) => args.semantics,
             };
-            let wanted = wanted(Setup { semantics, ..row.setup });
-            let reached = reach(&network.stations(), &wanted, Patience::default())?;
-            match runner {
-                Contestant::Kernel => row.kernel = Some(reached),
-                Contestant::Ours(_) => row.ours = Some(reached),
+            let wanted = expected_reach(Setup { semantics, ..row.setup });
+            let reached = probe_all(&network.stations(), &wanted, WaitLimits::default())?;
+            match contender {
+                Contender::Kernel => row.kernel = Some(reached),
+                Contender::Ours(_) => row.ours = Some(reached),
             }
             progress.inc(1);
         }
@@ -120,8 +121,8 @@ pub(super) fn run(
     Ok(found)
 }
 
-/// Whoever has a column: who reaches whom does not depend on how our engine waits.
-fn runners(contest: &Contest) -> impl Iterator<Item = Contestant> {
-    let contestants = contest.contestants.iter().copied();
-    contestants.filter(|contestant| *contestant != Contestant::Ours(PollMode::Busy))
+/// The contenders with a column. Our poll mode does not influence reachability.
+fn columns(contenders: &Contenders) -> impl Iterator<Item = Contender> {
+    let all = contenders.all.iter().copied();
+    all.filter(|contender| *contender != Contender::Ours(PollMode::Busy))
 }

@@ -1,45 +1,45 @@
-//! What the laboratory found, as tables for people.
+//! The results of the lab as tables for people.
 
 use std::fmt::Write;
-use umacvlan_core::options::{Backend, PollMode};
 
+use umacvlan_core::options::{Backend, PollMode};
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_lab::expect::{HOST_SEES_MORE, Probe, listed, members};
-use umacvlan_lab::member::{Member, SUBS};
+use umacvlan_lab::oracle::{HOST_SEES_MORE, listed, members};
+use umacvlan_lab::reach::{Probe, Reach};
+use umacvlan_lab::station::{Member, SUBS};
 
 use super::Findings;
-use super::contest::{Contest, Contestant};
-use super::cores::Cores;
+use super::contenders::{Contender, Contenders};
 use super::cost::{CostRow, Measure};
 use super::reach::{Cell, Difference, SetupReach};
+use crate::shared::cores::Cores;
 
-/// How to write: which columns there are, and whether in colour.
+/// The columns of the tables and their style.
 pub(super) struct Text {
     ours: bool,
     kernel: bool,
     without_kernel: Option<String>,
     workers: usize,
     backend: Backend,
-    /// Why our host hears more, if it does.
+    /// Why our host receives more frames, if it does.
     overheard: Option<String>,
     colour: bool,
 }
 
 impl Text {
-    pub(super) fn new(contest: &Contest, terminal: bool) -> Self {
+    pub(super) fn new(contenders: &Contenders, colour: bool) -> Self {
         Self {
-            ours: contest.has(Contestant::Ours(PollMode::Adaptive)),
-            kernel: contest.has(Contestant::Kernel),
-            without_kernel: contest.without_kernel.clone(),
-            workers: contest.workers,
-            backend: contest.backend,
-            overheard: contest.overheard.clone(),
-            // https://no-color.org
-            colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            ours: contenders.has(Contender::Ours(PollMode::Adaptive)),
+            kernel: contenders.has(Contender::Kernel),
+            without_kernel: contenders.without_kernel.clone(),
+            workers: contenders.workers,
+            backend: contenders.backend,
+            overheard: contenders.overheard.clone(),
+            colour,
         }
     }
 
-    /// What the tables show.
+    /// The explanation above the tables.
     pub(super) fn head(&self) -> String {
         let columns: Vec<_> = [(self.ours, "ours"), (self.kernel, "kernel"), (true, "expected")]
             .into_iter()
@@ -106,14 +106,14 @@ impl Text {
         let width = cells.max(name(Probe::Broadcast).len() + 1) + 1;
         let _ = write!(table, "{label:LABEL$}");
         for block in blocks {
-            // Colours take no room on the terminal, but `{:width$}` would count them.
+            // Escape sequences have no width on the terminal, but `{:width$}` would count them.
             let blanks = width.saturating_sub(visible(&block));
             let _ = write!(table, "{block}{:blanks$}", "");
         }
         end_line(table);
     }
 
-    /// What it costs: one line for each row, a column for each contestant.
+    /// The costs: one line for each row, a column for each contender.
     pub(super) fn costs(&self, rows: &[CostRow]) -> String {
         if rows.is_empty() {
             return String::new();
@@ -129,17 +129,17 @@ impl Text {
         );
         end_line(&mut table);
         for row in rows {
-            let kernel = median(row, Contestant::Kernel);
-            let ours = median(row, Contestant::Ours(PollMode::Adaptive));
+            let kernel = median(row, Contender::Kernel);
+            let ours = median(row, Contender::Ours(PollMode::Adaptive));
             cost_line(&mut table, row, "", ours, kernel);
-            if let Some(busy) = median(row, Contestant::Ours(PollMode::Busy)) {
+            if let Some(busy) = median(row, Contender::Ours(PollMode::Busy)) {
                 cost_line(&mut table, row, ", busy", Some(busy), kernel);
             }
         }
         table
     }
 
-    /// Whether all is as promised, and which cells are not.
+    /// The summary, and the cells that differ from the documented rules.
     pub(super) fn verdict(&self, findings: &Findings, differing: &[Difference]) -> String {
         let cells: usize = findings.reached.iter().map(|found| found.cells().count()).sum();
         let took = findings.took.as_secs_f64();
@@ -159,7 +159,7 @@ impl Text {
         verdict
     }
 
-    /// The marks of one cell, or blanks where there is none.
+    /// The marks of one cell, or blanks if there is no such cell.
     fn cell(&self, found: &SetupReach, cell: Cell) -> String {
         let Some(expected) = found.expected(cell) else {
             return " ".repeat(self.marks());
@@ -182,7 +182,7 @@ impl Text {
         marks
     }
 
-    /// How many marks a cell has.
+    /// The number of marks in a cell.
     fn marks(&self) -> usize {
         1 + usize::from(self.ours) + usize::from(self.kernel)
     }
@@ -195,7 +195,7 @@ impl Text {
     }
 }
 
-/// A difference in one line.
+/// A difference on one line.
 pub(super) fn describe(difference: &Difference) -> String {
     let Difference { setup, cell, .. } = difference;
     let hairpin = if setup.hairpin { "on" } else { "off" };
@@ -255,12 +255,12 @@ fn unit(measure: Measure, (value, beside): (f64, f64)) -> String {
     }
 }
 
-fn median(row: &CostRow, contestant: Contestant) -> Option<(f64, f64)> {
+fn median(row: &CostRow, contender: Contender) -> Option<(f64, f64)> {
     let mut columns = row.columns.iter();
-    columns.find(|column| column.contestant == contestant)?.median()
+    columns.find(|column| column.contender == contender)?.median()
 }
 
-/// Whom each sub-interface admits in source mode.
+/// The sources that each sub-interface admits in source mode.
 fn lists() -> String {
     let list = |sub| {
         let names: Vec<_> = listed(sub).iter().copied().map(short).collect();
@@ -270,7 +270,7 @@ fn lists() -> String {
     (1..=SUBS).map(list).collect::<Vec<_>>().join(", ")
 }
 
-fn copies(reach: &umacvlan_lab::probe::Reach, cell: Cell) -> u8 {
+fn copies(reach: &Reach, cell: Cell) -> u8 {
     reach.copies(cell.probe, cell.from, cell.to)
 }
 
@@ -295,7 +295,7 @@ const fn short(member: Member) -> &'static str {
     }
 }
 
-/// Characters that are seen: all but the escape sequences of [`Text::paint`].
+/// The number of visible characters: all but the escape sequences of [`Text::paint`].
 fn visible(words: &str) -> usize {
     let mut escaped = false;
     let seen = |c: &char| {
@@ -319,7 +319,7 @@ const REACHED: &str = "✓";
 const UNREACHED: &str = "·";
 const EXCUSED: &str = "+";
 
-/// Said where the kernel's column is meant to differ.
+/// Printed where the kernel's column differs on purpose.
 const PRIVATE_DIFFERS: &str = "The kernel lets reflected unicast through to a private \
      sub-interface. Ours does with --semantics kernel.\n";
 
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_take_no_room() {
+    fn escape_sequences_have_no_width() {
         assert_eq!(visible("\x1b[1;31m✓\x1b[0m· "), 3);
     }
 }

@@ -1,50 +1,52 @@
-//! `umacvlan lab --vlan`: what tags cost. One TCP stream between two links with an engine at each end
-//! of the cable, in a VLAN and without one, measured in turn.
+//! `umacvlan lab --vlan`: the cost of VLAN tags. One TCP stream between two sub-interfaces, with an
+//! engine at each end of a veth pair, tagged and untagged alternately.
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use umacvlan_engine::engine::ParentOptions;
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_lab::measure::{Path, tcp_throughput};
-use umacvlan_lab::trunk::Trunk;
+use umacvlan_lab::vlan_pair::VlanPair;
 
 use super::LabArgs;
-use super::cores::Cores;
+use crate::shared::cores::Cores;
+use crate::shared::stats::median;
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
-/// What stands behind the dot of a parent's name, and what it is called.
+/// The part after the dot in a parent's name, and its label.
 const PARENTS: [(&str, &str); 3] =
     [("", "untagged"), ("10", "VLAN 10"), ("10.20", "VLAN 20 inside VLAN 10")];
 
-/// The part of the untagged rate that a VLAN should reach at least.
+/// The smallest acceptable ratio of a VLAN's rate to the untagged rate.
 const GOAL: f64 = 0.9;
 
-/// What was measured of one parent.
+/// The results of one parent.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     parent: &'static str,
-    /// The median of all rounds in both directions.
+    /// The median over all rounds, of both directions.
     bits_per_second: f64,
-    /// Of the untagged one.
+    /// The ratio to the untagged parent.
     ratio: f64,
 }
 
-/// Measures all of them.
+/// Measures all parents.
 ///
 /// # Errors
-/// The network cannot be built, or a stream breaks, or a frame has no fate.
+/// The network cannot be built, a stream breaks, or an engine does not account for a frame.
 pub(super) fn run(args: &LabArgs) -> Result<Vec<Row>> {
     let worker = |cpu| WorkerConfig { cpu, ..WorkerConfig::default() };
     let workers = Cores::find().workers(args.workers.into()).map(worker).collect();
     let options = ParentOptions { backend: args.backend, workers, ..ParentOptions::default() };
-    let build = |(vlan, _)| Trunk::build(vlan, &options).context("cannot build the trunk");
-    let trunks: Vec<Trunk> = PARENTS.into_iter().map(build).collect::<Result<_>>()?;
+    let build =
+        |(vlan, _)| VlanPair::build(vlan, &options).context("cannot build the pair of hosts");
+    let pairs: Vec<VlanPair> = PARENTS.into_iter().map(build).collect::<Result<_>>()?;
     let (rounds, time) = if args.quick { (3, 80) } else { (9, 300) };
     let time = std::time::Duration::from_millis(time);
     let mut samples = [const { Vec::new() }; PARENTS.len()];
     for _ in 0..rounds {
-        for (trunk, samples) in trunks.iter().zip(&mut samples) {
-            let [one, other] = &trunk.stations();
+        for (pair, samples) in pairs.iter().zip(&mut samples) {
+            let [one, other] = &pair.stations();
             let mut both = 0.0;
             for (from, to) in [(one, other), (other, one)] {
                 let path = Path { from, to, cores: Cores::find().ends };
@@ -53,21 +55,16 @@ pub(super) fn run(args: &LabArgs) -> Result<Vec<Row>> {
             samples.push(both);
         }
     }
-    for (trunk, (_, parent)) in trunks.iter().zip(PARENTS) {
-        ensure!(trunk.is_balanced()?, "{parent}: a frame is counted nowhere");
+    for (pair, (_, parent)) in pairs.iter().zip(PARENTS) {
+        ensure!(pair.is_balanced()?, "{parent}: a frame is counted nowhere");
     }
-    let medians = samples.map(median);
+    let medians = samples.map(|samples| median(&samples).unwrap_or_default());
     let row = |((_, parent), bits): ((&str, &'static str), f64)| Row {
         parent,
         bits_per_second: bits,
         ratio: bits / medians[0],
     };
     Ok(PARENTS.into_iter().zip(medians).map(row).collect())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// The table for people.
@@ -103,6 +100,5 @@ mod tests {
                 "VLAN 10     9.50         0.95"
             ]
         );
-        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
     }
 }

@@ -1,4 +1,4 @@
-//! Frames per second: the smallest frames, as many as one core offers.
+//! Frames per second: the shortest frames, as many as one core can send.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -10,25 +10,25 @@ use std::time::{Duration, Instant};
 use umacvlan_core::MacAddr;
 use umacvlan_sys::raw_socket;
 
-use super::{Path, Result, join, pin};
+use super::{Path, Result};
+use crate::threads::{join, pin};
 
-/// Frames per second, of both ends.
+/// The frame rates of both ends, per second.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameRate {
-    /// What the sender's kernel took.
+    /// Frames that the sender's kernel accepted.
     pub offered: f64,
-    /// What the receiver's interface counted.
+    /// Frames that the receiver's interface counted.
     pub delivered: f64,
 }
 
 /// Sends 60-byte frames along `path` for `time`, after a warm-up of a quarter of that.
 ///
-/// Delivered frames are read from the receiving interface's counter while the sender is at full
-/// speed: a receiving program would measure itself, and frames that are still queued at the end
-/// are not counted twice.
+/// Delivered frames are read from the receiving interface's counter while the sender runs at full
+/// speed. A receiving program would measure itself, and frames still queued at the end would count.
 ///
 /// # Errors
-/// If the socket cannot be made or used, or the interface is gone.
+/// The socket cannot be opened or used, or the interface is gone.
 pub fn frame_rate(path: Path<'_, '_>, time: Duration) -> Result<FrameRate> {
     run(path, time).map_err(|e| path.failed("60-byte frames", e))
 }
@@ -49,14 +49,14 @@ fn run(path: Path<'_, '_>, time: Duration) -> io::Result<FrameRate> {
         });
         thread::sleep(time / 4);
         let rate = window(time, &offered, &mut received);
-        // Also after an error: the scope waits for the sender.
+        // After an error too, because the scope waits for the sender.
         stop.store(true, Ordering::Relaxed);
         join(sending)?;
         rate
     })
 }
 
-/// Both rates over the same stretch of time.
+/// Both rates over the same time.
 fn window(time: Duration, offered: &AtomicU64, received: &mut Counter) -> io::Result<FrameRate> {
     let mut now = || Ok::<_, io::Error>((offered.load(Ordering::Relaxed), received.read()?));
     let (before, begun) = (now()?, Instant::now());
@@ -66,12 +66,12 @@ fn window(time: Duration, offered: &AtomicU64, received: &mut Counter) -> io::Re
     Ok(FrameRate { offered: rate(before.0, after.0), delivered: rate(before.1, after.1) })
 }
 
-/// Sends until told to stop, and says in `offered` how many frames the kernel took so far.
+/// Sends until told to stop, and stores in `offered` how many frames the kernel has accepted.
 fn send(socket: &OwnedFd, frame: &[u8], offered: &AtomicU64, stop: &AtomicBool) -> io::Result<()> {
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
         match raw_socket::send(socket.as_fd(), frame, raw_socket::BATCH)? {
-            // Full: whoever shall empty the queue may need this core.
+            // The queue is full, and its consumer may need this core.
             0 => thread::yield_now(),
             count => sent += count as u64,
         }
@@ -82,7 +82,7 @@ fn send(socket: &OwnedFd, frame: &[u8], offered: &AtomicU64, stop: &AtomicBool) 
 
 /// The counter of received frames of one interface.
 struct Counter {
-    /// `/proc/net/dev` stays that of the namespace in which it was opened.
+    /// `/proc/net/dev` of the namespace in which the file was opened.
     file: File,
     interface: &'static str,
     text: String,
@@ -117,7 +117,7 @@ fn received(text: &str, interface: &str) -> Option<u64> {
     numbers.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The shortest frame, of an EtherType that no stack listens to.
+/// The shortest frame, of an EtherType that no stack handles.
 fn frame(from: MacAddr, to: MacAddr) -> [u8; FRAME_LEN] {
     let mut frame = [0; FRAME_LEN];
     frame[..6].copy_from_slice(&to.octets());
@@ -126,10 +126,10 @@ fn frame(from: MacAddr, to: MacAddr) -> [u8; FRAME_LEN] {
     frame
 }
 
-/// Bytes of the shortest Ethernet frame, without its checksum.
+/// Bytes of the shortest Ethernet frame, without its FCS.
 const FRAME_LEN: usize = 60;
 
-/// The EtherType that IEEE 802 keeps free for experiments.
+/// The first EtherType that IEEE 802 reserves for local experiments.
 const LOCAL_EXPERIMENTAL: u16 = 0x88b5;
 
 #[cfg(test)]

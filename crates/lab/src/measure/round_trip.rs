@@ -1,11 +1,12 @@
-//! Round trips: one UDP request, one answer, the next request.
+//! Round trips: one UDP request, one answer, then the next request.
 
 use std::io;
 use std::net::{Shutdown, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Path, Result, join, pin};
+use super::{Path, Result};
+use crate::threads::{join, pin};
 
 /// The times of many round trips.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ impl RoundTrips {
     /// The time that `percent` of the round trips did not exceed.
     ///
     /// # Panics
-    /// If `percent` is more than 100.
+    /// `percent` is more than 100.
     pub fn percentile(&self, percent: u8) -> Duration {
         assert!(percent <= 100, "{percent} percent");
         let rank = (self.sorted.len() * usize::from(percent)).div_ceil(100);
@@ -34,10 +35,10 @@ impl RoundTrips {
     }
 }
 
-/// Asks back to back along `path` for `time`, after a warm-up of a quarter of that.
+/// Sends requests back to back along `path` for `time`, after a warm-up of a quarter of that.
 ///
 /// # Errors
-/// If no answer came at all, or a socket cannot be made or used.
+/// No answer arrived at all, or a socket cannot be opened or used.
 pub fn round_trips(path: Path<'_, '_>, time: Duration) -> Result<RoundTrips> {
     connect(path)
         .and_then(|(asker, answerer)| run(path, &asker, &answerer, time))
@@ -58,13 +59,13 @@ fn run(
         });
         let asking = scope.spawn(move || {
             pin(here);
-            // Whoever implements the path may still be learning of it: a warm-up may stay unanswered.
+            // The warm-up may stay unanswered while the path is being set up.
             let _ = ask(asker, time / 4);
             ask(asker, time)
         });
         let asked = join(asking);
-        // Wakes the other end with an empty read. The kernel says "not connected" and does it
-        // all the same (inet_shutdown in net/ipv4/af_inet.c).
+        // Wakes the other end with an empty read. The kernel reports "not connected" but wakes it
+        // anyway (inet_shutdown in net/ipv4/af_inet.c).
         let _ = socket2::SockRef::from(answerer).shutdown(Shutdown::Both);
         join(answering)?;
         asked
@@ -87,7 +88,7 @@ fn ask(socket: &UdpSocket, time: Duration) -> io::Result<RoundTrips> {
     let begun = Instant::now();
     let mut sent = begun;
     while sent - begun < time {
-        // An answer to an earlier request, given up already, carries an earlier time.
+        // A late answer to an earlier request carries an earlier time.
         let request = u64::try_from((sent - begun).as_nanos()).unwrap_or(u64::MAX).to_be_bytes();
         socket.send(&request)?;
         let answered = await_answer(socket, request)?;
@@ -106,7 +107,7 @@ fn ask(socket: &UdpSocket, time: Duration) -> io::Result<RoundTrips> {
     Ok(RoundTrips { sorted: nanos, lost })
 }
 
-/// True when the answer to `request` came, false if it did not within [`GIVE_UP`].
+/// True if the answer to `request` arrived within [`ANSWER_TIMEOUT`].
 fn await_answer(socket: &UdpSocket, request: [u8; REQUEST_LEN]) -> io::Result<bool> {
     let mut answer = [0; REQUEST_LEN];
     loop {
@@ -126,12 +127,12 @@ fn connect(path: Path<'_, '_>) -> io::Result<(UdpSocket, UdpSocket)> {
     let answerer = path.to.netns.run(|| UdpSocket::bind((to, 0)))??;
     asker.connect(answerer.local_addr()?)?;
     answerer.connect(asker.local_addr()?)?;
-    asker.set_read_timeout(Some(GIVE_UP))?;
+    asker.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     Ok((asker, answerer))
 }
 
 /// Bytes of a request and of its answer.
 const REQUEST_LEN: usize = 8;
 
-/// When an answer counts as lost.
-const GIVE_UP: Duration = Duration::from_millis(100);
+/// The time after which an answer counts as lost.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);

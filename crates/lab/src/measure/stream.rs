@@ -1,4 +1,4 @@
-//! One TCP stream, as fast as it goes, every byte of it compared.
+//! One TCP stream at full speed, every byte of which is verified.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use super::{Path, Result, join, pin};
-use crate::member::Member;
+use super::{Path, Result};
+use crate::station::Member;
+use crate::threads::{join, pin};
 
-/// How much of a stream arrived, and in which time.
+/// The received bytes of a stream, and the time they took.
 #[derive(Clone, Copy, Debug)]
 pub struct Throughput {
-    /// Bytes of payload that the receiver read and found right.
+    /// Bytes of payload that the receiver read and verified.
     pub bytes: u64,
-    /// From the end of the warm-up to the last byte.
+    /// The time from the end of the warm-up to the last byte.
     pub time: Duration,
 }
 
@@ -31,8 +32,8 @@ impl Throughput {
 /// names its congestion control (`tcp(7)`, `TCP_CONGESTION`); `None` leaves the system's.
 ///
 /// # Errors
-/// If there is no such congestion control, if the connection is not made or stalls for two seconds,
-/// or if other bytes arrive than were sent.
+/// The kernel lacks this congestion control, the connection is not established or stalls for two
+/// seconds, or other bytes arrive than were sent.
 pub fn tcp_throughput(
     path: Path<'_, '_>,
     time: Duration,
@@ -61,7 +62,7 @@ fn run(
             receive(receiver, warm_up)
         });
         let sent = join(sending);
-        // The receiver's error tells more: the sender only sees that nobody reads any more.
+        // The receiver's error comes first: the sender only sees a closed connection.
         let received = join(receiving)?;
         sent.map(|()| received)
     })
@@ -101,46 +102,50 @@ fn receive(mut stream: TcpStream, warm_up: Duration) -> io::Result<Throughput> {
     }
 }
 
-/// Both ends of a connection along `path`, made in their namespaces.
+/// Both ends of a connection along `path`, opened in their namespaces.
 fn connect(path: Path<'_, '_>, congestion: Option<&str>) -> io::Result<(TcpStream, TcpStream)> {
     let (from, to) = (path.from.member, path.to.member);
     let listener = path.to.netns.run(|| TcpListener::bind((to.ip(), 0)))??;
     let address = listener.local_addr()?;
-    let sender = path.from.netns.run(|| dial(from, address, congestion))??;
+    let sender = path.from.netns.run(|| connect_from(from, address, congestion))??;
     let (receiver, _) = listener.accept()?;
-    sender.set_write_timeout(Some(PATIENCE))?;
-    receiver.set_read_timeout(Some(PATIENCE))?;
+    sender.set_write_timeout(Some(STALL_TIMEOUT))?;
+    receiver.set_read_timeout(Some(STALL_TIMEOUT))?;
     Ok((sender, receiver))
 }
 
-fn dial(from: Member, address: SocketAddr, congestion: Option<&str>) -> io::Result<TcpStream> {
+fn connect_from(
+    from: Member,
+    address: SocketAddr,
+    congestion: Option<&str>,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    // It decides how fast the sender sends, and nothing at the other end.
+    // Congestion control is the sender's; the receiver needs no setting.
     if let Some(name) = congestion {
         socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
             io::Error::new(error.kind(), format!("no TCP congestion control \"{name}\": {error}"))
         })?;
     }
     socket.bind(&SocketAddr::from((from.ip(), 0)).into())?;
-    socket.connect_timeout(&address.into(), PATIENCE)?;
+    socket.connect_timeout(&address.into(), STALL_TIMEOUT)?;
     Ok(socket.into())
 }
 
-/// After which silence a stream counts as broken.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The time without progress after which a stream counts as broken.
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of one write and one read: enough for two of the largest GSO frames.
+/// Bytes of one write and one read: enough for two of the largest GSO packets.
 const CHUNK: usize = 128 * 1024;
 
-/// After how many bytes the stream repeats itself. A prime: no frame, page or window that is
-/// lost, doubled or out of place leaves the right bytes at the right place.
+/// The period of the stream in bytes. It is prime, so that a lost, repeated or misplaced frame,
+/// page or window shifts the pattern and is noticed.
 const PERIOD: usize = 65_521;
 
-/// Random bytes with that period, enough of them for a chunk that begins anywhere.
+/// Random bytes of that period, long enough for a chunk that begins anywhere in it.
 static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut state = 0x9e37_79b9_u32;
     let period: Vec<u8> = std::iter::repeat_with(|| {
-        // An xorshift generator (Marsaglia 2003): quick, and good enough to look different.
+        // An xorshift generator (Marsaglia 2003).
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;

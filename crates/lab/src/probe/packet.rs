@@ -1,13 +1,13 @@
-//! The frames and packets that the probes send, and how they are told apart on return.
+//! The frames and packets of the probes, and the tags that identify them.
 
 use umacvlan_core::MacAddr;
 
-use crate::member::Member;
+use crate::station::Member;
 
 /// The EtherType of ARP.
 pub(super) const ETHERTYPE_ARP: u16 = 0x0806;
 
-/// Bytes of the ARP request: the least that Ethernet carries, without the checksum.
+/// Bytes of the ARP request: the shortest Ethernet frame, without its FCS.
 const ARP_FRAME_LEN: usize = 60;
 
 /// Bytes of the echo request.
@@ -16,14 +16,14 @@ const ECHO_LEN: usize = 8 + TAG_LEN;
 /// Bytes of a [`Tag`].
 const TAG_LEN: usize = 8;
 
-/// What a probe carries, to be known again.
+/// The identification that a probe carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
-    /// The same for all probes of one try.
+    /// The same for all probes of one test.
     pub(super) nonce: u32,
-    /// Which sending of this try it was.
+    /// The round of sending in this test.
     pub(super) round: u8,
-    /// Who sent the broadcast, or who should answer the echo.
+    /// The sender of the broadcast, or the destination of the echo request.
     pub(super) member: Member,
 }
 
@@ -35,7 +35,7 @@ impl Tag {
         [a, b, c, d, self.round, member, b'u', b'm']
     }
 
-    /// The tag in these bytes, or `None` if they are not of a probe.
+    /// The tag in these bytes, or `None` if they are not a probe's.
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let [a, b, c, d, round, member, b'u', b'm'] = *bytes.first_chunk()? else {
             return None;
@@ -48,7 +48,7 @@ impl Tag {
     }
 }
 
-/// A broadcast ARP request of `tag.member` with this address, for an IP address that nobody has.
+/// A broadcast ARP request of `tag.member` with this MAC address, for an unused IP address.
 pub(super) fn arp_request(mac: MacAddr, tag: Tag) -> [u8; ARP_FRAME_LEN] {
     let mut frame = [0; ARP_FRAME_LEN];
     let parts: [&[u8]; 9] = [
@@ -60,8 +60,8 @@ pub(super) fn arp_request(mac: MacAddr, tag: Tag) -> [u8; ARP_FRAME_LEN] {
         &mac.octets(),
         &tag.member.ip().octets(),
         &MacAddr::ZERO.octets(),
-        &NOBODY,
-        // In the padding, where a stack does not look.
+        &UNUSED_IP,
+        // In the padding, which stacks ignore.
         &tag.to_bytes(),
     ];
     for (byte, from) in frame.iter_mut().zip(parts.into_iter().flatten()) {
@@ -70,7 +70,7 @@ pub(super) fn arp_request(mac: MacAddr, tag: Tag) -> [u8; ARP_FRAME_LEN] {
     frame
 }
 
-/// The tag of a received ARP request, or `None` if it is somebody else's.
+/// The tag of a received ARP request, or `None` if it is not a probe.
 pub(super) fn arp_tag(frame: &[u8]) -> Option<Tag> {
     Tag::from_bytes(frame.get(ARP_LEN..)?)
 }
@@ -85,8 +85,8 @@ pub(super) fn echo_request(tag: Tag) -> [u8; ECHO_LEN] {
     packet
 }
 
-/// The tag of a received ICMP echo reply with its IPv4 header, or `None` if it is anything else,
-/// or not from the member that was asked.
+/// The tag of a received ICMP echo reply with its IPv4 header. `None` if it is another packet, or
+/// not from the member that the request was sent to.
 pub(super) fn echo_tag(packet: &[u8]) -> Option<Tag> {
     let header_len = usize::from(packet.first()? & 0x0f) * 4;
     let source = packet.get(12..16)?;
@@ -111,8 +111,8 @@ fn checksum(bytes: &[u8]) -> u16 {
 /// Where the ARP packet ends and the padding begins.
 const ARP_LEN: usize = 14 + 28;
 
-/// An address of the laboratory's network without an owner.
-const NOBODY: [u8; 4] = [10, 76, 0, 254];
+/// An unused address of the lab's network.
+const UNUSED_IP: [u8; 4] = [10, 76, 0, 254];
 
 const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
@@ -124,7 +124,7 @@ mod tests {
     const TAG: Tag = Tag { nonce: 0xdead_beef, round: 3, member: Member::External };
 
     #[test]
-    fn an_arp_request_is_one_and_carries_its_tag() {
+    fn an_arp_request_is_valid_and_carries_its_tag() {
         let mac = Member::External.mac();
         let frame = arp_request(mac, TAG);
         let parsed = etherparse::SlicedPacket::from_ethernet(&frame).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_request_has_the_checksum_that_is_expected() {
+    fn an_echo_request_has_a_correct_checksum() {
         let packet = echo_request(TAG);
         let icmp = etherparse::Icmpv4Slice::from_slice(&packet).unwrap();
         let header = icmp.header();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_counts_only_from_the_member_asked() {
+    fn a_reply_counts_only_from_the_requested_member() {
         let mut packet = [0; 20 + ECHO_LEN];
         packet[0] = 0x45;
         packet[20..].copy_from_slice(&echo_request(TAG));

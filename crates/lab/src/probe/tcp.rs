@@ -1,4 +1,4 @@
-//! TCP between everyone and everyone else, all connections at once and without blocking.
+//! TCP connections between all pairs of members, all at once and without blocking.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use umacvlan_sys::poll::Interest;
 
-use crate::error::{Doing, Result};
-use crate::member::{Member, Station};
+use crate::error::{Context, Result};
+use crate::station::{Member, Station};
 
-/// Who listens, who calls whom, and who has taken up.
-pub(super) struct Calls {
+/// The listening, connecting and accepted sockets of all members.
+pub(super) struct TcpProbes {
     listeners: Vec<Socket>,
-    dials: Vec<Dial>,
+    connections: Vec<Connection>,
     accepted: Vec<Socket>,
 }
 
 /// One connection, seen from the member that opens it.
-struct Dial {
+struct Connection {
     from: Member,
     to: Member,
     socket: Socket,
@@ -34,47 +34,48 @@ enum State {
     Failed,
 }
 
-impl Calls {
+impl TcpProbes {
     /// Opens a listening socket for each station, and a connection from each to every other.
     pub(super) fn open(stations: &[Station<'_>]) -> Result<Self> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for Station { member, netns, .. } in stations {
-            let doing = || format!("listening on TCP at {member}");
-            let (listener, address) = netns.run(|| listen(*member)).doing(doing)?.doing(doing)?;
+            let context = || format!("listening on TCP at {member}");
+            let (listener, address) =
+                netns.run(|| listen(*member)).context(context)?.context(context)?;
             listeners.push(listener);
             addresses.push((*member, address));
         }
-        let mut dials = Vec::new();
+        let mut connections = Vec::new();
         for Station { member, netns, .. } in stations {
             let others = addresses.iter().filter(|(to, _)| to != member);
-            let doing = || format!("opening TCP connections from {member}");
+            let context = || format!("opening TCP connections from {member}");
             let opened = netns.run(|| {
                 others
-                    .map(|(to, address)| Dial::open(*member, *to, *address))
+                    .map(|(to, address)| Connection::open(*member, *to, *address))
                     .collect::<io::Result<Vec<_>>>()
             });
-            dials.extend(opened.doing(doing)?.doing(doing)?);
+            connections.extend(opened.context(context)?.context(context)?);
         }
-        Ok(Self { listeners, dials, accepted: Vec::new() })
+        Ok(Self { listeners, connections, accepted: Vec::new() })
     }
 
-    /// Adds what these connections wait for.
+    /// Appends the events that these sockets wait for.
     pub(super) fn interests<'s>(&'s self, interests: &mut Vec<Interest<'s>>) {
         let listeners = self.listeners.iter().chain(&self.accepted);
         interests.extend(listeners.map(|socket| Interest::readable(socket.as_fd())));
-        interests.extend(self.dials.iter().filter_map(Dial::interest));
+        interests.extend(self.connections.iter().filter_map(Connection::interest));
     }
 
-    /// Takes every connection as far as it goes now; `reached` is told of each that has had its
+    /// Advances every connection as far as possible. Calls `reached` for each that receives its
     /// answer.
     pub(super) fn advance(&mut self, mut reached: impl FnMut(Member, Member)) {
-        for dial in &mut self.dials {
-            dial.advance(&mut reached);
+        for connection in &mut self.connections {
+            connection.advance(&mut reached);
         }
         for listener in &self.listeners {
             while let Ok((socket, _)) = listener.accept() {
-                // One that cannot be made non-blocking would stop the loop: let it go.
+                // A blocking socket would stop the loop, so it is closed instead.
                 if socket.set_nonblocking(true).is_ok() {
                     self.accepted.push(socket);
                 }
@@ -84,11 +85,11 @@ impl Calls {
     }
 }
 
-impl Dial {
+impl Connection {
     fn open(from: Member, to: Member, address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        // Closing is a reset: no connection stays behind in a state of waiting.
+        // Closing resets the connection, so that none stays in TIME_WAIT.
         socket.set_linger(Some(Duration::ZERO))?;
         socket.bind(&SocketAddr::from((from.ip(), 0)).into())?;
         let state = match socket.connect(&address.into()) {
@@ -109,17 +110,17 @@ impl Dial {
 
     fn advance(&mut self, reached: &mut impl FnMut(Member, Member)) {
         if self.state == State::Connecting {
-            self.state = match (&self.socket).write(&self.question()) {
+            self.state = match (&self.socket).write(&self.request()) {
                 Ok(_) => State::Asked,
-                // EAGAIN: the connection is still in the making (tcp(7)).
+                // EAGAIN: the connection is not yet established (tcp(7)).
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => State::Connecting,
                 Err(_) => State::Failed,
             };
         }
         if self.state == State::Asked {
-            let mut answer = [0; QUESTION_LEN];
+            let mut answer = [0; REQUEST_LEN];
             self.state = match (&self.socket).read(&mut answer) {
-                Ok(QUESTION_LEN) if answer == self.question() => State::Answered,
+                Ok(REQUEST_LEN) if answer == self.request() => State::Answered,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => State::Asked,
                 _ => State::Failed,
             };
@@ -129,15 +130,15 @@ impl Dial {
         }
     }
 
-    /// Bytes that no other connection sends: an answer with the wrong ones came from elsewhere.
-    fn question(&self) -> [u8; QUESTION_LEN] {
+    /// The request of this connection. No other has the same, so a misdirected answer is noticed.
+    fn request(&self) -> [u8; REQUEST_LEN] {
         let [.., from] = self.from.ip().octets();
         let [.., to] = self.to.ip().octets();
         [b'u', b'm', from, to]
     }
 }
 
-const QUESTION_LEN: usize = 4;
+const REQUEST_LEN: usize = 4;
 
 fn listen(member: Member) -> io::Result<(Socket, SocketAddr)> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -148,7 +149,7 @@ fn listen(member: Member) -> io::Result<(Socket, SocketAddr)> {
     Ok((socket, address.ok_or(io::ErrorKind::AddrNotAvailable)?))
 }
 
-/// Sends back what came; false when the connection is over.
+/// Echoes received bytes. False when the connection has ended.
 fn echo(mut socket: &Socket) -> bool {
     let mut bytes = [0; 64];
     match socket.read(&mut bytes) {

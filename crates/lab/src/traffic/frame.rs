@@ -1,20 +1,20 @@
-//! The frames of the generator, every byte of which the receiver knows beforehand.
+//! The generator's frames. The receiver can verify every byte of them.
 //!
-//! After the headers: the number of the trial (2 bytes), the number of the frame (4), the time at
-//! which it was due (8), and bytes that follow from those three up to the end.
+//! After the headers: the number of the trial (2 bytes), the number of the frame (4), its due time
+//! (8), and a pattern derived from these three up to the end.
 
 use std::net::Ipv4Addr;
 
 use umacvlan_core::MacAddr;
 use umacvlan_core::offload::checksum;
 
-/// The EtherType that IEEE 802 keeps free for experiments.
+/// The first EtherType that IEEE 802 reserves for local experiments.
 pub(super) const ETHERTYPE: u16 = 0x88b5;
 
-/// Bytes of the longest frame without its check sequence.
+/// Bytes of the longest frame without its FCS.
 pub(super) const FRAME_MAX: usize = 1514;
 
-/// Bytes of the check sequence, which RFC 2544 counts and no program sees.
+/// Bytes of the FCS, which RFC 2544 counts and programs do not see.
 const FCS_LEN: u16 = 4;
 
 const ETHERNET_LEN: usize = 14;
@@ -22,21 +22,20 @@ const NUMBERS_LEN: usize = 14;
 const IPV4_LEN: usize = 20;
 const UDP_LEN: usize = 8;
 
-/// The port to which datagrams go, and the first from which they come: nobody else is in the
-/// namespaces.
+/// The datagrams' destination port and their first source port. The namespaces have no other users.
 pub(super) const PORT: u16 = 7609;
 
-/// How long frames are, as RFC 2544 counts: with the check sequence, 64 to 1518.
+/// The lengths of frames as RFC 2544 counts them: with the FCS, 64 to 1518 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sizes {
-    /// All the same.
+    /// One length.
     Fixed(u16),
-    /// 7 of 64 bytes, 4 of 570 and 1 of 1518, mixed evenly.
+    /// 7 frames of 64 bytes, 4 of 570 and 1 of 1518, interleaved.
     Imix,
 }
 
 impl Sizes {
-    /// Bytes of the frame of this number, without the check sequence.
+    /// Bytes of the frame of this number, without the FCS.
     fn of(self, number: u32) -> usize {
         let size = match self {
             Self::Fixed(size) => size.clamp(64, 1518),
@@ -48,14 +47,14 @@ impl Sizes {
 
 const IMIX: [u16; 12] = [64, 570, 64, 64, 570, 64, 1518, 64, 570, 64, 570, 64];
 
-/// What one frame carries.
+/// The identification that a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
-    /// The trial that it belongs to.
+    /// The frame's trial.
     pub(super) trial: u16,
-    /// Its place in the trial.
+    /// The frame's number in the trial.
     pub(super) number: u32,
-    /// When it was due, in nanoseconds of CLOCK_REALTIME.
+    /// The frame's due time, in nanoseconds of CLOCK_REALTIME.
     pub(super) due: u64,
 }
 
@@ -77,7 +76,7 @@ impl Tag {
         }
     }
 
-    /// Where the pattern begins (splitmix64's finish): two tags have nothing in common in theirs.
+    /// The start of the pattern (splitmix64's finish): the patterns of two tags are unrelated.
     fn seed(self) -> u64 {
         let mixed = self.due ^ (u64::from(self.number) << 16 | u64::from(self.trial));
         let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -86,34 +85,34 @@ impl Tag {
     }
 }
 
-/// What all frames of a stream have in common.
+/// The properties that all frames of a stream share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stream {
     pub(super) from: MacAddr,
     pub(super) to: MacAddr,
     pub(super) sizes: Sizes,
-    /// The frames are UDP datagrams from one of these to the other, else of [`ETHERTYPE`].
+    /// Source and destination if the frames are UDP datagrams; otherwise they have [`ETHERTYPE`].
     pub(super) ips: Option<(Ipv4Addr, Ipv4Addr)>,
-    /// Ports that the datagrams come from, in turn; at least one.
+    /// The number of source ports, used in turn; at least one.
     pub(super) flows: u16,
 }
 
-/// Why a frame is not one that was sent to where it came.
+/// A defect of a received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Wrong {
-    /// Not the two addresses of the stream.
+pub enum BadFrame {
+    /// Its addresses are not those of the stream.
     #[error("a frame with wrong addresses came")]
     Addresses,
-    /// Longer or shorter than its number says.
+    /// Its length is not that of the frame with its number.
     #[error("a frame of a wrong length came")]
     Length,
-    /// Other bytes than were sent.
+    /// Its bytes differ from those that were sent.
     #[error("a frame with wrong bytes came")]
     Payload,
 }
 
 impl Stream {
-    /// Bytes of the headers before what is the generator's own.
+    /// Bytes of the headers before the tag.
     pub(super) const fn headers_len(&self) -> usize {
         match self.ips {
             None => ETHERNET_LEN,
@@ -121,7 +120,7 @@ impl Stream {
         }
     }
 
-    /// Writes what stays the same into a buffer for frames.
+    /// Writes the constant part of every frame into a buffer.
     pub(super) fn begin(&self, buffer: &mut [u8; FRAME_MAX]) {
         buffer[..6].copy_from_slice(&self.to.octets());
         buffer[6..12].copy_from_slice(&self.from.octets());
@@ -129,7 +128,7 @@ impl Stream {
         buffer[12..14].copy_from_slice(&ethertype.to_be_bytes());
     }
 
-    /// Writes one frame into a buffer that was begun; returns its length.
+    /// Writes one frame into a buffer that [`Stream::begin`] has prepared. Returns its length.
     pub(super) fn write(&self, tag: Tag, buffer: &mut [u8; FRAME_MAX]) -> usize {
         let len = self.sizes.of(tag.number);
         let own = &mut buffer[self.headers_len()..len];
@@ -147,46 +146,48 @@ impl Stream {
         len
     }
 
-    /// Which of the flows a frame belongs to.
+    /// The flow of the frame of this number.
     pub(super) fn flow(&self, number: u32) -> u16 {
         // The remainder is below `flows`.
         u16::try_from(number % u32::from(self.flows.max(1))).unwrap_or(0)
     }
 
-    /// What came carries, if every byte of it is as it should be: a frame with its addresses, or
-    /// of a datagram what a socket is given of it.
-    pub(super) fn read(&self, bytes: &[u8]) -> Result<Tag, Wrong> {
+    /// Verifies every byte and returns the tag. `bytes` is a frame, or a datagram's payload.
+    ///
+    /// # Errors
+    /// The first defect found.
+    pub(super) fn read(&self, bytes: &[u8]) -> Result<Tag, BadFrame> {
         let own = match self.ips {
             Some(_) => bytes,
             None => {
-                let (header, own) = bytes.split_at_checked(ETHERNET_LEN).ok_or(Wrong::Length)?;
+                let (header, own) = bytes.split_at_checked(ETHERNET_LEN).ok_or(BadFrame::Length)?;
                 if header[..6] != self.to.octets() || header[6..12] != self.from.octets() {
-                    return Err(Wrong::Addresses);
+                    return Err(BadFrame::Addresses);
                 }
                 own
             }
         };
-        let (numbers, pattern_bytes) = own.split_first_chunk().ok_or(Wrong::Length)?;
+        let (numbers, pattern_bytes) = own.split_first_chunk().ok_or(BadFrame::Length)?;
         let tag = Tag::from_bytes(*numbers);
         let (words, rest) = pattern_bytes.as_chunks::<8>();
         let mut pattern = Pattern(tag.seed());
-        // Compared without a branch for each, which is faster.
+        // Without a branch for each word, which is faster.
         let differing = words.iter().fold(0, |differing, word| {
             differing | (u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(pattern.next()))
         });
         if differing != 0 || !rest.iter().zip(pattern.next()).all(|(byte, wanted)| *byte == wanted)
         {
-            return Err(Wrong::Payload);
+            return Err(BadFrame::Payload);
         }
-        // Last, because only now the number is known to be one of ours.
+        // Last, because the number is only now known to be valid.
         if self.headers_len() + own.len() != self.sizes.of(tag.number) {
-            return Err(Wrong::Length);
+            return Err(BadFrame::Length);
         }
         Ok(tag)
     }
 }
 
-/// Writes the headers of IPv4 (RFC 791) and UDP (RFC 768) before what is in the packet already.
+/// Writes the headers of IPv4 (RFC 791) and UDP (RFC 768) before the packet's payload.
 fn write_headers((from, to): (Ipv4Addr, Ipv4Addr), port: u16, packet: &mut [u8]) {
     let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes();
     let total = length(packet);
@@ -207,7 +208,7 @@ fn write_headers((from, to): (Ipv4Addr, Ipv4Addr), port: u16, packet: &mut [u8])
     pseudo[..8].copy_from_slice(&ip[12..]);
     pseudo[9] = 17;
     pseudo[10..].copy_from_slice(&udp_length);
-    // Both are complements of sums: the sum of the two is one as well, with the carry added.
+    // Both checksums are complements of sums, which are added with the carry.
     let (sum, carry) = (!checksum(&pseudo)).overflowing_add(!checksum(udp));
     let sum = !(sum + u16::from(carry));
     udp[6..8].copy_from_slice(&if sum == 0 { u16::MAX } else { sum }.to_be_bytes());
@@ -216,7 +217,7 @@ fn write_headers((from, to): (Ipv4Addr, Ipv4Addr), port: u16, packet: &mut [u8])
 /// The EtherType of IPv4.
 const IPV4: u16 = 0x0800;
 
-/// Words that are cheap to make and differ from their neighbours.
+/// A sequence of words that is cheap to compute and differs from word to word.
 struct Pattern(u64);
 
 impl Pattern {
@@ -229,7 +230,7 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::member::Member;
+    use crate::station::Member;
 
     const TAG: Tag = Tag { trial: 3, number: 7, due: 1_234_567_890_123 };
 
@@ -267,11 +268,11 @@ mod tests {
         for at in (0..good.len()).filter(|at| !(12..14).contains(at)) {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            let wrong = if at < 12 { Wrong::Addresses } else { Wrong::Payload };
+            let wrong = if at < 12 { BadFrame::Addresses } else { BadFrame::Payload };
             assert_eq!(stream.read(&bad), Err(wrong), "byte {at}");
         }
-        assert_eq!(stream.read(&good[..good.len() - 1]), Err(Wrong::Length));
-        assert_eq!(stream.read(&good[..20]), Err(Wrong::Length));
+        assert_eq!(stream.read(&good[..good.len() - 1]), Err(BadFrame::Length));
+        assert_eq!(stream.read(&good[..20]), Err(BadFrame::Length));
     }
 
     #[test]

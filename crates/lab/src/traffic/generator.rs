@@ -1,4 +1,4 @@
-//! [`Generator`]: frames out of one packet socket, at a rate or as fast as it goes.
+//! [`Generator`]: sends frames from one packet socket, at a rate or as fast as possible.
 
 use std::io;
 use std::ops::Range;
@@ -13,20 +13,20 @@ use super::frame::{FRAME_MAX, Stream, Tag};
 use super::schedule::Schedule;
 use super::{Rate, now};
 
-/// What the generator did in one trial.
+/// The generator's counters of one trial.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
-    /// Frames that were to be sent; as many as were offered where there is no rate to keep.
+    /// Frames that the rate demands; equal to `offered` without a rate.
     pub intended: u64,
-    /// Frames given to the kernel.
+    /// Frames passed to the kernel.
     pub offered: u64,
-    /// Of those, frames for which the path's first queue had no room: they count as lost.
+    /// Of those, frames that the path's first queue had no room for. They count as lost.
     pub refused: u64,
-    /// From when the first frame was due until the last was offered.
+    /// The time from the first frame's due time until the last frame was offered.
     pub took: Duration,
-    /// By how much a frame was offered late at most.
+    /// The longest delay of a frame after its due time.
     pub late: Duration,
-    /// Processor time of the generator's thread.
+    /// CPU time of the generator's thread.
     pub time: Duration,
 }
 
@@ -48,7 +48,7 @@ impl Generator {
         }
     }
 
-    /// Sends the frames of one trial during `time`, which is of CLOCK_REALTIME in nanoseconds.
+    /// Sends the frames of one trial during `time`, in nanoseconds of CLOCK_REALTIME.
     pub(super) fn run(
         &mut self,
         stream: &Stream,
@@ -57,17 +57,22 @@ impl Generator {
         time: Range<u64>,
     ) -> io::Result<Sent> {
         let before = process::thread_cpu_time()?;
-        // As the engine's worker does: a short sleep is to be short.
+        // Keeps short sleeps short, as the engine's worker does.
         process::minimize_timer_slack();
         self.frames.iter_mut().for_each(|frame| stream.begin(frame));
         wait_until(time.start);
         let mut sent = match rate {
-            Rate::Max => self.flood(stream, trial, time.end)?,
+            Rate::Max => self.send_at_full_speed(stream, trial, time.end)?,
             Rate::Frames(rate) => {
                 let length = time.end.saturating_sub(time.start);
                 let schedule = Schedule::new(time.start, rate, Duration::from_nanos(length));
-                // A little more time than that, for what was held up.
-                self.pace(stream, trial, &schedule, time.end + length / GRACE + GRACE_NANOS)?
+                // Some grace time for frames that were delayed.
+                self.send_by_schedule(
+                    stream,
+                    trial,
+                    &schedule,
+                    time.end + length / GRACE_DIVISOR + GRACE_NANOS,
+                )?
             }
         };
         sent.took = Duration::from_nanos(now().saturating_sub(time.start));
@@ -75,8 +80,8 @@ impl Generator {
         Ok(sent)
     }
 
-    /// As fast as it goes: every frame is due when it is made.
-    fn flood(&mut self, stream: &Stream, trial: u16, end: u64) -> io::Result<Sent> {
+    /// Sends as fast as possible: every frame is due when it is built.
+    fn send_at_full_speed(&mut self, stream: &Stream, trial: u16, end: u64) -> io::Result<Sent> {
         let mut sent = Sent::default();
         let mut next = 0_u32;
         loop {
@@ -90,14 +95,14 @@ impl Generator {
                 next = next.wrapping_add(1);
             }
             if self.offer(TX_BATCH, &mut sent)? > 0 {
-                // Full: whoever shall empty the queue may need this core.
+                // The queue is full, and its consumer may need this core.
                 thread::yield_now();
             }
         }
     }
 
-    /// By the schedule; gives up at `end`.
-    fn pace(
+    /// Sends by the schedule; stops at `end`.
+    fn send_by_schedule(
         &mut self,
         stream: &Stream,
         trial: u16,
@@ -129,7 +134,7 @@ impl Generator {
         Ok(sent)
     }
 
-    /// Gives the first `count` frames to the kernel; returns how many it refused.
+    /// Passes the first `count` frames to the kernel. Returns how many it refused.
     fn offer(&mut self, count: usize, sent: &mut Sent) -> io::Result<u64> {
         let Self { socket, calls, frames, lens } = self;
         let (mut refused, mut failed) = (0, None);
@@ -148,7 +153,7 @@ impl Generator {
     }
 }
 
-/// Waits until that time: asleep as long as it is far, giving way to others when it is near.
+/// Waits until that time: sleeps while it is far away, and yields when it is near.
 fn wait_until(time: u64) {
     loop {
         let left = time.saturating_sub(now());
@@ -162,9 +167,9 @@ fn wait_until(time: u64) {
     }
 }
 
-/// What it takes to wake up, roughly: a sleep ends so much earlier.
+/// The approximate time to wake up. Sleeps end this much earlier.
 const WAKE_NANOS: u64 = 60_000;
 
-/// One part in so many of a trial's time is what a generator may take longer, and so much more.
-const GRACE: u64 = 10;
+/// The grace time of a trial: its length divided by `GRACE_DIVISOR`, plus `GRACE_NANOS`.
+const GRACE_DIVISOR: u64 = 10;
 const GRACE_NANOS: u64 = 20_000_000;

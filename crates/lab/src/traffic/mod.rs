@@ -1,17 +1,16 @@
-//! Traffic of our own: a generator, a receiver that verifies every byte, and what both of them
-//! counted.
+//! Generated traffic: a generator, a receiver that verifies every byte, and their counters.
 //!
-//! [`Kind::Frames`] go through packet sockets at both ends, so no network stack is part of what is
-//! measured. The time of arrival is the kernel's, taken when the frame reached the stack of its
-//! destination: when the receiver gets to read it is no matter of the path. [`Kind::Datagrams`]
-//! leave in the same way, and are read by a program from a UDP socket.
+//! [`Kind::Frames`] use packet sockets at both ends, so no network stack is part of the
+//! measurement. The arrival time is the kernel's timestamp, taken when the frame reaches the
+//! destination's stack: the time until the receiver reads it does not count. [`Kind::Datagrams`]
+//! are sent in the same way, and read from a UDP socket.
 
 mod frame;
 mod generator;
 mod receiver;
 mod schedule;
+mod sequence_tracker;
 mod storm;
-mod tally;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -26,82 +25,82 @@ use umacvlan_sys::capture::Capture;
 use umacvlan_sys::raw_socket;
 use umacvlan_sys::udp_batch::UdpBatch;
 
-pub use frame::{Sizes, Wrong};
+pub use frame::{BadFrame, Sizes};
 pub use generator::Sent;
 pub use receiver::Received;
+pub use sequence_tracker::SequenceTracker;
 pub use storm::Storm;
-pub use tally::Tally;
 
-use crate::error::{Doing, Result};
-use crate::measure::{join, pin};
-use crate::member::Station;
+use crate::error::{Context, Result};
+use crate::station::Station;
+use crate::threads::{join, pin};
 use frame::{ETHERTYPE, PORT, Stream};
 use generator::Generator;
-use receiver::{Ear, Receiver, Watched};
+use receiver::{Receiver, RxProgress, RxSocket};
 
-/// What is sent.
+/// The kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Frames of an EtherType that no stack listens to.
+    /// Frames of an EtherType that no stack handles.
     Frames,
-    /// UDP datagrams to a socket, which is a program's: without offloads of any kind.
+    /// UDP datagrams to an ordinary socket, without offloads.
     Datagrams,
 }
 
 /// How fast frames are offered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
-    /// As fast as one core can.
+    /// As fast as one core can send.
     Max,
-    /// So many in a second, at even distances.
+    /// This many per second, evenly spaced.
     Frames(f64),
 }
 
-/// How a trial is run.
+/// The parameters of a trial.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// How fast.
+    /// The sending rate.
     pub rate: Rate,
-    /// The length of frames.
+    /// The lengths of the frames.
     pub sizes: Sizes,
-    /// For how long at first nothing counts for rate and latency.
+    /// The time before the measurement, in which frames do not count for rate and latency.
     pub warm_up: Duration,
-    /// For how long then.
+    /// The measured time after it.
     pub time: Duration,
 }
 
-/// What came of a trial.
+/// The result of a trial.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Of the generator.
+    /// The generator's counters.
     pub sent: Sent,
-    /// Of the receiver.
+    /// The receiver's counters.
     pub received: Received,
-    /// The time that rate and latency are of.
+    /// The measured time.
     pub window: Duration,
 }
 
 impl Outcome {
-    /// Frames per second at the destination that was given the least.
+    /// Frames per second at the destination that received the fewest.
     pub fn rate(&self) -> f64 {
-        let timely = self.received.tallies.iter().map(|tally| tally.timely).min();
+        let timely = self.received.trackers.iter().map(|tracker| tracker.timely).min();
         timely.unwrap_or(0) as f64 / self.window.as_secs_f64()
     }
 
-    /// Frames that did not reach the destination that was given the least, but for those that
-    /// only the receiver missed.
+    /// Frames that did not reach the destination that received the fewest. Frames that only the
+    /// receiver dropped do not count.
     pub fn lost(&self) -> u64 {
-        let received = self.received.tallies.iter().map(|tally| tally.received).min();
+        let received = self.received.trackers.iter().map(|tracker| tracker.received).min();
         self.sent.offered.saturating_sub(received.unwrap_or(0) + self.received.drops)
     }
 
-    /// The part of the frames that was lost, 0 to 1.
+    /// The ratio of lost to offered frames, 0 to 1.
     pub fn loss_ratio(&self) -> f64 {
         self.lost() as f64 / self.sent.offered.max(1) as f64
     }
 }
 
-/// Instruments at both ends of a path, for one trial after another.
+/// A generator and a receiver at the ends of a path, for one trial after another.
 pub struct Instruments {
     from: MacAddr,
     to: MacAddr,
@@ -109,25 +108,26 @@ pub struct Instruments {
     flows: u16,
     generator: Generator,
     receiver: Receiver,
-    /// A socket at each destination, to tell the switches on the way where it is.
-    voices: Vec<(OwnedFd, MacAddr)>,
+    /// A socket and MAC address at each destination, which switches on the path learn from.
+    announcers: Vec<(OwnedFd, MacAddr)>,
     cores: Option<(CoreId, CoreId)>,
     trial: u16,
-    doing: String,
+    context: String,
 }
 
 impl std::fmt::Debug for Instruments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Instruments").field(&self.doing).finish()
+        f.debug_tuple("Instruments").field(&self.context).finish()
     }
 }
 
 impl Instruments {
-    /// Sets up a generator at `from` and a receiver for all of `to`: one destination of unicast,
-    /// or several of broadcast frames. The threads of the two ends run on `cores`, if given.
+    /// Opens a generator at `from` and a receiver for all of `to`: one destination of unicast
+    /// frames, or several of broadcast frames. The threads of the two ends run on `cores`, if
+    /// given.
     ///
     /// # Errors
-    /// A socket or the memory of its ring is refused.
+    /// The kernel refuses a socket or the memory of its ring.
     pub fn open(
         from: &Station<'_>,
         to: &[Station<'_>],
@@ -139,19 +139,21 @@ impl Instruments {
             _ => MacAddr::BROADCAST,
         };
         let ends: Vec<_> = to.iter().map(|station| station.member.to_string()).collect();
-        let doing = format!("frames from {} to {}", from.member, ends.join(", "));
-        let (mut ears, mut voices) = (Vec::new(), Vec::new());
+        let context = format!("frames from {} to {}", from.member, ends.join(", "));
+        let (mut sockets, mut announcers) = (Vec::new(), Vec::new());
         for station in to {
-            ears.push(match kind {
-                Kind::Frames => Ear::Ring(on(station, |index| Capture::open(index, ETHERTYPE))?),
+            sockets.push(match kind {
+                Kind::Frames => {
+                    RxSocket::Ring(open_at(station, |index| Capture::open(index, ETHERTYPE))?)
+                }
                 Kind::Datagrams => {
                     let address = (station.member.ip(), PORT).into();
-                    Ear::Socket(on(station, |_| UdpBatch::open(address))?)
+                    RxSocket::Socket(open_at(station, |_| UdpBatch::open(address))?)
                 }
             });
-            voices.push((on(station, |index| raw_socket::open(index, 0))?, station.mac));
+            announcers.push((open_at(station, |index| raw_socket::open(index, 0))?, station.mac));
         }
-        let generator = Generator::new(on(from, |index| raw_socket::open(index, 0))?);
+        let generator = Generator::new(open_at(from, |index| raw_socket::open(index, 0))?);
         let pair = to.first().map(|to| (from.member.ip(), to.member.ip()));
         Ok(Self {
             from: from.mac,
@@ -159,34 +161,34 @@ impl Instruments {
             ips: pair.filter(|_| kind == Kind::Datagrams),
             flows: 1,
             generator,
-            receiver: Receiver(ears),
-            voices,
+            receiver: Receiver(sockets),
+            announcers,
             cores,
             trial: 0,
-            doing,
+            context,
         })
     }
 
-    /// Sends to everybody, also if there is only one destination.
+    /// Sends broadcast frames even if there is only one destination.
     #[must_use]
-    pub fn to_everybody(self) -> Self {
+    pub fn to_broadcast(self) -> Self {
         Self { to: MacAddr::BROADCAST, ..self }
     }
 
-    /// From now on the datagrams come from so many ports in turn, at least one, and are in order if
-    /// those of each port are.
-    pub fn spread(&mut self, flows: u16) {
+    /// Sends datagrams from this many source ports in turn, at least one. The order is checked for
+    /// each port.
+    pub fn set_flows(&mut self, flows: u16) {
         self.flows = flows.max(1);
     }
 
     /// Runs one trial.
     ///
     /// # Errors
-    /// A frame came that was not as it was sent, or to whom it was not sent: how fast it came is
-    /// then of no interest. Or a socket failed.
+    /// A frame arrived altered or at the wrong destination, which makes the rates meaningless, or a
+    /// socket failed.
     pub fn run(&mut self, load: Load) -> Result<Outcome> {
-        let doing = self.doing.clone();
-        self.try_run(load).doing(|| doing)
+        let context = self.context.clone();
+        self.try_run(load).context(|| context)
     }
 
     fn try_run(&mut self, load: Load) -> io::Result<Outcome> {
@@ -197,14 +199,14 @@ impl Instruments {
         let stream = Stream { from, to, sizes: load.sizes, ips, flows };
         let start = now() + nanos(LEAD);
         let window = start + nanos(load.warm_up)..start + nanos(load.warm_up + load.time);
-        let tally = Tally::new(stream, self.trial, window.clone());
-        let (watched, trial) = (Watched::default(), self.trial);
+        let tracker = SequenceTracker::new(stream, self.trial, window.clone());
+        let (progress, trial) = (RxProgress::default(), self.trial);
         let (here, there) = self.cores.unzip();
         let Self { generator, receiver, .. } = self;
         let (sent, received) = thread::scope(|scope| {
             let receiving = scope.spawn(|| {
                 pin(there);
-                receiver.run(&tally, &watched)
+                receiver.run(&tracker, &progress)
             });
             let sending = scope.spawn(|| {
                 pin(here);
@@ -212,21 +214,21 @@ impl Instruments {
             });
             let sent = join(sending);
             if let Ok(sent) = &sent {
-                await_rest(sent, &watched);
+                await_rest(sent, &progress);
             }
-            watched.stop.store(true, Ordering::Relaxed);
+            progress.stop.store(true, Ordering::Relaxed);
             (sent, join(receiving))
         });
         let (sent, received) = (sent?, received?);
-        match received.tallies.iter().find_map(|tally| tally.wrong) {
-            Some(wrong) => Err(io::Error::other(wrong)),
+        match received.trackers.iter().find_map(|tracker| tracker.bad_frame) {
+            Some(bad) => Err(io::Error::other(bad)),
             None => Ok(Outcome { sent, received, window: load.time }),
         }
     }
 
-    /// Has every destination send a frame, so that a switch need not flood what is sent there.
+    /// Sends a frame from every destination, so that switches learn its address and do not flood.
     fn announce(&self) -> io::Result<()> {
-        for (socket, mac) in &self.voices {
+        for (socket, mac) in &self.announcers {
             let mut frame = [0; 60];
             frame[..6].copy_from_slice(&MacAddr::BROADCAST.octets());
             frame[6..12].copy_from_slice(&mac.octets());
@@ -237,19 +239,22 @@ impl Instruments {
     }
 }
 
-/// Opens something in a station's namespace, on its interface.
-fn on<T: Send>(station: &Station<'_>, open: impl FnOnce(u32) -> io::Result<T> + Send) -> Result<T> {
+/// Opens a socket in a station's namespace, on its interface.
+fn open_at<T: Send>(
+    station: &Station<'_>,
+    open: impl FnOnce(u32) -> io::Result<T> + Send,
+) -> Result<T> {
     let member = station.member;
-    let doing = || format!("opening an instrument at {member}");
+    let context = || format!("opening an instrument at {member}");
     let opened = station.netns.run(|| open(raw_socket::index_of(member.interface())?));
-    opened.doing(doing)?.doing(doing)
+    opened.context(context)?.context(context)
 }
 
-/// Waits until every frame has come, or none came for a while.
-fn await_rest(sent: &Sent, watched: &Watched) {
+/// Waits until every frame has arrived, or none arrived for [`QUIET`].
+fn await_rest(sent: &Sent, progress: &RxProgress) {
     let mut before = None;
     loop {
-        let frames = watched.frames.load(Ordering::Relaxed);
+        let frames = progress.frames.load(Ordering::Relaxed);
         if frames >= sent.offered - sent.refused || before == Some(frames) {
             return;
         }
@@ -271,8 +276,8 @@ fn nanos(time: Duration) -> u64 {
 /// From the start of the threads to the first frame.
 const LEAD: Duration = Duration::from_millis(1);
 
-/// A path from which nothing came for so long is empty. Longer than the receiver's ring keeps a
-/// block, and than any of the paths keeps a frame.
+/// A path that delivered nothing for this long is empty. Longer than the receiver's ring holds a
+/// block and than any path holds a frame.
 const QUIET: Duration = Duration::from_millis(20);
 
 /// The second EtherType that IEEE 802 keeps free for experiments.

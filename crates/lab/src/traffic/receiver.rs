@@ -1,4 +1,4 @@
-//! [`Receiver`]: one thread that reads and verifies what comes at every destination.
+//! [`Receiver`]: one thread that reads and verifies the frames of every destination.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,38 +11,38 @@ use umacvlan_sys::process;
 use umacvlan_sys::udp_batch::UdpBatch;
 
 use super::now;
-use super::tally::Tally;
+use super::sequence_tracker::SequenceTracker;
 
-/// What others see of a receiver at work.
+/// The state that a running receiver shares with other threads.
 #[derive(Debug, Default)]
-pub(super) struct Watched {
+pub(super) struct RxProgress {
     /// Frames read so far, at all destinations.
     pub(super) frames: AtomicU64,
-    /// Set to end it.
+    /// Set to stop the receiver.
     pub(super) stop: AtomicBool,
 }
 
-/// What the receiver did in one trial.
+/// The receiver's counters of one trial.
 #[derive(Clone, Debug, Default)]
 pub struct Received {
-    /// One for each destination.
-    pub tallies: Vec<Tally>,
-    /// Frames that came but found no room in a ring: the receiver was too slow.
+    /// The counters of each destination.
+    pub trackers: Vec<SequenceTracker>,
+    /// Frames dropped at a full ring or socket: the receiver was too slow.
     pub drops: u64,
-    /// Processor time of the receiver's thread.
+    /// CPU time of the receiver's thread.
     pub time: Duration,
 }
 
-/// Where the frames of one destination are read.
-pub(super) enum Ear {
-    /// As they reach the destination's stack.
+/// The socket from which the frames of one destination are read.
+pub(super) enum RxSocket {
+    /// Frames, as they reach the destination's stack.
     Ring(Capture),
-    /// As a program is given them.
+    /// Datagrams, as a program receives them.
     Socket(UdpBatch),
 }
 
-impl Ear {
-    /// Shows some of what waits, with the time of its arrival; false if nothing waits.
+impl RxSocket {
+    /// Passes some pending frames and their arrival times to `each`. False if none are pending.
     fn read(&mut self, mut each: impl FnMut(&[u8], u64)) -> io::Result<bool> {
         match self {
             Self::Ring(capture) => Ok(capture.read_block(each)),
@@ -53,7 +53,7 @@ impl Ear {
         }
     }
 
-    /// What found no room here since the last call.
+    /// Frames dropped for lack of room since the last call.
     fn take_drops(&mut self) -> io::Result<u64> {
         match self {
             Self::Ring(capture) => capture.take_drops(),
@@ -69,46 +69,50 @@ impl Ear {
     }
 }
 
-/// The ears at all destinations.
-pub(super) struct Receiver(pub(super) Vec<Ear>);
+/// The sockets of all destinations.
+pub(super) struct Receiver(pub(super) Vec<RxSocket>);
 
 impl Receiver {
-    /// Throws away what has come so far.
+    /// Discards all pending frames and resets the drop counters.
     pub(super) fn clear(&mut self) -> io::Result<()> {
-        for ear in &mut self.0 {
-            while ear.read(|_, _| ())? {}
-            ear.take_drops()?;
+        for socket in &mut self.0 {
+            while socket.read(|_, _| ())? {}
+            socket.take_drops()?;
         }
         Ok(())
     }
 
-    /// Reads until it is told to stop, and to the end of what is there then.
-    pub(super) fn run(&mut self, tally: &Tally, watched: &Watched) -> io::Result<Received> {
+    /// Reads until told to stop, and then the frames that are still pending.
+    pub(super) fn run(
+        &mut self,
+        tracker: &SequenceTracker,
+        progress: &RxProgress,
+    ) -> io::Result<Received> {
         let before = process::thread_cpu_time()?;
-        let mut tallies = vec![tally.clone(); self.0.len()];
+        let mut trackers = vec![tracker.clone(); self.0.len()];
         loop {
-            let stop = watched.stop.load(Ordering::Relaxed);
-            for (ear, tally) in self.0.iter_mut().zip(&mut tallies) {
-                while ear.read(|bytes, arrived| tally.count(bytes, arrived))? {
-                    let frames = tally.received + tally.duplicated + tally.stale;
-                    watched.frames.fetch_max(frames, Ordering::Relaxed);
+            let stop = progress.stop.load(Ordering::Relaxed);
+            for (socket, tracker) in self.0.iter_mut().zip(&mut trackers) {
+                while socket.read(|bytes, arrived| tracker.count(bytes, arrived))? {
+                    let frames = tracker.received + tracker.duplicated + tracker.stale;
+                    progress.frames.fetch_max(frames, Ordering::Relaxed);
                 }
             }
             if stop {
                 break;
             }
             let mut interests: Vec<_> =
-                self.0.iter().map(|ear| Interest::readable(ear.fd())).collect();
-            poll::wait(&mut interests, PATIENCE)?;
+                self.0.iter().map(|socket| Interest::readable(socket.fd())).collect();
+            poll::wait(&mut interests, STOP_CHECK)?;
         }
         let mut drops = 0;
-        for ear in &mut self.0 {
-            drops += ear.take_drops()?;
+        for socket in &mut self.0 {
+            drops += socket.take_drops()?;
         }
         let time = process::thread_cpu_time()?.saturating_sub(before);
-        Ok(Received { tallies, drops, time })
+        Ok(Received { trackers, drops, time })
     }
 }
 
-/// How long to sleep at most before a look whether to stop.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// The longest sleep before a check whether to stop.
+const STOP_CHECK: Duration = Duration::from_millis(5);

@@ -1,23 +1,23 @@
-//! [`Schedule`]: when each frame of a trial is due.
+//! [`Schedule`]: the due time of each frame of a trial.
 //!
-//! A frame that is late keeps the time at which it was due, and the next ones keep theirs: what a
-//! path delays is then delay, also where it holds up the sender, who would otherwise simply have
-//! asked less often (coordinated omission).
+//! A late frame keeps its due time, and so do the next ones. A path that blocks the sender then
+//! adds to the latency. Otherwise the sender would only send less often, and the delay would be
+//! missed (coordinated omission).
 
 use std::time::Duration;
 
-/// Frames at even distances. Times are in nanoseconds of any one clock.
+/// Evenly spaced frames. Times are in nanoseconds of one clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     start: u64,
     /// Frames per second.
     rate: f64,
-    /// Frames in all.
+    /// The number of frames.
     total: u32,
 }
 
 impl Schedule {
-    /// Frames at this rate, from `start` on and for `time`; one at least.
+    /// Frames at this rate, from `start` on and for `time`; at least one.
     pub(super) fn new(start: u64, rate: f64, time: Duration) -> Self {
         // The conversion saturates: 4 billion frames are more than any trial has.
         #[allow(clippy::cast_possible_truncation, reason = "see the line above")]
@@ -25,12 +25,12 @@ impl Schedule {
         Self { start, rate, total }
     }
 
-    /// Frames in all.
+    /// The number of frames.
     pub(super) const fn total(&self) -> u32 {
         self.total
     }
 
-    /// How many frames are due by `now`, from the beginning.
+    /// How many frames in total are due by `now`.
     pub(super) fn due(&self, now: u64) -> u32 {
         let Some(passed) = now.checked_sub(self.start) else {
             return 0;
@@ -40,7 +40,7 @@ impl Schedule {
         due.saturating_add(1).min(self.total)
     }
 
-    /// When the frame of this number is due.
+    /// The due time of the frame of this number.
     pub(super) fn time_of(&self, number: u32) -> u64 {
         #[allow(clippy::cast_possible_truncation, reason = "584 years of nanoseconds fit")]
         let after = (f64::from(number) * 1e9 / self.rate).ceil() as u64;

@@ -1,4 +1,4 @@
-//! [`Storm`]: frames for everybody that nobody measures, beside others that somebody does.
+//! [`Storm`]: a broadcast storm in the background of a measurement.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +9,12 @@ use core_affinity::CoreId;
 use umacvlan_core::MacAddr;
 use umacvlan_sys::{process, raw_socket};
 
-use super::{ANNOUNCEMENT, on};
-use crate::error::{Doing, Result};
-use crate::measure::{join, pin};
-use crate::member::Station;
+use super::{ANNOUNCEMENT, open_at};
+use crate::error::{Context, Result};
+use crate::station::Station;
+use crate::threads::{join, pin};
 
-/// A station that sends to everybody.
+/// A sender of broadcast frames.
 #[derive(Debug)]
 pub struct Storm {
     socket: OwnedFd,
@@ -23,38 +23,38 @@ pub struct Storm {
 }
 
 impl Storm {
-    /// A storm from that station, whose thread runs on that core if one is given.
+    /// Opens a sender at that station. Its thread runs on `core`, if given.
     ///
     /// # Errors
-    /// A socket is refused.
+    /// The kernel refuses a socket.
     pub fn open(from: &Station<'_>, core: Option<CoreId>) -> Result<Self> {
         let mut frame = [0; FRAME_LEN];
         frame[..6].copy_from_slice(&MacAddr::BROADCAST.octets());
         frame[6..12].copy_from_slice(&from.mac.octets());
         frame[12..14].copy_from_slice(&ANNOUNCEMENT.to_be_bytes());
-        Ok(Self { socket: on(from, |index| raw_socket::open(index, 0))?, frame, core })
+        Ok(Self { socket: open_at(from, |index| raw_socket::open(index, 0))?, frame, core })
     }
 
-    /// Sends a frame each `period` for as long as `during` takes; returns what that does, and how
-    /// many frames there were.
+    /// Sends a frame each `period` while `during` runs. Returns the result of `during` and the
+    /// number of frames sent.
     ///
     /// # Errors
     /// The socket fails.
-    pub fn rage<T>(&self, period: Duration, during: impl FnOnce() -> T) -> Result<(T, u64)> {
+    pub fn run_during<T>(&self, period: Duration, during: impl FnOnce() -> T) -> Result<(T, u64)> {
         let stop = AtomicBool::new(false);
         let (done, sent) = thread::scope(|scope| {
-            let raging = scope.spawn(|| {
+            let sending = scope.spawn(|| {
                 pin(self.core);
                 self.send_until(&stop, period)
             });
             let done = during();
             stop.store(true, Ordering::Relaxed);
-            (done, join(raging))
+            (done, join(sending))
         });
-        Ok((done, sent.doing(|| "a storm")?))
+        Ok((done, sent.context(|| "a storm")?))
     }
 
-    /// What is due is sent, and what the first queue of the path has no room for is lost.
+    /// Sends the frames that are due. Frames that the path's first queue has no room for are lost.
     fn send_until(&self, stop: &AtomicBool, period: Duration) -> std::io::Result<u64> {
         process::minimize_timer_slack();
         let begun = Instant::now();
@@ -74,5 +74,5 @@ impl Storm {
     }
 }
 
-/// Bytes of the shortest frame, without its check sequence.
+/// Bytes of the shortest frame, without its FCS.
 const FRAME_LEN: usize = 60;

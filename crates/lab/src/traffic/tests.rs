@@ -1,20 +1,20 @@
-//! The instruments on a plain cable, where nothing is between them.
+//! The instruments on a veth pair, with nothing between the ends.
 
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::root_or_skip;
 
 use super::*;
-use crate::member::Member;
+use crate::station::Member;
 
-/// The external station and the host at the two ends of a cable.
-struct Cable {
+/// The external host and the parent's host, joined by a veth pair.
+struct VethPair {
     ends: [(Member, Netns); 2],
 }
 
-impl Cable {
-    /// None if the test named `test` must be skipped.
-    fn lay() -> Option<Self> {
+impl VethPair {
+    /// None if the test must be skipped.
+    fn create() -> Option<Self> {
         root_or_skip().then(|| {
             let ends = [Member::External, Member::Host].map(|end| (end, Netns::create().unwrap()));
             let [(from, here), (to, there)] = &ends;
@@ -46,50 +46,51 @@ fn load(rate: Rate, sizes: Sizes) -> Load {
 }
 
 #[test]
-fn at_a_low_rate_everything_comes_once_and_in_order() {
-    let Some(cable) = Cable::lay() else {
+fn at_a_low_rate_every_frame_arrives_once_and_in_order() {
+    let Some(veth) = VethPair::create() else {
         return;
     };
     let kinds = [Kind::Frames, Kind::Datagrams];
     let sizes = [Sizes::Fixed(64), Sizes::Fixed(1518), Sizes::Imix];
     for (kind, sizes) in kinds.into_iter().flat_map(|kind| sizes.map(|sizes| (kind, sizes))) {
-        let mut instruments = cable.instruments(kind);
+        let mut instruments = veth.instruments(kind);
         let outcome = instruments.run(load(Rate::Frames(2000.0), sizes)).unwrap();
-        let [tally] = &outcome.received.tallies[..] else {
+        let [tracker] = &outcome.received.trackers[..] else {
             panic!("{outcome:?}");
         };
-        // A machine with much else to do may not find the time to send all of them.
+        // A busy machine may not send all of them in time.
         let offered = outcome.sent.offered;
         assert!(outcome.sent.intended == 110 && (1..=110).contains(&offered), "{outcome:?}");
-        assert_eq!((tally.received, tally.duplicated, tally.reordered), (offered, 0, 0));
+        assert_eq!((tracker.received, tracker.duplicated, tracker.reordered), (offered, 0, 0));
         assert_eq!((outcome.lost(), outcome.received.drops), (0, 0));
     }
 }
 
 #[test]
-fn as_fast_as_it_goes_nothing_is_lost_unnoticed() {
-    let Some(cable) = Cable::lay() else {
+fn at_full_speed_no_loss_is_unnoticed() {
+    let Some(veth) = VethPair::create() else {
         return;
     };
-    let outcome = cable.instruments(Kind::Frames).run(load(Rate::Max, Sizes::Fixed(64))).unwrap();
-    let tally = &outcome.received.tallies[0];
-    assert!(tally.timely > 0 && outcome.sent.time > Duration::ZERO, "{outcome:?}");
-    assert!(tally.received + outcome.received.drops <= outcome.sent.offered, "{outcome:?}");
-    assert_eq!((tally.duplicated, tally.reordered), (0, 0));
+    let outcome = veth.instruments(Kind::Frames).run(load(Rate::Max, Sizes::Fixed(64))).unwrap();
+    let tracker = &outcome.received.trackers[0];
+    assert!(tracker.timely > 0 && outcome.sent.time > Duration::ZERO, "{outcome:?}");
+    assert!(tracker.received + outcome.received.drops <= outcome.sent.offered, "{outcome:?}");
+    assert_eq!((tracker.duplicated, tracker.reordered), (0, 0));
 }
 
 #[test]
-fn a_frame_of_somebody_else_fails_the_trial() {
-    let Some(cable) = Cable::lay() else {
+fn a_foreign_frame_fails_the_trial() {
+    let Some(veth) = VethPair::create() else {
         return;
     };
-    let mut instruments = cable.instruments(Kind::Frames);
-    // The receiver listens for a stream to another address than the one that is used.
+    let mut instruments = veth.instruments(Kind::Frames);
+    // The receiver expects a stream to another address than the generator uses.
     let honest = std::mem::replace(&mut instruments.to, MacAddr::BROADCAST);
     instruments.run(load(Rate::Frames(1000.0), Sizes::Fixed(64))).unwrap();
-    let (_, netns) = &cable.ends[0];
+    let (_, netns) = &veth.ends[0];
     let (member, mac) = (Member::External, Member::External.mac());
-    let stranger = on(&Station { member, netns, mac }, |index| raw_socket::open(index, 0)).unwrap();
+    let stranger =
+        open_at(&Station { member, netns, mac }, |index| raw_socket::open(index, 0)).unwrap();
     let mut frame = [0; 60];
     frame[..6].copy_from_slice(&honest.octets());
     frame[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());

@@ -1,0 +1,131 @@
+//! `umacvlan bench`: the cost of each mode, compared with other implementations.
+//!
+//! A bench ([`forward`], [`path`]) returns points. Statistics, output and the comparison of two
+//! reports are the same for all benches. docs/benchmarks.md explains how the figures are obtained.
+
+mod compare;
+mod environment;
+mod fail_if;
+#[cfg(test)]
+mod fixtures;
+mod forward;
+mod mlrsearch;
+mod output;
+mod path;
+mod progress;
+mod report;
+mod summary;
+mod unit;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use compare::CompareArgs;
+use forward::ForwardArgs;
+use output::OutputArgs;
+use progress::Progress;
+use report::{Environment, Point, Report, SCHEMA, read};
+
+/// Measure what each mode costs, beside other implementations
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    command: BenchCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum BenchCommand {
+    Compare(CompareArgs),
+    /// Measure paths end to end, over veth and TAP, beside the kernel's macvlan and others
+    Path(BenchRun<path::PathArgs>),
+    /// Measure the engine alone, in memory, beside a bare lookup of the same addresses
+    Forward(BenchRun<ForwardArgs>),
+    Show(ShowArgs),
+}
+
+/// Show a report again, in any form
+#[derive(Args, Clone, Debug)]
+struct ShowArgs {
+    /// What `--out` or `-j` wrote
+    #[arg(value_name = "FILE.json")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+// The arguments of every bench. Not a documentation comment: clap would show it as the bench's
+// help.
+#[derive(Args, Clone, Debug)]
+struct BenchRun<A: Args> {
+    #[command(flatten)]
+    own: A,
+
+    /// Seed of all random choices, to repeat a run [default: random]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u32>,
+
+    /// Number of trials of each point
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    trials: Option<u32>,
+
+    /// Take less than a minute, with less certain results
+    #[arg(long)]
+    quick: bool,
+
+    /// Keep this in the report, for instance the name of the machine; can be repeated
+    #[arg(long, value_name = "TEXT")]
+    note: Vec<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Runs the command. The exit status is failure if a `--fail-if` condition holds or a comparison
+/// finds a regression.
+///
+/// # Errors
+/// A measurement fails, or a file cannot be read or written.
+pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    match &args.command {
+        BenchCommand::Compare(args) => compare::run(args),
+        BenchCommand::Path(args) => args.run("path", path::run),
+        BenchCommand::Forward(args) => args.run("forward", forward::run),
+        BenchCommand::Show(args) => {
+            args.output.check()?;
+            args.output.deliver(&read(&args.file)?)
+        }
+    }
+}
+
+impl<A: Args> BenchRun<A> {
+    /// Runs this bench and delivers its report.
+    fn run(
+        &self,
+        name: &str,
+        bench: impl FnOnce(&A, &mut Progress) -> Result<Vec<Point>>,
+    ) -> Result<ExitCode> {
+        self.output.check()?;
+        let begun = Instant::now();
+        // 32 bits, which every reader of JSON represents exactly.
+        let seed = u64::from(self.seed.unwrap_or_else(|| fastrand::u32(..)));
+        let machine = environment::gather(seed);
+        let mut progress = Progress::new(seed, self.trials, self.quick);
+        self.note.iter().for_each(|note| progress.note(note));
+        let points = bench(&self.own, &mut progress)?;
+        let notes = progress.finish();
+        let environment = Environment {
+            seconds: begun.elapsed().as_secs_f64(),
+            shared_cores: progress.shared_cores,
+            offloads: progress.offloads,
+            notes,
+            ..machine
+        };
+        let (schema, bench) = (SCHEMA.to_owned(), name.to_owned());
+        self.output.deliver(&Report { schema, bench, environment, points })
+    }
+}

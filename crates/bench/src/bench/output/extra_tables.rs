@@ -1,0 +1,106 @@
+//! Tables below the one of points: the worker's cost for a frame, and ratios to other points than
+//! the kernel's.
+
+use crate::bench::report::{Point, Report};
+use crate::bench::unit::digits;
+use umacvlan_text::table::{Cell, Head, Table, Tint};
+
+/// Both tables, each with a heading. A table without rows is left out.
+pub(super) fn render(report: &Report, colour: bool) -> String {
+    let mut text = String::new();
+    for (title, columns) in [("What a frame takes of the worker", WORKER), ("Beside", BESIDE)] {
+        let table = table(&report.points, columns).render(colour);
+        if !table.is_empty() {
+            text.push_str(&format!("\n{title}:\n{table}"));
+        }
+    }
+    text
+}
+
+/// The points that have at least one of these figures. Missing ones are shown as n/a.
+fn table(points: &[Point], columns: [(&'static str, &str); COLUMNS]) -> Table<{ KEYS + COLUMNS }> {
+    let [a, b, c, d, e] = columns.map(|(head, _)| Head::Right(head));
+    let mut table = Table::new([
+        Head::Left("path"),
+        Head::Left("mode"),
+        Head::Left("traffic"),
+        Head::Right("size"),
+        Head::Right("subs"),
+        Head::Left("measure"),
+        Head::Left("by"),
+        a,
+        b,
+        c,
+        d,
+        e,
+    ]);
+    let named = columns.map(|(_, figure)| figure);
+    for point in points.iter().filter(|point| named.iter().any(|it| point.extra.contains_key(*it)))
+    {
+        let [a, b, c, d, e] = named.map(|figure| cell(point, figure));
+        let key = &point.key;
+        table.push([
+            key.path.as_str().into(),
+            key.mode.as_str().into(),
+            key.traffic.as_str().into(),
+            key.size.map(|size| size.to_string()).unwrap_or_default().into(),
+            key.subs.to_string().into(),
+            key.measure.as_str().into(),
+            key.peer.as_str().into(),
+            a,
+            b,
+            c,
+            d,
+            e,
+        ]);
+    }
+    table
+}
+
+fn cell(point: &Point, figure: &str) -> Cell {
+    match point.extra.get(figure) {
+        Some(value) => digits(*value).into(),
+        None => Cell::new("n/a", Tint::Plain),
+    }
+}
+
+/// The number of columns of the key, and of figures.
+const KEYS: usize = 7;
+const COLUMNS: usize = 5;
+
+/// The headings, and the figures in `extra` below them.
+const WORKER: [(&str, &str); COLUMNS] = [
+    ("ns", "engine_ns"),
+    ("cycles", "engine_cycles"),
+    ("instructions", "engine_instructions"),
+    ("system calls", "engine_syscalls"),
+    ("frames a turn", "engine_frames_per_turn"),
+];
+
+const BESIDE: [(&str, &str); COLUMNS] = [
+    ("of the floor", "ratio.floor"),
+    ("of fewest subs", "ratio.fewest"),
+    ("of no storm", "ratio.calm"),
+    ("copies", "copies"),
+    ("ns a copy", "copy_ns"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::fixtures;
+
+    #[test]
+    fn missing_figures_are_shown_as_not_available() {
+        let mut report = fixtures::report();
+        report.points.iter_mut().for_each(|point| point.extra.clear());
+        assert_eq!(render(&report, false), "");
+        report.points[0].extra.insert("engine_ns".to_owned(), 250.0);
+        let text = render(&report, false);
+        let row = text.lines().last().unwrap();
+        assert!(text.starts_with("\nWhat a frame takes of the worker:\n"), "{text}");
+        assert!(row.contains(" 250 ") && row.matches("n/a").count() == 4, "{row}");
+        report.points[1].extra.insert("ratio.floor".to_owned(), 0.5);
+        assert!(render(&report, false).contains("\nBeside:\n"));
+    }
+}

@@ -1,0 +1,101 @@
+//! [`Progress`]: the settings of a run, its progress bar and its notes.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// The run that a bench is part of.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// The seed of all random choices.
+    pub seed: u64,
+    /// True if the run must take less than a minute.
+    pub quick: bool,
+    /// True if generator, engine and receiver share CPUs. Set by a bench that has them.
+    pub shared_cores: Option<bool>,
+    /// Offloads of the interfaces in use, by name. Filled by a bench that has any.
+    pub offloads: BTreeMap<String, String>,
+    trials: Option<u32>,
+    notes: Vec<String>,
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub(crate) fn new(seed: u64, trials: Option<u32>, quick: bool) -> Self {
+        let bar = ProgressBar::no_length();
+        // Without a terminal on standard error, the bar prints nothing.
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)") {
+            bar.set_style(style);
+        }
+        let (offloads, notes) = (BTreeMap::new(), Vec::new());
+        Self { seed, quick, shared_cores: None, offloads, trials, notes, bar }
+    }
+
+    /// The number of trials of each point: the user's, or `usual`.
+    pub(crate) fn trials(&self, usual: u32) -> u32 {
+        self.trials.unwrap_or(usual)
+    }
+
+    /// Starts the bar with this many steps of about the same duration.
+    pub(crate) fn begin(&self, steps: u64) {
+        self.bar.set_length(steps);
+        self.bar.reset();
+    }
+
+    /// Shows what is being measured.
+    pub(crate) fn at(&self, what: impl Into<String>) {
+        self.bar.set_message(what.into());
+    }
+
+    /// Advances the bar by one step.
+    pub(crate) fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    /// Adds a note to the report, unless it has the same note already.
+    pub(crate) fn note(&mut self, words: impl Into<String>) {
+        let words = words.into();
+        if !self.notes.contains(&words) {
+            self.notes.push(words);
+        }
+    }
+
+    /// The numbers below `count` in the random order of this round.
+    pub(crate) fn order(&self, round: u32, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        // Each round has its own seed.
+        Rng::with_seed(self.seed ^ (u64::from(round) << 32)).shuffle(&mut order);
+        order
+    }
+
+    /// Removes the bar from the terminal and returns the notes.
+    pub(crate) fn finish(&mut self) -> Vec<String> {
+        self.bar.finish_and_clear();
+        std::mem::take(&mut self.notes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_has_its_own_order_of_everything() {
+        let progress = Progress::new(1, None, false);
+        let mut first = progress.order(0, 20);
+        assert_ne!(first, progress.order(1, 20));
+        assert_eq!(first, progress.order(0, 20));
+        assert_ne!(first, Progress::new(2, None, false).order(0, 20));
+        first.sort_unstable();
+        assert_eq!(first, (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_note_is_kept_once() {
+        let mut progress = Progress::new(1, None, false);
+        progress.note("one core");
+        progress.note("one core");
+        assert_eq!(progress.finish(), ["one core"]);
+    }
+}

@@ -1,0 +1,51 @@
+//! The engine as a provider of sub-interfaces.
+
+use std::io;
+
+use umacvlan_core::options::{Backend, PollMode};
+use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
+use umacvlan_engine::worker::WorkerConfig;
+use umacvlan_lab::site::Site;
+
+use super::cores::Cores;
+
+/// Starts an engine with the sub-interfaces of this site, on a parent with this many workers. The
+/// sub-interfaces end with the engine.
+///
+/// # Errors
+/// The engine does not start, or a sub-interface cannot be created.
+pub(crate) fn start_engine(
+    site: &Site<'_>,
+    poll: PollMode,
+    workers: usize,
+    backend: Backend,
+) -> io::Result<Engine> {
+    let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
+    let worker = |cpu| WorkerConfig { poll, cpu, ..WorkerConfig::default() };
+    let parent = ParentOptions {
+        name: site.parent.to_owned(),
+        workers: Cores::find().workers(workers).map(worker).collect(),
+        backend,
+        ..ParentOptions::default()
+    };
+    engine.add_parent(parent).map_err(io::Error::other)?;
+    for sub in &site.subs {
+        let options = SubOptions {
+            name: sub.name.clone(),
+            mac: Some(sub.mac),
+            mode: site.mode,
+            netns: Some(sub.netns.try_clone()?),
+            sources: sub.sources.clone(),
+            // Set up here and not later, so that the engine knows before the first frame.
+            up: true,
+            ..SubOptions::default()
+        };
+        let made = engine.add_sub(site.parent, options).map_err(io::Error::other)?;
+        if sub.idle {
+            // The kernel removes a namespace with all of its interfaces at once. Closing a TAP's
+            // descriptor takes 20 ms for each.
+            engine.keep_sub(made.number).map_err(io::Error::other)?;
+        }
+    }
+    Ok(engine)
+}
