@@ -11,13 +11,13 @@ pub struct EventView {
     /// When: seconds since 1970, with the microseconds behind the point.
     pub time: f64,
     #[serde(flatten)]
-    pub happening: Happening,
+    pub kind: EventKind,
 }
 
 /// What.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Happening {
+pub enum EventKind {
     /// A parent has got or lost its carrier.
     Carrier { parent: String, on: bool },
     /// A link was made, or found again by a daemon that has started.

@@ -40,7 +40,7 @@ pub struct LinkView {
     pub gro_max_size: Option<u32>,
     pub ifalias: Option<String>,
     pub stats64: Stats,
-    pub umacvlan: Own,
+    pub umacvlan: UmacvlanInfo,
 }
 
 /// `macvlan`, and what belongs to it.
@@ -114,7 +114,7 @@ pub struct TxStats {
 /// What only umacvlan knows of a link.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
-pub struct Own {
+pub struct UmacvlanInfo {
     /// Its number for life, through renaming, moving and restarts of the daemon.
     pub id: u64,
     /// The parent's name.

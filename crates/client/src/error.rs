@@ -14,7 +14,7 @@ use umacvlan_api::Problem;
 
 /// Why something asked for was not answered as hoped.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum RequestError {
     /// There is no daemon any more.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -31,14 +31,14 @@ pub enum Failure {
 pub enum ConnectError {
     /// Somebody listens, but not to this user.
     #[error("you may not talk to the daemon on {}: be root{}", socket.display(), or_of(group))]
-    Denied {
+    PermissionDenied {
         socket: PathBuf,
         /// Whose members may, where it can be seen.
         group: Option<String>,
     },
     /// Nobody listens.
     #[error("no daemon listens on {}: start it with {}", socket.display(), how_to_start(socket))]
-    Nobody { socket: PathBuf },
+    NotRunning { socket: PathBuf },
     /// Something else.
     #[error("cannot connect to the daemon on {}: {why}", socket.display())]
     Other { socket: PathBuf, why: String },
@@ -48,8 +48,10 @@ impl ConnectError {
     pub(super) fn new(socket: &Path, error: io::Error) -> Self {
         let path = socket.to_owned();
         match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Self::Nobody { socket: path },
-            ErrorKind::PermissionDenied => Self::Denied { socket: path, group: group_of(socket) },
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Self::NotRunning { socket: path },
+            ErrorKind::PermissionDenied => {
+                Self::PermissionDenied { socket: path, group: group_of(socket) }
+            }
             ErrorKind::WouldBlock => Self::Other {
                 socket: path,
                 why: format!("it takes no connection within {} seconds", LIMIT.as_secs()),
@@ -100,7 +102,7 @@ mod tests {
 
     #[test]
     fn who_may_not_connect_learns_whose_members_may() {
-        let denied = |group: Option<&str>| ConnectError::Denied {
+        let denied = |group: Option<&str>| ConnectError::PermissionDenied {
             socket: "/s".into(),
             group: group.map(str::to_owned),
         };

@@ -28,10 +28,10 @@ use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-pub use error::{ConnectError, Failure};
+pub use error::{ConnectError, RequestError};
 
 /// A path of the service with `name` as its last part: any name that an interface can have.
-pub fn path_of(collection: &str, name: &str) -> String {
+pub fn item_path(collection: &str, name: &str) -> String {
     format!("{collection}/{}", escaped(name))
 }
 
@@ -64,7 +64,11 @@ impl Client {
     ///
     /// # Errors
     /// The daemon's reason, or that it could not be asked.
-    pub fn get<T: DeserializeOwned>(&mut self, path: &str, query: Query<'_>) -> Result<T, Failure> {
+    pub fn get<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        query: Query<'_>,
+    ) -> Result<T, RequestError> {
         self.json(Method::GET, path, query, Bytes::new())
     }
 
@@ -72,7 +76,7 @@ impl Client {
     ///
     /// # Errors
     /// As of [`get`](Self::get).
-    pub fn text(&mut self, path: &str) -> Result<String, Failure> {
+    pub fn text(&mut self, path: &str) -> Result<String, RequestError> {
         let body = self.exchange(Method::GET, path, &[], Bytes::new(), "")?;
         String::from_utf8(body.into()).map_err(|error| self.transport(error))
     }
@@ -86,7 +90,7 @@ impl Client {
         path: &str,
         query: Query<'_>,
         body: &impl Serialize,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let body = self.encoded(body)?;
         self.json(Method::POST, path, query, body)
     }
@@ -95,7 +99,11 @@ impl Client {
     ///
     /// # Errors
     /// As of [`get`](Self::get).
-    pub fn post_toml<T: DeserializeOwned>(&mut self, path: &str, toml: &str) -> Result<T, Failure> {
+    pub fn post_toml<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        toml: &str,
+    ) -> Result<T, RequestError> {
         let body = toml.as_bytes().to_vec().into();
         let body = self.exchange(Method::POST, path, &[], body, "application/toml")?;
         self.decoded(&body)
@@ -110,7 +118,7 @@ impl Client {
         path: &str,
         query: Query<'_>,
         body: &impl Serialize,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let body = self.encoded(body)?;
         self.json(Method::PATCH, path, query, body)
     }
@@ -123,7 +131,7 @@ impl Client {
         &mut self,
         path: &str,
         body: &impl Serialize,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let body = self.encoded(body)?;
         self.json(Method::PUT, path, &[], body)
     }
@@ -132,7 +140,7 @@ impl Client {
     ///
     /// # Errors
     /// As of [`get`](Self::get).
-    pub fn delete(&mut self, path: &str, query: Query<'_>) -> Result<(), Failure> {
+    pub fn delete(&mut self, path: &str, query: Query<'_>) -> Result<(), RequestError> {
         self.json(Method::DELETE, path, query, Bytes::new())
     }
 
@@ -144,7 +152,7 @@ impl Client {
         &mut self,
         path: &str,
         mut on_line: impl FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let response = self.send(Method::GET, path, &[], Bytes::new(), "")?;
         // There is no end to wait for before another request, so this connection is spent.
         self.kept = None;
@@ -162,7 +170,7 @@ impl Client {
         path: &str,
         query: Query<'_>,
         body: Bytes,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let body = self.exchange(method, path, query, body, "application/json")?;
         self.decoded(&body)
     }
@@ -174,7 +182,7 @@ impl Client {
         query: Query<'_>,
         body: Bytes,
         content: &str,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<Bytes, RequestError> {
         let response = self.send(method, path, query, body, content)?;
         let success = response.status().is_success();
         let body = self.collect(response)?;
@@ -189,7 +197,7 @@ impl Client {
         query: Query<'_>,
         body: Bytes,
         content: &str,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, RequestError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{path}{}", query_string(query)))
@@ -226,7 +234,7 @@ impl Client {
         Ok(response)
     }
 
-    fn collect(&mut self, response: Response<Incoming>) -> Result<Bytes, Failure> {
+    fn collect(&mut self, response: Response<Incoming>) -> Result<Bytes, RequestError> {
         let body = Limited::new(response.into_body(), LARGEST).collect();
         let body = self.runtime.block_on(async { timeout(LIMIT, body).await });
         match body {
@@ -249,11 +257,11 @@ impl Client {
         })
     }
 
-    fn encoded(&self, body: &impl Serialize) -> Result<Bytes, Failure> {
+    fn encoded(&self, body: &impl Serialize) -> Result<Bytes, RequestError> {
         serde_json::to_vec(body).map(Bytes::from).map_err(|error| self.transport(error))
     }
 
-    fn decoded<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
+    fn decoded<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, RequestError> {
         // No body is JSON's nothing.
         let body = if body.is_empty() { b"null" } else { body };
         serde_json::from_slice(body).map_err(|error| {
@@ -263,16 +271,16 @@ impl Client {
         })
     }
 
-    fn refusal(&self, body: &[u8]) -> Failure {
-        self.decoded(body).map_or_else(|failure| failure, Failure::Problem)
+    fn refusal(&self, body: &[u8]) -> RequestError {
+        self.decoded(body).map_or_else(|failure| failure, RequestError::Problem)
     }
 
-    fn late(&self) -> Failure {
+    fn late(&self) -> RequestError {
         self.transport(format!("no answer within {} seconds", LIMIT.as_secs()))
     }
 
-    fn transport(&self, why: impl Display) -> Failure {
-        Failure::Transport(format!("the daemon on {}: {why}", self.socket.display()))
+    fn transport(&self, why: impl Display) -> RequestError {
+        RequestError::Transport(format!("the daemon on {}: {why}", self.socket.display()))
     }
 }
 

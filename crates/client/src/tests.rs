@@ -66,7 +66,7 @@ fn one_connection_serves_many_requests() {
     let fake = Fake::new("kept", vec![answers]);
     let mut client = Client::connect(&fake.socket).unwrap();
     assert_eq!(client.get::<Vec<u8>>("/v1/links", &[("netns", "a&b")]).unwrap(), [1, 2]);
-    client.delete(&path_of("/v1/links", "ä/?#"), &[]).unwrap();
+    client.delete(&item_path("/v1/links", "ä/?#"), &[]).unwrap();
     let expected =
         ["GET /v1/links?netns=a%26b HTTP/1.1 ", "DELETE /v1/links/%C3%A4%2F%3F%23 HTTP/1.1 "];
     assert_eq!(fake.requests(), expected);
@@ -98,7 +98,7 @@ fn a_refusal_is_the_problem_it_says() {
     let fake = Fake::new("refusal", vec![answers]);
     let mut client = Client::connect(&fake.socket).unwrap();
     match client.patch::<()>("/", &[], &()).unwrap_err() {
-        Failure::Problem(problem) => {
+        RequestError::Problem(problem) => {
             assert_eq!((problem.code, problem.errno), (Code::Refused, Some(17)));
         }
         other => panic!("{other}"),

@@ -4,16 +4,16 @@
 //! a [`Plan`] that somebody else carries out.
 #![allow(missing_docs, reason = "TEMPORARY")]
 
+mod diagnostic;
 pub mod file;
-mod mistake;
-mod names;
+mod ifname;
 mod parse;
 mod plan;
-mod rules;
 mod running;
+mod serialize;
 mod table;
+mod validate;
 mod values;
-mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,10 +21,10 @@ use umacvlan_core::options::{Backend, PollMode, PortIo};
 
 use umacvlan_core::{Semantics, VlanName};
 
+pub use diagnostic::{DiagnosticView, Diagnostics, LoadError};
 pub use file::replace;
-pub use mistake::{LoadError, Located, Mistakes};
 pub use plan::{Plan, Step, execute, plan};
-pub use running::{Current, Running, Saved, running_config};
+pub use running::{Running, RunningLink, SavedConfig, running_config};
 
 use umacvlan_api::LinkSpec;
 
@@ -42,7 +42,7 @@ pub struct Config {
     pub engine: Settings,
     /// `[parent.NAME]`
     pub parents: BTreeMap<String, Settings>,
-    /// `[link.NAME]`, by the name that the file knows each one by for ever: its wish.
+    /// `[link.NAME]`, by the name that the file knows each one by for ever: its key.
     pub links: BTreeMap<String, LinkEntry>,
 }
 
@@ -183,9 +183,9 @@ pub struct LinkEntry {
 }
 
 impl LinkEntry {
-    /// The name that its interface is given, for the entry of the name `wish`.
-    pub fn interface<'e>(&'e self, wish: &'e str) -> &'e str {
-        self.name.as_deref().unwrap_or(wish)
+    /// The name that its interface is given, for the entry of the name `key`.
+    pub fn interface<'e>(&'e self, key: &'e str) -> &'e str {
+        self.name.as_deref().unwrap_or(key)
     }
 }
 

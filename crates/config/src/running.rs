@@ -15,15 +15,15 @@ pub(crate) const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 /// The links that the configuration has made, and every parent, as they are now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Running {
-    /// By wish.
-    pub links: BTreeMap<String, Current>,
+    /// By key.
+    pub links: BTreeMap<String, RunningLink>,
     /// The MTU of each attached parent.
     pub parents: BTreeMap<String, u32>,
 }
 
 /// A link as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Current {
+pub struct RunningLink {
     /// The name of its interface.
     pub name: String,
     /// Everything it is: nothing that can be known is absent.
@@ -34,8 +34,8 @@ impl Running {
     /// What these views show. Links that were made by request are not the configuration's.
     pub fn new(links: &[LinkView], parents: &[ParentView]) -> Self {
         let wished = |view: &LinkView| {
-            let wish = view.umacvlan.config.clone()?;
-            Some((wish, Current { name: view.ifname.clone(), spec: spec_of(view) }))
+            let key = view.umacvlan.config.clone()?;
+            Some((key, RunningLink { name: view.ifname.clone(), spec: spec_of(view) }))
         };
         Self {
             links: links.iter().filter_map(wished).collect(),
@@ -46,7 +46,7 @@ impl Running {
 
 /// The running configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Saved {
+pub struct SavedConfig {
     /// What would make again all that runs, except what is left out.
     pub config: Config,
     /// The entry of each link in it, by the link's id.
@@ -55,7 +55,7 @@ pub struct Saved {
     pub left_out: Vec<String>,
 }
 
-impl Saved {
+impl SavedConfig {
     /// The file. What is left out is in comments at its end.
     pub fn to_toml(&self) -> String {
         let mut text = self.config.to_toml();
@@ -69,7 +69,7 @@ impl Saved {
 /// The configuration that would make again what these views show. `applied` is the one that was
 /// applied last: what is no matter of links is taken from there, and so is the place of a link
 /// whose namespace has no name.
-pub fn running_config(applied: &Config, links: &[LinkView], parents: &[ParentView]) -> Saved {
+pub fn running_config(applied: &Config, links: &[LinkView], parents: &[ParentView]) -> SavedConfig {
     let running = Running::new(links, parents);
     let mut taken: BTreeSet<String> =
         links.iter().filter_map(|view| view.umacvlan.config.clone()).collect();
@@ -82,26 +82,26 @@ pub fn running_config(applied: &Config, links: &[LinkView], parents: &[ParentVie
                 .push(format!("link {name} is left out: it is made for {owner} when it is needed"));
             continue;
         }
-        let wish = view.umacvlan.config.clone().unwrap_or_else(|| vacant(&view.ifname, &mut taken));
-        let former = applied.links.get(&wish).filter(|_| view.umacvlan.config.is_some());
+        let key = view.umacvlan.config.clone().unwrap_or_else(|| vacant(&view.ifname, &mut taken));
+        let former = applied.links.get(&key).filter(|_| view.umacvlan.config.is_some());
         let mut spec = minimal(spec_of(view), former.map(|entry| &entry.spec), &running);
         if spec.netns.as_deref().is_some_and(|place| place.starts_with("net:[")) {
             let Some(place) = former.and_then(|entry| entry.spec.netns.clone()) else {
                 left_out.push(format!(
                     "link {} is left out: its namespace {} has no name under which it could be \
                      found again; `ip netns attach` gives it one",
-                    printable(&wish),
+                    printable(&key),
                     spec.netns.unwrap_or_default()
                 ));
                 continue;
             };
             spec.netns = Some(place);
         }
-        let name = Some(view.ifname.clone()).filter(|name| *name != wish);
-        entries.push((view.umacvlan.id, wish.clone()));
-        config.links.insert(wish, LinkEntry { name, spec });
+        let name = Some(view.ifname.clone()).filter(|name| *name != key);
+        entries.push((view.umacvlan.id, key.clone()));
+        config.links.insert(key, LinkEntry { name, spec });
     }
-    Saved { config, entries, left_out }
+    SavedConfig { config, entries, left_out }
 }
 
 /// A name for an entry that no other one has.

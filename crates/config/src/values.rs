@@ -7,7 +7,7 @@ use umacvlan_text::suggest::did_you_mean;
 use toml::de::DeValue;
 use umacvlan_core::MacAddr;
 
-use super::names;
+use super::ifname;
 
 /// `what` as a sentence has it: "a string".
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
@@ -113,7 +113,7 @@ pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
 
 /// Whether an interface may have this name.
 pub(super) fn interface_name(name: &str) -> Result<(), String> {
-    names::wrong_with(name).map_or(Ok(()), |why| {
+    ifname::wrong_with(name).map_or(Ok(()), |why| {
         Err(format!(
             "{name:?} cannot be the name of an interface, it {why}: expected 1 to 15 characters, \
              none of them a space, a slash, a colon or a per cent sign"

@@ -3,9 +3,9 @@
 //! A call may come again: Docker repeats one that did not get through, for half a minute, and a daemon
 //! that was killed meanwhile may have done it or not. So each is the same done twice, and what is
 //! unknown is deleted already. Of a call that was under way Docker repeats the name alone, and can
-//! hardly be answered; what such a call has left, [`settle`](Driver::settle) takes away.
+//! hardly be answered; what such a call has left, [`reconcile`](Driver::reconcile) takes away.
 
-mod left;
+mod cleanup;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,15 +16,15 @@ use serde_json::{Value, json};
 use umacvlan_core::MacAddr;
 use umacvlan_sys::tap::Tap;
 
-use super::Refused;
-use super::endpoint::{Asked, Endpoint, OWNER, Stage};
-use super::message::{
-    CreateEndpoint, CreateNetwork, Created, Info, Interface, InterfaceName, Joined, OfEndpoint,
-    OfNetwork,
-};
+use super::DriverError;
+use super::endpoint::{Endpoint, EndpointSpec, OWNER, Stage};
 use super::network::Network;
+use super::protocol::{
+    CreateEndpointRequest, CreateEndpointResponse, CreateNetworkRequest, EndpointRequest,
+    InfoResponse, Interface, InterfaceName, JoinResponse, NetworkRequest,
+};
 use umacvlan_api::{Code, Problem};
-use umacvlan_daemon::{Files, Kept, Service};
+use umacvlan_daemon::{Durability, RecordStore, Service};
 
 /// What a link is called in its container, before a number: as Docker's own drivers have it.
 const IN_CONTAINER: &str = "eth";
@@ -42,7 +42,7 @@ const LOST: &str = "A network it was about is unknown from here on: delete it in
 /// Everything that Docker has asked for.
 #[derive(Debug)]
 pub struct Driver {
-    files: Files,
+    files: RecordStore,
     networks: BTreeMap<String, Network>,
     endpoints: BTreeMap<String, Endpoint>,
     /// The parents of our own, by their networks. They end with the daemon, and the next one makes
@@ -55,7 +55,7 @@ pub struct Driver {
 impl Driver {
     /// Reads what a former daemon has written down.
     pub fn open(dir: &Path) -> Result<Self> {
-        let files = Files::open(dir, LOST)?;
+        let files = RecordStore::open(dir, LOST)?;
         let names = files.names().with_context(|| format!("{}", dir.display()))?;
         let json = |kind: &'static str| {
             let names = names.iter();
@@ -73,7 +73,7 @@ impl Driver {
     }
 
     /// Makes the parents that are our own, for the links that wait for them.
-    pub fn begin(&mut self, service: &mut Service) {
+    pub fn make_parents(&mut self, service: &mut Service) {
         let own: Vec<Network> =
             self.networks.values().filter(|network| network.own_parent).cloned().collect();
         for network in own {
@@ -86,8 +86,8 @@ impl Driver {
     pub fn create_network(
         &mut self,
         service: &mut Service,
-        asked: &CreateNetwork,
-    ) -> Result<(), Refused> {
+        asked: &CreateNetworkRequest,
+    ) -> Result<(), DriverError> {
         let network = Network::read(asked)?;
         if self.networks.get(&network.id) == Some(&network) {
             return Ok(());
@@ -99,9 +99,11 @@ impl Driver {
         if network.own_parent {
             self.make_parent(&network, service)?;
         }
-        if let Err(error) = self.files.write(&network_file(&network.id), &network, Kept::Always) {
+        if let Err(error) =
+            self.files.write(&network_file(&network.id), &network, Durability::Synced)
+        {
             self.parents.remove(&network.id);
-            return Err(unwritten("the network", &error));
+            return Err(not_written("the network", &error));
         }
         tracing::info!(
             "docker: network {} made: parent {}, mode {}",
@@ -116,8 +118,8 @@ impl Driver {
     pub fn delete_network(
         &mut self,
         service: &mut Service,
-        asked: &OfNetwork,
-    ) -> Result<(), Refused> {
+        asked: &NetworkRequest,
+    ) -> Result<(), DriverError> {
         let id = &asked.network;
         if !self.networks.contains_key(id) {
             return Ok(());
@@ -125,7 +127,7 @@ impl Driver {
         let asked = self.endpoints.values().map(|endpoint| &endpoint.asked);
         let left: Vec<String> =
             asked.filter(|end| end.network == *id).map(|end| end.id.clone()).collect();
-        left.iter().try_for_each(|endpoint| self.remove(service, endpoint))?;
+        left.iter().try_for_each(|endpoint| self.remove_endpoint(service, endpoint))?;
         self.files.remove(&network_file(id));
         self.networks.remove(id);
         // Its interface goes with its descriptor.
@@ -137,10 +139,10 @@ impl Driver {
     pub fn create_endpoint(
         &mut self,
         service: &mut Service,
-        request: &CreateEndpoint,
-    ) -> Result<Created, Refused> {
+        request: &CreateEndpointRequest,
+    ) -> Result<CreateEndpointResponse, DriverError> {
         let network = self.network(&request.network)?.clone();
-        let asked = Asked::read(request)?;
+        let asked = EndpointSpec::read(request)?;
         // Asked here, where it can still be refused without anything left behind.
         network.gateway(&asked.id, asked.ipv4)?;
         network.gateway(&asked.id, asked.ipv6)?;
@@ -155,35 +157,39 @@ impl Driver {
         let former = self.endpoints.get(&asked.id).filter(|former| former.asked == asked).cloned();
         if former.is_none() {
             // One of the same id that was to be something else was given up by Docker.
-            self.remove(service, &asked.id)?;
+            self.remove_endpoint(service, &asked.id)?;
         }
-        let mac = self.link(service, &network, &asked, former.map(|former| former.mac))?;
+        let mac = self.ensure_link(service, &network, &asked, former.map(|former| former.mac))?;
         let (id, settled) = (asked.id.clone(), asked.mac.is_some());
-        if let Err(refused) = self.put(Endpoint { asked, mac, stage: Stage::Created }) {
-            self.remove(service, &id)?;
+        if let Err(refused) = self.save_endpoint(Endpoint { asked, mac, stage: Stage::Created }) {
+            self.remove_endpoint(service, &id)?;
             return Err(refused);
         }
         let mac = if settled { String::new() } else { mac.to_string() };
-        Ok(Created { interface: Interface { mac, ..Interface::default() } })
+        Ok(CreateEndpointResponse { interface: Interface { mac, ..Interface::default() } })
     }
 
     pub fn delete_endpoint(
         &mut self,
         service: &mut Service,
-        asked: &OfEndpoint,
-    ) -> Result<(), Refused> {
-        self.remove(service, &asked.endpoint)
+        asked: &EndpointRequest,
+    ) -> Result<(), DriverError> {
+        self.remove_endpoint(service, &asked.endpoint)
     }
 
-    pub fn join(&mut self, service: &mut Service, request: &OfEndpoint) -> Result<Joined, Refused> {
+    pub fn join(
+        &mut self,
+        service: &mut Service,
+        request: &EndpointRequest,
+    ) -> Result<JoinResponse, DriverError> {
         let network = self.network(&request.network)?.clone();
         let Endpoint { asked, mac, .. } = self.endpoint(request)?.clone();
         let gateway = network.gateway(&asked.id, asked.ipv4)?;
         let gateway_ipv6 = network.gateway(&asked.id, asked.ipv6)?;
-        let mac = self.link(service, &network, &asked, Some(mac))?;
+        let mac = self.ensure_link(service, &network, &asked, Some(mac))?;
         let source = asked.link();
-        self.put(Endpoint { asked, mac, stage: Stage::Joined })?;
-        Ok(Joined {
+        self.save_endpoint(Endpoint { asked, mac, stage: Stage::Joined })?;
+        Ok(JoinResponse {
             name: InterfaceName { source, prefix: IN_CONTAINER },
             gateway: gateway.map(|gateway| gateway.to_string()),
             gateway_ipv6: gateway_ipv6.map(|gateway| gateway.to_string()),
@@ -193,17 +199,21 @@ impl Driver {
 
     /// Docker takes the interface back to where it was; [`delete_endpoint`](Self::delete_endpoint)
     /// follows.
-    pub fn leave(&mut self, asked: &OfEndpoint) -> Result<(), Refused> {
+    pub fn leave(&mut self, asked: &EndpointRequest) -> Result<(), DriverError> {
         match self.endpoints.get(&asked.endpoint).cloned() {
-            Some(endpoint) => self.put(Endpoint { stage: Stage::Left, ..endpoint }),
+            Some(endpoint) => self.save_endpoint(Endpoint { stage: Stage::Left, ..endpoint }),
             None => Ok(()),
         }
     }
 
-    pub fn info(&mut self, service: &mut Service, asked: &OfEndpoint) -> Result<Info, Refused> {
+    pub fn info(
+        &mut self,
+        service: &mut Service,
+        asked: &EndpointRequest,
+    ) -> Result<InfoResponse, DriverError> {
         let endpoint = self.endpoint(asked)?;
-        let mut info = Info::default();
-        if let Some(link) = service.owned(&endpoint.asked.owner())? {
+        let mut info = InfoResponse::default();
+        if let Some(link) = service.link_of_owner(&endpoint.asked.owner())? {
             let counters = serde_json::to_value(&link.umacvlan.counters).unwrap_or_default();
             info.value = BTreeMap::from([
                 ("parent", json!(link.umacvlan.parent)),
@@ -218,17 +228,17 @@ impl Driver {
 
     /// The address of the link of an endpoint, which is made unless it is there. `former` is the
     /// address that it had, if there has been one.
-    fn link(
+    fn ensure_link(
         &self,
         service: &mut Service,
         network: &Network,
-        asked: &Asked,
+        asked: &EndpointSpec,
         former: Option<MacAddr>,
-    ) -> Result<MacAddr, Refused> {
-        let link = match service.owned(&asked.owner())? {
+    ) -> Result<MacAddr, DriverError> {
+        let link = match service.link_of_owner(&asked.owner())? {
             Some(link) => link,
             None => service
-                .add_link(&asked.wish(network, former), None)
+                .add_link(&asked.new_link(network, former), None)
                 .map_err(|error| no_parent(network, error.0))?,
         };
         // A link has an address, always.
@@ -236,17 +246,17 @@ impl Driver {
     }
 
     /// Writes an endpoint down. From now on its link may wait for Docker.
-    fn put(&mut self, endpoint: Endpoint) -> Result<(), Refused> {
+    fn save_endpoint(&mut self, endpoint: Endpoint) -> Result<(), DriverError> {
         let file = endpoint_file(&endpoint.asked.id);
-        let written = self.files.write(&file, &endpoint, Kept::UntilBoot);
-        written.map_err(|error| unwritten("the endpoint", &error))?;
+        let written = self.files.write(&file, &endpoint, Durability::UntilBoot);
+        written.map_err(|error| not_written("the endpoint", &error))?;
         self.waiting.insert(endpoint.asked.owner(), Instant::now());
         self.endpoints.insert(endpoint.asked.id.clone(), endpoint);
         Ok(())
     }
 
     /// Removes an endpoint with its link, by which it is known even where its record is lost.
-    fn remove(&mut self, service: &mut Service, id: &str) -> Result<(), Refused> {
+    fn remove_endpoint(&mut self, service: &mut Service, id: &str) -> Result<(), DriverError> {
         service.remove_owned(&format!("{OWNER}{id}"))?;
         self.forget(id);
         Ok(())
@@ -260,46 +270,47 @@ impl Driver {
     }
 
     /// A parent of our own: nothing that it is sent goes anywhere.
-    fn make_parent(&mut self, network: &Network, service: &mut Service) -> Result<(), Refused> {
+    fn make_parent(&mut self, network: &Network, service: &mut Service) -> Result<(), DriverError> {
         if self.parents.contains_key(&network.id) {
             return Ok(());
         }
         let name = &network.parent;
-        let cannot = |why: String| Refused::new(format!("cannot make the parent {name}: {why}"));
+        let cannot =
+            |why: String| DriverError::new(format!("cannot make the parent {name}: {why}"));
         let tap = Tap::create_deaf(name).map_err(|error| cannot(error.to_string()))?;
         tap.set_mac(own_mac(&network.id)).map_err(|error| cannot(error.to_string()))?;
         let link = service.interface(name)?;
         let link = link.ok_or_else(|| cannot("it has gone again".to_owned()))?;
-        service.set_up_deaf(&link, network.options.mtu)?;
+        service.bring_up_dummy(&link, network.options.mtu)?;
         self.parents.insert(network.id.clone(), tap);
         Ok(())
     }
 
-    fn network(&self, id: &str) -> Result<&Network, Refused> {
+    fn network(&self, id: &str) -> Result<&Network, DriverError> {
         self.networks.get(id).ok_or_else(|| {
             let shown: String = id.chars().take(128).collect();
-            Refused::new(format!(
+            DriverError::new(format!(
                 "network {shown} is not known to umacvlan: its state is lost, delete the network \
                  and create it again"
             ))
         })
     }
 
-    fn endpoint(&self, asked: &OfEndpoint) -> Result<&Endpoint, Refused> {
+    fn endpoint(&self, asked: &EndpointRequest) -> Result<&Endpoint, DriverError> {
         self.endpoints.get(&asked.endpoint).ok_or_else(|| {
             let shown: String = asked.endpoint.chars().take(128).collect();
             let why =
                 format!("endpoint {shown} is not known to umacvlan: start its container again");
-            Refused::new(why)
+            DriverError::new(why)
         })
     }
 }
 
 /// That the parent is missing is said in the words of Docker's own macvlan.
-fn no_parent(network: &Network, problem: Problem) -> Refused {
+fn no_parent(network: &Network, problem: Problem) -> DriverError {
     match problem {
         Problem { code: Code::NoDevice, device: Some(device), .. } if device == network.parent => {
-            Refused::new(format!(
+            DriverError::new(format!(
                 "the requested parent interface {device} was not found on the Docker host"
             ))
         }
@@ -307,8 +318,8 @@ fn no_parent(network: &Network, problem: Problem) -> Refused {
     }
 }
 
-fn unwritten(what: &str, error: &std::io::Error) -> Refused {
-    Refused::new(format!(
+fn not_written(what: &str, error: &std::io::Error) -> DriverError {
+    DriverError::new(format!(
         "{what} cannot be written down: {error}; make room in the state directory"
     ))
 }

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::MacAddr;
 
-use super::Refused;
-use super::message::{CreateEndpoint, Interface};
+use super::DriverError;
 use super::network::{Network, checked};
 use super::prefix::Prefix;
+use super::protocol::{CreateEndpointRequest, Interface};
 use umacvlan_api::{LinkSpec, NewLink};
 
 /// What begins the owner's name of a link.
@@ -23,7 +23,7 @@ const LINK: &str = "um";
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Endpoint {
-    pub asked: Asked,
+    pub asked: EndpointSpec,
     /// The address that its link was given.
     #[serde_as(as = "DisplayFromStr")]
     pub mac: MacAddr,
@@ -46,7 +46,7 @@ pub(crate) enum Stage {
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
+pub(crate) struct EndpointSpec {
     pub id: String,
     pub network: String,
     pub ipv4: Option<Prefix>,
@@ -56,10 +56,10 @@ pub(crate) struct Asked {
     pub mac: Option<MacAddr>,
 }
 
-impl Asked {
-    pub(crate) fn read(request: &CreateEndpoint) -> Result<Self, Refused> {
+impl EndpointSpec {
+    pub(crate) fn read(request: &CreateEndpointRequest) -> Result<Self, DriverError> {
         let Interface { address, address_ipv6, mac } = &request.interface;
-        let wrong = |_| Refused::new(format!("MacAddress: {mac:?} is no MAC address"));
+        let wrong = |_| DriverError::new(format!("MacAddress: {mac:?} is no MAC address"));
         Ok(Self {
             id: checked(&request.endpoint, "EndpointID")?,
             network: request.network.clone(),
@@ -83,7 +83,7 @@ impl Asked {
     }
 
     /// What its link is to be; `former` is the address that it had, if there has been one.
-    pub(crate) fn wish(&self, network: &Network, former: Option<MacAddr>) -> NewLink {
+    pub(crate) fn new_link(&self, network: &Network, former: Option<MacAddr>) -> NewLink {
         let options = &network.options;
         let stable = || self.ipv4.and_then(stable).filter(|_| options.stable_mac);
         let spec = LinkSpec {
@@ -101,10 +101,10 @@ impl Asked {
     }
 }
 
-fn prefix(text: &str) -> Result<Option<Prefix>, Refused> {
+fn prefix(text: &str) -> Result<Option<Prefix>, DriverError> {
     match text {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(Refused),
+        text => text.parse().map(Some).map_err(DriverError),
     }
 }
 

@@ -12,10 +12,10 @@
 
 mod driver;
 mod endpoint;
-mod message;
 mod network;
 mod options;
 mod prefix;
+mod protocol;
 mod router;
 
 use std::fmt;
@@ -33,27 +33,27 @@ pub const DEFAULT_STATE: &str = "/var/lib/umacvlan/docker";
 
 /// What Docker is told instead of an answer, and shows to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused(String);
+pub struct DriverError(String);
 
-impl Refused {
+impl DriverError {
     fn new(why: impl Into<String>) -> Self {
         Self(why.into())
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl From<Problem> for Refused {
+impl From<Problem> for DriverError {
     fn from(problem: Problem) -> Self {
         Self(problem.message)
     }
 }
 
-impl From<ServiceError> for Refused {
+impl From<ServiceError> for DriverError {
     fn from(ServiceError(problem): ServiceError) -> Self {
         problem.into()
     }

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use umacvlan_core::{Mode, VlanName};
 use umacvlan_netlink::LinkFlags;
 
-use super::Refused;
-use super::message::{CreateNetwork, Pool};
+use super::DriverError;
 use super::options::Options;
 use super::prefix::Prefix;
+use super::protocol::{CreateNetworkRequest, Pool};
 use umacvlan_daemon::Service;
 
 const INTERNAL: &str = "com.docker.network.internal";
@@ -44,18 +44,18 @@ pub(crate) struct Subnet {
 
 impl Network {
     /// What Docker asks for, if that can be.
-    pub(crate) fn read(asked: &CreateNetwork) -> Result<Self, Refused> {
+    pub(crate) fn read(asked: &CreateNetworkRequest) -> Result<Self, DriverError> {
         let id = checked(&asked.network, "NetworkID")?;
         let options = Options::read(&asked.options)?;
         let says = |key: &str| asked.options.get(key).and_then(serde_json::Value::as_bool);
         let ipv4 = says(ENABLE_IPV4).unwrap_or(asked.ipv6.is_empty());
         if ipv4 && asked.ipv4.is_empty() {
-            return Err(Refused::new("ipv4 pool is empty"));
+            return Err(DriverError::new("ipv4 pool is empty"));
         }
         if says(ENABLE_IPV6).unwrap_or(false) && asked.ipv6.is_empty() {
-            return Err(Refused::new("ipv6 pool is empty"));
+            return Err(DriverError::new("ipv6 pool is empty"));
         }
-        let subnets: Result<Vec<_>, Refused> =
+        let subnets: Result<Vec<_>, DriverError> =
             asked.ipv4.iter().chain(&asked.ipv6).map(Subnet::read).collect();
         let own_parent = options.parent.is_none();
         let own = || format!("{OWN_PARENT}{}", id.chars().take(12).collect::<String>());
@@ -70,11 +70,11 @@ impl Network {
     }
 
     /// Whether links can be made on its parent, as far as that can be known before.
-    pub(crate) fn check_parent(&self, service: &mut Service) -> Result<(), Refused> {
+    pub(crate) fn check_parent(&self, service: &mut Service) -> Result<(), DriverError> {
         let parent = &self.parent;
         match service.interface(parent)? {
             Some(link) if link.flags.contains(LinkFlags::Loopback) => {
-                Err(Refused::new("loopback interface is not a valid macvlan parent link"))
+                Err(DriverError::new("loopback interface is not a valid macvlan parent link"))
             }
             Some(link) => Ok(service.check_parent(&link)?),
             None => self.check_vlan(service),
@@ -82,27 +82,28 @@ impl Network {
     }
 
     /// The parent may be a VLAN that no interface stands for, of one that is there.
-    fn check_vlan(&self, service: &mut Service) -> Result<(), Refused> {
-        let name = VlanName::parse(&self.parent).map_err(|why| Refused::new(why.to_string()))?;
+    fn check_vlan(&self, service: &mut Service) -> Result<(), DriverError> {
+        let name =
+            VlanName::parse(&self.parent).map_err(|why| DriverError::new(why.to_string()))?;
         for reading in VlanName::readings(&self.parent) {
             if service.interface(&reading.link)?.is_some() {
                 return Ok(());
             }
         }
         let why = format!("-o parent interface was not found on the host: {}", name.link);
-        Err(Refused::new(why))
+        Err(DriverError::new(why))
     }
 
     /// Whether it gets along with another network. A passthru one has its parent to itself.
-    pub(crate) fn check_beside(&self, other: &Self) -> Result<(), Refused> {
+    pub(crate) fn check_beside(&self, other: &Self) -> Result<(), DriverError> {
         let (parent, id) = (&self.parent, &other.id);
         match () {
             () if *parent != other.parent || self.id == *id => Ok(()),
-            () if self.options.mode == Mode::Passthru => Err(Refused::new(format!(
+            () if self.options.mode == Mode::Passthru => Err(DriverError::new(format!(
                 "cannot use mode passthru, macvlan network {id} is already using parent interface \
                  {parent}"
             ))),
-            () if other.options.mode == Mode::Passthru => Err(Refused::new(format!(
+            () if other.options.mode == Mode::Passthru => Err(DriverError::new(format!(
                 "macvlan network {id} is already using parent interface {parent} in mode passthru"
             ))),
             () => Ok(()),
@@ -114,11 +115,11 @@ impl Network {
         &self,
         endpoint: &str,
         address: Option<Prefix>,
-    ) -> Result<Option<IpAddr>, Refused> {
+    ) -> Result<Option<IpAddr>, DriverError> {
         let Some(address) = address else { return Ok(None) };
         let Some(subnet) = self.subnets.iter().find(|subnet| subnet.pool.has(address)) else {
             let family = if address.address.is_ipv4() { "ipv4" } else { "ipv6" };
-            return Err(Refused::new(format!(
+            return Err(DriverError::new(format!(
                 "could not find a valid {family} subnet for endpoint {endpoint}"
             )));
         };
@@ -127,13 +128,13 @@ impl Network {
 }
 
 impl Subnet {
-    fn read(pool: &Pool) -> Result<Self, Refused> {
-        let prefix: Prefix = pool.pool.parse().map_err(Refused)?;
+    fn read(pool: &Pool) -> Result<Self, DriverError> {
+        let prefix: Prefix = pool.pool.parse().map_err(DriverError)?;
         let gateway = match pool.gateway.as_deref() {
             None | Some("") => None,
             Some(gateway) => {
                 let read = gateway.parse::<Prefix>().map(|prefix| prefix.address);
-                Some(read.map_err(|why| Refused::new(format!("gateway: {why}")))?)
+                Some(read.map_err(|why| DriverError::new(format!("gateway: {why}")))?)
             }
         };
         Ok(Self { pool: prefix, gateway })
@@ -141,13 +142,15 @@ impl Subnet {
 }
 
 /// An id of Docker's, which becomes part of a file's name.
-pub(crate) fn checked(id: &str, what: &str) -> Result<String, Refused> {
+pub(crate) fn checked(id: &str, what: &str) -> Result<String, DriverError> {
     let plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_');
     match (1..=128).contains(&id.len()) && id.chars().all(plain) {
         true => Ok(id.to_owned()),
         false => {
             let shown: String = id.chars().take(128).collect();
-            Err(Refused::new(format!("{what} {shown:?} is no id of 1 to 128 letters and digits")))
+            Err(DriverError::new(format!(
+                "{what} {shown:?} is no id of 1 to 128 letters and digits"
+            )))
         }
     }
 }

@@ -17,10 +17,12 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::message::{CreateEndpoint, CreateNetwork, OfEndpoint, OfNetwork};
-use super::{Driver, Refused};
-use umacvlan_daemon::http::whole;
-use umacvlan_daemon::{Service, Shared, lock};
+use super::protocol::{
+    CreateEndpointRequest, CreateNetworkRequest, EndpointRequest, NetworkRequest,
+};
+use super::{Driver, DriverError};
+use umacvlan_daemon::http::read_body;
+use umacvlan_daemon::{Service, Shared, lock_service};
 
 /// How often to look for links that were left behind.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -43,22 +45,22 @@ impl App {
 
     /// Does what Docker asks. Once begun it goes on to its end, whether or not Docker is there to
     /// hear of it.
-    async fn ask<T: Send + 'static>(
+    async fn call<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut Driver, &mut Service) -> Result<T, Refused> + Send + 'static,
-    ) -> Result<T, Refused> {
+        call: impl FnOnce(&mut Driver, &mut Service) -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
         let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else {
-            return Err(Refused::new("the daemon is about to end"));
+            return Err(DriverError::new("the daemon is about to end"));
         };
         let app = self.clone();
         let called = spawn_blocking(move || {
             let _turn = turn;
             // What a call that panicked has left behind is better than nothing for anybody.
             let mut driver = app.driver.lock().unwrap_or_else(PoisonError::into_inner);
-            call(&mut driver, &mut lock(&app.service))
+            call(&mut driver, &mut lock_service(&app.service))
         });
         let mistake = "umacvlan has made a mistake: its log has the place, please report it";
-        let answer = called.await.unwrap_or_else(|_| Err(Refused::new(mistake)));
+        let answer = called.await.unwrap_or_else(|_| Err(DriverError::new(mistake)));
         if let Err(refused) = &answer {
             tracing::warn!("docker: refused: {refused}");
         }
@@ -100,7 +102,7 @@ pub async fn sweep(app: App) {
             Ok(())
         };
         // A refusal has been logged, and there is a next time.
-        let _ = app.ask(sweep).await;
+        let _ = app.call(sweep).await;
     }
 }
 
@@ -109,14 +111,14 @@ struct Json<T>(T);
 
 /// The same, absent where Docker repeats a call that was under way when a daemon ended: it has used
 /// the body up.
-struct Repeatable<T>(Option<T>);
+struct OptionalJson<T>(Option<T>);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let Repeatable(read) = Repeatable::from_request(request, state).await?;
-        let lost = || Refused::new(BODY_LOST).into_response();
+        let OptionalJson(read) = OptionalJson::from_request(request, state).await?;
+        let lost = || DriverError::new(BODY_LOST).into_response();
         read.map(Self).ok_or_else(lost)
     }
 }
@@ -124,12 +126,13 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 const BODY_LOST: &str = "the daemon of umacvlan has ended while it did this, and Docker repeats it \
                          without saying what: do it again";
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Repeatable<T> {
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
-        let wrong = |why: String| (StatusCode::BAD_REQUEST, Refused(why)).into_response();
-        let body = whole(request.into_body()).await.map_err(|problem| wrong(problem.0.message))?;
+        let wrong = |why: String| (StatusCode::BAD_REQUEST, DriverError(why)).into_response();
+        let body =
+            read_body(request.into_body()).await.map_err(|problem| wrong(problem.0.message))?;
         if body.is_empty() {
             return Ok(Self(None));
         }
@@ -139,19 +142,19 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Repeatable<T> {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for DriverError {
     fn into_response(self) -> Response {
         axum::Json(json!({ "Err": self.0 })).into_response()
     }
 }
 
-type Answer<T = Value> = Result<axum::Json<T>, Refused>;
+type Answer<T = Value> = Result<axum::Json<T>, DriverError>;
 
-fn done<T: Serialize>(answer: Result<T, Refused>) -> Answer<T> {
+fn done<T: Serialize>(answer: Result<T, DriverError>) -> Answer<T> {
     answer.map(axum::Json)
 }
 
-fn empty(answer: Result<(), Refused>) -> Answer {
+fn empty(answer: Result<(), DriverError>) -> Answer {
     answer.map(|()| axum::Json(json!({})))
 }
 
@@ -184,45 +187,54 @@ async fn nothing() -> axum::Json<Value> {
 
 /// Docker takes 404 for a driver that does without the call.
 async fn unknown(uri: Uri) -> Response {
-    let why = Refused::new(format!("umacvlan has no {}", uri.path()));
+    let why = DriverError::new(format!("umacvlan has no {}", uri.path()));
     (StatusCode::NOT_FOUND, why).into_response()
 }
 
-async fn create_network(State(app): State<App>, Json(asked): Json<CreateNetwork>) -> Answer {
-    empty(app.ask(move |driver, service| driver.create_network(service, &asked)).await)
+async fn create_network(State(app): State<App>, Json(asked): Json<CreateNetworkRequest>) -> Answer {
+    empty(app.call(move |driver, service| driver.create_network(service, &asked)).await)
 }
 
-async fn delete_network(State(app): State<App>, Json(asked): Json<OfNetwork>) -> Answer {
-    empty(app.ask(move |driver, service| driver.delete_network(service, &asked)).await)
+async fn delete_network(State(app): State<App>, Json(asked): Json<NetworkRequest>) -> Answer {
+    empty(app.call(move |driver, service| driver.delete_network(service, &asked)).await)
 }
 
 async fn create_endpoint(
     State(app): State<App>,
-    Json(asked): Json<CreateEndpoint>,
+    Json(asked): Json<CreateEndpointRequest>,
 ) -> Answer<impl Serialize> {
-    done(app.ask(move |driver, service| driver.create_endpoint(service, &asked)).await)
+    done(app.call(move |driver, service| driver.create_endpoint(service, &asked)).await)
 }
 
 /// If it is not said which, that one is gone already: what has left a container does not outlive
 /// a daemon.
 async fn delete_endpoint(
     State(app): State<App>,
-    Repeatable(asked): Repeatable<OfEndpoint>,
+    OptionalJson(asked): OptionalJson<EndpointRequest>,
 ) -> Answer {
     let asked = asked.unwrap_or_default();
-    empty(app.ask(move |driver, service| driver.delete_endpoint(service, &asked)).await)
+    empty(app.call(move |driver, service| driver.delete_endpoint(service, &asked)).await)
 }
 
-async fn info(State(app): State<App>, Json(asked): Json<OfEndpoint>) -> Answer<impl Serialize> {
-    done(app.ask(move |driver, service| driver.info(service, &asked)).await)
+async fn info(
+    State(app): State<App>,
+    Json(asked): Json<EndpointRequest>,
+) -> Answer<impl Serialize> {
+    done(app.call(move |driver, service| driver.info(service, &asked)).await)
 }
 
-async fn join(State(app): State<App>, Json(asked): Json<OfEndpoint>) -> Answer<impl Serialize> {
-    done(app.ask(move |driver, service| driver.join(service, &asked)).await)
+async fn join(
+    State(app): State<App>,
+    Json(asked): Json<EndpointRequest>,
+) -> Answer<impl Serialize> {
+    done(app.call(move |driver, service| driver.join(service, &asked)).await)
 }
 
 /// If it is not said which, the one that is deleted next.
-async fn leave(State(app): State<App>, Repeatable(asked): Repeatable<OfEndpoint>) -> Answer {
+async fn leave(
+    State(app): State<App>,
+    OptionalJson(asked): OptionalJson<EndpointRequest>,
+) -> Answer {
     let asked = asked.unwrap_or_default();
-    empty(app.ask(move |driver, _| driver.leave(&asked)).await)
+    empty(app.call(move |driver, _| driver.leave(&asked)).await)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::check::Check;
 use umacvlan_api::{LinkView, ParentView};
-use umacvlan_client::{Client, ConnectError, Failure};
+use umacvlan_client::{Client, ConnectError, RequestError};
 
 /// What there is of a daemon.
 pub(super) struct Daemon {
@@ -33,8 +33,8 @@ pub(super) fn look(socket: &Path) -> Daemon {
 fn silent(error: &ConnectError, socket: &Path) -> Check {
     let name = "daemon";
     match error {
-        ConnectError::Nobody { .. } => Check::info(name, error.to_string()),
-        ConnectError::Denied { group, .. } => {
+        ConnectError::NotRunning { .. } => Check::info(name, error.to_string()),
+        ConnectError::PermissionDenied { group, .. } => {
             let group = group.as_deref().filter(|group| *group != "root").unwrap_or("GROUP");
             Check::warn(name, error.to_string()).mend(format!("usermod -aG {group} USER, as root"))
         }
@@ -53,7 +53,7 @@ fn ask(mut client: Client) -> (bool, Vec<Check>) {
     }
 }
 
-fn answers(client: &mut Client) -> Result<Vec<Check>, Failure> {
+fn answers(client: &mut Client) -> Result<Vec<Check>, RequestError> {
     let links: Vec<LinkView> = client.get("/v1/links", &[])?;
     let parents: Vec<ParentView> = client.get("/v1/parents", &[])?;
     let health: Value = client.get("/healthz", &[])?;
@@ -163,10 +163,10 @@ mod tests {
     #[test]
     fn nobody_listening_is_no_fault_and_being_denied_is_one_to_mend() {
         let path = Path::new("/s");
-        let nobody = silent(&ConnectError::Nobody { socket: path.into() }, path);
+        let nobody = silent(&ConnectError::NotRunning { socket: path.into() }, path);
         assert_eq!(nobody.state, State::Info);
         let group = Some("net".to_owned());
-        let denied = silent(&ConnectError::Denied { socket: path.into(), group }, path);
+        let denied = silent(&ConnectError::PermissionDenied { socket: path.into(), group }, path);
         assert!(denied.mend.unwrap().contains("usermod -aG net"));
     }
 }

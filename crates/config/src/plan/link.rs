@@ -5,7 +5,7 @@ use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 
 use super::super::running::OWN_NAMESPACE;
-use super::super::{Current, LinkEntry, names};
+use super::super::{LinkEntry, RunningLink, ifname};
 use super::step::Step;
 use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
@@ -20,9 +20,9 @@ pub(super) enum Rank {
 }
 
 /// What `entry` makes of a link that does not exist, with the parent's MTU if that is known.
-pub(in super::super) fn made(entry: &LinkEntry, wish: &str, parent_mtu: Option<u32>) -> Current {
+pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u32>) -> RunningLink {
     let spec = entry.spec.clone();
-    let name = entry.interface(wish).to_owned();
+    let name = entry.interface(key).to_owned();
     let spec = LinkSpec {
         bclim: spec.bclim.or(Some(DEFAULT_BC_CUTOFF)),
         bcqueuelen: spec.bcqueuelen.or(Some(DEFAULT_BC_QUEUE_LEN)),
@@ -30,12 +30,12 @@ pub(in super::super) fn made(entry: &LinkEntry, wish: &str, parent_mtu: Option<u
         txqueuelen: spec.txqueuelen.or(Some(TAP_QUEUE_LEN)),
         ..spec
     };
-    Current { name, spec }
+    RunningLink { name, spec }
 }
 
 /// Whether the link has to be made anew to become what is wanted.
-pub(super) fn is_another(now: &Current, before: &Current, wanted: &Current) -> bool {
-    let owner = |link: &Current| link.spec.mode == Mode::Passthru;
+pub(super) fn is_another(now: &RunningLink, before: &RunningLink, wanted: &RunningLink) -> bool {
+    let owner = |link: &RunningLink| link.spec.mode == Mode::Passthru;
     let moved = wanted.spec.parent != before.spec.parent && wanted.spec.parent != now.spec.parent;
     moved || (owner(wanted) != owner(before) && owner(wanted) != owner(now))
 }
@@ -43,12 +43,12 @@ pub(super) fn is_another(now: &Current, before: &Current, wanted: &Current) -> b
 /// The steps from `now` to what has changed from `before` to `wanted`; what has not changed
 /// between those two stays as it is now.
 pub(super) fn changes(
-    wish: &str,
-    now: &Current,
-    before: &Current,
-    wanted: &Current,
+    key: &str,
+    now: &RunningLink,
+    before: &RunningLink,
+    wanted: &RunningLink,
 ) -> Vec<(Rank, Step)> {
-    let mut steps = Steps { wish, steps: Vec::new() };
+    let mut steps = Steps { key, steps: Vec::new() };
     steps.macvlan(&now.spec, &before.spec, &wanted.spec);
     steps.interface(&now.spec, &before.spec, &wanted.spec);
     steps.identity(now, before, wanted);
@@ -56,7 +56,7 @@ pub(super) fn changes(
 }
 
 struct Steps<'w> {
-    wish: &'w str,
+    key: &'w str,
     steps: Vec<(Rank, Step)>,
 }
 
@@ -75,8 +75,8 @@ impl Steps<'_> {
     }
 
     fn push(&mut self, rank: Rank, change: LinkChange, back: LinkChange) {
-        let wish = self.wish.to_owned();
-        let step = Step::ChangeLink { wish, change: Box::new(change), back: Box::new(back) };
+        let key = self.key.to_owned();
+        let step = Step::ChangeLink { key, change: Box::new(change), back: Box::new(back) };
         self.steps.push((rank, step));
     }
 
@@ -141,9 +141,9 @@ impl Steps<'_> {
     /// The namespace, the name, and up or down. Moving sets an interface down, and older kernels
     /// rename none that is up; so it is set down before, to know how to undo it, and up again
     /// afterwards.
-    fn identity(&mut self, now: &Current, before: &Current, wanted: &Current) {
+    fn identity(&mut self, now: &RunningLink, before: &RunningLink, wanted: &RunningLink) {
         let state = |up| LinkChange { up: Some(up), ..LinkChange::default() };
-        let is_up = |link: &Current| link.spec.up.unwrap_or(true);
+        let is_up = |link: &RunningLink| link.spec.up.unwrap_or(true);
         let stays = is_up(wanted) == is_up(before);
         let up = if stays { is_up(now) } else { is_up(wanted) };
         let places = [now, before, wanted].map(|link| place(link.spec.netns.as_deref()));
@@ -154,8 +154,8 @@ impl Steps<'_> {
             self.push(Rank::Down, state(false), state(true));
         }
         // The old name may be taken there, and the new one here; that of the entry is its own.
-        let between = moves && renames && names::wrong_with(self.wish).is_none();
-        let between = if between { self.wish } else { &now.name };
+        let between = moves && renames && ifname::wrong_with(self.key).is_none();
+        let between = if between { self.key } else { &now.name };
         self.rename(&now.name, between);
         self.field(Rank::Other, [from, was, to], |place| LinkChange {
             netns: Some(place.clone()),

@@ -7,7 +7,7 @@
 
 mod execute;
 mod link;
-mod order;
+mod schedule;
 mod step;
 
 pub use execute::execute;
@@ -17,7 +17,7 @@ pub use step::Step;
 use super::running::Running;
 use super::{Config, DaemonConfig, LinkEntry};
 use link::{changes, is_another};
-use order::Links;
+use schedule::LinkSteps;
 
 /// What a reload has to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,26 +37,26 @@ impl Plan {
 
 /// What has to be done to what is `running`, which was made from `applied`, to become `wanted`.
 pub fn plan(applied: &Config, wanted: &Config, running: &Running) -> Plan {
-    let mut links = Links::default();
-    for (wish, entry) in &wanted.links {
+    let mut links = LinkSteps::default();
+    for (key, entry) in &wanted.links {
         let parent_mtu = running.parents.get(&entry.spec.parent).copied();
-        let target = made(entry, wish, parent_mtu);
-        let Some(now) = running.links.get(wish) else {
-            links.added.push(addition(wish, entry));
+        let target = made(entry, key, parent_mtu);
+        let Some(now) = running.links.get(key) else {
+            links.added.push(addition(key, entry));
             continue;
         };
         // Nobody remembers what the file said before: what runs is what it made.
-        let before = applied.links.get(wish).map(|entry| made(entry, wish, parent_mtu));
+        let before = applied.links.get(key).map(|entry| made(entry, key, parent_mtu));
         let before = before.unwrap_or_else(|| now.clone());
         if is_another(now, &before, &target) {
-            links.removed.insert(wish.clone(), now.clone());
-            links.added.push(addition(wish, entry));
+            links.removed.insert(key.clone(), now.clone());
+            links.added.push(addition(key, entry));
         } else {
-            links.changes.extend(changes(wish, now, &before, &target));
+            links.changes.extend(changes(key, now, &before, &target));
         }
     }
-    let forgotten = running.links.iter().filter(|(wish, _)| !wanted.links.contains_key(*wish));
-    links.removed.extend(forgotten.map(|(wish, now)| (wish.clone(), now.clone())));
+    let forgotten = running.links.iter().filter(|(key, _)| !wanted.links.contains_key(*key));
+    links.removed.extend(forgotten.map(|(key, now)| (key.clone(), now.clone())));
 
     let mut plan = Plan::default();
     plan.steps.extend(attached(applied, wanted));
@@ -70,9 +70,9 @@ pub fn plan(applied: &Config, wanted: &Config, running: &Running) -> Plan {
     plan
 }
 
-fn addition(wish: &str, entry: &LinkEntry) -> Step {
-    let name = entry.interface(wish).to_owned();
-    Step::AddLink { wish: wish.to_owned(), name, spec: entry.spec.clone() }
+fn addition(key: &str, entry: &LinkEntry) -> Step {
+    let name = entry.interface(key).to_owned();
+    Step::AddLink { key: key.to_owned(), name, spec: entry.spec.clone() }
 }
 
 /// Parents that are in the file for the first time.

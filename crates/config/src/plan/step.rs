@@ -14,12 +14,12 @@ pub enum Step {
     /// No longer keep a parent without links: detach it if it has none.
     DetachParent { name: String, settings: ParentSettings },
     /// Make the link of an entry.
-    AddLink { wish: String, name: String, spec: LinkSpec },
+    AddLink { key: String, name: String, spec: LinkSpec },
     /// Remove the link of an entry: what it is now, to be made again. What its users have given
     /// it, as IP addresses, does not come back.
-    RemoveLink { wish: String, name: String, spec: LinkSpec },
+    RemoveLink { key: String, name: String, spec: LinkSpec },
     /// Change one thing of the link of an entry, and what makes it as it is now.
-    ChangeLink { wish: String, change: Box<LinkChange>, back: Box<LinkChange> },
+    ChangeLink { key: String, change: Box<LinkChange>, back: Box<LinkChange> },
     /// Log something else.
     Log { from: Option<String>, to: Option<String> },
     /// Do something else with the links when the daemon ends.
@@ -32,10 +32,10 @@ impl Step {
         match self.clone() {
             Self::AttachParent { name, settings } => Self::DetachParent { name, settings },
             Self::DetachParent { name, settings } => Self::AttachParent { name, settings },
-            Self::AddLink { wish, name, spec } => Self::RemoveLink { wish, name, spec },
-            Self::RemoveLink { wish, name, spec } => Self::AddLink { wish, name, spec },
-            Self::ChangeLink { wish, change, back } => {
-                Self::ChangeLink { wish, change: back, back: change }
+            Self::AddLink { key, name, spec } => Self::RemoveLink { key, name, spec },
+            Self::RemoveLink { key, name, spec } => Self::AddLink { key, name, spec },
+            Self::ChangeLink { key, change, back } => {
+                Self::ChangeLink { key, change: back, back: change }
             }
             Self::Log { from, to } => Self::Log { from: to, to: from },
             Self::OnExit { from, to } => Self::OnExit { from: to, to: from },
@@ -48,10 +48,10 @@ impl fmt::Display for Step {
         match self {
             Self::AttachParent { name, settings } => write!(f, "add parent {name}: {settings}"),
             Self::DetachParent { name, .. } => write!(f, "remove parent {name}"),
-            Self::AddLink { wish, name, spec } => {
+            Self::AddLink { key, name, spec } => {
                 let LinkSpec { parent, mode, .. } = spec;
-                write!(f, "add link {wish}: parent {parent}, mode {mode}")?;
-                if name != wish {
+                write!(f, "add link {key}: parent {parent}, mode {mode}")?;
+                if name != key {
                     write!(f, ", name {name}")?;
                 }
                 match &spec.netns {
@@ -59,10 +59,10 @@ impl fmt::Display for Step {
                     None => Ok(()),
                 }
             }
-            Self::RemoveLink { wish, .. } => write!(f, "remove link {wish}"),
-            Self::ChangeLink { wish, change, back } => {
+            Self::RemoveLink { key, .. } => write!(f, "remove link {key}"),
+            Self::ChangeLink { key, change, back } => {
                 let ((word, to), (_, from)) = (words(change), words(back));
-                write!(f, "change link {wish}: {word} {from} -> {to}")
+                write!(f, "change link {key}: {word} {from} -> {to}")
             }
             Self::Log { from, to } => {
                 let told = |log: &Option<String>| log.clone().unwrap_or_else(|| "default".into());

@@ -11,7 +11,7 @@ use super::result::{Attached, Interface};
 use super::version::Version;
 use crate::container_link::{self, Inside};
 use umacvlan_api::LinkView;
-use umacvlan_client::{Client, ConnectError, Failure};
+use umacvlan_client::{Client, ConnectError, RequestError};
 
 /// `ADD`: the link, its addresses and routes, or nothing at all.
 ///
@@ -31,7 +31,9 @@ pub(super) fn add(asked: &Asked<'_>) -> Result<Attached, CniError> {
     let made = container_link::make(&mut client, &call.ifname, spec, &asked.owner());
     let done = match made {
         // There may be something of that name, but it is not ours to remove.
-        Err(failure @ (Failure::Connect(_) | Failure::Problem(_))) => return Err(failure.into()),
+        Err(failure @ (RequestError::Connect(_) | RequestError::Problem(_))) => {
+            return Err(failure.into());
+        }
         Err(failure) => Err(failure.into()),
         Ok(link) => furnish(asked, &netns, &link, ipam.as_ref()),
     };
@@ -90,7 +92,7 @@ pub(super) fn del(asked: &Asked<'_>) -> Result<(), CniError> {
             container_link::remove(&mut client, &asked.owner()).map_err(CniError::from)
         }
         // It will find that the interface is gone, when it starts.
-        Err(ConnectError::Nobody { .. }) => del_alone(asked),
+        Err(ConnectError::NotRunning { .. }) => del_alone(asked),
         Err(error) => Err(error.into()),
     };
     addresses.and(link)

@@ -13,7 +13,7 @@ use super::options::Options;
 use super::routes;
 use crate::container_link::{self, Inside};
 use umacvlan_api::LinkSpec;
-use umacvlan_client::{Client, ConnectError, Failure};
+use umacvlan_client::{Client, ConnectError, RequestError};
 use umacvlan_text::output::complain;
 
 /// Why there is no parent where none is named: as Podman's macvlan, that of the default route is
@@ -50,7 +50,9 @@ pub(super) fn setup(socket: &Path, netns: &Path, request: &Request) -> Result<St
     let owner = owner(request);
     let made = match container_link::make(&mut client, wish.name, spec, &owner) {
         // There may be something of that name, but it is not ours to remove.
-        Err(failure @ (Failure::Problem(_) | Failure::Connect(_))) => return Err(failure.into()),
+        Err(failure @ (RequestError::Problem(_) | RequestError::Connect(_))) => {
+            return Err(failure.into());
+        }
         Err(failure) => Err(failure.into()),
         Ok(link) => wish.furnish(&namespace).map(|()| link),
     };
@@ -77,7 +79,7 @@ pub(super) fn teardown(socket: &Path, netns: &Path, request: &Request) -> Result
     match Client::connect(socket) {
         Ok(mut client) => Ok(container_link::remove(&mut client, &owner(request))?),
         // The next daemon will see that the link is gone, and forget it.
-        Err(ConnectError::Nobody { .. }) => match &namespace {
+        Err(ConnectError::NotRunning { .. }) => match &namespace {
             Some(namespace) => delete(namespace, &request.network_options.interface_name),
             None => Ok(()),
         },

@@ -30,7 +30,7 @@ use umacvlan_api::{Changes, Code, Health, LogFilter, Problem, Saved};
     )
 )]
 pub(super) async fn config(State(app): State<App>) -> Result<impl IntoResponse, ServiceError> {
-    let toml = app.ask(|service| service.running_config()).await?;
+    let toml = app.call(|service| service.running_config()).await?;
     Ok(([(CONTENT_TYPE, "application/toml")], toml))
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn config(State(app): State<App>) -> Result<impl IntoResponse, 
     )
 )]
 pub(super) async fn reload(State(app): State<App>) -> Result<Answer<Changes>, ServiceError> {
-    let changes = app.ask(|service| service.reload()).await?;
+    let changes = app.call(|service| service.reload()).await?;
     Ok(Answer(Changes { changes }))
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn diff(
     State(app): State<App>,
     Text(text): Text,
 ) -> Result<Answer<Changes>, ServiceError> {
-    let changes = app.ask(move |service| service.diff(text.as_deref())).await?;
+    let changes = app.call(move |service| service.diff(text.as_deref())).await?;
     Ok(Answer(Changes { changes }))
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn diff(
     )
 )]
 pub(super) async fn save(State(app): State<App>) -> Result<Answer<Saved>, ServiceError> {
-    let path = app.ask(|service| service.save()).await?;
+    let path = app.call(|service| service.save()).await?;
     Ok(Answer(Saved { path }))
 }
 
@@ -167,7 +167,7 @@ async fn answers(turn: &Arc<Semaphore>, alive: impl FnOnce() -> bool + Send + 's
 )]
 pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, ServiceError> {
     let (links, parents) =
-        app.ask(|service| Ok((service.links(None, None)?, service.parents()?))).await?;
+        app.call(|service| Ok((service.links(None, None)?, service.parents()?))).await?;
     let scrape = Scrape { links, parents, uptime: app.started.elapsed(), version: VERSION };
     Ok(([(CONTENT_TYPE, metrics::CONTENT)], metrics::render(scrape)))
 }

@@ -1,4 +1,4 @@
-//! [`Mistakes`]: what is wrong with a file, and where.
+//! [`Diagnostics`]: what is wrong with a file, and where.
 
 use std::fmt;
 use std::io;
@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use umacvlan_api::{Code, Problem};
 
-/// Columns of a line that are shown; of a longer one, those around the mistake.
+/// Columns of a line that are shown; of a longer one, those around the diagnostic.
 const SHOWN: usize = 120;
 
 /// Something wrong, and the bytes of the file that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mistake {
+pub(super) struct Diagnostic {
     pub(super) span: Range<usize>,
     /// What is wrong, and what was expected.
     pub(super) message: String,
@@ -21,56 +21,56 @@ pub(super) struct Mistake {
 
 /// Everything that is wrong with a file, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes {
+pub struct Diagnostics {
     file: String,
-    found: Vec<Placed>,
+    found: Vec<LocatedDiagnostic>,
 }
 
-/// A mistake, for programs.
+/// A diagnostic, for programs.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Located<'m> {
+pub struct DiagnosticView<'m> {
     line: usize,
     column: usize,
     message: &'m str,
 }
 
-/// A mistake with its place as people count: lines and characters, from 1.
+/// A diagnostic with its place as people count: lines and characters, from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Placed {
+struct LocatedDiagnostic {
     line: usize,
     column: usize,
     message: String,
     /// The line, or what is shown of it.
     text: String,
-    /// How many characters of `text` stand before the mistake, and how many are in it.
+    /// How many characters of `text` stand before the diagnostic, and how many are in it.
     before: usize,
     width: usize,
 }
 
-impl Mistakes {
-    pub(super) fn new(file: &str, text: &str, mut found: Vec<Mistake>) -> Self {
-        found.sort_by_key(|mistake| mistake.span.start);
+impl Diagnostics {
+    pub(super) fn new(file: &str, text: &str, mut found: Vec<Diagnostic>) -> Self {
+        found.sort_by_key(|diagnostic| diagnostic.span.start);
         found.dedup();
-        // Lines are counted once, from one mistake to the next.
+        // Lines are counted once, from one diagnostic to the next.
         let (mut line, mut counted) = (1, 0);
-        let placed = |mistake: Mistake| {
-            let start = floor(text, mistake.span.start);
+        let placed = |diagnostic: Diagnostic| {
+            let start = floor(text, diagnostic.span.start);
             line += text.get(counted..start).unwrap_or_default().matches('\n').count();
             counted = start;
-            Placed::new(text, line, mistake)
+            LocatedDiagnostic::new(text, line, diagnostic)
         };
         let found = found.into_iter().map(placed).collect();
         Self { file: file.to_owned(), found }
     }
 
     /// None, in that file.
-    pub fn none(file: &str) -> Self {
+    pub fn empty(file: &str) -> Self {
         Self { file: file.to_owned(), found: Vec::new() }
     }
 
     /// Each with its place.
-    pub fn located(&self) -> impl Iterator<Item = Located<'_>> {
-        self.found.iter().map(|Placed { line, column, message, .. }| Located {
+    pub fn located(&self) -> impl Iterator<Item = DiagnosticView<'_>> {
+        self.found.iter().map(|LocatedDiagnostic { line, column, message, .. }| DiagnosticView {
             line: *line,
             column: *column,
             message,
@@ -84,7 +84,7 @@ impl Mistakes {
 
     /// Each on one line, `FILE:LINE:COLUMN: what is wrong, what was expected`.
     pub fn lines(&self) -> impl Iterator<Item = String> {
-        self.found.iter().map(|Placed { line, column, message, .. }| {
+        self.found.iter().map(|LocatedDiagnostic { line, column, message, .. }| {
             format!("{}:{line}:{column}: {message}", self.file)
         })
     }
@@ -103,12 +103,13 @@ impl Mistakes {
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for Diagnostics {
     /// Each with its line of the file, and carets under what is wrong there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gutter = self.found.iter().map(|placed| placed.line.to_string().len()).max();
         let gutter = gutter.unwrap_or_default();
-        for (Placed { line, text, before, width, .. }, told) in self.found.iter().zip(self.lines())
+        for (LocatedDiagnostic { line, text, before, width, .. }, told) in
+            self.found.iter().zip(self.lines())
         {
             let (nothing, carets) = ("", "^".repeat(*width));
             writeln!(f, "{told}")?;
@@ -120,8 +121,8 @@ impl fmt::Display for Mistakes {
     }
 }
 
-impl Placed {
-    fn new(text: &str, number: usize, Mistake { span, message }: Mistake) -> Self {
+impl LocatedDiagnostic {
+    fn new(text: &str, number: usize, Diagnostic { span, message }: Diagnostic) -> Self {
         let start = floor(text, span.start);
         let before = text.get(..start).unwrap_or_default();
         let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -165,7 +166,7 @@ pub enum LoadError {
     },
     /// Something is wrong with it.
     #[error("{}", .0.one_line())]
-    Wrong(Mistakes),
+    Wrong(Diagnostics),
 }
 
 impl From<LoadError> for Problem {

@@ -14,8 +14,8 @@ impl Driver {
     /// Forgets endpoints whose links are gone, with the machine's power or by other hands. Removes
     /// the links that Docker has not taken yet, since the call that has made one may have got no
     /// answer, and one that Docker takes is made again; and those that Docker has brought back.
-    pub fn settle(&mut self, service: &mut Service) {
-        let owners = service.owners(OWNER);
+    pub fn reconcile(&mut self, service: &mut Service) {
+        let owners = service.owners_with_prefix(OWNER);
         let there = |endpoint: &Endpoint| {
             let owner = endpoint.asked.owner();
             owners.iter().any(|(other, _)| *other == owner)
@@ -44,7 +44,7 @@ impl Driver {
     /// Removes what nobody will ask for any more: links that wait too long where Docker has neither
     /// taken nor deleted them, since one of the two was gone when it would have.
     pub(crate) fn sweep(&mut self, service: &mut Service, now: Instant) {
-        let mut owners = service.owners(OWNER);
+        let mut owners = service.owners_with_prefix(OWNER);
         let known = self.endpoints.values().map(|endpoint| endpoint.asked.owner());
         let without: Vec<_> =
             known.filter(|owner| !owners.iter().any(|(other, _)| other == owner)).collect();
@@ -52,7 +52,7 @@ impl Driver {
         for owner in self.overdue(&owners, now) {
             let id = owner.trim_start_matches(OWNER);
             tracing::warn!("docker: endpoint {id} was left behind, and is removed");
-            if let Err(refused) = self.remove(service, id) {
+            if let Err(refused) = self.remove_endpoint(service, id) {
                 tracing::error!("docker: the link of endpoint {id} stays: {refused}");
             }
         }

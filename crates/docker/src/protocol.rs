@@ -11,7 +11,7 @@ use serde_with::{DefaultOnNull, serde_as, skip_serializing_none};
 #[serde_as]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct CreateNetwork {
+pub struct CreateNetworkRequest {
     #[serde(rename = "NetworkID")]
     pub network: String,
     #[serde(rename = "Options")]
@@ -39,7 +39,7 @@ pub struct Pool {
 /// The requests about a network as a whole.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct OfNetwork {
+pub struct NetworkRequest {
     #[serde(rename = "NetworkID")]
     pub network: String,
 }
@@ -48,7 +48,7 @@ pub struct OfNetwork {
 #[serde_as]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct CreateEndpoint {
+pub struct CreateEndpointRequest {
     #[serde(rename = "NetworkID")]
     pub network: String,
     #[serde(rename = "EndpointID")]
@@ -74,9 +74,9 @@ pub struct Interface {
     pub mac: String,
 }
 
-/// The answer to [`CreateEndpoint`].
+/// The answer to [`CreateEndpointRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Created {
+pub struct CreateEndpointResponse {
     #[serde(rename = "Interface")]
     pub interface: Interface,
 }
@@ -84,7 +84,7 @@ pub struct Created {
 /// The requests about an endpoint.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct OfEndpoint {
+pub struct EndpointRequest {
     #[serde(rename = "NetworkID")]
     pub network: String,
     #[serde(rename = "EndpointID")]
@@ -94,7 +94,7 @@ pub struct OfEndpoint {
 /// The answer to `NetworkDriver.Join`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Joined {
+pub struct JoinResponse {
     #[serde(rename = "InterfaceName")]
     pub name: InterfaceName,
     #[serde(rename = "Gateway")]
@@ -117,7 +117,7 @@ pub struct InterfaceName {
 
 /// The answer to `NetworkDriver.EndpointOperInfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Info {
+pub struct InfoResponse {
     #[serde(rename = "Value")]
     pub value: BTreeMap<&'static str, Value>,
 }
