@@ -9,13 +9,15 @@
 
 mod auth;
 mod body;
+mod config;
 mod events;
+mod health;
 mod limits;
 mod links;
 mod listen;
+mod log;
 mod metrics;
 mod openapi;
-mod others;
 mod problem;
 mod router;
 #[cfg(test)]
@@ -86,6 +88,9 @@ pub async fn serve(
     let clients = listen::accept(listener, router, ConnectionLimits::new(), closing.clone());
     tokio::join!(close_then, clients, plugin);
 }
+
+/// The daemon's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What every handler can reach.
 #[derive(Clone, Debug)]
