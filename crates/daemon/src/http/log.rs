@@ -20,9 +20,7 @@ use crate::error::ServiceError;
     )
 )]
 pub(super) async fn log(State(app): State<App>) -> Result<Answer<LogFilter>, ServiceError> {
-    let filter = app.backend.log.get();
-    let filter = filter.map_err(|error| problem(Code::Internal, format!("{error:#}")))?;
-    Ok(Answer(LogFilter { filter }))
+    Ok(Answer(LogFilter { filter: app.backend.log.get() }))
 }
 
 /// Changes what is logged, from now on and until the daemon ends.
