@@ -1,4 +1,4 @@
-//! [`Diagnostics`]: what is wrong with a file, and where.
+//! [`Diagnostics`]: errors and warnings about a file, each with its place.
 
 use std::fmt;
 use std::io;
@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use umacvlan_api::{Code, Problem};
 
-/// Columns of a line that are shown; of a longer one, those around the diagnostic.
+/// Columns of a line that are shown; of a longer line, those around the error.
 const SHOWN: usize = 120;
 
-/// Something wrong, and the bytes of the file that it is about.
+/// An error or a warning, and the bytes of the file that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Diagnostic {
     pub(super) span: Range<usize>,
@@ -19,14 +19,14 @@ pub(super) struct Diagnostic {
     pub(super) message: String,
 }
 
-/// Everything that is wrong with a file, in the order of the file.
+/// All errors, or all warnings, about a file, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
     file: String,
     found: Vec<LocatedDiagnostic>,
 }
 
-/// A diagnostic, for programs.
+/// A diagnostic as `umacvlan config check --json` prints it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct DiagnosticView<'m> {
     line: usize,
@@ -34,15 +34,15 @@ pub struct DiagnosticView<'m> {
     message: &'m str,
 }
 
-/// A diagnostic with its place as people count: lines and characters, from 1.
+/// A diagnostic with its line and column, counted in characters from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LocatedDiagnostic {
     line: usize,
     column: usize,
     message: String,
-    /// The line, or what is shown of it.
+    /// The line, or the part of it that is shown.
     text: String,
-    /// How many characters of `text` stand before the diagnostic, and how many are in it.
+    /// Characters of `text` before the error, and characters in error.
     before: usize,
     width: usize,
 }
@@ -51,7 +51,7 @@ impl Diagnostics {
     pub(super) fn new(file: &str, text: &str, mut found: Vec<Diagnostic>) -> Self {
         found.sort_by_key(|diagnostic| diagnostic.span.start);
         found.dedup();
-        // Lines are counted once, from one diagnostic to the next.
+        // Counting goes on from the previous diagnostic, so that each line is counted once.
         let (mut line, mut counted) = (1, 0);
         let placed = |diagnostic: Diagnostic| {
             let start = floor(text, diagnostic.span.start);
@@ -63,12 +63,12 @@ impl Diagnostics {
         Self { file: file.to_owned(), found }
     }
 
-    /// None, in that file.
+    /// No diagnostics for this file.
     pub fn empty(file: &str) -> Self {
         Self { file: file.to_owned(), found: Vec::new() }
     }
 
-    /// Each with its place.
+    /// Each with its line and column.
     pub fn located(&self) -> impl Iterator<Item = DiagnosticView<'_>> {
         self.found.iter().map(|LocatedDiagnostic { line, column, message, .. }| DiagnosticView {
             line: *line,
@@ -77,19 +77,19 @@ impl Diagnostics {
         })
     }
 
-    /// How many there are.
+    /// The number of diagnostics.
     pub(super) const fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// Each on one line, `FILE:LINE:COLUMN: what is wrong, what was expected`.
+    /// One line each: `FILE:LINE:COLUMN: what is wrong, what was expected`.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.found.iter().map(|LocatedDiagnostic { line, column, message, .. }| {
             format!("{}:{line}:{column}: {message}", self.file)
         })
     }
 
-    /// The first one, how many more there are, and how to see them: one line.
+    /// One line: the first diagnostic, how many more there are, and the command that shows them.
     pub fn one_line(&self) -> String {
         let first = self.lines().next().unwrap_or_default();
         match self.len() {
@@ -104,7 +104,7 @@ impl Diagnostics {
 }
 
 impl fmt::Display for Diagnostics {
-    /// Each with its line of the file, and carets under what is wrong there.
+    /// Each with its line of the file and carets below the error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gutter = self.found.iter().map(|placed| placed.line.to_string().len()).max();
         let gutter = gutter.unwrap_or_default();
@@ -131,7 +131,7 @@ impl LocatedDiagnostic {
         let end = floor(text, span.end.clamp(start, begin + line.len().max(start - begin)));
         let width = text.get(start..end).unwrap_or_default().chars().count().max(1);
         let skipped = if at < SHOWN { 0 } else { at - SHOWN / 2 };
-        // What would move the cursor must not reach the terminal.
+        // Control characters could move the cursor of the terminal.
         let plain = |sign: char| match sign {
             '\t' => ' ',
             _ if sign.is_control() => char::REPLACEMENT_CHARACTER,
@@ -148,23 +148,23 @@ impl LocatedDiagnostic {
     }
 }
 
-/// The nearest place at or before `at` that is between two characters.
+/// The nearest character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default()
 }
 
-/// A configuration that cannot be used.
+/// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file could not be read.
+    /// The file cannot be read.
     #[error("cannot read the configuration {file}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Why.
+        /// Error of the system call.
         source: io::Error,
     },
-    /// Something is wrong with it.
+    /// The file has errors.
     #[error("{}", .0.one_line())]
     Wrong(Diagnostics),
 }

@@ -1,11 +1,11 @@
-//! Names of interfaces, by the kernel's rules.
+//! Interface names, by the kernel's rules (`dev_valid_name` of `net/core/dev.c`).
 
 /// The longest name of an interface, in bytes (`IFNAMSIZ` of `if.h`, less the zero at its end).
 const LONGEST: usize = 15;
 
-/// What is wrong with `name` as the name of an interface, if anything is.
+/// Why `name` is not a valid interface name; `None` if it is.
 pub(super) fn wrong_with(name: &str) -> Option<&'static str> {
-    // The kernel goes by bytes and by Latin-1, in which 0xa0 is a space.
+    // The kernel's isspace() works on bytes of Latin-1, in which 0xa0 is a space.
     let space = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, 0x0b | 0xa0);
     match name {
         "" => Some("is empty"),
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_has_1_to_15_bytes_and_nothing_that_the_kernel_reads_otherwise() {
+    fn a_name_has_1_to_15_bytes_and_no_character_with_a_meaning() {
         for good in ["a", "eth0.10", "fifteen-letters", "é-é", "0", "..."] {
             assert_eq!(wrong_with(good), None, "{good:?}");
         }

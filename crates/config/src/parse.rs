@@ -1,4 +1,4 @@
-//! From text to [`Config`], or everything that is wrong with it.
+//! From text to [`Config`], or all errors in it.
 
 use std::fs;
 use std::ops::Range;
@@ -19,41 +19,42 @@ use umacvlan_api::LinkSpec;
 /// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
 const MAX_MTU: u32 = 65535;
 
-/// A configuration, and what is doubtful about it.
+/// A valid configuration, and warnings about it.
 #[derive(Clone, Debug)]
 pub struct Parsed {
+    /// The configuration.
     pub config: Config,
-    /// What works, but hardly as it was meant.
+    /// Values that are allowed but unlikely to be meant.
     pub warnings: Diagnostics,
 }
 
-/// A link of the file, and where its values stand.
+/// An entry of a link, and the places of its values in the file.
 #[derive(Debug)]
 pub(super) struct ParsedLink {
     pub(super) key: String,
     pub(super) entry: LinkEntry,
-    /// Its mode, if what the file says is one.
+    /// The mode; `None` if the file has an invalid one.
     pub(super) mode: Option<Mode>,
-    /// Its source list as the file has it.
+    /// The source list in the order of the file.
     pub(super) macaddr: Vec<Spanned<MacAddr>>,
     pub(super) spans: Spans,
 }
 
 impl Config {
-    /// Reads a file. `cpus` are those that its user may run on: others that it names are doubtful.
+    /// Reads a file. A CPU that is not in `cpus`, the CPUs that the daemon may run on, is a warning.
     ///
     /// # Errors
-    /// It cannot be read, or something is wrong with it.
+    /// The file cannot be read, or has errors.
     pub fn load(file: &str, cpus: &[usize]) -> Result<Parsed, LoadError> {
         let bytes = fs::File::open(file).and_then(file::read);
         let bytes = bytes.map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
         Self::from_bytes(file, &bytes, cpus).map_err(LoadError::Wrong)
     }
 
-    /// Reads what is in a file, as [`parse`](Self::parse) does.
+    /// Parses the content of a file, as [`parse`](Self::parse) does.
     ///
     /// # Errors
-    /// As of [`parse`](Self::parse), and that it is no UTF-8.
+    /// As [`parse`](Self::parse), or the content is not UTF-8.
     pub fn from_bytes(file: &str, bytes: &[u8], cpus: &[usize]) -> Result<Parsed, Diagnostics> {
         match str::from_utf8(bytes) {
             Ok(text) => Self::parse(file, text, cpus),
@@ -61,11 +62,11 @@ impl Config {
         }
     }
 
-    /// Reads `text`, which is called `file` in messages. `cpus` are those that its user may run
-    /// on: others that it names are doubtful.
+    /// Parses `text`, which messages call `file`. A CPU that is not in `cpus`, the CPUs that the
+    /// daemon may run on, is a warning.
     ///
     /// # Errors
-    /// Everything that is wrong with it; of what is no TOML, the first.
+    /// All errors in the text; if it is not TOML, the first syntax error only.
     pub fn parse(file: &str, text: &str, cpus: &[usize]) -> Result<Parsed, Diagnostics> {
         let root = DeTable::parse(text).map_err(|error| {
             let message = error.message().replace('\n', ", ");
@@ -179,7 +180,7 @@ impl Reader<'_> {
         settings
     }
 
-    /// `cpus = [1, 2]`: each at most once, and each a CPU that is there.
+    /// `cpus = [1, 2]`: each CPU at most once, and each one that exists.
     fn cpus(&mut self, table: &mut Table<'_>) -> Option<Vec<usize>> {
         let read = |value: &DeValue<'_>| values::number(value, 0..=u16::MAX);
         let cpus =
@@ -234,7 +235,7 @@ impl Reader<'_> {
         spec.macaddr.sort_unstable();
         spec.macaddr.dedup();
         let spans = table.finish(found);
-        // An entry with a name for its interface may have any name of its own.
+        // With `name`, the entry key is not the name of an interface and may be any text.
         if !spans.has("name") {
             self.interface(key, span);
         }

@@ -1,4 +1,4 @@
-//! [`Table`]: a table of the file that is being read, key by key.
+//! [`Table`]: a TOML table that is read key by key.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,19 +10,19 @@ use super::diagnostic::Diagnostic;
 use super::values;
 use umacvlan_text::suggest::did_you_mean;
 
-/// A table whose keys are asked for one by one. What nobody asked for is a diagnostic.
+/// A table whose keys are read one by one. Keys that were not read are unknown.
 #[derive(Debug)]
 pub(super) struct Table<'t> {
-    /// What the table is called in messages: `[link.mac1]`.
+    /// The name of the table in messages: `[link.mac1]`.
     name: String,
-    /// Where its name stands in the file.
+    /// The place of the table's name in the file.
     span: Range<usize>,
     content: &'t DeTable<'t>,
     known: Vec<&'static str>,
     spans: Spans,
 }
 
-/// Where the keys of a table stand in the file, and what they are given.
+/// The places of a table's keys and values in the file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spans {
     table: Range<usize>,
@@ -30,7 +30,7 @@ pub(super) struct Spans {
 }
 
 impl Spans {
-    /// Where the value of `key` stands; where the table does, if it has no such key.
+    /// The place of the value of `key`, or of the table if it has no such key.
     pub(super) fn of(&self, key: &str) -> Range<usize> {
         self.values.get(key).unwrap_or(&self.table).clone()
     }
@@ -42,7 +42,7 @@ impl Spans {
 }
 
 impl<'t> Table<'t> {
-    /// The table that is `value`, or the diagnostic that it is none.
+    /// The table in `value`; any other value is an error.
     pub(super) fn new(
         name: String,
         key: &Range<usize>,
@@ -58,13 +58,13 @@ impl<'t> Table<'t> {
         table.map(|content| Self::of(name, key.clone(), content))
     }
 
-    /// This table.
+    /// A table with this content.
     pub(super) fn of(name: String, span: Range<usize>, content: &'t DeTable<'t>) -> Self {
         let spans = Spans { table: span.clone(), values: BTreeMap::new() };
         Self { name, span, content, known: Vec::new(), spans }
     }
 
-    /// The value of `key` as `read` reads it, if it is there and right.
+    /// The value of `key`, if it is present and `read` accepts it.
     pub(super) fn take<T>(
         &mut self,
         key: &'static str,
@@ -80,8 +80,8 @@ impl<'t> Table<'t> {
             .ok()
     }
 
-    /// The elements of the list that is the value of `key`, those that `read` can read. Each is
-    /// a diagnostic of its own.
+    /// The elements of the list of `key` that `read` accepts. Each other element has its own
+    /// diagnostic.
     pub(super) fn take_list<T>(
         &mut self,
         key: &'static str,
@@ -109,7 +109,7 @@ impl<'t> Table<'t> {
         Some(read_all)
     }
 
-    /// The tables in the table that is the value of `key`, by their names.
+    /// The tables inside the table of `key`, by name.
     pub(super) fn tables(
         &mut self,
         key: &'static str,
@@ -128,7 +128,7 @@ impl<'t> Table<'t> {
         inner.collect()
     }
 
-    /// The table that is the value of `key`.
+    /// The table of `key`.
     pub(super) fn table(
         &mut self,
         key: &'static str,
@@ -138,7 +138,7 @@ impl<'t> Table<'t> {
         Self::new(format!("[{key}]"), &value.span(), value, diagnostics)
     }
 
-    /// That `key` is there is a must: it has `what`.
+    /// Reports `key` as missing, unless it is present; `what` is an example of its value.
     pub(super) fn require(&self, key: &'static str, what: &str, diagnostics: &mut Vec<Diagnostic>) {
         if !self.spans.has(key) {
             let message = format!("{} has no {key}, expected {key} = {what}", self.name);
@@ -146,7 +146,7 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// The end of the table: every key that nobody asked for is a diagnostic.
+    /// Ends the table: every key that was not read is an error.
     pub(super) fn finish(mut self, diagnostics: &mut Vec<Diagnostic>) -> Spans {
         self.known.sort_unstable();
         for key in self.content.keys().filter(|key| !self.known.contains(&key.get_ref().as_ref())) {
@@ -169,7 +169,7 @@ impl<'t> Table<'t> {
     }
 }
 
-/// A key as the file has it: in quotes if it must be.
+/// A key as it is written in a file: in quotes if it needs them.
 pub(super) fn toml_key(key: &str) -> String {
     let bare = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_');
     if !key.is_empty() && key.chars().all(bare) { key.to_owned() } else { format!("{key:?}") }

@@ -1,4 +1,4 @@
-//! What the entries of a file may not say together.
+//! Checks of entries against each other, and of keys that exclude each other.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use super::diagnostic::Diagnostic;
 use super::parse::ParsedLink;
 use super::table::toml_key;
 
-/// Checks every link by itself and beside the others.
+/// Checks every link alone and against the others.
 pub(super) fn check(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     for link in links {
         check_alone(link, diagnostics);
@@ -19,13 +19,13 @@ pub(super) fn check(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     check_names(links, diagnostics);
 }
 
-/// What belongs to one mode only, and lists that repeat themselves.
+/// Keys of another mode, and repeated addresses of a source list.
 fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
     let (spec, spans) = (&link.entry.spec, &link.spans);
     let mut wrong = |key: &str, message: String| {
         diagnostics.push(Diagnostic { span: spans.of(key), message });
     };
-    // Of a mode that is wrong itself, nothing more can be said.
+    // An invalid mode has its own diagnostic, and no key can be checked against it.
     if let Some(mode) = link.mode {
         let only = |what, owner| {
             format!("{what} is for mode {owner}, and this is {mode}: expected both or neither")
@@ -51,7 +51,7 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-/// A passthru link has its parent to itself.
+/// A passthru link is the only link of its parent.
 fn check_owners(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     let mut by_parent: BTreeMap<&str, Vec<&ParsedLink>> = BTreeMap::new();
     for link in links.iter().filter(|link| !link.entry.spec.parent.is_empty()) {
@@ -70,7 +70,7 @@ fn check_owners(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Two links that are up on one parent have two addresses.
+/// Links that are up on the same parent have different addresses.
 fn check_addresses(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     let mut owners = BTreeMap::new();
     for link in links {
@@ -92,7 +92,7 @@ fn check_addresses(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Two interfaces in one namespace have two names.
+/// Interfaces in the same namespace have different names.
 fn check_names(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     let mut owners = BTreeMap::new();
     for link in links {

@@ -1,5 +1,5 @@
-//! The order of the steps that are about links: nothing is asked for that is not free yet, and
-//! nothing is removed before it must be.
+//! The order of the steps of links: a step waits until its resources are free, and a link is removed
+//! as late as possible.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,25 +10,26 @@ use super::link::Rank;
 use super::step::Step;
 use umacvlan_api::LinkChange;
 
-/// What has to be done to links.
+/// The steps of links, unordered.
 #[derive(Debug, Default)]
 pub(super) struct LinkSteps {
     pub(super) changes: Vec<(Rank, Step)>,
     pub(super) added: Vec<Step>,
-    /// Those that are removed, also to be made anew, by key.
+    /// Links that are removed, including those that are made again, by entry key.
     pub(super) removed: BTreeMap<String, RunningLink>,
 }
 
-/// What one link may have to give up before another can have it.
+/// A resource that one link may have to free before another can take it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Resource {
     /// An address on a parent.
     Address(String, MacAddr),
-    /// The name of an interface, wherever it is: namespaces have too many names to compare them.
+    /// The name of an interface, in whatever namespace: a namespace has several names, which cannot
+    /// be compared.
     Name(String),
-    /// A parent for itself.
+    /// A parent with one link only.
     Own(String),
-    /// A parent with others.
+    /// A parent with several links.
     Share(String),
     /// The entry of the configuration.
     EntryKey(String),
@@ -45,7 +46,7 @@ impl LinkSteps {
         scheduler.hold();
         while !scheduler.pending.is_empty() {
             if !(scheduler.take_free() || scheduler.remove_needed() || scheduler.open_circle()) {
-                // Whatever it is, the kernel has the last word on it.
+                // The rest waits for something unknown here; the kernel decides on it.
                 let rest = std::mem::take(&mut scheduler.pending);
                 scheduler.done.extend(rest);
             }
@@ -58,7 +59,7 @@ impl LinkSteps {
 
 struct Scheduler<'r> {
     running: &'r Running,
-    /// Who has what somebody may wait for, by key.
+    /// Who holds a resource that others may wait for, by entry key.
     held: HashMap<Resource, Vec<String>>,
     pending: Vec<Step>,
     removed: BTreeMap<String, RunningLink>,
@@ -66,7 +67,7 @@ struct Scheduler<'r> {
 }
 
 impl Scheduler<'_> {
-    /// Notes everything that pending steps give up.
+    /// Records all resources that pending steps free.
     fn hold(&mut self) {
         let changed = self.pending.iter().filter_map(|step| {
             let (key, address) = given_up(step, self.running)?;
@@ -88,7 +89,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Takes every step that need not wait; of one link, none before an earlier one.
+    /// Takes every step that need not wait. Steps of one link keep their order.
     fn take_free(&mut self) -> bool {
         let mut waiting = HashSet::new();
         let mut rest = Vec::new();
@@ -109,7 +110,7 @@ impl Scheduler<'_> {
         self.done.len() > before
     }
 
-    /// Removes what pending steps wait for.
+    /// Removes the links that pending steps wait for.
     fn remove_needed(&mut self) -> bool {
         let needed: HashSet<String> =
             self.pending.iter().flat_map(|step| self.blockers(step)).map(str::to_owned).collect();
@@ -127,12 +128,12 @@ impl Scheduler<'_> {
         any
     }
 
-    /// LinkSteps that pass their addresses around in a circle: one of them takes another address in
+    /// Breaks a cycle of links that pass on their addresses: one of them takes an unused address in
     /// between.
     fn open_circle(&mut self) -> bool {
         let waited_for: HashSet<&str> =
             self.pending.iter().flat_map(|step| self.blockers(step)).collect();
-        // It gives its address up only once, so that this comes to an end.
+        // A link frees its address only once, so the loop ends.
         let holds = |step: &Step| {
             given_up(step, self.running).is_some_and(|(key, address)| {
                 let holders = self.held.get(&address);
@@ -155,7 +156,7 @@ impl Scheduler<'_> {
         true
     }
 
-    /// An address that no link has or gets.
+    /// An address that no link has or will have.
     fn unused_address(&self) -> MacAddr {
         let got = self.pending.iter().chain(&self.done).filter_map(|step| match step {
             Step::ChangeLink { change, .. } => change.address,
@@ -168,11 +169,11 @@ impl Scheduler<'_> {
             let [high, low] = number.to_be_bytes();
             MacAddr::new([0x02, b'u', b'm', b'v', high, low])
         });
-        // There are fewer links in a circle than that; if not, it is refused when it is tried.
+        // A cycle has fewer links than that; otherwise the kernel refuses the default address.
         candidates.find(|address| !used.contains(address)).unwrap_or_default()
     }
 
-    /// Who has what the step takes.
+    /// The links that hold a resource of the step.
     fn blockers<'o>(&'o self, step: &'o Step) -> impl Iterator<Item = &'o str> {
         let own = matches!(step, Step::ChangeLink { .. }).then(|| key_of(step));
         takes(step, self.running)
@@ -197,7 +198,7 @@ fn key_of(step: &Step) -> &str {
     }
 }
 
-/// What a link that is to be removed has until then.
+/// The resources that a link holds until it is removed.
 fn holds(key: &str, now: &RunningLink) -> Vec<Resource> {
     let parent = &now.spec.parent;
     let owner = now.spec.mode == Mode::Passthru;
@@ -208,14 +209,14 @@ fn holds(key: &str, now: &RunningLink) -> Vec<Resource> {
     entry.into_iter().chain(both).chain(address).collect()
 }
 
-/// The address that a change gives up, and whose it is.
+/// The address that a change frees, and the entry key of its link.
 fn given_up(step: &Step, running: &Running) -> Option<(String, Resource)> {
     let Step::ChangeLink { key, back, .. } = step else { return None };
     let parent = running.links.get(key)?.spec.parent.clone();
     Some((key.clone(), Resource::Address(parent, back.address?)))
 }
 
-/// What has to be free for a step.
+/// The resources that a step needs.
 fn takes(step: &Step, running: &Running) -> Vec<Resource> {
     match step {
         Step::AddLink { key, name, spec } => {
