@@ -1,9 +1,9 @@
-//! [`Driver`]: networks and endpoints, and what Docker's calls do to them.
+//! [`Driver`]: networks and endpoints, and Docker's calls on them.
 //!
-//! A call may come again: Docker repeats one that did not get through, for half a minute, and a daemon
-//! that was killed meanwhile may have done it or not. So each is the same done twice, and what is
-//! unknown is deleted already. Of a call that was under way Docker repeats the name alone, and can
-//! hardly be answered; what such a call has left, [`reconcile`](Driver::reconcile) takes away.
+//! Each call is idempotent: Docker repeats a call that failed for half a minute, and a daemon that was
+//! killed meanwhile may have carried it out or not. An unknown network or endpoint counts as deleted.
+//! Docker repeats a call that was under way without its body, so it cannot be answered; what it has
+//! left behind is removed by [`reconcile`](Driver::reconcile).
 
 mod cleanup;
 
@@ -26,34 +26,36 @@ use super::protocol::{
 use umacvlan_api::{Code, Problem};
 use umacvlan_daemon::{Durability, RecordStore, Service};
 
-/// What a link is called in its container, before a number: as Docker's own drivers have it.
+/// The name of an interface in its container, before a number: as of Docker's own drivers.
 const IN_CONTAINER: &str = "eth";
 
-/// What Docker sends with the ports that are to be published.
+/// The option with the ports that are to be published.
 const PORTS: &str = "com.docker.network.portmap";
 
 const NETWORK: &str = "network-";
 const ENDPOINT: &str = "endpoint-";
 
-/// What it means to lose a file.
+/// What it means that a file is damaged.
 const LOST: &str = "A network it was about is unknown from here on: delete it in Docker, and \
                     create it again";
 
-/// Everything that Docker has asked for.
+/// All networks and endpoints.
 #[derive(Debug)]
 pub struct Driver {
     files: RecordStore,
     networks: BTreeMap<String, Network>,
     endpoints: BTreeMap<String, Endpoint>,
-    /// The parents of our own, by their networks. They end with the daemon, and the next one makes
-    /// them again: links wait for that as for any parent.
+    /// Parents that the driver has made itself, by network. They end with the daemon, and the next
+    /// one makes them again; links wait for that as for any parent.
     parents: BTreeMap<String, Tap>,
-    /// Since when links wait, by their owners.
+    /// Since when a link waits for Docker in the daemon's namespace, by owner.
     waiting: BTreeMap<String, Instant>,
 }
 
 impl Driver {
-    /// Reads what a former daemon has written down.
+    /// Opens the directory and reads the networks and endpoints of a former daemon.
+    ///
+    /// # Errors The directory cannot be made or read, or another daemon uses it.
     pub fn open(dir: &Path) -> Result<Self> {
         let files = RecordStore::open(dir, LOST)?;
         let names = files.names().with_context(|| format!("{}", dir.display()))?;
@@ -65,14 +67,14 @@ impl Driver {
         let endpoints = json(ENDPOINT).filter_map(|name| files.read::<Endpoint>(name));
         Ok(Self {
             networks: networks.map(|network| (network.id.clone(), network)).collect(),
-            endpoints: endpoints.map(|endpoint| (endpoint.asked.id.clone(), endpoint)).collect(),
+            endpoints: endpoints.map(|endpoint| (endpoint.spec.id.clone(), endpoint)).collect(),
             files,
             parents: BTreeMap::new(),
             waiting: BTreeMap::new(),
         })
     }
 
-    /// Makes the parents that are our own, for the links that wait for them.
+    /// Makes the driver's own parents, before links are re-adopted that wait for them.
     pub fn make_parents(&mut self, service: &mut Service) {
         let own: Vec<Network> =
             self.networks.values().filter(|network| network.own_parent).cloned().collect();
@@ -83,12 +85,16 @@ impl Driver {
         }
     }
 
-    pub fn create_network(
+    /// `NetworkDriver.CreateNetwork`.
+    ///
+    /// # Errors An option is invalid, the parent cannot be used, or another network excludes this
+    /// one.
+    pub(crate) fn create_network(
         &mut self,
         service: &mut Service,
-        asked: &CreateNetworkRequest,
+        request: &CreateNetworkRequest,
     ) -> Result<(), DriverError> {
-        let network = Network::read(asked)?;
+        let network = Network::read(request)?;
         if self.networks.get(&network.id) == Some(&network) {
             return Ok(());
         }
@@ -115,53 +121,59 @@ impl Driver {
         Ok(())
     }
 
-    pub fn delete_network(
+    /// `NetworkDriver.DeleteNetwork`: removes a network and its endpoints.
+    ///
+    /// # Errors A link cannot be removed.
+    pub(crate) fn delete_network(
         &mut self,
         service: &mut Service,
-        asked: &NetworkRequest,
+        request: &NetworkRequest,
     ) -> Result<(), DriverError> {
-        let id = &asked.network;
+        let id = &request.network;
         if !self.networks.contains_key(id) {
             return Ok(());
         }
-        let asked = self.endpoints.values().map(|endpoint| &endpoint.asked);
+        let specs = self.endpoints.values().map(|endpoint| &endpoint.spec);
         let left: Vec<String> =
-            asked.filter(|end| end.network == *id).map(|end| end.id.clone()).collect();
+            specs.filter(|end| end.network == *id).map(|end| end.id.clone()).collect();
         left.iter().try_for_each(|endpoint| self.remove_endpoint(service, endpoint))?;
         self.files.remove(&network_file(id));
         self.networks.remove(id);
-        // Its interface goes with its descriptor.
+        // The interface goes with its descriptor.
         self.parents.remove(id);
         tracing::info!("docker: network {id} deleted");
         Ok(())
     }
 
-    pub fn create_endpoint(
+    /// `NetworkDriver.CreateEndpoint`: makes the link.
+    ///
+    /// # Errors The network is unknown, a value is invalid, or the link cannot be made.
+    pub(crate) fn create_endpoint(
         &mut self,
         service: &mut Service,
         request: &CreateEndpointRequest,
     ) -> Result<CreateEndpointResponse, DriverError> {
         let network = self.network(&request.network)?.clone();
-        let asked = EndpointSpec::read(request)?;
-        // Asked here, where it can still be refused without anything left behind.
-        network.gateway(&asked.id, asked.ipv4)?;
-        network.gateway(&asked.id, asked.ipv6)?;
+        let spec = EndpointSpec::read(request)?;
+        // Checked before the link is made, so that a refusal leaves nothing behind.
+        network.gateway(&spec.id, spec.ipv4)?;
+        network.gateway(&spec.id, spec.ipv6)?;
         let ports = request.options.get(PORTS).and_then(Value::as_array);
         if ports.is_some_and(|ports| !ports.is_empty()) {
             tracing::warn!(
                 "docker: endpoint {}: published ports are ignored, since a link has addresses of \
                  its own on its parent's network: its ports are reached there",
-                asked.id
+                spec.id
             );
         }
-        let former = self.endpoints.get(&asked.id).filter(|former| former.asked == asked).cloned();
+        let former = self.endpoints.get(&spec.id).filter(|former| former.spec == spec).cloned();
         if former.is_none() {
-            // One of the same id that was to be something else was given up by Docker.
-            self.remove_endpoint(service, &asked.id)?;
+            // An endpoint of the same id with other values was given up by Docker.
+            self.remove_endpoint(service, &spec.id)?;
         }
-        let mac = self.ensure_link(service, &network, &asked, former.map(|former| former.mac))?;
-        let (id, settled) = (asked.id.clone(), asked.mac.is_some());
-        if let Err(refused) = self.save_endpoint(Endpoint { asked, mac, stage: Stage::Created }) {
+        let mac = self.ensure_link(service, &network, &spec, former.map(|former| former.mac))?;
+        let (id, settled) = (spec.id.clone(), spec.mac.is_some());
+        if let Err(refused) = self.save_endpoint(Endpoint { spec, mac, stage: Stage::Created }) {
             self.remove_endpoint(service, &id)?;
             return Err(refused);
         }
@@ -169,26 +181,32 @@ impl Driver {
         Ok(CreateEndpointResponse { interface: Interface { mac, ..Interface::default() } })
     }
 
-    pub fn delete_endpoint(
+    /// `NetworkDriver.DeleteEndpoint`: removes the link.
+    ///
+    /// # Errors The link cannot be removed.
+    pub(crate) fn delete_endpoint(
         &mut self,
         service: &mut Service,
-        asked: &EndpointRequest,
+        request: &EndpointRequest,
     ) -> Result<(), DriverError> {
-        self.remove_endpoint(service, &asked.endpoint)
+        self.remove_endpoint(service, &request.endpoint)
     }
 
-    pub fn join(
+    /// `NetworkDriver.Join`: tells Docker which interface to move into the container.
+    ///
+    /// # Errors The network or the endpoint is unknown, or the link cannot be made again.
+    pub(crate) fn join(
         &mut self,
         service: &mut Service,
         request: &EndpointRequest,
     ) -> Result<JoinResponse, DriverError> {
         let network = self.network(&request.network)?.clone();
-        let Endpoint { asked, mac, .. } = self.endpoint(request)?.clone();
-        let gateway = network.gateway(&asked.id, asked.ipv4)?;
-        let gateway_ipv6 = network.gateway(&asked.id, asked.ipv6)?;
-        let mac = self.ensure_link(service, &network, &asked, Some(mac))?;
-        let source = asked.link();
-        self.save_endpoint(Endpoint { asked, mac, stage: Stage::Joined })?;
+        let Endpoint { spec, mac, .. } = self.endpoint(request)?.clone();
+        let gateway = network.gateway(&spec.id, spec.ipv4)?;
+        let gateway_ipv6 = network.gateway(&spec.id, spec.ipv6)?;
+        let mac = self.ensure_link(service, &network, &spec, Some(mac))?;
+        let source = spec.link();
+        self.save_endpoint(Endpoint { spec, mac, stage: Stage::Joined })?;
         Ok(JoinResponse {
             name: InterfaceName { source, prefix: IN_CONTAINER },
             gateway: gateway.map(|gateway| gateway.to_string()),
@@ -197,23 +215,28 @@ impl Driver {
         })
     }
 
-    /// Docker takes the interface back to where it was; [`delete_endpoint`](Self::delete_endpoint)
-    /// follows.
-    pub fn leave(&mut self, asked: &EndpointRequest) -> Result<(), DriverError> {
-        match self.endpoints.get(&asked.endpoint).cloned() {
+    /// `NetworkDriver.Leave`: Docker moves the interface back and calls
+    /// [`delete_endpoint`](Self::delete_endpoint) next.
+    ///
+    /// # Errors The state cannot be written.
+    pub(crate) fn leave(&mut self, request: &EndpointRequest) -> Result<(), DriverError> {
+        match self.endpoints.get(&request.endpoint).cloned() {
             Some(endpoint) => self.save_endpoint(Endpoint { stage: Stage::Left, ..endpoint }),
             None => Ok(()),
         }
     }
 
-    pub fn info(
+    /// `NetworkDriver.EndpointOperInfo`: values for `docker inspect`.
+    ///
+    /// # Errors The endpoint is unknown.
+    pub(crate) fn info(
         &mut self,
         service: &mut Service,
-        asked: &EndpointRequest,
+        request: &EndpointRequest,
     ) -> Result<InfoResponse, DriverError> {
-        let endpoint = self.endpoint(asked)?;
+        let endpoint = self.endpoint(request)?;
         let mut info = InfoResponse::default();
-        if let Some(link) = service.link_of_owner(&endpoint.asked.owner())? {
+        if let Some(link) = service.link_of_owner(&endpoint.spec.owner())? {
             let counters = serde_json::to_value(&link.umacvlan.counters).unwrap_or_default();
             info.value = BTreeMap::from([
                 ("parent", json!(link.umacvlan.parent)),
@@ -226,36 +249,37 @@ impl Driver {
         Ok(info)
     }
 
-    /// The address of the link of an endpoint, which is made unless it is there. `former` is the
-    /// address that it had, if there has been one.
+    /// The address of the link of an endpoint; makes the link if it does not exist, with the
+    /// address `former` if it had one before.
     fn ensure_link(
         &self,
         service: &mut Service,
         network: &Network,
-        asked: &EndpointSpec,
+        spec: &EndpointSpec,
         former: Option<MacAddr>,
     ) -> Result<MacAddr, DriverError> {
-        let link = match service.link_of_owner(&asked.owner())? {
+        let link = match service.link_of_owner(&spec.owner())? {
             Some(link) => link,
             None => service
-                .add_link(&asked.new_link(network, former), None)
+                .add_link(&spec.new_link(network, former), None)
                 .map_err(|error| no_parent(network, error.0))?,
         };
-        // A link has an address, always.
+        // A link always has an address.
         Ok(link.address.and_then(|mac| mac.parse().ok()).unwrap_or_default())
     }
 
-    /// Writes an endpoint down. From now on its link may wait for Docker.
+    /// Writes an endpoint to its file. From now on its link may wait for Docker.
     fn save_endpoint(&mut self, endpoint: Endpoint) -> Result<(), DriverError> {
-        let file = endpoint_file(&endpoint.asked.id);
+        let file = endpoint_file(&endpoint.spec.id);
         let written = self.files.write(&file, &endpoint, Durability::UntilBoot);
         written.map_err(|error| not_written("the endpoint", &error))?;
-        self.waiting.insert(endpoint.asked.owner(), Instant::now());
-        self.endpoints.insert(endpoint.asked.id.clone(), endpoint);
+        self.waiting.insert(endpoint.spec.owner(), Instant::now());
+        self.endpoints.insert(endpoint.spec.id.clone(), endpoint);
         Ok(())
     }
 
-    /// Removes an endpoint with its link, by which it is known even where its record is lost.
+    /// Removes an endpoint and its link. The link is found by its owner tag, so a lost file does
+    /// not matter.
     fn remove_endpoint(&mut self, service: &mut Service, id: &str) -> Result<(), DriverError> {
         service.remove_owned(&format!("{OWNER}{id}"))?;
         self.forget(id);
@@ -269,7 +293,7 @@ impl Driver {
         self.waiting.remove(&format!("{OWNER}{id}"));
     }
 
-    /// A parent of our own: nothing that it is sent goes anywhere.
+    /// Makes a parent without a wire, for a network without `parent`.
     fn make_parent(&mut self, network: &Network, service: &mut Service) -> Result<(), DriverError> {
         if self.parents.contains_key(&network.id) {
             return Ok(());
@@ -296,9 +320,9 @@ impl Driver {
         })
     }
 
-    fn endpoint(&self, asked: &EndpointRequest) -> Result<&Endpoint, DriverError> {
-        self.endpoints.get(&asked.endpoint).ok_or_else(|| {
-            let shown: String = asked.endpoint.chars().take(128).collect();
+    fn endpoint(&self, request: &EndpointRequest) -> Result<&Endpoint, DriverError> {
+        self.endpoints.get(&request.endpoint).ok_or_else(|| {
+            let shown: String = request.endpoint.chars().take(128).collect();
             let why =
                 format!("endpoint {shown} is not known to umacvlan: start its container again");
             DriverError::new(why)
@@ -306,7 +330,7 @@ impl Driver {
     }
 }
 
-/// That the parent is missing is said in the words of Docker's own macvlan.
+/// A missing parent is reported with the words of Docker's macvlan driver.
 fn no_parent(network: &Network, problem: Problem) -> DriverError {
     match problem {
         Problem { code: Code::NoDevice, device: Some(device), .. } if device == network.parent => {
@@ -319,14 +343,12 @@ fn no_parent(network: &Network, problem: Problem) -> DriverError {
 }
 
 fn not_written(what: &str, error: &std::io::Error) -> DriverError {
-    DriverError::new(format!(
-        "{what} cannot be written down: {error}; make room in the state directory"
-    ))
+    DriverError::new(format!("{what} cannot be saved: {error}; make room in the state directory"))
 }
 
-/// An address for a parent of our own, the same each time it is made.
+/// The address of a parent that the driver makes: the same each time.
 fn own_mac(id: &str) -> MacAddr {
-    // FNV-1a: any spread will do, there is one such parent on its wire.
+    // FNV-1a: the quality of the hash does not matter, as such a parent is alone on its wire.
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let [a, b, c, d, e, f, ..] = id.bytes().fold(0xcbf2_9ce4_8422_2325, step).to_be_bytes();
     MacAddr::new([a & 0xfc | 2, b, c, d, e, f])

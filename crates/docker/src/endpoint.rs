@@ -1,4 +1,4 @@
-//! [`Endpoint`]: the end of a network in a container, which is a link.
+//! [`Endpoint`]: the connection of a container to a network, which is a link.
 
 use std::net::IpAddr;
 
@@ -12,37 +12,38 @@ use super::prefix::Prefix;
 use super::protocol::{CreateEndpointRequest, Interface};
 use umacvlan_api::{LinkSpec, NewLink};
 
-/// What begins the owner's name of a link.
+/// The beginning of a link's owner tag.
 pub(crate) const OWNER: &str = "docker ";
 
-/// What begins the name of a link, before as much of the endpoint's id as fits.
+/// The beginning of a link's name, before as much of the endpoint's id as fits.
 const LINK: &str = "um";
 
-/// An endpoint, as it is written down. Which link is its own, the link's record tells.
+/// An endpoint, as in its file. Its link is the one with its owner tag.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Endpoint {
-    pub asked: EndpointSpec,
-    /// The address that its link was given.
+    #[serde(rename = "asked")]
+    pub spec: EndpointSpec,
+    /// The address of the link.
     #[serde_as(as = "DisplayFromStr")]
     pub mac: MacAddr,
     pub stage: Stage,
 }
 
-/// How far Docker has come with it.
+/// How far Docker's calls for an endpoint have come.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stage {
-    /// It was created. If Docker wants it, it is going to join.
+    /// The endpoint was created; Docker joins it next, or gives it up.
     Created,
-    /// Docker takes its interface, or has taken it.
+    /// Docker moves the interface into the container, or has moved it.
     Joined,
-    /// Docker brings its interface back, and is going to delete it.
+    /// Docker moves the interface back and deletes the endpoint next.
     Left,
 }
 
-/// What Docker asks an endpoint to be.
+/// What Docker requests of an endpoint.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +52,7 @@ pub(crate) struct EndpointSpec {
     pub network: String,
     pub ipv4: Option<Prefix>,
     pub ipv6: Option<Prefix>,
-    /// The address that Docker has settled, if it has.
+    /// The address that Docker has chosen, if any.
     #[serde_as(as = "Option<DisplayFromStr>")]
     pub mac: Option<MacAddr>,
 }
@@ -72,17 +73,17 @@ impl EndpointSpec {
         })
     }
 
-    /// What its link has for an owner.
+    /// The owner tag of the link.
     pub(crate) fn owner(&self) -> String {
         format!("{OWNER}{}", self.id)
     }
 
-    /// The name of its link until Docker gives it another one, and again when Docker is done with it.
+    /// The name of the link until Docker renames it, and again when Docker brings it back.
     pub(crate) fn link(&self) -> String {
         format!("{LINK}{}", self.id.chars().take(13).collect::<String>())
     }
 
-    /// What its link is to be; `former` is the address that it had, if there has been one.
+    /// The request for the link; `former` is the address that it had before, if any.
     pub(crate) fn new_link(&self, network: &Network, former: Option<MacAddr>) -> NewLink {
         let options = &network.options;
         let stable = || self.ipv4.and_then(stable).filter(|_| options.stable_mac);
@@ -108,9 +109,28 @@ fn prefix(text: &str) -> Result<Option<Prefix>, DriverError> {
     }
 }
 
-/// The MAC address that Docker's bridge driver makes of an IPv4 address.
+/// The MAC address that Docker's bridge driver derives from an IPv4 address.
 fn stable(prefix: Prefix) -> Option<MacAddr> {
     let IpAddr::V4(address) = prefix.address else { return None };
     let [a, b, c, d] = address.octets();
     Some(MacAddr::new([0x02, 0x42, a, b, c, d]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_an_endpoint_keeps_its_format() {
+        let file = serde_json::json!({
+            "asked": {
+                "id": "e1", "network": "n1", "ipv4": "10.1.0.2/24", "ipv6": null, "mac": null,
+            },
+            "mac": "02:42:0a:01:00:02",
+            "stage": "joined",
+        });
+        let endpoint: Endpoint = serde_json::from_value(file.clone()).unwrap();
+        assert_eq!((endpoint.spec.id.as_str(), endpoint.stage), ("e1", Stage::Joined));
+        assert_eq!(serde_json::to_value(&endpoint).unwrap(), file);
+    }
 }

@@ -1,4 +1,4 @@
-//! [`Network`]: what Docker has called a network, as rules for the links on its parent.
+//! [`Network`]: a parent, and the settings and subnets of the links on it.
 
 use std::net::IpAddr;
 
@@ -16,25 +16,26 @@ const INTERNAL: &str = "com.docker.network.internal";
 const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
 const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 
-/// What begins the name of a parent of our own: as Docker's macvlan calls the dummy that it makes.
+/// The beginning of the name of a parent that the driver makes, as of the dummy that Docker's
+/// macvlan driver makes.
 const OWN_PARENT: &str = "dm-";
 
-/// A network, as it is written down.
+/// A network, as in its file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Network {
     pub id: String,
     /// The name of its parent.
     pub parent: String,
-    /// The parent is one of our own, without a wire.
+    /// Whether the driver has made the parent, which has no wire.
     pub own_parent: bool,
-    /// Nothing leads out of it.
+    /// Whether the network has no gateway.
     pub internal: bool,
     pub options: Options,
     pub subnets: Vec<Subnet>,
 }
 
-/// Addresses of a network, and the way out.
+/// A subnet of a network.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Subnet {
@@ -43,20 +44,22 @@ pub(crate) struct Subnet {
 }
 
 impl Network {
-    /// What Docker asks for, if that can be.
-    pub(crate) fn read(asked: &CreateNetworkRequest) -> Result<Self, DriverError> {
-        let id = checked(&asked.network, "NetworkID")?;
-        let options = Options::read(&asked.options)?;
-        let says = |key: &str| asked.options.get(key).and_then(serde_json::Value::as_bool);
-        let ipv4 = says(ENABLE_IPV4).unwrap_or(asked.ipv6.is_empty());
-        if ipv4 && asked.ipv4.is_empty() {
+    /// The network that Docker requests.
+    ///
+    /// # Errors An option or a value is invalid.
+    pub(crate) fn read(request: &CreateNetworkRequest) -> Result<Self, DriverError> {
+        let id = checked(&request.network, "NetworkID")?;
+        let options = Options::read(&request.options)?;
+        let says = |key: &str| request.options.get(key).and_then(serde_json::Value::as_bool);
+        let ipv4 = says(ENABLE_IPV4).unwrap_or(request.ipv6.is_empty());
+        if ipv4 && request.ipv4.is_empty() {
             return Err(DriverError::new("ipv4 pool is empty"));
         }
-        if says(ENABLE_IPV6).unwrap_or(false) && asked.ipv6.is_empty() {
+        if says(ENABLE_IPV6).unwrap_or(false) && request.ipv6.is_empty() {
             return Err(DriverError::new("ipv6 pool is empty"));
         }
         let subnets: Result<Vec<_>, DriverError> =
-            asked.ipv4.iter().chain(&asked.ipv6).map(Subnet::read).collect();
+            request.ipv4.iter().chain(&request.ipv6).map(Subnet::read).collect();
         let own_parent = options.parent.is_none();
         let own = || format!("{OWN_PARENT}{}", id.chars().take(12).collect::<String>());
         Ok(Self {
@@ -69,7 +72,9 @@ impl Network {
         })
     }
 
-    /// Whether links can be made on its parent, as far as that can be known before.
+    /// Checks the parent, as far as that is possible before there is a link.
+    ///
+    /// # Errors The parent does not exist or cannot be one.
     pub(crate) fn check_parent(&self, service: &mut Service) -> Result<(), DriverError> {
         let parent = &self.parent;
         match service.interface(parent)? {
@@ -81,7 +86,7 @@ impl Network {
         }
     }
 
-    /// The parent may be a VLAN that no interface stands for, of one that is there.
+    /// Checks a parent that is a VLAN without an interface of its own.
     fn check_vlan(&self, service: &mut Service) -> Result<(), DriverError> {
         let name =
             VlanName::parse(&self.parent).map_err(|why| DriverError::new(why.to_string()))?;
@@ -94,7 +99,7 @@ impl Network {
         Err(DriverError::new(why))
     }
 
-    /// Whether it gets along with another network. A passthru one has its parent to itself.
+    /// Checks that the networks can both exist: one in mode passthru is the only one of its parent.
     pub(crate) fn check_beside(&self, other: &Self) -> Result<(), DriverError> {
         let (parent, id) = (&self.parent, &other.id);
         match () {
@@ -110,7 +115,9 @@ impl Network {
         }
     }
 
-    /// The gateway for an address. None for one that Docker has not given.
+    /// The gateway for an address; `None` without an address.
+    ///
+    /// # Errors The address is in no subnet.
     pub(crate) fn gateway(
         &self,
         endpoint: &str,
@@ -141,7 +148,7 @@ impl Subnet {
     }
 }
 
-/// An id of Docker's, which becomes part of a file's name.
+/// Checks an id of Docker's, which becomes a part of a file's name.
 pub(crate) fn checked(id: &str, what: &str) -> Result<String, DriverError> {
     let plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_');
     match (1..=128).contains(&id.len()) && id.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! What `docker network create -o KEY=VALUE` may say.
+//! [`Options`]: the options of `docker network create -o KEY=VALUE`.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use umacvlan_core::{MacAddr, Mode};
 use super::DriverError;
 use umacvlan_text::suggest::did_you_mean;
 
-/// The user's own options are below this key.
+/// The key below which Docker sends the user's options.
 const GENERIC: &str = "com.docker.network.generic";
 
 /// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
 const MAX_MTU: u32 = 65535;
 
-/// The key that Docker's own drivers have for it.
+/// The key of the MTU in Docker's own drivers.
 const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
 
-/// Every key there is.
+/// All keys.
 const KEYS: [&str; 10] = [
     "parent",
     "macvlan_mode",
@@ -34,19 +34,19 @@ const KEYS: [&str; 10] = [
     "umacvlan.bcqueuelen",
 ];
 
-/// What the links of a network are like.
+/// Options of a network, which its links get.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
-    /// The parent's name, if one was named.
+    /// Name of the parent, if the user has named one.
     pub parent: Option<String>,
     #[serde_as(as = "DisplayFromStr")]
     pub mode: Mode,
     pub mtu: Option<u32>,
-    /// Addresses are made of IP addresses, so that a container keeps its own.
+    /// Derive MAC addresses from IP addresses, so that a container keeps its own.
     pub stable_mac: bool,
-    /// Source mode: the stations that every link hears.
+    /// Source mode: the source list of every link.
     #[serde_as(as = "Vec<DisplayFromStr>")]
     pub macaddr: Vec<MacAddr>,
     pub nodst: bool,
@@ -55,10 +55,9 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the user's among the options of a network.
+    /// Reads the user's options among those of a network.
     ///
-    /// # Errors
-    /// A key or a value that nobody knows; the message is for the user.
+    /// # Errors A key or a value is invalid; the message is for the user.
     pub(crate) fn read(all: &Map<String, Value>) -> Result<Self, DriverError> {
         let mut given = Given(words(all.get(GENERIC))?);
         let mode = given.mode()?;
@@ -82,7 +81,7 @@ impl Options {
         }
     }
 
-    /// What belongs to one mode only.
+    /// Checks options that belong to one mode only.
     fn agree(self) -> Result<Self, DriverError> {
         let only = |key: &str, owner: Mode| {
             let mode = self.mode;
@@ -102,7 +101,7 @@ impl Options {
 
 const SWITCH: &[(&str, bool)] = &[("false", false), ("true", true)];
 
-/// The options that nobody has asked for yet.
+/// The options that were not read yet.
 struct Given(BTreeMap<String, String>);
 
 impl Given {
@@ -110,7 +109,7 @@ impl Given {
         self.0.remove(key)
     }
 
-    /// Docker's word for it, and Podman's.
+    /// The mode, by Docker's key or Podman's.
     fn mode(&mut self) -> Result<Mode, DriverError> {
         let (dockers, podmans) = (self.take("macvlan_mode"), self.take("mode"));
         let word = match (dockers, podmans) {
@@ -148,7 +147,7 @@ impl Given {
         number.map(Some).ok_or_else(wrong)
     }
 
-    /// One of these words; the first if there is none.
+    /// One of these words; the first one if the key is absent.
     fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<T, DriverError> {
         let word = self.take(key);
         let word = word.as_deref().unwrap_or(words[0].0);
@@ -176,7 +175,8 @@ impl Given {
     }
 }
 
-/// The user's options as text. Docker's command has nothing else, and its API may.
+/// The user's options as text. The docker command sends text only; other clients of Docker's API
+/// may send other values.
 fn words(options: Option<&Value>) -> Result<BTreeMap<String, String>, DriverError> {
     let options = match options {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),

@@ -1,4 +1,4 @@
-//! [`Prefix`]: an address with the length of its network's part, as in `192.0.2.7/24`.
+//! [`Prefix`]: an IP address with its prefix length, as in `192.0.2.7/24`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
-/// An address and how many bits of it are the network's.
+/// An IP address and its prefix length.
 #[derive(Clone, Copy, Debug, DeserializeFromStr, PartialEq, Eq, SerializeDisplay)]
 pub(crate) struct Prefix {
     pub address: IpAddr,
@@ -14,12 +14,12 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    /// True for `0.0.0.0/0` and `::/0`, which stand for no addresses at all.
+    /// True for `0.0.0.0/0` and `::/0`, which stand for no addresses.
     pub(crate) const fn is_nothing(self) -> bool {
         self.length == 0 && self.address.is_unspecified()
     }
 
-    /// True if `other` is an address of this network, and knows it by this length.
+    /// True if `other` is an address of this subnet and has the same prefix length.
     pub(crate) fn has(self, other: Self) -> bool {
         self.length == other.length
             && match (self.address, other.address) {
@@ -34,7 +34,7 @@ impl Prefix {
     }
 }
 
-/// Whether two addresses are the same but for their last bits.
+/// Whether two addresses are equal except for their last `bits` bits.
 fn same(one: u128, other: u128, bits: u8) -> bool {
     (one ^ other).checked_shr(bits.into()).unwrap_or(0) == 0
 }
@@ -43,7 +43,7 @@ impl FromStr for Prefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no address with a length, as in 192.0.2.7/24");
+        let wrong = || format!("{text:?} is no address with a prefix length, as in 192.0.2.7/24");
         let (address, length) = text.split_once('/').ok_or_else(wrong)?;
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let most = if address.is_ipv4() { 32 } else { 128 };

@@ -1,6 +1,5 @@
-//! Which call of Docker's does what. An answer is a JSON object; what is refused is an object with
-//! the reason in `Err`, and still a success of HTTP: that is how Docker shows it to the user as it
-//! is.
+//! The routes of the driver. A response is a JSON object. A refusal is an object with the reason in
+//! `Err` and status 200, because Docker shows the reason unchanged to the user then.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,15 +23,15 @@ use super::{Driver, DriverError};
 use umacvlan_daemon::http::read_body;
 use umacvlan_daemon::{Service, Shared, lock_service};
 
-/// How often to look for links that were left behind.
+/// The interval of [`sweep`].
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// What every handler can reach.
+/// The state of all handlers: the service and the driver.
 #[derive(Clone, Debug)]
 pub struct App {
     service: Shared,
     driver: Arc<Mutex<Driver>>,
-    /// Whose turn it is: the others wait here and not on threads.
+    /// Held during a call. Requests wait for it here and not on threads.
     turn: Arc<Semaphore>,
 }
 
@@ -43,8 +42,8 @@ impl App {
         Self { service, driver, turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Does what Docker asks. Once begun it goes on to its end, whether or not Docker is there to
-    /// hear of it.
+    /// Calls the driver on a thread for blocking work. A call goes on to its end even if Docker
+    /// closes the connection.
     async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Driver, &mut Service) -> Result<T, DriverError> + Send + 'static,
@@ -55,12 +54,12 @@ impl App {
         let app = self.clone();
         let called = spawn_blocking(move || {
             let _turn = turn;
-            // What a call that panicked has left behind is better than nothing for anybody.
+            // After a panic in another call the state is still served.
             let mut driver = app.driver.lock().unwrap_or_else(PoisonError::into_inner);
             call(&mut driver, &mut lock_service(&app.service))
         });
-        let mistake = "umacvlan has made a mistake: its log has the place, please report it";
-        let answer = called.await.unwrap_or_else(|_| Err(DriverError::new(mistake)));
+        let bug = "umacvlan has a bug: its log has the place, please report it";
+        let answer = called.await.unwrap_or_else(|_| Err(DriverError::new(bug)));
         if let Err(refused) = &answer {
             tracing::warn!("docker: refused: {refused}");
         }
@@ -68,7 +67,7 @@ impl App {
     }
 }
 
-/// Everything that Docker may call.
+/// All routes that Docker calls.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/Plugin.Activate", post(activate))
@@ -91,7 +90,7 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Removes now and then what was left behind, for as long as it is awaited.
+/// Removes links that were left behind, every 30 seconds, for as long as the future is polled.
 pub async fn sweep(app: App) {
     let mut ticks = interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -101,16 +100,16 @@ pub async fn sweep(app: App) {
             driver.sweep(service, Instant::now());
             Ok(())
         };
-        // A refusal has been logged, and there is a next time.
+        // An error has been logged, and the next tick tries again.
         let _ = app.call(sweep).await;
     }
 }
 
-/// A body of JSON; Docker does not say what it is.
+/// A JSON body. Docker does not send a content type.
 struct Json<T>(T);
 
-/// The same, absent where Docker repeats a call that was under way when a daemon ended: it has used
-/// the body up.
+/// A JSON body, absent where Docker repeats a call that was under way when a daemon ended: Docker
+/// repeats such a call without its body.
 struct OptionalJson<T>(Option<T>);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -123,8 +122,8 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-const BODY_LOST: &str = "the daemon of umacvlan has ended while it did this, and Docker repeats it \
-                         without saying what: do it again";
+const BODY_LOST: &str = "the daemon of umacvlan was restarted during this call, and Docker repeats it \
+                         without its body: try again";
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     type Rejection = Response;
@@ -162,7 +161,7 @@ async fn activate() -> axum::Json<Value> {
     axum::Json(json!({ "Implements": ["NetworkDriver"] }))
 }
 
-/// As Docker's own macvlan: networks of this host, through which others are reached.
+/// As of Docker's macvlan driver: networks of this host, through which others are reached.
 async fn capabilities() -> axum::Json<Value> {
     axum::Json(json!({
         "Scope": "local",
@@ -171,7 +170,7 @@ async fn capabilities() -> axum::Json<Value> {
     }))
 }
 
-/// Docker need not keep an address for a gateway that nobody has named.
+/// Docker need not reserve an address for a gateway that the user has not named.
 async fn gateways() -> axum::Json<Value> {
     axum::Json(json!({ "SkipIPv4": true, "SkipIPv6": true }))
 }
@@ -180,61 +179,64 @@ async fn allocate() -> axum::Json<Value> {
     axum::Json(json!({ "Options": {} }))
 }
 
-/// There is nothing to do.
+/// Calls that need nothing.
 async fn nothing() -> axum::Json<Value> {
     axum::Json(json!({}))
 }
 
-/// Docker takes 404 for a driver that does without the call.
+/// Docker treats status 404 as a call that the driver does not implement.
 async fn unknown(uri: Uri) -> Response {
     let why = DriverError::new(format!("umacvlan has no {}", uri.path()));
     (StatusCode::NOT_FOUND, why).into_response()
 }
 
-async fn create_network(State(app): State<App>, Json(asked): Json<CreateNetworkRequest>) -> Answer {
-    empty(app.call(move |driver, service| driver.create_network(service, &asked)).await)
+async fn create_network(
+    State(app): State<App>,
+    Json(request): Json<CreateNetworkRequest>,
+) -> Answer {
+    empty(app.call(move |driver, service| driver.create_network(service, &request)).await)
 }
 
-async fn delete_network(State(app): State<App>, Json(asked): Json<NetworkRequest>) -> Answer {
-    empty(app.call(move |driver, service| driver.delete_network(service, &asked)).await)
+async fn delete_network(State(app): State<App>, Json(request): Json<NetworkRequest>) -> Answer {
+    empty(app.call(move |driver, service| driver.delete_network(service, &request)).await)
 }
 
 async fn create_endpoint(
     State(app): State<App>,
-    Json(asked): Json<CreateEndpointRequest>,
+    Json(request): Json<CreateEndpointRequest>,
 ) -> Answer<impl Serialize> {
-    done(app.call(move |driver, service| driver.create_endpoint(service, &asked)).await)
+    done(app.call(move |driver, service| driver.create_endpoint(service, &request)).await)
 }
 
-/// If it is not said which, that one is gone already: what has left a container does not outlive
-/// a daemon.
+/// Without a body there is nothing to do: a link that has left its container is removed when a
+/// daemon starts.
 async fn delete_endpoint(
     State(app): State<App>,
-    OptionalJson(asked): OptionalJson<EndpointRequest>,
+    OptionalJson(request): OptionalJson<EndpointRequest>,
 ) -> Answer {
-    let asked = asked.unwrap_or_default();
-    empty(app.call(move |driver, service| driver.delete_endpoint(service, &asked)).await)
+    let request = request.unwrap_or_default();
+    empty(app.call(move |driver, service| driver.delete_endpoint(service, &request)).await)
 }
 
 async fn info(
     State(app): State<App>,
-    Json(asked): Json<EndpointRequest>,
+    Json(request): Json<EndpointRequest>,
 ) -> Answer<impl Serialize> {
-    done(app.call(move |driver, service| driver.info(service, &asked)).await)
+    done(app.call(move |driver, service| driver.info(service, &request)).await)
 }
 
 async fn join(
     State(app): State<App>,
-    Json(asked): Json<EndpointRequest>,
+    Json(request): Json<EndpointRequest>,
 ) -> Answer<impl Serialize> {
-    done(app.call(move |driver, service| driver.join(service, &asked)).await)
+    done(app.call(move |driver, service| driver.join(service, &request)).await)
 }
 
-/// If it is not said which, the one that is deleted next.
+/// Without a body there is nothing to do: Docker deletes the endpoint next.
 async fn leave(
     State(app): State<App>,
-    OptionalJson(asked): OptionalJson<EndpointRequest>,
+    OptionalJson(request): OptionalJson<EndpointRequest>,
 ) -> Answer {
-    let asked = asked.unwrap_or_default();
-    empty(app.call(move |driver, _| driver.leave(&asked)).await)
+    let request = request.unwrap_or_default();
+    empty(app.call(move |driver, _| driver.leave(&request)).await)
 }
