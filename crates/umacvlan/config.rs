@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use umacvlan_api::{Changes, Saved};
 use umacvlan_client::Client;
-use umacvlan_config::{Config, DEFAULT_FILE, LoadError, Located, Mistakes, file};
+use umacvlan_config::{Config, DEFAULT_FILE, DiagnosticView, Diagnostics, LoadError, file};
 use umacvlan_engine::cpus;
 use umacvlan_text::output::{Output, one_line, print_stderr};
 
@@ -94,14 +94,14 @@ pub(crate) fn run(args: &ConfigArgs, socket: &Path) -> Result<ExitCode> {
 #[derive(Debug, Serialize)]
 struct Checked<'c> {
     file: &'c str,
-    mistakes: Vec<Located<'c>>,
-    warnings: Vec<Located<'c>>,
+    mistakes: Vec<DiagnosticView<'c>>,
+    warnings: Vec<DiagnosticView<'c>>,
 }
 
 fn check(file: &str, json: bool) -> Result<ExitCode> {
     let (name, bytes) = read(file)?;
     let parsed = Config::from_bytes(&name, &bytes, &cpus::allowed());
-    let nothing = Mistakes::none(&name);
+    let nothing = Diagnostics::empty(&name);
     let (mistakes, warnings) = match &parsed {
         Ok(parsed) => (&nothing, &parsed.warnings),
         Err(mistakes) => (mistakes, &nothing),
@@ -186,7 +186,7 @@ fn told(changes: &Changes, json: bool) -> Result<()> {
     output.finish()
 }
 
-fn show_mistakes(mistakes: &Mistakes) {
+fn show_mistakes(mistakes: &Diagnostics) {
     // On lines of their own: the name of the file comes first, as tools that jump there expect.
     // Where this fails there is nobody left to tell.
     let _ = write!(io::stderr(), "{mistakes}");

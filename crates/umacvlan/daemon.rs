@@ -21,11 +21,11 @@ use umacvlan_sys::process::{inherited_descriptor, raise_descriptor_limit};
 
 use umacvlan_api as api;
 use umacvlan_config::{Config, DEFAULT_FILE, DaemonConfig, OnExit};
-use umacvlan_daemon::http::{self, Backend};
+use umacvlan_daemon::http::{self, ServerOptions};
 use umacvlan_daemon::log::{self, Log};
-use umacvlan_daemon::service::{self, Options};
-use umacvlan_daemon::store::{Found, Store};
-use umacvlan_daemon::{Service, Shared, confine, lock, socket, systemd};
+use umacvlan_daemon::service::{self, ServiceOptions};
+use umacvlan_daemon::store::{SavedState, Store};
+use umacvlan_daemon::{Service, Shared, lock_service, sandbox, socket, systemd};
 use umacvlan_docker::{self as docker, Driver};
 use umacvlan_engine::cpus;
 
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
     let prepared = prepare(args, socket)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let service = Arc::clone(&prepared.service);
-    let followed = service::follow(&service)?;
+    let followed = service::follow_engine_events(&service)?;
     runtime.block_on(serve(prepared, || {
         let said = ready.map(|ready| std::fs::File::from(ready).write_all(b"ready\n"));
         // Whoever started the daemon waits no longer.
@@ -113,10 +113,10 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
     }))?;
     let remove = match args.on_exit {
         Some(exit) => matches!(exit, Exit::Remove),
-        None => lock(&service).on_exit() == OnExit::Remove,
+        None => lock_service(&service).on_exit() == OnExit::Remove,
     };
     if remove {
-        lock(&service).remove_all();
+        lock_service(&service).remove_all();
     }
     // The last one to let go of the service ends the engine. The links are to be without carrier
     // when this process is gone, so that is waited for.
@@ -146,22 +146,22 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let _ = raise_descriptor_limit();
     // With all privileges still, to see what other users' processes hold.
     let places = if found.links.is_empty() { Vec::new() } else { reachable() };
-    let worker = confine::Worker::new()?;
-    confine::process()?;
+    let worker = sandbox::WorkerSandbox::new()?;
+    sandbox::confine_process()?;
     let engine = EngineOptions { on_worker: Some(Arc::new(move || worker.confine())) };
     let before = applied(&found);
     // What was typed is not for the configuration to change.
     let changeable = args.log.is_none().then(|| (log.clone(), default));
     let mut service =
-        Service::start(Options { store, engine, config_file, config, log: changeable })?;
+        Service::start(ServiceOptions { store, engine, config_file, config, log: changeable })?;
     if let Some((_, driver)) = &mut docker {
-        driver.begin(&mut service);
+        driver.make_parents(&mut service);
     }
     service.recover(&found, &places);
     drop(places);
-    service.begin(before)?;
+    service.apply_config(before)?;
     if let Some((_, driver)) = &mut docker {
-        driver.settle(&mut service);
+        driver.reconcile(&mut service);
     }
     Ok(Prepared { service: Arc::new(Mutex::new(service)), socket, log, admins, docker })
 }
@@ -189,9 +189,9 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
     let Prepared { service, socket, log, admins, docker } = prepared;
     let (end, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
     let hangup = caught(SignalKind::hangup())?;
-    let engine = lock(&service).engine();
+    let engine = lock_service(&service).engine();
     let watched = Arc::clone(&engine);
-    let backend = Backend {
+    let backend = ServerOptions {
         service: Arc::clone(&service),
         log,
         admins,
@@ -207,11 +207,12 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
         // Its file ends with it.
         plugin_socket = Some(socket);
     }
-    let (parents, links) = lock(&service).count();
+    let (parents, links) = lock_service(&service).count();
     tracing::info!("ready on {}: {parents} parents, {links} links", socket.path().display());
     ready();
     systemd::ready(&service);
-    let followed = tokio::spawn(systemd::follow(Arc::clone(&service), move || answers(&watched)));
+    let followed =
+        tokio::spawn(systemd::keep_informed(Arc::clone(&service), move || answers(&watched)));
     let reloads = tokio::spawn(reload(hangup, Arc::clone(&service)));
     http::serve(listener, backend, plugin, ended(end, interrupt)).await;
     systemd::stopping();
@@ -237,7 +238,7 @@ fn load(file: Option<&Path>) -> Result<(PathBuf, Config)> {
 }
 
 /// What a former daemon has applied last. Where it cannot be read, what runs is taken for it.
-fn applied(found: &Found) -> Config {
+fn applied(found: &SavedState) -> Config {
     let text = found.config.as_deref().unwrap_or_default();
     let parsed = Config::parse("the state", text, &cpus::allowed());
     parsed.map(|parsed| parsed.config).unwrap_or_default()
@@ -277,7 +278,7 @@ async fn reload(mut hangup: Signal, service: Shared) {
         systemd::reloading();
         let asked = Arc::clone(&service);
         let read = move || {
-            match lock(&asked).reload() {
+            match lock_service(&asked).reload() {
                 Ok(lines) => tracing::info!("configuration read again, {} changes", lines.len()),
                 Err(problem) => tracing::error!("configuration not applied: {problem}"),
             }

@@ -1,4 +1,4 @@
-//! Small bodies of requests and answers.
+//! Small bodies of requests and responses.
 
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,20 +10,21 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::spec::LinkSpec;
 
-/// The body of a request for a new link: a [`LinkSpec`], the name of its interface, and whose it
-/// is.
+/// Body of a request for a new link: a [`LinkSpec`], the name of the interface, and an owner tag.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewLink {
+    /// Name of the interface; empty, or ending in `%d`, for the first free number.
     pub name: String,
-    /// Text by which whoever asks for the link finds it again.
+    /// Opaque owner tag, by which the creator finds its links again.
     pub owner: Option<String>,
+    /// Settings of the link.
     #[serde(flatten)]
     pub spec: LinkSpec,
 }
 
 impl<'de> Deserialize<'de> for NewLink {
-    /// By hand, as serde cannot both flatten a struct and refuse what it does not know.
+    /// Written by hand: serde cannot both flatten a struct and refuse unknown fields.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut fields = Map::deserialize(deserializer)?;
         let name = fields.remove("name").ok_or_else(|| D::Error::missing_field("name"))?;
@@ -41,12 +42,12 @@ fn text<T: DeserializeOwned, E: Error>(field: &str, value: Value) -> Result<T, E
 
 impl PartialSchema for NewLink {
     fn schema() -> RefOr<Schema> {
-        let name = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some("The name of its interface."));
+        let name = ObjectBuilder::new().schema_type(Type::String).description(Some(
+            "Name of the interface; empty, or ending in %d, for the first free number.",
+        ));
         let owner = ObjectBuilder::new()
             .schema_type(Type::String)
-            .description(Some("Text by which whoever asks for the link finds it again."));
+            .description(Some("Opaque owner tag, by which the creator finds its links again."));
         match LinkSpec::schema() {
             RefOr::T(Schema::Object(mut object)) => {
                 object.properties.insert("name".to_owned(), name.into());
@@ -61,27 +62,29 @@ impl PartialSchema for NewLink {
 
 impl ToSchema for NewLink {}
 
-/// What a reload of the configuration has done, or would do.
+/// Changes that a reload of the configuration made, or would make.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Changes {
-    /// One line each; empty when everything is as the file says.
+    /// One line for each change; empty when there is nothing to do.
     pub changes: Vec<String>,
 }
 
-/// Where the configuration was written to.
+/// Result of saving the configuration.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Saved {
+    /// File that was written.
     pub path: String,
 }
 
-/// What is logged: a level, or targets with levels: `info,umacvlan=debug`.
+/// Log filter: a level, or targets with levels, as in `info,umacvlan=debug`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogFilter {
+    /// The filter.
     pub filter: String,
 }
 
-/// That the daemon works.
+/// Answer of a daemon that works.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Health {
     /// `ok`: anything else is a [`Problem`](super::Problem).

@@ -1,5 +1,4 @@
-//! Counters of the engine, as they are shown. Exact, since the engine began; reasons that did not
-//! occur are left out.
+//! Counters of the engine, since the engine started.
 
 use std::collections::BTreeMap;
 use umacvlan_core::WorkerStats;
@@ -10,19 +9,30 @@ use utoipa::ToSchema;
 
 use umacvlan_text::format::ratio;
 
-/// See [`SubStats`] for what each is.
+/// Counters of a link. A GSO packet counts as one frame.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct SubCounters {
+    /// Frames that were to be delivered to the link.
     pub offered: u64,
+    /// Frames delivered to the link.
     pub delivered: Amount,
+    /// Delivered frames with a multicast or broadcast address.
     pub groups: u64,
+    /// Frames that GRO merged into larger ones before delivery.
     pub merged: u64,
+    /// GSO packets that GRO made of merged frames.
     pub supers: u64,
+    /// Frames to the link that were not delivered, by reason.
     pub lost: Reasons,
+    /// Frames that the link sent.
     pub received: Amount,
+    /// Sent frames that went to one other link only.
     pub local: u64,
+    /// Sent frames that went to several links and to the wire.
     pub flooded: u64,
+    /// Sent frames that went to the wire only.
     pub wire: u64,
+    /// Sent frames that were dropped, by reason.
     pub dropped: Reasons,
 }
 
@@ -44,23 +54,36 @@ impl From<&SubStats> for SubCounters {
     }
 }
 
-/// See [`WireStats`] for what each is.
+/// Counters of a parent, from the wire and to it. A GSO packet counts as one frame.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct WireCounters {
+    /// Frames received from the wire.
     pub received: Amount,
+    /// Received frames that went to one link.
     pub delivered: u64,
+    /// Received frames that went to several links and to the host.
     pub flooded: u64,
+    /// Received frames that went to the host only.
     pub host: u64,
+    /// Received frames that were dropped, and multicast or broadcast frames that only the host got
+    /// because the broadcast queue was full, by reason.
     pub dropped: Reasons,
+    /// Frames that were to be sent to the wire.
     pub offered: u64,
+    /// Frames sent to the wire.
     pub sent: Amount,
+    /// Frames to the wire that were not sent, by reason.
     pub unsent: Reasons,
+    /// Copies for links in source mode, delivered or not.
     pub copies: u64,
+    /// Copies of flooded frames, one for each link, delivered or not.
     pub replicas: u64,
+    /// Frames from the wire that were lost because the uplink's receive ring was full.
     pub ring_drops: u64,
 }
 
 impl WireCounters {
+    /// The counters of an uplink; `ring_drops` is counted by the kernel.
     pub fn new(stats: &WireStats, ring_drops: u64) -> Self {
         Self {
             received: stats.received.into(),
@@ -78,22 +101,34 @@ impl WireCounters {
     }
 }
 
-/// See [`WorkerStats`] for what each is; times are in seconds.
+/// Counters of a worker, or the sum over a parent's workers. A turn is one pass of a worker's loop.
+/// Times are in seconds.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct WorkerCounters {
+    /// Turns.
     pub turns: u64,
+    /// Turns with at least one frame.
     pub busy_turns: u64,
+    /// Frames read, from the wire and from links.
     pub frames: u64,
+    /// Frames read per busy turn, on average.
     pub frames_per_turn: f64,
+    /// How often the worker went to sleep.
     pub sleeps: u64,
+    /// System calls made to move frames and to wait for them.
     pub syscalls: u64,
+    /// Seconds in busy turns.
     pub busy: f64,
+    /// Seconds in turns without a frame.
     pub spinning: f64,
+    /// Seconds asleep.
     pub asleep: f64,
+    /// How TAPs are read and written: `uring` or `plain`.
     pub io: String,
 }
 
 impl WorkerCounters {
+    /// The counters of a worker that reads TAPs by `io`.
     pub fn new(stats: &WorkerStats, io: &str) -> Self {
         Self {
             turns: stats.turns,
@@ -110,10 +145,12 @@ impl WorkerCounters {
     }
 }
 
-/// A number of frames, and of their bytes.
+/// A number of frames and of their bytes, Ethernet header included.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Amount {
+    /// Frames.
     pub frames: u64,
+    /// Bytes.
     pub bytes: u64,
 }
 
@@ -123,7 +160,7 @@ impl From<Counters> for Amount {
     }
 }
 
-/// Frames by the reason for which they were not delivered.
+/// Frames that were not delivered, by reason. Reasons that did not occur are absent.
 pub type Reasons = BTreeMap<String, u64>;
 
 fn reasons(drops: &Drops) -> Reasons {

@@ -1,43 +1,89 @@
-//! [`EventView`]: what happens, one object a line.
+//! [`EventView`]: an event, one JSON object a line.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::link::LinkView;
 
-/// Something that has happened.
+/// An event.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct EventView {
-    /// When: seconds since 1970, with the microseconds behind the point.
+    /// Time of the event: seconds since 1970, with a fraction.
     pub time: f64,
+    /// What happened.
     #[serde(flatten)]
-    pub happening: Happening,
+    pub kind: EventKind,
 }
 
-/// What.
+/// What happened.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Happening {
-    /// A parent has got or lost its carrier.
-    Carrier { parent: String, on: bool },
-    /// A link was made, or found again by a daemon that has started.
-    LinkAdded { link: Box<LinkView> },
-    /// Something else of a link has changed: address, name, MTU, state, mode, groups.
-    LinkChanged { link: Box<LinkView>, changed: Vec<String> },
+pub enum EventKind {
+    /// A parent has gained or lost its carrier.
+    Carrier {
+        /// Name of the parent.
+        parent: String,
+        /// Whether it has a carrier now.
+        on: bool,
+    },
+    /// A link was made, or re-adopted by a daemon that has started.
+    LinkAdded {
+        /// The link.
+        link: Box<LinkView>,
+    },
+    /// A setting of a link has changed, such as address, name, MTU, state, mode or groups.
+    LinkChanged {
+        /// The link as it is now.
+        link: Box<LinkView>,
+        /// Names of the fields that have changed.
+        changed: Vec<String>,
+    },
     /// A link is gone.
-    LinkDeleted { id: u64, ifname: String, parent: String },
-    /// A link lives in another namespace now.
-    LinkMoved { link: Box<LinkView>, from: Option<String> },
-    /// Events were lost, because this client reads too slowly.
-    Lost { count: u64 },
-    /// An interface with the name of a lost parent has come, and taken its place.
-    ParentBack { parent: String },
-    /// A parent is gone; its links stay, without carrier.
-    ParentLost { parent: String },
-    /// The configuration was applied again.
-    Reloaded { changes: usize },
-    /// What was done on a link's interface is against the rules, and was undone.
-    Reverted { ifname: String, why: String },
-    /// The daemon could not do something by itself that it should have done.
-    Trouble { what: String },
+    LinkDeleted {
+        /// Number of the link.
+        id: u64,
+        /// Name of its interface.
+        ifname: String,
+        /// Name of its parent.
+        parent: String,
+    },
+    /// A link was moved to another namespace.
+    LinkMoved {
+        /// The link as it is now.
+        link: Box<LinkView>,
+        /// The namespace that it left; absent for the daemon's own.
+        from: Option<String>,
+    },
+    /// Events were lost because this client reads too slowly.
+    Lost {
+        /// How many.
+        count: u64,
+    },
+    /// An interface with the name of a lost parent has appeared and takes its place.
+    ParentBack {
+        /// Name of the parent.
+        parent: String,
+    },
+    /// The interface of a parent is gone; its links stay, without carrier.
+    ParentLost {
+        /// Name of the parent.
+        parent: String,
+    },
+    /// The configuration was reloaded.
+    Reloaded {
+        /// How many changes were made.
+        changes: usize,
+    },
+    /// A change of a link's interface broke a rule of macvlan and was reverted.
+    Reverted {
+        /// Name of the interface.
+        ifname: String,
+        /// Which rule, and what was done.
+        why: String,
+    },
+    /// The daemon could not do a part of its work.
+    Trouble {
+        /// What failed, and why.
+        what: String,
+    },
 }

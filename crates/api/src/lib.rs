@@ -1,8 +1,14 @@
-//! What the daemon and its clients say to each other: plain data, read and written as JSON.
+//! JSON types that the daemon and its clients exchange, and the path of the daemon's socket.
 //!
-//! Sub-interfaces are called links here, as users of `ip link` know them. What is shown of one
-//! ([`LinkView`]) has the names and the shape of `ip -j -d -s -s link show`, and ours beside them.
-#![allow(missing_docs, reason = "TEMPORARY")]
+//! Requests: [`NewLink`] and [`LinkChange`] (settings of a link, with the words of `ip link`),
+//! [`LogFilter`]. Responses: [`LinkView`], [`ParentView`], [`EventView`], and [`Problem`] for every
+//! failure. Sub-interfaces are called links here, as users of `ip link` know them; a [`LinkView`]
+//! has the fields of `ip -j -d -s -s link show` and umacvlan's own in one object beside them.
+//!
+//! The doc comments of these types become the descriptions of `/openapi.json`. There is no
+//! transport here: `umacvlan-client` sends requests, `umacvlan-daemon` answers them.
+//!
+//! Architecture invariant: plain data, made of types of `umacvlan-core`; the engine is unknown here.
 
 mod answer;
 mod counters;
@@ -15,13 +21,13 @@ mod spec;
 
 pub use answer::{Changes, Health, LogFilter, NewLink, Saved};
 pub use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
-pub use event::{EventView, Happening};
-pub use link::{InfoData, LinkInfo, LinkView, Own, RxStats, Stats, TxStats};
+pub use event::{EventKind, EventView};
+pub use link::{InfoData, LinkInfo, LinkView, RxStats, Stats, TxStats, UmacvlanInfo};
 pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};
 pub use socket::{DEFAULT_SOCKET, socket_path};
 pub use spec::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
-/// The namespace of the client itself, where one is asked for: the daemon finds it by the peer
-/// credentials of the connection. No interface file, name or process id begins with this sign.
+/// The client's own namespace, in place of a namespace's name. The daemon finds it by the peer
+/// credentials of the connection. No name, path or process id begins with `@`.
 pub const CALLER: &str = "@caller";

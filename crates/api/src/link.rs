@@ -1,4 +1,4 @@
-//! [`LinkView`]: a link as it is shown.
+//! [`LinkView`]: all that is known about a link.
 
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -6,149 +6,206 @@ use utoipa::ToSchema;
 
 use super::counters::SubCounters;
 
-/// Everything about a link: the object of `ip -j -d -s -s link show` for a macvlan, and ours.
-/// Clients leave out what was not asked for.
+/// A link, as `ip -j -d -s -s link show` shows a macvlan, and umacvlan's own fields in `umacvlan`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct LinkView {
+    /// Index of the interface in its namespace.
     pub ifindex: u32,
-    /// The parent's name.
+    /// Name of the parent; absent when the link is in another namespace than the daemon.
     pub link: Option<String>,
+    /// Name of the interface.
     pub ifname: String,
+    /// Flags of the interface, such as `UP`, `LOWER_UP`, `NO-CARRIER` and `M-DOWN`.
     pub flags: Vec<String>,
+    /// MTU in bytes.
     pub mtu: u32,
+    /// Queueing discipline.
     pub qdisc: Option<String>,
+    /// Operational state (RFC 2863), such as `UP`, `DOWN` or `LOWERLAYERDOWN`.
     pub operstate: String,
+    /// Link mode: `DEFAULT` or `DORMANT`.
     pub linkmode: String,
+    /// Interface group: `default`, or its number.
     pub group: String,
+    /// Transmit queue length, in frames.
     pub txqlen: u32,
+    /// `ether`.
     pub link_type: String,
+    /// MAC address.
     pub address: Option<String>,
+    /// Broadcast MAC address.
     pub broadcast: Option<String>,
+    /// How many users hold the interface in promiscuous mode.
     pub promiscuity: u32,
+    /// How many users have the interface receive all multicast frames.
     pub allmulti: Option<u32>,
+    /// Smallest MTU allowed, in bytes.
     pub min_mtu: u32,
+    /// Largest MTU allowed, in bytes.
     pub max_mtu: u32,
+    /// Kind of the link, and its macvlan settings.
     pub linkinfo: LinkInfo,
+    /// How IPv6 link-local addresses are generated: `eui64`, `none`, `stable_secret` or `random`.
     pub inet6_addr_gen_mode: Option<String>,
+    /// Number of transmit queues.
     pub num_tx_queues: Option<u32>,
+    /// Number of receive queues.
     pub num_rx_queues: Option<u32>,
+    /// Largest GSO packet, in bytes.
     pub gso_max_size: Option<u32>,
+    /// Most segments of a GSO packet.
     pub gso_max_segs: Option<u32>,
+    /// Largest TSO packet that the device takes, in bytes.
     pub tso_max_size: Option<u32>,
+    /// Most segments of a TSO packet that the device takes.
     pub tso_max_segs: Option<u32>,
+    /// Largest GRO packet, in bytes.
     pub gro_max_size: Option<u32>,
+    /// Alias, as set by `ip link set alias`.
     pub ifalias: Option<String>,
+    /// Counters, as of a macvlan.
     pub stats64: Stats,
-    pub umacvlan: Own,
+    /// Fields that a macvlan of the kernel does not have.
+    pub umacvlan: UmacvlanInfo,
 }
 
-/// `macvlan`, and what belongs to it.
+/// Kind of a link, and its macvlan settings.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct LinkInfo {
+    /// `macvlan`.
     pub info_kind: String,
+    /// Macvlan settings.
     pub info_data: InfoData,
 }
 
-/// As iproute2 6.4 and later show it; what does not apply is absent.
+/// Macvlan settings, as iproute2 6.4 and later show them. Fields that do not apply are absent.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct InfoData {
+    /// `vepa`, `bridge`, `private`, `passthru` or `source`.
     pub mode: String,
     /// `true`, or absent.
     pub nopromisc: Option<bool>,
     /// `true`, or absent.
     pub nodst: Option<bool>,
+    /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: u32,
+    /// Length of the broadcast queue in use, in frames: the largest request on the parent.
     pub usedbcqueuelen: u32,
-    /// Absent when 1, the default.
+    /// Broadcast limit of the parent; absent when 1, the default.
     pub bclim: Option<i32>,
-    /// Source mode only, also when 0.
+    /// Source mode: number of addresses in the source list.
     pub macaddr_count: Option<u32>,
-    /// Absent when empty.
+    /// Source mode: the source list; absent when empty.
     pub macaddr_data: Option<Vec<String>>,
 }
 
-/// Counters as the kernel's macvlan has them.
+/// Interface counters, as of a macvlan.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Stats {
+    /// Frames delivered to the link.
     pub rx: RxStats,
+    /// Frames sent by the link.
     pub tx: TxStats,
 }
 
-/// What came to the link.
+/// Receive counters of an interface, as in `struct rtnl_link_stats64`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct RxStats {
+    /// Bytes delivered.
     pub bytes: u64,
+    /// Frames delivered.
     pub packets: u64,
+    /// Frames not delivered.
     pub errors: u64,
+    /// Frames dropped.
     pub dropped: u64,
+    /// Frames larger than the receive buffer.
     pub over_errors: u64,
+    /// Multicast and broadcast frames delivered.
     pub multicast: u64,
+    /// Frames of a wrong length.
     pub length_errors: u64,
+    /// Frames with a wrong FCS.
     pub crc_errors: u64,
+    /// Frames with an alignment error.
     pub frame_errors: u64,
+    /// Frames lost to a full FIFO.
     pub fifo_errors: u64,
+    /// Frames lost for want of buffers.
     pub missed_errors: u64,
-    /// Absent when 0.
+    /// Frames that no protocol took; absent when 0.
     pub nohandler: Option<u64>,
 }
 
-/// What the link sent.
+/// Transmit counters of an interface, as in `struct rtnl_link_stats64`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct TxStats {
+    /// Bytes sent.
     pub bytes: u64,
+    /// Frames sent.
     pub packets: u64,
+    /// Frames not sent.
     pub errors: u64,
+    /// Frames dropped.
     pub dropped: u64,
+    /// Frames lost without carrier.
     pub carrier_errors: u64,
+    /// Collisions.
     pub collisions: u64,
+    /// Transmissions aborted.
     pub aborted_errors: u64,
+    /// Frames lost to a full FIFO.
     pub fifo_errors: u64,
+    /// Late collisions.
     pub window_errors: u64,
+    /// Heartbeat errors.
     pub heartbeat_errors: u64,
+    /// How often the carrier has changed.
     pub carrier_changes: u64,
 }
 
-/// What only umacvlan knows of a link.
+/// Fields of a link that a macvlan of the kernel does not have.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
-pub struct Own {
-    /// Its number for life, through renaming, moving and restarts of the daemon.
+pub struct UmacvlanInfo {
+    /// Number of the link; it stays the same when the link is renamed or moved and when the daemon
+    /// restarts.
     pub id: u64,
-    /// The parent's name.
+    /// Name of the parent.
     pub parent: String,
-    /// The name under which the configuration has it; absent for a link made by request.
+    /// Name of the link's entry in the configuration; absent for a link made by request.
     pub config: Option<String>,
-    /// What whoever asked for it finds it by; absent if that was not said.
+    /// Opaque owner tag set by the creator; absent if none was given.
     pub owner: Option<String>,
-    /// Where it lives: the name of the namespace where it has one in /run/netns, else
-    /// `net:[INODE]`; absent in the daemon's own.
+    /// Namespace of the link: its name in /run/netns, or `net:[INODE]` if it has none; absent in
+    /// the daemon's own namespace.
     pub netns: Option<String>,
-    /// The parent's index, and the id of its namespace as the link's own knows it; the second is
-    /// absent when they are the same.
+    /// Index of the parent's interface.
     pub link_index: u32,
+    /// Id of the parent's namespace as the link's namespace knows it; absent when both are in the
+    /// same one.
     pub link_netnsid: Option<i32>,
-    /// What carries the frames of its parent: `af-packet`, `af-xdp`, or `none` while that is
-    /// absent.
+    /// Uplink backend of the parent: `af-packet`, `af-xdp`, or `none` while the parent is absent.
     pub backend: String,
-    /// How AF_XDP gets at them: `zero-copy`, `native` or `generic`.
+    /// AF_XDP mode: `zero-copy`, `native` or `generic`; absent for other backends.
     pub xdp: Option<String>,
-    /// Why nothing better carries them, where there was a choice.
+    /// Why no faster backend is in use; absent if there was no choice.
     pub backend_why: Option<String>,
-    /// How its TAP is read and written: `uring` or `plain`.
+    /// How the TAP is read and written: `uring` or `plain`.
     pub io: String,
-    /// The CPU that its worker is pinned to.
+    /// CPU that the parent's first worker is pinned to.
     pub cpu: Option<u32>,
-    /// How its worker waits.
+    /// How the worker waits for frames: `adaptive`, `busy` or `interrupt`.
     pub poll: String,
-    /// The groups it listens to, unless it listens to all.
+    /// Multicast groups that the link receives; empty if `all_groups` is true.
     pub groups: Vec<String>,
-    /// It listens to every group.
+    /// Whether the link receives all multicast groups.
     pub all_groups: bool,
-    /// Frames that its own kernel queue had no room for, before the engine could read them.
+    /// Frames from the link that its kernel queue dropped because it was full.
     pub queue_drops: u64,
-    /// What the engine has counted.
+    /// Counters of the engine.
     pub counters: SubCounters,
 }

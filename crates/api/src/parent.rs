@@ -1,4 +1,4 @@
-//! [`ParentView`]: a parent as it is shown.
+//! [`ParentView`]: all that is known about a parent.
 
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -6,69 +6,75 @@ use utoipa::ToSchema;
 
 use super::counters::{Amount, SubCounters, WireCounters, WorkerCounters};
 
-/// Everything about a parent and the workers that serve it.
+/// A parent and its workers.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct ParentView {
+    /// Name of the parent.
     pub name: String,
-    /// The interface that carries it, if it is a VLAN without an interface of its own.
+    /// Interface that carries the parent, if the parent is a VLAN without an interface of its own.
     pub link: Option<String>,
-    /// The VLAN that it is there: its number, and after a dot that of the one inside.
+    /// VLAN of the parent on `link`: its number, and after a dot that of the inner VLAN.
     pub vlan: Option<String>,
-    /// The index of its interface, or of the one that carries it; absent while there is no interface
-    /// of that name.
+    /// Index of the parent's interface, or of `link`; absent while there is no such interface.
     pub ifindex: Option<u32>,
+    /// MAC address.
     pub address: String,
+    /// MTU in bytes.
     pub mtu: u32,
+    /// Whether the parent's interface exists.
     pub present: bool,
+    /// Whether the parent has a carrier.
     pub carrier: bool,
-    /// What carries its frames: `af-packet`, `af-xdp`, or `none` while it is absent.
+    /// Uplink backend: `af-packet`, `af-xdp`, or `none` while the parent is absent.
     pub backend: String,
-    /// How AF_XDP gets at them: `zero-copy`, `native` or `generic`.
+    /// AF_XDP mode: `zero-copy`, `native` or `generic`; absent for other backends.
     pub xdp: Option<String>,
-    /// Why nothing better carries them, where there was a choice.
+    /// Why no faster backend is in use; absent if there was no choice.
     pub backend_why: Option<String>,
-    /// What hides from the host what a macvlan in the kernel would have taken from it: `tcx`,
-    /// `clsact`, `idle` while there is nothing to hide, or `none`.
+    /// BPF filter that hides from the host the frames that a macvlan of the kernel would take from
+    /// it: `tcx`, `clsact`, `idle` while there is nothing to hide, or `none`.
     pub host_filter: String,
-    /// Why there is none.
+    /// Why there is no host filter.
     pub host_filter_missing: Option<String>,
-    /// `documented` or `kernel`.
+    /// Semantics of private links: `documented` or `kernel`.
     pub semantics: String,
-    /// How its worker waits.
+    /// How workers wait for frames: `adaptive`, `busy` or `interrupt`.
     pub poll: String,
-    /// The CPU that its first worker is pinned to.
+    /// CPU that the first worker is pinned to.
     pub cpu: Option<u32>,
     /// How TAPs are read and written: `uring` or `plain`.
     pub io: String,
-    /// True when the configuration has it; else it is there for its links only.
+    /// Whether the configuration has this parent; otherwise it is detached with its last link.
     pub configured: bool,
-    /// How many links it has.
+    /// Number of links.
     pub links: usize,
-    /// The broadcast queue in use, in frames: the longest that a link asks for.
+    /// Length of the broadcast queue in use, in frames: the largest request of a link.
     pub usedbcqueuelen: u32,
+    /// Broadcast limit: a multicast address with more than this many receivers uses the broadcast
+    /// queue.
     pub bclim: i32,
-    /// What came from the wire and went to it.
+    /// Counters of the uplink.
     pub wire: WireCounters,
-    /// The sum over links that are gone.
+    /// Sum of the counters of removed links.
     pub removed: SubCounters,
-    /// What its workers do with their time, all of them together.
+    /// Sum of the counters of all workers.
     pub worker: WorkerCounters,
-    /// Its workers, each with the flows that are its own.
+    /// The workers.
     #[serde(default)]
     pub workers: Vec<WorkerView>,
 }
 
-/// One of the workers of a parent.
+/// One worker of a parent.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct WorkerView {
-    /// The CPU that it is pinned to.
+    /// CPU that the worker is pinned to.
     pub cpu: Option<u32>,
-    /// What it got from the wire.
+    /// Frames received from the wire.
     pub received: Amount,
-    /// What it sent there.
+    /// Frames sent to the wire.
     pub sent: Amount,
-    /// What it does with its time.
+    /// Counters of the worker.
     pub time: WorkerCounters,
 }

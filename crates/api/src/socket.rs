@@ -1,11 +1,11 @@
-//! Where the daemon listens.
+//! The path of the daemon's socket.
 
 use std::path::{Path, PathBuf};
 
-/// Where the daemon listens unless it is told otherwise.
+/// Socket of the daemon unless another one is configured.
 pub const DEFAULT_SOCKET: &str = "/run/umacvlan/umacvlan.sock";
 
-/// The socket to use: what the command line says, else `UMACVLAN_SOCKET`, else the default.
+/// The socket to use: `given`, else the environment variable `UMACVLAN_SOCKET`, else the default.
 pub fn socket_path(given: Option<&Path>) -> PathBuf {
     let environment = || std::env::var_os("UMACVLAN_SOCKET").filter(|path| !path.is_empty());
     given

@@ -1,94 +1,96 @@
-//! What a link is asked to be, and to become.
+//! Settings of a new link, and changes of a link.
 
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, serde_as, skip_serializing_none};
 use umacvlan_core::{MacAddr, Mode};
 use utoipa::ToSchema;
 
-/// What a new link is to be: an entry of the configuration, and the body of a request. The words
-/// are those of `ip link add`.
+/// Settings of a new link: an entry of the configuration, and the body of a request. The words are
+/// those of `ip link add`.
 #[serde_as]
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinkSpec {
-    /// The parent's name, in the daemon's namespace.
+    /// Name of the parent, in the daemon's namespace.
     pub parent: String,
-    /// Its address; a random one if absent. Passthru takes the parent's.
+    /// MAC address; random if absent. In mode passthru it is the parent's.
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[schema(value_type = Option<String>)]
     pub address: Option<MacAddr>,
-    /// Text for people, as of `ip link set alias`.
+    /// Alias, as set by `ip link set alias`.
     pub alias: Option<String>,
-    /// It listens to every group.
+    /// Receive all multicast groups.
     #[serde(default)]
     pub allmulticast: bool,
-    /// The port-wide limit above which a group takes the broadcast queue.
+    /// Broadcast limit of the parent: a multicast address with more receivers than this uses the
+    /// broadcast queue.
     pub bclim: Option<i32>,
     /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: Option<u32>,
-    /// Source mode: the stations it hears.
+    /// Source mode: the source list, the addresses that the link receives from.
     #[serde_as(as = "Vec<DisplayFromStr>")]
     #[schema(value_type = Vec<String>)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub macaddr: Vec<MacAddr>,
-    /// Its mode; vepa, as for the kernel, if absent.
+    /// Mode; `vepa` if absent, as for the kernel.
     #[serde_as(as = "DisplayFromStr")]
     #[schema(value_type = String)]
     #[serde(default)]
     pub mode: Mode,
-    /// Its MTU in bytes; the parent's if absent.
+    /// MTU in bytes; the parent's if absent.
     pub mtu: Option<u32>,
-    /// The namespace it is made in: a name, a path or the id of a process; `@caller` for the
+    /// Namespace in which the link is made: a name, a path or a process id; `@caller` for the
     /// client's own; the daemon's if absent.
     pub netns: Option<String>,
-    /// Source mode: what the stations of its list send goes to nobody else.
+    /// Source mode: frames from addresses of the source list go to no other link.
     #[serde(default)]
     pub nodst: bool,
-    /// Passthru: leave the parent's promiscuous setting alone.
+    /// Passthru: do not set the parent promiscuous.
     #[serde(default)]
     pub nopromisc: bool,
-    /// It listens to every group, and its parent to everything.
+    /// Receive all multicast groups, and have the parent receive all frames.
     #[serde(default)]
     pub promisc: bool,
-    /// Frames that may wait for the engine.
+    /// Transmit queue length: frames that may wait for the engine.
     pub txqueuelen: Option<u32>,
-    /// Set it up; if absent a request does not, and the configuration does.
+    /// Set the link up. If absent, a request leaves it down, and the configuration sets it up.
     pub up: Option<bool>,
 }
 
-/// What is to become of a link; what is absent stays. Steps are taken in the order of these
-/// fields; the first one refused ends it, and those before it remain, as with `ip link set`.
+/// Changes of a link; absent fields stay as they are. Changes are made in the order of these
+/// fields; the first one refused ends the request, and those before it remain, as with `ip link
+/// set`.
 #[serde_as]
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinkChange {
-    /// Its mode and what belongs to it.
+    /// Macvlan settings.
     pub macvlan: Option<MacvlanChange>,
-    /// The namespace to move to: a name, a path, the id of a process, or `@caller`.
+    /// Namespace to move the link to: a name, a path, a process id, or `@caller`.
     pub netns: Option<String>,
-    /// Its address.
+    /// MAC address.
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[schema(value_type = Option<String>)]
     pub address: Option<MacAddr>,
-    /// Its MTU in bytes.
+    /// MTU in bytes.
     pub mtu: Option<u32>,
-    /// Frames that may wait for the engine.
+    /// Transmit queue length: frames that may wait for the engine.
     pub txqueuelen: Option<u32>,
-    /// Its name.
+    /// Name of the interface.
     pub name: Option<String>,
-    /// Text for people; empty for none.
+    /// Alias; empty to remove it.
     pub alias: Option<String>,
-    /// It listens to every group, and its parent to everything.
+    /// Receive all multicast groups, and have the parent receive all frames.
     pub promisc: Option<bool>,
-    /// It listens to every group.
+    /// Receive all multicast groups.
     pub allmulticast: Option<bool>,
-    /// Up or down.
+    /// Set the link up, or down.
     pub up: Option<bool>,
 }
 
-/// What `ip link set NAME type macvlan ...` can change, in the kernel's order.
+/// Settings that `ip link set NAME type macvlan ...` can change, in the kernel's order.
 #[serde_as]
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
@@ -98,36 +100,37 @@ pub struct MacvlanChange {
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[schema(value_type = Option<String>)]
     pub mode: Option<Mode>,
-    /// All flags at once: those not named are cleared.
+    /// All flags at once; those that are absent are cleared.
     pub flags: Option<Flags>,
     /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: Option<u32>,
-    /// The port-wide limit above which a group takes the broadcast queue.
+    /// Broadcast limit of the parent: a multicast address with more receivers than this uses the
+    /// broadcast queue.
     pub bclim: Option<i32>,
-    /// What to do with the source list.
+    /// Change of the source list.
     pub macaddr: Option<MacaddrChange>,
 }
 
-/// The flags of a link.
+/// Flags of a link.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flags {
-    /// Source mode: what the stations of its list send goes to nobody else.
+    /// Source mode: frames from addresses of the source list go to no other link.
     #[serde(default)]
     pub nodst: bool,
-    /// Passthru: leave the parent's promiscuous setting alone.
+    /// Passthru: do not set the parent promiscuous.
     #[serde(default)]
     pub nopromisc: bool,
 }
 
-/// What to do with a source list.
+/// Change of a source list.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MacaddrChange {
-    /// Add or take off each of these stations, or have these and no others.
+    /// Add or remove addresses, or replace the list.
     pub op: MacaddrOp,
-    /// The stations.
+    /// The addresses.
     #[serde_as(as = "Vec<DisplayFromStr>")]
     #[schema(value_type = Vec<String>)]
     #[serde(default)]
@@ -138,10 +141,10 @@ pub struct MacaddrChange {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MacaddrOp {
-    /// Add stations.
+    /// Add addresses.
     Add,
-    /// Take stations off.
+    /// Remove addresses.
     Del,
-    /// Replace the list; by nothing, to flush it.
+    /// Replace the list; without addresses, empty it.
     Set,
 }

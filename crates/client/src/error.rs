@@ -1,4 +1,4 @@
-//! Why the daemon could not be asked, and why it said no.
+//! [`ConnectError`] and [`RequestError`]: no connection, and a request that failed.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,47 +12,58 @@ use umacvlan_api::DEFAULT_SOCKET;
 use super::LIMIT;
 use umacvlan_api::Problem;
 
-/// Why something asked for was not answered as hoped.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// There is no daemon any more.
+pub enum RequestError {
+    /// No connection to the daemon.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// It said no.
+    /// The daemon refused the request.
     #[error(transparent)]
     Problem(#[from] Problem),
-    /// It cannot be told whether it was done: the connection broke, or the answer was no answer.
+    /// The connection broke, or the response was invalid; the request may have been carried out.
     #[error("{0}")]
     Transport(String),
 }
 
-/// Why there is no connection, and what to do.
+/// Why there is no connection, and what to do about it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// Somebody listens, but not to this user.
+    /// The daemon runs, but this user may not connect.
     #[error("you may not talk to the daemon on {}: be root{}", socket.display(), or_of(group))]
-    Denied {
+    PermissionDenied {
+        /// Path of the socket.
         socket: PathBuf,
-        /// Whose members may, where it can be seen.
+        /// Group whose members may connect, if the file of the socket shows it.
         group: Option<String>,
     },
-    /// Nobody listens.
+    /// No daemon listens on the socket.
     #[error("no daemon listens on {}: start it with {}", socket.display(), how_to_start(socket))]
-    Nobody { socket: PathBuf },
-    /// Something else.
+    NotRunning {
+        /// Path of the socket.
+        socket: PathBuf,
+    },
+    /// Another error.
     #[error("cannot connect to the daemon on {}: {why}", socket.display())]
-    Other { socket: PathBuf, why: String },
+    Other {
+        /// Path of the socket.
+        socket: PathBuf,
+        /// Message of the system call.
+        why: String,
+    },
 }
 
 impl ConnectError {
     pub(super) fn new(socket: &Path, error: io::Error) -> Self {
         let path = socket.to_owned();
         match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Self::Nobody { socket: path },
-            ErrorKind::PermissionDenied => Self::Denied { socket: path, group: group_of(socket) },
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Self::NotRunning { socket: path },
+            ErrorKind::PermissionDenied => {
+                Self::PermissionDenied { socket: path, group: group_of(socket) }
+            }
             ErrorKind::WouldBlock => Self::Other {
                 socket: path,
-                why: format!("it takes no connection within {} seconds", LIMIT.as_secs()),
+                why: format!("it accepts no connection within {} seconds", LIMIT.as_secs()),
             },
             _ => Self::Other { socket: path, why: error.to_string() },
         }
@@ -99,8 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_connect_learns_whose_members_may() {
-        let denied = |group: Option<&str>| ConnectError::Denied {
+    fn a_user_who_may_not_connect_is_told_the_group_that_may() {
+        let denied = |group: Option<&str>| ConnectError::PermissionDenied {
             socket: "/s".into(),
             group: group.map(str::to_owned),
         };

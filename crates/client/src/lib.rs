@@ -1,8 +1,14 @@
-//! [`Client`]: the daemon as its clients see it, over one kept connection to its socket.
+//! [`Client`]: a blocking HTTP client of the daemon, over one kept connection to its Unix socket.
 //!
-//! For the outside it blocks. Inside, a runtime of this thread drives the connection, and only
-//! while a call is under way.
-#![allow(missing_docs, reason = "TEMPORARY")]
+//! Requests and responses are types of `umacvlan-api`. A call blocks the thread until the response is
+//! there or its time is over ([`RequestError`]); a tokio runtime of this thread drives the connection
+//! meanwhile and rests between calls. A connection that the daemon has closed between two calls is
+//! replaced by a new one. [`Client::stream`] reads events line by line.
+//!
+//! Routes are named by the callers; this crate does not know them. Messages tell users what to do,
+//! such as how to start the daemon.
+//!
+//! Architecture invariant: no dependency on the daemon or the engine, only on the types they share.
 
 mod error;
 #[cfg(test)]
@@ -28,30 +34,30 @@ use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-pub use error::{ConnectError, Failure};
+pub use error::{ConnectError, RequestError};
 
-/// A path of the service with `name` as its last part: any name that an interface can have.
-pub fn path_of(collection: &str, name: &str) -> String {
+/// The path of one item of a collection; `name` may have any character and is escaped.
+pub fn item_path(collection: &str, name: &str) -> String {
     format!("{collection}/{}", escaped(name))
 }
 
-/// A conversation with the daemon.
+/// A connection to the daemon.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
     runtime: Runtime,
-    /// Absent after a connection that cannot be used again.
+    /// The open connection; absent after a request that used it up.
     kept: Option<SendRequest<Full<Bytes>>>,
 }
 
-/// Names and values of a query, as they are meant: they are escaped on the way.
+/// Names and values of a query, unescaped.
 pub type Query<'a> = &'a [(&'a str, &'a str)];
 
 impl Client {
     /// Connects to the daemon at `socket`.
     ///
     /// # Errors
-    /// Says why there is no connection, and what to do about it.
+    /// There is no connection; the error says what to do about it.
     pub fn connect(socket: &Path) -> Result<Self, ConnectError> {
         let failed = |error| ConnectError::new(socket, error);
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -60,93 +66,101 @@ impl Client {
         Ok(client)
     }
 
-    /// Reads something.
+    /// Sends GET and returns the response.
     ///
     /// # Errors
-    /// The daemon's reason, or that it could not be asked.
-    pub fn get<T: DeserializeOwned>(&mut self, path: &str, query: Query<'_>) -> Result<T, Failure> {
+    /// The daemon refuses the request, or does not answer.
+    pub fn get<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        query: Query<'_>,
+    ) -> Result<T, RequestError> {
         self.json(Method::GET, path, query, Bytes::new())
     }
 
-    /// Reads something that is not JSON.
+    /// Sends GET and returns the response as text.
     ///
     /// # Errors
-    /// As of [`get`](Self::get).
-    pub fn text(&mut self, path: &str) -> Result<String, Failure> {
+    /// As [`get`](Self::get).
+    pub fn text(&mut self, path: &str) -> Result<String, RequestError> {
         let body = self.exchange(Method::GET, path, &[], Bytes::new(), "")?;
         String::from_utf8(body.into()).map_err(|error| self.transport(error))
     }
 
-    /// Makes something, or has something done.
+    /// Sends POST with a JSON body and returns the response.
     ///
     /// # Errors
-    /// As of [`get`](Self::get).
+    /// As [`get`](Self::get).
     pub fn post<T: DeserializeOwned>(
         &mut self,
         path: &str,
         query: Query<'_>,
         body: &impl Serialize,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let body = self.encoded(body)?;
         self.json(Method::POST, path, query, body)
     }
 
-    /// The same with a body that is TOML, or none if it is empty.
+    /// Sends POST with a TOML body, or without a body if `toml` is empty, and returns the response.
     ///
     /// # Errors
-    /// As of [`get`](Self::get).
-    pub fn post_toml<T: DeserializeOwned>(&mut self, path: &str, toml: &str) -> Result<T, Failure> {
+    /// As [`get`](Self::get).
+    pub fn post_toml<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        toml: &str,
+    ) -> Result<T, RequestError> {
         let body = toml.as_bytes().to_vec().into();
         let body = self.exchange(Method::POST, path, &[], body, "application/toml")?;
         self.decoded(&body)
     }
 
-    /// Changes something.
+    /// Sends PATCH with a JSON body and returns the response.
     ///
     /// # Errors
-    /// As of [`get`](Self::get).
+    /// As [`get`](Self::get).
     pub fn patch<T: DeserializeOwned>(
         &mut self,
         path: &str,
         query: Query<'_>,
         body: &impl Serialize,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let body = self.encoded(body)?;
         self.json(Method::PATCH, path, query, body)
     }
 
-    /// Replaces something.
+    /// Sends PUT with a JSON body and returns the response.
     ///
     /// # Errors
-    /// As of [`get`](Self::get).
+    /// As [`get`](Self::get).
     pub fn put<T: DeserializeOwned>(
         &mut self,
         path: &str,
         body: &impl Serialize,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let body = self.encoded(body)?;
         self.json(Method::PUT, path, &[], body)
     }
 
-    /// Removes something.
+    /// Sends DELETE.
     ///
     /// # Errors
-    /// As of [`get`](Self::get).
-    pub fn delete(&mut self, path: &str, query: Query<'_>) -> Result<(), Failure> {
+    /// As [`get`](Self::get).
+    pub fn delete(&mut self, path: &str, query: Query<'_>) -> Result<(), RequestError> {
         self.json(Method::DELETE, path, query, Bytes::new())
     }
 
-    /// Hands over an endless answer line by line, until `on_line` has enough of it.
+    /// Sends GET and passes each line of the endless response to `on_line`, until that breaks.
     ///
     /// # Errors
-    /// As of [`get`](Self::get), and that the daemon has ended.
+    /// As of [`get`](Self::get), or the daemon has ended.
     pub fn stream(
         &mut self,
         path: &str,
         mut on_line: impl FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let response = self.send(Method::GET, path, &[], Bytes::new(), "")?;
-        // There is no end to wait for before another request, so this connection is spent.
+        // The response has no end, so another request needs another connection.
         self.kept = None;
         if !response.status().is_success() {
             let body = self.collect(response)?;
@@ -162,7 +176,7 @@ impl Client {
         path: &str,
         query: Query<'_>,
         body: Bytes,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let body = self.exchange(method, path, query, body, "application/json")?;
         self.decoded(&body)
     }
@@ -174,14 +188,14 @@ impl Client {
         query: Query<'_>,
         body: Bytes,
         content: &str,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<Bytes, RequestError> {
         let response = self.send(method, path, query, body, content)?;
         let success = response.status().is_success();
         let body = self.collect(response)?;
         if success { Ok(body) } else { Err(self.refusal(&body)) }
     }
 
-    /// Sends a request and returns the answer as soon as its head is there.
+    /// Sends a request and returns the response as soon as its head has arrived.
     fn send(
         &mut self,
         method: Method,
@@ -189,7 +203,7 @@ impl Client {
         query: Query<'_>,
         body: Bytes,
         content: &str,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, RequestError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{path}{}", query_string(query)))
@@ -199,11 +213,11 @@ impl Client {
         }
         let mut request = request.body(Full::new(body)).map_err(|error| self.transport(error))?;
 
-        // A kept connection may have been closed meanwhile. Then, and only if nothing of the
-        // request has been sent, a new one is as good.
+        // The daemon may have closed the kept connection. If no byte of the request was sent, the
+        // request is repeated on a new one.
         if let Some(mut sender) = self.kept.take() {
             let sent = self.runtime.block_on(async {
-                notice_the_end().await;
+                notice_close().await;
                 timeout(LIMIT, sender.try_send_request(request)).await
             });
             match sent {
@@ -226,7 +240,7 @@ impl Client {
         Ok(response)
     }
 
-    fn collect(&mut self, response: Response<Incoming>) -> Result<Bytes, Failure> {
+    fn collect(&mut self, response: Response<Incoming>) -> Result<Bytes, RequestError> {
         let body = Limited::new(response.into_body(), LARGEST).collect();
         let body = self.runtime.block_on(async { timeout(LIMIT, body).await });
         match body {
@@ -243,18 +257,18 @@ impl Client {
             let stream = UnixStream::from_std(stream).map_err(failed)?;
             let made = handshake(TokioIo::new(stream)).await;
             let (sender, connection) = made.map_err(|error| failed(io::Error::other(error)))?;
-            // How it ends is told to whoever waits for an answer.
+            // Its error reaches the caller through the response.
             self.runtime.spawn(async { drop(connection.await) });
             Ok(sender)
         })
     }
 
-    fn encoded(&self, body: &impl Serialize) -> Result<Bytes, Failure> {
+    fn encoded(&self, body: &impl Serialize) -> Result<Bytes, RequestError> {
         serde_json::to_vec(body).map(Bytes::from).map_err(|error| self.transport(error))
     }
 
-    fn decoded<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
-        // No body is JSON's nothing.
+    fn decoded<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, RequestError> {
+        // An empty body stands for JSON's null.
         let body = if body.is_empty() { b"null" } else { body };
         serde_json::from_slice(body).map_err(|error| {
             let why =
@@ -263,34 +277,34 @@ impl Client {
         })
     }
 
-    fn refusal(&self, body: &[u8]) -> Failure {
-        self.decoded(body).map_or_else(|failure| failure, Failure::Problem)
+    fn refusal(&self, body: &[u8]) -> RequestError {
+        self.decoded(body).map_or_else(|failure| failure, RequestError::Problem)
     }
 
-    fn late(&self) -> Failure {
+    fn late(&self) -> RequestError {
         self.transport(format!("no answer within {} seconds", LIMIT.as_secs()))
     }
 
-    fn transport(&self, why: impl Display) -> Failure {
-        Failure::Transport(format!("the daemon on {}: {why}", self.socket.display()))
+    fn transport(&self, why: impl Display) -> RequestError {
+        RequestError::Transport(format!("the daemon on {}: {why}", self.socket.display()))
     }
 }
 
-/// How long the daemon may take for anything: a little more than it allows itself, so that its
-/// own words arrive.
+/// Time limit of a request: a little more than the daemon's own, so that the daemon's message about
+/// the delay arrives.
 const LIMIT: Duration = Duration::from_secs(35);
 
-/// An answer of more bytes is none of ours: a hundred times what a thousand links need.
+/// The largest response, in bytes: a hundred times what a thousand links need.
 const LARGEST: usize = 256 << 20;
 
-/// A line of more bytes is no event.
+/// The longest line of a stream, in bytes.
 const LONGEST_LINE: usize = 1 << 20;
 
-/// What needs no escape in a path or a query.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Characters that are escaped in a path or a query.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Connects while blocking, as that waits for a daemon whose queue is full, which a connection
-/// that does not block is refused by.
+/// Connects with a blocking socket, which waits while the daemon's accept queue is full; a
+/// non-blocking one would fail at once.
 fn dial(path: &Path) -> io::Result<StdStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_write_timeout(Some(LIMIT))?;
@@ -299,9 +313,9 @@ fn dial(path: &Path) -> io::Result<StdStream> {
     Ok(socket.into())
 }
 
-/// Lets the connection see that its other end has been closed since the last call. The first turn
-/// of the runtime asks the kernel, the second one is the connection's.
-async fn notice_the_end() {
+/// Lets the connection notice that the daemon has closed it since the last call. The first yield
+/// polls the kernel, the second one runs the connection's task.
+async fn notice_close() {
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
 }
@@ -316,7 +330,7 @@ async fn each_line(
         rest.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
-            // An empty line only shows that the daemon is there.
+            // The daemon sends an empty line to show that it is alive.
             if end > 0 && on_line(&String::from_utf8_lossy(&line[..end])).is_break() {
                 return Ok(());
             }
@@ -335,5 +349,5 @@ fn query_string(query: Query<'_>) -> String {
 }
 
 fn escaped(text: &str) -> impl Display {
-    utf8_percent_encode(text, PLAIN)
+    utf8_percent_encode(text, ESCAPED)
 }

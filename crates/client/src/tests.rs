@@ -1,4 +1,4 @@
-//! The client against prepared answers.
+//! The client against prepared responses.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,13 +8,13 @@ use std::thread::{self, JoinHandle};
 use super::*;
 use umacvlan_api::Code;
 
-/// A service in a directory of its own that gives one prepared answer a request.
+/// A server that gives one prepared response per request.
 struct Fake {
     socket: PathBuf,
     requests: JoinHandle<Vec<String>>,
 }
 
-/// What it answers on each of its connections before it closes that.
+/// The responses on each connection, after which the connection is closed.
 type Script = Vec<Vec<String>>;
 
 impl Fake {
@@ -66,7 +66,7 @@ fn one_connection_serves_many_requests() {
     let fake = Fake::new("kept", vec![answers]);
     let mut client = Client::connect(&fake.socket).unwrap();
     assert_eq!(client.get::<Vec<u8>>("/v1/links", &[("netns", "a&b")]).unwrap(), [1, 2]);
-    client.delete(&path_of("/v1/links", "ä/?#"), &[]).unwrap();
+    client.delete(&item_path("/v1/links", "ä/?#"), &[]).unwrap();
     let expected =
         ["GET /v1/links?netns=a%26b HTTP/1.1 ", "DELETE /v1/links/%C3%A4%2F%3F%23 HTTP/1.1 "];
     assert_eq!(fake.requests(), expected);
@@ -78,11 +78,11 @@ fn a_connection_closed_between_requests_is_made_again() {
     let fake = Fake::new("again", vec![once("1"), once("2"), once("3")]);
     let mut client = Client::connect(&fake.socket).unwrap();
     for expected in 1..=3 {
-        // The last answer of a connection and its end may not come at once.
+        // The last response of a connection and its end may arrive one after the other.
         let body = [expected];
         assert_eq!(client.post::<u8>("/", &[], &body).unwrap(), expected);
         while !client.kept.as_ref().unwrap().is_closed() {
-            client.runtime.block_on(notice_the_end());
+            client.runtime.block_on(notice_close());
         }
     }
     assert_eq!(
@@ -92,13 +92,13 @@ fn a_connection_closed_between_requests_is_made_again() {
 }
 
 #[test]
-fn a_refusal_is_the_problem_it_says() {
+fn a_refusal_is_returned_as_its_problem() {
     let problem = r#"{"code":"refused","message":"mac1: no","errno":17}"#;
     let answers = vec![answer("409 Conflict", problem), answer("500 Oh", "<html>")];
     let fake = Fake::new("refusal", vec![answers]);
     let mut client = Client::connect(&fake.socket).unwrap();
     match client.patch::<()>("/", &[], &()).unwrap_err() {
-        Failure::Problem(problem) => {
+        RequestError::Problem(problem) => {
             assert_eq!((problem.code, problem.errno), (Code::Refused, Some(17)));
         }
         other => panic!("{other}"),
@@ -109,7 +109,7 @@ fn a_refusal_is_the_problem_it_says() {
 }
 
 #[test]
-fn a_stream_is_handed_over_line_by_line() {
+fn a_stream_is_passed_on_line_by_line() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
                    3\r\none\r\n7\r\n\n\n\ntwo\n\r\n6\r\nthree\n\r\n";
     let fake = Fake::new("stream", vec![vec![chunked.to_owned()], vec![answer("200 OK", "4")]]);

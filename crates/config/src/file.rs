@@ -1,17 +1,16 @@
-//! Configuration files as a whole.
+//! Reading a file within a size limit, and replacing it atomically.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read, in bytes: a hundred thousand links have room in it.
+/// The largest file that is read, in bytes: enough for a hundred thousand links.
 const LARGEST: u64 = 16 << 20;
 
-/// All that can be read from `source`.
+/// Reads all of `source`.
 ///
-/// # Errors
-/// It cannot be read, or there is too much of it.
+/// # Errors Reading fails, or there are more than 16 MiB.
 pub fn read(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(LARGEST + 1).read_to_end(&mut bytes)?;
@@ -21,12 +20,10 @@ pub fn read(source: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Puts `text` in the place of the file at `path`, which keeps its mode: whoever reads it, and
-/// whatever happens meanwhile, finds the old text or the new one. Where the path is a symbolic
-/// link, the file behind it is replaced.
+/// Replaces the file at `path` by `text`, atomically: a reader, or a crash, finds the old text or
+/// the new one. The file keeps its mode. If the path is a symbolic link, its target is replaced.
 ///
-/// # Errors
-/// It cannot be written; then it is as it was.
+/// # Errors The new text cannot be written; the old file is unchanged.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let path = match fs::canonicalize(path) {
         Ok(path) => path,
@@ -41,13 +38,13 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written?;
-    // The new name is on the disk when the directory is. Some file systems cannot do that.
+    // The rename is durable once the directory is synced, which some file systems do not support.
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let _ = File::open(directory.unwrap_or_else(|| Path::new("."))).and_then(|dir| dir.sync_all());
     Ok(())
 }
 
-/// A name in the same directory that nobody else has.
+/// A name in the same directory that no other process uses.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
@@ -68,7 +65,7 @@ fn write(path: &Path, text: &str, mode: Option<Permissions>) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// A directory of the test's own, gone with it.
+    /// A temporary directory, removed when dropped.
     struct Place(PathBuf);
 
     impl Place {
@@ -91,7 +88,7 @@ mod tests {
 
     impl Drop for Place {
         fn drop(&mut self) {
-            // Nothing depends on it.
+            // Best effort.
             let _ = fs::remove_dir_all(&self.0);
         }
     }
@@ -119,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_replaced_is_left_with_nothing_beside_it() {
+    fn a_replacement_that_fails_leaves_no_temporary_file() {
         let place = Place::new("refuse");
         fs::create_dir_all(place.0.join("file/full")).unwrap();
         replace(&place.0.join("file"), "new").unwrap_err();
@@ -128,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_end_is_not_read_to_its_end() {
+    fn reading_stops_at_the_size_limit() {
         assert!(read(io::repeat(b'#')).is_err());
         assert_eq!(read(&b"# x"[..]).unwrap(), b"# x");
     }

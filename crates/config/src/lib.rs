@@ -1,18 +1,24 @@
-//! The configuration: what the file says, what is wrong with it, and what a reload has to do.
+//! The configuration file: parsed, checked, written, and compared with what runs.
 //!
-//! Nothing here touches the engine or the network: text in, [`Config`] out, and from two of them
-//! a [`Plan`] that somebody else carries out.
-#![allow(missing_docs, reason = "TEMPORARY")]
+//! [`Config::load`] and [`Config::parse`] read TOML and return a [`Config`] or all [`Diagnostics`], each
+//! with line and column. [`Config::to_toml`] writes it. [`running_config`] makes a configuration of the
+//! daemon's links and parents. [`plan`](fn@plan) compares two configurations with what runs and
+//! returns a [`Plan`] of steps, and [`execute`] carries steps out through a closure, or undoes them.
+//!
+//! A link is known by its entry key, the NAME of `[link.NAME]`, which stays when its interface is
+//! renamed or moved.
+//!
+//! Architecture invariant: text in, plain values out; neither the engine nor the network is touched.
 
+mod diagnostic;
 pub mod file;
-mod mistake;
 mod parse;
 mod plan;
-mod rules;
 mod running;
+mod serialize;
 mod table;
+mod validate;
 mod values;
-mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,61 +26,61 @@ use umacvlan_core::options::{Backend, PollMode, PortIo};
 
 use umacvlan_core::{Semantics, VlanName};
 
+pub use diagnostic::{DiagnosticView, Diagnostics, LoadError};
 pub use file::replace;
-pub use mistake::{LoadError, Located, Mistakes};
 pub use plan::{Plan, Step, execute, plan};
-pub use running::{Current, Running, Saved, running_config};
+pub use running::{Running, RunningLink, SavedConfig, running_config};
 
 use umacvlan_api::LinkSpec;
 
-/// Where the daemon's configuration is, unless it is told otherwise.
+/// The configuration file, unless another one is named.
 pub const DEFAULT_FILE: &str = "/etc/umacvlan/umacvlan.toml";
 
-/// Everything that a configuration file can say.
+/// The content of a configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// `[daemon]`
     pub daemon: DaemonConfig,
-    /// `[docker]`: that it is there, even empty, says that Docker is served.
+    /// `[docker]`: if it is present, even empty, the daemon is Docker's network driver.
     pub docker: Option<DockerConfig>,
-    /// `[engine]`: what parents are unless their own table, or nobody's, says otherwise.
+    /// `[engine]`: defaults of all parents.
     pub engine: Settings,
-    /// `[parent.NAME]`
+    /// `[parent.NAME]`, by name.
     pub parents: BTreeMap<String, Settings>,
-    /// `[link.NAME]`, by the name that the file knows each one by for ever: its wish.
+    /// `[link.NAME]`, by entry key.
     pub links: BTreeMap<String, LinkEntry>,
 }
 
-/// `[daemon]`: what is absent is the daemon's own choice.
+/// `[daemon]`. The daemon has a default for each absent value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DaemonConfig {
     /// The socket that clients connect to: an absolute path.
     pub socket: Option<String>,
-    /// The directory in which links are written down: an absolute path.
+    /// The directory of the state files: an absolute path.
     pub state: Option<String>,
     /// The group, by name or number, whose members may read.
     pub group: Option<String>,
     /// The group, by name or number, whose members may change.
     pub admin_group: Option<String>,
-    /// What is logged: a level, or levels of modules, as `tracing` writes them.
+    /// The log filter: a level, or targets with levels, as `tracing` has them.
     pub log: Option<String>,
-    /// What becomes of the links when the daemon ends.
+    /// What happens to the links when the daemon ends.
     pub on_exit: OnExit,
 }
 
-/// `[docker]`: what is absent is the daemon's own choice.
+/// `[docker]`. The driver has a default for each absent value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DockerConfig {
     /// The socket that dockerd connects to: an absolute path.
     pub socket: Option<String>,
-    /// The directory in which networks are written down: an absolute path.
+    /// The directory of the networks' files: an absolute path.
     pub state: Option<String>,
 }
 
-/// What becomes of the links when the daemon ends.
+/// What happens to the links when the daemon ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnExit {
-    /// They stay, without carrier, and the next daemon takes them up again.
+    /// They stay, without carrier, and the next daemon re-adopts them.
     #[default]
     Keep,
     /// They are removed.
@@ -91,47 +97,46 @@ impl OnExit {
     }
 }
 
-/// How a parent is served, as far as a table says so: `[engine]` or `[parent.NAME]`.
+/// Settings of a parent in one table, `[engine]` or `[parent.NAME]`. Absent values are inherited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// What carries its frames.
+    /// The uplink backend.
     pub backend: Option<Backend>,
-    /// How many workers it has.
+    /// The number of workers.
     pub workers: Option<usize>,
-    /// The CPUs that its workers may be given.
+    /// The CPUs that workers may be pinned to.
     pub cpus: Option<Vec<usize>>,
-    /// How they wait.
+    /// How workers wait for frames.
     pub poll: Option<PollMode>,
-    /// Whose promise about private sub-interfaces is kept.
+    /// The semantics of private links.
     pub semantics: Option<Semantics>,
     /// How TAPs are read and written.
     pub io: Option<PortIo>,
-    /// Whether frames of one flow that are written at once are merged.
+    /// Whether GRO merges frames of a flow that are written together.
     pub coalesce: Option<bool>,
 }
 
-/// How a parent is served, all of it.
+/// Complete settings of a parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentSettings {
-    /// What carries its frames.
+    /// The uplink backend.
     pub backend: Backend,
-    /// How many workers it has, at least one.
+    /// The number of workers, at least one.
     pub workers: usize,
-    /// The CPUs that its workers may be given; any, if empty.
+    /// The CPUs that workers may be pinned to; all, if empty.
     pub cpus: Vec<usize>,
-    /// How they wait.
+    /// How workers wait for frames.
     pub poll: PollMode,
-    /// Whose promise about private sub-interfaces is kept.
+    /// The semantics of private links.
     pub semantics: Semantics,
     /// How TAPs are read and written.
     pub io: PortIo,
-    /// Whether frames of one flow that are written at once are merged.
+    /// Whether GRO merges frames of a flow that are written together.
     pub coalesce: bool,
 }
 
 impl ParentSettings {
-    /// The CPU of each of its workers, chosen one after the other by
-    /// [`choose_cpu`](Self::choose_cpu).
+    /// The CPU of each worker, chosen one after the other by [`choose_cpu`](Self::choose_cpu).
     pub fn choose_cpus(&self, allowed: &[usize], mut taken: Vec<usize>) -> Vec<Option<usize>> {
         let choose = |_| {
             let cpu = self.choose_cpu(allowed, &taken);
@@ -141,11 +146,12 @@ impl ParentSettings {
         (0..self.workers).map(choose).collect()
     }
 
-    /// The CPU for another worker: of those that this parent may have, the one with the fewest
-    /// workers in `taken`, so that parents take them in turn.
+    /// The CPU of another worker: among the CPUs of `self.cpus`, the one with the fewest workers in
+    /// `taken`, so that parents share the CPUs evenly.
     ///
-    /// `allowed` are those that this process may run on, and count from the last where the file
-    /// names none that is among them: interrupts and everything else begin at the first ones.
+    /// `allowed` are the CPUs that this process may run on. If `self.cpus` has none of them, the
+    /// choice is among `allowed` from the last to the first, because interrupts and other programs
+    /// are usually on the first ones. `None` if `allowed` is empty.
     pub fn choose_cpu(&self, allowed: &[usize], taken: &[usize]) -> Option<usize> {
         let named = self.cpus.iter().filter(|cpu| allowed.contains(cpu));
         let load = |cpu: &&usize| taken.iter().filter(|other| other == cpu).count();
@@ -174,23 +180,23 @@ impl fmt::Display for ParentSettings {
 /// `[link.NAME]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkEntry {
-    /// The name its interface is given, where that is not the name of the entry: two namespaces
-    /// may each have an `eth0`.
+    /// The name of the interface, if it differs from the entry key: two namespaces may each have an
+    /// `eth0`.
     pub name: Option<String>,
-    /// What it is to be. [`LinkSpec::up`] is never absent, and the source list is in order.
+    /// The settings. [`LinkSpec::up`] is always present, and the source list is sorted.
     pub spec: LinkSpec,
 }
 
 impl LinkEntry {
-    /// The name that its interface is given, for the entry of the name `wish`.
-    pub fn interface<'e>(&'e self, wish: &'e str) -> &'e str {
-        self.name.as_deref().unwrap_or(wish)
+    /// The name of the interface, for the entry of this key.
+    pub fn interface<'e>(&'e self, key: &'e str) -> &'e str {
+        self.name.as_deref().unwrap_or(key)
     }
 }
 
 impl Config {
-    /// How the parent of that name is to be served: by its own table, else, for a VLAN, by that of
-    /// the interface in its name, else by `[engine]`, else by default.
+    /// The settings of the parent of this name: from its own table, else, for a VLAN, from the
+    /// table of its interface, else from `[engine]`, else the defaults.
     pub fn parent(&self, name: &str) -> ParentSettings {
         let link = VlanName::parse(name).ok().map(|name| name.link);
         let tables = [Some(name), link.as_deref()].into_iter().flatten();
@@ -208,7 +214,7 @@ impl Config {
     }
 }
 
-/// What the first table says that says anything.
+/// The first value that a table has.
 fn first<T>(tables: &[&Settings], says: impl Fn(&Settings) -> Option<T>) -> Option<T> {
     tables.iter().find_map(|table| says(table))
 }

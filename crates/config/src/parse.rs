@@ -1,4 +1,4 @@
-//! From text to [`Config`], or everything that is wrong with it.
+//! From text to [`Config`], or all errors in it.
 
 use std::fs;
 use std::ops::Range;
@@ -10,122 +10,123 @@ use toml::de::{DeTable, DeValue};
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{MacAddr, Mode, Semantics};
 
+use super::diagnostic::{Diagnostic, Diagnostics, LoadError};
 use super::file;
-use super::mistake::{LoadError, Mistake, Mistakes};
 use super::table::{Spans, Table};
-use super::{Config, DaemonConfig, DockerConfig, LinkEntry, OnExit, Settings, rules, values};
+use super::{Config, DaemonConfig, DockerConfig, LinkEntry, OnExit, Settings, validate, values};
 use umacvlan_api::LinkSpec;
 
 /// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
 const MAX_MTU: u32 = 65535;
 
-/// A configuration, and what is doubtful about it.
+/// A valid configuration, and warnings about it.
 #[derive(Clone, Debug)]
 pub struct Parsed {
+    /// The configuration.
     pub config: Config,
-    /// What works, but hardly as it was meant.
-    pub warnings: Mistakes,
+    /// Values that are allowed but unlikely to be meant.
+    pub warnings: Diagnostics,
 }
 
-/// A link of the file, and where its values stand.
+/// An entry of a link, and the places of its values in the file.
 #[derive(Debug)]
-pub(super) struct Placed {
-    pub(super) wish: String,
+pub(super) struct ParsedLink {
+    pub(super) key: String,
     pub(super) entry: LinkEntry,
-    /// Its mode, if what the file says is one.
+    /// The mode; `None` if the file has an invalid one.
     pub(super) mode: Option<Mode>,
-    /// Its source list as the file has it.
+    /// The source list in the order of the file.
     pub(super) macaddr: Vec<Spanned<MacAddr>>,
     pub(super) spans: Spans,
 }
 
 impl Config {
-    /// Reads a file. `cpus` are those that its user may run on: others that it names are doubtful.
+    /// Reads a file. A CPU that is not in `cpus`, the CPUs that the daemon may run on, is a warning.
     ///
     /// # Errors
-    /// It cannot be read, or something is wrong with it.
+    /// The file cannot be read, or has errors.
     pub fn load(file: &str, cpus: &[usize]) -> Result<Parsed, LoadError> {
         let bytes = fs::File::open(file).and_then(file::read);
         let bytes = bytes.map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
         Self::from_bytes(file, &bytes, cpus).map_err(LoadError::Wrong)
     }
 
-    /// Reads what is in a file, as [`parse`](Self::parse) does.
+    /// Parses the content of a file, as [`parse`](Self::parse) does.
     ///
     /// # Errors
-    /// As of [`parse`](Self::parse), and that it is no UTF-8.
-    pub fn from_bytes(file: &str, bytes: &[u8], cpus: &[usize]) -> Result<Parsed, Mistakes> {
+    /// As [`parse`](Self::parse), or the content is not UTF-8.
+    pub fn from_bytes(file: &str, bytes: &[u8], cpus: &[usize]) -> Result<Parsed, Diagnostics> {
         match str::from_utf8(bytes) {
             Ok(text) => Self::parse(file, text, cpus),
             Err(error) => Err(not_utf8(file, bytes, error.valid_up_to())),
         }
     }
 
-    /// Reads `text`, which is called `file` in messages. `cpus` are those that its user may run
-    /// on: others that it names are doubtful.
+    /// Parses `text`, which messages call `file`. A CPU that is not in `cpus`, the CPUs that the
+    /// daemon may run on, is a warning.
     ///
     /// # Errors
-    /// Everything that is wrong with it; of what is no TOML, the first.
-    pub fn parse(file: &str, text: &str, cpus: &[usize]) -> Result<Parsed, Mistakes> {
+    /// All errors in the text; if it is not TOML, the first syntax error only.
+    pub fn parse(file: &str, text: &str, cpus: &[usize]) -> Result<Parsed, Diagnostics> {
         let root = DeTable::parse(text).map_err(|error| {
             let message = error.message().replace('\n', ", ");
             let span = error.span().unwrap_or(0..0);
-            Mistakes::new(file, text, vec![Mistake { span, message }])
+            Diagnostics::new(file, text, vec![Diagnostic { span, message }])
         })?;
-        let mut mistakes = Vec::new();
+        let mut diagnostics = Vec::new();
         let mut warnings = Vec::new();
         let root = Table::of("the file".to_owned(), 0..0, root.get_ref());
-        let mut reader = Reader { mistakes: &mut mistakes, warnings: &mut warnings, cpus };
+        let mut reader = Reader { diagnostics: &mut diagnostics, warnings: &mut warnings, cpus };
         let (config, links) = reader.file(root);
-        rules::check(&links, reader.mistakes);
-        if mistakes.is_empty() {
-            Ok(Parsed { config, warnings: Mistakes::new(file, text, warnings) })
+        validate::check(&links, reader.diagnostics);
+        if diagnostics.is_empty() {
+            Ok(Parsed { config, warnings: Diagnostics::new(file, text, warnings) })
         } else {
-            Err(Mistakes::new(file, text, mistakes))
+            Err(Diagnostics::new(file, text, diagnostics))
         }
     }
 }
 
-fn not_utf8(file: &str, bytes: &[u8], valid: usize) -> Mistakes {
+fn not_utf8(file: &str, bytes: &[u8], valid: usize) -> Diagnostics {
     let text = String::from_utf8_lossy(bytes);
     let message = "this is no UTF-8, expected text in that encoding".to_owned();
-    Mistakes::new(file, &text, vec![Mistake { span: valid..valid + 1, message }])
+    Diagnostics::new(file, &text, vec![Diagnostic { span: valid..valid + 1, message }])
 }
 
 struct Reader<'m> {
-    mistakes: &'m mut Vec<Mistake>,
-    warnings: &'m mut Vec<Mistake>,
+    diagnostics: &'m mut Vec<Diagnostic>,
+    warnings: &'m mut Vec<Diagnostic>,
     cpus: &'m [usize],
 }
 
 impl Reader<'_> {
-    fn file(&mut self, mut root: Table<'_>) -> (Config, Vec<Placed>) {
+    fn file(&mut self, mut root: Table<'_>) -> (Config, Vec<ParsedLink>) {
         let mut config = Config::default();
-        if let Some(table) = root.table("daemon", self.mistakes) {
+        if let Some(table) = root.table("daemon", self.diagnostics) {
             config.daemon = self.daemon(table);
         }
-        if let Some(mut table) = root.table("docker", self.mistakes) {
-            let found = &mut *self.mistakes;
+        if let Some(mut table) = root.table("docker", self.diagnostics) {
+            let found = &mut *self.diagnostics;
             config.docker = Some(DockerConfig {
                 socket: table.take("socket", found, values::path),
                 state: table.take("state", found, values::path),
             });
             table.finish(found);
         }
-        if let Some(table) = root.table("engine", self.mistakes) {
+        if let Some(table) = root.table("engine", self.diagnostics) {
             config.engine = self.settings(table);
         }
-        for (name, table) in root.tables("parent", self.mistakes) {
+        for (name, table) in root.tables("parent", self.diagnostics) {
             self.interface(name.get_ref(), name.span());
             config.parents.insert(name.get_ref().to_string(), self.settings(table));
         }
         let mut links = Vec::new();
-        for (name, table) in root.tables("link", self.mistakes) {
+        for (name, table) in root.tables("link", self.diagnostics) {
             let placed = self.link(name.get_ref(), name.span(), table);
-            config.links.insert(placed.wish.clone(), placed.entry.clone());
+            config.links.insert(placed.key.clone(), placed.entry.clone());
             links.push(placed);
         }
-        root.finish(self.mistakes);
+        root.finish(self.diagnostics);
         (config, links)
     }
 
@@ -133,7 +134,7 @@ impl Reader<'_> {
         let group =
             |value: &DeValue<'_>| values::text_or_number(value, "the name or number of a group");
         let on_exit = [OnExit::Keep, OnExit::Remove].map(|choice| (choice.name(), choice));
-        let found = &mut *self.mistakes;
+        let found = &mut *self.diagnostics;
         let config = DaemonConfig {
             socket: table.take("socket", found, values::path),
             state: table.take("state", found, values::path),
@@ -156,7 +157,7 @@ impl Reader<'_> {
         let ios = [PortIo::Auto, PortIo::Plain, PortIo::Uring]
             .map(|choice| (PortIo::name(choice), choice));
         let workers_max = WORKERS_MAX;
-        let found = &mut *self.mistakes;
+        let found = &mut *self.diagnostics;
         let settings = Settings {
             backend: table.take("backend", found, |value| values::choice(value, &backends)),
             poll: table.take("poll", found, |value| values::choice(value, &polls)),
@@ -168,27 +169,28 @@ impl Reader<'_> {
                 .map(usize::from),
             cpus: self.cpus(&mut table),
         };
-        let spans = table.finish(self.mistakes);
+        let spans = table.finish(self.diagnostics);
         if let Some(workers) = settings.workers
             && workers > self.cpus.len()
         {
             let message =
                 format!("workers: {workers} of them would share {} CPUs", self.cpus.len());
-            self.warnings.push(Mistake { span: spans.of("workers"), message });
+            self.warnings.push(Diagnostic { span: spans.of("workers"), message });
         }
         settings
     }
 
-    /// `cpus = [1, 2]`: each at most once, and each a CPU that is there.
+    /// `cpus = [1, 2]`: each CPU at most once, and each one that exists.
     fn cpus(&mut self, table: &mut Table<'_>) -> Option<Vec<usize>> {
         let read = |value: &DeValue<'_>| values::number(value, 0..=u16::MAX);
-        let cpus = table.take_list("cpus", "a list of CPUs, as in [1, 2]", self.mistakes, read)?;
+        let cpus =
+            table.take_list("cpus", "a list of CPUs, as in [1, 2]", self.diagnostics, read)?;
         let mut seen = Vec::new();
         for cpu in cpus {
             let (span, cpu) = (cpu.span(), usize::from(*cpu.get_ref()));
             if seen.contains(&cpu) {
                 let message = format!("cpus: {cpu} is given twice, expected each CPU once");
-                self.mistakes.push(Mistake { span, message });
+                self.diagnostics.push(Diagnostic { span, message });
                 continue;
             }
             if !self.cpus.contains(&cpu) {
@@ -196,15 +198,15 @@ impl Reader<'_> {
                 let message = format!(
                     "cpus: this machine has no CPU {cpu} that may be used, expected some of {there}"
                 );
-                self.warnings.push(Mistake { span, message });
+                self.warnings.push(Diagnostic { span, message });
             }
             seen.push(cpu);
         }
         Some(seen)
     }
 
-    fn link(&mut self, wish: &str, span: Range<usize>, mut table: Table<'_>) -> Placed {
-        let found = &mut *self.mistakes;
+    fn link(&mut self, key: &str, span: Range<usize>, mut table: Table<'_>) -> ParsedLink {
+        let found = &mut *self.diagnostics;
         let modes = Mode::ALL.map(|mode| (mode.name(), mode));
         let alias = |value: &DeValue<'_>| values::text(value, "some text in quotes");
         let name = table.take("name", found, values::interface);
@@ -233,19 +235,19 @@ impl Reader<'_> {
         spec.macaddr.sort_unstable();
         spec.macaddr.dedup();
         let spans = table.finish(found);
-        // An entry with a name for its interface may have any name of its own.
+        // With `name`, the entry key is not the name of an interface and may be any text.
         if !spans.has("name") {
-            self.interface(wish, span);
+            self.interface(key, span);
         }
         let mode = if spans.has("mode") { mode } else { Some(Mode::default()) };
-        let entry = LinkEntry { name: name.filter(|name| name != wish), spec };
+        let entry = LinkEntry { name: name.filter(|name| name != key), spec };
         let macaddr = macaddr.unwrap_or_default();
-        Placed { wish: wish.to_owned(), entry, mode, macaddr, spans }
+        ParsedLink { key: key.to_owned(), entry, mode, macaddr, spans }
     }
 
     fn interface(&mut self, name: &str, span: Range<usize>) {
         if let Err(message) = values::interface_name(name) {
-            self.mistakes.push(Mistake { span, message });
+            self.diagnostics.push(Diagnostic { span, message });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What runs, as the configuration would say it.
+//! [`running_config`]: the configuration of what runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,33 +9,33 @@ use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use super::{Config, LinkEntry};
 use umacvlan_api::{LinkSpec, LinkView, ParentView};
 
-/// The namespace of the daemon, where a link has to be told to go back there.
+/// The daemon's own namespace, for links that are moved back to it.
 pub(crate) const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 
-/// The links that the configuration has made, and every parent, as they are now.
+/// The links that the configuration has made, and all parents, as they are now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Running {
-    /// By wish.
-    pub links: BTreeMap<String, Current>,
+    /// Links by entry key.
+    pub links: BTreeMap<String, RunningLink>,
     /// The MTU of each attached parent.
     pub parents: BTreeMap<String, u32>,
 }
 
 /// A link as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Current {
+pub struct RunningLink {
     /// The name of its interface.
     pub name: String,
-    /// Everything it is: nothing that can be known is absent.
+    /// All its settings: those that can be known are present.
     pub spec: LinkSpec,
 }
 
 impl Running {
-    /// What these views show. Links that were made by request are not the configuration's.
+    /// The links of these views that the configuration has made, and all parents.
     pub fn new(links: &[LinkView], parents: &[ParentView]) -> Self {
         let wished = |view: &LinkView| {
-            let wish = view.umacvlan.config.clone()?;
-            Some((wish, Current { name: view.ifname.clone(), spec: spec_of(view) }))
+            let key = view.umacvlan.config.clone()?;
+            Some((key, RunningLink { name: view.ifname.clone(), spec: spec_of(view) }))
         };
         Self {
             links: links.iter().filter_map(wished).collect(),
@@ -44,19 +44,19 @@ impl Running {
     }
 }
 
-/// The running configuration.
+/// What runs, as a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Saved {
-    /// What would make again all that runs, except what is left out.
+pub struct SavedConfig {
+    /// A configuration that makes the running links again, except those of `left_out`.
     pub config: Config,
-    /// The entry of each link in it, by the link's id.
+    /// The id of each link and its entry key.
     pub entries: Vec<(u64, String)>,
-    /// One line for each link that no file can describe, and why.
+    /// One line for each link that no file can describe, with the reason.
     pub left_out: Vec<String>,
 }
 
-impl Saved {
-    /// The file. What is left out is in comments at its end.
+impl SavedConfig {
+    /// The text of the file. Lines of `left_out` are comments at its end.
     pub fn to_toml(&self) -> String {
         let mut text = self.config.to_toml();
         for line in &self.left_out {
@@ -66,10 +66,10 @@ impl Saved {
     }
 }
 
-/// The configuration that would make again what these views show. `applied` is the one that was
-/// applied last: what is no matter of links is taken from there, and so is the place of a link
-/// whose namespace has no name.
-pub fn running_config(applied: &Config, links: &[LinkView], parents: &[ParentView]) -> Saved {
+/// A configuration that makes these links again. Tables other than links are taken from `applied`,
+/// the configuration applied last, and so is the namespace of a link whose namespace has no name
+/// now.
+pub fn running_config(applied: &Config, links: &[LinkView], parents: &[ParentView]) -> SavedConfig {
     let running = Running::new(links, parents);
     let mut taken: BTreeSet<String> =
         links.iter().filter_map(|view| view.umacvlan.config.clone()).collect();
@@ -82,49 +82,49 @@ pub fn running_config(applied: &Config, links: &[LinkView], parents: &[ParentVie
                 .push(format!("link {name} is left out: it is made for {owner} when it is needed"));
             continue;
         }
-        let wish = view.umacvlan.config.clone().unwrap_or_else(|| vacant(&view.ifname, &mut taken));
-        let former = applied.links.get(&wish).filter(|_| view.umacvlan.config.is_some());
+        let key = view.umacvlan.config.clone().unwrap_or_else(|| vacant(&view.ifname, &mut taken));
+        let former = applied.links.get(&key).filter(|_| view.umacvlan.config.is_some());
         let mut spec = minimal(spec_of(view), former.map(|entry| &entry.spec), &running);
         if spec.netns.as_deref().is_some_and(|place| place.starts_with("net:[")) {
             let Some(place) = former.and_then(|entry| entry.spec.netns.clone()) else {
                 left_out.push(format!(
                     "link {} is left out: its namespace {} has no name under which it could be \
                      found again; `ip netns attach` gives it one",
-                    printable(&wish),
+                    printable(&key),
                     spec.netns.unwrap_or_default()
                 ));
                 continue;
             };
             spec.netns = Some(place);
         }
-        let name = Some(view.ifname.clone()).filter(|name| *name != wish);
-        entries.push((view.umacvlan.id, wish.clone()));
-        config.links.insert(wish, LinkEntry { name, spec });
+        let name = Some(view.ifname.clone()).filter(|name| *name != key);
+        entries.push((view.umacvlan.id, key.clone()));
+        config.links.insert(key, LinkEntry { name, spec });
     }
-    Saved { config, entries, left_out }
+    SavedConfig { config, entries, left_out }
 }
 
-/// A name for an entry that no other one has.
+/// An entry key that is not taken yet, made of `name`.
 fn vacant(name: &str, taken: &mut BTreeSet<String>) -> String {
     let numbered = (2_u32..).map(|number| format!("{name}-{number}"));
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
-    // The numbers do not end before the names that are taken do.
+    // There are more numbers than taken names.
     let free = names.find(|name| !taken.contains(name)).unwrap_or_default();
     taken.insert(free.clone());
     free
 }
 
-/// A comment ends with its line, whatever a name has in it.
+/// The name without line breaks, for a comment.
 fn printable(name: &str) -> String {
     name.escape_debug().to_string()
 }
 
-/// Everything that the view shows.
+/// All settings that the view has.
 fn spec_of(view: &LinkView) -> LinkSpec {
     let data = &view.linkinfo.info_data;
     let flag = |flag: &str| view.flags.iter().any(|set| set == flag);
     let mode = data.mode.parse().unwrap_or_default();
-    // Passthru has its parent's address, whatever that is.
+    // A passthru link always has its parent's address.
     let address = view.address.as_deref().filter(|_| mode != Mode::Passthru);
     let mut spec = LinkSpec {
         parent: view.umacvlan.parent.clone(),
@@ -147,7 +147,7 @@ fn spec_of(view: &LinkView) -> LinkSpec {
     spec
 }
 
-/// `spec` without what it would be anyway, unless the file says that already.
+/// `spec` without default values, except those that the file already has.
 fn minimal(spec: LinkSpec, former: Option<&LinkSpec>, running: &Running) -> LinkSpec {
     let said = |what: fn(&LinkSpec) -> bool| former.is_some_and(what);
     let parent = running.parents.get(&spec.parent).copied();

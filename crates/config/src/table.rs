@@ -1,4 +1,4 @@
-//! [`Table`]: a table of the file that is being read, key by key.
+//! [`Table`]: a TOML table that is read key by key.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,23 +6,23 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::mistake::Mistake;
+use super::diagnostic::Diagnostic;
 use super::values;
 use umacvlan_text::suggest::did_you_mean;
 
-/// A table whose keys are asked for one by one. What nobody asked for is a mistake.
+/// A table whose keys are read one by one. Keys that were not read are unknown.
 #[derive(Debug)]
 pub(super) struct Table<'t> {
-    /// What the table is called in messages: `[link.mac1]`.
+    /// The name of the table in messages: `[link.mac1]`.
     name: String,
-    /// Where its name stands in the file.
+    /// The place of the table's name in the file.
     span: Range<usize>,
     content: &'t DeTable<'t>,
     known: Vec<&'static str>,
     spans: Spans,
 }
 
-/// Where the keys of a table stand in the file, and what they are given.
+/// The places of a table's keys and values in the file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spans {
     table: Range<usize>,
@@ -30,7 +30,7 @@ pub(super) struct Spans {
 }
 
 impl Spans {
-    /// Where the value of `key` stands; where the table does, if it has no such key.
+    /// The place of the value of `key`, or of the table if it has no such key.
     pub(super) fn of(&self, key: &str) -> Range<usize> {
         self.values.get(key).unwrap_or(&self.table).clone()
     }
@@ -42,58 +42,58 @@ impl Spans {
 }
 
 impl<'t> Table<'t> {
-    /// The table that is `value`, or the mistake that it is none.
+    /// The table in `value`; any other value is an error.
     pub(super) fn new(
         name: String,
         key: &Range<usize>,
         value: &'t Spanned<DeValue<'t>>,
-        mistakes: &mut Vec<Mistake>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Option<Self> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             let kind = values::kind(value.get_ref());
             let message = format!("{name} is {kind}, expected a table");
-            mistakes.push(Mistake { span: value.span(), message });
+            diagnostics.push(Diagnostic { span: value.span(), message });
         }
         table.map(|content| Self::of(name, key.clone(), content))
     }
 
-    /// This table.
+    /// A table with this content.
     pub(super) fn of(name: String, span: Range<usize>, content: &'t DeTable<'t>) -> Self {
         let spans = Spans { table: span.clone(), values: BTreeMap::new() };
         Self { name, span, content, known: Vec::new(), spans }
     }
 
-    /// The value of `key` as `read` reads it, if it is there and right.
+    /// The value of `key`, if it is present and `read` accepts it.
     pub(super) fn take<T>(
         &mut self,
         key: &'static str,
-        mistakes: &mut Vec<Mistake>,
+        diagnostics: &mut Vec<Diagnostic>,
         read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
     ) -> Option<T> {
         let value = self.value(key)?;
         read(value.get_ref())
             .map_err(|why| {
                 let message = format!("{key}: {why}");
-                mistakes.push(Mistake { span: value.span(), message });
+                diagnostics.push(Diagnostic { span: value.span(), message });
             })
             .ok()
     }
 
-    /// The elements of the list that is the value of `key`, those that `read` can read. Each is
-    /// a mistake of its own.
+    /// The elements of the list of `key` that `read` accepts. Each other element has its own
+    /// diagnostic.
     pub(super) fn take_list<T>(
         &mut self,
         key: &'static str,
         expected: &str,
-        mistakes: &mut Vec<Mistake>,
+        diagnostics: &mut Vec<Diagnostic>,
         read: impl Fn(&DeValue<'t>) -> Result<T, String>,
     ) -> Option<Vec<Spanned<T>>> {
         let value = self.value(key)?;
         let Some(elements) = value.get_ref().as_array() else {
             let kind = values::kind(value.get_ref());
             let message = format!("{key}: this is {kind}, expected {expected}");
-            mistakes.push(Mistake { span: value.span(), message });
+            diagnostics.push(Diagnostic { span: value.span(), message });
             return None;
         };
         let mut read_all = Vec::with_capacity(elements.len());
@@ -102,48 +102,52 @@ impl<'t> Table<'t> {
                 Ok(value) => read_all.push(Spanned::new(element.span(), value)),
                 Err(why) => {
                     let message = format!("{key}: {why}");
-                    mistakes.push(Mistake { span: element.span(), message });
+                    diagnostics.push(Diagnostic { span: element.span(), message });
                 }
             }
         }
         Some(read_all)
     }
 
-    /// The tables in the table that is the value of `key`, by their names.
+    /// The tables inside the table of `key`, by name.
     pub(super) fn tables(
         &mut self,
         key: &'static str,
-        mistakes: &mut Vec<Mistake>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Vec<(&'t Spanned<DeString<'t>>, Self)> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let name = format!("[{key}]");
-        let Some(outer) = Self::new(name, &value.span(), value, mistakes) else {
+        let Some(outer) = Self::new(name, &value.span(), value, diagnostics) else {
             return Vec::new();
         };
         let inner = outer.content.iter().filter_map(|(name, value)| {
             let called = format!("[{key}.{}]", toml_key(name.get_ref()));
-            let table = Table::new(called, &name.span(), value, mistakes)?;
+            let table = Table::new(called, &name.span(), value, diagnostics)?;
             Some((name, table))
         });
         inner.collect()
     }
 
-    /// The table that is the value of `key`.
-    pub(super) fn table(&mut self, key: &'static str, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+    /// The table of `key`.
+    pub(super) fn table(
+        &mut self,
+        key: &'static str,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<Self> {
         let value = self.value(key)?;
-        Self::new(format!("[{key}]"), &value.span(), value, mistakes)
+        Self::new(format!("[{key}]"), &value.span(), value, diagnostics)
     }
 
-    /// That `key` is there is a must: it has `what`.
-    pub(super) fn require(&self, key: &'static str, what: &str, mistakes: &mut Vec<Mistake>) {
+    /// Reports `key` as missing, unless it is present; `what` is an example of its value.
+    pub(super) fn require(&self, key: &'static str, what: &str, diagnostics: &mut Vec<Diagnostic>) {
         if !self.spans.has(key) {
             let message = format!("{} has no {key}, expected {key} = {what}", self.name);
-            mistakes.push(Mistake { span: self.span.clone(), message });
+            diagnostics.push(Diagnostic { span: self.span.clone(), message });
         }
     }
 
-    /// The end of the table: every key that nobody asked for is a mistake.
-    pub(super) fn finish(mut self, mistakes: &mut Vec<Mistake>) -> Spans {
+    /// Ends the table: every key that was not read is an error.
+    pub(super) fn finish(mut self, diagnostics: &mut Vec<Diagnostic>) -> Spans {
         self.known.sort_unstable();
         for key in self.content.keys().filter(|key| !self.known.contains(&key.get_ref().as_ref())) {
             let typed = key.get_ref().as_ref();
@@ -152,7 +156,7 @@ impl<'t> Table<'t> {
             let guess = did_you_mean(typed, &self.known);
             let message =
                 format!("unknown key {typed:?} in {place}, expected one of {known}{guess}");
-            mistakes.push(Mistake { span: key.span(), message });
+            diagnostics.push(Diagnostic { span: key.span(), message });
         }
         self.spans
     }
@@ -165,7 +169,7 @@ impl<'t> Table<'t> {
     }
 }
 
-/// A key as the file has it: in quotes if it must be.
+/// A key as it is written in a file: in quotes if it needs them.
 pub(super) fn toml_key(key: &str) -> String {
     let bare = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_');
     if !key.is_empty() && key.chars().all(bare) { key.to_owned() } else { format!("{key:?}") }

@@ -1,4 +1,4 @@
-//! What a value may be: each reader takes one, or says what is wrong with it and what was
+//! Readers of values: each returns the value, or a message that says what is wrong and what was
 //! expected.
 
 use std::ops::RangeInclusive;
@@ -7,7 +7,7 @@ use umacvlan_text::suggest::did_you_mean;
 use toml::de::DeValue;
 use umacvlan_core::{MacAddr, ifname};
 
-/// `what` as a sentence has it: "a string".
+/// The kind of a value, with its article: "a string".
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
@@ -24,12 +24,13 @@ fn wrong<T>(value: &DeValue<'_>, expected: &str) -> Result<T, String> {
     Err(format!("this is {}, expected {expected}", kind(value)))
 }
 
-/// True or false.
+/// Reads true or false.
 pub(super) fn switch(value: &DeValue<'_>) -> Result<bool, String> {
     value.as_bool().map_or_else(|| wrong(value, "true or false, without quotes"), Ok)
 }
 
-/// A string that `expected` describes, and that is neither empty nor hard to print.
+/// Reads a string that is not empty and has no control characters. `expected` describes it in
+/// messages.
 pub(super) fn text(value: &DeValue<'_>, expected: &str) -> Result<String, String> {
     let Some(text) = value.as_str() else { return wrong(value, expected) };
     match text {
@@ -41,7 +42,7 @@ pub(super) fn text(value: &DeValue<'_>, expected: &str) -> Result<String, String
     }
 }
 
-/// A string, or a number that stands for itself.
+/// Reads a string, or a number as its text.
 pub(super) fn text_or_number(value: &DeValue<'_>, expected: &str) -> Result<String, String> {
     match value {
         DeValue::Integer(_) => {
@@ -51,17 +52,17 @@ pub(super) fn text_or_number(value: &DeValue<'_>, expected: &str) -> Result<Stri
     }
 }
 
-/// A whole number in `range`.
+/// Reads a whole number in `range`.
 fn whole(value: &DeValue<'_>, range: &RangeInclusive<i64>, expected: &str) -> Result<i64, String> {
     let Some(digits) = value.as_integer() else { return wrong(value, expected) };
-    // What does not even fit into 64 bits is out of every range.
+    // A number of more than 64 bits is outside of every range.
     let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
     number
         .filter(|number| range.contains(number))
         .ok_or_else(|| format!("{digits} is out of range, expected {expected}"))
 }
 
-/// A whole number of the type that `range` has.
+/// Reads a whole number of the type of `range`.
 pub(super) fn number<N>(value: &DeValue<'_>, range: RangeInclusive<N>) -> Result<N, String>
 where
     N: Copy + Into<i64> + TryFrom<i64>,
@@ -72,7 +73,7 @@ where
     N::try_from(number).map_err(|_| format!("{number} is out of range, expected {expected}"))
 }
 
-/// One of these words.
+/// Reads one of these words.
 pub(super) fn choice<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, String> {
     let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     let expected = format!("one of {}", quoted(&known));
@@ -84,7 +85,7 @@ pub(super) fn choice<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Resul
     })
 }
 
-/// The address of a station.
+/// Reads a unicast address.
 pub(super) fn station(value: &DeValue<'_>) -> Result<MacAddr, String> {
     let expected = "the address of a station, as in \"02:00:5e:10:00:01\"";
     let Some(text) = value.as_str() else { return wrong(value, expected) };
@@ -102,14 +103,14 @@ pub(super) fn station(value: &DeValue<'_>) -> Result<MacAddr, String> {
     Ok(address)
 }
 
-/// The name of an interface.
+/// Reads an interface name.
 pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
     let expected = "the name of an interface in quotes";
     let Some(name) = value.as_str() else { return wrong(value, expected) };
     interface_name(name).map(|()| name.to_owned())
 }
 
-/// Whether an interface may have this name.
+/// Checks an interface name.
 pub(super) fn interface_name(name: &str) -> Result<(), String> {
     ifname::check(name).map_err(|why| {
         format!(
@@ -119,7 +120,7 @@ pub(super) fn interface_name(name: &str) -> Result<(), String> {
     })
 }
 
-/// An absolute path.
+/// Reads an absolute path.
 pub(super) fn path(value: &DeValue<'_>) -> Result<String, String> {
     let expected = "an absolute path in quotes";
     let path = text(value, expected)?;
@@ -130,7 +131,7 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-/// What is to be logged: `info`, or `warn,umacvlan::daemon=debug`.
+/// Reads a log filter: `info`, or `warn,umacvlan::daemon=debug`.
 pub(super) fn log(value: &DeValue<'_>) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let expected = "a level (off, error, warn, info, debug, trace) or MODULE=LEVEL, or several \
@@ -149,7 +150,7 @@ pub(super) fn log(value: &DeValue<'_>) -> Result<String, String> {
     Ok(log)
 }
 
-/// A namespace: its name, a path, or the id of a process that lives there.
+/// Reads a namespace: a name, a path, or a process id.
 pub(super) fn namespace(value: &DeValue<'_>) -> Result<String, String> {
     let expected = "the name of a network namespace, an absolute path, or the id of a process";
     let place = text_or_number(value, expected)?;
@@ -166,7 +167,7 @@ pub(super) fn namespace(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-/// Words as a sentence has them.
+/// Words in quotes, with commas between them.
 pub(super) fn quoted(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
     words.join(", ")

@@ -6,18 +6,18 @@
 //! Architecture invariant: knows no container engine; what serves one is handed in as a router.
 #![allow(missing_docs, reason = "TEMPORARY")]
 
-pub mod confine;
 pub mod error;
-mod files;
+#[cfg(test)]
+mod fixtures;
 pub mod http;
 pub mod log;
+mod record_store;
+pub mod sandbox;
 pub mod service;
 pub mod socket;
 pub mod store;
 pub mod systemd;
-#[cfg(test)]
-mod testing;
-mod view;
+mod to_api;
 
-pub use files::{Files, Kept};
-pub use service::{Service, Shared, lock};
+pub use record_store::{Durability, RecordStore};
+pub use service::{Service, Shared, lock_service};

@@ -1,38 +1,45 @@
-//! Logging: where to, and how much of it, which can be changed while the daemon runs.
+//! The log: its destination, and its filter, which can be changed while the daemon runs.
 //!
-//! Only the threads that control log. The workers, which forward, never do: what they have to
-//! tell is counters and messages.
+//! Only control threads log. Workers never do: they report through counters and messages.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as text};
 
-/// What is logged unless told otherwise.
+/// The log filter where neither the command line nor the configuration has one.
 pub const DEFAULT_FILTER: &str = "info";
 
 /// The log's filter, to be read and changed.
 #[derive(Clone)]
 pub struct Log {
     handle: Handle<EnvFilter, Registry>,
+    /// The filter as [`get`](Self::get) returns it.
+    filter: Arc<Mutex<String>>,
 }
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").finish_non_exhaustive()
+        f.debug_struct("Log").field("filter", &self.get()).finish_non_exhaustive()
     }
 }
 
 impl Log {
-    /// Starts to log: to the journal if standard error is it, else to standard error as text.
+    /// Starts to log: to the journal if standard error is connected to it, else to standard error
+    /// as text.
+    ///
+    /// # Errors
+    /// `filter` is not a log filter, or this process logs already.
     pub fn start(filter: &str) -> Result<Self> {
-        let (filter, handle) = reload::Layer::new(parse(filter)?);
-        // Refused where the journal's socket is not to be reached: then text has to do.
+        let Parsed { filter, shown } = parse(filter)?;
+        let (filter, handle) = reload::Layer::new(filter);
+        // Without access to the journal's socket, the log is text on standard error.
         let journal = is_journal().then(tracing_journald::layer).and_then(Result::ok);
         let layer = match journal {
             Some(layer) => layer.boxed(),
@@ -44,31 +51,54 @@ impl Log {
         };
         let started = tracing_subscriber::registry().with(filter).with(layer).try_init();
         started.context("cannot start to log")?;
-        Ok(Self { handle })
+        Ok(Self { handle, filter: Arc::new(Mutex::new(shown)) })
     }
 
-    /// What is logged: a level, or targets with levels, as `info,umacvlan=debug`.
-    ///
-    /// # Errors
-    /// The log has ended.
-    pub fn get(&self) -> Result<String> {
-        Ok(self.handle.with_current(ToString::to_string)?)
+    /// The filter: a level, or targets with levels, as in `info,umacvlan=debug`.
+    pub fn get(&self) -> String {
+        self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes what is logged.
+    /// Changes the filter.
     ///
     /// # Errors
-    /// The words are no filter; nothing is changed then.
+    /// `filter` is not a log filter; the old one stays.
     pub fn set(&self, filter: &str) -> Result<()> {
-        Ok(self.handle.reload(parse(filter)?)?)
+        let Parsed { filter, shown } = parse(filter)?;
+        let mut current = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        self.handle.reload(filter)?;
+        *current = shown;
+        Ok(())
     }
 }
 
-fn parse(filter: &str) -> Result<EnvFilter> {
+/// A filter, and its text in the order in which `tracing` prints it.
+struct Parsed {
+    filter: EnvFilter,
+    shown: String,
+}
+
+fn parse(filter: &str) -> Result<Parsed> {
     let advice = "give a level (error, warn, info, debug, trace, off) or TARGET=LEVEL with commas";
     let filter = filter.trim();
-    anyhow::ensure!(!filter.is_empty(), "an empty log filter: {advice}");
-    EnvFilter::try_new(filter).with_context(|| format!("no log filter: \"{filter}\"; {advice}"))
+    ensure!(!filter.is_empty(), "an empty log filter: {advice}");
+    let invalid = || format!("no log filter: \"{filter}\"; {advice}");
+    let shown = EnvFilter::try_new(filter).with_context(invalid)?.to_string();
+    let filter = EnvFilter::try_new(with_crates(filter)).with_context(invalid)?;
+    Ok(Parsed { filter, shown })
+}
+
+/// The filter with a second directive for each target below `umacvlan::`.
+///
+/// Events of the daemon's crates have targets such as `umacvlan_daemon::service`, and users write
+/// `umacvlan::daemon=debug`, after the command. A target also selects all targets that begin with
+/// it, so `umacvlan=debug` needs no translation.
+fn with_crates(filter: &str) -> String {
+    let of_crates = filter.split(',').filter_map(|directive| {
+        let module = directive.strip_prefix("umacvlan::")?;
+        Some(format!(",umacvlan_{module}"))
+    });
+    [filter.to_owned()].into_iter().chain(of_crates).collect()
 }
 
 /// True if standard error is the journal: it is the file that `JOURNAL_STREAM` names by device and
@@ -83,6 +113,8 @@ fn is_journal() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tracing::{Level, enabled};
+
     use super::*;
 
     #[test]
@@ -93,5 +125,48 @@ mod tests {
         for bad in ["", "  ", "umacvlan=loud", "info,,=", "a=b=c"] {
             assert!(parse(bad).is_err(), "{bad:?} was taken");
         }
+    }
+
+    /// Which of the command, the daemon's service and Docker's driver this filter lets log at level
+    /// debug.
+    fn debugged(filter: &str) -> [bool; 3] {
+        let subscriber = tracing_subscriber::registry().with(parse(filter).unwrap().filter);
+        tracing::subscriber::with_default(subscriber, || {
+            [
+                enabled!(target: "umacvlan::daemon", Level::DEBUG),
+                enabled!(target: "umacvlan_daemon::service", Level::DEBUG),
+                enabled!(target: "umacvlan_docker::driver", Level::DEBUG),
+            ]
+        })
+    }
+
+    #[test]
+    fn targets_of_the_command_select_its_crates() {
+        for (filter, expected) in [
+            ("info", [false; 3]),
+            ("debug", [true; 3]),
+            ("info,umacvlan=debug", [true; 3]),
+            ("info,umacvlan::daemon=debug", [true, true, false]),
+            ("info,umacvlan::daemon::service=debug", [false, true, false]),
+            ("umacvlan::docker=debug,info", [false, false, true]),
+            ("umacvlan_daemon=trace", [false, true, false]),
+            ("debug,umacvlan::daemon=warn", [false, false, true]),
+        ] {
+            assert_eq!(debugged(filter), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_shown_as_it_was_given() {
+        let shown = |filter| parse(filter).unwrap().shown;
+        assert_eq!(shown("umacvlan::daemon=debug"), "umacvlan::daemon=debug");
+        let parts = shown("info,umacvlan=debug");
+        assert!(["info,umacvlan=debug", "umacvlan=debug,info"].contains(&&*parts), "{parts}");
+        parse("umacvlan::daemon[asked{uid=1}]=debug").unwrap();
+    }
+
+    #[test]
+    fn events_of_this_crate_have_the_target_that_filters_are_translated_to() {
+        assert!(module_path!().starts_with("umacvlan_daemon::"));
     }
 }

@@ -15,7 +15,7 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
-use super::files::{Files, Kept};
+use super::record_store::{Durability, RecordStore};
 
 const LINK: &str = "link-";
 const PARENT: &str = "parent-";
@@ -112,7 +112,7 @@ struct Numbers {
 
 /// What a former daemon has left.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct SavedState {
     /// In the order of their numbers.
     pub links: Vec<LinkRecord>,
     pub parents: Vec<ParentRecord>,
@@ -123,15 +123,15 @@ pub struct Found {
 /// The state directory, which one daemon has to itself.
 #[derive(Debug)]
 pub struct Store {
-    files: Files,
+    files: RecordStore,
     boot: String,
     next: u64,
 }
 
 impl Store {
     /// Takes the directory, which is made if it is not there, and reads what is in it.
-    pub fn open(dir: &Path) -> Result<(Self, Found)> {
-        let files = Files::open(dir, LOST)?;
+    pub fn open(dir: &Path) -> Result<(Self, SavedState)> {
+        let files = RecordStore::open(dir, LOST)?;
         // It tells boots apart and nothing else: without /proc there is one boot only.
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
         let mut store = Self { files, boot, next: 1 };
@@ -169,7 +169,7 @@ impl Store {
         self.remove(&parent_file(name));
     }
 
-    fn read_all(&mut self) -> io::Result<Found> {
+    fn read_all(&mut self) -> io::Result<SavedState> {
         let names = self.files.names()?;
         let numbers = names.iter().any(|name| name == NUMBERS);
         let numbers = numbers.then(|| self.read::<Numbers>(NUMBERS)).flatten();
@@ -177,7 +177,7 @@ impl Store {
         let used = names.iter().filter_map(|name| number_in(name)).max().unwrap_or(0);
         self.next = numbers.as_ref().map_or(1, |numbers| numbers.next).max(used + 1);
         let stale = numbers.is_some_and(|numbers| numbers.boot != self.boot);
-        let mut found = Found::default();
+        let mut found = SavedState::default();
         for name in names {
             if !name.ends_with(".json") || name == NUMBERS {
                 continue;
@@ -199,7 +199,7 @@ impl Store {
     }
 
     fn write<T: Serialize>(&self, name: &str, record: &T) -> io::Result<()> {
-        self.files.write(name, record, Kept::UntilBoot)
+        self.files.write(name, record, Durability::UntilBoot)
     }
 
     fn remove(&self, name: &str) {
@@ -228,7 +228,7 @@ mod tests {
     use umacvlan_testkit::Scratch;
 
     use super::*;
-    use crate::testing::link_record as link;
+    use crate::fixtures::link_record as link;
 
     #[test]
     fn what_was_written_is_found_again_in_order() {

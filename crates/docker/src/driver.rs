@@ -1,11 +1,11 @@
-//! [`Driver`]: networks and endpoints, and what Docker's calls do to them.
+//! [`Driver`]: networks and endpoints, and Docker's calls on them.
 //!
-//! A call may come again: Docker repeats one that did not get through, for half a minute, and a daemon
-//! that was killed meanwhile may have done it or not. So each is the same done twice, and what is
-//! unknown is deleted already. Of a call that was under way Docker repeats the name alone, and can
-//! hardly be answered; what such a call has left, [`settle`](Driver::settle) takes away.
+//! Each call is idempotent: Docker repeats a call that failed for half a minute, and a daemon that was
+//! killed meanwhile may have carried it out or not. An unknown network or endpoint counts as deleted.
+//! Docker repeats a call that was under way without its body, so it cannot be answered; what it has
+//! left behind is removed by [`reconcile`](Driver::reconcile).
 
-mod left;
+mod cleanup;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,46 +17,48 @@ use umacvlan_core::MacAddr;
 use umacvlan_core::mac::name_hash;
 use umacvlan_sys::tap::Tap;
 
-use super::Refused;
-use super::endpoint::{Asked, Endpoint, OWNER, Stage};
-use super::message::{
-    CreateEndpoint, CreateNetwork, Created, Info, Interface, InterfaceName, Joined, OfEndpoint,
-    OfNetwork,
-};
+use super::DriverError;
+use super::endpoint::{Endpoint, EndpointSpec, OWNER, Stage};
 use super::network::Network;
+use super::protocol::{
+    CreateEndpointRequest, CreateEndpointResponse, CreateNetworkRequest, EndpointRequest,
+    InfoResponse, Interface, InterfaceName, JoinResponse, NetworkRequest,
+};
 use umacvlan_api::{Code, Problem};
-use umacvlan_daemon::{Files, Kept, Service};
+use umacvlan_daemon::{Durability, RecordStore, Service};
 
-/// What a link is called in its container, before a number: as Docker's own drivers have it.
+/// The name of an interface in its container, before a number: as of Docker's own drivers.
 const IN_CONTAINER: &str = "eth";
 
-/// What Docker sends with the ports that are to be published.
+/// The option with the ports that are to be published.
 const PORTS: &str = "com.docker.network.portmap";
 
 const NETWORK: &str = "network-";
 const ENDPOINT: &str = "endpoint-";
 
-/// What it means to lose a file.
+/// What it means that a file is damaged.
 const LOST: &str = "A network it was about is unknown from here on: delete it in Docker, and \
                     create it again";
 
-/// Everything that Docker has asked for.
+/// All networks and endpoints.
 #[derive(Debug)]
 pub struct Driver {
-    files: Files,
+    files: RecordStore,
     networks: BTreeMap<String, Network>,
     endpoints: BTreeMap<String, Endpoint>,
-    /// The parents of our own, by their networks. They end with the daemon, and the next one makes
-    /// them again: links wait for that as for any parent.
+    /// Parents that the driver has made itself, by network. They end with the daemon, and the next
+    /// one makes them again; links wait for that as for any parent.
     parents: BTreeMap<String, Tap>,
-    /// Since when links wait, by their owners.
+    /// Since when a link waits for Docker in the daemon's namespace, by owner.
     waiting: BTreeMap<String, Instant>,
 }
 
 impl Driver {
-    /// Reads what a former daemon has written down.
+    /// Opens the directory and reads the networks and endpoints of a former daemon.
+    ///
+    /// # Errors The directory cannot be made or read, or another daemon uses it.
     pub fn open(dir: &Path) -> Result<Self> {
-        let files = Files::open(dir, LOST)?;
+        let files = RecordStore::open(dir, LOST)?;
         let names = files.names().with_context(|| format!("{}", dir.display()))?;
         let json = |kind: &'static str| {
             let names = names.iter();
@@ -66,15 +68,15 @@ impl Driver {
         let endpoints = json(ENDPOINT).filter_map(|name| files.read::<Endpoint>(name));
         Ok(Self {
             networks: networks.map(|network| (network.id.clone(), network)).collect(),
-            endpoints: endpoints.map(|endpoint| (endpoint.asked.id.clone(), endpoint)).collect(),
+            endpoints: endpoints.map(|endpoint| (endpoint.spec.id.clone(), endpoint)).collect(),
             files,
             parents: BTreeMap::new(),
             waiting: BTreeMap::new(),
         })
     }
 
-    /// Makes the parents that are our own, for the links that wait for them.
-    pub fn begin(&mut self, service: &mut Service) {
+    /// Makes the driver's own parents, before links are re-adopted that wait for them.
+    pub fn make_parents(&mut self, service: &mut Service) {
         let own: Vec<Network> =
             self.networks.values().filter(|network| network.own_parent).cloned().collect();
         for network in own {
@@ -84,12 +86,16 @@ impl Driver {
         }
     }
 
-    pub fn create_network(
+    /// `NetworkDriver.CreateNetwork`.
+    ///
+    /// # Errors An option is invalid, the parent cannot be used, or another network excludes this
+    /// one.
+    pub(crate) fn create_network(
         &mut self,
         service: &mut Service,
-        asked: &CreateNetwork,
-    ) -> Result<(), Refused> {
-        let network = Network::read(asked)?;
+        request: &CreateNetworkRequest,
+    ) -> Result<(), DriverError> {
+        let network = Network::read(request)?;
         if self.networks.get(&network.id) == Some(&network) {
             return Ok(());
         }
@@ -100,9 +106,11 @@ impl Driver {
         if network.own_parent {
             self.make_parent(&network, service)?;
         }
-        if let Err(error) = self.files.write(&network_file(&network.id), &network, Kept::Always) {
+        if let Err(error) =
+            self.files.write(&network_file(&network.id), &network, Durability::Synced)
+        {
             self.parents.remove(&network.id);
-            return Err(unwritten("the network", &error));
+            return Err(not_written("the network", &error));
         }
         tracing::info!(
             "docker: network {} made: parent {}, mode {}",
@@ -114,77 +122,93 @@ impl Driver {
         Ok(())
     }
 
-    pub fn delete_network(
+    /// `NetworkDriver.DeleteNetwork`: removes a network and its endpoints.
+    ///
+    /// # Errors A link cannot be removed.
+    pub(crate) fn delete_network(
         &mut self,
         service: &mut Service,
-        asked: &OfNetwork,
-    ) -> Result<(), Refused> {
-        let id = &asked.network;
+        request: &NetworkRequest,
+    ) -> Result<(), DriverError> {
+        let id = &request.network;
         if !self.networks.contains_key(id) {
             return Ok(());
         }
-        let asked = self.endpoints.values().map(|endpoint| &endpoint.asked);
+        let specs = self.endpoints.values().map(|endpoint| &endpoint.spec);
         let left: Vec<String> =
-            asked.filter(|end| end.network == *id).map(|end| end.id.clone()).collect();
-        left.iter().try_for_each(|endpoint| self.remove(service, endpoint))?;
+            specs.filter(|end| end.network == *id).map(|end| end.id.clone()).collect();
+        left.iter().try_for_each(|endpoint| self.remove_endpoint(service, endpoint))?;
         self.files.remove(&network_file(id));
         self.networks.remove(id);
-        // Its interface goes with its descriptor.
+        // The interface goes with its descriptor.
         self.parents.remove(id);
         tracing::info!("docker: network {id} deleted");
         Ok(())
     }
 
-    pub fn create_endpoint(
+    /// `NetworkDriver.CreateEndpoint`: makes the link.
+    ///
+    /// # Errors The network is unknown, a value is invalid, or the link cannot be made.
+    pub(crate) fn create_endpoint(
         &mut self,
         service: &mut Service,
-        request: &CreateEndpoint,
-    ) -> Result<Created, Refused> {
+        request: &CreateEndpointRequest,
+    ) -> Result<CreateEndpointResponse, DriverError> {
         let network = self.network(&request.network)?.clone();
-        let asked = Asked::read(request)?;
-        // Asked here, where it can still be refused without anything left behind.
-        network.gateway(&asked.id, asked.ipv4)?;
-        network.gateway(&asked.id, asked.ipv6)?;
+        let spec = EndpointSpec::read(request)?;
+        // Checked before the link is made, so that a refusal leaves nothing behind.
+        network.gateway(&spec.id, spec.ipv4)?;
+        network.gateway(&spec.id, spec.ipv6)?;
         let ports = request.options.get(PORTS).and_then(Value::as_array);
         if ports.is_some_and(|ports| !ports.is_empty()) {
             tracing::warn!(
                 "docker: endpoint {}: published ports are ignored, since a link has addresses of \
                  its own on its parent's network: its ports are reached there",
-                asked.id
+                spec.id
             );
         }
-        let former = self.endpoints.get(&asked.id).filter(|former| former.asked == asked).cloned();
+        let former = self.endpoints.get(&spec.id).filter(|former| former.spec == spec).cloned();
         if former.is_none() {
-            // One of the same id that was to be something else was given up by Docker.
-            self.remove(service, &asked.id)?;
+            // An endpoint of the same id with other values was given up by Docker.
+            self.remove_endpoint(service, &spec.id)?;
         }
-        let mac = self.link(service, &network, &asked, former.map(|former| former.mac))?;
-        let (id, settled) = (asked.id.clone(), asked.mac.is_some());
-        if let Err(refused) = self.put(Endpoint { asked, mac, stage: Stage::Created }) {
-            self.remove(service, &id)?;
+        let mac = self.ensure_link(service, &network, &spec, former.map(|former| former.mac))?;
+        let (id, settled) = (spec.id.clone(), spec.mac.is_some());
+        if let Err(refused) = self.save_endpoint(Endpoint { spec, mac, stage: Stage::Created }) {
+            self.remove_endpoint(service, &id)?;
             return Err(refused);
         }
         let mac = if settled { String::new() } else { mac.to_string() };
-        Ok(Created { interface: Interface { mac, ..Interface::default() } })
+        Ok(CreateEndpointResponse { interface: Interface { mac, ..Interface::default() } })
     }
 
-    pub fn delete_endpoint(
+    /// `NetworkDriver.DeleteEndpoint`: removes the link.
+    ///
+    /// # Errors The link cannot be removed.
+    pub(crate) fn delete_endpoint(
         &mut self,
         service: &mut Service,
-        asked: &OfEndpoint,
-    ) -> Result<(), Refused> {
-        self.remove(service, &asked.endpoint)
+        request: &EndpointRequest,
+    ) -> Result<(), DriverError> {
+        self.remove_endpoint(service, &request.endpoint)
     }
 
-    pub fn join(&mut self, service: &mut Service, request: &OfEndpoint) -> Result<Joined, Refused> {
+    /// `NetworkDriver.Join`: tells Docker which interface to move into the container.
+    ///
+    /// # Errors The network or the endpoint is unknown, or the link cannot be made again.
+    pub(crate) fn join(
+        &mut self,
+        service: &mut Service,
+        request: &EndpointRequest,
+    ) -> Result<JoinResponse, DriverError> {
         let network = self.network(&request.network)?.clone();
-        let Endpoint { asked, mac, .. } = self.endpoint(request)?.clone();
-        let gateway = network.gateway(&asked.id, asked.ipv4)?;
-        let gateway_ipv6 = network.gateway(&asked.id, asked.ipv6)?;
-        let mac = self.link(service, &network, &asked, Some(mac))?;
-        let source = asked.link();
-        self.put(Endpoint { asked, mac, stage: Stage::Joined })?;
-        Ok(Joined {
+        let Endpoint { spec, mac, .. } = self.endpoint(request)?.clone();
+        let gateway = network.gateway(&spec.id, spec.ipv4)?;
+        let gateway_ipv6 = network.gateway(&spec.id, spec.ipv6)?;
+        let mac = self.ensure_link(service, &network, &spec, Some(mac))?;
+        let source = spec.link();
+        self.save_endpoint(Endpoint { spec, mac, stage: Stage::Joined })?;
+        Ok(JoinResponse {
             name: InterfaceName { source, prefix: IN_CONTAINER },
             gateway: gateway.map(|gateway| gateway.to_string()),
             gateway_ipv6: gateway_ipv6.map(|gateway| gateway.to_string()),
@@ -192,19 +216,28 @@ impl Driver {
         })
     }
 
-    /// Docker takes the interface back to where it was; [`delete_endpoint`](Self::delete_endpoint)
-    /// follows.
-    pub fn leave(&mut self, asked: &OfEndpoint) -> Result<(), Refused> {
-        match self.endpoints.get(&asked.endpoint).cloned() {
-            Some(endpoint) => self.put(Endpoint { stage: Stage::Left, ..endpoint }),
+    /// `NetworkDriver.Leave`: Docker moves the interface back and calls
+    /// [`delete_endpoint`](Self::delete_endpoint) next.
+    ///
+    /// # Errors The state cannot be written.
+    pub(crate) fn leave(&mut self, request: &EndpointRequest) -> Result<(), DriverError> {
+        match self.endpoints.get(&request.endpoint).cloned() {
+            Some(endpoint) => self.save_endpoint(Endpoint { stage: Stage::Left, ..endpoint }),
             None => Ok(()),
         }
     }
 
-    pub fn info(&mut self, service: &mut Service, asked: &OfEndpoint) -> Result<Info, Refused> {
-        let endpoint = self.endpoint(asked)?;
-        let mut info = Info::default();
-        if let Some(link) = service.owned(&endpoint.asked.owner())? {
+    /// `NetworkDriver.EndpointOperInfo`: values for `docker inspect`.
+    ///
+    /// # Errors The endpoint is unknown.
+    pub(crate) fn info(
+        &mut self,
+        service: &mut Service,
+        request: &EndpointRequest,
+    ) -> Result<InfoResponse, DriverError> {
+        let endpoint = self.endpoint(request)?;
+        let mut info = InfoResponse::default();
+        if let Some(link) = service.link_of_owner(&endpoint.spec.owner())? {
             let counters = serde_json::to_value(&link.umacvlan.counters).unwrap_or_default();
             info.value = BTreeMap::from([
                 ("parent", json!(link.umacvlan.parent)),
@@ -217,37 +250,38 @@ impl Driver {
         Ok(info)
     }
 
-    /// The address of the link of an endpoint, which is made unless it is there. `former` is the
-    /// address that it had, if there has been one.
-    fn link(
+    /// The address of the link of an endpoint; makes the link if it does not exist, with the
+    /// address `former` if it had one before.
+    fn ensure_link(
         &self,
         service: &mut Service,
         network: &Network,
-        asked: &Asked,
+        spec: &EndpointSpec,
         former: Option<MacAddr>,
-    ) -> Result<MacAddr, Refused> {
-        let link = match service.owned(&asked.owner())? {
+    ) -> Result<MacAddr, DriverError> {
+        let link = match service.link_of_owner(&spec.owner())? {
             Some(link) => link,
             None => service
-                .add_link(&asked.wish(network, former), None)
+                .add_link(&spec.new_link(network, former), None)
                 .map_err(|error| no_parent(network, error.0))?,
         };
-        // A link has an address, always.
+        // A link always has an address.
         Ok(link.address.and_then(|mac| mac.parse().ok()).unwrap_or_default())
     }
 
-    /// Writes an endpoint down. From now on its link may wait for Docker.
-    fn put(&mut self, endpoint: Endpoint) -> Result<(), Refused> {
-        let file = endpoint_file(&endpoint.asked.id);
-        let written = self.files.write(&file, &endpoint, Kept::UntilBoot);
-        written.map_err(|error| unwritten("the endpoint", &error))?;
-        self.waiting.insert(endpoint.asked.owner(), Instant::now());
-        self.endpoints.insert(endpoint.asked.id.clone(), endpoint);
+    /// Writes an endpoint to its file. From now on its link may wait for Docker.
+    fn save_endpoint(&mut self, endpoint: Endpoint) -> Result<(), DriverError> {
+        let file = endpoint_file(&endpoint.spec.id);
+        let written = self.files.write(&file, &endpoint, Durability::UntilBoot);
+        written.map_err(|error| not_written("the endpoint", &error))?;
+        self.waiting.insert(endpoint.spec.owner(), Instant::now());
+        self.endpoints.insert(endpoint.spec.id.clone(), endpoint);
         Ok(())
     }
 
-    /// Removes an endpoint with its link, by which it is known even where its record is lost.
-    fn remove(&mut self, service: &mut Service, id: &str) -> Result<(), Refused> {
+    /// Removes an endpoint and its link. The link is found by its owner tag, so a lost file does
+    /// not matter.
+    fn remove_endpoint(&mut self, service: &mut Service, id: &str) -> Result<(), DriverError> {
         service.remove_owned(&format!("{OWNER}{id}"))?;
         self.forget(id);
         Ok(())
@@ -260,47 +294,48 @@ impl Driver {
         self.waiting.remove(&format!("{OWNER}{id}"));
     }
 
-    /// A parent of our own: nothing that it is sent goes anywhere.
-    fn make_parent(&mut self, network: &Network, service: &mut Service) -> Result<(), Refused> {
+    /// Makes a parent without a wire, for a network without `parent`.
+    fn make_parent(&mut self, network: &Network, service: &mut Service) -> Result<(), DriverError> {
         if self.parents.contains_key(&network.id) {
             return Ok(());
         }
         let name = &network.parent;
-        let cannot = |why: String| Refused::new(format!("cannot make the parent {name}: {why}"));
+        let cannot =
+            |why: String| DriverError::new(format!("cannot make the parent {name}: {why}"));
         let tap = Tap::create_without_rx(name).map_err(|error| cannot(error.to_string()))?;
         tap.set_mac(own_mac(&network.id)).map_err(|error| cannot(error.to_string()))?;
         let link = service.interface(name)?;
         let link = link.ok_or_else(|| cannot("it has gone again".to_owned()))?;
-        service.set_up_deaf(&link, network.options.mtu)?;
+        service.bring_up_dummy(&link, network.options.mtu)?;
         self.parents.insert(network.id.clone(), tap);
         Ok(())
     }
 
-    fn network(&self, id: &str) -> Result<&Network, Refused> {
+    fn network(&self, id: &str) -> Result<&Network, DriverError> {
         self.networks.get(id).ok_or_else(|| {
             let shown: String = id.chars().take(128).collect();
-            Refused::new(format!(
+            DriverError::new(format!(
                 "network {shown} is not known to umacvlan: its state is lost, delete the network \
                  and create it again"
             ))
         })
     }
 
-    fn endpoint(&self, asked: &OfEndpoint) -> Result<&Endpoint, Refused> {
-        self.endpoints.get(&asked.endpoint).ok_or_else(|| {
-            let shown: String = asked.endpoint.chars().take(128).collect();
+    fn endpoint(&self, request: &EndpointRequest) -> Result<&Endpoint, DriverError> {
+        self.endpoints.get(&request.endpoint).ok_or_else(|| {
+            let shown: String = request.endpoint.chars().take(128).collect();
             let why =
                 format!("endpoint {shown} is not known to umacvlan: start its container again");
-            Refused::new(why)
+            DriverError::new(why)
         })
     }
 }
 
-/// That the parent is missing is said in the words of Docker's own macvlan.
-fn no_parent(network: &Network, problem: Problem) -> Refused {
+/// A missing parent is reported with the words of Docker's macvlan driver.
+fn no_parent(network: &Network, problem: Problem) -> DriverError {
     match problem {
         Problem { code: Code::NoDevice, device: Some(device), .. } if device == network.parent => {
-            Refused::new(format!(
+            DriverError::new(format!(
                 "the requested parent interface {device} was not found on the Docker host"
             ))
         }
@@ -308,13 +343,11 @@ fn no_parent(network: &Network, problem: Problem) -> Refused {
     }
 }
 
-fn unwritten(what: &str, error: &std::io::Error) -> Refused {
-    Refused::new(format!(
-        "{what} cannot be written down: {error}; make room in the state directory"
-    ))
+fn not_written(what: &str, error: &std::io::Error) -> DriverError {
+    DriverError::new(format!("{what} cannot be saved: {error}; make room in the state directory"))
 }
 
-/// An address for a parent of our own, the same each time it is made.
+/// The address of a parent that the driver makes: the same each time.
 fn own_mac(id: &str) -> MacAddr {
     let [a, b, c, d, e, f, ..] = name_hash(id).to_be_bytes();
     MacAddr::new([a & 0xfc | 2, b, c, d, e, f])

@@ -1,4 +1,4 @@
-//! [`Endpoint`]: the end of a network in a container, which is a link.
+//! [`Endpoint`]: the connection of a container to a network, which is a link.
 
 use std::net::IpAddr;
 
@@ -7,46 +7,47 @@ use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::MacAddr;
 use umacvlan_netlink::IpPrefix;
 
-use super::Refused;
-use super::message::{CreateEndpoint, Interface};
+use super::DriverError;
 use super::network::{Network, checked, wrong_prefix};
+use super::protocol::{CreateEndpointRequest, Interface};
 use umacvlan_api::{LinkSpec, NewLink};
 
-/// What begins the owner's name of a link.
+/// The beginning of a link's owner tag.
 pub(crate) const OWNER: &str = "docker ";
 
-/// What begins the name of a link, before as much of the endpoint's id as fits.
+/// The beginning of a link's name, before as much of the endpoint's id as fits.
 const LINK: &str = "um";
 
-/// An endpoint, as it is written down. Which link is its own, the link's record tells.
+/// An endpoint, as in its file. Its link is the one with its owner tag.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Endpoint {
-    pub asked: Asked,
-    /// The address that its link was given.
+    #[serde(rename = "asked")]
+    pub spec: EndpointSpec,
+    /// The address of the link.
     #[serde_as(as = "DisplayFromStr")]
     pub mac: MacAddr,
     pub stage: Stage,
 }
 
-/// How far Docker has come with it.
+/// How far Docker's calls for an endpoint have come.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stage {
-    /// It was created. If Docker wants it, it is going to join.
+    /// The endpoint was created; Docker joins it next, or gives it up.
     Created,
-    /// Docker takes its interface, or has taken it.
+    /// Docker moves the interface into the container, or has moved it.
     Joined,
-    /// Docker brings its interface back, and is going to delete it.
+    /// Docker moves the interface back and deletes the endpoint next.
     Left,
 }
 
-/// What Docker asks an endpoint to be.
+/// What Docker requests of an endpoint.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
+pub(crate) struct EndpointSpec {
     pub id: String,
     pub network: String,
     #[serde_as(as = "Option<DisplayFromStr>")]
@@ -58,10 +59,10 @@ pub(crate) struct Asked {
     pub mac: Option<MacAddr>,
 }
 
-impl Asked {
-    pub(crate) fn read(request: &CreateEndpoint) -> Result<Self, Refused> {
+impl EndpointSpec {
+    pub(crate) fn read(request: &CreateEndpointRequest) -> Result<Self, DriverError> {
         let Interface { address, address_ipv6, mac } = &request.interface;
-        let wrong = |_| Refused::new(format!("MacAddress: {mac:?} is no MAC address"));
+        let wrong = |_| DriverError::new(format!("MacAddress: {mac:?} is no MAC address"));
         Ok(Self {
             id: checked(&request.endpoint, "EndpointID")?,
             network: request.network.clone(),
@@ -74,18 +75,18 @@ impl Asked {
         })
     }
 
-    /// What its link has for an owner.
+    /// The owner tag of the link.
     pub(crate) fn owner(&self) -> String {
         format!("{OWNER}{}", self.id)
     }
 
-    /// The name of its link until Docker gives it another one, and again when Docker is done with it.
+    /// The name of the link until Docker renames it, and again when Docker brings it back.
     pub(crate) fn link(&self) -> String {
         format!("{LINK}{}", self.id.chars().take(13).collect::<String>())
     }
 
-    /// What its link is to be; `former` is the address that it had, if there has been one.
-    pub(crate) fn wish(&self, network: &Network, former: Option<MacAddr>) -> NewLink {
+    /// The request for the link; `former` is the address that it had before, if any.
+    pub(crate) fn new_link(&self, network: &Network, former: Option<MacAddr>) -> NewLink {
         let options = &network.options;
         let stable = || self.ipv4.and_then(stable).filter(|_| options.stable_mac);
         let spec = LinkSpec {
@@ -103,7 +104,7 @@ impl Asked {
     }
 }
 
-fn prefix(text: &str) -> Result<Option<IpPrefix>, Refused> {
+fn prefix(text: &str) -> Result<Option<IpPrefix>, DriverError> {
     match text {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(wrong_prefix),
@@ -115,4 +116,23 @@ fn stable(prefix: IpPrefix) -> Option<MacAddr> {
     let IpAddr::V4(address) = prefix.ip() else { return None };
     let [a, b, c, d] = address.octets();
     Some(MacAddr::new([0x02, 0x42, a, b, c, d]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_an_endpoint_keeps_its_format() {
+        let file = serde_json::json!({
+            "asked": {
+                "id": "e1", "network": "n1", "ipv4": "10.1.0.2/24", "ipv6": null, "mac": null,
+            },
+            "mac": "02:42:0a:01:00:02",
+            "stage": "joined",
+        });
+        let endpoint: Endpoint = serde_json::from_value(file.clone()).unwrap();
+        assert_eq!((endpoint.spec.id.as_str(), endpoint.stage), ("e1", Stage::Joined));
+        assert_eq!(serde_json::to_value(&endpoint).unwrap(), file);
+    }
 }

@@ -1,4 +1,4 @@
-//! [`Network`]: what Docker has called a network, as rules for the links on its parent.
+//! [`Network`]: a parent, and the settings and subnets of the links on it.
 
 use std::net::IpAddr;
 
@@ -7,28 +7,29 @@ use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::{Mode, VlanName};
 use umacvlan_netlink::{IpPrefix, IpPrefixError, LinkFlags};
 
-use super::Refused;
-use super::message::{CreateNetwork, Pool};
+use super::DriverError;
 use super::options::Options;
+use super::protocol::{CreateNetworkRequest, Pool};
 use umacvlan_daemon::Service;
 
 const INTERNAL: &str = "com.docker.network.internal";
 const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
 const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 
-/// What begins the name of a parent of our own: as Docker's macvlan calls the dummy that it makes.
+/// The beginning of the name of a parent that the driver makes, as of the dummy that Docker's
+/// macvlan driver makes.
 const OWN_PARENT: &str = "dm-";
 
-/// A network, as it is written down.
+/// A network, as in its file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Network {
     pub id: String,
     /// The name of its parent.
     pub parent: String,
-    /// The parent is one of our own, without a wire.
+    /// Whether the driver has made the parent, which has no wire.
     pub own_parent: bool,
-    /// Nothing leads out of it.
+    /// Whether the network has no gateway.
     pub internal: bool,
     pub options: Options,
     pub subnets: Vec<Subnet>,
@@ -45,20 +46,22 @@ pub(crate) struct Subnet {
 }
 
 impl Network {
-    /// What Docker asks for, if that can be.
-    pub(crate) fn read(asked: &CreateNetwork) -> Result<Self, Refused> {
-        let id = checked(&asked.network, "NetworkID")?;
-        let options = Options::read(&asked.options)?;
-        let says = |key: &str| asked.options.get(key).and_then(serde_json::Value::as_bool);
-        let ipv4 = says(ENABLE_IPV4).unwrap_or(asked.ipv6.is_empty());
-        if ipv4 && asked.ipv4.is_empty() {
-            return Err(Refused::new("ipv4 pool is empty"));
+    /// The network that Docker requests.
+    ///
+    /// # Errors An option or a value is invalid.
+    pub(crate) fn read(request: &CreateNetworkRequest) -> Result<Self, DriverError> {
+        let id = checked(&request.network, "NetworkID")?;
+        let options = Options::read(&request.options)?;
+        let says = |key: &str| request.options.get(key).and_then(serde_json::Value::as_bool);
+        let ipv4 = says(ENABLE_IPV4).unwrap_or(request.ipv6.is_empty());
+        if ipv4 && request.ipv4.is_empty() {
+            return Err(DriverError::new("ipv4 pool is empty"));
         }
-        if says(ENABLE_IPV6).unwrap_or(false) && asked.ipv6.is_empty() {
-            return Err(Refused::new("ipv6 pool is empty"));
+        if says(ENABLE_IPV6).unwrap_or(false) && request.ipv6.is_empty() {
+            return Err(DriverError::new("ipv6 pool is empty"));
         }
-        let subnets: Result<Vec<_>, Refused> =
-            asked.ipv4.iter().chain(&asked.ipv6).map(Subnet::read).collect();
+        let subnets: Result<Vec<_>, DriverError> =
+            request.ipv4.iter().chain(&request.ipv6).map(Subnet::read).collect();
         let own_parent = options.parent.is_none();
         let own = || format!("{OWN_PARENT}{}", id.chars().take(12).collect::<String>());
         Ok(Self {
@@ -71,56 +74,61 @@ impl Network {
         })
     }
 
-    /// Whether links can be made on its parent, as far as that can be known before.
-    pub(crate) fn check_parent(&self, service: &mut Service) -> Result<(), Refused> {
+    /// Checks the parent, as far as that is possible before there is a link.
+    ///
+    /// # Errors The parent does not exist or cannot be one.
+    pub(crate) fn check_parent(&self, service: &mut Service) -> Result<(), DriverError> {
         let parent = &self.parent;
         match service.interface(parent)? {
             Some(link) if link.flags.contains(LinkFlags::Loopback) => {
-                Err(Refused::new("loopback interface is not a valid macvlan parent link"))
+                Err(DriverError::new("loopback interface is not a valid macvlan parent link"))
             }
             Some(link) => Ok(service.check_parent(&link)?),
             None => self.check_vlan(service),
         }
     }
 
-    /// The parent may be a VLAN that no interface stands for, of one that is there.
-    fn check_vlan(&self, service: &mut Service) -> Result<(), Refused> {
-        let name = VlanName::parse(&self.parent).map_err(|why| Refused::new(why.to_string()))?;
+    /// Checks a parent that is a VLAN without an interface of its own.
+    fn check_vlan(&self, service: &mut Service) -> Result<(), DriverError> {
+        let name =
+            VlanName::parse(&self.parent).map_err(|why| DriverError::new(why.to_string()))?;
         for reading in VlanName::readings(&self.parent) {
             if service.interface(&reading.link)?.is_some() {
                 return Ok(());
             }
         }
         let why = format!("-o parent interface was not found on the host: {}", name.link);
-        Err(Refused::new(why))
+        Err(DriverError::new(why))
     }
 
-    /// Whether it gets along with another network. A passthru one has its parent to itself.
-    pub(crate) fn check_beside(&self, other: &Self) -> Result<(), Refused> {
+    /// Checks that the networks can both exist: one in mode passthru is the only one of its parent.
+    pub(crate) fn check_beside(&self, other: &Self) -> Result<(), DriverError> {
         let (parent, id) = (&self.parent, &other.id);
         match () {
             () if *parent != other.parent || self.id == *id => Ok(()),
-            () if self.options.mode == Mode::Passthru => Err(Refused::new(format!(
+            () if self.options.mode == Mode::Passthru => Err(DriverError::new(format!(
                 "cannot use mode passthru, macvlan network {id} is already using parent interface \
                  {parent}"
             ))),
-            () if other.options.mode == Mode::Passthru => Err(Refused::new(format!(
+            () if other.options.mode == Mode::Passthru => Err(DriverError::new(format!(
                 "macvlan network {id} is already using parent interface {parent} in mode passthru"
             ))),
             () => Ok(()),
         }
     }
 
-    /// The gateway for an address. None for one that Docker has not given.
+    /// The gateway for an address; `None` without an address.
+    ///
+    /// # Errors The address is in no subnet.
     pub(crate) fn gateway(
         &self,
         endpoint: &str,
         address: Option<IpPrefix>,
-    ) -> Result<Option<IpAddr>, Refused> {
+    ) -> Result<Option<IpAddr>, DriverError> {
         let Some(address) = address else { return Ok(None) };
         let Some(subnet) = self.subnets.iter().find(|subnet| subnet.has(address)) else {
             let family = if address.ip().is_ipv4() { "ipv4" } else { "ipv6" };
-            return Err(Refused::new(format!(
+            return Err(DriverError::new(format!(
                 "could not find a valid {family} subnet for endpoint {endpoint}"
             )));
         };
@@ -129,13 +137,13 @@ impl Network {
 }
 
 impl Subnet {
-    fn read(pool: &Pool) -> Result<Self, Refused> {
+    fn read(pool: &Pool) -> Result<Self, DriverError> {
         let prefix: IpPrefix = pool.pool.parse().map_err(wrong_prefix)?;
         let gateway = match pool.gateway.as_deref() {
             None | Some("") => None,
             Some(gateway) => {
                 let read = gateway.parse::<IpPrefix>().map(IpPrefix::ip);
-                Some(read.map_err(|why| Refused::new(format!("gateway: {why}")))?)
+                Some(read.map_err(|why| DriverError::new(format!("gateway: {why}")))?)
             }
         };
         Ok(Self { pool: prefix, gateway })
@@ -147,18 +155,20 @@ impl Subnet {
     }
 }
 
-pub(crate) fn wrong_prefix(error: IpPrefixError) -> Refused {
-    Refused::new(error.to_string())
+pub(crate) fn wrong_prefix(error: IpPrefixError) -> DriverError {
+    DriverError::new(error.to_string())
 }
 
-/// An id of Docker's, which becomes part of a file's name.
-pub(crate) fn checked(id: &str, what: &str) -> Result<String, Refused> {
+/// Checks an id of Docker's, which becomes a part of a file's name.
+pub(crate) fn checked(id: &str, what: &str) -> Result<String, DriverError> {
     let plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_');
     match (1..=128).contains(&id.len()) && id.chars().all(plain) {
         true => Ok(id.to_owned()),
         false => {
             let shown: String = id.chars().take(128).collect();
-            Err(Refused::new(format!("{what} {shown:?} is no id of 1 to 128 letters and digits")))
+            Err(DriverError::new(format!(
+                "{what} {shown:?} is no id of 1 to 128 letters and digits"
+            )))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What `docker network create -o KEY=VALUE` may say.
+//! [`Options`]: the options of `docker network create -o KEY=VALUE`.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{MacAddr, Mode};
 
-use super::Refused;
+use super::DriverError;
 use umacvlan_text::suggest::did_you_mean;
 
-/// The user's own options are below this key.
+/// The key below which Docker sends the user's options.
 const GENERIC: &str = "com.docker.network.generic";
 
 /// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
 const MAX_MTU: u32 = 65535;
 
-/// The key that Docker's own drivers have for it.
+/// The key of the MTU in Docker's own drivers.
 const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
 
-/// Every key there is.
+/// All keys.
 const KEYS: [&str; 10] = [
     "parent",
     "macvlan_mode",
@@ -34,19 +34,19 @@ const KEYS: [&str; 10] = [
     "umacvlan.bcqueuelen",
 ];
 
-/// What the links of a network are like.
+/// Options of a network, which its links get.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
-    /// The parent's name, if one was named.
+    /// Name of the parent, if the user has named one.
     pub parent: Option<String>,
     #[serde_as(as = "DisplayFromStr")]
     pub mode: Mode,
     pub mtu: Option<u32>,
-    /// Addresses are made of IP addresses, so that a container keeps its own.
+    /// Derive MAC addresses from IP addresses, so that a container keeps its own.
     pub stable_mac: bool,
-    /// Source mode: the stations that every link hears.
+    /// Source mode: the source list of every link.
     #[serde_as(as = "Vec<DisplayFromStr>")]
     pub macaddr: Vec<MacAddr>,
     pub nodst: bool,
@@ -55,11 +55,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the user's among the options of a network.
+    /// Reads the user's options among those of a network.
     ///
-    /// # Errors
-    /// A key or a value that nobody knows; the message is for the user.
-    pub(crate) fn read(all: &Map<String, Value>) -> Result<Self, Refused> {
+    /// # Errors A key or a value is invalid; the message is for the user.
+    pub(crate) fn read(all: &Map<String, Value>) -> Result<Self, DriverError> {
         let mut given = Given(words(all.get(GENERIC))?);
         let mode = given.mode()?;
         let options = Self {
@@ -74,7 +73,7 @@ impl Options {
         };
         match given.0.keys().next() {
             None => options.agree(),
-            Some(key) => Err(Refused::new(format!(
+            Some(key) => Err(DriverError::new(format!(
                 "unknown option {key:?}, expected one of {}{}",
                 KEYS.join(", "),
                 did_you_mean(key, &KEYS)
@@ -82,11 +81,11 @@ impl Options {
         }
     }
 
-    /// What belongs to one mode only.
-    fn agree(self) -> Result<Self, Refused> {
+    /// Checks options that belong to one mode only.
+    fn agree(self) -> Result<Self, DriverError> {
         let only = |key: &str, owner: Mode| {
             let mode = self.mode;
-            Err(Refused::new(format!("{key} is for macvlan_mode={owner}, and this is {mode}")))
+            Err(DriverError::new(format!("{key} is for macvlan_mode={owner}, and this is {mode}")))
         };
         match () {
             () if self.nopromisc && self.mode != Mode::Passthru => {
@@ -102,7 +101,7 @@ impl Options {
 
 const SWITCH: &[(&str, bool)] = &[("false", false), ("true", true)];
 
-/// The options that nobody has asked for yet.
+/// The options that were not read yet.
 struct Given(BTreeMap<String, String>);
 
 impl Given {
@@ -110,18 +109,18 @@ impl Given {
         self.0.remove(key)
     }
 
-    /// Docker's word for it, and Podman's.
-    fn mode(&mut self) -> Result<Mode, Refused> {
+    /// The mode, by Docker's key or Podman's.
+    fn mode(&mut self) -> Result<Mode, DriverError> {
         let (dockers, podmans) = (self.take("macvlan_mode"), self.take("mode"));
         let word = match (dockers, podmans) {
             (Some(one), Some(other)) if one != other => {
                 let why = format!("macvlan_mode={one} and mode={other} are not the same: give one");
-                return Err(Refused::new(why));
+                return Err(DriverError::new(why));
             }
             (one, other) => one.or(other).unwrap_or_default(),
         };
         let wrong = || {
-            Refused::new(format!(
+            DriverError::new(format!(
                 "requested macvlan mode '{word}' is not valid, 'bridge' mode is the macvlan \
                  driver default"
             ))
@@ -132,39 +131,41 @@ impl Given {
         }
     }
 
-    fn mtu(&mut self) -> Result<Option<u32>, Refused> {
+    fn mtu(&mut self) -> Result<Option<u32>, DriverError> {
         let dockers = self.number(DOCKERS_MTU, MIN_MTU, MAX_MTU)?;
         Ok(self.number("umacvlan.mtu", MIN_MTU, MAX_MTU)?.or(dockers))
     }
 
-    fn number(&mut self, key: &str, least: u32, most: u32) -> Result<Option<u32>, Refused> {
+    fn number(&mut self, key: &str, least: u32, most: u32) -> Result<Option<u32>, DriverError> {
         let Some(word) = self.take(key) else { return Ok(None) };
         let number = word.parse().ok().filter(|number| (least..=most).contains(number));
         let wrong = || {
-            Refused::new(format!("{key}={word}: expected a whole number from {least} to {most}"))
+            DriverError::new(format!(
+                "{key}={word}: expected a whole number from {least} to {most}"
+            ))
         };
         number.map(Some).ok_or_else(wrong)
     }
 
-    /// One of these words; the first if there is none.
-    fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<T, Refused> {
+    /// One of these words; the first one if the key is absent.
+    fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<T, DriverError> {
         let word = self.take(key);
         let word = word.as_deref().unwrap_or(words[0].0);
         let found = words.iter().find(|(known, _)| *known == word);
         found.map(|(_, choice)| *choice).ok_or_else(|| {
             let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
-            Refused::new(format!("{key}={word}: expected one of {}", known.join(", ")))
+            DriverError::new(format!("{key}={word}: expected one of {}", known.join(", ")))
         })
     }
 
-    fn stations(&mut self) -> Result<Vec<MacAddr>, Refused> {
+    fn stations(&mut self) -> Result<Vec<MacAddr>, DriverError> {
         let key = "umacvlan.macaddr";
         let Some(words) = self.take(key) else { return Ok(Vec::new()) };
         let station = |word: &str| {
             let address =
                 word.trim().parse().ok().filter(|address: &MacAddr| address.is_valid_unicast());
             address.ok_or_else(|| {
-                Refused::new(format!(
+                DriverError::new(format!(
                     "{key}: {word:?} is not the address of a station: expected some of them, with \
                      commas between them"
                 ))
@@ -174,17 +175,18 @@ impl Given {
     }
 }
 
-/// The user's options as text. Docker's command has nothing else, and its API may.
-fn words(options: Option<&Value>) -> Result<BTreeMap<String, String>, Refused> {
+/// The user's options as text. The docker command sends text only; other clients of Docker's API
+/// may send other values.
+fn words(options: Option<&Value>) -> Result<BTreeMap<String, String>, DriverError> {
     let options = match options {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
         Some(Value::Object(options)) => options,
-        Some(_) => return Err(Refused::new(format!("{GENERIC} is no object"))),
+        Some(_) => return Err(DriverError::new(format!("{GENERIC} is no object"))),
     };
     let word = |(key, value): (&String, &Value)| match value {
         Value::String(word) => Ok((key.clone(), word.clone())),
         Value::Bool(_) | Value::Number(_) => Ok((key.clone(), value.to_string())),
-        _ => Err(Refused::new(format!("option {key}: expected text"))),
+        _ => Err(DriverError::new(format!("option {key}: expected text"))),
     };
     options.iter().map(word).collect()
 }

@@ -1,6 +1,5 @@
-//! Which call of Docker's does what. An answer is a JSON object; what is refused is an object with
-//! the reason in `Err`, and still a success of HTTP: that is how Docker shows it to the user as it
-//! is.
+//! The routes of the driver. A response is a JSON object. A refusal is an object with the reason in
+//! `Err` and status 200, because Docker shows the reason unchanged to the user then.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,20 +16,22 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::message::{CreateEndpoint, CreateNetwork, OfEndpoint, OfNetwork};
-use super::{Driver, Refused};
-use umacvlan_daemon::http::whole;
-use umacvlan_daemon::{Service, Shared, lock};
+use super::protocol::{
+    CreateEndpointRequest, CreateNetworkRequest, EndpointRequest, NetworkRequest,
+};
+use super::{Driver, DriverError};
+use umacvlan_daemon::http::read_body;
+use umacvlan_daemon::{Service, Shared, lock_service};
 
-/// How often to look for links that were left behind.
+/// The interval of [`sweep`].
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// What every handler can reach.
+/// The state of all handlers: the service and the driver.
 #[derive(Clone, Debug)]
 pub struct App {
     service: Shared,
     driver: Arc<Mutex<Driver>>,
-    /// Whose turn it is: the others wait here and not on threads.
+    /// Held during a call. Requests wait for it here and not on threads.
     turn: Arc<Semaphore>,
 }
 
@@ -41,24 +42,24 @@ impl App {
         Self { service, driver, turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Does what Docker asks. Once begun it goes on to its end, whether or not Docker is there to
-    /// hear of it.
-    async fn ask<T: Send + 'static>(
+    /// Calls the driver on a thread for blocking work. A call goes on to its end even if Docker
+    /// closes the connection.
+    async fn call<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut Driver, &mut Service) -> Result<T, Refused> + Send + 'static,
-    ) -> Result<T, Refused> {
+        call: impl FnOnce(&mut Driver, &mut Service) -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
         let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else {
-            return Err(Refused::new("the daemon is about to end"));
+            return Err(DriverError::new("the daemon is about to end"));
         };
         let app = self.clone();
         let called = spawn_blocking(move || {
             let _turn = turn;
-            // What a call that panicked has left behind is better than nothing for anybody.
+            // After a panic in another call the state is still served.
             let mut driver = app.driver.lock().unwrap_or_else(PoisonError::into_inner);
-            call(&mut driver, &mut lock(&app.service))
+            call(&mut driver, &mut lock_service(&app.service))
         });
-        let mistake = "umacvlan has made a mistake: its log has the place, please report it";
-        let answer = called.await.unwrap_or_else(|_| Err(Refused::new(mistake)));
+        let bug = "umacvlan has a bug: its log has the place, please report it";
+        let answer = called.await.unwrap_or_else(|_| Err(DriverError::new(bug)));
         if let Err(refused) = &answer {
             tracing::warn!("docker: refused: {refused}");
         }
@@ -66,7 +67,7 @@ impl App {
     }
 }
 
-/// Everything that Docker may call.
+/// All routes that Docker calls.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/Plugin.Activate", post(activate))
@@ -89,7 +90,7 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Removes now and then what was left behind, for as long as it is awaited.
+/// Removes links that were left behind, every 30 seconds, for as long as the future is polled.
 pub async fn sweep(app: App) {
     let mut ticks = interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -99,37 +100,38 @@ pub async fn sweep(app: App) {
             driver.sweep(service, Instant::now());
             Ok(())
         };
-        // A refusal has been logged, and there is a next time.
-        let _ = app.ask(sweep).await;
+        // An error has been logged, and the next tick tries again.
+        let _ = app.call(sweep).await;
     }
 }
 
-/// A body of JSON; Docker does not say what it is.
+/// A JSON body. Docker does not send a content type.
 struct Json<T>(T);
 
-/// The same, absent where Docker repeats a call that was under way when a daemon ended: it has used
-/// the body up.
-struct Repeatable<T>(Option<T>);
+/// A JSON body, absent where Docker repeats a call that was under way when a daemon ended: Docker
+/// repeats such a call without its body.
+struct OptionalJson<T>(Option<T>);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let Repeatable(read) = Repeatable::from_request(request, state).await?;
-        let lost = || Refused::new(BODY_LOST).into_response();
+        let OptionalJson(read) = OptionalJson::from_request(request, state).await?;
+        let lost = || DriverError::new(BODY_LOST).into_response();
         read.map(Self).ok_or_else(lost)
     }
 }
 
-const BODY_LOST: &str = "the daemon of umacvlan has ended while it did this, and Docker repeats it \
-                         without saying what: do it again";
+const BODY_LOST: &str = "the daemon of umacvlan was restarted during this call, and Docker repeats it \
+                         without its body: try again";
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Repeatable<T> {
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
-        let wrong = |why: String| (StatusCode::BAD_REQUEST, Refused(why)).into_response();
-        let body = whole(request.into_body()).await.map_err(|problem| wrong(problem.0.message))?;
+        let wrong = |why: String| (StatusCode::BAD_REQUEST, DriverError(why)).into_response();
+        let body =
+            read_body(request.into_body()).await.map_err(|problem| wrong(problem.0.message))?;
         if body.is_empty() {
             return Ok(Self(None));
         }
@@ -139,19 +141,19 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Repeatable<T> {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for DriverError {
     fn into_response(self) -> Response {
         axum::Json(json!({ "Err": self.0 })).into_response()
     }
 }
 
-type Answer<T = Value> = Result<axum::Json<T>, Refused>;
+type Answer<T = Value> = Result<axum::Json<T>, DriverError>;
 
-fn done<T: Serialize>(answer: Result<T, Refused>) -> Answer<T> {
+fn done<T: Serialize>(answer: Result<T, DriverError>) -> Answer<T> {
     answer.map(axum::Json)
 }
 
-fn empty(answer: Result<(), Refused>) -> Answer {
+fn empty(answer: Result<(), DriverError>) -> Answer {
     answer.map(|()| axum::Json(json!({})))
 }
 
@@ -159,7 +161,7 @@ async fn activate() -> axum::Json<Value> {
     axum::Json(json!({ "Implements": ["NetworkDriver"] }))
 }
 
-/// As Docker's own macvlan: networks of this host, through which others are reached.
+/// As of Docker's macvlan driver: networks of this host, through which others are reached.
 async fn capabilities() -> axum::Json<Value> {
     axum::Json(json!({
         "Scope": "local",
@@ -168,7 +170,7 @@ async fn capabilities() -> axum::Json<Value> {
     }))
 }
 
-/// Docker need not keep an address for a gateway that nobody has named.
+/// Docker need not reserve an address for a gateway that the user has not named.
 async fn gateways() -> axum::Json<Value> {
     axum::Json(json!({ "SkipIPv4": true, "SkipIPv6": true }))
 }
@@ -177,52 +179,64 @@ async fn allocate() -> axum::Json<Value> {
     axum::Json(json!({ "Options": {} }))
 }
 
-/// There is nothing to do.
+/// Calls that need nothing.
 async fn nothing() -> axum::Json<Value> {
     axum::Json(json!({}))
 }
 
-/// Docker takes 404 for a driver that does without the call.
+/// Docker treats status 404 as a call that the driver does not implement.
 async fn unknown(uri: Uri) -> Response {
-    let why = Refused::new(format!("umacvlan has no {}", uri.path()));
+    let why = DriverError::new(format!("umacvlan has no {}", uri.path()));
     (StatusCode::NOT_FOUND, why).into_response()
 }
 
-async fn create_network(State(app): State<App>, Json(asked): Json<CreateNetwork>) -> Answer {
-    empty(app.ask(move |driver, service| driver.create_network(service, &asked)).await)
+async fn create_network(
+    State(app): State<App>,
+    Json(request): Json<CreateNetworkRequest>,
+) -> Answer {
+    empty(app.call(move |driver, service| driver.create_network(service, &request)).await)
 }
 
-async fn delete_network(State(app): State<App>, Json(asked): Json<OfNetwork>) -> Answer {
-    empty(app.ask(move |driver, service| driver.delete_network(service, &asked)).await)
+async fn delete_network(State(app): State<App>, Json(request): Json<NetworkRequest>) -> Answer {
+    empty(app.call(move |driver, service| driver.delete_network(service, &request)).await)
 }
 
 async fn create_endpoint(
     State(app): State<App>,
-    Json(asked): Json<CreateEndpoint>,
+    Json(request): Json<CreateEndpointRequest>,
 ) -> Answer<impl Serialize> {
-    done(app.ask(move |driver, service| driver.create_endpoint(service, &asked)).await)
+    done(app.call(move |driver, service| driver.create_endpoint(service, &request)).await)
 }
 
-/// If it is not said which, that one is gone already: what has left a container does not outlive
-/// a daemon.
+/// Without a body there is nothing to do: a link that has left its container is removed when a
+/// daemon starts.
 async fn delete_endpoint(
     State(app): State<App>,
-    Repeatable(asked): Repeatable<OfEndpoint>,
+    OptionalJson(request): OptionalJson<EndpointRequest>,
 ) -> Answer {
-    let asked = asked.unwrap_or_default();
-    empty(app.ask(move |driver, service| driver.delete_endpoint(service, &asked)).await)
+    let request = request.unwrap_or_default();
+    empty(app.call(move |driver, service| driver.delete_endpoint(service, &request)).await)
 }
 
-async fn info(State(app): State<App>, Json(asked): Json<OfEndpoint>) -> Answer<impl Serialize> {
-    done(app.ask(move |driver, service| driver.info(service, &asked)).await)
+async fn info(
+    State(app): State<App>,
+    Json(request): Json<EndpointRequest>,
+) -> Answer<impl Serialize> {
+    done(app.call(move |driver, service| driver.info(service, &request)).await)
 }
 
-async fn join(State(app): State<App>, Json(asked): Json<OfEndpoint>) -> Answer<impl Serialize> {
-    done(app.ask(move |driver, service| driver.join(service, &asked)).await)
+async fn join(
+    State(app): State<App>,
+    Json(request): Json<EndpointRequest>,
+) -> Answer<impl Serialize> {
+    done(app.call(move |driver, service| driver.join(service, &request)).await)
 }
 
-/// If it is not said which, the one that is deleted next.
-async fn leave(State(app): State<App>, Repeatable(asked): Repeatable<OfEndpoint>) -> Answer {
-    let asked = asked.unwrap_or_default();
-    empty(app.ask(move |driver, _| driver.leave(&asked)).await)
+/// Without a body there is nothing to do: Docker deletes the endpoint next.
+async fn leave(
+    State(app): State<App>,
+    OptionalJson(request): OptionalJson<EndpointRequest>,
+) -> Answer {
+    let request = request.unwrap_or_default();
+    empty(app.call(move |driver, _| driver.leave(&request)).await)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::check::Check;
 use umacvlan_api::{LinkView, ParentView};
-use umacvlan_client::{Client, ConnectError, Failure};
+use umacvlan_client::{Client, ConnectError, RequestError};
 
 /// The checks of the daemon.
 pub(super) struct Daemon {
@@ -33,8 +33,8 @@ pub(super) fn inspect(socket: &Path) -> Daemon {
 fn unreachable(error: &ConnectError, socket: &Path) -> Check {
     let name = "daemon";
     match error {
-        ConnectError::Nobody { .. } => Check::info(name, error.to_string()),
-        ConnectError::Denied { group, .. } => {
+        ConnectError::NotRunning { .. } => Check::info(name, error.to_string()),
+        ConnectError::PermissionDenied { group, .. } => {
             let group = group.as_deref().filter(|group| *group != "root").unwrap_or("GROUP");
             Check::warn(name, error.to_string()).fix(format!("usermod -aG {group} USER, as root"))
         }
@@ -53,7 +53,7 @@ fn query(mut client: Client) -> (bool, Vec<Check>) {
     }
 }
 
-fn answers(client: &mut Client) -> Result<Vec<Check>, Failure> {
+fn answers(client: &mut Client) -> Result<Vec<Check>, RequestError> {
     let links: Vec<LinkView> = client.get("/v1/links", &[])?;
     let parents: Vec<ParentView> = client.get("/v1/parents", &[])?;
     let health: Value = client.get("/healthz", &[])?;
@@ -163,10 +163,11 @@ mod tests {
     #[test]
     fn no_daemon_is_information_and_a_denied_one_has_a_fix() {
         let path = Path::new("/s");
-        let nobody = unreachable(&ConnectError::Nobody { socket: path.into() }, path);
+        let nobody = unreachable(&ConnectError::NotRunning { socket: path.into() }, path);
         assert_eq!(nobody.state, State::Info);
         let group = Some("net".to_owned());
-        let denied = unreachable(&ConnectError::Denied { socket: path.into(), group }, path);
+        let denied =
+            unreachable(&ConnectError::PermissionDenied { socket: path.into(), group }, path);
         assert!(denied.fix.unwrap().contains("usermod -aG net"));
     }
 }

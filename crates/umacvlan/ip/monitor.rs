@@ -13,7 +13,7 @@ use super::options::Timestamp;
 use super::session::{Session, command_error};
 use super::show::{self, Scene, Style};
 use super::time;
-use umacvlan_api::{EventView, Happening};
+use umacvlan_api::{EventKind, EventView};
 
 /// Prints every event until a signal, a closed pipe or the end of the daemon.
 pub(super) fn run(session: &mut Session) -> Result<(), CommandError> {
@@ -66,30 +66,30 @@ fn text(line: &str, style: Style, timestamp: Timestamp) -> io::Result<String> {
         Timestamp::None => String::new(),
         Timestamp::Short => format!("[{}] ", time::short(event.time)),
     };
-    Ok(format!("{time}{}", happening_text(&event.happening, style)))
+    Ok(format!("{time}{}", happening_text(&event.kind, style)))
 }
 
-fn happening_text(happening: &Happening, style: Style) -> String {
+fn happening_text(kind: &EventKind, style: Style) -> String {
     let link = |link| show::link(link, style, Scene::Event);
-    match happening {
-        Happening::Carrier { parent, on } => {
+    match kind {
+        EventKind::Carrier { parent, on } => {
             format!("Parent {parent} carrier {}\n", if *on { "on" } else { "off" })
         }
-        Happening::LinkAdded { link: added } => link(added),
-        Happening::LinkChanged { link: changed, .. } => link(changed),
-        Happening::LinkDeleted { id, ifname, parent } => {
+        EventKind::LinkAdded { link: added } => link(added),
+        EventKind::LinkChanged { link: changed, .. } => link(changed),
+        EventKind::LinkDeleted { id, ifname, parent } => {
             format!("Deleted {ifname}@{parent} id {id}\n")
         }
-        Happening::LinkMoved { link: moved, from } => {
+        EventKind::LinkMoved { link: moved, from } => {
             let from = from.as_deref().unwrap_or("the namespace of the daemon");
             format!("Moved from {from} {}", link(moved))
         }
-        Happening::Lost { count } => format!("Lost {count} events: read too slowly\n"),
-        Happening::ParentBack { parent } => format!("Parent {parent} back\n"),
-        Happening::ParentLost { parent } => format!("Parent {parent} lost\n"),
-        Happening::Reloaded { changes } => format!("Configuration applied, changes {changes}\n"),
-        Happening::Reverted { ifname, why } => format!("Reverted {ifname}: {why}\n"),
-        Happening::Trouble { what } => format!("Trouble: {what}\n"),
+        EventKind::Lost { count } => format!("Lost {count} events: read too slowly\n"),
+        EventKind::ParentBack { parent } => format!("Parent {parent} back\n"),
+        EventKind::ParentLost { parent } => format!("Parent {parent} lost\n"),
+        EventKind::Reloaded { changes } => format!("Configuration applied, changes {changes}\n"),
+        EventKind::Reverted { ifname, why } => format!("Reverted {ifname}: {why}\n"),
+        EventKind::Trouble { what } => format!("Trouble: {what}\n"),
     }
 }
 
@@ -97,8 +97,8 @@ fn happening_text(happening: &Happening, style: Style) -> String {
 mod tests {
     use super::*;
 
-    fn shown(happening: &str, timestamp: Timestamp) -> String {
-        let line = format!("{{\"time\":1795260189.591405,{happening}}}");
+    fn shown(kind: &str, timestamp: Timestamp) -> String {
+        let line = format!("{{\"time\":1795260189.591405,{kind}}}");
         text(&line, Style::default(), timestamp).unwrap()
     }
 
@@ -111,14 +111,14 @@ mod tests {
         assert_eq!(shown(deleted, Timestamp::Short), line);
         let lines = format!("Timestamp: {long}\nDeleted m1@eth0 id 7\n");
         assert_eq!(shown(deleted, Timestamp::Long), lines);
-        for (happening, line) in [
+        for (kind, line) in [
             (r#""event":"carrier","parent":"eth0","on":false"#, "Parent eth0 carrier off\n"),
             (r#""event":"parent_lost","parent":"eth0""#, "Parent eth0 lost\n"),
             (r#""event":"parent_back","parent":"eth0""#, "Parent eth0 back\n"),
             (r#""event":"lost","count":3"#, "Lost 3 events: read too slowly\n"),
             (r#""event":"reloaded","changes":2"#, "Configuration applied, changes 2\n"),
         ] {
-            assert_eq!(shown(happening, Timestamp::None), line);
+            assert_eq!(shown(kind, Timestamp::None), line);
         }
     }
 

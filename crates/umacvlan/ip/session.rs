@@ -15,7 +15,7 @@ use super::show::{self, LinkJson, Scene, Style};
 use super::{monitor, parents};
 use umacvlan_api::socket_path;
 use umacvlan_api::{CALLER, Code, LinkChange, LinkSpec, LinkView, NewLink, Problem};
-use umacvlan_client::{Client, Failure, path_of};
+use umacvlan_client::{Client, RequestError, item_path};
 
 /// Executes commands through the daemon.
 #[derive(Debug)]
@@ -90,13 +90,13 @@ impl Session {
         let moved = change.netns.take();
         moved.as_deref().map_or(Ok(()), reachable)?;
         change.netns = moved.as_deref().map(daemon_netns);
-        let (path, netns) = (path_of("/v1/links", name), self.netns.clone());
+        let (path, netns) = (item_path("/v1/links", name), self.netns.clone());
         let changed = self.client()?.patch::<LinkView>(&path, &query(&netns), &change).map(drop);
         changed.map_err(|failure| not_ours(command_error(failure, moved.as_deref()), name))
     }
 
     fn delete(&mut self, name: &str) -> Result<(), CommandError> {
-        let (path, netns) = (path_of("/v1/links", name), self.netns.clone());
+        let (path, netns) = (item_path("/v1/links", name), self.netns.clone());
         let deleted = self.client()?.delete(&path, &query(&netns));
         deleted.map_err(|failure| not_ours(command_error(failure, None), name))
     }
@@ -132,7 +132,7 @@ impl Session {
     }
 
     fn find(&mut self, name: &str) -> Result<LinkView, CommandError> {
-        let (path, netns) = (path_of("/v1/links", name), self.netns.clone());
+        let (path, netns) = (item_path("/v1/links", name), self.netns.clone());
         let found = self.client()?.get(&path, &query(&netns));
         found.map_err(|failure| command_error(failure, netns.as_deref()))
     }
@@ -166,17 +166,17 @@ impl Session {
     }
 }
 
-fn post(client: &mut Client, name: String, spec: &LinkSpec) -> Result<(), Failure> {
+fn post(client: &mut Client, name: String, spec: &LinkSpec) -> Result<(), RequestError> {
     let new = NewLink { name, owner: None, spec: spec.clone() };
     client.post::<LinkView>("/v1/links", &[], &new).map(drop)
 }
 
 /// Creates a link with the first free name `macvlanN`, as the kernel does.
-fn post_unnamed(client: &mut Client, spec: &LinkSpec) -> Result<(), Failure> {
+fn post_unnamed(client: &mut Client, spec: &LinkSpec) -> Result<(), RequestError> {
     let mut number = 0;
     loop {
         match post(client, format!("macvlan{number}"), spec) {
-            Err(Failure::Problem(Problem { errno: Some(libc::EEXIST), .. }))
+            Err(RequestError::Problem(Problem { errno: Some(libc::EEXIST), .. }))
                 if number < MAX_UNNAMED =>
             {
                 number += 1;
@@ -191,9 +191,9 @@ fn query(netns: &Option<String>) -> Vec<(&str, &str)> {
 }
 
 /// A failure of the daemon as an error of `ip`. `netns` is the requested namespace.
-pub(super) fn command_error(failure: Failure, netns: Option<&str>) -> CommandError {
+pub(super) fn command_error(failure: RequestError, netns: Option<&str>) -> CommandError {
     let problem = match failure {
-        Failure::Problem(problem) => problem,
+        RequestError::Problem(problem) => problem,
         other => return CommandError::own(FAILED, other.to_string()),
     };
     let Problem { code, message, errno, kernel, device } = problem;

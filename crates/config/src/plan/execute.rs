@@ -1,12 +1,11 @@
-//! Doing a plan, or nothing of it.
+//! [`execute`]: all steps of a plan, or none.
 
 use super::step::Step;
 use umacvlan_api::Problem;
 
 /// Takes the steps in order. If one fails, those before it are undone, the last one first.
 ///
-/// # Errors
-/// The first step that failed, and every step that could not be undone.
+/// # Errors The step that failed, and each step that could not be undone.
 pub fn execute(
     steps: &[Step],
     mut act: impl FnMut(&Step) -> Result<(), Problem>,
@@ -20,13 +19,13 @@ pub fn execute(
                 .map(Step::inverse)
                 .filter_map(|inverse| Some(format!("{inverse}: {}", act(&inverse).err()?)))
                 .collect();
-            return Err(told(step, problem, &undone));
+            return Err(failure(step, problem, &undone));
         }
     }
     Ok(())
 }
 
-fn told(step: &Step, problem: Problem, failures: &[String]) -> Problem {
+fn failure(step: &Step, problem: Problem, failures: &[String]) -> Problem {
     let end = match failures {
         [] => "everything is as it was before".to_owned(),
         _ => format!("and this could not be undone: {}", failures.join("; ")),

@@ -1,16 +1,17 @@
-//! What has to change of one link, one thing at a time.
+//! The changes of one link, one setting per step.
 
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_core::{Mode, ifname};
 
 use super::super::running::OWN_NAMESPACE;
-use super::super::{Current, LinkEntry};
+
+use super::super::{LinkEntry, RunningLink};
 use super::step::Step;
 use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
-/// When a change is made, among those of all links: what frees something comes before what may
-/// need it.
+/// The order of changes among those of all links: a change that frees a resource comes before one
+/// that may need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     Down,
@@ -19,10 +20,10 @@ pub(super) enum Rank {
     Up,
 }
 
-/// What `entry` makes of a link that does not exist, with the parent's MTU if that is known.
-pub(in super::super) fn made(entry: &LinkEntry, wish: &str, parent_mtu: Option<u32>) -> Current {
+/// The link that `entry` makes, with the parent's MTU if that is known.
+pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u32>) -> RunningLink {
     let spec = entry.spec.clone();
-    let name = entry.interface(wish).to_owned();
+    let name = entry.interface(key).to_owned();
     let spec = LinkSpec {
         bclim: spec.bclim.or(Some(DEFAULT_BC_CUTOFF)),
         bcqueuelen: spec.bcqueuelen.or(Some(DEFAULT_BC_QUEUE_LEN)),
@@ -30,25 +31,25 @@ pub(in super::super) fn made(entry: &LinkEntry, wish: &str, parent_mtu: Option<u
         txqueuelen: spec.txqueuelen.or(Some(TAP_QUEUE_LEN)),
         ..spec
     };
-    Current { name, spec }
+    RunningLink { name, spec }
 }
 
-/// Whether the link has to be made anew to become what is wanted.
-pub(super) fn is_another(now: &Current, before: &Current, wanted: &Current) -> bool {
-    let owner = |link: &Current| link.spec.mode == Mode::Passthru;
+/// Whether the link must be removed and made again to become what is wanted.
+pub(super) fn is_another(now: &RunningLink, before: &RunningLink, wanted: &RunningLink) -> bool {
+    let owner = |link: &RunningLink| link.spec.mode == Mode::Passthru;
     let moved = wanted.spec.parent != before.spec.parent && wanted.spec.parent != now.spec.parent;
     moved || (owner(wanted) != owner(before) && owner(wanted) != owner(now))
 }
 
-/// The steps from `now` to what has changed from `before` to `wanted`; what has not changed
-/// between those two stays as it is now.
+/// The steps from `now` to each value that differs between `before` and `wanted`; other values stay
+/// as they are now.
 pub(super) fn changes(
-    wish: &str,
-    now: &Current,
-    before: &Current,
-    wanted: &Current,
+    key: &str,
+    now: &RunningLink,
+    before: &RunningLink,
+    wanted: &RunningLink,
 ) -> Vec<(Rank, Step)> {
-    let mut steps = Steps { wish, steps: Vec::new() };
+    let mut steps = Steps { key, steps: Vec::new() };
     steps.macvlan(&now.spec, &before.spec, &wanted.spec);
     steps.interface(&now.spec, &before.spec, &wanted.spec);
     steps.identity(now, before, wanted);
@@ -56,13 +57,13 @@ pub(super) fn changes(
 }
 
 struct Steps<'w> {
-    wish: &'w str,
+    key: &'w str,
     steps: Vec<(Rank, Step)>,
 }
 
 impl Steps<'_> {
-    /// A step, if the file has another value now, and the link has not got it yet. `change` makes
-    /// the change to a value.
+    /// Adds a step if the file has another value now and the link does not have it yet. `change`
+    /// makes the change to a value.
     fn field<T: PartialEq>(
         &mut self,
         rank: Rank,
@@ -75,8 +76,8 @@ impl Steps<'_> {
     }
 
     fn push(&mut self, rank: Rank, change: LinkChange, back: LinkChange) {
-        let wish = self.wish.to_owned();
-        let step = Step::ChangeLink { wish, change: Box::new(change), back: Box::new(back) };
+        let key = self.key.to_owned();
+        let step = Step::ChangeLink { key, change: Box::new(change), back: Box::new(back) };
         self.steps.push((rank, step));
     }
 
@@ -89,7 +90,7 @@ impl Steps<'_> {
         };
         let modes = [&now.mode, &before.mode, &wanted.mode];
         let lists = [&now.macaddr, &before.macaddr, &wanted.macaddr];
-        // A list is lost with the mode: it is taken off first, so that undoing brings it back.
+        // The list is lost with the mode: it is emptied first, so that undoing restores it.
         if wanted.mode != before.mode && wanted.mode != Mode::Source && !now.macaddr.is_empty() {
             self.push(Rank::Other, list(&Vec::new()), list(&now.macaddr));
             self.field(Rank::Other, modes, mode);
@@ -116,7 +117,7 @@ impl Steps<'_> {
 
     fn interface(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
         let nothing = LinkChange::default;
-        // No address in the file is any address: the one it has will do.
+        // Without an address in the file, the link keeps the one it has.
         if wanted.address.is_some() {
             let addresses = [&now.address, &before.address, &wanted.address];
             self.field(Rank::Address, addresses, |&address| LinkChange { address, ..nothing() });
@@ -139,11 +140,11 @@ impl Steps<'_> {
     }
 
     /// The namespace, the name, and up or down. Moving sets an interface down, and older kernels
-    /// rename none that is up; so it is set down before, to know how to undo it, and up again
+    /// do not rename one that is up; so it is set down before, which can be undone, and up again
     /// afterwards.
-    fn identity(&mut self, now: &Current, before: &Current, wanted: &Current) {
+    fn identity(&mut self, now: &RunningLink, before: &RunningLink, wanted: &RunningLink) {
         let state = |up| LinkChange { up: Some(up), ..LinkChange::default() };
-        let is_up = |link: &Current| link.spec.up.unwrap_or(true);
+        let is_up = |link: &RunningLink| link.spec.up.unwrap_or(true);
         let stays = is_up(wanted) == is_up(before);
         let up = if stays { is_up(now) } else { is_up(wanted) };
         let places = [now, before, wanted].map(|link| place(link.spec.netns.as_deref()));
@@ -153,9 +154,10 @@ impl Steps<'_> {
         if is_up(now) && (moves || renames || !up) {
             self.push(Rank::Down, state(false), state(true));
         }
-        // The old name may be taken there, and the new one here; that of the entry is its own.
-        let between = moves && renames && ifname::check(self.wish).is_ok();
-        let between = if between { self.wish } else { &now.name };
+        // The old name may be taken in the new namespace, and the new name in the old one; nobody
+        // else uses the entry key.
+        let between = moves && renames && ifname::check(self.key).is_ok();
+        let between = if between { self.key } else { &now.name };
         self.rename(&now.name, between);
         self.field(Rank::Other, [from, was, to], |place| LinkChange {
             netns: Some(place.clone()),
@@ -175,7 +177,7 @@ impl Steps<'_> {
     }
 }
 
-/// A namespace under the one name that can be compared with others.
+/// A namespace by a name that can be compared with others.
 fn place(netns: Option<&str>) -> String {
     let place = netns.unwrap_or(OWN_NAMESPACE);
     let named = ["/run/netns/", "/var/run/netns/"].iter().find_map(|dir| place.strip_prefix(dir));

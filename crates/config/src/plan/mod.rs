@@ -1,13 +1,13 @@
-//! [`plan`]: what a reload has to do, in an order in which it can be undone.
+//! [`plan`]: the steps of a reload, in an order in which they can be undone.
 //!
-//! An entry that says the same as before is not touched, whatever has become of its link, except
-//! that a link which is gone is made again. What adds and changes comes before what removes,
-//! because a link that is removed loses what its users gave it, and no undoing brings that back.
-//! Only what stands in the way of another step is removed first.
+//! An entry that has not changed in the file is not touched, even if its link differs by now; only a
+//! link that is gone is made again. Steps that add and change come before those that remove, because
+//! a removed link loses what its users gave it, such as IP addresses, and undoing does not restore
+//! that. Only a link that blocks another step is removed earlier.
 
 mod execute;
 mod link;
-mod order;
+mod schedule;
 mod step;
 
 pub use execute::execute;
@@ -17,46 +17,47 @@ pub use step::Step;
 use super::running::Running;
 use super::{Config, DaemonConfig, LinkEntry};
 use link::{changes, is_another};
-use order::Links;
+use schedule::LinkSteps;
 
-/// What a reload has to do.
+/// The steps of a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What is done now, in this order.
+    /// The steps, in this order.
     pub steps: Vec<Step>,
-    /// What the file says and no reload can do: one line each, with when it will be so.
+    /// Changes in the file that no reload can make: one line each, with the time when they take
+    /// effect.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// The plan, one line for each step and note.
+    /// One line for each step and note.
     pub fn lines(&self) -> Vec<String> {
         self.steps.iter().map(ToString::to_string).chain(self.notes.iter().cloned()).collect()
     }
 }
 
-/// What has to be done to what is `running`, which was made from `applied`, to become `wanted`.
+/// The steps from what is `running`, which was made from `applied`, to `wanted`.
 pub fn plan(applied: &Config, wanted: &Config, running: &Running) -> Plan {
-    let mut links = Links::default();
-    for (wish, entry) in &wanted.links {
+    let mut links = LinkSteps::default();
+    for (key, entry) in &wanted.links {
         let parent_mtu = running.parents.get(&entry.spec.parent).copied();
-        let target = made(entry, wish, parent_mtu);
-        let Some(now) = running.links.get(wish) else {
-            links.added.push(addition(wish, entry));
+        let target = made(entry, key, parent_mtu);
+        let Some(now) = running.links.get(key) else {
+            links.added.push(addition(key, entry));
             continue;
         };
-        // Nobody remembers what the file said before: what runs is what it made.
-        let before = applied.links.get(wish).map(|entry| made(entry, wish, parent_mtu));
+        // Without the former entry, the link as it is now counts as what the file said.
+        let before = applied.links.get(key).map(|entry| made(entry, key, parent_mtu));
         let before = before.unwrap_or_else(|| now.clone());
         if is_another(now, &before, &target) {
-            links.removed.insert(wish.clone(), now.clone());
-            links.added.push(addition(wish, entry));
+            links.removed.insert(key.clone(), now.clone());
+            links.added.push(addition(key, entry));
         } else {
-            links.changes.extend(changes(wish, now, &before, &target));
+            links.changes.extend(changes(key, now, &before, &target));
         }
     }
-    let forgotten = running.links.iter().filter(|(wish, _)| !wanted.links.contains_key(*wish));
-    links.removed.extend(forgotten.map(|(wish, now)| (wish.clone(), now.clone())));
+    let forgotten = running.links.iter().filter(|(key, _)| !wanted.links.contains_key(*key));
+    links.removed.extend(forgotten.map(|(key, now)| (key.clone(), now.clone())));
 
     let mut plan = Plan::default();
     plan.steps.extend(attached(applied, wanted));
@@ -70,12 +71,12 @@ pub fn plan(applied: &Config, wanted: &Config, running: &Running) -> Plan {
     plan
 }
 
-fn addition(wish: &str, entry: &LinkEntry) -> Step {
-    let name = entry.interface(wish).to_owned();
-    Step::AddLink { wish: wish.to_owned(), name, spec: entry.spec.clone() }
+fn addition(key: &str, entry: &LinkEntry) -> Step {
+    let name = entry.interface(key).to_owned();
+    Step::AddLink { key: key.to_owned(), name, spec: entry.spec.clone() }
 }
 
-/// Parents that are in the file for the first time.
+/// Parents that are new in the file.
 fn attached(applied: &Config, wanted: &Config) -> Vec<Step> {
     let names = wanted.parents.keys().filter(|name| !applied.parents.contains_key(*name));
     let step =
@@ -83,7 +84,7 @@ fn attached(applied: &Config, wanted: &Config) -> Vec<Step> {
     names.map(step).collect()
 }
 
-/// Parents that are in the file no longer.
+/// Parents that are no longer in the file.
 fn detached(applied: &Config, wanted: &Config) -> Vec<Step> {
     let names = applied.parents.keys().filter(|name| !wanted.parents.contains_key(*name));
     let step =
@@ -91,7 +92,7 @@ fn detached(applied: &Config, wanted: &Config) -> Vec<Step> {
     names.map(step).collect()
 }
 
-/// How a parent is served is settled when it is attached.
+/// Notes for parents whose settings have changed: they take effect when a parent is attached.
 fn parents(applied: &Config, wanted: &Config, running: &Running, notes: &mut Vec<String>) {
     for name in running.parents.keys() {
         let (before, now) = (applied.parent(name), wanted.parent(name));
@@ -104,10 +105,10 @@ fn parents(applied: &Config, wanted: &Config, running: &Running, notes: &mut Vec
     }
 }
 
-/// Sockets are bound once.
+/// The note for `[docker]`: sockets are bound once.
 const LATER_DOCKER: &str = "later: docker; this takes effect when the daemon is started again";
 
-/// What the daemon itself does otherwise now, or when it starts again.
+/// The daemon's own changes: steps for those it can make now, notes for the others.
 fn daemon(before: &DaemonConfig, now: &DaemonConfig, plan: &mut Plan) {
     if before.log != now.log {
         plan.steps.push(Step::Log { from: before.log.clone(), to: now.log.clone() });

@@ -1,4 +1,4 @@
-//! [`Step`]: one thing that a reload does, and how it is undone.
+//! [`Step`]: one step of a reload, and its inverse.
 
 use std::fmt;
 
@@ -6,24 +6,65 @@ use super::super::running::OWN_NAMESPACE;
 use super::super::{OnExit, ParentSettings};
 use umacvlan_api::{LinkChange, LinkSpec};
 
-/// One thing to do. Either it is done as a whole or nothing of it is.
+/// One step. It is carried out completely or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Attach a parent, if it is not there for its links already, and keep it without them.
-    AttachParent { name: String, settings: ParentSettings },
-    /// No longer keep a parent without links: detach it if it has none.
-    DetachParent { name: String, settings: ParentSettings },
+    /// Attach a parent, if links have not attached it already, and keep it without links.
+    AttachParent {
+        /// Name of the parent.
+        name: String,
+        /// Its settings.
+        settings: ParentSettings,
+    },
+    /// Do not keep a parent without links: detach it if it has none.
+    DetachParent {
+        /// Name of the parent.
+        name: String,
+        /// Its settings, to attach it again.
+        settings: ParentSettings,
+    },
     /// Make the link of an entry.
-    AddLink { wish: String, name: String, spec: LinkSpec },
-    /// Remove the link of an entry: what it is now, to be made again. What its users have given
-    /// it, as IP addresses, does not come back.
-    RemoveLink { wish: String, name: String, spec: LinkSpec },
-    /// Change one thing of the link of an entry, and what makes it as it is now.
-    ChangeLink { wish: String, change: Box<LinkChange>, back: Box<LinkChange> },
-    /// Log something else.
-    Log { from: Option<String>, to: Option<String> },
-    /// Do something else with the links when the daemon ends.
-    OnExit { from: OnExit, to: OnExit },
+    AddLink {
+        /// Key of the entry.
+        key: String,
+        /// Name of the interface.
+        name: String,
+        /// Settings of the link.
+        spec: LinkSpec,
+    },
+    /// Remove the link of an entry. Undoing makes it again without what its users gave it, such as IP
+    /// addresses.
+    RemoveLink {
+        /// Key of the entry.
+        key: String,
+        /// Name of the interface.
+        name: String,
+        /// Settings as they are now, to make it again.
+        spec: LinkSpec,
+    },
+    /// Change one setting of the link of an entry.
+    ChangeLink {
+        /// Key of the entry.
+        key: String,
+        /// The change.
+        change: Box<LinkChange>,
+        /// The change back to the present value.
+        back: Box<LinkChange>,
+    },
+    /// Change the log filter; `None` is the daemon's default.
+    Log {
+        /// The filter now.
+        from: Option<String>,
+        /// The new filter.
+        to: Option<String>,
+    },
+    /// Change what happens to the links when the daemon ends.
+    OnExit {
+        /// The setting now.
+        from: OnExit,
+        /// The new setting.
+        to: OnExit,
+    },
 }
 
 impl Step {
@@ -32,10 +73,10 @@ impl Step {
         match self.clone() {
             Self::AttachParent { name, settings } => Self::DetachParent { name, settings },
             Self::DetachParent { name, settings } => Self::AttachParent { name, settings },
-            Self::AddLink { wish, name, spec } => Self::RemoveLink { wish, name, spec },
-            Self::RemoveLink { wish, name, spec } => Self::AddLink { wish, name, spec },
-            Self::ChangeLink { wish, change, back } => {
-                Self::ChangeLink { wish, change: back, back: change }
+            Self::AddLink { key, name, spec } => Self::RemoveLink { key, name, spec },
+            Self::RemoveLink { key, name, spec } => Self::AddLink { key, name, spec },
+            Self::ChangeLink { key, change, back } => {
+                Self::ChangeLink { key, change: back, back: change }
             }
             Self::Log { from, to } => Self::Log { from: to, to: from },
             Self::OnExit { from, to } => Self::OnExit { from: to, to: from },
@@ -48,10 +89,10 @@ impl fmt::Display for Step {
         match self {
             Self::AttachParent { name, settings } => write!(f, "add parent {name}: {settings}"),
             Self::DetachParent { name, .. } => write!(f, "remove parent {name}"),
-            Self::AddLink { wish, name, spec } => {
+            Self::AddLink { key, name, spec } => {
                 let LinkSpec { parent, mode, .. } = spec;
-                write!(f, "add link {wish}: parent {parent}, mode {mode}")?;
-                if name != wish {
+                write!(f, "add link {key}: parent {parent}, mode {mode}")?;
+                if name != key {
                     write!(f, ", name {name}")?;
                 }
                 match &spec.netns {
@@ -59,10 +100,10 @@ impl fmt::Display for Step {
                     None => Ok(()),
                 }
             }
-            Self::RemoveLink { wish, .. } => write!(f, "remove link {wish}"),
-            Self::ChangeLink { wish, change, back } => {
+            Self::RemoveLink { key, .. } => write!(f, "remove link {key}"),
+            Self::ChangeLink { key, change, back } => {
                 let ((word, to), (_, from)) = (words(change), words(back));
-                write!(f, "change link {wish}: {word} {from} -> {to}")
+                write!(f, "change link {key}: {word} {from} -> {to}")
             }
             Self::Log { from, to } => {
                 let told = |log: &Option<String>| log.clone().unwrap_or_else(|| "default".into());
@@ -75,7 +116,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// The one thing that a change is about, and what it becomes.
+/// The setting that a change is about, and its new value.
 fn words(change: &LinkChange) -> (&'static str, String) {
     let number = |word, number: Option<u32>| number.map(|number| (word, number.to_string()));
     let switch = |word, on: Option<bool>| on.map(|on| (word, if on { "on" } else { "off" }.into()));

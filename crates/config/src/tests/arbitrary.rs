@@ -88,7 +88,7 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
     let words = (select(&["p", "q"][..]), place, option::of("[ -~é]{1,9}"), any::<bool>());
     (words, select(&Mode::ALL[..]), mac(), btree_set(mac(), 0..3), flags, numbers).prop_map(
         |((parent, netns, alias, named), mode, address, macaddr, flags, numbers)| LinkEntry {
-            // A name that is its own is given by `mend`, which knows the wish.
+            // A name that is its own is given by `mend`, which knows the key.
             name: named.then(String::new),
             spec: LinkSpec {
                 parent: parent.to_owned(),
@@ -115,9 +115,9 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
 fn mend(config: &mut Config) {
     let parents: Vec<String> = config.links.values().map(|e| e.spec.parent.clone()).collect();
     let mut taken = Vec::new();
-    for (at, (wish, entry)) in (1_u8..).zip(config.links.iter_mut()) {
+    for (at, (key, entry)) in (1_u8..).zip(config.links.iter_mut()) {
         let spec = &mut entry.spec;
-        entry.name = entry.name.take().map(|_| format!("eth-{wish}"));
+        entry.name = entry.name.take().map(|_| format!("eth-{key}"));
         if parents.iter().filter(|parent| **parent == spec.parent).count() > 1
             && spec.mode == Mode::Passthru
         {
@@ -140,45 +140,45 @@ fn mend(config: &mut Config) {
 /// Carries out a step on what runs, as the daemon does on links, by the same rules.
 pub(super) fn act(running: &mut Running, step: &Step) {
     match step {
-        Step::AddLink { wish, name, spec } => {
+        Step::AddLink { key, name, spec } => {
             let entry = LinkEntry { name: Some(name.clone()), spec: spec.clone() };
-            let mut made = plan::made(&entry, wish, Some(1500));
+            let mut made = plan::made(&entry, key, Some(1500));
             made.spec.netns = made.spec.netns.filter(|place| place != OWN_NAMESPACE);
             let owner = |mode| mode == Mode::Passthru;
             for other in running.links.values() {
                 let shared = other.spec.parent == spec.parent;
                 assert!(
                     !(shared && (owner(other.spec.mode) || owner(spec.mode))),
-                    "{wish} and {} on one parent, which one of them owns",
+                    "{key} and {} on one parent, which one of them owns",
                     other.name
                 );
                 assert_ne!(other.name, *name);
             }
-            check_address(running, wish, &made.spec);
-            assert!(running.links.insert(wish.clone(), made).is_none(), "{wish} is there");
+            check_address(running, key, &made.spec);
+            assert!(running.links.insert(key.clone(), made).is_none(), "{key} is there");
         }
-        Step::RemoveLink { wish, .. } => {
-            running.links.remove(wish).unwrap();
+        Step::RemoveLink { key, .. } => {
+            running.links.remove(key).unwrap();
         }
-        Step::ChangeLink { wish, change, .. } => {
-            let mut now = running.links[wish].clone();
+        Step::ChangeLink { key, change, .. } => {
+            let mut now = running.links[key].clone();
             become_changed(&mut now, change);
-            check_address(running, wish, &now.spec);
-            running.links.insert(wish.clone(), now);
+            check_address(running, key, &now.spec);
+            running.links.insert(key.clone(), now);
         }
         _ => {}
     }
 }
 
-fn check_address(running: &Running, wish: &str, spec: &LinkSpec) {
-    for (other, now) in running.links.iter().filter(|(other, _)| *other != wish) {
+fn check_address(running: &Running, key: &str, spec: &LinkSpec) {
+    for (other, now) in running.links.iter().filter(|(other, _)| *other != key) {
         let same = now.spec.parent == spec.parent && now.spec.address == spec.address;
         let up = now.spec.up == Some(true) && spec.up == Some(true);
-        assert!(!(same && up && spec.address.is_some()), "{wish} and {other} have one address");
+        assert!(!(same && up && spec.address.is_some()), "{key} and {other} have one address");
     }
 }
 
-fn become_changed(now: &mut Current, change: &LinkChange) {
+fn become_changed(now: &mut RunningLink, change: &LinkChange) {
     let change = change.clone();
     let spec = &mut now.spec;
     if let Some(macvlan) = change.macvlan {

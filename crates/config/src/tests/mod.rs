@@ -1,7 +1,7 @@
 //! The configuration as a whole: what is wrong with files, what is written, what a reload does.
 
 mod arbitrary;
-mod mistakes;
+mod diagnostics;
 mod plans;
 mod written;
 

@@ -9,11 +9,11 @@ use umacvlan_api::{Code, Problem};
 /// What runs when `text` was applied and nobody has changed anything since.
 fn runs(text: &str) -> Running {
     let config = config(text);
-    let link = |(wish, entry): (&String, &LinkEntry)| {
+    let link = |(key, entry): (&String, &LinkEntry)| {
         let parent_mtu = Some(1500);
-        let mut spec = plan::made(entry, wish, parent_mtu).spec;
+        let mut spec = plan::made(entry, key, parent_mtu).spec;
         spec.address = spec.address.or_else(|| "02:00:00:00:00:ff".parse().ok());
-        (wish.clone(), Current { name: entry.interface(wish).to_owned(), spec })
+        (key.clone(), RunningLink { name: entry.interface(key).to_owned(), spec })
     };
     let parents = config.links.values().map(|entry| entry.spec.parent.clone());
     Running {
@@ -354,12 +354,12 @@ proptest! {
         for step in &steps {
             arbitrary::act(&mut running, step);
         }
-        let wishes: Vec<&String> = running.links.keys().collect();
-        prop_assert_eq!(wishes, after.links.keys().collect::<Vec<_>>());
+        let keys: Vec<&String> = running.links.keys().collect();
+        prop_assert_eq!(keys, after.links.keys().collect::<Vec<_>>());
         prop_assert_eq!(plan(&after, &after, &running), Plan::default());
-        for (wish, entry) in &after.links {
-            let Current { name, spec } = &running.links[wish];
-            prop_assert_eq!(&**name, entry.interface(wish));
+        for (key, entry) in &after.links {
+            let RunningLink { name, spec } = &running.links[key];
+            prop_assert_eq!(&**name, entry.interface(key));
             prop_assert_eq!(
                 (spec.mode, spec.up, &spec.macaddr, spec.nodst, spec.nopromisc, &spec.parent),
                 (entry.spec.mode, entry.spec.up, &entry.spec.macaddr, entry.spec.nodst,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::{CPUS, arbitrary, config};
-use umacvlan_api::{InfoData, LinkInfo, LinkView, Own, ParentView};
+use umacvlan_api::{InfoData, LinkInfo, LinkView, ParentView, UmacvlanInfo};
 
 proptest! {
     #[test]
@@ -34,7 +34,7 @@ fn nothing_is_an_empty_file() {
     assert_eq!(Config::default().to_toml(), "");
 }
 
-fn view(ifname: &str, wish: Option<&str>, netns: Option<&str>) -> LinkView {
+fn view(ifname: &str, key: Option<&str>, netns: Option<&str>) -> LinkView {
     LinkView {
         ifname: ifname.to_owned(),
         flags: ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"].map(str::to_owned).into(),
@@ -49,11 +49,11 @@ fn view(ifname: &str, wish: Option<&str>, netns: Option<&str>) -> LinkView {
                 ..InfoData::default()
             },
         },
-        umacvlan: Own {
+        umacvlan: UmacvlanInfo {
             parent: "p".to_owned(),
-            config: wish.map(str::to_owned),
+            config: key.map(str::to_owned),
             netns: netns.map(str::to_owned),
-            ..Own::default()
+            ..UmacvlanInfo::default()
         },
         ..LinkView::default()
     }

@@ -11,7 +11,7 @@ use super::result::{AddResult, Interface};
 use super::version::Version;
 use crate::container_link::{self, ContainerLink};
 use umacvlan_api::LinkView;
-use umacvlan_client::{Client, ConnectError, Failure};
+use umacvlan_client::{Client, ConnectError, RequestError};
 
 /// `ADD`: creates the link with its addresses and routes.
 ///
@@ -31,7 +31,9 @@ pub(super) fn add(invocation: &Invocation<'_>) -> Result<AddResult, CniError> {
     let created = container_link::create(&mut client, &request.ifname, spec, &invocation.owner());
     let done = match created {
         // Nothing was created. An interface of that name belongs to someone else.
-        Err(failure @ (Failure::Connect(_) | Failure::Problem(_))) => return Err(failure.into()),
+        Err(failure @ (RequestError::Connect(_) | RequestError::Problem(_))) => {
+            return Err(failure.into());
+        }
         Err(failure) => Err(failure.into()),
         Ok(link) => configure(invocation, &netns, &link, ipam.as_ref()),
     };
@@ -92,7 +94,7 @@ pub(super) fn del(invocation: &Invocation<'_>) -> Result<(), CniError> {
             container_link::remove(&mut client, &invocation.owner()).map_err(CniError::from)
         }
         // The next daemon finds that the interface is gone.
-        Err(ConnectError::Nobody { .. }) => del_without_daemon(invocation),
+        Err(ConnectError::NotRunning { .. }) => del_without_daemon(invocation),
         Err(error) => Err(error.into()),
     };
     addresses.and(link)

@@ -56,12 +56,12 @@ impl CniError {
     }
 }
 
-impl From<umacvlan_client::Failure> for CniError {
-    fn from(failure: umacvlan_client::Failure) -> Self {
+impl From<umacvlan_client::RequestError> for CniError {
+    fn from(failure: umacvlan_client::RequestError) -> Self {
         let code = match &failure {
-            umacvlan_client::Failure::Connect(_) => LATER,
-            umacvlan_client::Failure::Transport(_) => IO,
-            umacvlan_client::Failure::Problem(problem) => kind(problem),
+            umacvlan_client::RequestError::Connect(_) => LATER,
+            umacvlan_client::RequestError::Transport(_) => IO,
+            umacvlan_client::RequestError::Problem(problem) => kind(problem),
         };
         Self::new(code, failure)
     }
@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn temporary_failures_have_the_code_to_try_again() {
-        let nobody = umacvlan_client::ConnectError::Nobody { socket: Path::new("/s").to_owned() };
+        let nobody =
+            umacvlan_client::ConnectError::NotRunning { socket: Path::new("/s").to_owned() };
         assert_eq!(CniError::from(nobody).code, LATER);
         for (code, expected) in [
             (Code::Busy, LATER),
@@ -113,7 +114,7 @@ mod tests {
         ] {
             let message = "no".to_owned();
             let problem = Problem { code, message, errno: None, kernel: None, device: None };
-            assert_eq!(CniError::from(umacvlan_client::Failure::from(problem)).code, expected);
+            assert_eq!(CniError::from(umacvlan_client::RequestError::from(problem)).code, expected);
         }
     }
 }

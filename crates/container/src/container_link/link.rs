@@ -3,7 +3,7 @@
 use umacvlan_netlink::{self as netlink, Route, Rtnl};
 
 use umacvlan_api::{LinkSpec, LinkView, NewLink};
-use umacvlan_client::{Client, Failure};
+use umacvlan_client::{Client, RequestError};
 
 /// The path of links in the API.
 const LINKS: &str = "/v1/links";
@@ -18,7 +18,7 @@ pub(crate) fn create(
     name: &str,
     spec: LinkSpec,
     owner: &str,
-) -> Result<LinkView, Failure> {
+) -> Result<LinkView, RequestError> {
     let new = NewLink { name: name.to_owned(), owner: Some(owner.to_owned()), spec };
     client.post(LINKS, &[], &new)
 }
@@ -27,7 +27,7 @@ pub(crate) fn create(
 ///
 /// # Errors
 /// The daemon refuses it or cannot be reached.
-pub(crate) fn remove(client: &mut Client, owner: &str) -> Result<(), Failure> {
+pub(crate) fn remove(client: &mut Client, owner: &str) -> Result<(), RequestError> {
     client.delete(LINKS, &[("owner", owner)])
 }
 

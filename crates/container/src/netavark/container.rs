@@ -13,7 +13,7 @@ use super::options::Options;
 use super::routes;
 use crate::container_link::{self, ContainerLink};
 use umacvlan_api::LinkSpec;
-use umacvlan_client::{Client, ConnectError, Failure};
+use umacvlan_client::{Client, ConnectError, RequestError};
 use umacvlan_text::output::print_stderr;
 
 /// The default parent is the interface of the default route, as for Podman's macvlan.
@@ -49,7 +49,9 @@ pub(super) fn setup(socket: &Path, netns: &Path, request: &Request) -> Result<St
     let owner = owner(request);
     let created = match container_link::create(&mut client, setup.name, spec, &owner) {
         // Nothing was created. An interface of that name belongs to someone else.
-        Err(failure @ (Failure::Problem(_) | Failure::Connect(_))) => return Err(failure.into()),
+        Err(failure @ (RequestError::Problem(_) | RequestError::Connect(_))) => {
+            return Err(failure.into());
+        }
         Err(failure) => Err(failure.into()),
         Ok(link) => setup.configure(&namespace).map(|()| link),
     };
@@ -76,7 +78,7 @@ pub(super) fn teardown(socket: &Path, netns: &Path, request: &Request) -> Result
     match Client::connect(socket) {
         Ok(mut client) => Ok(container_link::remove(&mut client, &owner(request))?),
         // The next daemon finds that the link is gone.
-        Err(ConnectError::Nobody { .. }) => match &namespace {
+        Err(ConnectError::NotRunning { .. }) => match &namespace {
             Some(namespace) => delete_link(namespace, &request.network_options.interface_name),
             None => Ok(()),
         },

@@ -33,7 +33,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ServiceError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ServiceError> {
-        let body = whole(request.into_body()).await?;
+        let body = read_body(request.into_body()).await?;
         let value = serde_json::from_slice(&body).map_err(|error| {
             problem(Code::Malformed, format!("the body is not what is expected here: {error}"))
         })?;
@@ -49,7 +49,7 @@ impl<S: Sync> FromRequest<S> for Text {
     type Rejection = ServiceError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ServiceError> {
-        let body = whole(request.into_body()).await?;
+        let body = read_body(request.into_body()).await?;
         let text = String::from_utf8(body.into()).map_err(|error| {
             problem(Code::Malformed, format!("the body is not text in UTF-8: {error}"))
         })?;
@@ -135,7 +135,7 @@ fn query<T: DeserializeOwned>(parts: &Parts) -> Result<Query<T>, ServiceError> {
 ///
 /// # Errors
 /// It is too large, too slow, or breaks off.
-pub async fn whole(body: Body) -> Result<Bytes, ServiceError> {
+pub async fn read_body(body: Body) -> Result<Bytes, ServiceError> {
     let late = |_| {
         let limit = BODY.as_secs();
         problem(Code::Late, format!("the body did not come to its end within {limit} seconds"))

@@ -19,7 +19,7 @@ use tokio::time::{Duration, timeout};
 
 use super::{App, Closing};
 use crate::error::ServiceError;
-use umacvlan_api::{EventView, Happening, Problem};
+use umacvlan_api::{EventKind, EventView, Problem};
 
 /// What happens from now on: one `EventView` a line, until the client or the daemon ends it. An
 /// empty line now and then means that there was nothing to tell.
@@ -34,14 +34,14 @@ use umacvlan_api::{EventView, Happening, Problem};
     )
 )]
 pub(super) async fn events(State(app): State<App>) -> Result<impl IntoResponse, ServiceError> {
-    let events = app.ask(|service| Ok(service.subscribe())).await?;
+    let events = app.call(|service| Ok(service.subscribe())).await?;
     let (sender, body) = Channel::<Bytes, Infallible>::new(WAITING);
-    tokio::spawn(tell(events, sender, app.closing));
+    tokio::spawn(forward(events, sender, app.closing));
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(body)))
 }
 
 /// Passes events on until nobody listens any more, or there will be none.
-async fn tell(mut events: Receiver<EventView>, mut sender: Sender<Bytes>, closing: Closing) {
+async fn forward(mut events: Receiver<EventView>, mut sender: Sender<Bytes>, closing: Closing) {
     loop {
         let line = tokio::select! {
             event = timeout(SILENCE, events.recv()) => match event {
@@ -71,7 +71,7 @@ fn line(event: &EventView) -> Bytes {
 
 fn lost(count: u64) -> EventView {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    EventView { time: now.as_secs_f64(), happening: Happening::Lost { count } }
+    EventView { time: now.as_secs_f64(), kind: EventKind::Lost { count } }
 }
 
 /// How many lines may wait for a client beside those in its socket.
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn event(changes: usize) -> EventView {
-        EventView { time: 1.5, happening: Happening::Reloaded { changes } }
+        EventView { time: 1.5, kind: EventKind::Reloaded { changes } }
     }
 
     /// The next line of a stream.
@@ -106,9 +106,9 @@ mod tests {
         for number in 0..10 {
             events.send(event(number)).unwrap();
         }
-        tokio::spawn(tell(receiver, sender, Closing(closing)));
+        tokio::spawn(forward(receiver, sender, Closing(closing)));
         let first = next(&mut body).await.unwrap();
-        assert_eq!(first.happening, Happening::Lost { count: 6 });
+        assert_eq!(first.kind, EventKind::Lost { count: 6 });
         for number in 6..10 {
             assert_eq!(next(&mut body).await.unwrap(), event(number));
         }
@@ -121,7 +121,7 @@ mod tests {
         let (events, receiver) = broadcast::channel(4);
         let (sender, _body) = Channel::new(1);
         let (close, closing) = watch::channel(false);
-        let telling = tokio::spawn(tell(receiver, sender, Closing(closing)));
+        let telling = tokio::spawn(forward(receiver, sender, Closing(closing)));
         for number in 0..3 {
             events.send(event(number)).unwrap();
         }
@@ -135,6 +135,6 @@ mod tests {
         let (sender, body) = Channel::new(1);
         let (_close, closing) = watch::channel(false);
         drop(body);
-        tell(receiver, sender, Closing(closing)).await;
+        forward(receiver, sender, Closing(closing)).await;
     }
 }

@@ -42,7 +42,7 @@ const TURNED_AWAY: usize = 64;
 
 /// Who may come in.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct ConnectionLimits {
     all: Arc<Semaphore>,
     others: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
@@ -64,7 +64,7 @@ pub(super) enum Admission {
 #[derive(Debug)]
 pub(super) struct Permit(#[expect(dead_code, reason = "held")] Vec<OwnedSemaphorePermit>);
 
-impl Doors {
+impl ConnectionLimits {
     pub(super) fn new() -> Self {
         Self {
             all: Arc::new(Semaphore::new(CONNECTIONS)),
@@ -217,35 +217,35 @@ mod tests {
     use super::*;
 
     /// Connections of this user until one is not served.
-    fn served(doors: &Doors, uid: u32) -> Vec<Permit> {
+    fn served(limits: &ConnectionLimits, uid: u32) -> Vec<Permit> {
         let serve = |admission| match admission {
             Admission::Serve(permit) => Some(permit),
             _ => None,
         };
-        std::iter::from_fn(|| serve(doors.admit(uid))).collect()
+        std::iter::from_fn(|| serve(limits.admit(uid))).collect()
     }
 
     #[test]
     fn others_cannot_lock_root_out() {
-        let doors = Doors::new();
-        let others = served(&doors, 1000);
+        let limits = ConnectionLimits::new();
+        let others = served(&limits, 1000);
         assert_eq!(others.len(), CONNECTIONS - RESERVED);
-        assert!(served(&doors, 1001).is_empty());
-        assert_eq!(served(&doors, 0).len(), 16);
+        assert!(served(&limits, 1001).is_empty());
+        assert_eq!(served(&limits, 0).len(), 16);
         drop(others);
-        assert_eq!(served(&doors, 0).len(), CONNECTIONS);
+        assert_eq!(served(&limits, 0).len(), CONNECTIONS);
     }
 
     #[test]
     fn connections_too_many_are_told_so_and_then_closed() {
-        let doors = Doors::new();
-        let _served = served(&doors, 0);
+        let limits = ConnectionLimits::new();
+        let _served = served(&limits, 0);
         let mut told = Vec::new();
-        while let Admission::TurnAway(permit) = doors.admit(0) {
+        while let Admission::TurnAway(permit) = limits.admit(0) {
             told.push(permit);
         }
         assert_eq!(told.len(), TURNED_AWAY);
         told.pop();
-        assert!(matches!(doors.admit(0), Admission::TurnAway(_)));
+        assert!(matches!(limits.admit(0), Admission::TurnAway(_)));
     }
 }

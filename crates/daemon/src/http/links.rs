@@ -25,7 +25,7 @@ type Answered<T> = Result<Answer<T>, ServiceError>;
     )
 )]
 pub(super) async fn links(State(app): State<App>, place: Place) -> Answered<Vec<LinkView>> {
-    app.ask(move |service| service.links(place.netns.as_deref(), place.caller)).await.map(Answer)
+    app.call(move |service| service.links(place.netns.as_deref(), place.caller)).await.map(Answer)
 }
 
 /// Makes a link.
@@ -44,7 +44,7 @@ pub(super) async fn add_link(
     peer: Peer,
     Json(new): Json<NewLink>,
 ) -> Result<(StatusCode, Answer<LinkView>), ServiceError> {
-    let made = app.ask(move |service| service.add_link(&new, peer.pid)).await?;
+    let made = app.call(move |service| service.add_link(&new, peer.pid)).await?;
     Ok((StatusCode::CREATED, Answer(made)))
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn remove_owned(
     State(app): State<App>,
     Owner(owner): Owner,
 ) -> Result<StatusCode, ServiceError> {
-    app.ask(move |service| service.remove_owned(&owner)).await?;
+    app.call(move |service| service.remove_owned(&owner)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn remove_owned(
     )
 )]
 pub(super) async fn link(State(app): State<App>, Which(which): Which) -> Answered<LinkView> {
-    app.ask(move |service| service.link(&which)).await.map(Answer)
+    app.call(move |service| service.link(&which)).await.map(Answer)
 }
 
 /// Changes a link, in the order of the fields of `LinkChange`. The first one refused ends it, and
@@ -108,7 +108,7 @@ pub(super) async fn change_link(
     Which(which): Which,
     Json(change): Json<LinkChange>,
 ) -> Answered<LinkView> {
-    app.ask(move |service| service.change_link(&which, &change)).await.map(Answer)
+    app.call(move |service| service.change_link(&which, &change)).await.map(Answer)
 }
 
 /// Removes a link.
@@ -129,7 +129,7 @@ pub(super) async fn remove_link(
     State(app): State<App>,
     Which(which): Which,
 ) -> Result<StatusCode, ServiceError> {
-    app.ask(move |service| service.remove_link(&which)).await?;
+    app.call(move |service| service.remove_link(&which)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -144,5 +144,5 @@ pub(super) async fn remove_link(
     )
 )]
 pub(super) async fn parents(State(app): State<App>) -> Answered<Vec<ParentView>> {
-    app.ask(|service| service.parents()).await.map(Answer)
+    app.call(|service| service.parents()).await.map(Answer)
 }

@@ -23,20 +23,25 @@ use tracing::{debug, warn};
 
 use super::Closing;
 use super::auth::Peer;
-use super::limits::{Admission, BUFFER, Doors, IDLE, Paced, Progress, REQUEST};
+use super::limits::{Admission, BUFFER, ConnectionLimits, IDLE, Paced, Progress, REQUEST};
 use super::problem::{panicked, problem};
 use crate::error::ServiceError;
 use umacvlan_api::Code;
 
 /// Serves connections until the daemon is `closing`, and then until they have ended, but not
 /// longer than [`GRACE`].
-pub(super) async fn accept(listener: UnixListener, router: Router, doors: Doors, closing: Closing) {
+pub(super) async fn accept(
+    listener: UnixListener,
+    router: Router,
+    limits: ConnectionLimits,
+    closing: Closing,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    begin(&mut connections, &doors, stream, &router, closing.clone());
+                    begin(&mut connections, &limits, stream, &router, closing.clone());
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
@@ -56,7 +61,7 @@ pub(super) async fn accept(listener: UnixListener, router: Router, doors: Doors,
 
 fn begin(
     connections: &mut JoinSet<()>,
-    doors: &Doors,
+    limits: &ConnectionLimits,
     stream: UnixStream,
     router: &Router,
     closing: Closing,
@@ -65,7 +70,7 @@ fn begin(
         Ok(peer) => peer,
         Err(error) => return warn!(%error, "cannot tell who has connected"),
     };
-    match doors.admit(peer.uid) {
+    match limits.admit(peer.uid) {
         Admission::Serve(permit) => {
             let router = router.clone();
             connections.spawn(async move {

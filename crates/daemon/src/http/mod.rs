@@ -9,13 +9,15 @@
 
 mod auth;
 mod body;
+mod config;
 mod events;
+mod health;
 mod limits;
 mod links;
 mod listen;
+mod log;
 mod metrics;
 mod openapi;
-mod others;
 mod problem;
 mod router;
 #[cfg(test)]
@@ -32,15 +34,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tracing::Span;
 
-pub use self::body::whole;
-use self::limits::Doors;
+pub use self::body::read_body;
+use self::limits::ConnectionLimits;
 use super::log::Log;
 use super::service::Service;
 use crate::error::ServiceError;
 use umacvlan_api::Code;
 
 /// What the service answers from.
-pub struct Backend {
+pub struct ServerOptions {
     pub service: Arc<Mutex<Service>>,
     pub log: Log,
     /// The group whose members may change things, beside root.
@@ -50,9 +52,9 @@ pub struct Backend {
     pub alive: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-impl fmt::Debug for Backend {
+impl fmt::Debug for ServerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backend").field("admins", &self.admins).finish_non_exhaustive()
+        f.debug_struct("ServerOptions").field("admins", &self.admins).finish_non_exhaustive()
     }
 }
 
@@ -60,7 +62,7 @@ impl fmt::Debug for Backend {
 /// `shutdown`; then what is under way may end, within a few seconds.
 pub async fn serve(
     listener: UnixListener,
-    backend: Backend,
+    backend: ServerOptions,
     plugin: Option<(UnixListener, Router)>,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -80,17 +82,20 @@ pub async fn serve(
     };
     let plugin = async {
         if let Some((listener, router)) = plugin {
-            listen::accept(listener, router, Doors::of_root(), closing.clone()).await;
+            listen::accept(listener, router, ConnectionLimits::of_root(), closing.clone()).await;
         }
     };
-    let clients = listen::accept(listener, router, Doors::new(), closing.clone());
+    let clients = listen::accept(listener, router, ConnectionLimits::new(), closing.clone());
     tokio::join!(close_then, clients, plugin);
 }
+
+/// The daemon's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What every handler can reach.
 #[derive(Clone, Debug)]
 struct App {
-    backend: Arc<Backend>,
+    backend: Arc<ServerOptions>,
     /// Whose turn it is to call the service: the others wait here and not on threads.
     turn: Arc<Semaphore>,
     /// The same for signs of life.
@@ -113,7 +118,7 @@ impl Closing {
 impl App {
     /// Calls the service. Once begun the call goes on to its end, whether or not the client is
     /// there to hear of it.
-    async fn ask<T: Send + 'static>(
+    async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Service) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::openapi::{Base, Document};
 use super::problem::problem;
-use super::{App, auth, events, links, openapi, others};
+use super::{App, auth, config, events, health, links, log, metrics, openapi};
 use crate::error::ServiceError;
 use umacvlan_api::Code;
 
@@ -31,13 +31,13 @@ pub(super) fn described() -> (Router<App>, Description) {
         .routes(routes!(links::link, links::change_link, links::remove_link))
         .routes(routes!(links::parents))
         .routes(routes!(events::events))
-        .routes(routes!(others::config))
-        .routes(routes!(others::reload))
-        .routes(routes!(others::diff))
-        .routes(routes!(others::save))
-        .routes(routes!(others::log, others::set_log))
-        .routes(routes!(others::healthz))
-        .routes(routes!(others::metrics))
+        .routes(routes!(config::config))
+        .routes(routes!(config::reload))
+        .routes(routes!(config::diff))
+        .routes(routes!(config::save))
+        .routes(routes!(log::log, log::set_log))
+        .routes(routes!(health::healthz))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(openapi::openapi))
         .split_for_parts()
 }

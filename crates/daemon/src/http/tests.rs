@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::limits::{Doors, HEAD, IDLE, REQUEST, STALLED};
+use super::limits::{ConnectionLimits, HEAD, IDLE, REQUEST, STALLED};
 use super::{Closing, listen};
 
 /// A server, and the directory of its socket.
@@ -34,8 +34,12 @@ impl Server {
             .route("/large", get(async || vec![0_u8; 64 << 20]))
             .route("/slow", get(slow))
             .route("/never", get(std::future::pending::<()>));
-        let accepting =
-            tokio::spawn(listen::accept(listener, router, Doors::new(), Closing(closing)));
+        let accepting = tokio::spawn(listen::accept(
+            listener,
+            router,
+            ConnectionLimits::new(),
+            Closing(closing),
+        ));
         Self { socket, close, accepting }
     }
 

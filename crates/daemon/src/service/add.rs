@@ -4,17 +4,17 @@ use umacvlan_engine::engine::{SubId, SubOptions};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
-use super::problem::storage;
-use super::{Entry, Service, places};
+use super::problem::storage_error;
+use super::{Entry, Service, netns};
 use crate::error::ServiceError;
-use umacvlan_api::{Happening, LinkSpec, LinkView};
+use umacvlan_api::{EventKind, LinkSpec, LinkView};
 
 /// The name that the kernel gives a macvlan that is asked for without one.
 const UNNAMED: &str = "macvlan%d";
 
 /// Who wants a new link.
 #[derive(Debug, Default)]
-pub(super) struct Whose {
+pub(super) struct Ownership {
     /// The name under which the configuration has it.
     pub(super) config: Option<String>,
     /// What whoever asked for it finds it by.
@@ -28,14 +28,14 @@ impl Service {
         name: &str,
         spec: &LinkSpec,
         caller: Option<u32>,
-        whose: Whose,
+        whose: Ownership,
     ) -> Result<LinkView, ServiceError> {
         let netns = match &spec.netns {
-            Some(place) => Some(places::open(place, caller)?),
+            Some(place) => Some(netns::open(place, caller)?),
             None => None,
         };
         let name = concrete(name, netns.as_ref())?;
-        let parent = self.lower(&spec.parent);
+        let parent = self.resolve_parent(&spec.parent);
         self.attach(&parent)?;
         let made = self.make(&parent, options(name, spec, netns), whose);
         if made.is_err() {
@@ -50,7 +50,7 @@ impl Service {
             view.address.as_deref().unwrap_or_default(),
             view.umacvlan.netns.iter().map(|place| format!(", in {place}")).collect::<String>()
         );
-        self.tell(Happening::LinkAdded { link: Box::new(view.clone()) });
+        self.publish(EventKind::LinkAdded { link: Box::new(view.clone()) });
         Ok(view)
     }
 
@@ -60,19 +60,19 @@ impl Service {
         &mut self,
         parent: &str,
         options: SubOptions,
-        whose: Whose,
+        whose: Ownership,
     ) -> Result<u64, ServiceError> {
         let (name, sets_limit) = (options.name.clone(), options.bc_cutoff.is_some());
-        let id = self.store.next_id().map_err(|error| storage(&name, &error))?;
+        let id = self.store.next_id().map_err(|error| storage_error(&name, &error))?;
         let number = SubId(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
-        let Whose { config, owner } = whose;
+        let Ownership { config, owner } = whose;
         let entry = Entry { config, owner, seen };
         let kept = self
             .store
             .put_link(&entry.record())
             .and_then(|()| if sets_limit { self.write_parent(parent) } else { Ok(()) })
-            .map_err(|error| storage(&name, &error))
+            .map_err(|error| storage_error(&name, &error))
             .and_then(|()| self.engine.keep_sub(number).map_err(ServiceError::from));
         if let Err(problem) = kept {
             // It goes with its descriptor at the latest.
@@ -99,7 +99,7 @@ impl Service {
         self.store.remove_link(id);
         tracing::info!("link {} removed, number {id}: parent {}", seen.name, seen.parent);
         self.detach_idle(&seen.parent);
-        self.tell(Happening::LinkDeleted { id, ifname: seen.name, parent: seen.parent });
+        self.publish(EventKind::LinkDeleted { id, ifname: seen.name, parent: seen.parent });
     }
 }
 

@@ -2,8 +2,8 @@
 
 use umacvlan_engine::engine::{Change, LinkSet, SubId};
 
-use super::problem::storage;
-use super::{Service, places};
+use super::problem::storage_error;
+use super::{Service, netns};
 use crate::error::ServiceError;
 use umacvlan_api::{LinkChange, MacaddrOp, MacvlanChange};
 
@@ -25,14 +25,14 @@ impl Service {
         if done.is_ok() && !sets.is_empty() {
             done = self.engine.set_link(number, sets).map(drop);
         }
-        let mut noted = self.note(id);
+        let mut noted = self.refresh(id);
         if change.macvlan.as_ref().is_some_and(|macvlan| macvlan.bclim.is_some())
             && let Some(parent) = self.links.get(&id).map(|link| link.seen.parent.clone())
         {
             noted = noted.and_then(|()| self.write_parent(&parent));
         }
         done?;
-        noted.map_err(|error| storage("the link, which is changed,", &error))
+        noted.map_err(|error| storage_error("the link, which is changed,", &error))
     }
 }
 
@@ -71,7 +71,7 @@ fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkSet>, Servic
     } = change;
     let mut sets = Vec::new();
     if let Some(place) = netns {
-        sets.push(LinkSet::Netns(places::open(place, caller)?));
+        sets.push(LinkSet::Netns(netns::open(place, caller)?));
     }
     sets.extend(address.map(LinkSet::Mac));
     sets.extend(mtu.map(LinkSet::Mtu));

@@ -3,18 +3,18 @@
 use std::fs;
 use std::io;
 
-use super::problem::{no_device, plain, storage};
-use super::{Service, Whose};
+use super::problem::{no_device, plain, storage_error};
+use super::{Ownership, Service};
 use crate::error::ServiceError;
-use umacvlan_api::{Code, Happening, Problem};
-use umacvlan_config::{Config, LoadError, OnExit, Plan, Running, Saved, Step};
+use umacvlan_api::{Code, EventKind, Problem};
+use umacvlan_config::{Config, LoadError, OnExit, Plan, Running, SavedConfig, Step};
 use umacvlan_config::{execute, plan, replace, running_config};
 use umacvlan_engine::cpus;
 
 impl Service {
     /// Does what the configuration says that the service began with, as far as it can be done: a
     /// daemon that starts serves what it can. `before` is what a former one has applied.
-    pub fn begin(&mut self, before: Config) -> Result<(), ServiceError> {
+    pub fn apply_config(&mut self, before: Config) -> Result<(), ServiceError> {
         let wanted = std::mem::replace(&mut self.config, before);
         for name in wanted.parents.keys() {
             if let Err(problem) = self.attach_configured(name, wanted.parent(name), true) {
@@ -25,12 +25,12 @@ impl Service {
         // By its parents' settings links are made.
         self.config = wanted.clone();
         for step in &plan?.steps {
-            match self.act(step) {
+            match self.execute_step(step) {
                 Ok(()) => tracing::info!("configuration: {step}"),
                 Err(problem) => tracing::error!("configuration: {step}: {problem}"),
             }
         }
-        self.applied(wanted);
+        self.save_applied(wanted);
         Ok(())
     }
 
@@ -47,16 +47,17 @@ impl Service {
         let plan = self.plan(&wanted)?;
         // Parents of links are attached as the new one says.
         let before = std::mem::replace(&mut self.config, wanted.clone());
-        let done =
-            execute(&plan.steps, |step| self.act(step).map_err(|ServiceError(problem)| problem));
+        let done = execute(&plan.steps, |step| {
+            self.execute_step(step).map_err(|ServiceError(problem)| problem)
+        });
         if let Err(problem) = done {
             self.config = before;
             return Err(problem.into());
         }
-        self.applied(wanted);
+        self.save_applied(wanted);
         let lines = plan.lines();
         lines.iter().for_each(|line| tracing::info!("configuration: {line}"));
-        self.tell(Happening::Reloaded { changes: plan.steps.len() });
+        self.publish(EventKind::Reloaded { changes: plan.steps.len() });
         Ok(lines)
     }
 
@@ -84,8 +85,8 @@ impl Service {
             let problem = plain(Code::Storage, message).0;
             ServiceError(Problem { errno: error.raw_os_error(), ..problem })
         })?;
-        self.claim(&saved.entries)?;
-        self.applied(saved.config);
+        self.assign_entries(&saved.entries)?;
+        self.save_applied(saved.config);
         tracing::info!("configuration saved to {file}");
         Ok(file)
     }
@@ -118,13 +119,13 @@ impl Service {
         Ok(plan(&self.config, wanted, &running))
     }
 
-    fn running(&mut self) -> Result<Saved, ServiceError> {
+    fn running(&mut self) -> Result<SavedConfig, ServiceError> {
         let (links, parents) = (self.links(None, None)?, self.parents()?);
         Ok(running_config(&self.config, &links, &parents))
     }
 
     /// Takes one step of a plan.
-    fn act(&mut self, step: &Step) -> Result<(), ServiceError> {
+    fn execute_step(&mut self, step: &Step) -> Result<(), ServiceError> {
         match step {
             Step::AttachParent { name, settings } => {
                 self.attach_configured(name, settings.clone(), false)
@@ -134,16 +135,16 @@ impl Service {
                 self.detach_idle(name);
                 Ok(())
             }
-            Step::AddLink { wish, name, spec } => {
-                let whose = Whose { config: Some(wish.clone()), owner: None };
+            Step::AddLink { key, name, spec } => {
+                let whose = Ownership { config: Some(key.clone()), owner: None };
                 self.add(name, spec, None, whose).map(drop)
             }
-            Step::RemoveLink { wish, .. } => {
-                let id = self.wished(wish)?;
+            Step::RemoveLink { key, .. } => {
+                let id = self.link_of_entry(key)?;
                 self.remove(id)
             }
-            Step::ChangeLink { wish, change, .. } => {
-                let id = self.wished(wish)?;
+            Step::ChangeLink { key, change, .. } => {
+                let id = self.link_of_entry(key)?;
                 self.change(id, change, None)
             }
             Step::Log { to, .. } => self.set_log(to.as_deref()),
@@ -152,9 +153,9 @@ impl Service {
         }
     }
 
-    fn wished(&self, wish: &str) -> Result<u64, ServiceError> {
-        let found = self.links.iter().find(|(_, link)| link.config.as_deref() == Some(wish));
-        found.map(|(&id, _)| id).ok_or_else(|| no_device(wish, format!("link {wish} is gone")))
+    fn link_of_entry(&self, key: &str) -> Result<u64, ServiceError> {
+        let found = self.links.iter().find(|(_, link)| link.config.as_deref() == Some(key));
+        found.map(|(&id, _)| id).ok_or_else(|| no_device(key, format!("link {key} is gone")))
     }
 
     fn set_log(&self, filter: Option<&str>) -> Result<(), ServiceError> {
@@ -166,20 +167,20 @@ impl Service {
     }
 
     /// Notes what was applied, for the comparison with the next file, also by the next daemon.
-    fn applied(&mut self, config: Config) {
+    fn save_applied(&mut self, config: Config) {
         if let Err(error) = self.store.put_config(&config.to_toml()) {
-            tracing::error!("{}", storage("the configuration", &error));
+            tracing::error!("{}", storage_error("the configuration", &error));
         }
         self.config = config;
     }
 
     /// Gives links that were made by request to the entries that now describe them.
-    fn claim(&mut self, entries: &[(u64, String)]) -> Result<(), ServiceError> {
-        for (id, wish) in entries {
+    fn assign_entries(&mut self, entries: &[(u64, String)]) -> Result<(), ServiceError> {
+        for (id, key) in entries {
             if let Some(link) = self.links.get_mut(id).filter(|link| link.config.is_none()) {
-                link.config = Some(wish.clone());
+                link.config = Some(key.clone());
                 let record = link.record();
-                self.store.put_link(&record).map_err(|error| storage(wish, &error))?;
+                self.store.put_link(&record).map_err(|error| storage_error(key, &error))?;
             }
         }
         Ok(())

@@ -3,10 +3,10 @@
 mod add;
 mod change;
 mod config;
-mod happen;
-mod owned;
+mod events;
+mod netns;
+mod owner;
 mod parents;
-mod places;
 mod problem;
 mod recover;
 
@@ -23,13 +23,13 @@ use umacvlan_engine::engine::{EngineOptions, ParentStatus, SubId, SubStatus};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::{Netns, NetnsId};
 
-use self::add::Whose;
-pub use self::happen::follow;
+use self::add::Ownership;
+pub use self::events::follow_engine_events;
+use self::netns::Names;
 use self::parents::Attached;
-use self::places::Names;
 use super::log::Log;
 use super::store::{LinkRecord, Store};
-use super::view::{self, Around};
+use super::to_api::{self, LinkContext};
 use crate::error::ServiceError;
 use umacvlan_api::{Code, EventView, LinkChange, LinkView, NewLink, ParentView, Problem};
 use umacvlan_config::Config;
@@ -54,13 +54,13 @@ pub type Shared = Arc<Mutex<Service>>;
 
 /// The service, once nobody else uses it. One that panicked has left nothing half done that the
 /// next answer could not show.
-pub fn lock(shared: &Shared) -> MutexGuard<'_, Service> {
+pub fn lock_service(shared: &Shared) -> MutexGuard<'_, Service> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a service begins with.
 #[derive(Debug)]
-pub struct Options {
+pub struct ServiceOptions {
     pub store: Store,
     pub engine: EngineOptions,
     pub config_file: PathBuf,
@@ -87,7 +87,7 @@ pub struct Service {
     /// The configuration as it was last applied.
     config: Config,
     config_file: PathBuf,
-    /// See [`Options::log`].
+    /// See [`ServiceOptions::log`].
     log: Option<(Log, String)>,
     events: broadcast::Sender<EventView>,
 }
@@ -126,8 +126,8 @@ impl Entry {
 
 impl Service {
     /// Starts an engine without parents and links, for the namespace of the calling thread.
-    pub fn start(options: Options) -> Result<Self> {
-        let Options { store, engine, config_file, config, log } = options;
+    pub fn start(options: ServiceOptions) -> Result<Self> {
+        let ServiceOptions { store, engine, config_file, config, log } = options;
         Ok(Self {
             engine: Arc::new(Engine::start_with(engine)?),
             rtnl: Rtnl::open()?,
@@ -148,7 +148,7 @@ impl Service {
         new: &NewLink,
         caller: Option<u32>,
     ) -> Result<LinkView, ServiceError> {
-        let whose = Whose { config: None, owner: new.owner.clone() };
+        let whose = Ownership { config: None, owner: new.owner.clone() };
         self.add(&new.name, &new.spec, caller, whose)
     }
 
@@ -199,7 +199,7 @@ impl Service {
         caller: Option<u32>,
     ) -> Result<Vec<LinkView>, ServiceError> {
         let netns = match netns {
-            Some(place) => Some(places::open(place, caller)?.id()),
+            Some(place) => Some(netns::open(place, caller)?.id()),
             None => None,
         };
         let names = Names::read(self.home);
@@ -220,7 +220,7 @@ impl Service {
         let configured = |parent: &ParentStatus| {
             self.parents.get(&parent.name).is_some_and(|attached| attached.configured)
         };
-        Ok(status.iter().map(|parent| view::parent(parent, configured(parent))).collect())
+        Ok(status.iter().map(|parent| to_api::parent(parent, configured(parent))).collect())
     }
 
     /// What happens from now on. A receiver that lags loses the oldest, and is told how many.
@@ -269,13 +269,13 @@ impl Service {
     ) -> impl Iterator<Item = LinkView> {
         let counted = parent.subs.iter().zip(&parent.counters.subs);
         counted.filter(move |(sub, _)| wanted(sub)).map(move |(sub, (_, stats))| {
-            let around = Around {
+            let around = LinkContext {
                 config: self.links.get(&sub.number.0).and_then(|link| link.config.clone()),
                 owner: self.links.get(&sub.number.0).and_then(|link| link.owner.clone()),
                 netns: names.shown(sub.netns),
                 parent_up,
             };
-            view::link(sub, parent, stats, around)
+            to_api::link(sub, parent, stats, around)
         })
     }
 
@@ -286,7 +286,7 @@ impl Service {
     }
 
     /// Looks at a link again; what has changed is written down and told.
-    fn note(&mut self, id: u64) -> io::Result<()> {
+    fn refresh(&mut self, id: u64) -> io::Result<()> {
         // Of one that is gone an event tells.
         let (Ok(now), Some(entry)) = (self.engine.sub(SubId(id)), self.links.get_mut(&id)) else {
             return Ok(());
@@ -301,7 +301,7 @@ impl Service {
             true => Ok(()),
             false => self.store.put_link(&record),
         };
-        self.tell_change(id, &was);
+        self.publish_change(id, &was);
         written.and_then(|()| if touched { self.write_parent(&parent) } else { Ok(()) })
     }
 }

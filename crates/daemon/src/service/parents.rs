@@ -7,7 +7,7 @@ use umacvlan_engine::engine::{Absent, ParentOptions, ParentStatus, SubStatus};
 use umacvlan_engine::worker::WorkerConfig;
 
 use super::Service;
-use super::problem::storage;
+use super::problem::storage_error;
 use crate::error::ServiceError;
 use crate::store::ParentRecord;
 use umacvlan_config::ParentSettings;
@@ -31,7 +31,7 @@ impl Service {
     /// The parent below an interface: its own if it is one of ours here, as the kernel's macvlan
     /// on a macvlan is one on its parent; the one that it was attached as, if it has been renamed
     /// since; else itself.
-    pub(super) fn lower(&mut self, name: &str) -> String {
+    pub(super) fn resolve_parent(&mut self, name: &str) -> String {
         let ours = |seen: &&SubStatus| seen.name == name && seen.netns == self.home;
         if let Some(seen) = self.links.values().map(|link| &link.seen).find(ours) {
             return seen.parent.clone();
@@ -114,7 +114,8 @@ impl Service {
         self.engine.add_parent(options)?;
         let attached = self.engine.parent(&name).map_err(ServiceError::from).and_then(|status| {
             let record = record(&status);
-            let written = self.store.put_parent(&record).map_err(|error| storage(&name, &error));
+            let written =
+                self.store.put_parent(&record).map_err(|error| storage_error(&name, &error));
             written.map(|()| (record, status.present))
         });
         match attached {

@@ -42,7 +42,7 @@ pub(super) fn no_device(name: &str, message: impl Into<String>) -> ServiceError 
 }
 
 /// The state of something could not be written.
-pub(super) fn storage(what: &str, error: &io::Error) -> ServiceError {
+pub(super) fn storage_error(what: &str, error: &io::Error) -> ServiceError {
     let message = format!(
         "the state of {what} cannot be written: {error}; make room in the state directory, and try again"
     );

@@ -15,11 +15,11 @@ use umacvlan_sys::netns::{Netns, NetnsId, reachable};
 
 use super::{Entry, Service};
 use crate::error::ServiceError;
-use crate::store::{Found, LinkRecord, ParentRecord};
+use crate::store::{LinkRecord, ParentRecord, SavedState};
 
 /// An interface that a daemon may have left: a TAP that nothing but itself keeps.
 #[derive(Debug)]
-struct Left {
+struct Orphan {
     /// The number of its namespace among those that were looked at.
     place: usize,
     netns: NetnsId,
@@ -32,18 +32,18 @@ struct Left {
 const LOOKS: usize = 4;
 
 /// Why an interface is not served.
-enum Missed {
+enum AdoptError {
     /// It was not found.
-    Gone,
+    NotFound,
     /// It was found, and this came in between.
-    There(ServiceError),
+    Failed(ServiceError),
 }
 
 impl Service {
     /// Takes up all links of a former daemon. `places` are the namespaces they may be in.
-    pub fn recover(&mut self, found: &Found, places: &[Netns]) {
-        let Found { links, parents, .. } = found;
-        parents.iter().for_each(restore);
+    pub fn recover(&mut self, found: &SavedState, places: &[Netns]) {
+        let SavedState { links, parents, .. } = found;
+        parents.iter().for_each(restore_offloads);
         let parent = |record: &LinkRecord| parents.iter().find(|one| one.name == record.parent);
         if !links.is_empty() {
             let mut missed = self.adopt(&links.iter().collect::<Vec<_>>(), parents, places);
@@ -56,8 +56,8 @@ impl Service {
             }
             for (record, why) in missed {
                 match why {
-                    Missed::Gone => self.mourn(record, parent(record)),
-                    Missed::There(problem) => self.put_off(record, &problem),
+                    AdoptError::NotFound => self.drop_lost(record, parent(record)),
+                    AdoptError::Failed(problem) => self.defer(record, &problem),
                 }
             }
             let (found, of) = (self.links.len(), links.len());
@@ -75,9 +75,9 @@ impl Service {
         records: &[&'r LinkRecord],
         parents: &[ParentRecord],
         places: &[Netns],
-    ) -> Vec<(&'r LinkRecord, Missed)> {
-        let mut left = look(places);
-        let served = |left: &Left| {
+    ) -> Vec<(&'r LinkRecord, AdoptError)> {
+        let mut left = find_orphans(places);
+        let served = |left: &Orphan| {
             let mut links = self.links.values().map(|link| &link.seen);
             links.any(|seen| (seen.netns, seen.index) == (left.netns, left.link.index))
         };
@@ -86,19 +86,19 @@ impl Service {
         let mut missed = Vec::new();
         for (record, found) in records.iter().zip(matches) {
             let Some(left) = found.map(|at| &left[at]) else {
-                missed.push((*record, Missed::Gone));
+                missed.push((*record, AdoptError::NotFound));
                 continue;
             };
             let parent = parents.iter().find(|parent| parent.name == record.parent);
             if let Err(problem) = self.try_adopt(record, parent, left, &places[left.place]) {
-                missed.push((*record, Missed::There(problem)));
+                missed.push((*record, AdoptError::Failed(problem)));
             }
         }
         missed
     }
 
     /// What cannot be served now stays written down.
-    fn put_off(&mut self, record: &LinkRecord, problem: &ServiceError) {
+    fn defer(&mut self, record: &LinkRecord, problem: &ServiceError) {
         tracing::error!(
             "link {}, number {}, is there, but cannot be served: {problem}. The next start \
              tries again",
@@ -112,14 +112,16 @@ impl Service {
         &mut self,
         record: &LinkRecord,
         parent: Option<&ParentRecord>,
-        left: &Left,
+        left: &Orphan,
         netns: &Netns,
     ) -> Result<(), ServiceError> {
         let (name, number) = (&record.parent, SubId(record.id));
         let fresh = !self.parents.contains_key(name);
         self.attach_again(name, parent, record.mode == Mode::Passthru)?;
         let adopt = Adopt {
-            netns: netns.try_clone().map_err(|error| super::problem::storage(name, &error))?,
+            netns: netns
+                .try_clone()
+                .map_err(|error| super::problem::storage_error(name, &error))?,
             index: left.link.index,
             number: Some(number),
             mode: record.mode,
@@ -144,7 +146,7 @@ impl Service {
     }
 
     /// Gives up a link whose interface is gone.
-    fn mourn(&mut self, record: &LinkRecord, parent: Option<&ParentRecord>) {
+    fn drop_lost(&mut self, record: &LinkRecord, parent: Option<&ParentRecord>) {
         tracing::warn!(
             "link {}, number {}, is gone: no TAP with its address {} or in its place in any \
              namespace that can be seen from here; one that another container hides is left there",
@@ -155,12 +157,12 @@ impl Service {
         self.store.remove_link(record.id);
         self.detach_idle(&record.parent);
         if let (Mode::Passthru, Some(parent)) = (record.mode, parent) {
-            self.give_back(record, parent);
+            self.restore_parent_mac(record, parent);
         }
     }
 
     /// A parent that has the address of a passthru link that is gone gets its own again.
-    fn give_back(&mut self, record: &LinkRecord, parent: &ParentRecord) {
+    fn restore_parent_mac(&mut self, record: &LinkRecord, parent: &ParentRecord) {
         let Ok(Some(link)) = self.rtnl.link(&parent.name) else {
             return;
         };
@@ -174,7 +176,7 @@ impl Service {
 }
 
 /// Has the NIC of a parent do again what it did before a daemon that could not see to that.
-fn restore(parent: &ParentRecord) {
+fn restore_offloads(parent: &ParentRecord) {
     let restored = Ethtool::open()
         .and_then(|ethtool| ethtool.restore(&parent.name, parent.switched_off.into()));
     // An interface that is gone has nothing to be restored.
@@ -186,12 +188,12 @@ fn restore(parent: &ParentRecord) {
 }
 
 /// Everything in these namespaces that a daemon may have left.
-fn look(places: &[Netns]) -> Vec<Left> {
+fn find_orphans(places: &[Netns]) -> Vec<Orphan> {
     let mut left = Vec::new();
     for (place, netns) in places.iter().enumerate() {
         match Rtnl::open_in(netns).and_then(|mut rtnl| rtnl.links()) {
             Ok(links) => left.extend(
-                links.into_iter().filter(Link::is_own_persistent_tap).map(|link| Left {
+                links.into_iter().filter(Link::is_own_persistent_tap).map(|link| Orphan {
                     place,
                     netns: netns.id(),
                     link,
@@ -203,21 +205,21 @@ fn look(places: &[Netns]) -> Vec<Left> {
     left
 }
 
-fn in_place(record: &LinkRecord, left: &Left) -> bool {
+fn in_place(record: &LinkRecord, left: &Orphan) -> bool {
     record.netns() == left.netns && record.index == left.link.index
 }
 
-fn same_mac(record: &LinkRecord, left: &Left) -> bool {
+fn same_mac(record: &LinkRecord, left: &Orphan) -> bool {
     left.link.mac == Some(record.mac)
 }
 
-fn same_name(record: &LinkRecord, left: &Left) -> bool {
+fn same_name(record: &LinkRecord, left: &Orphan) -> bool {
     left.link.name == record.name
 }
 
 /// For each record the interface that it is about, by its place in the list; each is taken once.
-fn match_all(records: &[&LinkRecord], left: &[Left]) -> Vec<Option<usize>> {
-    let passes: [fn(&LinkRecord, &Left) -> bool; 4] = [
+fn match_all(records: &[&LinkRecord], left: &[Orphan]) -> Vec<Option<usize>> {
+    let passes: [fn(&LinkRecord, &Orphan) -> bool; 4] = [
         |record, left| in_place(record, left) && same_mac(record, left),
         |record, left| same_mac(record, left) && same_name(record, left),
         same_mac,
@@ -239,12 +241,12 @@ mod tests {
     use umacvlan_core::MacAddr;
 
     use super::*;
-    use crate::testing::{link_record, sub_status};
+    use crate::fixtures::{link_record, sub_status};
 
-    fn left(ino: u64, index: u32, last: u8, name: &str) -> Left {
+    fn left(ino: u64, index: u32, last: u8, name: &str) -> Orphan {
         let mut link = sub_status(0, name).link;
         (link.index, link.mac) = (index, Some(MacAddr::new([2, 0, 0, 0, 0, last])));
-        Left { place: 0, netns: NetnsId { dev: 4, ino }, link }
+        Orphan { place: 0, netns: NetnsId { dev: 4, ino }, link }
     }
 
     fn record(ino: u64, index: u32, last: u8, name: &str) -> LinkRecord {

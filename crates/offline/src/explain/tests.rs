@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::question::{FrameSummary, Question};
 use super::{switch_from_config, switch_from_daemon};
 use crate::offline_switch::{Assumptions, OfflineSwitch};
-use umacvlan_api::{InfoData, LinkInfo, LinkView, Own, ParentView};
+use umacvlan_api::{InfoData, LinkInfo, LinkView, ParentView, UmacvlanInfo};
 use umacvlan_config::Config;
 
 const LAB: &str = "\
@@ -226,11 +226,11 @@ fn link(parent: &str, name: &str, netns: &str, mac: &str, mode: &str) -> LinkVie
             info_kind: "macvlan".to_owned(),
             info_data: InfoData { mode: mode.to_owned(), ..InfoData::default() },
         },
-        umacvlan: Own {
+        umacvlan: UmacvlanInfo {
             parent: parent.to_owned(),
             netns: Some(netns.to_owned()),
             groups: vec!["01:00:5e:00:00:fb".to_owned()],
-            ..Own::default()
+            ..UmacvlanInfo::default()
         },
         ..LinkView::default()
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use super::Style;
-use umacvlan_api::{LinkInfo, LinkView, Own, Stats, SubCounters};
+use umacvlan_api::{LinkInfo, LinkView, Stats, SubCounters, UmacvlanInfo};
 
 /// A link as a JSON object.
 #[derive(Debug, Serialize)]
@@ -216,7 +216,7 @@ impl<'a> Details<'a> {
 }
 
 impl<'a> OwnJson<'a> {
-    fn new(own: &'a Own, style: Style) -> Self {
+    fn new(own: &'a UmacvlanInfo, style: Style) -> Self {
         let counted = style.statistics > 0;
         Self {
             id: own.id,

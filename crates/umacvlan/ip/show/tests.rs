@@ -1,7 +1,7 @@
 //! Output equal to that of `ip` 6.1 for a kernel macvlan, byte for byte.
 
 use super::{LinkJson, Scene, Style, link};
-use umacvlan_api::{InfoData, LinkInfo, LinkView, Own, Reasons};
+use umacvlan_api::{InfoData, LinkInfo, LinkView, Reasons, UmacvlanInfo};
 
 fn view() -> LinkView {
     let text = str::to_owned;
@@ -39,7 +39,7 @@ fn view() -> LinkView {
         tso_max_size: Some(524_280),
         tso_max_segs: Some(65535),
         gro_max_size: Some(65536),
-        umacvlan: Own {
+        umacvlan: UmacvlanInfo {
             id: 7,
             parent: text("p0"),
             link_index: 3,
@@ -47,7 +47,7 @@ fn view() -> LinkView {
             io: text("uring"),
             cpu: Some(1),
             poll: text("adaptive"),
-            ..Own::default()
+            ..UmacvlanInfo::default()
         },
         ..LinkView::default()
     }

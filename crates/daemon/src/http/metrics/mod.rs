@@ -10,6 +10,9 @@ mod tests;
 use std::fmt::Result;
 use std::time::Duration;
 
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet, text,
@@ -17,7 +20,30 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use umacvlan_api::{Amount, LinkView, ParentView, Reasons, SubCounters};
+use umacvlan_api::{Amount, LinkView, ParentView, Problem, Reasons, SubCounters};
+
+use super::{App, VERSION};
+use crate::error::ServiceError;
+
+/// Counters of everything, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "daemon",
+    responses(
+        (status = 200, description = "OpenMetrics text.", body = String,
+            content_type = "application/openmetrics-text"),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn metrics(
+    State(app): State<App>,
+) -> core::result::Result<impl IntoResponse, ServiceError> {
+    let (links, parents) =
+        app.call(|service| Ok((service.links(None, None)?, service.parents()?))).await?;
+    let scrape = Scrape { links, parents, uptime: app.started.elapsed(), version: VERSION };
+    Ok(([(CONTENT_TYPE, CONTENT)], render(scrape)))
+}
 
 /// What [`render`] writes.
 pub(super) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

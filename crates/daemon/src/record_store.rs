@@ -1,4 +1,4 @@
-//! [`Files`]: a directory of records, each a small file of its own.
+//! [`RecordStore`]: a directory of records, each a small file of its own.
 //!
 //! A file is written under another name and renamed, so a reader sees the old or the new, never a
 //! half. Each carries the version of its format; one that cannot be understood is set aside, said
@@ -32,16 +32,16 @@ struct Versioned<T> {
 
 /// Where a file is once it has been written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum Durability {
     /// On the disk, whatever becomes of the machine.
-    Always,
+    Synced,
     /// Where the next process finds it: enough for what ends with the machine's power itself.
     UntilBoot,
 }
 
 /// The directory, which one daemon has to itself.
 #[derive(Debug)]
-pub struct Files {
+pub struct RecordStore {
     dir: PathBuf,
     /// What it means that a file could not be understood, as a sentence.
     lost: &'static str,
@@ -49,7 +49,7 @@ pub struct Files {
     _lock: Flock<File>,
 }
 
-impl Files {
+impl RecordStore {
     /// Takes the directory, which is made if it is not there. `lost` says, as a sentence, what it
     /// means that a file cannot be understood.
     ///
@@ -103,7 +103,7 @@ impl Files {
     ///
     /// # Errors
     /// It cannot be written; then it is as it was.
-    pub fn write<T: Serialize>(&self, name: &str, record: &T, kept: Kept) -> io::Result<()> {
+    pub fn write<T: Serialize>(&self, name: &str, record: &T, kept: Durability) -> io::Result<()> {
         let temporary = self.dir.join(format!("{name}.new"));
         let text = serde_json::to_vec(&Versioned { version: VERSION, record })?;
         let written = write_file(&temporary, &text, kept)
@@ -115,8 +115,8 @@ impl Files {
         written?;
         match kept {
             // The new name is on the disk when the directory is.
-            Kept::Always => File::open(&self.dir)?.sync_all(),
-            Kept::UntilBoot => Ok(()),
+            Durability::Synced => File::open(&self.dir)?.sync_all(),
+            Durability::UntilBoot => Ok(()),
         }
     }
 
@@ -131,13 +131,13 @@ impl Files {
     }
 }
 
-fn write_file(path: &Path, text: &[u8], kept: Kept) -> io::Result<()> {
+fn write_file(path: &Path, text: &[u8], kept: Durability) -> io::Result<()> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text)?;
     match kept {
-        Kept::Always => file.sync_all(),
-        Kept::UntilBoot => Ok(()),
+        Durability::Synced => file.sync_all(),
+        Durability::UntilBoot => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Mistakes`]: what is wrong with a file, and where.
+//! [`Diagnostics`]: errors and warnings about a file, each with its place.
 
 use std::fmt;
 use std::io;
@@ -8,88 +8,88 @@ use serde::Serialize;
 
 use umacvlan_api::{Code, Problem};
 
-/// Columns of a line that are shown; of a longer one, those around the mistake.
+/// Columns of a line that are shown; of a longer line, those around the error.
 const SHOWN: usize = 120;
 
-/// Something wrong, and the bytes of the file that it is about.
+/// An error or a warning, and the bytes of the file that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mistake {
+pub(super) struct Diagnostic {
     pub(super) span: Range<usize>,
     /// What is wrong, and what was expected.
     pub(super) message: String,
 }
 
-/// Everything that is wrong with a file, in the order of the file.
+/// All errors, or all warnings, about a file, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes {
+pub struct Diagnostics {
     file: String,
-    found: Vec<Placed>,
+    found: Vec<LocatedDiagnostic>,
 }
 
-/// A mistake, for programs.
+/// A diagnostic as `umacvlan config check --json` prints it.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Located<'m> {
+pub struct DiagnosticView<'m> {
     line: usize,
     column: usize,
     message: &'m str,
 }
 
-/// A mistake with its place as people count: lines and characters, from 1.
+/// A diagnostic with its line and column, counted in characters from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Placed {
+struct LocatedDiagnostic {
     line: usize,
     column: usize,
     message: String,
-    /// The line, or what is shown of it.
+    /// The line, or the part of it that is shown.
     text: String,
-    /// How many characters of `text` stand before the mistake, and how many are in it.
+    /// Characters of `text` before the error, and characters in error.
     before: usize,
     width: usize,
 }
 
-impl Mistakes {
-    pub(super) fn new(file: &str, text: &str, mut found: Vec<Mistake>) -> Self {
-        found.sort_by_key(|mistake| mistake.span.start);
+impl Diagnostics {
+    pub(super) fn new(file: &str, text: &str, mut found: Vec<Diagnostic>) -> Self {
+        found.sort_by_key(|diagnostic| diagnostic.span.start);
         found.dedup();
-        // Lines are counted once, from one mistake to the next.
+        // Counting goes on from the previous diagnostic, so that each line is counted once.
         let (mut line, mut counted) = (1, 0);
-        let placed = |mistake: Mistake| {
-            let start = floor(text, mistake.span.start);
+        let placed = |diagnostic: Diagnostic| {
+            let start = floor(text, diagnostic.span.start);
             line += text.get(counted..start).unwrap_or_default().matches('\n').count();
             counted = start;
-            Placed::new(text, line, mistake)
+            LocatedDiagnostic::new(text, line, diagnostic)
         };
         let found = found.into_iter().map(placed).collect();
         Self { file: file.to_owned(), found }
     }
 
-    /// None, in that file.
-    pub fn none(file: &str) -> Self {
+    /// No diagnostics for this file.
+    pub fn empty(file: &str) -> Self {
         Self { file: file.to_owned(), found: Vec::new() }
     }
 
-    /// Each with its place.
-    pub fn located(&self) -> impl Iterator<Item = Located<'_>> {
-        self.found.iter().map(|Placed { line, column, message, .. }| Located {
+    /// Each with its line and column.
+    pub fn located(&self) -> impl Iterator<Item = DiagnosticView<'_>> {
+        self.found.iter().map(|LocatedDiagnostic { line, column, message, .. }| DiagnosticView {
             line: *line,
             column: *column,
             message,
         })
     }
 
-    /// How many there are.
+    /// The number of diagnostics.
     pub(super) const fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// Each on one line, `FILE:LINE:COLUMN: what is wrong, what was expected`.
+    /// One line each: `FILE:LINE:COLUMN: what is wrong, what was expected`.
     pub fn lines(&self) -> impl Iterator<Item = String> {
-        self.found.iter().map(|Placed { line, column, message, .. }| {
+        self.found.iter().map(|LocatedDiagnostic { line, column, message, .. }| {
             format!("{}:{line}:{column}: {message}", self.file)
         })
     }
 
-    /// The first one, how many more there are, and how to see them: one line.
+    /// One line: the first diagnostic, how many more there are, and the command that shows them.
     pub fn one_line(&self) -> String {
         let first = self.lines().next().unwrap_or_default();
         match self.len() {
@@ -103,12 +103,13 @@ impl Mistakes {
     }
 }
 
-impl fmt::Display for Mistakes {
-    /// Each with its line of the file, and carets under what is wrong there.
+impl fmt::Display for Diagnostics {
+    /// Each with its line of the file and carets below the error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gutter = self.found.iter().map(|placed| placed.line.to_string().len()).max();
         let gutter = gutter.unwrap_or_default();
-        for (Placed { line, text, before, width, .. }, told) in self.found.iter().zip(self.lines())
+        for (LocatedDiagnostic { line, text, before, width, .. }, told) in
+            self.found.iter().zip(self.lines())
         {
             let (nothing, carets) = ("", "^".repeat(*width));
             writeln!(f, "{told}")?;
@@ -120,8 +121,8 @@ impl fmt::Display for Mistakes {
     }
 }
 
-impl Placed {
-    fn new(text: &str, number: usize, Mistake { span, message }: Mistake) -> Self {
+impl LocatedDiagnostic {
+    fn new(text: &str, number: usize, Diagnostic { span, message }: Diagnostic) -> Self {
         let start = floor(text, span.start);
         let before = text.get(..start).unwrap_or_default();
         let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -130,7 +131,7 @@ impl Placed {
         let end = floor(text, span.end.clamp(start, begin + line.len().max(start - begin)));
         let width = text.get(start..end).unwrap_or_default().chars().count().max(1);
         let skipped = if at < SHOWN { 0 } else { at - SHOWN / 2 };
-        // What would move the cursor must not reach the terminal.
+        // Control characters could move the cursor of the terminal.
         let plain = |sign: char| match sign {
             '\t' => ' ',
             _ if sign.is_control() => char::REPLACEMENT_CHARACTER,
@@ -147,25 +148,25 @@ impl Placed {
     }
 }
 
-/// The nearest place at or before `at` that is between two characters.
+/// The nearest character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default()
 }
 
-/// A configuration that cannot be used.
+/// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file could not be read.
+    /// The file cannot be read.
     #[error("cannot read the configuration {file}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Why.
+        /// Error of the system call.
         source: io::Error,
     },
-    /// Something is wrong with it.
+    /// The file has errors.
     #[error("{}", .0.one_line())]
-    Wrong(Mistakes),
+    Wrong(Diagnostics),
 }
 
 impl From<LoadError> for Problem {

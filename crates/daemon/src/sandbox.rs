@@ -1,7 +1,7 @@
 //! What the daemon gives up once it has started, so that whoever takes it over gets little.
 //!
 //! Capabilities and filters belong to threads and are inherited by those they start. So
-//! [`process`] runs on the main thread before there is another one, and [`Worker::confine`] on
+//! [`confine_process`] runs on the main thread before there is another one, and [`WorkerSandbox::confine`] on
 //! each thread that forwards, which alone reads bytes that strangers have written.
 //!
 //! A weakness that is accepted: a worker keeps its io_uring, whose requests no filter sees. What
@@ -35,7 +35,7 @@ const NEEDED: [Capability; 5] = [
 ///
 /// # Errors
 /// The kernel refuses what everybody may do: to give up.
-pub fn process() -> Result<()> {
+pub fn confine_process() -> Result<()> {
     let had = caps::read(None, CapSet::Permitted)?;
     let kept: CapsHashSet = NEEDED.into_iter().filter(|cap| had.contains(cap)).collect();
     for cap in caps::read(None, CapSet::Bounding)? {
@@ -59,11 +59,11 @@ fn give_up(kept: &CapsHashSet) -> Result<()> {
 
 /// How the threads that forward are confined.
 #[derive(Clone, Debug)]
-pub struct Worker {
+pub struct WorkerSandbox {
     filter: Arc<BpfProgram>,
 }
 
-impl Worker {
+impl WorkerSandbox {
     /// Prepares the filter.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_worker_can_open_neither_file_nor_socket_and_forwards_on() {
         let (mut here, mut there) = UnixStream::pair().unwrap();
-        let worker = Worker::new().unwrap();
+        let worker = WorkerSandbox::new().unwrap();
         let confined = thread::spawn(move || {
             File::open("/proc/self/status").unwrap();
             worker.confine();
@@ -179,8 +179,8 @@ mod tests {
     #[test]
     fn a_process_keeps_what_it_needs_and_no_more() {
         let kept = thread::spawn(|| {
-            process().unwrap();
-            process().unwrap();
+            confine_process().unwrap();
+            confine_process().unwrap();
             assert!(prctl::get_no_new_privs().unwrap());
             caps::read(None, CapSet::Permitted).unwrap()
         });

@@ -1,4 +1,4 @@
-//! What Docker or a daemon has left behind when it ended.
+//! Links and endpoints that Docker or a former daemon has left behind.
 
 use std::time::{Duration, Instant};
 
@@ -6,23 +6,24 @@ use super::Driver;
 use crate::endpoint::{Endpoint, OWNER, Stage};
 use umacvlan_daemon::Service;
 
-/// How long a link may wait in the daemon's namespace for Docker to take it or to delete it. Docker
-/// repeats its calls for half a minute; a machine that starts many containers is slow.
+/// How long a link may wait in the daemon's namespace until Docker takes or deletes it. Docker
+/// repeats its calls for half a minute, and a machine that starts many containers is slow.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Driver {
-    /// Forgets endpoints whose links are gone, with the machine's power or by other hands. Removes
-    /// the links that Docker has not taken yet, since the call that has made one may have got no
-    /// answer, and one that Docker takes is made again; and those that Docker has brought back.
-    pub fn settle(&mut self, service: &mut Service) {
-        let owners = service.owners(OWNER);
+    /// Removes what a former daemon or Docker has left behind, after links were re-adopted:
+    /// endpoints whose links are gone, and links in the daemon's namespace that Docker has not
+    /// joined yet or has brought back. The call that made such a link may have got no response; if
+    /// Docker does join the endpoint, the link is made again.
+    pub fn reconcile(&mut self, service: &mut Service) {
+        let owners = service.owners_with_prefix(OWNER);
         let there = |endpoint: &Endpoint| {
-            let owner = endpoint.asked.owner();
+            let owner = endpoint.spec.owner();
             owners.iter().any(|(other, _)| *other == owner)
         };
         let gone = |endpoint: &&Endpoint| !there(endpoint);
         let gone: Vec<String> =
-            self.endpoints.values().filter(gone).map(|end| end.asked.id.clone()).collect();
+            self.endpoints.values().filter(gone).map(|end| end.spec.id.clone()).collect();
         gone.iter().for_each(|id| self.forget(id));
         for (owner, _) in owners.iter().filter(|(_, home)| *home) {
             let id = owner.trim_start_matches(OWNER);
@@ -41,25 +42,25 @@ impl Driver {
         tracing::info!("docker: {networks} networks, {endpoints} endpoints");
     }
 
-    /// Removes what nobody will ask for any more: links that wait too long where Docker has neither
-    /// taken nor deleted them, since one of the two was gone when it would have.
+    /// Removes endpoints whose links have waited in the daemon's namespace for too long: Docker or
+    /// a daemon has ended before it could join or delete them.
     pub(crate) fn sweep(&mut self, service: &mut Service, now: Instant) {
-        let mut owners = service.owners(OWNER);
-        let known = self.endpoints.values().map(|endpoint| endpoint.asked.owner());
+        let mut owners = service.owners_with_prefix(OWNER);
+        let known = self.endpoints.values().map(|endpoint| endpoint.spec.owner());
         let without: Vec<_> =
             known.filter(|owner| !owners.iter().any(|(other, _)| other == owner)).collect();
         owners.extend(without.into_iter().map(|owner| (owner, true)));
         for owner in self.overdue(&owners, now) {
             let id = owner.trim_start_matches(OWNER);
-            tracing::warn!("docker: endpoint {id} was left behind, and is removed");
-            if let Err(refused) = self.remove(service, id) {
+            tracing::warn!("docker: endpoint {id} was left behind and is removed");
+            if let Err(refused) = self.remove_endpoint(service, id) {
                 tracing::error!("docker: the link of endpoint {id} stays: {refused}");
             }
         }
     }
 
-    /// Of these owners, each with whether its link is in the daemon's namespace or nowhere, those
-    /// for which that has been so for too long.
+    /// The owners whose links have been in the daemon's namespace, or nowhere, for too long. Each
+    /// owner comes with whether that is so now.
     fn overdue(&mut self, owners: &[(String, bool)], now: Instant) -> Vec<String> {
         let home = || owners.iter().filter(|(_, home)| *home).map(|(owner, _)| owner);
         self.waiting.retain(|waits, _| home().any(|owner| owner == waits));
@@ -87,7 +88,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(driver.overdue(&owners(true), at(0)).is_empty());
         assert!(driver.overdue(&owners(true), at(299)).is_empty());
-        // Docker has taken it meanwhile, and brings it back.
+        // Docker takes it and brings it back.
         assert!(driver.overdue(&owners(false), at(300)).is_empty());
         assert!(driver.overdue(&owners(true), at(400)).is_empty());
         assert!(driver.overdue(&owners(true), at(699)).is_empty());

@@ -18,13 +18,13 @@ use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_netlink::{Link, LinkFlags, OperState};
 
 use umacvlan_api::{
-    InfoData, LinkInfo, LinkView, Own, ParentView, RxStats, Stats, SubCounters, TxStats,
+    InfoData, LinkInfo, LinkView, ParentView, RxStats, Stats, SubCounters, TxStats, UmacvlanInfo,
     WireCounters, WorkerCounters, WorkerView,
 };
 
 /// What neither the link's interface nor the engine knows.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Around {
+pub(crate) struct LinkContext {
     /// The name under which the configuration has it.
     pub config: Option<String>,
     /// What whoever asked for it finds it by.
@@ -40,7 +40,7 @@ pub(crate) fn link(
     sub: &SubStatus,
     parent: &ParentStatus,
     stats: &SubStats,
-    around: Around,
+    around: LinkContext,
 ) -> LinkView {
     let Link { link_type, .. } = sub.link;
     let link = &sub.link;
@@ -159,8 +159,13 @@ fn info(sub: &SubStatus, parent: &ParentStatus) -> InfoData {
     }
 }
 
-fn own(sub: &SubStatus, parent: &ParentStatus, stats: &SubStats, around: Around) -> Own {
-    Own {
+fn own(
+    sub: &SubStatus,
+    parent: &ParentStatus,
+    stats: &SubStats,
+    around: LinkContext,
+) -> UmacvlanInfo {
+    UmacvlanInfo {
         id: sub.number.0,
         parent: sub.parent.clone(),
         config: around.config,
@@ -292,16 +297,16 @@ const FLAGS: [(LinkFlags, &str); 17] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{parent_status, sub_status};
+    use crate::fixtures::{parent_status, sub_status};
 
-    fn shown(sub: &SubStatus, parent: &ParentStatus, around: Around) -> LinkView {
+    fn shown(sub: &SubStatus, parent: &ParentStatus, around: LinkContext) -> LinkView {
         link(sub, parent, &SubStats::default(), around)
     }
 
     #[test]
     fn a_link_is_shown_as_the_macvlan_it_stands_for() {
         let (sub, parent) = (sub_status(3, "mac1"), parent_status("p0"));
-        let up = Around { parent_up: true, ..Around::default() };
+        let up = LinkContext { parent_up: true, ..LinkContext::default() };
         let view = shown(&sub, &parent, up);
         assert_eq!((view.ifname.as_str(), view.link.as_deref()), ("mac1", Some("p0")));
         assert_eq!(view.linkinfo.info_kind, "macvlan");
@@ -316,7 +321,7 @@ mod tests {
     fn from_another_namespace_the_parent_is_an_index() {
         let (mut sub, parent) = (sub_status(3, "mac1"), parent_status("p0"));
         sub.parent_nsid = Some(5);
-        let away = Around { netns: Some("blue".to_owned()), ..Around::default() };
+        let away = LinkContext { netns: Some("blue".to_owned()), ..LinkContext::default() };
         let view = shown(&sub, &parent, away);
         assert_eq!(view.link, None);
         assert_eq!((view.umacvlan.link_index, view.umacvlan.link_netnsid), (2, Some(5)));
@@ -345,7 +350,7 @@ mod tests {
         ] {
             let mut sub = sub_status(1, "mac1");
             sub.link.flags = set;
-            let around = Around { parent_up, ..Around::default() };
+            let around = LinkContext { parent_up, ..LinkContext::default() };
             let view = shown(&sub, &parent_status("p0"), around);
             assert_eq!((view.flags.join(",").as_str(), view.operstate.as_str()), (words, state));
         }
@@ -355,13 +360,13 @@ mod tests {
     fn a_source_list_shows_in_source_mode_only_and_bclim_unless_it_is_1() {
         let (mut sub, mut parent) = (sub_status(1, "mac1"), parent_status("p0"));
         (sub.mode, parent.bc_cutoff) = (Mode::Source, -1);
-        let info = shown(&sub, &parent, Around::default()).linkinfo.info_data;
+        let info = shown(&sub, &parent, LinkContext::default()).linkinfo.info_data;
         assert_eq!(
             (info.macaddr_count, &info.macaddr_data, info.bclim),
             (Some(0), &None, Some(-1))
         );
         sub.sources = vec![MacAddr::new([2, 0, 0, 0, 0, 9])];
-        let info = shown(&sub, &parent, Around::default()).linkinfo.info_data;
+        let info = shown(&sub, &parent, LinkContext::default()).linkinfo.info_data;
         assert_eq!(info.macaddr_data, Some(vec!["02:00:00:00:00:09".to_owned()]));
     }
 
@@ -373,7 +378,8 @@ mod tests {
         stats.lost.add(DropReason::Full, 4);
         stats.lost.add(DropReason::Down, 50);
         stats.dropped.add(DropReason::NoCarrier, 5);
-        let Stats { rx, tx } = link(&sub, &parent_status("p0"), &stats, Around::default()).stats64;
+        let Stats { rx, tx } =
+            link(&sub, &parent_status("p0"), &stats, LinkContext::default()).stats64;
         assert_eq!((rx.packets, rx.errors, rx.dropped, rx.multicast), (7, 4, 4, 3));
         assert_eq!(tx.dropped, 7);
     }

@@ -2,14 +2,14 @@
 
 use proptest::prelude::*;
 
-use super::super::mistake::Mistakes;
+use super::super::diagnostic::Diagnostics;
 use super::super::*;
 use super::CPUS;
 
 /// Files, and behind each what is said of it, line by line.
 const WRONG: &str = include_str!("wrong.txt");
 
-fn mistakes(text: &str) -> Mistakes {
+fn diagnostics(text: &str) -> Diagnostics {
     Config::parse("f", text, CPUS).map(|parsed| parsed.config).unwrap_err()
 }
 
@@ -21,7 +21,7 @@ fn every_mistake_is_told_with_its_line_and_column_and_what_was_expected() {
         // Behind the last case of a group stands the title of the next.
         let case = case.split("#### ").next().unwrap();
         let (text, expected) = case.split_once("\n----\n").unwrap();
-        let said: Vec<String> = mistakes(text).lines().collect();
+        let said: Vec<String> = diagnostics(text).lines().collect();
         let expected: Vec<&str> = expected.lines().collect();
         assert_eq!(said, expected, "of this file:\n{text}");
         count += 1;
@@ -32,7 +32,7 @@ fn every_mistake_is_told_with_its_line_and_column_and_what_was_expected() {
 #[test]
 fn a_mistake_is_shown_in_its_line_with_carets_below() {
     let text = "[engine]\r\n\tpoll = \"ünruhig\"  # why\r\n[link.m]\nparent = 'p'\nup = 1\n";
-    let shown = mistakes(text).to_string();
+    let shown = diagnostics(text).to_string();
     let expected = [
         "f:2:9: poll: \"ünruhig\" is none of the words for this, expected one of \"adaptive\", \
          \"busy\", \"interrupt\"",
@@ -49,7 +49,7 @@ fn a_mistake_is_shown_in_its_line_with_carets_below() {
 
 #[test]
 fn one_line_tells_how_many_more_there_are() {
-    let line = mistakes("[engine]\npoll = 1\nio = 1\ncpus = 1").one_line();
+    let line = diagnostics("[engine]\npoll = 1\nio = 1\ncpus = 1").one_line();
     assert!(line.starts_with("f:2:8: poll: this is a number"), "{line}");
     assert!(line.ends_with("(and 2 more: `umacvlan config check f` shows all)"), "{line}");
 }
@@ -57,7 +57,7 @@ fn one_line_tells_how_many_more_there_are() {
 #[test]
 fn of_a_long_line_the_part_around_the_mistake_is_shown() {
     let text = format!("engine = {{ cpus = [{}true] }}", "1, ".repeat(1000));
-    let shown = mistakes(&text).to_string();
+    let shown = diagnostics(&text).to_string();
     let caret = shown.lines().rev().take(2).collect::<Vec<_>>();
     let at = caret[0].find('^').unwrap();
     assert_eq!(caret[1].get(at..at + 4), Some("true"));
@@ -66,7 +66,7 @@ fn of_a_long_line_the_part_around_the_mistake_is_shown() {
 
 #[test]
 fn what_would_move_the_cursor_is_not_shown() {
-    let shown = mistakes("x = \"\u{1b}[2J\u{7}\"\n").to_string();
+    let shown = diagnostics("x = \"\u{1b}[2J\u{7}\"\n").to_string();
     assert!(!shown.contains('\u{1b}') && !shown.contains('\u{7}'), "{shown:?}");
 }
 
@@ -140,9 +140,9 @@ proptest! {
         let text = pieces.concat();
         match Config::parse("f", &text, CPUS) {
             Ok(parsed) => _ = parsed.warnings.to_string(),
-            Err(mistakes) => {
-                prop_assert!(mistakes.len() > 0);
-                prop_assert!(mistakes.to_string().lines().count() >= mistakes.len() * 4);
+            Err(diagnostics) => {
+                prop_assert!(diagnostics.len() > 0);
+                prop_assert!(diagnostics.to_string().lines().count() >= diagnostics.len() * 4);
             }
         }
     }
@@ -152,8 +152,8 @@ proptest! {
         let table = ["daemon", "engine", "parent.p", "link.m"][usize::try_from(table).unwrap()];
         for value in [format!("{value:?}"), value] {
             let text = format!("[{table}]\n{key} = {value}\n");
-            if let Err(mistakes) = Config::parse("f", &text, CPUS) {
-                prop_assert!(mistakes.lines().all(|line| !line.contains('\n')));
+            if let Err(diagnostics) = Config::parse("f", &text, CPUS) {
+                prop_assert!(diagnostics.lines().all(|line| !line.contains('\n')));
             }
         }
     }

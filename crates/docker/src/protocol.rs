@@ -1,5 +1,5 @@
-//! What Docker says and wants to hear, by `docs/remote.md` of its libnetwork. What is unknown is
-//! passed over: every release adds something.
+//! Requests and responses of the remote driver protocol (`docs/remote.md` of Docker's libnetwork).
+//! Unknown fields are ignored, because every release of Docker adds some.
 
 use std::collections::BTreeMap;
 
@@ -7,39 +7,45 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_with::{DefaultOnNull, serde_as, skip_serializing_none};
 
-/// `NetworkDriver.CreateNetwork`. What Go has no value for is `null`.
+/// `NetworkDriver.CreateNetwork`. Empty values of Go are `null`.
 #[serde_as]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct CreateNetwork {
+pub(crate) struct CreateNetworkRequest {
+    /// Id of the network.
     #[serde(rename = "NetworkID")]
     pub network: String,
+    /// Options: the user's are below `com.docker.network.generic`.
     #[serde(rename = "Options")]
     #[serde_as(as = "DefaultOnNull")]
     pub options: Map<String, Value>,
+    /// IPv4 address pools.
     #[serde(rename = "IPv4Data")]
     #[serde_as(as = "DefaultOnNull")]
     pub ipv4: Vec<Pool>,
+    /// IPv6 address pools.
     #[serde(rename = "IPv6Data")]
     #[serde_as(as = "DefaultOnNull")]
     pub ipv6: Vec<Pool>,
 }
 
-/// Addresses that Docker gives out.
+/// An address pool, from which Docker assigns addresses.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Pool {
+pub(crate) struct Pool {
+    /// The subnet in CIDR notation.
     #[serde(rename = "Pool")]
     pub pool: String,
-    /// The gateway's address with the length of the prefix.
+    /// The gateway's address with the prefix length.
     #[serde(rename = "Gateway")]
     pub gateway: Option<String>,
 }
 
-/// The requests about a network as a whole.
+/// A request about a network.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct OfNetwork {
+pub(crate) struct NetworkRequest {
+    /// Id of the network.
     #[serde(rename = "NetworkID")]
     pub network: String,
 }
@@ -48,76 +54,92 @@ pub struct OfNetwork {
 #[serde_as]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct CreateEndpoint {
+pub(crate) struct CreateEndpointRequest {
+    /// Id of the network.
     #[serde(rename = "NetworkID")]
     pub network: String,
+    /// Id of the endpoint.
     #[serde(rename = "EndpointID")]
     pub endpoint: String,
+    /// Addresses that Docker has chosen.
     #[serde(rename = "Interface")]
     #[serde_as(as = "DefaultOnNull")]
     pub interface: Interface,
+    /// Options, such as ports to be published.
     #[serde(rename = "Options")]
     #[serde_as(as = "DefaultOnNull")]
     pub options: Map<String, Value>,
 }
 
-/// Addresses of an endpoint, empty where Docker leaves them to the driver. In an answer everything
-/// that Docker has settled is empty, or it takes that for a contradiction.
+/// Addresses of an endpoint; empty where the driver chooses. In a response, addresses that Docker
+/// has chosen must be empty, or Docker reports a conflict.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default)]
-pub struct Interface {
+pub(crate) struct Interface {
+    /// IPv4 address with the prefix length.
     #[serde(rename = "Address", skip_serializing_if = "String::is_empty")]
     pub address: String,
+    /// IPv6 address with the prefix length.
     #[serde(rename = "AddressIPv6", skip_serializing_if = "String::is_empty")]
     pub address_ipv6: String,
+    /// MAC address.
     #[serde(rename = "MacAddress", skip_serializing_if = "String::is_empty")]
     pub mac: String,
 }
 
-/// The answer to [`CreateEndpoint`].
+/// Response to [`CreateEndpointRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Created {
+pub(crate) struct CreateEndpointResponse {
+    /// Addresses that the driver has chosen.
     #[serde(rename = "Interface")]
     pub interface: Interface,
 }
 
-/// The requests about an endpoint.
+/// A request about an endpoint.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct OfEndpoint {
+pub(crate) struct EndpointRequest {
+    /// Id of the network.
     #[serde(rename = "NetworkID")]
     pub network: String,
+    /// Id of the endpoint.
     #[serde(rename = "EndpointID")]
     pub endpoint: String,
 }
 
-/// The answer to `NetworkDriver.Join`.
+/// Response to `NetworkDriver.Join`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Joined {
+pub(crate) struct JoinResponse {
+    /// The interface to move, and its name in the container.
     #[serde(rename = "InterfaceName")]
     pub name: InterfaceName,
+    /// IPv4 gateway.
     #[serde(rename = "Gateway")]
     pub gateway: Option<String>,
+    /// IPv6 gateway.
     #[serde(rename = "GatewayIPv6")]
     pub gateway_ipv6: Option<String>,
-    /// Without this a container without gateway gets a second interface from Docker.
+    /// Keeps Docker from adding a second interface to a container without a gateway.
     #[serde(rename = "DisableGatewayService")]
     pub no_gateway_service: bool,
 }
 
-/// Which interface to take, and what to call it in the container, before a number.
+/// The interface to move, and the beginning of its name in the container, before a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct InterfaceName {
+pub(crate) struct InterfaceName {
+    /// Name of the interface in the daemon's namespace.
     #[serde(rename = "SrcName")]
     pub source: String,
+    /// Beginning of the name in the container.
     #[serde(rename = "DstPrefix")]
     pub prefix: &'static str,
 }
 
-/// The answer to `NetworkDriver.EndpointOperInfo`.
+/// Response to `NetworkDriver.EndpointOperInfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Info {
+pub(crate) struct InfoResponse {
+    /// Values that `docker inspect` shows.
     #[serde(rename = "Value")]
     pub value: BTreeMap<&'static str, Value>,
 }

@@ -1,4 +1,4 @@
-//! From [`Config`] to text: in the same order every time, and without what is the default anyway.
+//! From [`Config`] to text: in a fixed order, and without default values.
 
 use std::collections::BTreeMap;
 use umacvlan_core::options::PortIo;
@@ -9,8 +9,8 @@ use umacvlan_core::{MacAddr, Mode};
 
 use super::{Config, DaemonConfig, LinkEntry, OnExit, Settings};
 
-/// The file. Tables that say nothing are left out, except Docker's, which says that it is served,
-/// and a parent's, which says that it is attached without links.
+/// The file. Empty tables are left out, except `[docker]`, which enables the driver, and
+/// `[parent.NAME]`, which attaches the parent without links.
 #[derive(Debug, Serialize)]
 struct File<'c> {
     #[serde(skip_serializing_if = "DaemonTable::is_empty")]
@@ -77,7 +77,7 @@ struct LinkTable<'c> {
 }
 
 impl Config {
-    /// The text of a file that says the same.
+    /// The text of a file with this content.
     pub fn to_toml(&self) -> String {
         let file = File {
             daemon: DaemonTable::from(&self.daemon),
@@ -89,7 +89,7 @@ impl Config {
             parent: self.parents.iter().map(|(name, table)| (&**name, table.into())).collect(),
             link: self.links.iter().map(|(name, entry)| (&**name, entry.into())).collect(),
         };
-        // Strings, numbers and tables of them: there is nothing among them that TOML cannot say.
+        // Strings, numbers, lists and tables can always be written as TOML.
         toml::to_string(&file).unwrap_or_default()
     }
 }
@@ -160,7 +160,7 @@ impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
     }
 }
 
-/// `value`, unless it is what it would be anyway.
+/// `value`, unless it is the default.
 fn unless<T>(default: bool, value: T) -> Option<T> {
     (!default).then_some(value)
 }

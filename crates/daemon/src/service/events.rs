@@ -10,17 +10,17 @@ use anyhow::{Context, Result};
 use umacvlan_engine::engine::{Event, SubId, SubStatus};
 use umacvlan_netlink::LinkFlags;
 
-use super::places::Names;
-use super::{Service, Shared, lock};
-use umacvlan_api::{EventView, Happening};
+use super::netns::Names;
+use super::{Service, Shared, lock_service};
+use umacvlan_api::{EventKind, EventView};
 
 /// Follows the events of the engine for as long as there is a service: the thread that does so ends
 /// with it.
 ///
 /// # Errors
 /// No thread is to be had.
-pub fn follow(service: &Shared) -> Result<JoinHandle<()>> {
-    let events = lock(service).engine.events().clone();
+pub fn follow_engine_events(service: &Shared) -> Result<JoinHandle<()>> {
+    let events = lock_service(service).engine.events().clone();
     let service = Arc::downgrade(service);
     let follow = move || {
         while let Ok(first) = events.recv() {
@@ -28,7 +28,7 @@ pub fn follow(service: &Shared) -> Result<JoinHandle<()>> {
                 return;
             };
             let heard = iter::once(first).chain(events.try_iter()).collect();
-            lock(&service).hear(heard);
+            lock_service(&service).handle_events(heard);
         }
     };
     let thread = thread::Builder::new().name("events".to_owned()).spawn(follow);
@@ -38,7 +38,7 @@ pub fn follow(service: &Shared) -> Result<JoinHandle<()>> {
 impl Service {
     /// Takes note of events. A link that changed is looked at once, however often it did: what it
     /// is now counts.
-    pub(super) fn hear(&mut self, events: Vec<Event>) {
+    pub(super) fn handle_events(&mut self, events: Vec<Event>) {
         let mut changed = BTreeSet::new();
         for event in events {
             match event {
@@ -48,40 +48,40 @@ impl Service {
                 Event::SubGone { number: SubId(id), .. } => self.forget(id),
                 Event::Carrier { parent, on } => {
                     tracing::info!("parent {parent} has {} carrier", if on { "a" } else { "no" });
-                    self.tell(Happening::Carrier { parent, on });
+                    self.publish(EventKind::Carrier { parent, on });
                 }
                 Event::ParentGone { parent } => {
                     tracing::warn!("parent {parent} is gone; its links wait without carrier");
-                    self.tell(Happening::ParentLost { parent });
+                    self.publish(EventKind::ParentLost { parent });
                 }
                 Event::ParentBack { parent } => {
                     tracing::info!("parent {parent} is back");
-                    self.tell(Happening::ParentBack { parent });
+                    self.publish(EventKind::ParentBack { parent });
                 }
                 Event::Reverted { sub, why, .. } => {
                     tracing::warn!("link {sub}: {why}");
-                    self.tell(Happening::Reverted { ifname: sub, why });
+                    self.publish(EventKind::Reverted { ifname: sub, why });
                 }
                 Event::Trouble { what } => self.trouble(what),
             }
         }
         for SubId(id) in changed {
-            if let Err(error) = self.note(id) {
+            if let Err(error) = self.refresh(id) {
                 self.trouble(format!("the state of link number {id} cannot be written: {error}"));
             }
         }
     }
 
     /// Tells whoever listens.
-    pub(super) fn tell(&self, happening: Happening) {
+    pub(super) fn publish(&self, kind: EventKind) {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let time = since.map_or(0.0, |since| since.as_secs_f64());
         // An error means that nobody listens.
-        let _ = self.events.send(EventView { time, happening });
+        let _ = self.events.send(EventView { time, kind });
     }
 
     /// Tells how a link differs from what it was.
-    pub(super) fn tell_change(&mut self, id: u64, was: &SubStatus) {
+    pub(super) fn publish_change(&mut self, id: u64, was: &SubStatus) {
         let Some(entry) = self.links.get(&id) else {
             return;
         };
@@ -99,16 +99,16 @@ impl Service {
             return;
         };
         if moved {
-            self.tell(Happening::LinkMoved { link: link.clone(), from });
+            self.publish(EventKind::LinkMoved { link: link.clone(), from });
         }
         if !changed.is_empty() {
-            self.tell(Happening::LinkChanged { link, changed });
+            self.publish(EventKind::LinkChanged { link, changed });
         }
     }
 
     fn trouble(&self, what: String) {
         tracing::error!("{what}");
-        self.tell(Happening::Trouble { what });
+        self.publish(EventKind::Trouble { what });
     }
 }
 
@@ -137,7 +137,7 @@ fn changed(was: &SubStatus, is: &SubStatus) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::sub_status;
+    use crate::fixtures::sub_status;
 
     #[test]
     fn a_change_is_told_by_the_names_of_what_has_changed() {

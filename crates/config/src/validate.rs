@@ -1,31 +1,31 @@
-//! What the entries of a file may not say together.
+//! Checks of entries against each other, and of keys that exclude each other.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use umacvlan_core::Mode;
 
-use super::mistake::Mistake;
-use super::parse::Placed;
+use super::diagnostic::Diagnostic;
+use super::parse::ParsedLink;
 use super::table::toml_key;
 
-/// Checks every link by itself and beside the others.
-pub(super) fn check(links: &[Placed], mistakes: &mut Vec<Mistake>) {
+/// Checks every link alone and against the others.
+pub(super) fn check(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     for link in links {
-        check_alone(link, mistakes);
+        check_alone(link, diagnostics);
     }
-    check_owners(links, mistakes);
-    check_addresses(links, mistakes);
-    check_names(links, mistakes);
+    check_owners(links, diagnostics);
+    check_addresses(links, diagnostics);
+    check_names(links, diagnostics);
 }
 
-/// What belongs to one mode only, and lists that repeat themselves.
-fn check_alone(link: &Placed, mistakes: &mut Vec<Mistake>) {
+/// Keys of another mode, and repeated addresses of a source list.
+fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
     let (spec, spans) = (&link.entry.spec, &link.spans);
     let mut wrong = |key: &str, message: String| {
-        mistakes.push(Mistake { span: spans.of(key), message });
+        diagnostics.push(Diagnostic { span: spans.of(key), message });
     };
-    // Of a mode that is wrong itself, nothing more can be said.
+    // An invalid mode has its own diagnostic, and no key can be checked against it.
     if let Some(mode) = link.mode {
         let only = |what, owner| {
             format!("{what} is for mode {owner}, and this is {mode}: expected both or neither")
@@ -46,39 +46,39 @@ fn check_alone(link: &Placed, mistakes: &mut Vec<Mistake>) {
         if !seen.insert(station.get_ref()) {
             let message =
                 format!("macaddr: {} is given twice, expected each once", station.get_ref());
-            mistakes.push(Mistake { span: station.span(), message });
+            diagnostics.push(Diagnostic { span: station.span(), message });
         }
     }
 }
 
-/// A passthru link has its parent to itself.
-fn check_owners(links: &[Placed], mistakes: &mut Vec<Mistake>) {
-    let mut by_parent: BTreeMap<&str, Vec<&Placed>> = BTreeMap::new();
+/// A passthru link is the only link of its parent.
+fn check_owners(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
+    let mut by_parent: BTreeMap<&str, Vec<&ParsedLink>> = BTreeMap::new();
     for link in links.iter().filter(|link| !link.entry.spec.parent.is_empty()) {
         by_parent.entry(&link.entry.spec.parent).or_default().push(link);
     }
     for (parent, links) in by_parent {
         for owner in links.iter().filter(|link| link.entry.spec.mode == Mode::Passthru) {
-            let Some(other) = links.iter().find(|other| other.wish != owner.wish) else { break };
+            let Some(other) = links.iter().find(|other| other.key != owner.key) else { break };
             let message = format!(
                 "mode passthru needs {parent} to itself, and [link.{}] is on it too: expected no \
                  other link there, or another mode",
-                toml_key(&other.wish)
+                toml_key(&other.key)
             );
-            mistakes.push(Mistake { span: owner.spans.of("mode"), message });
+            diagnostics.push(Diagnostic { span: owner.spans.of("mode"), message });
         }
     }
 }
 
-/// Two links that are up on one parent have two addresses.
-fn check_addresses(links: &[Placed], mistakes: &mut Vec<Mistake>) {
+/// Links that are up on the same parent have different addresses.
+fn check_addresses(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     let mut owners = BTreeMap::new();
     for link in links {
         let spec = &link.entry.spec;
         let counts = spec.up != Some(false) && !spec.parent.is_empty();
         let Some(address) = spec.address.filter(|_| counts) else { continue };
         match owners.entry((&spec.parent, address)) {
-            Entry::Vacant(vacant) => _ = vacant.insert(&link.wish),
+            Entry::Vacant(vacant) => _ = vacant.insert(&link.key),
             Entry::Occupied(owner) => {
                 let message = format!(
                     "{address} is the address of [link.{}] too, on the same parent {}: expected \
@@ -86,26 +86,26 @@ fn check_addresses(links: &[Placed], mistakes: &mut Vec<Mistake>) {
                     toml_key(owner.get()),
                     spec.parent
                 );
-                mistakes.push(Mistake { span: link.spans.of("address"), message });
+                diagnostics.push(Diagnostic { span: link.spans.of("address"), message });
             }
         }
     }
 }
 
-/// Two interfaces in one namespace have two names.
-fn check_names(links: &[Placed], mistakes: &mut Vec<Mistake>) {
+/// Interfaces in the same namespace have different names.
+fn check_names(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     let mut owners = BTreeMap::new();
     for link in links {
-        let name = link.entry.interface(&link.wish);
+        let name = link.entry.interface(&link.key);
         match owners.entry((link.entry.spec.netns.as_deref(), name)) {
-            Entry::Vacant(vacant) => _ = vacant.insert(&link.wish),
+            Entry::Vacant(vacant) => _ = vacant.insert(&link.key),
             Entry::Occupied(owner) => {
                 let message = format!(
                     "{name} is the name of [link.{}] too, in the same namespace: expected a name \
                      of its own",
                     toml_key(owner.get())
                 );
-                mistakes.push(Mistake { span: link.spans.of("name"), message });
+                diagnostics.push(Diagnostic { span: link.spans.of("name"), message });
             }
         }
     }

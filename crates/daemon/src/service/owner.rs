@@ -9,7 +9,7 @@ use umacvlan_api::LinkView;
 
 impl Service {
     /// The link of an owner, if there is one; the first of several.
-    pub fn owned(&mut self, owner: &str) -> Result<Option<LinkView>, ServiceError> {
+    pub fn link_of_owner(&mut self, owner: &str) -> Result<Option<LinkView>, ServiceError> {
         let found = self.links.iter().find(|(_, link)| link.owner.as_deref() == Some(owner));
         let id = found.map(|(&id, _)| id);
         id.map(|id| self.show(id)).transpose()
@@ -17,7 +17,7 @@ impl Service {
 
     /// Every link that has an owner which begins like this: the owner, and whether the link is in
     /// the daemon's namespace.
-    pub fn owners(&self, beginning: &str) -> Vec<(String, bool)> {
+    pub fn owners_with_prefix(&self, beginning: &str) -> Vec<(String, bool)> {
         let owned = self.links.values().filter_map(|link| {
             let owner = link.owner.as_ref().filter(|owner| owner.starts_with(beginning))?;
             Some((owner.clone(), link.seen.netns == self.home))
@@ -36,7 +36,7 @@ impl Service {
     }
 
     /// Sets an interface up whose frames go nowhere, with this MTU if it is not the usual one.
-    pub fn set_up_deaf(&mut self, link: &Link, mtu: Option<u32>) -> Result<(), ServiceError> {
+    pub fn bring_up_dummy(&mut self, link: &Link, mtu: Option<u32>) -> Result<(), ServiceError> {
         // There is nothing to wait for, and a discipline for each queue that a TAP might have takes
         // 25 MB. A kernel without them does without already.
         let _ = self.rtnl.set_noqueue(link.index);

@@ -1,0 +1,77 @@
+//! `/v1/config`: show, reload, compare and save the configuration.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use umacvlan_api::{Changes, Problem, Saved};
+
+use super::App;
+use super::body::Text;
+use crate::error::ServiceError;
+
+/// The running configuration, as a file that would make it again.
+#[utoipa::path(
+    get,
+    path = "/v1/config",
+    tag = "configuration",
+    responses(
+        (status = 200, description = "The configuration.", body = String,
+            content_type = "application/toml"),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn config(State(app): State<App>) -> Result<impl IntoResponse, ServiceError> {
+    let toml = app.call(|service| service.running_config()).await?;
+    Ok(([(CONTENT_TYPE, "application/toml")], toml))
+}
+
+/// Reads the configuration file again and does what has changed in it. On failure everything is
+/// as it was.
+#[utoipa::path(
+    post,
+    path = "/v1/config/reload",
+    tag = "configuration",
+    responses(
+        (status = 200, description = "What was done.", body = Changes),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn reload(State(app): State<App>) -> Result<Answer<Changes>, ServiceError> {
+    let changes = app.call(|service| service.reload()).await?;
+    Ok(Answer(Changes { changes }))
+}
+
+/// Tells what a reload would do: of the file, or of the body in place of it. Nothing is changed.
+#[utoipa::path(
+    post,
+    path = "/v1/config/diff",
+    tag = "configuration",
+    request_body(content = Option<String>, content_type = "application/toml"),
+    responses(
+        (status = 200, description = "What would be done.", body = Changes),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn diff(
+    State(app): State<App>,
+    Text(text): Text,
+) -> Result<Answer<Changes>, ServiceError> {
+    let changes = app.call(move |service| service.diff(text.as_deref())).await?;
+    Ok(Answer(Changes { changes }))
+}
+
+/// Writes the running configuration into the configuration file.
+#[utoipa::path(
+    post,
+    path = "/v1/config/save",
+    tag = "configuration",
+    responses(
+        (status = 200, description = "Where it was written to.", body = Saved),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn save(State(app): State<App>) -> Result<Answer<Saved>, ServiceError> {
+    let path = app.call(|service| service.save()).await?;
+    Ok(Answer(Saved { path }))
+}

@@ -1,0 +1,73 @@
+//! `/healthz`: whether the engine's control thread answers in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use umacvlan_api::{Code, Health, Problem};
+
+use super::problem::problem;
+use super::{App, VERSION};
+use crate::error::ServiceError;
+
+/// Whether the daemon works: the thread that controls the engine has just answered.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "daemon",
+    responses(
+        (status = 200, description = "It does.", body = Health),
+        (status = 503, description = "It does not.", body = Problem),
+    )
+)]
+pub(super) async fn healthz(State(app): State<App>) -> Result<Answer<Health>, ServiceError> {
+    let backend = Arc::clone(&app.backend);
+    if answers(&app.health, move || (backend.alive)()).await {
+        return Ok(Answer(Health { status: "ok".to_owned(), version: VERSION.to_owned() }));
+    }
+    let seconds = ALIVE.as_secs();
+    let why = format!("the engine does not answer within {seconds} s: restart the daemon");
+    Err(problem(Code::Busy, why))
+}
+
+/// Whether `alive` says so, and soon enough. If it hangs, one thread waits for it and not one a
+/// question.
+async fn answers(turn: &Arc<Semaphore>, alive: impl FnOnce() -> bool + Send + 'static) -> bool {
+    let asked = async {
+        let turn = Arc::clone(turn).acquire_owned().await.ok()?;
+        let alive = spawn_blocking(move || {
+            let _turn = turn;
+            alive()
+        });
+        alive.await.ok()
+    };
+    timeout(ALIVE, asked).await.is_ok_and(|alive| alive == Some(true))
+}
+
+/// How long the engine may take for a sign of life.
+const ALIVE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_hangs_panics_or_says_no_is_not_healthy() {
+        let turn = Arc::new(Semaphore::new(1));
+        assert!(answers(&turn, || true).await);
+        assert!(!answers(&turn, || false).await);
+        assert!(!answers(&turn, || panic!("as the test wants it")).await);
+        let (release, released) = channel::<()>();
+        assert!(!answers(&turn, move || released.recv().is_err()).await);
+        // While that one hangs nobody else is sent after it.
+        assert!(!answers(&turn, || unreachable!()).await);
+        drop(release);
+        assert!(answers(&turn, || true).await);
+    }
+}

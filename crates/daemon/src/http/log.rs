@@ -1,0 +1,44 @@
+//! `/v1/log`: show and change the log filter.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use umacvlan_api::{Code, LogFilter, Problem};
+
+use super::App;
+use super::body::Json;
+use super::problem::problem;
+use crate::error::ServiceError;
+
+/// What is logged.
+#[utoipa::path(
+    get,
+    path = "/v1/log",
+    tag = "daemon",
+    responses(
+        (status = 200, description = "The filter.", body = LogFilter),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn log(State(app): State<App>) -> Result<Answer<LogFilter>, ServiceError> {
+    Ok(Answer(LogFilter { filter: app.backend.log.get() }))
+}
+
+/// Changes what is logged, from now on and until the daemon ends.
+#[utoipa::path(
+    put,
+    path = "/v1/log",
+    tag = "daemon",
+    request_body = LogFilter,
+    responses(
+        (status = 200, description = "The filter as it is now.", body = LogFilter),
+        (status = "default", description = "Why not.", body = Problem),
+    )
+)]
+pub(super) async fn set_log(
+    State(app): State<App>,
+    Json(LogFilter { filter }): Json<LogFilter>,
+) -> Result<Answer<LogFilter>, ServiceError> {
+    let set = app.backend.log.set(&filter);
+    set.map_err(|error| problem(Code::Malformed, format!("{error:#}")))?;
+    log(State(app)).await
+}
