@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use umacvlan_testkit::{root_or_skip, skip};
+use umacvlan_testkit::{LIMIT, root_or_skip, skip};
 
-use crate::world::{LIMIT, UMACVLAN};
+use crate::world::UMACVLAN;
 
 /// True if Open vSwitch can be measured; otherwise says that the test is skipped.
 fn ovs_or_skip() -> bool {

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use serde_json::Value;
 use umacvlan_netlink::{BridgeOptions, Rtnl};
 use umacvlan_sys::netns::Netns;
-use umacvlan_testkit::root_or_skip;
+use umacvlan_testkit::{LIMIT, netns_path, root_or_skip};
 
-use crate::world::{LIMIT, World, path};
+use crate::world::World;
 
 const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
@@ -66,7 +66,7 @@ fn bridge_subs_in_two_namespaces_talk_and_are_counted() {
     }
     let world = World::new();
     let (one, two) = (Netns::create().unwrap(), Netns::create().unwrap());
-    let subs = [&one, &two].map(path);
+    let subs = [&one, &two].map(netns_path);
     let running = world.start(&[
         "--sub",
         &format!("mac1,mode=bridge,address=02:00:00:00:00:01,netns={}", subs[0]),
@@ -104,7 +104,7 @@ fn a_sub_talks_to_the_wire() {
     }
     let world = World::new();
     let one = Netns::create().unwrap();
-    let sub = format!("mac1,mode=private,netns={}", path(&one));
+    let sub = format!("mac1,mode=private,netns={}", netns_path(&one));
     let running = world.start(&["--sub", &sub]);
     running.ready();
     give_address(&one, "mac1", ONE);
@@ -125,7 +125,7 @@ fn a_bridge_may_be_a_parent() {
     world.set_up("sw");
     world.wait_until("carrier of sw", |world| world.link("sw").is_running());
     let one = Netns::create().unwrap();
-    let sub = format!("mac1,netns={}", path(&one));
+    let sub = format!("mac1,netns={}", netns_path(&one));
     let running = world.start_on("sw", &["--sub", &sub]);
     running.ready();
     give_address(&one, "mac1", ONE);
@@ -143,7 +143,7 @@ fn a_tap_may_be_a_parent() {
     // The TAP is a passthru sub-interface of another parent: passthru hears what is not for it.
     let lower = world.start(&["--sub", "tap,mode=passthru"]);
     lower.ready();
-    let sub = format!("mac2,netns={}", path(&two));
+    let sub = format!("mac2,netns={}", netns_path(&two));
     let upper = world.start_on("tap", &["--sub", &sub]);
     upper.ready();
     give_address(&world.netns, "q0", ONE);
@@ -159,7 +159,7 @@ fn json_lines_tell_it_all_exactly() {
     let world = World::new();
     let (one, two) = (Netns::create().unwrap(), Netns::create().unwrap());
     let subs = [("mac1", &one), ("mac2", &two)];
-    let subs = subs.map(|(name, netns)| format!("{name},mode=bridge,netns={}", path(netns)));
+    let subs = subs.map(|(name, netns)| format!("{name},mode=bridge,netns={}", netns_path(netns)));
     let words = ["-j", "--stats", "1", "--cpu", "0", "--sub", &subs[0], "--sub", &subs[1]];
     let running = world.start(&words);
     let mut lines = running.ready();
@@ -178,7 +178,7 @@ fn json_lines_tell_it_all_exactly() {
     assert_eq!(ready["parent"]["name"], "p0");
     assert_eq!(ready["cpu"], 0);
     assert_eq!(ready["subs"][0]["name"], "mac1");
-    assert_eq!(ready["subs"][1]["netns"], path(&two));
+    assert_eq!(ready["subs"][1]["netns"], netns_path(&two));
     assert_eq!(ready["subs"][1]["mtu"], 1500);
 
     let stopped = objects.last().unwrap();

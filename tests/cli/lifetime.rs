@@ -8,9 +8,9 @@ use std::time::Instant;
 use umacvlan_core::MacAddr;
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
-use umacvlan_testkit::root_or_skip;
+use umacvlan_testkit::{LIMIT, netns_path, root_or_skip, signal};
 
-use crate::world::{LIMIT, World, path, run, signal};
+use crate::world::{World, run};
 
 #[test]
 fn sigterm_removes_everything_and_the_counters_come_last() {
@@ -127,7 +127,7 @@ fn sigkill_leaves_nothing() {
     let mut world = World::new();
     let other = Netns::create().unwrap();
     let before = world.interfaces();
-    let away = format!("m2,netns={}", path(&other));
+    let away = format!("m2,netns={}", netns_path(&other));
     let running = world.start(&["--sub", "m1", "--sub", &away]);
     running.ready();
     running.kill();

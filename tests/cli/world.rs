@@ -1,20 +1,16 @@
 //! A namespace with a parent in it, and the command at work there.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
 
-use umacvlan_netlink::{Link, Monitor, Rtnl};
+use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::Netns;
+use umacvlan_testkit::{LIMIT, LinkMonitor, add_parent, signal};
 
 /// The command under test.
 pub(crate) const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
-
-/// How long anything may take before the test has failed.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A namespace in which `p0`, a veth whose other end is `q0`, may be a parent.
 pub(crate) struct World {
@@ -26,12 +22,8 @@ impl World {
     pub(crate) fn new() -> Self {
         let netns = Netns::create().unwrap();
         let mut rtnl = Rtnl::open_in(&netns).unwrap();
-        rtnl.add_veth("p0", "q0", None).unwrap();
-        let mut world = Self { netns, rtnl };
-        for name in ["p0", "q0"] {
-            world.set_up(name);
-        }
-        world
+        add_parent(&mut rtnl);
+        Self { netns, rtnl }
     }
 
     pub(crate) fn set_up(&mut self, name: &str) {
@@ -61,13 +53,10 @@ impl World {
         self.rtnl.links().unwrap().into_iter().map(seen).collect()
     }
 
-    /// Returns when `done` is true of this world, looking again whenever an interface changes.
+    /// Returns when `done` is true of this world. It is checked again after each change of an
+    /// interface.
     pub(crate) fn wait_until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        let mut monitor = self.netns.run(Monitor::open).unwrap().unwrap();
-        while !done(self) {
-            assert!(monitor.wait(LIMIT).unwrap(), "not in time: {what}");
-            monitor.read(|_| ()).unwrap();
-        }
+        LinkMonitor::open(&self.netns).wait_until(what, || done(self));
     }
 
     /// Runs a command here to its end.
@@ -101,12 +90,6 @@ fn run_on(parent: &str, words: &[&str]) -> Command {
     let mut command = Command::new(UMACVLAN);
     command.args(["run", "--parent", parent]).args(words);
     command
-}
-
-/// A namespace as another process can name it for as long as `netns` lives.
-pub(crate) fn path(netns: &Netns) -> String {
-    let fd = netns.as_fd().as_raw_fd();
-    format!("/proc/{}/fd/{fd}", std::process::id())
 }
 
 /// A command in the foreground, killed if the test ends first.
@@ -207,11 +190,4 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Sends a signal by name.
-pub(crate) fn signal(process: u32, name: &str) {
-    let script = format!("kill -s {name} {process}");
-    let status = Command::new("sh").args(["-c", &script]).status().unwrap();
-    assert!(status.success(), "{script}");
 }

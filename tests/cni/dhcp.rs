@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use umacvlan_netlink::{IpPrefix, Route};
+use umacvlan_testkit::{LIMIT, Machine};
 
-use crate::machine::Machine;
 use crate::runtime::{Container, PLUGINS, Runtime};
-use crate::world::{LIMIT, plugins_or_skip};
+use crate::world::plugins_or_skip;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
 const GIVEN: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 77);
@@ -100,7 +100,7 @@ fn an_address_comes_from_a_server_on_the_wire_and_is_given_back() {
     if !plugins_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let wire = machine.interface("q0").unwrap().index;
     machine.rtnl.add_address(wire, SERVER.into(), 24).unwrap();
     // What is for everybody goes there.

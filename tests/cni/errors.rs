@@ -2,9 +2,8 @@
 //! codes that say more than its 999.
 
 use serde_json::{Value, json};
-use umacvlan_testkit::root_or_skip;
+use umacvlan_testkit::{Machine, root_or_skip};
 
-use crate::machine::Machine;
 use crate::runtime::{Container, OURS, Runtime, Said};
 use crate::world::{plugins_or_skip, told};
 
@@ -102,7 +101,7 @@ fn mistakes_have_a_code_by_kind_and_the_words_of_the_reference_plugin() {
     if !plugins_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let container = Container::new("c1");
@@ -128,7 +127,7 @@ fn what_is_no_configuration_is_told() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let runtime = Runtime::new(&machine);
     let variables = [("CNI_COMMAND", "STATUS"), ("CNI_PATH", "/")];
     for text in ["", "{", "[]", "null", "\u{0}", "{\"name\": 1}"] {
@@ -142,7 +141,7 @@ fn the_versions_are_told_and_by_hand_it_says_what_it_is() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let runtime = Runtime::new(&machine);
     let versions = runtime.call(OURS, &[("CNI_COMMAND", "VERSION")], "").outcome().unwrap();
     assert_eq!(versions["cniVersion"], "1.1.0");
@@ -158,7 +157,7 @@ fn what_an_edition_does_not_have_is_refused() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let runtime = Runtime::new(&machine);
     let container = Container::new("c1");
     let (old, middle) = (runtime.network("0.3.1", json!({})), runtime.network("1.0.0", json!({})));

@@ -6,10 +6,8 @@ use std::thread;
 
 use serde_json::{Value, json};
 use umacvlan_netlink::{Rtnl, set_sysctl};
-use umacvlan_testkit::root_or_skip;
+use umacvlan_testkit::{Machine, events, root_or_skip};
 
-use crate::client::events;
-use crate::machine::Machine;
 use crate::runtime::{Container, FAKE, Network, Runtime};
 use crate::world::{address, plugins_or_skip, talk, told};
 
@@ -29,7 +27,7 @@ fn in_the_newest_edition_the_result_has_the_mtu_and_routes_have_a_metric() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let routes = json!([{"dst": "0.0.0.0/0", "priority": 99, "mtu": 1300}]);
@@ -55,7 +53,7 @@ fn whatever_fails_leaves_neither_a_link_nor_an_address() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let container = Container::new("c1");
@@ -91,7 +89,7 @@ fn a_second_interface_of_the_same_name_is_refused_and_the_first_stays() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let _daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let network = fake(&runtime, "10.1.2.3/24", json!([]));
@@ -109,7 +107,7 @@ fn a_check_finds_what_was_changed() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let network = fake(&runtime, "10.1.2.3/24", json!([{"dst": "0.0.0.0/0"}]));
@@ -164,7 +162,7 @@ fn without_a_daemon_nothing_is_added_and_everything_can_be_deleted() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let mut daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let network = fake(&runtime, "10.1.2.3/24", json!([]));
@@ -205,7 +203,7 @@ fn an_attachment_can_be_deleted_when_its_namespace_is_gone_or_unknown() {
     if !plugins_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let more = json!({"ipam": runtime.host_local("10.1.2.0/24")});
@@ -230,7 +228,7 @@ fn what_no_runtime_knows_of_is_collected_and_the_rest_stays() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let network = fake(&runtime, "10.1.2.3/24", json!([]));
@@ -259,7 +257,7 @@ fn twenty_containers_at_once_get_links_that_hear_each_other() {
     if !plugins_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let network = runtime.network("1.0.0", json!({"ipam": runtime.host_local("10.1.2.0/24")}));
@@ -288,7 +286,7 @@ fn a_container_without_ipv6_gets_it_with_an_address_that_nobody_else_has() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let _daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
     let network = runtime.network("1.1.0", json!({"ipam": {"type": FAKE}}));

@@ -4,15 +4,9 @@
 //! name, which vanish with the test.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-#[path = "../daemon/client.rs"]
-#[allow(dead_code, reason = "the daemon's own tests use the rest")]
-mod client;
 mod dhcp;
 mod errors;
 mod lifecycle;
-#[path = "../daemon/machine.rs"]
-#[allow(dead_code, reason = "the daemon's own tests use the rest")]
-mod machine;
 mod reference;
 mod runtime;
 mod world;

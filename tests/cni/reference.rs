@@ -5,9 +5,8 @@ use std::thread;
 
 use serde_json::{Value, json};
 use umacvlan_netlink::{IpPrefix, Macvlan, Route};
-use umacvlan_testkit::skip;
+use umacvlan_testkit::{Machine, skip};
 
-use crate::machine::Machine;
 use crate::runtime::{Container, Network, OURS, Runtime};
 use crate::world::{plugins_or_skip, talk, told};
 
@@ -29,7 +28,7 @@ fn kernel_or_skip(machine: &mut Machine) -> bool {
 
 /// A machine where the default route leads out of `p0`.
 fn machine() -> Machine {
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let parent = machine.interface("p0").unwrap().index;
     machine.rtnl.add_address(parent, "10.0.0.2".parse().unwrap(), 24).unwrap();
     machine.rtnl.add_default_route("10.0.0.1".parse().unwrap()).unwrap();

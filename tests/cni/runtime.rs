@@ -12,8 +12,7 @@ use std::sync::Mutex;
 use serde_json::{Map, Value, json};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::Netns;
-
-use crate::machine::{Machine, path};
+use umacvlan_testkit::{Machine, netns_path};
 
 /// Where Debian has plugins.
 pub(crate) const PLUGINS: &str = "/usr/lib/cni";
@@ -51,7 +50,7 @@ pub(crate) struct Container {
 impl Container {
     pub(crate) fn new(id: &str) -> Self {
         let netns = Netns::create().unwrap();
-        let path = path(&netns);
+        let path = netns_path(&netns);
         Self { id: id.to_owned(), netns, path }
     }
 

@@ -3,15 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
-use umacvlan_testkit::{root_or_skip, skip};
+use umacvlan_testkit::{LIMIT, root_or_skip, skip};
 
 use crate::runtime::{Container, PLUGINS};
-
-/// How long anything may take before the test has failed.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// True where namespaces can be made and Debian's plugins are there.
 pub(crate) fn plugins_or_skip() -> bool {

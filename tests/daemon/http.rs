@@ -2,20 +2,38 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::thread;
 
 use serde_json::{Value, json};
-use umacvlan_testkit::root_or_skip;
+use umacvlan_testkit::{Answer, Daemon, Machine, ask, connect, events, root_or_skip};
 
-use crate::client::{Answer, ask, connect, events};
 use crate::schema::{check, undescribed};
-use crate::world::World;
+
+/// A machine with a daemon. The fields are dropped in this order.
+struct World {
+    _daemon: Daemon,
+    machine: Machine,
+}
 
 fn world() -> Option<World> {
-    root_or_skip().then(|| World::new(&[]))
+    root_or_skip().then(|| World::new())
 }
 
 impl World {
+    fn new() -> Self {
+        let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+        let mut command = machine.command("", &[]);
+        // Nobody reads the log of a daemon that goes on, and a test here makes it longer.
+        command.stderr(Stdio::inherit());
+        Self { _daemon: machine.start_command(command), machine }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.machine.socket()
+    }
+
     fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         ask(&self.socket(), method, path, &body)

@@ -6,17 +6,14 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use umacvlan_testkit::root_or_skip;
-
-use crate::client::events;
-use crate::machine::Machine;
+use umacvlan_testkit::{Machine, events, root_or_skip};
 
 #[test]
 fn a_wrong_start_is_refused_in_one_line_that_says_what_to_do() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     machine.configure("[engine]\npoll = \"lazy\"\n");
     let refused = machine.refused(machine.command("", &[]));
     assert!(refused.contains("umacvlan.toml:2:8: "), "{refused}");
@@ -49,7 +46,7 @@ fn a_second_daemon_is_refused_and_the_first_serves_on() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let first = machine.start(&[]);
     let refused = machine.refused(machine.command("", &[]));
     assert!(refused.contains("another daemon works with the state"), "{refused}");
@@ -65,7 +62,7 @@ fn links_stay_when_it_ends_unless_they_are_to_be_removed() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let mut daemon = machine.start(&[]);
     daemon.add("mac1", Value::Null).ok();
     let before = machine.interface("mac1").unwrap();
@@ -89,7 +86,7 @@ fn only_what_it_needs_is_left_to_it_and_nothing_to_workers() {
     }
     // NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_PTRACE and SYS_ADMIN of linux/capability.h.
     let needed = (1 << 11) | (1 << 12) | (1 << 13) | (1 << 19) | (1 << 21);
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     daemon.add("mac1", Value::Null).ok();
     let mut workers = 0;
@@ -128,7 +125,7 @@ fn a_hangup_reads_the_configuration_again() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     machine.configure("[link.one]\nparent = \"p0\"\n");
     let daemon = machine.start(&[]);
     let one = machine.interface("one").unwrap();
@@ -170,7 +167,7 @@ fn systemd_is_told_what_happens() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let systemd = machine.systemd();
     let mut command = machine.command("", &[]);
     command.env("NOTIFY_SOCKET", machine.file("notify")).env("WATCHDOG_USEC", "20000");
@@ -194,7 +191,7 @@ fn a_socket_from_systemd_is_served_and_left_in_place() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let listener = UnixListener::bind(machine.file("socket")).unwrap();
     // Sockets come from descriptor 3 on: this one by way of standard input.
     let script = "exec 4>&1 3<&0\nexport LISTEN_FDS=1 LISTEN_PID=$$\n\

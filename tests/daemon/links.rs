@@ -5,17 +5,14 @@ use std::fs;
 use serde_json::{Value, json};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
-use umacvlan_testkit::root_or_skip;
-
-use crate::client::events;
-use crate::machine::{Machine, id, path};
+use umacvlan_testkit::{Machine, events, link_id, netns_path, root_or_skip};
 
 #[test]
 fn a_parent_comes_with_its_first_link_and_goes_with_its_last_unless_it_is_configured() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     for configured in [false, true] {
         machine.configure(if configured { "[parent.p0]\n" } else { "" });
         let mut daemon = machine.start(&[]);
@@ -46,7 +43,7 @@ fn the_daemon_confined_as_it_is_hides_from_the_host_what_is_not_its_own() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     machine.configure("[parent.p0]\n");
     let daemon = machine.start(&[]);
     let filter = || daemon.ask("GET", "/v1/parents", Value::Null).ok()[0]["host_filter"].clone();
@@ -61,7 +58,7 @@ fn a_link_on_a_link_is_one_on_its_parent() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     daemon.add("mac1", Value::Null).ok();
     let upper = daemon.add("mac2", json!({"parent": "mac1"})).ok();
@@ -75,7 +72,7 @@ fn a_refusal_has_the_number_of_the_kernels_macvlan() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     let first = daemon.add("mac1", Value::Null).ok();
     daemon.add("mac2", Value::Null).ok();
@@ -118,19 +115,19 @@ fn a_name_is_looked_for_where_one_says_and_else_at_home() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let (one, two) = (Netns::create().unwrap(), Netns::create().unwrap());
     let daemon = machine.start(&[]);
-    let add = |place: Value| id(&daemon.add("eth0", json!({"netns": place})).ok());
-    let ids = [add(Value::Null), add(json!(path(&one))), add(json!(path(&two)))];
+    let add = |place: Value| link_id(&daemon.add("eth0", json!({"netns": place})).ok());
+    let ids = [add(Value::Null), add(json!(netns_path(&one))), add(json!(netns_path(&two)))];
     let get = |query: &str| daemon.ask("GET", &format!("/v1/links/eth0{query}"), Value::Null);
-    assert_eq!(id(&get("").ok()), ids[0]);
-    assert_eq!(id(&get(&format!("?netns={}", path(&two))).ok()), ids[2]);
+    assert_eq!(link_id(&get("").ok()), ids[0]);
+    assert_eq!(link_id(&get(&format!("?netns={}", netns_path(&two))).ok()), ids[2]);
     assert_eq!(get("?netns=umv-no-such").code(), "no_namespace");
     daemon.ask("DELETE", "/v1/links/eth0", Value::Null);
     assert_eq!(get("").code(), "no_device");
-    daemon.ask("DELETE", &format!("/v1/links/eth0?netns={}", path(&one)), Value::Null);
-    assert_eq!(id(&get("").ok()), ids[2]);
+    daemon.ask("DELETE", &format!("/v1/links/eth0?netns={}", netns_path(&one)), Value::Null);
+    assert_eq!(link_id(&get("").ok()), ids[2]);
 }
 
 #[test]
@@ -138,7 +135,7 @@ fn without_a_name_a_link_gets_the_next_one_that_is_free() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     let name = |pattern: &str| daemon.add(pattern, Value::Null).ok()["ifname"].clone();
     assert_eq!((name(""), name("")), (json!("macvlan0"), json!("macvlan1")));
@@ -150,10 +147,10 @@ fn what_a_user_does_to_an_interface_is_told_and_written_down() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let guest = Netns::create().unwrap();
     let daemon = machine.start(&[]);
-    let link = id(&daemon.add("mac1", Value::Null).ok());
+    let link = link_id(&daemon.add("mac1", Value::Null).ok());
     let mut heard = events(&machine.file("socket"));
     let mut tells = |event: &str| heard.find(|heard| heard["event"] == event).unwrap();
     let file = machine.file(&format!("state/link-{link}.json"));

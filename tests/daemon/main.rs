@@ -2,12 +2,9 @@
 //! without a name, which vanish with the test.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-mod client;
 mod http;
 mod lifecycle;
 mod links;
-mod machine;
 mod schema;
 mod state;
 mod users;
-mod world;

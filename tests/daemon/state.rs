@@ -7,10 +7,7 @@ use umacvlan_core::MacAddr;
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::netns::Netns;
-use umacvlan_testkit::root_or_skip;
-
-use crate::client::events;
-use crate::machine::{Machine, id, path};
+use umacvlan_testkit::{Machine, add_parent, events, link_id, netns_path, root_or_skip};
 
 const OTHER: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0x77]);
 
@@ -19,11 +16,11 @@ fn links_are_found_again_wherever_they_are_by_then() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let guest = Netns::create().unwrap();
     let mut daemon = machine.start(&[]);
-    let add = |name: &str, more| id(&daemon.add(name, more).ok());
-    let same = add("same", json!({"netns": path(&guest), "mode": "private", "mtu": 1400}));
+    let add = |name: &str, more| link_id(&daemon.add(name, more).ok());
+    let same = add("same", json!({"netns": netns_path(&guest), "mode": "private", "mtu": 1400}));
     let renamed = add("renamed", Value::Null);
     let moved = add("moved", json!({"mode": "source", "macaddr": ["02:00:00:00:00:09"]}));
     let other_mac = add("other-mac", json!({"mode": "vepa", "bcqueuelen": 7}));
@@ -71,7 +68,7 @@ fn what_a_killed_daemon_had_switched_off_the_next_one_restores() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let ethtool = machine.netns.run(Ethtool::open).unwrap().unwrap();
     let offloads = || ethtool.receive_offloads("p0").unwrap();
     machine.configure("[parent.p0]\n");
@@ -92,16 +89,16 @@ fn a_link_that_is_gone_is_forgotten_and_its_number_never_used_again() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let mut daemon = machine.start(&[]);
-    let stays = id(&daemon.add("stays", Value::Null).ok());
-    let goes = id(&daemon.add("goes", Value::Null).ok());
+    let stays = link_id(&daemon.add("stays", Value::Null).ok());
+    let goes = link_id(&daemon.add("goes", Value::Null).ok());
     daemon.kill();
     let index = machine.interface("goes").unwrap().index;
     machine.rtnl.delete(index).unwrap();
     let mut daemon = machine.start(&[]);
     assert_eq!(daemon.links().len(), 1);
-    assert!(id(&daemon.add("goes", Value::Null).ok()) > goes);
+    assert!(link_id(&daemon.add("goes", Value::Null).ok()) > goes);
     assert!(!machine.file(&format!("state/link-{goes}.json")).exists());
     daemon.link(stays);
     let log = daemon.terminate();
@@ -113,17 +110,17 @@ fn a_damaged_file_is_set_aside_and_costs_one_link_at_most() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let mut daemon = machine.start(&[]);
-    let lost = id(&daemon.add("lost", Value::Null).ok());
-    let stays = id(&daemon.add("stays", Value::Null).ok());
+    let lost = link_id(&daemon.add("lost", Value::Null).ok());
+    let stays = link_id(&daemon.add("stays", Value::Null).ok());
     daemon.kill();
     fs::write(machine.file(&format!("state/link-{lost}.json")), "{\"version\":1,").unwrap();
     fs::write(machine.file("state/parent-p0.json"), [0xff; 64]).unwrap();
     fs::write(machine.file("state/config.json"), "[]").unwrap();
     let mut daemon = machine.start(&[]);
     let links = daemon.links();
-    assert_eq!(links.iter().map(id).collect::<Vec<_>>(), [stays]);
+    assert_eq!(links.iter().map(link_id).collect::<Vec<_>>(), [stays]);
     assert!(machine.file(&format!("state/link-{lost}.damaged")).exists());
     assert!(machine.interface("lost").is_some(), "an interface is deleted for want of a file");
     let log = daemon.terminate();
@@ -135,7 +132,7 @@ fn a_full_disk_refuses_a_link_and_leaves_nothing_of_it() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     fs::create_dir(machine.file("state")).unwrap();
     // Eight pages, in a mount namespace of the daemon's own: each file takes one.
     let mount = format!(
@@ -171,7 +168,7 @@ fn want_of_descriptors_refuses_a_link_and_disturbs_no_other() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let mut daemon = machine.start_command(machine.command("ulimit -n 64", &[]));
     let mut names = Vec::new();
     let refused = loop {
@@ -201,9 +198,9 @@ fn links_wait_for_a_parent_that_is_gone_at_the_start() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let mut daemon = machine.start(&[]);
-    let link = id(&daemon.add("mac1", Value::Null).ok());
+    let link = link_id(&daemon.add("mac1", Value::Null).ok());
     daemon.kill();
     let parent = machine.interface("p0").unwrap().index;
     machine.rtnl.delete(parent).unwrap();
@@ -213,7 +210,7 @@ fn links_wait_for_a_parent_that_is_gone_at_the_start() {
     let parents = daemon.ask("GET", "/v1/parents", Value::Null).ok();
     assert_eq!((&parents[0]["name"], &parents[0]["present"]), (&json!("p0"), &json!(false)));
     let mut heard = events(&machine.file("socket"));
-    machine.add_parent();
+    add_parent(&mut machine.rtnl);
     heard.find(|event| event["event"] == "parent_back").unwrap();
     heard.find(|event| event["event"] == "carrier" && event["on"] == true).unwrap();
     assert_eq!(daemon.link(link)["operstate"], "UP");
@@ -224,7 +221,7 @@ fn a_parent_that_is_renamed_is_the_same_one_by_its_new_name() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     daemon.add("mac1", Value::Null).ok();
     let index = machine.interface("p0").unwrap().index;
@@ -245,7 +242,7 @@ fn a_parent_gets_its_address_back_from_a_link_of_a_former_daemon() {
     // Unlike that of any other test: links are looked for everywhere.
     let other = MacAddr::new([2, 0, 0, 0, 0, 0x78]);
     for deleted in [false, true] {
-        let mut machine = Machine::new();
+        let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
         let own = machine.interface("p0").unwrap().mac;
         let mut daemon = machine.start(&[]);
         daemon.add("mac1", json!({"mode": "passthru"})).ok();
@@ -272,7 +269,7 @@ fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     machine.configure("[link.mac1]\nparent = \"p0\"\nmode = \"bridge\"\n");
     let guest = Netns::create().unwrap();
     let mut daemon = machine.start(&[]);
@@ -287,7 +284,7 @@ fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
 
     let mut daemon = machine.start(&[]);
     assert_eq!(daemon.links().len(), 1);
-    let again = daemon.link(id(&link));
+    let again = daemon.link(link_id(&link));
     assert_eq!((&again["ifname"], &again["umacvlan"]["config"]), (&json!("eth0"), &json!("mac1")));
     assert_eq!(again["operstate"], "UP");
     assert!(machine.interface("mac1").is_none());
@@ -296,7 +293,7 @@ fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
     // What the file says differently by then is done.
     machine.configure("[link.mac1]\nparent = \"p0\"\nmode = \"bridge\"\nmtu = 1300\n");
     let daemon = machine.start(&[]);
-    let again = daemon.link(id(&link));
+    let again = daemon.link(link_id(&link));
     assert_eq!((&again["ifname"], &again["mtu"]), (&json!("eth0"), &json!(1300)));
 }
 
@@ -305,7 +302,7 @@ fn what_is_saved_is_what_runs_and_a_reload_of_it_changes_nothing() {
     if !root_or_skip() {
         return;
     }
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     machine.configure("[link.mac1]\nparent = \"p0\"\n");
     let mut daemon = machine.start(&[]);
     daemon.add("mac2", json!({"mtu": 1400})).ok();
@@ -334,10 +331,10 @@ fn links_go_on_with_as_many_workers_as_the_configuration_has_now() {
     if !root_or_skip() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     machine.configure("[engine]\nworkers = 2\n");
     let mut daemon = machine.start(&[]);
-    let number = id(&daemon.add("mac1", json!({"mode": "bridge"})).ok());
+    let number = link_id(&daemon.add("mac1", json!({"mode": "bridge"})).ok());
     let before = daemon.link(number);
     for workers in [2, 1, 3] {
         daemon.kill();

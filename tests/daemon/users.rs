@@ -1,14 +1,11 @@
 //! Who may do what: clients that are other users, made by running this test's program as them.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Command;
 
-use umacvlan_testkit::{root_or_skip, skip};
-
-use crate::client::ask;
-use crate::world::World;
+use umacvlan_testkit::{Daemon, Machine, ask, root_or_skip, skip};
 
 /// Groups and a user that nobody else here has.
 const READERS: &str = "42421";
@@ -30,7 +27,9 @@ fn a_client_of_another_user() {
 
 /// A world whose daemon has a group of readers and one of administrators.
 struct Users {
-    world: World,
+    // Dropped in this order.
+    _daemon: Daemon,
+    machine: Machine,
     program: PathBuf,
 }
 
@@ -43,15 +42,18 @@ impl Users {
             skip("there is no setpriv");
             return None;
         }
-        let world = World::new(&["--group", READERS, "--admin-group", ADMINS]);
+        let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+        // Users other than root use the socket, too.
+        fs::set_permissions(machine.file(""), Permissions::from_mode(0o755)).unwrap();
+        let daemon = machine.start(&["--group", READERS, "--admin-group", ADMINS]);
         // The way to the program itself may be closed to other users.
-        let program = world.directory.join("client");
+        let program = machine.file("client");
         // By another process: a test that forks meanwhile would inherit a descriptor that writes to
         // the copy, and as long as it has that nobody may run it ("text file busy").
         let copied =
             Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status();
         assert!(copied.unwrap().success());
-        Some(Self { world, program })
+        Some(Self { _daemon: daemon, machine, program })
     }
 
     /// What a process of the user with these groups is answered: a status and a body.
@@ -64,7 +66,7 @@ impl Users {
         };
         command.arg(&self.program);
         command.args(["users::a_client_of_another_user", "--exact", "--ignored", "--nocapture"]);
-        command.env("UMACVLAN_TEST_SOCKET", self.world.socket());
+        command.env("UMACVLAN_TEST_SOCKET", self.machine.socket());
         for (name, value) in [("METHOD", method), ("PATH", path), ("BODY", body)] {
             command.env(format!("UMACVLAN_TEST_{name}"), value);
         }
@@ -81,7 +83,7 @@ const LINK: &str = r#"{"name":"mac1","parent":"p0"}"#;
 #[test]
 fn the_socket_is_for_root_and_its_group() {
     let Some(users) = Users::new() else { return };
-    let file = fs::metadata(users.world.socket()).unwrap();
+    let file = fs::metadata(users.machine.socket()).unwrap();
     assert_eq!(file.permissions().mode() & 0o777, 0o660);
     assert_eq!((file.uid(), file.gid().to_string().as_str()), (0, READERS));
     assert_eq!(users.ask(&[USER], "GET", "/v1/links", ""), "PermissionDenied");
@@ -108,7 +110,7 @@ fn a_reader_may_look_and_not_touch() {
         assert!(answer.starts_with("403 "), "{method} {path}: {answer}");
         assert!(answer.contains("\"forbidden\""), "{answer}");
     }
-    let links = ask(&users.world.socket(), "GET", "/v1/links", "").ok();
+    let links = ask(&users.machine.socket(), "GET", "/v1/links", "").ok();
     assert_eq!(links, serde_json::json!([]));
 }
 

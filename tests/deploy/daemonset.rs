@@ -8,10 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::Value;
-use umacvlan_testkit::root_or_skip;
+use umacvlan_testkit::{Sandbox, root_or_skip};
 
 use crate::manifests::{daemonset, read};
-use crate::sandbox::Sandbox;
 
 /// The template of the pods.
 fn pod() -> Value {
@@ -132,7 +131,7 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        let mut machine = Sandbox::new();
+        let mut machine = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
         machine.script(
             "mkdir /run/umacvlan
              ip link add p0 type veth peer name q0

@@ -4,7 +4,4 @@
 mod daemonset;
 mod manifests;
 mod networks;
-#[path = "../system/sandbox.rs"]
-#[allow(dead_code, reason = "these tests need less of it")]
-mod sandbox;
 mod schema;

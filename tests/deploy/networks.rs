@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -68,7 +67,7 @@ fn the_plugin_takes_each_network_and_lacks_nothing_but_the_daemon() {
 /// What the plugin says of a network where no daemon listens.
 fn add(plugins: &Path, config: &Value) -> Value {
     let netns = Netns::create().unwrap();
-    let path = format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd());
+    let path = umacvlan_testkit::netns_path(&netns);
     let mut command = Command::new(plugins.join("umacvlan-cni"));
     command.env("UMACVLAN_SOCKET", plugins.join("nobody")).env("CNI_COMMAND", "ADD");
     command.env("CNI_CONTAINERID", "pod").env("CNI_IFNAME", "net1");

@@ -3,10 +3,9 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use umacvlan_testkit::{root_or_skip, skip};
+use umacvlan_testkit::{Ran, Sandbox, root_or_skip, skip};
 
 use crate::plugin::DOCKER;
-use crate::sandbox::{Ran, Sandbox};
 
 /// What it takes, all in Debian.
 const PROGRAMS: [&str; 5] = ["dockerd", "containerd", "runc", "docker", "busybox"];
@@ -30,7 +29,7 @@ impl Docker {
         }
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut machine = Sandbox::new();
+        let mut machine = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
         // The machine's own cgroups would be hidden, and dockerd has them in one folder of its own.
         machine.ok(&format!("export GROUP=/umacvlan-{}-{number}", std::process::id()));
         machine.script(PREPARE);

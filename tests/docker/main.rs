@@ -10,6 +10,3 @@ mod messages;
 mod plugin;
 mod refused;
 mod restarts;
-#[path = "../system/sandbox.rs"]
-#[allow(dead_code, reason = "the tests of the whole need more of it")]
-mod sandbox;

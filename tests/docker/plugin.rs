@@ -5,9 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use umacvlan_testkit::root_or_skip;
-
-use crate::sandbox::Sandbox;
+use umacvlan_testkit::{Sandbox, root_or_skip};
 
 /// Words that have a daemon serve Docker.
 pub(crate) const DOCKER: &str = "--docker --docker-state /run/docker-state";
@@ -33,7 +31,7 @@ impl Plugin {
         if !root_or_skip() {
             return None;
         }
-        let mut machine = Sandbox::new();
+        let mut machine = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
         machine.script("ip link add p0 up type veth peer name q0\nip link set q0 up");
         machine.daemon(DOCKER);
         Some(Self { machine })

@@ -1,17 +1,13 @@
 //! Two worlds that differ in nothing but who makes the links.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
-use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
-use umacvlan_testkit::{root_or_skip, skip};
+use umacvlan_testkit::{Daemon, Machine, netns_path, root_or_skip, skip};
 
 /// The command under test.
 pub(crate) const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
@@ -28,20 +24,21 @@ pub(crate) fn worlds() -> Option<(World, World)> {
         skip(&format!("it needs ip of iproute2 6.1, with which it compares: {version:?}"));
         return None;
     }
-    let kernel = World::new(None);
+    let kernel = World::new(false);
     if !kernel.run("link add link p0 probe type macvlan").ok() {
         skip("the kernel has no macvlan");
         return None;
     }
     assert!(kernel.run("link del probe").ok());
-    Some((kernel, World::new(Some(Daemon::new()))))
+    Some((kernel, World::new(true)))
 }
 
 /// A namespace with the parent `p0`, a veth whose other end is `q0`, and another one that is empty.
 pub(crate) struct World {
-    home: Netns,
-    red: Netns,
+    /// Dropped before the machine it is on.
     pub(crate) daemon: Option<Daemon>,
+    machine: Machine,
+    red: Netns,
 }
 
 /// What a command has said, and how it ended.
@@ -63,10 +60,11 @@ impl Said {
 }
 
 impl World {
-    fn new(daemon: Option<Daemon>) -> Self {
-        let (home, red) = (Netns::create().unwrap(), Netns::create().unwrap());
-        for netns in [&home, &red] {
-            // Frames of its own would be in the counters at one time or another.
+    /// A world of the kernel's macvlan, or one with a daemon.
+    fn new(with_daemon: bool) -> Self {
+        let (mut machine, red) = (Machine::without_parent(UMACVLAN), Netns::create().unwrap());
+        for netns in [&machine.netns, &red] {
+            // Without IPv6 the kernel sends no frames by itself, which counters would show.
             let quiet = || {
                 for which in ["all", "default"] {
                     let file = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
@@ -75,18 +73,18 @@ impl World {
             };
             netns.run(quiet).unwrap();
         }
-        let mut rtnl = Rtnl::open_in(&home).unwrap();
-        rtnl.add_veth("p0", "q0", None).unwrap();
-        let mut world = Self { home, red, daemon: None };
+        machine.rtnl.add_veth("p0", "q0", None).unwrap();
+        let mut world = Self { daemon: None, machine, red };
         for line in
             ["p0 address 02:aa:00:00:00:01", "q0 address 02:aa:00:00:00:02", "p0 up", "q0 up"]
         {
             assert!(world.shell(&format!("ip link set {line}")).ok());
         }
-        world.daemon = daemon;
-        if let Some(mut daemon) = world.daemon.take() {
-            daemon.start(&world.home);
-            world.daemon = Some(daemon);
+        if with_daemon {
+            let mut command = world.machine.command("", &[]);
+            // Nobody reads the log.
+            command.stderr(Stdio::null());
+            world.daemon = Some(world.machine.start_command(command));
         }
         world
     }
@@ -106,7 +104,7 @@ impl World {
         // After -n ip takes the names of namespaces only, and these have none.
         let (netns, line) = match line.split_once("-n {red} ") {
             Some(("", line)) if self.daemon.is_none() => (&self.red, line),
-            _ => (&self.home, line),
+            _ => (&self.machine.netns, line),
         };
         let line =
             if self.daemon.is_none() { line.replace("-n {home} ", "") } else { line.to_owned() };
@@ -129,14 +127,14 @@ impl World {
     }
 
     pub(crate) fn spawn(&self, script: &str, stdin: Stdio) -> Child {
-        self.spawn_in(&self.home, script, stdin)
+        self.spawn_in(&self.machine.netns, script, stdin)
     }
 
     fn spawn_in(&self, netns: &Netns, script: &str, stdin: Stdio) -> Child {
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(daemon) = &self.daemon {
-            command.env("UMACVLAN_SOCKET", daemon.directory.join("socket"));
+        if self.daemon.is_some() {
+            command.env("UMACVLAN_SOCKET", self.machine.socket());
         }
         command.env_remove("NO_COLOR");
         netns.run(|| command.spawn()).unwrap().unwrap()
@@ -144,12 +142,14 @@ impl World {
 
     /// `{home}` and `{red}` as other processes can name them.
     fn placed(&self, text: &str) -> String {
-        text.replace("{home}", &path(&self.home)).replace("{red}", &path(&self.red))
+        text.replace("{home}", &netns_path(&self.machine.netns))
+            .replace("{red}", &netns_path(&self.red))
     }
 
     fn unplaced(&self, text: &str) -> String {
         let text = text.replace(UMACVLAN, "umacvlan");
-        text.replace(&path(&self.home), "{home}").replace(&path(&self.red), "{red}")
+        text.replace(&netns_path(&self.machine.netns), "{home}")
+            .replace(&netns_path(&self.red), "{red}")
     }
 
     /// Sends so many frames to everybody, from an interface that gets an address of `net`.
@@ -163,7 +163,7 @@ impl World {
                 socket.send_to(&[0; 100], (format!("{net}.255"), 9)).unwrap();
             }
         };
-        self.home.run(send).unwrap();
+        self.machine.netns.run(send).unwrap();
     }
 
     /// Removes all links and makes these, words of `link add link p0`.
@@ -191,58 +191,5 @@ impl World {
             all.extend(links.map(|link| (place, link)));
         }
         all
-    }
-}
-
-fn path(netns: &Netns) -> String {
-    format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd())
-}
-
-/// A daemon with its files, gone with this.
-pub(crate) struct Daemon {
-    directory: PathBuf,
-    child: Option<Child>,
-}
-
-impl Daemon {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("umacvlan-iproute-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        fs::create_dir(&directory).unwrap();
-        fs::write(directory.join("umacvlan.toml"), "").unwrap();
-        Self { directory, child: None }
-    }
-
-    fn start(&mut self, netns: &Netns) {
-        let mut command = Command::new("sh");
-        // Descriptor 3 is where it says that it is ready.
-        command.args(["-c", "exec \"$0\" daemon --ready-fd 3 \"$@\" 3>&1", UMACVLAN]);
-        for (option, file) in
-            [("--socket", "socket"), ("--state", "state"), ("--config", "umacvlan.toml")]
-        {
-            command.arg(option).arg(self.directory.join(file));
-        }
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let child = self.child.insert(netns.run(|| command.spawn()).unwrap().unwrap());
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-    }
-
-    pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended, which is as good.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }

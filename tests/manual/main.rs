@@ -1,10 +1,12 @@
-//! Every command of README.md and the man pages is run, as it stands there.
+//! Every command of README.md and the man pages is run, as it stands there; and what the
+//! documentation says of the repository itself is compared with it (`structure`).
 //!
 //! A section of a document is one world: a private machine with NICs that may be parents, a daemon
 //! where it belongs, and nothing else. What cannot be run in it is in [`ELSEWHERE`], with the reason.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod extract;
+mod structure;
 
 use std::ffi::OsString;
 use std::fmt::Write;

@@ -3,16 +3,7 @@
 //! of macvlan, and what only a daemon brings along.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-#[allow(dead_code, reason = "these tests need less of it")]
-#[path = "../daemon/client.rs"]
-mod client;
 mod create;
 mod failure;
-#[allow(dead_code, reason = "these tests need less of it")]
-#[path = "../daemon/machine.rs"]
-mod machine;
 mod podman;
 mod setup;
-#[allow(dead_code, reason = "these tests need less of it")]
-#[path = "../daemon/world.rs"]
-mod world;

@@ -9,8 +9,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use umacvlan_netlink::{IpPrefix, Link, Route, Rtnl};
 use umacvlan_sys::netns::Netns;
-
-use crate::machine::{Daemon, Machine, path};
+use umacvlan_testkit::{Daemon, Machine, netns_path};
 
 /// The name of the plugin's file, and so of the driver.
 pub(crate) const PLUGIN: &str = "umacvlan-netavark";
@@ -29,7 +28,7 @@ pub(crate) struct Container {
 
 impl Podman {
     pub(crate) fn new() -> Self {
-        let machine = Machine::new();
+        let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
         symlink(env!("CARGO_BIN_EXE_umacvlan"), machine.file(PLUGIN)).unwrap();
         let daemon = machine.start(&[]);
         Self { machine, daemon }
@@ -93,7 +92,7 @@ impl Container {
     }
 
     pub(crate) fn path(&self) -> String {
-        path(&self.netns)
+        netns_path(&self.netns)
     }
 
     pub(crate) fn link(&mut self, name: &str) -> Option<Link> {

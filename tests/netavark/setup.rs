@@ -7,10 +7,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 use umacvlan_netlink::{Rtnl, set_sysctl};
-use umacvlan_testkit::root_or_skip;
+use umacvlan_testkit::{LIMIT, root_or_skip};
 
 use crate::podman::{Container, Podman, request, text};
-use crate::world::LIMIT;
 
 #[test]
 fn a_container_gets_a_link_with_address_and_route_and_gives_it_back() {

@@ -1,8 +1,6 @@
 //! A daemon with a configuration file: applied at the start, reloaded whole or not at all, saved.
 
-use umacvlan_testkit::root_or_skip;
-
-use crate::sandbox::Sandbox;
+use umacvlan_testkit::{Sandbox, root_or_skip};
 
 const FILE: &str = "run/umacvlan.toml";
 
@@ -25,7 +23,7 @@ netns = "net2"
 
 /// A daemon that runs by [`FIRST`].
 fn configured() -> Sandbox {
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
     sandbox.script(
         "ip link add p0 up type veth peer name q0
          ip link set q0 up

@@ -7,18 +7,17 @@ mod configured;
 mod crowd;
 mod killed;
 mod lost;
-mod sandbox;
 mod scarce;
 mod stream;
 mod tutorial;
 mod vlans;
 
-use sandbox::Sandbox;
+use umacvlan_testkit::Sandbox;
 
 /// A machine with the parent `p0`, and `mac1` and `mac2`, bridge links in `net1` and `net2` with
 /// 10.0.0.11 and 10.0.0.12.
 fn machine() -> Sandbox {
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
     sandbox.script("ip link add p0 up type veth peer name q0\nip link set q0 up");
     sandbox.daemon("");
     for number in [1, 2] {

@@ -2,9 +2,7 @@
 //! or shown, and with plain `ip` and `ping` everywhere else. Each also runs with `ip` throughout,
 //! so what a reader of the tutorial would see is compared, not remembered.
 
-use umacvlan_testkit::root_or_skip;
-
-use crate::sandbox::Sandbox;
+use umacvlan_testkit::{Sandbox, root_or_skip};
 
 /// Who makes the links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +26,7 @@ impl Tool {
 /// A machine with the NIC `enp0s8`, cabled to a switch that is 10.0.0.1; a daemon if ours is to
 /// make the links.
 fn machine(tool: Tool) -> Sandbox {
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
     sandbox.script(
         "ip netns add lan
          ip link add enp0s8 type veth peer name port netns lan

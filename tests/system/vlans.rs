@@ -1,9 +1,7 @@
 //! Links on VLANs of an interface, on a kernel that knows no VLANs: at the other end of the cable
 //! another daemon does the same.
 
-use umacvlan_testkit::root_or_skip;
-
-use crate::sandbox::Sandbox;
+use umacvlan_testkit::{Sandbox, root_or_skip};
 
 /// The VLANs of the test; the same addresses are used in each.
 const VLANS: [&str; 3] = ["10", "20", "10.20"];
@@ -11,7 +9,7 @@ const VLANS: [&str; 3] = ["10", "20", "10.20"];
 /// A machine with `eth0`, cabled to `sw0` of another one, which is the namespace `far`. There is a
 /// link in each VLAN on either side: 10.0.0.1 here in `nVLAN`, and 10.0.0.2 there in `fVLAN`.
 fn machine() -> Sandbox {
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
     sandbox.script(
         "ip netns add far
          ip link add eth0 up type veth peer name sw0 netns far
@@ -98,7 +96,7 @@ fn a_configuration_has_vlans_as_it_has_interfaces() {
     if !root_or_skip() {
         return;
     }
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
     sandbox.ok("ip link add eth0 up type veth peer name sw0");
     let config = "[parent.eth0]\nworkers = 2\npoll = \"interrupt\"\n\
                   [parent.\"eth0.10\"]\nsemantics = \"kernel\"\n\
@@ -136,7 +134,7 @@ fn what_names_no_vlan_is_refused_in_known_words() {
     if !root_or_skip() {
         return;
     }
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
     sandbox.ok("ip link add eth0 up type veth peer name sw0");
     sandbox.daemon("");
     for (parent, words) in [

@@ -3,9 +3,10 @@
 use socket2::Socket;
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_sys::raw_socket;
+use umacvlan_testkit::LIMIT;
 
 use crate::sockets::{Auxdata, receive_with_auxdata, set_option};
-use crate::world::{LIMIT, Station};
+use crate::world::Station;
 
 /// Frames in and out of a station's interface.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use umacvlan_testkit::LIMIT;
 
-use crate::world::{LIMIT, Station};
+use crate::world::Station;
 
 impl Station {
     /// A socket of this station's stack that waits for at most [`LIMIT`].

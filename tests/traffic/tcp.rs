@@ -5,9 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use umacvlan_core::stats::Counters;
+use umacvlan_testkit::LIMIT;
 
 use crate::sockets::{noise, set_feature};
-use crate::world::{LIMIT, Plan, Station, World, on_every_path, stats};
+use crate::world::{Plan, Station, World, on_every_path, stats};
 
 /// How much is sent each way.
 const BULK: usize = 4 << 20;

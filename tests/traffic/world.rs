@@ -15,12 +15,9 @@ use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::engine::{Engine, ParentOptions, ParentStatus, SubOptions, SubStatus};
 use umacvlan_engine::worker::WorkerConfig;
-use umacvlan_netlink::{Link, Monitor, Rtnl, set_sysctl};
+use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
-use umacvlan_testkit::{root_or_skip, skip};
-
-/// How long anything may take before the test has failed.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+use umacvlan_testkit::{LIMIT, LinkMonitor, root_or_skip, skip};
 
 /// How long counters, of which no event tells, are left alone before they are looked at again.
 const LOOK: Duration = Duration::from_millis(20);
@@ -151,11 +148,8 @@ impl Station {
 
     /// Returns when `done` is true of the interface.
     pub(crate) fn link_until(&mut self, what: &str, done: impl Fn(&Link) -> bool) {
-        let mut monitor = self.netns.run(Monitor::open).unwrap().unwrap();
-        while !done(&self.link()) {
-            assert!(monitor.wait(LIMIT).unwrap(), "{}: {what}", self.name);
-            monitor.read(|_| ()).unwrap();
-        }
+        let what = format!("{}: {what}", self.name);
+        LinkMonitor::open(&self.netns).wait_until(&what, || done(&self.link()));
     }
 
     /// Frames with a wrong checksum that this stack's protocols have thrown away.

@@ -1,6 +1,6 @@
-//! A machine of its own for a test: a shell in private namespaces, where `ip`, named namespaces,
-//! and `/run` may be used as a tutorial uses them, and nothing of it is seen outside. Everything in
-//! it ends with the test, however that ends: the shell is the first process of a process namespace.
+//! [`Sandbox`]: a machine for one test, which is a shell in private namespaces, where `ip`, named
+//! namespaces and `/run` work as in a tutorial, without effect outside. Every process in it ends with
+//! the test, even if the test is killed: the shell is the first process of a process namespace.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -8,31 +8,33 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use umacvlan_sys::netns::Netns;
 
-/// The command under test.
-const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
-
 /// A shell that waits for lines.
-pub(crate) struct Sandbox {
+#[derive(Debug)]
+pub struct Sandbox {
     unshare: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
-/// What came of a line.
+/// The result of a line.
 #[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) status: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Ran {
+    /// The exit status.
+    pub status: i32,
+    /// What it has printed.
+    pub stdout: String,
+    /// What it has printed on standard error.
+    pub stderr: String,
 }
 
 impl Sandbox {
-    /// A machine with a loopback interface that is up, and with `umacvlan` in the path.
-    pub(crate) fn new() -> Self {
+    /// A machine with a loopback interface that is up. The folder of `umacvlan`, the path of the
+    /// command under test, is the first of its `PATH`.
+    pub fn new(umacvlan: &str) -> Self {
         let mut unshare = Command::new("unshare")
             .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["--propagation", "private", "sh", "-c", PREPARE])
-            .env("PATH", path())
+            .env("PATH", path(umacvlan))
             .env("LC_ALL", "C")
             .env_remove("UMACVLAN_SOCKET")
             .stdin(Stdio::piped())
@@ -46,8 +48,8 @@ impl Sandbox {
         sandbox
     }
 
-    /// Runs a line of shell to its end. What it leaves in the background goes on.
-    pub(crate) fn run(&mut self, line: &str) -> Ran {
+    /// Runs a line of shell and waits for its end. Background processes go on.
+    pub fn run(&mut self, line: &str) -> Ran {
         self.file("run/line", line);
         writeln!(self.stdin, ". /run/line >/run/stdout 2>/run/stderr </dev/null; echo $?").unwrap();
         let status = self.answer().parse().unwrap();
@@ -56,21 +58,21 @@ impl Sandbox {
     }
 
     /// Runs a line that must succeed, and returns what it printed.
-    pub(crate) fn ok(&mut self, line: &str) -> String {
+    pub fn ok(&mut self, line: &str) -> String {
         let ran = self.run(line);
         assert_eq!(ran.status, 0, "{line}: {ran:#?}");
         ran.stdout
     }
 
     /// Runs every line of a script, each of which must succeed.
-    pub(crate) fn script(&mut self, lines: &str) {
+    pub fn script(&mut self, lines: &str) {
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
             self.ok(line);
         }
     }
 
     /// Starts a daemon with these words and waits until it is ready; its log is `/run/log`.
-    pub(crate) fn daemon(&mut self, words: &str) {
+    pub fn daemon(&mut self, words: &str) {
         let ran = self.run(&format!(
             "mkfifo -m 600 /run/ready 2>/dev/null; umacvlan daemon --ready-fd 3 {words} \
              3>/run/ready >>/run/log 2>&1 & echo $! >/run/pid; read word </run/ready"
@@ -80,23 +82,23 @@ impl Sandbox {
     }
 
     /// Ends the daemon with a signal and waits until it is gone.
-    pub(crate) fn end_daemon(&mut self, signal: &str) {
+    pub fn end_daemon(&mut self, signal: &str) {
         let wait = "wait $(cat /run/pid) 2>/dev/null; true";
         self.ok(&format!("kill -s {signal} $(cat /run/pid); {wait}"));
     }
 
-    /// A namespace that `ip netns add` has made in here.
-    pub(crate) fn netns(&self, name: &str) -> Netns {
+    /// A namespace that `ip netns add` has created in here.
+    pub fn netns(&self, name: &str) -> Netns {
         Netns::open(self.path("run/netns").join(name).to_str().unwrap()).unwrap()
     }
 
     /// Writes a file in here; the path is given without its first slash.
-    pub(crate) fn file(&self, name: &str, text: &str) {
+    pub fn file(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    /// Where a file of the sandbox is for the test.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// The path by which the test finds a file of the sandbox.
+    pub fn path(&self, name: &str) -> PathBuf {
         Path::new(&format!("/proc/{}/root", self.unshare.id())).join(name)
     }
 
@@ -109,17 +111,17 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // Its child is the init of everything in here and is killed with it.
+        // Its child is killed with it, and as the init of the sandbox takes all processes along.
         let _ = self.unshare.kill();
         let _ = self.unshare.wait();
     }
 }
 
-/// Makes what a tutorial may write to private and empty, then obeys.
+/// Mounts private, empty folders where a tutorial writes, then starts the shell that runs the lines.
 const PREPARE: &str = "mount -t tmpfs -o mode=755 none /run && mount -t sysfs none /sys && ip link set lo up; echo $?; exec sh";
 
-/// The path with the directory of the command under test at its head.
-fn path() -> String {
-    let ours = Path::new(UMACVLAN).parent().unwrap().display();
+/// The value of `PATH`, with the folder of the command under test first.
+fn path(umacvlan: &str) -> String {
+    let ours = Path::new(umacvlan).parent().unwrap().display();
     format!("{ours}:{}", std::env::var("PATH").unwrap_or_default())
 }
