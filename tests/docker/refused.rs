@@ -42,7 +42,7 @@ fn mistakes_are_told_as_dockers_own_macvlan_tells_them() {
     assert_eq!(plugin.refused("CreateNetwork", &empty), "ipv6 pool is empty");
     let mut wrong = network("n", &json!({"parent": "p0"}));
     wrong["IPv4Data"] = json!([{"Pool": "10.1.0.0"}]);
-    assert!(plugin.refused("CreateNetwork", &wrong).contains("no address with a length"));
+    assert!(plugin.refused("CreateNetwork", &wrong).contains("no address with a prefix length"));
 
     // Nothing of all that is known or was made.
     assert!(plugin.refused("Join", &of("n", "e")).contains("network n is not known to umacvlan"));
@@ -85,7 +85,7 @@ fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
     for (key, value, words) in [
         ("MacAddress", "01:00:5e:00:00:01", "01:00:5e:00:00:01"),
         ("MacAddress", "nonsense", "\"nonsense\" is no MAC address"),
-        ("Address", "10.1.0.2", "no address with a length"),
+        ("Address", "10.1.0.2", "no address with a prefix length"),
     ] {
         let mut wrong = asked.clone();
         wrong["Interface"][key] = json!(value);
@@ -145,7 +145,7 @@ fn the_socket_is_roots_alone_and_another_daemons_is_not_taken() {
         .run(&format!("{other} --docker=/run/d.sock --docker-state /run/docker-state"));
     assert!(said.stderr.contains("another daemon works with the state in"), "{said:?}");
     let said = plugin.machine.run(&format!("{other} --docker-state /run/third"));
-    assert!(said.stderr.contains("--docker-state is of no use without --docker"), "{said:?}");
+    assert!(said.stderr.contains("--docker-state needs --docker"), "{said:?}");
     plugin.machine.end_daemon("KILL");
     plugin.machine.ok(&format!("test -S /{SOCKET}"));
     plugin.machine.file("run/umacvlan.toml", "[docker]\nstate = \"/run/docker-state\"\n");
