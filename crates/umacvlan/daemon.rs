@@ -1,8 +1,16 @@
-//! `umacvlan daemon`: parents and links that outlive the command that asked for them.
+//! `umacvlan daemon`: puts the daemon together from its parts and runs it until a signal.
 //!
-//! Start-up goes from what can be refused cheaply to what cannot be taken back: the configuration
-//! is read, the state directory locked, the socket bound, privileges given up; only then the
-//! engine starts, takes up what a former daemon has left, and serves.
+//! Start-up ([`prepare`]) does first what can fail without consequences:
+//!
+//! 1. [`Log`], and the configuration file ([`load`]);
+//! 2. [`Store`]: the state directory, locked, with the records of a former daemon;
+//! 3. [`Socket`]: the daemon's socket, and Docker's ([`open_docker`]);
+//! 4. [`sandbox`]: privileges are dropped;
+//! 5. [`Service`]: the engine starts, links of a former daemon are re-adopted, the configuration is
+//!    applied; around that, Docker's [`Driver`] makes its parents and removes what was left behind.
+//!
+//! Then [`serve`] runs the event loop: the HTTP server with the driver's routes beside it, systemd's
+//! notifications, and a reload for each SIGHUP.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,55 +22,53 @@ use clap::{Args, ValueEnum};
 use tokio::net::UnixListener;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use umacvlan_engine::Engine;
-use umacvlan_engine::engine::{EngineOptions, SubId};
-use umacvlan_sys::netns::reachable;
-use umacvlan_sys::process::{inherited_descriptor, raise_descriptor_limit};
-
 use umacvlan_api as api;
 use umacvlan_config::{Config, DEFAULT_FILE, DaemonConfig, OnExit};
 use umacvlan_daemon::http::{self, ServerOptions};
 use umacvlan_daemon::log::{self, Log};
 use umacvlan_daemon::service::{self, ServiceOptions};
-use umacvlan_daemon::store::{SavedState, Store};
-use umacvlan_daemon::{Service, Shared, lock_service, sandbox, socket, systemd};
+use umacvlan_daemon::socket::{self, Socket};
+use umacvlan_daemon::store::Store;
+use umacvlan_daemon::{Service, Shared, lock_service, sandbox, systemd};
 use umacvlan_docker::{self as docker, Driver};
-use umacvlan_engine::cpus;
+use umacvlan_engine::engine::{EngineOptions, SubId};
+use umacvlan_engine::{Engine, cpus};
+use umacvlan_sys::netns::reachable;
+use umacvlan_sys::process::{inherited_descriptor, raise_descriptor_limit};
 
-/// Where links are written down unless it is told otherwise.
+/// The state directory unless another one is configured.
 const DEFAULT_STATE: &str = "/run/umacvlan/state";
 
-/// Forward for links until SIGTERM or SIGINT, and do what clients ask over a socket.
+/// Serve links until SIGTERM or SIGINT, and clients over a socket.
 ///
-/// Links outlive the daemon: when it ends they wait without carrier, and the next one serves them
-/// on, wherever they have been moved. SIGHUP reads the configuration again.
+/// Links outlive the daemon: when it ends they stay without carrier, and the next daemon re-adopts
+/// them, wherever they have been moved. SIGHUP reloads the configuration.
 #[derive(Debug, Args)]
 pub(crate) struct DaemonArgs {
-    /// The configuration [default: /etc/umacvlan/umacvlan.toml, if it is there]
+    /// The configuration file [default: /etc/umacvlan/umacvlan.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Where links are written down, to be found again [default: /run/umacvlan/state]
+    /// The directory of the state files [default: /run/umacvlan/state]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
-    /// Be Docker's network driver, on a socket where dockerd looks for it
+    /// Be Docker's network driver, on the socket where dockerd looks for it
     /// [default: /run/docker/plugins/umacvlan.sock]
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = docker::DEFAULT_SOCKET)]
     docker: Option<PathBuf>,
 
-    /// Where Docker's networks are written down, to be known after a boot, too
+    /// The directory of Docker's networks, which outlives a boot
     /// [default: /var/lib/umacvlan/docker]
     #[arg(long, value_name = "DIR")]
     docker_state: Option<PathBuf>,
 
-    /// Write "ready" to this descriptor, which was opened by whoever starts the daemon, and close
-    /// it, when everything is served
+    /// Write "ready" to this open descriptor and close it once the daemon serves
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
     ready_fd: Option<i32>,
 
-    /// What becomes of the links when the daemon ends [default: keep]
+    /// What happens to the links when the daemon ends [default: keep]
     #[arg(long, value_name = "WHAT")]
     on_exit: Option<Exit>,
 
@@ -82,34 +88,35 @@ pub(crate) struct DaemonArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Exit {
-    /// They stay, without carrier, and the next daemon serves them
+    /// They stay, without carrier, and the next daemon re-adopts them
     Keep,
     /// They are removed
     Remove,
 }
 
-/// Everything that is ready before the engine starts.
+/// The parts of the daemon, ready to serve.
 struct Prepared {
     service: Shared,
-    socket: socket::Socket,
+    socket: Socket,
     log: Log,
+    /// The group whose members may change things, beside root.
     admins: Option<u32>,
-    /// Docker's socket, and what is done there.
-    docker: Option<(socket::Socket, Driver)>,
+    /// Docker's socket and driver, if Docker is served.
+    docker: Option<(Socket, Driver)>,
 }
 
-/// Serves until a signal ends it. `socket` is the path that was typed.
+/// Serves until a signal. `socket` is the path of the command line.
 pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> {
     let ready = args.ready_fd.map(inherited_descriptor).transpose();
     let ready = ready.context("--ready-fd: there is no such descriptor open")?;
     let prepared = prepare(args, socket)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let service = Arc::clone(&prepared.service);
-    let followed = service::follow_engine_events(&service)?;
+    let events = service::follow_engine_events(&service)?;
     runtime.block_on(serve(prepared, || {
-        let said = ready.map(|ready| std::fs::File::from(ready).write_all(b"ready\n"));
-        // Whoever started the daemon waits no longer.
-        let _ = said.unwrap_or(Ok::<(), io::Error>(()));
+        let written = ready.map(|ready| std::fs::File::from(ready).write_all(b"ready\n"));
+        // The process that started the daemon may have ended.
+        let _ = written.unwrap_or(Ok::<(), io::Error>(()));
     }))?;
     let remove = match args.on_exit {
         Some(exit) => matches!(exit, Exit::Remove),
@@ -118,16 +125,16 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
     if remove {
         lock_service(&service).remove_all();
     }
-    // The last one to let go of the service ends the engine. The links are to be without carrier
-    // when this process is gone, so that is waited for.
+    // Dropping the last reference to the service stops the engine, which takes the links' carrier
+    // away; joining the thread waits for that.
     drop(runtime);
     drop(service);
-    // A panic of that thread has been printed.
-    let _ = followed.join();
+    // A panic of the thread was printed when it happened.
+    let _ = events.join();
     Ok(ExitCode::SUCCESS)
 }
 
-/// Goes as far as everything that needs no event loop.
+/// Start-up, as far as it needs no event loop.
 fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let log = Log::start(args.log.as_deref().unwrap_or(log::DEFAULT_FILTER))?;
     let (config_file, config) = load(args.config.as_deref())?;
@@ -137,65 +144,64 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     }
     let DaemonConfig { state, group, admin_group, .. } = &config.daemon;
     let state = args.state.clone().or_else(|| state.as_ref().map(PathBuf::from));
-    let (store, found) = Store::open(&state.unwrap_or_else(|| DEFAULT_STATE.into()))?;
+    let (store, saved) = Store::open(&state.unwrap_or_else(|| DEFAULT_STATE.into()))?;
     let group = socket::group(args.group.as_ref().or(group.as_ref()))?;
     let admins = socket::group(args.admin_group.as_ref().or(admin_group.as_ref()))?;
-    let socket = socket::Socket::open(&path(socket, &config.daemon), group.or(admins))?;
+    let socket = Socket::open(&path(socket, &config.daemon), group.or(admins))?;
     let mut docker = open_docker(args, &config)?;
-    // Refused only where the limit may not be read: then the one there is has to do.
+    // On failure the present limit stays.
     let _ = raise_descriptor_limit();
-    // With all privileges still, to see what other users' processes hold.
-    let places = if found.links.is_empty() { Vec::new() } else { reachable() };
+    // Before privileges are dropped, to see the namespaces of other users' processes.
+    let namespaces = if saved.has_no_links() { Vec::new() } else { reachable() };
     let worker = sandbox::WorkerSandbox::new()?;
     sandbox::confine_process()?;
     let engine = EngineOptions { on_worker: Some(Arc::new(move || worker.confine())) };
-    let before = applied(&found);
-    // What was typed is not for the configuration to change.
+    // The configuration does not change a filter of the command line.
     let changeable = args.log.is_none().then(|| (log.clone(), default));
     let mut service =
         Service::start(ServiceOptions { store, engine, config_file, config, log: changeable })?;
     if let Some((_, driver)) = &mut docker {
         driver.make_parents(&mut service);
     }
-    service.recover(&found, &places);
-    drop(places);
-    service.apply_config(before)?;
+    service.recover(&saved, &namespaces);
+    drop(namespaces);
+    service.apply_config(&saved)?;
     if let Some((_, driver)) = &mut docker {
         driver.reconcile(&mut service);
     }
     Ok(Prepared { service: Arc::new(Mutex::new(service)), socket, log, admins, docker })
 }
 
-/// Docker's socket and networks, if Docker is to be served: as was typed, or the configuration says.
-fn open_docker(args: &DaemonArgs, config: &Config) -> Result<Option<(socket::Socket, Driver)>> {
+/// Docker's socket and driver, if the command line or the configuration enables them.
+fn open_docker(args: &DaemonArgs, config: &Config) -> Result<Option<(Socket, Driver)>> {
     let configured = config.docker.as_ref();
     let path = args.docker.clone().or_else(|| {
         let socket = configured?.socket.as_deref();
         Some(socket.unwrap_or(docker::DEFAULT_SOCKET).into())
     });
     let Some(path) = path else {
-        ensure!(args.docker_state.is_none(), "--docker-state is of no use without --docker");
+        ensure!(args.docker_state.is_none(), "--docker-state needs --docker");
         return Ok(None);
     };
     let state = || configured?.state.as_ref().map(PathBuf::from);
     let state = args.docker_state.clone().or_else(state);
     let driver = Driver::open(&state.unwrap_or_else(|| docker::DEFAULT_STATE.into()))?;
-    let socket = socket::Socket::bind(&path, None, "give this one --docker=PATH of its own")?;
+    let socket = Socket::bind(&path, None, "give this one --docker=PATH of its own")?;
     Ok(Some((socket, driver)))
 }
 
-/// Serves until a signal ends it.
+/// Runs the event loop until a signal.
 async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
     let Prepared { service, socket, log, admins, docker } = prepared;
     let (end, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
     let hangup = caught(SignalKind::hangup())?;
     let engine = lock_service(&service).engine();
-    let watched = Arc::clone(&engine);
-    let backend = ServerOptions {
+    let watchdog = Arc::clone(&engine);
+    let options = ServerOptions {
         service: Arc::clone(&service),
         log,
         admins,
-        alive: Box::new(move || answers(&engine)),
+        alive: Box::new(move || responds(&engine)),
     };
     let listener = UnixListener::from_std(socket.listener()?)?;
     let (mut plugin, mut sweeps, mut plugin_socket) = (None, None, None);
@@ -204,20 +210,20 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
         sweeps = Some(tokio::spawn(docker::sweep(app.clone())));
         tracing::info!("Docker's driver on {}", socket.path().display());
         plugin = Some((UnixListener::from_std(socket.listener()?)?, docker::router(app)));
-        // Its file ends with it.
+        // Kept, because its file is removed when it is dropped.
         plugin_socket = Some(socket);
     }
     let (parents, links) = lock_service(&service).count();
     tracing::info!("ready on {}: {parents} parents, {links} links", socket.path().display());
     ready();
     systemd::ready(&service);
-    let followed =
-        tokio::spawn(systemd::keep_informed(Arc::clone(&service), move || answers(&watched)));
+    let notifications =
+        tokio::spawn(systemd::keep_informed(Arc::clone(&service), move || responds(&watchdog)));
     let reloads = tokio::spawn(reload(hangup, Arc::clone(&service)));
-    http::serve(listener, backend, plugin, ended(end, interrupt)).await;
+    http::serve(listener, options, plugin, ended(end, interrupt)).await;
     systemd::stopping();
-    tracing::info!("ending");
-    followed.abort();
+    tracing::info!("stopping");
+    notifications.abort();
     reloads.abort();
     if let Some(sweeps) = sweeps {
         sweeps.abort();
@@ -226,7 +232,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
     Ok(())
 }
 
-/// The configuration and its file. Without one where nobody asked for one there is nothing to say.
+/// The configuration and its path. The default file need not exist.
 fn load(file: Option<&Path>) -> Result<(PathBuf, Config)> {
     let path = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     if file.is_none() && !path.exists() {
@@ -237,14 +243,7 @@ fn load(file: Option<&Path>) -> Result<(PathBuf, Config)> {
     Ok((path.to_owned(), parsed.config))
 }
 
-/// What a former daemon has applied last. Where it cannot be read, what runs is taken for it.
-fn applied(found: &SavedState) -> Config {
-    let text = found.config.as_deref().unwrap_or_default();
-    let parsed = Config::parse("the state", text, &cpus::allowed());
-    parsed.map(|parsed| parsed.config).unwrap_or_default()
-}
-
-/// Where to listen: what was typed, the environment's, the configuration's, the usual place.
+/// The path of the socket: from the command line, the environment, the configuration, or the default.
 fn path(typed: Option<&Path>, config: &DaemonConfig) -> PathBuf {
     let configured = config.socket.as_ref().map(PathBuf::from);
     match api::socket_path(typed) {
@@ -255,9 +254,9 @@ fn path(typed: Option<&Path>, config: &DaemonConfig) -> PathBuf {
     }
 }
 
-/// Whether the engine's control thread does what it is asked.
-fn answers(engine: &Engine) -> bool {
-    // No link has this number; the answer is that there is none.
+/// Whether the engine's control thread responds.
+fn responds(engine: &Engine) -> bool {
+    // No link has this number, so any error but `Stopped` is a response.
     !matches!(engine.sub(SubId(u64::MAX)), Err(umacvlan_engine::Error::Stopped))
 }
 
@@ -272,19 +271,19 @@ async fn ended(mut end: Signal, mut interrupt: Signal) {
     }
 }
 
-/// Reads the configuration again with each signal.
+/// Reloads the configuration for each signal.
 async fn reload(mut hangup: Signal, service: Shared) {
     while hangup.recv().await.is_some() {
         systemd::reloading();
-        let asked = Arc::clone(&service);
-        let read = move || {
-            match lock_service(&asked).reload() {
-                Ok(lines) => tracing::info!("configuration read again, {} changes", lines.len()),
+        let shared = Arc::clone(&service);
+        let reload = move || {
+            match lock_service(&shared).reload() {
+                Ok(lines) => tracing::info!("configuration reloaded, {} changes", lines.len()),
                 Err(problem) => tracing::error!("configuration not applied: {problem}"),
             }
-            systemd::ready(&asked);
+            systemd::ready(&shared);
         };
-        if let Err(error) = tokio::task::spawn_blocking(read).await {
+        if let Err(error) = tokio::task::spawn_blocking(reload).await {
             tracing::error!("configuration not applied: {error}");
         }
     }

@@ -147,7 +147,7 @@ fn the_socket_is_roots_alone_and_another_daemons_is_not_taken() {
         .run(&format!("{other} --docker=/run/d.sock --docker-state /run/docker-state"));
     assert!(said.stderr.contains("another daemon works with the state in"), "{said:?}");
     let said = plugin.machine.run(&format!("{other} --docker-state /run/third"));
-    assert!(said.stderr.contains("--docker-state is of no use without --docker"), "{said:?}");
+    assert!(said.stderr.contains("--docker-state needs --docker"), "{said:?}");
     plugin.machine.end_daemon("KILL");
     plugin.machine.ok(&format!("test -S /{SOCKET}"));
     plugin.machine.file("run/umacvlan.toml", "[docker]\nstate = \"/run/docker-state\"\n");

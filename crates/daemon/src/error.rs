@@ -1,11 +1,11 @@
-//! [`ServiceError`]: what the service could not do.
+//! [`ServiceError`]: a failed call of the service.
 
 use std::fmt;
 
 use umacvlan_api::Problem;
 use umacvlan_config::LoadError;
 
-/// Why the service did not do something: the [`Problem`] that its client is answered.
+/// Why the service refused something: the [`Problem`] that the client receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceError(pub Problem);
 

@@ -1,4 +1,4 @@
-//! What the tests of the daemon's parts share.
+//! Values that the tests of several modules share.
 
 use umacvlan_core::{MacAddr, Mode, Semantics};
 use umacvlan_engine::engine::{
@@ -76,7 +76,7 @@ pub(crate) fn parent_status(name: &str) -> ParentStatus {
     }
 }
 
-/// What is written down of a source link.
+/// The record of a source link.
 pub(crate) fn link_record(id: u64) -> LinkRecord {
     LinkRecord {
         id,

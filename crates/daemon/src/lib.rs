@@ -1,12 +1,18 @@
-//! The daemon: parents and links that outlive the command that asked for them.
+//! The parts of the daemon: the service, its HTTP server, its state files and its sandbox.
 //!
-//! [`service`] owns the engine, the desired state and the state files ([`store`]); [`http`] serves it
-//! on a Unix socket. The command `umacvlan daemon` puts the parts together.
+//! * [`service`]: [`Service`] owns the engine, the desired state and the state files. It knows no HTTP.
+//! * [`store`]: the state files of links and parents, on [`RecordStore`], a directory of records.
+//! * [`http`]: serves the service on a Unix socket; routes, limits, authorization, metrics.
+//! * [`socket`]: the listening socket. [`sandbox`]: capabilities and seccomp. [`log`]: the log and its
+//!   filter. [`systemd`]: readiness, status and watchdog.
 //!
-//! Architecture invariant: knows no container engine; what serves one is handed in as a router.
-#![allow(missing_docs, reason = "TEMPORARY")]
+//! The command `umacvlan daemon` puts the parts together, and with them Docker's driver. A keeper of
+//! descriptors, which holds TAPs open while the daemon restarts, will be a module `keeper` beside
+//! [`store`].
+//!
+//! Architecture invariant: knows no container engine; the driver of one is an extra router.
 
-pub mod error;
+mod error;
 #[cfg(test)]
 mod fixtures;
 pub mod http;
@@ -19,5 +25,6 @@ pub mod store;
 pub mod systemd;
 mod to_api;
 
+pub use error::ServiceError;
 pub use record_store::{Durability, RecordStore};
 pub use service::{Service, Shared, lock_service};

@@ -1,8 +1,8 @@
-//! [`RecordStore`]: a directory of records, each a small file of its own.
+//! [`RecordStore`]: a directory of records, one small JSON file each.
 //!
-//! A file is written under another name and renamed, so a reader sees the old or the new, never a
-//! half. Each carries the version of its format; one that cannot be understood is set aside, said
-//! so, and costs what it was about and nothing else.
+//! A file is written under another name and renamed, so that a reader sees the old content or the new
+//! one. Each file has the version of its format; a file that cannot be read is renamed to `.damaged`
+//! and logged, and does not affect the others.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,9 +15,9 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::socket::make_way;
+use super::socket::create_parent_dirs;
 
-/// The version of every file's format; files of another one are set aside.
+/// The version of the files' format. Files of another version count as damaged.
 const VERSION: u32 = 1;
 
 const LOCK: &str = "lock";
@@ -30,43 +30,41 @@ struct Versioned<T> {
     record: T,
 }
 
-/// Where a file is once it has been written.
+/// How durable a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// On the disk, whatever becomes of the machine.
+    /// Synced to the disk: it survives a crash of the machine.
     Synced,
-    /// Where the next process finds it: enough for what ends with the machine's power itself.
+    /// Not synced: the next process finds it. Enough for state that ends with the machine anyway.
     UntilBoot,
 }
 
-/// The directory, which one daemon has to itself.
+/// The directory, which one daemon uses at a time.
 #[derive(Debug)]
 pub struct RecordStore {
     dir: PathBuf,
-    /// What it means that a file could not be understood, as a sentence.
+    /// The consequence of a damaged file, as a sentence.
     lost: &'static str,
-    /// Held for as long as the daemon lives.
+    /// Held until this is dropped.
     _lock: Flock<File>,
 }
 
 impl RecordStore {
-    /// Takes the directory, which is made if it is not there. `lost` says, as a sentence, what it
-    /// means that a file cannot be understood.
+    /// Locks the directory, and makes it if it does not exist. `lost` is the consequence of a
+    /// damaged file, as a sentence for the log.
     ///
-    /// # Errors
-    /// It cannot be made, or another daemon has it.
+    /// # Errors The directory cannot be made, or another daemon uses it.
     pub fn open(dir: &Path, lost: &'static str) -> Result<Self> {
         let at = || format!("state directory {}", dir.display());
-        // Only the directory itself is closed: a socket may be beside it.
-        make_way(dir).with_context(at)?;
+        // Only this directory is closed to others: a socket may be beside it.
+        create_parent_dirs(dir).with_context(at)?;
         DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(at)?;
         Ok(Self { dir: dir.to_owned(), lost, _lock: lock(dir)? })
     }
 
-    /// The names of all files in it, in order.
+    /// The names of all files, sorted.
     ///
-    /// # Errors
-    /// It cannot be read.
+    /// # Errors The directory cannot be read.
     pub fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -76,7 +74,7 @@ impl RecordStore {
         Ok(names)
     }
 
-    /// Reads one file; one that cannot be understood is set aside.
+    /// Reads a record. `None` if the file is damaged; it is renamed then.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.dir.join(name);
         let why = match fs::read(&path) {
@@ -94,33 +92,37 @@ impl RecordStore {
             aside.display(),
             self.lost
         );
-        // What cannot be renamed is read again by the next daemon, and set aside then.
+        // If the rename fails, the next daemon tries again.
         let _ = fs::rename(&path, &aside);
         None
     }
 
-    /// Writes one file, whole or not at all.
+    /// Writes a record, atomically.
     ///
-    /// # Errors
-    /// It cannot be written; then it is as it was.
-    pub fn write<T: Serialize>(&self, name: &str, record: &T, kept: Durability) -> io::Result<()> {
+    /// # Errors The record cannot be written; the old file is unchanged.
+    pub fn write<T: Serialize>(
+        &self,
+        name: &str,
+        record: &T,
+        durability: Durability,
+    ) -> io::Result<()> {
         let temporary = self.dir.join(format!("{name}.new"));
         let text = serde_json::to_vec(&Versioned { version: VERSION, record })?;
-        let written = write_file(&temporary, &text, kept)
+        let written = write_file(&temporary, &text, durability)
             .and_then(|()| fs::rename(&temporary, self.dir.join(name)));
         if written.is_err() {
             // The error that matters is the first one.
             let _ = fs::remove_file(&temporary);
         }
         written?;
-        match kept {
-            // The new name is on the disk when the directory is.
+        match durability {
+            // The rename is durable once the directory is synced.
             Durability::Synced => File::open(&self.dir)?.sync_all(),
             Durability::UntilBoot => Ok(()),
         }
     }
 
-    /// Removes a file, if it is there.
+    /// Removes a file, if it exists.
     pub fn remove(&self, name: &str) {
         let path = self.dir.join(name);
         if let Err(error) = fs::remove_file(&path)
@@ -131,17 +133,17 @@ impl RecordStore {
     }
 }
 
-fn write_file(path: &Path, text: &[u8], kept: Durability) -> io::Result<()> {
+fn write_file(path: &Path, text: &[u8], durability: Durability) -> io::Result<()> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text)?;
-    match kept {
+    match durability {
         Durability::Synced => file.sync_all(),
         Durability::UntilBoot => Ok(()),
     }
 }
 
-/// Makes sure that no other daemon works with the same state.
+/// Locks the directory against other daemons.
 fn lock(dir: &Path) -> Result<Flock<File>> {
     let path = dir.join(LOCK);
     let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;

@@ -1,11 +1,11 @@
-//! What the daemon gives up once it has started, so that whoever takes it over gets little.
+//! The sandbox: capabilities and system calls that the daemon gives up once it has started.
 //!
-//! Capabilities and filters belong to threads and are inherited by those they start. So
-//! [`confine_process`] runs on the main thread before there is another one, and [`WorkerSandbox::confine`] on
-//! each thread that forwards, which alone reads bytes that strangers have written.
+//! Capabilities and seccomp filters belong to threads and are inherited by the threads they start. So
+//! [`confine_process`] runs on the main thread before there is another one, and
+//! [`WorkerSandbox::confine`] on each worker; only workers parse frames, which are untrusted.
 //!
-//! A weakness that is accepted: a worker keeps its io_uring, whose requests no filter sees. What
-//! it could open there, it opens without a single capability.
+//! Known weakness: a worker keeps its io_uring, whose requests no seccomp filter sees. What it opens
+//! that way, it opens without capabilities.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use nix::libc;
 use nix::sys::prctl;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-/// What the threads that control need for as long as they live. CAP_DAC_OVERRIDE is not among
-/// them: state, socket and namespaces belong to root, who can open his own files.
+/// Capabilities that the control threads keep. CAP_DAC_OVERRIDE is not needed: state, socket and
+/// namespaces belong to root.
 const NEEDED: [Capability; 5] = [
-    // Interfaces, their addresses and namespaces' ids.
+    // Interfaces, their addresses, and ids of namespaces.
     Capability::CAP_NET_ADMIN,
     // Events of all namespaces: NETLINK_LISTEN_ALL_NSID.
     Capability::CAP_NET_BROADCAST,
@@ -26,15 +26,14 @@ const NEEDED: [Capability; 5] = [
     Capability::CAP_NET_RAW,
     // Entering namespaces: setns(2).
     Capability::CAP_SYS_ADMIN,
-    // Opening /proc/PID/ns/net of other users' processes.
+    // Opening /proc/PID/ns/net of processes of other users.
     Capability::CAP_SYS_PTRACE,
 ];
 
-/// Gives up all capabilities but those that are needed, and the way to get others, for the calling
-/// thread and those it starts.
+/// Drops all capabilities except [`NEEDED`], and the way to regain others, for the calling thread
+/// and the threads that it starts.
 ///
-/// # Errors
-/// The kernel refuses what everybody may do: to give up.
+/// # Errors A system call fails.
 pub fn confine_process() -> Result<()> {
     let had = caps::read(None, CapSet::Permitted)?;
     let kept: CapsHashSet = NEEDED.into_iter().filter(|cap| had.contains(cap)).collect();
@@ -48,7 +47,7 @@ pub fn confine_process() -> Result<()> {
     prctl::set_no_new_privs().context("cannot set no_new_privs")
 }
 
-/// Leaves the calling thread these capabilities and no others.
+/// Leaves the calling thread these capabilities only.
 fn give_up(kept: &CapsHashSet) -> Result<()> {
     let context = "cannot give up capabilities";
     caps::clear(None, CapSet::Ambient).context(context)?;
@@ -57,17 +56,16 @@ fn give_up(kept: &CapsHashSet) -> Result<()> {
     caps::clear(None, CapSet::Inheritable).context(context)
 }
 
-/// How the threads that forward are confined.
+/// The sandbox of the workers.
 #[derive(Clone, Debug)]
 pub struct WorkerSandbox {
     filter: Arc<BpfProgram>,
 }
 
 impl WorkerSandbox {
-    /// Prepares the filter.
+    /// Compiles the seccomp filter.
     ///
-    /// # Errors
-    /// None is known for this kind of processor.
+    /// # Errors The processor architecture is not supported.
     pub fn new() -> Result<Self> {
         let rules = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
         let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
@@ -76,20 +74,20 @@ impl WorkerSandbox {
         Ok(Self { filter: Arc::new(filter.try_into()?) })
     }
 
-    /// Takes from the calling thread every capability, and every system call but those that
+    /// Drops all capabilities of the calling thread, and all system calls except those that
     /// forwarding needs.
     pub fn confine(&self) {
         let confined = give_up(&CapsHashSet::new())
             .and_then(|()| seccompiler::apply_filter(&self.filter).map_err(Into::into));
         if let Err(error) = confined {
-            // A kernel without seccomp forwards as well. Said here, before the first frame.
+            // A kernel without seccomp still forwards. Logged before the first frame.
             tracing::warn!("a worker runs unconfined: {error:#}");
         }
     }
 }
 
-/// What a worker asks of the kernel: to read, write, wait and remember; to change the filter of a
-/// socket that it has; and to end. Everything else answers EPERM.
+/// The system calls of a worker: reading, writing, waiting, memory, socket options, and the end of
+/// the thread. All others return EPERM.
 const ALLOWED: &[i64] = &[
     libc::SYS_read,
     libc::SYS_write,
@@ -153,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_can_open_neither_file_nor_socket_and_forwards_on() {
+    fn a_worker_cannot_open_files_or_sockets_and_still_forwards() {
         let (mut here, mut there) = UnixStream::pair().unwrap();
         let worker = WorkerSandbox::new().unwrap();
         let confined = thread::spawn(move || {

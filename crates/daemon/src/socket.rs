@@ -1,4 +1,4 @@
-//! The socket that clients connect to: systemd's, or our own.
+//! The listening socket: systemd's (socket activation), or one that the daemon binds.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
@@ -11,17 +11,24 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::Group;
 use umacvlan_sys::process::inherited_descriptor;
 
-/// A socket that listens, and its file, which ends with it.
+/// A listening socket. Its file is removed when this is dropped.
 #[derive(Debug)]
 pub struct Socket {
+    /// The listener, non-blocking, for an event loop.
+    ///
+    /// # Errors A system call fails.
     listener: UnixListener,
+    /// The path of the socket.
     path: PathBuf,
-    /// True if the file is ours to remove.
+    /// True if this process has made the file.
     own: bool,
 }
 
 impl Socket {
     /// The socket that systemd hands over, or one at `path` for root and the members of `group`.
+    ///
+    /// # Errors The socket cannot be bound, another daemon listens on it, or systemd hands over
+    /// several.
     pub fn open(path: &Path, group: Option<u32>) -> Result<Self> {
         if let Some(listener) = activated()? {
             let address = listener.local_addr().context("the socket from systemd")?;
@@ -31,13 +38,15 @@ impl Socket {
         Self::bind(path, group, "give this one --socket and --state of its own")
     }
 
-    /// One at `path` for root and the members of `group`. `instead` is what to do if somebody
-    /// listens there already, and it shall not be stopped.
+    /// Binds a socket at `path` for root and the members of `group`. `instead` is the advice in the
+    /// error if another daemon listens there.
+    ///
+    /// # Errors The socket cannot be bound, or another daemon listens on it.
     pub fn bind(path: &Path, group: Option<u32>, instead: &str) -> Result<Self> {
         let at = || format!("cannot listen on {}", path.display());
-        make_way(path).with_context(at)?;
+        create_parent_dirs(path).with_context(at)?;
         clear(path, instead)?;
-        // Nobody connects before it is settled who may.
+        // With this umask nobody but root can connect before the mode is set.
         let before = umask(Mode::from_bits_truncate(0o177));
         let bound = UnixListener::bind(path);
         umask(before);
@@ -50,6 +59,7 @@ impl Socket {
         Ok(socket)
     }
 
+    /// The path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -65,25 +75,27 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.own {
-            // A file that stays is replaced by the next daemon.
+            // If this fails, the next daemon replaces the file.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Makes the directories that are missing on the way to a file. Everybody may pass them, whatever
-/// the umask: who may do what is settled by the file at the end.
-pub fn make_way(file: &Path) -> io::Result<()> {
+/// Creates missing parent directories of a file with mode 0755, whatever the umask. The file itself
+/// decides who may use it.
+pub(crate) fn create_parent_dirs(file: &Path) -> io::Result<()> {
     let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
     let Some(dir) = file.parent().filter(missing) else {
         return Ok(());
     };
-    make_way(dir)?;
+    create_parent_dirs(dir)?;
     fs::create_dir(dir)?;
     fs::set_permissions(dir, Permissions::from_mode(0o755))
 }
 
 /// The number of a group that was given by name or number.
+///
+/// # Errors There is no such group.
 pub fn group(given: Option<&String>) -> Result<Option<u32>> {
     let Some(name) = given else {
         return Ok(None);
@@ -107,7 +119,7 @@ fn activated() -> Result<Option<UnixListener>> {
     Ok(Some(inherited_descriptor(first).context("the socket from systemd")?.into()))
 }
 
-/// Removes the socket of a daemon that is gone.
+/// Removes the socket of a daemon that has ended.
 fn clear(path: &Path, instead: &str) -> Result<()> {
     let shown = path.display();
     match fs::symlink_metadata(path) {
@@ -146,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_a_file_is_open_and_what_is_there_is_left_as_it_is() {
+    fn new_parent_directories_are_open_and_existing_ones_are_unchanged() {
         let dir = Scratch::new();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let before = mode(dir.path());
-        make_way(&dir.path().join("a/b/file")).unwrap();
-        make_way(&dir.path().join("a/b/other")).unwrap();
-        make_way(Path::new("file")).unwrap();
+        create_parent_dirs(&dir.path().join("a/b/file")).unwrap();
+        create_parent_dirs(&dir.path().join("a/b/other")).unwrap();
+        create_parent_dirs(Path::new("file")).unwrap();
         assert_eq!((mode(&dir.path().join("a")), mode(&dir.path().join("a/b"))), (0o755, 0o755));
         assert_eq!(mode(dir.path()), before);
         assert!(!dir.path().join("a/b/file").exists());

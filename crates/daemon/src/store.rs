@@ -1,7 +1,7 @@
-//! [`Store`]: what must be known to go on after a restart, one small file a link and a parent.
+//! [`Store`]: the state that a restarted daemon needs, one file per link and parent.
 //!
-//! Nothing is synced to a disk: what the files tell of, TAPs, ends with the machine's power as
-//! surely as an unwritten page does, and files of an earlier boot are not believed.
+//! Files are not synced to the disk: TAPs end with the machine as well, and files of an earlier boot
+//! are ignored.
 
 use std::fs;
 use std::io;
@@ -11,41 +11,47 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, serde_as};
+use umacvlan_config::Config;
 use umacvlan_core::{MacAddr, Mode};
+use umacvlan_engine::cpus;
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
-use super::record_store::{Durability, RecordStore};
+use crate::record_store::{Durability, RecordStore};
 
 const LINK: &str = "link-";
 const PARENT: &str = "parent-";
 const NUMBERS: &str = "numbers.json";
 const CONFIG: &str = "config.json";
 
-/// What it means to lose a file.
+/// The consequence of a damaged file.
 const LOST: &str = "An interface it was about is left alone, without carrier: delete it with \
                     `ip link del`";
 
-/// What tells one boot from another.
+/// The id of this boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// What is written down of a link: enough to find its interface and to serve it as before.
+/// The record of a link: what is needed to find its interface and to serve it again.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct LinkRecord {
+pub(crate) struct LinkRecord {
+    /// Number of the link.
     pub id: u64,
-    /// The name under which the configuration has it.
+    /// Key of its entry in the configuration.
     pub config: Option<String>,
-    /// What whoever asked for it finds it by.
+    /// Opaque owner tag set by the creator.
     #[serde(default)]
     pub owner: Option<String>,
+    /// Name of the parent.
     pub parent: String,
-    /// The name of its interface.
+    /// Name of the interface.
     pub name: String,
-    /// Where its interface is: namespace, as device and inode, and index there.
+    /// Namespace of the interface, as device and inode.
     pub netns: (u64, u64),
+    /// Index of the interface in that namespace.
     pub index: u32,
+    /// MAC address.
     #[serde_as(as = "DisplayFromStr")]
     pub mac: MacAddr,
     #[serde_as(as = "DisplayFromStr")]
@@ -58,32 +64,35 @@ pub struct LinkRecord {
 }
 
 impl LinkRecord {
-    pub fn netns(&self) -> NetnsId {
+    pub(crate) fn netns(&self) -> NetnsId {
         let (dev, ino) = self.netns;
         NetnsId { dev, ino }
     }
 }
 
-/// What is written down of a parent.
+/// The record of a parent.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct ParentRecord {
+pub(crate) struct ParentRecord {
+    /// Name of the parent.
     pub name: String,
-    /// The address to give back after a passthru link.
+    /// The address to restore after a passthru link.
     #[serde_as(as = "DisplayFromStr")]
     pub own_mac: MacAddr,
+    /// MTU in bytes.
     pub mtu: u32,
+    /// Broadcast limit (`bclim`).
     pub bc_cutoff: i32,
-    /// What its NIC did to received frames before it was a parent, and does no longer.
+    /// Receive offloads of the NIC that the engine has switched off, to be restored.
     #[serde(default)]
     pub switched_off: SwitchedOff,
 }
 
-/// [`ReceiveOffloads`] as they are written down.
+/// [`ReceiveOffloads`] as a record.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct SwitchedOff {
+pub(crate) struct SwitchedOff {
     lro: bool,
     vlan: bool,
 }
@@ -100,27 +109,41 @@ impl From<SwitchedOff> for ReceiveOffloads {
     }
 }
 
-/// What belongs to no link and no parent.
+/// The record of the store itself.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Numbers {
-    /// The boot that all records are of.
+    /// The boot in which all records were written.
     boot: String,
     /// The number of the next link.
     next: u64,
 }
 
-/// What a former daemon has left.
+/// The state that a former daemon has left.
 #[derive(Debug, Default)]
 pub struct SavedState {
-    /// In the order of their numbers.
-    pub links: Vec<LinkRecord>,
-    pub parents: Vec<ParentRecord>,
+    /// Links by ascending number.
+    pub(crate) links: Vec<LinkRecord>,
+    pub(crate) parents: Vec<ParentRecord>,
     /// The configuration that was applied last, as TOML.
-    pub config: Option<String>,
+    pub(crate) config: Option<String>,
 }
 
-/// The state directory, which one daemon has to itself.
+impl SavedState {
+    /// Whether there are no links.
+    pub fn has_no_links(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// The configuration that was applied last. If it cannot be read, the running links take its place.
+    pub(crate) fn applied(&self) -> Config {
+        let text = self.config.as_deref().unwrap_or_default();
+        let parsed = Config::parse("the state", text, &cpus::allowed());
+        parsed.map(|parsed| parsed.config).unwrap_or_default()
+    }
+}
+
+/// The state directory, which one daemon uses at a time.
 #[derive(Debug)]
 pub struct Store {
     files: RecordStore,
@@ -129,10 +152,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes the directory, which is made if it is not there, and reads what is in it.
+    /// Locks the directory, makes it if it does not exist, and reads its files.
+    ///
+    /// # Errors The directory cannot be made or read, or another daemon uses it.
     pub fn open(dir: &Path) -> Result<(Self, SavedState)> {
         let files = RecordStore::open(dir, LOST)?;
-        // It tells boots apart and nothing else: without /proc there is one boot only.
+        // Without /proc all boots look the same.
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
         let mut store = Self { files, boot, next: 1 };
         let found = store.read_all();
@@ -140,32 +165,32 @@ impl Store {
         Ok((store, found))
     }
 
-    /// A number that no link has had.
-    pub fn next_id(&mut self) -> io::Result<u64> {
+    /// A number that no link had before.
+    pub(crate) fn next_id(&mut self) -> io::Result<u64> {
         let id = self.next;
         self.write(NUMBERS, &Numbers { boot: self.boot.clone(), next: id + 1 })?;
         self.next += 1;
         Ok(id)
     }
 
-    pub fn put_link(&self, record: &LinkRecord) -> io::Result<()> {
+    pub(crate) fn put_link(&self, record: &LinkRecord) -> io::Result<()> {
         self.write(&link_file(record.id), record)
     }
 
-    pub fn put_parent(&self, record: &ParentRecord) -> io::Result<()> {
+    pub(crate) fn put_parent(&self, record: &ParentRecord) -> io::Result<()> {
         self.write(&parent_file(&record.name), record)
     }
 
-    /// Notes the configuration that was applied, as TOML.
-    pub fn put_config(&self, text: &str) -> io::Result<()> {
+    /// Writes the configuration that was applied, as TOML.
+    pub(crate) fn put_config(&self, text: &str) -> io::Result<()> {
         self.write(CONFIG, &text)
     }
 
-    pub fn remove_link(&self, id: u64) {
+    pub(crate) fn remove_link(&self, id: u64) {
         self.remove(&link_file(id));
     }
 
-    pub fn remove_parent(&self, name: &str) {
+    pub(crate) fn remove_parent(&self, name: &str) {
         self.remove(&parent_file(name));
     }
 
@@ -173,7 +198,7 @@ impl Store {
         let names = self.files.names()?;
         let numbers = names.iter().any(|name| name == NUMBERS);
         let numbers = numbers.then(|| self.read::<Numbers>(NUMBERS)).flatten();
-        // A number is used up even if its file cannot be read.
+        // A damaged file uses its number up as well.
         let used = names.iter().filter_map(|name| number_in(name)).max().unwrap_or(0);
         self.next = numbers.as_ref().map_or(1, |numbers| numbers.next).max(used + 1);
         let stale = numbers.is_some_and(|numbers| numbers.boot != self.boot);
@@ -211,12 +236,12 @@ fn link_file(id: u64) -> String {
     format!("{LINK}{id}.json")
 }
 
-/// No interface name has a slash in it.
+/// An interface name has no slash.
 fn parent_file(name: &str) -> String {
     format!("{PARENT}{name}.json")
 }
 
-/// The number of the link that a file is about, damaged or not.
+/// The number of the link in a file's name, damaged or not.
 fn number_in(name: &str) -> Option<u64> {
     name.strip_prefix(LINK)?.split('.').next()?.parse().ok()
 }
@@ -231,7 +256,7 @@ mod tests {
     use crate::fixtures::link_record as link;
 
     #[test]
-    fn what_was_written_is_found_again_in_order() {
+    fn records_are_read_back_in_order() {
         let dir = Scratch::new();
         let (store, found) = Store::open(dir.path()).unwrap();
         assert!(found.links.is_empty() && found.parents.is_empty());
@@ -255,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_is_closed_and_the_way_to_it_is_open() {
+    fn the_directory_is_private_and_its_parents_are_open() {
         let dir = Scratch::new();
         let state = dir.path().join("umacvlan/state");
         let _store = Store::open(&state).unwrap();
@@ -264,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_never_given_twice() {
+    fn a_number_is_never_reused() {
         let dir = Scratch::new();
         let (mut store, _) = Store::open(dir.path()).unwrap();
         assert_eq!((store.next_id().unwrap(), store.next_id().unwrap()), (1, 2));
@@ -300,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_boot_has_left_is_not_believed() {
+    fn records_of_an_earlier_boot_are_ignored() {
         let dir = Scratch::new();
         let (mut store, _) = Store::open(dir.path()).unwrap();
         store.boot = "another".to_owned();

@@ -1,4 +1,5 @@
-//! What systemd is told, where there is one: sd_notify(3). Without it nothing here does anything.
+//! Notifications to systemd (sd_notify(3)): ready, reloading, stopping, status and watchdog. Without
+//! systemd these functions do nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,24 +11,25 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::service::{Shared, lock_service};
 
-/// Everything is served: also after a reload.
+/// Start-up or a reload is complete.
 pub fn ready(service: &Shared) {
     notify(&[NotifyState::Ready, NotifyState::Status(&status(service))]);
 }
 
-/// The configuration is being read again. Since version 253 systemd wants to know when.
+/// A reload begins. systemd 253 and later expect this (`Type=notify-reload`).
 pub fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
     }
 }
 
-/// The daemon is about to end.
+/// The daemon ends.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Keeps the status up to date, and the watchdog quiet for as long as the engine answers.
+/// Updates the status, and feeds the watchdog for as long as `alive` returns true. Ends with the
+/// daemon.
 pub async fn keep_informed(service: Shared, alive: impl Fn() -> bool + Send + Sync + 'static) {
     let alive = Arc::new(alive);
     tokio::join!(feed_watchdog(alive), update_status(service));
@@ -42,7 +44,7 @@ async fn feed_watchdog(alive: Arc<impl Fn() -> bool + Send + Sync + 'static>) {
     loop {
         ticks.tick().await;
         let alive = Arc::clone(&alive);
-        // An engine that hangs keeps this waiting, and systemd starts the daemon again.
+        // If the engine hangs, this waits, and systemd restarts the daemon.
         if spawn_blocking(move || alive()).await.unwrap_or(false) {
             notify(&[NotifyState::Watchdog]);
         }
@@ -54,18 +56,18 @@ async fn update_status(service: Shared) {
         return;
     }
     let mut events = lock_service(&service).subscribe();
-    let mut told = String::new();
+    let mut sent = String::new();
     loop {
         if matches!(events.recv().await, Err(RecvError::Closed)) {
             return;
         }
-        // Whatever came meanwhile is in the next answer.
+        // The status includes all events so far.
         events = events.resubscribe();
         let asked = Arc::clone(&service);
         let now = spawn_blocking(move || status(&asked)).await.unwrap_or_default();
-        if now != told {
+        if now != sent {
             notify(&[NotifyState::Status(&now)]);
-            told = now;
+            sent = now;
         }
     }
 }
@@ -78,6 +80,6 @@ fn status(service: &Shared) -> String {
 }
 
 fn notify(states: &[NotifyState<'_>]) {
-    // Without systemd there is nobody to tell, and one that does not listen is no reason to stop.
+    // Without systemd, or if it does not listen, the daemon works all the same.
     let _ = sd_notify::notify(states);
 }

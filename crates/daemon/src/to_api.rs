@@ -1,13 +1,11 @@
-//! [`link`] and [`parent`]: what the engine knows, as it is shown.
+//! [`link`] and [`parent`]: the API's views of links and parents.
 //!
-//! A link is shown as the macvlan it stands for. What its interface really has is told as it is:
-//! flags, queue, limits. Only what a TAP cannot know is told as a macvlan would: what is below it,
-//! and that a missing carrier is the parent's.
+//! A link is shown as the macvlan that it stands for. Flags, queue and limits are those of its TAP;
+//! the parent below it, and that a missing carrier is the parent's, are shown as for a macvlan.
 //!
-//! Packets and bytes are those of the TAP, which counts on through restarts of the daemon: what
-//! its stack received is what was delivered to it, and what it sent the engine has read. What the
-//! TAP does not count (group frames, and those that did not arrive) the engine has counted since
-//! it began. As for a macvlan, a frame that did not arrive is an error and a drop.
+//! Packets and bytes are counted by the TAP, which lives on when the daemon restarts: a TAP's RX is
+//! what was delivered to the link, its TX what the engine has read. Multicast and lost frames are
+//! counted by the engine, since it started. As for a macvlan, a lost frame is an error and a drop.
 
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr, Mode};
@@ -22,35 +20,35 @@ use umacvlan_api::{
     WireCounters, WorkerCounters, WorkerView,
 };
 
-/// What neither the link's interface nor the engine knows.
+/// Values of a link that neither its interface nor the engine has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LinkContext {
-    /// The name under which the configuration has it.
+    /// Key of its entry in the configuration.
     pub config: Option<String>,
-    /// What whoever asked for it finds it by.
+    /// Opaque owner tag set by the creator.
     pub owner: Option<String>,
-    /// Its namespace, unless it is the daemon's.
+    /// Name of its namespace; absent in the daemon's own.
     pub netns: Option<String>,
-    /// The administrator has set the parent up.
+    /// Whether the parent is administratively up.
     pub parent_up: bool,
 }
 
-/// A link, its parent, its counters and what is around it.
+/// The view of a link.
 pub(crate) fn link(
     sub: &SubStatus,
     parent: &ParentStatus,
     stats: &SubStats,
-    around: LinkContext,
+    context: LinkContext,
 ) -> LinkView {
     let Link { link_type, .. } = sub.link;
     let link = &sub.link;
-    let at_home = around.netns.is_none();
+    let at_home = context.netns.is_none();
     LinkView {
         ifindex: sub.index,
         link: at_home.then(|| sub.parent.clone()),
         ifname: sub.name.clone(),
-        // Who looks from another namespace does not see the parent's flags.
-        flags: flags(link.flags, at_home && !around.parent_up),
+        // From another namespace, the parent's flags cannot be seen.
+        flags: flags(link.flags, at_home && !context.parent_up),
         mtu: link.mtu,
         qdisc: link.qdisc.clone(),
         operstate: operstate(link).to_owned(),
@@ -75,11 +73,11 @@ pub(crate) fn link(
         gro_max_size: link.gro_max_size,
         ifalias: (!link.alias.is_empty()).then(|| link.alias.clone()),
         stats64: counters(link, stats),
-        umacvlan: own(sub, parent, stats, around),
+        umacvlan: umacvlan_info(sub, parent, stats, context),
     }
 }
 
-/// A parent; `configured` if it is there for the configuration's sake, not only its links'.
+/// The view of a parent. `configured`: the configuration has it, so it stays without links.
 pub(crate) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
     let counters = &status.counters;
     let (host_filter, host_filter_missing) = host_filter(status);
@@ -122,7 +120,7 @@ fn worker(status: &WorkerStatus, io: &str) -> WorkerView {
     }
 }
 
-/// The word for the filter, and why there is none.
+/// The word for the host filter, and why there is none.
 fn host_filter(status: &ParentStatus) -> (String, Option<String>) {
     match &status.host_filter {
         HostFilterStatus::Idle => ("idle".to_owned(), None),
@@ -131,7 +129,7 @@ fn host_filter(status: &ParentStatus) -> (String, Option<String>) {
     }
 }
 
-/// The mode of AF_XDP, if that is what reaches the wire.
+/// The AF_XDP mode, if the uplink is one.
 fn xdp(parent: &ParentStatus) -> Option<String> {
     match parent.uplink.kind {
         UplinkKind::AfXdp(mode) => Some(mode.to_string()),
@@ -139,7 +137,7 @@ fn xdp(parent: &ParentStatus) -> Option<String> {
     }
 }
 
-/// Why nothing better reaches the wire, if it was thought of.
+/// Why no faster backend is in use, if there was a choice.
 fn why(parent: &ParentStatus) -> Option<String> {
     let UplinkStatus { why, .. } = &parent.uplink;
     (!why.is_empty()).then(|| why.clone())
@@ -159,19 +157,19 @@ fn info(sub: &SubStatus, parent: &ParentStatus) -> InfoData {
     }
 }
 
-fn own(
+fn umacvlan_info(
     sub: &SubStatus,
     parent: &ParentStatus,
     stats: &SubStats,
-    around: LinkContext,
+    context: LinkContext,
 ) -> UmacvlanInfo {
     UmacvlanInfo {
         id: sub.number.0,
         parent: sub.parent.clone(),
-        config: around.config,
-        owner: around.owner,
-        link_netnsid: around.netns.as_ref().and(sub.parent_nsid),
-        netns: around.netns,
+        config: context.config,
+        owner: context.owner,
+        link_netnsid: context.netns.as_ref().and(sub.parent_nsid),
+        netns: context.netns,
         link_index: parent.index.unwrap_or(0),
         backend: parent.uplink.kind.to_string(),
         xdp: xdp(parent),
@@ -186,7 +184,7 @@ fn own(
     }
 }
 
-/// See the head of this file. What a link did not get because it was down was never sent to it.
+/// See the head of this file. Frames to a link that was down do not count as sent to it.
 fn counters(link: &Link, stats: &SubStats) -> Stats {
     let tap = &link.stats;
     let lost = stats.lost.total() - stats.lost[DropReason::Down];
@@ -222,7 +220,7 @@ fn counters(link: &Link, stats: &SubStats) -> Stats {
     }
 }
 
-/// The flags in the order in which `ip` has them.
+/// The flags, in the order of `ip`.
 fn flags(flags: LinkFlags, parent_down: bool) -> Vec<String> {
     let up = flags.contains(LinkFlags::Up);
     let no_carrier = up && !flags.contains(LinkFlags::Running);
@@ -231,7 +229,7 @@ fn flags(flags: LinkFlags, parent_down: bool) -> Vec<String> {
     names.chain(parent_down.then_some("M-DOWN")).map(str::to_owned).collect()
 }
 
-/// As a macvlan has it: its carrier is its parent's.
+/// As of a macvlan: its carrier is its parent's.
 fn operstate(link: &Link) -> &'static str {
     match link.operstate {
         _ if !link.is_up() => "DOWN",
@@ -242,7 +240,7 @@ fn operstate(link: &Link) -> &'static str {
     }
 }
 
-/// `IN6_ADDR_GEN_MODE_*` of `linux/if_link.h`, as `ip` calls them.
+/// `IN6_ADDR_GEN_MODE_*` of `linux/if_link.h`, by the words of `ip`.
 fn addr_gen_mode(mode: u8) -> String {
     match mode {
         0 => "eui64".to_owned(),
@@ -257,12 +255,12 @@ fn io(parent: &ParentStatus) -> &'static str {
     if parent.counters.uring { "uring" } else { "plain" }
 }
 
-/// How its workers run; each has a CPU of its own.
+/// The settings of the workers, which differ in their CPU only.
 fn config(parent: &ParentStatus) -> WorkerConfig {
     parent.workers.first().map_or_else(WorkerConfig::default, |worker| worker.config)
 }
 
-/// The CPU of its first worker.
+/// The CPU of the first worker.
 fn cpu(parent: &ParentStatus) -> Option<u32> {
     config(parent).cpu.and_then(|cpu| u32::try_from(cpu).ok())
 }
@@ -299,12 +297,12 @@ mod tests {
     use super::*;
     use crate::fixtures::{parent_status, sub_status};
 
-    fn shown(sub: &SubStatus, parent: &ParentStatus, around: LinkContext) -> LinkView {
-        link(sub, parent, &SubStats::default(), around)
+    fn shown(sub: &SubStatus, parent: &ParentStatus, context: LinkContext) -> LinkView {
+        link(sub, parent, &SubStats::default(), context)
     }
 
     #[test]
-    fn a_link_is_shown_as_the_macvlan_it_stands_for() {
+    fn a_link_is_shown_as_a_macvlan() {
         let (sub, parent) = (sub_status(3, "mac1"), parent_status("p0"));
         let up = LinkContext { parent_up: true, ..LinkContext::default() };
         let view = shown(&sub, &parent, up);
@@ -350,8 +348,8 @@ mod tests {
         ] {
             let mut sub = sub_status(1, "mac1");
             sub.link.flags = set;
-            let around = LinkContext { parent_up, ..LinkContext::default() };
-            let view = shown(&sub, &parent_status("p0"), around);
+            let context = LinkContext { parent_up, ..LinkContext::default() };
+            let view = shown(&sub, &parent_status("p0"), context);
             assert_eq!((view.flags.join(",").as_str(), view.operstate.as_str()), (words, state));
         }
     }
@@ -371,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_arrive_is_an_error_and_a_drop() {
+    fn a_lost_frame_is_an_error_and_a_drop() {
         let mut sub = sub_status(1, "mac1");
         (sub.link.stats.rx_packets, sub.link.stats.tx_dropped) = (7, 2);
         let mut stats = SubStats { groups: 3, ..SubStats::default() };

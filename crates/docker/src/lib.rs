@@ -22,7 +22,7 @@ use std::fmt;
 pub use self::driver::Driver;
 pub use self::router::{App, router, sweep};
 use umacvlan_api::Problem;
-use umacvlan_daemon::error::ServiceError;
+use umacvlan_daemon::ServiceError;
 
 /// The socket on which Docker looks for a driver of this name first.
 pub const DEFAULT_SOCKET: &str = "/run/docker/plugins/umacvlan.sock";

@@ -1,11 +1,10 @@
-//! Who a client is, and what it may do.
+//! Authorization of clients.
 //!
-//! The socket's file mode says who may connect, and whoever may connect may read. Changing is for
-//! root and for the members of one group. Both are decided by what the kernel knows of the peer's
-//! process: `SO_PEERCRED` and `SO_PEERGROUPS`, as of the moment it connected. The second is
-//! preferred to asking the user database for the groups of the peer's user: it is what the kernel
-//! goes by for the socket's file itself, it knows of groups that were taken from a process or
-//! given to it (containers, `setpriv`, `sg`), and it asks no server that may be slow.
+//! The mode of the socket's file decides who may connect, and every client may read. Changes are for
+//! root and the members of one group. The kernel identifies the peer's process: `SO_PEERCRED` and
+//! `SO_PEERGROUPS`, as of the time of the connection. Supplementary groups are not read from the user
+//! database, because the kernel itself goes by the process's groups for the socket's file, because
+//! containers, `setpriv` and `sg` change them, and because a database server may be slow.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,24 +20,23 @@ use umacvlan_sys::peer_groups::supplementary_groups;
 
 use super::App;
 use super::problem::problem;
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::Code;
 
-/// The process at the other end of a connection, as it was when it connected.
+/// The process at the other end of a connection, as of the time of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Peer {
-    /// Absent where it is in a process namespace that the daemon does not see.
+    /// Absent if the process is in a pid namespace that the daemon cannot see.
     pub(super) pid: Option<u32>,
     pub(super) uid: u32,
-    /// All of them, the primary one included.
+    /// All groups, including the primary one.
     groups: Vec<u32>,
 }
 
 impl Peer {
     /// The peer of `stream`.
     ///
-    /// # Errors
-    /// The kernel does not tell.
+    /// # Errors A system call fails.
     pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let mut groups = supplementary_groups(stream.as_fd())?;
@@ -47,14 +45,14 @@ impl Peer {
         Ok(Self { pid: pid.filter(|&pid| pid != 0), uid: credentials.uid(), groups })
     }
 
-    /// True if it may change things when the members of `admins` may.
+    /// True if the peer may change things, given the group whose members may.
     pub(super) fn may_change(&self, admins: Option<u32>) -> bool {
         self.uid == 0 || admins.is_some_and(|admins| self.groups.contains(&admins))
     }
 
-    /// The peer of the connection that a request came by. Every connection of the daemon has one.
+    /// The peer of a request's connection. Every connection of the daemon has one.
     pub(super) fn of_request(extensions: &Extensions) -> Result<Self, ServiceError> {
-        let unknown = || problem(Code::Forbidden, "it is not known who asks");
+        let unknown = || problem(Code::Forbidden, "the client is unknown");
         extensions.get().cloned().ok_or_else(unknown)
     }
 }
@@ -67,11 +65,11 @@ impl FromRequestParts<App> for Peer {
     }
 }
 
-/// Lets through what the client may ask for. What only reads has a method that says so, hence no
-/// handler can forget to ask.
+/// Middleware that refuses requests of clients without the right to change things. Reading is
+/// decided by the HTTP method, so no handler can forget the check.
 pub(super) async fn authorize(State(app): State<App>, request: Request, next: Next) -> Response {
     match allowed(&app, &request) {
-        // What is logged on the way says who asked.
+        // Log lines of the request have the uid.
         Ok(peer) => next.run(request).instrument(info_span!("asked", uid = peer.uid)).await,
         Err(problem) => problem.into_response(),
     }
@@ -87,14 +85,14 @@ fn allowed(app: &App, request: &Request) -> Result<Peer, ServiceError> {
     Err(problem(
         Code::Forbidden,
         format!(
-            "user {} may look but not change anything: that is for root{}",
+            "user {} may read but not change anything: that is for root{}",
             peer.uid,
             members.unwrap_or_default()
         ),
     ))
 }
 
-/// True for methods that change nothing, whatever they are asked of.
+/// True for methods that change nothing.
 fn reads(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }

@@ -1,4 +1,4 @@
-//! What a request says, read with care.
+//! Parsing of request bodies, queries and paths.
 
 use std::time::Duration;
 
@@ -14,18 +14,17 @@ use tokio::time::timeout;
 use super::App;
 use super::auth::Peer;
 use super::problem::problem;
-use crate::error::ServiceError;
+use crate::ServiceError;
 use crate::service::Selector;
 use umacvlan_api::{CALLER, Code};
 
-/// The largest body: far more than the longest list of stations or any configuration needs.
+/// The largest body, in bytes: far more than the longest source list or any configuration.
 pub(super) const LARGEST: usize = 1 << 20;
 
-/// How long a body may take.
+/// The time limit of a body.
 const BODY: Duration = Duration::from_secs(10);
 
-/// A body of JSON. The type of content that the client claims is not looked at: nothing else is
-/// understood anyway.
+/// A JSON body. The content type is not checked, because nothing else is parsed.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 
@@ -34,14 +33,13 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ServiceError> {
         let body = read_body(request.into_body()).await?;
-        let value = serde_json::from_slice(&body).map_err(|error| {
-            problem(Code::Malformed, format!("the body is not what is expected here: {error}"))
-        })?;
+        let value = serde_json::from_slice(&body)
+            .map_err(|error| problem(Code::Malformed, format!("invalid body: {error}")))?;
         Ok(Self(value))
     }
 }
 
-/// A body of text, absent if it is empty.
+/// A text body, absent if it is empty.
 #[derive(Debug)]
 pub(super) struct Text(pub(super) Option<String>);
 
@@ -50,14 +48,13 @@ impl<S: Sync> FromRequest<S> for Text {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ServiceError> {
         let body = read_body(request.into_body()).await?;
-        let text = String::from_utf8(body.into()).map_err(|error| {
-            problem(Code::Malformed, format!("the body is not text in UTF-8: {error}"))
-        })?;
+        let text = String::from_utf8(body.into())
+            .map_err(|error| problem(Code::Malformed, format!("the body is not UTF-8: {error}")))?;
         Ok(Self(Some(text).filter(|text| !text.is_empty())))
     }
 }
 
-/// The namespace that a request is about, and who asks.
+/// The namespace of a request's query, and the client's process.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) netns: Option<String>,
@@ -76,21 +73,22 @@ impl FromRequestParts<App> for Place {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ServiceError> {
         let peer = Peer::of_request(&parts.extensions)?;
         let Query(PlaceQuery { netns }) = query(parts)?;
-        // The daemon opens what a path leads to, and it may open much that others may not.
+        // The daemon may open paths that the client may not.
         let path = netns.as_deref().is_some_and(|netns| netns.contains('/'));
         if path && !peer.may_change(app.backend.admins) {
-            let why = "only who may change things may name a namespace by its path: use its name";
+            let why =
+                "only clients who may change things may name a namespace by its path: use its name";
             return Err(problem(Code::Forbidden, why));
         }
         if netns.as_deref() == Some(CALLER) && peer.pid.is_none() {
-            let why = "the daemon does not see the client's process: name the namespace";
+            let why = "the daemon does not see the client's process: give the namespace's name";
             return Err(problem(Code::NoNamespace, why));
         }
         Ok(Self { netns, caller: peer.pid })
     }
 }
 
-/// The link that a path names, and where.
+/// The link that a path and a query select.
 #[derive(Debug)]
 pub(super) struct Which(pub(super) Selector);
 
@@ -107,7 +105,7 @@ impl FromRequestParts<App> for Which {
     }
 }
 
-/// Whose links a request is about.
+/// The owner tag of a query.
 #[derive(Debug)]
 pub(super) struct Owner(pub(super) String);
 
@@ -131,14 +129,13 @@ fn query<T: DeserializeOwned>(parts: &Parts) -> Result<Query<T>, ServiceError> {
         .map_err(|error| problem(Code::Malformed, format!("the query: {}", error.body_text())))
 }
 
-/// All of a body.
+/// Reads a body.
 ///
-/// # Errors
-/// It is too large, too slow, or breaks off.
+/// # Errors The body is too large, too slow, or incomplete.
 pub async fn read_body(body: Body) -> Result<Bytes, ServiceError> {
     let late = |_| {
         let limit = BODY.as_secs();
-        problem(Code::Late, format!("the body did not come to its end within {limit} seconds"))
+        problem(Code::Late, format!("the body was not complete within {limit} seconds"))
     };
     let read = timeout(BODY, Limited::new(body, LARGEST).collect()).await.map_err(late)?;
     match read {
@@ -162,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_not_understood_says_where_and_why() {
+    async fn an_invalid_body_is_refused_with_place_and_reason() {
         for (body, words) in [
             ("", "EOF while parsing"),
             ("{\"mtu\":", "at line 1 column 7"),
@@ -180,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nesting_without_end_is_refused_and_no_more() {
+    async fn deep_nesting_is_refused() {
         let problem = read::<Value>("[".repeat(100_000)).await.unwrap_err();
         assert!(problem.0.message.contains("recursion limit"), "{problem}");
     }

@@ -8,7 +8,7 @@ use umacvlan_api::{Changes, Problem, Saved};
 
 use super::App;
 use super::body::Text;
-use crate::error::ServiceError;
+use crate::ServiceError;
 
 /// The running configuration, as a file that would make it again.
 #[utoipa::path(
@@ -18,9 +18,10 @@ use crate::error::ServiceError;
     responses(
         (status = 200, description = "The configuration.", body = String,
             content_type = "application/toml"),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// The running configuration, as a file that makes it again.
 pub(super) async fn config(State(app): State<App>) -> Result<impl IntoResponse, ServiceError> {
     let toml = app.call(|service| service.running_config()).await?;
     Ok(([(CONTENT_TYPE, "application/toml")], toml))
@@ -33,10 +34,12 @@ pub(super) async fn config(State(app): State<App>) -> Result<impl IntoResponse, 
     path = "/v1/config/reload",
     tag = "configuration",
     responses(
-        (status = 200, description = "What was done.", body = Changes),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = 200, description = "The changes.", body = Changes),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// Reads the configuration file again and carries out its changes. On failure all changes are
+/// undone.
 pub(super) async fn reload(State(app): State<App>) -> Result<Answer<Changes>, ServiceError> {
     let changes = app.call(|service| service.reload()).await?;
     Ok(Answer(Changes { changes }))
@@ -49,10 +52,12 @@ pub(super) async fn reload(State(app): State<App>) -> Result<Answer<Changes>, Se
     tag = "configuration",
     request_body(content = Option<String>, content_type = "application/toml"),
     responses(
-        (status = 200, description = "What would be done.", body = Changes),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = 200, description = "The changes.", body = Changes),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// The changes that a reload would make, with the file or with the body in its place. Nothing is
+/// changed.
 pub(super) async fn diff(
     State(app): State<App>,
     Text(text): Text,
@@ -67,10 +72,11 @@ pub(super) async fn diff(
     path = "/v1/config/save",
     tag = "configuration",
     responses(
-        (status = 200, description = "Where it was written to.", body = Saved),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = 200, description = "The file.", body = Saved),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// Writes the running configuration to the configuration file.
 pub(super) async fn save(State(app): State<App>) -> Result<Answer<Saved>, ServiceError> {
     let path = app.call(|service| service.save()).await?;
     Ok(Answer(Saved { path }))

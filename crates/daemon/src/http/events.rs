@@ -1,8 +1,8 @@
-//! The stream of events: one JSON object a line, for as long as the client reads.
+//! The stream of events: one JSON object per line, until the client disconnects.
 //!
-//! What a client has not read waits in three places of fixed size: its socket, the body's channel
-//! here, and the broadcast channel of the service. When that is full the oldest events are lost
-//! for this client, and it is told how many; nobody waits for it.
+//! Events that a client has not read wait in three places of fixed size: the socket, the body's channel,
+//! and the service's broadcast channel. When the last one is full, the client loses the oldest events and
+//! receives their number. The service never waits for a client.
 
 use std::convert::Infallible;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Duration, timeout};
 
 use super::{App, Closing};
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::{EventKind, EventView, Problem};
 
 /// What happens from now on: one `EventView` a line, until the client or the daemon ends it. An
@@ -28,11 +28,13 @@ use umacvlan_api::{EventKind, EventView, Problem};
     path = "/v1/events",
     tag = "links",
     responses(
-        (status = 200, description = "The events, each on a line.", body = EventView,
+        (status = 200, description = "One event per line.", body = EventView,
             content_type = "application/x-ndjson"),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// Events from now on: one `EventView` per line, until the client or the daemon closes the
+/// connection. An empty line now and then is a keepalive.
 pub(super) async fn events(State(app): State<App>) -> Result<impl IntoResponse, ServiceError> {
     let events = app.call(|service| Ok(service.subscribe())).await?;
     let (sender, body) = Channel::<Bytes, Infallible>::new(WAITING);
@@ -40,7 +42,7 @@ pub(super) async fn events(State(app): State<App>) -> Result<impl IntoResponse, 
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(body)))
 }
 
-/// Passes events on until nobody listens any more, or there will be none.
+/// Forwards events until the client disconnects or the daemon ends.
 async fn forward(mut events: Receiver<EventView>, mut sender: Sender<Bytes>, closing: Closing) {
     loop {
         let line = tokio::select! {
@@ -63,7 +65,7 @@ async fn forward(mut events: Receiver<EventView>, mut sender: Sender<Bytes>, clo
 }
 
 fn line(event: &EventView) -> Bytes {
-    // A plain struct of numbers and text has no way to fail.
+    // Plain data can always be serialized.
     let mut line = serde_json::to_vec(event).unwrap_or_default();
     line.push(b'\n');
     line.into()
@@ -74,11 +76,10 @@ fn lost(count: u64) -> EventView {
     EventView { time: now.as_secs_f64(), kind: EventKind::Lost { count } }
 }
 
-/// How many lines may wait for a client beside those in its socket.
+/// How many lines may wait for a client, beside those in its socket.
 const WAITING: usize = 16;
 
-/// After so long without an event an empty line is sent: what is at the end of the connection
-/// shows then, and nothing is kept for a client that has gone.
+/// After this time without an event an empty line is sent, which detects a client that has gone.
 const SILENCE: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_lags_is_told_how_much_it_has_lost() {
+    async fn a_client_that_lags_receives_the_number_of_lost_events() {
         let (events, receiver) = broadcast::channel(4);
         let (sender, mut body) = Channel::new(1);
         let (_close, closing) = watch::channel(false);
@@ -117,20 +118,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_ends_with_the_daemon_even_if_nobody_reads() {
+    async fn a_stream_ends_with_the_daemon_even_without_a_reader() {
         let (events, receiver) = broadcast::channel(4);
         let (sender, _body) = Channel::new(1);
         let (close, closing) = watch::channel(false);
-        let telling = tokio::spawn(forward(receiver, sender, Closing(closing)));
+        let forwarding = tokio::spawn(forward(receiver, sender, Closing(closing)));
         for number in 0..3 {
             events.send(event(number)).unwrap();
         }
         close.send_replace(true);
-        telling.await.unwrap();
+        forwarding.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_kept_for_a_client_that_has_gone() {
+    async fn a_stream_ends_when_the_client_has_gone() {
         let (_events, receiver) = broadcast::channel(4);
         let (sender, body) = Channel::new(1);
         let (_close, closing) = watch::channel(false);

@@ -12,7 +12,7 @@ use umacvlan_api::{Code, Health, Problem};
 
 use super::problem::problem;
 use super::{App, VERSION};
-use crate::error::ServiceError;
+use crate::ServiceError;
 
 /// Whether the daemon works: the thread that controls the engine has just answered.
 #[utoipa::path(
@@ -20,24 +20,24 @@ use crate::error::ServiceError;
     path = "/healthz",
     tag = "daemon",
     responses(
-        (status = 200, description = "It does.", body = Health),
-        (status = 503, description = "It does not.", body = Problem),
+        (status = 200, description = "The daemon works.", body = Health),
+        (status = 503, description = "The engine does not respond.", body = Problem),
     )
 )]
+/// Whether the daemon works: the control thread of the engine has responded.
 pub(super) async fn healthz(State(app): State<App>) -> Result<Answer<Health>, ServiceError> {
     let backend = Arc::clone(&app.backend);
     if answers(&app.health, move || (backend.alive)()).await {
         return Ok(Answer(Health { status: "ok".to_owned(), version: VERSION.to_owned() }));
     }
     let seconds = ALIVE.as_secs();
-    let why = format!("the engine does not answer within {seconds} s: restart the daemon");
+    let why = format!("the engine does not respond within {seconds} s: restart the daemon");
     Err(problem(Code::Busy, why))
 }
 
-/// Whether `alive` says so, and soon enough. If it hangs, one thread waits for it and not one a
-/// question.
+/// Whether `alive` returns true in time. If it hangs, only one thread waits for it.
 async fn answers(turn: &Arc<Semaphore>, alive: impl FnOnce() -> bool + Send + 'static) -> bool {
-    let asked = async {
+    let check = async {
         let turn = Arc::clone(turn).acquire_owned().await.ok()?;
         let alive = spawn_blocking(move || {
             let _turn = turn;
@@ -45,10 +45,10 @@ async fn answers(turn: &Arc<Semaphore>, alive: impl FnOnce() -> bool + Send + 's
         });
         alive.await.ok()
     };
-    timeout(ALIVE, asked).await.is_ok_and(|alive| alive == Some(true))
+    timeout(ALIVE, check).await.is_ok_and(|alive| alive == Some(true))
 }
 
-/// How long the engine may take for a sign of life.
+/// Time limit of the engine's response.
 const ALIVE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -58,14 +58,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_hangs_panics_or_says_no_is_not_healthy() {
+    async fn a_check_that_hangs_panics_or_fails_is_unhealthy() {
         let turn = Arc::new(Semaphore::new(1));
         assert!(answers(&turn, || true).await);
         assert!(!answers(&turn, || false).await);
         assert!(!answers(&turn, || panic!("as the test wants it")).await);
         let (release, released) = channel::<()>();
         assert!(!answers(&turn, move || released.recv().is_err()).await);
-        // While that one hangs nobody else is sent after it.
+        // While one check hangs, no other one is started.
         assert!(!answers(&turn, || unreachable!()).await);
         drop(release);
         assert!(answers(&turn, || true).await);

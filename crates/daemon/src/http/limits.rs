@@ -1,5 +1,5 @@
-//! How many clients, and how long each may take. A client that is slow, silent or hostile costs
-//! one connection for a known time, and whatever it does root is still served.
+//! Limits of connections and times. A slow, silent or hostile client costs one connection for a limited
+//! time, and root is always served.
 
 use std::io;
 use std::pin::Pin;
@@ -13,34 +13,34 @@ use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-/// The head of a request must be there so long after its first byte.
+/// Time limit of a request's head, from its first byte.
 pub(super) const HEAD: Duration = Duration::from_secs(5);
 
-/// A connection without a request is closed after this.
+/// A connection without a request is closed after this time.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
 
-/// A request must be answered within this, its body included; a stream must have begun.
+/// Time limit of a request, including its body; for a stream, until it begins.
 pub(super) const REQUEST: Duration = Duration::from_secs(30);
 
-/// A client that takes nothing of its answer for so long is given up.
+/// A client that reads nothing of its response for this time is disconnected.
 pub(super) const STALLED: Duration = Duration::from_secs(30);
 
-/// How much of a head is read before it is refused, and of a body before somebody asks for it.
+/// How many bytes of a head are read before it is refused, and of a body before a handler reads it.
 pub(super) const BUFFER: usize = 64 << 10;
 
-/// Connections served at a time.
+/// Connections at a time.
 const CONNECTIONS: usize = 64;
 
-/// The same on a socket of root's.
+/// Connections at a time to a socket of root's.
 const CONNECTIONS_OF_ROOT: usize = 1024;
 
-/// Those of [`CONNECTIONS`] that only root can have: others cannot lock it out.
+/// Connections among [`CONNECTIONS`] that are reserved for root.
 const RESERVED: usize = 16;
 
-/// Connections beyond those that are told so, at a time; more are closed without a word.
+/// Further connections that are refused with a response at a time; others are closed at once.
 const TURNED_AWAY: usize = 64;
 
-/// Who may come in.
+/// Counts connections and admits new ones.
 #[derive(Debug)]
 pub(super) struct ConnectionLimits {
     all: Arc<Semaphore>,
@@ -48,19 +48,19 @@ pub(super) struct ConnectionLimits {
     turned_away: Arc<Semaphore>,
 }
 
-/// What happens to a new connection.
+/// The decision on a new connection.
 #[derive(Debug)]
 pub(super) enum Admission {
-    /// It is served.
+    /// Serve it.
     Serve(Permit),
-    /// It is told to come again: at once, since a client can decide better than a queue what to
-    /// do meanwhile.
+    /// Answer that the daemon is busy. The client can decide better than a queue what to do
+    /// meanwhile.
     TurnAway(Permit),
-    /// It is closed.
+    /// Close it.
     Close,
 }
 
-/// A place that is free again when this is dropped.
+/// A place in a limit, released when dropped.
 #[derive(Debug)]
 pub(super) struct Permit(#[expect(dead_code, reason = "held")] Vec<OwnedSemaphorePermit>);
 
@@ -73,8 +73,8 @@ impl ConnectionLimits {
         }
     }
 
-    /// Where nobody else can connect: as many as whoever starts containers has at once, each of
-    /// which waits for its turn.
+    /// Limits of a socket that only root can connect to: container engines open many connections at
+    /// once, each of which waits for its turn.
     pub(super) fn of_root() -> Self {
         Self { all: Arc::new(Semaphore::new(CONNECTIONS_OF_ROOT)), ..Self::new() }
     }
@@ -94,13 +94,13 @@ fn take(places: &[&Arc<Semaphore>]) -> Option<Permit> {
     places.iter().map(take).collect::<Option<_>>().map(Permit)
 }
 
-/// Where a connection is in its requests: an even number while it waits for the head of one, an
-/// odd number while one is being answered.
+/// The state of a connection: even while it waits for a request's head, odd while a request is
+/// being answered.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress(Arc<AtomicUsize>);
 
 impl Progress {
-    /// The head of a request is there. Its answer is ready when what is returned is dropped.
+    /// A request's head has arrived. Its response is ready when the returned value is dropped.
     pub(super) fn answering(&self) -> Answering {
         self.0.fetch_add(1, Ordering::Relaxed);
         Answering(self.clone())
@@ -121,16 +121,15 @@ impl Drop for Answering {
     }
 }
 
-/// A connection on which a head that has begun must end in time, and what is written must be
-/// taken. The time of a connection without a request is hyper's business, which has one timer for
-/// that and for heads.
+/// A connection with time limits on a request's head and on writing. Idle connections are closed by
+/// hyper, which has one timer for idle time and heads.
 #[derive(Debug)]
 pub(super) struct Paced {
     stream: UnixStream,
     progress: Progress,
-    /// The head of the request with this number has begun, and must be there by then.
+    /// The number of the request whose head has begun, and its time limit.
     head: Option<(usize, Pin<Box<Sleep>>)>,
-    /// The client takes nothing, and must take something by then.
+    /// Time limit of a write that makes no progress.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -139,7 +138,7 @@ impl Paced {
         Self { stream, progress, head: None, stalled: None }
     }
 
-    /// What a write has come to, with the time that it may take.
+    /// Handles the result of a write, with its time limit.
     fn written(
         &mut self,
         context: &mut Context<'_>,
@@ -237,15 +236,15 @@ mod tests {
     }
 
     #[test]
-    fn connections_too_many_are_told_so_and_then_closed() {
+    fn excess_connections_are_refused_and_then_closed() {
         let limits = ConnectionLimits::new();
         let _served = served(&limits, 0);
-        let mut told = Vec::new();
+        let mut refused = Vec::new();
         while let Admission::TurnAway(permit) = limits.admit(0) {
-            told.push(permit);
+            refused.push(permit);
         }
-        assert_eq!(told.len(), TURNED_AWAY);
-        told.pop();
+        assert_eq!(refused.len(), TURNED_AWAY);
+        refused.pop();
         assert!(matches!(limits.admit(0), Admission::TurnAway(_)));
     }
 }

@@ -1,4 +1,4 @@
-//! Links and parents.
+//! `/v1/links` and `/v1/parents`.
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use super::App;
 use super::auth::Peer;
 use super::body::{Json, Owner, Place, Which};
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::{LinkChange, LinkView, NewLink, ParentView, Problem};
 
 type Answered<T> = Result<Answer<T>, ServiceError>;
@@ -17,13 +17,14 @@ type Answered<T> = Result<Answer<T>, ServiceError>;
     get,
     path = "/v1/links",
     tag = "links",
-    params(("netns" = Option<String>, Query, description = "Only those in this namespace: a name, \
-        a path, the id of a process, or `@caller`.")),
+    params(("netns" = Option<String>, Query, description = "Only links in this namespace: a \
+        name, a path, a process id, or `@caller`.")),
     responses(
         (status = 200, description = "The links.", body = Vec<LinkView>),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// All links, by ascending number.
 pub(super) async fn links(State(app): State<App>, place: Place) -> Answered<Vec<LinkView>> {
     app.call(move |service| service.links(place.netns.as_deref(), place.caller)).await.map(Answer)
 }
@@ -36,7 +37,7 @@ pub(super) async fn links(State(app): State<App>, place: Place) -> Answered<Vec<
     request_body = NewLink,
     responses(
         (status = 201, description = "The link as it is now.", body = LinkView),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
 pub(super) async fn add_link(
@@ -53,12 +54,13 @@ pub(super) async fn add_link(
     delete,
     path = "/v1/links",
     tag = "links",
-    params(("owner" = String, Query, description = "What the links were made with.")),
+    params(("owner" = String, Query, description = "Owner tag of the links.")),
     responses(
-        (status = 204, description = "There is none any more."),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = 204, description = "The links are removed."),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// Removes all links of an owner. It is no error if there are none.
 pub(super) async fn remove_owned(
     State(app): State<App>,
     Owner(owner): Owner,
@@ -73,14 +75,14 @@ pub(super) async fn remove_owned(
     path = "/v1/links/{name}",
     tag = "links",
     params(
-        ("name" = String, Path, description = "The name of its interface."),
-        ("netns" = Option<String>, Query, description = "The namespace it is in: a name, a path, \
-            the id of a process, or `@caller`. Without it, one in the client's namespace comes \
-            first, then one in the daemon's, then the only one of that name."),
+        ("name" = String, Path, description = "Name of the interface."),
+        ("netns" = Option<String>, Query, description = "Namespace of the link: a name, a path, a \
+            process id, or `@caller`. Without it, a link in the client's namespace is preferred, \
+            then one in the daemon's, then the only one of that name."),
     ),
     responses(
         (status = 200, description = "The link.", body = LinkView),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
 pub(super) async fn link(State(app): State<App>, Which(which): Which) -> Answered<LinkView> {
@@ -94,15 +96,17 @@ pub(super) async fn link(State(app): State<App>, Which(which): Which) -> Answere
     path = "/v1/links/{name}",
     tag = "links",
     params(
-        ("name" = String, Path, description = "The name of its interface."),
-        ("netns" = Option<String>, Query, description = "The namespace it is in, as of reading."),
+        ("name" = String, Path, description = "Name of the interface."),
+        ("netns" = Option<String>, Query, description = "Namespace of the link, as for GET."),
     ),
     request_body = LinkChange,
     responses(
         (status = 200, description = "The link as it is now.", body = LinkView),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// Changes a link, in the order of the fields of `LinkChange`. The first change refused ends the
+/// request, and those before it remain.
 pub(super) async fn change_link(
     State(app): State<App>,
     Which(which): Which,
@@ -117,12 +121,12 @@ pub(super) async fn change_link(
     path = "/v1/links/{name}",
     tag = "links",
     params(
-        ("name" = String, Path, description = "The name of its interface."),
-        ("netns" = Option<String>, Query, description = "The namespace it is in, as of reading."),
+        ("name" = String, Path, description = "Name of the interface."),
+        ("netns" = Option<String>, Query, description = "Namespace of the link, as for GET."),
     ),
     responses(
-        (status = 204, description = "It is gone."),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = 204, description = "The link is removed."),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
 pub(super) async fn remove_link(
@@ -140,9 +144,10 @@ pub(super) async fn remove_link(
     tag = "parents",
     responses(
         (status = 200, description = "The parents.", body = Vec<ParentView>),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// All parents, sorted by name.
 pub(super) async fn parents(State(app): State<App>) -> Answered<Vec<ParentView>> {
     app.call(|service| service.parents()).await.map(Answer)
 }

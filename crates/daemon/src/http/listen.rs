@@ -1,4 +1,4 @@
-//! Connections: accepted, counted, served by hyper, and ended.
+//! Connections: accepted, counted, served by hyper, and closed.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -25,11 +25,11 @@ use super::Closing;
 use super::auth::Peer;
 use super::limits::{Admission, BUFFER, ConnectionLimits, IDLE, Paced, Progress, REQUEST};
 use super::problem::{panicked, problem};
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::Code;
 
-/// Serves connections until the daemon is `closing`, and then until they have ended, but not
-/// longer than [`GRACE`].
+/// Serves connections until the daemon is `closing`, and then until they have ended, but not longer
+/// than [`GRACE`].
 pub(super) async fn accept(
     listener: UnixListener,
     router: Router,
@@ -41,25 +41,25 @@ pub(super) async fn accept(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    begin(&mut connections, &limits, stream, &router, closing.clone());
+                    serve_connection(&mut connections, &limits, stream, &router, closing.clone());
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_AGAIN).await;
                 }
             },
-            // Takes note of those that have ended.
+            // Removes connections that have ended.
             Some(_) = connections.join_next() => (),
             () = closing.wait() => break,
         }
     }
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
-    // What takes longer is cut off when the set is dropped.
+    // Dropping the set closes the remaining connections.
     let _ = timeout(GRACE, all).await;
 }
 
-fn begin(
+fn serve_connection(
     connections: &mut JoinSet<()>,
     limits: &ConnectionLimits,
     stream: UnixStream,
@@ -68,7 +68,7 @@ fn begin(
 ) {
     let peer = match Peer::of(&stream) {
         Ok(peer) => peer,
-        Err(error) => return warn!(%error, "cannot tell who has connected"),
+        Err(error) => return warn!(%error, "cannot identify the client"),
     };
     match limits.admit(peer.uid) {
         Admission::Serve(permit) => {
@@ -81,7 +81,7 @@ fn begin(
         }
         Admission::TurnAway(permit) => {
             connections.spawn(async move {
-                let busy = "too many clients are connected: come again";
+                let busy = "too many clients are connected: try again later";
                 let answer = move |_| async move {
                     ([(CONNECTION, "close")], problem(Code::Busy, busy)).into_response()
                 };
@@ -89,11 +89,11 @@ fn begin(
                 drop(permit);
             });
         }
-        Admission::Close => debug!(uid = peer.uid, "a connection too many"),
+        Admission::Close => debug!(uid = peer.uid, "excess connection closed"),
     }
 }
 
-/// Reads requests and writes what `answer` makes of each, until either side has enough.
+/// Reads requests and writes the responses of `answer`, until either side closes the connection.
 async fn connection<A: Future<Output = Response>>(
     stream: UnixStream,
     answer: impl Fn(Request<Incoming>) -> A,
@@ -136,13 +136,15 @@ async fn answer(router: Router, peer: Peer, mut request: Request<Incoming>) -> R
 async fn in_time(answer: impl Future<Output = Result<Response, ServiceError>>) -> Response {
     let late = || {
         let limit = REQUEST.as_secs();
-        let why = format!("not done within {limit} seconds; what was begun goes on: look first");
+        let why = format!(
+            "not done within {limit} seconds; the operation goes on: check its result before trying again"
+        );
         Err(problem(Code::Busy, why))
     };
     timeout(REQUEST, answer).await.unwrap_or_else(|_| late()).into_response()
 }
 
-/// Makes of a panic a problem of the one request.
+/// Turns a panic into a problem of the one request.
 async fn unpanicked(answer: impl Future<Output = Response>) -> Result<Response, ServiceError> {
     let mut answer = pin!(answer);
     let polled = poll_fn(|context| {
@@ -155,8 +157,8 @@ async fn unpanicked(answer: impl Future<Output = Response>) -> Result<Response, 
 /// How long requests under way may take when the daemon ends.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How long to wait after an accept has failed: descriptors are short then, mostly.
+/// Pause after accept(2) has failed, usually because descriptors are exhausted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
 
-/// How long a connection too many may take to hear so.
+/// Time limit of refusing an excess connection.
 const TURN_AWAY: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use umacvlan_api::{Code, LogFilter, Problem};
 use super::App;
 use super::body::Json;
 use super::problem::problem;
-use crate::error::ServiceError;
+use crate::ServiceError;
 
 /// What is logged.
 #[utoipa::path(
@@ -16,9 +16,10 @@ use crate::error::ServiceError;
     tag = "daemon",
     responses(
         (status = 200, description = "The filter.", body = LogFilter),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// The log filter.
 pub(super) async fn log(State(app): State<App>) -> Result<Answer<LogFilter>, ServiceError> {
     Ok(Answer(LogFilter { filter: app.backend.log.get() }))
 }
@@ -30,10 +31,11 @@ pub(super) async fn log(State(app): State<App>) -> Result<Answer<LogFilter>, Ser
     tag = "daemon",
     request_body = LogFilter,
     responses(
-        (status = 200, description = "The filter as it is now.", body = LogFilter),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = 200, description = "The new filter.", body = LogFilter),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// Changes the log filter until the daemon ends.
 pub(super) async fn set_log(
     State(app): State<App>,
     Json(LogFilter { filter }): Json<LogFilter>,

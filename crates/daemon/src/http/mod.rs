@@ -1,11 +1,11 @@
-//! The daemon's HTTP service: what [`Service`] can do, for whoever may connect to its socket.
+//! The HTTP server of the daemon: [`Service`] for the clients of a Unix socket.
 //!
-//! Everything that comes in here is untrusted. Each part has one thing to guard: [`limits`] how
-//! much and how long, [`auth`] who, [`body`] what. Nothing here is on the way of a frame.
+//! All input is untrusted: [`limits`] bounds amounts and times, [`auth`] authorizes clients, [`body`]
+//! parses requests. [`router`] has all routes; handlers are in a file for each group of routes.
 //!
 //! # Threads
-//! The runtime's own thread only reads, writes and waits. Calls of the service are made one at a
-//! time on a thread for blocking work, so that a slow one leaves every connection alive.
+//! The runtime's thread only reads, writes and waits. Calls of the service run one at a time on a
+//! thread for blocking work, so that a slow call does not block other connections.
 
 mod auth;
 mod body;
@@ -25,7 +25,7 @@ mod tests;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -37,18 +37,20 @@ use tracing::Span;
 pub use self::body::read_body;
 use self::limits::ConnectionLimits;
 use super::log::Log;
-use super::service::Service;
-use crate::error::ServiceError;
+use super::service::{Service, Shared, lock_service};
+use crate::ServiceError;
 use umacvlan_api::Code;
 
-/// What the service answers from.
+/// What the server is started with.
 pub struct ServerOptions {
-    pub service: Arc<Mutex<Service>>,
+    /// The service.
+    pub service: Shared,
+    /// The log, whose filter clients may change.
     pub log: Log,
     /// The group whose members may change things, beside root.
     pub admins: Option<u32>,
-    /// Asks the engine's control thread for a sign of life; may block. It is called apart from the
-    /// service, which may have a long change under way.
+    /// Checks that the engine's control thread responds; may block. It does not need the service,
+    /// which may be busy with a long change.
     pub alive: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
@@ -58,8 +60,8 @@ impl fmt::Debug for ServerOptions {
     }
 }
 
-/// Serves whoever connects to `listener`, and root who connects to that of `plugin`, until
-/// `shutdown`; then what is under way may end, within a few seconds.
+/// Serves the clients of `listener` and, for root only, those of `plugin` until `shutdown`; then
+/// requests under way have a few seconds to finish.
 pub async fn serve(
     listener: UnixListener,
     backend: ServerOptions,
@@ -89,35 +91,34 @@ pub async fn serve(
     tokio::join!(close_then, clients, plugin);
 }
 
-/// The daemon's version.
+/// The version of the daemon.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What every handler can reach.
+/// The state of all handlers.
 #[derive(Clone, Debug)]
 struct App {
     backend: Arc<ServerOptions>,
-    /// Whose turn it is to call the service: the others wait here and not on threads.
+    /// Held during a call of the service. Requests wait for it here and not on threads.
     turn: Arc<Semaphore>,
-    /// The same for signs of life.
+    /// The same for health checks.
     health: Arc<Semaphore>,
     started: Instant,
     closing: Closing,
 }
 
-/// Tells when the daemon is about to end.
+/// Resolves when the daemon ends.
 #[derive(Clone, Debug)]
 struct Closing(watch::Receiver<bool>);
 
 impl Closing {
     async fn wait(&self) {
-        // Nobody is left to say so: that is the end as well.
+        // A dropped sender also means the end.
         let _ = self.0.clone().wait_for(|&closing| closing).await;
     }
 }
 
 impl App {
-    /// Calls the service. Once begun the call goes on to its end, whether or not the client is
-    /// there to hear of it.
+    /// Calls the service. A call goes on to its end even if the client disconnects.
     async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Service) -> Result<T, ServiceError> + Send + 'static,
@@ -126,12 +127,11 @@ impl App {
             return Err(problem::problem(Code::Internal, "the daemon is about to end"));
         };
         let backend = Arc::clone(&self.backend);
-        let asked = Span::current();
+        let span = Span::current();
         let called = spawn_blocking(move || {
             let _turn = turn;
-            let _asked = asked.enter();
-            // What a call that panicked has left behind is better than nothing for anybody.
-            call(&mut backend.service.lock().unwrap_or_else(PoisonError::into_inner))
+            let _span = span.enter();
+            call(&mut lock_service(&backend.service))
         });
         called.await.unwrap_or_else(|_| Err(problem::panicked()))
     }

@@ -1,4 +1,4 @@
-//! The description of the service, made from the handlers and the types themselves.
+//! The OpenAPI description, made of the handlers and the types.
 
 use axum::extract::Extension;
 use axum::http::header::CONTENT_TYPE;
@@ -11,18 +11,19 @@ use utoipa::OpenApi;
 #[openapi(
     info(
         title = "umacvlan",
-        description = "Sub-interfaces on parent NICs, as macvlan makes them, forwarded in user \
-            space. Served on a Unix socket. GET is for whoever may connect, everything else for \
-            root and one group.",
+        description = "Macvlan links on parent NICs, forwarded in user space. Served on a Unix \
+            socket. Every client that can connect may use GET; other methods are for root and \
+            the members of one group.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(
-        (name = "links", description = "Sub-interfaces."),
-        (name = "parents", description = "The interfaces below them."),
-        (name = "configuration", description = "The configuration file and what runs."),
+        (name = "links", description = "Links (sub-interfaces)."),
+        (name = "parents", description = "Parents of links."),
+        (name = "configuration", description = "The configuration file and the running configuration."),
         (name = "daemon", description = "The daemon itself."),
     )
 )]
+/// The parts of the document beside the routes.
 pub(super) struct Base;
 
 /// This document.
@@ -32,6 +33,7 @@ pub(super) struct Base;
     tag = "daemon",
     responses((status = 200, description = "OpenAPI 3.1.", body = Object))
 )]
+/// This document.
 pub(super) async fn openapi(Extension(Document(text)): Extension<Document>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], text)
 }
@@ -42,7 +44,7 @@ pub(super) struct Document(Bytes);
 
 impl Document {
     pub(super) fn new(document: &utoipa::openapi::OpenApi) -> Self {
-        // Plain data has no way to fail.
+        // Plain data can always be serialized.
         Self(serde_json::to_vec(document).unwrap_or_default().into())
     }
 }
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere_and_every_schema_is_used() {
+    fn every_reference_has_a_target_and_every_schema_is_used() {
         let document = document();
         let mut used = BTreeSet::new();
         each(&document, &mut |value| {
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_changes_something_has_a_method_that_needs_authority() {
+    fn no_get_request_has_a_body() {
         let readers: Vec<_> = operations(&document())
             .into_iter()
             .filter(|(method, ..)| method == Method::GET.as_str())

@@ -1,22 +1,19 @@
-//! A [`Problem`] as an answer.
+//! A [`Problem`] as a response.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::{Code, Problem};
 
-/// A problem of the service itself, about no device.
+/// A problem without an error number or device.
 pub(super) fn problem(code: Code, message: impl Into<String>) -> ServiceError {
     ServiceError(Problem { code, message: message.into(), errno: None, kernel: None, device: None })
 }
 
-/// What a client learns of a panic; the log has the rest.
+/// The problem of a request whose handler has panicked. The log has the details.
 pub(super) fn panicked() -> ServiceError {
-    problem(
-        Code::Internal,
-        "the daemon has made a mistake: its log has the place, please report it",
-    )
+    problem(Code::Internal, "the daemon has a bug: its log has the place, please report it")
 }
 
 impl IntoResponse for ServiceError {

@@ -1,4 +1,4 @@
-//! Which handler answers what. The same list makes the routes and their description.
+//! All routes. The same list makes the router and its OpenAPI description.
 
 use axum::http::{Method, Uri};
 use axum::{Extension, Router, middleware};
@@ -10,10 +10,10 @@ use utoipa_axum::routes;
 use super::openapi::{Base, Document};
 use super::problem::problem;
 use super::{App, auth, config, events, health, links, log, metrics, openapi};
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::Code;
 
-/// Everything that the service answers.
+/// The router.
 pub(super) fn router(app: App) -> Router {
     let (router, document) = described();
     router
@@ -44,10 +44,10 @@ pub(super) fn described() -> (Router<App>, Description) {
 
 async fn not_found(uri: Uri) -> ServiceError {
     let path = uri.path();
-    problem(Code::NotFound, format!("there is no {path} here: /openapi.json says what there is"))
+    problem(Code::NotFound, format!("there is no {path} here: /openapi.json lists all paths"))
 }
 
 async fn no_method(method: Method, uri: Uri) -> ServiceError {
     let path = uri.path();
-    problem(Code::NoMethod, format!("{path} has no {method}: the header Allow says what it has"))
+    problem(Code::NoMethod, format!("{path} has no {method}: the header Allow lists its methods"))
 }

@@ -1,5 +1,5 @@
-//! Connections to a router of the test's own. Time is the runtime's, which jumps to the next timer
-//! when there is nothing else to do: nothing here takes as long as it says.
+//! Connections to a test router. Paused time jumps to the next timer when nothing else runs, so the
+//! tests do not wait.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Server {
         UnixStream::connect(&self.socket).await.unwrap()
     }
 
-    /// What is answered to this, until the connection is closed.
+    /// The response to this, until the connection is closed.
     async fn all(&self, request: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -72,7 +72,7 @@ async fn slow() -> &'static str {
 
 async fn rest(stream: &mut UnixStream) -> String {
     let mut bytes = Vec::new();
-    // A connection that is cut off may say so.
+    // A connection that was cut off may return an error.
     let _ = stream.read_to_end(&mut bytes).await;
     String::from_utf8(bytes).unwrap()
 }
@@ -90,13 +90,13 @@ async fn ask(stream: &mut UnixStream, request: &str, words: &str) -> String {
     seen
 }
 
-/// More than the runtime's clock is late by, which is a thousandth.
+/// More than the resolution of the runtime's clock, a millisecond.
 const TICK: Duration = Duration::from_secs(1);
 
 const ROOT: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_trickles_is_cut_off_and_holds_up_nobody() {
+async fn a_slow_head_is_cut_off_and_delays_no_other_client() {
     let server = Server::new("trickle");
     let mut slow = server.connect().await;
     let begun = Instant::now();
@@ -116,7 +116,7 @@ async fn a_head_that_trickles_is_cut_off_and_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_head_of_a_connection_has_its_own_time() {
+async fn the_second_head_of_a_connection_has_its_own_time_limit() {
     let server = Server::new("second");
     let mut stream = server.connect().await;
     ask(&mut stream, ROOT, "here").await;
@@ -144,7 +144,7 @@ async fn a_connection_without_a_request_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_too_long_is_answered_all_the_same() {
+async fn a_request_that_takes_too_long_gets_a_response() {
     let server = Server::new("never");
     let mut stream = server.connect().await;
     let begun = Instant::now();
@@ -155,7 +155,7 @@ async fn what_takes_too_long_is_answered_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_is_given_up() {
+async fn a_client_that_does_not_read_is_disconnected() {
     let server = Server::new("unread");
     let mut stream = server.connect().await;
     stream.write_all(b"GET /large HTTP/1.1\r\n\r\n").await.unwrap();
@@ -166,7 +166,7 @@ async fn a_client_that_does_not_read_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_problem_of_one_request() {
+async fn a_panic_fails_one_request_only() {
     let server = Server::new("panic");
     let mut stream = server.connect().await;
     let answer = ask(&mut stream, "GET /panic HTTP/1.1\r\n\r\n", "}").await;
@@ -176,12 +176,12 @@ async fn a_panic_is_a_problem_of_one_request() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_closed() {
+async fn a_connection_without_http_is_closed() {
     let server = Server::new("noise");
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(1 << 20));
     for noise in ["\0\0\0\r\n\r\n", "hello\r\n\r\n", long.as_str()] {
         let mut stream = server.connect().await;
-        // It may be closed before all of it is written.
+        // The server may close it before everything is written.
         let _ = stream.write_all(noise.as_bytes()).await;
         let answer = rest(&mut stream).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -191,7 +191,7 @@ async fn what_is_not_http_is_closed() {
 }
 
 #[tokio::test]
-async fn a_client_too_many_is_told_so() {
+async fn an_excess_client_is_refused() {
     let server = Server::new("many");
     let mut streams = Vec::new();
     let refused = loop {
@@ -204,13 +204,13 @@ async fn a_client_too_many_is_told_so() {
     };
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!((48..=65).contains(&streams.len()), "{}", streams.len());
-    // There is room again once others have left.
+    // Closed connections make room.
     streams.clear();
     while !server.all("GET / HTTP/1.1\r\nconnection: close\r\n\r\n").await.ends_with("here") {}
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_end_what_is_under_way_may_finish_and_idle_clients_are_closed() {
+async fn at_shutdown_requests_may_finish_and_idle_clients_are_disconnected() {
     let mut server = Server::new("end");
     let mut idle = server.connect().await;
     ask(&mut idle, ROOT, "here").await;
@@ -218,7 +218,7 @@ async fn at_the_end_what_is_under_way_may_finish_and_idle_clients_are_closed() {
     busy.write_all(b"GET /slow HTTP/1.1\r\n\r\n").await.unwrap();
     let mut stuck = server.connect().await;
     stuck.write_all(b"GET /never HTTP/1.1\r\n\r\n").await.unwrap();
-    // Time enough for the requests to be read.
+    // Enough time for the requests to be read.
     sleep(Duration::from_millis(100)).await;
     server.close.send_replace(true);
     assert_eq!(rest(&mut idle).await, "");

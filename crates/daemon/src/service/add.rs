@@ -1,4 +1,4 @@
-//! Links made and removed.
+//! Making and removing links.
 
 use umacvlan_engine::engine::{SubId, SubOptions};
 use umacvlan_netlink::Rtnl;
@@ -6,18 +6,18 @@ use umacvlan_sys::netns::Netns;
 
 use super::problem::storage_error;
 use super::{Entry, Service, netns};
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::{EventKind, LinkSpec, LinkView};
 
-/// The name that the kernel gives a macvlan that is asked for without one.
+/// The name of a link that is made without one: the kernel's for macvlans.
 const UNNAMED: &str = "macvlan%d";
 
-/// Who wants a new link.
+/// Who has requested a link.
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
-    /// The name under which the configuration has it.
+    /// Key of its entry in the configuration.
     pub(super) config: Option<String>,
-    /// What whoever asked for it finds it by.
+    /// Opaque owner tag set by the creator.
     pub(super) owner: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl Service {
         name: &str,
         spec: &LinkSpec,
         caller: Option<u32>,
-        whose: Ownership,
+        ownership: Ownership,
     ) -> Result<LinkView, ServiceError> {
         let netns = match &spec.netns {
             Some(place) => Some(netns::open(place, caller)?),
@@ -37,7 +37,7 @@ impl Service {
         let name = concrete(name, netns.as_ref())?;
         let parent = self.resolve_parent(&spec.parent);
         self.attach(&parent)?;
-        let made = self.make(&parent, options(name, spec, netns), whose);
+        let made = self.make(&parent, options(name, spec, netns), ownership);
         if made.is_err() {
             self.detach_idle(&parent);
         }
@@ -54,19 +54,19 @@ impl Service {
         Ok(view)
     }
 
-    /// Makes the interface, writes it down, and only then lets it outlive this process: one that
-    /// nobody knows of never stays behind.
+    /// Makes the interface, saves its record, and only then makes the interface persistent: an
+    /// interface without a record never outlives this process.
     fn make(
         &mut self,
         parent: &str,
         options: SubOptions,
-        whose: Ownership,
+        ownership: Ownership,
     ) -> Result<u64, ServiceError> {
         let (name, sets_limit) = (options.name.clone(), options.bc_cutoff.is_some());
         let id = self.store.next_id().map_err(|error| storage_error(&name, &error))?;
         let number = SubId(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
-        let Ownership { config, owner } = whose;
+        let Ownership { config, owner } = ownership;
         let entry = Entry { config, owner, seen };
         let kept = self
             .store
@@ -75,7 +75,7 @@ impl Service {
             .map_err(|error| storage_error(&name, &error))
             .and_then(|()| self.engine.keep_sub(number).map_err(ServiceError::from));
         if let Err(problem) = kept {
-            // It goes with its descriptor at the latest.
+            // Closing its descriptor removes it at the latest.
             let _ = self.engine.remove_sub(number);
             self.store.remove_link(id);
             return Err(problem);
@@ -84,7 +84,7 @@ impl Service {
         Ok(id)
     }
 
-    /// Removes a link with its interface, and its parent if that was there for it only.
+    /// Removes a link with its interface, and detaches its parent if that was attached for it only.
     pub(super) fn remove(&mut self, id: u64) -> Result<(), ServiceError> {
         self.engine.remove_sub(SubId(id))?;
         self.forget(id);
@@ -124,8 +124,8 @@ fn options(name: String, spec: &LinkSpec, netns: Option<Netns>) -> SubOptions {
     }
 }
 
-/// The name itself, or for a pattern that ends in `%d`, as the kernel takes it, the first one that
-/// is free; none is the pattern of macvlan.
+/// The name itself, or, for a pattern that ends in `%d`, the first free name, as the kernel chooses
+/// it. An empty name stands for the pattern of macvlan.
 fn concrete(name: &str, netns: Option<&Netns>) -> Result<String, ServiceError> {
     let pattern = if name.is_empty() { UNNAMED } else { name };
     let Some(stem) = pattern.strip_suffix("%d") else {

@@ -1,14 +1,14 @@
-//! Links changed by request.
+//! Changing links.
 
 use umacvlan_engine::engine::{Change, LinkSet, SubId};
 
 use super::problem::storage_error;
 use super::{Service, netns};
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::{LinkChange, MacaddrOp, MacvlanChange};
 
 impl Service {
-    /// Changes a link, step by step; what came before a refusal remains, and is noted.
+    /// Changes a link, step by step. Steps before one that is refused remain, and are saved.
     pub(super) fn change(
         &mut self,
         id: u64,
@@ -25,18 +25,18 @@ impl Service {
         if done.is_ok() && !sets.is_empty() {
             done = self.engine.set_link(number, sets).map(drop);
         }
-        let mut noted = self.refresh(id);
+        let mut saved = self.refresh(id);
         if change.macvlan.as_ref().is_some_and(|macvlan| macvlan.bclim.is_some())
             && let Some(parent) = self.links.get(&id).map(|link| link.seen.parent.clone())
         {
-            noted = noted.and_then(|()| self.write_parent(&parent));
+            saved = saved.and_then(|()| self.write_parent(&parent));
         }
         done?;
-        noted.map_err(|error| storage_error("the link, which is changed,", &error))
+        saved.map_err(|error| storage_error("the link, which is changed,", &error))
     }
 }
 
-/// The steps of the kernel's `macvlan_changelink`, with the one that can be refused first.
+/// The steps of the kernel's `macvlan_changelink`, beginning with the one that can be refused.
 fn changes(wanted: &MacvlanChange) -> Vec<Change> {
     let mut changes = Vec::new();
     changes.extend(wanted.mode.map(Change::Mode));
@@ -92,7 +92,7 @@ mod tests {
     use umacvlan_api::{Flags, MacaddrChange};
 
     #[test]
-    fn what_can_be_refused_comes_first_and_the_list_last() {
+    fn the_mode_comes_first_and_the_source_list_last() {
         let mac = MacAddr::new([2, 0, 0, 0, 0, 9]);
         let wanted = MacvlanChange {
             mode: Some(Mode::Source),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_stays() {
+    fn absent_fields_change_nothing() {
         assert!(changes(&MacvlanChange::default()).is_empty());
         assert!(sets(&LinkChange::default(), None).unwrap().is_empty());
     }

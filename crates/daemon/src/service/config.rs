@@ -1,28 +1,32 @@
-//! The configuration: applied, compared with what runs, and written from it.
+//! The configuration: applied at the start, reloaded, compared, and saved.
 
 use std::fs;
 use std::io;
 
 use super::problem::{no_device, plain, storage_error};
 use super::{Ownership, Service};
-use crate::error::ServiceError;
+use crate::ServiceError;
+use crate::store::SavedState;
 use umacvlan_api::{Code, EventKind, Problem};
 use umacvlan_config::{Config, LoadError, OnExit, Plan, Running, SavedConfig, Step};
 use umacvlan_config::{execute, plan, replace, running_config};
 use umacvlan_engine::cpus;
 
 impl Service {
-    /// Does what the configuration says that the service began with, as far as it can be done: a
-    /// daemon that starts serves what it can. `before` is what a former one has applied.
-    pub fn apply_config(&mut self, before: Config) -> Result<(), ServiceError> {
-        let wanted = std::mem::replace(&mut self.config, before);
+    /// Applies the configuration that the service was started with. A step that fails is logged, so
+    /// that the daemon serves what it can. `saved` has the configuration that a former daemon has
+    /// applied.
+    ///
+    /// # Errors The engine does not respond.
+    pub fn apply_config(&mut self, saved: &SavedState) -> Result<(), ServiceError> {
+        let wanted = std::mem::replace(&mut self.config, saved.applied());
         for name in wanted.parents.keys() {
             if let Err(problem) = self.attach_configured(name, wanted.parent(name), true) {
                 tracing::error!("parent {name}: {problem}");
             }
         }
         let plan = self.plan(&wanted);
-        // By its parents' settings links are made.
+        // Links are made with the settings of this configuration's parents.
         self.config = wanted.clone();
         for step in &plan?.steps {
             match self.execute_step(step) {
@@ -34,18 +38,19 @@ impl Service {
         Ok(())
     }
 
-    /// The running configuration as TOML that would make it again.
-    pub fn running_config(&mut self) -> Result<String, ServiceError> {
+    /// The configuration of what runs, as TOML.
+    pub(crate) fn running_config(&mut self) -> Result<String, ServiceError> {
         Ok(self.running()?.to_toml())
     }
 
-    /// Reads the configuration file again and does what has changed in it; what did not change in
-    /// the file is not touched. Returns what was done, one line each. On failure everything is as
-    /// it was.
+    /// Reads the configuration file again and carries out what has changed in it. Returns one line
+    /// for each change.
+    ///
+    /// # Errors The file is invalid, or a step fails; all steps before it are undone.
     pub fn reload(&mut self) -> Result<Vec<String>, ServiceError> {
         let wanted = self.load()?;
         let plan = self.plan(&wanted)?;
-        // Parents of links are attached as the new one says.
+        // Parents are attached with the settings of the new configuration.
         let before = std::mem::replace(&mut self.config, wanted.clone());
         let done = execute(&plan.steps, |step| {
             self.execute_step(step).map_err(|ServiceError(problem)| problem)
@@ -61,8 +66,8 @@ impl Service {
         Ok(lines)
     }
 
-    /// What a reload of the file, or of `text` instead of it, would do, one line each.
-    pub fn diff(&mut self, text: Option<&str>) -> Result<Vec<String>, ServiceError> {
+    /// The changes that a reload of the file, or of `text` in its place, would make: one line each.
+    pub(crate) fn diff(&mut self, text: Option<&str>) -> Result<Vec<String>, ServiceError> {
         let wanted = match text {
             Some(text) => {
                 let parsed = Config::parse("the text", text, &cpus::allowed());
@@ -73,8 +78,8 @@ impl Service {
         Ok(self.plan(&wanted)?.lines())
     }
 
-    /// Writes the running configuration into the file, atomically. Returns its path.
-    pub fn save(&mut self) -> Result<String, ServiceError> {
+    /// Writes the running configuration to the file, atomically. Returns the file's path.
+    pub(crate) fn save(&mut self) -> Result<String, ServiceError> {
         let saved = self.running()?;
         let file = self.config_file.display().to_string();
         let text = saved.to_toml();
@@ -91,13 +96,13 @@ impl Service {
         Ok(file)
     }
 
-    /// What becomes of the links when the daemon ends, by the configuration.
+    /// What happens to the links when the daemon ends.
     pub const fn on_exit(&self) -> OnExit {
         self.config.daemon.on_exit
     }
 
-    /// Reads the file. One that never was is empty; one that is gone is an error, because nobody
-    /// removes all links that way.
+    /// Reads the file. A file that never existed is empty. A file that has disappeared is an error,
+    /// so that losing it does not remove all links.
     fn load(&self) -> Result<Config, ServiceError> {
         let file = self.config_file.display().to_string();
         match Config::load(&file, &cpus::allowed()) {
@@ -124,7 +129,7 @@ impl Service {
         Ok(running_config(&self.config, &links, &parents))
     }
 
-    /// Takes one step of a plan.
+    /// Carries out one step of a plan.
     fn execute_step(&mut self, step: &Step) -> Result<(), ServiceError> {
         match step {
             Step::AttachParent { name, settings } => {
@@ -136,8 +141,8 @@ impl Service {
                 Ok(())
             }
             Step::AddLink { key, name, spec } => {
-                let whose = Ownership { config: Some(key.clone()), owner: None };
-                self.add(name, spec, None, whose).map(drop)
+                let ownership = Ownership { config: Some(key.clone()), owner: None };
+                self.add(name, spec, None, ownership).map(drop)
             }
             Step::RemoveLink { key, .. } => {
                 let id = self.link_of_entry(key)?;
@@ -148,7 +153,7 @@ impl Service {
                 self.change(id, change, None)
             }
             Step::Log { to, .. } => self.set_log(to.as_deref()),
-            // It is asked for when the daemon ends.
+            // Read when the daemon ends.
             Step::OnExit { .. } => Ok(()),
         }
     }
@@ -166,7 +171,8 @@ impl Service {
             .map_err(|error| plain(Code::Config, umacvlan_text::output::one_line(&error)))
     }
 
-    /// Notes what was applied, for the comparison with the next file, also by the next daemon.
+    /// Saves the configuration that was applied, to be compared with the next one, also by the next
+    /// daemon.
     fn save_applied(&mut self, config: Config) {
         if let Err(error) = self.store.put_config(&config.to_toml()) {
             tracing::error!("{}", storage_error("the configuration", &error));
@@ -174,7 +180,7 @@ impl Service {
         self.config = config;
     }
 
-    /// Gives links that were made by request to the entries that now describe them.
+    /// Assigns links that were made by request to the entries that describe them now.
     fn assign_entries(&mut self, entries: &[(u64, String)]) -> Result<(), ServiceError> {
         for (id, key) in entries {
             if let Some(link) = self.links.get_mut(id).filter(|link| link.config.is_none()) {

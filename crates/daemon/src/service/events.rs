@@ -1,4 +1,4 @@
-//! What happens without being asked for: noted, written down, logged and told.
+//! Events of the engine: saved, logged and published to clients.
 
 use std::collections::BTreeSet;
 use std::iter;
@@ -14,11 +14,9 @@ use super::netns::Names;
 use super::{Service, Shared, lock_service};
 use umacvlan_api::{EventKind, EventView};
 
-/// Follows the events of the engine for as long as there is a service: the thread that does so ends
-/// with it.
+/// Starts a thread that handles the engine's events until the service is dropped.
 ///
-/// # Errors
-/// No thread is to be had.
+/// # Errors The thread cannot be started.
 pub fn follow_engine_events(service: &Shared) -> Result<JoinHandle<()>> {
     let events = lock_service(service).engine.events().clone();
     let service = Arc::downgrade(service);
@@ -27,17 +25,16 @@ pub fn follow_engine_events(service: &Shared) -> Result<JoinHandle<()>> {
             let Some(service) = service.upgrade() else {
                 return;
             };
-            let heard = iter::once(first).chain(events.try_iter()).collect();
-            lock_service(&service).handle_events(heard);
+            let events_now = iter::once(first).chain(events.try_iter()).collect();
+            lock_service(&service).handle_events(events_now);
         }
     };
     let thread = thread::Builder::new().name("events".to_owned()).spawn(follow);
-    thread.context("cannot start the thread that follows events")
+    thread.context("cannot start the thread that handles events")
 }
 
 impl Service {
-    /// Takes note of events. A link that changed is looked at once, however often it did: what it
-    /// is now counts.
+    /// Handles events. A link with several changes is read once.
     pub(super) fn handle_events(&mut self, events: Vec<Event>) {
         let mut changed = BTreeSet::new();
         for event in events {
@@ -72,15 +69,15 @@ impl Service {
         }
     }
 
-    /// Tells whoever listens.
+    /// Publishes an event to all subscribers.
     pub(super) fn publish(&self, kind: EventKind) {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let time = since.map_or(0.0, |since| since.as_secs_f64());
-        // An error means that nobody listens.
+        // An error means that there is no subscriber.
         let _ = self.events.send(EventView { time, kind });
     }
 
-    /// Tells how a link differs from what it was.
+    /// Publishes how a link differs from its former state.
     pub(super) fn publish_change(&mut self, id: u64, was: &SubStatus) {
         let Some(entry) = self.links.get(&id) else {
             return;
@@ -112,9 +109,9 @@ impl Service {
     }
 }
 
-/// What differs, by the names of [`LinkView`](umacvlan_api::LinkView).
+/// The settings that differ, by the field names of [`LinkView`](umacvlan_api::LinkView).
 fn changed(was: &SubStatus, is: &SubStatus) -> Vec<String> {
-    // Whether it runs is the parent's doing, and told of the parent.
+    // The carrier is the parent's, which has its own event.
     let flags = |sub: &SubStatus| sub.link.flags & !(LinkFlags::Running | LinkFlags::LowerUp);
     let differs = [
         ("address", was.mac != is.mac),
@@ -140,7 +137,7 @@ mod tests {
     use crate::fixtures::sub_status;
 
     #[test]
-    fn a_change_is_told_by_the_names_of_what_has_changed() {
+    fn changed_settings_are_listed_by_name() {
         let was = sub_status(1, "mac1");
         assert!(changed(&was, &was.clone()).is_empty());
         let mut is = was.clone();
@@ -151,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_carrier_is_no_change_of_the_link() {
+    fn a_carrier_change_is_not_a_change_of_the_link() {
         let was = sub_status(1, "mac1");
         let mut is = was.clone();
         is.link.flags |= LinkFlags::Running | LinkFlags::LowerUp;

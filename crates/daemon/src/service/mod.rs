@@ -1,4 +1,8 @@
-//! [`Service`]: everything that the daemon can be asked, whoever asks. No HTTP here.
+//! [`Service`]: all operations of the daemon, for HTTP and for Docker's driver alike. No HTTP here.
+//!
+//! * `add`, `change`, `parents`, `owner`: links and parents, by request.
+//! * `config`: the configuration, applied and saved. `recover`: links of a former daemon.
+//! * `events`: events of the engine. `netns`: names of namespaces. `problem`: errors for clients.
 
 mod add;
 mod change;
@@ -30,61 +34,66 @@ use self::parents::Attached;
 use super::log::Log;
 use super::store::{LinkRecord, Store};
 use super::to_api::{self, LinkContext};
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::{Code, EventView, LinkChange, LinkView, NewLink, ParentView, Problem};
 use umacvlan_config::Config;
 
-/// Events that a client may lag behind before it loses the oldest.
+/// How many events a client may lag behind before it loses the oldest.
 const EVENTS: usize = 1024;
 
-/// Which link is meant: its name, and where.
+/// Selects a link by its name and namespace.
 #[derive(Clone, Debug)]
-pub struct Selector {
-    /// The name of its interface now.
+pub(crate) struct Selector {
+    /// Name of the interface now.
     pub name: String,
-    /// The namespace it must be in: a name, a path, the id of a process.
+    /// The namespace of the link: a name, a path, or a process id.
     pub netns: Option<String>,
-    /// The id of the client's process: without `netns`, a link in its namespace comes first, then
-    /// one in the daemon's, then the only one of that name anywhere.
+    /// Id of the client's process. Without `netns`, a link in its namespace is preferred, then one
+    /// in the daemon's, then the only one of that name.
     pub caller: Option<u32>,
 }
 
-/// The service as all who serve share it.
+/// The service, shared by its users.
 pub type Shared = Arc<Mutex<Service>>;
 
-/// The service, once nobody else uses it. One that panicked has left nothing half done that the
-/// next answer could not show.
+/// Waits for the service and locks it. A panic of another user leaves it usable: every call reads
+/// the present state from the engine.
 pub fn lock_service(shared: &Shared) -> MutexGuard<'_, Service> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a service begins with.
+/// What a service starts with.
 #[derive(Debug)]
 pub struct ServiceOptions {
+    /// The state files.
     pub store: Store,
+    /// Options of the engine.
     pub engine: EngineOptions,
+    /// Path of the configuration file, for reloading and saving.
     pub config_file: PathBuf,
+    /// The configuration to apply.
     pub config: Config,
-    /// The log, and what it is to have where the configuration does not say; `None` if the
-    /// configuration has nothing to say about it.
+    /// The log, and its filter if the configuration has none; `None` if the configuration cannot
+    /// change the filter.
     pub log: Option<(Log, String)>,
 }
 
-/// The engine, what it was asked for, and where that is written down. Calls may take
-/// milliseconds: never from an async task without `spawn_blocking`.
+/// The engine, the desired state, and the state files. Calls may take milliseconds: async tasks use
+/// `spawn_blocking`.
 #[derive(Debug)]
 pub struct Service {
+    /// The engine, for checks that its control thread responds.
     engine: Arc<Engine>,
-    /// Asks in the daemon's own namespace, where the parents are.
+    /// Netlink socket in the daemon's own namespace, where the parents are.
     rtnl: Rtnl,
     /// The daemon's own namespace.
     home: NetnsId,
     store: Store,
-    /// Every link by its number.
+    /// All links by number.
     links: BTreeMap<u64, Entry>,
-    /// Every parent that is attached, by its name.
+    /// All attached parents by name.
     parents: BTreeMap<String, Attached>,
-    /// The configuration as it was last applied.
+    /// The configuration that was applied last.
     config: Config,
     config_file: PathBuf,
     /// See [`ServiceOptions::log`].
@@ -92,14 +101,14 @@ pub struct Service {
     events: broadcast::Sender<EventView>,
 }
 
-/// A link as the service knows it.
+/// A link of the service.
 #[derive(Debug)]
 struct Entry {
-    /// The name under which the configuration has it.
+    /// Key of its entry in the configuration.
     config: Option<String>,
-    /// What whoever asked for it finds it by.
+    /// Opaque owner tag set by the creator.
     owner: Option<String>,
-    /// What it was when it was last looked at.
+    /// Its state when it was last read.
     seen: SubStatus,
 }
 
@@ -126,6 +135,8 @@ impl Entry {
 
 impl Service {
     /// Starts an engine without parents and links, for the namespace of the calling thread.
+    ///
+    /// # Errors The engine's thread or a netlink socket cannot be made.
     pub fn start(options: ServiceOptions) -> Result<Self> {
         let ServiceOptions { store, engine, config_file, config, log } = options;
         Ok(Self {
@@ -143,6 +154,8 @@ impl Service {
     }
 
     /// Makes a link. `caller` is the id of the client's process, for `@caller`.
+    ///
+    /// # Errors The engine or the kernel refuses the link; nothing is left behind.
     pub fn add_link(
         &mut self,
         new: &NewLink,
@@ -153,32 +166,34 @@ impl Service {
     }
 
     /// Changes a link.
-    pub fn change_link(
+    pub(crate) fn change_link(
         &mut self,
         which: &Selector,
         change: &LinkChange,
     ) -> Result<LinkView, ServiceError> {
         let id = self.find(which)?;
         self.change(id, change, which.caller)?;
-        // Plain data can always be written.
+        // Plain data can always be serialized.
         let change = serde_json::to_string(change).unwrap_or_default();
         tracing::info!("link {} changed, number {id}: {change}", which.name);
         self.show(id)
     }
 
     /// Removes a link.
-    pub fn remove_link(&mut self, which: &Selector) -> Result<(), ServiceError> {
+    pub(crate) fn remove_link(&mut self, which: &Selector) -> Result<(), ServiceError> {
         let id = self.find(which)?;
         self.remove(id)
     }
 
-    /// Removes every link of an owner, if there is any.
+    /// Removes all links of an owner.
+    ///
+    /// # Errors A link cannot be removed.
     pub fn remove_owned(&mut self, owner: &str) -> Result<(), ServiceError> {
         let owned = |entry: &Entry| entry.owner.as_deref() == Some(owner);
         let ids = self.links.iter().filter(|(_, entry)| owned(entry)).map(|(&id, _)| id);
         for id in ids.collect::<Vec<_>>() {
             match self.remove(id) {
-                // One that goes with its namespace meanwhile goes all the same.
+                // A link that was removed with its namespace meanwhile is gone as well.
                 Err(ServiceError(Problem { code: Code::NoDevice, .. })) => {}
                 done => done?,
             }
@@ -187,13 +202,13 @@ impl Service {
     }
 
     /// One link.
-    pub fn link(&mut self, which: &Selector) -> Result<LinkView, ServiceError> {
+    pub(crate) fn link(&mut self, which: &Selector) -> Result<LinkView, ServiceError> {
         let id = self.find(which)?;
         self.show(id)
     }
 
-    /// All links, in the order of their numbers; with `netns` only those in that namespace.
-    pub fn links(
+    /// All links, by ascending number; with `netns` only those in that namespace.
+    pub(crate) fn links(
         &mut self,
         netns: Option<&str>,
         caller: Option<u32>,
@@ -213,8 +228,8 @@ impl Service {
         Ok(views)
     }
 
-    /// All parents, in the order of their names.
-    pub fn parents(&mut self) -> Result<Vec<ParentView>, ServiceError> {
+    /// All parents, sorted by name.
+    pub(crate) fn parents(&mut self) -> Result<Vec<ParentView>, ServiceError> {
         let mut status = self.engine.status()?;
         status.sort_by(|one, other| one.name.cmp(&other.name));
         let configured = |parent: &ParentStatus| {
@@ -223,12 +238,12 @@ impl Service {
         Ok(status.iter().map(|parent| to_api::parent(parent, configured(parent))).collect())
     }
 
-    /// What happens from now on. A receiver that lags loses the oldest, and is told how many.
-    pub fn subscribe(&self) -> broadcast::Receiver<EventView> {
+    /// Events from now on. A receiver that lags loses the oldest events and receives their number.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<EventView> {
         self.events.subscribe()
     }
 
-    /// How many parents and links there are.
+    /// The number of parents and of links.
     pub fn count(&self) -> (usize, usize) {
         (self.parents.len(), self.links.len())
     }
@@ -238,7 +253,7 @@ impl Service {
         Arc::clone(&self.engine)
     }
 
-    /// Removes every link. Those that cannot be removed stay as they are.
+    /// Removes all links. A link that cannot be removed is logged and stays.
     pub fn remove_all(&mut self) {
         let ids: Vec<u64> = self.links.keys().copied().collect();
         for id in ids {
@@ -248,18 +263,18 @@ impl Service {
         }
     }
 
-    /// A link as it is at this moment.
+    /// The view of a link.
     fn show(&mut self, id: u64) -> Result<LinkView, ServiceError> {
         let parent = self.engine.parent_of(SubId(id))?;
         let up = self.is_up(&parent);
         let names = Names::read(self.home);
         let view = self.views(&parent, &names, up, |_| true).next();
         view.ok_or_else(|| {
-            problem::no_device("", format!("link number {id} is gone by now: ask again"))
+            problem::no_device("", format!("link number {id} is gone by now: try again"))
         })
     }
 
-    /// Those links of a parent that are wanted.
+    /// The views of those links of a parent that are wanted.
     fn views(
         &self,
         parent: &ParentStatus,
@@ -269,39 +284,39 @@ impl Service {
     ) -> impl Iterator<Item = LinkView> {
         let counted = parent.subs.iter().zip(&parent.counters.subs);
         counted.filter(move |(sub, _)| wanted(sub)).map(move |(sub, (_, stats))| {
-            let around = LinkContext {
+            let context = LinkContext {
                 config: self.links.get(&sub.number.0).and_then(|link| link.config.clone()),
                 owner: self.links.get(&sub.number.0).and_then(|link| link.owner.clone()),
                 netns: names.shown(sub.netns),
                 parent_up,
             };
-            to_api::link(sub, parent, stats, around)
+            to_api::link(sub, parent, stats, context)
         })
     }
 
-    /// Whether the administrator has set a parent up.
+    /// Whether a parent is administratively up.
     fn is_up(&mut self, parent: &ParentStatus) -> bool {
         let link = parent.index.and_then(|index| self.rtnl.link_by_index(index).ok().flatten());
         link.is_some_and(|link| link.is_up())
     }
 
-    /// Looks at a link again; what has changed is written down and told.
+    /// Reads the state of a link again; changes are saved and published.
     fn refresh(&mut self, id: u64) -> io::Result<()> {
-        // Of one that is gone an event tells.
+        // A link that is gone has an event of its own.
         let (Ok(now), Some(entry)) = (self.engine.sub(SubId(id)), self.links.get_mut(&id)) else {
             return Ok(());
         };
         let before = entry.record();
         let was = std::mem::replace(&mut entry.seen, now);
         let record = entry.record();
-        // What a parent has written down changes with its owner's address, and before an MTU does.
-        let touched = was.mode == Mode::Passthru || was.mtu != entry.seen.mtu;
+        // The parent's record changes with a passthru link's address, and before an MTU changes.
+        let parent_changed = was.mode == Mode::Passthru || was.mtu != entry.seen.mtu;
         let parent = record.parent.clone();
         let written = match record == before {
             true => Ok(()),
             false => self.store.put_link(&record),
         };
         self.publish_change(id, &was);
-        written.and_then(|()| if touched { self.write_parent(&parent) } else { Ok(()) })
+        written.and_then(|()| if parent_changed { self.write_parent(&parent) } else { Ok(()) })
     }
 }

@@ -1,4 +1,4 @@
-//! Namespaces as clients name them, and which link a [`Selector`] means.
+//! Namespaces by the names that clients use, and the link that a [`Selector`] selects.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,18 +8,18 @@ use umacvlan_sys::netns::{Netns, NetnsId, reachable};
 
 use super::problem::{no_device, plain};
 use super::{Selector, Service};
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::{CALLER, Code};
 
-/// Where `ip netns add` puts names: ip-netns(8).
+/// The directory of named namespaces: ip-netns(8).
 const NAMED: &str = "/run/netns";
 
-/// The namespace that a client means. `caller` is the id of its process.
+/// Opens the namespace that a client names. `caller` is the id of the client's process.
 pub(super) fn open(place: &str, caller: Option<u32>) -> Result<Netns, ServiceError> {
     let opened = match (place, caller) {
         (CALLER, Some(process)) => Netns::open(&process.to_string()),
         (CALLER, None) => {
-            let why = "the namespace of the caller cannot be known here: name it";
+            let why = "the namespace of the caller is unknown here: give its name";
             return Err(plain(Code::Malformed, why));
         }
         _ => match inode(place) {
@@ -30,7 +30,7 @@ pub(super) fn open(place: &str, caller: Option<u32>) -> Result<Netns, ServiceErr
     opened.map_err(|error| plain(Code::NoNamespace, error.to_string()))
 }
 
-/// The number in `net:[NUMBER]`, as namespaces without a name are shown.
+/// The number in `net:[NUMBER]`, the name of a namespace without a name.
 fn inode(place: &str) -> Option<u64> {
     place.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
@@ -41,7 +41,7 @@ fn by_inode(inode: u64, place: &str) -> Result<Netns, ServiceError> {
     found.ok_or_else(none)
 }
 
-/// The names that namespaces have now.
+/// The present names of namespaces.
 #[derive(Debug)]
 pub(super) struct Names {
     home: NetnsId,
@@ -51,9 +51,9 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn read(home: NetnsId) -> Self {
         let mut names = HashMap::new();
-        // There is no such directory before the first name.
+        // The directory does not exist before the first name.
         for entry in fs::read_dir(NAMED).into_iter().flatten().flatten() {
-            // Not the entry's own: that is of the file below the mount.
+            // metadata() follows the mount; the entry's own inode is that of the file below it.
             let (Ok(file), Ok(name)) =
                 (fs::metadata(entry.path()), entry.file_name().into_string())
             else {
@@ -64,7 +64,7 @@ impl Names {
         Self { home, names }
     }
 
-    /// How a namespace is shown; `None` for the daemon's own.
+    /// The name of a namespace; `None` for the daemon's own.
     pub(super) fn shown(&self, id: NetnsId) -> Option<String> {
         let unnamed = || format!("net:[{}]", id.ino);
         (id != self.home).then(|| self.names.get(&id).cloned().unwrap_or_else(unnamed))
@@ -72,7 +72,7 @@ impl Names {
 }
 
 impl Service {
-    /// The link that is meant.
+    /// The number of the selected link.
     pub(super) fn find(&self, which: &Selector) -> Result<u64, ServiceError> {
         let named: Vec<_> = self
             .links
@@ -84,21 +84,21 @@ impl Service {
         if let Some(place) = &which.netns {
             let id = open(place, which.caller)?.id();
             let found = named.iter().find(|(_, netns)| *netns == id);
-            return found
-                .map(|&(id, _)| id)
-                .ok_or_else(|| no_device(name, format!("{name} is no link of ours in {place}")));
+            return found.map(|&(id, _)| id).ok_or_else(|| {
+                no_device(name, format!("{name} is not a umacvlan link in {place}"))
+            });
         }
-        // A client that is gone by now has no namespace to prefer.
+        // A client that has ended has no namespace to prefer.
         let caller = which.caller.and_then(|process| Netns::open(&process.to_string()).ok());
         match choose(&named, caller.map(|netns| netns.id()), self.home) {
             Choice::One(id) => Ok(id),
             Choice::None => Err(no_device(
                 name,
-                format!("{name} is no link of ours: `umacvlan link show` lists those that are"),
+                format!("{name} is not a umacvlan link: `umacvlan link show` lists them all"),
             )),
             Choice::Many => Err(no_device(
                 name,
-                format!("{name} is the name of links in several namespaces: say which with -n"),
+                format!("{name} is the name of links in several namespaces: choose one with -n"),
             )),
         }
     }
@@ -111,7 +111,8 @@ enum Choice {
     Many,
 }
 
-/// Of the links with one name, each with its namespace: the caller's, the daemon's, the only one.
+/// The number of the link to choose among those of one name: the one in the caller's namespace,
+/// else the one in the daemon's, else the only one.
 fn choose(named: &[(u64, NetnsId)], caller: Option<NetnsId>, home: NetnsId) -> Choice {
     let within = |netns| named.iter().find(|(_, other)| *other == netns);
     if let Some(&(id, _)) = caller.and_then(within).or_else(|| within(home)) {
@@ -133,7 +134,7 @@ mod tests {
     const RED: NetnsId = NetnsId { dev: 4, ino: 3 };
 
     #[test]
-    fn the_callers_link_comes_before_the_daemons_and_that_before_the_only_one() {
+    fn a_link_of_the_caller_is_preferred_to_one_of_the_daemon() {
         let all = [(1, BLUE), (2, HOME), (3, RED)];
         assert_eq!(choose(&all, Some(RED), HOME), Choice::One(3));
         assert_eq!(choose(&all, None, HOME), Choice::One(2));
@@ -142,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_either_is_neither() {
+    fn an_ambiguous_name_selects_no_link() {
         assert_eq!(choose(&[(1, BLUE), (3, RED)], None, HOME), Choice::Many);
         assert_eq!(choose(&[], Some(BLUE), HOME), Choice::None);
     }
 
     #[test]
-    fn a_namespace_is_shown_by_name_or_number_and_ours_not_at_all() {
+    fn a_namespace_is_shown_by_name_or_inode() {
         let names = Names { home: HOME, names: HashMap::from([(BLUE, "blue".to_owned())]) };
         assert_eq!(names.shown(BLUE).as_deref(), Some("blue"));
         assert_eq!(names.shown(RED).as_deref(), Some("net:[3]"));
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_caller_is_not_known_it_has_no_namespace() {
+    fn an_unknown_caller_has_no_namespace() {
         assert_eq!(open(CALLER, None).unwrap_err().0.code, Code::Malformed);
         assert_eq!(open("umv-no-such", None).unwrap_err().0.code, Code::NoNamespace);
         let mine = open(CALLER, Some(std::process::id())).unwrap();

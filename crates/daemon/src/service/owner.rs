@@ -1,22 +1,24 @@
-//! What is asked for links that are moved and renamed by others: container runtimes.
+//! Links by owner tag, and interfaces, for container engines, which move and rename links.
 
 use umacvlan_engine::check_suitable;
 use umacvlan_netlink::Link;
 
 use super::Service;
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::LinkView;
 
 impl Service {
-    /// The link of an owner, if there is one; the first of several.
+    /// The link of an owner; the first of several.
+    ///
+    /// # Errors The engine does not respond.
     pub fn link_of_owner(&mut self, owner: &str) -> Result<Option<LinkView>, ServiceError> {
         let found = self.links.iter().find(|(_, link)| link.owner.as_deref() == Some(owner));
         let id = found.map(|(&id, _)| id);
         id.map(|id| self.show(id)).transpose()
     }
 
-    /// Every link that has an owner which begins like this: the owner, and whether the link is in
-    /// the daemon's namespace.
+    /// All owners that begin with `beginning`, each with whether its link is in the daemon's
+    /// namespace.
     pub fn owners_with_prefix(&self, beginning: &str) -> Vec<(String, bool)> {
         let owned = self.links.values().filter_map(|link| {
             let owner = link.owner.as_ref().filter(|owner| owner.starts_with(beginning))?;
@@ -25,20 +27,26 @@ impl Service {
         owned.collect()
     }
 
-    /// An interface of the daemon's namespace; `None` if there is none of that name.
+    /// An interface in the daemon's namespace.
+    ///
+    /// # Errors The netlink request fails.
     pub fn interface(&mut self, name: &str) -> Result<Option<Link>, ServiceError> {
         Ok(self.rtnl.link(name)?)
     }
 
-    /// Says why an interface cannot be a parent, if it cannot.
+    /// Checks that an interface can be a parent.
+    ///
+    /// # Errors It cannot; the error says why.
     pub fn check_parent(&mut self, link: &Link) -> Result<(), ServiceError> {
         Ok(check_suitable(&mut self.rtnl, link)?)
     }
 
-    /// Sets an interface up whose frames go nowhere, with this MTU if it is not the usual one.
+    /// Sets up an interface that has no wire, with this MTU if it is larger than the present one.
+    ///
+    /// # Errors The kernel refuses it.
     pub fn bring_up_dummy(&mut self, link: &Link, mtu: Option<u32>) -> Result<(), ServiceError> {
-        // There is nothing to wait for, and a discipline for each queue that a TAP might have takes
-        // 25 MB. A kernel without them does without already.
+        // Nothing is queued here, and a queueing discipline for each possible queue of a TAP takes 25 MB.
+        // Kernels without `noqueue` refuse this, which does no harm.
         let _ = self.rtnl.set_noqueue(link.index);
         if let Some(mtu) = mtu.filter(|&mtu| mtu > link.mtu) {
             self.rtnl.set_mtu(link.index, mtu)?;

@@ -1,4 +1,4 @@
-//! Parents: attached when the first link asks for them, detached with the last.
+//! Parents: attached for the first link or by the configuration, detached after the last link.
 
 use std::io;
 
@@ -8,29 +8,29 @@ use umacvlan_engine::worker::WorkerConfig;
 
 use super::Service;
 use super::problem::storage_error;
-use crate::error::ServiceError;
+use crate::ServiceError;
 use crate::store::ParentRecord;
 use umacvlan_config::ParentSettings;
 use umacvlan_engine::cpus;
 
-/// What a parent is taken for that nobody has seen yet; all of it is known when it comes.
+/// Values of a configured parent that does not exist yet; the real ones are read when it appears.
 const UNSEEN: Absent = Absent { mac: MacAddr::new([0; 6]), mtu: 1500 };
 
 /// A parent that is attached.
 #[derive(Debug)]
 pub(super) struct Attached {
-    /// What is written down of it.
+    /// Its record in the state files.
     pub(super) record: ParentRecord,
-    /// The CPUs that its workers were given.
+    /// The CPUs of its workers.
     pub(super) cpus: Vec<usize>,
-    /// True when the configuration has it, so that it stays without links.
+    /// True if the configuration has it: it stays without links.
     pub(super) configured: bool,
 }
 
 impl Service {
-    /// The parent below an interface: its own if it is one of ours here, as the kernel's macvlan
-    /// on a macvlan is one on its parent; the one that it was attached as, if it has been renamed
-    /// since; else itself.
+    /// The parent below an interface. For a link of umacvlan in this namespace that is the link's
+    /// own parent, as for a macvlan on a macvlan; for a renamed parent, the name with which it was
+    /// attached; else the interface itself.
     pub(super) fn resolve_parent(&mut self, name: &str) -> String {
         let ours = |seen: &&SubStatus| seen.name == name && seen.netns == self.home;
         if let Some(seen) = self.links.values().map(|link| &link.seen).find(ours) {
@@ -39,22 +39,22 @@ impl Service {
         if self.parents.contains_key(name) {
             return name.to_owned();
         }
-        // What cannot be known now is refused when it is attached.
+        // If this fails, attaching fails with the reason.
         let index = self.rtnl.link(name).ok().flatten().map(|link| link.index);
         let parents = self.engine.status().unwrap_or_default();
-        // A VLAN has no interface of its own.
+        // A VLAN parent has no interface of its own.
         let itself = |it: &ParentStatus| index.is_some() && it.index == index;
         let renamed = parents.into_iter().find(|it| it.vlan.is_untagged() && itself(it));
         renamed.map_or_else(|| name.to_owned(), |parent| parent.name)
     }
 
-    /// Attaches a parent for a link, unless it is attached.
+    /// Attaches the parent of a new link, unless it is attached.
     pub(super) fn attach(&mut self, name: &str) -> Result<(), ServiceError> {
         self.attach_as(name, self.config.parent(name), None, None)
     }
 
-    /// Attaches the parent of a link of a former daemon, which may be absent by now. `owned` if the
-    /// link is a passthru one, so that the parent may have its address for now.
+    /// Attaches the parent of a link of a former daemon; it may be absent. `owned`: the link is a
+    /// passthru link, so the parent may have the link's address now.
     pub(super) fn attach_again(
         &mut self,
         name: &str,
@@ -66,8 +66,8 @@ impl Service {
         self.attach_as(name, self.config.parent(name), own_mac, absent)
     }
 
-    /// Attaches a parent for the configuration's sake: it stays without links. `patient` if it may
-    /// be absent for now.
+    /// Attaches a parent of the configuration, which stays without links. `patient`: it may be
+    /// absent.
     pub(super) fn attach_configured(
         &mut self,
         name: &str,
@@ -79,7 +79,7 @@ impl Service {
         Ok(())
     }
 
-    /// Notes whether a parent is there for the configuration's sake.
+    /// Sets whether the configuration has a parent.
     pub(super) fn configure(&mut self, name: &str, configured: bool) {
         if let Some(parent) = self.parents.get_mut(name) {
             parent.configured = configured;
@@ -122,13 +122,13 @@ impl Service {
             Ok((record, present)) => {
                 let there = if present { "" } else { ", and waits for its interface" };
                 tracing::info!("parent {name} attached{there}");
-                // Shared ones are those of who came first.
+                // Shared CPUs count for the parent that was attached first.
                 let cpus = cpus.into_iter().flatten().filter(|_| shared.is_empty()).collect();
                 self.parents.insert(name, Attached { record, cpus, configured: false });
                 Ok(())
             }
             Err(problem) => {
-                // It was there a moment ago, or has stopped.
+                // An error here means that the parent or the engine is gone.
                 let _ = self.engine.remove_parent(&name);
                 self.store.remove_parent(&name);
                 Err(problem)
@@ -136,8 +136,8 @@ impl Service {
         }
     }
 
-    /// The CPUs for the workers of a parent: those that it shares with others on its interface, if
-    /// it may have them.
+    /// The CPUs for the workers of a parent: those of other parents on the same interface, if the
+    /// settings allow them.
     fn choose_cpus(
         &self,
         settings: &ParentSettings,
@@ -152,7 +152,7 @@ impl Service {
         settings.choose_cpus(&cpus::allowed(), taken)
     }
 
-    /// Detaches a parent that was there for its links only, and has none.
+    /// Detaches a parent that has no links and is not in the configuration.
     pub(super) fn detach_idle(&mut self, name: &str) {
         let idle = self.parents.get(name).is_some_and(|parent| !parent.configured)
             && !self.links.values().any(|link| link.seen.parent == name);
@@ -162,7 +162,7 @@ impl Service {
         }
     }
 
-    /// Detaches a parent, and forgets it.
+    /// Detaches a parent and removes its record.
     fn detach(&mut self, name: &str) {
         if let Err(error) = self.engine.remove_parent(name) {
             tracing::error!("{error}");
@@ -171,7 +171,7 @@ impl Service {
         self.store.remove_parent(name);
     }
 
-    /// Writes down what has changed about a parent.
+    /// Saves the record of a parent if it has changed.
     pub(super) fn write_parent(&mut self, name: &str) -> io::Result<()> {
         let (Ok(status), Some(parent)) = (self.engine.parent(name), self.parents.get_mut(name))
         else {

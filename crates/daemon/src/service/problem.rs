@@ -1,4 +1,4 @@
-//! [`Problem`]s: what the engine could not do, as the kernel's macvlan would have answered it.
+//! [`Problem`]s of errors, with the error numbers of the kernel's macvlan.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use umacvlan_core::SwitchError;
 use umacvlan_engine::Error;
 use umacvlan_netlink as netlink;
 
-use crate::error::ServiceError;
+use crate::ServiceError;
 use umacvlan_api::{Code, Problem};
 use umacvlan_text::output::one_line;
 
@@ -29,19 +29,19 @@ impl From<netlink::Error> for ServiceError {
     }
 }
 
-/// A problem without a number of the kernel's.
+/// A problem without an error number.
 pub(super) fn plain(code: Code, message: impl Into<String>) -> ServiceError {
     ServiceError(Problem { code, message: message.into(), errno: None, kernel: None, device: None })
 }
 
-/// There is no link or parent of that name; the message says where was looked.
+/// There is no such link or parent.
 pub(super) fn no_device(name: &str, message: impl Into<String>) -> ServiceError {
     let errno = Some(libc::ENODEV);
     let problem = plain(Code::NoDevice, message).0;
     ServiceError(Problem { errno, device: Some(name.to_owned()), ..problem })
 }
 
-/// The state of something could not be written.
+/// The state of `what` cannot be written.
 pub(super) fn storage_error(what: &str, error: &io::Error) -> ServiceError {
     let message = format!(
         "the state of {what} cannot be written: {error}; make room in the state directory, and try again"
@@ -50,7 +50,7 @@ pub(super) fn storage_error(what: &str, error: &io::Error) -> ServiceError {
     ServiceError(Problem { errno: error.raw_os_error(), ..problem })
 }
 
-/// What kind of problem it is.
+/// The kind of the problem.
 fn kind(error: &Error) -> Code {
     match error {
         Error::NameInUse { .. }
@@ -77,7 +77,7 @@ fn kind(error: &Error) -> Code {
     }
 }
 
-/// What the kernel adds to the number: its own words, or those it would have.
+/// The kernel's message beside the error number.
 fn explanation(error: &Error) -> Option<String> {
     match error {
         Error::Namespace { source, .. } | Error::Netlink(source) => {
@@ -90,7 +90,7 @@ fn explanation(error: &Error) -> Option<String> {
     }
 }
 
-/// The interface that it is about.
+/// The interface of the problem.
 fn device(error: &Error) -> Option<String> {
     match error {
         Error::NameInUse { name, .. }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_that_the_kernels_macvlan_answers() {
+    fn error_numbers_are_those_of_the_kernels_macvlan() {
         let name = || "mac1".to_owned();
         let device = Some(name());
         let in_use = Error::NameInUse { name: name(), place: "" };
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn want_of_descriptors_is_the_daemons_own_trouble() {
+    fn running_out_of_descriptors_is_an_internal_problem() {
         let source = io::Error::from_raw_os_error(libc::EMFILE);
         let error = Error::Tap { name: "mac1".to_owned(), source };
         assert_eq!(problem(error).0, Code::Internal);

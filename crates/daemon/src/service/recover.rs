@@ -1,8 +1,8 @@
-//! What a former daemon has left is found again and served on.
+//! Re-adopting the links of a former daemon.
 //!
-//! An interface may have been renamed, moved or given another address meanwhile, but hardly all
-//! of it. It is looked for first by everything that is known, then by its address anywhere, then
-//! by its place alone.
+//! An interface may have been renamed, moved, or given another address meanwhile, but hardly all of
+//! these. It is searched first by place and address, then by address and name, then by address, then
+//! by place.
 
 use std::collections::HashSet;
 
@@ -14,33 +14,33 @@ use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{Netns, NetnsId, reachable};
 
 use super::{Entry, Service};
-use crate::error::ServiceError;
+use crate::ServiceError;
 use crate::store::{LinkRecord, ParentRecord, SavedState};
 
-/// An interface that a daemon may have left: a TAP that nothing but itself keeps.
+/// An interface that a former daemon may have left: a persistent TAP that no process holds.
 #[derive(Debug)]
 struct Orphan {
-    /// The number of its namespace among those that were looked at.
+    /// Position of its namespace in the list that was searched.
     place: usize,
     netns: NetnsId,
     link: Link,
 }
 
-/// How often to look: what is moved to another namespace meanwhile, as by a container runtime that
-/// starts a crowd, may be missed where it was and where it goes. With each look that is rarer, and one
-/// of hundreds of namespaces takes some milliseconds.
+/// How often to search. An interface that is moved between namespaces during a search, as by a
+/// container engine that starts many containers, may be missed in both. Each search makes that less
+/// likely; one of hundreds of namespaces takes some milliseconds.
 const LOOKS: usize = 4;
 
-/// Why an interface is not served.
+/// Why a link was not re-adopted.
 enum AdoptError {
-    /// It was not found.
+    /// No interface was found.
     NotFound,
-    /// It was found, and this came in between.
+    /// The interface was found, but cannot be served.
     Failed(ServiceError),
 }
 
 impl Service {
-    /// Takes up all links of a former daemon. `places` are the namespaces they may be in.
+    /// Re-adopts all links of a former daemon. `places` are the namespaces to search first.
     pub fn recover(&mut self, found: &SavedState, places: &[Netns]) {
         let SavedState { links, parents, .. } = found;
         parents.iter().for_each(restore_offloads);
@@ -61,46 +61,46 @@ impl Service {
                 }
             }
             let (found, of) = (self.links.len(), links.len());
-            tracing::info!("{found} of {of} links of a former daemon found again");
+            tracing::info!("{found} of {of} links of a former daemon re-adopted");
         }
         for parent in parents.iter().filter(|parent| !self.parents.contains_key(&parent.name)) {
             self.store.remove_parent(&parent.name);
         }
     }
 
-    /// Looks for interfaces in these namespaces and serves them again. Returns those of the records
-    /// for which that did not succeed.
+    /// Searches these namespaces for the interfaces of `records` and serves them. Returns the
+    /// records for which that failed.
     fn adopt<'r>(
         &mut self,
         records: &[&'r LinkRecord],
         parents: &[ParentRecord],
         places: &[Netns],
     ) -> Vec<(&'r LinkRecord, AdoptError)> {
-        let mut left = find_orphans(places);
+        let mut orphans = find_orphans(places);
         let served = |left: &Orphan| {
             let mut links = self.links.values().map(|link| &link.seen);
             links.any(|seen| (seen.netns, seen.index) == (left.netns, left.link.index))
         };
-        left.retain(|left| !served(left));
-        let matches = match_all(records, &left);
+        orphans.retain(|orphan| !served(orphan));
+        let matches = match_all(records, &orphans);
         let mut missed = Vec::new();
         for (record, found) in records.iter().zip(matches) {
-            let Some(left) = found.map(|at| &left[at]) else {
+            let Some(orphan) = found.map(|at| &orphans[at]) else {
                 missed.push((*record, AdoptError::NotFound));
                 continue;
             };
             let parent = parents.iter().find(|parent| parent.name == record.parent);
-            if let Err(problem) = self.try_adopt(record, parent, left, &places[left.place]) {
+            if let Err(problem) = self.try_adopt(record, parent, orphan, &places[orphan.place]) {
                 missed.push((*record, AdoptError::Failed(problem)));
             }
         }
         missed
     }
 
-    /// What cannot be served now stays written down.
+    /// Logs a link that cannot be served now. Its record stays for the next start.
     fn defer(&mut self, record: &LinkRecord, problem: &ServiceError) {
         tracing::error!(
-            "link {}, number {}, is there, but cannot be served: {problem}. The next start \
+            "link {}, number {}, exists but cannot be served: {problem}. The next start \
              tries again",
             record.name,
             record.id
@@ -112,7 +112,7 @@ impl Service {
         &mut self,
         record: &LinkRecord,
         parent: Option<&ParentRecord>,
-        left: &Orphan,
+        orphan: &Orphan,
         netns: &Netns,
     ) -> Result<(), ServiceError> {
         let (name, number) = (&record.parent, SubId(record.id));
@@ -122,7 +122,7 @@ impl Service {
             netns: netns
                 .try_clone()
                 .map_err(|error| super::problem::storage_error(name, &error))?,
-            index: left.link.index,
+            index: orphan.link.index,
             number: Some(number),
             mode: record.mode,
             nodst: record.nodst,
@@ -138,14 +138,14 @@ impl Service {
         if entry.record() != *record
             && let Err(error) = self.store.put_link(&entry.record())
         {
-            // The old file still leads to it by its address or place.
+            // With the old record it is still found by its address or place.
             tracing::error!("the state of link {} cannot be written: {error}", record.name);
         }
         self.links.insert(record.id, entry);
         Ok(())
     }
 
-    /// Gives up a link whose interface is gone.
+    /// Removes the record of a link whose interface is gone.
     fn drop_lost(&mut self, record: &LinkRecord, parent: Option<&ParentRecord>) {
         tracing::warn!(
             "link {}, number {}, is gone: no TAP with its address {} or in its place in any \
@@ -161,7 +161,7 @@ impl Service {
         }
     }
 
-    /// A parent that has the address of a passthru link that is gone gets its own again.
+    /// Restores the address of a parent after its passthru link is gone.
     fn restore_parent_mac(&mut self, record: &LinkRecord, parent: &ParentRecord) {
         let Ok(Some(link)) = self.rtnl.link(&parent.name) else {
             return;
@@ -175,11 +175,11 @@ impl Service {
     }
 }
 
-/// Has the NIC of a parent do again what it did before a daemon that could not see to that.
+/// Restores the receive offloads that a daemon without a proper end has left switched off.
 fn restore_offloads(parent: &ParentRecord) {
     let restored = Ethtool::open()
         .and_then(|ethtool| ethtool.restore(&parent.name, parent.switched_off.into()));
-    // An interface that is gone has nothing to be restored.
+    // An interface that is gone needs nothing.
     if let Err(error) = restored
         && error.raw_os_error() != Some(ENODEV)
     {
@@ -187,7 +187,7 @@ fn restore_offloads(parent: &ParentRecord) {
     }
 }
 
-/// Everything in these namespaces that a daemon may have left.
+/// All interfaces in these namespaces that a former daemon may have left.
 fn find_orphans(places: &[Netns]) -> Vec<Orphan> {
     let mut left = Vec::new();
     for (place, netns) in places.iter().enumerate() {
@@ -217,7 +217,7 @@ fn same_name(record: &LinkRecord, left: &Orphan) -> bool {
     left.link.name == record.name
 }
 
-/// For each record the interface that it is about, by its place in the list; each is taken once.
+/// For each record the index of its interface in `left`; no interface is used twice.
 fn match_all(records: &[&LinkRecord], left: &[Orphan]) -> Vec<Option<usize>> {
     let passes: [fn(&LinkRecord, &Orphan) -> bool; 4] = [
         |record, left| in_place(record, left) && same_mac(record, left),
@@ -260,21 +260,21 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_is_found_renamed_moved_or_with_another_address() {
+    fn an_interface_is_found_after_a_rename_a_move_or_a_new_address() {
         let records = [record(1, 7, 1, "a"), record(1, 8, 2, "b"), record(1, 9, 3, "c")];
         let left = [left(2, 8, 2, "moved"), left(1, 9, 77, "c"), left(1, 7, 1, "renamed")];
         assert_eq!(match_all(&records.each_ref(), &left), [Some(2), Some(0), Some(1)]);
     }
 
     #[test]
-    fn the_place_of_one_that_moved_away_is_not_taken_for_it() {
+    fn another_interface_in_the_same_place_is_not_mistaken_for_the_link() {
         let records = [record(1, 7, 1, "a"), record(2, 7, 2, "b")];
         let left = [left(1, 7, 2, "b"), left(3, 7, 1, "a")];
         assert_eq!(match_all(&records.each_ref(), &left), [Some(1), Some(0)]);
     }
 
     #[test]
-    fn of_two_with_one_address_the_name_decides_and_none_is_taken_twice() {
+    fn of_two_with_the_same_address_the_name_decides() {
         let records = [record(1, 7, 1, "a"), record(1, 8, 1, "b"), record(1, 9, 1, "c")];
         let left = [left(2, 5, 1, "b"), left(2, 6, 1, "a")];
         assert_eq!(match_all(&records.each_ref(), &left), [Some(1), Some(0), None]);

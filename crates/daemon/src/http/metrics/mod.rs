@@ -1,8 +1,8 @@
-//! Counters in OpenMetrics text. They are read from the engine when somebody asks and kept
-//! nowhere else, so that counting costs a worker no more than an addition.
+//! Metrics in OpenMetrics text. They are read from the engine for each scrape, so counting costs a
+//! worker one addition only.
 //!
-//! `direction` is as `ip -s link` has it: `rx` is towards a link and, of a parent, from the wire;
-//! `tx` is from a link, and to the wire. A link in the daemon's own namespace has an empty `netns`.
+//! `direction` is that of `ip -s link`: `rx` is towards a link and, for a parent, from the wire; `tx`
+//! is from a link, and to the wire. A link in the daemon's own namespace has an empty `netns`.
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +23,7 @@ use prometheus_client::registry::{Registry, Unit};
 use umacvlan_api::{Amount, LinkView, ParentView, Problem, Reasons, SubCounters};
 
 use super::{App, VERSION};
-use crate::error::ServiceError;
+use crate::ServiceError;
 
 /// Counters of everything, for Prometheus.
 #[utoipa::path(
@@ -33,9 +33,10 @@ use crate::error::ServiceError;
     responses(
         (status = 200, description = "OpenMetrics text.", body = String,
             content_type = "application/openmetrics-text"),
-        (status = "default", description = "Why not.", body = Problem),
+        (status = "default", description = "The problem.", body = Problem),
     )
 )]
+/// Metrics for Prometheus.
 pub(super) async fn metrics(
     State(app): State<App>,
 ) -> core::result::Result<impl IntoResponse, ServiceError> {
@@ -45,25 +46,25 @@ pub(super) async fn metrics(
     Ok(([(CONTENT_TYPE, CONTENT)], render(scrape)))
 }
 
-/// What [`render`] writes.
+/// The content type of [`render`].
 pub(super) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Everything at one moment.
+/// All values of one scrape.
 #[derive(Debug)]
 pub(super) struct Scrape {
     pub(super) links: Vec<LinkView>,
     pub(super) parents: Vec<ParentView>,
-    /// How long the daemon has run.
+    /// Time since the daemon started.
     pub(super) uptime: Duration,
     pub(super) version: &'static str,
 }
 
-/// The whole text.
+/// The text of a scrape.
 pub(super) fn render(scrape: Scrape) -> String {
     let mut registry = Registry::with_prefix("umacvlan");
     registry.register_collector(Box::new(scrape));
     let mut text = String::new();
-    // Writing into a string has no way to fail.
+    // Writing into a string cannot fail.
     let _ = text::encode(&mut text, &registry);
     text
 }

@@ -1,15 +1,15 @@
-//! What is written is read again, strictly.
+//! The text is read back by a strict parser of OpenMetrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use umacvlan_api::{SubCounters, WireCounters, WorkerCounters};
 
-/// A value by the name of its sample and its labels in order.
+/// Values by name and sorted labels.
 type Samples = BTreeMap<(String, Vec<(String, String)>), f64>;
 
-/// Reads OpenMetrics text and checks what its specification demands: families in one piece with
-/// type and help before them, names and suffixes that fit the type, no sample twice, and an end.
+/// Parses OpenMetrics text and checks its rules: families in one piece with type and help before
+/// them, names and suffixes of the type, unique samples, and the end.
 fn read(text: &str) -> Samples {
     let body = text.strip_suffix("# EOF\n").expect("no end");
     let mut samples = Samples::new();
@@ -48,7 +48,7 @@ fn read(text: &str) -> Samples {
     samples
 }
 
-/// Takes labels off, their values without the escapes, and returns the rest.
+/// Parses labels, without escapes, and returns the rest.
 fn labels(text: &str) -> (Vec<(String, String)>, &str) {
     let Some(mut rest) = text.strip_prefix('{') else {
         return (Vec::new(), text);
@@ -130,7 +130,7 @@ fn value(samples: &Samples, name: &str, labels: &[(&str, &str)]) -> f64 {
 }
 
 #[test]
-fn every_counter_is_found_under_its_name() {
+fn every_counter_has_its_name_and_labels() {
     let samples = scrape(vec![link("mac1", Some("blue"))], vec![parent("eth0")]);
     let mac1 = [("link", "mac1"), ("netns", "blue"), ("parent", "eth0")];
     let of_link = |name, more: &[_]| value(&samples, name, &[&mac1[..], more].concat());
@@ -162,8 +162,8 @@ fn every_counter_is_found_under_its_name() {
 }
 
 #[test]
-fn odd_names_come_through_unharmed() {
-    // All of these are names that the kernel takes for an interface.
+fn special_characters_in_names_are_escaped() {
+    // The kernel accepts all of these as interface names.
     for name in ["a\"b", "a\\", "\\n\"}", "{x=\"1\"}", "ä,b", "%41#?&"] {
         let samples = scrape(vec![link(name, Some("n\"s\\"))], vec![]);
         let labels = [("link", name), ("netns", "n\"s\\"), ("parent", "eth0")];
@@ -172,7 +172,7 @@ fn odd_names_come_through_unharmed() {
 }
 
 #[test]
-fn links_of_one_name_in_two_namespaces_are_two() {
+fn links_of_the_same_name_in_two_namespaces_are_distinct() {
     let samples = scrape(vec![link("eth0", Some("a")), link("eth0", None)], vec![]);
     let labels = |netns| [("link", "eth0"), ("netns", netns), ("parent", "eth0")];
     assert_eq!(value(&samples, "link_queue_drops_total", &labels("a")), 3.0);
@@ -180,7 +180,7 @@ fn links_of_one_name_in_two_namespaces_are_two() {
 }
 
 #[test]
-fn nothing_is_valid_too() {
+fn an_empty_scrape_is_valid() {
     let samples = scrape(vec![], vec![]);
     assert_eq!(value(&samples, "links", &[]), 0.0);
 }
