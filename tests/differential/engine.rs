@@ -100,11 +100,11 @@ impl EngineSide {
 
     pub(crate) fn configure(&self, name: &str, change: &Change) -> Result<(), i32> {
         let wanted = match change {
-            Change::AddSource(_, mac) => engine::Change::AddSource(*mac),
-            Change::Mode(_, mode) => engine::Change::Mode(*mode),
-            Change::Nodst(_, on) => engine::Change::Nodst(*on),
-            Change::RemoveSource(_, mac) => engine::Change::RemoveSource(*mac),
-            Change::Sources(_, macs) => engine::Change::Sources(macs.clone()),
+            Change::AddSource(_, mac) => engine::SubChange::AddSource(*mac),
+            Change::Mode(_, mode) => engine::SubChange::Mode(*mode),
+            Change::Nodst(_, on) => engine::SubChange::Nodst(*on),
+            Change::RemoveSource(_, mac) => engine::SubChange::RemoveSource(*mac),
+            Change::Sources(_, macs) => engine::SubChange::Sources(macs.clone()),
             other => unreachable!("{other:?} is done on the interface"),
         };
         errno(self.engine.change_sub(self.number(name), vec![wanted]))

@@ -8,7 +8,7 @@ use umacvlan_core::options::PortIo;
 
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_engine::Error;
-use umacvlan_engine::engine::{Change, Event, ParentOptions, SubOptions, SubStatus};
+use umacvlan_engine::engine::{Event, ParentOptions, SubChange, SubOptions, SubStatus};
 use umacvlan_netlink::{Link, set_sysctl};
 use umacvlan_testkit::root_or_skip;
 
@@ -227,7 +227,7 @@ fn a_passthru_shares_its_address_with_its_parent() {
     lab.host.until("the parent follows again", PARENT, |link| link.mac == Some(mac(7)));
 
     let change =
-        |lab: &Lab, on| lab.engine().change_sub(lab.number("s1"), vec![Change::Nopromisc(on)]);
+        |lab: &Lab, on| lab.engine().change_sub(lab.number("s1"), vec![SubChange::Nopromisc(on)]);
     change(&lab, true).unwrap();
     let off = |link: &Link| link.promiscuity == 0;
     lab.host.until("nopromisc", PARENT, off);

@@ -1,6 +1,6 @@
 //! Links changed by request.
 
-use umacvlan_engine::engine::{Change, LinkSet, SubId};
+use umacvlan_engine::engine::{LinkAttribute, SubChange, SubId};
 
 use super::problem::storage;
 use super::{Service, places};
@@ -37,26 +37,26 @@ impl Service {
 }
 
 /// The steps of the kernel's `macvlan_changelink`, with the one that can be refused first.
-fn changes(wanted: &MacvlanChange) -> Vec<Change> {
+fn changes(wanted: &MacvlanChange) -> Vec<SubChange> {
     let mut changes = Vec::new();
-    changes.extend(wanted.mode.map(Change::Mode));
+    changes.extend(wanted.mode.map(SubChange::Mode));
     if let Some(flags) = wanted.flags {
-        changes.extend([Change::Nodst(flags.nodst), Change::Nopromisc(flags.nopromisc)]);
+        changes.extend([SubChange::Nodst(flags.nodst), SubChange::Nopromisc(flags.nopromisc)]);
     }
-    changes.extend(wanted.bcqueuelen.map(Change::BcQueueLen));
-    changes.extend(wanted.bclim.map(Change::BcCutoff));
+    changes.extend(wanted.bcqueuelen.map(SubChange::BcQueueLen));
+    changes.extend(wanted.bclim.map(SubChange::BcCutoff));
     if let Some(list) = &wanted.macaddr {
         let addresses = list.addresses.iter().copied();
         match list.op {
-            MacaddrOp::Add => changes.extend(addresses.map(Change::AddSource)),
-            MacaddrOp::Del => changes.extend(addresses.map(Change::RemoveSource)),
-            MacaddrOp::Set => changes.push(Change::Sources(addresses.collect())),
+            MacaddrOp::Add => changes.extend(addresses.map(SubChange::AddSource)),
+            MacaddrOp::Del => changes.extend(addresses.map(SubChange::RemoveSource)),
+            MacaddrOp::Set => changes.push(SubChange::Sources(addresses.collect())),
         }
     }
     changes
 }
 
-fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkSet>, ServiceError> {
+fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkAttribute>, ServiceError> {
     let LinkChange {
         macvlan: _,
         netns,
@@ -71,16 +71,16 @@ fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkSet>, Servic
     } = change;
     let mut sets = Vec::new();
     if let Some(place) = netns {
-        sets.push(LinkSet::Netns(places::open(place, caller)?));
+        sets.push(LinkAttribute::Netns(places::open(place, caller)?));
     }
-    sets.extend(address.map(LinkSet::Mac));
-    sets.extend(mtu.map(LinkSet::Mtu));
-    sets.extend(txqueuelen.map(LinkSet::TxQueueLen));
-    sets.extend(name.clone().map(LinkSet::Name));
-    sets.extend(alias.clone().map(LinkSet::Alias));
-    sets.extend(promisc.map(LinkSet::Promisc));
-    sets.extend(allmulticast.map(LinkSet::Allmulti));
-    sets.extend(up.map(LinkSet::Up));
+    sets.extend(address.map(LinkAttribute::Mac));
+    sets.extend(mtu.map(LinkAttribute::Mtu));
+    sets.extend(txqueuelen.map(LinkAttribute::TxQueueLen));
+    sets.extend(name.clone().map(LinkAttribute::Name));
+    sets.extend(alias.clone().map(LinkAttribute::Alias));
+    sets.extend(promisc.map(LinkAttribute::Promisc));
+    sets.extend(allmulticast.map(LinkAttribute::Allmulti));
+    sets.extend(up.map(LinkAttribute::Up));
     Ok(sets)
 }
 
@@ -102,17 +102,17 @@ mod tests {
             macaddr: Some(MacaddrChange { op: MacaddrOp::Add, addresses: vec![mac] }),
         };
         let steps = [
-            Change::Mode(Mode::Source),
-            Change::Nodst(true),
-            Change::Nopromisc(false),
-            Change::BcQueueLen(7),
-            Change::BcCutoff(-1),
-            Change::AddSource(mac),
+            SubChange::Mode(Mode::Source),
+            SubChange::Nodst(true),
+            SubChange::Nopromisc(false),
+            SubChange::BcQueueLen(7),
+            SubChange::BcCutoff(-1),
+            SubChange::AddSource(mac),
         ];
         assert_eq!(changes(&wanted), steps);
         let flush = MacaddrChange { op: MacaddrOp::Set, addresses: Vec::new() };
         let wanted = MacvlanChange { macaddr: Some(flush), ..MacvlanChange::default() };
-        assert_eq!(changes(&wanted), [Change::Sources(Vec::new())]);
+        assert_eq!(changes(&wanted), [SubChange::Sources(Vec::new())]);
     }
 
     #[test]

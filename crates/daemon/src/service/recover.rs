@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use nix::libc::ENODEV;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Adopt, Change, SubId};
+use umacvlan_engine::engine::{Adopt, SubChange, SubId};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{Netns, NetnsId, reachable};
@@ -130,7 +130,7 @@ impl Service {
         };
         let seen = self.engine.adopt_sub(name, adopt)?;
         if let (true, Some(parent)) = (fresh, parent) {
-            self.engine.change_sub(number, vec![Change::BcCutoff(parent.bc_cutoff)])?;
+            self.engine.change_sub(number, vec![SubChange::BcCutoff(parent.bc_cutoff)])?;
         }
         let entry = Entry { config: record.config.clone(), owner: record.owner.clone(), seen };
         if entry.record() != *record

@@ -5,8 +5,8 @@ use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
-use super::make::tap_error;
-use super::place::Place;
+use super::create::tap_error;
+use super::locate::Location;
 use super::sub::SubKey;
 use crate::control::engine::{Adopt, SubId, SubStatus};
 use crate::control::error::Error;
@@ -65,7 +65,7 @@ impl Control {
         };
         self.parents[at].subs[place].kept = true;
         self.glance_at_groups(key);
-        if let Some(refusal) = self.find_out(key) {
+        if let Some(refusal) = self.resync(key) {
             return Err(Error::refused(name)(refusal));
         }
         self.glance_at_groups(key);
@@ -89,13 +89,13 @@ impl Control {
         Ok(Link { mtu: most, ..link })
     }
 
-    fn place_of(&mut self, adopt: &Adopt, link: Link) -> Result<Place, Error> {
+    fn place_of(&mut self, adopt: &Adopt, link: Link) -> Result<Location, Error> {
         let netns = adopt.netns.id();
         let nsid = match netns == self.home.id() {
             true => None,
             false => Some(self.rtnl.nsid(&adopt.netns)?),
         };
-        Ok(Place { nsid, netns, parent_nsid: self.nsid_in(&adopt.netns), link })
+        Ok(Location { nsid, netns, parent_nsid: self.nsid_in(&adopt.netns), link })
     }
 }
 

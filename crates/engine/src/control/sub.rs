@@ -168,7 +168,7 @@ impl Control {
         let Some((at, place)) = self.find(key) else {
             return;
         };
-        self.spare_host(at, key.id);
+        self.release_to_host(at, key.id);
         let sub = self.parents[at].subs.remove(place);
         // Out of the list meanwhile, so that both can be used.
         let mut parent = self.parents.remove(at);

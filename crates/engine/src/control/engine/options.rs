@@ -45,12 +45,12 @@ pub struct ParentOptions {
     pub host_hears_all: bool,
     /// What it was last, if it may be absent or unsuitable now: its sub-interfaces are without
     /// carrier until it comes. `None` if it has to be there.
-    pub absent: Option<Absent>,
+    pub absent: Option<AbsentParent>,
 }
 
 /// What is below a parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lower {
+pub struct ParentBinding {
     /// The interface that carries it, if that is there.
     pub link: String,
     /// The tags of its frames there.
@@ -62,7 +62,7 @@ pub struct Lower {
 
 /// What a parent was that may be absent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Absent {
+pub struct AbsentParent {
     /// Its address.
     pub mac: MacAddr,
     /// Its MTU in bytes.
@@ -142,7 +142,7 @@ pub struct Adopt {
 /// A change that the owner of the engine makes to a sub-interface, of what its interface does not
 /// show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum SubChange {
     /// Add a station to the source list.
     AddSource(MacAddr),
     /// The port-wide `bclim`.
@@ -164,7 +164,7 @@ pub enum Change {
 /// A change to the interface of a sub-interface, wherever that is. Anybody may make it there, and
 /// the engine follows; made here it is refused beforehand when the rules forbid it.
 #[derive(Debug)]
-pub enum LinkSet {
+pub enum LinkAttribute {
     /// Text for people; empty for none.
     Alias(String),
     /// It listens to every group, or not.
@@ -175,7 +175,7 @@ pub enum LinkSet {
     Mtu(u32),
     /// The name.
     Name(String),
-    /// The namespace. It arrives down, and with the name of a [`LinkSet::Name`] that follows.
+    /// The namespace. It arrives down, and with the name of a [`LinkAttribute::Name`] that follows.
     Netns(Netns),
     /// It is given every frame of its siblings' groups, and its parent every frame; or not.
     Promisc(bool),
