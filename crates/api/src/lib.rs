@@ -16,7 +16,7 @@ mod spec;
 pub use answer::{Changes, Health, LogFilter, NewLink, Saved};
 pub use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
 pub use event::{EventView, Happening};
-pub use link::{InfoData, LinkInfo, LinkView, Own, RxStats, Stats, TxStats};
+pub use link::{InfoData, InfoDataError, LinkInfo, LinkView, Own, RxStats, Stats, TxStats};
 pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};
 pub use socket::{DEFAULT_SOCKET, socket_path};

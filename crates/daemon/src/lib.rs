@@ -20,4 +20,4 @@ mod testing;
 mod view;
 
 pub use files::{Files, Kept};
-pub use service::{Service, Shared, lock};
+pub use service::{Service, Shared, lock, sub_options};

@@ -89,12 +89,8 @@ impl Asked {
         let spec = LinkSpec {
             parent: network.parent.clone(),
             address: self.mac.or(former).or_else(stable),
-            bcqueuelen: options.bcqueuelen,
-            macaddr: options.macaddr.clone(),
-            mode: options.mode,
+            settings: options.settings(),
             mtu: options.mtu,
-            nodst: options.nodst,
-            nopromisc: options.nopromisc,
             ..LinkSpec::default()
         };
         NewLink { name: self.link(), owner: Some(self.owner()), spec }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use umacvlan_core::options::PortIo;
 
 use umacvlan_core::switch::HostFilterRules;
-use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
+use umacvlan_core::{MacAddr, MacvlanFlag, Mode, ParentInfo, Semantics, SubConfig, Switch};
 use umacvlan_engine::engine::{Event, HostFilterStatus, LinkAttribute, ParentOptions, SubChange};
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::bpf::host::HostFilter;
@@ -234,10 +234,10 @@ fn the_engine_keeps_the_filter_as_the_switch_is() {
     change(vec![
         SubChange::Mode(Mode::Source),
         SubChange::AddSource(mac(0xff)),
-        SubChange::Nodst(true),
+        SubChange::Flag(MacvlanFlag::Nodst, true),
     ]);
     assert!(!hears(&far, &stack, &to(0)) && !hears(&far, &stack, &to(9)));
-    change(vec![SubChange::Nodst(false)]);
+    change(vec![SubChange::Flag(MacvlanFlag::Nodst, false)]);
     assert!(hears(&far, &stack, &to(0)) && hears(&far, &stack, &to(2)));
 
     lab.engine().remove_sub(sub.number).unwrap();

@@ -4,7 +4,7 @@
 mod common;
 
 use umacvlan_core::options::PortIo;
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Event, LinkAttribute, SubChange, SubOptions, SubStatus};
 use umacvlan_netlink::Link;
@@ -200,7 +200,7 @@ fn changes_are_made_in_order_until_one_is_refused() {
     ]);
     assert_eq!(refused.unwrap_err().errno(), Some(libc::EADDRNOTAVAIL));
     let status = lab.engine().sub(number).unwrap();
-    assert_eq!((status.mode, status.sources), (Mode::Source, vec![mac(4)]));
+    assert_eq!((status.settings.mode, status.settings.sources), (Mode::Source, vec![mac(4)]));
     assert_eq!(lab.parent().bc_cutoff, 1);
     change(vec![SubChange::BcCutoff(5), SubChange::BcQueueLen(3_000)]).unwrap();
     let parent = lab.parent();
@@ -217,7 +217,7 @@ fn one_is_made_with_all_that_is_asked_for() {
     let options = SubOptions {
         name: "s1".to_owned(),
         netns: Some(guest.netns.try_clone().unwrap()),
-        bc_cutoff: Some(-1),
+        settings: MacvlanSettings { bclim: Some(-1), ..MacvlanSettings::default() },
         promisc: true,
         allmulti: true,
         alias: Some("for tests".to_owned()),

@@ -1,9 +1,12 @@
 //! What may follow what in `umacvlan link`, `parent` and `monitor`, which read words as `ip` does.
 
+use umacvlan_core::MacvlanFlag;
+
 use super::values::Sources;
 use super::{Candidate, Value};
 
 /// A word, and what it wants after it; `None`: nothing.
+#[derive(Clone, Copy)]
 struct Keyword(&'static str, Option<Value>);
 
 /// One command: the words it knows, and what a word that it does not know may be.
@@ -75,16 +78,34 @@ const SHOW: [Keyword; 4] = [
 const TYPE: Keyword = Keyword("type", Some(Value::Words(&["macvlan", "macvtap"])));
 const ON_OFF: Value = Value::Words(&["off", "on"]);
 
-/// What follows the type.
-const MACVLAN: [Keyword; 7] = [
-    Keyword("bclim", Some(Value::Any)),
-    Keyword("bcqueuelen", Some(Value::Any)),
-    Keyword("flag", Some(Value::Words(&["nodst", "nopromisc", "null"]))),
-    Keyword(MACADDR, Some(Value::Words(&["add", "del", "flush", "set"]))),
-    Keyword("mode", Some(Value::Words(&["bridge", "passthru", "private", "source", "vepa"]))),
-    Keyword("nodst", None),
-    Keyword("nopromisc", None),
-];
+/// What follows the type: the settings with a value, then the flags.
+const MACVLAN: [Keyword; 5 + FLAGS] = {
+    let mut keywords = [Keyword("flag", Some(Value::Words(&FLAG_WORDS))); 5 + FLAGS];
+    keywords[0] = Keyword("bclim", Some(Value::Any));
+    keywords[1] = Keyword("bcqueuelen", Some(Value::Any));
+    keywords[3] = Keyword(MACADDR, Some(Value::Words(&["add", "del", "flush", "set"])));
+    keywords[4] = Keyword("mode", Some(Value::Words(&MODES)));
+    let mut at = 0;
+    while at < FLAGS {
+        keywords[5 + at] = Keyword(FLAG_WORDS[at], None);
+        at += 1;
+    }
+    keywords
+};
+
+const FLAGS: usize = MacvlanFlag::ALL.len();
+const MODES: [&str; 5] = ["bridge", "passthru", "private", "source", "vepa"];
+
+/// The words after `flag`.
+const FLAG_WORDS: [&str; FLAGS + 1] = {
+    let mut words = ["null"; FLAGS + 1];
+    let mut at = 0;
+    while at < FLAGS {
+        words[at] = MacvlanFlag::ALL[at].name();
+        at += 1;
+    }
+    words
+};
 
 /// The one keyword that wants more than one word: what to do, and with which addresses.
 const MACADDR: &str = "macaddr";

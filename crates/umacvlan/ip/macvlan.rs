@@ -1,18 +1,18 @@
 //! [`Macvlan`]: the words after `type macvlan`.
 
 use nix::libc;
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use super::complaint::{Complaint, FAILED};
 use super::help;
 use super::words::{Words, abbreviates, link_address, number, station};
-use umacvlan_api::{Flags, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+use umacvlan_api::{LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 /// What was typed; what was not is absent.
 #[derive(Debug, Default)]
 pub(super) struct Macvlan {
     mode: Option<Mode>,
-    flags: Option<Flags>,
+    flags: Option<MacvlanFlags>,
     macaddr: Option<MacaddrChange>,
     bcqueuelen: Option<u32>,
     bclim: Option<i32>,
@@ -28,33 +28,38 @@ impl Macvlan {
                 _ if abbreviates(word, "mode") => macvlan.mode = Some(mode(words.value()?)?),
                 _ if abbreviates(word, "flag") => macvlan.flag(words.value()?)?,
                 _ if abbreviates(word, "macaddr") => macvlan.macaddr = Some(macaddr(&mut words)?),
-                _ if abbreviates(word, "nopromisc") => macvlan.flag("nopromisc")?,
-                _ if abbreviates(word, "nodst") => macvlan.flag("nodst")?,
                 _ if abbreviates(word, "bcqueuelen") => {
                     macvlan.bcqueuelen = Some(bcqueuelen(words.value()?)?);
                 }
                 _ if abbreviates(word, "help") => {
-                    return Err(Complaint::new(FAILED, help::MACVLAN));
+                    return Err(Complaint::new(FAILED, help::macvlan()));
                 }
-                _ => return Err(unknown(word)),
+                _ => match flags().find(|flag| abbreviates(word, flag.name())) {
+                    Some(flag) => macvlan.flag(flag.name())?,
+                    None => return Err(unknown(word)),
+                },
             }
         }
-        let nopromisc = macvlan.flags.is_some_and(|flags| flags.nopromisc);
-        if nopromisc && macvlan.mode != Some(Mode::Passthru) {
-            let text = "macvlan: nopromisc flag only valid in passthru mode";
-            return Err(Complaint::new(FAILED, format!("{text}\n{}", help::MACVLAN)));
+        let set = macvlan.flags.unwrap_or_default().iter();
+        let required = set.filter_map(|flag| Some((flag, flag.required_mode()?)));
+        for (flag, mode) in required.filter(|(_, mode)| macvlan.mode != Some(*mode)) {
+            let text = format!("macvlan: {} flag only valid in {mode} mode", flag.name());
+            return Err(Complaint::new(FAILED, format!("{text}\n{}", help::macvlan())));
         }
         Ok(macvlan)
     }
 
     fn flag(&mut self, word: &str) -> Result<(), Complaint> {
-        let flags = self.flags.get_or_insert_default();
-        match word {
-            "nopromisc" => flags.nopromisc = true,
-            "nodst" => flags.nodst = true,
+        let set = self.flags.get_or_insert_default();
+        match MacvlanFlag::ALL.into_iter().find(|flag| flag.name() == word) {
+            Some(flag) => *set = set.with(flag, true),
             // Any word about flags replaces those there are; this one by none.
-            "null" => {}
-            _ => return Err(Complaint::must_be("flag", FLAGS, word)),
+            None if word == "null" => {}
+            None => {
+                let names = flags().map(|flag| format!("\"{}\"", flag.name()));
+                let choice = format!("{} or \"null\"", names.collect::<Vec<_>>().join(", "));
+                return Err(Complaint::must_be("flag", &choice, word));
+            }
         }
         Ok(())
     }
@@ -66,15 +71,15 @@ impl Macvlan {
             return Err(Complaint::kernel(libc::EINVAL)
                 .hint("macaddr is for mode source, the only one with a list of stations"));
         }
-        let flags = self.flags.unwrap_or_default();
-        spec.mode = mode;
-        spec.nodst = flags.nodst;
-        spec.nopromisc = flags.nopromisc;
-        spec.bcqueuelen = self.bcqueuelen;
-        spec.bclim = self.bclim;
         // Nothing can be taken off a list that is not there yet.
         let list = self.macaddr.filter(|change| change.op != MacaddrOp::Del);
-        spec.macaddr = list.map(|change| change.addresses).unwrap_or_default();
+        spec.settings = MacvlanSettings {
+            mode,
+            flags: self.flags.unwrap_or_default(),
+            bcqueuelen: self.bcqueuelen,
+            bclim: self.bclim,
+            sources: list.map(|change| change.addresses).unwrap_or_default(),
+        };
         Ok(())
     }
 
@@ -83,6 +88,11 @@ impl Macvlan {
         let Self { mode, flags, macaddr, bcqueuelen, bclim } = self;
         MacvlanChange { mode, flags, bcqueuelen, bclim, macaddr }
     }
+}
+
+/// The flags in the order in which abbreviations are tried: as of `ip`, `no` is nopromisc.
+fn flags() -> impl Iterator<Item = MacvlanFlag> {
+    MacvlanFlag::ALL.into_iter().rev()
 }
 
 fn mode(word: &str) -> Result<Mode, Complaint> {
@@ -123,8 +133,9 @@ fn stations(words: &mut Words<'_>) -> Result<MacaddrChange, Complaint> {
 
 /// True for a word that ends a list of addresses. One of one or two letters may be a group.
 fn known(word: &str) -> bool {
-    let words = ["mode", "flag", "macaddr", "nopromisc", "nodst", "bcqueuelen", "bclim", "help"];
-    word.len() > 2 && words.iter().any(|full| abbreviates(word, full))
+    let words = ["mode", "flag", "macaddr", "bcqueuelen", "bclim", "help"].into_iter();
+    let mut words = words.chain(flags().map(MacvlanFlag::name));
+    word.len() > 2 && words.any(|full| abbreviates(word, full))
 }
 
 fn bcqueuelen(value: &str) -> Result<u32, Complaint> {
@@ -139,11 +150,10 @@ fn bclim(value: &str) -> Result<i32, Complaint> {
 }
 
 fn unknown(word: &str) -> Complaint {
-    Complaint::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::MACVLAN))
+    Complaint::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::macvlan()))
 }
 
 const MODES: &str = "\"private\", \"vepa\", \"bridge\", \"passthru\" or \"source\"";
-const FLAGS: &str = "\"nopromisc\", \"nodst\" or \"null\"";
 
 pub(super) const NOT_YET: &str =
     "macvtap is not served yet: type macvlan makes an interface, and ip link a kernel macvtap";

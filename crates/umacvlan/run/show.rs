@@ -57,7 +57,7 @@ impl Show {
         for (sub, place) in status.subs.iter().zip(places) {
             table.push([
                 sub.name.as_str().into(),
-                sub.mode.name().into(),
+                sub.settings.mode.name().into(),
                 sub.mac.to_string().into(),
                 sub.mtu.to_string().into(),
                 state(sub).into(),
@@ -174,7 +174,8 @@ fn sentence(event: &Event) -> String {
 
 /// All of a sub-interface that people follow.
 fn now(sub: &SubStatus) -> String {
-    let SubStatus { name, mode, mac, mtu, .. } = sub;
+    let SubStatus { name, settings, mac, mtu, .. } = sub;
+    let mode = settings.mode;
     let state = state(sub);
     let place = match sub.nsid {
         Some(nsid) => format!("namespace {nsid}"),

@@ -6,7 +6,7 @@ use std::io;
 use umacvlan_core::options::{Backend, PollMode};
 
 use anyhow::{Context, Result};
-use umacvlan_core::Mode;
+use umacvlan_core::{MacvlanSettings, Mode};
 use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_lab::network::{Maker, Network, Site};
@@ -143,9 +143,11 @@ pub fn make(
         let options = SubOptions {
             name: sub.name.clone(),
             mac: Some(sub.mac),
-            mode: site.mode,
+            settings: MacvlanSettings {
+                sources: sub.sources.clone(),
+                ..MacvlanSettings::new(site.mode)
+            },
             netns: Some(sub.netns.try_clone()?),
-            sources: sub.sources.clone(),
             // Here, and not by its user later: so the engine knows before the first frame.
             up: true,
             ..SubOptions::default()

@@ -199,7 +199,7 @@ fn wish_of(step: &Step) -> &str {
 /// What a link that is to be removed has until then.
 fn holds(wish: &str, now: &Current) -> Vec<Resource> {
     let parent = &now.spec.parent;
-    let owner = now.spec.mode == Mode::Passthru;
+    let owner = now.spec.settings.mode == Mode::Passthru;
     let place = if owner { Resource::Share(parent.clone()) } else { Resource::Own(parent.clone()) };
     let both = owner.then(|| Resource::Own(parent.clone()));
     let address = now.spec.address.map(|address| Resource::Address(parent.clone(), address));
@@ -219,7 +219,7 @@ fn takes(step: &Step, running: &Running) -> Vec<Resource> {
     match step {
         Step::AddLink { wish, name, spec } => {
             let parent = || spec.parent.clone();
-            let owner = spec.mode == Mode::Passthru;
+            let owner = spec.settings.mode == Mode::Passthru;
             let place = if owner { Resource::Own(parent()) } else { Resource::Share(parent()) };
             let entry = [Resource::Wish(wish.clone()), Resource::Name(name.clone()), place];
             let address = spec.address.map(|address| Resource::Address(parent(), address));

@@ -109,12 +109,9 @@ fn spec(request: &Request, options: Options, place: &str) -> Result<LinkSpec> {
     Ok(LinkSpec {
         parent,
         address: address.transpose()?,
-        bclim: options.bclim,
-        macaddr: options.macaddr,
-        mode: options.mode,
+        settings: options.settings,
         mtu: options.mtu,
         netns: Some(place.to_owned()),
-        nodst: options.nodst,
         ..LinkSpec::default()
     })
 }

@@ -13,26 +13,25 @@ pub const DEFAULT_BC_CUTOFF: i32 = 1;
 /// The settings of a sub-interface that `ip link add ... type macvlan` takes.
 ///
 /// They are the attributes `IFLA_MACVLAN_*` of the kernel (`if_link.h`), under the words of
-/// ip-link(8), and [`Default`] has the kernel's defaults (`macvlan_common_newlink`). What any
-/// interface has, such as its address, MTU and state, is not here.
+/// ip-link(8), and [`Default`] has the kernel's defaults (`macvlan_common_newlink`). Settings
+/// that every interface has, such as address, MTU and state, are not part of it.
 ///
 /// # Adding a setting
 /// Every layer embeds this struct instead of naming the settings one by one: the switch
-/// ([`SubConfig`](super::SubConfig)), the engine's options and status, the daemon's record and the
-/// API. A new boolean setting is a variant of [`MacvlanFlag`]; the layers read and show flags in a
-/// loop over [`MacvlanFlag::ALL`], by [`MacvlanFlag::name`]: link grammar, completion, TOML, `--sub`,
-/// JSON, the state record, and the diff of two configurations. So it takes
+/// ([`SubConfig`](super::SubConfig)), the engine's options, changes and status, the daemon and the
+/// API. A boolean setting is a [`MacvlanFlag`], and the link grammar with its help, completion,
+/// TOML, `--sub`, Docker options, the state record, the diff of two configurations and the text
+/// output handle flags in a loop over [`MacvlanFlag::ALL`]. So a new boolean takes
 ///
-/// 1. this file: the variant, its name and its mode;
-/// 2. the rule in the switch that looks at it;
-/// 3. the help text of `umacvlan link`.
+/// 1. this file: the variant with its name, mode and summary;
+/// 2. the rule in the switch that reads it;
+/// 3. the API's file of requests, where it is a documented field, with its conversions;
+/// 4. the API's object with the shape of `ip -j link show`, which omits what is off.
 ///
 /// A setting with a value is a field here and a line in each parser and printer.
 ///
-/// JSON and TOML take each flag as a boolean key of its own beside the other settings. Feature
-/// `serde` gives [`MacvlanFlags`] that shape, for `#[serde(flatten)]`, also in a struct with
-/// `deny_unknown_fields`. The other fields have no such impl on purpose: requests, records and
-/// `ip -j link show` have different keys and orders for them, and these formats do not change.
+/// This crate derives no JSON: requests, state records and `ip -j link show` have different keys
+/// and orders, which must not change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MacvlanSettings {
     /// How it deals with siblings and the wire (`IFLA_MACVLAN_MODE`).
@@ -59,6 +58,13 @@ impl MacvlanSettings {
     /// The length of the broadcast queue that these settings request, in frames.
     pub fn bc_queue_len(&self) -> u32 {
         self.bcqueuelen.unwrap_or(DEFAULT_BC_QUEUE_LEN)
+    }
+
+    /// A flag that is on although it [requires](MacvlanFlag::required_mode) another mode, and that
+    /// mode.
+    pub fn misplaced_flag(&self) -> Option<(MacvlanFlag, Mode)> {
+        let required = |flag: MacvlanFlag| Some((flag, flag.required_mode()?));
+        self.flags.iter().filter_map(required).find(|&(_, mode)| mode != self.mode)
     }
 }
 
@@ -93,6 +99,23 @@ impl MacvlanFlag {
         }
     }
 
+    /// The only mode in which commands and configuration accept the flag, as `ip link` does. `None`
+    /// for a flag that they accept in every mode.
+    pub const fn required_mode(self) -> Option<Mode> {
+        match self {
+            Self::Nodst => None,
+            Self::Nopromisc => Some(Mode::Passthru),
+        }
+    }
+
+    /// What the flag does, in a few words, for help texts. The [mode](Self::mode) stands before it.
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::Nodst => "frames from listed addresses go to source links only",
+            Self::Nopromisc => "leave the parent's promiscuous setting alone",
+        }
+    }
+
     const fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -123,7 +146,7 @@ impl MacvlanFlags {
     }
 
     /// The flags that are on, in the order of [`MacvlanFlag::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = MacvlanFlag> {
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = MacvlanFlag> {
         MacvlanFlag::ALL.into_iter().filter(move |&flag| self.contains(flag))
     }
 }
@@ -155,6 +178,18 @@ mod tests {
             assert_eq!(others.iter().count(), MacvlanFlag::ALL.len() - 1);
             assert_eq!(others.with(flag, true), all);
         }
+    }
+
+    #[test]
+    fn a_flag_that_requires_another_mode_is_misplaced() {
+        let with = |mode, flag| MacvlanSettings {
+            flags: MacvlanFlags::default().with(flag, true),
+            ..MacvlanSettings::new(mode)
+        };
+        let bridge = with(Mode::Bridge, MacvlanFlag::Nopromisc);
+        assert_eq!(bridge.misplaced_flag(), Some((MacvlanFlag::Nopromisc, Mode::Passthru)));
+        assert_eq!(with(Mode::Passthru, MacvlanFlag::Nopromisc).misplaced_flag(), None);
+        assert_eq!(with(Mode::Bridge, MacvlanFlag::Nodst).misplaced_flag(), None);
     }
 
     #[test]

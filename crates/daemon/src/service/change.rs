@@ -1,5 +1,6 @@
 //! Links changed by request.
 
+use umacvlan_core::MacvlanFlag;
 use umacvlan_engine::engine::{LinkAttribute, SubChange, SubId};
 
 use super::problem::storage;
@@ -41,7 +42,7 @@ fn changes(wanted: &MacvlanChange) -> Vec<SubChange> {
     let mut changes = Vec::new();
     changes.extend(wanted.mode.map(SubChange::Mode));
     if let Some(flags) = wanted.flags {
-        changes.extend([SubChange::Nodst(flags.nodst), SubChange::Nopromisc(flags.nopromisc)]);
+        changes.extend(MacvlanFlag::ALL.map(|flag| SubChange::Flag(flag, flags.contains(flag))));
     }
     changes.extend(wanted.bcqueuelen.map(SubChange::BcQueueLen));
     changes.extend(wanted.bclim.map(SubChange::BcCutoff));
@@ -86,25 +87,25 @@ fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkAttribute>, 
 
 #[cfg(test)]
 mod tests {
-    use umacvlan_core::{MacAddr, Mode};
+    use umacvlan_core::{MacAddr, MacvlanFlags, Mode};
 
     use super::*;
-    use umacvlan_api::{Flags, MacaddrChange};
+    use umacvlan_api::MacaddrChange;
 
     #[test]
     fn what_can_be_refused_comes_first_and_the_list_last() {
         let mac = MacAddr::new([2, 0, 0, 0, 0, 9]);
         let wanted = MacvlanChange {
             mode: Some(Mode::Source),
-            flags: Some(Flags { nodst: true, nopromisc: false }),
+            flags: Some(MacvlanFlags::default().with(MacvlanFlag::Nodst, true)),
             bcqueuelen: Some(7),
             bclim: Some(-1),
             macaddr: Some(MacaddrChange { op: MacaddrOp::Add, addresses: vec![mac] }),
         };
         let steps = [
             SubChange::Mode(Mode::Source),
-            SubChange::Nodst(true),
-            SubChange::Nopromisc(false),
+            SubChange::Flag(MacvlanFlag::Nodst, true),
+            SubChange::Flag(MacvlanFlag::Nopromisc, false),
             SubChange::BcQueueLen(7),
             SubChange::BcCutoff(-1),
             SubChange::AddSource(mac),

@@ -24,6 +24,7 @@ use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::{Netns, NetnsId};
 
 use self::add::Whose;
+pub use self::add::sub_options;
 pub use self::happen::follow;
 use self::parents::Attached;
 use self::places::Names;
@@ -115,11 +116,10 @@ impl Entry {
             netns: (seen.netns.dev, seen.netns.ino),
             index: seen.index,
             mac: seen.mac,
-            mode: seen.mode,
-            nodst: seen.nodst,
-            nopromisc: seen.nopromisc,
-            bc_queue_len: seen.bc_queue_len,
-            sources: seen.sources.clone(),
+            mode: seen.settings.mode,
+            flags: seen.settings.flags,
+            bc_queue_len: seen.settings.bc_queue_len(),
+            sources: seen.settings.sources.clone(),
         }
     }
 }
@@ -295,7 +295,7 @@ impl Service {
         let was = std::mem::replace(&mut entry.seen, now);
         let record = entry.record();
         // What a parent has written down changes with its owner's address, and before an MTU does.
-        let touched = was.mode == Mode::Passthru || was.mtu != entry.seen.mtu;
+        let touched = was.settings.mode == Mode::Passthru || was.mtu != entry.seen.mtu;
         let parent = record.parent.clone();
         let written = match record == before {
             true => Ok(()),

@@ -122,11 +122,7 @@ impl Service {
             netns: netns.try_clone().map_err(|error| super::problem::storage(name, &error))?,
             index: left.link.index,
             number: Some(number),
-            mode: record.mode,
-            nodst: record.nodst,
-            nopromisc: record.nopromisc,
-            bc_queue_len: Some(record.bc_queue_len),
-            sources: record.sources.clone(),
+            settings: record.settings(),
         };
         let seen = self.engine.adopt_sub(name, adopt)?;
         if let (true, Some(parent)) = (fresh, parent) {

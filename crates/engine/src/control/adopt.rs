@@ -1,6 +1,6 @@
 //! Interfaces that outlive an engine: kept by one, adopted by the next.
 
-use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, SubConfig};
+use umacvlan_core::SubConfig;
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::tap::Tap;
 
@@ -37,15 +37,7 @@ impl Control {
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
             mtu: Some(link.mtu),
-            settings: MacvlanSettings {
-                mode: adopt.mode,
-                flags: MacvlanFlags::default()
-                    .with(MacvlanFlag::Nodst, adopt.nodst)
-                    .with(MacvlanFlag::Nopromisc, adopt.nopromisc),
-                bcqueuelen: adopt.bc_queue_len,
-                bclim: None,
-                sources: adopt.sources.clone(),
-            },
+            settings: adopt.settings.clone(),
         };
         let place = self.place_of(adopt, link)?;
         let key = self.enlist(at, number, queues, place, config)?;

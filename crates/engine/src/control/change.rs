@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::{MacvlanFlag, Mode, SubIndex, Switch, SwitchError};
+use umacvlan_core::{Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Rtnl;
 
 use super::Control;
@@ -148,9 +148,8 @@ fn apply(switch: &mut Switch, id: SubIndex, change: &SubChange) -> Result<(), Sw
             Ok(())
         }
         SubChange::BcQueueLen(frames) => switch.set_bc_queue_len(id, frames),
+        SubChange::Flag(flag, on) => switch.set_flag(id, flag, on),
         SubChange::Mode(mode) => switch.set_mode(id, mode),
-        SubChange::Nodst(on) => switch.set_flag(id, MacvlanFlag::Nodst, on),
-        SubChange::Nopromisc(on) => switch.set_flag(id, MacvlanFlag::Nopromisc, on),
         SubChange::RemoveSource(source) => switch.remove_source(id, source),
         SubChange::Sources(ref sources) => switch.set_sources(id, sources),
     }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use umacvlan_core::options::TAP_QUEUE_LEN;
-use umacvlan_core::{
-    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError,
-};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError};
 use umacvlan_netlink::{Link, OperState};
 use umacvlan_sys::tap::Tap;
 
@@ -32,15 +30,8 @@ impl Control {
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
             mtu: Some(link.mtu),
-            settings: MacvlanSettings {
-                mode: options.mode,
-                flags: MacvlanFlags::default()
-                    .with(MacvlanFlag::Nodst, options.nodst)
-                    .with(MacvlanFlag::Nopromisc, options.nopromisc),
-                bcqueuelen: options.bc_queue_len,
-                bclim: None,
-                sources: options.sources.clone(),
-            },
+            // The limit is the parent's, and set when nothing can be refused any more.
+            settings: MacvlanSettings { bclim: None, ..options.settings.clone() },
         };
         let home = self.home.id();
         let link = Link { name: options.name.clone(), ..link };
@@ -111,7 +102,7 @@ impl Control {
             let switch = self.parents[at].at;
             let ask = move |worker: &mut Worker| *worker.switch_at(switch).parent();
             let parent = self.parents[at].workers.ask(ask)?;
-            match options.mode {
+            match options.settings.mode {
                 Mode::Passthru => (parent.mac, parent.mtu),
                 _ => (options.mac.unwrap_or_else(random_mac), parent.mtu),
             }
@@ -177,8 +168,7 @@ impl Control {
                 return Err(Error::refused(&options.name)(refusal));
             }
         }
-        if let Some(cutoff) = options.bc_cutoff {
-            // The port's own, and so set only when nothing can be refused any more.
+        if let Some(cutoff) = options.settings.bclim {
             let Parent { workers, at, .. } = &self.parents[at];
             let at = *at;
             workers.tell(move |worker| worker.switch_at_mut(at).set_bc_cutoff(cutoff))?;

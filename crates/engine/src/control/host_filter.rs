@@ -8,8 +8,8 @@
 
 use std::io;
 
-use umacvlan_core::SubIndex;
 use umacvlan_core::switch::HostFilterRules;
+use umacvlan_core::{MacvlanFlag, SubIndex};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::bpf::host::HostFilter;
 
@@ -187,15 +187,15 @@ impl Control {
     }
 }
 
-/// True for a change after which the host may get more than before.
+/// True for a change after which the host may get more frames than before. A flag counts unless it
+/// is known not to.
 pub(super) fn gives_to_host(change: &SubChange) -> bool {
-    matches!(
-        change,
-        SubChange::Mode(_)
-            | SubChange::Nodst(false)
-            | SubChange::RemoveSource(_)
-            | SubChange::Sources(_)
-    )
+    use MacvlanFlag::{Nodst, Nopromisc};
+    match change {
+        SubChange::Mode(_) | SubChange::RemoveSource(_) | SubChange::Sources(_) => true,
+        SubChange::Flag(flag, on) => !matches!((flag, on), (Nodst, true) | (Nopromisc, _)),
+        SubChange::AddSource(_) | SubChange::BcCutoff(_) | SubChange::BcQueueLen(_) => false,
+    }
 }
 
 /// The VLANs that the host has devices for on an interface.

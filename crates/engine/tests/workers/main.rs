@@ -165,7 +165,7 @@ fn changes_disturb_no_flow_and_reach_every_worker() {
                 }
                 let refused = vec![SubChange::BcQueueLen(5), SubChange::Mode(Mode::Passthru)];
                 engine.change_sub(sub.number, refused).unwrap_err();
-                assert_eq!(lab.sub("c1").bc_queue_len, 5);
+                assert_eq!(lab.sub("c1").settings.bc_queue_len(), 5);
                 let sets = vec![LinkAttribute::Mac(mac(40 + round)), LinkAttribute::Mtu(1400)];
                 let set = engine.set_link(sub.number, sets).unwrap();
                 assert_eq!((set.mac, set.mtu), (mac(40 + round), 1400));

@@ -5,10 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use umacvlan_core::{
-    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter, ParentInfo,
-    SubConfig, SubIndex, Switch,
-};
+use umacvlan_core::{MacAddr, Mode, MulticastFilter, ParentInfo, SubConfig, SubIndex, Switch};
 
 use super::Paper;
 use umacvlan_config::{Config, LinkEntry};
@@ -82,7 +79,7 @@ pub(crate) fn described(config: &Config, parent: Option<&str>, assumed: &Assumed
     for &(wish, entry) in &links {
         let address = entry.spec.address.unwrap_or_else(|| {
             let made = made_from(&format!("{parent}/{wish}"), &taken);
-            if entry.spec.mode != Mode::Passthru {
+            if entry.spec.settings.mode != Mode::Passthru {
                 paper.notes.push(format!("{wish}: address {made} assumed, made from its name"));
             }
             made
@@ -120,19 +117,8 @@ fn choose<'c>(config: &'c Config, wanted: Option<&'c str>) -> Result<&'c str> {
 /// Adds a link, sets it up if it is to be, and has it join what it is sure to join.
 fn add(switch: &mut Switch, entry: &LinkEntry, address: MacAddr) -> Result<SubIndex> {
     let spec = &entry.spec;
-    let id = switch.add(&SubConfig {
-        mac: address,
-        mtu: spec.mtu,
-        settings: MacvlanSettings {
-            mode: spec.mode,
-            flags: MacvlanFlags::default()
-                .with(MacvlanFlag::Nodst, spec.nodst)
-                .with(MacvlanFlag::Nopromisc, spec.nopromisc),
-            bcqueuelen: spec.bcqueuelen,
-            bclim: spec.bclim,
-            sources: spec.macaddr.clone(),
-        },
-    })?;
+    let id =
+        switch.add(&SubConfig { mac: address, mtu: spec.mtu, settings: spec.settings.clone() })?;
     // Passthru has the parent's address and not the one it was given.
     let mac = switch.sub(id).map_or(address, |sub| sub.mac());
     let groups = everyones(mac).to_vec();
