@@ -3,7 +3,7 @@
 use std::time::Duration;
 use umacvlan_core::options::Backend;
 
-use umacvlan_core::{DropReason, Mode, Semantics};
+use umacvlan_core::{DropReason, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
 use umacvlan_engine::engine::{self, Engine, ParentOptions, ParentStatus, SubId, SubOptions};
 use umacvlan_engine::error::Error;
 use umacvlan_sys::netns::Netns;
@@ -85,10 +85,12 @@ impl EngineSide {
         let options = SubOptions {
             name: plan.name.clone(),
             mac: Some(plan.mac),
-            mode: plan.mode,
+            settings: MacvlanSettings {
+                flags: MacvlanFlags::default().with(MacvlanFlag::Nodst, plan.nodst),
+                sources: plan.sources.clone(),
+                ..MacvlanSettings::new(plan.mode)
+            },
             netns: plan.guest.then(|| guests.try_clone().unwrap()),
-            nodst: plan.nodst,
-            sources: plan.sources.clone(),
             ..SubOptions::default()
         };
         errno(self.engine.add_sub(self.parent, options).map(drop))
@@ -100,11 +102,11 @@ impl EngineSide {
 
     pub(crate) fn configure(&self, name: &str, change: &Change) -> Result<(), i32> {
         let wanted = match change {
-            Change::AddSource(_, mac) => engine::Change::AddSource(*mac),
-            Change::Mode(_, mode) => engine::Change::Mode(*mode),
-            Change::Nodst(_, on) => engine::Change::Nodst(*on),
-            Change::RemoveSource(_, mac) => engine::Change::RemoveSource(*mac),
-            Change::Sources(_, macs) => engine::Change::Sources(macs.clone()),
+            Change::AddSource(_, mac) => engine::SubChange::AddSource(*mac),
+            Change::Mode(_, mode) => engine::SubChange::Mode(*mode),
+            Change::Nodst(_, on) => engine::SubChange::Flag(MacvlanFlag::Nodst, *on),
+            Change::RemoveSource(_, mac) => engine::SubChange::RemoveSource(*mac),
+            Change::Sources(_, macs) => engine::SubChange::Sources(macs.clone()),
             other => unreachable!("{other:?} is done on the interface"),
         };
         errno(self.engine.change_sub(self.number(name), vec![wanted]))
@@ -123,7 +125,7 @@ pub(crate) fn state(network: &mut Network) -> Option<State> {
     };
     let status = side.status();
     // A passthru sub-interface on a VLAN gives its address to that, and not to the interface.
-    let owned = status.subs.iter().any(|sub| sub.mode == Mode::Passthru);
+    let owned = status.subs.iter().any(|sub| sub.settings.mode == Mode::Passthru);
     let parent = match owned && !status.vlan.is_untagged() {
         true => status.mac,
         false => network.parent_mac(),
@@ -139,13 +141,13 @@ pub(crate) fn state(network: &mut Network) -> Option<State> {
         let sub = SubState {
             name: told.name,
             mac: told.mac,
-            mode: told.mode,
+            mode: told.settings.mode,
             mtu: told.mtu,
             up: told.up,
             nodst: netdev.nodst,
             open: told.all_groups,
             groups: if told.up { told.groups } else { Vec::new() },
-            sources: told.sources,
+            sources: told.settings.sources,
         };
         let followed = SubState { mode: sub.mode, sources: sub.sources.clone(), ..netdev };
         if sub != followed {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use umacvlan_core::options::{Backend, PortIo, XdpMode};
 
 use umacvlan_core::stats::SubStats;
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{Engine, ParentOptions, ParentStatus, SubOptions, SubStatus};
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_netlink::{Link, Rtnl, set_sysctl};
@@ -312,7 +312,7 @@ fn attach<'s>(
     for sub in subs {
         let options = SubOptions {
             name: sub.name.to_owned(),
-            mode: Mode::Bridge,
+            settings: MacvlanSettings::new(Mode::Bridge),
             netns: Some(sub.netns.try_clone().unwrap()),
             up: true,
             ..SubOptions::default()

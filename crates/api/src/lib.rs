@@ -22,7 +22,9 @@ mod spec;
 pub use answer::{Changes, Health, LogFilter, NewLink, Saved};
 pub use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
 pub use event::{EventKind, EventView};
-pub use link::{InfoData, LinkInfo, LinkView, RxStats, Stats, TxStats, UmacvlanInfo};
+pub use link::{
+    InfoData, InfoDataError, LinkInfo, LinkView, RxStats, Stats, TxStats, UmacvlanInfo,
+};
 pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};
 pub use socket::{DEFAULT_SOCKET, socket_path};

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
+use umacvlan_core::mac::ParseMacError;
+use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, ParseModeError};
+use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::ToSchema;
 
 use super::counters::SubCounters;
@@ -101,7 +104,61 @@ pub struct InfoData {
     pub macaddr_data: Option<Vec<String>>,
 }
 
-/// Interface counters, as of a macvlan.
+/// An [`InfoData`] that no daemon of this version sends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InfoDataError {
+    /// An address of the source list.
+    #[error(transparent)]
+    Address(#[from] ParseMacError),
+    /// The mode.
+    #[error(transparent)]
+    Mode(#[from] ParseModeError),
+}
+
+impl InfoData {
+    /// Shows these settings. `bclim` and `used`, the broadcast queue in use, are the parent's.
+    pub fn new(settings: &MacvlanSettings, bclim: i32, used: u32) -> Self {
+        let MacvlanSettings { mode, flags, sources, .. } = settings;
+        let on = |flag| flags.contains(flag).then_some(true);
+        let is_source = *mode == Mode::Source;
+        let addresses = || sources.iter().map(ToString::to_string).collect();
+        Self {
+            mode: mode.to_string(),
+            nopromisc: on(MacvlanFlag::Nopromisc),
+            nodst: on(MacvlanFlag::Nodst),
+            bcqueuelen: settings.bc_queue_len(),
+            usedbcqueuelen: used,
+            bclim: (bclim != DEFAULT_BC_CUTOFF).then_some(bclim),
+            macaddr_count: is_source.then(|| u32::try_from(sources.len()).unwrap_or(u32::MAX)),
+            macaddr_data: (is_source && !sources.is_empty()).then(addresses),
+        }
+    }
+
+    /// The flags that are on.
+    pub fn flags(&self) -> MacvlanFlags {
+        let on = |shown: Option<bool>| shown.unwrap_or_default();
+        MacvlanFlags::default()
+            .with(MacvlanFlag::Nodst, on(self.nodst))
+            .with(MacvlanFlag::Nopromisc, on(self.nopromisc))
+    }
+
+    /// The settings that are shown, none of them absent.
+    ///
+    /// # Errors
+    /// The mode or an address cannot be parsed.
+    pub fn settings(&self) -> Result<MacvlanSettings, InfoDataError> {
+        let addresses = self.macaddr_data.iter().flatten();
+        Ok(MacvlanSettings {
+            mode: self.mode.parse()?,
+            flags: self.flags(),
+            bcqueuelen: Some(self.bcqueuelen),
+            bclim: Some(self.bclim.unwrap_or(DEFAULT_BC_CUTOFF)),
+            sources: addresses.map(|address| address.parse()).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Counters as the kernel's macvlan has them.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Stats {
     /// Frames delivered to the link.
@@ -208,4 +265,25 @@ pub struct UmacvlanInfo {
     pub queue_drops: u64,
     /// Counters of the engine.
     pub counters: SubCounters,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_are_shown_are_read_again() {
+        for flag in MacvlanFlag::ALL {
+            let settings = MacvlanSettings {
+                flags: MacvlanFlags::default().with(flag, true),
+                bcqueuelen: Some(7),
+                bclim: Some(-1),
+                sources: vec!["02:00:00:00:00:09".parse().unwrap()],
+                ..MacvlanSettings::new(Mode::Source)
+            };
+            assert_eq!(InfoData::new(&settings, -1, 1000).settings(), Ok(settings));
+        }
+        let unknown = InfoData { mode: "loud".to_owned(), ..InfoData::default() };
+        assert!(matches!(unknown.settings(), Err(InfoDataError::Mode(_))));
+    }
 }

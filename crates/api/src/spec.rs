@@ -1,66 +1,146 @@
 //! Settings of a new link, and changes of a link.
 
 use serde::{Deserialize, Serialize};
-use serde_with::{DisplayFromStr, serde_as, skip_serializing_none};
-use umacvlan_core::{MacAddr, Mode};
-use utoipa::ToSchema;
+use serde_with::{DisplayFromStr, FromInto, serde_as, skip_serializing_none};
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
-/// Settings of a new link: an entry of the configuration, and the body of a request. The words are
-/// those of `ip link add`.
-#[serde_as]
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// What a new link is to be: an entry of the configuration, and the body of a request.
+///
+/// In JSON every setting is a key of its own, in the words of `ip link add`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(from = "LinkSpecJson", into = "LinkSpecJson")]
 pub struct LinkSpec {
     /// Name of the parent, in the daemon's namespace.
     pub parent: String,
-    /// MAC address; random if absent. In mode passthru it is the parent's.
-    #[serde_as(as = "Option<DisplayFromStr>")]
-    #[schema(value_type = Option<String>)]
+    /// Its macvlan settings.
+    pub settings: MacvlanSettings,
+    /// Its address; a random one if absent. Passthru takes the parent's.
     pub address: Option<MacAddr>,
     /// Alias, as set by `ip link set alias`.
     pub alias: Option<String>,
-    /// Receive all multicast groups.
-    #[serde(default)]
+    /// It receives every multicast group.
     pub allmulticast: bool,
-    /// Broadcast limit of the parent: a multicast address with more receivers than this uses the
-    /// broadcast queue.
-    pub bclim: Option<i32>,
-    /// Requested length of the broadcast queue, in frames.
-    pub bcqueuelen: Option<u32>,
-    /// Source mode: the source list, the addresses that the link receives from.
-    #[serde_as(as = "Vec<DisplayFromStr>")]
-    #[schema(value_type = Vec<String>)]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub macaddr: Vec<MacAddr>,
-    /// Mode; `vepa` if absent, as for the kernel.
-    #[serde_as(as = "DisplayFromStr")]
-    #[schema(value_type = String)]
-    #[serde(default)]
-    pub mode: Mode,
-    /// MTU in bytes; the parent's if absent.
+    /// Its MTU in bytes; the parent's if absent.
     pub mtu: Option<u32>,
     /// Namespace in which the link is made: a name, a path or a process id; `@caller` for the
     /// client's own; the daemon's if absent.
     pub netns: Option<String>,
-    /// Source mode: frames from addresses of the source list go to no other link.
-    #[serde(default)]
-    pub nodst: bool,
-    /// Passthru: do not set the parent promiscuous.
-    #[serde(default)]
-    pub nopromisc: bool,
-    /// Receive all multicast groups, and have the parent receive all frames.
-    #[serde(default)]
+    /// It receives every multicast group, and its parent every frame.
     pub promisc: bool,
-    /// Transmit queue length: frames that may wait for the engine.
+    /// The length of its TX queue, in frames.
     pub txqueuelen: Option<u32>,
     /// Set the link up. If absent, a request leaves it down, and the configuration sets it up.
     pub up: Option<bool>,
 }
 
-/// Changes of a link; absent fields stay as they are. Changes are made in the order of these
-/// fields; the first one refused ends the request, and those before it remain, as with `ip link
-/// set`.
+/// What a new link is to be: an entry of the configuration, and the body of a request. The words
+/// are those of `ip link add`.
+#[serde_as]
+#[skip_serializing_none]
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename = "LinkSpec")]
+struct LinkSpecJson {
+    /// The parent's name, in the daemon's namespace.
+    parent: String,
+    /// Its address; a random one if absent. Passthru takes the parent's.
+    #[serde_as(as = "Option<DisplayFromStr>")]
+    #[schema(value_type = Option<String>)]
+    address: Option<MacAddr>,
+    /// Text for people, as of `ip link set alias`.
+    alias: Option<String>,
+    /// It listens to every group.
+    #[serde(default)]
+    allmulticast: bool,
+    /// The port-wide limit above which a group takes the broadcast queue.
+    bclim: Option<i32>,
+    /// Requested length of the broadcast queue, in frames.
+    bcqueuelen: Option<u32>,
+    /// Source mode: the stations it hears.
+    #[serde_as(as = "Vec<DisplayFromStr>")]
+    #[schema(value_type = Vec<String>)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    macaddr: Vec<MacAddr>,
+    /// Its mode; vepa, as for the kernel, if absent.
+    #[serde_as(as = "DisplayFromStr")]
+    #[schema(value_type = String)]
+    #[serde(default)]
+    mode: Mode,
+    /// Its MTU in bytes; the parent's if absent.
+    mtu: Option<u32>,
+    /// The namespace it is made in: a name, a path or the id of a process; `@caller` for the
+    /// client's own; the daemon's if absent.
+    netns: Option<String>,
+    /// Source mode: what the stations of its list send goes to nobody else.
+    #[serde(default)]
+    nodst: bool,
+    /// Passthru: leave the parent's promiscuous setting alone.
+    #[serde(default)]
+    nopromisc: bool,
+    /// It listens to every group, and its parent to everything.
+    #[serde(default)]
+    promisc: bool,
+    /// Frames that may wait for the engine.
+    txqueuelen: Option<u32>,
+    /// Set it up; if absent a request does not, and the configuration does.
+    up: Option<bool>,
+}
+
+impl From<LinkSpecJson> for LinkSpec {
+    fn from(json: LinkSpecJson) -> Self {
+        let LinkSpecJson { bclim, bcqueuelen, macaddr, mode, nodst, nopromisc, .. } = json;
+        let flags = Flags { nodst, nopromisc }.into();
+        Self {
+            parent: json.parent,
+            settings: MacvlanSettings { mode, flags, bcqueuelen, bclim, sources: macaddr },
+            address: json.address,
+            alias: json.alias,
+            allmulticast: json.allmulticast,
+            mtu: json.mtu,
+            netns: json.netns,
+            promisc: json.promisc,
+            txqueuelen: json.txqueuelen,
+            up: json.up,
+        }
+    }
+}
+
+impl From<LinkSpec> for LinkSpecJson {
+    fn from(spec: LinkSpec) -> Self {
+        let MacvlanSettings { mode, flags, bcqueuelen, bclim, sources } = spec.settings;
+        let Flags { nodst, nopromisc } = flags.into();
+        Self {
+            parent: spec.parent,
+            address: spec.address,
+            alias: spec.alias,
+            allmulticast: spec.allmulticast,
+            bclim,
+            bcqueuelen,
+            macaddr: sources,
+            mode,
+            mtu: spec.mtu,
+            netns: spec.netns,
+            nodst,
+            nopromisc,
+            promisc: spec.promisc,
+            txqueuelen: spec.txqueuelen,
+            up: spec.up,
+        }
+    }
+}
+
+impl PartialSchema for LinkSpec {
+    fn schema() -> RefOr<Schema> {
+        LinkSpecJson::schema()
+    }
+}
+
+impl ToSchema for LinkSpec {}
+
+/// What is to become of a link; what is absent stays. Steps are taken in the order of these
+/// fields; the first one refused ends it, and those before it remain, as with `ip link set`.
 #[serde_as]
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
@@ -100,8 +180,10 @@ pub struct MacvlanChange {
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[schema(value_type = Option<String>)]
     pub mode: Option<Mode>,
-    /// All flags at once; those that are absent are cleared.
-    pub flags: Option<Flags>,
+    /// All flags at once: those not named are cleared.
+    #[serde_as(as = "Option<FromInto<Flags>>")]
+    #[schema(value_type = Option<Flags>)]
+    pub flags: Option<MacvlanFlags>,
     /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: Option<u32>,
     /// Broadcast limit of the parent: a multicast address with more receivers than this uses the
@@ -123,7 +205,22 @@ pub struct Flags {
     pub nopromisc: bool,
 }
 
-/// Change of a source list.
+impl From<Flags> for MacvlanFlags {
+    fn from(Flags { nodst, nopromisc }: Flags) -> Self {
+        Self::default().with(MacvlanFlag::Nodst, nodst).with(MacvlanFlag::Nopromisc, nopromisc)
+    }
+}
+
+impl From<MacvlanFlags> for Flags {
+    fn from(flags: MacvlanFlags) -> Self {
+        Self {
+            nodst: flags.contains(MacvlanFlag::Nodst),
+            nopromisc: flags.contains(MacvlanFlag::Nopromisc),
+        }
+    }
+}
+
+/// What to do with a source list.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -147,4 +244,38 @@ pub enum MacaddrOp {
     Del,
     /// Replace the list; without addresses, empty it.
     Set,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_of_a_spec_keeps_its_keys_and_their_order() {
+        let text = r#"{"parent":"p0","address":"02:00:00:00:00:01","alias":"a","allmulticast":true,"bclim":-1,"bcqueuelen":7,"macaddr":["02:00:00:00:00:09"],"mode":"source","mtu":1400,"netns":"blue","nodst":true,"nopromisc":false,"promisc":true,"txqueuelen":9,"up":true}"#;
+        let spec: LinkSpec = serde_json::from_str(text).unwrap();
+        assert!(spec.settings.flags.iter().eq([MacvlanFlag::Nodst]));
+        assert_eq!(serde_json::to_string(&spec).unwrap(), text);
+
+        let least: LinkSpec = serde_json::from_str(r#"{"parent":"p0"}"#).unwrap();
+        assert_eq!(least, LinkSpec { parent: "p0".to_owned(), ..LinkSpec::default() });
+        let text = r#"{"parent":"p0","allmulticast":false,"mode":"vepa","nodst":false,"nopromisc":false,"promisc":false}"#;
+        assert_eq!(serde_json::to_string(&least).unwrap(), text);
+    }
+
+    #[test]
+    fn an_unknown_key_of_a_spec_is_refused_with_the_known_ones() {
+        let refused = serde_json::from_str::<LinkSpec>(r#"{"parent":"p0","colour":1}"#);
+        let message = refused.unwrap_err().to_string();
+        let start = "unknown field `colour`, expected one of `parent`, `address`, `alias`";
+        assert!(message.starts_with(start), "{message}");
+    }
+
+    #[test]
+    fn flags_are_converted_one_by_one() {
+        for flag in MacvlanFlag::ALL {
+            let flags = MacvlanFlags::default().with(flag, true);
+            assert_eq!(MacvlanFlags::from(Flags::from(flags)), flags, "{}", flag.name());
+        }
+    }
 }

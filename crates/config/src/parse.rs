@@ -8,7 +8,7 @@ use umacvlan_core::options::{Backend, PollMode, PortIo, WORKERS_MAX};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use umacvlan_core::switch::MIN_MTU;
-use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
 use super::diagnostic::{Diagnostic, Diagnostics, LoadError};
 use super::file;
@@ -220,20 +220,24 @@ impl Reader<'_> {
             address: table.take("address", found, values::station),
             alias: table.take("alias", found, alias),
             allmulticast: table.take("allmulticast", found, values::switch).unwrap_or_default(),
-            bclim: table.take("bclim", found, |v| values::number(v, i32::MIN..=i32::MAX)),
-            bcqueuelen: table.take("bcqueuelen", found, |v| values::number(v, 0..=u32::MAX)),
-            macaddr: macaddr.iter().flatten().map(|station| *station.get_ref()).collect(),
-            mode: mode.unwrap_or_default(),
+            settings: MacvlanSettings {
+                mode: mode.unwrap_or_default(),
+                flags: MacvlanFlag::ALL
+                    .into_iter()
+                    .filter(|flag| table.take(flag.name(), found, values::switch) == Some(true))
+                    .collect(),
+                bcqueuelen: table.take("bcqueuelen", found, |v| values::number(v, 0..=u32::MAX)),
+                bclim: table.take("bclim", found, |v| values::number(v, i32::MIN..=i32::MAX)),
+                sources: macaddr.iter().flatten().map(|address| *address.get_ref()).collect(),
+            },
             mtu: table.take("mtu", found, |v| values::number(v, MIN_MTU..=MAX_MTU)),
             netns: table.take("netns", found, values::namespace),
-            nodst: table.take("nodst", found, values::switch).unwrap_or_default(),
-            nopromisc: table.take("nopromisc", found, values::switch).unwrap_or_default(),
             promisc: table.take("promisc", found, values::switch).unwrap_or_default(),
             txqueuelen: table.take("txqueuelen", found, |v| values::number(v, 0..=u32::MAX)),
             up: Some(table.take("up", found, values::switch).unwrap_or(true)),
         };
-        spec.macaddr.sort_unstable();
-        spec.macaddr.dedup();
+        spec.settings.sources.sort_unstable();
+        spec.settings.sources.dedup();
         let spans = table.finish(found);
         // With `name`, the entry key is not the name of an interface and may be any text.
         if !spans.has("name") {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use umacvlan_core::Mode;
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
+use umacvlan_core::{MacvlanSettings, Mode};
 
 use super::{Config, LinkEntry};
 use umacvlan_api::{LinkSpec, LinkView, ParentView};
@@ -121,30 +121,24 @@ fn printable(name: &str) -> String {
 
 /// All settings that the view has.
 fn spec_of(view: &LinkView) -> LinkSpec {
-    let data = &view.linkinfo.info_data;
     let flag = |flag: &str| view.flags.iter().any(|set| set == flag);
-    let mode = data.mode.parse().unwrap_or_default();
-    // A passthru link always has its parent's address.
-    let address = view.address.as_deref().filter(|_| mode != Mode::Passthru);
-    let mut spec = LinkSpec {
+    // The daemon shows only what can be parsed.
+    let mut settings = view.linkinfo.info_data.settings().unwrap_or_default();
+    settings.sources.sort_unstable();
+    // Passthru has its parent's address, whatever that is.
+    let address = view.address.as_deref().filter(|_| settings.mode != Mode::Passthru);
+    LinkSpec {
         parent: view.umacvlan.parent.clone(),
+        settings,
         address: address.and_then(|address| address.parse().ok()),
         alias: view.ifalias.clone().filter(|alias| !alias.is_empty()),
         allmulticast: flag("ALLMULTI"),
-        bclim: Some(data.bclim.unwrap_or(DEFAULT_BC_CUTOFF)),
-        bcqueuelen: Some(data.bcqueuelen),
-        macaddr: data.macaddr_data.iter().flatten().filter_map(|mac| mac.parse().ok()).collect(),
-        mode,
         mtu: Some(view.mtu),
         netns: view.umacvlan.netns.clone(),
-        nodst: data.nodst.unwrap_or_default(),
-        nopromisc: data.nopromisc.unwrap_or_default(),
         promisc: flag("PROMISC"),
         txqueuelen: Some(view.txqlen),
         up: Some(flag("UP")),
-    };
-    spec.macaddr.sort_unstable();
-    spec
+    }
 }
 
 /// `spec` without default values, except those that the file already has.
@@ -152,17 +146,21 @@ fn minimal(spec: LinkSpec, former: Option<&LinkSpec>, running: &Running) -> Link
     let said = |what: fn(&LinkSpec) -> bool| former.is_some_and(what);
     let parent = running.parents.get(&spec.parent).copied();
     let keep = |said: bool, default: bool| said || !default;
+    let MacvlanSettings { bcqueuelen, bclim, .. } = spec.settings;
     LinkSpec {
+        settings: MacvlanSettings {
+            bcqueuelen: bcqueuelen.filter(|len| {
+                keep(said(|f| f.settings.bcqueuelen.is_some()), *len == DEFAULT_BC_QUEUE_LEN)
+            }),
+            bclim: bclim.filter(|limit| {
+                keep(said(|f| f.settings.bclim.is_some()), *limit == DEFAULT_BC_CUTOFF)
+            }),
+            ..spec.settings
+        },
         mtu: spec.mtu.filter(|mtu| keep(said(|f| f.mtu.is_some()), Some(*mtu) == parent)),
         txqueuelen: spec
             .txqueuelen
             .filter(|len| keep(said(|f| f.txqueuelen.is_some()), *len == TAP_QUEUE_LEN)),
-        bcqueuelen: spec
-            .bcqueuelen
-            .filter(|len| keep(said(|f| f.bcqueuelen.is_some()), *len == DEFAULT_BC_QUEUE_LEN)),
-        bclim: spec
-            .bclim
-            .filter(|limit| keep(said(|f| f.bclim.is_some()), *limit == DEFAULT_BC_CUTOFF)),
         ..spec
     }
 }

@@ -5,7 +5,7 @@ use umacvlan_core::options::PortIo;
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
 
 use super::{Config, DaemonConfig, LinkEntry, OnExit, Settings};
 
@@ -61,8 +61,9 @@ struct LinkTable<'c> {
     parent: &'c str,
     name: Option<&'c str>,
     mode: Option<&'static str>,
-    nodst: Option<bool>,
-    nopromisc: Option<bool>,
+    /// The flags that are on.
+    #[serde(flatten)]
+    flags: BTreeMap<&'static str, bool>,
     address: Option<String>,
     macaddr: Option<Vec<String>>,
     netns: Option<&'c str>,
@@ -138,20 +139,20 @@ impl<'c> From<&'c Settings> for SettingsTable<'c> {
 impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
     fn from(entry: &'c LinkEntry) -> Self {
         let spec = &entry.spec;
-        let stations: Vec<String> = spec.macaddr.iter().map(MacAddr::to_string).collect();
+        let MacvlanSettings { mode, flags, bcqueuelen, bclim, sources } = &spec.settings;
+        let sources: Vec<String> = sources.iter().map(MacAddr::to_string).collect();
         Self {
             parent: &spec.parent,
             name: entry.name.as_deref(),
-            mode: unless(spec.mode == Mode::default(), spec.mode.name()),
-            nodst: unless(!spec.nodst, true),
-            nopromisc: unless(!spec.nopromisc, true),
+            mode: unless(*mode == Mode::default(), mode.name()),
+            flags: flags.iter().map(|flag| (flag.name(), true)).collect(),
             address: spec.address.map(|address| address.to_string()),
-            macaddr: unless(stations.is_empty(), stations),
+            macaddr: unless(sources.is_empty(), sources),
             netns: spec.netns.as_deref(),
             mtu: spec.mtu,
             txqueuelen: spec.txqueuelen,
-            bcqueuelen: spec.bcqueuelen,
-            bclim: spec.bclim,
+            bcqueuelen: *bcqueuelen,
+            bclim: *bclim,
             promisc: unless(!spec.promisc, true),
             allmulticast: unless(!spec.allmulticast, true),
             alias: spec.alias.as_deref(),

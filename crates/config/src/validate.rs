@@ -30,8 +30,8 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
         let only = |what, owner| {
             format!("{what} is for mode {owner}, and this is {mode}: expected both or neither")
         };
-        if spec.nopromisc && mode != Mode::Passthru {
-            wrong("nopromisc", only("nopromisc", Mode::Passthru));
+        if let Some((flag, owner)) = spec.settings.misplaced_flag() {
+            wrong(flag.name(), only(flag.name(), owner));
         }
         if !link.macaddr.is_empty() && mode != Mode::Source {
             wrong("macaddr", only("macaddr", Mode::Source));
@@ -58,7 +58,7 @@ fn check_owners(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
         by_parent.entry(&link.entry.spec.parent).or_default().push(link);
     }
     for (parent, links) in by_parent {
-        for owner in links.iter().filter(|link| link.entry.spec.mode == Mode::Passthru) {
+        for owner in links.iter().filter(|link| link.entry.spec.settings.mode == Mode::Passthru) {
             let Some(other) = links.iter().find(|other| other.key != owner.key) else { break };
             let message = format!(
                 "mode passthru needs {parent} to itself, and [link.{}] is on it too: expected no \

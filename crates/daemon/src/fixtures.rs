@@ -1,6 +1,6 @@
 //! Values that the tests of several modules share.
 
-use umacvlan_core::{MacAddr, Mode, Semantics};
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
 use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, SubId, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
 };
@@ -21,12 +21,9 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
         name: name.to_owned(),
         parent: "p0".to_owned(),
         mac: MAC,
-        mode: Mode::Vepa,
+        settings: MacvlanSettings::new(Mode::Vepa),
         mtu: 1500,
         up: false,
-        nodst: false,
-        nopromisc: false,
-        bc_queue_len: 1000,
         index: 7,
         nsid: None,
         netns: HOME,
@@ -34,7 +31,6 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
         kept: true,
         all_groups: false,
         groups: Vec::new(),
-        sources: Vec::new(),
         queue_drops: 0,
         link: Link {
             index: 7,
@@ -88,8 +84,7 @@ pub(crate) fn link_record(id: u64) -> LinkRecord {
         index: 7,
         mac: MAC,
         mode: Mode::Source,
-        nodst: true,
-        nopromisc: false,
+        flags: MacvlanFlags::default().with(MacvlanFlag::Nodst, true),
         bc_queue_len: 1000,
         sources: vec![MacAddr::new([2, 0, 0, 0, 0, 9])],
     }

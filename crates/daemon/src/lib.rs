@@ -27,4 +27,4 @@ mod to_api;
 
 pub use error::ServiceError;
 pub use record_store::{Durability, RecordStore};
-pub use service::{Service, Shared, lock_service};
+pub use service::{Service, Shared, lock_service, sub_options};

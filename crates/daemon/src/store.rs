@@ -1,6 +1,6 @@
 //! [`Store`]: the state that a restarted daemon needs, one file per link and parent.
 //!
-//! Files are not synced to the disk: TAPs end with the machine as well, and files of an earlier boot
+//! RecordStore are not synced to the disk: TAPs end with the machine as well, and files of an earlier boot
 //! are ignored.
 
 use std::fs;
@@ -10,9 +10,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_with::{DisplayFromStr, serde_as};
+use serde_with::{DisplayFromStr, FromInto, serde_as};
+use umacvlan_api::Flags;
 use umacvlan_config::Config;
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_engine::cpus;
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
@@ -56,14 +57,26 @@ pub(crate) struct LinkRecord {
     pub mac: MacAddr,
     #[serde_as(as = "DisplayFromStr")]
     pub mode: Mode,
-    pub nodst: bool,
-    pub nopromisc: bool,
+    #[serde_as(as = "FromInto<Flags>")]
+    #[serde(flatten)]
+    pub flags: MacvlanFlags,
     pub bc_queue_len: u32,
     #[serde_as(as = "Vec<DisplayFromStr>")]
     pub sources: Vec<MacAddr>,
 }
 
 impl LinkRecord {
+    /// Its macvlan settings. The limit `bclim` is in the record of the parent.
+    pub(crate) fn settings(&self) -> MacvlanSettings {
+        MacvlanSettings {
+            mode: self.mode,
+            flags: self.flags,
+            bcqueuelen: Some(self.bc_queue_len),
+            bclim: None,
+            sources: self.sources.clone(),
+        }
+    }
+
     pub(crate) fn netns(&self) -> NetnsId {
         let (dev, ino) = self.netns;
         NetnsId { dev, ino }
@@ -277,6 +290,15 @@ mod tests {
         assert_eq!(found.links, [link(9), link(10)]);
         assert_eq!(found.parents, [parent]);
         assert_eq!(found.config.as_deref(), Some("[engine]\n"));
+    }
+
+    #[test]
+    fn a_record_of_a_link_keeps_its_shape() {
+        let text = r#"{"id":4,"config":null,"owner":"somebody","parent":"p0","name":"mac1","netns":[4,4026531840],"index":7,"mac":"02:00:00:00:00:01","mode":"source","nodst":true,"nopromisc":false,"bc_queue_len":1000,"sources":["02:00:00:00:00:09"]}"#;
+        assert_eq!(serde_json::to_string(&link(4)).unwrap(), text);
+        assert_eq!(serde_json::from_str::<LinkRecord>(text).unwrap(), link(4));
+        let unknown = text.replace("nodst", "colour");
+        assert!(serde_json::from_str::<LinkRecord>(&unknown).is_err());
     }
 
     #[test]

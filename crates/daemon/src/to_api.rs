@@ -8,7 +8,7 @@
 //! counted by the engine, since it started. As for a macvlan, a lost frame is an error and a drop.
 
 use umacvlan_core::stats::SubStats;
-use umacvlan_core::{DropReason, MacAddr, Mode};
+use umacvlan_core::{DropReason, MacAddr};
 use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
 };
@@ -62,7 +62,10 @@ pub(crate) fn link(
         allmulti: link.allmulti,
         min_mtu: link.min_mtu,
         max_mtu: link.max_mtu,
-        linkinfo: LinkInfo { info_kind: "macvlan".to_owned(), info_data: info(sub, parent) },
+        linkinfo: LinkInfo {
+            info_kind: "macvlan".to_owned(),
+            info_data: InfoData::new(&sub.settings, parent.bc_cutoff, parent.bc_queue_used),
+        },
         inet6_addr_gen_mode: link.addr_gen_mode.map(addr_gen_mode),
         num_tx_queues: link.num_tx_queues,
         num_rx_queues: link.num_rx_queues,
@@ -141,20 +144,6 @@ fn xdp(parent: &ParentStatus) -> Option<String> {
 fn why(parent: &ParentStatus) -> Option<String> {
     let UplinkStatus { why, .. } = &parent.uplink;
     (!why.is_empty()).then(|| why.clone())
-}
-
-fn info(sub: &SubStatus, parent: &ParentStatus) -> InfoData {
-    let source = sub.mode == Mode::Source;
-    InfoData {
-        mode: sub.mode.to_string(),
-        nopromisc: sub.nopromisc.then_some(true),
-        nodst: sub.nodst.then_some(true),
-        bcqueuelen: sub.bc_queue_len,
-        usedbcqueuelen: parent.bc_queue_used,
-        bclim: (parent.bc_cutoff != 1).then_some(parent.bc_cutoff),
-        macaddr_count: source.then(|| u32::try_from(sub.sources.len()).unwrap_or(u32::MAX)),
-        macaddr_data: (source && !sub.sources.is_empty()).then(|| words(&sub.sources)),
-    }
 }
 
 fn umacvlan_info(
@@ -294,6 +283,8 @@ const FLAGS: [(LinkFlags, &str); 17] = [
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_core::Mode;
+
     use super::*;
     use crate::fixtures::{parent_status, sub_status};
 
@@ -357,13 +348,13 @@ mod tests {
     #[test]
     fn a_source_list_shows_in_source_mode_only_and_bclim_unless_it_is_1() {
         let (mut sub, mut parent) = (sub_status(1, "mac1"), parent_status("p0"));
-        (sub.mode, parent.bc_cutoff) = (Mode::Source, -1);
+        (sub.settings.mode, parent.bc_cutoff) = (Mode::Source, -1);
         let info = shown(&sub, &parent, LinkContext::default()).linkinfo.info_data;
         assert_eq!(
             (info.macaddr_count, &info.macaddr_data, info.bclim),
             (Some(0), &None, Some(-1))
         );
-        sub.sources = vec![MacAddr::new([2, 0, 0, 0, 0, 9])];
+        sub.settings.sources = vec![MacAddr::new([2, 0, 0, 0, 0, 9])];
         let info = shown(&sub, &parent, LinkContext::default()).linkinfo.info_data;
         assert_eq!(info.macaddr_data, Some(vec!["02:00:00:00:00:09".to_owned()]));
     }

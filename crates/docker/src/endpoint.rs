@@ -92,12 +92,8 @@ impl EndpointSpec {
         let spec = LinkSpec {
             parent: network.parent.clone(),
             address: self.mac.or(former).or_else(stable),
-            bcqueuelen: options.bcqueuelen,
-            macaddr: options.macaddr.clone(),
-            mode: options.mode,
+            settings: options.settings(),
             mtu: options.mtu,
-            nodst: options.nodst,
-            nopromisc: options.nopromisc,
             ..LinkSpec::default()
         };
         NewLink { name: self.link(), owner: Some(self.owner()), spec }

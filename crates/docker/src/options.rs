@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use serde_with::{DisplayFromStr, serde_as};
+use serde_with::{DisplayFromStr, FromInto, serde_as};
 use umacvlan_core::switch::MIN_MTU;
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use super::DriverError;
+use umacvlan_api::Flags;
 use umacvlan_text::suggest::did_you_mean;
 
 /// The key below which Docker sends the user's options.
@@ -20,8 +21,8 @@ const MAX_MTU: u32 = 65535;
 /// The key of the MTU in Docker's own drivers.
 const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
 
-/// All keys.
-const KEYS: [&str; 10] = [
+/// Every key but those of the flags.
+const KEYS: [&str; 8] = [
     "parent",
     "macvlan_mode",
     "mode",
@@ -29,12 +30,23 @@ const KEYS: [&str; 10] = [
     "umacvlan.mtu",
     "umacvlan.mac",
     "umacvlan.macaddr",
-    "umacvlan.nodst",
-    "umacvlan.nopromisc",
     "umacvlan.bcqueuelen",
 ];
 
-/// Options of a network, which its links get.
+/// The key of a flag.
+fn flag_key(flag: MacvlanFlag) -> String {
+    format!("umacvlan.{}", flag.name())
+}
+
+/// Every key there is.
+fn keys() -> Vec<String> {
+    let flags = MacvlanFlag::ALL.map(flag_key);
+    let (before, after) = KEYS.split_at(KEYS.len() - 1);
+    let word = |key: &&str| (*key).to_owned();
+    before.iter().map(word).chain(flags).chain(after.iter().map(word)).collect()
+}
+
+/// What the links of a network are like.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -49,13 +61,25 @@ pub(crate) struct Options {
     /// Source mode: the source list of every link.
     #[serde_as(as = "Vec<DisplayFromStr>")]
     pub macaddr: Vec<MacAddr>,
-    pub nodst: bool,
-    pub nopromisc: bool,
+    #[serde_as(as = "FromInto<Flags>")]
+    #[serde(flatten)]
+    pub flags: MacvlanFlags,
     pub bcqueuelen: Option<u32>,
 }
 
 impl Options {
-    /// Reads the user's options among those of a network.
+    /// The macvlan settings of the links.
+    pub(crate) fn settings(&self) -> MacvlanSettings {
+        MacvlanSettings {
+            mode: self.mode,
+            flags: self.flags,
+            bcqueuelen: self.bcqueuelen,
+            bclim: None,
+            sources: self.macaddr.clone(),
+        }
+    }
+
+    /// Reads the user's among the options of a network.
     ///
     /// # Errors A key or a value is invalid; the message is for the user.
     pub(crate) fn read(all: &Map<String, Value>) -> Result<Self, DriverError> {
@@ -67,17 +91,20 @@ impl Options {
             mtu: given.mtu()?,
             stable_mac: given.choice("umacvlan.mac", &[("random", false), ("stable", true)])?,
             macaddr: given.stations()?,
-            nodst: given.choice("umacvlan.nodst", SWITCH)?,
-            nopromisc: given.choice("umacvlan.nopromisc", SWITCH)?,
+            flags: given.flags()?,
             bcqueuelen: given.number("umacvlan.bcqueuelen", 0, u32::MAX)?,
         };
         match given.0.keys().next() {
             None => options.agree(),
-            Some(key) => Err(DriverError::new(format!(
-                "unknown option {key:?}, expected one of {}{}",
-                KEYS.join(", "),
-                did_you_mean(key, &KEYS)
-            ))),
+            Some(key) => {
+                let keys = keys();
+                let known: Vec<&str> = keys.iter().map(String::as_str).collect();
+                Err(DriverError::new(format!(
+                    "unknown option {key:?}, expected one of {}{}",
+                    known.join(", "),
+                    did_you_mean(key, &known)
+                )))
+            }
         }
     }
 
@@ -87,10 +114,10 @@ impl Options {
             let mode = self.mode;
             Err(DriverError::new(format!("{key} is for macvlan_mode={owner}, and this is {mode}")))
         };
+        if let Some((flag, owner)) = self.settings().misplaced_flag() {
+            return only(&flag_key(flag), owner);
+        }
         match () {
-            () if self.nopromisc && self.mode != Mode::Passthru => {
-                only("umacvlan.nopromisc", Mode::Passthru)
-            }
             () if !self.macaddr.is_empty() && self.mode != Mode::Source => {
                 only("umacvlan.macaddr", Mode::Source)
             }
@@ -156,6 +183,14 @@ impl Given {
             let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
             DriverError::new(format!("{key}={word}: expected one of {}", known.join(", ")))
         })
+    }
+
+    fn flags(&mut self) -> Result<MacvlanFlags, DriverError> {
+        let mut flags = MacvlanFlags::default();
+        for flag in MacvlanFlag::ALL {
+            flags = flags.with(flag, self.choice(&flag_key(flag), SWITCH)?);
+        }
+        Ok(flags)
     }
 
     fn stations(&mut self) -> Result<Vec<MacAddr>, DriverError> {
@@ -237,7 +272,8 @@ mod tests {
         .unwrap();
         assert_eq!((options.mtu, options.bcqueuelen), (Some(1400), Some(7)));
         assert_eq!(options.macaddr.len(), 2);
-        assert!(options.stable_mac && options.nodst && !options.nopromisc);
+        assert!(options.stable_mac);
+        assert!(options.flags.iter().eq([MacvlanFlag::Nodst]));
         assert_eq!(read(json!({ DOCKERS_MTU: "1450" })).unwrap().mtu, Some(1450));
     }
 

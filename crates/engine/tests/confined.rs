@@ -11,7 +11,7 @@ use caps::CapSet;
 use crossbeam_channel::unbounded;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::engine::{EngineOptions, Event, LinkSet, ParentOptions};
+use umacvlan_engine::engine::{EngineOptions, Event, LinkAttribute, ParentOptions};
 use umacvlan_engine::worker::{OnWorker, SYSTEM_CALLS};
 use umacvlan_netlink::Link;
 use umacvlan_testkit::root_or_skip;
@@ -42,8 +42,12 @@ fn work(lab: &mut Lab) {
     reaches(&near, &sibling, &frame(mac(2), mac(1), 3));
     reaches(&far, &sibling, &frame(MacAddr::BROADCAST, mac(0xff), 4));
 
-    let sets =
-        [LinkSet::Promisc(true), LinkSet::Up(false), LinkSet::Mac(mac(9)), LinkSet::Up(true)];
+    let sets = [
+        LinkAttribute::Promisc(true),
+        LinkAttribute::Up(false),
+        LinkAttribute::Mac(mac(9)),
+        LinkAttribute::Up(true),
+    ];
     lab.engine().set_link(first.number, sets.into()).unwrap();
     let near = one.socket("s1");
     reaches(&far, &near, &frame(mac(9), mac(0xff), 5));

@@ -6,9 +6,9 @@ mod common;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use umacvlan_core::options::PortIo;
 
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanFlag, Mode};
 use umacvlan_engine::Error;
-use umacvlan_engine::engine::{Change, Event, ParentOptions, SubOptions, SubStatus};
+use umacvlan_engine::engine::{Event, ParentOptions, SubChange, SubOptions, SubStatus};
 use umacvlan_netlink::{Link, set_sysctl};
 use umacvlan_testkit::root_or_skip;
 
@@ -226,8 +226,9 @@ fn a_passthru_shares_its_address_with_its_parent() {
     guest.rtnl.set_mac(status.index, mac(7)).unwrap();
     lab.host.until("the parent follows again", PARENT, |link| link.mac == Some(mac(7)));
 
-    let change =
-        |lab: &Lab, on| lab.engine().change_sub(lab.number("s1"), vec![Change::Nopromisc(on)]);
+    let change = |lab: &Lab, on| {
+        lab.engine().change_sub(lab.number("s1"), vec![SubChange::Flag(MacvlanFlag::Nopromisc, on)])
+    };
     change(&lab, true).unwrap();
     let off = |link: &Link| link.promiscuity == 0;
     lab.host.until("nopromisc", PARENT, off);

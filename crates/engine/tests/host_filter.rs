@@ -11,8 +11,8 @@ use std::time::Duration;
 use umacvlan_core::options::PortIo;
 
 use umacvlan_core::switch::HostFilterRules;
-use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
-use umacvlan_engine::engine::{Change, Event, HostFilterStatus, LinkSet, ParentOptions};
+use umacvlan_core::{MacAddr, MacvlanFlag, Mode, ParentInfo, Semantics, SubConfig, Switch};
+use umacvlan_engine::engine::{Event, HostFilterStatus, LinkAttribute, ParentOptions, SubChange};
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::bpf::host::HostFilter;
 use umacvlan_testkit::root_or_skip;
@@ -223,17 +223,21 @@ fn the_engine_keeps_the_filter_as_the_switch_is() {
     assert!(!hears(&far, &stack, &to(1)) && hears(&far, &stack, &to(0)));
 
     let set = |sets| lab.engine().set_link(sub.number, sets).unwrap();
-    set(vec![LinkSet::Mac(mac(2))]);
+    set(vec![LinkAttribute::Mac(mac(2))]);
     assert!(hears(&far, &stack, &to(1)) && !hears(&far, &stack, &to(2)));
-    set(vec![LinkSet::Up(false)]);
+    set(vec![LinkAttribute::Up(false)]);
     assert!(hears(&far, &stack, &to(2)));
-    set(vec![LinkSet::Up(true)]);
+    set(vec![LinkAttribute::Up(true)]);
     assert!(!hears(&far, &stack, &to(2)));
 
     let change = |changes| lab.engine().change_sub(sub.number, changes).unwrap();
-    change(vec![Change::Mode(Mode::Source), Change::AddSource(mac(0xff)), Change::Nodst(true)]);
+    change(vec![
+        SubChange::Mode(Mode::Source),
+        SubChange::AddSource(mac(0xff)),
+        SubChange::Flag(MacvlanFlag::Nodst, true),
+    ]);
     assert!(!hears(&far, &stack, &to(0)) && !hears(&far, &stack, &to(9)));
-    change(vec![Change::Nodst(false)]);
+    change(vec![SubChange::Flag(MacvlanFlag::Nodst, false)]);
     assert!(hears(&far, &stack, &to(0)) && hears(&far, &stack, &to(2)));
 
     lab.engine().remove_sub(sub.number).unwrap();

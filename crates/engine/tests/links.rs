@@ -4,9 +4,9 @@
 mod common;
 
 use umacvlan_core::options::PortIo;
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
 use umacvlan_engine::Error;
-use umacvlan_engine::engine::{Change, Event, LinkSet, SubOptions, SubStatus};
+use umacvlan_engine::engine::{Event, LinkAttribute, SubChange, SubOptions, SubStatus};
 use umacvlan_netlink::Link;
 use umacvlan_testkit::root_or_skip;
 
@@ -20,7 +20,7 @@ fn lab_with_one() -> (Lab, Place) {
     (lab, guest)
 }
 
-fn set(lab: &Lab, name: &str, set: LinkSet) -> Result<SubStatus, Error> {
+fn set(lab: &Lab, name: &str, set: LinkAttribute) -> Result<SubStatus, Error> {
     lab.engine().set_link(lab.number(name), vec![set])
 }
 
@@ -32,13 +32,13 @@ fn each_is_done_on_the_interface_and_known_at_once() {
     let (lab, mut guest) = lab_with_one();
     let number = lab.number("s1");
     let sets = vec![
-        LinkSet::Mac(mac(9)),
-        LinkSet::Mtu(1300),
-        LinkSet::TxQueueLen(77),
-        LinkSet::Alias("a guest's".to_owned()),
-        LinkSet::Promisc(true),
-        LinkSet::Allmulti(true),
-        LinkSet::Name("eth0".to_owned()),
+        LinkAttribute::Mac(mac(9)),
+        LinkAttribute::Mtu(1300),
+        LinkAttribute::TxQueueLen(77),
+        LinkAttribute::Alias("a guest's".to_owned()),
+        LinkAttribute::Promisc(true),
+        LinkAttribute::Allmulti(true),
+        LinkAttribute::Name("eth0".to_owned()),
     ];
     let status = lab.engine().set_link(number, sets).unwrap();
     assert_eq!((status.name.as_str(), status.mac, status.mtu), ("eth0", mac(9), 1300));
@@ -49,10 +49,14 @@ fn each_is_done_on_the_interface_and_known_at_once() {
     assert!(link.promiscuity == 1 && link.allmulti == Some(1), "{link:?}");
     assert_eq!(link.alias, status.link.alias);
 
-    let sets = vec![LinkSet::Alias(String::new()), LinkSet::Promisc(false), LinkSet::Up(false)];
+    let sets = vec![
+        LinkAttribute::Alias(String::new()),
+        LinkAttribute::Promisc(false),
+        LinkAttribute::Up(false),
+    ];
     let status = lab.engine().set_link(number, sets).unwrap();
     assert!(!status.up && status.link.alias.is_empty(), "{status:?}");
-    let status = set(&lab, "eth0", LinkSet::Up(true)).unwrap();
+    let status = set(&lab, "eth0", LinkAttribute::Up(true)).unwrap();
     assert!(status.up && status.all_groups, "{status:?}");
     let (near, far) = (guest.socket("eth0"), lab.far.socket("x0"));
     reaches(&far, &near, &frame(mac(9), mac(0xff), 1));
@@ -71,12 +75,12 @@ fn what_the_rules_forbid_is_refused_and_nothing_is_changed() {
     lab.forget();
     let group = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
     for (wanted, errno) in [
-        (LinkSet::Mac(mac(0)), libc::EADDRINUSE),
-        (LinkSet::Mac(mac(2)), libc::EADDRINUSE),
-        (LinkSet::Mac(group), libc::EADDRNOTAVAIL),
-        (LinkSet::Mac(MacAddr::ZERO), libc::EADDRNOTAVAIL),
-        (LinkSet::Mtu(1501), libc::EINVAL),
-        (LinkSet::Mtu(67), libc::EINVAL),
+        (LinkAttribute::Mac(mac(0)), libc::EADDRINUSE),
+        (LinkAttribute::Mac(mac(2)), libc::EADDRINUSE),
+        (LinkAttribute::Mac(group), libc::EADDRNOTAVAIL),
+        (LinkAttribute::Mac(MacAddr::ZERO), libc::EADDRNOTAVAIL),
+        (LinkAttribute::Mtu(1501), libc::EINVAL),
+        (LinkAttribute::Mtu(67), libc::EINVAL),
     ] {
         let what = format!("{wanted:?}");
         let refused = set(&lab, "s1", wanted).unwrap_err();
@@ -94,14 +98,14 @@ fn coming_up_with_an_address_in_use_is_refused() {
         return;
     }
     let (lab, mut guest) = lab_with_one();
-    set(&lab, "s1", LinkSet::Up(false)).unwrap();
+    set(&lab, "s1", LinkAttribute::Up(false)).unwrap();
     let other = Place::new();
     lab.add("s2", 1, Mode::Bridge, &other);
-    let refused = set(&lab, "s1", LinkSet::Up(true)).unwrap_err();
+    let refused = set(&lab, "s1", LinkAttribute::Up(true)).unwrap_err();
     assert_eq!(refused.errno(), Some(libc::EADDRINUSE), "{refused}");
     assert!(!guest.link("s1").is_up());
     // What is refused ends the list; what stands before it is done.
-    let sets = vec![LinkSet::Mtu(1280), LinkSet::Up(true), LinkSet::Mac(mac(3))];
+    let sets = vec![LinkAttribute::Mtu(1280), LinkAttribute::Up(true), LinkAttribute::Mac(mac(3))];
     lab.engine().set_link(lab.number("s1"), sets).unwrap_err();
     let link = guest.link("s1");
     assert_eq!((link.mtu, link.mac), (1280, Some(mac(1))));
@@ -118,18 +122,18 @@ fn the_kernel_s_own_refusals_keep_their_errno() {
     lab.add("s1", 2, Mode::Bridge, &other);
     let first = lab.parent().subs[0].number;
     let errno = |set| lab.engine().set_link(first, vec![set]).unwrap_err().errno();
-    assert_eq!(errno(LinkSet::Name("v0".to_owned())), Some(libc::EEXIST));
-    assert_eq!(errno(LinkSet::Name("a/b".to_owned())), Some(libc::EINVAL));
+    assert_eq!(errno(LinkAttribute::Name("v0".to_owned())), Some(libc::EEXIST));
+    assert_eq!(errno(LinkAttribute::Name("a/b".to_owned())), Some(libc::EINVAL));
     for name in ["", "\0", "a\u{1b}[2J", "a\u{9b}m"] {
-        assert_eq!(errno(LinkSet::Name(name.to_owned())), Some(libc::EINVAL), "{name:?}");
+        assert_eq!(errno(LinkAttribute::Name(name.to_owned())), Some(libc::EINVAL), "{name:?}");
     }
-    assert_eq!(errno(LinkSet::Alias("x".repeat(256))), Some(libc::ERANGE));
-    let there = || LinkSet::Netns(other.netns.try_clone().unwrap());
+    assert_eq!(errno(LinkAttribute::Alias("x".repeat(256))), Some(libc::ERANGE));
+    let there = || LinkAttribute::Netns(other.netns.try_clone().unwrap());
     assert_eq!(errno(there()), Some(libc::EEXIST));
     assert!(guest.link("s1").is_up());
 
     // With another name on the way it may move.
-    let sets = vec![there(), LinkSet::Up(true), LinkSet::Name("s9".to_owned())];
+    let sets = vec![there(), LinkAttribute::Up(true), LinkAttribute::Name("s9".to_owned())];
     let status = lab.engine().set_link(first, sets).unwrap();
     assert_eq!((status.name.as_str(), status.netns), ("s9", other.netns.id()));
     assert!(status.up && guest.find("s1").is_none());
@@ -173,7 +177,7 @@ fn the_address_of_a_passthru_is_its_parent_s() {
     let mut lab = Lab::new(PortIo::Auto);
     let mut guest = Place::new();
     lab.add("s1", 1, Mode::Passthru, &guest);
-    let status = set(&lab, "s1", LinkSet::Mac(mac(8))).unwrap();
+    let status = set(&lab, "s1", LinkAttribute::Mac(mac(8))).unwrap();
     assert_eq!((status.mac, lab.host.link(PARENT).mac), (mac(8), Some(mac(8))));
     assert_eq!(guest.link("s1").mac, Some(mac(8)));
     assert_eq!(lab.parent().own_mac, mac(0), "what it has again afterwards");
@@ -189,16 +193,16 @@ fn changes_are_made_in_order_until_one_is_refused() {
     let change = |changes| lab.engine().change_sub(number, changes);
     let group = MacAddr::new([1, 0, 0x5e, 0, 0, 1]);
     let refused = change(vec![
-        Change::Mode(Mode::Source),
-        Change::AddSource(mac(4)),
-        Change::AddSource(group),
-        Change::BcCutoff(5),
+        SubChange::Mode(Mode::Source),
+        SubChange::AddSource(mac(4)),
+        SubChange::AddSource(group),
+        SubChange::BcCutoff(5),
     ]);
     assert_eq!(refused.unwrap_err().errno(), Some(libc::EADDRNOTAVAIL));
     let status = lab.engine().sub(number).unwrap();
-    assert_eq!((status.mode, status.sources), (Mode::Source, vec![mac(4)]));
+    assert_eq!((status.settings.mode, status.settings.sources), (Mode::Source, vec![mac(4)]));
     assert_eq!(lab.parent().bc_cutoff, 1);
-    change(vec![Change::BcCutoff(5), Change::BcQueueLen(3_000)]).unwrap();
+    change(vec![SubChange::BcCutoff(5), SubChange::BcQueueLen(3_000)]).unwrap();
     let parent = lab.parent();
     assert_eq!((parent.bc_cutoff, parent.bc_queue_used), (5, 3_000));
 }
@@ -213,7 +217,7 @@ fn one_is_made_with_all_that_is_asked_for() {
     let options = SubOptions {
         name: "s1".to_owned(),
         netns: Some(guest.netns.try_clone().unwrap()),
-        bc_cutoff: Some(-1),
+        settings: MacvlanSettings { bclim: Some(-1), ..MacvlanSettings::default() },
         promisc: true,
         allmulti: true,
         alias: Some("for tests".to_owned()),

@@ -12,7 +12,7 @@ use umacvlan_core::options::PortIo;
 
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::stats::Counters;
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubId, SubOptions, SubStatus};
 use umacvlan_engine::{Engine, Error};
 use umacvlan_netlink::Link;
@@ -44,11 +44,7 @@ fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
         netns: netns.try_clone().unwrap(),
         index: status.index,
         number: Some(status.number),
-        mode: status.mode,
-        nodst: status.nodst,
-        nopromisc: status.nopromisc,
-        bc_queue_len: Some(status.bc_queue_len),
-        sources: status.sources.clone(),
+        settings: status.settings.clone(),
     }
 }
 
@@ -186,11 +182,7 @@ fn an_engine_that_is_killed_leaves_what_it_kept() {
         netns: guest.netns.try_clone().unwrap(),
         index: guest.index("s1"),
         number: None,
-        mode: Mode::Vepa,
-        nodst: false,
-        nopromisc: false,
-        bc_queue_len: None,
-        sources: Vec::new(),
+        settings: MacvlanSettings::new(Mode::Vepa),
     };
     let status = lab.engine().adopt_sub(PARENT, wanted).unwrap();
     assert!(status.up && status.mac == mac(1), "{status:?}");

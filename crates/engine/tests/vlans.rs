@@ -8,8 +8,8 @@ mod common;
 mod world;
 
 use umacvlan_core::options::{Backend, PortIo};
-use umacvlan_core::{MacAddr, Mode, VlanPath};
-use umacvlan_engine::engine::{Event, LinkSet, ParentOptions, SubOptions};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode, VlanPath};
+use umacvlan_engine::engine::{Event, LinkAttribute, ParentOptions, SubOptions};
 use umacvlan_netlink::Link;
 use umacvlan_testkit::root_or_skip;
 
@@ -191,10 +191,14 @@ fn the_address_of_a_passthru_sub_interface_is_its_vlans_and_not_the_interfaces()
     let engine = trunk.lab.engine();
     engine.add_parent(ParentOptions { name: "p0.10".into(), ..Default::default() }).unwrap();
     let place = Place::new();
-    let owner = SubOptions { mode: Mode::Passthru, name: "o0".into(), ..guest(0, &place) };
+    let owner = SubOptions {
+        settings: MacvlanSettings::new(Mode::Passthru),
+        name: "o0".into(),
+        ..guest(0, &place)
+    };
     let owner = engine.add_sub("p0.10", owner).unwrap();
     assert_eq!(owner.mac, mac(0), "that of the interface");
-    engine.set_link(owner.number, vec![LinkSet::Mac(mac(9))]).unwrap();
+    engine.set_link(owner.number, vec![LinkAttribute::Mac(mac(9))]).unwrap();
     let addresses = |trunk: &Trunk| (trunk.parent("p0.10").mac, trunk.parent("p0").mac);
     assert_eq!(addresses(&trunk), (mac(9), mac(0)));
     // Whatever is tagged is the owner's, and what is not goes on as before.

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use umacvlan_core::Mode;
+use umacvlan_core::{MacvlanFlag, Mode};
 use umacvlan_engine::check_suitable;
 use umacvlan_netlink::Rtnl;
 
@@ -61,24 +61,18 @@ impl Sources {
                 (self.namespaces)().iter().map(|netns| format!("netns={}", netns.word)).collect()
             }
             Some(_) => Vec::new(),
-            None => SUB_WORDS.map(str::to_owned).to_vec(),
+            None => {
+                let flags = MacvlanFlag::ALL.map(MacvlanFlag::name);
+                SUB_WORDS.into_iter().chain(flags).map(str::to_owned).collect()
+            }
         };
         words.into_iter().map(|word| Candidate::bare(format!("{done},{word}"))).collect()
     }
 }
 
-/// The words of `--sub`.
-const SUB_WORDS: [&str; 9] = [
-    "address=",
-    "bcqueuelen=",
-    "down",
-    "macaddr=",
-    "mode=",
-    "mtu=",
-    "netns=",
-    "nodst",
-    "nopromisc",
-];
+/// The words of `--sub` beside the flags.
+const SUB_WORDS: [&str; 7] =
+    ["address=", "bcqueuelen=", "down", "macaddr=", "mode=", "mtu=", "netns="];
 
 fn parents() -> Vec<Candidate> {
     let suitable = || {

@@ -1,5 +1,7 @@
 //! The usage texts.
 
+use umacvlan_core::MacvlanFlag;
+
 use super::error::{CommandError, USAGE};
 
 pub(super) fn usage() -> CommandError {
@@ -7,7 +9,7 @@ pub(super) fn usage() -> CommandError {
 }
 
 pub(super) fn link_usage() -> CommandError {
-    CommandError::new(USAGE, format!("{LINK}\n{MACVLAN}\n{LINK_EXAMPLES}"))
+    CommandError::new(USAGE, format!("{LINK}\n{}\n{LINK_EXAMPLES}", macvlan()))
 }
 
 pub(super) fn parent_usage() -> CommandError {
@@ -72,14 +74,23 @@ WORDS: address MAC         its address; a random one if a new link is given none
        allmulticast on|off hear every group
        up, down            its state";
 
-/// Printed after an error in the options of `type macvlan`.
-pub(super) const MACVLAN: &str = "\
+/// The words after `type macvlan`, shown with an error in them.
+pub(super) fn macvlan() -> String {
+    let flags = MacvlanFlag::ALL
+        .map(|flag| format!("         {:18} {}: {}", flag.name(), flag.mode(), flag.summary()));
+    let names = MacvlanFlag::ALL.map(MacvlanFlag::name);
+    format!(
+        "{MACVLAN}\n{}\n         flag {}|null   the same, or none\n{QUEUE}",
+        flags.join("\n"),
+        names.join("|")
+    )
+}
+
+const MACVLAN: &str = "\
 MACVLAN: mode private|vepa|bridge|passthru|source   vepa if a new link is given none
-         macaddr add MAC, del MAC, set [MAC ...], flush   source: the stations it hears
-         nodst              source: what they send goes to nobody else
-         nopromisc          passthru: leave the parent's promiscuous setting alone
-         flag nodst|nopromisc|null   the same two, or neither
-         bcqueuelen FRAMES  group frames that may wait
+         macaddr add MAC, del MAC, set [MAC ...], flush   source: the stations it hears";
+
+const QUEUE: &str = "         bcqueuelen FRAMES  group frames that may wait
          bclim N            how many links a group may have before its frames wait";
 
 const LINK_EXAMPLES: &str = "

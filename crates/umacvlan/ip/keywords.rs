@@ -3,6 +3,8 @@
 //! iproute2 wants some keywords whole and takes any beginning of others; of these the first match in
 //! the order of its source wins.
 
+use umacvlan_core::MacvlanFlag;
+
 use super::tokens::abbreviates;
 
 /// A command of `link`.
@@ -28,7 +30,7 @@ pub(crate) enum Operand {
 }
 
 /// A keyword, its meaning for the parser, and when completion offers it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Keyword<M: 'static> {
     name: &'static str,
     meaning: M,
@@ -70,8 +72,8 @@ pub(super) enum MacvlanWord {
     Help,
     Macaddr,
     Mode,
-    Nodst,
-    Nopromisc,
+    /// The name of a flag.
+    Setting(MacvlanFlag),
 }
 
 /// The meaning of a keyword of `show`.
@@ -202,21 +204,42 @@ pub(super) const LINK: [Keyword<LinkWord>; 46] = [
     Keyword::prefix("help", LinkWord::Help),
 ];
 
-/// Keywords after `type macvlan`.
-pub(super) const MACVLAN: [Keyword<MacvlanWord>; 8] = [
-    Keyword::whole("bclim", MacvlanWord::Bclim).takes(Operand::Any).offered(ADD_SET),
-    Keyword::prefix("mode", MacvlanWord::Mode).takes(MODES).offered(ADD_SET),
-    Keyword::prefix("flag", MacvlanWord::Flag)
-        .takes(Operand::Words(&["nodst", "nopromisc", "null"]))
-        .offered(ADD_SET),
-    Keyword::prefix(MACADDR, MacvlanWord::Macaddr)
+/// Keywords after `type macvlan`. Of two flags with one beginning the later one of
+/// [`MacvlanFlag::ALL`] wins: for `ip`, `no` is nopromisc.
+pub(super) const MACVLAN: [Keyword<MacvlanWord>; 6 + FLAGS] = {
+    let bclim = Keyword::whole("bclim", MacvlanWord::Bclim).takes(Operand::Any).offered(ADD_SET);
+    let mut table = [bclim; 6 + FLAGS];
+    table[1] = Keyword::prefix("mode", MacvlanWord::Mode).takes(MODES).offered(ADD_SET);
+    table[2] = Keyword::prefix("flag", MacvlanWord::Flag)
+        .takes(Operand::Words(&FLAG_WORDS))
+        .offered(ADD_SET);
+    table[3] = Keyword::prefix(MACADDR, MacvlanWord::Macaddr)
         .takes(Operand::Words(&["add", "del", "flush", "set"]))
-        .offered(ADD_SET),
-    Keyword::prefix("nopromisc", MacvlanWord::Nopromisc).offered(ADD_SET),
-    Keyword::prefix("nodst", MacvlanWord::Nodst).offered(ADD_SET),
-    Keyword::prefix("bcqueuelen", MacvlanWord::Bcqueuelen).takes(Operand::Any).offered(ADD_SET),
-    Keyword::prefix("help", MacvlanWord::Help),
-];
+        .offered(ADD_SET);
+    table[4] =
+        Keyword::prefix("bcqueuelen", MacvlanWord::Bcqueuelen).takes(Operand::Any).offered(ADD_SET);
+    table[5] = Keyword::prefix("help", MacvlanWord::Help);
+    let mut at = 0;
+    while at < FLAGS {
+        let flag = MacvlanFlag::ALL[FLAGS - 1 - at];
+        table[6 + at] = Keyword::prefix(flag.name(), MacvlanWord::Setting(flag)).offered(ADD_SET);
+        at += 1;
+    }
+    table
+};
+
+const FLAGS: usize = MacvlanFlag::ALL.len();
+
+/// The values of `flag`.
+const FLAG_WORDS: [&str; FLAGS + 1] = {
+    let mut words = ["null"; FLAGS + 1];
+    let mut at = 0;
+    while at < FLAGS {
+        words[at] = MacvlanFlag::ALL[at].name();
+        at += 1;
+    }
+    words
+};
 
 /// The only keyword with more than one value: an operation, and addresses.
 pub(crate) const MACADDR: &str = "macaddr";

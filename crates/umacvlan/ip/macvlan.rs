@@ -1,19 +1,19 @@
 //! [`Macvlan`]: the options after `type macvlan`.
 
 use nix::libc;
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use super::error::{CommandError, FAILED};
 use super::help;
 use super::keywords::{MACVLAN, MacvlanWord, begins_macvlan_keyword, find};
 use super::tokens::{Tokens, link_address, mac_address, number};
-use umacvlan_api::{Flags, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+use umacvlan_api::{LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 /// The options that were given.
 #[derive(Debug, Default)]
 pub(super) struct Macvlan {
     mode: Option<Mode>,
-    flags: Option<Flags>,
+    flags: Option<MacvlanFlags>,
     macaddr: Option<MacaddrChange>,
     bcqueuelen: Option<u32>,
     bclim: Option<i32>,
@@ -29,30 +29,36 @@ impl Macvlan {
                     macvlan.bcqueuelen = Some(bcqueuelen(words.value()?)?);
                 }
                 Some(MacvlanWord::Flag) => macvlan.flag(words.value()?)?,
-                Some(MacvlanWord::Help) => return Err(CommandError::new(FAILED, help::MACVLAN)),
+                Some(MacvlanWord::Help) => {
+                    return Err(CommandError::new(FAILED, help::macvlan()));
+                }
                 Some(MacvlanWord::Macaddr) => macvlan.macaddr = Some(macaddr(&mut words)?),
                 Some(MacvlanWord::Mode) => macvlan.mode = Some(mode(words.value()?)?),
-                Some(MacvlanWord::Nodst) => macvlan.flag("nodst")?,
-                Some(MacvlanWord::Nopromisc) => macvlan.flag("nopromisc")?,
+                Some(MacvlanWord::Setting(flag)) => macvlan.flag(flag.name())?,
                 None => return Err(unknown(word)),
             }
         }
-        let nopromisc = macvlan.flags.is_some_and(|flags| flags.nopromisc);
-        if nopromisc && macvlan.mode != Some(Mode::Passthru) {
-            let text = "macvlan: nopromisc flag only valid in passthru mode";
-            return Err(CommandError::new(FAILED, format!("{text}\n{}", help::MACVLAN)));
+        let set = macvlan.flags.unwrap_or_default().iter();
+        let required = set.filter_map(|flag| Some((flag, flag.required_mode()?)));
+        for (flag, mode) in required.filter(|(_, mode)| macvlan.mode != Some(*mode)) {
+            let text = format!("macvlan: {} flag only valid in {mode} mode", flag.name());
+            return Err(CommandError::new(FAILED, format!("{text}\n{}", help::macvlan())));
         }
         Ok(macvlan)
     }
 
     fn flag(&mut self, word: &str) -> Result<(), CommandError> {
-        let flags = self.flags.get_or_insert_default();
-        match word {
-            "nopromisc" => flags.nopromisc = true,
-            "nodst" => flags.nodst = true,
+        let set = self.flags.get_or_insert_default();
+        match MacvlanFlag::ALL.into_iter().find(|flag| flag.name() == word) {
+            Some(flag) => *set = set.with(flag, true),
             // A flag option replaces earlier ones; `null` sets none.
-            "null" => {}
-            _ => return Err(CommandError::must_be("flag", FLAGS, word)),
+            None if word == "null" => {}
+            None => {
+                let names =
+                    MacvlanFlag::ALL.into_iter().rev().map(|flag| format!("\"{}\"", flag.name()));
+                let choice = format!("{} or \"null\"", names.collect::<Vec<_>>().join(", "));
+                return Err(CommandError::must_be("flag", &choice, word));
+            }
         }
         Ok(())
     }
@@ -64,15 +70,15 @@ impl Macvlan {
             return Err(CommandError::kernel(libc::EINVAL)
                 .hint("macaddr is for mode source, the only one with a list of stations"));
         }
-        let flags = self.flags.unwrap_or_default();
-        spec.mode = mode;
-        spec.nodst = flags.nodst;
-        spec.nopromisc = flags.nopromisc;
-        spec.bcqueuelen = self.bcqueuelen;
-        spec.bclim = self.bclim;
         // A new link has no list to delete from.
         let list = self.macaddr.filter(|change| change.op != MacaddrOp::Del);
-        spec.macaddr = list.map(|change| change.addresses).unwrap_or_default();
+        spec.settings = MacvlanSettings {
+            mode,
+            flags: self.flags.unwrap_or_default(),
+            bcqueuelen: self.bcqueuelen,
+            bclim: self.bclim,
+            sources: list.map(|change| change.addresses).unwrap_or_default(),
+        };
         Ok(())
     }
 
@@ -136,11 +142,10 @@ fn bclim(value: &str) -> Result<i32, CommandError> {
 }
 
 fn unknown(word: &str) -> CommandError {
-    CommandError::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::MACVLAN))
+    CommandError::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::macvlan()))
 }
 
 const MODES: &str = "\"private\", \"vepa\", \"bridge\", \"passthru\" or \"source\"";
-const FLAGS: &str = "\"nopromisc\", \"nodst\" or \"null\"";
 
 pub(super) const NOT_YET: &str =
     "macvtap is not served yet: type macvlan makes an interface, and ip link a kernel macvtap";

@@ -143,7 +143,7 @@ struct Row {
 fn rows(status: &ParentStatus) -> impl Iterator<Item = Row> {
     let ParentStatus { name, subs, counters, .. } = status;
     let present = subs.iter().zip(&counters.subs).map(|(sub, (id, stats))| {
-        Row::of_sub(Of::Sub(*id), &sub.name, sub.mode.name(), stats, sub.queue_drops)
+        Row::of_sub(Of::Sub(*id), &sub.name, sub.settings.mode.name(), stats, sub.queue_drops)
     });
     let removed = (counters.removed != SubStats::default())
         .then(|| Row::of_sub(Of::Removed, "those gone", "", &counters.removed, 0));
@@ -233,7 +233,9 @@ fn turns_since(then: &WorkerStats, now: &WorkerStats) -> WorkerStats {
 
 #[cfg(test)]
 mod tests {
-    use umacvlan_core::{DropReason, MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
+    use umacvlan_core::{
+        DropReason, MacAddr, MacvlanSettings, Mode, ParentInfo, Semantics, SubConfig, Switch,
+    };
     use umacvlan_engine::engine::SubStatus;
     use umacvlan_engine::worker::Snapshot;
 
@@ -259,7 +261,7 @@ mod tests {
             name: "mac1".to_owned(),
             parent: "eth0".to_owned(),
             mac,
-            mode: Mode::Bridge,
+            settings: MacvlanSettings::new(Mode::Bridge),
             mtu: 1500,
             up: true,
             queue_drops: 7,

@@ -158,13 +158,13 @@ impl<'s> From<&'s SubStatus> for Sub<'s> {
     fn from(status: &'s SubStatus) -> Self {
         Self {
             name: &status.name,
-            mode: status.mode.name(),
+            mode: status.settings.mode.name(),
             address: status.mac.to_string(),
             mtu: status.mtu,
             up: status.up,
             index: status.index,
             nsid: status.nsid,
-            macaddrs: words(&status.sources),
+            macaddrs: words(&status.settings.sources),
             all_groups: status.all_groups,
             groups: words(&status.groups),
         }

@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crossbeam_channel::{Receiver, never, select, tick};
-use umacvlan_core::Semantics;
+use umacvlan_core::{MacvlanFlag, Semantics};
 use umacvlan_engine::engine::{Engine, Event, ParentOptions, ParentStatus, SubOptions};
 use umacvlan_sys::process::raise_descriptor_limit;
 use umacvlan_text::arguments::one_of;
@@ -32,7 +32,7 @@ use reporter::Reporter;
 /// Then everything that was made is removed, the parent is as it was, and the counters are
 /// printed. A second signal ends the command at once.
 #[derive(Debug, Args)]
-#[command(after_help = WORDS_AND_EXAMPLES)]
+#[command(after_help = words_and_examples())]
 pub(crate) struct RunArgs {
     /// The Ethernet interface below: hardware, virtio, veth, TAP or bridge
     #[arg(long, value_name = "INTERFACE")]
@@ -157,15 +157,21 @@ fn on_off() -> impl TypedValueParser<Value = bool> {
     PossibleValuesParser::new(["on", "off"]).map(|word| word == "on")
 }
 
-const WORDS_AND_EXAMPLES: &str = "\
+fn words_and_examples() -> String {
+    let flags = MacvlanFlag::ALL
+        .map(|flag| format!("  {:18} {}: {}", flag.name(), flag.mode(), flag.summary()));
+    format!("{WORDS}\n{}\n{EXAMPLES}", flags.join("\n"))
+}
+
+const WORDS: &str = "\
 Words of a sub-interface, after its name and with commas between them:
   mode=MODE          bridge, passthru, private, source or vepa (the default, as for the kernel)
   address=MAC        its address (a random one; passthru takes the parent's)
   netns=NAMESPACE    where it is made: a name, a path or the id of a process (here)
   mtu=BYTES          its MTU (the parent's)
-  macaddr=MAC        source mode: a station it hears; may be given many times
-  nodst              source mode: what those stations send goes to nobody else
-  nopromisc          passthru: leave the parent's promiscuous setting alone
+  macaddr=MAC        source mode: a station it hears; may be given many times";
+
+const EXAMPLES: &str = "\
   bcqueuelen=FRAMES  length asked for the queue of group frames (1000)
   down               do not set it up
 

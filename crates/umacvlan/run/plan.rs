@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail, ensure};
+use umacvlan_daemon::sub_options;
 use umacvlan_engine::engine::{ParentOptions, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_sys::netns::Netns;
@@ -43,33 +44,19 @@ impl Plan {
             semantics: args.semantics,
             ..ParentOptions::default()
         };
-        let places = specs.iter().map(|spec| spec.netns.clone()).collect();
+        let places = specs.iter().map(|spec| spec.link.netns.clone()).collect();
         let subs = specs.into_iter().map(options).collect::<Result<_>>()?;
         Ok(Self { parent, subs, places })
     }
 }
 
-fn options(spec: SubSpec) -> Result<SubOptions> {
-    let netns = match &spec.netns {
-        Some(place) => {
-            let failed = || format!("--sub {}: netns", spec.name);
-            Some(Netns::open(place).with_context(failed)?)
-        }
-        None => None,
-    };
-    Ok(SubOptions {
-        name: spec.name,
-        mac: spec.address,
-        mode: spec.mode,
-        mtu: spec.mtu,
-        netns,
-        nodst: spec.nodst,
-        nopromisc: spec.nopromisc,
-        bc_queue_len: spec.bcqueuelen,
-        sources: spec.macaddrs,
-        up: spec.up,
-        ..SubOptions::default()
-    })
+fn options(SubSpec { name, link }: SubSpec) -> Result<SubOptions> {
+    let netns = link
+        .netns
+        .as_ref()
+        .map(|place| Netns::open(place).with_context(|| format!("--sub {name}: netns")));
+    let netns = netns.transpose()?;
+    Ok(sub_options(name, link, netns))
 }
 
 /// The CPU of each worker: the requested ones, else the last allowed ones, because interrupts and

@@ -58,7 +58,7 @@ impl Reporter {
         for (sub, place) in status.subs.iter().zip(places) {
             table.push([
                 sub.name.as_str().into(),
-                sub.mode.name().into(),
+                sub.settings.mode.name().into(),
                 sub.mac.to_string().into(),
                 sub.mtu.to_string().into(),
                 state(sub).into(),
@@ -175,7 +175,8 @@ fn sentence(event: &Event) -> String {
 
 /// A sentence about the state of a sub-interface.
 fn now(sub: &SubStatus) -> String {
-    let SubStatus { name, mode, mac, mtu, .. } = sub;
+    let SubStatus { name, settings, mac, mtu, .. } = sub;
+    let mode = settings.mode;
     let state = state(sub);
     let place = match sub.nsid {
         Some(nsid) => format!("namespace {nsid}"),

@@ -4,22 +4,15 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_api::LinkSpec;
+use umacvlan_core::MacvlanFlag;
 
 /// The settings of a sub-interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubSpec {
     pub(crate) name: String,
-    pub(crate) address: Option<MacAddr>,
-    pub(crate) bcqueuelen: Option<u32>,
-    pub(crate) macaddrs: Vec<MacAddr>,
-    pub(crate) mode: Mode,
-    pub(crate) mtu: Option<u32>,
-    /// A name, a path or the id of a process.
-    pub(crate) netns: Option<String>,
-    pub(crate) nodst: bool,
-    pub(crate) nopromisc: bool,
-    pub(crate) up: bool,
+    /// All but the parent, which is the same for all.
+    pub(crate) link: LinkSpec,
 }
 
 impl FromStr for SubSpec {
@@ -41,28 +34,18 @@ impl FromStr for SubSpec {
         for word in words {
             spec.read(word, &mut seen).with_context(|| format!("--sub {name}"))?;
         }
-        ensure!(
-            !spec.nopromisc || spec.mode == Mode::Passthru,
-            "--sub {name}: nopromisc is for mode passthru only: leave it out, or add mode=passthru"
-        );
+        if let Some((flag, mode)) = spec.link.settings.misplaced_flag() {
+            let flag = flag.name();
+            bail!("--sub {name}: {flag} is for mode {mode} only: leave it out, or add mode={mode}");
+        }
         Ok(spec)
     }
 }
 
 impl SubSpec {
     fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            address: None,
-            bcqueuelen: None,
-            macaddrs: Vec::new(),
-            mode: Mode::default(),
-            mtu: None,
-            netns: None,
-            nodst: false,
-            nopromisc: false,
-            up: true,
-        }
+        let link = LinkSpec { up: Some(true), ..LinkSpec::default() };
+        Self { name: name.to_owned(), link }
     }
 
     /// Parses one word; `seen` has the keys of the words before it.
@@ -71,23 +54,28 @@ impl SubSpec {
             Some((key, value)) => (key, Some(value)),
             None => (word, None),
         };
-        match (key, value) {
-            ("address", Some(value)) => self.address = Some(parse(key, value)?),
-            ("bcqueuelen", Some(value)) => self.bcqueuelen = Some(number(key, value)?),
-            ("macaddr", Some(value)) => self.macaddrs.push(parse(key, value)?),
-            ("mode", Some(value)) => self.mode = parse(key, value)?,
-            ("mtu", Some(value)) => self.mtu = Some(number(key, value)?),
-            ("netns", Some(value)) => self.netns = Some(value.to_owned()),
-            ("nodst", None) => self.nodst = true,
-            ("nopromisc", None) => self.nopromisc = true,
-            ("down" | "up", None) => self.up = key == "up",
-            ("address" | "bcqueuelen" | "macaddr" | "mode" | "mtu" | "netns", None) => {
-                bail!("{key} needs a value: the words are {WORDS}")
+        let link = &mut self.link;
+        let flag = MacvlanFlag::ALL.into_iter().find(|flag| flag.name() == key);
+        match (key, value, flag) {
+            ("address", Some(value), _) => link.address = Some(parse(key, value)?),
+            ("bcqueuelen", Some(value), _) => {
+                link.settings.bcqueuelen = Some(number(key, value)?);
             }
-            ("down" | "nodst" | "nopromisc" | "up", Some(_)) => {
-                bail!("{key} takes no value: the words are {WORDS}")
+            ("macaddr", Some(value), _) => link.settings.sources.push(parse(key, value)?),
+            ("mode", Some(value), _) => link.settings.mode = parse(key, value)?,
+            ("mtu", Some(value), _) => link.mtu = Some(number(key, value)?),
+            ("netns", Some(value), _) => link.netns = Some(value.to_owned()),
+            ("down" | "up", None, _) => link.up = Some(key == "up"),
+            (_, None, Some(flag)) => link.settings.flags = link.settings.flags.with(flag, true),
+            ("address" | "bcqueuelen" | "macaddr" | "mode" | "mtu" | "netns", None, _) => {
+                bail!("{key} needs a value: the words are {}", known_words())
             }
-            _ => bail!("{key:?} is not a word for a sub-interface: the words are {WORDS}"),
+            ("down" | "up", Some(_), _) | (_, Some(_), Some(_)) => {
+                bail!("{key} takes no value: the words are {}", known_words())
+            }
+            _ => {
+                bail!("{key:?} is not a word for a sub-interface: the words are {}", known_words())
+            }
         }
         let key = if key == "down" { "up" } else { key };
         ensure!(
@@ -114,11 +102,19 @@ fn number(key: &str, value: &str) -> Result<u32> {
     parsed.with_context(|| format!("{key}: {value:?} is not a number from 0 to {}", u32::MAX))
 }
 
+/// Every word, for messages.
+fn known_words() -> String {
+    format!("{WORDS}, {}, up", MacvlanFlag::ALL.map(MacvlanFlag::name).join(", "))
+}
+
+/// All but the flags, and what follows them in the alphabet.
 const WORDS: &str = "address=MAC, bcqueuelen=FRAMES, down, macaddr=MAC, mode=MODE, mtu=BYTES, \
-                     netns=NAMESPACE, nodst, nopromisc, up";
+                     netns=NAMESPACE";
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
+
     use super::*;
     use umacvlan_text::output::one_line;
 
@@ -133,33 +129,38 @@ mod tests {
     #[test]
     fn a_name_alone_is_a_vepa_that_is_up() {
         assert_eq!(spec("mac1"), SubSpec::named("mac1"));
-        assert!(spec("mac1").up && spec("mac1").mode == Mode::Vepa);
+        let link = spec("mac1").link;
+        assert_eq!((link.up, link.settings.mode), (Some(true), Mode::Vepa));
     }
 
     #[test]
     fn every_word_is_read_in_any_order() {
         let text = "m,down,nodst,macaddr=02:00:00:00:00:02,mtu=1400,netns=/proc/7/ns/net,\
                     bcqueuelen=0,macaddr=02:00:00:00:00:01,address=02:00:00:00:00:09,mode=source";
-        let wanted = SubSpec {
+        let wanted = LinkSpec {
+            settings: MacvlanSettings {
+                mode: Mode::Source,
+                flags: MacvlanFlags::default().with(MacvlanFlag::Nodst, true),
+                bcqueuelen: Some(0),
+                bclim: None,
+                sources: [2, 1].map(|last| MacAddr::new([2, 0, 0, 0, 0, last])).into(),
+            },
             address: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
-            bcqueuelen: Some(0),
-            macaddrs: [2, 1].map(|last| MacAddr::new([2, 0, 0, 0, 0, last])).into(),
-            mode: Mode::Source,
             mtu: Some(1400),
             netns: Some("/proc/7/ns/net".to_owned()),
-            nodst: true,
-            up: false,
-            ..SubSpec::named("m")
+            up: Some(false),
+            ..LinkSpec::default()
         };
-        assert_eq!(spec(text), wanted);
-        assert!(spec("m,nopromisc,mode=passthru").nopromisc);
+        assert_eq!(spec(text), SubSpec { name: "m".to_owned(), link: wanted });
+        let flags = spec("m,nopromisc,mode=passthru").link.settings.flags;
+        assert!(flags.iter().eq([MacvlanFlag::Nopromisc]));
     }
 
     #[test]
     fn a_wrong_word_is_named_with_its_sub_and_the_right_ones() {
         let unknown = refusal("mac1,colour=red");
         assert!(unknown.starts_with("--sub mac1: \"colour\" is not"), "{unknown}");
-        assert!(unknown.ends_with(WORDS), "{unknown}");
+        assert!(unknown.ends_with(&known_words()), "{unknown}");
         for (text, start) in [
             ("mac1,mtu", "--sub mac1: mtu needs a value: "),
             ("mac1,nodst=1", "--sub mac1: nodst takes no value: "),

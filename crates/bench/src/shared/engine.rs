@@ -2,6 +2,7 @@
 
 use std::io;
 
+use umacvlan_core::MacvlanSettings;
 use umacvlan_core::options::{Backend, PollMode};
 use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
@@ -33,9 +34,11 @@ pub(crate) fn start_engine(
         let options = SubOptions {
             name: sub.name.clone(),
             mac: Some(sub.mac),
-            mode: site.mode,
+            settings: MacvlanSettings {
+                sources: sub.sources.clone(),
+                ..MacvlanSettings::new(site.mode)
+            },
             netns: Some(sub.netns.try_clone()?),
-            sources: sub.sources.clone(),
             // Set up here and not later, so that the engine knows before the first frame.
             up: true,
             ..SubOptions::default()

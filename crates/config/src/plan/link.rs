@@ -2,13 +2,13 @@
 
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
-use umacvlan_core::{Mode, ifname};
+use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, ifname};
 
 use super::super::running::OWN_NAMESPACE;
 
 use super::super::{LinkEntry, RunningLink};
 use super::step::Step;
-use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+use umacvlan_api::{LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 /// The order of changes among those of all links: a change that frees a resource comes before one
 /// that may need it.
@@ -24,9 +24,13 @@ pub(super) enum Rank {
 pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u32>) -> RunningLink {
     let spec = entry.spec.clone();
     let name = entry.interface(key).to_owned();
+    let MacvlanSettings { bcqueuelen, bclim, .. } = spec.settings;
     let spec = LinkSpec {
-        bclim: spec.bclim.or(Some(DEFAULT_BC_CUTOFF)),
-        bcqueuelen: spec.bcqueuelen.or(Some(DEFAULT_BC_QUEUE_LEN)),
+        settings: MacvlanSettings {
+            bcqueuelen: bcqueuelen.or(Some(DEFAULT_BC_QUEUE_LEN)),
+            bclim: bclim.or(Some(DEFAULT_BC_CUTOFF)),
+            ..spec.settings
+        },
         mtu: spec.mtu.or(parent_mtu),
         txqueuelen: spec.txqueuelen.or(Some(TAP_QUEUE_LEN)),
         ..spec
@@ -36,7 +40,7 @@ pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u3
 
 /// Whether the link must be removed and made again to become what is wanted.
 pub(super) fn is_another(now: &RunningLink, before: &RunningLink, wanted: &RunningLink) -> bool {
-    let owner = |link: &RunningLink| link.spec.mode == Mode::Passthru;
+    let owner = |link: &RunningLink| link.spec.settings.mode == Mode::Passthru;
     let moved = wanted.spec.parent != before.spec.parent && wanted.spec.parent != now.spec.parent;
     moved || (owner(wanted) != owner(before) && owner(wanted) != owner(now))
 }
@@ -50,7 +54,7 @@ pub(super) fn changes(
     wanted: &RunningLink,
 ) -> Vec<(Rank, Step)> {
     let mut steps = Steps { key, steps: Vec::new() };
-    steps.macvlan(&now.spec, &before.spec, &wanted.spec);
+    steps.macvlan([now, before, wanted].map(|link| &link.spec.settings));
     steps.interface(&now.spec, &before.spec, &wanted.spec);
     steps.identity(now, before, wanted);
     steps.steps
@@ -81,7 +85,7 @@ impl Steps<'_> {
         self.steps.push((rank, step));
     }
 
-    fn macvlan(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
+    fn macvlan(&mut self, [now, before, wanted]: [&MacvlanSettings; 3]) {
         let of = |macvlan| LinkChange { macvlan: Some(macvlan), ..LinkChange::default() };
         let mode = |mode: &Mode| of(MacvlanChange { mode: Some(*mode), ..Default::default() });
         let list = |addresses: &Vec<_>| {
@@ -89,23 +93,23 @@ impl Steps<'_> {
             of(MacvlanChange { macaddr: Some(macaddr), ..Default::default() })
         };
         let modes = [&now.mode, &before.mode, &wanted.mode];
-        let lists = [&now.macaddr, &before.macaddr, &wanted.macaddr];
-        // The list is lost with the mode: it is emptied first, so that undoing restores it.
-        if wanted.mode != before.mode && wanted.mode != Mode::Source && !now.macaddr.is_empty() {
-            self.push(Rank::Other, list(&Vec::new()), list(&now.macaddr));
+        let lists = [&now.sources, &before.sources, &wanted.sources];
+        // A list is lost with the mode: it is taken off first, so that undoing brings it back.
+        if wanted.mode != before.mode && wanted.mode != Mode::Source && !now.sources.is_empty() {
+            self.push(Rank::Other, list(&Vec::new()), list(&now.sources));
             self.field(Rank::Other, modes, mode);
         } else {
             self.field(Rank::Other, modes, mode);
             self.field(Rank::Other, lists, list);
         }
-        let pick = |now, before, wanted| if wanted == before { now } else { wanted };
-        let flags = Flags {
-            nodst: pick(now.nodst, before.nodst, wanted.nodst),
-            nopromisc: pick(now.nopromisc, before.nopromisc, wanted.nopromisc),
+        // A change has all flags: those that the file says nothing new about stay as they are.
+        let pick = |flag: MacvlanFlag| {
+            let [now, before, wanted] = [now, before, wanted].map(|it| it.flags.contains(flag));
+            if wanted == before { now } else { wanted }
         };
-        let flags_now = Flags { nodst: now.nodst, nopromisc: now.nopromisc };
-        self.field(Rank::Other, [&flags_now, &flags_now, &flags], |flags| {
-            of(MacvlanChange { flags: Some(*flags), ..Default::default() })
+        let flags: MacvlanFlags = MacvlanFlag::ALL.into_iter().filter(|&flag| pick(flag)).collect();
+        self.field(Rank::Other, [&now.flags, &now.flags, &flags], |&flags| {
+            of(MacvlanChange { flags: Some(flags), ..Default::default() })
         });
         let lengths = [&now.bcqueuelen, &before.bcqueuelen, &wanted.bcqueuelen];
         self.field(Rank::Other, lengths, |&bcqueuelen| {

@@ -201,7 +201,7 @@ fn key_of(step: &Step) -> &str {
 /// The resources that a link holds until it is removed.
 fn holds(key: &str, now: &RunningLink) -> Vec<Resource> {
     let parent = &now.spec.parent;
-    let owner = now.spec.mode == Mode::Passthru;
+    let owner = now.spec.settings.mode == Mode::Passthru;
     let place = if owner { Resource::Share(parent.clone()) } else { Resource::Own(parent.clone()) };
     let both = owner.then(|| Resource::Own(parent.clone()));
     let address = now.spec.address.map(|address| Resource::Address(parent.clone(), address));
@@ -221,7 +221,7 @@ fn takes(step: &Step, running: &Running) -> Vec<Resource> {
     match step {
         Step::AddLink { key, name, spec } => {
             let parent = || spec.parent.clone();
-            let owner = spec.mode == Mode::Passthru;
+            let owner = spec.settings.mode == Mode::Passthru;
             let place = if owner { Resource::Own(parent()) } else { Resource::Share(parent()) };
             let entry = [Resource::EntryKey(key.clone()), Resource::Name(name.clone()), place];
             let address = spec.address.map(|address| Resource::Address(parent(), address));

@@ -90,7 +90,8 @@ impl fmt::Display for Step {
             Self::AttachParent { name, settings } => write!(f, "add parent {name}: {settings}"),
             Self::DetachParent { name, .. } => write!(f, "remove parent {name}"),
             Self::AddLink { key, name, spec } => {
-                let LinkSpec { parent, mode, .. } = spec;
+                let LinkSpec { parent, settings, .. } = spec;
+                let mode = settings.mode;
                 write!(f, "add link {key}: parent {parent}, mode {mode}")?;
                 if name != key {
                     write!(f, ", name {name}")?;
@@ -144,10 +145,8 @@ fn macvlan_words(change: &umacvlan_api::MacvlanChange) -> Option<(&'static str, 
     };
     None.or_else(|| change.mode.map(|mode| ("mode", mode.to_string())))
         .or_else(|| {
-            let flags = change.flags?;
-            let set = [("nodst", flags.nodst), ("nopromisc", flags.nopromisc)];
-            let set = set.iter().filter(|(_, set)| *set).map(|(word, _)| (*word).to_owned());
-            Some(("flags", list(set.collect())))
+            let flags = change.flags?.iter().map(|flag| flag.name().to_owned());
+            Some(("flags", list(flags.collect())))
         })
         .or_else(|| change.bcqueuelen.map(|frames| ("bcqueuelen", frames.to_string())))
         .or_else(|| change.bclim.map(|limit| ("bclim", limit.to_string())))

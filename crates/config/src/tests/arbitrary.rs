@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use umacvlan_core::options::{Backend, PollMode, PortIo};
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
 use super::super::running::OWN_NAMESPACE;
 use super::super::*;
@@ -77,7 +77,7 @@ fn docker() -> impl Strategy<Value = Option<DockerConfig>> {
 
 fn entry() -> impl Strategy<Value = LinkEntry> {
     let mac = || (1_u8..6).prop_map(|last| MacAddr::new([2, 0, 0, 0, 0, last]));
-    let flags = vec(any::<bool>(), 5);
+    let flags = vec(any::<bool>(), 3 + MacvlanFlag::ALL.len());
     let numbers = (
         option::of(68_u32..=1500),
         option::of(any::<u32>()),
@@ -96,15 +96,20 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
                 alias,
                 allmulticast: flags[0],
                 promisc: flags[1],
-                nodst: flags[2],
-                nopromisc: flags[3],
-                up: Some(flags[4]),
-                macaddr: macaddr.into_iter().collect(),
-                mode,
+                up: Some(flags[2]),
+                settings: MacvlanSettings {
+                    mode,
+                    flags: MacvlanFlag::ALL
+                        .into_iter()
+                        .zip(&flags[3..])
+                        .filter_map(|(flag, on)| on.then_some(flag))
+                        .collect(),
+                    bcqueuelen: numbers.2,
+                    bclim: numbers.3,
+                    sources: macaddr.into_iter().collect(),
+                },
                 mtu: numbers.0,
                 txqueuelen: numbers.1,
-                bcqueuelen: numbers.2,
-                bclim: numbers.3,
                 netns: netns.map(str::to_owned),
             },
         },
@@ -119,15 +124,17 @@ fn mend(config: &mut Config) {
         let spec = &mut entry.spec;
         entry.name = entry.name.take().map(|_| format!("eth-{key}"));
         if parents.iter().filter(|parent| **parent == spec.parent).count() > 1
-            && spec.mode == Mode::Passthru
+            && spec.settings.mode == Mode::Passthru
         {
-            spec.mode = Mode::Bridge;
+            spec.settings.mode = Mode::Bridge;
         }
-        spec.nopromisc &= spec.mode == Mode::Passthru;
-        if spec.mode != Mode::Source {
-            spec.macaddr.clear();
+        while let Some((flag, _)) = spec.settings.misplaced_flag() {
+            spec.settings.flags = spec.settings.flags.with(flag, false);
         }
-        if spec.mode == Mode::Passthru {
+        if spec.settings.mode != Mode::Source {
+            spec.settings.sources.clear();
+        }
+        if spec.settings.mode == Mode::Passthru {
             spec.address = None;
         }
         if taken.contains(&spec.address) {
@@ -148,7 +155,7 @@ pub(super) fn act(running: &mut Running, step: &Step) {
             for other in running.links.values() {
                 let shared = other.spec.parent == spec.parent;
                 assert!(
-                    !(shared && (owner(other.spec.mode) || owner(spec.mode))),
+                    !(shared && (owner(other.spec.settings.mode) || owner(spec.settings.mode))),
                     "{key} and {} on one parent, which one of them owns",
                     other.name
                 );
@@ -181,21 +188,25 @@ fn check_address(running: &Running, key: &str, spec: &LinkSpec) {
 fn become_changed(now: &mut RunningLink, change: &LinkChange) {
     let change = change.clone();
     let spec = &mut now.spec;
+    let settings = &mut spec.settings;
     if let Some(macvlan) = change.macvlan {
         if let Some(mode) = macvlan.mode {
-            assert_eq!(mode == Mode::Passthru, spec.mode == Mode::Passthru);
-            assert!(spec.mode != Mode::Source || spec.macaddr.is_empty(), "its list is lost");
-            spec.mode = mode;
+            assert_eq!(mode == Mode::Passthru, settings.mode == Mode::Passthru);
+            assert!(
+                settings.mode != Mode::Source || settings.sources.is_empty(),
+                "its list is lost"
+            );
+            settings.mode = mode;
         }
         if let Some(flags) = macvlan.flags {
-            (spec.nodst, spec.nopromisc) = (flags.nodst, flags.nopromisc);
+            settings.flags = flags;
         }
         if let Some(macaddr) = macvlan.macaddr {
-            assert_eq!(spec.mode, Mode::Source, "only a source link has a list");
-            spec.macaddr = macaddr.addresses;
+            assert_eq!(settings.mode, Mode::Source, "only a source link has a list");
+            settings.sources = macaddr.addresses;
         }
-        spec.bcqueuelen = macvlan.bcqueuelen.or(spec.bcqueuelen);
-        spec.bclim = macvlan.bclim.or(spec.bclim);
+        settings.bcqueuelen = macvlan.bcqueuelen.or(settings.bcqueuelen);
+        settings.bclim = macvlan.bclim.or(settings.bclim);
     }
     if let Some(place) = change.netns {
         spec.netns = Some(place).filter(|place| place != OWN_NAMESPACE);

@@ -361,11 +361,12 @@ proptest! {
             let RunningLink { name, spec } = &running.links[key];
             prop_assert_eq!(&**name, entry.interface(key));
             prop_assert_eq!(
-                (spec.mode, spec.up, &spec.macaddr, spec.nodst, spec.nopromisc, &spec.parent),
-                (entry.spec.mode, entry.spec.up, &entry.spec.macaddr, entry.spec.nodst,
-                    entry.spec.nopromisc, &entry.spec.parent)
+                (&spec.parent, spec.up, spec.settings.mode, spec.settings.flags,
+                    &spec.settings.sources),
+                (&entry.spec.parent, entry.spec.up, entry.spec.settings.mode,
+                    entry.spec.settings.flags, &entry.spec.settings.sources)
             );
-            for (is, wanted) in [(spec.mtu, entry.spec.mtu), (spec.bcqueuelen, entry.spec.bcqueuelen)] {
+            for (is, wanted) in [(spec.mtu, entry.spec.mtu), (spec.settings.bcqueuelen, entry.spec.settings.bcqueuelen)] {
                 prop_assert!(wanted.is_none() || is == wanted, "{is:?} {wanted:?}");
             }
         }

@@ -1,11 +1,13 @@
 //! [`Config`]: the network configuration from the runtime.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_with::{DefaultOnNull, serde_as};
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_netlink::Rtnl;
 
 use super::error::{CONFIG, CniError, DECODING, ENVIRONMENT, REFUSED, UNSUPPORTED};
@@ -53,12 +55,8 @@ pub(super) struct Config {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     macaddr: Vec<String>,
-    #[serde_as(as = "DefaultOnNull")]
-    #[serde(default)]
-    nodst: bool,
-    #[serde_as(as = "DefaultOnNull")]
-    #[serde(default)]
-    nopromisc: bool,
+    #[serde(flatten, deserialize_with = "flags")]
+    flags: MacvlanFlags,
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     promisc: bool,
@@ -105,6 +103,17 @@ pub(super) struct Attachment {
     #[serde(rename = "containerID")]
     pub(super) container: String,
     pub(super) ifname: String,
+}
+
+/// Reads the flags among the keys of a configuration, each a boolean.
+fn flags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MacvlanFlags, D::Error> {
+    let mut keys = BTreeMap::<String, Value>::deserialize(deserializer)?;
+    let mut flags = MacvlanFlags::default();
+    for flag in MacvlanFlag::ALL {
+        let on = Option::<bool>::deserialize(keys.remove(flag.name()).unwrap_or_default());
+        flags = flags.with(flag, on.map_err(D::Error::custom)?.unwrap_or_default());
+    }
+    Ok(flags)
 }
 
 impl Config {
@@ -192,14 +201,15 @@ impl Config {
         Ok(LinkSpec {
             address: self.address(&request.args)?,
             allmulticast: self.allmulticast,
-            bclim: self.bclim,
-            bcqueuelen: Some(self.bcqueuelen).filter(|&frames| frames != 0),
-            macaddr: sources.collect::<Result<_, _>>()?,
-            mode: self.mode()?,
+            settings: MacvlanSettings {
+                mode: self.mode()?,
+                flags: self.flags,
+                bcqueuelen: Some(self.bcqueuelen).filter(|&frames| frames != 0),
+                bclim: self.bclim,
+                sources: sources.collect::<Result<_, _>>()?,
+            },
             mtu,
             netns: Some(request.netns.clone()),
-            nodst: self.nodst,
-            nopromisc: self.nopromisc,
             promisc: self.promisc,
             txqueuelen: self.txqueuelen,
             parent,
@@ -303,6 +313,7 @@ mod tests {
             ("{}", CONFIG, "missing network name"),
             (r#"{"name": "a/b"}"#, CONFIG, "invalid characters found in network name"),
             (r#"{"name": "a", "mtu": "x"}"#, DECODING, "invalid type"),
+            (r#"{"name": "a", "nodst": "x"}"#, DECODING, "invalid type"),
         ] {
             let error = Config::read(text.as_bytes()).unwrap_err();
             assert_eq!(error.code, code, "{text}");

@@ -110,12 +110,9 @@ fn link_spec(request: &Request, options: Options, netns_path: &str) -> Result<Li
     Ok(LinkSpec {
         parent,
         address: address.transpose()?,
-        bclim: options.bclim,
-        macaddr: options.macaddr,
-        mode: options.mode,
+        settings: options.settings,
         mtu: options.mtu,
         netns: Some(netns_path.to_owned()),
-        nodst: options.nodst,
         ..LinkSpec::default()
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use umacvlan_text::suggest::did_you_mean;
 
@@ -19,18 +19,12 @@ const METRIC: u32 = 99;
 /// The options of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    /// The port-wide limit above which a group takes the broadcast queue.
-    pub(super) bclim: Option<i32>,
-    /// Source mode: the addresses of the source list.
-    pub(super) macaddr: Vec<MacAddr>,
-    /// The metric of default routes.
+    pub(super) settings: MacvlanSettings,
+    /// Of the default routes.
     pub(super) metric: u32,
-    pub(super) mode: Mode,
     /// In bytes; the parent's if absent.
     pub(super) mtu: Option<u32>,
     pub(super) no_default_route: bool,
-    /// Source mode: frames from the source list go to no other interface.
-    pub(super) nodst: bool,
 }
 
 impl Options {
@@ -46,16 +40,21 @@ impl Options {
         }
         let macaddr = given.get("macaddr").map(String::as_str).unwrap_or_default();
         let macaddr = macaddr.split(',').map(str::trim).filter(|text| !text.is_empty());
+        let nodst = value(given, "nodst")?.unwrap_or(false);
         let options = Self {
-            bclim: value(given, "bclim")?,
-            macaddr: macaddr.map(|text| parsed("macaddr", text)).collect::<Result<_>>()?,
+            settings: MacvlanSettings {
+                mode: mode(given.get("mode").map(String::as_str).unwrap_or_default())?,
+                flags: MacvlanFlags::default().with(MacvlanFlag::Nodst, nodst),
+                bcqueuelen: None,
+                bclim: value(given, "bclim")?,
+                sources: macaddr.map(|text| parsed("macaddr", text)).collect::<Result<_>>()?,
+            },
             metric: value(given, "metric")?.unwrap_or(METRIC),
-            mode: mode(given.get("mode").map(String::as_str).unwrap_or_default())?,
             mtu: value(given, "mtu")?.filter(|&mtu| mtu != 0),
             no_default_route: value(given, "no_default_route")?.unwrap_or(false),
-            nodst: value(given, "nodst")?.unwrap_or(false),
         };
-        if options.mode != Mode::Source && (options.nodst || !options.macaddr.is_empty()) {
+        let MacvlanSettings { mode, sources, .. } = &options.settings;
+        if *mode != Mode::Source && (nodst || !sources.is_empty()) {
             bail!("network options macaddr and nodst are for mode source only");
         }
         Ok(options)
@@ -97,8 +96,8 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_podmans_macvlan() {
         let options = Options::read(None).unwrap();
-        assert_eq!((options.mode, options.metric, options.mtu), (Mode::Bridge, 99, None));
-        assert!(!options.no_default_route && options.bclim.is_none());
+        assert_eq!((options.settings.mode, options.metric, options.mtu), (Mode::Bridge, 99, None));
+        assert!(!options.no_default_route && options.settings.bclim.is_none());
         assert_eq!(read(&[("mtu", "0"), ("mode", ""), ("macaddr", "")]), Ok(options));
     }
 
@@ -115,9 +114,13 @@ mod tests {
             ("parent", "eth0"),
         ])
         .unwrap();
-        assert_eq!((options.bclim, options.metric, options.mtu), (Some(-1), 200, Some(1400)));
-        assert!(options.mode == Mode::Source && options.macaddr.len() == 2);
-        assert!(options.no_default_route && options.nodst);
+        assert_eq!(
+            (options.settings.bclim, options.metric, options.mtu),
+            (Some(-1), 200, Some(1400))
+        );
+        let settings = &options.settings;
+        assert!(settings.mode == Mode::Source && settings.sources.len() == 2);
+        assert!(options.no_default_route && settings.flags.contains(MacvlanFlag::Nodst));
     }
 
     #[test]

@@ -18,23 +18,20 @@ pub const DEFAULT_BC_CUTOFF: i32 = 1;
 ///
 /// # Adding a setting
 /// Every layer embeds this struct instead of naming the settings one by one: the switch
-/// ([`SubConfig`](super::SubConfig)), the engine's options, changes and status, the daemon's state
-/// and the API. A boolean setting is a [`MacvlanFlag`], and the link grammar, completion, TOML,
-/// `--sub`, Docker and CNI options, the diff of two configurations and the text output handle flags
-/// in a loop over [`MacvlanFlag::ALL`], by [`MacvlanFlag::name`]. So a new boolean takes
+/// ([`SubConfig`](super::SubConfig)), the engine's options, changes and status, the daemon and the
+/// API. A boolean setting is a [`MacvlanFlag`], and the link grammar with its help, completion,
+/// TOML, `--sub`, Docker options, the state record, the diff of two configurations and the text
+/// output handle flags in a loop over [`MacvlanFlag::ALL`]. So a new boolean takes
 ///
-/// 1. this file: the variant, its name and its mode;
+/// 1. this file: the variant with its name, mode and summary;
 /// 2. the rule in the switch that reads it;
-/// 3. the API's struct of booleans, with its conversions from and to [`MacvlanFlags`];
-/// 4. the API's object with the shape of `ip -j link show`, which omits what is off;
-/// 5. the help text of `umacvlan link`.
+/// 3. the API's file of requests, where it is a documented field, with its conversions;
+/// 4. the API's object with the shape of `ip -j link show`, which omits what is off.
 ///
 /// A setting with a value is a field here and a line in each parser and printer.
 ///
 /// This crate derives no JSON: requests, state records and `ip -j link show` have different keys
-/// and orders, which must not change. In requests and records the booleans are adjacent and
-/// alphabetical, so there `#[serde(flatten)]` of the API's struct keeps every byte, also under
-/// `deny_unknown_fields`; only the error for an unknown key no longer lists the known ones.
+/// and orders, which must not change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MacvlanSettings {
     /// How it deals with siblings and the wire (`IFLA_MACVLAN_MODE`).
@@ -61,6 +58,13 @@ impl MacvlanSettings {
     /// The length of the broadcast queue that these settings request, in frames.
     pub fn bc_queue_len(&self) -> u32 {
         self.bcqueuelen.unwrap_or(DEFAULT_BC_QUEUE_LEN)
+    }
+
+    /// A flag that is on although it [requires](MacvlanFlag::required_mode) another mode, and that
+    /// mode.
+    pub fn misplaced_flag(&self) -> Option<(MacvlanFlag, Mode)> {
+        let required = |flag: MacvlanFlag| Some((flag, flag.required_mode()?));
+        self.flags.iter().filter_map(required).find(|&(_, mode)| mode != self.mode)
     }
 }
 
@@ -95,6 +99,23 @@ impl MacvlanFlag {
         }
     }
 
+    /// The only mode in which commands and configuration accept the flag, as `ip link` does. `None`
+    /// for a flag that they accept in every mode.
+    pub const fn required_mode(self) -> Option<Mode> {
+        match self {
+            Self::Nodst => None,
+            Self::Nopromisc => Some(Mode::Passthru),
+        }
+    }
+
+    /// What the flag does, in a few words, for help texts. The [mode](Self::mode) stands before it.
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::Nodst => "frames from listed addresses go to source links only",
+            Self::Nopromisc => "leave the parent's promiscuous setting alone",
+        }
+    }
+
     const fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -125,7 +146,7 @@ impl MacvlanFlags {
     }
 
     /// The flags that are on, in the order of [`MacvlanFlag::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = MacvlanFlag> {
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = MacvlanFlag> {
         MacvlanFlag::ALL.into_iter().filter(move |&flag| self.contains(flag))
     }
 }
@@ -157,6 +178,18 @@ mod tests {
             assert_eq!(others.iter().count(), MacvlanFlag::ALL.len() - 1);
             assert_eq!(others.with(flag, true), all);
         }
+    }
+
+    #[test]
+    fn a_flag_that_requires_another_mode_is_misplaced() {
+        let with = |mode, flag| MacvlanSettings {
+            flags: MacvlanFlags::default().with(flag, true),
+            ..MacvlanSettings::new(mode)
+        };
+        let bridge = with(Mode::Bridge, MacvlanFlag::Nopromisc);
+        assert_eq!(bridge.misplaced_flag(), Some((MacvlanFlag::Nopromisc, Mode::Passthru)));
+        assert_eq!(with(Mode::Passthru, MacvlanFlag::Nopromisc).misplaced_flag(), None);
+        assert_eq!(with(Mode::Bridge, MacvlanFlag::Nodst).misplaced_flag(), None);
     }
 
     #[test]

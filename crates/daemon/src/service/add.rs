@@ -37,7 +37,7 @@ impl Service {
         let name = concrete(name, netns.as_ref())?;
         let parent = self.resolve_parent(&spec.parent);
         self.attach(&parent)?;
-        let made = self.make(&parent, options(name, spec, netns), ownership);
+        let made = self.make(&parent, sub_options(name, spec.clone(), netns), ownership);
         if made.is_err() {
             self.detach_idle(&parent);
         }
@@ -46,7 +46,7 @@ impl Service {
         tracing::info!(
             "link {} made, number {id}: parent {parent}, mode {}, {}{}",
             view.ifname,
-            spec.mode,
+            spec.settings.mode,
             view.address.as_deref().unwrap_or_default(),
             view.umacvlan.netns.iter().map(|place| format!(", in {place}")).collect::<String>()
         );
@@ -62,7 +62,7 @@ impl Service {
         options: SubOptions,
         ownership: Ownership,
     ) -> Result<u64, ServiceError> {
-        let (name, sets_limit) = (options.name.clone(), options.bc_cutoff.is_some());
+        let (name, sets_limit) = (options.name.clone(), options.settings.bclim.is_some());
         let id = self.store.next_id().map_err(|error| storage_error(&name, &error))?;
         let number = SubId(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
@@ -103,22 +103,18 @@ impl Service {
     }
 }
 
-fn options(name: String, spec: &LinkSpec, netns: Option<Netns>) -> SubOptions {
+/// The options of the engine for a link of this name. `netns` is the namespace of the spec, opened.
+pub fn sub_options(name: String, spec: LinkSpec, netns: Option<Netns>) -> SubOptions {
     SubOptions {
         number: None,
         name,
+        settings: spec.settings,
         mac: spec.address,
-        mode: spec.mode,
         mtu: spec.mtu,
         netns,
-        nodst: spec.nodst,
-        nopromisc: spec.nopromisc,
-        bc_queue_len: spec.bcqueuelen,
-        bc_cutoff: spec.bclim,
-        sources: spec.macaddr.clone(),
         promisc: spec.promisc,
         allmulti: spec.allmulticast,
-        alias: spec.alias.clone(),
+        alias: spec.alias,
         txqlen: spec.txqueuelen,
         up: spec.up.unwrap_or(false),
     }

@@ -1,6 +1,7 @@
 //! Changing links.
 
-use umacvlan_engine::engine::{Change, LinkSet, SubId};
+use umacvlan_core::MacvlanFlag;
+use umacvlan_engine::engine::{LinkAttribute, SubChange, SubId};
 
 use super::problem::storage_error;
 use super::{Service, netns};
@@ -37,26 +38,26 @@ impl Service {
 }
 
 /// The steps of the kernel's `macvlan_changelink`, beginning with the one that can be refused.
-fn changes(wanted: &MacvlanChange) -> Vec<Change> {
+fn changes(wanted: &MacvlanChange) -> Vec<SubChange> {
     let mut changes = Vec::new();
-    changes.extend(wanted.mode.map(Change::Mode));
+    changes.extend(wanted.mode.map(SubChange::Mode));
     if let Some(flags) = wanted.flags {
-        changes.extend([Change::Nodst(flags.nodst), Change::Nopromisc(flags.nopromisc)]);
+        changes.extend(MacvlanFlag::ALL.map(|flag| SubChange::Flag(flag, flags.contains(flag))));
     }
-    changes.extend(wanted.bcqueuelen.map(Change::BcQueueLen));
-    changes.extend(wanted.bclim.map(Change::BcCutoff));
+    changes.extend(wanted.bcqueuelen.map(SubChange::BcQueueLen));
+    changes.extend(wanted.bclim.map(SubChange::BcCutoff));
     if let Some(list) = &wanted.macaddr {
         let addresses = list.addresses.iter().copied();
         match list.op {
-            MacaddrOp::Add => changes.extend(addresses.map(Change::AddSource)),
-            MacaddrOp::Del => changes.extend(addresses.map(Change::RemoveSource)),
-            MacaddrOp::Set => changes.push(Change::Sources(addresses.collect())),
+            MacaddrOp::Add => changes.extend(addresses.map(SubChange::AddSource)),
+            MacaddrOp::Del => changes.extend(addresses.map(SubChange::RemoveSource)),
+            MacaddrOp::Set => changes.push(SubChange::Sources(addresses.collect())),
         }
     }
     changes
 }
 
-fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkSet>, ServiceError> {
+fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkAttribute>, ServiceError> {
     let LinkChange {
         macvlan: _,
         netns,
@@ -71,48 +72,48 @@ fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkSet>, Servic
     } = change;
     let mut sets = Vec::new();
     if let Some(place) = netns {
-        sets.push(LinkSet::Netns(netns::open(place, caller)?));
+        sets.push(LinkAttribute::Netns(netns::open(place, caller)?));
     }
-    sets.extend(address.map(LinkSet::Mac));
-    sets.extend(mtu.map(LinkSet::Mtu));
-    sets.extend(txqueuelen.map(LinkSet::TxQueueLen));
-    sets.extend(name.clone().map(LinkSet::Name));
-    sets.extend(alias.clone().map(LinkSet::Alias));
-    sets.extend(promisc.map(LinkSet::Promisc));
-    sets.extend(allmulticast.map(LinkSet::Allmulti));
-    sets.extend(up.map(LinkSet::Up));
+    sets.extend(address.map(LinkAttribute::Mac));
+    sets.extend(mtu.map(LinkAttribute::Mtu));
+    sets.extend(txqueuelen.map(LinkAttribute::TxQueueLen));
+    sets.extend(name.clone().map(LinkAttribute::Name));
+    sets.extend(alias.clone().map(LinkAttribute::Alias));
+    sets.extend(promisc.map(LinkAttribute::Promisc));
+    sets.extend(allmulticast.map(LinkAttribute::Allmulti));
+    sets.extend(up.map(LinkAttribute::Up));
     Ok(sets)
 }
 
 #[cfg(test)]
 mod tests {
-    use umacvlan_core::{MacAddr, Mode};
+    use umacvlan_core::{MacAddr, MacvlanFlags, Mode};
 
     use super::*;
-    use umacvlan_api::{Flags, MacaddrChange};
+    use umacvlan_api::MacaddrChange;
 
     #[test]
     fn the_mode_comes_first_and_the_source_list_last() {
         let mac = MacAddr::new([2, 0, 0, 0, 0, 9]);
         let wanted = MacvlanChange {
             mode: Some(Mode::Source),
-            flags: Some(Flags { nodst: true, nopromisc: false }),
+            flags: Some(MacvlanFlags::default().with(MacvlanFlag::Nodst, true)),
             bcqueuelen: Some(7),
             bclim: Some(-1),
             macaddr: Some(MacaddrChange { op: MacaddrOp::Add, addresses: vec![mac] }),
         };
         let steps = [
-            Change::Mode(Mode::Source),
-            Change::Nodst(true),
-            Change::Nopromisc(false),
-            Change::BcQueueLen(7),
-            Change::BcCutoff(-1),
-            Change::AddSource(mac),
+            SubChange::Mode(Mode::Source),
+            SubChange::Flag(MacvlanFlag::Nodst, true),
+            SubChange::Flag(MacvlanFlag::Nopromisc, false),
+            SubChange::BcQueueLen(7),
+            SubChange::BcCutoff(-1),
+            SubChange::AddSource(mac),
         ];
         assert_eq!(changes(&wanted), steps);
         let flush = MacaddrChange { op: MacaddrOp::Set, addresses: Vec::new() };
         let wanted = MacvlanChange { macaddr: Some(flush), ..MacvlanChange::default() };
-        assert_eq!(changes(&wanted), [Change::Sources(Vec::new())]);
+        assert_eq!(changes(&wanted), [SubChange::Sources(Vec::new())]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use umacvlan_core::MacvlanFlag;
 use umacvlan_engine::engine::{Event, SubId, SubStatus};
 use umacvlan_netlink::LinkFlags;
 
@@ -113,22 +114,26 @@ impl Service {
 fn changed(was: &SubStatus, is: &SubStatus) -> Vec<String> {
     // The carrier is the parent's, which has its own event.
     let flags = |sub: &SubStatus| sub.link.flags & !(LinkFlags::Running | LinkFlags::LowerUp);
+    let (old, new) = (&was.settings, &is.settings);
     let differs = [
         ("address", was.mac != is.mac),
-        ("bcqueuelen", was.bc_queue_len != is.bc_queue_len),
+        ("bcqueuelen", old.bc_queue_len() != new.bc_queue_len()),
         ("flags", flags(was) != flags(is) || was.up != is.up),
         ("groups", (was.all_groups, &was.groups) != (is.all_groups, &is.groups)),
         ("ifalias", was.link.alias != is.link.alias),
         ("ifindex", was.index != is.index),
         ("ifname", was.name != is.name),
-        ("macaddr", was.sources != is.sources),
-        ("mode", was.mode != is.mode),
+        ("macaddr", old.sources != new.sources),
+        ("mode", old.mode != new.mode),
         ("mtu", was.mtu != is.mtu),
-        ("nodst", was.nodst != is.nodst),
-        ("nopromisc", was.nopromisc != is.nopromisc),
         ("txqlen", was.link.txqlen != is.link.txqlen),
     ];
-    differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+    let set = |flag: &MacvlanFlag| old.flags.contains(*flag) != new.flags.contains(*flag);
+    let set = MacvlanFlag::ALL.into_iter().filter(set).map(MacvlanFlag::name);
+    let differs = differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name);
+    let mut names: Vec<_> = differs.chain(set).map(str::to_owned).collect();
+    names.sort_unstable();
+    names
 }
 
 #[cfg(test)]

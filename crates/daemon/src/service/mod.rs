@@ -28,6 +28,7 @@ use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::{Netns, NetnsId};
 
 use self::add::Ownership;
+pub use self::add::sub_options;
 pub use self::events::follow_engine_events;
 use self::netns::Names;
 use self::parents::Attached;
@@ -124,11 +125,10 @@ impl Entry {
             netns: (seen.netns.dev, seen.netns.ino),
             index: seen.index,
             mac: seen.mac,
-            mode: seen.mode,
-            nodst: seen.nodst,
-            nopromisc: seen.nopromisc,
-            bc_queue_len: seen.bc_queue_len,
-            sources: seen.sources.clone(),
+            mode: seen.settings.mode,
+            flags: seen.settings.flags,
+            bc_queue_len: seen.settings.bc_queue_len(),
+            sources: seen.settings.sources.clone(),
         }
     }
 }
@@ -310,7 +310,7 @@ impl Service {
         let was = std::mem::replace(&mut entry.seen, now);
         let record = entry.record();
         // The parent's record changes with a passthru link's address, and before an MTU changes.
-        let parent_changed = was.mode == Mode::Passthru || was.mtu != entry.seen.mtu;
+        let parent_changed = was.settings.mode == Mode::Passthru || was.mtu != entry.seen.mtu;
         let parent = record.parent.clone();
         let written = match record == before {
             true => Ok(()),

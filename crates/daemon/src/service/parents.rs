@@ -3,7 +3,7 @@
 use std::io;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::engine::{Absent, ParentOptions, ParentStatus, SubStatus};
+use umacvlan_engine::engine::{AbsentParent, ParentOptions, ParentStatus, SubStatus};
 use umacvlan_engine::worker::WorkerConfig;
 
 use super::Service;
@@ -14,7 +14,7 @@ use umacvlan_config::ParentSettings;
 use umacvlan_engine::cpus;
 
 /// Values of a configured parent that does not exist yet; the real ones are read when it appears.
-const UNSEEN: Absent = Absent { mac: MacAddr::new([0; 6]), mtu: 1500 };
+const UNSEEN: AbsentParent = AbsentParent { mac: MacAddr::new([0; 6]), mtu: 1500 };
 
 /// A parent that is attached.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl Service {
         owned: bool,
     ) -> Result<(), ServiceError> {
         let own_mac = record.filter(|_| owned).map(|record| record.own_mac);
-        let absent = record.map(|&ParentRecord { own_mac: mac, mtu, .. }| Absent { mac, mtu });
+        let absent =
+            record.map(|&ParentRecord { own_mac: mac, mtu, .. }| AbsentParent { mac, mtu });
         self.attach_as(name, self.config.parent(name), own_mac, absent)
     }
 
@@ -91,7 +92,7 @@ impl Service {
         name: &str,
         settings: ParentSettings,
         own_mac: Option<MacAddr>,
-        absent: Option<Absent>,
+        absent: Option<AbsentParent>,
     ) -> Result<(), ServiceError> {
         if self.parents.contains_key(name) {
             return Ok(());

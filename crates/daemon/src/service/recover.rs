@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use nix::libc::ENODEV;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Adopt, Change, SubId};
+use umacvlan_engine::engine::{Adopt, SubChange, SubId};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{Netns, NetnsId, reachable};
@@ -124,15 +124,11 @@ impl Service {
                 .map_err(|error| super::problem::storage_error(name, &error))?,
             index: orphan.link.index,
             number: Some(number),
-            mode: record.mode,
-            nodst: record.nodst,
-            nopromisc: record.nopromisc,
-            bc_queue_len: Some(record.bc_queue_len),
-            sources: record.sources.clone(),
+            settings: record.settings(),
         };
         let seen = self.engine.adopt_sub(name, adopt)?;
         if let (true, Some(parent)) = (fresh, parent) {
-            self.engine.change_sub(number, vec![Change::BcCutoff(parent.bc_cutoff)])?;
+            self.engine.change_sub(number, vec![SubChange::BcCutoff(parent.bc_cutoff)])?;
         }
         let entry = Entry { config: record.config.clone(), owner: record.owner.clone(), seen };
         if entry.record() != *record

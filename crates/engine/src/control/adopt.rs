@@ -1,12 +1,12 @@
 //! Interfaces that outlive an engine: kept by one, adopted by the next.
 
-use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, SubConfig};
+use umacvlan_core::SubConfig;
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
-use super::make::tap_error;
-use super::place::Place;
+use super::create::tap_error;
+use super::locate::Location;
 use super::sub::SubKey;
 use crate::control::engine::{Adopt, SubId, SubStatus};
 use crate::control::error::Error;
@@ -37,15 +37,7 @@ impl Control {
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
             mtu: Some(link.mtu),
-            settings: MacvlanSettings {
-                mode: adopt.mode,
-                flags: MacvlanFlags::default()
-                    .with(MacvlanFlag::Nodst, adopt.nodst)
-                    .with(MacvlanFlag::Nopromisc, adopt.nopromisc),
-                bcqueuelen: adopt.bc_queue_len,
-                bclim: None,
-                sources: adopt.sources.clone(),
-            },
+            settings: adopt.settings.clone(),
         };
         let place = self.place_of(adopt, link)?;
         let key = self.enlist(at, number, queues, place, config)?;
@@ -65,7 +57,7 @@ impl Control {
         };
         self.parents[at].subs[place].kept = true;
         self.glance_at_groups(key);
-        if let Some(refusal) = self.find_out(key) {
+        if let Some(refusal) = self.resync(key) {
             return Err(Error::refused(name)(refusal));
         }
         self.glance_at_groups(key);
@@ -89,13 +81,13 @@ impl Control {
         Ok(Link { mtu: most, ..link })
     }
 
-    fn place_of(&mut self, adopt: &Adopt, link: Link) -> Result<Place, Error> {
+    fn place_of(&mut self, adopt: &Adopt, link: Link) -> Result<Location, Error> {
         let netns = adopt.netns.id();
         let nsid = match netns == self.home.id() {
             true => None,
             false => Some(self.rtnl.nsid(&adopt.netns)?),
         };
-        Ok(Place { nsid, netns, parent_nsid: self.nsid_in(&adopt.netns), link })
+        Ok(Location { nsid, netns, parent_nsid: self.nsid_in(&adopt.netns), link })
     }
 }
 

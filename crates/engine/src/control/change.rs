@@ -2,25 +2,29 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::{MacvlanFlag, Mode, SubIndex, Switch, SwitchError};
+use umacvlan_core::{Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Rtnl;
 
 use super::Control;
+use super::create::check_printable;
 use super::host_filter::gives_to_host;
-use super::make::check_printable;
 use super::sub::Sub;
-use crate::control::engine::{Change, LinkSet, SubId, SubStatus};
+use crate::control::engine::{LinkAttribute, SubChange, SubId, SubStatus};
 use crate::control::error::Error;
 
 impl Control {
-    pub(crate) fn change_sub(&mut self, number: SubId, changes: Vec<Change>) -> Result<(), Error> {
+    pub(crate) fn change_sub(
+        &mut self,
+        number: SubId,
+        changes: Vec<SubChange>,
+    ) -> Result<(), Error> {
         let key = self.numbered(number)?;
         let Some((at, place)) = self.find(key) else {
             return Err(Error::Stopped);
         };
         let id = key.id;
         if changes.iter().any(gives_to_host) {
-            self.spare_host(at, id);
+            self.release_to_host(at, id);
         }
         let parent = &mut self.parents[at];
         let switch = parent.at;
@@ -38,20 +42,20 @@ impl Control {
     pub(crate) fn set_link(
         &mut self,
         number: SubId,
-        sets: Vec<LinkSet>,
+        sets: Vec<LinkAttribute>,
     ) -> Result<SubStatus, Error> {
         let key = self.numbered(number)?;
         for set in &sets {
-            if let LinkSet::Name(name) = set {
+            if let LinkAttribute::Name(name) = set {
                 check_printable(name)?;
             }
         }
         // What a user has just done there counts already.
-        self.find_out(key);
+        self.resync(key);
         let mut sets = sets.into_iter();
         while let Some(set) = sets.next() {
             let name = sets.as_slice().iter().find_map(|set| match set {
-                LinkSet::Name(name) => Some(name.as_str()),
+                LinkAttribute::Name(name) => Some(name.as_str()),
                 _ => None,
             });
             self.set_one(number, set, name)?;
@@ -62,43 +66,52 @@ impl Control {
 
     /// Sets one thing. `name` is the one that the interface will have, if it will have another: a
     /// move needs that one to be free, and not the present one.
-    fn set_one(&mut self, number: SubId, set: LinkSet, name: Option<&str>) -> Result<(), Error> {
+    fn set_one(
+        &mut self,
+        number: SubId,
+        set: LinkAttribute,
+        name: Option<&str>,
+    ) -> Result<(), Error> {
         // It may have gone with the change before.
         let key = self.numbered(number)?;
         let Some((at, place)) = self.find(key) else {
             return Err(Error::Stopped);
         };
         self.check(at, place, &set)?;
-        if let LinkSet::Up(false) = set {
-            self.spare_host(at, key.id);
+        if let LinkAttribute::Up(false) = set {
+            self.release_to_host(at, key.id);
         }
         let parent = &self.parents[at];
         let sub = &parent.subs[place];
         let (tap, before) = (Arc::clone(&sub.tap), sub.name.clone());
-        if let (LinkSet::Mac(mac), Mode::Passthru, Some(index)) =
+        if let (LinkAttribute::Mac(mac), Mode::Passthru, Some(index)) =
             (&set, sub.mode, parent.addressed())
         {
             // It may refuse, and then nothing has changed.
             self.rtnl.set_mac(index, *mac)?;
         }
         self.visit(&tap, |rtnl, index| perform(rtnl, index, &set, name))?;
-        match self.find_out(key) {
+        match self.resync(key) {
             Some(refusal) => Err(Error::refused(&before)(refusal)),
             None => Ok(()),
         }
     }
 
     /// The rules of macvlan, which a TAP knows nothing of.
-    fn check(&self, at: usize, place: usize, set: &LinkSet) -> Result<(), Error> {
+    fn check(&self, at: usize, place: usize, set: &LinkAttribute) -> Result<(), Error> {
         let parent = &self.parents[at];
         let Sub { id, name, .. } = &parent.subs[place];
         let (id, at) = (*id, parent.at);
         let allowed = match *set {
-            LinkSet::Mac(mac) => {
+            LinkAttribute::Mac(mac) => {
                 parent.workers.ask(move |it| it.switch_at(at).check_mac(id, mac))?
             }
-            LinkSet::Mtu(mtu) => parent.workers.ask(move |it| it.switch_at(at).check_mtu(mtu))?,
-            LinkSet::Up(up) => parent.workers.ask(move |it| it.switch_at(at).check_up(id, up))?,
+            LinkAttribute::Mtu(mtu) => {
+                parent.workers.ask(move |it| it.switch_at(at).check_mtu(mtu))?
+            }
+            LinkAttribute::Up(up) => {
+                parent.workers.ask(move |it| it.switch_at(at).check_up(id, up))?
+            }
             _ => Ok(()),
         };
         allowed.map_err(Error::refused(name))
@@ -108,37 +121,36 @@ impl Control {
 fn perform(
     rtnl: &mut Rtnl,
     index: u32,
-    set: &LinkSet,
+    set: &LinkAttribute,
     name: Option<&str>,
 ) -> Result<(), umacvlan_netlink::Error> {
     match set {
-        LinkSet::Alias(text) => rtnl.set_alias(index, text),
-        LinkSet::Allmulti(on) => rtnl.set_allmulti(index, *on),
-        LinkSet::Mac(mac) => rtnl.set_mac(index, *mac),
-        LinkSet::Mtu(mtu) => rtnl.set_mtu(index, *mtu),
-        LinkSet::Name(name) => rtnl.set_name(index, name),
-        LinkSet::Netns(netns) => match name {
+        LinkAttribute::Alias(text) => rtnl.set_alias(index, text),
+        LinkAttribute::Allmulti(on) => rtnl.set_allmulti(index, *on),
+        LinkAttribute::Mac(mac) => rtnl.set_mac(index, *mac),
+        LinkAttribute::Mtu(mtu) => rtnl.set_mtu(index, *mtu),
+        LinkAttribute::Name(name) => rtnl.set_name(index, name),
+        LinkAttribute::Netns(netns) => match name {
             Some(name) => rtnl.set_netns_as(index, netns, name),
             None => rtnl.set_netns(index, netns),
         },
-        LinkSet::Promisc(on) => rtnl.set_promisc(index, *on),
-        LinkSet::TxQueueLen(frames) => rtnl.set_txqlen(index, *frames),
-        LinkSet::Up(on) => rtnl.set_up(index, *on),
+        LinkAttribute::Promisc(on) => rtnl.set_promisc(index, *on),
+        LinkAttribute::TxQueueLen(frames) => rtnl.set_txqlen(index, *frames),
+        LinkAttribute::Up(on) => rtnl.set_up(index, *on),
     }
 }
 
-fn apply(switch: &mut Switch, id: SubIndex, change: &Change) -> Result<(), SwitchError> {
+fn apply(switch: &mut Switch, id: SubIndex, change: &SubChange) -> Result<(), SwitchError> {
     match *change {
-        Change::AddSource(source) => switch.add_source(id, source),
-        Change::BcCutoff(cutoff) => {
+        SubChange::AddSource(source) => switch.add_source(id, source),
+        SubChange::BcCutoff(cutoff) => {
             switch.set_bc_cutoff(cutoff);
             Ok(())
         }
-        Change::BcQueueLen(frames) => switch.set_bc_queue_len(id, frames),
-        Change::Mode(mode) => switch.set_mode(id, mode),
-        Change::Nodst(on) => switch.set_flag(id, MacvlanFlag::Nodst, on),
-        Change::Nopromisc(on) => switch.set_flag(id, MacvlanFlag::Nopromisc, on),
-        Change::RemoveSource(source) => switch.remove_source(id, source),
-        Change::Sources(ref sources) => switch.set_sources(id, sources),
+        SubChange::BcQueueLen(frames) => switch.set_bc_queue_len(id, frames),
+        SubChange::Flag(flag, on) => switch.set_flag(id, flag, on),
+        SubChange::Mode(mode) => switch.set_mode(id, mode),
+        SubChange::RemoveSource(source) => switch.remove_source(id, source),
+        SubChange::Sources(ref sources) => switch.set_sources(id, sources),
     }
 }

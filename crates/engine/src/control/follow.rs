@@ -6,7 +6,7 @@ use umacvlan_core::{MulticastFilter, SubIndex, SwitchError};
 use umacvlan_netlink::Link;
 
 use super::Control;
-use super::place::Place;
+use super::locate::Location;
 use super::sub::{Seen, SubKey};
 use crate::SwitchId;
 use crate::control::engine::Event;
@@ -48,7 +48,7 @@ impl Control {
     /// An interface is gone from there: find out whether it is gone, or moved.
     pub(super) fn find_again(&mut self, nsid: Option<i32>, index: u32) {
         if let Some(key) = self.sub_at(nsid, index) {
-            self.find_out(key);
+            self.resync(key);
         }
     }
 
@@ -56,11 +56,11 @@ impl Control {
     pub(super) fn lose_namespace(&mut self, nsid: i32) {
         let keys = self.keys(|sub| sub.nsid == Some(nsid));
         self.dying.extend(keys);
-        self.bury();
+        self.reap();
     }
 
     /// Lets go of those whose interface has ended by now.
-    pub(super) fn bury(&mut self) {
+    pub(super) fn reap(&mut self) {
         for key in std::mem::take(&mut self.dying) {
             self.lose_sub(key);
             if self.find(key).is_some() {
@@ -70,7 +70,7 @@ impl Control {
     }
 
     /// Events were lost: looks at everything again.
-    pub(super) fn look_everywhere(&mut self) {
+    pub(super) fn resync_all(&mut self) {
         for at in 0..self.trunks.len() {
             let (index, name) = (self.trunks[at].index, self.trunks[at].name.clone());
             let link = match index {
@@ -85,7 +85,7 @@ impl Control {
         }
         let keys = self.keys(|_| true);
         for key in keys {
-            self.find_out(key);
+            self.resync(key);
         }
     }
 
@@ -97,18 +97,18 @@ impl Control {
             return;
         }
         for step in 0..SWEEP_COUNT.min(keys.len()) {
-            self.find_out(keys[(self.sweep_at + step) % keys.len()]);
+            self.resync(keys[(self.sweep_at + step) % keys.len()]);
         }
         self.sweep_at = (self.sweep_at + SWEEP_COUNT) % keys.len();
     }
 
     /// Finds the interface of a sub-interface, wherever it is, and follows everything about it.
     /// The rule, if one forbids what it looks like.
-    pub(super) fn find_out(&mut self, key: SubKey) -> Option<SwitchError> {
+    pub(super) fn resync(&mut self, key: SubKey) -> Option<SwitchError> {
         let (at, place) = self.find(key)?;
         let sub = &self.parents[at].subs[place];
         let (tap, known) = (Arc::clone(&sub.tap), (sub.netns, sub.parent_nsid));
-        let Some(Place { nsid, netns, parent_nsid, link }) = self.locate(&tap, known) else {
+        let Some(Location { nsid, netns, parent_nsid, link }) = self.locate(&tap, known) else {
             self.lose_sub(key);
             return None;
         };

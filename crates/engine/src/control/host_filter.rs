@@ -8,16 +8,16 @@
 
 use std::io;
 
-use umacvlan_core::SubIndex;
 use umacvlan_core::switch::HostFilterRules;
+use umacvlan_core::{MacvlanFlag, SubIndex};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::bpf::host::HostFilter;
 
 use super::Control;
 use super::parent::Parent;
 #[cfg(doc)]
-use super::uplink::Memberships;
-use crate::control::engine::{Change, HostFilterStatus};
+use super::rx_filter::Memberships;
+use crate::control::engine::{HostFilterStatus, SubChange};
 
 /// The filter of one parent.
 #[derive(Debug, Default)]
@@ -147,7 +147,7 @@ impl Control {
     }
 
     /// Gives the host what a sub-interface takes from it, before the switch lets go of it.
-    pub(super) fn spare_host(&mut self, at: usize, id: SubIndex) {
+    pub(super) fn release_to_host(&mut self, at: usize, id: SubIndex) {
         let Parent { host, workers, name, .. } = &mut self.parents[at];
         host.stale = true;
         if let State::On(filter) = &mut host.state
@@ -187,12 +187,15 @@ impl Control {
     }
 }
 
-/// True for a change after which the host may get more than before.
-pub(super) fn gives_to_host(change: &Change) -> bool {
-    matches!(
-        change,
-        Change::Mode(_) | Change::Nodst(false) | Change::RemoveSource(_) | Change::Sources(_)
-    )
+/// True for a change after which the host may get more frames than before. A flag counts unless it
+/// is known not to.
+pub(super) fn gives_to_host(change: &SubChange) -> bool {
+    use MacvlanFlag::{Nodst, Nopromisc};
+    match change {
+        SubChange::Mode(_) | SubChange::RemoveSource(_) | SubChange::Sources(_) => true,
+        SubChange::Flag(flag, on) => !matches!((flag, on), (Nodst, true) | (Nopromisc, _)),
+        SubChange::AddSource(_) | SubChange::BcCutoff(_) | SubChange::BcQueueLen(_) => false,
+    }
 }
 
 /// The VLANs that the host has devices for on an interface.

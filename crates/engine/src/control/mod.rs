@@ -9,20 +9,20 @@
 
 mod adopt;
 mod change;
+mod create;
 pub mod engine;
 pub mod error;
 mod follow;
-mod groups;
+mod group_cache;
 mod host_filter;
-mod make;
+mod locate;
 mod parent;
-mod place;
-mod reach;
+mod parent_check;
+mod parent_device;
+mod rx_filter;
 mod status;
 mod sub;
-mod suitable;
-mod trunk;
-mod uplink;
+mod uplink_selector;
 mod workers;
 
 use std::sync::Arc;
@@ -37,12 +37,12 @@ use umacvlan_sys::netns::Netns;
 use crate::datapath::worker::{Notice, OnWorker};
 use engine::{EngineOptions, Event, Request};
 use error::Error;
-use groups::Lists;
+use group_cache::GroupCache;
 use parent::Parent;
-pub use reach::{try_af_xdp, why_af_packet};
+pub use parent_check::check_suitable;
+use parent_device::ParentDevice;
 use sub::SubKey;
-pub use suitable::check_suitable;
-use trunk::Trunk;
+pub use uplink_selector::{try_af_xdp, why_af_packet};
 
 /// How often a few sub-interfaces are looked at again, for the changes that no event tells of
 /// (`packet(7)` memberships, `ip maddr`).
@@ -71,7 +71,7 @@ pub(crate) struct Control {
     home: Netns,
     parents: Vec<Parent>,
     /// The interfaces that carry them.
-    trunks: Vec<Trunk>,
+    trunks: Vec<ParentDevice>,
     /// Number of the next trunk; never used twice.
     next_trunk: u64,
     /// Number of the next sub-interface that has no other; above all that there ever were.
@@ -84,7 +84,7 @@ pub(crate) struct Control {
     sweep_at: usize,
     swept: Instant,
     /// The groups of namespaces that were read lately.
-    lists: Lists,
+    lists: GroupCache,
     stop: bool,
 }
 
@@ -119,7 +119,7 @@ impl Control {
             dying: Vec::new(),
             sweep_at: 0,
             swept: Instant::now(),
-            lists: Lists::default(),
+            lists: GroupCache::default(),
             stop: false,
         })
     }
@@ -148,7 +148,7 @@ impl Control {
             if names.contains(&MONITOR) {
                 self.listen();
             }
-            self.bury();
+            self.reap();
             if self.swept.elapsed() >= SWEEP_TIME {
                 self.sweep();
             }
@@ -170,7 +170,7 @@ impl Control {
     fn serve(&mut self) {
         while let Ok((trunk, notice)) = self.notices.try_recv() {
             match notice {
-                Notice::Failed(why) => self.mourn(trunk, &why),
+                Notice::Failed(why) => self.worker_failed(trunk, &why),
                 Notice::Groups(id) => self.mark_groups(SubKey { trunk, id }),
                 Notice::PortGone(id) => self.lose_sub(SubKey { trunk, id }),
             }
@@ -216,7 +216,7 @@ impl Control {
                 }
             }
             E::NamespaceGone { nsid } => self.lose_namespace(nsid),
-            E::Lost => self.look_everywhere(),
+            E::Lost => self.resync_all(),
         }
     }
 

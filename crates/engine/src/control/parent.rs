@@ -7,11 +7,11 @@ use umacvlan_netlink::{Link, LinkFlags};
 
 use super::Control;
 use super::host_filter::{HostSide, vlans_on};
+use super::rx_filter::Memberships;
 use super::sub::{Sub, let_go};
-use super::uplink::Memberships;
 use super::workers::Workers;
 use crate::SwitchId;
-use crate::control::engine::{Event, Lower, ParentOptions};
+use crate::control::engine::{Event, ParentBinding, ParentOptions};
 use crate::control::error::Error;
 use crate::datapath::worker::Worker;
 
@@ -78,7 +78,7 @@ impl Control {
         if self.parents.iter().any(|parent| parent.name == name) {
             return Err(Error::ParentTaken(name));
         }
-        let Lower { link, vlan: path, .. } = self.lower(&name)?;
+        let ParentBinding { link, vlan: path, .. } = self.lower(&name)?;
         // Told of the interface that is missing, and not of what was made of the name.
         let absent = |error| match error {
             Error::ParentAbsent(_) => Error::ParentAbsent(name.clone()),

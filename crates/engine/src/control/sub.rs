@@ -80,12 +80,9 @@ impl Sub {
             name: self.name.clone(),
             parent: parent.to_owned(),
             mac: info.mac(),
-            mode: info.mode(),
+            settings: info.settings().clone(),
             mtu: info.mtu(),
             up: info.up(),
-            nodst: info.nodst(),
-            nopromisc: info.nopromisc(),
-            bc_queue_len: info.bc_queue_len(),
             index: self.index,
             nsid: self.nsid,
             netns: self.netns,
@@ -93,7 +90,6 @@ impl Sub {
             kept: self.kept,
             all_groups: info.filter().accepts_all(),
             groups: info.filter().groups.clone(),
-            sources: info.sources().to_vec(),
             queue_drops: self.link.stats.tx_dropped,
             link: self.link.clone(),
         }
@@ -168,7 +164,7 @@ impl Control {
         let Some((at, place)) = self.find(key) else {
             return;
         };
-        self.spare_host(at, key.id);
+        self.release_to_host(at, key.id);
         let sub = self.parents[at].subs.remove(place);
         // Out of the list meanwhile, so that both can be used.
         let mut parent = self.parents.remove(at);

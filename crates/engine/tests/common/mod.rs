@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 use umacvlan_core::options::{PollMode, PortIo};
 
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{
     EngineOptions, Event, ParentOptions, ParentStatus, SubId, SubOptions, SubStatus,
@@ -116,7 +116,7 @@ impl Lab {
         let options = SubOptions {
             name: name.to_owned(),
             mac: Some(mac(n)),
-            mode,
+            settings: MacvlanSettings::new(mode),
             netns: Some(place.netns.try_clone().unwrap()),
             up: true,
             ..SubOptions::default()

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use umacvlan_core::options::PortIo;
 
-use umacvlan_core::{MacAddr, Mode};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
 use umacvlan_engine::engine::SubOptions;
 use umacvlan_testkit::root_or_skip;
 
@@ -68,7 +68,7 @@ fn a_thousand_sub_interfaces_cost_little() {
         let options = SubOptions {
             name: format!("c{n}"),
             mac: Some(MacAddr::new([2, 0, 0, 0x88, high, low])),
-            mode: Mode::Bridge,
+            settings: MacvlanSettings::new(Mode::Bridge),
             up: true,
             ..SubOptions::default()
         };

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 use umacvlan_core::options::{Backend, PortIo};
 
-use umacvlan_core::Mode;
 use umacvlan_core::offload::VNET_LEN;
+use umacvlan_core::{MacvlanSettings, Mode};
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{ParentOptions, ParentStatus, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
@@ -119,7 +119,7 @@ pub(crate) fn guest(n: u8, place: &Place) -> SubOptions {
     SubOptions {
         name: "s0".to_owned(),
         mac: Some(mac(n)),
-        mode: Mode::Bridge,
+        settings: MacvlanSettings::new(Mode::Bridge),
         netns: Some(place.netns.try_clone().unwrap()),
         up: true,
         ..SubOptions::default()

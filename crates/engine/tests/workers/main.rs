@@ -10,7 +10,7 @@ use std::thread;
 use umacvlan_core::options::PortIo;
 
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Change, Event, LinkSet, ParentStatus};
+use umacvlan_engine::engine::{Event, LinkAttribute, ParentStatus, SubChange};
 use umacvlan_netlink::Link;
 use umacvlan_testkit::root_or_skip;
 
@@ -163,17 +163,17 @@ fn changes_disturb_no_flow_and_reach_every_worker() {
             for round in 0..5 {
                 let sub = lab.add("c1", 10 + round, Mode::Bridge, &guest);
                 let engine = lab.engine();
-                for change in [Change::Mode(Mode::Source), Change::AddSource(mac(0x80))] {
+                for change in [SubChange::Mode(Mode::Source), SubChange::AddSource(mac(0x80))] {
                     engine.change_sub(sub.number, vec![change]).unwrap();
                 }
-                let refused = vec![Change::BcQueueLen(5), Change::Mode(Mode::Passthru)];
+                let refused = vec![SubChange::BcQueueLen(5), SubChange::Mode(Mode::Passthru)];
                 engine.change_sub(sub.number, refused).unwrap_err();
-                assert_eq!(lab.sub("c1").bc_queue_len, 5);
-                let sets = vec![LinkSet::Mac(mac(40 + round)), LinkSet::Mtu(1400)];
+                assert_eq!(lab.sub("c1").settings.bc_queue_len(), 5);
+                let sets = vec![LinkAttribute::Mac(mac(40 + round)), LinkAttribute::Mtu(1400)];
                 let set = engine.set_link(sub.number, sets).unwrap();
                 assert_eq!((set.mac, set.mtu), (mac(40 + round), 1400));
-                engine.set_link(sub.number, vec![LinkSet::Mac(mac(1))]).unwrap_err();
-                engine.set_link(sub.number, vec![LinkSet::Up(false)]).unwrap();
+                engine.set_link(sub.number, vec![LinkAttribute::Mac(mac(1))]).unwrap_err();
+                engine.set_link(sub.number, vec![LinkAttribute::Up(false)]).unwrap();
                 engine.remove_sub(sub.number).unwrap();
             }
             drop(end);

@@ -12,7 +12,7 @@ use umacvlan_core::options::{Backend, PortIo, XdpMode};
 use umacvlan_core::Mode;
 use umacvlan_core::stats::WireStats;
 use umacvlan_engine::Error;
-use umacvlan_engine::engine::{Event, LinkSet, ParentOptions, UplinkKind};
+use umacvlan_engine::engine::{Event, LinkAttribute, ParentOptions, UplinkKind};
 use umacvlan_sys::raw_socket::{self, BATCH};
 use umacvlan_sys::xdp::{XdpAttachMode, XdpProgram};
 use umacvlan_testkit::root_or_skip;
@@ -244,7 +244,7 @@ impl Soak {
 
     fn set_sub_up(&self, up: bool) {
         let number = self.lab.number(&self.sub());
-        self.lab.engine().set_link(number, vec![LinkSet::Up(up)]).unwrap();
+        self.lab.engine().set_link(number, vec![LinkAttribute::Up(up)]).unwrap();
     }
 
     fn set_mtu(&mut self, mtu: u32) {

@@ -6,8 +6,8 @@ use std::thread;
 use umacvlan_core::options::XdpMode;
 use umacvlan_core::options::{Backend, PortIo};
 
-use umacvlan_core::{MacAddr, Mode, Tag};
-use umacvlan_engine::engine::{Change, LinkSet, ParentOptions, SubOptions, UplinkKind};
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Tag};
+use umacvlan_engine::engine::{LinkAttribute, ParentOptions, SubChange, SubOptions, UplinkKind};
 use umacvlan_netlink::Rtnl;
 use umacvlan_testkit::root_or_skip;
 
@@ -60,12 +60,12 @@ fn what_is_redirected_follows_the_switch() {
         lab.add("s1", 1, Mode::Private, &inside);
         let (sub, wire) = (inside.socket("s1"), lab.far.socket("x0"));
         let stack = lab.host.socket(PARENT);
-        lab.engine().set_link(lab.number("s1"), vec![LinkSet::Mac(mac(2))]).unwrap();
+        lab.engine().set_link(lab.number("s1"), vec![LinkAttribute::Mac(mac(2))]).unwrap();
         send(&wire, &frame(mac(2), mac(0xff), 1));
         send(&wire, &frame(mac(1), mac(0xff), 2));
         assert_eq!(next(&sub, PATIENCE), Some(1));
         assert_eq!(all(&stack), [2]);
-        lab.engine().set_link(lab.number("s1"), vec![LinkSet::Up(false)]).unwrap();
+        lab.engine().set_link(lab.number("s1"), vec![LinkAttribute::Up(false)]).unwrap();
         send(&wire, &frame(mac(2), mac(0xff), 3));
         assert_eq!(all(&stack), [3]);
     });
@@ -78,9 +78,11 @@ fn source_mode_hears_what_the_host_gets_too_unless_nodst_takes_it() {
         let options = SubOptions {
             name: "s1".to_owned(),
             mac: Some(mac(1)),
-            mode: Mode::Source,
+            settings: MacvlanSettings {
+                sources: vec![mac(0xff)],
+                ..MacvlanSettings::new(Mode::Source)
+            },
             netns: Some(inside.netns.try_clone().unwrap()),
-            sources: vec![mac(0xff)],
             up: true,
             ..SubOptions::default()
         };
@@ -90,7 +92,9 @@ fn source_mode_hears_what_the_host_gets_too_unless_nodst_takes_it() {
         send(&wire, &frame(mac(0), mac(0xff), 1));
         assert_eq!(next(&sub, PATIENCE), Some(1));
         assert_eq!(all(&stack), [1]);
-        lab.engine().change_sub(lab.number("s1"), vec![Change::Nodst(true)]).unwrap();
+        lab.engine()
+            .change_sub(lab.number("s1"), vec![SubChange::Flag(MacvlanFlag::Nodst, true)])
+            .unwrap();
         send(&wire, &frame(mac(0), mac(0xff), 2));
         send(&wire, &frame(mac(0), mac(9), 3));
         assert_eq!(all(&sub), [2]);

@@ -6,10 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use umacvlan_core::mac::name_hash;
-use umacvlan_core::{
-    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter, ParentInfo,
-    SubConfig, SubIndex, Switch,
-};
+use umacvlan_core::{MacAddr, Mode, MulticastFilter, ParentInfo, SubConfig, SubIndex, Switch};
 
 use super::OfflineSwitch;
 use umacvlan_config::{Config, LinkEntry};
@@ -87,7 +84,7 @@ pub(crate) fn from_config(
     for &(key, entry) in &links {
         let address = entry.spec.address.unwrap_or_else(|| {
             let made = address_from_name(&format!("{parent}/{key}"), &taken);
-            if entry.spec.mode != Mode::Passthru {
+            if entry.spec.settings.mode != Mode::Passthru {
                 offline.notes.push(format!("{key}: address {made} assumed, made from its name"));
             }
             made
@@ -126,19 +123,8 @@ fn choose<'c>(config: &'c Config, wanted: Option<&'c str>) -> Result<&'c str> {
 /// interface joins.
 fn add(switch: &mut Switch, entry: &LinkEntry, address: MacAddr) -> Result<SubIndex> {
     let spec = &entry.spec;
-    let id = switch.add(&SubConfig {
-        mac: address,
-        mtu: spec.mtu,
-        settings: MacvlanSettings {
-            mode: spec.mode,
-            flags: MacvlanFlags::default()
-                .with(MacvlanFlag::Nodst, spec.nodst)
-                .with(MacvlanFlag::Nopromisc, spec.nopromisc),
-            bcqueuelen: spec.bcqueuelen,
-            bclim: spec.bclim,
-            sources: spec.macaddr.clone(),
-        },
-    })?;
+    let id =
+        switch.add(&SubConfig { mac: address, mtu: spec.mtu, settings: spec.settings.clone() })?;
     // A passthru link has the parent's address, whatever `address` is.
     let mac = switch.sub(id).map_or(address, |sub| sub.mac());
     let groups = default_groups(mac).to_vec();

@@ -1,10 +1,7 @@
 //! An [`OfflineSwitch`] from the views of a running daemon.
 
 use anyhow::{Context, Result};
-use umacvlan_core::{
-    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, MulticastFilter, ParentInfo, SubConfig,
-    SubIndex, Switch,
-};
+use umacvlan_core::{MacAddr, MulticastFilter, ParentInfo, SubConfig, SubIndex, Switch};
 
 use super::OfflineSwitch;
 use umacvlan_api::{LinkView, ParentView};
@@ -54,7 +51,6 @@ fn name(link: &LinkView, links: &[&LinkView]) -> String {
 }
 
 fn add(switch: &mut Switch, link: &LinkView) -> Result<SubIndex> {
-    let info = &link.linkinfo.info_data;
     let mac: MacAddr = link.address.as_deref().context("it has no address")?.parse()?;
     let addresses = |texts: &[String]| {
         texts.iter().map(|text| text.parse()).collect::<Result<Vec<MacAddr>, _>>()
@@ -64,15 +60,7 @@ fn add(switch: &mut Switch, link: &LinkView) -> Result<SubIndex> {
         mac,
         // The engine uses the parent's MTU while the link's is larger.
         mtu: Some(link.mtu.min(switch.parent().mtu)),
-        settings: MacvlanSettings {
-            mode: info.mode.parse()?,
-            flags: MacvlanFlags::default()
-                .with(MacvlanFlag::Nodst, info.nodst.unwrap_or_default())
-                .with(MacvlanFlag::Nopromisc, info.nopromisc.unwrap_or_default()),
-            bcqueuelen: Some(info.bcqueuelen),
-            bclim: None,
-            sources: addresses(info.macaddr_data.as_deref().unwrap_or_default())?,
-        },
+        settings: link.linkinfo.info_data.settings()?,
     })?;
     let groups = addresses(&link.umacvlan.groups)?;
     let promisc = flag("PROMISC");

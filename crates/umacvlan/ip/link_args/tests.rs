@@ -1,12 +1,12 @@
 //! Arguments of `link add`, `set` and `del`, and the requests they become.
 
-use umacvlan_core::Mode;
+use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use crate::ip::command::{Command, parse};
 use crate::ip::error::{CommandError, Device};
 use crate::ip::link::LinkCommand;
 use crate::ip::tests::words;
-use umacvlan_api::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+use umacvlan_api::{LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 fn parsed(line: &str) -> Result<LinkCommand, CommandError> {
     match parse(&words(&format!("link {line}")))? {
@@ -29,7 +29,11 @@ fn changed(line: &str) -> (String, LinkChange) {
     }
 }
 
-/// The first line of the error, and the exit status.
+fn only(flag: MacvlanFlag) -> MacvlanFlags {
+    MacvlanFlags::default().with(flag, true)
+}
+
+/// The first line of the complaint, and the status.
 fn refused(line: &str) -> (String, u8) {
     let error = parsed(line).expect_err(line);
     (error.text.lines().next().unwrap_or_default().to_owned(), error.status)
@@ -52,14 +56,17 @@ fn a_new_link_has_what_was_typed_and_nothing_else() {
         address: Some("02:00:00:00:00:01".parse().unwrap()),
         alias: Some("x".into()),
         allmulticast: true,
-        bclim: Some(-1),
-        bcqueuelen: Some(7),
-        macaddr: ["02:00:00:00:00:05", "06:05:04:03:02:01"].map(|mac| mac.parse().unwrap()).into(),
-        mode: Mode::Source,
+        settings: MacvlanSettings {
+            mode: Mode::Source,
+            flags: only(MacvlanFlag::Nodst),
+            bcqueuelen: Some(7),
+            bclim: Some(-1),
+            sources: ["02:00:00:00:00:05", "06:05:04:03:02:01"]
+                .map(|mac| mac.parse().unwrap())
+                .into(),
+        },
         mtu: Some(1280),
         netns: Some("red".into()),
-        nodst: true,
-        nopromisc: false,
         promisc: true,
         txqueuelen: Some(50),
         up: Some(true),
@@ -102,7 +109,7 @@ fn a_change_has_what_was_typed_and_nothing_else() {
         up: Some(false),
         macvlan: Some(MacvlanChange {
             mode: Some(Mode::Passthru),
-            flags: Some(Flags { nodst: false, nopromisc: true }),
+            flags: Some(only(MacvlanFlag::Nopromisc)),
             bcqueuelen: Some(8),
             bclim: None,
             macaddr: None,
@@ -122,8 +129,8 @@ fn flags_replace_each_other_and_null_is_none() {
     let flags =
         |line: &str| changed(&format!("set m0 type macvlan {line}")).1.macvlan.unwrap().flags;
     assert_eq!(flags("mode vepa"), None);
-    assert_eq!(flags("flag null"), Some(Flags::default()));
-    assert_eq!(flags("nodst"), Some(Flags { nodst: true, nopromisc: false }));
+    assert_eq!(flags("flag null"), Some(MacvlanFlags::default()));
+    assert_eq!(flags("nodst"), Some(only(MacvlanFlag::Nodst)));
     assert_eq!(flags("flag nodst flag null"), flags("nod"));
 }
 

@@ -112,19 +112,12 @@ fn addresses(link: &LinkView, style: Style) -> String {
 }
 
 fn macvlan(link: &LinkView, scene: Scene) -> String {
-    let InfoData {
-        mode,
-        nopromisc,
-        nodst,
-        bcqueuelen,
-        usedbcqueuelen,
-        bclim,
-        macaddr_count,
-        macaddr_data,
-    } = &link.linkinfo.info_data;
+    let InfoData { mode, bcqueuelen, usedbcqueuelen, bclim, macaddr_count, macaddr_data, .. } =
+        &link.linkinfo.info_data;
     let mut line = format!("    {} mode {mode} ", link.linkinfo.info_kind);
-    for (word, set) in [("nopromisc ", nopromisc), ("nodst ", nodst)] {
-        line.push_str(if set.unwrap_or_default() { word } else { "" });
+    // In the order of `ip`.
+    for flag in link.linkinfo.info_data.flags().iter().rev() {
+        let _ = write!(line, "{} ", flag.name());
     }
     let _ = write!(line, "bcqueuelen {bcqueuelen} usedbcqueuelen {usedbcqueuelen} ");
     if let Some(bclim) = bclim {

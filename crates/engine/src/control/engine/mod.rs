@@ -12,7 +12,8 @@ use umacvlan_core::MacAddr;
 use umacvlan_sys::eventfd::EventFd;
 
 pub use options::{
-    Absent, Adopt, Change, EngineOptions, LinkSet, Lower, ParentOptions, SubId, SubOptions,
+    AbsentParent, Adopt, EngineOptions, LinkAttribute, ParentBinding, ParentOptions, SubChange,
+    SubId, SubOptions,
 };
 pub use status::{
     Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
@@ -98,7 +99,7 @@ impl Engine {
     ///
     /// # Errors
     /// The name looks like that of a VLAN and is none.
-    pub fn lower(&self, name: &str) -> Result<Lower, Error> {
+    pub fn lower(&self, name: &str) -> Result<ParentBinding, Error> {
         let name = name.to_owned();
         self.ask(move |control| control.lower(&name))?
     }
@@ -155,7 +156,7 @@ impl Engine {
     ///
     /// # Errors
     /// The rules of macvlan forbid it, or there is no such sub-interface.
-    pub fn change_sub(&self, sub: SubId, changes: Vec<Change>) -> Result<(), Error> {
+    pub fn change_sub(&self, sub: SubId, changes: Vec<SubChange>) -> Result<(), Error> {
         self.ask(move |control| control.change_sub(sub, changes))?
     }
 
@@ -165,7 +166,7 @@ impl Engine {
     ///
     /// # Errors
     /// The rules of macvlan forbid it, the kernel refuses it, or there is no such sub-interface.
-    pub fn set_link(&self, sub: SubId, sets: Vec<LinkSet>) -> Result<SubStatus, Error> {
+    pub fn set_link(&self, sub: SubId, sets: Vec<LinkAttribute>) -> Result<SubStatus, Error> {
         self.ask(move |control| control.set_link(sub, sets))?
     }
 

@@ -1,9 +1,9 @@
 //! What the owner of an engine asks for: plain data.
 
 use std::fmt;
-use umacvlan_core::options::Backend;
 
-use umacvlan_core::{MacAddr, Mode, Semantics, VlanPath};
+use umacvlan_core::options::Backend;
+use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::Netns;
 
 use crate::datapath::worker::{OnWorker, WorkerConfig};
@@ -45,12 +45,12 @@ pub struct ParentOptions {
     pub host_hears_all: bool,
     /// What it was last, if it may be absent or unsuitable now: its sub-interfaces are without
     /// carrier until it comes. `None` if it has to be there.
-    pub absent: Option<Absent>,
+    pub absent: Option<AbsentParent>,
 }
 
 /// What is below a parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lower {
+pub struct ParentBinding {
     /// The interface that carries it, if that is there.
     pub link: String,
     /// The tags of its frames there.
@@ -62,7 +62,7 @@ pub struct Lower {
 
 /// What a parent was that may be absent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Absent {
+pub struct AbsentParent {
     /// Its address.
     pub mac: MacAddr,
     /// Its MTU in bytes.
@@ -87,38 +87,28 @@ pub struct SubOptions {
     pub number: Option<SubId>,
     /// The name of its interface, which must be free in its namespace.
     pub name: String,
+    /// Its macvlan settings.
+    pub settings: MacvlanSettings,
     /// Its address, or `None` for a random local one. Passthru takes the parent's.
     pub mac: Option<MacAddr>,
-    /// Its mode.
-    pub mode: Mode,
     /// Its MTU in bytes, or `None` for the parent's.
     pub mtu: Option<u32>,
     /// The namespace it is made for, or `None` for the engine's own.
     pub netns: Option<Netns>,
-    /// Frames from a station on its source list go to source sub-interfaces and nowhere else.
-    pub nodst: bool,
-    /// Passthru: leave the parent's promiscuous setting alone.
-    pub nopromisc: bool,
-    /// Requested length of the broadcast queue in frames, or `None` for the kernel's 1000.
-    pub bc_queue_len: Option<u32>,
-    /// The port-wide `bclim`, or `None` to leave it.
-    pub bc_cutoff: Option<i32>,
-    /// Source mode: the stations it hears.
-    pub sources: Vec<MacAddr>,
-    /// It is given every frame of its siblings' groups, and its parent every frame.
+    /// It receives every multicast group, and its parent every frame.
     pub promisc: bool,
-    /// It listens to every group.
+    /// It receives every multicast group.
     pub allmulti: bool,
     /// Text for people.
     pub alias: Option<String>,
-    /// Frames that may wait for the engine, or `None` for 4096.
+    /// The length of its TX queue in frames, or `None` for 4096.
     pub txqlen: Option<u32>,
     /// Set it up at once.
     pub up: bool,
 }
 
-/// A sub-interface of an engine before this one, whose interface was [kept](super::Engine::keep_sub).
-/// Address, MTU, state and groups are what the interface has; the rest only the owner knows.
+/// A sub-interface of an earlier engine, whose interface was [kept](super::Engine::keep_sub).
+/// Address, MTU, state and groups are those of the interface; the rest only the owner knows.
 #[derive(Debug)]
 pub struct Adopt {
     /// The namespace in which its interface is.
@@ -127,35 +117,24 @@ pub struct Adopt {
     pub index: u32,
     /// Its number, or `None` for the next one that is free.
     pub number: Option<SubId>,
-    /// Its mode.
-    pub mode: Mode,
-    /// Frames from a station on its source list go to source sub-interfaces and nowhere else.
-    pub nodst: bool,
-    /// Passthru: leave the parent's promiscuous setting alone.
-    pub nopromisc: bool,
-    /// Requested length of the broadcast queue in frames, or `None` for the kernel's 1000.
-    pub bc_queue_len: Option<u32>,
-    /// Source mode: the stations it hears.
-    pub sources: Vec<MacAddr>,
+    /// Its macvlan settings.
+    pub settings: MacvlanSettings,
 }
 
-/// A change that the owner of the engine makes to a sub-interface, of what its interface does not
-/// show.
+/// A change of the macvlan settings of a sub-interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Add a station to the source list.
+pub enum SubChange {
+    /// Add an address to the source list.
     AddSource(MacAddr),
     /// The port-wide `bclim`.
     BcCutoff(i32),
     /// The requested length of the broadcast queue in frames.
     BcQueueLen(u32),
+    /// A flag, on or off.
+    Flag(MacvlanFlag, bool),
     /// The mode.
     Mode(Mode),
-    /// `nodst` on or off.
-    Nodst(bool),
-    /// `nopromisc` on or off.
-    Nopromisc(bool),
-    /// Take a station off the source list.
+    /// Remove an address from the source list.
     RemoveSource(MacAddr),
     /// Replace the source list.
     Sources(Vec<MacAddr>),
@@ -164,7 +143,7 @@ pub enum Change {
 /// A change to the interface of a sub-interface, wherever that is. Anybody may make it there, and
 /// the engine follows; made here it is refused beforehand when the rules forbid it.
 #[derive(Debug)]
-pub enum LinkSet {
+pub enum LinkAttribute {
     /// Text for people; empty for none.
     Alias(String),
     /// It listens to every group, or not.
@@ -175,7 +154,7 @@ pub enum LinkSet {
     Mtu(u32),
     /// The name.
     Name(String),
-    /// The namespace. It arrives down, and with the name of a [`LinkSet::Name`] that follows.
+    /// The namespace. It arrives down, and with the name of a [`LinkAttribute::Name`] that follows.
     Netns(Netns),
     /// It is given every frame of its siblings' groups, and its parent every frame; or not.
     Promisc(bool),

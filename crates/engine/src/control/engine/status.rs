@@ -5,7 +5,7 @@ use umacvlan_core::WorkerStats;
 use umacvlan_core::options::XdpMode;
 
 use umacvlan_core::stats::WireStats;
-use umacvlan_core::{MacAddr, Mode, Semantics, VlanPath};
+use umacvlan_core::{MacAddr, MacvlanSettings, Semantics, VlanPath};
 use umacvlan_netlink::Link;
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::ethtool::ReceiveOffloads;
@@ -70,18 +70,12 @@ pub struct SubStatus {
     pub parent: String,
     /// Its address.
     pub mac: MacAddr,
-    /// Its mode.
-    pub mode: Mode,
+    /// Its macvlan settings. Its sources are in ascending order.
+    pub settings: MacvlanSettings,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// True when it is up and forwarding.
     pub up: bool,
-    /// Frames from a station on its source list go to source sub-interfaces and nowhere else.
-    pub nodst: bool,
-    /// Passthru: it leaves the parent's promiscuous setting alone.
-    pub nopromisc: bool,
-    /// Requested length of the broadcast queue in frames.
-    pub bc_queue_len: u32,
     /// The index of its interface in its namespace.
     pub index: u32,
     /// The id of its namespace as the engine's own knows it; `None`: it is the engine's own.
@@ -97,8 +91,6 @@ pub struct SubStatus {
     pub all_groups: bool,
     /// The groups it listens to, in order.
     pub groups: Vec<MacAddr>,
-    /// The stations it hears in source mode, in order.
-    pub sources: Vec<MacAddr>,
     /// Frames that its own kernel queue had no room for, before the engine could read them.
     pub queue_drops: u64,
     /// Everything that the kernel tells about its interface. The counters are the TAP's.

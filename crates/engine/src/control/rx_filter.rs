@@ -12,7 +12,7 @@ use umacvlan_sys::packet::Membership;
 
 use super::Control;
 use super::host_filter::vlans_on;
-use super::trunk::Trunk;
+use super::parent_device::ParentDevice;
 use super::workers::Workers;
 use crate::control::engine::Event;
 use crate::datapath::uplink::{PacketUplink, Uplink};
@@ -75,7 +75,7 @@ impl Control {
             let parents = self.parents.iter().filter(|parent| parent.trunk == number);
             let marks = trunk.marks(parents.clone());
             let served: Vec<VlanPath> = parents.map(|parent| parent.path).collect();
-            let Trunk { reach, workers, name, index, .. } = trunk;
+            let ParentDevice { reach, workers, name, index, .. } = trunk;
             let Some(index) = *index else {
                 continue;
             };

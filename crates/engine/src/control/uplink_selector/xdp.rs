@@ -12,7 +12,7 @@ use umacvlan_sys::xdp::{
     longest_frame,
 };
 
-use super::{Reach, open_sockets};
+use super::{UplinkSelector, open_sockets};
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::workers::Workers;
 use crate::datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS_MAX, XdpUplink};
@@ -44,7 +44,7 @@ impl Drop for Redirect {
     }
 }
 
-impl Reach {
+impl UplinkSelector {
     /// Opens AF_XDP sockets and those beside them for so many workers; `None` if they have to wait
     /// until the interface is up.
     ///

@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use umacvlan_core::ifname::{self, IfNameError};
 use umacvlan_core::options::TAP_QUEUE_LEN;
-use umacvlan_core::{
-    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError,
-};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError};
 use umacvlan_netlink::{Link, OperState};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
+use super::locate::Location;
 use super::parent::Parent;
-use super::place::Place;
 use super::sub::{Seen, Sub, SubKey};
 use super::workers::Workers;
 use crate::control::engine::{SubId, SubOptions, SubStatus, random_mac};
@@ -33,21 +31,14 @@ impl Control {
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
             mtu: Some(link.mtu),
-            settings: MacvlanSettings {
-                mode: options.mode,
-                flags: MacvlanFlags::default()
-                    .with(MacvlanFlag::Nodst, options.nodst)
-                    .with(MacvlanFlag::Nopromisc, options.nopromisc),
-                bcqueuelen: options.bc_queue_len,
-                bclim: None,
-                sources: options.sources.clone(),
-            },
+            // The limit is the parent's, and set when nothing can be refused any more.
+            settings: MacvlanSettings { bclim: None, ..options.settings.clone() },
         };
         let home = self.home.id();
         let link = Link { name: options.name.clone(), ..link };
-        let place = Place { nsid: None, netns: home, parent_nsid: None, link };
+        let place = Location { nsid: None, netns: home, parent_nsid: None, link };
         let key = self.enlist(at, number, queues, place, config)?;
-        if let Err(error) = self.settle_in(key, &options) {
+        if let Err(error) = self.move_and_bring_up(key, &options) {
             self.remove(key);
             return Err(error);
         }
@@ -63,10 +54,10 @@ impl Control {
         at: usize,
         number: SubId,
         queues: Vec<Tap>,
-        place: Place,
+        place: Location,
         config: SubConfig,
     ) -> Result<SubKey, Error> {
-        let Place { nsid, netns, parent_nsid, link } = place;
+        let Location { nsid, netns, parent_nsid, link } = place;
         let queues: Vec<Arc<Tap>> = queues.into_iter().map(Arc::new).collect();
         let tap = Arc::clone(&queues[0]);
         let offloads = tap.enable_offloads().map_err(tap_error(&link.name))?;
@@ -112,7 +103,7 @@ impl Control {
             let switch = self.parents[at].at;
             let ask = move |worker: &mut Worker| *worker.switch_at(switch).parent();
             let parent = self.parents[at].workers.ask(ask)?;
-            match options.mode {
+            match options.settings.mode {
                 Mode::Passthru => (parent.mac, parent.mtu),
                 _ => (options.mac.unwrap_or_else(random_mac), parent.mtu),
             }
@@ -133,12 +124,12 @@ impl Control {
             // A kernel without them does without already.
             let _ = self.rtnl.set_noqueue(link.index);
         }
-        self.dress(link.index, options)?;
+        self.set_attributes(link.index, options)?;
         Ok((queues, Link { mac: Some(mac), mtu, ..link }))
     }
 
     /// What a TAP takes along wherever it goes.
-    fn dress(&mut self, index: u32, options: &SubOptions) -> Result<(), Error> {
+    fn set_attributes(&mut self, index: u32, options: &SubOptions) -> Result<(), Error> {
         self.rtnl.set_txqlen(index, options.txqlen.unwrap_or(TAP_QUEUE_LEN))?;
         // Where it would stay "unknown" until its carrier has changed once.
         self.rtnl.set_operstate(index, OperState::Up)?;
@@ -155,7 +146,7 @@ impl Control {
     }
 
     /// Moves a new sub-interface to its place and sets it up, if that is wanted.
-    fn settle_in(&mut self, key: SubKey, options: &SubOptions) -> Result<(), Error> {
+    fn move_and_bring_up(&mut self, key: SubKey, options: &SubOptions) -> Result<(), Error> {
         let Some((at, place)) = self.find(key) else {
             return Err(Error::Stopped);
         };
@@ -171,15 +162,14 @@ impl Control {
                 }
             })?;
         }
-        self.find_out(key);
+        self.resync(key);
         if options.up {
             self.visit(&tap, |rtnl, index| rtnl.set_up(index, true))?;
-            if let Some(refusal) = self.find_out(key) {
+            if let Some(refusal) = self.resync(key) {
                 return Err(Error::refused(&options.name)(refusal));
             }
         }
-        if let Some(cutoff) = options.bc_cutoff {
-            // The port's own, and so set only when nothing can be refused any more.
+        if let Some(cutoff) = options.settings.bclim {
             let Parent { workers, at, .. } = &self.parents[at];
             let at = *at;
             workers.tell(move |worker| worker.switch_at_mut(at).set_bc_cutoff(cutoff))?;

@@ -1,4 +1,4 @@
-//! [`Reach`]: by which means the wire of a parent is reached.
+//! [`UplinkSelector`]: by which means the wire of a parent is reached.
 //!
 //! Where there is a choice, the best is tried first, and why it was not to be had is kept for those
 //! who ask. What the XDP program redirects follows the switch; where it cannot, or there is none,
@@ -32,14 +32,14 @@ use crate::datapath::uplink::{PacketUplink, Uplink};
 
 /// How one parent's wire is reached, and what has to be kept for it.
 #[derive(Debug)]
-pub(super) struct Reach {
+pub(super) struct UplinkSelector {
     wanted: Backend,
     status: UplinkStatus,
     #[cfg(feature = "af-xdp")]
     xdp: Option<xdp::Redirect>,
 }
 
-impl Reach {
+impl UplinkSelector {
     /// By that means, once there is an interface.
     pub(super) fn new(wanted: Backend) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! [`Trunk`]: an interface with the uplinks and workers that serve every parent on it, tagged or not.
+//! [`ParentDevice`]: an interface with the uplinks and workers that serve every parent on it, tagged or not.
 
 use std::io;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use umacvlan_netlink::Link;
 
 use super::Control;
 use super::parent::{Parent, has_carrier, seen};
-use super::reach::Reach;
-use super::suitable::check_suitable;
+use super::parent_check::check_suitable;
+use super::uplink_selector::UplinkSelector;
 use super::workers::Workers;
-use crate::control::engine::{Event, Lower, ParentOptions};
+use crate::control::engine::{Event, ParentBinding, ParentOptions};
 use crate::control::error::Error;
 use crate::datapath::uplink::Uplink;
 use crate::datapath::worker::{Notifier, Worker, WorkerConfig};
 
 /// An interface that carries parents. There is one at least.
-pub(super) struct Trunk {
+pub(super) struct ParentDevice {
     /// That of the notices of its workers; never used twice.
     pub(super) number: u64,
     /// The name of its interface.
@@ -30,14 +30,14 @@ pub(super) struct Trunk {
     /// How its workers were asked to run.
     pub(super) configs: Vec<WorkerConfig>,
     pub(super) workers: Arc<Workers>,
-    pub(super) reach: Reach,
+    pub(super) reach: UplinkSelector,
     /// Frames that the rings of its uplinks had no slot for.
     pub(super) ring_drops: u64,
     /// Counted up when a parent comes or goes.
     changes: u64,
 }
 
-impl Trunk {
+impl ParentDevice {
     /// Takes the number of changes that its parents have noted; another one than before if there
     /// was a change, a parent that came or went among them.
     pub(super) fn marks<'p>(&self, parents: impl Iterator<Item = &'p Parent>) -> u64 {
@@ -66,7 +66,7 @@ impl Trunk {
 
 impl Control {
     /// What is below a parent of that name. An interface that has the name is meant always.
-    pub(crate) fn lower(&mut self, name: &str) -> Result<Lower, Error> {
+    pub(crate) fn lower(&mut self, name: &str) -> Result<ParentBinding, Error> {
         let untagged = |link: &str| (link.to_owned(), VlanPath::UNTAGGED);
         let known = self.parents.iter().find(|parent| parent.name == name);
         let known = known.map(|it| (self.trunks[self.trunk_of(it)].name.clone(), it.path));
@@ -77,7 +77,7 @@ impl Control {
         };
         let trunk = self.trunks.iter().find(|trunk| trunk.name == link);
         let workers = trunk.map(|trunk| trunk.configs.clone()).unwrap_or_default();
-        Ok(Lower { link, vlan, workers })
+        Ok(ParentBinding { link, vlan, workers })
     }
 
     /// What is below a parent that is no interface.
@@ -103,7 +103,7 @@ impl Control {
 
     /// The place in the list of the trunk of a parent, which has one always.
     pub(super) fn trunk_of(&self, parent: &Parent) -> usize {
-        let own = |trunk: &Trunk| trunk.number == parent.trunk;
+        let own = |trunk: &ParentDevice| trunk.number == parent.trunk;
         self.trunks.iter().position(own).unwrap_or_default()
     }
 
@@ -132,7 +132,7 @@ impl Control {
             return Err(Error::ParentWorkers { parent: options.name.clone(), count });
         }
         use Error as E;
-        let mut reach = Reach::new(options.backend);
+        let mut reach = UplinkSelector::new(options.backend);
         let found = match self.look_for(link, &mut reach, count) {
             Ok(found) => Some(found),
             Err(
@@ -164,7 +164,7 @@ impl Control {
             attach(&workers, link, uplinks)?;
         }
         self.next_trunk += 1;
-        self.trunks.push(Trunk {
+        self.trunks.push(ParentDevice {
             number,
             name: link.to_owned(),
             index: link_found.map(|link| link.index),
@@ -182,7 +182,7 @@ impl Control {
     fn look_for(
         &mut self,
         name: &str,
-        reach: &mut Reach,
+        reach: &mut UplinkSelector,
         count: usize,
     ) -> Result<(Link, Option<Vec<Uplink>>), Error> {
         let absent = || Error::ParentAbsent(name.to_owned());
@@ -203,7 +203,7 @@ impl Control {
         if self.parents.iter().any(|parent| parent.trunk == number) {
             return;
         }
-        let Trunk { name, workers, mut reach, .. } = self.trunks.remove(at);
+        let ParentDevice { name, workers, mut reach, .. } = self.trunks.remove(at);
         // From now on the host has every frame.
         reach.forget();
         if let Some(Err(error)) = Arc::into_inner(workers).map(Workers::stop) {
@@ -213,7 +213,7 @@ impl Control {
 
     /// A worker has failed. The sub-interfaces stay, so that nothing is pulled from under their
     /// users, but they are dead until their parents are attached again.
-    pub(super) fn mourn(&mut self, number: u64, why: &str) {
+    pub(super) fn worker_failed(&mut self, number: u64, why: &str) {
         let Some(trunk) = self.trunks.iter_mut().find(|trunk| trunk.number == number) else {
             return;
         };
@@ -231,7 +231,7 @@ impl Control {
 
     /// Takes note of what the kernel tells about an interface in our namespace, if it is a trunk.
     pub(super) fn follow_trunk(&mut self, link: &Link) {
-        let named = |trunk: &Trunk| match trunk.index {
+        let named = |trunk: &ParentDevice| match trunk.index {
             Some(index) => index == link.index,
             None => trunk.name == link.name,
         };

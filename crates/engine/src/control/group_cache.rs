@@ -20,7 +20,7 @@ const SPARING: u32 = 8;
 
 /// What was last read of each namespace, for as long as that is not read again.
 #[derive(Debug, Default)]
-pub(super) struct Lists(HashMap<NetnsId, List>);
+pub(super) struct GroupCache(HashMap<NetnsId, List>);
 
 /// The groups of every interface of a namespace, by index.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Control {
     pub(super) fn settle_groups(&mut self) {
         let now = Instant::now();
         self.lists.0.retain(|_, list| list.due > now);
-        let mut settled = Lists::default();
+        let mut settled = GroupCache::default();
         for key in self.keys(|sub| sub.groups_stale) {
             let Some(netns) = self.netns_of(key) else {
                 continue;
@@ -110,7 +110,7 @@ impl Control {
 
     /// Gives a sub-interface the groups that `lists` has for it; its namespace is read if it is not
     /// among them.
-    fn take(&mut self, key: SubKey, lists: &mut Lists) {
+    fn take(&mut self, key: SubKey, lists: &mut GroupCache) {
         let Some((at, place)) = self.find(key) else {
             return;
         };

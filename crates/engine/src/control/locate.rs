@@ -9,7 +9,7 @@ use super::sub::SubKey;
 use crate::control::error::Error;
 
 /// Where an interface was found, and what it looked like there.
-pub(super) struct Place {
+pub(super) struct Location {
     /// The id of its namespace, `None` for the engine's own.
     pub(super) nsid: Option<i32>,
     pub(super) netns: NetnsId,
@@ -20,7 +20,7 @@ pub(super) struct Place {
 
 impl Control {
     /// Where a TAP is now; `None` if it is gone. `known` is what was known of it before.
-    pub(super) fn locate(&mut self, tap: &Tap, known: (NetnsId, Option<i32>)) -> Option<Place> {
+    pub(super) fn locate(&mut self, tap: &Tap, known: (NetnsId, Option<i32>)) -> Option<Location> {
         // It may move or be renamed between two questions.
         for _ in 0..4 {
             let netns = Netns::from(tap.namespace().ok()?);
@@ -39,7 +39,7 @@ impl Control {
                     (before, Some(nsid)) if before == id => Some(nsid),
                     _ => self.nsid_in(&netns),
                 };
-                return Some(Place { nsid, netns: id, parent_nsid, link });
+                return Some(Location { nsid, netns: id, parent_nsid, link });
             }
         }
         None
