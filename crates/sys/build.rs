@@ -1,4 +1,4 @@
-//! Compiles the programs for the kernel in `bpf/`, one object each, for the feature `af-xdp`.
+//! Compiles each BPF program of `bpf/` to an object, for the feature `af-xdp`.
 
 use std::env;
 use std::error::Error;
@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What to do about a build that cannot be.
+/// Advice for a build without the tools.
 const ADVICE: &str = "apt install clang libbpf-dev, or build with --no-default-features";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if source.extension().is_some_and(|extension| extension == "c")
             && let Err(why) = compile(&source, &out)
         {
-            // One clear line, where an error of `main` is shown as its `Debug`.
+            // Cargo prints this as a line of text; it would print an error of `main` as `Debug`.
             println!("cargo::error={why}");
         }
     }
@@ -35,8 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn compile(source: &Path, out: &Path) -> Result<(), String> {
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
     let name = source.file_name().unwrap_or_default();
-    // Compiled where it lies and told so, the object does not say where that was: the same source
-    // gives the same object.
+    // Relative paths keep the build folder out of the object: the same source gives the same object.
     let output = Command::new(&clang)
         .current_dir(source.parent().unwrap_or(source))
         .args(["-target", target(), "-O2", "-g", "-fdebug-compilation-dir=."])
@@ -58,12 +57,12 @@ fn compile(source: &Path, out: &Path) -> Result<(), String> {
     if said.contains("file not found") {
         return Err(format!("{clang} lacks headers for {source}: {ADVICE}; {}", first_line(&said)));
     }
-    // All of it: it names lines of our source.
+    // The whole output, because it names source lines.
     let said = said.trim_end().replace('\n', "\ncargo::error=");
     Err(format!("{clang} cannot compile {source}:\ncargo::error={said}"))
 }
 
-/// What the programs are compiled for: the kernel's byte order is the program's.
+/// The BPF target with the byte order of the machine.
 fn target() -> &'static str {
     match env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() {
         Ok("big") => "bpfeb",
@@ -71,7 +70,7 @@ fn target() -> &'static str {
     }
 }
 
-/// Where Debian keeps the kernel's headers of one architecture: the target `bpf` looks in none.
+/// Debian's folder of kernel headers for the architecture, which clang does not search for BPF targets.
 fn headers() -> impl Iterator<Item = PathBuf> {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let folder = PathBuf::from(format!("/usr/include/{arch}-linux-gnu"));

@@ -1,4 +1,4 @@
-//! What happens to interfaces is heard in the engine's namespace, and hearing holds nothing.
+//! A monitor in one namespace receives the events of others, without keeping them alive.
 
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;

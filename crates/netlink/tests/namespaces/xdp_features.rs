@@ -1,11 +1,11 @@
-//! What a driver says that it can do.
+//! The XDP features that a driver reports.
 
 use umacvlan_netlink::{Rtnl, supports_zero_copy};
 use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::{root_or_skip, skip};
 
 #[test]
-fn a_veth_copies_and_what_is_not_there_says_nothing() {
+fn a_veth_has_no_zero_copy_and_an_unknown_interface_is_an_error() {
     if !root_or_skip() {
         return;
     }

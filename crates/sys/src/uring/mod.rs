@@ -383,3 +383,37 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let writer = unsafe { OwnedFd::from_raw_fd(writer) };
     Ok((reader, writer))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ring with its pool; `None` where the kernel has no io_uring.
+    fn ring() -> Option<(Uring, BufferPool)> {
+        let pool = BufferPool::new(2).unwrap();
+        Uring::new(&pool, 2).ok().map(|uring| (uring, pool))
+    }
+
+    #[test]
+    fn the_buffers_of_another_pool_are_refused() {
+        let Some((mut uring, _pool)) = ring() else { return };
+        let mut other = BufferPool::new(2).unwrap();
+        let lend = std::panic::AssertUnwindSafe(|| uring.provide_buffers(&mut other, 2));
+        assert!(std::panic::catch_unwind(lend).is_err());
+    }
+
+    #[test]
+    fn after_a_failed_send_nothing_is_submitted() {
+        let Some((mut uring, _pool)) = ring() else { return };
+        let frame = [0; 60];
+        let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            uring.send(2, |number| match number {
+                0 => (0, 1, false, 0, &frame[..]),
+                _ => panic!("the caller fails"),
+            })
+        }));
+        assert!(failed.is_err());
+        assert!(uring.submit().is_err() && uring.wait(Some(Duration::ZERO)).is_err());
+        assert!(uring.arm(0, 1).is_err() && uring.send(0, |_| (0, 1, false, 0, &[])).is_err());
+    }
+}
