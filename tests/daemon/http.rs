@@ -18,7 +18,7 @@ struct World {
 }
 
 fn world() -> Option<World> {
-    root_or_skip().then(|| World::new())
+    root_or_skip().then(World::new)
 }
 
 impl World {

@@ -40,7 +40,8 @@ impl Macvlan {
         }
         let set = macvlan.flags.unwrap_or_default().iter();
         let required = set.filter_map(|flag| Some((flag, flag.required_mode()?)));
-        for (flag, mode) in required.filter(|(_, mode)| macvlan.mode != Some(*mode)) {
+        let mut misplaced = required.filter(|(_, mode)| macvlan.mode != Some(*mode));
+        if let Some((flag, mode)) = misplaced.next() {
             let text = format!("macvlan: {} flag only valid in {mode} mode", flag.name());
             return Err(CommandError::new(FAILED, format!("{text}\n{}", help::macvlan())));
         }
