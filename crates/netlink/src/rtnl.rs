@@ -46,6 +46,11 @@ impl Rtnl {
             .map_err(|e| Error::new("open a netlink socket in another namespace", e))?
     }
 
+    /// How many requests were sent on this socket: each is a round trip to the kernel.
+    pub const fn requests(&self) -> u32 {
+        self.sequence
+    }
+
     /// Sends a request that does not answer with a list, and returns what came before the
     /// acknowledgement. `action` continues "cannot ..." if the kernel refuses.
     pub(super) fn request(
