@@ -140,7 +140,7 @@ fn links(page: &str) -> impl Iterator<Item = &str> {
 }
 
 fn link_exists(page: &str, target: &str) -> bool {
-    let folder = Path::new(page).parent().unwrap_or(Path::new(""));
+    let folder = Path::new(page).parent().unwrap_or_else(|| Path::new(""));
     Path::new(ROOT).join(folder).join(target).exists()
 }
 

@@ -46,6 +46,11 @@ impl Rtnl {
             .map_err(|e| Error::new("open a netlink socket in another namespace", e))?
     }
 
+    /// How many requests were sent on this socket: each is a round trip to the kernel.
+    pub const fn requests(&self) -> u32 {
+        self.sequence
+    }
+
     /// Sends a request without `NLM_F_DUMP`, and returns the messages before the acknowledgement. In an
     /// error, `action` continues "cannot ...".
     pub(super) fn request(

@@ -1,4 +1,4 @@
-//! What the owner changes of a sub-interface, and of its interface.
+//! Changes that the owner makes: of the settings of a sub-interface, and of its interface.
 
 use std::sync::Arc;
 
@@ -8,123 +8,108 @@ use umacvlan_netlink::Rtnl;
 use super::Control;
 use super::create::check_printable;
 use super::host_filter::gives_to_host;
-use super::sub::Sub;
 use crate::control::engine::{LinkAttribute, SubChange, SubId, SubStatus};
 use crate::control::error::Error;
 
 impl Control {
-    pub(crate) fn change_sub(
-        &mut self,
-        number: SubId,
-        changes: Vec<SubChange>,
-    ) -> Result<(), Error> {
-        let key = self.numbered(number)?;
-        let Some((at, place)) = self.find(key) else {
-            return Err(Error::Stopped);
-        };
-        let id = key.id;
+    pub(crate) fn change_sub(&mut self, id: SubId, changes: Vec<SubChange>) -> Result<(), Error> {
         if changes.iter().any(gives_to_host) {
-            self.release_to_host(at, id);
+            self.release_to_host(id);
         }
-        let parent = &mut self.parents[at];
-        let switch = parent.at;
-        let (done, mode) = parent.workers.tell(move |worker| {
+        let (sub, parent) = self.inventory.sub_and_parent_mut(id)?;
+        let (switch, index) = (parent.switch, sub.index);
+        let (done, settings) = parent.workers.tell(move |worker| {
             let switch = worker.switch_at_mut(switch);
-            let done = changes.iter().try_for_each(|change| apply(switch, id, change));
-            (done, switch.sub(id).map(umacvlan_core::Sub::mode))
+            let done = changes.iter().try_for_each(|change| apply(switch, index, change));
+            (done, switch.sub(index).map(|sub| sub.settings().clone()))
         })?;
-        let sub = &mut parent.subs[place];
-        sub.mode = mode.unwrap_or(sub.mode);
+        if let Some(settings) = settings {
+            sub.settings = settings;
+        }
         parent.memberships.mark();
-        done.map_err(Error::refused(&parent.subs[place].name))
+        done.map_err(Error::refused(&sub.name))
     }
 
     pub(crate) fn set_link(
         &mut self,
-        number: SubId,
-        sets: Vec<LinkAttribute>,
+        id: SubId,
+        attributes: Vec<LinkAttribute>,
     ) -> Result<SubStatus, Error> {
-        let key = self.numbered(number)?;
-        for set in &sets {
-            if let LinkAttribute::Name(name) = set {
+        self.inventory.sub_and_parent(id)?;
+        for attribute in &attributes {
+            if let LinkAttribute::Name(name) = attribute {
                 check_printable(name)?;
             }
         }
-        // What a user has just done there counts already.
-        self.resync(key);
-        let mut sets = sets.into_iter();
-        while let Some(set) = sets.next() {
-            let name = sets.as_slice().iter().find_map(|set| match set {
+        // A change that a user has just made there counts already.
+        self.resync(id);
+        let mut attributes = attributes.into_iter();
+        while let Some(attribute) = attributes.next() {
+            let name = attributes.as_slice().iter().find_map(|next| match next {
                 LinkAttribute::Name(name) => Some(name.as_str()),
                 _ => None,
             });
-            self.set_one(number, set, name)?;
+            self.set_attribute(id, attribute, name)?;
         }
-        self.settle_groups_of(key);
-        self.sub_status(key).ok_or_else(|| Error::NoSuchSub(format!("number {number}")))
+        self.settle_groups_of(id);
+        self.sub_status(id).ok_or_else(|| Error::NoSuchSub(format!("number {id}")))
     }
 
-    /// Sets one thing. `name` is the one that the interface will have, if it will have another: a
-    /// move needs that one to be free, and not the present one.
-    fn set_one(
+    /// Sets one attribute. `name` is the one that the interface will get later, if it will: a move
+    /// needs that name to be free, and not the present one.
+    fn set_attribute(
         &mut self,
-        number: SubId,
-        set: LinkAttribute,
+        id: SubId,
+        attribute: LinkAttribute,
         name: Option<&str>,
     ) -> Result<(), Error> {
-        // It may have gone with the change before.
-        let key = self.numbered(number)?;
-        let Some((at, place)) = self.find(key) else {
-            return Err(Error::Stopped);
-        };
-        self.check(at, place, &set)?;
-        if let LinkAttribute::Up(false) = set {
-            self.release_to_host(at, key.id);
+        // The change before may have ended it.
+        self.check(id, &attribute)?;
+        if let LinkAttribute::Up(false) = attribute {
+            self.release_to_host(id);
         }
-        let parent = &self.parents[at];
-        let sub = &parent.subs[place];
+        let (sub, parent) = self.inventory.sub_and_parent(id)?;
         let (tap, before) = (Arc::clone(&sub.tap), sub.name.clone());
         if let (LinkAttribute::Mac(mac), Mode::Passthru, Some(index)) =
-            (&set, sub.mode, parent.addressed())
+            (&attribute, sub.settings.mode, parent.addressed())
         {
             // It may refuse, and then nothing has changed.
-            self.rtnl.set_mac(index, *mac)?;
+            self.kernel.rtnl.set_mac(index, *mac)?;
         }
-        self.visit(&tap, |rtnl, index| perform(rtnl, index, &set, name))?;
-        match self.resync(key) {
+        self.kernel.visit(&tap, |rtnl, index| perform(rtnl, index, &attribute, name))?;
+        match self.resync(id) {
             Some(refusal) => Err(Error::refused(&before)(refusal)),
             None => Ok(()),
         }
     }
 
-    /// The rules of macvlan, which a TAP knows nothing of.
-    fn check(&self, at: usize, place: usize, set: &LinkAttribute) -> Result<(), Error> {
-        let parent = &self.parents[at];
-        let Sub { id, name, .. } = &parent.subs[place];
-        let (id, at) = (*id, parent.at);
-        let allowed = match *set {
+    /// Checks the rules of macvlan, which a TAP does not have.
+    fn check(&self, id: SubId, attribute: &LinkAttribute) -> Result<(), Error> {
+        let (sub, parent) = self.inventory.sub_and_parent(id)?;
+        let (switch, index, workers) = (parent.switch, sub.index, &parent.workers);
+        let allowed = match *attribute {
             LinkAttribute::Mac(mac) => {
-                parent.workers.ask(move |it| it.switch_at(at).check_mac(id, mac))?
+                workers.ask(move |it| it.switch_at(switch).check_mac(index, mac))?
             }
             LinkAttribute::Mtu(mtu) => {
-                parent.workers.ask(move |it| it.switch_at(at).check_mtu(mtu))?
+                workers.ask(move |it| it.switch_at(switch).check_mtu(mtu))?
             }
             LinkAttribute::Up(up) => {
-                parent.workers.ask(move |it| it.switch_at(at).check_up(id, up))?
+                workers.ask(move |it| it.switch_at(switch).check_up(index, up))?
             }
             _ => Ok(()),
         };
-        allowed.map_err(Error::refused(name))
+        allowed.map_err(Error::refused(&sub.name))
     }
 }
 
 fn perform(
     rtnl: &mut Rtnl,
     index: u32,
-    set: &LinkAttribute,
+    attribute: &LinkAttribute,
     name: Option<&str>,
 ) -> Result<(), umacvlan_netlink::Error> {
-    match set {
+    match attribute {
         LinkAttribute::Alias(text) => rtnl.set_alias(index, text),
         LinkAttribute::Allmulti(on) => rtnl.set_allmulti(index, *on),
         LinkAttribute::Mac(mac) => rtnl.set_mac(index, *mac),
@@ -140,17 +125,17 @@ fn perform(
     }
 }
 
-fn apply(switch: &mut Switch, id: SubIndex, change: &SubChange) -> Result<(), SwitchError> {
+fn apply(switch: &mut Switch, index: SubIndex, change: &SubChange) -> Result<(), SwitchError> {
     match *change {
-        SubChange::AddSource(source) => switch.add_source(id, source),
+        SubChange::AddSource(source) => switch.add_source(index, source),
         SubChange::BcCutoff(cutoff) => {
             switch.set_bc_cutoff(cutoff);
             Ok(())
         }
-        SubChange::BcQueueLen(frames) => switch.set_bc_queue_len(id, frames),
-        SubChange::Flag(flag, on) => switch.set_flag(id, flag, on),
-        SubChange::Mode(mode) => switch.set_mode(id, mode),
-        SubChange::RemoveSource(source) => switch.remove_source(id, source),
-        SubChange::Sources(ref sources) => switch.set_sources(id, sources),
+        SubChange::BcQueueLen(frames) => switch.set_bc_queue_len(index, frames),
+        SubChange::Flag(flag, on) => switch.set_flag(index, flag, on),
+        SubChange::Mode(mode) => switch.set_mode(index, mode),
+        SubChange::RemoveSource(source) => switch.remove_source(index, source),
+        SubChange::Sources(ref sources) => switch.set_sources(index, sources),
     }
 }

@@ -1,4 +1,4 @@
-//! Sub-interfaces are made.
+//! Making sub-interfaces.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use umacvlan_netlink::{Link, OperState};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
-use super::locate::Location;
-use super::parent::Parent;
-use super::sub::{Seen, Sub, SubKey};
+use super::inventory::ParentId;
+use super::kernel::Location;
+use super::sub::{Seen, Sub};
 use super::workers::Workers;
 use crate::control::engine::{SubId, SubOptions, SubStatus, random_mac};
 use crate::control::error::Error;
@@ -24,183 +24,178 @@ impl Control {
         parent: &str,
         options: SubOptions,
     ) -> Result<SubStatus, Error> {
-        let at = self.parent_at(parent)?;
+        let parent = self.inventory.parent_named(parent)?;
         check_name(&options.name)?;
-        let number = self.claim(options.number)?;
-        let (queues, link) = self.make_tap(at, &options)?;
+        let id = self.inventory.claim_sub(options.number)?;
+        let (queues, link) = self.make_tap(parent, &options)?;
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
             mtu: Some(link.mtu),
             // The limit is the parent's, and set when nothing can be refused any more.
             settings: MacvlanSettings { bclim: None, ..options.settings.clone() },
         };
-        let home = self.home.id();
-        let link = Link { name: options.name.clone(), ..link };
-        let place = Location { nsid: None, netns: home, parent_nsid: None, link };
-        let key = self.enlist(at, number, queues, place, config)?;
-        if let Err(error) = self.move_and_bring_up(key, &options) {
-            self.remove(key);
+        let location = self.kernel.at_home(Link { name: options.name.clone(), ..link });
+        self.open_ports((id, parent), queues, location, config)?;
+        if let Err(error) = self.move_and_bring_up(id, &options) {
+            self.remove(id);
             return Err(error);
         }
-        self.settle_groups_of(key);
-        self.sub_status(key).ok_or(Error::Stopped)
+        self.settle_groups_of(id);
+        self.sub_status(id).ok_or(Error::Stopped)
     }
 
-    /// Has the workers serve a TAP, down at first and without groups. There is a queue for each of
-    /// them; or only one, then the first worker reads it and all write to it. That is in order as
-    /// well, but what it sends is the first one's work alone.
-    pub(super) fn enlist(
+    /// Gives the workers the queues of a TAP and adds the sub-interface, down and without groups.
+    /// There is a queue for each worker; or only one, which the first worker reads and all write.
+    /// Frames are in order then, too, but the first worker alone does what the TAP sends.
+    pub(super) fn open_ports(
         &mut self,
-        at: usize,
-        number: SubId,
+        (id, parent): (SubId, ParentId),
         queues: Vec<Tap>,
-        place: Location,
+        location: Location,
         config: SubConfig,
-    ) -> Result<SubKey, Error> {
-        let Location { nsid, netns, parent_nsid, link } = place;
+    ) -> Result<(), Error> {
+        let interface = location.interface();
+        let Location { netns, parent_nsid, link, .. } = location;
         let queues: Vec<Arc<Tap>> = queues.into_iter().map(Arc::new).collect();
         let tap = Arc::clone(&queues[0]);
         let offloads = tap.enable_offloads().map_err(tap_error(&link.name))?;
-        let mode = config.settings.mode;
-        let parent = &mut self.parents[at];
+        let settings = config.settings.clone();
         let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(&tap)));
         let ports = queues.into_iter().map(PortLink::Tap).chain(others);
-        let at = parent.at;
-        let added = parent.workers.give(ports, move |worker, port| {
-            let id = worker.add_to(at, &config, port, offloads)?;
-            Ok((id, worker.switch_at(at).sub(id).map_or(config.mac, umacvlan_core::Sub::mac)))
+        let switch = self.inventory[parent].switch;
+        let workers = &self.inventory[parent].workers;
+        let added = workers.give(ports, move |worker, port| {
+            let index = worker.add_to(switch, &config, port, offloads)?;
+            let sub = worker.switch_at(switch).sub(index);
+            Ok((index, sub.map_or(config.mac, umacvlan_core::Sub::mac)))
         })?;
-        let (id, mac) = agree(&parent.workers, added).map_err(|e| Error::add(&link.name, e))?;
-        parent.subs.push(Sub {
-            number,
+        let (index, mac) = agree(workers, added).map_err(|e| Error::add(&link.name, e))?;
+        self.inventory.add_sub(Sub {
             id,
-            mode,
+            parent,
+            index,
+            settings,
             tap,
             kept: false,
-            nsid,
+            interface,
             netns,
             parent_nsid,
-            index: link.index,
             name: link.name.clone(),
             seen: Seen { mac, mtu: link.mtu, up: false, promisc: false, allmulti: false },
             link,
             groups: Vec::new(),
-            groups_stale: true,
         });
-        Ok(SubKey { trunk: parent.trunk, id })
+        self.groups.mark([id]);
+        Ok(())
     }
 
-    /// A TAP in our own namespace with everything but its final place, and what it looks like.
-    fn make_tap(&mut self, at: usize, options: &SubOptions) -> Result<(Vec<Tap>, Link), Error> {
-        let moves = self.moves(options);
+    /// Makes a TAP in the engine's own namespace with everything but its final place. Returns its
+    /// queues and attributes.
+    fn make_tap(
+        &mut self,
+        parent: ParentId,
+        options: &SubOptions,
+    ) -> Result<(Vec<Tap>, Link), Error> {
         let name = &options.name;
         // One that will move must not be in the way of an interface here with the same name.
-        let first = if moves { format!("um{}", std::process::id()) } else { name.clone() };
-        let count = self.parents[at].workers.count();
+        let first = match self.moves(options) {
+            true => format!("um{}", std::process::id()),
+            false => name.clone(),
+        };
+        let parent = &self.inventory[parent];
+        let count = parent.workers.count();
         let queues = Tap::create_queues(&first, count).map_err(tap_error(name))?;
         let tap = &queues[0];
-        let (mac, mtu) = {
-            let switch = self.parents[at].at;
-            let ask = move |worker: &mut Worker| *worker.switch_at(switch).parent();
-            let parent = self.parents[at].workers.ask(ask)?;
-            match options.settings.mode {
-                Mode::Passthru => (parent.mac, parent.mtu),
-                _ => (options.mac.unwrap_or_else(random_mac), parent.mtu),
-            }
+        let switch = parent.switch;
+        let info = parent.workers.ask(move |it: &mut Worker| *it.switch_at(switch).parent())?;
+        let mac = match options.settings.mode {
+            Mode::Passthru => info.mac,
+            _ => options.mac.unwrap_or_else(random_mac),
         };
-        let link = self.rtnl.link(&first)?.ok_or_else(|| Error::NoSuchSub(name.clone()))?;
-        check_station(name, mac)?;
+        let link = self.kernel.rtnl.link(&first)?.ok_or_else(|| Error::NoSuchSub(name.clone()))?;
+        check_unicast(name, mac)?;
         tap.set_mac(mac).map_err(tap_error(name))?;
-        tap.set_carrier(self.parents[at].carrier).map_err(tap_error(name))?;
+        tap.set_carrier(parent.carrier).map_err(tap_error(name))?;
         // A parent may carry larger frames than any TAP.
-        let mtu = options.mtu.unwrap_or_else(|| mtu.min(link.max_mtu));
-        self.check_mtu(at, name, mtu)?;
+        let mtu = options.mtu.unwrap_or_else(|| info.mtu.min(link.max_mtu));
+        // The rule of the switch comes first: the limits of a TAP give a bare errno.
+        let allowed = parent.workers.ask(move |it| it.switch_at(switch).check_mtu(mtu))?;
+        allowed.map_err(Error::refused(name))?;
         if mtu != link.mtu {
-            self.rtnl.set_mtu(link.index, mtu)?;
+            self.kernel.rtnl.set_mtu(link.index, mtu)?;
         }
         if count > 1 {
             // The kernel makes a discipline for each queue that the TAP might have: 256, with room
-            // for `txqlen` frames each, which is 25 MB. It needs none: a TAP's queue is its own.
-            // A kernel without them does without already.
-            let _ = self.rtnl.set_noqueue(link.index);
+            // for `txqlen` frames each, which is 25 MB. A TAP needs none: it has a queue itself.
+            // A kernel that refuses this makes no disciplines.
+            let _ = self.kernel.rtnl.set_noqueue(link.index);
         }
         self.set_attributes(link.index, options)?;
         Ok((queues, Link { mac: Some(mac), mtu, ..link }))
     }
 
-    /// What a TAP takes along wherever it goes.
+    /// Sets the attributes that a TAP keeps wherever it moves.
     fn set_attributes(&mut self, index: u32, options: &SubOptions) -> Result<(), Error> {
-        self.rtnl.set_txqlen(index, options.txqlen.unwrap_or(TAP_QUEUE_LEN))?;
-        // Where it would stay "unknown" until its carrier has changed once.
-        self.rtnl.set_operstate(index, OperState::Up)?;
+        let rtnl = &mut self.kernel.rtnl;
+        rtnl.set_txqlen(index, options.txqlen.unwrap_or(TAP_QUEUE_LEN))?;
+        // It would stay "unknown" until its carrier changes for the first time.
+        rtnl.set_operstate(index, OperState::Up)?;
         if let Some(text) = &options.alias {
-            self.rtnl.set_alias(index, text)?;
+            rtnl.set_alias(index, text)?;
         }
         if options.promisc {
-            self.rtnl.set_promisc(index, true)?;
+            rtnl.set_promisc(index, true)?;
         }
         if options.allmulti {
-            self.rtnl.set_allmulti(index, true)?;
+            rtnl.set_allmulti(index, true)?;
         }
         Ok(())
     }
 
-    /// Moves a new sub-interface to its place and sets it up, if that is wanted.
-    fn move_and_bring_up(&mut self, key: SubKey, options: &SubOptions) -> Result<(), Error> {
-        let Some((at, place)) = self.find(key) else {
-            return Err(Error::Stopped);
-        };
-        let sub = &self.parents[at].subs[place];
-        let (tap, index) = (Arc::clone(&sub.tap), sub.index);
+    /// Moves a new sub-interface to its namespace and sets it up, if that is wanted.
+    fn move_and_bring_up(&mut self, id: SubId, options: &SubOptions) -> Result<(), Error> {
+        let (sub, _) = self.inventory.sub_and_parent(id)?;
+        let (tap, index) = (Arc::clone(&sub.tap), sub.interface.index);
         if let (true, Some(netns)) = (self.moves(options), &options.netns) {
-            self.rtnl.set_netns_as(index, netns, &options.name).map_err(|source| {
-                match source.errno() {
-                    Some(libc::EEXIST) => {
-                        Error::NameInUse { name: options.name.clone(), place: " in its namespace" }
-                    }
-                    _ => Error::Namespace { name: options.name.clone(), source },
+            let moved = self.kernel.rtnl.set_netns_as(index, netns, &options.name);
+            moved.map_err(|source| match source.errno() {
+                Some(libc::EEXIST) => {
+                    Error::NameInUse { name: options.name.clone(), place: " in its namespace" }
                 }
+                _ => Error::Namespace { name: options.name.clone(), source },
             })?;
         }
-        self.resync(key);
+        self.resync(id);
         if options.up {
-            self.visit(&tap, |rtnl, index| rtnl.set_up(index, true))?;
-            if let Some(refusal) = self.resync(key) {
+            self.kernel.visit(&tap, |rtnl, index| rtnl.set_up(index, true))?;
+            if let Some(refusal) = self.resync(id) {
                 return Err(Error::refused(&options.name)(refusal));
             }
         }
-        if let Some(cutoff) = options.settings.bclim {
-            let Parent { workers, at, .. } = &self.parents[at];
-            let at = *at;
-            workers.tell(move |worker| worker.switch_at_mut(at).set_bc_cutoff(cutoff))?;
+        if let Some(bclim) = options.settings.bclim {
+            let (_, parent) = self.inventory.sub_and_parent(id)?;
+            let switch = parent.switch;
+            parent.workers.tell(move |it| it.switch_at_mut(switch).set_bc_cutoff(bclim))?;
         }
         Ok(())
     }
 
     fn moves(&self, options: &SubOptions) -> bool {
-        options.netns.as_ref().is_some_and(|netns| netns.id() != self.home.id())
-    }
-
-    /// The switch's rule, asked before a TAP's own limits can answer with a bare errno.
-    fn check_mtu(&self, at: usize, name: &str, mtu: u32) -> Result<(), Error> {
-        let Parent { workers, at, .. } = &self.parents[at];
-        let at = *at;
-        let allowed = workers.ask(move |worker| worker.switch_at(at).check_mtu(mtu))?;
-        allowed.map_err(Error::refused(name))
+        options.netns.as_ref().is_some_and(|netns| !self.kernel.is_home(netns.id()))
     }
 }
 
-/// What all workers say of a new sub-interface. The kernel may have had room for the port of one
-/// and not of another: then none has it.
+/// The outcome of adding a sub-interface to all workers. The kernel may have had room for the port
+/// of one and not of another: then it is removed from all.
 fn agree(
     workers: &Workers,
     added: Vec<Result<(SubIndex, MacAddr), AddError>>,
 ) -> Result<(SubIndex, MacAddr), AddError> {
-    let id = added.iter().find_map(|added| added.as_ref().ok().map(|&(id, _)| id));
+    let index = added.iter().find_map(|added| added.as_ref().ok().map(|&(index, _)| index));
     let all: Result<Vec<_>, AddError> = added.into_iter().collect();
-    if let (Err(_), Some(id)) = (&all, id) {
+    if let (Err(_), Some(index)) = (&all, index) {
         // One that has stopped meanwhile has no port left.
-        let _ = workers.tell(move |worker| worker.remove(id));
+        let _ = workers.tell(move |worker| worker.remove(index));
     }
     all.map(|mut all| all.swap_remove(0))
 }
@@ -213,7 +208,7 @@ fn check_name(name: &str) -> Result<(), Error> {
     }
 }
 
-/// What the kernel takes for a name and nobody can mean: nothing at all, which changes nothing, and
+/// Refuses names that the kernel takes and nobody means: the empty one, which changes nothing, and
 /// control characters, which a terminal obeys.
 pub(super) fn check_printable(name: &str) -> Result<(), Error> {
     match name.is_empty() || name.contains(char::is_control) {
@@ -222,7 +217,7 @@ pub(super) fn check_printable(name: &str) -> Result<(), Error> {
     }
 }
 
-fn check_station(name: &str, mac: MacAddr) -> Result<(), Error> {
+fn check_unicast(name: &str, mac: MacAddr) -> Result<(), Error> {
     match mac.is_valid_unicast() {
         true => Ok(()),
         false => Err(Error::refused(name)(SwitchError::NotUnicast(mac))),

@@ -1,21 +1,22 @@
-//! Following what users do to the interfaces of sub-interfaces, in whatever namespace they are.
+//! Following changes that users make to the interfaces of sub-interfaces, in whatever namespace.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use umacvlan_core::{MulticastFilter, SubIndex, SwitchError};
+use umacvlan_core::{Mode, MulticastFilter, SubIndex, SwitchError};
 use umacvlan_netlink::Link;
 
 use super::Control;
-use super::locate::Location;
-use super::sub::{Seen, SubKey};
+use super::inventory::{Interface, ParentId};
+use super::sub::Seen;
 use crate::SwitchId;
-use crate::control::engine::Event;
+use crate::control::engine::{Event, SubId};
 use crate::datapath::worker::Worker;
 
-/// How many sub-interfaces a sweep looks at: a bounded cost, whatever their number.
+/// How many sub-interfaces a sweep reads: a bounded cost, whatever their number.
 const SWEEP_COUNT: usize = 8;
 
-/// What was done on an interface against the rules, and is to be undone.
+/// A change on an interface that is against the rules and has to be reverted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Undo {
     Down,
@@ -24,134 +25,118 @@ enum Undo {
 }
 
 impl Control {
-    /// The sub-interface whose interface is there.
-    pub(super) fn sub_at(&self, nsid: Option<i32>, index: u32) -> Option<SubKey> {
-        self.keys(|sub| sub.nsid == nsid && sub.index == index).first().copied()
-    }
-
-    /// Follows an interface of which an event tells, if it is a sub-interface's. The event tells
-    /// what was, perhaps before a change of our own that would then be undone: what is counts.
-    pub(super) fn follow_link(&mut self, nsid: Option<i32>, index: u32) {
-        let Some(key) = self.sub_at(nsid, index) else {
-            return;
-        };
-        let link = match nsid {
-            None => self.rtnl.link_by_index(index),
-            Some(nsid) => self.rtnl.within(nsid).link_by_index(index),
-        };
-        // One that is gone or has moved has an event of its own.
-        if let Ok(Some(link)) = link {
-            self.follow(key, &link);
+    /// Follows an interface about which there is an event, if it is a sub-interface's. The event
+    /// has the state that was, perhaps before a change of our own, so the state is read again.
+    pub(super) fn follow_interface(&mut self, interface: Interface) {
+        match self.inventory.subs_at(interface)[..] {
+            [] => {}
+            [id] => {
+                // One that is gone or has moved has an event of its own.
+                if let Ok(Some(link)) = self.kernel.link(interface) {
+                    self.follow(id, &link);
+                }
+            }
+            // All but one have moved away.
+            ref several => {
+                for &id in several {
+                    self.resync(id);
+                }
+            }
         }
     }
 
-    /// An interface is gone from there: find out whether it is gone, or moved.
-    pub(super) fn find_again(&mut self, nsid: Option<i32>, index: u32) {
-        if let Some(key) = self.sub_at(nsid, index) {
-            self.resync(key);
-        }
-    }
-
-    /// A namespace has ended, and the interfaces in it are ending, one after the other.
+    /// Notes that a namespace has ended. The interfaces in it are ending, one after the other.
     pub(super) fn lose_namespace(&mut self, nsid: i32) {
-        let keys = self.keys(|sub| sub.nsid == Some(nsid));
-        self.dying.extend(keys);
+        self.reaping.extend(self.inventory.subs_in(nsid));
         self.reap();
     }
 
-    /// Lets go of those whose interface has ended by now.
+    /// Removes the sub-interfaces of ended namespaces whose interface has ended by now.
     pub(super) fn reap(&mut self) {
-        for key in std::mem::take(&mut self.dying) {
-            self.lose_sub(key);
-            if self.find(key).is_some() {
-                self.dying.push(key);
+        for id in std::mem::take(&mut self.reaping) {
+            self.lose_sub(id);
+            if self.inventory.sub(id).is_some() {
+                self.reaping.insert(id);
             }
         }
     }
 
-    /// Events were lost: looks at everything again.
+    /// Reads everything again, because events were lost.
     pub(super) fn resync_all(&mut self) {
-        for at in 0..self.trunks.len() {
-            let (index, name) = (self.trunks[at].index, self.trunks[at].name.clone());
+        for id in self.inventory.device_ids() {
+            let device = &self.inventory[id];
+            let (index, name) = (device.index, device.name.clone());
             let link = match index {
-                Some(index) => self.rtnl.link_by_index(index),
-                None => self.rtnl.link(&name),
+                Some(index) => self.kernel.rtnl.link_by_index(index),
+                None => self.kernel.rtnl.link(&name),
             };
             match (link, index) {
-                (Ok(Some(link)), _) => self.follow_trunk(&link),
-                (Ok(None), Some(index)) => self.lose_trunk(index),
+                (Ok(Some(link)), _) => self.follow_device(&link),
+                (Ok(None), Some(index)) => self.lose_device(index),
                 (Ok(None), None) | (Err(_), _) => {}
             }
         }
-        let keys = self.keys(|_| true);
-        for key in keys {
-            self.resync(key);
+        for id in self.inventory.sub_ids() {
+            self.resync(id);
         }
     }
 
-    /// Looks at a few sub-interfaces again, for the changes that no event tells of.
+    /// Reads a few sub-interfaces again, for the changes without an event.
     pub(super) fn sweep(&mut self) {
-        self.swept = std::time::Instant::now();
-        let keys = self.keys(|_| true);
-        if keys.is_empty() {
-            return;
+        self.swept = Instant::now();
+        for id in self.inventory.next_subs(self.swept_to, SWEEP_COUNT) {
+            self.swept_to = id;
+            self.resync(id);
         }
-        for step in 0..SWEEP_COUNT.min(keys.len()) {
-            self.resync(keys[(self.sweep_at + step) % keys.len()]);
-        }
-        self.sweep_at = (self.sweep_at + SWEEP_COUNT) % keys.len();
     }
 
-    /// Finds the interface of a sub-interface, wherever it is, and follows everything about it.
-    /// The rule, if one forbids what it looks like.
-    pub(super) fn resync(&mut self, key: SubKey) -> Option<SwitchError> {
-        let (at, place) = self.find(key)?;
-        let sub = &self.parents[at].subs[place];
+    /// Locates the interface of a sub-interface and follows everything about it. Returns the rule
+    /// that forbids a change, if one does.
+    pub(super) fn resync(&mut self, id: SubId) -> Option<SwitchError> {
+        let sub = self.inventory.sub(id)?;
         let (tap, known) = (Arc::clone(&sub.tap), (sub.netns, sub.parent_nsid));
-        let Some(Location { nsid, netns, parent_nsid, link }) = self.locate(&tap, known) else {
-            self.lose_sub(key);
+        let Some(location) = self.kernel.locate(&tap, known) else {
+            self.lose_sub(id);
             return None;
         };
-        let sub = &mut self.parents[at].subs[place];
-        (sub.nsid, sub.netns, sub.parent_nsid) = (nsid, netns, parent_nsid);
-        sub.index = link.index;
-        let refusal = self.follow(key, &link);
-        self.mark_groups(key);
+        self.inventory.relocate(id, location.interface());
+        let sub = self.inventory.sub_mut(id)?;
+        (sub.netns, sub.parent_nsid) = (location.netns, location.parent_nsid);
+        let refusal = self.follow(id, &location.link);
+        self.groups.mark([id]);
         refusal
     }
 
     /// Sets an interface to the MTU that its parent imposes.
-    pub(super) fn impose_mtu(&mut self, at: usize, id: SubIndex, mtu: u32) {
-        let Some(sub) = self.parents[at].subs.iter_mut().find(|sub| sub.id == id) else {
+    pub(super) fn impose_mtu(&mut self, parent: ParentId, index: SubIndex, mtu: u32) {
+        let device = self.inventory[parent].device;
+        let id = self.inventory.sub_with_index(device, index);
+        let Some(sub) = id.and_then(|id| self.inventory.sub_mut(id)) else {
             return;
         };
         sub.seen.mtu = mtu;
-        let (tap, name) = (Arc::clone(&sub.tap), sub.name.clone());
-        if let Err(error) = self.visit(&tap, |rtnl, index| rtnl.set_mtu(index, mtu)) {
-            self.trouble(format!("{name} keeps an MTU larger than its parent's: {error}"));
+        if let Err(error) = self.kernel.visit(&sub.tap, |rtnl, index| rtnl.set_mtu(index, mtu)) {
+            let what = format!("{} keeps an MTU larger than its parent's: {error}", sub.name);
+            self.events.trouble(what);
         }
     }
 
-    /// Takes over what an interface looks like; what the rules forbid is undone, and the last such
-    /// rule returned.
-    fn follow(&mut self, key: SubKey, link: &Link) -> Option<SwitchError> {
-        let (at, place) = self.find(key)?;
-        let parent = &mut self.parents[at];
-        let sub = &mut parent.subs[place];
+    /// Applies the state of an interface to the switch. What the rules forbid is reverted, and the
+    /// last such rule returned.
+    fn follow(&mut self, id: SubId, link: &Link) -> Option<SwitchError> {
+        let (sub, parent) = self.inventory.sub_and_parent_mut(id).ok()?;
         let (before, now) = (sub.seen, Seen::of(link));
         sub.link.clone_from(link);
         if before == now && sub.name == link.name {
             return None;
         }
         sub.name.clone_from(&link.name);
-        let id = key.id;
-        let switch = parent.at;
+        let (switch, index) = (parent.switch, sub.index);
         // A worker that has stopped follows nothing.
-        let apply = move |worker: &mut Worker| apply(worker, (switch, id), before, now);
-        let undone = parent.workers.tell(apply).ok()?;
-        let sub = &mut parent.subs[place];
+        let apply = move |worker: &mut Worker| apply(worker, (switch, index), before, now);
+        let refused = parent.workers.tell(apply).ok()?;
         sub.seen = now;
-        for (undo, _) in &undone {
+        for (undo, _) in &refused {
             match undo {
                 Undo::Down => sub.seen.up = false,
                 Undo::Mac => sub.seen.mac = before.mac,
@@ -159,78 +144,82 @@ impl Control {
             }
         }
         let accepted = sub.seen;
-        let owned = sub.mode == umacvlan_core::Mode::Passthru && accepted.mac != before.mac;
+        let owns = sub.settings.mode == Mode::Passthru && accepted.mac != before.mac;
         parent.memberships.mark();
-        if let (true, Some(index)) = (owned, parent.addressed())
-            && let Err(error) = self.rtnl.set_mac(index, accepted.mac)
+        if let (true, Some(index)) = (owns, parent.addressed())
+            && let Err(error) = self.kernel.rtnl.set_mac(index, accepted.mac)
         {
-            self.trouble(format!("the parent of {} does not take its address: {error}", link.name));
+            let name = &link.name;
+            self.events.trouble(format!("the parent of {name} does not take its address: {error}"));
         }
-        for &(undo, refusal) in &undone {
-            self.undo(at, place, undo, refusal);
+        for &(undo, refusal) in &refused {
+            self.undo(id, undo, refusal);
         }
-        self.set_filter(at, place);
+        self.set_filter(id);
         if accepted.up && !before.up {
-            self.mark_groups(key);
+            self.groups.mark([id]);
         }
-        self.tell_change(key);
-        undone.last().map(|&(_, refusal)| refusal)
+        self.report_change(id);
+        refused.last().map(|&(_, refusal)| refusal)
     }
 
-    fn undo(&mut self, at: usize, place: usize, undo: Undo, refusal: SwitchError) {
-        let sub = &self.parents[at].subs[place];
-        let (tap, name, seen) = (Arc::clone(&sub.tap), sub.name.clone(), sub.seen);
-        let number = sub.number;
+    fn undo(&self, id: SubId, undo: Undo, refusal: SwitchError) {
+        let Some(sub) = self.inventory.sub(id) else {
+            return;
+        };
+        let (tap, name, seen) = (&sub.tap, sub.name.clone(), sub.seen);
         let (what, undone) = match undo {
             Undo::Down => {
-                ("set down again", self.visit(&tap, |rtnl, index| rtnl.set_up(index, false)))
+                ("set down again", self.kernel.visit(tap, |rtnl, index| rtnl.set_up(index, false)))
             }
             Undo::Mac => (
                 "given its old address again",
-                self.visit(&tap, |rtnl, index| rtnl.set_mac(index, seen.mac)),
+                self.kernel.visit(tap, |rtnl, index| rtnl.set_mac(index, seen.mac)),
             ),
             Undo::Mtu => (
                 "given its old MTU again",
-                self.visit(&tap, |rtnl, index| rtnl.set_mtu(index, seen.mtu)),
+                self.kernel.visit(tap, |rtnl, index| rtnl.set_mtu(index, seen.mtu)),
             ),
         };
         match undone {
             Ok(()) => {
                 let why = format!("{refusal}; it was {what}");
-                self.tell(Event::Reverted { number, sub: name, why });
+                self.events.send(Event::Reverted { number: id, sub: name, why });
             }
-            Err(error) => {
-                self.trouble(format!("{name}: {refusal}, but it could not be {what}: {error}"))
-            }
+            Err(error) => self
+                .events
+                .trouble(format!("{name}: {refusal}, but it could not be {what}: {error}")),
         }
     }
 
-    pub(super) fn set_filter(&mut self, at: usize, place: usize) {
-        let parent = &mut self.parents[at];
-        let sub = &parent.subs[place];
+    /// Gives the switch the multicast filter of a sub-interface.
+    pub(super) fn set_filter(&mut self, id: SubId) {
+        let Ok((sub, parent)) = self.inventory.sub_and_parent_mut(id) else {
+            return;
+        };
         let filter = MulticastFilter {
             groups: sub.groups.clone(),
             allmulti: sub.seen.allmulti,
             promisc: sub.seen.promisc,
         };
-        let (at, id) = (parent.at, sub.id);
+        let (switch, index) = (parent.switch, sub.index);
         parent.memberships.mark();
         // The only refusal is that of a sub-interface that is gone.
-        let set = move |it: &mut Worker| it.switch_at_mut(at).set_filter(id, filter.clone());
+        let set = move |it: &mut Worker| it.switch_at_mut(switch).set_filter(index, filter.clone());
         let _ = parent.workers.tell(set);
     }
 
-    pub(super) fn tell_change(&mut self, key: SubKey) {
-        if let Some(status) = self.sub_status(key) {
-            self.tell(Event::SubChanged(Box::new(status)));
+    pub(super) fn report_change(&mut self, id: SubId) {
+        if let Some(status) = self.sub_status(id) {
+            self.events.send(Event::SubChanged(Box::new(status)));
         }
     }
 }
 
-/// Brings a worker from what an interface was to what it is, and returns what the rules forbid.
+/// Brings a worker from the state before to the state now, and returns what the rules forbid.
 fn apply(
     worker: &mut Worker,
-    (at, id): (SwitchId, SubIndex),
+    (switch, index): (SwitchId, SubIndex),
     before: Seen,
     now: Seen,
 ) -> Vec<(Undo, SwitchError)> {
@@ -242,16 +231,16 @@ fn apply(
     };
     // Down first: an address may be wrong while it is down.
     if before.up && !now.up {
-        try_to(Undo::Down, worker.set_up(id, false));
+        try_to(Undo::Down, worker.set_up(index, false));
     }
     if before.mac != now.mac {
-        try_to(Undo::Mac, worker.switch_at_mut(at).set_mac(id, now.mac));
+        try_to(Undo::Mac, worker.switch_at_mut(switch).set_mac(index, now.mac));
     }
     if before.mtu != now.mtu {
-        try_to(Undo::Mtu, worker.switch_at_mut(at).set_mtu(id, now.mtu));
+        try_to(Undo::Mtu, worker.switch_at_mut(switch).set_mtu(index, now.mtu));
     }
     if !before.up && now.up {
-        try_to(Undo::Down, worker.set_up(id, true));
+        try_to(Undo::Down, worker.set_up(index, true));
     }
     refused
 }

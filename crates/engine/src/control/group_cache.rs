@@ -1,11 +1,11 @@
-//! The groups that sub-interfaces have joined, followed.
+//! The multicast groups that sub-interfaces have joined.
 //!
-//! The kernel tells those of a whole namespace at once, which takes milliseconds where a thousand
-//! interfaces are. So by itself the control thread reads a namespace again no sooner than after
-//! some times what the last reading took: the first change is followed at once, and a storm of
-//! them costs a bounded part of the thread's time, however many interfaces there are.
+//! The kernel lists those of a whole namespace at once, which takes milliseconds where a thousand
+//! interfaces are. So the control thread reads a namespace again only after some times the duration
+//! of the last reading: the first change is followed at once, and a storm of them costs a bounded
+//! share of the thread's time, however many interfaces there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
@@ -13,25 +13,38 @@ use umacvlan_netlink::all_groups;
 use umacvlan_sys::netns::{Netns, NetnsId};
 
 use super::Control;
-use super::sub::SubKey;
+use crate::control::engine::SubId;
 
 /// How much longer a namespace is left alone than it took to read it.
 const SPARING: u32 = 8;
 
-/// What was last read of each namespace, for as long as that is not read again.
+/// The last reading of each namespace until that may be read again, and who waits for the next.
 #[derive(Debug, Default)]
-pub(super) struct GroupCache(HashMap<NetnsId, List>);
+pub(super) struct GroupCache {
+    lists: Lists,
+    /// Sub-interfaces whose groups may have changed. Some may be gone by now.
+    stale: BTreeSet<SubId>,
+}
+
+type Lists = HashMap<NetnsId, List>;
 
 /// The groups of every interface of a namespace, by index.
 #[derive(Debug)]
 struct List {
     groups: HashMap<u32, Vec<MacAddr>>,
-    /// When it may be read again.
+    /// When the namespace may be read again.
     due: Instant,
 }
 
+impl GroupCache {
+    /// Notes that these sub-interfaces may have joined or left groups.
+    pub(super) fn mark(&mut self, subs: impl IntoIterator<Item = SubId>) {
+        self.stale.extend(subs);
+    }
+}
+
 impl List {
-    /// `None` for a namespace that cannot be read: it is ending.
+    /// Reads a namespace; `None` if that fails, because it is ending.
     fn read(netns: &Netns) -> Option<Self> {
         let begun = Instant::now();
         let mut groups: HashMap<u32, Vec<MacAddr>> = HashMap::new();
@@ -48,91 +61,74 @@ impl List {
 }
 
 impl Control {
-    /// Notes that a sub-interface may have joined or left groups.
-    pub(super) fn mark_groups(&mut self, key: SubKey) {
-        if let Some((at, place)) = self.find(key) {
-            self.parents[at].subs[place].groups_stale = true;
-        }
-    }
-
-    /// Reads the groups again of all that may have others by now, and lets them through, except
-    /// where that has to wait.
+    /// Updates the groups of all sub-interfaces that are marked, except where a namespace may not
+    /// be read again yet.
     pub(super) fn settle_groups(&mut self) {
         let now = Instant::now();
-        self.lists.0.retain(|_, list| list.due > now);
-        let mut settled = GroupCache::default();
-        for key in self.keys(|sub| sub.groups_stale) {
-            let Some(netns) = self.netns_of(key) else {
-                continue;
-            };
-            if !self.lists.0.contains_key(&netns) {
-                self.take(key, &mut settled);
+        self.groups.lists.retain(|_, list| list.due > now);
+        let mut fresh = Lists::new();
+        for id in self.groups.stale.clone() {
+            match self.inventory.sub(id) {
+                Some(sub) if self.groups.lists.contains_key(&sub.netns) => {}
+                Some(_) => self.update_groups(id, &mut fresh),
+                None => _ = self.groups.stale.remove(&id),
             }
         }
-        self.lists.0.extend(settled.0);
+        self.groups.lists.extend(fresh);
     }
 
-    /// Reads the groups of one sub-interface now, and of others where that costs nothing more.
-    pub(super) fn settle_groups_of(&mut self, key: SubKey) {
-        if let Some(netns) = self.netns_of(key) {
-            self.lists.0.remove(&netns);
+    /// Updates the groups of one sub-interface now, and of others where that costs nothing more.
+    pub(super) fn settle_groups_of(&mut self, id: SubId) {
+        if let Some(sub) = self.inventory.sub(id) {
+            self.groups.lists.remove(&sub.netns);
         }
-        self.mark_groups(key);
+        self.groups.mark([id]);
         self.settle_groups();
     }
 
-    /// Lets through what a sub-interface has joined by what is known of its namespace; soon it is
-    /// looked at again.
-    pub(super) fn glance_at_groups(&mut self, key: SubKey) {
-        let mut lists = std::mem::take(&mut self.lists);
-        self.take(key, &mut lists);
-        self.lists = lists;
-        self.mark_groups(key);
+    /// Updates the groups of a sub-interface from the cache, and marks it, so that its namespace is
+    /// read again soon.
+    pub(super) fn settle_groups_from_cache(&mut self, id: SubId) {
+        let mut lists = std::mem::take(&mut self.groups.lists);
+        self.update_groups(id, &mut lists);
+        self.groups.lists = lists;
+        self.groups.mark([id]);
     }
 
-    /// How long until groups are to be read that may have changed.
+    /// The time until a namespace may be read for a marked sub-interface.
     pub(super) fn groups_due(&self) -> Option<Duration> {
-        let waiting = self.keys(|sub| sub.groups_stale);
-        let due =
-            waiting.into_iter().filter_map(|key| {
-                let list = self.lists.0.get(&self.netns_of(key)?);
-                Some(list.map_or(Duration::ZERO, |list| {
-                    list.due.saturating_duration_since(Instant::now())
-                }))
-            });
+        let now = Instant::now();
+        let due = self.groups.stale.iter().filter_map(|&id| {
+            let list = self.groups.lists.get(&self.inventory.sub(id)?.netns);
+            Some(list.map_or(Duration::ZERO, |list| list.due.saturating_duration_since(now)))
+        });
         due.min()
     }
 
-    fn netns_of(&self, key: SubKey) -> Option<NetnsId> {
-        let (at, place) = self.find(key)?;
-        Some(self.parents[at].subs[place].netns)
-    }
-
-    /// Gives a sub-interface the groups that `lists` has for it; its namespace is read if it is not
-    /// among them.
-    fn take(&mut self, key: SubKey, lists: &mut GroupCache) {
-        let Some((at, place)) = self.find(key) else {
+    /// Gives a sub-interface the groups that `lists` has for it, after reading its namespace if
+    /// that is not among them.
+    fn update_groups(&mut self, id: SubId, lists: &mut Lists) {
+        self.groups.stale.remove(&id);
+        let Some(sub) = self.inventory.sub_mut(id) else {
             return;
         };
-        let sub = &mut self.parents[at].subs[place];
-        sub.groups_stale = false;
-        // A TAP that is gone has no groups, and its own event tells.
+        // A TAP that is gone has no groups, and an event of its own.
         let Ok(netns) = sub.tap.namespace().map(Netns::from) else {
             return;
         };
-        let id = netns.id();
-        if !lists.0.contains_key(&id) {
-            lists.0.extend(List::read(&netns).map(|list| (id, list)));
+        let place = netns.id();
+        if !lists.contains_key(&place) {
+            lists.extend(List::read(&netns).map(|list| (place, list)));
         }
-        let Some(list) = lists.0.get(&id) else {
+        let Some(list) = lists.get(&place) else {
             return;
         };
-        let groups = list.groups.get(&sub.index).cloned().unwrap_or_default();
+        let groups = list.groups.get(&sub.interface.index).cloned().unwrap_or_default();
         if groups == sub.groups {
             return;
         }
         sub.groups = groups;
-        self.set_filter(at, place);
-        self.tell_change(key);
+        self.set_filter(id);
+        self.report_change(id);
     }
 }

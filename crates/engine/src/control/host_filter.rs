@@ -1,31 +1,34 @@
-//! What the host of a parent does not get, because a macvlan in the kernel would have consumed it.
+//! The host filter: it hides from the host of a parent the frames that the kernel's macvlan would
+//! have consumed.
 //!
-//! The switch says what that is, a program in the kernel does it where there may be one. The
-//! filter follows the switch, in an order in which no frame is lost to both: what the host gets
-//! again it gets before the switch lets go of it, and what it no longer gets it loses after the
-//! switch has taken it. A user who sets his interface down is only followed: frames for it that
-//! come meanwhile are lost, as they would have been a moment before.
+//! The switch has the rules, and a program in the kernel applies them where that is possible. The
+//! filter follows the switch in an order in which no frame is lost to both: the host gets a frame
+//! again before the switch stops taking it, and no longer after the switch takes it. A user who
+//! sets his interface down is only followed: frames for it that come meanwhile are lost, as they
+//! would have been a moment before.
 
 use std::io;
 
+use umacvlan_core::MacvlanFlag;
 use umacvlan_core::switch::HostFilterRules;
-use umacvlan_core::{MacvlanFlag, SubIndex};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::bpf::host::HostFilter;
 
 use super::Control;
+use super::inventory::ParentId;
 use super::parent::Parent;
 #[cfg(doc)]
 use super::rx_filter::Memberships;
-use crate::control::engine::{HostFilterStatus, SubChange};
+use crate::control::engine::{HostFilterStatus, SubChange, SubId};
+use crate::datapath::worker::Worker;
 
 /// The filter of one parent.
 #[derive(Debug, Default)]
 pub(super) struct HostSide {
     state: State,
-    /// It hides less than the switch says.
+    /// It hides less than the rules of the switch say.
     stale: bool,
-    /// The changes of sub-interfaces that it knows, as [`Memberships::marks`] counts them.
+    /// The changes of sub-interfaces that it has, as [`Memberships::marks`] counts them.
     known: u64,
     /// VLANs of the host have come or gone.
     vlans_stale: bool,
@@ -33,16 +36,16 @@ pub(super) struct HostSide {
 
 #[derive(Debug, Default)]
 enum State {
-    /// There is nobody for whom something could be hidden.
+    /// There is no sub-interface, so nothing is hidden.
     #[default]
     Idle,
     On(Box<HostFilter>),
-    /// There is none, and why.
+    /// There is no filter, and why.
     Off(String),
 }
 
 impl HostSide {
-    /// For a parent whose host is to hear everything, or only what is its own.
+    /// For a parent whose host gets every frame, or only its own.
     pub(super) fn new(hears_all: bool) -> Self {
         let state = match hears_all {
             true => State::Off("the host is to hear everything".to_owned()),
@@ -51,12 +54,12 @@ impl HostSide {
         Self { state, stale: false, known: 0, vlans_stale: true }
     }
 
-    /// Gives the host everything, and says why from now on.
+    /// Gives the host everything from now on, for this reason.
     pub(super) fn end(&mut self, why: &str) {
         self.state = State::Off(why.to_owned());
     }
 
-    /// The interface has gone, and the filter with it; another one may take one again.
+    /// Notes that the interface has gone, and the filter with it. Another one may get one again.
     pub(super) fn forget(&mut self) {
         if let State::On(_) = self.state {
             self.state = State::Idle;
@@ -72,12 +75,12 @@ impl HostSide {
         }
     }
 
-    /// Hides what the view says, with the filter there is or a new one.
-    fn show(&mut self, name: &str, view: &HostFilterRules) -> io::Result<()> {
+    /// Hides what the rules say, with the filter there is or a new one.
+    fn show(&mut self, name: &str, rules: &HostFilterRules) -> io::Result<()> {
         match &mut self.state {
-            State::On(filter) => filter.set_rules(view),
+            State::On(filter) => filter.set_rules(rules),
             State::Idle => {
-                match HostFilter::attach(name, view) {
+                match HostFilter::attach(name, rules) {
                     Ok(filter) => self.state = State::On(Box::new(filter)),
                     Err(error) => self.end(&reason(&error)),
                 }
@@ -86,16 +89,26 @@ impl HostSide {
             State::Off(_) => Ok(()),
         }
     }
+
+    /// Leaves to the host the VLANs that it has devices for, if they may have changed.
+    fn settle_vlans(&mut self, vlans: impl FnOnce() -> io::Result<Vec<u16>>) -> io::Result<()> {
+        match &mut self.state {
+            State::On(filter) if std::mem::take(&mut self.vlans_stale) => {
+                filter.set_vlans(&vlans()?)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Control {
-    /// Brings every filter up to date with its switch, where sub-interfaces have changed.
+    /// Updates the filter of every parent whose sub-interfaces have changed.
     pub(super) fn settle_host_filters(&mut self) {
-        for at in 0..self.parents.len() {
+        for id in self.inventory.parent_ids() {
             let Parent { host, memberships, index, subs, workers, path, .. } =
-                &mut self.parents[at];
+                &mut self.inventory[id];
             if !path.is_untagged() {
-                // A host without a device for the VLAN has no use for its frames.
+                // A host without a device for the VLAN does not use its frames.
                 continue;
             }
             let changed = host.known != memberships.marks();
@@ -109,82 +122,75 @@ impl Control {
             let (true, Some(index)) = (stale, *index) else {
                 continue;
             };
-            // A worker that has stopped has told so.
-            if let Ok(view) = workers.ask(|worker| worker.switch().host_filter_rules()) {
-                self.show_host(at, index, &view);
+            // A worker that has stopped has reported it.
+            if let Ok(rules) = workers.ask(|worker| worker.switch().host_filter_rules()) {
+                self.show_host(id, index, &rules);
             }
         }
     }
 
-    fn show_host(&mut self, at: usize, index: u32, view: &HostFilterRules) {
-        // By its name of now. One that is gone is told of by an event.
-        let Ok(Some(link)) = self.rtnl.link_by_index(index) else {
+    fn show_host(&mut self, id: ParentId, index: u32, rules: &HostFilterRules) {
+        // By its name of now. One that is gone has an event of its own.
+        let Ok(Some(link)) = self.kernel.rtnl.link_by_index(index) else {
             return;
         };
-        let host = &mut self.parents[at].host;
+        let host = &mut self.inventory[id].host;
         host.stale = false;
-        let shown = host.show(&link.name, view);
-        let shown = shown.and_then(|()| self.settle_vlans(at, index));
+        let shown = host.show(&link.name, rules);
+        let shown =
+            shown.and_then(|()| host.settle_vlans(|| vlans_on(&mut self.kernel.rtnl, index)));
         if let Err(error) = shown {
-            self.parents[at].host.end(&error.to_string());
-            self.trouble(format!(
-                "the host of {} hears what is not its own from now on: {error}",
-                link.name
-            ));
+            host.end(&error.to_string());
+            self.events.trouble(gets_everything(&link.name, &error));
         }
     }
 
-    /// Leaves to the host the VLANs that it has devices for.
-    fn settle_vlans(&mut self, at: usize, index: u32) -> io::Result<()> {
-        let HostSide { state: State::On(filter), vlans_stale, .. } = &mut self.parents[at].host
-        else {
-            return Ok(());
+    /// Gives the host the frames of a sub-interface, before the switch stops taking them.
+    pub(super) fn release_to_host(&mut self, id: SubId) {
+        let Ok((sub, parent)) = self.inventory.sub_and_parent_mut(id) else {
+            return;
         };
-        if !std::mem::take(vlans_stale) {
-            return Ok(());
-        }
-        filter.set_vlans(&vlans_on(&mut self.rtnl, index)?)
-    }
-
-    /// Gives the host what a sub-interface takes from it, before the switch lets go of it.
-    pub(super) fn release_to_host(&mut self, at: usize, id: SubIndex) {
-        let Parent { host, workers, name, .. } = &mut self.parents[at];
+        let (Parent { host, workers, name, .. }, index) = (parent, sub.index);
         host.stale = true;
+        let rules = move |it: &mut Worker| it.switch().host_filter_rules_without(Some(index));
         if let State::On(filter) = &mut host.state
-            // A worker that has stopped has told so.
-            && let Ok(view) = workers.ask(move |worker| worker.switch().host_filter_rules_without(Some(id)))
-            && let Err(error) = filter.set_rules(&view)
+            // A worker that has stopped has reported it.
+            && let Ok(rules) = workers.ask(rules)
+            && let Err(error) = filter.set_rules(&rules)
         {
             host.end(&error.to_string());
-            let what = format!("the host of {name} hears what is not its own from now on: {error}");
-            self.trouble(what);
+            self.events.trouble(gets_everything(name, &error));
         }
     }
 
-    /// A VLAN of the host has come, on one of the parents or not.
+    /// Notes that a VLAN device of the host has come, on one of the parents or not.
     pub(super) fn follow_vlan(&mut self, link: &Link) {
         if link.vlan.is_some() {
             let below = |index: Option<u32>| index.is_some() && index == link.lower;
-            for parent in self.parents.iter_mut().filter(|parent| below(parent.index)) {
+            for parent in self.inventory.parents_mut().filter(|parent| below(parent.index)) {
                 parent.host.vlans_stale = true;
             }
-            for trunk in self.trunks.iter_mut().filter(|trunk| below(trunk.index)) {
-                trunk.reach.mark_vlans(true);
+            for device in self.inventory.devices_mut().filter(|device| below(device.index)) {
+                device.uplink.mark_vlans(true);
             }
         }
     }
 
-    /// An interface of ours has gone, and may have been a VLAN.
+    /// Notes that an interface of the host has gone, which may have been a VLAN device.
     pub(super) fn lose_vlan(&mut self) {
-        for trunk in &mut self.trunks {
-            trunk.reach.mark_vlans(false);
+        for device in self.inventory.devices_mut() {
+            device.uplink.mark_vlans(false);
         }
-        for parent in &mut self.parents {
+        for parent in self.inventory.parents_mut() {
             if let State::On(filter) = &parent.host.state {
                 parent.host.vlans_stale |= filter.has_vlans();
             }
         }
     }
+}
+
+fn gets_everything(parent: &str, error: &io::Error) -> String {
+    format!("the host of {parent} hears what is not its own from now on: {error}")
 }
 
 /// True for a change after which the host may get more frames than before. A flag counts unless it

@@ -1,11 +1,13 @@
 //! [`Control`]: the thread that does everything but forwarding.
 //!
 //! It waits in one epoll for three things: requests of the engine's owner, notices of workers, and
-//! what the kernel tells about interfaces in all namespaces ([`Monitor`]). Nothing here keeps a
-//! user's namespace alive: a TAP is found through its own descriptor, visited, and left.
+//! events of the kernel about interfaces in all namespaces ([`Monitor`]). Its state is an
+//! [`Inventory`], which is data, and a [`Kernel`], which has the netlink sockets.
 //!
-//! The kernel's macvlan can refuse a change before it happens. Ours learns of it afterwards, so
-//! what the rules forbid is undone, and told ([`Event::Reverted`]).
+//! The kernel's macvlan refuses a change before it happens. This thread learns of it afterwards, so
+//! a change that the rules forbid is reverted and reported ([`Event::Reverted`]).
+//!
+//! [`Monitor`]: umacvlan_netlink::Monitor
 
 mod adopt;
 mod change;
@@ -15,7 +17,8 @@ pub mod error;
 mod follow;
 mod group_cache;
 mod host_filter;
-mod locate;
+mod inventory;
+mod kernel;
 mod parent;
 mod parent_check;
 mod parent_device;
@@ -25,67 +28,70 @@ mod sub;
 mod uplink_selector;
 mod workers;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use umacvlan_netlink::{Monitor, Rtnl};
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
-use umacvlan_sys::netns::Netns;
 
 use crate::datapath::worker::{Notice, OnWorker};
-use engine::{EngineOptions, Event, Request};
+use engine::{EngineOptions, Event, Request, SubId};
 use error::Error;
 use group_cache::GroupCache;
-use parent::Parent;
+use inventory::{DeviceId, Interface, Inventory};
+use kernel::Kernel;
 pub use parent_check::check_suitable;
-use parent_device::ParentDevice;
-use sub::SubKey;
 pub use uplink_selector::{try_af_xdp, why_af_packet};
 
-/// How often a few sub-interfaces are looked at again, for the changes that no event tells of
-/// (`packet(7)` memberships, `ip maddr`).
+/// How often a few sub-interfaces are read again, for the changes without an event (`packet(7)`
+/// memberships, `ip maddr`).
 const SWEEP_TIME: Duration = Duration::from_secs(1);
 
-/// How often to look whether the interfaces of an ended namespace have ended, too.
-const DYING_TIME: Duration = Duration::from_millis(5);
+/// How often to check whether the interfaces of an ended namespace have ended, too.
+const REAP_TIME: Duration = Duration::from_millis(5);
 
 /// Names in the epoll.
 const BELL: u64 = 0;
 const MONITOR: u64 = 1;
 
-/// Everything the control thread owns.
+/// Everything that the control thread owns.
 pub(crate) struct Control {
+    inventory: Inventory,
+    kernel: Kernel,
+    groups: GroupCache,
     requests: Receiver<Request>,
-    bell: Arc<EventFd>,
-    events: Sender<Event>,
-    /// Notices of workers, each with the number of its trunk.
+    /// Notices of workers, each with the number of its [`DeviceId`].
     notices: Receiver<(u64, Notice)>,
     /// The other end, of which each worker gets a clone.
     notify: Sender<(u64, Notice)>,
+    /// Woken after a request or a notice.
+    bell: Arc<EventFd>,
     epoll: Epoll,
-    monitor: Monitor,
-    rtnl: Rtnl,
-    /// The engine's own namespace.
-    home: Netns,
-    parents: Vec<Parent>,
-    /// The interfaces that carry them.
-    trunks: Vec<ParentDevice>,
-    /// Number of the next trunk; never used twice.
-    next_trunk: u64,
-    /// Number of the next sub-interface that has no other; above all that there ever were.
-    next_sub: u64,
+    events: Events,
     /// Run by each worker before its first turn.
     on_worker: Option<OnWorker>,
-    /// Sub-interfaces whose namespace has ended: no event tells when their interfaces have.
-    dying: Vec<SubKey>,
-    /// Where the sweep goes on.
-    sweep_at: usize,
+    /// Sub-interfaces whose namespace has ended: no event reports when their interfaces end.
+    reaping: BTreeSet<SubId>,
+    /// The last sub-interface that a sweep has read.
+    swept_to: SubId,
     swept: Instant,
-    /// The groups of namespaces that were read lately.
-    lists: GroupCache,
     stop: bool,
+}
+
+/// The events for the engine's owner. Nobody may be listening.
+struct Events(Sender<Event>);
+
+impl Events {
+    fn send(&self, event: Event) {
+        // An error means that the owner has dropped the other end.
+        let _ = self.0.send(event);
+    }
+
+    fn trouble(&self, what: String) {
+        self.send(Event::Trouble { what });
+    }
 }
 
 impl Control {
@@ -96,57 +102,46 @@ impl Control {
         options: EngineOptions,
     ) -> Result<Self, Error> {
         let epoll = Epoll::new().map_err(Error::system("make an epoll"))?;
-        let monitor = Monitor::open().map_err(Error::system("listen to netlink"))?;
-        let home = Netns::current().map_err(Error::system("open this network namespace"))?;
-        let watched = epoll.add(&*bell, BELL).and_then(|()| epoll.add(&monitor, MONITOR));
+        let kernel = Kernel::open()?;
+        let watched = epoll.add(&*bell, BELL).and_then(|()| epoll.add(&kernel.monitor, MONITOR));
         watched.map_err(Error::system("watch for events"))?;
         let (notify, notices) = crossbeam_channel::unbounded();
         Ok(Self {
+            inventory: Inventory::default(),
+            kernel,
+            groups: GroupCache::default(),
             requests,
-            bell,
-            events,
             notices,
             notify,
+            bell,
             epoll,
-            monitor,
-            rtnl: Rtnl::open()?,
-            home,
-            parents: Vec::new(),
-            trunks: Vec::new(),
-            next_trunk: 0,
-            next_sub: 1,
+            events: Events(events),
             on_worker: options.on_worker,
-            dying: Vec::new(),
-            sweep_at: 0,
+            reaping: BTreeSet::new(),
+            swept_to: SubId::default(),
             swept: Instant::now(),
-            lists: GroupCache::default(),
             stop: false,
         })
     }
 
-    /// Serves until [`Control::stop`].
+    /// Works until [`Control::stop`].
     pub(crate) fn run(&mut self) {
         while !self.stop {
-            let due = match self.dying.is_empty() {
-                true => SWEEP_TIME.saturating_sub(self.swept.elapsed()),
-                false => DYING_TIME,
-            };
-            let due = self.groups_due().map_or(due, |groups| groups.min(due));
-            let timeout = (!self.parents.is_empty()).then_some(due);
-            let names = self.epoll.wait(timeout).map(|names| names.collect::<Vec<u64>>());
+            let names = self.epoll.wait(self.timeout()).map(|names| names.collect::<Vec<u64>>());
             let names = match names {
                 Ok(names) => names,
-                // Nothing to wait with is nothing to live for: sub-interfaces go with the workers.
+                // Without epoll nothing works. Sub-interfaces go with the workers.
                 Err(error) => {
-                    return self.trouble(format!("the control thread cannot wait: {error}"));
+                    return self.events.trouble(format!("the control thread cannot wait: {error}"));
                 }
             };
             if names.contains(&BELL) {
                 self.bell.clear();
-                self.serve();
+                self.read_notices();
+                self.do_requests();
             }
             if names.contains(&MONITOR) {
-                self.listen();
+                self.read_monitor();
             }
             self.reap();
             if self.swept.elapsed() >= SWEEP_TIME {
@@ -158,74 +153,84 @@ impl Control {
         }
     }
 
+    /// The time until something is due without an event; `None` without parents.
+    fn timeout(&self) -> Option<Duration> {
+        self.inventory.parents().next()?;
+        let due = match self.reaping.is_empty() {
+            true => SWEEP_TIME.saturating_sub(self.swept.elapsed()),
+            false => REAP_TIME,
+        };
+        Some(self.groups_due().map_or(due, |groups| groups.min(due)))
+    }
+
     /// Removes everything but the interfaces that are kept, and ends the loop.
     pub(crate) fn stop(&mut self) {
-        for mut parent in std::mem::take(&mut self.parents) {
-            parent.let_go_kept();
-            self.take_down(parent);
+        for id in self.inventory.parent_ids() {
+            self.release_kept(id);
+            self.detach(id);
         }
         self.stop = true;
     }
 
-    fn serve(&mut self) {
-        while let Ok((trunk, notice)) = self.notices.try_recv() {
+    fn read_notices(&mut self) {
+        while let Ok((device, notice)) = self.notices.try_recv() {
+            let device = DeviceId(device);
+            let sub = |index| self.inventory.sub_with_index(device, index);
             match notice {
-                Notice::Failed(why) => self.worker_failed(trunk, &why),
-                Notice::Groups(id) => self.mark_groups(SubKey { trunk, id }),
-                Notice::PortGone(id) => self.lose_sub(SubKey { trunk, id }),
+                Notice::Failed(why) => self.worker_failed(device, &why),
+                Notice::Groups(index) => self.groups.mark(sub(index)),
+                Notice::PortGone(index) => {
+                    if let Some(id) = sub(index) {
+                        self.lose_sub(id);
+                    }
+                }
             }
         }
+    }
+
+    fn do_requests(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
             request(self);
         }
     }
 
-    fn listen(&mut self) {
-        let mut heard = Vec::new();
-        if let Err(error) = self.monitor.read(|event| heard.push(event)) {
-            self.trouble(format!("netlink tells no more: {error}"));
+    fn read_monitor(&mut self) {
+        let mut events = Vec::new();
+        if let Err(error) = self.kernel.monitor.read(|event| events.push(event)) {
+            self.events.trouble(format!("netlink tells no more: {error}"));
         }
-        for event in heard {
-            self.hear(event);
-            // Not after the last of many: meanwhile the host would hear too much.
+        for event in events {
+            self.follow_event(event);
+            // After each event and not after the last, or the host would get too much until then.
             self.settle_wire();
         }
     }
 
-    fn hear(&mut self, event: umacvlan_netlink::Event) {
+    fn follow_event(&mut self, event: umacvlan_netlink::Event) {
         use umacvlan_netlink::Event as E;
         match event {
             E::LinkNew { nsid, link } => {
                 if nsid.is_none() {
                     self.follow_vlan(&link);
                     self.note_rival(&link);
-                    self.follow_trunk(&link);
+                    self.follow_device(&link);
                 }
-                self.follow_link(nsid, link.index);
+                self.follow_interface(Interface { nsid, index: link.index });
             }
             E::LinkGone { nsid, index, .. } => {
                 if nsid.is_none() {
                     self.lose_vlan();
-                    self.lose_trunk(index);
+                    self.lose_device(index);
                 }
-                self.find_again(nsid, index);
+                for id in self.inventory.subs_at(Interface { nsid, index }) {
+                    self.resync(id);
+                }
             }
             E::GroupsChanged { nsid, index } => {
-                if let Some(key) = self.sub_at(nsid, index) {
-                    self.mark_groups(key);
-                }
+                self.groups.mark(self.inventory.subs_at(Interface { nsid, index }));
             }
             E::NamespaceGone { nsid } => self.lose_namespace(nsid),
             E::Lost => self.resync_all(),
         }
-    }
-
-    fn tell(&self, event: Event) {
-        // Nobody listens: then nobody wants to know.
-        let _ = self.events.send(event);
-    }
-
-    fn trouble(&self, what: String) {
-        self.tell(Event::Trouble { what });
     }
 }

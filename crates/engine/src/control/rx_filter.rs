@@ -1,9 +1,9 @@
-//! What the parent's receive filter lets in for the sub-interfaces.
+//! The unicast and multicast filter of a parent.
 //!
-//! The same that the kernel's macvlan asks of its parent (`dev_uc_add`, `dev_mc_sync`), by
-//! memberships of the uplink's socket: a driver with an address filter keeps filtering, any other
-//! turns promiscuous by itself, and all of it ends with the socket, however the process ended. Of
-//! several workers it is the first whose socket asks: the filter is the parent's.
+//! It passes the same as under the kernel's macvlan (`dev_uc_add`, `dev_mc_sync`), by memberships of
+//! the uplink's socket: a driver with an address filter keeps filtering, any other turns promiscuous
+//! by itself, and all of it ends with the socket, however the process ended. The socket of the first
+//! worker has the memberships, because the filter is the parent's.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,6 @@ use super::Control;
 use super::host_filter::vlans_on;
 use super::parent_device::ParentDevice;
 use super::workers::Workers;
-use crate::control::engine::Event;
 use crate::datapath::uplink::{PacketUplink, Uplink};
 
 /// The memberships of one uplink.
@@ -23,10 +22,10 @@ pub(super) struct Memberships {
     joined: BTreeSet<Membership>,
     /// True when the sub-interfaces may want others by now.
     stale: bool,
-    /// How often that was noted.
+    /// Counts up with each change of a sub-interface.
     marks: u64,
-    /// True when it has been told that some were refused.
-    told: bool,
+    /// True when it was reported that some were refused.
+    reported: bool,
 }
 
 impl Memberships {
@@ -41,17 +40,15 @@ impl Memberships {
         *self = Self { stale: true, marks: self.marks + 1, ..Self::default() };
     }
 
-    /// How many changes were noted: another number than before if there was one.
+    /// The number of changes so far: another one than before if there was a change.
     pub(super) fn marks(&self) -> u64 {
         self.marks
     }
-}
 
-impl Memberships {
     /// Leaves everything at once. A ring may hold on to the socket for some milliseconds after the
-    /// worker has ended, and the parent is to be as it was when the engine has.
+    /// worker has ended, and the parent must be as it was when the engine has ended.
     pub(super) fn leave(self, workers: &Workers) {
-        // A worker that has stopped has let go of its socket, too.
+        // A worker that has stopped has closed its socket.
         let _ = workers.ask(move |worker| {
             if let Some(packet) = worker.uplink().and_then(Uplink::packet) {
                 settle(packet, self.joined, &BTreeSet::new());
@@ -61,53 +58,52 @@ impl Memberships {
 }
 
 impl Control {
-    /// Divides what comes from the wire between the engine and the host as the switches have it by
+    /// Divides the frames from the wire between the engine and the host as the switches have it
     /// now.
     pub(crate) fn settle_wire(&mut self) {
         self.settle_redirects();
         self.settle_host_filters();
     }
 
-    /// Has every uplink redirect what its sub-interfaces take by now.
+    /// Has every uplink redirect the frames that its sub-interfaces take now.
     fn settle_redirects(&mut self) {
-        for trunk in &mut self.trunks {
-            let number = trunk.number;
-            let parents = self.parents.iter().filter(|parent| parent.trunk == number);
-            let marks = trunk.marks(parents.clone());
+        for id in self.inventory.device_ids() {
+            let on_device = self.inventory.parents_on(id);
+            let parents = on_device.iter().map(|&parent| &self.inventory[parent]);
+            let marks = self.inventory[id].marks(parents.clone());
             let served: Vec<VlanPath> = parents.map(|parent| parent.path).collect();
-            let ParentDevice { reach, workers, name, index, .. } = trunk;
+            let ParentDevice { uplink, workers, name, index, .. } = &mut self.inventory[id];
             let Some(index) = *index else {
                 continue;
             };
-            let settled = reach
+            let settled = uplink
                 .settle(workers, marks, &served)
-                .and_then(|()| reach.settle_vlans(|| vlans_on(&mut self.rtnl, index)));
+                .and_then(|()| uplink.settle_vlans(|| vlans_on(&mut self.kernel.rtnl, index)));
             if let Err(error) = settled {
                 let what = format!("some frames of {name} go the wrong way: {error}");
-                // Nobody listens: then nobody wants to know.
-                let _ = self.events.send(Event::Trouble { what });
+                self.events.trouble(what);
             }
         }
     }
 
-    /// Brings the memberships of every uplink up to date.
+    /// Updates the memberships of every uplink.
     pub(super) fn settle_memberships(&mut self) {
-        for at in 0..self.parents.len() {
-            let parent = &mut self.parents[at];
+        for id in self.inventory.parent_ids() {
+            let parent = &mut self.inventory[id];
             if !parent.memberships.stale || parent.index.is_none() {
                 continue;
             }
             parent.memberships.stale = false;
             let joined = std::mem::take(&mut parent.memberships.joined);
-            let (at, tagged) = (parent.at, !parent.path.is_untagged());
+            let (switch, tagged) = (parent.switch, !parent.path.is_untagged());
             let link = parent.index.filter(|_| tagged);
-            // Gone meanwhile: an event tells.
-            let link = link.and_then(|index| self.rtnl.link_by_index(index).ok().flatten());
-            // One that no driver of the kernel's own makes is a card, and filters VLANs, of which
-            // only the kernel's VLAN devices could tell it.
+            // One that is gone meanwhile has an event of its own.
+            let link = link.and_then(|index| self.kernel.rtnl.link_by_index(index).ok().flatten());
+            // An interface without a kind is a NIC. It filters VLANs, and only the kernel's VLAN
+            // devices can add one to that filter.
             let filters = link.is_some_and(|link| link.kind.is_none());
             let settled = parent.workers.ask(move |worker| {
-                let mut wanted = wanted(worker.switch_at(at), tagged);
+                let mut wanted = wanted(worker.switch_at(switch), tagged);
                 if filters && !wanted.is_empty() {
                     wanted.insert(Membership::Promiscuous);
                 }
@@ -121,40 +117,41 @@ impl Control {
                 continue;
             };
             parent.memberships.joined = joined;
-            let news = refused && !parent.memberships.told;
-            parent.memberships.told = refused;
-            let (name, index) = (parent.name.clone(), parent.index);
+            let news = refused && !parent.memberships.reported;
+            parent.memberships.reported = refused;
             if news {
-                self.trouble(format!(
+                let name = &parent.name;
+                self.events.trouble(format!(
                     "{name} takes no more addresses into its filter, so it is promiscuous now"
                 ));
             }
-            self.see_promiscuity(index);
+            let index = parent.index;
+            self.follow_promiscuity(index);
         }
     }
 
-    /// No event tells that a driver without a filter has turned promiscuous: look.
-    fn see_promiscuity(&mut self, index: Option<u32>) {
-        // A parent that is gone meanwhile is told of by an event.
+    /// Reads a parent again: no event reports that a driver without a filter turned promiscuous.
+    fn follow_promiscuity(&mut self, index: Option<u32>) {
+        // A parent that is gone meanwhile has an event of its own.
         if let Some(index) = index
-            && let Ok(Some(link)) = self.rtnl.link_by_index(index)
+            && let Ok(Some(link)) = self.kernel.rtnl.link_by_index(index)
         {
-            self.follow_trunk(&link);
+            self.follow_device(&link);
         }
     }
 }
 
-/// What the sub-interfaces that are up want to receive. `tagged`: those of a VLAN, whose address
-/// may be another than the interface's.
+/// The memberships for the sub-interfaces that are up. `tagged`: those of a VLAN, whose address may
+/// be another than the interface's.
 fn wanted(switch: &Switch, tagged: bool) -> BTreeSet<Membership> {
     let mut wanted = BTreeSet::new();
     for (_, sub) in switch.subs().filter(|(_, sub)| sub.up()) {
         let filter = sub.filter();
-        let greedy = match sub.mode() {
+        let promiscuous = match sub.mode() {
             Mode::Passthru => !sub.nopromisc(),
             _ => filter.promisc,
         };
-        if greedy {
+        if promiscuous {
             wanted.insert(Membership::Promiscuous);
         }
         if sub.mode() != Mode::Passthru || tagged {
@@ -168,8 +165,8 @@ fn wanted(switch: &Switch, tagged: bool) -> BTreeSet<Membership> {
     wanted
 }
 
-/// Joins and leaves; returns what is joined then, and whether something was refused. What cannot
-/// be joined one by one is had by receiving everything.
+/// Joins and leaves. Returns the memberships then, and whether one was refused: then the socket
+/// turns the parent promiscuous instead.
 fn settle(
     packet: &PacketUplink,
     mut joined: BTreeSet<Membership>,

@@ -1,61 +1,78 @@
-//! Parents as they are told of.
+//! The status of parents and sub-interfaces.
+
+use std::collections::{BTreeMap, HashMap};
 
 use umacvlan_core::SubIndex;
+use umacvlan_netlink::Link;
 
 use super::Control;
+use super::inventory::{DeviceId, Interface, ParentId};
 use super::parent::Parent;
-use super::sub::SubKey;
-use crate::control::engine::{ParentStatus, SubId, WorkerStatus};
+use crate::control::engine::{ParentStatus, SubId, SubStatus, WorkerStatus};
 use crate::control::error::Error;
 use crate::datapath::uplink::Uplink;
 use crate::datapath::worker::{Snapshot, Stopped, Worker, WorkerConfig};
 
 impl Control {
     pub(crate) fn status(&mut self) -> Vec<ParentStatus> {
-        (0..self.parents.len()).filter_map(|at| self.parent_status(at, |_| true)).collect()
+        self.refresh(&self.inventory.sub_ids());
+        let ids = self.inventory.parent_ids().into_iter();
+        ids.filter_map(|id| self.parent_status(id, |_| true)).collect()
     }
 
     pub(crate) fn parent(&mut self, name: &str) -> Result<ParentStatus, Error> {
-        let at = self.parent_at(name)?;
-        self.parent_status(at, |_| false).ok_or(Error::Stopped)
+        let id = self.inventory.parent_named(name)?;
+        self.parent_status(id, |_| false).ok_or(Error::Stopped)
     }
 
-    pub(crate) fn parent_of(&mut self, number: SubId) -> Result<ParentStatus, Error> {
-        let key = self.numbered(number)?;
-        let (at, _) = self.find(key).ok_or(Error::Stopped)?;
-        self.parent_status(at, move |id| id == key.id).ok_or(Error::Stopped)
+    pub(crate) fn parent_of(&mut self, id: SubId) -> Result<ParentStatus, Error> {
+        let (sub, _) = self.inventory.sub_and_parent(id)?;
+        let (parent, wanted) = (sub.parent, sub.index);
+        self.refresh(&[id]);
+        self.parent_status(parent, move |index| index == wanted).ok_or(Error::Stopped)
     }
 
-    /// A parent with those of its sub-interfaces that are wanted.
+    pub(crate) fn sub(&mut self, id: SubId) -> Result<SubStatus, Error> {
+        self.inventory.sub_and_parent(id)?;
+        self.sub_status(id).ok_or(Error::Stopped)
+    }
+
+    pub(super) fn sub_status(&mut self, id: SubId) -> Option<SubStatus> {
+        self.refresh(&[id]);
+        let (sub, parent) = self.inventory.sub_and_parent(id).ok()?;
+        let (switch, index) = (parent.switch, sub.index);
+        let info =
+            parent.workers.ask(move |it| it.switch_at(switch).sub(index).cloned()).ok()??;
+        Some(sub.status(&parent.name, &info))
+    }
+
+    /// A parent with those of its sub-interfaces that are wanted, whose links are fresh.
     fn parent_status(
         &mut self,
-        at: usize,
+        id: ParentId,
         wanted: impl Fn(SubIndex) -> bool + Copy + Send + 'static,
     ) -> Option<ParentStatus> {
-        let trunk = self.trunk_of(&self.parents[at]);
-        self.collect_ring_drops(trunk);
-        let switch = self.parents[at].at;
-        let asked = self.parents[at].workers.ask(move |worker| {
+        let device = self.inventory[id].device;
+        self.collect_ring_drops(device);
+        let (parent, device) = (&self.inventory[id], &self.inventory[device]);
+        let switch = parent.switch;
+        let asked = parent.workers.ask(move |worker| {
             let switch = worker.switch_at(switch);
-            let subs = switch.subs().filter(|(id, _)| wanted(*id));
-            let infos: Vec<_> = subs.map(|(id, sub)| (id, sub.clone())).collect();
+            let subs = switch.subs().filter(|(index, _)| wanted(*index));
+            let infos: Vec<_> = subs.map(|(index, sub)| (index, sub.clone())).collect();
             let port = (switch.semantics(), switch.bc_queue_len(), switch.bc_cutoff());
             (*switch.parent(), port, infos)
         });
         let (state, (semantics, bc_queue_used, bc_cutoff), infos) = asked.ok()?;
-        let (workers, counters) =
-            self.parents[at].count(&self.trunks[trunk].configs, wanted).ok()?;
-        let number = self.parents[at].trunk;
-        infos.iter().for_each(|&(id, _)| self.refresh(SubKey { trunk: number, id }));
-        let (parent, trunk) = (&self.parents[at], &self.trunks[trunk]);
-        let subs = infos.iter().filter_map(|(id, info)| {
-            let sub = parent.subs.iter().find(|sub| sub.id == *id)?;
-            Some(sub.status(&parent.name, info))
+        let (workers, counters) = parent.count(&device.configs, wanted).ok()?;
+        let subs = infos.iter().filter_map(|(index, info)| {
+            let sub = self.inventory.sub_with_index(parent.device, *index)?;
+            Some(self.inventory.sub(sub)?.status(&parent.name, info))
         });
         Some(ParentStatus {
             subs: subs.collect(),
             name: parent.name.clone(),
-            link: trunk.name.clone(),
+            link: device.name.clone(),
             vlan: parent.path,
             index: parent.index,
             mac: state.mac,
@@ -63,38 +80,65 @@ impl Control {
             mtu: state.mtu,
             present: parent.index.is_some(),
             carrier: parent.carrier,
-            uplink: trunk.reach.status(),
-            switched_off: trunk.reach.switched_off(),
+            uplink: device.uplink.status(),
+            switched_off: device.uplink.switched_off(),
             semantics,
             workers,
             bc_queue_used,
             bc_cutoff,
             counters,
-            ring_drops: trunk.ring_drops,
+            ring_drops: device.ring_drops,
             host_filter: parent.host.status(),
         })
     }
 
-    /// Adds what the kernel's count of lost frames has grown by; it forgets with each look.
-    pub(super) fn collect_ring_drops(&mut self, at: usize) {
-        let trunk = &mut self.trunks[at];
+    /// Reads the attributes of the interfaces of sub-interfaces again: with one request for each
+    /// namespace, however many are in it. One that is gone or has moved has an event of its own,
+    /// and keeps its attributes until then.
+    fn refresh(&mut self, ids: &[SubId]) {
+        let mut namespaces: BTreeMap<Option<i32>, Vec<(u32, SubId)>> = BTreeMap::new();
+        for &id in ids {
+            if let Some(sub) = self.inventory.sub(id) {
+                let Interface { nsid, index } = sub.interface;
+                namespaces.entry(nsid).or_default().push((index, id));
+            }
+        }
+        for (nsid, subs) in namespaces {
+            // The list of a namespace may be long, and one interface is all that is wanted.
+            let links = match subs[..] {
+                [(index, _)] => self.kernel.link(Interface { nsid, index }).map(Vec::from_iter),
+                _ => self.kernel.links(nsid),
+            };
+            let taps = links.into_iter().flatten().filter(|link| link.persist.is_some());
+            let mut taps: HashMap<u32, Link> = taps.map(|link| (link.index, link)).collect();
+            for (index, id) in subs {
+                if let (Some(sub), Some(link)) = (self.inventory.sub_mut(id), taps.remove(&index)) {
+                    sub.link = link;
+                }
+            }
+        }
+    }
+
+    /// Adds the kernel's count of lost frames, which it resets with each reading.
+    pub(super) fn collect_ring_drops(&mut self, id: DeviceId) {
+        let device = &mut self.inventory[id];
         let drops = |worker: &mut Worker| worker.uplink_mut().map_or(0, Uplink::take_drops);
-        let drops = trunk.workers.each(drops);
-        trunk.ring_drops += drops.unwrap_or_default().iter().sum::<u64>();
+        let drops = device.workers.each(drops);
+        device.ring_drops += drops.unwrap_or_default().iter().sum::<u64>();
     }
 }
 
 impl Parent {
-    /// What each worker has counted, and the sum, with those sub-interfaces that are wanted.
+    /// The counters of each worker and their sum, with those sub-interfaces that are wanted.
     fn count(
         &self,
         configs: &[WorkerConfig],
         wanted: impl Fn(SubIndex) -> bool + Copy + Send + 'static,
     ) -> Result<(Vec<WorkerStatus>, Snapshot), Stopped> {
-        let at = self.at;
+        let switch = self.switch;
         let mut all = self.workers.each(move |worker| {
-            let mut counters = worker.snapshot_at(at);
-            counters.subs.retain(|(id, _)| wanted(*id));
+            let mut counters = worker.snapshot_at(switch);
+            counters.subs.retain(|(index, _)| wanted(*index));
             counters
         })?;
         let status = |(config, counters): (&WorkerConfig, &Snapshot)| WorkerStatus {
@@ -108,5 +152,68 @@ impl Parent {
             sum += other;
         }
         Ok((workers, sum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crossbeam_channel::unbounded;
+    use umacvlan_core::options::Backend;
+    use umacvlan_netlink::Rtnl;
+    use umacvlan_sys::eventfd::EventFd;
+    use umacvlan_sys::netns::Netns;
+    use umacvlan_testkit::root_or_skip;
+
+    use super::*;
+    use crate::control::engine::{EngineOptions, ParentOptions, SubOptions};
+
+    const LINKS: usize = 100;
+
+    /// The requests that a reading sends.
+    fn requests<T>(control: &mut Control, read: impl FnOnce(&mut Control) -> T) -> (u32, T) {
+        let before = control.kernel.rtnl.requests();
+        let result = read(control);
+        (control.kernel.rtnl.requests() - before, result)
+    }
+
+    #[test]
+    fn the_status_of_many_links_takes_one_request_for_each_namespace() {
+        if !root_or_skip() {
+            return;
+        }
+        let (host, guest) = (Netns::create().unwrap(), Netns::create().unwrap());
+        let measure = || {
+            Rtnl::open().unwrap().add_veth("p0", "x0", None).unwrap();
+            let ((_sender, inbox), (outbox, _events)) = (unbounded(), unbounded());
+            let bell = Arc::new(EventFd::new().unwrap());
+            let options = EngineOptions::default();
+            let mut control = Control::new(inbox, bell, outbox, options).unwrap();
+            let parent = ParentOptions {
+                name: "p0".to_owned(),
+                backend: Backend::AfPacket,
+                ..ParentOptions::default()
+            };
+            control.add_parent(parent).unwrap();
+            let mut last = SubId::default();
+            for number in 0..LINKS {
+                let options = SubOptions {
+                    name: format!("s{number}"),
+                    netns: (number % 2 == 1).then(|| guest.try_clone().unwrap()),
+                    ..SubOptions::default()
+                };
+                last = control.add_sub("p0", options).unwrap().number;
+            }
+            let (of_all, status) = requests(&mut control, Control::status);
+            assert_eq!(status[0].subs.len(), LINKS);
+            assert!(status[0].subs.iter().all(|sub| sub.link.index == sub.index));
+            let (of_parent, parent) = requests(&mut control, |it| it.parent_of(last).unwrap());
+            assert_eq!(parent.subs.len(), 1);
+            let (of_one, _) = requests(&mut control, |it| it.sub(last).unwrap());
+            control.stop();
+            [of_all, of_parent, of_one]
+        };
+        assert_eq!(host.run(measure).unwrap(), [2, 1, 1]);
     }
 }

@@ -1,50 +1,45 @@
-//! Sub-interfaces: what is known of them, and their end.
+//! Sub-interfaces: their state in the control thread, and their end.
 
 use std::sync::Arc;
 
-use umacvlan_core::{MacAddr, Mode, SubIndex};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubIndex};
 use umacvlan_netlink::Link;
 use umacvlan_sys::netns::NetnsId;
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
+use super::inventory::{Interface, ParentId};
 use super::parent::Parent;
 use crate::control::engine::{Event, SubId, SubStatus};
 use crate::control::error::Error;
 
-/// A sub-interface, by trunk and by its number in the workers there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SubKey {
-    pub(super) trunk: u64,
-    pub(super) id: SubIndex,
-}
-
-/// A sub-interface as the control thread knows it.
+/// A sub-interface.
 pub(super) struct Sub {
-    pub(super) number: SubId,
-    pub(super) id: SubIndex,
-    pub(super) mode: Mode,
+    pub(super) id: SubId,
+    pub(super) parent: ParentId,
+    /// Its index in the switches of its parent's workers.
+    pub(super) index: SubIndex,
+    /// Its settings, as the switch has them.
+    pub(super) settings: MacvlanSettings,
     /// Its TAP, by the queue of the first worker.
     pub(super) tap: Arc<Tap>,
     /// True when its interface outlives the engine.
     pub(super) kept: bool,
-    /// Where its interface is: the id of the namespace, or `None` for the engine's own.
-    pub(super) nsid: Option<i32>,
+    /// Where its interface is. [`Inventory::relocate`](super::inventory::Inventory::relocate)
+    /// changes it.
+    pub(super) interface: Interface,
     pub(super) netns: NetnsId,
     /// The id that its namespace has for the engine's, if that is another one.
     pub(super) parent_nsid: Option<i32>,
-    pub(super) index: u32,
     pub(super) name: String,
     pub(super) seen: Seen,
-    /// All that the kernel last told of it.
+    /// All attributes of its interface, as last read.
     pub(super) link: Link,
     /// The groups it has joined, in order.
     pub(super) groups: Vec<MacAddr>,
-    /// True when it may have joined others by now.
-    pub(super) groups_stale: bool,
 }
 
-/// What the interface was last seen to be, as far as it was accepted.
+/// The state of an interface as last read, as far as the rules accepted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) mac: MacAddr,
@@ -70,21 +65,22 @@ impl Sub {
     /// Gives the interface the address that its parent has got.
     pub(super) fn take_mac(&mut self, mac: MacAddr) {
         self.seen.mac = mac;
-        // Refused only by a TAP that is gone, of which its own event tells.
+        // Refused only by a TAP that is gone, which has an event of its own.
         let _ = self.tap.set_mac(mac);
     }
 
+    /// Its status. `info` is the switch's part, `parent` the name of the parent.
     pub(super) fn status(&self, parent: &str, info: &umacvlan_core::Sub) -> SubStatus {
         SubStatus {
-            number: self.number,
+            number: self.id,
             name: self.name.clone(),
             parent: parent.to_owned(),
             mac: info.mac(),
             settings: info.settings().clone(),
             mtu: info.mtu(),
             up: info.up(),
-            index: self.index,
-            nsid: self.nsid,
+            index: self.interface.index,
+            nsid: self.interface.nsid,
             netns: self.netns,
             parent_nsid: self.parent_nsid,
             kept: self.kept,
@@ -97,134 +93,79 @@ impl Sub {
 }
 
 impl Control {
-    pub(crate) fn remove_sub(&mut self, number: SubId) -> Result<(), Error> {
-        let key = self.numbered(number)?;
-        self.remove(key);
+    pub(crate) fn remove_sub(&mut self, id: SubId) -> Result<(), Error> {
+        self.inventory.sub_and_parent(id)?;
+        self.remove(id);
         Ok(())
     }
 
-    pub(crate) fn sub(&mut self, number: SubId) -> Result<SubStatus, Error> {
-        let key = self.numbered(number)?;
-        self.sub_status(key).ok_or(Error::Stopped)
-    }
-
-    /// The parent's place in the list, and the sub-interface's in its own.
-    pub(super) fn find(&self, key: SubKey) -> Option<(usize, usize)> {
-        let on_trunk = |(_, parent): &(usize, &Parent)| parent.trunk == key.trunk;
-        self.parents.iter().enumerate().filter(on_trunk).find_map(|(at, parent)| {
-            Some((at, parent.subs.iter().position(|sub| sub.id == key.id)?))
-        })
-    }
-
-    pub(super) fn numbered(&self, number: SubId) -> Result<SubKey, Error> {
-        let found = self.keys(|sub| sub.number == number).first().copied();
-        found.ok_or_else(|| Error::NoSuchSub(format!("number {number}")))
-    }
-
-    /// The number for a new sub-interface.
-    pub(super) fn claim(&mut self, wanted: Option<SubId>) -> Result<SubId, Error> {
-        let number = wanted.unwrap_or(SubId(self.next_sub));
-        if self.numbered(number).is_ok() {
-            return Err(Error::NumberTaken(number));
-        }
-        self.next_sub = self.next_sub.max(number.0.saturating_add(1));
-        Ok(number)
-    }
-
-    pub(super) fn keys(&self, wanted: impl Fn(&Sub) -> bool) -> Vec<SubKey> {
-        let of = |parent: &Parent| {
-            let subs = parent.subs.iter().filter(|sub| wanted(sub));
-            let key = |sub: &Sub| SubKey { trunk: parent.trunk, id: sub.id };
-            subs.map(key).collect::<Vec<_>>()
-        };
-        self.parents.iter().flat_map(of).collect()
-    }
-
-    pub(super) fn sub_status(&mut self, key: SubKey) -> Option<SubStatus> {
-        self.refresh(key);
-        let (at, place) = self.find(key)?;
-        let parent = &self.parents[at];
-        let switch = parent.at;
-        let info =
-            parent.workers.ask(move |it| it.switch_at(switch).sub(key.id).cloned()).ok()??;
-        Some(parent.subs[place].status(&parent.name, &info))
-    }
-
     /// Removes a sub-interface with its interface.
-    pub(super) fn remove(&mut self, key: SubKey) {
-        self.end(key, Self::drop_sub);
+    pub(super) fn remove(&mut self, id: SubId) {
+        self.end(id, Self::drop_sub);
     }
 
-    /// Ends what the engine knows of a sub-interface, and leaves its interface where it is.
-    pub(super) fn leave(&mut self, key: SubKey) {
-        self.end(key, |_, parent, sub| let_go(parent, sub));
+    /// Ends a sub-interface, and leaves its interface where it is, without carrier.
+    pub(super) fn leave(&mut self, id: SubId) {
+        self.end(id, |control, sub| close_port(&control.inventory[sub.parent], &sub));
     }
 
-    fn end(&mut self, key: SubKey, end: impl FnOnce(&mut Self, &Parent, Sub)) {
-        let Some((at, place)) = self.find(key) else {
-            return;
-        };
-        self.release_to_host(at, key.id);
-        let sub = self.parents[at].subs.remove(place);
-        // Out of the list meanwhile, so that both can be used.
-        let mut parent = self.parents.remove(at);
-        end(self, &parent, sub);
-        parent.memberships.mark();
-        self.parents.insert(at, parent);
+    fn end(&mut self, id: SubId, end: impl FnOnce(&mut Self, Sub)) {
+        self.release_to_host(id);
+        if let Some(sub) = self.inventory.remove_sub(id) {
+            let parent = sub.parent;
+            end(self, sub);
+            self.inventory[parent].memberships.mark();
+        }
     }
 
-    /// Ends a sub-interface that is no longer in the list of its parent. The ports go first, so
-    /// that no worker does find the interface missing.
-    pub(super) fn drop_sub(&mut self, parent: &Parent, sub: Sub) {
-        let id = sub.id;
-        // A worker that has stopped has no port left.
-        let _ = parent.workers.tell(move |worker| worker.remove(id));
+    /// Deletes the interface of a sub-interface that is no longer in the inventory. The ports go
+    /// first, so that no worker finds the interface missing.
+    fn drop_sub(&mut self, sub: Sub) {
+        let parent = &self.inventory[sub.parent];
+        close_port(parent, &sub);
         if sub.kept {
             // Refused only by a TAP that is gone.
             let _ = sub.tap.set_persistent(false);
         }
         // Deleted by netlink, because a ring may hold on to the descriptor for some milliseconds.
-        if let Some(place) = self.locate(&sub.tap, (sub.netns, sub.parent_nsid)) {
+        if let Some(location) = self.kernel.locate(&sub.tap, (sub.netns, sub.parent_nsid)) {
             // It goes with its descriptor at the latest.
-            let _ = match place.nsid {
-                None => self.rtnl.delete(place.link.index),
-                Some(nsid) => self.rtnl.within(nsid).delete(place.link.index),
-            };
+            let _ = self.kernel.delete(location.interface());
         }
-        if sub.mode == Mode::Passthru && !parent.path.is_untagged() {
-            let (at, mac) = (parent.at, parent.own_mac);
-            // The interface may have got another one meanwhile. One that has stopped has none.
-            let _ = parent.workers.tell(move |it| it.switch_at_mut(at).set_parent_mac(mac));
+        if sub.settings.mode == Mode::Passthru && !parent.path.is_untagged() {
+            let (switch, mac) = (parent.switch, parent.own_mac);
+            // The interface may have another address by now. A worker that has stopped needs none.
+            let _ = parent.workers.tell(move |it| it.switch_at_mut(switch).set_parent_mac(mac));
         }
-        if sub.mode == Mode::Passthru
+        if sub.settings.mode == Mode::Passthru
             && let Some(index) = parent.addressed()
             && parent.own_mac != sub.seen.mac
-            && let Err(error) = self.rtnl.set_mac(index, parent.own_mac)
+            && let Err(error) = self.kernel.rtnl.set_mac(index, parent.own_mac)
         {
-            self.trouble(format!("{} keeps the address of {}: {error}", parent.name, sub.name));
+            let what = format!("{} keeps the address of {}: {error}", parent.name, sub.name);
+            self.events.trouble(what);
         }
     }
 
-    /// Ends what the engine knows of a sub-interface whose interface is gone.
-    pub(super) fn lose_sub(&mut self, key: SubKey) {
-        let Some((at, place)) = self.find(key) else {
+    /// Removes a sub-interface whose interface is gone, and reports it. One whose interface exists
+    /// stays.
+    pub(super) fn lose_sub(&mut self, id: SubId) {
+        let Some(sub) = self.inventory.sub(id) else {
             return;
         };
-        let sub = &self.parents[at].subs[place];
-        // A late notice about an earlier owner of the number.
+        // A late notice, about an earlier sub-interface with the same index.
         if sub.tap.name().is_ok() {
             return;
         }
-        let gone = Event::SubGone { number: sub.number, sub: sub.name.clone() };
-        self.remove(key);
-        self.tell(gone);
+        let gone = Event::SubGone { number: id, sub: sub.name.clone() };
+        self.remove(id);
+        self.events.send(gone);
     }
 }
 
-/// Serves a sub-interface no longer. Its interface loses its carrier with the descriptor.
-pub(super) fn let_go(parent: &Parent, sub: Sub) {
-    let id = sub.id;
+/// Ends the ports of a sub-interface. Its interface loses its carrier with the descriptor.
+pub(super) fn close_port(parent: &Parent, sub: &Sub) {
+    let index = sub.index;
     // A worker that has stopped has no port left.
-    let _ = parent.workers.tell(move |worker| worker.remove(id));
-    drop(sub);
+    let _ = parent.workers.tell(move |worker| worker.remove(index));
 }

@@ -1,0 +1,155 @@
+//! [`Kernel`]: the rtnetlink sockets, and where interfaces are.
+//!
+//! The sockets are in the engine's own namespace, and reach into others by id (`nsid`). Nothing here
+//! keeps the namespace of a user alive: a TAP is located through its own descriptor, and a socket
+//! inside its namespace lives for one visit.
+
+use umacvlan_netlink::{Link, Monitor, Rtnl};
+use umacvlan_sys::netns::{Netns, NetnsId};
+use umacvlan_sys::tap::Tap;
+
+use super::inventory::Interface;
+use crate::control::error::Error;
+
+/// How often an interface may move or be renamed while it is located.
+const LOCATE_ATTEMPTS: usize = 4;
+
+/// The kernel's side of the interfaces.
+pub(super) struct Kernel {
+    pub(super) rtnl: Rtnl,
+    /// Reports changes in every namespace that has an id in the engine's own.
+    pub(super) monitor: Monitor,
+    /// The engine's own namespace.
+    home: Netns,
+}
+
+/// Where an interface is, and its attributes there.
+pub(super) struct Location {
+    /// The id of its namespace, or `None` for the engine's own.
+    pub(super) nsid: Option<i32>,
+    pub(super) netns: NetnsId,
+    /// The id that its namespace has for the engine's, if that is another one.
+    pub(super) parent_nsid: Option<i32>,
+    pub(super) link: Link,
+}
+
+impl Location {
+    pub(super) fn interface(&self) -> Interface {
+        Interface { nsid: self.nsid, index: self.link.index }
+    }
+}
+
+impl Kernel {
+    /// Opens the sockets in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// No socket is to be had.
+    pub(super) fn open() -> Result<Self, Error> {
+        Ok(Self {
+            monitor: Monitor::open().map_err(Error::system("listen to netlink"))?,
+            home: Netns::current().map_err(Error::system("open this network namespace"))?,
+            rtnl: Rtnl::open()?,
+        })
+    }
+
+    pub(super) fn is_home(&self, netns: NetnsId) -> bool {
+        netns == self.home.id()
+    }
+
+    /// The location of an interface in the engine's own namespace.
+    pub(super) fn at_home(&self, link: Link) -> Location {
+        Location { nsid: None, netns: self.home.id(), parent_nsid: None, link }
+    }
+
+    /// The location of an interface in a namespace.
+    ///
+    /// # Errors
+    /// The namespace has no id and gets none.
+    pub(super) fn location_in(&mut self, netns: &Netns, link: Link) -> Result<Location, Error> {
+        let nsid = match self.is_home(netns.id()) {
+            true => None,
+            false => Some(self.rtnl.nsid(netns)?),
+        };
+        Ok(Location { nsid, netns: netns.id(), parent_nsid: self.home_nsid_in(netns), link })
+    }
+
+    /// Locates a TAP; `None` if it is gone. `known` is the namespace in which it was, with the id
+    /// that this one has for the engine's.
+    pub(super) fn locate(&mut self, tap: &Tap, known: (NetnsId, Option<i32>)) -> Option<Location> {
+        // It may move or be renamed between two requests.
+        for _ in 0..LOCATE_ATTEMPTS {
+            let netns = Netns::from(tap.namespace().ok()?);
+            let name = tap.name().ok()?;
+            let id = netns.id();
+            let (nsid, link) = match self.is_home(id) {
+                true => (None, self.rtnl.link(&name)),
+                false => {
+                    let nsid = self.rtnl.nsid(&netns).ok()?;
+                    (Some(nsid), self.rtnl.within(nsid).link(&name))
+                }
+            };
+            if let Ok(Some(link)) = link {
+                // Only a socket inside can ask for this id. It is constant once it is assigned.
+                let parent_nsid = match known {
+                    (before, Some(nsid)) if before == id => Some(nsid),
+                    _ => self.home_nsid_in(&netns),
+                };
+                return Some(Location { nsid, netns: id, parent_nsid, link });
+            }
+        }
+        None
+    }
+
+    /// The id that a namespace has for the engine's own, if that is another one.
+    fn home_nsid_in(&self, netns: &Netns) -> Option<i32> {
+        match self.is_home(netns.id()) {
+            true => None,
+            false => Rtnl::open_in(netns).ok()?.nsid(&self.home).ok(),
+        }
+    }
+
+    /// Runs `visit` with a socket in the namespace of a TAP and the index of its interface there.
+    ///
+    /// # Errors
+    /// The TAP is gone, its namespace cannot be entered, or what `visit` returns.
+    pub(super) fn visit(
+        &self,
+        tap: &Tap,
+        visit: impl FnOnce(&mut Rtnl, u32) -> Result<(), umacvlan_netlink::Error>,
+    ) -> Result<(), Error> {
+        let netns = tap
+            .namespace()
+            .map(Netns::from)
+            .map_err(Error::system("find the namespace of a TAP"))?;
+        let mut rtnl = Rtnl::open_in(&netns)?;
+        let name = tap.name().map_err(Error::system("ask a TAP for its name"))?;
+        let link = rtnl.link(&name)?.ok_or(Error::NoSuchSub(name))?;
+        Ok(visit(&mut rtnl, link.index)?)
+    }
+
+    /// Reads the attributes of an interface; `None` if there is none of that index.
+    pub(super) fn link(&mut self, interface: Interface) -> umacvlan_netlink::Result<Option<Link>> {
+        let Interface { nsid, index } = interface;
+        match nsid {
+            None => self.rtnl.link_by_index(index),
+            Some(nsid) => self.rtnl.within(nsid).link_by_index(index),
+        }
+    }
+
+    /// Reads the attributes of all interfaces of a namespace, in one request.
+    pub(super) fn links(&mut self, nsid: Option<i32>) -> umacvlan_netlink::Result<Vec<Link>> {
+        match nsid {
+            None => self.rtnl.links(),
+            Some(nsid) => self.rtnl.within(nsid).links(),
+        }
+    }
+
+    /// Deletes an interface.
+    pub(super) fn delete(&mut self, interface: Interface) -> umacvlan_netlink::Result<()> {
+        let Interface { nsid, index } = interface;
+        match nsid {
+            None => self.rtnl.delete(index),
+            Some(nsid) => self.rtnl.within(nsid).delete(index),
+        }
+    }
+}
