@@ -131,7 +131,7 @@ impl Inventory {
     /// # Errors
     /// Another one has the wanted number.
     pub(super) fn claim_sub(&mut self, wanted: Option<SubId>) -> Result<SubId, Error> {
-        let id = wanted.unwrap_or(SubId(self.next_sub.max(1)));
+        let id = wanted.unwrap_or_else(|| SubId(self.next_sub.max(1)));
         if self.subs.contains_key(&id) {
             return Err(Error::NumberTaken(id));
         }
