@@ -1,5 +1,5 @@
-//! The order of the steps of links: a step waits until its resources are free, and a link is removed
-//! as late as possible.
+//! The order of the steps of links: a step waits until its resources are free, and a link is
+//! removed as late as possible.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
