@@ -21,15 +21,15 @@ use umacvlan_text::output::{Output, one_line, print_stderr};
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
-    what: What,
+    command: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Say what is wrong with a file: no daemon is needed
+enum ConfigCommand {
+    /// Check a file; no daemon is needed
     ///
-    /// Every mistake is told with its line and column. The exit status is 0 if there is none, and
-    /// 1 otherwise; a CPU that this machine has not got is doubtful, and no mistake.
+    /// Each error is shown with its line and column. The exit status is 0 if there is none, and 1
+    /// otherwise. A CPU that this machine does not have is a warning, not an error.
     Check {
         /// The file, or - for standard input
         #[arg(default_value = DEFAULT_FILE)]
@@ -39,32 +39,32 @@ enum What {
         #[arg(short, long)]
         json: bool,
     },
-    /// Print what runs, as a file that would make it again
+    /// Print what runs, as a configuration file
     Show {
         /// Print one JSON object
         #[arg(short, long)]
         json: bool,
     },
-    /// Print what a reload would do, one line each
+    /// Print the changes that a reload would make, one line each
     ///
-    /// The exit status is 0 if that is nothing, 1 if it is something, and 2 if it cannot be told.
+    /// The exit status is 0 without changes, 1 with changes, and 2 on an error.
     Diff {
-        /// A file to be used in place of the daemon's own, or - for standard input
+        /// A file to compare in place of the daemon's own, or - for standard input
         file: Option<String>,
 
         /// Print one JSON object
         #[arg(short, long)]
         json: bool,
     },
-    /// Write what runs into a file: the daemon's own, unless another one is named
+    /// Save what runs to a file: the daemon's own, unless another one is named
     ///
-    /// Comments that were in the file are lost. It is written by the daemon, or, if it is named
-    /// here, by this command, and replaced as a whole or not at all.
+    /// Comments in the file are lost. The daemon writes its own file, and this command one that is
+    /// named; the file is replaced atomically.
     Save {
-        /// The file to be written by this command
+        /// The file to write
         file: Option<String>,
     },
-    /// Have the daemon read its file again and do what has changed in it, all of it or nothing
+    /// Have the daemon reload its file and make all changes in it, or none
     Reload {
         /// Print one JSON object
         #[arg(short, long)]
@@ -72,25 +72,26 @@ enum What {
     },
 }
 
-/// Does what was asked; `socket` is the daemon's.
+/// Runs a subcommand; `socket` is the daemon's.
 pub(crate) fn run(args: &ConfigArgs, socket: &Path) -> Result<ExitCode> {
-    match &args.what {
-        What::Check { file, json } => check(file, *json),
-        What::Show { json } => show(socket, *json),
-        What::Diff { file, json } => Ok(diff(socket, file.as_deref(), *json).unwrap_or_else(|e| {
-            print_stderr(&one_line(&e));
-            ExitCode::from(2)
-        })),
-        What::Save { file } => save(socket, file.as_deref()),
-        What::Reload { json } => {
+    match &args.command {
+        ConfigCommand::Check { file, json } => check(file, *json),
+        ConfigCommand::Show { json } => show(socket, *json),
+        ConfigCommand::Diff { file, json } => Ok(diff(socket, file.as_deref(), *json)
+            .unwrap_or_else(|e| {
+                print_stderr(&one_line(&e));
+                ExitCode::from(2)
+            })),
+        ConfigCommand::Save { file } => save(socket, file.as_deref()),
+        ConfigCommand::Reload { json } => {
             let changes: Changes = Client::connect(socket)?.post_toml("/v1/config/reload", "")?;
-            told(&changes, *json)?;
+            print_changes(&changes, *json)?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// What `check` has found.
+/// The result of `check`, as JSON.
 #[derive(Debug, Serialize)]
 struct Checked<'c> {
     file: &'c str,
@@ -111,8 +112,8 @@ fn check(file: &str, json: bool) -> Result<ExitCode> {
         let (mistakes, warnings) = (mistakes.located().collect(), warnings.located().collect());
         output.json(&Checked { file: &name, mistakes, warnings });
     } else {
-        show_mistakes(mistakes);
-        show_mistakes(warnings);
+        show_diagnostics(mistakes);
+        show_diagnostics(warnings);
         if let Ok(parsed) = &parsed {
             let Config { parents, links, .. } = &parsed.config;
             let (parents, links) = (parents.len(), links.len());
@@ -130,7 +131,7 @@ fn show(socket: &Path, json: bool) -> Result<ExitCode> {
     let mut output = Output::new();
     if json {
         let value: serde_json::Value =
-            toml::from_str(&text).context("the daemon's answer is no TOML")?;
+            toml::from_str(&text).context("the daemon's answer is not TOML")?;
         output.json(&value);
     } else {
         output.text(&text);
@@ -144,16 +145,16 @@ fn diff(socket: &Path, file: Option<&str>, json: bool) -> Result<ExitCode> {
         Some(file) => {
             let (name, bytes) = read(file)?;
             if let Err(mistakes) = Config::from_bytes(&name, &bytes, &cpus::allowed()) {
-                show_mistakes(&mistakes);
+                show_diagnostics(&mistakes);
                 return Ok(ExitCode::from(2));
             }
-            // An empty body stands for the daemon's own file, and a line break for an empty one.
+            // An empty body stands for the daemon's own file, and a line break for an empty file.
             String::from_utf8(bytes)? + "\n"
         }
         None => String::new(),
     };
     let changes: Changes = Client::connect(socket)?.post_toml("/v1/config/diff", &text)?;
-    told(&changes, json)?;
+    print_changes(&changes, json)?;
     Ok(if changes.changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -164,7 +165,7 @@ fn save(socket: &Path, file: Option<&str>) -> Result<ExitCode> {
             let text = client.text("/v1/config")?;
             let written = file::replace(Path::new(path), &text);
             written.with_context(|| format!("cannot write {path}"))?;
-            // The only comments that a daemon writes: what the file cannot say.
+            // The daemon writes comments only for links that the file cannot describe.
             text.lines().filter_map(|line| line.strip_prefix("# ")).for_each(print_stderr);
             path.to_owned()
         }
@@ -176,7 +177,7 @@ fn save(socket: &Path, file: Option<&str>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(changes: &Changes, json: bool) -> Result<()> {
+fn print_changes(changes: &Changes, json: bool) -> Result<()> {
     let mut output = Output::new();
     if json {
         output.json(changes);
@@ -186,13 +187,13 @@ fn told(changes: &Changes, json: bool) -> Result<()> {
     output.finish()
 }
 
-fn show_mistakes(mistakes: &Diagnostics) {
-    // On lines of their own: the name of the file comes first, as tools that jump there expect.
-    // Where this fails there is nobody left to tell.
-    let _ = write!(io::stderr(), "{mistakes}");
+fn show_diagnostics(diagnostics: &Diagnostics) {
+    // Each on lines of its own that begin with the file's name, so that editors can jump there.
+    // An error of standard error cannot be reported.
+    let _ = write!(io::stderr(), "{diagnostics}");
 }
 
-/// What is in a file, and what the file is called.
+/// The name and the content of a file.
 fn read(path: &str) -> Result<(String, Vec<u8>), Error> {
     let (name, bytes) = match path {
         "-" => ("standard input", file::read(io::stdin().lock())),

@@ -9,8 +9,8 @@
 //! 5. [`Service`]: the engine starts, links of a former daemon are re-adopted, the configuration is
 //!    applied; around that, Docker's [`Driver`] makes its parents and removes what was left behind.
 //!
-//! Then [`serve`] runs the event loop: the HTTP server with the driver's routes beside it, systemd's
-//! notifications, and a reload for each SIGHUP.
+//! Then [`serve`] runs the event loop: the HTTP server with the driver's routes beside it,
+//! systemd's notifications, and a reload for each SIGHUP.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -243,7 +243,8 @@ fn load(file: Option<&Path>) -> Result<(PathBuf, Config)> {
     Ok((path.to_owned(), parsed.config))
 }
 
-/// The path of the socket: from the command line, the environment, the configuration, or the default.
+/// The path of the socket: from the command line, the environment, the configuration, or the
+/// default.
 fn path(typed: Option<&Path>, config: &DaemonConfig) -> PathBuf {
     let configured = config.socket.as_ref().map(PathBuf::from);
     match api::socket_path(typed) {

@@ -19,7 +19,7 @@ fn fifty_containers_start_and_end_at_once_though_the_daemon_is_killed() {
     // Of a call that was under way Docker repeats the name alone: those containers are told to be
     // started again. Nothing else may go wrong.
     let told = docker.ok("grep -c 'Error response' /run/started || true");
-    let lost = docker.ok("grep -c 'do it again' /run/started || true");
+    let lost = docker.ok("grep -c 'without its body' /run/started || true");
     assert_eq!(told, lost, "{}", docker.run("cat /run/started; tail -n 40 /run/log").stdout);
     docker.ok("docker ps -aq --filter status=created | xargs -r docker start");
     assert_eq!(docker.taps(), (COUNT, COUNT));

@@ -47,7 +47,7 @@ fn a_call_that_docker_repeats_without_its_body_is_told_or_done_already() {
     for method in ["CreateNetwork", "DeleteNetwork", "CreateEndpoint", "Join", "EndpointOperInfo"] {
         let answer = plugin.send(&format!("NetworkDriver.{method}"), "");
         let why = answer.body["Err"].as_str().unwrap_or_default();
-        assert!(why.contains("do it again"), "{method}: {answer:?}");
+        assert!(why.contains("without its body: try again"), "{method}: {answer:?}");
     }
     for method in ["Leave", "DeleteEndpoint"] {
         assert_eq!(plugin.send(&format!("NetworkDriver.{method}"), "").body, json!({}), "{method}");

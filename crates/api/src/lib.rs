@@ -8,7 +8,8 @@
 //! The doc comments of these types become the descriptions of `/openapi.json`. There is no
 //! transport here: `umacvlan-client` sends requests, `umacvlan-daemon` answers them.
 //!
-//! Architecture invariant: plain data, made of types of `umacvlan-core`; the engine is unknown here.
+//! Architecture invariant: plain data, made of types of `umacvlan-core`; the engine is unknown
+//! here.
 
 mod answer;
 mod counters;

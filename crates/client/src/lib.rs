@@ -1,9 +1,9 @@
 //! [`Client`]: a blocking HTTP client of the daemon, over one kept connection to its Unix socket.
 //!
-//! Requests and responses are types of `umacvlan-api`. A call blocks the thread until the response is
-//! there or its time is over ([`RequestError`]); a tokio runtime of this thread drives the connection
-//! meanwhile and rests between calls. A connection that the daemon has closed between two calls is
-//! replaced by a new one. [`Client::stream`] reads events line by line.
+//! Requests and responses are types of `umacvlan-api`. A call blocks the thread until the response
+//! is there or its time is over ([`RequestError`]); a tokio runtime of this thread drives the
+//! connection meanwhile and rests between calls. A connection that the daemon has closed between
+//! two calls is replaced by a new one. [`Client::stream`] reads events line by line.
 //!
 //! Routes are named by the callers; this crate does not know them. Messages tell users what to do,
 //! such as how to start the daemon.

@@ -1,14 +1,16 @@
 //! The configuration file: parsed, checked, written, and compared with what runs.
 //!
-//! [`Config::load`] and [`Config::parse`] read TOML and return a [`Config`] or all [`Diagnostics`], each
-//! with line and column. [`Config::to_toml`] writes it. [`running_config`] makes a configuration of the
-//! daemon's links and parents. [`plan`](fn@plan) compares two configurations with what runs and
-//! returns a [`Plan`] of steps, and [`execute`] carries steps out through a closure, or undoes them.
+//! [`Config::load`] and [`Config::parse`] read TOML and return a [`Config`] or all [`Diagnostics`],
+//! each with line and column. [`Config::to_toml`] writes it. [`running_config`] makes a
+//! configuration of the daemon's links and parents. [`plan`](fn@plan) compares two configurations
+//! with what runs and returns a [`Plan`] of steps, and [`execute`] carries steps out through a
+//! closure, or undoes them.
 //!
 //! A link is known by its entry key, the NAME of `[link.NAME]`, which stays when its interface is
 //! renamed or moved.
 //!
-//! Architecture invariant: text in, plain values out; neither the engine nor the network is touched.
+//! Architecture invariant: text in, plain values out; neither the engine nor the network is
+//! touched.
 
 mod diagnostic;
 pub mod file;

@@ -41,7 +41,8 @@ pub(super) struct ParsedLink {
 }
 
 impl Config {
-    /// Reads a file. A CPU that is not in `cpus`, the CPUs that the daemon may run on, is a warning.
+    /// Reads a file. A CPU that is not in `cpus`, the CPUs that the daemon may run on, is a
+    /// warning.
     ///
     /// # Errors
     /// The file cannot be read, or has errors.

@@ -1,14 +1,15 @@
 //! The parts of the daemon: the service, its HTTP server, its state files and its sandbox.
 //!
-//! * [`service`]: [`Service`] owns the engine, the desired state and the state files. It knows no HTTP.
+//! * [`service`]: [`Service`] owns the engine, the desired state and the state files. It knows no
+//!   HTTP.
 //! * [`store`]: the state files of links and parents, on [`RecordStore`], a directory of records.
 //! * [`http`]: serves the service on a Unix socket; routes, limits, authorization, metrics.
-//! * [`socket`]: the listening socket. [`sandbox`]: capabilities and seccomp. [`log`]: the log and its
-//!   filter. [`systemd`]: readiness, status and watchdog.
+//! * [`socket`]: the listening socket. [`sandbox`]: capabilities and seccomp. [`log`]: the log and
+//!   its filter. [`systemd`]: readiness, status and watchdog.
 //!
-//! The command `umacvlan daemon` puts the parts together, and with them Docker's driver. A keeper of
-//! descriptors, which holds TAPs open while the daemon restarts, will be a module `keeper` beside
-//! [`store`].
+//! The command `umacvlan daemon` puts the parts together, and with them Docker's driver. A keeper
+//! of descriptors, which holds TAPs open while the daemon restarts, will be a module `keeper`
+//! beside [`store`].
 //!
 //! Architecture invariant: knows no container engine; the driver of one is an extra router.
 

@@ -1,8 +1,8 @@
 //! [`RecordStore`]: a directory of records, one small JSON file each.
 //!
-//! A file is written under another name and renamed, so that a reader sees the old content or the new
-//! one. Each file has the version of its format; a file that cannot be read is renamed to `.damaged`
-//! and logged, and does not affect the others.
+//! A file is written under another name and renamed, so that a reader sees the old content or the
+//! new one. Each file has the version of its format; a file that cannot be read is renamed to
+//! `.damaged` and logged, and does not affect the others.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,11 +1,11 @@
 //! The sandbox: capabilities and system calls that the daemon gives up once it has started.
 //!
-//! Capabilities and seccomp filters belong to threads and are inherited by the threads they start. So
-//! [`confine_process`] runs on the main thread before there is another one, and
+//! Capabilities and seccomp filters belong to threads and are inherited by the threads they start.
+//! So [`confine_process`] runs on the main thread before there is another one, and
 //! [`WorkerSandbox::confine`] on each worker; only workers parse frames, which are untrusted.
 //!
-//! Known weakness: a worker keeps its io_uring, whose requests no seccomp filter sees. What it opens
-//! that way, it opens without capabilities.
+//! Known weakness: a worker keeps its io_uring, whose requests no seccomp filter sees. What it
+//! opens that way, it opens without capabilities.
 
 use std::sync::Arc;
 

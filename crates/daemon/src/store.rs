@@ -1,7 +1,7 @@
 //! [`Store`]: the state that a restarted daemon needs, one file per link and parent.
 //!
-//! RecordStore are not synced to the disk: TAPs end with the machine as well, and files of an earlier boot
-//! are ignored.
+//! Files are not synced to the disk: TAPs end with the machine as well, and files of an earlier
+//! boot are ignored.
 
 use std::fs;
 use std::io;
@@ -148,7 +148,8 @@ impl SavedState {
         self.links.is_empty()
     }
 
-    /// The configuration that was applied last. If it cannot be read, the running links take its place.
+    /// The configuration that was applied last. If it cannot be read, the running links take its
+    /// place.
     pub(crate) fn applied(&self) -> Config {
         let text = self.config.as_deref().unwrap_or_default();
         let parsed = Config::parse("the state", text, &cpus::allowed());

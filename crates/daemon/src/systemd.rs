@@ -1,5 +1,5 @@
-//! Notifications to systemd (sd_notify(3)): ready, reloading, stopping, status and watchdog. Without
-//! systemd these functions do nothing.
+//! Notifications to systemd (sd_notify(3)): ready, reloading, stopping, status and watchdog.
+//! Without systemd these functions do nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! [`Driver`]: networks and endpoints, and Docker's calls on them.
 //!
-//! Each call is idempotent: Docker repeats a call that failed for half a minute, and a daemon that was
-//! killed meanwhile may have carried it out or not. An unknown network or endpoint counts as deleted.
-//! Docker repeats a call that was under way without its body, so it cannot be answered; what it has
-//! left behind is removed by [`reconcile`](Driver::reconcile).
+//! Each call is idempotent: Docker repeats a call that failed for half a minute, and a daemon that
+//! was killed meanwhile may have carried it out or not. An unknown network or endpoint counts as
+//! deleted. Docker repeats a call that was under way without its body, so it cannot be answered;
+//! what it has left behind is removed by [`reconcile`](Driver::reconcile).
 
 mod cleanup;
 
@@ -36,7 +36,7 @@ const PORTS: &str = "com.docker.network.portmap";
 const NETWORK: &str = "network-";
 const ENDPOINT: &str = "endpoint-";
 
-/// What it means that a file is damaged.
+/// The consequence of a damaged file.
 const LOST: &str = "A network it was about is unknown from here on: delete it in Docker, and \
                     create it again";
 

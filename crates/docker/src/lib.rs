@@ -4,9 +4,9 @@
 //! calls out with the daemon's service. Options and messages are those of Docker's built-in macvlan
 //! driver. The driver never calls Docker, which waits for its responses while it starts.
 //!
-//! A network is a parent and settings for its links; it is kept in a file until Docker deletes it, also
-//! over a reboot. An endpoint is a link: made in the daemon's namespace, moved and renamed by Docker,
-//! followed by the engine, and removed when Docker deletes the endpoint.
+//! A network is a parent and settings for its links; it is kept in a file until Docker deletes it,
+//! also over a reboot. An endpoint is a link: made in the daemon's namespace, moved and renamed by
+//! Docker, followed by the engine, and removed when Docker deletes the endpoint.
 //!
 //! Architecture invariant: depends on the daemon's service; the daemon does not know this crate.
 

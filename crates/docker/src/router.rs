@@ -122,8 +122,8 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-const BODY_LOST: &str = "the daemon of umacvlan was restarted during this call, and Docker repeats it \
-                         without its body: try again";
+const BODY_LOST: &str = "the daemon of umacvlan was restarted during this call, and Docker repeats \
+                         it without its body: try again";
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     type Rejection = Response;

@@ -1,9 +1,9 @@
 //! [`plan`]: the steps of a reload, in an order in which they can be undone.
 //!
-//! An entry that has not changed in the file is not touched, even if its link differs by now; only a
-//! link that is gone is made again. Steps that add and change come before those that remove, because
-//! a removed link loses what its users gave it, such as IP addresses, and undoing does not restore
-//! that. Only a link that blocks another step is removed earlier.
+//! An entry that has not changed in the file is not touched, even if its link differs by now; only
+//! a link that is gone is made again. Steps that add and change come before those that remove,
+//! because a removed link loses what its users gave it, such as IP addresses, and undoing does not
+//! restore that. Only a link that blocks another step is removed earlier.
 
 mod execute;
 mod link;

@@ -1,5 +1,5 @@
-//! The order of the steps of links: a step waits until its resources are free, and a link is removed
-//! as late as possible.
+//! The order of the steps of links: a step waits until its resources are free, and a link is
+//! removed as late as possible.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,7 +15,7 @@ use umacvlan_api::LinkChange;
 pub(super) struct LinkSteps {
     pub(super) changes: Vec<(Rank, Step)>,
     pub(super) added: Vec<Step>,
-    /// LinkSteps that are removed, including those that are made again, by entry key.
+    /// Links that are removed, including those that are made again, by entry key.
     pub(super) removed: BTreeMap<String, RunningLink>,
 }
 

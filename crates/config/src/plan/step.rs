@@ -32,8 +32,8 @@ pub enum Step {
         /// Settings of the link.
         spec: LinkSpec,
     },
-    /// Remove the link of an entry. Undoing makes it again without what its users gave it, such as IP
-    /// addresses.
+    /// Remove the link of an entry. Undoing makes it again without what its users gave it, such as
+    /// IP addresses.
     RemoveLink {
         /// Key of the entry.
         key: String,

@@ -1,4 +1,4 @@
-//! Configurations of every kind, and a world in which their plans are carried out.
+//! Arbitrary valid configurations, and a model in which plans are carried out.
 
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -11,7 +11,7 @@ use super::super::running::OWN_NAMESPACE;
 use super::super::*;
 use umacvlan_api::LinkChange;
 
-/// A configuration that is right.
+/// A valid configuration.
 pub(super) fn config() -> impl Strategy<Value = Config> {
     let settings = || {
         let cpus = option::of(btree_set(0_usize..4, 0..4).prop_map(Vec::from_iter));
@@ -88,7 +88,7 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
     let words = (select(&["p", "q"][..]), place, option::of("[ -~é]{1,9}"), any::<bool>());
     (words, select(&Mode::ALL[..]), mac(), btree_set(mac(), 0..3), flags, numbers).prop_map(
         |((parent, netns, alias, named), mode, address, macaddr, flags, numbers)| LinkEntry {
-            // A name that is its own is given by `mend`, which knows the key.
+            // `mend`, which knows the key, replaces an empty name.
             name: named.then(String::new),
             spec: LinkSpec {
                 parent: parent.to_owned(),
@@ -116,7 +116,7 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
     )
 }
 
-/// Makes of an arbitrary configuration one that keeps the rules.
+/// Makes a configuration valid.
 fn mend(config: &mut Config) {
     let parents: Vec<String> = config.links.values().map(|e| e.spec.parent.clone()).collect();
     let mut taken = Vec::new();
@@ -144,7 +144,7 @@ fn mend(config: &mut Config) {
     }
 }
 
-/// Carries out a step on what runs, as the daemon does on links, by the same rules.
+/// Carries out a step on the model, by the rules of the daemon.
 pub(super) fn act(running: &mut Running, step: &Step) {
     match step {
         Step::AddLink { key, name, spec } => {

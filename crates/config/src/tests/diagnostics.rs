@@ -1,4 +1,4 @@
-//! Wrong files, and what is said of them.
+//! Invalid files, and the diagnostics about them.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::super::diagnostic::Diagnostics;
 use super::super::*;
 use super::CPUS;
 
-/// Files, and behind each what is said of it, line by line.
+/// Invalid files, each followed by its diagnostics, line by line.
 const WRONG: &str = include_str!("wrong.txt");
 
 fn diagnostics(text: &str) -> Diagnostics {
@@ -14,11 +14,11 @@ fn diagnostics(text: &str) -> Diagnostics {
 }
 
 #[test]
-fn every_mistake_is_told_with_its_line_and_column_and_what_was_expected() {
+fn every_diagnostic_has_line_column_and_the_expected_value() {
     let cases = WRONG.split("====\n").skip(1);
     let mut count = 0;
     for case in cases {
-        // Behind the last case of a group stands the title of the next.
+        // The title of the next group follows the last case of a group.
         let case = case.split("#### ").next().unwrap();
         let (text, expected) = case.split_once("\n----\n").unwrap();
         let said: Vec<String> = diagnostics(text).lines().collect();
@@ -30,7 +30,7 @@ fn every_mistake_is_told_with_its_line_and_column_and_what_was_expected() {
 }
 
 #[test]
-fn a_mistake_is_shown_in_its_line_with_carets_below() {
+fn a_diagnostic_is_shown_with_its_line_and_carets() {
     let text = "[engine]\r\n\tpoll = \"ünruhig\"  # why\r\n[link.m]\nparent = 'p'\nup = 1\n";
     let shown = diagnostics(text).to_string();
     let expected = [
@@ -48,14 +48,14 @@ fn a_mistake_is_shown_in_its_line_with_carets_below() {
 }
 
 #[test]
-fn one_line_tells_how_many_more_there_are() {
+fn one_line_has_the_number_of_further_diagnostics() {
     let line = diagnostics("[engine]\npoll = 1\nio = 1\ncpus = 1").one_line();
     assert!(line.starts_with("f:2:8: poll: this is a number"), "{line}");
     assert!(line.ends_with("(and 2 more: `umacvlan config check f` shows all)"), "{line}");
 }
 
 #[test]
-fn of_a_long_line_the_part_around_the_mistake_is_shown() {
+fn of_a_long_line_only_the_part_around_the_error_is_shown() {
     let text = format!("engine = {{ cpus = [{}true] }}", "1, ".repeat(1000));
     let shown = diagnostics(&text).to_string();
     let caret = shown.lines().rev().take(2).collect::<Vec<_>>();
@@ -65,13 +65,13 @@ fn of_a_long_line_the_part_around_the_mistake_is_shown() {
 }
 
 #[test]
-fn what_would_move_the_cursor_is_not_shown() {
+fn control_characters_are_not_shown() {
     let shown = diagnostics("x = \"\u{1b}[2J\u{7}\"\n").to_string();
     assert!(!shown.contains('\u{1b}') && !shown.contains('\u{7}'), "{shown:?}");
 }
 
 #[test]
-fn a_cpu_that_is_not_there_is_doubtful_and_no_mistake() {
+fn an_unknown_cpu_is_a_warning() {
     let parsed = Config::parse("f", "[parent.p]\ncpus = [1, 77]", CPUS).unwrap();
     let warnings: Vec<String> = parsed.warnings.lines().collect();
     let expected =
@@ -80,14 +80,14 @@ fn a_cpu_that_is_not_there_is_doubtful_and_no_mistake() {
 }
 
 #[test]
-fn more_workers_than_cpus_are_doubtful_and_no_mistake() {
+fn more_workers_than_cpus_are_a_warning() {
     let parsed =
         Config::parse("f", "[engine]\nworkers = 4\n[parent.p]\nworkers = 5", CPUS).unwrap();
     let warnings: Vec<String> = parsed.warnings.lines().collect();
     assert_eq!(warnings, ["f:4:11: workers: 5 of them would share 4 CPUs"]);
 }
 
-/// Pieces of files: put together at random they come close to one.
+/// Pieces of files, which in a random order come close to a file.
 fn piece() -> impl Strategy<Value = String> {
     let words = [
         "[daemon]\n",
@@ -136,7 +136,7 @@ fn piece() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_text_can_do_harm(pieces in proptest::collection::vec(piece(), 0..40)) {
+    fn no_text_makes_the_parser_panic(pieces in proptest::collection::vec(piece(), 0..40)) {
         let text = pieces.concat();
         match Config::parse("f", &text, CPUS) {
             Ok(parsed) => _ = parsed.warnings.to_string(),
@@ -148,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_can_do_harm(key in "[a-z_]{1,12}", value in any::<String>(), table in 0..4) {
+    fn no_value_makes_the_parser_panic(key in "[a-z_]{1,12}", value in any::<String>(), table in 0..4) {
         let table = ["daemon", "engine", "parent.p", "link.m"][usize::try_from(table).unwrap()];
         for value in [format!("{value:?}"), value] {
             let text = format!("[{table}]\n{key} = {value}\n");

@@ -1,4 +1,4 @@
-//! The configuration as a whole: what is wrong with files, what is written, what a reload does.
+//! Tests of the whole configuration: diagnostics, written files, and the steps of a reload.
 
 mod arbitrary;
 mod diagnostics;
@@ -7,10 +7,10 @@ mod written;
 
 use super::*;
 
-/// The CPUs of the machine that these tests pretend to have.
+/// The CPUs of the imaginary machine.
 const CPUS: &[usize] = &[0, 1, 2, 3];
 
-/// The configuration that `text` is.
+/// Parses `text`.
 fn config(text: &str) -> Config {
     Config::parse("f", text, CPUS).unwrap().config
 }

@@ -1,4 +1,4 @@
-//! What a reload does, in which order, and what becomes of it when a step fails.
+//! The steps of a reload, their order, and what is undone when a step fails.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::super::*;
 use super::{arbitrary, config};
 use umacvlan_api::{Code, Problem};
 
-/// What runs when `text` was applied and nobody has changed anything since.
+/// What runs after `text` was applied, without later changes.
 fn runs(text: &str) -> Running {
     let config = config(text);
     let link = |(key, entry): (&String, &LinkEntry)| {
@@ -31,7 +31,7 @@ const TWO: &str = "[link.a]\nparent = 'p'\nmode = 'bridge'\naddress = '02:00:00:
                    [link.b]\nparent = 'p'\nmode = 'bridge'\naddress = '02:00:00:00:00:02'\n";
 
 #[test]
-fn the_same_file_asks_for_nothing() {
+fn an_unchanged_file_has_no_steps() {
     assert!(lines(TWO, TWO).is_empty());
 }
 
@@ -59,7 +59,7 @@ fn only_what_has_changed_in_the_file_is_changed() {
     let after =
         TWO.replace("mode = 'bridge'\naddress = '02:00:00:00:00:01'", "mtu = 1400\nalias = 'x'");
     let mut running = runs(TWO);
-    // Of the user's own doing, and no matter of the file.
+    // A change by the user, which the file does not have.
     running.links.get_mut("a").unwrap().spec.txqueuelen = Some(7);
     let plan = plan(&config(TWO), &config(&after), &running);
     let expected = [
@@ -87,7 +87,7 @@ fn a_value_that_is_left_out_becomes_the_default_except_an_address() {
 }
 
 #[test]
-fn what_the_link_is_already_is_not_asked_for_again() {
+fn a_value_that_the_link_has_already_needs_no_step() {
     let mut running = runs(TWO);
     running.links.get_mut("a").unwrap().spec.mtu = Some(1400);
     let after = TWO.replacen("mode", "mtu = 1400\nmode", 1);
@@ -165,7 +165,7 @@ fn a_source_list_comes_behind_the_mode_and_goes_before_it() {
 }
 
 #[test]
-fn what_adds_and_changes_comes_before_what_removes() {
+fn adding_and_changing_come_before_removing() {
     let after = "[parent.q]\n[link.b]\nparent = 'p'\nmode = 'bridge'\nmtu = 1400\n\
                  [link.c]\nparent = 'q'\nname = 'eth0'\nnetns = 'n'\n";
     let expected = [
@@ -186,7 +186,7 @@ fn what_adds_and_changes_comes_before_what_removes() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_removed_first() {
+fn a_link_that_blocks_another_is_removed_first() {
     // The address.
     let after = TWO.replace("[link.a]", "[link.c]");
     assert_eq!(lines(TWO, &after), ["remove link a", "add link c: parent p, mode bridge"]);
@@ -248,7 +248,7 @@ fn two_links_swap_their_addresses_over_a_third_one() {
 }
 
 #[test]
-fn who_waits_for_a_circle_of_addresses_is_not_part_of_it() {
+fn a_link_that_waits_for_a_cycle_of_addresses_is_not_part_of_it() {
     let three = format!("{TWO}[link.c]\nparent = 'p'\naddress = '02:00:00:00:00:03'\n");
     let after = three
         .replace(":03'", ":04'")
@@ -267,7 +267,7 @@ fn who_waits_for_a_circle_of_addresses_is_not_part_of_it() {
 }
 
 #[test]
-fn how_an_attached_parent_is_served_is_told_and_not_done() {
+fn new_settings_of_an_attached_parent_are_a_note() {
     let before = "[parent.p]\n[engine]\npoll = 'busy'\n";
     let plan = plan(&config(before), &config("[parent.p]\nio = 'plain'\n"), &runs(before));
     assert!(plan.steps.is_empty());
@@ -277,7 +277,7 @@ fn how_an_attached_parent_is_served_is_told_and_not_done() {
 }
 
 #[test]
-fn what_the_daemon_does_otherwise_is_done_or_told() {
+fn changes_of_the_daemon_are_steps_or_notes() {
     let expected = [
         "change daemon: log default -> debug",
         "change daemon: on_exit keep -> remove",
@@ -288,7 +288,7 @@ fn what_the_daemon_does_otherwise_is_done_or_told() {
     assert_eq!(lines("", wanted), expected);
 }
 
-/// Executes with an executor that fails at the step `bad` and notes what it is asked for.
+/// Executes steps, fails at step `bad`, and returns all steps that were tried.
 fn failing_at(steps: &[Step], bad: usize) -> (Vec<Step>, Result<(), Problem>) {
     let mut asked = Vec::new();
     let done = execute(steps, |step| {
@@ -324,7 +324,7 @@ fn a_plan_that_fails_at_any_step_is_undone_backwards() {
 }
 
 #[test]
-fn what_cannot_be_undone_is_told() {
+fn a_step_that_cannot_be_undone_is_reported() {
     let steps = plan(&config(""), &config(TWO), &Running::default()).steps;
     let mut count = 0;
     let failed = execute(&steps, |_| {

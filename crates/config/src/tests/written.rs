@@ -1,4 +1,4 @@
-//! What is written, and that it says the same when it is read again.
+//! Written files, and that they are read back as the same configuration.
 
 use proptest::prelude::*;
 
@@ -63,7 +63,7 @@ fn parent() -> ParentView {
     ParentView { name: "p".to_owned(), mtu: 1500, ..ParentView::default() }
 }
 
-/// The file for these links, when this one was applied.
+/// The file for these links after `applied` was applied.
 fn saved(applied: &str, links: &[LinkView]) -> String {
     running_config(&config(applied), links, &[parent()]).to_toml()
 }
@@ -141,7 +141,7 @@ fn a_namespace_without_a_name_is_where_the_file_says_or_the_link_is_left_out() {
 }
 
 #[test]
-fn what_was_just_saved_asks_for_nothing() {
+fn a_configuration_that_was_just_saved_has_no_steps() {
     let mut other = view("eth0", None, Some("blue"));
     other.address = Some("02:00:00:00:00:02".to_owned());
     other.umacvlan.config = Some("eth0".to_owned());
@@ -159,7 +159,7 @@ fn parents_take_their_cpus_in_turn() {
     assert_eq!(engine.choose_cpu(CPUS, &[2]), Some(0));
     assert_eq!(engine.choose_cpu(CPUS, &[2, 0]), Some(2));
     assert_eq!(engine.choose_cpu(CPUS, &[0, 2, 2]), Some(0));
-    // Its own table comes before that of all; what is not there is passed over.
+    // The parent's own table is preferred; CPUs that do not exist are ignored.
     let own = cpus("[engine]\ncpus = [2]\n[parent.p]\ncpus = [1, 9]");
     assert_eq!(own.choose_cpu(CPUS, &[1, 1]), Some(1));
     assert_eq!(cpus("[parent.p]\ncpus = [9]").choose_cpu(CPUS, &[]), Some(3));

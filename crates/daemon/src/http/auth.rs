@@ -1,10 +1,10 @@
 //! Authorization of clients.
 //!
-//! The mode of the socket's file decides who may connect, and every client may read. Changes are for
-//! root and the members of one group. The kernel identifies the peer's process: `SO_PEERCRED` and
-//! `SO_PEERGROUPS`, as of the time of the connection. Supplementary groups are not read from the user
-//! database, because the kernel itself goes by the process's groups for the socket's file, because
-//! containers, `setpriv` and `sg` change them, and because a database server may be slow.
+//! The mode of the socket's file decides who may connect, and every client may read. Changes are
+//! for root and the members of one group. The kernel identifies the peer's process: `SO_PEERCRED`
+//! and `SO_PEERGROUPS`, as of the time of the connection. Supplementary groups are not read from
+//! the user database, because the kernel itself goes by the process's groups for the socket's file,
+//! because containers, `setpriv` and `sg` change them, and because a database server may be slow.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -10,7 +10,7 @@ use super::App;
 use super::body::Text;
 use crate::ServiceError;
 
-/// The running configuration, as a file that would make it again.
+/// The running configuration, as a file that makes it again.
 #[utoipa::path(
     get,
     path = "/v1/config",
@@ -21,14 +21,13 @@ use crate::ServiceError;
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// The running configuration, as a file that makes it again.
 pub(super) async fn config(State(app): State<App>) -> Result<impl IntoResponse, ServiceError> {
     let toml = app.call(|service| service.running_config()).await?;
     Ok(([(CONTENT_TYPE, "application/toml")], toml))
 }
 
-/// Reads the configuration file again and does what has changed in it. On failure everything is
-/// as it was.
+/// Reads the configuration file again and carries out its changes. On failure all changes are
+/// undone.
 #[utoipa::path(
     post,
     path = "/v1/config/reload",
@@ -38,14 +37,13 @@ pub(super) async fn config(State(app): State<App>) -> Result<impl IntoResponse, 
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// Reads the configuration file again and carries out its changes. On failure all changes are
-/// undone.
 pub(super) async fn reload(State(app): State<App>) -> Result<Answer<Changes>, ServiceError> {
     let changes = app.call(|service| service.reload()).await?;
     Ok(Answer(Changes { changes }))
 }
 
-/// Tells what a reload would do: of the file, or of the body in place of it. Nothing is changed.
+/// The changes that a reload would make, with the file or with the body in its place. Nothing is
+/// changed.
 #[utoipa::path(
     post,
     path = "/v1/config/diff",
@@ -56,8 +54,6 @@ pub(super) async fn reload(State(app): State<App>) -> Result<Answer<Changes>, Se
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// The changes that a reload would make, with the file or with the body in its place. Nothing is
-/// changed.
 pub(super) async fn diff(
     State(app): State<App>,
     Text(text): Text,
@@ -66,7 +62,7 @@ pub(super) async fn diff(
     Ok(Answer(Changes { changes }))
 }
 
-/// Writes the running configuration into the configuration file.
+/// Writes the running configuration to the configuration file.
 #[utoipa::path(
     post,
     path = "/v1/config/save",
@@ -76,7 +72,6 @@ pub(super) async fn diff(
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// Writes the running configuration to the configuration file.
 pub(super) async fn save(State(app): State<App>) -> Result<Answer<Saved>, ServiceError> {
     let path = app.call(|service| service.save()).await?;
     Ok(Answer(Saved { path }))

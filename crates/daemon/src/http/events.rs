@@ -1,8 +1,8 @@
 //! The stream of events: one JSON object per line, until the client disconnects.
 //!
-//! Events that a client has not read wait in three places of fixed size: the socket, the body's channel,
-//! and the service's broadcast channel. When the last one is full, the client loses the oldest events and
-//! receives their number. The service never waits for a client.
+//! Events that a client has not read wait in three places of fixed size: the socket, the body's
+//! channel, and the service's broadcast channel. When the last one is full, the client loses the
+//! oldest events and receives their number. The service never waits for a client.
 
 use std::convert::Infallible;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,8 +21,8 @@ use super::{App, Closing};
 use crate::ServiceError;
 use umacvlan_api::{EventKind, EventView, Problem};
 
-/// What happens from now on: one `EventView` a line, until the client or the daemon ends it. An
-/// empty line now and then means that there was nothing to tell.
+/// Events from now on: one `EventView` per line, until the client or the daemon closes the
+/// connection. An empty line now and then is a keepalive.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -33,8 +33,6 @@ use umacvlan_api::{EventKind, EventView, Problem};
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// Events from now on: one `EventView` per line, until the client or the daemon closes the
-/// connection. An empty line now and then is a keepalive.
 pub(super) async fn events(State(app): State<App>) -> Result<impl IntoResponse, ServiceError> {
     let events = app.call(|service| Ok(service.subscribe())).await?;
     let (sender, body) = Channel::<Bytes, Infallible>::new(WAITING);

@@ -14,7 +14,7 @@ use super::problem::problem;
 use super::{App, VERSION};
 use crate::ServiceError;
 
-/// Whether the daemon works: the thread that controls the engine has just answered.
+/// Whether the daemon works: the control thread of the engine has responded.
 #[utoipa::path(
     get,
     path = "/healthz",
@@ -24,7 +24,6 @@ use crate::ServiceError;
         (status = 503, description = "The engine does not respond.", body = Problem),
     )
 )]
-/// Whether the daemon works: the control thread of the engine has responded.
 pub(super) async fn healthz(State(app): State<App>) -> Result<Answer<Health>, ServiceError> {
     let backend = Arc::clone(&app.backend);
     if answers(&app.health, move || (backend.alive)()).await {

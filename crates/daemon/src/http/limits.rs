@@ -1,5 +1,5 @@
-//! Limits of connections and times. A slow, silent or hostile client costs one connection for a limited
-//! time, and root is always served.
+//! Limits of connections and times. A slow, silent or hostile client costs one connection for a
+//! limited time, and root is always served.
 
 use std::io;
 use std::pin::Pin;

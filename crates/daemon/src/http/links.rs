@@ -12,7 +12,7 @@ use umacvlan_api::{LinkChange, LinkView, NewLink, ParentView, Problem};
 
 type Answered<T> = Result<Answer<T>, ServiceError>;
 
-/// All links, in the order of their numbers.
+/// All links, by ascending number.
 #[utoipa::path(
     get,
     path = "/v1/links",
@@ -24,12 +24,11 @@ type Answered<T> = Result<Answer<T>, ServiceError>;
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// All links, by ascending number.
 pub(super) async fn links(State(app): State<App>, place: Place) -> Answered<Vec<LinkView>> {
     app.call(move |service| service.links(place.netns.as_deref(), place.caller)).await.map(Answer)
 }
 
-/// Makes a link.
+/// Removes all links of an owner. It is no error if there are none.
 #[utoipa::path(
     post,
     path = "/v1/links",
@@ -60,7 +59,6 @@ pub(super) async fn add_link(
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// Removes all links of an owner. It is no error if there are none.
 pub(super) async fn remove_owned(
     State(app): State<App>,
     Owner(owner): Owner,
@@ -69,7 +67,8 @@ pub(super) async fn remove_owned(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// One link.
+/// Changes a link, in the order of the fields of `LinkChange`. The first change refused ends the
+/// request, and those before it remain.
 #[utoipa::path(
     get,
     path = "/v1/links/{name}",
@@ -105,8 +104,6 @@ pub(super) async fn link(State(app): State<App>, Which(which): Which) -> Answere
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// Changes a link, in the order of the fields of `LinkChange`. The first change refused ends the
-/// request, and those before it remain.
 pub(super) async fn change_link(
     State(app): State<App>,
     Which(which): Which,
@@ -115,7 +112,7 @@ pub(super) async fn change_link(
     app.call(move |service| service.change_link(&which, &change)).await.map(Answer)
 }
 
-/// Removes a link.
+/// All parents, sorted by name.
 #[utoipa::path(
     delete,
     path = "/v1/links/{name}",
@@ -147,7 +144,6 @@ pub(super) async fn remove_link(
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// All parents, sorted by name.
 pub(super) async fn parents(State(app): State<App>) -> Answered<Vec<ParentView>> {
     app.call(|service| service.parents()).await.map(Answer)
 }

@@ -137,7 +137,8 @@ async fn in_time(answer: impl Future<Output = Result<Response, ServiceError>>) -
     let late = || {
         let limit = REQUEST.as_secs();
         let why = format!(
-            "not done within {limit} seconds; the operation goes on: check its result before trying again"
+            "not done within {limit} seconds; the operation goes on: check its result before you \
+             try again"
         );
         Err(problem(Code::Busy, why))
     };

@@ -9,7 +9,7 @@ use super::body::Json;
 use super::problem::problem;
 use crate::ServiceError;
 
-/// What is logged.
+/// The log filter.
 #[utoipa::path(
     get,
     path = "/v1/log",
@@ -19,12 +19,11 @@ use crate::ServiceError;
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// The log filter.
 pub(super) async fn log(State(app): State<App>) -> Result<Answer<LogFilter>, ServiceError> {
     Ok(Answer(LogFilter { filter: app.backend.log.get() }))
 }
 
-/// Changes what is logged, from now on and until the daemon ends.
+/// Changes the log filter until the daemon ends.
 #[utoipa::path(
     put,
     path = "/v1/log",
@@ -35,7 +34,6 @@ pub(super) async fn log(State(app): State<App>) -> Result<Answer<LogFilter>, Ser
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// Changes the log filter until the daemon ends.
 pub(super) async fn set_log(
     State(app): State<App>,
     Json(LogFilter { filter }): Json<LogFilter>,

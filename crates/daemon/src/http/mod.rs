@@ -1,7 +1,8 @@
 //! The HTTP server of the daemon: [`Service`] for the clients of a Unix socket.
 //!
-//! All input is untrusted: [`limits`] bounds amounts and times, [`auth`] authorizes clients, [`body`]
-//! parses requests. [`router`] has all routes; handlers are in a file for each group of routes.
+//! All input is untrusted: [`limits`] bounds amounts and times, [`auth`] authorizes clients,
+//! [`body`] parses requests. [`router`] has all routes; handlers are in a file for each group of
+//! routes.
 //!
 //! # Threads
 //! The runtime's thread only reads, writes and waits. Calls of the service run one at a time on a
@@ -41,7 +42,7 @@ use super::service::{Service, Shared, lock_service};
 use crate::ServiceError;
 use umacvlan_api::Code;
 
-/// What the server is started with.
+/// Options of the server.
 pub struct ServerOptions {
     /// The service.
     pub service: Shared,

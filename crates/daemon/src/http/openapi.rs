@@ -19,7 +19,7 @@ use utoipa::OpenApi;
     tags(
         (name = "links", description = "Links (sub-interfaces)."),
         (name = "parents", description = "Parents of links."),
-        (name = "configuration", description = "The configuration file and the running configuration."),
+        (name = "configuration", description = "The configuration, in the file and as it runs."),
         (name = "daemon", description = "The daemon itself."),
     )
 )]
@@ -33,7 +33,6 @@ pub(super) struct Base;
     tag = "daemon",
     responses((status = 200, description = "OpenAPI 3.1.", body = Object))
 )]
-/// This document.
 pub(super) async fn openapi(Extension(Document(text)): Extension<Document>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], text)
 }
@@ -138,7 +137,7 @@ mod tests {
         }
     }
 
-    /// What the page about the API calls: method and path of each `curl`.
+    /// Method and path of each `curl` in docs/api.md.
     fn examples() -> Vec<(String, String)> {
         let page = include_str!("../../../../docs/api.md");
         let mut examples = Vec::new();

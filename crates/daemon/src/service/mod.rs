@@ -63,7 +63,7 @@ pub fn lock_service(shared: &Shared) -> MutexGuard<'_, Service> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a service starts with.
+/// Options of a service.
 #[derive(Debug)]
 pub struct ServiceOptions {
     /// The state files.
@@ -83,7 +83,6 @@ pub struct ServiceOptions {
 /// `spawn_blocking`.
 #[derive(Debug)]
 pub struct Service {
-    /// The engine, for checks that its control thread responds.
     engine: Arc<Engine>,
     /// Netlink socket in the daemon's own namespace, where the parents are.
     rtnl: Rtnl,
@@ -248,7 +247,7 @@ impl Service {
         (self.parents.len(), self.links.len())
     }
 
-    /// The engine, for whoever wants to know that it answers.
+    /// The engine, for checks that its control thread responds.
     pub fn engine(&self) -> Arc<Engine> {
         Arc::clone(&self.engine)
     }

@@ -45,8 +45,8 @@ impl Service {
     ///
     /// # Errors The kernel refuses it.
     pub fn bring_up_dummy(&mut self, link: &Link, mtu: Option<u32>) -> Result<(), ServiceError> {
-        // Nothing is queued here, and a queueing discipline for each possible queue of a TAP takes 25 MB.
-        // Kernels without `noqueue` refuse this, which does no harm.
+        // Nothing is queued here, and a queueing discipline for each possible queue of a TAP takes
+        // 25 MB. Kernels without `noqueue` refuse this, which does no harm.
         let _ = self.rtnl.set_noqueue(link.index);
         if let Some(mtu) = mtu.filter(|&mtu| mtu > link.mtu) {
             self.rtnl.set_mtu(link.index, mtu)?;

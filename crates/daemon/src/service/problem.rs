@@ -44,7 +44,8 @@ pub(super) fn no_device(name: &str, message: impl Into<String>) -> ServiceError 
 /// The state of `what` cannot be written.
 pub(super) fn storage_error(what: &str, error: &io::Error) -> ServiceError {
     let message = format!(
-        "the state of {what} cannot be written: {error}; make room in the state directory, and try again"
+        "the state of {what} cannot be written: {error}; make room in the state directory, and \
+         try again"
     );
     let problem = plain(Code::Storage, message).0;
     ServiceError(Problem { errno: error.raw_os_error(), ..problem })

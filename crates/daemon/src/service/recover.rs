@@ -1,8 +1,8 @@
 //! Re-adopting the links of a former daemon.
 //!
 //! An interface may have been renamed, moved, or given another address meanwhile, but hardly all of
-//! these. It is searched first by place and address, then by address and name, then by address, then
-//! by place.
+//! these. It is searched first by place and address, then by address and name, then by address,
+//! then by place.
 
 use std::collections::HashSet;
 

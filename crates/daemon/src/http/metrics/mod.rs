@@ -1,8 +1,8 @@
 //! Metrics in OpenMetrics text. They are read from the engine for each scrape, so counting costs a
 //! worker one addition only.
 //!
-//! `direction` is that of `ip -s link`: `rx` is towards a link and, for a parent, from the wire; `tx`
-//! is from a link, and to the wire. A link in the daemon's own namespace has an empty `netns`.
+//! `direction` is that of `ip -s link`: `rx` is towards a link and, for a parent, from the wire;
+//! `tx` is from a link, and to the wire. A link in the daemon's own namespace has an empty `netns`.
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +25,7 @@ use umacvlan_api::{Amount, LinkView, ParentView, Problem, Reasons, SubCounters};
 use super::{App, VERSION};
 use crate::ServiceError;
 
-/// Counters of everything, for Prometheus.
+/// Metrics for Prometheus.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -36,7 +36,6 @@ use crate::ServiceError;
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-/// Metrics for Prometheus.
 pub(super) async fn metrics(
     State(app): State<App>,
 ) -> core::result::Result<impl IntoResponse, ServiceError> {
