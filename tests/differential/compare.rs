@@ -35,7 +35,7 @@ pub(crate) struct Rules {
     pub(crate) semantics: Semantics,
     /// The right side works from a packet socket and has no filter for the host, so it cannot take
     /// frames away from it.
-    pub(crate) host_hears_all: bool,
+    pub(crate) host_gets_all: bool,
     /// The right side is a VLAN, for which its host has no device: what the host hears of it is no
     /// matter.
     pub(crate) vlan: bool,
@@ -55,7 +55,7 @@ enum Kind {
 impl Rules {
     /// Of a parent without tags, from whose host is hidden what is not its own.
     pub(crate) const fn of(semantics: Semantics) -> Self {
-        Self { semantics, host_hears_all: false, vlan: false }
+        Self { semantics, host_gets_all: false, vlan: false }
     }
 
     /// Compares what the kernel made of the frames with what ours did.
@@ -128,7 +128,7 @@ impl Rules {
     /// True for frames that the kernel's macvlan takes away from the host, and a packet socket
     /// cannot. Only more may be heard than with the kernel, never less.
     fn may_hear(self, place: Place, sent: &TestFrame, state: &State) -> bool {
-        if !self.host_hears_all || place != Place::Host || sent.origin != Place::Wire {
+        if !self.host_gets_all || place != Place::Host || sent.origin != Place::Wire {
             return false;
         }
         let Some((dst, src)) = ends(&sent.bytes) else {
@@ -205,9 +205,9 @@ mod tests {
     use super::*;
     use crate::model::SubState;
 
-    const EXACT: Rules = Rules { semantics: Semantics::Kernel, host_hears_all: false, vlan: false };
+    const EXACT: Rules = Rules { semantics: Semantics::Kernel, host_gets_all: false, vlan: false };
     const DOCUMENTED: Rules =
-        Rules { semantics: Semantics::Documented, host_hears_all: true, vlan: false };
+        Rules { semantics: Semantics::Documented, host_gets_all: true, vlan: false };
 
     #[test]
     fn equal_outcomes_do_not_differ() {

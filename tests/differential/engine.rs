@@ -17,7 +17,7 @@ pub(crate) struct EngineSide {
     /// The parent's name.
     parent: &'static str,
     semantics: Semantics,
-    host_hears_all: bool,
+    host_gets_all: bool,
     backend: Backend,
 }
 
@@ -26,11 +26,11 @@ impl EngineSide {
         inside: &Netns,
         parent: &'static str,
         semantics: Semantics,
-        host_hears_all: bool,
+        host_gets_all: bool,
         backend: Backend,
     ) -> Self {
         let engine = inside.run(Engine::start).unwrap().unwrap();
-        let side = Self { engine, parent, semantics, host_hears_all, backend };
+        let side = Self { engine, parent, semantics, host_gets_all, backend };
         side.attach();
         side
     }
@@ -39,7 +39,7 @@ impl EngineSide {
         let options = ParentOptions {
             name: self.parent.to_owned(),
             semantics: self.semantics,
-            host_hears_all: self.host_hears_all,
+            host_gets_all: self.host_gets_all,
             backend: self.backend,
             ..ParentOptions::default()
         };

@@ -77,11 +77,11 @@ impl Network {
     /// With our engine.
     pub(crate) fn of_engine(
         semantics: Semantics,
-        host_hears_all: bool,
+        host_gets_all: bool,
         backend: Backend,
     ) -> io::Result<Self> {
         Self::new(None, |inside| {
-            let side = EngineSide::start(inside, PARENT, semantics, host_hears_all, backend);
+            let side = EngineSide::start(inside, PARENT, semantics, host_gets_all, backend);
             Driver::Engine(side)
         })
     }

@@ -64,13 +64,13 @@ impl Run {
 
     /// Of our engine as it is where no program may be loaded into the kernel.
     pub(crate) fn of_engine_without_filter(seed: u64) -> Self {
-        let rules = Rules { host_hears_all: true, ..Rules::of(Semantics::Kernel) };
+        let rules = Rules { host_gets_all: true, ..Rules::of(Semantics::Kernel) };
         Self::new_of_engine(seed, rules, Backend::AfPacket)
     }
 
     fn new_of_engine(seed: u64, rules: Rules, backend: Backend) -> Self {
-        let Rules { semantics, host_hears_all, .. } = rules;
-        Self::new(Network::of_engine(semantics, host_hears_all, backend).unwrap(), rules, seed)
+        let Rules { semantics, host_gets_all, .. } = rules;
+        Self::new(Network::of_engine(semantics, host_gets_all, backend).unwrap(), rules, seed)
     }
 
     /// Of our engine on a VLAN, behind a peer that tags.

@@ -227,10 +227,8 @@ fn what_only_we_know_stands_beside_it() {
     assert!(details[0].contains(" backend af-packet io "), "{details:?}");
     assert_eq!(
         details[1..],
-        [
-            "    umacvlan why this backend: with veth, super-frames come whole by AF_PACKET and not by \
-             AF_XDP"
-        ]
+        ["    umacvlan why this backend: with veth, AF_PACKET keeps GSO packets whole and AF_XDP \
+             does not"]
     );
     let counted = own("-s -s link show m1");
     assert!(counted.iter().any(|line| line.contains("rx offered ")), "{counted:?}");

@@ -278,7 +278,7 @@ fn a_host_that_is_to_hear_everything_does() {
         return;
     }
     let mut lab = Lab::new(PortIo::Plain);
-    lab.start(PortIo::Plain, ParentOptions { host_hears_all: true, ..ParentOptions::default() });
+    lab.start(PortIo::Plain, ParentOptions { host_gets_all: true, ..ParentOptions::default() });
     let place = Place::new();
     lab.add("s1", 1, Mode::Bridge, &place);
     let (stack, far) = (lab.host.socket(PARENT), lab.far.socket("x0"));

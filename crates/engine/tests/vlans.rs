@@ -245,7 +245,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             "parent a-long-name.4094.10 does not exist in this network namespace: see `ip link` for those that do",
         ),
         ("p0.10", "parent p0.10 is attached already"),
-        ("p0.010", "p0.010 is the interface of parent p0.10, by another name: use parent p0.10"),
+        ("p0.010", "p0.010 is the interface of parent p0.10, under another name: use parent p0.10"),
     ] {
         assert_eq!(add(name, ParentOptions::default()), Err(words.to_owned()), "{name}");
     }

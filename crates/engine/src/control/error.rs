@@ -1,4 +1,4 @@
-//! [`Error`]: what the engine could not do, on what, why, and what to do about it.
+//! [`Error`]: a request that failed, on what, why, and what to do about it.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use umacvlan_sys::tap::TUN_DEVICE;
 use crate::control::engine::SubId;
 use crate::datapath::worker::{AddError, Stopped};
 
-/// Something that was asked of the engine and not done. Nothing of it is left behind.
+/// A request that failed. It leaves nothing behind.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another interface, or another sub-interface of the engine's, has the name.
@@ -19,20 +19,20 @@ pub enum Error {
     NameInUse {
         /// The name.
         name: String,
-        /// Where it is in use, with a space in front, or nothing: here.
+        /// Where it is in use, after a space; empty for the engine's namespace.
         place: &'static str,
     },
-    /// No interface may have the name.
+    /// The name is not valid for an interface.
     #[error(
         "cannot make \"{0}\": an interface name has 1 to 15 characters, none of them a space, a slash or a colon"
     )]
     NameInvalid(String),
-    /// AF_XDP was demanded and is not to be had.
+    /// AF_XDP was requested and does not work.
     #[error("cannot use AF_XDP on {parent}: {why}; use backend auto or af-packet")]
     NoAfXdp {
         /// The parent.
         parent: String,
-        /// Why, for each of its modes.
+        /// The reason, for each of its modes.
         why: String,
     },
     /// The namespace could not be entered or found.
@@ -40,40 +40,38 @@ pub enum Error {
     Namespace {
         /// The sub-interface.
         name: String,
-        /// Why.
+        /// The reason.
         source: umacvlan_netlink::Error,
     },
     /// A request by netlink failed.
     #[error(transparent)]
     Netlink(#[from] umacvlan_netlink::Error),
-    /// A sub-interface of the engine's has the number.
-    #[error("number {0} is that of another sub-interface of this engine")]
+    /// Another sub-interface of the engine has the number.
+    #[error("number {0} is in use by another sub-interface of this engine")]
     NumberTaken(SubId),
-    /// There is no kept TAP with the index.
-    #[error(
-        "cannot attach to interface {0}: there is none of that index in its namespace that is a kept TAP"
-    )]
+    /// No kept TAP has the index.
+    #[error("cannot attach to interface {0}: no kept TAP in its namespace has that index")]
     NoTap(u32),
-    /// There is no such parent among the engine's.
-    #[error("{0} is no parent of this engine: attach it first")]
+    /// The engine has no such parent.
+    #[error("{0} is not a parent of this engine: attach it first")]
     NoSuchParent(String),
-    /// There is no such sub-interface among the engine's.
-    #[error("{0} is no sub-interface of this engine")]
+    /// The engine has no such sub-interface.
+    #[error("{0} is not a sub-interface of this engine")]
     NoSuchSub(String),
     /// The interface does not exist.
     #[error("parent {0} does not exist in this network namespace: see `ip link` for those that do")]
     ParentAbsent(String),
-    /// The interface belongs to another driver.
+    /// The interface is a port of a bridge or bond.
     #[error(
         "parent {parent} is a port of {master}: take it out of {master} first, or use {master} itself as parent"
     )]
     ParentBusy {
         /// The interface.
         parent: String,
-        /// The bridge or bond that has it.
+        /// The bridge or bond.
         master: String,
     },
-    /// The kernel has a device for its VLAN, which takes the same frames.
+    /// The kernel has a device for the same VLAN, which takes its frames.
     #[error(
         "cannot use {parent}: the kernel has a device for VLAN {vid} on {link}, which takes its frames: use that device as parent, or delete it"
     )]
@@ -85,7 +83,7 @@ pub enum Error {
         /// The VLAN, or the outer one.
         vid: u16,
     },
-    /// It asks for settings that all parents on its interface share, and there are others.
+    /// Its settings differ from those that all parents on its interface share.
     #[error(
         "{parent} cannot have {what}: it shares those of {link}, which is attached already; leave the setting out, or set it for the first parent on {link}"
     )]
@@ -94,18 +92,18 @@ pub enum Error {
         parent: String,
         /// The interface that carries it.
         link: String,
-        /// What it cannot have.
+        /// The setting.
         what: &'static str,
     },
-    /// There is no such interface, and its name is not that of a VLAN either.
+    /// There is no such interface, and the name is not that of a VLAN either.
     #[error(transparent)]
     ParentVlan(VlanNameError),
-    /// Its interface is another parent's, which has been renamed since.
-    #[error("{name} is the interface of parent {parent}, by another name: use parent {parent}")]
+    /// The interface is another parent, under another name.
+    #[error("{name} is the interface of parent {parent}, under another name: use parent {parent}")]
     ParentRenamed {
-        /// The name that it has now.
+        /// Its present name.
         name: String,
-        /// The parent that has it.
+        /// The name of the parent.
         parent: String,
     },
     /// It is attached already.
@@ -116,18 +114,18 @@ pub enum Error {
     ParentUnsuitable {
         /// The interface.
         parent: String,
-        /// What it is instead.
+        /// Its kind.
         what: &'static str,
     },
-    /// It cannot have so many workers.
+    /// The number of workers is out of range.
     #[error("parent {parent} cannot have {count} workers: from 1 to {WORKERS_MAX}")]
     ParentWorkers {
         /// The parent.
         parent: String,
-        /// How many it was to have.
+        /// The requested number.
         count: usize,
     },
-    /// The rules of macvlan forbid it.
+    /// A rule of macvlan forbids it.
     #[error("{name}: {refusal}")]
     Refused {
         /// The sub-interface.
@@ -135,32 +133,32 @@ pub enum Error {
         /// The rule.
         refusal: SwitchError,
     },
-    /// A socket, a ring or a thread that the engine needs was not to be had.
+    /// The engine could not open a socket, ring or thread that it needs.
     #[error("cannot {what}: {}", explain(source))]
     System {
-        /// What the engine wanted to do.
+        /// The operation.
         what: String,
-        /// Why it could not.
+        /// The reason.
         source: io::Error,
     },
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
-    /// Another process, or another engine, is attached to the TAP.
+    /// Another process or engine is attached to the TAP.
     #[error("cannot attach to {0}: another process forwards for it; end that one first")]
     TapBusy(String),
-    /// A TAP was not to be had.
+    /// A TAP could not be opened.
     #[error("cannot make TAP {name}: {}", explain_tap(source))]
     Tap {
         /// The sub-interface.
         name: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// The error number that describes it, as the kernel would tell it of its own macvlan.
+    /// The errno that the kernel's macvlan would return.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::NameInUse { .. } | Self::NumberTaken(_) | Self::ParentTaken(_) => {
@@ -210,7 +208,7 @@ impl From<Stopped> for Error {
     }
 }
 
-/// The kernel's word, and what to do about it where that is known.
+/// The text of an error of the kernel, with advice where there is some.
 fn explain(error: &io::Error) -> String {
     let advice = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {

@@ -46,9 +46,9 @@ enum State {
 
 impl HostSide {
     /// For a parent whose host gets every frame, or only its own.
-    pub(super) fn new(hears_all: bool) -> Self {
-        let state = match hears_all {
-            true => State::Off("the host is to hear everything".to_owned()),
+    pub(super) fn new(gets_all: bool) -> Self {
+        let state = match gets_all {
+            true => State::Off("the host is to get every frame".to_owned()),
             false => State::Idle,
         };
         Self { state, stale: false, known: 0, vlans_stale: true }
@@ -190,7 +190,7 @@ impl Control {
 }
 
 fn gets_everything(parent: &str, error: &io::Error) -> String {
-    format!("the host of {parent} hears what is not its own from now on: {error}")
+    format!("the host of {parent} gets the frames of sub-interfaces, too, from now on: {error}")
 }
 
 /// True for a change after which the host may get more frames than before. A flag counts unless it

@@ -111,7 +111,7 @@ impl Control {
             workers,
             subs: BTreeSet::new(),
             memberships: Memberships::default(),
-            host: HostSide::new(options.host_hears_all),
+            host: HostSide::new(options.host_gets_all),
             rival: None,
         });
         Ok(())

@@ -4,11 +4,11 @@ use umacvlan_netlink::{Link, LinkFlags, Rtnl};
 
 use crate::control::error::Error;
 
-/// Says why an interface of the namespace that `rtnl` asks cannot be a parent: it must carry
-/// Ethernet, and no bridge or bond may have it.
+/// Checks that an interface in the namespace of `rtnl` can be a parent: it must carry Ethernet
+/// frames, and not be a port of a bridge or bond.
 ///
 /// # Errors
-/// It cannot; or it could not be found out.
+/// It cannot, or its bridge or bond cannot be read.
 pub fn check_suitable(rtnl: &mut Rtnl, link: &Link) -> Result<(), Error> {
     let unsuitable = |what| Error::ParentUnsuitable { parent: link.name.clone(), what };
     if link.flags.contains(LinkFlags::Loopback) {

@@ -1,8 +1,8 @@
-//! [`UplinkSelector`]: by which means the wire of a parent is reached.
+//! [`UplinkSelector`]: the choice between AF_PACKET and the modes of AF_XDP.
 //!
-//! Where there is a choice, the best is tried first, and why it was not to be had is kept for those
-//! who ask. What the XDP program redirects follows the switch; where it cannot, or there is none,
-//! frames come by AF_PACKET as ever.
+//! Where there is a choice, the best is tried first, and the reason why it failed is part of the
+//! status. The XDP program redirects the frames that the switch takes; all others, and all frames
+//! without a program, come by AF_PACKET.
 
 #[cfg(feature = "af-xdp")]
 mod xdp;
@@ -30,7 +30,7 @@ use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::error::Error;
 use crate::datapath::uplink::{PacketUplink, Uplink};
 
-/// How one parent's wire is reached, and what has to be kept for it.
+/// The kind of uplinks on one device, and the state that goes with them.
 #[derive(Debug)]
 pub(super) struct UplinkSelector {
     wanted: Backend,
@@ -40,7 +40,7 @@ pub(super) struct UplinkSelector {
 }
 
 impl UplinkSelector {
-    /// By that means, once there is an interface.
+    /// For the kind that is requested. It has no uplinks yet.
     pub(super) fn new(wanted: Backend) -> Self {
         Self {
             wanted,
@@ -50,7 +50,7 @@ impl UplinkSelector {
         }
     }
 
-    /// True if this is what somebody with that wish gets.
+    /// True if a parent that requests this kind may share these uplinks.
     pub(super) fn suits(&self, wanted: Backend) -> bool {
         wanted == Backend::Auto || wanted == self.wanted
     }
@@ -59,7 +59,7 @@ impl UplinkSelector {
         self.status.clone()
     }
 
-    /// Ends what went with the uplink before; there is none now.
+    /// Drops the state of uplinks that are closed.
     pub(super) fn forget(&mut self) {
         self.status = UplinkStatus::default();
         #[cfg(feature = "af-xdp")]
@@ -68,11 +68,11 @@ impl UplinkSelector {
         }
     }
 
-    /// Opens an uplink on an interface for each of so many workers, in place of those before, which
-    /// must be closed; `None` if they have to wait until it is up.
+    /// Opens an uplink on an interface for each of `count` workers. Those before must be closed.
+    /// Returns `None` if the interface has to be up first.
     ///
     /// # Errors
-    /// No packet socket; or AF_XDP was demanded and is not to be had.
+    /// No packet socket can be opened, or AF_XDP was requested and does not work.
     pub(super) fn open(&mut self, link: &Link, count: usize) -> Result<Option<Vec<Uplink>>, Error> {
         self.forget();
         let why = match self.open_xdp(link, count) {
@@ -123,17 +123,17 @@ impl UplinkSelector {
     pub(super) fn mark_vlans(&mut self, _: bool) {}
 }
 
-/// Why AF_PACKET is the choice for an interface of this driver where nobody has another wish; `None`
-/// where AF_XDP is tried before.
+/// Why [`Backend::Auto`] is AF_PACKET for an interface of this driver; `None` if AF_XDP is tried
+/// first.
 #[cfg(not(feature = "af-xdp"))]
 pub fn why_af_packet(_: &Link, _: &str) -> Option<String> {
     Some(WITHOUT.to_owned())
 }
 
-/// Whether AF_XDP works on an interface that is nobody's parent: tries it there, and leaves nothing.
+/// Tries AF_XDP on an interface that is not a parent, and leaves nothing there. Returns the mode.
 ///
 /// # Errors
-/// Why it does not.
+/// Why it does not work.
 #[cfg(not(feature = "af-xdp"))]
 pub fn try_af_xdp(_: &Link) -> Result<XdpMode, String> {
     Err(WITHOUT.to_owned())
@@ -142,7 +142,7 @@ pub fn try_af_xdp(_: &Link) -> Result<XdpMode, String> {
 #[cfg(not(feature = "af-xdp"))]
 const WITHOUT: &str = "this umacvlan was built without AF_XDP";
 
-/// So many packet sockets on an interface; `None` if they have to wait until it is up.
+/// Opens `count` packet sockets on an interface; `None` if it has to be up first.
 fn open_sockets(link: &Link, count: usize) -> Result<Option<Vec<PacketSocket>>, Error> {
     let opened = match count {
         1 => PacketSocket::open(link.index, link.mtu).map(|socket| vec![socket]),

@@ -1,15 +1,15 @@
-//! [`Workers`]: all workers of one parent, who know the same.
+//! [`Workers`]: all workers of one device, whose tables are replicas.
 //!
-//! Each has a replica of the table. A replica changes only by what is asked here, one thing after
-//! the other and of all of them, and a change has no outcome but by the table and the request: what
-//! one refuses, all refuse. They take a change each between two of its own turns, so for some
-//! microseconds it holds for the flows of some and not yet for those of others.
+//! A replica changes only by the requests here, which all workers do in the same order. The result of
+//! a change depends on the table and the request only, so what one worker refuses, all refuse. Each
+//! does it between two of its turns: for some microseconds a change is in effect for the flows of
+//! some workers only.
 //!
-//! Who forwards a frame is the kernel's choice, by its flow: worker `i` has the `i`-th socket of the
-//! uplink's group and the `i`-th queue of each TAP, and both are chosen by the same number
+//! The kernel chooses the worker of a frame by its flow: worker `i` has the `i`-th socket of the
+//! uplink's group and the `i`-th queue of each TAP, and the same number selects both
 //! ([`PacketSocket::open_group`], [`Tap::create_queues`]). So one worker has both directions of a
-//! flow, and what it writes on its queue of a TAP teaches that TAP nothing new: a flow never
-//! changes its worker, and is in order.
+//! flow, and writing to its queue of a TAP does not change the queue of that flow: a flow stays with
+//! its worker, in order.
 //!
 //! [`PacketSocket::open_group`]: umacvlan_sys::packet::PacketSocket::open_group
 //! [`Tap::create_queues`]: umacvlan_sys::tap::Tap::create_queues
@@ -21,12 +21,12 @@ use umacvlan_core::{ParentInfo, Semantics, Switch};
 
 use crate::datapath::worker::{Notifier, OnWorker, Stopped, Worker, WorkerConfig, WorkerHandle};
 
-/// The workers of one parent, in the order of sockets and queues. There is at least one.
+/// The workers of one device, in the order of sockets and queues. There is at least one.
 #[derive(Debug)]
 pub(super) struct Workers(Vec<WorkerHandle>);
 
 impl Workers {
-    /// Starts a worker for each of `configs`, of which there is one at least.
+    /// Starts a worker for each of `configs`, of which there is at least one.
     pub(super) fn spawn(
         parent: &str,
         (state, semantics): (ParentInfo, Semantics),
@@ -46,12 +46,12 @@ impl Workers {
         configs.iter().enumerate().map(spawn).collect::<io::Result<_>>().map(Self)
     }
 
-    /// How many they are.
+    /// The number of workers.
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Asks the first: about what all know alike, or what only it has.
+    /// Asks the first worker: about the table, or about what only the first has.
     pub(super) fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&mut Worker) -> T + Send + 'static,
@@ -59,7 +59,7 @@ impl Workers {
         self.0[0].call(ask)
     }
 
-    /// Has all of them do the same, and returns what came of it, which is the same, too.
+    /// Runs `tell` on all workers, and returns the result, which is the same for all.
     pub(super) fn tell<T: Debug + PartialEq + Send + 'static>(
         &self,
         tell: impl Fn(&mut Worker) -> T + Clone + Send + 'static,
@@ -72,7 +72,7 @@ impl Workers {
         Ok(first)
     }
 
-    /// Has each of them do something, and returns what each says, in their order.
+    /// Runs `ask` on each worker, and returns the results in their order.
     pub(super) fn each<T: Send + 'static>(
         &self,
         ask: impl Fn(&mut Worker) -> T + Clone + Send + 'static,
@@ -80,7 +80,7 @@ impl Workers {
         self.give(std::iter::repeat(()), move |worker, ()| ask(worker))
     }
 
-    /// As [`Workers::each`], with something for each, of which there are enough.
+    /// As [`Workers::each`], with one of `gifts` for each worker. There are enough of them.
     pub(super) fn give<A: Send + 'static, T: Send + 'static>(
         &self,
         gifts: impl IntoIterator<Item = A>,
@@ -95,11 +95,11 @@ impl Workers {
         answers.into_iter().map(|answer| answer?.recv().map_err(|_| Stopped)).collect()
     }
 
-    /// Ends those that still run, of a parent that has lost one: the flows of that one are gone, so
-    /// the parent is as good as none.
+    /// Ends the workers that still run after one has failed, because the flows of that one are not
+    /// served any more.
     pub(super) fn halt(&self) {
         for worker in &self.0 {
-            // One that has stopped already is what was wanted.
+            // One that has stopped already needs nothing.
             let _ = worker.call(Worker::stop);
         }
     }
@@ -107,7 +107,7 @@ impl Workers {
     /// Stops all of them and waits for them.
     ///
     /// # Errors
-    /// What ended the first that had failed before its time.
+    /// The error of the first that had failed.
     pub(super) fn stop(self) -> io::Result<()> {
         let ends: Vec<_> = self.0.into_iter().map(WorkerHandle::stop).collect();
         ends.into_iter().collect()

@@ -70,13 +70,13 @@ fn a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded() {
     lab.engine().add_parent(by(Backend::AfXdp)).unwrap();
     let uplink = lab.parent().uplink;
     assert_eq!(uplink.kind, UplinkKind::AfXdp(XdpMode::Native));
-    assert_eq!(uplink.why, "zero-copy: the driver cannot");
+    assert_eq!(uplink.why, "zero-copy: the driver does not support it");
     lab.engine().remove_parent(PARENT).unwrap();
     // Nothing is left: another program finds its place.
     program(&mut lab, XdpAttachMode::Native).unwrap();
     assert!(
         why(lab.engine(), Backend::AfXdpIn(XdpMode::ZeroCopy))
-            .contains("zero-copy: the driver cannot")
+            .contains("zero-copy: the driver does not support it")
     );
     program(&mut lab, XdpAttachMode::Native).unwrap();
 }

@@ -1,4 +1,4 @@
-//! [`Engine`]: parents, their workers, and the thread that looks after both.
+//! [`Engine`]: the handle of parents, their workers and the control thread.
 
 mod options;
 mod status;
@@ -23,23 +23,22 @@ use crate::control::Control;
 use crate::control::error::Error;
 use crate::datapath::worker::Stopped;
 
-/// How long a TAP may stay busy after the process that served it has ended: the kernel takes a ring
-/// apart when it finds the time.
+/// How long a TAP may stay busy after its process has ended: the kernel frees a ring later.
 const RELEASE_TIME: Duration = Duration::from_secs(1);
 
-/// How often to look whether it is busy still.
+/// How often to check whether it is still busy.
 const RELEASE_STEP: Duration = Duration::from_millis(2);
 
-/// Something to be done by the control thread.
+/// A request to the control thread.
 pub(crate) type Request = Box<dyn FnOnce(&mut Control) + Send>;
 
 /// Parents, their sub-interfaces, and the threads that serve them. Everything ends with this value,
-/// but for the interfaces that are to be [kept](Engine::keep_sub).
+/// except the interfaces that are [kept](Engine::keep_sub).
 ///
 /// # Threads
-/// One thread controls: it does what is asked here, and follows what users do to their
-/// interfaces. One more thread a parent forwards, or as many as it has workers. Any thread may
-/// ask.
+/// The control thread does the requests, and follows the changes that users make to their
+/// interfaces. Each worker of a parent has one more thread. Any thread may send a request, and
+/// waits for its result.
 #[derive(Debug)]
 pub struct Engine {
     requests: Sender<Request>,
@@ -74,13 +73,13 @@ impl Engine {
     }
 
     /// Attaches a parent: an interface, or a VLAN of one (`eth0.10`, and `eth0.10.20` for one inside
-    /// another) that has no interface of its own. An interface that has the name is meant always.
+    /// another) that has no interface of its own. An interface of that name comes first.
     ///
     /// All parents on an interface share its workers and its uplink.
     ///
     /// # Errors
     /// It does not exist, is not Ethernet, belongs to a bridge or bond, or is attached already; the
-    /// kernel has a device for the VLAN; other settings are asked for than those that it shares;
+    /// kernel has a device for the VLAN; its settings differ from those that it has to share;
     /// privileges, memory or descriptors are missing.
     pub fn add_parent(&self, options: ParentOptions) -> Result<(), Error> {
         self.ask(move |control| control.add_parent(options))?
@@ -95,10 +94,10 @@ impl Engine {
         self.ask(move |control| control.remove_parent(&name))?
     }
 
-    /// What is below a parent of that name, attached or not.
+    /// Resolves the name of a parent, attached or not.
     ///
     /// # Errors
-    /// The name looks like that of a VLAN and is none.
+    /// The name looks like that of a VLAN and is not valid.
     pub fn lower(&self, name: &str) -> Result<ParentBinding, Error> {
         let name = name.to_owned();
         self.ask(move |control| control.lower(&name))?
@@ -122,19 +121,19 @@ impl Engine {
         self.ask(move |control| control.keep_sub(sub))?
     }
 
-    /// Forwards for an interface that an engine before this one has kept. Whatever happens to the
-    /// interface meanwhile is followed from here on; it may be up and in use.
+    /// Forwards for an interface that an earlier engine has kept. It may be up and in use, and have
+    /// changed since.
     ///
     /// # Errors
-    /// There is no such TAP; another process forwards for it; or the rules of macvlan forbid it,
-    /// and it is left in place, down if it may not be up.
+    /// There is no such TAP; another process forwards for it; or the rules of macvlan forbid it:
+    /// then it stays where it is, down if it may not be up.
     pub fn adopt_sub(&self, parent: &str, adopt: Adopt) -> Result<SubStatus, Error> {
         let (parent, adopt) = (parent.to_owned(), Arc::new(adopt));
         let end = Instant::now() + RELEASE_TIME;
         loop {
             let (parent, adopt) = (parent.clone(), Arc::clone(&adopt));
             match self.ask(move |control| control.adopt_sub(&parent, &adopt))? {
-                // Here and not on the control thread, which has others to look after.
+                // On this thread, because the control thread must not wait.
                 Err(Error::TapBusy(_)) if Instant::now() < end => {
                     std::thread::sleep(RELEASE_STEP);
                 }
@@ -143,7 +142,7 @@ impl Engine {
         }
     }
 
-    /// Removes a sub-interface, and its interface even if that was to be kept.
+    /// Removes a sub-interface with its interface, also a kept one.
     ///
     /// # Errors
     /// There is no such sub-interface.
@@ -151,8 +150,8 @@ impl Engine {
         self.ask(move |control| control.remove_sub(sub))?
     }
 
-    /// Changes a sub-interface, in this order. The first refusal ends it; what was done before
-    /// remains.
+    /// Changes the settings of a sub-interface, in this order. The first change that is refused ends
+    /// the request; those before it remain.
     ///
     /// # Errors
     /// The rules of macvlan forbid it, or there is no such sub-interface.
@@ -160,17 +159,17 @@ impl Engine {
         self.ask(move |control| control.change_sub(sub, changes))?
     }
 
-    /// Changes the interface of a sub-interface where it lives, in this order. What the rules of
-    /// macvlan forbid is refused before anything of it is done. The first refusal ends it; what
-    /// was done before remains.
+    /// Sets attributes of the interface of a sub-interface in its namespace, in this order. A value
+    /// that the rules of macvlan forbid is not set. The first one that is refused ends the request;
+    /// those before it remain.
     ///
     /// # Errors
     /// The rules of macvlan forbid it, the kernel refuses it, or there is no such sub-interface.
-    pub fn set_link(&self, sub: SubId, sets: Vec<LinkAttribute>) -> Result<SubStatus, Error> {
-        self.ask(move |control| control.set_link(sub, sets))?
+    pub fn set_link(&self, sub: SubId, attributes: Vec<LinkAttribute>) -> Result<SubStatus, Error> {
+        self.ask(move |control| control.set_link(sub, attributes))?
     }
 
-    /// One sub-interface at this moment.
+    /// The status of one sub-interface.
     ///
     /// # Errors
     /// There is no such sub-interface.
@@ -178,7 +177,7 @@ impl Engine {
         self.ask(move |control| control.sub(sub))?
     }
 
-    /// All parents with their sub-interfaces and counters, at this moment.
+    /// The status of all parents with their sub-interfaces and counters.
     ///
     /// # Errors
     /// The engine has stopped.
@@ -186,7 +185,7 @@ impl Engine {
         self.ask(Control::status)
     }
 
-    /// One parent at this moment, without its sub-interfaces.
+    /// The status of one parent, without its sub-interfaces.
     ///
     /// # Errors
     /// There is no such parent.
@@ -195,7 +194,7 @@ impl Engine {
         self.ask(move |control| control.parent(&name))?
     }
 
-    /// The parent of a sub-interface at this moment, with that one and no other.
+    /// The status of the parent of a sub-interface, with that sub-interface and no other.
     ///
     /// # Errors
     /// There is no such sub-interface.
@@ -203,7 +202,7 @@ impl Engine {
         self.ask(move |control| control.parent_of(sub))?
     }
 
-    /// What happens without being asked for. Read it: it is kept until then.
+    /// The events. They are queued without limit until they are read.
     pub fn events(&self) -> &Receiver<Event> {
         &self.events
     }
@@ -215,9 +214,9 @@ impl Engine {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let request: Request = Box::new(move |control| {
             let answer = ask(control);
-            // An answer finds the host with what it is to have, and the engine with the rest.
+            // Before the answer, so that the caller finds each frame with the host or the engine.
             control.settle_wire();
-            // Whoever asked may have gone away meanwhile.
+            // The caller may be gone.
             let _ = reply.send(answer);
         });
         self.requests.send(request).map_err(|_| Stopped)?;
@@ -232,16 +231,16 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let _ = self.ask(Control::stop);
         if let Some(thread) = self.thread.take() {
-            // A panic of that thread has been printed, and there is nothing left to do here.
+            // A panic of that thread has been printed already.
             let _ = thread.join();
         }
     }
 }
 
-/// A random address that nobody was given by a manufacturer.
+/// A random locally administered unicast address.
 pub(crate) fn random_mac() -> MacAddr {
     use std::hash::{BuildHasher, RandomState};
-    // Keyed anew for each value from the system's randomness; far from secret, and need not be.
+    // A new key of the system's randomness each time. It is not secret, and need not be.
     let random = RandomState::new().hash_one(());
     let [a, b, c, d, e, f, ..] = random.to_be_bytes();
     MacAddr::new([a & 0xfc | 2, b, c, d, e, f])
@@ -252,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_addresses_are_local_stations_and_differ() {
+    fn random_addresses_are_local_unicast_and_differ() {
         let (one, other) = (random_mac(), random_mac());
         assert!(one.is_valid_unicast() && one.is_locally_administered());
         assert_ne!(one, other);

@@ -1,4 +1,4 @@
-//! What the owner of an engine asks for: plain data.
+//! Requests of the owner of an engine, as plain data.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use umacvlan_sys::netns::Netns;
 
 use crate::datapath::worker::{OnWorker, WorkerConfig};
 
-/// How an engine is to run.
+/// Options of an engine.
 #[derive(Clone, Default)]
 pub struct EngineOptions {
-    /// Run on the thread of each worker when all is set up and before its first turn, to confine
-    /// it: from then on a worker needs no capability and only the system calls of
+    /// Runs on the thread of each worker before its first turn, to confine it: from then on a worker
+    /// needs no capability and only the system calls of
     /// [`SYSTEM_CALLS`](crate::datapath::worker::SYSTEM_CALLS).
     pub on_worker: Option<OnWorker>,
 }
@@ -28,39 +28,40 @@ impl fmt::Debug for EngineOptions {
 pub struct ParentOptions {
     /// Its name.
     pub name: String,
-    /// How its workers run: one for each, at most [`WORKERS_MAX`]. None stands for those that its
-    /// interface has already, or for one that runs as by default. If there are some already they
-    /// must be so, but for a CPU that is left open here.
+    /// One configuration for each worker, at most [`WORKERS_MAX`]. Empty means the workers that its
+    /// interface has already, or one with the defaults. Workers that exist must have the same
+    /// configurations, except that a CPU may be left open here.
+    ///
+    /// [`WORKERS_MAX`]: umacvlan_core::options::WORKERS_MAX
     pub workers: Vec<WorkerConfig>,
-    /// By which kind of sockets its wire is to be reached. [`Backend::Auto`] takes the one that
-    /// there is already.
+    /// The kind of sockets on its wire. [`Backend::Auto`] takes the kind that its interface has
+    /// already.
     pub backend: Backend,
-    /// Whose promise about private sub-interfaces is kept.
+    /// How private sub-interfaces are isolated.
     pub semantics: Semantics,
-    /// The address to give back to it after a passthru sub-interface, if an engine before this one
-    /// has changed it; else the one it has.
+    /// The address that it gets back after a passthru sub-interface, if an earlier engine has
+    /// changed it; else the one it has.
     pub own_mac: Option<MacAddr>,
-    /// Leave to the host's stack what a macvlan in the kernel would have taken from it, even where
-    /// a filter can hide that.
-    pub host_hears_all: bool,
-    /// What it was last, if it may be absent or unsuitable now: its sub-interfaces are without
-    /// carrier until it comes. `None` if it has to be there.
+    /// Give the host's stack also the frames that a macvlan in the kernel would have consumed, even
+    /// where a filter can hide them.
+    pub host_gets_all: bool,
+    /// Its last known properties, if it may be absent or unsuitable now: its sub-interfaces have no
+    /// carrier until it comes. `None` if it must be present.
     pub absent: Option<AbsentParent>,
 }
 
-/// What is below a parent.
+/// The interface and the VLAN that the name of a parent stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentBinding {
-    /// The interface that carries it, if that is there.
+    /// The name of the interface that carries it, present or not.
     pub link: String,
     /// The tags of its frames there.
     pub vlan: VlanPath,
-    /// How the workers run that some parent on that interface has brought already; none if there
-    /// is no such parent.
+    /// The configurations of the workers on that interface; empty if no parent is there yet.
     pub workers: Vec<WorkerConfig>,
 }
 
-/// What a parent was that may be absent now.
+/// The last known properties of a parent that may be absent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbsentParent {
     /// Its address.
@@ -69,8 +70,8 @@ pub struct AbsentParent {
     pub mtu: u32,
 }
 
-/// What tells one sub-interface of an engine from another, for life: through renaming and moving,
-/// and never used again.
+/// The number of a sub-interface, unique within its engine. It stays the same through renaming and
+/// moving, and is never used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubId(pub u64);
 
@@ -140,15 +141,16 @@ pub enum SubChange {
     Sources(Vec<MacAddr>),
 }
 
-/// A change to the interface of a sub-interface, wherever that is. Anybody may make it there, and
-/// the engine follows; made here it is refused beforehand when the rules forbid it.
+/// A new value for one attribute of the interface of a sub-interface, in whatever namespace that is.
+/// Users may set it there, and the engine follows; the engine refuses beforehand what the rules
+/// forbid.
 #[derive(Debug)]
 pub enum LinkAttribute {
     /// Text for people; empty for none.
     Alias(String),
-    /// It listens to every group, or not.
+    /// It receives every multicast group, or not.
     Allmulti(bool),
-    /// The address. That of a passthru sub-interface is the parent's, too.
+    /// The address. A passthru sub-interface gives it to the parent, too.
     Mac(MacAddr),
     /// The MTU in bytes.
     Mtu(u32),
@@ -156,9 +158,9 @@ pub enum LinkAttribute {
     Name(String),
     /// The namespace. It arrives down, and with the name of a [`LinkAttribute::Name`] that follows.
     Netns(Netns),
-    /// It is given every frame of its siblings' groups, and its parent every frame; or not.
+    /// It receives every multicast group, and its parent every frame; or not.
     Promisc(bool),
-    /// Frames that may wait for the engine.
+    /// The length of its TX queue in frames.
     TxQueueLen(u32),
     /// Up or down.
     Up(bool),

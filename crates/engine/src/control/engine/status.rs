@@ -1,11 +1,10 @@
-//! What an engine tells, asked and unasked.
+//! Status and events of an engine.
 
 use std::fmt;
-use umacvlan_core::WorkerStats;
-use umacvlan_core::options::XdpMode;
 
+use umacvlan_core::options::XdpMode;
 use umacvlan_core::stats::WireStats;
-use umacvlan_core::{MacAddr, MacvlanSettings, Semantics, VlanPath};
+use umacvlan_core::{MacAddr, MacvlanSettings, Semantics, VlanPath, WorkerStats};
 use umacvlan_netlink::Link;
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::ethtool::ReceiveOffloads;
@@ -14,7 +13,7 @@ use umacvlan_sys::netns::NetnsId;
 use super::SubId;
 use crate::datapath::worker::{Snapshot, WorkerConfig};
 
-/// Something that happened without being asked for.
+/// Something that happened without a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A parent has got or lost its carrier.
@@ -29,21 +28,21 @@ pub enum Event {
         /// The parent.
         parent: String,
     },
-    /// An interface with the name of a removed parent has come, and taken its place.
+    /// An interface with the name of a removed parent has come, and is the parent now.
     ParentBack {
         /// The parent.
         parent: String,
     },
-    /// What was done on a sub-interface's interface is against the rules, and was undone.
+    /// A change on the interface of a sub-interface is against the rules, and was reverted.
     Reverted {
         /// The number of the sub-interface.
         number: SubId,
         /// Its name.
         sub: String,
-        /// The rule, and what was undone.
+        /// The rule, and the change that was reverted.
         why: String,
     },
-    /// A sub-interface was changed on its interface, and the engine follows.
+    /// The interface of a sub-interface was changed, and the engine has followed.
     SubChanged(Box<SubStatus>),
     /// A sub-interface is gone: deleted, or its namespace was.
     SubGone {
@@ -52,14 +51,14 @@ pub enum Event {
         /// Its name.
         sub: String,
     },
-    /// The engine could not do something by itself that it should have done.
+    /// Something failed that the engine does without a request.
     Trouble {
-        /// What, and why.
+        /// What failed, and why.
         what: String,
     },
 }
 
-/// A sub-interface as the engine knows it.
+/// The status of a sub-interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubStatus {
     /// Its number.
@@ -78,29 +77,29 @@ pub struct SubStatus {
     pub up: bool,
     /// The index of its interface in its namespace.
     pub index: u32,
-    /// The id of its namespace as the engine's own knows it; `None`: it is the engine's own.
+    /// The id that the engine's namespace has for its namespace; `None` if they are the same.
     pub nsid: Option<i32>,
     /// Its namespace.
     pub netns: NetnsId,
-    /// The id of the engine's namespace as its own knows it; `None`: it is the engine's own, or
-    /// could not be asked.
+    /// The id that its namespace has for the engine's; `None` if they are the same, or if it could
+    /// not be read.
     pub parent_nsid: Option<i32>,
     /// True when its interface outlives the engine.
     pub kept: bool,
-    /// The groups it listens to: all of them.
+    /// It receives every multicast group.
     pub all_groups: bool,
-    /// The groups it listens to, in order.
+    /// The multicast groups that it has joined, in order.
     pub groups: Vec<MacAddr>,
-    /// Frames that its own kernel queue had no room for, before the engine could read them.
+    /// Frames that did not fit into its TX queue, before the engine could read them.
     pub queue_drops: u64,
-    /// Everything that the kernel tells about its interface. The counters are the TAP's.
+    /// All attributes of its interface. The counters are the TAP's.
     pub link: Link,
 }
 
-/// By which kind of sockets a wire is reached.
+/// The kind of sockets on a wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UplinkKind {
-    /// None: there is no interface.
+    /// None, because there is no interface.
     #[default]
     None,
     /// AF_PACKET.
@@ -119,21 +118,21 @@ impl fmt::Display for UplinkKind {
     }
 }
 
-/// How a wire is reached, and why not better.
+/// The uplink of a parent, and why it is not a better one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UplinkStatus {
-    /// By what.
+    /// The kind of its sockets.
     pub kind: UplinkKind,
-    /// Why not by what would have been tried first; empty if that is what it is.
+    /// Why the kinds that come first failed; empty if this is the first.
     pub why: String,
 }
 
-/// A parent and all of its sub-interfaces, with their counters.
+/// The status of a parent with its sub-interfaces and all counters.
 #[derive(Clone, Debug, Default)]
 pub struct ParentStatus {
     /// Its name.
     pub name: String,
-    /// The interface that carries it, which is itself unless it is a VLAN.
+    /// The interface that carries it: the parent itself, unless it is a VLAN.
     pub link: String,
     /// The tags of its frames there.
     pub vlan: VlanPath,
@@ -141,7 +140,7 @@ pub struct ParentStatus {
     pub index: Option<u32>,
     /// Its address.
     pub mac: MacAddr,
-    /// The address that it has again when a passthru sub-interface goes.
+    /// The address that it gets back when a passthru sub-interface is removed.
     pub own_mac: MacAddr,
     /// Its MTU in bytes.
     pub mtu: u32,
@@ -149,15 +148,15 @@ pub struct ParentStatus {
     pub present: bool,
     /// True while it has a carrier.
     pub carrier: bool,
-    /// How its wire is reached.
+    /// Its uplink.
     pub uplink: UplinkStatus,
-    /// What its NIC does no longer to received frames, until the parent is let go.
+    /// The receive offloads that are off on its NIC until the parent is detached.
     pub switched_off: ReceiveOffloads,
-    /// Whose promise about private sub-interfaces is kept.
+    /// How private sub-interfaces are isolated.
     pub semantics: Semantics,
-    /// Its workers, each with the flows that are its own. All parents on an interface share them.
+    /// Its workers, each of which serves some flows. All parents on an interface share them.
     pub workers: Vec<WorkerStatus>,
-    /// The broadcast queue in use, in frames: the longest that a sub-interface asks for.
+    /// The length of the broadcast queue, in frames: the longest that a sub-interface requests.
     pub bc_queue_used: u32,
     /// The port-wide `bclim`.
     pub bc_cutoff: i32,
@@ -168,29 +167,30 @@ pub struct ParentStatus {
     /// Frames from the wire that the rings of the uplink had no slot for, whichever of the parents
     /// on the interface they were for.
     pub ring_drops: u64,
-    /// What hides from the host's stack the frames that are not its own.
+    /// The filter that hides from the host's stack the frames of sub-interfaces.
     pub host_filter: HostFilterStatus,
 }
 
-/// What hides from a host's stack what a macvlan in the kernel would have taken from it.
+/// The state of the filter that hides from a host's stack the frames that a macvlan in the kernel
+/// would have consumed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HostFilterStatus {
-    /// There is no sub-interface, or the parent is away: nothing has to be hidden.
+    /// There is no sub-interface, or the parent is absent: nothing has to be hidden.
     #[default]
     Idle,
     /// A program at the parent's tc ingress.
     On(Attachment),
-    /// Nothing, and why: the host hears more than with the kernel's macvlan.
+    /// No filter, for this reason: the host gets more frames than with the kernel's macvlan.
     Off(String),
 }
 
-/// One worker of a parent, and what of the parent's counters is its own.
+/// One worker of a parent, with its share of the parent's counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorkerStatus {
-    /// How it was asked to run.
+    /// Its configuration, as requested.
     pub config: WorkerConfig,
-    /// What it got from the wire and sent there.
+    /// Frames from the wire and to it.
     pub wire: WireStats,
-    /// What it did with its time.
+    /// Its turns, and the time in them.
     pub turns: WorkerStats,
 }

@@ -1,9 +1,9 @@
-//! AF_XDP: which mode of it is to be had, and what goes with it.
+//! AF_XDP: the best mode that works, and the redirect program.
 
 use std::io;
-use umacvlan_core::options::{Backend, XdpMode};
 
 use umacvlan_core::VlanPath;
+use umacvlan_core::options::{Backend, XdpMode};
 use umacvlan_netlink::{Link, supports_zero_copy};
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::packet::PacketSocket;
@@ -20,19 +20,20 @@ use crate::datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS_MAX, XdpUplink};
 /// Bytes of a frame beyond its MTU: the Ethernet header and two tags.
 const BEYOND_MTU: usize = 14 + 2 * 4;
 
-/// Drivers of virtual machines: frames come through memory there as well, with super-frames whole.
+/// Drivers of virtual machines. Frames come through memory there, too, with GSO packets whole.
 const VIRTUAL: &[&str] = &["ena", "gve", "hv_netvsc", "virtio_net", "vmxnet3", "xen_netfront"];
 
-/// What redirects frames to the AF_XDP sockets of a parent.
+/// The program that redirects frames to the AF_XDP sockets of a device.
 #[derive(Debug)]
 pub(super) struct Redirect {
     program: XdpProgram,
-    /// The count of changes of sub-interfaces that it knows.
+    /// The count of changes of sub-interfaces that it has.
     known: Option<u64>,
     /// VLANs of the host have come or gone.
     vlans_stale: bool,
-    /// The name of the interface, and what it does no longer to received frames meanwhile.
+    /// The name of the interface.
     interface: String,
+    /// The receive offloads that are off until the program is detached.
     switched_off: ReceiveOffloads,
 }
 
@@ -45,11 +46,11 @@ impl Drop for Redirect {
 }
 
 impl UplinkSelector {
-    /// Opens AF_XDP sockets and those beside them for so many workers; `None` if they have to wait
-    /// until the interface is up.
+    /// Opens AF_XDP sockets and a packet socket beside them for each of `count` workers; `None` if
+    /// the interface has to be up first.
     ///
     /// # Errors
-    /// Why it cannot be, or is not wanted.
+    /// Why AF_XDP does not work; empty if it is not wanted.
     pub(super) fn open_xdp(
         &mut self,
         link: &Link,
@@ -60,8 +61,8 @@ impl UplinkSelector {
             return Ok(None);
         };
         let (program, sockets, mode, why) = bind(link, &modes, count)?;
-        let opens = mode == XdpMode::Generic || is_virtual(link, &driver).is_some();
-        let uplinks = self.assemble(link, opens, program, (sockets, sides));
+        let partial = mode == XdpMode::Generic || is_virtual(link, &driver).is_some();
+        let uplinks = self.assemble(link, partial, program, (sockets, sides));
         let uplinks = uplinks.map_err(|error| format!("AF_XDP: {}", reason(&error)))?;
         self.status = UplinkStatus { kind: UplinkKind::AfXdp(mode), why };
         Ok(Some(uplinks))
@@ -87,21 +88,21 @@ impl UplinkSelector {
         Ok((driver, modes))
     }
 
-    /// What the NIC does no longer to received frames.
+    /// The receive offloads that are off on the NIC.
     pub(in crate::control) fn switched_off(&self) -> ReceiveOffloads {
         self.xdp.as_ref().map(|redirect| redirect.switched_off).unwrap_or_default()
     }
 
-    /// True when the uplink has to be opened anew for another MTU.
+    /// True when another MTU needs new uplinks.
     pub(in crate::control) fn resizes(&self) -> bool {
         self.xdp.is_some()
     }
 
-    /// Has the program redirect what the switch of the workers takes, if there is another count of
-    /// changes than before; `served` are the tags of its parents.
+    /// Gives the program the rules of the workers' switch, if `marks` is another count of changes
+    /// than before. `served` are the tags of the parents.
     ///
     /// # Errors
-    /// The program cannot be told all of it: some frames come by neither way.
+    /// The program does not take all rules: some frames come by neither way.
     pub(in crate::control) fn settle(
         &mut self,
         workers: &Workers,
@@ -116,15 +117,16 @@ impl UplinkSelector {
         }
         match workers.ask(|worker| RedirectRules::of(worker.switch())) {
             Ok(rules) => program.set_rules(rules.with_vlans(served)),
-            // A worker that has stopped takes nothing, and has told so.
+            // A worker that has stopped takes nothing, and has reported it.
             Err(_) => program.set_rules(RedirectRules::default()),
         }
     }
 
-    /// Has the program leave to the host the VLANs that it has devices for, if they are not known.
+    /// Has the program leave to the host the VLANs that it has devices for, if they may have
+    /// changed.
     ///
     /// # Errors
-    /// They cannot be found out, or not be told.
+    /// They cannot be read, or the program does not take them.
     pub(in crate::control) fn settle_vlans(
         &mut self,
         vlans: impl FnOnce() -> io::Result<Vec<u16>>,
@@ -138,19 +140,19 @@ impl UplinkSelector {
         }
     }
 
-    /// Notes that a VLAN device has come, or that some interface has gone which may have been one.
+    /// Notes that a VLAN device has come, or that an interface has gone, which may have been one.
     pub(in crate::control) fn mark_vlans(&mut self, come: bool) {
         if let Some(Redirect { program, vlans_stale, .. }) = &mut self.xdp {
             *vlans_stale |= come || program.has_vlans();
         }
     }
 
-    /// Gives every worker its packet socket and every so manyth queue. One without a queue has the
-    /// packet socket alone. `opens`: frames may come with their checksum open.
+    /// Gives each of N workers its packet socket and every Nth queue. One without a queue has the
+    /// packet socket alone. `partial`: frames may come with a partial checksum.
     fn assemble(
         &mut self,
         link: &Link,
-        opens: bool,
+        partial: bool,
         mut program: XdpProgram,
         (sockets, sides): (Vec<XskSocket>, Vec<PacketSocket>),
     ) -> io::Result<Vec<Uplink>> {
@@ -160,7 +162,7 @@ impl UplinkSelector {
             program.redirect_queue(u32::try_from(queue).unwrap_or(u32::MAX), &socket)?;
             shares[queue % sides.len()].push(socket);
         }
-        // A driver that cannot say what it does to frames does little.
+        // A driver that cannot report its offloads has few.
         let switched_off =
             Ethtool::open()?.disable_receive_offloads(&link.name).unwrap_or_default();
         let interface = link.name.clone();
@@ -170,51 +172,49 @@ impl UplinkSelector {
             let side = PacketUplink::new(side);
             Ok(match sockets.is_empty() {
                 true => Uplink::Packet(Box::new(side)),
-                false => Uplink::Xdp(Box::new(XdpUplink::new(sockets, side, link.mtu, opens)?)),
+                false => Uplink::Xdp(Box::new(XdpUplink::new(sockets, side, link.mtu, partial)?)),
             })
         };
         shares.into_iter().zip(sides).map(uplink).collect()
     }
 }
 
-/// Why AF_PACKET is the choice for an interface of this driver where nobody has another wish; `None`
-/// where AF_XDP is tried before.
+/// Why [`Backend::Auto`] is AF_PACKET for an interface of this driver; `None` if AF_XDP is tried
+/// first.
 ///
-/// Drivers set up their queues anew for a program, and the link of many is down meanwhile. So the
-/// driver is asked, and nothing is tried in vain.
+/// Drivers rebuild their queues for a program, and the link of many is down meanwhile. So the
+/// driver is asked, and nothing is tried that would fail.
 pub fn why_af_packet(link: &Link, driver: &str) -> Option<String> {
     if let Some(kind) = is_virtual(link, driver) {
-        return Some(format!(
-            "with {kind}, super-frames come whole by AF_PACKET and not by AF_XDP"
-        ));
+        return Some(format!("with {kind}, AF_PACKET keeps GSO packets whole and AF_XDP does not"));
     }
     let why = match supports_zero_copy(link.index) {
         Ok(true) => return None,
-        Ok(false) => "its driver does not go without copies",
+        Ok(false) => "its driver has no zero-copy mode",
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-            "Linux before 6.3 cannot tell whether its driver goes without copies"
+            "Linux before 6.3 does not report whether its driver has a zero-copy mode"
         }
-        Err(_) => "its driver does not tell whether it goes without copies",
+        Err(_) => "its driver does not report whether it has a zero-copy mode",
     };
     Some(why.to_owned())
 }
 
-/// What to call an interface that hands over what others have in memory: super-frames, and frames
-/// with their checksum open.
+/// The kind of an interface that passes on frames from memory: GSO packets, and frames with a partial
+/// checksum. `None` for a NIC.
 fn is_virtual<'a>(link: &'a Link, driver: &str) -> Option<&'a str> {
     link.kind.as_deref().or_else(|| VIRTUAL.iter().copied().find(|&it| it == driver))
 }
 
-/// Whether AF_XDP works on an interface that is nobody's parent: tries it there, and leaves nothing.
+/// Tries AF_XDP on an interface that is not a parent, and leaves nothing there. Returns the mode.
 ///
 /// # Errors
-/// Why it does not.
+/// Why it does not work.
 pub fn try_af_xdp(link: &Link) -> Result<XdpMode, String> {
     bind(link, &XdpMode::ALL, 1).map(|(_, _, mode, _)| mode)
 }
 
-/// Attaches the program and binds sockets to all queues in the first of the modes that is to be
-/// had; says why those before it are not.
+/// Attaches the program and binds sockets to all queues, in the first of the modes that works.
+/// Returns that mode, and why those before it do not work.
 fn bind(
     link: &Link,
     modes: &[XdpMode],
@@ -237,7 +237,7 @@ fn bind(
     Err(together(&refused))
 }
 
-/// Modes and why they are not to be had, in one line: a reason that several have is said once.
+/// The reasons why modes do not work, in one line. Modes with the same reason share it.
 fn together(refused: &[(XdpMode, String)]) -> String {
     let alike = refused.chunk_by(|(_, one), (_, other)| one == other);
     let told = alike.filter_map(|alike| {
@@ -282,10 +282,10 @@ fn longest(link: &Link) -> usize {
     link.mtu as usize + BEYOND_MTU
 }
 
-/// Why frames cannot come in pieces.
+/// The reason why frames cannot come in several buffers.
 const OLD: &str = "frames of this MTU need Linux 6.6";
 
-/// What an error of the kernel means here, and what to do about it.
+/// The meaning of an error of the kernel here, and what to do about it.
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
@@ -294,7 +294,7 @@ fn reason(error: &io::Error) -> String {
         Some(libc::ENOBUFS) => "the limit on locked memory is too low: raise it \
              (LimitMEMLOCK= in the unit, ulimit -l in a shell)"
             .to_owned(),
-        Some(libc::EOPNOTSUPP) => "the driver cannot".to_owned(),
+        Some(libc::EOPNOTSUPP) => "the driver does not support it".to_owned(),
         Some(libc::ERANGE) => "its XDP does not carry this MTU".to_owned(),
         Some(libc::EAFNOSUPPORT) => "this kernel has no AF_XDP".to_owned(),
         _ => error.to_string(),
