@@ -17,6 +17,7 @@ pub struct EventView {
 
 /// What happened.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Happening)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
     /// A parent has gained or lost its carrier.

@@ -227,6 +227,7 @@ pub struct TxStats {
 /// Fields of a link that a macvlan of the kernel does not have.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Own)]
 pub struct UmacvlanInfo {
     /// Number of the link; it stays the same when the link is renamed or moved and when the daemon
     /// restarts.
