@@ -122,7 +122,7 @@ impl Scrape {
         gauges(encoder, "parent_carrier", help, each(|parent| parent.carrier.into()))?;
         let help = "How many links a parent has.";
         gauges(encoder, "parent_links", help, each(|parent| parent.links as u64))?;
-        let help = "Frames from the wire and to it; a super-frame is one.";
+        let help = "Frames from the wire and to it; a GSO packet counts as one.";
         counters(encoder, "parent_frames", help, None, amounts(|amount| amount.frames))?;
         let help = "Their bytes, Ethernet header included.";
         counters(encoder, "parent", help, Some(&Unit::Bytes), amounts(|amount| amount.bytes))?;
@@ -191,7 +191,7 @@ impl Scrape {
             self.links.iter().map(move |link| (of_link(link), value(&link.umacvlan.counters)))
         };
 
-        let help = "Frames to a link and from it; a super-frame is one.";
+        let help = "Frames to a link and from it; a GSO packet counts as one.";
         counters(encoder, "link_frames", help, None, amounts(|amount| amount.frames))?;
         let help = "Their bytes, Ethernet header included.";
         counters(encoder, "link", help, Some(&Unit::Bytes), amounts(|amount| amount.bytes))?;
@@ -201,7 +201,7 @@ impl Scrape {
         counters(encoder, "link_queue_drops", help, None, queue_drops)?;
         let help = "Frames to a link that were merged with others on the last step.";
         counters(encoder, "link_merged_frames", help, None, merged(|counters| counters.merged))?;
-        let help = "Super-frames that merging made for a link.";
+        let help = "GSO packets that merging made for a link.";
         counters(encoder, "link_supers", help, None, merged(|counters| counters.supers))
     }
 }
