@@ -65,7 +65,9 @@ fn main() -> ExitCode {
     match words.first() {
         _ if cni::invoked_by_name(program.as_deref()) => cni::run(None),
         _ if netavark::invoked_by_name(program.as_deref()) => netavark::run_plugin(env::args_os()),
-        Some(first) if first == complete::COMPLETE => complete::run(&Cli::command(), &words[1..]),
+        Some(first) if first == complete::COMPLETION_COMMAND => {
+            complete::run(&Cli::command(), &words[1..])
+        }
         _ if ip::is_ip_command(&words, &command_names()) => ip::run(&words),
         _ => run(&Cli::parse()),
     }

@@ -191,7 +191,7 @@ pub struct LinkEntry {
 
 impl LinkEntry {
     /// The name of the interface, for the entry of this key.
-    pub fn interface<'e>(&'e self, key: &'e str) -> &'e str {
+    pub fn interface_name<'e>(&'e self, key: &'e str) -> &'e str {
         self.name.as_deref().unwrap_or(key)
     }
 }

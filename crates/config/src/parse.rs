@@ -118,7 +118,7 @@ impl Reader<'_> {
             config.engine = self.settings(table);
         }
         for (name, table) in root.tables("parent", self.diagnostics) {
-            self.interface(name.get_ref(), name.span());
+            self.check_interface_name(name.get_ref(), name.span());
             config.parents.insert(name.get_ref().to_string(), self.settings(table));
         }
         let mut links = Vec::new();
@@ -210,8 +210,8 @@ impl Reader<'_> {
         let found = &mut *self.diagnostics;
         let modes = Mode::ALL.map(|mode| (mode.name(), mode));
         let alias = |value: &DeValue<'_>| values::text(value, "some text in quotes");
-        let name = table.take("name", found, values::interface);
-        let parent = table.take("parent", found, values::interface);
+        let name = table.take("name", found, values::interface_name_of);
+        let parent = table.take("parent", found, values::interface_name_of);
         table.require("parent", "\"INTERFACE\"", found);
         let stations = "a list of addresses, as in [\"02:00:5e:10:00:01\"]";
         let macaddr = table.take_list("macaddr", stations, found, values::station);
@@ -242,7 +242,7 @@ impl Reader<'_> {
         let spans = table.finish(found);
         // With `name`, the entry key is not the name of an interface and may be any text.
         if !spans.has("name") {
-            self.interface(key, span);
+            self.check_interface_name(key, span);
         }
         let mode = if spans.has("mode") { mode } else { Some(Mode::default()) };
         let entry = LinkEntry { name: name.filter(|name| name != key), spec };
@@ -250,7 +250,7 @@ impl Reader<'_> {
         ParsedLink { key: key.to_owned(), entry, mode, macaddr, spans }
     }
 
-    fn interface(&mut self, name: &str, span: Range<usize>) {
+    fn check_interface_name(&mut self, name: &str, span: Range<usize>) {
         if let Err(message) = values::interface_name(name) {
             self.diagnostics.push(Diagnostic { span, message });
         }

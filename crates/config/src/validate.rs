@@ -96,7 +96,7 @@ fn check_addresses(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
 fn check_names(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     let mut owners = BTreeMap::new();
     for link in links {
-        let name = link.entry.interface(&link.key);
+        let name = link.entry.interface_name(&link.key);
         match owners.entry((link.entry.spec.netns.as_deref(), name)) {
             Entry::Vacant(vacant) => _ = vacant.insert(&link.key),
             Entry::Occupied(owner) => {

@@ -104,7 +104,7 @@ pub(super) fn station(value: &DeValue<'_>) -> Result<MacAddr, String> {
 }
 
 /// Reads an interface name.
-pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
+pub(super) fn interface_name_of(value: &DeValue<'_>) -> Result<String, String> {
     let expected = "the name of an interface in quotes";
     let Some(name) = value.as_str() else { return wrong(value, expected) };
     interface_name(name).map(|()| name.to_owned())

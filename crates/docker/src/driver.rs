@@ -304,7 +304,7 @@ impl Driver {
             |why: String| DriverError::new(format!("cannot make the parent {name}: {why}"));
         let tap = Tap::create_without_rx(name).map_err(|error| cannot(error.to_string()))?;
         tap.set_mac(own_mac(&network.id)).map_err(|error| cannot(error.to_string()))?;
-        let link = service.interface(name)?;
+        let link = service.interface_named(name)?;
         let link = link.ok_or_else(|| cannot("it has gone again".to_owned()))?;
         service.bring_up_dummy(&link, network.options.mtu)?;
         self.parents.insert(network.id.clone(), tap);

@@ -79,7 +79,7 @@ impl Network {
     /// # Errors The parent does not exist or cannot be one.
     pub(crate) fn check_parent(&self, service: &mut Service) -> Result<(), DriverError> {
         let parent = &self.parent;
-        match service.interface(parent)? {
+        match service.interface_named(parent)? {
             Some(link) if link.flags.contains(LinkFlags::Loopback) => {
                 Err(DriverError::new("loopback interface is not a valid macvlan parent link"))
             }
@@ -93,7 +93,7 @@ impl Network {
         let name =
             VlanName::parse(&self.parent).map_err(|why| DriverError::new(why.to_string()))?;
         for reading in VlanName::readings(&self.parent) {
-            if service.interface(&reading.link)?.is_some() {
+            if service.interface_named(&reading.link)?.is_some() {
                 return Ok(());
             }
         }

@@ -33,7 +33,7 @@ impl Namespace {
 
     /// Gives the member's interface its addresses and sets it up.
     pub(super) fn configure(&mut self, member: Member, mac: MacAddr) -> io::Result<()> {
-        let index = self.index(member.interface())?;
+        let index = self.index(member.interface_name())?;
         self.rtnl.set_mac(index, mac)?;
         self.rtnl.set_up(index, true)?;
         self.rtnl.add_address(index, member.ip().into(), 24)?;
@@ -47,7 +47,7 @@ impl Namespace {
         other: Member,
         mac: MacAddr,
     ) -> io::Result<()> {
-        let index = self.index(member.interface())?;
+        let index = self.index(member.interface_name())?;
         let ip = IpAddr::from(other.ip());
         Ok(self.rtnl.add_neighbour(index, ip, mac, true)?)
     }
@@ -56,7 +56,7 @@ impl Namespace {
     pub(super) fn await_carrier(&mut self, member: Member) -> io::Result<()> {
         let end = Instant::now() + CARRIER_WAIT;
         loop {
-            let link = self.rtnl.link(member.interface())?;
+            let link = self.rtnl.link(member.interface_name())?;
             if link.is_some_and(|link| link.is_running()) {
                 return Ok(());
             }

@@ -86,7 +86,8 @@ impl Network {
             (0..SUBS).map(|_| Namespace::create("a sub-interface")).collect::<Result<_>>()?;
         let switch = match wire {
             Wire::VethPair => {
-                let (near, far) = (Member::Host.interface(), Member::External.interface());
+                let (near, far) =
+                    (Member::Host.interface_name(), Member::External.interface_name());
                 let laid = host.rtnl.add_veth(near, far, Some(&external.netns));
                 laid.context(|| "creating the veth pair").map(|()| None)?
             }
@@ -175,7 +176,9 @@ impl Network {
         }
         for member in oracle::members(attached.mode) {
             if let Some(namespace) = self.subs.get_mut(member.index()) {
-                namespace.remove(member.interface()).context(|| format!("removing {member}"))?;
+                namespace
+                    .remove(member.interface_name())
+                    .context(|| format!("removing {member}"))?;
             }
         }
         Ok(())
@@ -255,7 +258,7 @@ impl Switch {
 fn connect(switch: &mut Namespace, host: &Namespace, external: &Namespace) -> io::Result<u32> {
     let ends = [(TO_EXTERNAL, Member::External, external), (TO_PARENT, Member::Host, host)];
     for (port, member, namespace) in ends {
-        switch.rtnl.add_veth(port, member.interface(), Some(&namespace.netns))?;
+        switch.rtnl.add_veth(port, member.interface_name(), Some(&namespace.netns))?;
     }
     bridge(&mut switch.rtnl, &[TO_EXTERNAL, TO_PARENT])?;
     switch.index(TO_PARENT)
@@ -272,7 +275,7 @@ fn create_bridge(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<()> {
 fn site<'n>(subs: &'n [Namespace], host: &'n Netns, mode: Mode) -> Site<'n> {
     let members = oracle::members(mode).filter(|member| matches!(member, Member::Sub(_)));
     let subs = members.zip(subs).map(|(member, namespace)| SubSite {
-        name: member.interface().to_owned(),
+        name: member.interface_name().to_owned(),
         netns: &namespace.netns,
         mac: mac(mode, member),
         sources: match (mode, member) {
@@ -281,7 +284,7 @@ fn site<'n>(subs: &'n [Namespace], host: &'n Netns, mode: Mode) -> Site<'n> {
         },
         idle: false,
     });
-    Site { host, parent: Member::Host.interface(), mode, subs: subs.collect() }
+    Site { host, parent: Member::Host.interface_name(), mode, subs: subs.collect() }
 }
 
 fn create_macvlans(rtnl: &mut Rtnl, site: &Site<'_>) -> io::Result<()> {

@@ -49,13 +49,13 @@ pub struct RxStats {
 /// A receiver on a parent. It runs only during [`RxOnly::receive_during`].
 #[derive(Debug)]
 pub struct RxOnly {
-    receiver: Receiver,
+    receiver: RxProgram,
     /// The sub-interfaces to which frames are addressed. They receive none.
     _taps: Vec<Tap>,
 }
 
 #[derive(Debug)]
-enum Receiver {
+enum RxProgram {
     Engine(Box<Engine>),
     #[cfg(feature = "af-xdp")]
     RawXdp(Box<raw_xdp::RawXdp>),
@@ -82,15 +82,15 @@ impl RxOnly {
             RxBackend::Packet => {
                 let socket = PacketSocket::open(parent.index, parent.mtu)?;
                 let uplink = Uplink::Packet(Box::new(PacketUplink::new(socket)));
-                Engine::new(site, &parent, uplink).map(|engine| Receiver::Engine(Box::new(engine)))
+                Engine::new(site, &parent, uplink).map(|engine| RxProgram::Engine(Box::new(engine)))
             }
             #[cfg(feature = "af-xdp")]
             RxBackend::Xdp => {
-                raw_xdp::engine(site, &parent).map(|it| Receiver::Engine(Box::new(it)))
+                raw_xdp::engine(site, &parent).map(|it| RxProgram::Engine(Box::new(it)))
             }
             #[cfg(feature = "af-xdp")]
             RxBackend::RawXdp => {
-                raw_xdp::RawXdp::open(site, &parent).map(|it| Receiver::RawXdp(Box::new(it)))
+                raw_xdp::RawXdp::open(site, &parent).map(|it| RxProgram::RawXdp(Box::new(it)))
             }
             #[cfg(not(feature = "af-xdp"))]
             RxBackend::Xdp | RxBackend::RawXdp => Err(io::ErrorKind::Unsupported.into()),
@@ -125,7 +125,7 @@ impl RxOnly {
     }
 }
 
-impl Receiver {
+impl RxProgram {
     fn run(&mut self, stop: &AtomicBool) -> io::Result<RxStats> {
         let mut stats = RxStats::default();
         let mut before = Instant::now();

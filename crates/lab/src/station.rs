@@ -49,7 +49,7 @@ impl Member {
     }
 
     /// The name of the member's interface, in its own namespace.
-    pub const fn interface(self) -> &'static str {
+    pub const fn interface_name(self) -> &'static str {
         match self {
             Self::Sub(1) => "mac1",
             Self::Sub(2) => "mac2",
@@ -74,7 +74,7 @@ impl fmt::Display for Member {
         f.pad(match self {
             Self::Host => "host",
             Self::External => "external",
-            Self::Sub(_) => self.interface(),
+            Self::Sub(_) => self.interface_name(),
         })
     }
 }

@@ -37,7 +37,7 @@ impl VlanPair {
     pub fn build(vlan: &str, parent: &ParentOptions) -> Result<Self> {
         let mut hosts =
             vec![Namespace::create("one machine")?, Namespace::create("the other machine")?];
-        let name = Member::Host.interface();
+        let name = Member::Host.interface_name();
         let [near, far] = &mut hosts[..] else { unreachable!("there are two") };
         near.rtnl.add_veth(name, name, Some(&far.netns)).context(|| "creating the veth pair")?;
         for host in [near, far] {
@@ -93,7 +93,7 @@ fn start_engine(
     let engine = host.netns.run(Engine::start)?.map_err(io::Error::other)?;
     engine.add_parent(parent.clone()).map_err(io::Error::other)?;
     let options = SubOptions {
-        name: member.interface().to_owned(),
+        name: member.interface_name().to_owned(),
         mac: Some(member.mac()),
         netns: Some(guest.netns.try_clone()?),
         up: true,

@@ -13,7 +13,6 @@
 
 pub mod bpf;
 pub mod buffer_pool;
-pub mod capture;
 pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;
@@ -29,6 +28,7 @@ pub mod raw_socket;
 pub mod rx_ring;
 pub mod syscall_count;
 pub mod tap;
+pub mod timestamp_ring;
 pub mod tx_batch;
 pub mod udp_batch;
 pub mod uring;

@@ -18,7 +18,7 @@ use umacvlan_text::output::Output;
 use values::Sources;
 
 /// The hidden command. It is checked first, because the words after it are not our arguments.
-pub(crate) const COMPLETE: &str = "__complete";
+pub(crate) const COMPLETION_COMMAND: &str = "__complete";
 
 /// Printed alone if the shell is to offer files.
 const FILE_WANTED: &str = ":file";

@@ -169,16 +169,16 @@ impl Text {
         if let Some(ours) = copies(found.ours) {
             let right = ours == u8::from(expected);
             marks.push_str(&match (right, found.excused(cell)) {
-                (true, _) => self.paint(if expected { GREEN } else { DIM }, &mark(ours)),
+                (true, _) => self.paint(if expected { GREEN } else { DIM }, &copies_symbol(ours)),
                 (_, true) => self.paint(YELLOW, EXCUSED),
-                _ => self.paint(RED, &mark(ours)),
+                _ => self.paint(RED, &copies_symbol(ours)),
             });
         }
         if let Some(kernel) = copies(found.kernel) {
             let same = kernel == u8::from(expected);
-            marks.push_str(&self.paint(if same { DIM } else { YELLOW }, &mark(kernel)));
+            marks.push_str(&self.paint(if same { DIM } else { YELLOW }, &copies_symbol(kernel)));
         }
-        marks.push_str(&self.paint(DIM, &mark(u8::from(expected))));
+        marks.push_str(&self.paint(DIM, &copies_symbol(u8::from(expected))));
         marks
     }
 
@@ -274,7 +274,7 @@ fn copies(reach: &Reach, cell: Cell) -> u8 {
     reach.copies(cell.probe, cell.from, cell.to)
 }
 
-fn mark(copies: u8) -> String {
+fn copies_symbol(copies: u8) -> String {
     match copies {
         0 => UNREACHED.to_owned(),
         1 => REACHED.to_owned(),

@@ -23,7 +23,7 @@ pub(super) enum Rank {
 /// The link that `entry` makes, with the parent's MTU if that is known.
 pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u32>) -> RunningLink {
     let spec = entry.spec.clone();
-    let name = entry.interface(key).to_owned();
+    let name = entry.interface_name(key).to_owned();
     let MacvlanSettings { bcqueuelen, bclim, .. } = spec.settings;
     let spec = LinkSpec {
         settings: MacvlanSettings {
@@ -55,7 +55,7 @@ pub(super) fn changes(
 ) -> Vec<(Rank, Step)> {
     let mut steps = Steps { key, steps: Vec::new() };
     steps.macvlan([now, before, wanted].map(|link| &link.spec.settings));
-    steps.interface(&now.spec, &before.spec, &wanted.spec);
+    steps.interface_attributes(&now.spec, &before.spec, &wanted.spec);
     steps.identity(now, before, wanted);
     steps.steps
 }
@@ -119,7 +119,7 @@ impl Steps<'_> {
         self.field(Rank::Other, limits, |&bclim| of(MacvlanChange { bclim, ..Default::default() }));
     }
 
-    fn interface(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
+    fn interface_attributes(&mut self, now: &LinkSpec, before: &LinkSpec, wanted: &LinkSpec) {
         let nothing = LinkChange::default;
         // Without an address in the file, the link keeps the one it has.
         if wanted.address.is_some() {

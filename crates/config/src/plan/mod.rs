@@ -72,7 +72,7 @@ pub fn plan(applied: &Config, wanted: &Config, running: &Running) -> Plan {
 }
 
 fn addition(key: &str, entry: &LinkEntry) -> Step {
-    let name = entry.interface(key).to_owned();
+    let name = entry.interface_name(key).to_owned();
     Step::AddLink { key: key.to_owned(), name, spec: entry.spec.clone() }
 }
 

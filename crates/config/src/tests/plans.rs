@@ -13,7 +13,7 @@ fn runs(text: &str) -> Running {
         let parent_mtu = Some(1500);
         let mut spec = plan::made(entry, key, parent_mtu).spec;
         spec.address = spec.address.or_else(|| "02:00:00:00:00:ff".parse().ok());
-        (key.clone(), RunningLink { name: entry.interface(key).to_owned(), spec })
+        (key.clone(), RunningLink { name: entry.interface_name(key).to_owned(), spec })
     };
     let parents = config.links.values().map(|entry| entry.spec.parent.clone());
     Running {
@@ -359,7 +359,7 @@ proptest! {
         prop_assert_eq!(plan(&after, &after, &running), Plan::default());
         for (key, entry) in &after.links {
             let RunningLink { name, spec } = &running.links[key];
-            prop_assert_eq!(&**name, entry.interface(key));
+            prop_assert_eq!(&**name, entry.interface_name(key));
             prop_assert_eq!(
                 (&spec.parent, spec.up, spec.settings.mode, spec.settings.flags,
                     &spec.settings.sources),

@@ -101,9 +101,9 @@ pub(super) struct Progress(Arc<AtomicUsize>);
 
 impl Progress {
     /// A request's head has arrived. Its response is ready when the returned value is dropped.
-    pub(super) fn answering(&self) -> Answering {
+    pub(super) fn response_in_progress(&self) -> ResponseInProgress {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Answering(self.clone())
+        ResponseInProgress(self.clone())
     }
 
     fn now(&self) -> usize {
@@ -113,9 +113,9 @@ impl Progress {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Answering(Progress);
+pub(super) struct ResponseInProgress(Progress);
 
-impl Drop for Answering {
+impl Drop for ResponseInProgress {
     fn drop(&mut self) {
         self.0.0.fetch_add(1, Ordering::Relaxed);
     }

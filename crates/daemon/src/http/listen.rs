@@ -102,7 +102,7 @@ async fn connection<A: Future<Output = Response>>(
     let progress = Progress::default();
     let io = TokioIo::new(Paced::new(stream, progress.clone()));
     let service = service_fn(|request| {
-        let answering = progress.answering();
+        let answering = progress.response_in_progress();
         let answered = answer(request);
         async move {
             let response = in_time(unpanicked(answered)).await;

@@ -30,7 +30,7 @@ impl Service {
     /// An interface in the daemon's namespace.
     ///
     /// # Errors The netlink request fails.
-    pub fn interface(&mut self, name: &str) -> Result<Option<Link>, ServiceError> {
+    pub fn interface_named(&mut self, name: &str) -> Result<Option<Link>, ServiceError> {
         Ok(self.rtnl.link(name)?)
     }
 

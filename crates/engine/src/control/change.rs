@@ -26,7 +26,7 @@ impl Control {
         if let Some(settings) = settings {
             sub.settings = settings;
         }
-        parent.memberships.mark();
+        parent.memberships.mark_stale();
         done.map_err(Error::refused(&sub.name))
     }
 

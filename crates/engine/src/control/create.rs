@@ -85,7 +85,7 @@ impl Control {
             link,
             groups: Vec::new(),
         });
-        self.groups.mark([id]);
+        self.groups.mark_stale([id]);
         Ok(())
     }
 

@@ -103,7 +103,7 @@ impl Control {
         let sub = self.inventory.sub_mut(id)?;
         (sub.netns, sub.parent_nsid) = (location.netns, location.parent_nsid);
         let refusal = self.follow(id, &location.link);
-        self.groups.mark([id]);
+        self.groups.mark_stale([id]);
         refusal
     }
 
@@ -145,7 +145,7 @@ impl Control {
         }
         let accepted = sub.seen;
         let owns = sub.settings.mode == Mode::Passthru && accepted.mac != before.mac;
-        parent.memberships.mark();
+        parent.memberships.mark_stale();
         if let (true, Some(index)) = (owns, parent.addressed())
             && let Err(error) = self.kernel.rtnl.set_mac(index, accepted.mac)
         {
@@ -157,7 +157,7 @@ impl Control {
         }
         self.set_filter(id);
         if accepted.up && !before.up {
-            self.groups.mark([id]);
+            self.groups.mark_stale([id]);
         }
         self.report_change(id);
         refused.last().map(|&(_, refusal)| refusal)
@@ -203,7 +203,7 @@ impl Control {
             promisc: sub.seen.promisc,
         };
         let (switch, index) = (parent.switch, sub.index);
-        parent.memberships.mark();
+        parent.memberships.mark_stale();
         // The only refusal is that of a sub-interface that is gone.
         let set = move |it: &mut Worker| it.switch_at_mut(switch).set_filter(index, filter.clone());
         let _ = parent.workers.tell(set);

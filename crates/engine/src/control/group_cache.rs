@@ -38,7 +38,7 @@ struct List {
 
 impl GroupCache {
     /// Notes that these sub-interfaces may have joined or left groups.
-    pub(super) fn mark(&mut self, subs: impl IntoIterator<Item = SubId>) {
+    pub(super) fn mark_stale(&mut self, subs: impl IntoIterator<Item = SubId>) {
         self.stale.extend(subs);
     }
 }
@@ -82,7 +82,7 @@ impl Control {
         if let Some(sub) = self.inventory.sub(id) {
             self.groups.lists.remove(&sub.netns);
         }
-        self.groups.mark([id]);
+        self.groups.mark_stale([id]);
         self.settle_groups();
     }
 
@@ -92,7 +92,7 @@ impl Control {
         let mut lists = std::mem::take(&mut self.groups.lists);
         self.update_groups(id, &mut lists);
         self.groups.lists = lists;
-        self.groups.mark([id]);
+        self.groups.mark_stale([id]);
     }
 
     /// The time until a namespace may be read for a marked sub-interface.

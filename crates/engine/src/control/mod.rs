@@ -178,7 +178,7 @@ impl Control {
             let sub = |index| self.inventory.sub_with_index(device, index);
             match notice {
                 Notice::Failed(why) => self.worker_failed(device, &why),
-                Notice::Groups(index) => self.groups.mark(sub(index)),
+                Notice::Groups(index) => self.groups.mark_stale(sub(index)),
                 Notice::PortGone(index) => {
                     if let Some(id) = sub(index) {
                         self.lose_sub(id);
@@ -227,7 +227,7 @@ impl Control {
                 }
             }
             E::GroupsChanged { nsid, index } => {
-                self.groups.mark(self.inventory.subs_at(Interface { nsid, index }));
+                self.groups.mark_stale(self.inventory.subs_at(Interface { nsid, index }));
             }
             E::NamespaceGone { nsid } => self.lose_namespace(nsid),
             E::Lost => self.resync_all(),

@@ -209,7 +209,7 @@ impl Control {
         };
         if mac_changed {
             // An address that a passthru sub-interface sets, the switch has before the parent.
-            self.inventory[id].memberships.mark();
+            self.inventory[id].memberships.mark_stale();
             let mut subs = self.inventory.subs_of(id);
             let owner = subs.find(|sub| sub.settings.mode == Mode::Passthru).map(|sub| sub.id);
             drop(subs);

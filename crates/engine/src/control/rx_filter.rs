@@ -30,7 +30,7 @@ pub(super) struct Memberships {
 
 impl Memberships {
     /// Notes that a sub-interface has changed.
-    pub(super) fn mark(&mut self) {
+    pub(super) fn mark_stale(&mut self) {
         self.stale = true;
         self.marks += 1;
     }

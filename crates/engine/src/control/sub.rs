@@ -114,7 +114,7 @@ impl Control {
         if let Some(sub) = self.inventory.remove_sub(id) {
             let parent = sub.parent;
             end(self, sub);
-            self.inventory[parent].memberships.mark();
+            self.inventory[parent].memberships.mark_stale();
         }
     }
 

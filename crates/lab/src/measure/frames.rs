@@ -36,10 +36,10 @@ pub fn frame_rate(path: Path<'_, '_>, time: Duration) -> Result<FrameRate> {
 fn run(path: Path<'_, '_>, time: Duration) -> io::Result<FrameRate> {
     let (from, to) = (path.from, path.to);
     let socket = from.netns.run(|| {
-        let index = raw_socket::index_of(from.member.interface())?;
+        let index = raw_socket::index_of(from.member.interface_name())?;
         raw_socket::open(index, 0)
     })??;
-    let mut received = to.netns.run(|| Counter::open(to.member.interface()))??;
+    let mut received = to.netns.run(|| Counter::open(to.member.interface_name()))??;
     let frame = frame(from.mac, to.mac);
     let (offered, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {

@@ -182,7 +182,7 @@ const RESEND_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The sockets of this member, opened in the calling thread's namespace.
 fn open_sockets(member: Member) -> io::Result<(OwnedFd, Socket)> {
-    let index = raw_socket::index_of(member.interface())?;
+    let index = raw_socket::index_of(member.interface_name())?;
     let arp = raw_socket::open(index, packet::ETHERTYPE_ARP)?;
     let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
     icmp.set_nonblocking(true)?;

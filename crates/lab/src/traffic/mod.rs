@@ -7,7 +7,7 @@
 
 mod frame;
 mod generator;
-mod receiver;
+mod rx_thread;
 mod schedule;
 mod sequence_tracker;
 mod storm;
@@ -21,13 +21,13 @@ use std::time::{Duration, SystemTime};
 
 use core_affinity::CoreId;
 use umacvlan_core::MacAddr;
-use umacvlan_sys::capture::Capture;
 use umacvlan_sys::raw_socket;
+use umacvlan_sys::timestamp_ring::TimestampRing;
 use umacvlan_sys::udp_batch::UdpBatch;
 
 pub use frame::{BadFrame, Sizes};
 pub use generator::Sent;
-pub use receiver::Received;
+pub use rx_thread::Received;
 pub use sequence_tracker::SequenceTracker;
 pub use storm::Storm;
 
@@ -36,7 +36,7 @@ use crate::station::Station;
 use crate::threads::{join, pin};
 use frame::{ETHERTYPE, PORT, Stream};
 use generator::Generator;
-use receiver::{Receiver, RxProgress, RxSocket};
+use rx_thread::{RxProgress, RxSocket, RxThread};
 
 /// The kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub struct Instruments {
     ips: Option<(Ipv4Addr, Ipv4Addr)>,
     flows: u16,
     generator: Generator,
-    receiver: Receiver,
+    receiver: RxThread,
     /// A socket and MAC address at each destination, which switches on the path learn from.
     announcers: Vec<(OwnedFd, MacAddr)>,
     cores: Option<(CoreId, CoreId)>,
@@ -144,7 +144,7 @@ impl Instruments {
         for station in to {
             sockets.push(match kind {
                 Kind::Frames => {
-                    RxSocket::Ring(open_at(station, |index| Capture::open(index, ETHERTYPE))?)
+                    RxSocket::Ring(open_at(station, |index| TimestampRing::open(index, ETHERTYPE))?)
                 }
                 Kind::Datagrams => {
                     let address = (station.member.ip(), PORT).into();
@@ -161,7 +161,7 @@ impl Instruments {
             ips: pair.filter(|_| kind == Kind::Datagrams),
             flows: 1,
             generator,
-            receiver: Receiver(sockets),
+            receiver: RxThread(sockets),
             announcers,
             cores,
             trial: 0,
@@ -246,7 +246,7 @@ fn open_at<T: Send>(
 ) -> Result<T> {
     let member = station.member;
     let context = || format!("opening an instrument at {member}");
-    let opened = station.netns.run(|| open(raw_socket::index_of(member.interface())?));
+    let opened = station.netns.run(|| open(raw_socket::index_of(member.interface_name())?));
     opened.context(context)?.context(context)
 }
 

@@ -81,7 +81,7 @@ impl SequenceTracker {
             self.stale += 1;
             return;
         }
-        if !self.mark(tag.number) {
+        if !self.mark_seen(tag.number) {
             self.duplicated += 1;
             return;
         }
@@ -99,7 +99,7 @@ impl SequenceTracker {
     }
 
     /// Marks this frame as arrived. False if it was marked before.
-    fn mark(&mut self, number: u32) -> bool {
+    fn mark_seen(&mut self, number: u32) -> bool {
         let (word, bit) = (number as usize / 64, 1 << (number % 64));
         if word >= self.seen.len() {
             self.seen.resize(word + 1024, 0);

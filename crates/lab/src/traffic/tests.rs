@@ -19,10 +19,10 @@ impl VethPair {
             let ends = [Member::External, Member::Host].map(|end| (end, Netns::create().unwrap()));
             let [(from, here), (to, there)] = &ends;
             let mut rtnl = Rtnl::open_in(here).unwrap();
-            rtnl.add_veth(from.interface(), to.interface(), Some(there)).unwrap();
+            rtnl.add_veth(from.interface_name(), to.interface_name(), Some(there)).unwrap();
             for (member, netns) in &ends {
                 let mut rtnl = Rtnl::open_in(netns).unwrap();
-                let index = rtnl.link(member.interface()).unwrap().unwrap().index;
+                let index = rtnl.link(member.interface_name()).unwrap().unwrap().index;
                 rtnl.set_mac(index, member.mac()).unwrap();
                 rtnl.set_up(index, true).unwrap();
                 rtnl.add_address(index, member.ip().into(), 24).unwrap();

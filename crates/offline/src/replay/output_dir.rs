@@ -17,11 +17,11 @@ use crate::offline_switch::{Decision, OfflineSwitch, Outcome};
 #[derive(Debug)]
 pub(super) struct OutputDir {
     /// By [`SubIndex::index`].
-    subs: Vec<Capture>,
-    wire: Capture,
-    host: Capture,
+    subs: Vec<PcapngFile>,
+    wire: PcapngFile,
+    host: PcapngFile,
     /// The interfaces in it are the parent, then the sub-interfaces.
-    drops: Capture,
+    drops: PcapngFile,
 }
 
 impl OutputDir {
@@ -33,14 +33,15 @@ impl OutputDir {
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
         let parent = offline.parent.as_str();
         let names = || offline.subs().map(|(_, name, _)| name);
-        let subs = names()
-            .map(|name| Capture::new(path.join(format!("link-{}.pcapng", escaped(name))), &[name]));
+        let subs = names().map(|name| {
+            PcapngFile::new(path.join(format!("link-{}.pcapng", escaped(name))), &[name])
+        });
         let everywhere: Vec<&str> = [parent].into_iter().chain(names()).collect();
         Ok(Self {
             subs: subs.collect::<Result<_>>()?,
-            wire: Capture::new(path.join("wire.pcapng"), &[parent])?,
-            host: Capture::new(path.join("host.pcapng"), &[parent])?,
-            drops: Capture::new(path.join("drops.pcapng"), &everywhere)?,
+            wire: PcapngFile::new(path.join("wire.pcapng"), &[parent])?,
+            host: PcapngFile::new(path.join("host.pcapng"), &[parent])?,
+            drops: PcapngFile::new(path.join("drops.pcapng"), &everywhere)?,
         })
     }
 
@@ -68,7 +69,7 @@ impl OutputDir {
         }
         let (from, place) = match entry {
             Entry::Host | Entry::Wire => (0, "the wire"),
-            Entry::Sub(id) => (interface(id), offline.name(id)),
+            Entry::Sub(id) => (interface_index(id), offline.name(id)),
         };
         match outcome.decision {
             Decision::Drop(reason) => {
@@ -94,23 +95,23 @@ impl OutputDir {
     /// A file cannot be written.
     pub(super) fn finish(mut self) -> Result<()> {
         let others = [&mut self.wire, &mut self.host, &mut self.drops];
-        self.subs.iter_mut().chain(others).try_for_each(Capture::flush)
+        self.subs.iter_mut().chain(others).try_for_each(PcapngFile::flush)
     }
 }
 
 /// A file with a buffer, open only while it is written: there may be more files than descriptors.
 #[derive(Debug)]
-struct Capture {
+struct PcapngFile {
     path: PathBuf,
     buffer: Vec<u8>,
 }
 
-impl Capture {
+impl PcapngFile {
     fn new(path: PathBuf, interfaces: &[&str]) -> Result<Self> {
         File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let mut buffer = Vec::new();
         pcapng::section(&mut buffer);
-        interfaces.iter().for_each(|name| pcapng::interface(&mut buffer, name));
+        interfaces.iter().for_each(|name| pcapng::interface_block(&mut buffer, name));
         Ok(Self { path, buffer })
     }
 
@@ -133,7 +134,7 @@ impl Capture {
 }
 
 /// The number of a sub-interface among the interfaces of `drops.pcapng`.
-fn interface(id: SubIndex) -> u32 {
+fn interface_index(id: SubIndex) -> u32 {
     // An index is below 65 536.
     u32::try_from(id.index() + 1).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ pub(super) fn section(file: &mut Vec<u8>) {
 }
 
 /// Appends an interface; they are numbered from 0.
-pub(super) fn interface(file: &mut Vec<u8>, name: &str) {
+pub(super) fn interface_block(file: &mut Vec<u8>, name: &str) {
     block(file, INTERFACE, |body| {
         body.extend(ETHERNET.to_le_bytes());
         body.extend([0; 2]);

@@ -242,8 +242,8 @@ proptest! {
     ) {
         let mut file = Vec::new();
         pcapng::section(&mut file);
-        pcapng::interface(&mut file, "eth0");
-        pcapng::interface(&mut file, "a name");
+        pcapng::interface_block(&mut file, "eth0");
+        pcapng::interface_block(&mut file, "a name");
         for (time, longer, bytes, comment) in &frames {
             let length = bytes.len() + longer;
             pcapng::packet(&mut file, Packet { interface: 1, time: *time, length, bytes, comment });

@@ -35,6 +35,6 @@ pub(super) fn record(testbed: &Testbed, progress: &mut Progress) {
 /// The driver and the offloads of a station's interface.
 fn ask(station: &Station<'_>) -> io::Result<String> {
     let ethtool = station.netns.run(Ethtool::open)??;
-    let interface = station.member.interface();
+    let interface = station.member.interface_name();
     Ok(format!("{}, {}", ethtool.driver(interface)?, ethtool.features(interface)?))
 }

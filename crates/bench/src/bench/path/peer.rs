@@ -314,7 +314,7 @@ impl Testbed {
     /// The summed counters of our engine's workers.
     pub(super) fn turns(&self) -> Option<WorkerStats> {
         let engine = self.engine.borrow().upgrade()?;
-        engine.parent(Member::Host.interface()).ok().map(|parent| parent.counters.turns)
+        engine.parent(Member::Host.interface_name()).ok().map(|parent| parent.counters.turns)
     }
 
     /// The frames that idle sub-interfaces have received.
@@ -336,5 +336,5 @@ const BRIDGE_PORTS: u32 = 1 << 10;
 /// The kernel refuses.
 pub(super) fn set_tx_checksum(station: &Station<'_>, on: bool) -> io::Result<()> {
     let ethtool = station.netns.run(Ethtool::open)??;
-    ethtool.set_tx_checksum(station.member.interface(), on)
+    ethtool.set_tx_checksum(station.member.interface_name(), on)
 }

@@ -1,13 +1,13 @@
-//! [`Receiver`]: one thread that reads and verifies the frames of every destination.
+//! [`RxThread`]: one thread that reads and verifies the frames of every destination.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use umacvlan_sys::capture::Capture;
 use umacvlan_sys::poll::{self, Interest};
 use umacvlan_sys::process;
+use umacvlan_sys::timestamp_ring::TimestampRing;
 use umacvlan_sys::udp_batch::UdpBatch;
 
 use super::now;
@@ -36,7 +36,7 @@ pub struct Received {
 /// The socket from which the frames of one destination are read.
 pub(super) enum RxSocket {
     /// Frames, as they reach the destination's stack.
-    Ring(Capture),
+    Ring(TimestampRing),
     /// Datagrams, as a program receives them.
     Socket(UdpBatch),
 }
@@ -70,9 +70,9 @@ impl RxSocket {
 }
 
 /// The sockets of all destinations.
-pub(super) struct Receiver(pub(super) Vec<RxSocket>);
+pub(super) struct RxThread(pub(super) Vec<RxSocket>);
 
-impl Receiver {
+impl RxThread {
     /// Discards all pending frames and resets the drop counters.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         for socket in &mut self.0 {

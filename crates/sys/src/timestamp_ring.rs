@@ -1,4 +1,4 @@
-//! [`Capture`]: every frame of one EtherType that an interface's stack receives, with its arrival
+//! [`TimestampRing`]: every frame of one EtherType that an interface's stack receives, with its arrival
 //! time.
 //!
 //! TPACKET_V3: the kernel fills blocks of many frames and returns each when it is full or a timer
@@ -30,14 +30,14 @@ const RETIRE_MS: u32 = 2;
 
 /// A packet socket and its ring of blocks.
 #[derive(Debug)]
-pub struct Capture {
+pub struct TimestampRing {
     socket: Socket,
     memory: Mapping,
     /// The block that the kernel returns next.
     next: usize,
 }
 
-impl Capture {
+impl TimestampRing {
     /// Captures the frames of one EtherType on the interface of this index, in the calling thread's
     /// network namespace.
     ///
@@ -95,7 +95,7 @@ impl Capture {
     }
 }
 
-impl AsFd for Capture {
+impl AsFd for TimestampRing {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
