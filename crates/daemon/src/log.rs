@@ -7,11 +7,12 @@ use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as text};
+use umacvlan_config::check_log_filter;
 
 /// The log filter where neither the command line nor the configuration has one.
 pub const DEFAULT_FILTER: &str = "info";
@@ -79,10 +80,9 @@ struct Parsed {
 }
 
 fn parse(filter: &str) -> Result<Parsed> {
-    let advice = "give a level (error, warn, info, debug, trace, off) or TARGET=LEVEL with commas";
     let filter = filter.trim();
-    ensure!(!filter.is_empty(), "an empty log filter: {advice}");
-    let invalid = || format!("no log filter: \"{filter}\"; {advice}");
+    check_log_filter(filter).map_err(|why| anyhow!("no log filter: {why}"))?;
+    let invalid = || format!("no log filter: \"{filter}\"");
     let shown = EnvFilter::try_new(filter).with_context(invalid)?.to_string();
     let filter = EnvFilter::try_new(with_crates(filter)).with_context(invalid)?;
     Ok(Parsed { filter, shown })
@@ -122,7 +122,7 @@ mod tests {
         for good in ["info", "off", " debug ", "info,umacvlan=debug", "warn,axum=trace"] {
             parse(good).unwrap();
         }
-        for bad in ["", "  ", "umacvlan=loud", "info,,=", "a=b=c"] {
+        for bad in ["", "  ", "umacvlan=loud", "info,,=", "a=b=c", "inof", "umacvlan", "info,"] {
             assert!(parse(bad).is_err(), "{bad:?} was taken");
         }
     }
