@@ -87,7 +87,7 @@ pub(super) fn busy_pause() -> Duration {
 }
 
 /// How long a request is sent again while the daemon has too many clients.
-pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(15);
+pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a client waits for a daemon that is starting.
 const START_LIMIT: Duration = Duration::from_secs(3);
