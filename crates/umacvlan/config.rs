@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use umacvlan_api::{Changes, Saved};
-use umacvlan_client::Client;
+use umacvlan_client::{Absent, Client};
 use umacvlan_config::{Config, DEFAULT_FILE, DiagnosticView, Diagnostics, LoadError, file};
 use umacvlan_engine::cpus;
 use umacvlan_text::output::{Output, one_line, print_stderr};
@@ -84,7 +84,8 @@ pub(crate) fn run(args: &ConfigArgs, socket: &Path) -> Result<ExitCode> {
             })),
         ConfigCommand::Save { file } => save(socket, file.as_deref()),
         ConfigCommand::Reload { json } => {
-            let changes: Changes = Client::connect(socket)?.post_toml("/v1/config/reload", "")?;
+            let changes: Changes =
+                Client::connect(socket, Absent::Wait)?.post_toml("/v1/config/reload", "")?;
             print_changes(&changes, *json)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -127,7 +128,7 @@ fn check(file: &str, json: bool) -> Result<ExitCode> {
 }
 
 fn show(socket: &Path, json: bool) -> Result<ExitCode> {
-    let text = Client::connect(socket)?.text("/v1/config")?;
+    let text = Client::connect(socket, Absent::Wait)?.text("/v1/config")?;
     let mut output = Output::new();
     if json {
         let value: serde_json::Value =
@@ -153,13 +154,14 @@ fn diff(socket: &Path, file: Option<&str>, json: bool) -> Result<ExitCode> {
         }
         None => String::new(),
     };
-    let changes: Changes = Client::connect(socket)?.post_toml("/v1/config/diff", &text)?;
+    let changes: Changes =
+        Client::connect(socket, Absent::Wait)?.post_toml("/v1/config/diff", &text)?;
     print_changes(&changes, json)?;
     Ok(if changes.changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn save(socket: &Path, file: Option<&str>) -> Result<ExitCode> {
-    let mut client = Client::connect(socket)?;
+    let mut client = Client::connect(socket, Absent::Wait)?;
     let path = match file {
         Some(path) => {
             let text = client.text("/v1/config")?;

@@ -12,6 +12,9 @@
 //! Then [`serve`] runs the event loop: the HTTP server with the driver's routes beside it,
 //! systemd's notifications, and a reload for each SIGHUP.
 
+mod background;
+
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,13 +22,14 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use nix::unistd::dup2_stderr;
 use tokio::net::UnixListener;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use umacvlan_api as api;
 use umacvlan_config::{Config, DEFAULT_FILE, DaemonConfig, OnExit};
 use umacvlan_daemon::http::{self, ServerOptions};
-use umacvlan_daemon::log::{self, Log};
+use umacvlan_daemon::log::{self, Destination, Log};
 use umacvlan_daemon::service::{self, ServiceOptions};
 use umacvlan_daemon::socket::{self, Socket};
 use umacvlan_daemon::store::Store;
@@ -63,6 +67,15 @@ pub(crate) struct DaemonArgs {
     /// [default: /var/lib/umacvlan/docker]
     #[arg(long, value_name = "DIR")]
     docker_state: Option<PathBuf>,
+
+    /// Return when the daemon serves, or has failed; it goes on in a session of its own and logs to
+    /// the journal, if there is one
+    #[arg(long, conflicts_with = "ready_fd")]
+    background: bool,
+
+    /// Be the daemon of a command with `--background`: let go of standard error when it serves
+    #[arg(long, hide = true, requires = "ready_fd")]
+    detached: bool,
 
     /// Write "ready" to this open descriptor and close it once the daemon serves
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
@@ -107,14 +120,21 @@ struct Prepared {
 
 /// Serves until a signal. `socket` is the path of the command line.
 pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> {
+    if args.background {
+        return background::start();
+    }
     let ready = args.ready_fd.map(inherited_descriptor).transpose();
     let ready = ready.context("--ready-fd: there is no such descriptor open")?;
+    let null = || File::options().write(true).open("/dev/null").context("cannot open /dev/null");
+    let null = args.detached.then(null).transpose()?;
     let prepared = prepare(args, socket)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let service = Arc::clone(&prepared.service);
     let events = service::follow_engine_events(&service)?;
     runtime.block_on(serve(prepared, || {
-        let written = ready.map(|ready| std::fs::File::from(ready).write_all(b"ready\n"));
+        // Without it the caller's standard error stays open, which is no reason to end.
+        let _ = null.map(dup2_stderr);
+        let written = ready.map(|ready| File::from(ready).write_all(b"ready\n"));
         // The process that started the daemon may have ended.
         let _ = written.unwrap_or(Ok::<(), io::Error>(()));
     }))?;
@@ -136,7 +156,8 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
 
 /// Start-up, as far as it needs no event loop.
 fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
-    let log = Log::start(args.log.as_deref().unwrap_or(log::DEFAULT_FILTER))?;
+    let destination = if args.detached { Destination::Both } else { Destination::Stderr };
+    let log = Log::start(args.log.as_deref().unwrap_or(log::DEFAULT_FILTER), destination)?;
     let (config_file, config) = load(args.config.as_deref())?;
     let default = log::DEFAULT_FILTER.to_owned();
     if let (None, Some(filter)) = (&args.log, &config.daemon.log) {

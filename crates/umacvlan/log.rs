@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use umacvlan_api::LogFilter;
-use umacvlan_client::Client;
+use umacvlan_client::{Absent, Client};
 use umacvlan_text::output::Output;
 
 /// Show what the daemon logs, or change it until the daemon ends
@@ -26,7 +26,7 @@ pub(crate) struct LogArgs {
 
 /// Shows or changes the filter; `socket` is the daemon's.
 pub(crate) fn run(args: &LogArgs, socket: &Path) -> Result<ExitCode> {
-    let mut client = Client::connect(socket)?;
+    let mut client = Client::connect(socket, Absent::Wait)?;
     let now: LogFilter = match &args.filter {
         Some(filter) => client.put("/v1/log", &LogFilter { filter: filter.clone() })?,
         None => client.get("/v1/log", &[])?,

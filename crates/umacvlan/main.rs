@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use umacvlan_api::{LinkView, ParentView, socket_path};
-use umacvlan_client::Client;
+use umacvlan_client::{Absent, Client};
 use umacvlan_container::{cni, netavark};
 use umacvlan_engine::cpus;
 use umacvlan_offline::{explain, replay};
@@ -97,7 +97,7 @@ fn run(cli: &Cli) -> ExitCode {
 
 /// The parents and links of the running daemon.
 fn fetch_views(socket: &Path) -> anyhow::Result<(Vec<ParentView>, Vec<LinkView>)> {
-    let mut client = Client::connect(socket)?;
+    let mut client = Client::connect(socket, Absent::Wait)?;
     Ok((client.get("/v1/parents", &[])?, client.get("/v1/links", &[])?))
 }
 

@@ -136,6 +136,7 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
         ("PATCH", "/v1/links/mac1", r#"{"up":"yes"}"#, 400, "malformed"),
         ("PATCH", "/v1/links/mac1", r#"{"mtu":100000}"#, 409, "refused"),
         ("PUT", "/v1/log", r#"{"filter":"umacvlan=loud"}"#, 400, "malformed"),
+        ("PUT", "/v1/log", r#"{"filter":"inof"}"#, 400, "malformed"),
         ("POST", "/v1/config/diff", "a = ", 422, "config"),
         ("POST", "/v1/config/diff", "\u{0}", 422, "config"),
     ] {

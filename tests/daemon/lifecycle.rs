@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Stdio;
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::{Pid, getsid};
 use serde_json::{Value, json};
-use umacvlan_testkit::{Machine, events, root_or_skip};
+use umacvlan_testkit::{Machine, events, root_or_skip, signal};
 
 #[test]
 fn a_wrong_start_is_refused_in_one_line_that_says_what_to_do() {
@@ -21,6 +23,7 @@ fn a_wrong_start_is_refused_in_one_line_that_says_what_to_do() {
     machine.configure("");
     for (words, said) in [
         (["--log", "umacvlan=loud"], "no log filter"),
+        (["--log", "inof"], "did you mean \"info\"?"),
         (["--group", "umv-no-such"], "groupadd"),
         (["--ready-fd", "77"], "--ready-fd"),
     ] {
@@ -77,6 +80,38 @@ fn links_stay_when_it_ends_unless_they_are_to_be_removed() {
     let mut daemon = machine.start(&["--on-exit", "remove"]);
     daemon.terminate();
     assert!(machine.interface("mac1").is_none());
+}
+
+#[test]
+fn in_the_background_the_command_returns_when_it_serves_or_has_failed() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let script = "exec \"$0\" daemon --background \"$@\"";
+    let run = |words| {
+        let mut command = machine.command(script, words);
+        // The output ends only when no process has the pipes any more.
+        machine.netns.run(|| command.output()).unwrap().unwrap()
+    };
+    let refused = run(&["--group", "umv-no-such"]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("groupadd") && told.lines().count() == 1, "{told}");
+
+    let started = run(&["--log", "info"]);
+    let told = String::from_utf8(started.stderr).unwrap();
+    assert!(started.status.success(), "{told}");
+    assert!(told.contains("ready on"), "the log of the start-up: {told}");
+    let client = UnixStream::connect(machine.socket()).unwrap();
+    let daemon = getsockopt(&client, PeerCredentials).unwrap().pid();
+    assert_eq!(getsid(Some(Pid::from_raw(daemon))), Ok(Pid::from_raw(daemon)));
+    let second = run(&[]);
+    assert!(!second.status.success());
+    // Its events end with it.
+    let heard = events(&machine.socket());
+    signal(daemon.unsigned_abs(), "TERM");
+    heard.for_each(drop);
 }
 
 #[test]

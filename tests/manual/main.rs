@@ -142,6 +142,7 @@ fn script(name: &str, section: &Section) -> String {
                 writeln!(script, "start_until ready {text}")
             }
             "umacvlan monitor" => writeln!(script, "{text} &"),
+            _ if text.starts_with("umacvlan daemon --background") => writeln!(script, "{text}"),
             _ => match text.strip_prefix("umacvlan daemon") {
                 Some(options) => writeln!(script, "start_daemon {options}"),
                 None => writeln!(script, "{text}"),

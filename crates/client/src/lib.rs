@@ -5,21 +5,25 @@
 //! connection meanwhile and rests between calls. A connection that the daemon has closed between
 //! two calls is replaced by a new one. [`Client::stream`] reads events line by line.
 //!
+//! A request that the daemon has not read, because too many clients are connected, is sent again
+//! after a short pause. [`Absent`] says whether the client also waits for a daemon that is starting.
+//!
 //! Routes are named by the callers; this crate does not know them. Messages tell users what to do,
 //! such as how to start the daemon.
 //!
 //! Architecture invariant: no dependency on the daemon or the engine, only on the types they share.
 
 mod error;
+mod retry;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Display;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -29,12 +33,13 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 pub use error::{ConnectError, RequestError};
+pub use retry::Absent;
+use retry::{BUSY_LIMIT, busy_pause, dial, is_turned_away, is_unread};
 
 /// The path of one item of a collection; `name` may have any character and is escaped.
 pub fn item_path(collection: &str, name: &str) -> String {
@@ -45,23 +50,32 @@ pub fn item_path(collection: &str, name: &str) -> String {
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
+    absent: Absent,
     runtime: Runtime,
     /// The open connection; absent after a request that used it up.
     kept: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// What became of a request that was sent once.
+enum Attempt {
+    Answered(Response<Incoming>),
+    /// The daemon closed the connection before it had read the request.
+    Unread(hyper::Error),
 }
 
 /// Names and values of a query, unescaped.
 pub type Query<'a> = &'a [(&'a str, &'a str)];
 
 impl Client {
-    /// Connects to the daemon at `socket`.
+    /// Connects to the daemon at `socket`; `absent` says what to do if no daemon listens, now and
+    /// whenever the connection has to be made again.
     ///
     /// # Errors
     /// There is no connection; the error says what to do about it.
-    pub fn connect(socket: &Path) -> Result<Self, ConnectError> {
+    pub fn connect(socket: &Path, absent: Absent) -> Result<Self, ConnectError> {
         let failed = |error| ConnectError::new(socket, error);
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let mut client = Self { socket: socket.to_owned(), runtime, kept: None };
+        let mut client = Self { socket: socket.to_owned(), absent, runtime, kept: None };
         client.kept = Some(client.open()?);
         Ok(client)
     }
@@ -195,7 +209,8 @@ impl Client {
         if success { Ok(body) } else { Err(self.refusal(&body)) }
     }
 
-    /// Sends a request and returns the response as soon as its head has arrived.
+    /// Sends a request and returns the response as soon as its head has arrived. While the daemon
+    /// has too many clients to read the request, it is sent again.
     fn send(
         &mut self,
         method: Method,
@@ -211,33 +226,62 @@ impl Client {
         if !body.is_empty() {
             request = request.header("content-type", content);
         }
-        let mut request = request.body(Full::new(body)).map_err(|error| self.transport(error))?;
-
-        // The daemon may have closed the kept connection. If no byte of the request was sent, the
-        // request is repeated on a new one.
-        if let Some(mut sender) = self.kept.take() {
-            let sent = self.runtime.block_on(async {
-                notice_close().await;
-                timeout(LIMIT, sender.try_send_request(request)).await
-            });
-            match sent {
-                Err(_) => return Err(self.late()),
-                Ok(Ok(response)) => {
-                    self.kept = Some(sender);
+        let request = request.body(Full::new(body)).map_err(|error| self.transport(error))?;
+        let deadline = Instant::now() + BUSY_LIMIT;
+        loop {
+            let over = Instant::now() >= deadline;
+            match self.send_once(request.clone())? {
+                Attempt::Answered(response) if over || !is_turned_away(&response) => {
                     return Ok(response);
                 }
-                Ok(Err(mut error)) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(self.transport(error.into_error())),
-                },
+                Attempt::Unread(error) if over => return Err(self.transport(error)),
+                Attempt::Answered(_) | Attempt::Unread(_) => self.kept = None,
+            }
+            thread::sleep(busy_pause());
+        }
+    }
+
+    fn send_once(&mut self, request: Request<Full<Bytes>>) -> Result<Attempt, RequestError> {
+        let Some(kept) = self.kept.take() else {
+            let new = self.open()?;
+            return self.send_over(new, request);
+        };
+        match self.send_over(kept, request.clone())? {
+            // The daemon has closed the kept connection.
+            Attempt::Unread(_) => {
+                let new = self.open()?;
+                self.send_over(new, request)
+            }
+            answered @ Attempt::Answered(_) => Ok(answered),
+        }
+    }
+
+    /// Sends a request over this connection, and keeps the connection.
+    fn send_over(
+        &mut self,
+        mut sender: SendRequest<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Attempt, RequestError> {
+        let sent = self.runtime.block_on(async {
+            notice_close().await;
+            timeout(LIMIT, sender.try_send_request(request)).await
+        });
+        match sent.map_err(|_| self.late())? {
+            Ok(response) => {
+                self.kept = Some(sender);
+                Ok(Attempt::Answered(response))
+            }
+            Err(mut failed) => {
+                // hyper returns the request if no byte of it was sent.
+                let unsent = failed.take_message().is_some();
+                let error = failed.into_error();
+                if unsent || is_unread(&error) {
+                    Ok(Attempt::Unread(error))
+                } else {
+                    Err(self.transport(error))
+                }
             }
         }
-        let mut sender = self.open()?;
-        let sent =
-            self.runtime.block_on(async { timeout(LIMIT, sender.send_request(request)).await });
-        let response = sent.map_err(|_| self.late())?.map_err(|error| self.transport(error))?;
-        self.kept = Some(sender);
-        Ok(response)
     }
 
     fn collect(&mut self, response: Response<Incoming>) -> Result<Bytes, RequestError> {
@@ -252,7 +296,7 @@ impl Client {
 
     fn open(&self) -> Result<SendRequest<Full<Bytes>>, ConnectError> {
         let failed = |error| ConnectError::new(&self.socket, error);
-        let stream = dial(&self.socket).map_err(failed)?;
+        let stream = dial(&self.socket, self.absent).map_err(failed)?;
         self.runtime.block_on(async {
             let stream = UnixStream::from_std(stream).map_err(failed)?;
             let made = handshake(TokioIo::new(stream)).await;
@@ -303,18 +347,9 @@ const LONGEST_LINE: usize = 1 << 20;
 /// Characters that are escaped in a path or a query.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Connects with a blocking socket, which waits while the daemon's accept queue is full; a
-/// non-blocking one would fail at once.
-fn dial(path: &Path) -> io::Result<StdStream> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_write_timeout(Some(LIMIT))?;
-    socket.connect(&SockAddr::unix(path)?)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
-/// Lets the connection notice that the daemon has closed it since the last call. The first yield
-/// polls the kernel, the second one runs the connection's task.
+/// Lets the connection notice that the daemon has closed it since it was made or last used: of one
+/// that is closed later, hyper reports that the request was not sent, or the error of the kernel. The
+/// first yield polls the kernel, the second one runs the connection's task.
 async fn notice_close() {
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;

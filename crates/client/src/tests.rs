@@ -64,7 +64,7 @@ fn answer(status: &str, body: &str) -> String {
 fn one_connection_serves_many_requests() {
     let answers = vec![answer("200 OK", "[1,2]"), answer("204 No Content", "")];
     let fake = Fake::new("kept", vec![answers]);
-    let mut client = Client::connect(&fake.socket).unwrap();
+    let mut client = Client::connect(&fake.socket, Absent::Fail).unwrap();
     assert_eq!(client.get::<Vec<u8>>("/v1/links", &[("netns", "a&b")]).unwrap(), [1, 2]);
     client.delete(&item_path("/v1/links", "ä/?#"), &[]).unwrap();
     let expected =
@@ -76,7 +76,7 @@ fn one_connection_serves_many_requests() {
 fn a_connection_closed_between_requests_is_made_again() {
     let once = |body| vec![answer("200 OK", body)];
     let fake = Fake::new("again", vec![once("1"), once("2"), once("3")]);
-    let mut client = Client::connect(&fake.socket).unwrap();
+    let mut client = Client::connect(&fake.socket, Absent::Fail).unwrap();
     for expected in 1..=3 {
         // The last response of a connection and its end may arrive one after the other.
         let body = [expected];
@@ -96,7 +96,7 @@ fn a_refusal_is_returned_as_its_problem() {
     let problem = r#"{"code":"refused","message":"mac1: no","errno":17}"#;
     let answers = vec![answer("409 Conflict", problem), answer("500 Oh", "<html>")];
     let fake = Fake::new("refusal", vec![answers]);
-    let mut client = Client::connect(&fake.socket).unwrap();
+    let mut client = Client::connect(&fake.socket, Absent::Fail).unwrap();
     match client.patch::<()>("/", &[], &()).unwrap_err() {
         RequestError::Problem(problem) => {
             assert_eq!((problem.code, problem.errno), (Code::Refused, Some(17)));
@@ -113,7 +113,7 @@ fn a_stream_is_passed_on_line_by_line() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
                    3\r\none\r\n7\r\n\n\n\ntwo\n\r\n6\r\nthree\n\r\n";
     let fake = Fake::new("stream", vec![vec![chunked.to_owned()], vec![answer("200 OK", "4")]]);
-    let mut client = Client::connect(&fake.socket).unwrap();
+    let mut client = Client::connect(&fake.socket, Absent::Fail).unwrap();
     let mut lines = Vec::new();
     let two = |line: &str| {
         lines.push(line.to_owned());
@@ -129,8 +129,50 @@ fn a_stream_is_passed_on_line_by_line() {
 fn a_daemon_that_ends_is_an_error_of_the_stream() {
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\none\n\r\n0\r\n\r\n";
     let fake = Fake::new("ended", vec![vec![head.to_owned()]]);
-    let mut client = Client::connect(&fake.socket).unwrap();
+    let mut client = Client::connect(&fake.socket, Absent::Fail).unwrap();
     let error = client.stream("/", |_| ControlFlow::Continue(())).unwrap_err().to_string();
     assert!(error.ends_with("it has ended"), "{error}");
+    fake.requests();
+}
+
+#[test]
+fn a_client_that_waits_is_served_by_a_daemon_that_starts_later() {
+    let socket = std::env::temp_dir().join(format!("starts-{}.sock", std::process::id()));
+    let _ = fs::remove_file(&socket);
+    Client::connect(&socket, Absent::Fail).unwrap_err();
+    let client = thread::spawn({
+        let socket = socket.clone();
+        move || Client::connect(&socket, Absent::Wait)?.get::<u8>("/", &[])
+    });
+    // The socket of a daemon that has ended refuses; the next daemon replaces it.
+    drop(UnixListener::bind(&socket).unwrap());
+    thread::sleep(Duration::from_millis(100));
+    let fake = Fake::new("starts", vec![vec![answer("200 OK", "7")]]);
+    assert_eq!(fake.socket, socket);
+    assert_eq!(client.join().unwrap().unwrap(), 7);
+    fake.requests();
+}
+
+#[test]
+fn a_client_that_is_turned_away_tries_again() {
+    let busy = r#"{"code":"busy","message":"too many clients"}"#;
+    let turned_away =
+        answer("503 Service Unavailable\r\nconnection: close\r\nretry-after: 1", busy);
+    let script = vec![vec![turned_away], vec![], vec![answer("200 OK", "1")]];
+    let fake = Fake::new("busy", script);
+    let mut client = Client::connect(&fake.socket, Absent::Fail).unwrap();
+    assert_eq!(client.post::<u8>("/", &[], &1).unwrap(), 1);
+    assert_eq!(fake.requests(), ["POST / HTTP/1.1 1"; 2]);
+}
+
+#[test]
+fn a_request_that_took_too_long_is_not_repeated() {
+    let late = r#"{"code":"busy","message":"not done within 30 seconds"}"#;
+    let fake = Fake::new("slow", vec![vec![answer("503 Service Unavailable", late)]]);
+    let mut client = Client::connect(&fake.socket, Absent::Fail).unwrap();
+    match client.get::<()>("/", &[]).unwrap_err() {
+        RequestError::Problem(problem) => assert_eq!(problem.code, Code::Busy),
+        other => panic!("{other}"),
+    }
     fake.requests();
 }

@@ -14,6 +14,7 @@
 
 mod diagnostic;
 pub mod file;
+mod log_filter;
 mod parse;
 mod plan;
 mod running;
@@ -30,6 +31,7 @@ use umacvlan_core::{Semantics, VlanName};
 
 pub use diagnostic::{DiagnosticView, Diagnostics, LoadError};
 pub use file::replace;
+pub use log_filter::check_log_filter;
 pub use plan::{Plan, Step, execute, plan};
 pub use running::{Running, RunningLink, SavedConfig, running_config};
 

@@ -7,6 +7,8 @@ use umacvlan_text::suggest::did_you_mean;
 use toml::de::DeValue;
 use umacvlan_core::{MacAddr, ifname};
 
+use super::log_filter::{self, check_log_filter};
+
 /// The kind of a value, with its article: "a string".
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
@@ -133,21 +135,8 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<String, String> {
 
 /// Reads a log filter: `info`, or `warn,umacvlan::daemon=debug`.
 pub(super) fn log(value: &DeValue<'_>) -> Result<String, String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let expected = "a level (off, error, warn, info, debug, trace) or MODULE=LEVEL, or several \
-                    with commas between them";
-    let log = text(value, expected)?;
-    for part in log.split(',') {
-        let level = part.split_once('=').map_or(part, |(module, level)| {
-            let plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '_' | ':');
-            if !module.is_empty() && module.chars().all(plain) { level } else { "" }
-        });
-        if !LEVELS.contains(&level.trim()) {
-            let guess = did_you_mean(level.trim(), &LEVELS);
-            return Err(format!("{part:?} is no level, expected {expected}{guess}"));
-        }
-    }
-    Ok(log)
+    let filter = text(value, log_filter::EXPECTED)?;
+    check_log_filter(&filter).map(|()| filter)
 }
 
 /// Reads a namespace: a name, a path, or a process id.

@@ -7,14 +7,25 @@ use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as text};
+use umacvlan_config::check_log_filter;
 
 /// The log filter where neither the command line nor the configuration has one.
 pub const DEFAULT_FILTER: &str = "info";
+
+/// Where the log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To standard error, and to the journal if there is one: of a daemon in the background, whose
+    /// standard error serves for its start-up only.
+    Both,
+    /// To the journal if standard error is connected to it, else to standard error as text.
+    Stderr,
+}
 
 /// The log's filter, to be read and changed.
 #[derive(Clone)]
@@ -31,25 +42,23 @@ impl fmt::Debug for Log {
 }
 
 impl Log {
-    /// Starts to log: to the journal if standard error is connected to it, else to standard error
-    /// as text.
+    /// Starts to log.
     ///
     /// # Errors
     /// `filter` is not a log filter, or this process logs already.
-    pub fn start(filter: &str) -> Result<Self> {
+    pub fn start(filter: &str, destination: Destination) -> Result<Self> {
         let Parsed { filter, shown } = parse(filter)?;
         let (filter, handle) = reload::Layer::new(filter);
         // Without access to the journal's socket, the log is text on standard error.
-        let journal = is_journal().then(tracing_journald::layer).and_then(Result::ok);
-        let layer = match journal {
-            Some(layer) => layer.boxed(),
-            None => {
-                let colors = io::stderr().is_terminal();
-                let text = text::layer().with_writer(io::stderr).with_target(false);
-                text.with_ansi(colors).boxed()
-            }
-        };
-        let started = tracing_subscriber::registry().with(filter).with(layer).try_init();
+        let (both, connected) = (destination == Destination::Both, is_journal());
+        let journal = (both || connected).then(tracing_journald::layer).and_then(Result::ok);
+        let mut layers: Vec<_> = journal.into_iter().map(Layer::boxed).collect();
+        if layers.is_empty() || (both && !connected) {
+            let colors = io::stderr().is_terminal();
+            let text = text::layer().with_writer(io::stderr).with_target(false);
+            layers.push(text.with_ansi(colors).boxed());
+        }
+        let started = tracing_subscriber::registry().with(filter).with(layers).try_init();
         started.context("cannot start to log")?;
         Ok(Self { handle, filter: Arc::new(Mutex::new(shown)) })
     }
@@ -79,10 +88,9 @@ struct Parsed {
 }
 
 fn parse(filter: &str) -> Result<Parsed> {
-    let advice = "give a level (error, warn, info, debug, trace, off) or TARGET=LEVEL with commas";
     let filter = filter.trim();
-    ensure!(!filter.is_empty(), "an empty log filter: {advice}");
-    let invalid = || format!("no log filter: \"{filter}\"; {advice}");
+    check_log_filter(filter).map_err(|why| anyhow!("no log filter: {why}"))?;
+    let invalid = || format!("no log filter: \"{filter}\"");
     let shown = EnvFilter::try_new(filter).with_context(invalid)?.to_string();
     let filter = EnvFilter::try_new(with_crates(filter)).with_context(invalid)?;
     Ok(Parsed { filter, shown })
@@ -122,7 +130,7 @@ mod tests {
         for good in ["info", "off", " debug ", "info,umacvlan=debug", "warn,axum=trace"] {
             parse(good).unwrap();
         }
-        for bad in ["", "  ", "umacvlan=loud", "info,,=", "a=b=c"] {
+        for bad in ["", "  ", "umacvlan=loud", "info,,=", "a=b=c", "inof", "umacvlan", "info,"] {
             assert!(parse(bad).is_err(), "{bad:?} was taken");
         }
     }

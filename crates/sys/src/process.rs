@@ -56,6 +56,15 @@ pub fn thread_cpu_time() -> io::Result<Duration> {
     Ok(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)))
 }
 
+/// Makes the command's process the leader of a new session, which has no terminal and gets none of
+/// the signals of the old one.
+pub fn start_session(command: &mut Command) {
+    // SAFETY: setsid takes no argument.
+    let lead = || super::checked(unsafe { libc::setsid() }).map(drop);
+    // SAFETY: after the fork the closure only makes a system call.
+    unsafe { command.pre_exec(lead) };
+}
+
 /// Makes the kernel kill the command's process when the thread that spawned it ends, even by SIGKILL.
 /// Processes that the command forks are not killed.
 pub fn kill_with_thread(command: &mut Command) {

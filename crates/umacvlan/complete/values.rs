@@ -12,7 +12,7 @@ use umacvlan_netlink::Rtnl;
 
 use super::{Candidate, FILE_WANTED, Value};
 use umacvlan_api::LinkView;
-use umacvlan_client::Client;
+use umacvlan_client::{Absent, Client};
 
 /// The time that the daemon has for an answer.
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -91,7 +91,7 @@ fn links(socket: &Path) -> Vec<Candidate> {
     let (sender, answer) = channel();
     let socket = socket.to_owned();
     let ask = move || {
-        let mut client = Client::connect(&socket).ok()?;
+        let mut client = Client::connect(&socket, Absent::Fail).ok()?;
         let links: Vec<LinkView> = client.get("/v1/links", &[]).ok()?;
         // Fails after the timeout.
         sender.send(links).ok()

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::check::Check;
 use umacvlan_api::{LinkView, ParentView};
-use umacvlan_client::{Client, ConnectError, RequestError};
+use umacvlan_client::{Absent, Client, ConnectError, RequestError};
 
 /// The checks of the daemon.
 pub(super) struct Daemon {
@@ -20,7 +20,7 @@ pub(super) struct Daemon {
 
 /// Queries the daemon at `socket` and looks for the files of its unit.
 pub(super) fn inspect(socket: &Path) -> Daemon {
-    let (listens, mut checks) = match Client::connect(socket) {
+    let (listens, mut checks) = match Client::connect(socket, Absent::Fail) {
         Ok(client) => query(client),
         Err(error) => (false, vec![unreachable(&error, socket)]),
     };

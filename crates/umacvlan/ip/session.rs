@@ -15,7 +15,7 @@ use super::show::{self, LinkJson, Scene, Style};
 use super::{monitor, parents};
 use umacvlan_api::socket_path;
 use umacvlan_api::{CALLER, Code, LinkChange, LinkSpec, LinkView, NewLink, Problem};
-use umacvlan_client::{Client, RequestError, item_path};
+use umacvlan_client::{Absent, Client, RequestError, item_path};
 
 /// Executes commands through the daemon.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Session {
     pub(super) fn client(&mut self) -> Result<&mut Client, CommandError> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => Client::connect(&socket_path(self.options.socket.as_deref()))
+            None => Client::connect(&socket_path(self.options.socket.as_deref()), Absent::Wait)
                 .map_err(|error| CommandError::own(FAILED, error.to_string()))?,
         };
         Ok(self.client.insert(client))

@@ -11,7 +11,7 @@ use super::result::{AddResult, Interface};
 use super::version::Version;
 use crate::container_link::{self, ContainerLink};
 use umacvlan_api::LinkView;
-use umacvlan_client::{Client, ConnectError, RequestError};
+use umacvlan_client::{Absent, Client, ConnectError, RequestError};
 
 /// `ADD`: creates the link with its addresses and routes.
 ///
@@ -27,7 +27,7 @@ pub(super) fn add(invocation: &Invocation<'_>) -> Result<AddResult, CniError> {
     }
     let spec = config.spec(request)?;
     let netns = container_netns(invocation)?;
-    let mut client = Client::connect(&invocation.socket)?;
+    let mut client = Client::connect(&invocation.socket, Absent::Wait)?;
     let created = container_link::create(&mut client, &request.ifname, spec, &invocation.owner());
     let done = match created {
         // Nothing was created. An interface of that name belongs to someone else.
@@ -89,7 +89,7 @@ fn assign_addresses(
 /// The first failure.
 pub(super) fn del(invocation: &Invocation<'_>) -> Result<(), CniError> {
     let addresses = invocation.ipam().and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.exec("DEL")));
-    let link = match Client::connect(&invocation.socket) {
+    let link = match Client::connect(&invocation.socket, Absent::Fail) {
         Ok(mut client) => {
             container_link::remove(&mut client, &invocation.owner()).map_err(CniError::from)
         }

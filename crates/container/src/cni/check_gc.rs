@@ -9,7 +9,7 @@ use super::error::{CHANGED, CniError, UNAVAILABLE};
 use super::result::{AddResult, Interface};
 use crate::container_link::{self, ContainerLink};
 use umacvlan_api::{Health, LinkView, ParentView};
-use umacvlan_client::Client;
+use umacvlan_client::{Absent, Client};
 
 /// `CHECK`: compares an attachment with the previous result.
 ///
@@ -39,7 +39,7 @@ pub(super) fn check(invocation: &Invocation<'_>) -> Result<(), CniError> {
 
 /// Compares the link with the view of the daemon.
 fn check_daemon(invocation: &Invocation<'_>) -> Result<(), CniError> {
-    let mut client = Client::connect(&invocation.socket)?;
+    let mut client = Client::connect(&invocation.socket, Absent::Wait)?;
     let links: Vec<LinkView> = client.get("/v1/links", &[])?;
     let owner = invocation.owner();
     let link = links.iter().find(|link| link.umacvlan.owner.as_ref() == Some(&owner));
@@ -135,8 +135,8 @@ fn is_same_route(wanted: &Route, has: &Route) -> bool {
 /// The daemon or the IPAM plugin is not ready.
 pub(super) fn status(invocation: &Invocation<'_>) -> Result<(), CniError> {
     let unavailable = |error: String| CniError::new(UNAVAILABLE, error);
-    let mut client =
-        Client::connect(&invocation.socket).map_err(|error| unavailable(error.to_string()))?;
+    let mut client = Client::connect(&invocation.socket, Absent::Fail)
+        .map_err(|error| unavailable(error.to_string()))?;
     client.get::<Health>("/healthz", &[]).map_err(|error| unavailable(error.to_string()))?;
     invocation.ipam()?.map_or(Ok(()), |ipam| ipam.exec("STATUS"))
 }
@@ -148,7 +148,7 @@ pub(super) fn status(invocation: &Invocation<'_>) -> Result<(), CniError> {
 /// The first failure.
 pub(super) fn gc(invocation: &Invocation<'_>) -> Result<(), CniError> {
     let addresses = invocation.ipam().and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.exec("GC")));
-    let mut client = Client::connect(&invocation.socket)?;
+    let mut client = Client::connect(&invocation.socket, Absent::Fail)?;
     let links: Vec<LinkView> = client.get("/v1/links", &[])?;
     let valid: Vec<String> = invocation
         .config

@@ -13,7 +13,7 @@ use super::options::Options;
 use super::routes;
 use crate::container_link::{self, ContainerLink};
 use umacvlan_api::LinkSpec;
-use umacvlan_client::{Client, ConnectError, RequestError};
+use umacvlan_client::{Absent, Client, ConnectError, RequestError};
 use umacvlan_text::output::print_stderr;
 
 /// The default parent is the interface of the default route, as for Podman's macvlan.
@@ -45,7 +45,7 @@ pub(super) fn setup(socket: &Path, netns: &Path, request: &Request) -> Result<St
         print_stderr("published ports are ignored: the container has its own address");
     }
 
-    let mut client = Client::connect(socket)?;
+    let mut client = Client::connect(socket, Absent::Wait)?;
     let owner = owner(request);
     let created = match container_link::create(&mut client, setup.name, spec, &owner) {
         // Nothing was created. An interface of that name belongs to someone else.
@@ -75,7 +75,7 @@ pub(super) fn teardown(socket: &Path, netns: &Path, request: &Request) -> Result
             .and_then(|options| LinkSetup::read(request, &options));
         setup.iter().for_each(|setup| delete_routes(namespace, &setup.others));
     }
-    match Client::connect(socket) {
+    match Client::connect(socket, Absent::Fail) {
         Ok(mut client) => Ok(container_link::remove(&mut client, &owner(request))?),
         // The next daemon finds that the link is gone.
         Err(ConnectError::NotRunning { .. }) => match &namespace {

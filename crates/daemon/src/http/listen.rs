@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -83,7 +83,9 @@ fn serve_connection(
             connections.spawn(async move {
                 let busy = "too many clients are connected: try again later";
                 let answer = move |_| async move {
-                    ([(CONNECTION, "close")], problem(Code::Busy, busy)).into_response()
+                    // By the time to try again a client knows that nothing was done.
+                    let head = [(CONNECTION, "close"), (RETRY_AFTER, "1")];
+                    (head, problem(Code::Busy, busy)).into_response()
                 };
                 let _ = timeout(TURN_AWAY, connection(stream, answer, closing)).await;
                 drop(permit);

@@ -203,6 +203,7 @@ async fn an_excess_client_is_refused() {
         }
     };
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
     assert!((48..=65).contains(&streams.len()), "{}", streams.len());
     // Closed connections make room.
     streams.clear();
