@@ -1,4 +1,4 @@
-//! `umacvlan bench`: a report that is made, and what becomes of one that was written before.
+//! `umacvlan bench`: writing a report, and keeping or replacing an existing one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ impl Folder {
         Self(folder)
     }
 
-    /// A report whose one point has seven samples around this.
+    /// A report whose single point has seven samples around `value`.
     fn report(&self, name: &str, around: f64) -> PathBuf {
         let samples: Vec<f64> = (0..7).map(|trial| around + f64::from(trial)).collect();
         let report = json!({
@@ -49,7 +49,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A test that made it unremovable has something else to tell.
+        // A test that made it unremovable reports another failure.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

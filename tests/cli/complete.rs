@@ -39,7 +39,7 @@ fn path() -> std::ffi::OsString {
     std::env::join_paths([own].into_iter().chain(std::env::split_paths(&others))).unwrap()
 }
 
-/// What bash puts in the place of the last word of `line`.
+/// The text with which bash replaces the last word of `line`.
 fn bash(world: &World, line: &str) -> Vec<String> {
     const SCRIPT: &str = "source \"$0\"; COMP_LINE=$1; COMP_POINT=${#COMP_LINE}; \
          COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _umacvlan umacvlan; \

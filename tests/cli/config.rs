@@ -1,5 +1,5 @@
-//! `umacvlan config`: files are checked without a daemon; what is asked of a daemon is asked here
-//! of one that says the same each time.
+//! `umacvlan config`: files are checked without a daemon. For queries, a fake daemon gives a fixed
+//! answer.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,13 +13,13 @@ use crate::world::UMACVLAN;
 const MANUAL: &str = include_str!("../../man/umacvlan.toml.5");
 const EXAMPLE: &str = include_str!("../../examples/umacvlan.toml");
 
-/// `umacvlan config` with these words and `input`.
+/// Runs `umacvlan config` with these arguments and `input`.
 fn config(words: &[&str], input: &str) -> Output {
     let mut command = Command::new(UMACVLAN);
     command.arg("config").args(words).env_remove("UMACVLAN_SOCKET");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // Some of them do not read it.
+    // Some commands do not read their input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -53,7 +53,7 @@ fn the_example_has_no_mistakes_with_or_without_its_comments() {
     let uncommented: Vec<&str> = EXAMPLE
         .lines()
         .filter(|line| !line.starts_with("#   ") && *line != "#")
-        // Lines that are keys or tables behind the sign; the others are sentences.
+        // Commented-out lines that are keys or tables; other comments are sentences.
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if rest.starts_with('[') || rest.contains(" = ") => rest,
             _ => line,
@@ -129,7 +129,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(error.starts_with(start), "{error}");
 }
 
-/// A directory of the test's own, gone with it.
+/// A directory for the test, removed when it is dropped.
 struct Place(PathBuf);
 
 impl Place {
@@ -147,12 +147,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Nothing depends on it.
+        // A directory that cannot be removed does not matter.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// A daemon that answers one request with this status and body, and tells what it was asked.
+/// A fake daemon that answers one request with this status and body, and returns the request.
 fn daemon(socket: &Path, status: u16, answer: &'static str) -> JoinHandle<String> {
     let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {
@@ -180,7 +180,8 @@ fn daemon(socket: &Path, status: u16, answer: &'static str) -> JoinHandle<String
     })
 }
 
-/// `umacvlan config` with these words, asked of such a daemon: what it was asked, and the end.
+/// Runs `umacvlan config` with these arguments against the fake daemon. Returns the request and the
+/// output of the command.
 fn asked(test: &str, words: &[&str], status: u16, answer: &'static str) -> (String, Output) {
     let place = Place::new(test);
     let socket = place.path("socket");
@@ -207,7 +208,7 @@ fn a_difference_that_cannot_be_told_is_status_2() {
     let problem = "{\"code\":\"config\",\"message\":\"/c:1:2: no\"}";
     let (_, output) = asked("trouble", &["diff"], 422, problem);
     assert_eq!(parts(&output), (2, "", "umacvlan: /c:1:2: no\n"));
-    // What is wrong with a file of the client's, the client can tell itself.
+    // The client finds errors in its own file by itself.
     let output = config(&["diff", "-", "--socket", "/nowhere/at.all"], "x = 1");
     let (status, _, error) = parts(&output);
     assert_eq!(status, 2);

@@ -1,5 +1,5 @@
-//! `umacvlan explain`, as far as it needs no daemon. What the daemon's table says is asked in the
-//! examples of umacvlan(8).
+//! `umacvlan explain`, as far as it needs no daemon. The examples of umacvlan(8) cover the queries
+//! of a daemon's table.
 
 use std::process::{Command, Output};
 

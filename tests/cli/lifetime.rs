@@ -1,4 +1,4 @@
-//! From the first line to the last: when the command ends, all is as it was.
+//! The life of `umacvlan run`: when the command ends, the machine is as it was before.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -147,7 +147,7 @@ fn it_goes_on_when_nobody_reads() {
     let mut command = run(&["--sub", "m1"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = world.netns.run(|| command.spawn()).unwrap().unwrap();
-    // What `| head -1` does.
+    // The same as with `| head -1`.
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("SUB-INTERFACE"), "{line}");
@@ -168,7 +168,7 @@ fn impatience_ends_it_at_once() {
     }
     let mut world = World::new();
     let before = world.interfaces();
-    // Full to the last byte, so that the command waits for ever to say that it is ready.
+    // The pipe is full to the last byte, so the command blocks when it reports that it is ready.
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&[b'\n'; PIPE_CAPACITY]).unwrap();
     let mut command = run(&["--sub", "m1"]);

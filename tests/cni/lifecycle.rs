@@ -1,5 +1,5 @@
-//! What comes between adding and deleting: daemons that end, namespaces that vanish, plugins that
-//! fail, many at once.
+//! Events between ADD and DEL: daemons that end, namespaces that vanish, plugins that fail, and
+//! many calls at once.
 
 use std::fs;
 use std::thread;
@@ -179,7 +179,7 @@ fn without_a_daemon_nothing_is_added_and_everything_can_be_deleted() {
         assert_eq!(told, code, "{msg}");
         assert!(msg.contains("no daemon listens on"), "{msg}");
     }
-    // What is not ours is left alone, and so is what is not what the result says.
+    // Links of other programs are left alone, and so are links that do not match the result.
     second.rtnl().add_veth("eth0", "other", None).unwrap();
     runtime.del(&network, &second, "eth0").unwrap();
     assert!(second.interface("eth0").is_some());

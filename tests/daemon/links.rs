@@ -1,4 +1,4 @@
-//! What can be asked about links, and what their users do to them.
+//! Queries about links, and changes that users make to links.
 
 use std::fs;
 
@@ -31,7 +31,7 @@ fn a_parent_comes_with_its_first_link_and_goes_with_its_last_unless_it_is_config
             daemon.ask("DELETE", &format!("/v1/links/{name}"), Value::Null);
         }
         assert_eq!(parents(), Vec::from_iter(own));
-        // A link that cannot be made leaves no parent behind.
+        // A failed request for a link leaves no parent behind.
         assert_eq!(daemon.add("mac1", json!({"mtu": 9000})).status, 409);
         assert_eq!(parents().len(), usize::from(configured));
         daemon.terminate();

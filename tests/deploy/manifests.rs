@@ -1,4 +1,4 @@
-//! Every manifest, and manifests that are wrong in one place each.
+//! Every manifest passes the checks, and manifests with one error each do not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) fn read(file: &str) -> Vec<Value> {
     documents(&fs::read_to_string(folder().join(file)).expect(file))
 }
 
-/// The names of all files in a folder below, those that a manifest can be in.
+/// The names of all files in a subfolder that can contain manifests.
 fn files(below: &str) -> Vec<String> {
     let names = fs::read_dir(folder().join(below)).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -54,8 +54,8 @@ fn the_patch_for_privileges_changes_that_and_nothing_else() {
     assert_eq!(patched, daemonset());
 }
 
-/// What `kubectl patch` does with the parts that are in use: lists of what has a name are merged
-/// by it.
+/// Does what `kubectl patch` does, as far as the manifests need it: lists of named objects are
+/// merged by name.
 fn merge(into: &mut Value, patch: &Value) {
     match (into, patch) {
         (Value::Object(into), Value::Object(patch)) => {

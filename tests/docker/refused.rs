@@ -1,5 +1,5 @@
-//! What is refused, in the words of Docker's own macvlan where it has some, and that nothing of it is
-//! left behind.
+//! Refused requests: the messages are those of Docker's own macvlan where it has them, and nothing
+//! is left behind.
 
 use serde_json::json;
 
@@ -46,7 +46,7 @@ fn mistakes_are_told_as_dockers_own_macvlan_tells_them() {
         plugin.refused("CreateNetwork", &wrong).contains("not an address with a prefix length")
     );
 
-    // Nothing of all that is known or was made.
+    // No network is known and no interface was made.
     assert!(plugin.refused("Join", &of("n", "e")).contains("network n is not known to umacvlan"));
     let left = plugin.machine.ok("ls /run/docker-state; ip -br link | grep -c dm- || true");
     assert_eq!(left, "lock\n0\n");
@@ -100,7 +100,7 @@ fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
         let left = plugin.machine.ok("ls /run/docker-state");
         assert_eq!(left, "lock\nnetwork-n.json\n");
     };
-    // Its name is taken; its MTU is more than the parent's; its parent is gone.
+    // The name is taken; the MTU is larger than the parent's; the parent is gone.
     plugin.machine.ok("ip link add ume type bridge");
     assert!(plugin.refused("CreateEndpoint", &asked).contains("the name is in use"));
     nothing(&mut plugin);
@@ -155,7 +155,7 @@ fn the_socket_is_roots_alone_and_another_daemons_is_not_taken() {
     assert_eq!(plugin.send("Plugin.Activate", "").status, 200);
     plugin.machine.end_daemon("TERM");
     assert_ne!(plugin.machine.run(&format!("test -e /{SOCKET}")).status, 0);
-    // Without being asked it is nobody's driver.
+    // Without the option the daemon is not a driver of Docker.
     plugin.machine.daemon("");
     assert_ne!(plugin.machine.run(&format!("test -e /{SOCKET}")).status, 0);
 }

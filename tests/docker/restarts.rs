@@ -15,7 +15,7 @@ fn a_call_that_comes_again_after_a_kill_is_answered_as_the_first_one() {
     plugin.ok("CreateNetwork", &net);
     let first = plugin.ok("CreateEndpoint", &end);
     plugin.restart();
-    // Docker may have given it up.
+    // Docker may have given up on the call.
     assert!(plugin.links().is_empty());
     assert_eq!(plugin.ok("CreateEndpoint", &end), first);
     assert_eq!(plugin.links().len(), 1);

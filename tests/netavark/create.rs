@@ -1,5 +1,4 @@
-//! Networks as Podman has them looked at, and what the plugin says of itself. No privilege is
-//! needed for that.
+//! Checks of network definitions, and the plugin's description of itself. Neither needs privileges.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -13,12 +12,12 @@ fn netavark(verb: &str, input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_umacvlan"));
     command.args(["netavark", verb]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    // One that needs no input does not read.
+    // The plugin does not read its input if the subcommand needs none.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
-/// Has a network looked at.
+/// Has the plugin check a network.
 fn create(more: &Value) -> Output {
     let mut network = json!({
         "name": "lan",

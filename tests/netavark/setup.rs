@@ -1,4 +1,5 @@
-//! Containers get what they ask for, and give it back.
+//! Setup gives a container the requested interface, addresses and routes, and teardown removes
+//! them.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -36,7 +37,7 @@ fn a_container_gets_a_link_with_address_and_route_and_gives_it_back() {
     let [shown] = podman.daemon.links().try_into().unwrap();
     assert_eq!(shown["linkinfo"]["info_data"]["mode"], "bridge");
 
-    // Another daemon knows whose it is.
+    // A second daemon knows the owner of the link.
     podman.restart_daemon();
     podman.teardown(&container, &request);
     assert_eq!(container.interfaces(), ["lo"]);
@@ -253,7 +254,7 @@ fn containers_of_a_bridge_reach_each_other_and_private_ones_do_not() {
             assert_eq!(heard, "here");
             served.join().unwrap();
         } else {
-            // Nobody answers for the address, and the kernel says so after one question.
+            // No host has the address, so the kernel reports it unreachable after one request.
             set_sysctl(&client.netns, "ipv4/neigh/eth0/mcast_solicit", "1").unwrap();
             let connected = client.netns.run(|| TcpStream::connect_timeout(&at, LIMIT)).unwrap();
             let error = connected.unwrap_err();

@@ -5,7 +5,7 @@ use umacvlan_testkit::root_or_skip;
 use crate::stream::Stream;
 use crate::{machine, shown};
 
-/// How often the daemon is killed: what was promised.
+/// Number of times that the daemon is killed.
 const TIMES: usize = 20;
 
 #[test]

@@ -1,4 +1,4 @@
-//! The serving loop without a kernel: a worker run by hand, its wire and its ports in memory.
+//! A worker without a kernel: run by hand, with its wire and its ports in memory.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 #[path = "worker/allocations.rs"]
@@ -63,7 +63,8 @@ fn a_listed_station_is_copied_and_its_frame_goes_its_way() {
     assert_eq!(bench.counters().wire.copies, 1);
 }
 
-/// A bench whose second port takes finished frames only, and what that gets of this.
+/// A bench whose second port takes complete frames only, and the frames that it receives for this
+/// one.
 fn finished(header: VnetHeader, mut unfinished: Vec<u8>) -> (Bench, Vec<Vec<u8>>) {
     let mut bench = Bench::with_bridges(1);
     let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);

@@ -18,7 +18,7 @@ fn feed(bench: &Bench, packet: &Packet) {
         assert!(one.link.push(&frame(mac(1000), one.mac, mark)));
         assert!(one.link.push(&frame(finished.mac, one.mac, mark)));
     }
-    // From a listed station, for everybody, more than one turn can serve.
+    // Broadcasts, from a listed address, with more copies than one turn can make.
     assert!(bench.wire.push(&frame(MacAddr::BROADCAST, mac(1001), 1)));
     assert!(one.link.push(&frame(MacAddr::BROADCAST, one.mac, 2)));
     let mut unfinished = packet.frame();
@@ -39,7 +39,7 @@ fn a_turn_allocates_nothing() {
     for round in 0..8 {
         feed(&bench, &packet);
         let allocated = measure(|| {
-            // Until the floods are through.
+            // Enough turns to finish the floods.
             for _ in 0..80 {
                 bench.worker.turn().unwrap();
             }

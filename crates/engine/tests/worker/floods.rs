@@ -1,4 +1,4 @@
-//! Floods: spread over turns, bounded, and never in the way of unicast.
+//! Floods are spread over turns, bounded, and never delay unicast.
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
@@ -113,7 +113,7 @@ fn a_local_storm_that_finds_no_room_still_reaches_the_wire() {
     let mut bench = Bench::with_bridges(300);
     let own = bench.ports[0].mac;
     let mut sent = 0;
-    // Nobody empties the ports: most copies find them full, and all are accounted for.
+    // The ports are never drained: most copies find them full, and all are counted.
     while bench.sub(1).lost[DropReason::BcQueueFull] == 0 {
         for mark in 0..64 {
             assert!(bench.ports[0].link.push(&frame(EVERYBODY, own, mark)));

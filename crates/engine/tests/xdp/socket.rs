@@ -1,4 +1,4 @@
-//! The socket and its program, without an engine.
+//! The AF_XDP socket and its program, without an engine.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -21,7 +21,7 @@ struct Bench {
     program: XdpProgram,
     socket: XskSocket,
     side: PacketSocket,
-    /// What the host's own stack is given.
+    /// A packet socket that receives the frames of the host's own stack.
     stack: OwnedFd,
     wire: OwnedFd,
 }
@@ -54,7 +54,8 @@ impl Bench {
         Self { host, far, program, socket, side, stack, wire }
     }
 
-    /// As for sub-interfaces with these addresses, and one more that listens to these stations.
+    /// Redirects as for sub-interfaces with these addresses, and for a source sub-interface that
+    /// lists `listed`.
     fn rules(&mut self, mode: Mode, addresses: &[u8], listed: &[u8]) {
         let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
         let mut switch = Switch::new(parent, Semantics::Documented);
@@ -86,14 +87,14 @@ impl Bench {
         }
     }
 
-    /// The frames that the side socket gets.
+    /// The frames that the packet socket receives.
     fn aside(&mut self) -> usize {
         let count = std::iter::from_fn(|| self.side.ring.receive()).count();
         self.side.ring.release();
         count
     }
 
-    /// Pushes a frame as the engine would.
+    /// Sends a frame as the engine does.
     fn push(&mut self, frame: &[u8]) -> bool {
         self.socket.push(frame.len(), |room| room.copy_from_slice(frame))
     }
@@ -153,7 +154,7 @@ fn a_queue_without_a_socket_is_served_aside() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
-        // Its place in the map goes with the socket.
+        // Its entry in the map goes with the socket.
         let Bench { host, far, program, socket, mut side, stack, wire } = bench;
         drop(socket);
         let again = || XskSocket::open(PARENT, 0, Binding::Copy, 1522, true).unwrap();
@@ -164,7 +165,7 @@ fn a_queue_without_a_socket_is_served_aside() {
     });
 }
 
-/// As when somebody takes it off the interface by force.
+/// The program is removed, as if another process detached it by force.
 #[test]
 fn without_its_program_frames_come_aside() {
     each_way(|how| {
@@ -203,7 +204,7 @@ fn frames_that_fit_no_chunk_come_aside_whole() {
 fn frames_are_sent_whole_and_their_chunks_come_back() {
     each_way(|how| {
         let mut bench = Bench::new(how);
-        // More than there are chunks, so that each must come back.
+        // More frames than chunks, so each chunk must come back.
         let mut arrived = 0;
         for number in 0..6000 {
             let frame = frame(mac(0xff), mac(1), number);
@@ -303,7 +304,7 @@ fn a_full_ring_takes_no_more_until_it_has_room_again() {
         assert_eq!((bench.socket.waiting(), bench.socket.has_room(1)), (2048, false), "{how:?}");
         bench.host.rtnl.set_up(index, true).unwrap();
         bench.host.until("the carrier", PARENT, umacvlan_netlink::Link::is_running);
-        // More than the queue at the other end holds may be lost there, and not here.
+        // Frames beyond the capacity of the other end's queue may be lost there, but not here.
         until("an empty ring", || bench.socket.kick(|_| {}).is_ok() && bench.socket.waiting() == 0);
         until("all chunks back", || {
             bench.socket.release();
