@@ -99,7 +99,7 @@ fn a_name_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn what_is_no_mac_is_shown_beside_what_is_one() {
+fn an_invalid_mac_is_refused_with_an_example() {
     refused(
         &["--sub", "m1,address=02:00:00"],
         &["--sub m1: address: \"02:00:00\" is not a MAC", "as in 02:"],
@@ -165,7 +165,7 @@ fn without_dev_net_tun_it_says_how_to_get_it() {
 }
 
 #[test]
-fn want_of_descriptors_is_told_wherever_it_shows() {
+fn a_lack_of_descriptors_is_reported_at_any_point() {
     if !root_or_skip() {
         return;
     }

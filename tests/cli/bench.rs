@@ -100,7 +100,7 @@ fn a_condition_that_is_true_fails_and_says_of_what() {
 }
 
 #[test]
-fn what_became_slower_fails_a_comparison() {
+fn a_slowdown_fails_a_comparison() {
     let folder = Folder::new("compare");
     let (fast, slow) = (folder.report("a.json", 1e6), folder.report("b.json", 9e5));
     let worse = bench(&["compare"], &[&fast, &slow]);

@@ -54,7 +54,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
-fn one_point_is_measured_of_everybody_who_can_be() {
+fn one_point_of_every_available_data_path_is_measured() {
     if !root_or_skip() {
         return;
     }
@@ -116,7 +116,7 @@ fn open_vswitch_forwards_frames_and_streams_on_every_path_that_it_has() {
 }
 
 #[test]
-fn open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed() {
+fn open_vswitch_runs_privately_and_ends_with_a_killed_bench() {
     if !ovs_or_skip() {
         return;
     }
@@ -139,7 +139,7 @@ fn open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed() {
 }
 
 #[test]
-fn the_floor_stands_beneath_ours() {
+fn the_baseline_is_reported_below_ours() {
     if !root_or_skip() {
         return;
     }
@@ -168,7 +168,7 @@ fn the_floor_stands_beneath_ours() {
 
 #[cfg(feature = "af-xdp")]
 #[test]
-fn uplinks_are_measured_alone_and_the_bare_loop_and_relay_stand_beneath_af_xdp() {
+fn uplinks_are_measured_alone_with_baselines_for_af_xdp() {
     if !root_or_skip() {
         return;
     }
@@ -244,7 +244,7 @@ fn measure(words: &str) -> Value {
 }
 
 #[test]
-fn what_does_not_exist_is_refused_and_not_measured() {
+fn unknown_names_are_refused_and_not_measured() {
     for words in [
         "--path sub-to-sub --mode vepa",
         "--size 63",

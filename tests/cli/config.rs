@@ -85,7 +85,7 @@ fn the_manual_and_the_example_have_every_key() {
 }
 
 #[test]
-fn mistakes_are_told_with_their_place_and_end_with_status_1() {
+fn errors_have_a_place_and_exit_status_1() {
     let output = config(&["check", "-"], "[link.m]\nparent = \"p\"\nmods = \"vepa\"\n");
     let (status, told, mistakes) = parts(&output);
     assert_eq!((status, told), (1, ""));
@@ -97,7 +97,7 @@ fn mistakes_are_told_with_their_place_and_end_with_status_1() {
 }
 
 #[test]
-fn mistakes_and_doubts_are_told_to_programs() {
+fn errors_and_warnings_are_reported_as_json() {
     let output = config(&["check", "-j", "-"], "[engine]\npoll = 1\n");
     let expected = "{\"file\":\"standard input\",\"mistakes\":[{\"line\":2,\"column\":8,\
                     \"message\":\"poll: this is a number, expected one of \\\"adaptive\\\", \
@@ -110,7 +110,7 @@ fn mistakes_and_doubts_are_told_to_programs() {
 }
 
 #[test]
-fn what_is_no_text_is_told_with_its_place() {
+fn invalid_utf8_is_reported_with_its_place() {
     let place = Place::new("binary");
     let file = place.path("file");
     fs::write(&file, b"# \xc3\xa9\n[engine]\npoll = \"\xff\"\n").unwrap();
@@ -204,7 +204,7 @@ fn a_difference_is_status_1_and_none_is_status_0() {
 }
 
 #[test]
-fn a_difference_that_cannot_be_told_is_status_2() {
+fn a_failed_diff_is_status_2() {
     let problem = "{\"code\":\"config\",\"message\":\"/c:1:2: no\"}";
     let (_, output) = asked("trouble", &["diff"], 422, problem);
     assert_eq!(parts(&output), (2, "", "umacvlan: /c:1:2: no\n"));
@@ -232,7 +232,7 @@ fn a_reload_tells_what_was_done_or_why_not() {
 const RUNS: &str = "[link.m]\nparent = \"p\"\nmtu = 1400\n\n# link x is left out: why\n";
 
 #[test]
-fn what_runs_is_shown_as_toml_or_json() {
+fn the_running_configuration_is_shown_as_toml_or_json() {
     let (request, output) = asked("show", &["show"], 200, RUNS);
     assert_eq!(request, "GET /v1/config HTTP/1.1\n");
     assert_eq!(parts(&output), (0, RUNS, ""));
@@ -242,7 +242,7 @@ fn what_runs_is_shown_as_toml_or_json() {
 }
 
 #[test]
-fn what_runs_is_saved_by_the_daemon_or_into_a_file_of_the_clients() {
+fn the_running_configuration_is_saved_by_daemon_or_client() {
     let (request, output) = asked("save", &["save"], 200, "{\"path\":\"/etc/x.toml\"}");
     assert_eq!(request, "POST /v1/config/save HTTP/1.1\n");
     assert_eq!(parts(&output), (0, "saved to /etc/x.toml\n", ""));

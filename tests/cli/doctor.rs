@@ -78,7 +78,7 @@ fn each_interface_is_judged_and_none_is_changed() {
 }
 
 #[test]
-fn what_was_asked_for_and_cannot_be_a_parent_fails() {
+fn a_requested_interface_that_cannot_be_a_parent_fails() {
     if !root_or_skip() {
         return;
     }
@@ -169,7 +169,7 @@ fn without_dev_net_tun_it_fails_and_says_how_to_get_it() {
 }
 
 #[test]
-fn a_daemon_that_listens_is_told_with_what_it_has() {
+fn a_running_daemon_is_reported_with_its_links() {
     if !root_or_skip() {
         return;
     }

@@ -153,7 +153,7 @@ fn a_tap_may_be_a_parent() {
 }
 
 #[test]
-fn json_lines_tell_it_all_exactly() {
+fn json_lines_have_every_event_and_counter() {
     if !root_or_skip() {
         return;
     }

@@ -58,7 +58,7 @@ fn json_holds_every_cell_of_both() {
 }
 
 #[test]
-fn two_workers_reach_whom_one_reaches() {
+fn reachability_is_the_same_with_two_workers() {
     if !root_or_skip() {
         return;
     }
@@ -74,7 +74,7 @@ fn two_workers_reach_whom_one_reaches() {
 
 /// In every mode, with the program in the driver and in the stack.
 #[test]
-fn by_af_xdp_everybody_reaches_the_same() {
+fn reachability_is_the_same_with_af_xdp() {
     if !root_or_skip() {
         return;
     }
@@ -105,7 +105,7 @@ fn it_needs_no_kernel_macvlan_and_says_that_it_is_absent() {
 }
 
 #[test]
-fn somebody_without_rights_enters_a_user_namespace() {
+fn an_unprivileged_user_enters_a_user_namespace() {
     if !root_or_skip() {
         return;
     }

@@ -86,7 +86,7 @@ fn a_parent_that_followed_its_passthru_has_its_own_address_back() {
 }
 
 #[test]
-fn what_users_change_is_told() {
+fn user_changes_are_reported() {
     if !root_or_skip() {
         return;
     }
@@ -138,7 +138,7 @@ fn sigkill_leaves_nothing() {
 }
 
 #[test]
-fn it_goes_on_when_nobody_reads() {
+fn it_goes_on_when_its_output_is_closed() {
     if !root_or_skip() {
         return;
     }
@@ -162,7 +162,7 @@ fn it_goes_on_when_nobody_reads() {
 }
 
 #[test]
-fn impatience_ends_it_at_once() {
+fn a_second_signal_ends_it_at_once() {
     if !root_or_skip() {
         return;
     }

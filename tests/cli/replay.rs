@@ -170,7 +170,7 @@ fn each_frame_has_a_verdict_and_a_reason() {
 }
 
 #[test]
-fn every_place_has_a_capture_of_what_ends_there() {
+fn every_destination_has_a_capture_of_its_frames() {
     let place = Place::new("files");
     let out = place.file("out");
     let output = replay(&place, &["--out", out.to_str().unwrap()], &pcap(&frames()));
@@ -224,7 +224,7 @@ fn all_frames_may_come_from_one_place() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_with_its_place_after_what_could() {
+fn a_damaged_capture_is_reported_after_its_readable_frames() {
     let place = Place::new("damage");
     let mut capture = pcap(&frames());
     let length = capture.len();
@@ -239,7 +239,7 @@ fn what_cannot_be_read_is_told_with_its_place_after_what_could() {
 }
 
 #[test]
-fn wrong_options_are_told_before_anything_is_read() {
+fn wrong_options_are_reported_before_input_is_read() {
     let place = Place::new("options");
     for (words, told) in [
         (["--from", "mac9"], "has no link mac9: expected auto, wire or one of apart, mac1, mac2"),

@@ -97,7 +97,7 @@ fn call(runtime: &Runtime<'_>, plugin: &str, container: &Container, case: &Wrong
 }
 
 #[test]
-fn mistakes_have_a_code_by_kind_and_the_words_of_the_reference_plugin() {
+fn errors_have_specific_codes_and_the_reference_plugins_words() {
     if !plugins_or_skip() {
         return;
     }
@@ -123,7 +123,7 @@ fn mistakes_have_a_code_by_kind_and_the_words_of_the_reference_plugin() {
 }
 
 #[test]
-fn what_is_no_configuration_is_told() {
+fn an_invalid_configuration_is_an_error() {
     if !root_or_skip() {
         return;
     }
@@ -137,7 +137,7 @@ fn what_is_no_configuration_is_told() {
 }
 
 #[test]
-fn the_versions_are_told_and_by_hand_it_says_what_it_is() {
+fn the_plugin_reports_its_versions_and_its_purpose() {
     if !root_or_skip() {
         return;
     }
@@ -153,7 +153,7 @@ fn the_versions_are_told_and_by_hand_it_says_what_it_is() {
 }
 
 #[test]
-fn what_an_edition_does_not_have_is_refused() {
+fn features_missing_from_a_version_are_refused() {
     if !root_or_skip() {
         return;
     }

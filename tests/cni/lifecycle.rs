@@ -23,7 +23,7 @@ fn fake(runtime: &Runtime<'_>, address: &str, routes: Value) -> Network {
 }
 
 #[test]
-fn in_the_newest_edition_the_result_has_the_mtu_and_routes_have_a_metric() {
+fn in_the_newest_version_results_have_mtu_and_route_metrics() {
     if !root_or_skip() {
         return;
     }
@@ -224,7 +224,7 @@ fn an_attachment_can_be_deleted_when_its_namespace_is_gone_or_unknown() {
 }
 
 #[test]
-fn what_no_runtime_knows_of_is_collected_and_the_rest_stays() {
+fn gc_removes_unknown_attachments_only() {
     if !root_or_skip() {
         return;
     }

@@ -103,7 +103,7 @@ fn life(runtime: &Runtime<'_>, network: &Network, ifname: &str) -> Value {
 }
 
 #[test]
-fn in_every_edition_an_attachment_is_as_the_reference_plugin_makes_it() {
+fn in_every_version_an_attachment_equals_the_reference_plugins() {
     let lives = both(|machine, plugin| {
         let runtime = Runtime::new(machine);
         let mut ipam = runtime.host_local("10.1.2.0/24");
@@ -152,7 +152,7 @@ fn two_families_and_any_parent_are_as_with_the_reference_plugin() {
 }
 
 #[test]
-fn of_three_addresses_the_runtimes_wins_with_both() {
+fn with_both_plugins_the_runtimes_address_wins() {
     let macs = both(|machine, plugin| {
         let mut runtime = Runtime::new(machine);
         let mut macs = Vec::new();

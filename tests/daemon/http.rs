@@ -52,7 +52,7 @@ impl World {
 }
 
 #[test]
-fn every_answer_is_what_the_description_says() {
+fn every_response_matches_the_openapi_document() {
     let Some(world) = world() else { return };
     let document = world.get("/openapi.json");
     let fits = |method: &str, path: &str, body: Value, template: &str| {
@@ -89,7 +89,7 @@ fn every_answer_is_what_the_description_says() {
 }
 
 #[test]
-fn the_description_has_every_method_of_every_path() {
+fn the_openapi_document_has_every_method_of_every_path() {
     let Some(world) = world() else { return };
     let document = world.get("/openapi.json");
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -106,7 +106,7 @@ fn the_description_has_every_method_of_every_path() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
+fn a_bad_request_is_explained_and_changes_nothing() {
     let Some(world) = world() else {
         return;
     };
@@ -150,7 +150,7 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
 }
 
 #[test]
-fn slow_and_silent_clients_hold_up_nobody() {
+fn slow_and_silent_clients_do_not_block_others() {
     let Some(world) = world() else { return };
     let socket = world.socket();
     let mut held = Vec::new();

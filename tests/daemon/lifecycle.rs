@@ -80,7 +80,7 @@ fn links_stay_when_it_ends_unless_they_are_to_be_removed() {
 }
 
 #[test]
-fn only_what_it_needs_is_left_to_it_and_nothing_to_workers() {
+fn the_daemon_keeps_needed_capabilities_and_workers_keep_none() {
     if !root_or_skip() {
         return;
     }
@@ -163,7 +163,7 @@ fn told_until(systemd: &UnixDatagram, words: &str) -> String {
 }
 
 #[test]
-fn systemd_is_told_what_happens() {
+fn systemd_is_notified() {
     if !root_or_skip() {
         return;
     }

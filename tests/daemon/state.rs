@@ -12,7 +12,7 @@ use umacvlan_testkit::{Machine, add_parent, events, link_id, netns_path, root_or
 const OTHER: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0x77]);
 
 #[test]
-fn links_are_found_again_wherever_they_are_by_then() {
+fn links_are_readopted_in_any_namespace() {
     if !root_or_skip() {
         return;
     }
@@ -64,7 +64,7 @@ fn links_are_found_again_wherever_they_are_by_then() {
 /// The test writes the daemon's record itself, because not every machine allows a daemon to lock as
 /// much memory as AF_XDP takes.
 #[test]
-fn what_a_killed_daemon_had_switched_off_the_next_one_restores() {
+fn offloads_that_a_killed_daemon_turned_off_are_restored() {
     if !root_or_skip() {
         return;
     }
@@ -164,7 +164,7 @@ fn a_full_disk_refuses_a_link_and_leaves_nothing_of_it() {
 }
 
 #[test]
-fn want_of_descriptors_refuses_a_link_and_disturbs_no_other() {
+fn a_lack_of_descriptors_refuses_a_link_and_affects_no_other() {
     if !root_or_skip() {
         return;
     }
@@ -265,7 +265,7 @@ fn a_parent_gets_its_address_back_from_a_link_of_a_former_daemon() {
 }
 
 #[test]
-fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
+fn user_changes_to_a_configured_link_survive_a_restart() {
     if !root_or_skip() {
         return;
     }
@@ -298,7 +298,7 @@ fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
 }
 
 #[test]
-fn what_is_saved_is_what_runs_and_a_reload_of_it_changes_nothing() {
+fn reloading_a_saved_configuration_changes_nothing() {
     if !root_or_skip() {
         return;
     }

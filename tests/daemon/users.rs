@@ -91,7 +91,7 @@ fn the_socket_is_for_root_and_its_group() {
 }
 
 #[test]
-fn a_reader_may_look_and_not_touch() {
+fn a_reader_may_query_but_not_change() {
     let Some(users) = Users::new() else { return };
     let groups = [USER, READERS];
     for path in ["/v1/links", "/v1/parents", "/v1/config", "/v1/log", "/metrics", "/healthz"] {

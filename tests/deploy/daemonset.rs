@@ -27,7 +27,7 @@ fn words(list: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn its_parts_name_each_other_as_they_are() {
+fn references_between_parts_of_the_daemonset_are_valid() {
     let (set, pod) = (daemonset(), pod());
     let chosen = set["spec"]["selector"]["matchLabels"].as_object().unwrap();
     for (label, value) in chosen {
@@ -45,7 +45,7 @@ fn its_parts_name_each_other_as_they_are() {
 }
 
 #[test]
-fn the_plugin_is_replaced_whole_while_somebody_has_the_old_one_open() {
+fn the_plugin_is_replaced_atomically_while_the_old_file_is_open() {
     let folder = std::env::temp_dir().join(format!("umv-install-{}", std::process::id()));
     let (image, node) = (folder.join("image"), folder.join("node"));
     for folder in [&image, &node] {

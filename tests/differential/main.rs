@@ -83,7 +83,7 @@ fn ours_is_equal_to_the_kernel_with_its_semantics() {
 
 #[cfg(feature = "af-xdp")]
 #[test]
-fn by_af_xdp_ours_is_equal_as_well() {
+fn ours_with_af_xdp_is_equal_to_the_kernel() {
     in_networks(|| {
         let mut run = Run::of_engine_by_xdp(seed().unwrap_or(4), Semantics::Kernel);
         let tally = run.compare(5000);
@@ -102,7 +102,7 @@ fn on_a_vlan_ours_is_equal_to_the_kernel_without_one() {
 
 #[cfg(feature = "af-xdp")]
 #[test]
-fn on_a_vlan_by_af_xdp_ours_is_equal_as_well() {
+fn on_a_vlan_ours_with_af_xdp_is_equal_to_the_kernel() {
     in_networks(|| {
         let mut run = Run::of_vlan(seed().unwrap_or(6), Semantics::Kernel, Backend::AfXdp);
         let tally = run.compare(3000);

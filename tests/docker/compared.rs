@@ -135,7 +135,7 @@ const MISTAKES: [&str; 6] = [
 ];
 
 #[test]
-fn docker_does_with_ours_what_it_does_with_its_own() {
+fn docker_behaves_alike_with_both_drivers() {
     let Some(mut docker) = Docker::new() else { return };
     for mistake in MISTAKES {
         let mut said = |driver: &str| {

@@ -10,7 +10,7 @@ const END: &str = "a2a9936e37460624260a05db9dfd2b18c01c8fb55a9a7ea5a0401edcbd3a5
 const LINK: &str = "uma2a9936e37460";
 
 #[test]
-fn docker_learns_what_the_driver_is() {
+fn the_driver_describes_itself_to_docker() {
     let Some(plugin) = Plugin::new() else { return };
     let activated = plugin.send("Plugin.Activate", "");
     assert_eq!((activated.status, activated.body), (200, json!({"Implements": ["NetworkDriver"]})));
@@ -107,7 +107,7 @@ fn an_endpoint_is_a_link_from_its_creation_to_its_deletion() {
 }
 
 #[test]
-fn what_docker_has_settled_is_taken_and_not_answered() {
+fn values_decided_by_docker_are_used_and_not_repeated() {
     let Some(mut plugin) = Plugin::new() else {
         return;
     };
@@ -199,7 +199,7 @@ fn the_gateway_is_that_of_the_subnet_of_the_address() {
 }
 
 #[test]
-fn a_network_without_a_parent_gets_one_without_a_wire() {
+fn a_network_without_a_parent_gets_an_isolated_one() {
     let Some(mut plugin) = Plugin::new() else {
         return;
     };

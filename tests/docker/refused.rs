@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::plugin::{Plugin, SOCKET, endpoint, network, of};
 
 #[test]
-fn mistakes_are_told_as_dockers_own_macvlan_tells_them() {
+fn errors_have_the_words_of_dockers_own_macvlan() {
     let Some(mut plugin) = Plugin::new() else {
         return;
     };
@@ -78,7 +78,7 @@ fn a_passthru_network_has_its_parent_to_itself() {
 }
 
 #[test]
-fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
+fn a_refused_endpoint_leaves_nothing_and_can_be_created_later() {
     let Some(mut plugin) = Plugin::new() else {
         return;
     };
@@ -119,7 +119,7 @@ fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
 }
 
 #[test]
-fn what_is_unknown_is_deleted_already() {
+fn deleting_an_unknown_object_succeeds() {
     let Some(plugin) = Plugin::new() else { return };
     for method in ["DeleteNetwork", "DeleteEndpoint", "Leave"] {
         plugin.ok(method, &of("nobody", "nothing"));

@@ -63,7 +63,7 @@ impl Drop for Monitor {
 }
 
 #[test]
-fn links_are_told_of_in_the_shape_of_ip() {
+fn events_have_the_format_of_ip() {
     let Some((_, ours)) = worlds() else { return };
     ours.reset(&LINKS);
     let monitor = Monitor::start(&ours, "");

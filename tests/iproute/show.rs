@@ -215,7 +215,7 @@ fn links_of_all_namespaces_are_shown_with_where_they_are() {
 }
 
 #[test]
-fn what_only_we_know_stands_beside_it() {
+fn additional_fields_are_shown_beside_ips() {
     let Some((_, ours)) = populated() else { return };
     let own = |line: &str| {
         let text = ours.run(line).out;

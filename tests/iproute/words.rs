@@ -84,7 +84,7 @@ fn both_programs_answer_every_line_alike_and_do_the_same() {
 }
 
 #[test]
-fn a_mistake_comes_with_what_we_know_of_it() {
+fn an_error_message_has_additional_help() {
     let Some((_, ours)) = worlds() else { return };
     ours.reset(&LINKS);
     for (line, hint) in [

@@ -66,7 +66,7 @@ fn no_source_file_is_too_long_to_read() {
 }
 
 #[test]
-fn no_crate_is_too_large_to_know() {
+fn no_crate_is_too_large() {
     for entry in fs::read_dir(Path::new(ROOT).join("crates")).unwrap() {
         let folder = entry.unwrap().path();
         // The sources of the root package have no Cargo.toml in their folder.

@@ -32,7 +32,7 @@ fn create(more: &Value) -> Output {
 }
 
 #[test]
-fn a_network_comes_back_with_its_name_and_what_was_left_out() {
+fn create_returns_the_network_with_defaults_filled_in() {
     let output = create(&json!({
         "subnets": [{"subnet": "192.0.2.0/24", "gateway": "192.0.2.1"}],
         "options": {"parent": "lo", "mode": "private"},
@@ -55,7 +55,7 @@ fn a_network_comes_back_with_its_name_and_what_was_left_out() {
 }
 
 #[test]
-fn a_network_that_cannot_be_had_is_refused_before_it_is_written_down() {
+fn create_refuses_an_unusable_network() {
     for (more, complaint) in [
         (json!({"options": {"parent": "nowhere0"}}), "parent interface nowhere0 does not exist"),
         (json!({"options": {"isolate": "true"}}), "unsupported network option \"isolate\""),

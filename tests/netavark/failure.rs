@@ -6,7 +6,7 @@ use umacvlan_testkit::root_or_skip;
 use crate::podman::{Container, Podman, request, text};
 
 #[test]
-fn what_cannot_be_had_is_refused_and_leaves_nothing() {
+fn a_refused_setup_leaves_nothing_behind() {
     if !root_or_skip() {
         return;
     }
@@ -49,7 +49,7 @@ fn what_cannot_be_had_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn an_interface_that_a_container_has_already_stays_as_it_is() {
+fn an_existing_interface_of_the_container_is_not_touched() {
     if !root_or_skip() {
         return;
     }
@@ -70,7 +70,7 @@ fn an_interface_that_a_container_has_already_stays_as_it_is() {
 }
 
 #[test]
-fn routes_through_other_interfaces_are_taken_back_when_one_of_them_cannot_be_had() {
+fn added_routes_are_removed_when_one_of_them_fails() {
     if !root_or_skip() {
         return;
     }
@@ -126,7 +126,7 @@ fn a_container_whose_namespace_is_gone_is_taken_down_all_the_same() {
 }
 
 #[test]
-fn what_is_no_request_is_refused_in_json() {
+fn an_invalid_request_is_refused_in_json() {
     if !root_or_skip() {
         return;
     }

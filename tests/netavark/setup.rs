@@ -46,7 +46,7 @@ fn a_container_gets_a_link_with_address_and_route_and_gives_it_back() {
 }
 
 #[test]
-fn static_routes_are_there_and_go_with_the_link_whichever_way_they_lead() {
+fn static_routes_are_added_and_go_with_the_link() {
     if !root_or_skip() {
         return;
     }
@@ -128,7 +128,7 @@ fn mtu_metric_and_mac_address_are_as_asked_for() {
 }
 
 #[test]
-fn every_mode_can_be_had() {
+fn every_mode_works() {
     if !root_or_skip() {
         return;
     }
@@ -151,7 +151,7 @@ fn every_mode_can_be_had() {
 }
 
 #[test]
-fn without_ipam_there_is_a_link_and_nothing_more() {
+fn without_ipam_a_link_has_no_addresses() {
     if !root_or_skip() {
         return;
     }
@@ -206,7 +206,7 @@ fn the_host_may_have_an_interface_of_the_same_name() {
 }
 
 #[test]
-fn without_a_parent_that_of_the_default_route_is_taken() {
+fn without_a_parent_the_interface_of_the_default_route_is_used() {
     if !root_or_skip() {
         return;
     }
@@ -266,7 +266,7 @@ fn containers_of_a_bridge_reach_each_other_and_private_ones_do_not() {
 }
 
 #[test]
-fn published_ports_are_ignored_and_that_is_said() {
+fn published_ports_are_ignored_with_a_warning() {
     if !root_or_skip() {
         return;
     }

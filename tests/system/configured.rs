@@ -65,7 +65,7 @@ fn a_file_is_applied_at_the_start_and_a_second_start_changes_nothing() {
 }
 
 #[test]
-fn a_reload_does_what_changed_and_leaves_alone_what_did_not() {
+fn a_reload_applies_changed_entries_only() {
     if !root_or_skip() {
         return;
     }
@@ -111,7 +111,7 @@ fn a_reload_that_fails_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn what_runs_is_saved_as_a_file_that_makes_it_again() {
+fn a_saved_configuration_makes_the_same_links_again() {
     if !root_or_skip() {
         return;
     }
@@ -139,7 +139,7 @@ fn what_runs_is_saved_as_a_file_that_makes_it_again() {
 }
 
 #[test]
-fn what_is_logged_is_changed_while_the_daemon_runs() {
+fn the_log_filter_is_changed_while_the_daemon_runs() {
     if !root_or_skip() {
         return;
     }

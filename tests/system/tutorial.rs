@@ -149,7 +149,7 @@ fn one_passthru_link_has_the_parent_s_address_and_a_second_is_refused() {
 }
 
 #[test]
-fn a_source_link_hears_the_stations_on_its_list_and_no_other() {
+fn a_source_link_receives_from_listed_addresses_only() {
     if !root_or_skip() {
         return;
     }

@@ -131,7 +131,7 @@ fn a_configuration_has_vlans_as_it_has_interfaces() {
 }
 
 #[test]
-fn what_names_no_vlan_is_refused_in_known_words() {
+fn an_invalid_vlan_name_is_refused() {
     if !root_or_skip() {
         return;
     }

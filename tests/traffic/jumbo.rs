@@ -11,13 +11,13 @@ const JUMBO: usize = 8900;
 const JUMBO_FRAME: u64 = 8900 + 8 + 20 + 14;
 
 #[test]
-fn jumbo_frames_pass_until_the_parent_takes_no_more() {
+fn jumbo_frames_pass_until_the_parents_mtu_shrinks() {
     pass_until(Backend::AfPacket);
 }
 
 #[cfg(feature = "af-xdp")]
 #[test]
-fn jumbo_frames_pass_by_af_xdp_until_the_parent_takes_no_more() {
+fn jumbo_frames_pass_by_af_xdp_until_the_parents_mtu_shrinks() {
     pass_until(Backend::AfXdp);
 }
 

@@ -27,7 +27,7 @@ fn neighbours_in_a_vlan_answer_echoes_of_every_length() {
 }
 
 #[test]
-fn bulk_through_a_vlan_travels_in_super_frames() {
+fn bulk_through_a_vlan_travels_in_gso_packets() {
     in_each_vlan(Plan::default(), |world| {
         let up = |world: &World| world.status().counters.wire.sent;
         let up = during(world, up, || bulk(&world.a, &world.outside));

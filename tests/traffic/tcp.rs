@@ -20,7 +20,7 @@ const LONGEST: u64 = 1514;
 const ETHTOOL_STXCSUM: u32 = 0x17;
 
 #[test]
-fn bulk_between_siblings_travels_in_super_frames() {
+fn bulk_between_siblings_travels_in_gso_packets() {
     on_every_path(Plan::default(), |world| {
         for (from, to) in [(&world.a, &world.b), (&world.b, &world.a)] {
             let sent = |world: &World| stats(&world.status(), from.name).received;
@@ -31,7 +31,7 @@ fn bulk_between_siblings_travels_in_super_frames() {
 }
 
 #[test]
-fn bulk_to_and_from_outside_travels_in_super_frames() {
+fn bulk_to_and_from_outside_travels_in_gso_packets() {
     on_every_path(Plan::default(), |world| {
         let up = |world: &World| world.status().counters.wire.sent;
         let up = during(world, up, || bulk(&world.a, &world.outside));

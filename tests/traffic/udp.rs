@@ -51,7 +51,7 @@ pub(crate) fn send_at_once(sender: &UdpSocket, receiver: &UdpSocket, to: &Statio
 }
 
 #[test]
-fn broadcasts_as_large_as_dhcp_makes_them_reach_everybody() {
+fn dhcp_sized_broadcasts_reach_every_stack() {
     // A client has no address yet.
     let plan = Plan { a_addressed: false, ..Plan::default() };
     on_every_path(plan, |world| {

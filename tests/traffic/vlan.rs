@@ -39,13 +39,13 @@ fn tagged_frames_keep_their_tags() {
 
 /// AF_XDP sends segments, which other tests of TCP and UDP cover.
 #[test]
-fn tagged_super_frames_travel_whole() {
+fn tagged_gso_packets_travel_whole() {
     on_both_paths(Plan::default(), |world| {
         let World { outside, a, b, .. } = world;
         let macs = [outside.mac(), a.mac(), b.mac()];
         let sockets = [outside, a, b].map(Packets::open_unfinished);
         for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
-            for packet in super_frames() {
+            for packet in gso_packets() {
                 let mut frame = packet.frame();
                 frame[..12].copy_from_slice(&[macs[to].octets(), macs[from].octets()].concat());
                 let mut header = packet.header();
@@ -63,7 +63,7 @@ fn tagged_super_frames_travel_whole() {
 
 /// GSO packets of TCP over IPv4 and IPv6 and of UDP, in one tag of each kind. They have enough
 /// segments to show whether they were cut.
-fn super_frames() -> impl Iterator<Item = Packet> {
+fn gso_packets() -> impl Iterator<Item = Packet> {
     let kinds = [(false, false), (true, false), (false, true)];
     let all = kinds.into_iter().zip([0x8100, 0x88a8, 0x8100]);
     all.map(|((v6, udp), tpid)| Packet {

@@ -132,7 +132,7 @@ fn a_namespace_that_ends_takes_its_sub_interface_along() {
 }
 
 #[test]
-fn a_deleted_interface_is_a_sub_interface_gone() {
+fn deleting_an_interface_removes_its_sub_interface() {
     if !root_or_skip() {
         return;
     }
@@ -155,7 +155,7 @@ fn a_deleted_interface_is_a_sub_interface_gone() {
 }
 
 #[test]
-fn others_notice_nothing_of_one_that_comes_and_goes() {
+fn other_subs_lose_nothing_while_one_comes_and_goes() {
     if !root_or_skip() {
         return;
     }
@@ -173,7 +173,7 @@ fn others_notice_nothing_of_one_that_comes_and_goes() {
 }
 
 #[test]
-fn others_notice_nothing_of_many_that_come_and_go() {
+fn other_subs_lose_nothing_while_many_come_and_go() {
     if !root_or_skip() {
         return;
     }
@@ -197,7 +197,7 @@ fn others_notice_nothing_of_many_that_come_and_go() {
 }
 
 #[test]
-fn with_the_engine_everything_is_gone_at_once() {
+fn dropping_the_engine_removes_everything_at_once() {
     if !root_or_skip() {
         return;
     }

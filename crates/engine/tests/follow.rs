@@ -34,7 +34,7 @@ fn reverted(lab: &Lab, what: &str) -> String {
 }
 
 #[test]
-fn what_a_user_sets_is_followed() {
+fn user_settings_are_followed() {
     if !root_or_skip() {
         return;
     }
@@ -124,7 +124,7 @@ fn groups_joined_by_ip_are_followed() {
 }
 
 #[test]
-fn a_forbidden_address_is_undone() {
+fn a_forbidden_address_is_reverted() {
     if !root_or_skip() {
         return;
     }
@@ -147,7 +147,7 @@ fn a_forbidden_address_is_undone() {
 }
 
 #[test]
-fn an_mtu_above_the_parent_s_is_undone() {
+fn an_mtu_above_the_parents_is_reverted() {
     if !root_or_skip() {
         return;
     }
@@ -160,7 +160,7 @@ fn an_mtu_above_the_parent_s_is_undone() {
 }
 
 #[test]
-fn coming_up_with_an_address_in_use_is_undone() {
+fn coming_up_with_an_address_in_use_is_reverted() {
     if !root_or_skip() {
         return;
     }
@@ -282,7 +282,7 @@ fn an_interface_is_one_parent_whatever_it_is_called() {
 }
 
 #[test]
-fn the_parent_is_promiscuous_only_while_somebody_is_up() {
+fn the_parent_is_promiscuous_only_while_a_sub_is_up() {
     if !root_or_skip() {
         return;
     }

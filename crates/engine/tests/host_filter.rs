@@ -90,7 +90,7 @@ fn station(number: u16) -> MacAddr {
 }
 
 #[test]
-fn it_hides_until_it_is_dropped_however_it_is_attached() {
+fn the_filter_hides_frames_until_it_is_dropped() {
     if !root_or_skip() {
         return;
     }
@@ -108,7 +108,7 @@ fn it_hides_until_it_is_dropped_however_it_is_attached() {
 }
 
 #[test]
-fn it_follows_what_it_is_shown_and_grows() {
+fn the_filter_follows_its_entries_and_grows() {
     if !root_or_skip() {
         return;
     }
@@ -273,7 +273,7 @@ fn a_parent_that_comes_back_gets_its_filter_back() {
 }
 
 #[test]
-fn a_host_that_is_to_hear_everything_does() {
+fn the_filter_can_be_turned_off() {
     if !root_or_skip() {
         return;
     }

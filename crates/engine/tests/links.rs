@@ -25,7 +25,7 @@ fn set(lab: &Lab, name: &str, set: LinkAttribute) -> Result<SubStatus, Error> {
 }
 
 #[test]
-fn each_is_done_on_the_interface_and_known_at_once() {
+fn each_change_is_made_on_the_interface_and_visible_at_once() {
     if !root_or_skip() {
         return;
     }
@@ -63,7 +63,7 @@ fn each_is_done_on_the_interface_and_known_at_once() {
 }
 
 #[test]
-fn what_the_rules_forbid_is_refused_and_nothing_is_changed() {
+fn forbidden_changes_are_refused_and_change_nothing() {
     if !root_or_skip() {
         return;
     }
@@ -208,7 +208,7 @@ fn changes_are_made_in_order_until_one_is_refused() {
 }
 
 #[test]
-fn one_is_made_with_all_that_is_asked_for() {
+fn a_sub_is_made_with_all_options() {
     if !root_or_skip() {
         return;
     }

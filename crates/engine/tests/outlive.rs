@@ -194,7 +194,7 @@ fn an_engine_that_is_killed_leaves_what_it_kept() {
 }
 
 #[test]
-fn one_is_adopted_with_another_name_address_mtu_and_groups() {
+fn a_sub_is_adopted_with_another_name_address_mtu_and_groups() {
     if !root_or_skip() {
         return;
     }
@@ -222,7 +222,7 @@ fn one_is_adopted_with_another_name_address_mtu_and_groups() {
 }
 
 #[test]
-fn what_is_not_kept_goes_with_the_engine() {
+fn a_sub_that_is_not_kept_ends_with_the_engine() {
     if !root_or_skip() {
         return;
     }
@@ -237,7 +237,7 @@ fn what_is_not_kept_goes_with_the_engine() {
 }
 
 #[test]
-fn a_busy_tap_is_left_to_the_one_who_has_it() {
+fn a_busy_tap_is_not_adopted() {
     if !root_or_skip() {
         return;
     }
@@ -266,7 +266,7 @@ fn a_busy_tap_is_left_to_the_one_who_has_it() {
 }
 
 #[test]
-fn of_two_with_one_address_the_second_is_left_in_place_and_down() {
+fn the_second_of_two_subs_with_one_address_stays_down() {
     if !root_or_skip() {
         return;
     }
@@ -307,7 +307,7 @@ fn only_a_kept_tap_is_adopted() {
 }
 
 #[test]
-fn a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one() {
+fn a_kept_tap_is_recognized_by_its_owner() {
     if !root_or_skip() {
         return;
     }
@@ -346,7 +346,7 @@ fn a_kept_passthru_goes_on_with_its_parent_s_address() {
 }
 
 #[test]
-fn numbers_are_the_owner_s_and_never_used_again() {
+fn numbers_are_given_by_the_owner_and_never_reused() {
     if !root_or_skip() {
         return;
     }
@@ -367,7 +367,7 @@ fn numbers_are_the_owner_s_and_never_used_again() {
 }
 
 #[test]
-fn a_kept_one_that_is_deleted_is_told_as_gone() {
+fn a_deleted_kept_sub_is_reported_as_gone() {
     if !root_or_skip() {
         return;
     }

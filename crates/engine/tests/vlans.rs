@@ -17,7 +17,7 @@ use common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
 use world::{C10, PARENTS, Trunk, Wire, each_way, guest, tagged, workers};
 
 #[test]
-fn each_vlan_hears_its_own_frames_and_no_others() {
+fn each_vlan_receives_its_own_frames_only() {
     each_way(|options| {
         let trunk = Trunk::new(&PARENTS, &options);
         for (number, (_, tags)) in PARENTS.iter().enumerate() {
@@ -36,7 +36,7 @@ fn each_vlan_hears_its_own_frames_and_no_others() {
 }
 
 #[test]
-fn what_a_vlan_sends_has_its_tags_on_the_wire() {
+fn frames_from_a_vlan_are_tagged_on_the_wire() {
     each_way(|options| {
         let mut trunk = Trunk::new(&PARENTS, &options);
         for (number, (name, tags)) in PARENTS.iter().enumerate() {
@@ -219,7 +219,7 @@ fn the_address_of_a_passthru_sub_interface_is_its_vlans_and_not_the_interfaces()
 }
 
 #[test]
-fn what_cannot_be_is_refused_and_changes_nothing() {
+fn impossible_requests_are_refused_and_change_nothing() {
     if !root_or_skip() {
         return;
     }
@@ -263,7 +263,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn an_interface_of_the_name_is_meant_and_not_a_vlan() {
+fn an_interface_named_like_a_vlan_takes_precedence() {
     if !root_or_skip() {
         return;
     }

@@ -90,7 +90,7 @@ fn a_storm_from_the_wire_is_limited_by_the_broadcast_queue() {
 }
 
 #[test]
-fn a_broadcast_queue_of_no_length_stops_the_wire_and_not_siblings() {
+fn a_broadcast_queue_of_length_zero_stops_only_floods_from_the_wire() {
     let mut bench = Bench::new();
     for _ in 0..3 {
         let mut config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);

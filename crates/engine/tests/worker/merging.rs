@@ -84,7 +84,7 @@ fn frames_of_two_turns_are_not_merged() {
 }
 
 #[test]
-fn copies_of_one_frame_for_two_are_not_taken_for_two_frames() {
+fn copies_of_one_frame_for_two_ports_are_not_merged() {
     let mut bench = Bench::new();
     let listing = |sources| {
         let mut config = SubConfig::new(MacAddr::ZERO, Mode::Source);
@@ -109,7 +109,7 @@ fn copies_of_one_frame_for_two_are_not_taken_for_two_frames() {
 }
 
 #[test]
-fn a_receiver_without_the_offload_gets_each_as_it_came() {
+fn a_receiver_without_the_offload_gets_frames_unmerged() {
     let without = Offloads { uso4: false, ..Offloads::ALL };
     let mut bench = one_port(without);
     let frames = datagrams(7, 1, 4);
@@ -119,7 +119,7 @@ fn a_receiver_without_the_offload_gets_each_as_it_came() {
 }
 
 #[test]
-fn all_frames_of_a_merged_one_that_is_refused_are_lost_and_counted() {
+fn a_refused_merged_frame_counts_as_all_its_frames() {
     let mut bench = Bench::new();
     // Room for one frame of 60 bytes; a merged one is longer.
     let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);

@@ -16,7 +16,7 @@ use umacvlan_testkit::root_or_skip;
 use crate::bench::{frame, mac, switch};
 
 #[test]
-fn what_a_tap_refuses_is_taken_back_and_lost_for_a_reason() {
+fn frames_that_a_tap_refuses_are_counted_as_lost() {
     if !root_or_skip() {
         return;
     }

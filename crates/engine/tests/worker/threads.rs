@@ -68,7 +68,7 @@ fn converse(name: &str, wire: &MemoryLink, port: &MemoryLink, rests: bool) {
 }
 
 #[test]
-fn a_worker_that_sleeps_is_woken_by_what_is_put_in() {
+fn a_sleeping_worker_is_woken_by_a_frame() {
     for (name, poll, io) in [
         ("w-interrupt-p", PollMode::Interrupt, PortIo::Plain),
         ("w-interrupt-a", PollMode::Interrupt, PortIo::Auto),

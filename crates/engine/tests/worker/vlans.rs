@@ -81,7 +81,7 @@ fn a_frame_reaches_its_vlan_without_the_tags_of_it_and_no_other() {
 }
 
 #[test]
-fn what_leaves_a_vlan_has_its_tags_and_what_stays_there_has_none() {
+fn frames_leaving_a_vlan_are_tagged_and_those_inside_are_not() {
     let mut three = Three::new();
     for (number, tags) in [&[][..], C10, S10_C20].into_iter().enumerate() {
         for to in [mac(9), MacAddr::BROADCAST, mac(2)] {
@@ -101,7 +101,7 @@ fn what_leaves_a_vlan_has_its_tags_and_what_stays_there_has_none() {
 }
 
 #[test]
-fn nobodys_tags_and_priorities_stay_with_the_switch_of_untagged_frames() {
+fn unknown_and_priority_tags_go_to_the_untagged_switch() {
     let mut three = Three::new();
     let sent = frame(mac(1), mac(9), 3);
     // VLAN 11; priority 5 without a VLAN; VLAN 10 of a provider with 21 inside; a service tag
@@ -169,7 +169,7 @@ fn offloads_move_with_the_tags() {
 }
 
 #[test]
-fn a_storm_that_waits_ends_with_its_vlan_and_is_not_for_the_next_one() {
+fn queued_floods_end_with_their_vlan() {
     let mut bench = Bench::new();
     let at = bench.worker.add_switch(VlanPath::single(10).unwrap(), switch()).unwrap();
     let first: Vec<_> = (1..400).map(|n| add(&mut bench, at, n)).collect();

@@ -47,7 +47,7 @@ fn assert_books(parent: &ParentStatus) {
 }
 
 #[test]
-fn every_flow_is_whole_and_in_order_whoever_serves_it() {
+fn every_flow_is_complete_and_in_order_on_any_worker() {
     if !root_or_skip() {
         return;
     }
@@ -149,7 +149,7 @@ fn a_parent_that_is_down_gets_its_workers_when_it_comes_up() {
 }
 
 #[test]
-fn changes_disturb_no_flow_and_reach_every_worker() {
+fn changes_reach_every_worker_without_loss() {
     if !root_or_skip() {
         return;
     }

@@ -82,7 +82,7 @@ fn a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded() {
 }
 
 #[test]
-fn a_program_of_somebody_else_stays_and_no_mode_is_to_be_had() {
+fn a_foreign_program_stays_and_af_xdp_is_refused() {
     if !root_or_skip() {
         return;
     }
@@ -102,7 +102,7 @@ fn a_program_of_somebody_else_stays_and_no_mode_is_to_be_had() {
 }
 
 #[test]
-fn a_queue_that_somebody_else_has_is_not_taken() {
+fn a_queue_in_use_is_not_taken() {
     if !root_or_skip() {
         return;
     }
@@ -191,7 +191,7 @@ fn without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise() {
 }
 
 #[test]
-fn a_trial_tells_the_mode_or_the_reason_and_leaves_nothing() {
+fn a_probe_reports_the_mode_or_the_reason_and_leaves_nothing() {
     if !root_or_skip() {
         return;
     }

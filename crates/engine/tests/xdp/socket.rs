@@ -107,7 +107,7 @@ fn each_way(test: impl Fn(XdpAttachMode)) {
 }
 
 #[test]
-fn only_what_is_ours_comes_and_the_host_has_the_rest() {
+fn only_frames_for_subs_are_redirected() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
@@ -121,7 +121,7 @@ fn only_what_is_ours_comes_and_the_host_has_the_rest() {
 }
 
 #[test]
-fn group_frames_and_heard_stations_come_aside_and_to_the_host() {
+fn group_frames_and_listed_sources_reach_the_packet_socket_and_the_host() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[9]);
@@ -135,7 +135,7 @@ fn group_frames_and_heard_stations_come_aside_and_to_the_host() {
 }
 
 #[test]
-fn rules_that_go_are_forgotten() {
+fn removed_rules_no_longer_redirect() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Passthru, &[0], &[]);
@@ -150,7 +150,7 @@ fn rules_that_go_are_forgotten() {
 }
 
 #[test]
-fn a_queue_without_a_socket_is_served_aside() {
+fn a_queue_without_an_xdp_socket_is_served_by_the_packet_socket() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
@@ -167,7 +167,7 @@ fn a_queue_without_a_socket_is_served_aside() {
 
 /// The program is removed, as if another process detached it by force.
 #[test]
-fn without_its_program_frames_come_aside() {
+fn without_its_program_frames_come_by_the_packet_socket() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
@@ -181,7 +181,7 @@ fn without_its_program_frames_come_aside() {
 }
 
 #[test]
-fn frames_that_fit_no_chunk_come_aside_whole() {
+fn frames_longer_than_a_chunk_come_by_the_packet_socket() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
@@ -259,7 +259,7 @@ fn a_frame_longer_than_a_chunk_comes_and_goes_in_pieces_whose_chunks_come_back()
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_the_reason() {
+fn impossible_settings_are_refused_with_the_reason() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         let error = |binding, longest, queue| {
@@ -274,7 +274,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_link_that_is_down_is_told_and_the_frames_wait() {
+fn a_down_interface_is_reported_and_its_frames_wait() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         let index = bench.host.index(PARENT);
@@ -315,7 +315,7 @@ fn a_full_ring_takes_no_more_until_it_has_room_again() {
 }
 
 #[test]
-fn what_finds_no_carrier_is_told_frame_by_frame() {
+fn frames_sent_without_carrier_are_reported_one_by_one() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         let far = bench.far.index("x0");
@@ -346,7 +346,7 @@ fn a_burst_that_finds_no_chunk_is_counted() {
 }
 
 #[test]
-fn another_program_on_the_interface_is_not_pushed_aside() {
+fn another_program_on_the_interface_is_not_replaced() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         let index = bench.host.index(PARENT);

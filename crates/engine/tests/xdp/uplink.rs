@@ -54,7 +54,7 @@ fn frames_go_both_ways_and_the_host_keeps_its_own() {
 }
 
 #[test]
-fn what_is_redirected_follows_the_switch() {
+fn the_redirect_program_follows_the_switch() {
     each_io(|lab| {
         let inside = Place::new();
         lab.add("s1", 1, Mode::Private, &inside);
@@ -242,7 +242,7 @@ fn a_link_that_goes_down_and_up_again_forwards_again() {
 }
 
 #[test]
-fn another_mtu_and_another_interface_of_that_name_are_taken_up() {
+fn a_new_mtu_and_a_replaced_interface_are_followed() {
     each_io(|mut lab| {
         let inside = Place::new();
         lab.add("s1", 1, Mode::Bridge, &inside);

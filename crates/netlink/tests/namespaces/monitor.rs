@@ -112,7 +112,7 @@ fn every_change_is_news(home: &mut Home, rtnl: &mut Rtnl, nsid: Option<i32>) {
 }
 
 #[test]
-fn every_change_at_home_is_news_without_an_id() {
+fn every_change_in_the_own_namespace_is_an_event_without_an_id() {
     if !root_or_skip() {
         return;
     }
@@ -122,7 +122,7 @@ fn every_change_at_home_is_news_without_an_id() {
 }
 
 #[test]
-fn every_change_elsewhere_is_news_with_the_id() {
+fn every_change_in_another_namespace_is_an_event_with_its_id() {
     if !root_or_skip() {
         return;
     }
@@ -134,7 +134,7 @@ fn every_change_elsewhere_is_news_with_the_id() {
 }
 
 #[test]
-fn home_stays_home_when_it_gets_an_id_for_itself() {
+fn events_of_the_own_namespace_stay_without_an_id() {
     if !root_or_skip() {
         return;
     }
@@ -165,7 +165,7 @@ fn a_namespace_without_an_id_is_not_heard() {
 }
 
 #[test]
-fn promiscuity_that_no_flag_shows_is_news() {
+fn promiscuity_that_no_flag_shows_is_an_event() {
     if !root_or_skip() {
         return;
     }
@@ -202,7 +202,7 @@ fn a_port_that_leaves_a_bridge_is_not_gone() {
 }
 
 #[test]
-fn a_move_is_heard_where_it_starts_and_where_it_ends() {
+fn a_move_is_an_event_in_both_namespaces() {
     if !root_or_skip() {
         return;
     }
@@ -279,7 +279,7 @@ fn is_gone(event: &Event, which: u32) -> bool {
 }
 
 #[test]
-fn the_ids_that_others_use_are_not_taken_for_ours() {
+fn ids_of_other_namespaces_are_not_confused_with_own_ids() {
     if !root_or_skip() {
         return;
     }
@@ -354,7 +354,7 @@ impl Home {
 }
 
 #[test]
-fn a_monitor_that_is_not_read_says_what_it_lost() {
+fn a_monitor_that_is_not_read_reports_lost_events() {
     if !root_or_skip() {
         return;
     }

@@ -352,7 +352,7 @@ fn an_interface_that_is_up_has_joined_groups() {
 }
 
 #[test]
-fn a_refusal_says_what_was_wanted_and_what_the_kernel_thinks() {
+fn a_refusal_names_the_request_and_the_kernels_error() {
     if !root_or_skip() {
         return;
     }

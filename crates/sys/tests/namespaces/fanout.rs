@@ -41,7 +41,7 @@ fn drain(packet: &mut PacketSocket, seen: &mut BTreeMap<u8, Vec<u16>>) -> usize 
 }
 
 #[test]
-fn while_a_group_forms_no_frame_comes_twice_and_then_none_is_missing() {
+fn no_frame_is_duplicated_while_a_fanout_group_forms() {
     if !root_or_skip() {
         return;
     }
@@ -99,7 +99,7 @@ fn while_sending<T>(sender: &OwnedFd, act: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn a_group_does_not_hear_its_own_machine() {
+fn a_fanout_group_does_not_receive_outgoing_frames() {
     if !root_or_skip() {
         return;
     }
