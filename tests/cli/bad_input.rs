@@ -1,4 +1,5 @@
-//! What cannot be done: one line says what, on what, why and what to do; nothing is left behind.
+//! Bad input: one line names the action, the object, the reason and the remedy, and nothing is left
+//! behind.
 
 use std::process::Command;
 
@@ -7,7 +8,7 @@ use umacvlan_testkit::root_or_skip;
 
 use crate::world::{UMACVLAN, World, run};
 
-/// Runs a command that must fail, and returns the one line in which it says why.
+/// Runs a command that must fail, and returns its one-line error message.
 fn refusal(world: &mut World, command: &mut Command) -> String {
     let before = world.interfaces();
     let output = world.output(command);
@@ -21,7 +22,7 @@ fn refusal(world: &mut World, command: &mut Command) -> String {
     line.to_owned()
 }
 
-/// The refusal of these words, which must have all of `parts` in it.
+/// The error message for these arguments, which must contain all of `parts`.
 fn refused(words: &[&str], parts: &[&str]) {
     if !root_or_skip() {
         return;
@@ -36,7 +37,7 @@ fn told(line: &str, parts: &[&str]) {
     }
 }
 
-/// `umacvlan run`, started by a shell that first does something to itself.
+/// `umacvlan run`, started by a shell that first runs `before`.
 fn after(shell: &str, words: &[&str]) -> Command {
     let mut command = Command::new("sh");
     let script = format!("{shell} \"$0\" run --parent p0 \"$@\"");
@@ -98,7 +99,7 @@ fn a_name_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn what_is_no_mac_is_shown_beside_what_is_one() {
+fn an_invalid_mac_is_refused_with_an_example() {
     refused(
         &["--sub", "m1,address=02:00:00"],
         &["--sub m1: address: \"02:00:00\" is not a MAC", "as in 02:"],
@@ -164,14 +165,14 @@ fn without_dev_net_tun_it_says_how_to_get_it() {
 }
 
 #[test]
-fn want_of_descriptors_is_told_wherever_it_shows() {
+fn a_lack_of_descriptors_is_reported_at_any_point() {
     if !root_or_skip() {
         return;
     }
     let names: Vec<String> = (0..30).map(|number| format!("m{number}")).collect();
     let words: Vec<&str> = names.iter().flat_map(|name| ["--sub", name]).collect();
     let mut world = World::new();
-    // From too few to begin with to too few for the last sub-interface.
+    // From too few descriptors to start with to too few for the last sub-interface.
     for limit in 6..32 {
         let few = format!("ulimit -n {limit}; exec");
         let line = refusal(&mut world, &mut after(&few, &words));

@@ -1,4 +1,4 @@
-//! `umacvlan bench`: a report that is made, and what becomes of one that was written before.
+//! `umacvlan bench`: writing a report, and keeping or replacing an existing one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ impl Folder {
         Self(folder)
     }
 
-    /// A report whose one point has seven samples around this.
+    /// A report whose single point has seven samples around `value`.
     fn report(&self, name: &str, around: f64) -> PathBuf {
         let samples: Vec<f64> = (0..7).map(|trial| around + f64::from(trial)).collect();
         let report = json!({
@@ -49,7 +49,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A test that made it unremovable has something else to tell.
+        // A test that made it unremovable reports another failure.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -100,7 +100,7 @@ fn a_condition_that_is_true_fails_and_says_of_what() {
 }
 
 #[test]
-fn what_became_slower_fails_a_comparison() {
+fn a_slowdown_fails_a_comparison() {
     let folder = Folder::new("compare");
     let (fast, slow) = (folder.report("a.json", 1e6), folder.report("b.json", 9e5));
     let worse = bench(&["compare"], &[&fast, &slow]);

@@ -1,4 +1,4 @@
-//! `umacvlan bench path`: measures everybody in a network of its own, and says what it found.
+//! `umacvlan bench path`: measures every data path in a network of its own and reports the results.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn ovs_or_skip() -> bool {
     found && root_or_skip()
 }
 
-/// The programs that a process has started and that have not ended, with their names.
+/// The running children of a process, with their names.
 fn children(process: u32) -> Vec<(u32, String)> {
     let child = |entry: fs::DirEntry| {
         let id = entry.file_name().to_str()?.parse().ok()?;
@@ -33,7 +33,7 @@ fn children(process: u32) -> Vec<(u32, String)> {
     fs::read_dir("/proc").unwrap().flatten().filter_map(child).collect()
 }
 
-/// The name and the parent of a process that has not ended.
+/// The name and the parent of a running process.
 fn alive(process: u32) -> Option<(String, u32)> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let field = |name: &str| {
@@ -44,7 +44,7 @@ fn alive(process: u32) -> Option<(String, u32)> {
     (!ended).then_some((field("Name:")?, field("PPid:")?.parse().ok()?))
 }
 
-/// Looks until it is so: nobody tells when other processes come and go.
+/// Polls until `done` is true: no event tells when other processes start and end.
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;
     while !done() {
@@ -54,7 +54,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
-fn one_point_is_measured_of_everybody_who_can_be() {
+fn one_point_of_every_available_data_path_is_measured() {
     if !root_or_skip() {
         return;
     }
@@ -72,12 +72,12 @@ fn one_point_is_measured_of_everybody_who_can_be() {
     let ours = of("umacvlan").unwrap();
     assert!(ours["extra"]["engine_ns"].as_f64().unwrap() > 0.0, "{ours}");
     assert!(ours["extra"]["engine_syscalls"].as_f64().unwrap() > 0.0, "{ours}");
-    // Either the processor counts, or a note says why not.
+    // Either there are processor counters, or a note says why not.
     let notes = report["environment"]["notes"].to_string();
     assert_eq!(ours["extra"]["engine_cycles"].is_null(), notes.contains("cycles and"), "{report}");
-    // A kernel without macvlan is said to be one.
+    // A note says that the kernel has no macvlan.
     assert_eq!(of("kernel").is_some(), ours["ratio"]["to"] == "kernel", "{report}");
-    // So is a machine without Open vSwitch.
+    // A note says that the machine has no Open vSwitch.
     let environment = &report["environment"];
     let notes = environment["notes"].to_string();
     assert_eq!(of("ovs").is_none(), notes.contains("ovs is left out"), "{notes}");
@@ -116,7 +116,7 @@ fn open_vswitch_forwards_frames_and_streams_on_every_path_that_it_has() {
 }
 
 #[test]
-fn open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed() {
+fn open_vswitch_runs_privately_and_ends_with_a_killed_bench() {
     if !ovs_or_skip() {
         return;
     }
@@ -139,7 +139,7 @@ fn open_vswitch_is_seen_by_nobody_and_ends_with_a_bench_that_is_killed() {
 }
 
 #[test]
-fn the_floor_stands_beneath_ours() {
+fn the_baseline_is_reported_below_ours() {
     if !root_or_skip() {
         return;
     }
@@ -151,7 +151,7 @@ fn the_floor_stands_beneath_ours() {
             let is = |key: &Value| key["peer"] == peer && key["measure"] == measure;
             points.iter().find(|point| is(&point["key"]))
         };
-        // A machine without io_uring has no floor, and a note.
+        // A machine without io_uring has no baseline, and a note says so.
         let Some(floor) = of("floor", "mrr") else {
             assert!(report["environment"]["notes"].to_string().contains("floor is left out"));
             return;
@@ -159,7 +159,8 @@ fn the_floor_stands_beneath_ours() {
         assert!(floor["extra"]["engine_ns"].as_f64().unwrap() > 0.0, "{floor}");
         assert!(of("floor", "rtt").is_some(), "{report}");
         let ours = of("umacvlan", "mrr").unwrap();
-        // Of nothing there is no quotient: on a busy machine so short a trial may be slept through.
+        // Zero frames have no quotient: on a busy machine the sender may sleep through so short a
+        // trial.
         let both = [floor, ours].map(|point| point["summary"]["median"].as_f64().unwrap() > 0.0);
         assert!(both != [true; 2] || ours["extra"]["ratio.floor"].is_f64(), "{ours}");
     }
@@ -167,7 +168,7 @@ fn the_floor_stands_beneath_ours() {
 
 #[cfg(feature = "af-xdp")]
 #[test]
-fn uplinks_are_measured_alone_and_the_bare_loop_and_relay_stand_beneath_af_xdp() {
+fn uplinks_are_measured_alone_with_baselines_for_af_xdp() {
     if !root_or_skip() {
         return;
     }
@@ -212,7 +213,7 @@ fn cost_is_measured_over_the_number_of_sub_interfaces() {
     assert_eq!(figure(["unicast", "mrr", "umacvlan"], 1, "ratio.fewest"), None);
     assert!(figure(["unicast", "mrr", "umacvlan"], 6, "ratio.fewest").unwrap() > 0.0);
     let copies = |subs| figure(["broadcast", "mrr", "umacvlan"], subs, "copies").unwrap();
-    // Announcements of who is where are copies too, but at full speed most frames are lost.
+    // The learning broadcasts are copies too, but at full speed most frames are lost.
     assert!(copies(1) > 0.0 && copies(1) < 1.1 && copies(6) > 0.0, "{report}");
     assert!(figure(["unicast", "latency-storm", "umacvlan"], 6, "ratio.calm").unwrap() > 0.0);
     assert!(figure(["unicast", "latency-storm", "umacvlan"], 6, "storm_copies").unwrap() > 0.0);
@@ -243,7 +244,7 @@ fn measure(words: &str) -> Value {
 }
 
 #[test]
-fn what_does_not_exist_is_refused_and_not_measured() {
+fn unknown_names_are_refused_and_not_measured() {
     for words in [
         "--path sub-to-sub --mode vepa",
         "--size 63",

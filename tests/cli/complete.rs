@@ -39,7 +39,7 @@ fn path() -> std::ffi::OsString {
     std::env::join_paths([own].into_iter().chain(std::env::split_paths(&others))).unwrap()
 }
 
-/// What bash puts in the place of the last word of `line`.
+/// The text with which bash replaces the last word of `line`.
 fn bash(world: &World, line: &str) -> Vec<String> {
     const SCRIPT: &str = "source \"$0\"; COMP_LINE=$1; COMP_POINT=${#COMP_LINE}; \
          COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _umacvlan umacvlan; \
@@ -62,7 +62,7 @@ fn interfaces_that_can_be_parents_are_offered() {
 }
 
 #[test]
-fn a_daemon_that_does_not_answer_delays_nobody() {
+fn completion_does_not_wait_for_a_daemon_that_does_not_answer() {
     let socket = std::env::temp_dir().join(format!("umv-mute-{}.sock", std::process::id()));
     let mute = UnixListener::bind(&socket).unwrap();
     let socket_text = socket.to_str().unwrap();
@@ -109,7 +109,7 @@ fn fish_offers_the_same() {
 }
 
 #[test]
-fn the_files_are_good_shell() {
+fn the_completion_files_are_valid_shell() {
     for (shell, check, file) in [
         ("bash", "-n", "umacvlan.bash"),
         ("zsh", "-n", "umacvlan.zsh"),

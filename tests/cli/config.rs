@@ -1,5 +1,5 @@
-//! `umacvlan config`: files are checked without a daemon; what is asked of a daemon is asked here
-//! of one that says the same each time.
+//! `umacvlan config`: files are checked without a daemon. For queries, a fake daemon gives a fixed
+//! answer.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,13 +13,13 @@ use crate::world::UMACVLAN;
 const MANUAL: &str = include_str!("../../man/umacvlan.toml.5");
 const EXAMPLE: &str = include_str!("../../examples/umacvlan.toml");
 
-/// `umacvlan config` with these words and `input`.
+/// Runs `umacvlan config` with these arguments and `input`.
 fn config(words: &[&str], input: &str) -> Output {
     let mut command = Command::new(UMACVLAN);
     command.arg("config").args(words).env_remove("UMACVLAN_SOCKET");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // Some of them do not read it.
+    // Some commands do not read their input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -53,7 +53,7 @@ fn the_example_has_no_mistakes_with_or_without_its_comments() {
     let uncommented: Vec<&str> = EXAMPLE
         .lines()
         .filter(|line| !line.starts_with("#   ") && *line != "#")
-        // Lines that are keys or tables behind the sign; the others are sentences.
+        // Commented-out lines that are keys or tables; other comments are sentences.
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if rest.starts_with('[') || rest.contains(" = ") => rest,
             _ => line,
@@ -85,7 +85,7 @@ fn the_manual_and_the_example_have_every_key() {
 }
 
 #[test]
-fn mistakes_are_told_with_their_place_and_end_with_status_1() {
+fn errors_have_a_place_and_exit_status_1() {
     let output = config(&["check", "-"], "[link.m]\nparent = \"p\"\nmods = \"vepa\"\n");
     let (status, told, mistakes) = parts(&output);
     assert_eq!((status, told), (1, ""));
@@ -97,7 +97,7 @@ fn mistakes_are_told_with_their_place_and_end_with_status_1() {
 }
 
 #[test]
-fn mistakes_and_doubts_are_told_to_programs() {
+fn errors_and_warnings_are_reported_as_json() {
     let output = config(&["check", "-j", "-"], "[engine]\npoll = 1\n");
     let expected = "{\"file\":\"standard input\",\"mistakes\":[{\"line\":2,\"column\":8,\
                     \"message\":\"poll: this is a number, expected one of \\\"adaptive\\\", \
@@ -110,7 +110,7 @@ fn mistakes_and_doubts_are_told_to_programs() {
 }
 
 #[test]
-fn what_is_no_text_is_told_with_its_place() {
+fn invalid_utf8_is_reported_with_its_place() {
     let place = Place::new("binary");
     let file = place.path("file");
     fs::write(&file, b"# \xc3\xa9\n[engine]\npoll = \"\xff\"\n").unwrap();
@@ -129,7 +129,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(error.starts_with(start), "{error}");
 }
 
-/// A directory of the test's own, gone with it.
+/// A directory for the test, removed when it is dropped.
 struct Place(PathBuf);
 
 impl Place {
@@ -147,12 +147,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Nothing depends on it.
+        // A directory that cannot be removed does not matter.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// A daemon that answers one request with this status and body, and tells what it was asked.
+/// A fake daemon that answers one request with this status and body, and returns the request.
 fn daemon(socket: &Path, status: u16, answer: &'static str) -> JoinHandle<String> {
     let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {
@@ -180,7 +180,8 @@ fn daemon(socket: &Path, status: u16, answer: &'static str) -> JoinHandle<String
     })
 }
 
-/// `umacvlan config` with these words, asked of such a daemon: what it was asked, and the end.
+/// Runs `umacvlan config` with these arguments against the fake daemon. Returns the request and the
+/// output of the command.
 fn asked(test: &str, words: &[&str], status: u16, answer: &'static str) -> (String, Output) {
     let place = Place::new(test);
     let socket = place.path("socket");
@@ -203,11 +204,11 @@ fn a_difference_is_status_1_and_none_is_status_0() {
 }
 
 #[test]
-fn a_difference_that_cannot_be_told_is_status_2() {
+fn a_failed_diff_is_status_2() {
     let problem = "{\"code\":\"config\",\"message\":\"/c:1:2: no\"}";
     let (_, output) = asked("trouble", &["diff"], 422, problem);
     assert_eq!(parts(&output), (2, "", "umacvlan: /c:1:2: no\n"));
-    // What is wrong with a file of the client's, the client can tell itself.
+    // The client finds errors in its own file by itself.
     let output = config(&["diff", "-", "--socket", "/nowhere/at.all"], "x = 1");
     let (status, _, error) = parts(&output);
     assert_eq!(status, 2);
@@ -231,7 +232,7 @@ fn a_reload_tells_what_was_done_or_why_not() {
 const RUNS: &str = "[link.m]\nparent = \"p\"\nmtu = 1400\n\n# link x is left out: why\n";
 
 #[test]
-fn what_runs_is_shown_as_toml_or_json() {
+fn the_running_configuration_is_shown_as_toml_or_json() {
     let (request, output) = asked("show", &["show"], 200, RUNS);
     assert_eq!(request, "GET /v1/config HTTP/1.1\n");
     assert_eq!(parts(&output), (0, RUNS, ""));
@@ -241,7 +242,7 @@ fn what_runs_is_shown_as_toml_or_json() {
 }
 
 #[test]
-fn what_runs_is_saved_by_the_daemon_or_into_a_file_of_the_clients() {
+fn the_running_configuration_is_saved_by_daemon_or_client() {
     let (request, output) = asked("save", &["save"], 200, "{\"path\":\"/etc/x.toml\"}");
     assert_eq!(request, "POST /v1/config/save HTTP/1.1\n");
     assert_eq!(parts(&output), (0, "saved to /etc/x.toml\n", ""));

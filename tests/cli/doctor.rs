@@ -1,4 +1,4 @@
-//! `umacvlan doctor`: what it says of a small world that the test knows, and that it leaves it alone.
+//! `umacvlan doctor`: its report on a small known network, which it does not change.
 
 use std::process::{Command, Output};
 
@@ -8,7 +8,7 @@ use umacvlan_testkit::root_or_skip;
 
 use crate::world::{UMACVLAN, World};
 
-/// A socket on which nobody listens.
+/// A socket without a listener.
 const NOBODY: [&str; 2] = ["--socket", "/nonexistent/umacvlan.sock"];
 
 fn doctor(words: &[&str]) -> Command {
@@ -25,7 +25,7 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {}", text(output)))
 }
 
-/// The check of that name in a list of checks.
+/// The check of that name.
 fn check<'a>(checks: &'a Value, name: &str) -> &'a Value {
     let mut found = checks.as_array().unwrap().iter().filter(|check| check["name"] == name);
     found.next().unwrap_or_else(|| panic!("no {name} in {checks}"))
@@ -35,7 +35,7 @@ fn interface<'a>(report: &'a Value, name: &str) -> &'a Value {
     check(&report["interfaces"], name)
 }
 
-/// A veth that may be a parent, one that a bridge has, the bridge, and loopback.
+/// A veth that can be a parent, one in a bridge, the bridge, and loopback.
 fn world() -> World {
     let mut world = World::new();
     world.rtnl.add_veth("port", "far", None).unwrap();
@@ -78,7 +78,7 @@ fn each_interface_is_judged_and_none_is_changed() {
 }
 
 #[test]
-fn what_was_asked_for_and_cannot_be_a_parent_fails() {
+fn a_requested_interface_that_cannot_be_a_parent_fails() {
     if !root_or_skip() {
         return;
     }
@@ -169,7 +169,7 @@ fn without_dev_net_tun_it_fails_and_says_how_to_get_it() {
 }
 
 #[test]
-fn a_daemon_that_listens_is_told_with_what_it_has() {
+fn a_running_daemon_is_reported_with_its_links() {
     if !root_or_skip() {
         return;
     }

@@ -1,5 +1,5 @@
-//! `umacvlan explain`, as far as it needs no daemon. What the daemon's table says is asked in the
-//! examples of umacvlan(8).
+//! `umacvlan explain`, as far as it needs no daemon. The examples of umacvlan(8) cover the queries
+//! of a daemon's table.
 
 use std::process::{Command, Output};
 
@@ -59,7 +59,7 @@ fn programs_get_one_object() {
 }
 
 #[test]
-fn mistakes_are_told_on_one_line() {
+fn errors_are_reported_on_one_line() {
     for (words, status, told) in [
         (&["mac1"][..], 1, "no direction"),
         (&["mac1", "egress", "dst=02:00:00:00:00:02"], 1, "start"),

@@ -1,4 +1,4 @@
-//! What it is for: frames pass, and are counted.
+//! `umacvlan run` forwards frames and counts them.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -25,7 +25,7 @@ fn udp(netns: &Netns, ip: IpAddr) -> UdpSocket {
     socket
 }
 
-/// A datagram there and another one back.
+/// Sends a datagram in each direction.
 fn talk_udp(here: &UdpSocket, there: &UdpSocket) {
     let mut buffer = [0; 64];
     here.send_to(b"ping", there.local_addr().unwrap()).unwrap();
@@ -140,7 +140,8 @@ fn a_tap_may_be_a_parent() {
     }
     let world = World::new();
     let two = Netns::create().unwrap();
-    // The TAP is a passthru sub-interface of another parent: passthru hears what is not for it.
+    // The TAP is a passthru sub-interface of another parent, because passthru also receives frames
+    // for other addresses.
     let lower = world.start(&["--sub", "tap,mode=passthru"]);
     lower.ready();
     let sub = format!("mac2,netns={}", netns_path(&two));
@@ -152,7 +153,7 @@ fn a_tap_may_be_a_parent() {
 }
 
 #[test]
-fn json_lines_tell_it_all_exactly() {
+fn json_lines_have_every_event_and_counter() {
     if !root_or_skip() {
         return;
     }

@@ -1,5 +1,5 @@
-//! `umacvlan lab`: it tells what it found by words and by its exit status, needs no root where
-//! user namespaces are allowed, and leaves nothing behind however it ends.
+//! `umacvlan lab`: it reports its findings in words and by its exit status, needs no root where
+//! user namespaces are allowed, and leaves nothing behind in any case.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -58,7 +58,7 @@ fn json_holds_every_cell_of_both() {
 }
 
 #[test]
-fn two_workers_reach_whom_one_reaches() {
+fn reachability_is_the_same_with_two_workers() {
     if !root_or_skip() {
         return;
     }
@@ -74,7 +74,7 @@ fn two_workers_reach_whom_one_reaches() {
 
 /// In every mode, with the program in the driver and in the stack.
 #[test]
-fn by_af_xdp_everybody_reaches_the_same() {
+fn reachability_is_the_same_with_af_xdp() {
     if !root_or_skip() {
         return;
     }
@@ -105,7 +105,7 @@ fn it_needs_no_kernel_macvlan_and_says_that_it_is_absent() {
 }
 
 #[test]
-fn somebody_without_rights_enters_a_user_namespace() {
+fn an_unprivileged_user_enters_a_user_namespace() {
     if !root_or_skip() {
         return;
     }
@@ -114,8 +114,8 @@ fn somebody_without_rights_enters_a_user_namespace() {
     {
         return skip("this machine allows no user namespaces");
     }
-    // In a mount namespace of its own, because the binary may lie where nobody else can reach it,
-    // and because a bare machine may have a /dev/net/tun that is root's alone.
+    // Runs in a mount namespace of its own, because other users may be unable to reach the binary,
+    // and because a bare machine may have a /dev/net/tun for root only.
     let script = "mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 \
         && cp \"$0\" /dev/net/umacvlan && cd / && exec setpriv --reuid 65534 --regid 65534 \
         --clear-groups /dev/net/umacvlan lab --quick --mode bridge --hairpin off";
@@ -143,13 +143,13 @@ fn killed_in_the_middle_it_leaves_no_namespace_and_no_process() {
     assert!(spaces.len() > 4, "the lab has namespaces of its own: {spaces:?}");
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
-    // Everything of it was one process with descriptors: when that is gone, nobody else has any.
+    // The lab is one process with descriptors, so when it is gone, no other process holds any.
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
     let left: Vec<_> = all_namespaces().intersection(&spaces).cloned().collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// The network namespaces that a process holds by descriptors, but for that of this test.
+/// The network namespaces that a process holds by descriptors, without the one of this test.
 fn namespaces_of(pid: u32) -> BTreeSet<String> {
     let ours = std::fs::read_link("/proc/self/ns/net").unwrap();
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();

@@ -1,4 +1,4 @@
-//! From the first line to the last: when the command ends, all is as it was.
+//! The life of `umacvlan run`: when the command ends, the machine is as it was before.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -86,7 +86,7 @@ fn a_parent_that_followed_its_passthru_has_its_own_address_back() {
 }
 
 #[test]
-fn what_users_change_is_told() {
+fn user_changes_are_reported() {
     if !root_or_skip() {
         return;
     }
@@ -138,7 +138,7 @@ fn sigkill_leaves_nothing() {
 }
 
 #[test]
-fn it_goes_on_when_nobody_reads() {
+fn it_goes_on_when_its_output_is_closed() {
     if !root_or_skip() {
         return;
     }
@@ -147,7 +147,7 @@ fn it_goes_on_when_nobody_reads() {
     let mut command = run(&["--sub", "m1"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = world.netns.run(|| command.spawn()).unwrap().unwrap();
-    // What `| head -1` does.
+    // The same as with `| head -1`.
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("SUB-INTERFACE"), "{line}");
@@ -162,13 +162,13 @@ fn it_goes_on_when_nobody_reads() {
 }
 
 #[test]
-fn impatience_ends_it_at_once() {
+fn a_second_signal_ends_it_at_once() {
     if !root_or_skip() {
         return;
     }
     let mut world = World::new();
     let before = world.interfaces();
-    // Full to the last byte, so that the command waits for ever to say that it is ready.
+    // The pipe is full to the last byte, so the command blocks when it reports that it is ready.
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&[b'\n'; PIPE_CAPACITY]).unwrap();
     let mut command = run(&["--sub", "m1"]);

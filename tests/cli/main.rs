@@ -1,4 +1,4 @@
-//! The `umacvlan` command as its users meet it: words in, lines and interfaces out. Everything
+//! The `umacvlan` command as its users see it: arguments in, lines and interfaces out. Everything
 //! happens in network namespaces without a name, which vanish with the test.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 

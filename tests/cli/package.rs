@@ -1,4 +1,4 @@
-//! What `make install` and `make deb` put where.
+//! The files that `make install` and `make deb` install.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use umacvlan_testkit::skip;
 
 use crate::world::UMACVLAN;
 
-/// Everything but the documentation, below the prefix.
+/// Every installed file below the prefix, without the documentation.
 const FILES: [&str; 9] = [
     "bin/umacvlan",
     "lib/cni/umacvlan-cni",
@@ -23,7 +23,7 @@ const FILES: [&str; 9] = [
     "share/man/man8/umacvlan-link.8.gz",
 ];
 
-/// A folder that is gone with the test.
+/// A directory that is removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -66,12 +66,12 @@ fn make(words: &[&str]) -> Command {
     let mut command = Command::new("make");
     let binary = format!("BINARY={UMACVLAN}");
     command.current_dir(env!("CARGO_MANIFEST_DIR")).arg(binary).args(words);
-    // What cargo has set for this test is not for make.
+    // The variables that cargo sets for this test would confuse make.
     command.env_remove("MAKEFLAGS").env_remove("CARGO_TARGET_DIR");
     command
 }
 
-/// Runs a command that must end well, and returns what it prints.
+/// Runs a command that must succeed, and returns its output.
 fn done(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -95,7 +95,7 @@ fn install_puts_everything_below_the_prefix_and_uninstall_takes_it_back() {
     for file in FILES.into_iter().chain(["share/zsh/site-functions/_umacvlan"]) {
         assert!(files.contains(&format!("opt/u/{file}")), "no {file} in {files:#?}");
     }
-    // Wherever the tree is put.
+    // In any destination directory.
     let plugin = fs::read_link(folder.0.join("opt/u/lib/cni/umacvlan-cni")).unwrap();
     assert_eq!(plugin, Path::new("../../bin/umacvlan"));
     let unit = folder.0.join("opt/u/lib/systemd/system/umacvlan.service");
@@ -104,7 +104,7 @@ fn install_puts_everything_below_the_prefix_and_uninstall_takes_it_back() {
     let mode = |file: &str| fs::metadata(folder.0.join(file)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("opt/u/bin/umacvlan"), mode("etc/umacvlan/umacvlan.toml")), (0o755, 0o644));
 
-    // A configuration that is there is the administrator's.
+    // An existing configuration file belongs to the administrator and is not replaced.
     let config = folder.0.join("etc/umacvlan/umacvlan.toml");
     fs::write(&config, "# mine\n").unwrap();
     done(&mut make(&["install", &place, "PREFIX=/opt/u"]));
@@ -119,7 +119,7 @@ fn the_package_lists_what_debian_wants_where_it_wants_it() {
         return skip("dpkg-deb, make or objdump is not installed");
     }
     let folder = Folder::new("deb");
-    // Not as small as it gets, but soon.
+    // No compression, to be quick.
     let quick = "-Znone";
     done(make(&["deb"]).env("CARGO_TARGET_DIR", &folder.0).env("DEB_COMPRESSION", quick));
     let package = |entry: fs::DirEntry| {

@@ -29,7 +29,7 @@ mode = \"private\"
 address = \"02:00:00:00:00:03\"
 ";
 
-/// A folder of the test's own, gone with it.
+/// A directory for the test, removed when it is dropped.
 struct Place(PathBuf);
 
 impl Place {
@@ -49,7 +49,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Nothing depends on it.
+        // A directory that cannot be removed does not matter.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -75,7 +75,8 @@ fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-/// Between siblings, to one that is private, a broadcast too long for one, and one for the host.
+/// Frames between siblings, to a private one, a broadcast that exceeds one MTU, and one for the
+/// host.
 fn frames() -> Vec<Vec<u8>> {
     vec![
         frame(station(2), station(1), 60),
@@ -86,13 +87,13 @@ fn frames() -> Vec<Vec<u8>> {
     ]
 }
 
-/// `umacvlan replay` of what comes on standard input.
+/// Runs `umacvlan replay` with a capture on standard input.
 fn replay(place: &Place, words: &[&str], capture: &[u8]) -> Output {
     let mut command = Command::new(UMACVLAN);
     command.args(["replay", "-", "--config"]).arg(place.file("lab.toml")).args(words);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // It may have ended before it has read everything.
+    // The command may end before it has read all of its input.
     let _ = child.stdin.take().unwrap().write_all(capture);
     child.wait_with_output().unwrap()
 }
@@ -103,8 +104,8 @@ fn lines(output: &Output) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What a pcapng file has: the names of its interfaces, and interface, length and comment of each
-/// frame.
+/// The contents of a pcapng file: the names of its interfaces, and interface, length and comment of
+/// each frame.
 fn contents(path: &Path) -> (Vec<String>, Vec<(u32, u32, String)>) {
     let mut file = PcapNGReader::new(65536, fs::File::open(path).unwrap()).unwrap();
     let (mut names, mut frames) = (Vec::new(), Vec::new());
@@ -169,7 +170,7 @@ fn each_frame_has_a_verdict_and_a_reason() {
 }
 
 #[test]
-fn every_place_has_a_capture_of_what_ends_there() {
+fn every_destination_has_a_capture_of_its_frames() {
     let place = Place::new("files");
     let out = place.file("out");
     let output = replay(&place, &["--out", out.to_str().unwrap()], &pcap(&frames()));
@@ -223,7 +224,7 @@ fn all_frames_may_come_from_one_place() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_with_its_place_after_what_could() {
+fn a_damaged_capture_is_reported_after_its_readable_frames() {
     let place = Place::new("damage");
     let mut capture = pcap(&frames());
     let length = capture.len();
@@ -238,7 +239,7 @@ fn what_cannot_be_read_is_told_with_its_place_after_what_could() {
 }
 
 #[test]
-fn wrong_options_are_told_before_anything_is_read() {
+fn wrong_options_are_reported_before_input_is_read() {
     let place = Place::new("options");
     for (words, told) in [
         (["--from", "mac9"], "has no link mac9: expected auto, wire or one of apart, mac1, mac2"),

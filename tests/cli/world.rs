@@ -1,4 +1,4 @@
-//! A namespace with a parent in it, and the command at work there.
+//! A namespace with a parent, in which the command runs.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -35,7 +35,7 @@ impl World {
         self.rtnl.link(name).unwrap().expect(name)
     }
 
-    /// Every interface with all that the command might change.
+    /// Every interface, with all attributes that the command might change.
     pub(crate) fn interfaces(&mut self) -> Vec<String> {
         let seen = |link: Link| {
             format!(
@@ -110,22 +110,22 @@ impl Running {
         self.child.id()
     }
 
-    /// The first line of standard output that has this in it, and those before it.
+    /// Returns the lines of standard output up to the first one that contains the given words.
     pub(crate) fn until(&self, words: &str) -> Vec<String> {
         self.lines.until(words)
     }
 
-    /// The same of standard error.
+    /// The same for standard error.
     pub(crate) fn until_error(&self, words: &str) -> Vec<String> {
         self.errors.until(words)
     }
 
-    /// Waits until everything is made and forwarding.
+    /// Waits until all sub-interfaces exist and forward.
     pub(crate) fn ready(&self) -> Vec<String> {
         self.until("ready")
     }
 
-    /// Ends it with SIGTERM and returns its status and what it has printed since it was last read:
+    /// Ends the command with SIGTERM, and returns its status and its output since the last read:
     /// standard output, then standard error.
     pub(crate) fn terminate(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
         signal(self.child.id(), "TERM");
@@ -143,7 +143,7 @@ impl Running {
     }
 }
 
-/// What a command prints, read as it comes.
+/// The output of a command, read line by line as it arrives.
 struct Lines(Receiver<String>);
 
 impl Lines {
@@ -151,7 +151,7 @@ impl Lines {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                // A test that has ended does not listen.
+                // The receiver is gone when the test has ended.
                 let _ = sender.send(line);
             }
         });
@@ -186,7 +186,7 @@ impl Lines {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended, which is as good.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Addresses from a DHCP server on the wire, by Debian's plugin for them.
+//! Addresses from a DHCP server on the wire, with Debian's dhcp plugin.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
@@ -38,7 +38,7 @@ fn kind(message: &[u8]) -> Option<u8> {
     None
 }
 
-/// The answer to a message: the same client gets always the same address.
+/// The answer to a message: a client always gets the same address.
 fn answer(message: &[u8], kind: u8) -> Vec<u8> {
     let mut answer = message[..OPTIONS].to_vec();
     answer[0] = 2;
@@ -58,7 +58,7 @@ fn answer(message: &[u8], kind: u8) -> Vec<u8> {
     answer
 }
 
-/// Serves until an address is given back.
+/// Serves until a client releases its address.
 fn serve(socket: &UdpSocket) {
     let mut message = [0; 1500];
     loop {
@@ -74,7 +74,7 @@ fn serve(socket: &UdpSocket) {
     }
 }
 
-/// The part of the plugin that renews addresses; ends with this.
+/// The daemon of the dhcp plugin, which renews addresses; it is killed when this is dropped.
 struct Renewer(Child);
 
 impl Renewer {
@@ -89,7 +89,7 @@ impl Renewer {
 
 impl Drop for Renewer {
     fn drop(&mut self) {
-        // It may have ended, which is as good.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -103,7 +103,7 @@ fn an_address_comes_from_a_server_on_the_wire_and_is_given_back() {
     let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let wire = machine.interface("q0").unwrap().index;
     machine.rtnl.add_address(wire, SERVER.into(), 24).unwrap();
-    // What is for everybody goes there.
+    // Broadcast answers are sent to the broadcast address.
     let everybody = IpPrefix::new(Ipv4Addr::BROADCAST.into(), 32).unwrap();
     machine.rtnl.add_route(&Route { index: Some(wire), ..Route::new(everybody) }).unwrap();
     let server =
@@ -119,7 +119,7 @@ fn an_address_comes_from_a_server_on_the_wire_and_is_given_back() {
     let ipam = json!({"type": "dhcp", "daemonSocketPath": socket});
     let network = runtime.network("1.0.0", json!({"ipam": ipam}));
     let container = Container::new("c1");
-    // Its socket is all that tells that it is ready, so it is asked until it answers.
+    // Only its socket shows that it is ready, so the test calls it until it answers.
     let end = Instant::now() + LIMIT;
     let result = loop {
         match runtime.add(&network, &container, "eth0", Value::Null) {

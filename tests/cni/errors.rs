@@ -1,5 +1,5 @@
-//! What goes wrong, and what is said then: the reference plugin's words where it has some, and
-//! codes that say more than its 999.
+//! Errors: the messages are those of the reference plugin where it has them, and the codes are more
+//! specific than its 999.
 
 use serde_json::{Value, json};
 use umacvlan_testkit::{Machine, root_or_skip};
@@ -7,15 +7,15 @@ use umacvlan_testkit::{Machine, root_or_skip};
 use crate::runtime::{Container, OURS, Runtime, Said};
 use crate::world::{plugins_or_skip, told};
 
-/// A call with one thing wrong.
+/// A call with one mistake.
 struct Wrong {
-    /// The variable to set, and to what; empty takes it away.
+    /// The variable and its value; empty removes it.
     variable: (&'static str, &'static str),
-    /// What to change in the configuration.
+    /// The change to the configuration.
     config: Value,
-    /// Our code, and what the reference plugin has; `None` where it is content.
+    /// Our error code and the reference plugin's; `None` where that succeeds.
     codes: (u64, Option<u64>),
-    /// What both say, or ours where the reference plugin says something else.
+    /// The message of both plugins, or ours where the reference plugin's differs.
     words: &'static str,
     alike: bool,
 }
@@ -97,7 +97,7 @@ fn call(runtime: &Runtime<'_>, plugin: &str, container: &Container, case: &Wrong
 }
 
 #[test]
-fn mistakes_have_a_code_by_kind_and_the_words_of_the_reference_plugin() {
+fn errors_have_specific_codes_and_the_reference_plugins_words() {
     if !plugins_or_skip() {
         return;
     }
@@ -112,7 +112,7 @@ fn mistakes_have_a_code_by_kind_and_the_words_of_the_reference_plugin() {
         assert!(msg.contains(case.words), "{msg}");
         assert!(container.interface("eth0").is_none(), "left behind: {msg}");
         let Some(reference) = reference else { continue };
-        // Its own, as that plugin does leave something behind.
+        // A new container, because the reference plugin leaves something behind.
         let container = Container::new("c1");
         let (theirs, said) =
             told(&call(&runtime, "macvlan", &container, &case).outcome().unwrap_err());
@@ -123,7 +123,7 @@ fn mistakes_have_a_code_by_kind_and_the_words_of_the_reference_plugin() {
 }
 
 #[test]
-fn what_is_no_configuration_is_told() {
+fn an_invalid_configuration_is_an_error() {
     if !root_or_skip() {
         return;
     }
@@ -137,7 +137,7 @@ fn what_is_no_configuration_is_told() {
 }
 
 #[test]
-fn the_versions_are_told_and_by_hand_it_says_what_it_is() {
+fn the_plugin_reports_its_versions_and_its_purpose() {
     if !root_or_skip() {
         return;
     }
@@ -153,7 +153,7 @@ fn the_versions_are_told_and_by_hand_it_says_what_it_is() {
 }
 
 #[test]
-fn what_an_edition_does_not_have_is_refused() {
+fn features_missing_from_a_version_are_refused() {
     if !root_or_skip() {
         return;
     }
@@ -167,7 +167,7 @@ fn what_an_edition_does_not_have_is_refused() {
         let error = runtime.about(verb, &middle, json!([])).unwrap_err();
         assert_eq!(told(&error), (1, format!("config version does not allow {verb}")));
     }
-    // A result without an address has no shape in the first editions.
+    // The first versions of the specification cannot express a result without an address.
     let first = runtime.network("0.2.0", json!({}));
     let error = runtime.add(&first, &container, "eth0", Value::Null).unwrap_err();
     assert_eq!(told(&error), (7, "cannot convert: no valid IP addresses".to_owned()));

@@ -1,5 +1,5 @@
-//! What comes between adding and deleting: daemons that end, namespaces that vanish, plugins that
-//! fail, many at once.
+//! Events between ADD and DEL: daemons that end, namespaces that vanish, plugins that fail, and
+//! many calls at once.
 
 use std::fs;
 use std::thread;
@@ -23,7 +23,7 @@ fn fake(runtime: &Runtime<'_>, address: &str, routes: Value) -> Network {
 }
 
 #[test]
-fn in_the_newest_edition_the_result_has_the_mtu_and_routes_have_a_metric() {
+fn in_the_newest_version_results_have_mtu_and_route_metrics() {
     if !root_or_skip() {
         return;
     }
@@ -179,7 +179,7 @@ fn without_a_daemon_nothing_is_added_and_everything_can_be_deleted() {
         assert_eq!(told, code, "{msg}");
         assert!(msg.contains("no daemon listens on"), "{msg}");
     }
-    // What is not ours is left alone, and so is what is not what the result says.
+    // Links of other programs are left alone, and so are links that do not match the result.
     second.rtnl().add_veth("eth0", "other", None).unwrap();
     runtime.del(&network, &second, "eth0").unwrap();
     assert!(second.interface("eth0").is_some());
@@ -224,7 +224,7 @@ fn an_attachment_can_be_deleted_when_its_namespace_is_gone_or_unknown() {
 }
 
 #[test]
-fn what_no_runtime_knows_of_is_collected_and_the_rest_stays() {
+fn gc_removes_unknown_attachments_only() {
     if !root_or_skip() {
         return;
     }

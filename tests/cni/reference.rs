@@ -10,7 +10,7 @@ use umacvlan_testkit::{Machine, skip};
 use crate::runtime::{Container, Network, OURS, Runtime};
 use crate::world::{plugins_or_skip, talk, told};
 
-/// Editions that both sides speak.
+/// Versions of the specification that both plugins support.
 const BOTH: [&str; 6] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
 
 /// True where the kernel has the driver that the reference plugin needs.
@@ -52,7 +52,7 @@ fn both<T: Send>(side: impl Fn(&Machine, &str) -> T + Sync) -> Option<(T, T)> {
     }))
 }
 
-/// What of a result can be compared.
+/// The comparable part of a result.
 fn comparable(mut result: Value, container: &Container) -> Value {
     for interface in result["interfaces"].as_array_mut().into_iter().flatten() {
         interface["mac"] = interface["mac"].as_str().unwrap().len().into();
@@ -65,7 +65,7 @@ fn comparable(mut result: Value, container: &Container) -> Value {
     result
 }
 
-/// Everything that can be compared of an attachment, from its beginning to its end.
+/// The comparable results of an attachment, from ADD to DEL.
 fn life(runtime: &Runtime<'_>, network: &Network, ifname: &str) -> Value {
     let container = Container::new("c1");
     // Nothing has been added: no error.
@@ -103,7 +103,7 @@ fn life(runtime: &Runtime<'_>, network: &Network, ifname: &str) -> Value {
 }
 
 #[test]
-fn in_every_edition_an_attachment_is_as_the_reference_plugin_makes_it() {
+fn in_every_version_an_attachment_equals_the_reference_plugins() {
     let lives = both(|machine, plugin| {
         let runtime = Runtime::new(machine);
         let mut ipam = runtime.host_local("10.1.2.0/24");
@@ -152,7 +152,7 @@ fn two_families_and_any_parent_are_as_with_the_reference_plugin() {
 }
 
 #[test]
-fn of_three_addresses_the_runtimes_wins_with_both() {
+fn with_both_plugins_the_runtimes_address_wins() {
     let macs = both(|machine, plugin| {
         let mut runtime = Runtime::new(machine);
         let mut macs = Vec::new();

@@ -1,5 +1,5 @@
-//! What a container runtime does: it calls the plugins of a network one after the other, each with
-//! the result of the one before, and keeps the last result for those calls that come later.
+//! Plays a container runtime: it calls the plugins of a network in order, each with the result of
+//! the one before, and keeps the last result for later calls.
 
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
@@ -14,13 +14,13 @@ use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::{Machine, netns_path};
 
-/// Where Debian has plugins.
+/// The folder of Debian's plugins.
 pub(crate) const PLUGINS: &str = "/usr/lib/cni";
 
 /// The plugin under test.
 pub(crate) const OURS: &str = "umacvlan-cni";
 
-/// A plugin for addresses that does as it is told by files beside it.
+/// An IPAM plugin that the test controls by files beside it.
 pub(crate) const FAKE: &str = "fake-ipam";
 
 const FAKE_SCRIPT: &str = r#"#!/bin/sh
@@ -63,7 +63,7 @@ impl Container {
     }
 }
 
-/// What a plugin has said, and whether it was content.
+/// The output of a plugin, and whether it succeeded.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) ok: bool,
@@ -72,7 +72,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// The result, or the error.
+    /// Returns the result, or the error.
     pub(crate) fn outcome(self) -> Result<Value, Value> {
         let value = match self.out.trim() {
             "" => Value::Null,
@@ -85,9 +85,9 @@ impl Said {
 /// A runtime on a machine.
 pub(crate) struct Runtime<'a> {
     machine: &'a Machine,
-    /// Where the plugin under test is, and the one for addresses.
+    /// The folder of the plugin under test and of the IPAM plugin.
     folder: PathBuf,
-    /// Pairs that `CNI_ARGS` has.
+    /// Pairs of `CNI_ARGS`.
     pub(crate) args: String,
     /// The result of each attachment.
     results: Mutex<HashMap<String, Value>>,
@@ -103,12 +103,12 @@ impl<'a> Runtime<'a> {
         Self { machine, folder, args: String::new(), results: Mutex::default() }
     }
 
-    /// A file beside the plugin for addresses: `result`, `fails`, `log`.
+    /// Writes a file for the IPAM plugin: `result`, `fails` or `log`.
     pub(crate) fn fake(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{FAKE}.{ending}"))
     }
 
-    /// What the plugin for addresses was told, from the first call to the last.
+    /// The calls that the IPAM plugin received, in order.
     pub(crate) fn fake_log(&self) -> String {
         fs::read_to_string(self.fake("log")).unwrap_or_default().replace('\n', " ")
     }
@@ -124,7 +124,7 @@ impl<'a> Runtime<'a> {
         Network { name: "net".to_owned(), version: version.to_owned(), plugins: vec![plugin] }
     }
 
-    /// Addresses of Debian's plugin, which keeps what it has given away with the machine.
+    /// IPAM by Debian's host-local plugin, which keeps its leases on the machine.
     pub(crate) fn host_local(&self, subnet: &str) -> Value {
         json!({
             "type": "host-local",
@@ -133,7 +133,7 @@ impl<'a> Runtime<'a> {
         })
     }
 
-    /// The addresses that Debian's plugin has given away.
+    /// The addresses that host-local has leased.
     pub(crate) fn given_away(&self) -> Vec<String> {
         let entries = fs::read_dir(self.machine.file("addresses/net")).into_iter().flatten();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -194,12 +194,12 @@ impl<'a> Runtime<'a> {
         self.results.lock().unwrap()[&key(container, ifname)].clone()
     }
 
-    /// Keeps a result as that of an attachment.
+    /// Stores the result of an attachment.
     pub(crate) fn remember(&self, container: &Container, ifname: &str, result: Value) {
         self.results.lock().unwrap().insert(key(container, ifname), result);
     }
 
-    /// `GC` with those attachments that are to stay, or `STATUS`.
+    /// `GC` with the attachments that stay, or `STATUS`.
     pub(crate) fn about(&self, verb: &str, network: &Network, valid: Value) -> Result<(), Value> {
         for plugin in &network.plugins {
             let mut config = configured(network, plugin, None, &Value::Null);
@@ -232,12 +232,12 @@ impl<'a> Runtime<'a> {
         self.call(kind, &variables, &config.to_string()).outcome()
     }
 
-    /// Where plugins are.
+    /// The search path for plugins.
     pub(crate) fn path(&self) -> String {
         format!("{}:{PLUGINS}", self.folder.display())
     }
 
-    /// Calls a plugin with these variables and no others.
+    /// Calls a plugin with these environment variables only.
     pub(crate) fn call(&self, kind: &str, variables: &[(&str, &str)], stdin: &str) -> Said {
         let own = self.folder.join(kind);
         let program = if own.exists() { own } else { PathBuf::from(PLUGINS).join(kind) };
@@ -246,7 +246,7 @@ impl<'a> Runtime<'a> {
         command.envs(variables.iter().copied().filter(|(_, value)| !value.is_empty()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.machine.netns.run(|| command.spawn()).unwrap().unwrap();
-        // It may know enough before it has read all.
+        // The plugin may fail before it has read all of its input.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();

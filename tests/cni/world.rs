@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers that the tests share.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -27,7 +27,7 @@ pub(crate) fn address(result: &Value) -> IpAddr {
     text.split('/').next().unwrap().parse().unwrap()
 }
 
-/// Has one container send to the other, which has the address `ip`, and hear from it.
+/// Has a container send to the other one, which has the address `ip`, and receive its answer.
 pub(crate) fn talk(one: &Container, other: &Container, ip: IpAddr) {
     let to = SocketAddr::new(ip, 7);
     let listener = other.netns.run(|| TcpListener::bind(to)).unwrap().unwrap();

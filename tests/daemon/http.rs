@@ -1,4 +1,4 @@
-//! The service on the socket: what it answers, and what cannot disturb it.
+//! The HTTP service on the socket: its responses, and its resistance to bad clients.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -25,7 +25,8 @@ impl World {
     fn new() -> Self {
         let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
         let mut command = machine.command("", &[]);
-        // Nobody reads the log of a daemon that goes on, and a test here makes it longer.
+        // The log is not piped: nothing would read the pipe while the daemon runs, and a test here
+        // fills it.
         command.stderr(Stdio::inherit());
         Self { _daemon: machine.start_command(command), machine }
     }
@@ -51,7 +52,7 @@ impl World {
 }
 
 #[test]
-fn every_answer_is_what_the_description_says() {
+fn every_response_matches_the_openapi_document() {
     let Some(world) = world() else { return };
     let document = world.get("/openapi.json");
     let fits = |method: &str, path: &str, body: Value, template: &str| {
@@ -88,7 +89,7 @@ fn every_answer_is_what_the_description_says() {
 }
 
 #[test]
-fn the_description_has_every_method_of_every_path() {
+fn the_openapi_document_has_every_method_of_every_path() {
     let Some(world) = world() else { return };
     let document = world.get("/openapi.json");
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -96,7 +97,7 @@ fn the_description_has_every_method_of_every_path() {
         assert_eq!(answer.status, 405, "{answer:?}");
         let allow = answer.head.lines().find_map(|line| line.strip_prefix("allow: ")).unwrap();
         let mut allowed: BTreeSet<&str> = allow.split(',').collect();
-        // What can be got has a head, which needs no description.
+        // HEAD works wherever GET does and is not in the description.
         assert_eq!(allowed.remove("head"), item.get("get").is_some(), "{path}");
         let described: BTreeSet<&str> =
             item.as_object().unwrap().keys().map(String::as_str).collect();
@@ -105,7 +106,7 @@ fn the_description_has_every_method_of_every_path() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
+fn a_bad_request_is_explained_and_changes_nothing() {
     let Some(world) = world() else {
         return;
     };
@@ -150,7 +151,7 @@ fn what_is_wrong_with_a_request_is_said_and_changes_nothing() {
 }
 
 #[test]
-fn slow_and_silent_clients_hold_up_nobody() {
+fn slow_and_silent_clients_do_not_block_others() {
     let Some(world) = world() else { return };
     let socket = world.socket();
     let mut held = Vec::new();
@@ -170,7 +171,8 @@ fn slow_and_silent_clients_hold_up_nobody() {
     world.add("mac1");
     assert_eq!(world.get("/v1/links").as_array().unwrap().len(), 1);
     assert_eq!(world.get("/healthz")["status"], "ok");
-    // Those that have half closed, or gone in the middle.
+    // Clients that have shut down their writing side, or have disconnected in the middle of a
+    // request.
     for (number, stream) in held.into_iter().enumerate() {
         if number % 2 == 0 {
             stream.shutdown(std::net::Shutdown::Write).unwrap();

@@ -1,4 +1,4 @@
-//! How a daemon starts, what it gives up, and how it ends.
+//! The start of a daemon, the privileges that it drops, and its end.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -28,7 +28,7 @@ fn a_wrong_start_is_refused_in_one_line_that_says_what_to_do() {
         (["--ready-fd", "77"], "--ready-fd"),
     ] {
         let mut command = machine.command("", &[]);
-        // The last one counts, but not for an option that may be given once.
+        // The last value counts, except for an option that may be given only once.
         if words[0] == "--ready-fd" {
             command = machine.command("set -- \"$@\"; exec \"$0\" daemon --ready-fd 77", &[]);
         } else {
@@ -115,7 +115,7 @@ fn in_the_background_the_command_returns_when_it_serves_or_has_failed() {
 }
 
 #[test]
-fn only_what_it_needs_is_left_to_it_and_nothing_to_workers() {
+fn the_daemon_keeps_needed_capabilities_and_workers_keep_none() {
     if !root_or_skip() {
         return;
     }
@@ -127,7 +127,7 @@ fn only_what_it_needs_is_left_to_it_and_nothing_to_workers() {
     let mut workers = 0;
     for task in fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap() {
         let status = task.unwrap().path().join("status");
-        // Threads that visit a namespace come and go.
+        // Threads that enter a namespace come and go.
         let Ok(text) = fs::read_to_string(&status) else {
             continue;
         };
@@ -150,7 +150,7 @@ fn only_what_it_needs_is_left_to_it_and_nothing_to_workers() {
         workers += u32::from(worker);
     }
     assert_eq!(workers, 1);
-    // Everything is still possible.
+    // All operations still work.
     daemon.ask("DELETE", "/v1/links/mac1", Value::Null);
     assert!(daemon.links().is_empty());
 }
@@ -173,7 +173,7 @@ fn a_hangup_reads_the_configuration_again() {
     assert_eq!(machine.interface("two").unwrap().mtu, 1400);
     assert_eq!(machine.interface("one").unwrap().index, one.index);
 
-    // What cannot be done is not done at all, and the daemon goes on.
+    // A failed request changes nothing, and the daemon goes on.
     machine.configure("[link.three]\nparent = \"p0\"\n[link.four]\nparent = \"nowhere\"\n");
     let refused = daemon.ask("POST", "/v1/config/reload", Value::Null);
     assert_eq!(refused.code(), "no_device");
@@ -198,7 +198,7 @@ fn told_until(systemd: &UnixDatagram, words: &str) -> String {
 }
 
 #[test]
-fn systemd_is_told_what_happens() {
+fn systemd_is_notified() {
     if !root_or_skip() {
         return;
     }

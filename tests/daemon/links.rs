@@ -1,4 +1,4 @@
-//! What can be asked about links, and what their users do to them.
+//! Queries about links, and changes that users make to links.
 
 use std::fs;
 
@@ -31,7 +31,7 @@ fn a_parent_comes_with_its_first_link_and_goes_with_its_last_unless_it_is_config
             daemon.ask("DELETE", &format!("/v1/links/{name}"), Value::Null);
         }
         assert_eq!(parents(), Vec::from_iter(own));
-        // A link that cannot be made leaves no parent behind.
+        // A failed request for a link leaves no parent behind.
         assert_eq!(daemon.add("mac1", json!({"mtu": 9000})).status, 409);
         assert_eq!(parents().len(), usize::from(configured));
         daemon.terminate();
@@ -39,7 +39,7 @@ fn a_parent_comes_with_its_first_link_and_goes_with_its_last_unless_it_is_config
 }
 
 #[test]
-fn the_daemon_confined_as_it_is_hides_from_the_host_what_is_not_its_own() {
+fn the_confined_daemon_hides_frames_of_links_from_the_host() {
     if !root_or_skip() {
         return;
     }
@@ -54,7 +54,7 @@ fn the_daemon_confined_as_it_is_hides_from_the_host_what_is_not_its_own() {
 }
 
 #[test]
-fn a_link_on_a_link_is_one_on_its_parent() {
+fn a_link_on_a_link_is_made_on_the_parent() {
     if !root_or_skip() {
         return;
     }
@@ -68,7 +68,7 @@ fn a_link_on_a_link_is_one_on_its_parent() {
 }
 
 #[test]
-fn a_refusal_has_the_number_of_the_kernels_macvlan() {
+fn a_refusal_has_the_errno_of_the_kernels_macvlan() {
     if !root_or_skip() {
         return;
     }
@@ -111,7 +111,7 @@ fn a_refusal_has_the_number_of_the_kernels_macvlan() {
 }
 
 #[test]
-fn a_name_is_looked_for_where_one_says_and_else_at_home() {
+fn a_name_is_looked_up_in_the_given_or_the_daemons_namespace() {
     if !root_or_skip() {
         return;
     }
@@ -143,7 +143,7 @@ fn without_a_name_a_link_gets_the_next_one_that_is_free() {
 }
 
 #[test]
-fn what_a_user_does_to_an_interface_is_told_and_written_down() {
+fn user_changes_to_an_interface_are_reported_and_saved() {
     if !root_or_skip() {
         return;
     }

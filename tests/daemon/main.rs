@@ -1,4 +1,4 @@
-//! The daemon, as its clients and its machine meet it. Everything happens in network namespaces
+//! The daemon as its clients and its machine see it. Everything happens in network namespaces
 //! without a name, which vanish with the test.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 

@@ -1,12 +1,12 @@
-//! Whether a value is what a schema of the OpenAPI document says: the part of JSON Schema that the
-//! document uses, and a panic for what is not known here.
+//! Checks values against the schemas of the OpenAPI document. It supports the part of JSON Schema
+//! that the document uses and panics at anything else.
 
 use serde_json::Value;
 
 /// Checks `value` against `schema`, whose references lead into `document`.
 ///
 /// # Panics
-/// Says where the value is something else.
+/// Names the place where the value does not match.
 pub(crate) fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
     if let Err(why) = differs(document, schema, value, at) {
         panic!("{why}");
@@ -75,8 +75,8 @@ fn differs(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<
     Ok(())
 }
 
-/// Names of fields in `value` that its schema does not know, at any depth: nothing forbids them,
-/// but they are not described.
+/// Names of fields in `value` that its schema lacks, at any depth. JSON Schema allows them, but
+/// they are not described.
 pub(crate) fn undescribed(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let properties = properties(document, schema);
     match value {

@@ -1,4 +1,4 @@
-//! What is there after a daemon has ended, however it did, and another one has started.
+//! The state that a new daemon finds after the previous one has ended, by whatever cause.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use umacvlan_testkit::{Machine, add_parent, events, link_id, netns_path, root_or
 const OTHER: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0x77]);
 
 #[test]
-fn links_are_found_again_wherever_they_are_by_then() {
+fn links_are_readopted_in_any_namespace() {
     if !root_or_skip() {
         return;
     }
@@ -60,11 +60,11 @@ fn links_are_found_again_wherever_they_are_by_then() {
     }
 }
 
-/// AF_XDP needs frames as they were on the wire, and who is killed cannot put back what that took.
-/// The record is written here as the daemon does: one that may lock as much memory as AF_XDP takes
-/// is not to be had on every machine.
+/// AF_XDP needs checksum offload and GRO to be off, and a killed daemon cannot turn them on again.
+/// The test writes the daemon's record itself, because not every machine allows a daemon to lock as
+/// much memory as AF_XDP takes.
 #[test]
-fn what_a_killed_daemon_had_switched_off_the_next_one_restores() {
+fn offloads_that_a_killed_daemon_turned_off_are_restored() {
     if !root_or_skip() {
         return;
     }
@@ -134,7 +134,7 @@ fn a_full_disk_refuses_a_link_and_leaves_nothing_of_it() {
     }
     let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     fs::create_dir(machine.file("state")).unwrap();
-    // Eight pages, in a mount namespace of the daemon's own: each file takes one.
+    // Eight pages, in a mount namespace of the daemon's own. Each file takes one page.
     let mount = format!(
         "[ \"$1\" = inside ] || exec unshare -m sh -c '{}' \"$0\" \"$@\"",
         format_args!(
@@ -164,7 +164,7 @@ fn a_full_disk_refuses_a_link_and_leaves_nothing_of_it() {
 }
 
 #[test]
-fn want_of_descriptors_refuses_a_link_and_disturbs_no_other() {
+fn a_lack_of_descriptors_refuses_a_link_and_affects_no_other() {
     if !root_or_skip() {
         return;
     }
@@ -239,7 +239,7 @@ fn a_parent_gets_its_address_back_from_a_link_of_a_former_daemon() {
     if !root_or_skip() {
         return;
     }
-    // Unlike that of any other test: links are looked for everywhere.
+    // An address that no other test uses, because links are searched for in all namespaces.
     let other = MacAddr::new([2, 0, 0, 0, 0, 0x78]);
     for deleted in [false, true] {
         let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
@@ -265,7 +265,7 @@ fn a_parent_gets_its_address_back_from_a_link_of_a_former_daemon() {
 }
 
 #[test]
-fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
+fn user_changes_to_a_configured_link_survive_a_restart() {
     if !root_or_skip() {
         return;
     }
@@ -290,7 +290,7 @@ fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
     assert!(machine.interface("mac1").is_none());
     daemon.terminate();
 
-    // What the file says differently by then is done.
+    // Changes to the file since then are applied.
     machine.configure("[link.mac1]\nparent = \"p0\"\nmode = \"bridge\"\nmtu = 1300\n");
     let daemon = machine.start(&[]);
     let again = daemon.link(link_id(&link));
@@ -298,7 +298,7 @@ fn what_was_done_to_a_configured_link_is_not_undone_by_the_next_start() {
 }
 
 #[test]
-fn what_is_saved_is_what_runs_and_a_reload_of_it_changes_nothing() {
+fn reloading_a_saved_configuration_changes_nothing() {
     if !root_or_skip() {
         return;
     }
@@ -317,7 +317,7 @@ fn what_is_saved_is_what_runs_and_a_reload_of_it_changes_nothing() {
     };
     let file = save();
     assert!(file.contains("[link.mac2]") && file.contains("mtu = 1400"), "{file}");
-    // From then on it is the file's: without its entry it goes.
+    // From then on the link belongs to the file and is removed with its entry.
     assert_eq!(daemon.links()[1]["umacvlan"]["config"], "mac2");
     machine.configure("[link.mac1]\nparent = \"p0\"\n");
     daemon.ask("POST", "/v1/config/reload", Value::Null).ok();

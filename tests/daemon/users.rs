@@ -1,4 +1,4 @@
-//! Who may do what: clients that are other users, made by running this test's program as them.
+//! Access rights: clients that run as other users, made by running this test's program as them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -7,12 +7,12 @@ use std::process::Command;
 
 use umacvlan_testkit::{Daemon, Machine, ask, root_or_skip, skip};
 
-/// Groups and a user that nobody else here has.
+/// Groups and a user that nothing else on this machine has.
 const READERS: &str = "42421";
 const ADMINS: &str = "42422";
 const USER: &str = "42423";
 
-/// What another user's process does: sends one request and prints what it got.
+/// The process of another user: sends one request and prints the response.
 #[test]
 #[ignore = "run by the tests below, as another user"]
 fn a_client_of_another_user() {
@@ -46,17 +46,18 @@ impl Users {
         // Users other than root use the socket, too.
         fs::set_permissions(machine.file(""), Permissions::from_mode(0o755)).unwrap();
         let daemon = machine.start(&["--group", READERS, "--admin-group", ADMINS]);
-        // The way to the program itself may be closed to other users.
+        // Other users may not be able to reach the program itself.
         let program = machine.file("client");
-        // By another process: a test that forks meanwhile would inherit a descriptor that writes to
-        // the copy, and as long as it has that nobody may run it ("text file busy").
+        // Another process makes the copy. If this process did, a test that forks meanwhile would
+        // inherit a descriptor that writes to the copy, and as long as that is open the copy cannot
+        // be run ("text file busy").
         let copied =
             Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status();
         assert!(copied.unwrap().success());
         Some(Self { _daemon: daemon, machine, program })
     }
 
-    /// What a process of the user with these groups is answered: a status and a body.
+    /// The status and the body of the response to a process of the user with these groups.
     fn ask(&self, groups: &[&str], method: &str, path: &str, body: &str) -> String {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", USER, "--regid", groups[0]]);
@@ -90,7 +91,7 @@ fn the_socket_is_for_root_and_its_group() {
 }
 
 #[test]
-fn a_reader_may_look_and_not_touch() {
+fn a_reader_may_query_but_not_change() {
     let Some(users) = Users::new() else { return };
     let groups = [USER, READERS];
     for path in ["/v1/links", "/v1/parents", "/v1/config", "/v1/log", "/metrics", "/healthz"] {
@@ -117,7 +118,7 @@ fn a_reader_may_look_and_not_touch() {
 #[test]
 fn a_member_of_the_admin_group_may_change_things() {
     let Some(users) = Users::new() else { return };
-    // As a supplementary group, then as the primary one.
+    // First as a supplementary group, then as the primary one.
     for groups in [&[READERS, ADMINS], &[ADMINS, READERS]] {
         let answer = users.ask(groups, "POST", "/v1/links", LINK);
         assert!(answer.starts_with("201 "), "{answer}");

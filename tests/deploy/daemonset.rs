@@ -1,5 +1,5 @@
-//! Whether the DaemonSet gives its containers what they need: its parts fit, its script installs,
-//! and a daemon runs with its capabilities and no others.
+//! The DaemonSet gives its containers what they need: its parts fit together, its script installs
+//! the plugin, and a daemon runs with the listed capabilities only.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
@@ -27,7 +27,7 @@ fn words(list: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn its_parts_name_each_other_as_they_are() {
+fn references_between_parts_of_the_daemonset_are_valid() {
     let (set, pod) = (daemonset(), pod());
     let chosen = set["spec"]["selector"]["matchLabels"].as_object().unwrap();
     for (label, value) in chosen {
@@ -45,7 +45,7 @@ fn its_parts_name_each_other_as_they_are() {
 }
 
 #[test]
-fn the_plugin_is_replaced_whole_while_somebody_has_the_old_one_open() {
+fn the_plugin_is_replaced_atomically_while_the_old_file_is_open() {
     let folder = std::env::temp_dir().join(format!("umv-install-{}", std::process::id()));
     let (image, node) = (folder.join("image"), folder.join("node"));
     for folder in [&image, &node] {
@@ -88,7 +88,7 @@ fn the_daemon_works_with_the_capabilities_it_is_given_and_no_others() {
     let probe = node.probe();
     node.machine.ok(&probe);
 
-    // This namespace is younger than the daemon's mounts.
+    // This namespace was created after the daemon's mounts.
     node.machine.script("ip netns add blue");
     for (pod, address) in [("red", "192.0.2.1"), ("blue", "192.0.2.2")] {
         node.machine.script(&format!(
@@ -110,8 +110,7 @@ fn the_daemon_works_with_the_capabilities_it_is_given_and_no_others() {
     assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }
 
-/// How mounts of the node come to the container, as unshare(1) names it, by what the volume of the
-/// namespaces says.
+/// The mount propagation, as unshare(1) names it, of the volume with the namespaces.
 fn propagation() -> &'static str {
     let container = pod()["spec"]["containers"][0].take();
     let mounts = container["volumeMounts"].as_array().unwrap();
@@ -122,8 +121,8 @@ fn propagation() -> &'static str {
     }
 }
 
-/// A machine with a NIC `p0`, whose daemon is confined as the container of the DaemonSet is: a
-/// read-only root, `/run` that is its own, and a few capabilities.
+/// A machine with a NIC `p0` and a daemon that is confined like the container of the DaemonSet: a
+/// read-only root, a `/run` of its own, and a few capabilities.
 struct Node {
     machine: Sandbox,
     capabilities: String,
@@ -167,7 +166,7 @@ impl Node {
         ));
     }
 
-    /// The probe that finds a daemon that does not answer.
+    /// The liveness probe, which detects a daemon that does not answer.
     fn probe(&self) -> String {
         let container = pod()["spec"]["containers"][0].take();
         let probes = ["startupProbe", "livenessProbe", "readinessProbe"];

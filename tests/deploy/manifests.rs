@@ -1,4 +1,4 @@
-//! Every manifest, and manifests that are wrong in one place each.
+//! Every manifest passes the checks, and manifests with one error each do not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) fn read(file: &str) -> Vec<Value> {
     documents(&fs::read_to_string(folder().join(file)).expect(file))
 }
 
-/// The names of all files in a folder below, those that a manifest can be in.
+/// The names of all files in a subfolder that can contain manifests.
 fn files(below: &str) -> Vec<String> {
     let names = fs::read_dir(folder().join(below)).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -30,7 +30,7 @@ pub(crate) fn daemonset() -> Value {
 }
 
 #[test]
-fn every_manifest_is_one_that_kubernetes_takes() {
+fn kubernetes_accepts_every_manifest() {
     for file in [files(""), files("examples/")].concat() {
         if file == "privileged.yaml" {
             continue;
@@ -54,8 +54,8 @@ fn the_patch_for_privileges_changes_that_and_nothing_else() {
     assert_eq!(patched, daemonset());
 }
 
-/// What `kubectl patch` does with the parts that are in use: lists of what has a name are merged
-/// by it.
+/// Does what `kubectl patch` does, as far as the manifests need it: lists of named objects are
+/// merged by name.
 fn merge(into: &mut Value, patch: &Value) {
     match (into, patch) {
         (Value::Object(into), Value::Object(patch)) => {
@@ -74,7 +74,7 @@ fn merge(into: &mut Value, patch: &Value) {
 }
 
 #[test]
-fn what_is_misspelt_missing_or_of_the_wrong_type_is_found() {
+fn misspelt_missing_and_wrongly_typed_fields_are_found() {
     let whole = fs::read_to_string(folder().join("daemonset.yaml")).unwrap();
     for (right, wrong, complaint) in [
         ("hostNetwork: true", "hostNetwerk: true", ".spec.template.spec.hostNetwerk is not known"),
@@ -103,13 +103,13 @@ fn what_is_misspelt_missing_or_of_the_wrong_type_is_found() {
 }
 
 #[test]
-fn a_key_that_is_there_twice_is_found() {
+fn a_duplicate_key_is_found() {
     let twice: Result<Vec<Value>, _> = serde_saphyr::from_multiple("a: 1\nb: 2\na: 3\n");
     assert!(twice.is_err());
 }
 
 #[test]
-fn kustomize_has_every_manifest_that_is_not_for_the_reader_to_choose() {
+fn kustomize_includes_every_manifest_but_the_optional_ones() {
     let kustomization = read("kustomization.yaml").remove(0);
     let mut named: Vec<&str> = kustomization["resources"]
         .as_array()
@@ -125,7 +125,7 @@ fn kustomize_has_every_manifest_that_is_not_for_the_reader_to_choose() {
 }
 
 #[test]
-fn the_walk_through_names_files_there_are() {
+fn the_walkthrough_names_existing_files() {
     let text = fs::read_to_string(folder().join("../../docs/kubernetes.md")).unwrap();
     let mut named = 0;
     for word in text.split(|sign: char| sign.is_whitespace() || "`,()".contains(sign)) {
@@ -138,7 +138,7 @@ fn the_walk_through_names_files_there_are() {
 }
 
 #[test]
-fn the_image_has_the_version_of_this_package_and_what_is_taken_from_it() {
+fn the_image_has_the_version_of_this_package_and_the_programs_used() {
     let version = env!("CARGO_PKG_VERSION");
     let kustomization = read("kustomization.yaml").remove(0);
     assert_eq!(kustomization["images"][0]["newTag"], version);

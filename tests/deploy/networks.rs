@@ -40,7 +40,7 @@ fn a_network_is_a_configuration_of_the_plugin_under_its_own_name() {
 }
 
 #[test]
-fn the_plugin_takes_each_network_and_lacks_nothing_but_the_daemon() {
+fn the_plugin_accepts_each_network_and_needs_only_a_daemon() {
     if !root_or_skip() {
         return;
     }
@@ -64,7 +64,7 @@ fn the_plugin_takes_each_network_and_lacks_nothing_but_the_daemon() {
     fs::remove_dir_all(&plugins).unwrap();
 }
 
-/// What the plugin says of a network where no daemon listens.
+/// The plugin's output for a network where no daemon listens.
 fn add(plugins: &Path, config: &Value) -> Value {
     let netns = Netns::create().unwrap();
     let path = umacvlan_testkit::netns_path(&netns);
@@ -78,7 +78,7 @@ fn add(plugins: &Path, config: &Value) -> Value {
 }
 
 #[test]
-fn pods_ask_for_networks_there_are_and_for_what_these_can_give() {
+fn pods_request_existing_networks_and_supported_capabilities() {
     let networks = networks();
     let mut asked = 0;
     for document in [read("examples/pods.yaml"), read("examples/deployment.yaml")].concat() {
@@ -93,7 +93,7 @@ fn pods_ask_for_networks_there_are_and_for_what_these_can_give() {
             for key in ["ips", "mac"].into_iter().filter(|key| !wanted[key].is_null()) {
                 assert_eq!(network["capabilities"][key], true, "{name} takes no {key}");
             }
-            // Without an address of its own a pod has none from this kind of IPAM.
+            // With `static` IPAM a pod has only the addresses that it lists itself.
             assert!(network["ipam"]["type"] != "static" || wanted["ips"].is_array(), "{name}");
             asked += 1;
         }

@@ -1,4 +1,4 @@
-//! Whether a manifest is what Kubernetes takes, by the types that a client of its API has.
+//! Checks manifests against the types of a client of the Kubernetes API.
 //!
 //! The types leave out what they do not know and fill in what they miss. So a manifest is read into
 //! them and written again, and both have to be the same: a misspelt field is gone, a missing one is
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The documents of a file, whatever they are.
+/// The documents of a file, of any kind.
 pub(crate) fn documents(yaml: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("no YAML: {error}"))
 }
@@ -19,7 +19,7 @@ pub(crate) fn documents(yaml: &str) -> Vec<Value> {
 /// Checks a document by its kind.
 ///
 /// # Errors
-/// Says which field is wrong.
+/// Names the field that is wrong.
 pub(crate) fn check(document: &Value) -> Result<(), String> {
     let word = |key: &str| document[key].as_str().unwrap_or_default();
     match (word("apiVersion"), word("kind")) {
@@ -63,7 +63,7 @@ fn same(given: &Value, known: &Value, at: &str) -> Result<(), String> {
     }
 }
 
-/// What Multus has networks described by; its definition of the type knows nothing more.
+/// The type of Multus that describes a network; its definition has no further fields.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Network {
@@ -79,7 +79,7 @@ struct NetworkSpec {
     config: String,
 }
 
-/// As much of it as is in use.
+/// The fields that the manifests use.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Kustomization {

@@ -6,10 +6,10 @@ use crate::model::{Change, Plan, State};
 use crate::network::PARENT_MAC;
 use crate::random::Random;
 
-/// What one topology is made of.
+/// The parameters of one topology.
 pub(crate) struct Topology {
     pub(crate) plans: Vec<Plan>,
-    /// Stations beyond the wire, some of them on source lists.
+    /// Hosts beyond the wire, some of them on source lists.
     pub(crate) strangers: Vec<MacAddr>,
 }
 
@@ -77,7 +77,8 @@ impl Topology {
         }
     }
 
-    /// One that no parent with a sub-interface takes: passthru shares with nobody.
+    /// A sub-interface that the parent refuses: passthru requires a parent without other
+    /// sub-interfaces.
     fn refused_plan(&self, random: &mut Random, state: &State) -> Plan {
         let owned = state.subs.iter().any(|sub| sub.mode == Mode::Passthru);
         let mode = if owned { any_mode(random) } else { Mode::Passthru };
@@ -91,7 +92,7 @@ impl Topology {
         }
     }
 
-    /// Of anybody, for a source list; sometimes of nobody.
+    /// An address for a source list, sometimes one that no interface has.
     fn any_source(&self, random: &mut Random, state: &State) -> MacAddr {
         match random.below(20) {
             0 => MacAddr::ZERO,
@@ -115,7 +116,7 @@ impl Topology {
         }
     }
 
-    /// For an interface: new, somebody else's, or none that an interface can have.
+    /// An address for an interface: a new one, one in use, or one that no interface can have.
     fn any_address(&self, random: &mut Random, state: &State) -> MacAddr {
         match random.below(12) {
             0..5 => fresh_mac(random),

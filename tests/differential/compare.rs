@@ -1,4 +1,4 @@
-//! What must be equal, and what may differ: by how a frame is to be judged, cell by cell.
+//! Compares two outcomes cell by cell, by the rules for what must be equal and what may differ.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,56 +9,56 @@ use crate::exchange::{Delivery, Named, Outcome, Place, TestFrame};
 use crate::frames::{ends, untagged};
 use crate::model::State;
 
-/// Something that is not as it should be about one frame of a batch.
+/// A difference in one frame of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Difference {
-    /// Its number in the batch; `None` for a frame that nobody sent.
+    /// Index of the frame in the batch; `None` for a frame that was never sent.
     pub(crate) frame: Option<usize>,
     pub(crate) what: String,
 }
 
-/// What a comparison has come to.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Comparison {
     pub(crate) differences: Vec<Difference>,
-    /// Deliveries that the kernel made, ours did not, and the documents forbid.
+    /// Deliveries of the kernel that ours did not make and the documents forbid.
     pub(crate) isolated: usize,
-    /// Frames that the host heard with ours without the filter, and not with the kernel's macvlan,
-    /// which took them.
+    /// Frames that the host received with ours without the filter. The kernel's macvlan took them.
     pub(crate) overheard: usize,
 }
 
-/// How two outcomes are to be compared.
+/// The rules for comparing two outcomes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    /// What the right side promises about private sub-interfaces.
+    /// The semantics of private sub-interfaces on the right side.
     pub(crate) semantics: Semantics,
     /// The right side works from a packet socket and has no filter for the host, so it cannot take
     /// frames away from it.
     pub(crate) host_gets_all: bool,
-    /// The right side is a VLAN, for which its host has no device: what the host hears of it is no
-    /// matter.
+    /// The right side is a VLAN for which its host has no device: the host's frames are not
+    /// compared.
     pub(crate) vlan: bool,
 }
 
-/// A cell: a place, a frame as it got there, and as whose.
+/// A cell: a receiver, a frame as it arrived there, and its packet type.
 type Cell = (Place, Vec<u8>, Kind);
 
-/// Whose a frame is, as its receiver's kernel thinks.
+/// The packet type that the receiver's kernel assigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// It depends on the address of the interface, which is not the one macvlan looks at.
+    /// It depends on the address of the interface, which differs from the one that macvlan compares
+    /// with.
     Either,
     Of(u8),
 }
 
 impl Rules {
-    /// Of a parent without tags, from whose host is hidden what is not its own.
+    /// Rules for a parent without tags whose host is hidden from the frames of sub-interfaces.
     pub(crate) const fn of(semantics: Semantics) -> Self {
         Self { semantics, host_gets_all: false, vlan: false }
     }
 
-    /// Compares what the kernel made of the frames with what ours did.
+    /// Compares the kernel's outcome with ours.
     pub(crate) fn compare(
         self,
         frames: &[TestFrame],
@@ -125,8 +125,8 @@ impl Rules {
         private && from != to && target.mode != Mode::Source && delivery.place == Place::Sub(to)
     }
 
-    /// True for frames that the kernel's macvlan takes away from the host, and a packet socket
-    /// cannot. Only more may be heard than with the kernel, never less.
+    /// True for frames that the kernel's macvlan takes from the host and a packet socket cannot.
+    /// The host may receive more than with the kernel, never less.
     fn may_hear(self, place: Place, sent: &TestFrame, state: &State) -> bool {
         if !self.host_gets_all || place != Place::Host || sent.origin != Place::Wire {
             return false;
@@ -148,7 +148,8 @@ impl Rules {
     }
 }
 
-/// Frames that only one of the two kernels took from their sender, or each for a reason of its own.
+/// Frames that only one of the two kernels accepted from their sender, or that each refused for a
+/// different reason.
 fn refusals(kernel: &Outcome, ours: &Outcome) -> Vec<Difference> {
     let both = kernel.refused.iter().zip(&ours.refused).enumerate();
     both.filter(|(_, (kernels, ours))| kernels != ours)
@@ -173,9 +174,9 @@ fn cell(delivery: &Delivery, state: &State) -> Cell {
     (*place, bytes, kind)
 }
 
-/// True where the kernel's macvlan says by itself whose a frame is, and the stack behind a TAP
-/// says something else: all unicast in passthru, and copies of frames for the parent in source
-/// mode, are `HOST` for the one and `OTHERHOST` for the other.
+/// True where the kernel's macvlan sets the packet type itself and the stack behind a TAP sets
+/// another: all unicast in passthru, and copies of frames for the parent in source mode, are `HOST`
+/// for the former and `OTHERHOST` for the latter.
 fn is_judged_apart(place: Place, dst: MacAddr, state: &State) -> bool {
     let Place::Sub(at) = place else {
         return false;

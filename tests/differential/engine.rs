@@ -1,4 +1,4 @@
-//! The side on which our engine does the work.
+//! The network with our engine.
 
 use std::time::Duration;
 use umacvlan_core::options::Backend;
@@ -56,13 +56,13 @@ impl EngineSide {
         all.remove(0)
     }
 
-    /// True when no frame is on its way and each has one fate.
+    /// True when no frame is on its way and every frame has exactly one fate.
     pub(crate) fn is_at_rest(&self) -> bool {
         let counters = self.status().counters;
         counters.pending_floods == 0 && counters.is_balanced()
     }
 
-    /// Everything was counted, and nothing was lost to a full queue.
+    /// Asserts that every frame was counted and none was lost to a full queue.
     pub(crate) fn assert_conserved(&self) {
         let status = self.status();
         assert!(status.counters.is_balanced(), "{:#?}", status.counters);
@@ -75,8 +75,8 @@ impl EngineSide {
         }
     }
 
-    /// Waits for the engine to tell something, but not for long: an interface may still change
-    /// when the engine has told of it.
+    /// Waits for an event of the engine, but not for long: an interface may still change after the
+    /// event.
     pub(crate) fn await_event(&self) {
         let _ = self.engine.events().recv_timeout(Duration::from_millis(2));
     }
@@ -118,13 +118,13 @@ impl EngineSide {
     }
 }
 
-/// What the engine says, once it and the interfaces agree.
+/// The state that the engine reports, once the interfaces agree with it.
 pub(crate) fn state(network: &mut Network) -> Option<State> {
     let Driver::Engine(side) = &network.driver else {
         unreachable!("it was asked for the engine's")
     };
     let status = side.status();
-    // A passthru sub-interface on a VLAN gives its address to that, and not to the interface.
+    // A passthru sub-interface on a VLAN gives its address to the VLAN and not to the interface.
     let owned = status.subs.iter().any(|sub| sub.settings.mode == Mode::Passthru);
     let parent = match owned && !status.vlan.is_untagged() {
         true => status.mac,
@@ -158,7 +158,7 @@ pub(crate) fn state(network: &mut Network) -> Option<State> {
     Some(State { parent, subs })
 }
 
-/// The errno of a refusal by the rules; anything else that goes wrong ends the test.
+/// The errno of a refusal by the rules. Any other error ends the test.
 fn errno(result: Result<(), Error>) -> Result<(), i32> {
     match result {
         Err(Error::Refused { refusal, .. }) => Err(refusal.errno()),

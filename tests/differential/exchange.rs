@@ -1,14 +1,14 @@
-//! Sending frames into a network and reading what came of them, all of it.
+//! Sends frames into a network and reads every frame that results.
 //!
 //! When a frame may rightly go nowhere, silence proves nothing. So markers follow the frames on
 //! every way that keeps its order, and only what came before them counts:
 //!
-//! 1. From the host and each sub-interface that is up, one to an address that nobody has: it goes
-//!    to the wire in every mode, behind all that its sender sent.
+//! 1. The host and each sub-interface that is up send a frame to an unused address. In every mode
+//!    it goes to the wire, behind all earlier frames of its sender.
 //! 2. When these are there, a broadcast from the wire: the host and every sub-interface that hears
 //!    broadcasts get it, behind all unicast and behind all floods, which keep their order whether
 //!    they wait (in the kernel's work queue, or the engine's) or not. A source sub-interface gets
-//!    one from a station on its list, or, its list being empty, its own, come back.
+//!    one with a source address on its list, or, if the list is empty, its own, returned.
 //! 3. The same again: what the kernel makes while it handles a frame waits behind what was there,
 //!    and the second round behind that.
 //! 4. The engine is asked whether everything is accounted for, which also ends its turn.
@@ -34,14 +34,14 @@ pub(crate) enum Place {
     Wire,
 }
 
-/// A frame to be sent.
+/// A frame to send.
 #[derive(Clone, Debug)]
 pub(crate) struct TestFrame {
     pub(crate) origin: Place,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What came of a batch.
+/// The result of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// By frame: the errno with which the kernel did not even send it.
@@ -49,7 +49,7 @@ pub(crate) struct Outcome {
     pub(crate) deliveries: Vec<Delivery>,
 }
 
-/// One frame that one place got.
+/// A frame that a place received.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     pub(crate) place: Place,
@@ -58,10 +58,11 @@ pub(crate) struct Delivery {
     pub(crate) kind: u8,
 }
 
-/// Markers that still have to come: where, and from whom; and how they were sent.
+/// Markers that have not arrived yet: receiver, sender, and how they were sent.
 type Missing = BTreeMap<(Place, Place), TestFrame>;
 
-/// Sends the frames in order; `state` is the network's. What is wrong, if markers do not come.
+/// Sends the frames in order; `state` is the network's. Returns an error message if markers do not
+/// arrive.
 pub(crate) fn exchange(
     network: &Network,
     frames: &[TestFrame],
@@ -100,7 +101,7 @@ fn senders(state: &State) -> impl Iterator<Item = Place> {
     up.chain([Place::Host])
 }
 
-/// Sends markers from the wire, and tells who is to get which.
+/// Sends markers from the wire, and returns the expected markers of each receiver.
 fn mark_from_wire(network: &Network, state: &State) -> Missing {
     let mut missing = Missing::new();
     let all = MacAddr::BROADCAST;
@@ -117,7 +118,7 @@ fn mark_from_wire(network: &Network, state: &State) -> Missing {
         let src = match sub.sources.first() {
             Some(&listed) => listed,
             None if !state.is_taken_by_list(sub.mac) => sub.mac,
-            // Nothing whatever can reach it.
+            // No frame can reach it.
             None => continue,
         };
         let mark = mark(network, Place::Wire, place, all, src);
@@ -126,7 +127,7 @@ fn mark_from_wire(network: &Network, state: &State) -> Missing {
     missing
 }
 
-/// Sends a marker from `origin` that says it is from `name`, and returns it.
+/// Sends a marker from `origin` that carries `name`, and returns it.
 fn mark(network: &Network, origin: Place, name: Place, dst: MacAddr, src: MacAddr) -> TestFrame {
     let mut bytes = [dst.octets(), src.octets()].concat();
     bytes.extend(MARKER.to_be_bytes());
@@ -153,7 +154,7 @@ fn read_mark(bytes: &[u8]) -> Option<Place> {
     })
 }
 
-/// Reads until no marker is missing, and then what is there.
+/// Reads until no marker is missing, and then the frames that are still queued.
 fn collect(
     network: &Network,
     mut missing: Missing,
@@ -165,7 +166,7 @@ fn collect(
         let left = PATIENCE.saturating_sub(started.elapsed());
         wait(places(network).map(|(_, socket)| socket), left);
         drain(network, outcome, &mut missing);
-        // Asked before the last look, so that a test that was stopped meanwhile goes on.
+        // The time is read before the last look, so that a test that was stopped meanwhile goes on.
         if left.is_zero() && !missing.is_empty() {
             return Err(loss(network, &missing, state));
         }
@@ -174,7 +175,7 @@ fn collect(
     Ok(())
 }
 
-/// What is wrong when markers do not come: each of them is a minimal frame.
+/// The error message for missing markers: each of them is a minimal frame.
 fn loss(network: &Network, missing: &Missing, state: &State) -> String {
     let mut text = format!("lost by {}", network.driver.name());
     for ((to, _), mark) in missing {
@@ -211,7 +212,7 @@ fn socket(network: &Network, place: Place) -> &PacketSocket {
     }
 }
 
-/// A place for people.
+/// A place as text for the report.
 pub(crate) struct Named<'s> {
     pub(crate) place: Place,
     pub(crate) state: &'s State,
@@ -233,8 +234,8 @@ impl fmt::Display for Named<'_> {
 /// The source of markers, on no list.
 const MARK_MAC: MacAddr = MacAddr::new([2, 0xfe, 0, 0, 0, 1]);
 
-/// An address that nobody has.
+/// An address that no interface has.
 const NOBODY: MacAddr = MacAddr::new([2, 0xfe, 0, 0, 0, 2]);
 
-/// How long to wait for what must come.
+/// Limit of the wait for markers.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

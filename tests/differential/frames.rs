@@ -10,11 +10,11 @@ use crate::model::State;
 use crate::network::{EXPERIMENT, MAC_CONTROL, WIRE_MAC};
 use crate::random::Random;
 
-/// The addresses that frames are made of, beside those of the parent and its sub-interfaces.
+/// The addresses in random frames, beside those of the parent and its sub-interfaces.
 pub(crate) struct Cast {
-    /// Stations beyond the wire, some of them on source lists.
+    /// Hosts beyond the wire, some of them on source lists.
     pub(crate) strangers: Vec<MacAddr>,
-    /// Groups that the kernel lets nobody hear who did not join.
+    /// Groups that the kernel delivers to their members only.
     pub(crate) groups: Vec<MacAddr>,
 }
 
@@ -145,7 +145,7 @@ pub(crate) fn ends(bytes: &[u8]) -> Option<(MacAddr, MacAddr)> {
     Some((dst, src))
 }
 
-/// The frame for people: its meaning, and its bytes.
+/// The frame as text for the report: its meaning and its bytes.
 pub(crate) fn describe(frame: &TestFrame, state: &State) -> String {
     let mut text = match frame.origin {
         Place::Host => "from the host".to_owned(),
@@ -166,8 +166,8 @@ pub(crate) fn describe(frame: &TestFrame, state: &State) -> String {
     text
 }
 
-/// An address that nobody has ever had.
+/// An address that no interface has ever had.
 const UNKNOWN: MacAddr = MacAddr::new([2, 0xdd, 0, 0, 0, 1]);
 
-/// Of everything here, unless it was changed.
+/// The MTU of every interface here, unless it was changed.
 const MTU: usize = 1500;

@@ -1,4 +1,4 @@
-//! The side on which the kernel's macvlan does the work.
+//! The network with the kernel's macvlan.
 
 use umacvlan_core::Mode;
 use umacvlan_netlink::{MacaddrChange, Macvlan, MacvlanChange};

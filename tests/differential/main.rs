@@ -1,37 +1,37 @@
 //! Our engine against the kernel's macvlan: random networks, random frames, the same answers.
 //!
-//! Two networks are alike but for who works on the parent. Both get the same sub-interfaces, the
-//! same changes to them while they run, and the same frames from the wire, from the host and from
-//! every sub-interface; what comes out on the wire goes in again half of the time, as through a
-//! hairpin. Where each frame arrives, its bytes, its tag and whose the receiver takes it for have
-//! to be equal, and so have the errno of every refusal and what each side says it is.
+//! Two networks are alike except for the implementation of macvlan on the parent. Both get the same
+//! sub-interfaces, the same changes to them while they run, and the same frames from the wire, from
+//! the host and from every sub-interface. Half of the time, frames that leave on the wire enter
+//! again, as through a hairpin. The receivers of each frame, its bytes, its tag and its packet type
+//! have to be equal, and so do the errno of every refusal and the state that each side reports.
 //!
 //! # What may differ
 //! *The host's stack*, and only where no program may be loaded into the kernel, as in one of the
-//! tests. An AF_PACKET uplink gets copies, and takes nothing from the host. So without the filter
-//! the host hears four kinds of frames from the wire that the kernel's macvlan takes:
+//! tests. An AF_PACKET uplink gets copies and takes nothing from the host. So without the filter
+//! the host receives four kinds of frames from the wire that the kernel's macvlan takes:
 //!
-//! 1. group frames from a private, source or passthru sub-interface, come back by a hairpin;
-//! 2. frames from stations on the list of a sub-interface with `nodst`;
+//! 1. group frames from a private, source or passthru sub-interface that a hairpin returned;
+//! 2. frames from hosts on the list of a sub-interface with `nodst`;
 //! 3. all unicast on a parent with a passthru sub-interface;
-//! 4. unicast for a sub-interface that is up, which the host sees as somebody else's (OTHERHOST)
-//!    and its IP ignores.
+//! 4. unicast for a sub-interface that is up, which the host sees as OTHERHOST and its IP ignores.
 //!
-//! All other cells of the host's column have to be equal, and in these it may only hear more.
+//! All other cells of the host's column have to be equal, and in these four it may only receive
+//! more.
 //!
-//! *Unicast to or from private sub-interfaces*, with documented semantics: what comes from the
-//! wire as from a sibling that is up is dropped, which the kernel delivers.
+//! *Unicast to or from private sub-interfaces*, with documented semantics: a frame from the wire
+//! with the source address of a sibling that is up is dropped, which the kernel delivers.
 //!
-//! *Whose a frame is*, in two cells, because a TAP's kernel looks at the TAP's address: unicast in
+//! *Packet types*, in two cells, because a TAP's kernel compares with the TAP's address: unicast in
 //! passthru, and copies for source sub-interfaces of frames for the parent.
 //!
-//! *Multicast by mistake*: the kernel's filters are hashes, so groups that it lets through to
-//! somebody who has not joined are found beforehand, and left out.
+//! *Hash collisions of multicast*: the kernel's filters are hashes, so groups that pass to an
+//! interface that has not joined are found beforehand and left out.
 //!
-//! Not compared: fragments of IPv4 multicast, which the kernel puts together.
+//! Not compared: fragments of IPv4 multicast, which the kernel reassembles.
 //!
 //! # When it fails
-//! The report has the seed (`DIFF_SEED` repeats it), what was done to the sub-interfaces, and a
+//! The report has the seed (`DIFF_SEED` repeats it), the changes to the sub-interfaces, and a
 //! minimal frame. `DIFF_FRAMES` makes runs longer.
 #![allow(
     clippy::expect_used,
@@ -83,7 +83,7 @@ fn ours_is_equal_to_the_kernel_with_its_semantics() {
 
 #[cfg(feature = "af-xdp")]
 #[test]
-fn by_af_xdp_ours_is_equal_as_well() {
+fn ours_with_af_xdp_is_equal_to_the_kernel() {
     in_networks(|| {
         let mut run = Run::of_engine_by_xdp(seed().unwrap_or(4), Semantics::Kernel);
         let tally = run.compare(5000);
@@ -102,7 +102,7 @@ fn on_a_vlan_ours_is_equal_to_the_kernel_without_one() {
 
 #[cfg(feature = "af-xdp")]
 #[test]
-fn on_a_vlan_by_af_xdp_ours_is_equal_as_well() {
+fn on_a_vlan_ours_with_af_xdp_is_equal_to_the_kernel() {
     in_networks(|| {
         let mut run = Run::of_vlan(seed().unwrap_or(6), Semantics::Kernel, Backend::AfXdp);
         let tally = run.compare(3000);
@@ -138,7 +138,7 @@ fn ours_is_equal_with_a_seed_never_tried() {
     });
 }
 
-/// The seed that the environment asks for.
+/// The seed in the environment.
 fn seed() -> Option<u64> {
     let text = std::env::var("DIFF_SEED").ok()?;
     let number = match text.strip_prefix("0x") {
@@ -148,7 +148,7 @@ fn seed() -> Option<u64> {
     Some(number.expect("DIFF_SEED is a number"))
 }
 
-/// Runs a test of an engine that hides from the host what is not its own.
+/// Runs a test of an engine that hides from the host the frames of sub-interfaces.
 fn with_filter(test: impl FnOnce() + Send) {
     match cfg!(feature = "af-xdp") {
         true => in_networks(test),
@@ -156,7 +156,8 @@ fn with_filter(test: impl FnOnce() + Send) {
     }
 }
 
-/// Runs a test on a thread that may keep to one core, if there can be networks and macvlan here.
+/// Runs a test on a thread that may be bound to one core, if network namespaces and macvlan are
+/// available.
 fn in_networks(test: impl FnOnce() + Send) {
     if !root_or_skip() {
         return;

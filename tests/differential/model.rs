@@ -1,4 +1,4 @@
-//! What the two networks are asked to be, and what they say they are.
+//! The requested state of the two networks, and the state that they report.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ pub(crate) struct Plan {
     pub(crate) groups: Vec<u8>,
 }
 
-/// Something done to a network. Sub-interfaces are told by their place in the list.
+/// A change to a network. Sub-interfaces are identified by their index in the list.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     AddSource(usize, MacAddr),
@@ -31,23 +31,23 @@ pub(crate) enum Change {
     Nodst(usize, bool),
     ParentMac(MacAddr),
     Promisc(usize, bool),
-    /// By the one who made it.
+    /// Removal by its creator.
     Remove(usize),
     RemoveSource(usize, MacAddr),
     Sources(usize, Vec<MacAddr>),
     Up(usize, bool),
-    /// By somebody else, who deletes its interface.
+    /// Removal by another process, which deletes the interface.
     Vanish(usize),
 }
 
-/// What a network says it is.
+/// The state that a network reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) parent: MacAddr,
     pub(crate) subs: Vec<SubState>,
 }
 
-/// What a network says of one sub-interface.
+/// The state of one sub-interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubState {
     pub(crate) name: String,
@@ -56,11 +56,11 @@ pub(crate) struct SubState {
     pub(crate) mtu: u32,
     pub(crate) up: bool,
     pub(crate) nodst: bool,
-    /// Every group passes.
+    /// The multicast filter is open.
     pub(crate) open: bool,
-    /// In order.
+    /// Sorted.
     pub(crate) sources: Vec<MacAddr>,
-    /// In order; none while it is down.
+    /// Sorted; empty while the sub-interface is down.
     pub(crate) groups: Vec<MacAddr>,
 }
 
@@ -71,13 +71,13 @@ impl State {
         all.find(|(_, sub)| sub.up && sub.mac == mac)
     }
 
-    /// True when a frame from this station goes to source sub-interfaces and nowhere else.
+    /// True when source mode consumes frames from this host: they go to source sub-interfaces only.
     pub(crate) fn is_taken_by_list(&self, src: MacAddr) -> bool {
         let mut subs = self.subs.iter();
         subs.any(|sub| sub.nodst && sub.sources.contains(&src))
     }
 
-    /// Whose address that is, for people.
+    /// The owner of an address, as text for the report.
     pub(crate) fn whose(&self, mac: MacAddr) -> String {
         let names: BTreeMap<MacAddr, String> = self
             .subs

@@ -21,7 +21,7 @@ use crate::kernel;
 use crate::model::{Change, Plan, State, SubState};
 use crate::socket::{EVERY_PROTOCOL, PacketSocket};
 
-/// Who does the work on the parent.
+/// The implementation of macvlan on the parent.
 pub(crate) enum Driver {
     Engine(EngineSide),
     Kernel,
@@ -39,9 +39,9 @@ impl Driver {
 /// One network. Two of them given the same changes and frames can be compared.
 pub(crate) struct Network {
     pub(crate) driver: Driver,
-    /// Where the parent is.
+    /// The namespace of the parent.
     pub(crate) inside: Netns,
-    /// Where sub-interfaces of others are.
+    /// Namespaces for the sub-interfaces that are not in the parent's.
     pub(crate) guests: Netns,
     pub(crate) here: Rtnl,
     there: Rtnl,
@@ -62,19 +62,19 @@ pub(crate) struct Sub {
     guest: bool,
     pub(crate) index: u32,
     pub(crate) socket: PacketSocket,
-    /// Nobody but the kernel's macvlan tells, so it is noted.
+    /// Only the kernel's macvlan reports it, so it is noted here.
     pub(crate) nodst: bool,
-    /// Has joined its groups.
+    /// A socket that has joined the groups.
     _member: UdpSocket,
 }
 
 impl Network {
-    /// With the kernel's macvlan.
+    /// A network with the kernel's macvlan.
     pub(crate) fn of_kernel() -> io::Result<Self> {
         Self::new(None, |_| Driver::Kernel)
     }
 
-    /// With our engine.
+    /// A network with our engine.
     pub(crate) fn of_engine(
         semantics: Semantics,
         host_gets_all: bool,
@@ -86,8 +86,8 @@ impl Network {
         })
     }
 
-    /// With our engine on a VLAN of the parent, in which are the station at the far end of the wire
-    /// and the host.
+    /// A network with our engine on a VLAN of the parent. The station at the far end of the wire
+    /// and the host are in the same VLAN.
     pub(crate) fn of_vlan(semantics: Semantics, backend: Backend) -> io::Result<Self> {
         Self::new(Some([0x81, 0, 0, 77]), |inside| {
             Driver::Engine(EngineSide::start(inside, "p0.77", semantics, false, backend))
@@ -108,7 +108,7 @@ impl Network {
         beyond.set_mac(far, WIRE_MAC)?;
         beyond.set_up(far, true)?;
         here.set_up(parent, true)?;
-        // A host without a device for the VLAN gets nothing of it.
+        // A host without a device for the VLAN receives nothing of it.
         let heard: &[u16] = if tag.is_none() { &PROTOCOLS } else { &[] };
         let stack = heard
             .iter()
@@ -128,14 +128,14 @@ impl Network {
         })
     }
 
-    /// True if the kernel can be compared with.
+    /// True if the kernel's macvlan is available.
     pub(crate) fn has_macvlan(&mut self) -> bool {
         let probe = Macvlan::new(MODE_BRIDGE);
         let made = self.here.add_macvlan("probe", self.parent, &probe, None);
         errno(made) != Err(libc::EOPNOTSUPP)
     }
 
-    /// Does it, or tells the errno of whoever refused.
+    /// Applies the change, or returns the errno of the refusal.
     pub(crate) fn apply(&mut self, change: &Change) -> Result<(), i32> {
         match *change {
             Change::Allmulti(sub, on) => self.on(sub, |rtnl, index| rtnl.set_allmulti(index, on)),
@@ -170,7 +170,7 @@ impl Network {
         }
     }
 
-    /// What it says it is; `None` while it has not made up its mind.
+    /// The state that the network reports; `None` while it is still changing.
     pub(crate) fn state(&mut self) -> Option<State> {
         match &self.driver {
             Driver::Engine(_) => crate::engine::state(self),
@@ -178,14 +178,15 @@ impl Network {
         }
     }
 
-    /// The interface of a sub-interface, as netlink tells it.
+    /// The interface of a sub-interface, as netlink reports it.
     pub(crate) fn link(&mut self, sub: usize) -> umacvlan_netlink::Link {
         let index = self.subs[sub].index;
         let link = self.rtnl(self.subs[sub].guest).link_by_index(index);
         link.unwrap().expect("it was not deleted")
     }
 
-    /// What netlink tells of a sub-interface, with what only macvlan knows left to the caller.
+    /// The state of a sub-interface as netlink reports it. The caller fills in the fields that only
+    /// macvlan knows.
     pub(crate) fn netdev(&mut self, sub: usize) -> SubState {
         let link = self.link(sub);
         let Sub { name, guest, index, nodst, .. } = &self.subs[sub];
@@ -259,21 +260,21 @@ impl Network {
     }
 }
 
-/// The group of Ethernet that 224.0.0.x is.
+/// The Ethernet address of the group 224.0.0.x.
 pub(crate) const fn group(last: u8) -> MacAddr {
     MacAddr::new([1, 0, 0x5e, 0, 0, last])
 }
 
-/// The errno of a refusal; anything else that goes wrong ends the test.
+/// The errno of a refusal. Any other error ends the test.
 pub(crate) fn errno(result: umacvlan_netlink::Result<()>) -> Result<(), i32> {
     result.map_err(|e| e.errno().unwrap_or_else(|| panic!("{e}")))
 }
 
-/// A namespace in which nobody speaks unasked.
+/// A namespace whose kernel sends no frames by itself.
 fn quiet_netns() -> io::Result<Netns> {
     let netns = Netns::create()?;
     for conf in ["all", "default"] {
-        // A kernel without IPv6 is as quiet.
+        // Without IPv6 the kernel sends none of its frames either.
         let _ = set_sysctl(&netns, &format!("ipv6/conf/{conf}/disable_ipv6"), "1");
     }
     // Groups 224.0.0.x are joined without a report then.
@@ -317,7 +318,6 @@ pub(crate) const MARKER: u16 = 0x88b6;
 /// EtherType of PAUSE.
 pub(crate) const MAC_CONTROL: u16 = 0x8808;
 
-/// The protocols that frames of the test have once the kernel has looked at them: 4 is that of
-/// those with a length in place of an EtherType (`ETH_P_802_2`), and the last two are those of
-/// frames with another tag inside.
+/// The protocols of the test's frames after the kernel has classified them: 4 (`ETH_P_802_2`) means
+/// a length in place of an EtherType, and the last two mean another tag inside.
 const PROTOCOLS: [u16; 6] = [EXPERIMENT, MARKER, MAC_CONTROL, 4, 0x8100, 0x88a8];

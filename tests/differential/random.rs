@@ -1,4 +1,4 @@
-//! [`Random`]: numbers that a seed decides, the same on every machine.
+//! [`Random`]: a generator whose numbers depend on the seed only, the same on every machine.
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 pub(crate) struct Random(u64);
@@ -31,7 +31,7 @@ impl Random {
         self.below(100) < percent
     }
 
-    /// One of them; there is at least one.
+    /// A random item of the list, which is not empty.
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }

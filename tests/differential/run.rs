@@ -1,4 +1,4 @@
-//! [`Run`]: topology after topology, batch after batch, through both networks at once.
+//! [`Run`]: sends batch after batch through both networks, in topology after topology.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -16,53 +16,53 @@ use crate::network::{Driver, EXPERIMENT, Network, PARENT_MAC, group};
 use crate::random::Random;
 use crate::shrink::simpler;
 
-/// Two networks and what has been done to them.
+/// Two networks and the history of changes to them.
 pub(crate) struct Run {
-    /// What is right.
+    /// The reference.
     kernel: Network,
-    /// What is to be judged.
+    /// The network under test.
     ours: Network,
     rules: Rules,
-    /// Of this topology: a run that starts with it starts with this topology.
+    /// The seed of this topology: a run with this seed starts with this topology.
     seed: u64,
     random: Random,
-    /// What was done to the sub-interfaces of this topology, for the report.
+    /// The changes to the sub-interfaces of this topology, for the report.
     history: Vec<String>,
     pub(crate) tally: Tally,
 }
 
-/// What a run has done.
+/// Statistics of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) topologies: usize,
     pub(crate) changes: usize,
-    /// Those among the changes that were refused.
+    /// Refused changes.
     pub(crate) refusals: usize,
-    /// Frames made up at random.
+    /// Random frames.
     pub(crate) frames: usize,
-    /// Frames that came out on the wire and went in again.
+    /// Frames that left on the wire and entered again.
     pub(crate) reflected: usize,
-    /// Frames that a sub-interface, the wire or the host got from the kernel.
+    /// Frames that the kernel delivered to a sub-interface, the wire or the host.
     pub(crate) deliveries: usize,
-    /// Deliveries of the kernel that the documents forbid, and ours did not make.
+    /// Deliveries of the kernel that the documents forbid and ours did not make.
     pub(crate) isolated: usize,
-    /// Frames that the kernel's macvlan took from the host, and ours could not.
+    /// Frames that the kernel's macvlan took from the host and ours could not.
     pub(crate) overheard: usize,
 }
 
 impl Run {
-    /// Of our engine, which hides from the host what is not its own.
+    /// A run of our engine, which hides from the host the frames of sub-interfaces.
     pub(crate) fn of_engine(seed: u64, semantics: Semantics) -> Self {
         Self::new_of_engine(seed, Rules::of(semantics), Backend::AfPacket)
     }
 
-    /// The same by AF_XDP.
+    /// The same with AF_XDP.
     #[cfg(feature = "af-xdp")]
     pub(crate) fn of_engine_by_xdp(seed: u64, semantics: Semantics) -> Self {
         Self::new_of_engine(seed, Rules::of(semantics), Backend::AfXdp)
     }
 
-    /// Of our engine as it is where no program may be loaded into the kernel.
+    /// A run of our engine where no program may be loaded into the kernel.
     pub(crate) fn of_engine_without_filter(seed: u64) -> Self {
         let rules = Rules { host_gets_all: true, ..Rules::of(Semantics::Kernel) };
         Self::new_of_engine(seed, rules, Backend::AfPacket)
@@ -73,13 +73,13 @@ impl Run {
         Self::new(Network::of_engine(semantics, host_gets_all, backend).unwrap(), rules, seed)
     }
 
-    /// Of our engine on a VLAN, behind a peer that tags.
+    /// A run of our engine on a VLAN, behind a peer that tags.
     pub(crate) fn of_vlan(seed: u64, semantics: Semantics, backend: Backend) -> Self {
         let rules = Rules { vlan: true, ..Rules::of(semantics) };
         Self::new(Network::of_vlan(semantics, backend).unwrap(), rules, seed)
     }
 
-    /// Of a second kernel: there is nothing to be found.
+    /// A run of a second kernel, in which no difference can be found.
     pub(crate) fn of_kernel(seed: u64) -> Self {
         let rules = Rules::of(Semantics::Kernel);
         Self::new(Network::of_kernel().unwrap(), rules, seed)
@@ -87,7 +87,7 @@ impl Run {
 
     fn new(ours: Network, rules: Rules, seed: u64) -> Self {
         let kernel = Network::of_kernel().unwrap();
-        // From here on: the engine's threads, which are there already, have every core.
+        // From here on only: the engine's threads, which exist already, may use every core.
         let core = core_affinity::get_core_ids().and_then(|cores| cores.first().copied());
         assert!(core.is_some_and(core_affinity::set_for_current), "no core to keep to");
         Self {
@@ -101,7 +101,7 @@ impl Run {
         }
     }
 
-    /// Compares at least that many frames, or as many as the environment's `DIFF_FRAMES` says.
+    /// Compares at least this many frames, or the number in `DIFF_FRAMES`.
     pub(crate) fn compare(&mut self, frames: usize) -> &Tally {
         let wanted = std::env::var("DIFF_FRAMES").ok();
         let frames = wanted.map_or(frames, |wanted| wanted.parse().unwrap());
@@ -161,14 +161,14 @@ impl Run {
         self.apply(&Change::ParentMac(PARENT_MAC));
     }
 
-    /// Changes both networks, and waits until they are alike again.
+    /// Changes both networks, and waits until their states are equal again.
     fn apply(&mut self, change: &Change) {
         let owned = |sub: &crate::model::SubState| sub.mode == Mode::Passthru;
         if self.rules.vlan
             && matches!(change, Change::ParentMac(_))
             && self.kernel.state().is_some_and(|state| state.subs.iter().any(owned))
         {
-            // The address of a VLAN is its own then, and nobody but its owner changes it.
+            // The address of a VLAN is its own then, and only its owner changes it.
             return;
         }
         let kernels = self.kernel.apply(change);
@@ -176,7 +176,7 @@ impl Run {
         self.history.push(format!("{change:?}: {kernels:?}"));
         self.tally.changes += 1;
         self.tally.refusals += usize::from(kernels.is_err());
-        // What the kernel's driver refuses on an interface, the TAP's allows, and the engine undoes.
+        // The kernel's macvlan refuses some changes that a TAP allows. The engine reverts those.
         let undone = matches!(self.ours.driver, Driver::Engine(_))
             && ours.is_ok()
             && matches!(change, Change::Mac(..) | Change::Mtu(..) | Change::Up(..));
@@ -186,7 +186,7 @@ impl Run {
         self.agreed();
     }
 
-    /// What both networks say they are, once they say the same.
+    /// The state of both networks, once they are equal.
     fn agreed(&mut self) -> State {
         let wanted = self.kernel.state().expect("the kernel is never in doubt");
         let started = Instant::now();
@@ -210,11 +210,11 @@ impl Run {
         }
     }
 
-    /// Sends a batch, and what came out on the wire in again, as a hairpin does.
+    /// Sends a batch, and sends what leaves on the wire back in, as a hairpin does.
     fn batch(&mut self, cast: &Cast) {
         let state = self.agreed();
-        // While nobody listened nobody told when the kernel's work queue was through with the
-        // group frames of the batch before. Now they come out, if somebody listens.
+        // Without listeners nothing showed when the kernel's work queue had delivered the group
+        // frames of the previous batch. If there are listeners now, these frames arrive first.
         if let Err(what) = self.both(&[], &state) {
             panic!("{}", self.report(&what));
         }
@@ -236,7 +236,7 @@ impl Run {
         self.judge(&reflected, &state, "come back by a hairpin");
     }
 
-    /// Sends frames through both networks, and the kernel's outcome if ours is equal.
+    /// Sends frames through both networks, and returns the kernel's outcome if ours is equal.
     fn judge(&mut self, frames: &[TestFrame], state: &State, how: &str) -> Outcome {
         let (outcome, comparison) = match self.both(frames, state) {
             Ok(both) => both,
@@ -263,7 +263,7 @@ impl Run {
         panic!("{}", self.report(&what));
     }
 
-    /// The kernel's outcome, and what comparing ours with it came to.
+    /// The kernel's outcome, and the result of comparing ours with it.
     fn both(&self, frames: &[TestFrame], state: &State) -> Result<(Outcome, Comparison), String> {
         let kernel = exchange(&self.kernel, frames, state)?;
         let ours = exchange(&self.ours, frames, state)?;
@@ -307,7 +307,7 @@ impl Run {
             }
         }
         assert!(!fair.is_empty(), "the kernel's filter lets every group through");
-        // As many as ever, or the numbers to come would not be those that the seed decides.
+        // The number of draws is constant, so that the following numbers depend on the seed only.
         let stand_in = |(at, group)| match fair.contains(&group) {
             true => group,
             false => fair[at % fair.len()],
@@ -328,7 +328,7 @@ impl Run {
     }
 }
 
-/// The groups that somebody of this kernel's macvlan hears who has not joined them.
+/// The groups that an interface of this kernel's macvlan receives without having joined them.
 fn misheard(network: &mut Network, groups: &[MacAddr]) -> Vec<MacAddr> {
     let before = network.state().expect("the kernel is never in doubt");
     let by_list = |sub: &usize| before.subs[*sub].mode == Mode::Source;
@@ -362,7 +362,7 @@ fn misheard(network: &mut Network, groups: &[MacAddr]) -> Vec<MacAddr> {
     wrong.collect()
 }
 
-/// A station on no list.
+/// A host on no list.
 const STATION: [u8; 6] = [2, 0xfe, 0, 0, 0, 3];
 
 /// Whether the kernel lets the frame pass with one tag more as it does without: one that ends with
@@ -375,10 +375,10 @@ fn may_be_tagged(frame: &TestFrame) -> bool {
     !short && (len <= LONGEST || untagged(&frame.bytes) == frame.bytes)
 }
 
-/// Bytes of the longest frame that may get a second tag.
+/// Length in bytes of the longest frame that may get a second tag.
 const LONGEST: usize = 1500 + 14;
 
-/// Batches that a topology gets, with changes in between.
+/// Batches for each topology, with changes in between.
 const BATCHES: usize = 5;
 
 /// Frames in a batch.

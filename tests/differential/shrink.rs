@@ -1,4 +1,4 @@
-//! Simpler frames that are like a given one.
+//! Simplifies a frame.
 
 use umacvlan_core::MacAddr;
 
@@ -6,7 +6,7 @@ use crate::exchange::TestFrame;
 use crate::frames::untagged;
 use crate::network::EXPERIMENT;
 
-/// Frames each of which is simpler in one way, and none of which is as simple already.
+/// Variants of a frame, each of which is simpler in one way.
 pub(crate) fn simpler(frame: &TestFrame) -> Vec<TestFrame> {
     let bytes = &frame.bytes;
     let mut tries = vec![untagged(bytes)];

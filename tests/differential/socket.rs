@@ -1,7 +1,7 @@
-//! [`PacketSocket`]: sends frames as they are, and tells what came in and as whose.
+//! [`PacketSocket`]: sends raw frames, and returns received frames with their packet type.
 //!
-//! Frames that leave through the interface are not told. A VLAN tag that the kernel took out is
-//! put back, so that what is told is what was sent. Facts from packet(7).
+//! Outgoing frames are not returned. A VLAN tag that the kernel took out is put back, so a received
+//! frame equals the sent one. Facts from packet(7).
 #![allow(unsafe_code, reason = "packet sockets of the test's own, apart from the engine's")]
 
 use std::io;
@@ -17,26 +17,27 @@ use umacvlan_sys::netns::Netns;
 #[derive(Debug)]
 pub(crate) struct PacketSocket {
     socket: Socket,
-    /// Of the interface.
+    /// Index of the interface.
     index: i32,
-    /// Of a VLAN.
+    /// The VLAN of the socket.
     tag: Option<[u8; 4]>,
 }
 
-/// A frame that came in.
+/// A received frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
-    /// With its tag where it was.
+    /// The bytes, with the VLAN tag in its place.
     pub(crate) bytes: Vec<u8>,
-    /// `PACKET_HOST` and so on: whose the kernel thinks it is.
+    /// The packet type, such as `PACKET_HOST`.
     pub(crate) kind: u8,
-    /// The interface on which the kernel had it in the end.
+    /// The interface on which the kernel delivered it.
     index: i32,
 }
 
 impl PacketSocket {
-    /// On the interface `index` of `netns`: for frames of one protocol that nobody took before the
-    /// protocols' turn, or for [`EVERY_PROTOCOL`], before anybody can take them.
+    /// Opens a socket on the interface `index` of `netns`. With one protocol it receives the frames
+    /// that the kernel hands to protocols; with [`EVERY_PROTOCOL`], all frames before a driver such
+    /// as macvlan can take them.
     pub(crate) fn open(netns: &Netns, index: u32, protocol: u16) -> io::Result<Self> {
         let socket =
             netns.run(|| Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))))??;
@@ -50,15 +51,16 @@ impl PacketSocket {
         Ok(Self { socket, index, tag: None })
     }
 
-    /// The same with a tag on everything that is sent, and deaf for what has not got it: as of
-    /// somebody in that VLAN.
+    /// The same, but the socket tags every frame that it sends and ignores frames without the tag,
+    /// like a host in that VLAN.
     pub(crate) fn tagging(self, tag: Option<[u8; 4]>) -> Self {
         Self { tag, ..self }
     }
 
-    /// Sends, or tells the errno.
+    /// Sends a frame, or returns the errno.
     pub(crate) fn send(&self, frame: &[u8]) -> Result<(), i32> {
-        // An interface that was down meanwhile has left its error, which is not this frame's.
+        // An interface that was down meanwhile has left its error, which does not belong to this
+        // frame.
         let _ = self.socket.take_error();
         let tagged = self.tag.filter(|_| frame.len() >= HEADER_LEN).map(|tag| {
             let (addresses, rest) = frame.split_at(12);
@@ -70,7 +72,7 @@ impl PacketSocket {
         }
     }
 
-    /// The next frame that has come in, if there is one.
+    /// The next received frame, if there is one.
     pub(crate) fn recv(&self) -> Option<Received> {
         loop {
             match receive(&self.socket) {
@@ -83,8 +85,9 @@ impl PacketSocket {
                         return Some(received);
                     }
                 }
-                // A socket for one protocol also hears what began on its interface and was handed
-                // on to another one: unicast that macvlan took (`orig_dev` in net/core/dev.c).
+                // A socket for one protocol also receives frames that arrived on its interface and
+                // were handed on to another: unicast that macvlan took (`orig_dev` in
+                // net/core/dev.c).
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
                 // The interface went down; there may still be frames from before.
@@ -95,7 +98,7 @@ impl PacketSocket {
     }
 }
 
-/// Waits until one of them has something, but no longer than that.
+/// Waits until one of the sockets has a frame, but no longer than `limit`.
 pub(crate) fn wait<'s>(sockets: impl Iterator<Item = &'s PacketSocket>, limit: Duration) {
     let mut list: Vec<_> = sockets
         .map(|socket| libc::pollfd {
@@ -191,7 +194,7 @@ pub(crate) const EVERY_PROTOCOL: u16 = 3;
 /// `linux/if_packet.h` (Linux 4.20).
 const PACKET_IGNORE_OUTGOING: i32 = 23;
 
-/// Longer than any frame here.
+/// More bytes than any frame here.
 const LONGEST: usize = 2048;
 
 /// Room in a socket for a whole batch, many times over.

@@ -1,5 +1,5 @@
-//! The same commands with Docker's built-in macvlan and with ours: what containers see, and what
-//! Docker tells, has to be the same.
+//! The same commands with Docker's built-in macvlan and with ours: what containers see and what
+//! Docker reports has to be equal.
 
 use umacvlan_testkit::skip;
 
@@ -7,13 +7,13 @@ use crate::dockerd::Docker;
 
 /// A network, its containers, and questions whose answers are compared.
 struct Case {
-    /// What it is about: the scenario of Docker's own tests that it follows, where there is one.
+    /// The subject: the scenario of Docker's own tests that it follows, where there is one.
     name: &'static str,
-    /// Words of `docker network create`, without those that are always there.
+    /// Arguments of `docker network create`, without the common ones.
     network: &'static str,
     /// See [`Docker::containers`].
     containers: &'static [&'static str],
-    /// Lines of shell.
+    /// Lines of shell whose output is compared.
     asked: &'static [&'static str],
 }
 
@@ -92,7 +92,7 @@ const CASES: [Case; 9] = [
     },
 ];
 
-/// What a case shows with one driver.
+/// The output of a case with one driver.
 fn shown(docker: &mut Docker, driver: &str, case: &Case) -> Vec<String> {
     docker.ok(&format!("docker network create -d {driver} {} net", case.network));
     docker.containers(case.containers);
@@ -106,7 +106,7 @@ fn shown(docker: &mut Docker, driver: &str, case: &Case) -> Vec<String> {
     }
     for line in case.asked {
         let ran = docker.run(line);
-        // The ids of endpoints are in some messages.
+        // Some messages contain the ids of endpoints.
         shown.push(format!("{line}: {} {}", ran.status, ran.stdout.replace("remote: ", "")));
     }
     docker.clear(&["net"]);
@@ -116,7 +116,7 @@ fn shown(docker: &mut Docker, driver: &str, case: &Case) -> Vec<String> {
 const INSPECT_NETWORK: &str = "docker network inspect -f \
     '{{.Scope}} {{.EnableIPv6}} {{.Internal}}' net";
 
-/// What is looked at in every container.
+/// The questions for every container.
 const LOOKS: [&str; 2] = [
     "docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}/{{.IPPrefixLen}} {{.Gateway}} \
      {{.GlobalIPv6Address}}/{{.GlobalIPv6PrefixLen}} {{.IPv6Gateway}}{{end}}' NAME",
@@ -124,7 +124,7 @@ const LOOKS: [&str; 2] = [
      ip -6 route | grep -v fe80 | sed s/metric.*//'",
 ];
 
-/// What is wrong with a network is told in the same words.
+/// Errors in a network are reported in the same words.
 const MISTAKES: [&str; 6] = [
     "-o parent=lo",
     "-o parent=en0",
@@ -135,7 +135,7 @@ const MISTAKES: [&str; 6] = [
 ];
 
 #[test]
-fn docker_does_with_ours_what_it_does_with_its_own() {
+fn docker_behaves_alike_with_both_drivers() {
     let Some(mut docker) = Docker::new() else { return };
     for mistake in MISTAKES {
         let mut said = |driver: &str| {
@@ -156,7 +156,7 @@ fn docker_does_with_ours_what_it_does_with_its_own() {
         let ours = shown(&mut docker, "umacvlan", case);
         assert_eq!(ours, theirs, "{}", case.name);
     }
-    // A parent that is down is no reason not to start (D18).
+    // A parent that is down does not keep a container from starting (D18).
     docker.ok("ip link set p0 down");
     for driver in ["macvlan", "umacvlan"] {
         docker.ok(&format!(

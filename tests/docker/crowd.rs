@@ -1,4 +1,4 @@
-//! Fifty containers at once, and the daemon is killed meanwhile.
+//! Fifty containers start at once while the daemon is killed.
 
 use crate::dockerd::Docker;
 
@@ -11,20 +11,20 @@ fn fifty_containers_start_and_end_at_once_though_the_daemon_is_killed() {
     let run = "docker run -d --stop-signal KILL --network net --name";
     let start = format!("seq {COUNT} | xargs -P {COUNT} -I N {run} cN bb");
     docker.ok(&format!("({start}) >/run/started 2>&1 & echo $! >/run/starts"));
-    // In the middle of it.
+    // Kill the daemon in the middle of it.
     docker.ok("until [ $(umacvlan -br link show | wc -l) -ge 10 ]; do :; done");
     docker.machine.end_daemon("KILL");
     docker.start();
     docker.run("wait $(cat /run/starts)");
-    // Of a call that was under way Docker repeats the name alone: those containers are told to be
-    // started again. Nothing else may go wrong.
+    // Docker repeats an interrupted call with the name only. Those containers are reported as to be
+    // started again. No other failure is allowed.
     let told = docker.ok("grep -c 'Error response' /run/started || true");
     let lost = docker.ok("grep -c 'without its body' /run/started || true");
     assert_eq!(told, lost, "{}", docker.run("cat /run/started; tail -n 40 /run/log").stdout);
     docker.ok("docker ps -aq --filter status=created | xargs -r docker start");
     assert_eq!(docker.taps(), (COUNT, COUNT));
 
-    // Every one of them is reached from the first, by its name.
+    // The first container reaches every other one by its name.
     let reach = format!(
         "docker exec c1 sh -c 'for n in $(seq 2 {COUNT}); do ping -c 1 -w 5 c$n >/dev/null || echo c$n; done'"
     );

@@ -7,16 +7,17 @@ use umacvlan_testkit::{Ran, Sandbox, root_or_skip, skip};
 
 use crate::plugin::DOCKER;
 
-/// What it takes, all in Debian.
+/// The programs that the tests need, all in Debian.
 const PROGRAMS: [&str; 5] = ["dockerd", "containerd", "runc", "docker", "busybox"];
 
-/// The machine. Its parent is `p0`, the other end of whose wire is `q0`.
+/// The machine. Its parent is `p0`, and `q0` is the other end of its wire.
 pub(crate) struct Docker {
     pub(crate) machine: Sandbox,
 }
 
 impl Docker {
-    /// Nothing, said on standard error, where there is no Docker or too few privileges.
+    /// Returns `None`, and says why on standard error, where there is no Docker or too few
+    /// privileges.
     pub(crate) fn new() -> Option<Self> {
         if !root_or_skip() {
             return None;
@@ -89,8 +90,8 @@ impl Docker {
         networks.iter().for_each(|network| drop(self.ok(&format!("docker network rm {network}"))));
     }
 
-    /// Every TAP of ours anywhere, by what the daemon knows, and by what the machine has: links in
-    /// the daemon's namespace and in those of containers.
+    /// Every TAP of umacvlan, as the daemon reports it and as the machine has it: links in the
+    /// daemon's namespace and in those of containers.
     pub(crate) fn taps(&mut self) -> (usize, usize) {
         let known = self.ok("umacvlan -br link show | wc -l");
         let there = "n=$(ip -br link show type tun | grep -vc ^dm-)
@@ -101,7 +102,7 @@ impl Docker {
         (known.trim().parse().unwrap(), there.trim().parse().unwrap())
     }
 
-    /// Nothing of ours is left: no link, no TAP, no parent, no record.
+    /// Asserts that nothing of umacvlan is left: no link, no TAP, no parent, no record.
     pub(crate) fn assert_clean(&mut self) {
         assert_eq!(self.taps(), (0, 0), "{}", self.machine.run("ip a; tail -50 /run/log").stdout);
         assert_eq!(self.ok("umacvlan -j parent show").trim(), "[]");
@@ -112,7 +113,7 @@ impl Docker {
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        // Its folder of cgroups is the only thing that the machine does not take with it.
+        // Its folder of cgroups is the only thing that does not end with the machine.
         let _ = self.machine.run("docker ps -aq | xargs -r docker rm -f");
         let _ = self.machine.run("kill $(cat /run/dockerd.pid)");
         let empty = "until find /sys/fs/cgroup$GROUP -depth -type d -exec rmdir {} + ; do \
@@ -121,7 +122,7 @@ impl Drop for Docker {
     }
 }
 
-/// A newer command that is installed elsewhere does not do everything with Debian's dockerd.
+/// A newer docker command, installed elsewhere, does not do everything with Debian's dockerd.
 const PREPARE: &str = "mount -t cgroup2 none /sys/fs/cgroup
     mkdir -p /run/data /run/image/bin /run/bin
     [ ! -x /usr/bin/docker ] || ln -s /usr/bin/docker /run/bin/docker
@@ -136,7 +137,7 @@ pub(crate) const DOCKERD: &str = "dockerd --iptables=false --ip6tables=false --b
     --pidfile /run/dockerd.pid --host $DOCKER_HOST >>/run/dockerd.log 2>&1 & \
     until docker version >/dev/null 2>&1; do kill -0 $! || break; done; docker version";
 
-/// Containers answer on a port what they hear there, and end at once.
+/// Builds an image whose containers echo on a port and end at once when they are stopped.
 const IMAGE: &str = "for name in $(busybox --list); do ln -s busybox /run/image/bin/$name; done
     rm /run/image/bin/busybox && cp $(command -v busybox) /run/image/bin/busybox
     tar -C /run/image -c . | docker import --change 'CMD [\"nc\", \"-ll\", \"-p\", \"7\", \"-e\", \"cat\"]' - bb";

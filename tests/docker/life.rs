@@ -3,7 +3,7 @@
 
 use crate::dockerd::{DOCKERD, Docker};
 
-/// Pings until it is answered: links wait for a daemon that starts.
+/// Pings until an answer arrives: links wait for a daemon that starts.
 const REACH: &str = "until docker exec red ping -c 1 -w 1 blue >/dev/null; do [ $((n += 1)) -lt 20 ] || exit 1; done";
 
 #[test]
@@ -56,7 +56,7 @@ fn networks_share_a_parent_unless_one_is_passthru(docker: &mut Docker) {
     assert!(refused.contains("unknown option \"colour\""), "{refused}");
 }
 
-/// D2, D3 and D6, for VLANs that no interface stands for: there is none to make or to leave behind.
+/// D2, D3 and D6, for VLANs without an interface: there is none to make or to leave behind.
 fn parents_are_vlans_without_interfaces(docker: &mut Docker) {
     let create = |name: &str, subnet: u8, parent: &str| {
         let subnet = format!("10.{subnet}.0.0/24");
@@ -72,7 +72,7 @@ fn parents_are_vlans_without_interfaces(docker: &mut Docker) {
     docker.machine.end_daemon("KILL");
     docker.start();
     docker.ok(REACH);
-    // The first of the two goes first, and the other one goes on.
+    // The network that was created first is removed first, and the other goes on.
     docker.ok("docker rm -f red blue && docker network rm net");
     docker.ok("docker run -d --network two --name black bb");
     docker.ok("docker exec green ping -c 1 -w 5 black");
@@ -101,23 +101,23 @@ fn restarted_and_connected(docker: &mut Docker) {
     assert_eq!(docker.ok("docker exec blue ls /sys/class/net | wc -l"), "3\n");
     assert_eq!(docker.taps(), (3, 3));
     docker.ok(REACH);
-    // What `docker compose down` and `up` do.
+    // The same as `docker compose down` and `up`.
     docker.ok("docker rm -f red blue && docker network rm net other");
     docker.assert_clean();
 }
 
-/// D1: networks and containers outlive both.
+/// D1: networks and containers outlive both daemons.
 fn either_daemon_restarts(docker: &mut Docker) {
     docker.ok("docker network create -d umacvlan --subnet 10.9.0.0/24 -o parent=p0 net");
     docker.ok("docker network create -d umacvlan --subnet 10.8.0.0/24 alone");
     docker.containers(&["--restart always red", "--restart always blue"]);
     docker.ok("docker run -d --network alone --stop-signal KILL --restart always --name green bb");
-    // Ours alone: containers do not notice, but for a pause.
+    // Only ours restarts: containers see a pause and nothing else.
     docker.machine.end_daemon("KILL");
     docker.start();
     docker.ok(REACH);
     assert_eq!(docker.taps(), (3, 3));
-    // Docker's alone: it takes its containers down and up again.
+    // Only Docker's restarts: it stops and starts its containers.
     docker.end_dockerd("TERM");
     docker.start_dockerd();
     docker.ok(RUNNING);
@@ -128,7 +128,7 @@ fn either_daemon_restarts(docker: &mut Docker) {
     docker.ok(RUNNING);
     docker.ok(REACH);
     assert_eq!(docker.taps(), (3, 3));
-    // Both, ours first, as at a boot.
+    // Both restart, ours first, as at a boot.
     docker.end_dockerd("TERM");
     docker.machine.end_daemon("TERM");
     docker.start();
@@ -136,7 +136,7 @@ fn either_daemon_restarts(docker: &mut Docker) {
     docker.ok(RUNNING);
     docker.ok(REACH);
     assert_eq!(docker.taps(), (3, 3));
-    // And Docker's first: it waits for the driver.
+    // Docker's starts first: it waits for the driver.
     docker.end_dockerd("TERM");
     docker.machine.end_daemon("TERM");
     docker.ok(": >/run/dockerd.log");
@@ -157,7 +157,7 @@ fn either_daemon_restarts(docker: &mut Docker) {
 const RUNNING: &str =
     "until [ $(docker ps -q | wc -l) = 3 ]; do [ $((n += 1)) -lt 300 ] || exit 1; sleep 0.1; done";
 
-/// Docker repeats what was not answered, so that a daemon may be killed while containers start and
+/// Docker repeats calls without an answer, so the daemon may be killed while containers start and
 /// end.
 fn killed_at_work(docker: &mut Docker) {
     docker.ok("docker network create -d umacvlan --subnet 10.9.0.0/24 -o parent=p0 net");

@@ -6,11 +6,11 @@ use crate::plugin::{Plugin, endpoint, network, of};
 
 const NET: &str = "4d0d13f744e3f4d020bf33fe140ae2a508e495560a665822cc09ee4e18a2eef9";
 const END: &str = "a2a9936e37460624260a05db9dfd2b18c01c8fb55a9a7ea5a0401edcbd3a5e80";
-/// As much of that as the name of a link has room for.
+/// The part of it that fits into the name of a link.
 const LINK: &str = "uma2a9936e37460";
 
 #[test]
-fn docker_learns_what_the_driver_is() {
+fn the_driver_describes_itself_to_docker() {
     let Some(plugin) = Plugin::new() else { return };
     let activated = plugin.send("Plugin.Activate", "");
     assert_eq!((activated.status, activated.body), (200, json!({"Implements": ["NetworkDriver"]})));
@@ -56,7 +56,7 @@ fn a_body_that_is_not_understood_is_refused_and_disturbs_nothing() {
         asked[key] = json!(value);
         assert!(plugin.refused("CreateEndpoint", &asked).contains("is no id"));
     }
-    // What Go has no value for.
+    // Values that Go leaves out.
     let nothing = json!({"NetworkID": NET, "EndpointID": END, "Interface": null, "Options": null});
     assert!(plugin.ok("CreateEndpoint", &nothing)["Interface"]["MacAddress"].is_string());
 }
@@ -70,7 +70,7 @@ fn an_endpoint_is_a_link_from_its_creation_to_its_deletion() {
     let created = plugin.ok("CreateEndpoint", &endpoint(NET, END, "10.1.0.2/24"));
     let [name, parent, mode, mac] = plugin.links().remove(0);
     assert_eq!([name.as_str(), &parent, &mode], [LINK, "p0", "bridge"]);
-    // Docker has settled the rest: to repeat it would contradict.
+    // Docker has decided the rest: an answer that repeats it would be an error.
     assert_eq!(created, json!({"Interface": {"MacAddress": mac}}));
 
     let joined = json!({
@@ -79,7 +79,7 @@ fn an_endpoint_is_a_link_from_its_creation_to_its_deletion() {
         "DisableGatewayService": true,
     });
     assert_eq!(plugin.ok("Join", &of(NET, END)), joined);
-    // What Docker does then.
+    // The next step of Docker.
     plugin.machine.script(&format!(
         "ip netns add c
          ip link set {LINK} netns c
@@ -107,7 +107,7 @@ fn an_endpoint_is_a_link_from_its_creation_to_its_deletion() {
 }
 
 #[test]
-fn what_docker_has_settled_is_taken_and_not_answered() {
+fn values_decided_by_docker_are_used_and_not_repeated() {
     let Some(mut plugin) = Plugin::new() else {
         return;
     };
@@ -142,7 +142,7 @@ fn options_of_a_network_hold_for_its_links() {
     );
     assert_eq!((&data["bcqueuelen"], &data["nodst"]), (&json!(77), &json!(true)));
     assert_eq!(data["macaddr_data"], json!(["02:00:00:00:00:09"]));
-    // What belongs to Docker is not for the configuration to make again.
+    // The saved configuration leaves out links of Docker.
     let config = plugin.machine.ok("umacvlan config show");
     assert!(!config.contains("[link."), "{config}");
     assert!(config.contains(&format!("is made for docker {END}")), "{config}");
@@ -199,7 +199,7 @@ fn the_gateway_is_that_of_the_subnet_of_the_address() {
 }
 
 #[test]
-fn a_network_without_a_parent_gets_one_without_a_wire() {
+fn a_network_without_a_parent_gets_an_isolated_one() {
     let Some(mut plugin) = Plugin::new() else {
         return;
     };
@@ -216,10 +216,10 @@ fn a_network_without_a_parent_gets_one_without_a_wire() {
         ));
     }
     plugin.machine.ok("ip netns exec a ping -q -c 2 -i 0.2 -W 2 -s 8000 -M do 10.1.0.3");
-    // The question for the address went to the wire, too, which is none.
+    // The ARP request also went to the wire, which is not connected to anything.
     let dropped = plugin.machine.ok(&format!("cat /sys/class/net/{own}/statistics/tx_dropped"));
     assert_ne!(dropped.trim(), "0");
-    // It ends with the network, and with the daemon only until the next one.
+    // The interface is removed with its network. After a restart of the daemon it is there again.
     plugin.restart();
     plugin.machine.ok(&format!("ip link show {own} | grep -q LOWER_UP"));
     plugin.machine.ok(

@@ -1,4 +1,4 @@
-//! dockerd played by hand: its requests, one a connection.
+//! Plays dockerd by hand: its requests, one for each connection.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use umacvlan_testkit::{Sandbox, root_or_skip};
 
-/// Words that have a daemon serve Docker.
+/// Options with which a daemon serves Docker.
 pub(crate) const DOCKER: &str = "--docker --docker-state /run/docker-state";
 
-/// Where the driver listens, on its machine.
+/// The socket of the driver on its machine.
 pub(crate) const SOCKET: &str = "run/docker/plugins/umacvlan.sock";
 
 /// A machine with the parent `p0`, and a daemon that serves Docker.
@@ -18,7 +18,7 @@ pub(crate) struct Plugin {
     pub(crate) machine: Sandbox,
 }
 
-/// What a request came to.
+/// The result of a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -26,7 +26,7 @@ pub(crate) struct Answer {
 }
 
 impl Plugin {
-    /// Nothing, said on standard error, where that takes privileges that are not there.
+    /// Returns `None`, and says why on standard error, where privileges are missing.
     pub(crate) fn new() -> Option<Self> {
         if !root_or_skip() {
             return None;
@@ -37,14 +37,14 @@ impl Plugin {
         Some(Self { machine })
     }
 
-    /// The daemon is killed, and another one starts.
+    /// Kills the daemon and starts another one.
     pub(crate) fn restart(&mut self) {
         self.machine.end_daemon("KILL");
         self.machine.daemon(DOCKER);
     }
 
-    /// Sends text as the body of a call, as dockerd 20.10 does: without a host, and without saying
-    /// what it is.
+    /// Sends text as the body of a call, as dockerd 20.10 does: without the headers `Host` and
+    /// `Content-Type`.
     pub(crate) fn send(&self, method: &str, body: &str) -> Answer {
         let mut stream = UnixStream::connect(self.machine.path(SOCKET)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -64,7 +64,7 @@ impl Plugin {
         Answer { status, body: serde_json::from_str(body).unwrap_or(Value::Null) }
     }
 
-    /// What a call of the driver answers, which is a success.
+    /// Calls the driver, which must succeed, and returns its answer.
     pub(crate) fn ok(&self, method: &str, body: &Value) -> Value {
         let answer = self.send(&format!("NetworkDriver.{method}"), &body.to_string());
         assert_eq!(answer.status, 200, "{method} {body}: {answer:?}");
@@ -72,7 +72,7 @@ impl Plugin {
         answer.body
     }
 
-    /// What the user is told of a call that is refused.
+    /// Calls the driver, which must refuse, and returns the message for the user.
     pub(crate) fn refused(&self, method: &str, body: &Value) -> String {
         let answer = self.send(&format!("NetworkDriver.{method}"), &body.to_string());
         let why = answer.body["Err"].as_str().unwrap_or_else(|| panic!("{method} {body}: done"));
@@ -94,7 +94,7 @@ impl Plugin {
     }
 }
 
-/// What dockerd 20.10 sends for `docker network create --subnet 10.1.0.0/24` with these `-o`.
+/// The request of dockerd 20.10 for `docker network create --subnet 10.1.0.0/24` with these `-o`.
 pub(crate) fn network(id: &str, options: &Value) -> Value {
     json!({
         "NetworkID": id,
@@ -107,7 +107,7 @@ pub(crate) fn network(id: &str, options: &Value) -> Value {
     })
 }
 
-/// What it sends for a container on that network.
+/// Its request for a container on that network.
 pub(crate) fn endpoint(network: &str, id: &str, address: &str) -> Value {
     json!({
         "NetworkID": network, "EndpointID": id,

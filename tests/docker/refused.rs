@@ -1,12 +1,12 @@
-//! What is refused, in the words of Docker's own macvlan where it has some, and that nothing of it is
-//! left behind.
+//! Refused requests: the messages are those of Docker's own macvlan where it has them, and nothing
+//! is left behind.
 
 use serde_json::json;
 
 use crate::plugin::{Plugin, SOCKET, endpoint, network, of};
 
 #[test]
-fn mistakes_are_told_as_dockers_own_macvlan_tells_them() {
+fn errors_have_the_words_of_dockers_own_macvlan() {
     let Some(mut plugin) = Plugin::new() else {
         return;
     };
@@ -46,7 +46,7 @@ fn mistakes_are_told_as_dockers_own_macvlan_tells_them() {
         plugin.refused("CreateNetwork", &wrong).contains("not an address with a prefix length")
     );
 
-    // Nothing of all that is known or was made.
+    // No network is known and no interface was made.
     assert!(plugin.refused("Join", &of("n", "e")).contains("network n is not known to umacvlan"));
     let left = plugin.machine.ok("ls /run/docker-state; ip -br link | grep -c dm- || true");
     assert_eq!(left, "lock\n0\n");
@@ -78,7 +78,7 @@ fn a_passthru_network_has_its_parent_to_itself() {
 }
 
 #[test]
-fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
+fn a_refused_endpoint_leaves_nothing_and_can_be_created_later() {
     let Some(mut plugin) = Plugin::new() else {
         return;
     };
@@ -100,7 +100,7 @@ fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
         let left = plugin.machine.ok("ls /run/docker-state");
         assert_eq!(left, "lock\nnetwork-n.json\n");
     };
-    // Its name is taken; its MTU is more than the parent's; its parent is gone.
+    // The name is taken; the MTU is larger than the parent's; the parent is gone.
     plugin.machine.ok("ip link add ume type bridge");
     assert!(plugin.refused("CreateEndpoint", &asked).contains("the name is in use"));
     nothing(&mut plugin);
@@ -119,7 +119,7 @@ fn an_endpoint_that_is_refused_leaves_nothing_and_can_be_had_later() {
 }
 
 #[test]
-fn what_is_unknown_is_deleted_already() {
+fn deleting_an_unknown_object_succeeds() {
     let Some(plugin) = Plugin::new() else { return };
     for method in ["DeleteNetwork", "DeleteEndpoint", "Leave"] {
         plugin.ok(method, &of("nobody", "nothing"));
@@ -155,7 +155,7 @@ fn the_socket_is_roots_alone_and_another_daemons_is_not_taken() {
     assert_eq!(plugin.send("Plugin.Activate", "").status, 200);
     plugin.machine.end_daemon("TERM");
     assert_ne!(plugin.machine.run(&format!("test -e /{SOCKET}")).status, 0);
-    // Without being asked it is nobody's driver.
+    // Without the option the daemon is not a driver of Docker.
     plugin.machine.daemon("");
     assert_ne!(plugin.machine.run(&format!("test -e /{SOCKET}")).status, 0);
 }

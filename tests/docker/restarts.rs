@@ -15,7 +15,7 @@ fn a_call_that_comes_again_after_a_kill_is_answered_as_the_first_one() {
     plugin.ok("CreateNetwork", &net);
     let first = plugin.ok("CreateEndpoint", &end);
     plugin.restart();
-    // Docker may have given it up.
+    // Docker may have given up on the call.
     assert!(plugin.links().is_empty());
     assert_eq!(plugin.ok("CreateEndpoint", &end), first);
     assert_eq!(plugin.links().len(), 1);
@@ -40,7 +40,7 @@ fn a_call_that_comes_again_after_a_kill_is_answered_as_the_first_one() {
 }
 
 #[test]
-fn a_call_that_docker_repeats_without_its_body_is_told_or_done_already() {
+fn a_call_repeated_without_its_body_is_refused_or_already_done() {
     let Some(plugin) = Plugin::new() else {
         return;
     };
@@ -55,7 +55,7 @@ fn a_call_that_docker_repeats_without_its_body_is_told_or_done_already() {
 }
 
 #[test]
-fn an_endpoint_asked_for_otherwise_is_another_one() {
+fn an_endpoint_created_again_with_other_options_is_replaced() {
     let Some(mut plugin) = Plugin::new() else {
         return;
     };

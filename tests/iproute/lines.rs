@@ -1,13 +1,13 @@
-//! The command lines that both programs get.
+//! The command lines for both programs.
 
-/// What there is before each line.
+/// The links that exist before each line.
 pub(crate) const LINKS: [&str; 3] = [
     "m1 address 02:00:00:00:00:01 type macvlan mode bridge",
     "m2 address 02:00:00:00:00:02 type macvlan mode source",
     "m3 address 02:00:00:00:00:03 type macvlan mode private",
 ];
 
-/// Lines that both answer in the same words.
+/// Lines that both programs answer in the same words.
 pub(crate) const LINES: &[&str] = &[
     // Objects, commands, options.
     "lnik",
@@ -24,7 +24,7 @@ pub(crate) const LINES: &[&str] = &[
     "-n nosuch link show",
     "-n /nosuch link show",
     "-batch /nonexist",
-    // Making.
+    // Adding links.
     "link add",
     "link add x",
     "link add x type",
@@ -73,7 +73,7 @@ pub(crate) const LINES: &[&str] = &[
     "link add link p0 name x txqueuelen foo type macvlan",
     "link add link p0 name x promisc maybe type macvlan",
     "link add link p0 name x type nosuch",
-    // The words of macvlan.
+    // Options of the type macvlan.
     "link add link p0 name x type macvlan mode",
     "link add link p0 name x type macvlan mode foo",
     "link add link p0 name x type macvlan mode br",
@@ -102,7 +102,7 @@ pub(crate) const LINES: &[&str] = &[
     "link add link p0 name x type macvlan mode source macaddr set zz",
     "link add link p0 name x type macvlan mode source macaddr add 01:00:00:00:00:0a",
     "link add link p0 name x type macvlan mode bridge macaddr add 02:00:00:00:00:0a",
-    // Changing.
+    // Changing links.
     "link set",
     "link set dev",
     "link set m1",
@@ -189,7 +189,7 @@ pub(crate) const LINES: &[&str] = &[
     "link set m2 type macvlan macaddr set 02:00:00:00:00:77 02:00:00:00:00:79",
     "link set m2 type macvlan macaddr add 01:00:00:00:00:77",
     "link set m1 type macvlan macaddr add 02:00:00:00:00:77",
-    // Removing.
+    // Removing links.
     "link del",
     "link del dev",
     "link del nosuch",
@@ -203,7 +203,7 @@ pub(crate) const LINES: &[&str] = &[
     "link del m1 m2",
     "link del m1 frob",
     "link remove m1",
-    // Showing.
+    // Showing links.
     "link show nosuch",
     "-j link show nosuch",
     "link show dev nosuch",

@@ -1,7 +1,7 @@
-//! `umacvlan` beside `ip`: the same words to both, to ours about our links and to `ip` about those
-//! of the kernel's macvlan, in worlds that are otherwise equal. They have to say and to do the
-//! same. What is compared with is iproute2 6.1, as Debian 12 has it: others have a word more here
-//! and there. Everything happens in network namespaces without a name, which vanish with the test.
+//! Compares `umacvlan` with `ip`: both get the same arguments, `umacvlan` for its own links and
+//! `ip` for links of the kernel's macvlan, in networks that are otherwise equal. Output and effect
+//! have to be the same. The reference is iproute2 6.1 of Debian 12; other versions print some words
+//! more. Everything happens in network namespaces without a name, which vanish with the test.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod batch;

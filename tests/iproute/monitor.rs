@@ -1,4 +1,4 @@
-//! What happens is told while it happens.
+//! Monitors report changes as they happen.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -11,26 +11,27 @@ use crate::world::{UMACVLAN, World, worlds};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A monitor at work.
+/// A running monitor.
 struct Monitor {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Monitor {
-    /// Starts one, and returns when it has told of something.
+    /// Starts a monitor, and returns when it has reported its first event.
     fn start(world: &World, options: &str) -> Self {
         let mut child = world.spawn(&format!("exec {UMACVLAN} {options} monitor"), Stdio::null());
         let (sender, lines) = channel();
         let stdout = child.stdout.take().unwrap();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // A test that has ended does not listen.
+                // The receiver is gone when the test has ended.
                 let _ = sender.send(line);
             }
         });
         let monitor = Self { child, lines };
-        // Until it listens there is nothing to see of it, so something has to happen.
+        // Nothing shows that a monitor has subscribed, so the test causes events until it reports
+        // one.
         for turn in 0..300 {
             assert!(world.run(&format!("link set m3 alias 'turn {turn}'")).ok());
             if monitor.lines.recv_timeout(Duration::from_millis(100)).is_ok() {
@@ -40,7 +41,7 @@ impl Monitor {
         panic!("not an event in time");
     }
 
-    /// The first line that has this in it.
+    /// Returns the first line that contains the given words.
     fn until(&self, words: &str) -> String {
         let mut seen = Vec::new();
         while let Ok(line) = self.lines.recv_timeout(LIMIT) {
@@ -55,14 +56,14 @@ impl Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        // It may have ended, which is as good.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 #[test]
-fn links_are_told_of_in_the_shape_of_ip() {
+fn events_have_the_format_of_ip() {
     let Some((_, ours)) = worlds() else { return };
     ours.reset(&LINKS);
     let monitor = Monitor::start(&ours, "");

@@ -1,10 +1,10 @@
-//! What is shown of a link is what `ip` shows of a kernel macvlan, and ours beside it.
+//! `umacvlan` shows its links as `ip` shows those of the kernel's macvlan.
 
 use serde_json::{Map, Value};
 
 use crate::world::{World, worlds};
 
-/// What differs by nature, as `ip` calls it in JSON and in text, and why.
+/// Fields that necessarily differ, with their names in JSON and in text, and the reason.
 const DIFFERENT: [(&str, &str, &str); 5] = [
     ("ifindex", "", "numbers are given to interfaces as they come"),
     ("qdisc", "qdisc", "a TAP has a queue, in which frames wait for the engine"),
@@ -17,7 +17,7 @@ const DIFFERENT: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// One link of each mode, with whatever else shows.
+/// A link of each mode, with options that are visible in the output.
 const LINKS: [&str; 5] = [
     "m1 address 02:00:00:00:00:01 type macvlan mode bridge",
     "m2 address 02:00:00:00:00:02 mtu 1400 type macvlan mode vepa nodst",
@@ -47,7 +47,7 @@ fn populated() -> Option<(World, World)> {
 
 const NAMES: [&str; 4] = ["m1", "m2", "m3", "m4"];
 
-/// Text without what differs by nature and the lines that are ours alone.
+/// Text without the fields that differ by nature and the lines that only `umacvlan` prints.
 fn comparable(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.starts_with("    umacvlan "));
     lines.map(|line| comparable_line(line) + "\n").collect()
@@ -108,7 +108,7 @@ fn text_is_what_ip_prints() {
     }
 }
 
-/// A JSON object without what differs by nature and what is ours alone.
+/// A JSON object without the fields that differ by nature and those that only `umacvlan` prints.
 fn fields(link: &Value) -> Map<String, Value> {
     let mut fields = link.as_object().unwrap().clone();
     for (name, _, _) in DIFFERENT {
@@ -124,7 +124,7 @@ fn fields(link: &Value) -> Map<String, Value> {
     fields
 }
 
-/// The names of all fields, in the order in which they stand in the text.
+/// The names of all fields, in the order of the text.
 fn order(text: &str) -> Vec<String> {
     let names = text.split('"').zip(text.split('"').skip(1));
     let mut order = Vec::new();
@@ -152,7 +152,7 @@ fn json_is_what_ip_prints() {
             assert_eq!(fields(&objects[1][0]), fields(&objects[0][0]), "{line}");
             let theirs = got.out.split("\"umacvlan\"").next().unwrap();
             assert_eq!(order(theirs), order(&wanted.out), "{line}");
-            // Pretty printing changes the shape and nothing else.
+            // Pretty printing changes the layout only.
             let pretty = line.replace("-j", "-j -p");
             let (wanted, got) = (kernel.run(&pretty), ours.run(&pretty));
             assert_eq!(got.json(), got_json, "{pretty}");
@@ -182,7 +182,7 @@ fn counters_count_what_the_kernel_counts() {
     for name in ["m1", "m3"] {
         let wanted = stats(&kernel, name);
         assert_eq!(wanted["rx"]["packets"], 5, "{name}: {wanted}");
-        // The engine has its own time.
+        // The engine's timestamps differ.
         assert!(
             (0..3000).any(|_| stats(&ours, name) == wanted),
             "{:#} {wanted:#}",
@@ -215,7 +215,7 @@ fn links_of_all_namespaces_are_shown_with_where_they_are() {
 }
 
 #[test]
-fn what_only_we_know_stands_beside_it() {
+fn additional_fields_are_shown_beside_ips() {
     let Some((_, ours)) = populated() else { return };
     let own = |line: &str| {
         let text = ours.run(line).out;

@@ -1,4 +1,4 @@
-//! The same words do the same, and are refused in the same words.
+//! Both programs act on the same arguments alike, and refuse them with the same messages.
 
 use std::fmt::Write;
 
@@ -7,18 +7,18 @@ use serde_json::Value;
 use crate::lines::{LINES, LINKS};
 use crate::world::{Said, World, worlds};
 
-/// What is said about a mistake, as far as both programs can say the same: the name of the program
-/// and what only one of them adds is left out.
+/// The comparable part of an error message: without the name of the program and the additions of
+/// either.
 fn complaint(said: &Said) -> Vec<String> {
     let lines = said.err.lines().filter(|line| !line.is_empty());
-    // How it is used each says in its own words.
+    // Each program has a usage text of its own.
     let lines =
         lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("MACVLAN:"));
     let lines = lines.filter(|line| !line.starts_with("umacvlan: "));
     lines.map(|line| line.replace("umacvlan", "ip")).collect()
 }
 
-/// The links there are, and what of them a user can have asked for.
+/// The links, with the attributes that a user can have asked for.
 fn links(world: &World) -> String {
     let all = world.everything();
     let mut all: Vec<String> = all.iter().map(|(place, link)| seen(place, link)).collect();
@@ -35,7 +35,7 @@ fn seen(place: &str, link: &Value) -> String {
     let chosen = address.starts_with("02:00:00:") || address.starts_with("02:aa:");
     let _ = write!(text, " address {}", if chosen { address } else { "any" });
     let txqlen = link["txqlen"].as_u64().unwrap();
-    // The default of either.
+    // The default differs between the programs.
     let default = txqlen == 1000 || txqlen == 4096;
     let _ = write!(text, " txqlen {}", if default { 0 } else { txqlen });
     let flags = link["flags"].as_array().unwrap();
@@ -43,7 +43,7 @@ fn seen(place: &str, link: &Value) -> String {
         let _ = write!(text, " {flag} {}", flags.iter().any(|set| set == flag));
     }
     let mut data = link["linkinfo"]["info_data"].clone();
-    // A list has no order, and who has added to it last may be first or last.
+    // The source list is a set: the last address to be added may be printed first or last.
     if let Some(stations) = data["macaddr_data"].as_array_mut() {
         stations.sort_by_key(ToString::to_string);
     }
@@ -84,7 +84,7 @@ fn both_programs_answer_every_line_alike_and_do_the_same() {
 }
 
 #[test]
-fn a_mistake_comes_with_what_we_know_of_it() {
+fn an_error_message_has_additional_help() {
     let Some((_, ours)) = worlds() else { return };
     ours.reset(&LINKS);
     for (line, hint) in [
@@ -122,6 +122,6 @@ fn without_a_daemon_the_command_says_how_to_start_one() {
         assert!(said.err.starts_with("umacvlan: no daemon listens on "), "{said:?}");
         assert!(said.err.contains("umacvlan daemon"), "{said:?}");
     }
-    // What is wrong with the words is told all the same.
+    // Errors in the arguments are reported all the same.
     assert_eq!(ours.run("link set m1 frob").status, Some(255));
 }

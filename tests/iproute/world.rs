@@ -1,4 +1,4 @@
-//! Two worlds that differ in nothing but who makes the links.
+//! Two networks that differ only in the program that makes the links.
 
 use std::fs;
 use std::io::Write;
@@ -12,8 +12,8 @@ use umacvlan_testkit::{Daemon, Machine, netns_path, root_or_skip, skip};
 /// The command under test.
 pub(crate) const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
 
-/// Both worlds, or nothing, said on standard error, where there is no `ip` or no kernel macvlan to
-/// compare with.
+/// Returns both worlds, or `None` where there is no `ip` or no kernel macvlan to compare with;
+/// standard error says so.
 pub(crate) fn worlds() -> Option<(World, World)> {
     if !root_or_skip() {
         return None;
@@ -41,7 +41,7 @@ pub(crate) struct World {
     red: Netns,
 }
 
-/// What a command has said, and how it ended.
+/// The output and the exit status of a command.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) out: String,
@@ -82,7 +82,7 @@ impl World {
         }
         if with_daemon {
             let mut command = world.machine.command("", &[]);
-            // Nobody reads the log.
+            // Nothing reads the log.
             command.stderr(Stdio::null());
             world.daemon = Some(world.machine.start_command(command));
         }
@@ -101,7 +101,7 @@ impl World {
 
     /// The same with lines to read.
     pub(crate) fn batch(&self, line: &str, lines: &str) -> Said {
-        // After -n ip takes the names of namespaces only, and these have none.
+        // `ip -n` accepts only namespaces with a name, and these have none.
         let (netns, line) = match line.split_once("-n {red} ") {
             Some(("", line)) if self.daemon.is_none() => (&self.red, line),
             _ => (&self.machine.netns, line),
@@ -118,7 +118,7 @@ impl World {
 
     fn input(&self, mut child: Child, input: &str) -> Said {
         let mut stdin = child.stdin.take().unwrap();
-        // It may have seen enough before it has read all.
+        // The command may end before it has read all of its input.
         let _ = stdin.write_all(self.placed(input).as_bytes());
         drop(stdin);
         let output = child.wait_with_output().unwrap();
@@ -152,7 +152,8 @@ impl World {
             .replace(&netns_path(&self.red), "{red}")
     }
 
-    /// Sends so many frames to everybody, from an interface that gets an address of `net`.
+    /// Sends this many frames to the broadcast address, from an interface that gets an address of
+    /// `net`.
     pub(crate) fn broadcast(&self, name: &str, net: &str, count: usize) {
         let address = format!("ip address add {net}.1/24 broadcast {net}.255 dev {name}");
         assert!(self.shell(&address).ok());
@@ -179,7 +180,7 @@ impl World {
         assert!(made.ok(), "{made:?}");
     }
 
-    /// All links in both namespaces, with where each is.
+    /// All links in both namespaces, each with its namespace.
     pub(crate) fn everything(&self) -> Vec<(&'static str, Value)> {
         let mut all = Vec::new();
         for place in ["{home}", "{red}"] {

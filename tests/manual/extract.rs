@@ -3,23 +3,23 @@
 /// One command as a reader would type it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// Where it stands, from 1.
+    /// Line number, from 1.
     pub(crate) number: usize,
-    /// Continuation lines are joined to it.
+    /// The command, with continuation lines joined.
     pub(crate) text: String,
 }
 
-/// The commands below one heading: what the earlier ones have made, the later ones use.
+/// The commands below one heading. Later commands use the results of earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) title: String,
     pub(crate) lines: Vec<Line>,
 }
 
-/// Said before an example of a man page that is to be run.
+/// Marks an example of a man page that is to be run.
 const SHELL: &str = ".\\\" shell";
 
-/// The commands of a file, by the kind of file that its name tells.
+/// The commands of a file, whose format follows from its name.
 pub(crate) fn sections(name: &str, text: &str) -> Vec<Section> {
     let mut sections = match name.ends_with(".md") {
         true => markdown(text),
@@ -29,7 +29,7 @@ pub(crate) fn sections(name: &str, text: &str) -> Vec<Section> {
     sections
 }
 
-/// Numbers of lines that look like commands of ours, in examples that nobody marked.
+/// Numbers of lines that look like umacvlan commands in unmarked examples.
 pub(crate) fn unmarked(text: &str) -> Vec<usize> {
     let (mut inside, mut marked) = (false, false);
     let mut found = Vec::new();

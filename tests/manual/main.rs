@@ -1,8 +1,9 @@
-//! Every command of README.md and the man pages is run, as it stands there; and what the
-//! documentation says of the repository itself is compared with it (`structure`).
+//! Runs every command of README.md and the man pages as printed, and compares statements of the
+//! documentation about the repository with it (`structure`).
 //!
-//! A section of a document is one world: a private machine with NICs that may be parents, a daemon
-//! where it belongs, and nothing else. What cannot be run in it is in [`ELSEWHERE`], with the reason.
+//! Each section of a document runs on a machine of its own: a private one with NICs that may be
+//! parents, and a daemon where the section needs it. Commands that cannot run there are listed in
+//! [`ELSEWHERE`], with the reason.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod extract;
@@ -21,7 +22,7 @@ use extract::{Section, sections, unmarked};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
 
-/// What begins like this is not run here.
+/// Prefixes of commands that are not run here.
 const ELSEWHERE: [(&str, &str); 4] = [
     ("apt install ", "changes the machine; tests/cli/package.rs looks into the package"),
     ("docker ", "tests/docker runs such commands, with a dockerd of its own"),
@@ -66,7 +67,7 @@ fn the_manual_has_every_command_and_option() {
         let text = help(&[command]);
         let options = text.split_whitespace().filter(|word| word.starts_with("--"));
         for option in options.map(|word| word.trim_end_matches(['.', ',', ')', ']'])) {
-            // What may be left out stands behind a bracket.
+            // Brackets enclose optional parts.
             let option = option.split('[').next().unwrap_or(option);
             let known = ["--help", "--version"].contains(&option) || page.contains(option);
             assert!(known, "{command} {option}");
@@ -122,7 +123,7 @@ fn run_section(name: &str, section: &Section) {
     assert!(output.status.success(), "{name}, {title}:\n{said}\n{complained}");
 }
 
-/// The commands of a section for the shell of its world, each told before it is run.
+/// The commands of a section for the shell of its machine, each printed before it is run.
 fn script(name: &str, section: &Section) -> String {
     let mut script = format!(". {ROOT}/tests/manual/world.sh\n");
     let texts = || section.lines.iter().map(|line| line.text.trim());

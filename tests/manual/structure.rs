@@ -66,10 +66,10 @@ fn no_source_file_is_too_long_to_read() {
 }
 
 #[test]
-fn no_crate_is_too_large_to_know() {
+fn no_crate_is_too_large() {
     for entry in fs::read_dir(Path::new(ROOT).join("crates")).unwrap() {
         let folder = entry.unwrap().path();
-        // The sources of the root package have no Cargo.toml beside them.
+        // The sources of the root package have no Cargo.toml in their folder.
         let is_crate = folder.join("Cargo.toml").exists();
         let folder = if is_crate { folder.join("src") } else { folder };
         let size: usize = sources(&folder).iter().map(|file| lines(file)).sum();
@@ -144,7 +144,7 @@ fn link_exists(page: &str, target: &str) -> bool {
     Path::new(ROOT).join(folder).join(target).exists()
 }
 
-/// Whether `path` is in this repository. A `*` in a name stands for any characters.
+/// True if `path` exists in this repository. A `*` in a name stands for any characters.
 fn path_exists(path: &str) -> bool {
     let must_be_folder = path.ends_with('/');
     let mut found = vec![PathBuf::from(ROOT)];
@@ -165,7 +165,7 @@ fn path_exists(path: &str) -> bool {
     found.iter().any(|path| path.is_dir() || !must_be_folder)
 }
 
-/// What each crate uses, by the names of their folders below `crates`.
+/// The dependencies of each crate, by folder names below `crates`.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The folder of the sources of the root package, which may use every crate.

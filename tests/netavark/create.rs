@@ -1,5 +1,4 @@
-//! Networks as Podman has them looked at, and what the plugin says of itself. No privilege is
-//! needed for that.
+//! Checks of network definitions, and the plugin's description of itself. Neither needs privileges.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -13,12 +12,12 @@ fn netavark(verb: &str, input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_umacvlan"));
     command.args(["netavark", verb]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    // One that needs no input does not read.
+    // The plugin does not read its input if the subcommand needs none.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
-/// Has a network looked at.
+/// Has the plugin check a network.
 fn create(more: &Value) -> Output {
     let mut network = json!({
         "name": "lan",
@@ -33,7 +32,7 @@ fn create(more: &Value) -> Output {
 }
 
 #[test]
-fn a_network_comes_back_with_its_name_and_what_was_left_out() {
+fn create_returns_the_network_with_defaults_filled_in() {
     let output = create(&json!({
         "subnets": [{"subnet": "192.0.2.0/24", "gateway": "192.0.2.1"}],
         "options": {"parent": "lo", "mode": "private"},
@@ -56,7 +55,7 @@ fn a_network_comes_back_with_its_name_and_what_was_left_out() {
 }
 
 #[test]
-fn a_network_that_cannot_be_had_is_refused_before_it_is_written_down() {
+fn create_refuses_an_unusable_network() {
     for (more, complaint) in [
         (json!({"options": {"parent": "nowhere0"}}), "parent interface nowhere0 does not exist"),
         (json!({"options": {"isolate": "true"}}), "unsupported network option \"isolate\""),

@@ -1,4 +1,4 @@
-//! What cannot be had is refused, and nothing of it is left.
+//! A failed request leaves nothing behind.
 
 use serde_json::{Value, json};
 use umacvlan_testkit::root_or_skip;
@@ -6,7 +6,7 @@ use umacvlan_testkit::root_or_skip;
 use crate::podman::{Container, Podman, request, text};
 
 #[test]
-fn what_cannot_be_had_is_refused_and_leaves_nothing() {
+fn a_refused_setup_leaves_nothing_behind() {
     if !root_or_skip() {
         return;
     }
@@ -31,7 +31,7 @@ fn what_cannot_be_had_is_refused_and_leaves_nothing() {
         (one, Value::Null, json!({"static_mac": "01:00:5e:00:00:01"}), "eth0"),
         (one, Value::Null, json!({"interface_name": ""}), "no name for the interface"),
         (one, Value::Null, json!({"interface_name": "sixteen-letters-"}), "sixteen-letters-"),
-        // These two only when the link is there already.
+        // These two fail only when the link exists already.
         (one, json!({"routes": [route("10.7.0.1")]}), Value::Null, "10.9.0.0/16"),
         (
             one,
@@ -49,7 +49,7 @@ fn what_cannot_be_had_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn an_interface_that_a_container_has_already_stays_as_it_is() {
+fn an_existing_interface_of_the_container_is_not_touched() {
     if !root_or_skip() {
         return;
     }
@@ -60,7 +60,7 @@ fn an_interface_that_a_container_has_already_stays_as_it_is() {
     let error = podman.setup_refused(&container, &request);
     assert!(error.contains("eth0"), "{error}");
     podman.has_nothing();
-    // Nor does taking back what never was touch it.
+    // Nor is it touched by the teardown of a link that never existed.
     podman.teardown(&container, &request);
     assert_eq!(
         container.link("eth0").map(|link| (link.index, link.mac)),
@@ -70,7 +70,7 @@ fn an_interface_that_a_container_has_already_stays_as_it_is() {
 }
 
 #[test]
-fn routes_through_other_interfaces_are_taken_back_when_one_of_them_cannot_be_had() {
+fn added_routes_are_removed_when_one_of_them_fails() {
     if !root_or_skip() {
         return;
     }
@@ -99,7 +99,7 @@ fn without_a_daemon_nothing_is_set_up_and_everything_is_taken_down() {
     assert!(error.contains("no daemon listens on"), "{error}");
     podman.teardown(&container, &request);
     assert_eq!(container.interfaces(), ["lo"]);
-    // One that is not ours stays.
+    // A link that is not umacvlan's stays.
     other.add_other("eth0", "10.91.0.10/24");
     podman.teardown(&other, &request);
     assert!(other.link("eth0").is_some());
@@ -126,7 +126,7 @@ fn a_container_whose_namespace_is_gone_is_taken_down_all_the_same() {
 }
 
 #[test]
-fn what_is_no_request_is_refused_in_json() {
+fn an_invalid_request_is_refused_in_json() {
     if !root_or_skip() {
         return;
     }

@@ -1,6 +1,6 @@
-//! The plugin of netavark, driven as netavark drives it: one process for each request, JSON on
-//! standard input and output, a namespace by its path. The cases are those of netavark's own tests
-//! of macvlan, and what only a daemon brings along.
+//! The netavark plugin, called as netavark calls it: one process for each request, JSON on standard
+//! input and output, the namespace as a path. The cases follow netavark's own macvlan tests, with
+//! further ones for the daemon.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod create;

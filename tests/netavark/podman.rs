@@ -1,4 +1,4 @@
-//! [`Podman`]: what it and netavark do between a user and the plugin.
+//! [`Podman`]: plays the part of Podman and netavark towards the plugin.
 
 use std::fs::File;
 use std::io::Write;
@@ -46,12 +46,12 @@ impl Podman {
         command.args(words).env("UMACVLAN_SOCKET", self.machine.file("socket"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.machine.netns.run(|| command.spawn()).unwrap().unwrap();
-        // One that refuses its words does not read.
+        // The plugin does not read its input if it refuses the arguments.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     }
 
-    /// Calls it for a success, and returns its answer: null if it says nothing.
+    /// Calls the plugin, which must succeed, and returns its answer: null if it prints nothing.
     pub(crate) fn ok(&self, words: &[&str], input: &Value) -> Value {
         let output = self.call(words, &input.to_string());
         let said = text(&output.stdout);
@@ -59,7 +59,7 @@ impl Podman {
         if said.is_empty() { Value::Null } else { serde_json::from_str(&said).expect(&said) }
     }
 
-    /// Calls it for a refusal, and returns its words.
+    /// Calls the plugin, which must fail, and returns its error message.
     pub(crate) fn refused(&self, words: &[&str], input: &str) -> String {
         error(&self.call(words, input))
     }
@@ -99,12 +99,12 @@ impl Container {
         self.rtnl.link(name).unwrap()
     }
 
-    /// The names of its interfaces.
+    /// The names of the container's interfaces.
     pub(crate) fn interfaces(&mut self) -> Vec<String> {
         self.rtnl.links().unwrap().into_iter().map(|link| link.name).collect()
     }
 
-    /// The addresses of an interface, but for those that IPv6 makes itself.
+    /// The addresses of an interface, except for IPv6 link-local ones.
     pub(crate) fn addresses(&mut self, name: &str) -> Vec<String> {
         let index = self.link(name).unwrap().index;
         let all = self.rtnl.addresses().unwrap().into_iter();
@@ -112,7 +112,8 @@ impl Container {
         own.map(|at| at.to_string()).filter(|at| !at.starts_with("fe80:")).collect()
     }
 
-    /// The routes of its main table with a next hop: `DESTINATION via NEXT-HOP metric N`.
+    /// The routes of the container's main table with a next hop: `DESTINATION via NEXT-HOP metric
+    /// N`.
     pub(crate) fn routes(&mut self) -> Vec<String> {
         let all = self.rtnl.routes().unwrap().into_iter();
         let main = all.filter(|route| route.table == Route::MAIN_TABLE);
@@ -122,7 +123,7 @@ impl Container {
         shown.collect()
     }
 
-    /// Gives it an interface of that name with an address, which is no link of ours.
+    /// Gives the container an interface of that name with an address. It is not a umacvlan link.
     pub(crate) fn add_other(&mut self, name: &str, address: &str) {
         self.rtnl.add_veth(name, "far", None).unwrap();
         let address: IpPrefix = address.parse().unwrap();
@@ -134,7 +135,7 @@ impl Container {
         self.rtnl.add_address(index, address.ip(), address.prefix_len()).unwrap();
     }
 
-    /// Its setting of `/proc/sys/net`.
+    /// A setting below `/proc/sys/net` of the container.
     pub(crate) fn sysctl(&self, name: &str) -> String {
         let file = PathBuf::from("/proc/sys/net").join(name);
         // The files show the namespace of the thread that opens them.
@@ -143,8 +144,8 @@ impl Container {
     }
 }
 
-/// What netavark sends for a container with these addresses, in a network with one subnet; `network`
-/// and `container` are what is different.
+/// The request that netavark sends for a container with these addresses, in a network with one
+/// subnet. `network` and `container` override fields.
 pub(crate) fn request(ips: &[&str], network: Value, container: Value) -> Value {
     let mut request = json!({
         "container_id": "someID",
@@ -170,7 +171,7 @@ pub(crate) fn request(ips: &[&str], network: Value, container: Value) -> Value {
     request
 }
 
-/// The words of a refusal.
+/// The error message of a refused request.
 pub(crate) fn error(output: &Output) -> String {
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said} {}", text(&output.stderr));

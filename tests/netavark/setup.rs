@@ -1,4 +1,5 @@
-//! Containers get what they ask for, and give it back.
+//! Setup gives a container the requested interface, addresses and routes, and teardown removes
+//! them.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -36,7 +37,7 @@ fn a_container_gets_a_link_with_address_and_route_and_gives_it_back() {
     let [shown] = podman.daemon.links().try_into().unwrap();
     assert_eq!(shown["linkinfo"]["info_data"]["mode"], "bridge");
 
-    // Another daemon knows whose it is.
+    // A second daemon knows the owner of the link.
     podman.restart_daemon();
     podman.teardown(&container, &request);
     assert_eq!(container.interfaces(), ["lo"]);
@@ -45,7 +46,7 @@ fn a_container_gets_a_link_with_address_and_route_and_gives_it_back() {
 }
 
 #[test]
-fn static_routes_are_there_and_go_with_the_link_whichever_way_they_lead() {
+fn static_routes_are_added_and_go_with_the_link() {
     if !root_or_skip() {
         return;
     }
@@ -127,7 +128,7 @@ fn mtu_metric_and_mac_address_are_as_asked_for() {
 }
 
 #[test]
-fn every_mode_can_be_had() {
+fn every_mode_works() {
     if !root_or_skip() {
         return;
     }
@@ -150,7 +151,7 @@ fn every_mode_can_be_had() {
 }
 
 #[test]
-fn without_ipam_there_is_a_link_and_nothing_more() {
+fn without_ipam_a_link_has_no_addresses() {
     if !root_or_skip() {
         return;
     }
@@ -205,7 +206,7 @@ fn the_host_may_have_an_interface_of_the_same_name() {
 }
 
 #[test]
-fn without_a_parent_that_of_the_default_route_is_taken() {
+fn without_a_parent_the_interface_of_the_default_route_is_used() {
     if !root_or_skip() {
         return;
     }
@@ -253,7 +254,7 @@ fn containers_of_a_bridge_reach_each_other_and_private_ones_do_not() {
             assert_eq!(heard, "here");
             served.join().unwrap();
         } else {
-            // Nobody answers for the address, and the kernel says so after one question.
+            // No host has the address, so the kernel reports it unreachable after one request.
             set_sysctl(&client.netns, "ipv4/neigh/eth0/mcast_solicit", "1").unwrap();
             let connected = client.netns.run(|| TcpStream::connect_timeout(&at, LIMIT)).unwrap();
             let error = connected.unwrap_err();
@@ -265,7 +266,7 @@ fn containers_of_a_bridge_reach_each_other_and_private_ones_do_not() {
 }
 
 #[test]
-fn published_ports_are_ignored_and_that_is_said() {
+fn published_ports_are_ignored_with_a_warning() {
     if !root_or_skip() {
         return;
     }

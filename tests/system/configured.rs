@@ -65,12 +65,12 @@ fn a_file_is_applied_at_the_start_and_a_second_start_changes_nothing() {
 }
 
 #[test]
-fn a_reload_does_what_changed_and_leaves_alone_what_did_not() {
+fn a_reload_applies_changed_entries_only() {
     if !root_or_skip() {
         return;
     }
     let mut sandbox = configured();
-    // The entry of mac1 stays as it is, so what its user did to it stays, too.
+    // The entry of mac1 is unchanged, so changes by its user stay, too.
     sandbox.script("ip -n net1 link set mac1 down\nip -n net1 link set mac1 name eth0 mtu 1300 up");
     let changed = FIRST.replace("02:00:00:00:00:02\"", "02:00:00:00:00:02\"\nmtu = 1400");
     sandbox.file(FILE, &format!("{changed}\n[link.mac3]\nparent = \"p0\"\nmode = \"vepa\"\n"));
@@ -82,7 +82,7 @@ fn a_reload_does_what_changed_and_leaves_alone_what_did_not() {
     let wanted = ["eth0 bridge 1300 net1", "mac2 bridge 1400 net2", "mac3 vepa 1500 -"];
     assert_eq!(links(&mut sandbox), wanted);
 
-    // By a signal, and with a link less.
+    // Reload by a signal, with a link less.
     sandbox.file(FILE, &changed);
     sandbox.ok("kill -HUP $(cat /run/pid)");
     sandbox.ok("until [ $(umacvlan -br link show | wc -l) = 2 ]; do :; done");
@@ -111,7 +111,7 @@ fn a_reload_that_fails_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn what_runs_is_saved_as_a_file_that_makes_it_again() {
+fn a_saved_configuration_makes_the_same_links_again() {
     if !root_or_skip() {
         return;
     }
@@ -125,7 +125,7 @@ fn what_runs_is_saved_as_a_file_that_makes_it_again() {
     );
     let before = links(&mut sandbox);
     sandbox.end_daemon("KILL");
-    // As after a boot: no links, no state.
+    // The same as after a boot: no links, no state.
     sandbox.script(
         "ip link del mac3
          ip -n net1 link del mac1
@@ -139,7 +139,7 @@ fn what_runs_is_saved_as_a_file_that_makes_it_again() {
 }
 
 #[test]
-fn what_is_logged_is_changed_while_the_daemon_runs() {
+fn the_log_filter_is_changed_while_the_daemon_runs() {
     if !root_or_skip() {
         return;
     }

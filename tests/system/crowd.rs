@@ -38,7 +38,7 @@ fn a_thousand_links_are_made_and_removed_in_one_batch_each() {
     let removed = begun.elapsed();
     assert_eq!(sandbox.ok("umacvlan -br link show | wc -l").trim(), "2");
     sandbox.ok("ip netns exec net1 ping -q -c 3 -i 0.2 -W 2 10.0.0.12");
-    // Not eprintln: the test harness would keep that to itself.
+    // Not eprintln: the test harness captures its output.
     let _ = writeln!(
         io::stderr(),
         "{COUNT} links: made in {made:.1?}, removed in {removed:.1?}, {} KB of the daemon's memory each",

@@ -5,7 +5,7 @@ use umacvlan_testkit::root_or_skip;
 use crate::stream::Stream;
 use crate::{machine, shown};
 
-/// How often the daemon is killed: what was promised.
+/// Number of times that the daemon is killed.
 const TIMES: usize = 20;
 
 #[test]
@@ -31,7 +31,7 @@ fn a_connection_outlives_twenty_daemons() {
 }
 
 #[test]
-fn what_users_changed_while_no_daemon_ran_is_found_and_kept() {
+fn user_changes_while_no_daemon_runs_are_kept() {
     if !root_or_skip() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The parent goes, and a namespace goes.
+//! The parent or a namespace disappears.
 
 use umacvlan_testkit::root_or_skip;
 

@@ -1,6 +1,6 @@
-//! `umacvlan` as a whole on a machine of its own: the tutorials that macvlan is learnt from, and what
-//! goes wrong around a daemon. After each fault `umacvlan link show` shows what was wished for, and
-//! what had nothing to do with it has noticed nothing.
+//! `umacvlan` as a whole on a machine of its own: macvlan tutorials, and faults around a daemon.
+//! After each fault `umacvlan link show` shows the desired state, and links that the fault does not
+//! concern are unaffected.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod configured;
@@ -32,12 +32,12 @@ fn machine() -> Sandbox {
     sandbox
 }
 
-/// Everything that `link show` says of all links and that lasts.
+/// The lasting part of the output of `link show` for all links.
 fn shown(sandbox: &mut Sandbox) -> Vec<serde_json::Value> {
     let text = sandbox.ok("umacvlan -j -d link show");
     let mut links: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
     for link in &mut links {
-        // What was measured, not wished.
+        // Measured, not configured.
         link["umacvlan"] = serde_json::json!({
             "id": link["umacvlan"]["id"], "netns": link["umacvlan"]["netns"],
         });

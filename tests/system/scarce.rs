@@ -1,4 +1,4 @@
-//! Descriptors and disk run out.
+//! A daemon that runs out of descriptors or disk space.
 
 use umacvlan_testkit::root_or_skip;
 

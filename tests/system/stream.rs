@@ -1,4 +1,4 @@
-//! A TCP connection between two namespaces that carries numbered bytes for as long as it is let.
+//! A TCP connection between two namespaces that carries numbered bytes until it is stopped.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use umacvlan_sys::netns::Netns;
 
-/// How long the connection may stand still before the test has failed.
+/// Limit of a pause in the connection.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection under load.
@@ -21,7 +21,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// From one namespace to an address in another.
+    /// Connects from one namespace to an address in another.
     pub(crate) fn open(from: &Netns, to: &Netns, address: &str) -> Self {
         let address: SocketAddr = format!("{address}:5001").parse().unwrap();
         let listener = to.run(|| TcpListener::bind(address)).unwrap().unwrap();
@@ -37,9 +37,9 @@ impl Stream {
         }
     }
 
-    /// Waits until more has arrived than had when this was called.
+    /// Waits until more bytes have arrived than before this call.
     pub(crate) fn advance(&self) {
-        // Two windows more than now, so that what was under way already does not count.
+        // Two windows more, so that bytes already under way do not count.
         let wanted = self.arrived.load(Ordering::Acquire) + 8 * 1024 * 1024;
         let begun = std::time::Instant::now();
         while self.arrived.load(Ordering::Acquire) < wanted {
@@ -49,7 +49,7 @@ impl Stream {
         }
     }
 
-    /// Ends the connection. Everything that was sent has arrived, as it was sent.
+    /// Ends the connection, and asserts that all bytes have arrived unchanged.
     pub(crate) fn close(self) {
         self.stop.store(true, Ordering::Release);
         assert_eq!(self.sender.join().unwrap(), self.receiver.join().unwrap());

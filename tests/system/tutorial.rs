@@ -1,10 +1,10 @@
-//! The tutorials that macvlan is learnt from, with `umacvlan` in place of `ip` where a link is made
-//! or shown, and with plain `ip` and `ping` everywhere else. Each also runs with `ip` throughout,
-//! so what a reader of the tutorial would see is compared, not remembered.
+//! macvlan tutorials, with `umacvlan` in place of `ip` where a link is made or shown, and plain
+//! `ip` and `ping` everywhere else. Each also runs with `ip` throughout, so the output is compared
+//! with the one a reader of the tutorial sees.
 
 use umacvlan_testkit::{Sandbox, root_or_skip};
 
-/// Who makes the links.
+/// The tool that makes the links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tool {
     Ip,
@@ -23,8 +23,8 @@ impl Tool {
     }
 }
 
-/// A machine with the NIC `enp0s8`, cabled to a switch that is 10.0.0.1; a daemon if ours is to
-/// make the links.
+/// A machine with the NIC `enp0s8`, connected to a switch with the address 10.0.0.1, and a daemon
+/// if `umacvlan` makes the links.
 fn machine(tool: Tool) -> Sandbox {
     let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
     sandbox.script(
@@ -51,11 +51,11 @@ fn follow(sandbox: &mut Sandbox, tool: Tool, lines: &str) {
 /// Whether a ping from a namespace (`""`: the machine itself) is answered.
 fn pings(sandbox: &mut Sandbox, from: &str, to: &str) -> bool {
     let enter = if from.is_empty() { String::new() } else { format!("ip netns exec {from} ") };
-    // Three, because the first may be lost while a neighbour is looked for on a busy machine.
+    // Three attempts, because the first may be lost during neighbour discovery on a busy machine.
     sandbox.run(&format!("{enter}ping -q -c 3 -i 0.2 -W 1 {to}")).status == 0
 }
 
-/// What the tutorial of a mode has its reader try: who is reached.
+/// The pings that the tutorial of a mode tries, and whether they are answered.
 #[derive(Debug, PartialEq, Eq)]
 struct Reached {
     sibling: bool,
@@ -149,7 +149,7 @@ fn one_passthru_link_has_the_parent_s_address_and_a_second_is_refused() {
 }
 
 #[test]
-fn a_source_link_hears_the_stations_on_its_list_and_no_other() {
+fn a_source_link_receives_from_listed_addresses_only() {
     if !root_or_skip() {
         return;
     }
@@ -168,7 +168,7 @@ fn a_source_link_hears_the_stations_on_its_list_and_no_other() {
               ip netns exec net1 ip link set eth0 up",
         );
         assert!(!pings(&mut sandbox, "net1", "10.0.0.1"), "{tool:?}");
-        // The kernel's tool has to go where the link is; ours finds it.
+        // The kernel's tool has to enter the link's namespace; `umacvlan` finds the link itself.
         let place = if tool == Tool::Ip { "ip -n net1 link" } else { "umacvlan -n net1 link" };
         sandbox.ok(&format!("{place} set eth0 type macvlan macaddr add {switch}"));
         assert!(pings(&mut sandbox, "net1", "10.0.0.1"), "{tool:?}");

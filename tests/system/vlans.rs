@@ -1,13 +1,14 @@
-//! Links on VLANs of an interface, on a kernel that knows no VLANs: at the other end of the cable
-//! another daemon does the same.
+//! Links on VLANs of an interface, on a kernel that knows no VLANs. Another daemon at the far end
+//! of the wire does the same.
 
 use umacvlan_testkit::{Sandbox, root_or_skip};
 
 /// The VLANs of the test; the same addresses are used in each.
 const VLANS: [&str; 3] = ["10", "20", "10.20"];
 
-/// A machine with `eth0`, cabled to `sw0` of another one, which is the namespace `far`. There is a
-/// link in each VLAN on either side: 10.0.0.1 here in `nVLAN`, and 10.0.0.2 there in `fVLAN`.
+/// A machine with `eth0`, connected to `sw0` in the namespace `far`, which stands for a second
+/// machine. There is a link in each VLAN on either side: 10.0.0.1 here in `nVLAN`, and 10.0.0.2
+/// there in `fVLAN`.
 fn machine() -> Sandbox {
     let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
     sandbox.script(
@@ -15,7 +16,7 @@ fn machine() -> Sandbox {
          ip link add eth0 up type veth peer name sw0 netns far
          ip -n far link set sw0 up",
     );
-    // Its files are beside those of the other one.
+    // Its files are beside those of the first daemon.
     sandbox
         .ok("ip netns exec far umacvlan daemon --socket /run/far/socket --state /run/far/state \
          >/run/far.log 2>&1 & while [ ! -S /run/far/socket ]; do sleep 0.01; done");
@@ -36,7 +37,7 @@ fn machine() -> Sandbox {
 }
 
 fn pings(sandbox: &mut Sandbox, from: &str, to: &str) -> bool {
-    // Several, because the first may be lost while a neighbour is looked for on a busy machine.
+    // Several attempts, because the first may be lost during neighbour discovery on a busy machine.
     sandbox.run(&format!("ip netns exec {from} ping -q -c 3 -i 0.2 -W 1 {to}")).status == 0
 }
 
@@ -49,7 +50,7 @@ fn links_on_vlans_reach_their_own_network_and_no_other() {
     for vlan in VLANS {
         assert!(pings(&mut sandbox, &format!("n{vlan}"), "10.0.0.2"), "VLAN {vlan}");
     }
-    // Where the other end has nobody, nobody of another VLAN answers in his place.
+    // A host in another VLAN does not answer.
     sandbox.ok("ip -n f20 link set d20 down");
     for (vlan, answered) in [("10", true), ("20", false), ("10.20", true)] {
         assert_eq!(pings(&mut sandbox, &format!("n{vlan}"), "10.0.0.2"), answered, "VLAN {vlan}");
@@ -63,7 +64,7 @@ fn links_on_vlans_reach_their_own_network_and_no_other() {
         "umacvlan explain eth0.10 ingress dst=ff:ff:ff:ff:ff:ff src=02:00:00:00:00:99 type=arp",
     );
     assert!(explained.contains("c10"), "{explained}");
-    // No interface was made for any of it.
+    // No interface was made for the VLANs.
     assert_eq!(sandbox.run("ip link show eth0.10").status, 1);
 }
 
@@ -78,7 +79,7 @@ fn a_daemon_that_is_killed_finds_its_vlans_again() {
     for vlan in VLANS {
         assert!(pings(&mut sandbox, &format!("n{vlan}"), "10.0.0.2"), "VLAN {vlan}");
     }
-    // The interface comes later than the daemon, and everything is as it was.
+    // The interface appears later than the daemon, and everything works again.
     sandbox.end_daemon("TERM");
     sandbox.ok("ip link del eth0");
     sandbox.daemon("");
@@ -125,12 +126,12 @@ fn a_configuration_has_vlans_as_it_has_interfaces() {
             parent("eth0.20", "20", "documented"),
         ]
     );
-    // What is saved makes the same again.
+    // The saved configuration makes the same links again.
     assert_eq!(sandbox.ok("umacvlan config diff"), "");
 }
 
 #[test]
-fn what_names_no_vlan_is_refused_in_known_words() {
+fn an_invalid_vlan_name_is_refused() {
     if !root_or_skip() {
         return;
     }

@@ -1,4 +1,4 @@
-//! ARP and ICMP: who has it, and is it there.
+//! ARP and ICMP echo.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
@@ -19,7 +19,7 @@ fn neighbours_are_found_by_arp_and_answer_echoes() {
             assert_echoes(from, to, 8000);
         }
         let status = world.status();
-        // One question to all each: nothing but ARP is flooded here.
+        // One ARP request each: nothing but ARP is flooded here.
         assert_eq!(stats(&status, "a0").flooded, 1, "of b");
         assert_eq!(stats(&status, "b0").flooded, 1, "of outside");
         assert_eq!(status.counters.wire.flooded, 1, "of a");
@@ -32,7 +32,7 @@ fn neighbours_are_found_by_arp_and_answer_echoes() {
 /// Sends an echo request with this many bytes and waits for them to come back.
 pub(crate) fn assert_echoes(from: &Station, to: &Station, length: usize) {
     let socket = from.socket(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
-    // A raw socket too sends to addresses, and receives with the IP header before the rest.
+    // A raw socket also sends to addresses, and receives with the IP header in front.
     let socket = UdpSocket::from(socket);
     let mut request = vec![8, 0, 0, 0, 0x12, 0x34, 0, 1];
     request.extend(noise(length as u64, length));

@@ -1,4 +1,4 @@
-//! Jumbo frames, and what becomes of them when the parent's MTU shrinks.
+//! Jumbo frames, also when the parent's MTU shrinks.
 
 use std::net::UdpSocket;
 use umacvlan_core::options::Backend;
@@ -11,13 +11,13 @@ const JUMBO: usize = 8900;
 const JUMBO_FRAME: u64 = 8900 + 8 + 20 + 14;
 
 #[test]
-fn jumbo_frames_pass_until_the_parent_takes_no_more() {
+fn jumbo_frames_pass_until_the_parents_mtu_shrinks() {
     pass_until(Backend::AfPacket);
 }
 
 #[cfg(feature = "af-xdp")]
 #[test]
-fn jumbo_frames_pass_by_af_xdp_until_the_parent_takes_no_more() {
+fn jumbo_frames_pass_by_af_xdp_until_the_parents_mtu_shrinks() {
     pass_until(Backend::AfXdp);
 }
 
@@ -32,7 +32,7 @@ fn pass_until(backend: Backend) {
         }
         let after = world.status();
         let sent = stats(&after, "a0").received.bytes - stats(&before, "a0").received.bytes;
-        // And two questions for a neighbour.
+        // Two ARP requests are counted as well.
         assert_eq!(sent, 2 * JUMBO_FRAME + 2 * 42);
 
         world.host.set_mtu(4000);
@@ -48,7 +48,7 @@ fn pass_until(backend: Backend) {
     });
 }
 
-/// Sends a datagram that no one may fragment, and waits for it, or returns the error number.
+/// Sends a datagram that must not be fragmented and waits for it, or returns the errno.
 fn try_send(from: &Station, to: &Station, length: usize) -> Result<(), i32> {
     let (sender, receiver): (UdpSocket, _) = (from.udp(0), to.udp(4000));
     set_option(&sender, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO);

@@ -1,5 +1,5 @@
-//! What real network stacks say to each other through the engine: every protocol that depends on
-//! more than an address, by each of the two ways to read and write a TAP.
+//! Real network stacks communicate through the engine: every protocol that depends on more than
+//! addresses, with both ways to read and write a TAP.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod icmp;

@@ -78,7 +78,7 @@ fn a_group_passes_from_joining_to_leaving() {
         let seen = Packets::open(&mut world.a);
         let passed = |world: &mut World, mark| group_passes(world, &seen, mark);
         assert!(!passed(world, 1), "before anybody joins");
-        // With another member the group's frames are flooded, and the filter alone holds them.
+        // With a second member the group's frames are flooded, and only the filter holds them back.
         let other = world.b.udp_v6(PORT);
         let scope_of_b = world.b.link().index;
         other.join_multicast_v6(&GROUP_V6, scope_of_b).unwrap();
@@ -98,8 +98,8 @@ fn a_group_passes_from_joining_to_leaving() {
     });
 }
 
-/// Sends a datagram for the group from outside, and one more for everybody: whether `a` sees the
-/// first before it sees the second.
+/// Sends a datagram for the group and then a broadcast from outside. Returns whether `a` received
+/// the first before the second.
 fn group_passes(world: &mut World, seen: &Packets, mark: u8) -> bool {
     let scope = world.outside.link().index;
     let sender = world.outside.udp_v6(0);

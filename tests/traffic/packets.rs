@@ -28,8 +28,8 @@ impl Packets {
         Self { socket, before: 0 }
     }
 
-    /// With a virtio_net header before each frame, in both directions, as the kernel has it:
-    /// its `csum_start` does not count the tag that was taken off.
+    /// Frames are read and written with a virtio_net header, in the kernel's form: its `csum_start`
+    /// does not count the tag that was taken off.
     pub(crate) fn open_unfinished(station: &mut Station) -> Self {
         let packets = Self::open(station);
         set_option(&packets.socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1);
@@ -40,7 +40,7 @@ impl Packets {
         assert_eq!(self.socket.send(frame).unwrap(), frame.len());
     }
 
-    /// All frames that have come, up to the first that is `wanted`.
+    /// All frames received up to the first that is `wanted`.
     pub(crate) fn until(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         loop {
@@ -61,7 +61,7 @@ impl Packets {
             return frame;
         };
         if status & TP_STATUS_VLAN_VALID != 0 {
-            // The kernel takes the outer tag off before anybody sees the frame.
+            // The kernel takes the outer tag off before a socket sees the frame.
             let tag = [tpid.to_be_bytes(), tci.to_be_bytes()].concat();
             let at = self.before + 12;
             frame.splice(at..at, tag);

@@ -1,4 +1,4 @@
-//! Sockets of stations, and the options for which there is no safe function.
+//! Sockets of the stacks, and the options for which there is no safe function.
 #![allow(unsafe_code, reason = "three system calls that no dependency wraps")]
 
 use std::ffi::c_int;
@@ -50,7 +50,7 @@ pub(crate) fn receive(socket: &UdpSocket) -> Vec<u8> {
     buffer
 }
 
-/// Bytes that repeat nothing, different for each seed.
+/// A sequence of bytes without repetition, different for each seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut step = || {

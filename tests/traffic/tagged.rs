@@ -7,7 +7,7 @@ use crate::tcp::{assert_as, assert_whole, bulk, during};
 use crate::udp::send_at_once;
 use crate::world::{Plan, World, on_every_path};
 
-/// The same through either kind of parent.
+/// The same through a parent with one VLAN tag and one with two.
 fn in_each_vlan(plan: Plan, run: impl Fn(&mut World)) {
     for vlan in ["10", "10.20"] {
         on_every_path(Plan { vlan: Some(vlan), ..plan }, &run);
@@ -20,14 +20,14 @@ fn neighbours_in_a_vlan_answer_echoes_of_every_length() {
         for (from, to) in
             [(&world.a, &world.b), (&world.b, &world.outside), (&world.outside, &world.a)]
         {
-            // The longest that both have room for as one piece, and in several.
+            // The longest datagram that fits both in one fragment, and one that needs several.
             [56, 1464, 8000].into_iter().for_each(|length| assert_echoes(from, to, length));
         }
     });
 }
 
 #[test]
-fn bulk_through_a_vlan_travels_in_super_frames() {
+fn bulk_through_a_vlan_travels_in_gso_packets() {
     in_each_vlan(Plan::default(), |world| {
         let up = |world: &World| world.status().counters.wire.sent;
         let up = during(world, up, || bulk(&world.a, &world.outside));

@@ -1,4 +1,4 @@
-//! TCP in bulk: every byte arrives, and frames much longer than the MTU travel whole.
+//! TCP in bulk: every byte arrives, and GSO packets are not cut on the way.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,17 +10,17 @@ use umacvlan_testkit::LIMIT;
 use crate::sockets::{noise, set_feature};
 use crate::world::{Plan, Station, World, on_every_path, stats};
 
-/// How much is sent each way.
+/// Bytes in each direction.
 const BULK: usize = 4 << 20;
 
-/// The longest frame of an MTU of 1500.
+/// Bytes of the longest frame for an MTU of 1500.
 const LONGEST: u64 = 1514;
 
 /// linux/ethtool.h
 const ETHTOOL_STXCSUM: u32 = 0x17;
 
 #[test]
-fn bulk_between_siblings_travels_in_super_frames() {
+fn bulk_between_siblings_travels_in_gso_packets() {
     on_every_path(Plan::default(), |world| {
         for (from, to) in [(&world.a, &world.b), (&world.b, &world.a)] {
             let sent = |world: &World| stats(&world.status(), from.name).received;
@@ -31,7 +31,7 @@ fn bulk_between_siblings_travels_in_super_frames() {
 }
 
 #[test]
-fn bulk_to_and_from_outside_travels_in_super_frames() {
+fn bulk_to_and_from_outside_travels_in_gso_packets() {
     on_every_path(Plan::default(), |world| {
         let up = |world: &World| world.status().counters.wire.sent;
         let up = during(world, up, || bulk(&world.a, &world.outside));
@@ -45,8 +45,8 @@ fn bulk_to_and_from_outside_travels_in_super_frames() {
 #[test]
 fn bulk_arrives_where_the_wire_offloads_nothing() {
     on_every_path(Plan::default(), |world| {
-        // Without checksums there is no segmentation either: the stacks at both ends of the wire
-        // do both, the one behind the parent for frames that the engine has sent whole.
+        // Segmentation needs checksum offload, so the stacks at both ends of the wire do both in
+        // software. The stack behind the parent does so for frames that the engine sent whole.
         for end in [&world.outside, &world.host] {
             set_feature(end, ETHTOOL_STXCSUM, false);
         }
@@ -78,7 +78,7 @@ fn bulk_arrives_from_a_sub_that_offloads_nothing() {
     });
 }
 
-/// Sends [`BULK`] bytes by one connection, and asserts that the very same arrive.
+/// Sends [`BULK`] bytes over one connection, and asserts that they arrive unchanged.
 pub(crate) fn bulk(from: &Station, to: &Station) {
     let listen = || TcpListener::bind((to.ip, 0));
     let listener = to.netns.run(listen).unwrap().unwrap();
@@ -99,7 +99,7 @@ pub(crate) fn bulk(from: &Station, to: &Station) {
     assert!(reader.join().unwrap() == bytes, "other bytes have arrived");
 }
 
-/// What `counters` has counted while `run` ran.
+/// The increase of `counters` while `run` ran.
 pub(crate) fn during(
     world: &World,
     counters: impl Fn(&World) -> Counters,
@@ -111,7 +111,7 @@ pub(crate) fn during(
     Counters { frames: after.frames - before.frames, bytes: after.bytes - before.bytes }
 }
 
-/// Asserts that the frames were longer than one can be that has been cut, or that they were not.
+/// Asserts that frames were longer than any segment, or that they were not.
 pub(crate) fn assert_as(counted: Counters, whole: bool) {
     match whole {
         true => assert_whole(counted),
@@ -119,13 +119,13 @@ pub(crate) fn assert_as(counted: Counters, whole: bool) {
     }
 }
 
-/// Asserts that the frames were longer on average than four that had been cut.
+/// Asserts that frames were longer on average than four segments.
 pub(crate) fn assert_whole(counted: Counters) {
     let whole = counted.bytes > counted.frames * 4 * LONGEST;
-    assert!(whole, "no super-frames: {counted:?}");
+    assert!(whole, "no GSO packets: {counted:?}");
 }
 
-/// Asserts that the frames were on average no longer than one can be that has been cut.
+/// Asserts that frames were on average no longer than one segment.
 fn assert_cut(counted: Counters) {
     let cut = counted.bytes <= counted.frames * LONGEST;
     assert!(cut && counted.frames > 0, "not cut: {counted:?}");

@@ -1,4 +1,4 @@
-//! UDP: segmentation by the receiver's side, and the broadcasts that DHCP lives on.
+//! UDP: segmentation on the receiving side, and the broadcasts that DHCP needs.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
@@ -8,7 +8,7 @@ use crate::sockets::{noise, receive, set_option};
 use crate::tcp::{assert_as, during};
 use crate::world::{Plan, Station, World, on_every_path, stats};
 
-/// Bytes of a datagram, and how many are sent at once, the last of them shorter.
+/// Bytes of a datagram, and the number that is sent at once; the last one is shorter.
 const SEGMENT: usize = 1200;
 const SEGMENTS: usize = 40;
 
@@ -21,7 +21,7 @@ fn datagrams_sent_at_once_travel_whole_and_arrive_apart() {
             (&world.outside, &world.b, from_wire),
         ] {
             let (sender, receiver) = (from.udp(0), to.udp(4000));
-            // The first one asks for the neighbour.
+            // The first one triggers ARP or neighbour discovery.
             sender.send_to(b"hello", (to.ip, 4000)).unwrap();
             assert_eq!(receive(&receiver), b"hello");
             let sent = during(world, counters, || send_at_once(&sender, &receiver, to));
@@ -51,7 +51,7 @@ pub(crate) fn send_at_once(sender: &UdpSocket, receiver: &UdpSocket, to: &Statio
 }
 
 #[test]
-fn broadcasts_as_large_as_dhcp_makes_them_reach_everybody() {
+fn dhcp_sized_broadcasts_reach_every_stack() {
     // A client has no address yet.
     let plan = Plan { a_addressed: false, ..Plan::default() };
     on_every_path(plan, |world| {

@@ -1,10 +1,10 @@
-//! An external station, a parent and two bridge sub-interfaces, each with a stack of its own.
+//! An external host, a parent and two bridge sub-interfaces, each with a network stack of its own.
 //!
 //! ```text
 //!  outside            host                        a, b
 //!    w0 ------ p0 (the parent), engine - - - - a0, b0
 //! ```
-//! Nobody is told where anybody is: neighbours are found as they are in any network.
+//! No neighbour entries are configured: stacks find each other by ARP and neighbour discovery.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,21 +19,21 @@ use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::{LIMIT, LinkMonitor, root_or_skip, skip};
 
-/// How long counters, of which no event tells, are left alone before they are looked at again.
+/// Pause before counters are read again, because no event announces their changes.
 const LOOK: Duration = Duration::from_millis(20);
 
 const PARENT: &str = "p0";
 
-/// What is to be different about a world.
+/// Options of a world.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// The MTU of the wire, the parent and, by that, of the sub-interfaces.
     pub(crate) mtu: u32,
-    /// By which means the engine reaches the wire.
+    /// The backend through which the engine reaches the wire.
     pub(crate) backend: Backend,
-    /// Whether `a` has its IPv4 address. Everybody else has.
+    /// Whether `a` has its IPv4 address. All other stacks have theirs.
     pub(crate) a_addressed: bool,
-    /// Whether there is IPv6. Without it nobody talks unasked.
+    /// Whether IPv6 is on. Without it no stack sends frames by itself.
     pub(crate) ipv6: bool,
     /// The VLAN of the parent, `10` or `10.20`, where it is one. At the other end of the wire
     /// another engine puts the tags on and takes them off, and `outside` is a link of its own.
@@ -41,11 +41,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The usual MTU and means, with IPv4.
+    /// The usual MTU and backend, with IPv4.
     pub(crate) const USUAL: Self =
         Self { mtu: 1500, backend: Backend::Auto, a_addressed: true, ipv6: false, vlan: None };
 
-    /// The name of a parent on that interface.
+    /// The name of a parent on that interface, with its VLANs.
     fn parent(&self, link: &str) -> String {
         self.vlan.map_or_else(|| link.to_owned(), |vlan| format!("{link}.{vlan}"))
     }
@@ -57,8 +57,8 @@ impl Default for Plan {
     }
 }
 
-/// Runs a test in a world whose engine uses io_uring, and in one whose engine does not, and
-/// asserts after each that no frame was lost from the books.
+/// Runs a test with an engine that uses io_uring and with one that does not. After each it asserts
+/// that every frame was counted.
 pub(crate) fn on_both_paths(plan: Plan, run: impl Fn(&mut World)) {
     if !root_or_skip() {
         return;
@@ -71,7 +71,7 @@ pub(crate) fn on_both_paths(plan: Plan, run: impl Fn(&mut World)) {
     }
 }
 
-/// The same, and in worlds whose engine reaches the wire by AF_XDP in each mode that a veth has.
+/// The same, and with engines that reach the wire by AF_XDP, in each mode that a veth supports.
 pub(crate) fn on_every_path(plan: Plan, run: impl Fn(&mut World)) {
     on_both_paths(plan, &run);
     if cfg!(not(feature = "af-xdp")) || Netns::create().is_err() {
@@ -152,7 +152,7 @@ impl Station {
         LinkMonitor::open(&self.netns).wait_until(&what, || done(&self.link()));
     }
 
-    /// Frames with a wrong checksum that this stack's protocols have thrown away.
+    /// Frames with a wrong checksum that this stack's protocols have dropped.
     fn wrong_checksums(&self) -> u64 {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let (v4, v6) = self
@@ -166,7 +166,7 @@ impl Station {
     }
 }
 
-/// The stations and the engine between them.
+/// The stacks, and the engine between them.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) outside: Station,
@@ -175,7 +175,7 @@ pub(crate) struct World {
     pub(crate) b: Station,
     engine: Engine,
     backend: Backend,
-    /// Where the wire ends, if that is not outside itself.
+    /// The end of the wire, if that is not `outside` itself.
     far: Option<(Station, Engine)>,
 }
 
@@ -223,13 +223,13 @@ impl World {
         Some(world)
     }
 
-    /// Runs a test here, and closes the books.
+    /// Runs a test in this world, and then checks that every frame was counted.
     fn have(&mut self, run: impl Fn(&mut Self)) {
         run(self);
         self.assert_books();
     }
 
-    /// True when the other end of the wire may send super-frames: a veth may not to one that has a
+    /// True when the other end of the wire may send GSO packets: a veth may not if its peer has a
     /// program in its driver.
     pub(crate) fn wire_is_whole(&self) -> bool {
         self.backend != Backend::AfXdpIn(XdpMode::Native)
@@ -248,7 +248,7 @@ impl World {
                 return status;
             }
             assert!(Instant::now() < end, "not in time: {what}: {status:#?}");
-            // Whatever happened: the status tells.
+            // Any event will do: the status has the answer.
             let _ = self.engine.events().recv_timeout(LOOK);
         }
     }
@@ -268,7 +268,7 @@ impl World {
             let status =
                 self.until("every flood is finished", |now| now.counters.pending_floods == 0);
             assert!(status.counters.is_balanced(), "{:#?}", status.counters);
-            // What was merged on the last step, the stack behind the port counts as one.
+            // Frames merged for the port count as one packet in its stack.
             let written = |stats: SubStats| stats.delivered.frames - stats.merged + stats.supers;
             let engine = [stats(&status, "a0"), stats(&status, "b0")]
                 .map(|stats| (stats.received.frames, written(stats)));
@@ -278,7 +278,7 @@ impl World {
             if engine == kernel {
                 break;
             }
-            // Something was under way, or is lost.
+            // A frame is still on its way, or lost.
             assert!(Instant::now() < end, "{engine:?} are not {kernel:?}");
         }
         if let Some((_, engine)) = &self.far {
@@ -322,13 +322,13 @@ fn attach<'s>(
     Some(())
 }
 
-/// What the engine knows of a sub-interface.
+/// The engine's status of a sub-interface.
 pub(crate) fn sub<'s>(status: &'s ParentStatus, name: &str) -> &'s SubStatus {
     let mut subs = status.subs.iter();
     subs.find(|sub| sub.name == name).expect(name)
 }
 
-/// What the engine has counted for a sub-interface.
+/// The engine's counters of a sub-interface.
 pub(crate) fn stats(status: &ParentStatus, name: &str) -> SubStats {
     let place = status.subs.iter().position(|sub| sub.name == name);
     status.counters.subs[place.expect(name)].1
@@ -345,7 +345,7 @@ fn in_csum_errors(snmp: &str) -> u64 {
         .sum()
 }
 
-/// The same of a table with a name and a number in each line.
+/// The same for a table with a name and a number in each line.
 fn in_csum_errors_v6(snmp6: &str) -> u64 {
     let fields = snmp6.lines().map(|line| line.split_whitespace());
     fields

@@ -1,46 +1,13 @@
 //! A decision allocates nothing, whatever the verdict.
-#![allow(unsafe_code, reason = "an allocator that counts is an unsafe trait to implement")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
+use allocation_counter::measure;
 use umacvlan_core::{
     Action, Frame, MacAddr, MacvlanFlag, Mode, MulticastFilter, ParentInfo, Semantics, SubConfig,
     SubIndex, Switch,
 };
-
-thread_local! {
-    /// Allocations of this thread; the test harness has other threads.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from `System` by `alloc` above, with this layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The number of allocations by `work`.
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
 
 fn mac(n: u8) -> MacAddr {
     MacAddr::new([2, 0, 0, 0, 0, n])
@@ -101,7 +68,7 @@ fn decisions_and_floods_allocate_nothing() {
         }
     }
     let mut delivered = 0;
-    let made = allocations(|| {
+    let allocated = measure(|| {
         for bytes in &frames {
             for &from in &ids {
                 delivered += decide(black_box(&switch), from, bytes);
@@ -109,10 +76,10 @@ fn decisions_and_floods_allocate_nothing() {
         }
     });
     assert!(delivered > frames.len(), "nothing was delivered: {delivered}");
-    assert_eq!(made, 0);
+    assert_eq!(allocated.count_total, 0);
 }
 
 #[test]
 fn the_counter_sees_an_allocation() {
-    assert_eq!(allocations(|| drop(black_box(Box::new(1_u8)))), 1);
+    assert_eq!(measure(|| drop(black_box(Box::new(1_u8)))).count_total, 1);
 }

@@ -1,4 +1,4 @@
-//! Workers that are confined before their first turn do all their work.
+//! Workers whose privileges are dropped before their first turn can do all their work.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod common;
@@ -30,7 +30,7 @@ fn confine() {
     apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
 }
 
-/// Everything that a worker is ever asked to do.
+/// Every operation of a worker.
 fn work(lab: &mut Lab) {
     let (mut one, two) = (Place::new(), Place::new());
     let first = lab.add("s1", 1, Mode::Bridge, &one);
@@ -63,7 +63,7 @@ fn work(lab: &mut Lab) {
     reaches(&far, &near, &frame(mac(9), mac(0xff), 6));
 
     lab.engine().remove_sub(first.number).unwrap();
-    // One whose interface goes under it, and many, for which memory must grow.
+    // A sub-interface whose interface is deleted, and many others, for which memory must grow.
     for n in 10..60 {
         lab.add(&format!("s{n}"), n, Mode::Bridge, &two);
     }

@@ -1,4 +1,4 @@
-//! Parents, namespaces and interfaces that go away under an engine at work.
+//! Parents, namespaces and interfaces that disappear under a running engine.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod common;
@@ -21,7 +21,7 @@ use umacvlan_testkit::root_or_skip;
 use common::{Lab, PARENT, Place, frame, mac, reaches, until, wire};
 use traffic::Traffic;
 
-/// Held by every test together, and by the one that measures alone.
+/// A lock that every test shares, and that the measuring one holds alone.
 static ALONE: RwLock<()> = RwLock::new(());
 
 const BOTH: [PortIo; 2] = [PortIo::Uring, PortIo::Plain];
@@ -64,7 +64,7 @@ fn sub_interfaces_survive_their_parent() {
     }
 }
 
-/// What the worker has done since, over a while in which nothing happens.
+/// The worker's activity over a period in which nothing happens.
 fn while_idle(lab: &Lab) -> WorkerStats {
     let before = lab.counters().turns;
     thread::sleep(Duration::from_millis(300));
@@ -122,7 +122,7 @@ fn a_namespace_that_ends_takes_its_sub_interface_along() {
         let status = lab.add("s9", 9, Mode::Bridge, &doomed);
         let nsid = status.nsid.unwrap();
         assert!(lab.host.rtnl.within(nsid).link("s9").unwrap().is_some());
-        // The last that holds it: no process lives there, and the engine only watches.
+        // The last reference to it: no process lives there, and the engine only watches.
         drop(doomed);
         lab.event("namespace ended, sub-interface gone", gone("s9"));
         until("the namespace is dead", || lab.host.rtnl.within(nsid).link("lo").is_err());
@@ -132,7 +132,7 @@ fn a_namespace_that_ends_takes_its_sub_interface_along() {
 }
 
 #[test]
-fn a_deleted_interface_is_a_sub_interface_gone() {
+fn deleting_an_interface_removes_its_sub_interface() {
     if !root_or_skip() {
         return;
     }
@@ -155,7 +155,7 @@ fn a_deleted_interface_is_a_sub_interface_gone() {
 }
 
 #[test]
-fn others_notice_nothing_of_one_that_comes_and_goes() {
+fn other_subs_lose_nothing_while_one_comes_and_goes() {
     if !root_or_skip() {
         return;
     }
@@ -173,7 +173,7 @@ fn others_notice_nothing_of_one_that_comes_and_goes() {
 }
 
 #[test]
-fn others_notice_nothing_of_many_that_come_and_go() {
+fn other_subs_lose_nothing_while_many_come_and_go() {
     if !root_or_skip() {
         return;
     }
@@ -197,7 +197,7 @@ fn others_notice_nothing_of_many_that_come_and_go() {
 }
 
 #[test]
-fn with_the_engine_everything_is_gone_at_once() {
+fn dropping_the_engine_removes_everything_at_once() {
     if !root_or_skip() {
         return;
     }

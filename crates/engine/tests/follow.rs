@@ -1,4 +1,4 @@
-//! What users do on the interfaces of sub-interfaces is followed, or undone.
+//! Changes that users make to the interfaces of sub-interfaces are followed or reverted.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod common;
@@ -24,7 +24,7 @@ fn lab_with_one() -> (Lab, Place, u32) {
     (lab, guest, status.index)
 }
 
-/// Waits until what a user did to `s1` is told as undone.
+/// Waits until a user's change to `s1` is reported as reverted.
 fn reverted(lab: &Lab, what: &str) -> String {
     let event = lab.event(what, |event| matches!(event, Event::Reverted { .. }));
     match event {
@@ -34,7 +34,7 @@ fn reverted(lab: &Lab, what: &str) -> String {
 }
 
 #[test]
-fn what_a_user_sets_is_followed() {
+fn user_settings_are_followed() {
     if !root_or_skip() {
         return;
     }
@@ -82,7 +82,7 @@ fn a_move_to_a_third_namespace_is_followed() {
         reaches(&far, &near, &frame(mac(1), mac(0xff), 1));
         reaches(&near, &far, &frame(mac(0xff), mac(1), 2));
 
-        // And home, into the engine's own.
+        // And back into the engine's own namespace.
         third.rtnl.set_netns(index, &lab.host.netns).unwrap();
         lab.changed("moved home", "s1", |sub| sub.nsid.is_none());
     }
@@ -124,7 +124,7 @@ fn groups_joined_by_ip_are_followed() {
 }
 
 #[test]
-fn a_forbidden_address_is_undone() {
+fn a_forbidden_address_is_reverted() {
     if !root_or_skip() {
         return;
     }
@@ -147,7 +147,7 @@ fn a_forbidden_address_is_undone() {
 }
 
 #[test]
-fn an_mtu_above_the_parent_s_is_undone() {
+fn an_mtu_above_the_parents_is_reverted() {
     if !root_or_skip() {
         return;
     }
@@ -160,7 +160,7 @@ fn an_mtu_above_the_parent_s_is_undone() {
 }
 
 #[test]
-fn coming_up_with_an_address_in_use_is_undone() {
+fn coming_up_with_an_address_in_use_is_reverted() {
     if !root_or_skip() {
         return;
     }
@@ -168,7 +168,7 @@ fn coming_up_with_an_address_in_use_is_undone() {
     guest.rtnl.set_up(index, false).unwrap();
     lab.changed("set down", "s1", |sub| !sub.up);
     let other = Place::new();
-    // While it is down, another may have its address.
+    // While it is down, another sub-interface may have its address.
     lab.add("s2", 1, Mode::Bridge, &other);
     lab.forget();
     guest.rtnl.set_up(index, true).unwrap();
@@ -257,7 +257,7 @@ fn a_passthru_gives_the_parent_its_address_back() {
     lab.engine().remove_sub(lab.number("s1")).unwrap();
     assert_eq!(lab.host.link(PARENT).mac, Some(mac(0)));
 
-    // Set by somebody meanwhile, an address of the parent's is its own.
+    // An address that another process gives to the parent meanwhile stays.
     lab.add("s1", 1, Mode::Passthru, &guest);
     lab.host.rtnl.set_mac(parent, mac(9)).unwrap();
     guest.until("the sub-interface follows", "s1", |link| link.mac == Some(mac(9)));
@@ -282,7 +282,7 @@ fn an_interface_is_one_parent_whatever_it_is_called() {
 }
 
 #[test]
-fn the_parent_is_promiscuous_only_while_somebody_is_up() {
+fn the_parent_is_promiscuous_only_while_a_sub_is_up() {
     if !root_or_skip() {
         return;
     }

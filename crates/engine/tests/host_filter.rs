@@ -1,4 +1,4 @@
-//! The filter between parent and host: hides what it is told, and is gone with who made it.
+//! The filter between parent and host: it hides the given addresses and ends with its creator.
 #![cfg(feature = "af-xdp")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -27,7 +27,7 @@ struct Bench {
     host: Place,
     stack: OwnedFd,
     far: OwnedFd,
-    /// Kept for its interface.
+    /// Keeps its interface alive.
     _beyond: Place,
 }
 
@@ -44,12 +44,12 @@ impl Bench {
         self.host.netns.run(|| HostFilter::attach_as(way, PARENT, view)).unwrap().unwrap()
     }
 
-    /// Whether the host's stack gets a frame.
+    /// Returns whether the host's stack receives a frame.
     fn hears(&self, bytes: &[u8]) -> bool {
         hears(&self.far, &self.stack, bytes)
     }
 
-    /// How many filters of ours a `clsact` has.
+    /// Number of our filters on a `clsact`.
     fn filters(&self) -> usize {
         let show =
             || Command::new("tc").args(["filter", "show", "dev", PARENT, "ingress"]).output();
@@ -59,7 +59,7 @@ impl Bench {
     }
 }
 
-/// Whether a frame gets from here to there. What is sent after it proves that it had its time.
+/// Returns whether a frame passes. A second frame, sent after it, proves that it had enough time.
 fn hears(far: &OwnedFd, stack: &OwnedFd, bytes: &[u8]) -> bool {
     const LAST: u32 = u32::MAX;
     send(far, bytes);
@@ -72,7 +72,7 @@ fn hears(far: &OwnedFd, stack: &OwnedFd, bytes: &[u8]) -> bool {
     heard.contains(&u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()))
 }
 
-/// What is hidden for sub-interfaces in bridge mode with these addresses.
+/// The filter entries for bridge sub-interfaces with these addresses.
 fn view(stations: impl Iterator<Item = MacAddr>) -> HostFilterRules {
     let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
     let mut switch = Switch::new(parent, Semantics::Kernel);
@@ -90,7 +90,7 @@ fn station(number: u16) -> MacAddr {
 }
 
 #[test]
-fn it_hides_until_it_is_dropped_however_it_is_attached() {
+fn the_filter_hides_frames_until_it_is_dropped() {
     if !root_or_skip() {
         return;
     }
@@ -108,7 +108,7 @@ fn it_hides_until_it_is_dropped_however_it_is_attached() {
 }
 
 #[test]
-fn it_follows_what_it_is_shown_and_grows() {
+fn the_filter_follows_its_entries_and_grows() {
     if !root_or_skip() {
         return;
     }
@@ -149,10 +149,10 @@ fn a_vlan_that_the_host_has_a_device_for_is_the_host_s() {
     assert!(!bench.hears(&tagged(10)) && bench.hears(&tagged(11)));
 }
 
-/// Says to the child which way to attach; without it the child is no child.
+/// Tells the child how to attach. A process without this variable is not the child.
 const WAY: &str = "UMACVLAN_TEST_WAY";
 
-/// Attaches in a process that has one thread more to wait with, and is killed then.
+/// Attaches in a process with a second thread that waits, until it is killed.
 #[test]
 fn child_that_attaches_and_waits() {
     let Ok(way) = std::env::var(WAY) else {
@@ -166,7 +166,7 @@ fn child_that_attaches_and_waits() {
     }
 }
 
-/// A process of its own that has attached.
+/// A child process that has attached the filter.
 fn child(bench: &Bench, way: Attachment) -> Child {
     let start = || {
         Command::new(std::env::current_exe().unwrap())
@@ -195,7 +195,7 @@ fn a_killed_process_leaves_the_host_everything() {
         assert!(!bench.hears(&its), "{way}");
         child.kill().unwrap();
         child.wait().unwrap();
-        // The kernel lets go of a program some moments after its process.
+        // The kernel releases a program some moments after its process.
         common::until("the host hears all", || bench.hears(&its));
     }
     assert_eq!(bench.filters(), 1, "the gate of the killed one");
@@ -273,7 +273,7 @@ fn a_parent_that_comes_back_gets_its_filter_back() {
 }
 
 #[test]
-fn a_host_that_is_to_hear_everything_does() {
+fn the_filter_can_be_turned_off() {
     if !root_or_skip() {
         return;
     }

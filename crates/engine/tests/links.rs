@@ -1,4 +1,4 @@
-//! What the owner of an engine asks of interfaces, where they live.
+//! Requests of the engine's owner about interfaces, in the namespaces where they are.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod common;
@@ -25,7 +25,7 @@ fn set(lab: &Lab, name: &str, set: LinkAttribute) -> Result<SubStatus, Error> {
 }
 
 #[test]
-fn each_is_done_on_the_interface_and_known_at_once() {
+fn each_change_is_made_on_the_interface_and_visible_at_once() {
     if !root_or_skip() {
         return;
     }
@@ -63,7 +63,7 @@ fn each_is_done_on_the_interface_and_known_at_once() {
 }
 
 #[test]
-fn what_the_rules_forbid_is_refused_and_nothing_is_changed() {
+fn forbidden_changes_are_refused_and_change_nothing() {
     if !root_or_skip() {
         return;
     }
@@ -104,7 +104,7 @@ fn coming_up_with_an_address_in_use_is_refused() {
     let refused = set(&lab, "s1", LinkAttribute::Up(true)).unwrap_err();
     assert_eq!(refused.errno(), Some(libc::EADDRINUSE), "{refused}");
     assert!(!guest.link("s1").is_up());
-    // What is refused ends the list; what stands before it is done.
+    // A refusal ends the list; the changes before it are kept.
     let sets = vec![LinkAttribute::Mtu(1280), LinkAttribute::Up(true), LinkAttribute::Mac(mac(3))];
     lab.engine().set_link(lab.number("s1"), sets).unwrap_err();
     let link = guest.link("s1");
@@ -132,7 +132,7 @@ fn the_kernel_s_own_refusals_keep_their_errno() {
     assert_eq!(errno(there()), Some(libc::EEXIST));
     assert!(guest.link("s1").is_up());
 
-    // With another name on the way it may move.
+    // With a temporary name it may move.
     let sets = vec![there(), LinkAttribute::Up(true), LinkAttribute::Name("s9".to_owned())];
     let status = lab.engine().set_link(first, sets).unwrap();
     assert_eq!((status.name.as_str(), status.netns), ("s9", other.netns.id()));
@@ -151,7 +151,7 @@ fn a_name_is_unique_in_a_namespace_only() {
     let second = lab.add("s1", 2, Mode::Bridge, &other);
     let home = lab.add("s1", 3, Mode::Bridge, &lab.host);
     assert_eq!((home.nsid, home.parent_nsid), (None, None));
-    // Each namespace has an id of its own for the engine's.
+    // Each namespace has an id of its own for the engine's namespace.
     let mut inside = umacvlan_netlink::Rtnl::open_in(&other.netns).unwrap();
     assert_eq!(second.parent_nsid, inside.known_nsid(&lab.host.netns).unwrap());
     assert!(second.parent_nsid.is_some());
@@ -208,7 +208,7 @@ fn changes_are_made_in_order_until_one_is_refused() {
 }
 
 #[test]
-fn one_is_made_with_all_that_is_asked_for() {
+fn a_sub_is_made_with_all_options() {
     if !root_or_skip() {
         return;
     }

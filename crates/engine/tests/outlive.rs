@@ -1,4 +1,4 @@
-//! Interfaces that outlive an engine, and the next engine that goes on with them.
+//! Interfaces that outlive an engine, and the next engine that adopts them.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod common;
@@ -24,7 +24,7 @@ use common::{Lab, PARENT, PATIENCE, Place, frame, mac, reaches, several, until};
 
 const BOTH: [PortIo; 2] = [PortIo::Uring, PortIo::Plain];
 
-/// How TAPs are served, and by how many workers: of the engine before, and of the next.
+/// Ways to serve TAPs, and numbers of workers, of the first engine and of the next.
 const CHANGES: [(PortIo, [usize; 2]); 6] = [
     (PortIo::Uring, [1, 1]),
     (PortIo::Plain, [1, 1]),
@@ -34,11 +34,12 @@ const CHANGES: [(PortIo, [usize; 2]); 6] = [
     (PortIo::Plain, [2, 3]),
 ];
 
-/// Where the engine to be killed makes its sub-interface, and what it says when it has.
+/// Variable with the namespace for the sub-interface of the engine to be killed, and the line that
+/// this engine prints when it has made it.
 const PLACE: &str = "UMACVLAN_TEST_PLACE";
 const KEPT: &str = "kept";
 
-/// What an engine has to be told of a sub-interface that is like this one.
+/// The options with which an engine adopts a sub-interface of this status.
 fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
     Adopt {
         netns: netns.try_clone().unwrap(),
@@ -48,7 +49,7 @@ fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
     }
 }
 
-/// A lab with one kept sub-interface `s1` in a namespace of its own, and no engine any more.
+/// A lab with one kept sub-interface `s1` in a namespace of its own, after the end of its engine.
 fn orphan(io: PortIo, workers: usize) -> (Lab, Place, SubStatus) {
     let mut lab = Lab::with(io, workers);
     let guest = Place::new();
@@ -99,7 +100,7 @@ fn a_connection_survives_the_engine() {
     for (io, [before, after]) in CHANGES {
         let mut lab = Lab::with(io, before);
         let mut guests = [Place::new(), Place::new()];
-        // The same name in both: it is unique in a namespace only.
+        // The same name in both, since names are unique within a namespace only.
         let subs: Vec<_> =
             (1..).zip(&guests).map(|(n, guest)| lab.add("s1", n, Mode::Bridge, guest)).collect();
         let [one, two] = &mut guests;
@@ -125,7 +126,7 @@ fn a_connection_survives_the_engine() {
         }
         arrive(&far, b"meanwhile");
         pass(&far, &near, b"after");
-        // A super-frame: offloads and header are as before.
+        // A GSO packet: offloads and header are as before.
         pass(&near, &far, &vec![7; 1 << 20]);
         let counters = lab.counters();
         assert!(counters.is_balanced(), "{counters:?}");
@@ -137,7 +138,8 @@ fn a_connection_survives_the_engine() {
     }
 }
 
-/// In a process of its own: an engine with a kept sub-interface `s1`, until standard input ends.
+/// Runs in a process of its own: an engine with a kept sub-interface `s1`, until standard input
+/// ends.
 #[test]
 #[ignore = "the one to be killed by an_engine_that_is_killed_leaves_what_it_kept"]
 fn engine_to_be_killed() {
@@ -192,7 +194,7 @@ fn an_engine_that_is_killed_leaves_what_it_kept() {
 }
 
 #[test]
-fn one_is_adopted_with_another_name_address_mtu_and_groups() {
+fn a_sub_is_adopted_with_another_name_address_mtu_and_groups() {
     if !root_or_skip() {
         return;
     }
@@ -211,7 +213,7 @@ fn one_is_adopted_with_another_name_address_mtu_and_groups() {
         reaches(&near, &far, &frame(mac(0xff), mac(9), 2));
         reaches(&far, &near, &frame(MacAddr::new([1, 0, 0x5e, 9, 9, 9]), mac(0xff), 3));
 
-        // It is followed as any other, and removed with its interface.
+        // The adopted interface is followed like any other, and removed with its sub-interface.
         guest.rtnl.set_up(before.index, false).unwrap();
         lab.changed("set down", "eth0", |sub| !sub.up);
         lab.engine().remove_sub(status.number).unwrap();
@@ -220,7 +222,7 @@ fn one_is_adopted_with_another_name_address_mtu_and_groups() {
 }
 
 #[test]
-fn what_is_not_kept_goes_with_the_engine() {
+fn a_sub_that_is_not_kept_ends_with_the_engine() {
     if !root_or_skip() {
         return;
     }
@@ -235,7 +237,7 @@ fn what_is_not_kept_goes_with_the_engine() {
 }
 
 #[test]
-fn a_busy_tap_is_left_to_the_one_who_has_it() {
+fn a_busy_tap_is_not_adopted() {
     if !root_or_skip() {
         return;
     }
@@ -246,7 +248,7 @@ fn a_busy_tap_is_left_to_the_one_who_has_it() {
     ];
     for (workers, attach) in ways {
         let (mut lab, mut guest, before) = orphan(PortIo::Auto, workers);
-        // The ring of the engine before may hold it for a moment.
+        // The ring of the first engine may hold it for a moment.
         let mut other = None;
         until("the TAP is free", || {
             other = guest.netns.run(|| attach("s1")).unwrap().ok();
@@ -264,7 +266,7 @@ fn a_busy_tap_is_left_to_the_one_who_has_it() {
 }
 
 #[test]
-fn of_two_with_one_address_the_second_is_left_in_place_and_down() {
+fn the_second_of_two_subs_with_one_address_stays_down() {
     if !root_or_skip() {
         return;
     }
@@ -279,7 +281,7 @@ fn of_two_with_one_address_the_second_is_left_in_place_and_down() {
     assert!(refused.to_string().contains(&mac(1).to_string()), "{refused}");
     assert!(!guest.link("s1").is_up());
     assert_eq!(lab.parent().subs.len(), 1);
-    // With another address it may be.
+    // With another address it may be adopted.
     guest.rtnl.set_mac(before.index, mac(3)).unwrap();
     guest.rtnl.set_up(before.index, true).unwrap();
     let status = lab.engine().adopt_sub(PARENT, anew()).unwrap();
@@ -305,7 +307,7 @@ fn only_a_kept_tap_is_adopted() {
 }
 
 #[test]
-fn a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one() {
+fn a_kept_tap_is_recognized_by_its_owner() {
     if !root_or_skip() {
         return;
     }
@@ -313,7 +315,7 @@ fn a_kept_tap_belongs_to_its_user_and_those_of_others_are_not_taken_for_one() {
     let kept = guest.link("s1");
     assert_eq!(kept.owner, Some(0), "anybody may attach to it");
     assert!(kept.is_own_persistent_tap());
-    // As `ip tuntap add` makes them.
+    // Interfaces as `ip tuntap add` makes them.
     for owner in [None, Some(1000)] {
         assert!(!Link { owner, ..kept.clone() }.is_own_persistent_tap());
     }
@@ -344,7 +346,7 @@ fn a_kept_passthru_goes_on_with_its_parent_s_address() {
 }
 
 #[test]
-fn numbers_are_the_owner_s_and_never_used_again() {
+fn numbers_are_given_by_the_owner_and_never_reused() {
     if !root_or_skip() {
         return;
     }
@@ -365,7 +367,7 @@ fn numbers_are_the_owner_s_and_never_used_again() {
 }
 
 #[test]
-fn a_kept_one_that_is_deleted_is_told_as_gone() {
+fn a_deleted_kept_sub_is_reported_as_gone() {
     if !root_or_skip() {
         return;
     }

@@ -1,6 +1,6 @@
 //! The namespaces and the monitor work for a user who is not root, inside a user namespace.
 //!
-//! A program of its own, not a test among others: only a process with a single thread may enter
+//! A program of its own and not a test among others: only a process with a single thread may enter
 //! a user namespace, and the test harness starts threads.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -59,5 +59,5 @@ fn events(monitor: &mut Monitor) -> Vec<Event> {
 }
 
 const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0x55]);
-/// Ending a namespace takes the kernel a fraction of a second; this is for a machine in trouble.
+/// Ending a namespace takes the kernel a fraction of a second; the limit is for a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);

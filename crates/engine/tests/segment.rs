@@ -1,9 +1,9 @@
 //! Our software segmentation against the kernel's own, byte by byte.
 //!
-//! A TAP that has been told of no offload makes the kernel segment whatever is sent through it. So
-//! each frame goes into such a TAP by a packet socket with its virtio_net header, what comes out
-//! at the other end is the kernel's opinion, and `segment` has to be of the same. A VLAN tag stays
-//! in the frame on this way, as it would not on a veth pair.
+//! The kernel segments every frame that is sent through a TAP without offloads. So each frame goes
+//! into such a TAP by a packet socket with its virtio_net header, and `segment` has to produce the
+//! same frames as the kernel. A VLAN tag stays in the frame on this way, which it would not on a
+//! veth pair.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers included")]
 #![allow(unsafe_code, reason = "a lab of a TAP and a packet socket, apart from the engine's own")]
 
@@ -125,7 +125,8 @@ fn accurate_ecn_is_segmented_as_by_a_kernel_that_knows_it() {
             let mut bytes = [0; VNET_LEN];
             packet.header().write_to(&mut bytes);
             if let Err(error) = lab.send(&bytes, &packet.frame()) {
-                // Not a skip: older kernels are right to refuse it, and CI has such kernels.
+                // Older kernels are right to refuse it, and CI has such kernels, so this is no
+                // skip.
                 assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
                 return eprintln!("not compared: AccECN is known since Linux 6.18");
             }
@@ -285,7 +286,7 @@ impl Lab {
         Ok(())
     }
 
-    /// What comes out of the TAP, `count` frames, when this one is sent into it.
+    /// The `count` frames that leave the TAP when this frame is sent into it.
     fn through(&mut self, header: VnetHeader, frame: &[u8], count: usize) -> Vec<Vec<u8>> {
         let mut bytes = [0; VNET_LEN];
         header.write_to(&mut bytes);
@@ -317,7 +318,7 @@ impl Lab {
         while self.next(0).is_some() {}
     }
 
-    /// The next frame of ours, waited for so many milliseconds at most.
+    /// The next frame of the test, or none within this many milliseconds.
     fn next(&mut self, timeout: libc::c_int) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 70_000];
         loop {
@@ -328,7 +329,7 @@ impl Lab {
                 return None;
             }
             let len = self.tap.read(&mut buffer).unwrap();
-            // The kernel greets IPv6 neighbours on its own, from another address.
+            // The kernel sends IPv6 neighbour discovery by itself, from another address.
             if buffer[6..12] == [2, 0, 0, 0, 0, 2] {
                 buffer.truncate(len);
                 return Some(buffer);

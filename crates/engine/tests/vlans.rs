@@ -1,5 +1,5 @@
-//! Parents that are VLANs of one interface and have no interface of their own: the kernel knows
-//! nothing of them, and the station at the other end of the wire writes and reads their tags itself.
+//! Parents that are VLANs of one interface and have no interface of their own: the kernel does not
+//! know them, and the host at the other end of the wire writes and reads their tags itself.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 #[path = "common/mod.rs"]
@@ -17,7 +17,7 @@ use common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
 use world::{C10, PARENTS, Trunk, Wire, each_way, guest, tagged, workers};
 
 #[test]
-fn each_vlan_hears_its_own_frames_and_no_others() {
+fn each_vlan_receives_its_own_frames_only() {
     each_way(|options| {
         let trunk = Trunk::new(&PARENTS, &options);
         for (number, (_, tags)) in PARENTS.iter().enumerate() {
@@ -36,7 +36,7 @@ fn each_vlan_hears_its_own_frames_and_no_others() {
 }
 
 #[test]
-fn what_a_vlan_sends_has_its_tags_on_the_wire() {
+fn frames_from_a_vlan_are_tagged_on_the_wire() {
     each_way(|options| {
         let mut trunk = Trunk::new(&PARENTS, &options);
         for (number, (name, tags)) in PARENTS.iter().enumerate() {
@@ -81,7 +81,7 @@ fn without_a_parent_for_them_untagged_frames_are_the_hosts() {
         // Packet sockets of the host hear tagged frames as well, which its stack ignores.
         assert_eq!(all(&stack)[..2], [1, 2]);
         assert_eq!(all(socket), [4]);
-        // Another parent on the wire later: it begins with nothing, and takes nothing away.
+        // A parent added later to the wire starts with zero counters, and takes nothing away.
         let name = PARENT.to_owned();
         let parent = ParentOptions { name, ..ParentOptions::default() };
         trunk.lab.engine().add_parent(parent).unwrap();
@@ -201,7 +201,7 @@ fn the_address_of_a_passthru_sub_interface_is_its_vlans_and_not_the_interfaces()
     engine.set_link(owner.number, vec![LinkAttribute::Mac(mac(9))]).unwrap();
     let addresses = |trunk: &Trunk| (trunk.parent("p0.10").mac, trunk.parent("p0").mac);
     assert_eq!(addresses(&trunk), (mac(9), mac(0)));
-    // Whatever is tagged is the owner's, and what is not goes on as before.
+    // Frames with the tag go to this passthru sub-interface, and untagged ones pass as before.
     let socket = place.socket("o0");
     send(&trunk.wire.sender, &tagged(C10, &frame(mac(77), mac(0xff), 1)));
     assert_eq!(next(&socket, PATIENCE), Some(1));
@@ -209,7 +209,7 @@ fn the_address_of_a_passthru_sub_interface_is_its_vlans_and_not_the_interfaces()
     assert_eq!(next(&trunk.guests[0].1, PATIENCE), Some(2));
     assert_eq!(all(&socket), [0_u32; 0]);
     assert_eq!(trunk.lab.host.link(PARENT).mac, Some(mac(0)));
-    // Another address of the interface is none of the VLAN's while that has its own.
+    // A change of the interface's address does not affect a VLAN with an address of its own.
     let index = trunk.lab.host.index(PARENT);
     trunk.lab.host.rtnl.set_mac(index, mac(0x33)).unwrap();
     until("the other address", || addresses(&trunk) == (mac(9), mac(0x33)));
@@ -219,7 +219,7 @@ fn the_address_of_a_passthru_sub_interface_is_its_vlans_and_not_the_interfaces()
 }
 
 #[test]
-fn what_cannot_be_is_refused_and_changes_nothing() {
+fn impossible_requests_are_refused_and_change_nothing() {
     if !root_or_skip() {
         return;
     }
@@ -263,7 +263,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn an_interface_of_the_name_is_meant_and_not_a_vlan() {
+fn an_interface_named_like_a_vlan_takes_precedence() {
     if !root_or_skip() {
         return;
     }
@@ -278,7 +278,7 @@ fn an_interface_of_the_name_is_meant_and_not_a_vlan() {
     assert_eq!(add("p0.10"), ("p0.10".to_owned(), String::new()));
     assert_eq!(add("p0.10.20"), ("p0.10".to_owned(), "20".to_owned()));
     assert_eq!(add("p0.20"), ("p0".to_owned(), "20".to_owned()));
-    // One that comes later takes nothing over, and is told of.
+    // A parent that comes later takes nothing over, and an event says so.
     trunk.lab.forget();
     trunk.lab.host.rtnl.add_veth("p0.20", "x2", None).unwrap();
     let rival = "interface p0.20 has come, and p0.20 is served in user space already";

@@ -1,4 +1,4 @@
-//! The serving loop without a kernel: a worker run by hand, its wire and its ports in memory.
+//! A worker without a kernel: run by hand, with its wire and its ports in memory.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 #[path = "worker/allocations.rs"]
@@ -50,7 +50,7 @@ fn unicast_goes_to_the_owner_of_its_address() {
 }
 
 #[test]
-fn a_listed_station_is_copied_and_its_frame_goes_its_way() {
+fn a_frame_from_a_listed_source_is_copied_and_forwarded() {
     let mut bench = Bench::with_bridges(1);
     let mut config = SubConfig::new(MacAddr::ZERO, Mode::Source);
     config.settings.sources = vec![mac(9)];
@@ -63,7 +63,8 @@ fn a_listed_station_is_copied_and_its_frame_goes_its_way() {
     assert_eq!(bench.counters().wire.copies, 1);
 }
 
-/// A bench whose second port takes finished frames only, and what that gets of this.
+/// A bench whose second port takes complete frames only, and the frames that it receives for this
+/// one.
 fn finished(header: VnetHeader, mut unfinished: Vec<u8>) -> (Bench, Vec<Vec<u8>>) {
     let mut bench = Bench::with_bridges(1);
     let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
@@ -95,7 +96,7 @@ fn a_receiver_without_offloads_gets_a_finished_checksum() {
 }
 
 #[test]
-fn a_receiver_without_offloads_gets_the_segments_of_a_super_frame() {
+fn a_receiver_without_offloads_gets_the_segments_of_a_gso_packet() {
     let packet = Packet::default();
     let (bench, got) = finished(packet.header(), packet.frame());
     assert_eq!(got.len(), 3);
@@ -107,7 +108,7 @@ fn a_receiver_without_offloads_gets_the_segments_of_a_super_frame() {
 }
 
 #[test]
-fn a_receiver_with_offloads_gets_a_super_frame_as_it_is() {
+fn a_receiver_with_offloads_gets_a_gso_packet_unchanged() {
     let mut bench = Bench::with_bridges(2);
     let packet = Packet::default();
     let mut sent = packet.frame();
@@ -155,7 +156,7 @@ fn a_runt_is_dropped_on_either_side() {
 }
 
 #[test]
-fn what_finds_a_port_full_is_counted_and_others_are_served() {
+fn frames_for_a_full_port_are_counted_and_others_are_served() {
     let mut bench = Bench::with_bridges(1);
     let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
     let small = bench.add_as(config, Offloads::ALL, 2);
@@ -171,7 +172,7 @@ fn what_finds_a_port_full_is_counted_and_others_are_served() {
 }
 
 #[test]
-fn without_an_uplink_what_is_for_the_wire_is_lost_for_want_of_a_carrier() {
+fn without_an_uplink_frames_for_the_wire_count_as_no_carrier() {
     let mut bench = Bench::with_bridges(2);
     bench.worker.detach();
     assert!(bench.ports[0].link.push(&frame(mac(9), mac(1), 1)));

@@ -1,4 +1,4 @@
-//! AF_XDP on a veth: the socket, its program, the uplink made of them, and what it cannot do.
+//! AF_XDP on a veth: the socket, its program, the uplink made of them, and its limits.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![cfg(feature = "af-xdp")]
 

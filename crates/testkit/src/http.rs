@@ -17,7 +17,7 @@ pub struct Answer {
     pub status: u16,
     /// The status line and the headers, in lower case.
     pub head: String,
-    /// What follows the headers.
+    /// The bytes after the headers.
     pub body: String,
 }
 

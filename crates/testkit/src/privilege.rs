@@ -24,14 +24,14 @@ pub fn root_or_skip() -> bool {
 /// by the name of its thread, which the test harness sets.
 ///
 /// # Panics
-/// If the environment has `CI=true`: there everything that a test needs is expected, and a test that
-/// does not run must not look like one that passed.
+/// If the environment has `CI=true`: CI has everything that a test needs, and a skipped test there
+/// must not look like one that passed.
 pub fn skip(why: &str) {
     let thread = thread::current();
     // A harness with one thread runs tests on the main thread, and names the test itself.
     let test = thread.name().filter(|&name| name != "main").unwrap_or("this test");
     let expected = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(!expected, "{test} must run under CI=true, but: {why}");
-    // Not eprintln: the test harness would keep that to itself.
+    // Not eprintln: the test harness captures its output.
     let _ = writeln!(io::stderr(), "skipped: {test}: {why}");
 }

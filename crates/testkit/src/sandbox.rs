@@ -21,9 +21,9 @@ pub struct Sandbox {
 pub struct Ran {
     /// The exit status.
     pub status: i32,
-    /// What it has printed.
+    /// Standard output.
     pub stdout: String,
-    /// What it has printed on standard error.
+    /// Standard error.
     pub stderr: String,
 }
 

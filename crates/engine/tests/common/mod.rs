@@ -1,4 +1,4 @@
-//! A parent with a station at the other end of its wire, and an engine on it, all in namespaces
+//! A parent with a host at the other end of its wire, and an engine on it, all in namespaces
 //! without a name, which end with the test.
 #![allow(dead_code, reason = "each of the tests needs a part of it")]
 
@@ -17,10 +17,10 @@ use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::{poll, raw_socket};
 
-/// How long anything is waited for: it takes milliseconds.
+/// Limit of every wait, each of which takes milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The EtherType of the frames of tests: for local experiments (IEEE 802).
+/// The EtherType of the tests' frames: for local experiments (IEEE 802).
 const ETHERTYPE: u16 = 0x88b5;
 
 pub(crate) const PARENT: &str = "p0";
@@ -60,13 +60,13 @@ impl Place {
         self.link(name).index
     }
 
-    /// A packet socket on an interface, for the frames of tests.
+    /// A packet socket on an interface, for the tests' frames.
     pub(crate) fn socket(&self, name: &str) -> OwnedFd {
         let open = || raw_socket::open(raw_socket::index_of(name).unwrap(), ETHERTYPE);
         self.netns.run(open).unwrap().unwrap()
     }
 
-    /// Waits until an interface looks so.
+    /// Waits until an interface is as `so` demands.
     pub(crate) fn until(&mut self, what: &str, name: &str, so: impl Fn(&Link) -> bool) {
         until(what, || self.find(name).is_some_and(|link| so(&link)));
     }
@@ -78,7 +78,7 @@ impl Lab {
         Self::with(io, 1)
     }
 
-    /// As [`Lab::new`], with so many workers.
+    /// As [`Lab::new`], with this many workers.
     pub(crate) fn with(io: PortIo, workers: usize) -> Self {
         let (mut host, far) = (Place::new(), Place::new());
         wire(&mut host, &far);
@@ -87,13 +87,13 @@ impl Lab {
         lab
     }
 
-    /// Starts an engine in place of the one before, with the parent and these options, of which the
-    /// number of workers counts and not how they run.
+    /// Starts an engine in place of the one before, with the parent and these options. Of those the
+    /// number of workers counts, and not how they run.
     pub(crate) fn start(&mut self, io: PortIo, options: ParentOptions) {
         self.start_with(EngineOptions::default(), io, options);
     }
 
-    /// As [`Lab::start`], with options of the engine's.
+    /// As [`Lab::start`], with options of the engine.
     pub(crate) fn start_with(&mut self, with: EngineOptions, io: PortIo, options: ParentOptions) {
         drop(self.engine.take());
         let engine = self.host.netns.run(|| Engine::start_with(with)).unwrap().unwrap();
@@ -142,7 +142,7 @@ impl Lab {
         found.unwrap_or_else(|| panic!("no sub-interface {name}"))
     }
 
-    /// Waits for an event, and says on standard error how long it took.
+    /// Waits for an event, and prints on standard error how long it took.
     pub(crate) fn event(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let start = Instant::now();
         let mut heard = Vec::new();
@@ -159,12 +159,12 @@ impl Lab {
         }
     }
 
-    /// Forgets the events of the past.
+    /// Discards past events.
     pub(crate) fn forget(&self) {
         self.engine().events().try_iter().for_each(drop);
     }
 
-    /// Waits until a sub-interface's change is told after which it looks so.
+    /// Waits until a change of a sub-interface is reported after which it is as `so` demands.
     pub(crate) fn changed(&self, what: &str, name: &str, so: impl Fn(&SubStatus) -> bool) {
         self.event(
             what,
@@ -173,7 +173,7 @@ impl Lab {
     }
 }
 
-/// Options of a parent with so many workers.
+/// Options of a parent with this many workers.
 pub(crate) fn several(workers: usize) -> ParentOptions {
     ParentOptions { workers: vec![WorkerConfig::default(); workers], ..ParentOptions::default() }
 }
@@ -191,7 +191,7 @@ pub(crate) fn wire(host: &mut Place, far: &Place) {
     host.until("the carrier of the parent", PARENT, Link::is_running);
 }
 
-/// The address `n`: 0 is the parent's, 255 that of the far station.
+/// The address `n`: 0 is the parent's, 255 that of the host at the far end.
 pub(crate) fn mac(n: u8) -> MacAddr {
     MacAddr::new([2, 0, 0, 0, 0x77, n])
 }
@@ -205,12 +205,12 @@ pub(crate) fn frame(to: MacAddr, from: MacAddr, number: u32) -> Vec<u8> {
     frame
 }
 
-/// Sends one frame, however full the queue is.
+/// Sends one frame, and retries while the queue is full.
 pub(crate) fn send(socket: &OwnedFd, frame: &[u8]) {
     until("room in a queue", || raw_socket::send(socket.as_fd(), frame, 1).unwrap() == 1);
 }
 
-/// The number in the next frame that arrives, or `None` when none does in that time.
+/// The number in the next received frame, or `None` if none arrives in time.
 pub(crate) fn next(socket: &OwnedFd, time: Duration) -> Option<u32> {
     let mut buffer = [0; 128];
     let end = Instant::now() + time;
@@ -229,12 +229,12 @@ pub(crate) fn next(socket: &OwnedFd, time: Duration) -> Option<u32> {
     }
 }
 
-/// Every number that has arrived, until none does for a moment.
+/// Every received number, until no frame arrives for a moment.
 pub(crate) fn all(socket: &OwnedFd) -> Vec<u32> {
     std::iter::from_fn(|| next(socket, Duration::from_millis(100))).collect()
 }
 
-/// One frame from here to there, sent until it arrives: what changes is followed in a while.
+/// Sends a frame until it arrives, because changes take a while to be followed.
 pub(crate) fn reaches(from: &OwnedFd, to: &OwnedFd, frame: &[u8]) {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -246,7 +246,7 @@ pub(crate) fn reaches(from: &OwnedFd, to: &OwnedFd, frame: &[u8]) {
     }
 }
 
-/// Waits until something is so, and says on standard error how long it took.
+/// Waits until `so` is true, and prints on standard error how long it took.
 pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     let mut looks = 0;
@@ -264,7 +264,7 @@ pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// The drops of a parent that are not zero, as text.
+/// The non-zero drop counters of a parent, as text.
 pub(crate) fn losses(parent: &ParentStatus) -> String {
     let mut text = String::new();
     for (place, (_, stats)) in parent.counters.subs.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A thousand sub-interfaces: what they cost.
+//! The cost of a thousand sub-interfaces.
 
 use std::fs;
 use std::sync::PoisonError;
@@ -15,11 +15,11 @@ use crate::common::{Lab, PARENT, millis};
 
 const CROWD: u16 = 1000;
 
-/// How long the idle engine is watched: the one place where time itself is measured.
+/// Time for which the idle engine is watched: the only place where time itself is measured.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// Kilobytes that the kernel uses for itself (proc_meminfo(5)). What is available would tell of
-/// every other program, too.
+/// Kilobytes that the kernel uses for itself (proc_meminfo(5)). The available memory would include
+/// every other program.
 fn kernels() -> i64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap();
     let own = |line: &&str| {
@@ -38,8 +38,7 @@ fn resident() -> i64 {
     pages * 4
 }
 
-/// Clock ticks, of which a second has 100, that threads of these names have used
-/// (proc_pid_stat(5)).
+/// Clock ticks (100 a second) that threads of these names have used (proc_pid_stat(5)).
 fn ticks(names: [&str; 2]) -> u64 {
     let mut sum = 0;
     for task in fs::read_dir("/proc/self/task").unwrap() {

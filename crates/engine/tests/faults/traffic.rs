@@ -1,4 +1,4 @@
-//! Numbered frames between others, to see whether one is lost or comes twice.
+//! Numbered frames between other interfaces, which show whether a frame is lost or duplicated.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ use umacvlan_core::Mode;
 
 use crate::common::{Lab, PATIENCE, Place, all, frame, losses, mac, next, reaches, send};
 
-/// Pause between frames: a few thousand a second, far from any queue's end.
+/// Pause between frames, for a few thousand frames a second: no queue gets full.
 const PACE: Duration = Duration::from_micros(200);
 
-/// How many frames there were, once no more are sent.
+/// The number of frames, set when no more are sent.
 type Sent = Arc<OnceLock<u32>>;
 
-/// One who counts, and one who looks at the numbers, over each of two ways.
+/// A sender that counts and a receiver that checks the numbers, for each of two paths.
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
     senders: Vec<JoinHandle<u32>>,
@@ -35,7 +35,7 @@ impl Traffic {
         let (back, two) = (places[0].socket("t1"), places[1].socket("t2"));
         reaches(&far, &one, &frame(mac(0x71), mac(0xff), 0));
         reaches(&back, &two, &frame(mac(0x72), mac(0x71), 0));
-        // Those that were sent more than once before they arrived.
+        // Frames that were sent more than once before the first arrived.
         let _ = (all(&one), all(&two));
         let ways = [(far, one, 0xff, 0x71), (back, two, 0x71, 0x72)];
         let (mut senders, mut receivers) = (Vec::new(), Vec::new());
@@ -49,7 +49,7 @@ impl Traffic {
         Self { stop, senders, receivers, _places: places }
     }
 
-    /// Ends it; every frame must have arrived, once, in order.
+    /// Ends the traffic, and asserts that every frame arrived once and in order.
     pub(crate) fn ends_whole(self, lab: &Lab) {
         self.stop.store(true, Ordering::Relaxed);
         for (sender, (receiver, last)) in self.senders.into_iter().zip(self.receivers) {
@@ -64,7 +64,7 @@ impl Traffic {
     }
 }
 
-/// Sends numbered frames until told to stop; how many.
+/// Sends numbered frames until told to stop, and returns how many.
 fn count(socket: &OwnedFd, from: u8, to: u8, stop: &AtomicBool) -> u32 {
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -75,8 +75,8 @@ fn count(socket: &OwnedFd, from: u8, to: u8, stop: &AtomicBool) -> u32 {
     number
 }
 
-/// The numbers that arrive, up to the last one that is sent: on a busy machine it may be behind
-/// hundreds of others when it is.
+/// The numbers of the received frames, up to the last one sent: on a busy machine hundreds may be
+/// queued before it.
 fn watch(socket: &OwnedFd, sent: &OnceLock<u32>) -> Vec<u32> {
     let mut numbers = Vec::new();
     loop {
@@ -88,7 +88,7 @@ fn watch(socket: &OwnedFd, sent: &OnceLock<u32>) -> Vec<u32> {
             break;
         }
     }
-    // What is behind the last one came twice.
+    // Frames behind the last one are duplicates.
     numbers.extend(all(socket));
     numbers
 }

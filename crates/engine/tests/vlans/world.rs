@@ -28,7 +28,7 @@ pub(crate) fn tagged(tags: &[u8], frame: &[u8]) -> Vec<u8> {
     [&frame[..12], tags, &frame[12..]].concat()
 }
 
-/// The far end of the wire: every frame as it is there.
+/// The far end of the wire, which receives every frame with its tags.
 pub(crate) struct Wire {
     pub(crate) sender: OwnedFd,
     receiver: PacketSocket,
@@ -42,7 +42,7 @@ impl Wire {
         Self { sender: far.socket("x0"), receiver }
     }
 
-    /// The next frame that is so, with its tags.
+    /// The next frame for which `wanted` is true, with its tags.
     pub(crate) fn next(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -131,7 +131,7 @@ pub(crate) fn workers(count: usize, io: PortIo, backend: Backend) -> ParentOptio
     ParentOptions { workers: vec![worker; count], backend, ..ParentOptions::default() }
 }
 
-/// Every way to serve the wire.
+/// Every backend of the wire.
 pub(crate) fn each_way(test: impl Fn(ParentOptions)) {
     if !root_or_skip() {
         return;

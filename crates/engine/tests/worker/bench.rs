@@ -1,4 +1,4 @@
-//! A worker run by hand, with links in memory for a wire and for ports.
+//! A worker run by hand, with in-memory links as wire and ports.
 
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::options::PortIo;
@@ -9,7 +9,7 @@ use umacvlan_engine::port::PortLink;
 use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Snapshot, Turn, Worker, WorkerConfig};
 
-/// A worker with the other ends of everything that is attached to it.
+/// A worker with the other ends of all its links.
 pub(crate) struct Bench {
     pub(crate) worker: Worker,
     pub(crate) wire: MemoryLink,
@@ -24,7 +24,7 @@ pub(crate) struct Port {
 }
 
 impl Bench {
-    /// A worker with an uplink and nothing else.
+    /// A worker with an uplink and no sub-interface.
     pub(crate) fn new() -> Self {
         let config = WorkerConfig { io: PortIo::Plain, ..WorkerConfig::default() };
         let mut worker = Worker::new(switch(), config).unwrap();
@@ -33,7 +33,7 @@ impl Bench {
         Self { worker, wire, ports: Vec::new() }
     }
 
-    /// A worker with so many bridge sub-interfaces.
+    /// A worker with this many bridge sub-interfaces.
     pub(crate) fn with_bridges(count: usize) -> Self {
         let mut bench = Self::new();
         for _ in 0..count {
@@ -42,14 +42,14 @@ impl Bench {
         bench
     }
 
-    /// One more sub-interface, up. Its number in the order of making is its place in `ports`.
+    /// Adds a sub-interface, up. Its index in `ports` is its number in the order of creation.
     pub(crate) fn add(&mut self, mode: Mode) -> usize {
         let config = SubConfig::new(MacAddr::ZERO, mode);
         self.add_as(config, Offloads::ALL, 256)
     }
 
-    /// One more that is so, with an address of its own if it has none, and takes so many frames
-    /// before it is full; up.
+    /// Adds a sub-interface with this configuration, up. It gets an address if it has none, and its
+    /// queue holds `frames` frames.
     pub(crate) fn add_as(&mut self, config: SubConfig, offloads: Offloads, frames: usize) -> usize {
         let place = self.ports.len();
         let mac = match config.mac {
@@ -65,7 +65,7 @@ impl Bench {
         place
     }
 
-    /// One turn. At rest every frame must be accounted for.
+    /// Runs one turn. At rest every frame must be accounted for.
     pub(crate) fn turn(&mut self) -> Turn {
         let turn = self.worker.turn().unwrap();
         let counters = self.worker.snapshot();
@@ -78,7 +78,7 @@ impl Bench {
         turn
     }
 
-    /// Turns until there is nothing left to do; how many it took.
+    /// Runs turns until no work is left, and returns their number.
     pub(crate) fn turn_to_rest(&mut self) -> usize {
         let mut turns = 1;
         while self.turn().frames > 0 || self.counters().pending_floods > 0 {
@@ -98,7 +98,7 @@ impl Bench {
         found.unwrap().1
     }
 
-    /// Everything that a sub-interface has got, without vnet headers.
+    /// The frames that a sub-interface received, without vnet headers.
     pub(crate) fn got(&self, place: usize) -> Vec<Vec<u8>> {
         taken(&self.ports[place].link)
     }
@@ -110,18 +110,18 @@ pub(crate) fn switch() -> Switch {
     Switch::new(parent, Semantics::Documented)
 }
 
-/// Every frame that has arrived, without vnet headers.
+/// Every received frame, without vnet headers.
 pub(crate) fn taken(link: &MemoryLink) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| link.pop()).map(|unit| unit[VNET_LEN..].to_vec()).collect()
 }
 
-/// The address of station `n`: the parent is 0, the port at place `p` is `p + 1`.
+/// The address of host `n`: the parent is 0, port `p` is `p + 1`.
 pub(crate) fn mac(n: usize) -> MacAddr {
     let [.., high, low] = n.to_be_bytes();
     MacAddr::new([2, 0, 0, 0, high, low])
 }
 
-/// A frame of 60 bytes that tells one from another by `mark`.
+/// A frame of 60 bytes, identified by `mark`.
 pub(crate) fn frame(dst: MacAddr, src: MacAddr, mark: u8) -> Vec<u8> {
     let mut frame = [dst.octets(), src.octets()].concat();
     frame.extend([0x88, 0xb5, mark]);

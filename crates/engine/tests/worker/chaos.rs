@@ -1,4 +1,4 @@
-//! Whatever comes, at rest every frame is accounted for.
+//! After random events every frame is accounted for.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::bench::{Bench, mac};
 
 const PORTS: usize = 6;
 
-/// Something that happens to a worker.
+/// An event in the life of a worker.
 #[derive(Clone, Debug)]
 enum Op {
     /// A frame, from a port or from the wire.
@@ -24,9 +24,9 @@ enum Op {
     SetUp(usize, bool),
     SetMode(usize, Mode),
     SetMtu(usize, u32),
-    /// The port is removed, and another one with its address comes.
+    /// The port is removed, and another one with its address is added.
     Replace(usize),
-    /// Somebody reads what a port has got.
+    /// A reader drains a port.
     Drain(usize),
 }
 
@@ -46,7 +46,7 @@ fn header() -> impl Strategy<Value = [u8; VNET_LEN]> {
     prop_oneof![
         4 => Just([0; VNET_LEN]),
         1 => any::<[u8; VNET_LEN]>(),
-        // An open checksum somewhere near the beginning.
+        // A partial checksum near the beginning.
         1 => (0..80_u8, 0..20_u8).prop_map(|(start, offset)| {
             [1, 0, 0, 0, 0, 0, start, 0, offset, 0]
         }),
@@ -78,7 +78,7 @@ fn happen(bench: &mut Bench, op: Op) {
             bytes.extend([0x08, 0x00]);
             bytes.resize(len, 0x45);
             let link = from.map_or(&bench.wire, |place| &bench.ports[place].link);
-            // One that is full is as good as one that was never sent.
+            // A frame for a full queue counts as never sent.
             let _ = link.push_with_header(&header, &bytes);
         }
         Op::Turn => drop(bench.turn()),
@@ -99,7 +99,7 @@ fn happen(bench: &mut Bench, op: Op) {
     }
 }
 
-/// Another owner for a port's slot and address.
+/// A new owner of a port's slot and address.
 fn replace(bench: &mut Bench, place: usize) {
     let old = bench.ports.swap_remove(place);
     bench.worker.remove(old.id);

@@ -1,4 +1,4 @@
-//! Floods: spread over turns, bounded, and never in the way of unicast.
+//! Floods are spread over turns, bounded, and never delay unicast.
 
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
@@ -90,7 +90,7 @@ fn a_storm_from_the_wire_is_limited_by_the_broadcast_queue() {
 }
 
 #[test]
-fn a_broadcast_queue_of_no_length_stops_the_wire_and_not_siblings() {
+fn a_broadcast_queue_of_length_zero_stops_only_floods_from_the_wire() {
     let mut bench = Bench::new();
     for _ in 0..3 {
         let mut config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
@@ -113,7 +113,7 @@ fn a_local_storm_that_finds_no_room_still_reaches_the_wire() {
     let mut bench = Bench::with_bridges(300);
     let own = bench.ports[0].mac;
     let mut sent = 0;
-    // Nobody empties the ports: most copies find them full, and all are accounted for.
+    // The ports are never drained: most copies find them full, and all are counted.
     while bench.sub(1).lost[DropReason::BcQueueFull] == 0 {
         for mark in 0..64 {
             assert!(bench.ports[0].link.push(&frame(EVERYBODY, own, mark)));

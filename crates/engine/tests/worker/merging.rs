@@ -1,4 +1,4 @@
-//! Frames of one flow that are written at once are merged, and nothing else about them changes.
+//! Frames of one flow that are written at once are merged and otherwise unchanged.
 
 use proptest::prelude::*;
 use umacvlan_core::offload::{Offloads, SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, segment};
@@ -7,7 +7,7 @@ use umacvlan_core::{MacAddr, Mode, SubConfig};
 use crate::bench::{Bench, bytes, frame, mac};
 use crate::offload_frames::Packet;
 
-/// Datagrams of one flow from the wire to the port at place 0, numbered from `id` on.
+/// Datagrams of one flow from the wire to port 0, numbered from `id` on.
 fn datagrams(port: u16, id: u16, count: usize) -> Vec<Vec<u8>> {
     let packet = Packet {
         udp: true,
@@ -18,7 +18,7 @@ fn datagrams(port: u16, id: u16, count: usize) -> Vec<Vec<u8>> {
     };
     let (header, mut frame) = (packet.header(), packet.frame());
     frame[..6].copy_from_slice(&mac(1).octets());
-    // The open checksum has the ports not in it.
+    // A partial checksum does not cover the ports.
     frame[packet.transport()..packet.transport() + 2].copy_from_slice(&port.to_be_bytes());
     cut(header, &frame)
 }
@@ -30,7 +30,7 @@ fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
     frames
 }
 
-/// What a port has got, and the same with every GSO frame cut as its stack would.
+/// The frames that a port received, and the same with every GSO packet cut as its stack would.
 fn got(bench: &Bench, place: usize) -> (usize, Vec<Vec<u8>>) {
     let units: Vec<_> = std::iter::from_fn(|| bench.ports[place].link.pop()).collect();
     let cut_one = |unit: &Vec<u8>| {
@@ -84,7 +84,7 @@ fn frames_of_two_turns_are_not_merged() {
 }
 
 #[test]
-fn copies_of_one_frame_for_two_are_not_taken_for_two_frames() {
+fn copies_of_one_frame_for_two_ports_are_not_merged() {
     let mut bench = Bench::new();
     let listing = |sources| {
         let mut config = SubConfig::new(MacAddr::ZERO, Mode::Source);
@@ -93,11 +93,11 @@ fn copies_of_one_frame_for_two_are_not_taken_for_two_frames() {
     };
     bench.add_as(listing(vec![mac(9)]), Offloads::ALL, 8);
     bench.add_as(listing(vec![mac(8), mac(9)]), Offloads::ALL, 8);
-    // The only frame of a turn, so the first in its list, is the second port's.
+    // The second port's frame is the only one of this turn, so it is the first in its list.
     assert!(bench.wire.push(&frame(mac(7), mac(8), 1)));
     bench.turn();
     assert_eq!((got(&bench, 0).0, got(&bench, 1).0), (0, 1));
-    // In IPv6 no number tells a datagram from its copy.
+    // IPv6 has no number that tells a datagram from its copy.
     let packet =
         Packet { udp: true, v6: true, payload: vec![1; 18], gso_size: 18, ..Packet::default() };
     let mut datagram = cut(packet.header(), &packet.frame()).remove(0);
@@ -109,7 +109,7 @@ fn copies_of_one_frame_for_two_are_not_taken_for_two_frames() {
 }
 
 #[test]
-fn a_receiver_without_the_offload_gets_each_as_it_came() {
+fn a_receiver_without_the_offload_gets_frames_unmerged() {
     let without = Offloads { uso4: false, ..Offloads::ALL };
     let mut bench = one_port(without);
     let frames = datagrams(7, 1, 4);
@@ -119,9 +119,9 @@ fn a_receiver_without_the_offload_gets_each_as_it_came() {
 }
 
 #[test]
-fn all_frames_of_a_merged_one_that_is_refused_are_lost_and_counted() {
+fn a_refused_merged_frame_counts_as_all_its_frames() {
     let mut bench = Bench::new();
-    // Room for one frame of 60 bytes, which a merged one is longer than.
+    // Room for one frame of 60 bytes; a merged one is longer.
     let config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
     bench.add_as(config, Offloads::ALL, 1);
     for frame in [vec![frame(mac(1), mac(9), 1)], datagrams(7, 1, 5)].concat() {

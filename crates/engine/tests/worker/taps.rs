@@ -1,4 +1,4 @@
-//! A port that is a TAP, with an interface that refuses everything.
+//! A port on a TAP whose interface refuses every frame.
 
 use std::sync::Arc;
 use umacvlan_core::options::PortIo;
@@ -16,13 +16,13 @@ use umacvlan_testkit::root_or_skip;
 use crate::bench::{frame, mac, switch};
 
 #[test]
-fn what_a_tap_refuses_is_taken_back_and_lost_for_a_reason() {
+fn frames_that_a_tap_refuses_are_counted_as_lost() {
     if !root_or_skip() {
         return;
     }
     for io in [PortIo::Uring, PortIo::Plain] {
         let netns = Netns::create().unwrap();
-        // Its interface is down, and nobody has told the worker.
+        // Its interface is down, and the worker does not know.
         let tap = netns.run(|| Tap::create("t0")).unwrap().unwrap();
         let config = WorkerConfig { io, ..WorkerConfig::default() };
         let mut worker = Worker::new(switch(), config).unwrap();
@@ -35,7 +35,7 @@ fn what_a_tap_refuses_is_taken_back_and_lost_for_a_reason() {
         assert!(wire.push(&frame(MacAddr::BROADCAST, mac(9), 1)));
         assert!(wire.push(&frame(mac(1), mac(9), 2)));
         worker.turn().unwrap();
-        // A ring tells of a refusal with the next turn.
+        // A ring reports a refusal in the next turn.
         worker.turn().unwrap();
         let counters = worker.snapshot();
         let (_, stats) = counters.subs[0];

@@ -1,4 +1,4 @@
-//! A worker on a thread of its own, by every way of waiting.
+//! A worker on a thread of its own, with each way of waiting.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ fn spawn(name: &str, poll: PollMode, io: PortIo) -> (WorkerHandle, MemoryLink, M
     (handle, wire, port)
 }
 
-/// Waits until something is so.
+/// Waits until `so` is true.
 fn until(what: &str, so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !so() {
@@ -50,7 +50,7 @@ fn sleeps(name: &str) -> bool {
     stats.any(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
 }
 
-/// One frame there and one back, the worker asleep before each if `rests`.
+/// Sends a frame in each direction. With `rests` the worker is asleep before each.
 fn converse(name: &str, wire: &MemoryLink, port: &MemoryLink, rests: bool) {
     let (there, back) = (frame(mac(1), mac(9), 1), frame(mac(9), mac(1), 2));
     for (from, to, sent) in [(wire, port, there), (port, wire, back)] {
@@ -68,7 +68,7 @@ fn converse(name: &str, wire: &MemoryLink, port: &MemoryLink, rests: bool) {
 }
 
 #[test]
-fn a_worker_that_sleeps_is_woken_by_what_is_put_in() {
+fn a_sleeping_worker_is_woken_by_a_frame() {
     for (name, poll, io) in [
         ("w-interrupt-p", PollMode::Interrupt, PortIo::Plain),
         ("w-interrupt-a", PollMode::Interrupt, PortIo::Auto),

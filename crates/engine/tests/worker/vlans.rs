@@ -1,4 +1,4 @@
-//! Several switches on one wire, told apart by VLAN tags.
+//! Several switches on one wire, distinguished by VLAN tags.
 
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader};
 use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig, SubIndex, VlanPath};
@@ -17,7 +17,7 @@ fn tagged(tags: &[u8], frame: &[u8]) -> Vec<u8> {
     [&frame[..12], tags, &frame[12..]].concat()
 }
 
-/// A bridge sub-interface of one of the switches, with the address of station `n`.
+/// A bridge sub-interface of one of the switches, with the address `n`.
 fn add(bench: &mut Bench, at: SwitchId, n: usize) -> (SubIndex, MemoryLink) {
     let (near, link) = MemoryLink::pair(256, 1 << 20);
     let config = SubConfig::new(mac(n), Mode::Bridge);
@@ -26,11 +26,11 @@ fn add(bench: &mut Bench, at: SwitchId, n: usize) -> (SubIndex, MemoryLink) {
     (id, link)
 }
 
-/// A wire with the VLANs 10 and 10.20 and with untagged frames: the stations 1 and 2 are on each.
+/// A wire with the VLANs 10 and 10.20 and with untagged frames: each has the hosts 1 and 2.
 struct Three {
     bench: Bench,
     at: [SwitchId; 3],
-    /// By switch.
+    /// Indexed by switch.
     ports: [[(SubIndex, MemoryLink); 2]; 3],
 }
 
@@ -44,12 +44,12 @@ impl Three {
         Self { bench, at, ports }
     }
 
-    /// What the stations have got since, by switch.
+    /// The frames that the sub-interfaces received since the last call, by switch.
     fn got(&self) -> [[Vec<Vec<u8>>; 2]; 3] {
         self.ports.each_ref().map(|ports| ports.each_ref().map(|(_, link)| taken(link)))
     }
 
-    /// Each switch by itself has a fate for every frame.
+    /// Asserts that each switch by itself has a fate for every frame.
     fn assert_books(&self) {
         for at in self.at {
             let books = self.bench.worker.snapshot_at(at);
@@ -81,7 +81,7 @@ fn a_frame_reaches_its_vlan_without_the_tags_of_it_and_no_other() {
 }
 
 #[test]
-fn what_leaves_a_vlan_has_its_tags_and_what_stays_there_has_none() {
+fn frames_leaving_a_vlan_are_tagged_and_those_inside_are_not() {
     let mut three = Three::new();
     for (number, tags) in [&[][..], C10, S10_C20].into_iter().enumerate() {
         for to in [mac(9), MacAddr::BROADCAST, mac(2)] {
@@ -101,10 +101,11 @@ fn what_leaves_a_vlan_has_its_tags_and_what_stays_there_has_none() {
 }
 
 #[test]
-fn nobodys_tags_and_priorities_stay_with_the_switch_of_untagged_frames() {
+fn unknown_and_priority_tags_go_to_the_untagged_switch() {
     let mut three = Three::new();
     let sent = frame(mac(1), mac(9), 3);
-    // VLAN 11; priority 5 of none; 10 of a provider with 21 inside; a service tag alone.
+    // VLAN 11; priority 5 without a VLAN; VLAN 10 of a provider with 21 inside; a service tag
+    // alone.
     let others: [&[u8]; 4] = [
         &[0x81, 0, 0, 11],
         &[0x81, 0, 0xa0, 0],
@@ -118,7 +119,7 @@ fn nobodys_tags_and_priorities_stay_with_the_switch_of_untagged_frames() {
         assert_eq!(std::mem::take(&mut got[0][0]), [tagged(tags, &sent)]);
         assert!(got.iter().flatten().all(Vec::is_empty), "{tags:x?}: {got:?}");
     }
-    // One more than asked for stays inside, and a priority does not change the VLAN.
+    // A tag more than the parent takes off stays inside, and a priority does not change the VLAN.
     let inside = tagged(&[0x81, 0, 0, 5], &sent);
     assert!(three.bench.wire.push(&tagged(&[0x81, 0, 0xe0, 10], &inside)));
     three.bench.turn_to_rest();
@@ -168,7 +169,7 @@ fn offloads_move_with_the_tags() {
 }
 
 #[test]
-fn a_storm_that_waits_ends_with_its_vlan_and_is_not_for_the_next_one() {
+fn queued_floods_end_with_their_vlan() {
     let mut bench = Bench::new();
     let at = bench.worker.add_switch(VlanPath::single(10).unwrap(), switch()).unwrap();
     let first: Vec<_> = (1..400).map(|n| add(&mut bench, at, n)).collect();
@@ -188,7 +189,7 @@ fn a_storm_that_waits_ends_with_its_vlan_and_is_not_for_the_next_one() {
     while bench.worker.turn().unwrap().events > 0 || bench.counters().pending_floods > 0 {}
     (0..50).for_each(|_| assert!(bench.worker.turn().is_ok()));
     assert!(taken(&link).is_empty(), "a frame of VLAN 10 is in VLAN 30");
-    // What has the former tag is nobody's, and so the host's.
+    // Frames with the former tag belong to no parent and are left to the host.
     assert!(bench.wire.push(&tagged(C10, &sent)));
     bench.turn_to_rest();
     assert!(taken(&link).is_empty());

@@ -1,4 +1,4 @@
-//! Numbered datagrams of many flows, to see whether each flow is whole and in order.
+//! Numbered datagrams of many flows, which show whether each flow is complete and in order.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,10 +13,10 @@ use crate::common::{PATIENCE, Place, mac, send};
 /// IPv4.
 const ETHERTYPE: u16 = 0x0800;
 
-/// Frames of a [`Way`] that are under way at a time: two of them fit the buffer of a socket.
+/// Frames of a [`Way`] that are under way at a time: twice as many fit the buffer of a socket.
 const WINDOW: u32 = 32;
 
-/// Where the ports and the number of a datagram stand in its frame.
+/// Offsets of the ports and of the number of a datagram in its frame.
 const PORTS: usize = 14 + 20;
 const NUMBER: usize = PORTS + 8;
 
@@ -28,13 +28,13 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// From an interface to one elsewhere, each with its address ([`mac`]).
+    /// Flows from an interface to one in another place, each with its address ([`mac`]).
     pub(crate) fn new(from: (&Place, &str, u8), to: (&Place, &str, u8)) -> Self {
         Self { from: socket(from.0, from.1), to: socket(to.0, to.1), ends: (from.2, to.2) }
     }
 
-    /// Sends `rounds` datagrams of each of so many flows, in turn, until told to stop; what arrived
-    /// must be every one of them, once, and in order within its flow. Returns how many it was.
+    /// Sends `rounds` datagrams of each of this many flows, in turn, until told to stop. Asserts
+    /// that all arrived once and in order within their flow, and returns their number.
     pub(crate) fn run(&self, flows: u16, rounds: u32, stop: &AtomicBool) -> u32 {
         let arrived = AtomicU32::new(0);
         let ended = AtomicBool::new(false);
@@ -59,7 +59,7 @@ impl Way {
                 let end = Instant::now() + PATIENCE;
                 while sent - arrived.load(Ordering::Acquire) >= WINDOW {
                     if Instant::now() > end {
-                        // What is missing is found by the one who watches.
+                        // The receiver reports missing datagrams.
                         return sent;
                     }
                     thread::yield_now();
@@ -74,7 +74,8 @@ impl Way {
         sent
     }
 
-    /// The last number of each flow, and what came out of turn: flow, number, and the one before.
+    /// The last number of each flow, and the datagrams out of order: flow, number, and the one
+    /// before.
     fn watch(
         &self,
         flows: u16,
@@ -84,7 +85,7 @@ impl Way {
         let mut seen = vec![0; usize::from(flows)];
         let mut strays = Vec::new();
         loop {
-            // In this order: what was sent before the end is looked for after it.
+            // The order matters: datagrams sent before the end are read after it.
             let last = ended.load(Ordering::Acquire);
             match self.next(Duration::from_millis(if last { 200 } else { 20 })) {
                 Some((flow, number)) if flow < flows => {
@@ -102,14 +103,14 @@ impl Way {
         }
     }
 
-    /// One datagram of a flow, which must arrive.
+    /// Sends one datagram of a flow, which must arrive.
     pub(crate) fn one(&self, flow: u16, number: u32) {
         let (from, to) = self.ends;
         send(&self.from, &datagram(mac(to), mac(from), flow, number));
         while self.next(PATIENCE).expect("it never arrived") != (flow, number) {}
     }
 
-    /// One datagram, sent until it arrives.
+    /// Sends one datagram until it arrives.
     pub(crate) fn opens(&self) {
         let (from, to) = self.ends;
         let end = Instant::now() + PATIENCE;
@@ -152,8 +153,8 @@ fn socket(place: &Place, name: &str) -> OwnedFd {
     place.netns.run(open).unwrap().unwrap()
 }
 
-/// A UDP datagram with a number in it. The ports are those of its flow, the other way round in the
-/// other direction, as in a conversation.
+/// A UDP datagram with a number in it. The ports identify its flow, and are swapped in the other
+/// direction, as in a conversation.
 fn datagram(to: MacAddr, from: MacAddr, flow: u16, number: u32) -> Vec<u8> {
     let mut frame = [to.octets(), from.octets()].concat();
     frame.extend(ETHERTYPE.to_be_bytes());

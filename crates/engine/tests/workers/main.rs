@@ -1,4 +1,4 @@
-//! Several workers for one parent: each flow has one, and nothing else tells that they are several.
+//! Several workers for one parent: each flow has one of them, and otherwise they act like one.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 #[path = "../common/mod.rs"]
@@ -19,8 +19,8 @@ use flows::Way;
 
 const BOTH: [PortIo; 2] = [PortIo::Uring, PortIo::Plain];
 
-/// A lab with two sub-interfaces, `t1` and `t2`, and every way between them and the wire, there and
-/// back.
+/// A lab with two sub-interfaces, `t1` and `t2`, and every path between them and the wire, in both
+/// directions.
 fn triangle(io: PortIo, workers: usize) -> (Lab, [Place; 2], [Way; 4]) {
     let lab = Lab::with(io, workers);
     let guests = [Place::new(), Place::new()];
@@ -31,7 +31,7 @@ fn triangle(io: PortIo, workers: usize) -> (Lab, [Place; 2], [Way; 4]) {
     (lab, guests, ways)
 }
 
-/// Asserts that the counters of the workers are those of the parent, and everything has a fate.
+/// Asserts that the workers' counters add up to the parent's, and that every frame has a fate.
 fn assert_books(parent: &ParentStatus) {
     let (all, workers) = (&parent.counters, &parent.workers);
     assert!(all.is_balanced(), "{all:#?}");
@@ -47,7 +47,7 @@ fn assert_books(parent: &ParentStatus) {
 }
 
 #[test]
-fn every_flow_is_whole_and_in_order_whoever_serves_it() {
+fn every_flow_is_complete_and_in_order_on_any_worker() {
     if !root_or_skip() {
         return;
     }
@@ -70,7 +70,7 @@ fn every_flow_is_whole_and_in_order_whoever_serves_it() {
     }
 }
 
-/// Ends the traffic, also when a test has failed.
+/// Ends the traffic, even if a test has failed.
 struct End<'s>(&'s AtomicBool);
 
 impl Drop for End<'_> {
@@ -79,7 +79,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// Which of the workers has read frames since.
+/// The workers that have read frames since `before`.
 fn busy(lab: &Lab, before: &ParentStatus) -> Vec<usize> {
     let now = lab.parent();
     let pairs = now.workers.iter().zip(&before.workers).enumerate();
@@ -87,11 +87,11 @@ fn busy(lab: &Lab, before: &ParentStatus) -> Vec<usize> {
     grown.map(|(number, _)| number).collect()
 }
 
-/// The worker of each of some flows from the wire to `t1`, which has their way back, too.
+/// The workers of some flows from the wire to `t1`. Each also serves the way back of its flow.
 fn owners(lab: &Lab, there: &Way, back: &Way) -> Vec<usize> {
     let owner = |flow| {
         let before = lab.parent();
-        // The answer first: what comes from the wire would teach the TAP where to send it.
+        // The answer comes first: frames from the wire would teach the TAP its queue for the flow.
         for number in 0..4 {
             back.one(flow, number);
             there.one(flow, number);
@@ -113,7 +113,7 @@ fn one_worker_has_both_directions_of_a_flow_and_keeps_them() {
     let before = owners(&lab, &wire_to_one, &one_to_wire);
     assert!(before.contains(&0) && before.contains(&1), "{before:?}");
     owners(&lab, &two_to_one, &one_to_two);
-    // The kernel takes the sockets out of their group, and in again.
+    // The kernel removes the sockets from their group, and adds them again.
     let index = lab.host.index(PARENT);
     lab.host.rtnl.set_up(index, false).unwrap();
     lab.event("no carrier", |event| matches!(event, Event::Carrier { on: false, .. }));
@@ -149,7 +149,7 @@ fn a_parent_that_is_down_gets_its_workers_when_it_comes_up() {
 }
 
 #[test]
-fn changes_disturb_no_flow_and_reach_every_worker() {
+fn changes_reach_every_worker_without_loss() {
     if !root_or_skip() {
         return;
     }

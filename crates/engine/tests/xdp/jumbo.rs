@@ -1,4 +1,4 @@
-//! Frames longer than a chunk, which come and go in several.
+//! Frames longer than a chunk, which are received and sent in several.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn each_io(mtu: u32, test: impl Fn(Lab)) {
     }
 }
 
-/// A frame of so many bytes, no two of which near each other are alike.
+/// A frame of this many bytes, with a payload in which neighbouring bytes differ.
 fn long(to: MacAddr, from: MacAddr, len: usize) -> Vec<u8> {
     let mut bytes = frame(to, from, 0);
     bytes.truncate(14);
@@ -47,7 +47,7 @@ fn long(to: MacAddr, from: MacAddr, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The next frame that arrives.
+/// The next received frame.
 fn arrived(socket: &OwnedFd) -> Vec<u8> {
     let mut buffer = vec![0; 1 << 17];
     loop {
@@ -60,7 +60,7 @@ fn arrived(socket: &OwnedFd) -> Vec<u8> {
     }
 }
 
-/// One frame each way of every length at which something changes, the shortest among them.
+/// Sends one frame each way of every length at which the handling changes, the shortest included.
 fn both_ways(lab: &Lab, sub: &OwnedFd, mtu: usize) {
     let wire = lab.far.socket("x0");
     let chunks = (1..).map(|count| count * 3840).take_while(|len| *len <= mtu);
@@ -92,17 +92,17 @@ fn tcp_is_whole_in_jumbo_frames() {
     each_io(9000, |lab| tcp_is_whole(&lab));
 }
 
-/// More at once than a turn takes, so that batches end within frames.
+/// Sends more frames at once than a turn takes, so that batches end within frames.
 #[test]
 fn a_burst_of_jumbo_frames_comes_whole_and_in_order_and_no_chunk_is_lost() {
     each_io(9000, |lab| {
         let mut inside = Place::new();
         lab.add("s1", 1, Mode::Bridge, &inside);
         let (index, wire) = (inside.index("s1"), lab.far.socket("x0"));
-        // A ring has room for a burst, which a socket's queue has not.
+        // A ring has room for a burst, and a socket's queue has not.
         let open = || PacketSocket::open(index, 9000);
         let mut sub = inside.netns.run(open).unwrap().unwrap();
-        // Each is three chunks, of which there are 2048.
+        // Each frame takes three of the 2048 chunks.
         for round in 0..40_u8 {
             let numbered = |number: u8| {
                 let mut frame = long(mac(1), mac(0xff), 9014);
@@ -132,8 +132,8 @@ fn a_parent_whose_mtu_grows_beyond_a_chunk_and_shrinks_again_stays_on_af_xdp() {
         lab.add("s1", 1, Mode::Bridge, &inside);
         let sub = inside.socket("s1");
         for mtu in [9000, 1500] {
-            // The other end has no MTU at any time that the program does not carry, which a veth
-            // would refuse.
+            // The MTU of the other end never exceeds the limit of the program, because a veth would
+            // refuse it.
             if mtu < 9000 {
                 set_mtu(&mut lab.far, "x0", mtu);
             }

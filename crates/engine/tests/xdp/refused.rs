@@ -1,5 +1,5 @@
-//! What AF_XDP cannot be had for: a line that says why, nothing left behind, and AF_PACKET instead
-//! unless AF_XDP was demanded.
+//! Cases in which AF_XDP is unavailable: the error says why, nothing is left behind, and AF_PACKET
+//! is used instead unless AF_XDP was demanded.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ use umacvlan_testkit::root_or_skip;
 
 use crate::common::{Lab, PARENT, Place, frame, mac, reaches};
 
-/// A parent and an engine that has it no longer.
+/// A parent, and an engine from which it is detached.
 fn lab() -> Lab {
     let lab = Lab::new(PortIo::Auto);
     lab.engine().remove_parent(PARENT).unwrap();
@@ -26,7 +26,7 @@ fn by(backend: Backend) -> ParentOptions {
     ParentOptions { name: PARENT.to_owned(), backend, ..ParentOptions::default() }
 }
 
-/// Why AF_XDP, which is demanded, is not to be had.
+/// The error when AF_XDP is demanded.
 fn why(engine: &Engine, backend: Backend) -> String {
     let error = engine.add_parent(by(backend)).unwrap_err();
     assert!(matches!(&error, Error::NoAfXdp { .. }), "{error}");
@@ -35,7 +35,7 @@ fn why(engine: &Engine, backend: Backend) -> String {
     text
 }
 
-/// Puts a program of somebody else on the parent.
+/// Puts a foreign XDP program on the parent.
 fn program(lab: &mut Lab, how: XdpAttachMode) -> io::Result<XdpProgram> {
     let index = lab.host.index(PARENT);
     let attach = || {
@@ -45,7 +45,7 @@ fn program(lab: &mut Lab, how: XdpAttachMode) -> io::Result<XdpProgram> {
     lab.host.netns.run(attach).unwrap()
 }
 
-/// Attaches the parent as it goes, has frames pass, and lets it go.
+/// Attaches the parent with any backend, sends frames, and detaches it.
 fn passes(lab: &Lab, backend: Backend, kind: UplinkKind) {
     lab.engine().add_parent(by(backend)).unwrap();
     assert_eq!(lab.parent().uplink.kind, kind);
@@ -72,7 +72,7 @@ fn a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded() {
     assert_eq!(uplink.kind, UplinkKind::AfXdp(XdpMode::Native));
     assert_eq!(uplink.why, "zero-copy: the driver does not support it");
     lab.engine().remove_parent(PARENT).unwrap();
-    // Nothing is left: another program finds its place.
+    // Nothing is left behind: another program can be attached.
     program(&mut lab, XdpAttachMode::Native).unwrap();
     assert!(
         why(lab.engine(), Backend::AfXdpIn(XdpMode::ZeroCopy))
@@ -82,7 +82,7 @@ fn a_veth_is_reached_by_af_packet_and_natively_if_af_xdp_is_demanded() {
 }
 
 #[test]
-fn a_program_of_somebody_else_stays_and_no_mode_is_to_be_had() {
+fn a_foreign_program_stays_and_af_xdp_is_refused() {
     if !root_or_skip() {
         return;
     }
@@ -102,7 +102,7 @@ fn a_program_of_somebody_else_stays_and_no_mode_is_to_be_had() {
 }
 
 #[test]
-fn a_queue_that_somebody_else_has_is_not_taken() {
+fn a_queue_in_use_is_not_taken() {
     if !root_or_skip() {
         return;
     }
@@ -163,7 +163,7 @@ fn without_its_capabilities_af_packet_works_and_af_xdp_names_them() {
     assert_eq!(lab.parent().uplink.kind, UplinkKind::AfPacket);
 }
 
-/// The limit is that of a process, so it is another one that has it.
+/// The limit applies to a process, so another process has it.
 #[test]
 fn without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise() {
     const TEST: &str = "without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise";
@@ -182,7 +182,7 @@ fn without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise() {
         return;
     }
     let mut lab = lab();
-    // Who has these has no limit, or lifts it.
+    // A process with one of these capabilities has no limit, or raises it.
     lab.engine = Some(lacking(&lab, &[Capability::CAP_IPC_LOCK, Capability::CAP_SYS_RESOURCE]));
     let why = why(lab.engine(), Backend::AfXdp);
     let reason = "zero-copy, native, generic: the limit on locked memory is too low: raise it";
@@ -191,7 +191,7 @@ fn without_memory_to_lock_af_packet_works_and_af_xdp_says_what_to_raise() {
 }
 
 #[test]
-fn a_trial_tells_the_mode_or_the_reason_and_leaves_nothing() {
+fn a_probe_reports_the_mode_or_the_reason_and_leaves_nothing() {
     if !root_or_skip() {
         return;
     }

@@ -1,9 +1,9 @@
-//! Many frames in both directions while everything goes wrong that can: no chunk is lost, every frame
-//! is accounted for, and frames still come through.
+//! Many frames in both directions during every kind of fault: no chunk is lost, every frame is
+//! counted, and frames still pass afterwards.
 //!
-//! Debug builds, and the build of `make soak`, add up the chunks in every turn; here it is seen that
-//! the kernel has given back all of them. More is sent than rings take, so they are full in each
-//! phase.
+//! Debug builds, and the build of `make soak`, add up the chunks in every turn. This test checks
+//! that the kernel has returned all of them. More frames are sent than rings hold, so rings are
+//! full in each phase.
 
 use std::fmt::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,13 +19,13 @@ use umacvlan_testkit::root_or_skip;
 
 use crate::common::{Lab, PARENT, Place, frame, mac, reaches, until};
 
-/// Frames unless `UMACVLAN_SOAK` says how many.
+/// Frames to send, unless `UMACVLAN_SOAK` says otherwise.
 const FRAMES: u64 = 200_000;
 
-/// Frames of a phase, which has one fault. Some of them are refused while it is there.
+/// Frames in a phase, which has one fault. Some of them are refused during the fault.
 const PHASE: u64 = 10_000;
 
-/// What goes wrong in the middle of a phase, and is right again before its end.
+/// A fault in the middle of a phase, which is repaired before the end of the phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// The parent is down.
@@ -34,17 +34,17 @@ enum Fault {
     FarDown,
     /// The sub-interface is down.
     SubDown,
-    /// There is another sub-interface.
+    /// A second sub-interface exists.
     Neighbour,
-    /// The MTU is another one, for which the uplink is opened anew.
+    /// The MTU changes, so the uplink is opened again.
     Mtu,
-    /// Somebody tries to put an XDP program beside ours.
+    /// Another process tries to attach an XDP program beside ours.
     Intruder,
-    /// The parent is not attached: afterwards it has another worker.
+    /// The parent is detached: afterwards it has another worker.
     Detached,
-    /// The same, and an XDP program of somebody else is there.
+    /// The same, and a foreign XDP program is attached.
     Taken,
-    /// There is no engine: afterwards it is another one.
+    /// The engine is stopped: afterwards there is a new one.
     Ended,
 }
 
@@ -70,7 +70,7 @@ fn soak() {
     let frames = std::env::var("UMACVLAN_SOAK").ok().and_then(|text| text.parse().ok());
     let frames = frames.unwrap_or(FRAMES);
     let mut soak = Soak::new();
-    // Both modes have each fault.
+    // Each fault occurs in both modes.
     let plan = [XdpMode::Native, XdpMode::Generic].into_iter().cycle();
     let mut plan = plan.flat_map(|mode| Fault::ALL.map(|fault| (mode, fault)));
     let mut phases = 0;
@@ -89,17 +89,17 @@ fn soak() {
     assert!(ring_drops > 0, "no ring was ever full");
 }
 
-/// The world of the soak, and what has been counted in it.
+/// The network of the soak, and its counters.
 struct Soak {
     lab: Lab,
     inside: Place,
     mode: XdpMode,
-    /// Somebody else's program, while it is on the parent.
+    /// The foreign program, while it is on the parent.
     other: Option<XdpProgram>,
-    /// How many sub-interfaces there have been: each has another name.
+    /// Number of sub-interfaces so far: each has another name.
     made: u32,
     sent: u64,
-    /// Sums over the workers there have been.
+    /// Sums over all workers so far.
     wire: WireStats,
     ring_drops: u64,
 }
@@ -120,7 +120,7 @@ impl Soak {
         soak
     }
 
-    /// Has another engine reach the wire in that mode.
+    /// Starts another engine that reaches the wire in that mode.
     fn start(&mut self, mode: XdpMode) {
         self.mode = mode;
         self.lab.start(PortIo::Auto, self.options());
@@ -143,7 +143,7 @@ impl Soak {
         format!("s{}", self.made)
     }
 
-    /// Sends while all is well, while something is wrong, and after that.
+    /// Sends before, during and after the fault.
     fn phase(&mut self, mode: XdpMode, fault: Fault) {
         if mode != self.mode {
             self.collect();
@@ -160,24 +160,24 @@ impl Soak {
         self.balance();
     }
 
-    /// One frame gets through in each direction.
+    /// Checks that a frame passes in each direction.
     fn passes(&self) {
         let (sub, wire) = self.ends();
         reaches(&wire, &sub, &frame(mac(1), mac(0xff), 1));
         reaches(&sub, &wire, &frame(mac(0xff), mac(1), 2));
     }
 
-    /// Sockets at the two ends.
+    /// Sockets at both ends.
     fn ends(&self) -> (OwnedFd, OwnedFd) {
         (self.inside.socket(&self.sub()), self.lab.far.socket("x0"))
     }
 
-    /// Sends a third of a phase as fast as it goes, from where it can be sent.
+    /// Sends a third of a phase as fast as possible, from the ends that can send.
     fn flood(&mut self) {
         let wire = self.lab.far.socket("x0");
         let sub = self.inside.find(&self.sub()).map(|_| self.inside.socket(&self.sub()));
         let (down, up) = (frame(mac(1), mac(0xff), 3), frame(mac(0xff), mac(1), 4));
-        // Refused while an interface is down, which is what is tried.
+        // Sending fails while an interface is down, which is intended here.
         let send =
             |socket: &OwnedFd, frame| raw_socket::send(socket.as_fd(), frame, BATCH).unwrap_or(0);
         for _ in 0..PHASE / 6 / BATCH as u64 {
@@ -268,7 +268,8 @@ impl Soak {
         self.lab.host.netns.run(intrude).unwrap()
     }
 
-    /// Waits until nothing is under way, and then every frame has a fate and every chunk is back.
+    /// Waits until no frame is under way, and checks that every frame has a fate and every chunk is
+    /// back.
     fn balance(&self) {
         until("all frames accounted for, and no chunk on its way", || {
             let counters = self.lab.counters();
@@ -288,7 +289,7 @@ impl Soak {
     }
 }
 
-/// What was not delivered, by reason.
+/// Undelivered frames by reason.
 fn drops(wire: &WireStats, ring_drops: u64) -> String {
     let mut text = format!("no room in rings {ring_drops}");
     for (kind, counts) in [("dropped", &wire.dropped), ("unsent", &wire.unsent)] {

@@ -1,4 +1,4 @@
-//! The socket and its program, without an engine.
+//! The AF_XDP socket and its program, without an engine.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -21,7 +21,7 @@ struct Bench {
     program: XdpProgram,
     socket: XskSocket,
     side: PacketSocket,
-    /// What the host's own stack is given.
+    /// A packet socket that receives the frames of the host's own stack.
     stack: OwnedFd,
     wire: OwnedFd,
 }
@@ -54,7 +54,8 @@ impl Bench {
         Self { host, far, program, socket, side, stack, wire }
     }
 
-    /// As for sub-interfaces with these addresses, and one more that listens to these stations.
+    /// Redirects as for sub-interfaces with these addresses, and for a source sub-interface that
+    /// lists `listed`.
     fn rules(&mut self, mode: Mode, addresses: &[u8], listed: &[u8]) {
         let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };
         let mut switch = Switch::new(parent, Semantics::Documented);
@@ -86,14 +87,14 @@ impl Bench {
         }
     }
 
-    /// The frames that the side socket gets.
+    /// The frames that the packet socket receives.
     fn aside(&mut self) -> usize {
         let count = std::iter::from_fn(|| self.side.ring.receive()).count();
         self.side.ring.release();
         count
     }
 
-    /// Pushes a frame as the engine would.
+    /// Sends a frame as the engine does.
     fn push(&mut self, frame: &[u8]) -> bool {
         self.socket.push(frame.len(), |room| room.copy_from_slice(frame))
     }
@@ -106,7 +107,7 @@ fn each_way(test: impl Fn(XdpAttachMode)) {
 }
 
 #[test]
-fn only_what_is_ours_comes_and_the_host_has_the_rest() {
+fn only_frames_for_subs_are_redirected() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
@@ -120,7 +121,7 @@ fn only_what_is_ours_comes_and_the_host_has_the_rest() {
 }
 
 #[test]
-fn group_frames_and_heard_stations_come_aside_and_to_the_host() {
+fn group_frames_and_listed_sources_reach_the_packet_socket_and_the_host() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[9]);
@@ -134,7 +135,7 @@ fn group_frames_and_heard_stations_come_aside_and_to_the_host() {
 }
 
 #[test]
-fn rules_that_go_are_forgotten() {
+fn removed_rules_no_longer_redirect() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Passthru, &[0], &[]);
@@ -149,11 +150,11 @@ fn rules_that_go_are_forgotten() {
 }
 
 #[test]
-fn a_queue_without_a_socket_is_served_aside() {
+fn a_queue_without_an_xdp_socket_is_served_by_the_packet_socket() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
-        // Its place in the map goes with the socket.
+        // Its entry in the map goes with the socket.
         let Bench { host, far, program, socket, mut side, stack, wire } = bench;
         drop(socket);
         let again = || XskSocket::open(PARENT, 0, Binding::Copy, 1522, true).unwrap();
@@ -164,9 +165,9 @@ fn a_queue_without_a_socket_is_served_aside() {
     });
 }
 
-/// As when somebody takes it off the interface by force.
+/// The program is removed, as if another process detached it by force.
 #[test]
-fn without_its_program_frames_come_aside() {
+fn without_its_program_frames_come_by_the_packet_socket() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
@@ -180,7 +181,7 @@ fn without_its_program_frames_come_aside() {
 }
 
 #[test]
-fn frames_that_fit_no_chunk_come_aside_whole() {
+fn frames_longer_than_a_chunk_come_by_the_packet_socket() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         bench.rules(Mode::Bridge, &[1], &[]);
@@ -203,7 +204,7 @@ fn frames_that_fit_no_chunk_come_aside_whole() {
 fn frames_are_sent_whole_and_their_chunks_come_back() {
     each_way(|how| {
         let mut bench = Bench::new(how);
-        // More than there are chunks, so that each must come back.
+        // More frames than chunks, so each chunk must come back.
         let mut arrived = 0;
         for number in 0..6000 {
             let frame = frame(mac(0xff), mac(1), number);
@@ -258,7 +259,7 @@ fn a_frame_longer_than_a_chunk_comes_and_goes_in_pieces_whose_chunks_come_back()
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_the_reason() {
+fn impossible_settings_are_refused_with_the_reason() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         let error = |binding, longest, queue| {
@@ -273,7 +274,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_link_that_is_down_is_told_and_the_frames_wait() {
+fn a_down_interface_is_reported_and_its_frames_wait() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         let index = bench.host.index(PARENT);
@@ -303,7 +304,7 @@ fn a_full_ring_takes_no_more_until_it_has_room_again() {
         assert_eq!((bench.socket.waiting(), bench.socket.has_room(1)), (2048, false), "{how:?}");
         bench.host.rtnl.set_up(index, true).unwrap();
         bench.host.until("the carrier", PARENT, umacvlan_netlink::Link::is_running);
-        // More than the queue at the other end holds may be lost there, and not here.
+        // Frames beyond the capacity of the other end's queue may be lost there, but not here.
         until("an empty ring", || bench.socket.kick(|_| {}).is_ok() && bench.socket.waiting() == 0);
         until("all chunks back", || {
             bench.socket.release();
@@ -314,7 +315,7 @@ fn a_full_ring_takes_no_more_until_it_has_room_again() {
 }
 
 #[test]
-fn what_finds_no_carrier_is_told_frame_by_frame() {
+fn frames_sent_without_carrier_are_reported_one_by_one() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         let far = bench.far.index("x0");
@@ -345,7 +346,7 @@ fn a_burst_that_finds_no_chunk_is_counted() {
 }
 
 #[test]
-fn another_program_on_the_interface_is_not_pushed_aside() {
+fn another_program_on_the_interface_is_not_replaced() {
     each_way(|how| {
         let mut bench = Bench::new(how);
         let index = bench.host.index(PARENT);

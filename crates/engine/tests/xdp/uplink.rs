@@ -1,4 +1,4 @@
-//! The uplink made of such sockets, under an engine.
+//! An engine whose uplink consists of AF_XDP sockets.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -54,7 +54,7 @@ fn frames_go_both_ways_and_the_host_keeps_its_own() {
 }
 
 #[test]
-fn what_is_redirected_follows_the_switch() {
+fn the_redirect_program_follows_the_switch() {
     each_io(|lab| {
         let inside = Place::new();
         lab.add("s1", 1, Mode::Private, &inside);
@@ -102,7 +102,7 @@ fn source_mode_hears_what_the_host_gets_too_unless_nodst_takes_it() {
     });
 }
 
-/// A veth has one queue, so the second worker has the packet socket beside it alone.
+/// A veth has one queue, so the second worker has only the packet socket of the uplink.
 #[test]
 fn several_workers_share_the_queues_and_a_worker_without_one_sends_as_well() {
     if !root_or_skip() {
@@ -146,7 +146,7 @@ fn tcp_is_whole_in_both_directions_with_its_offloads_on() {
     each_io(|lab| tcp_is_whole(&lab));
 }
 
-/// A connection from inside to the far end, and bytes in both directions, whole.
+/// A TCP connection from inside to the far end that carries bytes in both directions unchanged.
 pub(crate) fn tcp_is_whole(lab: &Lab) {
     const BYTES: usize = 4 << 20;
     let mut inside = Place::new();
@@ -242,7 +242,7 @@ fn a_link_that_goes_down_and_up_again_forwards_again() {
 }
 
 #[test]
-fn another_mtu_and_another_interface_of_that_name_are_taken_up() {
+fn a_new_mtu_and_a_replaced_interface_are_followed() {
     each_io(|mut lab| {
         let inside = Place::new();
         lab.add("s1", 1, Mode::Bridge, &inside);

@@ -17,7 +17,7 @@ struct Home {
     monitor: Monitor,
 }
 
-/// Another namespace that the monitor hears of.
+/// Another namespace whose events the monitor receives.
 struct Guest {
     netns: Netns,
     rtnl: Rtnl,
@@ -39,14 +39,14 @@ impl Home {
         Guest { netns, rtnl, nsid }
     }
 
-    /// What has happened since. The kernel tells before it answers a request.
+    /// The events since the last call. The kernel sends them before it answers a request.
     fn events(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         self.monitor.read(|event| events.push(event)).unwrap();
         events
     }
 
-    /// The last news of the interface `index` of the namespace `nsid`.
+    /// The last event about the interface `index` of the namespace `nsid`.
     fn news(&mut self, nsid: Option<i32>, index: u32) -> Link {
         let mut news = self.events().into_iter().filter_map(|event| match event {
             Event::LinkNew { nsid: at, link } if at == nsid && link.index == index => Some(*link),
@@ -55,7 +55,7 @@ impl Home {
         news.next_back().expect("no news of the interface")
     }
 
-    /// Waits for the events of something that ends in the background.
+    /// Waits for the events of an object that ends in the background.
     fn wait_for(&mut self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut events = Vec::new();
         while !events.iter().any(&wanted) {
@@ -73,7 +73,8 @@ fn pair(rtnl: &mut Rtnl) -> (u32, u32) {
     (index("a"), index("b"))
 }
 
-/// Every change of an interface, made with `rtnl`, is news from the namespace `nsid`.
+/// Asserts that every change of an interface, made with `rtnl`, is an event from the namespace
+/// `nsid`.
 fn every_change_is_news(home: &mut Home, rtnl: &mut Rtnl, nsid: Option<i32>) {
     let (a, b) = pair(rtnl);
     assert_eq!(home.news(nsid, a).kind.as_deref(), Some("veth"));
@@ -111,7 +112,7 @@ fn every_change_is_news(home: &mut Home, rtnl: &mut Rtnl, nsid: Option<i32>) {
 }
 
 #[test]
-fn every_change_at_home_is_news_without_an_id() {
+fn every_change_in_the_own_namespace_is_an_event_without_an_id() {
     if !root_or_skip() {
         return;
     }
@@ -121,7 +122,7 @@ fn every_change_at_home_is_news_without_an_id() {
 }
 
 #[test]
-fn every_change_elsewhere_is_news_with_the_id() {
+fn every_change_in_another_namespace_is_an_event_with_its_id() {
     if !root_or_skip() {
         return;
     }
@@ -133,7 +134,7 @@ fn every_change_elsewhere_is_news_with_the_id() {
 }
 
 #[test]
-fn home_stays_home_when_it_gets_an_id_for_itself() {
+fn events_of_the_own_namespace_stay_without_an_id() {
     if !root_or_skip() {
         return;
     }
@@ -142,7 +143,7 @@ fn home_stays_home_when_it_gets_an_id_for_itself() {
     home.events();
     let (a, _) = pair(&mut home.rtnl);
     home.news(None, a);
-    // And so it is for a monitor that comes later.
+    // The same holds for a monitor that is opened later.
     home.monitor = home.netns.run(Monitor::open).unwrap().unwrap();
     home.rtnl.set_mtu(a, 1300).unwrap();
     home.news(None, a);
@@ -164,7 +165,7 @@ fn a_namespace_without_an_id_is_not_heard() {
 }
 
 #[test]
-fn promiscuity_that_no_flag_shows_is_news() {
+fn promiscuity_that_no_flag_shows_is_an_event() {
     if !root_or_skip() {
         return;
     }
@@ -201,12 +202,12 @@ fn a_port_that_leaves_a_bridge_is_not_gone() {
 }
 
 #[test]
-fn a_move_is_heard_where_it_starts_and_where_it_ends() {
+fn a_move_is_an_event_in_both_namespaces() {
     if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
-    // Make the numbers differ: what `second` calls 0 is not what home calls 0.
+    // Makes the ids differ: id 0 means another namespace for `second` than for `home`.
     let _first = home.guest();
     let mut second = home.guest();
     let third = home.guest();
@@ -234,7 +235,7 @@ fn a_move_is_heard_where_it_starts_and_where_it_ends() {
     assert!(arrived(&events, third.nsid, beyond), "{events:?}");
 }
 
-/// The one interface that moved away: from where, which, and to where.
+/// The only interface that moved: from which namespace, its index, and the new namespace.
 fn departure(events: &[Event]) -> Option<(Option<i32>, u32, MovedTo)> {
     events.iter().find_map(|event| match event {
         Event::LinkGone { nsid, index, moved_to: Some(moved), .. } => Some((*nsid, *index, *moved)),
@@ -278,14 +279,14 @@ fn is_gone(event: &Event, which: u32) -> bool {
 }
 
 #[test]
-fn the_ids_that_others_use_are_not_taken_for_ours() {
+fn ids_of_other_namespaces_are_not_confused_with_own_ids() {
     if !root_or_skip() {
         return;
     }
     let mut home = Home::new();
     let mut guest = home.guest();
     let victim = home.guest();
-    // The guest has an id for the victim, too, and hears of its end at the same time.
+    // The guest has an id for the victim, too, and is notified of its end at the same time.
     let theirs = guest.rtnl.nsid(&victim.netns).unwrap();
     let ours = victim.nsid;
     assert_ne!(theirs, ours, "the numbers were to differ");
@@ -293,7 +294,7 @@ fn the_ids_that_others_use_are_not_taken_for_ours() {
     let a = home.rtnl.link("a").unwrap().unwrap().index;
     home.events();
     drop(victim);
-    // The veth goes last, so by then everybody has been told.
+    // The veth goes last, so by then all namespaces have been notified.
     let gone: Vec<_> = home
         .wait_for(|event| is_gone(event, a))
         .into_iter()
@@ -353,7 +354,7 @@ impl Home {
 }
 
 #[test]
-fn a_monitor_that_is_not_read_says_what_it_lost() {
+fn a_monitor_that_is_not_read_reports_lost_events() {
     if !root_or_skip() {
         return;
     }
@@ -364,10 +365,10 @@ fn a_monitor_that_is_not_read_says_what_it_lost() {
     }
     let events = home.events();
     assert!(events.iter().any(|event| matches!(event, Event::Lost)));
-    // After that it hears again.
+    // After that it receives events again.
     home.rtnl.set_mtu(a, 1400).unwrap();
     assert_eq!(home.news(None, a).mtu, 1400);
 }
 
-/// Ending a namespace takes the kernel a fraction of a second; this is for a machine in trouble.
+/// Ending a namespace takes the kernel a fraction of a second; the limit is for a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);

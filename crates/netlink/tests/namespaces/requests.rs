@@ -1,4 +1,4 @@
-//! What [`Rtnl`] asks is what happens.
+//! Each request of [`Rtnl`] has its effect in the kernel.
 
 use std::error::Error;
 use std::fs;
@@ -352,7 +352,7 @@ fn an_interface_that_is_up_has_joined_groups() {
 }
 
 #[test]
-fn a_refusal_says_what_was_wanted_and_what_the_kernel_thinks() {
+fn a_refusal_names_the_request_and_the_kernels_error() {
     if !root_or_skip() {
         return;
     }
@@ -366,11 +366,11 @@ fn a_refusal_says_what_was_wanted_and_what_the_kernel_thinks() {
     let error = rtnl.set_mtu(a, 70_000).unwrap_err();
     assert_eq!(error.errno(), Some(EINVAL));
     assert!(error.to_string().contains("mtu greater than device maximum"), "{error}");
-    // The socket is in step after a refusal.
+    // The socket still works after a refusal.
     assert_eq!(rtnl.link("a").unwrap().unwrap().index, a);
 }
 
-/// Whether the kernel has the macvlan that was just asked for.
+/// Returns whether the kernel has macvlan, of which the test has just asked for a link.
 fn macvlan_or_skip(made: umacvlan_netlink::Result<()>) -> bool {
     match made {
         Ok(()) => true,

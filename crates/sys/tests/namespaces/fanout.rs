@@ -26,7 +26,7 @@ fn datagram(flow: u8, number: u16) -> [u8; 60] {
     frame
 }
 
-/// What a ring has got: the numbers of each flow, in the order in which they came.
+/// The contents of a ring: the numbers of each flow, in order of arrival.
 fn drain(packet: &mut PacketSocket, seen: &mut BTreeMap<u8, Vec<u16>>) -> usize {
     let mut count = 0;
     while let Some(received) = packet.ring.receive() {
@@ -41,7 +41,7 @@ fn drain(packet: &mut PacketSocket, seen: &mut BTreeMap<u8, Vec<u16>>) -> usize 
 }
 
 #[test]
-fn while_a_group_forms_no_frame_comes_twice_and_then_none_is_missing() {
+fn no_frame_is_duplicated_while_a_fanout_group_forms() {
     if !root_or_skip() {
         return;
     }
@@ -54,7 +54,7 @@ fn while_a_group_forms_no_frame_comes_twice_and_then_none_is_missing() {
         index
     });
     let sender = netns.run(|| raw_socket::open(wire, IPV4)).unwrap().unwrap();
-    // What happens in between takes microseconds: a large group, and often, meets it.
+    // The race takes microseconds: a large group and many rounds hit it.
     for _ in 0..4 {
         let mut sockets = while_sending(&sender, || {
             netns.run(|| PacketSocket::open_group(parent, 1500, 16)).unwrap().unwrap()
@@ -65,7 +65,7 @@ fn while_a_group_forms_no_frame_comes_twice_and_then_none_is_missing() {
         assert!(spread > 4, "most got nothing: {each:?}");
         assert_eq!(seen.len(), usize::from(FLOWS));
         for (flow, numbers) in seen {
-            // The first round may have begun before the group was whole.
+            // The first round may have begun before the group was complete.
             assert!(numbers.len() >= usize::from(ROUNDS) - 1, "flow {flow}: {numbers:?}");
             let whole = numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
             assert!(whole, "flow {flow}: {numbers:?}");
@@ -73,7 +73,7 @@ fn while_a_group_forms_no_frame_comes_twice_and_then_none_is_missing() {
     }
 }
 
-/// Does something while datagrams are sent, of which some more follow.
+/// Calls `act` while datagrams are sent, and sends some more afterwards.
 fn while_sending<T>(sender: &OwnedFd, act: impl FnOnce() -> T) -> T {
     let (done, going) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -99,7 +99,7 @@ fn while_sending<T>(sender: &OwnedFd, act: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn a_group_does_not_hear_its_own_machine() {
+fn a_fanout_group_does_not_receive_outgoing_frames() {
     if !root_or_skip() {
         return;
     }
@@ -113,7 +113,7 @@ fn a_group_does_not_hear_its_own_machine() {
     });
     let group = || PacketSocket::open_group(parent, 1500, 2);
     let mut sockets = netns.run(group).unwrap().unwrap();
-    // Another program on the parent, and then the wire.
+    // First another program on the parent, and then the wire.
     for (index, number) in [(parent, 1), (wire, 2)] {
         let sender = netns.run(|| raw_socket::open(index, IPV4)).unwrap().unwrap();
         for flow in 0..FLOWS {

@@ -1,4 +1,4 @@
-//! Work inside a namespace, and namespaces found by who is in them.
+//! Work inside a namespace, and the search for namespaces by their processes.
 
 use std::panic;
 

@@ -39,7 +39,7 @@ fn a_queued_frame_tells_its_length_also_if_the_buffer_is_too_small() {
     TxBatch::new().send(sender.as_fd(), 1, |_| &frame, refused);
     loop {
         assert!(epoll.wait(Some(Duration::from_secs(5))).unwrap().count() > 0, "it did not come");
-        // The interfaces may have something to say of their own.
+        // The kernel may send frames of its own on the interfaces.
         if std::iter::from_fn(|| receiver.ring.receive())
             .any(|received| received.extent == Extent::Queued)
         {
