@@ -1,6 +1,9 @@
 //! What is there after a daemon has ended, however it did, and another one has started.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use umacvlan_core::MacAddr;
@@ -103,6 +106,54 @@ fn a_link_that_is_gone_is_forgotten_and_its_number_never_used_again() {
     daemon.link(stays);
     let log = daemon.terminate();
     assert!(log.contains(&format!("link goes, number {goes}, is gone")), "{log}");
+}
+
+#[test]
+fn a_name_that_is_no_utf8_beside_a_link_does_not_hide_it() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let guest = Netns::create().unwrap();
+    let mut daemon = machine.start(&[]);
+    let link = link_id(&daemon.add("mac1", json!({"netns": netns_path(&guest)})).ok());
+    daemon.kill();
+    let name = OsStr::from_bytes(b"\xff\xfeA");
+    let add = || Command::new("ip").args(["link", "add"]).arg(name).args(["type", "veth"]).status();
+    assert!(guest.run(add).unwrap().unwrap().success());
+    let daemon = machine.start(&[]);
+    assert_eq!(daemon.link(link)["ifname"], "mac1");
+}
+
+#[test]
+fn a_link_waits_until_the_daemon_can_look_for_it() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    machine.configure("[link.mac2]\nparent = \"p0\"\n");
+    let guest = Netns::create().unwrap();
+    let mut daemon = machine.start(&[]);
+    let link = link_id(&daemon.add("mac1", json!({"netns": netns_path(&guest)})).ok());
+    let before = daemon.links();
+    assert_eq!(before.len(), 2);
+    daemon.kill();
+    // More namespaces than the daemon may have descriptors.
+    let crowd: Vec<_> = (0..250).map(|_| Netns::create().unwrap()).collect();
+    let mut daemon = machine.start_command(machine.command("ulimit -n 200", &[]));
+    assert!(daemon.links().is_empty());
+    assert!(machine.file(&format!("state/link-{link}.json")).exists());
+    assert!(machine.file("state/parent-p0.json").exists());
+    let mut heard = events(&machine.file("socket"));
+    drop(crowd);
+    for _ in 0..2 {
+        heard.find(|event| event["event"] == "link_added").unwrap();
+    }
+    let ids = |links: &[Value]| links.iter().map(link_id).collect::<Vec<_>>();
+    assert_eq!(ids(&daemon.links()), ids(&before));
+    let log = daemon.terminate();
+    let told = log.lines().filter(|line| line.contains("mac1") && line.contains("may exist"));
+    assert_eq!(told.count(), 1, "{log}");
 }
 
 #[test]

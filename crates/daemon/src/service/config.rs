@@ -38,6 +38,30 @@ impl Service {
         Ok(())
     }
 
+    /// Makes the links that the applied configuration has and that do not exist. A step that fails
+    /// is logged.
+    ///
+    /// # Errors The engine does not respond.
+    pub(super) fn complete_config(&mut self) -> Result<(), ServiceError> {
+        let wanted = self.config.clone();
+        for step in &self.plan(&wanted)?.steps {
+            if let Step::AddLink { key, .. } = step
+                && !self.waits(key)
+            {
+                match self.execute_step(step) {
+                    Ok(()) => tracing::info!("configuration: {step}"),
+                    Err(problem) => tracing::error!("configuration: {step}: {problem}"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the link of this entry waits to be found.
+    fn waits(&self, key: &str) -> bool {
+        self.waiting.iter().any(|one| one.record.config.as_deref() == Some(key))
+    }
+
     /// The configuration of what runs, as TOML.
     pub(crate) fn running_config(&mut self) -> Result<String, ServiceError> {
         Ok(self.running()?.to_toml())
@@ -140,6 +164,8 @@ impl Service {
                 self.detach_idle(name);
                 Ok(())
             }
+            // It is made when it is known that it does not exist.
+            Step::AddLink { key, .. } if self.waits(key) => Ok(()),
             Step::AddLink { key, name, spec } => {
                 let ownership = Ownership { config: Some(key.clone()), owner: None };
                 self.add(name, spec, None, ownership).map(drop)
