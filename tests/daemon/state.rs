@@ -157,6 +157,41 @@ fn a_link_waits_until_the_daemon_can_look_for_it() {
 }
 
 #[test]
+fn a_configuration_file_that_is_gone_is_no_empty_one() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let place = machine.file("umacvlan.toml").display().to_string();
+    // The default file, which need not exist, in a mount namespace of the daemon's own.
+    let before = format!(
+        "[ \"$1\" = inside ] || exec unshare -m sh -c '{}' \"$0\" \"$@\"",
+        format_args!(
+            "mount -t tmpfs none /etc && mkdir /etc/umacvlan || exit 1
+             [ -e {place} ] && cp {place} /etc/umacvlan/umacvlan.toml
+             for word; do shift; case $word in *umacvlan.toml|--config) ;; *) set -- \"$@\" \"$word\";; esac; done
+             exec \"$0\" daemon --ready-fd 3 \"$@\" 3>&1"
+        )
+    );
+    machine.configure("[link.mac1]\nparent = \"p0\"\n");
+    let mut daemon = machine.start_command(machine.command(&before, &[]));
+    let links = daemon.links();
+    assert_eq!(links.len(), 1);
+    daemon.kill();
+    fs::remove_file(&place).unwrap();
+    for _ in 0..2 {
+        let mut daemon = machine.start_command(machine.command(&before, &[]));
+        let kept = daemon.links();
+        assert_eq!(kept.iter().map(link_id).collect::<Vec<_>>(), [link_id(&links[0])]);
+        let log = daemon.terminate();
+        assert!(log.contains("WARN") && log.contains("there is no /etc/umacvlan"), "{log}");
+    }
+    machine.configure("");
+    let daemon = machine.start_command(machine.command(&before, &[]));
+    assert!(daemon.links().is_empty(), "an empty file is a wish");
+}
+
+#[test]
 fn a_damaged_file_is_set_aside_and_costs_one_link_at_most() {
     if !root_or_skip() {
         return;
