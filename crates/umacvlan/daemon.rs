@@ -37,7 +37,7 @@ use umacvlan_daemon::{Service, Shared, lock_service, sandbox, systemd};
 use umacvlan_docker::{self as docker, Driver};
 use umacvlan_engine::engine::{EngineOptions, SubId};
 use umacvlan_engine::{Engine, cpus};
-use umacvlan_sys::netns::reachable;
+use umacvlan_sys::netns::{Search, search};
 use umacvlan_sys::process::{inherited_descriptor, raise_descriptor_limit};
 
 /// The state directory unless another one is configured.
@@ -173,7 +173,7 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     // On failure the present limit stays.
     let _ = raise_descriptor_limit();
     // Before privileges are dropped, to see the namespaces of other users' processes.
-    let namespaces = if saved.has_no_links() { Vec::new() } else { reachable() };
+    let namespaces = if saved.has_no_links() { Search::default() } else { search() };
     let worker = sandbox::WorkerSandbox::new()?;
     sandbox::confine_process()?;
     let engine = EngineOptions { on_worker: Some(Arc::new(move || worker.confine())) };

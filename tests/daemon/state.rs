@@ -1,6 +1,9 @@
 //! The state that a new daemon finds after the previous one has ended, by whatever cause.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use umacvlan_core::MacAddr;
@@ -103,6 +106,89 @@ fn a_link_that_is_gone_is_forgotten_and_its_number_never_used_again() {
     daemon.link(stays);
     let log = daemon.terminate();
     assert!(log.contains(&format!("link goes, number {goes}, is gone")), "{log}");
+}
+
+#[test]
+fn a_name_that_is_no_utf8_beside_a_link_does_not_hide_it() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let guest = Netns::create().unwrap();
+    let mut daemon = machine.start(&[]);
+    let link = link_id(&daemon.add("mac1", json!({"netns": netns_path(&guest)})).ok());
+    daemon.kill();
+    let name = OsStr::from_bytes(b"\xff\xfeA");
+    let add = || Command::new("ip").args(["link", "add"]).arg(name).args(["type", "veth"]).status();
+    assert!(guest.run(add).unwrap().unwrap().success());
+    let daemon = machine.start(&[]);
+    assert_eq!(daemon.link(link)["ifname"], "mac1");
+}
+
+#[test]
+fn a_link_waits_until_the_daemon_can_look_for_it() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    machine.configure("[link.mac2]\nparent = \"p0\"\n");
+    let guest = Netns::create().unwrap();
+    let mut daemon = machine.start(&[]);
+    let link = link_id(&daemon.add("mac1", json!({"netns": netns_path(&guest)})).ok());
+    let before = daemon.links();
+    assert_eq!(before.len(), 2);
+    daemon.kill();
+    // More namespaces than the daemon may have descriptors.
+    let crowd: Vec<_> = (0..250).map(|_| Netns::create().unwrap()).collect();
+    let mut daemon = machine.start_command(machine.command("ulimit -n 200", &[]));
+    assert!(daemon.links().is_empty());
+    assert!(machine.file(&format!("state/link-{link}.json")).exists());
+    assert!(machine.file("state/parent-p0.json").exists());
+    let mut heard = events(&machine.file("socket"));
+    drop(crowd);
+    for _ in 0..2 {
+        heard.find(|event| event["event"] == "link_added").unwrap();
+    }
+    let ids = |links: &[Value]| links.iter().map(link_id).collect::<Vec<_>>();
+    assert_eq!(ids(&daemon.links()), ids(&before));
+    let log = daemon.terminate();
+    let told = log.lines().filter(|line| line.contains("mac1") && line.contains("may exist"));
+    assert_eq!(told.count(), 1, "{log}");
+}
+
+#[test]
+fn a_configuration_file_that_is_gone_is_no_empty_one() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let place = machine.file("umacvlan.toml").display().to_string();
+    // The default file, which need not exist, in a mount namespace of the daemon's own.
+    let before = format!(
+        "[ \"$1\" = inside ] || exec unshare -m sh -c '{}' \"$0\" \"$@\"",
+        format_args!(
+            "mount -t tmpfs none /etc && mkdir /etc/umacvlan || exit 1
+             [ -e {place} ] && cp {place} /etc/umacvlan/umacvlan.toml
+             for word; do shift; case $word in *umacvlan.toml|--config) ;; *) set -- \"$@\" \"$word\";; esac; done
+             exec \"$0\" daemon --ready-fd 3 \"$@\" 3>&1"
+        )
+    );
+    machine.configure("[link.mac1]\nparent = \"p0\"\n");
+    let mut daemon = machine.start_command(machine.command(&before, &[]));
+    let links = daemon.links();
+    assert_eq!(links.len(), 1);
+    daemon.kill();
+    fs::remove_file(&place).unwrap();
+    for _ in 0..2 {
+        let mut daemon = machine.start_command(machine.command(&before, &[]));
+        let kept = daemon.links();
+        assert_eq!(kept.iter().map(link_id).collect::<Vec<_>>(), [link_id(&links[0])]);
+        let log = daemon.terminate();
+        assert!(log.contains("WARN") && log.contains("there is no /etc/umacvlan"), "{log}");
+    }
+    machine.configure("");
+    let daemon = machine.start_command(machine.command(&before, &[]));
+    assert!(daemon.links().is_empty(), "an empty file is a wish");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc::O_NONBLOCK;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +78,7 @@ impl RecordStore {
     /// Reads a record. `None` if the file is damaged; it is renamed then.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.dir.join(name);
-        let why = match fs::read(&path) {
+        let why = match read_file(&path) {
             Ok(bytes) => match serde_json::from_slice::<Versioned<T>>(&bytes) {
                 Ok(read) if read.version == VERSION => return Some(read.record),
                 Ok(read) => format!("it has version {}, and this is {VERSION}", read.version),
@@ -133,9 +134,23 @@ impl RecordStore {
     }
 }
 
+/// Reads a regular file; another kind is an error, because opening a pipe would wait for its other end.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
+    }
+    fs::read(path)
+}
+
 fn write_file(path: &Path, text: &[u8], durability: Durability) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // Without O_NONBLOCK, opening a pipe that is in the way would wait for its other end.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(O_NONBLOCK)
+        .open(path)?;
     file.write_all(text)?;
     match durability {
         Durability::Synced => file.sync_all(),
@@ -146,6 +161,15 @@ fn write_file(path: &Path, text: &[u8], durability: Durability) -> io::Result<()
 /// Locks the directory against other daemons.
 fn lock(dir: &Path) -> Result<Flock<File>> {
     let path = dir.join(LOCK);
+    if fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
+        let aside = path.with_extension(DAMAGED);
+        tracing::error!(
+            "{} is not a regular file; set aside as {}",
+            path.display(),
+            aside.display()
+        );
+        fs::rename(&path, &aside).with_context(|| format!("cannot rename {}", path.display()))?;
+    }
     let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),

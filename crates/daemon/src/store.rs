@@ -348,6 +348,33 @@ mod tests {
     }
 
     #[test]
+    fn pipes_sockets_and_directories_are_set_aside_and_do_not_block_the_start() {
+        let dir = Scratch::new();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        store.put_link(&link(1)).unwrap();
+        drop(store);
+        let pipe = |name: &str| {
+            let path = dir.path().join(name);
+            let _ = fs::remove_file(&path);
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        };
+        for name in ["link-2.json", "parent-p0.json", "lock", NUMBERS, CONFIG, "link-5.json.new"] {
+            pipe(name);
+        }
+        let _socket =
+            std::os::unix::net::UnixListener::bind(dir.path().join("link-3.json")).unwrap();
+        fs::create_dir(dir.path().join("link-4.json")).unwrap();
+        let (mut store, found) = Store::open(dir.path()).unwrap();
+        assert_eq!(found.links, [link(1)]);
+        for name in ["link-2", "link-3", "link-4", "parent-p0", "lock", "numbers", "config"] {
+            assert!(dir.path().join(format!("{name}.damaged")).exists(), "{name}");
+        }
+        assert_eq!(store.next_id().unwrap(), 6);
+        store.put_link(&link(5)).unwrap_err();
+        store.put_link(&link(5)).unwrap();
+    }
+
+    #[test]
     fn records_of_an_earlier_boot_are_ignored() {
         let dir = Scratch::new();
         let (mut store, _) = Store::open(dir.path()).unwrap();

@@ -23,8 +23,9 @@ pub fn joined_groups(netns: &Netns, index: u32) -> io::Result<Vec<MacAddr>> {
 /// As [`joined_groups`].
 pub fn all_groups(netns: &Netns) -> io::Result<Vec<(u32, MacAddr)>> {
     // The file shows the namespace of the thread that opens it.
-    let text = netns.run(|| fs::read_to_string(LIST))??;
-    parse(&text)
+    let text = netns.run(|| fs::read(LIST))??;
+    // The names of interfaces are bytes. They have no white space, and none of them is used here.
+    parse(&String::from_utf8_lossy(&text))
 }
 
 /// The groups of one interface.

@@ -25,6 +25,7 @@ mod route;
 mod rtnl;
 mod set;
 mod sysctl;
+mod utf8;
 mod xdp_features;
 
 pub use address::Address;

@@ -27,7 +27,7 @@ const TUN_NUM_QUEUES: u16 = 8;
 pub struct Link {
     /// Index of the interface in its namespace.
     pub index: u32,
-    /// Name in its namespace.
+    /// Name in its namespace. Bytes that are not UTF-8 are `?` here.
     pub name: String,
     /// MAC address; `None` for a kind without an address of six bytes.
     pub mac: Option<MacAddr>,

@@ -19,6 +19,7 @@ use umacvlan_sys::netns::Netns;
 
 use super::nsid::assigned;
 use super::rtnl::{invalid, split};
+use super::utf8::make_utf8;
 use super::{Link, Rtnl};
 
 /// A nonblocking socket for notifications about interfaces and namespaces; wait for it with epoll.
@@ -139,6 +140,7 @@ impl Monitor {
             };
             let nsid = foreign_nsid(nsid, self.own);
             let mut renamed = false;
+            make_utf8(&mut self.buffer[..len]);
             for message in split(&self.buffer[..len]) {
                 match message.and_then(|message| Notification::read(&message, nsid)) {
                     Ok(Notification::Event(event)) => on_event(event),

@@ -11,6 +11,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use umacvlan_sys::netlink::{NetlinkSocket, Received};
 use umacvlan_sys::netns::Netns;
 
+use super::utf8::make_utf8;
 use super::{Error, Result};
 
 /// A socket for requests to one namespace, which it keeps alive.
@@ -106,6 +107,7 @@ impl Rtnl {
                     return Err(RequestFailure::from(io::Error::other("the reply was lost")));
                 }
             };
+            make_utf8(&mut self.buffer[..len]);
             if reply.decode(&self.buffer[..len], self.sequence)? {
                 return reply.finish();
             }

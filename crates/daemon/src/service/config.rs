@@ -20,6 +20,10 @@ impl Service {
     /// # Errors The engine does not respond.
     pub fn apply_config(&mut self, saved: &SavedState) -> Result<(), ServiceError> {
         let wanted = std::mem::replace(&mut self.config, saved.applied());
+        let wanted = match self.is_lost(&wanted) {
+            true => self.config.clone(),
+            false => wanted,
+        };
         for name in wanted.parents.keys() {
             if let Err(problem) = self.attach_configured(name, wanted.parent(name), true) {
                 tracing::error!("parent {name}: {problem}");
@@ -36,6 +40,47 @@ impl Service {
         }
         self.save_applied(wanted);
         Ok(())
+    }
+
+    /// True if there is no configuration file, and a former daemon has applied one that was not
+    /// empty. Its disappearance is no wish to remove all links; an empty file is.
+    fn is_lost(&self, wanted: &Config) -> bool {
+        let applied = &self.config;
+        let had = !applied.links.is_empty() || !applied.parents.is_empty();
+        let lost = had && *wanted == Config::default() && !self.config_file.exists();
+        if lost {
+            tracing::warn!(
+                "there is no {}: the configuration that was applied last, with {} links, stays. \
+                 `umacvlan config save` writes it again; an empty file removes the links",
+                self.config_file.display(),
+                applied.links.len()
+            );
+        }
+        lost
+    }
+
+    /// Makes the links that the applied configuration has and that do not exist. A step that fails
+    /// is logged.
+    ///
+    /// # Errors The engine does not respond.
+    pub(super) fn complete_config(&mut self) -> Result<(), ServiceError> {
+        let wanted = self.config.clone();
+        for step in &self.plan(&wanted)?.steps {
+            if let Step::AddLink { key, .. } = step
+                && !self.waits(key)
+            {
+                match self.execute_step(step) {
+                    Ok(()) => tracing::info!("configuration: {step}"),
+                    Err(problem) => tracing::error!("configuration: {step}: {problem}"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the link of this entry waits to be found.
+    fn waits(&self, key: &str) -> bool {
+        self.waiting.iter().any(|one| one.record.config.as_deref() == Some(key))
     }
 
     /// The configuration of what runs, as TOML.
@@ -140,6 +185,8 @@ impl Service {
                 self.detach_idle(name);
                 Ok(())
             }
+            // It is made when it is known that it does not exist.
+            Step::AddLink { key, .. } if self.waits(key) => Ok(()),
             Step::AddLink { key, name, spec } => {
                 let ownership = Ownership { config: Some(key.clone()), owner: None };
                 self.add(name, spec, None, ownership).map(drop)

@@ -1,12 +1,12 @@
 //! Events of the engine: saved, logged and published to clients.
 
 use std::collections::BTreeSet;
-use std::iter;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use crossbeam_channel::RecvTimeoutError;
 use umacvlan_core::MacvlanFlag;
 use umacvlan_engine::engine::{Event, SubId, SubStatus};
 use umacvlan_netlink::LinkFlags;
@@ -15,19 +15,35 @@ use super::netns::Names;
 use super::{Service, Shared, lock_service};
 use umacvlan_api::{EventKind, EventView};
 
-/// Starts a thread that handles the engine's events until the service is dropped.
+/// Starts a thread that handles the engine's events, and searches for links that wait to be found,
+/// until the service is dropped.
 ///
 /// # Errors The thread cannot be started.
 pub fn follow_engine_events(service: &Shared) -> Result<JoinHandle<()>> {
-    let events = lock_service(service).engine.events().clone();
+    let (events, first_wait) = {
+        let mut service = lock_service(service);
+        (service.engine.events().clone(), service.find_waiting())
+    };
     let service = Arc::downgrade(service);
     let follow = move || {
-        while let Ok(first) = events.recv() {
+        let mut wait = first_wait;
+        loop {
+            let first = match wait {
+                Some(time) => events.recv_timeout(time),
+                None => events.recv().map_err(RecvTimeoutError::from),
+            };
+            let first = match first {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let Some(service) = service.upgrade() else {
                 return;
             };
-            let events_now = iter::once(first).chain(events.try_iter()).collect();
-            lock_service(&service).handle_events(events_now);
+            let events_now: Vec<_> = first.into_iter().chain(events.try_iter()).collect();
+            let mut service = lock_service(&service);
+            service.handle_events(events_now);
+            wait = service.find_waiting();
         }
     };
     let thread = thread::Builder::new().name("events".to_owned()).spawn(follow);

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tokio::sync::broadcast;
@@ -32,6 +33,7 @@ pub use self::add::sub_options;
 pub use self::events::follow_engine_events;
 use self::netns::Names;
 use self::parents::Attached;
+use self::recover::Waiting;
 use super::log::Log;
 use super::store::{LinkRecord, Store};
 use super::to_api::{self, LinkContext};
@@ -91,6 +93,10 @@ pub struct Service {
     store: Store,
     /// All links by number.
     links: BTreeMap<u64, Entry>,
+    /// Links of a former daemon whose interfaces were not found, and that may exist.
+    waiting: Vec<Waiting>,
+    /// When these are searched again.
+    next_search: Option<Instant>,
     /// All attached parents by name.
     parents: BTreeMap<String, Attached>,
     /// The configuration that was applied last.
@@ -144,6 +150,8 @@ impl Service {
             home: Netns::current().context("cannot open this network namespace")?.id(),
             store,
             links: BTreeMap::new(),
+            waiting: Vec::new(),
+            next_search: None,
             parents: BTreeMap::new(),
             config,
             config_file,
@@ -184,10 +192,13 @@ impl Service {
         self.remove(id)
     }
 
-    /// Removes all links of an owner.
+    /// Removes all links of an owner; one that waits to be found is removed then.
     ///
     /// # Errors A link cannot be removed.
     pub fn remove_owned(&mut self, owner: &str) -> Result<(), ServiceError> {
+        let waiting = self.waiting.iter_mut();
+        let theirs = waiting.filter(|one| one.record.owner.as_deref() == Some(owner));
+        theirs.for_each(|one| one.removed = true);
         let owned = |entry: &Entry| entry.owner.as_deref() == Some(owner);
         let ids = self.links.iter().filter(|(_, entry)| owned(entry)).map(|(&id, _)| id);
         for id in ids.collect::<Vec<_>>() {

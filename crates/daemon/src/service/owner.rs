@@ -18,11 +18,14 @@ impl Service {
     }
 
     /// All owners that begin with `beginning`, each with whether its link is in the daemon's
-    /// namespace.
+    /// namespace. A link that waits to be found counts as one elsewhere.
     pub fn owners_with_prefix(&self, beginning: &str) -> Vec<(String, bool)> {
-        let owned = self.links.values().filter_map(|link| {
-            let owner = link.owner.as_ref().filter(|owner| owner.starts_with(beginning))?;
-            Some((owner.clone(), link.seen.netns == self.home))
+        let links = self.links.values().map(|link| (&link.owner, link.seen.netns == self.home));
+        let waiting = self.waiting.iter().filter(|one| !one.removed);
+        let owners = links.chain(waiting.map(|one| (&one.record.owner, false)));
+        let owned = owners.filter_map(|(owner, home)| {
+            let owner = owner.as_ref().filter(|owner| owner.starts_with(beginning))?;
+            Some((owner.clone(), home))
         });
         owned.collect()
     }

@@ -153,10 +153,12 @@ impl Service {
         settings.choose_cpus(&cpus::allowed(), taken)
     }
 
-    /// Detaches a parent that has no links and is not in the configuration.
+    /// Detaches a parent that has no links, none that waits to be found, and is not in the
+    /// configuration.
     pub(super) fn detach_idle(&mut self, name: &str) {
         let idle = self.parents.get(name).is_some_and(|parent| !parent.configured)
-            && !self.links.values().any(|link| link.seen.parent == name);
+            && !self.links.values().any(|link| link.seen.parent == name)
+            && !self.waiting.iter().any(|one| one.record.parent == name);
         if idle {
             self.detach(name);
             tracing::info!("parent {name} detached");

@@ -1,11 +1,15 @@
 //! A monitor in one namespace receives the events of others, without keeping them alive.
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
 use std::time::Duration;
 
 use umacvlan_core::MacAddr;
 use umacvlan_netlink::{
-    BridgeOptions, Event, Link, LinkFlags, Monitor, MovedTo, Rtnl, joined_groups, set_sysctl,
+    BridgeOptions, Event, Link, LinkFlags, Monitor, MovedTo, Rtnl, all_groups, joined_groups,
+    set_sysctl,
 };
 use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::{root_or_skip, skip};
@@ -119,6 +123,31 @@ fn every_change_in_the_own_namespace_is_an_event_without_an_id() {
     let mut home = Home::new();
     let mut rtnl = Rtnl::open_in(&home.netns).unwrap();
     every_change_is_news(&mut home, &mut rtnl, None);
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_an_event_like_any_other() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut home = Home::new();
+    let mut guest = home.guest();
+    let (a, _) = pair(&mut guest.rtnl);
+    home.events();
+    let strange = OsStr::from_bytes(b"\xff\xfeA");
+    let rename =
+        || Command::new("ip").args(["link", "set", "dev", "a", "name"]).arg(strange).status();
+    assert!(guest.netns.run(rename).unwrap().unwrap().success());
+    let alias =
+        || Command::new("ip").args(["link", "set", "dev", "b", "alias"]).arg(strange).status();
+    assert!(guest.netns.run(alias).unwrap().unwrap().success());
+    assert_eq!(home.news(Some(guest.nsid), a).name, "??A");
+    let names: Vec<_> = guest.rtnl.links().unwrap().into_iter().map(|link| link.name).collect();
+    assert_eq!(names, ["lo", "b", "??A"]);
+    guest.rtnl.set_up(a, true).unwrap();
+    let events = home.events();
+    assert!(!events.is_empty() && !events.iter().any(|event| matches!(event, Event::Lost)));
+    all_groups(&guest.netns).unwrap();
 }
 
 #[test]

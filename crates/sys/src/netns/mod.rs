@@ -15,7 +15,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-pub use reachable::reachable;
+pub use reachable::{Search, reachable, search};
 
 /// A network namespace, kept alive by the descriptor that this owns.
 #[derive(Debug)]
@@ -69,25 +69,27 @@ impl Netns {
     pub fn open(place: &str) -> io::Result<Self> {
         let (path, advice) = locate(place)?;
         let tried = path.display();
-        let missing = |error| {
-            explain(error, &format!("no network namespace \"{place}\" at {tried} ({advice})"))
-        };
-        let wrong = || {
-            let words = format!("{tried} is not a network namespace ({advice})");
-            io::Error::new(io::ErrorKind::InvalidInput, words)
-        };
+        Self::open_file(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => {
+                let words = format!("{tried} is not a network namespace ({advice})");
+                io::Error::new(io::ErrorKind::InvalidInput, words)
+            }
+            _ => explain(error, &format!("no network namespace \"{place}\" at {tried} ({advice})")),
+        })
+    }
+
+    /// Opens a file of a namespace; `InvalidInput` if it is another one.
+    fn open_file(path: &Path) -> io::Result<Self> {
         // The file is checked before it is opened: opening a pipe would wait for its other end, and
         // opening a device could have side effects.
-        let at = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path);
-        let at = at.map_err(missing)?;
-        if at.metadata().map_err(missing)?.dev() != Self::current()?.id().dev {
-            return Err(wrong());
+        let at = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+        if at.metadata()?.dev() != Self::current()?.id().dev {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
-        let file = File::open(format!("/proc/thread-self/fd/{}", at.as_raw_fd()));
-        let file = file.map_err(missing)?;
+        let file = File::open(format!("/proc/thread-self/fd/{}", at.as_raw_fd()))?;
         match namespace_type(file.as_fd()) {
             Ok(libc::CLONE_NEWNET) => Ok(Self { file }),
-            _ => Err(wrong()),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! [`reachable`]: every network namespace that this process can find.
+//! [`reachable`], [`search`]: every network namespace that this process can find.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,32 +12,73 @@ use super::{NAMED_NAMESPACES, Netns};
 /// The start of a link to a network namespace; the inode number and a bracket follow.
 const LINK: &[u8] = b"net:[";
 
+/// Descriptors that must be left for the use of the namespaces, if not all could be opened: more than
+/// an engine with one parent needs.
+const SPARE: usize = 32;
+
+/// The result of [`search`].
+#[derive(Debug, Default)]
+pub struct Search {
+    /// Each namespace that was found once, that of the calling thread first.
+    pub namespaces: Vec<Netns>,
+    /// True if this process has no permission to see the namespaces of another process.
+    pub hidden: bool,
+    /// The first error of another kind, as for want of descriptors or memory: any namespace may be
+    /// missing.
+    pub failed: Option<io::Error>,
+}
+
+/// The namespaces of [`search`].
+pub fn reachable() -> Vec<Netns> {
+    search().namespaces
+}
+
 /// Every network namespace that has a name in `/run/netns`, a mount, a process in it, or a process
 /// that holds a descriptor of it; each once, that of the calling thread first. Namespaces without read
-/// permission and those that end meanwhile are left out.
-pub fn reachable() -> Vec<Netns> {
+/// permission and those that end meanwhile are left out. Without a descriptor to spare for the use of
+/// the namespaces, there are none in the result.
+pub fn search() -> Search {
     let mut found = Found::default();
-    if let Ok(netns) = Netns::current() {
-        found.device = Some(netns.id().dev);
-        found.seen.insert(netns.id().ino);
-        found.all.push(netns);
+    match Netns::current() {
+        Ok(netns) => {
+            found.device = Some(netns.id().dev);
+            found.seen.insert(netns.id().ino);
+            found.search.namespaces.push(netns);
+        }
+        Err(error) => found.search.failed = Some(error),
     }
-    entries(NAMED_NAMESPACES).for_each(|path| found.see_file(&path));
-    let mounts = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+    found.entries(Path::new(NAMED_NAMESPACES)).iter().for_each(|path| found.see_file(path));
+    let mountinfo = Path::new("/proc/thread-self/mountinfo");
+    let mounts = fs::read(mountinfo).unwrap_or_else(|error| {
+        found.miss(mountinfo, error);
+        Vec::new()
+    });
     mounts.split(|&byte| byte == b'\n').for_each(|line| found.see_mount(line));
     // Processes before descriptors: they are far fewer, and lead to most namespaces.
-    let processes: Vec<PathBuf> = entries("/proc").filter(|path| is_process(path)).collect();
+    let mut processes = found.entries(Path::new("/proc"));
+    processes.retain(|path| is_process(path));
     processes.iter().for_each(|process| found.see_link(&process.join("ns/net")));
     for process in &processes {
-        entries(process.join("fd")).for_each(|path| found.see_link(&path));
+        found.entries(&process.join("fd")).iter().for_each(|path| found.see_link(path));
     }
-    found.all
+    let mut search = found.search;
+    if search.failed.is_some() && !can_spare(&search.namespaces) {
+        search.namespaces.clear();
+    }
+    search
+}
+
+/// True if [`SPARE`] more descriptors can be opened.
+fn can_spare(namespaces: &[Netns]) -> bool {
+    let spare: io::Result<Vec<_>> =
+        namespaces.iter().cycle().take(SPARE).map(Netns::try_clone).collect();
+    spare.is_ok()
 }
 
 /// The namespaces found so far.
 #[derive(Default)]
 struct Found {
-    all: Vec<Netns>,
+    search: Search,
     /// The inode of each; all are on one file system, nsfs.
     seen: HashSet<u64>,
     /// The device of that file system.
@@ -48,11 +89,10 @@ impl Found {
     /// Adds the namespace of a file, if it is one. Other files are not opened: a pipe would wait for its
     /// other end.
     fn see_file(&mut self, path: &Path) {
-        if let Ok(file) = fs::metadata(path)
-            && Some(file.dev()) == self.device
-            && !self.seen.contains(&file.ino())
-        {
-            self.open(path);
+        match fs::metadata(path) {
+            Ok(file) if Some(file.dev()) != self.device || self.seen.contains(&file.ino()) => {}
+            Ok(_) => self.open(path),
+            Err(error) => self.miss(path, error),
         }
     }
 
@@ -70,8 +110,10 @@ impl Found {
     /// Adds the namespace of a link in `/proc`. Reading a link is quicker than opening it, and most lead
     /// to known namespaces or other files.
     fn see_link(&mut self, path: &Path) {
-        if fs::read_link(path).is_ok_and(|to| self.is_unseen(to.as_os_str().as_bytes())) {
-            self.open(path);
+        match fs::read_link(path) {
+            Ok(to) if self.is_unseen(to.as_os_str().as_bytes()) => self.open(path),
+            Ok(_) => {}
+            Err(error) => self.miss(path, error),
         }
     }
 
@@ -80,21 +122,42 @@ impl Found {
     }
 
     fn open(&mut self, path: &Path) {
-        // The namespace may have ended meanwhile.
-        let opened =
-            path.to_str().map_or_else(|| Err(io::ErrorKind::InvalidInput.into()), Netns::open);
-        if let Ok(netns) = opened
-            && self.seen.insert(netns.id().ino)
-        {
-            self.all.push(netns);
+        match Netns::open_file(path) {
+            Ok(netns) if self.seen.insert(netns.id().ino) => self.search.namespaces.push(netns),
+            Ok(_) => {}
+            Err(error) => self.miss(path, error),
         }
     }
-}
 
-/// The paths in a directory; none if it cannot be read.
-fn entries(directory: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten();
-    entries.filter_map(Result::ok).map(|entry| entry.path())
+    /// The paths in a directory; none if it cannot be read.
+    fn entries(&mut self, directory: &Path) -> Vec<PathBuf> {
+        let listed = fs::read_dir(directory).and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
+        });
+        listed.unwrap_or_else(|error| {
+            self.miss(directory, error);
+            Vec::new()
+        })
+    }
+
+    /// Notes that a path could not be looked at, unless it or its process has ended meanwhile.
+    fn miss(&mut self, path: &Path, error: io::Error) {
+        let ended = |error: &io::Error| {
+            error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+        };
+        if ended(&error) || fs::symlink_metadata(path).is_err_and(|error| ended(&error)) {
+            return;
+        }
+        match error.kind() {
+            // A namespace of another kind.
+            io::ErrorKind::InvalidInput => {}
+            io::ErrorKind::PermissionDenied => self.search.hidden = true,
+            _ => {
+                let told = io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+                self.search.failed.get_or_insert(told);
+            }
+        }
+    }
 }
 
 fn is_process(path: &Path) -> bool {
