@@ -9,6 +9,7 @@ mod change;
 mod config;
 mod events;
 mod netns;
+mod orphans;
 mod owner;
 mod parents;
 mod problem;
