@@ -1,7 +1,7 @@
 //! Plugins for container runtimes: CNI (containerd, CRI-O, Kubernetes) and netavark (Podman).
 //!
 //! Both are clients of the daemon. They ask it for a link in the container's network namespace and
-//! then set addresses and routes there themselves ([`container_link`]). A runtime starts the plugin
+//! then set addresses and routes there themselves (`container_link`). A runtime starts the plugin
 //! anew for each request, as `umacvlan-cni` or `umacvlan-netavark`, which are names of the
 //! `umacvlan` program; requests and answers are JSON on standard input and output.
 //!

@@ -30,7 +30,7 @@ const NEEDED: [Capability; 5] = [
     Capability::CAP_SYS_PTRACE,
 ];
 
-/// Drops all capabilities except [`NEEDED`], and the way to regain others, for the calling thread
+/// Drops all capabilities except `NEEDED`, and the way to regain others, for the calling thread
 /// and the threads that it starts.
 ///
 /// # Errors A system call fails.

@@ -1,6 +1,6 @@
 //! Docker's remote network driver: `docker network create --driver umacvlan`.
 //!
-//! dockerd calls the driver over a Unix socket ([`router`](mod@router)); the [`Driver`] carries the
+//! dockerd calls the driver over a Unix socket (`router`); the [`Driver`] carries the
 //! calls out with the daemon's service. Options and messages are those of Docker's built-in macvlan
 //! driver. The driver never calls Docker, which waits for its responses while it starts.
 //!

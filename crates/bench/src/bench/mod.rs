@@ -1,6 +1,6 @@
 //! `umacvlan bench`: the cost of each mode, compared with other implementations.
 //!
-//! A bench ([`forward`], [`path`]) returns points. Statistics, output and the comparison of two
+//! A bench (`forward`, `path`) returns points. Statistics, output and the comparison of two
 //! reports are the same for all benches. docs/benchmarks.md explains how the figures are obtained.
 
 mod compare;

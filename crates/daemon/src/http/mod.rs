@@ -1,7 +1,7 @@
 //! The HTTP server of the daemon: [`Service`] for the clients of a Unix socket.
 //!
-//! All input is untrusted: [`limits`] bounds amounts and times, [`auth`] authorizes clients,
-//! [`body`] parses requests. [`router`] has all routes; handlers are in a file for each group of
+//! All input is untrusted: `limits` bounds amounts and times, `auth` authorizes clients,
+//! `body` parses requests. `router` has all routes; handlers are in a file for each group of
 //! routes.
 //!
 //! # Threads

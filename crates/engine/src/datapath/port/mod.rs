@@ -1,11 +1,11 @@
-//! [`Ports`]: the engine's ends of all sub-interfaces of one wire.
+//! `Ports`: the engine's ends of all sub-interfaces of one wire.
 //!
 //! | kind | file | what is behind the port |
 //! |---|---|---|
 //! | TAP | `tap/` | an interface of the kernel, served by io_uring or by epoll |
 //! | memory | `memory.rs` | a [`MemoryLink`] of a test, a bench or an embedding program |
 //!
-//! A kind has its own file or folder here and a variant of [`PortLink`]. [`Ports`] matches on it
+//! A kind has its own file or folder here and a variant of [`PortLink`]. `Ports` matches on it
 //! once a batch; switches, counters and drop reasons do not know it.
 
 mod buffer_budget;
