@@ -32,6 +32,7 @@ impl Station {
 
     pub(crate) fn udp_v6(&self, port: u16) -> UdpSocket {
         let socket = self.socket(Domain::IPV6, Type::DGRAM, None);
+        socket.set_only_v6(true).unwrap();
         socket.bind_device(Some(self.name.as_bytes())).unwrap();
         bound(&socket, (Ipv6Addr::UNSPECIFIED, port).into());
         socket.into()
