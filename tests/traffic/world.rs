@@ -226,7 +226,7 @@ impl World {
     /// Runs a test in this world, and then checks that every frame was counted.
     fn have(&mut self, run: impl Fn(&mut Self)) {
         run(self);
-        self.assert_books();
+        self.assert_counters_balance();
     }
 
     /// True when the other end of the wire may send GSO packets: a veth may not if its peer has a
@@ -262,7 +262,7 @@ impl World {
 
     /// Asserts at rest that every frame is accounted for, that the stacks at both ends of each
     /// port have counted the same, and that no stack has seen a wrong checksum.
-    fn assert_books(&mut self) {
+    fn assert_counters_balance(&mut self) {
         let end = Instant::now() + LIMIT;
         loop {
             let status =

@@ -58,7 +58,7 @@ struct LinkSpecJson {
     bclim: Option<i32>,
     /// Requested length of the broadcast queue, in frames.
     bcqueuelen: Option<u32>,
-    /// Source mode: the stations it hears.
+    /// Source mode: the source addresses whose frames it receives.
     #[serde_as(as = "Vec<DisplayFromStr>")]
     #[schema(value_type = Vec<String>)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -73,7 +73,7 @@ struct LinkSpecJson {
     /// The namespace it is made in: a name, a path or the id of a process; `@caller` for the
     /// client's own; the daemon's if absent.
     netns: Option<String>,
-    /// Source mode: what the stations of its list send goes to nobody else.
+    /// Source mode: frames from the addresses of its list go to no other link.
     #[serde(default)]
     nodst: bool,
     /// Passthru: leave the parent's promiscuous setting alone.

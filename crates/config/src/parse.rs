@@ -213,12 +213,12 @@ impl Reader<'_> {
         let name = table.take("name", found, values::interface_name_of);
         let parent = table.take("parent", found, values::interface_name_of);
         table.require("parent", "\"INTERFACE\"", found);
-        let stations = "a list of addresses, as in [\"02:00:5e:10:00:01\"]";
-        let macaddr = table.take_list("macaddr", stations, found, values::station);
+        let expected = "a list of addresses, as in [\"02:00:5e:10:00:01\"]";
+        let macaddr = table.take_list("macaddr", expected, found, values::unicast_mac);
         let mode = table.take("mode", found, |value| values::choice(value, &modes));
         let mut spec = LinkSpec {
             parent: parent.unwrap_or_default(),
-            address: table.take("address", found, values::station),
+            address: table.take("address", found, values::unicast_mac),
             alias: table.take("alias", found, alias),
             allmulticast: table.take("allmulticast", found, values::switch).unwrap_or_default(),
             settings: MacvlanSettings {

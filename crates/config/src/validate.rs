@@ -42,11 +42,11 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
         }
     }
     let mut seen = BTreeSet::new();
-    for station in &link.macaddr {
-        if !seen.insert(station.get_ref()) {
+    for address in &link.macaddr {
+        if !seen.insert(address.get_ref()) {
             let message =
-                format!("macaddr: {} is given twice, expected each once", station.get_ref());
-            diagnostics.push(Diagnostic { span: station.span(), message });
+                format!("macaddr: {} is given twice, expected each once", address.get_ref());
+            diagnostics.push(Diagnostic { span: address.span(), message });
         }
     }
 }

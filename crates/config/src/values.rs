@@ -88,19 +88,19 @@ pub(super) fn choice<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Resul
 }
 
 /// Reads a unicast address.
-pub(super) fn station(value: &DeValue<'_>) -> Result<MacAddr, String> {
-    let expected = "the address of a station, as in \"02:00:5e:10:00:01\"";
+pub(super) fn unicast_mac(value: &DeValue<'_>) -> Result<MacAddr, String> {
+    let expected = "a unicast MAC address, as in \"02:00:5e:10:00:01\"";
     let Some(text) = value.as_str() else { return wrong(value, expected) };
     let Ok(address) = text.parse::<MacAddr>() else {
         return Err(format!("{text:?} is not a MAC address, expected {expected}"));
     };
     if address.is_group() {
         return Err(format!(
-            "{address} is the address of a group, expected that of a station: its first byte is even"
+            "{address} is a multicast address, expected a unicast address: its first byte is even"
         ));
     }
     if !address.is_valid_unicast() {
-        return Err(format!("{address} is nobody's address, expected {expected}"));
+        return Err(format!("{address} is no unicast address, expected {expected}"));
     }
     Ok(address)
 }

@@ -90,7 +90,7 @@ impl Options {
             mode,
             mtu: given.mtu()?,
             stable_mac: given.choice("umacvlan.mac", &[("random", false), ("stable", true)])?,
-            macaddr: given.stations()?,
+            macaddr: given.source_list()?,
             flags: given.flags()?,
             bcqueuelen: given.number("umacvlan.bcqueuelen", 0, u32::MAX)?,
         };
@@ -193,20 +193,20 @@ impl Given {
         Ok(flags)
     }
 
-    fn stations(&mut self) -> Result<Vec<MacAddr>, DriverError> {
+    fn source_list(&mut self) -> Result<Vec<MacAddr>, DriverError> {
         let key = "umacvlan.macaddr";
         let Some(words) = self.take(key) else { return Ok(Vec::new()) };
-        let station = |word: &str| {
+        let unicast = |word: &str| {
             let address =
                 word.trim().parse().ok().filter(|address: &MacAddr| address.is_valid_unicast());
             address.ok_or_else(|| {
                 DriverError::new(format!(
-                    "{key}: {word:?} is not the address of a station: expected some of them, with \
-                     commas between them"
+                    "{key}: {word:?} is not a unicast MAC address: expected a list of unicast \
+                     addresses, separated by commas"
                 ))
             })
         };
-        words.split(',').map(station).collect()
+        words.split(',').map(unicast).collect()
     }
 }
 
@@ -287,7 +287,7 @@ mod tests {
             (json!({"umacvlan.mtu": "big"}), "umacvlan.mtu=big"),
             (json!({"umacvlan.mac": "fixed"}), "expected one of random, stable"),
             (json!({"umacvlan.nodst": "yes"}), "expected one of false, true"),
-            (json!({"mode": "source", "umacvlan.macaddr": "01:00:5e:00:00:01"}), "station"),
+            (json!({"mode": "source", "umacvlan.macaddr": "01:00:5e:00:00:01"}), "unicast"),
             (json!({"umacvlan.macaddr": "02:00:00:00:00:01"}), "is for macvlan_mode=source"),
             (json!({"umacvlan.nopromisc": "true"}), "is for macvlan_mode=passthru"),
             (json!({"parent": ["eth0"]}), "option parent: expected text"),

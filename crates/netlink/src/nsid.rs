@@ -11,7 +11,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use umacvlan_sys::netns::Netns;
 
-use super::set::{indexed, named};
+use super::link_requests::{indexed, named};
 use super::{Error, Link, Result, Rtnl};
 
 /// Requests about the interfaces of the namespace with this id; see [`Rtnl::within`].

@@ -219,7 +219,7 @@ pub(super) fn invalid(error: netlink_packet_core::DecodeError) -> io::Error {
 /// left the body out (`capped`), else the whole request.
 fn explanation(rest: &[u8], capped: bool) -> Option<String> {
     let request = if capped {
-        REQUEST_HEADER
+        NLMSGHDR_LEN
     } else {
         let len = u32::from_ne_bytes(*rest.first_chunk()?);
         usize::try_from(len).ok()?.next_multiple_of(4)
@@ -236,7 +236,7 @@ const DATAGRAM: usize = 64 * 1024;
 /// Attempts to get a list that changes while the kernel sends it.
 const DUMP_ATTEMPTS: usize = 8;
 /// Length of `struct nlmsghdr`.
-const REQUEST_HEADER: usize = 16;
+const NLMSGHDR_LEN: usize = 16;
 /// The attribute with the text of an error (linux/netlink.h).
 const NLMSGERR_ATTR_MSG: u16 = 1;
 

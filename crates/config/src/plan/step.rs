@@ -151,7 +151,7 @@ fn macvlan_words(change: &umacvlan_api::MacvlanChange) -> Option<(&'static str, 
         .or_else(|| change.bcqueuelen.map(|frames| ("bcqueuelen", frames.to_string())))
         .or_else(|| change.bclim.map(|limit| ("bclim", limit.to_string())))
         .or_else(|| {
-            let stations = &change.macaddr.as_ref()?.addresses;
-            Some(("macaddr", list(stations.iter().map(ToString::to_string).collect())))
+            let addresses = &change.macaddr.as_ref()?.addresses;
+            Some(("macaddr", list(addresses.iter().map(ToString::to_string).collect())))
         })
 }

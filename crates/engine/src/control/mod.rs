@@ -47,10 +47,10 @@ pub use uplink_selector::{try_af_xdp, why_af_packet};
 
 /// How often a few sub-interfaces are read again, for the changes without an event (`packet(7)`
 /// memberships, `ip maddr`).
-const SWEEP_TIME: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often to check whether the interfaces of an ended namespace have ended, too.
-const REAP_TIME: Duration = Duration::from_millis(5);
+const NETNS_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Names in the epoll.
 const BELL: u64 = 0;
@@ -144,7 +144,7 @@ impl Control {
                 self.read_monitor();
             }
             self.reap();
-            if self.swept.elapsed() >= SWEEP_TIME {
+            if self.swept.elapsed() >= SWEEP_INTERVAL {
                 self.sweep();
             }
             self.settle_groups();
@@ -157,8 +157,8 @@ impl Control {
     fn timeout(&self) -> Option<Duration> {
         self.inventory.parents().next()?;
         let due = match self.reaping.is_empty() {
-            true => SWEEP_TIME.saturating_sub(self.swept.elapsed()),
-            false => REAP_TIME,
+            true => SWEEP_INTERVAL.saturating_sub(self.swept.elapsed()),
+            false => NETNS_CHECK_INTERVAL,
         };
         Some(self.groups_due().map_or(due, |groups| groups.min(due)))
     }

@@ -149,7 +149,7 @@ impl Lab {
         loop {
             let left = PATIENCE.saturating_sub(start.elapsed());
             let Ok(event) = self.engine().events().recv_timeout(left) else {
-                panic!("waited in vain: {what}; heard {heard:#?}");
+                panic!("timed out waiting: {what}; heard {heard:#?}");
             };
             if wanted(&event) {
                 eprintln!("latency: {what}: {:.2} ms", millis(start.elapsed()));
@@ -252,7 +252,7 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let mut looks = 0;
     while !so() {
         looks += 1;
-        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(start.elapsed() < PATIENCE, "timed out waiting: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
     if looks > 0 {

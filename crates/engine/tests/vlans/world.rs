@@ -107,7 +107,7 @@ impl Trunk {
         parents.find(|parent| parent.name == name).unwrap()
     }
 
-    pub(crate) fn assert_books(&self) {
+    pub(crate) fn assert_counters_balance(&self) {
         for parent in self.lab.engine().status().unwrap() {
             assert!(parent.counters.is_balanced(), "{}: {:#?}", parent.name, parent.counters);
         }

@@ -36,7 +36,7 @@ fn spawn(name: &str, poll: PollMode, io: PortIo) -> (WorkerHandle, MemoryLink, M
 fn until(what: &str, so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
+        assert!(Instant::now() < end, "timed out waiting: {what}");
         thread::yield_now();
     }
 }

@@ -50,10 +50,10 @@ impl Three {
     }
 
     /// Asserts that each switch by itself has a fate for every frame.
-    fn assert_books(&self) {
+    fn assert_counters_balance(&self) {
         for at in self.at {
-            let books = self.bench.worker.snapshot_at(at);
-            assert!(books.is_balanced(), "{at:?}: {books:?}");
+            let counters = self.bench.worker.snapshot_at(at);
+            assert!(counters.is_balanced(), "{at:?}: {counters:?}");
         }
     }
 }
@@ -77,7 +77,7 @@ fn a_frame_reaches_its_vlan_without_the_tags_of_it_and_no_other() {
         let wire = three.bench.worker.snapshot_at(three.at[number]).wire;
         assert_eq!((wire.received.frames, wire.received.bytes), (3, 180), "without its tags");
     }
-    three.assert_books();
+    three.assert_counters_balance();
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn frames_leaving_a_vlan_are_tagged_and_those_inside_are_not() {
             assert!(got.iter().flatten().all(Vec::is_empty), "another VLAN has it: {got:?}");
         }
     }
-    three.assert_books();
+    three.assert_counters_balance();
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn unknown_and_priority_tags_go_to_the_untagged_switch() {
     assert!(three.bench.wire.push(&tagged(&[0x81, 0, 0xe0, 10], &inside)));
     three.bench.turn_to_rest();
     assert_eq!(three.got()[1][0], [inside]);
-    three.assert_books();
+    three.assert_counters_balance();
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_frame_that_ends_with_its_tag_is_a_runt() {
     three.bench.turn_to_rest();
     let wire = three.bench.worker.snapshot_at(three.at[1]).wire;
     assert_eq!(wire.dropped[DropReason::Runt], 1);
-    three.assert_books();
+    three.assert_counters_balance();
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn offloads_move_with_the_tags() {
         assert_eq!((there.csum_start, there.hdr_len), (header.csum_start, header.hdr_len));
         assert_eq!(unit[VNET_LEN + 12..], sent[12..]);
     }
-    three.assert_books();
+    three.assert_counters_balance();
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn triangle(io: PortIo, workers: usize) -> (Lab, [Place; 2], [Way; 4]) {
 }
 
 /// Asserts that the workers' counters add up to the parent's, and that every frame has a fate.
-fn assert_books(parent: &ParentStatus) {
+fn assert_counters_balance(parent: &ParentStatus) {
     let (all, workers) = (&parent.counters, &parent.workers);
     assert!(all.is_balanced(), "{all:#?}");
     let sum = |frames: fn(&umacvlan_core::stats::WireStats) -> u64| -> u64 {
@@ -60,7 +60,7 @@ fn every_flow_is_complete_and_in_order_on_any_worker() {
         });
         assert_eq!(sent, 4 * 64 * 60);
         let parent = lab.parent();
-        assert_books(&parent);
+        assert_counters_balance(&parent);
         assert_eq!(parent.workers.len(), workers);
         for worker in &parent.workers {
             let (wire, turns) = (&worker.wire, &worker.turns);
@@ -180,7 +180,7 @@ fn changes_reach_every_worker_without_loss() {
             let sent: u32 = runs.into_iter().map(|run| run.join().unwrap()).sum();
             eprintln!("{sent} datagrams of others meanwhile");
         });
-        assert_books(&lab.parent());
+        assert_counters_balance(&lab.parent());
         assert!(lab.engine().events().try_iter().all(|e| !matches!(e, Event::Trouble { .. })));
     }
 }

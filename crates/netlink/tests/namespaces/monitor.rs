@@ -64,7 +64,7 @@ impl Home {
         let mut events = Vec::new();
         while !events.iter().any(&wanted) {
             let more = self.monitor.wait(PATIENCE).unwrap();
-            assert!(more, "waited in vain after {events:?}");
+            assert!(more, "timed out after {events:?}");
             events.extend(self.events());
         }
         events

@@ -119,7 +119,7 @@ pub fn run(args: &ReplayArgs, cpus: &[usize]) -> Result<ExitCode> {
     }
     if args.json {
         output.text(&lines);
-        output.json(&Last { summary: tally.summary(&args.capture, &offline) });
+        output.json(&SummaryLine { summary: tally.summary(&args.capture, &offline) });
     } else {
         output.text(&tally.text(&args.capture, &offline, output.colour));
     }
@@ -172,7 +172,7 @@ struct Line<'l> {
 
 /// The object after the last frame.
 #[derive(Debug, Serialize)]
-struct Last<'l> {
+struct SummaryLine<'l> {
     summary: tally::Summary<'l>,
 }
 

@@ -53,7 +53,9 @@ pub(super) fn sample(
             test.latencies(item.time, pdr.unwrap_or_default())
         }
         Measure::Uplink => Ok(vec![test.uplink(item.time)?]),
-        _ => Ok(vec![test.mrr(item.time)?]),
+        Measure::Mrr | Measure::Tcp | Measure::Rtt | Measure::Storm | Measure::IdleCpu => {
+            Ok(vec![test.mrr(item.time)?])
+        }
     }
 }
 
