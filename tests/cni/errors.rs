@@ -123,6 +123,30 @@ fn errors_have_specific_codes_and_the_reference_plugins_words() {
 }
 
 #[test]
+fn an_address_in_use_is_refused() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let daemon = machine.start(&[]);
+    let parents = machine.interface("p0").unwrap().mac.unwrap().to_string();
+    let runtime = Runtime::new(&machine);
+    let with = |mac: &str| runtime.network("1.0.0", json!({"mac": mac}));
+    let (one, two) = (Container::new("c1"), Container::new("c2"));
+    let taken = "02:00:00:00:00:09";
+    runtime.add(&with(taken), &one, "eth0", Value::Null).unwrap();
+    for mac in [taken, parents.as_str()] {
+        let refused = runtime.add(&with(mac), &two, "eth0", Value::Null).unwrap_err();
+        let (code, msg) = told(&refused);
+        assert!(code == 100 && msg.contains("address already in use"), "{msg}");
+        assert!(two.interface("eth0").is_none());
+    }
+    assert!(one.interface("eth0").unwrap().is_up() && daemon.links().len() == 1);
+    runtime.del(&with(taken), &one, "eth0").unwrap();
+    runtime.add(&with(taken), &two, "eth0", Value::Null).unwrap();
+}
+
+#[test]
 fn an_invalid_configuration_is_an_error() {
     if !root_or_skip() {
         return;

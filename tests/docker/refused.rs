@@ -119,6 +119,43 @@ fn a_refused_endpoint_leaves_nothing_and_can_be_created_later() {
 }
 
 #[test]
+fn an_address_in_use_is_refused_when_it_is_asked_for_and_when_it_is_joined() {
+    let Some(mut plugin) = Plugin::new() else {
+        return;
+    };
+    plugin.ok("CreateNetwork", &network("n", &json!({"parent": "p0"})));
+    let (taken, parents) = ("02:42:0a:01:00:09", plugin.machine.ok("cat /sys/class/net/p0/address"));
+    let with = |id: &str, mac: &str| {
+        let mut asked = endpoint("n", id, "10.1.0.2/24");
+        asked["Interface"]["MacAddress"] = json!(mac);
+        asked
+    };
+    plugin.ok("CreateEndpoint", &with("one", taken));
+    // The first container is still being made, and then it runs.
+    for up in [false, true] {
+        if up {
+            plugin.ok("Join", &of("n", "one"));
+            plugin.machine.ok("ip link set umone up");
+        }
+        for mac in [taken, parents.trim()] {
+            let why = plugin.refused("CreateEndpoint", &with("two", mac));
+            assert!(why.contains("address already in use") && why.contains(mac), "{why}");
+        }
+        assert_eq!(plugin.links().len(), 1);
+    }
+    // An operator's link takes the address between the two calls.
+    plugin.machine.ok("ip link set umone down");
+    plugin.ok("Leave", &of("n", "one"));
+    plugin.ok("DeleteEndpoint", &of("n", "one"));
+    plugin.ok("CreateEndpoint", &with("two", taken));
+    plugin.machine.ok(&format!("umacvlan link add link p0 name x address {taken} up type macvlan"));
+    let why = plugin.refused("Join", &of("n", "two"));
+    assert!(why.contains("address already in use") && why.contains(taken), "{why}");
+    plugin.machine.ok("umacvlan link del x");
+    plugin.ok("Join", &of("n", "two"));
+}
+
+#[test]
 fn deleting_an_unknown_object_succeeds() {
     let Some(plugin) = Plugin::new() else { return };
     for method in ["DeleteNetwork", "DeleteEndpoint", "Leave"] {

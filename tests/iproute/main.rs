@@ -4,6 +4,7 @@
 //! more. Everything happens in network namespaces without a name, which vanish with the test.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod addresses;
 mod batch;
 mod lines;
 mod monitor;

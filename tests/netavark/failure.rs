@@ -49,6 +49,25 @@ fn a_refused_setup_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_address_in_use_is_refused() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut podman = Podman::new();
+    let parents = podman.machine.interface("p0").unwrap().mac.unwrap().to_string();
+    let with = |ip: &str, mac: &str| request(&[ip], Value::Null, json!({"static_mac": mac}));
+    let (mut one, mut two) = (Container::new(), Container::new());
+    let taken = "02:00:00:00:00:09";
+    podman.setup(&one, &with("10.88.0.5", taken));
+    for mac in [taken, parents.as_str()] {
+        let error = podman.setup_refused(&two, &with("10.88.0.6", mac));
+        assert!(error.contains("address already in use"), "{error}");
+        assert_eq!(two.interfaces(), ["lo"]);
+    }
+    assert!(one.link("eth0").unwrap().is_up());
+}
+
+#[test]
 fn an_existing_interface_of_the_container_is_not_touched() {
     if !root_or_skip() {
         return;

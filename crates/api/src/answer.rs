@@ -16,7 +16,9 @@ use super::spec::LinkSpec;
 pub struct NewLink {
     /// Name of the interface; empty, or ending in `%d`, for the first free number.
     pub name: String,
-    /// Opaque owner tag, by which the creator finds its links again.
+    /// Opaque owner tag, by which the creator finds its links again. A link with an owner is refused
+    /// if its address is in use, or that of another link with an owner: it is set up by the owner's
+    /// container, where nothing refuses it.
     pub owner: Option<String>,
     /// Settings of the link.
     #[serde(flatten)]
@@ -45,9 +47,10 @@ impl PartialSchema for NewLink {
         let name = ObjectBuilder::new().schema_type(Type::String).description(Some(
             "Name of the interface; empty, or ending in %d, for the first free number.",
         ));
-        let owner = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some("Opaque owner tag, by which the creator finds its links again."));
+        let owner = ObjectBuilder::new().schema_type(Type::String).description(Some(
+            "Opaque owner tag, by which the creator finds its links again. A link with an owner \
+                 is refused if its address is in use, or that of another link with an owner.",
+        ));
         match LinkSpec::schema() {
             RefOr::T(Schema::Object(mut object)) => {
                 object.properties.insert("name".to_owned(), name.into());

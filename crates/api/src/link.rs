@@ -241,6 +241,8 @@ pub struct UmacvlanInfo {
     /// Namespace of the link: its name in /run/netns, or `net:[INODE]` if it has none; absent in
     /// the daemon's own namespace.
     pub netns: Option<String>,
+    /// Why the link cannot be set up: its address is in use. Absent if it can, and while it is up.
+    pub conflict: Option<String>,
     /// Index of the parent's interface.
     pub link_index: u32,
     /// Id of the parent's namespace as the link's namespace knows it; absent when both are in the

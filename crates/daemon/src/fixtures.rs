@@ -24,6 +24,7 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
         settings: MacvlanSettings::new(Mode::Vepa),
         mtu: 1500,
         up: false,
+        conflict: None,
         index: 7,
         nsid: None,
         netns: HOME,

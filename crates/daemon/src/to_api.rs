@@ -159,6 +159,7 @@ fn umacvlan_info(
         owner: context.owner,
         link_netnsid: context.netns.as_ref().and(sub.parent_nsid),
         netns: context.netns,
+        conflict: sub.conflict.map(|conflict| conflict.to_string()),
         link_index: parent.index.unwrap_or(0),
         backend: parent.uplink.kind.to_string(),
         xdp: xdp(parent),

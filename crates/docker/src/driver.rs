@@ -250,8 +250,8 @@ impl Driver {
         Ok(info)
     }
 
-    /// The address of the link of an endpoint; makes the link if it does not exist, with the
-    /// address `former` if it had one before.
+    /// The address of the link of an endpoint, which must not be in use elsewhere; makes the link if
+    /// it does not exist, with the address `former` if it had one before.
     fn ensure_link(
         &self,
         service: &mut Service,
@@ -260,7 +260,10 @@ impl Driver {
         former: Option<MacAddr>,
     ) -> Result<MacAddr, DriverError> {
         let link = match service.link_of_owner(&spec.owner())? {
-            Some(link) => link,
+            Some(link) => {
+                service.check_owned_addresses(&spec.owner())?;
+                link
+            }
             None => service
                 .add_link(&spec.new_link(network, former), None)
                 .map_err(|error| no_parent(network, error.0))?,

@@ -16,6 +16,7 @@ use super::{monitor, parents};
 use umacvlan_api::socket_path;
 use umacvlan_api::{CALLER, Code, LinkChange, LinkSpec, LinkView, NewLink, Problem};
 use umacvlan_client::{Absent, Client, RequestError, item_path};
+use umacvlan_text::output::print_stderr;
 
 /// Executes commands through the daemon.
 #[derive(Debug)]
@@ -83,7 +84,11 @@ impl Session {
             Some(name) => post(client, name, &spec),
             None => post_unnamed(client, &spec),
         };
-        made.map_err(|failure| command_error(failure, spec.netns.as_deref()))
+        let link = made.map_err(|failure| command_error(failure, spec.netns.as_deref()))?;
+        if let Some(conflict) = &link.umacvlan.conflict {
+            print_stderr(&format!("{} cannot come up yet: {conflict}", link.ifname));
+        }
+        Ok(())
     }
 
     fn set(&mut self, name: &str, mut change: LinkChange) -> Result<(), CommandError> {
@@ -166,13 +171,13 @@ impl Session {
     }
 }
 
-fn post(client: &mut Client, name: String, spec: &LinkSpec) -> Result<(), RequestError> {
+fn post(client: &mut Client, name: String, spec: &LinkSpec) -> Result<LinkView, RequestError> {
     let new = NewLink { name, owner: None, spec: spec.clone() };
-    client.post::<LinkView>("/v1/links", &[], &new).map(drop)
+    client.post("/v1/links", &[], &new)
 }
 
 /// Creates a link with the first free name `macvlanN`, as the kernel does.
-fn post_unnamed(client: &mut Client, spec: &LinkSpec) -> Result<(), RequestError> {
+fn post_unnamed(client: &mut Client, spec: &LinkSpec) -> Result<LinkView, RequestError> {
     let mut number = 0;
     loop {
         match post(client, format!("macvlan{number}"), spec) {

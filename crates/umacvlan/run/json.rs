@@ -96,6 +96,7 @@ impl<'s> Report<'s> {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum EventJson<'s> {
     Carrier { parent: &'s str, on: bool },
+    ConflictEnded { sub: &'s str },
     ParentGone { parent: &'s str },
     ParentBack { parent: &'s str },
     Reverted { sub: &'s str, why: &'s str },
@@ -108,6 +109,7 @@ impl<'s> From<&'s Event> for EventJson<'s> {
     fn from(event: &'s Event) -> Self {
         match event {
             Event::Carrier { parent, on } => Self::Carrier { parent, on: *on },
+            Event::ConflictEnded { sub, .. } => Self::ConflictEnded { sub },
             Event::ParentGone { parent } => Self::ParentGone { parent },
             Event::ParentBack { parent } => Self::ParentBack { parent },
             Event::Reverted { sub, why, .. } => Self::Reverted { sub, why },

@@ -162,6 +162,7 @@ fn sentence(event: &Event) -> String {
     match event {
         Event::Carrier { parent, on: true } => format!("parent {parent} has a carrier"),
         Event::Carrier { parent, on: false } => format!("parent {parent} has lost its carrier"),
+        Event::ConflictEnded { sub, .. } => format!("{sub} is up again: its address is free"),
         Event::ParentGone { parent } => {
             format!("parent {parent} was removed: its sub-interfaces stay, without carrier")
         }

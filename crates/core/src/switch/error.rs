@@ -12,12 +12,12 @@ use super::config::MIN_MTU;
 pub enum SwitchError {
     /// The address is the parent's.
     #[error(
-        "{0} is the address of the parent: give the sub-interface another one, or use mode passthru"
+        "address already in use: {0} is the address of the parent: give the sub-interface another one, or use mode passthru"
     )]
     AddressOfParent(MacAddr),
     /// The address is that of a sub-interface that is up.
     #[error(
-        "{0} is the address of another sub-interface that is up: choose another address, or set that one down first"
+        "address already in use: {0} is the address of another sub-interface that is up: choose another address, or set that one down first"
     )]
     AddressOfSub(MacAddr),
     /// The mode was to change to or from passthru.

@@ -37,7 +37,10 @@ impl Service {
         let name = concrete(name, netns.as_ref())?;
         let parent = self.resolve_parent(&spec.parent);
         self.attach(&parent)?;
-        let made = self.make(&parent, sub_options(name, spec.clone(), netns), ownership);
+        let mut options = sub_options(name, spec.clone(), netns);
+        // The owner sets the link up in a container, where nobody is told of a refusal.
+        options.claims_mac = ownership.owner.is_some();
+        let made = self.make(&parent, options, ownership);
         if made.is_err() {
             self.detach_idle(&parent);
         }
@@ -50,6 +53,9 @@ impl Service {
             view.address.as_deref().unwrap_or_default(),
             view.umacvlan.netns.iter().map(|place| format!(", in {place}")).collect::<String>()
         );
+        if let Some(conflict) = &view.umacvlan.conflict {
+            tracing::warn!("link {} cannot come up yet: {conflict}", view.ifname);
+        }
         self.publish(EventKind::LinkAdded { link: Box::new(view.clone()) });
         Ok(view)
     }
@@ -117,6 +123,7 @@ pub fn sub_options(name: String, spec: LinkSpec, netns: Option<Netns>) -> SubOpt
         alias: spec.alias,
         txqlen: spec.txqueuelen,
         up: spec.up.unwrap_or(false),
+        claims_mac: false,
     }
 }
 

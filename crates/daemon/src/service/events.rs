@@ -72,6 +72,9 @@ impl Service {
                     tracing::info!("parent {parent} is back");
                     self.publish(EventKind::ParentBack { parent });
                 }
+                Event::ConflictEnded { sub, .. } => {
+                    tracing::info!("link {sub} is up again: its address is free");
+                }
                 Event::Reverted { sub, why, .. } => {
                     tracing::warn!("link {sub}: {why}");
                     self.publish(EventKind::Reverted { ifname: sub, why });

@@ -1,6 +1,7 @@
 //! Links by owner tag, and interfaces, for container engines, which move and rename links.
 
 use umacvlan_engine::check_suitable;
+use umacvlan_engine::engine::SubId;
 use umacvlan_netlink::Link;
 
 use super::Service;
@@ -15,6 +16,17 @@ impl Service {
         let found = self.links.iter().find(|(_, link)| link.owner.as_deref() == Some(owner));
         let id = found.map(|(&id, _)| id);
         id.map(|id| self.show(id)).transpose()
+    }
+
+    /// Checks that the links of an owner could come up with their addresses.
+    ///
+    /// # Errors The address of one is in use.
+    pub fn check_owned_addresses(&self, owner: &str) -> Result<(), ServiceError> {
+        let owned = self.links.iter().filter(|(_, link)| link.owner.as_deref() == Some(owner));
+        for (&id, _) in owned {
+            self.engine.check_mac_free(SubId(id))?;
+        }
+        Ok(())
     }
 
     /// All owners that begin with `beginning`, each with whether its link is in the daemon's

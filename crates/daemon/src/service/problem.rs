@@ -68,6 +68,7 @@ fn kind(error: &Error) -> Code {
         | Error::ParentVlan(_)
         | Error::ParentWorkers { .. }
         | Error::Refused { .. }
+        | Error::RivalEnding { .. }
         | Error::TapBusy(_) => Code::Refused,
         Error::NoTap(_) | Error::NoSuchParent(_) | Error::NoSuchSub(_) | Error::ParentAbsent(_) => {
             Code::NoDevice
@@ -103,6 +104,7 @@ fn device(error: &Error) -> Option<String> {
         | Error::ParentRenamed { name, .. }
         | Error::ParentTaken(name)
         | Error::Refused { name, .. }
+        | Error::RivalEnding { name, .. }
         | Error::Tap { name, .. }
         | Error::NoAfXdp { parent: name, .. }
         | Error::ParentBusy { parent: name, .. }

@@ -50,7 +50,9 @@ impl Control {
         let (sub, _) = self.inventory.sub_and_parent_mut(id)?;
         sub.kept = true;
         self.settle_groups_from_cache(id);
-        if let Some(refusal) = self.resync(id) {
+        if let Some(refusal) = self.resync(id)
+            && !self.held.contains_key(&id)
+        {
             return Err(Error::refused(name)(refusal));
         }
         self.settle_groups_from_cache(id);

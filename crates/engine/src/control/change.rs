@@ -66,6 +66,7 @@ impl Control {
         // The change before may have ended it.
         self.check(id, &attribute)?;
         if let LinkAttribute::Up(false) = attribute {
+            self.held.remove(&id);
             self.release_to_host(id);
         }
         let (sub, parent) = self.inventory.sub_and_parent(id)?;

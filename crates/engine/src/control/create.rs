@@ -36,6 +36,9 @@ impl Control {
         };
         let location = self.kernel.at_home(Link { name: options.name.clone(), ..link });
         self.open_ports((id, parent), queues, location, config)?;
+        if let Some(sub) = self.inventory.sub_mut(id) {
+            sub.claims_mac = options.claims_mac;
+        }
         if let Err(error) = self.move_and_bring_up(id, &options) {
             self.remove(id);
             return Err(error);
@@ -77,6 +80,7 @@ impl Control {
             settings,
             tap,
             kept: false,
+            claims_mac: false,
             interface,
             netns,
             parent_nsid,

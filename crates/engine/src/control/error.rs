@@ -133,6 +133,14 @@ pub enum Error {
         /// The rule.
         refusal: SwitchError,
     },
+    /// Another sub-interface has the address, and is about to end with its namespace.
+    #[error("{name}, whose namespace is ending: {refusal}")]
+    RivalEnding {
+        /// The other sub-interface.
+        name: String,
+        /// The rule.
+        refusal: SwitchError,
+    },
     /// The engine could not open a socket, ring or thread that it needs.
     #[error("cannot {what}: {}", explain(source))]
     System {
@@ -177,7 +185,9 @@ impl Error {
             | Self::ParentRenamed { .. }
             | Self::ParentRival { .. }
             | Self::TapBusy(_) => Some(libc::EBUSY),
-            Self::Refused { refusal, .. } => Some(refusal.errno()),
+            Self::Refused { refusal, .. } | Self::RivalEnding { refusal, .. } => {
+                Some(refusal.errno())
+            }
             Self::System { source, .. } | Self::Tap { source, .. } => source.raw_os_error(),
             Self::NoAfXdp { .. } => Some(libc::EOPNOTSUPP),
             Self::Stopped => None,

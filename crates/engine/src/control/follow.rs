@@ -152,6 +152,9 @@ impl Control {
             let name = &link.name;
             self.events.trouble(format!("the parent of {name} does not take its address: {error}"));
         }
+        if accepted.up {
+            self.held.remove(&id);
+        }
         for &(undo, refusal) in &refused {
             self.undo(id, undo, refusal);
         }
@@ -163,15 +166,21 @@ impl Control {
         refused.last().map(|&(_, refusal)| refusal)
     }
 
-    fn undo(&self, id: SubId, undo: Undo, refusal: SwitchError) {
+    fn undo(&mut self, id: SubId, undo: Undo, refusal: SwitchError) {
         let Some(sub) = self.inventory.sub(id) else {
             return;
         };
-        let (tap, name, seen) = (&sub.tap, sub.name.clone(), sub.seen);
+        let (tap, name, seen) = (Arc::clone(&sub.tap), sub.name.clone(), sub.seen);
+        let tap = &tap;
+        let mut still_up = false;
         let (what, undone) = match undo {
-            Undo::Down => {
-                ("set down again", self.kernel.visit(tap, |rtnl, index| rtnl.set_up(index, false)))
-            }
+            Undo::Down => (
+                "set down until the address is free",
+                self.kernel.visit(tap, |rtnl, index| {
+                    still_up = rtnl.link_by_index(index)?.is_some_and(|link| link.is_up());
+                    rtnl.set_up(index, false)
+                }),
+            ),
             Undo::Mac => (
                 "given its old address again",
                 self.kernel.visit(tap, |rtnl, index| rtnl.set_mac(index, seen.mac)),
@@ -181,6 +190,10 @@ impl Control {
                 self.kernel.visit(tap, |rtnl, index| rtnl.set_mtu(index, seen.mtu)),
             ),
         };
+        // If its user has set it down meanwhile, it stays down.
+        if still_up {
+            self.hold_down(id);
+        }
         match undone {
             Ok(()) => {
                 let why = format!("{refusal}; it was {what}");

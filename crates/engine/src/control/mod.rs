@@ -11,6 +11,7 @@
 
 mod adopt;
 mod change;
+mod conflict;
 mod create;
 pub mod engine;
 pub mod error;
@@ -37,6 +38,7 @@ use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
 
 use crate::datapath::worker::{Notice, OnWorker};
+use conflict::Held;
 use engine::{EngineOptions, Event, Request, SubId};
 use error::Error;
 use group_cache::GroupCache;
@@ -72,6 +74,8 @@ pub(crate) struct Control {
     events: Events,
     /// Run by each worker before its first turn.
     on_worker: Option<OnWorker>,
+    /// Sub-interfaces that wait, down, until their address is free.
+    held: Held,
     /// Sub-interfaces whose namespace has ended: no event reports when their interfaces end.
     reaping: BTreeSet<SubId>,
     /// The last sub-interface that a sweep has read.
@@ -117,6 +121,7 @@ impl Control {
             epoll,
             events: Events(events),
             on_worker: options.on_worker,
+            held: Held::new(),
             reaping: BTreeSet::new(),
             swept_to: SubId::default(),
             swept: Instant::now(),
@@ -147,6 +152,7 @@ impl Control {
             if self.swept.elapsed() >= SWEEP_INTERVAL {
                 self.sweep();
             }
+            self.settle_held();
             self.settle_groups();
             self.settle_wire();
             self.settle_memberships();

@@ -8,6 +8,7 @@ use umacvlan_netlink::Link;
 use super::Control;
 use super::inventory::{DeviceId, Interface, ParentId};
 use super::parent::Parent;
+use super::sub::InSwitch;
 use crate::control::engine::{ParentStatus, SubId, SubStatus, WorkerStatus};
 use crate::control::error::Error;
 use crate::datapath::uplink::Uplink;
@@ -42,7 +43,7 @@ impl Control {
         let (sub, parent) = self.inventory.sub_and_parent(id).ok()?;
         let (switch, index) = (parent.switch, sub.index);
         let info =
-            parent.workers.ask(move |it| it.switch_at(switch).sub(index).cloned()).ok()??;
+            parent.workers.ask(move |it| InSwitch::read(it.switch_at(switch), index)).ok()??;
         Some(sub.status(&parent.name, &info))
     }
 
@@ -59,7 +60,8 @@ impl Control {
         let asked = parent.workers.ask(move |worker| {
             let switch = worker.switch_at(switch);
             let subs = switch.subs().filter(|(index, _)| wanted(*index));
-            let infos: Vec<_> = subs.map(|(index, sub)| (index, sub.clone())).collect();
+            let read = |(index, _)| Some((index, InSwitch::read(switch, index)?));
+            let infos: Vec<_> = subs.filter_map(read).collect();
             let port = (switch.semantics(), switch.bc_queue_len(), switch.bc_cutoff());
             (*switch.parent(), port, infos)
         });

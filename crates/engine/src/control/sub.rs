@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubIndex};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Link;
 use umacvlan_sys::netns::NetnsId;
 use umacvlan_sys::tap::Tap;
@@ -25,6 +25,8 @@ pub(super) struct Sub {
     pub(super) tap: Arc<Tap>,
     /// True when its interface outlives the engine.
     pub(super) kept: bool,
+    /// True when no other one may be made with its address, though it is down.
+    pub(super) claims_mac: bool,
     /// Where its interface is. [`Inventory::relocate`](super::inventory::Inventory::relocate)
     /// changes it.
     pub(super) interface: Interface,
@@ -61,6 +63,21 @@ impl Seen {
     }
 }
 
+/// The part of a sub-interface that the switch has.
+#[derive(Clone, Debug)]
+pub(super) struct InSwitch {
+    sub: umacvlan_core::Sub,
+    conflict: Option<SwitchError>,
+}
+
+impl InSwitch {
+    /// The sub-interface with that index, if there is one.
+    pub(super) fn read(switch: &Switch, index: SubIndex) -> Option<Self> {
+        let sub = switch.sub(index)?.clone();
+        Some(Self { sub, conflict: switch.check_up(index, true).err() })
+    }
+}
+
 impl Sub {
     /// Gives the interface the address that its parent has got.
     pub(super) fn take_mac(&mut self, mac: MacAddr) {
@@ -70,7 +87,8 @@ impl Sub {
     }
 
     /// Its status. `info` is the switch's part, `parent` the name of the parent.
-    pub(super) fn status(&self, parent: &str, info: &umacvlan_core::Sub) -> SubStatus {
+    pub(super) fn status(&self, parent: &str, info: &InSwitch) -> SubStatus {
+        let InSwitch { sub: info, conflict } = info;
         SubStatus {
             number: self.id,
             name: self.name.clone(),
@@ -79,6 +97,7 @@ impl Sub {
             settings: info.settings().clone(),
             mtu: info.mtu(),
             up: info.up(),
+            conflict: *conflict,
             index: self.interface.index,
             nsid: self.interface.nsid,
             netns: self.netns,
@@ -111,6 +130,7 @@ impl Control {
 
     fn end(&mut self, id: SubId, end: impl FnOnce(&mut Self, Sub)) {
         self.release_to_host(id);
+        self.held.remove(&id);
         if let Some(sub) = self.inventory.remove_sub(id) {
             let parent = sub.parent;
             end(self, sub);

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use umacvlan_core::MacAddr;
+use umacvlan_core::{MacAddr, Mode, SwitchError};
 use umacvlan_sys::eventfd::EventFd;
 
 pub use options::{
@@ -25,6 +25,10 @@ use crate::datapath::worker::Stopped;
 
 /// How long a TAP may stay busy after its process has ended: the kernel frees a ring later.
 const RELEASE_TIME: Duration = Duration::from_secs(1);
+
+/// How long an address may stay in use after the last process of its container has ended: sockets
+/// hold a namespace for some milliseconds more.
+const RIVAL_TIME: Duration = Duration::from_millis(250);
 
 /// How often to check whether it is still busy.
 const RELEASE_STEP: Duration = Duration::from_millis(2);
@@ -109,6 +113,11 @@ impl Engine {
     /// The rules of macvlan forbid it, its name or number is in use, or the kernel refuses a TAP.
     pub fn add_sub(&self, parent: &str, options: SubOptions) -> Result<SubStatus, Error> {
         let parent = parent.to_owned();
+        let claims = options.claims_mac && options.settings.mode != Mode::Passthru;
+        if let (true, Some(mac)) = (claims, options.mac) {
+            let parent = parent.clone();
+            self.until_ended(move |control| control.check_claim(&parent, mac))?;
+        }
         self.ask(move |control| control.add_sub(&parent, options))?
     }
 
@@ -126,7 +135,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such TAP; another process forwards for it; or the rules of macvlan forbid it:
-    /// then it stays where it is, down if it may not be up.
+    /// then it stays where it is. One whose address is in use is set down until that is free.
     pub fn adopt_sub(&self, parent: &str, adopt: Adopt) -> Result<SubStatus, Error> {
         let (parent, adopt) = (parent.to_owned(), Arc::new(adopt));
         let end = Instant::now() + RELEASE_TIME;
@@ -169,6 +178,15 @@ impl Engine {
         self.ask(move |control| control.set_link(sub, attributes))?
     }
 
+    /// Checks whether a sub-interface could come up with its address, and no other one
+    /// [claims](SubOptions::claims_mac) it.
+    ///
+    /// # Errors
+    /// Its address is in use, or there is no such sub-interface.
+    pub fn check_mac_free(&self, sub: SubId) -> Result<(), Error> {
+        self.until_ended(move |control| control.check_claim_of(sub))
+    }
+
     /// The status of one sub-interface.
     ///
     /// # Errors
@@ -207,6 +225,27 @@ impl Engine {
         &self.events
     }
 
+    /// Asks again while a sub-interface has the address that may be about to end with its namespace.
+    fn until_ended(
+        &self,
+        ask: impl Fn(&mut Control) -> Result<(), Error> + Clone + Send + 'static,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        loop {
+            let done = self.ask(ask.clone())?;
+            let patience = match &done {
+                Err(Error::RivalEnding { .. }) => RELEASE_TIME,
+                Err(Error::Refused { refusal: SwitchError::AddressOfSub(_), .. }) => RIVAL_TIME,
+                _ => return done,
+            };
+            if start.elapsed() >= patience {
+                return done;
+            }
+            // On this thread, because the control thread must not wait.
+            std::thread::sleep(RELEASE_STEP);
+        }
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&mut Control) -> T + Send + 'static,
@@ -214,6 +253,7 @@ impl Engine {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let request: Request = Box::new(move |control| {
             let answer = ask(control);
+            control.settle_held();
             // Before the answer, so that the caller finds each frame with the host or the engine.
             control.settle_wire();
             // The caller may be gone.

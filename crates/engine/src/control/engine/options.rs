@@ -106,6 +106,9 @@ pub struct SubOptions {
     pub txqlen: Option<u32>,
     /// Set it up at once.
     pub up: bool,
+    /// Refuse an address that the parent, a sub-interface that is up, or another one that claims it
+    /// has. For owners that set it up later, where no rule of macvlan is checked.
+    pub claims_mac: bool,
 }
 
 /// A sub-interface of an earlier engine, whose interface was [kept](super::Engine::keep_sub).

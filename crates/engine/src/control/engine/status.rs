@@ -4,7 +4,7 @@ use std::fmt;
 
 use umacvlan_core::options::XdpMode;
 use umacvlan_core::stats::WireStats;
-use umacvlan_core::{MacAddr, MacvlanSettings, Semantics, VlanPath, WorkerStats};
+use umacvlan_core::{MacAddr, MacvlanSettings, Semantics, SwitchError, VlanPath, WorkerStats};
 use umacvlan_netlink::Link;
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::ethtool::ReceiveOffloads;
@@ -22,6 +22,13 @@ pub enum Event {
         parent: String,
         /// True when it has one now.
         on: bool,
+    },
+    /// A sub-interface that was set down because its address was in use is up again.
+    ConflictEnded {
+        /// The number of the sub-interface.
+        number: SubId,
+        /// Its name.
+        sub: String,
     },
     /// A parent was removed. Its sub-interfaces stay, without carrier.
     ParentGone {
@@ -75,6 +82,8 @@ pub struct SubStatus {
     pub mtu: u32,
     /// True when it is up and forwarding.
     pub up: bool,
+    /// Why it cannot come up: its address is in use. `None` if it can, or is up.
+    pub conflict: Option<SwitchError>,
     /// The index of its interface in its namespace.
     pub index: u32,
     /// The id that the engine's namespace has for its namespace; `None` if they are the same.
