@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::plugin::{Plugin, SOCKET, endpoint, network, of};
+use crate::plugin::{DOCKER, Plugin, SOCKET, endpoint, network, of};
 
 #[test]
 fn errors_have_the_words_of_dockers_own_macvlan() {
@@ -124,7 +124,8 @@ fn an_address_in_use_is_refused_when_it_is_asked_for_and_when_it_is_joined() {
         return;
     };
     plugin.ok("CreateNetwork", &network("n", &json!({"parent": "p0"})));
-    let (taken, parents) = ("02:42:0a:01:00:09", plugin.machine.ok("cat /sys/class/net/p0/address"));
+    let (taken, parents) =
+        ("02:42:0a:01:00:09", plugin.machine.ok("cat /sys/class/net/p0/address"));
     let with = |id: &str, mac: &str| {
         let mut asked = endpoint("n", id, "10.1.0.2/24");
         asked["Interface"]["MacAddress"] = json!(mac);
@@ -153,6 +154,54 @@ fn an_address_in_use_is_refused_when_it_is_asked_for_and_when_it_is_joined() {
     assert!(why.contains("address already in use") && why.contains(taken), "{why}");
     plugin.machine.ok("umacvlan link del x");
     plugin.ok("Join", &of("n", "two"));
+}
+
+#[test]
+fn without_room_for_the_state_no_call_changes_anything() {
+    let Some(mut plugin) = Plugin::new() else {
+        return;
+    };
+    plugin.ok("CreateNetwork", &network("n", &json!({"parent": "p0"})));
+    plugin.ok("CreateEndpoint", &endpoint("n", "e", "10.1.0.2/24"));
+    plugin.machine.end_daemon("TERM");
+    plugin.machine.script(
+        "mkdir /run/small
+         mount -t tmpfs -o size=64k none /run/small
+         cp -a /run/docker-state/. /run/small/
+         rmdir /run/docker-state 2>/dev/null || mv /run/docker-state /run/before
+         ln -s /run/small /run/docker-state",
+    );
+    plugin.machine.daemon(DOCKER);
+    let before = plugin.links();
+    let other = network("m", &json!({"parent": "q0"}));
+    let files = "cat /run/small/*.json; ls /run/small";
+    for (fault, words, all) in [
+        ("cat /dev/zero >/run/small/ballast; true", "No space left on device", false),
+        ("mount -o remount,ro /run/small", "Read-only file system", true),
+    ] {
+        plugin.machine.ok(fault);
+        let kept = plugin.machine.ok(files);
+        let endpoint = endpoint("n", "f", "10.1.0.3/24");
+        let mut calls = vec![
+            ("CreateNetwork", other.clone()),
+            ("CreateEndpoint", endpoint),
+            ("Join", of("n", "e")),
+            ("Leave", of("n", "e")),
+        ];
+        if all {
+            calls.extend([("DeleteEndpoint", of("n", "e")), ("DeleteNetwork", of("n", "e"))]);
+        }
+        for (method, body) in calls {
+            let why = plugin.refused(method, &body);
+            assert!(why.contains(words), "{method}: {why}");
+            assert_eq!(plugin.links(), before, "{method}");
+            assert_eq!(plugin.machine.ok(files), kept, "{method}");
+        }
+    }
+    plugin.machine.ok("mount -o remount,rw /run/small; rm /run/small/ballast");
+    plugin.ok("Join", &of("n", "e"));
+    plugin.ok("DeleteEndpoint", &of("n", "e"));
+    assert!(plugin.links().is_empty());
 }
 
 #[test]

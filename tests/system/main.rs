@@ -10,6 +10,7 @@ mod lost;
 mod scarce;
 mod stream;
 mod tutorial;
+mod unwritable;
 mod vlans;
 
 use umacvlan_testkit::Sandbox;

@@ -27,5 +27,5 @@ pub mod systemd;
 mod to_api;
 
 pub use error::ServiceError;
-pub use record_store::{Durability, RecordStore};
+pub use record_store::{Durability, RecordStore, Reservation};
 pub use service::{Service, Shared, lock_service, sub_options};

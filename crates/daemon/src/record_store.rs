@@ -5,14 +5,15 @@
 //! `.damaged` and logged, and does not affect the others.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::libc::O_NONBLOCK;
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
+use nix::libc::{ENOENT, O_NONBLOCK};
+use nix::unistd::{AccessFlags, faccessat};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +99,7 @@ impl RecordStore {
         None
     }
 
-    /// Writes a record, atomically.
+    /// Writes a record, atomically. One that is there already needs no room.
     ///
     /// # Errors The record cannot be written; the old file is unchanged.
     pub fn write<T: Serialize>(
@@ -107,20 +108,42 @@ impl RecordStore {
         record: &T,
         durability: Durability,
     ) -> io::Result<()> {
-        let temporary = self.dir.join(format!("{name}.new"));
         let text = serde_json::to_vec(&Versioned { version: VERSION, record })?;
-        let written = write_file(&temporary, &text, durability)
-            .and_then(|()| fs::rename(&temporary, self.dir.join(name)));
-        if written.is_err() {
-            // The error that matters is the first one.
+        if read_file(&self.dir.join(name)).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        self.reserve(name, text.len(), durability)?.fill(&text)
+    }
+
+    /// Takes the room for a record, so that it can be written after a change that it is about. It
+    /// may have `bytes` bytes.
+    ///
+    /// # Errors There is no room, or the directory cannot be written.
+    pub fn reserve(
+        &self,
+        name: &str,
+        bytes: usize,
+        durability: Durability,
+    ) -> io::Result<Reservation> {
+        let temporary = self.dir.join(format!("{name}.new"));
+        let (file, dir) = (create_file(&temporary), self.dir.clone());
+        if let Err(error) = &file
+            && error.raw_os_error() != Some(ENOENT)
+        {
+            // What is in the way is removed, so that the next attempt succeeds.
             let _ = fs::remove_file(&temporary);
         }
-        written?;
-        match durability {
-            // The rename is durable once the directory is synced.
-            Durability::Synced => File::open(&self.dir)?.sync_all(),
-            Durability::UntilBoot => Ok(()),
-        }
+        let mut reservation =
+            Reservation { file: file?, temporary, path: dir.join(name), dir, durability };
+        reservation.file.write_all(&vec![0; bytes])?;
+        Ok(reservation)
+    }
+
+    /// Checks that files can be removed. A full disk is no obstacle.
+    ///
+    /// # Errors The directory is gone, or on a file system that is read-only.
+    pub fn check_removable(&self) -> io::Result<()> {
+        Ok(faccessat(AT_FDCWD, &self.dir, AccessFlags::W_OK, AtFlags::AT_EACCESS)?)
     }
 
     /// Removes a file, if it exists.
@@ -134,6 +157,50 @@ impl RecordStore {
     }
 }
 
+/// Room for a record. It is given back when this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    file: File,
+    /// The path of the file until the record is complete.
+    temporary: PathBuf,
+    path: PathBuf,
+    dir: PathBuf,
+    durability: Durability,
+}
+
+impl Reservation {
+    /// Writes the record, atomically.
+    ///
+    /// # Errors The record cannot be written; the old file is unchanged.
+    pub fn write<T: Serialize>(self, record: &T) -> io::Result<()> {
+        let text = serde_json::to_vec(&Versioned { version: VERSION, record })?;
+        self.fill(&text)
+    }
+
+    fn fill(mut self, text: &[u8]) -> io::Result<()> {
+        self.file.rewind()?;
+        self.file.write_all(text)?;
+        let len = u64::try_from(text.len()).map_err(io::Error::other)?;
+        self.file.set_len(len)?;
+        if self.durability == Durability::Synced {
+            self.file.sync_all()?;
+        }
+        fs::rename(&self.temporary, &self.path)?;
+        match self.durability {
+            // The rename is durable once the directory is synced.
+            Durability::Synced => File::open(&self.dir)?.sync_all(),
+            Durability::UntilBoot => Ok(()),
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // After a write there is nothing left to remove.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
 /// Reads a regular file; another kind is an error, because opening a pipe would wait for its other end.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::symlink_metadata(path)?.is_file() {
@@ -142,20 +209,15 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-fn write_file(path: &Path, text: &[u8], durability: Durability) -> io::Result<()> {
+fn create_file(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK, opening a pipe that is in the way would wait for its other end.
-    let mut file = OpenOptions::new()
+    OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .custom_flags(O_NONBLOCK)
-        .open(path)?;
-    file.write_all(text)?;
-    match durability {
-        Durability::Synced => file.sync_all(),
-        Durability::UntilBoot => Ok(()),
-    }
+        .open(path)
 }
 
 /// Locks the directory against other daemons.
@@ -170,7 +232,10 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
         );
         fs::rename(&path, &aside).with_context(|| format!("cannot rename {}", path.display()))?;
     }
-    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    // One that exists serves, also on a file system that is read-only by now.
+    let file = File::open(&path)
+        .or_else(|_| File::create(&path))
+        .with_context(|| format!("cannot make {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
         Err((_, Errno::EWOULDBLOCK)) => bail!(

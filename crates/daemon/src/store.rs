@@ -11,19 +11,22 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, FromInto, serde_as};
-use umacvlan_api::Flags;
+use umacvlan_api::{Flags, LinkSpec};
 use umacvlan_config::Config;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_engine::cpus;
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
-use crate::record_store::{Durability, RecordStore};
+use crate::record_store::{Durability, RecordStore, Reservation};
 
 const LINK: &str = "link-";
 const PARENT: &str = "parent-";
 const NUMBERS: &str = "numbers.json";
 const CONFIG: &str = "config.json";
+
+/// Bytes by which a record may grow beyond what is known beforehand: numbers get more digits.
+const SPARE: usize = 1024;
 
 /// The consequence of a damaged file.
 const LOST: &str = "An interface it was about is left alone, without carrier: delete it with \
@@ -193,6 +196,35 @@ impl Store {
 
     pub(crate) fn put_parent(&self, record: &ParentRecord) -> io::Result<()> {
         self.write(&parent_file(&record.name), record)
+    }
+
+    /// Takes the room for the record of a link that differs from `record` by at most `more` bytes.
+    pub(crate) fn reserve_link(&self, record: &LinkRecord, more: usize) -> io::Result<Reservation> {
+        let bytes = serde_json::to_vec(record)?.len() + more + SPARE;
+        self.files.reserve(&link_file(record.id), bytes, Durability::UntilBoot)
+    }
+
+    /// Takes the room for the record of a link that does not exist yet.
+    pub(crate) fn reserve_new_link(&self, id: u64, spec: &LinkSpec) -> io::Result<Reservation> {
+        let bytes = serde_json::to_vec(spec)?.len() + SPARE;
+        self.files.reserve(&link_file(id), bytes, Durability::UntilBoot)
+    }
+
+    /// Takes the room for the record of a parent whose numbers change.
+    pub(crate) fn reserve_parent(&self, record: &ParentRecord) -> io::Result<Reservation> {
+        let bytes = serde_json::to_vec(record)?.len() + SPARE;
+        self.files.reserve(&parent_file(&record.name), bytes, Durability::UntilBoot)
+    }
+
+    /// Takes the room for the configuration that is to be applied, as TOML.
+    pub(crate) fn reserve_config(&self, text: &str) -> io::Result<Reservation> {
+        let bytes = serde_json::to_vec(text)?.len() + SPARE;
+        self.files.reserve(CONFIG, bytes, Durability::UntilBoot)
+    }
+
+    /// Checks that records can be removed.
+    pub(crate) fn check_removable(&self) -> io::Result<()> {
+        self.files.check_removable()
     }
 
     /// Writes the configuration that was applied, as TOML.

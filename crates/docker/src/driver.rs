@@ -25,7 +25,7 @@ use super::protocol::{
     InfoResponse, Interface, InterfaceName, JoinResponse, NetworkRequest,
 };
 use umacvlan_api::{Code, Problem};
-use umacvlan_daemon::{Durability, RecordStore, Service};
+use umacvlan_daemon::{Durability, RecordStore, Reservation, Service};
 
 /// The name of an interface in its container, before a number: as of Docker's own drivers.
 const IN_CONTAINER: &str = "eth";
@@ -35,6 +35,9 @@ const PORTS: &str = "com.docker.network.portmap";
 
 const NETWORK: &str = "network-";
 const ENDPOINT: &str = "endpoint-";
+
+/// Bytes of the largest file of an endpoint: ids of 64 digits and some addresses.
+const ENDPOINT_BYTES: usize = 2048;
 
 /// The consequence of a damaged file.
 const LOST: &str = "A network it was about is unknown from here on: delete it in Docker, and \
@@ -137,6 +140,7 @@ impl Driver {
         let specs = self.endpoints.values().map(|endpoint| &endpoint.spec);
         let left: Vec<String> =
             specs.filter(|end| end.network == *id).map(|end| end.id.clone()).collect();
+        self.check_removable()?;
         left.iter().try_for_each(|endpoint| self.remove_endpoint(service, endpoint))?;
         self.files.remove(&network_file(id));
         self.networks.remove(id);
@@ -167,6 +171,7 @@ impl Driver {
                 spec.id
             );
         }
+        let room = self.reserve_endpoint(&spec.id)?;
         let former = self.endpoints.get(&spec.id).filter(|former| former.spec == spec).cloned();
         if former.is_none() {
             // An endpoint of the same id with other values was given up by Docker.
@@ -174,7 +179,8 @@ impl Driver {
         }
         let mac = self.ensure_link(service, &network, &spec, former.map(|former| former.mac))?;
         let (id, settled) = (spec.id.clone(), spec.mac.is_some());
-        if let Err(refused) = self.save_endpoint(Endpoint { spec, mac, stage: Stage::Created }) {
+        let endpoint = Endpoint { spec, mac, stage: Stage::Created };
+        if let Err(refused) = self.save_endpoint(room, endpoint) {
             self.remove_endpoint(service, &id)?;
             return Err(refused);
         }
@@ -205,9 +211,10 @@ impl Driver {
         let Endpoint { spec, mac, .. } = self.endpoint(request)?.clone();
         let gateway = network.gateway(&spec.id, spec.ipv4)?;
         let gateway_ipv6 = network.gateway(&spec.id, spec.ipv6)?;
+        let room = self.reserve_endpoint(&spec.id)?;
         let mac = self.ensure_link(service, &network, &spec, Some(mac))?;
         let source = spec.link();
-        self.save_endpoint(Endpoint { spec, mac, stage: Stage::Joined })?;
+        self.save_endpoint(room, Endpoint { spec, mac, stage: Stage::Joined })?;
         Ok(JoinResponse {
             name: InterfaceName { source, prefix: IN_CONTAINER },
             gateway: gateway.map(|gateway| gateway.to_string()),
@@ -222,7 +229,10 @@ impl Driver {
     /// # Errors The state cannot be written.
     pub(crate) fn leave(&mut self, request: &EndpointRequest) -> Result<(), DriverError> {
         match self.endpoints.get(&request.endpoint).cloned() {
-            Some(endpoint) => self.save_endpoint(Endpoint { stage: Stage::Left, ..endpoint }),
+            Some(endpoint) => {
+                let room = self.reserve_endpoint(&endpoint.spec.id)?;
+                self.save_endpoint(room, Endpoint { stage: Stage::Left, ..endpoint })
+            }
             None => Ok(()),
         }
     }
@@ -272,10 +282,20 @@ impl Driver {
         Ok(link.address.and_then(|mac| mac.parse().ok()).unwrap_or_default())
     }
 
+    /// Takes the room for an endpoint in its file, before its link is made.
+    fn reserve_endpoint(&self, id: &str) -> Result<Reservation, DriverError> {
+        let room = self.files.reserve(&endpoint_file(id), ENDPOINT_BYTES, Durability::UntilBoot);
+        room.map_err(|error| not_written("the endpoint", &error))
+    }
+
+    /// Refuses what needs the removal of a file, where that is not possible.
+    fn check_removable(&self) -> Result<(), DriverError> {
+        self.files.check_removable().map_err(|error| not_written("the change", &error))
+    }
+
     /// Writes an endpoint to its file. From now on its link may wait for Docker.
-    fn save_endpoint(&mut self, endpoint: Endpoint) -> Result<(), DriverError> {
-        let file = endpoint_file(&endpoint.spec.id);
-        let written = self.files.write(&file, &endpoint, Durability::UntilBoot);
+    fn save_endpoint(&mut self, room: Reservation, endpoint: Endpoint) -> Result<(), DriverError> {
+        let written = room.write(&endpoint);
         written.map_err(|error| not_written("the endpoint", &error))?;
         self.waiting.insert(endpoint.spec.owner(), Instant::now());
         self.endpoints.insert(endpoint.spec.id.clone(), endpoint);
@@ -285,6 +305,9 @@ impl Driver {
     /// Removes an endpoint and its link. The link is found by its owner tag, so a lost file does
     /// not matter.
     fn remove_endpoint(&mut self, service: &mut Service, id: &str) -> Result<(), DriverError> {
+        if self.endpoints.contains_key(id) {
+            self.check_removable()?;
+        }
         service.remove_owned(&format!("{OWNER}{id}"))?;
         self.forget(id);
         Ok(())

@@ -40,7 +40,7 @@ impl Service {
         let mut options = sub_options(name, spec.clone(), netns);
         // The owner sets the link up in a container, where nobody is told of a refusal.
         options.claims_mac = ownership.owner.is_some();
-        let made = self.make(&parent, options, ownership);
+        let made = self.make(&parent, options, spec, ownership);
         if made.is_err() {
             self.detach_idle(&parent);
         }
@@ -61,24 +61,34 @@ impl Service {
     }
 
     /// Makes the interface, saves its record, and only then makes the interface persistent: an
-    /// interface without a record never outlives this process.
+    /// interface without a record never outlives this process. The room for the records is taken
+    /// first.
     fn make(
         &mut self,
         parent: &str,
         options: SubOptions,
+        spec: &LinkSpec,
         ownership: Ownership,
     ) -> Result<u64, ServiceError> {
         let (name, sets_limit) = (options.name.clone(), options.settings.bclim.is_some());
-        let id = self.store.next_id().map_err(|error| storage_error(&name, &error))?;
+        let no_room = |error| storage_error(&name, &error);
+        let id = self.store.next_id().map_err(no_room)?;
+        let room = self.store.reserve_new_link(id, spec).map_err(no_room)?;
+        let parent_room = match sets_limit {
+            true => self.reserve_parent(parent).map_err(no_room)?,
+            false => None,
+        };
         let number = SubId(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
         let Ownership { config, owner } = ownership;
         let entry = Entry { config, owner, seen };
-        let kept = self
-            .store
-            .put_link(&entry.record())
-            .and_then(|()| if sets_limit { self.write_parent(parent) } else { Ok(()) })
-            .map_err(|error| storage_error(&name, &error))
+        let kept = room
+            .write(&entry.record())
+            .and_then(|()| match sets_limit {
+                true => self.write_parent(parent, parent_room),
+                false => Ok(()),
+            })
+            .map_err(no_room)
             .and_then(|()| self.engine.keep_sub(number).map_err(ServiceError::from));
         if let Err(problem) = kept {
             // Closing its descriptor removes it at the latest.
@@ -92,6 +102,19 @@ impl Service {
 
     /// Removes a link with its interface, and detaches its parent if that was attached for it only.
     pub(super) fn remove(&mut self, id: u64) -> Result<(), ServiceError> {
+        if let Some(link) = self.links.get(&id) {
+            self.check_removable(&link.seen.name)?;
+        }
+        self.remove_at_any_rate(id)
+    }
+
+    /// Refuses what needs the removal of a record, where that is not possible.
+    pub(super) fn check_removable(&self, what: &str) -> Result<(), ServiceError> {
+        self.store.check_removable().map_err(|error| storage_error(what, &error))
+    }
+
+    /// As [`Self::remove`], also if its record stays.
+    pub(super) fn remove_at_any_rate(&mut self, id: u64) -> Result<(), ServiceError> {
         self.engine.remove_sub(SubId(id))?;
         self.forget(id);
         Ok(())
@@ -103,6 +126,7 @@ impl Service {
             return;
         };
         self.store.remove_link(id);
+        self.unsaved.remove(&id);
         tracing::info!("link {} removed, number {id}: parent {}", seen.name, seen.parent);
         self.detach_idle(&seen.parent);
         self.publish(EventKind::LinkDeleted { id, ifname: seen.name, parent: seen.parent });

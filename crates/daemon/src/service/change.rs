@@ -1,15 +1,18 @@
 //! Changing links.
 
+use std::io;
+
 use umacvlan_core::MacvlanFlag;
 use umacvlan_engine::engine::{LinkAttribute, SubChange, SubId};
 
 use super::problem::storage_error;
-use super::{Service, netns};
+use super::{Entry, Room, Service, netns};
 use crate::ServiceError;
 use umacvlan_api::{LinkChange, MacaddrOp, MacvlanChange};
 
 impl Service {
-    /// Changes a link, step by step. Steps before one that is refused remain, and are saved.
+    /// Changes a link, step by step. Steps before one that is refused remain, and are saved. Without
+    /// room for its state nothing changes.
     pub(super) fn change(
         &mut self,
         id: u64,
@@ -19,6 +22,13 @@ impl Service {
         let number = SubId(id);
         let sets = sets(change, caller)?;
         let macvlan = change.macvlan.as_ref().map(changes).unwrap_or_default();
+        let room = match self.links.get(&id).filter(|_| is_recorded(change)) {
+            Some(link) => Some(
+                self.reserve(link, change)
+                    .map_err(|error| storage_error(&link.seen.name, &error))?,
+            ),
+            None => None,
+        };
         let mut done = Ok(());
         if !macvlan.is_empty() {
             done = self.engine.change_sub(number, macvlan);
@@ -26,15 +36,35 @@ impl Service {
         if done.is_ok() && !sets.is_empty() {
             done = self.engine.set_link(number, sets).map(drop);
         }
-        let mut saved = self.refresh(id);
-        if change.macvlan.as_ref().is_some_and(|macvlan| macvlan.bclim.is_some())
-            && let Some(parent) = self.links.get(&id).map(|link| link.seen.parent.clone())
-        {
-            saved = saved.and_then(|()| self.write_parent(&parent));
+        let (room, limit) = match change.macvlan.as_ref().and_then(|macvlan| macvlan.bclim) {
+            // The limit is the parent's, and no change of the link's own state.
+            Some(_) => room.map(|Room { link, parent }| (Room { link, parent: None }, parent)),
+            None => room.map(|room| (room, None)),
+        }
+        .unzip();
+        let mut saved = self.refresh_in(id, room);
+        if let (Some(limit), Some(link)) = (limit.flatten(), self.links.get(&id)) {
+            let parent = link.seen.parent.clone();
+            saved = saved.and_then(|()| self.write_parent(&parent, Some(limit)));
         }
         done?;
         saved.map_err(|error| storage_error("the link, which is changed,", &error))
     }
+}
+
+impl Service {
+    /// Takes the room for the state of a link and its parent after a change.
+    fn reserve(&self, link: &Entry, change: &LinkChange) -> io::Result<Room> {
+        let more = serde_json::to_vec(change)?.len();
+        let parent = self.reserve_parent(&link.seen.parent)?;
+        Ok(Room { link: self.store.reserve_link(&link.record(), more)?, parent })
+    }
+}
+
+/// Whether the change is to a part of a link that is in its record. The rest its interface keeps.
+const fn is_recorded(change: &LinkChange) -> bool {
+    let LinkChange { macvlan, netns, address, name, .. } = change;
+    macvlan.is_some() || netns.is_some() || address.is_some() || name.is_some()
 }
 
 /// The steps of the kernel's `macvlan_changelink`, beginning with the one that can be refused.

@@ -6,6 +6,7 @@ use std::io;
 use super::problem::{no_device, plain, storage_error};
 use super::{Ownership, Service};
 use crate::ServiceError;
+use crate::record_store::Reservation;
 use crate::store::SavedState;
 use umacvlan_api::{Code, EventKind, Problem};
 use umacvlan_config::{Config, LoadError, OnExit, Plan, Running, SavedConfig, Step};
@@ -95,6 +96,7 @@ impl Service {
     pub fn reload(&mut self) -> Result<Vec<String>, ServiceError> {
         let wanted = self.load()?;
         let plan = self.plan(&wanted)?;
+        let room = self.store.reserve_config(&wanted.to_toml()).map_err(not_saved)?;
         // Parents are attached with the settings of the new configuration.
         let before = std::mem::replace(&mut self.config, wanted.clone());
         let done = execute(&plan.steps, |step| {
@@ -104,7 +106,7 @@ impl Service {
             self.config = before;
             return Err(problem.into());
         }
-        self.save_applied(wanted);
+        self.save_applied_in(room, wanted);
         let lines = plan.lines();
         lines.iter().for_each(|line| tracing::info!("configuration: {line}"));
         self.publish(EventKind::Reloaded { changes: plan.steps.len() });
@@ -128,6 +130,8 @@ impl Service {
         let saved = self.running()?;
         let file = self.config_file.display().to_string();
         let text = saved.to_toml();
+        let room = self.store.reserve_config(&saved.config.to_toml()).map_err(not_saved)?;
+        let entries = self.reserve_entries(&saved.entries)?;
         let directory = self.config_file.parent().map_or(Ok(()), fs::create_dir_all);
         let written = directory.and_then(|()| replace(&self.config_file, &text));
         written.map_err(|error| {
@@ -135,8 +139,8 @@ impl Service {
             let problem = plain(Code::Storage, message).0;
             ServiceError(Problem { errno: error.raw_os_error(), ..problem })
         })?;
-        self.assign_entries(&saved.entries)?;
-        self.save_applied(saved.config);
+        self.assign_entries(entries)?;
+        self.save_applied_in(room, saved.config);
         tracing::info!("configuration saved to {file}");
         Ok(file)
     }
@@ -181,6 +185,7 @@ impl Service {
                 self.attach_configured(name, settings.clone(), false)
             }
             Step::DetachParent { name, .. } => {
+                self.check_removable(name)?;
                 self.configure(name, false);
                 self.detach_idle(name);
                 Ok(())
@@ -222,20 +227,52 @@ impl Service {
     /// daemon.
     fn save_applied(&mut self, config: Config) {
         if let Err(error) = self.store.put_config(&config.to_toml()) {
-            tracing::error!("{}", storage_error("the configuration", &error));
+            tracing::error!("{}", not_saved(error));
         }
         self.config = config;
     }
 
-    /// Assigns links that were made by request to the entries that describe them now.
-    fn assign_entries(&mut self, entries: &[(u64, String)]) -> Result<(), ServiceError> {
+    /// As [`Self::save_applied`], in the room that was reserved.
+    fn save_applied_in(&mut self, room: Reservation, config: Config) {
+        if let Err(error) = room.write(&config.to_toml()) {
+            tracing::error!("{}", not_saved(error));
+        }
+        self.config = config;
+    }
+
+    /// Takes the room for the records of the links that were made by request, and that entries
+    /// describe now.
+    fn reserve_entries(
+        &self,
+        entries: &[(u64, String)],
+    ) -> Result<Vec<(u64, String, Reservation)>, ServiceError> {
+        let mut rooms = Vec::new();
         for (id, key) in entries {
-            if let Some(link) = self.links.get_mut(id).filter(|link| link.config.is_none()) {
+            if let Some(link) = self.links.get(id).filter(|link| link.config.is_none()) {
+                let room = self.store.reserve_link(&link.record(), key.len());
+                let room = room.map_err(|error| storage_error(key, &error))?;
+                rooms.push((*id, key.clone(), room));
+            }
+        }
+        Ok(rooms)
+    }
+
+    /// Assigns links to the entries that describe them now.
+    fn assign_entries(
+        &mut self,
+        entries: Vec<(u64, String, Reservation)>,
+    ) -> Result<(), ServiceError> {
+        for (id, key, room) in entries {
+            if let Some(link) = self.links.get_mut(&id) {
                 link.config = Some(key.clone());
-                let record = link.record();
-                self.store.put_link(&record).map_err(|error| storage_error(key, &error))?;
+                room.write(&link.record()).map_err(|error| storage_error(&key, &error))?;
             }
         }
         Ok(())
     }
+}
+
+/// The configuration that was applied cannot be written down.
+fn not_saved(error: io::Error) -> ServiceError {
+    storage_error("the configuration", &error)
 }

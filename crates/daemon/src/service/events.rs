@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use crossbeam_channel::RecvTimeoutError;
@@ -15,6 +15,9 @@ use super::netns::Names;
 use super::{Service, Shared, lock_service};
 use umacvlan_api::{EventKind, EventView};
 
+/// The time between two attempts to write the state of links.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
+
 /// Starts a thread that handles the engine's events, and searches for links that wait to be found,
 /// until the service is dropped.
 ///
@@ -22,7 +25,7 @@ use umacvlan_api::{EventKind, EventView};
 pub fn follow_engine_events(service: &Shared) -> Result<JoinHandle<()>> {
     let (events, first_wait) = {
         let mut service = lock_service(service);
-        (service.engine.events().clone(), service.find_waiting())
+        (service.engine.events().clone(), service.do_due())
     };
     let service = Arc::downgrade(service);
     let follow = move || {
@@ -43,7 +46,7 @@ pub fn follow_engine_events(service: &Shared) -> Result<JoinHandle<()>> {
             let events_now: Vec<_> = first.into_iter().chain(events.try_iter()).collect();
             let mut service = lock_service(&service);
             service.handle_events(events_now);
-            wait = service.find_waiting();
+            wait = service.do_due();
         }
     };
     let thread = thread::Builder::new().name("events".to_owned()).spawn(follow);
@@ -83,10 +86,33 @@ impl Service {
             }
         }
         for SubId(id) in changed {
-            if let Err(error) = self.refresh(id) {
-                self.trouble(format!("the state of link number {id} cannot be written: {error}"));
+            let known = self.unsaved.contains(&id);
+            if let Err(error) = self.refresh(id)
+                && !known
+            {
+                self.trouble(format!(
+                    "the state of link number {id} cannot be written: {error}; the daemon tries \
+                     again until it can"
+                ));
             }
         }
+    }
+
+    /// Tries again to write what could not be written. Returns the time until the next attempt, if
+    /// one is needed.
+    fn save_unsaved(&mut self) -> Option<Duration> {
+        for id in self.unsaved.iter().copied().collect::<Vec<_>>() {
+            if self.refresh(id).is_ok() {
+                tracing::info!("the state of link number {id} is written");
+            }
+        }
+        (!self.unsaved.is_empty()).then_some(SAVE_AGAIN)
+    }
+
+    /// What is due without an event. Returns the time until something is.
+    fn do_due(&mut self) -> Option<Duration> {
+        let waits = [self.find_waiting(), self.save_unsaved()];
+        waits.into_iter().flatten().min()
     }
 
     /// Publishes an event to all subscribers.

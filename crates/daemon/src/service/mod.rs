@@ -15,7 +15,7 @@ mod parents;
 mod problem;
 mod recover;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,7 @@ use self::netns::Names;
 use self::parents::Attached;
 use self::recover::Waiting;
 use super::log::Log;
+use super::record_store::Reservation;
 use super::store::{LinkRecord, Store};
 use super::to_api::{self, LinkContext};
 use crate::ServiceError;
@@ -98,6 +99,8 @@ pub struct Service {
     waiting: Vec<Waiting>,
     /// When these are searched again.
     next_search: Option<Instant>,
+    /// Links whose state could not be written when their users changed it.
+    unsaved: BTreeSet<u64>,
     /// All attached parents by name.
     parents: BTreeMap<String, Attached>,
     /// The configuration that was applied last.
@@ -106,6 +109,13 @@ pub struct Service {
     /// See [`ServiceOptions::log`].
     log: Option<(Log, String)>,
     events: broadcast::Sender<EventView>,
+}
+
+/// Room for the state of a link and of its parent, taken before they change.
+#[derive(Debug)]
+struct Room {
+    link: Reservation,
+    parent: Option<Reservation>,
 }
 
 /// A link of the service.
@@ -153,6 +163,7 @@ impl Service {
             links: BTreeMap::new(),
             waiting: Vec::new(),
             next_search: None,
+            unsaved: BTreeSet::new(),
             parents: BTreeMap::new(),
             config,
             config_file,
@@ -197,6 +208,7 @@ impl Service {
     ///
     /// # Errors A link cannot be removed.
     pub fn remove_owned(&mut self, owner: &str) -> Result<(), ServiceError> {
+        self.check_removable(owner)?;
         let waiting = self.waiting.iter_mut();
         let theirs = waiting.filter(|one| one.record.owner.as_deref() == Some(owner));
         theirs.for_each(|one| one.removed = true);
@@ -264,11 +276,12 @@ impl Service {
         Arc::clone(&self.engine)
     }
 
-    /// Removes all links. A link that cannot be removed is logged and stays.
+    /// Removes all links, also if their records stay. A link that cannot be removed is logged and
+    /// stays.
     pub fn remove_all(&mut self) {
         let ids: Vec<u64> = self.links.keys().copied().collect();
         for id in ids {
-            if let Err(problem) = self.remove(id) {
+            if let Err(problem) = self.remove_at_any_rate(id) {
                 tracing::error!("link number {id} stays: {problem}");
             }
         }
@@ -313,6 +326,11 @@ impl Service {
 
     /// Reads the state of a link again; changes are saved and published.
     fn refresh(&mut self, id: u64) -> io::Result<()> {
+        self.refresh_in(id, None)
+    }
+
+    /// As [`Self::refresh`], with room for the state that was reserved.
+    fn refresh_in(&mut self, id: u64, room: Option<Room>) -> io::Result<()> {
         // A link that is gone has an event of its own.
         let (Ok(now), Some(entry)) = (self.engine.sub(SubId(id)), self.links.get_mut(&id)) else {
             return Ok(());
@@ -323,11 +341,21 @@ impl Service {
         // The parent's record changes with a passthru link's address, and before an MTU changes.
         let parent_changed = was.settings.mode == Mode::Passthru || was.mtu != entry.seen.mtu;
         let parent = record.parent.clone();
-        let written = match record == before {
-            true => Ok(()),
-            false => self.store.put_link(&record),
+        let (link_room, parent_room) = room.map(|Room { link, parent }| (link, parent)).unzip();
+        let written = match link_room {
+            _ if record == before && !self.unsaved.contains(&id) => Ok(()),
+            Some(room) => room.write(&record),
+            None => self.store.put_link(&record),
         };
         self.publish_change(id, &was);
-        written.and_then(|()| if parent_changed { self.write_parent(&parent) } else { Ok(()) })
+        let written = written.and_then(|()| match parent_changed {
+            true => self.write_parent(&parent, parent_room.flatten()),
+            false => Ok(()),
+        });
+        match &written {
+            Ok(()) => self.unsaved.remove(&id),
+            Err(_) => self.unsaved.insert(id),
+        };
+        written
     }
 }

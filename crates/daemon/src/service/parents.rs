@@ -9,6 +9,7 @@ use umacvlan_engine::worker::WorkerConfig;
 use super::Service;
 use super::problem::storage_error;
 use crate::ServiceError;
+use crate::record_store::Reservation;
 use crate::store::ParentRecord;
 use umacvlan_config::ParentSettings;
 use umacvlan_engine::cpus;
@@ -174,8 +175,13 @@ impl Service {
         self.store.remove_parent(name);
     }
 
-    /// Saves the record of a parent if it has changed.
-    pub(super) fn write_parent(&mut self, name: &str) -> io::Result<()> {
+    /// Takes the room for the record of a parent, if it is attached.
+    pub(super) fn reserve_parent(&self, name: &str) -> io::Result<Option<Reservation>> {
+        self.parents.get(name).map(|parent| self.store.reserve_parent(&parent.record)).transpose()
+    }
+
+    /// Saves the record of a parent if it has changed, in `room` if that was reserved.
+    pub(super) fn write_parent(&mut self, name: &str, room: Option<Reservation>) -> io::Result<()> {
         let (Ok(status), Some(parent)) = (self.engine.parent(name), self.parents.get_mut(name))
         else {
             return Ok(());
@@ -184,7 +190,10 @@ impl Service {
         if record == parent.record {
             return Ok(());
         }
-        self.store.put_parent(&record)?;
+        match room {
+            Some(room) => room.write(&record)?,
+            None => self.store.put_parent(&record)?,
+        }
         parent.record = record;
         Ok(())
     }
