@@ -7,6 +7,7 @@ mod configured;
 mod crowd;
 mod killed;
 mod lost;
+mod renamed;
 mod scarce;
 mod stream;
 mod tutorial;

@@ -238,6 +238,9 @@ pub struct UmacvlanInfo {
     pub config: Option<String>,
     /// Opaque owner tag set by the creator; absent if none was given.
     pub owner: Option<String>,
+    /// The name that its owner gave it, by which it is selected from other namespaces; absent while
+    /// the interface has it.
+    pub given_name: Option<String>,
     /// Namespace of the link: its name in /run/netns, or `net:[INODE]` if it has none; absent in
     /// the daemon's own namespace.
     pub netns: Option<String>,

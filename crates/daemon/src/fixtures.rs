@@ -81,6 +81,7 @@ pub(crate) fn link_record(id: u64) -> LinkRecord {
         owner: Some("somebody".to_owned()),
         parent: "p0".to_owned(),
         name: "mac1".to_owned(),
+        given_name: None,
         netns: (HOME.dev, HOME.ino),
         index: 7,
         mac: MAC,

@@ -51,6 +51,9 @@ pub(crate) struct LinkRecord {
     pub parent: String,
     /// Name of the interface.
     pub name: String,
+    /// The name that its owner gave it, if its user has changed it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_name: Option<String>,
     /// Namespace of the interface, as device and inode.
     pub netns: (u64, u64),
     /// Index of the interface in that namespace.

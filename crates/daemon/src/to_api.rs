@@ -27,6 +27,8 @@ pub(crate) struct LinkContext {
     pub config: Option<String>,
     /// Opaque owner tag set by the creator.
     pub owner: Option<String>,
+    /// The name that its owner gave it.
+    pub given_name: Option<String>,
     /// Name of its namespace; absent in the daemon's own.
     pub netns: Option<String>,
     /// Whether the parent is administratively up.
@@ -157,6 +159,7 @@ fn umacvlan_info(
         parent: sub.parent.clone(),
         config: context.config,
         owner: context.owner,
+        given_name: context.given_name.filter(|given| *given != sub.name),
         link_netnsid: context.netns.as_ref().and(sub.parent_nsid),
         netns: context.netns,
         conflict: sub.conflict.map(|conflict| conflict.to_string()),

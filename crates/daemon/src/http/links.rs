@@ -74,10 +74,11 @@ pub(super) async fn remove_owned(
     path = "/v1/links/{name}",
     tag = "links",
     params(
-        ("name" = String, Path, description = "Name of the interface."),
+        ("name" = String, Path, description = "Name of the interface, or the name that its owner \
+            gave it."),
         ("netns" = Option<String>, Query, description = "Namespace of the link: a name, a path, a \
             process id, or `@caller`. Without it, a link in the client's namespace is preferred, \
-            then one in the daemon's, then the only one of that name."),
+            then one in the daemon's, then the only one that its owner gave that name."),
     ),
     responses(
         (status = 200, description = "The link.", body = LinkView),

@@ -81,7 +81,7 @@ impl Service {
         let number = SubId(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
         let Ownership { config, owner } = ownership;
-        let entry = Entry { config, owner, seen };
+        let entry = Entry { config, owner, given_name: name.clone(), seen };
         let kept = room
             .write(&entry.record())
             .and_then(|()| match sets_limit {

@@ -36,6 +36,13 @@ impl Service {
         if done.is_ok() && !sets.is_empty() {
             done = self.engine.set_link(number, sets).map(drop);
         }
+        // Steps before one that was refused remain.
+        if let (Some(name), Ok(is)) = (&change.name, self.engine.sub(number))
+            && is.name == *name
+            && let Some(link) = self.links.get_mut(&id)
+        {
+            link.given_name.clone_from(name);
+        }
         let (room, limit) = match change.macvlan.as_ref().and_then(|macvlan| macvlan.bclim) {
             // The limit is the parent's, and no change of the link's own state.
             Some(_) => room.map(|Room { link, parent }| (Room { link, parent: None }, parent)),

@@ -46,15 +46,16 @@ use umacvlan_config::Config;
 /// How many events a client may lag behind before it loses the oldest.
 const EVENTS: usize = 1024;
 
-/// Selects a link by its name and namespace.
+/// Selects a link by its name and namespace. A name that a user gave to a link in a namespace of his
+/// own selects it there, and nowhere else.
 #[derive(Clone, Debug)]
 pub(crate) struct Selector {
-    /// Name of the interface now.
+    /// Name of the interface now, or the name that its owner gave it.
     pub name: String,
     /// The namespace of the link: a name, a path, or a process id.
     pub netns: Option<String>,
-    /// Id of the client's process. Without `netns`, a link in its namespace is preferred, then one
-    /// in the daemon's, then the only one of that name.
+    /// Id of the client's process. Without `netns`, a link with that name in its namespace is
+    /// preferred, then one in the daemon's, then the one that was given that name.
     pub caller: Option<u32>,
 }
 
@@ -125,19 +126,23 @@ struct Entry {
     config: Option<String>,
     /// Opaque owner tag set by the creator.
     owner: Option<String>,
+    /// The name that it was made with, or given by request or in the daemon's namespace. Its user may
+    /// have called it anything since.
+    given_name: String,
     /// Its state when it was last read.
     seen: SubStatus,
 }
 
 impl Entry {
     fn record(&self) -> LinkRecord {
-        let Self { config, owner, seen } = self;
+        let Self { config, owner, given_name, seen } = self;
         LinkRecord {
             id: seen.number.0,
             config: config.clone(),
             owner: owner.clone(),
             parent: seen.parent.clone(),
             name: seen.name.clone(),
+            given_name: (*given_name != seen.name).then(|| given_name.clone()),
             netns: (seen.netns.dev, seen.netns.ino),
             index: seen.index,
             mac: seen.mac,
@@ -311,6 +316,7 @@ impl Service {
             let context = LinkContext {
                 config: self.links.get(&sub.number.0).and_then(|link| link.config.clone()),
                 owner: self.links.get(&sub.number.0).and_then(|link| link.owner.clone()),
+                given_name: self.links.get(&sub.number.0).map(|link| link.given_name.clone()),
                 netns: names.shown(sub.netns),
                 parent_up,
             };
@@ -337,6 +343,10 @@ impl Service {
         };
         let before = entry.record();
         let was = std::mem::replace(&mut entry.seen, now);
+        if entry.seen.netns == self.home {
+            // Nobody but the owner of the parent changes names here.
+            entry.given_name.clone_from(&entry.seen.name);
+        }
         let record = entry.record();
         // The parent's record changes with a passthru link's address, and before an MTU changes.
         let parent_changed = was.settings.mode == Mode::Passthru || was.mtu != entry.seen.mtu;

@@ -74,34 +74,57 @@ impl Names {
 impl Service {
     /// The number of the selected link.
     pub(super) fn find(&self, which: &Selector) -> Result<u64, ServiceError> {
-        let named: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.seen.name == which.name)
-            .map(|(&id, link)| (id, link.seen.netns))
-            .collect();
         let name = &which.name;
+        let candidates = self.links.iter().map(|(&id, link)| Candidate {
+            id,
+            netns: link.seen.netns,
+            has_name: link.seen.name == *name,
+            was_given_name: link.given_name == *name,
+        });
+        let candidates: Vec<_> =
+            candidates.filter(|link| link.has_name || link.was_given_name).collect();
         if let Some(place) = &which.netns {
-            let id = open(place, which.caller)?.id();
-            let found = named.iter().find(|(_, netns)| *netns == id);
-            return found.map(|&(id, _)| id).ok_or_else(|| {
+            let netns = open(place, which.caller)?.id();
+            return within(&candidates, netns).ok_or_else(|| {
                 no_device(name, format!("{name} is not a umacvlan link in {place}"))
             });
         }
         // A client that has ended has no namespace to prefer.
         let caller = which.caller.and_then(|process| Netns::open(&process.to_string()).ok());
-        match choose(&named, caller.map(|netns| netns.id()), self.home) {
+        match choose(&candidates, caller.map(|netns| netns.id()), self.home) {
             Choice::One(id) => Ok(id),
-            Choice::None => Err(no_device(
-                name,
-                format!("{name} is not a umacvlan link: `umacvlan link show` lists them all"),
-            )),
+            Choice::None => Err(no_device(name, self.no_such_link(name, &candidates))),
             Choice::Many => Err(no_device(
                 name,
                 format!("{name} is the name of links in several namespaces: choose one with -n"),
             )),
         }
     }
+
+    fn no_such_link(&self, name: &str, candidates: &[Candidate]) -> String {
+        let places = Names::read(self.home);
+        let elsewhere = candidates.iter().find_map(|link| places.shown(link.netns));
+        match elsewhere {
+            Some(place) => format!(
+                "{name} is not a umacvlan link here: its user calls a link in {place} so; choose it \
+                 with -n {place}"
+            ),
+            None => {
+                format!("{name} is not a umacvlan link: `umacvlan link show` lists them all")
+            }
+        }
+    }
+}
+
+/// A link to which a name may refer.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    id: u64,
+    netns: NetnsId,
+    /// Its interface has the name now.
+    has_name: bool,
+    /// Its owner gave it the name.
+    was_given_name: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -111,16 +134,23 @@ enum Choice {
     Many,
 }
 
-/// The number of the link to choose among those of one name: the one in the caller's namespace,
-/// else the one in the daemon's, else the only one.
-fn choose(named: &[(u64, NetnsId)], caller: Option<NetnsId>, home: NetnsId) -> Choice {
-    let within = |netns| named.iter().find(|(_, other)| *other == netns);
-    if let Some(&(id, _)) = caller.and_then(within).or_else(|| within(home)) {
+/// The link whose interface has the name in that namespace.
+fn within(candidates: &[Candidate], netns: NetnsId) -> Option<u64> {
+    candidates.iter().find(|link| link.has_name && link.netns == netns).map(|link| link.id)
+}
+
+/// The link to choose: the one that has the name in the caller's namespace, else the one that has it
+/// in the daemon's, else the only one that was given the name. What a link is called in another
+/// namespace does not count, because the user of that namespace chooses it.
+fn choose(candidates: &[Candidate], caller: Option<NetnsId>, home: NetnsId) -> Choice {
+    let near = caller.and_then(|caller| within(candidates, caller));
+    if let Some(id) = near.or_else(|| within(candidates, home)) {
         return Choice::One(id);
     }
-    match named {
+    let given: Vec<_> = candidates.iter().filter(|link| link.was_given_name).collect();
+    match given[..] {
         [] => Choice::None,
-        [(id, _)] => Choice::One(*id),
+        [link] => Choice::One(link.id),
         _ => Choice::Many,
     }
 }
@@ -133,9 +163,14 @@ mod tests {
     const BLUE: NetnsId = NetnsId { dev: 4, ino: 2 };
     const RED: NetnsId = NetnsId { dev: 4, ino: 3 };
 
+    /// A link that still has the name that it was given.
+    fn plain(id: u64, netns: NetnsId) -> Candidate {
+        Candidate { id, netns, has_name: true, was_given_name: true }
+    }
+
     #[test]
     fn a_link_of_the_caller_is_preferred_to_one_of_the_daemon() {
-        let all = [(1, BLUE), (2, HOME), (3, RED)];
+        let all = [plain(1, BLUE), plain(2, HOME), plain(3, RED)];
         assert_eq!(choose(&all, Some(RED), HOME), Choice::One(3));
         assert_eq!(choose(&all, None, HOME), Choice::One(2));
         assert_eq!(choose(&all[..1], Some(RED), HOME), Choice::One(1));
@@ -144,8 +179,22 @@ mod tests {
 
     #[test]
     fn an_ambiguous_name_selects_no_link() {
-        assert_eq!(choose(&[(1, BLUE), (3, RED)], None, HOME), Choice::Many);
+        assert_eq!(choose(&[plain(1, BLUE), plain(3, RED)], None, HOME), Choice::Many);
         assert_eq!(choose(&[], Some(BLUE), HOME), Choice::None);
+    }
+
+    #[test]
+    fn a_name_that_a_user_has_chosen_counts_in_his_namespace_only() {
+        let stolen = Candidate { was_given_name: false, ..plain(1, BLUE) };
+        assert_eq!(choose(&[stolen], Some(HOME), HOME), Choice::None);
+        assert_eq!(choose(&[stolen], None, HOME), Choice::None);
+        assert_eq!(choose(&[stolen], Some(BLUE), HOME), Choice::One(1));
+        // Its owner finds the other one, whatever both are called by now.
+        let renamed = Candidate { has_name: false, ..plain(2, RED) };
+        for all in [[stolen, renamed], [renamed, stolen]] {
+            assert_eq!(choose(&all, Some(HOME), HOME), Choice::One(2));
+        }
+        assert_eq!(within(&[renamed], RED), None);
     }
 
     #[test]

@@ -239,7 +239,9 @@ impl Service {
         if let (true, Some(parent)) = (fresh, parent) {
             self.engine.change_sub(number, vec![SubChange::BcCutoff(parent.bc_cutoff)])?;
         }
-        let entry = Entry { config: record.config.clone(), owner: record.owner.clone(), seen };
+        let given_name = record.given_name.as_ref().unwrap_or(&record.name).clone();
+        let (config, owner) = (record.config.clone(), record.owner.clone());
+        let entry = Entry { config, owner, given_name, seen };
         if entry.record() != *record
             && let Err(error) = self.store.put_link(&entry.record())
         {
