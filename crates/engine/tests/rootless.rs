@@ -27,11 +27,11 @@ fn main() {
 
     let events = events(&mut monitor);
     let heard = events.iter().any(|event| {
-        matches!(event, Event::LinkNew { nsid: at, link }
-            if *at == Some(nsid) && link.index == b && link.mac == Some(MAC))
+        matches!(event, Event::LinkChanged { nsid: at, index } if (*at, *index) == (nsid, b))
     });
     assert!(heard, "{events:?}");
-    assert!(rtnl.within(nsid).link("b").unwrap().unwrap().is_up());
+    let there = rtnl.within(nsid).link("b").unwrap().unwrap();
+    assert!(there.is_up() && there.mac == Some(MAC));
     assert!(!joined_groups(&guest, b).unwrap().is_empty());
 
     drop(guest);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use netlink_packet_core::{NetlinkBuffer, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeader;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkHeader, LinkMessage};
 use netlink_packet_route::nsid::NsidMessage;
 use umacvlan_sys::netlink::{NetlinkSocket, Received};
 use umacvlan_sys::netns::Netns;
@@ -39,7 +39,7 @@ pub struct Monitor {
     reports_groups: bool,
 }
 
-/// A change. `nsid` is the id of its namespace in the monitor's; `None` is the monitor's own.
+/// A change. An `nsid` is the id of its namespace in the monitor's; `None` is the monitor's own.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An interface joined or left a multicast group of IPv4 or IPv6: read
@@ -62,17 +62,28 @@ pub enum Event {
         /// Its new namespace, if it was moved.
         moved_to: Option<MovedTo>,
     },
-    /// An interface is new or has changed. Some changes to the counts of [`Link`] cause no event: a
+    /// An interface of another namespace is new or has changed: read it again if it matters. Only its
+    /// index is decoded, because anybody may cause thousands of these in a second.
+    LinkChanged {
+        /// The namespace.
+        nsid: i32,
+        /// Index of the interface.
+        index: u32,
+    },
+    /// An interface of the monitor's own namespace is new or has changed. Some changes to the counts of [`Link`] cause no event: a
     /// packet socket or a multicast router that wants all groups, and a second address that makes a
     /// driver promiscuous (as under a macvlan).
     LinkNew {
-        /// The namespace.
-        nsid: Option<i32>,
         /// The interface.
         link: Box<Link>,
     },
-    /// Events were lost, or one could not be decoded: read everything again.
+    /// Events were lost, or one of the own namespace could not be decoded: read everything again.
     Lost,
+    /// An event of another namespace could not be decoded: read everything there again.
+    LostIn {
+        /// The namespace.
+        nsid: i32,
+    },
     /// A namespace ended with every interface in it, without an [`Event::LinkGone`] for each. The id may
     /// be assigned to another namespace.
     NamespaceGone {
@@ -124,12 +135,13 @@ impl Monitor {
         self.socket.wait(timeout)
     }
 
-    /// Calls `on_event` with the events since the last call, in order.
+    /// Calls `on_event` with the events since the last call, in order; with some of them if they are
+    /// very many, so that a caller with more to do is not kept from it.
     ///
     /// # Errors
     /// The error of recvmsg(2). Lost events are reported as [`Event::Lost`].
     pub fn read(&mut self, mut on_event: impl FnMut(Event)) -> io::Result<()> {
-        loop {
+        for _ in 0..AT_ONCE {
             let (len, nsid) = match self.socket.recv(&mut self.buffer)? {
                 Received::Empty => return Ok(()),
                 Received::Lost => {
@@ -146,13 +158,14 @@ impl Monitor {
                     Ok(Notification::Event(event)) => on_event(event),
                     Ok(Notification::NsidAssigned) => renamed = true,
                     Ok(Notification::Nothing) => {}
-                    Err(_) => on_event(Event::Lost),
+                    Err(_) => on_event(nsid.map_or(Event::Lost, |nsid| Event::LostIn { nsid })),
                 }
             }
             if renamed {
                 self.own = self.rtnl.known_nsid(&self.home)?;
             }
         }
+        Ok(())
     }
 }
 
@@ -174,7 +187,10 @@ impl Notification {
     fn read(message: &NetlinkBuffer<&[u8]>, nsid: Option<i32>) -> io::Result<Self> {
         let payload = message.payload();
         Ok(match message.message_type() {
-            RTM_NEWLINK => Self::link_new(LinkMessage::parse(payload).map_err(invalid)?, nsid),
+            RTM_NEWLINK => match nsid {
+                Some(nsid) => Self::link_changed(payload, nsid)?,
+                None => Self::link_new(LinkMessage::parse(payload).map_err(invalid)?),
+            },
             RTM_DELLINK => Self::link_gone(LinkMessage::parse(payload).map_err(invalid)?, nsid),
             // Ids in other namespaces do not matter here.
             RTM_NEWNSID | RTM_DELNSID if nsid.is_some() => Self::Nothing,
@@ -191,12 +207,20 @@ impl Notification {
         })
     }
 
-    fn link_new(message: LinkMessage, nsid: Option<i32>) -> Self {
+    fn link_changed(payload: &[u8], nsid: i32) -> io::Result<Self> {
+        let header = LinkHeader::parse(payload).map_err(invalid)?;
+        Ok(match header.interface_family {
+            AddressFamily::Unspec => Self::Event(Event::LinkChanged { nsid, index: header.index }),
+            _ => Self::Nothing,
+        })
+    }
+
+    fn link_new(message: LinkMessage) -> Self {
         if message.header.interface_family != AddressFamily::Unspec {
             return Self::Nothing;
         }
         let link = Box::new(Link::from_message(message));
-        Self::Event(Event::LinkNew { nsid, link })
+        Self::Event(Event::LinkNew { link })
     }
 
     /// A port that leaves a bridge is "deleted" too, in the family of the bridge; the interface stays.
@@ -228,6 +252,8 @@ fn moved_to(message: &LinkMessage) -> Option<MovedTo> {
     Some(MovedTo { nsid, index })
 }
 
+/// Datagrams that one call reads. The rest waits in the receive buffer.
+const AT_ONCE: usize = 512;
 /// Bytes for some thousand events while the control thread is busy.
 const RECEIVE_BUFFER: i32 = 4 << 20;
 /// Bytes of the buffer: more than a message about one interface.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use crossbeam_channel::RecvTimeoutError;
@@ -14,6 +14,12 @@ use umacvlan_netlink::LinkFlags;
 use super::netns::Names;
 use super::{Service, Shared, lock_service};
 use umacvlan_api::{EventKind, EventView};
+
+/// How much longer the service is left alone than it took to handle events.
+const SPARING: u32 = 8;
+
+/// The longest time for which it is left alone.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The time between two attempts to write the state of links.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
@@ -40,13 +46,19 @@ pub fn follow_engine_events(service: &Shared) -> Result<JoinHandle<()>> {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let Some(service) = service.upgrade() else {
+            let Some(shared) = service.upgrade() else {
                 return;
             };
             let events_now: Vec<_> = first.into_iter().chain(events.try_iter()).collect();
-            let mut service = lock_service(&service);
-            service.handle_events(events_now);
-            wait = service.do_due();
+            let mut locked = lock_service(&shared);
+            let begun = Instant::now();
+            locked.handle_events(events_now);
+            wait = locked.do_due();
+            drop(locked);
+            drop(shared);
+            // Users can cause any number of events. Those that come meanwhile are handled together,
+            // and requests have the service for most of the time.
+            thread::sleep((SPARING * begun.elapsed()).min(PAUSE));
         }
     };
     let thread = thread::Builder::new().name("events".to_owned()).spawn(follow);

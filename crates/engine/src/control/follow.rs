@@ -1,17 +1,21 @@
 //! Following changes that users make to the interfaces of sub-interfaces, in whatever namespace.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use umacvlan_core::{Mode, MulticastFilter, SubIndex, SwitchError};
 use umacvlan_netlink::Link;
 
 use super::Control;
 use super::inventory::{Interface, ParentId};
+use super::looks::{Cause, Look};
 use super::sub::Seen;
 use crate::SwitchId;
 use crate::control::engine::{Event, SubId};
 use crate::datapath::worker::Worker;
+
+/// How long looks may keep requests waiting.
+const SLICE: Duration = Duration::from_millis(5);
 
 /// How many sub-interfaces a sweep reads: a bounded cost, whatever their number.
 const SWEEP_COUNT: usize = 8;
@@ -25,21 +29,61 @@ enum Undo {
 }
 
 impl Control {
-    /// Follows an interface about which there is an event, if it is a sub-interface's. The event
-    /// has the state that was, perhaps before a change of our own, so the state is read again.
-    pub(super) fn follow_interface(&mut self, interface: Interface) {
-        match self.inventory.subs_at(interface)[..] {
-            [] => {}
-            [id] => {
-                // One that is gone or has moved has an event of its own.
-                if let Ok(Some(link)) = self.kernel.link(interface) {
-                    self.follow(id, &link);
-                }
+    /// Notes that the sub-interface of an interface is to be read again, if it is one. The event has
+    /// the state that was, perhaps before a change of our own.
+    pub(super) fn note_changed(&mut self, interface: Interface, look: Look) {
+        let ids = self.inventory.subs_at(interface);
+        // Of several, all but one have moved away.
+        let look = if ids.len() > 1 { Look::Locate } else { look };
+        let (cause, now) = (Cause::Namespace(interface.nsid), Instant::now());
+        for id in ids {
+            self.looks.add(cause, id, look, now);
+        }
+    }
+
+    /// Notes that all of these are to be located again.
+    pub(super) fn note_all(&mut self, cause: Cause, ids: Vec<SubId>) {
+        let now = Instant::now();
+        for id in ids {
+            self.looks.add(cause, id, Look::Locate, now);
+        }
+    }
+
+    /// Reads sub-interfaces again, for a while. The others are due at once, after requests.
+    pub(super) fn take_looks(&mut self) {
+        let mut now = Instant::now();
+        let end = now + SLICE;
+        let mut last = None;
+        while now < end
+            && let Some((cause, id, look)) = self.looks.next(now)
+        {
+            self.look(id, look);
+            // After each and not after the last, or the host would get too much until then.
+            self.settle_wire();
+            let begun = std::mem::replace(&mut now, Instant::now());
+            self.looks.take(cause, now - begun, now);
+            last = Some(cause);
+        }
+        if let Some(cause) = last {
+            // It follows from the looks, and takes longer the more sub-interfaces there are.
+            self.settle_memberships();
+            self.looks.take(cause, now.elapsed(), Instant::now());
+            self.looks.tidy(now);
+        }
+    }
+
+    fn look(&mut self, id: SubId, look: Look) {
+        let Some(sub) = self.inventory.sub(id) else {
+            return;
+        };
+        match look {
+            Look::Locate => {
+                self.resync(id);
             }
-            // All but one have moved away.
-            ref several => {
-                for &id in several {
-                    self.resync(id);
+            // One that is gone or has moved has an event of its own.
+            Look::Read => {
+                if let Ok(Some(link)) = self.kernel.link(sub.interface) {
+                    self.follow(id, &link);
                 }
             }
         }
@@ -61,7 +105,8 @@ impl Control {
         }
     }
 
-    /// Reads everything again, because events were lost.
+    /// Has everything read again, because events were lost: parents at once, sub-interfaces one after
+    /// the other.
     pub(super) fn resync_all(&mut self) {
         for id in self.inventory.device_ids() {
             let device = &self.inventory[id];
@@ -76,9 +121,7 @@ impl Control {
                 (Ok(None), None) | (Err(_), _) => {}
             }
         }
-        for id in self.inventory.sub_ids() {
-            self.resync(id);
-        }
+        self.note_all(Cause::Lost, self.inventory.sub_ids());
     }
 
     /// Reads a few sub-interfaces again, for the changes without an event.

@@ -16,7 +16,7 @@ use super::Control;
 use crate::control::engine::SubId;
 
 /// How much longer a namespace is left alone than it took to read it.
-const SPARING: u32 = 8;
+const SPARING: u32 = 16;
 
 /// The last reading of each namespace until that may be read again, and who waits for the next.
 #[derive(Debug, Default)]
@@ -24,6 +24,10 @@ pub(super) struct GroupCache {
     lists: Lists,
     /// Sub-interfaces whose groups may have changed. Some may be gone by now.
     stale: BTreeSet<SubId>,
+    /// True if one of these was marked since they were looked through.
+    marked: bool,
+    /// When the first of them may be updated.
+    due: Option<Instant>,
 }
 
 type Lists = HashMap<NetnsId, List>;
@@ -32,6 +36,8 @@ type Lists = HashMap<NetnsId, List>;
 #[derive(Debug)]
 struct List {
     groups: HashMap<u32, Vec<MacAddr>>,
+    /// The time that it took to read them and to follow them.
+    cost: Duration,
     /// When the namespace may be read again.
     due: Instant,
 }
@@ -39,7 +45,9 @@ struct List {
 impl GroupCache {
     /// Notes that these sub-interfaces may have joined or left groups.
     pub(super) fn mark_stale(&mut self, subs: impl IntoIterator<Item = SubId>) {
-        self.stale.extend(subs);
+        for id in subs {
+            self.marked |= self.stale.insert(id);
+        }
     }
 }
 
@@ -55,8 +63,16 @@ impl List {
             groups.sort_unstable();
             groups.dedup();
         }
+        let mut list = Self { groups, cost: Duration::ZERO, due: begun };
+        list.charge(begun);
+        Some(list)
+    }
+
+    /// Adds the time since then to the cost.
+    fn charge(&mut self, begun: Instant) {
         let now = Instant::now();
-        Some(Self { groups, due: now + SPARING * now.duration_since(begun) })
+        self.cost += now.duration_since(begun);
+        self.due = now + SPARING * self.cost;
     }
 }
 
@@ -65,6 +81,10 @@ impl Control {
     /// be read again yet.
     pub(super) fn settle_groups(&mut self) {
         let now = Instant::now();
+        if !self.groups.marked && self.groups.due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.groups.marked = false;
         self.groups.lists.retain(|_, list| list.due > now);
         let mut fresh = Lists::new();
         for id in self.groups.stale.clone() {
@@ -75,6 +95,9 @@ impl Control {
             }
         }
         self.groups.lists.extend(fresh);
+        let lists = &self.groups.lists;
+        let due = |&id| self.inventory.sub(id).and_then(|sub| lists.get(&sub.netns)).map(|l| l.due);
+        self.groups.due = self.groups.stale.iter().filter_map(due).min();
     }
 
     /// Updates the groups of one sub-interface now, and of others where that costs nothing more.
@@ -83,6 +106,7 @@ impl Control {
             self.groups.lists.remove(&sub.netns);
         }
         self.groups.mark_stale([id]);
+        self.groups.marked = true;
         self.settle_groups();
     }
 
@@ -97,12 +121,10 @@ impl Control {
 
     /// The time until a namespace may be read for a marked sub-interface.
     pub(super) fn groups_due(&self) -> Option<Duration> {
-        let now = Instant::now();
-        let due = self.groups.stale.iter().filter_map(|&id| {
-            let list = self.groups.lists.get(&self.inventory.sub(id)?.netns);
-            Some(list.map_or(Duration::ZERO, |list| list.due.saturating_duration_since(now)))
-        });
-        due.min()
+        match self.groups.marked {
+            true => Some(Duration::ZERO),
+            false => self.groups.due.map(|due| due.saturating_duration_since(Instant::now())),
+        }
     }
 
     /// Gives a sub-interface the groups that `lists` has for it, after reading its namespace if
@@ -120,7 +142,7 @@ impl Control {
         if !lists.contains_key(&place) {
             lists.extend(List::read(&netns).map(|list| (place, list)));
         }
-        let Some(list) = lists.get(&place) else {
+        let (Some(list), begun) = (lists.get_mut(&place), Instant::now()) else {
             return;
         };
         let groups = list.groups.get(&sub.interface.index).cloned().unwrap_or_default();
@@ -130,5 +152,6 @@ impl Control {
         sub.groups = groups;
         self.set_filter(id);
         self.report_change(id);
+        list.charge(begun);
     }
 }

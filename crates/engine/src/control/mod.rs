@@ -20,6 +20,7 @@ mod group_cache;
 mod host_filter;
 mod inventory;
 mod kernel;
+mod looks;
 mod parent;
 mod parent_check;
 mod parent_device;
@@ -44,6 +45,7 @@ use error::Error;
 use group_cache::GroupCache;
 use inventory::{DeviceId, Interface, Inventory};
 use kernel::Kernel;
+use looks::{Cause, Look, Looks};
 pub use parent_check::check_suitable;
 pub use uplink_selector::{try_af_xdp, why_af_packet};
 
@@ -63,6 +65,7 @@ pub(crate) struct Control {
     inventory: Inventory,
     kernel: Kernel,
     groups: GroupCache,
+    looks: Looks,
     requests: Receiver<Request>,
     /// Notices of workers, each with the number of its [`DeviceId`].
     notices: Receiver<(u64, Notice)>,
@@ -114,6 +117,7 @@ impl Control {
             inventory: Inventory::default(),
             kernel,
             groups: GroupCache::default(),
+            looks: Looks::new(Instant::now()),
             requests,
             notices,
             notify,
@@ -148,6 +152,7 @@ impl Control {
             if names.contains(&MONITOR) {
                 self.read_monitor();
             }
+            self.take_looks();
             self.reap();
             if self.swept.elapsed() >= SWEEP_INTERVAL {
                 self.sweep();
@@ -166,7 +171,8 @@ impl Control {
             true => SWEEP_INTERVAL.saturating_sub(self.swept.elapsed()),
             false => NETNS_CHECK_INTERVAL,
         };
-        Some(self.groups_due().map_or(due, |groups| groups.min(due)))
+        let others = [self.groups_due(), self.looks.due(Instant::now())];
+        others.into_iter().flatten().chain([due]).min()
     }
 
     /// Removes everything but the interfaces that are kept, and ends the loop.
@@ -215,28 +221,30 @@ impl Control {
     fn follow_event(&mut self, event: umacvlan_netlink::Event) {
         use umacvlan_netlink::Event as E;
         match event {
-            E::LinkNew { nsid, link } => {
-                if nsid.is_none() {
-                    self.follow_vlan(&link);
-                    self.note_rival(&link);
-                    self.follow_device(&link);
-                }
-                self.follow_interface(Interface { nsid, index: link.index });
+            E::LinkChanged { nsid, index } => {
+                self.note_changed(Interface { nsid: Some(nsid), index }, Look::Read);
+            }
+            E::LinkNew { link } => {
+                self.follow_vlan(&link);
+                self.note_rival(&link);
+                self.follow_device(&link);
+                self.note_changed(Interface { nsid: None, index: link.index }, Look::Read);
             }
             E::LinkGone { nsid, index, .. } => {
                 if nsid.is_none() {
                     self.lose_vlan();
                     self.lose_device(index);
                 }
-                for id in self.inventory.subs_at(Interface { nsid, index }) {
-                    self.resync(id);
-                }
+                self.note_changed(Interface { nsid, index }, Look::Locate);
             }
             E::GroupsChanged { nsid, index } => {
                 self.groups.mark_stale(self.inventory.subs_at(Interface { nsid, index }));
             }
             E::NamespaceGone { nsid } => self.lose_namespace(nsid),
             E::Lost => self.resync_all(),
+            E::LostIn { nsid } => {
+                self.note_all(Cause::Namespace(Some(nsid)), self.inventory.subs_in(nsid));
+            }
         }
     }
 }
