@@ -18,6 +18,7 @@ mod error;
 mod fixtures;
 pub mod http;
 pub mod log;
+mod log_limit;
 mod record_store;
 pub mod sandbox;
 pub mod service;

@@ -284,7 +284,7 @@ fn an_interface_named_like_a_vlan_takes_precedence() {
     let rival = "interface p0.20 has come, and p0.20 is served in user space already";
     trunk.lab.event(
         "the rival",
-        |event| matches!(event, Event::Trouble { what } if what.starts_with(rival)),
+        |event| matches!(event, Event::Trouble { what, .. } if what.starts_with(rival)),
     );
     assert_eq!(trunk.parent("p0.20").link, "p0");
 }

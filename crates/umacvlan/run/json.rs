@@ -115,7 +115,7 @@ impl<'s> From<&'s Event> for EventJson<'s> {
             Event::Reverted { sub, why, .. } => Self::Reverted { sub, why },
             Event::SubChanged(sub) => Self::SubChanged { sub: Sub::from(&**sub) },
             Event::SubGone { sub, .. } => Self::SubGone { sub },
-            Event::Trouble { what } => Self::Trouble { what },
+            Event::Trouble { what, .. } => Self::Trouble { what },
         }
     }
 }

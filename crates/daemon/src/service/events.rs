@@ -13,7 +13,23 @@ use umacvlan_netlink::LinkFlags;
 
 use super::netns::Names;
 use super::{Service, Shared, lock_service};
+use crate::log_limit::PERIOD;
 use umacvlan_api::{EventKind, EventView};
+
+/// A kind of log line that users of links can cause; most are about a link, by its number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum LogKind {
+    /// A change was reverted.
+    Reverted(u64),
+    /// Something else, which is the same text each time.
+    Text(String),
+    /// Something failed.
+    Trouble(u64),
+    /// Its state cannot be written.
+    Unsaved(u64),
+    /// A link is up again.
+    Up(u64),
+}
 
 /// How much longer the service is left alone than it took to handle events.
 const SPARING: u32 = 8;
@@ -87,14 +103,24 @@ impl Service {
                     tracing::info!("parent {parent} is back");
                     self.publish(EventKind::ParentBack { parent });
                 }
-                Event::ConflictEnded { sub, .. } => {
-                    tracing::info!("link {sub} is up again: its address is free");
+                Event::ConflictEnded { number, sub } => {
+                    if self.may_log(LogKind::Up(number.0)) {
+                        tracing::info!("link {sub} is up again: its address is free");
+                    }
                 }
-                Event::Reverted { sub, why, .. } => {
-                    tracing::warn!("link {sub}: {why}");
+                Event::Reverted { number, sub, why } => {
+                    if self.may_log(LogKind::Reverted(number.0)) {
+                        tracing::warn!("link {sub}: {why}");
+                    }
                     self.publish(EventKind::Reverted { ifname: sub, why });
                 }
-                Event::Trouble { what } => self.trouble(what),
+                Event::Trouble { what, sub: None } => {
+                    let kind = LogKind::Text(what.clone());
+                    self.trouble(kind, what);
+                }
+                Event::Trouble { what, sub: Some(id) } => {
+                    self.trouble(LogKind::Trouble(id.0), what);
+                }
             }
         }
         for SubId(id) in changed {
@@ -102,10 +128,11 @@ impl Service {
             if let Err(error) = self.refresh(id)
                 && !known
             {
-                self.trouble(format!(
+                let what = format!(
                     "the state of link number {id} cannot be written: {error}; the daemon tries \
                      again until it can"
-                ));
+                );
+                self.trouble(LogKind::Unsaved(id), what);
             }
         }
     }
@@ -123,7 +150,7 @@ impl Service {
 
     /// What is due without an event. Returns the time until something is.
     fn do_due(&mut self) -> Option<Duration> {
-        let waits = [self.find_waiting(), self.save_unsaved()];
+        let waits = [self.find_waiting(), self.save_unsaved(), self.log_left_out()];
         waits.into_iter().flatten().min()
     }
 
@@ -161,9 +188,40 @@ impl Service {
         }
     }
 
-    fn trouble(&self, what: String) {
-        tracing::error!("{what}");
+    fn trouble(&mut self, kind: LogKind, what: String) {
+        if self.may_log(kind) {
+            tracing::error!("{what}");
+        }
         self.publish(EventKind::Trouble { what });
+    }
+
+    /// Whether one more line of this kind may be logged.
+    fn may_log(&mut self, kind: LogKind) -> bool {
+        self.log_limit.allows(kind, Instant::now())
+    }
+
+    /// Logs how many lines were left out, where a period is over. Returns the time until the next one
+    /// is.
+    fn log_left_out(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        for (kind, count) in self.log_limit.end_periods(now) {
+            let what = match kind {
+                LogKind::Reverted(id) => self.log_name(id, "changes against the rules"),
+                LogKind::Trouble(id) => self.log_name(id, "failures"),
+                LogKind::Unsaved(id) => self.log_name(id, "failures to write its state"),
+                LogKind::Up(id) => self.log_name(id, "ends of a conflict"),
+                LogKind::Text(text) => text,
+            };
+            tracing::warn!("{what}: and {count} more in {} s", PERIOD.as_secs());
+        }
+        self.log_limit.due(now)
+    }
+
+    fn log_name(&self, id: u64, what: &str) -> String {
+        match self.links.get(&id) {
+            Some(link) => format!("link {}, number {id}, {what}", link.seen.name),
+            None => format!("link number {id}, {what}"),
+        }
     }
 }
 

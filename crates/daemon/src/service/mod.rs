@@ -31,11 +31,13 @@ use umacvlan_sys::netns::{Netns, NetnsId};
 
 use self::add::Ownership;
 pub use self::add::sub_options;
+use self::events::LogKind;
 pub use self::events::follow_engine_events;
 use self::netns::Names;
 use self::parents::Attached;
 use self::recover::Waiting;
 use super::log::Log;
+use super::log_limit::LogLimit;
 use super::record_store::Reservation;
 use super::store::{LinkRecord, Store};
 use super::to_api::{self, LinkContext};
@@ -110,6 +112,7 @@ pub struct Service {
     /// See [`ServiceOptions::log`].
     log: Option<(Log, String)>,
     events: broadcast::Sender<EventView>,
+    log_limit: LogLimit<LogKind>,
 }
 
 /// Room for the state of a link and of its parent, taken before they change.
@@ -174,6 +177,7 @@ impl Service {
             config_file,
             log,
             events: broadcast::Sender::new(EVENTS),
+            log_limit: LogLimit::default(),
         })
     }
 

@@ -160,7 +160,7 @@ impl Control {
         sub.seen.mtu = mtu;
         if let Err(error) = self.kernel.visit(&sub.tap, |rtnl, index| rtnl.set_mtu(index, mtu)) {
             let what = format!("{} keeps an MTU larger than its parent's: {error}", sub.name);
-            self.events.trouble(what);
+            self.events.trouble_of(sub.id, what);
         }
     }
 
@@ -193,7 +193,8 @@ impl Control {
             && let Err(error) = self.kernel.rtnl.set_mac(index, accepted.mac)
         {
             let name = &link.name;
-            self.events.trouble(format!("the parent of {name} does not take its address: {error}"));
+            let what = format!("the parent of {name} does not take its address: {error}");
+            self.events.trouble_of(id, what);
         }
         if accepted.up {
             self.held.remove(&id);
@@ -242,9 +243,10 @@ impl Control {
                 let why = format!("{refusal}; it was {what}");
                 self.events.send(Event::Reverted { number: id, sub: name, why });
             }
-            Err(error) => self
-                .events
-                .trouble(format!("{name}: {refusal}, but it could not be {what}: {error}")),
+            Err(error) => {
+                let what = format!("{name}: {refusal}, but it could not be {what}: {error}");
+                self.events.trouble_of(id, what);
+            }
         }
     }
 

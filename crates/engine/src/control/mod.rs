@@ -97,7 +97,11 @@ impl Events {
     }
 
     fn trouble(&self, what: String) {
-        self.send(Event::Trouble { what });
+        self.send(Event::Trouble { sub: None, what });
+    }
+
+    fn trouble_of(&self, sub: SubId, what: String) {
+        self.send(Event::Trouble { sub: Some(sub), what });
     }
 }
 

@@ -60,6 +60,8 @@ pub enum Event {
     },
     /// Something failed that the engine does without a request.
     Trouble {
+        /// The sub-interface that it is about, if it is about one.
+        sub: Option<SubId>,
         /// What failed, and why.
         what: String,
     },
