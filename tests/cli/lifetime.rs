@@ -103,6 +103,7 @@ fn user_changes_are_reported() {
     let parent = world.link("p0").index;
     world.rtnl.delete(parent).unwrap();
     told.until("{\"event\":\"parent_gone\",\"parent\":\"p0\"}");
+    told.kill();
 
     world.rtnl.add_veth("p0", "q0", None).unwrap();
     world.set_up("p0");

@@ -6,6 +6,7 @@ mod clients;
 mod http;
 mod lifecycle;
 mod links;
+mod parents;
 mod schema;
 mod state;
 mod users;

@@ -17,6 +17,7 @@ pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;
 mod fanout;
+pub mod interface_lock;
 mod mapping;
 pub mod netlink;
 pub mod netns;

@@ -60,6 +60,7 @@ fn kind(error: &Error) -> Code {
         | Error::Netlink(_)
         | Error::NoAfXdp { .. }
         | Error::ParentBusy { .. }
+        | Error::ParentHeld { .. }
         | Error::ParentRenamed { .. }
         | Error::ParentRival { .. }
         | Error::ParentShared { .. }
@@ -108,6 +109,7 @@ fn device(error: &Error) -> Option<String> {
         | Error::Tap { name, .. }
         | Error::NoAfXdp { parent: name, .. }
         | Error::ParentBusy { parent: name, .. }
+        | Error::ParentHeld { parent: name, .. }
         | Error::ParentRival { parent: name, .. }
         | Error::ParentShared { parent: name, .. }
         | Error::ParentUnsuitable { parent: name, .. } => Some(name.clone()),

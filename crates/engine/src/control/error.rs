@@ -71,6 +71,17 @@ pub enum Error {
         /// The bridge or bond.
         master: String,
     },
+    /// Another engine serves the interface.
+    #[error(
+        "parent {parent} is served by another umacvlan, {}: end that one first, or use another parent",
+        explain_holder(*.process)
+    )]
+    ParentHeld {
+        /// The interface.
+        parent: String,
+        /// The process of the other engine; `None` if it is not visible from here.
+        process: Option<u32>,
+    },
     /// The kernel has a device for the same VLAN, which takes its frames.
     #[error(
         "cannot use {parent}: the kernel has a device for VLAN {vid} on {link}, which takes its frames: use that device as parent, or delete it"
@@ -182,6 +193,7 @@ impl Error {
                 Some(libc::ENODEV)
             }
             Self::ParentBusy { .. }
+            | Self::ParentHeld { .. }
             | Self::ParentRenamed { .. }
             | Self::ParentRival { .. }
             | Self::TapBusy(_) => Some(libc::EBUSY),
@@ -233,6 +245,13 @@ fn explain(error: &io::Error) -> String {
         _ => return error.to_string(),
     };
     format!("{error}; {advice}")
+}
+
+fn explain_holder(process: Option<u32>) -> String {
+    match process {
+        Some(id) => format!("process {id}"),
+        None => "a process that is not visible from here (in another container?)".to_owned(),
+    }
 }
 
 fn explain_tap(error: &io::Error) -> String {

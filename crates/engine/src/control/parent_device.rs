@@ -7,6 +7,7 @@ use std::sync::Arc;
 use umacvlan_core::options::WORKERS_MAX;
 use umacvlan_core::{MacAddr, ParentInfo, Semantics, VlanName, VlanPath};
 use umacvlan_netlink::Link;
+use umacvlan_sys::interface_lock::{InterfaceLock, LockError};
 
 use super::Control;
 use super::inventory::DeviceId;
@@ -25,6 +26,8 @@ pub(super) struct ParentDevice {
     pub(super) name: String,
     /// The index of its interface; `None` while there is none.
     pub(super) index: Option<u32>,
+    /// Keeps other engines from its interface, while there is one.
+    lock: Option<InterfaceLock>,
     /// True while its workers have their sockets on it. Several cannot be opened while it is down.
     attached: bool,
     /// How its workers run, as requested.
@@ -135,8 +138,10 @@ impl Control {
             }
             Err(error) => return Err(error),
         };
-        let (found, uplinks) = found.unzip();
-        let uplinks = uplinks.flatten();
+        let (found, lock, uplinks) = match found {
+            Some((link, lock, uplinks)) => (Some(link), Some(lock), uplinks),
+            None => (None, None, None),
+        };
         let id = self.inventory.claim_device();
         let notifier = Notifier::new(id.0, self.notify.clone(), Arc::clone(&self.bell));
         // Each parent adds a switch of its own. Until then every frame is the host's.
@@ -151,6 +156,7 @@ impl Control {
         let device = ParentDevice {
             name: link.to_owned(),
             index: found.map(|link| link.index),
+            lock,
             attached,
             configs,
             workers: Arc::new(workers),
@@ -168,12 +174,13 @@ impl Control {
         name: &str,
         uplink: &mut UplinkSelector,
         count: usize,
-    ) -> Result<(Link, Option<Vec<Uplink>>), Error> {
+    ) -> Result<(Link, InterfaceLock, Option<Vec<Uplink>>), Error> {
         let absent = || Error::ParentAbsent(name.to_owned());
         let link = self.kernel.rtnl.link(name)?.ok_or_else(absent)?;
         self.check_attachable(&link)?;
+        let lock = lock(&link)?;
         let uplinks = uplink.open(&link, count)?;
-        Ok((link, uplinks))
+        Ok((link, lock, uplinks))
     }
 
     /// Notes that a parent was attached to a device, or detached with that many `marks`. A device
@@ -258,6 +265,7 @@ impl Control {
         self.collect_ring_drops(id);
         let device = &mut self.inventory[id];
         device.index = None;
+        device.lock = None;
         // A worker that has stopped has closed its socket.
         let _ = device.workers.tell(Worker::detach);
         device.attached = false;
@@ -305,12 +313,17 @@ impl Control {
 
     fn reattach(&mut self, id: DeviceId, link: &Link) -> Result<(), Error> {
         let device = &mut self.inventory[id];
+        let new_lock = match device.lock {
+            Some(_) => None,
+            None => Some(lock(link)?),
+        };
         let uplinks = device.uplink.open(link, device.workers.count())?;
         let attached = uplinks.is_some();
         if let Some(uplinks) = uplinks {
             attach(&device.workers, &link.name, uplinks)?;
         }
         device.attached = attached;
+        device.lock = device.lock.take().or(new_lock);
         device.index = Some(link.index);
         for parent in self.inventory.parents_on(id) {
             let parent = &mut self.inventory[parent];
@@ -353,6 +366,14 @@ fn may_be_absent(error: &Error) -> bool {
             | E::ParentRenamed { .. }
             | E::ParentUnsuitable { .. }
     )
+}
+
+/// Keeps other engines from an interface, whose sub-interfaces this one would not know.
+fn lock(link: &Link) -> Result<InterfaceLock, Error> {
+    InterfaceLock::take(link.index).map_err(|error| match error {
+        LockError::Held { process } => Error::ParentHeld { parent: link.name.clone(), process },
+        LockError::System(source) => Error::system(format!("lock {}", link.name))(source),
+    })
 }
 
 fn attach(workers: &Workers, name: &str, uplinks: Vec<Uplink>) -> Result<(), Error> {

@@ -3,5 +3,6 @@
 
 mod ethtool;
 mod fanout;
+mod interface_lock;
 mod netns;
 mod packet;
