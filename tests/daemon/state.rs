@@ -303,24 +303,6 @@ fn links_wait_for_a_parent_that_is_gone_at_the_start() {
 }
 
 #[test]
-fn a_parent_that_is_renamed_is_the_same_one_by_its_new_name() {
-    if !root_or_skip() {
-        return;
-    }
-    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
-    let daemon = machine.start(&[]);
-    daemon.add("mac1", Value::Null).ok();
-    let index = machine.interface("p0").unwrap().index;
-    machine.rtnl.set_up(index, false).unwrap();
-    machine.rtnl.set_name(index, "lan0").unwrap();
-    machine.rtnl.set_up(index, true).unwrap();
-    let body = json!({"name": "mac2", "parent": "lan0", "mode": "bridge"});
-    assert_eq!(daemon.ask("POST", "/v1/links", body).ok()["link"], "p0");
-    let parents = daemon.ask("GET", "/v1/parents", Value::Null).ok();
-    assert_eq!(parents.as_array().unwrap().len(), 1, "{parents}");
-}
-
-#[test]
 fn a_parent_gets_its_address_back_from_a_link_of_a_former_daemon() {
     if !root_or_skip() {
         return;

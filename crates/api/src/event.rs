@@ -60,7 +60,7 @@ pub enum EventKind {
         /// How many.
         count: u64,
     },
-    /// An interface with the name of a lost parent has appeared and takes its place.
+    /// The interface of a lost parent is back.
     ParentBack {
         /// Name of the parent.
         parent: String,
@@ -69,6 +69,13 @@ pub enum EventKind {
     ParentLost {
         /// Name of the parent.
         parent: String,
+    },
+    /// The interface of a parent was renamed; its links stay with it.
+    ParentRenamed {
+        /// Name of the parent now.
+        parent: String,
+        /// Its former name.
+        from: String,
     },
     /// The configuration was reloaded.
     Reloaded {

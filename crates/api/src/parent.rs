@@ -24,6 +24,8 @@ pub struct ParentView {
     pub mtu: u32,
     /// Whether the parent's interface exists.
     pub present: bool,
+    /// Why the parent's interface may be, or is, another one than before.
+    pub notice: Option<String>,
     /// Whether the parent has a carrier.
     pub carrier: bool,
     /// Uplink backend: `af-packet`, `af-xdp`, or `none` while the parent is absent.

@@ -51,7 +51,10 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
 /// A parent without links.
 pub(crate) fn parent_status(name: &str) -> ParentStatus {
     ParentStatus {
+        handle: name.to_owned(),
         name: name.to_owned(),
+        known: None,
+        notice: String::new(),
         link: name.to_owned(),
         vlan: umacvlan_core::VlanPath::UNTAGGED,
         index: Some(2),

@@ -19,6 +19,7 @@ mod fixtures;
 pub mod http;
 pub mod log;
 mod log_limit;
+mod parent_record;
 mod record_store;
 pub mod sandbox;
 pub mod service;

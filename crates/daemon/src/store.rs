@@ -15,9 +15,9 @@ use umacvlan_api::{Flags, LinkSpec};
 use umacvlan_config::Config;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_engine::cpus;
-use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
+use crate::parent_record::ParentRecord;
 use crate::record_store::{Durability, RecordStore, Reservation};
 
 const LINK: &str = "link-";
@@ -86,45 +86,6 @@ impl LinkRecord {
     pub(crate) fn netns(&self) -> NetnsId {
         let (dev, ino) = self.netns;
         NetnsId { dev, ino }
-    }
-}
-
-/// The record of a parent.
-#[serde_as]
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ParentRecord {
-    /// Name of the parent.
-    pub name: String,
-    /// The address to restore after a passthru link.
-    #[serde_as(as = "DisplayFromStr")]
-    pub own_mac: MacAddr,
-    /// MTU in bytes.
-    pub mtu: u32,
-    /// Broadcast limit (`bclim`).
-    pub bc_cutoff: i32,
-    /// Receive offloads of the NIC that the engine has switched off, to be restored.
-    #[serde(default)]
-    pub switched_off: SwitchedOff,
-}
-
-/// [`ReceiveOffloads`] as a record.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SwitchedOff {
-    lro: bool,
-    vlan: bool,
-}
-
-impl From<ReceiveOffloads> for SwitchedOff {
-    fn from(ReceiveOffloads { lro, vlan }: ReceiveOffloads) -> Self {
-        Self { lro, vlan }
-    }
-}
-
-impl From<SwitchedOff> for ReceiveOffloads {
-    fn from(SwitchedOff { lro, vlan }: SwitchedOff) -> Self {
-        Self { lro, vlan }
     }
 }
 
@@ -303,6 +264,7 @@ mod tests {
 
     use super::*;
     use crate::fixtures::link_record as link;
+    use crate::parent_record::SwitchedOff;
 
     #[test]
     fn records_are_read_back_in_order() {
@@ -315,6 +277,7 @@ mod tests {
             mtu: 1500,
             bc_cutoff: -1,
             switched_off: SwitchedOff { lro: true, vlan: false },
+            interface: None,
         };
         store.put_parent(&parent).unwrap();
         store.put_config("[engine]\n").unwrap();

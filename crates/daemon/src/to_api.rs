@@ -47,7 +47,7 @@ pub(crate) fn link(
     let at_home = context.netns.is_none();
     LinkView {
         ifindex: sub.index,
-        link: at_home.then(|| sub.parent.clone()),
+        link: at_home.then(|| parent.name.clone()),
         ifname: sub.name.clone(),
         // From another namespace, the parent's flags cannot be seen.
         flags: flags(link.flags, at_home && !context.parent_up),
@@ -95,6 +95,7 @@ pub(crate) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
         address: status.mac.to_string(),
         mtu: status.mtu,
         present: status.present,
+        notice: Some(status.notice.clone()).filter(|notice| !notice.is_empty()),
         carrier: status.carrier,
         backend: status.uplink.kind.to_string(),
         xdp: xdp(status),
@@ -156,7 +157,7 @@ fn umacvlan_info(
 ) -> UmacvlanInfo {
     UmacvlanInfo {
         id: sub.number.0,
-        parent: sub.parent.clone(),
+        parent: parent.name.clone(),
         config: context.config,
         owner: context.owner,
         given_name: context.given_name.filter(|given| *given != sub.name),

@@ -31,6 +31,8 @@ pub struct Link {
     pub name: String,
     /// MAC address; `None` for a kind without an address of six bytes.
     pub mac: Option<MacAddr>,
+    /// The address that its hardware was made with (Linux 5.6); `None` for a virtual interface.
+    pub permanent_mac: Option<MacAddr>,
     /// Broadcast address; `None` for a kind without one of six bytes.
     pub broadcast: Option<MacAddr>,
     /// Largest payload of a frame, in bytes.
@@ -118,6 +120,7 @@ impl Default for Link {
             index: 0,
             name: String::new(),
             mac: None,
+            permanent_mac: None,
             broadcast: None,
             mtu: 0,
             min_mtu: 0,
@@ -207,6 +210,7 @@ impl Link {
         match attribute {
             LinkAttribute::IfName(name) => self.name = name,
             LinkAttribute::Address(bytes) => self.mac = mac(&bytes),
+            LinkAttribute::PermAddress(bytes) => self.permanent_mac = mac(&bytes),
             LinkAttribute::Broadcast(bytes) => self.broadcast = mac(&bytes),
             LinkAttribute::Mtu(mtu) => self.mtu = mtu,
             LinkAttribute::MinMtu(mtu) => self.min_mtu = mtu,

@@ -35,9 +35,10 @@ const FLAG_LRO: u32 = 1 << 15;
 /// `ETH_FLAG_RXVLAN`: the NIC removes VLAN tags from received frames.
 const FLAG_RXVLAN: u32 = 1 << 8;
 
-/// Bytes of `struct ethtool_drvinfo`, the longest structure used here, and the driver's name in it.
+/// Bytes of `struct ethtool_drvinfo`, the longest structure used here, and two of its texts.
 const ANSWER: usize = 196;
 const DRIVER: std::ops::Range<usize> = 4..36;
+const BUS_INFO: std::ops::Range<usize> = 100..132;
 
 /// Segmentation offloads of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,9 +114,16 @@ impl Ethtool {
     /// # Errors
     /// The driver does not support the request, or there is no such interface.
     pub fn driver(&self, interface: &str) -> io::Result<String> {
-        let answer = self.request(interface, GET_DRIVER, 0)?;
-        let name = answer[DRIVER].split(|&byte| byte == 0).next().unwrap_or_default();
-        Ok(String::from_utf8_lossy(name).into_owned())
+        Ok(text(&self.request(interface, GET_DRIVER, 0)?[DRIVER]))
+    }
+
+    /// The place of the NIC on its bus (`0000:00:03.0`, `virtio0`); empty or any text for an
+    /// interface that is no NIC.
+    ///
+    /// # Errors
+    /// As [`Ethtool::driver`].
+    pub fn bus(&self, interface: &str) -> io::Result<String> {
+        Ok(text(&self.request(interface, GET_DRIVER, 0)?[BUS_INFO]))
     }
 
     /// The segmentation offloads that are on.
@@ -221,6 +229,12 @@ impl Ethtool {
         let number = |at: usize| u32::from_ne_bytes(numbers[at]);
         Ok(number(5) + number(8))
     }
+}
+
+/// The text before the first zero byte.
+fn text(bytes: &[u8]) -> String {
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// Aligned like the structures of `linux/ethtool.h`.

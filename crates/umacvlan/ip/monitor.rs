@@ -86,6 +86,7 @@ fn happening_text(kind: &EventKind, style: Style) -> String {
         }
         EventKind::Lost { count } => format!("Lost {count} events: read too slowly\n"),
         EventKind::ParentBack { parent } => format!("Parent {parent} back\n"),
+        EventKind::ParentRenamed { parent, from } => format!("Parent {from} renamed {parent}\n"),
         EventKind::ParentLost { parent } => format!("Parent {parent} lost\n"),
         EventKind::Reloaded { changes } => format!("Configuration applied, changes {changes}\n"),
         EventKind::Reverted { ifname, why } => format!("Reverted {ifname}: {why}\n"),
@@ -115,6 +116,10 @@ mod tests {
             (r#""event":"carrier","parent":"eth0","on":false"#, "Parent eth0 carrier off\n"),
             (r#""event":"parent_lost","parent":"eth0""#, "Parent eth0 lost\n"),
             (r#""event":"parent_back","parent":"eth0""#, "Parent eth0 back\n"),
+            (
+                r#""event":"parent_renamed","parent":"lan0","from":"eth0""#,
+                "Parent eth0 renamed lan0\n",
+            ),
             (r#""event":"lost","count":3"#, "Lost 3 events: read too slowly\n"),
             (r#""event":"reloaded","changes":2"#, "Configuration applied, changes 2\n"),
         ] {

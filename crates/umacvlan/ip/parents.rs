@@ -60,13 +60,17 @@ fn table(parents: &[ParentView], style: Style) -> String {
         ]);
     }
     let table = table.render(style.colour);
-    if !style.details && style.statistics == 0 {
+    let noticed = parents.iter().any(|parent| parent.notice.is_some());
+    if !style.details && style.statistics == 0 && !noticed {
         return table;
     }
     let mut lines = table.split_inclusive('\n');
     let mut text = lines.next().unwrap_or_default().to_owned();
     for (line, parent) in lines.zip(parents) {
         text.push_str(line);
+        if let Some(notice) = &parent.notice {
+            let _ = writeln!(text, "    {notice}");
+        }
         if style.details {
             details(parent, &mut text);
         }

@@ -167,6 +167,7 @@ fn sentence(event: &Event) -> String {
             format!("parent {parent} was removed: its sub-interfaces stay, without carrier")
         }
         Event::ParentBack { parent } => format!("parent {parent} is back and in use again"),
+        Event::ParentRenamed { from, to, .. } => format!("parent {from} is {to} now"),
         Event::Reverted { sub, why, .. } => format!("{sub}: {why}"),
         Event::SubChanged(sub) => now(sub),
         Event::SubGone { sub, .. } => format!("{sub} is gone"),

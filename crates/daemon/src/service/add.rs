@@ -35,8 +35,7 @@ impl Service {
             None => None,
         };
         let name = concrete(name, netns.as_ref())?;
-        let parent = self.resolve_parent(&spec.parent);
-        self.attach(&parent)?;
+        let parent = self.attach(&spec.parent)?;
         let mut options = sub_options(name, spec.clone(), netns);
         // The owner sets the link up in a container, where nobody is told of a refusal.
         options.claims_mac = ownership.owner.is_some();
@@ -47,8 +46,9 @@ impl Service {
         let id = made?;
         let view = self.show(id)?;
         tracing::info!(
-            "link {} made, number {id}: parent {parent}, mode {}, {}{}",
+            "link {} made, number {id}: parent {}, mode {}, {}{}",
             view.ifname,
+            view.umacvlan.parent,
             spec.settings.mode,
             view.address.as_deref().unwrap_or_default(),
             view.umacvlan.netns.iter().map(|place| format!(", in {place}")).collect::<String>()
@@ -127,9 +127,10 @@ impl Service {
         };
         self.store.remove_link(id);
         self.unsaved.remove(&id);
-        tracing::info!("link {} removed, number {id}: parent {}", seen.name, seen.parent);
+        let parent = self.parent_name(&seen.parent);
+        tracing::info!("link {} removed, number {id}: parent {parent}", seen.name);
         self.detach_idle(&seen.parent);
-        self.publish(EventKind::LinkDeleted { id, ifname: seen.name, parent: seen.parent });
+        self.publish(EventKind::LinkDeleted { id, ifname: seen.name, parent });
     }
 }
 

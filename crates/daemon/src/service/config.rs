@@ -30,6 +30,7 @@ impl Service {
                 tracing::error!("parent {name}: {problem}");
             }
         }
+        self.warn_of_renamed(&wanted);
         let plan = self.plan(&wanted);
         // Links are made with the settings of this configuration's parents.
         self.config = wanted.clone();
@@ -186,8 +187,7 @@ impl Service {
             }
             Step::DetachParent { name, .. } => {
                 self.check_removable(name)?;
-                self.configure(name, false);
-                self.detach_idle(name);
+                self.unconfigure(name);
                 Ok(())
             }
             // It is made when it is known that it does not exist.

@@ -101,7 +101,13 @@ impl Service {
                 }
                 Event::ParentBack { parent } => {
                     tracing::info!("parent {parent} is back");
+                    self.write_parents();
                     self.publish(EventKind::ParentBack { parent });
+                }
+                Event::ParentRenamed { from, to, .. } => {
+                    tracing::info!("parent {from} is {to} now");
+                    self.write_parents();
+                    self.publish(EventKind::ParentRenamed { parent: to, from });
                 }
                 Event::ConflictEnded { number, sub } => {
                     if self.may_log(LogKind::Up(number.0)) {
@@ -188,7 +194,7 @@ impl Service {
         }
     }
 
-    fn trouble(&mut self, kind: LogKind, what: String) {
+    pub(super) fn trouble(&mut self, kind: LogKind, what: String) {
         if self.may_log(kind) {
             tracing::error!("{what}");
         }

@@ -104,8 +104,11 @@ pub struct Service {
     next_search: Option<Instant>,
     /// Links whose state could not be written when their users changed it.
     unsaved: BTreeSet<u64>,
-    /// All attached parents by name.
+    /// All attached parents by their names in requests to the engine, which stay when an interface
+    /// is renamed. A name is first that of the interface.
     parents: BTreeMap<String, Attached>,
+    /// Those names of parents of links that could not be served and keep their records.
+    deferred: BTreeSet<String>,
     /// The configuration that was applied last.
     config: Config,
     config_file: PathBuf,
@@ -173,6 +176,7 @@ impl Service {
             next_search: None,
             unsaved: BTreeSet::new(),
             parents: BTreeMap::new(),
+            deferred: BTreeSet::new(),
             config,
             config_file,
             log,
@@ -265,7 +269,8 @@ impl Service {
         let mut status = self.engine.status()?;
         status.sort_by(|one, other| one.name.cmp(&other.name));
         let configured = |parent: &ParentStatus| {
-            self.parents.get(&parent.name).is_some_and(|attached| attached.configured)
+            let attached = self.parents.get(&parent.handle);
+            attached.is_some_and(|attached| attached.configured.is_some())
         };
         Ok(status.iter().map(|parent| to_api::parent(parent, configured(parent))).collect())
     }

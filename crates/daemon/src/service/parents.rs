@@ -1,17 +1,19 @@
 //! Parents: attached for the first link or by the configuration, detached after the last link.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::engine::{AbsentParent, ParentOptions, ParentStatus, SubStatus};
+use umacvlan_engine::engine::{AbsentParent, KnownParent, ParentOptions, ParentStatus, SubStatus};
 use umacvlan_engine::worker::WorkerConfig;
 
 use super::Service;
+use super::events::LogKind;
 use super::problem::storage_error;
 use crate::ServiceError;
+use crate::parent_record::ParentRecord;
 use crate::record_store::Reservation;
-use crate::store::ParentRecord;
-use umacvlan_config::ParentSettings;
+use umacvlan_config::{Config, ParentSettings};
 use umacvlan_engine::cpus;
 
 /// Values of a configured parent that does not exist yet; the real ones are read when it appears.
@@ -22,90 +24,157 @@ const UNSEEN: AbsentParent = AbsentParent { mac: MacAddr::new([0; 6]), mtu: 1500
 pub(super) struct Attached {
     /// Its record in the state files.
     pub(super) record: ParentRecord,
+    /// Its present name.
+    pub(super) name: String,
     /// The CPUs of its workers.
     pub(super) cpus: Vec<usize>,
-    /// True if the configuration has it: it stays without links.
-    pub(super) configured: bool,
+    /// Its name in the configuration, which may be an earlier one; `None` if it ends with its last
+    /// link.
+    pub(super) configured: Option<String>,
+}
+
+/// What a parent had in an earlier daemon.
+#[derive(Default)]
+struct Former {
+    own_mac: Option<MacAddr>,
+    known: Option<KnownParent>,
+    absent: Option<AbsentParent>,
 }
 
 impl Service {
-    /// The parent below an interface. For a link of umacvlan in this namespace that is the link's
-    /// own parent, as for a macvlan on a macvlan; for a renamed parent, the name with which it was
-    /// attached; else the interface itself.
-    pub(super) fn resolve_parent(&mut self, name: &str) -> String {
+    /// Attaches the parent of a new link, unless it is attached: the interface that has the name
+    /// now, or a VLAN of one. For a link of umacvlan in this namespace that is the link's own
+    /// parent, as for a macvlan on a macvlan. Returns its name in requests to the engine.
+    pub(super) fn attach(&mut self, name: &str) -> Result<String, ServiceError> {
         let ours = |seen: &&SubStatus| seen.name == name && seen.netns == self.home;
         if let Some(seen) = self.links.values().map(|link| &link.seen).find(ours) {
-            return seen.parent.clone();
+            return Ok(seen.parent.clone());
         }
-        if self.parents.contains_key(name) {
-            return name.to_owned();
-        }
-        // If this fails, attaching fails with the reason.
-        let index = self.rtnl.link(name).ok().flatten().map(|link| link.index);
-        let parents = self.engine.status().unwrap_or_default();
-        // A VLAN parent has no interface of its own.
-        let itself = |it: &ParentStatus| index.is_some() && it.index == index;
-        let renamed = parents.into_iter().find(|it| it.vlan.is_untagged() && itself(it));
-        renamed.map_or_else(|| name.to_owned(), |parent| parent.name)
+        self.attach_named(name, self.config.parent(name), None)
     }
 
-    /// Attaches the parent of a new link, unless it is attached.
-    pub(super) fn attach(&mut self, name: &str) -> Result<(), ServiceError> {
-        self.attach_as(name, self.config.parent(name), None, None)
-    }
-
-    /// Attaches the parent of a link of a former daemon; it may be absent. `owned`: the link is a
-    /// passthru link, so the parent may have the link's address now.
+    /// Attaches the parent of a link of a former daemon, whatever its name is now; it may be
+    /// absent. `owned`: the link is a passthru link, so the parent may have the link's address now.
+    /// Returns its name in requests to the engine.
     pub(super) fn attach_again(
         &mut self,
-        name: &str,
+        handle: &str,
         record: Option<&ParentRecord>,
         owned: bool,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<String, ServiceError> {
+        if self.parents.contains_key(handle) {
+            return Ok(handle.to_owned());
+        }
         let own_mac = record.filter(|_| owned).map(|record| record.own_mac);
         let absent =
             record.map(|&ParentRecord { own_mac: mac, mtu, .. }| AbsentParent { mac, mtu });
-        self.attach_as(name, self.config.parent(name), own_mac, absent)
+        let known = record.and_then(|record| record.interface.as_ref()?.known());
+        let binding = match &known {
+            Some(known) => self.engine.lower_known(known)?,
+            None => self.engine.lower(handle)?,
+        };
+        if let Some(parent) = binding.parent {
+            return Ok(parent);
+        }
+        let settings = match self.config.parents.contains_key(handle) {
+            true => self.config.parent(handle),
+            false => self.config.parent(&binding.link),
+        };
+        let former = Former { own_mac, known, absent };
+        self.attach_as(handle, None, &binding.workers, settings, former)
     }
 
     /// Attaches a parent of the configuration, which stays without links. `patient`: it may be
-    /// absent.
+    /// absent, and it is the interface that had the name when a former daemon attached it.
     pub(super) fn attach_configured(
         &mut self,
         name: &str,
         settings: ParentSettings,
         patient: bool,
     ) -> Result<(), ServiceError> {
-        self.attach_as(name, settings, None, patient.then_some(UNSEEN))?;
-        self.configure(name, true);
+        let handle = match patient && self.parents.contains_key(name) {
+            true => name.to_owned(),
+            false => self.attach_named(name, settings, patient.then_some(UNSEEN))?,
+        };
+        if let Some(parent) = self.parents.get_mut(&handle) {
+            parent.configured = Some(name.to_owned());
+        }
         Ok(())
     }
 
-    /// Sets whether the configuration has a parent.
-    pub(super) fn configure(&mut self, name: &str, configured: bool) {
-        if let Some(parent) = self.parents.get_mut(name) {
-            parent.configured = configured;
+    /// Notes that the configuration does not have a parent of this name any more.
+    pub(super) fn unconfigure(&mut self, name: &str) {
+        let mut parents = self.parents.iter_mut();
+        let named = |parent: &Attached| parent.configured.as_deref() == Some(name);
+        if let Some((handle, parent)) = parents.find(|(_, parent)| named(parent)) {
+            parent.configured = None;
+            let handle = handle.clone();
+            self.detach_idle(&handle);
         }
+    }
+
+    /// Warns of names in the configuration that are those of other interfaces by now.
+    pub(super) fn warn_of_renamed(&self, wanted: &Config) {
+        let linked = wanted.links.values().map(|entry| &entry.spec.parent);
+        let names: BTreeSet<&String> = wanted.parents.keys().chain(linked).collect();
+        for name in names {
+            if let Some(parent) = self.parents.get(name).filter(|parent| parent.name != *name) {
+                tracing::warn!(
+                    "configuration: the interface that was {name} is {now} now, and its links stay \
+                     there; write {now} into the configuration",
+                    now = parent.name
+                );
+            }
+        }
+    }
+
+    /// Attaches the interface or VLAN that has the name now, unless it is attached.
+    fn attach_named(
+        &mut self,
+        name: &str,
+        settings: ParentSettings,
+        absent: Option<AbsentParent>,
+    ) -> Result<String, ServiceError> {
+        let binding = self.engine.lower(name)?;
+        if let Some(parent) = binding.parent {
+            return Ok(parent);
+        }
+        let handle = self.vacant_handle(name);
+        let former = Former { absent, ..Former::default() };
+        self.attach_as(&handle, Some(name), &binding.workers, settings, former)
+    }
+
+    /// A name in requests that no parent has, nor the record of a link that is not served. A colon
+    /// is in no name of an interface.
+    fn vacant_handle(&self, name: &str) -> String {
+        let taken = |handle: &String| {
+            self.parents.contains_key(handle)
+                || self.deferred.contains(handle)
+                || self.waiting.iter().any(|one| one.record.parent == *handle)
+        };
+        let numbered = (2_u32..).map(|number| format!("{name}:{number}"));
+        let mut handles = std::iter::once(name.to_owned()).chain(numbered);
+        // There are more numbers than parents.
+        handles.find(|handle| !taken(handle)).unwrap_or_default()
     }
 
     fn attach_as(
         &mut self,
-        name: &str,
+        handle: &str,
+        interface: Option<&str>,
+        shared: &[WorkerConfig],
         settings: ParentSettings,
-        own_mac: Option<MacAddr>,
-        absent: Option<AbsentParent>,
-    ) -> Result<(), ServiceError> {
-        if self.parents.contains_key(name) {
-            return Ok(());
-        }
-        let shared = self.engine.lower(name)?.workers;
-        let cpus = self.choose_cpus(&settings, &shared);
+        former: Former,
+    ) -> Result<String, ServiceError> {
+        let cpus = self.choose_cpus(&settings, shared);
         let ParentSettings { backend, coalesce, io, poll, semantics, .. } = settings;
         let worker = |&cpu: &Option<usize>| WorkerConfig { coalesce, cpu, io, poll };
         let workers = cpus.iter().map(worker).collect();
-        let name = name.to_owned();
+        let Former { own_mac, known, absent } = former;
         let options = ParentOptions {
-            name: name.clone(),
+            name: handle.to_owned(),
+            interface: interface.map(str::to_owned),
+            known,
             workers,
             backend,
             semantics,
@@ -114,25 +183,26 @@ impl Service {
             ..ParentOptions::default()
         };
         self.engine.add_parent(options)?;
-        let attached = self.engine.parent(&name).map_err(ServiceError::from).and_then(|status| {
+        let attached = self.engine.parent(handle).map_err(ServiceError::from).and_then(|status| {
             let record = record(&status);
             let written =
-                self.store.put_parent(&record).map_err(|error| storage_error(&name, &error));
-            written.map(|()| (record, status.present))
+                self.store.put_parent(&record).map_err(|error| storage_error(&status.name, &error));
+            written.map(|()| (record, status))
         });
         match attached {
-            Ok((record, present)) => {
+            Ok((record, ParentStatus { name, present, .. })) => {
                 let there = if present { "" } else { ", and waits for its interface" };
                 tracing::info!("parent {name} attached{there}");
                 // Shared CPUs count for the parent that was attached first.
                 let cpus = cpus.into_iter().flatten().filter(|_| shared.is_empty()).collect();
-                self.parents.insert(name, Attached { record, cpus, configured: false });
-                Ok(())
+                let attached = Attached { record, name, cpus, configured: None };
+                self.parents.insert(handle.to_owned(), attached);
+                Ok(handle.to_owned())
             }
             Err(problem) => {
                 // An error here means that the parent or the engine is gone.
-                let _ = self.engine.remove_parent(&name);
-                self.store.remove_parent(&name);
+                let _ = self.engine.remove_parent(handle);
+                self.store.remove_parent(handle);
                 Err(problem)
             }
         }
@@ -156,36 +226,59 @@ impl Service {
 
     /// Detaches a parent that has no links, none that waits to be found, and is not in the
     /// configuration.
-    pub(super) fn detach_idle(&mut self, name: &str) {
-        let idle = self.parents.get(name).is_some_and(|parent| !parent.configured)
-            && !self.links.values().any(|link| link.seen.parent == name)
-            && !self.waiting.iter().any(|one| one.record.parent == name);
+    pub(super) fn detach_idle(&mut self, handle: &str) {
+        let idle = self.parents.get(handle).is_some_and(|parent| parent.configured.is_none())
+            && !self.links.values().any(|link| link.seen.parent == handle)
+            && !self.waiting.iter().any(|one| one.record.parent == handle);
         if idle {
-            self.detach(name);
+            let name = self.parent_name(handle);
+            self.detach(handle);
             tracing::info!("parent {name} detached");
         }
     }
 
-    /// Detaches a parent and removes its record.
-    fn detach(&mut self, name: &str) {
-        if let Err(error) = self.engine.remove_parent(name) {
+    /// Detaches a parent and removes its record, unless that of a link needs it.
+    fn detach(&mut self, handle: &str) {
+        if let Err(error) = self.engine.remove_parent(handle) {
             tracing::error!("{error}");
         }
-        self.parents.remove(name);
-        self.store.remove_parent(name);
+        self.parents.remove(handle);
+        if !self.deferred.contains(handle) {
+            self.store.remove_parent(handle);
+        }
+    }
+
+    /// The present name of a parent.
+    pub(super) fn parent_name(&self, handle: &str) -> String {
+        self.parents.get(handle).map_or(handle, |parent| &parent.name).to_owned()
+    }
+
+    /// Saves the records of all parents that have changed.
+    pub(super) fn write_parents(&mut self) {
+        for handle in self.parents.keys().cloned().collect::<Vec<_>>() {
+            if let Err(error) = self.write_parent(&handle, None) {
+                let what = storage_error(&self.parent_name(&handle), &error).to_string();
+                self.trouble(LogKind::Text(what.clone()), what);
+            }
+        }
     }
 
     /// Takes the room for the record of a parent, if it is attached.
-    pub(super) fn reserve_parent(&self, name: &str) -> io::Result<Option<Reservation>> {
-        self.parents.get(name).map(|parent| self.store.reserve_parent(&parent.record)).transpose()
+    pub(super) fn reserve_parent(&self, handle: &str) -> io::Result<Option<Reservation>> {
+        self.parents.get(handle).map(|parent| self.store.reserve_parent(&parent.record)).transpose()
     }
 
     /// Saves the record of a parent if it has changed, in `room` if that was reserved.
-    pub(super) fn write_parent(&mut self, name: &str, room: Option<Reservation>) -> io::Result<()> {
-        let (Ok(status), Some(parent)) = (self.engine.parent(name), self.parents.get_mut(name))
+    pub(super) fn write_parent(
+        &mut self,
+        handle: &str,
+        room: Option<Reservation>,
+    ) -> io::Result<()> {
+        let (Ok(status), Some(parent)) = (self.engine.parent(handle), self.parents.get_mut(handle))
         else {
             return Ok(());
         };
+        parent.name.clone_from(&status.name);
         let record = record(&status);
         if record == parent.record {
             return Ok(());
@@ -201,10 +294,11 @@ impl Service {
 
 fn record(status: &ParentStatus) -> ParentRecord {
     ParentRecord {
-        name: status.name.clone(),
+        name: status.handle.clone(),
         own_mac: status.own_mac,
         mtu: status.mtu,
         bc_cutoff: status.bc_cutoff,
         switched_off: status.switched_off.into(),
+        interface: status.known.clone().map(Into::into),
     }
 }

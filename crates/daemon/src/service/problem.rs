@@ -71,9 +71,11 @@ fn kind(error: &Error) -> Code {
         | Error::Refused { .. }
         | Error::RivalEnding { .. }
         | Error::TapBusy(_) => Code::Refused,
-        Error::NoTap(_) | Error::NoSuchParent(_) | Error::NoSuchSub(_) | Error::ParentAbsent(_) => {
-            Code::NoDevice
-        }
+        Error::NoTap(_)
+        | Error::NoSuchParent(_)
+        | Error::NoSuchSub(_)
+        | Error::ParentAbsent(_)
+        | Error::ParentAnother(_) => Code::NoDevice,
         Error::NumberTaken(_) | Error::Stopped | Error::System { .. } | Error::Tap { .. } => {
             Code::Internal
         }

@@ -19,7 +19,8 @@ use umacvlan_sys::netns::{Netns, Search, search};
 use super::orphans::{Orphan, SearchCoverage, find_orphans, match_all};
 use super::{Entry, Service};
 use crate::ServiceError;
-use crate::store::{LinkRecord, ParentRecord, SavedState};
+use crate::parent_record::{InterfaceRecord, ParentRecord};
+use crate::store::{LinkRecord, SavedState};
 use umacvlan_api::EventKind;
 
 /// How often to search. An interface that is moved between namespaces during a search, as by a
@@ -52,7 +53,7 @@ impl Service {
     /// privileges.
     pub fn recover(&mut self, found: &SavedState, first: &Search) {
         let SavedState { links, parents, .. } = found;
-        parents.iter().for_each(restore_offloads);
+        parents.iter().for_each(|parent| self.restore_offloads(parent));
         if !links.is_empty() {
             let hidden = first.hidden || first.failed.is_some();
             let mut coverage = SearchCoverage::new(hidden);
@@ -168,7 +169,8 @@ impl Service {
 
     /// Removes the record of a parent that is not attached and for which no link waits.
     fn drop_unused_parent(&self, name: &str) {
-        let waits = self.waiting.iter().any(|one| one.record.parent == name);
+        let waits = self.deferred.contains(name)
+            || self.waiting.iter().any(|one| one.record.parent == name);
         if !waits && !self.parents.contains_key(name) {
             self.store.remove_parent(name);
         }
@@ -214,6 +216,7 @@ impl Service {
             record.name,
             record.id
         );
+        self.deferred.insert(record.parent.clone());
         self.detach_idle(&record.parent);
     }
 
@@ -224,9 +227,9 @@ impl Service {
         orphan: &Orphan,
         netns: &Netns,
     ) -> Result<(), ServiceError> {
-        let (name, number) = (&record.parent, SubId(record.id));
-        let fresh = !self.parents.contains_key(name);
-        self.attach_again(name, parent, record.mode == Mode::Passthru)?;
+        let number = SubId(record.id);
+        let fresh = !self.parents.contains_key(&record.parent);
+        let name = &self.attach_again(&record.parent, parent, record.mode == Mode::Passthru)?;
         let adopt = Adopt {
             netns: netns
                 .try_clone()
@@ -236,7 +239,7 @@ impl Service {
             settings: record.settings(),
         };
         let seen = self.engine.adopt_sub(name, adopt)?;
-        if let (true, Some(parent)) = (fresh, parent) {
+        if let (true, Some(parent)) = (fresh && *name == record.parent, parent) {
             self.engine.change_sub(number, vec![SubChange::BcCutoff(parent.bc_cutoff)])?;
         }
         let given_name = record.given_name.as_ref().unwrap_or(&record.name).clone();
@@ -270,7 +273,7 @@ impl Service {
 
     /// Restores the address of a parent after its passthru link is gone.
     fn restore_parent_mac(&mut self, record: &LinkRecord, parent: &ParentRecord) {
-        let Ok(Some(link)) = self.rtnl.link(&parent.name) else {
+        let Ok(Some(link)) = self.rtnl.link(&self.interface_of(parent)) else {
             return;
         };
         if link.mac == Some(record.mac)
@@ -280,16 +283,26 @@ impl Service {
             tracing::error!("{} keeps the address of {}: {error}", parent.name, record.name);
         }
     }
-}
 
-/// Restores the receive offloads that a daemon without a proper end has left switched off.
-fn restore_offloads(parent: &ParentRecord) {
-    let restored = Ethtool::open()
-        .and_then(|ethtool| ethtool.restore(&parent.name, parent.switched_off.into()));
-    // An interface that is gone needs nothing.
-    if let Err(error) = restored
-        && error.raw_os_error() != Some(ENODEV)
-    {
-        tracing::warn!("the receive offloads of {} stay off: {error}", parent.name);
+    /// Restores the receive offloads that a daemon without a proper end has left switched off.
+    fn restore_offloads(&self, parent: &ParentRecord) {
+        let name = self.interface_of(parent);
+        let restored =
+            Ethtool::open().and_then(|ethtool| ethtool.restore(&name, parent.switched_off.into()));
+        // An interface that is gone needs nothing.
+        if let Err(error) = restored
+            && error.raw_os_error() != Some(ENODEV)
+        {
+            tracing::warn!("the receive offloads of {name} stay off: {error}");
+        }
+    }
+
+    /// The present name of the interface of a parent of a former daemon.
+    fn interface_of(&self, parent: &ParentRecord) -> String {
+        let known = parent.interface.as_ref().and_then(InterfaceRecord::known);
+        match known.map(|known| self.engine.lower_known(&known)) {
+            Some(Ok(found)) => found.link,
+            Some(Err(_)) | None => parent.name.clone(),
+        }
     }
 }

@@ -61,6 +61,9 @@ pub enum Error {
     /// The interface does not exist.
     #[error("parent {0} does not exist in this network namespace: see `ip link` for those that do")]
     ParentAbsent(String),
+    /// The name is that of another interface than the parent's.
+    #[error("{0}")]
+    ParentAnother(String),
     /// The interface is a port of a bridge or bond.
     #[error(
         "parent {parent} is a port of {master}: take it out of {master} first, or use {master} itself as parent"
@@ -189,9 +192,11 @@ impl Error {
             | Self::ParentVlan(_)
             | Self::ParentWorkers { .. } => Some(libc::EINVAL),
             Self::Namespace { source, .. } | Self::Netlink(source) => source.errno(),
-            Self::NoTap(_) | Self::NoSuchParent(_) | Self::NoSuchSub(_) | Self::ParentAbsent(_) => {
-                Some(libc::ENODEV)
-            }
+            Self::NoTap(_)
+            | Self::NoSuchParent(_)
+            | Self::NoSuchSub(_)
+            | Self::ParentAbsent(_)
+            | Self::ParentAnother(_) => Some(libc::ENODEV),
             Self::ParentBusy { .. }
             | Self::ParentHeld { .. }
             | Self::ParentRenamed { .. }

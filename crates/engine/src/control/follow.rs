@@ -108,17 +108,16 @@ impl Control {
     /// Has everything read again, because events were lost: parents at once, sub-interfaces one after
     /// the other.
     pub(super) fn resync_all(&mut self) {
-        for id in self.inventory.device_ids() {
-            let device = &self.inventory[id];
-            let (index, name) = (device.index, device.name.clone());
-            let link = match index {
-                Some(index) => self.kernel.rtnl.link_by_index(index),
-                None => self.kernel.rtnl.link(&name),
-            };
-            match (link, index) {
-                (Ok(Some(link)), _) => self.follow_device(&link),
-                (Ok(None), Some(index)) => self.lose_device(index),
-                (Ok(None), None) | (Err(_), _) => {}
+        for index in self.inventory.device_indexes() {
+            match self.kernel.rtnl.link_by_index(index) {
+                Ok(Some(link)) => self.follow_device(&link),
+                Ok(None) => self.lose_device(index),
+                Err(_) => {}
+            }
+        }
+        if self.inventory.find_device(|device| device.index.is_none()).is_some() {
+            for link in self.kernel.rtnl.links().unwrap_or_default() {
+                self.offer(&link);
             }
         }
         self.note_all(Cause::Lost, self.inventory.sub_ids());

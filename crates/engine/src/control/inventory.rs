@@ -20,7 +20,7 @@ pub(super) struct ParentId(u64);
 /// A [`ParentDevice`]. No other one ever has the same id, which stands on the notices of its
 /// workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct DeviceId(pub(super) u64);
+pub(crate) struct DeviceId(pub(super) u64);
 
 /// An interface of some namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,12 +73,12 @@ impl Inventory {
         self.parents.keys().copied().collect()
     }
 
-    /// The parent of that name.
+    /// The parent with that handle.
     ///
     /// # Errors
     /// There is none.
     pub(super) fn parent_named(&self, name: &str) -> Result<ParentId, Error> {
-        let found = self.parents().find(|(_, parent)| parent.name == name);
+        let found = self.parents().find(|(_, parent)| parent.handle == name);
         found.map(|(id, _)| id).ok_or_else(|| Error::NoSuchParent(name.to_owned()))
     }
 
@@ -108,6 +108,11 @@ impl Inventory {
 
     pub(super) fn device_ids(&self) -> Vec<DeviceId> {
         self.devices.keys().copied().collect()
+    }
+
+    /// The indexes of the interfaces of all devices that have one.
+    pub(super) fn device_indexes(&self) -> Vec<u32> {
+        self.devices.values().filter_map(|device| device.index).collect()
     }
 
     pub(super) fn device_mut(&mut self, id: DeviceId) -> Option<&mut ParentDevice> {

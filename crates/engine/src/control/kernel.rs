@@ -5,7 +5,7 @@
 //! inside its namespace lives for one visit.
 
 use umacvlan_netlink::{Link, Monitor, Rtnl};
-use umacvlan_sys::netns::{Netns, NetnsId};
+use umacvlan_sys::netns::{self, Netns, NetnsId};
 use umacvlan_sys::tap::Tap;
 
 use super::inventory::Interface;
@@ -21,6 +21,8 @@ pub(super) struct Kernel {
     pub(super) monitor: Monitor,
     /// The engine's own namespace.
     home: Netns,
+    /// The number that no other namespace has.
+    pub(super) cookie: u64,
 }
 
 /// Where an interface is, and its attributes there.
@@ -48,6 +50,7 @@ impl Kernel {
         Ok(Self {
             monitor: Monitor::open().map_err(Error::system("listen to netlink"))?,
             home: Netns::current().map_err(Error::system("open this network namespace"))?,
+            cookie: netns::cookie().map_err(Error::system("identify this network namespace"))?,
             rtnl: Rtnl::open()?,
         })
     }

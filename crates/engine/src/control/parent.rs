@@ -22,6 +22,9 @@ const LAST_TURNS: usize = 64;
 
 /// A parent.
 pub(super) struct Parent {
+    /// The name by which requests mean it. It stays when the interface is renamed.
+    pub(super) handle: String,
+    /// The present name: that of its interface, with the tags behind it.
     pub(super) name: String,
     /// The device that carries it.
     pub(super) device: DeviceId,
@@ -57,14 +60,17 @@ impl Control {
         if self.inventory.parent_named(&name).is_ok() {
             return Err(Error::ParentTaken(name));
         }
-        let ParentBinding { link, vlan: path, .. } = self.lower(&name)?;
+        let binding = match &options.known {
+            Some(known) => self.lower_known(known)?,
+            None => self.lower(options.interface.as_deref().unwrap_or(&name))?,
+        };
         // The error names the interface that is missing, and not the one that the name leads to.
         let absent = |error| match error {
             Error::ParentAbsent(_) => Error::ParentAbsent(name.clone()),
             error => error,
         };
-        let device = self.device_for(&link, &options).map_err(absent)?;
-        let added = self.add_to(device, path, options);
+        let device = self.device_for(&binding, &options).map_err(absent)?;
+        let added = self.add_to(device, binding, options);
         // Without a parent it goes again.
         self.note_parents_changed(device, 0);
         added
@@ -73,13 +79,19 @@ impl Control {
     fn add_to(
         &mut self,
         device: DeviceId,
-        path: VlanPath,
+        binding: ParentBinding,
         options: ParentOptions,
     ) -> Result<(), Error> {
+        let ParentBinding { link, vlan: path, .. } = binding;
+        let called = match &options.known {
+            Some(_) if path.is_untagged() => link,
+            Some(_) => format!("{link}.{path}"),
+            None => options.interface.clone().unwrap_or_else(|| options.name.clone()),
+        };
         for other in self.inventory.parents_on(device) {
             let other = &self.inventory[other];
             if other.path == path {
-                let parent = other.name.clone();
+                let parent = other.handle.clone();
                 return Err(Error::ParentRenamed { name: options.name, parent });
             }
         }
@@ -93,7 +105,7 @@ impl Control {
             (None, None) => return Err(Error::ParentAbsent(options.name)),
         };
         if let Some((link, _)) = &found {
-            self.check_rivals(&options.name, link, path)?;
+            self.check_rivals(&called, link, path)?;
         }
         let workers = Arc::clone(&self.inventory[device].workers);
         let switch = Switch::new(info, options.semantics);
@@ -101,7 +113,8 @@ impl Control {
             .tell(move |worker| worker.add_switch(path, switch.clone()))?
             .map_err(Error::refused(&options.name))?;
         self.inventory.add_parent(Parent {
-            name: options.name,
+            handle: options.name,
+            name: called,
             device,
             path,
             switch,

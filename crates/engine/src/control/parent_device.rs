@@ -5,17 +5,19 @@ use std::io;
 use std::sync::Arc;
 
 use umacvlan_core::options::WORKERS_MAX;
-use umacvlan_core::{MacAddr, ParentInfo, Semantics, VlanName, VlanPath};
+use umacvlan_core::{MacAddr, ParentInfo, Semantics, VlanPath};
 use umacvlan_netlink::Link;
 use umacvlan_sys::interface_lock::{InterfaceLock, LockError};
 
 use super::Control;
+use super::interface_identity::{InterfaceIdentity, Sameness};
 use super::inventory::DeviceId;
 use super::parent::{Parent, has_carrier, parent_info};
 use super::parent_check::check_suitable;
+use super::parent_return::{another, doubt};
 use super::uplink_selector::UplinkSelector;
 use super::workers::Workers;
-use crate::control::engine::{Event, ParentBinding, ParentOptions};
+use crate::control::engine::{KnownParent, ParentBinding, ParentOptions};
 use crate::control::error::Error;
 use crate::datapath::uplink::Uplink;
 use crate::datapath::worker::{Notifier, Worker, WorkerConfig};
@@ -26,10 +28,16 @@ pub(super) struct ParentDevice {
     pub(super) name: String,
     /// The index of its interface; `None` while there is none.
     pub(super) index: Option<u32>,
+    /// Its interface, or the one that it had last; `None` if there was none yet.
+    pub(super) identity: Option<InterfaceIdentity>,
+    /// The highest index of an interface when its own one was attached or went away.
+    pub(super) newest: u32,
+    /// Why its interface may be, or is, another one than before; empty if it is the same.
+    pub(super) notice: String,
     /// Keeps other engines from its interface, while there is one.
-    lock: Option<InterfaceLock>,
+    pub(super) lock: Option<InterfaceLock>,
     /// True while its workers have their sockets on it. Several cannot be opened while it is down.
-    attached: bool,
+    pub(super) attached: bool,
     /// How its workers run, as requested.
     pub(super) configs: Vec<WorkerConfig>,
     pub(super) workers: Arc<Workers>,
@@ -68,52 +76,15 @@ impl ParentDevice {
 }
 
 impl Control {
-    /// Resolves the name of a parent. An interface of that name comes first.
-    pub(crate) fn lower(&mut self, name: &str) -> Result<ParentBinding, Error> {
-        let (link, vlan) = match self.inventory.parent_named(name) {
-            Ok(known) => {
-                let parent = &self.inventory[known];
-                (self.inventory[parent.device].name.clone(), parent.path)
-            }
-            Err(_) if self.exists(name)? => (name.to_owned(), VlanPath::UNTAGGED),
-            Err(_) => self.resolve_vlan(name)?,
-        };
-        let device = self.inventory.find_device(|device| device.name == link);
-        let workers = device.map(|id| self.inventory[id].configs.clone()).unwrap_or_default();
-        Ok(ParentBinding { link, vlan, workers })
-    }
-
-    /// Resolves the name of a parent that is not an interface.
-    fn resolve_vlan(&mut self, name: &str) -> Result<(String, VlanPath), Error> {
-        for VlanName { link, vlan } in VlanName::readings(name) {
-            let carries = self.inventory.find_device(|device| device.name == link).is_some();
-            if carries || self.exists(&link)? {
-                return Ok((link, vlan));
-            }
-        }
-        match VlanName::parse(name) {
-            Ok(VlanName { link, vlan }) => Ok((link, vlan)),
-            // It can mean a VLAN only if there is an interface of the name before the dot.
-            Err(why) if self.exists(name.rsplit_once('.').map_or("", |(link, _)| link))? => {
-                Err(Error::ParentVlan(why))
-            }
-            Err(_) => Ok((name.to_owned(), VlanPath::UNTAGGED)),
-        }
-    }
-
-    fn exists(&mut self, name: &str) -> Result<bool, Error> {
-        Ok(self.kernel.rtnl.link(name)?.is_some())
-    }
-
     /// The device for a parent: one that exists, or a new one.
     pub(super) fn device_for(
         &mut self,
-        link: &str,
+        binding: &ParentBinding,
         options: &ParentOptions,
     ) -> Result<DeviceId, Error> {
-        match self.inventory.find_device(|device| device.name == link) {
+        match binding.device {
             Some(id) => self.inventory[id].check_shared(options).map(|()| id),
-            None => self.make_device(link, options),
+            None => self.make_device(&binding.link, options),
         }
     }
 
@@ -127,12 +98,16 @@ impl Control {
             return Err(Error::ParentWorkers { parent: options.name.clone(), count });
         }
         let mut uplink = UplinkSelector::new(options.backend);
-        let found = match self.open_uplinks(link, &mut uplink, count) {
+        let known = options.known.as_ref();
+        let mut notice = String::new();
+        let found = match self.open_uplinks(link, known, &mut uplink, count) {
             Ok(found) => Some(found),
             Err(error) if options.absent.is_some() && may_be_absent(&error) => {
                 // The parent looks absent, but it is there.
-                if let Error::NoAfXdp { .. } = &error {
-                    self.events.trouble(error.to_string());
+                match &error {
+                    Error::NoAfXdp { .. } => self.events.trouble(error.to_string()),
+                    Error::ParentAnother(why) => notice.clone_from(why),
+                    _ => {}
                 }
                 None
             }
@@ -153,9 +128,22 @@ impl Control {
         if let Some(uplinks) = uplinks {
             attach(&workers, link, uplinks)?;
         }
+        let mut identity = known.map(|known| known.identity.clone());
+        let mut newest = known.map_or(0, |known| known.newest);
+        if let Some(link) = &found {
+            let now = self.identity(link);
+            notice = doubt(identity.as_ref(), &now, newest, link);
+            (identity, newest) = (Some(now), self.newest_index(link.index));
+        }
+        if !notice.is_empty() {
+            self.events.trouble(notice.clone());
+        }
         let device = ParentDevice {
             name: link.to_owned(),
             index: found.map(|link| link.index),
+            identity,
+            newest,
+            notice,
             lock,
             attached,
             configs,
@@ -172,11 +160,17 @@ impl Control {
     fn open_uplinks(
         &mut self,
         name: &str,
+        known: Option<&KnownParent>,
         uplink: &mut UplinkSelector,
         count: usize,
     ) -> Result<(Link, InterfaceLock, Option<Vec<Uplink>>), Error> {
         let absent = || Error::ParentAbsent(name.to_owned());
         let link = self.kernel.rtnl.link(name)?.ok_or_else(absent)?;
+        let identity = self.identity(&link);
+        let sameness = known.map(|known| known.identity.compare(&identity, known.newest));
+        if sameness == Some(Sameness::Other) {
+            return Err(Error::ParentAnother(another(&link)));
+        }
         self.check_attachable(&link)?;
         let lock = lock(&link)?;
         let uplinks = uplink.open(&link, count)?;
@@ -223,22 +217,16 @@ impl Control {
         ));
     }
 
-    /// Follows an interface of the engine's own namespace, if it is that of a device.
+    /// Follows an interface of the engine's own namespace, if it is that of a device or was.
     pub(super) fn follow_device(&mut self, link: &Link) {
-        let found = self.inventory.find_device(|device| match device.index {
-            Some(index) => index == link.index,
-            None => device.name == link.name,
-        });
-        let Some(id) = found else {
-            return;
+        let Some(id) = self.inventory.find_device(|it| it.index == Some(link.index)) else {
+            return self.offer(link);
         };
-        if self.inventory[id].index.is_none() {
-            return self.restore_device(id, link);
-        }
         // An event has the state that was, so the state is read again.
         let Ok(Some(link)) = self.kernel.rtnl.link_by_index(link.index) else {
             return;
         };
+        self.rename_device(id, &link.name);
         let parents = self.inventory.parents_on(id);
         // All of them, and not up to the first that has changed.
         let resized = parents.iter().filter(|&&it| self.follow_parent(it, &link)).count() > 0;
@@ -254,44 +242,6 @@ impl Control {
         for parent in parents {
             self.set_carrier(parent, has_carrier(&link));
         }
-    }
-
-    /// Notes that an interface is gone. The sub-interfaces of a device that had it stay, without
-    /// carrier.
-    pub(super) fn lose_device(&mut self, index: u32) {
-        let Some(id) = self.inventory.find_device(|device| device.index == Some(index)) else {
-            return;
-        };
-        self.collect_ring_drops(id);
-        let device = &mut self.inventory[id];
-        device.index = None;
-        device.lock = None;
-        // A worker that has stopped has closed its socket.
-        let _ = device.workers.tell(Worker::detach);
-        device.attached = false;
-        device.uplink.forget();
-        for id in self.inventory.parents_on(id) {
-            let parent = &mut self.inventory[id];
-            parent.index = None;
-            parent.memberships.forget();
-            parent.host.forget();
-            let name = parent.name.clone();
-            self.set_carrier(id, false);
-            self.events.send(Event::ParentGone { parent: name });
-        }
-    }
-
-    /// Attaches a lost device to an interface of its name.
-    fn restore_device(&mut self, id: DeviceId, link: &Link) {
-        // It may be unsuitable for a moment only: each event about it is a new attempt.
-        if let Err(error) = self.check_attachable(link).and_then(|()| self.reattach(id, link)) {
-            return self.events.trouble(format!("{} is back, but {error}", link.name));
-        }
-        for parent in self.inventory.parents_on(id) {
-            let parent = self.inventory[parent].name.clone();
-            self.events.send(Event::ParentBack { parent });
-        }
-        self.follow_device(link);
     }
 
     /// Replaces the uplinks by others for another MTU.
@@ -311,7 +261,7 @@ impl Control {
         }
     }
 
-    fn reattach(&mut self, id: DeviceId, link: &Link) -> Result<(), Error> {
+    pub(super) fn reattach(&mut self, id: DeviceId, link: &Link) -> Result<(), Error> {
         let device = &mut self.inventory[id];
         let new_lock = match device.lock {
             Some(_) => None,
@@ -334,7 +284,7 @@ impl Control {
     }
 
     /// Refuses an interface that cannot be a parent, or that is one by another name.
-    fn check_attachable(&mut self, link: &Link) -> Result<(), Error> {
+    pub(super) fn check_attachable(&mut self, link: &Link) -> Result<(), Error> {
         check_suitable(&mut self.kernel.rtnl, link)?;
         // Two switches on one wire would not know each other's sub-interfaces.
         match self.inventory.find_device(|other| other.index == Some(link.index)) {
@@ -362,6 +312,7 @@ fn may_be_absent(error: &Error) -> bool {
         error,
         E::NoAfXdp { .. }
             | E::ParentAbsent(_)
+            | E::ParentAnother(_)
             | E::ParentBusy { .. }
             | E::ParentRenamed { .. }
             | E::ParentUnsuitable { .. }

@@ -9,7 +9,9 @@ use super::Control;
 use super::inventory::{DeviceId, Interface, ParentId};
 use super::parent::Parent;
 use super::sub::InSwitch;
-use crate::control::engine::{ParentStatus, SubId, SubStatus, WorkerStatus};
+use crate::control::engine::{
+    InterfaceIdentity, KnownParent, ParentStatus, SubId, SubStatus, WorkerStatus,
+};
 use crate::control::error::Error;
 use crate::datapath::uplink::Uplink;
 use crate::datapath::worker::{Snapshot, Stopped, Worker, WorkerConfig};
@@ -44,7 +46,7 @@ impl Control {
         let (switch, index) = (parent.switch, sub.index);
         let info =
             parent.workers.ask(move |it| InSwitch::read(it.switch_at(switch), index)).ok()??;
-        Some(sub.status(&parent.name, &info))
+        Some(sub.status(&parent.handle, &info))
     }
 
     /// A parent with those of its sub-interfaces that are wanted, whose links are fresh.
@@ -69,11 +71,22 @@ impl Control {
         let (workers, counters) = parent.count(&device.configs, wanted).ok()?;
         let subs = infos.iter().filter_map(|(index, info)| {
             let sub = self.inventory.sub_with_index(parent.device, *index)?;
-            Some(self.inventory.sub(sub)?.status(&parent.name, info))
+            Some(self.inventory.sub(sub)?.status(&parent.handle, info))
         });
         Some(ParentStatus {
             subs: subs.collect(),
+            handle: parent.handle.clone(),
             name: parent.name.clone(),
+            known: device.identity.clone().map(|identity| KnownParent {
+                link: device.name.clone(),
+                vlan: parent.path,
+                identity: match parent.path.is_untagged() {
+                    true => InterfaceIdentity { mac: parent.own_mac, ..identity },
+                    false => identity,
+                },
+                newest: device.newest,
+            }),
+            notice: device.notice.clone(),
             link: device.name.clone(),
             vlan: parent.path,
             index: parent.index,

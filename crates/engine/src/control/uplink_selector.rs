@@ -102,6 +102,9 @@ impl UplinkSelector {
     }
 
     #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn rename(&mut self, _: &str) {}
+
+    #[cfg(not(feature = "af-xdp"))]
     pub(super) fn resizes(&self) -> bool {
         false
     }

@@ -230,6 +230,29 @@ fn namespace_type(file: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     Ok(kind)
 }
 
+/// A number of the calling thread's namespace that no other namespace has before the next boot
+/// (Linux 5.14); before, the inode number, which a namespace that ends passes on.
+///
+/// # Errors
+/// No socket can be opened.
+pub fn cookie() -> io::Result<u64> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM, None)?;
+    let mut cookie = 0_u64;
+    let mut len = super::size::<u64>();
+    let value = (&raw mut cookie).cast();
+    // SAFETY: `cookie` has `len` bytes, and both outlive the call.
+    let got = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut len)
+    };
+    match super::checked(got) {
+        Ok(_) => Ok(cookie),
+        Err(_) => Ok(Netns::current()?.id().ino),
+    }
+}
+
+/// `SO_NETNS_COOKIE` of `asm-generic/socket.h`.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
 /// The effective user and group id of the process.
 pub fn effective_ids() -> (libc::uid_t, libc::gid_t) {
     // SAFETY: geteuid has no argument and cannot fail.

@@ -12,8 +12,8 @@ use umacvlan_core::{MacAddr, Mode, SwitchError};
 use umacvlan_sys::eventfd::EventFd;
 
 pub use options::{
-    AbsentParent, Adopt, EngineOptions, LinkAttribute, ParentBinding, ParentOptions, SubChange,
-    SubId, SubOptions,
+    AbsentParent, Adopt, EngineOptions, KnownParent, LinkAttribute, ParentBinding, ParentOptions,
+    SubChange, SubId, SubOptions,
 };
 pub use status::{
     Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
@@ -21,6 +21,7 @@ pub use status::{
 
 use crate::control::Control;
 use crate::control::error::Error;
+pub use crate::control::{InterfaceIdentity, Sameness};
 use crate::datapath::worker::Stopped;
 
 /// How long a TAP may stay busy after its process has ended: the kernel frees a ring later.
@@ -98,13 +99,22 @@ impl Engine {
         self.ask(move |control| control.remove_parent(&name))?
     }
 
-    /// Resolves the name of a parent, attached or not.
+    /// Resolves the name of a parent, attached or not, as the interfaces are named now.
     ///
     /// # Errors
     /// The name looks like that of a VLAN and is not valid.
     pub fn lower(&self, name: &str) -> Result<ParentBinding, Error> {
         let name = name.to_owned();
         self.ask(move |control| control.lower(&name))?
+    }
+
+    /// Resolves a parent of an earlier engine to the interface that it had, whatever its name is.
+    ///
+    /// # Errors
+    /// The interfaces cannot be read.
+    pub fn lower_known(&self, known: &KnownParent) -> Result<ParentBinding, Error> {
+        let known = known.clone();
+        self.ask(move |control| control.lower_known(&known))?
     }
 
     /// Makes a sub-interface.

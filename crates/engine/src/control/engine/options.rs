@@ -6,6 +6,7 @@ use umacvlan_core::options::Backend;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::Netns;
 
+use crate::control::{DeviceId, InterfaceIdentity};
 use crate::datapath::worker::{OnWorker, WorkerConfig};
 
 /// Options of an engine.
@@ -26,8 +27,15 @@ impl fmt::Debug for EngineOptions {
 /// A parent to be attached.
 #[derive(Clone, Debug, Default)]
 pub struct ParentOptions {
-    /// Its name.
+    /// Its name: that of an interface, or of a VLAN of one. Later requests mean the parent by this
+    /// name also after the interface was renamed.
     pub name: String,
+    /// The name of its interface or VLAN, if that is another one than `name`, which then is only the
+    /// parent's name in requests.
+    pub interface: Option<String>,
+    /// Its interface in an earlier engine. That interface is attached, whatever its
+    /// name is; `None` for the interface that has the name now.
+    pub known: Option<KnownParent>,
     /// One configuration for each worker, at most [`WORKERS_MAX`]. Empty means the workers that its
     /// interface has already, or one with the defaults. Workers that exist must have the same
     /// configurations, except that a CPU may be left open here.
@@ -50,6 +58,19 @@ pub struct ParentOptions {
     pub absent: Option<AbsentParent>,
 }
 
+/// A parent that an earlier engine had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownParent {
+    /// The last name of the interface that carries it.
+    pub link: String,
+    /// The tags of its frames there.
+    pub vlan: VlanPath,
+    /// That interface.
+    pub identity: InterfaceIdentity,
+    /// The highest index of any interface there when it was attached.
+    pub newest: u32,
+}
+
 /// The interface and the VLAN that the name of a parent stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentBinding {
@@ -57,8 +78,11 @@ pub struct ParentBinding {
     pub link: String,
     /// The tags of its frames there.
     pub vlan: VlanPath,
+    /// The name in requests of the parent that is attached there, if there is one.
+    pub parent: Option<String>,
     /// The configurations of the workers on that interface; empty if no parent is there yet.
     pub workers: Vec<WorkerConfig>,
+    pub(crate) device: Option<DeviceId>,
 }
 
 /// The last known properties of a parent that may be absent now.

@@ -10,7 +10,7 @@ use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
-use super::SubId;
+use super::{KnownParent, SubId};
 use crate::datapath::worker::{Snapshot, WorkerConfig};
 
 /// Something that happened without a request.
@@ -35,10 +35,19 @@ pub enum Event {
         /// The parent.
         parent: String,
     },
-    /// An interface with the name of a removed parent has come, and is the parent now.
+    /// The interface of a removed parent has come back, or one with its name that may be it.
     ParentBack {
         /// The parent.
         parent: String,
+    },
+    /// The interface of a parent was renamed.
+    ParentRenamed {
+        /// The parent's name in requests, which stays.
+        parent: String,
+        /// Its former name.
+        from: String,
+        /// Its present name.
+        to: String,
     },
     /// A change on the interface of a sub-interface is against the rules, and was reverted.
     Reverted {
@@ -74,7 +83,7 @@ pub struct SubStatus {
     pub number: SubId,
     /// The name of its interface, wherever that is now.
     pub name: String,
-    /// Its parent.
+    /// The name of its parent in requests.
     pub parent: String,
     /// Its address.
     pub mac: MacAddr,
@@ -141,8 +150,14 @@ pub struct UplinkStatus {
 /// The status of a parent with its sub-interfaces and all counters.
 #[derive(Clone, Debug, Default)]
 pub struct ParentStatus {
-    /// Its name.
+    /// Its name in requests: that with which it was attached.
+    pub handle: String,
+    /// Its present name: that of its interface, with the tags behind it.
     pub name: String,
+    /// Its interface, for the next engine; `None` if there was none yet.
+    pub known: Option<KnownParent>,
+    /// Why its interface may be, or is, another one than before; empty if it is the same.
+    pub notice: String,
     /// The interface that carries it: the parent itself, unless it is a VLAN.
     pub link: String,
     /// The tags of its frames there.

@@ -140,6 +140,13 @@ impl UplinkSelector {
         }
     }
 
+    /// Notes that the interface has another name now.
+    pub(in crate::control) fn rename(&mut self, name: &str) {
+        if let Some(redirect) = &mut self.xdp {
+            name.clone_into(&mut redirect.interface);
+        }
+    }
+
     /// Notes that a VLAN device has come, or that an interface has gone, which may have been one.
     pub(in crate::control) fn mark_vlans(&mut self, come: bool) {
         if let Some(Redirect { program, vlans_stale, .. }) = &mut self.xdp {
