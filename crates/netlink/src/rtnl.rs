@@ -47,6 +47,12 @@ impl Rtnl {
             .map_err(|e| Error::new("open a netlink socket in another namespace", e))?
     }
 
+    /// The cookie of the namespace of this socket, which no other namespace has until the next boot;
+    /// `None` before Linux 5.14.
+    pub fn netns_cookie(&self) -> Option<u64> {
+        self.socket.netns_cookie()
+    }
+
     /// How many requests were sent on this socket: each is a round trip to the kernel.
     pub const fn requests(&self) -> u32 {
         self.sequence

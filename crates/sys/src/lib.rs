@@ -19,6 +19,7 @@ pub mod eventfd;
 mod fanout;
 pub mod interface_lock;
 mod mapping;
+pub mod message_socket;
 pub mod netlink;
 pub mod netns;
 pub mod packet;

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+/// Not in the libc crate for every target (`asm-generic/socket.h`).
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
 /// A bound `NETLINK_ROUTE` or `NETLINK_GENERIC` socket, closed on exec.
 #[derive(Debug)]
 pub struct NetlinkSocket {
@@ -101,6 +104,24 @@ impl NetlinkSocket {
     /// `EPERM` without `CAP_NET_BROADCAST`.
     pub fn listen_all_nsid(&self) -> io::Result<()> {
         set_option(&self.socket, libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID, 1)
+    }
+
+    /// The cookie of the socket's namespace: a number that no other namespace has until the next boot.
+    /// `None` before Linux 5.14.
+    pub fn netns_cookie(&self) -> Option<u64> {
+        let mut cookie = 0_u64;
+        let mut len = super::size::<u64>();
+        // SAFETY: SO_NETNS_COOKIE writes at most `len` bytes, the size of the number it is given.
+        let read = super::checked(unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_NETNS_COOKIE,
+                (&raw mut cookie).cast(),
+                &raw mut len,
+            )
+        });
+        read.ok().map(|_| cookie)
     }
 
     /// Sends one message to the kernel.

@@ -1,7 +1,7 @@
 //! Limits, inherited descriptors, timers and CPU time of the process and its threads.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, parent_id};
 use std::process::Command;
 use std::time::Duration;
@@ -63,6 +63,21 @@ pub fn start_session(command: &mut Command) {
     let lead = || super::checked(unsafe { libc::setsid() }).map(drop);
     // SAFETY: after the fork the closure only makes a system call.
     unsafe { command.pre_exec(lead) };
+}
+
+/// Lets the command's process inherit this descriptor, with the same number, and no other but the three
+/// standard ones.
+pub fn inherit_only(command: &mut Command, descriptor: OwnedFd) {
+    let inherit = move || {
+        let cloexec = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
+        // SAFETY: close_range takes numbers and no memory, and with this flag closes nothing. Before
+        // Linux 5.11 it fails; descriptors that were opened without close-on-exec are inherited then.
+        unsafe { libc::close_range(3, libc::c_uint::MAX, cloexec) };
+        // SAFETY: F_SETFD takes a number and no memory, and the descriptor is open.
+        super::checked(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFD, 0) }).map(drop)
+    };
+    // SAFETY: after the fork the closure only makes system calls: it allocates nothing and takes no lock.
+    unsafe { command.pre_exec(inherit) };
 }
 
 /// Makes the kernel kill the command's process when the thread that spawned it ends, even by SIGKILL.

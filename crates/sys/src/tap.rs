@@ -6,13 +6,19 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
 use umacvlan_core::MacAddr;
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 
 /// The device that creates TAPs.
 pub const TUN_DEVICE: &str = "/dev/net/tun";
+
+/// The number of that device (`TUN_MINOR` in `linux/miscdevice.h`).
+const TUN_NUMBER: u64 = libc::makedev(10, 200);
+
+/// The flags of every queue: a TAP, without protocol information, with a vnet header.
+const FLAGS: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 
 /// Not in the libc crate: refuse to attach to a TAP that is there already (`linux/if_tun.h`).
 const IFF_TUN_EXCL: libc::c_short = 0x8000_u16.cast_signed();
@@ -28,6 +34,9 @@ const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;
 
 /// `_IO('T', 227)`: the namespace of the TAP, as a descriptor (`linux/if_tun.h`).
 const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
+
+/// The namespace of a socket, as a descriptor (`linux/sockios.h`).
+const SIOCGSKNS: libc::c_ulong = 0x894c;
 
 /// `_IOW('T', 226, int)`: carrier on or off (`linux/if_tun.h`).
 const TUNSETCARRIER: libc::c_ulong = 0x4004_54e2;
@@ -54,6 +63,9 @@ pub struct Tap {
 }
 
 impl Tap {
+    /// The ioctl requests of [`Tap::from_kept`] and [`Tap::set_carrier`], for a seccomp filter.
+    pub const KEEPING_REQUESTS: [u64; 3] = [libc::TUNGETIFF, libc::TUNSETVNETHDRSZ, TUNSETCARRIER];
+
     /// Makes a TAP of that name in the namespace of the calling thread.
     ///
     /// # Errors
@@ -114,11 +126,36 @@ impl Tap {
         Self::open(name, IFF_NO_CARRIER | IFF_MULTI_QUEUE)?.more_queues(count)
     }
 
-    /// Opens queues after this one until there are `count`. The kernel numbers them in this order, and
-    /// renumbers them when one other than the last is closed.
-    fn more_queues(self, count: usize) -> io::Result<Vec<Self>> {
-        let mut queues = vec![self];
-        for _ in 1..count {
+    /// Takes over a queue that [`Tap`] has opened in this process or another one. `EBADFD` means that
+    /// its interface was deleted.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a descriptor of another kind, or a TAP that was opened in another way;
+    /// `EBADFD` if the interface was deleted.
+    pub fn from_kept(descriptor: OwnedFd) -> io::Result<Self> {
+        let file = File::from(descriptor);
+        let metadata = file.metadata()?;
+        let is_tun = metadata.file_type().is_char_device() && metadata.rdev() == TUN_NUMBER;
+        // SAFETY: F_GETFL takes no argument.
+        let mode = super::checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) })?;
+        if !is_tun || mode & libc::O_ACCMODE != libc::O_RDWR || mode & libc::O_NONBLOCK == 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let tap = Self { file };
+        if tap.flags()? & (FLAGS | libc::IFF_TUN) != FLAGS {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        tap.set_header_len()?;
+        Ok(tap)
+    }
+
+    /// Opens queues after these until there are `count`; the thread is in the namespace of the TAP. The
+    /// kernel numbers them in this order, and renumbers them when one other than the last is closed.
+    ///
+    /// # Errors
+    /// As [`Tap::attach_queues`].
+    pub fn add_queues(queues: &mut Vec<Self>, count: usize) -> io::Result<()> {
+        while !queues.is_empty() && queues.len() < count {
             let name = queues[0].name()?;
             let next = Self::open(&name, IFF_NO_CARRIER | IFF_MULTI_QUEUE)?;
             // After a rename in between, another TAP may have got the queue.
@@ -127,7 +164,21 @@ impl Tap {
             }
             queues.push(next);
         }
+        Ok(())
+    }
+
+    fn more_queues(self, count: usize) -> io::Result<Vec<Self>> {
+        let mut queues = vec![self];
+        Self::add_queues(&mut queues, count)?;
         Ok(queues)
+    }
+
+    /// A second descriptor of the same queue.
+    ///
+    /// # Errors
+    /// `EMFILE` when the process has too many files open.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()? })
     }
 
     fn open(name: &str, flag: libc::c_short) -> io::Result<Self> {
@@ -138,14 +189,18 @@ impl Tap {
             .open(TUN_DEVICE)?;
         let tap = Self { file };
         let mut request = named(name)?;
-        let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-        request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or(0) | flag;
+        request.ifr_ifru.ifru_flags = libc::c_short::try_from(FLAGS).unwrap_or(0) | flag;
         // SAFETY: TUNSETIFF reads and writes an ifreq.
         unsafe { tap.control(libc::TUNSETIFF, &mut request) }?;
+        tap.set_header_len()?;
+        Ok(tap)
+    }
+
+    /// Gives frames the header of 10 bytes.
+    fn set_header_len(&self) -> io::Result<()> {
         let mut header = libc::c_int::try_from(VNET_LEN).unwrap_or(0);
         // SAFETY: TUNSETVNETHDRSZ reads an int.
-        unsafe { tap.control(libc::TUNSETVNETHDRSZ, &mut header) }?;
-        Ok(tap)
+        unsafe { self.control(libc::TUNSETVNETHDRSZ, &mut header) }
     }
 
     /// Sets whether the interface stays, without carrier, when its last descriptor is closed. Its
@@ -217,19 +272,50 @@ impl Tap {
     /// # Errors
     /// `EBADFD` after the interface was deleted.
     pub fn name(&self) -> io::Result<String> {
+        let bytes = self.interface()?.ifr_name.map(libc::c_char::cast_unsigned);
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+
+    /// True if it may have several queues.
+    ///
+    /// # Errors
+    /// `EBADFD` after the interface was deleted.
+    pub fn is_multi_queue(&self) -> io::Result<bool> {
+        Ok(self.flags()? & libc::c_int::from(IFF_MULTI_QUEUE) != 0)
+    }
+
+    /// The `IFF_*` flags with which it was opened, as an int.
+    fn flags(&self) -> io::Result<libc::c_int> {
+        let request = self.interface()?;
+        // SAFETY: TUNGETIFF has set this member.
+        Ok(libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags }))
+    }
+
+    fn interface(&self) -> io::Result<libc::ifreq> {
         // SAFETY: all-zero is a valid ifreq.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         // SAFETY: TUNGETIFF writes an ifreq.
         unsafe { self.control(libc::TUNGETIFF, &mut request) }?;
-        let bytes = request.ifr_name.map(libc::c_char::cast_unsigned);
-        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-        Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+        Ok(request)
+    }
+
+    /// The network namespace in which this queue was opened, which it keeps alive wherever its
+    /// interface is.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_NET_ADMIN there.
+    pub fn opened_in(&self) -> io::Result<OwnedFd> {
+        // SAFETY: this request takes no argument.
+        let fd = super::checked(unsafe { libc::ioctl(self.file.as_raw_fd(), SIOCGSKNS) })?;
+        // SAFETY: the ioctl has just made this descriptor, and nothing else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// The current network namespace of the interface. The descriptor keeps the namespace alive.
     ///
     /// # Errors
-    /// `EBADFD` after the interface was deleted.
+    /// `EBADFD` after the interface was deleted, `EINVAL` while the kernel removes its namespace.
     pub fn namespace(&self) -> io::Result<OwnedFd> {
         // SAFETY: this request takes no argument.
         let fd = super::checked(unsafe { libc::ioctl(self.file.as_raw_fd(), TUNGETDEVNETNS) })?;
@@ -277,6 +363,12 @@ impl Tap {
         // SAFETY: the kernel does not use the argument as an address.
         super::checked(unsafe { libc::ioctl(self.file.as_raw_fd(), request, argument) })?;
         Ok(())
+    }
+}
+
+impl From<Tap> for OwnedFd {
+    fn from(tap: Tap) -> Self {
+        tap.file.into()
     }
 }
 

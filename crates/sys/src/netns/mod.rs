@@ -5,6 +5,7 @@
 //! calling thread never changes its namespace: [`Netns::run`] enters on a new thread, because a thread
 //! that failed to return would do all its later work in the wrong namespace.
 
+mod holders;
 mod reachable;
 
 use std::fs::{File, OpenOptions};
@@ -15,6 +16,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+pub use holders::{Holders, holders};
 pub use reachable::{Search, reachable, search};
 
 /// A network namespace, kept alive by the descriptor that this owns.

@@ -160,12 +160,12 @@ impl Found {
     }
 }
 
-fn is_process(path: &Path) -> bool {
+pub(super) fn is_process(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit))
 }
 
 /// The inode number in `net:[4026531840]`.
-fn inode(link: &[u8]) -> Option<u64> {
+pub(super) fn inode(link: &[u8]) -> Option<u64> {
     let digits = link.strip_prefix(LINK)?.strip_suffix(b"]")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
