@@ -5,8 +5,9 @@
 //! 1. [`Log`], and the configuration file ([`load`]);
 //! 2. [`Store`]: the state directory, locked, with the records of a former daemon;
 //! 3. [`Socket`]: the daemon's socket, and Docker's ([`open_docker`]);
-//! 4. [`sandbox`]: privileges are dropped;
-//! 5. [`Service`]: the engine starts, links of a former daemon are re-adopted, the configuration is
+//! 4. [`Keeper`]: the process that holds the TAPs of a former daemon, or a new one;
+//! 5. [`sandbox`]: privileges are dropped;
+//! 6. [`Service`]: the engine starts, links of a former daemon are re-adopted, the configuration is
 //!    applied; around that, Docker's [`Driver`] makes its parents and removes what was left behind.
 //!
 //! Then [`serve`] runs the event loop: the HTTP server with the driver's routes beside it,
@@ -29,6 +30,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use umacvlan_api as api;
 use umacvlan_config::{Config, DEFAULT_FILE, DaemonConfig, OnExit};
 use umacvlan_daemon::http::{self, ServerOptions};
+use umacvlan_daemon::keeper::{self, Keeper};
 use umacvlan_daemon::log::{self, Destination, Log};
 use umacvlan_daemon::service::{self, ServiceOptions};
 use umacvlan_daemon::socket::{self, Socket};
@@ -165,26 +167,30 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     }
     let DaemonConfig { state, group, admin_group, .. } = &config.daemon;
     let state = args.state.clone().or_else(|| state.as_ref().map(PathBuf::from));
-    let (store, saved) = Store::open(&state.unwrap_or_else(|| DEFAULT_STATE.into()))?;
+    let state = state.unwrap_or_else(|| DEFAULT_STATE.into());
+    let (store, saved) = Store::open(&state)?;
     let group = socket::group(args.group.as_ref().or(group.as_ref()))?;
     let admins = socket::group(args.admin_group.as_ref().or(admin_group.as_ref()))?;
     let socket = Socket::open(&path(socket, &config.daemon), group.or(admins))?;
     let mut docker = open_docker(args, &config)?;
     // On failure the present limit stays.
     let _ = raise_descriptor_limit();
-    // Before privileges are dropped, to see the namespaces of other users' processes.
-    let namespaces = if saved.has_no_links() { Search::default() } else { search() };
+    // Before privileges are dropped: the keeper has a user id of its own, and the namespaces of other
+    // users' processes are seen.
+    let (keeper, kept) = Keeper::open(&state);
+    let others = saved.has_other_links(&kept);
+    let namespaces = if others { search() } else { Search::default() };
     let worker = sandbox::WorkerSandbox::new()?;
-    sandbox::confine_process()?;
+    sandbox::confine_process(others || keeper::has_pins(&kept))?;
     let engine = EngineOptions { on_worker: Some(Arc::new(move || worker.confine())) };
     // The configuration does not change a filter of the command line.
     let changeable = args.log.is_none().then(|| (log.clone(), default));
-    let mut service =
-        Service::start(ServiceOptions { store, engine, config_file, config, log: changeable })?;
+    let options = ServiceOptions { store, keeper, engine, config_file, config, log: changeable };
+    let mut service = Service::start(options)?;
     if let Some((_, driver)) = &mut docker {
         driver.make_parents(&mut service);
     }
-    service.recover(&saved, &namespaces);
+    service.recover(&saved, kept, &namespaces);
     drop(namespaces);
     service.apply_config(&saved)?;
     if let Some((_, driver)) = &mut docker {

@@ -15,6 +15,7 @@ mod config;
 mod daemon;
 mod doctor;
 mod ip;
+mod keeper;
 mod log;
 mod run;
 
@@ -52,6 +53,8 @@ enum Command {
     Daemon(daemon::DaemonArgs),
     Doctor(doctor::DoctorArgs),
     Explain(explain::ExplainArgs),
+    #[command(hide = true)]
+    Keeper(keeper::KeeperArgs),
     Lab(umacvlan_bench::lab::LabArgs),
     Log(log::LogArgs),
     Netavark(netavark::NetavarkArgs),
@@ -83,6 +86,7 @@ fn run(cli: &Cli) -> ExitCode {
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),
         Command::Doctor(args) => doctor::run(args, &socket),
         Command::Explain(args) => explain::run(args, &cpus::allowed(), || fetch_views(&socket)),
+        Command::Keeper(args) => keeper::run(args),
         Command::Lab(args) => umacvlan_bench::lab::run(args),
         Command::Log(args) => log::run(args, &socket),
         Command::Netavark(args) => return netavark::run(args, &socket),

@@ -4,6 +4,7 @@
 
 mod clients;
 mod http;
+mod keeper;
 mod lifecycle;
 mod links;
 mod parents;

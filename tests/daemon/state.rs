@@ -12,6 +12,8 @@ use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::{Machine, add_parent, events, link_id, netns_path, root_or_skip};
 
+use crate::keeper::kill_keeper;
+
 const OTHER: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0x77]);
 
 #[test]
@@ -138,6 +140,7 @@ fn a_link_waits_until_the_daemon_can_look_for_it() {
     let before = daemon.links();
     assert_eq!(before.len(), 2);
     daemon.kill();
+    kill_keeper(&machine);
     // More namespaces than the daemon may have descriptors.
     let crowd: Vec<_> = (0..250).map(|_| Netns::create().unwrap()).collect();
     let mut daemon = machine.start_command(machine.command("ulimit -n 200", &[]));

@@ -63,3 +63,25 @@ fn user_changes_while_no_daemon_runs_are_kept() {
          ip netns exec net3 ping -c 3 -i 0.2 -W 2 10.0.0.11",
     );
 }
+
+#[test]
+fn a_frame_that_is_sent_between_two_daemons_arrives() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut sandbox = machine();
+    sandbox.ok("ip netns exec net1 ping -c 1 -W 5 10.0.0.12");
+    sandbox.end_daemon("KILL");
+    let sent = "ip netns exec net1 grep Icmp: /proc/net/snmp";
+    let before = sandbox.ok(sent);
+    // One request, which nobody repeats.
+    sandbox
+        .ok("{ ip netns exec net1 ping -c 1 -W 30 10.0.0.12 >/run/ping; echo $? >>/run/ping; } \
+         >/dev/null 2>&1 & true");
+    sandbox.file("run/before", &before);
+    sandbox.ok(&format!("until ! {sent} | cmp -s - /run/before; do :; done"));
+    sandbox.daemon("");
+    sandbox.ok("until grep -qx '[0-9]*' /run/ping; do :; done");
+    let printed = sandbox.ok("cat /run/ping");
+    assert!(printed.contains(" 0% packet loss"), "{printed}");
+}

@@ -64,3 +64,47 @@ fn the_end_of_a_namespace_takes_its_link_and_no_other() {
     let names: Vec<_> = shown(&mut sandbox).iter().map(|link| link["ifname"].clone()).collect();
     assert_eq!(names, ["mac1", "mac2"]);
 }
+
+#[test]
+fn nothing_answers_for_a_namespace_that_ends_after_a_restart() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut sandbox = machine();
+    sandbox.ok("ip addr add 10.0.0.1/24 dev q0");
+    for (signal, number) in [("KILL", 1), ("TERM", 2)] {
+        sandbox.end_daemon(signal);
+        sandbox.daemon("");
+        let ping = format!("ping -c 1 -W 2 10.0.0.1{number}");
+        sandbox.ok(&format!("until {ping}; do :; done"));
+        sandbox.ok(&format!("ip netns del net{number}"));
+        let left = 2 - number;
+        sandbox.ok(&format!("until [ $(umacvlan -br link show | wc -l) = {left} ]; do :; done"));
+        sandbox.ok("ip neigh flush dev q0");
+        assert_ne!(sandbox.run(&ping).status, 0, "a ghost answers after SIG{signal}");
+        let neighbour = sandbox.ok(&format!("ip neigh show 10.0.0.1{number}"));
+        assert!(!neighbour.contains("lladdr"), "{neighbour}");
+    }
+}
+
+#[test]
+fn without_a_keeper_a_link_ends_when_its_namespace_is_unmounted() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut sandbox = machine();
+    sandbox.end_daemon("KILL");
+    sandbox.ok("pkill -KILL um-keeper");
+    sandbox.daemon("");
+    // The next keeper has descriptors that keep the namespaces alive, too.
+    sandbox.end_daemon("KILL");
+    sandbox.daemon("");
+    let before = shown(&mut sandbox);
+    assert_eq!(before.len(), 2);
+    // The daemon has seen the name once.
+    sandbox.ok("umacvlan -j monitor >/run/events & sleep 3; ip netns del net2");
+    sandbox.ok("until grep -q link_deleted /run/events; do :; done");
+    assert_eq!(shown(&mut sandbox), before[..1]);
+    let log = sandbox.ok("cat /run/log");
+    assert!(log.contains("nothing but the daemon holds its namespace"), "{log}");
+}

@@ -41,8 +41,10 @@ fn a_state_that_cannot_be_written_makes_no_link_and_disturbs_none() {
     let mut sandbox = machine();
     let before = shown(&mut sandbox);
     sandbox.end_daemon("TERM");
+    // The keeper of this directory would hold the TAPs for the next daemon here.
     sandbox.script(
-        "mkdir /run/small
+        "pkill um-keeper
+         mkdir /run/small
          mount -t tmpfs -o size=256k none /run/small
          cp -a /run/umacvlan/state/. /run/small/",
     );

@@ -43,7 +43,8 @@ fn small() -> Sandbox {
     let mut sandbox = machine();
     sandbox.end_daemon("TERM");
     sandbox.script(
-        "mkdir /run/small
+        "pkill um-keeper
+         mkdir /run/small
          mount -t tmpfs -o size=256k none /run/small
          mkdir -m 700 /run/small/state
          cp -a /run/umacvlan/state/. /run/small/state/

@@ -3,13 +3,12 @@
 //! * [`service`]: [`Service`] owns the engine, the desired state and the state files. It knows no
 //!   HTTP.
 //! * [`store`]: the state files of links and parents, on [`RecordStore`], a directory of records.
+//! * [`keeper`]: the process that holds TAPs open while the daemon restarts, and the connection to it.
 //! * [`http`]: serves the service on a Unix socket; routes, limits, authorization, metrics.
 //! * [`socket`]: the listening socket. [`sandbox`]: capabilities and seccomp. [`log`]: the log and
 //!   its filter. [`systemd`]: readiness, status and watchdog.
 //!
-//! The command `umacvlan daemon` puts the parts together, and with them Docker's driver. A keeper
-//! of descriptors, which holds TAPs open while the daemon restarts, will be a module `keeper`
-//! beside [`store`].
+//! The command `umacvlan daemon` puts the parts together, and with them Docker's driver.
 //!
 //! Architecture invariant: knows no container engine; the driver of one is an extra router.
 
@@ -17,6 +16,7 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 pub mod http;
+pub mod keeper;
 pub mod log;
 mod log_limit;
 mod parent_record;

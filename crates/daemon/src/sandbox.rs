@@ -31,12 +31,15 @@ const NEEDED: [Capability; 5] = [
 ];
 
 /// Drops all capabilities except `NEEDED`, and the way to regain others, for the calling thread
-/// and the threads that it starts.
+/// and the threads that it starts. `searches`: it also keeps the one for reading `/proc/PID/fd` of
+/// processes of other users, as it has to look who holds the namespaces of its links.
 ///
 /// # Errors A system call fails.
-pub fn confine_process() -> Result<()> {
+pub fn confine_process(searches: bool) -> Result<()> {
     let had = caps::read(None, CapSet::Permitted)?;
-    let kept: CapsHashSet = NEEDED.into_iter().filter(|cap| had.contains(cap)).collect();
+    let search = searches.then_some(Capability::CAP_DAC_READ_SEARCH);
+    let needed = NEEDED.into_iter().chain(search);
+    let kept: CapsHashSet = needed.filter(|cap| had.contains(cap)).collect();
     for cap in caps::read(None, CapSet::Bounding)? {
         if !kept.contains(&cap) {
             // Without CAP_SETPCAP the set stays; no_new_privs makes it worth nothing.
@@ -177,8 +180,8 @@ mod tests {
     #[test]
     fn a_process_keeps_what_it_needs_and_no_more() {
         let kept = thread::spawn(|| {
-            confine_process().unwrap();
-            confine_process().unwrap();
+            confine_process(false).unwrap();
+            confine_process(false).unwrap();
             assert!(prctl::get_no_new_privs().unwrap());
             caps::read(None, CapSet::Permitted).unwrap()
         });

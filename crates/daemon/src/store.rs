@@ -17,6 +17,7 @@ use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_engine::cpus;
 use umacvlan_sys::netns::NetnsId;
 
+use crate::keeper::Kept;
 use crate::parent_record::ParentRecord;
 use crate::record_store::{Durability, RecordStore, Reservation};
 
@@ -56,6 +57,10 @@ pub(crate) struct LinkRecord {
     pub given_name: Option<String>,
     /// Namespace of the interface, as device and inode.
     pub netns: (u64, u64),
+    /// The cookie of that namespace, which no other one has until the next boot. Missing before Linux
+    /// 5.14, and in the records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns_cookie: Option<u64>,
     /// Index of the interface in that namespace.
     pub index: u32,
     /// MAC address.
@@ -110,9 +115,9 @@ pub struct SavedState {
 }
 
 impl SavedState {
-    /// Whether there are no links.
-    pub fn has_no_links(&self) -> bool {
-        self.links.is_empty()
+    /// True if a link has no queues among those that the keeper has held.
+    pub fn has_other_links(&self, kept: &Kept) -> bool {
+        self.links.iter().any(|link| !kept.contains_key(&link.id))
     }
 
     /// The configuration that was applied last. If it cannot be read, the running links take its

@@ -13,7 +13,7 @@ use umacvlan_core::options::PortIo;
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::stats::Counters;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
-use umacvlan_engine::engine::{Adopt, Event, ParentOptions, SubId, SubOptions, SubStatus};
+use umacvlan_engine::engine::{Adopt, Event, KeptTap, ParentOptions, SubId, SubOptions, SubStatus};
 use umacvlan_engine::{Engine, Error};
 use umacvlan_netlink::Link;
 use umacvlan_sys::netns::Netns;
@@ -42,11 +42,14 @@ const KEPT: &str = "kept";
 /// The options with which an engine adopts a sub-interface of this status.
 fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
     Adopt {
-        netns: netns.try_clone().unwrap(),
-        index: status.index,
+        tap: place(status.index, netns),
         number: Some(status.number),
         settings: status.settings.clone(),
     }
+}
+
+fn place(index: u32, netns: &Netns) -> KeptTap {
+    KeptTap::Place { netns: netns.try_clone().unwrap(), index }
 }
 
 /// A lab with one kept sub-interface `s1` in a namespace of its own, after the end of its engine.
@@ -181,8 +184,7 @@ fn an_engine_that_is_killed_leaves_what_it_kept() {
 
     lab.start(PortIo::Auto, several(2));
     let wanted = Adopt {
-        netns: guest.netns.try_clone().unwrap(),
-        index: guest.index("s1"),
+        tap: place(guest.index("s1"), &guest.netns),
         number: None,
         settings: MacvlanSettings::new(Mode::Vepa),
     };
@@ -219,6 +221,66 @@ fn a_sub_is_adopted_with_another_name_address_mtu_and_groups() {
         lab.engine().remove_sub(status.number).unwrap();
         assert!(guest.find("eth0").is_none());
     }
+}
+
+#[test]
+fn kept_queues_find_a_tap_wherever_it_is_and_hold_no_namespace() {
+    if !root_or_skip() {
+        return;
+    }
+    for [before, after] in [[1, 1], [2, 2]] {
+        let (mut lab, mut guest, mut other) =
+            (Lab::with(PortIo::Auto, before), Place::new(), Place::new());
+        let status = lab.add("s1", 1, Mode::Bridge, &guest);
+        lab.engine().keep_sub(status.number).unwrap();
+        let queues = lab.engine().queues(status.number).unwrap();
+        assert_eq!(queues.len(), before);
+        drop(lab.engine.take());
+        guest.rtnl.set_netns_as(status.index, &other.netns, "eth0").unwrap();
+        let index = other.index("eth0");
+        other.rtnl.set_mac(index, mac(9)).unwrap();
+        other.rtnl.set_up(index, true).unwrap();
+
+        lab.start(PortIo::Auto, several(after));
+        let queues = queues.into_iter().map(|queue| Tap::from_kept(queue).unwrap()).collect();
+        let wanted = Adopt { tap: KeptTap::Queues(queues), ..adopt(&status, &guest.netns) };
+        let found = lab.engine().adopt_sub(PARENT, wanted).unwrap();
+        assert_eq!((found.netns, found.mac, found.up), (other.netns.id(), mac(9), true));
+        assert!(lab.engine().pinned_namespaces().unwrap().is_empty());
+        let (near, far) = (other.socket("eth0"), lab.far.socket("x0"));
+        reaches(&far, &near, &frame(mac(9), mac(0xff), 1));
+        reaches(&near, &far, &frame(mac(0xff), mac(9), 2));
+    }
+}
+
+#[test]
+fn a_tap_that_is_attached_by_name_holds_its_namespace() {
+    if !root_or_skip() {
+        return;
+    }
+    let (mut lab, guest, before) = orphan(PortIo::Auto, 1);
+    lab.start(PortIo::Auto, ParentOptions::default());
+    lab.engine().adopt_sub(PARENT, adopt(&before, &guest.netns)).unwrap();
+    assert_eq!(lab.engine().pinned_namespaces().unwrap(), [guest.netns.id()].into());
+    lab.engine().remove_sub(before.number).unwrap();
+    assert!(lab.engine().pinned_namespaces().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_no_queue_of_a_tap_is_refused() {
+    if !root_or_skip() {
+        return;
+    }
+    for path in ["/dev/null", "/proc/self/exe", umacvlan_sys::tap::TUN_DEVICE] {
+        let file = std::fs::File::open(path).unwrap();
+        assert!(Tap::from_kept(file.into()).is_err(), "{path}");
+    }
+    let (lab, mut guest) = (Lab::new(PortIo::Auto), Place::new());
+    let status = lab.add("s1", 1, Mode::Bridge, &guest);
+    let queue = lab.engine().queues(status.number).unwrap().remove(0);
+    guest.rtnl.delete(status.index).unwrap();
+    let gone = Tap::from_kept(queue).unwrap_err();
+    assert_eq!(gone.raw_os_error(), Some(libc::EBADFD));
 }
 
 #[test]
@@ -296,7 +358,8 @@ fn only_a_kept_tap_is_adopted() {
     let status = lab.add("s1", 1, Mode::Bridge, &guest);
     let indices = [guest.index("v0"), guest.index("lo"), status.index, 4_000];
     for index in indices {
-        let wanted = Adopt { index, number: None, ..adopt(&status, &guest.netns) };
+        let wanted =
+            Adopt { tap: place(index, &guest.netns), number: None, ..adopt(&status, &guest.netns) };
         let refused = lab.engine().adopt_sub(PARENT, wanted).unwrap_err();
         assert!(matches!(refused, Error::NoTap(_)), "{refused}");
     }

@@ -89,15 +89,24 @@ impl Service {
                 false => Ok(()),
             })
             .map_err(no_room)
+            .and_then(|()| self.keep_queues(id))
             .and_then(|()| self.engine.keep_sub(number).map_err(ServiceError::from));
         if let Err(problem) = kept {
             // Closing its descriptor removes it at the latest.
             let _ = self.engine.remove_sub(number);
+            self.keeper.release(id);
             self.store.remove_link(id);
             return Err(problem);
         }
         self.links.insert(id, entry);
         Ok(id)
+    }
+
+    /// Gives the keeper the queues of a link.
+    pub(super) fn keep_queues(&mut self, id: u64) -> Result<(), ServiceError> {
+        let queues = self.engine.queues(SubId(id))?;
+        self.keeper.put(id, &queues);
+        Ok(())
     }
 
     /// Removes a link with its interface, and detaches its parent if that was attached for it only.
@@ -127,6 +136,7 @@ impl Service {
         };
         self.store.remove_link(id);
         self.unsaved.remove(&id);
+        self.keeper.release(id);
         let parent = self.parent_name(&seen.parent);
         tracing::info!("link {} removed, number {id}: parent {parent}", seen.name);
         self.detach_idle(&seen.parent);

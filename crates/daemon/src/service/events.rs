@@ -156,7 +156,8 @@ impl Service {
 
     /// What is due without an event. Returns the time until something is.
     fn do_due(&mut self) -> Option<Duration> {
-        let waits = [self.find_waiting(), self.save_unsaved(), self.log_left_out()];
+        let waits =
+            [self.find_waiting(), self.end_ghosts(), self.save_unsaved(), self.log_left_out()];
         waits.into_iter().flatten().min()
     }
 

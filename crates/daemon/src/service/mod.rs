@@ -2,12 +2,14 @@
 //!
 //! * `add`, `change`, `parents`, `owner`: links and parents, by request.
 //! * `config`: the configuration, applied and saved. `recover`: links of a former daemon.
+//! * `ghosts`: links in namespaces that nothing else holds. `orphans`: interfaces that may be links.
 //! * `events`: events of the engine. `netns`: names of namespaces. `problem`: errors for clients.
 
 mod add;
 mod change;
 mod config;
 mod events;
+mod ghosts;
 mod netns;
 mod orphans;
 mod owner;
@@ -33,9 +35,11 @@ use self::add::Ownership;
 pub use self::add::sub_options;
 use self::events::LogKind;
 pub use self::events::follow_engine_events;
+use self::ghosts::Ghosts;
 use self::netns::Names;
 use self::parents::Attached;
 use self::recover::Waiting;
+use super::keeper::Keeper;
 use super::log::Log;
 use super::log_limit::LogLimit;
 use super::record_store::Reservation;
@@ -75,6 +79,8 @@ pub fn lock_service(shared: &Shared) -> MutexGuard<'_, Service> {
 pub struct ServiceOptions {
     /// The state files.
     pub store: Store,
+    /// The process that holds the links' TAPs while the daemon restarts.
+    pub keeper: Keeper,
     /// Options of the engine.
     pub engine: EngineOptions,
     /// Path of the configuration file, for reloading and saving.
@@ -96,6 +102,7 @@ pub struct Service {
     /// The daemon's own namespace.
     home: NetnsId,
     store: Store,
+    keeper: Keeper,
     /// All links by number.
     links: BTreeMap<u64, Entry>,
     /// Links of a former daemon whose interfaces were not found, and that may exist.
@@ -104,6 +111,7 @@ pub struct Service {
     next_search: Option<Instant>,
     /// Links whose state could not be written when their users changed it.
     unsaved: BTreeSet<u64>,
+    ghosts: Ghosts,
     /// All attached parents by their names in requests to the engine, which stay when an interface
     /// is renamed. A name is first that of the interface.
     parents: BTreeMap<String, Attached>,
@@ -150,6 +158,7 @@ impl Entry {
             name: seen.name.clone(),
             given_name: (*given_name != seen.name).then(|| given_name.clone()),
             netns: (seen.netns.dev, seen.netns.ino),
+            netns_cookie: seen.netns_cookie,
             index: seen.index,
             mac: seen.mac,
             mode: seen.settings.mode,
@@ -165,16 +174,18 @@ impl Service {
     ///
     /// # Errors The engine's thread or a netlink socket cannot be made.
     pub fn start(options: ServiceOptions) -> Result<Self> {
-        let ServiceOptions { store, engine, config_file, config, log } = options;
+        let ServiceOptions { store, keeper, engine, config_file, config, log } = options;
         Ok(Self {
             engine: Arc::new(Engine::start_with(engine)?),
             rtnl: Rtnl::open()?,
             home: Netns::current().context("cannot open this network namespace")?.id(),
             store,
+            keeper,
             links: BTreeMap::new(),
             waiting: Vec::new(),
             next_search: None,
             unsaved: BTreeSet::new(),
+            ghosts: Ghosts::default(),
             parents: BTreeMap::new(),
             deferred: BTreeSet::new(),
             config,

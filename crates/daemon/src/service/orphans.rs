@@ -8,11 +8,13 @@ use umacvlan_sys::netns::{Netns, NetnsId, Search};
 use crate::store::LinkRecord;
 
 /// An interface that a former daemon may have left: a persistent TAP that no process holds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Orphan {
     /// Position of its namespace in the list that was searched.
     pub(super) place: usize,
     pub(super) netns: NetnsId,
+    /// The cookie of its namespace; `None` before Linux 5.14.
+    pub(super) cookie: Option<u64>,
     pub(super) link: Link,
 }
 
@@ -74,10 +76,14 @@ pub(super) fn find_orphans(places: &[Netns], coverage: &mut SearchCoverage) -> V
     let mut left = Vec::new();
     for (place, netns) in places.iter().enumerate() {
         let id = netns.id();
-        let links = Rtnl::open_in(netns).and_then(|mut rtnl| rtnl.links());
+        let mut cookie = None;
+        let links = Rtnl::open_in(netns).and_then(|mut rtnl| {
+            cookie = rtnl.netns_cookie();
+            rtnl.links()
+        });
         coverage.looked(id, links.as_ref().map(drop).map_err(chain));
         let orphans = links.into_iter().flatten().filter(Link::is_own_persistent_tap);
-        left.extend(orphans.map(|link| Orphan { place, netns: id, link }));
+        left.extend(orphans.map(|link| Orphan { place, netns: id, cookie, link }));
     }
     left
 }
@@ -90,35 +96,39 @@ fn chain(error: &umacvlan_netlink::Error) -> String {
     }
 }
 
-fn in_place(record: &LinkRecord, left: &Orphan) -> bool {
-    record.netns() == left.netns && record.index == left.link.index
+/// Whether an interface is that of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// It has another place and another address.
+    Different,
+    /// It has the place or the address of the link, but nothing proves that it is that link's: the
+    /// reason.
+    Refused(&'static str),
+    /// It is in the place of the link and has its address. The record has no cookie, because an older
+    /// version wrote it.
+    Probable,
+    /// It is the link's: it has its index in a namespace that is the same one, and its address.
+    Certain,
 }
 
-fn same_mac(record: &LinkRecord, left: &Orphan) -> bool {
-    left.link.mac == Some(record.mac)
-}
-
-fn same_name(record: &LinkRecord, left: &Orphan) -> bool {
-    left.link.name == record.name
-}
-
-/// For each record the index of its interface in `left`; no interface is used twice.
-pub(super) fn match_all(records: &[&LinkRecord], left: &[Orphan]) -> Vec<Option<usize>> {
-    let passes: [fn(&LinkRecord, &Orphan) -> bool; 4] = [
-        |record, left| in_place(record, left) && same_mac(record, left),
-        |record, left| same_mac(record, left) && same_name(record, left),
-        same_mac,
-        in_place,
-    ];
-    let mut matches = vec![None; records.len()];
-    let mut taken = HashSet::new();
-    for fits in passes {
-        for (record, found) in records.iter().zip(&mut matches).filter(|(_, f)| f.is_none()) {
-            *found = (0..left.len()).find(|at| !taken.contains(at) && fits(record, &left[*at]));
-            taken.extend(*found);
-        }
+/// Compares an interface with a record of this boot. Users choose addresses, names and indexes, and
+/// numbers of namespaces are used again: only the cookie of a namespace cannot be had by another one.
+/// `home` is the daemon's own namespace, which has not changed.
+pub(super) fn prove(record: &LinkRecord, orphan: &Orphan, home: NetnsId) -> Proof {
+    let same_netns = record.netns() == orphan.netns;
+    let in_place = same_netns && record.index == orphan.link.index;
+    let same_mac = orphan.link.mac == Some(record.mac);
+    match (record.netns_cookie, orphan.cookie) {
+        _ if !in_place && !same_mac => Proof::Different,
+        _ if !same_netns => Proof::Refused("it is in another namespace than the link"),
+        _ if !in_place => Proof::Refused("it has another index than the link"),
+        _ if !same_mac => Proof::Refused("it has another address than the link"),
+        (Some(was), Some(is)) if was == is => Proof::Certain,
+        (Some(_), _) => Proof::Refused("its namespace is a new one with the number of the link's"),
+        (None, None) if orphan.netns == home => Proof::Certain,
+        (None, None) => Proof::Refused("this kernel cannot prove it (it has no SO_NETNS_COOKIE)"),
+        (None, Some(_)) => Proof::Probable,
     }
-    matches
 }
 
 #[cfg(test)]
@@ -128,40 +138,53 @@ mod tests {
     use super::*;
     use crate::fixtures::{link_record, sub_status};
 
-    fn left(ino: u64, index: u32, last: u8, name: &str) -> Orphan {
-        let mut link = sub_status(0, name).link;
+    fn left(ino: u64, index: u32, last: u8, cookie: Option<u64>) -> Orphan {
+        let mut link = sub_status(0, "tap").link;
         (link.index, link.mac) = (index, Some(MacAddr::new([2, 0, 0, 0, 0, last])));
-        Orphan { place: 0, netns: NetnsId { dev: 4, ino }, link }
+        Orphan { place: 0, netns: NetnsId { dev: 4, ino }, cookie, link }
     }
 
-    fn record(ino: u64, index: u32, last: u8, name: &str) -> LinkRecord {
+    fn record(ino: u64, index: u32, last: u8, cookie: Option<u64>) -> LinkRecord {
         LinkRecord {
             netns: (4, ino),
+            netns_cookie: cookie,
             index,
             mac: MacAddr::new([2, 0, 0, 0, 0, last]),
-            name: name.to_owned(),
             ..link_record(1)
         }
     }
 
     #[test]
-    fn an_interface_is_found_after_a_rename_a_move_or_a_new_address() {
-        let records = [record(1, 7, 1, "a"), record(1, 8, 2, "b"), record(1, 9, 3, "c")];
-        let left = [left(2, 8, 2, "moved"), left(1, 9, 77, "c"), left(1, 7, 1, "renamed")];
-        assert_eq!(match_all(&records.each_ref(), &left), [Some(2), Some(0), Some(1)]);
+    fn an_interface_is_a_links_with_its_index_and_address_in_the_same_namespace_only() {
+        let home = NetnsId { dev: 4, ino: 1 };
+        let record = record(2, 7, 1, Some(50));
+        let prove = |orphan: Orphan| prove(&record, &orphan, home);
+        assert_eq!(prove(left(2, 7, 1, Some(50))), Proof::Certain);
+        assert_eq!(prove(left(2, 8, 2, Some(50))), Proof::Different);
+        for spoofed in [
+            left(2, 7, 9, Some(50)),
+            left(2, 8, 1, Some(50)),
+            left(3, 7, 1, Some(51)),
+            left(2, 7, 1, Some(51)),
+            left(2, 7, 1, None),
+        ] {
+            assert!(matches!(prove(spoofed.clone()), Proof::Refused(_)), "{spoofed:?}");
+        }
     }
 
     #[test]
-    fn another_interface_in_the_same_place_is_not_mistaken_for_the_link() {
-        let records = [record(1, 7, 1, "a"), record(2, 7, 2, "b")];
-        let left = [left(1, 7, 2, "b"), left(3, 7, 1, "a")];
-        assert_eq!(match_all(&records.each_ref(), &left), [Some(1), Some(0)]);
+    fn without_a_cookie_only_the_own_namespace_is_certain() {
+        let home = NetnsId { dev: 4, ino: 1 };
+        let prove = |ino, cookie| prove(&record(ino, 7, 1, None), &left(ino, 7, 1, cookie), home);
+        assert_eq!(prove(2, Some(50)), Proof::Probable);
+        assert_eq!(prove(1, None), Proof::Certain);
+        assert!(matches!(prove(2, None), Proof::Refused(_)));
     }
 
     #[test]
     fn a_link_is_gone_only_if_every_place_where_it_may_be_was_looked_through() {
         let (own, other) = (NetnsId { dev: 4, ino: 1 }, NetnsId { dev: 4, ino: 2 });
-        let record = record(1, 7, 1, "a");
+        let record = record(1, 7, 1, None);
         let looks = |at: &[NetnsId]| {
             let mut coverage = SearchCoverage::default();
             at.iter().for_each(|&netns| coverage.looked(netns, Ok(())));
@@ -182,12 +205,5 @@ mod tests {
         assert!(gone(&coverage));
         assert!(gone(&SearchCoverage { hidden: true, ..looks(&[own]) }));
         assert!(!gone(&SearchCoverage { hidden: true, ..looks(&[other]) }));
-    }
-
-    #[test]
-    fn of_two_with_the_same_address_the_name_decides() {
-        let records = [record(1, 7, 1, "a"), record(1, 8, 1, "b"), record(1, 9, 1, "c")];
-        let left = [left(2, 5, 1, "b"), left(2, 6, 1, "a")];
-        assert_eq!(match_all(&records.each_ref(), &left), [Some(1), Some(0), None]);
     }
 }

@@ -75,7 +75,8 @@ fn kind(error: &Error) -> Code {
         | Error::NoSuchParent(_)
         | Error::NoSuchSub(_)
         | Error::ParentAbsent(_)
-        | Error::ParentAnother(_) => Code::NoDevice,
+        | Error::ParentAnother(_)
+        | Error::TapGone => Code::NoDevice,
         Error::NumberTaken(_) | Error::Stopped | Error::System { .. } | Error::Tap { .. } => {
             Code::Internal
         }

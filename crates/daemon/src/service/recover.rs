@@ -1,24 +1,29 @@
 //! Re-adopting the links of a former daemon.
 //!
-//! An interface may have been renamed, moved, or given another address meanwhile, but hardly all of
-//! these. It is searched first by place and address, then by address and name, then by address, then
-//! by place.
+//! A user may have renamed and moved an interface or given it another address meanwhile, and a user may
+//! have made another interface to be taken for it. So a link is re-adopted only with proof: by the
+//! queues of its TAP that the [keeper](crate::keeper) has held, or else where it was, by the cookie of
+//! its namespace, its index and its address ([`prove`]).
 //!
 //! A link that is not found is gone only if that is proven ([`SearchCoverage::why_unproven`]). Otherwise it waits:
 //! its record stays, and the daemon searches again every few seconds.
 
 use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::libc::ENODEV;
+use nix::libc::{EBADFD, EINVAL, ENODEV};
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Adopt, SubChange, SubId};
+use umacvlan_engine::engine::{Adopt, KeptTap, SubChange, SubId};
 use umacvlan_sys::ethtool::Ethtool;
-use umacvlan_sys::netns::{Netns, Search, search};
+use umacvlan_sys::netns::{NetnsId, Search, search};
+use umacvlan_sys::tap::Tap;
 
-use super::orphans::{Orphan, SearchCoverage, find_orphans, match_all};
+use super::orphans::{Orphan, Proof, SearchCoverage, find_orphans, prove};
 use super::{Entry, Service};
 use crate::ServiceError;
+use crate::keeper::Kept;
 use crate::parent_record::{InterfaceRecord, ParentRecord};
 use crate::store::{LinkRecord, SavedState};
 use umacvlan_api::EventKind;
@@ -33,10 +38,19 @@ const AGAIN: Duration = Duration::from_secs(3);
 
 /// Why a link was not re-adopted.
 enum AdoptError {
-    /// No interface was found.
-    NotFound,
+    /// No interface was found. The interfaces that may be taken for it, each with the reason why it is
+    /// not.
+    NotFound(Vec<String>),
     /// The interface was found, but cannot be served.
     Failed(ServiceError),
+}
+
+/// Why the queues that the keeper has held cannot be attached.
+enum QueuesError {
+    /// Their interface is gone, or going with its namespace.
+    Gone,
+    /// They are none.
+    Unusable(io::Error),
 }
 
 /// A link whose interface was not found, and that is not proven to be gone.
@@ -49,15 +63,18 @@ pub(super) struct Waiting {
 }
 
 impl Service {
-    /// Re-adopts all links of a former daemon. `first` is the search that was made with all
-    /// privileges.
-    pub fn recover(&mut self, found: &SavedState, first: &Search) {
+    /// Re-adopts all links of a former daemon: those of which the keeper has held the queues, `kept`,
+    /// and then the others. `first` is the search for these that was made with all privileges, if
+    /// there are any.
+    pub fn recover(&mut self, found: &SavedState, kept: Kept, first: &Search) {
         let SavedState { links, parents, .. } = found;
         parents.iter().for_each(|parent| self.restore_offloads(parent));
-        if !links.is_empty() {
+        // Without an engine every link fails, too.
+        let _ = self.engine.hold_adopted();
+        let all = self.recover_kept(links, parents, kept);
+        if !all.is_empty() {
             let hidden = first.hidden || first.failed.is_some();
             let mut coverage = SearchCoverage::new(hidden);
-            let all: Vec<_> = links.iter().collect();
             let mut missed = self.adopt(&all, parents, first, &mut coverage);
             for _ in 1..LOOKS {
                 if missed.is_empty() {
@@ -70,12 +87,68 @@ impl Service {
                 let parent = parents.iter().find(|one| one.name == record.parent);
                 self.miss(record, parent, why, &coverage);
             }
+        }
+        let _ = self.engine.release_adopted();
+        if !links.is_empty() {
             let (found, of) = (self.links.len(), links.len());
             tracing::info!("{found} of {of} links of a former daemon re-adopted");
         }
         for parent in parents {
             self.drop_unused_parent(&parent.name);
         }
+    }
+
+    /// Re-adopts the links whose queues the keeper has held, and returns the others.
+    fn recover_kept<'r>(
+        &mut self,
+        links: &'r [LinkRecord],
+        parents: &[ParentRecord],
+        mut kept: Kept,
+    ) -> Vec<&'r LinkRecord> {
+        let mut others = Vec::new();
+        for record in links {
+            let parent = parents.iter().find(|one| one.name == record.parent);
+            match kept.remove(&record.id).map(open_queues) {
+                None => others.push(record),
+                Some(Ok(queues)) => {
+                    if let Err(problem) = self.adopt_queues(record, parent, queues) {
+                        self.defer(record, &problem);
+                    }
+                }
+                Some(Err(QueuesError::Gone)) => self.drop_lost(record, parent, &[]),
+                Some(Err(QueuesError::Unusable(error))) => {
+                    tracing::error!("what the keeper holds for link {}: {error}", record.name);
+                    self.keeper.release(record.id);
+                    others.push(record);
+                }
+            }
+        }
+        // Links that were not yet written down, or whose record is damaged.
+        kept.keys().for_each(|&link| self.keeper.release(link));
+        others
+    }
+
+    fn adopt_queues(
+        &mut self,
+        record: &LinkRecord,
+        parent: Option<&ParentRecord>,
+        mut queues: Vec<Tap>,
+    ) -> Result<(), ServiceError> {
+        if queues.len() > 1 {
+            let owned = record.mode == Mode::Passthru;
+            let name = self.attach_again(&record.parent, parent, owned)?;
+            let workers = self.engine.parent(&name)?.workers.len();
+            if queues.len() > workers {
+                // The keeper closes the others, and knows in which order.
+                queues.truncate(workers);
+                let fewer: Result<Vec<_>, _> =
+                    queues.iter().map(|it| it.as_fd().try_clone_to_owned()).collect();
+                let fewer =
+                    fewer.map_err(|error| super::problem::storage_error(&record.name, &error))?;
+                self.keeper.put(record.id, &fewer);
+            }
+        }
+        self.try_adopt(record, parent, KeptTap::Queues(queues))
     }
 
     /// Searches for the links that wait, if it is time. Returns the time until the next search; `None`
@@ -102,7 +175,7 @@ impl Service {
             still.insert(record.id);
             let parent = parents.iter().find(|one| one.name == record.parent);
             match why {
-                AdoptError::NotFound if coverage.why_unproven(record).is_some() => {
+                AdoptError::NotFound(_) if coverage.why_unproven(record).is_some() => {
                     let parent = parent.cloned();
                     self.waiting.push(Waiting { record: record.clone(), parent, removed: false });
                 }
@@ -150,8 +223,8 @@ impl Service {
     ) {
         match why {
             AdoptError::Failed(problem) => self.defer(record, &problem),
-            AdoptError::NotFound => match coverage.why_unproven(record) {
-                None => self.drop_lost(record, parent),
+            AdoptError::NotFound(refused) => match coverage.why_unproven(record) {
+                None => self.drop_lost(record, parent, &refused),
                 Some(why) => {
                     tracing::error!(
                         "link {}, number {}, is not found, and may exist: {why}. Its state is kept, \
@@ -193,16 +266,18 @@ impl Service {
             links.any(|seen| (seen.netns, seen.index) == (left.netns, left.link.index))
         };
         orphans.retain(|orphan| !served(orphan));
-        let matches = match_all(records, &orphans);
         let mut missed = Vec::new();
-        for (record, found) in records.iter().zip(matches) {
-            let Some(orphan) = found.map(|at| &orphans[at]) else {
-                missed.push((*record, AdoptError::NotFound));
-                continue;
-            };
+        for record in records {
             let parent = parents.iter().find(|parent| parent.name == record.parent);
-            if let Err(problem) = self.try_adopt(record, parent, orphan, &places[orphan.place]) {
-                missed.push((*record, AdoptError::Failed(problem)));
+            let adopted = find_proven(record, &orphans, self.home).and_then(|orphan| {
+                let netns = places[orphan.place].try_clone().map_err(|error| {
+                    AdoptError::Failed(super::problem::storage_error(&record.name, &error))
+                })?;
+                let tap = KeptTap::Place { netns, index: orphan.link.index };
+                self.try_adopt(record, parent, tap).map_err(AdoptError::Failed)
+            });
+            if let Err(why) = adopted {
+                missed.push((*record, why));
             }
         }
         missed
@@ -224,21 +299,21 @@ impl Service {
         &mut self,
         record: &LinkRecord,
         parent: Option<&ParentRecord>,
-        orphan: &Orphan,
-        netns: &Netns,
+        tap: KeptTap,
     ) -> Result<(), ServiceError> {
         let number = SubId(record.id);
         let fresh = !self.parents.contains_key(&record.parent);
         let name = &self.attach_again(&record.parent, parent, record.mode == Mode::Passthru)?;
-        let adopt = Adopt {
-            netns: netns
-                .try_clone()
-                .map_err(|error| super::problem::storage_error(name, &error))?,
-            index: orphan.link.index,
-            number: Some(number),
-            settings: record.settings(),
+        let attached_by = match &tap {
+            KeptTap::Place { .. } => 0,
+            KeptTap::Queues(queues) => queues.len(),
         };
+        let adopt = Adopt { tap, number: Some(number), settings: record.settings() };
         let seen = self.engine.adopt_sub(name, adopt)?;
+        let queues = self.engine.queues(number)?;
+        if queues.len() != attached_by {
+            self.keeper.put(record.id, &queues);
+        }
         if let (true, Some(parent)) = (fresh && *name == record.parent, parent) {
             self.engine.change_sub(number, vec![SubChange::BcCutoff(parent.bc_cutoff)])?;
         }
@@ -248,22 +323,30 @@ impl Service {
         if entry.record() != *record
             && let Err(error) = self.store.put_link(&entry.record())
         {
-            // With the old record it is still found by its address or place.
+            // The keeper finds it all the same.
             tracing::error!("the state of link {} cannot be written: {error}", record.name);
         }
         self.links.insert(record.id, entry);
+        self.watch_ghosts();
         Ok(())
     }
 
     /// Removes the record of a link whose interface is gone.
-    fn drop_lost(&mut self, record: &LinkRecord, parent: Option<&ParentRecord>) {
+    fn drop_lost(
+        &mut self,
+        record: &LinkRecord,
+        parent: Option<&ParentRecord>,
+        refused: &[String],
+    ) {
+        let LinkRecord { name, id, mac, .. } = record;
         tracing::warn!(
-            "link {}, number {}, is gone: no TAP with its address {} or in its place in any \
-             namespace that can be seen from here; one that another container hides is left there",
-            record.name,
-            record.id,
-            record.mac
+            "link {name}, number {id}, is gone: no TAP in its place has its address {mac}. One that was \
+             moved or changed while neither a daemon nor the keeper ran is left as it is"
         );
+        for why in refused {
+            tracing::warn!("link {name}, number {id}: {why}");
+        }
+        self.keeper.release(*id);
         self.store.remove_link(record.id);
         self.detach_idle(&record.parent);
         if let (Mode::Passthru, Some(parent)) = (record.mode, parent) {
@@ -305,4 +388,47 @@ impl Service {
             Some(Err(_)) | None => parent.name.clone(),
         }
     }
+}
+
+/// The queues of a TAP from descriptors that the keeper has held.
+fn open_queues(descriptors: Vec<OwnedFd>) -> Result<Vec<Tap>, QueuesError> {
+    let queues: io::Result<Vec<_>> = descriptors.into_iter().map(Tap::from_kept).collect();
+    let located = queues.and_then(|queues| {
+        // The kernel removes a namespace some time before its interfaces.
+        queues.first().map(Tap::namespace).transpose()?;
+        Ok(queues)
+    });
+    located.map_err(|error| match error.raw_os_error() {
+        Some(EBADFD | EINVAL) => QueuesError::Gone,
+        _ => QueuesError::Unusable(error),
+    })
+}
+
+/// The interface that is proven to be a link's.
+fn find_proven<'o>(
+    record: &LinkRecord,
+    orphans: &'o [Orphan],
+    home: NetnsId,
+) -> Result<&'o Orphan, AdoptError> {
+    let mut refused = Vec::new();
+    for orphan in orphans {
+        let Orphan { netns, link, .. } = orphan;
+        let shown = || format!("TAP {}, index {}, in net:[{}]", link.name, link.index, netns.ino);
+        match prove(record, orphan, home) {
+            Proof::Certain => return Ok(orphan),
+            Proof::Probable => {
+                tracing::warn!(
+                    "{} is attached as link {}, number {}, though nothing proves it: an older version \
+                     wrote the state",
+                    shown(),
+                    record.name,
+                    record.id
+                );
+                return Ok(orphan);
+            }
+            Proof::Refused(why) => refused.push(format!("{} is not attached: {why}", shown())),
+            Proof::Different => {}
+        }
+    }
+    Err(AdoptError::NotFound(refused))
 }

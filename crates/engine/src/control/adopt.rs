@@ -1,15 +1,23 @@
 //! Interfaces that outlive an engine: kept by one, adopted by the next.
 
+use std::io;
+
 use umacvlan_core::SubConfig;
+use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_netlink::{Link, Rtnl};
+use umacvlan_sys::netns::{Netns, NetnsId};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::create::tap_error;
 use super::inventory::ParentId;
-use crate::control::engine::{Adopt, SubId, SubStatus};
+use super::kernel::Location;
+use crate::control::engine::{Adopt, KeptTap, SubId, SubStatus};
 use crate::control::error::Error;
 use crate::datapath::worker::Worker;
+
+/// How many frames to drop from a queue at most: more than one of the usual length has.
+const DRAIN_MAX: u32 = 2 * TAP_QUEUE_LEN;
 
 /// How often an interface may be renamed while the engine attaches to it.
 const ATTEMPTS: usize = 4;
@@ -26,15 +34,27 @@ impl Control {
     pub(crate) fn adopt_sub(&mut self, parent: &str, adopt: &Adopt) -> Result<SubStatus, Error> {
         let parent = self.inventory.parent_named(parent)?;
         let id = self.inventory.claim_sub(adopt.number)?;
-        let (queues, link) = attach(adopt, self.inventory[parent].workers.count())?;
-        let link = self.fit_mtu(parent, adopt, link)?;
+        let workers = &self.inventory[parent].workers;
+        if self.hold_adopted {
+            workers.tell(Worker::hold_rx)?;
+        }
+        let workers = workers.count();
+        let (queues, netns, mut location) = match &adopt.tap {
+            KeptTap::Place { netns, index } => {
+                let (queues, link) = attach(netns, *index, workers)?;
+                let inside = netns.try_clone().map_err(Error::system("open its namespace"))?;
+                (queues, inside, self.kernel.location_in(netns, link)?)
+            }
+            KeptTap::Queues(queues) => self.take_queues(queues, workers)?,
+        };
+        self.fit_mtu(parent, &netns, &mut location.link)?;
+        let link = &location.link;
         let name = link.name.clone();
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
             mtu: Some(link.mtu),
             settings: adopt.settings.clone(),
         };
-        let location = self.kernel.location_in(&adopt.netns, link)?;
         self.open_ports((id, parent), queues, location, config)?;
         if let Err(error) = self.resume(id, &name) {
             self.leave(id);
@@ -43,11 +63,45 @@ impl Control {
         self.sub_status(id).ok_or(Error::Stopped)
     }
 
+    pub(crate) fn release_adopted(&mut self) {
+        self.hold_adopted = false;
+        for id in self.inventory.device_ids() {
+            // A worker that has stopped reads nothing.
+            let _ = self.inventory[id].workers.tell(Worker::release_rx);
+        }
+    }
+
+    /// Takes over queues of a TAP, wherever it is, and attaches as many more as there are workers. The
+    /// frames of a TAP without a carrier have waited for too long: they are dropped.
+    fn take_queues(
+        &mut self,
+        kept: &[Tap],
+        workers: usize,
+    ) -> Result<(Vec<Tap>, Netns, Location), Error> {
+        let copies: io::Result<Vec<_>> = kept.iter().map(Tap::try_clone).collect();
+        let mut queues = copies.map_err(Error::system("duplicate the queues of a TAP"))?;
+        let first = queues.first().ok_or(Error::TapGone)?;
+        let unknown = (NetnsId::default(), None, None);
+        let location = self.kernel.locate(first, unknown).ok_or(Error::TapGone)?;
+        let failed = |source| Error::Tap { name: location.link.name.clone(), source };
+        let netns = first.namespace().map(Netns::from).map_err(failed)?;
+        if queues.len() < workers && first.is_multi_queue().map_err(failed)? {
+            let inside = netns.run(|| Tap::add_queues(&mut queues, workers));
+            inside.and_then(|added| added).map_err(failed)?;
+        }
+        if !location.link.is_running() {
+            queues.iter().for_each(drain);
+        }
+        Ok((queues, netns, location))
+    }
+
     /// Continues where the engine before stopped. The groups are set first, then the frames sent
     /// since the TAP was attached are read, and last it gets its carrier, so that its stack sends
     /// only what can be forwarded.
     fn resume(&mut self, id: SubId, name: &str) -> Result<(), Error> {
         let (sub, _) = self.inventory.sub_and_parent_mut(id)?;
+        // An engine that was killed may not have come to this.
+        sub.tap.set_persistent(true).map_err(tap_error(name))?;
         sub.kept = true;
         self.settle_groups_from_cache(id);
         if let Some(refusal) = self.resync(id)
@@ -63,26 +117,26 @@ impl Control {
     }
 
     /// Lowers an MTU that is above the parent's by now, as an engine would have done.
-    fn fit_mtu(&self, parent: ParentId, adopt: &Adopt, link: Link) -> Result<Link, Error> {
+    fn fit_mtu(&self, parent: ParentId, netns: &Netns, link: &mut Link) -> Result<(), Error> {
         let parent = &self.inventory[parent];
         let switch = parent.switch;
         let mtu = move |worker: &mut Worker| worker.switch_at(switch).parent().mtu;
         let most = parent.workers.ask(mtu)?;
-        if link.mtu <= most {
-            return Ok(link);
+        if link.mtu > most {
+            Rtnl::open_in(netns)?.set_mtu(link.index, most)?;
+            link.mtu = most;
         }
-        Rtnl::open_in(&adopt.netns)?.set_mtu(link.index, most)?;
-        Ok(Link { mtu: most, ..link })
+        Ok(())
     }
 }
 
 /// Attaches to an interface by its index, with a queue for each worker, or with the only one that
 /// it was made for. The kernel attaches by name only.
-fn attach(adopt: &Adopt, workers: usize) -> Result<(Vec<Tap>, Link), Error> {
-    let mut rtnl = Rtnl::open_in(&adopt.netns)?;
+fn attach(netns: &Netns, index: u32, workers: usize) -> Result<(Vec<Tap>, Link), Error> {
+    let mut rtnl = Rtnl::open_in(netns)?;
     let mut find = || {
-        let link = rtnl.link_by_index(adopt.index)?;
-        link.filter(Link::is_own_persistent_tap).ok_or(Error::NoTap(adopt.index))
+        let link = rtnl.link_by_index(index)?;
+        link.filter(Link::is_own_persistent_tap).ok_or(Error::NoTap(index))
     };
     let Link { mut name, multi_queue, queues: attached, .. } = find()?;
     // Only a TAP of one queue refuses another process by itself. With the queues of another process
@@ -95,7 +149,7 @@ fn attach(adopt: &Adopt, workers: usize) -> Result<(Vec<Tap>, Link), Error> {
             Some(true) => Tap::attach_queues(&name, workers),
             _ => Tap::attach(&name).map(|tap| vec![tap]),
         };
-        let queues = adopt.netns.run(inside).map_err(Error::system(format!("go to {name}")))?;
+        let queues = netns.run(inside).map_err(Error::system(format!("go to {name}")))?;
         let queues = queues.map_err(|source| match source.raw_os_error() {
             Some(libc::EBUSY) => Error::TapBusy(name.clone()),
             _ => Error::Tap { name: name.clone(), source },
@@ -111,4 +165,13 @@ fn attach(adopt: &Adopt, workers: usize) -> Result<(Vec<Tap>, Link), Error> {
         name = link.name;
     }
     Err(Error::TapBusy(name))
+}
+
+/// Drops the frames that wait in a queue.
+fn drain(queue: &Tap) {
+    // The rest of a frame is cut off.
+    let mut buffer = [0; 64];
+    // An error means that the TAP is gone, which has an event of its own.
+    let waits = |_: &u32| matches!(queue.recv(&mut buffer), Ok(Some(_)));
+    (0..DRAIN_MAX).take_while(waits).for_each(drop);
 }

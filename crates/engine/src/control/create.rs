@@ -58,9 +58,11 @@ impl Control {
         config: SubConfig,
     ) -> Result<(), Error> {
         let interface = location.interface();
-        let Location { netns, parent_nsid, link, .. } = location;
+        let Location { netns, netns_cookie, parent_nsid, link, .. } = location;
         let queues: Vec<Arc<Tap>> = queues.into_iter().map(Arc::new).collect();
         let tap = Arc::clone(&queues[0]);
+        let more_queues = queues[1..].to_vec();
+        let pins = self.kernel.pins(&queues);
         let offloads = tap.enable_offloads().map_err(tap_error(&link.name))?;
         let settings = config.settings.clone();
         let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(&tap)));
@@ -79,10 +81,13 @@ impl Control {
             index,
             settings,
             tap,
+            more_queues,
+            pins,
             kept: false,
             claims_mac: false,
             interface,
             netns,
+            netns_cookie,
             parent_nsid,
             name: link.name.clone(),
             seen: Seen { mac, mtu: link.mtu, up: false, promisc: false, allmulti: false },

@@ -169,6 +169,9 @@ pub enum Error {
     /// Another process or engine is attached to the TAP.
     #[error("cannot attach to {0}: another process forwards for it; end that one first")]
     TapBusy(String),
+    /// The interface of the queues is gone, or its namespace is being removed.
+    #[error("cannot attach to a TAP by its queues: the interface is gone")]
+    TapGone,
     /// A TAP could not be opened.
     #[error("cannot make TAP {name}: {}", explain_tap(source))]
     Tap {
@@ -196,7 +199,8 @@ impl Error {
             | Self::NoSuchParent(_)
             | Self::NoSuchSub(_)
             | Self::ParentAbsent(_)
-            | Self::ParentAnother(_) => Some(libc::ENODEV),
+            | Self::ParentAnother(_)
+            | Self::TapGone => Some(libc::ENODEV),
             Self::ParentBusy { .. }
             | Self::ParentHeld { .. }
             | Self::ParentRenamed { .. }

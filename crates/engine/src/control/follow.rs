@@ -136,14 +136,15 @@ impl Control {
     /// that forbids a change, if one does.
     pub(super) fn resync(&mut self, id: SubId) -> Option<SwitchError> {
         let sub = self.inventory.sub(id)?;
-        let (tap, known) = (Arc::clone(&sub.tap), (sub.netns, sub.parent_nsid));
+        let (tap, known) = (Arc::clone(&sub.tap), sub.known_netns());
         let Some(location) = self.kernel.locate(&tap, known) else {
             self.lose_sub(id);
             return None;
         };
         self.inventory.relocate(id, location.interface());
         let sub = self.inventory.sub_mut(id)?;
-        (sub.netns, sub.parent_nsid) = (location.netns, location.parent_nsid);
+        (sub.netns, sub.netns_cookie) = (location.netns, location.netns_cookie);
+        sub.parent_nsid = location.parent_nsid;
         let refusal = self.follow(id, &location.link);
         self.groups.mark_stale([id]);
         refusal

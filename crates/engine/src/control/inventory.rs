@@ -165,6 +165,10 @@ impl Inventory {
         self.subs.get(&id)
     }
 
+    pub(super) fn subs(&self) -> impl Iterator<Item = &Sub> {
+        self.subs.values()
+    }
+
     pub(super) fn sub_mut(&mut self, id: SubId) -> Option<&mut Sub> {
         self.subs.get_mut(&id)
     }

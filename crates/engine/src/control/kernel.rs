@@ -4,6 +4,9 @@
 //! keeps the namespace of a user alive: a TAP is located through its own descriptor, and a socket
 //! inside its namespace lives for one visit.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use umacvlan_netlink::{Link, Monitor, Rtnl};
 use umacvlan_sys::netns::{self, Netns, NetnsId};
 use umacvlan_sys::tap::Tap;
@@ -13,6 +16,9 @@ use crate::control::error::Error;
 
 /// How often an interface may move or be renamed while it is located.
 const LOCATE_ATTEMPTS: usize = 4;
+
+/// A namespace as it was last seen: its identity, its cookie, and the id that it has for the engine's.
+pub(super) type KnownNetns = (NetnsId, Option<u64>, Option<i32>);
 
 /// The kernel's side of the interfaces.
 pub(super) struct Kernel {
@@ -30,6 +36,9 @@ pub(super) struct Location {
     /// The id of its namespace, or `None` for the engine's own.
     pub(super) nsid: Option<i32>,
     pub(super) netns: NetnsId,
+    /// The cookie of its namespace, which no other namespace has until the next boot; `None` before
+    /// Linux 5.14.
+    pub(super) netns_cookie: Option<u64>,
     /// The id that its namespace has for the engine's, if that is another one.
     pub(super) parent_nsid: Option<i32>,
     pub(super) link: Link,
@@ -61,7 +70,8 @@ impl Kernel {
 
     /// The location of an interface in the engine's own namespace.
     pub(super) fn at_home(&self, link: Link) -> Location {
-        Location { nsid: None, netns: self.home.id(), parent_nsid: None, link }
+        let netns_cookie = self.rtnl.netns_cookie();
+        Location { nsid: None, netns: self.home.id(), netns_cookie, parent_nsid: None, link }
     }
 
     /// The location of an interface in a namespace.
@@ -73,12 +83,13 @@ impl Kernel {
             true => None,
             false => Some(self.rtnl.nsid(netns)?),
         };
-        Ok(Location { nsid, netns: netns.id(), parent_nsid: self.home_nsid_in(netns), link })
+        let (netns_cookie, parent_nsid) = self.ids_in(netns);
+        Ok(Location { nsid, netns: netns.id(), netns_cookie, parent_nsid, link })
     }
 
-    /// Locates a TAP; `None` if it is gone. `known` is the namespace in which it was, with the id
-    /// that this one has for the engine's.
-    pub(super) fn locate(&mut self, tap: &Tap, known: (NetnsId, Option<i32>)) -> Option<Location> {
+    /// Locates a TAP; `None` if it is gone. `known` is the namespace in which it was, with its cookie
+    /// and the id that it has for the engine's.
+    pub(super) fn locate(&mut self, tap: &Tap, known: KnownNetns) -> Option<Location> {
         // It may move or be renamed between two requests.
         for _ in 0..LOCATE_ATTEMPTS {
             let netns = Netns::from(tap.namespace().ok()?);
@@ -92,23 +103,33 @@ impl Kernel {
                 }
             };
             if let Ok(Some(link)) = link {
-                // Only a socket inside can ask for this id. It is constant once it is assigned.
-                let parent_nsid = match known {
-                    (before, Some(nsid)) if before == id => Some(nsid),
-                    _ => self.home_nsid_in(&netns),
+                // Only a socket inside can ask for these. They are constant once they are assigned.
+                let (netns_cookie, parent_nsid) = match known {
+                    (before, cookie, Some(nsid)) if before == id => (cookie, Some(nsid)),
+                    _ => self.ids_in(&netns),
                 };
-                return Some(Location { nsid, netns: id, parent_nsid, link });
+                return Some(Location { nsid, netns: id, netns_cookie, parent_nsid, link });
             }
         }
         None
     }
 
-    /// The id that a namespace has for the engine's own, if that is another one.
-    fn home_nsid_in(&self, netns: &Netns) -> Option<i32> {
-        match self.is_home(netns.id()) {
-            true => None,
-            false => Rtnl::open_in(netns).ok()?.nsid(&self.home).ok(),
+    /// The cookie of a namespace, and the id that it has for the engine's own, if that is another one.
+    fn ids_in(&self, netns: &Netns) -> (Option<u64>, Option<i32>) {
+        if self.is_home(netns.id()) {
+            return (self.rtnl.netns_cookie(), None);
         }
+        let Ok(mut rtnl) = Rtnl::open_in(netns) else {
+            return (None, None);
+        };
+        (rtnl.netns_cookie(), rtnl.nsid(&self.home).ok())
+    }
+
+    /// The namespaces, other than the engine's own, that these queues keep alive.
+    pub(super) fn pins(&self, queues: &[Arc<Tap>]) -> BTreeSet<NetnsId> {
+        // Refused only where nothing can be done in the namespace anyway.
+        let opened = queues.iter().filter_map(|queue| queue.opened_in().ok());
+        opened.map(|fd| Netns::from(fd).id()).filter(|&id| !self.is_home(id)).collect()
     }
 
     /// Runs `visit` with a socket in the namespace of a TAP and the index of its interface there.

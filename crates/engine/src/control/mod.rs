@@ -89,6 +89,8 @@ pub(crate) struct Control {
     /// The last sub-interface that a sweep has read.
     swept_to: SubId,
     swept: Instant,
+    /// True if the ports of adopted sub-interfaces are not read yet.
+    hold_adopted: bool,
     stop: bool,
 }
 
@@ -138,6 +140,7 @@ impl Control {
             reaping: BTreeSet::new(),
             swept_to: SubId::default(),
             swept: Instant::now(),
+            hold_adopted: false,
             stop: false,
         })
     }

@@ -1,5 +1,7 @@
 //! Sub-interfaces: their state in the control thread, and their end.
 
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubIndex, Switch, SwitchError};
@@ -9,6 +11,7 @@ use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::inventory::{Interface, ParentId};
+use super::kernel::KnownNetns;
 use super::parent::Parent;
 use crate::control::engine::{Event, SubId, SubStatus};
 use crate::control::error::Error;
@@ -23,6 +26,10 @@ pub(super) struct Sub {
     pub(super) settings: MacvlanSettings,
     /// Its TAP, by the queue of the first worker.
     pub(super) tap: Arc<Tap>,
+    /// Its other queues, in their order.
+    pub(super) more_queues: Vec<Arc<Tap>>,
+    /// The namespaces, other than the engine's own, that its queues keep alive.
+    pub(super) pins: BTreeSet<NetnsId>,
     /// True when its interface outlives the engine.
     pub(super) kept: bool,
     /// True when no other one may be made with its address, though it is down.
@@ -31,6 +38,8 @@ pub(super) struct Sub {
     /// changes it.
     pub(super) interface: Interface,
     pub(super) netns: NetnsId,
+    /// The cookie of its namespace.
+    pub(super) netns_cookie: Option<u64>,
     /// The id that its namespace has for the engine's, if that is another one.
     pub(super) parent_nsid: Option<i32>,
     pub(super) name: String,
@@ -79,6 +88,11 @@ impl InSwitch {
 }
 
 impl Sub {
+    /// Its namespace as it was last seen.
+    pub(super) fn known_netns(&self) -> KnownNetns {
+        (self.netns, self.netns_cookie, self.parent_nsid)
+    }
+
     /// Gives the interface the address that its parent has got.
     pub(super) fn take_mac(&mut self, mac: MacAddr) {
         self.seen.mac = mac;
@@ -101,6 +115,7 @@ impl Sub {
             index: self.interface.index,
             nsid: self.interface.nsid,
             netns: self.netns,
+            netns_cookie: self.netns_cookie,
             parent_nsid: self.parent_nsid,
             kept: self.kept,
             all_groups: info.filter().accepts_all(),
@@ -112,6 +127,18 @@ impl Sub {
 }
 
 impl Control {
+    pub(crate) fn queues(&mut self, id: SubId) -> Result<Vec<OwnedFd>, Error> {
+        let (sub, _) = self.inventory.sub_and_parent(id)?;
+        let queues = [&sub.tap].into_iter().chain(&sub.more_queues);
+        let copies: std::io::Result<Vec<_>> =
+            queues.map(|queue| queue.try_clone().map(OwnedFd::from)).collect();
+        copies.map_err(Error::system(format!("duplicate the queues of {}", sub.name)))
+    }
+
+    pub(crate) fn pinned_namespaces(&mut self) -> BTreeSet<NetnsId> {
+        self.inventory.subs().flat_map(|sub| sub.pins.iter().copied()).collect()
+    }
+
     pub(crate) fn remove_sub(&mut self, id: SubId) -> Result<(), Error> {
         self.inventory.sub_and_parent(id)?;
         self.remove(id);
@@ -148,7 +175,7 @@ impl Control {
             let _ = sub.tap.set_persistent(false);
         }
         // Deleted by netlink, because a ring may hold on to the descriptor for some milliseconds.
-        if let Some(location) = self.kernel.locate(&sub.tap, (sub.netns, sub.parent_nsid)) {
+        if let Some(location) = self.kernel.locate(&sub.tap, sub.known_netns()) {
             // It goes with its descriptor at the latest.
             let _ = self.kernel.delete(location.interface());
         }

@@ -3,6 +3,8 @@
 mod options;
 mod status;
 
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,10 +12,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use umacvlan_core::{MacAddr, Mode, SwitchError};
 use umacvlan_sys::eventfd::EventFd;
+use umacvlan_sys::netns::NetnsId;
 
 pub use options::{
-    AbsentParent, Adopt, EngineOptions, KnownParent, LinkAttribute, ParentBinding, ParentOptions,
-    SubChange, SubId, SubOptions,
+    AbsentParent, Adopt, EngineOptions, KeptTap, KnownParent, LinkAttribute, ParentBinding,
+    ParentOptions, SubChange, SubId, SubOptions,
 };
 pub use status::{
     Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
@@ -140,6 +143,24 @@ impl Engine {
         self.ask(move |control| control.keep_sub(sub))?
     }
 
+    /// Duplicates of the queues of a sub-interface, in their order. While they are open, the interface
+    /// outlives this engine with its carrier, and [`KeptTap::Queues`] hands them to the next one.
+    ///
+    /// # Errors
+    /// There is no such sub-interface, or too many files are open.
+    pub fn queues(&self, sub: SubId) -> Result<Vec<OwnedFd>, Error> {
+        self.ask(move |control| control.queues(sub))?
+    }
+
+    /// The namespaces, other than the engine's own, that queues of its sub-interfaces keep alive:
+    /// those where it has adopted one by its [place](KeptTap::Place).
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub fn pinned_namespaces(&self) -> Result<BTreeSet<NetnsId>, Error> {
+        self.ask(Control::pinned_namespaces)
+    }
+
     /// Forwards for an interface that an earlier engine has kept. It may be up and in use, and have
     /// changed since.
     ///
@@ -159,6 +180,23 @@ impl Engine {
                 done => return done,
             }
         }
+    }
+
+    /// Until [`release_adopted`](Self::release_adopted), the frames that adopted sub-interfaces send
+    /// wait in their TAPs: siblings, to which they send, may not be adopted yet.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub fn hold_adopted(&self) -> Result<(), Error> {
+        self.ask(|control| control.hold_adopted = true)
+    }
+
+    /// Forwards the frames that adopted sub-interfaces send.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub fn release_adopted(&self) -> Result<(), Error> {
+        self.ask(Control::release_adopted)
     }
 
     /// Removes a sub-interface with its interface, also a kept one.

@@ -5,6 +5,7 @@ use std::fmt;
 use umacvlan_core::options::Backend;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::Netns;
+use umacvlan_sys::tap::Tap;
 
 use crate::control::{DeviceId, InterfaceIdentity};
 use crate::datapath::worker::{OnWorker, WorkerConfig};
@@ -135,14 +136,30 @@ pub struct SubOptions {
     pub claims_mac: bool,
 }
 
-/// A sub-interface of an earlier engine, whose interface was [kept](super::Engine::keep_sub).
-/// Address, MTU, state and groups are those of the interface; the rest only the owner knows.
+/// The interface of a sub-interface of an earlier engine.
+#[derive(Debug)]
+pub enum KeptTap {
+    /// The place of one that was [kept](super::Engine::keep_sub). The engine attaches to it with
+    /// queues that it opens there, and that keep this namespace alive.
+    Place {
+        /// The namespace in which it is.
+        netns: Netns,
+        /// Its index there.
+        index: u32,
+    },
+    /// Its queues in their order, of which there is at least one, from [`Engine::queues`]. It may be
+    /// anywhere.
+    ///
+    /// [`Engine::queues`]: super::Engine::queues
+    Queues(Vec<Tap>),
+}
+
+/// A sub-interface of an earlier engine. Address, MTU, state and groups are those of the interface;
+/// the rest only the owner knows.
 #[derive(Debug)]
 pub struct Adopt {
-    /// The namespace in which its interface is.
-    pub netns: Netns,
-    /// The index of its interface there.
-    pub index: u32,
+    /// Its interface.
+    pub tap: KeptTap,
     /// Its number, or `None` for the next one that is free.
     pub number: Option<SubId>,
     /// Its macvlan settings.

@@ -101,6 +101,9 @@ pub struct SubStatus {
     pub nsid: Option<i32>,
     /// Its namespace.
     pub netns: NetnsId,
+    /// The cookie of that namespace, which no other namespace has until the next boot; `None` before
+    /// Linux 5.14.
+    pub netns_cookie: Option<u64>,
     /// The id that its namespace has for the engine's; `None` if they are the same, or if it could
     /// not be read.
     pub parent_nsid: Option<i32>,

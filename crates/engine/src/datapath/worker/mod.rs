@@ -75,6 +75,9 @@ pub struct Worker {
     notifier: Option<Notifier>,
     /// Ports whose interface has gone in this turn.
     gone: Vec<SubIndex>,
+    /// Sub-interfaces that are up and whose ports are not read yet; `None` if new ports are read at
+    /// once.
+    held: Option<Vec<SubIndex>>,
     stop: bool,
 }
 
@@ -116,6 +119,7 @@ impl Worker {
             requests,
             notifier,
             gone: Vec::new(),
+            held: None,
             stop: false,
         })
     }

@@ -62,6 +62,13 @@ impl Snapshot {
     }
 }
 
+/// A sub-interface that is down or gone is not to be read later.
+fn unhold(held: &mut Option<Vec<SubIndex>>, sub: SubIndex) {
+    if let Some(held) = held {
+        held.retain(|&other| other != sub);
+    }
+}
+
 impl Worker {
     /// Adds a sub-interface to the switch of untagged frames, down at first. `offloads` are those
     /// that the receiver behind `link` accepts.
@@ -104,6 +111,7 @@ impl Worker {
         let Some(id) = switches.remove(sub) else {
             return;
         };
+        unhold(&mut self.held, sub);
         self.ports.remove(sub);
         switches.get_mut(id).removed += tx.remove_port(sub);
     }
@@ -114,18 +122,40 @@ impl Worker {
     /// # Errors
     /// The switch refuses it.
     pub fn set_up(&mut self, sub: SubIndex, up: bool) -> Result<(), SwitchError> {
-        let Forwarder { switches, tx, .. } = &mut self.forwarder;
+        let switches = &mut self.forwarder.switches;
         switches.get_mut(switches.switch_of(sub)).switch.set_up(sub, up)?;
-        let discarded = match up {
-            true => self.ports.resume_rx(sub).map(|()| 0),
-            false => self.ports.pause_rx(sub),
+        let discarded = match (up, &mut self.held) {
+            (true, Some(held)) => {
+                held.push(sub);
+                Ok(0)
+            }
+            (true, None) => self.ports.resume_rx(sub).map(|()| 0),
+            (false, _) => self.ports.pause_rx(sub),
         };
+        if !up {
+            unhold(&mut self.held, sub);
+        }
+        let tx = &mut self.forwarder.tx;
         // An io_uring that has failed ends the worker with its next turn.
         let discarded = discarded.unwrap_or(0);
         let stats = &mut tx.subs[sub.index()];
         stats.received.frames += discarded;
         stats.dropped.add(DropReason::Down, discarded);
         Ok(())
+    }
+
+    /// Until [`release_rx`](Self::release_rx), what a sub-interface sends that is set up from now on
+    /// waits in its TAP: others, to which it sends, may not be there yet.
+    pub fn hold_rx(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Reads the ports of all sub-interfaces that are up.
+    pub fn release_rx(&mut self) {
+        for sub in self.held.take().unwrap_or_default() {
+            // An io_uring that has failed ends the worker with its next turn.
+            let _ = self.ports.resume_rx(sub);
+        }
     }
 
     /// Gives a VLAN a switch of its own: frames with its tags go there without them, and frames from

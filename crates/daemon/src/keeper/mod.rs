@@ -1,0 +1,207 @@
+//! The keeper: a process that holds the descriptors of TAPs while the daemon restarts.
+//!
+//! A TAP can be attached again by name, but only by a descriptor that is opened in the namespace where
+//! the TAP is, and such a descriptor keeps that namespace alive. The first descriptor, opened in the
+//! daemon's own namespace, does not, wherever the TAP moves. And it is proof: no other process can make
+//! an interface that it belongs to. So it is kept.
+//!
+//! * [`Keeper`] is the daemon's end of the connection, and starts the process.
+//! * [`process`] is the process.
+//! * [`protocol`] is the messages between them.
+//!
+//! Without a keeper the daemon works as well, and attaches again by name.
+
+pub mod process;
+pub mod protocol;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, absolute};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use umacvlan_sys::message_socket::{MessageSocket, Received};
+use umacvlan_sys::netns::Netns;
+use umacvlan_sys::process::{inherit_only, start_session};
+use umacvlan_sys::tap::Tap;
+
+use self::protocol::{MESSAGE_MAX, Message};
+
+/// The hidden command that is the keeper; its argument is the listening socket.
+pub const COMMAND: &str = "keeper";
+
+/// The name of the socket in the state directory.
+const SOCKET: &str = "keeper.sock";
+
+/// How long the daemon waits for the keeper, which answers at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The program of this process, as it was started.
+const PROGRAM: &str = "/proc/self/exe";
+
+/// The descriptors of each link, by its number, in the order of its queues.
+pub type Kept = BTreeMap<u64, Vec<OwnedFd>>;
+
+/// The connection to the keeper. Everything that fails is logged, and the daemon goes on without one.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    connection: Option<MessageSocket>,
+    /// The process, if this one has started it.
+    process: Option<Child>,
+}
+
+impl Keeper {
+    /// Connects to the keeper of this state directory, which is locked, and takes what it holds; starts
+    /// one if there is none. The process must have one thread and all its privileges.
+    pub fn open(state: &Path) -> (Self, Kept) {
+        let path = state.join(SOCKET);
+        match connect(&path) {
+            Ok(Some((connection, kept))) => {
+                let keeper = Self { connection: Some(connection), process: None };
+                return (keeper, kept);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(
+                    "the keeper at {} does not answer: {error}. If links cannot be attached, end the \
+                     process um-keeper and start the daemon again",
+                    path.display()
+                );
+                return (Self::default(), Kept::new());
+            }
+        }
+        match start(&path) {
+            Ok(keeper) => (keeper, Kept::new()),
+            Err(error) => {
+                tracing::warn!(
+                    "there is no keeper at {}: {error}. A link that is attached again after a restart \
+                     keeps its namespace alive until the daemon ends it",
+                    path.display()
+                );
+                (Self::default(), Kept::new())
+            }
+        }
+    }
+
+    /// Holds the queues of a link, in place of those held for it.
+    pub(crate) fn put(&mut self, link: u64, queues: &[OwnedFd]) {
+        let queues: Vec<_> = queues.iter().map(AsFd::as_fd).collect();
+        self.ask(|connection| {
+            connection.send(&Message::Put(link).encode(), &queues)?;
+            match receive(connection)? {
+                (Message::Done, _) => Ok(()),
+                // The interface was deleted a moment ago, which has an event of its own.
+                (Message::Refused, _) => Ok(()),
+                _ => Err(unexpected()),
+            }
+        });
+    }
+
+    /// Closes the queues of a link.
+    pub(crate) fn release(&mut self, link: u64) {
+        self.ask(|connection| {
+            connection.send(&Message::Drop(link).encode(), &[])?;
+            match receive(connection)? {
+                (Message::Done, _) => Ok(()),
+                _ => Err(unexpected()),
+            }
+        });
+    }
+
+    fn ask(&mut self, ask: impl FnOnce(&MessageSocket) -> io::Result<()>) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        if let Err(error) = ask(connection) {
+            tracing::error!(
+                "the keeper has ended or does not answer: {error}. Links work as before; the next start \
+                 of the daemon attaches to them by name, and starts another keeper"
+            );
+            self.connection = None;
+            // A process that has ended would stay as a zombie.
+            let _ = self.process.as_mut().map(Child::try_wait);
+        }
+    }
+}
+
+/// True if a kept queue was opened in another namespace than the daemon's, which it keeps alive.
+pub fn has_pins(kept: &Kept) -> bool {
+    let own = Netns::current().map(|netns| netns.id()).ok();
+    let pins = |queue: &OwnedFd| {
+        let opened_in = queue.try_clone().and_then(Tap::from_kept).and_then(|tap| tap.opened_in());
+        opened_in.is_ok_and(|fd| Some(Netns::from(fd).id()) != own)
+    };
+    kept.values().flatten().any(pins)
+}
+
+/// Connects to a keeper and takes what it holds; `None` if there is no keeper.
+fn connect(path: &Path) -> io::Result<Option<(MessageSocket, Kept)>> {
+    let connection = match MessageSocket::connect(path) {
+        Ok(connection) => connection,
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    connection.set_timeout(PATIENCE)?;
+    let kept = take(&connection)?;
+    Ok(Some((connection, kept)))
+}
+
+/// Takes everything that the keeper holds.
+fn take(connection: &MessageSocket) -> io::Result<Kept> {
+    connection.send(&Message::Take.encode(), &[])?;
+    let mut kept = Kept::new();
+    loop {
+        match receive(connection)? {
+            (Message::Held(links), descriptors) => {
+                for (link, descriptor) in links.into_iter().zip(descriptors) {
+                    kept.entry(link).or_default().push(descriptor);
+                }
+            }
+            (Message::Done, _) => return Ok(kept),
+            _ => return Err(unexpected()),
+        }
+    }
+}
+
+/// Starts a keeper that listens at `path`.
+fn start(path: &Path) -> io::Result<Keeper> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = MessageSocket::listen_at(path)?;
+    let connection = MessageSocket::connect(path)?;
+    connection.set_timeout(PATIENCE)?;
+    let listener = OwnedFd::from(listener);
+    let mut command = Command::new(PROGRAM);
+    command.arg0("umacvlan").arg(COMMAND).arg(listener.as_raw_fd().to_string());
+    command.arg(absolute(path)?);
+    command.env_clear().current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    start_session(&mut command);
+    inherit_only(&mut command, listener);
+    let process = command.spawn()?;
+    Ok(Keeper { connection: Some(connection), process: Some(process) })
+}
+
+/// Receives the next message, with its descriptors.
+fn receive(connection: &MessageSocket) -> io::Result<(Message, Vec<OwnedFd>)> {
+    let mut buffer = [0; MESSAGE_MAX];
+    let Received { len, descriptors } = connection.receive(&mut buffer)?;
+    if len == 0 {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    let message = Message::decode(&buffer[..len], descriptors.len()).map_err(io::Error::other)?;
+    Ok((message, descriptors))
+}
+
+fn unexpected() -> io::Error {
+    io::Error::other("the answer does not fit the request")
+}

@@ -1,0 +1,318 @@
+//! The process of the keeper: one thread, which waits for requests and never allocates for others than
+//! a proven daemon.
+//!
+//! It has a session and a user id of its own, no capability, and a seccomp filter; no process of
+//! another user but root's can look into it (`PR_SET_DUMPABLE`). A daemon proves itself by its user,
+//! and by reaching the socket, which is in a directory of that user. The process ends when no daemon
+//! is connected and it holds nothing, or when nobody can reach its socket any more because its file is
+//! gone.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use caps::{CapSet, CapsHashSet};
+use nix::libc;
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+use umacvlan_sys::message_socket::{DESCRIPTORS_MAX, MessageSocket, Received};
+use umacvlan_sys::poll::{Interest, wait};
+use umacvlan_sys::process::{inherited_descriptor, raise_descriptor_limit};
+use umacvlan_sys::tap::Tap;
+
+use super::protocol::{MESSAGE_MAX, Message};
+
+/// The name of the process, for ps(1). It differs from the daemon's, so that `pkill umacvlan` leaves
+/// the keeper.
+const NAME: &std::ffi::CStr = c"um-keeper";
+
+/// Its user and group. Nothing else uses this id: it is not in the range of any distribution, and
+/// systemd leaves 65520 to 65533 unused.
+const USER: u32 = 65_530;
+
+/// How long the links keep their carrier without a daemon. Their frames wait until then.
+const CARRIER_TIME: Duration = Duration::from_secs(3);
+
+/// How often to check whether there is still a reason to wait for a daemon.
+const CHECK_TIME: Duration = Duration::from_secs(1);
+
+/// The time between two checks while a daemon is connected, which find nothing.
+const FOREVER: Duration = Duration::from_secs(3600);
+
+/// How long to wait for a daemon that does not receive.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The most connections at once: one daemon, and one that has been killed and is not yet gone.
+const CONNECTIONS_MAX: usize = 4;
+
+/// Serves daemons on the inherited listening socket of this number, whose file is `path`.
+///
+/// # Errors
+/// The socket is missing, or a system call fails.
+pub fn run(listener: RawFd, path: &Path) -> Result<()> {
+    let listener = MessageSocket::from(inherited_descriptor(listener).context("no socket")?);
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    // On failure the present limit stays.
+    let _ = raise_descriptor_limit();
+    let owner = geteuid().as_raw();
+    give_up_privileges()?;
+    // From now on daemons see this process at the other end.
+    listener.listen()?;
+    // A kernel without seccomp keeps descriptors as well.
+    let _ = seccompiler::apply_filter(&filter()?);
+    serve(&listener, &file, owner)
+}
+
+/// Gives up the user, the groups and all capabilities.
+fn give_up_privileges() -> Result<()> {
+    prctl::set_name(NAME)?;
+    for cap in caps::read(None, CapSet::Bounding)? {
+        // Without CAP_SETPCAP the set stays; no_new_privs makes it worth nothing.
+        let _ = caps::drop(None, CapSet::Bounding, cap);
+    }
+    // Not permitted in a user namespace with one user, or without CAP_SETUID: it stays root's then,
+    // without capabilities.
+    let _ = setgroups(&[]);
+    let (user, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
+    let _ = setresgid(group, group, group).and_then(|()| setresuid(user, user, user));
+    caps::clear(None, CapSet::Ambient)?;
+    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        caps::set(None, set, &CapsHashSet::new())?;
+    }
+    prctl::set_dumpable(false)?;
+    Ok(prctl::set_no_new_privs()?)
+}
+
+fn filter() -> Result<BpfProgram> {
+    let argument = |value| {
+        SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
+            .and_then(|is| SeccompRule::new(vec![is]))
+    };
+    let ioctls = Tap::KEEPING_REQUESTS.into_iter().map(argument);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+    rules.insert(libc::SYS_ioctl, ioctls.collect::<Result<_, _>>()?);
+    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let arch = std::env::consts::ARCH.try_into()?;
+    Ok(SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)?.try_into()?)
+}
+
+/// The system calls of the keeper, beside ioctl(2) with the requests of [`Tap::KEEPING_REQUESTS`].
+const ALLOWED: &[i64] = &[
+    libc::SYS_accept4,
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_ppoll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_clock_gettime,
+    libc::SYS_restart_syscall,
+    // Memory.
+    libc::SYS_brk,
+    libc::SYS_futex,
+    libc::SYS_madvise,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_getrandom,
+    // Ending, also by a panic.
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_tgkill,
+];
+
+/// Serves until there is no reason to wait for another daemon.
+fn serve(listener: &MessageSocket, file: &File, owner: u32) -> Result<()> {
+    let mut held = Held::default();
+    let mut connections: Vec<MessageSocket> = Vec::new();
+    let mut alone_since = Some(Instant::now());
+    loop {
+        let sockets = [listener].into_iter().chain(&connections);
+        let mut ready: Vec<_> = sockets.map(|socket| Interest::readable(socket.as_fd())).collect();
+        let time = if connections.is_empty() { CHECK_TIME } else { FOREVER };
+        let waited = wait(&mut ready, time)?;
+        let is_ready: Vec<bool> = ready.iter().map(Interest::is_ready).collect();
+        let mut answered = is_ready[1..].iter();
+        connections.retain(|connection| match answered.next() {
+            Some(true) => held.answer(connection).is_ok(),
+            _ => true,
+        });
+        if is_ready[0]
+            && let Ok(connection) = listener.accept()
+            && connection.peer().is_ok_and(|peer| peer.uid == owner)
+            && connection.set_timeout(PATIENCE).is_ok()
+        {
+            connections.truncate(CONNECTIONS_MAX - 1);
+            connections.push(connection);
+        }
+        if !connections.is_empty() {
+            alone_since = None;
+            continue;
+        }
+        let since = alone_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= CARRIER_TIME {
+            held.remove_carriers();
+        }
+        if waited == 0 && (held.links.is_empty() || file.metadata()?.nlink() == 0) {
+            return Ok(());
+        }
+    }
+}
+
+/// The queues of each link, by its number.
+#[derive(Default)]
+struct Held {
+    links: BTreeMap<u64, Vec<Tap>>,
+}
+
+impl Held {
+    /// Answers the next request of a daemon. A malformed one ends its connection.
+    fn answer(&mut self, connection: &MessageSocket) -> Result<()> {
+        let mut buffer = [0; MESSAGE_MAX];
+        let Received { len, descriptors } = connection.receive(&mut buffer)?;
+        let answer = match Message::decode(&buffer[..len], descriptors.len())? {
+            Message::Put(link) => self.put(link, descriptors),
+            Message::Drop(link) => {
+                self.replace(link, Vec::new());
+                Message::Done
+            }
+            Message::Take => {
+                self.send_all(connection)?;
+                Message::Done
+            }
+            Message::Done | Message::Refused | Message::Held(_) => Message::Refused,
+        };
+        Ok(connection.send(&answer.encode(), &[])?)
+    }
+
+    fn put(&mut self, link: u64, descriptors: Vec<OwnedFd>) -> Message {
+        let queues: io::Result<Vec<_>> = descriptors.into_iter().map(Tap::from_kept).collect();
+        match queues {
+            Ok(queues) => {
+                self.replace(link, queues);
+                Message::Done
+            }
+            Err(_) => Message::Refused,
+        }
+    }
+
+    /// Holds these queues of a link, and closes those that were held for it, the last one first: the
+    /// kernel renumbers the others when one in the middle is closed.
+    fn replace(&mut self, link: u64, queues: Vec<Tap>) {
+        let mut before = self.links.remove(&link).unwrap_or_default();
+        if !queues.is_empty() {
+            self.links.insert(link, queues);
+        }
+        while before.pop().is_some() {}
+    }
+
+    fn send_all(&self, connection: &MessageSocket) -> io::Result<()> {
+        let queue = |(&link, taps): (&u64, &Vec<Tap>)| (link, taps.len());
+        let links: Vec<u64> = self
+            .links
+            .iter()
+            .map(queue)
+            .flat_map(|(link, count)| std::iter::repeat_n(link, count))
+            .collect();
+        let descriptors: Vec<_> = self.links.values().flatten().map(AsFd::as_fd).collect();
+        for (links, descriptors) in
+            links.chunks(DESCRIPTORS_MAX).zip(descriptors.chunks(DESCRIPTORS_MAX))
+        {
+            connection.send(&Message::Held(links.to_vec()).encode(), descriptors)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the carrier of all links away.
+    fn remove_carriers(&self) {
+        for tap in self.links.values().filter_map(|queues| queues.first()) {
+            // Refused only by a TAP that is gone.
+            let _ = tap.set_carrier(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread;
+
+    use umacvlan_sys::netns::effective_ids;
+    use umacvlan_testkit::Scratch;
+
+    use super::*;
+
+    /// A keeper in a thread, and a connection to it.
+    fn keeper(owner: u32) -> (Scratch, MessageSocket, thread::JoinHandle<()>) {
+        let dir = Scratch::new();
+        let path = dir.path().join("s");
+        let listener = MessageSocket::listen_at(&path).unwrap();
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
+        let client = MessageSocket::connect(&path).unwrap();
+        client.set_timeout(umacvlan_testkit::LIMIT).unwrap();
+        let thread = thread::spawn(move || serve(&listener, &file, owner).unwrap());
+        (dir, client, thread)
+    }
+
+    fn ask(client: &MessageSocket, bytes: &[u8], descriptors: &[File]) -> Option<Message> {
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        client.send(bytes, &descriptors).ok()?;
+        let mut buffer = [0; MESSAGE_MAX];
+        let Received { len, descriptors } = client.receive(&mut buffer).ok()?;
+        Message::decode(&buffer[..len], descriptors.len()).ok()
+    }
+
+    #[test]
+    fn it_holds_queues_of_taps_only_and_ends_when_it_holds_nothing() {
+        let (_dir, client, thread) = keeper(effective_ids().0);
+        let null = [File::open("/dev/null").unwrap()];
+        assert_eq!(ask(&client, &Message::Put(1).encode(), &null), Some(Message::Refused));
+        assert_eq!(ask(&client, &Message::Take.encode(), &[]), Some(Message::Done));
+        assert_eq!(ask(&client, &Message::Drop(1).encode(), &[]), Some(Message::Done));
+        drop(client);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_malformed_message_ends_the_connection_and_nothing_else() {
+        let (dir, client, thread) = keeper(effective_ids().0);
+        let second = MessageSocket::connect(&dir.path().join("s")).unwrap();
+        assert_eq!(ask(&client, &[1, 99], &[]), None);
+        assert_eq!(ask(&client, &Message::Take.encode(), &[]), None);
+        assert_eq!(ask(&second, &Message::Take.encode(), &[]), Some(Message::Done));
+        drop((client, second));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_process_of_another_user_gets_no_answer() {
+        let (dir, client, thread) = keeper(effective_ids().0 + 1);
+        assert_eq!(ask(&client, &Message::Take.encode(), &[]), None);
+        drop(client);
+        fs::remove_file(dir.path().join("s")).unwrap();
+        thread.join().unwrap();
+    }
+}
