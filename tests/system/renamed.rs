@@ -73,3 +73,22 @@ fn a_tenants_name_never_selects_from_outside() {
     sandbox.ok("umacvlan link del shop");
     assert_eq!(links(&mut sandbox), [(1, "web".to_owned())]);
 }
+
+/// The daemon handles events in batches; a request that comes between two batches finds the name all
+/// the same.
+#[test]
+fn a_link_is_found_by_its_new_name_at_once() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut sandbox = machine();
+    let mut name = "mac1".to_owned();
+    for number in 0..40 {
+        let new = format!("new{number}");
+        sandbox.ok(&format!(
+            "ip -n net1 link set {name} down; ip -n net1 link set {name} name {new} up
+             umacvlan -n net1 link set {new} type macvlan mode vepa"
+        ));
+        name = new;
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use umacvlan_engine::engine::{SubId, SubStatus};
 use umacvlan_sys::netns::{Netns, NetnsId, reachable};
 
 use super::problem::{no_device, plain};
@@ -73,7 +74,39 @@ impl Names {
 
 impl Service {
     /// The number of the selected link.
-    pub(super) fn find(&self, which: &Selector) -> Result<u64, ServiceError> {
+    pub(super) fn find(&mut self, which: &Selector) -> Result<u64, ServiceError> {
+        // The engine's events are handled in batches, so a link may have been renamed or moved since
+        // its last event.
+        match self.find_known(which) {
+            Ok(id) if self.is_where_seen(id) => Ok(id),
+            _ => {
+                self.refresh_moved()?;
+                self.find_known(which)
+            }
+        }
+    }
+
+    /// Whether the interface of a link has the name and the namespace that were seen last.
+    fn is_where_seen(&self, id: u64) -> bool {
+        let now = self.engine.sub(SubId(id));
+        let seen = self.links.get(&id).map(|link| &link.seen);
+        now.ok().zip(seen).is_some_and(|(now, seen)| is_same_place(&now, seen))
+    }
+
+    /// Reads the links again that were renamed or moved since they were seen.
+    fn refresh_moved(&mut self) -> Result<(), ServiceError> {
+        let parents = self.engine.status()?;
+        for now in parents.iter().flat_map(|parent| &parent.subs) {
+            let id = now.number.0;
+            if self.links.get(&id).is_some_and(|link| !is_same_place(now, &link.seen)) {
+                // A state that cannot be written is written later.
+                let _ = self.refresh(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn find_known(&self, which: &Selector) -> Result<u64, ServiceError> {
         let name = &which.name;
         let candidates = self.links.iter().map(|(&id, link)| Candidate {
             id,
@@ -114,6 +147,10 @@ impl Service {
             }
         }
     }
+}
+
+fn is_same_place(now: &SubStatus, seen: &SubStatus) -> bool {
+    (&now.name, now.netns) == (&seen.name, seen.netns)
 }
 
 /// A link to which a name may refer.
