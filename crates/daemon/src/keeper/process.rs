@@ -8,7 +8,7 @@
 //! gone.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -69,7 +69,7 @@ pub fn run(listener: RawFd, path: &Path) -> Result<()> {
     listener.listen()?;
     // A kernel without seccomp keeps descriptors as well.
     let _ = seccompiler::apply_filter(&filter()?);
-    serve(&listener, &file, owner)
+    serve(&listener, (&file, path), owner)
 }
 
 /// Gives up the user, the groups and all capabilities.
@@ -145,7 +145,7 @@ const ALLOWED: &[i64] = &[
 ];
 
 /// Serves until there is no reason to wait for another daemon.
-fn serve(listener: &MessageSocket, file: &File, owner: u32) -> Result<()> {
+fn serve(listener: &MessageSocket, socket: (&File, &Path), owner: u32) -> Result<()> {
     let mut held = Held::default();
     let mut connections: Vec<MessageSocket> = Vec::new();
     let mut alone_since = Some(Instant::now());
@@ -176,10 +176,17 @@ fn serve(listener: &MessageSocket, file: &File, owner: u32) -> Result<()> {
         if since.elapsed() >= CARRIER_TIME {
             held.remove_carriers();
         }
-        if waited == 0 && (held.links.is_empty() || file.metadata()?.nlink() == 0) {
+        if waited == 0 && (held.links.is_empty() || is_unreachable(socket)?) {
             return Ok(());
         }
     }
+}
+
+/// True if the file of the socket was removed, or its directory was moved or removed. In a directory of
+/// root's the keeper cannot see the file, which is another error.
+fn is_unreachable((file, path): (&File, &Path)) -> io::Result<bool> {
+    let moved = fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    Ok(moved || file.metadata()?.nlink() == 0)
 }
 
 /// The queues of each link, by its number.
@@ -257,7 +264,6 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::thread;
 
     use umacvlan_sys::netns::effective_ids;
@@ -273,7 +279,7 @@ mod tests {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
         let client = MessageSocket::connect(&path).unwrap();
         client.set_timeout(umacvlan_testkit::LIMIT).unwrap();
-        let thread = thread::spawn(move || serve(&listener, &file, owner).unwrap());
+        let thread = thread::spawn(move || serve(&listener, (&file, &path), owner).unwrap());
         (dir, client, thread)
     }
 

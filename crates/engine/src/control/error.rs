@@ -167,7 +167,9 @@ pub enum Error {
     #[error("the engine has stopped")]
     Stopped,
     /// Another process or engine is attached to the TAP.
-    #[error("cannot attach to {0}: another process forwards for it; end that one first")]
+    #[error(
+        "cannot attach to {0}: another process forwards for it, or the keeper of another state directory holds it; end that one first"
+    )]
     TapBusy(String),
     /// The interface of the queues is gone, or its namespace is being removed.
     #[error("cannot attach to a TAP by its queues: the interface is gone")]
