@@ -125,6 +125,16 @@ impl SubStats {
             && self.offered == self.delivered.frames + self.lost.total()
             && self.groups <= self.delivered.frames
     }
+
+    /// Counts the frames whose outcome a worker that has failed has not counted.
+    pub fn settle(&mut self) {
+        let outcomes = self.local + self.flooded + self.wire + self.dropped.total();
+        let reason = DropReason::WorkerFailed;
+        self.dropped.add(reason, self.received.frames.saturating_sub(outcomes));
+        let known = self.delivered.frames + self.lost.total();
+        self.lost.add(reason, self.offered.saturating_sub(known));
+        self.groups = self.groups.min(self.delivered.frames);
+    }
 }
 
 impl AddAssign for SubStats {
@@ -193,6 +203,15 @@ impl WireStats {
     pub fn is_balanced(&self) -> bool {
         let outcomes = self.delivered + self.flooded + self.host + self.dropped.total();
         self.received.frames == outcomes && self.offered == self.sent.frames + self.unsent.total()
+    }
+
+    /// Counts the frames whose outcome a worker that has failed has not counted.
+    pub fn settle(&mut self) {
+        let outcomes = self.delivered + self.flooded + self.host + self.dropped.total();
+        let reason = DropReason::WorkerFailed;
+        self.dropped.add(reason, self.received.frames.saturating_sub(outcomes));
+        let known = self.sent.frames + self.unsent.total();
+        self.unsent.add(reason, self.offered.saturating_sub(known));
     }
 }
 
@@ -264,6 +283,23 @@ mod tests {
         assert!(!wire.is_balanced());
         wire.unsent.count(DropReason::NoCarrier);
         assert!(wire.is_balanced());
+    }
+
+    #[test]
+    fn frames_that_a_failed_worker_had_get_an_outcome() {
+        let mut sub = SubStats { offered: 2, groups: 1, ..Default::default() };
+        sub.received.count(60);
+        sub.settle();
+        assert!(sub.is_balanced());
+        assert_eq!(sub.dropped[DropReason::WorkerFailed], 1);
+        assert_eq!(sub.lost[DropReason::WorkerFailed], 2);
+        let mut wire = WireStats { offered: 1, ..Default::default() };
+        wire.received.count(60);
+        wire.settle();
+        assert!(wire.is_balanced());
+        let settled = wire;
+        wire.settle();
+        assert_eq!(wire, settled);
     }
 
     #[test]

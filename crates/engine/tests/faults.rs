@@ -4,6 +4,8 @@
 mod common;
 #[path = "faults/crowd.rs"]
 mod crowd;
+#[path = "faults/failed_worker.rs"]
+mod failed_worker;
 #[path = "faults/traffic.rs"]
 mod traffic;
 

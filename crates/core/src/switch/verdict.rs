@@ -61,6 +61,8 @@ pub enum DropReason {
     TooLong,
     /// It needs an offload that this uplink or port does not have.
     Unsupported,
+    /// The worker failed while it had the frame.
+    WorkerFailed,
 }
 
 impl DropReason {
@@ -68,7 +70,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in alphabetical order, which is that of [`index`](Self::index).
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BadVnetHeader,
         Self::BcQueueFull,
         Self::Down,
@@ -80,6 +82,7 @@ impl DropReason {
         Self::Runt,
         Self::TooLong,
         Self::Unsupported,
+        Self::WorkerFailed,
     ];
 
     /// The index of the reason in [`ALL`](Self::ALL).
@@ -101,6 +104,7 @@ impl DropReason {
             Self::Runt => "runt",
             Self::TooLong => "too_long",
             Self::Unsupported => "unsupported",
+            Self::WorkerFailed => "worker_failed",
         }
     }
 }

@@ -18,11 +18,12 @@ impl Control {
         }
         let (sub, parent) = self.inventory.sub_and_parent_mut(id)?;
         let (switch, index) = (parent.switch, sub.index);
-        let (done, settings) = parent.workers.tell(move |worker| {
+        let (done, settings, cutoff) = parent.workers.tell(move |worker| {
             let switch = worker.switch_at_mut(switch);
             let done = changes.iter().try_for_each(|change| apply(switch, index, change));
-            (done, switch.sub(index).map(|sub| sub.settings().clone()))
+            (done, switch.sub(index).map(|sub| sub.settings().clone()), switch.bc_cutoff())
         })?;
+        parent.bc_cutoff = Some(cutoff);
         if let Some(settings) = settings {
             sub.settings = settings;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use umacvlan_core::ifname::{self, IfNameError};
 use umacvlan_core::options::TAP_QUEUE_LEN;
+use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError};
 use umacvlan_netlink::{Link, OperState};
 use umacvlan_sys::tap::Tap;
@@ -60,29 +61,18 @@ impl Control {
         let interface = location.interface();
         let Location { netns, netns_cookie, parent_nsid, link, .. } = location;
         let queues: Vec<Arc<Tap>> = queues.into_iter().map(Arc::new).collect();
-        let tap = Arc::clone(&queues[0]);
-        let more_queues = queues[1..].to_vec();
         let pins = self.kernel.pins(&queues);
-        let offloads = tap.enable_offloads().map_err(tap_error(&link.name))?;
         let settings = config.settings.clone();
-        let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(&tap)));
-        let ports = queues.into_iter().map(PortLink::Tap).chain(others);
-        let switch = self.inventory[parent].switch;
-        let workers = &self.inventory[parent].workers;
-        let added = workers.give(ports, move |worker, port| {
-            let index = worker.add_to(switch, &config, port, offloads)?;
-            let sub = worker.switch_at(switch).sub(index);
-            Ok((index, sub.map_or(config.mac, umacvlan_core::Sub::mac)))
-        })?;
-        let (index, mac) = agree(workers, added).map_err(|e| Error::add(&link.name, e))?;
+        let (index, mac) = self.add_ports(parent, &link.name, &queues, config)?;
         self.inventory.add_sub(Sub {
             id,
             parent,
             index,
             settings,
-            tap,
-            more_queues,
+            tap: Arc::clone(&queues[0]),
+            more_queues: queues[1..].to_vec(),
             pins,
+            carried: SubStats::default(),
             kept: false,
             claims_mac: false,
             interface,
@@ -96,6 +86,28 @@ impl Control {
         });
         self.groups.mark_stale([id]);
         Ok(())
+    }
+
+    /// Adds a sub-interface, down and without groups, to all workers of its parent. Returns its index
+    /// and its address.
+    pub(super) fn add_ports(
+        &self,
+        parent: ParentId,
+        name: &str,
+        queues: &[Arc<Tap>],
+        config: SubConfig,
+    ) -> Result<(SubIndex, MacAddr), Error> {
+        let parent = &self.inventory[parent];
+        let (switch, tap) = (parent.switch, &queues[0]);
+        let offloads = tap.enable_offloads().map_err(tap_error(name))?;
+        let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(tap)));
+        let ports = queues.iter().cloned().map(PortLink::Tap).chain(others);
+        let added = parent.workers.give(ports, move |worker, port| {
+            let index = worker.add_to(switch, &config, port, offloads)?;
+            let sub = worker.switch_at(switch).sub(index);
+            Ok((index, sub.map_or(config.mac, umacvlan_core::Sub::mac)))
+        })?;
+        agree(&parent.workers, added).map_err(|error| Error::add(name, error))
     }
 
     /// Makes a TAP in the engine's own namespace with everything but its final place. Returns its
@@ -182,9 +194,10 @@ impl Control {
             }
         }
         if let Some(bclim) = options.settings.bclim {
-            let (_, parent) = self.inventory.sub_and_parent(id)?;
+            let (_, parent) = self.inventory.sub_and_parent_mut(id)?;
             let switch = parent.switch;
             parent.workers.tell(move |it| it.switch_at_mut(switch).set_bc_cutoff(bclim))?;
+            parent.bc_cutoff = Some(bclim);
         }
         Ok(())
     }

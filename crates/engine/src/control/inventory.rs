@@ -12,6 +12,7 @@ use super::parent_device::ParentDevice;
 use super::sub::Sub;
 use crate::control::engine::SubId;
 use crate::control::error::Error;
+use crate::datapath::worker::Remains;
 
 /// An attached parent. No other one ever has the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,7 +157,10 @@ impl Inventory {
         let sub = self.subs.remove(&id)?;
         let device = self[sub.parent].device;
         self[sub.parent].subs.remove(&id);
-        self.by_index.remove(&(device, sub.index));
+        self[sub.parent].carried.removed += sub.carried;
+        if self.sub_with_index(device, sub.index) == Some(id) {
+            self.by_index.remove(&(device, sub.index));
+        }
         self.by_interface.remove(&(sub.interface, id));
         Some(sub)
     }
@@ -213,6 +217,43 @@ impl Inventory {
     /// The sub-interface with this index in the switches of a device.
     pub(super) fn sub_with_index(&self, device: DeviceId, index: SubIndex) -> Option<SubId> {
         self.by_index.get(&(device, index)).copied()
+    }
+
+    /// Forgets the indexes of the sub-interfaces of a device, whose workers are replaced.
+    pub(super) fn forget_indexes(&mut self, device: DeviceId) {
+        self.by_index.retain(|&(of, _), _| of != device);
+    }
+
+    /// Notes the index of a sub-interface in the switches of new workers.
+    pub(super) fn set_index(&mut self, id: SubId, index: SubIndex) {
+        if let Some(sub) = self.subs.get_mut(&id) {
+            sub.index = index;
+            let device = self.parents[&sub.parent].device;
+            self.by_index.insert((device, index), id);
+        }
+    }
+
+    /// Keeps what the workers of a parent have counted that are replaced.
+    pub(super) fn keep_counters(&mut self, id: ParentId, remains: &[Option<Remains>]) {
+        let (switch, device) = (self[id].switch, self[id].device);
+        self[id].carried.workers.resize_with(remains.len(), Default::default);
+        for (number, remains) in remains.iter().enumerate() {
+            let counters = remains.iter().flat_map(|remains| &remains.counters);
+            let Some((_, counters)) = counters.into_iter().find(|(id, _)| *id == switch) else {
+                continue;
+            };
+            let carried = &mut self[id].carried;
+            let (wire, turns) = &mut carried.workers[number];
+            *wire += counters.wire;
+            *turns += counters.turns;
+            carried.removed += counters.removed;
+            for &(index, stats) in &counters.subs {
+                let sub = self.sub_with_index(device, index);
+                if let Some(sub) = sub.and_then(|sub| self.subs.get_mut(&sub)) {
+                    sub.carried += stats;
+                }
+            }
+        }
     }
 
     /// The sub-interface of an interface. There may be another one that was there before and has

@@ -31,6 +31,7 @@ mod rx_filter;
 mod status;
 mod sub;
 mod uplink_selector;
+mod worker_restart;
 mod workers;
 
 use std::collections::BTreeSet;
@@ -72,7 +73,7 @@ pub(crate) struct Control {
     groups: GroupCache,
     looks: Looks,
     requests: Receiver<Request>,
-    /// Notices of workers, each with the number of its [`DeviceId`].
+    /// Notices of workers, each with the number that their device has for them.
     notices: Receiver<(u64, Notice)>,
     /// The other end, of which each worker gets a clone.
     notify: Sender<(u64, Notice)>,
@@ -168,6 +169,7 @@ impl Control {
             self.reap();
             if self.swept.elapsed() >= SWEEP_INTERVAL {
                 self.sweep();
+                self.watch_workers();
             }
             self.settle_held();
             self.settle_groups();
@@ -197,8 +199,12 @@ impl Control {
     }
 
     fn read_notices(&mut self) {
-        while let Ok((device, notice)) = self.notices.try_recv() {
-            let device = DeviceId(device);
+        while let Ok((number, notice)) = self.notices.try_recv() {
+            // Workers that were replaced have numbers that no device has any more.
+            let found = self.inventory.find_device(|device| device.watch.notifier == number);
+            let Some(device) = found else {
+                continue;
+            };
             let sub = |index| self.inventory.sub_with_index(device, index);
             match notice {
                 Notice::Failed(why) => self.worker_failed(device, &why),

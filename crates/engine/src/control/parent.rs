@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use umacvlan_core::{MacAddr, Mode, ParentInfo, Switch, VlanPath};
+use umacvlan_core::stats::{SubStats, WireStats};
+use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, Switch, VlanPath, WorkerStats};
 use umacvlan_netlink::{Link, LinkFlags};
 
 use super::Control;
@@ -37,13 +38,30 @@ pub(super) struct Parent {
     pub(super) carrier: bool,
     /// The last address that the interface got from anybody but a passthru sub-interface.
     pub(super) own_mac: MacAddr,
+    /// What its switch was made with, or has got from its interface since.
+    pub(super) info: ParentInfo,
+    /// How private sub-interfaces are isolated.
+    pub(super) semantics: Semantics,
+    /// The port-wide `bclim`, once it was set.
+    pub(super) bc_cutoff: Option<i32>,
     /// The workers of the device.
     pub(super) workers: Arc<Workers>,
+    /// What workers have counted that were replaced.
+    pub(super) carried: Carried,
     pub(super) subs: BTreeSet<SubId>,
     pub(super) memberships: Memberships,
     pub(super) host: HostSide,
     /// An interface that claims the parent's name or VLAN as well, once that was reported.
     pub(super) rival: Option<u32>,
+}
+
+/// Counters of workers that were replaced, but for those of sub-interfaces.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    /// For each worker.
+    pub(super) workers: Vec<(WireStats, WorkerStats)>,
+    /// The sum over removed sub-interfaces.
+    pub(super) removed: SubStats,
 }
 
 impl Parent {
@@ -121,7 +139,11 @@ impl Control {
             index: self.inventory[device].index,
             carrier,
             own_mac: options.own_mac.filter(|_| path.is_untagged()).unwrap_or(info.mac),
+            info,
+            semantics: options.semantics,
+            bc_cutoff: None,
             workers,
+            carried: Carried::default(),
             subs: BTreeSet::new(),
             memberships: Memberships::default(),
             host: HostSide::new(options.host_gets_all),
@@ -214,12 +236,14 @@ impl Control {
                 true => Vec::new(),
                 false => switch.set_parent_mtu(info.mtu),
             };
-            (before.mac != switch.parent().mac, before.mtu != info.mtu, clamped)
+            let now = *switch.parent();
+            (now, before.mac != now.mac, before.mtu != info.mtu, clamped)
         });
         // A worker that has stopped has reported it.
-        let Ok((mac_changed, mtu_changed, clamped)) = asked else {
+        let Ok((now, mac_changed, mtu_changed, clamped)) = asked else {
             return false;
         };
+        self.inventory[id].info = now;
         if mac_changed {
             // An address that a passthru sub-interface sets, the switch has before the parent.
             self.inventory[id].memberships.mark_stale();

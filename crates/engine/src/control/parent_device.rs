@@ -16,6 +16,7 @@ use super::parent::{Parent, has_carrier, parent_info};
 use super::parent_check::check_suitable;
 use super::parent_return::{another, doubt};
 use super::uplink_selector::UplinkSelector;
+use super::worker_restart::Watch;
 use super::workers::Workers;
 use crate::control::engine::{KnownParent, ParentBinding, ParentOptions};
 use crate::control::error::Error;
@@ -41,6 +42,7 @@ pub(super) struct ParentDevice {
     /// How its workers run, as requested.
     pub(super) configs: Vec<WorkerConfig>,
     pub(super) workers: Arc<Workers>,
+    pub(super) watch: Watch,
     pub(super) uplink: UplinkSelector,
     /// Frames that the rings of its uplinks had no slot for.
     pub(super) ring_drops: u64,
@@ -148,6 +150,7 @@ impl Control {
             attached,
             configs,
             workers: Arc::new(workers),
+            watch: Watch::new(id.0),
             uplink,
             ring_drops: 0,
             changes: 0,
@@ -197,24 +200,6 @@ impl Control {
         if let Some(Err(error)) = Arc::into_inner(workers).map(Workers::stop) {
             self.events.trouble(format!("the worker of {name} had failed: {error}"));
         }
-    }
-
-    /// Notes that a worker has failed. The sub-interfaces stay, because their users have them, but
-    /// they have no carrier until their parents are attached again.
-    pub(super) fn worker_failed(&mut self, id: DeviceId, why: &str) {
-        let Some(device) = self.inventory.device_mut(id) else {
-            return;
-        };
-        device.workers.halt();
-        device.uplink.forget();
-        let name = device.name.clone();
-        for parent in self.inventory.parents_on(id) {
-            self.inventory[parent].host.end("a worker has failed");
-            self.set_carrier(parent, false);
-        }
-        self.events.trouble(format!(
-            "the worker of {name} has failed and forwards no more: {why}; start it again"
-        ));
     }
 
     /// Follows an interface of the engine's own namespace, if it is that of a device or was.

@@ -68,7 +68,13 @@ impl Control {
             (*switch.parent(), port, infos)
         });
         let (state, (semantics, bc_queue_used, bc_cutoff), infos) = asked.ok()?;
-        let (workers, counters) = parent.count(&device.configs, wanted).ok()?;
+        let (workers, mut counters) = parent.count(&device.configs, wanted).ok()?;
+        for (index, stats) in &mut counters.subs {
+            let sub = self.inventory.sub_with_index(parent.device, *index);
+            if let Some(sub) = sub.and_then(|sub| self.inventory.sub(sub)) {
+                *stats += sub.carried;
+            }
+        }
         let subs = infos.iter().filter_map(|(index, info)| {
             let sub = self.inventory.sub_with_index(parent.device, *index)?;
             Some(self.inventory.sub(sub)?.status(&parent.handle, info))
@@ -156,6 +162,10 @@ impl Parent {
             counters.subs.retain(|(index, _)| wanted(*index));
             counters
         })?;
+        for (counters, (wire, turns)) in all.iter_mut().zip(&self.carried.workers) {
+            counters.wire += *wire;
+            counters.turns += *turns;
+        }
         let status = |(config, counters): (&WorkerConfig, &Snapshot)| WorkerStatus {
             config: *config,
             wire: counters.wire,
@@ -166,6 +176,7 @@ impl Parent {
         for other in &all {
             sum += other;
         }
+        sum.removed += self.carried.removed;
         Ok((workers, sum))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Link;
 use umacvlan_sys::netns::NetnsId;
@@ -30,6 +31,8 @@ pub(super) struct Sub {
     pub(super) more_queues: Vec<Arc<Tap>>,
     /// The namespaces, other than the engine's own, that its queues keep alive.
     pub(super) pins: BTreeSet<NetnsId>,
+    /// What workers have counted that were replaced.
+    pub(super) carried: SubStats,
     /// True when its interface outlives the engine.
     pub(super) kept: bool,
     /// True when no other one may be made with its address, though it is down.

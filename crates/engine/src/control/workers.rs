@@ -17,9 +17,12 @@
 use std::fmt::Debug;
 use std::io;
 
+use crossbeam_channel::Receiver;
 use umacvlan_core::{ParentInfo, Semantics, Switch};
 
-use crate::datapath::worker::{Notifier, OnWorker, Stopped, Worker, WorkerConfig, WorkerHandle};
+use crate::datapath::worker::{
+    Notifier, OnWorker, Remains, Stopped, Worker, WorkerConfig, WorkerHandle,
+};
 
 /// The workers of one device, in the order of sockets and queues. There is at least one.
 #[derive(Debug)]
@@ -56,7 +59,8 @@ impl Workers {
         &self,
         ask: impl FnOnce(&mut Worker) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        self.0[0].call(ask)
+        let worker = &self.0[0];
+        worker.wait(&worker.post(ask)?)
     }
 
     /// Runs `tell` on all workers, and returns the result, which is the same for all.
@@ -92,7 +96,9 @@ impl Workers {
         };
         // All begin before the first is waited for.
         let answers: Vec<_> = self.0.iter().zip(gifts).map(post).collect();
-        answers.into_iter().map(|answer| answer?.recv().map_err(|_| Stopped)).collect()
+        let wait =
+            |(worker, answer): (&WorkerHandle, Result<Receiver<T>, Stopped>)| worker.wait(&answer?);
+        self.0.iter().zip(answers).map(wait).collect()
     }
 
     /// Ends the workers that still run after one has failed, because the flows of that one are not
@@ -100,8 +106,29 @@ impl Workers {
     pub(super) fn halt(&self) {
         for worker in &self.0 {
             // One that has stopped already needs nothing.
-            let _ = worker.call(Worker::stop);
+            let _ = worker.post(Worker::stop);
         }
+    }
+
+    /// Looks whether one of them hangs.
+    pub(super) fn look_for_hanging(&self) -> bool {
+        // All of them, and not up to the first that hangs.
+        self.0.iter().filter(|worker| worker.look()).count() > 0
+    }
+
+    /// Runs a function on the worker of that number, without waiting.
+    pub(super) fn post(
+        &self,
+        number: usize,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Stopped> {
+        self.0.get(number).ok_or(Stopped)?.post(|_| run()).map(drop)
+    }
+
+    /// Stops all of them and waits for those that do not hang. Returns what is left of each.
+    pub(super) fn finish(self) -> Vec<Option<Remains>> {
+        let ends = self.0.into_iter().map(WorkerHandle::finish);
+        ends.map(|end| end.map(|(_, remains)| remains)).collect()
     }
 
     /// Stops all of them and waits for them.

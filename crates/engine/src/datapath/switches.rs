@@ -87,6 +87,12 @@ impl Switches {
         }
     }
 
+    /// All switches with their ids, those of removed VLANs included.
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = (SwitchId, &mut VlanSwitch)> {
+        let all = std::iter::once(&mut self.untagged).chain(&mut self.tagged);
+        (0..).map(SwitchId).zip(all)
+    }
+
     /// The switches of VLANs, removed ones included.
     pub(crate) fn tagged(&self) -> impl Iterator<Item = &VlanSwitch> {
         self.tagged.iter()

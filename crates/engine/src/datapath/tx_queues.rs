@@ -219,6 +219,19 @@ impl TxQueues {
         undo_delivered(&mut self.subs, refusal);
     }
 
+    /// Takes back every frame that may not have been written, after the worker has failed.
+    pub(crate) fn abandon(&mut self, switches: &mut Switches) {
+        let reason = DropReason::WorkerFailed;
+        for (to, stored) in std::mem::take(&mut self.to_ports) {
+            let lost = stored.counters();
+            undo_delivered(&mut self.subs, Refusal { to, lost, group: false, reason });
+        }
+        for (id, stored) in std::mem::take(&mut self.to_wire) {
+            undo_sent(&mut switches.get_mut(id).wire, stored.frame_len(), reason);
+        }
+        self.subs.iter_mut().for_each(SubStats::settle);
+    }
+
     /// Ends the turn: forgets its frames.
     pub(crate) fn end_turn(&mut self) {
         self.to_ports.clear();

@@ -268,6 +268,22 @@ impl Engine {
         self.ask(move |control| control.parent_of(sub))?
     }
 
+    /// Runs a function on one worker of a parent, without waiting for it. It is for tests of workers
+    /// that panic or hang.
+    ///
+    /// # Errors
+    /// There is no such parent or worker.
+    #[doc(hidden)]
+    pub fn run_on_worker(
+        &self,
+        parent: &str,
+        number: usize,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Error> {
+        let parent = parent.to_owned();
+        self.ask(move |control| control.run_on_worker(&parent, number, run))?
+    }
+
     /// The events. They are queued without limit until they are read.
     pub fn events(&self) -> &Receiver<Event> {
         &self.events

@@ -1,15 +1,26 @@
 //! [`WorkerHandle`]: a worker on its own thread, with requests to it and notices from it.
 
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use umacvlan_core::{SubIndex, Switch};
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;
 
-use super::{Request, Worker, WorkerConfig};
+use super::heartbeat::{Heartbeat, Watcher};
+use super::{Request, Snapshot, Worker, WorkerConfig};
+use crate::datapath::switches::SwitchId;
+
+/// How long the control thread waits for the result of a request, and how often. Each request takes
+/// microseconds. A process that was stopped meanwhile finds one of these times over, and not all.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+const ANSWER_WAITS: usize = 5;
 
 /// A function that each worker's thread runs before its first turn.
 pub type OnWorker = Arc<dyn Fn() + Send + Sync>;
@@ -48,6 +59,15 @@ impl Notifier {
     }
 }
 
+/// What is left of a worker that has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    /// The counters of each of its switches.
+    pub(crate) counters: Vec<(SwitchId, Snapshot)>,
+    /// Frames that the ring of its uplink had no slot for.
+    pub(crate) ring_drops: u64,
+}
+
 impl Worker {
     /// Starts a worker on a thread of its own, which runs `on_worker` before its first turn.
     ///
@@ -65,6 +85,8 @@ impl Worker {
         let (ready, started) = crossbeam_channel::bounded(1);
         let wakes_worker = Arc::clone(&wake_event);
         let on_failure = notifier.clone();
+        let heartbeat = Arc::new(Heartbeat::default());
+        let beats = Arc::clone(&heartbeat);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             if let Some(id) = config.cpu {
                 core_affinity::set_for_current(core_affinity::CoreId { id });
@@ -72,27 +94,57 @@ impl Worker {
             process::minimize_timer_slack();
             // An io_uring belongs to the thread that made it, so everything is built here.
             match Self::build(switch, config, requests, wakes_worker, notifier) {
-                Ok(worker) => {
+                Ok(mut worker) => {
+                    worker.heartbeat = beats;
                     if let Some(on_worker) = on_worker {
                         on_worker();
                     }
                     let _ = ready.send(Ok(()));
-                    worker.run().inspect_err(|error| {
-                        if let Some(notifier) = on_failure {
-                            notifier.notify(std::iter::once(Notice::Failed(error.to_string())));
-                        }
-                    })
+                    let ended = run(worker);
+                    if let ((Err(error), _), Some(notifier)) = (&ended, on_failure) {
+                        notifier.notify(std::iter::once(Notice::Failed(error.to_string())));
+                    }
+                    ended
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
-                    Ok(())
+                    (Ok(()), Remains::default())
                 }
             }
         })?;
         let stopped = || io::Error::other("the worker ended before it began");
         started.recv().map_err(|_| stopped())??;
-        Ok(WorkerHandle { sender, wake_event, thread: Some(thread) })
+        Ok(WorkerHandle {
+            sender,
+            wake_event,
+            thread: Some(thread),
+            heartbeat,
+            watcher: Watcher::default(),
+            hangs: AtomicBool::new(false),
+        })
     }
+}
+
+/// Runs a worker to its end, and closes its sockets before it returns what is left.
+fn run(mut worker: Worker) -> (io::Result<()>, Remains) {
+    // A worker that has panicked forwards no more. Its counters are numbers, and nothing else is
+    // used after that.
+    let ended = catch_unwind(AssertUnwindSafe(|| worker.run()))
+        .unwrap_or_else(|payload| Err(io::Error::other(reason(&*payload))));
+    let failed = ended.is_err();
+    let end = AssertUnwindSafe(|| {
+        let remains = worker.remains(failed);
+        drop(worker);
+        remains
+    });
+    (ended, catch_unwind(end).unwrap_or_default())
+}
+
+/// The message of a panic.
+fn reason(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("it panicked: {}", text.unwrap_or("without a message"))
 }
 
 /// A worker on its own thread.
@@ -103,7 +155,11 @@ impl Worker {
 pub struct WorkerHandle {
     sender: Sender<Request>,
     wake_event: Arc<EventFd>,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    thread: Option<JoinHandle<(io::Result<()>, Remains)>>,
+    heartbeat: Arc<Heartbeat>,
+    watcher: Watcher,
+    /// True once it has not responded in time.
+    hangs: AtomicBool,
 }
 
 /// The worker has stopped and runs no more requests.
@@ -129,6 +185,9 @@ impl WorkerHandle {
         &self,
         request: impl FnOnce(&mut Worker) -> T + Send + 'static,
     ) -> Result<Receiver<T>, Stopped> {
+        if self.hangs.load(Ordering::Relaxed) {
+            return Err(Stopped);
+        }
         let (reply, result) = crossbeam_channel::bounded(1);
         let request: Request = Box::new(move |worker| {
             // The caller may no longer wait for the result.
@@ -137,6 +196,29 @@ impl WorkerHandle {
         self.sender.send(request).map_err(|_| Stopped)?;
         self.wake_event.wake();
         Ok(result)
+    }
+
+    /// Waits for the result of a request. A worker that does not return it in time counts as hanging
+    /// from then on, and runs no more requests.
+    pub(crate) fn wait<T>(&self, result: &Receiver<T>) -> Result<T, Stopped> {
+        for _ in 0..ANSWER_WAITS {
+            match result.recv_timeout(ANSWER_TIME) {
+                Ok(result) => return Ok(result),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
+            }
+        }
+        self.hangs.store(true, Ordering::Relaxed);
+        Err(Stopped)
+    }
+
+    /// Looks whether the worker hangs, which is true if several looks in a row find it in the same
+    /// turn.
+    pub(crate) fn look(&self) -> bool {
+        if self.watcher.finds_hanging(&self.heartbeat) {
+            self.hangs.store(true, Ordering::Relaxed);
+        }
+        self.hangs.load(Ordering::Relaxed)
     }
 
     /// The event that wakes the worker. The far end of a memory link signals it with each frame
@@ -153,13 +235,28 @@ impl WorkerHandle {
         self.end()
     }
 
+    /// As [`WorkerHandle::stop`], and returns what is left of the worker; `None` if it hangs. Then
+    /// its thread is left alone, and ends after its turn if that ends.
+    pub(crate) fn finish(mut self) -> Option<(io::Result<()>, Remains)> {
+        self.take()
+    }
+
     fn end(&mut self) -> io::Result<()> {
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
+        self.take().map_or(Ok(()), |(ended, _)| ended)
+    }
+
+    fn take(&mut self) -> Option<(io::Result<()>, Remains)> {
+        let thread = self.thread.take()?;
+        let asked = self.post(Worker::stop);
         // An error means that the worker has stopped already.
-        let _ = self.call(Worker::stop);
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the worker panicked")))
+        let _ = asked.and_then(|stopped| self.wait(&stopped));
+        if self.hangs.load(Ordering::Relaxed) {
+            // Nobody waits for it. The receiver exists as long as the worker does.
+            let _ = self.sender.send(Box::new(Worker::stop));
+            return None;
+        }
+        let panicked = |_| (Err(io::Error::other("the worker panicked")), Remains::default());
+        Some(thread.join().unwrap_or_else(panicked))
     }
 }
 

@@ -5,6 +5,7 @@
 //! two turns.
 
 mod handle;
+mod heartbeat;
 mod requests;
 mod seccomp;
 
@@ -17,7 +18,9 @@ use umacvlan_core::{SubIndex, Switch};
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::eventfd::EventFd;
 
+pub(crate) use handle::Remains;
 pub use handle::{Notice, Notifier, OnWorker, Stopped, WorkerHandle};
+use heartbeat::Heartbeat;
 pub use requests::{AddError, Snapshot};
 pub use seccomp::SYSTEM_CALLS;
 
@@ -73,6 +76,7 @@ pub struct Worker {
     idle: IdlePolicy,
     requests: Receiver<Request>,
     notifier: Option<Notifier>,
+    heartbeat: Arc<Heartbeat>,
     /// Ports whose interface has gone in this turn.
     gone: Vec<SubIndex>,
     /// Sub-interfaces that are up and whose ports are not read yet; `None` if new ports are read at
@@ -118,14 +122,16 @@ impl Worker {
             idle: IdlePolicy::new(config.poll),
             requests,
             notifier,
+            heartbeat: Arc::default(),
             gone: Vec::new(),
             held: None,
             stop: false,
         })
     }
 
-    fn run(mut self) -> io::Result<()> {
+    fn run(&mut self) -> io::Result<()> {
         while !self.stop {
+            self.heartbeat.beat();
             let requests = self.run_requests();
             let Turn { frames, events } = self.turn()?;
             let worked = requests || events > 0 || !self.forwarder.floods.is_empty();
@@ -135,6 +141,7 @@ impl Worker {
                 (0..PAUSES).for_each(|_| std::hint::spin_loop());
             }
             if self.idle.after_turn(frames, worked) && !self.stop {
+                self.heartbeat.rest();
                 self.ports.sleep(self.uplink.as_ref(), None)?;
                 self.idle.after_sleep();
                 if let Some(uplink) = &self.uplink {

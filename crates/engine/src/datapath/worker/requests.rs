@@ -9,7 +9,7 @@ use umacvlan_core::{DropReason, SubConfig, SubIndex, Switch, SwitchError, VlanPa
 use umacvlan_sys::syscall_count;
 use umacvlan_sys::tap::Tap;
 
-use super::Worker;
+use super::{Remains, Worker};
 use crate::datapath::forwarder::Forwarder;
 use crate::datapath::port::PortLink;
 use crate::datapath::switches::{SwitchId, VlanSwitch};
@@ -275,6 +275,25 @@ impl Worker {
         sum.subs.extend(switch.subs().map(|(sub, _)| (sub, stats(sub))));
         sum.removed += *removed;
         sum.pending_floods += pending_floods;
+    }
+
+    /// What the worker has counted, with an outcome for each frame, when it has ended. `failed`: in
+    /// the middle of a turn.
+    pub(super) fn remains(&mut self, failed: bool) -> Remains {
+        let Forwarder { switches, tx, .. } = &mut self.forwarder;
+        if failed {
+            tx.abandon(switches);
+        }
+        let ids: Vec<SwitchId> = switches
+            .all_mut()
+            .map(|(id, vlan_switch)| {
+                vlan_switch.wire.settle();
+                id
+            })
+            .collect();
+        let counters = ids.into_iter().map(|id| (id, self.snapshot_at(id))).collect();
+        let ring_drops = self.uplink.as_mut().map_or(0, Uplink::take_drops);
+        Remains { counters, ring_drops }
     }
 
     /// Floods that wait for a later turn.
