@@ -126,6 +126,14 @@ impl BufferPool {
         }
     }
 
+    /// Lends one free buffer to a ring; `None` if no buffer is free.
+    #[inline]
+    pub(super) fn lend_one(&mut self) -> Option<(u16, *mut u8)> {
+        let buffer = self.free.pop()?;
+        self.owners[usize::from(buffer)] = Owner::Ring;
+        Some((buffer, self.byte(buffer, 0)))
+    }
+
     /// Gives a lent buffer, which now holds a frame, to the turn. False for a buffer that was not
     /// lent: the ring returned a wrong number, and the frame must be skipped.
     #[inline]

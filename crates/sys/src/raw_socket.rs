@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use socket2::SockRef;
 
-use super::packet::force_receive_buffer;
+use super::packet::{force_receive_buffer, set_option};
 use super::{checked, size};
 
 /// The most frames that one call of [`send`] sends.
@@ -36,6 +36,15 @@ pub fn open(index: u32, ethertype: u16) -> io::Result<OwnedFd> {
     force_receive_buffer(&SockRef::from(&socket), RECEIVE_BUFFER);
     bind(socket.as_fd(), index, ethertype)?;
     Ok(socket)
+}
+
+/// Makes each frame that a packet socket sends or receives begin with a vnet header of 10 bytes, so
+/// that it may be a GSO packet.
+///
+/// # Errors
+/// The error of setsockopt(2).
+pub fn expect_vnet_headers(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(&SockRef::from(&socket), libc::PACKET_VNET_HDR, &1)
 }
 
 /// Makes a packet socket receive the frames of one EtherType from the interface of this index.

@@ -198,6 +198,8 @@ impl RelayLoop {
             }
             // The queue is full, and the frame is lost, as with every peer.
             Completion::WriteFailed { .. } => {}
+            // The relay queues none of these reads.
+            Completion::SingleRead { .. } | Completion::SingleReadEnded { .. } => {}
         });
         events
     }

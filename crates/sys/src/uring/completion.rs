@@ -32,6 +32,26 @@ pub enum Completion {
         /// The reason.
         errno: i32,
     },
+    /// As [`Completion::Read`], for a read of [`Uring::read`].
+    SingleRead {
+        /// The slot given to [`Uring::read`].
+        port: u32,
+        /// The generation given to [`Uring::read`].
+        generation: u8,
+        /// The buffer in the pool.
+        buffer: u16,
+        /// Bytes in it, from its start.
+        len: u32,
+    },
+    /// A read of [`Uring::read`] got no frame, with this errno: EAGAIN if none waits.
+    SingleReadEnded {
+        /// The slot given to [`Uring::read`].
+        port: u32,
+        /// The generation given to [`Uring::read`].
+        generation: u8,
+        /// The reason.
+        errno: i32,
+    },
     /// A write failed.
     WriteFailed {
         /// The slot given to [`Uring::send`].
@@ -59,6 +79,7 @@ pub(super) const READ: u8 = 1;
 pub(super) const WRITE: u8 = 2;
 pub(super) const WATCH: u8 = 3;
 pub(super) const CANCEL: u8 = 4;
+pub(super) const READ_ONE: u8 = 5;
 
 /// Bits of a generation, and of the length of a frame, in the middle of `user_data`.
 const GENERATION_BITS: u32 = 7;
@@ -67,7 +88,7 @@ const LEN_BITS: u32 = 17;
 /// The number of generations, which are counted modulo this.
 pub const GENERATIONS: u8 = 1 << GENERATION_BITS;
 
-/// `user_data`: kind 8 bits, generation 7, length 17, slot 32.
+/// `user_data`: kind 8 bits, generation 7, length 17 (of a single read: its buffer), slot 32.
 pub(super) const fn tag(kind: u8, generation: u8, len: u32, slot: u32) -> u64 {
     let middle =
         ((generation & (GENERATIONS - 1)) as u32) << LEN_BITS | len & ((1 << LEN_BITS) - 1);
@@ -108,6 +129,18 @@ pub(super) fn decode(entry: &cqueue::Entry, pool: &mut BufferPool) -> Option<Com
                     Some(Completion::Read { port: slot, generation, buffer, len, armed })
                 }
                 _ => Some(Completion::ReadEnded { port: slot, generation, errno: -entry.result() }),
+            }
+        }
+        READ_ONE => {
+            let buffer = u16::try_from(len).ok().filter(|&buffer| pool.reclaim(buffer));
+            match (buffer, u32::try_from(entry.result())) {
+                (Some(buffer), Ok(len)) => {
+                    Some(Completion::SingleRead { port: slot, generation, buffer, len })
+                }
+                _ => {
+                    let errno = -entry.result();
+                    Some(Completion::SingleReadEnded { port: slot, generation, errno })
+                }
             }
         }
         WRITE => Some(Completion::WriteFailed {

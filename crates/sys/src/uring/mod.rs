@@ -1,9 +1,10 @@
 //! [`Uring`]: TAP reads and writes without a system call each.
 //!
-//! One multishot read per TAP stays armed: an idle TAP costs nothing, a busy one fills provided
-//! buffers that all TAPs share. Writes are queued and submitted together. Each has `RWF_NOWAIT`, so
-//! the kernel has read its memory when the submission returns, and only a failed write has a
-//! completion.
+//! A TAP with few frames has a multishot read that stays armed: an idle TAP costs nothing, and its
+//! frames fill provided buffers that all such TAPs share. A busy TAP would take all of them, so it
+//! is read by single reads ([`Uring::read`]), as many as its owner grants it. Writes are queued and
+//! submitted together. Each has `RWF_NOWAIT`, so the kernel has read its memory when the submission
+//! returns, and only a failed write has a completion.
 //!
 //! The ring keeps the memory of its buffer pool mapped, and after a failed [`Uring::send`] submits
 //! nothing any more: the kernel never sees memory that its owner has freed.
@@ -12,9 +13,10 @@
 //! [`Uring::new`] tries everything once on a pipe instead of comparing versions.
 
 mod completion;
+mod pipe;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -26,8 +28,9 @@ use super::mapping::Mapping;
 use super::syscall_count;
 use super::tap::Tap;
 
-use completion::{CANCEL, READ, WATCH, WRITE, decode, tag, written};
+use completion::{CANCEL, READ, READ_ONE, WATCH, WRITE, decode, tag, written};
 pub use completion::{Completion, GENERATIONS};
+use pipe::pipe;
 
 /// Writes that may be queued before they must be submitted.
 const SUBMISSIONS: u32 = 512;
@@ -126,7 +129,16 @@ impl Uring {
                 whole = pool.bytes(buffer, 0, 5) == b"probe";
             }
         });
-        if whole { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+        pool.release();
+        let mut ended = false;
+        if uring.read(0, 1, &mut pool)? {
+            uring.submit_all()?;
+            uring.completions(&mut pool, usize::MAX, |_, completion| {
+                ended |=
+                    matches!(completion, Completion::SingleReadEnded { errno: libc::EAGAIN, .. });
+            });
+        }
+        if whole && ended { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
     /// Registers a TAP under the slot `port`.
@@ -156,6 +168,27 @@ impl Uring {
         let entry = opcode::ReadMulti::new(Fixed(port), 0, GROUP).build();
         let entry = entry.flags(squeue::Flags::FIXED_FILE);
         self.push(entry.user_data(tag(READ, generation, 0, port)))
+    }
+
+    /// Queues a read of one frame into a free buffer of the pool, for a TAP whose multishot read is
+    /// not armed. False: no buffer is free. After [`Uring::submit_all`] the completion is there:
+    /// [`Completion::SingleRead`] or [`Completion::SingleReadEnded`].
+    ///
+    /// # Errors
+    /// The error of a submission, if the queue was full.
+    ///
+    /// # Panics
+    /// If `pool` is not the pool that the ring was made for.
+    #[inline]
+    pub fn read(&mut self, port: u32, generation: u8, pool: &mut BufferPool) -> io::Result<bool> {
+        self.check_usable()?;
+        self.check_pool(pool);
+        let Some((buffer, start)) = pool.lend_one() else {
+            return Ok(false);
+        };
+        let entry = opcode::Read::new(Fixed(port), start, READ_LEN).rw_flags(RWF_NOWAIT).build();
+        self.push(entry.user_data(tag(READ_ONE, generation, buffer.into(), port)))?;
+        Ok(true)
     }
 
     /// Ends the read of a TAP. Its last completions may still come.
@@ -262,8 +295,11 @@ impl Uring {
         }
     }
 
-    /// Submits until the queue is empty: the kernel must be done with the frames when `send` returns.
-    fn submit_all(&mut self) -> io::Result<()> {
+    /// Submits until the queue is empty. Then every write, and every read of [`Uring::read`], is done.
+    ///
+    /// # Errors
+    /// As [`Uring::submit`], or the kernel accepts nothing for want of memory.
+    pub fn submit_all(&mut self) -> io::Result<()> {
         for _ in 0..SUBMIT_TRIES {
             self.enter()?;
             if self.ring.submission().is_empty() {
@@ -352,7 +388,7 @@ impl Uring {
 
     #[inline]
     fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
-        // SAFETY: reads use provided buffers only; the frame of a write outlives its submission (see `send`).
+        // SAFETY: reads use lent buffers of the pool, whose memory outlives the ring; the frame of a write outlives its submission (see `send`).
         if unsafe { self.ring.submission().push(&entry) }.is_ok() {
             return Ok(());
         }
@@ -369,19 +405,6 @@ fn passing(error: io::Error) -> io::Result<()> {
         Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
         _ => Err(error),
     }
-}
-
-/// A pipe for the probe: reader, writer.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [0; 2];
-    // SAFETY: `ends` has room for the two descriptors that pipe2 writes.
-    super::checked(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
-    let [reader, writer] = ends;
-    // SAFETY: pipe2 made this descriptor for us alone.
-    let reader = unsafe { OwnedFd::from_raw_fd(reader) };
-    // SAFETY: pipe2 made this descriptor for us alone.
-    let writer = unsafe { OwnedFd::from_raw_fd(writer) };
-    Ok((reader, writer))
 }
 
 #[cfg(test)]
