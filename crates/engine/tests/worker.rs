@@ -14,6 +14,8 @@ mod merging;
 #[allow(dead_code, reason = "the tests of the offloads need more of it")]
 #[path = "../../core/tests/offload_frames/mod.rs"]
 mod offload_frames;
+#[path = "worker/shares.rs"]
+mod shares;
 #[path = "worker/taps.rs"]
 mod taps;
 #[path = "worker/threads.rs"]

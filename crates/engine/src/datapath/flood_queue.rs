@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use umacvlan_core::DropReason;
 use umacvlan_core::stats::WireStats;
 use umacvlan_core::switch::{Flood, FloodRule, Replica};
+use umacvlan_core::{DropReason, SubIndex};
 
 use crate::datapath::frame_ref::{FrameRef, StorageKind, parse};
 use crate::datapath::ring_alloc::find_gap;
@@ -34,6 +34,11 @@ pub(crate) const LOCAL_FLOODS: usize = 1024;
 /// Bytes of waiting frames. Only pages with frames are ever touched.
 const CAPACITY: usize = 8 << 20;
 
+/// The part of the local floods and of the bytes that those of one sub-interface may have, so that
+/// its storm leaves room to others.
+const SENDER_FLOODS: usize = LOCAL_FLOODS / 8;
+const SENDER_BYTES: usize = CAPACITY / 8;
+
 /// Frames that may wait, whatever `bcqueuelen` says.
 const FRAMES_MAX: usize = 65_536;
 
@@ -42,6 +47,8 @@ const FRAMES_MAX: usize = 65_536;
 pub(crate) struct PendingFlood {
     /// The switch that floods the frame.
     pub(crate) switch_id: SwitchId,
+    /// The sub-interface that sent the frame; `None`: it came from the wire.
+    sender: Option<SubIndex>,
     rule: FloodRule,
     /// Where the flood goes on.
     cursor: u32,
@@ -53,6 +60,8 @@ pub(crate) struct PendingFlood {
 #[derive(Debug)]
 pub(crate) struct FloodShare<'s> {
     pub(crate) switch_id: SwitchId,
+    /// The sub-interface that sent the frame; `None`: it came from the wire.
+    pub(crate) sender: Option<SubIndex>,
     /// Floods of this switch that wait.
     pub(crate) pending: &'s mut usize,
     /// How many may.
@@ -64,6 +73,8 @@ pub(crate) struct FloodShare<'s> {
 pub(crate) struct FloodQueue {
     bytes: Box<[u8]>,
     floods: VecDeque<PendingFlood>,
+    /// By sub-interface: its floods in the queue, and their bytes.
+    senders: Vec<(usize, usize)>,
     /// Floods at the front that are finished, but whose frames this turn has yet to write.
     finished: usize,
     /// Copies that this turn may still make.
@@ -77,9 +88,17 @@ impl FloodQueue {
         Self {
             bytes: vec![0; CAPACITY].into_boxed_slice(),
             floods: VecDeque::with_capacity(2048),
+            senders: Vec::new(),
             finished: 0,
             copies_left: COPIES_PER_TURN,
             unicast_turns_left: 0,
+        }
+    }
+
+    /// Makes room for a sub-interface.
+    pub(crate) fn reserve(&mut self, id: SubIndex) {
+        if self.senders.len() <= id.index() {
+            self.senders.resize(id.index() + 1, (0, 0));
         }
     }
 
@@ -112,7 +131,7 @@ impl FloodQueue {
     ) -> bool {
         // Floods stay in order: a new one goes behind those that wait.
         if !self.is_empty() || self.copies_left < tx.subs.len() {
-            if *share.pending >= share.limit || !self.has_room(bytes.len()) {
+            if *share.pending >= share.limit || !self.has_room(share.sender, bytes.len()) {
                 return false;
             }
             if !self.is_empty() {
@@ -179,7 +198,12 @@ impl FloodQueue {
 
     /// Ends the turn: frees the frames of finished floods and renews the budget of copies.
     pub(crate) fn end_turn(&mut self) {
-        self.floods.drain(..self.finished);
+        for finished in self.floods.drain(..self.finished) {
+            if let Some(sender) = finished.sender {
+                let (floods, bytes) = &mut self.senders[sender.index()];
+                (*floods, *bytes) = (*floods - 1, *bytes - finished.len);
+            }
+        }
         self.finished = 0;
         self.unicast_turns_left = self.unicast_turns_left.saturating_sub(1);
         self.copies_left = match self.unicast_turns_left {
@@ -195,8 +219,12 @@ impl FloodQueue {
         };
         self.bytes[start..start + frame.len()].copy_from_slice(frame);
         let (rule, cursor, len) = (flood.rule(), flood.cursor(), frame.len());
-        let FloodShare { switch_id, pending, .. } = share;
-        self.floods.push_back(PendingFlood { switch_id, rule, cursor, start, len });
+        let FloodShare { switch_id, sender, pending, .. } = share;
+        self.floods.push_back(PendingFlood { switch_id, sender, rule, cursor, start, len });
+        if let Some(sender) = sender {
+            let (floods, bytes) = &mut self.senders[sender.index()];
+            (*floods, *bytes) = (*floods + 1, *bytes + len);
+        }
         *pending += 1;
         true
     }
@@ -207,8 +235,10 @@ impl FloodQueue {
         }
     }
 
-    fn has_room(&self, len: usize) -> bool {
-        self.len() < FRAMES_MAX && self.find_gap(len).is_some()
+    fn has_room(&self, sender: Option<SubIndex>, len: usize) -> bool {
+        let (floods, bytes) = sender.map_or((0, 0), |sender| self.senders[sender.index()]);
+        let has_share = floods < SENDER_FLOODS && bytes + len <= SENDER_BYTES;
+        has_share && self.len() < FRAMES_MAX && self.find_gap(len).is_some()
     }
 
     fn find_gap(&self, len: usize) -> Option<usize> {

@@ -129,7 +129,8 @@ impl Forwarder {
                     true => switch.bc_queue_len() as usize,
                     false => LOCAL_FLOODS,
                 };
-                let share = FloodShare { switch_id: id, pending: pending_floods, limit };
+                let (switch_id, pending) = (id, pending_floods);
+                let share = FloodShare { switch_id, sender: None, pending, limit };
                 match limit > 0 && floods.start(flood, share, tx, wire, stored, bytes) {
                     true => wire.flooded += 1,
                     false => wire.dropped.count(DropReason::BcQueueFull),
@@ -178,7 +179,8 @@ impl Forwarder {
                 stats.flooded += 1;
                 let rule = flood.rule();
                 let limit = LOCAL_FLOODS;
-                let share = FloodShare { switch_id: id, pending: pending_floods, limit };
+                let (switch_id, sender, pending) = (id, Some(from), pending_floods);
+                let share = FloodShare { switch_id, sender, pending, limit };
                 if !floods.start(flood, share, tx, wire, stored, bytes) {
                     flood_queue::count_lost(switch.flood(rule, 0), tx, wire);
                 }

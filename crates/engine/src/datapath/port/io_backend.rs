@@ -22,10 +22,6 @@ pub(super) enum IoBackend {
     /// A system call for each frame, and epoll.
     Plain {
         epoll: Epoll,
-        /// The ready tokens of this turn.
-        ready: Vec<u64>,
-        /// The first port for which a turn had no buffer left: the next turn begins with it.
-        next: Option<u64>,
         /// TAPs with reception enabled: without any, a turn makes no system call.
         taps: usize,
     },
@@ -58,6 +54,6 @@ impl IoBackend {
         }
         let epoll = Epoll::new()?;
         epoll.add(wake_event, u64::from(WAKE_EVENT))?;
-        Ok(Self::Plain { epoll, ready: Vec::with_capacity(256), next: None, taps: 0 })
+        Ok(Self::Plain { epoll, taps: 0 })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use umacvlan_core::SubIndex;
 
+use super::rx_shares::RxShares;
 use crate::datapath::memory_link::{MemoryLink, ReadyList, locked};
 
 /// The ports in memory of one worker. A turn reads those that have frames and no others, as it does
@@ -13,8 +14,8 @@ pub(super) struct MemoryPorts {
     count: usize,
     /// Ports that got a frame since the last turn; shared with their far ends.
     ready: ReadyList,
-    /// Ports that may have frames, in the order in which they are read.
-    waiting: Vec<SubIndex>,
+    /// Ports that may have frames.
+    shares: RxShares,
 }
 
 impl MemoryPorts {
@@ -26,6 +27,7 @@ impl MemoryPorts {
     /// Adds a port.
     pub(super) fn add(&mut self, id: SubIndex, link: &MemoryLink) {
         self.count += 1;
+        self.shares.reserve(id.index() + 1);
         link.set_ready_list(Some((Arc::clone(&self.ready), id)));
     }
 
@@ -34,30 +36,34 @@ impl MemoryPorts {
         self.count -= 1;
         link.set_ready_list(None);
         locked(&self.ready).retain(|&other| other != id);
-        self.waiting.retain(|&other| other != id);
+        self.shares.remove(id);
     }
 
-    /// Calls `read` for each port that has frames, and returns how many frames were read. `read`
-    /// returns the frames of one port and whether there are more, or `None` if no buffer is left;
-    /// then the next turn begins with that port.
+    /// True while a port waits for its share of a turn.
+    pub(super) fn is_any_waiting(&self) -> bool {
+        !self.shares.is_empty()
+    }
+
+    /// Calls `read` for the ports whose turn it is, with the frames that each may have, and returns how
+    /// many frames were read. `read` returns the frames and bytes of one port, and whether it has
+    /// more.
     pub(super) fn poll(
         &mut self,
-        mut read: impl FnMut(SubIndex) -> Option<(usize, bool)>,
+        mut read: impl FnMut(SubIndex, usize) -> (usize, usize, bool),
     ) -> usize {
-        self.waiting.append(&mut locked(&self.ready));
-        let (mut frames, mut done) = (0, 0);
-        for position in 0..self.waiting.len() {
-            let id = self.waiting[position];
-            let Some((count, more)) = read(id) else {
-                break;
-            };
-            done += 1;
-            frames += count;
-            if more {
-                self.waiting.push(id);
-            }
+        for id in locked(&self.ready).drain(..) {
+            self.shares.wake(id);
         }
-        self.waiting.drain(..done);
-        frames
+        if self.shares.is_empty() {
+            return 0;
+        }
+        self.shares.begin_turn();
+        let mut count = 0;
+        while let Some((id, budget)) = self.shares.next() {
+            let (frames, bytes, more) = read(id, budget);
+            count += frames;
+            self.shares.served(id, frames, bytes, more);
+        }
+        count
     }
 }

@@ -12,6 +12,7 @@ mod buffer_budget;
 mod io_backend;
 mod memory;
 mod rx;
+mod rx_shares;
 mod tap;
 mod wait;
 
@@ -32,6 +33,7 @@ use crate::datapath::memory_link::MemoryLink;
 pub use buffer_budget::BufferBudget;
 use io_backend::IoBackend;
 use memory::MemoryPorts;
+use rx_shares::{RxShares, TURN_FRAMES};
 
 /// What is behind a port.
 #[derive(Debug)]
@@ -72,8 +74,13 @@ pub(crate) struct Ports {
     wake_event: Arc<EventFd>,
     ports: Vec<Option<Port>>,
     memory: MemoryPorts,
-    /// Ports whose read has ended, to be armed again once the turn has given its buffers back.
-    ended_reads: Vec<SubIndex>,
+    /// TAPs that are read in shares: all that are ready, or with io_uring those that are busy.
+    rx_shares: RxShares,
+    /// TAPs that are being read by single reads of io_uring.
+    in_batch: Vec<SubIndex>,
+    /// TAPs whose queue such reads have emptied: their read is armed again once the turn has given
+    /// its buffers back.
+    to_arm: Vec<SubIndex>,
     generation: u8,
     buffer_budget: BufferBudget,
 }
@@ -87,8 +94,28 @@ struct Port {
     generation: u8,
     /// True when the port is to be read.
     rx_enabled: bool,
-    /// True while a read of io_uring is in progress.
+    /// True while a multishot read of io_uring is armed.
     read_armed: bool,
+    /// What the single reads of this turn have brought.
+    batch: ReadBatch,
+}
+
+/// What a turn has read from one port.
+#[derive(Clone, Copy, Debug, Default)]
+struct ReadBatch {
+    frames: usize,
+    bytes: usize,
+    /// `None`: there may be more.
+    end: Option<ReadEnd>,
+}
+
+/// Why reading from a port has ended before its share was used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadEnd {
+    /// The queue is empty.
+    Drained,
+    /// The interface is gone.
+    Gone,
 }
 
 impl Ports {
@@ -106,7 +133,9 @@ impl Ports {
             wake_event,
             ports: Vec::new(),
             memory: MemoryPorts::default(),
-            ended_reads: Vec::new(),
+            rx_shares: RxShares::default(),
+            in_batch: Vec::with_capacity(TURN_FRAMES),
+            to_arm: Vec::with_capacity(TURN_FRAMES),
             generation: 0,
             buffer_budget: BufferBudget::default(),
         })
@@ -133,10 +162,16 @@ impl Ports {
         }
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
+            self.rx_shares.reserve(self.ports.len());
         }
-        let generation = self.generation;
-        self.ports[id.index()] =
-            Some(Port { id, link, generation, rx_enabled: false, read_armed: false });
+        self.ports[id.index()] = Some(Port {
+            id,
+            link,
+            generation: self.generation,
+            rx_enabled: false,
+            read_armed: false,
+            batch: ReadBatch::default(),
+        });
         Ok(())
     }
 
@@ -181,6 +216,8 @@ impl Ports {
             return Ok(0);
         };
         let was_enabled = std::mem::replace(&mut port.rx_enabled, false);
+        self.rx_shares.remove(id);
+        self.to_arm.retain(|&other| other != id);
         match &mut self.backend {
             IoBackend::Plain { epoll, taps, .. } => {
                 *taps -= usize::from(was_enabled);
@@ -202,7 +239,8 @@ impl Ports {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::take) else {
             return;
         };
-        self.ended_reads.retain(|&other| other != id);
+        self.rx_shares.remove(id);
+        self.to_arm.retain(|&other| other != id);
         match (&port.link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.remove(id, link),
             (PortLink::Tap(tap), IoBackend::Plain { epoll, taps, .. }) => {
@@ -284,7 +322,7 @@ impl Ports {
             return Ok(());
         };
         uring.provide_buffers(pool, self.buffer_budget.buffers());
-        for id in self.ended_reads.drain(..) {
+        for id in self.to_arm.drain(..) {
             if let Some(port) = &mut self.ports[id.index()] {
                 port.read_armed = true;
                 uring.arm(slot(id), port.generation)?;

@@ -102,6 +102,7 @@ impl Worker {
             return Err(error.into());
         }
         self.forwarder.tx.add_port(sub, offloads);
+        self.forwarder.floods.reserve(sub);
         Ok(sub)
     }
 

@@ -6,40 +6,41 @@ use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
 use umacvlan_sys::tap::Tap;
 
-use super::PortEvent;
+use super::{PortEvent, ReadBatch, ReadEnd};
 use crate::datapath::frame_ref::{FrameRef, StorageKind};
 
-/// Most frames that a turn reads from one port before the next port. With io_uring the kernel reads
-/// ahead, and takes 32 from each in turn.
-pub(super) const PORT_BURST: usize = 64;
-
-/// Reads the frames that wait, at most [`PORT_BURST`], each into a buffer of its own. Returns how
-/// many there were.
+/// Reads the frames that wait, at most `budget`, each into a buffer of its own.
 pub(super) fn read(
     tap: &Tap,
     id: SubIndex,
     pool: &mut BufferPool,
+    budget: usize,
     on: &mut impl FnMut(PortEvent<'_>),
-) -> usize {
-    for count in 0..PORT_BURST {
+) -> ReadBatch {
+    let mut batch = ReadBatch::default();
+    while batch.frames < budget {
         let Some(buffer) = pool.acquire() else {
-            return count;
+            return batch;
         };
         match tap.recv(pool.bytes_mut(buffer, 0, BUFFER_LEN)) {
             Ok(Some(len)) => {
                 let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
                 on(PortEvent::Frame { from: id, stored, bytes: pool.bytes(buffer, 0, len) });
+                batch.frames += 1;
+                batch.bytes += len;
             }
             ended => {
                 pool.release_last();
+                batch.end = Some(ReadEnd::Drained);
                 if ended.is_err() {
+                    batch.end = Some(ReadEnd::Gone);
                     on(PortEvent::Gone { sub: id });
                 }
-                return count;
+                return batch;
             }
         }
     }
-    PORT_BURST
+    batch
 }
 
 /// Writes `count` frames, of which `frame` returns the bytes by number.

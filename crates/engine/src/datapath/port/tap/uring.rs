@@ -1,17 +1,17 @@
 //! TAP ports by io_uring: what a completion means for its port.
 
-use umacvlan_core::SubIndex;
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::uring::Completion;
 
 use super::drop_reason;
 use crate::datapath::frame_ref::{FrameRef, StorageKind};
-use crate::datapath::port::{Port, PortEvent, Refusal};
+use crate::datapath::port::rx_shares::RxShares;
+use crate::datapath::port::{Port, PortEvent, ReadEnd, Refusal};
 
 /// Passes one completion on, unless its port has been removed since.
 pub(in crate::datapath::port) fn complete(
     ports: &mut [Option<Port>],
-    ended_reads: &mut Vec<SubIndex>,
+    rx_shares: &mut RxShares,
     pool: &BufferPool,
     completion: Completion,
     on: &mut impl FnMut(PortEvent<'_>),
@@ -22,7 +22,7 @@ pub(in crate::datapath::port) fn complete(
                 return;
             };
             if !armed {
-                read_ended(port, ended_reads);
+                read_ended(port, rx_shares);
             }
             let len = len as usize;
             let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
@@ -34,8 +34,28 @@ pub(in crate::datapath::port) fn complete(
             };
             match errno {
                 libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED => {
-                    read_ended(port, ended_reads);
+                    read_ended(port, rx_shares);
                 }
+                _ => on(PortEvent::Gone { sub: port.id }),
+            }
+        }
+        Completion::SingleRead { port, generation, buffer, len } => {
+            let Some(port) = current(ports, port, generation) else {
+                return;
+            };
+            let len = len as usize;
+            port.batch.frames += 1;
+            port.batch.bytes += len;
+            let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
+            on(PortEvent::Frame { from: port.id, stored, bytes: pool.bytes(buffer, 0, len) });
+        }
+        Completion::SingleReadEnded { port, generation, errno } => {
+            let Some(port) = current(ports, port, generation) else {
+                return;
+            };
+            match errno {
+                libc::EAGAIN | libc::EINTR => port.batch.end = Some(ReadEnd::Drained),
+                _ if port.batch.end.replace(ReadEnd::Gone) == Some(ReadEnd::Gone) => {}
                 _ => on(PortEvent::Gone { sub: port.id }),
             }
         }
@@ -56,10 +76,11 @@ fn current(ports: &mut [Option<Port>], slot: u32, generation: u8) -> Option<&mut
     (port.generation == generation).then_some(port)
 }
 
-/// Notes that the read of a port has ended. It is armed again if the port is still to be read.
-fn read_ended(port: &mut Port, ended_reads: &mut Vec<SubIndex>) {
+/// Notes that the multishot read of a port has ended, in most cases because it has used up the
+/// buffers. If the port is still to be read, it has a share of each turn until its queue is empty.
+fn read_ended(port: &mut Port, rx_shares: &mut RxShares) {
     port.read_armed = false;
     if port.rx_enabled {
-        ended_reads.push(port.id);
+        rx_shares.wake(port.id);
     }
 }
