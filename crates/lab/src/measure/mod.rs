@@ -14,7 +14,7 @@ use crate::error::{LabError, Result};
 use crate::station::Station;
 
 pub use frames::{FrameRate, frame_rate};
-pub use round_trip::{RoundTrips, round_trips};
+pub use round_trip::{RoundTrips, round_trips, spaced_round_trips};
 pub use stream::{Throughput, tcp_throughput};
 
 /// The two ends of a measurement.

@@ -5,6 +5,7 @@
 //! destination's stack: the time until the receiver reads it does not count. [`Kind::Datagrams`]
 //! are sent in the same way, and read from a UDP socket.
 
+mod flood;
 mod frame;
 mod generator;
 mod rx_thread;
@@ -25,6 +26,7 @@ use umacvlan_sys::raw_socket;
 use umacvlan_sys::timestamp_ring::TimestampRing;
 use umacvlan_sys::udp_batch::UdpBatch;
 
+pub use flood::{Flood, FloodKind};
 pub use frame::{BadFrame, Sizes};
 pub use generator::Sent;
 pub use rx_thread::Received;

@@ -1,14 +1,19 @@
-//! Tables below the one of points: the worker's cost for a frame, and ratios to other points than
-//! the kernel's.
+//! Tables below the one of points: the worker's cost for a frame, ratios to other points than the
+//! kernel's, and round trips beside a neighbour.
 
 use crate::bench::report::{Point, Report};
 use crate::bench::unit::digits;
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
-/// Both tables, each with a heading. A table without rows is left out.
+/// The tables, each with a heading. A table without rows is left out.
 pub(super) fn render(report: &Report, colour: bool) -> String {
     let mut text = String::new();
-    for (title, columns) in [("What a frame takes of the worker", WORKER), ("Beside", BESIDE)] {
+    let tables = [
+        ("What a frame takes of the worker", WORKER),
+        ("Beside", BESIDE),
+        ("Round trips beside a neighbour", NEIGHBOUR),
+    ];
+    for (title, columns) in tables {
         let table = table(&report.points, columns).render(colour);
         if !table.is_empty() {
             text.push_str(&format!("\n{title}:\n{table}"));
@@ -83,6 +88,14 @@ const BESIDE: [(&str, &str); COLUMNS] = [
     ("of no storm", "ratio.calm"),
     ("copies", "copies"),
     ("ns a copy", "copy_ns"),
+];
+
+const NEIGHBOUR: [(&str, &str); COLUMNS] = [
+    ("p50 us", "probe_p50"),
+    ("max us", "probe_max"),
+    ("probes", "probes"),
+    ("lost", "probe_lost"),
+    ("flood/s", "flood"),
 ];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod copies;
 mod idle;
+mod neighbour;
 mod offloads;
 mod ovs;
 mod peer;

@@ -97,7 +97,12 @@ impl Peer {
 
     /// True if it forwards in its own thread of this process.
     pub(super) fn has_worker(self) -> bool {
-        self.is_ours() || matches!(self, Self::Baseline | Self::BaselineXdp)
+        self.is_ours() || self.is_relay()
+    }
+
+    /// True for a relay between the two ends of a path, which serves nobody else.
+    pub(super) fn is_relay(self) -> bool {
+        matches!(self, Self::Baseline | Self::BaselineXdp)
     }
 
     /// The baseline of this peer.

@@ -29,6 +29,9 @@ pub(super) enum Measure {
     /// Latency without and with 10 000 broadcast frames per second, with 256 sub-interfaces unless
     /// --subs is given
     Storm,
+    /// Round trips, 1000 per second, beside a sub-interface that sends datagrams, small frames or
+    /// broadcast GSO packets as fast as it can
+    Neighbour,
     /// Rate that an uplink alone receives, with ports in memory
     Uplink,
     /// CPU time of the idle engine in percent of a core, with 4096 sub-interfaces unless --subs is
@@ -125,6 +128,7 @@ impl Item {
             Measure::Mrr | Measure::Tcp | Measure::Rtt | Measure::Uplink => 1,
             Measure::Latency | Measure::Storm => 4,
             Measure::IdleCpu => 8,
+            Measure::Neighbour => super::neighbour::READINGS,
             Measure::Ndr => 30,
         }
     }
@@ -160,6 +164,7 @@ pub(super) fn plan(args: &PathArgs, progress: &Progress) -> Vec<Group> {
         return groups;
     }
     groups.extend(uplinks(args, progress));
+    groups.extend(super::neighbour::groups(args, progress));
     let routes = Route::ALL.into_iter().filter(|route| is_requested(&args.path, route));
     for route in routes {
         let modes = Mode::ALL.into_iter().filter(|mode| route.forwards(*mode));
@@ -290,6 +295,8 @@ fn peers(args: &PathArgs, route: Route, mode: Mode, what: (Measure, Traffic)) ->
 pub(super) fn usual_time(measure: Measure, quick: bool) -> Duration {
     Duration::from_millis(match (measure, quick) {
         (Measure::IdleCpu, _) => 2000,
+        (Measure::Neighbour, false) => 1000,
+        (Measure::Neighbour, true) => 250,
         (Measure::Storm, false) => 500,
         (Measure::Tcp, false) => 300,
         (Measure::Ndr, false) => 150,

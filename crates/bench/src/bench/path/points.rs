@@ -115,10 +115,14 @@ impl PeerReadings {
         }
     }
 
-    /// The median of each figure, and percentiles over all latencies.
+    /// The median of each figure, or the greatest of those that name the worst case, and percentiles
+    /// over all latencies.
     fn extra(&self) -> BTreeMap<String, f64> {
         let medians = self.extra.iter().filter_map(|(name, values)| {
-            let value = if *name == "max" { greatest(values) } else { median(values) };
+            let value = match *name {
+                "max" | "probe_lost" | "probe_max" => greatest(values),
+                _ => median(values),
+            };
             value.map(|value| ((*name).to_owned(), value))
         });
         let mut extra: BTreeMap<_, _> = medians.collect();

@@ -8,6 +8,7 @@ use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
 
 use super::copies;
 use super::idle::idle;
+use super::neighbour::neighbour;
 use super::peer::{Testbed, set_tx_checksum};
 use super::plan::{Item, Measure, Traffic};
 use super::reading::{Extra, Reading, figures, frames};
@@ -28,6 +29,9 @@ pub(super) fn sample(
 ) -> Result<Vec<Reading>> {
     let (kind, sizes) = match item.traffic {
         Traffic::Nothing => return idle(testbed, item.time),
+        Traffic::Streams if item.measure == Measure::Neighbour => {
+            return neighbour(testbed, item.time);
+        }
         Traffic::Streams => return streams(item, testbed),
         Traffic::Segments => return segments(item, testbed),
         Traffic::Unicast(sizes) if item.measure == Measure::Storm => {
@@ -53,9 +57,12 @@ pub(super) fn sample(
             test.latencies(item.time, pdr.unwrap_or_default())
         }
         Measure::Uplink => Ok(vec![test.uplink(item.time)?]),
-        Measure::Mrr | Measure::Tcp | Measure::Rtt | Measure::Storm | Measure::IdleCpu => {
-            Ok(vec![test.mrr(item.time)?])
-        }
+        Measure::IdleCpu
+        | Measure::Mrr
+        | Measure::Neighbour
+        | Measure::Rtt
+        | Measure::Storm
+        | Measure::Tcp => Ok(vec![test.mrr(item.time)?]),
     }
 }
 

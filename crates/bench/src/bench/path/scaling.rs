@@ -83,8 +83,7 @@ impl Candidate {
             (_, Peer::Baseline) => traffic(size.0) == Traffic::Unicast(size.0),
             _ => true,
         };
-        let peers =
-            scaling_peers(args).filter(|it| it.supports(route, mode)).filter(peer).collect();
+        let peers = peers(args).filter(|it| it.supports(route, mode)).filter(peer).collect();
         let (trials, quick) = (if measure == Measure::IdleCpu { 3 } else { 7 }, progress.quick);
         let item = Item {
             measure,
@@ -119,7 +118,7 @@ pub(super) fn numbers(args: &PathArgs, route: Route, mode: Mode) -> Vec<u32> {
 }
 
 /// The peers measured with many sub-interfaces: the requested ones, or the engine and the kernel.
-fn scaling_peers(args: &PathArgs) -> impl Iterator<Item = Peer> {
+pub(super) fn peers(args: &PathArgs) -> impl Iterator<Item = Peer> {
     let usual = args.peer.is_empty();
     Peer::ALL.into_iter().filter(move |peer| match usual {
         true => matches!(peer, Peer::Umacvlan | Peer::Kernel),
