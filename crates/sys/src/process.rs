@@ -44,6 +44,24 @@ pub fn minimize_timer_slack() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
 }
 
+/// The shortest slice that the scheduler grants, in nanoseconds (`__setparam_fair` in
+/// `kernel/sched/syscalls.c`).
+const SLICE_NANOS: u64 = 100_000;
+
+/// Asks the scheduler for short slices of the calling thread: on a busy CPU it runs for a shorter
+/// time, and waits for a shorter time. Linux before 6.12 ignores it, and so does this where it is
+/// refused.
+pub fn request_short_slice() {
+    // SAFETY: all-zero is a valid sched_attr: SCHED_OTHER, no flags, nice 0.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    attributes.size = super::size::<libc::sched_attr>();
+    // SAFETY: getpriority takes numbers.
+    attributes.sched_nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    attributes.sched_runtime = SLICE_NANOS;
+    // SAFETY: the kernel reads `size` bytes of `attributes`, which outlives the call; 0 is this thread.
+    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+}
+
 /// The CPU time that the calling thread has used.
 ///
 /// # Errors

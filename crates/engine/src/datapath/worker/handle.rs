@@ -92,6 +92,7 @@ impl Worker {
                 core_affinity::set_for_current(core_affinity::CoreId { id });
             }
             process::minimize_timer_slack();
+            process::request_short_slice();
             // An io_uring belongs to the thread that made it, so everything is built here.
             match Self::build(switch, config, requests, wakes_worker, notifier) {
                 Ok(mut worker) => {
