@@ -153,6 +153,12 @@ soak: setup ## Ten million frames through an AF_XDP uplink with faults, in a rel
 	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true UMACVLAN_SOAK=10000000 \
 		cargo test --locked --release -p umacvlan-engine --test xdp soak -- --nocapture
 
+# The seed of a run is printed first; UMACVLAN_CHAOS_SEED=N repeats it.
+.PHONY: chaos
+chaos: setup-tests ## 15 minutes of tenants, restarts and faults at random, in a release build; as root
+	UMACVLAN_CHAOS_SECONDS=900 UMACVLAN_CHAOS_ROUNDS=20 \
+		cargo test --locked --release --test chaos -- --nocapture
+
 .PHONY: clean
 clean: ## Remove everything that was built
 	cargo clean
