@@ -7,6 +7,7 @@ mod configured;
 mod crowd;
 mod killed;
 mod lost;
+mod noisy;
 mod renamed;
 mod scarce;
 mod stream;

@@ -4,12 +4,14 @@
 mod common;
 
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use umacvlan_core::options::PortIo;
 
 use umacvlan_core::{MacAddr, MacvlanFlag, Mode};
 use umacvlan_engine::Error;
 use umacvlan_engine::engine::{Event, ParentOptions, SubChange, SubOptions, SubStatus};
-use umacvlan_netlink::{Link, set_sysctl};
+use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_testkit::root_or_skip;
 
 use common::{Lab, PARENT, Place, frame, mac, reaches, send, until};
@@ -178,6 +180,42 @@ fn coming_up_with_an_address_in_use_is_reverted() {
     assert!(!lab.sub("s1").up && lab.sub("s2").up);
     let (near, far) = (other.socket("s2"), lab.far.socket("x0"));
     reaches(&far, &near, &frame(mac(1), mac(0xff), 1));
+}
+
+#[test]
+fn a_storm_of_changes_ends_in_its_last_state_and_delays_nobody() {
+    if !root_or_skip() {
+        return;
+    }
+    let (lab, mut guest, index) = lab_with_one();
+    let mut neighbour = Place::new();
+    let other = lab.add("s2", 2, Mode::Bridge, &neighbour);
+    let stormy = guest.netns.try_clone().unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rtnl = Rtnl::open_in(&stormy).unwrap();
+            for round in 0.. {
+                rtnl.set_promisc(index, round % 2 == 0).unwrap();
+                rtnl.set_mtu(index, 1300 + round % 7).unwrap();
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            rtnl.set_promisc(index, false).unwrap();
+            rtnl.set_mtu(index, 1200).unwrap();
+        });
+        for mtu in 1300..1320 {
+            neighbour.rtnl.set_mtu(other.index, mtu).unwrap();
+            lab.changed("beside a storm", "s2", |sub| sub.mtu == mtu);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    until("the last state", || {
+        let sub = lab.sub("s1");
+        sub.mtu == 1200 && !sub.all_groups
+    });
+    assert_eq!(guest.link("s1").mtu, 1200);
 }
 
 #[test]
