@@ -41,6 +41,8 @@ fn everything(sandbox: &mut Sandbox) -> (Vec<Value>, String) {
 /// parent that is not loaded yet.
 fn small() -> Sandbox {
     let mut sandbox = machine();
+    // The limit is the parent's, whose state is not to be lost by a restart either.
+    sandbox.ok("umacvlan -n net1 link set mac1 type macvlan bclim 3");
     sandbox.end_daemon("TERM");
     sandbox.script(
         "pkill um-keeper

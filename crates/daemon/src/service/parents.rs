@@ -36,6 +36,7 @@ pub(super) struct Attached {
 /// What a parent had in an earlier daemon.
 #[derive(Default)]
 struct Former {
+    record: Option<ParentRecord>,
     own_mac: Option<MacAddr>,
     known: Option<KnownParent>,
     absent: Option<AbsentParent>,
@@ -80,7 +81,7 @@ impl Service {
             true => self.config.parent(handle),
             false => self.config.parent(&binding.link),
         };
-        let former = Former { own_mac, known, absent };
+        let former = Former { record: record.cloned(), own_mac, known, absent };
         self.attach_as(handle, None, &binding.workers, settings, former)
     }
 
@@ -170,7 +171,7 @@ impl Service {
         let ParentSettings { backend, coalesce, io, poll, semantics, .. } = settings;
         let worker = |&cpu: &Option<usize>| WorkerConfig { coalesce, cpu, io, poll };
         let workers = cpus.iter().map(worker).collect();
-        let Former { own_mac, known, absent } = former;
+        let Former { record: former, own_mac, known, absent } = former;
         let options = ParentOptions {
             name: handle.to_owned(),
             interface: interface.map(str::to_owned),
@@ -184,10 +185,20 @@ impl Service {
         };
         self.engine.add_parent(options)?;
         let attached = self.engine.parent(handle).map_err(ServiceError::from).and_then(|status| {
-            let record = record(&status);
+            let mut record = record(&status);
+            // The limit of a former daemon is set with its first link.
+            record.bc_cutoff = former.as_ref().map_or(record.bc_cutoff, |former| former.bc_cutoff);
             let written =
                 self.store.put_parent(&record).map_err(|error| storage_error(&status.name, &error));
-            written.map(|()| (record, status))
+            match (written, former) {
+                (Ok(()), _) => Ok((record, status)),
+                (Err(problem), None) => Err(problem),
+                // Its links are served all the same, and the next change is written again.
+                (Err(problem), Some(former)) => {
+                    tracing::error!("{problem}");
+                    Ok((former, status))
+                }
+            }
         });
         match attached {
             Ok((record, ParentStatus { name, present, .. })) => {
