@@ -83,7 +83,7 @@ fn a_link_is_found_by_its_new_name_at_once() {
     }
     let mut sandbox = machine();
     let mut name = "mac1".to_owned();
-    for number in 0..40 {
+    for number in 0..80 {
         let new = format!("new{number}");
         sandbox.ok(&format!(
             "ip -n net1 link set {name} down; ip -n net1 link set {name} name {new} up

@@ -37,7 +37,11 @@ impl Control {
 
     pub(crate) fn sub(&mut self, id: SubId) -> Result<SubStatus, Error> {
         self.inventory.sub_and_parent(id)?;
-        self.sub_status(id).ok_or(Error::Stopped)
+        match self.sub_status(id) {
+            Some(status) => Ok(status),
+            // It may have been found gone.
+            None => self.inventory.sub_and_parent(id).and(Err(Error::Stopped)),
+        }
     }
 
     pub(super) fn sub_status(&mut self, id: SubId) -> Option<SubStatus> {
@@ -114,8 +118,7 @@ impl Control {
     }
 
     /// Reads the attributes of the interfaces of sub-interfaces again: with one request for each
-    /// namespace, however many are in it. One that is gone or has moved has an event of its own,
-    /// and keeps its attributes until then.
+    /// namespace, however many are in it. One that is not there any more is located again.
     fn refresh(&mut self, ids: &[SubId]) {
         let mut namespaces: BTreeMap<Option<i32>, Vec<(u32, SubId)>> = BTreeMap::new();
         for &id in ids {
@@ -124,6 +127,7 @@ impl Control {
                 namespaces.entry(nsid).or_default().push((index, id));
             }
         }
+        let (mut renamed, mut missing) = (Vec::new(), Vec::new());
         for (nsid, subs) in namespaces {
             // The list of a namespace may be long, and one interface is all that is wanted.
             let links = match subs[..] {
@@ -133,10 +137,22 @@ impl Control {
             let taps = links.into_iter().flatten().filter(|link| link.persist.is_some());
             let mut taps: HashMap<u32, Link> = taps.map(|link| (link.index, link)).collect();
             for (index, id) in subs {
-                if let (Some(sub), Some(link)) = (self.inventory.sub_mut(id), taps.remove(&index)) {
-                    sub.link = link;
+                let (Some(sub), Some(link)) = (self.inventory.sub_mut(id), taps.remove(&index))
+                else {
+                    missing.push(id);
+                    continue;
+                };
+                if sub.name != link.name {
+                    sub.name.clone_from(&link.name);
+                    renamed.push(id);
                 }
+                sub.link = link;
             }
+        }
+        // The events of these changes may wait for a while, in a namespace with many changes.
+        renamed.into_iter().for_each(|id| self.report_change(id));
+        for id in missing {
+            self.resync(id);
         }
     }
 
