@@ -1,5 +1,6 @@
 //! Values that the tests of several modules share.
 
+use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
 use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, SubId, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
@@ -30,6 +31,7 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
         netns: HOME,
         netns_cookie: None,
         parent_nsid: None,
+        txqlen_max: TAP_QUEUE_LEN,
         kept: true,
         all_groups: false,
         groups: Vec::new(),
@@ -88,6 +90,7 @@ pub(crate) fn link_record(id: u64) -> LinkRecord {
         given_name: None,
         netns: (HOME.dev, HOME.ino),
         netns_cookie: None,
+        txqueuelen: None,
         index: 7,
         mac: MAC,
         mode: Mode::Source,

@@ -61,6 +61,9 @@ pub(crate) struct LinkRecord {
     /// 5.14, and in the records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns_cookie: Option<u64>,
+    /// The most frames that its TAP may queue, if that is not the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txqueuelen: Option<u32>,
     /// Index of the interface in that namespace.
     pub index: u32,
     /// MAC address.

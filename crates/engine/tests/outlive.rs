@@ -45,6 +45,7 @@ fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
         tap: place(status.index, netns),
         number: Some(status.number),
         settings: status.settings.clone(),
+        txqlen_max: None,
     }
 }
 
@@ -187,6 +188,7 @@ fn an_engine_that_is_killed_leaves_what_it_kept() {
         tap: place(guest.index("s1"), &guest.netns),
         number: None,
         settings: MacvlanSettings::new(Mode::Vepa),
+        txqlen_max: None,
     };
     let status = lab.engine().adopt_sub(PARENT, wanted).unwrap();
     assert!(status.up && status.mac == mac(1), "{status:?}");

@@ -26,6 +26,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use tokio::sync::broadcast;
 use umacvlan_core::Mode;
+use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{EngineOptions, ParentStatus, SubId, SubStatus};
 use umacvlan_netlink::Rtnl;
@@ -159,6 +160,7 @@ impl Entry {
             given_name: (*given_name != seen.name).then(|| given_name.clone()),
             netns: (seen.netns.dev, seen.netns.ino),
             netns_cookie: seen.netns_cookie,
+            txqueuelen: (seen.txqlen_max != TAP_QUEUE_LEN).then_some(seen.txqlen_max),
             index: seen.index,
             mac: seen.mac,
             mode: seen.settings.mode,

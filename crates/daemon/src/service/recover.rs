@@ -308,7 +308,12 @@ impl Service {
             KeptTap::Place { .. } => 0,
             KeptTap::Queues(queues) => queues.len(),
         };
-        let adopt = Adopt { tap, number: Some(number), settings: record.settings() };
+        let adopt = Adopt {
+            tap,
+            number: Some(number),
+            settings: record.settings(),
+            txqlen_max: record.txqueuelen,
+        };
         let seen = self.engine.adopt_sub(name, adopt)?;
         let queues = self.engine.queues(number)?;
         if queues.len() != attached_by {

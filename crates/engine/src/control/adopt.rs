@@ -56,6 +56,9 @@ impl Control {
             settings: adopt.settings.clone(),
         };
         self.open_ports((id, parent), queues, location, config)?;
+        if let (Some(sub), Some(most)) = (self.inventory.sub_mut(id), adopt.txqlen_max) {
+            sub.txqlen_max = most;
+        }
         if let Err(error) = self.resume(id, &name) {
             self.leave(id);
             return Err(error);

@@ -70,7 +70,10 @@ impl Control {
             self.held.remove(&id);
             self.release_to_host(id);
         }
-        let (sub, parent) = self.inventory.sub_and_parent(id)?;
+        let (sub, parent) = self.inventory.sub_and_parent_mut(id)?;
+        if let LinkAttribute::TxQueueLen(frames) = attribute {
+            sub.txqlen_max = frames;
+        }
         let (tap, before) = (Arc::clone(&sub.tap), sub.name.clone());
         if let (LinkAttribute::Mac(mac), Mode::Passthru, Some(index)) =
             (&attribute, sub.settings.mode, parent.addressed())

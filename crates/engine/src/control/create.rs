@@ -39,6 +39,7 @@ impl Control {
         self.open_ports((id, parent), queues, location, config)?;
         if let Some(sub) = self.inventory.sub_mut(id) {
             sub.claims_mac = options.claims_mac;
+            sub.txqlen_max = options.txqlen.unwrap_or(TAP_QUEUE_LEN);
         }
         if let Err(error) = self.move_and_bring_up(id, &options) {
             self.remove(id);
@@ -75,6 +76,7 @@ impl Control {
             carried: SubStats::default(),
             kept: false,
             claims_mac: false,
+            txqlen_max: TAP_QUEUE_LEN,
             interface,
             netns,
             netns_cookie,

@@ -167,9 +167,11 @@ impl Control {
     /// Applies the state of an interface to the switch. What the rules forbid is reverted, and the
     /// last such rule returned.
     fn follow(&mut self, id: SubId, link: &Link) -> Option<SwitchError> {
-        let (sub, parent) = self.inventory.sub_and_parent_mut(id).ok()?;
+        let sub = self.inventory.sub_mut(id)?;
         let (before, now) = (sub.seen, Seen::of(link));
         sub.link.clone_from(link);
+        self.limit_tx_queue(id);
+        let (sub, parent) = self.inventory.sub_and_parent_mut(id).ok()?;
         if before == now && sub.name == link.name {
             return None;
         }
@@ -208,6 +210,37 @@ impl Control {
         }
         self.report_change(id);
         refused.last().map(|&(_, refusal)| refusal)
+    }
+
+    /// Keeps the queue of a TAP as short as its owner wants it. The queue counts frames, of which each
+    /// may have 64 KB, in the kernel's memory, so its user may shorten it and not lengthen it. In the
+    /// engine's own namespace the owner himself sets it.
+    fn limit_tx_queue(&mut self, id: SubId) {
+        let Some(sub) = self.inventory.sub_mut(id) else {
+            return;
+        };
+        let (asked, most) = (sub.link.txqlen, sub.txqlen_max);
+        if asked <= most {
+            return;
+        }
+        if sub.interface.nsid.is_none() {
+            sub.txqlen_max = asked;
+            self.report_change(id);
+        } else {
+            let (tap, name) = (Arc::clone(&sub.tap), sub.name.clone());
+            match self.kernel.visit(&tap, |rtnl, index| rtnl.set_txqlen(index, most)) {
+                Ok(()) => {
+                    let why = format!(
+                        "txqueuelen {asked} is more than its owner allows; it was set to {most} again"
+                    );
+                    self.events.send(Event::Reverted { number: id, sub: name, why });
+                }
+                Err(error) => {
+                    let what = format!("{name} keeps a txqueuelen above {most}: {error}");
+                    self.events.trouble_of(id, what);
+                }
+            }
+        }
     }
 
     fn undo(&mut self, id: SubId, undo: Undo, refusal: SwitchError) {

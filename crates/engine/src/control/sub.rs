@@ -37,6 +37,8 @@ pub(super) struct Sub {
     pub(super) kept: bool,
     /// True when no other one may be made with its address, though it is down.
     pub(super) claims_mac: bool,
+    /// The most frames that its TAP may queue: what its owner set, or the default.
+    pub(super) txqlen_max: u32,
     /// Where its interface is. [`Inventory::relocate`](super::inventory::Inventory::relocate)
     /// changes it.
     pub(super) interface: Interface,
@@ -120,6 +122,7 @@ impl Sub {
             netns: self.netns,
             netns_cookie: self.netns_cookie,
             parent_nsid: self.parent_nsid,
+            txqlen_max: self.txqlen_max,
             kept: self.kept,
             all_groups: info.filter().accepts_all(),
             groups: info.filter().groups.clone(),

@@ -164,6 +164,8 @@ pub struct Adopt {
     pub number: Option<SubId>,
     /// Its macvlan settings.
     pub settings: MacvlanSettings,
+    /// The most frames that its TAP may queue; `None` is the default.
+    pub txqlen_max: Option<u32>,
 }
 
 /// A change of the macvlan settings of a sub-interface.

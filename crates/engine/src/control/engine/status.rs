@@ -107,6 +107,8 @@ pub struct SubStatus {
     /// The id that its namespace has for the engine's; `None` if they are the same, or if it could
     /// not be read.
     pub parent_nsid: Option<i32>,
+    /// The most frames that its TAP may queue.
+    pub txqlen_max: u32,
     /// True when its interface outlives the engine.
     pub kept: bool,
     /// It receives every multicast group.
