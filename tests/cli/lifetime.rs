@@ -191,3 +191,49 @@ fn a_second_signal_ends_it_at_once() {
 
 /// Bytes that a pipe holds: pipe(7).
 const PIPE_CAPACITY: usize = 65536;
+
+#[test]
+fn run_ends_with_its_command_and_with_its_status() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let before = world.interfaces();
+    let script = "ip link show m1 >/dev/null && echo it is there && exit 7";
+    let mut running = world.start(&["--sub", "m1,mode=bridge", "--", "sh", "-c", script]);
+    let (status, lines, errors) = running.ended();
+    assert_eq!((status.code(), errors), (Some(7), vec![]));
+    assert!(lines.iter().any(|line| line == "it is there"), "{lines:#?}");
+    assert!(lines.last().unwrap().starts_with("worker"), "{lines:#?}");
+    assert_eq!(world.interfaces(), before);
+}
+
+#[test]
+fn a_signal_to_run_ends_its_command() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let before = world.interfaces();
+    let script = "trap 'echo told; exit 3' TERM; echo waiting; while :; do sleep 0.1; done";
+    let running = world.start(&["--sub", "m1", "--", "sh", "-c", script]);
+    running.until("waiting");
+    let (status, lines, _) = running.terminate();
+    assert_eq!(status.code(), Some(3), "{lines:#?}");
+    assert!(lines.iter().any(|line| line == "told"), "{lines:#?}");
+    assert_eq!(world.interfaces(), before);
+}
+
+#[test]
+fn a_command_that_cannot_be_started_leaves_nothing() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let before = world.interfaces();
+    let mut running = world.start(&["--sub", "m1", "--", "/no/such/program"]);
+    let (status, _, errors) = running.ended();
+    assert_eq!(status.code(), Some(1));
+    assert!(errors.last().unwrap().contains("cannot start /no/such/program"), "{errors:#?}");
+    assert_eq!(world.interfaces(), before);
+}

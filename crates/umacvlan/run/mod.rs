@@ -1,9 +1,10 @@
-//! `umacvlan run`: sub-interfaces that exist while the command runs in the foreground.
+//! `umacvlan run`: sub-interfaces that exist while it runs in the foreground.
 //!
 //! Arguments are read in two steps: [`spec`] parses them, [`plan`] resolves namespaces and CPUs on
-//! this machine. Then one engine creates everything. However the command ends, dropping the engine
-//! removes it.
+//! this machine. Then one engine creates everything. However it ends, dropping the engine removes
+//! everything again.
 
+mod command;
 mod counters;
 mod json;
 mod plan;
@@ -11,6 +12,7 @@ mod reporter;
 mod signals;
 mod spec;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 use umacvlan_core::options::{Backend, PollMode, PortIo, WORKERS_MAX};
@@ -24,13 +26,15 @@ use umacvlan_engine::engine::{Engine, Event, ParentOptions, ParentStatus, SubOpt
 use umacvlan_sys::process::raise_descriptor_limit;
 use umacvlan_text::arguments::one_of;
 
+use command::Running;
 use plan::Plan;
 use reporter::Reporter;
 
 /// Make sub-interfaces on a parent and forward for them until SIGINT or SIGTERM.
 ///
+/// With a command after --, forwarding ends with it.
 /// Then everything that was made is removed, the parent is as it was, and the counters are
-/// printed. A second signal ends the command at once.
+/// printed. A second signal ends this at once.
 #[derive(Debug, Args)]
 #[command(after_help = words_and_examples())]
 pub(crate) struct RunArgs {
@@ -84,9 +88,14 @@ pub(crate) struct RunArgs {
     /// Print one JSON object a line: ready, events, stats and, at the end, all counters
     #[arg(short, long)]
     json: bool,
+
+    /// A command that is started when the sub-interfaces are ready. Forwarding ends with it, and its
+    /// exit status is that of this command
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
 }
 
-/// Forwards until a signal.
+/// Forwards until a signal or the end of the command.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let plan = Plan::new(args)?;
     let signals = signals::catch()?;
@@ -95,13 +104,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut reporter = Reporter::new(args.json, &plan.parent.workers);
 
     let engine = Engine::start()?;
+    let mut code = ExitCode::SUCCESS;
     if create(&engine, plan.parent, plan.subs, &signals)? {
         // The first status contains the changes so far.
         let mut early: Vec<Event> = engine.events().try_iter().collect();
         early.retain(|event| !matches!(event, Event::SubChanged(_)));
         reporter.ready(&status(&engine)?, &plan.places);
         early.iter().for_each(|event| reporter.event(event));
-        report_until_signal(&engine, &signals, args.stats, &mut reporter)?;
+        let command = Running::start(&args.command)?;
+        report_until_end(&engine, &signals, &command, args.stats, &mut reporter)?;
+        code = command.end()?;
     }
     let (last, events) = (status(&engine), engine.events().clone());
     drop(engine);
@@ -110,7 +122,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     events.try_iter().filter(trouble).for_each(|event| reporter.event(&event));
     reporter.stopped(&last?);
     reporter.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// Creates the parent and its sub-interfaces; false if a signal interrupts it.
@@ -131,10 +143,11 @@ fn create(
     Ok(true)
 }
 
-/// Reports events and rates until a signal.
-fn report_until_signal(
+/// Reports events and rates until a signal or the end of the command.
+fn report_until_end(
     engine: &Engine,
     signals: &Receiver<()>,
+    command: &Running,
     stats: Option<u32>,
     reporter: &mut Reporter,
 ) -> Result<()> {
@@ -142,6 +155,7 @@ fn report_until_signal(
     loop {
         select! {
             recv(signals) -> _ => return Ok(()),
+            recv(command.ended()) -> _ => return Ok(()),
             recv(engine.events()) -> event => reporter.event(&event.context("the engine has stopped")?),
             recv(ticks) -> _ => reporter.rates(&status(engine)?),
         }
@@ -177,5 +191,6 @@ const EXAMPLES: &str = "\
 
 Examples:
   umacvlan run --parent eth0 --sub mac1,mode=bridge,netns=ns1 --sub mac2,mode=bridge,netns=ns2
+  umacvlan run --parent eth0 --sub mac1,netns=ns1 -- ip netns exec ns1 dhclient -d mac1
   umacvlan run --parent eth0 --sub mac1,mode=passthru --poll busy --cpu 3 --stats 5
   umacvlan run --parent br0 --sub mac1,mode=source,macaddr=02:00:5e:10:00:01 -j";
