@@ -137,7 +137,9 @@ pub(crate) const DOCKERD: &str = "dockerd --iptables=false --ip6tables=false --b
     --pidfile /run/dockerd.pid --host $DOCKER_HOST >>/run/dockerd.log 2>&1 & \
     until docker version >/dev/null 2>&1; do kill -0 $! || break; done; docker version";
 
-/// Builds an image whose containers echo on a port and end at once when they are stopped.
-const IMAGE: &str = "for name in $(busybox --list); do ln -s busybox /run/image/bin/$name; done
-    rm /run/image/bin/busybox && cp $(command -v busybox) /run/image/bin/busybox
+/// Builds an image whose containers echo on a port and end at once when they are stopped. A busybox
+/// that is linked dynamically has its libraries beside it; ldd prints no path for a static one.
+const IMAGE: &str = "for name in $(busybox --list); do ln -sf busybox /run/image/bin/$name; done
+    rm -f /run/image/bin/busybox && cp $(command -v busybox) /run/image/bin/busybox
+    for file in $(ldd $(command -v busybox) | grep -o '/[^ ]*'); do mkdir -p /run/image${file%/*} && cp -L $file /run/image$file; done
     tar -C /run/image -c . | docker import --change 'CMD [\"nc\", \"-ll\", \"-p\", \"7\", \"-e\", \"cat\"]' - bb";

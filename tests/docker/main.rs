@@ -5,6 +5,7 @@
 mod compared;
 mod crowd;
 mod dockerd;
+mod documented;
 mod life;
 mod messages;
 mod plugin;

@@ -1,31 +1,31 @@
 //! Commands in documentation: the `sh` blocks of Markdown, the marked examples of man pages.
 
-/// One command as a reader would type it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// Line number, from 1.
+/// A block of commands, as a reader would copy it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// Number of its first line, from 1.
     pub(crate) number: usize,
-    /// The command, with continuation lines joined.
+    /// Its lines, without a change.
     pub(crate) text: String,
 }
 
-/// The commands below one heading. Later commands use the results of earlier ones.
+/// The blocks below one heading. Later blocks use the results of earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) title: String,
-    pub(crate) lines: Vec<Line>,
+    pub(crate) blocks: Vec<Block>,
 }
 
 /// Marks an example of a man page that is to be run.
 const SHELL: &str = ".\\\" shell";
 
-/// The commands of a file, whose format follows from its name.
+/// The blocks of a file, whose format follows from its name.
 pub(crate) fn sections(name: &str, text: &str) -> Vec<Section> {
     let mut sections = match name.ends_with(".md") {
         true => markdown(text),
         false => manual(text),
     };
-    sections.retain(|section| !section.lines.is_empty());
+    sections.retain(|section| !section.blocks.is_empty());
     sections
 }
 
@@ -50,9 +50,14 @@ fn markdown(text: &str) -> Vec<Section> {
     let mut block: Option<&str> = None;
     for (number, line) in numbered(text) {
         match (block, line.strip_prefix("```")) {
-            (None, Some(language)) => block = Some(language),
+            (None, Some(language)) => {
+                block = Some(language);
+                if language == "sh" {
+                    begin(&mut sections, number + 1);
+                }
+            }
             (Some(_), Some(_)) => block = None,
-            (Some("sh"), None) => push(&mut sections, number, line.to_owned()),
+            (Some("sh"), None) => push(&mut sections, line),
             (Some(_), None) => {}
             (None, None) => head(&mut sections, line.strip_prefix("## ")),
         }
@@ -66,9 +71,12 @@ fn manual(text: &str) -> Vec<Section> {
     for (number, line) in numbered(text) {
         match line {
             SHELL => marked = true,
-            ".EX" => inside = marked,
+            ".EX" if marked => {
+                inside = true;
+                begin(&mut sections, number + 1);
+            }
             ".EE" => (inside, marked) = (false, false),
-            _ if inside => push(&mut sections, number, plain(line)),
+            _ if inside => push(&mut sections, &plain(line)),
             _ => head(&mut sections, line.strip_prefix(".SH ")),
         }
     }
@@ -81,24 +89,20 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 fn head(sections: &mut Vec<Section>, title: Option<&str>) {
     if let Some(title) = title {
-        sections.push(Section { title: title.to_owned(), lines: Vec::new() });
+        sections.push(Section { title: title.to_owned(), blocks: Vec::new() });
     }
 }
 
-fn push(sections: &mut [Section], number: usize, text: String) {
-    let Some(section) = sections.last_mut() else {
-        return;
-    };
-    if let Some(before) = section.lines.last_mut()
-        && let Some(begun) = before.text.strip_suffix('\\')
-    {
-        before.text = format!("{begun}{}", text.trim_start());
-    } else {
-        // No example has this sign in quotes.
-        let text = text.split("# ").next().unwrap_or_default().trim_end().to_owned();
-        if !text.trim().is_empty() {
-            section.lines.push(Line { number, text });
-        }
+fn begin(sections: &mut [Section], number: usize) {
+    if let Some(section) = sections.last_mut() {
+        section.blocks.push(Block { number, text: String::new() });
+    }
+}
+
+fn push(sections: &mut [Section], line: &str) {
+    if let Some(block) = sections.last_mut().and_then(|section| section.blocks.last_mut()) {
+        block.text.push_str(line);
+        block.text.push('\n');
     }
 }
 
@@ -114,23 +118,24 @@ mod tests {
     fn texts(sections: &[Section]) -> Vec<Vec<&str>> {
         sections
             .iter()
-            .map(|section| section.lines.iter().map(|line| line.text.as_str()).collect())
+            .map(|section| section.blocks.iter().map(|block| block.text.as_str()).collect())
             .collect()
     }
 
     #[test]
-    fn shell_blocks_of_markdown_are_taken_by_heading() {
+    fn shell_blocks_of_markdown_are_taken_by_heading_and_as_they_are() {
         let text = "# T\n\n## A\n```sh\none\n# no\ntwo \\\n  more\n```\n```text\nnot\n```\n\
-                    ## B\n## C\n```sh\nthree # yes\n```\n";
+                    ## B\n## C\n```sh\nthree # yes\n```\n```sh\nfour\n```\n";
         let sections = sections("x.md", text);
-        assert_eq!(texts(&sections), [vec!["one", "two more"], vec!["three"]]);
-        assert_eq!((sections[0].title.as_str(), sections[0].lines[1].number), ("A", 7));
+        let expected = [vec!["one\n# no\ntwo \\\n  more\n"], vec!["three # yes\n", "four\n"]];
+        assert_eq!(texts(&sections), expected);
+        assert_eq!((sections[0].title.as_str(), sections[0].blocks[0].number), ("A", 5));
     }
 
     #[test]
     fn marked_examples_of_man_pages_are_taken() {
         let text = ".SH A\n.EX\nnot\n.EE\n.\\\" shell\n.EX\nip \\-j link\n.EE\n.EX\nnot\n.EE\n";
-        assert_eq!(texts(&sections("x.8", text)), [["ip -j link"]]);
+        assert_eq!(texts(&sections("x.8", text)), [["ip -j link\n"]]);
     }
 
     #[test]

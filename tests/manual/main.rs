@@ -1,31 +1,34 @@
-//! Runs every command of README.md and the man pages as printed, and compares statements of the
-//! documentation about the repository with it (`structure`).
+//! Runs every block of commands of README.md and the man pages as it stands, and compares statements
+//! of the documentation about the repository with it (`structure`).
 //!
 //! Each section of a document runs on a machine of its own: a private one with NICs that may be
-//! parents, and a daemon where the section needs it. Commands that cannot run there are listed in
+//! parents, and a daemon where the section expects one. A block is a script for `sh`, and is also
+//! read from standard input, as a terminal's shell reads pasted lines: a command that reads from
+//! there takes the lines after it. Blocks with commands that cannot run there are listed in
 //! [`ELSEWHERE`], with the reason.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod extract;
 mod structure;
 
+use std::env;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use umacvlan_testkit::{root_or_skip, skip};
 
-use extract::{Section, sections, unmarked};
+use extract::{Block, Section, sections, unmarked};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const UMACVLAN: &str = env!("CARGO_BIN_EXE_umacvlan");
 
-/// Prefixes of commands that are not run here.
+/// Beginnings of lines. A block with such a line is not run here.
 const ELSEWHERE: [(&str, &str); 4] = [
     ("apt install ", "changes the machine; tests/cli/package.rs looks into the package"),
-    ("docker ", "tests/docker runs such commands, with a dockerd of its own"),
+    ("docker ", "tests/docker/documented.rs runs these blocks, with a dockerd of its own"),
     ("make ", "its targets are what runs these tests"),
     ("systemctl ", "needs systemd as process 1"),
 ];
@@ -99,87 +102,59 @@ fn run_document(name: &str) {
     if !root_or_skip() {
         return;
     }
-    if Command::new("ip").arg("-V").stdout(Stdio::null()).status().is_err() {
-        return skip("`ip` is not installed");
+    let missing = ["ip", "ping", "tcpdump"].into_iter().find(|tool| {
+        Command::new(tool).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
+    });
+    if let Some(tool) = missing {
+        return skip(&format!("`{tool}` is not installed"));
     }
     for section in sections(name, &read(name)) {
-        run_section(name, &section);
+        run_section(name, &section, "sh -e");
+        run_section(name, &section, "bash -e <");
     }
 }
 
-fn run_section(name: &str, section: &Section) {
-    let tools = Tools::new(name);
+fn run_section(name: &str, section: &Section, shell: &str) {
     let output = Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-c", &script(name, section)])
+        .args(["sh", "-c", &script(name, section, shell)])
         .env("ROOT", ROOT)
-        .env("PATH", tools.path())
+        .env("PATH", path())
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     let title = &section.title;
-    assert!(output.status.success(), "{name}, {title}:\n{said}\n{complained}");
+    assert!(output.status.success(), "{name}, {title}, by {shell}:\n{said}\n{complained}");
 }
 
-/// The commands of a section for the shell of its machine, each printed before it is run.
-fn script(name: &str, section: &Section) -> String {
+/// The script of a section's machine, which runs its blocks one after the other. The place of each is
+/// printed first.
+fn script(name: &str, section: &Section, shell: &str) -> String {
     let mut script = format!(". {ROOT}/tests/manual/world.sh\n");
-    let texts = || section.lines.iter().map(|line| line.text.trim());
-    if !texts().any(|text| text.starts_with("umacvlan daemon"))
-        && texts().any(|text| text.starts_with("umacvlan"))
-    {
-        script.push_str("start_daemon\n");
+    let lines = || section.blocks.iter().flat_map(|block| block.text.lines());
+    let has = |command| lines().any(|line| line.starts_with(command));
+    if has("umacvlan") && !has("umacvlan daemon") {
+        script.push_str("umacvlan daemon --background\n");
     }
-    for line in &section.lines {
-        let text = line.text.trim().trim_end_matches('&').trim_end();
-        if ELSEWHERE.iter().any(|(words, _)| text.starts_with(words)) {
-            continue;
-        }
-        let _ = writeln!(script, "echo '@ {name}:{}'", line.number);
-        let _ = match text {
-            _ if text.starts_with("umacvlan run ") => {
-                writeln!(script, "start_until ready {text}")
-            }
-            "umacvlan monitor" => writeln!(script, "{text} &"),
-            _ if text.starts_with("umacvlan daemon --background") => writeln!(script, "{text}"),
-            _ => match text.strip_prefix("umacvlan daemon") {
-                Some(options) => writeln!(script, "start_daemon {options}"),
-                None => writeln!(script, "{text}"),
-            },
-        };
+    for block in section.blocks.iter().filter(|block| runs_here(&block.text)) {
+        let Block { number, text } = block;
+        let _ = writeln!(script, "echo '@ {name}:{number}'");
+        let _ = writeln!(script, "cat >/run/block <<'END OF BLOCK'\n{text}END OF BLOCK");
+        let _ = writeln!(script, "{shell} /run/block");
     }
     script
 }
 
-/// A folder with the command under test, a ping and a tcpdump, gone when this is dropped.
-struct Tools(PathBuf);
-
-impl Tools {
-    fn new(name: &str) -> Self {
-        let name = name.replace('/', "-");
-        let folder = std::env::temp_dir().join(format!("umv-tools-{name}-{}", std::process::id()));
-        let tools = Self(folder);
-        fs::create_dir_all(&tools.0).unwrap();
-        let stand_in = |tool| (tool, format!("{ROOT}/tests/manual/{tool}"));
-        for (tool, target) in
-            [("umacvlan", UMACVLAN.to_owned()), stand_in("ping"), stand_in("tcpdump")]
-        {
-            std::os::unix::fs::symlink(target, tools.0.join(tool)).unwrap();
-        }
-        tools
-    }
-
-    fn path(&self) -> OsString {
-        let others = std::env::var_os("PATH").unwrap_or_default();
-        let own = [self.0.clone()];
-        std::env::join_paths(own.into_iter().chain(std::env::split_paths(&others))).unwrap()
-    }
+/// True if no line of a block has to run elsewhere.
+fn runs_here(block: &str) -> bool {
+    !block.lines().any(|line| ELSEWHERE.iter().any(|(words, _)| line.starts_with(words)))
 }
 
-impl Drop for Tools {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// The value of `PATH`, with the folder of the command under test first.
+fn path() -> OsString {
+    let others = env::var_os("PATH").unwrap_or_default();
+    let ours = Path::new(UMACVLAN).parent().unwrap().to_owned();
+    env::join_paths([ours].into_iter().chain(env::split_paths(&others))).unwrap()
 }

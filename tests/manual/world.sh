@@ -2,6 +2,7 @@
 # process made here is seen by nobody else, and gone with this shell.
 #
 # Sourced by a shell that `unshare --mount --net --pid --fork --kill-child --mount-proc` has started.
+# It is what the documentation expects of a machine, and no more: the commands get no other help.
 set -eu
 
 mount --make-rprivate /
@@ -22,29 +23,6 @@ for nic in eth0 eth1 enp0s8; do
     ip link set wire-$nic up
 done
 
-# Starts a command that stays, and returns when it has printed this word, or with its failure.
-start_until() {
-    word=$1
-    shift
-    mkfifo "/run/out.$word"
-    { "$@" || echo "$word: it has ended: $*"; } >"/run/out.$word" &
-    exec 8<"/run/out.$word"
-    while read -r line <&8; do
-        case $line in
-        *"it has ended"*) echo "$line"; exit 1 ;;
-        *"$word"*) break ;;
-        esac
-    done
-    # Somebody has to read on.
-    cat <&8 >/dev/null &
-}
-
-# Starts the daemon, and returns when it listens.
-start_daemon() {
-    mkfifo /run/ready
-    { umacvlan daemon --ready-fd 9 "$@" 9>/run/ready || echo "it has ended" >/run/ready; } &
-    read -r state </run/ready || true
-    case $state in
-    *ended*) exit 1 ;;
-    esac
-}
+# Another host on the wire, which sends broadcasts.
+ip addr add 198.51.100.1/24 dev wire-eth0
+ping -q -b -i 0.05 198.51.100.255 >/dev/null 2>&1 &
