@@ -13,6 +13,7 @@ mod scarce;
 mod stream;
 mod tutorial;
 mod unwritable;
+mod versions;
 mod vlans;
 
 use umacvlan_testkit::Sandbox;

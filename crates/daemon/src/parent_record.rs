@@ -9,7 +9,6 @@ use umacvlan_sys::ethtool::ReceiveOffloads;
 /// The record of a parent.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct ParentRecord {
     /// Name of the parent in the records of its links. It stays when the interface is renamed.
     pub name: String,
@@ -31,7 +30,6 @@ pub(crate) struct ParentRecord {
 /// [`KnownParent`] as a record.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct InterfaceRecord {
     /// Name of the interface.
     pub name: String,
@@ -79,7 +77,6 @@ impl InterfaceRecord {
 
 /// [`ReceiveOffloads`] as a record.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct SwitchedOff {
     pub lro: bool,
     pub vlan: bool,

@@ -2,6 +2,10 @@
 //!
 //! Files are not synced to the disk: TAPs end with the machine as well, and files of an earlier
 //! boot are ignored.
+//!
+//! The package may be replaced by a newer or an older one while links are there. So a field that is
+//! added to a record is optional, and a field that is not known is ignored: it belongs to a newer
+//! version. A change that a former version would misread needs another version of the format.
 
 use std::fs;
 use std::io;
@@ -39,7 +43,6 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The record of a link: what is needed to find its interface and to serve it again.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct LinkRecord {
     /// Number of the link.
     pub id: u64,
@@ -99,8 +102,7 @@ impl LinkRecord {
 
 /// The record of the store itself.
 #[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Numbers {
+pub(crate) struct Numbers {
     /// The boot in which all records were written.
     boot: String,
     /// The number of the next link.
@@ -304,8 +306,37 @@ mod tests {
         let text = r#"{"id":4,"config":null,"owner":"somebody","parent":"p0","name":"mac1","netns":[4,4026531840],"index":7,"mac":"02:00:00:00:00:01","mode":"source","nodst":true,"nopromisc":false,"bc_queue_len":1000,"sources":["02:00:00:00:00:09"]}"#;
         assert_eq!(serde_json::to_string(&link(4)).unwrap(), text);
         assert_eq!(serde_json::from_str::<LinkRecord>(text).unwrap(), link(4));
-        let unknown = text.replace("nodst", "colour");
-        assert!(serde_json::from_str::<LinkRecord>(&unknown).is_err());
+        let newer = text.replace("\"id\"", "\"colour\":{\"a\":[1]},\"id\"");
+        assert_eq!(serde_json::from_str::<LinkRecord>(&newer).unwrap(), link(4));
+        let missing = text.replace("index", "colour");
+        assert!(serde_json::from_str::<LinkRecord>(&missing).is_err());
+    }
+
+    #[test]
+    fn the_state_of_the_first_version_is_read() {
+        let dir = Scratch::new();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        let boot = store.boot.clone();
+        drop(store);
+        let write = |name: &str, record: &str| {
+            let text = format!(r#"{{"version":1,"record":{record}}}"#);
+            fs::write(dir.path().join(name), text).unwrap();
+        };
+        write("numbers.json", &format!(r#"{{"boot":"{boot}","next":7}}"#));
+        write("config.json", r#""[engine]\n""#);
+        write(
+            "link-4.json",
+            r#"{"id":4,"config":null,"parent":"p0","name":"mac1","netns":[4,4026531840],"index":7,"mac":"02:00:00:00:00:01","mode":"source","nodst":true,"nopromisc":false,"bc_queue_len":1000,"sources":["02:00:00:00:00:09"]}"#,
+        );
+        write(
+            "parent-p0.json",
+            r#"{"name":"p0","own_mac":"02:00:00:00:00:07","mtu":1500,"bc_cutoff":-1}"#,
+        );
+        let (mut store, found) = Store::open(dir.path()).unwrap();
+        assert_eq!(found.links, [LinkRecord { owner: None, ..link(4) }]);
+        assert_eq!((found.parents.len(), found.parents[0].own_mac.octets()[5]), (1, 7));
+        assert_eq!(found.config.as_deref(), Some("[engine]\n"));
+        assert_eq!(store.next_id().unwrap(), 7);
     }
 
     #[test]

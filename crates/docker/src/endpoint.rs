@@ -21,7 +21,6 @@ const LINK: &str = "um";
 /// An endpoint, as in its file. Its link is the one with its owner tag.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Endpoint {
     #[serde(rename = "asked")]
     pub spec: EndpointSpec,
@@ -46,7 +45,6 @@ pub(crate) enum Stage {
 /// What Docker requests of an endpoint.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct EndpointSpec {
     pub id: String,
     pub network: String,

@@ -22,7 +22,6 @@ const OWN_PARENT: &str = "dm-";
 
 /// A network, as in its file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Network {
     pub id: String,
     /// The name of its parent.
@@ -38,7 +37,6 @@ pub(crate) struct Network {
 /// Addresses of a network, and the way out.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Subnet {
     #[serde_as(as = "DisplayFromStr")]
     pub pool: IpPrefix,

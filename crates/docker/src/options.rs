@@ -49,7 +49,6 @@ fn keys() -> Vec<String> {
 /// What the links of a network are like.
 #[serde_as]
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Options {
     /// Name of the parent, if the user has named one.
     pub parent: Option<String>,
