@@ -24,8 +24,10 @@ pub(super) fn parse(words: &[String]) -> Result<Command, CommandError> {
         // `m` alone is another object of `ip`.
         _ if object.len() > 1 && abbreviates(object, "monitor") => parse_monitor(words),
         _ if abbreviates(object, "help") => match words.peek() {
-            Some(object) => parse(&[object.to_owned(), "help".to_owned()]),
-            None => Err(help::usage()),
+            Some(object) if !abbreviates(object, "help") => {
+                parse(&[object.to_owned(), "help".to_owned()])
+            }
+            _ => Err(help::usage()),
         },
         _ => {
             let text = format!("Object \"{object}\" is unknown, try \"umacvlan help\".");
