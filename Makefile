@@ -136,16 +136,14 @@ fmt: ## Format all code
 	cargo fmt --all
 
 .PHONY: fuzz
-fuzz: setup ## Fuzz every target for FUZZ_SECONDS each; needs nightly and cargo-fuzz
-	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \
-		echo "make fuzz needs a nightly toolchain and cargo-fuzz, which are not installed for you:"; \
-		echo "  rustup toolchain install nightly --profile minimal"; \
-		echo "  cargo install cargo-fuzz"; \
-		exit 1; } >&2
-	@set -e; for target in $$(cargo +nightly fuzz list); do \
-		echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
-		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
-	done
+fuzz: ## Fuzz every target of crates/fuzz for FUZZ_SECONDS each; FUZZ="cni ip" only these
+	@scripts/setup fuzz
+	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ)
+
+# Miri needs a nightly toolchain, which is not installed for you: everything else does without.
+.PHONY: miri
+miri: setup ## Interpret the tests that make no system call with Miri, which finds undefined behaviour
+	scripts/miri
 
 # With the debug assertions, of which those of the AF_XDP sockets add up their chunks in every turn.
 .PHONY: soak

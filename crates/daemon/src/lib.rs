@@ -15,6 +15,8 @@
 mod error;
 #[cfg(test)]
 mod fixtures;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod http;
 pub mod keeper;
 pub mod log;

@@ -80,10 +80,9 @@ impl RecordStore {
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.dir.join(name);
         let why = match read_file(&path) {
-            Ok(bytes) => match serde_json::from_slice::<Versioned<T>>(&bytes) {
-                Ok(read) if read.version == VERSION => return Some(read.record),
-                Ok(read) => format!("it has version {}, and this is {VERSION}", read.version),
-                Err(error) => error.to_string(),
+            Ok(bytes) => match decode(&bytes) {
+                Ok(record) => return Some(record),
+                Err(why) => why,
             },
             Err(error) => error.to_string(),
         };
@@ -108,7 +107,7 @@ impl RecordStore {
         record: &T,
         durability: Durability,
     ) -> io::Result<()> {
-        let text = serde_json::to_vec(&Versioned { version: VERSION, record })?;
+        let text = encode(record)?;
         if read_file(&self.dir.join(name)).is_ok_and(|there| there == text) {
             return Ok(());
         }
@@ -173,7 +172,7 @@ impl Reservation {
     ///
     /// # Errors The record cannot be written; the old file is unchanged.
     pub fn write<T: Serialize>(self, record: &T) -> io::Result<()> {
-        let text = serde_json::to_vec(&Versioned { version: VERSION, record })?;
+        let text = encode(record)?;
         self.fill(&text)
     }
 
@@ -199,6 +198,23 @@ impl Drop for Reservation {
         // After a write there is nothing left to remove.
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// Reads the text of a record.
+///
+/// # Errors
+/// The reason, as a sentence without its end.
+pub(crate) fn decode<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    match serde_json::from_slice::<Versioned<T>>(text) {
+        Ok(read) if read.version == VERSION => Ok(read.record),
+        Ok(read) => Err(format!("it has version {}, and this is {VERSION}", read.version)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The text of a record.
+pub(crate) fn encode<T: Serialize>(record: &T) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&Versioned { version: VERSION, record })?)
 }
 
 /// Reads a regular file; another kind is an error, because opening a pipe would wait for its other end.

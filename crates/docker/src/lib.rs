@@ -12,6 +12,8 @@
 
 mod driver;
 mod endpoint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod network;
 mod options;
 mod protocol;

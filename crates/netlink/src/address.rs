@@ -96,7 +96,7 @@ impl Rtnl {
     }
 }
 
-fn address(message: &AddressMessage) -> Option<Address> {
+pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     let header = &message.header;
     let (mut local, mut other) = (None, None);
     let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());

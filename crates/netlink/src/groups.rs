@@ -25,7 +25,7 @@ pub fn all_groups(netns: &Netns) -> io::Result<Vec<(u32, MacAddr)>> {
     // The file shows the namespace of the thread that opens it.
     let text = netns.run(|| fs::read(LIST))??;
     // The names of interfaces are bytes. They have no white space, and none of them is used here.
-    parse(&String::from_utf8_lossy(&text))
+    parse_groups(&String::from_utf8_lossy(&text))
 }
 
 /// The groups of one interface.
@@ -34,7 +34,7 @@ fn of(index: u32, all: &[(u32, MacAddr)]) -> Vec<MacAddr> {
     mine.map(|&(_, group)| group).collect()
 }
 
-fn parse(text: &str) -> io::Result<Vec<(u32, MacAddr)>> {
+pub(super) fn parse_groups(text: &str) -> io::Result<Vec<(u32, MacAddr)>> {
     let mut groups = Vec::new();
     for line in text.lines() {
         let (owner, group) = parse_line(line).ok_or_else(|| {
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn groups_are_told_apart_by_interface() {
         let two = ["33:33:00:00:00:01", "01:00:5e:00:00:01"].map(|text| text.parse().unwrap());
-        let all = parse(TEXT).unwrap();
+        let all = parse_groups(TEXT).unwrap();
         assert_eq!(of(2, &all), two);
         assert_eq!(of(17, &all), ["01:80:c2:00:00:0e".parse().unwrap()]);
         assert_eq!(of(1, &all), []);
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn addresses_of_another_length_are_left_out() {
-        assert_eq!(of(3, &parse(TEXT).unwrap()), []);
+        assert_eq!(of(3, &parse_groups(TEXT).unwrap()), []);
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
             "2 eth0 -1 0 333300000001",
             "",
         ] {
-            assert!(parse(&format!("{bad}\n")).is_err(), "{bad:?} was taken");
+            assert!(parse_groups(&format!("{bad}\n")).is_err(), "{bad:?} was taken");
         }
     }
 }

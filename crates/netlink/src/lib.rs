@@ -16,6 +16,8 @@
 mod address;
 mod create;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod groups;
 mod link;
 mod link_requests;

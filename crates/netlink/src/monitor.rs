@@ -176,7 +176,7 @@ impl AsFd for Monitor {
 }
 
 /// The meaning of one message.
-enum Notification {
+pub(super) enum Notification {
     Event(Event),
     /// The socket's namespace has assigned an id, perhaps to itself.
     NsidAssigned,
@@ -184,7 +184,7 @@ enum Notification {
 }
 
 impl Notification {
-    fn read(message: &NetlinkBuffer<&[u8]>, nsid: Option<i32>) -> io::Result<Self> {
+    pub(super) fn read(message: &NetlinkBuffer<&[u8]>, nsid: Option<i32>) -> io::Result<Self> {
         let payload = message.payload();
         Ok(match message.message_type() {
             RTM_NEWLINK => match nsid {

@@ -123,8 +123,8 @@ impl Rtnl {
 
 /// The reply of the kernel as far as it has been received.
 #[derive(Default)]
-struct Reply {
-    messages: Vec<RouteNetlinkMessage>,
+pub(super) struct Reply {
+    pub(super) messages: Vec<RouteNetlinkMessage>,
     /// The list changed while the kernel sent it.
     interrupted: bool,
     /// The first message that could not be decoded. The rest of the reply must still be received, because
@@ -134,7 +134,7 @@ struct Reply {
 
 impl Reply {
     /// Decodes one datagram; true if it ends the reply to request number `sequence`.
-    fn decode(
+    pub(super) fn decode(
         &mut self,
         datagram: &[u8],
         sequence: u32,
@@ -156,7 +156,9 @@ impl Reply {
                     }
                     NetlinkPayload::Done(done) if done.code == 0 => return Ok(true),
                     NetlinkPayload::Done(done) => {
-                        return Err(RequestFailure::from(io::Error::from_raw_os_error(-done.code)));
+                        return Err(RequestFailure::from(io::Error::from_raw_os_error(
+                            done.code.wrapping_neg(),
+                        )));
                     }
                     _ => {}
                 },
@@ -174,14 +176,16 @@ impl Reply {
 }
 
 /// The cause of an [`Error`], without the action that failed.
-struct RequestFailure {
+pub(super) struct RequestFailure {
     source: io::Error,
     explanation: Option<String>,
 }
 
 impl RequestFailure {
     fn read(error: &ErrorMessage, capped: bool) -> Self {
-        Self { source: error.to_io(), explanation: explanation(&error.header, capped) }
+        let errno = error.raw_code().wrapping_neg();
+        let source = io::Error::from_raw_os_error(errno);
+        Self { source, explanation: explanation(&error.header, capped) }
     }
 
     fn into_error(self, action: &str) -> Error {

@@ -71,13 +71,13 @@ fn request(
 }
 
 /// An attribute of a reply, or the error in it.
-fn attribute_of(reply: &[u8], wanted: u16) -> io::Result<Vec<u8>> {
+pub(super) fn attribute_of(reply: &[u8], wanted: u16) -> io::Result<Vec<u8>> {
     let (headers, attributes) =
         reply.split_first_chunk::<HEADERS>().ok_or(io::ErrorKind::InvalidData)?;
     let [_, _, _, _, low, high, .., a, b, c, d] = *headers;
     if i32::from(u16::from_ne_bytes([low, high])) == libc::NLMSG_ERROR {
         // `struct nlmsgerr` is where other messages have their second header.
-        return Err(io::Error::from_raw_os_error(-i32::from_ne_bytes([a, b, c, d])));
+        return Err(io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]).wrapping_neg()));
     }
     let mut found = NlasIterator::new(attributes).filter_map(Result::ok);
     let found = found.find(|attribute| attribute.kind() == wanted);

@@ -230,5 +230,7 @@ const NO_PARENT: &str =
     "a macvlan is made on a parent: umacvlan link add link PARENT NAME type macvlan";
 const SIX_BYTES: &str = "the address of an interface has six bytes, as 02:00:5e:10:00:01";
 
+// The path is also right for umacvlan-fuzz, which includes this file.
 #[cfg(test)]
+#[path = "link_args/tests.rs"]
 mod tests;

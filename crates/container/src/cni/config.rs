@@ -218,7 +218,7 @@ impl Config {
     }
 
     /// The requested address: from the runtime, else `CNI_ARGS`, else the configuration.
-    fn address(&self, args: &str) -> Result<Option<MacAddr>, CniError> {
+    pub(super) fn address(&self, args: &str) -> Result<Option<MacAddr>, CniError> {
         let given = [self.runtime_config.mac.clone(), mac_from_args(args)?, self.mac.clone()];
         let given = given.into_iter().find(|text| !text.is_empty());
         given.map(|text| mac(&text)).transpose()
@@ -263,7 +263,7 @@ fn mac(text: &str) -> Result<MacAddr, CniError> {
 
 /// The address in `CNI_ARGS`, or an empty string. Unknown names are refused, as by all plugins,
 /// unless `IgnoreUnknown` is set.
-fn mac_from_args(args: &str) -> Result<String, CniError> {
+pub(super) fn mac_from_args(args: &str) -> Result<String, CniError> {
     let wrong = |msg| CniError::new(ENVIRONMENT, msg);
     let (mut mac, mut unknown, mut lenient) = (String::new(), Vec::new(), false);
     for pair in args.split(';').filter(|_| !args.is_empty()) {

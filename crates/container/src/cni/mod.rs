@@ -8,6 +8,8 @@ mod attachment;
 mod check_gc;
 mod config;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod ipam;
 mod request;
 mod result;

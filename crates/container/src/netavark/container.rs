@@ -21,7 +21,7 @@ const NO_PARENT: &str =
     "the host has no default route to take the parent from: name one, -o parent=eth0";
 
 /// The configuration of a container's link, complete before anything is created.
-struct LinkSetup<'a> {
+pub(super) struct LinkSetup<'a> {
     name: &'a str,
     addresses: Vec<Address>,
     /// Routes out of the link.
@@ -142,7 +142,7 @@ fn delete_routes(namespace: &Netns, routes: &[Route]) {
 }
 
 impl<'a> LinkSetup<'a> {
-    fn read(request: &'a Request, options: &Options) -> Result<Self> {
+    pub(super) fn read(request: &'a Request, options: &Options) -> Result<Self> {
         let Request { network, network_options, .. } = request;
         let name = network_options.interface_name.as_str();
         ensure!(!name.is_empty(), "no name for the interface in the container is given");
@@ -163,6 +163,12 @@ impl<'a> LinkSetup<'a> {
             others = foreign;
         }
         Ok(Self { name, addresses, routes, others })
+    }
+
+    /// The addresses of the link.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn addresses(&self) -> &[Address] {
+        &self.addresses
     }
 
     /// Configures the link and adds the other routes.

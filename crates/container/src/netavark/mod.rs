@@ -6,6 +6,8 @@
 
 mod container;
 mod create;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod network;
 mod options;
 mod routes;

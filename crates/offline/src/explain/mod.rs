@@ -1,6 +1,8 @@
 //! `umacvlan explain`: the steps by which the switch decides about one frame.
 
 mod answer;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod question;
 mod render;
 #[cfg(test)]

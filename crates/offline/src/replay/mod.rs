@@ -1,6 +1,8 @@
 //! `umacvlan replay`: puts the frames of a capture through the switch and counts the outcomes.
 
 mod capture;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod output_dir;
 mod pcapng;
 mod replayer;

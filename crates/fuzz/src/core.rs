@@ -1,0 +1,76 @@
+//! Targets of the core: frames, vnet headers, and the switch beside its model.
+
+use umacvlan_core::Frame;
+use umacvlan_core::frame::HEADER_LEN;
+use umacvlan_core::offload::{
+    Offloads, SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, complete_checksum, insert_tag, segment,
+    segment_count,
+};
+
+use model::ops::{Op, Pair};
+
+#[allow(dead_code, reason = "the property test of the core uses more of it")]
+#[path = "../../core/tests/model/mod.rs"]
+mod model;
+
+/// Any bytes are a frame or a runt, and no accessor of a frame panics.
+pub(crate) fn frame(bytes: &[u8]) {
+    let Some(frame) = Frame::new(bytes) else {
+        assert!(bytes.len() < HEADER_LEN);
+        return;
+    };
+    assert_eq!(frame.bytes(), bytes);
+    assert_eq!(frame.dst().octets(), bytes[..6]);
+    assert_eq!(frame.src().octets(), bytes[6..12]);
+    assert_eq!(frame.ethertype().to_be_bytes(), bytes[12..14]);
+    if let Some(tag) = frame.tag() {
+        assert_eq!(tag.tpid, frame.ethertype());
+        assert_eq!(tag.tci.to_be_bytes(), bytes[14..16]);
+        assert!(tag.vid() < 4096);
+    }
+    let text = frame.src().to_string();
+    assert_eq!(text.parse(), Ok(frame.src()));
+}
+
+/// The switch agrees with the model under any operations.
+pub(crate) fn switch(bytes: &[u8]) {
+    let mut pair = Pair::new();
+    for code in bytes.as_chunks().0 {
+        pair.step(&Op::decode(*code));
+    }
+}
+
+/// No header and frame that a container may write cause a panic, and a header that passes
+/// validation can be segmented or completed.
+pub(crate) fn vnet(data: &[u8]) {
+    let Some((bytes, frame)) = data.split_first_chunk::<VNET_LEN>() else {
+        return;
+    };
+    let mut header = VnetHeader::parse(bytes);
+    let valid = header.validate(frame);
+    // Any answer is right, as long as there is one.
+    let _ = (Offloads::ALL.accepts(header, frame), segment_count(header, frame));
+
+    if header.is_gso() {
+        let mut scratch = Box::new([0; SEGMENT_BUFFER_LEN]);
+        let mut emitted = 0;
+        let result = segment(header, frame, &mut scratch, |unit| {
+            assert!(unit.len() > VNET_LEN && unit[..VNET_LEN] == [0; VNET_LEN]);
+            emitted += 1;
+        });
+        assert_eq!(result.map(drop), valid);
+        assert_eq!(result.unwrap_or(0), emitted);
+        assert!(valid.is_err() || segment_count(header, frame) == emitted);
+    } else {
+        let mut frame = frame.to_vec();
+        let completed = complete_checksum(&mut header, &mut frame);
+        assert!(valid.is_err() || completed.is_ok() && header.is_plain());
+    }
+
+    let mut slot = vec![0; 4];
+    slot.extend_from_slice(data);
+    if let Some(at) = insert_tag(&mut slot, 4, 0x88a8, 1) {
+        assert_eq!(at, 0);
+        assert_eq!(slot[VNET_LEN..VNET_LEN + 12], frame[..12]);
+    }
+}
