@@ -41,6 +41,9 @@ const BLOCK_MIN: usize = 64 * 1024;
 /// Bytes before a frame in which a VLAN tag is re-inserted.
 pub const RESERVE: libc::c_int = 16;
 
+/// Bytes of the ring's header, with which a slot begins. The frame and the reserve are behind it.
+pub const SLOT_HEADER_LEN: usize = size_of::<libc::tpacket2_hdr>();
+
 /// A frame in a slot, its vnet header included.
 #[derive(Clone, Copy, Debug)]
 pub struct RxFrame {
@@ -121,7 +124,7 @@ impl RxRing {
         let header = unsafe { ptr::read(self.slot(slot).cast::<libc::tpacket2_hdr>()) };
         self.next = (slot + 1) % SLOTS;
         self.held += 1;
-        let at = usize::from(header.tp_mac).saturating_sub(VNET_LEN);
+        let at = usize::from(header.tp_mac).saturating_sub(VNET_LEN).max(SLOT_HEADER_LEN);
         let len = (VNET_LEN + header.tp_snaplen as usize).min(self.slot_len.saturating_sub(at));
         let extent = match header.tp_snaplen < header.tp_len {
             false => Extent::Complete,
@@ -149,10 +152,11 @@ impl RxRing {
             && self.status(self.next).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
     }
 
-    /// The bytes `at..at + len` of a slot of this turn.
+    /// The bytes `at..at + len` of a slot of this turn, behind the header of the ring.
     ///
     /// # Panics
-    /// If the slot does not belong to the turn, or the range is not inside it.
+    /// If the slot does not belong to the turn, or the range is not inside it or has a part of the
+    /// header: who wrote that could give the slot back to the kernel.
     #[inline]
     pub fn bytes(&self, slot: u16, at: usize, len: usize) -> &[u8] {
         let start = self.checked_start(slot, at, len);
@@ -183,7 +187,10 @@ impl RxRing {
         let slot = usize::from(slot);
         let age = (self.next + SLOTS).wrapping_sub(slot + 1) % SLOTS;
         assert!(
-            slot < SLOTS && age < self.held && super::fits(at, len, self.slot_len),
+            slot < SLOTS
+                && age < self.held
+                && at >= SLOT_HEADER_LEN
+                && super::fits(at, len, self.slot_len),
             "a frame outside its slot"
         );
         // SAFETY: the assertion puts the offset inside the slot.

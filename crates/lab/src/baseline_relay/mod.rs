@@ -227,17 +227,12 @@ impl RelayLoop {
     }
 
     fn sleep(&mut self) -> io::Result<()> {
-        if let Some(wire) = &self.wire
-            && !self.watches_wire
-        {
-            self.uring.watch(wire.as_fd(), WIRE)?;
-            self.watches_wire = true;
-        }
-        if !self.watches_wakeup {
-            self.uring.watch(self.wakeup.as_fd(), WAKEUP)?;
-            self.watches_wakeup = true;
-        }
-        self.uring.wait(None)?;
+        let wire = self.wire.as_ref().filter(|_| !self.watches_wire);
+        let wakeup = Some(&self.wakeup).filter(|_| !self.watches_wakeup);
+        let watched = wire.map(|wire| (wire.as_fd(), WIRE)).into_iter();
+        self.uring.wait(watched.chain(wakeup.map(|wakeup| (wakeup.as_fd(), WAKEUP))), None)?;
+        self.watches_wire |= self.wire.is_some();
+        self.watches_wakeup = true;
         self.wire.iter().for_each(RelayUplink::clear_error);
         Ok(())
     }

@@ -69,7 +69,7 @@ pub enum Completion {
     },
     /// A watched descriptor can be read; it is no longer watched.
     Ready {
-        /// The token given to [`Uring::watch`].
+        /// The token given to [`Uring::wait`].
         token: u32,
     },
 }

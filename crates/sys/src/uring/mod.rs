@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use io_uring::register::Restriction;
 use io_uring::types::{BufRingEntry, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
@@ -48,6 +49,9 @@ const GROUP: u16 = 0;
 /// `RWF_NOWAIT` of `linux/fs.h`: fail with EAGAIN rather than wait.
 const RWF_NOWAIT: i32 = 8;
 
+/// `IORING_REGISTER_FILES_UPDATE` of `linux/io_uring.h`.
+const FILES_UPDATE: u8 = 6;
+
 /// `IORING_ENTER_GETEVENTS` of `linux/io_uring.h`: run deferred task work.
 const GETEVENTS: u32 = 1;
 
@@ -70,7 +74,7 @@ pub struct Uring {
     mask: u16,
     /// The next entry of `buffers` to fill, modulo 2^16.
     tail: u16,
-    /// True while the queue may hold writes whose frames are borrowed; for good after a failed send.
+    /// True while the queue may hold borrowed frames or descriptors; for good after a failed call.
     holds_borrowed: bool,
 }
 
@@ -98,6 +102,7 @@ impl Uring {
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_taskrun_flag()
+            .setup_r_disabled()
             .build(SUBMISSIONS)?;
         ring.submitter().register_files_sparse(ports)?;
         let entries = u16::try_from(pool.count()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -105,6 +110,8 @@ impl Uring {
         let address = buffers.start().addr() as u64;
         // SAFETY: the mapping holds `entries` entries and lives until after the ring (field order).
         unsafe { ring.submitter().register_buf_ring_with_flags(address, entries, GROUP, 0) }?;
+        ring.submitter().register_restrictions(&mut restrictions())?;
+        ring.submitter().register_enable_rings()?;
         let memory = pool.memory().clone();
         Ok(Self { ring, buffers, memory, mask: entries - 1, tail: 0, holds_borrowed: false })
     }
@@ -120,7 +127,7 @@ impl Uring {
         uring.arm(0, 1)?;
         uring.submit()?;
         uring.send(1, |_| (1, 1, false, 0, b"probe"))?;
-        uring.wait(Some(Duration::from_secs(1)))?;
+        uring.wait([], Some(Duration::from_secs(1)))?;
         let mut whole = false;
         uring.completions(&mut pool, usize::MAX, |pool, completion| {
             if let Completion::Read { port: 0, generation: 1, buffer, len: 5, armed: true } =
@@ -212,20 +219,6 @@ impl Uring {
         self.ring.submitter().register_files_update(port, &[-1]).map(drop)
     }
 
-    /// Asks once for [`Completion::Ready`] when `fd` can be read or has failed.
-    ///
-    /// `fd` must stay open until the next submission, which looks its number up.
-    ///
-    /// # Errors
-    /// The error of a submission, if the queue was full.
-    pub fn watch(&mut self, fd: BorrowedFd<'_>, token: u32) -> io::Result<()> {
-        self.check_usable()?;
-        let entry =
-            opcode::PollAdd::new(Fd(fd.as_raw_fd()), u32::from(libc::POLLIN.cast_unsigned()))
-                .build();
-        self.push(entry.user_data(tag(WATCH, 0, 0, token)))
-    }
-
     /// Writes `count` frames. `frame(i)` gives frame `i`: its port, the port's generation, whether
     /// it is for a group, a cookie of 14 bits that a failure returns, and the bytes. On return every
     /// frame is delivered or has a [`Completion::WriteFailed`].
@@ -310,11 +303,34 @@ impl Uring {
     }
 
     /// Submits what is queued and waits for a completion, at most for `timeout` (`None`: without limit).
+    /// Each descriptor of `watched` has one [`Completion::Ready`] with its token, now or later, when it
+    /// can be read or has failed: the kernel keeps its file until then.
     ///
     /// # Errors
-    /// The error of `io_uring_enter`, except for an interruption or the timeout.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// The error of `io_uring_enter`, except for an interruption or the timeout. Descriptors may then
+    /// still be queued by their numbers, so every later submission fails too.
+    pub fn wait<'fd>(
+        &mut self,
+        watched: impl IntoIterator<Item = (BorrowedFd<'fd>, u32)>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         self.check_usable()?;
+        for (fd, token) in watched {
+            // Cleared only when the kernel has looked the numbers up.
+            self.holds_borrowed = true;
+            let events = u32::from(libc::POLLIN.cast_unsigned());
+            let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), events).build();
+            self.push(entry.user_data(tag(WATCH, 0, 0, token)))?;
+        }
+        self.enter_and_wait(timeout)?;
+        if self.holds_borrowed && !self.ring.submission().is_empty() {
+            self.submit_all()?;
+        }
+        self.holds_borrowed = false;
+        Ok(())
+    }
+
+    fn enter_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         syscall_count::record();
         let waited = match timeout {
             None => self.ring.submit_and_wait(1),
@@ -399,6 +415,21 @@ impl Uring {
     }
 }
 
+/// What the ring may be asked for from then on: a seccomp filter does not see its requests.
+fn restrictions() -> [Restriction; 7] {
+    let flags =
+        squeue::Flags::BUFFER_SELECT | squeue::Flags::FIXED_FILE | squeue::Flags::SKIP_SUCCESS;
+    [
+        Restriction::register_op(FILES_UPDATE),
+        Restriction::sqe_flags_allowed(flags.bits()),
+        Restriction::sqe_op(opcode::AsyncCancel::CODE),
+        Restriction::sqe_op(opcode::PollAdd::CODE),
+        Restriction::sqe_op(opcode::Read::CODE),
+        Restriction::sqe_op(opcode::ReadMulti::CODE),
+        Restriction::sqe_op(opcode::Write::CODE),
+    ]
+}
+
 /// `Ok` for the errors of `io_uring_enter` that a later call makes up for.
 fn passing(error: io::Error) -> io::Result<()> {
     match error.raw_os_error() {
@@ -408,35 +439,4 @@ fn passing(error: io::Error) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A ring with its pool; `None` where the kernel has no io_uring.
-    fn ring() -> Option<(Uring, BufferPool)> {
-        let pool = BufferPool::new(2).unwrap();
-        Uring::new(&pool, 2).ok().map(|uring| (uring, pool))
-    }
-
-    #[test]
-    fn the_buffers_of_another_pool_are_refused() {
-        let Some((mut uring, _pool)) = ring() else { return };
-        let mut other = BufferPool::new(2).unwrap();
-        let lend = std::panic::AssertUnwindSafe(|| uring.provide_buffers(&mut other, 2));
-        assert!(std::panic::catch_unwind(lend).is_err());
-    }
-
-    #[test]
-    fn after_a_failed_send_nothing_is_submitted() {
-        let Some((mut uring, _pool)) = ring() else { return };
-        let frame = [0; 60];
-        let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            uring.send(2, |number| match number {
-                0 => (0, 1, false, 0, &frame[..]),
-                _ => panic!("the caller fails"),
-            })
-        }));
-        assert!(failed.is_err());
-        assert!(uring.submit().is_err() && uring.wait(Some(Duration::ZERO)).is_err());
-        assert!(uring.arm(0, 1).is_err() && uring.send(0, |_| (0, 1, false, 0, &[])).is_err());
-    }
-}
+mod tests;

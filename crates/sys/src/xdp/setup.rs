@@ -87,14 +87,17 @@ pub(super) fn slots(count: u32) -> io::Result<QueueSize> {
     QueueSize::new(count).map_err(io::Error::other)
 }
 
-/// The first byte of a UMEM, computed from its first frame because xsk-rs does not return it.
+/// The first byte of a UMEM, computed from its first frame because xsk-rs does not return it. The
+/// pointer may be used for the whole UMEM: it is mapped memory, whose address the kernel has got, and
+/// not the slice of that frame.
 pub(super) fn start_of(umem: &Umem, descs: &[FrameDesc]) -> io::Result<NonNull<u8>> {
     let mut first = *descs.first().ok_or(io::ErrorKind::InvalidInput)?;
     let addr = first.addr();
     // SAFETY: no chunk of this new UMEM is in use yet.
     let mut data = unsafe { umem.data_mut(&mut first) };
-    let start = data.contents_mut().as_mut_ptr().wrapping_sub(addr);
-    NonNull::new(start).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    let start = data.contents_mut().as_mut_ptr().expose_provenance().wrapping_sub(addr);
+    NonNull::new(std::ptr::with_exposed_provenance_mut(start))
+        .ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 /// The error of the kernel, which xsk-rs keeps as the source of its own.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use umacvlan_netlink::Rtnl;
@@ -48,4 +49,31 @@ fn a_queued_frame_tells_its_length_also_if_the_buffer_is_too_small() {
         receiver.ring.release();
     }
     assert_eq!(receiver.recv_queued(&mut [0; 100]).unwrap(), LEN);
+}
+
+#[test]
+fn the_header_of_a_slot_is_not_handed_out() {
+    if !root_or_skip() {
+        return;
+    }
+    let netns = Netns::create().unwrap();
+    let mut rtnl = Rtnl::open_in(&netns).unwrap();
+    rtnl.add_veth("w0", "p0", None).unwrap();
+    let [wire, parent] = ["w0", "p0"].map(|name| {
+        let index = rtnl.link(name).unwrap().unwrap().index;
+        rtnl.set_up(index, true).unwrap();
+        index
+    });
+    let open = |index| netns.run(|| PacketSocket::open(index, 1500)).unwrap().unwrap();
+    let (sender, mut receiver) = (open(wire), open(parent));
+    let mut epoll = Epoll::new().unwrap();
+    epoll.add(&receiver, 0).unwrap();
+    let refused = |_, error: &io::Error| panic!("{error}");
+    TxBatch::new().send(sender.as_fd(), 1, |_| &[0; 70], refused);
+    assert!(epoll.wait(Some(Duration::from_secs(5))).unwrap().count() > 0, "it did not come");
+    let received = receiver.ring.receive().unwrap();
+    assert_eq!(receiver.ring.bytes(received.slot, received.at, received.len).len(), received.len);
+    // The first word gives the slot back to the kernel, which then writes to it.
+    let header = AssertUnwindSafe(|| receiver.ring.bytes_mut(received.slot, 0, 4).fill(0));
+    assert!(catch_unwind(header).is_err());
 }

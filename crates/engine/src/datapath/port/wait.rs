@@ -1,6 +1,7 @@
 //! Sleeping until a port, the uplink or a request needs the worker.
 
 use std::io;
+use std::mem;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -34,15 +35,12 @@ impl Ports {
                 Ok(())
             }
             IoBackend::Uring { uring, watches_uplink, watches_wake_event } => {
-                if let (Some(socket), false) = (socket, *watches_uplink) {
-                    uring.watch(socket, UPLINK)?;
-                    *watches_uplink = true;
-                }
-                if !*watches_wake_event {
-                    uring.watch(self.wake_event.as_fd(), WAKE_EVENT)?;
-                    *watches_wake_event = true;
-                }
-                uring.wait(timeout)
+                let uplink = socket.filter(|_| !*watches_uplink);
+                *watches_uplink |= uplink.is_some();
+                let has_watch = mem::replace(watches_wake_event, true);
+                let wake_event = Some(self.wake_event.as_fd()).filter(|_| !has_watch);
+                let watched = uplink.map(|fd| (fd, UPLINK)).into_iter();
+                uring.wait(watched.chain(wake_event.map(|fd| (fd, WAKE_EVENT))), timeout)
             }
         }
     }

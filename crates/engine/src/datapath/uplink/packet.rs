@@ -8,7 +8,7 @@ use umacvlan_core::offload::{VNET_LEN, insert_tag, pop_tag};
 use umacvlan_core::{DropReason, Tag};
 use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
 use umacvlan_sys::packet::PacketSocket;
-use umacvlan_sys::rx_ring::{Extent, RxFrame};
+use umacvlan_sys::rx_ring::{Extent, RxFrame, SLOT_HEADER_LEN};
 use umacvlan_sys::tx_batch::{Outgoing, TxBatch};
 
 use crate::datapath::frame_ref::{FrameRef, StorageKind};
@@ -48,8 +48,11 @@ impl PacketUplink {
                     let ring = &mut self.socket.ring;
                     let mut id = SwitchId::UNTAGGED;
                     if let Some(tag) = received.tag {
-                        let slot = ring.bytes_mut(received.slot, 0, received.at + received.len);
+                        received.at -= SLOT_HEADER_LEN;
+                        let len = received.at + received.len;
+                        let slot = ring.bytes_mut(received.slot, SLOT_HEADER_LEN, len);
                         id = restore_tag(vlans, slot, &mut received.at, &mut received.len, tag);
+                        received.at += SLOT_HEADER_LEN;
                     }
                     let RxFrame { slot, at, len, .. } = received;
                     on(id, FrameRef::new(storage, at, len), Ok(ring.bytes(slot, at, len)));
