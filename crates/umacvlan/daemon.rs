@@ -6,7 +6,7 @@
 //! 2. [`Store`]: the state directory, locked, with the records of a former daemon;
 //! 3. [`Socket`]: the daemon's socket, and Docker's ([`open_docker`]);
 //! 4. [`Keeper`]: the process that holds the TAPs of a former daemon, or a new one;
-//! 5. [`sandbox`]: privileges are dropped;
+//! 5. [`sandbox`]: privileges are dropped, those that only the engine needs after the next step;
 //! 6. [`Service`]: the engine starts, links of a former daemon are re-adopted, the configuration is
 //!    applied; around that, Docker's [`Driver`] makes its parents and removes what was left behind.
 //!
@@ -130,6 +130,7 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
     let null = || File::options().write(true).open("/dev/null").context("cannot open /dev/null");
     let null = args.detached.then(null).transpose()?;
     let prepared = prepare(args, socket)?;
+    sandbox::confine_service()?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let service = Arc::clone(&prepared.service);
     let events = service::follow_engine_events(&service)?;

@@ -146,7 +146,11 @@ fn the_daemon_keeps_needed_capabilities_and_workers_keep_none() {
         }
         assert_eq!(u64::from_str_radix(line("CapBnd:"), 16), Ok(needed), "{status}");
         assert_eq!(line("NoNewPrivs:"), "1");
-        assert_eq!(line("Seccomp:"), if worker { "2" } else { "0" }, "{status}");
+        assert_eq!(line("Seccomp:"), "2", "{status}");
+        // Two of all threads, and one more of workers and of those that serve clients.
+        let is_control = line("Name:") == "umacvlan" && line("Pid:") != line("Tgid:");
+        let filters = if is_control { "2" } else { "3" };
+        assert_eq!(line("Seccomp_filters:"), filters, "{status}");
         workers += u32::from(worker);
     }
     assert_eq!(workers, 1);
