@@ -60,12 +60,15 @@ pub(super) fn frames(
     mut on_frame: impl FnMut(Record<'_>) -> Result<()>,
 ) -> Result<()> {
     let failure = Rc::default();
-    let mut blocks = open(file, &failure)?;
+    let (mut blocks, is_pcapng) = open(file, &failure)?;
     let mut section = Section::default();
     let mut room = BUFFER_BYTES;
     loop {
         let at = blocks.consumed();
         let damaged = |what: &str| CaptureError::Damaged { at, what: what.to_owned() };
+        if is_pcapng && is_too_short(blocks.data()) {
+            return Err(damaged(BROKEN).into());
+        }
         let error = match blocks.next() {
             Ok((used, block)) => {
                 match section.read(block) {
@@ -100,7 +103,7 @@ type Failure = Rc<RefCell<Option<io::Error>>>;
 fn open(
     mut file: impl Read + 'static,
     failure: &Failure,
-) -> Result<Box<dyn PcapReaderIterator>, CaptureError> {
+) -> Result<(Box<dyn PcapReaderIterator>, bool), CaptureError> {
     let mut magic = Vec::new();
     file.by_ref().take(4).read_to_end(&mut magic).map_err(CaptureError::Read)?;
     let section = magic == SECTION;
@@ -109,7 +112,7 @@ fn open(
         true => PcapNGReader::new(BUFFER_BYTES, file).map(|reader| Box::new(reader) as _),
         false => LegacyPcapReader::new(BUFFER_BYTES, file).map(|reader| Box::new(reader) as _),
     };
-    blocks.map_err(|error| match error {
+    blocks.map(|blocks| (blocks, section)).map_err(|error| match error {
         PcapError::ReadError => CaptureError::Read(why(failure)),
         PcapError::HeaderNotRecognized => CaptureError::Format,
         _ => {
@@ -117,6 +120,14 @@ fn open(
             CaptureError::Damaged { at: 0, what }
         }
     })
+}
+
+/// True if a pcapng block cannot be as short as it says, in either order of bytes: pcap-parser does not
+/// look before it subtracts. A length that is so small in the other order only is above 16 MiB, and no
+/// block of that size is read.
+fn is_too_short(block: &[u8]) -> bool {
+    let len = block.get(4..).and_then(|rest| rest.first_chunk::<4>());
+    len.is_some_and(|&len| u32::from_le_bytes(len).min(u32::from_be_bytes(len)) < BLOCK_BYTES)
 }
 
 /// The error of the last read, which pcap-parser does not pass on.
@@ -151,6 +162,9 @@ impl<R: Read> Read for Whole<R> {
 
 /// The first bytes of a pcapng file, whatever the order of its bytes.
 const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+
+/// Bytes of the shortest pcapng block: its type, and its length twice.
+const BLOCK_BYTES: u32 = 12;
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 128 << 10;
