@@ -247,7 +247,7 @@ impl Uring {
                     .flags(squeue::Flags::SKIP_SUCCESS),
             )?;
         }
-        self.submit_all()?;
+        self.drain()?;
         self.holds_borrowed = false;
         Ok(())
     }
@@ -293,6 +293,11 @@ impl Uring {
     /// # Errors
     /// As [`Uring::submit`], or the kernel accepts nothing for want of memory.
     pub fn submit_all(&mut self) -> io::Result<()> {
+        self.check_usable()?;
+        self.drain()
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
         for _ in 0..SUBMIT_TRIES {
             self.enter()?;
             if self.ring.submission().is_empty() {
@@ -324,7 +329,7 @@ impl Uring {
         }
         self.enter_and_wait(timeout)?;
         if self.holds_borrowed && !self.ring.submission().is_empty() {
-            self.submit_all()?;
+            self.drain()?;
         }
         self.holds_borrowed = false;
         Ok(())
@@ -408,7 +413,7 @@ impl Uring {
         if unsafe { self.ring.submission().push(&entry) }.is_ok() {
             return Ok(());
         }
-        self.submit_all()?;
+        self.drain()?;
         // SAFETY: as above; the queue is empty now.
         unsafe { self.ring.submission().push(&entry) }
             .map_err(|_| io::ErrorKind::QuotaExceeded.into())

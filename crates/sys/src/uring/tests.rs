@@ -76,6 +76,7 @@ fn after_a_failed_send_nothing_is_submitted() {
         })
     }));
     assert!(failed.is_err());
-    assert!(uring.submit().is_err() && uring.wait([], Some(Duration::ZERO)).is_err());
+    assert!(uring.submit().is_err() && uring.submit_all().is_err());
+    assert!(uring.wait([], Some(Duration::ZERO)).is_err());
     assert!(uring.arm(0, 1).is_err() && uring.send(0, |_| (0, 1, false, 0, &[])).is_err());
 }
