@@ -24,6 +24,8 @@ const VERSION: u32 = 1;
 
 const LOCK: &str = "lock";
 const DAMAGED: &str = "damaged";
+/// The end of a file's name until its record is complete.
+const RESERVED: &str = ".new";
 
 /// A record with the version of its format.
 #[derive(Deserialize, Serialize)]
@@ -61,7 +63,19 @@ impl RecordStore {
         // Only this directory is closed to others: a socket may be beside it.
         create_parent_dirs(dir).with_context(at)?;
         DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(at)?;
-        Ok(Self { dir: dir.to_owned(), lost, _lock: lock(dir)? })
+        let store = Self { dir: dir.to_owned(), lost, _lock: lock(dir)? };
+        store.remove_reservations();
+        Ok(store)
+    }
+
+    /// Removes what a daemon that was killed had reserved and not yet written.
+    fn remove_reservations(&self) {
+        // A directory that cannot be read has its error when the records are.
+        let names = self.names().unwrap_or_default();
+        for name in names.iter().filter(|name| name.ends_with(RESERVED)) {
+            // What cannot be removed is in nobody's way, or has its error when it is.
+            let _ = fs::remove_file(self.dir.join(name));
+        }
     }
 
     /// The names of all files, sorted.
@@ -124,7 +138,7 @@ impl RecordStore {
         bytes: usize,
         durability: Durability,
     ) -> io::Result<Reservation> {
-        let temporary = self.dir.join(format!("{name}.new"));
+        let temporary = self.dir.join(format!("{name}{RESERVED}"));
         let (file, dir) = (create_file(&temporary), self.dir.clone());
         if let Err(error) = &file
             && error.raw_os_error() != Some(ENOENT)
@@ -260,5 +274,25 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
             dir.display()
         ),
         Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use umacvlan_testkit::Scratch;
+
+    use super::*;
+
+    #[test]
+    fn what_a_killed_daemon_has_reserved_is_removed_by_the_next() {
+        let scratch = Scratch::new();
+        let store = RecordStore::open(scratch.path(), "").unwrap();
+        store.write("kept.json", &1, Durability::UntilBoot).unwrap();
+        let reserved = store.reserve("lost.json", 100, Durability::UntilBoot).unwrap();
+        // As if the process had ended.
+        std::mem::forget(reserved);
+        drop(store);
+        let store = RecordStore::open(scratch.path(), "").unwrap();
+        assert_eq!(store.names().unwrap(), ["kept.json", LOCK]);
     }
 }
