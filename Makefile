@@ -140,11 +140,6 @@ fuzz: ## Fuzz every target of crates/fuzz for FUZZ_SECONDS each; FUZZ="cni ip" o
 	@scripts/setup fuzz
 	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ)
 
-# Miri needs a nightly toolchain, which is not installed for you: everything else does without.
-.PHONY: miri
-miri: setup ## Interpret the tests that make no system call with Miri, which finds undefined behaviour
-	scripts/miri
-
 # With the debug assertions, of which those of the AF_XDP sockets add up their chunks in every turn.
 .PHONY: soak
 soak: setup ## Ten million frames through an AF_XDP uplink with faults, in a release build; as root
