@@ -395,7 +395,7 @@ mod tests {
             let _ = fs::remove_file(&path);
             nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         };
-        for name in ["link-2.json", "parent-p0.json", "lock", NUMBERS, CONFIG, "link-5.json.new"] {
+        for name in ["link-2.json", "parent-p0.json", "lock", NUMBERS, CONFIG, "link-6.json.new"] {
             pipe(name);
         }
         let _socket =
@@ -406,7 +406,9 @@ mod tests {
         for name in ["link-2", "link-3", "link-4", "parent-p0", "lock", "numbers", "config"] {
             assert!(dir.path().join(format!("{name}.damaged")).exists(), "{name}");
         }
-        assert_eq!(store.next_id().unwrap(), 6);
+        assert!(!dir.path().join("link-6.json.new").exists());
+        assert_eq!(store.next_id().unwrap(), 5);
+        pipe("link-5.json.new");
         store.put_link(&link(5)).unwrap_err();
         store.put_link(&link(5)).unwrap();
     }

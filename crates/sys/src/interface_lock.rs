@@ -1,6 +1,6 @@
 //! [`InterfaceLock`]: the exclusive right of one user to serve an interface.
 //!
-//! The lock is a packet socket that is bound to the interface with [`MARK`] as its protocol. Such a
+//! The lock is a packet socket that is bound to the interface with `0x05ee` as its protocol. Such a
 //! socket receives nothing, and every process in the namespace sees it in `/proc/net/packet`,
 //! whatever its root folder, mounts and process ids are. The kernel ends it with its process, also
 //! after SIGKILL, and with the interface.
