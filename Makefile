@@ -60,7 +60,7 @@ test: setup-tests ## Everything a change has to pass: format, lints, tests, docu
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings
 	cargo build --locked --no-default-features
-	cargo test --locked --workspace
+	scripts/tests
 	cargo test --locked --workspace --bench '*'
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/instructions

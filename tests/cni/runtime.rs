@@ -2,9 +2,9 @@
 //! the one before, and keeps the last result for later calls.
 
 use std::collections::HashMap;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use serde_json::{Map, Value, json};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::Netns;
-use umacvlan_testkit::{Machine, netns_path};
+use umacvlan_testkit::{Machine, netns_path, write_program};
 
 /// The folder of Debian's plugins.
 pub(crate) const PLUGINS: &str = "/usr/lib/cni";
@@ -98,8 +98,7 @@ impl<'a> Runtime<'a> {
         let folder = machine.file("bin");
         fs::create_dir(&folder).unwrap();
         symlink(env!("CARGO_BIN_EXE_umacvlan"), folder.join(OURS)).unwrap();
-        fs::write(folder.join(FAKE), FAKE_SCRIPT).unwrap();
-        fs::set_permissions(folder.join(FAKE), Permissions::from_mode(0o755)).unwrap();
+        write_program(&folder.join(FAKE), FAKE_SCRIPT);
         Self { machine, folder, args: String::new(), results: Mutex::default() }
     }
 

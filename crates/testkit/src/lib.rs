@@ -3,7 +3,8 @@
 //! [`root_or_skip`] asks whether the process can make network namespaces, and [`skip`] says why a
 //! test does not run. [`Scratch`] is an empty directory that is removed at the end of a test.
 //! [`Machine`] is a namespace with a parent and the [`Daemon`] in it, which [`ask`] and [`events`]
-//! talk to; [`Sandbox`] is a shell in namespaces of its own. Every helper panics when it fails,
+//! talk to; [`Sandbox`] is a shell in namespaces of its own; [`write_program`] makes a script that can
+//! be run at once. Every helper panics when it fails,
 //! because in a test a panic is the report. The path of the command under test is an argument, since
 //! Cargo tells it only to the tests of the root package.
 //!
@@ -27,7 +28,7 @@ pub use http::{Answer, ask, connect, events};
 pub use machine::{Daemon, Machine, link_id};
 pub use network::{LinkMonitor, add_parent, netns_path};
 pub use privilege::{root_or_skip, skip};
-pub use process::signal;
+pub use process::{signal, write_program};
 pub use sandbox::{Ran, Sandbox};
 pub use scratch::Scratch;
 

@@ -103,11 +103,9 @@ impl<'a> Ipam<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
-    use umacvlan_testkit::Scratch;
+    use umacvlan_testkit::{Scratch, write_program};
 
     use super::super::request::Verb;
     use super::*;
@@ -116,8 +114,7 @@ mod tests {
     fn add(script: &str) -> Result<AddResult, CniError> {
         let folder = Scratch::new();
         let file = folder.path().join("fake");
-        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+        write_program(&file, &format!("#!/bin/sh\n{script}\n"));
         let config = Config::read(br#"{"name": "net", "ipam": {"type": "fake"}}"#).unwrap();
         Ipam::find(&config, &request(folder.path()), b"the configuration").unwrap().unwrap().add()
     }
