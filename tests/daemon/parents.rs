@@ -66,6 +66,27 @@ fn an_interface_has_one_daemon_and_the_next_one_has_it_after_that() {
     second.terminate();
 }
 
+#[test]
+fn a_link_on_a_macvlan_of_the_kernel_is_on_the_nic_below() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let kernel_macvlan = "ip link add link p0 name kernel0 type macvlan mode bridge";
+    let mut ip = Command::new("sh");
+    ip.args(["-c", kernel_macvlan]);
+    assert!(machine.netns.run(|| ip.status()).unwrap().unwrap().success());
+    let daemon = machine.start(&[]);
+    let link = daemon.add("mac1", json!({"parent": "kernel0"})).ok();
+    assert_eq!(link["link"], "p0");
+    let mut run = Command::new(env!("CARGO_BIN_EXE_umacvlan"));
+    run.args(["run", "--parent", "kernel0", "--sub", "mac3"]);
+    let refused = machine.netns.run(|| run.output()).unwrap().unwrap();
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success(), "{message}");
+    assert!(message.contains("kernel0 is a macvlan of the kernel"), "{message}");
+}
+
 /// The log of the first daemon, which starts while another one has its parent.
 fn first_refused(machine: &Machine) -> String {
     let mut first = machine.start(&[]);

@@ -45,8 +45,11 @@ struct Former {
 impl Service {
     /// Attaches the parent of a new link, unless it is attached: the interface that has the name
     /// now, or a VLAN of one. For a link of umacvlan in this namespace that is the link's own
-    /// parent, as for a macvlan on a macvlan. Returns its name in requests to the engine.
+    /// parent, and for a macvlan of the kernel the interface below it, as for a macvlan on a macvlan.
+    /// Returns its name in requests to the engine.
     pub(super) fn attach(&mut self, name: &str) -> Result<String, ServiceError> {
+        let name = self.engine.flatten(name)?;
+        let name = name.as_str();
         let ours = |seen: &&SubStatus| seen.name == name && seen.netns == self.home;
         if let Some(seen) = self.links.values().map(|link| &link.seen).find(ours) {
             return Ok(seen.parent.clone());

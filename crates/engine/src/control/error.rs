@@ -123,12 +123,12 @@ pub enum Error {
     /// It is attached already.
     #[error("parent {0} is attached already")]
     ParentTaken(String),
-    /// The interface does not carry Ethernet frames.
-    #[error("parent {parent} {what}: sub-interfaces need an Ethernet interface")]
+    /// The interface does not carry Ethernet frames for other addresses than its own.
+    #[error("parent {parent} {what}")]
     ParentUnsuitable {
         /// The interface.
         parent: String,
-        /// Its kind.
+        /// Its kind, and what to do.
         what: &'static str,
     },
     /// The number of workers is out of range.

@@ -91,6 +91,22 @@ impl Control {
         Ok(self.kernel.rtnl.link(name)?.is_some())
     }
 
+    /// The interface on which a sub-interface of `name` is made: for a macvlan of the kernel the one
+    /// below it, if that is in this namespace, as the kernel does (`macvlan_common_newlink`); else
+    /// `name` itself.
+    pub(crate) fn flatten(&mut self, name: &str) -> Result<String, Error> {
+        let link = self.kernel.rtnl.link(name)?;
+        let macvlan = link.filter(|link| {
+            matches!(link.kind.as_deref(), Some("macvlan" | "macvtap"))
+                && link.link_netnsid.is_none()
+        });
+        let below = match macvlan.and_then(|link| link.lower) {
+            Some(index) => self.kernel.rtnl.link_by_index(index)?,
+            None => None,
+        };
+        Ok(below.map_or_else(|| name.to_owned(), |link| link.name))
+    }
+
     /// The device whose interface has that name now, or had it when it went away.
     fn device_named(&mut self, name: &str) -> Result<Option<DeviceId>, Error> {
         let Some(link) = self.kernel.rtnl.link(name)? else {

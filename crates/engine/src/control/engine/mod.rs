@@ -111,6 +111,16 @@ impl Engine {
         self.ask(move |control| control.lower(&name))?
     }
 
+    /// The interface on which a sub-interface of `name` is made: for a macvlan of the kernel the one
+    /// below it, if that is in this namespace, as the kernel does; else `name` itself.
+    ///
+    /// # Errors
+    /// The interfaces cannot be read.
+    pub fn flatten(&self, name: &str) -> Result<String, Error> {
+        let name = name.to_owned();
+        self.ask(move |control| control.flatten(&name))?
+    }
+
     /// Resolves a parent of an earlier engine to the interface that it had, whatever its name is.
     ///
     /// # Errors
