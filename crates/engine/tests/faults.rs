@@ -1,6 +1,8 @@
 //! Parents, namespaces and interfaces that disappear under a running engine.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "faults/announce.rs"]
+mod announce;
 mod common;
 #[path = "faults/crowd.rs"]
 mod crowd;

@@ -41,7 +41,7 @@ pub use nsid::NetnsRequests;
 pub use prefix::{IpPrefix, IpPrefixError};
 pub use route::Route;
 pub use rtnl::Rtnl;
-pub use sysctl::set_sysctl;
+pub use sysctl::{set_sysctl, sysctl};
 pub use xdp_features::supports_zero_copy;
 
 /// The result of a request.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use netlink_packet_core::{NetlinkBuffer, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeader;
-use netlink_packet_route::link::{LinkAttribute, LinkHeader, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkEvent, LinkHeader, LinkMessage};
 use netlink_packet_route::nsid::NsidMessage;
 use umacvlan_sys::netlink::{NetlinkSocket, Received};
 use umacvlan_sys::netns::Netns;
@@ -76,6 +76,9 @@ pub enum Event {
     LinkNew {
         /// The interface.
         link: Box<Link>,
+        /// Its driver wants everybody to learn where its addresses are now (`NETDEV_NOTIFY_PEERS`),
+        /// as after the failover of a bond.
+        notify_peers: bool,
     },
     /// Events were lost, or one of the own namespace could not be decoded: read everything again.
     Lost,
@@ -219,8 +222,10 @@ impl Notification {
         if message.header.interface_family != AddressFamily::Unspec {
             return Self::Nothing;
         }
+        let notify = LinkAttribute::Event(LinkEvent::NotifyPeers);
+        let notify_peers = message.attributes.contains(&notify);
         let link = Box::new(Link::from_message(message));
-        Self::Event(Event::LinkNew { link })
+        Self::Event(Event::LinkNew { link, notify_peers })
     }
 
     /// A port that leaves a bridge is "deleted" too, in the family of the bridge; the interface stays.
@@ -282,6 +287,25 @@ mod tests {
         assert_eq!(foreign_nsid(Some(3), None), Some(3));
         assert_eq!(foreign_nsid(None, Some(3)), None);
         assert_eq!(foreign_nsid(None, None), None);
+    }
+
+    #[test]
+    fn the_failover_of_a_bond_asks_for_announcements() {
+        let notify_peers = |attributes: &[u8]| {
+            let length = 32 + u32::try_from(attributes.len()).unwrap();
+            let mut bytes = length.to_ne_bytes().to_vec();
+            bytes.extend(RTM_NEWLINK.to_ne_bytes());
+            bytes.resize(32, 0);
+            bytes.extend(attributes);
+            match Notification::read(&NetlinkBuffer::new(&bytes), None).unwrap() {
+                Notification::Event(Event::LinkNew { notify_peers, .. }) => notify_peers,
+                _ => panic!("another event"),
+            }
+        };
+        // IFLA_EVENT is 44; IFLA_EVENT_NOTIFY_PEERS is 4, IFLA_EVENT_FEATURES is 2.
+        assert!(notify_peers(&[8, 0, 44, 0, 4, 0, 0, 0]));
+        assert!(!notify_peers(&[8, 0, 44, 0, 2, 0, 0, 0]));
+        assert!(!notify_peers(&[]));
     }
 
     #[test]

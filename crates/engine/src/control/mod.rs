@@ -10,6 +10,7 @@
 //! [`Monitor`]: umacvlan_netlink::Monitor
 
 mod adopt;
+mod announce;
 mod change;
 mod conflict;
 mod create;
@@ -53,6 +54,7 @@ use inventory::{Interface, Inventory};
 use kernel::Kernel;
 use looks::{Cause, Look, Looks};
 pub use parent_check::check_suitable;
+use parent_device::ParentDevice;
 pub use uplink_selector::{try_af_xdp, why_af_packet};
 
 /// How often a few sub-interfaces are read again, for the changes without an event (`packet(7)`
@@ -87,6 +89,10 @@ pub(crate) struct Control {
     held: Held,
     /// Sub-interfaces whose namespace has ended: no event reports when their interfaces end.
     reaping: BTreeSet<SubId>,
+    /// Sub-interfaces that announce their addresses as soon as they have a carrier.
+    announcing: BTreeSet<SubId>,
+    /// True if some of them have a carrier, and waited for requests and events.
+    announcements_due: bool,
     /// The last sub-interface that a sweep has read.
     swept_to: SubId,
     swept: Instant,
@@ -139,6 +145,8 @@ impl Control {
             on_worker: options.on_worker,
             held: Held::new(),
             reaping: BTreeSet::new(),
+            announcing: BTreeSet::new(),
+            announcements_due: false,
             swept_to: SubId::default(),
             swept: Instant::now(),
             hold_adopted: false,
@@ -175,6 +183,7 @@ impl Control {
             self.settle_groups();
             self.settle_wire();
             self.settle_memberships();
+            self.settle_announcements();
         }
     }
 
@@ -185,7 +194,8 @@ impl Control {
             true => SWEEP_INTERVAL.saturating_sub(self.swept.elapsed()),
             false => NETNS_CHECK_INTERVAL,
         };
-        let others = [self.groups_due(), self.looks.due(Instant::now())];
+        let announcements = self.announcements_due.then_some(Duration::ZERO);
+        let others = [self.groups_due(), self.looks.due(Instant::now()), announcements];
         others.into_iter().flatten().chain([due]).min()
     }
 
@@ -242,10 +252,14 @@ impl Control {
             E::LinkChanged { nsid, index } => {
                 self.note_changed(Interface { nsid: Some(nsid), index }, Look::Read);
             }
-            E::LinkNew { link } => {
+            E::LinkNew { link, notify_peers } => {
                 self.follow_vlan(&link);
                 self.note_rival(&link);
                 self.follow_device(&link);
+                let failed_over = |device: &ParentDevice| device.index == Some(link.index);
+                if notify_peers && let Some(device) = self.inventory.find_device(failed_over) {
+                    self.announce(device);
+                }
                 self.note_changed(Interface { nsid: None, index: link.index }, Look::Read);
             }
             E::LinkGone { nsid, index, .. } => {

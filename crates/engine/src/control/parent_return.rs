@@ -127,6 +127,7 @@ impl Control {
             self.events.send(Event::ParentBack { parent });
         }
         self.follow_device(link);
+        self.announce(id);
     }
 }
 

@@ -53,7 +53,9 @@ impl Home {
     /// The last event about the interface `index` of the namespace `nsid`.
     fn news(&mut self, nsid: Option<i32>, index: u32) -> Link {
         let mut news = self.events().into_iter().filter_map(|event| match event {
-            Event::LinkNew { link } if nsid.is_none() && link.index == index => Some(Some(*link)),
+            Event::LinkNew { link, .. } if nsid.is_none() && link.index == index => {
+                Some(Some(*link))
+            }
             Event::LinkChanged { nsid: at, index: of } if Some(at) == nsid && of == index => {
                 Some(None)
             }
