@@ -43,6 +43,11 @@ impl Reach {
         cells(self).zip(cells(wanted)).all(|(has, wants)| has > 0 || wants == 0)
     }
 
+    /// The number of cells that are reached.
+    pub(crate) fn count(&self) -> usize {
+        self.0.iter().flatten().flatten().filter(|copies| **copies > 0).count()
+    }
+
     /// Sets each cell to the larger count of the two.
     pub(crate) fn merge(&mut self, other: &Self) {
         let cells = self.0.iter_mut().flatten().flatten();

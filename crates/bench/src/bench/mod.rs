@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use compare::CompareArgs;
@@ -85,11 +85,11 @@ struct BenchRun<A: Args> {
     output: OutputArgs,
 }
 
-/// Runs the command. The exit status is failure if a `--fail-if` condition holds or a comparison
-/// finds a regression.
+/// Runs the command. The exit status is failure if a `--fail-if` condition holds, a comparison finds
+/// a regression, or a part of the measurements failed or was not made because of a signal.
 ///
 /// # Errors
-/// A measurement fails, or a file cannot be read or written.
+/// No measurement succeeds, or a file cannot be read or written.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     match &args.command {
         BenchCommand::Compare(args) => compare::run(args),
@@ -116,16 +116,22 @@ impl<A: Args> BenchRun<A> {
         let machine = environment::gather(seed);
         let mut progress = Progress::new(seed, self.trials, self.quick);
         self.note.iter().for_each(|note| progress.note(note));
+        progress.heed_signals().context("cannot prepare for signals")?;
         let points = bench(&self.own, &mut progress)?;
         let notes = progress.finish();
+        let missing = progress.take_missing();
+        let complete = missing.is_empty();
+        ensure!(complete || !points.is_empty(), "nothing was measured: {}", missing.join("; "));
         let environment = Environment {
             seconds: begun.elapsed().as_secs_f64(),
             shared_cores: progress.shared_cores,
             offloads: progress.offloads,
             notes,
+            missing,
             ..machine
         };
         let (schema, bench) = (SCHEMA.to_owned(), name.to_owned());
-        self.output.deliver(&Report { schema, bench, environment, points })
+        let status = self.output.deliver(&Report { schema, bench, environment, points })?;
+        Ok(if complete { status } else { ExitCode::FAILURE })
     }
 }

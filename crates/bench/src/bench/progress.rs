@@ -1,9 +1,14 @@
-//! [`Progress`]: the settings of a run, its progress bar and its notes.
+//! [`Progress`]: the settings of a run, its progress bar, its notes, and what is missing.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastrand::Rng;
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 /// The run that a bench is part of.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(crate) struct Progress {
     pub offloads: BTreeMap<String, String>,
     trials: Option<u32>,
     notes: Vec<String>,
+    missing: Vec<String>,
+    interrupted: Arc<AtomicBool>,
     bar: ProgressBar,
 }
 
@@ -28,8 +35,54 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)") {
             bar.set_style(style);
         }
-        let (offloads, notes) = (BTreeMap::new(), Vec::new());
-        Self { seed, quick, shared_cores: None, offloads, trials, notes, bar }
+        Self {
+            seed,
+            quick,
+            shared_cores: None,
+            offloads: BTreeMap::new(),
+            trials,
+            notes: Vec::new(),
+            missing: Vec::new(),
+            interrupted: Arc::default(),
+            bar,
+        }
+    }
+
+    /// From now on SIGINT and SIGTERM end the run after the present trial. A second one ends the
+    /// process.
+    ///
+    /// # Errors
+    /// No handler can be installed.
+    pub(crate) fn heed_signals(&self) -> io::Result<()> {
+        for signal in [SIGINT, SIGTERM] {
+            let status = 128 + signal;
+            flag::register_conditional_shutdown(signal, status, Arc::clone(&self.interrupted))?;
+            flag::register(signal, Arc::clone(&self.interrupted))?;
+        }
+        Ok(())
+    }
+
+    /// True if the run is to end now. What it has measured is kept.
+    pub(crate) fn is_interrupted(&mut self) -> bool {
+        let interrupted = self.interrupted.load(Ordering::Relaxed);
+        if interrupted && self.missing.last().is_none_or(|last| !last.starts_with(INTERRUPTED)) {
+            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            self.missing.push(format!("{INTERRUPTED} after {done} of {all} steps"));
+        }
+        interrupted
+    }
+
+    /// Notes what could not be measured, and why; the report names it, and the exit status is failure.
+    pub(crate) fn miss(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        if !self.missing.contains(&what) {
+            self.missing.push(what);
+        }
+    }
+
+    /// What could not be measured, as [`miss`](Self::miss) has noted it.
+    pub(crate) fn take_missing(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.missing)
     }
 
     /// The number of trials of each point: the user's, or `usual`.
@@ -76,9 +129,24 @@ impl Progress {
     }
 }
 
+const INTERRUPTED: &str = "interrupted";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interruption_is_noted_once_with_what_was_done() {
+        let mut progress = Progress::new(1, None, false);
+        progress.begin(7);
+        progress.step();
+        assert!(!progress.is_interrupted());
+        progress.miss("a path: broken");
+        progress.miss("a path: broken");
+        progress.interrupted.store(true, Ordering::Relaxed);
+        assert!(progress.is_interrupted() && progress.is_interrupted());
+        assert_eq!(progress.take_missing(), ["a path: broken", "interrupted after 1 of 7 steps"]);
+    }
 
     #[test]
     fn each_round_has_its_own_order_of_everything() {

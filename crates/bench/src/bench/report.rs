@@ -63,6 +63,9 @@ pub(crate) struct Environment {
     pub offloads: BTreeMap<String, String>,
     /// Remarks for the reader.
     pub notes: Vec<String>,
+    /// What was to be measured and is not among the points, and why. Empty for a whole run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// One measured figure, with the samples of all its trials.

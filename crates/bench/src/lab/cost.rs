@@ -47,10 +47,16 @@ pub(super) struct Column {
     pub(super) contender: Contender,
     /// One for each round: the measured value, and with it p99 or the frames offered.
     pub(super) samples: Vec<(f64, f64)>,
+    /// Why rounds have failed, one text for each.
+    pub(super) failures: Vec<String>,
 }
 
 impl Column {
-    /// The median of each value over the rounds; `None` before the first round.
+    fn new(contender: Contender) -> Self {
+        Self { contender, samples: Vec::new(), failures: Vec::new() }
+    }
+
+    /// The median of each value over the rounds; `None` before the first round, and if all failed.
     pub(super) fn median(&self) -> Option<(f64, f64)> {
         let median = |value: fn(&(f64, f64)) -> f64| {
             median(&self.samples.iter().map(value).collect::<Vec<_>>())
@@ -116,30 +122,38 @@ pub(super) fn steps(plan: &[Group]) -> usize {
     plan.iter().map(|group| group.rounds * contenders_in(&group.rows).len()).sum()
 }
 
-/// Runs all planned measurements.
+/// Runs all planned measurements. One that fails is noted in its column, and the others go on.
 pub(super) fn run(
     plan: Vec<Group>,
     contenders: &Contenders,
     progress: &ProgressBar,
-) -> Result<Vec<CostRow>> {
+) -> Vec<CostRow> {
     let mut testbeds = Vec::new();
     let mut measured = Vec::new();
     for mut group in plan {
-        let present = contenders_in(&group.rows);
-        for &contender in &present {
-            prepare(contenders, &mut testbeds, contender, &group)?;
+        let mut ready = Vec::new();
+        for contender in contenders_in(&group.rows) {
+            match prepare(contenders, &mut testbeds, contender, &group) {
+                Ok(()) => ready.push(contender),
+                Err(error) => {
+                    group.note_failure(contender, &error);
+                    progress.inc(group.rounds as u64);
+                }
+            }
         }
         for round in 1..=group.rounds {
-            for &contender in &present {
+            for &contender in &ready {
                 let (mode, rounds) = (group.mode, group.rounds);
                 progress.set_message(format!("{mode}: round {round} of {rounds}, {contender}"));
-                group.sample(contenders, &mut testbeds, contender)?;
+                if let Err(error) = group.sample(contenders, &mut testbeds, contender) {
+                    group.note_failure(contender, &error);
+                }
                 progress.inc(1);
             }
         }
         measured.append(&mut group.rows);
     }
-    Ok(measured)
+    measured
 }
 
 /// A contender and the network in which it is measured. Each contender has its own, so that it need
@@ -167,7 +181,18 @@ fn prepare(
 }
 
 impl Group {
-    /// Runs one round of one contender.
+    /// Notes in all columns of a contender that a round of it has failed.
+    fn note_failure(&mut self, contender: Contender, error: &anyhow::Error) {
+        let columns = self.rows.iter_mut().flat_map(|row| &mut row.columns);
+        for column in columns.filter(|column| column.contender == contender) {
+            column.failures.push(format!("{error:#}"));
+        }
+    }
+
+    /// Runs one round of one contender. A measurement that fails is noted in its column.
+    ///
+    /// # Errors
+    /// The contender cannot be attached or detached.
     fn sample(
         &mut self,
         contenders: &Contenders,
@@ -180,7 +205,7 @@ impl Group {
             }
             let stations = network.stations();
             for row in &mut self.rows {
-                row.sample(&stations, contender)?;
+                row.sample(&stations, contender);
             }
             if contender.is_busy_polling() {
                 network.detach()?;
@@ -191,37 +216,54 @@ impl Group {
 }
 
 impl CostRow {
+    /// A row from the first sub-interface to the second, without columns.
+    #[cfg(test)]
+    pub(super) fn of(mode: Mode, measure: Measure) -> Self {
+        let (from, to) = (Member::Sub(1), Member::Sub(2));
+        let (hairpin, columns, time) = (false, Vec::new(), Duration::ZERO);
+        Self { mode, hairpin, from, to, measure, columns, time }
+    }
+
     /// Measures once, if this contender has a column in the row.
-    fn sample(&mut self, stations: &[Station<'_>], contender: Contender) -> Result<()> {
+    fn sample(&mut self, stations: &[Station<'_>], contender: Contender) {
         let mut columns = self.columns.iter_mut();
         let Some(column) = columns.find(|column| column.contender == contender) else {
-            return Ok(());
+            return;
         };
         let find = |member| stations.iter().find(|station| station.member == member);
         let (Some(from), Some(to)) = (find(self.from), find(self.to)) else {
-            return Ok(());
+            return;
         };
         let cores = match self.measure {
             Measure::Tcp | Measure::Frames => Cores::find().ends,
             // The two programs run alternately, so the scheduler chooses their cores.
             Measure::RoundTrip => None,
         };
-        let path = Path { from, to, cores };
-        let sample = match self.measure {
-            Measure::Tcp => (tcp_throughput(path, self.time, None)?.bits_per_second(), 0.0),
-            Measure::RoundTrip => {
-                let trips = round_trips(path, self.time)?;
-                let seconds = |percent| trips.percentile(percent).as_secs_f64();
-                (seconds(50), seconds(99))
-            }
-            Measure::Frames => {
-                let rate = frame_rate(path, self.time)?;
-                (rate.delivered, rate.offered)
-            }
-        };
-        column.samples.push(sample);
-        Ok(())
+        match measure(self.measure, Path { from, to, cores }, self.time) {
+            Ok(sample) => column.samples.push(sample),
+            Err(error) => column.failures.push(error.to_string()),
+        }
     }
+}
+
+/// One sample: the measured value, and with it p99 or the frames offered.
+fn measure(
+    measure: Measure,
+    path: Path<'_, '_>,
+    time: Duration,
+) -> umacvlan_lab::error::Result<(f64, f64)> {
+    Ok(match measure {
+        Measure::Tcp => (tcp_throughput(path, time, None)?.bits_per_second(), 0.0),
+        Measure::RoundTrip => {
+            let trips = round_trips(path, time)?;
+            let seconds = |percent| trips.percentile(percent).as_secs_f64();
+            (seconds(50), seconds(99))
+        }
+        Measure::Frames => {
+            let rate = frame_rate(path, time)?;
+            (rate.delivered, rate.offered)
+        }
+    })
 }
 
 /// The rows about one path.
@@ -246,7 +288,7 @@ fn rows(
                 **contender != Contender::Ours(PollMode::Busy)
                     || (thorough && measure == Measure::RoundTrip)
             })
-            .map(|contender| Column { contender: *contender, samples: Vec::new() })
+            .map(|contender| Column::new(*contender))
             .collect(),
         time: match (measure, quick, thorough) {
             (Measure::Tcp, false, true) => Duration::from_millis(300),
@@ -294,8 +336,8 @@ mod tests {
     #[test]
     fn each_value_has_its_own_median() {
         let column = |samples: &[(f64, f64)]| Column {
-            contender: Contender::Kernel,
             samples: samples.to_vec(),
+            ..Column::new(Contender::Kernel)
         };
         assert_eq!(column(&[]).median(), None);
         let samples = [(3.0, 1.0), (1.0, 2.0), (2.0, 3.0)];

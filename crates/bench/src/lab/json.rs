@@ -73,6 +73,7 @@ fn cost(row: &CostRow) -> Value {
             "by": column.contender.to_string(),
             value: median.map(|median| median.0),
             "samples": pick(|sample| sample.0),
+            "failures": column.failures,
         });
         if let Some(beside) = beside {
             object[beside] = json!(median.map(|median| median.1));

@@ -101,7 +101,8 @@ struct Findings {
 }
 
 /// Runs the lab and prints the results. Fails with status 1 if a cell is not as docs/semantics.md
-/// promises.
+/// promises. A measurement of cost that fails, as on a machine with too much other work, is told in its
+/// place and changes nothing else.
 ///
 /// # Errors
 /// The network cannot be built or used: no privilege, no veth, no bridge.
@@ -136,7 +137,7 @@ pub fn run(args: &LabArgs) -> Result<ExitCode> {
         }
     }
     network.detach()?;
-    let costs = cost::run(plan, &contenders, &progress)?;
+    let costs = cost::run(plan, &contenders, &progress);
     progress.finish_and_clear();
 
     let findings = Findings { contenders, reached, costs, took: begun.elapsed() };

@@ -10,7 +10,7 @@ use umacvlan_lab::station::{Member, SUBS};
 
 use super::Findings;
 use super::contenders::{Contender, Contenders};
-use super::cost::{CostRow, Measure};
+use super::cost::{Column, CostRow, Measure};
 use super::reach::{Cell, Difference, SetupReach};
 use crate::shared::cores::Cores;
 
@@ -129,12 +129,16 @@ impl Text {
         );
         end_line(&mut table);
         for row in rows {
-            let kernel = median(row, Contender::Kernel);
-            let ours = median(row, Contender::Ours(PollMode::Adaptive));
+            let kernel = column(row, Contender::Kernel);
+            let ours = column(row, Contender::Ours(PollMode::Adaptive));
             cost_line(&mut table, row, "", ours, kernel);
-            if let Some(busy) = median(row, Contender::Ours(PollMode::Busy)) {
-                cost_line(&mut table, row, ", busy", Some(busy), kernel);
+            let busy = column(row, Contender::Ours(PollMode::Busy));
+            if busy.is_some() {
+                cost_line(&mut table, row, ", busy", busy, kernel);
             }
+        }
+        for line in rows.iter().flat_map(failures) {
+            let _ = writeln!(table, "  {}", self.paint(YELLOW, &line));
         }
         table
     }
@@ -227,24 +231,45 @@ fn cost_line(
     table: &mut String,
     row: &CostRow,
     how: &str,
-    ours: Option<(f64, f64)>,
-    kernel: Option<(f64, f64)>,
+    ours: Option<&Column>,
+    kernel: Option<&Column>,
 ) {
-    let hairpin = if row.hairpin { ", hairpin" } else { "" };
-    let what = match row.measure {
-        Measure::Tcp => "TCP",
-        Measure::RoundTrip => "RTT p50/p99",
-        Measure::Frames => "60 B frames",
+    let path = format!("{}{how}", path(row));
+    let value = |column: Option<&Column>| match column.map(Column::median) {
+        Some(Some(value)) => unit(row.measure, value),
+        Some(None) => "failed".to_owned(),
+        None => String::new(),
     };
-    let path = format!("{}{hairpin}: {} > {}, {what}{how}", row.mode, row.from, row.to);
-    let value = |value: Option<_>| value.map_or_else(String::new, |value| unit(row.measure, value));
-    let ratio = match (ours, kernel) {
+    let median = |column: Option<&Column>| column.and_then(Column::median);
+    let ratio = match (median(ours), median(kernel)) {
         (Some((ours, _)), Some((kernel, _))) if kernel > 0.0 => format!("{:.2}", ours / kernel),
         _ => String::new(),
     };
     let (ours, kernel) = (value(ours), value(kernel));
     let _ = write!(table, "{path:PATH$}{ours:>COLUMN$}{kernel:>COLUMN$}{ratio:>8}");
     end_line(table);
+}
+
+/// What a row measures, and where.
+fn path(row: &CostRow) -> String {
+    let hairpin = if row.hairpin { ", hairpin" } else { "" };
+    let what = match row.measure {
+        Measure::Tcp => "TCP",
+        Measure::RoundTrip => "RTT p50/p99",
+        Measure::Frames => "60 B frames",
+    };
+    format!("{}{hairpin}: {} > {}, {what}", row.mode, row.from, row.to)
+}
+
+/// A line for each contender that failed in a row: how often, and why for the first time.
+fn failures(row: &CostRow) -> impl Iterator<Item = String> {
+    row.columns.iter().filter_map(move |column| {
+        let why = column.failures.first()?;
+        let (failed, rounds) =
+            (column.failures.len(), column.failures.len() + column.samples.len());
+        let (path, by) = (path(row), column.contender);
+        Some(format!("{path}, {by}: {failed} of {rounds} measurements failed: {why}"))
+    })
 }
 
 fn unit(measure: Measure, (value, beside): (f64, f64)) -> String {
@@ -255,9 +280,8 @@ fn unit(measure: Measure, (value, beside): (f64, f64)) -> String {
     }
 }
 
-fn median(row: &CostRow, contender: Contender) -> Option<(f64, f64)> {
-    let mut columns = row.columns.iter();
-    columns.find(|column| column.contender == contender)?.median()
+fn column(row: &CostRow, contender: Contender) -> Option<&Column> {
+    row.columns.iter().find(|column| column.contender == contender)
 }
 
 /// The sources that each sub-interface admits in source mode.
@@ -338,6 +362,41 @@ const YELLOW: &str = "33";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_measurement_is_a_cell_that_says_so_and_a_reason() {
+        let column = |contender, samples: &[(f64, f64)], failures: &[&str]| Column {
+            contender,
+            samples: samples.to_vec(),
+            failures: failures.iter().map(|&why| why.to_owned()).collect(),
+        };
+        let ours = Contender::Ours(PollMode::Adaptive);
+        let row = |columns| {
+            let mut row = CostRow::of(Mode::Bridge, Measure::Tcp);
+            row.columns = columns;
+            row
+        };
+        let line = |row: &CostRow| {
+            let mut table = String::new();
+            let columns = (super::column(row, ours), super::column(row, Contender::Kernel));
+            cost_line(&mut table, row, "", columns.0, columns.1);
+            table.split_whitespace().skip(5).collect::<Vec<_>>().join(" ")
+        };
+        let all = row(vec![
+            column(ours, &[], &["broken pipe"]),
+            column(Contender::Kernel, &[(2e9, 0.0)], &[]),
+        ]);
+        assert_eq!(line(&all), "failed 2.00 Gbit/s");
+        let reasons: Vec<_> = failures(&all).collect();
+        assert_eq!(reasons.len(), 1);
+        assert!(reasons[0].ends_with("1 of 1 measurements failed: broken pipe"), "{reasons:?}");
+        let some = row(vec![
+            column(ours, &[(1e9, 0.0)], &["timed out"]),
+            column(Contender::Kernel, &[(2e9, 0.0)], &[]),
+        ]);
+        assert_eq!(line(&some), "1.00 Gbit/s 2.00 Gbit/s 0.50");
+        assert!(failures(&some).all(|line| line.contains("1 of 2")));
+    }
 
     #[test]
     fn escape_sequences_have_no_width() {

@@ -23,23 +23,66 @@ use crate::station::{Member, Station};
 use packet::Tag;
 use tcp::TcpProbes;
 
-/// How long to wait for answers.
+/// How long to wait for answers. A slow or busy machine gets more time than these, in proportion to
+/// the time that it takes for the answers that do come.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitLimits {
     /// The shortest wait: time for answers that should not come.
     pub min: Duration,
-    /// The longest wait: time for answers that should come and do not.
-    pub max: Duration,
+    /// The longest wait since the last new answer: time for answers that should come and do not.
+    pub quiet: Duration,
 }
 
 impl Default for WaitLimits {
     fn default() -> Self {
-        Self { min: Duration::from_millis(100), max: Duration::from_secs(2) }
+        // TCP repeats a lost SYN after one second, and that after two more.
+        Self { min: Duration::from_millis(100), quiet: Duration::from_millis(3500) }
     }
 }
 
-/// Probes every pair of `stations` and returns which reached which. Waits longer than `limits.min`
-/// only for the cells that are reached in `wanted`.
+/// How much longer than the longest pause between two new answers to wait for one more.
+const QUIET_FACTOR: u32 = 4;
+
+/// The progress of a test, from which it follows how long to wait.
+struct Pace {
+    limits: WaitLimits,
+    cells: usize,
+    /// When the last new answer came.
+    last: Duration,
+    /// The longest time between two new answers.
+    pause: Duration,
+    /// When every wanted answer had come.
+    covered: Option<Duration>,
+}
+
+impl Pace {
+    const fn new(limits: WaitLimits) -> Self {
+        Self { limits, cells: 0, last: Duration::ZERO, pause: Duration::ZERO, covered: None }
+    }
+
+    /// Notes how many cells are reached after `elapsed`, and whether those are all that are wanted.
+    fn note(&mut self, elapsed: Duration, cells: usize, covered: bool) {
+        if cells > self.cells {
+            self.pause = self.pause.max(elapsed - self.last);
+            (self.cells, self.last) = (cells, elapsed);
+        }
+        if covered {
+            self.covered.get_or_insert(elapsed);
+        }
+    }
+
+    /// When to stop waiting. An answer that should not come gets as long again as those that should
+    /// have taken.
+    fn end(&self) -> Duration {
+        match self.covered {
+            Some(at) => self.limits.min.max(at * 2),
+            None => self.last + self.limits.quiet.max(self.pause * QUIET_FACTOR),
+        }
+    }
+}
+
+/// Probes every pair of `stations` and returns which reached which. Waits longer than is needed for
+/// answers that should not come only for the cells that are reached in `wanted`.
 ///
 /// # Errors
 /// A socket cannot be opened or used: no privilege in a namespace, or an interface is missing or
@@ -48,11 +91,13 @@ pub fn probe_all(stations: &[Station<'_>], wanted: &Reach, limits: WaitLimits) -
     let mut prober = Prober::open(stations)?;
     let started = Instant::now();
     let mut next_send = Duration::ZERO;
+    let mut pace = Pace::new(limits);
     loop {
         let reached = prober.reached();
         let enough = reached.covers(wanted);
         let elapsed = started.elapsed();
-        if elapsed >= limits.max || (enough && elapsed >= limits.min) {
+        pace.note(elapsed, reached.count(), enough);
+        if elapsed >= pace.end() {
             return Ok(reached);
         }
         // A busy machine may lose a frame, so the probes are repeated. A frame that must not arrive
@@ -61,7 +106,7 @@ pub fn probe_all(stations: &[Station<'_>], wanted: &Reach, limits: WaitLimits) -
             prober.send()?;
             next_send = elapsed + RESEND_INTERVAL;
         }
-        let until = if enough { limits.min } else { next_send };
+        let until = if enough { pace.end() } else { next_send.min(pace.end()) };
         prober.receive(until.saturating_sub(elapsed))?;
     }
 }
@@ -201,4 +246,36 @@ fn nonce() -> u32 {
     let hasher = std::hash::RandomState::new().build_hasher();
     let [a, b, c, d, ..] = hasher.finish().to_ne_bytes();
     u32::from_ne_bytes([a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_fast_machine_waits_for_the_shortest_time_only() {
+        let mut pace = Pace::new(WaitLimits::default());
+        pace.note(ms(2), 30, false);
+        pace.note(ms(5), 60, true);
+        assert_eq!(pace.end(), WaitLimits::default().min);
+    }
+
+    #[test]
+    fn a_slow_machine_gets_time_in_proportion() {
+        let mut pace = Pace::new(WaitLimits { min: ms(100), quiet: ms(2000) });
+        assert_eq!(pace.end(), ms(2000));
+        pace.note(ms(1500), 1, false);
+        assert_eq!(pace.end(), ms(1500 + 4 * 1500));
+        pace.note(ms(1600), 2, false);
+        assert_eq!(pace.end(), ms(1600 + 4 * 1500));
+        // What must not come gets as long again.
+        pace.note(ms(3000), 3, true);
+        assert_eq!(pace.end(), ms(6000));
+        pace.note(ms(4000), 3, true);
+        assert_eq!(pace.end(), ms(6000));
+    }
 }

@@ -48,6 +48,9 @@ pub(crate) fn run(args: &ForwardArgs, progress: &mut Progress) -> Result<Vec<Poi
     progress.begin(cases.len() as u64);
     let mut results = vec![Vec::new(); cases.len()];
     for place in progress.order(0, cases.len()) {
+        if progress.is_interrupted() {
+            break;
+        }
         let case = cases[place];
         progress.at(format!("{} {} {}", case.mode, case.traffic.name(), case.subs));
         let measured = measure(case, trials, progress.seed)

@@ -61,6 +61,7 @@ pub(super) fn environment(environment: &Environment) -> Vec<(&'static str, Strin
     facts.push(("command", environment.command.join(" ")));
     facts.push(("seed", format!("{}; took {:.0} s", environment.seed, environment.seconds)));
     facts.extend(environment.notes.iter().map(|note| ("note", note.clone())));
+    facts.extend(environment.missing.iter().map(|what| ("missing", what.clone())));
     facts
 }
 

@@ -87,11 +87,11 @@ pub(crate) struct PathArgs {
     time: Option<f64>,
 }
 
-/// Measures what the arguments request.
+/// Measures what the arguments request. What fails is noted, and the rest is measured: a peer that
+/// cannot be prepared, or a trial in which a frame arrived altered or not in time.
 ///
 /// # Errors
-/// Namespaces may not be created, the kernel lacks veth, or a frame arrived altered, which makes
-/// its rate meaningless.
+/// Namespaces may not be created, or nothing has all that was asked for.
 pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
     ensure_allowed("this bench")?;
     let mut groups = plan(args, progress);
@@ -105,7 +105,10 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
     progress.begin(groups.iter().map(steps).sum());
     let mut points = Vec::new();
     for group in &groups {
-        points.extend(measure(group, args, progress)?);
+        if progress.is_interrupted() {
+            break;
+        }
+        points.extend(measure(group, args, progress));
     }
     Ok(points)
 }
@@ -118,7 +121,43 @@ fn steps(group: &Group) -> u64 {
 
 /// Measures one route and mode. The testbeds for all numbers of sub-interfaces exist at once, so
 /// that they are measured in the same rounds.
-fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>> {
+fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Vec<Point> {
+    let mut testbeds = prepare(group, args, progress);
+    let mut points = Vec::new();
+    // The rates that searches have found, for latencies at fractions of them.
+    let mut rates = vec![Vec::new(); testbeds.len()];
+    for item in &group.items {
+        let mut series = Series::new(group, item);
+        'rounds: for round in 0..item.trials {
+            for place in progress.order(round, testbeds.len()) {
+                let testbed = &mut testbeds[place];
+                if !item.peers.contains(&testbed.peer) {
+                    continue;
+                }
+                if progress.is_interrupted() {
+                    break 'rounds;
+                }
+                progress.at(format!("{} {}: {}", group.route, group.mode, testbed.peer));
+                match trial(item, testbed, &mut rates[place], progress) {
+                    Ok(readings) => series.add(testbed, readings, progress),
+                    Err(error) => progress.miss(format!(
+                        "a trial of {} {} {} {}: {error:#}",
+                        group.route,
+                        group.mode,
+                        item.measure.name(),
+                        testbed.peer
+                    )),
+                }
+                (0..item.steps()).for_each(|_| progress.step());
+            }
+        }
+        points.extend(series.points(progress.seed));
+    }
+    points
+}
+
+/// Builds the testbeds of a group. Those that cannot be built are noted.
+fn prepare(group: &Group, args: &PathArgs, progress: &mut Progress) -> Vec<Testbed> {
     let mut testbeds = Vec::new();
     let peers = group.peers();
     let wanted = group.subs.iter().flat_map(|subs| peers.iter().map(|peer| (*peer, *subs)));
@@ -136,28 +175,13 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Result<Ve
             Err(error) if peer == Peer::Ovs && !args.peer.contains(&peer) => {
                 progress.note(format!("ovs is left out: {error:#}"));
             }
-            Err(error) => return Err(error),
+            Err(error) => progress.miss(format!(
+                "{} {} {peer} with {subs} sub-interfaces: {error:#}",
+                group.route, group.mode
+            )),
         }
     }
-    let mut points = Vec::new();
-    // The rates that searches have found, for latencies at fractions of them.
-    let mut rates = vec![Vec::new(); testbeds.len()];
-    for item in &group.items {
-        let mut series = Series::new(group, item);
-        for round in 0..item.trials {
-            for place in progress.order(round, testbeds.len()) {
-                let testbed = &mut testbeds[place];
-                if item.peers.contains(&testbed.peer) {
-                    progress.at(format!("{} {}: {}", group.route, group.mode, testbed.peer));
-                    let readings = trial(item, testbed, &mut rates[place], progress)?;
-                    series.add(testbed, readings, progress);
-                    (0..item.steps()).for_each(|_| progress.step());
-                }
-            }
-        }
-        points.extend(series.points(progress.seed));
-    }
-    Ok(points)
+    testbeds
 }
 
 /// One trial of one peer.
@@ -173,14 +197,14 @@ fn trial(
     }
     let known = rates.iter().find(|(traffic, _)| *traffic == item.traffic);
     let mut rate = known.map(|(_, rate)| *rate);
-    let readings = sample::sample(item, testbed, &mut rate)?;
+    let readings = sample::sample(item, testbed, &mut rate);
     if let (None, Some(rate)) = (known, rate) {
         rates.push((item.traffic, rate));
     }
     if testbed.peer.is_busy_polling() {
         testbed.detach()?;
     }
-    Ok(readings)
+    readings
 }
 
 /// Notes which Open vSwitch is measured. If it is missing, it is left out, or an error if requested

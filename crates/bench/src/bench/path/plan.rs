@@ -40,6 +40,12 @@ pub(super) enum Measure {
 }
 
 impl Measure {
+    /// Its name on the command line.
+    pub(super) fn name(self) -> String {
+        // No measure is hidden, so each has a value.
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     /// True if it is measured only on request or with `--growth`.
     pub(super) const fn is_scaling(self) -> bool {
         matches!(self, Self::IdleCpu | Self::Storm)
