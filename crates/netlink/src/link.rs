@@ -3,7 +3,8 @@
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, InfoBridge, InfoBridgePort, InfoData, InfoMacVlan, InfoPortData,
-    InfoTun, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State, Stats64,
+    InfoTun, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, State, Stats64,
+    XdpAttached,
 };
 use umacvlan_core::MacAddr;
 use umacvlan_sys::netns::effective_ids;
@@ -109,6 +110,8 @@ pub struct Link {
     pub queues: Option<u32>,
     /// User id of the owner of a TAP; `None` for other kinds and without an owner.
     pub owner: Option<u32>,
+    /// Whether an XDP program is attached, in any mode.
+    pub xdp: bool,
     /// Counters.
     pub stats: Stats64,
 }
@@ -157,6 +160,7 @@ impl Default for Link {
             multi_queue: None,
             queues: None,
             owner: None,
+            xdp: false,
             stats: Stats64::default(),
         }
     }
@@ -237,6 +241,11 @@ impl Link {
     /// Reads the attributes that only `ip -d` shows.
     fn read_detail(&mut self, attribute: &LinkAttribute) {
         match *attribute {
+            LinkAttribute::Xdp(ref infos) => {
+                let none = LinkXdp::Attached(XdpAttached::None);
+                let attached = |info: &LinkXdp| matches!(info, LinkXdp::Attached(_));
+                self.xdp = infos.iter().any(|info| attached(info) && *info != none);
+            }
             LinkAttribute::NumTxQueues(count) => self.num_tx_queues = Some(count),
             LinkAttribute::NumRxQueues(count) => self.num_rx_queues = Some(count),
             LinkAttribute::GsoMaxSize(bytes) => self.gso_max_size = Some(bytes),

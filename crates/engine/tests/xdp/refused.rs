@@ -131,7 +131,10 @@ fn an_mtu_that_the_driver_does_not_carry_is_for_the_generic_mode_and_a_larger_on
     lab.engine().add_parent(by(Backend::AfXdp)).unwrap();
     let uplink = lab.parent().uplink;
     assert_eq!(uplink.kind, UplinkKind::AfXdp(XdpMode::Generic));
-    assert_eq!(uplink.why, "zero-copy, native: its XDP does not carry this MTU");
+    assert_eq!(
+        uplink.why,
+        "zero-copy: the driver does not support it; native: its XDP does not carry this MTU"
+    );
     lab.engine().remove_parent(PARENT).unwrap();
     passes(&lab, Backend::AfXdp, UplinkKind::AfXdp(XdpMode::Generic));
 }

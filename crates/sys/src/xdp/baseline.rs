@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, SocketConfig, UmemConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
-use super::setup::{bind, chunk_for, os_error, slots};
+use super::setup::{Binding, bind, chunk_for, os_error, slots};
 use super::socket::{BATCH, CHUNKS_RX, RX_RING};
 
 /// A socket with the same rings as [`XskSocket`](super::XskSocket), which returns every chunk
@@ -38,7 +38,9 @@ impl BaselineSocket {
     /// As [`XskSocket::open`](super::XskSocket::open).
     pub fn open(interface: &str, longest: usize) -> io::Result<Self> {
         let config = UmemConfig::builder()
-            .frame_size(FrameSize::new(chunk_for(longest)?).map_err(io::Error::other)?)
+            .frame_size(
+                FrameSize::new(chunk_for(longest, Binding::Copy)?).map_err(io::Error::other)?,
+            )
             .fill_queue_size(slots(CHUNKS_RX.into())?)
             .build()
             .map_err(io::Error::other)?;

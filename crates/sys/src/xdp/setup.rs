@@ -73,11 +73,13 @@ pub(super) fn bind(
     }
 }
 
-/// The smallest chunk that holds frames of that length, or the largest if they need several.
-pub(super) fn chunk_for(longest: usize) -> io::Result<u32> {
+/// The size of the chunks for frames of that length: the smallest that holds one, or the largest if
+/// they need several. Without copies it is always the largest: igb gives its hardware the room in
+/// whole kilobytes, which is one of 2048 bytes less the headroom, and receives no longer frame.
+pub(super) fn chunk_for(longest: usize, binding: Binding) -> io::Result<u32> {
     let small = XDP_UMEM_MIN_CHUNK_SIZE;
     match longest {
-        _ if longest <= small as usize - HEADROOM => Ok(small),
+        _ if longest <= small as usize - HEADROOM && binding == Binding::Copy => Ok(small),
         _ if longest <= longest_frame() => Ok(CHUNK_MAX),
         _ => Err(io::Error::from_raw_os_error(libc::EMSGSIZE)),
     }
@@ -106,5 +108,20 @@ pub(super) fn os_error(error: impl Error) -> io::Error {
     match source.and_then(io::Error::raw_os_error) {
         Some(number) => io::Error::from_raw_os_error(number),
         None => io::Error::other(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_holds_a_frame_and_is_a_page_without_copies() {
+        let chunk = |longest, binding| chunk_for(longest, binding).ok();
+        assert_eq!(chunk(1522, Binding::Copy), Some(2048));
+        assert_eq!(chunk(1522, Binding::ZeroCopy), Some(4096));
+        assert_eq!(chunk(2048 - HEADROOM + 1, Binding::Copy), Some(4096));
+        assert_eq!(chunk(9022, Binding::ZeroCopy), Some(4096));
+        assert_eq!(chunk(longest_frame() + 1, Binding::Copy), None);
     }
 }

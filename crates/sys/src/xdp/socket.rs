@@ -98,7 +98,7 @@ impl XskSocket {
         longest: usize,
         sends: bool,
     ) -> io::Result<Self> {
-        let chunk_len = chunk_for(longest)?;
+        let chunk_len = chunk_for(longest, binding)?;
         // A ring has at least one slot, so a socket that does not send has one chunk for it.
         let chunks_tx = if sends { CHUNKS_TX } else { 1 };
         let config = UmemConfig::builder()

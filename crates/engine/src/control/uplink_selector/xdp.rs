@@ -4,7 +4,7 @@ use std::io;
 
 use umacvlan_core::VlanPath;
 use umacvlan_core::options::{Backend, XdpMode};
-use umacvlan_netlink::{Link, supports_zero_copy};
+use umacvlan_netlink::{Link, Rtnl, supports_zero_copy};
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::xdp::{
@@ -220,7 +220,7 @@ pub fn try_af_xdp(link: &Link) -> Result<XdpMode, String> {
     bind(link, &XdpMode::ALL, 1).map(|(_, _, mode, _)| mode)
 }
 
-/// Attaches the program and binds sockets to all queues, in the first of the modes that works.
+/// Binds sockets to all queues and attaches the program, in the first of the modes that works.
 /// Returns that mode, and why those before it do not work.
 fn bind(
     link: &Link,
@@ -254,6 +254,9 @@ fn together(refused: &[(XdpMode, String)]) -> String {
     told.collect::<Vec<_>>().join("; ")
 }
 
+/// Binds the sockets, which fills their fill rings, and attaches the program after that: a driver
+/// that goes without copies sets up its queues when it has both, and some (igb of Linux 6.17) receive
+/// nothing ever if the fill ring is empty then.
 fn bind_as(
     link: &Link,
     program: &mut XdpProgram,
@@ -265,10 +268,10 @@ fn bind_as(
         XdpMode::Native => (XdpAttachMode::Native, Binding::Copy),
         XdpMode::Generic => (XdpAttachMode::Generic, Binding::Copy),
     };
-    program.attach(link.index, how).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => "another XDP program is on the interface".to_owned(),
-        _ => reason(&error),
-    })?;
+    // Binding without copies would rebuild the queues under the other program.
+    if mode == XdpMode::ZeroCopy && has_program(link.index) {
+        return Err(OTHER_PROGRAM.to_owned());
+    }
     let queues = Ethtool::open().and_then(|ethtool| ethtool.receive_queues(&link.name));
     let longest = longest(link);
     let most = XDP_SOCKETS_MAX.saturating_mul(u32::try_from(workers).unwrap_or(1)).min(QUEUES);
@@ -277,17 +280,31 @@ fn bind_as(
     let sends = |queue| (queue as usize) < workers;
     let open = |queue| XskSocket::open(&link.name, queue, binding, longest, sends(queue));
     let opened: io::Result<Vec<_>> = (0..queues).map(open).collect();
-    opened.map_err(|error| match error.raw_os_error() {
+    let opened = opened.map_err(|error| match error.raw_os_error() {
         Some(libc::EBUSY) => "another AF_XDP socket has the queue".to_owned(),
         Some(libc::EINVAL) if is_multi_buffer(longest) => OLD.to_owned(),
         _ => reason(&error),
-    })
+    })?;
+    program.attach(link.index, how).map_err(|error| match error.raw_os_error() {
+        Some(libc::EBUSY | libc::EEXIST) => OTHER_PROGRAM.to_owned(),
+        _ => reason(&error),
+    })?;
+    Ok(opened)
+}
+
+/// True if an XDP program is on an interface.
+fn has_program(index: u32) -> bool {
+    let link = Rtnl::open().and_then(|mut rtnl| rtnl.link_by_index(index));
+    link.is_ok_and(|link| link.is_some_and(|link| link.xdp))
 }
 
 /// Bytes of the longest frame of an interface.
 fn longest(link: &Link) -> usize {
     link.mtu as usize + BEYOND_MTU
 }
+
+/// The reason why no program can be attached.
+const OTHER_PROGRAM: &str = "another XDP program is on the interface";
 
 /// The reason why frames cannot come in several buffers.
 const OLD: &str = "frames of this MTU need Linux 6.6";
