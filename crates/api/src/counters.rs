@@ -74,6 +74,12 @@ pub struct WireCounters {
     pub sent: Amount,
     /// Frames to the wire that were not sent, by reason.
     pub unsent: Reasons,
+    /// Sent frames that were merged into larger ones, which the parent or the kernel segments again.
+    #[serde(default)]
+    pub merged: u64,
+    /// GSO packets that were made of merged frames.
+    #[serde(default)]
+    pub supers: u64,
     /// Copies for links in source mode, delivered or not.
     pub copies: u64,
     /// Copies of flooded frames, one for each link, delivered or not.
@@ -94,6 +100,8 @@ impl WireCounters {
             offered: stats.offered,
             sent: stats.sent.into(),
             unsent: reasons(&stats.unsent),
+            merged: stats.merged,
+            supers: stats.supers,
             copies: stats.copies,
             replicas: stats.replicas,
             ring_drops,

@@ -189,6 +189,10 @@ pub struct WireStats {
     pub sent: Counters,
     /// Those that it did not accept.
     pub unsent: Drops,
+    /// Sent frames that were merged into a GSO packet first.
+    pub merged: u64,
+    /// The number of these GSO packets.
+    pub supers: u64,
 
     // Both directions.
     /// Copies for source sub-interfaces, accepted or lost.
@@ -226,6 +230,8 @@ impl AddAssign for WireStats {
             offered,
             sent,
             unsent,
+            merged,
+            supers,
             copies,
             replicas,
         } = other;
@@ -237,6 +243,8 @@ impl AddAssign for WireStats {
         self.offered += offered;
         self.sent += sent;
         self.unsent += unsent;
+        self.merged += merged;
+        self.supers += supers;
         self.copies += copies;
         self.replicas += replicas;
     }
@@ -342,6 +350,8 @@ mod tests {
             offered: 4,
             sent: one,
             unsent: drops,
+            merged: 7,
+            supers: 8,
             copies: 5,
             replicas: 6,
         };
@@ -354,6 +364,7 @@ mod tests {
         assert_eq!(subs.received.frames, 2);
         assert_eq!((wires.delivered, wires.flooded, wires.host), (2, 4, 6));
         assert_eq!((wires.offered, wires.copies, wires.replicas), (8, 10, 12));
+        assert_eq!((wires.merged, wires.supers), (14, 16));
         assert_eq!((wires.received.bytes, wires.sent.frames), (120, 2));
         assert_eq!((wires.dropped.total(), wires.unsent.total()), (10, 10));
     }

@@ -148,9 +148,11 @@ fn counters(parent: &ParentView, text: &mut String) {
     );
     let _ = writeln!(
         text,
-        "    tx {} bytes offered {} copies {} replicas {}{}",
+        "    tx {} bytes offered {} merged {} into {} copies {} replicas {}{}",
         wire.sent.bytes,
         wire.offered,
+        wire.merged,
+        wire.supers,
         wire.copies,
         wire.replicas,
         why(&wire.unsent, 0)

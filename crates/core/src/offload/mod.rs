@@ -16,6 +16,7 @@
 
 mod capabilities;
 mod checksum;
+mod flow;
 mod gro;
 mod header;
 mod layout;
@@ -25,6 +26,7 @@ mod tag;
 
 pub use capabilities::Offloads;
 pub use checksum::{checksum, complete_checksum};
+pub use flow::flow_hash;
 pub use gro::GroBuilder;
 pub use header::{VNET_LEN, VnetError, VnetHeader};
 pub use partial_checksum::partial_checksum;

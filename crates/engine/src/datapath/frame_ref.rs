@@ -12,7 +12,7 @@ use umacvlan_core::stats::Counters;
 use umacvlan_sys::buffer_pool::BufferPool;
 
 use crate::datapath::flood_queue::FloodQueue;
-use crate::datapath::gro::Gro;
+use crate::datapath::merge_buffer::MergeBuffer;
 use crate::datapath::segment_buffer::SegmentBuffer;
 use crate::datapath::uplink::Uplink;
 
@@ -123,7 +123,7 @@ pub(crate) struct FrameStores<'s> {
     pub(crate) pool: &'s BufferPool,
     pub(crate) floods: &'s FloodQueue,
     /// `None` while frames are being merged.
-    pub(crate) merged: Option<&'s Gro>,
+    pub(crate) merged: Option<&'s MergeBuffer>,
     pub(crate) segments: &'s SegmentBuffer,
     pub(crate) uplink: Option<&'s Uplink>,
 }

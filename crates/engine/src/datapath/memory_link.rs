@@ -24,6 +24,8 @@ pub struct MemoryLink {
     outbox: Arc<Mutex<Ring>>,
     /// Wakes the worker at the other end, if there is one.
     wake: Option<Arc<EventFd>>,
+    /// As an uplink, it gets the frames of one flow merged.
+    takes_gso: bool,
 }
 
 impl MemoryLink {
@@ -32,8 +34,18 @@ impl MemoryLink {
     pub fn pair(frames: usize, bytes: usize) -> (Self, Self) {
         let to_far = Arc::new(Mutex::new(Ring::new(frames, bytes)));
         let to_near = Arc::new(Mutex::new(Ring::new(frames, bytes)));
-        let near = Self { inbox: Arc::clone(&to_near), outbox: Arc::clone(&to_far), wake: None };
-        (near, Self { inbox: to_far, outbox: to_near, wake: None })
+        let end = |inbox, outbox| Self { inbox, outbox, wake: None, takes_gso: false };
+        (end(Arc::clone(&to_near), Arc::clone(&to_far)), end(to_far, to_near))
+    }
+
+    /// Has a worker whose uplink this is merge the frames of one flow that it sends, as for a packet
+    /// socket. Without this call every frame is sent as it came.
+    pub const fn take_gso(&mut self) {
+        self.takes_gso = true;
+    }
+
+    pub(crate) const fn takes_gso(&self) -> bool {
+        self.takes_gso
     }
 
     /// Signals this event with every frame pushed here from now on

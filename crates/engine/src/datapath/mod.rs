@@ -12,12 +12,14 @@ mod gro;
 pub mod idle;
 mod igmp_mld;
 pub mod memory_link;
+mod merge_buffer;
 pub mod port;
 mod ring_alloc;
 mod segment_buffer;
 mod switches;
 mod tx_queues;
 pub mod uplink;
+mod wire_gro;
 pub mod worker;
 
 pub use switches::SwitchId;

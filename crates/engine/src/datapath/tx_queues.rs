@@ -15,10 +15,12 @@ use umacvlan_sys::tx_batch::Outgoing;
 use crate::datapath::flood_queue::FloodQueue;
 use crate::datapath::frame_ref::{FrameRef, FrameStores};
 use crate::datapath::gro::Gro;
+use crate::datapath::merge_buffer::MergeBuffer;
 use crate::datapath::port::{Ports, Refusal};
 use crate::datapath::segment_buffer::SegmentBuffer;
 use crate::datapath::switches::{SwitchId, Switches, Vlans};
 use crate::datapath::uplink::Uplink;
+use crate::datapath::wire_gro::WireGro;
 
 /// Frames for which the queues have room at first: more than a turn writes, unless source lists make
 /// many copies.
@@ -31,21 +33,46 @@ pub(crate) struct TxQueues {
     to_wire: Vec<(SwitchId, FrameRef)>,
     segments: SegmentBuffer,
     /// `None`: every frame is written as it came.
-    gro: Option<Gro>,
+    merge: Option<Merge>,
     /// By sub-interface: its counters.
     pub(crate) subs: Vec<SubStats>,
     /// By sub-interface: the offloads that its receiver takes; `None` without a port.
     offloads: Vec<Option<Offloads>>,
 }
 
+/// What merging needs.
+#[derive(Debug)]
+struct Merge {
+    buffer: MergeBuffer,
+    to_ports: Gro,
+    to_wire: WireGro,
+    /// The GSO packets that the kernel takes for the wire: those of TCP, and those of UDP if it has
+    /// them for TAPs, since both came with Linux 6.2.
+    wire_takes: Offloads,
+}
+
+impl Merge {
+    fn new() -> Self {
+        let tcp = Offloads { uso4: false, uso6: false, ..Offloads::ALL };
+        let (buffer, to_ports, to_wire) = (MergeBuffer::new(), Gro::new(), WireGro::new());
+        Self { buffer, to_ports, to_wire, wire_takes: tcp }
+    }
+
+    fn add_port(&mut self, ports: usize, offloads: Offloads) {
+        self.to_ports.reserve(ports);
+        self.wire_takes.uso4 |= offloads.uso4;
+        self.wire_takes.uso6 |= offloads.uso6;
+    }
+}
+
 impl TxQueues {
-    /// Empty queues; `merge` says whether frames of one flow to one port become one GSO packet.
+    /// Empty queues; `merge` says whether frames of one flow become one GSO packet.
     pub(crate) fn new(merge: bool) -> Self {
         Self {
             to_ports: Vec::with_capacity(TX_QUEUE_LEN),
             to_wire: Vec::with_capacity(TX_QUEUE_LEN),
             segments: SegmentBuffer::new(),
-            gro: merge.then(Gro::new),
+            merge: merge.then(Merge::new),
             subs: Vec::new(),
             offloads: Vec::new(),
         }
@@ -59,8 +86,8 @@ impl TxQueues {
         }
         self.subs[id.index()] = SubStats::default();
         self.offloads[id.index()] = Some(offloads);
-        if let Some(gro) = &mut self.gro {
-            gro.reserve(self.subs.len());
+        if let Some(merge) = &mut self.merge {
+            merge.add_port(self.subs.len(), offloads);
         }
     }
 
@@ -165,28 +192,36 @@ impl TxQueues {
         self.to_wire.push((id, stored));
     }
 
-    /// Sends the frames for the wire. Without an uplink they are dropped: no carrier.
+    /// Merges the frames for the wire, if it is to and the uplink takes GSO packets, and sends them.
+    /// Without an uplink they are dropped: no carrier.
     pub(crate) fn send_to_wire(
-        &self,
+        &mut self,
         uplink: Option<&mut Uplink>,
         pool: &BufferPool,
         floods: &FloodQueue,
         switches: &mut Switches,
         vlans: &Vlans,
     ) {
-        let Self { to_wire, segments, .. } = self;
+        let Self { to_wire, segments, merge, .. } = self;
         if to_wire.is_empty() {
             return;
         }
         // Frames from the wire never go back there, so none of these lies in the uplink's memory.
-        let stores = FrameStores { pool, floods, merged: None, segments, uplink: None };
+        let mut stores = FrameStores { pool, floods, merged: None, segments, uplink: None };
+        if let (Some(merge), 2.., true) =
+            (merge.as_mut(), to_wire.len(), uplink.as_ref().is_some_and(|it| it.takes_gso()))
+        {
+            let Merge { buffer, to_wire: gro, wire_takes, .. } = merge;
+            gro.merge(to_wire, (&stores, buffer), *wire_takes, switches);
+        }
+        stores.merged = merge.as_ref().map(|merge| &merge.buffer);
         let frame = |number: usize| {
             let (id, stored) = to_wire[number];
             Outgoing { unit: stores.bytes(stored), path: vlans.path(id) }
         };
         let mut refused = |number: usize, reason| {
             let (id, stored) = to_wire[number];
-            undo_sent(&mut switches.get_mut(id).wire, stored.frame_len(), reason);
+            undo_sent(&mut switches.get_mut(id).wire, stored, reason);
         };
         match uplink {
             Some(uplink) => uplink.send(to_wire.len(), frame, refused),
@@ -205,12 +240,12 @@ impl TxQueues {
         floods: &FloodQueue,
         uplink: Option<&Uplink>,
     ) -> io::Result<()> {
-        let Self { to_ports, segments, gro, subs, offloads, .. } = self;
+        let Self { to_ports, segments, merge, subs, offloads, .. } = self;
         let mut stores = FrameStores { pool, floods, merged: None, segments, uplink };
-        if let Some(gro) = gro {
-            gro.merge(to_ports, &stores, offloads, subs);
+        if let Some(Merge { buffer, to_ports: gro, .. }) = merge {
+            gro.merge(to_ports, (&stores, buffer), offloads, subs);
         }
-        stores.merged = gro.as_ref();
+        stores.merged = merge.as_ref().map(|merge| &merge.buffer);
         ports.send(to_ports, stores, |refusal| undo_delivered(subs, refusal))
     }
 
@@ -227,7 +262,7 @@ impl TxQueues {
             undo_delivered(&mut self.subs, Refusal { to, lost, group: false, reason });
         }
         for (id, stored) in std::mem::take(&mut self.to_wire) {
-            undo_sent(&mut switches.get_mut(id).wire, stored.frame_len(), reason);
+            undo_sent(&mut switches.get_mut(id).wire, stored, reason);
         }
         self.subs.iter_mut().for_each(SubStats::settle);
     }
@@ -237,8 +272,8 @@ impl TxQueues {
         self.to_ports.clear();
         self.to_wire.clear();
         self.segments.end_turn();
-        if let Some(gro) = &mut self.gro {
-            gro.end_turn();
+        if let Some(merge) = &mut self.merge {
+            merge.buffer.end_turn();
         }
     }
 }
@@ -251,9 +286,10 @@ fn undo_delivered(subs: &mut [SubStats], Refusal { to, lost, group, reason }: Re
     stats.lost.add(reason, lost.frames);
 }
 
-/// Takes a frame of `len` bytes back that was counted as sent when it was queued.
-fn undo_sent(wire: &mut WireStats, len: usize, reason: DropReason) {
-    wire.sent.frames = wire.sent.frames.saturating_sub(1);
-    wire.sent.bytes = wire.sent.bytes.saturating_sub(len as u64);
-    wire.unsent.count(reason);
+/// Takes a frame back that was counted as sent when it was queued, or all that were merged into it.
+fn undo_sent(wire: &mut WireStats, stored: FrameRef, reason: DropReason) {
+    let lost = stored.counters();
+    wire.sent.frames = wire.sent.frames.saturating_sub(lost.frames);
+    wire.sent.bytes = wire.sent.bytes.saturating_sub(lost.bytes);
+    wire.unsent.add(reason, lost.frames);
 }

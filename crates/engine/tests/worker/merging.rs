@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 use umacvlan_core::offload::{Offloads, SEGMENT_BUFFER_LEN, VNET_LEN, VnetHeader, segment};
 use umacvlan_core::{MacAddr, Mode, SubConfig};
+use umacvlan_engine::memory_link::MemoryLink;
+use umacvlan_engine::uplink::Uplink;
 
 use crate::bench::{Bench, bytes, frame, mac};
 use crate::offload_frames::Packet;
@@ -30,15 +32,108 @@ fn cut(header: VnetHeader, frame: &[u8]) -> Vec<Vec<u8>> {
     frames
 }
 
+/// The frames of a unit: those that it was merged from, or itself.
+fn cut_again(unit: &[u8]) -> Vec<Vec<u8>> {
+    let (header, frame) = unit.split_first_chunk().unwrap();
+    let header = VnetHeader::parse(header);
+    if header.is_gso() { cut(header, frame) } else { vec![frame.to_vec()] }
+}
+
 /// The frames that a port received, and the same with every GSO packet cut as its stack would.
 fn got(bench: &Bench, place: usize) -> (usize, Vec<Vec<u8>>) {
     let units: Vec<_> = std::iter::from_fn(|| bench.ports[place].link.pop()).collect();
-    let cut_one = |unit: &Vec<u8>| {
-        let (header, frame) = unit.split_first_chunk().unwrap();
-        let header = VnetHeader::parse(header);
-        if header.is_gso() { cut(header, frame) } else { vec![frame.to_vec()] }
-    };
-    (units.len(), units.iter().flat_map(cut_one).collect())
+    (units.len(), units.iter().flat_map(|unit| cut_again(unit)).collect())
+}
+
+/// The units that the wire received, and the frames in them.
+fn sent(bench: &Bench) -> (usize, Vec<Vec<u8>>) {
+    let units: Vec<_> = std::iter::from_fn(|| bench.wire.pop()).collect();
+    (units.len(), units.iter().flat_map(|unit| cut_again(unit)).collect())
+}
+
+/// A bench with one port, whose uplink takes GSO packets.
+fn merging_wire() -> Bench {
+    let mut bench = Bench::new();
+    let (mut near, wire) = MemoryLink::pair(2048, 1 << 20);
+    near.take_gso();
+    bench.worker.attach(Uplink::Memory(near)).unwrap();
+    bench.wire = wire;
+    bench.add_as(SubConfig::new(MacAddr::ZERO, Mode::Vepa), Offloads::ALL, 2000);
+    bench
+}
+
+/// The datagrams of a flow from port 0 to the wire.
+fn to_wire(port: u16, id: u16, count: usize) -> Vec<Vec<u8>> {
+    let mut frames = datagrams(port, id, count);
+    for frame in &mut frames {
+        frame[..6].copy_from_slice(&mac(200).octets());
+    }
+    frames
+}
+
+#[test]
+fn datagrams_of_one_flow_are_sent_as_one_frame() {
+    let mut bench = merging_wire();
+    let frames = to_wire(7, 1, 40);
+    frames.iter().for_each(|frame| assert!(bench.ports[0].link.push(frame)));
+    bench.turn();
+    assert_eq!(sent(&bench), (1, frames));
+    let wire = bench.counters().wire;
+    assert_eq!((wire.merged, wire.supers, wire.sent.frames, wire.sent.bytes), (40, 1, 40, 2400));
+}
+
+#[test]
+fn flows_to_the_wire_that_alternate_are_merged_each_for_itself_in_order() {
+    let mut bench = merging_wire();
+    let flows: Vec<_> = (1..=4).map(|port| to_wire(port, 1, 10)).collect();
+    for number in 0..10 {
+        flows.iter().for_each(|flow| assert!(bench.ports[0].link.push(&flow[number])));
+    }
+    bench.turn();
+    let (units, frames) = sent(&bench);
+    assert_eq!((units, frames.len()), (4, 40));
+    for flow in &flows {
+        let got: Vec<_> = frames.iter().filter(|frame| flow.contains(frame)).collect();
+        assert_eq!(got, flow.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn no_frame_to_the_wire_overtakes_one_that_may_be_of_its_flow() {
+    let mut bench = merging_wire();
+    let mut frames = to_wire(7, 1, 6);
+    // A fragment tells no port.
+    let mut fragment = frames[0].clone();
+    fragment[20] |= 0x20;
+    frames.insert(3, fragment);
+    frames.iter().for_each(|frame| assert!(bench.ports[0].link.push(frame)));
+    bench.turn();
+    assert_eq!(sent(&bench), (3, frames));
+}
+
+#[test]
+fn frames_to_the_wire_longer_than_its_mtu_are_not_merged() {
+    let mut bench = merging_wire();
+    bench.worker.switch_mut().set_parent_mtu(45);
+    let frames = to_wire(7, 1, 4);
+    frames.iter().for_each(|frame| assert!(bench.ports[0].link.push(frame)));
+    bench.turn();
+    assert_eq!(sent(&bench), (4, frames));
+}
+
+#[test]
+fn merged_frames_that_the_wire_refuses_are_counted_one_by_one() {
+    let mut bench = merging_wire();
+    let (mut near, wire) = MemoryLink::pair(1, 1 << 20);
+    near.take_gso();
+    bench.worker.attach(Uplink::Memory(near)).unwrap();
+    bench.wire = wire;
+    let frames: Vec<_> = (7..10).flat_map(|port| to_wire(port, 1, 5)).collect();
+    frames.iter().for_each(|frame| assert!(bench.ports[0].link.push(frame)));
+    bench.turn();
+    assert_eq!(sent(&bench), (1, frames[..5].to_vec()));
+    let wire = bench.counters().wire;
+    assert_eq!((wire.sent.frames, wire.sent.bytes, wire.unsent.total()), (5, 300, 10));
 }
 
 /// A bench with one port that takes 2000 frames.

@@ -132,6 +132,10 @@ impl Scrape {
         counters(encoder, "parent_ring_drops", help, None, each(|parent| parent.wire.ring_drops))?;
         let help = "Frames from the wire that were left to the host alone.";
         counters(encoder, "parent_host_frames", help, None, each(|parent| parent.wire.host))?;
+        let help = "Frames to the wire that were merged with others before they were sent.";
+        counters(encoder, "parent_merged_frames", help, None, each(|parent| parent.wire.merged))?;
+        let help = "GSO packets that merging made for the wire.";
+        counters(encoder, "parent_supers", help, None, each(|parent| parent.wire.supers))?;
         let help = "Replicas of group frames, one for each link.";
         counters(encoder, "parent_replicas", help, None, each(|parent| parent.wire.replicas))
     }

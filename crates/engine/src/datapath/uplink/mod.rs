@@ -74,6 +74,16 @@ impl Uplink {
         }
     }
 
+    /// True if it sends a GSO packet whole, so that merging pays.
+    pub(crate) fn takes_gso(&self) -> bool {
+        match self {
+            Self::Memory(link) => link.takes_gso(),
+            Self::Packet(_) => true,
+            #[cfg(feature = "af-xdp")]
+            Self::Xdp(_) => false,
+        }
+    }
+
     /// The bytes `start..start + len` of a slot of this turn.
     #[inline]
     pub(crate) fn bytes(&self, slot: u16, start: usize, len: usize) -> &[u8] {
