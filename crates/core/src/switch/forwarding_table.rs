@@ -160,7 +160,9 @@ impl ForwardingTable {
         if !sub.up() {
             return;
         }
-        self.macs.remove(sub.mac().to_u64());
+        for mac in [sub.mac()].iter().chain(sub.secondary()) {
+            self.macs.remove(mac.to_u64());
+        }
         self.modes[sub.mode() as usize] -= 1;
         self.all_groups -= u32::from(sub.filter().accepts_all());
         self.wants_all_multicast -= u32::from(sub.wants_all_multicast());
@@ -174,9 +176,17 @@ impl ForwardingTable {
         }
     }
 
+    /// Adds secondary addresses of a sub-interface that is up, which nobody has.
+    pub(super) fn add_secondary(&mut self, id: SubIndex, macs: &[MacAddr]) {
+        for mac in macs {
+            self.macs.insert(mac.to_u64(), id);
+        }
+    }
+
     fn appear(&mut self, id: SubIndex, sub: &Sub) {
         let before = self.macs.insert(sub.mac().to_u64(), id);
         debug_assert!(before.is_none(), "two sub-interfaces are up as {}", sub.mac());
+        self.add_secondary(id, sub.secondary());
         self.modes[sub.mode() as usize] += 1;
         self.all_groups += u32::from(sub.filter().accepts_all());
         self.wants_all_multicast += u32::from(sub.wants_all_multicast());

@@ -89,14 +89,12 @@ impl Switch {
                 sub.sources().iter().for_each(|&source| view.add(source, HostRule::ALL_FROM));
             }
             if sub.up {
-                view.add(
-                    sub.mac,
-                    match sub.mode() {
-                        Mode::Bridge | Mode::Vepa => HostRule::UNICAST_TO,
-                        Mode::Private => HostRule::UNICAST_TO | HostRule::REFLECTED_GROUP,
-                        Mode::Passthru | Mode::Source => HostRule::REFLECTED_GROUP,
-                    },
-                );
+                let rule = match sub.mode() {
+                    Mode::Bridge | Mode::Vepa => HostRule::UNICAST_TO,
+                    Mode::Private => HostRule::UNICAST_TO | HostRule::REFLECTED_GROUP,
+                    Mode::Passthru | Mode::Source => HostRule::REFLECTED_GROUP,
+                };
+                [sub.mac].iter().chain(sub.secondary()).for_each(|&mac| view.add(mac, rule));
             }
         }
         view

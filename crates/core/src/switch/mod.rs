@@ -21,6 +21,7 @@ mod flood;
 mod forwarding_table;
 mod host_filter;
 mod mac_table;
+mod secondary;
 mod settings;
 mod sources;
 mod sub;
@@ -29,7 +30,7 @@ mod tests;
 mod update;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Frame, MacAddr};
 
@@ -41,6 +42,7 @@ pub use error::SwitchError;
 pub use explain::{Explanation, GroupListeners, Isolation, LengthCheck, SourceMatch, Step};
 pub use flood::{Flood, FloodDecision, FloodRule, ParentSide, Replica};
 pub use host_filter::{HostFilterRules, HostRule};
+pub use secondary::SECONDARY_MAX;
 pub use settings::{
     DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, MacvlanFlag, MacvlanFlags, MacvlanSettings,
 };
@@ -104,6 +106,8 @@ pub struct Switch {
     vacant_from: usize,
     /// Each requested length of the broadcast queue, in frames, and how many request it.
     bc_requests: BTreeMap<u32, usize>,
+    /// The sub-interfaces that want a secondary address which somebody else has.
+    waiting: BTreeSet<SubIndex>,
     /// The parent's original address, while a passthru sub-interface has replaced it.
     replaced_mac: Option<MacAddr>,
 }

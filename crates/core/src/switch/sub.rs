@@ -38,6 +38,10 @@ pub struct Sub {
     pub(super) settings: MacvlanSettings,
     /// Its groups are sorted, without repetition.
     pub(super) filter: MulticastFilter,
+    /// The secondary addresses that it wants, sorted, without repetition.
+    pub(super) wanted: Vec<MacAddr>,
+    /// Those of them that it has.
+    pub(super) secondary: Vec<MacAddr>,
 }
 
 impl Sub {

@@ -1,6 +1,6 @@
 //! Updates of the switch: each follows the kernel's rules or fails without effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::MacAddr;
 
@@ -26,6 +26,7 @@ impl Switch {
             subs: Vec::new(),
             vacant_from: 0,
             bc_requests: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             replaced_mac: None,
         }
     }
@@ -90,6 +91,8 @@ impl Switch {
                 ..settings.clone()
             },
             filter: MulticastFilter::default(),
+            wanted: Vec::new(),
+            secondary: Vec::new(),
         })
     }
 
@@ -122,6 +125,8 @@ impl Switch {
             self.parent.mac = self.replaced_mac.take().unwrap_or(self.parent.mac);
         }
         self.release_bc_queue(sub.bc_queue_len());
+        self.waiting.remove(&id);
+        self.settle_secondary();
         self.rebuild_fast_path();
         Some(*sub)
     }
@@ -143,7 +148,7 @@ impl Switch {
     pub fn check_up(&self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         let sub = self.existing(id)?;
         match up && !sub.up && sub.mode() != Mode::Passthru {
-            true => self.check_address_free(sub.mac),
+            true => self.check_address_free(id, sub.mac),
             false => Ok(()),
         }
     }
@@ -176,7 +181,7 @@ impl Switch {
         let mac = unicast(mac)?;
         match sub.mac == mac || sub.mode() == Mode::Passthru {
             true => Ok(()),
-            false => self.check_address_free(mac),
+            false => self.check_address_free(id, mac),
         }
     }
 
@@ -263,6 +268,8 @@ impl Switch {
             // It exists: removing it clears the field.
             let _ = self.update_sub(owner, |sub| sub.mac = mac);
         }
+        self.release_parent_mac();
+        self.settle_secondary();
     }
 
     /// Sets the parent's MTU after it changed, in bytes. Sub-interfaces with a larger one are
@@ -309,19 +316,19 @@ impl Switch {
         Ok(())
     }
 
-    /// Checks that neither the parent nor a sub-interface that is up has this address. One that is
-    /// down may have it, and then cannot come up.
-    fn check_address_free(&self, mac: MacAddr) -> Result<(), SwitchError> {
+    /// Checks that neither the parent nor another sub-interface that is up has this address. One that
+    /// is down may have it, and then cannot come up.
+    fn check_address_free(&self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
         if mac == self.parent.mac {
             return Err(SwitchError::AddressOfParent(mac));
         }
-        match self.table.lookup_with_mode(mac.to_u64()) {
-            Some(_) => Err(SwitchError::AddressOfSub(mac)),
-            None => Ok(()),
+        match self.table.lookup(mac.to_u64()) {
+            Some(other) if other != id => Err(SwitchError::AddressOfSub(mac)),
+            _ => Ok(()),
         }
     }
 
-    fn update_sub(
+    pub(super) fn update_sub(
         &mut self,
         id: SubIndex,
         update: impl FnOnce(&mut Sub),
@@ -332,11 +339,14 @@ impl Switch {
         self.table.remove(id, sub);
         let before = sub.source_policy();
         update(sub);
+        sub.release_secondary(self.parent.mac);
         self.table.insert(id, sub);
         if sub.source_policy() != before {
             self.sources.remove(id, sub.sources(), before);
             self.sources.insert(id, sub.sources(), sub.source_policy());
         }
+        self.note_waiting(id);
+        self.settle_secondary();
         self.rebuild_fast_path();
         Ok(())
     }

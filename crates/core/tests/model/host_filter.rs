@@ -24,6 +24,10 @@ impl Pair {
     pub(super) fn hides_without_each(&self) {
         for (id, _) in self.switch.subs() {
             let mut without = self.switch.clone();
+            // What nobody waits for, nobody gets by the removal.
+            for (other, sub) in self.switch.subs() {
+                without.set_secondary(other, sub.secondary().to_vec()).expect("it is there");
+            }
             without.remove(id).expect("it is there");
             assert_eq!(
                 self.switch.host_filter_rules_without(Some(id)),

@@ -27,11 +27,15 @@ pub(crate) struct ModelSub {
     pub(crate) bc_queue_len: u32,
     pub(crate) sources: Vec<MacAddr>,
     pub(crate) filter: MulticastFilter,
+    /// The secondary addresses that it wants.
+    pub(crate) wanted: Vec<MacAddr>,
+    /// Those that it has.
+    pub(crate) secondary: Vec<MacAddr>,
 }
 
 impl ModelSub {
     fn is_up_as(&self, mac: MacAddr) -> bool {
-        self.up && self.mac == mac
+        self.up && (self.mac == mac || self.secondary.contains(&mac))
     }
 
     fn hears(&self, group: MacAddr) -> bool {
@@ -202,7 +206,8 @@ impl Model {
             }
             return outcome;
         }
-        let Some(target) = self.subs.iter().filter(peers).find(|sub| sub.mac == probe.dst) else {
+        let Some(target) = self.subs.iter().filter(peers).find(|sub| sub.is_up_as(probe.dst))
+        else {
             return outcome;
         };
         outcome.wire = false;
@@ -257,6 +262,8 @@ impl Model {
             bc_queue_len: settings.bcqueuelen.unwrap_or(1000),
             sources: settings.sources.clone(),
             filter: MulticastFilter::default(),
+            wanted: Vec::new(),
+            secondary: Vec::new(),
         });
         self.subs.sort_by_key(|sub| sub.id);
         self.bc_cutoff = settings.bclim.unwrap_or(self.bc_cutoff);
@@ -281,7 +288,7 @@ impl Model {
     pub(crate) fn set_up(&mut self, id: SubIndex, up: bool) -> Result<(), SwitchError> {
         let sub = self.sub(id)?.clone();
         if up && !sub.up && sub.mode != Mode::Passthru {
-            self.vacant(sub.mac)?;
+            self.vacant(id, sub.mac)?;
         }
         self.sub(id)?.up = up;
         Ok(())
@@ -296,7 +303,7 @@ impl Model {
         if sub.mode == Mode::Passthru {
             self.parent.mac = mac;
         } else {
-            self.vacant(mac)?;
+            self.vacant(id, mac)?;
         }
         self.sub(id)?.mac = mac;
         Ok(())
@@ -337,6 +344,28 @@ impl Model {
         Ok(())
     }
 
+    /// After each change: whoever has a secondary address keeps it as long as it may; each that is
+    /// free then goes to the first one that wants it.
+    pub(crate) fn share_secondary(&mut self) {
+        let parent = self.parent.mac;
+        let may = |sub: &ModelSub, mac: MacAddr| {
+            let wants = sub.up && sub.mode != Mode::Passthru && sub.wanted.contains(&mac);
+            wants && valid(mac).is_ok() && mac != sub.mac && mac != parent
+        };
+        for sub in &mut self.subs {
+            let before = std::mem::take(&mut sub.secondary);
+            sub.secondary = before.into_iter().filter(|&mac| may(sub, mac)).collect();
+        }
+        for index in 0..self.subs.len() {
+            for mac in self.subs[index].wanted.clone() {
+                let taken = self.subs.iter().any(|sub| sub.is_up_as(mac));
+                if !taken && may(&self.subs[index], mac) {
+                    self.subs[index].secondary.push(mac);
+                }
+            }
+        }
+    }
+
     pub(crate) fn set_parent_mac(&mut self, mac: MacAddr) {
         if mac == self.parent.mac {
             return;
@@ -357,11 +386,11 @@ impl Model {
         }
     }
 
-    fn vacant(&self, mac: MacAddr) -> Result<(), SwitchError> {
+    fn vacant(&self, id: SubIndex, mac: MacAddr) -> Result<(), SwitchError> {
         if mac == self.parent.mac {
             return Err(SwitchError::AddressOfParent(mac));
         }
-        match self.subs.iter().any(|sub| sub.is_up_as(mac)) {
+        match self.subs.iter().any(|sub| sub.id != id && sub.is_up_as(mac)) {
             true => Err(SwitchError::AddressOfSub(mac)),
             false => Ok(()),
         }

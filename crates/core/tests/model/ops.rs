@@ -3,6 +3,8 @@
 //! Any six bytes decode to an operation, so a fuzzer can mutate it and a property test can shrink
 //! it. Addresses, groups and lengths come from short lists: most bugs need two of them to be equal.
 
+use std::collections::BTreeSet;
+
 use umacvlan_core::{
     Action, Frame, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter,
     ParentInfo, ParentSide, Replica, Semantics, SubConfig, SubIndex, Switch, Verdict,
@@ -74,6 +76,7 @@ pub(crate) enum Op {
     RemoveSource(u8, MacAddr),
     SetSources(u8, Vec<MacAddr>),
     FlushSources(u8),
+    Secondary(u8, Vec<MacAddr>),
     BcCutoff(i32),
     ParentMac(MacAddr),
     ParentMtu(u32),
@@ -132,7 +135,8 @@ impl Op {
                 _ if odd => Self::Semantics(Semantics::Kernel),
                 _ => Self::Semantics(Semantics::Documented),
             },
-            23..=27 => Self::Ingress(probe(false), e),
+            23 | 24 => Self::Secondary(a, addresses(b)),
+            25..=28 => Self::Ingress(probe(false), e),
             _ => Self::Egress(a, probe(e & 1 == 1), e >> 1),
         }
     }
@@ -169,6 +173,7 @@ impl Pair {
             }
             change => {
                 self.change(change);
+                self.model.share_secondary();
                 self.compare();
                 self.hides_without_each();
             }
@@ -221,7 +226,7 @@ impl Pair {
         let (Op::Remove(pick) | Op::Up(pick, _) | Op::Mac(pick, _) | Op::Mode(pick, _)
         | Op::Nodst(pick, _) | Op::Nopromisc(pick, _) | Op::Mtu(pick, _) | Op::BcQueueLen(pick, _)
         | Op::Filter(pick, _) | Op::AddSource(pick, _) | Op::RemoveSource(pick, _)
-        | Op::SetSources(pick, _) | Op::FlushSources(pick)) = op
+        | Op::SetSources(pick, _) | Op::FlushSources(pick) | Op::Secondary(pick, _)) = op
         else {
             return;
         };
@@ -263,6 +268,10 @@ impl Pair {
                 switch.set_sources(id, macs),
                 model.edit_sources(id, macs, |list| *list = macs.clone()),
             ),
+            Op::Secondary(_, macs) => (
+                switch.set_secondary(id, macs.clone()),
+                model.sub(id).map(|sub| sub.wanted = macs.clone()),
+            ),
             Op::FlushSources(_) => (
                 switch.flush_sources(id),
                 model.edit_sources(id, &[], Vec::clear),
@@ -293,6 +302,8 @@ impl Pair {
             sources.sort();
             sources.dedup();
             assert_eq!(ours.sources(), sources);
+            let sorted = |macs: &[MacAddr]| macs.iter().copied().collect::<BTreeSet<_>>();
+            assert_eq!(sorted(ours.secondary()), sorted(&theirs.secondary));
         }
     }
 
@@ -367,7 +378,8 @@ impl Pair {
     /// Asserts that with the documented semantics no private sub-interface gets a sibling's frame.
     fn check_isolation(&self, outcome: &Outcome, probe: Probe) {
         let mut up = self.switch.subs().filter(|(_, sub)| sub.up());
-        let sender = up.find(|(_, sub)| sub.mac() == probe.src);
+        let sender =
+            up.find(|(_, sub)| sub.mac() == probe.src || sub.secondary().contains(&probe.src));
         let Some((sender, _)) = sender else {
             return;
         };
