@@ -267,6 +267,10 @@ pub struct UmacvlanInfo {
     pub groups: Vec<String>,
     /// Whether the link receives all multicast groups.
     pub all_groups: bool,
+    /// Unicast addresses beside its own that the link receives: those that the stack behind it has
+    /// added, for VRRP or a macvlan on top of it, for example.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary: Vec<String>,
     /// Frames from the link that its kernel queue dropped because it was full.
     pub queue_drops: u64,
     /// Counters of the engine.

@@ -35,6 +35,7 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
         kept: true,
         all_groups: false,
         groups: Vec::new(),
+        secondary: Vec::new(),
         queue_drops: 0,
         link: Link {
             index: 7,

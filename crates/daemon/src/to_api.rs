@@ -173,6 +173,7 @@ fn umacvlan_info(
         poll: config(parent).poll.to_string(),
         groups: if sub.all_groups { Vec::new() } else { words(&sub.groups) },
         all_groups: sub.all_groups,
+        secondary: words(&sub.secondary),
         queue_drops: sub.queue_drops,
         counters: SubCounters::from(stats),
     }

@@ -27,7 +27,7 @@ fn main() {
 
     let events = events(&mut monitor);
     let heard = events.iter().any(|event| {
-        matches!(event, Event::LinkChanged { nsid: at, index } if (*at, *index) == (nsid, b))
+        matches!(event, Event::LinkChanged { nsid: at, index, .. } if (*at, *index) == (nsid, b))
     });
     assert!(heard, "{events:?}");
     let there = rtnl.within(nsid).link("b").unwrap().unwrap();

@@ -8,6 +8,7 @@ use super::groups::parse_groups;
 use super::monitor::Notification;
 use super::nsid::assigned;
 use super::rtnl::{Reply, split};
+use super::unicast_list::secondary;
 use super::utf8::make_utf8;
 use super::xdp_features::attribute_of;
 
@@ -20,6 +21,7 @@ pub fn reply(datagram: &[u8]) {
     // A datagram that is no reply is an error.
     let _ = reply.decode(&datagram, u32::from_ne_bytes(sequence.unwrap_or_default()));
     for message in reply.messages {
+        let _ = secondary(&message, 3);
         match message {
             RouteNetlinkMessage::NewLink(message) => drop(Link::from_message(message)),
             RouteNetlinkMessage::NewAddress(message) => drop(address(&message)),

@@ -27,6 +27,7 @@ mod prefix;
 mod route;
 mod rtnl;
 mod sysctl;
+mod unicast_list;
 mod utf8;
 mod xdp_features;
 

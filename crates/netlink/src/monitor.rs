@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use netlink_packet_core::{NetlinkBuffer, Parseable};
+use netlink_packet_core::{NetlinkBuffer, NlasIterator, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeader;
 use netlink_packet_route::link::{LinkAttribute, LinkEvent, LinkHeader, LinkMessage};
@@ -59,16 +59,20 @@ pub enum Event {
         index: u32,
         /// Its name there.
         name: String,
+        /// Index of the interface below it, if it had one, or of its peer.
+        lower: Option<u32>,
         /// Its new namespace, if it was moved.
         moved_to: Option<MovedTo>,
     },
-    /// An interface of another namespace is new or has changed: read it again if it matters. Only its
-    /// index is decoded, because anybody may cause thousands of these in a second.
+    /// An interface of another namespace is new or has changed: read it again if it matters. Only
+    /// these indexes are decoded, because anybody may cause thousands of these in a second.
     LinkChanged {
         /// The namespace.
         nsid: i32,
         /// Index of the interface.
         index: u32,
+        /// Index of the interface below it, if it has one, or of its peer.
+        lower: Option<u32>,
     },
     /// An interface of the monitor's own namespace is new or has changed. Some changes to the counts of [`Link`] cause no event: a
     /// packet socket or a multicast router that wants all groups, and a second address that makes a
@@ -213,7 +217,10 @@ impl Notification {
     fn link_changed(payload: &[u8], nsid: i32) -> io::Result<Self> {
         let header = LinkHeader::parse(payload).map_err(invalid)?;
         Ok(match header.interface_family {
-            AddressFamily::Unspec => Self::Event(Event::LinkChanged { nsid, index: header.index }),
+            AddressFamily::Unspec => {
+                let (index, lower) = (header.index, lower(payload));
+                Self::Event(Event::LinkChanged { nsid, index, lower })
+            }
             _ => Self::Nothing,
         })
     }
@@ -235,13 +242,22 @@ impl Notification {
         }
         let moved_to = moved_to(&message);
         let link = Link::from_message(message);
-        Self::Event(Event::LinkGone { nsid, index: link.index, name: link.name, moved_to })
+        let Link { index, name, lower, .. } = link;
+        Self::Event(Event::LinkGone { nsid, index, name, lower, moved_to })
     }
 }
 
 /// The sending namespace; `None` for the socket's own.
 fn foreign_nsid(nsid: Option<i32>, own: Option<i32>) -> Option<i32> {
     nsid.filter(|_| nsid != own)
+}
+
+/// The index of the interface below that of a message about an interface.
+fn lower(payload: &[u8]) -> Option<u32> {
+    let attributes = NlasIterator::new(payload.get(LINK_HEADER_LEN..)?);
+    let mut found = attributes.map_while(Result::ok);
+    let link = found.find(|attribute| attribute.kind() == IFLA_LINK)?;
+    Some(u32::from_ne_bytes(*link.value().first_chunk()?)).filter(|&index| index != 0)
 }
 
 fn moved_to(message: &LinkMessage) -> Option<MovedTo> {
@@ -265,6 +281,8 @@ const RECEIVE_BUFFER: i32 = 4 << 20;
 const DATAGRAM: usize = 64 * 1024;
 
 // linux/rtnetlink.h.
+const IFLA_LINK: u16 = 5;
+const LINK_HEADER_LEN: usize = 16;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWMULTICAST: u16 = 56;
@@ -306,6 +324,26 @@ mod tests {
         assert!(notify_peers(&[8, 0, 44, 0, 4, 0, 0, 0]));
         assert!(!notify_peers(&[8, 0, 44, 0, 2, 0, 0, 0]));
         assert!(!notify_peers(&[]));
+    }
+
+    #[test]
+    fn a_change_names_the_interface_below() {
+        let mut bytes = vec![0; 32];
+        bytes[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&7_u32.to_ne_bytes());
+        for (kind, value) in [(3_u16, 9_u32), (IFLA_LINK, 4)] {
+            bytes.extend([8_u16, kind].iter().flat_map(|number| number.to_ne_bytes()));
+            bytes.extend(value.to_ne_bytes());
+        }
+        for (below, len) in [(Some(4), bytes.len()), (None, bytes.len() - 8), (None, 32)] {
+            bytes.truncate(len);
+            bytes[..4].copy_from_slice(&u32::try_from(len).unwrap().to_ne_bytes());
+            let event = Notification::read(&NetlinkBuffer::new(&bytes), Some(1)).unwrap();
+            let Notification::Event(Event::LinkChanged { nsid: 1, index: 7, lower }) = event else {
+                panic!("another event");
+            };
+            assert_eq!(lower, below);
+        }
     }
 
     #[test]

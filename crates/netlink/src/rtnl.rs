@@ -66,7 +66,7 @@ impl Rtnl {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>> {
-        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags)
+        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags, usize::MAX)
             .map(|reply| reply.messages)
             .map_err(|failure| failure.into_error(action))
     }
@@ -77,10 +77,21 @@ impl Rtnl {
         action: &str,
         message: &RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>> {
+        self.dump_at_most(action, message, usize::MAX)
+    }
+
+    /// As [`Self::dump`], for a list that a user may make as long as he likes: an error after
+    /// `most` entries. The rest of the list then stays in the socket, which is to be closed.
+    pub(super) fn dump_at_most(
+        &mut self,
+        action: &str,
+        message: &RouteNetlinkMessage,
+        most: usize,
+    ) -> Result<Vec<RouteNetlinkMessage>> {
         let mut reply = Reply::default();
         for _ in 0..DUMP_ATTEMPTS {
             reply = self
-                .exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)
+                .exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP, most)
                 .map_err(|failure| failure.into_error(action))?;
             if !reply.interrupted {
                 break;
@@ -94,6 +105,7 @@ impl Rtnl {
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
+        most: usize,
     ) -> std::result::Result<Reply, RequestFailure> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
@@ -116,6 +128,10 @@ impl Rtnl {
             make_utf8(&mut self.buffer[..len]);
             if reply.decode(&self.buffer[..len], self.sequence)? {
                 return reply.finish();
+            }
+            if reply.messages.len() > most {
+                let why = format!("the list has more than {most} entries");
+                return Err(RequestFailure::from(io::Error::other(why)));
             }
         }
     }

@@ -248,6 +248,7 @@ fn changed(was: &SubStatus, is: &SubStatus) -> Vec<String> {
         ("macaddr", old.sources != new.sources),
         ("mode", old.mode != new.mode),
         ("mtu", was.mtu != is.mtu),
+        ("secondary", was.secondary != is.secondary),
         ("txqlen", was.link.txqlen != is.link.txqlen),
     ];
     let set = |flag: &MacvlanFlag| old.flags.contains(*flag) != new.flags.contains(*flag);

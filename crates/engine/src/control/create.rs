@@ -85,6 +85,7 @@ impl Control {
             seen: Seen { mac, mtu: link.mtu, up: false, promisc: false, allmulti: false },
             link,
             groups: Vec::new(),
+            secondary: Vec::new(),
         });
         self.groups.mark_stale([id]);
         Ok(())

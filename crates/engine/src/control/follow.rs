@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use umacvlan_core::{Mode, MulticastFilter, SubIndex, SwitchError};
+use umacvlan_core::{MacAddr, Mode, MulticastFilter, SubIndex, SwitchError};
 use umacvlan_netlink::Link;
 
 use super::Control;
@@ -38,6 +38,14 @@ impl Control {
         let (cause, now) = (Cause::Namespace(interface.nsid), Instant::now());
         for id in ids {
             self.looks.add(cause, id, look, now);
+        }
+    }
+
+    /// Notes that the interface on top of another one has changed, and with it perhaps the addresses
+    /// of that one. Another index in that namespace may be the same by chance.
+    pub(super) fn note_upper(&mut self, nsid: Option<i32>, lower: Option<u32>) {
+        if let Some(index) = lower {
+            self.groups.mark_stale(self.inventory.subs_at(Interface { nsid, index }));
         }
     }
 
@@ -204,7 +212,7 @@ impl Control {
         for &(undo, refusal) in &refused {
             self.undo(id, undo, refusal);
         }
-        self.set_filter(id);
+        self.set_filters(id);
         if accepted.up && !before.up {
             self.groups.mark_stale([id]);
         }
@@ -283,21 +291,28 @@ impl Control {
         }
     }
 
-    /// Gives the switch the multicast filter of a sub-interface.
-    pub(super) fn set_filter(&mut self, id: SubId) {
+    /// Gives the switch the multicast filter and the secondary addresses of a sub-interface. Returns
+    /// those of them that others have.
+    pub(super) fn set_filters(&mut self, id: SubId) -> Vec<MacAddr> {
         let Ok((sub, parent)) = self.inventory.sub_and_parent_mut(id) else {
-            return;
+            return Vec::new();
         };
         let filter = MulticastFilter {
             groups: sub.groups.clone(),
             allmulti: sub.seen.allmulti,
             promisc: sub.seen.promisc,
         };
+        let secondary = sub.secondary.clone();
         let (switch, index) = (parent.switch, sub.index);
         parent.memberships.mark_stale();
-        // The only refusal is that of a sub-interface that is gone.
-        let set = move |it: &mut Worker| it.switch_at_mut(switch).set_filter(index, filter.clone());
-        let _ = parent.workers.tell(set);
+        let set = move |worker: &mut Worker| {
+            let switch = worker.switch_at_mut(switch);
+            // The only refusal is that of a sub-interface that is gone.
+            let _ = switch.set_filter(index, filter.clone());
+            let _ = switch.set_secondary(index, secondary.clone());
+            switch.sub(index).map(|sub| sub.secondary_in_use().collect::<Vec<_>>())
+        };
+        parent.workers.tell(set).ok().flatten().unwrap_or_default()
     }
 
     pub(super) fn report_change(&mut self, id: SubId) {

@@ -1,7 +1,8 @@
-//! The multicast groups that sub-interfaces have joined.
+//! The multicast groups that sub-interfaces have joined, and the secondary unicast addresses that
+//! their stacks have added.
 //!
-//! The kernel lists those of a whole namespace at once, which takes milliseconds where a thousand
-//! interfaces are. So the control thread reads a namespace again only after some times the duration
+//! The kernel lists the groups of a whole namespace at once, which takes milliseconds where a
+//! thousand interfaces are; the addresses it lists by interface. So the control thread reads a namespace again only after some times the duration
 //! of the last reading: the first change is followed at once, and a storm of them costs a bounded
 //! share of the thread's time, however many interfaces there are.
 
@@ -9,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
-use umacvlan_netlink::all_groups;
+use umacvlan_netlink::{Rtnl, all_groups};
 use umacvlan_sys::netns::{Netns, NetnsId};
 
 use super::Control;
@@ -36,6 +37,8 @@ type Lists = HashMap<NetnsId, List>;
 #[derive(Debug)]
 struct List {
     groups: HashMap<u32, Vec<MacAddr>>,
+    /// Reads the secondary addresses there. It keeps the namespace alive, so nobody has it for long.
+    rtnl: Option<Rtnl>,
     /// The time that it took to read them and to follow them.
     cost: Duration,
     /// When the namespace may be read again.
@@ -63,9 +66,19 @@ impl List {
             groups.sort_unstable();
             groups.dedup();
         }
-        let mut list = Self { groups, cost: Duration::ZERO, due: begun };
+        let rtnl = Rtnl::open_in(netns).ok();
+        let mut list = Self { groups, rtnl, cost: Duration::ZERO, due: begun };
         list.charge(begun);
         Some(list)
+    }
+
+    /// The secondary addresses of an interface; `None` if they cannot be read, and once no more can.
+    fn secondary(&mut self, index: u32) -> Option<Vec<MacAddr>> {
+        let read = self.rtnl.as_mut()?.unicast_list(index);
+        if read.is_err() {
+            self.rtnl = None;
+        }
+        read.ok()
     }
 
     /// Adds the time since then to the cost.
@@ -94,6 +107,7 @@ impl Control {
                 None => _ = self.groups.stale.remove(&id),
             }
         }
+        fresh.values_mut().for_each(|list| list.rtnl = None);
         self.groups.lists.extend(fresh);
         let lists = &self.groups.lists;
         let due = |&id| self.inventory.sub(id).and_then(|sub| lists.get(&sub.netns)).map(|l| l.due);
@@ -115,6 +129,7 @@ impl Control {
     pub(super) fn settle_groups_from_cache(&mut self, id: SubId) {
         let mut lists = std::mem::take(&mut self.groups.lists);
         self.update_groups(id, &mut lists);
+        lists.values_mut().for_each(|list| list.rtnl = None);
         self.groups.lists = lists;
         self.groups.mark_stale([id]);
     }
@@ -128,7 +143,7 @@ impl Control {
     }
 
     /// Gives a sub-interface the groups that `lists` has for it, after reading its namespace if
-    /// that is not among them.
+    /// that is not among them, and its secondary addresses, if that has just been read.
     fn update_groups(&mut self, id: SubId, lists: &mut Lists) {
         self.groups.stale.remove(&id);
         let Some(sub) = self.inventory.sub_mut(id) else {
@@ -145,13 +160,35 @@ impl Control {
         let (Some(list), begun) = (lists.get_mut(&place), Instant::now()) else {
             return;
         };
-        let groups = list.groups.get(&sub.interface.index).cloned().unwrap_or_default();
-        if groups == sub.groups {
-            return;
+        let index = sub.interface.index;
+        let groups = list.groups.get(&index).cloned().unwrap_or_default();
+        let secondary = list.secondary(index).unwrap_or_else(|| sub.secondary.clone());
+        let (joined, added) = (groups != sub.groups, secondary != sub.secondary);
+        if joined || added {
+            (sub.groups, sub.secondary) = (groups, secondary);
+            let in_use = self.set_filters(id);
+            if added {
+                self.report_in_use(id, &in_use);
+            }
+            self.report_change(id);
         }
-        sub.groups = groups;
-        self.set_filter(id);
-        self.report_change(id);
         list.charge(begun);
+    }
+
+    /// Reports the secondary addresses of a sub-interface that others have.
+    fn report_in_use(&self, id: SubId, in_use: &[MacAddr]) {
+        let (Some(first), Some(sub)) = (in_use.first(), self.inventory.sub(id)) else {
+            return;
+        };
+        let more = match in_use.len() {
+            1 => String::new(),
+            number => format!(" and {} others", number - 1),
+        };
+        let what = format!(
+            "{} does not get the frames for {first}{more}, which its stack has added: the parent or \
+             another sub-interface has the address",
+            sub.name
+        );
+        self.events.trouble_of(id, what);
     }
 }

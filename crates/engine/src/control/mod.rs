@@ -218,7 +218,7 @@ impl Control {
             let sub = |index| self.inventory.sub_with_index(device, index);
             match notice {
                 Notice::Failed(why) => self.worker_failed(device, &why),
-                Notice::Groups(index) => self.groups.mark_stale(sub(index)),
+                Notice::Addresses(index) => self.groups.mark_stale(sub(index)),
                 Notice::PortGone(index) => {
                     if let Some(id) = sub(index) {
                         self.lose_sub(id);
@@ -249,8 +249,9 @@ impl Control {
     fn follow_event(&mut self, event: umacvlan_netlink::Event) {
         use umacvlan_netlink::Event as E;
         match event {
-            E::LinkChanged { nsid, index } => {
+            E::LinkChanged { nsid, index, lower } => {
                 self.note_changed(Interface { nsid: Some(nsid), index }, Look::Read);
+                self.note_upper(Some(nsid), lower);
             }
             E::LinkNew { link, notify_peers } => {
                 self.follow_vlan(&link);
@@ -261,13 +262,15 @@ impl Control {
                     self.announce(device);
                 }
                 self.note_changed(Interface { nsid: None, index: link.index }, Look::Read);
+                self.note_upper(None, link.lower);
             }
-            E::LinkGone { nsid, index, .. } => {
+            E::LinkGone { nsid, index, lower, .. } => {
                 if nsid.is_none() {
                     self.lose_vlan();
                     self.lose_device(index);
                 }
                 self.note_changed(Interface { nsid, index }, Look::Locate);
+                self.note_upper(nsid, lower);
             }
             E::GroupsChanged { nsid, index } => {
                 self.groups.mark_stale(self.inventory.subs_at(Interface { nsid, index }));

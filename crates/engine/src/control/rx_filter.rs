@@ -157,6 +157,7 @@ fn wanted(switch: &Switch, tagged: bool) -> BTreeSet<Membership> {
         if sub.mode() != Mode::Passthru || tagged {
             wanted.insert(Membership::Unicast(sub.mac()));
         }
+        wanted.extend(sub.secondary().iter().map(|&mac| Membership::Unicast(mac)));
         if filter.allmulti {
             wanted.insert(Membership::AllMulticast);
         }

@@ -53,6 +53,8 @@ pub(super) struct Sub {
     pub(super) link: Link,
     /// The groups it has joined, in order.
     pub(super) groups: Vec<MacAddr>,
+    /// The secondary unicast addresses that its stack has added, in order.
+    pub(super) secondary: Vec<MacAddr>,
 }
 
 /// The state of an interface as last read, as far as the rules accepted it.
@@ -126,10 +128,18 @@ impl Sub {
             kept: self.kept,
             all_groups: info.filter().accepts_all(),
             groups: info.filter().groups.clone(),
+            secondary: sorted(info.secondary()),
             queue_drops: self.link.stats.tx_dropped,
             link: self.link.clone(),
         }
     }
+}
+
+/// These addresses in order.
+fn sorted(macs: &[MacAddr]) -> Vec<MacAddr> {
+    let mut macs = macs.to_vec();
+    macs.sort_unstable();
+    macs
 }
 
 impl Control {

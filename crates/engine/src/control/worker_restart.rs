@@ -199,7 +199,7 @@ impl Control {
             sub.seen.up = false;
             self.events.trouble(Error::refused(&name)(refusal).to_string());
         }
-        self.set_filter(id);
+        self.set_filters(id);
         Ok(())
     }
 

@@ -23,7 +23,8 @@ pub(crate) struct Forwarder {
     pub(crate) switches: Switches,
     pub(crate) floods: FloodQueue,
     pub(crate) tx: TxQueues,
-    /// Sub-interfaces that sent a membership report in this turn (IGMP, MLD).
+    /// Sub-interfaces that sent in this turn what their interface does not have yet: a membership
+    /// report (IGMP, MLD), or a group frame from another address.
     pub(crate) reports: Vec<SubIndex>,
 }
 
@@ -159,10 +160,13 @@ impl Forwarder {
             return stats.dropped.count(DropReason::BadVnetHeader);
         }
         let group = frame.dst().is_group();
-        if group && igmp_mld::is_membership_report(frame) && !reports.contains(&from) {
+        let VlanSwitch { switch, wire, pending_floods, .. } = switches.get_mut(id);
+        if group
+            && (igmp_mld::is_membership_report(frame) || !switch.has_address(from, frame.src()))
+            && !reports.contains(&from)
+        {
             reports.push(from);
         }
-        let VlanSwitch { switch, wire, pending_floods, .. } = switches.get_mut(id);
         let Verdict { copies, action } = switch.egress(from, frame, header.is_gso());
         for to in copies {
             tx.queue_copy(wire, to, stored, header, frame, group);

@@ -56,7 +56,7 @@ impl Home {
             Event::LinkNew { link, .. } if nsid.is_none() && link.index == index => {
                 Some(Some(*link))
             }
-            Event::LinkChanged { nsid: at, index: of } if Some(at) == nsid && of == index => {
+            Event::LinkChanged { nsid: at, index: of, .. } if Some(at) == nsid && of == index => {
                 Some(None)
             }
             _ => None,
@@ -117,7 +117,9 @@ fn every_change_is_news(home: &mut Home, rtnl: &mut Rtnl, nsid: Option<i32>) {
 
     rtnl.delete(a).unwrap();
     let gone = home.events().into_iter().find_map(|event| match event {
-        Event::LinkGone { nsid: at, index, name, moved_to: None } if index == a => Some((at, name)),
+        Event::LinkGone { nsid: at, index, name, moved_to: None, .. } if index == a => {
+            Some((at, name))
+        }
         _ => None,
     });
     assert_eq!(gone, Some((nsid, "renamed".to_owned())));
@@ -282,7 +284,7 @@ fn departure(events: &[Event]) -> Option<(Option<i32>, u32, MovedTo)> {
 
 fn arrived(events: &[Event], at: i32, which: u32) -> bool {
     events.iter().any(|event| {
-        matches!(event, Event::LinkChanged { nsid, index } if *nsid == at && *index == which)
+        matches!(event, Event::LinkChanged { nsid, index, .. } if *nsid == at && *index == which)
     })
 }
 

@@ -67,5 +67,6 @@ fn add(switch: &mut Switch, link: &LinkView) -> Result<SubIndex> {
     let filter = MulticastFilter { groups, allmulti: link.umacvlan.all_groups, promisc };
     switch.set_filter(id, filter)?;
     switch.set_up(id, flag("UP"))?;
+    switch.set_secondary(id, addresses(&link.umacvlan.secondary)?)?;
     Ok(id)
 }

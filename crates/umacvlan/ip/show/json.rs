@@ -147,6 +147,8 @@ struct OwnJson<'a> {
     poll: &'a str,
     groups: &'a [String],
     all_groups: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    secondary: &'a [String],
     queue_drops: Option<u64>,
     counters: Option<&'a SubCounters>,
 }
@@ -235,6 +237,7 @@ impl<'a> OwnJson<'a> {
             poll: &own.poll,
             groups: &own.groups,
             all_groups: own.all_groups,
+            secondary: &own.secondary,
             queue_drops: counted.then_some(own.queue_drops),
             counters: counted.then_some(&own.counters),
         }

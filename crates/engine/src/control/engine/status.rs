@@ -115,6 +115,8 @@ pub struct SubStatus {
     pub all_groups: bool,
     /// The multicast groups that it has joined, in order.
     pub groups: Vec<MacAddr>,
+    /// The secondary unicast addresses that it has, in order: those that its stack has added.
+    pub secondary: Vec<MacAddr>,
     /// Frames that did not fit into its TX queue, before the engine could read them.
     pub queue_drops: u64,
     /// All attributes of its interface. The counters are the TAP's.

@@ -30,8 +30,9 @@ pub type OnWorker = Arc<dyn Fn() + Send + Sync>;
 pub enum Notice {
     /// The worker has failed for this reason and forwards no more frames.
     Failed(String),
-    /// A sub-interface sent a membership report: it joined or left a group.
-    Groups(SubIndex),
+    /// A sub-interface has sent a membership report, or a group frame from an address that is not
+    /// its own: the addresses that its interface receives may have changed.
+    Addresses(SubIndex),
     /// The interface behind a port is gone.
     PortGone(SubIndex),
 }

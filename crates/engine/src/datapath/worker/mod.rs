@@ -195,11 +195,11 @@ impl Worker {
         if self.gone.is_empty() && self.forwarder.reports.is_empty() {
             return;
         }
-        let groups = self.forwarder.reports.drain(..).map(Notice::Groups);
+        let changed = self.forwarder.reports.drain(..).map(Notice::Addresses);
         let gone = self.gone.drain(..).map(Notice::PortGone);
         match &self.notifier {
-            Some(notifier) => notifier.notify(groups.chain(gone)),
-            None => groups.chain(gone).for_each(drop),
+            Some(notifier) => notifier.notify(changed.chain(gone)),
+            None => changed.chain(gone).for_each(drop),
         }
     }
 
