@@ -31,6 +31,10 @@ BINARY ?= $(CARGO_TARGET_DIR)/release/umacvlan
 CONFIG = $(SYSCONFDIR)/umacvlan/umacvlan.toml
 MANUALS = $(notdir $(wildcard man/*.[58]))
 
+# What `make guests` boots: versions of kernels as far as Debian has them, and words of scripts/guests.
+KERNELS ?= 5.10 6.1 6.12 7.3
+NICS ?= virtio-net virtio-net-iommu e1000 e1000e igb vmxnet3
+
 # Seconds that `make fuzz` spends on each target.
 FUZZ_SECONDS ?= 60
 
@@ -141,6 +145,11 @@ fuzz: ## Fuzz every target of crates/fuzz for FUZZ_SECONDS each; FUZZ="cni ip" o
 	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ)
 
 # With the debug assertions, of which those of the AF_XDP sockets add up their chunks in every turn.
+.PHONY: guests
+guests: build ## Other kernels and NICs, in virtual machines: KERNELS="6.1 7.3" NICS="igb e1000"; as root
+	@scripts/setup guests
+	BINARY=$(CARGO_TARGET_DIR)/release/umacvlan scripts/guests "$(KERNELS)" "$(NICS)"
+
 .PHONY: soak
 soak: setup ## Ten million frames through an AF_XDP uplink with faults, in a release build; as root
 	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true UMACVLAN_SOAK=10000000 \
