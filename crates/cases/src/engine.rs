@@ -9,7 +9,7 @@ use umacvlan_engine::uplink::Uplink;
 use umacvlan_engine::worker::{Worker, WorkerConfig};
 
 use crate::Round;
-use crate::frames::{UDP_HEADERS, head, random, random_mac, udp};
+use crate::frames::{UDP_HEADERS, head, random, random_mac, udp, udp_from};
 
 /// Frames of a round: as many as a turn reads from the wire.
 const BURST: usize = 64;
@@ -58,6 +58,16 @@ impl Round for Turns {
 fn turns(
     subs: usize,
     egress: bool,
+    frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
+) -> Box<dyn Round> {
+    turns_with(false, subs, egress, frame)
+}
+
+/// The same; `merges` if the uplink takes GSO packets.
+fn turns_with(
+    merges: bool,
+    subs: usize,
+    egress: bool,
     mut frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
 ) -> Box<dyn Round> {
     let mut random = random();
@@ -66,7 +76,10 @@ fn turns(
     let switch = Switch::new(parent, Semantics::Documented);
     let mut worker = Worker::new(switch, config).expect("a worker without a TAP can be created");
     let bytes = 2 * BURST * (VNET_LEN + DATAGRAM);
-    let (near, wire) = MemoryLink::pair(2 * BURST, bytes);
+    let (mut near, wire) = MemoryLink::pair(2 * BURST, bytes);
+    if merges {
+        near.take_gso();
+    }
     worker.attach(Uplink::Memory(near)).expect("a link in memory can be attached");
     let (mut ports, mut macs) = (Vec::new(), Vec::new());
     for _ in 0..subs {
@@ -113,5 +126,15 @@ pub(crate) fn merge_udp() -> Box<dyn Round> {
     turns(1, false, |macs, number| {
         let id = u16::try_from(number).expect("a burst is short");
         udp(DATAGRAM, macs[0], src, id)
+    })
+}
+
+/// A burst of datagrams to the wire, each of the next of so many flows, merged by flow.
+pub(crate) fn merge_to_wire(flows: usize) -> Box<dyn Round> {
+    let mut random = random();
+    let dst = random_mac(&mut random);
+    turns_with(true, 1, true, |macs, number| {
+        let short = |number| u16::try_from(number).expect("a burst is short");
+        udp_from(short(1 + number % flows), DATAGRAM, dst, macs[0], short(number / flows))
     })
 }

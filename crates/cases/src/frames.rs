@@ -49,10 +49,16 @@ pub(crate) fn tcp(len: usize, gso_size: u16) -> (VnetHeader, Vec<u8>) {
 
 /// A finished UDP datagram of `len` bytes, with all headers.
 pub(crate) fn udp(len: usize, dst: MacAddr, src: MacAddr, id: u16) -> Vec<u8> {
+    udp_from(0x3039, len, dst, src, id)
+}
+
+/// The same, from that port.
+pub(crate) fn udp_from(port: u16, len: usize, dst: MacAddr, src: MacAddr, id: u16) -> Vec<u8> {
     let mut frame = ipv4(17, len, dst, src);
     frame[18..20].copy_from_slice(&id.to_be_bytes());
     finish_ipv4(&mut frame);
-    frame[34..38].copy_from_slice(&[0x30, 0x39, 0x30, 0x3a]);
+    frame[34..36].copy_from_slice(&port.to_be_bytes());
+    frame[36..38].copy_from_slice(&[0x30, 0x3a]);
     frame[38..40].copy_from_slice(&short(len - 34));
     finish_udp(&mut frame);
     frame

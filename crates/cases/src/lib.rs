@@ -48,7 +48,7 @@ impl Case {
 
 /// Every case, in the order of tables.
 #[rustfmt::skip]
-pub const CASES: [Case; 18] = [
+pub const CASES: [Case; 21] = [
     Case { name: "decision/bare-lookup-1024", make: || decision::bare_lookup(1024) },
     Case { name: "decision/wire-to-sub-1", make: || decision::wire_to_sub(1) },
     Case { name: "decision/wire-to-sub-1024", make: || decision::wire_to_sub(1024) },
@@ -67,6 +67,9 @@ pub const CASES: [Case; 18] = [
     Case { name: "engine/sub-to-sub-64", make: || engine::sub_to_sub(64) },
     Case { name: "engine/sub-to-wire-64", make: || engine::sub_to_wire(64) },
     Case { name: "engine/merge-udp-64", make: engine::merge_udp },
+    Case { name: "engine/merge-to-wire-1-flow", make: || engine::merge_to_wire(1) },
+    Case { name: "engine/merge-to-wire-16-flows", make: || engine::merge_to_wire(16) },
+    Case { name: "engine/merge-to-wire-64-flows", make: || engine::merge_to_wire(64) },
 ];
 
 /// Runs one round of a case. Callgrind counts the instructions inside this function.

@@ -141,7 +141,8 @@ impl Stream {
         rest.iter_mut().zip(last).for_each(|(byte, wanted)| *byte = wanted);
         if let Some(ips) = self.ips {
             let port = PORT + self.flow(tag.number);
-            write_headers(ips, port, &mut buffer[ETHERNET_LEN..len]);
+            let id = tag.number / u32::from(self.flows.max(1));
+            write_headers(ips, (port, id), &mut buffer[ETHERNET_LEN..len]);
         }
         len
     }
@@ -187,13 +188,15 @@ impl Stream {
     }
 }
 
-/// Writes the headers of IPv4 (RFC 791) and UDP (RFC 768) before the packet's payload.
-fn write_headers((from, to): (Ipv4Addr, Ipv4Addr), port: u16, packet: &mut [u8]) {
+/// Writes the headers of IPv4 (RFC 791) and UDP (RFC 768) before the packet's payload. `id` counts the
+/// datagrams of the port, as the stack does for a connected socket.
+fn write_headers((from, to): (Ipv4Addr, Ipv4Addr), (port, id): (u16, u32), packet: &mut [u8]) {
     let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes();
     let total = length(packet);
+    let [_, _, id_high, id_low] = id.to_be_bytes();
     let (ip, udp) = packet.split_at_mut(IPV4_LEN);
     ip.copy_from_slice(&[
-        0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0x45, 0, total[0], total[1], id_high, id_low, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ]);
     ip[12..16].copy_from_slice(&from.octets());
     ip[16..].copy_from_slice(&to.octets());
