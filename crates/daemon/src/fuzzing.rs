@@ -1,9 +1,10 @@
-//! Bodies of requests and state files as any bytes, for `umacvlan-fuzz`.
+//! Bodies of requests, state files and messages of the keeper as any bytes, for `umacvlan-fuzz`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use umacvlan_api::{LinkChange, LinkSpec, LogFilter, NewLink};
 
+use crate::keeper::protocol::Message;
 use crate::parent_record::ParentRecord;
 use crate::record_store::{decode, encode};
 use crate::store::{LinkRecord, Numbers};
@@ -23,6 +24,16 @@ pub fn state_file(bytes: &[u8]) {
     same::<ParentRecord>(bytes);
     same::<String>(bytes);
     drop(decode::<Numbers>(bytes));
+}
+
+/// Reads a message between the daemon and the keeper, after a byte that is the number of descriptors
+/// with which it came. One that is understood is written as it was.
+pub fn keeper_message(bytes: &[u8]) {
+    if let Some((&descriptors, bytes)) = bytes.split_first()
+        && let Ok(message) = Message::decode(bytes, descriptors.into())
+    {
+        assert_eq!(message.encode(), bytes, "{message:?}");
+    }
 }
 
 fn same<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
