@@ -20,6 +20,8 @@ mod shares;
 mod taps;
 #[path = "worker/threads.rs"]
 mod threads;
+#[path = "worker/tunnels.rs"]
+mod tunnels;
 #[path = "worker/vlans.rs"]
 mod vlans;
 

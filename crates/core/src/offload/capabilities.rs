@@ -2,6 +2,7 @@
 
 use super::VnetHeader;
 use super::layout::{IPV4, IPV6, network};
+use super::tunnel::is_tunneled;
 
 /// The offloads of a receiver. The names are those of `TUN_F_*`, which a TAP is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl Offloads {
     pub const NONE: Self =
         Self { csum: false, tso4: false, tso6: false, tso_ecn: false, uso4: false, uso6: false };
 
-    /// True if this receiver can get the frame unchanged.
+    /// True if this receiver can get the frame unchanged. No receiver takes a GSO packet in a tunnel.
     ///
     /// Otherwise a GSO packet needs [`segment`](super::segment()), and any other frame
     /// [`complete_checksum`](super::complete_checksum).
@@ -38,12 +39,13 @@ impl Offloads {
             return true;
         }
         let ecn = self.tso_ecn || !header.has_ecn();
-        match (header.gso_kind(), network(frame)) {
+        let takes = match (header.gso_kind(), network(frame)) {
             (VnetHeader::GSO_UDP_L4, Some((IPV4, _))) => self.takes_type(header.gso_kind(), false),
             (VnetHeader::GSO_UDP_L4, Some((IPV6, _))) => self.takes_type(header.gso_kind(), true),
             (VnetHeader::GSO_UDP_L4, _) => false,
             (kind, _) => ecn && self.takes_type(kind, kind == VnetHeader::GSO_TCPV6),
-        }
+        };
+        takes && !(header.is_gso() && is_tunneled(header, frame))
     }
 
     /// True if this receiver can get GSO packets of this type, over IPv6 if `v6` is set.

@@ -1,6 +1,7 @@
 //! [`VnetHeader`]: the virtio_net header and its validation.
 
 use super::layout::Layout;
+use super::tunnel::is_tunneled;
 use crate::frame::HEADER_LEN;
 
 /// Bytes of the header: the legacy layout, without the buffer count that virtio 1.0 added.
@@ -115,9 +116,20 @@ impl VnetHeader {
     /// small, as in Linux, but must lie within the frame.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first rule that is broken; [`VnetError::Tunnel`] for a GSO packet in a tunnel, also for one
+    /// that can be segmented.
     pub fn validate(self, frame: &[u8]) -> Result<(), VnetError> {
-        self.layout(frame).map(drop)
+        match self.layout(frame) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                Err(Layout::tunneled(self, frame, error).err().unwrap_or(VnetError::Tunnel))
+            }
+        }
+    }
+
+    /// True for a GSO packet in a tunnel: only [`segment`](super::segment()) can deal with it.
+    pub fn is_tunneled(self, frame: &[u8]) -> bool {
+        is_tunneled(self, frame)
     }
 
     /// The layout of a valid GSO packet; `None` for any other valid frame.
@@ -196,6 +208,11 @@ pub enum VnetError {
     /// A TCP or UDP header that is truncated or too short.
     #[error("the TCP or UDP header of this GSO packet is truncated or too short")]
     TransportHeader,
+    /// A GSO packet in a tunnel, whose checksum starts in the inner packet.
+    #[error(
+        "the GSO packet is inside a tunnel: it must be segmented, which works for VXLAN, Geneve, GRE and IP in IP"
+    )]
+    Tunnel,
     /// Type 3, UDP fragmentation offload.
     #[error("UDP fragmentation offload (GSO type 3) is not supported: do not offer UFO to senders")]
     Ufo,

@@ -1,5 +1,6 @@
 //! [`Layout`]: the offsets of the headers in a frame, as far as offloads need them.
 
+use super::tunnel::{Outer, is_tunneled};
 use super::{VnetError, VnetHeader};
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
@@ -114,11 +115,65 @@ impl Layout {
         }
         let payload = transport + transport_len(transport_kind, frame, transport)?;
         let layout = Self { v6: ethertype == IPV6, transport_kind, network, transport, payload };
-        layout.check_sizes(usize::from(header.gso_size), frame.len())?;
+        layout.check_sizes(network, usize::from(header.gso_size), frame.len())?;
         Ok(layout)
     }
 
-    fn check_sizes(self, size: usize, len: usize) -> Result<(), VnetError> {
+    /// The layout of the packet in a tunnel, and the headers of the tunnel, for a frame that has no
+    /// layout because of `error`.
+    ///
+    /// # Errors
+    /// `error` for a frame that is in no tunnel; [`VnetError::Tunnel`] for a tunnel that is not known;
+    /// the first rule for GSO packets that the inner packet breaks.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn tunneled(
+        header: VnetHeader,
+        frame: &[u8],
+        error: VnetError,
+    ) -> Result<(Self, Outer), VnetError> {
+        let differs = matches!(
+            error,
+            VnetError::ChecksumMisplaced
+                | VnetError::EthertypeMismatch
+                | VnetError::ProtocolMismatch
+        );
+        if !differs || !is_tunneled(header, frame) {
+            return Err(error);
+        }
+        Self::inside(header, frame).map_err(|other| match error {
+            // UDP with a wrong offset may look like a tunnel that is not known.
+            VnetError::ChecksumMisplaced => error,
+            _ => other,
+        })
+    }
+
+    fn inside(header: VnetHeader, frame: &[u8]) -> Result<(Self, Outer), VnetError> {
+        let transport_kind = transport_of(header)?;
+        let (outer, v6, network) = Outer::of(header, frame)?;
+        let (protocol, transport) = if v6 { ipv6(frame, network)? } else { ipv4(frame, network)? };
+        let kind = header.gso_kind();
+        let named = kind == VnetHeader::GSO_UDP_L4 || v6 == (kind == VnetHeader::GSO_TCPV6);
+        if protocol != transport_kind.protocol() || !named {
+            return Err(VnetError::ProtocolMismatch);
+        }
+        if usize::from(header.csum_start) != transport
+            || usize::from(header.csum_offset) != transport_kind.checksum()
+        {
+            return Err(VnetError::ChecksumMisplaced);
+        }
+        let payload = transport + transport_len(transport_kind, frame, transport)?;
+        let layout = Self { v6, transport_kind, network, transport, payload };
+        layout.check_sizes(outer.network, usize::from(header.gso_size), frame.len())?;
+        // Linux makes none, and the fields of the tunnel are those of segments with data.
+        if payload == frame.len() {
+            return Err(VnetError::Tunnel);
+        }
+        Ok((layout, outer))
+    }
+
+    /// `network` is the offset of the outermost IP header.
+    fn check_sizes(self, network: usize, size: usize, len: usize) -> Result<(), VnetError> {
         if self.payload > HEADERS {
             return Err(VnetError::HeadersTooLong);
         }
@@ -126,7 +181,7 @@ impl Layout {
         if self.transport_kind == Transport::Udp && payload > size * UDP_SEGMENTS {
             return Err(VnetError::TooManySegments);
         }
-        if self.payload - self.network + size.min(payload) > usize::from(u16::MAX) {
+        if self.payload - network + size.min(payload) > usize::from(u16::MAX) {
             return Err(VnetError::SegmentTooLong);
         }
         Ok(())

@@ -23,6 +23,7 @@ mod layout;
 mod partial_checksum;
 mod segment;
 mod tag;
+mod tunnel;
 
 pub use capabilities::Offloads;
 pub use checksum::{checksum, complete_checksum};

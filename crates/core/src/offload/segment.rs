@@ -7,6 +7,7 @@
 
 use super::checksum::{Sum, checksum, fill_checksum, nonzero};
 use super::layout::{Layout, Transport};
+use super::tunnel::Outer;
 use super::{VNET_LEN, VnetError, VnetHeader};
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
@@ -24,10 +25,11 @@ const CWR: u8 = 0x80;
 /// sequence numbers, IP identifications and lengths advance; FIN and PSH are on the last segment
 /// only, CWR on the first only, unless the type has [`VnetHeader::GSO_ACCECN`].
 ///
-/// A packet with no more payload than one segment is emitted whole, with its checksum completed.
+/// A packet with no more payload than one segment is emitted whole, with its checksum completed. In
+/// a tunnel, the headers of the tunnel are right for each segment.
 ///
 /// # Errors
-/// Those of [`VnetHeader::validate`], and [`VnetError::UnknownGsoType`] for a frame that is no GSO
+/// Those of [`VnetHeader::validate`], but a packet in a tunnel that is known is none; and [`VnetError::UnknownGsoType`] for a frame that is no GSO
 /// packet. Nothing has been emitted then.
 pub fn segment(
     header: VnetHeader,
@@ -35,20 +37,25 @@ pub fn segment(
     buffer: &mut [u8; SEGMENT_BUFFER_LEN],
     mut emit: impl FnMut(&[u8]),
 ) -> Result<usize, VnetError> {
-    let Some(layout) = header.layout(frame)? else {
-        return Err(VnetError::UnknownGsoType(header.gso_type));
+    let (layout, outer) = match header.layout(frame) {
+        Ok(Some(layout)) => (layout, None),
+        Ok(None) => return Err(VnetError::UnknownGsoType(header.gso_type)),
+        Err(error) => {
+            let (layout, outer) = Layout::tunneled(header, frame, error)?;
+            (layout, Some(outer))
+        }
     };
     buffer[..VNET_LEN].fill(0);
     let (_, payload) = frame.split_at(layout.payload);
     let size = usize::from(header.gso_size);
-    if payload.len() <= size {
+    if payload.len() <= size && outer.is_none() {
         let end = VNET_LEN + frame.len();
         buffer[VNET_LEN..end].copy_from_slice(frame);
         fill_checksum(header, &mut buffer[VNET_LEN..end]);
         emit(&buffer[..end]);
         return Ok(1);
     }
-    let segmenter = Segmenter::new(header, layout, frame);
+    let segmenter = Segmenter::new(header, layout, outer, frame);
     // The headers stay in the buffer; each segment overwrites the fields that differ.
     let start = VNET_LEN + layout.payload;
     buffer[VNET_LEN..start].copy_from_slice(&frame[..layout.payload]);
@@ -85,10 +92,14 @@ pub fn segment_count(header: VnetHeader, frame: &[u8]) -> usize {
 /// The data that all segments of a GSO packet share.
 struct Segmenter {
     layout: Layout,
+    /// The headers of the tunnel, if it is in one.
+    outer: Option<Outer>,
     /// The sum of the pseudo-header without the length of the transport packet.
     pseudo: Sum,
     /// The IPv4 identification of the first segment.
     id: u16,
+    /// The same of the outer packet in a tunnel.
+    outer_id: u16,
     /// The TCP sequence number of the first segment.
     sequence: u32,
     /// The TCP flags of the packet.
@@ -100,7 +111,7 @@ struct Segmenter {
 }
 
 impl Segmenter {
-    fn new(header: VnetHeader, layout: Layout, frame: &[u8]) -> Self {
+    fn new(header: VnetHeader, layout: Layout, outer: Option<Outer>, frame: &[u8]) -> Self {
         let ip = &frame[layout.network..];
         let transport = &frame[layout.transport..];
         let at = layout.transport_kind.checksum();
@@ -118,8 +129,10 @@ impl Segmenter {
         };
         Self {
             layout,
+            outer,
             pseudo,
             id: u16::from_be_bytes([ip[4], ip[5]]),
+            outer_id: outer.map_or(0, |outer| outer.id(frame)),
             sequence,
             flags,
             accecn: header.gso_type & VnetHeader::GSO_ACCECN != 0,
@@ -138,7 +151,10 @@ impl Segmenter {
         let index = u32::try_from(index).map_err(|_| VnetError::TooManySegments)?;
         self.finish_ip(&mut frame[network..], ip_len, index);
         self.finish_transport(&mut frame[transport..], transport_len, index, last);
-        Ok(())
+        match self.outer {
+            Some(outer) => outer.finish(frame, nth(self.outer_id, index)),
+            None => Ok(()),
+        }
     }
 
     fn finish_ip(&self, ip: &mut [u8], len: u16, index: u32) {
@@ -146,9 +162,8 @@ impl Segmenter {
             put(ip, 4, len - 40);
             return;
         }
-        let [_, _, high, low] = index.to_be_bytes();
         put(ip, 2, len);
-        put(ip, 4, self.id.wrapping_add(u16::from_be_bytes([high, low])));
+        put(ip, 4, nth(self.id, index));
         put(ip, 10, 0);
         let header = self.layout.transport - self.layout.network;
         put(ip, 10, checksum(&ip[..header]));
@@ -183,6 +198,12 @@ impl Segmenter {
         }
         flags
     }
+}
+
+/// The identification of a segment, from that of the first one.
+fn nth(id: u16, index: u32) -> u16 {
+    let [_, _, high, low] = index.to_be_bytes();
+    id.wrapping_add(u16::from_be_bytes([high, low]))
 }
 
 /// The sum without a length that may need more than 16 bits.

@@ -59,6 +59,8 @@ pub enum DropReason {
     Runt,
     /// Longer than the receiver's MTU allows.
     TooLong,
+    /// A GSO packet in a tunnel that cannot be segmented.
+    TunnelGso,
     /// It needs an offload that this uplink or port does not have.
     Unsupported,
     /// The worker failed while it had the frame.
@@ -70,7 +72,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in alphabetical order, which is that of [`index`](Self::index).
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadVnetHeader,
         Self::BcQueueFull,
         Self::Down,
@@ -81,6 +83,7 @@ impl DropReason {
         Self::Refused,
         Self::Runt,
         Self::TooLong,
+        Self::TunnelGso,
         Self::Unsupported,
         Self::WorkerFailed,
     ];
@@ -103,6 +106,7 @@ impl DropReason {
             Self::Refused => "refused",
             Self::Runt => "runt",
             Self::TooLong => "too_long",
+            Self::TunnelGso => "tunnel_gso",
             Self::Unsupported => "unsupported",
             Self::WorkerFailed => "worker_failed",
         }

@@ -5,8 +5,9 @@
 
 use std::io;
 
+use umacvlan_core::offload::{VnetError, VnetHeader};
 use umacvlan_core::switch::{Action, Verdict};
-use umacvlan_core::{DropReason, SubIndex};
+use umacvlan_core::{DropReason, Frame, SubIndex, Switch};
 use umacvlan_sys::buffer_pool::BufferPool;
 
 use crate::datapath::flood_queue::{self, FloodQueue, FloodShare, LOCAL_FLOODS};
@@ -147,6 +148,32 @@ impl Forwarder {
         self.egress_at(id, from, stored, bytes);
     }
 
+    /// Drops a frame from a sub-interface with an invalid vnet header. A GSO packet in a tunnel is
+    /// valid for nobody who could get it, so its segments are forwarded instead of it.
+    #[cold]
+    fn egress_invalid(
+        &mut self,
+        id: SwitchId,
+        from: SubIndex,
+        header: VnetHeader,
+        frame: Frame<'_>,
+    ) {
+        let (stats, bytes) = (&mut self.tx.subs[from.index()], frame.bytes());
+        if header.validate(bytes) != Err(VnetError::Tunnel) {
+            stats.received.count(bytes.len());
+            return stats.dropped.count(DropReason::BadVnetHeader);
+        }
+        if self.tx.segments.complete(header, bytes).is_none() {
+            stats.received.count(bytes.len());
+            return stats.dropped.count(DropReason::TunnelGso);
+        }
+        let taken = self.tx.segments.take();
+        for &stored in &taken.1 {
+            self.egress_tagged(id, from, stored, &taken.0[stored.range()]);
+        }
+        self.tx.segments.give_back(taken);
+    }
+
     #[inline(always)]
     fn egress_at(&mut self, id: SwitchId, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
         let Self { switches, floods, tx, reports } = self;
@@ -155,17 +182,14 @@ impl Forwarder {
             stats.received.count(0);
             return stats.dropped.count(DropReason::Runt);
         };
-        stats.received.count(frame.bytes().len());
         if !header.is_plain() && header.validate(frame.bytes()).is_err() {
-            return stats.dropped.count(DropReason::BadVnetHeader);
+            return self.egress_invalid(id, from, header, frame);
         }
+        stats.received.count(frame.bytes().len());
         let group = frame.dst().is_group();
         let VlanSwitch { switch, wire, pending_floods, .. } = switches.get_mut(id);
-        if group
-            && (igmp_mld::is_membership_report(frame) || !switch.has_address(from, frame.src()))
-            && !reports.contains(&from)
-        {
-            reports.push(from);
+        if group {
+            note_report(switch, reports, from, frame);
         }
         let Verdict { copies, action } = switch.egress(from, frame, header.is_gso());
         for to in copies {
@@ -198,5 +222,15 @@ impl Forwarder {
             // The switch never sends a frame of a sub-interface to the host.
             Action::Host => stats.dropped.count(DropReason::Unsupported),
         }
+    }
+}
+
+/// Notes a group frame that shows that the addresses of its sender may have changed.
+// Out of line: unicast does not pay for it.
+#[inline(never)]
+fn note_report(switch: &Switch, reports: &mut Vec<SubIndex>, from: SubIndex, frame: Frame<'_>) {
+    let shows = igmp_mld::is_membership_report(frame) || !switch.has_address(from, frame.src());
+    if shows && !reports.contains(&from) {
+        reports.push(from);
     }
 }

@@ -104,7 +104,7 @@ impl FrameRef {
     }
 
     #[inline]
-    const fn range(self) -> Range<usize> {
+    pub(crate) const fn range(self) -> Range<usize> {
         let start = self.start as usize;
         start..start + self.len as usize
     }

@@ -52,6 +52,18 @@ impl SegmentBuffer {
         &self.frames[range]
     }
 
+    /// Takes the memory with the frames that were made from the last one, so that they can be
+    /// forwarded as frames that came so: none of them may need to be completed.
+    /// [`Self::give_back`] returns it.
+    pub(crate) fn take(&mut self) -> (Box<[u8]>, Vec<FrameRef>) {
+        (std::mem::take(&mut self.frames), std::mem::take(&mut self.completed))
+    }
+
+    /// Returns what [`Self::take`] has taken.
+    pub(crate) fn give_back(&mut self, (frames, completed): (Box<[u8]>, Vec<FrameRef>)) {
+        (self.frames, self.completed) = (frames, completed);
+    }
+
     /// Ends the turn: forgets its frames.
     pub(crate) fn end_turn(&mut self) {
         self.used = 0;

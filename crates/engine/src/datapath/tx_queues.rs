@@ -31,7 +31,7 @@ pub(crate) const TX_QUEUE_LEN: usize = 4096;
 pub(crate) struct TxQueues {
     to_ports: Vec<(SubIndex, FrameRef)>,
     to_wire: Vec<(SwitchId, FrameRef)>,
-    segments: SegmentBuffer,
+    pub(crate) segments: SegmentBuffer,
     /// `None`: every frame is written as it came.
     merge: Option<Merge>,
     /// By sub-interface: its counters.
@@ -133,7 +133,9 @@ impl TxQueues {
     ) {
         let stats = &mut self.subs[to.index()];
         let Some(completed) = self.segments.complete(header, frame.bytes()) else {
-            return stats.lost.count(DropReason::Unsupported);
+            let tunneled = header.is_tunneled(frame.bytes());
+            let reason = if tunneled { DropReason::TunnelGso } else { DropReason::Unsupported };
+            return stats.lost.count(reason);
         };
         stats.offered -= 1;
         for &stored in completed {
