@@ -31,6 +31,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod announcement;
 pub mod frame;
 pub mod ifname;
 pub mod mac;

@@ -9,12 +9,12 @@
 //! frame of it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::MacAddr;
-use umacvlan_core::offload::checksum;
+use umacvlan_core::announcement::{gratuitous_arp, neighbour_advertisement};
 use umacvlan_netlink::{Address, Rtnl, sysctl};
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::raw_socket;
@@ -108,96 +108,22 @@ fn frame(mac: MacAddr, address: &Address, forwards: Option<&str>) -> Option<Vec<
     }
 }
 
-/// A broadcast ARP request for the sender's own address (RFC 5227 section 3, "ARP announcement").
-fn gratuitous_arp(mac: MacAddr, ip: Ipv4Addr) -> Vec<u8> {
-    let mut frame = ethernet(MacAddr::BROADCAST, mac, 0x0806);
-    // Ethernet and IPv4 with addresses of 6 and 4 bytes; a request.
-    frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend(mac.octets());
-    frame.extend(ip.octets());
-    frame.extend([0; 6]);
-    frame.extend(ip.octets());
-    frame
-}
-
-/// An unsolicited neighbour advertisement to all nodes (RFC 4861 section 7.2.6).
-fn neighbour_advertisement(mac: MacAddr, ip: Ipv6Addr, router: bool) -> Vec<u8> {
-    const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-    const LENGTH: u8 = 32;
-    const ICMPV6: u8 = 58;
-    let flags = if router { 0xa0 } else { 0x20 };
-    let mut message = vec![136, 0, 0, 0, flags, 0, 0, 0];
-    message.extend(ip.octets());
-    // The target's link-layer address, in units of 8 bytes.
-    message.extend([2, 1]);
-    message.extend(mac.octets());
-    let mut summed = [ip.octets(), ALL_NODES.octets()].concat();
-    summed.extend([0, 0, 0, LENGTH, 0, 0, 0, ICMPV6]);
-    summed.extend(&message);
-    message[2..4].copy_from_slice(&checksum(&summed).to_be_bytes());
-
-    let mut frame = ethernet(MacAddr::new([0x33, 0x33, 0, 0, 0, 1]), mac, 0x86dd);
-    frame.extend([0x60, 0, 0, 0, 0, LENGTH, ICMPV6, 255]);
-    frame.extend(ip.octets());
-    frame.extend(ALL_NODES.octets());
-    frame.extend(message);
-    frame
-}
-
-fn ethernet(to: MacAddr, from: MacAddr, ethertype: u16) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(86);
-    frame.extend(to.octets());
-    frame.extend(from.octets());
-    frame.extend(ethertype.to_be_bytes());
-    frame
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
-
     use umacvlan_netlink::IpPrefix;
 
     use super::*;
 
-    const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
-
-    fn address(ip: &str) -> Address {
-        let at = IpPrefix::new(ip.parse().unwrap(), 24).unwrap();
-        Address { index: 1, at, tentative: false, duplicate: false }
-    }
-
-    #[test]
-    fn an_ipv4_address_is_announced_by_a_request_for_itself() {
-        let frame = frame(MAC, &address("10.0.0.7"), None).unwrap();
-        assert_eq!((&frame[..6], &frame[6..12]), (&[0xff; 6][..], &MAC.octets()[..]));
-        assert_eq!(frame[12..22], [8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-        assert_eq!((&frame[22..28], &frame[28..32]), (&MAC.octets()[..], &[10, 0, 0, 7][..]));
-        assert_eq!((&frame[32..38], &frame[38..]), (&[0; 6][..], &[10, 0, 0, 7][..]));
-    }
-
-    #[test]
-    fn an_ipv6_address_is_advertised_with_a_right_checksum() {
-        for (forwards, flags) in [("0", 0x20), ("1", 0xa0)] {
-            let frame = frame(MAC, &address("fd00::7"), Some(forwards)).unwrap();
-            assert_eq!(frame[..6], [0x33, 0x33, 0, 0, 0, 1]);
-            let (ip, message) = frame[14..].split_at(40);
-            assert_eq!((ip[6], ip[7], message[0], message[4]), (58, 255, 136, flags));
-            let target: [u8; 16] = message[8..24].try_into().unwrap();
-            assert_eq!(Ipv6Addr::from(target).to_string(), "fd00::7");
-            assert_eq!(message[26..], MAC.octets());
-            let pseudo = [&ip[8..], &[0, 0, 0, 32, 0, 0, 0, 58], message].concat();
-            assert_eq!(checksum(&pseudo), 0);
-        }
-    }
-
     #[test]
     fn an_address_that_is_not_in_use_is_not_announced() {
-        let tentative = Address { tentative: true, ..address("fd00::7") };
-        let duplicate = Address { duplicate: true, ..address("fd00::7") };
-        assert_eq!(frame(MAC, &tentative, Some("0")), None);
-        assert_eq!(frame(MAC, &duplicate, Some("0")), None);
+        let at = |ip: &str| IpPrefix::new(ip.parse().unwrap(), 24).unwrap();
+        let used = Address { index: 1, at: at("fd00::7"), tentative: false, duplicate: false };
+        let announced = |address: &Address, forwards| frame(MacAddr::ZERO, address, forwards);
+        assert!(announced(&used, Some("0")).is_some());
+        assert!(announced(&Address { tentative: true, ..used }, Some("0")).is_none());
+        assert!(announced(&Address { duplicate: true, ..used }, Some("0")).is_none());
         // Whether it is a router's cannot be told.
-        assert_eq!(frame(MAC, &address("fd00::7"), None), None);
+        assert!(announced(&used, None).is_none());
+        assert!(announced(&Address { at: at("10.0.0.7"), ..used }, None).is_some());
     }
 }
