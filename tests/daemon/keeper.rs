@@ -28,7 +28,7 @@ fn keeper(machine: &Machine) -> Option<u32> {
 }
 
 /// Returns when `done` is true, which no event reports.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;
     while !done() {
         assert!(Instant::now() < end, "not in time: {what}");

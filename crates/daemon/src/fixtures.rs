@@ -30,6 +30,7 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
         nsid: None,
         netns: HOME,
         netns_cookie: None,
+        held: false,
         parent_nsid: None,
         txqlen_max: TAP_QUEUE_LEN,
         kept: true,
@@ -98,5 +99,7 @@ pub(crate) fn link_record(id: u64) -> LinkRecord {
         flags: MacvlanFlags::default().with(MacvlanFlag::Nodst, true),
         bc_queue_len: 1000,
         sources: vec![MacAddr::new([2, 0, 0, 0, 0, 9])],
+        groups: None,
+        held: false,
     }
 }

@@ -80,6 +80,14 @@ pub(crate) struct LinkRecord {
     pub bc_queue_len: u32,
     #[serde_as(as = "Vec<DisplayFromStr>")]
     pub sources: Vec<MacAddr>,
+    /// The multicast groups that it had joined. Missing if it gets those of all groups, or has joined
+    /// very many.
+    #[serde_as(as = "Option<Vec<DisplayFromStr>>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<MacAddr>>,
+    /// True if it is down until its address is free.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 impl LinkRecord {

@@ -46,6 +46,10 @@ fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
         number: Some(status.number),
         settings: status.settings.clone(),
         txqlen_max: None,
+        netns: None,
+        groups: None,
+        claims_mac: false,
+        held: false,
     }
 }
 
@@ -184,12 +188,10 @@ fn an_engine_that_is_killed_leaves_what_it_kept() {
     child.wait().unwrap();
 
     lab.start(PortIo::Auto, several(2));
-    let wanted = Adopt {
-        tap: place(guest.index("s1"), &guest.netns),
-        number: None,
-        settings: MacvlanSettings::new(Mode::Vepa),
-        txqlen_max: None,
-    };
+    let settings = MacvlanSettings::new(Mode::Vepa);
+    let tap = place(guest.index("s1"), &guest.netns);
+    let wanted =
+        Adopt { tap, number: None, settings, ..adopt(&SubStatus::default(), &guest.netns) };
     let status = lab.engine().adopt_sub(PARENT, wanted).unwrap();
     assert!(status.up && status.mac == mac(1), "{status:?}");
     let (near, far) = (guest.socket("s1"), lab.far.socket("x0"));

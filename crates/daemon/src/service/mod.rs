@@ -1,7 +1,8 @@
 //! [`Service`]: all operations of the daemon, for HTTP and for Docker's driver alike. No HTTP here.
 //!
 //! * `add`, `change`, `parents`, `owner`: links and parents, by request.
-//! * `config`: the configuration, applied and saved. `recover`: links of a former daemon.
+//! * `config`: the configuration, applied and saved. `recover`, `recover_kept`: links of a
+//!   former daemon.
 //! * `ghosts`: links in namespaces that nothing else holds. `orphans`: interfaces that may be links.
 //! * `events`: events of the engine. `netns`: names of namespaces. `problem`: errors for clients.
 
@@ -16,6 +17,7 @@ mod owner;
 mod parents;
 mod problem;
 mod recover;
+mod recover_kept;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -49,6 +51,9 @@ use super::to_api::{self, LinkContext};
 use crate::ServiceError;
 use umacvlan_api::{Code, EventView, LinkChange, LinkView, NewLink, ParentView, Problem};
 use umacvlan_config::Config;
+
+/// How many groups of a link are written down: users may join any number.
+const GROUPS_MAX: usize = 32;
 
 /// How many events a client may lag behind before it loses the oldest.
 const EVENTS: usize = 1024;
@@ -151,6 +156,7 @@ struct Entry {
 impl Entry {
     fn record(&self) -> LinkRecord {
         let Self { config, owner, given_name, seen } = self;
+        let few_groups = !seen.all_groups && seen.groups.len() <= GROUPS_MAX;
         LinkRecord {
             id: seen.number.0,
             config: config.clone(),
@@ -167,6 +173,8 @@ impl Entry {
             flags: seen.settings.flags,
             bc_queue_len: seen.settings.bc_queue_len(),
             sources: seen.settings.sources.clone(),
+            groups: few_groups.then(|| seen.groups.clone()),
+            held: seen.held,
         }
     }
 }

@@ -9,16 +9,13 @@
 //! its record stays, and the daemon searches again every few seconds.
 
 use std::collections::HashSet;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::libc::{EBADFD, EINVAL, ENODEV};
+use nix::libc::ENODEV;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Adopt, KeptTap, SubChange, SubId};
+use umacvlan_engine::engine::{Adopt, KeptTap, SubChange, SubId, SubStatus};
 use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{NetnsId, Search, search};
-use umacvlan_sys::tap::Tap;
 
 use super::orphans::{Orphan, Proof, SearchCoverage, find_orphans, prove};
 use super::{Entry, Service};
@@ -45,14 +42,6 @@ enum AdoptError {
     Failed(ServiceError),
 }
 
-/// Why the queues that the keeper has held cannot be attached.
-enum QueuesError {
-    /// Their interface is gone, or going with its namespace.
-    Gone,
-    /// They are none.
-    Unusable(io::Error),
-}
-
 /// A link whose interface was not found, and that is not proven to be gone.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -73,6 +62,7 @@ impl Service {
         let _ = self.engine.hold_adopted();
         let all = self.recover_kept(links, parents, kept);
         if !all.is_empty() {
+            let _ = self.engine.hold_adopted();
             let hidden = first.hidden || first.failed.is_some();
             let mut coverage = SearchCoverage::new(hidden);
             let mut missed = self.adopt(&all, parents, first, &mut coverage);
@@ -87,8 +77,8 @@ impl Service {
                 let parent = parents.iter().find(|one| one.name == record.parent);
                 self.miss(record, parent, why, &coverage);
             }
+            let _ = self.engine.release_adopted();
         }
-        let _ = self.engine.release_adopted();
         if !links.is_empty() {
             let (found, of) = (self.links.len(), links.len());
             tracing::info!("{found} of {of} links of a former daemon re-adopted");
@@ -96,59 +86,6 @@ impl Service {
         for parent in parents {
             self.drop_unused_parent(&parent.name);
         }
-    }
-
-    /// Re-adopts the links whose queues the keeper has held, and returns the others.
-    fn recover_kept<'r>(
-        &mut self,
-        links: &'r [LinkRecord],
-        parents: &[ParentRecord],
-        mut kept: Kept,
-    ) -> Vec<&'r LinkRecord> {
-        let mut others = Vec::new();
-        for record in links {
-            let parent = parents.iter().find(|one| one.name == record.parent);
-            match kept.remove(&record.id).map(open_queues) {
-                None => others.push(record),
-                Some(Ok(queues)) => {
-                    if let Err(problem) = self.adopt_queues(record, parent, queues) {
-                        self.defer(record, &problem);
-                    }
-                }
-                Some(Err(QueuesError::Gone)) => self.drop_lost(record, parent, &[]),
-                Some(Err(QueuesError::Unusable(error))) => {
-                    tracing::error!("what the keeper holds for link {}: {error}", record.name);
-                    self.keeper.release(record.id);
-                    others.push(record);
-                }
-            }
-        }
-        // Links that were not yet written down, or whose record is damaged.
-        kept.keys().for_each(|&link| self.keeper.release(link));
-        others
-    }
-
-    fn adopt_queues(
-        &mut self,
-        record: &LinkRecord,
-        parent: Option<&ParentRecord>,
-        mut queues: Vec<Tap>,
-    ) -> Result<(), ServiceError> {
-        if queues.len() > 1 {
-            let owned = record.mode == Mode::Passthru;
-            let name = self.attach_again(&record.parent, parent, owned)?;
-            let workers = self.engine.parent(&name)?.workers.len();
-            if queues.len() > workers {
-                // The keeper closes the others, and knows in which order.
-                queues.truncate(workers);
-                let fewer: Result<Vec<_>, _> =
-                    queues.iter().map(|it| it.as_fd().try_clone_to_owned()).collect();
-                let fewer =
-                    fewer.map_err(|error| super::problem::storage_error(&record.name, &error))?;
-                self.keeper.put(record.id, &fewer);
-            }
-        }
-        self.try_adopt(record, parent, KeptTap::Queues(queues))
     }
 
     /// Searches for the links that wait, if it is time. Returns the time until the next search; `None`
@@ -284,7 +221,7 @@ impl Service {
     }
 
     /// Logs a link that cannot be served now. Its record stays for the next start.
-    fn defer(&mut self, record: &LinkRecord, problem: &ServiceError) {
+    pub(super) fn defer(&mut self, record: &LinkRecord, problem: &ServiceError) {
         tracing::error!(
             "link {}, number {}, exists but cannot be served: {problem}. The next start \
              tries again",
@@ -304,23 +241,21 @@ impl Service {
         let number = SubId(record.id);
         let fresh = !self.parents.contains_key(&record.parent);
         let name = &self.attach_again(&record.parent, parent, record.mode == Mode::Passthru)?;
-        let attached_by = match &tap {
-            KeptTap::Place { .. } => 0,
-            KeptTap::Queues(queues) => queues.len(),
-        };
-        let adopt = Adopt {
-            tap,
-            number: Some(number),
-            settings: record.settings(),
-            txqlen_max: record.txqueuelen,
-        };
+        let adopt = adoption(record, tap);
         let seen = self.engine.adopt_sub(name, adopt)?;
-        let queues = self.engine.queues(number)?;
-        if queues.len() != attached_by {
-            self.keeper.put(record.id, &queues);
-        }
-        if let (true, Some(parent)) = (fresh && *name == record.parent, parent) {
-            self.engine.change_sub(number, vec![SubChange::BcCutoff(parent.bc_cutoff)])?;
+        self.keeper.put(record.id, &self.engine.queues(number)?);
+        self.note_adopted(record, parent.filter(|_| fresh), seen)
+    }
+
+    /// Notes a link that the engine has adopted. `parent`: its parent was attached for it.
+    pub(super) fn note_adopted(
+        &mut self,
+        record: &LinkRecord,
+        parent: Option<&ParentRecord>,
+        seen: SubStatus,
+    ) -> Result<(), ServiceError> {
+        if let Some(parent) = parent.filter(|_| seen.parent == record.parent) {
+            self.engine.change_sub(seen.number, vec![SubChange::BcCutoff(parent.bc_cutoff)])?;
         }
         let given_name = record.given_name.as_ref().unwrap_or(&record.name).clone();
         let (config, owner) = (record.config.clone(), record.owner.clone());
@@ -337,7 +272,7 @@ impl Service {
     }
 
     /// Removes the record of a link whose interface is gone.
-    fn drop_lost(
+    pub(super) fn drop_lost(
         &mut self,
         record: &LinkRecord,
         parent: Option<&ParentRecord>,
@@ -395,18 +330,18 @@ impl Service {
     }
 }
 
-/// The queues of a TAP from descriptors that the keeper has held.
-fn open_queues(descriptors: Vec<OwnedFd>) -> Result<Vec<Tap>, QueuesError> {
-    let queues: io::Result<Vec<_>> = descriptors.into_iter().map(Tap::from_kept).collect();
-    let located = queues.and_then(|queues| {
-        // The kernel removes a namespace some time before its interfaces.
-        queues.first().map(Tap::namespace).transpose()?;
-        Ok(queues)
-    });
-    located.map_err(|error| match error.raw_os_error() {
-        Some(EBADFD | EINVAL) => QueuesError::Gone,
-        _ => QueuesError::Unusable(error),
-    })
+/// What the engine is asked to adopt for a record.
+pub(super) fn adoption(record: &LinkRecord, tap: KeptTap) -> Adopt {
+    Adopt {
+        tap,
+        netns: record.netns_cookie.map(|cookie| (record.netns(), cookie)),
+        number: Some(SubId(record.id)),
+        settings: record.settings(),
+        txqlen_max: record.txqueuelen,
+        groups: record.groups.clone(),
+        claims_mac: record.owner.is_some(),
+        held: record.held,
+    }
 }
 
 /// The interface that is proven to be a link's.

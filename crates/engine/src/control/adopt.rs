@@ -10,7 +10,6 @@ use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::create::tap_error;
-use super::inventory::ParentId;
 use super::kernel::Location;
 use crate::control::engine::{Adopt, KeptTap, SubId, SubStatus};
 use crate::control::error::Error;
@@ -45,23 +44,23 @@ impl Control {
                 let inside = netns.try_clone().map_err(Error::system("open its namespace"))?;
                 (queues, inside, self.kernel.location_in(netns, link)?)
             }
-            KeptTap::Queues(queues) => self.take_queues(queues, workers)?,
+            KeptTap::Queues(queues) => self.take_queues(queues, workers, adopt.netns)?,
         };
-        self.fit_mtu(parent, &netns, &mut location.link)?;
+        Self::fit_mtu(self.inventory[parent].info.mtu, &netns, &mut location.link)?;
         let link = &location.link;
         let name = link.name.clone();
-        let config = SubConfig {
-            mac: link.mac.unwrap_or_default(),
-            mtu: Some(link.mtu),
-            settings: adopt.settings.clone(),
-        };
+        let config = adopt.config(link);
         self.open_ports((id, parent), queues, location, config)?;
-        if let (Some(sub), Some(most)) = (self.inventory.sub_mut(id), adopt.txqlen_max) {
-            sub.txqlen_max = most;
+        if let Some(sub) = self.inventory.sub_mut(id) {
+            sub.claims_mac = adopt.claims_mac;
+            sub.txqlen_max = adopt.txqlen_max.unwrap_or(sub.txqlen_max);
         }
         if let Err(error) = self.resume(id, &name) {
             self.leave(id);
             return Err(error);
+        }
+        if adopt.held {
+            self.hold_down_again(id);
         }
         self.sub_status(id).ok_or(Error::Stopped)
     }
@@ -76,18 +75,17 @@ impl Control {
 
     /// Takes over queues of a TAP, wherever it is, and attaches as many more as there are workers. The
     /// frames of a TAP without a carrier have waited for too long: they are dropped.
-    fn take_queues(
+    pub(super) fn take_queues(
         &mut self,
         kept: &[Tap],
         workers: usize,
+        known: Option<(NetnsId, u64)>,
     ) -> Result<(Vec<Tap>, Netns, Location), Error> {
         let copies: io::Result<Vec<_>> = kept.iter().map(Tap::try_clone).collect();
         let mut queues = copies.map_err(Error::system("duplicate the queues of a TAP"))?;
         let first = queues.first().ok_or(Error::TapGone)?;
-        let unknown = (NetnsId::default(), None, None);
-        let location = self.kernel.locate(first, unknown).ok_or(Error::TapGone)?;
+        let (netns, location) = self.kernel.locate_kept(first, known).ok_or(Error::TapGone)?;
         let failed = |source| Error::Tap { name: location.link.name.clone(), source };
-        let netns = first.namespace().map(Netns::from).map_err(failed)?;
         if queues.len() < workers && first.is_multi_queue().map_err(failed)? {
             let inside = netns.run(|| Tap::add_queues(&mut queues, workers));
             inside.and_then(|added| added).map_err(failed)?;
@@ -119,17 +117,24 @@ impl Control {
         sub.tap.set_carrier(parent.carrier).map_err(tap_error(name))
     }
 
-    /// Lowers an MTU that is above the parent's by now, as an engine would have done.
-    fn fit_mtu(&self, parent: ParentId, netns: &Netns, link: &mut Link) -> Result<(), Error> {
-        let parent = &self.inventory[parent];
-        let switch = parent.switch;
-        let mtu = move |worker: &mut Worker| worker.switch_at(switch).parent().mtu;
-        let most = parent.workers.ask(mtu)?;
+    /// Lowers an MTU that is above the parent's by now, `most`, as an engine would have done.
+    pub(super) fn fit_mtu(most: u32, netns: &Netns, link: &mut Link) -> Result<(), Error> {
         if link.mtu > most {
             Rtnl::open_in(netns)?.set_mtu(link.index, most)?;
             link.mtu = most;
         }
         Ok(())
+    }
+}
+
+impl Adopt {
+    /// What the switch gets of a sub-interface with these attributes.
+    pub(super) fn config(&self, link: &Link) -> SubConfig {
+        SubConfig {
+            mac: link.mac.unwrap_or_default(),
+            mtu: Some(link.mtu),
+            settings: self.settings.clone(),
+        }
     }
 }
 

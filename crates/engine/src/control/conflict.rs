@@ -70,9 +70,25 @@ impl Control {
         }
     }
 
+    /// Notes that an earlier engine has set a sub-interface down because its address was in use.
+    pub(super) fn hold_down_again(&mut self, id: SubId) {
+        let Ok((sub, parent)) = self.inventory.sub_and_parent(id) else {
+            return;
+        };
+        if !sub.seen.up {
+            // Not the present number of changes, because the address may be free by now.
+            let before = parent.memberships.marks().wrapping_sub(1);
+            self.held.entry(id).or_insert(before);
+        }
+    }
+
     /// Sets up the sub-interfaces that were down because of their address and whose address is free
     /// now.
     pub(crate) fn settle_held(&mut self) {
+        if self.hold_adopted {
+            // One that has the address may not be adopted yet.
+            return;
+        }
         for id in self.held.keys().copied().collect::<Vec<_>>() {
             let Ok((_, parent)) = self.inventory.sub_and_parent(id) else {
                 self.held.remove(&id);

@@ -86,6 +86,7 @@ impl Control {
             link,
             groups: Vec::new(),
             secondary: Vec::new(),
+            groups_known: true,
         });
         self.groups.mark_stale([id]);
         Ok(())
@@ -212,11 +213,11 @@ impl Control {
 
 /// The outcome of adding a sub-interface to all workers. The kernel may have had room for the port
 /// of one and not of another: then it is removed from all.
-fn agree(
+pub(super) fn agree<T>(
     workers: &Workers,
-    added: Vec<Result<(SubIndex, MacAddr), AddError>>,
-) -> Result<(SubIndex, MacAddr), AddError> {
-    let index = added.iter().find_map(|added| added.as_ref().ok().map(|&(index, _)| index));
+    added: Vec<Result<(SubIndex, T), AddError>>,
+) -> Result<(SubIndex, T), AddError> {
+    let index = added.iter().find_map(|added| added.as_ref().ok().map(|(index, _)| *index));
     let all: Result<Vec<_>, AddError> = added.into_iter().collect();
     if let (Err(_), Some(index)) = (&all, index) {
         // One that has stopped meanwhile has no port left.

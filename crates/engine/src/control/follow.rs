@@ -22,10 +22,21 @@ const SWEEP_COUNT: usize = 8;
 
 /// A change on an interface that is against the rules and has to be reverted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Undo {
+pub(super) enum Undo {
     Down,
     Mac,
     Mtu,
+}
+
+impl Undo {
+    /// Takes the change out of `now`, the state that an interface has.
+    pub(super) fn restore(self, now: &mut Seen, before: Seen) {
+        match self {
+            Self::Down => now.up = false,
+            Self::Mac => now.mac = before.mac,
+            Self::Mtu => now.mtu = before.mtu,
+        }
+    }
 }
 
 impl Control {
@@ -151,9 +162,14 @@ impl Control {
         };
         self.inventory.relocate(id, location.interface());
         let sub = self.inventory.sub_mut(id)?;
-        (sub.netns, sub.netns_cookie) = (location.netns, location.netns_cookie);
+        let place = (location.netns, location.netns_cookie);
+        let moved = (sub.netns, sub.netns_cookie) != place;
+        (sub.netns, sub.netns_cookie) = place;
         sub.parent_nsid = location.parent_nsid;
         let refusal = self.follow(id, &location.link);
+        if moved {
+            self.report_change(id);
+        }
         self.groups.mark_stale([id]);
         refusal
     }
@@ -190,11 +206,7 @@ impl Control {
         let refused = parent.workers.tell(apply).ok()?;
         sub.seen = now;
         for (undo, _) in &refused {
-            match undo {
-                Undo::Down => sub.seen.up = false,
-                Undo::Mac => sub.seen.mac = before.mac,
-                Undo::Mtu => sub.seen.mtu = before.mtu,
-            }
+            undo.restore(&mut sub.seen, before);
         }
         let accepted = sub.seen;
         let owns = sub.settings.mode == Mode::Passthru && accepted.mac != before.mac;
@@ -223,7 +235,7 @@ impl Control {
     /// Keeps the queue of a TAP as short as its owner wants it. The queue counts frames, of which each
     /// may have 64 KB, in the kernel's memory, so its user may shorten it and not lengthen it. In the
     /// engine's own namespace the owner himself sets it.
-    fn limit_tx_queue(&mut self, id: SubId) {
+    pub(super) fn limit_tx_queue(&mut self, id: SubId) {
         let Some(sub) = self.inventory.sub_mut(id) else {
             return;
         };
@@ -251,7 +263,7 @@ impl Control {
         }
     }
 
-    fn undo(&mut self, id: SubId, undo: Undo, refusal: SwitchError) {
+    pub(super) fn undo(&mut self, id: SubId, undo: Undo, refusal: SwitchError) {
         let Some(sub) = self.inventory.sub(id) else {
             return;
         };
@@ -299,7 +311,7 @@ impl Control {
         };
         let filter = MulticastFilter {
             groups: sub.groups.clone(),
-            allmulti: sub.seen.allmulti,
+            allmulti: sub.seen.allmulti || !sub.groups_known,
             promisc: sub.seen.promisc,
         };
         let secondary = sub.secondary.clone();
@@ -323,7 +335,7 @@ impl Control {
 }
 
 /// Brings a worker from the state before to the state now, and returns what the rules forbid.
-fn apply(
+pub(super) fn apply(
     worker: &mut Worker,
     (switch, index): (SwitchId, SubIndex),
     before: Seen,

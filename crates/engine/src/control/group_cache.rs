@@ -163,9 +163,11 @@ impl Control {
         let index = sub.interface.index;
         let groups = list.groups.get(&index).cloned().unwrap_or_default();
         let secondary = list.secondary(index).unwrap_or_else(|| sub.secondary.clone());
-        let (joined, added) = (groups != sub.groups, secondary != sub.secondary);
+        let joined = groups != sub.groups || !sub.groups_known;
+        let added = secondary != sub.secondary;
         if joined || added {
             (sub.groups, sub.secondary) = (groups, secondary);
+            sub.groups_known = true;
             let in_use = self.set_filters(id);
             if added {
                 self.report_in_use(id, &in_use);

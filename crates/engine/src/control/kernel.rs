@@ -90,6 +90,34 @@ impl Kernel {
     /// Locates a TAP; `None` if it is gone. `known` is the namespace in which it was, with its cookie
     /// and the id that it has for the engine's.
     pub(super) fn locate(&mut self, tap: &Tap, known: KnownNetns) -> Option<Location> {
+        let (netns, nsid, link) = self.find(tap)?;
+        let id = netns.id();
+        // Only a socket inside can ask for these. They are constant once they are assigned.
+        let (netns_cookie, parent_nsid) = match known {
+            (before, cookie, Some(nsid)) if before == id => (cookie, Some(nsid)),
+            _ => self.ids_in(&netns),
+        };
+        Some(Location { nsid, netns: id, netns_cookie, parent_nsid, link })
+    }
+
+    /// Locates a TAP as [`Self::locate`] does, and opens its namespace, without entering it if it is
+    /// the one that it was in, with the cookie that it had; the other id is not known then.
+    pub(super) fn locate_kept(
+        &mut self,
+        tap: &Tap,
+        known: Option<(NetnsId, u64)>,
+    ) -> Option<(Netns, Location)> {
+        let (netns, nsid, link) = self.find(tap)?;
+        let id = netns.id();
+        let (netns_cookie, parent_nsid) = match known {
+            Some((before, cookie)) if before == id => (Some(cookie), None),
+            _ => self.ids_in(&netns),
+        };
+        Some((netns, Location { nsid, netns: id, netns_cookie, parent_nsid, link }))
+    }
+
+    /// The namespace of a TAP, its id, and the attributes of the interface there; `None` if it is gone.
+    fn find(&mut self, tap: &Tap) -> Option<(Netns, Option<i32>, Link)> {
         // It may move or be renamed between two requests.
         for _ in 0..LOCATE_ATTEMPTS {
             let netns = Netns::from(tap.namespace().ok()?);
@@ -103,12 +131,7 @@ impl Kernel {
                 }
             };
             if let Ok(Some(link)) = link {
-                // Only a socket inside can ask for these. They are constant once they are assigned.
-                let (netns_cookie, parent_nsid) = match known {
-                    (before, cookie, Some(nsid)) if before == id => (cookie, Some(nsid)),
-                    _ => self.ids_in(&netns),
-                };
-                return Some(Location { nsid, netns: id, netns_cookie, parent_nsid, link });
+                return Some((netns, nsid, link));
             }
         }
         None

@@ -35,7 +35,7 @@ pub(super) enum Cause {
     /// Events of a namespace, by its id. Those of the engine's own are not bounded, since its owner
     /// rules there.
     Namespace(Option<i32>),
-    /// Events were lost.
+    /// Events were lost, or are not there, as of sub-interfaces that were just adopted.
     Lost,
 }
 

@@ -10,6 +10,7 @@
 //! [`Monitor`]: umacvlan_netlink::Monitor
 
 mod adopt;
+mod adopt_kept;
 mod announce;
 mod change;
 mod conflict;
@@ -96,7 +97,7 @@ pub(crate) struct Control {
     /// The last sub-interface that a sweep has read.
     swept_to: SubId,
     swept: Instant,
-    /// True if the ports of adopted sub-interfaces are not read yet.
+    /// True if the ports of adopted sub-interfaces are not read yet. Nothing else is done meanwhile.
     hold_adopted: bool,
     stop: bool,
 }
@@ -173,23 +174,34 @@ impl Control {
             if names.contains(&MONITOR) {
                 self.read_monitor();
             }
-            self.take_looks();
-            self.reap();
-            if self.swept.elapsed() >= SWEEP_INTERVAL {
-                self.sweep();
-                self.watch_workers();
+            // The rest can wait for a while, and what adopted sub-interfaces send should not.
+            if !self.hold_adopted {
+                self.settle();
             }
-            self.settle_held();
-            self.settle_groups();
-            self.settle_wire();
-            self.settle_memberships();
-            self.settle_announcements();
         }
+    }
+
+    /// Does what is due beside requests and events.
+    fn settle(&mut self) {
+        self.take_looks();
+        self.reap();
+        if self.swept.elapsed() >= SWEEP_INTERVAL {
+            self.sweep();
+            self.watch_workers();
+        }
+        self.settle_held();
+        self.settle_groups();
+        self.settle_wire();
+        self.settle_memberships();
+        self.settle_announcements();
     }
 
     /// The time until something is due without an event; `None` without parents.
     fn timeout(&self) -> Option<Duration> {
         self.inventory.parents().next()?;
+        if self.hold_adopted {
+            return Some(SWEEP_INTERVAL);
+        }
         let due = match self.reaping.is_empty() {
             true => SWEEP_INTERVAL.saturating_sub(self.swept.elapsed()),
             false => NETNS_CHECK_INTERVAL,

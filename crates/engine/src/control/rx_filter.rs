@@ -61,6 +61,10 @@ impl Control {
     /// Divides the frames from the wire between the engine and the host as the switches have it
     /// now.
     pub(crate) fn settle_wire(&mut self) {
+        if self.hold_adopted {
+            // The program for the host takes longer to load than sub-interfaces to adopt.
+            return;
+        }
         self.settle_redirects();
         self.settle_host_filters();
     }

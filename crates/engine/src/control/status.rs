@@ -50,7 +50,7 @@ impl Control {
         let (switch, index) = (parent.switch, sub.index);
         let info =
             parent.workers.ask(move |it| InSwitch::read(it.switch_at(switch), index)).ok()??;
-        Some(sub.status(&parent.handle, &info))
+        Some(sub.status(&parent.handle, &info, self.held.contains_key(&id)))
     }
 
     /// A parent with those of its sub-interfaces that are wanted, whose links are fresh.
@@ -80,8 +80,9 @@ impl Control {
             }
         }
         let subs = infos.iter().filter_map(|(index, info)| {
-            let sub = self.inventory.sub_with_index(parent.device, *index)?;
-            Some(self.inventory.sub(sub)?.status(&parent.handle, info))
+            let id = self.inventory.sub_with_index(parent.device, *index)?;
+            let held = self.held.contains_key(&id);
+            Some(self.inventory.sub(id)?.status(&parent.handle, info, held))
         });
         Some(ParentStatus {
             subs: subs.collect(),

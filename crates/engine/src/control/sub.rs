@@ -55,6 +55,8 @@ pub(super) struct Sub {
     pub(super) groups: Vec<MacAddr>,
     /// The secondary unicast addresses that its stack has added, in order.
     pub(super) secondary: Vec<MacAddr>,
+    /// False until they are read for the first time: it gets the frames of every group meanwhile.
+    pub(super) groups_known: bool,
 }
 
 /// The state of an interface as last read, as far as the rules accepted it.
@@ -107,8 +109,9 @@ impl Sub {
         let _ = self.tap.set_mac(mac);
     }
 
-    /// Its status. `info` is the switch's part, `parent` the name of the parent.
-    pub(super) fn status(&self, parent: &str, info: &InSwitch) -> SubStatus {
+    /// Its status. `info` is the switch's part, `parent` the name of the parent; `held`: it is down
+    /// until its address is free.
+    pub(super) fn status(&self, parent: &str, info: &InSwitch, held: bool) -> SubStatus {
         let InSwitch { sub: info, conflict } = info;
         SubStatus {
             number: self.id,
@@ -119,6 +122,7 @@ impl Sub {
             mtu: info.mtu(),
             up: info.up(),
             conflict: *conflict,
+            held,
             index: self.interface.index,
             nsid: self.interface.nsid,
             netns: self.netns,

@@ -192,8 +192,23 @@ impl Engine {
         }
     }
 
-    /// Until [`release_adopted`](Self::release_adopted), the frames that adopted sub-interfaces send
-    /// wait in their TAPs: siblings, to which they send, may not be adopted yet.
+    /// Adopts sub-interfaces by their [kept queues](KeptTap::Queues), each on the parent of that name,
+    /// as [`Engine::adopt_sub`] does, but all at once: nothing that they send is forwarded before all
+    /// are there. Their groups, and whatever else only a visit to their namespaces tells, are read
+    /// afterwards. Returns the outcome for each.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub fn adopt_kept(
+        &self,
+        kept: Vec<(String, Adopt)>,
+    ) -> Result<Vec<Result<SubStatus, Error>>, Error> {
+        self.ask(move |control| control.adopt_kept(&kept))
+    }
+
+    /// Until [`release_adopted`](Self::release_adopted) or [`adopt_kept`](Self::adopt_kept), the frames
+    /// that adopted sub-interfaces send wait in their TAPs: siblings, to which they send, may not be
+    /// adopted yet. Meanwhile the host gets the frames of sub-interfaces from the wire, too.
     ///
     /// # Errors
     /// The engine has stopped.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use umacvlan_core::options::Backend;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
-use umacvlan_sys::netns::Netns;
+use umacvlan_sys::netns::{Netns, NetnsId};
 use umacvlan_sys::tap::Tap;
 
 use crate::control::{DeviceId, InterfaceIdentity};
@@ -160,12 +160,21 @@ pub enum KeptTap {
 pub struct Adopt {
     /// Its interface.
     pub tap: KeptTap,
+    /// The namespace in which it was, with its cookie. If it is there still, the engine need not ask.
+    pub netns: Option<(NetnsId, u64)>,
     /// Its number, or `None` for the next one that is free.
     pub number: Option<SubId>,
     /// Its macvlan settings.
     pub settings: MacvlanSettings,
     /// The most frames that its TAP may queue; `None` is the default.
     pub txqlen_max: Option<u32>,
+    /// The groups that it had joined, in order, which hold until they are read again. `None` if they are
+    /// not known: it gets the frames of every group meanwhile.
+    pub groups: Option<Vec<MacAddr>>,
+    /// As [`SubOptions::claims_mac`].
+    pub claims_mac: bool,
+    /// It was set down because its address was in use: it is set up when that is free.
+    pub held: bool,
 }
 
 /// A change of the macvlan settings of a sub-interface.

@@ -95,6 +95,8 @@ pub struct SubStatus {
     pub up: bool,
     /// Why it cannot come up: its address is in use. `None` if it can, or is up.
     pub conflict: Option<SwitchError>,
+    /// True if it was set down because its address was in use, and comes up when that is free.
+    pub held: bool,
     /// The index of its interface in its namespace.
     pub index: u32,
     /// The id that the engine's namespace has for its namespace; `None` if they are the same.
