@@ -117,9 +117,15 @@ mod tests {
 
     #[test]
     fn help_is_usage_on_standard_error_as_for_ip() {
-        for line in
-            ["help", "help link", "link help", "link add help", "link set m1 help", "link show h"]
-        {
+        for line in [
+            "help",
+            "help help",
+            "help link",
+            "link help",
+            "link add help",
+            "link set m1 help",
+            "link show h",
+        ] {
             let (text, status) = refused(line);
             assert!(text.starts_with("Usage: umacvlan"), "{line}: {text}");
             assert_eq!(status, 255);
