@@ -56,7 +56,7 @@ fn an_address_is_an_owner_s_after_a_restart_too() {
     daemon.add("mac1", owned("one")).ok();
     for _ in 0..2 {
         let refused = daemon.add("mac2", owned("two"));
-        assert_eq!(refused.code(), "conflict", "{:?}", refused.json());
+        assert_eq!(refused.code(), "refused", "{:?}", refused.json());
         daemon.kill();
         daemon = machine.start(&[]);
     }
