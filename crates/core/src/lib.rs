@@ -32,11 +32,13 @@
 #![forbid(unsafe_code)]
 
 pub mod announcement;
+pub mod fair_queue;
 pub mod frame;
 pub mod ifname;
 pub mod mac;
 pub mod offload;
 pub mod options;
+pub mod ring_alloc;
 pub mod stats;
 pub mod switch;
 pub mod vlan;

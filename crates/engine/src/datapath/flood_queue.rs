@@ -8,12 +8,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use umacvlan_core::ring_alloc::find_gap;
 use umacvlan_core::stats::WireStats;
 use umacvlan_core::switch::{Flood, FloodRule, Replica};
 use umacvlan_core::{DropReason, SubIndex};
 
 use crate::datapath::frame_ref::{FrameRef, StorageKind, parse};
-use crate::datapath::ring_alloc::find_gap;
 use crate::datapath::switches::{SwitchId, VlanSwitch};
 use crate::datapath::tx_queues::TxQueues;
 

@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use umacvlan_core::offload::{TaggedPrefix, UNTAGGED_PREFIX_LEN, VNET_LEN};
+use umacvlan_core::ring_alloc::find_gap;
 use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::tx_batch::Outgoing;
 
 use crate::datapath::frame_ref::{FrameRef, StorageKind};
-use crate::datapath::ring_alloc::find_gap;
 
 /// One end of a link in memory.
 #[derive(Clone, Debug)]

@@ -14,7 +14,6 @@ mod igmp_mld;
 pub mod memory_link;
 mod merge_buffer;
 pub mod port;
-mod ring_alloc;
 mod segment_buffer;
 mod switches;
 mod tx_queues;

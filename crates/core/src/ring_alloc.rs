@@ -4,11 +4,7 @@
 /// or at the start of the ring. `occupied` is the start of the oldest frame and the end of the
 /// newest (`None`: the ring is empty). A ring is never filled so far that its end meets its start.
 #[inline]
-pub(crate) fn find_gap(
-    occupied: Option<(usize, usize)>,
-    capacity: usize,
-    len: usize,
-) -> Option<usize> {
+pub fn find_gap(occupied: Option<(usize, usize)>, capacity: usize, len: usize) -> Option<usize> {
     let Some((oldest, end)) = occupied else {
         return (len <= capacity).then_some(0);
     };
