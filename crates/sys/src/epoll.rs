@@ -32,10 +32,31 @@ impl Epoll {
     /// # Errors
     /// The error of `epoll_ctl`: the descriptor is watched already, or no memory.
     pub fn add(&self, fd: &impl AsFd, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: token };
-        let (epoll, fd) = (self.fd.as_raw_fd(), fd.as_fd().as_raw_fd());
+        self.control(libc::EPOLL_CTL_ADD, fd.as_fd(), libc::EPOLLIN, token)
+    }
+
+    /// Watches a descriptor that is watched already for room to write as well, or no longer.
+    ///
+    /// # Errors
+    /// The error of `epoll_ctl`: the descriptor is not watched, or no memory.
+    pub fn watch_writable(&self, fd: BorrowedFd<'_>, token: u64, writable: bool) -> io::Result<()> {
+        let events = libc::EPOLLIN | if writable { libc::EPOLLOUT } else { 0 };
+        self.control(libc::EPOLL_CTL_MOD, fd, events, token)
+    }
+
+    fn control(
+        &self,
+        operation: libc::c_int,
+        fd: BorrowedFd<'_>,
+        events: libc::c_int,
+        token: u64,
+    ) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: token };
+        let epoll = self.fd.as_raw_fd();
         // SAFETY: `event` is a whole epoll_event that outlives the call; both descriptors are open.
-        super::checked(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
+        super::checked(unsafe {
+            libc::epoll_ctl(epoll, operation, fd.as_raw_fd(), &raw mut event)
+        })?;
         Ok(())
     }
 

@@ -21,6 +21,12 @@ const PACKET_COPY_THRESH: libc::c_int = 7;
 /// Bytes of frames that may be queued because they do not fit a slot.
 const QUEUE_BYTES: libc::c_int = 32 << 20;
 
+/// Bytes of frames that the kernel holds for the parent before the socket is full; it doubles the
+/// number for its own structures. The socket is writable again with less than half of that, which is
+/// one GSO packet of 64 KB: so the parent still has one when the next is sent, and three at most. Those
+/// are 8 milliseconds at 200 Mbit/s, which is what the frame of another link waits there.
+const SEND_BYTES: usize = 80 << 10;
+
 /// Frames that the socket makes the parent's unicast and multicast filters accept. The kernel undoes
 /// every membership when the socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +78,7 @@ impl PacketSocket {
         set_option(&socket, PACKET_IGNORE_OUTGOING, &1)?;
         set_option(&socket, PACKET_COPY_THRESH, &1)?;
         force_receive_buffer(&socket, QUEUE_BYTES);
+        socket.set_send_buffer_size(SEND_BYTES)?;
         let ring = RxRing::new(&socket, mtu)?;
         Ok(Self { socket, ring, index })
     }

@@ -56,14 +56,15 @@ impl TxBatch {
     }
 
     /// Sends the frames `frame(0)` to `frame(count - 1)` without blocking. For a frame that the kernel
-    /// refuses, calls `refused` with its number and the error, and continues with the next.
+    /// refuses, calls `refused` with its number and the error, and continues with the next. Ends early
+    /// when the send buffer of the socket is full: returns how many frames have been sent or refused.
     pub fn send<'f, F: Into<Outgoing<'f>>>(
         &mut self,
         fd: BorrowedFd<'_>,
         count: usize,
         frame: impl Fn(usize) -> F,
         mut refused: impl FnMut(usize, &io::Error),
-    ) {
+    ) -> usize {
         let mut next = 0;
         while next < count {
             let batch = (count - next).min(TX_BATCH);
@@ -73,12 +74,14 @@ impl TxBatch {
             match self.send_batch(fd, batch) {
                 Ok(sent) => next += sent.max(1),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     refused(next, &error);
                     next += 1;
                 }
             }
         }
+        next
     }
 
     /// Fills the message of a frame. Inserted tags are in a copy of the bytes before them, so the frame

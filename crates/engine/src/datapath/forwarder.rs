@@ -212,12 +212,12 @@ impl Forwarder {
                 if !floods.start(flood, share, tx, wire, stored, bytes) {
                     flood_queue::count_lost(switch.flood(rule, 0), tx, wire);
                 }
-                tx.queue_to_wire(wire, id, stored);
+                tx.queue_to_wire(wire, id, stored, from);
             }
             Action::Wire => {
                 floods.note_unicast();
                 stats.wire += 1;
-                tx.queue_to_wire(wire, id, stored);
+                tx.queue_to_wire(wire, id, stored, from);
             }
             // The switch never sends a frame of a sub-interface to the host.
             Action::Host => stats.dropped.count(DropReason::Unsupported),

@@ -5,8 +5,9 @@
 
 use std::io;
 
+use umacvlan_core::fair_queue::FairQueue;
 use umacvlan_core::offload::{Offloads, VnetHeader};
-use umacvlan_core::stats::{SubStats, WireStats};
+use umacvlan_core::stats::{Counters, SubStats, WireStats};
 use umacvlan_core::switch::Replica;
 use umacvlan_core::{DropReason, Frame, SubIndex};
 use umacvlan_sys::buffer_pool::BufferPool;
@@ -26,11 +27,16 @@ use crate::datapath::wire_gro::WireGro;
 /// many copies.
 pub(crate) const TX_QUEUE_LEN: usize = 4096;
 
+/// Batches of the backlog that a turn sends.
+const BACKLOG_BATCHES: usize = 8;
+
 /// The frames to be written at the end of the turn, and the counters of every sub-interface.
 #[derive(Debug)]
 pub(crate) struct TxQueues {
     to_ports: Vec<(SubIndex, FrameRef)>,
-    to_wire: Vec<(SwitchId, FrameRef)>,
+    to_wire: Vec<(SwitchId, FrameRef, SubIndex)>,
+    /// Frames of former turns that a full uplink has not taken.
+    pub(crate) backlog: FairQueue<SwitchId>,
     pub(crate) segments: SegmentBuffer,
     /// `None`: every frame is written as it came.
     merge: Option<Merge>,
@@ -71,6 +77,7 @@ impl TxQueues {
         Self {
             to_ports: Vec::with_capacity(TX_QUEUE_LEN),
             to_wire: Vec::with_capacity(TX_QUEUE_LEN),
+            backlog: FairQueue::new(),
             segments: SegmentBuffer::new(),
             merge: merge.then(Merge::new),
             subs: Vec::new(),
@@ -86,6 +93,7 @@ impl TxQueues {
         }
         self.subs[id.index()] = SubStats::default();
         self.offloads[id.index()] = Some(offloads);
+        self.backlog.reserve(self.subs.len());
         if let Some(merge) = &mut self.merge {
             merge.add_port(self.subs.len(), offloads);
         }
@@ -186,26 +194,33 @@ impl TxQueues {
         stats.lost.count(reason);
     }
 
-    /// Queues a frame for the wire.
+    /// Queues a frame of a sub-interface for the wire.
     #[inline]
-    pub(crate) fn queue_to_wire(&mut self, wire: &mut WireStats, id: SwitchId, stored: FrameRef) {
+    pub(crate) fn queue_to_wire(
+        &mut self,
+        wire: &mut WireStats,
+        id: SwitchId,
+        stored: FrameRef,
+        from: SubIndex,
+    ) {
         wire.offered += 1;
         wire.sent.count(stored.frame_len());
-        self.to_wire.push((id, stored));
+        self.to_wire.push((id, stored, from));
     }
 
     /// Merges the frames for the wire, if it is to and the uplink takes GSO packets, and sends them.
-    /// Without an uplink they are dropped: no carrier.
+    /// Those that a full uplink does not take wait in the backlog. Without an uplink they are dropped:
+    /// no carrier.
     pub(crate) fn send_to_wire(
         &mut self,
-        uplink: Option<&mut Uplink>,
+        mut uplink: Option<&mut Uplink>,
         pool: &BufferPool,
         floods: &FloodQueue,
         switches: &mut Switches,
         vlans: &Vlans,
     ) {
-        let Self { to_wire, segments, merge, .. } = self;
-        if to_wire.is_empty() {
+        let Self { to_wire, segments, merge, backlog, .. } = self;
+        if to_wire.is_empty() && backlog.is_empty() {
             return;
         }
         // Frames from the wire never go back there, so none of these lies in the uplink's memory.
@@ -218,16 +233,34 @@ impl TxQueues {
         }
         stores.merged = merge.as_ref().map(|merge| &merge.buffer);
         let frame = |number: usize| {
-            let (id, stored) = to_wire[number];
+            let (id, stored, _) = to_wire[number];
             Outgoing { unit: stores.bytes(stored), path: vlans.path(id) }
         };
         let mut refused = |number: usize, reason| {
-            let (id, stored) = to_wire[number];
-            undo_sent(&mut switches.get_mut(id).wire, stored, reason);
+            let (id, stored, _) = to_wire[number];
+            undo_sent(&mut switches.get_mut(id).wire, stored.counters(), reason);
         };
-        match uplink {
-            Some(uplink) => uplink.send(to_wire.len(), frame, refused),
-            None => (0..to_wire.len()).for_each(|number| refused(number, DropReason::NoCarrier)),
+        let count = to_wire.len();
+        let taken = match &mut uplink {
+            // Nothing overtakes what waits.
+            Some(_) if !backlog.is_empty() => 0,
+            Some(uplink) => uplink.send(count, frame, refused),
+            None => {
+                (0..count).for_each(|number| refused(number, DropReason::NoCarrier));
+                count
+            }
+        };
+        if taken < count {
+            backlog.set_uplink_full(backlog.is_empty() || backlog.uplink_full());
+            for &(id, stored, from) in &to_wire[taken..] {
+                let lost = stored.counters();
+                if !backlog.push(from, id, lost, stores.bytes(stored)) {
+                    undo_sent(&mut switches.get_mut(id).wire, lost, DropReason::Full);
+                }
+            }
+        }
+        if !backlog.is_empty() {
+            send_backlog(backlog, uplink, switches, vlans);
         }
     }
 
@@ -263,10 +296,19 @@ impl TxQueues {
             let lost = stored.counters();
             undo_delivered(&mut self.subs, Refusal { to, lost, group: false, reason });
         }
-        for (id, stored) in std::mem::take(&mut self.to_wire) {
-            undo_sent(&mut switches.get_mut(id).wire, stored, reason);
+        for (id, stored, _) in std::mem::take(&mut self.to_wire) {
+            undo_sent(&mut switches.get_mut(id).wire, stored.counters(), reason);
         }
+        self.abandon_backlog(switches, reason);
         self.subs.iter_mut().for_each(SubStats::settle);
+    }
+
+    /// Drops what waits for the uplink, when the worker ends.
+    pub(crate) fn abandon_backlog(&mut self, switches: &mut Switches, reason: DropReason) {
+        while let count @ 1.. = self.backlog.fill_batch() {
+            (0..count).for_each(|number| refuse(&self.backlog, number, switches, reason));
+            self.backlog.remove(count);
+        }
     }
 
     /// Ends the turn: forgets its frames.
@@ -289,9 +331,54 @@ fn undo_delivered(subs: &mut [SubStats], Refusal { to, lost, group, reason }: Re
 }
 
 /// Takes a frame back that was counted as sent when it was queued, or all that were merged into it.
-fn undo_sent(wire: &mut WireStats, stored: FrameRef, reason: DropReason) {
-    let lost = stored.counters();
+fn undo_sent(wire: &mut WireStats, lost: Counters, reason: DropReason) {
     wire.sent.frames = wire.sent.frames.saturating_sub(lost.frames);
     wire.sent.bytes = wire.sent.bytes.saturating_sub(lost.bytes);
     wire.unsent.add(reason, lost.frames);
+}
+
+/// Sends what waits in the backlog, a bounded part of it, until the uplink is full.
+#[cold]
+fn send_backlog(
+    backlog: &mut FairQueue<SwitchId>,
+    mut uplink: Option<&mut Uplink>,
+    switches: &mut Switches,
+    vlans: &Vlans,
+) {
+    for _ in 0..BACKLOG_BATCHES {
+        if backlog.uplink_full() && uplink.is_some() {
+            return;
+        }
+        let count = backlog.fill_batch();
+        if count == 0 {
+            return;
+        }
+        let frame = |number: usize| {
+            let (waiting, unit) = backlog.frame(number);
+            Outgoing { unit, path: vlans.path(waiting.tag) }
+        };
+        let mut refused = |number: usize, reason| refuse(backlog, number, switches, reason);
+        let taken = match &mut uplink {
+            Some(uplink) => uplink.send(count, frame, refused),
+            None => {
+                (0..count).for_each(|number| refused(number, DropReason::NoCarrier));
+                count
+            }
+        };
+        backlog.remove(taken);
+        backlog.set_uplink_full(taken < count);
+    }
+}
+
+/// Takes a frame of the backlog's batch back, unless its counters have ended with its switch.
+fn refuse(
+    backlog: &FairQueue<SwitchId>,
+    number: usize,
+    switches: &mut Switches,
+    reason: DropReason,
+) {
+    let (waiting, _) = backlog.frame(number);
+    if !waiting.discarded {
+        undo_sent(&mut switches.get_mut(waiting.tag).wire, waiting.counters, reason);
+    }
 }

@@ -5,6 +5,7 @@
 //! small frame. As with [`Gro`](super::gro::Gro) no frame waits for another, and the frames of one
 //! flow stay in order. Frames of several flows may change places within their turn.
 
+use umacvlan_core::SubIndex;
 use umacvlan_core::frame::HEADER_LEN;
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader, flow_hash};
 
@@ -48,7 +49,7 @@ impl WireGro {
     /// takes for the wire.
     pub(crate) fn merge(
         &mut self,
-        frames: &mut Vec<(SwitchId, FrameRef)>,
+        frames: &mut Vec<(SwitchId, FrameRef, SubIndex)>,
         (stores, buffer): (&FrameStores<'_>, &mut MergeBuffer),
         takes: Offloads,
         switches: &mut Switches,
@@ -56,7 +57,7 @@ impl WireGro {
         let mut merged = false;
         self.epoch += 1;
         for position in 0..frames.len() {
-            let (id, stored) = frames[position];
+            let (id, stored, _) = frames[position];
             let Some(hash) = flow_of(id, stored, stores, switches) else {
                 // It may belong to any flow, as a fragment does.
                 self.close_all(buffer, frames, switches);
@@ -89,14 +90,14 @@ impl WireGro {
         }
         self.close_all(buffer, frames, switches);
         if merged {
-            frames.retain(|(_, stored)| stored.len != 0);
+            frames.retain(|(_, stored, _)| stored.len != 0);
         }
     }
 
     fn close_all(
         &mut self,
         buffer: &mut MergeBuffer,
-        frames: &mut [(SwitchId, FrameRef)],
+        frames: &mut [(SwitchId, FrameRef, SubIndex)],
         switches: &mut Switches,
     ) {
         for place in 0..FLOWS {
@@ -112,7 +113,7 @@ impl WireGro {
         &mut self,
         place: usize,
         buffer: &mut MergeBuffer,
-        frames: &mut [(SwitchId, FrameRef)],
+        frames: &mut [(SwitchId, FrameRef, SubIndex)],
         switches: &mut Switches,
     ) {
         let flow = &mut self.flows[place];

@@ -85,7 +85,9 @@ impl RelayUplink {
     /// Sends frames. AF_XDP ignores their offload headers.
     pub(super) fn send<'f>(&mut self, count: usize, frame: impl Fn(usize) -> &'f [u8]) {
         match self {
-            Self::Packet { socket, tx } => tx.send(socket.as_fd(), count, frame, |_, _| ()),
+            Self::Packet { socket, tx } => {
+                tx.send(socket.as_fd(), count, frame, |_, _| ());
+            }
             #[cfg(feature = "af-xdp")]
             Self::Xdp { socket, .. } => {
                 for number in 0..count {

@@ -138,15 +138,16 @@ impl Generator {
     fn offer(&mut self, count: usize, sent: &mut Sent) -> io::Result<u64> {
         let Self { socket, calls, frames, lens } = self;
         let (mut refused, mut failed) = (0, None);
-        calls.send(
+        let done = calls.send(
             socket.as_fd(),
             count,
             |at| &frames[at][..lens[at]],
             |_, error| match error.raw_os_error() {
-                Some(libc::EAGAIN | libc::ENOBUFS) => refused += 1,
+                Some(libc::ENOBUFS) => refused += 1,
                 _ => failed = Some(io::Error::from(error.kind())),
             },
         );
+        refused += (count - done) as u64;
         sent.offered += count as u64;
         sent.refused += refused;
         failed.map_or(Ok(refused), Err)

@@ -14,6 +14,7 @@
 
 mod completion;
 mod pipe;
+mod watch;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use io_uring::register::Restriction;
-use io_uring::types::{BufRingEntry, Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{BufRingEntry, Fixed};
 use io_uring::{IoUring, opcode, squeue};
 
 use super::buffer_pool::{BUFFER_LEN, BufferPool};
@@ -29,7 +30,7 @@ use super::mapping::Mapping;
 use super::syscall_count;
 use super::tap::Tap;
 
-use completion::{CANCEL, READ, READ_ONE, WATCH, WRITE, decode, tag, written};
+use completion::{CANCEL, READ, READ_ONE, WRITE, decode, tag, written};
 pub use completion::{Completion, GENERATIONS};
 use pipe::pipe;
 
@@ -305,49 +306,6 @@ impl Uring {
             }
         }
         Err(io::ErrorKind::QuotaExceeded.into())
-    }
-
-    /// Submits what is queued and waits for a completion, at most for `timeout` (`None`: without limit).
-    /// Each descriptor of `watched` has one [`Completion::Ready`] with its token, now or later, when it
-    /// can be read or has failed: the kernel keeps its file until then.
-    ///
-    /// # Errors
-    /// The error of `io_uring_enter`, except for an interruption or the timeout. Descriptors may then
-    /// still be queued by their numbers, so every later submission fails too.
-    pub fn wait<'fd>(
-        &mut self,
-        watched: impl IntoIterator<Item = (BorrowedFd<'fd>, u32)>,
-        timeout: Option<Duration>,
-    ) -> io::Result<()> {
-        self.check_usable()?;
-        for (fd, token) in watched {
-            // Cleared only when the kernel has looked the numbers up.
-            self.holds_borrowed = true;
-            let events = u32::from(libc::POLLIN.cast_unsigned());
-            let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), events).build();
-            self.push(entry.user_data(tag(WATCH, 0, 0, token)))?;
-        }
-        self.enter_and_wait(timeout)?;
-        if self.holds_borrowed && !self.ring.submission().is_empty() {
-            self.drain()?;
-        }
-        self.holds_borrowed = false;
-        Ok(())
-    }
-
-    fn enter_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        syscall_count::record();
-        let waited = match timeout {
-            None => self.ring.submit_and_wait(1),
-            Some(time) => {
-                let time = Timespec::from(time);
-                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time))
-            }
-        };
-        match waited {
-            Ok(_) => Ok(()),
-            Err(error) => passing(error),
-        }
     }
 
     /// Passes at most `budget` completions to `on`, and returns their number. The buffers of reads

@@ -1,5 +1,7 @@
 //! Rings of a test, where the kernel has io_uring.
 
+use io_uring::types::Fd;
+
 use super::*;
 
 /// A ring with its pool; `None` where the kernel has no io_uring.

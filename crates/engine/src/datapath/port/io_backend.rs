@@ -15,6 +15,8 @@ const SLOTS_MAX: u32 = 65_536;
 /// Tokens of what a worker waits for beside the ports, whose token is their index.
 pub(super) const UPLINK: u32 = u32::MAX;
 pub(super) const WAKE_EVENT: u32 = u32::MAX - 1;
+/// Room in a full uplink, of io_uring only.
+pub(super) const UPLINK_WRITABLE: u32 = u32::MAX - 2;
 
 /// The I/O backend for all TAPs of a worker.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod io_backend;
 mod memory;
 mod rx;
 mod rx_shares;
+mod stall;
 mod tap;
 mod wait;
 
@@ -83,6 +84,10 @@ pub(crate) struct Ports {
     to_arm: Vec<SubIndex>,
     generation: u8,
     buffer_budget: BufferBudget,
+    /// True until a full uplink has reported that it has room.
+    watches_uplink_writable: bool,
+    /// It has.
+    uplink_writable: bool,
 }
 
 /// The engine's end of one sub-interface.
@@ -94,6 +99,8 @@ struct Port {
     generation: u8,
     /// True when the port is to be read.
     rx_enabled: bool,
+    /// True while frames of it wait for a full uplink: it is not read then.
+    stalled: bool,
     /// True while a multishot read of io_uring is armed.
     read_armed: bool,
     /// What the single reads of this turn have brought.
@@ -138,6 +145,8 @@ impl Ports {
             to_arm: Vec::with_capacity(TURN_FRAMES),
             generation: 0,
             buffer_budget: BufferBudget::default(),
+            watches_uplink_writable: false,
+            uplink_writable: false,
         })
     }
 
@@ -169,6 +178,7 @@ impl Ports {
             link,
             generation: self.generation,
             rx_enabled: false,
+            stalled: false,
             read_armed: false,
             batch: ReadBatch::default(),
         });
@@ -193,10 +203,10 @@ impl Ports {
         match &mut self.backend {
             IoBackend::Plain { epoll, taps, .. } => {
                 *taps += 1;
-                epoll.add(&**tap, id.index() as u64)
+                if port.stalled { Ok(()) } else { epoll.add(&**tap, id.index() as u64) }
             }
             // A read that is being cancelled is armed again when it has ended.
-            IoBackend::Uring { .. } if port.read_armed => Ok(()),
+            IoBackend::Uring { .. } if port.read_armed || port.stalled => Ok(()),
             IoBackend::Uring { uring, .. } => {
                 port.read_armed = true;
                 uring.arm(slot(id), port.generation)

@@ -7,7 +7,7 @@ use umacvlan_core::SubIndex;
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::uring::Completion;
 
-use super::io_backend::{IoBackend, UPLINK, WAKE_EVENT};
+use super::io_backend::{IoBackend, UPLINK, UPLINK_WRITABLE, WAKE_EVENT};
 use super::{Port, PortEvent, PortLink, Ports, ReadBatch, ReadEnd, slot, tap};
 use crate::datapath::frame_ref::FrameRef;
 
@@ -31,7 +31,7 @@ impl Ports {
 
     /// Reads the TAPs that epoll reports as ready.
     fn recv_ready(&mut self, pool: &mut BufferPool, mut on: impl FnMut(PortEvent<'_>)) -> usize {
-        let Self { backend, ports, wake_event, rx_shares, .. } = self;
+        let Self { backend, ports, wake_event, rx_shares, uplink_writable, .. } = self;
         let IoBackend::Plain { epoll, .. } = backend else {
             return 0;
         };
@@ -44,7 +44,8 @@ impl Ports {
                     wake_event.clear();
                     count += 1;
                 }
-                _ => {}
+                // Or it has a frame: of a full one that is tried then, too.
+                _ => *uplink_writable = true,
             }
         }
         rx_shares.begin_turn();
@@ -67,8 +68,8 @@ impl Ports {
         pool: &mut BufferPool,
         mut on: impl FnMut(PortEvent<'_>),
     ) -> io::Result<usize> {
-        let Self { backend, ports, wake_event, buffer_budget, rx_shares, in_batch, to_arm, .. } =
-            self;
+        let Self { backend, ports, wake_event, buffer_budget, rx_shares, .. } = self;
+        let Self { in_batch, to_arm, uplink_writable, .. } = self;
         let IoBackend::Uring { uring, watches_uplink, watches_wake_event } = backend else {
             return Ok(0);
         };
@@ -78,6 +79,7 @@ impl Ports {
             // The reads among them are limited by the buffers that the ring has.
             count += uring.completions(pool, usize::MAX, |pool, completion| match completion {
                 Completion::Ready { token: UPLINK } => *watches_uplink = false,
+                Completion::Ready { token: UPLINK_WRITABLE } => *uplink_writable = true,
                 Completion::Ready { .. } => {
                     wake_event.clear();
                     *watches_wake_event = false;

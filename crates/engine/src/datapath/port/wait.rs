@@ -29,8 +29,11 @@ impl Ports {
         match &mut self.backend {
             IoBackend::Plain { epoll, .. } => {
                 // A turn without TAPs does not call epoll, so the event is cleared here.
-                if epoll.wait(timeout)?.any(|token| token == u64::from(WAKE_EVENT)) {
-                    self.wake_event.clear();
+                for token in epoll.wait(timeout)? {
+                    if token == u64::from(WAKE_EVENT) {
+                        self.wake_event.clear();
+                    }
+                    self.uplink_writable |= token == u64::from(UPLINK);
                 }
                 Ok(())
             }
@@ -50,6 +53,7 @@ impl Ports {
     /// # Errors
     /// The kernel has no memory.
     pub(crate) fn watch_uplink(&mut self, uplink: &Uplink) -> io::Result<()> {
+        self.watches_uplink_writable = false;
         match (&mut self.backend, uplink.wait_fd()) {
             (IoBackend::Plain { epoll, .. }, Some(socket)) => epoll.add(&socket, u64::from(UPLINK)),
             // The watch on the former socket ends with it; the next sleep sets one on the new socket.

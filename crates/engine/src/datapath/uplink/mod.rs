@@ -59,15 +59,19 @@ impl Uplink {
     }
 
     /// Sends `count` frames without waiting. `frame` returns each by number, and `on_refused` gets
-    /// the numbers of those that are refused.
+    /// the numbers of those that are refused. Returns how many have been sent or refused: less than
+    /// `count` when the socket or the ring is full, and then some of its frames are still to leave.
     pub(crate) fn send<'f>(
         &mut self,
         count: usize,
         frame: impl Fn(usize) -> Outgoing<'f>,
         on_refused: impl FnMut(usize, DropReason),
-    ) {
+    ) -> usize {
         match self {
-            Self::Memory(link) => link.send(count, frame, on_refused),
+            Self::Memory(link) => {
+                link.send(count, frame, on_refused);
+                count
+            }
             Self::Packet(packet) => packet.send(count, frame, on_refused),
             #[cfg(feature = "af-xdp")]
             Self::Xdp(xdp) => xdp.send(count, frame, on_refused),
@@ -130,6 +134,15 @@ impl Uplink {
             Self::Packet(packet) => Some(packet.socket.as_fd()),
             #[cfg(feature = "af-xdp")]
             Self::Xdp(xdp) => Some(xdp.as_fd()),
+        }
+    }
+
+    /// The descriptor that becomes writable when a full uplink has room again. `None`: it has to be
+    /// tried, as room in the ring of an AF_XDP socket is no event.
+    pub(crate) fn tx_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Packet(packet) => Some(packet.socket.as_fd()),
+            _ => None,
         }
     }
 

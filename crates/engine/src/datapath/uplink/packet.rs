@@ -67,17 +67,18 @@ impl PacketUplink {
         budget
     }
 
-    /// Sends `count` frames, of which `frame` returns each by number.
+    /// Sends `count` frames, of which `frame` returns each by number; returns how many of them have
+    /// been sent or refused before the socket was full.
     pub(super) fn send<'f>(
         &mut self,
         count: usize,
         frame: impl Fn(usize) -> Outgoing<'f>,
         mut on_refused: impl FnMut(usize, DropReason),
-    ) {
+    ) -> usize {
         let Self { socket, tx } = self;
         tx.send(socket.as_fd(), count, frame, |number, error| {
             on_refused(number, drop_reason(error));
-        });
+        })
     }
 
     /// Clears the error that an interface leaves on the socket when it goes down. It would end every
@@ -149,7 +150,8 @@ fn restore_tag(
 /// Why the kernel refused to send a frame (`packet(7)`).
 fn drop_reason(error: &io::Error) -> DropReason {
     match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::ENOBUFS) => DropReason::Full,
+        // A queue of the parent is full: the socket itself has room.
+        Some(libc::ENOBUFS) => DropReason::Full,
         Some(libc::EMSGSIZE) => DropReason::TooLong,
         Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => DropReason::NoCarrier,
         _ => DropReason::Refused,

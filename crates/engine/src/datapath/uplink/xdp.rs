@@ -163,21 +163,29 @@ impl XdpUplink {
         count: usize,
         frame: impl Fn(usize) -> Outgoing<'f>,
         mut on_refused: impl FnMut(usize, DropReason),
-    ) {
+    ) -> usize {
         if self.down {
             // Only the frames pushed when it went down may wait for it to come back.
             self.kick(&mut on_refused);
         }
+        let mut done = count;
         for number in 0..count {
             let pushed = match self.down {
                 true => Err(DropReason::NoCarrier),
                 false => self.push(number, frame(number), &mut on_refused),
             };
-            if let Err(reason) = pushed {
-                on_refused(number, reason);
+            match pushed {
+                Ok(()) => {}
+                // A frame with more segments than the empty ring has room for would wait for ever.
+                Err(DropReason::Full) if self.sockets[0].sending() > 0 => {
+                    done = number;
+                    break;
+                }
+                Err(reason) => on_refused(number, reason),
             }
         }
         self.kick(&mut on_refused);
+        done
     }
 
     /// Pushes a frame, or all its segments, or nothing.

@@ -171,6 +171,7 @@ impl Worker {
             false => self.vlans.add(path).ok_or(SwitchError::TooMany)?,
         };
         self.forwarder.floods.end(id);
+        self.forwarder.tx.backlog.discard(id);
         self.forwarder.switches.replace(id, switch);
         Ok(id)
     }
@@ -178,10 +179,11 @@ impl Worker {
     /// Removes a switch whose sub-interfaces have been removed. Frames of its VLAN go to the switch
     /// of untagged frames again, and untagged frames to the host.
     pub fn remove_switch(&mut self, id: SwitchId) {
-        let Forwarder { switches, floods, .. } = &mut self.forwarder;
+        let Forwarder { switches, floods, tx, .. } = &mut self.forwarder;
         let former = &switches.get(id).switch;
         let empty = Switch::new(*former.parent(), former.semantics());
         floods.end(id);
+        tx.backlog.discard(id);
         switches.replace(id, empty);
         self.vlans.remove(id);
     }
@@ -235,6 +237,7 @@ impl Worker {
         self.uplink = None;
         self.ports.watch_uplink(&uplink)?;
         self.uplink = Some(uplink);
+        self.forwarder.tx.backlog.set_uplink_full(false);
         Ok(())
     }
 
@@ -261,7 +264,8 @@ impl Worker {
     pub fn snapshot_at(&self, id: SwitchId) -> Snapshot {
         let mut snapshot = Snapshot {
             turns: WorkerStats { syscalls: syscall_count::current(), ..self.idle.stats },
-            tx_in_flight: self.uplink.as_ref().map_or(0, Uplink::tx_in_flight),
+            tx_in_flight: self.uplink.as_ref().map_or(0, Uplink::tx_in_flight)
+                + self.forwarder.tx.backlog.len(),
             uring: self.ports.has_uring(),
             ..Snapshot::default()
         };
@@ -282,8 +286,10 @@ impl Worker {
     /// the middle of a turn.
     pub(super) fn remains(&mut self, failed: bool) -> Remains {
         let Forwarder { switches, tx, .. } = &mut self.forwarder;
-        if failed {
-            tx.abandon(switches);
+        match failed {
+            true => tx.abandon(switches),
+            // The frames of a worker that stops are those of a cable that is pulled.
+            false => tx.abandon_backlog(switches, DropReason::NoCarrier),
         }
         let ids: Vec<SwitchId> = switches
             .all_mut()

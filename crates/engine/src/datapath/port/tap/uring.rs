@@ -80,7 +80,7 @@ fn current(ports: &mut [Option<Port>], slot: u32, generation: u8) -> Option<&mut
 /// buffers. If the port is still to be read, it has a share of each turn until its queue is empty.
 fn read_ended(port: &mut Port, rx_shares: &mut RxShares) {
     port.read_armed = false;
-    if port.rx_enabled {
+    if port.rx_enabled && !port.stalled {
         rx_shares.wake(port.id);
     }
 }
