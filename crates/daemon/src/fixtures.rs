@@ -10,7 +10,7 @@ use umacvlan_netlink::{Link, LinkFlags};
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
 
-use super::store::LinkRecord;
+use super::link_record::LinkRecord;
 
 const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
 const HOME: NetnsId = NetnsId { dev: 4, ino: 4_026_531_840 };

@@ -5,9 +5,10 @@ use serde::de::DeserializeOwned;
 use umacvlan_api::{LinkChange, LinkSpec, LogFilter, NewLink};
 
 use crate::keeper::protocol::Message;
+use crate::link_record::LinkRecord;
 use crate::parent_record::ParentRecord;
 use crate::record_store::{decode, encode};
-use crate::store::{LinkRecord, Numbers};
+use crate::store::Numbers;
 
 /// Reads the body of each request that has one.
 pub fn body(bytes: &[u8]) {

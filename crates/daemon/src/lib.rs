@@ -19,6 +19,7 @@ mod fixtures;
 pub mod fuzzing;
 pub mod http;
 pub mod keeper;
+mod link_record;
 pub mod log;
 mod log_limit;
 mod parent_record;

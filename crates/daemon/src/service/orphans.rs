@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::{Netns, NetnsId, Search};
 
-use crate::store::LinkRecord;
+use crate::link_record::LinkRecord;
 
 /// An interface that a former daemon may have left: a persistent TAP that no process holds.
 #[derive(Clone, Debug)]

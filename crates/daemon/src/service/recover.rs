@@ -21,8 +21,9 @@ use super::orphans::{Orphan, Proof, SearchCoverage, find_orphans, prove};
 use super::{Entry, Service};
 use crate::ServiceError;
 use crate::keeper::Kept;
+use crate::link_record::LinkRecord;
 use crate::parent_record::{InterfaceRecord, ParentRecord};
-use crate::store::{LinkRecord, SavedState};
+use crate::store::SavedState;
 use umacvlan_api::EventKind;
 
 /// How often to search. An interface that is moved between namespaces during a search, as by a

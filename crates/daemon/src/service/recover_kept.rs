@@ -17,8 +17,8 @@ use super::problem::storage_error;
 use super::recover::adoption;
 use crate::ServiceError;
 use crate::keeper::Kept;
+use crate::link_record::LinkRecord;
 use crate::parent_record::ParentRecord;
-use crate::store::LinkRecord;
 
 /// Why the queues that the keeper has held cannot be attached.
 enum QueuesError {

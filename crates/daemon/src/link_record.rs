@@ -1,0 +1,75 @@
+//! [`LinkRecord`]: what a restarted daemon needs to find the interface of a link and to serve it again.
+
+use serde::{Deserialize, Serialize};
+use serde_with::{DisplayFromStr, FromInto, serde_as};
+use umacvlan_api::Flags;
+use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
+use umacvlan_sys::netns::NetnsId;
+
+/// The record of a link.
+#[serde_as]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct LinkRecord {
+    /// Number of the link.
+    pub id: u64,
+    /// Key of its entry in the configuration.
+    pub config: Option<String>,
+    /// Opaque owner tag set by the creator.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Name of the parent.
+    pub parent: String,
+    /// Name of the interface.
+    pub name: String,
+    /// The name that its owner gave it, if its user has changed it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_name: Option<String>,
+    /// Namespace of the interface, as device and inode.
+    pub netns: (u64, u64),
+    /// The cookie of that namespace, which no other one has until the next boot. Missing before Linux
+    /// 5.14, and in the records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns_cookie: Option<u64>,
+    /// The most frames that its TAP may queue, if that is not the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txqueuelen: Option<u32>,
+    /// Index of the interface in that namespace.
+    pub index: u32,
+    /// MAC address.
+    #[serde_as(as = "DisplayFromStr")]
+    pub mac: MacAddr,
+    #[serde_as(as = "DisplayFromStr")]
+    pub mode: Mode,
+    #[serde_as(as = "FromInto<Flags>")]
+    #[serde(flatten)]
+    pub flags: MacvlanFlags,
+    pub bc_queue_len: u32,
+    #[serde_as(as = "Vec<DisplayFromStr>")]
+    pub sources: Vec<MacAddr>,
+    /// The multicast groups that it had joined. Missing if it gets those of all groups, or has joined
+    /// very many.
+    #[serde_as(as = "Option<Vec<DisplayFromStr>>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<MacAddr>>,
+    /// True if it is down until its address is free.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+}
+
+impl LinkRecord {
+    /// Its macvlan settings. The limit `bclim` is in the record of the parent.
+    pub(crate) fn settings(&self) -> MacvlanSettings {
+        MacvlanSettings {
+            mode: self.mode,
+            flags: self.flags,
+            bcqueuelen: Some(self.bc_queue_len),
+            bclim: None,
+            sources: self.sources.clone(),
+        }
+    }
+
+    pub(crate) fn netns(&self) -> NetnsId {
+        let (dev, ino) = self.netns;
+        NetnsId { dev, ino }
+    }
+}
