@@ -68,6 +68,13 @@ impl LinkRecord {
         }
     }
 
+    /// True if another record differs at most in notes for the next daemon, which finds them out by
+    /// itself if they are missing: the groups, and that the link waits for its address.
+    pub(crate) fn differs_in_notes_only(&self, other: &Self) -> bool {
+        let other = Self { groups: self.groups.clone(), held: self.held, ..other.clone() };
+        *self == other
+    }
+
     pub(crate) fn netns(&self) -> NetnsId {
         let (dev, ino) = self.netns;
         NetnsId { dev, ino }

@@ -147,7 +147,8 @@ impl Service {
     /// one is needed.
     fn save_unsaved(&mut self) -> Option<Duration> {
         for id in self.unsaved.iter().copied().collect::<Vec<_>>() {
-            if self.refresh(id).is_ok() {
+            let _ = self.refresh(id);
+            if !self.unsaved.contains(&id) {
                 tracing::info!("the state of link number {id} is written");
             }
         }

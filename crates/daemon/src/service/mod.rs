@@ -389,14 +389,16 @@ impl Service {
             None => self.store.put_link(&record),
         };
         self.publish_change(id, &was);
-        let written = written.and_then(|()| match parent_changed {
+        let noted = record.differs_in_notes_only(&before);
+        let parent_written = match parent_changed && (written.is_ok() || noted) {
             true => self.write_parent(&parent, parent_room.flatten()),
             false => Ok(()),
-        });
-        match &written {
-            Ok(()) => self.unsaved.remove(&id),
-            Err(_) => self.unsaved.insert(id),
         };
-        written
+        match written.is_ok() && parent_written.is_ok() {
+            true => self.unsaved.remove(&id),
+            false => self.unsaved.insert(id),
+        };
+        // No request depends on a note, and writing it is tried again.
+        if noted { parent_written } else { written.and(parent_written) }
     }
 }
