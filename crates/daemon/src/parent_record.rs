@@ -80,17 +80,22 @@ impl InterfaceRecord {
 pub(crate) struct SwitchedOff {
     pub lro: bool,
     pub vlan: bool,
+    /// Absent in records of earlier versions, as the next.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gro_hw: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stag: bool,
 }
 
 impl From<ReceiveOffloads> for SwitchedOff {
-    fn from(ReceiveOffloads { lro, vlan }: ReceiveOffloads) -> Self {
-        Self { lro, vlan }
+    fn from(ReceiveOffloads { gro_hw, lro, stag, vlan }: ReceiveOffloads) -> Self {
+        Self { lro, vlan, gro_hw, stag }
     }
 }
 
 impl From<SwitchedOff> for ReceiveOffloads {
-    fn from(SwitchedOff { lro, vlan }: SwitchedOff) -> Self {
-        Self { lro, vlan }
+    fn from(SwitchedOff { lro, vlan, gro_hw, stag }: SwitchedOff) -> Self {
+        Self { gro_hw, lro, stag, vlan }
     }
 }
 

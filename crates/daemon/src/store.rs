@@ -225,7 +225,7 @@ mod tests {
             own_mac: MacAddr::new([2, 0, 0, 0, 0, 7]),
             mtu: 1500,
             bc_cutoff: -1,
-            switched_off: SwitchedOff { lro: true, vlan: false },
+            switched_off: SwitchedOff { lro: true, gro_hw: true, ..SwitchedOff::default() },
             interface: None,
         };
         store.put_parent(&parent).unwrap();

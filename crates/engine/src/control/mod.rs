@@ -24,6 +24,7 @@ mod interface_identity;
 mod inventory;
 mod kernel;
 mod looks;
+mod nic_offloads;
 mod parent;
 mod parent_check;
 mod parent_device;

@@ -196,10 +196,11 @@ impl Control {
         };
         let ParentDevice { name, workers, mut uplink, .. } = device;
         // From now on the host has every frame.
-        uplink.forget();
+        let offloads = uplink.forget();
         if let Some(Err(error)) = Arc::into_inner(workers).map(Workers::stop) {
             self.events.trouble(format!("the worker of {name} had failed: {error}"));
         }
+        drop(offloads);
     }
 
     /// Follows an interface of the engine's own namespace, if it is that of a device or was.

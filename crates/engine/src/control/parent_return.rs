@@ -40,7 +40,7 @@ impl Control {
         // A worker that has stopped has closed its socket.
         let _ = device.workers.tell(Worker::detach);
         device.attached = false;
-        device.uplink.forget();
+        drop(device.uplink.forget());
         for id in parents {
             let parent = &mut self.inventory[id];
             parent.index = None;

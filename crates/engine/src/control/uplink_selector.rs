@@ -28,6 +28,7 @@ pub use xdp::{try_af_xdp, why_af_packet};
 use super::workers::Workers;
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::error::Error;
+use crate::control::nic_offloads::SwitchedOff;
 use crate::datapath::uplink::{PacketUplink, Uplink};
 
 /// The kind of uplinks on one device, and the state that goes with them.
@@ -59,13 +60,16 @@ impl UplinkSelector {
         self.status.clone()
     }
 
-    /// Drops the state of uplinks that are closed.
-    pub(super) fn forget(&mut self) {
+    /// Drops the state of uplinks: the host has every frame from now on. Returns the receive offloads
+    /// that are off, to be dropped when the sockets are closed: some drivers refuse them until then.
+    #[must_use = "dropping it restores the offloads"]
+    pub(super) fn forget(&mut self) -> Option<SwitchedOff> {
         self.status = UplinkStatus::default();
         #[cfg(feature = "af-xdp")]
-        {
-            self.xdp = None;
-        }
+        let offloads = self.xdp.take().map(xdp::Redirect::detach);
+        #[cfg(not(feature = "af-xdp"))]
+        let offloads = None;
+        offloads
     }
 
     /// Opens an uplink on an interface for each of `count` workers. Those before must be closed.
@@ -74,7 +78,7 @@ impl UplinkSelector {
     /// # Errors
     /// No packet socket can be opened, or AF_XDP was requested and does not work.
     pub(super) fn open(&mut self, link: &Link, count: usize) -> Result<Option<Vec<Uplink>>, Error> {
-        self.forget();
+        drop(self.forget());
         let why = match self.open_xdp(link, count) {
             Ok(uplinks) => return Ok(uplinks),
             Err(why) => why,

@@ -125,10 +125,11 @@ impl Control {
         }
         let device = &mut self.inventory[id];
         device.watch.notifier = number;
-        device.uplink.forget();
+        let offloads = device.uplink.forget();
         device.attached = false;
         let former = std::mem::replace(&mut device.workers, workers);
         self.end_workers(id, &parents, former);
+        drop(offloads);
         self.inventory.forget_indexes(id);
         for &parent in &parents {
             self.rebuild_parent(parent)?;

@@ -9,6 +9,7 @@ use caps::{CapSet, Capability};
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{Engine, ParentOptions, UplinkKind};
 use umacvlan_engine::{Error, try_af_xdp};
+use umacvlan_netlink::{Event as LinkEvent, Monitor};
 use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::xdp::{Binding, XdpAttachMode, XdpProgram, XskSocket};
 use umacvlan_testkit::root_or_skip;
@@ -220,5 +221,39 @@ fn tags_are_left_in_frames_until_the_parent_is_let_go() {
     assert_eq!(lab.parent().switched_off, before);
     assert_eq!(ethtool.receive_offloads(PARENT).unwrap(), ReceiveOffloads::default());
     lab.engine().remove_parent(PARENT).unwrap();
+    assert_eq!(ethtool.receive_offloads(PARENT).unwrap(), before);
+}
+
+/// True for each event about the parent since the last call in which it has an XDP program.
+fn programs_in_events(monitor: &mut Monitor) -> Vec<bool> {
+    let mut seen = Vec::new();
+    let note = |event| match event {
+        LinkEvent::LinkNew { link, .. } if link.name == PARENT => seen.push(link.xdp),
+        _ => {}
+    };
+    monitor.read(note).unwrap();
+    seen
+}
+
+/// The kernel switches off LRO and hardware GRO for a generic program, after which nobody knows that
+/// they were on; and drivers refuse to switch them on under a program. A veth has neither, but
+/// each change of a feature is an event that tells whether there is a program.
+#[test]
+fn offloads_are_switched_off_before_the_program_comes_and_on_after_it_has_gone() {
+    if !root_or_skip() {
+        return;
+    }
+    let lab = lab();
+    let mut monitor = lab.host.netns.run(Monitor::open).unwrap().unwrap();
+    let generic = Backend::AfXdpIn(XdpMode::Generic);
+    lab.engine().add_parent(by(generic)).unwrap();
+    let mut seen = programs_in_events(&mut monitor);
+    lab.engine().remove_parent(PARENT).unwrap();
+    seen.extend(programs_in_events(&mut monitor));
+    assert!(seen.len() >= 2 && !seen.contains(&true), "{seen:?}");
+    // A mode that fails leaves them on as well.
+    let ethtool = lab.host.netns.run(Ethtool::open).unwrap().unwrap();
+    let before = ethtool.receive_offloads(PARENT).unwrap();
+    why(lab.engine(), Backend::AfXdpIn(XdpMode::ZeroCopy));
     assert_eq!(ethtool.receive_offloads(PARENT).unwrap(), before);
 }

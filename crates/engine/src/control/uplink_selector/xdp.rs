@@ -14,6 +14,7 @@ use umacvlan_sys::xdp::{
 
 use super::{UplinkSelector, open_sockets};
 use crate::control::engine::{UplinkKind, UplinkStatus};
+use crate::control::nic_offloads::SwitchedOff;
 use crate::control::workers::Workers;
 use crate::datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS_MAX, XdpUplink};
 
@@ -31,17 +32,15 @@ pub(super) struct Redirect {
     known: Option<u64>,
     /// VLANs of the host have come or gone.
     vlans_stale: bool,
-    /// The name of the interface.
-    interface: String,
-    /// The receive offloads that are off until the program is detached.
-    switched_off: ReceiveOffloads,
+    /// The receive offloads that are off. They come after the program, so they are restored when it
+    /// is detached.
+    offloads: SwitchedOff,
 }
 
-impl Drop for Redirect {
-    fn drop(&mut self) {
-        // An interface that is gone has nothing to be restored.
-        let restore = |ethtool: Ethtool| ethtool.restore(&self.interface, self.switched_off);
-        let _ = Ethtool::open().and_then(restore);
+impl Redirect {
+    /// Detaches the program. Returns the offloads that are off.
+    pub(super) fn detach(self) -> SwitchedOff {
+        self.offloads
     }
 }
 
@@ -60,9 +59,10 @@ impl UplinkSelector {
         let Some(sides) = open_sockets(link, count).map_err(|error| error.to_string())? else {
             return Ok(None);
         };
-        let (program, sockets, mode, why) = bind(link, &modes, count)?;
+        let bound = bind(link, &modes, count)?;
+        let (mode, why) = (bound.mode, bound.why.clone());
         let partial = mode == XdpMode::Generic || is_virtual(link, &driver).is_some();
-        let uplinks = self.assemble(link, partial, program, (sockets, sides));
+        let uplinks = self.assemble(link, partial, bound, sides);
         let uplinks = uplinks.map_err(|error| format!("AF_XDP: {}", reason(&error)))?;
         self.status = UplinkStatus { kind: UplinkKind::AfXdp(mode), why };
         Ok(Some(uplinks))
@@ -90,7 +90,7 @@ impl UplinkSelector {
 
     /// The receive offloads that are off on the NIC.
     pub(in crate::control) fn switched_off(&self) -> ReceiveOffloads {
-        self.xdp.as_ref().map(|redirect| redirect.switched_off).unwrap_or_default()
+        self.xdp.as_ref().map(|redirect| redirect.offloads.which()).unwrap_or_default()
     }
 
     /// True when another MTU needs new uplinks.
@@ -143,7 +143,7 @@ impl UplinkSelector {
     /// Notes that the interface has another name now.
     pub(in crate::control) fn rename(&mut self, name: &str) {
         if let Some(redirect) = &mut self.xdp {
-            name.clone_into(&mut redirect.interface);
+            redirect.offloads.rename(name);
         }
     }
 
@@ -160,21 +160,18 @@ impl UplinkSelector {
         &mut self,
         link: &Link,
         partial: bool,
-        mut program: XdpProgram,
-        (sockets, sides): (Vec<XskSocket>, Vec<PacketSocket>),
+        bound: Bound,
+        sides: Vec<PacketSocket>,
     ) -> io::Result<Vec<Uplink>> {
+        let Bound { mut program, sockets, offloads, .. } = bound;
         sides.iter().try_for_each(|side| program.filter_socket(side))?;
         let mut shares: Vec<Vec<XskSocket>> = sides.iter().map(|_| Vec::new()).collect();
         for (queue, socket) in sockets.into_iter().enumerate() {
             program.redirect_queue(u32::try_from(queue).unwrap_or(u32::MAX), &socket)?;
             shares[queue % sides.len()].push(socket);
         }
-        // A driver that cannot report its offloads has few.
-        let switched_off =
-            Ethtool::open()?.disable_receive_offloads(&link.name).unwrap_or_default();
-        let interface = link.name.clone();
         let (known, vlans_stale) = (None, true);
-        self.xdp = Some(Redirect { program, known, vlans_stale, interface, switched_off });
+        self.xdp = Some(Redirect { program, known, vlans_stale, offloads });
         let uplink = |(sockets, side): (Vec<XskSocket>, PacketSocket)| {
             let side = PacketUplink::new(side);
             Ok(match sockets.is_empty() {
@@ -217,16 +214,26 @@ fn is_virtual<'a>(link: &'a Link, driver: &str) -> Option<&'a str> {
 /// # Errors
 /// Why it does not work.
 pub fn try_af_xdp(link: &Link) -> Result<XdpMode, String> {
-    bind(link, &XdpMode::ALL, 1).map(|(_, _, mode, _)| mode)
+    bind(link, &XdpMode::ALL, 1).map(|bound| bound.mode)
+}
+
+/// A program and its sockets, before there are uplinks.
+struct Bound {
+    sockets: Vec<XskSocket>,
+    program: XdpProgram,
+    /// Restored after the program is detached.
+    offloads: SwitchedOff,
+    mode: XdpMode,
+    /// Why the modes before this one do not work; empty if it is the first.
+    why: String,
 }
 
 /// Binds sockets to all queues and attaches the program, in the first of the modes that works.
-/// Returns that mode, and why those before it do not work.
-fn bind(
-    link: &Link,
-    modes: &[XdpMode],
-    workers: usize,
-) -> Result<(XdpProgram, Vec<XskSocket>, XdpMode, String), String> {
+///
+/// Before that it switches off the offloads that change received frames. The kernel does so itself
+/// for the generic mode (`dev_disable_lro`, `dev_disable_gro_hw`) and restores none of them, and some
+/// drivers have no native mode as long as they are on.
+fn bind(link: &Link, modes: &[XdpMode], workers: usize) -> Result<Bound, String> {
     let longest = longest(link);
     let unloaded = |error: &io::Error| match error.raw_os_error() {
         Some(libc::EINVAL) if is_multi_buffer(longest) => OLD.to_owned(),
@@ -234,13 +241,20 @@ fn bind(
     };
     let mut program = XdpProgram::load(longest)
         .map_err(|error| format!("the program of AF_XDP cannot be loaded: {}", unloaded(&error)))?;
+    let offloads = SwitchedOff::switch_off(&link.name, ReceiveOffloads::CHANGE_FRAMES);
     let mut refused = Vec::new();
     for &mode in modes {
         match bind_as(link, &mut program, mode, workers) {
-            Ok(sockets) => return Ok((program, sockets, mode, together(&refused))),
+            Ok(sockets) => {
+                let why = together(&refused);
+                return Ok(Bound { sockets, program, offloads, mode, why });
+            }
             Err(why) => refused.push((mode, why)),
         }
     }
+    // In this order.
+    drop(program);
+    drop(offloads);
     Err(together(&refused))
 }
 

@@ -3,6 +3,8 @@
 //! This uses the ethtool ioctl, because ethtool's netlink family came with Linux 5.6 and has no
 //! driver name. Facts from `linux/ethtool.h`.
 
+mod receive;
+
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -10,6 +12,7 @@ use std::os::fd::AsRawFd;
 use socket2::{Domain, Socket, Type};
 
 use super::tap::named;
+pub use receive::ReceiveOffloads;
 
 /// `SIOCETHTOOL` of `linux/sockios.h`.
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
@@ -25,15 +28,12 @@ const GET_TX_CHECKSUM: u32 = 0x16;
 const SET_TX_CHECKSUM: u32 = 0x17;
 const GET_RX_CHECKSUM: u32 = 0x14;
 
-/// `ETHTOOL_SFLAGS`, `ETHTOOL_GCHANNELS`.
-const SET_FLAGS: u32 = 0x26;
+/// `ETHTOOL_GCHANNELS`.
 #[cfg(feature = "af-xdp")]
 const GET_CHANNELS: u32 = 0x3c;
 
 /// `ETH_FLAG_LRO`.
 const FLAG_LRO: u32 = 1 << 15;
-/// `ETH_FLAG_RXVLAN`: the NIC removes VLAN tags from received frames.
-const FLAG_RXVLAN: u32 = 1 << 8;
 
 /// Bytes of `struct ethtool_drvinfo`, the longest structure used here, and two of its texts.
 const ANSWER: usize = 196;
@@ -72,25 +72,6 @@ impl fmt::Display for Features {
         let is = |on| if on { "on" } else { "off" };
         write!(f, "tso {}, gso {}, gro {}, ", is(tso), is(gso), is(gro))?;
         write!(f, "tx-checksum {}, rx-checksum {}", is(tx_checksum), is(rx_checksum))
-    }
-}
-
-/// Offloads that change received frames, so that they differ from those on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReceiveOffloads {
-    /// `large-receive-offload`: the NIC merges frames.
-    pub lro: bool,
-    /// `rx-vlan-offload`: the NIC removes VLAN tags.
-    pub vlan: bool,
-}
-
-impl ReceiveOffloads {
-    const fn of(flags: u32) -> Self {
-        Self { lro: flags & FLAG_LRO != 0, vlan: flags & FLAG_RXVLAN != 0 }
-    }
-
-    const fn flags(self) -> u32 {
-        (if self.lro { FLAG_LRO } else { 0 }) | (if self.vlan { FLAG_RXVLAN } else { 0 })
     }
 }
 
@@ -161,40 +142,6 @@ impl Ethtool {
         self.request(interface, SET_TX_CHECKSUM, on.into()).map(|_| ())
     }
 
-    /// Switches off the offloads that change received frames: merging and removal of VLAN tags.
-    /// Returns those that were on, for [`Ethtool::restore`].
-    ///
-    /// # Errors
-    /// The driver cannot change them, or there is no such interface.
-    pub fn disable_receive_offloads(&self, interface: &str) -> io::Result<ReceiveOffloads> {
-        let flags = self.value(interface, GET_FLAGS)?;
-        let on = ReceiveOffloads::of(flags);
-        if on != ReceiveOffloads::default() {
-            self.request(interface, SET_FLAGS, flags & !on.flags())?;
-        }
-        Ok(on)
-    }
-
-    /// Switches on the offloads that [`Ethtool::disable_receive_offloads`] has returned.
-    ///
-    /// # Errors
-    /// As [`Ethtool::disable_receive_offloads`].
-    pub fn restore(&self, interface: &str, on: ReceiveOffloads) -> io::Result<()> {
-        if on != ReceiveOffloads::default() {
-            let flags = self.value(interface, GET_FLAGS)?;
-            self.request(interface, SET_FLAGS, flags | on.flags())?;
-        }
-        Ok(())
-    }
-
-    /// The offloads that change received frames and are on.
-    ///
-    /// # Errors
-    /// The driver does not support the request, or there is no such interface.
-    pub fn receive_offloads(&self, interface: &str) -> io::Result<ReceiveOffloads> {
-        self.value(interface, GET_FLAGS).map(ReceiveOffloads::of)
-    }
-
     /// Reads a `struct ethtool_value`.
     fn value(&self, interface: &str, command: u32) -> io::Result<u32> {
         let [_, _, _, _, a, b, c, d, ..] = self.request(interface, command, 0)?;
@@ -203,15 +150,28 @@ impl Ethtool {
 
     /// Sends a command with a value, and returns the structure that the kernel filled.
     fn request(&self, interface: &str, command: u32, value: u32) -> io::Result<[u8; ANSWER]> {
-        let mut answer = Answer([0; ANSWER]);
-        answer.0[..4].copy_from_slice(&command.to_ne_bytes());
-        answer.0[4..8].copy_from_slice(&value.to_ne_bytes());
+        let mut answer = [0_u32; ANSWER / size_of::<u32>()];
+        answer[..2].copy_from_slice(&[command, value]);
+        // SAFETY: each command that this file passes writes at most ANSWER bytes.
+        unsafe { self.exchange(interface, &mut answer)? };
+        let mut bytes = [0; ANSWER];
+        for (to, word) in bytes.as_chunks_mut().0.iter_mut().zip(answer) {
+            *to = word.to_ne_bytes();
+        }
+        Ok(bytes)
+    }
+
+    /// Sends a structure that begins with its command, and has the kernel fill it.
+    ///
+    /// # Safety
+    /// The message is as long as what the kernel writes for its command and, where the structure has
+    /// one, its own count.
+    unsafe fn exchange(&self, interface: &str, message: &mut [u32]) -> io::Result<()> {
         let mut ifreq = named(interface)?;
-        ifreq.ifr_ifru.ifru_data = (&raw mut answer).cast();
-        // SAFETY: each command of this file writes at most ANSWER bytes, and the answer outlives the call.
+        ifreq.ifr_ifru.ifru_data = message.as_mut_ptr().cast();
+        // SAFETY: the caller's message has room for the answer, and it outlives the call.
         let done = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut ifreq) };
-        super::checked(done)?;
-        Ok(answer.0)
+        super::checked(done).map(drop)
     }
 }
 
@@ -236,10 +196,6 @@ fn text(bytes: &[u8]) -> String {
     let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text).into_owned()
 }
-
-/// Aligned like the structures of `linux/ethtool.h`.
-#[repr(C, align(8))]
-struct Answer([u8; ANSWER]);
 
 #[cfg(test)]
 mod tests {
