@@ -271,6 +271,9 @@ pub struct UmacvlanInfo {
     /// added, for VRRP or a macvlan on top of it, for example.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secondary: Vec<String>,
+    /// Queues of a multi-queue TAP that others have attached from inside its namespace; absent without.
+    /// Frames that the kernel puts there do not reach the daemon.
+    pub extra_queues: Option<u32>,
     /// Frames from the link that its kernel queue dropped because it was full.
     pub queue_drops: u64,
     /// Counters of the engine.

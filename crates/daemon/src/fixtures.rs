@@ -37,6 +37,7 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
         all_groups: false,
         groups: Vec::new(),
         secondary: Vec::new(),
+        extra_queues: 0,
         queue_drops: 0,
         link: Link {
             index: 7,

@@ -174,6 +174,7 @@ fn umacvlan_info(
         groups: if sub.all_groups { Vec::new() } else { words(&sub.groups) },
         all_groups: sub.all_groups,
         secondary: words(&sub.secondary),
+        extra_queues: Some(sub.extra_queues).filter(|&extra| extra > 0),
         queue_drops: sub.queue_drops,
         counters: SubCounters::from(stats),
     }

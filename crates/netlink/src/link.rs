@@ -23,6 +23,9 @@ const TUN_MULTI_QUEUE: u16 = 7;
 /// The number of attached queues: `IFLA_TUN_NUM_QUEUES`.
 const TUN_NUM_QUEUES: u16 = 8;
 
+/// The number of queues that are attached and take no part: `IFLA_TUN_NUM_DISABLED_QUEUES`.
+const TUN_NUM_DISABLED_QUEUES: u16 = 9;
+
 /// The state of one interface when the kernel sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -106,7 +109,7 @@ pub struct Link {
     pub persist: Option<bool>,
     /// Whether a TAP is multi-queue; `None` for other kinds.
     pub multi_queue: Option<bool>,
-    /// Number of attached queues of a multi-queue TAP; `None` for others.
+    /// Number of attached queues of a multi-queue TAP, disabled ones included; `None` for others.
     pub queues: Option<u32>,
     /// User id of the owner of a TAP; `None` for other kinds and without an owner.
     pub owner: Option<u32>,
@@ -273,7 +276,10 @@ impl Link {
                 LinkInfo::Data(InfoData::Tun(data)) => {
                     self.persist = tun(&data, TUN_PERSIST).map(|on: [u8; 1]| on != [0]);
                     self.multi_queue = tun(&data, TUN_MULTI_QUEUE).map(|on: [u8; 1]| on != [0]);
-                    self.queues = tun(&data, TUN_NUM_QUEUES).map(u32::from_ne_bytes);
+                    let disabled =
+                        tun(&data, TUN_NUM_DISABLED_QUEUES).map_or(0, u32::from_ne_bytes);
+                    self.queues = tun(&data, TUN_NUM_QUEUES)
+                        .map(|bytes| u32::from_ne_bytes(bytes).saturating_add(disabled));
                     self.owner = tun(&data, TUN_OWNER).map(u32::from_ne_bytes);
                 }
                 LinkInfo::PortData(InfoPortData::BridgePort(data)) => {

@@ -5,14 +5,24 @@
 //! touched. A buffer is free, or lent to an io_uring whose reads fill it, or belongs to the turn.
 //! [`BufferPool::bytes`] accepts only buffers of the turn, so no reader sees one that is being
 //! written.
+//!
+//! Before a frame of a TAP is read into a buffer, the place of its addresses is zeroed. If the vnet
+//! header of the TAP is longer than the engine's, because somebody else has set its length, the frame
+//! begins after a gap, which Linux leaves as it was until 6.14 and zeroes after that. So a long gap shows
+//! ([`BufferPool::has_gap`]), and a shorter one contains nothing of an earlier frame.
 
 use std::io;
+
+use umacvlan_core::offload::VNET_LEN;
 
 use super::mapping::Mapping;
 
 /// Bytes of one buffer: 17 pages, so that the first pages of many buffers spread over the cache
 /// sets instead of meeting in one.
 pub const BUFFER_LEN: usize = 17 * 4096;
+
+/// The addresses that no frame has: zero to zero.
+const NO_ADDRESSES: [u8; 12] = [0; 12];
 
 /// The owner of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +100,26 @@ impl BufferPool {
         Some(buffer)
     }
 
+    /// Zeroes the place of the addresses in a buffer of this turn, before a frame of a TAP is read
+    /// into it. Buffers that are lent to a ring are prepared already.
+    ///
+    /// # Panics
+    /// If the buffer does not belong to the turn.
+    #[inline]
+    pub fn prepare(&mut self, buffer: u16) {
+        self.bytes_mut(buffer, VNET_LEN, NO_ADDRESSES.len()).copy_from_slice(&NO_ADDRESSES);
+    }
+
+    /// True if no frame begins behind the vnet header in a buffer that was prepared: the TAP has a
+    /// longer header.
+    ///
+    /// # Panics
+    /// If the buffer does not belong to the turn.
+    #[inline]
+    pub fn has_gap(&self, buffer: u16) -> bool {
+        self.bytes(buffer, VNET_LEN, NO_ADDRESSES.len()) == NO_ADDRESSES
+    }
+
     /// True if no buffer is free until the turn ends.
     #[inline]
     pub fn is_exhausted(&self) -> bool {
@@ -121,8 +151,7 @@ impl BufferPool {
         while self.lent() < most
             && let Some(buffer) = self.free.pop()
         {
-            self.owners[usize::from(buffer)] = Owner::Ring;
-            to(buffer, self.byte(buffer, 0));
+            to(buffer, self.lend_prepared(buffer));
         }
     }
 
@@ -130,8 +159,17 @@ impl BufferPool {
     #[inline]
     pub(super) fn lend_one(&mut self) -> Option<(u16, *mut u8)> {
         let buffer = self.free.pop()?;
+        Some((buffer, self.lend_prepared(buffer)))
+    }
+
+    /// Prepares a buffer that was free, and makes it the ring's.
+    #[inline]
+    fn lend_prepared(&mut self, buffer: u16) -> *mut u8 {
+        let place = self.byte(buffer, VNET_LEN).cast::<[u8; NO_ADDRESSES.len()]>();
+        // SAFETY: the buffer was free and is not lent yet, so `&mut self` is the only access to it, and the place is inside it.
+        unsafe { place.write(NO_ADDRESSES) };
         self.owners[usize::from(buffer)] = Owner::Ring;
-        Some((buffer, self.byte(buffer, 0)))
+        self.byte(buffer, 0)
     }
 
     /// Gives a lent buffer, which now holds a frame, to the turn. False for a buffer that was not
@@ -205,6 +243,29 @@ mod tests {
         assert!(!pool.reclaim(held), "one of the turn");
         assert!(!pool.reclaim(2), "a free one");
         assert!(!pool.reclaim(3), "there is no such buffer");
+    }
+
+    #[test]
+    fn a_header_that_is_too_long_is_found_and_a_short_gap_has_nothing_of_an_earlier_frame() {
+        let mut pool = BufferPool::new(1).unwrap();
+        for lent in [false, true] {
+            let buffer = pool.acquire().unwrap();
+            pool.bytes_mut(buffer, 0, 64).fill(0x55);
+            pool.release();
+            match lent {
+                true => {
+                    let (buffer, _) = pool.lend_one().unwrap();
+                    assert!(pool.reclaim(buffer));
+                }
+                false => pool.acquire().map(|buffer| pool.prepare(buffer)).unwrap(),
+            }
+            assert!(pool.has_gap(buffer));
+            // A frame behind a header that is 3 bytes longer.
+            pool.bytes_mut(buffer, VNET_LEN + 3, 40).fill(1);
+            assert!(!pool.has_gap(buffer));
+            assert_eq!(pool.bytes(buffer, VNET_LEN, 3), [0; 3]);
+            pool.release();
+        }
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Tap {
         if tap.flags()? & (FLAGS | libc::IFF_TUN) != FLAGS {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        tap.set_header_len()?;
+        tap.set_header_len(VNET_LEN)?;
         Ok(tap)
     }
 
@@ -192,13 +192,17 @@ impl Tap {
         request.ifr_ifru.ifru_flags = libc::c_short::try_from(FLAGS).unwrap_or(0) | flag;
         // SAFETY: TUNSETIFF reads and writes an ifreq.
         unsafe { tap.control(libc::TUNSETIFF, &mut request) }?;
-        tap.set_header_len()?;
+        tap.set_header_len(VNET_LEN)?;
         Ok(tap)
     }
 
-    /// Gives frames the header of 10 bytes.
-    fn set_header_len(&self) -> io::Result<()> {
-        let mut header = libc::c_int::try_from(VNET_LEN).unwrap_or(0);
+    /// Sets the length in bytes of the vnet header, for all queues: each of them can. The engine's is
+    /// [`VNET_LEN`], and a new TAP has it.
+    ///
+    /// # Errors
+    /// `EINVAL` for a header that is too short, `EBADFD` after the interface was deleted.
+    pub fn set_header_len(&self, len: usize) -> io::Result<()> {
+        let mut header = libc::c_int::try_from(len).unwrap_or(0);
         // SAFETY: TUNSETVNETHDRSZ reads an int.
         unsafe { self.control(libc::TUNSETVNETHDRSZ, &mut header) }
     }

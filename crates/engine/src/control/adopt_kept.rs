@@ -195,6 +195,7 @@ impl Control {
             settings: wanted.config.settings,
             tap: Arc::clone(&queues[0]),
             more_queues: queues[1..].to_vec(),
+            extra_queues: 0,
             pins: self.kernel.pins(&queues),
             carried: SubStats::default(),
             kept: true,
@@ -211,6 +212,10 @@ impl Control {
             groups_known: wanted.groups.is_some(),
             groups: wanted.groups.unwrap_or_default(),
         });
+        if let Some(sub) = self.inventory.sub_mut(id) {
+            // Perhaps those of a former engine with more workers, which are about to be closed.
+            sub.extra_queues = sub.count_extra_queues();
+        }
         self.groups.mark_stale([id]);
         self.inventory[parent].memberships.mark_stale();
         self.limit_tx_queue(id);

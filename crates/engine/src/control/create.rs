@@ -72,6 +72,7 @@ impl Control {
             settings,
             tap: Arc::clone(&queues[0]),
             more_queues: queues[1..].to_vec(),
+            extra_queues: 0,
             pins,
             carried: SubStats::default(),
             kept: false,

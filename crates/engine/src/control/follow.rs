@@ -195,6 +195,7 @@ impl Control {
         let (before, now) = (sub.seen, Seen::of(link));
         sub.link.clone_from(link);
         self.limit_tx_queue(id);
+        self.check_queues(id);
         let (sub, parent) = self.inventory.sub_and_parent_mut(id).ok()?;
         if before == now && sub.name == link.name {
             return None;

@@ -17,6 +17,7 @@ mod conflict;
 mod create;
 pub mod engine;
 pub mod error;
+mod extra_queues;
 mod follow;
 mod group_cache;
 mod host_filter;

@@ -29,6 +29,8 @@ pub(super) struct Sub {
     pub(super) tap: Arc<Tap>,
     /// Its other queues, in their order.
     pub(super) more_queues: Vec<Arc<Tap>>,
+    /// Queues of its TAP that others have attached, as last seen.
+    pub(super) extra_queues: u32,
     /// The namespaces, other than the engine's own, that its queues keep alive.
     pub(super) pins: BTreeSet<NetnsId>,
     /// What workers have counted that were replaced.
@@ -129,6 +131,7 @@ impl Sub {
             netns_cookie: self.netns_cookie,
             parent_nsid: self.parent_nsid,
             txqlen_max: self.txqlen_max,
+            extra_queues: self.extra_queues,
             kept: self.kept,
             all_groups: info.filter().accepts_all(),
             groups: info.filter().groups.clone(),

@@ -174,6 +174,15 @@ impl Forwarder {
         self.tx.segments.give_back(taken);
     }
 
+    /// Drops a frame from a sub-interface that cannot be read, because the length of its vnet header is
+    /// not the engine's.
+    #[cold]
+    pub(crate) fn drop_unreadable(&mut self, from: SubIndex) {
+        let stats = &mut self.tx.subs[from.index()];
+        stats.received.count(0);
+        stats.dropped.count(DropReason::BadVnetHeader);
+    }
+
     #[inline(always)]
     fn egress_at(&mut self, id: SwitchId, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
         let Self { switches, floods, tx, reports } = self;

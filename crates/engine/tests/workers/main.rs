@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod flows;
+mod queues;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -149,6 +149,7 @@ struct OwnJson<'a> {
     all_groups: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     secondary: &'a [String],
+    extra_queues: Option<u32>,
     queue_drops: Option<u64>,
     counters: Option<&'a SubCounters>,
 }
@@ -238,6 +239,7 @@ impl<'a> OwnJson<'a> {
             groups: &own.groups,
             all_groups: own.all_groups,
             secondary: &own.secondary,
+            extra_queues: own.extra_queues,
             queue_drops: counted.then_some(own.queue_drops),
             counters: counted.then_some(&own.counters),
         }

@@ -160,6 +160,9 @@ fn own(link: &LinkView) -> String {
             let _ = write!(line, " {word} {value}");
         }
     }
+    if let Some(extra) = own.extra_queues {
+        let _ = write!(line, "\n    umacvlan queues of others {extra}");
+    }
     if let Some(why) = &own.backend_why {
         let _ = write!(line, "\n    umacvlan why this backend: {why}");
     }

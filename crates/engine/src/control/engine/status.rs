@@ -111,6 +111,8 @@ pub struct SubStatus {
     pub parent_nsid: Option<i32>,
     /// The most frames that its TAP may queue.
     pub txqlen_max: u32,
+    /// Queues of its TAP that others have attached from inside its namespace.
+    pub extra_queues: u32,
     /// True when its interface outlives the engine.
     pub kept: bool,
     /// It receives every multicast group.

@@ -55,6 +55,9 @@ pub(crate) enum PortEvent<'b> {
     Gone { sub: SubIndex },
     /// A port refused a frame.
     Refused(Refusal),
+    /// A sub-interface sent a frame that is not where the vnet header ends: somebody else has set the
+    /// length of the header of its TAP.
+    Unreadable { from: SubIndex },
 }
 
 /// A frame that was counted as delivered, and that its port then refused. Its bytes may be gone.

@@ -176,6 +176,10 @@ impl Worker {
             }
             PortEvent::Gone { sub } => gone.push(sub),
             PortEvent::Refused(refusal) => forwarder.tx.undo_delivered(refusal),
+            PortEvent::Unreadable { from } => {
+                turn.frames += 1;
+                forwarder.drop_unreadable(from);
+            }
         })?;
         let frames =
             ports.recv_memory(pool, |from, stored, bytes| forwarder.egress(from, stored, bytes));

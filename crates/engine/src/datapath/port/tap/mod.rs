@@ -9,6 +9,20 @@ use umacvlan_sys::tap::Tap;
 use super::{PortEvent, ReadBatch, ReadEnd};
 use crate::datapath::frame_ref::{FrameRef, StorageKind};
 
+/// Reading fails with this, and the frame is lost, if the vnet header of the TAP is longer than a
+/// buffer (`tun_put_user` in `drivers/net/tun.c`).
+const NO_ROOM_FOR_HEADER: i32 = libc::EINVAL;
+
+/// The frame of `len` bytes that was read into a prepared buffer.
+#[inline]
+fn frame(from: SubIndex, pool: &BufferPool, buffer: u16, len: usize) -> PortEvent<'_> {
+    if pool.has_gap(buffer) {
+        return PortEvent::Unreadable { from };
+    }
+    let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
+    PortEvent::Frame { from, stored, bytes: pool.bytes(buffer, 0, len) }
+}
+
 /// Reads the frames that wait, at most `budget`, each into a buffer of its own.
 pub(super) fn read(
     tap: &Tap,
@@ -22,12 +36,17 @@ pub(super) fn read(
         let Some(buffer) = pool.acquire() else {
             return batch;
         };
+        pool.prepare(buffer);
         match tap.recv(pool.bytes_mut(buffer, 0, BUFFER_LEN)) {
             Ok(Some(len)) => {
-                let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
-                on(PortEvent::Frame { from: id, stored, bytes: pool.bytes(buffer, 0, len) });
+                on(frame(id, pool, buffer, len));
                 batch.frames += 1;
                 batch.bytes += len;
+            }
+            Err(error) if error.raw_os_error() == Some(NO_ROOM_FOR_HEADER) => {
+                pool.release_last();
+                batch.frames += 1;
+                on(PortEvent::Unreadable { from: id });
             }
             ended => {
                 pool.release_last();

@@ -3,8 +3,8 @@
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::uring::Completion;
 
-use super::drop_reason;
-use crate::datapath::frame_ref::{FrameRef, StorageKind};
+use super::{NO_ROOM_FOR_HEADER, drop_reason, frame};
+use crate::datapath::frame_ref::FrameRef;
 use crate::datapath::port::rx_shares::RxShares;
 use crate::datapath::port::{Port, PortEvent, ReadEnd, Refusal};
 
@@ -25,8 +25,7 @@ pub(in crate::datapath::port) fn complete(
                 read_ended(port, rx_shares);
             }
             let len = len as usize;
-            let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
-            on(PortEvent::Frame { from: port.id, stored, bytes: pool.bytes(buffer, 0, len) });
+            on(frame(port.id, pool, buffer, len));
         }
         Completion::ReadEnded { port, generation, errno } => {
             let Some(port) = current(ports, port, generation) else {
@@ -34,6 +33,10 @@ pub(in crate::datapath::port) fn complete(
             };
             match errno {
                 libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED => {
+                    read_ended(port, rx_shares);
+                }
+                NO_ROOM_FOR_HEADER => {
+                    on(PortEvent::Unreadable { from: port.id });
                     read_ended(port, rx_shares);
                 }
                 _ => on(PortEvent::Gone { sub: port.id }),
@@ -46,8 +49,7 @@ pub(in crate::datapath::port) fn complete(
             let len = len as usize;
             port.batch.frames += 1;
             port.batch.bytes += len;
-            let stored = FrameRef::new(StorageKind::Pool { buffer }, 0, len);
-            on(PortEvent::Frame { from: port.id, stored, bytes: pool.bytes(buffer, 0, len) });
+            on(frame(port.id, pool, buffer, len));
         }
         Completion::SingleReadEnded { port, generation, errno } => {
             let Some(port) = current(ports, port, generation) else {
@@ -55,6 +57,10 @@ pub(in crate::datapath::port) fn complete(
             };
             match errno {
                 libc::EAGAIN | libc::EINTR => port.batch.end = Some(ReadEnd::Drained),
+                NO_ROOM_FOR_HEADER => {
+                    port.batch.frames += 1;
+                    on(PortEvent::Unreadable { from: port.id });
+                }
                 _ if port.batch.end.replace(ReadEnd::Gone) == Some(ReadEnd::Gone) => {}
                 _ => on(PortEvent::Gone { sub: port.id }),
             }
