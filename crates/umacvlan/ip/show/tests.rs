@@ -164,7 +164,7 @@ fn drops_are_shown_with_their_reason() {
 fn queues_that_others_have_attached_are_shown() {
     let mut view = view();
     let style = Style { details: true, ..Style::default() };
-    assert!(!shown(&view, style).contains("queues") && !json(&view, style).contains("extra"));
+    assert!(!shown(&view, style).contains("of others") && !json(&view, style).contains("extra"));
     view.umacvlan.extra_queues = Some(2);
     assert!(shown(&view, style).contains("\n    umacvlan queues of others 2\n"));
     assert!(json(&view, style).contains(r#""extra_queues":2"#));
