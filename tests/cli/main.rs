@@ -12,6 +12,7 @@ mod explain;
 mod forwarding;
 mod lab;
 mod lifetime;
+mod noisy;
 mod package;
 mod replay;
 mod world;

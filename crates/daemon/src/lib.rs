@@ -21,7 +21,6 @@ pub mod http;
 pub mod keeper;
 mod link_record;
 pub mod log;
-mod log_limit;
 mod parent_record;
 mod record_store;
 pub mod sandbox;

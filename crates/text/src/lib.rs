@@ -3,7 +3,7 @@
 //! Every command prints through [`output`], so that a closed pipe does not end it and colours appear
 //! on a terminal only. [`table`] aligns columns, [`mod@format`] writes numbers for people (JSON has
 //! the exact ones), [`suggest`] finds the nearest known word, and [`arguments`] holds parsers of
-//! option values that several commands share.
+//! option values that several commands share. [`log_limit`] leaves out lines that are repeated too often.
 //!
 //! Nothing here knows networks, configurations or the daemon.
 //!
@@ -11,6 +11,7 @@
 
 pub mod arguments;
 pub mod format;
+pub mod log_limit;
 pub mod output;
 pub mod suggest;
 pub mod table;

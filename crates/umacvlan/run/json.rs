@@ -95,15 +95,43 @@ impl<'s> Report<'s> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum EventJson<'s> {
-    Carrier { parent: &'s str, on: bool },
-    ConflictEnded { sub: &'s str },
-    ParentGone { parent: &'s str },
-    ParentBack { parent: &'s str },
-    ParentRenamed { parent: &'s str, from: &'s str },
-    Reverted { sub: &'s str, why: &'s str },
-    SubChanged { sub: Sub<'s> },
-    SubGone { sub: &'s str },
-    Trouble { what: &'s str },
+    Carrier {
+        parent: &'s str,
+        on: bool,
+    },
+    ConflictEnded {
+        sub: &'s str,
+    },
+    ParentGone {
+        parent: &'s str,
+    },
+    ParentBack {
+        parent: &'s str,
+    },
+    ParentRenamed {
+        parent: &'s str,
+        from: &'s str,
+    },
+    Reverted {
+        sub: &'s str,
+        why: &'s str,
+    },
+    SubChanged {
+        sub: Sub<'s>,
+    },
+    SubGone {
+        sub: &'s str,
+    },
+    /// Events of a kind were left out, because there were too many; the last of them follows.
+    LeftOut {
+        of: &'static str,
+        sub: Option<&'s str>,
+        count: u32,
+        seconds: u64,
+    },
+    Trouble {
+        what: &'s str,
+    },
 }
 
 impl<'s> From<&'s Event> for EventJson<'s> {

@@ -7,6 +7,7 @@
 mod command;
 mod counters;
 mod json;
+mod line_limit;
 mod plan;
 mod reporter;
 mod signals;
@@ -20,7 +21,7 @@ use umacvlan_core::options::{Backend, PollMode, PortIo, WORKERS_MAX};
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use crossbeam_channel::{Receiver, never, select, tick};
+use crossbeam_channel::{Receiver, after, never, select, tick};
 use umacvlan_core::{MacvlanFlag, Semantics};
 use umacvlan_engine::engine::{Engine, Event, ParentOptions, ParentStatus, SubOptions};
 use umacvlan_sys::process::raise_descriptor_limit;
@@ -120,6 +121,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     // Reports everything that could not be restored.
     let trouble = |event: &Event| matches!(event, Event::Trouble { .. });
     events.try_iter().filter(trouble).for_each(|event| reporter.event(&event));
+    reporter.all_left_out();
     reporter.stopped(&last?);
     reporter.finish()?;
     Ok(code)
@@ -153,7 +155,9 @@ fn report_until_end(
 ) -> Result<()> {
     let ticks = stats.map_or_else(never, |seconds| tick(Duration::from_secs(u64::from(seconds))));
     loop {
+        let left_out = reporter.left_out().map_or_else(never, after);
         select! {
+            recv(left_out) -> _ => {}
             recv(signals) -> _ => return Ok(()),
             recv(command.ended()) -> _ => return Ok(()),
             recv(engine.events()) -> event => reporter.event(&event.context("the engine has stopped")?),

@@ -1,14 +1,16 @@
 //! [`Reporter`]: the output of `run`, as tables and lines or as JSON.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, UplinkKind, UplinkStatus};
 use umacvlan_engine::worker::WorkerConfig;
 
 use super::counters;
 use super::json::{EventJson, Ready, Report};
+use super::line_limit::{LeftOut, LineLimit};
 use umacvlan_text::format::ranges;
+use umacvlan_text::log_limit::PERIOD;
 use umacvlan_text::output::{Output, print_stderr};
 use umacvlan_text::table::{Head, Table, Tint};
 
@@ -23,6 +25,7 @@ pub(super) struct Reporter {
     last: Option<(ParentStatus, Instant)>,
     /// The last sentence about each sub-interface.
     reported: HashMap<String, String>,
+    limit: LineLimit,
 }
 
 impl Reporter {
@@ -34,6 +37,7 @@ impl Reporter {
             started: Instant::now(),
             last: None,
             reported: HashMap::new(),
+            limit: LineLimit::new(json),
         }
     }
 
@@ -96,19 +100,58 @@ impl Reporter {
         }
     }
 
-    /// Reports an event of the engine.
+    /// Reports an event of the engine, unless there are too many of its kind.
     pub(super) fn event(&mut self, event: &Event) {
-        if self.json {
-            return self.output.json(&EventJson::from(event));
-        }
-        let sentence = sentence(event);
         // A change that the sentence does not show, such as a group, is not reported.
-        if let Event::SubChanged(sub) = event
-            && self.reported.insert(sub.name.clone(), sentence.clone()).as_ref() == Some(&sentence)
-        {
-            return;
+        if let (Event::SubChanged(sub), false) = (event, self.json) {
+            let sentence = now(sub);
+            let before = self.reported.insert(sub.name.clone(), sentence.clone());
+            if before == Some(sentence) {
+                return;
+            }
         }
-        print_stderr(&sentence);
+        if self.limit.allows(event, Instant::now()) {
+            self.print(event);
+        }
+    }
+
+    /// Reports how many events were left out, of kinds whose period is over. Returns the time until
+    /// the next one is.
+    pub(super) fn left_out(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        self.print_left_out(now);
+        self.limit.due(now)
+    }
+
+    /// Reports how many events were left out, at the end of the command.
+    pub(super) fn all_left_out(&mut self) {
+        self.print_left_out(Instant::now() + PERIOD);
+    }
+
+    fn print_left_out(&mut self, now: Instant) {
+        let seconds = PERIOD.as_secs();
+        for LeftOut { of, sub, count, last } in self.limit.end_periods(now) {
+            match self.json {
+                true => {
+                    let sub = sub.as_deref();
+                    self.output.json(&EventJson::LeftOut { of, sub, count, seconds });
+                }
+                false => {
+                    let about = sub.map_or_else(String::new, |name| format!("{name}, "));
+                    print_stderr(&format!(
+                        "{about}{of}: {count} more in {seconds} s, the last one:"
+                    ));
+                }
+            }
+            self.print(&last);
+        }
+    }
+
+    fn print(&mut self, event: &Event) {
+        match self.json {
+            true => self.output.json(&EventJson::from(event)),
+            false => print_stderr(&sentence(event)),
+        }
     }
 
     /// Reports the rates since the last call.

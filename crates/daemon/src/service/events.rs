@@ -13,8 +13,8 @@ use umacvlan_netlink::LinkFlags;
 
 use super::netns::Names;
 use super::{Service, Shared, lock_service};
-use crate::log_limit::PERIOD;
 use umacvlan_api::{EventKind, EventView};
+use umacvlan_text::log_limit::PERIOD;
 
 /// A kind of log line that users of links can cause; most are about a link, by its number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -45,13 +45,13 @@ use self::recover::Waiting;
 use super::keeper::Keeper;
 use super::link_record::LinkRecord;
 use super::log::Log;
-use super::log_limit::LogLimit;
 use super::record_store::Reservation;
 use super::store::Store;
 use super::to_api::{self, LinkContext};
 use crate::ServiceError;
 use umacvlan_api::{Code, EventView, LinkChange, LinkView, NewLink, ParentView, Problem};
 use umacvlan_config::Config;
+use umacvlan_text::log_limit::LogLimit;
 
 /// How many groups of a link are written down: users may join any number.
 const GROUPS_MAX: usize = 32;

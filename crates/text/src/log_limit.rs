@@ -8,14 +8,16 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// Lines of a kind in one period.
-const LINES: u32 = 5;
+pub const LINES: u32 = 5;
 
 /// The length of a period, which begins with its first line.
-pub(crate) const PERIOD: Duration = Duration::from_secs(10);
+pub const PERIOD: Duration = Duration::from_secs(10);
 
 /// The lines of each kind in its present period.
 #[derive(Debug)]
-pub(crate) struct LogLimit<K> {
+pub struct LogLimit<K> {
+    /// Lines of a kind in one period.
+    lines: u32,
     periods: HashMap<K, Period>,
 }
 
@@ -27,25 +29,32 @@ struct Period {
 
 impl<K> Default for LogLimit<K> {
     fn default() -> Self {
-        Self { periods: HashMap::new() }
+        Self::new(LINES)
+    }
+}
+
+impl<K> LogLimit<K> {
+    /// At most this many lines of a kind in a period.
+    pub fn new(lines: u32) -> Self {
+        Self { lines, periods: HashMap::new() }
     }
 }
 
 impl<K: Clone + Eq + Hash + Ord> LogLimit<K> {
     /// Counts a line, and returns whether it is to be written.
-    pub(crate) fn allows(&mut self, kind: K, now: Instant) -> bool {
+    pub fn allows(&mut self, kind: K, now: Instant) -> bool {
         let period = self.periods.entry(kind).or_insert(Period { begun: now, lines: 0 });
         period.lines = period.lines.saturating_add(1);
-        period.lines <= LINES
+        period.lines <= self.lines
     }
 
     /// Ends the periods that are over. Returns the kinds of which lines were left out, and how many.
-    pub(crate) fn end_periods(&mut self, now: Instant) -> Vec<(K, u32)> {
-        let mut left_out = Vec::new();
+    pub fn end_periods(&mut self, now: Instant) -> Vec<(K, u32)> {
+        let (mut left_out, lines) = (Vec::new(), self.lines);
         self.periods.retain(|kind, period| {
             let goes_on = now.saturating_duration_since(period.begun) < PERIOD;
-            if !goes_on && period.lines > LINES {
-                left_out.push((kind.clone(), period.lines - LINES));
+            if !goes_on && period.lines > lines {
+                left_out.push((kind.clone(), period.lines - lines));
             }
             goes_on
         });
@@ -54,8 +63,8 @@ impl<K: Clone + Eq + Hash + Ord> LogLimit<K> {
     }
 
     /// The time until the first period is over of which lines were left out.
-    pub(crate) fn due(&self, now: Instant) -> Option<Duration> {
-        let over = self.periods.values().filter(|period| period.lines > LINES);
+    pub fn due(&self, now: Instant) -> Option<Duration> {
+        let over = self.periods.values().filter(|period| period.lines > self.lines);
         over.map(|period| (period.begun + PERIOD).saturating_duration_since(now)).min()
     }
 }
