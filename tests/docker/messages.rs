@@ -17,8 +17,15 @@ fn the_driver_describes_itself_to_docker() {
     let capabilities =
         json!({"Scope": "local", "ConnectivityScope": "global", "GwAllocChecker": true});
     assert_eq!(plugin.send("NetworkDriver.GetCapabilities", "").body, capabilities);
-    let skip = json!({"SkipIPv4": true, "SkipIPv6": true});
-    assert_eq!(plugin.ok("GwAllocCheck", &json!({"Options": {}})), skip);
+    for (options, skip) in [
+        (json!({}), false),
+        (json!(null), false),
+        (json!({"com.docker.network.internal": true}), true),
+        (json!({"com.docker.network.internal": false}), false),
+    ] {
+        let answer = plugin.ok("GwAllocCheck", &json!({ "Options": options }));
+        assert_eq!(answer, json!({"SkipIPv4": skip, "SkipIPv6": skip}), "{options}");
+    }
     for (method, body) in [
         ("AllocateNetwork", json!({"NetworkID": "a", "IPv4Data": null})),
         ("FreeNetwork", json!({"NetworkID": "a"})),

@@ -86,7 +86,7 @@ impl EndpointSpec {
     /// The request for the link; `former` is the address that it had before, if any.
     pub(crate) fn new_link(&self, network: &Network, former: Option<MacAddr>) -> NewLink {
         let options = &network.options;
-        let stable = || self.ipv4.and_then(stable).filter(|_| options.stable_mac);
+        let stable = || self.ipv4.or(self.ipv6).map(stable).filter(|_| options.stable_mac);
         let spec = LinkSpec {
             parent: network.parent.clone(),
             address: self.mac.or(former).or_else(stable),
@@ -105,16 +105,37 @@ fn prefix(text: &str) -> Result<Option<IpPrefix>, DriverError> {
     }
 }
 
-/// The MAC address that Docker's bridge driver makes of an IPv4 address.
-fn stable(prefix: IpPrefix) -> Option<MacAddr> {
-    let IpAddr::V4(address) = prefix.ip() else { return None };
-    let [a, b, c, d] = address.octets();
-    Some(MacAddr::new([0x02, 0x42, a, b, c, d]))
+/// A MAC address made of an IP address: of IPv4 the one that Docker's bridge driver makes, `02:42` and
+/// the address; of IPv6 `06:42` and a hash of the address, since its last four bytes may be those of
+/// another network on the same parent.
+fn stable(prefix: IpPrefix) -> MacAddr {
+    let (kind, bits) = match prefix.ip() {
+        IpAddr::V4(address) => (0x02, address.octets()),
+        IpAddr::V6(address) => (0x06, fnv1a(&address.octets()).to_be_bytes()),
+    };
+    let [a, b, c, d] = bits;
+    MacAddr::new([kind, 0x42, a, b, c, d])
+}
+
+/// The 32-bit hash FNV-1a (draft-eastlake-fnv), which no release may change.
+fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stable_mac_is_made_of_either_family_and_differs_between_networks() {
+        let mac = |at: &str| stable(at.parse().unwrap()).to_string();
+        assert_eq!(mac("10.1.0.2/24"), "02:42:0a:01:00:02");
+        assert_eq!(fnv1a(b"foobar"), 0xbf9c_f968, "the test vector of the draft");
+        let all = ["fd00:1::5/64", "fd00:2::5/64", "fd00:1::6/64", "fd00:1:0:1::5/64"].map(mac);
+        for (at, one) in all.iter().enumerate() {
+            assert!(one.starts_with("06:42:") && !all[..at].contains(one), "{all:?}");
+        }
+    }
 
     #[test]
     fn the_file_of_an_endpoint_keeps_its_format() {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::{Mode, VlanName};
 use umacvlan_netlink::{IpPrefix, IpPrefixError, LinkFlags};
@@ -50,7 +51,7 @@ impl Network {
     pub(crate) fn read(request: &CreateNetworkRequest) -> Result<Self, DriverError> {
         let id = checked(&request.network, "NetworkID")?;
         let options = Options::read(&request.options)?;
-        let says = |key: &str| request.options.get(key).and_then(serde_json::Value::as_bool);
+        let says = |key: &str| request.options.get(key).and_then(Value::as_bool);
         let ipv4 = says(ENABLE_IPV4).unwrap_or(request.ipv6.is_empty());
         if ipv4 && request.ipv4.is_empty() {
             return Err(DriverError::new("ipv4 pool is empty"));
@@ -65,7 +66,7 @@ impl Network {
         Ok(Self {
             parent: options.parent.clone().unwrap_or_else(own),
             own_parent,
-            internal: own_parent || says(INTERNAL).unwrap_or(false),
+            internal: own_parent || is_internal(&request.options),
             options,
             subnets: subnets?.into_iter().filter(|net| !net.pool.is_any()).collect(),
             id,
@@ -151,6 +152,11 @@ impl Subnet {
     fn has(&self, address: IpPrefix) -> bool {
         address.prefix_len() == self.pool.prefix_len() && self.pool.contains(address.ip())
     }
+}
+
+/// Whether these options of Docker's describe a network without a gateway.
+pub(crate) fn is_internal(options: &Map<String, Value>) -> bool {
+    options.get(INTERNAL).and_then(Value::as_bool).unwrap_or(false)
 }
 
 pub(crate) fn wrong_prefix(error: IpPrefixError) -> DriverError {

@@ -41,6 +41,26 @@ pub(crate) struct Pool {
     pub gateway: Option<String>,
 }
 
+/// `NetworkDriver.GwAllocCheck`, since Docker 28: a network that is about to be created.
+#[serde_as]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct GatewayRequest {
+    /// Options, as of [`CreateNetworkRequest`].
+    #[serde(rename = "Options")]
+    #[serde_as(as = "DefaultOnNull")]
+    pub options: Map<String, Value>,
+}
+
+/// Response to [`GatewayRequest`]: the families for which Docker reserves no gateway of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct GatewayResponse {
+    #[serde(rename = "SkipIPv4")]
+    pub skip_ipv4: bool,
+    #[serde(rename = "SkipIPv6")]
+    pub skip_ipv6: bool,
+}
+
 /// A request about a network.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

@@ -17,9 +17,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::protocol::{
-    CreateEndpointRequest, CreateNetworkRequest, EndpointRequest, NetworkRequest,
+    CreateEndpointRequest, CreateNetworkRequest, EndpointRequest, GatewayRequest, GatewayResponse,
+    NetworkRequest,
 };
-use super::{Driver, DriverError};
+use super::{Driver, DriverError, network};
 use umacvlan_daemon::http::read_body;
 use umacvlan_daemon::{Service, Shared, lock_service};
 
@@ -170,9 +171,11 @@ async fn capabilities() -> axum::Json<Value> {
     }))
 }
 
-/// Docker need not reserve an address for a gateway that the user has not named.
-async fn gateways() -> axum::Json<Value> {
-    axum::Json(json!({ "SkipIPv4": true, "SkipIPv6": true }))
+/// As Docker 28's macvlan driver: an internal network needs no gateway. On any other Docker reserves
+/// the first address of a subnet, unless the user has named another gateway.
+async fn gateways(Json(request): Json<GatewayRequest>) -> axum::Json<GatewayResponse> {
+    let skip = network::is_internal(&request.options);
+    axum::Json(GatewayResponse { skip_ipv4: skip, skip_ipv6: skip })
 }
 
 async fn allocate() -> axum::Json<Value> {
