@@ -32,7 +32,7 @@ fn a_container_gets_a_link_with_address_and_route_and_gives_it_back() {
     });
     assert_eq!(status, expected);
     assert_eq!(container.addresses("eth0"), ["10.88.0.2/16"]);
-    assert_eq!(container.routes(), ["0.0.0.0/0 via 10.88.0.1 metric 99"]);
+    assert_eq!(container.routes(), ["0.0.0.0/0 via 10.88.0.1 metric 100"]);
     assert_eq!(container.sysctl("ipv6/conf/eth0/autoconf"), "0");
     let [shown] = podman.daemon.links().try_into().unwrap();
     assert_eq!(shown["linkinfo"]["info_data"]["mode"], "bridge");
@@ -69,11 +69,11 @@ fn static_routes_are_added_and_go_with_the_link() {
     let mut routes = container.routes();
     routes.sort();
     let expected = [
-        "0.0.0.0/0 via 10.88.0.1 metric 99",
+        "0.0.0.0/0 via 10.88.0.1 metric 100",
         "10.89.0.0/24 via 10.88.0.2 metric 0",
         "10.90.0.0/24 via 10.88.0.3 metric 7",
         "10.92.0.0/24 via 10.91.0.1 metric 0",
-        "::/0 via fd1f:1f::1 metric 99",
+        "::/0 via fd1f:1f::1 metric 100",
         "fd2f:2f::/64 via fd1f:1f::20 metric 1024",
     ];
     assert_eq!(routes, expected);
@@ -278,6 +278,29 @@ fn published_ports_are_ignored_with_a_warning() {
     let output = podman.call(&["setup", &container.path()], &request.to_string());
     assert!(output.status.success());
     assert!(text(&output.stderr).contains("published ports are ignored"));
+}
+
+#[test]
+fn the_default_routes_of_two_networks_exist_beside_each_other() {
+    if !root_or_skip() {
+        return;
+    }
+    let (podman, mut container) = (Podman::new(), Container::new());
+    let network = |id: &str, at: [&str; 2], via: [&str; 2]| {
+        let subnets = [0, 1].map(|family| json!({"subnet": at[family], "gateway": via[family]}));
+        json!({"id": id, "subnets": subnets})
+    };
+    let first = network("1", ["10.88.0.0/16", "fd88::/64"], ["10.88.0.1", "fd88::1"]);
+    let second = network("2", ["10.89.0.0/16", "fd89::/64"], ["10.89.0.1", "fd89::1"]);
+    podman.setup(&container, &request(&["10.88.0.2", "fd88::2"], first, Value::Null));
+    let name = json!({"interface_name": "eth1"});
+    podman.setup(&container, &request(&["10.89.0.2", "fd89::2"], second, name));
+    let routes = container.routes();
+    for via in ["10.88.0.1", "10.89.0.1", "fd88::1", "fd89::1"] {
+        let family = if via.contains(':') { "::/0" } else { "0.0.0.0/0" };
+        let wanted = format!("{family} via {via} metric 100");
+        assert!(routes.contains(&wanted), "{wanted}: {routes:?}");
+    }
 }
 
 #[test]

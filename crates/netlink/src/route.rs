@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
-    RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+    RouteProtocol, RouteScope, RouteType,
 };
 
 use super::address::family;
@@ -83,8 +83,27 @@ impl Route {
         message
     }
 
-    /// Decodes a message; `None` if it is not a unicast route, or not of IP.
-    fn read(message: &RouteMessage) -> Option<Self> {
+    /// Decodes a message: one route for each next hop; none if it is not a unicast route, or not of IP.
+    fn read(message: &RouteMessage) -> Vec<Self> {
+        let Some(route) = Self::read_one(message) else { return Vec::new() };
+        let hops = message.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::MultiPath(hops) => Some(hops),
+            _ => None,
+        });
+        hops.map_or_else(|| vec![route], |hops| hops.iter().map(|hop| route.through(hop)).collect())
+    }
+
+    /// The same route with this next hop.
+    fn through(self, hop: &RouteNextHop) -> Self {
+        let via = hop.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Gateway(via) => ip(via),
+            _ => None,
+        });
+        Self { via, index: Some(hop.interface_index), ..self }
+    }
+
+    /// Decodes a message, without the next hops of a route that has several.
+    fn read_one(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
         let unicast = header.kind == RouteType::Unicast;
         let unspecified = match header.address_family {
@@ -123,17 +142,20 @@ impl Route {
 }
 
 impl Rtnl {
-    /// Adds a route.
+    /// Adds a route, beside those to the same network that exist: of equal metric the IPv4 route that
+    /// was added last is taken, and IPv6 routes share the traffic.
     ///
     /// # Errors
-    /// `ENETUNREACH` if the next hop is not on a network of the namespace, `EEXIST` if there is a route
-    /// to the same network with the same metric, `ENETDOWN` if the interface is down.
+    /// `ENETUNREACH` if the next hop is not on a network of the namespace, `EEXIST` if the very same
+    /// route exists, `ENETDOWN` if the interface is down.
+    // Without NLM_F_EXCL, as the reference plugins of CNI and netavark do: a container with two networks
+    // has two default routes.
     pub fn add_route(&mut self, route: &Route) -> Result<()> {
         let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
         self.request(
             &format!("add a route to {}{via}", route.to),
             RouteNetlinkMessage::NewRoute(route.message()),
-            NLM_F_CREATE | NLM_F_EXCL,
+            NLM_F_CREATE,
         )?;
         Ok(())
     }
@@ -160,7 +182,8 @@ impl Rtnl {
         self.add_route(&Route { via: Some(via), ..Route::new(IpPrefix::any(via)) })
     }
 
-    /// The unicast routes of all tables, IPv4 first. A route with several next hops has none here.
+    /// The unicast routes of all tables, IPv4 first. A route with several next hops is a route for each
+    /// of them here, as the kernel makes one IPv6 route of all that differ in the next hop only.
     ///
     /// # Errors
     /// The request failed.
@@ -170,9 +193,9 @@ impl Rtnl {
             let mut message = RouteMessage::default();
             message.header.address_family = family(any);
             let answer = self.dump("list the routes", &RouteNetlinkMessage::GetRoute(message))?;
-            routes.extend(answer.iter().filter_map(|message| match message {
+            routes.extend(answer.iter().flat_map(|message| match message {
                 RouteNetlinkMessage::NewRoute(message) => Route::read(message),
-                _ => None,
+                _ => Vec::new(),
             }));
         }
         Ok(routes)
@@ -210,7 +233,7 @@ mod tests {
                 ..to("::/0")
             },
         ] {
-            assert_eq!(Route::read(&route.message()), Some(route));
+            assert_eq!(Route::read(&route.message()), [route]);
         }
     }
 

@@ -12,9 +12,8 @@ use umacvlan_text::suggest::did_you_mean;
 const NAMES: [&str; 8] =
     ["bclim", "macaddr", "metric", "mode", "mtu", "no_default_route", "nodst", "parent"];
 
-/// The metric of default routes, as of Podman's macvlan: smaller than the 100 of most other networks,
-/// so that this route wins.
-const METRIC: u32 = 99;
+/// The metric of default routes, as of Podman's own drivers (podman-network-create(1), `metric`).
+const METRIC: u32 = 100;
 
 /// The options of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +95,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_podmans_macvlan() {
         let options = Options::read(None).unwrap();
-        assert_eq!((options.settings.mode, options.metric, options.mtu), (Mode::Bridge, 99, None));
+        assert_eq!((options.settings.mode, options.metric, options.mtu), (Mode::Bridge, 100, None));
         assert!(!options.no_default_route && options.settings.bclim.is_none());
         assert_eq!(read(&[("mtu", "0"), ("mode", ""), ("macaddr", "")]), Ok(options));
     }
