@@ -1,8 +1,8 @@
 //! `umacvlan netavark`: the driver plugin for Podman's netavark.
 //!
 //! netavark starts it anew for each request, with JSON on standard input and output, as its
-//! plugin-API.md specifies. Started as `umacvlan-netavark` the program is only this plugin, because
-//! netavark takes the file name for the name of the driver.
+//! plugin-API.md specifies. Started as `umacvlan-netavark`, or from a directory `netavark`, the program is
+//! only this plugin, because netavark takes the file name for the name of the driver.
 
 mod container;
 mod create;
@@ -76,9 +76,16 @@ struct ErrorReply {
     error: String,
 }
 
-/// Whether the program was started as `umacvlan-netavark`; `program` is the first argument.
+/// The directory in which netavark looks for plugins.
+const FOLDER: &str = "netavark";
+
+/// Whether the program was started as `umacvlan-netavark`, or by any name in a directory of netavark's
+/// plugins, so that a driver can be named `umacvlan`; `program` is the first argument.
 pub fn invoked_by_name(program: Option<&OsStr>) -> bool {
-    program.and_then(|program| Path::new(program).file_name()) == Some(OsStr::new(PLUGIN))
+    program.map(Path::new).is_some_and(|path| {
+        let folder = path.parent().and_then(Path::file_name);
+        path.file_name() == Some(OsStr::new(PLUGIN)) || folder == Some(OsStr::new(FOLDER))
+    })
 }
 
 /// Parses the arguments, which begin with the name of the program, and runs the plugin. Returns the
@@ -142,7 +149,9 @@ mod tests {
             ("umacvlan-netavark", true),
             ("/usr/lib/podman/umacvlan-netavark", true),
             ("/usr/bin/umacvlan", false),
+            ("/usr/lib/netavark/umacvlan", true),
             ("umacvlan-netavark/umacvlan", false),
+            ("netavark", false),
             ("", false),
         ] {
             assert_eq!(invoked_by_name(Some(program.as_ref())), invoked, "{program}");
