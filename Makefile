@@ -27,6 +27,8 @@ ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 # Where Podman's netavark looks for plugins, whose names are those of its drivers.
 NETAVARKDIR ?= $(PREFIX)/lib/netavark
+# Where a link named ip is, which scripts find when the directory comes first in PATH.
+IPDIR ?= $(PREFIX)/lib/umacvlan
 BINARY ?= $(CARGO_TARGET_DIR)/release/umacvlan
 CONFIG = $(SYSCONFDIR)/umacvlan/umacvlan.toml
 MANUALS = $(notdir $(wildcard man/*.[58]))
@@ -91,8 +93,12 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 	strip --strip-unneeded $(DESTDIR)$(BINDIR)/umacvlan
 	install -d $(DESTDIR)$(CNIDIR)
 	ln -sfr $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(CNIDIR)/umacvlan-cni
+	ln -sf umacvlan $(DESTDIR)$(BINDIR)/umacvlan-ip
+	install -d $(DESTDIR)$(IPDIR)
+	ln -sfr $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(IPDIR)/ip
 	install -d $(DESTDIR)$(NETAVARKDIR)
 	ln -sfr $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(NETAVARKDIR)/umacvlan-netavark
+	ln -sfr $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(NETAVARKDIR)/umacvlan
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(dir $(CONFIG))
 	sed 's|/usr/bin/umacvlan|$(BINDIR)/umacvlan|' dist/umacvlan.service \
 		>$(DESTDIR)$(UNITDIR)/umacvlan.service
@@ -108,14 +114,15 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 		chmod 644 $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 	done
 	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/api.md docs/cni.md docs/daemon.md \
-		docs/docker.md docs/kubernetes.md docs/podman.md docs/semantics.md
+		docs/docker.md docs/ip.md docs/kubernetes.md docs/podman.md docs/semantics.md
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples examples/umacvlan.toml
 	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)
 
 .PHONY: uninstall
 uninstall: ## Remove what `make install` put there, but for the configuration
-	rm -f $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(CNIDIR)/umacvlan-cni \
-		$(DESTDIR)$(NETAVARKDIR)/umacvlan-netavark \
+	rm -f $(DESTDIR)$(BINDIR)/umacvlan $(DESTDIR)$(BINDIR)/umacvlan-ip $(DESTDIR)$(IPDIR)/ip \
+		$(DESTDIR)$(CNIDIR)/umacvlan-cni \
+		$(DESTDIR)$(NETAVARKDIR)/umacvlan-netavark $(DESTDIR)$(NETAVARKDIR)/umacvlan \
 		$(DESTDIR)$(UNITDIR)/umacvlan.service $(DESTDIR)$(UNITDIR)/umacvlan.socket \
 		$(DESTDIR)$(SYSUSERSDIR)/umacvlan.conf $(DESTDIR)$(BASHDIR)/umacvlan \
 		$(DESTDIR)$(ZSHDIR)/_umacvlan $(DESTDIR)$(FISHDIR)/umacvlan.fish

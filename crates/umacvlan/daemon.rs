@@ -14,6 +14,7 @@
 //! systemd's notifications, and a reload for each SIGHUP.
 
 mod background;
+mod on_demand;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -79,6 +80,11 @@ pub(crate) struct DaemonArgs {
     #[arg(long, hide = true, requires = "ready_fd")]
     detached: bool,
 
+    /// Be the daemon of one namespace for `umacvlan-ip`: without a configuration file, until there was no
+    /// link for some seconds or nothing else holds the namespace; the links end with it
+    #[arg(long, hide = true, conflicts_with_all = ["config", "docker", "on_exit"])]
+    on_demand: bool,
+
     /// Write "ready" to this open descriptor and close it once the daemon serves
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
     ready_fd: Option<i32>,
@@ -134,7 +140,7 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let service = Arc::clone(&prepared.service);
     let events = service::follow_engine_events(&service)?;
-    runtime.block_on(serve(prepared, || {
+    runtime.block_on(serve(prepared, args.on_demand, || {
         // Without it the caller's standard error stays open, which is no reason to end.
         let _ = null.map(dup2_stderr);
         let written = ready.map(|ready| File::from(ready).write_all(b"ready\n"));
@@ -143,10 +149,14 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
     }))?;
     let remove = match args.on_exit {
         Some(exit) => matches!(exit, Exit::Remove),
+        None if args.on_demand => true,
         None => lock_service(&service).on_exit() == OnExit::Remove,
     };
     if remove {
         lock_service(&service).remove_all();
+    }
+    if let (true, Some(state)) = (args.on_demand, &args.state) {
+        on_demand::remove_files(state);
     }
     // Dropping the last reference to the service stops the engine, which takes the links' carrier
     // away; joining the thread waits for that.
@@ -161,7 +171,10 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
 fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let destination = if args.detached { Destination::Both } else { Destination::Stderr };
     let log = Log::start(args.log.as_deref().unwrap_or(log::DEFAULT_FILTER), destination)?;
-    let (config_file, config) = load(args.config.as_deref())?;
+    let (config_file, config) = match args.on_demand {
+        true => (DEFAULT_FILE.into(), Config::default()),
+        false => load(args.config.as_deref())?,
+    };
     let default = log::DEFAULT_FILTER.to_owned();
     if let (None, Some(filter)) = (&args.log, &config.daemon.log) {
         log.set(filter)?;
@@ -182,7 +195,7 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let others = saved.has_other_links(&kept);
     let namespaces = if others { search() } else { Search::default() };
     let worker = sandbox::WorkerSandbox::new()?;
-    sandbox::confine_process(others || keeper::has_pins(&kept))?;
+    sandbox::confine_process(others || args.on_demand || keeper::has_pins(&kept))?;
     let engine = EngineOptions { on_worker: Some(Arc::new(move || worker.confine())) };
     // The configuration does not change a filter of the command line.
     let changeable = args.log.is_none().then(|| (log.clone(), default));
@@ -219,7 +232,7 @@ fn open_docker(args: &DaemonArgs, config: &Config) -> Result<Option<(Socket, Dri
 }
 
 /// Runs the event loop until a signal.
-async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
+async fn serve(prepared: Prepared, on_demand: bool, ready: impl FnOnce()) -> Result<()> {
     let Prepared { service, socket, log, admins, docker } = prepared;
     let (end, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
     let hangup = caught(SignalKind::hangup())?;
@@ -248,7 +261,14 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<()> {
     let notifications =
         tokio::spawn(systemd::keep_informed(Arc::clone(&service), move || responds(&watchdog)));
     let reloads = tokio::spawn(reload(hangup, Arc::clone(&service)));
-    http::serve(listener, options, plugin, ended(end, interrupt)).await;
+    let unneeded = on_demand::unneeded(Arc::clone(&service));
+    let end = async {
+        tokio::select! {
+            () = ended(end, interrupt) => {}
+            () = unneeded, if on_demand => {}
+        }
+    };
+    http::serve(listener, options, plugin, end).await;
     systemd::stopping();
     tracing::info!("stopping");
     notifications.abort();

@@ -6,6 +6,7 @@
 //!   `config` and `log` clients with clap's;
 //! * `doctor`, `explain` and `replay` inspect the machine, one frame, a capture;
 //! * `bench` and `lab` measure and compare;
+//! * `umacvlan-ip` is `ip`, with links of type macvlan that are umacvlan's ([`ip::wrapper`]);
 //! * `umacvlan-cni` and `umacvlan-netavark` are plugins of container runtimes.
 //!
 //! The work is done in the crates; this one parses arguments and prints.
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     match words.first() {
         _ if cni::invoked_by_name(program.as_deref()) => cni::run(None),
+        _ if ip::wrapper::invoked_by_name(program.as_deref()) => ip::wrapper::run(&words),
         _ if netavark::invoked_by_name(program.as_deref()) => netavark::run_plugin(env::args_os()),
         Some(first) if first == complete::COMPLETION_COMMAND => {
             complete::run(&Cli::command(), &words[1..])

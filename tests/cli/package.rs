@@ -11,15 +11,19 @@ use umacvlan_testkit::skip;
 use crate::world::UMACVLAN;
 
 /// Every installed file below the prefix, without the documentation.
-const FILES: [&str; 9] = [
+const FILES: [&str; 13] = [
     "bin/umacvlan",
+    "bin/umacvlan-ip",
     "lib/cni/umacvlan-cni",
+    "lib/netavark/umacvlan",
     "lib/netavark/umacvlan-netavark",
+    "lib/umacvlan/ip",
     "lib/sysusers.d/umacvlan.conf",
     "share/bash-completion/completions/umacvlan",
     "share/fish/vendor_completions.d/umacvlan.fish",
     "share/man/man8/umacvlan.8.gz",
     "share/man/man8/umacvlan-cni.8.gz",
+    "share/man/man8/umacvlan-ip.8.gz",
     "share/man/man8/umacvlan-link.8.gz",
 ];
 

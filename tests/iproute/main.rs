@@ -11,3 +11,4 @@ mod monitor;
 mod show;
 mod words;
 mod world;
+mod wrapper;

@@ -9,7 +9,7 @@ use super::session::Session;
 
 /// Executes the lines of `file`; `-` is standard input.
 pub(super) fn run(file: &str, session: &mut Session) -> Result<(), CommandError> {
-    let mut script = Script::new(open(file)?);
+    let mut script = Script::open(file)?;
     let mut failed = false;
     while let Some(words) = script.command()? {
         let Err(error) = session.execute(&words) else { continue };
@@ -19,7 +19,7 @@ pub(super) fn run(file: &str, session: &mut Session) -> Result<(), CommandError>
         }
         print_error(&error);
         failed = true;
-        let text = format!("Command failed {file}:{}", script.line);
+        let text = script.failure(file);
         if !session.options().force {
             return Err(CommandError::new(FAILED, text));
         }
@@ -40,19 +40,34 @@ fn open(file: &str) -> Result<Box<dyn BufRead>, CommandError> {
 }
 
 /// Reads commands, one per line.
-struct Script<R> {
+pub(super) struct Script<R> {
     input: R,
     /// The number of the last line that was read.
     line: usize,
 }
 
+impl Script<Box<dyn BufRead>> {
+    /// The commands of `file`; `-` is standard input.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub(super) fn open(file: &str) -> Result<Self, CommandError> {
+        open(file).map(Self::new)
+    }
+}
+
 impl<R: BufRead> Script<R> {
+    /// What is said after the error of the last command.
+    pub(super) fn failure(&self, file: &str) -> String {
+        format!("Command failed {file}:{}", self.line)
+    }
+
     const fn new(input: R) -> Self {
         Self { input, line: 0 }
     }
 
     /// The words of the next line that is not empty.
-    fn command(&mut self) -> Result<Option<Vec<String>>, CommandError> {
+    pub(super) fn command(&mut self) -> Result<Option<Vec<String>>, CommandError> {
         let mut line = String::new();
         while self.read(&mut line)? {
             let words = split(&line)?;

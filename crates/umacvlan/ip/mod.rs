@@ -19,6 +19,7 @@ mod session;
 mod show;
 mod time;
 mod tokens;
+pub(crate) mod wrapper;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -127,6 +127,11 @@ pub(super) fn is_batch(option: &str) -> bool {
     matches!(named(option), Some(Name::Batch))
 }
 
+/// Whether this option (without dashes) is `-force`.
+pub(super) fn is_force(option: &str) -> bool {
+    matches!(named(option), Some(Name::Force))
+}
+
 fn named(option: &str) -> Option<Name> {
     // `-f` of `ip` is the protocol family, which links do not have.
     if option == "f" {

@@ -42,6 +42,13 @@ impl Session {
         Ok(Self { style: Style::new(&options), options, client: None, netns })
     }
 
+    /// A session about the links in the namespace of this process, or of `-n`, only, as seen from there.
+    pub(super) fn inside(options: Options) -> Self {
+        let netns = options.netns.as_deref().map_or_else(|| CALLER.to_owned(), daemon_netns);
+        let style = Style { inside: true, ..Style::new(&options) };
+        Self { style, options, client: None, netns: Some(netns) }
+    }
+
     pub(super) const fn options(&self) -> &Options {
         &self.options
     }
@@ -130,7 +137,12 @@ impl Session {
         print(&links.iter().map(|link| show::link(link, style, Scene::Show)).collect::<String>())
     }
 
-    fn links(&mut self) -> Result<Vec<LinkView>, CommandError> {
+    /// Whether there is a link of this name.
+    pub(super) fn has(&mut self, name: &str) -> bool {
+        self.find(name).is_ok()
+    }
+
+    pub(super) fn links(&mut self) -> Result<Vec<LinkView>, CommandError> {
         let netns = self.netns.clone();
         let links = self.client()?.get("/v1/links", &query(&netns));
         links.map_err(|failure| command_error(failure, netns.as_deref()))

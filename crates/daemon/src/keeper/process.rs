@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use caps::{CapSet, CapsHashSet};
 use nix::libc;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 use seccompiler::{
@@ -75,6 +76,9 @@ pub fn run(listener: RawFd, path: &Path) -> Result<()> {
 /// Gives up the user, the groups and all capabilities.
 fn give_up_privileges() -> Result<()> {
     prctl::set_name(NAME)?;
+    // It needs no network, and must not keep the daemon's namespace alive. Not permitted without
+    // CAP_SYS_ADMIN.
+    let _ = unshare(CloneFlags::CLONE_NEWNET);
     for cap in caps::read(None, CapSet::Bounding)? {
         // Without CAP_SETPCAP the set stays; no_new_privs makes it worth nothing.
         let _ = caps::drop(None, CapSet::Bounding, cap);
