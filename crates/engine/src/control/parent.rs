@@ -189,6 +189,7 @@ impl Control {
         memberships.leave(&workers);
         // A worker that has stopped has no switch left.
         let _ = workers.tell(move |worker| worker.remove_switch(switch));
+        workers.forget_switch(switch);
         drop(workers);
         self.note_parents_changed(device, marks);
     }

@@ -238,4 +238,5 @@ pub(super) fn close_port(parent: &Parent, sub: &Sub) {
     let index = sub.index;
     // A worker that has stopped has no port left.
     let _ = parent.workers.tell(move |worker| worker.remove(index));
+    parent.workers.forget_sub(parent.switch, index);
 }

@@ -2,7 +2,7 @@
 //!
 //! A worker that has panicked leaves its counters. One that hangs cannot be ended from outside: its
 //! thread is left alone with what it owns, and ends by itself after the turn in which it hangs, if
-//! that ends. The TAPs are shared with the new worker, which has sockets of its own on the parent.
+//! that ends; its counters are those of its last answer, about a second before. The TAPs are shared with the new worker, which has sockets of its own on the parent.
 //! Other devices have other workers and do not notice.
 
 use std::sync::Arc;
@@ -142,16 +142,22 @@ impl Control {
         let Some(former) = Arc::into_inner(former) else {
             return;
         };
-        let remains = former.finish();
-        let left = remains.iter().filter(|remains| remains.is_none()).count();
+        let ended = former.finish();
+        let left = ended.iter().filter(|ended| ended.hangs).count();
+        let unknown = ended.iter().any(|ended| ended.remains.is_none());
+        let remains: Vec<_> = ended.into_iter().map(|ended| ended.remains).collect();
         let device = &mut self.inventory[id];
         device.watch.left += left;
         device.ring_drops += remains.iter().flatten().map(|one| one.ring_drops).sum::<u64>();
         if left > 0 {
             let name = device.name.clone();
-            self.events.trouble(format!(
-                "a worker of {name} hangs and cannot be ended: what it has counted is lost"
-            ));
+            let what = match unknown {
+                true => "what it has counted is lost",
+                false => {
+                    "what it has counted since it was last asked, a second before that, is lost"
+                }
+            };
+            self.events.trouble(format!("a worker of {name} hangs and cannot be ended: {what}"));
         }
         for &parent in parents {
             self.inventory.keep_counters(parent, &remains);

@@ -18,10 +18,11 @@ use std::fmt::Debug;
 use std::io;
 
 use crossbeam_channel::Receiver;
-use umacvlan_core::{ParentInfo, Semantics, Switch};
+use umacvlan_core::{ParentInfo, Semantics, SubIndex, Switch};
 
+use crate::SwitchId;
 use crate::datapath::worker::{
-    Notifier, OnWorker, Remains, Stopped, Worker, WorkerConfig, WorkerHandle,
+    Ended, Notifier, OnWorker, Stopped, Worker, WorkerConfig, WorkerHandle,
 };
 
 /// The workers of one device, in the order of sockets and queues. There is at least one.
@@ -126,9 +127,18 @@ impl Workers {
     }
 
     /// Stops all of them and waits for those that do not hang. Returns what is left of each.
-    pub(super) fn finish(self) -> Vec<Option<Remains>> {
-        let ends = self.0.into_iter().map(WorkerHandle::finish);
-        ends.map(|end| end.map(|(_, remains)| remains)).collect()
+    pub(super) fn finish(self) -> Vec<Ended> {
+        self.0.into_iter().map(WorkerHandle::finish).collect()
+    }
+
+    /// Notes that a sub-interface was removed from all of them.
+    pub(super) fn forget_sub(&self, switch: SwitchId, index: SubIndex) {
+        self.0.iter().for_each(|worker| worker.forget_sub(switch, index));
+    }
+
+    /// Notes that a switch was removed from all of them.
+    pub(super) fn forget_switch(&self, switch: SwitchId) {
+        self.0.iter().for_each(|worker| worker.forget_switch(switch));
     }
 
     /// Stops all of them and waits for them.

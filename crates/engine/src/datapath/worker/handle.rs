@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;
 
 use super::heartbeat::{Heartbeat, Watcher};
+use super::last_counters::LastCounters;
 use super::{Request, Snapshot, Worker, WorkerConfig};
 use crate::datapath::switches::SwitchId;
 
@@ -67,6 +68,22 @@ pub(crate) struct Remains {
     pub(crate) counters: Vec<(SwitchId, Snapshot)>,
     /// Frames that the ring of its uplink had no slot for.
     pub(crate) ring_drops: u64,
+}
+
+impl Remains {
+    /// Frames that the worker has read: the same for each of its switches.
+    pub(super) fn frames(&self) -> u64 {
+        self.counters.first().map_or(0, |(_, counters)| counters.turns.frames)
+    }
+}
+
+/// The end of a worker.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What is left of it; of one that hangs what it had counted about a second before, if anything.
+    pub(crate) remains: Option<Remains>,
+    /// True if it hangs: its thread is left alone, and ends after its turn if that ends.
+    pub(crate) hangs: bool,
 }
 
 impl Worker {
@@ -123,6 +140,7 @@ impl Worker {
             heartbeat,
             watcher: Watcher::default(),
             hangs: AtomicBool::new(false),
+            last: Mutex::default(),
         })
     }
 }
@@ -162,6 +180,8 @@ pub struct WorkerHandle {
     watcher: Watcher,
     /// True once it has not responded in time.
     hangs: AtomicBool,
+    /// Used by the thread that looks at it.
+    last: Mutex<LastCounters>,
 }
 
 /// The worker has stopped and runs no more requests.
@@ -215,12 +235,28 @@ impl WorkerHandle {
     }
 
     /// Looks whether the worker hangs, which is true if several looks in a row find it in the same
-    /// turn.
+    /// turn. Asks it for its counters, without waiting.
     pub(crate) fn look(&self) -> bool {
+        self.last().note(self.heartbeat.read(), || self.post(Worker::counters_so_far));
         if self.watcher.finds_hanging(&self.heartbeat) {
             self.hangs.store(true, Ordering::Relaxed);
         }
         self.hangs.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a sub-interface was removed, whose index another one may get.
+    pub(crate) fn forget_sub(&self, switch: SwitchId, index: SubIndex) {
+        self.last().remove_sub(switch, index);
+    }
+
+    /// Notes that a switch was removed, whose number another one may get.
+    pub(crate) fn forget_switch(&self, switch: SwitchId) {
+        self.last().remove_switch(switch);
+    }
+
+    fn last(&self) -> MutexGuard<'_, LastCounters> {
+        // A panic cannot leave it half changed.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The event that wakes the worker. The far end of a memory link signals it with each frame
@@ -237,10 +273,12 @@ impl WorkerHandle {
         self.end()
     }
 
-    /// As [`WorkerHandle::stop`], and returns what is left of the worker; `None` if it hangs. Then
-    /// its thread is left alone, and ends after its turn if that ends.
-    pub(crate) fn finish(mut self) -> Option<(io::Result<()>, Remains)> {
-        self.take()
+    /// As [`WorkerHandle::stop`], and returns what is left of the worker.
+    pub(crate) fn finish(mut self) -> Ended {
+        match self.take() {
+            Some((_, remains)) => Ended { remains: Some(remains), hangs: false },
+            None => Ended { remains: self.last().take(), hangs: true },
+        }
     }
 
     fn end(&mut self) -> io::Result<()> {

@@ -19,6 +19,11 @@ impl Heartbeat {
         self.0.store(turns.wrapping_add(1), Ordering::Relaxed);
     }
 
+    /// The number as it is.
+    pub(super) fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Notes that the worker goes to sleep.
     pub(super) fn rest(&self) {
         self.0.store(self.0.load(Ordering::Relaxed) | 1, Ordering::Relaxed);
@@ -36,7 +41,7 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Looks at a heartbeat. True if it has not changed for some looks.
     pub(super) fn finds_hanging(&self, heartbeat: &Heartbeat) -> bool {
-        let now = heartbeat.0.load(Ordering::Relaxed);
+        let now = heartbeat.read();
         let before = self.seen.swap(now, Ordering::Relaxed);
         let same = match now == before && now & 1 == 0 {
             true => self.same.load(Ordering::Relaxed) + 1,

@@ -6,6 +6,7 @@
 
 mod handle;
 mod heartbeat;
+mod last_counters;
 mod requests;
 mod seccomp;
 
@@ -19,7 +20,7 @@ use umacvlan_core::{SubIndex, Switch};
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::eventfd::EventFd;
 
-pub(crate) use handle::Remains;
+pub(crate) use handle::{Ended, Remains};
 pub use handle::{Notice, Notifier, OnWorker, Stopped, WorkerHandle};
 use heartbeat::Heartbeat;
 pub use requests::{AddError, Snapshot};

@@ -303,6 +303,19 @@ impl Worker {
         Remains { counters, ring_drops }
     }
 
+    /// What the worker would leave behind without another turn. Frames that wait for the uplink count as
+    /// sent, as they do while the worker runs.
+    pub(super) fn counters_so_far(&mut self) -> Remains {
+        let ids: Vec<SwitchId> = self.forwarder.switches.all_mut().map(|(id, _)| id).collect();
+        let settled = |id| {
+            let mut counters = self.snapshot_at(id);
+            counters.wire.settle();
+            counters.subs.iter_mut().for_each(|(_, stats)| stats.settle());
+            (id, counters)
+        };
+        Remains { counters: ids.into_iter().map(settled).collect(), ring_drops: 0 }
+    }
+
     /// Floods that wait for a later turn.
     pub fn pending_floods(&self) -> usize {
         self.forwarder.floods.len()
