@@ -37,11 +37,11 @@ impl Way {
     /// that all arrived once and in order within their flow, and returns their number.
     pub(crate) fn run(&self, flows: u16, rounds: u32, stop: &AtomicBool) -> u32 {
         let arrived = AtomicU32::new(0);
-        let ended = AtomicBool::new(false);
+        let total = AtomicU32::new(u32::MAX);
         thread::scope(|scope| {
-            let watching = scope.spawn(|| self.watch(flows, &arrived, &ended));
+            let watching = scope.spawn(|| self.watch(flows, &arrived, &total));
             let sent = self.send(flows, rounds, stop, &arrived);
-            ended.store(true, Ordering::Release);
+            total.store(sent, Ordering::Release);
             let (seen, strays) = watching.join().unwrap();
             let round = sent / u32::from(flows);
             assert!(strays.is_empty(), "{:?}: out of order or twice: {strays:?}", self.ends);
@@ -75,19 +75,24 @@ impl Way {
     }
 
     /// The last number of each flow, and the datagrams out of order: flow, number, and the one
-    /// before.
+    /// before. `total` is how many are sent, once that is known.
     fn watch(
         &self,
         flows: u16,
         arrived: &AtomicU32,
-        ended: &AtomicBool,
+        total: &AtomicU32,
     ) -> (Vec<u32>, Vec<(u16, u32, u32)>) {
         let mut seen = vec![0; usize::from(flows)];
         let mut strays = Vec::new();
         loop {
-            // The order matters: datagrams sent before the end are read after it.
-            let last = ended.load(Ordering::Acquire);
-            match self.next(Duration::from_millis(if last { 200 } else { 20 })) {
+            let total = total.load(Ordering::Acquire);
+            let last = total != u32::MAX;
+            let time = match last && arrived.load(Ordering::Relaxed) < total {
+                true => PATIENCE,
+                // Perhaps there are some twice.
+                false => Duration::from_millis(if last { 100 } else { 20 }),
+            };
+            match self.next(time) {
                 Some((flow, number)) if flow < flows => {
                     let before = &mut seen[usize::from(flow)];
                     if number != *before + 1 {
