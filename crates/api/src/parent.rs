@@ -39,6 +39,9 @@ pub struct ParentView {
     pub host_filter: String,
     /// Why there is no host filter.
     pub host_filter_missing: Option<String>,
+    /// VLAN filter of the interface (`rx-vlan-filter`), once links use tags: `off` if it was switched
+    /// off, `promiscuous` if it cannot be, so that the interface is promiscuous; else absent.
+    pub vlan_filter: Option<String>,
     /// Semantics of private links: `documented` or `kernel`.
     pub semantics: String,
     /// How workers wait for frames: `adaptive`, `busy` or `interrupt`.

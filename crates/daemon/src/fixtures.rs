@@ -3,7 +3,8 @@
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
 use umacvlan_engine::engine::{
-    HostFilterStatus, ParentStatus, SubId, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
+    HostFilterStatus, ParentStatus, SubId, SubStatus, UplinkKind, UplinkStatus, VlanFilterStatus,
+    WorkerStatus,
 };
 use umacvlan_engine::worker::Snapshot;
 use umacvlan_netlink::{Link, LinkFlags};
@@ -71,6 +72,7 @@ pub(crate) fn parent_status(name: &str) -> ParentStatus {
         carrier: true,
         uplink: UplinkStatus { kind: UplinkKind::AfPacket, why: String::new() },
         switched_off: ReceiveOffloads::default(),
+        vlan_filter: VlanFilterStatus::Untouched,
         semantics: Semantics::Documented,
         workers: vec![WorkerStatus::default()],
         bc_queue_used: 1000,

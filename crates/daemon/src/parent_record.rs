@@ -22,6 +22,9 @@ pub(crate) struct ParentRecord {
     /// Receive offloads of the NIC that the engine has switched off, to be restored.
     #[serde(default)]
     pub switched_off: SwitchedOff,
+    /// Links have sent VLAN tags of their own, so the NIC has to pass them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tags: bool,
     /// The interface; absent in records of earlier versions, and if there was none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<InterfaceRecord>,
@@ -85,17 +88,23 @@ pub(crate) struct SwitchedOff {
     pub gro_hw: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stag: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vlan_filter: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stag_filter: bool,
 }
 
 impl From<ReceiveOffloads> for SwitchedOff {
-    fn from(ReceiveOffloads { gro_hw, lro, stag, vlan }: ReceiveOffloads) -> Self {
-        Self { lro, vlan, gro_hw, stag }
+    fn from(off: ReceiveOffloads) -> Self {
+        let ReceiveOffloads { gro_hw, lro, stag_filter, stag, vlan, vlan_filter } = off;
+        Self { lro, vlan, gro_hw, stag, vlan_filter, stag_filter }
     }
 }
 
 impl From<SwitchedOff> for ReceiveOffloads {
-    fn from(SwitchedOff { lro, vlan, gro_hw, stag }: SwitchedOff) -> Self {
-        Self { gro_hw, lro, stag, vlan }
+    fn from(off: SwitchedOff) -> Self {
+        let SwitchedOff { lro, vlan, gro_hw, stag, vlan_filter, stag_filter } = off;
+        Self { gro_hw, lro, stag_filter, stag, vlan, vlan_filter }
     }
 }
 

@@ -226,6 +226,7 @@ mod tests {
             mtu: 1500,
             bc_cutoff: -1,
             switched_off: SwitchedOff { lro: true, gro_hw: true, ..SwitchedOff::default() },
+            tags: true,
             interface: None,
         };
         store.put_parent(&parent).unwrap();

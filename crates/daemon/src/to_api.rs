@@ -10,7 +10,8 @@
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr};
 use umacvlan_engine::engine::{
-    HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
+    HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, VlanFilterStatus,
+    WorkerStatus,
 };
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_netlink::{Link, LinkFlags, OperState};
@@ -102,6 +103,7 @@ pub(crate) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
         backend_why: why(status),
         host_filter,
         host_filter_missing,
+        vlan_filter: vlan_filter(status).map(str::to_owned),
         semantics: status.semantics.to_string(),
         poll: config(status).poll.to_string(),
         cpu: cpu(status),
@@ -123,6 +125,15 @@ fn worker(status: &WorkerStatus, io: &str) -> WorkerView {
         received: status.wire.received.into(),
         sent: status.wire.sent.into(),
         time: WorkerCounters::new(&status.turns, io),
+    }
+}
+
+/// The word for what was done to the VLAN filter, if anything was.
+fn vlan_filter(status: &ParentStatus) -> Option<&'static str> {
+    match status.vlan_filter {
+        VlanFilterStatus::Passes | VlanFilterStatus::Untouched => None,
+        VlanFilterStatus::Promiscuous => Some("promiscuous"),
+        VlanFilterStatus::SwitchedOff => Some("off"),
     }
 }
 

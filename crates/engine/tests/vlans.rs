@@ -9,11 +9,11 @@ mod world;
 
 use umacvlan_core::options::{Backend, PortIo};
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, VlanPath};
-use umacvlan_engine::engine::{Event, LinkAttribute, ParentOptions, SubOptions};
+use umacvlan_engine::engine::{Event, LinkAttribute, ParentOptions, SubOptions, VlanFilterStatus};
 use umacvlan_netlink::Link;
 use umacvlan_testkit::root_or_skip;
 
-use common::{PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
+use common::{Lab, PARENT, PATIENCE, Place, all, frame, mac, next, send, until, wire};
 use world::{C10, PARENTS, Trunk, Wire, each_way, guest, tagged, workers};
 
 #[test]
@@ -287,6 +287,35 @@ fn an_interface_named_like_a_vlan_takes_precedence() {
         |event| matches!(event, Event::Trouble { what, .. } if what.starts_with(rival)),
     );
     assert_eq!(trunk.parent("p0.20").link, "p0");
+}
+
+#[test]
+fn the_vlan_filter_is_looked_at_once_a_link_sends_tags_of_its_own() {
+    if !root_or_skip() {
+        return;
+    }
+    let lab = Lab::new(PortIo::Auto);
+    let place = Place::new();
+    lab.add("s1", 1, Mode::Bridge, &place);
+    let socket = place.socket("s1");
+    let broadcast = frame(MacAddr::BROADCAST, mac(1), 1);
+    send(&socket, &broadcast);
+    send(&socket, &tagged(C10, &frame(mac(0xff), mac(1), 2)));
+    // Frames of one port are in order: what came before this one has changed nothing.
+    until("both frames", || lab.parent().counters.wire.offered >= 2);
+    assert_eq!(lab.parent().vlan_filter, VlanFilterStatus::Untouched);
+    send(&socket, &tagged(C10, &broadcast));
+    lab.event("a look at the filter", |event| matches!(event, Event::VlanFilter { .. }));
+    // A veth has none.
+    let parent = lab.parent();
+    assert_eq!(parent.vlan_filter, VlanFilterStatus::Passes);
+    assert!(parent.switched_off.is_empty(), "{:?}", parent.switched_off);
+    // The next engine does not wait for tags.
+    let options = ParentOptions { name: PARENT.to_owned(), tags: true, ..ParentOptions::default() };
+    lab.engine().remove_parent(PARENT).unwrap();
+    lab.engine().add_parent(options).unwrap();
+    lab.add("s2", 2, Mode::Bridge, &place);
+    lab.event("another look", |event| matches!(event, Event::VlanFilter { .. }));
 }
 
 #[test]

@@ -52,7 +52,17 @@ pub(super) struct Facts {
     gro: Option<bool>,
     gso: Option<bool>,
     lro: Option<bool>,
+    /// VLANs that the kernel does not know are dropped; `fixed` if that cannot be switched off.
+    vlan_filter: Option<VlanFilter>,
     wireless: bool,
+}
+
+/// A VLAN filter that is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum VlanFilter {
+    Fixed,
+    On,
 }
 
 /// The directory of network devices in sysfs.
@@ -191,6 +201,14 @@ fn offload_checks(link: &Link, facts: &Facts) -> Vec<Check> {
         let found = "GRO is off: bulk TCP comes frame by frame";
         checks.push(Check::info("gro", found).fix(format!("ethtool -K {name} gro on")));
     }
+    if let Some(filter) = facts.vlan_filter {
+        let then = match filter {
+            VlanFilter::Fixed => "it cannot be switched off: the interface becomes promiscuous",
+            VlanFilter::On => "it is switched off",
+        };
+        let found = format!("the NIC filters VLANs; for the first link that uses tags {then}");
+        checks.push(Check::info("vlan-filter", found));
+    }
     checks
 }
 
@@ -234,8 +252,18 @@ fn facts(link: &Link, ethtool: &Ethtool) -> Facts {
         gro: on(|segmentation| segmentation.gro),
         gso: on(|segmentation| segmentation.gso),
         lro: on(|segmentation| segmentation.lro),
+        vlan_filter: vlan_filter(link, ethtool),
         wireless: has("phy80211") || has("wireless"),
     }
+}
+
+/// The VLAN filter of an interface, if it is on.
+fn vlan_filter(link: &Link, ethtool: &Ethtool) -> Option<VlanFilter> {
+    let on = ethtool.filters_vlans(&link.name).is_ok_and(|on| on);
+    // That of a bond or a team registers the VLANs with its NICs.
+    let switches = link.kind.is_none()
+        && ethtool.receive_offloads(&link.name).is_ok_and(|features| features.vlan_filter);
+    on.then_some(if switches { VlanFilter::On } else { VlanFilter::Fixed })
 }
 
 /// The sysfs directory of an interface, unless the mounted sysfs belongs to another namespace with an
@@ -294,6 +322,17 @@ mod tests {
             offload_checks(&link, &facts).into_iter().filter_map(|check| check.fix).collect();
         assert_eq!(mends, ["ethtool -K lo lro off", "ethtool -K lo gro on"]);
         assert!(offload_checks(&link, &Facts::default()).is_empty());
+    }
+
+    #[test]
+    fn a_vlan_filter_is_reported_with_what_tags_do_to_it() {
+        let link = Rtnl::open().unwrap().link("lo").unwrap().unwrap();
+        assert_eq!(vlan_filter(&link, &Ethtool::open().unwrap()), None);
+        for (filter, then) in [(VlanFilter::Fixed, "promiscuous"), (VlanFilter::On, "off")] {
+            let facts = Facts { vlan_filter: Some(filter), ..Facts::default() };
+            let found = offload_checks(&link, &facts).remove(0).found;
+            assert!(found.ends_with(then), "{found}");
+        }
     }
 
     #[test]

@@ -133,6 +133,13 @@ fn details(parent: &ParentView, text: &mut String) {
     if let Some(why) = &parent.backend_why {
         let _ = writeln!(text, "    why this backend: {why}");
     }
+    match parent.vlan_filter.as_deref() {
+        Some("off") => text.push_str("    vlan filter: off, because links use tags\n"),
+        Some(other) => {
+            let _ = writeln!(text, "    vlan filter: cannot be off, so the interface is {other}");
+        }
+        None => {}
+    }
 }
 
 fn counters(parent: &ParentView, text: &mut String) {

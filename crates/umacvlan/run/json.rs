@@ -132,6 +132,10 @@ pub(super) enum EventJson<'s> {
     Trouble {
         what: &'s str,
     },
+    VlanFilter {
+        parent: &'s str,
+        what: &'s str,
+    },
 }
 
 impl<'s> From<&'s Event> for EventJson<'s> {
@@ -146,6 +150,7 @@ impl<'s> From<&'s Event> for EventJson<'s> {
             Event::SubChanged(sub) => Self::SubChanged { sub: Sub::from(&**sub) },
             Event::SubGone { sub, .. } => Self::SubGone { sub },
             Event::Trouble { what, .. } => Self::Trouble { what },
+            Event::VlanFilter { parent, what } => Self::VlanFilter { parent, what },
         }
     }
 }

@@ -90,7 +90,8 @@ fn kind(event: &Event) -> Option<LineKind> {
         | Event::ParentGone { .. }
         | Event::ParentBack { .. }
         | Event::ParentRenamed { .. }
-        | Event::SubGone { .. } => None,
+        | Event::SubGone { .. }
+        | Event::VlanFilter { .. } => None,
     }
 }
 

@@ -214,7 +214,7 @@ fn sentence(event: &Event) -> String {
         Event::Reverted { sub, why, .. } => format!("{sub}: {why}"),
         Event::SubChanged(sub) => now(sub),
         Event::SubGone { sub, .. } => format!("{sub} is gone"),
-        Event::Trouble { what, .. } => what.clone(),
+        Event::Trouble { what, .. } | Event::VlanFilter { what, .. } => what.clone(),
     }
 }
 

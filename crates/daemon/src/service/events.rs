@@ -109,6 +109,10 @@ impl Service {
                     self.write_parents();
                     self.publish(EventKind::ParentRenamed { parent: to, from });
                 }
+                Event::VlanFilter { what, .. } => {
+                    tracing::info!("{what}");
+                    self.write_parents();
+                }
                 Event::ConflictEnded { number, sub } => {
                     if self.may_log(LogKind::Up(number.0)) {
                         tracing::info!("link {sub} is up again: its address is free");

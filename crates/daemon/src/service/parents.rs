@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 
 use umacvlan_core::MacAddr;
-use umacvlan_engine::engine::{AbsentParent, KnownParent, ParentOptions, ParentStatus, SubStatus};
+use umacvlan_engine::engine::{
+    AbsentParent, KnownParent, ParentOptions, ParentStatus, SubStatus, VlanFilterStatus,
+};
 use umacvlan_engine::worker::WorkerConfig;
 
 use super::Service;
@@ -184,6 +186,7 @@ impl Service {
             semantics,
             own_mac,
             absent,
+            tags: former.as_ref().is_some_and(|former| former.tags),
             ..ParentOptions::default()
         };
         self.engine.add_parent(options)?;
@@ -313,6 +316,7 @@ fn record(status: &ParentStatus) -> ParentRecord {
         mtu: status.mtu,
         bc_cutoff: status.bc_cutoff,
         switched_off: status.switched_off.into(),
+        tags: status.vlan_filter != VlanFilterStatus::Untouched,
         interface: status.known.clone().map(Into::into),
     }
 }

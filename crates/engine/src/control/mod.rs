@@ -35,6 +35,7 @@ mod rx_filter;
 mod status;
 mod sub;
 mod uplink_selector;
+mod vlan_filter;
 mod worker_restart;
 mod workers;
 
@@ -233,6 +234,7 @@ impl Control {
             match notice {
                 Notice::Failed(why) => self.worker_failed(device, &why),
                 Notice::Addresses(index) => self.groups.mark_stale(sub(index)),
+                Notice::Tags => self.note_tags(device),
                 Notice::PortGone(index) => {
                     if let Some(id) = sub(index) {
                         self.lose_sub(id);

@@ -10,7 +10,6 @@ pub(super) struct SwitchedOff {
     which: ReceiveOffloads,
 }
 
-#[cfg(feature = "af-xdp")]
 impl SwitchedOff {
     /// Switches off those of `which` that are on and can be switched.
     pub(super) fn switch_off(interface: &str, which: ReceiveOffloads) -> Self {

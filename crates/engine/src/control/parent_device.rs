@@ -16,6 +16,7 @@ use super::parent::{Parent, has_carrier, parent_info};
 use super::parent_check::check_suitable;
 use super::parent_return::{another, doubt};
 use super::uplink_selector::UplinkSelector;
+use super::vlan_filter::VlanFilter;
 use super::worker_restart::Watch;
 use super::workers::Workers;
 use crate::control::engine::{KnownParent, ParentBinding, ParentOptions};
@@ -44,6 +45,9 @@ pub(super) struct ParentDevice {
     pub(super) workers: Arc<Workers>,
     pub(super) watch: Watch,
     pub(super) uplink: UplinkSelector,
+    /// A link of its untagged parent sends tags, or did so in an earlier engine.
+    pub(super) tags: bool,
+    pub(super) vlan_filter: VlanFilter,
     /// Frames that the rings of its uplinks had no slot for.
     pub(super) ring_drops: u64,
     /// Counts up when a parent is attached or detached.
@@ -152,6 +156,8 @@ impl Control {
             workers: Arc::new(workers),
             watch: Watch::new(id.0),
             uplink,
+            tags: options.tags,
+            vlan_filter: VlanFilter::default(),
             ring_drops: 0,
             changes: 0,
         };
@@ -194,13 +200,13 @@ impl Control {
         let Some(device) = self.inventory.remove_device(id) else {
             return;
         };
-        let ParentDevice { name, workers, mut uplink, .. } = device;
+        let ParentDevice { name, workers, mut uplink, vlan_filter, .. } = device;
         // From now on the host has every frame.
         let offloads = uplink.forget();
         if let Some(Err(error)) = Arc::into_inner(workers).map(Workers::stop) {
             self.events.trouble(format!("the worker of {name} had failed: {error}"));
         }
-        drop(offloads);
+        drop((offloads, vlan_filter));
     }
 
     /// Follows an interface of the engine's own namespace, if it is that of a device or was.

@@ -148,6 +148,7 @@ impl Control {
             return;
         }
         device.uplink.rename(name);
+        device.vlan_filter.rename(name);
         let before = std::mem::replace(&mut device.name, name.to_owned());
         for id in self.inventory.parents_on(id) {
             let parent = &mut self.inventory[id];

@@ -6,6 +6,7 @@ use super::Control;
 use super::interface_identity::{InterfaceIdentity, Sameness};
 use super::inventory::DeviceId;
 use super::parent_device::ParentDevice;
+use super::vlan_filter::VlanFilter;
 use crate::control::engine::Event;
 use crate::datapath::worker::Worker;
 
@@ -41,6 +42,7 @@ impl Control {
         let _ = device.workers.tell(Worker::detach);
         device.attached = false;
         drop(device.uplink.forget());
+        device.vlan_filter = VlanFilter::default();
         for id in parents {
             let parent = &mut self.inventory[id];
             parent.index = None;

@@ -100,12 +100,9 @@ impl Control {
             parent.memberships.stale = false;
             let joined = std::mem::take(&mut parent.memberships.joined);
             let (switch, tagged) = (parent.switch, !parent.path.is_untagged());
-            let link = parent.index.filter(|_| tagged);
-            // One that is gone meanwhile has an event of its own.
-            let link = link.and_then(|index| self.kernel.rtnl.link_by_index(index).ok().flatten());
-            // An interface without a kind is a NIC. It filters VLANs, and only the kernel's VLAN
-            // devices can add one to that filter.
-            let filters = link.is_some_and(|link| link.kind.is_none());
+            let device = parent.device;
+            let filters = self.open_vlan_filter(device, tagged);
+            let parent = &mut self.inventory[id];
             let settled = parent.workers.ask(move |worker| {
                 let mut wanted = wanted(worker.switch_at(switch), tagged);
                 if filters && !wanted.is_empty() {

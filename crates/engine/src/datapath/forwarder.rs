@@ -27,6 +27,21 @@ pub(crate) struct Forwarder {
     /// Sub-interfaces that sent in this turn what their interface does not have yet: a membership
     /// report (IGMP, MLD), or a group frame from another address.
     pub(crate) reports: Vec<SubIndex>,
+    /// Whether a sub-interface of the untagged parent sends tags.
+    pub(crate) tags: TagsSeen,
+}
+
+/// Whether sub-interfaces send VLAN tags. Group frames tell: an interface with tags begins with them
+/// (ARP, neighbour discovery, DHCP).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TagsSeen {
+    /// None so far.
+    #[default]
+    No,
+    /// Some, which is not reported yet.
+    New,
+    /// Some, which is reported.
+    Reported,
 }
 
 impl Forwarder {
@@ -37,6 +52,7 @@ impl Forwarder {
             floods: FloodQueue::new(),
             tx: TxQueues::new(merge),
             reports: Vec::with_capacity(64),
+            tags: TagsSeen::default(),
         }
     }
 
@@ -185,7 +201,7 @@ impl Forwarder {
 
     #[inline(always)]
     fn egress_at(&mut self, id: SwitchId, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
-        let Self { switches, floods, tx, reports } = self;
+        let Self { switches, floods, tx, reports, tags } = self;
         let stats = &mut tx.subs[from.index()];
         let Some((header, frame)) = parse(bytes) else {
             stats.received.count(0);
@@ -199,6 +215,9 @@ impl Forwarder {
         let VlanSwitch { switch, wire, pending_floods, .. } = switches.get_mut(id);
         if group {
             note_report(switch, reports, from, frame);
+            if id == SwitchId::UNTAGGED && *tags == TagsSeen::No && frame.tag().is_some() {
+                *tags = TagsSeen::New;
+            }
         }
         let Verdict { copies, action } = switch.egress(from, frame, header.is_gso());
         for to in copies {

@@ -33,52 +33,78 @@ pub struct ReceiveOffloads {
     pub gro_hw: bool,
     /// `rx-lro`: the same, with less care for the headers.
     pub lro: bool,
+    /// `rx-vlan-stag-filter`: the NIC drops frames with a service tag that is not registered.
+    pub stag_filter: bool,
     /// `rx-vlan-stag-hw-parse`: the NIC removes service tags (802.1ad).
     pub stag: bool,
     /// `rx-vlan-hw-parse`: the NIC removes VLAN tags.
     pub vlan: bool,
+    /// `rx-vlan-filter`: the NIC drops frames with a VLAN tag that is not registered.
+    pub vlan_filter: bool,
 }
 
+/// Names of `ethtool -k`, each with its field of [`ReceiveOffloads`].
+type Field = fn(&mut ReceiveOffloads) -> &mut bool;
+const FIELDS: [(&str, Field); 6] = [
+    ("rx-gro-hw", |it| &mut it.gro_hw),
+    ("rx-lro", |it| &mut it.lro),
+    ("rx-vlan-stag-filter", |it| &mut it.stag_filter),
+    ("rx-vlan-stag-hw-parse", |it| &mut it.stag),
+    ("rx-vlan-hw-parse", |it| &mut it.vlan),
+    (VLAN_FILTER, |it| &mut it.vlan_filter),
+];
+const VLAN_FILTER: &str = "rx-vlan-filter";
+
 impl ReceiveOffloads {
+    const NONE: Self = Self {
+        gro_hw: false,
+        lro: false,
+        stag_filter: false,
+        stag: false,
+        vlan: false,
+        vlan_filter: false,
+    };
+
     /// Those that make a received frame differ from that on the wire.
-    pub const CHANGE_FRAMES: Self = Self { gro_hw: true, lro: true, stag: true, vlan: true };
+    pub const CHANGE_FRAMES: Self =
+        Self { gro_hw: true, lro: true, stag: true, vlan: true, ..Self::NONE };
+
+    /// Those that drop frames by their tag.
+    pub const FILTER_VLANS: Self = Self { stag_filter: true, vlan_filter: true, ..Self::NONE };
 
     /// Those of `self` that are in `other`, too.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self {
-            gro_hw: self.gro_hw && other.gro_hw,
-            lro: self.lro && other.lro,
-            stag: self.stag && other.stag,
-            vlan: self.vlan && other.vlan,
-        }
+    pub fn and(self, other: Self) -> Self {
+        Self::those(|name| self.has(name) && other.has(name))
+    }
+
+    /// Those of `self`, and those of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self::those(|name| self.has(name) || other.has(name))
     }
 
     /// True if there is none.
     pub fn is_empty(self) -> bool {
-        self == Self::default()
+        self == Self::NONE
     }
 
     /// The names of those that are there.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let Self { gro_hw, lro, stag, vlan } = self;
-        let named = [
-            ("rx-gro-hw", gro_hw),
-            ("rx-lro", lro),
-            ("rx-vlan-stag-hw-parse", stag),
-            ("rx-vlan-hw-parse", vlan),
-        ];
-        named.into_iter().filter(|&(_, there)| there).map(|(name, _)| name)
+        FIELDS.into_iter().map(|(name, _)| name).filter(move |name| self.has(name))
+    }
+
+    fn has(mut self, name: &str) -> bool {
+        FIELDS.iter().any(|(it, field)| *it == name && *field(&mut self))
     }
 
     /// Those whose names `is` is true for.
-    fn those(mut is: impl FnMut(&str) -> bool) -> Self {
-        Self {
-            gro_hw: is("rx-gro-hw"),
-            lro: is("rx-lro"),
-            stag: is("rx-vlan-stag-hw-parse"),
-            vlan: is("rx-vlan-hw-parse"),
+    fn those(is: impl Fn(&str) -> bool) -> Self {
+        let mut those = Self::NONE;
+        for (name, field) in FIELDS {
+            *field(&mut those) = is(name);
         }
+        those
     }
 }
 
@@ -99,6 +125,15 @@ impl Features {
         };
         let [available, requested, ..] = self.blocks[number / WORD];
         available & requested & (1 << (number % WORD)) != 0
+    }
+
+    /// True if a feature is on now.
+    fn is_active(&self, name: &str) -> bool {
+        let Some(number) = self.names.iter().position(|it| it == name) else {
+            return false;
+        };
+        let [_, _, active, _] = self.blocks[number / WORD];
+        active & (1 << (number % WORD)) != 0
     }
 
     /// The message that requests these features to be on or off, and no other to change.
@@ -124,6 +159,14 @@ impl Ethtool {
     pub fn receive_offloads(&self, interface: &str) -> io::Result<ReceiveOffloads> {
         let features = self.feature_set(interface)?;
         Ok(ReceiveOffloads::those(|name| features.is_requested(name)))
+    }
+
+    /// True if frames are dropped whose VLAN tag is not registered with the NIC.
+    ///
+    /// # Errors
+    /// There is no such interface.
+    pub fn filters_vlans(&self, interface: &str) -> io::Result<bool> {
+        Ok(self.feature_set(interface)?.is_active(VLAN_FILTER))
     }
 
     /// Switches off those of `which` that are on. Returns these, for [`Ethtool::restore`].
@@ -201,7 +244,8 @@ mod tests {
         "rx-gro-hw".clone_into(&mut names[33]);
         "rx-vlan-hw-parse".clone_into(&mut names[34]);
         // LRO is requested, and a program prevents it; hardware GRO is fixed on.
-        let blocks = vec![[0x08, 0x08, 0, 0], [0x04, 0x06, 0x06, 0x02]];
+        "rx-vlan-filter".clone_into(&mut names[35]);
+        let blocks = vec![[0x08, 0x08, 0, 0], [0x04, 0x0e, 0x0e, 0x02]];
         Features { names, blocks }
     }
 
@@ -210,6 +254,15 @@ mod tests {
         let features = features();
         let on = ReceiveOffloads::those(|name| features.is_requested(name));
         assert_eq!(on, ReceiveOffloads { lro: true, vlan: true, ..Default::default() });
+        assert!(features.is_active(VLAN_FILTER) && !features.is_active("rx-lro"));
+    }
+
+    #[test]
+    fn sets_of_features_are_joined_and_intersected_by_name() {
+        let (both, none) = (ReceiveOffloads::CHANGE_FRAMES, ReceiveOffloads::default());
+        let all = both.or(ReceiveOffloads::FILTER_VLANS);
+        assert_eq!(all.names().count(), 6);
+        assert_eq!((all.and(both), all.and(none), none.is_empty()), (both, none, true));
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub use options::{
     ParentOptions, SubChange, SubId, SubOptions,
 };
 pub use status::{
-    Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, WorkerStatus,
+    Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, VlanFilterStatus,
+    WorkerStatus,
 };
 
 use crate::control::Control;

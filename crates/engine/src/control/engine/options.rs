@@ -54,6 +54,8 @@ pub struct ParentOptions {
     /// Give the host's stack also the frames that a macvlan in the kernel would have consumed, even
     /// where a filter can hide them.
     pub host_gets_all: bool,
+    /// Links of it have sent VLAN tags in an earlier engine, so its interface has to pass them.
+    pub tags: bool,
     /// Its last known properties, if it may be absent or unsuitable now: its sub-interfaces have no
     /// carrier until it comes. `None` if it must be present.
     pub absent: Option<AbsentParent>,

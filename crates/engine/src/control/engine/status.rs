@@ -74,6 +74,13 @@ pub enum Event {
         /// What failed, and why.
         what: String,
     },
+    /// Links of a parent use VLAN tags, and its interface was made to pass them.
+    VlanFilter {
+        /// The interface.
+        parent: String,
+        /// What was done.
+        what: String,
+    },
 }
 
 /// The status of a sub-interface.
@@ -189,6 +196,8 @@ pub struct ParentStatus {
     pub uplink: UplinkStatus,
     /// The receive offloads that are off on its NIC until the parent is detached.
     pub switched_off: ReceiveOffloads,
+    /// The VLAN filter of its interface.
+    pub vlan_filter: VlanFilterStatus,
     /// How private sub-interfaces are isolated.
     pub semantics: Semantics,
     /// Its workers, each of which serves some flows. All parents on an interface share them.
@@ -206,6 +215,21 @@ pub struct ParentStatus {
     pub ring_drops: u64,
     /// The filter that hides from the host's stack the frames of sub-interfaces.
     pub host_filter: HostFilterStatus,
+}
+
+/// The state of the VLAN filter of an interface (`rx-vlan-filter`), which drops tagged frames whose
+/// VLAN no device of the kernel has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VlanFilterStatus {
+    /// There is no filter, or it was off.
+    Passes,
+    /// It cannot be switched off, so the interface is promiscuous while links are up.
+    Promiscuous,
+    /// It was on and is off until the parent is detached.
+    SwitchedOff,
+    /// No link has sent tags, so it is as it was.
+    #[default]
+    Untouched,
 }
 
 /// The state of the filter that hides from a host's stack the frames that a macvlan in the kernel

@@ -36,6 +36,8 @@ pub enum Notice {
     Addresses(SubIndex),
     /// The interface behind a port is gone.
     PortGone(SubIndex),
+    /// A sub-interface of an untagged parent has sent tags of its own. This is reported once.
+    Tags,
 }
 
 /// Where a worker sends its notices: a channel, and an event that wakes its receiver.

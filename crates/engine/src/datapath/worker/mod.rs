@@ -26,7 +26,7 @@ use heartbeat::Heartbeat;
 pub use requests::{AddError, Snapshot};
 pub use seccomp::SYSTEM_CALLS;
 
-use crate::datapath::forwarder::Forwarder;
+use crate::datapath::forwarder::{Forwarder, TagsSeen};
 use crate::datapath::idle::IdlePolicy;
 use crate::datapath::port::{PortEvent, Ports};
 use crate::datapath::switches::{Switches, Vlans};
@@ -229,15 +229,20 @@ impl Worker {
         waits.then_some(UPLINK_RETRY)
     }
 
-    /// Reports the membership changes and the lost interfaces of this turn.
+    /// Reports the membership changes, the lost interfaces and the first tags of this turn.
     fn send_notices(&mut self) {
-        if self.gone.is_empty() && self.forwarder.reports.is_empty() {
+        let tags = self.forwarder.tags == TagsSeen::New;
+        if self.gone.is_empty() && self.forwarder.reports.is_empty() && !tags {
             return;
         }
+        if tags {
+            self.forwarder.tags = TagsSeen::Reported;
+        }
+        let tags = tags.then_some(Notice::Tags);
         let changed = self.forwarder.reports.drain(..).map(Notice::Addresses);
         let gone = self.gone.drain(..).map(Notice::PortGone);
         match &self.notifier {
-            Some(notifier) => notifier.notify(changed.chain(gone)),
+            Some(notifier) => notifier.notify(changed.chain(gone).chain(tags)),
             None => changed.chain(gone).for_each(drop),
         }
     }
