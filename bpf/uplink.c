@@ -37,6 +37,32 @@ struct {
 	__type(value, __u32);
 } max_frame SEC(".maps");
 
+/* What the program has seen while `counting` is set. Counts of several CPUs may be lost. */
+struct seen {
+	__u32 counting;
+	__u32 longest; /* bytes */
+	__u32 frames;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct seen);
+} proof SEC(".maps");
+
+static __always_inline void count(__u64 len)
+{
+	const __u32 first = 0;
+	struct seen *seen = bpf_map_lookup_elem(&proof, &first);
+
+	if (!seen || !seen->counting)
+		return;
+	seen->frames++;
+	if (len > seen->longest)
+		seen->longest = len;
+}
+
 /*
  * True for a frame that is too long for the sockets. In generic mode GSO packets are: a virtual
  * interface passes them whole, and the packet socket receives them whole.
@@ -85,6 +111,7 @@ static __always_inline int uplink(struct xdp_md *ctx, __u64 len)
 	const void *end = (void *)(long)ctx->data_end;
 	__u32 of_vlan;
 
+	count(len);
 	if ((const void *)(eth + 1) > end)
 		return XDP_PASS;
 	of_vlan = outer_vlan(eth, end);

@@ -34,6 +34,8 @@ pub struct ParentView {
     pub xdp: Option<String>,
     /// Why no faster backend is in use; absent if there was no choice.
     pub backend_why: Option<String>,
+    /// True until a frame of full size has come through an AF_XDP uplink; absent for other backends.
+    pub unproven: Option<bool>,
     /// BPF filter that hides from the host the frames that a macvlan of the kernel would take from
     /// it: `tcx`, `clsact`, `idle` while there is nothing to hide, or `none`.
     pub host_filter: String,

@@ -70,7 +70,7 @@ pub(crate) fn parent_status(name: &str) -> ParentStatus {
         mtu: 1500,
         present: true,
         carrier: true,
-        uplink: UplinkStatus { kind: UplinkKind::AfPacket, why: String::new() },
+        uplink: UplinkStatus { kind: UplinkKind::AfPacket, ..UplinkStatus::default() },
         switched_off: ReceiveOffloads::default(),
         vlan_filter: VlanFilterStatus::Untouched,
         semantics: Semantics::Documented,

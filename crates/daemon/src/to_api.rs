@@ -101,6 +101,7 @@ pub(crate) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
         backend: status.uplink.kind.to_string(),
         xdp: xdp(status),
         backend_why: why(status),
+        unproven: xdp(status).is_some().then_some(status.uplink.unproven),
         host_filter,
         host_filter_missing,
         vlan_filter: vlan_filter(status).map(str::to_owned),

@@ -133,6 +133,9 @@ fn details(parent: &ParentView, text: &mut String) {
     if let Some(why) = &parent.backend_why {
         let _ = writeln!(text, "    why this backend: {why}");
     }
+    if parent.unproven == Some(true) {
+        text.push_str("    unproven: no frame of full size has come through this backend so far\n");
+    }
     match parent.vlan_filter.as_deref() {
         Some("off") => text.push_str("    vlan filter: off, because links use tags\n"),
         Some(other) => {

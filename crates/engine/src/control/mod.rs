@@ -191,6 +191,7 @@ impl Control {
         if self.swept.elapsed() >= SWEEP_INTERVAL {
             self.sweep();
             self.watch_workers();
+            self.prove_uplinks();
         }
         self.settle_held();
         self.settle_groups();

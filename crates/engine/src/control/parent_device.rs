@@ -223,7 +223,7 @@ impl Control {
         // All of them, and not up to the first that has changed.
         let resized = parents.iter().filter(|&&it| self.follow_parent(it, &link)).count() > 0;
         if resized && self.inventory[id].uplink.resizes() {
-            self.resize(id, &link);
+            self.replace_uplinks(id, &link, "its MTU has changed");
         }
         if !self.inventory[id].attached
             && link.is_up()
@@ -236,8 +236,32 @@ impl Control {
         }
     }
 
-    /// Replaces the uplinks by others for another MTU.
-    fn resize(&mut self, id: DeviceId, link: &Link) {
+    /// Looks after AF_XDP uplinks that are unproven, and leaves one through which no frame comes for
+    /// the next kind.
+    pub(super) fn prove_uplinks(&mut self) {
+        for id in self.inventory.device_ids() {
+            let device = &self.inventory[id];
+            if !device.uplink.is_unproven() {
+                continue;
+            }
+            // One that is gone has an event of its own.
+            let Some(link) = device.index.and_then(|it| self.kernel.rtnl.link_by_index(it).ok()?)
+            else {
+                continue;
+            };
+            let Some((why, leave)) = self.inventory[id].uplink.prove(&link) else {
+                continue;
+            };
+            let then = if leave { "the next kind is tried" } else { "it is demanded, and stays" };
+            self.events.trouble(format!("the uplink of {} is deaf: {why}; {then}", link.name));
+            if leave {
+                self.replace_uplinks(id, &link, "its uplink was deaf");
+            }
+        }
+    }
+
+    /// Replaces the uplinks by others, as `since` says.
+    fn replace_uplinks(&mut self, id: DeviceId, link: &Link, since: &str) {
         self.collect_ring_drops(id);
         let device = &mut self.inventory[id];
         // A queue takes one socket at a time.
@@ -249,7 +273,7 @@ impl Control {
                 self.set_carrier(parent, false);
             }
             let name = &link.name;
-            self.events.trouble(format!("{name} is cut off since its MTU has changed: {error}"));
+            self.events.trouble(format!("{name} is cut off since {since}: {error}"));
         }
     }
 

@@ -41,7 +41,7 @@ impl Control {
         // A worker that has stopped has closed its socket.
         let _ = device.workers.tell(Worker::detach);
         device.attached = false;
-        drop(device.uplink.forget());
+        device.uplink.reset();
         device.vlan_filter = VlanFilter::default();
         for id in parents {
             let parent = &mut self.inventory[id];

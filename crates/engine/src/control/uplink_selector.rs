@@ -5,6 +5,10 @@
 //! without a program, come by AF_PACKET.
 
 #[cfg(feature = "af-xdp")]
+mod proof;
+#[cfg(all(test, feature = "af-xdp"))]
+mod tests;
+#[cfg(feature = "af-xdp")]
 mod xdp;
 
 #[cfg(not(feature = "af-xdp"))]
@@ -13,9 +17,7 @@ use std::io::ErrorKind;
 
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_core::VlanPath;
-use umacvlan_core::options::Backend;
-#[cfg(not(feature = "af-xdp"))]
-use umacvlan_core::options::XdpMode;
+use umacvlan_core::options::{Backend, XdpMode};
 use umacvlan_netlink::Link;
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_sys::ethtool::ReceiveOffloads;
@@ -36,6 +38,8 @@ use crate::datapath::uplink::{PacketUplink, Uplink};
 pub(super) struct UplinkSelector {
     wanted: Backend,
     status: UplinkStatus,
+    /// Modes of AF_XDP that were in use and through which no frame came, with the reason.
+    left: Vec<(XdpMode, String)>,
     #[cfg(feature = "af-xdp")]
     xdp: Option<xdp::Redirect>,
 }
@@ -46,6 +50,7 @@ impl UplinkSelector {
         Self {
             wanted,
             status: UplinkStatus::default(),
+            left: Vec::new(),
             #[cfg(feature = "af-xdp")]
             xdp: None,
         }
@@ -72,6 +77,12 @@ impl UplinkSelector {
         offloads
     }
 
+    /// Forgets what was found out about the driver: its interface is gone.
+    pub(super) fn reset(&mut self) {
+        drop(self.forget());
+        self.left.clear();
+    }
+
     /// Opens an uplink on an interface for each of `count` workers. Those before must be closed.
     /// Returns `None` if the interface has to be up first.
     ///
@@ -83,11 +94,15 @@ impl UplinkSelector {
             Ok(uplinks) => return Ok(uplinks),
             Err(why) => why,
         };
-        if self.wanted.demands_xdp() {
+        // One that was left for being deaf is not preferred to links that work.
+        if self.wanted.demands_xdp() && self.left.is_empty() {
             return Err(Error::NoAfXdp { parent: link.name.clone(), why });
         }
+        let reasons = [together(&self.left), why];
+        let reasons: Vec<_> = reasons.into_iter().filter(|why| !why.is_empty()).collect();
+        let why = reasons.join("; ");
         let sockets = open_sockets(link, count)?;
-        self.status = UplinkStatus { kind: UplinkKind::AfPacket, why };
+        self.status = UplinkStatus { kind: UplinkKind::AfPacket, why, unproven: false };
         let uplink = |socket| Uplink::Packet(Box::new(PacketUplink::new(socket)));
         Ok(sockets.map(|sockets| sockets.into_iter().map(uplink).collect()))
     }
@@ -103,6 +118,16 @@ impl UplinkSelector {
     #[cfg(not(feature = "af-xdp"))]
     pub(super) fn switched_off(&self) -> ReceiveOffloads {
         ReceiveOffloads::default()
+    }
+
+    #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn is_unproven(&self) -> bool {
+        false
+    }
+
+    #[cfg(not(feature = "af-xdp"))]
+    pub(super) fn prove(&mut self, _: &Link) -> Option<(String, bool)> {
+        None
     }
 
     #[cfg(not(feature = "af-xdp"))]
@@ -148,6 +173,16 @@ pub fn try_af_xdp(_: &Link) -> Result<XdpMode, String> {
 
 #[cfg(not(feature = "af-xdp"))]
 const WITHOUT: &str = "this umacvlan was built without AF_XDP";
+
+/// The reasons why modes do not work, in one line. Modes with the same reason share it.
+fn together(refused: &[(XdpMode, String)]) -> String {
+    let alike = refused.chunk_by(|(_, one), (_, other)| one == other);
+    let told = alike.filter_map(|alike| {
+        let modes: Vec<_> = alike.iter().map(|(mode, _)| mode.to_string()).collect();
+        alike.first().map(|(_, why)| format!("{}: {why}", modes.join(", ")))
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
 
 /// Opens `count` packet sockets on an interface; `None` if it has to be up first.
 fn open_sockets(link: &Link, count: usize) -> Result<Option<Vec<PacketSocket>>, Error> {

@@ -33,7 +33,7 @@ impl VlanFilter {
         let Ok(ethtool) = Ethtool::open() else {
             return Self::Promiscuous;
         };
-        let filters = || ethtool.filters_vlans(&link.name).unwrap_or(is_nic(link));
+        let filters = || ethtool.filters_vlans(&link.name).unwrap_or_else(|_| is_nic(link));
         if !filters() {
             return Self::Passes;
         }

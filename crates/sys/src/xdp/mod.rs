@@ -11,6 +11,6 @@ mod socket;
 mod umem_ownership;
 
 pub use baseline::BaselineSocket;
-pub use program::{QUEUES, RedirectRules, XdpAttachMode, XdpProgram};
+pub use program::{QUEUES, RedirectRules, Seen, XdpAttachMode, XdpProgram};
 pub use setup::{Binding, is_multi_buffer, longest_frame};
 pub use socket::{CHUNKS_RX, NotSent, XskSocket};

@@ -78,6 +78,15 @@ impl RedirectRules {
     }
 }
 
+/// Frames that the program has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Their number, some less when several CPUs count at once.
+    pub frames: u32,
+    /// Bytes of the longest, without those tags that the NIC has removed.
+    pub longest: u32,
+}
+
 /// The program, its maps, and its link to an interface. Dropping this, or the end of the process,
 /// detaches it.
 pub struct XdpProgram {
@@ -86,6 +95,8 @@ pub struct XdpProgram {
     owned: Array<MapData, u32>,
     vlans: Array<MapData, u32>,
     sockets: XskMap<MapData>,
+    /// `struct seen` of `bpf/uplink.c`.
+    proof: Array<MapData, [u32; 3]>,
     /// The loaded one of the two programs.
     name: &'static str,
     /// The rules in the maps.
@@ -118,6 +129,7 @@ impl XdpProgram {
         most.set(0, u32::try_from(longest).unwrap_or(u32::MAX), 0).map_err(os_error)?;
         let vlans = map(&mut ebpf, "vlans")?.try_into().map_err(os_error)?;
         let sockets = map(&mut ebpf, "sockets")?.try_into().map_err(os_error)?;
+        let proof = map(&mut ebpf, "proof")?.try_into().map_err(os_error)?;
         uplink(&mut ebpf, name)?.load().map_err(os_error)?;
         side(&mut ebpf)?.load().map_err(os_error)?;
         Ok(Self {
@@ -127,6 +139,7 @@ impl XdpProgram {
             vlans,
             host_vlans: Vec::new(),
             sockets,
+            proof,
             name,
             rules: RedirectRules::default(),
             attached: None,
@@ -158,6 +171,11 @@ impl XdpProgram {
         Ok(())
     }
 
+    /// Detaches the program from its interface, if it is on one.
+    pub fn detach(&mut self) {
+        self.attached = None;
+    }
+
     /// Redirects the frames of a queue to a socket, except those that are too long for it. All sockets
     /// have chunks of the same size.
     ///
@@ -165,6 +183,23 @@ impl XdpProgram {
     /// The queue number is [`QUEUES`] or more; its frames arrive on the packet socket.
     pub fn redirect_queue(&mut self, queue: u32, socket: &impl AsFd) -> io::Result<()> {
         self.sockets.set(queue, socket.as_fd().as_raw_fd(), 0).map_err(os_error)
+    }
+
+    /// Begins to count frames, from zero, or ends it.
+    ///
+    /// # Errors
+    /// The error of the map update.
+    pub fn count(&mut self, on: bool) -> io::Result<()> {
+        self.proof.set(0, [u32::from(on), 0, 0], 0).map_err(os_error)
+    }
+
+    /// The frames that it was counting, those for the host too.
+    ///
+    /// # Errors
+    /// The error of the map.
+    pub fn seen(&self) -> io::Result<Seen> {
+        let [_, longest, frames] = self.proof.get(&0, 0).map_err(os_error)?;
+        Ok(Seen { frames, longest })
     }
 
     /// Makes a packet socket receive only frames for the engine that are not redirected.

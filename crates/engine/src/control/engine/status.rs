@@ -163,6 +163,8 @@ pub struct UplinkStatus {
     pub kind: UplinkKind,
     /// Why the kinds that come first failed; empty if this is the first.
     pub why: String,
+    /// No frame of full size has come through this uplink so far. AF_PACKET is never unproven.
+    pub unproven: bool,
 }
 
 /// The status of a parent with its sub-interfaces and all counters.

@@ -12,7 +12,8 @@ use umacvlan_sys::xdp::{
     longest_frame,
 };
 
-use super::{UplinkSelector, open_sockets};
+use super::proof::{Found, Proof, frames_of};
+use super::{UplinkSelector, open_sockets, together};
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::nic_offloads::SwitchedOff;
 use crate::control::workers::Workers;
@@ -30,6 +31,8 @@ pub(super) struct Redirect {
     program: XdpProgram,
     /// The count of changes of sub-interfaces that it has.
     known: Option<u64>,
+    /// Until frames have come through; `None` from then on.
+    proof: Option<Proof>,
     /// VLANs of the host have come or gone.
     vlans_stale: bool,
     /// The receive offloads that are off. They come after the program, so they are restored when it
@@ -40,7 +43,9 @@ pub(super) struct Redirect {
 impl Redirect {
     /// Detaches the program. Returns the offloads that are off.
     pub(super) fn detach(self) -> SwitchedOff {
-        self.offloads
+        let Self { mut program, offloads, .. } = self;
+        program.detach();
+        offloads
     }
 }
 
@@ -60,11 +65,12 @@ impl UplinkSelector {
             return Ok(None);
         };
         let bound = bind(link, &modes, count)?;
-        let (mode, why) = (bound.mode, bound.why.clone());
+        let refused: Vec<_> = self.left.iter().chain(&bound.refused).cloned().collect();
+        let (mode, why) = (bound.mode, together(&refused));
         let partial = mode == XdpMode::Generic || is_virtual(link, &driver).is_some();
         let uplinks = self.assemble(link, partial, bound, sides);
         let uplinks = uplinks.map_err(|error| format!("AF_XDP: {}", reason(&error)))?;
-        self.status = UplinkStatus { kind: UplinkKind::AfXdp(mode), why };
+        self.status = UplinkStatus { kind: UplinkKind::AfXdp(mode), why, unproven: true };
         Ok(Some(uplinks))
     }
 
@@ -72,7 +78,7 @@ impl UplinkSelector {
     fn choose(&self, link: &Link) -> Result<(String, Vec<XdpMode>), String> {
         let driver = Ethtool::open().and_then(|ethtool| ethtool.driver(&link.name));
         let driver = driver.unwrap_or_default();
-        let modes = match self.wanted {
+        let mut modes = match self.wanted {
             Backend::AfPacket => return Err(String::new()),
             Backend::AfXdp => XdpMode::ALL.to_vec(),
             Backend::AfXdpIn(mode) => vec![mode],
@@ -81,11 +87,57 @@ impl UplinkSelector {
                 None => vec![XdpMode::ZeroCopy],
             },
         };
+        modes.retain(|mode| self.left.iter().all(|(left, _)| left != mode));
+        if modes.is_empty() {
+            return Err(String::new());
+        }
         if longest(link) > longest_frame() {
             let most = longest_frame() - BEYOND_MTU;
             return Err(format!("AF_XDP carries an MTU of at most {most}, not {}", link.mtu));
         }
         Ok((driver, modes))
+    }
+
+    /// True until frames have come through an AF_XDP uplink.
+    pub(in crate::control) fn is_unproven(&self) -> bool {
+        self.xdp.as_ref().is_some_and(|redirect| redirect.proof.is_some())
+    }
+
+    /// Looks whether frames come through an uplink that is unproven. `link` was just read. Returns
+    /// why the uplink is deaf, if it is, once, and whether another kind may take its place.
+    pub(in crate::control) fn prove(&mut self, link: &Link) -> Option<(String, bool)> {
+        let redirect = self.xdp.as_mut()?;
+        // A map of ours that cannot be read says nothing about the driver.
+        let seen = redirect.program.seen().ok()?;
+        let counted = match redirect.proof.as_mut()?.look(frames_of(link), seen) {
+            Found::Unproven => return None,
+            Found::Deaf(counted) => Some(counted),
+            Found::Proven => None,
+        };
+        redirect.proof = None;
+        // It counts on for nobody if that fails.
+        let _ = redirect.program.count(false);
+        self.status.unproven = counted.is_some();
+        let UplinkKind::AfXdp(mode) = self.status.kind else {
+            return None;
+        };
+        let why = format!("no frame came through it while the NIC counted {}", counted?);
+        let told = format!("{mode}: {why}");
+        if self.may_leave() {
+            self.left.push((mode, why));
+        }
+        Some((told, self.may_leave()))
+    }
+
+    /// Detaches the program as a driver does that forgets it.
+    #[cfg(test)]
+    pub(in crate::control) fn deafen(&mut self) {
+        self.xdp.iter_mut().for_each(|redirect| redirect.program.detach());
+    }
+
+    /// True unless one mode is demanded.
+    fn may_leave(&self) -> bool {
+        matches!(self.wanted, Backend::Auto | Backend::AfXdp)
     }
 
     /// The receive offloads that are off on the NIC.
@@ -164,6 +216,7 @@ impl UplinkSelector {
         sides: Vec<PacketSocket>,
     ) -> io::Result<Vec<Uplink>> {
         let Bound { mut program, sockets, offloads, .. } = bound;
+        program.count(true)?;
         sides.iter().try_for_each(|side| program.filter_socket(side))?;
         let mut shares: Vec<Vec<XskSocket>> = sides.iter().map(|_| Vec::new()).collect();
         for (queue, socket) in sockets.into_iter().enumerate() {
@@ -171,7 +224,8 @@ impl UplinkSelector {
             shares[queue % sides.len()].push(socket);
         }
         let (known, vlans_stale) = (None, true);
-        self.xdp = Some(Redirect { program, known, vlans_stale, offloads });
+        let proof = Some(Proof::new(link.mtu));
+        self.xdp = Some(Redirect { program, known, proof, vlans_stale, offloads });
         let uplink = |(sockets, side): (Vec<XskSocket>, PacketSocket)| {
             let side = PacketUplink::new(side);
             Ok(match sockets.is_empty() {
@@ -224,8 +278,8 @@ struct Bound {
     /// Restored after the program is detached.
     offloads: SwitchedOff,
     mode: XdpMode,
-    /// Why the modes before this one do not work; empty if it is the first.
-    why: String,
+    /// The modes before this one, and why they do not work.
+    refused: Vec<(XdpMode, String)>,
 }
 
 /// Binds sockets to all queues and attaches the program, in the first of the modes that works.
@@ -246,8 +300,7 @@ fn bind(link: &Link, modes: &[XdpMode], workers: usize) -> Result<Bound, String>
     for &mode in modes {
         match bind_as(link, &mut program, mode, workers) {
             Ok(sockets) => {
-                let why = together(&refused);
-                return Ok(Bound { sockets, program, offloads, mode, why });
+                return Ok(Bound { sockets, program, offloads, mode, refused });
             }
             Err(why) => refused.push((mode, why)),
         }
@@ -256,16 +309,6 @@ fn bind(link: &Link, modes: &[XdpMode], workers: usize) -> Result<Bound, String>
     drop(program);
     drop(offloads);
     Err(together(&refused))
-}
-
-/// The reasons why modes do not work, in one line. Modes with the same reason share it.
-fn together(refused: &[(XdpMode, String)]) -> String {
-    let alike = refused.chunk_by(|(_, one), (_, other)| one == other);
-    let told = alike.filter_map(|alike| {
-        let modes: Vec<_> = alike.iter().map(|(mode, _)| mode.to_string()).collect();
-        alike.first().map(|(_, why)| format!("{}: {why}", modes.join(", ")))
-    });
-    told.collect::<Vec<_>>().join("; ")
 }
 
 /// Binds the sockets, which fills their fill rings, and attaches the program after that: a driver
