@@ -169,3 +169,36 @@ impl PortIo {
         }
     }
 }
+
+/// What the interface of a sub-interface is, and how its frames get to the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PortKind {
+    /// A TAP: the engine forwards every frame.
+    #[default]
+    Tap,
+    /// One end of a veth pair: programs in the kernel forward plain unicast, and the engine the
+    /// rest.
+    Veth,
+    /// A veth pair where the kernel can do that, else a TAP.
+    Auto,
+}
+
+impl PortKind {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Tap, Self::Veth, Self::Auto];
+
+    /// The word used on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tap => "tap",
+            Self::Veth => "veth",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+impl fmt::Display for PortKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -250,6 +250,45 @@ impl AddAssign for WireStats {
     }
 }
 
+/// What programs in the kernel have forwarded for one sub-interface without the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelStats {
+    /// From it to a sibling.
+    pub sent_local: Counters,
+    /// From it to the wire.
+    pub sent_wire: Counters,
+    /// To it from a sibling.
+    pub got_local: Counters,
+    /// To it from the wire.
+    pub got_wire: Counters,
+}
+
+impl KernelStats {
+    /// Adds the frames to the counters that they would have if the engine had forwarded them.
+    pub fn add_to(&self, sub: &mut SubStats, wire: &mut WireStats) {
+        let Self { sent_local, sent_wire, got_local, got_wire } = *self;
+        for sent in [sent_local, sent_wire] {
+            sub.received += sent;
+        }
+        sub.local += sent_local.frames;
+        sub.wire += sent_wire.frames;
+        wire.offered += sent_wire.frames;
+        wire.sent += sent_wire;
+        for got in [got_local, got_wire] {
+            sub.offered += got.frames;
+            sub.delivered += got;
+        }
+        wire.received += got_wire;
+        wire.delivered += got_wire.frames;
+    }
+
+    /// The frames from and to it.
+    pub fn frames(&self) -> u64 {
+        let Self { sent_local, sent_wire, got_local, got_wire } = self;
+        [sent_local, sent_wire, got_local, got_wire].iter().map(|it| it.frames).sum()
+    }
+}
+
 /// True when the counters of a whole parent add up: each side by itself, and each side was offered
 /// what the other passed on. `subs` is the sum over all sub-interfaces, removed ones included,
 /// while no flood is queued.
@@ -291,6 +330,21 @@ mod tests {
         assert!(!wire.is_balanced());
         wire.unsent.count(DropReason::NoCarrier);
         assert!(wire.is_balanced());
+    }
+
+    #[test]
+    fn what_the_kernel_forwards_is_balanced() {
+        let (mut subs, mut wire) = (SubStats::default(), WireStats::default());
+        let frames = |frames| Counters { frames, bytes: 60 * frames };
+        let sender =
+            KernelStats { sent_local: frames(3), sent_wire: frames(2), ..Default::default() };
+        let receiver =
+            KernelStats { got_local: frames(3), got_wire: frames(5), ..Default::default() };
+        sender.add_to(&mut subs, &mut wire);
+        receiver.add_to(&mut subs, &mut wire);
+        assert!(is_balanced(&wire, &subs), "{subs:?} {wire:?}");
+        assert_eq!((sender.frames(), receiver.frames()), (5, 8));
+        assert_eq!((wire.sent, subs.delivered), (frames(2), frames(8)));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod fast_path;
 mod flood;
 mod forwarding_table;
 mod host_filter;
+mod kernel_answers;
 mod mac_table;
 mod secondary;
 mod settings;
@@ -42,6 +43,7 @@ pub use error::SwitchError;
 pub use explain::{Explanation, GroupListeners, Isolation, LengthCheck, SourceMatch, Step};
 pub use flood::{Flood, FloodDecision, FloodRule, ParentSide, Replica};
 pub use host_filter::{HostFilterRules, HostRule};
+pub use kernel_answers::{AddressOwner, KernelAnswer, KernelAnswers};
 pub use secondary::SECONDARY_MAX;
 pub use settings::{
     DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN, MacvlanFlag, MacvlanFlags, MacvlanSettings,

@@ -6,6 +6,7 @@
 
 mod explain;
 mod host_filter;
+mod kernel_answers;
 pub(crate) mod ops;
 
 use umacvlan_core::switch::MIN_MTU;

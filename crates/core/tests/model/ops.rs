@@ -317,6 +317,7 @@ impl Pair {
         assert!(!outcome.wire, "a frame from the wire is sent back to it");
         self.check_isolation(&outcome, probe);
         self.hides(probe, &outcome);
+        self.answers_ingress(probe, &outcome);
     }
 
     fn egress(&self, from: SubIndex, probe: Probe, pause: u8) {
@@ -328,6 +329,7 @@ impl Pair {
         self.check_invariants(&outcome, Some(from));
         assert!(!outcome.host, "the host gets a frame of a sub-interface without a hairpin");
         assert!(!outcome.deferred, "a flood among siblings takes the broadcast queue");
+        self.answers_egress(from, probe, &outcome);
     }
 
     /// Carries out a verdict, pausing a flood in the middle as the engine may.

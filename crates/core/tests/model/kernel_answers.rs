@@ -1,0 +1,39 @@
+//! What the kernel answers by itself is what the verdict says.
+
+use umacvlan_core::SubIndex;
+use umacvlan_core::switch::KernelAnswer;
+
+use super::ops::Pair;
+use super::{Outcome, Probe};
+
+impl Pair {
+    /// # Panics
+    /// When a frame from the wire has an answer that is not its verdict.
+    pub(super) fn answers_ingress(&self, probe: Probe, outcome: &Outcome) {
+        let answers = self.switch.kernel_answers();
+        if let Some(answer) = answers.ingress(probe.src, probe.dst) {
+            assert_eq!(*outcome, wanted(answer), "{probe:?} with {answers:?}");
+        }
+    }
+
+    /// # Panics
+    /// When a frame of a sub-interface has an answer that is not its verdict, or has none although
+    /// it is ordinary unicast.
+    pub(super) fn answers_egress(&self, from: SubIndex, probe: Probe, outcome: &Outcome) {
+        let answers = self.switch.kernel_answers();
+        let len = if probe.gso { 0 } else { u32::try_from(probe.len).expect("a short frame") };
+        let answer = answers.egress(from, probe.dst, len);
+        if let Some(answer) = answer {
+            assert_eq!(*outcome, wanted(answer), "{probe:?} with {answers:?}");
+        }
+        let plain = outcome.wire && !probe.dst.is_group() && len <= answers.longest_wire;
+        assert!(answer.is_some() || !plain, "no answer: {probe:?} with {answers:?}");
+    }
+}
+
+fn wanted(answer: KernelAnswer) -> Outcome {
+    match answer {
+        KernelAnswer::Deliver(to) => Outcome { subs: vec![to], ..Outcome::default() },
+        KernelAnswer::Wire => Outcome { wire: true, ..Outcome::default() },
+    }
+}
