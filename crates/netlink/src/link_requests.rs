@@ -3,7 +3,8 @@
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoPortData, InfoPortKind,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use umacvlan_core::{MacAddr, ifname};
@@ -74,6 +75,25 @@ impl Rtnl {
     /// `ENODEV` if there is no such interface.
     pub fn set_allmulti(&mut self, index: u32, on: bool) -> Result<()> {
         self.set_flag(index, LinkFlags::Allmulti, on)
+    }
+
+    /// Switches address resolution (ARP) off or on, as `ip link set arp` does.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface.
+    pub fn set_arp(&mut self, index: u32, on: bool) -> Result<()> {
+        self.set_flag(index, LinkFlags::Noarp, !on)
+    }
+
+    /// Has an interface get no IPv6 address by itself.
+    ///
+    /// # Errors
+    /// The kernel has no IPv6.
+    pub fn set_no_ipv6_addresses(&mut self, index: u32) -> Result<()> {
+        let action = format!("keep interface {index} without IPv6 addresses");
+        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        let attribute = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
+        self.set(&action, index, attribute)
     }
 
     /// Sets the largest payload, in bytes.

@@ -99,6 +99,23 @@ impl PacketSocket {
         set_option(&self.socket, libc::PACKET_DROP_MEMBERSHIP, &self.request(membership))
     }
 
+    /// Has a BPF program of type socket filter decide what the socket receives, in place of the filter
+    /// that it has.
+    ///
+    /// # Errors
+    /// The descriptor is not of such a program.
+    pub fn set_filter(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        let fd = program.as_raw_fd();
+        let value: *const libc::c_int = &raw const fd;
+        let (socket, len) = (self.socket.as_raw_fd(), super::size::<libc::c_int>());
+        // SAFETY: `fd` is a whole int that outlives the call.
+        let set = unsafe {
+            libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_ATTACH_BPF, value.cast(), len)
+        };
+        super::checked(set)?;
+        Ok(())
+    }
+
     /// Reads the queued frame of the slot that was received last ([`Extent::Queued`]), vnet header
     /// included. Returns its full length, even if the buffer is shorter.
     ///

@@ -10,11 +10,10 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, ProgramArray};
 use aya::programs::tc::{self, NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
-use umacvlan_core::MacAddr;
 use umacvlan_core::switch::{HostFilterRules, HostRule};
 
-use super::load::{load, to_io_error};
-use super::{Attachment, memlock};
+use super::load::{load, map, to_io_error};
+use super::{Attachment, mac_key, memlock};
 
 /// `bpf/host.c`, compiled.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host.o"));
@@ -130,6 +129,18 @@ impl HostFilter {
         Ok(())
     }
 
+    /// Attaches the filter again, so that it is the last of all programs on the interface `name`.
+    ///
+    /// # Errors
+    /// As [`HostFilter::attach`]; the filter is where it was then.
+    pub fn move_last(&mut self, name: &str) -> io::Result<()> {
+        // Both filter for a moment, which has the effect of one.
+        let mut last = Self::make(self.attachment, name, &self.view)?;
+        last.set_vlans(&self.vids)?;
+        *self = last;
+        Ok(())
+    }
+
     /// True if the frames of some VLAN are left to the host.
     pub fn has_vlans(&self) -> bool {
         !self.vids.is_empty()
@@ -157,12 +168,12 @@ impl HostFilter {
         }
         for (mac, _) in self.view.rules() {
             if view.rule(mac) == HostRule::default() {
-                self.macs.remove(&key(mac)).map_err(to_io_error)?;
+                self.macs.remove(&mac_key(mac)).map_err(to_io_error)?;
             }
         }
         for (mac, rule) in view.rules() {
             if self.view.rule(mac) != rule {
-                self.macs.insert(key(mac), u32::from(rule.bits()), 0).map_err(to_io_error)?;
+                self.macs.insert(mac_key(mac), u32::from(rule.bits()), 0).map_err(to_io_error)?;
             }
         }
         if view.owned {
@@ -206,19 +217,4 @@ impl fmt::Debug for HostFilter {
         let Self { name, attachment, view, .. } = self;
         write!(f, "HostFilter({name}, {attachment}, {view:?})")
     }
-}
-
-/// A map of the object.
-fn map<T>(programs: &mut Ebpf, name: &str) -> io::Result<T>
-where
-    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
-{
-    let missing = || io::Error::other(format!("the object has no map {name}"));
-    programs.take_map(name).ok_or_else(missing)?.try_into().map_err(to_io_error)
-}
-
-/// The key of an address in the map: its bytes in order, then two zero bytes.
-fn key(mac: MacAddr) -> u64 {
-    let [a, b, c, d, e, f] = mac.octets();
-    u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
 }

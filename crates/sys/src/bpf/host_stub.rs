@@ -30,6 +30,14 @@ impl HostFilter {
     }
 
     /// Cannot be called: there is no filter.
+    ///
+    /// # Errors
+    /// None.
+    pub fn move_last(&mut self, _name: &str) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    /// Cannot be called: there is no filter.
     pub fn has_vlans(&self) -> bool {
         match self.0 {}
     }

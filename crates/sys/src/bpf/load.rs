@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use aya::maps::{Map, MapError};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 
 /// One loader for the process: aya reads the kernel's BTF for each, which takes some milliseconds.
@@ -22,6 +23,15 @@ pub(super) fn load(object: &[u8], entries: &[(&'static str, u32)]) -> Result<Ebp
         loader.map_max_entries(map, entries);
     }
     loader.load(object)
+}
+
+/// A map of an object.
+pub(super) fn map<T>(programs: &mut Ebpf, name: &str) -> io::Result<T>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let missing = || io::Error::other(format!("the object has no map {name}"));
+    programs.take_map(name).ok_or_else(missing)?.try_into().map_err(to_io_error)
 }
 
 /// The texts of an error and its sources in one line, with the kind of the system error among them.

@@ -11,6 +11,12 @@ pub mod host;
 mod load;
 #[cfg(feature = "af-xdp")]
 mod memlock;
+#[cfg(feature = "af-xdp")]
+pub mod port;
+#[cfg(not(feature = "af-xdp"))]
+#[path = "port_stub.rs"]
+pub mod port;
+pub mod port_types;
 
 use std::{fmt, io};
 
@@ -33,6 +39,13 @@ impl fmt::Display for Attachment {
             Self::Tcx => "tcx",
         })
     }
+}
+
+/// The key of an address in a map: its bytes in order, then two zero bytes.
+#[cfg(feature = "af-xdp")]
+fn mac_key(mac: umacvlan_core::MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.octets();
+    u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 /// Attaches a host filter without rules to the loopback interface of the calling thread's namespace,

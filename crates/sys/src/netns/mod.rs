@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 pub use holders::{Holders, holders};
-pub use reachable::{Search, reachable, search};
+pub use reachable::{Search, find, reachable, search};
 
 /// A network namespace, kept alive by the descriptor that this owns.
 #[derive(Debug)]

@@ -33,17 +33,35 @@ pub fn reachable() -> Vec<Netns> {
     search().namespaces
 }
 
+/// The first namespace of [`search`] that is such a one, with a path to open it again, as long as
+/// what it was found by exists.
+pub fn find(is_it: impl FnMut(&Netns) -> bool) -> Option<(PathBuf, Netns)> {
+    let Found { search, mut paths, .. } = found();
+    let mut namespaces = search.namespaces;
+    let place = namespaces.iter().position(is_it)?;
+    Some((paths.swap_remove(place), namespaces.swap_remove(place)))
+}
+
 /// Every network namespace that has a name in `/run/netns`, a mount, a process in it, or a process
 /// that holds a descriptor of it; each once, that of the calling thread first. Namespaces without read
 /// permission and those that end meanwhile are left out. Without a descriptor to spare for the use of
 /// the namespaces, there are none in the result.
 pub fn search() -> Search {
+    let mut search = found().search;
+    if search.failed.is_some() && !can_spare(&search.namespaces) {
+        search.namespaces.clear();
+    }
+    search
+}
+
+fn found() -> Found {
     let mut found = Found::default();
     match Netns::current() {
         Ok(netns) => {
             found.device = Some(netns.id().dev);
             found.seen.insert(netns.id().ino);
             found.search.namespaces.push(netns);
+            found.paths.push(PathBuf::from(super::OWN_NAMESPACE));
         }
         Err(error) => found.search.failed = Some(error),
     }
@@ -61,11 +79,7 @@ pub fn search() -> Search {
     for process in &processes {
         found.entries(&process.join("fd")).iter().for_each(|path| found.see_link(path));
     }
-    let mut search = found.search;
-    if search.failed.is_some() && !can_spare(&search.namespaces) {
-        search.namespaces.clear();
-    }
-    search
+    found
 }
 
 /// True if [`SPARE`] more descriptors can be opened.
@@ -79,6 +93,8 @@ fn can_spare(namespaces: &[Netns]) -> bool {
 #[derive(Default)]
 struct Found {
     search: Search,
+    /// The path of each of its namespaces.
+    paths: Vec<PathBuf>,
     /// The inode of each; all are on one file system, nsfs.
     seen: HashSet<u64>,
     /// The device of that file system.
@@ -123,7 +139,10 @@ impl Found {
 
     fn open(&mut self, path: &Path) {
         match Netns::open_file(path) {
-            Ok(netns) if self.seen.insert(netns.id().ino) => self.search.namespaces.push(netns),
+            Ok(netns) if self.seen.insert(netns.id().ino) => {
+                self.search.namespaces.push(netns);
+                self.paths.push(path.to_owned());
+            }
             Ok(_) => {}
             Err(error) => self.miss(path, error),
         }
