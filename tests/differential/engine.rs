@@ -1,7 +1,7 @@
 //! The network with our engine.
 
 use std::time::Duration;
-use umacvlan_core::options::Backend;
+use umacvlan_core::options::{Backend, PortKind};
 
 use umacvlan_core::{DropReason, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
 use umacvlan_engine::engine::{self, Engine, ParentOptions, ParentStatus, SubId, SubOptions};
@@ -19,6 +19,7 @@ pub(crate) struct EngineSide {
     semantics: Semantics,
     host_gets_all: bool,
     backend: Backend,
+    port: PortKind,
 }
 
 impl EngineSide {
@@ -27,10 +28,10 @@ impl EngineSide {
         parent: &'static str,
         semantics: Semantics,
         host_gets_all: bool,
-        backend: Backend,
+        (backend, port): (Backend, PortKind),
     ) -> Self {
         let engine = inside.run(Engine::start).unwrap().unwrap();
-        let side = Self { engine, parent, semantics, host_gets_all, backend };
+        let side = Self { engine, parent, semantics, host_gets_all, backend, port };
         side.attach();
         side
     }
@@ -91,6 +92,8 @@ impl EngineSide {
                 ..MacvlanSettings::new(plan.mode)
             },
             netns: plan.guest.then(|| guests.try_clone().unwrap()),
+            // Of four in a row one is a TAP, so that both kinds hear each other.
+            port: if plan.mac.octets()[5] % 4 == 3 { PortKind::Tap } else { self.port },
             ..SubOptions::default()
         };
         errno(self.engine.add_sub(self.parent, options).map(drop))

@@ -25,6 +25,9 @@
 //! *Packet types*, in two cells, because a TAP's kernel compares with the TAP's address: unicast in
 //! passthru, and copies for source sub-interfaces of frames for the parent.
 //!
+//! *Frames from the wire that are longer than the MTU of the receiver*, if that is one end of a veth
+//! pair: the kernel's veth drops them.
+//!
 //! *Hash collisions of multicast*: the kernel's filters are hashes, so groups that pass to an
 //! interface that has not joined are found beforehand and left out.
 //!
@@ -55,7 +58,7 @@ mod socket;
 use std::hash::{BuildHasher, RandomState};
 use std::panic;
 use std::thread;
-use umacvlan_core::options::Backend;
+use umacvlan_core::options::{Backend, PortKind};
 
 use umacvlan_core::Semantics;
 use umacvlan_testkit::{root_or_skip, skip};
@@ -91,10 +94,48 @@ fn ours_with_af_xdp_is_equal_to_the_kernel() {
     });
 }
 
+#[cfg(feature = "af-xdp")]
+#[test]
+fn ours_with_veth_pairs_is_equal_to_the_kernel() {
+    in_networks(|| {
+        let mut run = Run::of_engine_with_veth(seed().unwrap_or(7), Semantics::Kernel);
+        let tally = run.compare(3000);
+        assert_eq!((tally.isolated, tally.overheard), (0, 0));
+    });
+}
+
+#[cfg(feature = "af-xdp")]
+#[test]
+fn ours_with_veth_pairs_differs_by_the_private_rule_only() {
+    in_networks(|| {
+        let mut run = Run::of_engine_with_veth(seed().unwrap_or(8), Semantics::Documented);
+        let tally = run.compare(3000);
+        assert!(tally.isolated > 0, "{tally:?}");
+        assert_eq!(tally.overheard, 0);
+    });
+}
+
+#[cfg(feature = "af-xdp")]
+#[test]
+fn ours_with_veth_pairs_where_the_engine_has_the_wire_is_equal_to_the_kernel() {
+    in_networks(|| {
+        let mut run = Run::of_engine_by_xdp_with_veth(seed().unwrap_or(9), Semantics::Kernel);
+        let tally = run.compare(800);
+        assert_eq!((tally.isolated, tally.overheard), (0, 0));
+    });
+    in_networks(|| {
+        let (backend, port) = (Backend::AfPacket, PortKind::Veth);
+        let mut run = Run::of_vlan(seed().unwrap_or(10), Semantics::Kernel, backend, port);
+        let tally = run.compare(800);
+        assert_eq!((tally.isolated, tally.overheard), (0, 0));
+    });
+}
+
 #[test]
 fn on_a_vlan_ours_is_equal_to_the_kernel_without_one() {
     in_networks(|| {
-        let mut run = Run::of_vlan(seed().unwrap_or(5), Semantics::Kernel, Backend::AfPacket);
+        let mut run =
+            Run::of_vlan(seed().unwrap_or(5), Semantics::Kernel, Backend::AfPacket, PortKind::Tap);
         let tally = run.compare(5000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));
     });
@@ -104,7 +145,8 @@ fn on_a_vlan_ours_is_equal_to_the_kernel_without_one() {
 #[test]
 fn on_a_vlan_ours_with_af_xdp_is_equal_to_the_kernel() {
     in_networks(|| {
-        let mut run = Run::of_vlan(seed().unwrap_or(6), Semantics::Kernel, Backend::AfXdp);
+        let mut run =
+            Run::of_vlan(seed().unwrap_or(6), Semantics::Kernel, Backend::AfXdp, PortKind::Tap);
         let tally = run.compare(3000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));
     });

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use umacvlan_core::options::Backend;
+use umacvlan_core::options::{Backend, PortKind};
 
 use socket2::{InterfaceIndexOrAddress, SockRef};
 use umacvlan_core::{MacAddr, Mode, Semantics};
@@ -79,18 +79,25 @@ impl Network {
         semantics: Semantics,
         host_gets_all: bool,
         backend: Backend,
+        port: PortKind,
     ) -> io::Result<Self> {
         Self::new(None, |inside| {
-            let side = EngineSide::start(inside, PARENT, semantics, host_gets_all, backend);
+            let kinds = (backend, port);
+            let side = EngineSide::start(inside, PARENT, semantics, host_gets_all, kinds);
             Driver::Engine(side)
         })
     }
 
     /// A network with our engine on a VLAN of the parent. The station at the far end of the wire
     /// and the host are in the same VLAN.
-    pub(crate) fn of_vlan(semantics: Semantics, backend: Backend) -> io::Result<Self> {
+    pub(crate) fn of_vlan(
+        semantics: Semantics,
+        backend: Backend,
+        port: PortKind,
+    ) -> io::Result<Self> {
         Self::new(Some([0x81, 0, 0, 77]), |inside| {
-            Driver::Engine(EngineSide::start(inside, "p0.77", semantics, false, backend))
+            let kinds = (backend, port);
+            Driver::Engine(EngineSide::start(inside, "p0.77", semantics, false, kinds))
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::time::Instant;
-use umacvlan_core::options::Backend;
+use umacvlan_core::options::{Backend, PortKind};
 
 use umacvlan_core::frame::{HEADER_LEN, TAG_LEN};
 use umacvlan_core::{MacAddr, Mode, Semantics};
@@ -53,30 +53,50 @@ pub(crate) struct Tally {
 impl Run {
     /// A run of our engine, which hides from the host the frames of sub-interfaces.
     pub(crate) fn of_engine(seed: u64, semantics: Semantics) -> Self {
-        Self::new_of_engine(seed, Rules::of(semantics), Backend::AfPacket)
+        Self::new_of_engine(seed, Rules::of(semantics), Backend::AfPacket, PortKind::Tap)
+    }
+
+    /// The same with veth pairs, for which the kernel answers.
+    #[cfg(feature = "af-xdp")]
+    pub(crate) fn of_engine_with_veth(seed: u64, semantics: Semantics) -> Self {
+        Self::new_of_engine(seed, Rules::of(semantics), Backend::AfPacket, PortKind::Veth)
+    }
+
+    /// The same with AF_XDP and veth pairs.
+    #[cfg(feature = "af-xdp")]
+    pub(crate) fn of_engine_by_xdp_with_veth(seed: u64, semantics: Semantics) -> Self {
+        Self::new_of_engine(seed, Rules::of(semantics), Backend::AfXdp, PortKind::Veth)
     }
 
     /// The same with AF_XDP.
     #[cfg(feature = "af-xdp")]
     pub(crate) fn of_engine_by_xdp(seed: u64, semantics: Semantics) -> Self {
-        Self::new_of_engine(seed, Rules::of(semantics), Backend::AfXdp)
+        Self::new_of_engine(seed, Rules::of(semantics), Backend::AfXdp, PortKind::Tap)
     }
 
     /// A run of our engine where no program may be loaded into the kernel.
     pub(crate) fn of_engine_without_filter(seed: u64) -> Self {
         let rules = Rules { host_gets_all: true, ..Rules::of(Semantics::Kernel) };
-        Self::new_of_engine(seed, rules, Backend::AfPacket)
+        Self::new_of_engine(seed, rules, Backend::AfPacket, PortKind::Tap)
     }
 
-    fn new_of_engine(seed: u64, rules: Rules, backend: Backend) -> Self {
+    fn new_of_engine(seed: u64, rules: Rules, backend: Backend, port: PortKind) -> Self {
+        let rules = Rules { veth: port == PortKind::Veth, ..rules };
         let Rules { semantics, host_gets_all, .. } = rules;
-        Self::new(Network::of_engine(semantics, host_gets_all, backend).unwrap(), rules, seed)
+        let network = Network::of_engine(semantics, host_gets_all, backend, port);
+        Self::new(network.unwrap(), rules, seed)
     }
 
     /// A run of our engine on a VLAN, behind a peer that tags.
-    pub(crate) fn of_vlan(seed: u64, semantics: Semantics, backend: Backend) -> Self {
-        let rules = Rules { vlan: true, ..Rules::of(semantics) };
-        Self::new(Network::of_vlan(semantics, backend).unwrap(), rules, seed)
+    pub(crate) fn of_vlan(
+        seed: u64,
+        semantics: Semantics,
+        backend: Backend,
+        port: PortKind,
+    ) -> Self {
+        let veth = port == PortKind::Veth;
+        let rules = Rules { vlan: true, veth, ..Rules::of(semantics) };
+        Self::new(Network::of_vlan(semantics, backend, port).unwrap(), rules, seed)
     }
 
     /// A run of a second kernel, in which no difference can be found.

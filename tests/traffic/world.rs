@@ -9,7 +9,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
-use umacvlan_core::options::{Backend, PortIo, XdpMode};
+use umacvlan_core::options::{Backend, PortIo, PortKind, XdpMode};
 
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
@@ -38,12 +38,20 @@ pub(crate) struct Plan {
     /// The VLAN of the parent, `10` or `10.20`, where it is one. At the other end of the wire
     /// another engine puts the tags on and takes them off, and `outside` is a link of its own.
     pub(crate) vlan: Option<&'static str>,
+    /// What the sub-interfaces are.
+    pub(crate) port: PortKind,
 }
 
 impl Plan {
     /// The usual MTU and backend, with IPv4.
-    pub(crate) const USUAL: Self =
-        Self { mtu: 1500, backend: Backend::Auto, a_addressed: true, ipv6: false, vlan: None };
+    pub(crate) const USUAL: Self = Self {
+        mtu: 1500,
+        backend: Backend::Auto,
+        a_addressed: true,
+        ipv6: false,
+        vlan: None,
+        port: PortKind::Tap,
+    };
 
     /// The name of a parent on that interface, with its VLANs.
     fn parent(&self, link: &str) -> String {
@@ -71,12 +79,15 @@ pub(crate) fn on_both_paths(plan: Plan, run: impl Fn(&mut World)) {
     }
 }
 
-/// The same, and with engines that reach the wire by AF_XDP, in each mode that a veth supports.
+/// The same, with sub-interfaces for which the kernel forwards, and with engines that reach the wire by
+/// AF_XDP, in each mode that a veth supports.
 pub(crate) fn on_every_path(plan: Plan, run: impl Fn(&mut World)) {
     on_both_paths(plan, &run);
     if cfg!(not(feature = "af-xdp")) || Netns::create().is_err() {
         return;
     }
+    let veth = World::build(PortIo::Auto, Plan { port: PortKind::Veth, ..plan });
+    veth.expect("anything else is an error").have(&run);
     for mode in [XdpMode::Native, XdpMode::Generic] {
         let plan = Plan { backend: Backend::AfXdpIn(mode), ..plan };
         let world = World::build(PortIo::Auto, plan);
@@ -196,7 +207,12 @@ impl World {
             Some(_) => {
                 let outside = Station::new("v0", 1, plan);
                 let engine = end.netns.run(Engine::start).unwrap().unwrap();
-                attach(&engine, &plan.parent("w0"), (io, Backend::Auto), [&outside])?;
+                attach(
+                    &engine,
+                    &plan.parent("w0"),
+                    (io, Backend::Auto, PortKind::Tap),
+                    [&outside],
+                )?;
                 (outside, Some((end, engine)))
             }
         };
@@ -209,7 +225,7 @@ impl World {
             backend: plan.backend,
             far,
         };
-        let means = (io, plan.backend);
+        let means = (io, plan.backend, plan.port);
         attach(&world.engine, &plan.parent(PARENT), means, [&world.a, &world.b])?;
         world.outside.give_addresses(plan, true);
         world.a.give_addresses(plan, plan.a_addressed);
@@ -296,7 +312,7 @@ impl World {
 fn attach<'s>(
     engine: &Engine,
     parent: &str,
-    (io, backend): (PortIo, Backend),
+    (io, backend, port): (PortIo, Backend, PortKind),
     subs: impl IntoIterator<Item = &'s Station>,
 ) -> Option<()> {
     let options = ParentOptions {
@@ -314,6 +330,7 @@ fn attach<'s>(
             name: sub.name.to_owned(),
             settings: MacvlanSettings::new(Mode::Bridge),
             netns: Some(sub.netns.try_clone().unwrap()),
+            port,
             up: true,
             ..SubOptions::default()
         };

@@ -3,8 +3,8 @@
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
 use umacvlan_engine::engine::{
-    HostFilterStatus, ParentStatus, SubId, SubStatus, UplinkKind, UplinkStatus, VlanFilterStatus,
-    WorkerStatus,
+    HostFilterStatus, ParentStatus, PortStatus, SubId, SubStatus, UplinkKind, UplinkStatus,
+    VlanFilterStatus, WorkerStatus,
 };
 use umacvlan_engine::worker::Snapshot;
 use umacvlan_netlink::{Link, LinkFlags};
@@ -35,6 +35,7 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
         parent_nsid: None,
         txqlen_max: TAP_QUEUE_LEN,
         kept: true,
+        port: PortStatus::default(),
         all_groups: false,
         groups: Vec::new(),
         secondary: Vec::new(),

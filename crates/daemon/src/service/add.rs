@@ -1,5 +1,6 @@
 //! Making and removing links.
 
+use umacvlan_core::options::PortKind;
 use umacvlan_engine::engine::{SubId, SubOptions};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
@@ -157,6 +158,7 @@ pub fn sub_options(name: String, spec: LinkSpec, netns: Option<Netns>) -> SubOpt
         allmulti: spec.allmulticast,
         alias: spec.alias,
         txqlen: spec.txqueuelen,
+        port: PortKind::Tap,
         up: spec.up.unwrap_or(false),
         claims_mac: false,
     }

@@ -59,6 +59,7 @@ fn kind(error: &Error) -> Code {
         | Error::Namespace { .. }
         | Error::Netlink(_)
         | Error::NoAfXdp { .. }
+        | Error::NoVeth { .. }
         | Error::ParentBusy { .. }
         | Error::ParentHeld { .. }
         | Error::ParentRenamed { .. }
@@ -70,7 +71,8 @@ fn kind(error: &Error) -> Code {
         | Error::ParentWorkers { .. }
         | Error::Refused { .. }
         | Error::RivalEnding { .. }
-        | Error::TapBusy(_) => Code::Refused,
+        | Error::TapBusy(_)
+        | Error::VethKept(_) => Code::Refused,
         Error::NoTap(_)
         | Error::NoSuchParent(_)
         | Error::NoSuchSub(_)
@@ -110,6 +112,8 @@ fn device(error: &Error) -> Option<String> {
         | Error::Refused { name, .. }
         | Error::RivalEnding { name, .. }
         | Error::Tap { name, .. }
+        | Error::NoVeth { name, .. }
+        | Error::VethKept(name)
         | Error::NoAfXdp { parent: name, .. }
         | Error::ParentBusy { parent: name, .. }
         | Error::ParentHeld { parent: name, .. }

@@ -24,6 +24,9 @@ const ATTEMPTS: usize = 4;
 impl Control {
     pub(crate) fn keep_sub(&mut self, id: SubId) -> Result<(), Error> {
         let (sub, _) = self.inventory.sub_and_parent_mut(id)?;
+        if sub.veth.is_some() {
+            return Err(Error::VethKept(sub.name.clone()));
+        }
         let failed = Error::system(format!("make {} outlive this process", sub.name));
         sub.tap.set_persistent(true).map_err(failed)?;
         sub.kept = true;

@@ -194,6 +194,8 @@ impl Control {
             index,
             settings: wanted.config.settings,
             tap: Arc::clone(&queues[0]),
+            veth: None,
+            instead_of_veth: String::new(),
             more_queues: queues[1..].to_vec(),
             extra_queues: 0,
             pins: self.kernel.pins(&queues),

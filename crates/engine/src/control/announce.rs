@@ -18,7 +18,6 @@ use umacvlan_core::announcement::{gratuitous_arp, neighbour_advertisement};
 use umacvlan_netlink::{Address, Rtnl, sysctl};
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::raw_socket;
-use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::inventory::DeviceId;
@@ -51,7 +50,8 @@ impl Control {
                 self.announcements_due = true;
                 return;
             }
-            match announce(&sub.tap) {
+            match self.kernel.place(&sub.handle()).and_then(|(netns, name)| announce(&netns, &name))
+            {
                 Ok(false) => {}
                 Ok(true) => {
                     self.announcing.remove(&id);
@@ -66,12 +66,10 @@ impl Control {
     }
 }
 
-/// Announces the addresses of a TAP's interface; false if it has no carrier.
-fn announce(tap: &Tap) -> io::Result<bool> {
-    let netns = Netns::from(tap.namespace()?);
-    let name = tap.name()?;
-    let mut rtnl = Rtnl::open_in(&netns).map_err(io::Error::other)?;
-    let found = rtnl.link(&name).map_err(io::Error::other)?;
+/// Announces the addresses of an interface; false if it has no carrier.
+fn announce(netns: &Netns, name: &str) -> io::Result<bool> {
+    let mut rtnl = Rtnl::open_in(netns).map_err(io::Error::other)?;
+    let found = rtnl.link(name).map_err(io::Error::other)?;
     let Some((link, mac)) = found.and_then(|link| link.mac.map(|mac| (link, mac))) else {
         // It has moved or is gone, which has an event of its own.
         return Ok(false);
@@ -79,7 +77,7 @@ fn announce(tap: &Tap) -> io::Result<bool> {
     if !link.is_running() {
         return Ok(false);
     }
-    let forwards = sysctl(&netns, &format!("ipv6/conf/{name}/forwarding"));
+    let forwards = sysctl(netns, &format!("ipv6/conf/{name}/forwarding"));
     let frames: Vec<Vec<u8>> = rtnl
         .addresses()
         .map_err(io::Error::other)?

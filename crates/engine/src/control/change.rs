@@ -1,7 +1,5 @@
 //! Changes that the owner makes: of the settings of a sub-interface, and of its interface.
 
-use std::sync::Arc;
-
 use umacvlan_core::{Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Rtnl;
 
@@ -74,14 +72,14 @@ impl Control {
         if let LinkAttribute::TxQueueLen(frames) = attribute {
             sub.txqlen_max = frames;
         }
-        let (tap, before) = (Arc::clone(&sub.tap), sub.name.clone());
+        let (handle, before) = (sub.handle(), sub.name.clone());
         if let (LinkAttribute::Mac(mac), Mode::Passthru, Some(index)) =
             (&attribute, sub.settings.mode, parent.addressed())
         {
             // It may refuse, and then nothing has changed.
             self.kernel.rtnl.set_mac(index, *mac)?;
         }
-        self.kernel.visit(&tap, |rtnl, index| perform(rtnl, index, &attribute, name))?;
+        self.kernel.visit(&handle, |rtnl, index| perform(rtnl, index, &attribute, name))?;
         match self.resync(id) {
             Some(refusal) => Err(Error::refused(&before)(refusal)),
             None => Ok(()),

@@ -8,7 +8,6 @@
 //! begun.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use umacvlan_core::{MacAddr, Mode, SwitchError};
 
@@ -55,7 +54,7 @@ impl Control {
         };
         let refusal = SwitchError::AddressOfSub(mac);
         let name = other.name.clone();
-        // The kernel refuses to open a namespace that nobody has any more.
+        // The kernel refuses to open a namespace that nobody has any more. A veth pair ends with it.
         match other.tap.namespace().map_err(|error| error.raw_os_error()) {
             Err(Some(libc::EINVAL | libc::EBADFD)) => Err(Error::RivalEnding { name, refusal }),
             _ => Err(Error::Refused { name, refusal }),
@@ -112,11 +111,11 @@ impl Control {
     }
 
     fn bring_up_again(&mut self, id: SubId) {
-        let Some(tap) = self.inventory.sub(id).map(|sub| Arc::clone(&sub.tap)) else {
+        let Some(handle) = self.inventory.sub(id).map(Sub::handle) else {
             return;
         };
         // One that is gone has an event of its own.
-        if self.kernel.visit(&tap, |rtnl, index| rtnl.set_up(index, true)).is_ok()
+        if self.kernel.visit(&handle, |rtnl, index| rtnl.set_up(index, true)).is_ok()
             && self.resync(id).is_none()
             && let Some(sub) = self.inventory.sub(id).filter(|sub| sub.seen.up)
         {

@@ -3,21 +3,31 @@
 use std::sync::Arc;
 
 use umacvlan_core::ifname::{self, IfNameError};
-use umacvlan_core::options::TAP_QUEUE_LEN;
+use umacvlan_core::options::{PortKind, TAP_QUEUE_LEN};
 use umacvlan_core::stats::SubStats;
-use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex, SwitchError};
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode, ParentInfo, SubConfig, SubIndex, SwitchError};
 use umacvlan_netlink::{Link, OperState};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::inventory::ParentId;
 use super::kernel::Location;
-use super::sub::{Seen, Sub};
+use super::sub::{Seen, Sub, VethPair};
 use super::workers::Workers;
 use crate::control::engine::{SubId, SubOptions, SubStatus, random_mac};
 use crate::control::error::Error;
 use crate::datapath::port::PortLink;
 use crate::datapath::worker::{AddError, Worker};
+
+/// A new interface for a sub-interface.
+pub(super) struct Made {
+    /// The queues of the TAP to the engine.
+    pub(super) queues: Vec<Tap>,
+    /// The interface.
+    pub(super) location: Location,
+    /// The pair that it is one end of, if it is not the TAP.
+    pub(super) veth: Option<VethPair>,
+}
 
 impl Control {
     pub(crate) fn add_sub(
@@ -28,16 +38,26 @@ impl Control {
         let parent = self.inventory.parent_named(parent)?;
         check_name(&options.name)?;
         let id = self.inventory.claim_sub(options.number)?;
-        let (queues, link) = self.make_tap(parent, &options)?;
+        let (made, instead_of_veth) = self.make(parent, &options)?;
+        let Made { queues, mut location, veth } = made;
+        location.link.name.clone_from(&options.name);
+        let link = &location.link;
         let config = SubConfig {
             mac: link.mac.unwrap_or_default(),
             mtu: Some(link.mtu),
             // The limit is the parent's, and set when nothing can be refused any more.
             settings: MacvlanSettings { bclim: None, ..options.settings.clone() },
         };
-        let location = self.kernel.at_home(Link { name: options.name.clone(), ..link });
-        self.open_ports((id, parent), queues, location, config)?;
+        let opened = self.open_ports((id, parent), queues, location, config);
+        if let (Err(_), Some(veth)) = (&opened, veth) {
+            self.inventory[parent].kernel.remove_port(veth.slot);
+            // Both ends go. The TAP has gone with its queues.
+            let _ = self.kernel.rtnl.delete(veth.host_end);
+        }
+        opened?;
         if let Some(sub) = self.inventory.sub_mut(id) {
+            sub.veth = veth;
+            sub.instead_of_veth = instead_of_veth;
             sub.claims_mac = options.claims_mac;
             sub.txqlen_max = options.txqlen.unwrap_or(TAP_QUEUE_LEN);
         }
@@ -71,6 +91,8 @@ impl Control {
             index,
             settings,
             tap: Arc::clone(&queues[0]),
+            veth: None,
+            instead_of_veth: String::new(),
             more_queues: queues[1..].to_vec(),
             extra_queues: 0,
             pins,
@@ -115,38 +137,71 @@ impl Control {
         agree(&parent.workers, added).map_err(|error| Error::add(name, error))
     }
 
-    /// Makes a TAP in the engine's own namespace with everything but its final place. Returns its
-    /// queues and attributes.
-    fn make_tap(
-        &mut self,
+    /// Makes the interface of a sub-interface of the kind that is wanted. If that is left open and a veth
+    /// pair cannot be, returns why, too.
+    fn make(&mut self, parent: ParentId, options: &SubOptions) -> Result<(Made, String), Error> {
+        let made = match options.port {
+            PortKind::Tap => self.make_tap(parent, options),
+            PortKind::Veth => self.make_veth(parent, options),
+            PortKind::Auto => match self.make_veth(parent, options) {
+                Err(Error::NoVeth { why, .. }) => {
+                    return Ok((self.make_tap(parent, options)?, why));
+                }
+                made => made,
+            },
+        };
+        Ok((made?, String::new()))
+    }
+
+    /// The address of a new sub-interface, and its parent.
+    pub(super) fn new_address(
+        &self,
         parent: ParentId,
         options: &SubOptions,
-    ) -> Result<(Vec<Tap>, Link), Error> {
-        let name = &options.name;
-        // One that will move must not be in the way of an interface here with the same name.
-        let first = match self.moves(options) {
-            true => format!("um{}", std::process::id()),
-            false => name.clone(),
-        };
+    ) -> Result<(MacAddr, ParentInfo), Error> {
         let parent = &self.inventory[parent];
-        let count = parent.workers.count();
-        let queues = Tap::create_queues(&first, count).map_err(tap_error(name))?;
-        let tap = &queues[0];
         let switch = parent.switch;
         let info = parent.workers.ask(move |it: &mut Worker| *it.switch_at(switch).parent())?;
         let mac = match options.settings.mode {
             Mode::Passthru => info.mac,
             _ => options.mac.unwrap_or_else(random_mac),
         };
+        check_unicast(&options.name, mac)?;
+        Ok((mac, info))
+    }
+
+    /// Checks the MTU of a new sub-interface by the rules of the switch: the limits of an interface give
+    /// a bare errno.
+    pub(super) fn check_new_mtu(
+        &self,
+        parent: ParentId,
+        name: &str,
+        mtu: u32,
+    ) -> Result<(), Error> {
+        let parent = &self.inventory[parent];
+        let switch = parent.switch;
+        let allowed = parent.workers.ask(move |it| it.switch_at(switch).check_mtu(mtu))?;
+        allowed.map_err(Error::refused(name))
+    }
+
+    /// Makes a TAP in the engine's own namespace with everything but its final place.
+    fn make_tap(&mut self, parent: ParentId, options: &SubOptions) -> Result<Made, Error> {
+        let name = &options.name;
+        // One that will move must not be in the way of an interface here with the same name.
+        let first = match self.moves(options) {
+            true => format!("um{}", std::process::id()),
+            false => name.clone(),
+        };
+        let count = self.inventory[parent].workers.count();
+        let queues = Tap::create_queues(&first, count).map_err(tap_error(name))?;
+        let tap = &queues[0];
+        let (mac, info) = self.new_address(parent, options)?;
         let link = self.kernel.rtnl.link(&first)?.ok_or_else(|| Error::NoSuchSub(name.clone()))?;
-        check_unicast(name, mac)?;
         tap.set_mac(mac).map_err(tap_error(name))?;
-        tap.set_carrier(parent.carrier).map_err(tap_error(name))?;
+        tap.set_carrier(self.inventory[parent].carrier).map_err(tap_error(name))?;
         // A parent may carry larger frames than any TAP.
         let mtu = options.mtu.unwrap_or_else(|| info.mtu.min(link.max_mtu));
-        // The rule of the switch comes first: the limits of a TAP give a bare errno.
-        let allowed = parent.workers.ask(move |it| it.switch_at(switch).check_mtu(mtu))?;
-        allowed.map_err(Error::refused(name))?;
+        self.check_new_mtu(parent, name, mtu)?;
         if mtu != link.mtu {
             self.kernel.rtnl.set_mtu(link.index, mtu)?;
         }
@@ -157,7 +212,8 @@ impl Control {
             let _ = self.kernel.rtnl.set_noqueue(link.index);
         }
         self.set_attributes(link.index, options)?;
-        Ok((queues, Link { mac: Some(mac), mtu, ..link }))
+        let location = self.kernel.at_home(Link { mac: Some(mac), mtu, ..link });
+        Ok(Made { queues, location, veth: None })
     }
 
     /// Sets the attributes that a TAP keeps wherever it moves.
@@ -181,8 +237,8 @@ impl Control {
     /// Moves a new sub-interface to its namespace and sets it up, if that is wanted.
     fn move_and_bring_up(&mut self, id: SubId, options: &SubOptions) -> Result<(), Error> {
         let (sub, _) = self.inventory.sub_and_parent(id)?;
-        let (tap, index) = (Arc::clone(&sub.tap), sub.interface.index);
-        if let (true, Some(netns)) = (self.moves(options), &options.netns) {
+        let (handle, index, made_there) = (sub.handle(), sub.interface.index, sub.veth.is_some());
+        if let (true, Some(netns)) = (self.moves(options) && !made_there, &options.netns) {
             let moved = self.kernel.rtnl.set_netns_as(index, netns, &options.name);
             moved.map_err(|source| match source.errno() {
                 Some(libc::EEXIST) => {
@@ -193,7 +249,7 @@ impl Control {
         }
         self.resync(id);
         if options.up {
-            self.kernel.visit(&tap, |rtnl, index| rtnl.set_up(index, true))?;
+            self.kernel.visit(&handle, |rtnl, index| rtnl.set_up(index, true))?;
             if let Some(refusal) = self.resync(id) {
                 return Err(Error::refused(&options.name)(refusal));
             }
@@ -207,7 +263,7 @@ impl Control {
         Ok(())
     }
 
-    fn moves(&self, options: &SubOptions) -> bool {
+    pub(super) fn moves(&self, options: &SubOptions) -> bool {
         options.netns.as_ref().is_some_and(|netns| !self.kernel.is_home(netns.id()))
     }
 }

@@ -49,6 +49,14 @@ pub enum Error {
     /// Another sub-interface of the engine has the number.
     #[error("number {0} is in use by another sub-interface of this engine")]
     NumberTaken(SubId),
+    /// A veth pair was requested, and the programs that forward for it cannot be had.
+    #[error("cannot make {name} one end of a veth pair: {why}; use port tap")]
+    NoVeth {
+        /// The sub-interface.
+        name: String,
+        /// The reason.
+        why: String,
+    },
     /// No kept TAP has the index.
     #[error("cannot attach to interface {0}: no kept TAP in its namespace has that index")]
     NoTap(u32),
@@ -120,6 +128,9 @@ pub enum Error {
         /// The name of the parent.
         parent: String,
     },
+    /// The programs of a veth pair end with the engine.
+    #[error("cannot keep {0} over the end of this process: only a link with port tap can be")]
+    VethKept(String),
     /// It is attached already.
     #[error("parent {0} is attached already")]
     ParentTaken(String),
@@ -212,7 +223,9 @@ impl Error {
                 Some(refusal.errno())
             }
             Self::System { source, .. } | Self::Tap { source, .. } => source.raw_os_error(),
-            Self::NoAfXdp { .. } => Some(libc::EOPNOTSUPP),
+            Self::NoAfXdp { .. } | Self::NoVeth { .. } | Self::VethKept(_) => {
+                Some(libc::EOPNOTSUPP)
+            }
             Self::Stopped => None,
         }
     }

@@ -1,6 +1,5 @@
 //! Following changes that users make to the interfaces of sub-interfaces, in whatever namespace.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::{MacAddr, Mode, MulticastFilter, SubIndex, SwitchError};
@@ -9,7 +8,7 @@ use umacvlan_netlink::Link;
 use super::Control;
 use super::inventory::{Interface, ParentId};
 use super::looks::{Cause, Look};
-use super::sub::Seen;
+use super::sub::{Seen, Sub};
 use crate::SwitchId;
 use crate::control::engine::{Event, SubId};
 use crate::datapath::worker::Worker;
@@ -58,6 +57,13 @@ impl Control {
         if let Some(index) = lower {
             self.groups.mark_stale(self.inventory.subs_at(Interface { nsid, index }));
         }
+    }
+
+    /// Notes that an interface here is gone, which may be the host end of a sub-interface.
+    pub(super) fn note_host_end_gone(&mut self, index: u32) {
+        let is_its = |sub: &&Sub| sub.veth.is_some_and(|pair| pair.host_end == index);
+        let ids: Vec<SubId> = self.inventory.subs().filter(is_its).map(|sub| sub.id).collect();
+        self.note_all(Cause::Namespace(None), ids);
     }
 
     /// Notes that all of these are to be located again.
@@ -155,8 +161,8 @@ impl Control {
     /// that forbids a change, if one does.
     pub(super) fn resync(&mut self, id: SubId) -> Option<SwitchError> {
         let sub = self.inventory.sub(id)?;
-        let (tap, known) = (Arc::clone(&sub.tap), sub.known_netns());
-        let Some(location) = self.kernel.locate(&tap, known) else {
+        let (handle, known) = (sub.handle(), sub.known_netns());
+        let Some(location) = self.kernel.locate(&handle, known) else {
             self.lose_sub(id);
             return None;
         };
@@ -168,6 +174,10 @@ impl Control {
         sub.parent_nsid = location.parent_nsid;
         let refusal = self.follow(id, &location.link);
         if moved {
+            // The programs in the kernel have to know it.
+            if let Ok((_, parent)) = self.inventory.sub_and_parent_mut(id) {
+                parent.memberships.mark_stale();
+            }
             self.report_change(id);
         }
         self.groups.mark_stale([id]);
@@ -182,7 +192,8 @@ impl Control {
             return;
         };
         sub.seen.mtu = mtu;
-        if let Err(error) = self.kernel.visit(&sub.tap, |rtnl, index| rtnl.set_mtu(index, mtu)) {
+        if let Err(error) = self.kernel.visit(&sub.handle(), |rtnl, index| rtnl.set_mtu(index, mtu))
+        {
             let what = format!("{} keeps an MTU larger than its parent's: {error}", sub.name);
             self.events.trouble_of(sub.id, what);
         }
@@ -241,15 +252,16 @@ impl Control {
             return;
         };
         let (asked, most) = (sub.link.txqlen, sub.txqlen_max);
-        if asked <= most {
+        // A veth pair has no queue.
+        if asked <= most || sub.veth.is_some() {
             return;
         }
         if sub.interface.nsid.is_none() {
             sub.txqlen_max = asked;
             self.report_change(id);
         } else {
-            let (tap, name) = (Arc::clone(&sub.tap), sub.name.clone());
-            match self.kernel.visit(&tap, |rtnl, index| rtnl.set_txqlen(index, most)) {
+            let (handle, name) = (sub.handle(), sub.name.clone());
+            match self.kernel.visit(&handle, |rtnl, index| rtnl.set_txqlen(index, most)) {
                 Ok(()) => {
                     let why = format!(
                         "txqueuelen {asked} is more than its owner allows; it was set to {most} again"
@@ -268,24 +280,24 @@ impl Control {
         let Some(sub) = self.inventory.sub(id) else {
             return;
         };
-        let (tap, name, seen) = (Arc::clone(&sub.tap), sub.name.clone(), sub.seen);
-        let tap = &tap;
+        let (handle, name, seen) = (sub.handle(), sub.name.clone(), sub.seen);
+        let handle = &handle;
         let mut still_up = false;
         let (what, undone) = match undo {
             Undo::Down => (
                 "set down until the address is free",
-                self.kernel.visit(tap, |rtnl, index| {
+                self.kernel.visit(handle, |rtnl, index| {
                     still_up = rtnl.link_by_index(index)?.is_some_and(|link| link.is_up());
                     rtnl.set_up(index, false)
                 }),
             ),
             Undo::Mac => (
                 "given its old address again",
-                self.kernel.visit(tap, |rtnl, index| rtnl.set_mac(index, seen.mac)),
+                self.kernel.visit(handle, |rtnl, index| rtnl.set_mac(index, seen.mac)),
             ),
             Undo::Mtu => (
                 "given its old MTU again",
-                self.kernel.visit(tap, |rtnl, index| rtnl.set_mtu(index, seen.mtu)),
+                self.kernel.visit(handle, |rtnl, index| rtnl.set_mtu(index, seen.mtu)),
             ),
         };
         // If its user has set it down meanwhile, it stays down.

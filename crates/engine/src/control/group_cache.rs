@@ -149,8 +149,8 @@ impl Control {
         let Some(sub) = self.inventory.sub_mut(id) else {
             return;
         };
-        // A TAP that is gone has no groups, and an event of its own.
-        let Ok(netns) = sub.tap.namespace().map(Netns::from) else {
+        // An interface that is gone has no groups, and an event of its own.
+        let Ok((netns, _)) = self.kernel.place(&sub.handle()) else {
             return;
         };
         let place = netns.id();

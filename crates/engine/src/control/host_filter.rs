@@ -26,6 +26,8 @@ use crate::datapath::worker::Worker;
 #[derive(Debug, Default)]
 pub(super) struct HostSide {
     state: State,
+    /// The host is to get every frame.
+    gets_all: bool,
     /// It hides less than the rules of the switch say.
     stale: bool,
     /// The changes of sub-interfaces that it has, as [`Memberships::marks`] counts them.
@@ -51,7 +53,12 @@ impl HostSide {
             true => State::Off("the host is to get every frame".to_owned()),
             false => State::Idle,
         };
-        Self { state, stale: false, known: 0, vlans_stale: true }
+        Self { state, gets_all, stale: false, known: 0, vlans_stale: true }
+    }
+
+    /// True if the host is to get every frame, as its owner wants.
+    pub(super) fn gets_all(&self) -> bool {
+        self.gets_all
     }
 
     /// Gives the host everything from now on, for this reason.
@@ -87,6 +94,14 @@ impl HostSide {
                 Ok(())
             }
             State::Off(_) => Ok(()),
+        }
+    }
+
+    /// Has the filter run after a program that was attached since.
+    pub(super) fn move_last(&mut self, name: &str) -> io::Result<()> {
+        match &mut self.state {
+            State::On(filter) => filter.move_last(name),
+            State::Idle | State::Off(_) => Ok(()),
         }
     }
 

@@ -1,10 +1,13 @@
 //! [`Kernel`]: the rtnetlink sockets, and where interfaces are.
 //!
 //! The sockets are in the engine's own namespace, and reach into others by id (`nsid`). Nothing here
-//! keeps the namespace of a user alive: a TAP is located through its own descriptor, and a socket
-//! inside its namespace lives for one visit.
+//! keeps the namespace of a user alive: a TAP is located through its own descriptor, the interface of
+//! a veth pair through the end of it that is here, and a socket inside its namespace lives for one
+//! visit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use umacvlan_netlink::{Link, Monitor, Rtnl};
@@ -20,6 +23,15 @@ const LOCATE_ATTEMPTS: usize = 4;
 /// A namespace as it was last seen: its identity, its cookie, and the id that it has for the engine's.
 pub(super) type KnownNetns = (NetnsId, Option<u64>, Option<i32>);
 
+/// How the interface of a sub-interface is found, wherever it is.
+#[derive(Clone, Debug)]
+pub(super) enum Handle {
+    /// It is this TAP.
+    Tap(Arc<Tap>),
+    /// It is the peer of the interface with this index, which is in the engine's own namespace.
+    VethPeer(u32),
+}
+
 /// The kernel's side of the interfaces.
 pub(super) struct Kernel {
     pub(super) rtnl: Rtnl,
@@ -29,6 +41,8 @@ pub(super) struct Kernel {
     home: Netns,
     /// The number that no other namespace has.
     pub(super) cookie: u64,
+    /// Where namespaces were opened that have these ids, if not through a TAP.
+    paths: HashMap<i32, PathBuf>,
 }
 
 /// Where an interface is, and its attributes there.
@@ -61,6 +75,7 @@ impl Kernel {
             home: Netns::current().map_err(Error::system("open this network namespace"))?,
             cookie: netns::cookie().map_err(Error::system("identify this network namespace"))?,
             rtnl: Rtnl::open()?,
+            paths: HashMap::new(),
         })
     }
 
@@ -87,10 +102,10 @@ impl Kernel {
         Ok(Location { nsid, netns: netns.id(), netns_cookie, parent_nsid, link })
     }
 
-    /// Locates a TAP; `None` if it is gone. `known` is the namespace in which it was, with its cookie
+    /// Locates an interface; `None` if it is gone. `known` is the namespace in which it was, with its cookie
     /// and the id that it has for the engine's.
-    pub(super) fn locate(&mut self, tap: &Tap, known: KnownNetns) -> Option<Location> {
-        let (netns, nsid, link) = self.find(tap)?;
+    pub(super) fn locate(&mut self, handle: &Handle, known: KnownNetns) -> Option<Location> {
+        let (netns, nsid, link) = self.find(|kernel| kernel.place(handle))?;
         let id = netns.id();
         // Only a socket inside can ask for these. They are constant once they are assigned.
         let (netns_cookie, parent_nsid) = match known {
@@ -107,7 +122,8 @@ impl Kernel {
         tap: &Tap,
         known: Option<(NetnsId, u64)>,
     ) -> Option<(Netns, Location)> {
-        let (netns, nsid, link) = self.find(tap)?;
+        let (netns, nsid, link) =
+            self.find(|_| Ok((Netns::from(tap.namespace()?), tap.name()?)))?;
         let id = netns.id();
         let (netns_cookie, parent_nsid) = match known {
             Some((before, cookie)) if before == id => (Some(cookie), None),
@@ -116,12 +132,15 @@ impl Kernel {
         Some((netns, Location { nsid, netns: id, netns_cookie, parent_nsid, link }))
     }
 
-    /// The namespace of a TAP, its id, and the attributes of the interface there; `None` if it is gone.
-    fn find(&mut self, tap: &Tap) -> Option<(Netns, Option<i32>, Link)> {
+    /// The namespace of an interface, its id, and the attributes of the interface there; `None` if it is
+    /// gone.
+    fn find(
+        &mut self,
+        place: impl Fn(&mut Self) -> io::Result<(Netns, String)>,
+    ) -> Option<(Netns, Option<i32>, Link)> {
         // It may move or be renamed between two requests.
         for _ in 0..LOCATE_ATTEMPTS {
-            let netns = Netns::from(tap.namespace().ok()?);
-            let name = tap.name().ok()?;
+            let (netns, name) = place(self).ok()?;
             let id = netns.id();
             let (nsid, link) = match self.is_home(id) {
                 true => (None, self.rtnl.link(&name)),
@@ -135,6 +154,62 @@ impl Kernel {
             }
         }
         None
+    }
+
+    /// The namespace of an interface, and its name there.
+    ///
+    /// # Errors
+    /// `EBADFD` if it is gone, `EINVAL` while the kernel removes the namespace of a TAP, `NotFound` if
+    /// the namespace of a veth peer cannot be opened from here.
+    pub(super) fn place(&mut self, handle: &Handle) -> io::Result<(Netns, String)> {
+        let host_end = match handle {
+            Handle::Tap(tap) => return Ok((Netns::from(tap.namespace()?), tap.name()?)),
+            Handle::VethPeer(host_end) => *host_end,
+        };
+        let gone = || io::Error::from_raw_os_error(libc::EBADFD);
+        let host = self.rtnl.link_by_index(host_end).map_err(io::Error::other)?;
+        let host = host.filter(is_veth).ok_or_else(gone)?;
+        let index = host.lower.ok_or_else(gone)?;
+        let link = match host.link_netnsid {
+            None => self.rtnl.link_by_index(index),
+            Some(nsid) => self.rtnl.within(nsid).link_by_index(index),
+        };
+        let name = link.map_err(io::Error::other)?.ok_or_else(gone)?.name;
+        let netns = match host.link_netnsid {
+            None => self.home.try_clone()?,
+            Some(nsid) => self.open_nsid(nsid)?,
+        };
+        Ok((netns, name))
+    }
+
+    /// True unless the interface is gone.
+    pub(super) fn exists(&mut self, handle: &Handle) -> bool {
+        match handle {
+            Handle::Tap(tap) => tap.name().is_ok(),
+            Handle::VethPeer(host_end) => match self.rtnl.link_by_index(*host_end) {
+                Ok(link) => link.as_ref().is_some_and(is_veth),
+                // Not known to be gone.
+                Err(_) => true,
+            },
+        }
+    }
+
+    /// Opens the namespace with this id, by the path at which it was found before or by a search.
+    fn open_nsid(&mut self, nsid: i32) -> io::Result<Netns> {
+        let rtnl = &mut self.rtnl;
+        let mut has_id =
+            |netns: &Netns| matches!(rtnl.known_nsid(netns), Ok(Some(id)) if id == nsid);
+        let known = self.paths.get(&nsid).and_then(|path| path.to_str());
+        if let Some(netns) = known.and_then(|path| Netns::open(path).ok()).filter(&mut has_id) {
+            return Ok(netns);
+        }
+        let Some((path, netns)) = netns::find(has_id) else {
+            self.paths.remove(&nsid);
+            let why = format!("no path leads to the namespace with id {nsid}");
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        };
+        self.paths.insert(nsid, path);
+        Ok(netns)
     }
 
     /// The cookie of a namespace, and the id that it has for the engine's own, if that is another one.
@@ -155,21 +230,18 @@ impl Kernel {
         opened.map(|fd| Netns::from(fd).id()).filter(|&id| !self.is_home(id)).collect()
     }
 
-    /// Runs `visit` with a socket in the namespace of a TAP and the index of its interface there.
+    /// Runs `visit` with a socket in the namespace of an interface and its index there.
     ///
     /// # Errors
-    /// The TAP is gone, its namespace cannot be entered, or what `visit` returns.
+    /// The interface is gone, its namespace cannot be entered, or what `visit` returns.
     pub(super) fn visit(
-        &self,
-        tap: &Tap,
+        &mut self,
+        handle: &Handle,
         visit: impl FnOnce(&mut Rtnl, u32) -> Result<(), umacvlan_netlink::Error>,
     ) -> Result<(), Error> {
-        let netns = tap
-            .namespace()
-            .map(Netns::from)
-            .map_err(Error::system("find the namespace of a TAP"))?;
+        let (netns, name) =
+            self.place(handle).map_err(Error::system("find the namespace of a link"))?;
         let mut rtnl = Rtnl::open_in(&netns)?;
-        let name = tap.name().map_err(Error::system("ask a TAP for its name"))?;
         let link = rtnl.link(&name)?.ok_or(Error::NoSuchSub(name))?;
         Ok(visit(&mut rtnl, link.index)?)
     }
@@ -199,4 +271,9 @@ impl Kernel {
             Some(nsid) => self.rtnl.within(nsid).delete(index),
         }
     }
+}
+
+/// True for an end of a veth pair.
+pub(super) fn is_veth(link: &Link) -> bool {
+    link.kind.as_deref() == Some("veth")
 }

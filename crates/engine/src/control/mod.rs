@@ -15,6 +15,7 @@ mod announce;
 mod change;
 mod conflict;
 mod create;
+mod create_veth;
 pub mod engine;
 pub mod error;
 mod extra_queues;
@@ -24,6 +25,7 @@ mod host_filter;
 mod interface_identity;
 mod inventory;
 mod kernel;
+mod kernel_side;
 mod looks;
 mod nic_offloads;
 mod parent;
@@ -283,6 +285,7 @@ impl Control {
             }
             E::LinkGone { nsid, index, lower, .. } => {
                 if nsid.is_none() {
+                    self.note_host_end_gone(index);
                     self.lose_vlan();
                     self.lose_device(index);
                 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, Switch, VlanPath, WorkerStats};
-use umacvlan_netlink::{Link, LinkFlags};
+use umacvlan_netlink::{Link, LinkFlags, Rtnl};
 
 use super::Control;
 use super::host_filter::{HostSide, vlans_on};
 use super::inventory::{DeviceId, ParentId};
+use super::kernel_side::KernelSide;
 use super::rx_filter::Memberships;
 use super::sub::close_port;
 use super::workers::Workers;
@@ -51,6 +52,7 @@ pub(super) struct Parent {
     pub(super) subs: BTreeSet<SubId>,
     pub(super) memberships: Memberships,
     pub(super) host: HostSide,
+    pub(super) kernel: KernelSide,
     /// An interface that claims the parent's name or VLAN as well, once that was reported.
     pub(super) rival: Option<u32>,
 }
@@ -147,6 +149,7 @@ impl Control {
             subs: BTreeSet::new(),
             memberships: Memberships::default(),
             host: HostSide::new(options.host_gets_all),
+            kernel: KernelSide::default(),
             rival: None,
         });
         Ok(())
@@ -252,7 +255,15 @@ impl Control {
             let owner = subs.find(|sub| sub.settings.mode == Mode::Passthru).map(|sub| sub.id);
             drop(subs);
             if let Some(owner) = owner.and_then(|owner| self.inventory.sub_mut(owner)) {
-                owner.take_mac(info.mac);
+                owner.seen.mac = info.mac;
+                // Refused only by an interface that is gone, which has an event of its own.
+                let _ = match owner.veth {
+                    None => owner.tap.set_mac(info.mac).is_ok(),
+                    Some(_) => {
+                        let set = |rtnl: &mut Rtnl, index| rtnl.set_mac(index, info.mac);
+                        self.kernel.visit(&owner.handle(), set).is_ok()
+                    }
+                };
             }
         }
         if mac_changed || !path.is_untagged() {
@@ -273,8 +284,12 @@ impl Control {
         parent.carrier = on;
         let event = Event::Carrier { parent: parent.name.clone(), on };
         for sub in self.inventory.subs_of(id) {
-            // Refused only by a TAP that is gone, which has an event of its own.
-            let _ = sub.tap.set_carrier(on);
+            // Refused only by an interface that is gone, which has an event of its own. The carrier of a
+            // veth interface is that its peer is up.
+            let _ = match sub.veth {
+                None => sub.tap.set_carrier(on).is_ok(),
+                Some(pair) => self.kernel.rtnl.set_up(pair.host_end, on).is_ok(),
+            };
         }
         self.events.send(event);
     }

@@ -66,6 +66,7 @@ impl Control {
             return;
         }
         self.settle_redirects();
+        self.settle_kernel_answers();
         self.settle_host_filters();
     }
 

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use umacvlan_core::SubIndex;
+use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_netlink::Link;
 
 use super::Control;
 use super::inventory::{DeviceId, Interface, ParentId};
+use super::kernel::is_veth;
 use super::parent::Parent;
 use super::sub::InSwitch;
 use crate::control::engine::{
@@ -79,10 +81,20 @@ impl Control {
                 *stats += sub.carried;
             }
         }
+        self.add_kernel_stats(id, &mut counters);
         let subs = infos.iter().filter_map(|(index, info)| {
             let id = self.inventory.sub_with_index(parent.device, *index)?;
             let held = self.held.contains_key(&id);
-            Some(self.inventory.sub(id)?.status(&parent.handle, info, held))
+            let sub = self.inventory.sub(id)?;
+            let mut status = sub.status(&parent.handle, info, held);
+            if let Some(pair) = sub.veth {
+                status.port.answered = parent.kernel.stats(pair.slot).frames();
+                parent.kernel.why().clone_into(&mut status.port.why);
+                // What did not fit into the queue to the engine. One that is gone has lost nothing.
+                let tap = self.kernel.rtnl.link_by_index(pair.tap).ok().flatten();
+                status.queue_drops += tap.map_or(0, |tap| tap.stats.tx_dropped);
+            }
+            Some(status)
         });
         Some(ParentStatus {
             subs: subs.collect(),
@@ -119,6 +131,23 @@ impl Control {
         })
     }
 
+    /// Adds what programs in the kernel have forwarded to the counters of a parent.
+    fn add_kernel_stats(&self, id: ParentId, counters: &mut Snapshot) {
+        let parent = &self.inventory[id];
+        for sub in self.inventory.subs_of(id) {
+            let Some(pair) = sub.veth else {
+                continue;
+            };
+            let (mut stats, mut wire) = (SubStats::default(), WireStats::default());
+            parent.kernel.stats(pair.slot).add_to(&mut stats, &mut wire);
+            counters.wire += wire;
+            if let Some((_, sum)) = counters.subs.iter_mut().find(|(index, _)| *index == sub.index)
+            {
+                *sum += stats;
+            }
+        }
+    }
+
     /// Reads the attributes of the interfaces of sub-interfaces again: with one request for each
     /// namespace, however many are in it. One that is not there any more is located again.
     fn refresh(&mut self, ids: &[SubId]) {
@@ -136,7 +165,8 @@ impl Control {
                 [(index, _)] => self.kernel.link(Interface { nsid, index }).map(Vec::from_iter),
                 _ => self.kernel.links(nsid),
             };
-            let taps = links.into_iter().flatten().filter(|link| link.persist.is_some());
+            let is_link = |link: &Link| link.persist.is_some() || is_veth(link);
+            let taps = links.into_iter().flatten().filter(is_link);
             let mut taps: HashMap<u32, Link> = taps.map(|link| (link.index, link)).collect();
             for (index, id) in subs {
                 let (Some(sub), Some(link)) = (self.inventory.sub_mut(id), taps.remove(&index))

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use umacvlan_core::options::PortKind;
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Link;
@@ -12,9 +13,9 @@ use umacvlan_sys::tap::Tap;
 
 use super::Control;
 use super::inventory::{Interface, ParentId};
-use super::kernel::KnownNetns;
+use super::kernel::{Handle, KnownNetns};
 use super::parent::Parent;
-use crate::control::engine::{Event, SubId, SubStatus};
+use crate::control::engine::{Event, PortStatus, SubId, SubStatus};
 use crate::control::error::Error;
 
 /// A sub-interface.
@@ -25,8 +26,13 @@ pub(super) struct Sub {
     pub(super) index: SubIndex,
     /// Its settings, as the switch has them.
     pub(super) settings: MacvlanSettings,
-    /// Its TAP, by the queue of the first worker.
+    /// The TAP to the engine, by the queue of the first worker: its interface, unless that is one end of
+    /// a veth pair.
     pub(super) tap: Arc<Tap>,
+    /// That pair; `None` if its interface is the TAP.
+    pub(super) veth: Option<VethPair>,
+    /// Why it is a TAP, if a veth pair was tried first; else empty.
+    pub(super) instead_of_veth: String,
     /// Its other queues, in their order.
     pub(super) more_queues: Vec<Arc<Tap>>,
     /// Queues of its TAP that others have attached, as last seen.
@@ -59,6 +65,18 @@ pub(super) struct Sub {
     pub(super) secondary: Vec<MacAddr>,
     /// False until they are read for the first time: it gets the frames of every group meanwhile.
     pub(super) groups_known: bool,
+}
+
+/// The other end of the interface of a sub-interface, which is in the engine's own namespace beside the
+/// TAP.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VethPair {
+    /// Its index.
+    pub(super) host_end: u32,
+    /// The index of the TAP.
+    pub(super) tap: u32,
+    /// The slot of the sub-interface in the programs of its parent.
+    pub(super) slot: u32,
 }
 
 /// The state of an interface as last read, as far as the rules accepted it.
@@ -104,11 +122,12 @@ impl Sub {
         (self.netns, self.netns_cookie, self.parent_nsid)
     }
 
-    /// Gives the interface the address that its parent has got.
-    pub(super) fn take_mac(&mut self, mac: MacAddr) {
-        self.seen.mac = mac;
-        // Refused only by a TAP that is gone, which has an event of its own.
-        let _ = self.tap.set_mac(mac);
+    /// How its interface is found.
+    pub(super) fn handle(&self) -> Handle {
+        match self.veth {
+            None => Handle::Tap(Arc::clone(&self.tap)),
+            Some(VethPair { host_end, .. }) => Handle::VethPeer(host_end),
+        }
     }
 
     /// Its status. `info` is the switch's part, `parent` the name of the parent; `held`: it is down
@@ -133,6 +152,11 @@ impl Sub {
             txqlen_max: self.txqlen_max,
             extra_queues: self.extra_queues,
             kept: self.kept,
+            port: PortStatus {
+                kind: if self.veth.is_some() { PortKind::Veth } else { PortKind::Tap },
+                why: self.instead_of_veth.clone(),
+                answered: 0,
+            },
             all_groups: info.filter().accepts_all(),
             groups: info.filter().groups.clone(),
             secondary: sorted(info.secondary()),
@@ -191,14 +215,23 @@ impl Control {
     /// Deletes the interface of a sub-interface that is no longer in the inventory. The ports go
     /// first, so that no worker finds the interface missing.
     fn drop_sub(&mut self, sub: Sub) {
-        let parent = &self.inventory[sub.parent];
+        let parent = &mut self.inventory[sub.parent];
         close_port(parent, &sub);
+        if let Some(pair) = sub.veth {
+            let stats = parent.kernel.remove_port(pair.slot);
+            parent.carried.keep(&stats);
+        }
         if sub.kept {
             // Refused only by a TAP that is gone.
             let _ = sub.tap.set_persistent(false);
         }
+        if let Some(pair) = sub.veth {
+            // Its peer goes with it. It fails if both are gone.
+            let _ = self.kernel.delete(Interface { nsid: None, index: pair.host_end });
+        }
         // Deleted by netlink, because a ring may hold on to the descriptor for some milliseconds.
-        if let Some(location) = self.kernel.locate(&sub.tap, sub.known_netns()) {
+        let tap = Handle::Tap(Arc::clone(&sub.tap));
+        if let Some(location) = self.kernel.locate(&tap, sub.known_netns()) {
             // It goes with its descriptor at the latest.
             let _ = self.kernel.delete(location.interface());
         }
@@ -224,7 +257,7 @@ impl Control {
             return;
         };
         // A late notice, about an earlier sub-interface with the same index.
-        if sub.tap.name().is_ok() {
+        if sub.tap.name().is_ok() && self.kernel.exists(&sub.handle()) {
             return;
         }
         let gone = Event::SubGone { number: id, sub: sub.name.clone() };

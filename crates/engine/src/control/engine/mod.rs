@@ -19,8 +19,8 @@ pub use options::{
     ParentOptions, SubChange, SubId, SubOptions,
 };
 pub use status::{
-    Event, HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, VlanFilterStatus,
-    WorkerStatus,
+    Event, HostFilterStatus, ParentStatus, PortStatus, SubStatus, UplinkKind, UplinkStatus,
+    VlanFilterStatus, WorkerStatus,
 };
 
 use crate::control::Control;

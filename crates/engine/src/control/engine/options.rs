@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use umacvlan_core::options::Backend;
+use umacvlan_core::options::{Backend, PortKind};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::{Netns, NetnsId};
 use umacvlan_sys::tap::Tap;
@@ -131,6 +131,8 @@ pub struct SubOptions {
     pub alias: Option<String>,
     /// The length of its TX queue in frames, or `None` for 4096.
     pub txqlen: Option<u32>,
+    /// What its interface is.
+    pub port: PortKind,
     /// Set it up at once.
     pub up: bool,
     /// Refuse an address that the parent, a sub-interface that is up, or another one that claims it

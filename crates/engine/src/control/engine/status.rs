@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use umacvlan_core::options::XdpMode;
+use umacvlan_core::options::{PortKind, XdpMode};
 use umacvlan_core::stats::WireStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Semantics, SwitchError, VlanPath, WorkerStats};
 use umacvlan_netlink::Link;
@@ -122,6 +122,8 @@ pub struct SubStatus {
     pub extra_queues: u32,
     /// True when its interface outlives the engine.
     pub kept: bool,
+    /// What its interface is, and which way its frames go.
+    pub port: PortStatus,
     /// It receives every multicast group.
     pub all_groups: bool,
     /// The multicast groups that it has joined, in order.
@@ -132,6 +134,19 @@ pub struct SubStatus {
     pub queue_drops: u64,
     /// All attributes of its interface. The counters are the TAP's.
     pub link: Link,
+}
+
+/// What the interface of a sub-interface is, and which way its frames go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortStatus {
+    /// A TAP or one end of a veth pair.
+    pub kind: PortKind,
+    /// Why it is a TAP although a veth pair was tried first, or why the engine forwards what a veth
+    /// pair could leave to the kernel; empty if there is nothing to say.
+    pub why: String,
+    /// Frames from and to it that programs in the kernel have forwarded. They are among all its other
+    /// counters.
+    pub answered: u64,
 }
 
 /// The kind of sockets on a wire.

@@ -1,0 +1,159 @@
+//! What programs in the kernel forward by themselves for the sub-interfaces of a parent.
+//!
+//! The switch has the rules ([`KernelAnswers`]); this keeps the programs equal to them, as the host
+//! filter is. Frames without an answer go to the engine. What the kernel has counted is added to the
+//! counters of the workers, so that no reader sees a difference.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use umacvlan_core::stats::{KernelStats, SubStats, WireStats};
+#[cfg(doc)]
+use umacvlan_core::switch::KernelAnswers;
+use umacvlan_sys::bpf::port::PortPrograms;
+use umacvlan_sys::bpf::port_types::{End, KernelPort};
+
+use super::Control;
+use super::inventory::ParentId;
+use super::parent::{Carried, Parent};
+use crate::control::engine::UplinkKind;
+use crate::datapath::uplink::Uplink;
+use crate::datapath::worker::Worker;
+
+/// The programs of one parent.
+#[derive(Debug, Default)]
+pub(super) struct KernelSide {
+    /// `None` until there is a sub-interface that needs them.
+    programs: Option<Box<PortPrograms>>,
+    /// What the programs answer by: the changes of sub-interfaces, the parent's interface with its MTU,
+    /// and its uplink.
+    known: Option<(u64, Option<u32>, u32, UplinkKind)>,
+    /// Why frames from or to the wire go through the engine; empty if they need not.
+    why: String,
+}
+
+impl KernelSide {
+    /// Loads the programs, if they are not.
+    ///
+    /// # Errors
+    /// As [`PortPrograms::load`].
+    pub(super) fn load(&mut self) -> io::Result<()> {
+        if self.programs.is_none() {
+            self.programs = Some(Box::new(PortPrograms::load()?));
+        }
+        Ok(())
+    }
+
+    /// Adds a sub-interface and returns its slot.
+    ///
+    /// # Errors
+    /// As [`PortPrograms::add_port`].
+    pub(super) fn add_port(&mut self, host_end: End<'_>, tap: End<'_>) -> io::Result<u32> {
+        let programs = self.programs.as_mut();
+        programs.ok_or(io::ErrorKind::NotFound)?.add_port(host_end, tap)
+    }
+
+    /// Removes a sub-interface; returns what was forwarded for it.
+    pub(super) fn remove_port(&mut self, slot: u32) -> KernelStats {
+        let programs = self.programs.as_mut();
+        programs.map(|programs| programs.remove_port(slot)).unwrap_or_default()
+    }
+
+    /// What was forwarded for the sub-interface in a slot.
+    pub(super) fn stats(&self, slot: u32) -> KernelStats {
+        let programs = self.programs.as_ref();
+        programs.map(|programs| programs.stats(slot)).unwrap_or_default()
+    }
+
+    /// Why frames from or to the wire go through the engine; empty if they need not.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl Carried {
+    /// Keeps what the kernel has forwarded for a sub-interface that is removed.
+    pub(super) fn keep(&mut self, stats: &KernelStats) {
+        let (mut sub, mut wire) = (SubStats::default(), WireStats::default());
+        stats.add_to(&mut sub, &mut wire);
+        self.removed += sub;
+        if self.workers.is_empty() {
+            self.workers.push(Default::default());
+        }
+        self.workers[0].0 += wire;
+    }
+}
+
+impl Control {
+    /// Has the kernel answer what the switches allow now.
+    pub(super) fn settle_kernel_answers(&mut self) {
+        for id in self.inventory.parent_ids() {
+            if self.inventory[id].kernel.programs.is_none() {
+                continue;
+            }
+            let uplink = self.inventory[self.inventory[id].device].uplink.status().kind;
+            let Parent { kernel, memberships, index, info, .. } = &mut self.inventory[id];
+            let now = Some((memberships.marks(), *index, info.mtu, uplink));
+            if kernel.known == now {
+                continue;
+            }
+            kernel.known = now;
+            if let Err(error) = self.write_kernel_answers(id, uplink) {
+                let Parent { kernel, name, .. } = &mut self.inventory[id];
+                let what = format!("all frames of {name} go through the engine: {error}");
+                kernel.why = error.to_string();
+                self.events.trouble(what);
+            }
+        }
+    }
+
+    fn write_kernel_answers(&mut self, id: ParentId, uplink: UplinkKind) -> io::Result<()> {
+        let port = |sub: &super::sub::Sub| {
+            let (slot, at_home) = (sub.veth?.slot, sub.interface.nsid.is_none());
+            Some(KernelPort { sub: sub.index, slot, at_home, mac: sub.seen.mac })
+        };
+        let ports: Vec<KernelPort> = self.inventory.subs_of(id).filter_map(port).collect();
+        let parent = &mut self.inventory[id];
+        let switch = parent.switch;
+        let asked =
+            parent.workers.ask(move |it: &mut Worker| it.switch_at(switch).kernel_answers());
+        // A worker that has stopped has reported it, and its successor has the same switch.
+        let Ok(answers) = asked else {
+            return Ok(());
+        };
+        let wire = parent.addressed();
+        let (ingress, why) = match (wire, uplink) {
+            (None, _) if !parent.path.is_untagged() => (false, "the parent is a VLAN"),
+            (Some(_), _) if parent.host.gets_all() => (false, "the host is to get every frame"),
+            (Some(_), UplinkKind::AfXdp(_)) => (false, "AF_XDP takes the frames from the wire"),
+            (wire, _) => (wire.is_some(), ""),
+        };
+        why.clone_into(&mut parent.kernel.why);
+        let Some(programs) = parent.kernel.programs.as_mut() else {
+            return Ok(());
+        };
+        // One that is gone has an event of its own.
+        let link = match wire.filter(|_| ingress) {
+            Some(index) => self.kernel.rtnl.link_by_index(index).map_err(io::Error::other)?,
+            None => None,
+        };
+        let Some(link) = link else {
+            programs.detach_wire();
+            return programs.set_answers(&answers, &ports, wire.unwrap_or(0), false);
+        };
+        // The sockets leave out what the program answers, so the filter comes first, and no address
+        // before both.
+        let filter = Arc::new(programs.uplink_filter()?);
+        let set = move |worker: &mut Worker| match worker.uplink().and_then(Uplink::packet) {
+            Some(packet) => packet.socket.set_filter(filter.as_fd()),
+            None => Ok(()),
+        };
+        let sets = parent.workers.each(set).unwrap_or_default();
+        sets.into_iter().collect::<io::Result<()>>()?;
+        if programs.attach_wire(End { name: &link.name, index: link.index })? {
+            parent.host.move_last(&link.name)?;
+        }
+        programs.set_answers(&answers, &ports, link.index, true)
+    }
+}
