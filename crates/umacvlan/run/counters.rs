@@ -4,8 +4,9 @@ use std::time::Duration;
 use umacvlan_core::WorkerStats;
 
 use umacvlan_core::SubIndex;
+use umacvlan_core::options::PortKind;
 use umacvlan_core::stats::{Counters, Drops, SubStats};
-use umacvlan_engine::engine::{ParentStatus, WorkerStatus};
+use umacvlan_engine::engine::{ParentStatus, SubStatus, WorkerStatus};
 
 use umacvlan_text::format::{bytes, grouped, percent, ratio, scaled};
 use umacvlan_text::table::{Cell, Head, Table, Tint};
@@ -49,8 +50,19 @@ pub(super) fn totals(status: &ParentStatus, elapsed: Duration, colour: bool) -> 
         effort(&status.counters.turns),
         grouped(status.counters.turns.turns),
         grouped(status.counters.turns.sleeps),
-        shares(status),
+        shares(status) + &in_the_kernel(status),
     )
+}
+
+/// The share of frames that programs in the kernel have forwarded, for each sub-interface that has some.
+fn in_the_kernel(status: &ParentStatus) -> String {
+    let subs = status.subs.iter().zip(&status.counters.subs);
+    let line = |(sub, (_, stats)): (&SubStatus, &(SubIndex, SubStats))| {
+        let all = stats.received.frames + stats.offered;
+        let share = percent(sub.port.answered as f64, all as f64);
+        format!("{}: {share} of {} frames by the kernel\n", sub.name, grouped(all))
+    };
+    subs.filter(|(sub, _)| sub.port.kind == PortKind::Veth).map(line).collect()
 }
 
 /// The rates per second between two moments; drops are absolute.

@@ -189,6 +189,16 @@ pub(super) struct Sub<'s> {
     macaddrs: Vec<String>,
     all_groups: bool,
     groups: Vec<String>,
+    port: Port<'s>,
+}
+
+/// What a sub-interface is, and what programs in the kernel have forwarded for it.
+#[derive(Debug, Serialize)]
+struct Port<'s> {
+    kind: &'static str,
+    /// Why it is a TAP instead, or why the engine forwards more than it need; empty without a reason.
+    why: &'s str,
+    answered: u64,
 }
 
 impl<'s> From<&'s SubStatus> for Sub<'s> {
@@ -204,6 +214,11 @@ impl<'s> From<&'s SubStatus> for Sub<'s> {
             macaddrs: words(&status.settings.sources),
             all_groups: status.all_groups,
             groups: words(&status.groups),
+            port: Port {
+                kind: status.port.kind.name(),
+                why: &status.port.why,
+                answered: status.port.answered,
+            },
         }
     }
 }

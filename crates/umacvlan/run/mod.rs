@@ -16,7 +16,7 @@ mod spec;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
-use umacvlan_core::options::{Backend, PollMode, PortIo, WORKERS_MAX};
+use umacvlan_core::options::{Backend, PollMode, PortIo, PortKind, WORKERS_MAX};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -76,6 +76,11 @@ pub(crate) struct RunArgs {
     /// frame
     #[arg(long, value_name = "IO", default_value = "auto", value_parser = one_of(PortIo::ALL, PortIo::name))]
     io: PortIo,
+
+    /// What the sub-interfaces are: tap, or veth, for which programs in the kernel forward plain
+    /// unicast and the engine the rest; auto is veth where the kernel can do that, else tap
+    #[arg(long, value_name = "KIND", default_value = "tap", value_parser = one_of(PortKind::ALL, PortKind::name))]
+    port: PortKind,
 
     /// Merge frames of one flow that go to a sub-interface at the same moment, as GRO does; off
     /// writes each as it came

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail, ensure};
+use umacvlan_core::options::PortKind;
 use umacvlan_daemon::sub_options;
 use umacvlan_engine::engine::{ParentOptions, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
@@ -45,18 +46,18 @@ impl Plan {
             ..ParentOptions::default()
         };
         let places = specs.iter().map(|spec| spec.link.netns.clone()).collect();
-        let subs = specs.into_iter().map(options).collect::<Result<_>>()?;
+        let subs = specs.into_iter().map(|spec| options(spec, args.port)).collect::<Result<_>>()?;
         Ok(Self { parent, subs, places })
     }
 }
 
-fn options(SubSpec { name, link }: SubSpec) -> Result<SubOptions> {
+fn options(SubSpec { name, link }: SubSpec, port: PortKind) -> Result<SubOptions> {
     let netns = link
         .netns
         .as_ref()
         .map(|place| Netns::open(place).with_context(|| format!("--sub {name}: netns")));
     let netns = netns.transpose()?;
-    Ok(sub_options(name, link, netns))
+    Ok(SubOptions { port, ..sub_options(name, link, netns) })
 }
 
 /// The CPU of each worker: the requested ones, else the last allowed ones, because interrupts and

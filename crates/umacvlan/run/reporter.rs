@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use umacvlan_core::options::PortKind;
 use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, UplinkKind, UplinkStatus};
 use umacvlan_engine::worker::WorkerConfig;
 
@@ -76,8 +77,9 @@ impl Reporter {
         let colour = self.output.colour;
         let tables = table.render(colour);
         let ready = Tint::Good.paint("ready", colour);
+        let ports: String = status.subs.iter().filter_map(port_text).collect();
         self.output.text(&format!(
-            "{tables}{ready}: forwarding for {name} ({mac}, MTU {mtu}{carrier}){by}{cpu}; Ctrl-C ends it\n"
+            "{tables}{ports}{ready}: forwarding for {name} ({mac}, MTU {mtu}{carrier}){by}{cpu}; Ctrl-C ends it\n"
         ));
     }
 
@@ -185,6 +187,19 @@ impl Reporter {
     /// A write to standard output failed.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         self.output.finish()
+    }
+}
+
+/// A line about a sub-interface that is not simply a TAP.
+fn port_text(sub: &SubStatus) -> Option<String> {
+    let name = &sub.name;
+    match (sub.port.kind, sub.port.why.as_str()) {
+        (PortKind::Veth, "") => Some(format!("{name}: veth, the kernel forwards plain unicast\n")),
+        (PortKind::Veth, why) => {
+            Some(format!("{name}: veth, and the engine forwards what the wire carries: {why}\n"))
+        }
+        (_, "") => None,
+        (_, why) => Some(format!("{name}: a TAP and no veth pair: {why}\n")),
     }
 }
 

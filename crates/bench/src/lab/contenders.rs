@@ -6,7 +6,7 @@ use std::io;
 
 use anyhow::{Context, Result};
 use umacvlan_core::Mode;
-use umacvlan_core::options::{Backend, PollMode};
+use umacvlan_core::options::{Backend, PollMode, PortKind};
 use umacvlan_engine::cpus;
 use umacvlan_lab::network::Network;
 use umacvlan_lab::site::{Provider, Site};
@@ -29,6 +29,8 @@ pub(super) enum Contender {
 pub(super) struct Contenders {
     /// The backend of our uplink.
     pub(super) backend: Backend,
+    /// What our sub-interfaces are.
+    pub(super) port: PortKind,
     /// Ours comes first.
     pub(super) all: Vec<Contender>,
     /// Why the kernel's macvlan is left out, if it is.
@@ -55,9 +57,9 @@ impl Contenders {
         if without_kernel.is_none() {
             all.push(Contender::Kernel);
         }
-        let backend = args.backend;
+        let (backend, port) = (args.backend, args.port);
         let overheard = missing_filter();
-        Ok(Self { backend, all, without_kernel, workers, overheard })
+        Ok(Self { backend, port, all, without_kernel, workers, overheard })
     }
 
     /// True if this implementation is compared.
@@ -78,7 +80,7 @@ impl Contenders {
             Contender::Kernel => network.attach(Provider::Kernel, mode),
             Contender::Ours(poll) => {
                 let ours = |site: &Site<'_>| {
-                    start_engine(site, poll, workers, self.backend)
+                    start_engine(site, poll, workers, self.backend, self.port)
                         .map(|made| Box::new(made) as Box<dyn Any>)
                 };
                 network.attach(Provider::Userspace(&ours), mode)

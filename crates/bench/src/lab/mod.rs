@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use umacvlan_core::options::{Backend, WORKERS_MAX};
+use umacvlan_core::options::{Backend, PortKind, WORKERS_MAX};
 use umacvlan_core::{Mode, Semantics};
 use umacvlan_lab::network::Network;
 use umacvlan_text::arguments::one_of;
@@ -51,6 +51,10 @@ pub struct LabArgs {
     /// Backend of our parents, as for run
     #[arg(long, value_name = "B", default_value = "auto", value_parser = one_of(Backend::ALL, Backend::name))]
     backend: Backend,
+
+    /// What our sub-interfaces are, as for run
+    #[arg(long, value_name = "KIND", default_value = "tap", value_parser = one_of(PortKind::ALL, PortKind::name))]
+    port: PortKind,
 
     /// Leave the kernel's macvlan out
     #[arg(long)]

@@ -3,15 +3,15 @@
 use std::io;
 
 use umacvlan_core::MacvlanSettings;
-use umacvlan_core::options::{Backend, PollMode};
+use umacvlan_core::options::{Backend, PollMode, PortKind};
 use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_lab::site::Site;
 
 use super::cores::Cores;
 
-/// Starts an engine with the sub-interfaces of this site, on a parent with this many workers. The
-/// sub-interfaces end with the engine.
+/// Starts an engine with the sub-interfaces of this site, of this kind, on a parent with this many
+/// workers. They end with the engine.
 ///
 /// # Errors
 /// The engine does not start, or a sub-interface cannot be created.
@@ -20,6 +20,7 @@ pub(crate) fn start_engine(
     poll: PollMode,
     workers: usize,
     backend: Backend,
+    port: PortKind,
 ) -> io::Result<Engine> {
     let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
     let worker = |cpu| WorkerConfig { poll, cpu, ..WorkerConfig::default() };
@@ -39,12 +40,13 @@ pub(crate) fn start_engine(
                 ..MacvlanSettings::new(site.mode)
             },
             netns: Some(sub.netns.try_clone()?),
+            port,
             // Set up here and not later, so that the engine knows before the first frame.
             up: true,
             ..SubOptions::default()
         };
         let made = engine.add_sub(site.parent, options).map_err(io::Error::other)?;
-        if sub.idle {
+        if sub.idle && made.port.kind == PortKind::Tap {
             // The kernel removes a namespace with all of its interfaces at once. Closing a TAP's
             // descriptor takes 20 ms for each.
             engine.keep_sub(made.number).map_err(io::Error::other)?;

@@ -26,8 +26,9 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use umacvlan_core::Mode;
-use umacvlan_core::options::WORKERS_MAX;
+use umacvlan_core::options::{PortKind, WORKERS_MAX};
 use umacvlan_lab::error::LabError;
+use umacvlan_text::arguments::one_of;
 
 use super::progress::Progress;
 use super::report::Point;
@@ -73,6 +74,10 @@ pub(crate) struct PathArgs {
     /// Number of workers of our parents
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(WORKERS_MAX)))]
     workers: u8,
+
+    /// What our sub-interfaces are, as for run
+    #[arg(long, value_name = "KIND", default_value = "tap", value_parser = one_of(PortKind::ALL, PortKind::name))]
+    port: PortKind,
 
     /// Number of source ports of UDP datagrams, used in turn: each is a flow, for one worker
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]

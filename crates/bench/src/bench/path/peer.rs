@@ -7,7 +7,7 @@ use std::io;
 use std::rc::{self, Rc};
 use std::sync::{Arc, Weak};
 use umacvlan_core::WorkerStats;
-use umacvlan_core::options::{Backend, PollMode};
+use umacvlan_core::options::{Backend, PollMode, PortKind};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -164,6 +164,8 @@ pub(super) struct Testbed {
     subs: u32,
     /// The number of workers of our parent.
     workers: usize,
+    /// What our sub-interfaces are.
+    port: PortKind,
     /// The number of source ports of UDP datagrams.
     pub(super) flows: u16,
     /// TCP's congestion control; `None` is the system's default.
@@ -203,6 +205,7 @@ impl Testbed {
             route,
             subs,
             workers,
+            port: args.port,
             flows,
             congestion,
             network,
@@ -221,9 +224,9 @@ impl Testbed {
     /// # Errors
     /// They cannot be created.
     pub(super) fn attach(&mut self) -> Result<()> {
-        let Self { peer, mode, route, workers, engine, rx_only, alone, .. } = self;
+        let Self { peer, mode, route, workers, port, engine, rx_only, alone, .. } = self;
         let ours = |site: &Site<'_>| {
-            let made = Arc::new(start_engine(site, peer.poll(), *workers, peer.backend())?);
+            let made = Arc::new(start_engine(site, peer.poll(), *workers, peer.backend(), *port)?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };
