@@ -31,7 +31,8 @@
 //! *Hash collisions of multicast*: the kernel's filters are hashes, so groups that pass to an
 //! interface that has not joined are found beforehand and left out.
 //!
-//! Not compared: fragments of IPv4 multicast, which the kernel reassembles.
+//! Not compared: fragments of IPv4 multicast, which the kernel reassembles, and frames from address
+//! zero to address zero.
 //!
 //! # When it fails
 //! The report has the seed (`DIFF_SEED` repeats it), the changes to the sub-interfaces, and a
