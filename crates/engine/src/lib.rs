@@ -49,5 +49,5 @@ mod datapath;
 
 pub use control::engine::{self, Engine};
 pub use control::error::{self, Error};
-pub use control::{check_suitable, try_af_xdp, why_af_packet};
+pub use control::{check_suitable, try_af_xdp, why_af_packet, zero_copy_memory};
 pub use datapath::{SwitchId, idle, memory_link, port, uplink, worker};

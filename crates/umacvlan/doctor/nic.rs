@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 use umacvlan_core::{VlanName, VlanPath};
 use umacvlan_engine::error::Error;
-use umacvlan_engine::{check_suitable, why_af_packet};
+use umacvlan_engine::{check_suitable, why_af_packet, zero_copy_memory};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::ethtool::{Ethtool, Segmentation};
 
@@ -126,6 +126,9 @@ fn nic(link: &Link, facts: Facts, suitable: Result<(), Error>, named: bool) -> N
         checks.extend(offload_checks(link, &facts));
     }
     let backend = suitable.is_ok().then(|| chosen(link, &facts));
+    if backend.as_ref().is_some_and(|backend| backend.name == AF_XDP) {
+        checks.extend(locked_memory(zero_copy_memory(link).ok(), locked_memory_limit().as_deref()));
+    }
     Nic { name: link.name.clone(), suitable: suitable.is_ok(), backend, facts, checks }
 }
 
@@ -136,12 +139,37 @@ fn vlan(name: &str, path: VlanPath, link: Nic) -> Nic {
     Nic { name: name.to_owned(), checks, ..link }
 }
 
+const AF_XDP: &str = "af-xdp";
+
+/// Whether a daemon can lock the memory that AF_XDP takes. It gives up the capability to exceed the
+/// limit, which this command has as root.
+fn locked_memory(needed: Option<usize>, limit: Option<&str>) -> Option<Check> {
+    let (needed, limit) = (needed?, limit?);
+    let limit: usize = limit.parse().ok()?;
+    let kib = |bytes: usize| bytes / 1024;
+    let found = format!(
+        "af-xdp locks {} KiB for each worker, and the limit here is {} KiB: a daemon that is started \
+         from here takes af-packet instead",
+        kib(needed),
+        kib(limit)
+    );
+    let fix = "ulimit -l unlimited, before that; umacvlan.service has LimitMEMLOCK=infinity";
+    (limit < needed).then(|| Check::warn("locked-memory", found).fix(fix))
+}
+
+/// The limit on locked memory in bytes, or `unlimited`.
+fn locked_memory_limit() -> Option<String> {
+    let limits = read("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
+    line.split_whitespace().next().map(str::to_owned)
+}
+
 /// The choice of `backend auto`.
 fn chosen(link: &Link, facts: &Facts) -> Backend {
     match why_af_packet(link, facts.driver.as_deref().unwrap_or_default()) {
         Some(why) => Backend { name: "af-packet", why },
         None => Backend {
-            name: "af-xdp",
+            name: AF_XDP,
             why: "its driver goes without copies; many set their link down for a moment for it"
                 .to_owned(),
         },
@@ -312,6 +340,16 @@ mod tests {
             assert_eq!(check.state, state);
             assert!(check.fix.unwrap().contains("wired"));
         }
+    }
+
+    #[test]
+    fn a_limit_on_locked_memory_that_is_too_low_is_reported() {
+        let limit = locked_memory_limit().unwrap();
+        assert!(limit == "unlimited" || limit.parse::<u64>().is_ok(), "{limit}");
+        let check = |limit| locked_memory(Some(16 << 20), Some(limit));
+        let found = check("8388608").unwrap();
+        assert!(found.found.contains("16384 KiB") && found.found.contains("8192 KiB"), "{found:?}");
+        assert!(check("16777216").is_none() && check("unlimited").is_none());
     }
 
     #[test]

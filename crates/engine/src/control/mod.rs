@@ -61,7 +61,7 @@ use kernel::Kernel;
 use looks::{Cause, Look, Looks};
 pub use parent_check::check_suitable;
 use parent_device::ParentDevice;
-pub use uplink_selector::{try_af_xdp, why_af_packet};
+pub use uplink_selector::{try_af_xdp, why_af_packet, zero_copy_memory};
 
 /// How often a few sub-interfaces are read again, for the changes without an event (`packet(7)`
 /// memberships, `ip maddr`).

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "af-xdp")]
 mod proof;
+#[cfg(feature = "af-xdp")]
+mod reason;
 #[cfg(all(test, feature = "af-xdp"))]
 mod tests;
 #[cfg(feature = "af-xdp")]
@@ -24,7 +26,7 @@ use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::packet::PacketSocket;
 
 #[cfg(feature = "af-xdp")]
-pub use xdp::{try_af_xdp, why_af_packet};
+pub use xdp::{try_af_xdp, why_af_packet, zero_copy_memory};
 
 #[cfg(not(feature = "af-xdp"))]
 use super::workers::Workers;
@@ -169,6 +171,15 @@ pub fn why_af_packet(_: &Link, _: &str) -> Option<String> {
 #[cfg(not(feature = "af-xdp"))]
 pub fn try_af_xdp(_: &Link) -> Result<XdpMode, String> {
     Err(WITHOUT.to_owned())
+}
+
+/// Bytes of locked memory that zero-copy takes on an interface with one worker.
+///
+/// # Errors
+/// This is a build without AF_XDP.
+#[cfg(not(feature = "af-xdp"))]
+pub fn zero_copy_memory(_: &Link) -> io::Result<usize> {
+    Err(io::Error::other(WITHOUT))
 }
 
 #[cfg(not(feature = "af-xdp"))]

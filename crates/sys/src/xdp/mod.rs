@@ -13,4 +13,4 @@ mod umem_ownership;
 pub use baseline::BaselineSocket;
 pub use program::{QUEUES, RedirectRules, Seen, XdpAttachMode, XdpProgram};
 pub use setup::{Binding, is_multi_buffer, longest_frame};
-pub use socket::{CHUNKS_RX, NotSent, XskSocket};
+pub use socket::{CHUNKS_RX, NotSent, XskSocket, umem_bytes};

@@ -83,6 +83,16 @@ impl std::fmt::Debug for XskSocket {
     }
 }
 
+/// Bytes of locked memory that the UMEM of a socket for frames of at most `longest` bytes takes.
+///
+/// # Errors
+/// Frames are longer than [`longest_frame`](super::longest_frame).
+pub fn umem_bytes(longest: usize, binding: Binding, sends: bool) -> io::Result<usize> {
+    let chunks_tx = if sends { CHUNKS_TX } else { 1 };
+    let chunks = usize::from(CHUNKS_RX) + usize::from(chunks_tx);
+    Ok(chunks * chunk_for(longest, binding)? as usize)
+}
+
 impl XskSocket {
     /// Opens a socket on a queue of the interface of that name in the namespace of the calling
     /// thread, for frames of at most `longest` bytes; `sends` if it is to send too.

@@ -9,10 +9,11 @@ use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::xdp::{
     Binding, QUEUES, RedirectRules, XdpAttachMode, XdpProgram, XskSocket, is_multi_buffer,
-    longest_frame,
+    longest_frame, umem_bytes,
 };
 
 use super::proof::{Found, Proof, frames_of};
+use super::reason::{OLD, OTHER_PROGRAM, Refused, reason};
 use super::{UplinkSelector, open_sockets, together};
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::nic_offloads::SwitchedOff;
@@ -257,6 +258,17 @@ pub fn why_af_packet(link: &Link, driver: &str) -> Option<String> {
     Some(why.to_owned())
 }
 
+/// Bytes of locked memory that zero-copy takes on an interface with one worker.
+///
+/// # Errors
+/// The MTU is too large for AF_XDP.
+pub fn zero_copy_memory(link: &Link) -> io::Result<usize> {
+    let queues = Ethtool::open().and_then(|ethtool| ethtool.receive_queues(&link.name));
+    let queues = queues.unwrap_or(1).clamp(1, XDP_SOCKETS_MAX.min(QUEUES)) as usize;
+    let of = |sends| umem_bytes(longest(link), Binding::ZeroCopy, sends);
+    Ok(of(true)? + (queues - 1) * of(false)?)
+}
+
 /// The kind of an interface that passes on frames from memory: GSO packets, and frames with a partial
 /// checksum. `None` for a NIC.
 fn is_virtual<'a>(link: &'a Link, driver: &str) -> Option<&'a str> {
@@ -293,12 +305,14 @@ fn bind(link: &Link, modes: &[XdpMode], workers: usize) -> Result<Bound, String>
         Some(libc::EINVAL) if is_multi_buffer(longest) => OLD.to_owned(),
         _ => reason(error),
     };
+    let driver = Ethtool::open().and_then(|ethtool| ethtool.driver(&link.name));
+    let driver = driver.unwrap_or_default();
     let mut program = XdpProgram::load(longest)
         .map_err(|error| format!("the program of AF_XDP cannot be loaded: {}", unloaded(&error)))?;
     let offloads = SwitchedOff::switch_off(&link.name, ReceiveOffloads::CHANGE_FRAMES);
     let mut refused = Vec::new();
     for &mode in modes {
-        match bind_as(link, &mut program, mode, workers) {
+        match bind_as((link, &driver), &mut program, mode, workers) {
             Ok(sockets) => {
                 return Ok(Bound { sockets, program, offloads, mode, refused });
             }
@@ -315,7 +329,7 @@ fn bind(link: &Link, modes: &[XdpMode], workers: usize) -> Result<Bound, String>
 /// that goes without copies sets up its queues when it has both, and some (igb of Linux 6.17) receive
 /// nothing ever if the fill ring is empty then.
 fn bind_as(
-    link: &Link,
+    (link, driver): (&Link, &str),
     program: &mut XdpProgram,
     mode: XdpMode,
     workers: usize,
@@ -337,15 +351,9 @@ fn bind_as(
     let sends = |queue| (queue as usize) < workers;
     let open = |queue| XskSocket::open(&link.name, queue, binding, longest, sends(queue));
     let opened: io::Result<Vec<_>> = (0..queues).map(open).collect();
-    let opened = opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::EBUSY) => "another AF_XDP socket has the queue".to_owned(),
-        Some(libc::EINVAL) if is_multi_buffer(longest) => OLD.to_owned(),
-        _ => reason(&error),
-    })?;
-    program.attach(link.index, how).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => OTHER_PROGRAM.to_owned(),
-        _ => reason(&error),
-    })?;
+    let refused = Refused { link, driver, mode, longest };
+    let opened = opened.map_err(|error| refused.to_bind(&error))?;
+    program.attach(link.index, how).map_err(|error| refused.to_attach(&error))?;
     Ok(opened)
 }
 
@@ -358,26 +366,4 @@ fn has_program(index: u32) -> bool {
 /// Bytes of the longest frame of an interface.
 fn longest(link: &Link) -> usize {
     link.mtu as usize + BEYOND_MTU
-}
-
-/// The reason why no program can be attached.
-const OTHER_PROGRAM: &str = "another XDP program is on the interface";
-
-/// The reason why frames cannot come in several buffers.
-const OLD: &str = "frames of this MTU need Linux 6.6";
-
-/// The meaning of an error of the kernel here, and what to do about it.
-fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            "needs the capabilities BPF, NET_ADMIN and NET_RAW".to_owned()
-        }
-        Some(libc::ENOBUFS) => "the limit on locked memory is too low: raise it \
-             (LimitMEMLOCK= in the unit, ulimit -l in a shell)"
-            .to_owned(),
-        Some(libc::EOPNOTSUPP) => "the driver does not support it".to_owned(),
-        Some(libc::ERANGE) => "its XDP does not carry this MTU".to_owned(),
-        Some(libc::EAFNOSUPPORT) => "this kernel has no AF_XDP".to_owned(),
-        _ => error.to_string(),
-    }
 }
