@@ -97,6 +97,44 @@ fn bridge_subs_in_two_namespaces_talk_and_are_counted() {
     assert!(table.iter().any(|line| line.starts_with("worker: ")), "{table:#?}");
 }
 
+#[cfg(feature = "af-xdp")]
+#[test]
+fn the_kernel_forwards_unicast_between_veth_pairs() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let (one, two) = (Netns::create().unwrap(), Netns::create().unwrap());
+    let subs = [("mac1", &one), ("mac2", &two)]
+        .map(|(name, netns)| format!("{name},mode=bridge,netns={}", netns_path(netns)));
+    let running = world.start(&["--port", "auto", "--sub", &subs[0], "--sub", &subs[1]]);
+    let ready = running.ready();
+    for name in ["mac1", "mac2"] {
+        let line = format!("{name}: veth, the kernel forwards plain unicast");
+        assert!(ready.contains(&line), "{ready:#?}");
+        let host_end = world.link(&format!("{name}-h0"));
+        assert!(host_end.alias.contains(name), "{host_end:?}");
+    }
+    give_address(&one, "mac1", ONE);
+    give_address(&two, "mac2", TWO);
+    talk_tcp(&two, TWO, &one, 1 << 20);
+    let (here, there) = (udp(&one, ONE), udp(&two, TWO));
+    (0..50).for_each(|_| talk_udp(&here, &there));
+    let (status, table, errors) = running.terminate();
+    assert!(status.success(), "{errors:#?}");
+    for name in ["mac1", "mac2"] {
+        let line =
+            table.iter().find(|line| line.starts_with(name) && line.ends_with("by the kernel"));
+        let share = line.and_then(|line| line.split_whitespace().nth(1));
+        let share: f64 = share.expect("its share").parse().unwrap();
+        assert!(share > 80.0, "{table:#?}");
+        for end in ["h0", "s0"] {
+            let left = world.rtnl.link(&format!("{name}-{end}")).unwrap();
+            assert!(left.is_none(), "{left:?}");
+        }
+    }
+}
+
 #[test]
 fn a_sub_talks_to_the_wire() {
     if !root_or_skip() {

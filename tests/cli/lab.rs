@@ -35,6 +35,19 @@ fn one_mode_is_shown_beside_the_kernel_and_as_promised() {
     assert!(!text.contains('\x1b'), "colours belong on a terminal only: {text}");
 }
 
+#[cfg(feature = "af-xdp")]
+#[test]
+fn every_mode_is_as_promised_with_veth_pairs() {
+    if !root_or_skip() {
+        return;
+    }
+    let words = ["--port", "veth", "--no-cost", "--no-kernel", "--hairpin", "on"];
+    let output = lab(&words).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("all as docs/semantics.md promises"), "{text}");
+}
+
 #[test]
 fn json_holds_every_cell_of_both() {
     if !root_or_skip() {
