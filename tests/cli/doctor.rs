@@ -63,6 +63,8 @@ fn each_interface_is_judged_and_none_is_changed() {
     }
     let filter = if cfg!(feature = "af-xdp") { "ok" } else { "warn" };
     assert_eq!(check(&report["machine"], "host-filter")["state"], filter, "{report}");
+    let veth = if cfg!(feature = "af-xdp") { "ok" } else { "info" };
+    assert_eq!(check(&report["machine"], "port-veth")["state"], veth, "{report}");
     let parent = interface(&report, "p0");
     assert_eq!(parent["suitable"], true);
     assert_eq!(parent["driver"], "veth");

@@ -33,6 +33,7 @@ pub(super) fn run(place: &str) -> ProbeResult {
                 Err(error) => vec![Check::fail("tap", format!("not tried: {error}"))],
             };
             checks.push(host_filter(netns.run(bpf::probe_host_filter).flatten()));
+            checks.push(port_veth(netns.run(bpf::probe_port_programs).flatten()));
             checks.push(io_uring());
             ProbeResult::Done(checks)
         }
@@ -115,6 +116,15 @@ fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
             };
             Check::fail(name, format!("no ring with vnet headers: {error}")).fix(fix)
         }
+    }
+}
+
+/// TAPs do without these programs, so a failure is information.
+fn port_veth(tried: io::Result<()>) -> Check {
+    let name = "port-veth";
+    match tried {
+        Ok(()) => Check::ok(name, "programs in the kernel can forward plain unicast (--port veth)"),
+        Err(error) => Check::info(name, format!("not to be had, TAPs are: {error}")),
     }
 }
 

@@ -56,3 +56,16 @@ fn mac_key(mac: umacvlan_core::MacAddr) -> u64 {
 pub fn probe_host_filter() -> io::Result<Attachment> {
     Ok(host::HostFilter::attach("lo", &HostFilterRules::default())?.attachment())
 }
+
+/// Loads the programs of the port kind veth, attaches the one for a parent to the loopback interface of
+/// the calling thread's namespace, and drops all of them.
+///
+/// # Errors
+/// Those of [`PortPrograms::load`](port::PortPrograms::load) and
+/// [`attach_wire`](port::PortPrograms::attach_wire).
+pub fn probe_port_programs() -> io::Result<()> {
+    // The first interface of every namespace.
+    let loopback = port_types::End { name: "lo", index: 1 };
+    port::PortPrograms::load()?.attach_wire(loopback)?;
+    Ok(())
+}
