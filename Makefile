@@ -151,6 +151,15 @@ fuzz: ## Fuzz every target of crates/fuzz for FUZZ_SECONDS each; FUZZ="cni ip" o
 	@scripts/setup fuzz
 	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ)
 
+# What Miri has no system calls for stays out: sockets, io_uring, namespaces. The pinned toolchain has
+# no Miri, so this is the newest one.
+.PHONY: miri
+miri: ## The memory of the buffer pool and other unsafe code under Miri, with rustup's nightly
+	@cargo +nightly miri --version >/dev/null 2>&1 || \
+		{ echo "there is no Miri: rustup toolchain install nightly --component miri,rust-src" >&2; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --no-default-features \
+		--package umacvlan-sys --lib -- buffer_pool completion ethtool::receive interface_lock syscall_count
+
 # With the debug assertions, of which those of the AF_XDP sockets add up their chunks in every turn.
 .PHONY: guests
 guests: build ## Other kernels and NICs, in virtual machines: KERNELS="6.1 7.3" NICS="igb e1000"; as root

@@ -41,7 +41,9 @@ impl Mapping {
     /// # Errors
     /// Whatever `mmap` says: no memory, or a limit on address space.
     pub(super) fn anonymous(len: usize) -> io::Result<Self> {
-        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
+        // Miri knows no other flags than the first two.
+        let lazily = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
+        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | lazily, -1)
     }
 
     /// The memory that a socket shares with its process, as the RX ring of AF_PACKET.
@@ -68,6 +70,9 @@ impl Mapping {
     /// Asks for huge pages, which save TLB misses when frames are small. A kernel without them ignores
     /// the request.
     pub(super) fn prefer_huge_pages(&self) {
+        if cfg!(miri) {
+            return;
+        }
         // SAFETY: the region is ours and MADV_HUGEPAGE changes no byte of it.
         unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE) };
     }
