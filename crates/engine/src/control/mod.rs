@@ -27,7 +27,6 @@ mod inventory;
 mod kernel;
 mod kernel_side;
 mod looks;
-mod nic_offloads;
 mod parent;
 mod parent_check;
 mod parent_device;

@@ -23,6 +23,7 @@ use umacvlan_core::options::{Backend, XdpMode};
 use umacvlan_netlink::Link;
 #[cfg(not(feature = "af-xdp"))]
 use umacvlan_sys::ethtool::ReceiveOffloads;
+use umacvlan_sys::ethtool::SwitchedOff;
 use umacvlan_sys::packet::PacketSocket;
 
 #[cfg(feature = "af-xdp")]
@@ -32,7 +33,6 @@ pub use xdp::{try_af_xdp, why_af_packet, zero_copy_memory};
 use super::workers::Workers;
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::error::Error;
-use crate::control::nic_offloads::SwitchedOff;
 use crate::datapath::uplink::{PacketUplink, Uplink};
 
 /// The kind of uplinks on one device, and the state that goes with them.

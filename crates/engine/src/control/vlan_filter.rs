@@ -6,11 +6,10 @@
 //! VLAN, and for the first link that sends tags of its own; links without tags change nothing.
 
 use umacvlan_netlink::Link;
-use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
+use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads, SwitchedOff};
 
 use super::Control;
 use super::inventory::DeviceId;
-use super::nic_offloads::SwitchedOff;
 use crate::control::engine::{Event, VlanFilterStatus};
 
 /// The filter of one interface.

@@ -4,6 +4,7 @@
 //! driver name. Facts from `linux/ethtool.h`.
 
 mod receive;
+mod switched_off;
 
 use std::fmt;
 use std::io;
@@ -13,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::tap::named;
 pub use receive::ReceiveOffloads;
+pub use switched_off::SwitchedOff;
 
 /// `SIOCETHTOOL` of `linux/sockios.h`.
 const SIOCETHTOOL: libc::c_ulong = 0x8946;

@@ -13,6 +13,7 @@
 //! [`Uring::new`] tries everything once on a pipe instead of comparing versions.
 
 mod completion;
+mod explained;
 mod pipe;
 mod watch;
 
@@ -32,6 +33,7 @@ use super::tap::Tap;
 
 use completion::{CANCEL, READ, READ_ONE, WRITE, decode, tag, written};
 pub use completion::{Completion, GENERATIONS};
+pub use explained::explained;
 use pipe::pipe;
 
 /// Writes that may be queued before they must be submitted.

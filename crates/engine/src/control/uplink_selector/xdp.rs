@@ -5,7 +5,7 @@ use std::io;
 use umacvlan_core::VlanPath;
 use umacvlan_core::options::{Backend, XdpMode};
 use umacvlan_netlink::{Link, Rtnl, supports_zero_copy};
-use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
+use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads, SwitchedOff};
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::xdp::{
     Binding, QUEUES, RedirectRules, XdpAttachMode, XdpProgram, XskSocket, is_multi_buffer,
@@ -16,7 +16,6 @@ use super::proof::{Found, Proof, frames_of};
 use super::reason::{OLD, OTHER_PROGRAM, Refused, reason};
 use super::{UplinkSelector, open_sockets, together};
 use crate::control::engine::{UplinkKind, UplinkStatus};
-use crate::control::nic_offloads::SwitchedOff;
 use crate::control::workers::Workers;
 use crate::datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS_MAX, XdpUplink};
 

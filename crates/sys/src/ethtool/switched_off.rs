@@ -1,10 +1,10 @@
-//! [`SwitchedOff`]: receive offloads of a NIC that are off as long as an uplink needs it.
+//! [`SwitchedOff`]: receive offloads of a NIC that are off for a while.
 
-use umacvlan_sys::ethtool::{Ethtool, ReceiveOffloads};
+use super::{Ethtool, ReceiveOffloads};
 
 /// Offloads that were on and are off. Dropping this switches them on again.
 #[derive(Debug)]
-pub(super) struct SwitchedOff {
+pub struct SwitchedOff {
     /// The present name of the interface.
     interface: String,
     which: ReceiveOffloads,
@@ -12,19 +12,19 @@ pub(super) struct SwitchedOff {
 
 impl SwitchedOff {
     /// Switches off those of `which` that are on and can be switched.
-    pub(super) fn switch_off(interface: &str, which: ReceiveOffloads) -> Self {
+    pub fn switch_off(interface: &str, which: ReceiveOffloads) -> Self {
         let which = Ethtool::open().and_then(|ethtool| ethtool.switch_off(interface, which));
         // A driver that refuses keeps them, and nothing has to be restored.
         Self { interface: interface.to_owned(), which: which.unwrap_or_default() }
     }
 
     /// Those that were on.
-    pub(super) fn which(&self) -> ReceiveOffloads {
+    pub fn which(&self) -> ReceiveOffloads {
         self.which
     }
 
     /// Notes that the interface has another name now.
-    pub(super) fn rename(&mut self, name: &str) {
+    pub fn rename(&mut self, name: &str) {
         name.clone_into(&mut self.interface);
     }
 }
