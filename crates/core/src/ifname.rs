@@ -68,6 +68,19 @@ impl fmt::Display for IfNameError {
 
 impl std::error::Error for IfNameError {}
 
+/// The pattern of a name for an interface that stands beside another one and is named after it, for
+/// which the kernel puts a free number in the place of `%d`.
+pub fn beside(name: &str, kind: char) -> String {
+    let mut cut = name.len().min(BESIDE_LEN);
+    while !name.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    format!("{}-{kind}%d", name[..cut].replace('%', "_"))
+}
+
+/// Bytes of a name in those of the interfaces beside it: a dash, a letter and a number follow.
+const BESIDE_LEN: usize = 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +98,13 @@ mod tests {
         for bad in ["a/b", "a:b", "a%d", "a\u{e0}", "a\0b", "\t"] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_name_beside_another_one_says_whose_it_is_and_fits() {
+        assert_eq!(beside("mac1", 'h'), "mac1-h%d");
+        assert_eq!(beside("averylongname15", 's'), "averylongn-s%d");
+        assert_eq!(beside("100%", 'h'), "100_-h%d");
+        assert_eq!(beside("aaaaaaaaa\u{fc}b", 'h'), "aaaaaaaaa-h%d");
     }
 }

@@ -38,7 +38,7 @@ pub use groups::{all_groups, joined_groups};
 pub use link::Link;
 pub use monitor::{Event, Monitor, MovedTo};
 pub use netlink_packet_route::link::{LinkFlags, State as OperState, Stats64 as LinkStats};
-pub use nsid::NetnsRequests;
+pub use nsid::{NetnsPaths, NetnsRequests};
 pub use prefix::{IpPrefix, IpPrefixError};
 pub use route::Route;
 pub use rtnl::Rtnl;

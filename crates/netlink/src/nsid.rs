@@ -4,12 +4,15 @@
 //! not keep a namespace alive. When that namespace ends, the kernel sends `RTM_DELNSID`, and the id can
 //! be assigned again.
 
+use std::collections::HashMap;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
-use umacvlan_sys::netns::Netns;
+use umacvlan_sys::netns::{self, Netns};
 
 use super::link_requests::{indexed, named};
 use super::{Error, Link, Result, Rtnl};
@@ -39,7 +42,7 @@ impl Rtnl {
             Err(e) => return Err(e),
         }
         self.known_nsid(netns)?
-            .ok_or_else(|| Error::new(ASSIGN, std::io::Error::other("the kernel still knows none")))
+            .ok_or_else(|| Error::new(ASSIGN, io::Error::other("the kernel still knows none")))
     }
 
     /// The id of `netns` in the socket's namespace, if it has one.
@@ -112,6 +115,33 @@ impl NetnsRequests<'_> {
     }
 }
 
+/// The paths by which namespaces were found of which only the id is known. A path keeps no namespace
+/// alive.
+#[derive(Debug, Default)]
+pub struct NetnsPaths(HashMap<i32, PathBuf>);
+
+impl NetnsPaths {
+    /// Opens the namespace with this id, by the path at which it was found before or by a search.
+    ///
+    /// # Errors
+    /// `NotFound` if no path leads to it.
+    pub fn open(&mut self, rtnl: &mut Rtnl, nsid: i32) -> io::Result<Netns> {
+        let mut has_id =
+            |netns: &Netns| matches!(rtnl.known_nsid(netns), Ok(Some(id)) if id == nsid);
+        let known = self.0.get(&nsid).and_then(|path| path.to_str());
+        if let Some(netns) = known.and_then(|path| Netns::open(path).ok()).filter(&mut has_id) {
+            return Ok(netns);
+        }
+        let Some((path, netns)) = netns::find(has_id) else {
+            self.0.remove(&nsid);
+            let why = format!("no path leads to the namespace with id {nsid}");
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        };
+        self.0.insert(nsid, path);
+        Ok(netns)
+    }
+}
+
 /// The id in an `RTM_NEWNSID` or `RTM_DELNSID` message.
 pub(super) fn assigned(message: &NsidMessage) -> Option<i32> {
     message.attributes.iter().find_map(|attribute| match attribute {
@@ -128,7 +158,7 @@ fn targeted(mut message: LinkMessage, nsid: i32) -> LinkMessage {
 
 fn descriptor(netns: &Netns) -> Result<NsidAttribute> {
     let fd = u32::try_from(netns.as_fd().as_raw_fd())
-        .map_err(|e| Error::new(ASSIGN, std::io::Error::other(e)))?;
+        .map_err(|e| Error::new(ASSIGN, io::Error::other(e)))?;
     Ok(NsidAttribute::Fd(fd))
 }
 

@@ -6,7 +6,7 @@ use umacvlan_core::ifname::{self, IfNameError};
 use umacvlan_core::options::{PortKind, TAP_QUEUE_LEN};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, ParentInfo, SubConfig, SubIndex, SwitchError};
-use umacvlan_netlink::{Link, OperState};
+use umacvlan_netlink::{Link, OperState, Rtnl};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
@@ -222,16 +222,7 @@ impl Control {
         rtnl.set_txqlen(index, options.txqlen.unwrap_or(TAP_QUEUE_LEN))?;
         // It would stay "unknown" until its carrier changes for the first time.
         rtnl.set_operstate(index, OperState::Up)?;
-        if let Some(text) = &options.alias {
-            rtnl.set_alias(index, text)?;
-        }
-        if options.promisc {
-            rtnl.set_promisc(index, true)?;
-        }
-        if options.allmulti {
-            rtnl.set_allmulti(index, true)?;
-        }
-        Ok(())
+        Ok(own_attributes(rtnl, index, options)?)
     }
 
     /// Moves a new sub-interface to its namespace and sets it up, if that is wanted.
@@ -266,6 +257,24 @@ impl Control {
     pub(super) fn moves(&self, options: &SubOptions) -> bool {
         options.netns.as_ref().is_some_and(|netns| !self.kernel.is_home(netns.id()))
     }
+}
+
+/// Sets the attributes of an interface of any kind, with a socket in its namespace.
+pub(super) fn own_attributes(
+    rtnl: &mut Rtnl,
+    index: u32,
+    options: &SubOptions,
+) -> umacvlan_netlink::Result<()> {
+    if let Some(text) = &options.alias {
+        rtnl.set_alias(index, text)?;
+    }
+    if options.promisc {
+        rtnl.set_promisc(index, true)?;
+    }
+    if options.allmulti {
+        rtnl.set_allmulti(index, true)?;
+    }
+    Ok(())
 }
 
 /// The outcome of adding a sub-interface to all workers. The kernel may have had room for the port

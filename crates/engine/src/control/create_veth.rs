@@ -5,13 +5,14 @@
 //! sub-interface, so that each keeps its own queue and its share of every turn. Both are named after the
 //! sub-interface, have no addresses, and hand nothing to the host.
 
+use umacvlan_core::ifname;
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::bpf::port_types::End;
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
-use super::create::{Made, tap_error};
+use super::create::{Made, own_attributes, tap_error};
 use super::inventory::ParentId;
 use super::sub::VethPair;
 use crate::control::engine::SubOptions;
@@ -19,9 +20,6 @@ use crate::control::error::Error;
 
 /// The largest MTU of a veth interface: the host end is to take whatever its peer sends.
 const HOST_END_MTU: u32 = 65_535;
-
-/// Bytes of the name of a sub-interface in those of its host end and its TAP.
-const NAME_LEN: usize = 10;
 
 impl Control {
     /// Makes a veth pair and its TAP, with everything but the last state.
@@ -34,12 +32,12 @@ impl Control {
         options: &SubOptions,
     ) -> Result<Made, Error> {
         let name = &options.name;
-        self.inventory[parent].kernel.load().map_err(no_veth(name))?;
+        self.inventory[parent].kernel.programs().map_err(no_veth(name))?;
         let (mac, info) = self.new_address(parent, options)?;
         let mtu = options.mtu.unwrap_or(info.mtu);
         self.check_new_mtu(parent, name, mtu)?;
         let netns = options.netns.as_ref().filter(|_| self.moves(options));
-        let made = self.kernel.rtnl.add_veth(&template(name, 'h'), name, netns);
+        let made = self.kernel.rtnl.add_veth(&ifname::beside(name, 'h'), name, netns);
         made.map_err(|source| match (source.errno(), netns) {
             (Some(libc::EEXIST), Some(_)) => {
                 Error::NameInUse { name: name.clone(), place: " in its namespace" }
@@ -79,7 +77,8 @@ impl Control {
     ) -> Result<(Vec<Tap>, VethPair), Error> {
         let name = &options.name;
         let workers = self.inventory[parent].workers.count();
-        let queues = Tap::create_queues(&template(name, 's'), workers).map_err(tap_error(name))?;
+        let queues =
+            Tap::create_queues(&ifname::beside(name, 's'), workers).map_err(tap_error(name))?;
         let tap_name = queues[0].name().map_err(tap_error(name))?;
         let rtnl = &mut self.kernel.rtnl;
         let tap = rtnl.link(&tap_name)?.ok_or_else(|| Error::NoSuchSub(tap_name.clone()))?;
@@ -99,7 +98,8 @@ impl Control {
             let _ = rtnl.set_noqueue(tap.index);
         }
         let kernel = &mut self.inventory[parent].kernel;
-        let slot = kernel.add_port(end(&host), end(&tap)).map_err(no_veth(name))?;
+        let added = kernel.programs().and_then(|it| it.add_port(end(&host), end(&tap)));
+        let slot = added.map_err(no_veth(name))?;
         let veth = VethPair { host_end, tap: tap.index, slot };
         let up = self
             .kernel
@@ -120,28 +120,9 @@ fn end(link: &Link) -> End<'_> {
 
 /// Sets the attributes of the interface, with a socket in its namespace.
 fn prepare(rtnl: &mut Rtnl, link: &Link, options: &SubOptions) -> umacvlan_netlink::Result<()> {
-    let index = link.index;
-    rtnl.set_mac(index, link.mac.unwrap_or_default())?;
-    rtnl.set_mtu(index, link.mtu)?;
-    if let Some(text) = &options.alias {
-        rtnl.set_alias(index, text)?;
-    }
-    if options.promisc {
-        rtnl.set_promisc(index, true)?;
-    }
-    if options.allmulti {
-        rtnl.set_allmulti(index, true)?;
-    }
-    Ok(())
-}
-
-/// The name for an interface beside a sub-interface, to which the kernel adds a free number.
-fn template(name: &str, kind: char) -> String {
-    let mut cut = name.len().min(NAME_LEN);
-    while !name.is_char_boundary(cut) {
-        cut -= 1;
-    }
-    format!("{}-{kind}%d", name[..cut].replace('%', "_"))
+    rtnl.set_mac(link.index, link.mac.unwrap_or_default())?;
+    rtnl.set_mtu(link.index, link.mtu)?;
+    own_attributes(rtnl, link.index, options)
 }
 
 fn no_veth(name: &str) -> impl FnOnce(std::io::Error) -> Error {
@@ -154,18 +135,5 @@ fn no_veth(name: &str) -> impl FnOnce(std::io::Error) -> Error {
             _ => error.to_string(),
         };
         Error::NoVeth { name, why }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_host_end_says_whose_it_is_and_fits() {
-        assert_eq!(template("mac1", 'h'), "mac1-h%d");
-        assert_eq!(template("averylongname15", 's'), "averylongn-s%d");
-        assert_eq!(template("100%", 'h'), "100_-h%d");
-        assert_eq!(template("aaaaaaaaaüb", 'h'), "aaaaaaaaa-h%d");
     }
 }

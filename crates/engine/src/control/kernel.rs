@@ -5,12 +5,11 @@
 //! a veth pair through the end of it that is here, and a socket inside its namespace lives for one
 //! visit.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use umacvlan_netlink::{Link, Monitor, Rtnl};
+use umacvlan_netlink::{Link, Monitor, NetnsPaths, Rtnl};
 use umacvlan_sys::netns::{self, Netns, NetnsId};
 use umacvlan_sys::tap::Tap;
 
@@ -42,7 +41,7 @@ pub(super) struct Kernel {
     /// The number that no other namespace has.
     pub(super) cookie: u64,
     /// Where namespaces were opened that have these ids, if not through a TAP.
-    paths: HashMap<i32, PathBuf>,
+    paths: NetnsPaths,
 }
 
 /// Where an interface is, and its attributes there.
@@ -75,7 +74,7 @@ impl Kernel {
             home: Netns::current().map_err(Error::system("open this network namespace"))?,
             cookie: netns::cookie().map_err(Error::system("identify this network namespace"))?,
             rtnl: Rtnl::open()?,
-            paths: HashMap::new(),
+            paths: NetnsPaths::default(),
         })
     }
 
@@ -177,7 +176,7 @@ impl Kernel {
         let name = link.map_err(io::Error::other)?.ok_or_else(gone)?.name;
         let netns = match host.link_netnsid {
             None => self.home.try_clone()?,
-            Some(nsid) => self.open_nsid(nsid)?,
+            Some(nsid) => self.paths.open(&mut self.rtnl, nsid)?,
         };
         Ok((netns, name))
     }
@@ -192,24 +191,6 @@ impl Kernel {
                 Err(_) => true,
             },
         }
-    }
-
-    /// Opens the namespace with this id, by the path at which it was found before or by a search.
-    fn open_nsid(&mut self, nsid: i32) -> io::Result<Netns> {
-        let rtnl = &mut self.rtnl;
-        let mut has_id =
-            |netns: &Netns| matches!(rtnl.known_nsid(netns), Ok(Some(id)) if id == nsid);
-        let known = self.paths.get(&nsid).and_then(|path| path.to_str());
-        if let Some(netns) = known.and_then(|path| Netns::open(path).ok()).filter(&mut has_id) {
-            return Ok(netns);
-        }
-        let Some((path, netns)) = netns::find(has_id) else {
-            self.paths.remove(&nsid);
-            let why = format!("no path leads to the namespace with id {nsid}");
-            return Err(io::Error::new(io::ErrorKind::NotFound, why));
-        };
-        self.paths.insert(nsid, path);
-        Ok(netns)
     }
 
     /// The cookie of a namespace, and the id that it has for the engine's own, if that is another one.

@@ -30,28 +30,20 @@ pub(super) struct KernelSide {
     /// and its uplink.
     known: Option<(u64, Option<u32>, u32, UplinkKind)>,
     /// Why frames from or to the wire go through the engine; empty if they need not.
-    why: String,
+    pub(super) why: String,
 }
 
 impl KernelSide {
-    /// Loads the programs, if they are not.
+    /// The programs, which are loaded if they are not.
     ///
     /// # Errors
     /// As [`PortPrograms::load`].
-    pub(super) fn load(&mut self) -> io::Result<()> {
-        if self.programs.is_none() {
-            self.programs = Some(Box::new(PortPrograms::load()?));
-        }
-        Ok(())
-    }
-
-    /// Adds a sub-interface and returns its slot.
-    ///
-    /// # Errors
-    /// As [`PortPrograms::add_port`].
-    pub(super) fn add_port(&mut self, host_end: End<'_>, tap: End<'_>) -> io::Result<u32> {
-        let programs = self.programs.as_mut();
-        programs.ok_or(io::ErrorKind::NotFound)?.add_port(host_end, tap)
+    pub(super) fn programs(&mut self) -> io::Result<&mut PortPrograms> {
+        let programs = match self.programs.take() {
+            Some(programs) => programs,
+            None => Box::new(PortPrograms::load()?),
+        };
+        Ok(self.programs.insert(programs))
     }
 
     /// Removes a sub-interface; returns what was forwarded for it.
@@ -64,11 +56,6 @@ impl KernelSide {
     pub(super) fn stats(&self, slot: u32) -> KernelStats {
         let programs = self.programs.as_ref();
         programs.map(|programs| programs.stats(slot)).unwrap_or_default()
-    }
-
-    /// Why frames from or to the wire go through the engine; empty if they need not.
-    pub(super) fn why(&self) -> &str {
-        &self.why
     }
 }
 

@@ -89,7 +89,7 @@ impl Control {
             let mut status = sub.status(&parent.handle, info, held);
             if let Some(pair) = sub.veth {
                 status.port.answered = parent.kernel.stats(pair.slot).frames();
-                parent.kernel.why().clone_into(&mut status.port.why);
+                status.port.why.clone_from(&parent.kernel.why);
                 // What did not fit into the queue to the engine. One that is gone has lost nothing.
                 let tap = self.kernel.rtnl.link_by_index(pair.tap).ok().flatten();
                 status.queue_drops += tap.map_or(0, |tap| tap.stats.tx_dropped);
