@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use umacvlan_sys::netns::Netns;
-use umacvlan_testkit::{LIMIT, Scratch};
+use umacvlan_testkit::{LIMIT, Scratch, netns_path};
 
 use crate::world::{UMACVLAN, worlds};
 
@@ -33,6 +33,11 @@ ip -br link show up | sed 's/ .*//'
 ip -o link show | sed 's/^[0-9]*: \([a-z0-9@]*\): <\([A-Z,_-]*\)>.*/\1 \2/' | grep m
 ip -j -d link show | tr ',' '\n' | grep -c '"info_kind":"macvlan"'
 ip -j addr show m0 | grep -o '10.9.0.1'
+ip link add link p0 name m3 type macvlan mode bridge
+ip link set m3 netns "$RED"
+nsenter --net="$RED" ip link set m3 type macvlan mode vepa
+nsenter --net="$RED" ip -d link show m3 | grep -o 'macvlan mode [a-z]*'
+nsenter --net="$RED" ip link del m3
 ip link del m2
 if ip link show m2 2>/dev/null; then exit 9; fi
 if ip link set q0 type macvlan mode bridge 2>/dev/null; then exit 9; fi
@@ -43,9 +48,11 @@ ip link show | grep -c 'm0@p0'
 
 /// Runs a script in a namespace; `before` is the first directory in its PATH.
 fn run(netns: &Netns, before: &str, script: &str) -> Output {
+    let red = Netns::create().unwrap();
     let path = std::env::var("PATH").unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", script]).env("PATH", format!("{before}:{path}"));
+    command.env("RED", netns_path(&red));
     // A daemon of a test or of the machine must not be the one that serves.
     command.env("UMACVLAN_SOCKET", "/nonexistent");
     netns.run(|| command.output()).unwrap().unwrap()

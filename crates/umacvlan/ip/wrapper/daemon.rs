@@ -1,6 +1,7 @@
 //! The daemon of a network namespace: found, or started for as long as it has links.
 
 use std::fs;
+use std::iter;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,25 +29,25 @@ pub(super) fn namespace(name: Option<&str>) -> Result<Netns, CommandError> {
     })
 }
 
+/// The sockets of all daemons that run: the usual one, and those that were started on demand.
+pub(super) fn running(given: Option<&Path>) -> impl Iterator<Item = PathBuf> {
+    let folders = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let started = folders.map(|folder| folder.path().join("socket"));
+    let all = iter::once(socket_path(given)).chain(started);
+    all.filter(|socket| UnixStream::connect(socket).is_ok())
+}
+
 /// The socket of the daemon whose parents are in this namespace: the usual one, or that of a daemon that
-/// was started on demand. With `start` one is started if there is none.
+/// was started on demand. One is started if there is none.
 ///
 /// # Errors
-/// There is none, or it cannot be started.
-pub(super) fn socket(
-    netns: &Netns,
-    given: Option<&Path>,
-    start: bool,
-) -> Result<PathBuf, CommandError> {
+/// It cannot be started.
+pub(super) fn socket(netns: &Netns, given: Option<&Path>) -> Result<PathBuf, CommandError> {
     let folder = PathBuf::from(FOLDER).join(netns.id().ino.to_string());
     let places = [socket_path(given), folder.join("socket")];
     let found = || places.iter().find(|place| serves(place, netns)).cloned();
-    let none = || CommandError::own(FAILED, "no daemon serves this namespace".to_owned());
     if let Some(place) = found() {
         return Ok(place);
-    }
-    if !start {
-        return Err(none());
     }
     for _ in 0..ATTEMPTS {
         let started = start_in(netns, &folder);

@@ -11,7 +11,7 @@ mod real;
 mod show;
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use umacvlan_netlink::Rtnl;
@@ -117,17 +117,17 @@ impl Wrapper {
     fn execute(&mut self, words: &[String]) -> Result<u8, CommandError> {
         let filter = match self.plan(words) {
             Plan::Real => return self.real.run(&self.given, words),
-            Plan::Daemon => return self.session(true)?.execute(words).map(|()| 0),
+            Plan::Daemon => return self.session()?.execute(words).map(|()| 0),
             Plan::DaemonIfOwn(name) => {
-                return match self.session_with(&name) {
-                    Some(session) => session.execute(words).map(|()| 0),
+                return match self.running().find_map(|mut one| one.has(&name).then_some(one)) {
+                    Some(mut session) => session.execute(words).map(|()| 0),
                     None => self.real.run(&self.given, words),
                 };
             }
             Plan::Show(filter) => filter,
         };
-        let links = self.running().and_then(|session| session.links().ok()).unwrap_or_default();
-        show::run(self, &filter, links, words)
+        let links = self.running().filter_map(|mut session| session.links().ok()).flatten();
+        show::run(self, &filter, links.collect(), words)
     }
 
     /// Executes the lines of `file` as `ip -batch` does.
@@ -154,29 +154,25 @@ impl Wrapper {
         Ok(status)
     }
 
-    /// The session with the daemon of the namespace, which is started if `start` says so.
-    fn session(&mut self, start: bool) -> Result<&mut Session, CommandError> {
+    /// The session with the daemon of the namespace, which is started if there is none.
+    fn session(&mut self) -> Result<&mut Session, CommandError> {
         let session = match self.session.take() {
             Some(session) => session,
             None => {
                 let netns = daemon::namespace(self.options.netns.as_deref())?;
-                let socket = daemon::socket(&netns, self.options.socket.as_deref(), start)?;
-                let options = Options { socket: Some(socket), ..self.options.clone() };
-                Session::inside(options)
+                self.session_at(daemon::socket(&netns, self.options.socket.as_deref())?)
             }
         };
         Ok(self.session.insert(session))
     }
 
-    /// The session with a daemon that has this link.
-    fn session_with(&mut self, name: &str) -> Option<&mut Session> {
-        let session = self.running()?;
-        session.has(name).then_some(session)
+    /// Sessions with all daemons. A link in this namespace may be of a daemon in another one.
+    fn running(&self) -> impl Iterator<Item = Session> {
+        daemon::running(self.options.socket.as_deref()).map(|socket| self.session_at(socket))
     }
 
-    /// The session with a daemon that runs.
-    fn running(&mut self) -> Option<&mut Session> {
-        self.session(false).ok()
+    fn session_at(&self, socket: PathBuf) -> Session {
+        Session::inside(Options { socket: Some(socket), ..self.options.clone() })
     }
 }
 
