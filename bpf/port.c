@@ -29,7 +29,7 @@
 #define NO_SLOT 0xffffffff
 
 /* Bits of `flags` in a port or an address. */
-#define UP 1       /* the sub-interface is up */
+#define UP 1       /* what the sub-interface sends may have an answer: it is up */
 #define BRIDGE 2   /* it is in bridge mode */
 #define PRIVATE 4  /* it is in private mode */
 #define TARGET 8   /* frames for this address can be answered */

@@ -29,7 +29,7 @@ pub use link::{
 pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};
 pub use socket::{DEFAULT_SOCKET, socket_path};
-pub use spec::{Flags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+pub use spec::{Flags, KernelFlags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 /// The client's own namespace, in place of a namespace's name. The daemon finds it by the peer
 /// credentials of the connection. No name, path or process id begins with `@`.

@@ -92,6 +92,8 @@ pub struct InfoData {
     pub nopromisc: Option<bool>,
     /// `true`, or absent.
     pub nodst: Option<bool>,
+    /// `true`, or absent. Not of the kernel's macvlan.
+    pub spoofchk: Option<bool>,
     /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: u32,
     /// Length of the broadcast queue in use, in frames: the largest request on the parent.
@@ -126,6 +128,7 @@ impl InfoData {
             mode: mode.to_string(),
             nopromisc: on(MacvlanFlag::Nopromisc),
             nodst: on(MacvlanFlag::Nodst),
+            spoofchk: on(MacvlanFlag::Spoofchk),
             bcqueuelen: settings.bc_queue_len(),
             usedbcqueuelen: used,
             bclim: (bclim != DEFAULT_BC_CUTOFF).then_some(bclim),
@@ -140,6 +143,7 @@ impl InfoData {
         MacvlanFlags::default()
             .with(MacvlanFlag::Nodst, on(self.nodst))
             .with(MacvlanFlag::Nopromisc, on(self.nopromisc))
+            .with(MacvlanFlag::Spoofchk, on(self.spoofchk))
     }
 
     /// The settings that are shown, none of them absent.

@@ -82,6 +82,9 @@ struct LinkSpecJson {
     /// It listens to every group, and its parent to everything.
     #[serde(default)]
     promisc: bool,
+    /// Drop frames that it sends from another address than its own.
+    #[serde(default, skip_serializing_if = "is_off")]
+    spoofchk: bool,
     /// Frames that may wait for the engine.
     txqueuelen: Option<u32>,
     /// Set it up; if absent a request does not, and the configuration does.
@@ -90,8 +93,9 @@ struct LinkSpecJson {
 
 impl From<LinkSpecJson> for LinkSpec {
     fn from(json: LinkSpecJson) -> Self {
-        let LinkSpecJson { bclim, bcqueuelen, macaddr, mode, nodst, nopromisc, .. } = json;
-        let flags = Flags { nodst, nopromisc }.into();
+        let LinkSpecJson { bclim, bcqueuelen, macaddr, mode, nodst, nopromisc, spoofchk, .. } =
+            json;
+        let flags = Flags { nodst, nopromisc, spoofchk }.into();
         Self {
             parent: json.parent,
             settings: MacvlanSettings { mode, flags, bcqueuelen, bclim, sources: macaddr },
@@ -110,7 +114,7 @@ impl From<LinkSpecJson> for LinkSpec {
 impl From<LinkSpec> for LinkSpecJson {
     fn from(spec: LinkSpec) -> Self {
         let MacvlanSettings { mode, flags, bcqueuelen, bclim, sources } = spec.settings;
-        let Flags { nodst, nopromisc } = flags.into();
+        let Flags { nodst, nopromisc, spoofchk } = flags.into();
         Self {
             parent: spec.parent,
             address: spec.address,
@@ -125,6 +129,7 @@ impl From<LinkSpec> for LinkSpecJson {
             nodst,
             nopromisc,
             promisc: spec.promisc,
+            spoofchk,
             txqueuelen: spec.txqueuelen,
             up: spec.up,
         }
@@ -180,10 +185,12 @@ pub struct MacvlanChange {
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[schema(value_type = Option<String>)]
     pub mode: Option<Mode>,
-    /// All flags at once: those not named are cleared.
-    #[serde_as(as = "Option<FromInto<Flags>>")]
-    #[schema(value_type = Option<Flags>)]
+    /// All flags of the kernel's macvlan at once: those not named are cleared.
+    #[serde_as(as = "Option<FromInto<KernelFlags>>")]
+    #[schema(value_type = Option<KernelFlags>)]
     pub flags: Option<MacvlanFlags>,
+    /// Drop frames that the link sends from another address than its own, or no longer.
+    pub spoofchk: Option<bool>,
     /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: Option<u32>,
     /// Broadcast limit of the parent: a multicast address with more receivers than this uses the
@@ -203,11 +210,23 @@ pub struct Flags {
     /// Passthru: do not set the parent promiscuous.
     #[serde(default)]
     pub nopromisc: bool,
+    /// Drop frames that the link sends from another address than its own.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub spoofchk: bool,
+}
+
+/// Keys that older versions do not know are left out, so that these read the rest.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_off(flag: &bool) -> bool {
+    !*flag
 }
 
 impl From<Flags> for MacvlanFlags {
-    fn from(Flags { nodst, nopromisc }: Flags) -> Self {
-        Self::default().with(MacvlanFlag::Nodst, nodst).with(MacvlanFlag::Nopromisc, nopromisc)
+    fn from(Flags { nodst, nopromisc, spoofchk }: Flags) -> Self {
+        Self::default()
+            .with(MacvlanFlag::Nodst, nodst)
+            .with(MacvlanFlag::Nopromisc, nopromisc)
+            .with(MacvlanFlag::Spoofchk, spoofchk)
     }
 }
 
@@ -216,7 +235,33 @@ impl From<MacvlanFlags> for Flags {
         Self {
             nodst: flags.contains(MacvlanFlag::Nodst),
             nopromisc: flags.contains(MacvlanFlag::Nopromisc),
+            spoofchk: flags.contains(MacvlanFlag::Spoofchk),
         }
+    }
+}
+
+/// Flags of the kernel's macvlan, which `ip` changes all at once.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KernelFlags {
+    /// As of [`Flags`].
+    #[serde(default)]
+    pub nodst: bool,
+    /// As of [`Flags`].
+    #[serde(default)]
+    pub nopromisc: bool,
+}
+
+impl From<KernelFlags> for MacvlanFlags {
+    fn from(KernelFlags { nodst, nopromisc }: KernelFlags) -> Self {
+        Flags { nodst, nopromisc, spoofchk: false }.into()
+    }
+}
+
+impl From<MacvlanFlags> for KernelFlags {
+    fn from(flags: MacvlanFlags) -> Self {
+        let Flags { nodst, nopromisc, spoofchk: _ } = flags.into();
+        Self { nodst, nopromisc }
     }
 }
 

@@ -26,7 +26,7 @@ mod tunnels;
 mod vlans;
 
 use umacvlan_core::offload::{Offloads, VNET_LEN, VnetHeader, checksum};
-use umacvlan_core::{DropReason, MacAddr, Mode, SubConfig};
+use umacvlan_core::{DropReason, MacAddr, MacvlanFlag, MacvlanFlags, Mode, SubConfig};
 
 use bench::{Bench, bytes, frame, mac, taken};
 use offload_frames::Packet;
@@ -147,6 +147,25 @@ fn a_bad_vnet_header_ends_its_frame_and_disturbs_nothing() {
     let sender = bench.sub(0);
     assert_eq!(sender.dropped[DropReason::BadVnetHeader], 3);
     assert_eq!((sender.received.frames, sender.local), (6, 3));
+}
+
+#[test]
+fn a_spoofed_frame_is_dropped_and_counted_with_its_reason() {
+    let mut bench = Bench::with_bridges(1);
+    let flags = MacvlanFlags::default().with(MacvlanFlag::Spoofchk, true);
+    let mut config = SubConfig::new(MacAddr::ZERO, Mode::Bridge);
+    config.settings.flags = flags;
+    let checked = bench.add_as(config, Offloads::ALL, 16);
+    let own = bench.ports[checked].mac;
+    for (source, mark) in [(own, 1), (mac(9), 2), (mac(1), 3)] {
+        for to in [mac(1), mac(0x99), MacAddr::BROADCAST] {
+            assert!(bench.ports[checked].link.push(&frame(to, source, mark)));
+        }
+    }
+    bench.turn();
+    assert_eq!(bench.got(0), [frame(mac(1), own, 1), frame(MacAddr::BROADCAST, own, 1)]);
+    let sender = bench.sub(checked);
+    assert_eq!((sender.received.frames, sender.dropped[DropReason::Spoofed]), (9, 6));
 }
 
 #[test]

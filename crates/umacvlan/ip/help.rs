@@ -76,9 +76,9 @@ WORDS: address MAC         its address; a random one if a new link is given none
 
 /// The words after `type macvlan`, shown with an error in them.
 pub(super) fn macvlan() -> String {
-    let flags = MacvlanFlag::ALL
-        .map(|flag| format!("         {:18} {}: {}", flag.name(), flag.mode(), flag.summary()));
-    let names = MacvlanFlag::ALL.map(MacvlanFlag::name);
+    let flags =
+        MacvlanFlag::ALL.map(|flag| format!("         {:18} {}", flag.name(), flag.summary()));
+    let names = MacvlanFlag::KERNEL.map(MacvlanFlag::name);
     format!(
         "{MACVLAN}\n{}\n         flag {}|null   the same, or none\n{QUEUE}",
         flags.join("\n"),

@@ -230,12 +230,12 @@ pub(super) const MACVLAN: [Keyword<MacvlanWord>; 6 + FLAGS] = {
 
 const FLAGS: usize = MacvlanFlag::ALL.len();
 
-/// The values of `flag`.
-const FLAG_WORDS: [&str; FLAGS + 1] = {
-    let mut words = ["null"; FLAGS + 1];
+/// The values of `flag`, which are those of `ip`.
+const FLAG_WORDS: [&str; MacvlanFlag::KERNEL.len() + 1] = {
+    let mut words = ["null"; MacvlanFlag::KERNEL.len() + 1];
     let mut at = 0;
-    while at < FLAGS {
-        words[at] = MacvlanFlag::ALL[at].name();
+    while at < MacvlanFlag::KERNEL.len() {
+        words[at] = MacvlanFlag::KERNEL[at].name();
         at += 1;
     }
     words

@@ -13,7 +13,9 @@ use umacvlan_api::{LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 #[derive(Debug, Default)]
 pub(super) struct Macvlan {
     mode: Option<Mode>,
+    /// Those of the kernel.
     flags: Option<MacvlanFlags>,
+    spoofchk: Option<bool>,
     macaddr: Option<MacaddrChange>,
     bcqueuelen: Option<u32>,
     bclim: Option<i32>,
@@ -34,6 +36,9 @@ impl Macvlan {
                 }
                 Some(MacvlanWord::Macaddr) => macvlan.macaddr = Some(macaddr(&mut words)?),
                 Some(MacvlanWord::Mode) => macvlan.mode = Some(mode(words.value()?)?),
+                Some(MacvlanWord::Setting(MacvlanFlag::Spoofchk)) => {
+                    macvlan.spoofchk = Some(is_on(&mut words));
+                }
                 Some(MacvlanWord::Setting(flag)) => macvlan.flag(flag.name())?,
                 None => return Err(unknown(word)),
             }
@@ -50,13 +55,13 @@ impl Macvlan {
 
     fn flag(&mut self, word: &str) -> Result<(), CommandError> {
         let set = self.flags.get_or_insert_default();
-        match MacvlanFlag::ALL.into_iter().find(|flag| flag.name() == word) {
+        match MacvlanFlag::KERNEL.into_iter().find(|flag| flag.name() == word) {
             Some(flag) => *set = set.with(flag, true),
             // A flag option replaces earlier ones; `null` sets none.
             None if word == "null" => {}
             None => {
-                let names =
-                    MacvlanFlag::ALL.into_iter().rev().map(|flag| format!("\"{}\"", flag.name()));
+                let kernel = MacvlanFlag::KERNEL.into_iter().rev();
+                let names = kernel.map(|flag| format!("\"{}\"", flag.name()));
                 let choice = format!("{} or \"null\"", names.collect::<Vec<_>>().join(", "));
                 return Err(CommandError::must_be("flag", &choice, word));
             }
@@ -75,7 +80,10 @@ impl Macvlan {
         let list = self.macaddr.filter(|change| change.op != MacaddrOp::Del);
         spec.settings = MacvlanSettings {
             mode,
-            flags: self.flags.unwrap_or_default(),
+            flags: self
+                .flags
+                .unwrap_or_default()
+                .with(MacvlanFlag::Spoofchk, self.spoofchk.unwrap_or_default()),
             bcqueuelen: self.bcqueuelen,
             bclim: self.bclim,
             sources: list.map(|change| change.addresses).unwrap_or_default(),
@@ -85,8 +93,20 @@ impl Macvlan {
 
     /// The change of an existing link.
     pub(super) fn change(self) -> MacvlanChange {
-        let Self { mode, flags, macaddr, bcqueuelen, bclim } = self;
-        MacvlanChange { mode, flags, bcqueuelen, bclim, macaddr }
+        let Self { mode, flags, spoofchk, macaddr, bcqueuelen, bclim } = self;
+        MacvlanChange { mode, flags, spoofchk, bcqueuelen, bclim, macaddr }
+    }
+}
+
+/// Whether a setting that is no flag of the kernel's is switched on: `on`, `off`, as for SR-IOV, or
+/// nothing may follow.
+fn is_on(words: &mut Tokens<'_>) -> bool {
+    match words.peek() {
+        Some(word @ ("on" | "off")) => {
+            words.next();
+            word == "on"
+        }
+        _ => true,
     }
 }
 

@@ -181,8 +181,7 @@ fn on_off() -> impl TypedValueParser<Value = bool> {
 }
 
 fn words_and_examples() -> String {
-    let flags = MacvlanFlag::ALL
-        .map(|flag| format!("  {:18} {}: {}", flag.name(), flag.mode(), flag.summary()));
+    let flags = MacvlanFlag::ALL.map(|flag| format!("  {:18} {}", flag.name(), flag.summary()));
     format!("{WORDS}\n{}\n{EXAMPLES}", flags.join("\n"))
 }
 

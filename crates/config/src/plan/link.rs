@@ -102,14 +102,21 @@ impl Steps<'_> {
             self.field(Rank::Other, modes, mode);
             self.field(Rank::Other, lists, list);
         }
-        // A change has all flags: those that the file says nothing new about stay as they are.
+        // A change has all flags of the kernel's: those that the file says nothing new about stay as they are.
         let pick = |flag: MacvlanFlag| {
             let [now, before, wanted] = [now, before, wanted].map(|it| it.flags.contains(flag));
             if wanted == before { now } else { wanted }
         };
-        let flags: MacvlanFlags = MacvlanFlag::ALL.into_iter().filter(|&flag| pick(flag)).collect();
-        self.field(Rank::Other, [&now.flags, &now.flags, &flags], |&flags| {
+        let flags: MacvlanFlags =
+            MacvlanFlag::KERNEL.into_iter().filter(|&flag| pick(flag)).collect();
+        let present: MacvlanFlags =
+            MacvlanFlag::KERNEL.into_iter().filter(|&flag| now.flags.contains(flag)).collect();
+        self.field(Rank::Other, [&present, &present, &flags], |&flags| {
             of(MacvlanChange { flags: Some(flags), ..Default::default() })
+        });
+        let checks = [now, before, wanted].map(|it| it.flags.contains(MacvlanFlag::Spoofchk));
+        self.field(Rank::Other, checks.each_ref(), |&on| {
+            of(MacvlanChange { spoofchk: Some(on), ..Default::default() })
         });
         let lengths = [&now.bcqueuelen, &before.bcqueuelen, &wanted.bcqueuelen];
         self.field(Rank::Other, lengths, |&bcqueuelen| {

@@ -148,6 +148,10 @@ fn macvlan_words(change: &umacvlan_api::MacvlanChange) -> Option<(&'static str, 
             let flags = change.flags?.iter().map(|flag| flag.name().to_owned());
             Some(("flags", list(flags.collect())))
         })
+        .or_else(|| {
+            let on = change.spoofchk?;
+            Some(("spoofchk", (if on { "on" } else { "off" }).to_owned()))
+        })
         .or_else(|| change.bcqueuelen.map(|frames| ("bcqueuelen", frames.to_string())))
         .or_else(|| change.bclim.map(|limit| ("bclim", limit.to_string())))
         .or_else(|| {

@@ -198,8 +198,13 @@ fn become_changed(now: &mut RunningLink, change: &LinkChange) {
             );
             settings.mode = mode;
         }
-        if let Some(flags) = macvlan.flags {
-            settings.flags = flags;
+        for flag in MacvlanFlag::ALL {
+            let set = match flag {
+                MacvlanFlag::Spoofchk => macvlan.spoofchk,
+                _ => macvlan.flags.map(|flags| flags.contains(flag)),
+            };
+            settings.flags =
+                settings.flags.with(flag, set.unwrap_or(settings.flags.contains(flag)));
         }
         if let Some(macaddr) = macvlan.macaddr {
             assert_eq!(settings.mode, Mode::Source, "only a source link has a list");

@@ -9,8 +9,17 @@ use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_text::suggest::did_you_mean;
 
 /// Every option by its name.
-const NAMES: [&str; 8] =
-    ["bclim", "macaddr", "metric", "mode", "mtu", "no_default_route", "nodst", "parent"];
+const NAMES: [&str; 9] = [
+    "bclim",
+    "macaddr",
+    "metric",
+    "mode",
+    "mtu",
+    "no_default_route",
+    "nodst",
+    "parent",
+    "spoofchk",
+];
 
 /// The metric of default routes, as of Podman's own drivers (podman-network-create(1), `metric`).
 const METRIC: u32 = 100;
@@ -43,7 +52,9 @@ impl Options {
         let options = Self {
             settings: MacvlanSettings {
                 mode: mode(given.get("mode").map(String::as_str).unwrap_or_default())?,
-                flags: MacvlanFlags::default().with(MacvlanFlag::Nodst, nodst),
+                flags: MacvlanFlags::default()
+                    .with(MacvlanFlag::Nodst, nodst)
+                    .with(MacvlanFlag::Spoofchk, value(given, "spoofchk")?.unwrap_or(false)),
                 bcqueuelen: None,
                 bclim: value(given, "bclim")?,
                 sources: macaddr.map(|text| parsed("macaddr", text)).collect::<Result<_>>()?,

@@ -35,6 +35,8 @@ pub enum Step {
     // From a sub-interface.
     /// Whether the sender is up.
     Up(bool),
+    /// Whether the source address is the sender's, where that is checked.
+    Source(bool),
     /// Whether the sender is in bridge mode.
     Bridge(bool),
     /// Unicast: the sub-interface that is up with this destination address.
@@ -108,6 +110,7 @@ impl Step {
             Self::Listeners(_) => "2.3.2",
             Self::Flood(_) => "2.3.3",
             Self::Up(_) => "1",
+            Self::Source(_) => "15",
             Self::Sibling(_) | Self::Length(_) => "3.1",
             Self::LocalSources(_) | Self::LocalDeliver(_) => "3.1",
             Self::LocalListeners(_) | Self::LocalFlood(_) => "3.2",

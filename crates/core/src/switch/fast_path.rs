@@ -27,7 +27,8 @@ impl Switch {
         let listed = !self.sources.is_empty();
         let isolates = self.table.has_private() && self.semantics == Semantics::Documented;
         let not_source = !Mode::Source.bit();
-        let bridges = !listed && self.table.has_only(Mode::Bridge.bit());
+        let checks = self.table.checks_sources();
+        let bridges = !listed && !checks && self.table.has_only(Mode::Bridge.bit());
         self.fast_path = FastPath {
             ingress: !listed
                 && self.passthru.is_none()
@@ -54,8 +55,8 @@ impl Switch {
     /// Decides about unicast that is shorter than [`FastPath::egress_below`], from a sub-interface
     /// that is up.
     ///
-    /// The rules in their order: the sender is up, and all that are up are in bridge mode; so is
-    /// the one with the destination address; the frame is not too long; and the source is on no
+    /// The rules in their order: the sender is up, no source address is checked, and all that are up are
+    /// in bridge mode; so is the one with the destination address; the frame is not too long; and the source is on no
     /// list, so there are no copies and no `nodst`.
     #[inline(always)]
     pub(super) fn egress_fast(&self, frame: Frame<'_>) -> Action<'_> {

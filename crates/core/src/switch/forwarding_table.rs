@@ -17,6 +17,8 @@ use super::sub::Sub;
 const MODES: u8 = 0b1_1111;
 /// Set when the filter accepts every group.
 const ALL_GROUPS: u8 = 1 << 5;
+/// Set when the source address of what it sends is checked.
+const SOURCE_CHECK: u8 = 1 << 6;
 
 /// A sub-interface that is up, as found by its address.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +34,7 @@ pub(super) struct UpSub {
 pub(super) struct PortFlags {
     /// Its MTU in bytes.
     pub(super) mtu: u32,
-    /// [`MODES`] and [`ALL_GROUPS`].
+    /// [`MODES`], [`ALL_GROUPS`] and [`SOURCE_CHECK`].
     flags: u8,
     /// Its mode, up or down.
     mode: Mode,
@@ -56,6 +58,12 @@ impl PortFlags {
     pub(super) const fn accepts_all_groups(self) -> bool {
         self.flags & ALL_GROUPS != 0
     }
+
+    /// True when the source address of what it sends is checked.
+    #[inline]
+    pub(super) const fn checks_source(self) -> bool {
+        self.flags & SOURCE_CHECK != 0
+    }
 }
 
 /// Addresses, flags and multicast groups of the sub-interfaces that are up.
@@ -75,6 +83,8 @@ pub(super) struct ForwardingTable {
     wants_all_multicast: u32,
     /// How many are in each mode, by the index in [`Mode::ALL`].
     modes: [u32; Mode::ALL.len()],
+    /// How many have the source address of what they send checked.
+    source_checks: u32,
 }
 
 impl ForwardingTable {
@@ -120,6 +130,11 @@ impl ForwardingTable {
         Mode::ALL.iter().all(|mode| mode.bit() & modes != 0 || self.modes[*mode as usize] == 0)
     }
 
+    /// True when the source address of what a sub-interface sends is checked.
+    pub(super) const fn checks_sources(&self) -> bool {
+        self.source_checks != 0
+    }
+
     /// True when a sub-interface makes the parent receive every group.
     pub(super) const fn wants_all_multicast(&self) -> bool {
         self.wants_all_multicast != 0
@@ -149,6 +164,9 @@ impl ForwardingTable {
             if sub.filter().accepts_all() {
                 flags |= ALL_GROUPS;
             }
+            if sub.checks_source() {
+                flags |= SOURCE_CHECK;
+            }
             self.appear(id, sub);
         }
         self.ports[id.index()] = PortFlags { mtu: sub.mtu(), flags, mode: sub.mode() };
@@ -164,6 +182,7 @@ impl ForwardingTable {
             self.macs.remove(mac.to_u64());
         }
         self.modes[sub.mode() as usize] -= 1;
+        self.source_checks -= u32::from(sub.checks_source());
         self.all_groups -= u32::from(sub.filter().accepts_all());
         self.wants_all_multicast -= u32::from(sub.wants_all_multicast());
         for group in &sub.filter().groups {
@@ -188,6 +207,7 @@ impl ForwardingTable {
         debug_assert!(before.is_none(), "two sub-interfaces are up as {}", sub.mac());
         self.add_secondary(id, sub.secondary());
         self.modes[sub.mode() as usize] += 1;
+        self.source_checks += u32::from(sub.checks_source());
         self.all_groups += u32::from(sub.filter().accepts_all());
         self.wants_all_multicast += u32::from(sub.wants_all_multicast());
         for group in &sub.filter().groups {

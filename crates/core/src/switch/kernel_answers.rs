@@ -51,7 +51,7 @@ pub struct KernelAnswers {
     pub longest_wire: u32,
     /// By address: the sub-interfaces that are up.
     pub addresses: BTreeMap<MacAddr, AddressOwner>,
-    /// The sub-interfaces that are up.
+    /// The sub-interfaces that are up and send with any source address: programs do not check it.
     pub senders: BTreeSet<SubIndex>,
     /// Those of them in bridge mode, which can reach siblings.
     pub bridges: BTreeSet<SubIndex>,
@@ -112,7 +112,9 @@ impl Switch {
         };
         for (id, sub) in self.subs().filter(|(_, sub)| sub.up) {
             let mode = sub.mode();
-            answers.senders.insert(id);
+            if !sub.checks_source() {
+                answers.senders.insert(id);
+            }
             if mode == Mode::Bridge {
                 answers.bridges.insert(id);
             }

@@ -6,7 +6,8 @@
 //! fail with the kernel's error number and a reason.
 //!
 //! The rules are those of the kernel's `drivers/net/macvlan.c`, with one deliberate difference
-//! that [`Semantics`] switches off. They apply in this order: the source lists; the sender's mode,
+//! that [`Semantics`] switches off, and the check of source addresses, which is off unless a
+//! sub-interface has [`Spoofchk`](MacvlanFlag::Spoofchk). They apply in this order: the source lists; the sender's mode,
 //! for group frames; the destination address.
 //!
 //! # Threads
@@ -129,7 +130,8 @@ impl Switch {
     /// Decides about a frame from a sub-interface. `gso` marks a GSO packet, which is segmented
     /// later and so exempt from length checks.
     ///
-    /// The source address is not checked: macvlan lets a sub-interface send with any.
+    /// Without [`Spoofchk`](MacvlanFlag::Spoofchk) the source address is not checked: macvlan lets a
+    /// sub-interface send with any.
     // Inlined: as `ingress`.
     #[inline(always)]
     pub fn egress(&self, from: SubIndex, frame: Frame<'_>, gso: bool) -> Verdict<'_> {
@@ -199,6 +201,13 @@ impl Switch {
         if !port.is_up() {
             return Action::Drop(DropReason::Down).into();
         }
+        if port.checks_source() {
+            let owned = self.owns_source(from, frame);
+            trace(Step::Source(owned));
+            if !owned {
+                return Action::Drop(DropReason::Spoofed).into();
+            }
+        }
         let bridge = port.is_in(Mode::Bridge.bit());
         trace(Step::Bridge(bridge));
         if !bridge {
@@ -213,6 +222,14 @@ impl Switch {
             Some(UpSub { id, mode: Mode::Bridge }) => self.bridge_local(id, frame, gso, trace),
             _ => Action::Wire.into(),
         }
+    }
+
+    /// Whether the source address of a frame is the sender's: its own, one that its stack has added, or
+    /// one on its source list. Kept out of line: most sub-interfaces are not checked.
+    #[inline(never)]
+    fn owns_source(&self, from: SubIndex, frame: Frame<'_>) -> bool {
+        let listed = |sub: &Sub| sub.sources().binary_search(&frame.src()).is_ok();
+        self.table.lookup(frame.src_key()) == Some(from) || self.sub(from).is_some_and(listed)
     }
 
     /// Resumes a flood at its [`cursor`](Flood::cursor); zero is the start.

@@ -77,25 +77,33 @@ pub enum MacvlanFlag {
     Nodst,
     /// Passthru mode: the parent's promiscuous setting is left alone (`MACVLAN_FLAG_NOPROMISC`).
     Nopromisc,
+    /// Frames that it sends from another address than its own are dropped. The kernel's macvlan has no
+    /// such setting; the word is that of SR-IOV (`ip link set ... vf N spoofchk on`).
+    Spoofchk,
 }
 
 impl MacvlanFlag {
     /// Every flag, in alphabetical order.
-    pub const ALL: [Self; 2] = [Self::Nodst, Self::Nopromisc];
+    pub const ALL: [Self; 3] = [Self::Nodst, Self::Nopromisc, Self::Spoofchk];
+
+    /// Those of the kernel's macvlan, in alphabetical order.
+    pub const KERNEL: [Self; 2] = [Self::Nodst, Self::Nopromisc];
 
     /// The word for it in commands, configuration and JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nodst => "nodst",
             Self::Nopromisc => "nopromisc",
+            Self::Spoofchk => "spoofchk",
         }
     }
 
-    /// The mode in which it has an effect.
-    pub const fn mode(self) -> Mode {
+    /// The only mode in which it has an effect; `None` if it has one in every mode.
+    pub const fn mode(self) -> Option<Mode> {
         match self {
-            Self::Nodst => Mode::Source,
-            Self::Nopromisc => Mode::Passthru,
+            Self::Nodst => Some(Mode::Source),
+            Self::Nopromisc => Some(Mode::Passthru),
+            Self::Spoofchk => None,
         }
     }
 
@@ -103,16 +111,17 @@ impl MacvlanFlag {
     /// for a flag that they accept in every mode.
     pub const fn required_mode(self) -> Option<Mode> {
         match self {
-            Self::Nodst => None,
+            Self::Nodst | Self::Spoofchk => None,
             Self::Nopromisc => Some(Mode::Passthru),
         }
     }
 
-    /// What the flag does, in a few words, for help texts. The [mode](Self::mode) stands before it.
+    /// What the flag does, in a few words, for help texts.
     pub const fn summary(self) -> &'static str {
         match self {
-            Self::Nodst => "frames from listed addresses go to source links only",
-            Self::Nopromisc => "leave the parent's promiscuous setting alone",
+            Self::Nodst => "source: frames from listed addresses go to source links only",
+            Self::Nopromisc => "passthru: leave the parent's promiscuous setting alone",
+            Self::Spoofchk => "drop what it sends from an address that is not its own",
         }
     }
 

@@ -80,6 +80,11 @@ impl Sub {
         self.settings.flags.contains(MacvlanFlag::Nopromisc)
     }
 
+    /// True when frames that it sends from another address than its own are dropped.
+    pub const fn checks_source(&self) -> bool {
+        self.settings.flags.contains(MacvlanFlag::Spoofchk)
+    }
+
     /// The requested length of the broadcast queue, in frames.
     pub fn bc_queue_len(&self) -> u32 {
         self.settings.bc_queue_len()

@@ -202,7 +202,7 @@ impl Switch {
     }
 
     /// Switches a flag on or off. It may be set in any mode, and has an effect in its
-    /// [own](MacvlanFlag::mode).
+    /// [own](MacvlanFlag::mode), if it has one.
     ///
     /// # Errors
     /// [`SwitchError::NoSuchSub`].

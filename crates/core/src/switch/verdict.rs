@@ -57,6 +57,8 @@ pub enum DropReason {
     Refused,
     /// Shorter than an Ethernet header.
     Runt,
+    /// From a sub-interface with `spoofchk`, and its source address is not one of the sender's.
+    Spoofed,
     /// Longer than the receiver's MTU allows.
     TooLong,
     /// A GSO packet in a tunnel that cannot be segmented.
@@ -72,7 +74,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in alphabetical order, which is that of [`index`](Self::index).
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadVnetHeader,
         Self::BcQueueFull,
         Self::Down,
@@ -82,6 +84,7 @@ impl DropReason {
         Self::PrivateIsolation,
         Self::Refused,
         Self::Runt,
+        Self::Spoofed,
         Self::TooLong,
         Self::TunnelGso,
         Self::Unsupported,
@@ -105,6 +108,7 @@ impl DropReason {
             Self::PrivateIsolation => "private_isolation",
             Self::Refused => "refused",
             Self::Runt => "runt",
+            Self::Spoofed => "spoofed",
             Self::TooLong => "too_long",
             Self::TunnelGso => "tunnel_gso",
             Self::Unsupported => "unsupported",

@@ -47,6 +47,7 @@ impl Pair {
             Step::Flood(rule) => rule.also() == ParentSide::Host && self.floods(rule, outcome),
             Step::LocalFlood(rule) => rule.also() == ParentSide::Wire && self.floods(rule, outcome),
             Step::Up(up) => !up && dropped(DropReason::Down),
+            Step::Source(own) => !own && dropped(DropReason::Spoofed),
             Step::Bridge(bridge) => !bridge && outcome.wire,
             Step::Sibling(sibling) => {
                 outcome.wire && sibling.is_none_or(|(_, mode)| mode != Mode::Bridge)
@@ -84,6 +85,7 @@ fn continues(step: Step) -> bool {
         }
         Step::Listeners(heard) | Step::LocalListeners(heard) => heard == GroupListeners::Possible,
         Step::Up(up) => up,
+        Step::Source(own) => own,
         Step::Bridge(bridge) => bridge,
         Step::Sibling(sibling) => sibling.is_some_and(|(_, mode)| mode == Mode::Bridge),
         Step::Length(length) => length != LengthCheck::TooLong,

@@ -26,7 +26,9 @@ impl Pair {
         if let Some(answer) = answer {
             assert_eq!(*outcome, wanted(answer), "{probe:?} with {answers:?}");
         }
-        let plain = outcome.wire && !probe.dst.is_group() && len <= answers.longest_wire;
+        let checked = self.switch.sub(from).is_some_and(|sub| sub.checks_source());
+        let ordinary = outcome.wire && !probe.dst.is_group() && len <= answers.longest_wire;
+        let plain = ordinary && !checked;
         assert!(answer.is_some() || !plain, "no answer: {probe:?} with {answers:?}");
     }
 }

@@ -25,6 +25,7 @@ pub(crate) struct ModelSub {
     pub(crate) mtu: u32,
     pub(crate) nodst: bool,
     pub(crate) nopromisc: bool,
+    pub(crate) spoofchk: bool,
     pub(crate) bc_queue_len: u32,
     pub(crate) sources: Vec<MacAddr>,
     pub(crate) filter: MulticastFilter,
@@ -188,6 +189,11 @@ impl Model {
             outcome.drop = Some(DropReason::Down);
             return outcome;
         };
+        let own = from.is_up_as(probe.src) || from.sources.contains(&probe.src);
+        if from.spoofchk && !own {
+            outcome.drop = Some(DropReason::Spoofed);
+            return outcome;
+        }
         let peers = |sub: &&ModelSub| sub.up && sub.mode == Mode::Bridge;
         let fits = |mtu: u32| probe.gso || probe.len <= usize::try_from(mtu).unwrap() + 14 + 4;
         outcome.wire = true;
@@ -260,6 +266,7 @@ impl Model {
             mtu,
             nodst: settings.flags.contains(MacvlanFlag::Nodst),
             nopromisc: settings.flags.contains(MacvlanFlag::Nopromisc),
+            spoofchk: settings.flags.contains(MacvlanFlag::Spoofchk),
             bc_queue_len: settings.bcqueuelen.unwrap_or(1000),
             sources: settings.sources.clone(),
             filter: MulticastFilter::default(),

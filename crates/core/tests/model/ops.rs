@@ -69,6 +69,7 @@ pub(crate) enum Op {
     Mode(u8, Mode),
     Nodst(u8, bool),
     Nopromisc(u8, bool),
+    Spoofchk(u8, bool),
     Mtu(u8, u32),
     BcQueueLen(u8, u32),
     Filter(u8, MulticastFilter),
@@ -105,7 +106,8 @@ impl Op {
                     mode: mode(b),
                     flags: MacvlanFlags::default()
                         .with(MacvlanFlag::Nodst, d & 7 == 7)
-                        .with(MacvlanFlag::Nopromisc, d & 8 == 8),
+                        .with(MacvlanFlag::Nopromisc, d & 8 == 8)
+                        .with(MacvlanFlag::Spoofchk, e & 7 == 7),
                     bcqueuelen: (d >= 16).then(|| u32::from(d >> 4)),
                     bclim: (e >= 240).then(|| i32::from(e % 4) - 1),
                     sources: if b % 4 == 2 { addresses(e) } else { Vec::new() },
@@ -116,6 +118,7 @@ impl Op {
             10 => Self::Mac(a, address(b)),
             11 => Self::Mode(a, mode(b)),
             12 => Self::Nodst(a, odd),
+            13 if c & 1 == 1 => Self::Spoofchk(a, odd),
             13 => Self::Nopromisc(a, odd),
             14 => Self::Mtu(a, mtu(b)),
             15 => Self::BcQueueLen(a, u32::from(b)),
@@ -224,7 +227,7 @@ impl Pair {
     #[rustfmt::skip]
     fn change_sub(&mut self, op: &Op) {
         let (Op::Remove(pick) | Op::Up(pick, _) | Op::Mac(pick, _) | Op::Mode(pick, _)
-        | Op::Nodst(pick, _) | Op::Nopromisc(pick, _) | Op::Mtu(pick, _) | Op::BcQueueLen(pick, _)
+        | Op::Nodst(pick, _) | Op::Nopromisc(pick, _) | Op::Spoofchk(pick, _) | Op::Mtu(pick, _) | Op::BcQueueLen(pick, _)
         | Op::Filter(pick, _) | Op::AddSource(pick, _) | Op::RemoveSource(pick, _)
         | Op::SetSources(pick, _) | Op::FlushSources(pick) | Op::Secondary(pick, _)) = op
         else {
@@ -247,6 +250,10 @@ impl Pair {
             Op::Nopromisc(_, on) => (
                 switch.set_flag(id, MacvlanFlag::Nopromisc, *on),
                 model.sub(id).map(|sub| sub.nopromisc = *on),
+            ),
+            Op::Spoofchk(_, on) => (
+                switch.set_flag(id, MacvlanFlag::Spoofchk, *on),
+                model.sub(id).map(|sub| sub.spoofchk = *on),
             ),
             Op::BcQueueLen(_, frames) => (
                 switch.set_bc_queue_len(id, *frames),
@@ -296,6 +303,7 @@ impl Pair {
             assert_eq!((ours.up(), ours.mtu()), (theirs.up, theirs.mtu));
             assert_eq!(ours.nodst(), theirs.nodst);
             assert_eq!(ours.nopromisc(), theirs.nopromisc);
+            assert_eq!(ours.checks_source(), theirs.spoofchk);
             assert_eq!(ours.bc_queue_len(), theirs.bc_queue_len);
             assert_eq!(ours.filter(), &theirs.filter);
             let mut sources = theirs.sources.clone();

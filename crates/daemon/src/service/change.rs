@@ -79,8 +79,9 @@ fn changes(wanted: &MacvlanChange) -> Vec<SubChange> {
     let mut changes = Vec::new();
     changes.extend(wanted.mode.map(SubChange::Mode));
     if let Some(flags) = wanted.flags {
-        changes.extend(MacvlanFlag::ALL.map(|flag| SubChange::Flag(flag, flags.contains(flag))));
+        changes.extend(MacvlanFlag::KERNEL.map(|flag| SubChange::Flag(flag, flags.contains(flag))));
     }
+    changes.extend(wanted.spoofchk.map(|on| SubChange::Flag(MacvlanFlag::Spoofchk, on)));
     changes.extend(wanted.bcqueuelen.map(SubChange::BcQueueLen));
     changes.extend(wanted.bclim.map(SubChange::BcCutoff));
     if let Some(list) = &wanted.macaddr {
@@ -135,6 +136,7 @@ mod tests {
         let wanted = MacvlanChange {
             mode: Some(Mode::Source),
             flags: Some(MacvlanFlags::default().with(MacvlanFlag::Nodst, true)),
+            spoofchk: Some(true),
             bcqueuelen: Some(7),
             bclim: Some(-1),
             macaddr: Some(MacaddrChange { op: MacaddrOp::Add, addresses: vec![mac] }),
@@ -143,6 +145,7 @@ mod tests {
             SubChange::Mode(Mode::Source),
             SubChange::Flag(MacvlanFlag::Nodst, true),
             SubChange::Flag(MacvlanFlag::Nopromisc, false),
+            SubChange::Flag(MacvlanFlag::Spoofchk, true),
             SubChange::BcQueueLen(7),
             SubChange::BcCutoff(-1),
             SubChange::AddSource(mac),

@@ -59,6 +59,10 @@ pub(super) fn step(offline: &OfflineSwitch, frame: Frame<'_>, step: Step) -> Str
         }
         Step::Up(true) => "the sender is up".to_owned(),
         Step::Up(false) => "the sender is down: it sends nothing".to_owned(),
+        Step::Source(true) => format!("spoofchk: source {} is the sender's", frame.src()),
+        Step::Source(false) => {
+            format!("spoofchk: source {} is not the sender's: it is dropped", frame.src())
+        }
         Step::Bridge(true) => "the sender's mode is bridge: siblings are looked at".to_owned(),
         Step::Bridge(false) => {
             "the sender's mode is not bridge: all that it sends goes to the wire".to_owned()

@@ -110,6 +110,7 @@ fn a_change_has_what_was_typed_and_nothing_else() {
         macvlan: Some(MacvlanChange {
             mode: Some(Mode::Passthru),
             flags: Some(only(MacvlanFlag::Nopromisc)),
+            spoofchk: None,
             bcqueuelen: Some(8),
             bclim: None,
             macaddr: None,
@@ -132,6 +133,18 @@ fn flags_replace_each_other_and_null_is_none() {
     assert_eq!(flags("flag null"), Some(MacvlanFlags::default()));
     assert_eq!(flags("nodst"), Some(only(MacvlanFlag::Nodst)));
     assert_eq!(flags("flag nodst flag null"), flags("nod"));
+}
+
+#[test]
+fn spoofchk_is_independent_of_the_flags_of_ip() {
+    let change = |line: &str| {
+        let macvlan = changed(&format!("set m0 type macvlan {line}")).1.macvlan.unwrap();
+        (macvlan.flags, macvlan.spoofchk, macvlan.mode)
+    };
+    assert_eq!(change("spoofchk on"), (None, Some(true), None));
+    assert_eq!(change("spoofchk off mode vepa"), (None, Some(false), Some(Mode::Vepa)));
+    assert_eq!(change("spoof mode vepa"), (None, Some(true), Some(Mode::Vepa)));
+    assert_eq!(change("nodst"), (Some(only(MacvlanFlag::Nodst)), None, None));
 }
 
 #[test]

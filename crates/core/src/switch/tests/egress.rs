@@ -157,3 +157,32 @@ fn local_unicast_has_to_fit_the_parents_mtu() {
     let gso = test.switch.egress(bridge[0], Frame::new(&long).unwrap(), true);
     assert_eq!(Outcome::from(gso), to_sub(bridge[1]));
 }
+
+#[test]
+fn spoofchk_lets_only_the_own_addresses_pass_in_every_mode() {
+    let (mut test, subs) = TestSwitch::mixed();
+    let other = test.mac(subs[2][0]);
+    for id in subs.into_iter().flatten() {
+        let (own, added, unknown) = (test.mac(id), mac(0x70), mac(0x71));
+        let out = |test: &TestSwitch, from| test.egress_of(id, &bytes(mac(0x72), from, 0x88b5, 60));
+        let broadcast = |test: &TestSwitch, from| {
+            test.egress_of(id, &bytes(MacAddr::BROADCAST, from, 0x88b5, 60)).drop
+        };
+        assert_eq!(out(&test, unknown), wire(), "off");
+        test.switch.set_flag(id, MacvlanFlag::Spoofchk, true).unwrap();
+        test.switch.set_secondary(id, vec![added]).unwrap();
+        for from in [own, added] {
+            assert_eq!((out(&test, from), broadcast(&test, from)), (wire(), None), "{from}");
+        }
+        for from in [unknown, other, MacAddr::BROADCAST, MacAddr::ZERO] {
+            if from != own {
+                assert_eq!(out(&test, from), dropped(DropReason::Spoofed), "{from}");
+                assert_eq!(broadcast(&test, from), Some(DropReason::Spoofed), "{from}");
+            }
+        }
+        test.switch.set_secondary(id, Vec::new()).unwrap();
+        assert_eq!(out(&test, added), dropped(DropReason::Spoofed), "taken away");
+        test.switch.set_flag(id, MacvlanFlag::Spoofchk, false).unwrap();
+        assert_eq!(out(&test, unknown), wire(), "off again");
+    }
+}

@@ -48,6 +48,7 @@ fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Swi
         10 => switch.add_source(id, address),
         11 => switch.remove_source(id, address),
         12 => switch.flush_sources(id),
+        13 if at & 16 != 0 => switch.set_flag(id, MacvlanFlag::Spoofchk, odd),
         13 => switch.set_flag(id, MacvlanFlag::Nodst, odd),
         14 => {
             switch.set_semantics(if odd { Semantics::Kernel } else { Semantics::Documented });
