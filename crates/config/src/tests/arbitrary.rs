@@ -204,7 +204,7 @@ fn become_changed(now: &mut RunningLink, change: &LinkChange) {
                 _ => macvlan.flags.map(|flags| flags.contains(flag)),
             };
             settings.flags =
-                settings.flags.with(flag, set.unwrap_or(settings.flags.contains(flag)));
+                settings.flags.with(flag, set.unwrap_or_else(|| settings.flags.contains(flag)));
         }
         if let Some(macaddr) = macvlan.macaddr {
             assert_eq!(settings.mode, Mode::Source, "only a source link has a list");
