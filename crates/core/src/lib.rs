@@ -35,6 +35,7 @@ pub mod announcement;
 pub mod fair_queue;
 pub mod frame;
 pub mod ifname;
+pub mod length_prefix;
 pub mod mac;
 pub mod offload;
 pub mod options;

@@ -2,6 +2,7 @@
 
 use umacvlan_core::Frame;
 use umacvlan_core::frame::HEADER_LEN;
+use umacvlan_core::length_prefix::{FRAME_MAX, FrameReader};
 use umacvlan_core::offload::{
     Offloads, SEGMENT_BUFFER_LEN, VNET_LEN, VnetError, VnetHeader, complete_checksum, insert_tag,
     segment, segment_count,
@@ -76,5 +77,31 @@ pub(crate) fn vnet(data: &[u8]) {
     if let Some(at) = insert_tag(&mut slot, 4, 0x88a8, 1) {
         assert_eq!(at, 0);
         assert_eq!(slot[VNET_LEN..VNET_LEN + 12], frame[..12]);
+    }
+}
+
+/// The bytes, received in pieces whose lengths are the first ones: frames, or the end of the stream.
+pub(crate) fn length_prefix(bytes: &[u8]) {
+    let Some((pieces, mut stream)) = bytes.split_at_checked(4) else {
+        return;
+    };
+    let mut reader = FrameReader::default();
+    for piece in pieces.iter().cycle() {
+        if stream.is_empty() {
+            return;
+        }
+        let room = reader.room();
+        let len = stream.len().min(room.len()).min(usize::from(*piece) * 64 + 1);
+        assert!(len > 0, "no room for the rest of a frame");
+        room[..len].copy_from_slice(&stream[..len]);
+        reader.received(len);
+        stream = &stream[len..];
+        loop {
+            match reader.take() {
+                Ok(Some(frame)) => assert!((1..=FRAME_MAX).contains(&frame.len())),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
     }
 }

@@ -35,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http", run: umacvlan_daemon::fuzzing::body },
     Target { name: "ip", run: ip::words },
     Target { name: "keeper", run: umacvlan_daemon::fuzzing::keeper_message },
+    Target { name: "length_prefix", run: core::length_prefix },
     Target { name: "netavark", run: umacvlan_container::netavark::fuzzing::stdin },
     Target { name: "netlink_events", run: umacvlan_netlink::fuzzing::events },
     Target { name: "netlink_groups", run: umacvlan_netlink::fuzzing::groups },
