@@ -44,6 +44,23 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_MOD, fd, events, token)
     }
 
+    /// Watches a descriptor that is watched already for input and room to write, for one of them, or
+    /// only for its end (`EPOLLHUP`, `EPOLLERR`).
+    ///
+    /// # Errors
+    /// As [`Epoll::watch_writable`].
+    pub fn watch_for(
+        &self,
+        fd: &impl AsFd,
+        token: u64,
+        readable: bool,
+        writable: bool,
+    ) -> io::Result<()> {
+        let input = if readable { libc::EPOLLIN } else { 0 };
+        let room = if writable { libc::EPOLLOUT } else { 0 };
+        self.control(libc::EPOLL_CTL_MOD, fd.as_fd(), input | room, token)
+    }
+
     fn control(
         &self,
         operation: libc::c_int,

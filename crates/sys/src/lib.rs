@@ -25,6 +25,7 @@ pub mod netns;
 pub mod packet;
 pub mod peer_groups;
 pub mod poll;
+pub mod port_listener;
 pub mod process;
 pub mod raw_socket;
 pub mod rx_ring;

@@ -1,0 +1,248 @@
+//! [`PortListener`]: the Unix socket of a port, where the program at its far end connects.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Connections that may wait while another one is served.
+const BACKLOG: libc::c_int = 1;
+
+/// Who may connect to the socket of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOwner {
+    /// The user id of its file; `None` for this process's.
+    pub user: Option<u32>,
+    /// The group id of its file, whose members may connect; `None` if no group may.
+    pub group: Option<u32>,
+}
+
+/// The process at the other end of a connection, when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its process id, as seen from here; 0 if it is not visible from here.
+    pub pid: u32,
+    /// Its effective user id.
+    pub uid: u32,
+}
+
+/// A connection, which never blocks.
+#[derive(Debug)]
+pub struct PortConnection {
+    socket: Socket,
+}
+
+impl PortConnection {
+    /// Receives what has arrived, at most as much as the buffer holds; 0 bytes at its end.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing has arrived, or the error of `recv(2)`.
+    #[inline]
+    pub fn recv(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        super::syscall_count::record();
+        (&self.socket).read(bytes)
+    }
+
+    /// Sends as many of the bytes as the socket has room for, and returns how many.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it has no room, `BrokenPipe` if the other end is closed; or the error of
+    /// `send(2)`.
+    #[inline]
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        super::syscall_count::record();
+        self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    }
+}
+
+impl AsFd for PortConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A listening stream socket. Its file is removed when this is dropped.
+#[derive(Debug)]
+pub struct PortListener {
+    socket: Socket,
+    path: PathBuf,
+    /// Device and inode of its file: another one with the same name is not removed.
+    file: (u64, u64),
+}
+
+impl PortListener {
+    /// A socket that listens at `path`. The socket of a process that has ended is replaced.
+    ///
+    /// # Errors
+    /// `AddrInUse` if another process listens there, `AlreadyExists` if the file is not a socket; or the
+    /// error of a system call.
+    pub fn bind(path: &Path, owner: SocketOwner) -> io::Result<Self> {
+        remove_stale(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        // The mode of the file that bind makes: nobody else can connect before it has its owner.
+        // SAFETY: fchmod takes no pointers, and the descriptor is open.
+        super::checked(unsafe { libc::fchmod(socket.as_raw_fd(), 0o600) })?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let made = fs::symlink_metadata(path)?;
+        let listener = Self { socket, path: path.to_owned(), file: (made.dev(), made.ino()) };
+        let mode = if owner.group.is_some() { 0o660 } else { 0o600 };
+        // First, because the file may belong to another user afterwards.
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        if owner.user.is_some() || owner.group.is_some() {
+            chown(path, owner.user, owner.group)?;
+        }
+        listener.socket.listen(BACKLOG)?;
+        Ok(listener)
+    }
+
+    /// The path of the socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next connection, non-blocking, and who has made it; `None` if nobody waits.
+    ///
+    /// # Errors
+    /// Too many open files, or no memory.
+    pub fn accept(&self) -> io::Result<Option<(PortConnection, Program)>> {
+        match self.socket.accept() {
+            Ok((socket, _)) => {
+                socket.set_nonblocking(true)?;
+                let program = program_of(&socket)?;
+                Ok(Some((PortConnection { socket }, program)))
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::Interrupted
+                | io::ErrorKind::ConnectionAborted => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+impl AsFd for PortListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for PortListener {
+    fn drop(&mut self) {
+        let is_own = |now: fs::Metadata| (now.dev(), now.ino()) == self.file;
+        if fs::symlink_metadata(&self.path).is_ok_and(is_own) {
+            // If this fails, the next one replaces the file.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The process that has connected (`SO_PEERCRED`).
+fn program_of(socket: &Socket) -> io::Result<Program> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = super::size::<libc::ucred>();
+    // SAFETY: SO_PEERCRED writes at most `len` bytes, the size of the struct it is given.
+    super::checked(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut len,
+        )
+    })?;
+    Ok(Program { pid: u32::try_from(peer.pid).unwrap_or(0), uid: peer.uid })
+}
+
+/// Removes the socket of a process that has ended.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(file) if file.file_type().is_socket() => {}
+        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // The backlog of one that listens may be full.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use umacvlan_testkit::Scratch;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_connection_says_who_has_made_it() {
+        let dir = Scratch::new();
+        let path = dir.path().join("vm1.sock");
+        let listener = PortListener::bind(&path, SocketOwner::default()).unwrap();
+        assert!(listener.accept().unwrap().is_none());
+        let mut far = UnixStream::connect(&path).unwrap();
+        let (near, program) = listener.accept().unwrap().unwrap();
+        assert_eq!(program.pid, std::process::id());
+        let mut bytes = [0; 8];
+        assert_eq!(near.recv(&mut bytes).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        far.write_all(b"frame").unwrap();
+        assert_eq!(near.recv(&mut bytes).unwrap(), 5);
+        assert_eq!(&bytes[..5], b"frame");
+        drop(far);
+        assert_eq!(near.recv(&mut bytes).unwrap(), 0);
+        assert_eq!(near.send(b"frame").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn the_file_is_for_its_owner_only_unless_a_group_is_named() {
+        let dir = Scratch::new();
+        let path = dir.path().join("vm1.sock");
+        let listener = PortListener::bind(&path, SocketOwner::default()).unwrap();
+        assert_eq!((listener.path(), mode(&path)), (path.as_path(), 0o600));
+        drop(listener);
+        assert!(!path.exists());
+        let group = fs::metadata(dir.path()).unwrap().gid();
+        let owner = SocketOwner { user: None, group: Some(group) };
+        let _listener = PortListener::bind(&path, owner).unwrap();
+        assert_eq!(mode(&path), 0o660);
+    }
+
+    #[test]
+    fn only_the_socket_of_a_process_that_has_ended_is_replaced() {
+        let dir = Scratch::new();
+        let path = dir.path().join("vm1.sock");
+        let bind = || PortListener::bind(&path, SocketOwner::default());
+        let first = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(bind().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        drop(bind().unwrap());
+        fs::write(&path, "mine").unwrap();
+        assert_eq!(bind().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn another_file_of_the_same_name_stays() {
+        let dir = Scratch::new();
+        let path = dir.path().join("vm1.sock");
+        let listener = PortListener::bind(&path, SocketOwner::default()).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "mine").unwrap();
+        drop(listener);
+        assert!(path.exists());
+    }
+}
