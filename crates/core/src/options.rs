@@ -11,6 +11,9 @@ pub const WORKERS_MAX: u8 = 64;
 /// Frames that wait in a TAP for the engine. The kernel's 1000 overflow within one TCP window.
 pub const TAP_QUEUE_LEN: u32 = 4096;
 
+/// The TX queue length that is shown of a link whose far end is a program: that of a macvtap.
+pub const PROGRAM_QUEUE_LEN: u32 = 500;
+
 /// By which kind of sockets the wire is to be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Backend {
@@ -141,6 +144,49 @@ impl FromStr for PollMode {
             .into_iter()
             .find(|poll| poll.name() == text)
             .ok_or_else(|| ParsePollError(text.to_owned()))
+    }
+}
+
+/// How a program at the far end of a port is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProgramKind {
+    /// By a Unix stream socket.
+    Stream,
+}
+
+impl ProgramKind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::Stream];
+
+    /// The word used in the configuration and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+        }
+    }
+}
+
+impl fmt::Display for ProgramKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Text that names no way to connect a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a way to connect a program: expected stream")]
+pub struct ParseProgramError(String);
+
+impl FromStr for ProgramKind {
+    type Err = ParseProgramError;
+
+    /// Reads the word, exactly.
+    ///
+    /// # Errors
+    /// Any other text.
+    fn from_str(text: &str) -> Result<Self, ParseProgramError> {
+        let named = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        named.ok_or_else(|| ParseProgramError(text.to_owned()))
     }
 }
 

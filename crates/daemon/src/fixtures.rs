@@ -40,6 +40,7 @@ pub(crate) fn sub_status(number: u64, name: &str) -> SubStatus {
         groups: Vec::new(),
         secondary: Vec::new(),
         extra_queues: 0,
+        program: None,
         queue_drops: 0,
         link: Link {
             index: 7,

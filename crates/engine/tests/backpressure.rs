@@ -3,14 +3,13 @@
 
 mod common;
 
-use std::process::Command;
 use std::time::Duration;
 
 use umacvlan_core::Mode;
 use umacvlan_core::options::PortIo;
 use umacvlan_testkit::root_or_skip;
 
-use common::{Lab, Place, frame, losses, mac, reaches, send, until};
+use common::{Lab, Place, frame, losses, mac, reaches, send, tc, until};
 
 /// Frames that one sub-interface sends: more than a full uplink lets it, and fewer than its own queue
 /// holds.
@@ -22,12 +21,6 @@ const PORT_BYTES: usize = 64 * 1024;
 /// A parent whose token bucket lets a handful of frames pass, and then none for the time of a test.
 fn close(host: &Place) {
     tc(host, "replace dev p0 root tbf rate 8bit burst 1540 limit 100m");
-}
-
-fn tc(host: &Place, arguments: &str) {
-    let run = || Command::new("tc").arg("qdisc").args(arguments.split(' ')).output();
-    let output = host.netns.run(run).unwrap().unwrap();
-    assert!(output.status.success(), "{output:?}");
 }
 
 fn waits_and_goes_on(io: PortIo) {

@@ -3,20 +3,26 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
+
 use umacvlan_core::options::{Backend, PortIo};
 
 use caps::CapSet;
 use crossbeam_channel::unbounded;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::engine::{EngineOptions, Event, LinkAttribute, ParentOptions};
+use umacvlan_engine::engine::{
+    EngineOptions, Event, LinkAttribute, ParentOptions, ProgramPort, SubOptions,
+};
 use umacvlan_engine::worker::{OnWorker, SYSTEM_CALLS};
 use umacvlan_netlink::Link;
-use umacvlan_testkit::root_or_skip;
+use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_testkit::{Scratch, root_or_skip};
 
-use common::{Lab, PARENT, Place, frame, mac, reaches, wire};
+use common::{Lab, PARENT, PATIENCE, Place, frame, mac, next, reaches, send, wire};
 
 /// Takes every capability and most system calls from the calling thread.
 fn confine() {
@@ -41,6 +47,26 @@ fn work(lab: &mut Lab) {
     reaches(&near, &far, &frame(mac(0xff), mac(1), 2));
     reaches(&near, &sibling, &frame(mac(2), mac(1), 3));
     reaches(&far, &sibling, &frame(MacAddr::BROADCAST, mac(0xff), 4));
+
+    let dir = Scratch::new();
+    let path = dir.path().join("vm1");
+    let options = SubOptions {
+        name: "vm1".to_owned(),
+        mac: Some(mac(3)),
+        program: Some(ProgramPort { path: path.clone(), owner: SocketOwner::default() }),
+        up: true,
+        ..SubOptions::default()
+    };
+    lab.engine().add_sub(PARENT, options).unwrap();
+    let mut program = UnixStream::connect(&path).unwrap();
+    let prefix = 60_u32.to_be_bytes();
+    program.write_all(&[&prefix[..], &frame(mac(0xff), mac(3), 7)].concat()).unwrap();
+    while next(&far, PATIENCE).unwrap() != 7 {}
+    send(&far, &frame(mac(3), mac(0xff), 8));
+    program.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut received = [0; 64];
+    program.read_exact(&mut received).unwrap();
+    assert_eq!(received[..], [&prefix[..], &frame(mac(3), mac(0xff), 8)].concat());
 
     let sets = [
         LinkAttribute::Promisc(true),

@@ -160,6 +160,7 @@ pub fn sub_options(name: String, spec: LinkSpec, netns: Option<Netns>) -> SubOpt
         txqlen: spec.txqueuelen,
         port: PortKind::Tap,
         up: spec.up.unwrap_or(false),
+        program: None,
         claims_mac: false,
     }
 }

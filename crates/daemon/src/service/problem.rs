@@ -60,6 +60,7 @@ fn kind(error: &Error) -> Code {
         | Error::Netlink(_)
         | Error::NoAfXdp { .. }
         | Error::NoVeth { .. }
+        | Error::NoInterface { .. }
         | Error::ParentBusy { .. }
         | Error::ParentHeld { .. }
         | Error::ParentRenamed { .. }
@@ -69,6 +70,8 @@ fn kind(error: &Error) -> Code {
         | Error::ParentUnsuitable { .. }
         | Error::ParentVlan(_)
         | Error::ParentWorkers { .. }
+        | Error::ProgramSocket { .. }
+        | Error::ProgramWorkers { .. }
         | Error::Refused { .. }
         | Error::RivalEnding { .. }
         | Error::TapBusy(_)

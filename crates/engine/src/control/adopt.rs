@@ -28,8 +28,11 @@ impl Control {
             return Err(Error::VethKept(sub.name.clone()));
         }
         let failed = Error::system(format!("make {} outlive this process", sub.name));
-        sub.tap.set_persistent(true).map_err(failed)?;
-        sub.kept = true;
+        // A program has no interface to keep.
+        if let Some(tap) = sub.tap() {
+            tap.set_persistent(true).map_err(failed)?;
+            sub.kept = true;
+        }
         Ok(())
     }
 
@@ -105,7 +108,7 @@ impl Control {
     fn resume(&mut self, id: SubId, name: &str) -> Result<(), Error> {
         let (sub, _) = self.inventory.sub_and_parent_mut(id)?;
         // An engine that was killed may not have come to this.
-        sub.tap.set_persistent(true).map_err(tap_error(name))?;
+        sub.tap().map_or(Ok(()), |tap| tap.set_persistent(true)).map_err(tap_error(name))?;
         sub.kept = true;
         self.settle_groups_from_cache(id);
         if let Some(refusal) = self.resync(id)
@@ -117,7 +120,8 @@ impl Control {
         self.settle_memberships();
         let gone = |_| Error::NoSuchSub(name.to_owned());
         let (sub, parent) = self.inventory.sub_and_parent(id).map_err(gone)?;
-        sub.tap.set_carrier(parent.carrier).map_err(tap_error(name))
+        let carrier = parent.carrier;
+        sub.tap().map_or(Ok(()), |tap| tap.set_carrier(carrier)).map_err(tap_error(name))
     }
 
     /// Lowers an MTU that is above the parent's by now, `most`, as an engine would have done.

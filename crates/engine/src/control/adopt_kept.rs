@@ -19,7 +19,7 @@ use super::follow::{Undo, apply};
 use super::inventory::ParentId;
 use super::kernel::Location;
 use super::looks::Cause;
-use super::sub::{InSwitch, Seen, Sub};
+use super::sub::{FarEnd, InSwitch, Seen, Sub};
 use crate::SwitchId;
 use crate::control::engine::{Adopt, KeptTap, SubId, SubStatus};
 use crate::control::error::Error;
@@ -193,10 +193,9 @@ impl Control {
             parent,
             index,
             settings: wanted.config.settings,
-            tap: Arc::clone(&queues[0]),
+            far: FarEnd::tap(&queues),
             veth: None,
             instead_of_veth: String::new(),
-            more_queues: queues[1..].to_vec(),
             extra_queues: 0,
             pins: self.kernel.pins(&queues),
             carried: SubStats::default(),
@@ -234,7 +233,7 @@ impl Control {
         }
         let held = self.held.contains_key(&id);
         let (sub, parent) = self.inventory.sub_and_parent(id)?;
-        sub.tap.set_carrier(carrier).map_err(tap_error(&name))?;
+        sub.tap().map_or(Ok(()), |tap| tap.set_carrier(carrier)).map_err(tap_error(&name))?;
         arrived.info.map(|info| sub.status(&parent.handle, &info, held)).ok_or(Error::Stopped)
     }
 }

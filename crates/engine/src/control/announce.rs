@@ -50,8 +50,12 @@ impl Control {
                 self.announcements_due = true;
                 return;
             }
-            match self.kernel.place(&sub.handle()).and_then(|(netns, name)| announce(&netns, &name))
-            {
+            // What is behind a program announces itself.
+            let Some(handle) = sub.handle() else {
+                self.announcing.remove(&id);
+                continue;
+            };
+            match self.kernel.place(&handle).and_then(|(netns, name)| announce(&netns, &name)) {
                 Ok(false) => {}
                 Ok(true) => {
                     self.announcing.remove(&id);

@@ -79,6 +79,9 @@ impl Control {
             // It may refuse, and then nothing has changed.
             self.kernel.rtnl.set_mac(index, *mac)?;
         }
+        let Some(handle) = handle else {
+            return self.set_program_attribute(id, attribute);
+        };
         self.kernel.visit(&handle, |rtnl, index| perform(rtnl, index, &attribute, name))?;
         match self.resync(id) {
             Some(refusal) => Err(Error::refused(&before)(refusal)),

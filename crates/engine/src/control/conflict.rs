@@ -14,7 +14,7 @@ use umacvlan_core::{MacAddr, Mode, SwitchError};
 use super::Control;
 use super::inventory::ParentId;
 use super::sub::Sub;
-use crate::control::engine::{Event, SubId};
+use crate::control::engine::{Event, LinkAttribute, SubId};
 use crate::control::error::Error;
 
 /// Sub-interfaces that were set down because of their address, each with the number of changes of its
@@ -55,8 +55,10 @@ impl Control {
         let refusal = SwitchError::AddressOfSub(mac);
         let name = other.name.clone();
         // The kernel refuses to open a namespace that nobody has any more. A veth pair ends with it.
-        match other.tap.namespace().map_err(|error| error.raw_os_error()) {
-            Err(Some(libc::EINVAL | libc::EBADFD)) => Err(Error::RivalEnding { name, refusal }),
+        match other.tap().map(|tap| tap.namespace().map_err(|error| error.raw_os_error())) {
+            Some(Err(Some(libc::EINVAL | libc::EBADFD))) => {
+                Err(Error::RivalEnding { name, refusal })
+            }
             _ => Err(Error::Refused { name, refusal }),
         }
     }
@@ -114,11 +116,15 @@ impl Control {
         let Some(handle) = self.inventory.sub(id).map(Sub::handle) else {
             return;
         };
-        // One that is gone has an event of its own.
-        if self.kernel.visit(&handle, |rtnl, index| rtnl.set_up(index, true)).is_ok()
-            && self.resync(id).is_none()
-            && let Some(sub) = self.inventory.sub(id).filter(|sub| sub.seen.up)
-        {
+        let up = match handle {
+            // One that is gone has an event of its own.
+            Some(handle) => {
+                self.kernel.visit(&handle, |rtnl, index| rtnl.set_up(index, true)).is_ok()
+                    && self.resync(id).is_none()
+            }
+            None => self.set_program_attribute(id, LinkAttribute::Up(true)).is_ok(),
+        };
+        if up && let Some(sub) = self.inventory.sub(id).filter(|sub| sub.seen.up) {
             self.events.send(Event::ConflictEnded { number: id, sub: sub.name.clone() });
         }
     }

@@ -12,9 +12,9 @@ use umacvlan_sys::tap::Tap;
 use super::Control;
 use super::inventory::ParentId;
 use super::kernel::Location;
-use super::sub::{Seen, Sub, VethPair};
+use super::sub::{FarEnd, Seen, Sub, VethPair};
 use super::workers::Workers;
-use crate::control::engine::{SubId, SubOptions, SubStatus, random_mac};
+use crate::control::engine::{LinkAttribute, SubId, SubOptions, SubStatus, random_mac};
 use crate::control::error::Error;
 use crate::datapath::port::PortLink;
 use crate::datapath::worker::{AddError, Worker};
@@ -38,7 +38,38 @@ impl Control {
         let parent = self.inventory.parent_named(parent)?;
         check_name(&options.name)?;
         let id = self.inventory.claim_sub(options.number)?;
-        let (made, instead_of_veth) = self.make(parent, &options)?;
+        let (veth, instead_of_veth) = match &options.program {
+            Some(program) => {
+                self.open_program((id, parent), program, &options)?;
+                (None, String::new())
+            }
+            None => self.open_interface((id, parent), &options)?,
+        };
+        if let Some(sub) = self.inventory.sub_mut(id) {
+            sub.veth = veth;
+            sub.instead_of_veth = instead_of_veth;
+            sub.claims_mac = options.claims_mac;
+            sub.txqlen_max = options.txqlen.unwrap_or(sub.txqlen_max);
+        }
+        if let Err(error) = self.move_and_bring_up(id, &options) {
+            self.remove(id);
+            return Err(error);
+        }
+        self.settle_groups_of(id);
+        self.sub_status(id).ok_or(Error::Stopped)
+    }
+
+    /// Makes an interface and adds the sub-interface, down and without groups. Returns the pair that it
+    /// is one end of, or why it is none.
+    fn open_interface(
+        &mut self,
+        (id, parent): (SubId, ParentId),
+        options: &SubOptions,
+    ) -> Result<(Option<VethPair>, String), Error> {
+        if !self.moves(options) && self.has_program_named(&options.name) {
+            return Err(Error::NameInUse { name: options.name.clone(), place: "" });
+        }
+        let (made, instead_of_veth) = self.make(parent, options)?;
         let Made { queues, mut location, veth } = made;
         location.link.name.clone_from(&options.name);
         let link = &location.link;
@@ -54,19 +85,7 @@ impl Control {
             // Both ends go. The TAP has gone with its queues.
             let _ = self.kernel.rtnl.delete(veth.host_end);
         }
-        opened?;
-        if let Some(sub) = self.inventory.sub_mut(id) {
-            sub.veth = veth;
-            sub.instead_of_veth = instead_of_veth;
-            sub.claims_mac = options.claims_mac;
-            sub.txqlen_max = options.txqlen.unwrap_or(TAP_QUEUE_LEN);
-        }
-        if let Err(error) = self.move_and_bring_up(id, &options) {
-            self.remove(id);
-            return Err(error);
-        }
-        self.settle_groups_of(id);
-        self.sub_status(id).ok_or(Error::Stopped)
+        opened.map(|()| (veth, instead_of_veth))
     }
 
     /// Gives the workers the queues of a TAP and adds the sub-interface, down and without groups.
@@ -90,10 +109,9 @@ impl Control {
             parent,
             index,
             settings,
-            tap: Arc::clone(&queues[0]),
+            far: FarEnd::tap(&queues),
             veth: None,
             instead_of_veth: String::new(),
-            more_queues: queues[1..].to_vec(),
             extra_queues: 0,
             pins,
             carried: SubStats::default(),
@@ -239,11 +257,15 @@ impl Control {
             })?;
         }
         self.resync(id);
-        if options.up {
-            self.kernel.visit(&handle, |rtnl, index| rtnl.set_up(index, true))?;
-            if let Some(refusal) = self.resync(id) {
-                return Err(Error::refused(&options.name)(refusal));
+        match handle {
+            Some(handle) if options.up => {
+                self.kernel.visit(&handle, |rtnl, index| rtnl.set_up(index, true))?;
+                if let Some(refusal) = self.resync(id) {
+                    return Err(Error::refused(&options.name)(refusal));
+                }
             }
+            None if options.up => self.set_program_attribute(id, LinkAttribute::Up(true))?,
+            _ => {}
         }
         if let Some(bclim) = options.settings.bclim {
             let (_, parent) = self.inventory.sub_and_parent_mut(id)?;
@@ -309,7 +331,7 @@ pub(super) fn check_printable(name: &str) -> Result<(), Error> {
     }
 }
 
-fn check_unicast(name: &str, mac: MacAddr) -> Result<(), Error> {
+pub(super) fn check_unicast(name: &str, mac: MacAddr) -> Result<(), Error> {
     match mac.is_valid_unicast() {
         true => Ok(()),
         false => Err(Error::refused(name)(SwitchError::NotUnicast(mac))),

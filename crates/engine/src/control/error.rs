@@ -1,6 +1,7 @@
 //! [`Error`]: a request that failed, on what, why, and what to do about it.
 
 use std::io;
+use std::path::PathBuf;
 
 use umacvlan_core::options::WORKERS_MAX;
 use umacvlan_core::{SwitchError, VlanNameError};
@@ -56,6 +57,16 @@ pub enum Error {
         name: String,
         /// The reason.
         why: String,
+    },
+    /// There is no interface, because its far end is a program.
+    #[error(
+        "{name} cannot {what}: its far end is a program, and there is no interface; delete it and make it again"
+    )]
+    NoInterface {
+        /// The sub-interface.
+        name: String,
+        /// The request.
+        what: &'static str,
     },
     /// No kept TAP has the index.
     #[error("cannot attach to interface {0}: no kept TAP in its namespace has that index")]
@@ -150,6 +161,28 @@ pub enum Error {
         /// The requested number.
         count: usize,
     },
+    /// The socket of a program cannot be made.
+    #[error("cannot make {name}: its socket {}: {}", path.display(), explain_socket(source))]
+    ProgramSocket {
+        /// The sub-interface.
+        name: String,
+        /// The path of the socket.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The frames of a program are a stream, which several workers cannot write.
+    #[error(
+        "cannot make {name}: {parent} has {count} workers, and a stream is written by one: use a parent with one worker, or type macvlan"
+    )]
+    ProgramWorkers {
+        /// The sub-interface.
+        name: String,
+        /// The parent.
+        parent: String,
+        /// The number of its workers.
+        count: usize,
+    },
     /// A rule of macvlan forbids it.
     #[error("{name}: {refusal}")]
     Refused {
@@ -223,9 +256,12 @@ impl Error {
                 Some(refusal.errno())
             }
             Self::System { source, .. } | Self::Tap { source, .. } => source.raw_os_error(),
-            Self::NoAfXdp { .. } | Self::NoVeth { .. } | Self::VethKept(_) => {
-                Some(libc::EOPNOTSUPP)
-            }
+            Self::ProgramSocket { source, .. } => source.raw_os_error().or(Some(libc::EADDRINUSE)),
+            Self::NoAfXdp { .. }
+            | Self::NoInterface { .. }
+            | Self::NoVeth { .. }
+            | Self::ProgramWorkers { .. }
+            | Self::VethKept(_) => Some(libc::EOPNOTSUPP),
             Self::Stopped => None,
         }
     }
@@ -275,6 +311,21 @@ fn explain_holder(process: Option<u32>) -> String {
     match process {
         Some(id) => format!("process {id}"),
         None => "a process that is not visible from here (in another container?)".to_owned(),
+    }
+}
+
+fn explain_socket(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process listens there; end that one first, or choose another name".to_owned()
+        }
+        io::ErrorKind::AlreadyExists => {
+            "there is a file that is no socket; remove it, or choose another name".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}; CAP_CHOWN is needed to give it to another user or group")
+        }
+        _ => error.to_string(),
     }
 }
 

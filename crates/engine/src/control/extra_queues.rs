@@ -14,7 +14,7 @@ use crate::control::engine::SubId;
 impl Sub {
     /// The number of queues of its TAP, as last read, that are not the engine's.
     pub(super) fn count_extra_queues(&self) -> u32 {
-        let own = u32::try_from(1 + self.more_queues.len()).unwrap_or(u32::MAX);
+        let own = u32::try_from(self.queues().count()).unwrap_or(u32::MAX);
         self.link.queues.map_or(0, |all| all.saturating_sub(own))
     }
 }
@@ -26,7 +26,7 @@ impl Control {
             return;
         };
         // Also without such a queue: it may have come and gone. Refused only by a TAP that is gone.
-        let _ = sub.tap.set_header_len(VNET_LEN);
+        let _ = sub.tap().map(|tap| tap.set_header_len(VNET_LEN));
         let extra = sub.count_extra_queues();
         let before = std::mem::replace(&mut sub.extra_queues, extra);
         if extra > before {

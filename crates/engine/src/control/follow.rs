@@ -161,7 +161,7 @@ impl Control {
     /// that forbids a change, if one does.
     pub(super) fn resync(&mut self, id: SubId) -> Option<SwitchError> {
         let sub = self.inventory.sub(id)?;
-        let (handle, known) = (sub.handle(), sub.known_netns());
+        let (handle, known) = (sub.handle()?, sub.known_netns());
         let Some(location) = self.kernel.locate(&handle, known) else {
             self.lose_sub(id);
             return None;
@@ -192,8 +192,12 @@ impl Control {
             return;
         };
         sub.seen.mtu = mtu;
-        if let Err(error) = self.kernel.visit(&sub.handle(), |rtnl, index| rtnl.set_mtu(index, mtu))
-        {
+        let Some(handle) = sub.handle() else {
+            sub.show_accepted();
+            let id = sub.id;
+            return self.report_change(id);
+        };
+        if let Err(error) = self.kernel.visit(&handle, |rtnl, index| rtnl.set_mtu(index, mtu)) {
             let what = format!("{} keeps an MTU larger than its parent's: {error}", sub.name);
             self.events.trouble_of(sub.id, what);
         }
@@ -201,7 +205,7 @@ impl Control {
 
     /// Applies the state of an interface to the switch. What the rules forbid is reverted, and the
     /// last such rule returned.
-    fn follow(&mut self, id: SubId, link: &Link) -> Option<SwitchError> {
+    pub(super) fn follow(&mut self, id: SubId, link: &Link) -> Option<SwitchError> {
         let sub = self.inventory.sub_mut(id)?;
         let (before, now) = (sub.seen, Seen::of(link));
         sub.link.clone_from(link);
@@ -256,11 +260,8 @@ impl Control {
         if asked <= most || sub.veth.is_some() {
             return;
         }
-        if sub.interface.nsid.is_none() {
-            sub.txqlen_max = asked;
-            self.report_change(id);
-        } else {
-            let (handle, name) = (sub.handle(), sub.name.clone());
+        let (handle, name) = (sub.handle(), sub.name.clone());
+        if let (Some(handle), Some(_)) = (handle, sub.interface.nsid) {
             match self.kernel.visit(&handle, |rtnl, index| rtnl.set_txqlen(index, most)) {
                 Ok(()) => {
                     let why = format!(
@@ -273,15 +274,21 @@ impl Control {
                     self.events.trouble_of(id, what);
                 }
             }
+        } else {
+            sub.txqlen_max = asked;
+            self.report_change(id);
         }
     }
 
     pub(super) fn undo(&mut self, id: SubId, undo: Undo, refusal: SwitchError) {
-        let Some(sub) = self.inventory.sub(id) else {
+        let Some(sub) = self.inventory.sub_mut(id) else {
             return;
         };
-        let (handle, name, seen) = (sub.handle(), sub.name.clone(), sub.seen);
-        let handle = &handle;
+        let (name, seen) = (sub.name.clone(), sub.seen);
+        let Some(handle) = &sub.handle() else {
+            // Only its owner changes it, and is told of the rule.
+            return sub.show_accepted();
+        };
         let mut still_up = false;
         let (what, undone) = match undo {
             Undo::Down => (

@@ -149,8 +149,11 @@ impl Control {
         let Some(sub) = self.inventory.sub_mut(id) else {
             return;
         };
+        let Some(handle) = sub.handle() else {
+            return;
+        };
         // An interface that is gone has no groups, and an event of its own.
-        let Ok((netns, _)) = self.kernel.place(&sub.handle()) else {
+        let Ok((netns, _)) = self.kernel.place(&handle) else {
             return;
         };
         let place = netns.id();

@@ -32,6 +32,7 @@ mod parent_check;
 mod parent_device;
 mod parent_names;
 mod parent_return;
+mod program;
 mod rx_filter;
 mod status;
 mod sub;
@@ -60,6 +61,7 @@ use kernel::Kernel;
 use looks::{Cause, Look, Looks};
 pub use parent_check::check_suitable;
 use parent_device::ParentDevice;
+use program::LISTENERS;
 pub use uplink_selector::{try_af_xdp, why_af_packet, zero_copy_memory};
 
 /// How often a few sub-interfaces are read again, for the changes without an event (`packet(7)`
@@ -178,6 +180,9 @@ impl Control {
             if names.contains(&MONITOR) {
                 self.read_monitor();
             }
+            for name in names.iter().filter_map(|name| name.checked_sub(LISTENERS)) {
+                self.accept(SubId(name));
+            }
             // The rest can wait for a while, and what adopted sub-interfaces send should not.
             if !self.hold_adopted {
                 self.settle();
@@ -193,6 +198,7 @@ impl Control {
             self.sweep();
             self.watch_workers();
             self.prove_uplinks();
+            self.listen_again();
         }
         self.settle_held();
         self.settle_groups();
@@ -237,6 +243,9 @@ impl Control {
                 Notice::Failed(why) => self.worker_failed(device, &why),
                 Notice::Addresses(index) => self.groups.mark_stale(sub(index)),
                 Notice::Tags => self.note_tags(device),
+                Notice::PortClosed { sub: index, number, why } => {
+                    self.lose_connection(device, index, number, why);
+                }
                 Notice::PortGone(index) => {
                     if let Some(id) = sub(index) {
                         self.lose_sub(id);

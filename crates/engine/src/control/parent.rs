@@ -10,6 +10,7 @@ use umacvlan_netlink::{Link, LinkFlags, Rtnl};
 use super::Control;
 use super::host_filter::{HostSide, vlans_on};
 use super::inventory::{DeviceId, ParentId};
+use super::kernel::Handle;
 use super::kernel_side::KernelSide;
 use super::rx_filter::Memberships;
 use super::sub::close_port;
@@ -204,7 +205,7 @@ impl Control {
         let kept: Vec<SubId> = kept
             .map(|sub| {
                 // Refused only by a TAP that is gone.
-                let _ = sub.tap.set_carrier(false);
+                let _ = sub.tap().map(|tap| tap.set_carrier(false));
                 sub.id
             })
             .collect();
@@ -257,13 +258,14 @@ impl Control {
             if let Some(owner) = owner.and_then(|owner| self.inventory.sub_mut(owner)) {
                 owner.seen.mac = info.mac;
                 // Refused only by an interface that is gone, which has an event of its own.
-                let _ = match owner.veth {
-                    None => owner.tap.set_mac(info.mac).is_ok(),
-                    Some(_) => {
+                match (owner.tap(), owner.veth) {
+                    (Some(tap), None) => _ = tap.set_mac(info.mac),
+                    (_, Some(pair)) => {
                         let set = |rtnl: &mut Rtnl, index| rtnl.set_mac(index, info.mac);
-                        self.kernel.visit(&owner.handle(), set).is_ok()
+                        let _ = self.kernel.visit(&Handle::VethPeer(pair.host_end), set);
                     }
-                };
+                    (None, None) => owner.show_accepted(),
+                }
             }
         }
         if mac_changed || !path.is_untagged() {
@@ -283,14 +285,17 @@ impl Control {
         }
         parent.carrier = on;
         let event = Event::Carrier { parent: parent.name.clone(), on };
+        let mut programs = Vec::new();
         for sub in self.inventory.subs_of(id) {
             // Refused only by an interface that is gone, which has an event of its own. The carrier of a
             // veth interface is that its peer is up.
-            let _ = match sub.veth {
-                None => sub.tap.set_carrier(on).is_ok(),
-                Some(pair) => self.kernel.rtnl.set_up(pair.host_end, on).is_ok(),
-            };
+            match (sub.tap(), sub.veth) {
+                (_, Some(pair)) => _ = self.kernel.rtnl.set_up(pair.host_end, on),
+                (Some(tap), None) => _ = tap.set_carrier(on),
+                (None, None) => programs.push(sub.id),
+            }
         }
+        programs.into_iter().for_each(|sub| self.show_program_carrier(sub));
         self.events.send(event);
     }
 

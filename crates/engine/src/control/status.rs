@@ -153,7 +153,7 @@ impl Control {
     fn refresh(&mut self, ids: &[SubId]) {
         let mut namespaces: BTreeMap<Option<i32>, Vec<(u32, SubId)>> = BTreeMap::new();
         for &id in ids {
-            if let Some(sub) = self.inventory.sub(id) {
+            if let Some(sub) = self.inventory.sub(id).filter(|sub| sub.tap().is_some()) {
                 let Interface { nsid, index } = sub.interface;
                 namespaces.entry(nsid).or_default().push((index, id));
             }

@@ -15,6 +15,7 @@ use super::Control;
 use super::inventory::{Interface, ParentId};
 use super::kernel::{Handle, KnownNetns};
 use super::parent::Parent;
+use super::program::ProgramEnd;
 use crate::control::engine::{Event, PortStatus, SubId, SubStatus};
 use crate::control::error::Error;
 
@@ -26,15 +27,11 @@ pub(super) struct Sub {
     pub(super) index: SubIndex,
     /// Its settings, as the switch has them.
     pub(super) settings: MacvlanSettings,
-    /// The TAP to the engine, by the queue of the first worker: its interface, unless that is one end of
-    /// a veth pair.
-    pub(super) tap: Arc<Tap>,
-    /// That pair; `None` if its interface is the TAP.
+    pub(super) far: FarEnd,
+    /// The pair of which its interface is one end; `None` if its interface is the TAP.
     pub(super) veth: Option<VethPair>,
     /// Why it is a TAP, if a veth pair was tried first; else empty.
     pub(super) instead_of_veth: String,
-    /// Its other queues, in their order.
-    pub(super) more_queues: Vec<Arc<Tap>>,
     /// Queues of its TAP that others have attached, as last seen.
     pub(super) extra_queues: u32,
     /// The namespaces, other than the engine's own, that its queues keep alive.
@@ -79,6 +76,22 @@ pub(super) struct VethPair {
     pub(super) slot: u32,
 }
 
+/// What is at the far end of the port of a sub-interface.
+pub(super) enum FarEnd {
+    /// A program, and no interface.
+    Program(Box<ProgramEnd>),
+    /// An interface: the TAP to the engine, by the queue of the first worker, and its other queues, in
+    /// their order.
+    Tap(Arc<Tap>, Vec<Arc<Tap>>),
+}
+
+impl FarEnd {
+    /// A TAP with these queues, of which there is at least one.
+    pub(super) fn tap(queues: &[Arc<Tap>]) -> Self {
+        Self::Tap(Arc::clone(&queues[0]), queues[1..].to_vec())
+    }
+}
+
 /// The state of an interface as last read, as far as the rules accepted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -117,16 +130,33 @@ impl InSwitch {
 }
 
 impl Sub {
+    /// Its TAP, by the queue of the first worker; `None` if its far end is a program.
+    pub(super) fn tap(&self) -> Option<&Arc<Tap>> {
+        match &self.far {
+            FarEnd::Program(_) => None,
+            FarEnd::Tap(tap, _) => Some(tap),
+        }
+    }
+
+    /// The queues of its TAP, in their order.
+    pub(super) fn queues(&self) -> impl Iterator<Item = &Arc<Tap>> {
+        let (first, others): (_, &[_]) = match &self.far {
+            FarEnd::Program(_) => (None, &[]),
+            FarEnd::Tap(tap, others) => (Some(tap), others),
+        };
+        first.into_iter().chain(others)
+    }
+
     /// Its namespace as it was last seen.
     pub(super) fn known_netns(&self) -> KnownNetns {
         (self.netns, self.netns_cookie, self.parent_nsid)
     }
 
-    /// How its interface is found.
-    pub(super) fn handle(&self) -> Handle {
+    /// How its interface is found; `None` if it has none, because its far end is a program.
+    pub(super) fn handle(&self) -> Option<Handle> {
         match self.veth {
-            None => Handle::Tap(Arc::clone(&self.tap)),
-            Some(VethPair { host_end, .. }) => Handle::VethPeer(host_end),
+            None => self.tap().cloned().map(Handle::Tap),
+            Some(VethPair { host_end, .. }) => Some(Handle::VethPeer(host_end)),
         }
     }
 
@@ -160,6 +190,10 @@ impl Sub {
             all_groups: info.filter().accepts_all(),
             groups: info.filter().groups.clone(),
             secondary: sorted(info.secondary()),
+            program: match &self.far {
+                FarEnd::Program(program) => Some(program.status()),
+                FarEnd::Tap(..) => None,
+            },
             queue_drops: self.link.stats.tx_dropped,
             link: self.link.clone(),
         }
@@ -176,9 +210,8 @@ fn sorted(macs: &[MacAddr]) -> Vec<MacAddr> {
 impl Control {
     pub(crate) fn queues(&mut self, id: SubId) -> Result<Vec<OwnedFd>, Error> {
         let (sub, _) = self.inventory.sub_and_parent(id)?;
-        let queues = [&sub.tap].into_iter().chain(&sub.more_queues);
         let copies: std::io::Result<Vec<_>> =
-            queues.map(|queue| queue.try_clone().map(OwnedFd::from)).collect();
+            sub.queues().map(|queue| queue.try_clone().map(OwnedFd::from)).collect();
         copies.map_err(Error::system(format!("duplicate the queues of {}", sub.name)))
     }
 
@@ -221,17 +254,18 @@ impl Control {
             let stats = parent.kernel.remove_port(pair.slot);
             parent.carried.keep(&stats);
         }
-        if sub.kept {
+        if let Some(tap) = sub.tap().filter(|_| sub.kept) {
             // Refused only by a TAP that is gone.
-            let _ = sub.tap.set_persistent(false);
+            let _ = tap.set_persistent(false);
         }
         if let Some(pair) = sub.veth {
             // Its peer goes with it. It fails if both are gone.
             let _ = self.kernel.delete(Interface { nsid: None, index: pair.host_end });
         }
         // Deleted by netlink, because a ring may hold on to the descriptor for some milliseconds.
-        let tap = Handle::Tap(Arc::clone(&sub.tap));
-        if let Some(location) = self.kernel.locate(&tap, sub.known_netns()) {
+        if let Some(tap) = sub.tap().cloned()
+            && let Some(location) = self.kernel.locate(&Handle::Tap(tap), sub.known_netns())
+        {
             // It goes with its descriptor at the latest.
             let _ = self.kernel.delete(location.interface());
         }
@@ -257,7 +291,9 @@ impl Control {
             return;
         };
         // A late notice, about an earlier sub-interface with the same index.
-        if sub.tap.name().is_ok() && self.kernel.exists(&sub.handle()) {
+        if sub.tap().is_none_or(|tap| tap.name().is_ok())
+            && sub.handle().is_none_or(|handle| self.kernel.exists(&handle))
+        {
             return;
         }
         let gone = Event::SubGone { number: id, sub: sub.name.clone() };

@@ -189,13 +189,19 @@ impl Control {
         let (sub, parent) = self.inventory.sub_and_parent(id)?;
         let (at, switch, seen) = (sub.parent, parent.switch, sub.seen);
         let name = sub.name.clone();
-        let queues: Vec<_> = [&sub.tap].into_iter().chain(&sub.more_queues).cloned().collect();
+        let queues: Vec<_> = sub.queues().cloned().collect();
         let config = SubConfig {
             mac: seen.mac,
             mtu: Some(seen.mtu),
             settings: MacvlanSettings { bclim: None, ..sub.settings.clone() },
         };
-        let (index, mac) = self.add_ports(at, &name, &queues, config)?;
+        let (index, mac) = match queues[..] {
+            [] => {
+                self.end_connection(id, "its worker has failed".to_owned());
+                self.add_program_port(at, &name, config)?
+            }
+            _ => self.add_ports(at, &name, &queues, config)?,
+        };
         self.inventory.set_index(id, index);
         let resumed = self.inventory[at].workers.tell(move |worker: &mut Worker| {
             let switch = worker.switch_at_mut(switch);

@@ -82,6 +82,12 @@ impl Forwarder {
         }
     }
 
+    /// As [`Self::egress`], for stream ports: their system calls and copies cost more than a call.
+    #[inline(never)]
+    pub(crate) fn egress_stream(&mut self, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
+        self.egress_tagged(self.switches.switch_of(from), from, stored, bytes);
+    }
+
     /// Continues floods that wait, as far as the turn's budget of copies allows.
     pub(crate) fn resume_floods(&mut self) {
         let Self { switches, floods, tx, .. } = self;

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use umacvlan_core::options::{PollMode, PortIo};
 
@@ -262,6 +263,13 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+/// Runs `tc qdisc` with these arguments in a namespace.
+pub(crate) fn tc(place: &Place, arguments: &str) {
+    let run = || Command::new("tc").arg("qdisc").args(arguments.split(' ')).output();
+    let output = place.netns.run(run).unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// The non-zero drop counters of a parent, as text.

@@ -16,11 +16,11 @@ use umacvlan_sys::netns::NetnsId;
 
 pub use options::{
     AbsentParent, Adopt, EngineOptions, KeptTap, KnownParent, LinkAttribute, ParentBinding,
-    ParentOptions, SubChange, SubId, SubOptions,
+    ParentOptions, ProgramPort, SubChange, SubId, SubOptions,
 };
 pub use status::{
-    Event, HostFilterStatus, ParentStatus, PortStatus, SubStatus, UplinkKind, UplinkStatus,
-    VlanFilterStatus, WorkerStatus,
+    Event, HostFilterStatus, ParentStatus, PortStatus, ProgramStatus, SubStatus, UplinkKind,
+    UplinkStatus, VlanFilterStatus, WorkerStatus,
 };
 
 use crate::control::Control;

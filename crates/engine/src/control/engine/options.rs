@@ -1,10 +1,12 @@
 //! Requests of the owner of an engine, as plain data.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use umacvlan_core::options::{Backend, PortKind};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::{Netns, NetnsId};
+use umacvlan_sys::port_listener::SocketOwner;
 use umacvlan_sys::tap::Tap;
 
 use crate::control::{DeviceId, InterfaceIdentity};
@@ -108,6 +110,15 @@ impl fmt::Display for SubId {
     }
 }
 
+/// The port of a sub-interface whose far end is a program: there is no interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramPort {
+    /// The path of the Unix stream socket where the program connects.
+    pub path: PathBuf,
+    /// Who may connect there.
+    pub owner: SocketOwner,
+}
+
 /// A sub-interface to be made.
 #[derive(Debug, Default)]
 pub struct SubOptions {
@@ -133,6 +144,8 @@ pub struct SubOptions {
     pub txqlen: Option<u32>,
     /// What its interface is.
     pub port: PortKind,
+    /// Its far end is a program; `None`: an interface.
+    pub program: Option<ProgramPort>,
     /// Set it up at once.
     pub up: bool,
     /// Refuse an address that the parent, a sub-interface that is up, or another one that claims it

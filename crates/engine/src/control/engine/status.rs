@@ -9,8 +9,9 @@ use umacvlan_netlink::Link;
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;
+use umacvlan_sys::port_listener::Program;
 
-use super::{KnownParent, SubId};
+use super::{KnownParent, ProgramPort, SubId};
 use crate::datapath::worker::{Snapshot, WorkerConfig};
 
 /// Something that happened without a request.
@@ -130,6 +131,8 @@ pub struct SubStatus {
     pub groups: Vec<MacAddr>,
     /// The secondary unicast addresses that it has, in order: those that its stack has added.
     pub secondary: Vec<MacAddr>,
+    /// The program at its far end; `None` if that is an interface. The index is 0 then.
+    pub program: Option<ProgramStatus>,
     /// Frames that did not fit into its TX queue, before the engine could read them.
     pub queue_drops: u64,
     /// All attributes of its interface. The counters are the TAP's.
@@ -147,6 +150,19 @@ pub struct PortStatus {
     /// Frames from and to it that programs in the kernel have forwarded. They are among all its other
     /// counters.
     pub answered: u64,
+}
+
+/// The port of a sub-interface whose far end is a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramStatus {
+    /// Its socket.
+    pub port: ProgramPort,
+    /// The program that is connected.
+    pub program: Option<Program>,
+    /// Connections since the socket was made.
+    pub connections: u64,
+    /// Why the last connection has ended; `None` while there is one, and before the first.
+    pub ended: Option<String>,
 }
 
 /// The kind of sockets on a wire.

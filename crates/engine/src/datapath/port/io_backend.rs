@@ -17,6 +17,8 @@ pub(super) const UPLINK: u32 = u32::MAX;
 pub(super) const WAKE_EVENT: u32 = u32::MAX - 1;
 /// Room in a full uplink, of io_uring only.
 pub(super) const UPLINK_WRITABLE: u32 = u32::MAX - 2;
+/// Stream ports, all together.
+pub(super) const STREAMS: u32 = u32::MAX - 3;
 
 /// The I/O backend for all TAPs of a worker.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(super) enum IoBackend {
         /// Boxed: it is many times the size of the other variant.
         uring: Box<Uring>,
         watches_uplink: bool,
+        watches_streams: bool,
         watches_wake_event: bool,
     },
 }
@@ -52,7 +55,12 @@ impl IoBackend {
         };
         if let Some(uring) = uring {
             let uring = Box::new(uring);
-            return Ok(Self::Uring { uring, watches_uplink: false, watches_wake_event: false });
+            return Ok(Self::Uring {
+                uring,
+                watches_uplink: false,
+                watches_streams: false,
+                watches_wake_event: false,
+            });
         }
         let epoll = Epoll::new()?;
         epoll.add(wake_event, u64::from(WAKE_EVENT))?;

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | TAP | `tap/` | an interface of the kernel, served by io_uring or by epoll |
 //! | memory | `memory.rs` | a [`MemoryLink`] of a test, a bench or an embedding program |
+//! | stream | `stream.rs`, `stream_ports.rs` | a program, by a Unix stream socket |
 //!
 //! A kind has its own file or folder here and a variant of [`PortLink`]. `Ports` matches on it
 //! once a batch; switches, counters and drop reasons do not know it.
@@ -14,6 +15,8 @@ mod memory;
 mod rx;
 mod rx_shares;
 mod stall;
+mod stream;
+mod stream_ports;
 mod tap;
 mod wait;
 
@@ -35,12 +38,16 @@ pub use buffer_budget::BufferBudget;
 use io_backend::IoBackend;
 use memory::MemoryPorts;
 use rx_shares::{RxShares, TURN_FRAMES};
+pub use stream::{PortClosed, StreamPort};
+use stream_ports::StreamPorts;
 
 /// What is behind a port.
 #[derive(Debug)]
 pub enum PortLink {
     /// A link in memory.
     Memory(MemoryLink),
+    /// A program, by a Unix stream socket.
+    Stream(StreamPort),
     /// A TAP, or one of its queues.
     Tap(Arc<Tap>),
     /// A TAP with one queue that another worker reads: this one only writes to it.
@@ -78,6 +85,7 @@ pub(crate) struct Ports {
     wake_event: Arc<EventFd>,
     ports: Vec<Option<Port>>,
     memory: MemoryPorts,
+    streams: StreamPorts,
     /// TAPs that are read in shares: all that are ready, or with io_uring those that are busy.
     rx_shares: RxShares,
     /// TAPs that are being read by single reads of io_uring.
@@ -138,8 +146,10 @@ impl Ports {
         pool: &mut BufferPool,
         wake_event: Arc<EventFd>,
     ) -> io::Result<Self> {
+        let backend = IoBackend::new(io, pool, &wake_event)?;
         Ok(Self {
-            backend: IoBackend::new(io, pool, &wake_event)?,
+            streams: StreamPorts::new(&backend)?,
+            backend,
             wake_event,
             ports: Vec::new(),
             memory: MemoryPorts::default(),
@@ -159,7 +169,7 @@ impl Ports {
     }
 
     /// Adds a port. A TAP is written to at once, and read after [`Ports::resume_rx`]; frames sent
-    /// before wait in its own queue.
+    /// before wait in its own queue. A program is read as soon as it is connected.
     ///
     /// # Errors
     /// The kernel has no memory.
@@ -167,6 +177,7 @@ impl Ports {
         self.generation = (self.generation + 1) % GENERATIONS;
         match (&link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.add(id, link),
+            (PortLink::Stream(_), _) => self.streams.add(id),
             (PortLink::Tap(_) | PortLink::Writer(_), IoBackend::Plain { .. }) => {}
             (PortLink::Tap(tap) | PortLink::Writer(tap), IoBackend::Uring { uring, .. }) => {
                 uring.add(slot(id), tap)?;
@@ -249,13 +260,14 @@ impl Ports {
 
     /// Removes a port, and with it the worker's hold on its TAP.
     pub(crate) fn remove(&mut self, id: SubIndex) {
-        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::take) else {
+        let Some(mut port) = self.ports.get_mut(id.index()).and_then(Option::take) else {
             return;
         };
         self.rx_shares.remove(id);
         self.to_arm.retain(|&other| other != id);
-        match (&port.link, &mut self.backend) {
+        match (&mut port.link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.remove(id, link),
+            (PortLink::Stream(stream), _) => self.streams.remove(id, stream),
             (PortLink::Tap(tap), IoBackend::Plain { epoll, taps, .. }) => {
                 *taps -= usize::from(port.rx_enabled);
                 epoll.remove(&**tap);
@@ -271,7 +283,7 @@ impl Ports {
     /// The TAP behind a port.
     pub(crate) fn tap(&self, id: SubIndex) -> Option<&Tap> {
         match &self.ports.get(id.index())?.as_ref()?.link {
-            PortLink::Memory(_) => None,
+            PortLink::Memory(_) | PortLink::Stream(_) => None,
             PortLink::Tap(tap) | PortLink::Writer(tap) => Some(tap),
         }
     }
@@ -288,8 +300,8 @@ impl Ports {
         mut on_refused: impl FnMut(Refusal),
     ) -> io::Result<()> {
         let ports = &self.ports;
-        if let (IoBackend::Uring { uring, .. }, true) = (&mut self.backend, self.memory.is_empty())
-        {
+        let only_taps = self.memory.is_empty() && self.streams.is_empty();
+        if let (IoBackend::Uring { uring, .. }, true) = (&mut self.backend, only_taps) {
             return uring.send(frames.len(), |number| {
                 let (to, stored) = frames[number];
                 let generation = ports[to.index()].as_ref().map_or(0, |port| port.generation);
@@ -299,10 +311,10 @@ impl Ports {
         }
         for run in frames.chunk_by(|(one, _), (next, _)| one == next) {
             let to = run[0].0;
-            let Some(port) = &ports[to.index()] else {
+            let Some(port) = &self.ports[to.index()] else {
                 continue;
             };
-            let on_refused = |number: usize, reason| {
+            let on_each_refused = |number: usize, reason| {
                 let stored = run[number].1;
                 let (lost, group) = (stored.counters(), is_for_group(stores.bytes(stored)));
                 on_refused(Refusal { to, lost, group, reason });
@@ -311,14 +323,27 @@ impl Ports {
             match &port.link {
                 PortLink::Memory(link) => {
                     let frame = |number: usize| stores.bytes(run[number].1).into();
-                    link.send(run.len(), frame, on_refused);
+                    link.send(run.len(), frame, on_each_refused);
                 }
-                PortLink::Tap(tap) | PortLink::Writer(tap) => {
-                    let frame = |number: usize| stores.bytes(run[number].1);
-                    tap::write(tap, run.len(), frame, on_refused);
-                }
+                PortLink::Stream(_) => self.queue_stream(run, stores, &mut on_refused),
+                PortLink::Tap(tap) | PortLink::Writer(tap) => match &mut self.backend {
+                    IoBackend::Plain { .. } => {
+                        let frame = |number: usize| stores.bytes(run[number].1);
+                        tap::write(tap, run.len(), frame, on_each_refused);
+                    }
+                    IoBackend::Uring { uring, .. } => {
+                        let generation = port.generation;
+                        uring.send(run.len(), |number| {
+                            let stored = run[number].1;
+                            let (bytes, cookie) =
+                                (stores.bytes(stored), stored.completion_cookie());
+                            (slot(to), generation, is_for_group(bytes), cookie, bytes)
+                        })?;
+                    }
+                },
             }
         }
+        self.flush_streams();
         match &mut self.backend {
             IoBackend::Plain { .. } => Ok(()),
             IoBackend::Uring { uring, .. } => uring.submit(),

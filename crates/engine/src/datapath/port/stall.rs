@@ -9,7 +9,7 @@ use super::{PortLink, Ports, slot};
 use crate::datapath::uplink::Uplink;
 
 impl Ports {
-    /// Stops reading a TAP (`stalled`), or reads it again. Its frames wait in its queue. What a ring
+    /// Stops reading a TAP or a program (`stalled`), or reads it again. Its frames wait in its queue. What a ring
     /// has begun to read still comes.
     ///
     /// # Errors
@@ -18,6 +18,12 @@ impl Ports {
         let Some(Some(port)) = self.ports.get_mut(id.index()) else {
             return Ok(());
         };
+        if let PortLink::Stream(_) = &port.link
+            && std::mem::replace(&mut port.stalled, stalled) != stalled
+        {
+            self.set_stream_stalled(id, stalled);
+            return Ok(());
+        }
         let PortLink::Tap(tap) = &port.link else {
             return Ok(());
         };

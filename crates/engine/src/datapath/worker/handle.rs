@@ -16,6 +16,7 @@ use umacvlan_sys::process;
 use super::heartbeat::{Heartbeat, Watcher};
 use super::last_counters::LastCounters;
 use super::{Request, Snapshot, Worker, WorkerConfig};
+use crate::datapath::port::PortClosed;
 use crate::datapath::switches::SwitchId;
 
 /// How long the control thread waits for the result of a request, and how often. Each request takes
@@ -34,6 +35,15 @@ pub enum Notice {
     /// A sub-interface has sent a membership report, or a group frame from an address that is not
     /// its own: the addresses that its interface receives may have changed.
     Addresses(SubIndex),
+    /// The connection of a program has ended.
+    PortClosed {
+        /// The sub-interface.
+        sub: SubIndex,
+        /// The number of the connection.
+        number: u64,
+        /// Why.
+        why: PortClosed,
+    },
     /// The interface behind a port is gone.
     PortGone(SubIndex),
     /// A sub-interface of an untagged parent has sent tags of its own. This is reported once.

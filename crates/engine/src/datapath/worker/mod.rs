@@ -186,6 +186,10 @@ impl Worker {
             ports.recv_memory(pool, |from, stored, bytes| forwarder.egress(from, stored, bytes));
         turn.frames += frames;
         turn.events += frames;
+        turn.events += ports.recv_streams(pool, &mut |from, stored, bytes| {
+            turn.frames += 1;
+            forwarder.egress_stream(from, stored, bytes);
+        });
         turn.events += usize::from(self.flush()?) + usize::from(self.ports.is_any_waiting());
         self.send_notices();
         Ok(turn)
@@ -229,10 +233,12 @@ impl Worker {
         waits.then_some(UPLINK_RETRY)
     }
 
-    /// Reports the membership changes, the lost interfaces and the first tags of this turn.
+    /// Reports the membership changes, the lost interfaces, the ended connections and the first tags of
+    /// this turn.
     fn send_notices(&mut self) {
         let tags = self.forwarder.tags == TagsSeen::New;
-        if self.gone.is_empty() && self.forwarder.reports.is_empty() && !tags {
+        let closed = self.ports.has_closed();
+        if self.gone.is_empty() && self.forwarder.reports.is_empty() && !tags && !closed {
             return;
         }
         if tags {
@@ -241,9 +247,12 @@ impl Worker {
         let tags = tags.then_some(Notice::Tags);
         let changed = self.forwarder.reports.drain(..).map(Notice::Addresses);
         let gone = self.gone.drain(..).map(Notice::PortGone);
+        let closed = self.ports.take_closed();
+        let closed = closed.map(|(sub, number, why)| Notice::PortClosed { sub, number, why });
+        let notices = changed.chain(gone).chain(closed).chain(tags);
         match &self.notifier {
-            Some(notifier) => notifier.notify(changed.chain(gone).chain(tags)),
-            None => changed.chain(gone).for_each(drop),
+            Some(notifier) => notifier.notify(notices),
+            None => notices.for_each(drop),
         }
     }
 

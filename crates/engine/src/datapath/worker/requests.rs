@@ -6,6 +6,7 @@ use std::ops::AddAssign;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::{DropReason, SubConfig, SubIndex, Switch, SwitchError, VlanPath, WorkerStats};
+use umacvlan_sys::port_listener::PortConnection;
 use umacvlan_sys::syscall_count;
 use umacvlan_sys::tap::Tap;
 
@@ -104,6 +105,20 @@ impl Worker {
         self.forwarder.tx.add_port(sub, offloads);
         self.forwarder.floods.reserve(sub);
         Ok(sub)
+    }
+
+    /// Gives the port of a program its connection, with a number of its own, in place of a former
+    /// one.
+    ///
+    /// # Errors
+    /// The kernel has no memory, or the port is not one for a program.
+    pub fn connect(
+        &mut self,
+        sub: SubIndex,
+        number: u64,
+        connection: PortConnection,
+    ) -> io::Result<()> {
+        self.ports.connect(sub, number, connection)
     }
 
     /// Removes a sub-interface with its port. Its counters are added to those of removed ones.

@@ -1,0 +1,391 @@
+//! Sub-interfaces whose far end is a program: their sockets, connections and attributes.
+//!
+//! The kernel has no interface for them, so the attributes of one are those that its owner has set
+//! here. It receives every multicast group: nothing tells which ones the program's guest has joined.
+//! Its carrier is its connection. One program at a time is connected; the next one waits, as in any
+//! backlog, until that has ended.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use umacvlan_core::offload::Offloads;
+use umacvlan_core::options::PROGRAM_QUEUE_LEN;
+use umacvlan_core::stats::SubStats;
+use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex};
+use umacvlan_netlink::{Link, LinkFlags, OperState};
+use umacvlan_sys::port_listener::{PortListener, Program};
+
+use super::Control;
+use super::create::{agree, check_unicast};
+use super::inventory::{DeviceId, Interface, ParentId};
+use super::sub::{FarEnd, Seen, Sub};
+use crate::control::engine::{
+    LinkAttribute, ProgramPort, ProgramStatus, SubId, SubOptions, random_mac,
+};
+use crate::control::error::Error;
+use crate::datapath::port::{PortClosed, PortLink, StreamPort};
+
+/// The name of the first listener in the epoll; the number of the sub-interface is added.
+pub(super) const LISTENERS: u64 = 16;
+
+/// The largest MTU: that of a macvtap.
+const MTU_MAX: u32 = 65_535;
+
+/// A connection that ends sooner is a short one.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// After so many short connections in a row, the next one waits for the sweep.
+const SHORT_MAX: u32 = 8;
+
+/// The socket of a program, and who is connected.
+pub(super) struct ProgramEnd {
+    port: ProgramPort,
+    listener: PortListener,
+    /// True while the epoll waits for the next connection.
+    listening: bool,
+    connected: Option<Connected>,
+    /// Connections so far; the number of the last one.
+    connections: u64,
+    /// Short connections in a row.
+    short: u32,
+    /// Why the last connection has ended.
+    ended: Option<String>,
+}
+
+struct Connected {
+    program: Program,
+    since: Instant,
+}
+
+impl ProgramEnd {
+    pub(super) fn status(&self) -> ProgramStatus {
+        ProgramStatus {
+            port: self.port.clone(),
+            program: self.connected.as_ref().map(|connected| connected.program),
+            connections: self.connections,
+            ended: self.ended.clone(),
+        }
+    }
+}
+
+impl Control {
+    /// Makes the socket of a program and adds the sub-interface, down.
+    pub(super) fn open_program(
+        &mut self,
+        (id, parent): (SubId, ParentId),
+        port: &ProgramPort,
+        options: &SubOptions,
+    ) -> Result<(), Error> {
+        let name = &options.name;
+        if options.netns.is_some() {
+            return Err(no_interface(name, "be in a namespace"));
+        }
+        self.check_name_free(name)?;
+        let (workers, switch) = (&self.inventory[parent].workers, self.inventory[parent].switch);
+        if workers.count() > 1 {
+            let (parent, count) = (self.inventory[parent].name.clone(), workers.count());
+            return Err(Error::ProgramWorkers { name: name.clone(), parent, count });
+        }
+        let info = workers.ask(move |it| *it.switch_at(switch).parent())?;
+        let mac = match options.settings.mode {
+            Mode::Passthru => info.mac,
+            _ => options.mac.unwrap_or_else(random_mac),
+        };
+        check_unicast(name, mac)?;
+        let mtu = options.mtu.unwrap_or_else(|| info.mtu.min(MTU_MAX));
+        let allowed = workers.ask(move |it| it.switch_at(switch).check_mtu(mtu))?;
+        allowed.map_err(Error::refused(name))?;
+        let listener = PortListener::bind(&port.path, port.owner).map_err(|source| {
+            Error::ProgramSocket { name: name.clone(), path: port.path.clone(), source }
+        })?;
+        let config = SubConfig {
+            mac,
+            mtu: Some(mtu),
+            settings: MacvlanSettings { bclim: None, ..options.settings.clone() },
+        };
+        let settings = config.settings.clone();
+        let (index, mac) = self.add_program_port(parent, name, config)?;
+        let link = link(options, mac, mtu);
+        let home = self.kernel.at_home(link);
+        let program = ProgramEnd {
+            port: port.clone(),
+            listener,
+            listening: false,
+            connected: None,
+            connections: 0,
+            short: 0,
+            ended: None,
+        };
+        self.inventory.add_sub(Sub {
+            id,
+            parent,
+            index,
+            settings,
+            far: FarEnd::Program(Box::new(program)),
+            veth: None,
+            instead_of_veth: String::new(),
+            extra_queues: 0,
+            pins: Default::default(),
+            carried: SubStats::default(),
+            kept: false,
+            claims_mac: false,
+            txqlen_max: options.txqlen.unwrap_or(PROGRAM_QUEUE_LEN),
+            interface: Interface { nsid: None, index: 0 },
+            netns: home.netns,
+            netns_cookie: home.netns_cookie,
+            parent_nsid: None,
+            name: name.clone(),
+            seen: Seen::of(&home.link),
+            link: home.link,
+            groups: Vec::new(),
+            secondary: Vec::new(),
+            groups_known: false,
+        });
+        self.set_filters(id);
+        self.listen(id);
+        Ok(())
+    }
+
+    /// Checks that neither an interface nor a program of the engine's own namespace has a name.
+    fn check_name_free(&mut self, name: &str) -> Result<(), Error> {
+        match self.has_program_named(name) || self.kernel.rtnl.link(name)?.is_some() {
+            true => Err(Error::NameInUse { name: name.to_owned(), place: "" }),
+            false => Ok(()),
+        }
+    }
+
+    /// True if a sub-interface of that name has a program at its far end.
+    pub(super) fn has_program_named(&self, name: &str) -> bool {
+        self.inventory.subs().any(|sub| sub.name == name && sub.tap().is_none())
+    }
+
+    /// Adds the port of a program to the worker of its parent. Returns the index and the address of the
+    /// sub-interface.
+    pub(super) fn add_program_port(
+        &self,
+        parent: ParentId,
+        name: &str,
+        config: SubConfig,
+    ) -> Result<(SubIndex, MacAddr), Error> {
+        let parent = &self.inventory[parent];
+        let switch = parent.switch;
+        let port = [PortLink::Stream(StreamPort::default())];
+        let added = parent.workers.give(port, move |worker, port| {
+            let index = worker.add_to(switch, &config, port, Offloads::NONE)?;
+            let sub = worker.switch_at(switch).sub(index);
+            Ok((index, sub.map_or(config.mac, umacvlan_core::Sub::mac)))
+        })?;
+        agree(&parent.workers, added).map_err(|error| Error::add(name, error))
+    }
+
+    /// Waits for the next connection of a program, if none is there.
+    fn listen(&mut self, id: SubId) {
+        let Some(FarEnd::Program(end)) = self.inventory.sub_mut(id).map(|sub| &mut sub.far) else {
+            return;
+        };
+        if end.connected.is_some() || end.listening {
+            return;
+        }
+        // Without memory for it, the sweep tries again.
+        end.listening = self.epoll.add(&end.listener, LISTENERS + id.0).is_ok();
+    }
+
+    /// Waits again for programs where that was put off.
+    pub(super) fn listen_again(&mut self) {
+        for id in self.inventory.sub_ids() {
+            self.listen(id);
+        }
+    }
+
+    /// Takes the connection that waits at the socket of a sub-interface.
+    pub(super) fn accept(&mut self, id: SubId) {
+        let Ok((sub, parent)) = self.inventory.sub_and_parent_mut(id) else {
+            return;
+        };
+        let (FarEnd::Program(end), index) = (&mut sub.far, sub.index) else {
+            return;
+        };
+        let Some(accepted) = end.listener.accept().transpose() else {
+            return;
+        };
+        // The next one waits until this one has ended; after an error, until the sweep.
+        self.epoll.remove(&end.listener);
+        end.listening = false;
+        let number = end.connections + 1;
+        let connected = accepted.and_then(|(connection, program)| {
+            let given = parent.workers.give([connection], move |worker, connection| {
+                worker.connect(index, number, connection)
+            });
+            let mut connected = given.map_err(io::Error::other)?;
+            connected.pop().unwrap_or(Ok(())).map(|()| program)
+        });
+        match connected {
+            Ok(program) => {
+                end.connections = number;
+                end.connected = Some(Connected { program, since: Instant::now() });
+                end.ended = None;
+                self.follow_connection(id);
+            }
+            Err(error) => {
+                let what = format!("{} cannot take the connection of a program: {error}", sub.name);
+                self.events.trouble_of(id, what);
+            }
+        }
+    }
+
+    /// Notes that a connection has ended, and waits for the next one.
+    pub(super) fn lose_connection(
+        &mut self,
+        device: DeviceId,
+        index: SubIndex,
+        number: u64,
+        why: PortClosed,
+    ) {
+        let Some(id) = self.inventory.sub_with_index(device, index) else {
+            return;
+        };
+        let Some(sub) = self.inventory.sub_mut(id) else {
+            return;
+        };
+        let FarEnd::Program(end) = &mut sub.far else {
+            return;
+        };
+        // A late notice, about an earlier connection.
+        if end.connections != number || end.connected.is_none() {
+            return;
+        }
+        if why != PortClosed::ByProgram {
+            let pid = end.connected.as_ref().map_or(0, |connected| connected.program.pid);
+            let what = format!("{} has disconnected its program, process {pid}: {why}", sub.name);
+            self.events.trouble_of(id, what);
+        }
+        self.end_connection(id, why.to_string());
+    }
+
+    /// Notes the end of the connection of a sub-interface, if it has one.
+    pub(super) fn end_connection(&mut self, id: SubId, why: String) {
+        let Some(FarEnd::Program(end)) = self.inventory.sub_mut(id).map(|sub| &mut sub.far) else {
+            return;
+        };
+        let Some(connected) = end.connected.take() else {
+            return;
+        };
+        end.ended = Some(why);
+        end.short = match connected.since.elapsed() < SHORT {
+            true => end.short.saturating_add(1),
+            false => 0,
+        };
+        // A program that connects without end costs one connection a second.
+        if end.short <= SHORT_MAX {
+            self.listen(id);
+        }
+        self.follow_connection(id);
+    }
+
+    /// Shows the carrier of a program, which is its connection and the carrier of its parent, and
+    /// reports the change.
+    fn follow_connection(&mut self, id: SubId) {
+        self.show_program_carrier(id);
+        self.report_change(id);
+    }
+
+    /// Shows the carrier of a sub-interface with a program.
+    pub(super) fn show_program_carrier(&mut self, id: SubId) {
+        let Ok((sub, parent)) = self.inventory.sub_and_parent_mut(id) else {
+            return;
+        };
+        if let FarEnd::Program(end) = &sub.far {
+            let carrier = end.connected.is_some() && parent.carrier;
+            if set_running(&mut sub.link, carrier) {
+                *sub.link.carrier_changes.get_or_insert(0) += 1;
+            }
+        }
+    }
+
+    /// Sets one attribute of a sub-interface with a program. The rules of the switch are checked.
+    pub(super) fn set_program_attribute(
+        &mut self,
+        id: SubId,
+        attribute: LinkAttribute,
+    ) -> Result<(), Error> {
+        let (sub, _) = self.inventory.sub_and_parent(id)?;
+        let (name, mut link) = (sub.name.clone(), sub.link.clone());
+        match attribute {
+            LinkAttribute::Alias(text) => link.alias = text,
+            LinkAttribute::Allmulti(on) => {
+                link.flags.set(LinkFlags::Allmulti, on);
+                link.allmulti = Some(on.into());
+            }
+            LinkAttribute::Mac(mac) => {
+                check_unicast(&name, mac)?;
+                link.mac = Some(mac);
+            }
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Name(_) => return Err(no_interface(&name, "get another name")),
+            LinkAttribute::Netns(_) => return Err(no_interface(&name, "move to a namespace")),
+            LinkAttribute::Promisc(on) => {
+                link.flags.set(LinkFlags::Promisc, on);
+                link.promiscuity = on.into();
+            }
+            LinkAttribute::TxQueueLen(frames) => link.txqlen = frames,
+            LinkAttribute::Up(on) => {
+                link.flags.set(LinkFlags::Up, on);
+                if on {
+                    link.qdisc = Some("noqueue".to_owned());
+                }
+            }
+        }
+        let refusal = self.follow(id, &link);
+        self.show_program_carrier(id);
+        refusal.map_or(Ok(()), |refusal| Err(Error::refused(&name)(refusal)))
+    }
+}
+
+impl Sub {
+    /// Shows the state that the rules accepted, where there is no interface that has it.
+    pub(super) fn show_accepted(&mut self) {
+        self.link.mac = Some(self.seen.mac);
+        self.link.mtu = self.seen.mtu;
+        self.link.flags.set(LinkFlags::Up, self.seen.up);
+    }
+}
+
+/// Sets the carrier of a link that is shown; true if it has changed.
+fn set_running(link: &mut Link, carrier: bool) -> bool {
+    let running = LinkFlags::Running | LinkFlags::LowerUp;
+    let (before, now) = (link.flags.contains(running), carrier && link.is_up());
+    link.flags.set(running, now);
+    link.carrier = link.is_up().then_some(carrier);
+    before != now
+}
+
+/// The attributes of a new link, down: those of a macvtap, where they apply.
+fn link(options: &SubOptions, mac: MacAddr, mtu: u32) -> Link {
+    let mut flags = LinkFlags::Broadcast | LinkFlags::Multicast;
+    flags.set(LinkFlags::Allmulti, options.allmulti);
+    flags.set(LinkFlags::Promisc, options.promisc);
+    Link {
+        name: options.name.clone(),
+        mac: Some(mac),
+        broadcast: Some(MacAddr::BROADCAST),
+        mtu,
+        min_mtu: umacvlan_core::switch::MIN_MTU,
+        max_mtu: MTU_MAX,
+        flags,
+        operstate: OperState::Up,
+        link_type: libc::ARPHRD_ETHER,
+        qdisc: Some("noop".to_owned()),
+        txqlen: options.txqlen.unwrap_or(PROGRAM_QUEUE_LEN),
+        promiscuity: options.promisc.into(),
+        allmulti: Some(options.allmulti.into()),
+        alias: options.alias.clone().unwrap_or_default(),
+        num_tx_queues: Some(1),
+        num_rx_queues: Some(1),
+        carrier_changes: Some(0),
+        ..Link::default()
+    }
+}
+
+fn no_interface(name: &str, what: &'static str) -> Error {
+    Error::NoInterface { name: name.to_owned(), what }
+}
