@@ -46,6 +46,9 @@ use umacvlan_sys::process::{inherited_descriptor, raise_descriptor_limit};
 /// The state directory unless another one is configured.
 const DEFAULT_STATE: &str = "/run/umacvlan/state";
 
+/// The directory of the sockets of links whose far end is a program, beside the daemon's socket.
+const PORTS: &str = "ports";
+
 /// Serve links until SIGTERM or SIGINT, and clients over a socket.
 ///
 /// Links outlive the daemon: when it ends they stay without carrier, and the next daemon re-adopts
@@ -199,7 +202,10 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let engine = EngineOptions { on_worker: Some(Arc::new(move || worker.confine())) };
     // The configuration does not change a filter of the command line.
     let changeable = args.log.is_none().then(|| (log.clone(), default));
-    let options = ServiceOptions { store, keeper, engine, config_file, config, log: changeable };
+    let ports_dir = socket.path().parent().unwrap_or_else(|| Path::new("/")).join(PORTS);
+    let log_options = changeable;
+    let options =
+        ServiceOptions { store, keeper, engine, ports_dir, config_file, config, log: log_options };
     let mut service = Service::start(options)?;
     if let Some((_, driver)) = &mut docker {
         driver.make_parents(&mut service);

@@ -119,8 +119,8 @@ fn the_daemon_keeps_needed_capabilities_and_workers_keep_none() {
     if !root_or_skip() {
         return;
     }
-    // NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_PTRACE and SYS_ADMIN of linux/capability.h.
-    let needed = (1 << 11) | (1 << 12) | (1 << 13) | (1 << 19) | (1 << 21);
+    // CHOWN, NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_PTRACE and SYS_ADMIN of linux/capability.h.
+    let needed = 1 | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 19) | (1 << 21);
     let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let daemon = machine.start(&[]);
     daemon.add("mac1", Value::Null).ok();

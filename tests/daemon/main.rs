@@ -8,6 +8,7 @@ mod keeper;
 mod lifecycle;
 mod links;
 mod parents;
+mod ports;
 mod restart;
 mod schema;
 mod state;

@@ -20,7 +20,7 @@ const FOLDERS: [&str; 11] = [
 const LONGEST_FILE: usize = 450;
 
 /// The largest crate, in lines of its sources: that of the engine, whose two halves know each other.
-const LARGEST_CRATE: usize = 14_000;
+const LARGEST_CRATE: usize = 15_500;
 
 #[test]
 fn every_path_in_the_documentation_exists() {

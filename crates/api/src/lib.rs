@@ -24,12 +24,14 @@ pub use answer::{Changes, Health, LogFilter, NewLink, Saved};
 pub use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
 pub use event::{EventKind, EventView};
 pub use link::{
-    InfoData, InfoDataError, LinkInfo, LinkView, RxStats, Stats, TxStats, UmacvlanInfo,
+    InfoData, InfoDataError, LinkInfo, LinkView, PortView, RxStats, Stats, TxStats, UmacvlanInfo,
 };
 pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};
 pub use socket::{DEFAULT_SOCKET, socket_path};
-pub use spec::{Flags, KernelFlags, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+pub use spec::{
+    Flags, KernelFlags, LinkChange, LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange,
+};
 
 /// The client's own namespace, in place of a namespace's name. The daemon finds it by the peer
 /// credentials of the connection. No name, path or process id begins with `@`.

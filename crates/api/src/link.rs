@@ -76,7 +76,7 @@ pub struct LinkView {
 /// Kind of a link, and its macvlan settings.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct LinkInfo {
-    /// `macvlan`.
+    /// `macvlan`, or `macvtap` if the far end is a program.
     pub info_kind: String,
     /// Macvlan settings.
     pub info_data: InfoData,
@@ -278,10 +278,35 @@ pub struct UmacvlanInfo {
     /// Queues of a multi-queue TAP that others have attached from inside its namespace; absent without.
     /// Frames that the kernel puts there do not reach the daemon.
     pub extra_queues: Option<u32>,
+    /// The port of a link whose far end is a program; absent for an interface.
+    pub port: Option<PortView>,
     /// Frames from the link that its kernel queue dropped because it was full.
     pub queue_drops: u64,
     /// Counters of the engine.
     pub counters: SubCounters,
+}
+
+/// The port of a link whose far end is a program.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Port)]
+pub struct PortView {
+    /// The kind of port: `stream`.
+    pub kind: String,
+    /// The path of the socket where the program connects.
+    pub socket: String,
+    /// The user id of its file, if one was given.
+    pub user: Option<u32>,
+    /// The group id of its file, if one was given.
+    pub group: Option<u32>,
+    /// The process that is connected; absent if none is, 0 if it is not visible to the daemon.
+    pub pid: Option<u32>,
+    /// The effective user id of that process when it connected.
+    pub uid: Option<u32>,
+    /// Connections since the socket was made.
+    pub connections: u64,
+    /// Why the last connection has ended; absent while there is one, and before the first.
+    pub ended: Option<String>,
 }
 
 #[cfg(test)]

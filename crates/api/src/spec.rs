@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, FromInto, serde_as, skip_serializing_none};
+use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
@@ -28,6 +29,12 @@ pub struct LinkSpec {
     /// Namespace in which the link is made: a name, a path or a process id; `@caller` for the
     /// client's own; the daemon's if absent.
     pub netns: Option<String>,
+    /// How the program at its far end connects; `None` if that is an interface.
+    pub port: Option<ProgramKind>,
+    /// The user id of the socket's file, if its far end is a program; the daemon's if absent.
+    pub user: Option<u32>,
+    /// The group id of that file, whose members may connect; no group may if absent.
+    pub group: Option<u32>,
     /// It receives every multicast group, and its parent every frame.
     pub promisc: bool,
     /// The length of its TX queue, in frames.
@@ -79,9 +86,18 @@ struct LinkSpecJson {
     /// Passthru: leave the parent's promiscuous setting alone.
     #[serde(default)]
     nopromisc: bool,
+    /// What is at its far end: an interface if absent; `stream`, a program that connects to the Unix
+    /// stream socket `NAME.sock` in the directory `ports` beside the daemon's socket. The
+    /// link is a macvtap then, and has no interface.
+    #[serde_as(as = "Option<DisplayFromStr>")]
+    #[schema(value_type = Option<String>)]
+    port: Option<ProgramKind>,
     /// It listens to every group, and its parent to everything.
     #[serde(default)]
     promisc: bool,
+    /// The group id of the file of a program's socket, whose members may connect; no group may if
+    /// absent.
+    group: Option<u32>,
     /// Drop frames that it sends from another address than its own.
     #[serde(default, skip_serializing_if = "is_off")]
     spoofchk: bool,
@@ -89,6 +105,8 @@ struct LinkSpecJson {
     txqueuelen: Option<u32>,
     /// Set it up; if absent a request does not, and the configuration does.
     up: Option<bool>,
+    /// The user id of the file of a program's socket; the daemon's if absent.
+    user: Option<u32>,
 }
 
 impl From<LinkSpecJson> for LinkSpec {
@@ -104,6 +122,9 @@ impl From<LinkSpecJson> for LinkSpec {
             allmulticast: json.allmulticast,
             mtu: json.mtu,
             netns: json.netns,
+            port: json.port,
+            user: json.user,
+            group: json.group,
             promisc: json.promisc,
             txqueuelen: json.txqueuelen,
             up: json.up,
@@ -128,10 +149,13 @@ impl From<LinkSpec> for LinkSpecJson {
             netns: spec.netns,
             nodst,
             nopromisc,
+            port: spec.port,
             promisc: spec.promisc,
             spoofchk,
+            group: spec.group,
             txqueuelen: spec.txqueuelen,
             up: spec.up,
+            user: spec.user,
         }
     }
 }
@@ -198,6 +222,18 @@ pub struct MacvlanChange {
     pub bclim: Option<i32>,
     /// Change of the source list.
     pub macaddr: Option<MacaddrChange>,
+    /// The type that the link has to be of; if absent, either.
+    pub kind: Option<LinkKind>,
+}
+
+/// The type of a link.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkKind {
+    /// Its far end is an interface.
+    Macvlan,
+    /// Its far end is a program.
+    Macvtap,
 }
 
 /// Flags of a link.
@@ -306,6 +342,20 @@ mod tests {
         assert_eq!(least, LinkSpec { parent: "p0".to_owned(), ..LinkSpec::default() });
         let text = r#"{"parent":"p0","allmulticast":false,"mode":"vepa","nodst":false,"nopromisc":false,"promisc":false}"#;
         assert_eq!(serde_json::to_string(&least).unwrap(), text);
+    }
+
+    #[test]
+    fn the_port_of_a_program_is_in_the_json_of_its_link_only() {
+        let text = r#"{"parent":"p0","allmulticast":false,"mode":"bridge","nodst":false,"nopromisc":false,"port":"stream","promisc":false,"group":36,"user":107}"#;
+        let spec: LinkSpec = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (spec.port, spec.user, spec.group),
+            (Some(ProgramKind::Stream), Some(107), Some(36))
+        );
+        assert_eq!(serde_json::to_string(&spec).unwrap(), text);
+        let unknown = serde_json::from_str::<LinkSpec>(r#"{"parent":"p0","port":"serial"}"#);
+        let message = unknown.unwrap_err().to_string();
+        assert!(message.contains("\"serial\" is not a way to connect a program"), "{message}");
     }
 
     #[test]

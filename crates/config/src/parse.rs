@@ -3,7 +3,7 @@
 use std::fs;
 use std::ops::Range;
 use std::str;
-use umacvlan_core::options::{Backend, PollMode, PortIo, WORKERS_MAX};
+use umacvlan_core::options::{Backend, PollMode, PortIo, ProgramKind, WORKERS_MAX};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -209,6 +209,7 @@ impl Reader<'_> {
     fn link(&mut self, key: &str, span: Range<usize>, mut table: Table<'_>) -> ParsedLink {
         let found = &mut *self.diagnostics;
         let modes = Mode::ALL.map(|mode| (mode.name(), mode));
+        let ports = ProgramKind::ALL.map(|kind| (kind.name(), kind));
         let alias = |value: &DeValue<'_>| values::text(value, "some text in quotes");
         let name = table.take("name", found, values::interface_name_of);
         let parent = table.take("parent", found, values::interface_name_of);
@@ -233,6 +234,9 @@ impl Reader<'_> {
             },
             mtu: table.take("mtu", found, |v| values::number(v, MIN_MTU..=MAX_MTU)),
             netns: table.take("netns", found, values::namespace),
+            port: table.take("port", found, |value| values::choice(value, &ports)),
+            user: table.take("user", found, |v| values::number(v, 0..=u32::MAX)),
+            group: table.take("group", found, |v| values::number(v, 0..=u32::MAX)),
             promisc: table.take("promisc", found, values::switch).unwrap_or_default(),
             txqueuelen: table.take("txqueuelen", found, |v| values::number(v, 0..=u32::MAX)),
             up: Some(table.take("up", found, values::switch).unwrap_or(true)),

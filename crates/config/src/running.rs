@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use umacvlan_core::options::TAP_QUEUE_LEN;
+use umacvlan_core::options::{PROGRAM_QUEUE_LEN, ProgramKind, TAP_QUEUE_LEN};
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_core::{MacvlanSettings, Mode};
 
@@ -127,6 +127,7 @@ fn spec_of(view: &LinkView) -> LinkSpec {
     settings.sources.sort_unstable();
     // Passthru has its parent's address, whatever that is.
     let address = view.address.as_deref().filter(|_| settings.mode != Mode::Passthru);
+    let port = view.umacvlan.port.as_ref();
     LinkSpec {
         parent: view.umacvlan.parent.clone(),
         settings,
@@ -135,10 +136,18 @@ fn spec_of(view: &LinkView) -> LinkSpec {
         allmulticast: flag("ALLMULTI"),
         mtu: Some(view.mtu),
         netns: view.umacvlan.netns.clone(),
+        port: port.and_then(|port| port.kind.parse().ok()),
+        user: port.and_then(|port| port.user),
+        group: port.and_then(|port| port.group),
         promisc: flag("PROMISC"),
         txqueuelen: Some(view.txqlen),
         up: Some(flag("UP")),
     }
+}
+
+/// The length of the TX queue of a link without a value of its own.
+pub(crate) const fn queue_len(port: Option<ProgramKind>) -> u32 {
+    if port.is_some() { PROGRAM_QUEUE_LEN } else { TAP_QUEUE_LEN }
 }
 
 /// `spec` without default values, except those that the file already has.
@@ -160,7 +169,7 @@ fn minimal(spec: LinkSpec, former: Option<&LinkSpec>, running: &Running) -> Link
         mtu: spec.mtu.filter(|mtu| keep(said(|f| f.mtu.is_some()), Some(*mtu) == parent)),
         txqueuelen: spec
             .txqueuelen
-            .filter(|len| keep(said(|f| f.txqueuelen.is_some()), *len == TAP_QUEUE_LEN)),
+            .filter(|len| keep(said(|f| f.txqueuelen.is_some()), *len == queue_len(spec.port))),
         ..spec
     }
 }

@@ -1,7 +1,7 @@
 //! From [`Config`] to text: in a fixed order, and without default values.
 
 use std::collections::BTreeMap;
-use umacvlan_core::options::PortIo;
+use umacvlan_core::options::{PortIo, ProgramKind};
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
@@ -67,6 +67,9 @@ struct LinkTable<'c> {
     address: Option<String>,
     macaddr: Option<Vec<String>>,
     netns: Option<&'c str>,
+    port: Option<&'static str>,
+    user: Option<u32>,
+    group: Option<u32>,
     mtu: Option<u32>,
     txqueuelen: Option<u32>,
     bcqueuelen: Option<u32>,
@@ -149,6 +152,9 @@ impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
             address: spec.address.map(|address| address.to_string()),
             macaddr: unless(sources.is_empty(), sources),
             netns: spec.netns.as_deref(),
+            port: spec.port.map(ProgramKind::name),
+            user: spec.user,
+            group: spec.group,
             mtu: spec.mtu,
             txqueuelen: spec.txqueuelen,
             bcqueuelen: *bcqueuelen,

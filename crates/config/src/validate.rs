@@ -41,6 +41,17 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
             wrong("address", text.to_owned());
         }
     }
+    let is_program = spec.port.is_some();
+    for (key, given) in [("user", spec.user.is_some()), ("group", spec.group.is_some())] {
+        if given && !is_program {
+            let text = "is of the socket of a program: expected port = \"stream\", or neither";
+            wrong(key, format!("{key} {text}"));
+        }
+    }
+    if is_program && spec.netns.is_some() {
+        let text = "the far end of this link is a program, expected no namespace here";
+        wrong("netns", text.to_owned());
+    }
     let mut seen = BTreeSet::new();
     for address in &link.macaddr {
         if !seen.insert(address.get_ref()) {

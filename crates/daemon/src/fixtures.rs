@@ -106,5 +106,6 @@ pub(crate) fn link_record(id: u64) -> LinkRecord {
         sources: vec![MacAddr::new([2, 0, 0, 0, 0, 9])],
         groups: None,
         held: false,
+        program: None,
     }
 }

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, FromInto, serde_as};
 use umacvlan_api::Flags;
+use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
+use umacvlan_engine::engine::SubStatus;
 use umacvlan_sys::netns::NetnsId;
 
 /// The record of a link.
@@ -54,6 +56,47 @@ pub(crate) struct LinkRecord {
     /// True if it is down until its address is free.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// The port of a link whose far end is a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramRecord>,
+}
+
+/// What no interface tells of a link whose far end is a program: the next daemon makes it again.
+#[serde_as]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct ProgramRecord {
+    /// The kind of port.
+    #[serde_as(as = "DisplayFromStr")]
+    pub port: ProgramKind,
+    /// The user id of the socket's file, if one was given.
+    pub user: Option<u32>,
+    /// The group id of the socket's file, if one was given.
+    pub group: Option<u32>,
+    pub alias: String,
+    pub allmulticast: bool,
+    /// MTU in bytes.
+    pub mtu: u32,
+    pub promisc: bool,
+    /// Its TX queue length, in frames.
+    pub txqueuelen: u32,
+    pub up: bool,
+}
+
+impl ProgramRecord {
+    pub(crate) fn new(seen: &SubStatus) -> Self {
+        let owner = seen.program.as_ref().map(|program| program.port.owner).unwrap_or_default();
+        Self {
+            port: ProgramKind::Stream,
+            user: owner.user,
+            group: owner.group,
+            alias: seen.link.alias.clone(),
+            allmulticast: seen.link.is_allmulti(),
+            mtu: seen.mtu,
+            promisc: seen.link.is_promiscuous(),
+            txqueuelen: seen.link.txqlen,
+            up: seen.up,
+        }
+    }
 }
 
 impl LinkRecord {

@@ -60,7 +60,7 @@ pub struct SavedState {
 impl SavedState {
     /// True if a link has no queues among those that the keeper has held.
     pub fn has_other_links(&self, kept: &Kept) -> bool {
-        self.links.iter().any(|link| !kept.contains_key(&link.id))
+        self.links.iter().any(|link| link.program.is_none() && !kept.contains_key(&link.id))
     }
 
     /// The configuration that was applied last. If it cannot be read, the running links take its

@@ -7,18 +7,19 @@
 //! what was delivered to the link, its TX what the engine has read. Multicast and lost frames are
 //! counted by the engine, since it started. As for a macvlan, a lost frame is an error and a drop.
 
+use umacvlan_core::options::ProgramKind;
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr};
 use umacvlan_engine::engine::{
-    HostFilterStatus, ParentStatus, SubStatus, UplinkKind, UplinkStatus, VlanFilterStatus,
-    WorkerStatus,
+    HostFilterStatus, ParentStatus, ProgramStatus, SubStatus, UplinkKind, UplinkStatus,
+    VlanFilterStatus, WorkerStatus,
 };
 use umacvlan_engine::worker::WorkerConfig;
-use umacvlan_netlink::{Link, LinkFlags, OperState};
+use umacvlan_netlink::{Link, LinkFlags, LinkStats, OperState};
 
 use umacvlan_api::{
-    InfoData, LinkInfo, LinkView, ParentView, RxStats, Stats, SubCounters, TxStats, UmacvlanInfo,
-    WireCounters, WorkerCounters, WorkerView,
+    InfoData, LinkInfo, LinkView, ParentView, PortView, RxStats, Stats, SubCounters, TxStats,
+    UmacvlanInfo, WireCounters, WorkerCounters, WorkerView,
 };
 
 /// Values of a link that neither its interface nor the engine has.
@@ -66,7 +67,7 @@ pub(crate) fn link(
         min_mtu: link.min_mtu,
         max_mtu: link.max_mtu,
         linkinfo: LinkInfo {
-            info_kind: "macvlan".to_owned(),
+            info_kind: if sub.program.is_some() { "macvtap" } else { "macvlan" }.to_owned(),
             info_data: InfoData::new(&sub.settings, parent.bc_cutoff, parent.bc_queue_used),
         },
         inet6_addr_gen_mode: link.addr_gen_mode.map(addr_gen_mode),
@@ -78,7 +79,10 @@ pub(crate) fn link(
         tso_max_segs: link.tso_max_segs,
         gro_max_size: link.gro_max_size,
         ifalias: (!link.alias.is_empty()).then(|| link.alias.clone()),
-        stats64: counters(link, stats),
+        stats64: match sub.program {
+            Some(_) => counters(link, &counted(stats), stats),
+            None => counters(link, &link.stats, stats),
+        },
         umacvlan: umacvlan_info(sub, parent, stats, context),
     }
 }
@@ -187,14 +191,36 @@ fn umacvlan_info(
         all_groups: sub.all_groups,
         secondary: words(&sub.secondary),
         extra_queues: Some(sub.extra_queues).filter(|&extra| extra > 0),
+        port: sub.program.as_ref().map(port),
         queue_drops: sub.queue_drops,
         counters: SubCounters::from(stats),
     }
 }
 
+fn port(status: &ProgramStatus) -> PortView {
+    let ProgramStatus { port, program, connections, ended } = status;
+    PortView {
+        kind: ProgramKind::Stream.name().to_owned(),
+        socket: port.path.display().to_string(),
+        user: port.owner.user,
+        group: port.owner.group,
+        pid: program.map(|program| program.pid),
+        uid: program.map(|program| program.uid),
+        connections: *connections,
+        ended: ended.clone(),
+    }
+}
+
+/// What a TAP would have counted, for a link that has none.
+fn counted(stats: &SubStats) -> LinkStats {
+    let mut tap = LinkStats::default();
+    (tap.rx_packets, tap.rx_bytes) = (stats.delivered.frames, stats.delivered.bytes);
+    (tap.tx_packets, tap.tx_bytes) = (stats.received.frames, stats.received.bytes);
+    tap
+}
+
 /// See the head of this file. Frames to a link that was down do not count as sent to it.
-fn counters(link: &Link, stats: &SubStats) -> Stats {
-    let tap = &link.stats;
+fn counters(link: &Link, tap: &LinkStats, stats: &SubStats) -> Stats {
     let lost = stats.lost.total() - stats.lost[DropReason::Down];
     let unsent = stats.dropped.total() - stats.dropped[DropReason::Down];
     Stats {

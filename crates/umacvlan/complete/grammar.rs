@@ -43,8 +43,9 @@ impl Command {
     }
 
     /// The keywords after `type KIND`.
-    fn keywords_after_type(&self) -> Vec<Keyword> {
-        self.verb.map_or_else(Vec::new, |verb| keywords(verb, keywords::offered_after_type(verb)))
+    fn keywords_after_type(&self, kind: &str) -> Vec<Keyword> {
+        let offered = |verb| keywords(verb, keywords::offered_after_type(verb, kind));
+        self.verb.map_or_else(Vec::new, offered)
     }
 }
 
@@ -91,7 +92,7 @@ fn after(command: &Command, words: &[&str], last: &str, sources: &Sources) -> Ve
     let mut wanted: Option<(&str, Value)> = None;
     for &word in words {
         match wanted.take() {
-            Some(("type", _)) => (keywords, bare) = (command.keywords_after_type(), None),
+            Some(("type", _)) => (keywords, bare) = (command.keywords_after_type(word), None),
             Some((MACADDR, _)) => bare = Some(Value::Any),
             Some(("dev" | "name", _)) => bare = None,
             Some(_) => {}
@@ -137,9 +138,9 @@ pub(super) fn commands() -> Vec<String> {
     };
     let [add, delete, set, show, _] = &LINK;
     let mut all: Vec<String> = commands("link add", add.keywords()).collect();
-    all.extend(commands("link add link p0 m1 type macvlan", add.keywords_after_type()));
+    all.extend(commands("link add link p0 m1 type macvlan", add.keywords_after_type("macvlan")));
     all.extend(commands("link set", set.keywords()));
-    all.extend(commands("link set m1 type macvlan", set.keywords_after_type()));
+    all.extend(commands("link set m1 type macvlan", set.keywords_after_type("macvlan")));
     all.extend(commands("link show", show.keywords()));
     all.extend(commands("link del", delete.keywords()));
     all

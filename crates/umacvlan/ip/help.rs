@@ -60,6 +60,7 @@ Options, before the object; as of ip(8), any beginning will do:
 
 const LINK: &str = "\
 Usage: umacvlan link add link PARENT [dev|name] NAME [WORDS] type macvlan [MACVLAN]
+       umacvlan link add link PARENT [dev|name] NAME [WORDS] type macvtap PORT [MACVLAN]
        umacvlan link set [dev] NAME [WORDS] [type macvlan MACVLAN]
        umacvlan link del [dev] NAME
        umacvlan link [show] [[dev] NAME] [parent PARENT] [type KIND] [up]
@@ -72,7 +73,11 @@ WORDS: address MAC         its address; a random one if a new link is given none
        alias TEXT          a remark, empty for none
        promisc on|off      hear everything
        allmulticast on|off hear every group
-       up, down            its state";
+       up, down            its state
+
+PORT:  port stream         a program at the far end, on a Unix stream socket
+       user USER           who owns the socket; the daemon's user
+       group GROUP         who may connect beside that; nobody";
 
 /// The words after `type macvlan`, shown with an error in them.
 pub(super) fn macvlan() -> String {

@@ -76,6 +76,14 @@ pub(super) enum MacvlanWord {
     Setting(MacvlanFlag),
 }
 
+/// The meaning of a keyword after `type macvtap` that a macvlan does not have. They are words of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PortWord {
+    Group,
+    Port,
+    User,
+}
+
 /// The meaning of a keyword of `show`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FilterWord {
@@ -96,7 +104,7 @@ pub(super) fn find<M: Copy>(table: &[Keyword<M>], word: &str) -> Option<M> {
 
 /// Whether `word` is a keyword after `type macvlan` or a beginning of one.
 pub(super) fn begins_macvlan_keyword(word: &str) -> bool {
-    MACVLAN.iter().any(|keyword| abbreviates(word, keyword.name))
+    MACVLAN.iter().any(|keyword| abbreviates(word, keyword.name)) || find(&PORT, word).is_some()
 }
 
 /// The keywords that completion offers for a command, with their values.
@@ -107,10 +115,16 @@ pub(crate) fn offered(verb: Verb) -> Vec<(&'static str, Option<Operand>)> {
     }
 }
 
-/// The keywords that completion offers after the type.
-pub(crate) fn offered_after_type(verb: Verb) -> Vec<(&'static str, Option<Operand>)> {
+/// The keywords that completion offers after the type `kind`.
+pub(crate) fn offered_after_type(verb: Verb, kind: &str) -> Vec<(&'static str, Option<Operand>)> {
     match verb {
-        Verb::Add | Verb::Delete | Verb::Set => offered_in(&MACVLAN, verb),
+        Verb::Add | Verb::Delete | Verb::Set => {
+            let mut words = offered_in(&MACVLAN, verb);
+            if kind == "macvtap" {
+                words.extend(offered_in(&PORT, verb));
+            }
+            words
+        }
         Verb::Show => offered(verb),
     }
 }
@@ -227,6 +241,14 @@ pub(super) const MACVLAN: [Keyword<MacvlanWord>; 6 + FLAGS] = {
     }
     table
 };
+
+/// Keywords after `type macvtap` in addition to those of a macvlan. `user` and `group` are those of
+/// `ip tuntap`.
+pub(super) const PORT: [Keyword<PortWord>; 3] = [
+    Keyword::whole("port", PortWord::Port).takes(Operand::Words(&["stream"])).offered(ADD),
+    Keyword::whole("user", PortWord::User).takes(Operand::Any).offered(ADD),
+    Keyword::whole("group", PortWord::Group).takes(Operand::Any).offered(ADD),
+];
 
 const FLAGS: usize = MacvlanFlag::ALL.len();
 

@@ -6,9 +6,9 @@ use super::error::{CommandError, Device, FAILED, REFUSED, USAGE};
 use super::help;
 use super::keywords::{LINK, LinkWord, Verb, find};
 use super::link::LinkCommand;
-use super::macvlan::{Macvlan, NOT_YET};
+use super::macvlan::Macvlan;
 use super::tokens::{Tokens, known_name, link_address, mac_address, new_name, number};
-use umacvlan_api::{LinkChange, LinkSpec};
+use umacvlan_api::{LinkChange, LinkKind, LinkSpec};
 
 /// Parsed arguments, before they become a request.
 #[derive(Debug, Default)]
@@ -129,11 +129,11 @@ impl<'a> LinkArgs<'a> {
             return Err(CommandError::new(REFUSED, "Error: Attribute failed policy validation.")
                 .hint(format!("the name of an interface has at most 15 bytes: {name}")));
         }
-        if kind != "macvlan" {
-            let hint = if kind == "macvtap" { NOT_YET } else { MACVLAN_ONLY };
-            return Err(CommandError::new(REFUSED, "Error: Unknown device type.").hint(hint));
-        }
-        let macvlan = self.macvlan()?;
+        let Some(kind) = link_kind(kind) else {
+            let unknown = CommandError::new(REFUSED, "Error: Unknown device type.");
+            return Err(unknown.hint(MACVLAN_ONLY));
+        };
+        let macvlan = self.macvlan(kind)?;
         let invalid = |hint| CommandError::kernel(libc::EINVAL).hint(hint);
         let parent = self.parent.ok_or_else(|| invalid(NO_PARENT))?;
         let address = self.address.as_deref().map(|bytes| mac_address(bytes).ok_or(SIX_BYTES));
@@ -149,7 +149,7 @@ impl<'a> LinkArgs<'a> {
             up: self.up,
             ..LinkSpec::default()
         };
-        macvlan.fill(&mut spec)?;
+        macvlan.fill(kind, &mut spec)?;
         Ok(spec)
     }
 
@@ -162,9 +162,9 @@ impl<'a> LinkArgs<'a> {
 
     /// The change of the link `name`. `ip` reports these errors after those about devices.
     fn change(&self, name: &str) -> Result<LinkChange, CommandError> {
-        let macvlan = match self.kind {
-            Some("macvlan") => Some(self.macvlan()?.change()),
-            Some(_) if self.options.as_ref().is_some_and(|options| !options.is_empty()) => {
+        let macvlan = match self.kind.map(link_kind) {
+            Some(Some(kind)) => Some(self.macvlan(kind)?.change(kind)?),
+            Some(None) if self.options.as_ref().is_some_and(|options| !options.is_empty()) => {
                 return Err(CommandError::kernel(libc::EOPNOTSUPP).hint(MACVLAN_ONLY));
             }
             _ => None,
@@ -190,15 +190,24 @@ impl<'a> LinkArgs<'a> {
 
     pub(super) fn delete(self) -> Result<LinkCommand, CommandError> {
         let name = self.target()?.to_owned();
-        if self.kind == Some("macvlan") {
+        if let Some(kind) = self.kind.and_then(link_kind) {
             // The options have no effect, but `ip` reports invalid ones.
-            self.macvlan().map_err(|error| error.after(&self.links(Verb::Delete)))?;
+            self.macvlan(kind).map_err(|error| error.after(&self.links(Verb::Delete)))?;
         }
         Ok(LinkCommand::Delete { name })
     }
 
-    fn macvlan(&self) -> Result<Macvlan, CommandError> {
-        Macvlan::parse(self.options.clone().unwrap_or_else(|| Tokens::new(&[])))
+    fn macvlan(&self, kind: LinkKind) -> Result<Macvlan, CommandError> {
+        Macvlan::parse(kind, self.options.clone().unwrap_or_else(|| Tokens::new(&[])))
+    }
+}
+
+/// The type of links of that name.
+fn link_kind(name: &str) -> Option<LinkKind> {
+    match name {
+        "macvlan" => Some(LinkKind::Macvlan),
+        "macvtap" => Some(LinkKind::Macvtap),
+        _ => None,
     }
 }
 
@@ -225,7 +234,8 @@ fn quantity(key: &str, value: &str) -> Result<u32, CommandError> {
 /// `IFALIASZ` of linux/if.h without the terminating zero.
 const MAX_ALIAS: usize = 255;
 
-const MACVLAN_ONLY: &str = "makes macvlan links and no others: for those there is ip link";
+const MACVLAN_ONLY: &str =
+    "makes macvlan and macvtap links and no others: for those there is ip link";
 const NO_PARENT: &str =
     "a macvlan is made on a parent: umacvlan link add link PARENT NAME type macvlan";
 const SIX_BYTES: &str = "the address of an interface has six bytes, as 02:00:5e:10:00:01";

@@ -1,13 +1,15 @@
 //! [`Macvlan`]: the options after `type macvlan`.
 
 use nix::libc;
+use nix::unistd::{Group, User};
+use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use super::error::{CommandError, FAILED};
 use super::help;
-use super::keywords::{MACVLAN, MacvlanWord, begins_macvlan_keyword, find};
+use super::keywords::{MACVLAN, MacvlanWord, PORT, PortWord, begins_macvlan_keyword, find};
 use super::tokens::{Tokens, link_address, mac_address, number};
-use umacvlan_api::{LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+use umacvlan_api::{LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 /// The options that were given.
 #[derive(Debug, Default)]
@@ -19,12 +21,20 @@ pub(super) struct Macvlan {
     macaddr: Option<MacaddrChange>,
     bcqueuelen: Option<u32>,
     bclim: Option<i32>,
+    port: Option<ProgramKind>,
+    user: Option<u32>,
+    group: Option<u32>,
 }
 
 impl Macvlan {
-    pub(super) fn parse(mut words: Tokens<'_>) -> Result<Self, CommandError> {
+    /// Parses the options after this type.
+    pub(super) fn parse(kind: LinkKind, mut words: Tokens<'_>) -> Result<Self, CommandError> {
         let mut macvlan = Self::default();
         while let Some(word) = words.next() {
+            if let (LinkKind::Macvtap, Some(key)) = (kind, find(&PORT, word)) {
+                macvlan.port_word(key, words.value()?)?;
+                continue;
+            }
             match find(&MACVLAN, word) {
                 Some(MacvlanWord::Bclim) => macvlan.bclim = Some(bclim(words.value()?)?),
                 Some(MacvlanWord::Bcqueuelen) => {
@@ -53,6 +63,15 @@ impl Macvlan {
         Ok(macvlan)
     }
 
+    fn port_word(&mut self, key: PortWord, value: &str) -> Result<(), CommandError> {
+        match key {
+            PortWord::Port => self.port = Some(port(value)?),
+            PortWord::User => self.user = Some(user(value)?),
+            PortWord::Group => self.group = Some(group(value)?),
+        }
+        Ok(())
+    }
+
     fn flag(&mut self, word: &str) -> Result<(), CommandError> {
         let set = self.flags.get_or_insert_default();
         match MacvlanFlag::KERNEL.into_iter().find(|flag| flag.name() == word) {
@@ -69,8 +88,13 @@ impl Macvlan {
         Ok(())
     }
 
-    /// Adds the options to the request for a new link.
-    pub(super) fn fill(self, spec: &mut LinkSpec) -> Result<(), CommandError> {
+    /// Adds the options to the request for a new link of this type.
+    pub(super) fn fill(self, kind: LinkKind, spec: &mut LinkSpec) -> Result<(), CommandError> {
+        if kind == LinkKind::Macvtap {
+            let default = || not_yet("vhost-user, which it is without a word,");
+            spec.port = Some(self.port.ok_or_else(default)?);
+            (spec.user, spec.group) = (self.user, self.group);
+        }
         let mode = self.mode.unwrap_or_default();
         if self.macaddr.is_some() && mode != Mode::Source {
             return Err(CommandError::kernel(libc::EINVAL)
@@ -91,10 +115,16 @@ impl Macvlan {
         Ok(())
     }
 
-    /// The change of an existing link.
-    pub(super) fn change(self) -> MacvlanChange {
-        let Self { mode, flags, spoofchk, macaddr, bcqueuelen, bclim } = self;
-        MacvlanChange { mode, flags, spoofchk, bcqueuelen, bclim, macaddr }
+    /// The change of an existing link of this type.
+    pub(super) fn change(self, kind: LinkKind) -> Result<MacvlanChange, CommandError> {
+        let Self { mode, flags, spoofchk, macaddr, bcqueuelen, bclim, port, user, group } = self;
+        if port.is_some() || user.is_some() || group.is_some() {
+            let hint = "the port of a link cannot be changed: delete it and make it again";
+            return Err(CommandError::kernel(libc::EOPNOTSUPP).hint(hint));
+        }
+        // A daemon of an older version has macvlans only.
+        let kind = Some(kind).filter(|&kind| kind == LinkKind::Macvtap);
+        Ok(MacvlanChange { mode, flags, spoofchk, bcqueuelen, bclim, macaddr, kind })
     }
 }
 
@@ -108,6 +138,32 @@ fn is_on(words: &mut Tokens<'_>) -> bool {
         }
         _ => true,
     }
+}
+
+fn port(word: &str) -> Result<ProgramKind, CommandError> {
+    match word {
+        "vhost-user" | "dgram" | "tap" | "dev" => Err(not_yet(word)),
+        _ => word.parse().map_err(|_| CommandError::must_be("port", "\"stream\"", word)),
+    }
+}
+
+fn not_yet(port: &str) -> CommandError {
+    CommandError::kernel(libc::EOPNOTSUPP)
+        .hint(format!("port {port} is not served yet; what is: type macvtap port stream"))
+}
+
+/// The id of a user, by name or number.
+fn user(word: &str) -> Result<u32, CommandError> {
+    let named = || User::from_name(word).ok().flatten().map(|user| user.uid.as_raw());
+    let id = word.parse().ok().or_else(named);
+    id.ok_or_else(|| CommandError::wrong(word, "there is no user of that name"))
+}
+
+/// The id of a group, by name or number.
+fn group(word: &str) -> Result<u32, CommandError> {
+    let named = || Group::from_name(word).ok().flatten().map(|group| group.gid.as_raw());
+    let id = word.parse().ok().or_else(named);
+    id.ok_or_else(|| CommandError::wrong(word, "there is no group of that name"))
 }
 
 fn mode(word: &str) -> Result<Mode, CommandError> {
@@ -167,6 +223,3 @@ fn unknown(word: &str) -> CommandError {
 }
 
 const MODES: &str = "\"private\", \"vepa\", \"bridge\", \"passthru\" or \"source\"";
-
-pub(super) const NOT_YET: &str =
-    "macvtap is not served yet: type macvlan makes an interface, and ip link a kernel macvtap";

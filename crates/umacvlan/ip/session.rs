@@ -85,7 +85,9 @@ impl Session {
         let given = spec.netns.take();
         given.as_deref().map_or(Ok(()), reachable)?;
         let netns = given.as_deref().map(daemon_netns).or_else(|| self.netns.clone());
-        let spec = LinkSpec { netns: Some(netns.unwrap_or_else(|| CALLER.to_owned())), ..spec };
+        // A program is in no network namespace: the daemon refuses one that was given.
+        let own = spec.port.is_none().then(|| CALLER.to_owned());
+        let spec = LinkSpec { netns: netns.or(own), ..spec };
         let client = self.client()?;
         let made = match name {
             Some(name) => post(client, name, &spec),
@@ -188,11 +190,12 @@ fn post(client: &mut Client, name: String, spec: &LinkSpec) -> Result<LinkView, 
     client.post("/v1/links", &[], &new)
 }
 
-/// Creates a link with the first free name `macvlanN`, as the kernel does.
+/// Creates a link with the first free name `macvlanN` or `macvtapN`, as the kernel does.
 fn post_unnamed(client: &mut Client, spec: &LinkSpec) -> Result<LinkView, RequestError> {
     let mut number = 0;
+    let stem = if spec.port.is_some() { "macvtap" } else { "macvlan" };
     loop {
-        match post(client, format!("macvlan{number}"), spec) {
+        match post(client, format!("{stem}{number}"), spec) {
             Err(RequestError::Problem(Problem { errno: Some(libc::EEXIST), .. }))
                 if number < MAX_UNNAMED =>
             {

@@ -1,10 +1,9 @@
 //! The changes of one link, one setting per step.
 
-use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, ifname};
 
-use super::super::running::OWN_NAMESPACE;
+use super::super::running::{OWN_NAMESPACE, queue_len};
 
 use super::super::{LinkEntry, RunningLink};
 use super::step::Step;
@@ -32,7 +31,7 @@ pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u3
             ..spec.settings
         },
         mtu: spec.mtu.or(parent_mtu),
-        txqueuelen: spec.txqueuelen.or(Some(TAP_QUEUE_LEN)),
+        txqueuelen: spec.txqueuelen.or_else(|| Some(queue_len(spec.port))),
         ..spec
     };
     RunningLink { name, spec }
@@ -42,7 +41,13 @@ pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u3
 pub(super) fn is_another(now: &RunningLink, before: &RunningLink, wanted: &RunningLink) -> bool {
     let owner = |link: &RunningLink| link.spec.settings.mode == Mode::Passthru;
     let moved = wanted.spec.parent != before.spec.parent && wanted.spec.parent != now.spec.parent;
-    moved || (owner(wanted) != owner(before) && owner(wanted) != owner(now))
+    let port = |link: &RunningLink| (link.spec.port, link.spec.user, link.spec.group);
+    let program = |link: &RunningLink| link.spec.port.is_some().then(|| link.name.clone());
+    moved
+        || (owner(wanted) != owner(before) && owner(wanted) != owner(now))
+        || (port(wanted) != port(before) && port(wanted) != port(now))
+        // The name of a program's link is that of its socket.
+        || (program(wanted) != program(before) && program(wanted) != program(now))
 }
 
 /// The steps from `now` to each value that differs between `before` and `wanted`; other values stay

@@ -111,6 +111,7 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
                 mtu: numbers.0,
                 txqueuelen: numbers.1,
                 netns: netns.map(str::to_owned),
+                ..LinkSpec::default()
             },
         },
     )

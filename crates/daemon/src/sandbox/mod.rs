@@ -26,7 +26,9 @@ use system_calls::{CONTROL_ONLY, FAMILIES, NAMESPACES, PROCESS, WIRE, WORKER};
 
 /// Capabilities that the control threads keep. CAP_DAC_OVERRIDE is not needed: state, socket and
 /// namespaces belong to root.
-const NEEDED: [Capability; 5] = [
+const NEEDED: [Capability; 6] = [
+    // The users and groups of the sockets of programs.
+    Capability::CAP_CHOWN,
     // Interfaces, their addresses, and ids of namespaces.
     Capability::CAP_NET_ADMIN,
     // Events of all namespaces: NETLINK_LISTEN_ALL_NSID.

@@ -1,17 +1,23 @@
 //! Making and removing links.
 
-use umacvlan_core::options::PortKind;
-use umacvlan_engine::engine::{SubId, SubOptions};
+use nix::libc::EINVAL;
+use umacvlan_core::options::{PortKind, ProgramKind};
+use umacvlan_engine::engine::{ProgramPort, SubId, SubOptions};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
+use umacvlan_sys::port_listener::SocketOwner;
 
-use super::problem::storage_error;
+use super::problem::{plain, storage_error};
 use super::{Entry, Service, netns};
 use crate::ServiceError;
-use umacvlan_api::{EventKind, LinkSpec, LinkView};
+use crate::socket::create_parent_dirs;
+use umacvlan_api::{Code, EventKind, LinkSpec, LinkView, Problem};
 
 /// The name of a link that is made without one: the kernel's for macvlans.
 const UNNAMED: &str = "macvlan%d";
+
+/// The same for macvtaps.
+const UNNAMED_PROGRAM: &str = "macvtap%d";
 
 /// Who has requested a link.
 #[derive(Debug, Default)]
@@ -35,9 +41,11 @@ impl Service {
             Some(place) => Some(netns::open(place, caller)?),
             None => None,
         };
-        let name = concrete(name, netns.as_ref())?;
+        let name = self.concrete(name, spec, netns.as_ref())?;
         let parent = self.attach(&spec.parent)?;
+        let program = self.program_port(&name, spec.port, (spec.user, spec.group))?;
         let mut options = sub_options(name, spec.clone(), netns);
+        options.program = program;
         // The owner sets the link up in a container, where nobody is told of a refusal.
         options.claims_mac = ownership.owner.is_some();
         let made = self.make(&parent, options, spec, ownership);
@@ -90,8 +98,11 @@ impl Service {
                 false => Ok(()),
             })
             .map_err(no_room)
-            .and_then(|()| self.keep_queues(id))
-            .and_then(|()| self.engine.keep_sub(number).map_err(ServiceError::from));
+            .and_then(|()| match spec.port.is_some() {
+                // There is no interface to keep.
+                true => Ok(()),
+                false => self.keep_queues(id).and_then(|()| Ok(self.engine.keep_sub(number)?)),
+            });
         if let Err(problem) = kept {
             // Closing its descriptor removes it at the latest.
             let _ = self.engine.remove_sub(number);
@@ -101,6 +112,61 @@ impl Service {
         }
         self.links.insert(id, entry);
         Ok(id)
+    }
+
+    /// The name itself, or, for a pattern that ends in `%d`, the first free name, as the kernel chooses
+    /// it. An empty name stands for the pattern of the type of link.
+    fn concrete(
+        &self,
+        name: &str,
+        spec: &LinkSpec,
+        netns: Option<&Netns>,
+    ) -> Result<String, ServiceError> {
+        let unnamed = if spec.port.is_some() { UNNAMED_PROGRAM } else { UNNAMED };
+        let pattern = if name.is_empty() { unnamed } else { name };
+        let Some(stem) = pattern.strip_suffix("%d") else {
+            return Ok(name.to_owned());
+        };
+        let mut rtnl = match netns {
+            Some(netns) => Rtnl::open_in(netns)?,
+            None => Rtnl::open()?,
+        };
+        let links = rtnl.links()?;
+        // Those of programs are no interfaces.
+        let own = self.links.values().map(|link| &link.seen.name);
+        let names = links.iter().map(|link| &link.name).chain(own);
+        let taken: Vec<u64> =
+            names.filter_map(|name| name.strip_prefix(stem)?.parse().ok()).collect();
+        // There are more numbers than interfaces.
+        let free = (0..).find(|number| !taken.contains(number)).unwrap_or(0);
+        Ok(format!("{stem}{free}"))
+    }
+
+    /// The socket of a link whose far end is a program: its name in the directory of these sockets,
+    /// which is made if it is missing; `None` if the far end is an interface.
+    pub(super) fn program_port(
+        &self,
+        name: &str,
+        kind: Option<ProgramKind>,
+        (user, group): (Option<u32>, Option<u32>),
+    ) -> Result<Option<ProgramPort>, ServiceError> {
+        if kind.is_none() {
+            return match user.or(group) {
+                Some(_) => {
+                    let message = "user and group are of the socket of a program: leave them out, or \
+                                   give the link a port of such a kind";
+                    let problem = plain(Code::Refused, message).0;
+                    Err(ServiceError(Problem { errno: Some(EINVAL), ..problem }))
+                }
+                None => Ok(None),
+            };
+        }
+        let path = self.ports_dir.join(format!("{name}.sock"));
+        create_parent_dirs(&path).map_err(|error| {
+            let dir = self.ports_dir.display();
+            plain(Code::Storage, format!("the directory {dir} cannot be made: {error}"))
+        })?;
+        Ok(Some(ProgramPort { path, owner: SocketOwner { user, group } }))
     }
 
     /// Gives the keeper the queues of a link.
@@ -163,25 +229,4 @@ pub fn sub_options(name: String, spec: LinkSpec, netns: Option<Netns>) -> SubOpt
         program: None,
         claims_mac: false,
     }
-}
-
-/// The name itself, or, for a pattern that ends in `%d`, the first free name, as the kernel chooses
-/// it. An empty name stands for the pattern of macvlan.
-fn concrete(name: &str, netns: Option<&Netns>) -> Result<String, ServiceError> {
-    let pattern = if name.is_empty() { UNNAMED } else { name };
-    let Some(stem) = pattern.strip_suffix("%d") else {
-        return Ok(name.to_owned());
-    };
-    let mut rtnl = match netns {
-        Some(netns) => Rtnl::open_in(netns)?,
-        None => Rtnl::open()?,
-    };
-    let taken: Vec<u64> = rtnl
-        .links()?
-        .iter()
-        .filter_map(|link| link.name.strip_prefix(stem)?.parse().ok())
-        .collect();
-    // There are more numbers than interfaces.
-    let free = (0..).find(|number| !taken.contains(number)).unwrap_or(0);
-    Ok(format!("{stem}{free}"))
 }

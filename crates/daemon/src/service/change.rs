@@ -2,13 +2,14 @@
 
 use std::io;
 
+use nix::libc::EOPNOTSUPP;
 use umacvlan_core::MacvlanFlag;
 use umacvlan_engine::engine::{LinkAttribute, SubChange, SubId};
 
 use super::problem::storage_error;
 use super::{Entry, Room, Service, netns};
 use crate::ServiceError;
-use umacvlan_api::{LinkChange, MacaddrOp, MacvlanChange};
+use umacvlan_api::{Code, LinkChange, LinkKind, MacaddrOp, MacvlanChange, Problem};
 
 impl Service {
     /// Changes a link, step by step. Steps before one that is refused remain, and are saved. Without
@@ -20,6 +21,7 @@ impl Service {
         caller: Option<u32>,
     ) -> Result<(), ServiceError> {
         let number = SubId(id);
+        self.check_kind(id, change)?;
         let sets = sets(change, caller)?;
         let macvlan = change.macvlan.as_ref().map(changes).unwrap_or_default();
         let room = match self.links.get(&id).filter(|_| is_recorded(change)) {
@@ -60,6 +62,26 @@ impl Service {
 }
 
 impl Service {
+    /// Refuses a change that is for links of another type.
+    fn check_kind(&self, id: u64, change: &LinkChange) -> Result<(), ServiceError> {
+        let wanted = change.macvlan.as_ref().and_then(|macvlan| macvlan.kind);
+        let (Some(wanted), Some(link)) = (wanted, self.links.get(&id)) else {
+            return Ok(());
+        };
+        let is_program = link.seen.program.is_some();
+        if is_program == (wanted == LinkKind::Macvtap) {
+            return Ok(());
+        }
+        let kind = if is_program { "macvtap" } else { "macvlan" };
+        Err(ServiceError(Problem {
+            code: Code::Refused,
+            message: format!("link {} is of type {kind}", link.seen.name),
+            errno: Some(EOPNOTSUPP),
+            kernel: None,
+            device: None,
+        }))
+    }
+
     /// Takes the room for the state of a link and its parent after a change.
     fn reserve(&self, link: &Entry, change: &LinkChange) -> io::Result<Room> {
         let more = serde_json::to_vec(change)?.len();
@@ -140,6 +162,7 @@ mod tests {
             bcqueuelen: Some(7),
             bclim: Some(-1),
             macaddr: Some(MacaddrChange { op: MacaddrOp::Add, addresses: vec![mac] }),
+            kind: None,
         };
         let steps = [
             SubChange::Mode(Mode::Source),

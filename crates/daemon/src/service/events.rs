@@ -253,6 +253,7 @@ fn changed(was: &SubStatus, is: &SubStatus) -> Vec<String> {
         ("macaddr", old.sources != new.sources),
         ("mode", old.mode != new.mode),
         ("mtu", was.mtu != is.mtu),
+        ("port", was.program != is.program),
         ("secondary", was.secondary != is.secondary),
         ("txqlen", was.link.txqlen != is.link.txqlen),
     ];

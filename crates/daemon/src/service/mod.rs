@@ -43,7 +43,7 @@ use self::netns::Names;
 use self::parents::Attached;
 use self::recover::Waiting;
 use super::keeper::Keeper;
-use super::link_record::LinkRecord;
+use super::link_record::{LinkRecord, ProgramRecord};
 use super::log::Log;
 use super::record_store::Reservation;
 use super::store::Store;
@@ -90,6 +90,8 @@ pub struct ServiceOptions {
     pub keeper: Keeper,
     /// Options of the engine.
     pub engine: EngineOptions,
+    /// The directory of the sockets of links whose far end is a program.
+    pub ports_dir: PathBuf,
     /// Path of the configuration file, for reloading and saving.
     pub config_file: PathBuf,
     /// The configuration to apply.
@@ -127,6 +129,7 @@ pub struct Service {
     /// The configuration that was applied last.
     config: Config,
     config_file: PathBuf,
+    ports_dir: PathBuf,
     /// See [`ServiceOptions::log`].
     log: Option<(Log, String)>,
     events: broadcast::Sender<EventView>,
@@ -176,6 +179,7 @@ impl Entry {
             sources: seen.settings.sources.clone(),
             groups: few_groups.then(|| seen.groups.clone()),
             held: seen.held,
+            program: seen.program.as_ref().map(|_| ProgramRecord::new(seen)),
         }
     }
 }
@@ -185,7 +189,7 @@ impl Service {
     ///
     /// # Errors The engine's thread or a netlink socket cannot be made.
     pub fn start(options: ServiceOptions) -> Result<Self> {
-        let ServiceOptions { store, keeper, engine, config_file, config, log } = options;
+        let ServiceOptions { store, keeper, engine, ports_dir, config_file, config, log } = options;
         Ok(Self {
             engine: Arc::new(Engine::start_with(engine)?),
             rtnl: Rtnl::open()?,
@@ -201,6 +205,7 @@ impl Service {
             deferred: BTreeSet::new(),
             config,
             config_file,
+            ports_dir,
             log,
             events: broadcast::Sender::new(EVENTS),
             log_limit: LogLimit::default(),

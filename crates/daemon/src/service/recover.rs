@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use nix::libc::ENODEV;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{Adopt, KeptTap, SubChange, SubId, SubStatus};
+use umacvlan_engine::engine::{
+    Adopt, KeptTap, LinkAttribute, SubChange, SubId, SubOptions, SubStatus,
+};
 use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{NetnsId, Search, search};
 
@@ -59,9 +61,11 @@ impl Service {
     pub fn recover(&mut self, found: &SavedState, kept: Kept, first: &Search) {
         let SavedState { links, parents, .. } = found;
         parents.iter().for_each(|parent| self.restore_offloads(parent));
+        let (programs, links): (Vec<_>, Vec<_>) =
+            links.iter().partition(|record| record.program.is_some());
         // Without an engine every link fails, too.
         let _ = self.engine.hold_adopted();
-        let all = self.recover_kept(links, parents, kept);
+        let all = self.recover_kept(&links, parents, kept);
         if !all.is_empty() {
             let _ = self.engine.hold_adopted();
             let hidden = first.hidden || first.failed.is_some();
@@ -80,8 +84,11 @@ impl Service {
             }
             let _ = self.engine.release_adopted();
         }
-        if !links.is_empty() {
-            let (found, of) = (self.links.len(), links.len());
+        for record in &programs {
+            self.recover_program(record, parents);
+        }
+        if links.len() + programs.len() > 0 {
+            let (found, of) = (self.links.len(), links.len() + programs.len());
             tracing::info!("{found} of {of} links of a former daemon re-adopted");
         }
         for parent in parents {
@@ -219,6 +226,57 @@ impl Service {
             }
         }
         missed
+    }
+
+    /// Makes a link whose far end is a program again: the program connects again by itself.
+    fn recover_program(&mut self, record: &LinkRecord, parents: &[ParentRecord]) {
+        let parent = parents.iter().find(|parent| parent.name == record.parent);
+        if let Err(problem) = self.make_program_again(record, parent) {
+            self.defer(record, &problem);
+        }
+    }
+
+    fn make_program_again(
+        &mut self,
+        record: &LinkRecord,
+        parent: Option<&ParentRecord>,
+    ) -> Result<(), ServiceError> {
+        let Some(program) = &record.program else {
+            return Ok(());
+        };
+        let number = SubId(record.id);
+        let fresh = !self.parents.contains_key(&record.parent);
+        let name = self.attach_again(&record.parent, parent, record.mode == Mode::Passthru)?;
+        let owner = (program.user, program.group);
+        let options = SubOptions {
+            number: Some(number),
+            name: record.name.clone(),
+            settings: record.settings(),
+            mac: Some(record.mac),
+            mtu: Some(program.mtu),
+            promisc: program.promisc,
+            allmulti: program.allmulticast,
+            alias: Some(program.alias.clone()),
+            txqlen: Some(program.txqueuelen),
+            program: self.program_port(&record.name, Some(program.port), owner)?,
+            up: false,
+            claims_mac: record.owner.is_some(),
+            ..SubOptions::default()
+        };
+        let made = self.engine.add_sub(&name, options)?;
+        let mut sets = Vec::new();
+        if made.mac != record.mac {
+            sets.push(LinkAttribute::Mac(record.mac));
+        }
+        if program.up {
+            sets.push(LinkAttribute::Up(true));
+        }
+        // An address may be in use by now: it stays down then, as at any request.
+        if let Err(problem) = self.engine.set_link(number, sets) {
+            tracing::error!("link {}, number {}, is down: {problem}", record.name, record.id);
+        }
+        let seen = self.engine.sub(number)?;
+        self.note_adopted(record, parent.filter(|_| fresh), seen)
     }
 
     /// Logs a link that cannot be served now. Its record stays for the next start.

@@ -50,14 +50,14 @@ impl Service {
     /// Re-adopts the links whose queues the keeper has held, and returns the others.
     pub(super) fn recover_kept<'r>(
         &mut self,
-        links: &'r [LinkRecord],
+        links: &[&'r LinkRecord],
         parents: &'r [ParentRecord],
         mut kept: Kept,
     ) -> Vec<&'r LinkRecord> {
         let (mut others, mut gone, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         let (mut candidates, mut wanted) = (Vec::new(), Vec::new());
         let mut attached = BTreeMap::new();
-        for record in links {
+        for &record in links {
             let parent = parents.iter().find(|one| one.name == record.parent);
             match kept.remove(&record.id).map(open_queues) {
                 None => others.push(record),

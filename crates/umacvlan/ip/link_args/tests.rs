@@ -1,5 +1,6 @@
 //! Arguments of `link add`, `set` and `del`, and the requests they become.
 
+use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use crate::ip::command::{Command, parse};
@@ -70,6 +71,26 @@ fn a_new_link_has_what_was_typed_and_nothing_else() {
         promisc: true,
         txqueuelen: Some(50),
         up: Some(true),
+        ..LinkSpec::default()
+    };
+    assert_eq!(spec, wanted);
+}
+
+#[test]
+fn the_far_end_of_a_macvtap_is_a_program() {
+    let (name, spec) = added(
+        "add link eth0 vm1 address 02:00:00:00:00:01 type macvtap mode bridge port stream user 107 \
+         group root bcqueuelen 7",
+    );
+    assert_eq!(name.as_deref(), Some("vm1"));
+    let wanted = LinkSpec {
+        parent: "eth0".into(),
+        address: Some("02:00:00:00:00:01".parse().unwrap()),
+        settings: MacvlanSettings { bcqueuelen: Some(7), ..MacvlanSettings::new(Mode::Bridge) },
+        port: Some(ProgramKind::Stream),
+        user: Some(107),
+        group: Some(0),
+        ..LinkSpec::default()
     };
     assert_eq!(spec, wanted);
 }
@@ -114,6 +135,7 @@ fn a_change_has_what_was_typed_and_nothing_else() {
             bcqueuelen: Some(8),
             bclim: None,
             macaddr: None,
+            kind: None,
         }),
     };
     let mut line = words(
@@ -184,7 +206,20 @@ fn mistakes_have_the_messages_of_ip() {
         ("add x type", "Command line is not complete. Try option \"help\"", 255),
         ("add x type macvlan", "RTNETLINK answers: Invalid argument", 2),
         ("add link p x type nosuch", "Error: Unknown device type.", 2),
-        ("add link p x type macvtap", "Error: Unknown device type.", 2),
+        ("add link p x type macvtap", "RTNETLINK answers: Operation not supported", 2),
+        ("add link p x type macvtap port dgram", "RTNETLINK answers: Operation not supported", 2),
+        (
+            "add link p x type macvtap port serial",
+            "Error: argument of \"port\" must be \"stream\", not \"serial\"",
+            1,
+        ),
+        ("add link p x type macvlan port stream", "macvlan: unknown option \"port\"?", 1),
+        (
+            "add link p x type macvtap port stream user no-such-user",
+            "Error: argument \"no-such-user\" is wrong: there is no user of that name",
+            255,
+        ),
+        ("set m0 type macvtap port stream", "RTNETLINK answers: Operation not supported", 2),
         (
             "add link p x y type macvlan",
             "Error: either \"dev\" is duplicate, or \"y\" is a garbage.",
@@ -252,7 +287,7 @@ fn mistakes_have_the_messages_of_ip() {
         ),
         ("set m0 frob", "Error: either \"dev\" is duplicate, or \"frob\" is a garbage.", 255),
         ("set m0 vf 0 mac 1", "RTNETLINK answers: Operation not supported", 2),
-        ("set m0 type macvtap mode vepa", "RTNETLINK answers: Operation not supported", 2),
+        ("set m0 type ipvlan mode vepa", "RTNETLINK answers: Operation not supported", 2),
         (
             "set m0 type macvlan mode foo",
             "Error: argument of \"mode\" must be \"private\", \"vepa\", \"bridge\", \"passthru\" or \"source\", not \"foo\"",

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Style, stats};
-use umacvlan_api::{InfoData, LinkView, Reasons};
+use umacvlan_api::{InfoData, LinkView, PortView, Reasons};
 
 /// The occasion for showing a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,8 +163,28 @@ fn own(link: &LinkView) -> String {
     if let Some(extra) = own.extra_queues {
         let _ = write!(line, "\n    umacvlan queues of others {extra}");
     }
+    if let Some(port) = &own.port {
+        line.push_str(&port_line(port));
+    }
     if let Some(why) = &own.backend_why {
         let _ = write!(line, "\n    umacvlan why this backend: {why}");
+    }
+    line
+}
+
+/// The line about the program at the far end, after a line feed.
+fn port_line(port: &PortView) -> String {
+    let mut line = format!("\n    umacvlan port {} socket {}", port.kind, port.socket);
+    for (word, value) in
+        [("user", port.user), ("group", port.group), ("pid", port.pid), ("uid", port.uid)]
+    {
+        if let Some(value) = value {
+            let _ = write!(line, " {word} {value}");
+        }
+    }
+    let _ = write!(line, " connections {}", port.connections);
+    if let Some(why) = &port.ended {
+        let _ = write!(line, " ended: {why}");
     }
     line
 }
