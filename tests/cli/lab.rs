@@ -35,6 +35,18 @@ fn one_mode_is_shown_beside_the_kernel_and_as_promised() {
     assert!(!text.contains('\x1b'), "colours belong on a terminal only: {text}");
 }
 
+#[test]
+fn the_kernels_semantics_are_those_of_the_engine_too() {
+    if !root_or_skip() {
+        return;
+    }
+    let words = ["--no-cost", "--mode", "private", "--hairpin", "on", "--semantics", "kernel"];
+    let output = lab(&words).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("all as docs/semantics.md promises"), "{text}");
+}
+
 #[cfg(feature = "af-xdp")]
 #[test]
 fn every_mode_is_as_promised_with_veth_pairs() {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::io;
 
 use anyhow::{Context, Result};
-use umacvlan_core::Mode;
 use umacvlan_core::options::{Backend, PollMode, PortKind};
+use umacvlan_core::{Mode, Semantics};
 use umacvlan_engine::cpus;
 use umacvlan_lab::network::Network;
 use umacvlan_lab::site::{Provider, Site};
@@ -14,7 +14,7 @@ use umacvlan_sys::bpf;
 use umacvlan_sys::netns::Netns;
 
 use super::LabArgs;
-use crate::shared::engine::start_engine;
+use crate::shared::engine::{EngineSetup, start_engine};
 
 /// An implementation of sub-interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(super) struct Contenders {
     pub(super) backend: Backend,
     /// What our sub-interfaces are.
     pub(super) port: PortKind,
+    /// The rules of ours.
+    pub(super) semantics: Semantics,
     /// Ours comes first.
     pub(super) all: Vec<Contender>,
     /// Why the kernel's macvlan is left out, if it is.
@@ -57,9 +59,9 @@ impl Contenders {
         if without_kernel.is_none() {
             all.push(Contender::Kernel);
         }
-        let (backend, port) = (args.backend, args.port);
+        let LabArgs { backend, port, semantics, .. } = *args;
         let overheard = missing_filter();
-        Ok(Self { backend, port, all, without_kernel, workers, overheard })
+        Ok(Self { backend, port, semantics, all, without_kernel, workers, overheard })
     }
 
     /// True if this implementation is compared.
@@ -80,8 +82,9 @@ impl Contenders {
             Contender::Kernel => network.attach(Provider::Kernel, mode),
             Contender::Ours(poll) => {
                 let ours = |site: &Site<'_>| {
-                    start_engine(site, poll, workers, self.backend, self.port)
-                        .map(|made| Box::new(made) as Box<dyn Any>)
+                    let Self { backend, port, semantics, .. } = *self;
+                    let setup = EngineSetup { poll, workers, backend, port, semantics };
+                    start_engine(site, setup).map(|made| Box::new(made) as Box<dyn Any>)
                 };
                 network.attach(Provider::Userspace(&ours), mode)
             }

@@ -2,32 +2,39 @@
 
 use std::io;
 
-use umacvlan_core::MacvlanSettings;
 use umacvlan_core::options::{Backend, PollMode, PortKind};
+use umacvlan_core::{MacvlanSettings, Semantics};
 use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
 use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_lab::site::Site;
 
 use super::cores::Cores;
 
-/// Starts an engine with the sub-interfaces of this site, of this kind, on a parent with this many
-/// workers. They end with the engine.
+/// How an engine is to serve a site.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EngineSetup {
+    pub(crate) poll: PollMode,
+    /// The number of workers of the parent.
+    pub(crate) workers: usize,
+    pub(crate) backend: Backend,
+    /// What the sub-interfaces are.
+    pub(crate) port: PortKind,
+    pub(crate) semantics: Semantics,
+}
+
+/// Starts an engine with the sub-interfaces of this site. They end with the engine.
 ///
 /// # Errors
 /// The engine does not start, or a sub-interface cannot be created.
-pub(crate) fn start_engine(
-    site: &Site<'_>,
-    poll: PollMode,
-    workers: usize,
-    backend: Backend,
-    port: PortKind,
-) -> io::Result<Engine> {
+pub(crate) fn start_engine(site: &Site<'_>, setup: EngineSetup) -> io::Result<Engine> {
+    let EngineSetup { poll, workers, backend, port, semantics } = setup;
     let engine = site.host.run(Engine::start)?.map_err(io::Error::other)?;
     let worker = |cpu| WorkerConfig { poll, cpu, ..WorkerConfig::default() };
     let parent = ParentOptions {
         name: site.parent.to_owned(),
         workers: Cores::find().workers(workers).map(worker).collect(),
         backend,
+        semantics,
         ..ParentOptions::default()
     };
     engine.add_parent(parent).map_err(io::Error::other)?;

@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::rc::{self, Rc};
 use std::sync::{Arc, Weak};
-use umacvlan_core::WorkerStats;
 use umacvlan_core::options::{Backend, PollMode, PortKind};
+use umacvlan_core::{Semantics, WorkerStats};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -25,7 +25,7 @@ use super::ovs::Ovs;
 use super::plan::Group;
 use super::route::Route;
 use crate::shared::cores::Cores;
-use crate::shared::engine::start_engine;
+use crate::shared::engine::{EngineSetup, start_engine};
 
 /// A forwarder of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -226,7 +226,14 @@ impl Testbed {
     pub(super) fn attach(&mut self) -> Result<()> {
         let Self { peer, mode, route, workers, port, engine, rx_only, alone, .. } = self;
         let ours = |site: &Site<'_>| {
-            let made = Arc::new(start_engine(site, peer.poll(), *workers, peer.backend(), *port)?);
+            let setup = EngineSetup {
+                poll: peer.poll(),
+                workers: *workers,
+                backend: peer.backend(),
+                port: *port,
+                semantics: Semantics::Documented,
+            };
+            let made = Arc::new(start_engine(site, setup)?);
             *engine.borrow_mut() = Arc::downgrade(&made);
             Ok(Box::new(made) as Box<dyn Any>)
         };
