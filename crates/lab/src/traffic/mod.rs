@@ -203,6 +203,7 @@ impl Instruments {
         let window = start + nanos(load.warm_up)..start + nanos(load.warm_up + load.time);
         let tracker = SequenceTracker::new(stream, self.trial, window.clone());
         let (progress, trial) = (RxProgress::default(), self.trial);
+        let destinations = self.announcers.len() as u64;
         let (here, there) = self.cores.unzip();
         let Self { generator, receiver, .. } = self;
         let (sent, received) = thread::scope(|scope| {
@@ -216,7 +217,7 @@ impl Instruments {
             });
             let sent = join(sending);
             if let Ok(sent) = &sent {
-                await_rest(sent, &progress);
+                await_rest((sent.offered - sent.refused) * destinations, &progress);
             }
             progress.stop.store(true, Ordering::Relaxed);
             (sent, join(receiving))
@@ -252,12 +253,12 @@ fn open_at<T: Send>(
     opened.context(context)?.context(context)
 }
 
-/// Waits until every frame has arrived, or none arrived for [`QUIET`].
-fn await_rest(sent: &Sent, progress: &RxProgress) {
+/// Waits until this many frames have arrived, or none arrived for [`QUIET`].
+fn await_rest(expected: u64, progress: &RxProgress) {
     let mut before = None;
     loop {
         let frames = progress.frames.load(Ordering::Relaxed);
-        if frames >= sent.offered - sent.refused || before == Some(frames) {
+        if frames >= expected || before == Some(frames) {
             return;
         }
         before = Some(frames);

@@ -16,7 +16,7 @@ use super::sequence_tracker::SequenceTracker;
 /// The state that a running receiver shares with other threads.
 #[derive(Debug, Default)]
 pub(super) struct RxProgress {
-    /// Frames read so far, at all destinations.
+    /// Frames read so far, the sum of all destinations. Frames of earlier trials do not count.
     pub(super) frames: AtomicU64,
     /// Set to stop the receiver.
     pub(super) stop: AtomicBool,
@@ -93,9 +93,10 @@ impl RxThread {
         loop {
             let stop = progress.stop.load(Ordering::Relaxed);
             for (socket, tracker) in self.0.iter_mut().zip(&mut trackers) {
+                let mut before = tracker.received;
                 while socket.read(|bytes, arrived| tracker.count(bytes, arrived))? {
-                    let frames = tracker.received + tracker.duplicated + tracker.stale;
-                    progress.frames.fetch_max(frames, Ordering::Relaxed);
+                    progress.frames.fetch_add(tracker.received - before, Ordering::Relaxed);
+                    before = tracker.received;
                 }
             }
             if stop {
