@@ -3,9 +3,9 @@
 
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
-use umacvlan_engine::memory_link::MemoryLink;
-use umacvlan_engine::port::PortLink;
-use umacvlan_engine::worker::{Worker, WorkerConfig};
+use umacvlan_datapath::memory_link::MemoryLink;
+use umacvlan_datapath::port::PortLink;
+use umacvlan_datapath::worker::{Worker, WorkerConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parent = ParentInfo { mac: mac(0), mtu: 1500, promisc: false };

@@ -13,8 +13,8 @@ use umacvlan_core::options::{Backend, PortIo, PortKind, XdpMode};
 
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
+use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::{Engine, ParentOptions, ParentStatus, SubOptions, SubStatus};
-use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::{LIMIT, LinkMonitor, root_or_skip, skip};

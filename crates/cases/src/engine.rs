@@ -3,10 +3,10 @@
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 use umacvlan_core::options::PortIo;
 use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
-use umacvlan_engine::memory_link::MemoryLink;
-use umacvlan_engine::port::PortLink;
-use umacvlan_engine::uplink::Uplink;
-use umacvlan_engine::worker::{Worker, WorkerConfig};
+use umacvlan_datapath::memory_link::MemoryLink;
+use umacvlan_datapath::port::PortLink;
+use umacvlan_datapath::uplink::Uplink;
+use umacvlan_datapath::worker::{Worker, WorkerConfig};
 
 use crate::Round;
 use crate::frames::{UDP_HEADERS, head, random, random_mac, udp, udp_from};

@@ -2,11 +2,11 @@
 
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
+use umacvlan_datapath::worker::Snapshot;
 use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, PortStatus, SubId, SubStatus, UplinkKind, UplinkStatus,
     VlanFilterStatus, WorkerStatus,
 };
-use umacvlan_engine::worker::Snapshot;
 use umacvlan_netlink::{Link, LinkFlags};
 use umacvlan_sys::ethtool::ReceiveOffloads;
 use umacvlan_sys::netns::NetnsId;

@@ -10,11 +10,11 @@
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr};
+use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, ProgramStatus, SubStatus, UplinkKind, UplinkStatus,
     VlanFilterStatus, WorkerStatus,
 };
-use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_netlink::{Link, LinkFlags, LinkStats, OperState};
 
 use umacvlan_api::{

@@ -14,10 +14,10 @@ use caps::CapSet;
 use crossbeam_channel::unbounded;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use umacvlan_core::{MacAddr, Mode};
+use umacvlan_datapath::worker::{OnWorker, SYSTEM_CALLS};
 use umacvlan_engine::engine::{
     EngineOptions, Event, LinkAttribute, ParentOptions, ProgramPort, SubOptions,
 };
-use umacvlan_engine::worker::{OnWorker, SYSTEM_CALLS};
 use umacvlan_netlink::Link;
 use umacvlan_sys::port_listener::SocketOwner;
 use umacvlan_testkit::{Scratch, root_or_skip};

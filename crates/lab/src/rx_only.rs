@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::options::PortIo;
-use umacvlan_engine::memory_link::MemoryLink;
-use umacvlan_engine::port::PortLink;
-use umacvlan_engine::uplink::{PacketUplink, Uplink};
-use umacvlan_engine::worker::{Worker, WorkerConfig};
+use umacvlan_datapath::memory_link::MemoryLink;
+use umacvlan_datapath::port::PortLink;
+use umacvlan_datapath::uplink::{PacketUplink, Uplink};
+use umacvlan_datapath::worker::{Worker, WorkerConfig};
 use umacvlan_netlink::Link;
 use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::tap::Tap;
@@ -186,7 +186,7 @@ impl Engine {
 /// The AF_XDP receivers.
 #[cfg(feature = "af-xdp")]
 mod raw_xdp {
-    use umacvlan_engine::uplink::XdpUplink;
+    use umacvlan_datapath::uplink::XdpUplink;
     use umacvlan_sys::xdp::{BaselineSocket, XdpProgram};
 
     use super::*;

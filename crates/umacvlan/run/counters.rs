@@ -248,8 +248,8 @@ mod tests {
     use umacvlan_core::{
         DropReason, MacAddr, MacvlanSettings, Mode, ParentInfo, Semantics, SubConfig, Switch,
     };
+    use umacvlan_datapath::worker::Snapshot;
     use umacvlan_engine::engine::SubStatus;
-    use umacvlan_engine::worker::Snapshot;
 
     use super::*;
 

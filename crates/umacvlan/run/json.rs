@@ -5,8 +5,8 @@ use serde::Serialize;
 use umacvlan_core::MacAddr;
 use umacvlan_core::options::PollMode;
 use umacvlan_core::stats::SubStats;
+use umacvlan_datapath::worker::{Snapshot, WorkerConfig};
 use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, WorkerStatus};
-use umacvlan_engine::worker::{Snapshot, WorkerConfig};
 
 use umacvlan_api::{Amount, SubCounters, WireCounters, WorkerCounters};
 

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use anyhow::{Context, Result, bail, ensure};
 use umacvlan_core::options::PortKind;
 use umacvlan_daemon::sub_options;
+use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::{ParentOptions, SubOptions};
-use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_sys::netns::Netns;
 
 use super::RunArgs;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::options::PortKind;
+use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::{Event, ParentStatus, SubStatus, UplinkKind, UplinkStatus};
-use umacvlan_engine::worker::WorkerConfig;
 
 use super::counters;
 use super::json::{EventJson, Ready, Report};

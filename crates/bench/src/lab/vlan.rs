@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::ParentOptions;
-use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_lab::measure::{Path, tcp_throughput};
 use umacvlan_lab::vlan_pair::VlanPair;
 

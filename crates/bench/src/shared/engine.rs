@@ -4,8 +4,8 @@ use std::io;
 
 use umacvlan_core::options::{Backend, PollMode, PortKind};
 use umacvlan_core::{MacvlanSettings, Semantics};
+use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::{Engine, ParentOptions, SubOptions};
-use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_lab::site::Site;
 
 use super::cores::Cores;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::io;
 
 use umacvlan_core::MacAddr;
+use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::{
     AbsentParent, KnownParent, ParentOptions, ParentStatus, SubStatus, VlanFilterStatus,
 };
-use umacvlan_engine::worker::WorkerConfig;
 
 use super::Service;
 use super::events::LogKind;

@@ -13,7 +13,7 @@ use super::create::tap_error;
 use super::kernel::Location;
 use crate::control::engine::{Adopt, KeptTap, SubId, SubStatus};
 use crate::control::error::Error;
-use crate::datapath::worker::Worker;
+use umacvlan_datapath::worker::Worker;
 
 /// How many frames to drop from a queue at most: more than one of the usual length has.
 const DRAIN_MAX: u32 = 2 * TAP_QUEUE_LEN;

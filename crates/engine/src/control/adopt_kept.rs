@@ -20,11 +20,11 @@ use super::inventory::ParentId;
 use super::kernel::Location;
 use super::looks::Cause;
 use super::sub::{FarEnd, InSwitch, Seen, Sub};
-use crate::SwitchId;
+use umacvlan_datapath::SwitchId;
 use crate::control::engine::{Adopt, KeptTap, SubId, SubStatus};
 use crate::control::error::Error;
-use crate::datapath::port::PortLink;
-use crate::datapath::worker::{AddError, Worker};
+use umacvlan_datapath::port::PortLink;
+use umacvlan_datapath::worker::{AddError, Worker};
 
 /// The outcome for each requested sub-interface, by its position in the request.
 type Outcomes = BTreeMap<usize, Result<SubStatus, Error>>;

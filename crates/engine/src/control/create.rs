@@ -16,8 +16,8 @@ use super::sub::{FarEnd, Seen, Sub, VethPair};
 use super::workers::Workers;
 use crate::control::engine::{LinkAttribute, SubId, SubOptions, SubStatus, random_mac};
 use crate::control::error::Error;
-use crate::datapath::port::PortLink;
-use crate::datapath::worker::{AddError, Worker};
+use umacvlan_datapath::port::PortLink;
+use umacvlan_datapath::worker::{AddError, Worker};
 
 /// A new interface for a sub-interface.
 pub(super) struct Made {

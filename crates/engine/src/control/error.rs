@@ -8,7 +8,7 @@ use umacvlan_core::{SwitchError, VlanNameError};
 use umacvlan_sys::tap::TUN_DEVICE;
 
 use crate::control::engine::SubId;
-use crate::datapath::worker::{AddError, Stopped};
+use umacvlan_datapath::worker::{AddError, Stopped};
 
 /// A request that failed. It leaves nothing behind.
 #[derive(Debug, thiserror::Error)]

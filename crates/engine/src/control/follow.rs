@@ -9,9 +9,9 @@ use super::Control;
 use super::inventory::{Interface, ParentId};
 use super::looks::{Cause, Look};
 use super::sub::{Seen, Sub};
-use crate::SwitchId;
+use umacvlan_datapath::SwitchId;
 use crate::control::engine::{Event, SubId};
-use crate::datapath::worker::Worker;
+use umacvlan_datapath::worker::Worker;
 
 /// How long looks may keep requests waiting.
 const SLICE: Duration = Duration::from_millis(5);

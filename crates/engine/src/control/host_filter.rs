@@ -20,7 +20,7 @@ use super::parent::Parent;
 #[cfg(doc)]
 use super::rx_filter::Memberships;
 use crate::control::engine::{HostFilterStatus, SubChange, SubId};
-use crate::datapath::worker::Worker;
+use umacvlan_datapath::worker::Worker;
 
 /// The filter of one parent.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use super::parent_device::ParentDevice;
 use super::sub::Sub;
 use crate::control::engine::SubId;
 use crate::control::error::Error;
-use crate::datapath::worker::Remains;
+use umacvlan_datapath::worker::Remains;
 
 /// An attached parent. No other one ever has the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -18,8 +18,8 @@ use super::Control;
 use super::inventory::ParentId;
 use super::parent::{Carried, Parent};
 use crate::control::engine::UplinkKind;
-use crate::datapath::uplink::Uplink;
-use crate::datapath::worker::Worker;
+use umacvlan_datapath::uplink::Uplink;
+use umacvlan_datapath::worker::Worker;
 
 /// The programs of one parent.
 #[derive(Debug, Default)]

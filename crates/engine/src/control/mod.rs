@@ -49,7 +49,6 @@ use crossbeam_channel::{Receiver, Sender};
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
 
-use crate::datapath::worker::{Notice, OnWorker};
 use conflict::Held;
 use engine::{EngineOptions, Event, Request, SubId};
 use error::Error;
@@ -62,6 +61,7 @@ use looks::{Cause, Look, Looks};
 pub use parent_check::check_suitable;
 use parent_device::ParentDevice;
 use program::LISTENERS;
+use umacvlan_datapath::worker::{Notice, OnWorker};
 pub use uplink_selector::{try_af_xdp, why_af_packet, zero_copy_memory};
 
 /// How often a few sub-interfaces are read again, for the changes without an event (`packet(7)`

@@ -15,10 +15,10 @@ use super::kernel_side::KernelSide;
 use super::rx_filter::Memberships;
 use super::sub::close_port;
 use super::workers::Workers;
-use crate::SwitchId;
+use umacvlan_datapath::SwitchId;
 use crate::control::engine::{Event, ParentBinding, ParentOptions, SubId};
 use crate::control::error::Error;
-use crate::datapath::worker::Worker;
+use umacvlan_datapath::worker::Worker;
 
 /// Turns in which a worker forwards waiting frames before it stops: more than a full queue takes.
 const LAST_TURNS: usize = 64;

@@ -21,8 +21,8 @@ use super::worker_restart::Watch;
 use super::workers::Workers;
 use crate::control::engine::{KnownParent, ParentBinding, ParentOptions};
 use crate::control::error::Error;
-use crate::datapath::uplink::Uplink;
-use crate::datapath::worker::{Notifier, Worker, WorkerConfig};
+use umacvlan_datapath::uplink::Uplink;
+use umacvlan_datapath::worker::{Notifier, Worker, WorkerConfig};
 
 /// An interface that carries at least one parent.
 pub(super) struct ParentDevice {

@@ -8,7 +8,7 @@ use super::inventory::DeviceId;
 use super::parent_device::ParentDevice;
 use super::vlan_filter::VlanFilter;
 use crate::control::engine::Event;
-use crate::datapath::worker::Worker;
+use umacvlan_datapath::worker::Worker;
 
 impl ParentDevice {
     /// Whether an interface is the one that the device has lost. The first one of its name is.

@@ -23,7 +23,7 @@ use crate::control::engine::{
     LinkAttribute, ProgramPort, ProgramStatus, SubId, SubOptions, random_mac,
 };
 use crate::control::error::Error;
-use crate::datapath::port::{PortClosed, PortLink, StreamPort};
+use umacvlan_datapath::port::{PortClosed, PortLink, StreamPort};
 
 /// The name of the first listener in the epoll; the number of the sub-interface is added.
 pub(super) const LISTENERS: u64 = 16;

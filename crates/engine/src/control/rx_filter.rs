@@ -14,7 +14,7 @@ use super::Control;
 use super::host_filter::vlans_on;
 use super::parent_device::ParentDevice;
 use super::workers::Workers;
-use crate::datapath::uplink::{PacketUplink, Uplink};
+use umacvlan_datapath::uplink::{PacketUplink, Uplink};
 
 /// The memberships of one uplink.
 #[derive(Debug, Default)]

@@ -15,8 +15,8 @@ use crate::control::engine::{
     InterfaceIdentity, KnownParent, ParentStatus, SubId, SubStatus, WorkerStatus,
 };
 use crate::control::error::Error;
-use crate::datapath::uplink::Uplink;
-use crate::datapath::worker::{Snapshot, Stopped, Worker, WorkerConfig};
+use umacvlan_datapath::uplink::Uplink;
+use umacvlan_datapath::worker::{Snapshot, Stopped, Worker, WorkerConfig};
 
 impl Control {
     pub(crate) fn status(&mut self) -> Vec<ParentStatus> {

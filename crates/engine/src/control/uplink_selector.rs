@@ -33,7 +33,7 @@ pub use xdp::{try_af_xdp, why_af_packet, zero_copy_memory};
 use super::workers::Workers;
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::error::Error;
-use crate::datapath::uplink::{PacketUplink, Uplink};
+use umacvlan_datapath::uplink::{PacketUplink, Uplink};
 
 /// The kind of uplinks on one device, and the state that goes with them.
 #[derive(Debug)]

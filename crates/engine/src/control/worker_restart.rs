@@ -17,7 +17,7 @@ use super::parent_device::ParentDevice;
 use super::workers::Workers;
 use crate::control::engine::SubId;
 use crate::control::error::Error;
-use crate::datapath::worker::{Notifier, Worker};
+use umacvlan_datapath::worker::{Notifier, Worker};
 
 /// The least time between two starts of the workers of a device.
 const RESTART_TIME: Duration = Duration::from_secs(1);

@@ -20,8 +20,8 @@ use std::io;
 use crossbeam_channel::Receiver;
 use umacvlan_core::{ParentInfo, Semantics, SubIndex, Switch};
 
-use crate::SwitchId;
-use crate::datapath::worker::{
+use umacvlan_datapath::SwitchId;
+use umacvlan_datapath::worker::{
     Ended, Notifier, OnWorker, Stopped, Worker, WorkerConfig, WorkerHandle,
 };
 

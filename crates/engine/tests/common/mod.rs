@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use umacvlan_core::options::{PollMode, PortIo};
 
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
+use umacvlan_datapath::worker::{Snapshot, WorkerConfig};
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{
     EngineOptions, Event, ParentOptions, ParentStatus, SubId, SubOptions, SubStatus,
 };
-use umacvlan_engine::worker::{Snapshot, WorkerConfig};
 use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::{poll, raw_socket};

@@ -6,9 +6,9 @@ use umacvlan_core::options::{Backend, PortIo};
 
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{MacvlanSettings, Mode};
+use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::Engine;
 use umacvlan_engine::engine::{ParentOptions, ParentStatus, SubOptions};
-use umacvlan_engine::worker::WorkerConfig;
 use umacvlan_sys::packet::{Membership, PacketSocket};
 use umacvlan_sys::poll;
 use umacvlan_testkit::root_or_skip;

@@ -13,8 +13,8 @@ use std::thread::{Builder, JoinHandle};
 
 use core_affinity::CoreId;
 use umacvlan_core::options::PollMode;
-use umacvlan_engine::idle::IdlePolicy;
-use umacvlan_engine::port::BufferBudget;
+use umacvlan_datapath::idle::IdlePolicy;
+use umacvlan_datapath::port::BufferBudget;
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::process;

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 use umacvlan_core::options::PortIo;
 use umacvlan_core::stats::{SubStats, WireStats};
-use umacvlan_engine::memory_link::MemoryLink;
-use umacvlan_engine::port::PortLink;
-use umacvlan_engine::uplink::Uplink;
-use umacvlan_engine::worker::{Worker, WorkerConfig};
+use umacvlan_datapath::memory_link::MemoryLink;
+use umacvlan_datapath::port::PortLink;
+use umacvlan_datapath::uplink::Uplink;
+use umacvlan_datapath::worker::{Worker, WorkerConfig};
 
 use super::case::{Case, Destination};
 use super::traffic::{TestFrame, Workload};

@@ -26,7 +26,7 @@ pub use status::{
 use crate::control::Control;
 use crate::control::error::Error;
 pub use crate::control::{InterfaceIdentity, Sameness};
-use crate::datapath::worker::Stopped;
+use umacvlan_datapath::worker::Stopped;
 
 /// How long a TAP may stay busy after its process has ended: the kernel frees a ring later.
 const RELEASE_TIME: Duration = Duration::from_secs(1);

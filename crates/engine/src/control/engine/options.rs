@@ -10,14 +10,14 @@ use umacvlan_sys::port_listener::SocketOwner;
 use umacvlan_sys::tap::Tap;
 
 use crate::control::{DeviceId, InterfaceIdentity};
-use crate::datapath::worker::{OnWorker, WorkerConfig};
+use umacvlan_datapath::worker::{OnWorker, WorkerConfig};
 
 /// Options of an engine.
 #[derive(Clone, Default)]
 pub struct EngineOptions {
     /// Runs on the thread of each worker before its first turn, to confine it: from then on a worker
     /// needs no capability and only the system calls of
-    /// [`SYSTEM_CALLS`](crate::datapath::worker::SYSTEM_CALLS).
+    /// [`SYSTEM_CALLS`](umacvlan_datapath::worker::SYSTEM_CALLS).
     pub on_worker: Option<OnWorker>,
 }
 

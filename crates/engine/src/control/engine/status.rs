@@ -12,7 +12,7 @@ use umacvlan_sys::netns::NetnsId;
 use umacvlan_sys::port_listener::Program;
 
 use super::{KnownParent, ProgramPort, SubId};
-use crate::datapath::worker::{Snapshot, WorkerConfig};
+use umacvlan_datapath::worker::{Snapshot, WorkerConfig};
 
 /// Something that happened without a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

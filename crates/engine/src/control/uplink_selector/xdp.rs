@@ -17,7 +17,7 @@ use super::reason::{OLD, OTHER_PROGRAM, Refused, reason};
 use super::{UplinkSelector, open_sockets, together};
 use crate::control::engine::{UplinkKind, UplinkStatus};
 use crate::control::workers::Workers;
-use crate::datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS_MAX, XdpUplink};
+use umacvlan_datapath::uplink::{PacketUplink, Uplink, XDP_SOCKETS_MAX, XdpUplink};
 
 /// Bytes of a frame beyond its MTU: the Ethernet header and two tags.
 const BEYOND_MTU: usize = 14 + 2 * 4;
