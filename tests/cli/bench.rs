@@ -115,6 +115,52 @@ fn a_slowdown_fails_a_comparison() {
 }
 
 #[test]
+fn one_trial_is_shown_without_an_interval() {
+    let folder = Folder::new("single");
+    let report = folder.report("a.json", 1e6);
+    let mut older: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
+    older["points"][0]["samples"] = vec![1e6].into();
+    fs::write(&report, older.to_string()).unwrap();
+    let html = folder.0.join("a.html").display().to_string();
+    let shown = bench(&["show", "--html", &html], &[&report]);
+    let (status, told, _) = parts(&shown);
+    let table = told.split_once("\n\n").unwrap().1;
+    assert!(status == 0 && table.contains("n/a of kernel") && !table.contains(" to "), "{told}");
+    assert!(fs::read_to_string(html).unwrap().contains("<td>0.800 of kernel (n/a)</td>"));
+    let told = bench(&["show", "-j"], &[&report]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let point = &told["points"][0];
+    assert_eq!(
+        (&point["summary"]["interval"], &point["ratio"]["interval"]),
+        (&"none".into(), &"none".into())
+    );
+    let tested = bench(&["show", "--fail-if", "low < 1"], &[&report]);
+    let (status, _, complaints) = parts(&tested);
+    assert!(status == 1 && complaints.contains("has a low"), "{complaints}");
+}
+
+#[test]
+fn trials_go_on_until_the_interval_is_as_narrow_as_requested() {
+    let words = "forward --mode passthru --subs 1 --quick --trials auto --width 100 -j";
+    let output = bench(&words.split(' ').collect::<Vec<_>>(), &[]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for point in report["points"].as_array().unwrap() {
+        assert!((7..=100).contains(&point["samples"].as_array().unwrap().len()), "{point}");
+        assert_eq!(point["summary"]["interval"], "confidence");
+    }
+    for (words, complaint) in [
+        ("forward --width 5", "--width needs --trials auto"),
+        ("forward --trials 7 --width 5", "--width needs --trials auto"),
+        ("forward --trials auto --width 0", "a width is 0.1 to 100 percent"),
+        ("forward --trials some", "trials are a number above 0, or auto"),
+    ] {
+        let output = bench(&words.split(' ').collect::<Vec<_>>(), &[]);
+        let (status, told, complaints) = parts(&output);
+        assert!(status != 0 && told.is_empty() && complaints.contains(complaint), "{complaints}");
+    }
+}
+
+#[test]
 fn the_engine_is_measured_in_memory_beside_a_bare_look_up() {
     let words = ["forward", "--quick", "--trials", "1", "--mode", "passthru", "-j"];
     let output = bench(&words, &[]);

@@ -192,12 +192,12 @@ fn figure(point: &Point, name: &str) -> Option<f64> {
     let ratio = point.ratio.as_ref();
     Some(match name {
         "value" => point.summary.median,
-        "low" => point.summary.low,
-        "high" => point.summary.high,
+        "low" => point.summary.ends()?.0,
+        "high" => point.summary.ends()?.1,
         "mad" => point.summary.mad,
         "ratio" => ratio?.value,
-        "ratio.low" => ratio?.low,
-        "ratio.high" => ratio?.high,
+        "ratio.low" => ratio?.ends()?.0,
+        "ratio.high" => ratio?.ends()?.1,
         _ => *point.extra.get(name)?,
     })
 }

@@ -15,6 +15,7 @@ mod path;
 mod progress;
 mod report;
 mod summary;
+mod trials;
 mod unit;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use forward::ForwardArgs;
 use output::OutputArgs;
 use progress::Progress;
 use report::{Environment, Point, Report, SCHEMA, read};
+use trials::{Trials, TrialsArg, USUAL_WIDTH};
 
 /// Measure what each mode costs, beside other implementations
 #[derive(Args, Clone, Debug)]
@@ -69,9 +71,15 @@ struct BenchRun<A: Args> {
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u32>,
 
-    /// Number of trials of each point
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    trials: Option<u32>,
+    /// Number of trials of each point; auto: until each interval is as narrow as --width says, at
+    /// least 7 and at most 100
+    #[arg(long, value_name = "NUMBER|auto")]
+    trials: Option<TrialsArg>,
+
+    /// Width of an interval that is narrow enough for --trials auto, in percent of its median
+    /// [default: 10]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    width: Option<f64>,
 
     /// Take less than a minute, with less certain results
     #[arg(long)]
@@ -103,6 +111,19 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 impl<A: Args> BenchRun<A> {
+    /// The number of trials that the arguments request, if they do.
+    ///
+    /// # Errors
+    /// A width is given for a fixed number of trials.
+    fn trials(&self) -> Result<Option<Trials>> {
+        let is_auto = self.trials == Some(TrialsArg::Auto);
+        ensure!(is_auto || self.width.is_none(), "--width needs --trials auto");
+        Ok(self.trials.map(|trials| match trials {
+            TrialsArg::Auto => Trials::until(self.width.unwrap_or(USUAL_WIDTH) / 100.0),
+            TrialsArg::Number(number) => Trials::fixed(number),
+        }))
+    }
+
     /// Runs this bench and delivers its report.
     fn run(
         &self,
@@ -110,11 +131,12 @@ impl<A: Args> BenchRun<A> {
         bench: impl FnOnce(&A, &mut Progress) -> Result<Vec<Point>>,
     ) -> Result<ExitCode> {
         self.output.check()?;
+        let trials = self.trials()?;
         let begun = Instant::now();
         // 32 bits, which every reader of JSON represents exactly.
         let seed = u64::from(self.seed.unwrap_or_else(|| fastrand::u32(..)));
         let machine = environment::gather(seed);
-        let mut progress = Progress::new(seed, self.trials, self.quick);
+        let mut progress = Progress::new(seed, trials, self.quick);
         self.note.iter().for_each(|note| progress.note(note));
         progress.heed_signals().context("cannot prepare for signals")?;
         let points = bench(&self.own, &mut progress)?;
@@ -133,5 +155,12 @@ impl<A: Args> BenchRun<A> {
         let (schema, bench) = (SCHEMA.to_owned(), name.to_owned());
         let status = self.output.deliver(&Report { schema, bench, environment, points })?;
         Ok(if complete { status } else { ExitCode::FAILURE })
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent @ 0.1..=100.0) => Ok(percent),
+        _ => Err("a width is 0.1 to 100 percent".to_owned()),
     }
 }

@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use super::trials::Trials;
+
 /// The run that a bench is part of.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -21,7 +23,7 @@ pub(crate) struct Progress {
     pub shared_cores: Option<bool>,
     /// Offloads of the interfaces in use, by name. Filled by a bench that has any.
     pub offloads: BTreeMap<String, String>,
-    trials: Option<u32>,
+    trials: Option<Trials>,
     notes: Vec<String>,
     missing: Vec<String>,
     interrupted: Arc<AtomicBool>,
@@ -29,7 +31,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(seed: u64, trials: Option<u32>, quick: bool) -> Self {
+    pub(crate) fn new(seed: u64, trials: Option<Trials>, quick: bool) -> Self {
         let bar = ProgressBar::no_length();
         // Without a terminal on standard error, the bar prints nothing.
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)") {
@@ -86,14 +88,25 @@ impl Progress {
     }
 
     /// The number of trials of each point: the user's, or `usual`.
-    pub(crate) fn trials(&self, usual: u32) -> u32 {
-        self.trials.unwrap_or(usual)
+    pub(crate) fn trials(&self, usual: u32) -> Trials {
+        self.trials.unwrap_or_else(|| Trials::fixed(usual))
+    }
+
+    /// The number of trials of what is itself a series of trials: one, unless the user asks for as
+    /// many as it takes.
+    pub(crate) fn searches(&self) -> Trials {
+        self.trials.filter(|trials| trials.is_auto()).unwrap_or_else(|| Trials::fixed(1))
     }
 
     /// Starts the bar with this many steps of about the same duration.
     pub(crate) fn begin(&self, steps: u64) {
         self.bar.set_length(steps);
         self.bar.reset();
+    }
+
+    /// Adds steps that were not expected at the beginning.
+    pub(crate) fn expect_more(&self, steps: u64) {
+        self.bar.inc_length(steps);
     }
 
     /// Shows what is being measured.

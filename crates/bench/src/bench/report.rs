@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::summary::{Ratio, Summary, summarise};
+use super::summary::{Interval, Ratio, Summary, summarise};
 
 /// The schema of the JSON format.
 pub(crate) const SCHEMA: &str = "umacvlan-bench/1";
@@ -123,17 +123,34 @@ pub(crate) enum Better {
 pub(super) fn read(file: &Path) -> Result<Report> {
     let name = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
-    let report: Report =
+    let mut report: Report =
         serde_json::from_str(&text).with_context(|| format!("{name} is no report of bench"))?;
     ensure!(
         report.schema == SCHEMA,
         "{name} is a report of schema {}, and this is a program for {SCHEMA}",
         report.schema
     );
+    report.points.iter_mut().for_each(Point::complete);
     Ok(report)
 }
 
 impl Point {
+    /// Adds what reports of older versions lack: what an interval is, which the number of samples
+    /// decides; a few have no outliers.
+    fn complete(&mut self) {
+        let interval = Interval::of(self.samples.len());
+        if self.summary.interval == interval {
+            return;
+        }
+        self.summary.interval = interval;
+        if interval != Interval::Confidence {
+            self.summary.outliers.clear();
+        }
+        if let Some(ratio) = &mut self.ratio {
+            ratio.interval = interval;
+        }
+    }
+
     /// A point with these samples, without a ratio.
     pub(crate) fn new(key: Key, unit: &str, better: Better, samples: Vec<f64>, seed: u64) -> Self {
         let summary = summarise(&samples, seed);
@@ -182,6 +199,31 @@ mod tests {
         };
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+
+    #[test]
+    fn what_an_interval_is_follows_from_the_samples_of_an_older_report() {
+        let folder = Scratch::new();
+        let file = folder.path().join("report.json");
+        let mut report = serde_json::to_value(fixtures::report()).unwrap();
+        for (point, samples) in report["points"].as_array_mut().unwrap().iter_mut().zip(1..) {
+            let all = vec![1.0; samples % 8 + 1];
+            point["samples"] = all.into();
+            point["summary"]["outliers"] = vec![0].into();
+            point["summary"].as_object_mut().unwrap().remove("interval");
+            if let Some(ratio) = point.get_mut("ratio") {
+                ratio.as_object_mut().unwrap().remove("interval");
+            }
+        }
+        fs::write(&file, report.to_string()).unwrap();
+        for point in read(&file).unwrap().points {
+            let interval = Interval::of(point.samples.len());
+            assert_eq!(point.summary.interval, interval);
+            assert!(point.ratio.is_none_or(|ratio| ratio.interval == interval));
+            // One sample has read as certain, so its outliers need no correction.
+            let few = interval == Interval::Range;
+            assert!(!few || point.summary.outliers.is_empty(), "{:?}", point.samples);
+        }
     }
 
     #[test]

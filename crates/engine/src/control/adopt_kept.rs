@@ -20,9 +20,9 @@ use super::inventory::ParentId;
 use super::kernel::Location;
 use super::looks::Cause;
 use super::sub::{FarEnd, InSwitch, Seen, Sub};
-use umacvlan_datapath::SwitchId;
 use crate::control::engine::{Adopt, KeptTap, SubId, SubStatus};
 use crate::control::error::Error;
+use umacvlan_datapath::SwitchId;
 use umacvlan_datapath::port::PortLink;
 use umacvlan_datapath::worker::{AddError, Worker};
 

@@ -9,8 +9,8 @@ use super::Control;
 use super::inventory::{Interface, ParentId};
 use super::looks::{Cause, Look};
 use super::sub::{Seen, Sub};
-use umacvlan_datapath::SwitchId;
 use crate::control::engine::{Event, SubId};
+use umacvlan_datapath::SwitchId;
 use umacvlan_datapath::worker::Worker;
 
 /// How long looks may keep requests waiting.

@@ -15,9 +15,9 @@ use super::kernel_side::KernelSide;
 use super::rx_filter::Memberships;
 use super::sub::close_port;
 use super::workers::Workers;
-use umacvlan_datapath::SwitchId;
 use crate::control::engine::{Event, ParentBinding, ParentOptions, SubId};
 use crate::control::error::Error;
+use umacvlan_datapath::SwitchId;
 use umacvlan_datapath::worker::Worker;
 
 /// Turns in which a worker forwards waiting frames before it stops: more than a full queue takes.

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use serde::Serialize;
 
 use super::report::{Better, Environment, Key, Point, Report, read};
-use super::summary::{DRAWS, percentiles};
+use super::summary::{DRAWS, Interval, percentiles, range};
 use super::unit::human;
 use crate::shared::stats::median;
 use umacvlan_text::output::Output;
@@ -67,10 +67,12 @@ struct Change {
     after: f64,
     /// The relative change of the median: 0.1 is 10 % more than before.
     change: f64,
-    /// The lower end of the change's 95 % interval.
+    /// The lower end of the change's interval; without one, the change.
     low: f64,
     /// Its upper end.
     high: f64,
+    /// What `low` and `high` are: the side with fewer samples decides.
+    interval: Interval,
     /// The probability of samples this far apart by chance (Mann-Whitney U, two-sided).
     probability: f64,
     verdict: Verdict,
@@ -142,7 +144,11 @@ impl Change {
     fn between(before: &Point, after: &Point, threshold: f64, alpha: f64) -> Option<Self> {
         let was = median(&before.samples).filter(|&was| was > 0.0)?;
         let is = median(&after.samples)?;
-        let (low, high) = interval(&before.samples, &after.samples)?;
+        let kind = Interval::of(before.samples.len().min(after.samples.len()));
+        let (low, high) = match kind {
+            Interval::Confidence => interval(&before.samples, &after.samples)?,
+            Interval::None | Interval::Range => range_of_change(&before.samples, &after.samples)?,
+        };
         let probability = mann_whitney::probability(&before.samples, &after.samples);
         let change = is / was - 1.0;
         let is_significant =
@@ -163,6 +169,7 @@ impl Change {
             change,
             low,
             high,
+            interval: kind,
             probability,
             verdict,
         })
@@ -195,7 +202,10 @@ impl Comparison {
                 human(change.before, &change.unit).into(),
                 human(change.after, &change.unit).into(),
                 Cell::new(percent(change.change), tint),
-                format!("{} to {}", percent(change.low), percent(change.high)).into(),
+                change
+                    .interval
+                    .words(&format!("{} to {}", percent(change.low), percent(change.high)))
+                    .into(),
                 format!("{:.3}", change.probability).into(),
                 Cell::new(verdict, tint),
             ]);
@@ -230,6 +240,12 @@ fn interval(before: &[f64], after: &[f64]) -> Option<(f64, f64)> {
         (was > 0.0).then(|| is / was - 1.0)
     });
     percentiles(changes.collect())
+}
+
+/// The change from the highest to the lowest sample, and from the lowest to the highest.
+fn range_of_change(before: &[f64], after: &[f64]) -> Option<(f64, f64)> {
+    let ((least, most), (low, high)) = (range(before)?, range(after)?);
+    (least > 0.0).then(|| (low / most - 1.0, high / least - 1.0))
 }
 
 /// The differences between the two machines that make a comparison doubtful.
@@ -291,6 +307,21 @@ mod tests {
     #[test]
     fn a_change_below_the_threshold_is_not_significant() {
         assert_eq!(verdicts(&changed("throughput", 0.8), 0.25), [0, 0]);
+    }
+
+    #[test]
+    fn few_samples_have_no_interval_of_their_change() {
+        let mut before = fixtures::report();
+        before.points.truncate(2);
+        before.points[0].samples = vec![100.0];
+        before.points[1].samples = vec![100.0, 80.0, 90.0];
+        let mut after = before.clone();
+        after.points.iter_mut().flat_map(|point| &mut point.samples).for_each(|it| *it *= 1.1);
+        let comparison = compare(&before, &after, 0.0, 0.05);
+        let text = comparison.text(false);
+        assert!(text.contains("+10.0 %  n/a "), "{text}");
+        assert!(text.contains("range -12.0 % to +37.5 %"), "{text}");
+        assert_eq!(comparison.count(Verdict::Better), 0);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use umacvlan_core::Mode;
 use super::progress::Progress;
 use super::report::{Better, Key, Point};
 use super::summary::ratio;
+use super::trials::Trials;
 
 use case::{Case, Path, cases};
 use decision::Decision;
@@ -56,25 +57,50 @@ pub(crate) fn run(args: &ForwardArgs, progress: &mut Progress) -> Result<Vec<Poi
         let measured = measure(case, trials, progress.seed)
             .with_context(|| format!("bench forward: {}", key(&case, "umacvlan")))?;
         results[place] = points(&case, &measured, progress.seed);
+        for point in &results[place] {
+            if !trials.is_narrow(&point.samples, progress.seed) {
+                let (key, trials) = (&point.key, point.samples.len());
+                progress.note(format!(
+                    "{key}: the interval is wider than requested after {trials} trials"
+                ));
+            }
+        }
         progress.step();
     }
     Ok(results.concat())
 }
 
 /// Runs all trials of a case, after one more as a warm-up.
-fn measure(case: Case, trials: u32, seed: u64) -> Result<Vec<Sample>> {
+fn measure(case: Case, trials: Trials, seed: u64) -> Result<Vec<Sample>> {
     match case.path {
         Path::Decision => {
             let decision = Decision::new(case, seed)?;
-            decision.trial()?;
-            (0..trials).map(|_| decision.trial()).collect()
+            repeat(trials, seed, || decision.trial())
         }
         Path::Memory => {
             let mut memory = Memory::new(case, seed)?;
-            memory.trial()?;
-            (0..trials).map(|_| memory.trial()).collect()
+            repeat(trials, seed, || memory.trial())
         }
     }
+}
+
+/// Runs a trial as a warm-up, and as many as it takes after it.
+fn repeat(
+    trials: Trials,
+    seed: u64,
+    mut trial: impl FnMut() -> Result<Sample>,
+) -> Result<Vec<Sample>> {
+    trial()?;
+    let (mut done, mut all) = (0, Vec::new());
+    let (mut engine, mut lookup) = (Vec::new(), Vec::new());
+    while !trials.is_enough(done, [&engine[..], &lookup[..]], seed) {
+        let sample = trial()?;
+        engine.push(sample.engine);
+        lookup.push(sample.lookup);
+        all.push(sample);
+        done += 1;
+    }
+    Ok(all)
 }
 
 /// The points of the engine and of the hash lookup.
@@ -124,7 +150,8 @@ mod tests {
     #[test]
     fn every_small_case_does_what_the_rules_say() {
         for case in small() {
-            let measured = measure(case, 0, 7).unwrap_or_else(|e| panic!("{case:?}: {e:#}"));
+            let measured =
+                measure(case, Trials::fixed(0), 7).unwrap_or_else(|e| panic!("{case:?}: {e:#}"));
             assert!(measured.is_empty(), "the first trial is forgotten");
         }
     }
@@ -137,7 +164,7 @@ mod tests {
             let right = small().into_iter().find(of_path).unwrap();
             for destination in [Destination::Host, Destination::Wire, Destination::All] {
                 assert!(
-                    measure(Case { destination, ..right }, 0, 7).is_err(),
+                    measure(Case { destination, ..right }, Trials::fixed(0), 7).is_err(),
                     "{path:?} {destination:?}"
                 );
             }

@@ -32,11 +32,12 @@ fn bencher(points: &[Point]) -> Value {
     for point in points {
         let summary = &point.summary;
         let benchmark = benchmarks.entry(name(&point.key)).or_insert_with(|| json!({}));
-        benchmark[format!("{} {}", point.key.measure, point.unit)] = json!({
-            "value": summary.median,
-            "lower_value": summary.low,
-            "upper_value": summary.high,
-        });
+        let mut measure = json!({ "value": summary.median });
+        if let Some((low, high)) = summary.ends() {
+            measure["lower_value"] = low.into();
+            measure["upper_value"] = high.into();
+        }
+        benchmark[format!("{} {}", point.key.measure, point.unit)] = measure;
     }
     benchmarks.into()
 }
@@ -46,11 +47,12 @@ fn bencher(points: &[Point]) -> Value {
 fn action(points: &[Point], better: Better) -> Value {
     let benchmark = |point: &Point| {
         let extra = point.ratio.as_ref().map(|ratio| format!("{:.3} of {}", ratio.value, ratio.to));
+        let ends = point.summary.ends();
         json!({
             "name": format!("{} {}", name(&point.key), point.key.measure),
             "unit": point.unit,
             "value": point.summary.median,
-            "range": format!("{} to {}", point.summary.low, point.summary.high),
+            "range": ends.map_or_else(|| "n/a".to_owned(), |(low, high)| format!("{low} to {high}")),
             "extra": extra.unwrap_or_default(),
         })
     };

@@ -33,10 +33,12 @@ fn row(point: &Point) -> String {
     let (key, summary, unit) = (&point.key, &point.summary, &point.unit);
     let size = key.size.map(|size| size.to_string()).unwrap_or_default();
     let subs = key.subs.to_string();
-    let interval = format!("{} to {}", human(summary.low, unit), human(summary.high, unit));
+    let ends = format!("{} to {}", human(summary.low, unit), human(summary.high, unit));
+    let interval = summary.interval.words(&ends);
     let ratio = point.ratio.as_ref().map(|ratio| {
         let [value, low, high] = [ratio.value, ratio.low, ratio.high].map(digits);
-        format!("{value} of {} ({low} to {high})", ratio.to)
+        let interval = ratio.interval.words(&format!("{low} to {high}"));
+        format!("{value} of {} ({interval})", ratio.to)
     });
     let cells = [
         &key.path,

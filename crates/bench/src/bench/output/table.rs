@@ -2,6 +2,7 @@
 
 use super::extra_tables;
 use crate::bench::report::{Better, Environment, Point, Report};
+use crate::bench::summary::{Interval, Ratio, Summary};
 use crate::bench::unit::{digits, human};
 use umacvlan_text::format::{bytes, scaled};
 use umacvlan_text::table::{Cell, Head, Table, Tint};
@@ -32,6 +33,12 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     text.push_str(&table.render(colour));
     if report.points.iter().any(|point| !point.summary.outliers.is_empty()) {
         text.push_str("* has outliers; they are part of its figures\n");
+    }
+    if report.points.iter().any(|point| point.summary.interval == Interval::Range) {
+        text.push_str("range: lowest and highest of too few trials for a 95 % interval\n");
+    }
+    if report.points.iter().any(|point| point.summary.interval == Interval::None) {
+        text.push_str("n/a: one trial has no interval\n");
     }
     text.push_str(&extra_tables::render(report, colour));
     text
@@ -69,15 +76,18 @@ fn row(point: &Point) -> [Cell; 11] {
     let (key, summary, unit) = (&point.key, &point.summary, &point.unit);
     let star = if summary.outliers.is_empty() { "" } else { " *" };
     let ratio = point.ratio.as_ref();
-    let tint = match (ratio, point.better) {
+    // A range of few samples is too little to call one better.
+    let certain = ratio.filter(|ratio| ratio.interval == Interval::Confidence);
+    let tint = match (certain, point.better) {
         (Some(ratio), Better::Higher) if ratio.low > 1.0 => Tint::Good,
         (Some(ratio), Better::Lower) if ratio.high < 1.0 => Tint::Good,
         (Some(ratio), Better::Higher) if ratio.high < 1.0 => Tint::Warning,
         (Some(ratio), Better::Lower) if ratio.low > 1.0 => Tint::Warning,
         _ => Tint::Plain,
     };
-    let of = |ratio: &crate::bench::summary::Ratio| {
-        format!("{} to {} of {}", digits(ratio.low), digits(ratio.high), ratio.to)
+    let of = |ratio: &Ratio| {
+        let ends = format!("{} to {}", digits(ratio.low), digits(ratio.high));
+        format!("{} of {}", ratio.interval.words(&ends), ratio.to)
     };
     [
         key.path.as_str().into(),
@@ -96,12 +106,12 @@ fn row(point: &Point) -> [Cell; 11] {
 
 /// The distances of the interval's ends from the median, in percent.
 fn spread(point: &Point) -> String {
-    let summary = &point.summary;
-    if summary.median == 0.0 {
-        return scaled(summary.high, &point.unit);
+    let Summary { median, low, high, interval, .. } = &point.summary;
+    if *median == 0.0 {
+        return interval.words(&scaled(*high, &point.unit));
     }
-    let part = |end: f64| 100.0 * (end / summary.median - 1.0);
-    format!("{:+.1} {:+.1} %", part(summary.low), part(summary.high))
+    let part = |end: f64| 100.0 * (end / median - 1.0);
+    interval.words(&format!("{:+.1} {:+.1} %", part(*low), part(*high)))
 }
 
 #[cfg(test)]
@@ -125,10 +135,34 @@ mod tests {
     }
 
     #[test]
+    fn few_trials_are_not_shown_as_certain() {
+        let mut report = fixtures::report();
+        report.points.truncate(2);
+        let theirs = report.points[1].samples.clone();
+        for (count, cells, foot) in [
+            (1, ["  n/a ", "n/a of kernel"], "n/a: one trial"),
+            (3, ["range -", "range 0."], "range: lowest and highest"),
+            (7, ["  -", " of kernel"], "of kernel"),
+        ] {
+            let point = &mut report.points[0];
+            let samples = point.samples[..count].to_vec();
+            point.ratio = crate::bench::summary::ratio("kernel", &samples, &theirs, 1);
+            point.summary = crate::bench::summary::summarise(&samples, 1);
+            let text = render(&report, true);
+            let row = text.lines().find(|line| line.contains("umacvlan ")).unwrap();
+            let row = text.lines().find(|line| line.contains("wire-to-sub")).unwrap_or(row);
+            assert!(cells.iter().all(|cell| row.contains(cell)), "{row}");
+            assert!(text.contains(foot), "{text}");
+            // Slower than the kernel, which only a confidence interval may colour.
+            assert_eq!(row.contains('\u{1b}'), count == 7, "{row}");
+        }
+    }
+
+    #[test]
     fn a_median_of_zero_has_no_percentages() {
         let mut report = fixtures::report();
         report.points.truncate(1);
-        report.points[0].summary = crate::bench::summary::Summary::default();
+        report.points[0].summary = Summary::default();
         assert!(!render(&report, false).contains("NaN"));
     }
 }

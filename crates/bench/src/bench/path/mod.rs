@@ -120,7 +120,7 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
 
 /// The number of progress steps of a group.
 fn steps(group: &Group) -> u64 {
-    let steps = |item: &Item| item.steps() * item.peers.len() as u64 * u64::from(item.trials);
+    let steps = |item: &Item| item.steps() * item.peers.len() as u64 * u64::from(item.trials.least);
     group.items.iter().map(steps).sum::<u64>() * group.subs.len() as u64
 }
 
@@ -133,7 +133,11 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Vec<Point
     let mut rates = vec![Vec::new(); testbeds.len()];
     for item in &group.items {
         let mut series = Series::new(group, item);
-        'rounds: for round in 0..item.trials {
+        let mut round = 0;
+        'rounds: while !series.is_enough(round, progress.seed) {
+            if round >= item.trials.least {
+                progress.expect_more(item.steps() * item.peers.len() as u64);
+            }
             for place in progress.order(round, testbeds.len()) {
                 let testbed = &mut testbeds[place];
                 if !item.peers.contains(&testbed.peer) {
@@ -155,7 +159,9 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Vec<Point
                 }
                 (0..item.steps()).for_each(|_| progress.step());
             }
+            round += 1;
         }
+        series.note_wide(progress);
         points.extend(series.points(progress.seed));
     }
     points

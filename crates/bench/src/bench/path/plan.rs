@@ -12,6 +12,7 @@ use super::peer::Peer;
 use super::route::Route;
 use super::scaling;
 use crate::bench::progress::Progress;
+use crate::bench::trials::Trials;
 
 /// The kinds of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -108,7 +109,7 @@ pub(super) struct Item {
     pub(super) measure: Measure,
     pub(super) traffic: Traffic,
     pub(super) peers: Vec<Peer>,
-    pub(super) trials: u32,
+    pub(super) trials: Trials,
     /// The duration of one trial.
     pub(super) time: Duration,
 }
@@ -238,7 +239,7 @@ fn items(
         traffic,
         peers: peers(args, route, mode, (measure, traffic)),
         trials: match measure {
-            Measure::Ndr => 1,
+            Measure::Ndr => progress.searches(),
             _ => progress.trials(if quick { 3 } else { 7 }),
         },
         time: args.time.map_or_else(|| usual_time(measure, quick), super::duration),
@@ -321,7 +322,8 @@ mod tests {
         let args = PathArgs { growth, ..PathArgs::default() };
         let plan = plan(&args, &Progress::new(1, None, quick));
         let time = |item: &Item| {
-            let turns = item.peers.len() as f64 * f64::from(item.trials) * item.steps() as f64;
+            let turns =
+                item.peers.len() as f64 * f64::from(item.trials.least) * item.steps() as f64;
             turns * (item.time.as_secs_f64() * 1.25 + 0.06)
         };
         let times =
@@ -354,14 +356,17 @@ mod tests {
             size: vec![Size(Sizes::Fixed(256))],
             ..PathArgs::default()
         };
-        let plan = plan(&args, &Progress::new(1, Some(5), false));
+        let plan = plan(&args, &Progress::new(1, Some(Trials::fixed(5)), false));
         let [Group { route: Route::SubToWire, mode: Mode::Private, items, .. }] = &plan[..] else {
             panic!("{plan:?}");
         };
         let [item] = &items[..] else {
             panic!("{items:?}");
         };
-        assert_eq!((item.traffic, item.trials), (Traffic::Unicast(Sizes::Fixed(256)), 5));
+        assert_eq!(
+            (item.traffic, item.trials),
+            (Traffic::Unicast(Sizes::Fixed(256)), Trials::fixed(5))
+        );
         assert_eq!(item.peers, [Peer::Kernel]);
     }
 }

@@ -59,6 +59,23 @@ impl<'p> Series<'p> {
         }
     }
 
+    /// True if no round follows this many.
+    pub(super) fn is_enough(&self, rounds: u32, seed: u64) -> bool {
+        let samples = self.found.iter().map(|found| &found.values[..]);
+        self.item.trials.is_enough(rounds, samples, seed)
+    }
+
+    /// Notes which intervals are wider than requested.
+    pub(super) fn note_wide(&self, progress: &mut Progress) {
+        let is_wide =
+            |found: &&PeerReadings| !self.item.trials.is_narrow(&found.values, progress.seed);
+        let wide = self.found.iter().filter(is_wide).map(|found| {
+            let (key, trials) = (key(self.group, self.item, found), found.values.len());
+            format!("{key}: the interval is wider than requested after {trials} trials")
+        });
+        wide.collect::<Vec<_>>().into_iter().for_each(|note| progress.note(note));
+    }
+
     /// The points. Ours have a ratio to the kernel's.
     pub(super) fn points(self, seed: u64) -> Vec<Point> {
         let Self { group, item, found } = &self;

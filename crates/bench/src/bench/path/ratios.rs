@@ -26,8 +26,9 @@ pub(super) fn ratios(found: &PeerReadings, all: &[PeerReadings], seed: u64) -> V
     let of_baseline =
         baseline.and_then(|baseline| ratio("floor", &found.values, &baseline.values, seed));
     let of_baseline = of_baseline.map(|ratio| {
-        [("", ratio.value), (".low", ratio.low), (".high", ratio.high)]
-            .map(|(end, value)| (format!("ratio.floor{end}"), value))
+        let ends = ratio.ends().map(|(low, high)| [(".low", low), (".high", high)]);
+        let all = ends.into_iter().flatten().chain([("", ratio.value)]);
+        all.map(|(end, value)| (format!("ratio.floor{end}"), value)).collect::<Vec<_>>()
     });
     quotients.into_iter().flatten().chain(of_baseline.into_iter().flatten()).collect()
 }
