@@ -9,6 +9,7 @@ mod fail_if;
 #[cfg(test)]
 mod fixtures;
 mod forward;
+mod look;
 mod mlrsearch;
 mod output;
 mod path;
@@ -17,6 +18,7 @@ mod report;
 mod summary;
 mod trials;
 mod unit;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -47,6 +47,26 @@ pub(super) fn human(amount: f64, unit: &str) -> String {
     format!("{} {prefix}{base}", digits(amount / factor))
 }
 
+/// The unit of an axis whose numbers are about as large as this amount, and what amounts are
+/// multiplied by to be in it. Only units that have prefixes get one.
+pub(super) fn axis(unit: &str, typical: f64) -> (String, f64) {
+    let (factor, base) = split(unit);
+    if !BASES.contains(&base) {
+        return (unit.to_owned(), 1.0);
+    }
+    let (amount, is_time) = (typical.abs() * factor, base.starts_with('s'));
+    // Nobody writes thousands of seconds, or thousandths of a frame.
+    let fits = |step: f64| amount >= step && (step < 1.0) == is_time;
+    let found = PREFIXES.iter().rev().find(|(_, step)| fits(*step));
+    let (prefix, step) = match found {
+        _ if is_time && amount >= 1.0 => ("", 1.0),
+        Some(found) => *found,
+        None if is_time => PREFIXES[0],
+        None => ("", 1.0),
+    };
+    (format!("{prefix}{base}"), factor / step)
+}
+
 /// A number with three significant digits.
 pub(super) fn digits(number: f64) -> String {
     let places = match number.abs() {
@@ -79,6 +99,25 @@ mod tests {
         assert!(near(convert(2.0, "", "frames/s"), 2.0));
         assert_eq!(convert(2.0, "us", "frames/s"), None);
         assert_eq!(convert(2.0, "us", "ns/frame"), None);
+    }
+
+    #[test]
+    fn the_unit_of_an_axis_fits_its_numbers() {
+        for (unit, typical, wanted, scaled) in [
+            ("frames/s", 1.5e6, "Mframes/s", 1.5),
+            ("frames/s", 700.0, "frames/s", 700.0),
+            ("Gbit/s", 0.5, "Mbit/s", 500.0),
+            ("us", 2000.0, "ms", 2.0),
+            ("us", 0.5, "ns", 500.0),
+            ("us", 5e6, "s", 5.0),
+            ("ns", 0.25, "ns", 0.25),
+            ("copies", 1500.0, "copies", 1500.0),
+            ("%", 1500.0, "%", 1500.0),
+        ] {
+            let (found, factor) = axis(unit, typical);
+            assert_eq!(found, wanted, "{typical} {unit}");
+            assert!((typical * factor - scaled).abs() < 1e-9 * scaled, "{typical} {unit}");
+        }
     }
 
     #[test]

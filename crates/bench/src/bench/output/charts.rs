@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::chart::{Chart, Dot, Series, Style};
+use super::chart::{Category, Chart, Dot, Series, Style};
+use crate::bench::look::Look;
 use crate::bench::report::{Key, Point, Report};
+use crate::bench::summary::Interval;
+use crate::bench::words;
 
 /// The kinds of charts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +23,21 @@ enum Kind {
     Sizes,
     /// The measure, over the number of sub-interfaces.
     Subs,
+    /// The same of one peer, with a series for each mode.
+    SubsByMode,
 }
 
 /// All charts of the report: throughput, then latency, cost and amplification.
 pub(super) fn of(report: &Report) -> Vec<Chart> {
-    let kinds =
-        [Kind::Sizes, Kind::Modes, Kind::Percentiles, Kind::Subs, Kind::Copies, Kind::CopiesByMode];
+    let kinds = [
+        Kind::Sizes,
+        Kind::Modes,
+        Kind::Percentiles,
+        Kind::Subs,
+        Kind::SubsByMode,
+        Kind::Copies,
+        Kind::CopiesByMode,
+    ];
     kinds.into_iter().flat_map(|kind| of_kind(&report.points, kind)).collect()
 }
 
@@ -33,13 +45,19 @@ fn of_kind(points: &[Point], kind: Kind) -> Vec<Chart> {
     // In the order of the report.
     let mut groups: Vec<(String, Vec<&Point>)> = Vec::new();
     for point in points.iter().filter(|point| kind.is_of(point)) {
-        let title = kind.title(point);
-        match groups.iter_mut().find(|(other, _)| *other == title) {
+        let name = kind.name(point);
+        match groups.iter_mut().find(|(other, _)| *other == name) {
             Some((_, group)) => group.push(point),
-            None => groups.push((title, vec![point])),
+            None => groups.push((name, vec![point])),
         }
     }
-    groups.into_iter().filter_map(|(title, group)| kind.chart(title, &group)).collect()
+    let is_shown = |chart: &Chart, group: &[&Point]| {
+        kind != Kind::Subs || chart.series.len() > 1 || !has_other_modes(points, group[0])
+    };
+    let chart = |(name, group): (String, Vec<&Point>)| {
+        kind.chart(&name, &group).filter(|chart| is_shown(chart, &group))
+    };
+    groups.into_iter().filter_map(chart).collect()
 }
 
 impl Kind {
@@ -50,33 +68,70 @@ impl Kind {
             Self::Percentiles => percentiles(point).count() > 1,
             Self::Sizes => point.key.size.is_some() && !is_cost(point),
             Self::Subs => true,
+            // A hash table has no modes.
+            Self::SubsByMode => point.key.peer != "lookup",
         }
     }
 
-    /// The title, equal for all points of one chart and for no others.
-    fn title(self, point: &Point) -> String {
-        let Key { path, mode, traffic, size, subs, measure, .. } = &point.key;
-        let size = size.map(|size| format!(", {size} B")).unwrap_or_default();
+    /// The name, equal for all points of one chart and for no others.
+    fn name(self, point: &Point) -> String {
+        let Key { path, mode, traffic, size, subs, measure, peer } = &point.key;
+        let (size, unit) = (size.map_or_else(String::new, |size| format!("{size} B")), &point.unit);
         match self {
-            Self::Copies => format!("Flood amplification: {path}, {traffic}{size}"),
-            Self::CopiesByMode => format!("Flood amplification by mode: {path}, {traffic}{size}"),
-            Self::Modes => format!("{measure} by mode: {path}, {traffic}{size}, {}", point.unit),
+            Self::Copies => format!("Flood amplification: {path}, {mode}, {traffic}, {size}"),
+            Self::CopiesByMode => format!("Flood amplification by mode: {path}, {traffic}, {size}"),
+            Self::Modes => format!("{measure} by mode: {path}, {traffic}, {size}, {unit}"),
             Self::Percentiles => {
-                format!("Percentiles: {path}, {mode}, {traffic}{size}, {subs} subs, {measure}")
+                format!("Percentiles: {path}, {mode}, {traffic}, {size}, {subs} subs, {measure}")
             }
             Self::Sizes => {
-                let unit = &point.unit;
                 format!("{measure} by size: {path}, {mode}, {traffic}, {subs} subs, {unit}")
             }
             Self::Subs => {
-                format!("{measure} by sub-interfaces: {path}, {traffic}{size}, {}", point.unit)
+                format!("{measure} by sub-interfaces: {path}, {mode}, {traffic}, {size}, {unit}")
             }
+            Self::SubsByMode => format!(
+                "{measure} by sub-interfaces and mode: {peer}, {path}, {traffic}, {size}, {unit}"
+            ),
+        }
+    }
+
+    /// The title and the subtitle.
+    fn headings(self, point: &Point) -> (String, String) {
+        let key = &point.key;
+        let (measure, path) = (words::measure(&key.measure), words::path(&key.path));
+        let (mode, subs) = (&key.mode, words::subs(key.subs));
+        let traffic = words::traffic(key, self != Self::Sizes);
+        match self {
+            Self::Copies => {
+                ("Flood amplification".to_owned(), format!("{path}, mode {mode}, {traffic}"))
+            }
+            Self::CopiesByMode => {
+                ("Flood amplification by mode".to_owned(), format!("{path}, {traffic}"))
+            }
+            Self::Modes => (format!("{measure} by mode"), format!("{path}, {traffic}")),
+            Self::Percentiles => (
+                format!("{}: percentiles", words::distribution(&key.measure)),
+                format!("{path}, mode {mode}, {traffic}, {subs}"),
+            ),
+            Self::Sizes => (
+                format!("{measure} by frame size"),
+                format!("{path}, mode {mode}, {traffic}, {subs}"),
+            ),
+            Self::Subs => (
+                format!("{measure} by number of sub-interfaces"),
+                format!("{path}, mode {mode}, {traffic}"),
+            ),
+            Self::SubsByMode => (
+                format!("{measure} by number of sub-interfaces"),
+                format!("{}, {path}, {traffic}", Look::of_peer(&key.peer).label(&key.peer)),
+            ),
         }
     }
 
     /// `None` if the chart would show no line or comparison, or if two points would have the same
     /// position.
-    fn chart(self, title: String, points: &[&Point]) -> Option<Chart> {
+    fn chart(self, name: &str, points: &[&Point]) -> Option<Chart> {
         let first = points.first()?;
         let (categories, series) = self.gather(points)?;
         let highest = series.iter().flat_map(|(_, dots)| dots.values()).map(|dot| dot.value);
@@ -88,34 +143,42 @@ impl Kind {
             Self::CopiesByMode => is_flood,
             Self::Modes => series.len() > 1 && (categories.len() > 1 || first.key.size.is_none()),
             Self::Percentiles | Self::Sizes | Self::Subs => is_line,
+            Self::SubsByMode => is_line && series.len() > 1,
         };
         let dots =
             |dots: BTreeMap<usize, Dot>| order.iter().map(|at| dots.get(at).copied()).collect();
-        let series = series.into_iter().map(|(name, found)| Series { name, dots: dots(found) });
-        let (y, unit) = match self {
-            Self::Copies | Self::CopiesByMode => ("received", COPIES),
-            _ => (first.key.measure.as_str(), first.unit.as_str()),
+        let series = series.into_iter().map(|(name, found)| {
+            let look = match self {
+                Self::SubsByMode => Look::of_mode(&name),
+                _ => Look::of_peer(&name),
+            };
+            Series { name, look, dots: dots(found) }
+        });
+        let unit = match self {
+            Self::Copies | Self::CopiesByMode => COPIES,
+            _ => first.unit.as_str(),
         };
         let style = match self {
-            Self::CopiesByMode | Self::Modes => Style::Bars,
+            Self::CopiesByMode | Self::Modes => Style::Marks,
             _ => Style::Lines,
         };
-        let (y, unit) = (y.to_owned(), unit.to_owned());
-        let series = series.collect();
-        is_worth_it.then_some(Chart { title, x: self.x(), categories, y, unit, style, series })
+        let ((title, subtitle), unit) = (self.headings(first), unit.to_owned());
+        let (name, x, series) = (slug(name), self.x(), series.collect());
+        is_worth_it.then_some(Chart { name, title, subtitle, x, categories, unit, style, series })
     }
 
     /// The dots of these points, by series and category. `None` if two have the same position.
     fn gather(self, points: &[&Point]) -> Option<(Categories, Vec<Dots>)> {
         let mut categories = Categories::default();
         let mut series: Vec<Dots> = Vec::new();
-        let modes = has_many(points.iter().map(|point| &point.key.mode));
-        let peers = has_many(points.iter().map(|point| &point.key.peer));
         for point in points {
-            let name = self.series(&point.key, modes, peers);
-            let place = series.iter().position(|(other, _)| *other == name);
+            let name = match self {
+                Self::SubsByMode => &point.key.mode,
+                _ => &point.key.peer,
+            };
+            let place = series.iter().position(|(other, _)| other == name);
             let place = place.unwrap_or_else(|| {
-                series.push((name, BTreeMap::new()));
+                series.push((name.clone(), BTreeMap::new()));
                 series.len() - 1
             });
             for (rank, category, dot) in self.dots(point) {
@@ -130,66 +193,67 @@ impl Kind {
 
     const fn x(self) -> &'static str {
         match self {
-            Self::Copies | Self::Subs => "sub-interfaces",
-            Self::CopiesByMode | Self::Modes => "mode",
+            Self::Copies | Self::Subs | Self::SubsByMode => "number of sub-interfaces",
+            Self::CopiesByMode | Self::Modes => "mode of the sub-interfaces",
             Self::Percentiles => "percentile",
-            Self::Sizes => "bytes of a frame",
+            Self::Sizes => "frame size with FCS [bytes]",
         }
     }
 
-    /// The name of the point's series, without the parts that all points of the chart share.
-    fn series(self, key: &Key, modes: bool, peers: bool) -> String {
-        let by_mode = matches!(self, Self::Copies | Self::Subs);
-        match (by_mode && modes, peers) {
-            (false, _) => key.peer.clone(),
-            (true, false) => key.mode.clone(),
-            (true, true) => format!("{} {}", key.peer, key.mode),
-        }
-    }
-
-    /// The dots of a point, each with its category's sort key and name.
-    fn dots(self, point: &Point) -> Vec<(f64, String, Dot)> {
+    /// The dots of a point, each with its category and the category's sort key.
+    fn dots(self, point: &Point) -> Vec<(f64, Category, Dot)> {
         let summary = &point.summary;
-        let whole = Dot { value: summary.median, low: summary.low, high: summary.high };
-        let bare = |value| Dot { value, low: value, high: value };
-        let over = |number: u32, dot| vec![(f64::from(number), number.to_string(), dot)];
+        let (low, high, interval) = (summary.low, summary.high, summary.interval);
+        let whole = Dot { value: summary.median, low, high, interval };
+        let bare = |value| Dot { value, low: value, high: value, interval: Interval::None };
+        let over = |number: u32, dot| {
+            let rank = f64::from(number);
+            vec![(rank, Category { name: number.to_string(), number: Some(rank) }, dot)]
+        };
+        let named = |name: &str| Category { name: name.to_owned(), number: None };
         match self {
             Self::Copies => over(point.key.subs, bare(point.extra[COPIES])),
-            Self::CopiesByMode => vec![(0.0, point.key.mode.clone(), bare(point.extra[COPIES]))],
-            Self::Modes => vec![(0.0, point.key.mode.clone(), whole)],
+            Self::CopiesByMode => vec![(0.0, named(&point.key.mode), bare(point.extra[COPIES]))],
+            Self::Modes => vec![(0.0, named(&point.key.mode), whole)],
             Self::Percentiles => {
-                let dot =
-                    |(rank, name, value): (f64, &str, f64)| (rank, name.to_owned(), bare(value));
+                let dot = |(rank, name, value): (f64, &str, f64)| (rank, named(name), bare(value));
                 percentiles(point).map(dot).collect()
             }
             Self::Sizes => over(point.key.size.unwrap_or_default(), whole),
-            Self::Subs => over(point.key.subs, whole),
+            Self::Subs | Self::SubsByMode => over(point.key.subs, whole),
         }
     }
+}
+
+/// A name of a file, made of letters, digits and hyphens.
+fn slug(name: &str) -> String {
+    let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+    let words: String = letters.flat_map(char::to_lowercase).collect();
+    words.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 /// The name of a series, and its dots by the index of their category.
 type Dots = (String, BTreeMap<usize, Dot>);
 
-/// The sort keys and names of categories.
+/// Categories with their sort keys.
 #[derive(Default)]
-struct Categories(Vec<(f64, String)>);
+struct Categories(Vec<(f64, Category)>);
 
 impl Categories {
     /// The index of this category, in the order of insertion.
-    fn place(&mut self, rank: f64, name: String) -> usize {
-        let place = self.0.iter().position(|(_, other)| *other == name);
+    fn place(&mut self, rank: f64, category: Category) -> usize {
+        let place = self.0.iter().position(|(_, other)| *other == category);
         place.unwrap_or_else(|| {
-            self.0.push((rank, name));
+            self.0.push((rank, category));
             self.0.len() - 1
         })
     }
 
-    /// The indexes and names of the categories, sorted.
-    fn sorted(self) -> (Vec<usize>, Vec<String>) {
+    /// The indexes of the categories and the categories, sorted.
+    fn sorted(self) -> (Vec<usize>, Vec<Category>) {
         let mut all: Vec<_> = self.0.into_iter().enumerate().collect();
         all.sort_by(|(_, one), (_, other)| one.0.total_cmp(&other.0));
-        all.into_iter().map(|(place, (_, name))| (place, name)).unzip()
+        all.into_iter().map(|(place, (_, category))| (place, category)).unzip()
     }
 }
 
@@ -204,102 +268,19 @@ fn percentiles(point: &Point) -> impl Iterator<Item = (f64, &str, f64)> {
     })
 }
 
+/// True if other modes were measured as this point was, so that one chart shows all of them.
+fn has_other_modes(points: &[Point], point: &Point) -> bool {
+    let of_mode = |key: &Key| Key { mode: point.key.mode.clone(), ..key.clone() };
+    points.iter().any(|other| other.key != point.key && of_mode(&other.key) == point.key)
+}
+
 /// True for costs per frame, which are drawn over the number of sub-interfaces.
 fn is_cost(point: &Point) -> bool {
     point.unit.ends_with("/frame")
-}
-
-fn has_many<'k>(mut names: impl Iterator<Item = &'k String>) -> bool {
-    let first = names.next();
-    names.any(|name| Some(name) != first)
 }
 
 /// The figure in `extra` for the copies received for each frame sent.
 const COPIES: &str = "copies";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bench::fixtures;
-
-    fn charts(words: &str) -> Vec<Chart> {
-        let all = of(&fixtures::report());
-        all.into_iter().filter(|chart| chart.title.contains(words)).collect()
-    }
-
-    #[test]
-    fn throughput_is_drawn_by_size_with_all_peers() {
-        let chart = charts("mrr by size: wire-to-sub, bridge").remove(0);
-        assert_eq!(chart.categories.first().unwrap(), "64");
-        assert_eq!(chart.categories.len(), 7);
-        let names: Vec<_> = chart.series.iter().map(|series| series.name.as_str()).collect();
-        assert_eq!(names, fixtures::PEERS);
-    }
-
-    #[test]
-    fn points_without_a_size_are_drawn_by_mode() {
-        let chart = charts("throughput by mode: sub-to-sub").remove(0);
-        assert_eq!(chart.categories, ["bridge", "private", "vepa"]);
-        assert_eq!(chart.style, Style::Bars);
-    }
-
-    #[test]
-    fn percentiles_are_in_the_order_of_their_numbers() {
-        let chart = charts("Percentiles: wire-to-sub").remove(0);
-        assert_eq!(chart.categories, ["p50", "p90", "p99", "p99.9", "p99.99", "max"]);
-    }
-
-    #[test]
-    fn cost_is_drawn_over_the_number_of_sub_interfaces_for_each_mode() {
-        let chart = charts("cost by sub-interfaces: decision").remove(0);
-        assert_eq!(chart.categories, ["1", "8", "64", "1024", "65536"]);
-        assert_eq!(chart.series.len(), 5);
-    }
-
-    #[test]
-    fn amplification_is_drawn_where_it_was_measured() {
-        let chart = charts("Flood amplification").remove(0);
-        assert_eq!(chart.unit, "copies");
-        assert_eq!(chart.series[0].dots[3].unwrap().value, 1024.0);
-    }
-
-    #[test]
-    fn a_line_of_one_dot_is_not_drawn() {
-        assert!(charts("throughput by sub-interfaces").is_empty());
-        assert!(charts("mrr by mode: wire-to-sub, broadcast").is_empty());
-    }
-
-    #[test]
-    fn amplification_is_drawn_by_mode_where_the_number_of_sub_interfaces_is_one() {
-        let mut report = fixtures::report();
-        report.points.retain(|point| point.key.traffic == "broadcast" && point.key.subs == 8);
-        let chart = of(&report).remove(0);
-        assert_eq!(chart.title, "Flood amplification by mode: wire-to-sub, broadcast, 64 B");
-        assert_eq!((chart.style, chart.series.len()), (Style::Bars, fixtures::PEERS.len()));
-    }
-
-    #[test]
-    fn one_copy_for_each_frame_is_not_a_flood() {
-        let mut report = fixtures::report();
-        report.points.iter_mut().for_each(|point| {
-            point.extra.insert(COPIES.to_owned(), 1.0);
-        });
-        assert!(!of(&report).iter().any(|chart| chart.title.contains("Flood")));
-    }
-
-    #[test]
-    fn no_two_charts_have_one_file() {
-        let mut names: Vec<_> = of(&fixtures::report()).iter().map(Chart::file_name).collect();
-        let all = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), all);
-    }
-
-    #[test]
-    fn a_report_with_one_point_has_no_charts() {
-        let mut report = fixtures::report();
-        report.points.truncate(1);
-        assert!(of(&report).is_empty());
-    }
-}
+mod tests;

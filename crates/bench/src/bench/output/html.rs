@@ -1,6 +1,6 @@
 //! The report as one HTML page without scripts or other files, for light and dark schemes.
 
-use super::chart::escape;
+use super::chart::{Width, escape};
 use super::{charts, table};
 use crate::bench::report::{Point, Report};
 use crate::bench::unit::{digits, human};
@@ -14,7 +14,13 @@ pub(super) fn render(report: &Report) -> String {
         .collect();
     let charts: String = charts::of(report)
         .iter()
-        .map(|chart| format!("<figure>\n{}</figure>\n", chart.render()))
+        .map(|chart| {
+            let [wide, narrow] = [Width::Wide, Width::Narrow].map(|width| chart.render(width));
+            format!(
+                "<figure>\n<div class=\"on-pages\">\n{wide}</div>\n\
+                 <div class=\"on-telephones\">\n{narrow}</div>\n</figure>\n"
+            )
+        })
         .collect();
     let rows: String = report.points.iter().map(row).collect();
     format!(
@@ -22,8 +28,7 @@ pub(super) fn render(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
          <h2>Where it was measured</h2>\n<dl>\n{facts}</dl>\n\
-         <h2>Charts</h2>\n<p>Lines through dots and bars are 95 % intervals of the median. Point at \
-         a mark to read it.</p>\n{charts}\
+         <h2>Charts</h2>\n<p>Point at a mark to read its number.</p>\n{charts}\
          <h2>Points</h2>\n<div class=\"wide\"><table>\n<thead><tr>{HEAD}</tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table></div>\n</body>\n</html>\n"
     )
@@ -62,13 +67,20 @@ const HEAD: &str = "<th>path</th><th>mode</th><th>traffic</th><th>size</th><th>s
 
 /// The style sheet. The reader's light or dark scheme decides the colours.
 const STYLE: &str = "\
-:root { color-scheme: light dark; }
+:root { color-scheme: light dark; background: #ffffff; color: #1f1f1f; }
+@media (prefers-color-scheme: dark) { :root { background: #121212; color: #e6e6e6; } }
 body { font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 dl { display: grid; grid-template-columns: max-content auto; gap: 0.2rem 1rem; }
 dt { font-weight: bold; }
 dd { margin: 0; overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; }
 svg { width: 100%; height: auto; }
+.on-telephones { display: none; }
+@media (max-width: 600px) {
+.on-pages { display: none; }
+.on-telephones { display: block; }
+dl { display: block; }
+}
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 0.2rem 0.6rem; border-bottom: 1px solid #7675; white-space: nowrap; }
@@ -78,12 +90,18 @@ th, td { text-align: left; padding: 0.2rem 0.6rem; border-bottom: 1px solid #767
 mod tests {
     use super::*;
     use crate::bench::fixtures;
+    use crate::bench::look::{DARK_GROUND, DARK_INK, LIGHT_GROUND, LIGHT_INK};
 
     #[test]
     fn the_page_is_complete_and_loads_nothing_else() {
         let report = fixtures::report();
         let page = render(&report);
-        assert_eq!(page.matches("<figure>").count(), charts::of(&report).len());
+        let charts = charts::of(&report).len();
+        assert_eq!(page.matches("<figure>").count(), charts);
+        assert_eq!(page.matches("<svg").count(), 2 * charts, "one for each width");
+        for colour in [LIGHT_GROUND, LIGHT_INK, DARK_GROUND, DARK_INK] {
+            assert!(STYLE.contains(&format!("#{colour:06x}")), "the grounds of charts and page");
+        }
         assert_eq!(page.matches("<tr>").count(), 1 + report.points.len());
         assert!(page.contains("Some &lt;CPU&gt; &amp; more"));
         for outside in ["<script", "<link", "<img", "src=", "href=", "url(", "@import"] {

@@ -17,6 +17,7 @@ use clap::Args;
 
 use super::fail_if::Condition;
 use super::report::Report;
+use chart::Width;
 use ci_formats::CiFormat;
 use umacvlan_text::output::{Output, print_stderr};
 
@@ -102,7 +103,7 @@ impl OutputArgs {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
             for chart in charts::of(report) {
-                write(&folder.join(chart.file_name()), &chart.render())?;
+                write(&folder.join(chart.file_name()), &chart.render(Width::Wide))?;
             }
         }
         Ok(())

@@ -353,3 +353,17 @@ pub(super) fn set_tx_checksum(station: &Station<'_>, on: bool) -> io::Result<()>
     let ethtool = station.netns.run(Ethtool::open)??;
     ethtool.set_tx_checksum(station.member.interface_name(), on)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::look::Look;
+
+    #[test]
+    fn every_peer_has_a_look_of_its_own() {
+        let other = Look::of_peer("a peer of another version");
+        for peer in Peer::ALL {
+            assert_ne!(Look::of_peer(&peer.to_string()), other, "{peer}");
+        }
+    }
+}
