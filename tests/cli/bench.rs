@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -158,6 +160,39 @@ fn trials_go_on_until_the_interval_is_as_narrow_as_requested() {
         let (status, told, complaints) = parts(&output);
         assert!(status != 0 && told.is_empty() && complaints.contains(complaint), "{complaints}");
     }
+}
+
+#[test]
+fn a_machine_that_does_something_else_is_refused_if_it_must_be_stable() {
+    let ended = AtomicBool::new(false);
+    let loops = thread::available_parallelism().unwrap().get();
+    thread::scope(|scope| {
+        for _ in 0..loops {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let words = "forward --quick --trials 1 --mode passthru --subs 1 -j";
+        let strict = format!("{words} --strict");
+        let refused = bench(&strict.split(' ').collect::<Vec<_>>(), &[]);
+        let noted = bench(&words.split(' ').collect::<Vec<_>>(), &[]);
+        ended.store(true, Ordering::Relaxed);
+        let (status, told, complaints) = parts(&refused);
+        assert_eq!((status, told), (1, ""), "{complaints}");
+        assert!(complaints.contains("the machine is not stable"), "{complaints}");
+        assert!(complaints.contains("other-load "), "{complaints}");
+        let (status, told, complaints) = parts(&noted);
+        assert_eq!(status, 0, "{complaints}");
+        assert!(complaints.contains("machine: NOT stable: timer-jitter "), "{complaints}");
+        let report: Value = serde_json::from_str(told).unwrap();
+        let stability = &report["environment"]["stability"];
+        assert_eq!(stability["stable"], false, "{stability}");
+        let mut findings = stability["findings"].as_array().unwrap().iter();
+        let load = findings.find(|finding| finding["name"] == "other-load").unwrap();
+        assert!(load["value"].as_f64() > load["limit"].as_f64(), "{load}");
+    });
 }
 
 #[test]

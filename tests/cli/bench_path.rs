@@ -81,6 +81,13 @@ fn one_point_of_every_available_data_path_is_measured() {
     let environment = &report["environment"];
     let notes = environment["notes"].to_string();
     assert_eq!(of("ovs").is_none(), notes.contains("ovs is left out"), "{notes}");
+    let findings = environment["stability"]["findings"].as_array().unwrap();
+    for name in ["timer-jitter", "other-load", "loss-at-low-load", "generator-distance"] {
+        assert!(findings.iter().any(|finding| finding["name"] == name), "{name}: {findings:?}");
+    }
+    // No clock is exact, so a generator that has sent frames is never without an error.
+    let distance = findings.iter().find(|finding| finding["name"] == "generator-distance");
+    assert!(distance.unwrap()["value"].as_f64() > Some(0.0), "{findings:?}");
     let offloads = &environment["offloads"];
     for (interface, words) in [
         ("parent", "veth, tso on, gso on, gro off, tx-checksum on, "),

@@ -197,6 +197,24 @@ impl Network {
         self.members(mode).map(station).collect()
     }
 
+    /// The external host and the parent's host, which reach each other without sub-interfaces.
+    ///
+    /// # Errors
+    /// They have no carrier in time.
+    pub fn wire_ends(&mut self) -> Result<[Station<'_>; 2]> {
+        let ends = [Member::External, Member::Host];
+        for member in ends {
+            self.namespace_mut(member)
+                .await_carrier(member)
+                .context(|| format!("waiting for the carrier of {member}"))?;
+        }
+        Ok(ends.map(|member| Station {
+            member,
+            netns: &self.namespace(member).netns,
+            mac: member.mac(),
+        }))
+    }
+
     /// Sets the sub-interfaces up and gives each member its static neighbour entries.
     fn configure(&mut self, mode: Mode) -> Result<()> {
         let members: Vec<Member> = self.members(mode).collect();

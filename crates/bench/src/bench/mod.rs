@@ -15,6 +15,7 @@ mod output;
 mod path;
 mod progress;
 mod report;
+mod stability;
 mod summary;
 mod trials;
 mod unit;
@@ -32,7 +33,9 @@ use forward::ForwardArgs;
 use output::OutputArgs;
 use progress::Progress;
 use report::{Environment, Point, Report, SCHEMA, read};
+use stability::{Finding, Stability};
 use trials::{Trials, TrialsArg, USUAL_WIDTH};
+use umacvlan_text::output::print_stderr;
 
 /// Measure what each mode costs, beside other implementations
 #[derive(Args, Clone, Debug)]
@@ -87,6 +90,10 @@ struct BenchRun<A: Args> {
     #[arg(long)]
     quick: bool,
 
+    /// Refuse to measure on a machine that is not stable
+    #[arg(long)]
+    strict: bool,
+
     /// Keep this in the report, for instance the name of the machine; can be repeated
     #[arg(long, value_name = "TEXT")]
     note: Vec<String>,
@@ -103,8 +110,8 @@ struct BenchRun<A: Args> {
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     match &args.command {
         BenchCommand::Compare(args) => compare::run(args),
-        BenchCommand::Path(args) => args.run("path", path::run),
-        BenchCommand::Forward(args) => args.run("forward", forward::run),
+        BenchCommand::Path(args) => args.run("path", path::probe, path::run),
+        BenchCommand::Forward(args) => args.run("forward", |_| Ok(Vec::new()), forward::run),
         BenchCommand::Show(args) => {
             args.output.check()?;
             args.output.deliver(&read(&args.file)?)
@@ -126,14 +133,32 @@ impl<A: Args> BenchRun<A> {
         }))
     }
 
-    /// Runs this bench and delivers its report.
+    /// Finds out whether the machine is stable, and tells it.
+    ///
+    /// # Errors
+    /// It is not, and the arguments request that it is; or the probe cannot run.
+    fn stability(&self, probe: impl FnOnce(bool) -> Result<Vec<Finding>>) -> Result<Stability> {
+        let mut findings = stability::observe(self.quick);
+        findings.extend(probe(self.quick)?);
+        let stability = Stability::of(findings);
+        if self.strict {
+            stability.require()?;
+        }
+        print_stderr(&format!("machine: {}", stability.words()));
+        Ok(stability)
+    }
+
+    /// Runs this bench and delivers its report. `probe` adds what it finds of the machine to what
+    /// every bench looks at.
     fn run(
         &self,
         name: &str,
+        probe: impl FnOnce(bool) -> Result<Vec<Finding>>,
         bench: impl FnOnce(&A, &mut Progress) -> Result<Vec<Point>>,
     ) -> Result<ExitCode> {
         self.output.check()?;
         let trials = self.trials()?;
+        let stability = self.stability(probe)?;
         let begun = Instant::now();
         // 32 bits, which every reader of JSON represents exactly.
         let seed = u64::from(self.seed.unwrap_or_else(|| fastrand::u32(..)));
@@ -149,6 +174,7 @@ impl<A: Args> BenchRun<A> {
         let environment = Environment {
             seconds: begun.elapsed().as_secs_f64(),
             shared_cores: progress.shared_cores,
+            stability: Some(stability),
             offloads: progress.offloads,
             notes,
             missing,

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
+use super::stability::Stability;
 use super::summary::{Interval, Ratio, Summary, summarise};
 
 /// The schema of the JSON format.
@@ -59,6 +60,8 @@ pub(crate) struct Environment {
     pub kernel: String,
     /// True if generator, engine and receiver shared CPUs; absent if the bench has none of them.
     pub shared_cores: Option<bool>,
+    /// Whether the machine was quiet before the run; absent in reports of older versions.
+    pub stability: Option<Stability>,
     /// Offloads of the interfaces that were used, by name.
     pub offloads: BTreeMap<String, String>,
     /// Remarks for the reader.

@@ -26,6 +26,9 @@ pub struct Sent {
     pub took: Duration,
     /// The longest delay of a frame after its due time.
     pub late: Duration,
+    /// The mean deviation of the distance between two frames from the distance at this rate: how
+    /// precise the generator is. Zero without a rate.
+    pub distance_error: Duration,
     /// CPU time of the generator's thread.
     pub time: Duration,
 }
@@ -110,7 +113,7 @@ impl Generator {
         end: u64,
     ) -> io::Result<Sent> {
         let mut sent = Sent { intended: schedule.total().into(), ..Sent::default() };
-        let mut next = 0;
+        let (mut next, mut distances) = (0, Distances::new(schedule));
         while next < schedule.total() {
             let time = now();
             if time >= end {
@@ -130,7 +133,9 @@ impl Generator {
                 (count, next) = (count + 1, number + 1);
             }
             self.offer(count, &mut sent)?;
+            distances.add(time, count);
         }
+        sent.distance_error = distances.mean_error();
         Ok(sent)
     }
 
@@ -154,6 +159,41 @@ impl Generator {
     }
 }
 
+/// The distances between frames, compared with that of a schedule.
+struct Distances {
+    /// The distance at the rate of the schedule, in nanoseconds.
+    asked: u64,
+    /// When the last frames were sent.
+    last: Option<u64>,
+    /// The sum of all deviations, in nanoseconds.
+    sum: u64,
+    count: u64,
+}
+
+impl Distances {
+    fn new(schedule: &Schedule) -> Self {
+        let asked = schedule.time_of(1).saturating_sub(schedule.time_of(0));
+        Self { asked, last: None, sum: 0, count: 0 }
+    }
+
+    /// Adds `count` frames that are sent at this time in one call, and so without a distance from
+    /// each other.
+    fn add(&mut self, time: u64, count: usize) {
+        let before = self.last.replace(time);
+        let together = (count as u64).saturating_sub(1);
+        self.sum += together * self.asked;
+        self.count += together;
+        if let Some(before) = before {
+            self.sum += time.saturating_sub(before).abs_diff(self.asked);
+            self.count += 1;
+        }
+    }
+
+    fn mean_error(&self) -> Duration {
+        Duration::from_nanos(self.sum / self.count.max(1))
+    }
+}
+
 /// Waits until that time: sleeps while it is far away, and yields when it is near.
 fn wait_until(time: u64) {
     loop {
@@ -174,3 +214,23 @@ const WAKE_NANOS: u64 = 60_000;
 /// The grace time of a trial: its length divided by `GRACE_DIVISOR`, plus `GRACE_NANOS`.
 const GRACE_DIVISOR: u64 = 10;
 const GRACE_NANOS: u64 = 20_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(calls: &[(u64, usize)]) -> u64 {
+        let schedule = Schedule::new(0, 1e6, Duration::from_secs(1));
+        let mut distances = Distances::new(&schedule);
+        calls.iter().for_each(|(time, count)| distances.add(*time, *count));
+        distances.mean_error().as_nanos().try_into().unwrap()
+    }
+
+    #[test]
+    fn the_distance_between_frames_is_compared_with_the_schedule() {
+        assert_eq!(error(&[(0, 1), (1000, 1), (2000, 1)]), 0);
+        assert_eq!(error(&[(0, 1), (1200, 1), (2000, 1)]), 200);
+        assert_eq!(error(&[(0, 1), (2000, 2)]), 1000, "two at once are no distance apart");
+        assert_eq!(error(&[(0, 1)]), 0);
+    }
+}

@@ -63,6 +63,7 @@ pub(super) fn environment(environment: &Environment) -> Vec<(&'static str, Strin
     if environment.shared_cores == Some(true) {
         facts.push(("shared", "generator, engine and receiver share CPUs".to_owned()));
     }
+    facts.extend(environment.stability.as_ref().map(|found| ("machine", found.words())));
     let offloads = environment.offloads.iter();
     facts.extend(offloads.map(|(name, set)| ("offloads", format!("{name}: {set}"))));
     facts.push(("command", environment.command.join(" ")));

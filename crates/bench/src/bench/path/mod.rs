@@ -32,6 +32,7 @@ use umacvlan_text::arguments::one_of;
 
 use super::progress::Progress;
 use super::report::Point;
+use super::stability::{Finding, low_load};
 use crate::shared::cores::Cores;
 use crate::shared::namespaces::ensure_allowed;
 use peer::{Peer, Testbed};
@@ -90,6 +91,15 @@ pub(crate) struct PathArgs {
     /// Seconds of one trial
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time: Option<f64>,
+}
+
+/// What there is to find of the machine before measuring: frames at a low rate.
+///
+/// # Errors
+/// Namespaces may not be created.
+pub(crate) fn probe(quick: bool) -> Result<Vec<Finding>> {
+    ensure_allowed("this bench")?;
+    Ok(low_load(quick))
 }
 
 /// Measures what the arguments request. What fails is noted, and the rest is measured: a peer that

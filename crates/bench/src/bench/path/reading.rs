@@ -1,5 +1,7 @@
 //! [`Reading`]: one measured figure of one trial.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 use umacvlan_lab::traffic::{Outcome, SequenceTracker};
 
@@ -40,7 +42,7 @@ pub(super) fn figures(outcome: &Outcome) -> Extra {
     let sum = |count: fn(&SequenceTracker) -> u64| {
         received.trackers.iter().map(count).sum::<u64>() as f64
     };
-    vec![
+    let mut figures = vec![
         ("offered", sent.offered as f64 / sent.took.as_secs_f64().max(f64::MIN_POSITIVE)),
         ("loss", outcome.loss_ratio()),
         ("unsent", (sent.intended - sent.offered) as f64),
@@ -51,5 +53,9 @@ pub(super) fn figures(outcome: &Outcome) -> Extra {
         ("generator_late_us", sent.late.as_secs_f64() * 1e6),
         ("generator_ns", sent.time.as_nanos() as f64 / sent.offered.max(1) as f64),
         ("receiver_ns", received.time.as_nanos() as f64 / frames),
-    ]
+    ];
+    if sent.distance_error > Duration::ZERO {
+        figures.push(("distance_error_us", sent.distance_error.as_secs_f64() * 1e6));
+    }
+    figures
 }
