@@ -129,7 +129,8 @@ impl RxProgram {
     fn run(&mut self, stop: &AtomicBool) -> io::Result<RxStats> {
         let mut stats = RxStats::default();
         let mut before = Instant::now();
-        while !stop.load(Ordering::Relaxed) {
+        loop {
+            let ended = stop.load(Ordering::Relaxed);
             let frames = match self {
                 Self::Engine(engine) => engine.turn()?,
                 #[cfg(feature = "af-xdp")]
@@ -140,13 +141,15 @@ impl RxProgram {
                 stats.frames += frames as u64;
                 stats.turns += 1;
                 stats.busy += now - before;
+            } else if ended {
+                // What had arrived before the end was read.
+                return Ok(stats);
             } else {
                 // As an idle worker does.
                 (0..PAUSES).for_each(|_| std::hint::spin_loop());
             }
             before = now;
         }
-        Ok(stats)
     }
 }
 
