@@ -149,6 +149,7 @@ pub(crate) fn run(args: &DaemonArgs, socket: Option<&Path>) -> Result<ExitCode> 
         let written = ready.map(|ready| File::from(ready).write_all(b"ready\n"));
         // The process that started the daemon may have ended.
         let _ = written.unwrap_or(Ok::<(), io::Error>(()));
+        service::follow_running_kernel(&service);
     }))?;
     let remove = match args.on_exit {
         Some(exit) => matches!(exit, Exit::Remove),

@@ -6,6 +6,7 @@ use umacvlan_core::options::{Backend, PortKind};
 use umacvlan_core::{DropReason, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
 use umacvlan_engine::engine::{self, Engine, ParentOptions, ParentStatus, SubId, SubOptions};
 use umacvlan_engine::error::Error;
+use umacvlan_engine::try_running_kernel;
 use umacvlan_sys::netns::Netns;
 
 use crate::model::{Change, Plan, State, SubState};
@@ -30,6 +31,8 @@ impl EngineSide {
         host_gets_all: bool,
         (backend, port): (Backend, PortKind),
     ) -> Self {
+        // The release's name does not tell what a distribution has taken over of a later one.
+        try_running_kernel().unwrap();
         let engine = inside.run(Engine::start).unwrap().unwrap();
         let side = Self { engine, parent, semantics, host_gets_all, backend, port };
         side.attach();

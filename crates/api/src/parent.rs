@@ -44,8 +44,10 @@ pub struct ParentView {
     /// VLAN filter of the interface (`rx-vlan-filter`), once links use tags: `off` if it was switched
     /// off, `promiscuous` if it cannot be, so that the interface is promiscuous; else absent.
     pub vlan_filter: Option<String>,
-    /// Semantics of private links: `documented` or `kernel`.
+    /// Whose rules apply where they differ: `documented`, `kernel`, `kernel-6.18` or `kernel-7.3`.
     pub semantics: String,
+    /// The release of the kernel whose rules are followed; absent from daemons that knew one only.
+    pub release: Option<String>,
     /// How workers wait for frames: `adaptive`, `busy` or `interrupt`.
     pub poll: String,
     /// CPU that the first worker is pinned to.

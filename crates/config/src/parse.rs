@@ -153,8 +153,7 @@ impl Reader<'_> {
     fn settings(&mut self, mut table: Table<'_>) -> Settings {
         let backends = Backend::ALL.map(|choice| (choice.name(), choice));
         let polls = PollMode::ALL.map(|choice| (choice.name(), choice));
-        let semantics =
-            [Semantics::Documented, Semantics::Kernel].map(|choice| (choice.name(), choice));
+        let semantics = Semantics::ALL.map(|choice| (choice.name(), choice));
         let ios = [PortIo::Auto, PortIo::Plain, PortIo::Uring]
             .map(|choice| (PortIo::name(choice), choice));
         let workers_max = WORKERS_MAX;

@@ -48,9 +48,9 @@ mod worker_stats;
 pub use frame::{Frame, Tag};
 pub use mac::MacAddr;
 pub use switch::{
-    Action, DropReason, Flood, FloodRule, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode,
-    MulticastFilter, ParentInfo, ParentSide, Replica, Semantics, Sub, SubConfig, SubIndex, Switch,
-    SwitchError, Verdict,
+    Action, DropReason, Flood, FloodRule, KernelRelease, MacvlanFlag, MacvlanFlags,
+    MacvlanSettings, Mode, MulticastFilter, ParentInfo, ParentSide, Replica, Semantics, Sub,
+    SubConfig, SubIndex, Switch, SwitchError, Verdict,
 };
 pub use vlan::{VlanName, VlanNameError, VlanPath, VlanTable};
 pub use worker_stats::WorkerStats;

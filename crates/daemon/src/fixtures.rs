@@ -1,7 +1,9 @@
 //! Values that the tests of several modules share.
 
 use umacvlan_core::options::TAP_QUEUE_LEN;
-use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
+use umacvlan_core::{
+    KernelRelease, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics,
+};
 use umacvlan_datapath::worker::Snapshot;
 use umacvlan_engine::engine::{
     HostFilterStatus, ParentStatus, PortStatus, SubId, SubStatus, UplinkKind, UplinkStatus,
@@ -76,6 +78,7 @@ pub(crate) fn parent_status(name: &str) -> ParentStatus {
         switched_off: ReceiveOffloads::default(),
         vlan_filter: VlanFilterStatus::Untouched,
         semantics: Semantics::Documented,
+        release: KernelRelease::V6_18,
         workers: vec![WorkerStatus::default()],
         bc_queue_used: 1000,
         bc_cutoff: 1,

@@ -110,6 +110,7 @@ pub(crate) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
         host_filter_missing,
         vlan_filter: vlan_filter(status).map(str::to_owned),
         semantics: status.semantics.to_string(),
+        release: Some(status.release.to_string()),
         poll: config(status).poll.to_string(),
         cpu: cpu(status),
         io: io(status).to_owned(),

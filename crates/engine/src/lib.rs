@@ -13,4 +13,6 @@ pub mod cpus;
 
 pub use control::engine::{self, Engine};
 pub use control::error::{self, Error};
-pub use control::{check_suitable, try_af_xdp, why_af_packet, zero_copy_memory};
+pub use control::{
+    check_suitable, running_kernel, try_af_xdp, try_running_kernel, why_af_packet, zero_copy_memory,
+};

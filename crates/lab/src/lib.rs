@@ -36,6 +36,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use umacvlan_core::{Mode, Semantics};
+    use umacvlan_netlink::macvlan_release;
     use umacvlan_testkit::{root_or_skip, skip};
 
     use super::measure::{Path, frame_rate, round_trips, tcp_throughput};
@@ -69,9 +70,10 @@ mod tests {
             if !attach(&mut network, mode) {
                 return;
             }
+            let running = macvlan_release().unwrap();
             for hairpin in [false, true] {
                 network.set_hairpin(hairpin).unwrap();
-                let setup = Setup { mode, hairpin, semantics: Semantics::Kernel };
+                let setup = Setup { mode, hairpin, semantics: Semantics::Kernel, running };
                 let wanted = expected_reach(setup);
                 let found = probe_all(&network.stations(), &wanted, WaitLimits::default()).unwrap();
                 let differing: Vec<_> = cells(mode)

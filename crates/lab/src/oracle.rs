@@ -4,7 +4,7 @@
 //! those of the kernel's driver (drivers/net/macvlan.c), measured on 6.18, except where
 //! [`Semantics::Documented`] says otherwise.
 
-use umacvlan_core::{Mode, Semantics};
+use umacvlan_core::{KernelRelease, Mode, Semantics};
 
 use crate::reach::{Probe, Reach};
 use crate::station::Member::{self, External, Host, Sub};
@@ -18,6 +18,8 @@ pub struct Setup {
     pub hairpin: bool,
     /// The rules that the sub-interfaces follow.
     pub semantics: Semantics,
+    /// The rules of the running kernel.
+    pub running: KernelRelease,
 }
 
 /// Why a cell for which [`host_sees_more`] is true does not count as a failure. The caller appends
@@ -56,12 +58,16 @@ pub fn cells(mode: Mode) -> impl Iterator<Item = (Probe, Member, Member)> {
     })
 }
 
-/// The reachability that the rules demand: one copy in each cell that should be reached.
+/// The reachability that the rules demand: one copy in each cell that should be reached, and two where
+/// a frame arrives both locally and by the hairpin.
 pub fn expected_reach(setup: Setup) -> Reach {
     let mut reach = Reach::default();
     for (probe, from, to) in cells(setup.mode) {
         if expected(setup, probe, from, to) == Some(true) {
             reach.add(probe, from, to);
+            if probe == Probe::Broadcast && arrives_twice(setup, from, to) {
+                reach.add(probe, from, to);
+            }
         }
     }
     reach
@@ -111,7 +117,7 @@ fn unicast_arrives(setup: Setup, from: Member, to: Member) -> bool {
         (_, Sub(to)) => match mode {
             Mode::Bridge => hairpin || from != Host,
             Mode::Passthru | Mode::Vepa => hairpin,
-            Mode::Private => hairpin && (from == Host || setup.semantics == Semantics::Kernel),
+            Mode::Private => hairpin && (from == Host || setup.semantics != Semantics::Documented),
             Mode::Source => hairpin && listed(to).contains(&from),
         },
     }
@@ -129,7 +135,12 @@ fn broadcast_arrives(setup: Setup, from: Member, to: Member) -> bool {
         (Host, Sub(to)) => hairpin && (mode != Mode::Source || listed(to).contains(&from)),
         (Sub(_), Host) => hairpin && matches!(mode, Mode::Bridge | Mode::Vepa),
         (Sub(a), Sub(b)) if a == b => {
-            hairpin && matches!(mode, Mode::Passthru | Mode::Private | Mode::Source)
+            let to_sender = match mode {
+                Mode::Passthru | Mode::Private | Mode::Source => true,
+                Mode::Bridge => setup.returns_to_bridge(),
+                Mode::Vepa => false,
+            };
+            hairpin && to_sender
         }
         (Sub(_), Sub(to)) => match mode {
             Mode::Bridge => true,
@@ -140,12 +151,26 @@ fn broadcast_arrives(setup: Setup, from: Member, to: Member) -> bool {
     }
 }
 
+/// True if a broadcast frame between these bridge sub-interfaces is delivered when it is sent, and again
+/// when the hairpin returns it.
+fn arrives_twice(setup: Setup, from: Member, to: Member) -> bool {
+    let siblings = matches!((from, to), (Sub(a), Sub(b)) if a != b);
+    siblings && setup.mode == Mode::Bridge && setup.hairpin && setup.returns_to_bridge()
+}
+
+impl Setup {
+    /// True if a reflected group frame of a bridge sub-interface goes to bridge sub-interfaces.
+    fn returns_to_bridge(self) -> bool {
+        self.semantics.release(self.running) >= KernelRelease::V7_3
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const fn setup(mode: Mode, hairpin: bool, semantics: Semantics) -> Setup {
-        Setup { mode, hairpin, semantics }
+        Setup { mode, hairpin, semantics, running: KernelRelease::V6_18 }
     }
 
     #[test]

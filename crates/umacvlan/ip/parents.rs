@@ -113,6 +113,8 @@ fn details(parent: &ParentView, text: &mut String) {
     let index = parent.ifindex.map_or_else(String::new, |index| format!(" ifindex {index}"));
     let ParentView { address, backend, io, poll, semantics, usedbcqueuelen, bclim, .. } = parent;
     let xdp = parent.xdp.as_ref().map_or_else(String::new, |mode| format!(" xdp {mode}"));
+    let release = parent.release.as_ref().filter(|_| !semantics.contains('-'));
+    let release = release.map_or_else(String::new, |name| format!(" rules-of {name}"));
     let configured = if parent.configured { " configured" } else { "" };
     let workers = match parent.workers.len() {
         0 | 1 => String::new(),
@@ -126,7 +128,7 @@ fn details(parent: &ParentView, text: &mut String) {
     };
     let _ = writeln!(
         text,
-        "    address {address}{index}{vlan} backend {backend}{xdp} io {io} poll {poll} semantics {semantics} \
+        "    address {address}{index}{vlan} backend {backend}{xdp} io {io} poll {poll} semantics {semantics}{release} \
          bcqueuelen {usedbcqueuelen} bclim {bclim}{workers}{configured} host-filter {}{missing}",
         parent.host_filter
     );

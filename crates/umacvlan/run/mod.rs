@@ -24,6 +24,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crossbeam_channel::{Receiver, after, never, select, tick};
 use umacvlan_core::{MacvlanFlag, Semantics};
 use umacvlan_engine::engine::{Engine, Event, ParentOptions, ParentStatus, SubOptions};
+use umacvlan_engine::try_running_kernel;
 use umacvlan_sys::process::raise_descriptor_limit;
 use umacvlan_text::arguments::one_of;
 
@@ -67,9 +68,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "B", default_value = "auto", value_parser = one_of(Backend::ALL, Backend::name))]
     backend: Backend,
 
-    /// What separates private sub-interfaces from their siblings: the manual's promise, or what
-    /// the kernel does
-    #[arg(long, value_name = "S", default_value_t, value_parser = one_of([Semantics::Documented, Semantics::Kernel], Semantics::name))]
+    /// Whose rules apply where they differ: what the manual promises to private sub-interfaces, or
+    /// what the running kernel or a release of it does
+    #[arg(long, value_name = "S", default_value_t, value_parser = one_of(Semantics::ALL, Semantics::name))]
     semantics: Semantics,
 
     /// How TAPs are read and written: auto is io_uring where it works, plain is one system call a
@@ -109,6 +110,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let _ = raise_descriptor_limit();
     let mut reporter = Reporter::new(args.json, &plan.parent.workers);
 
+    // Where the kernel has no macvlan, the rules are those of its name.
+    let _ = try_running_kernel();
     let engine = Engine::start()?;
     let mut code = ExitCode::SUCCESS;
     if create(&engine, plan.parent, plan.subs, &signals)? {

@@ -7,7 +7,7 @@ use std::io;
 use anyhow::{Context, Result};
 use umacvlan_core::options::{Backend, PollMode, PortKind};
 use umacvlan_core::{Mode, Semantics};
-use umacvlan_engine::cpus;
+use umacvlan_engine::{cpus, try_running_kernel};
 use umacvlan_lab::network::Network;
 use umacvlan_lab::site::{Provider, Site};
 use umacvlan_sys::bpf;
@@ -50,6 +50,8 @@ impl Contenders {
             true => Some("left out, as --no-kernel says".to_owned()),
             false => missing_kernel(network)?,
         };
+        // Where the kernel has no macvlan, the rules are those of its name.
+        let _ = try_running_kernel();
         let workers = usize::from(args.workers);
         let mut all = vec![Contender::Ours(PollMode::Adaptive)];
         // Busy-polling workers on all cores would leave none for the programs.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
+use umacvlan_engine::running_kernel;
 use umacvlan_lab::measure::{Path, frame_rate, round_trips, tcp_throughput};
 use umacvlan_lab::network::Network;
 use umacvlan_lab::oracle::{Setup, expected};
@@ -92,6 +93,7 @@ pub(super) fn plan(args: &LabArgs, contenders: &Contenders) -> Vec<Group> {
                 hairpin,
                 // The documented rules, which both implementations fulfil.
                 semantics: Semantics::Documented,
+                running: running_kernel(),
             };
             let fresh: Vec<_> = PATHS
                 .into_iter()

@@ -40,8 +40,9 @@ pub struct LabArgs {
     #[arg(long, value_name = "on|off")]
     hairpin: Option<Hairpin>,
 
-    /// Rules for our private sub-interfaces: documented or kernel
-    #[arg(long, value_name = "WHOSE", default_value_t)]
+    /// Rules of our sub-interfaces: what the manual promises to private ones, or what the running
+    /// kernel or a release of it does
+    #[arg(long, value_name = "WHOSE", default_value_t, value_parser = one_of(Semantics::ALL, Semantics::name))]
     semantics: Semantics,
 
     /// Number of workers of our parents

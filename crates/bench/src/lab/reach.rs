@@ -4,6 +4,7 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use umacvlan_core::options::PollMode;
 use umacvlan_core::{Mode, Semantics};
+use umacvlan_engine::running_kernel;
 use umacvlan_lab::network::Network;
 use umacvlan_lab::oracle::{Setup, cells, expected, expected_reach, host_sees_more};
 use umacvlan_lab::probe::{WaitLimits, probe_all};
@@ -92,7 +93,8 @@ pub(super) fn run(
     args: &LabArgs,
     progress: &ProgressBar,
 ) -> Result<Vec<SetupReach>> {
-    let setup = |hairpin| Setup { mode, hairpin, semantics: args.semantics };
+    let setup =
+        |hairpin| Setup { mode, hairpin, semantics: args.semantics, running: running_kernel() };
     let overheard = contenders.overheard.is_some();
     let mut found: Vec<_> = args
         .hairpins()

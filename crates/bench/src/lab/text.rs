@@ -94,7 +94,7 @@ impl Text {
         if self.kernel && setup.hairpin && setup.mode == Mode::Private {
             table.push_str(match setup.semantics {
                 Semantics::Documented => PRIVATE_DIFFERS,
-                Semantics::Kernel => "",
+                _ => "",
             });
         }
         table

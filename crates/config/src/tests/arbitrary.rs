@@ -28,7 +28,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 cpus,
                 poll,
                 semantics: kernel.map(|kernel| match kernel {
-                    true => Semantics::Kernel,
+                    true => Semantics::Kernel7_3,
                     false => Semantics::Documented,
                 }),
                 io: io.map(|word| match word {

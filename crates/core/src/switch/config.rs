@@ -80,26 +80,44 @@ impl FromStr for Mode {
     }
 }
 
-/// How private sub-interfaces are isolated.
+/// Which rules a switch follows where ip-link(8) and releases of the kernel differ.
 ///
 /// ip-link(8) says that private sub-interfaces never exchange frames with a sibling, even through a
 /// hairpin switch. `drivers/net/macvlan.c` checks the source of group frames only, and so delivers
-/// reflected unicast.
+/// reflected unicast. In everything else [`Documented`](Self::Documented) follows the kernel too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Semantics {
     /// As the manual says: unicast between a private sub-interface and a sibling is dropped.
     #[default]
     Documented,
-    /// As the kernel does: such unicast is delivered.
+    /// As the running kernel does: such unicast is delivered.
     Kernel,
+    /// As Linux 6.18 does, whatever runs.
+    Kernel6_18,
+    /// As Linux 7.3 does, whatever runs.
+    Kernel7_3,
 }
 
 impl Semantics {
+    /// All choices.
+    pub const ALL: [Self; 4] = [Self::Documented, Self::Kernel, Self::Kernel6_18, Self::Kernel7_3];
+
     /// The name in configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Documented => "documented",
             Self::Kernel => "kernel",
+            Self::Kernel6_18 => "kernel-6.18",
+            Self::Kernel7_3 => "kernel-7.3",
+        }
+    }
+
+    /// The release whose rules this means on a kernel that has those of `running`.
+    pub const fn release(self, running: KernelRelease) -> KernelRelease {
+        match self {
+            Self::Documented | Self::Kernel => running,
+            Self::Kernel6_18 => KernelRelease::V6_18,
+            Self::Kernel7_3 => KernelRelease::V7_3,
         }
     }
 }
@@ -110,20 +128,62 @@ impl fmt::Display for Semantics {
     }
 }
 
+/// A release of Linux since which macvlan has other rules of forwarding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KernelRelease {
+    /// Up to this release a reflected group frame of a bridge sub-interface goes to vepa sub-interfaces.
+    #[default]
+    V6_18,
+    /// Since this release it goes to all bridge sub-interfaces too, the sender included: with a VRRP
+    /// address, which several hosts share, it may be from another host.
+    V7_3,
+}
+
+impl KernelRelease {
+    /// The rules of a kernel, by the text of its release, as `uname -r` prints it: those of the nearest
+    /// release below. Distributions may have taken over the change of a later one.
+    pub fn of(uname: &str) -> Self {
+        let mut numbers = uname.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (7, 3) => Self::V7_3,
+            _ => Self::V6_18,
+        }
+    }
+
+    /// The release with this number, as [`name`](Self::name) gives it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::V6_18, Self::V7_3].into_iter().find(|release| release.name() == name)
+    }
+
+    /// The number of the release.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V6_18 => "6.18",
+            Self::V7_3 => "7.3",
+        }
+    }
+}
+
+impl fmt::Display for KernelRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// Text that is not the name of a semantics.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a choice of semantics: one of documented, kernel")]
+#[error("\"{0}\" is not a choice of semantics: one of documented, kernel, kernel-6.18, kernel-7.3")]
 pub struct ParseSemanticsError(String);
 
 impl FromStr for Semantics {
     type Err = ParseSemanticsError;
 
-    /// Parses `documented` or `kernel`.
+    /// Parses the name of a semantics.
     ///
     /// # Errors
     /// Any other text.
     fn from_str(text: &str) -> Result<Self, ParseSemanticsError> {
-        [Self::Documented, Self::Kernel]
+        Self::ALL
             .into_iter()
             .find(|semantics| semantics.name() == text)
             .ok_or_else(|| ParseSemanticsError(text.to_owned()))

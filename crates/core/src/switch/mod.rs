@@ -37,8 +37,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{Frame, MacAddr};
 
 pub use config::{
-    MIN_MTU, Mode, MulticastFilter, ParentInfo, ParseModeError, ParseSemanticsError, Semantics,
-    SubConfig,
+    KernelRelease, MIN_MTU, Mode, MulticastFilter, ParentInfo, ParseModeError, ParseSemanticsError,
+    Semantics, SubConfig,
 };
 pub use error::SwitchError;
 pub use explain::{Explanation, GroupListeners, Isolation, LengthCheck, SourceMatch, Step};
@@ -94,8 +94,10 @@ pub struct Switch {
     sources: Sources,
     /// The passthru sub-interface, which is then the only one.
     passthru: Option<SubIndex>,
-    /// How private sub-interfaces are isolated.
+    /// The rules where ip-link(8) and releases of the kernel differ.
     semantics: Semantics,
+    /// The rules that the running kernel has.
+    running: KernelRelease,
     /// The parent's own properties.
     parent: ParentInfo,
     /// `bclim`: frames for a group with more members take the broadcast queue; below zero none do.
@@ -255,9 +257,14 @@ impl Switch {
         &self.parent
     }
 
-    /// How private sub-interfaces are isolated.
+    /// The rules where ip-link(8) and releases of the kernel differ.
     pub const fn semantics(&self) -> Semantics {
         self.semantics
+    }
+
+    /// The release of the kernel whose rules are followed.
+    pub const fn release(&self) -> KernelRelease {
+        self.semantics.release(self.running)
     }
 
     /// The length of the broadcast queue in frames: the longest request of a sub-interface, up or
@@ -287,7 +294,7 @@ impl Switch {
         }
         match self.semantics {
             Semantics::Documented => self.isolation_between(target, frame.src_key()),
-            Semantics::Kernel => Isolation::KernelSemantics,
+            _ => Isolation::KernelSemantics,
         }
     }
 
@@ -317,8 +324,11 @@ impl Switch {
                 // that sends from the same virtual address.
                 Mode::Passthru | Mode::Private | Mode::Source => return Action::Deliver(id),
                 Mode::Vepa => (Mode::Vepa.bit() | Mode::Bridge.bit(), Some(id)),
-                // Bridge siblings got the frame when it was sent.
-                Mode::Bridge => (Mode::Vepa.bit(), Some(id)),
+                // Bridge siblings got the frame when it was sent, or another host has the address.
+                Mode::Bridge => match self.release() {
+                    KernelRelease::V6_18 => (Mode::Vepa.bit(), Some(id)),
+                    KernelRelease::V7_3 => (Mode::Vepa.bit() | Mode::Bridge.bit(), None),
+                },
             },
         };
         // The kernel has consumed the outer tag off when macvlan looks at a frame from the wire.

@@ -8,8 +8,8 @@ use super::config::MIN_MTU;
 use super::settings::DEFAULT_BC_CUTOFF;
 use super::sources;
 use super::{
-    MacvlanFlag, MacvlanSettings, Mode, MulticastFilter, ParentInfo, Semantics, Sub, SubConfig,
-    SubIndex, Switch, SwitchError,
+    KernelRelease, MacvlanFlag, MacvlanSettings, Mode, MulticastFilter, ParentInfo, Semantics, Sub,
+    SubConfig, SubIndex, Switch, SwitchError,
 };
 
 impl Switch {
@@ -21,6 +21,7 @@ impl Switch {
             sources: Default::default(),
             passthru: None,
             semantics,
+            running: KernelRelease::default(),
             parent,
             bc_cutoff: DEFAULT_BC_CUTOFF,
             subs: Vec::new(),
@@ -291,10 +292,16 @@ impl Switch {
         self.parent.promisc = promisc;
     }
 
-    /// Sets how private sub-interfaces are isolated.
+    /// Sets the rules where ip-link(8) and releases of the kernel differ.
     pub fn set_semantics(&mut self, semantics: Semantics) {
         self.semantics = semantics;
         self.rebuild_fast_path();
+    }
+
+    /// Sets the rules that the running kernel has, which those of Linux 6.18 are at first. They concern
+    /// group frames only, which no fast path decides about.
+    pub const fn set_running_kernel(&mut self, running: KernelRelease) {
+        self.running = running;
     }
 
     pub(super) fn existing(&self, id: SubIndex) -> Result<&Sub, SwitchError> {

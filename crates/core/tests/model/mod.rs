@@ -11,8 +11,8 @@ pub(crate) mod ops;
 
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{
-    DropReason, MacAddr, MacvlanFlag, Mode, MulticastFilter, ParentInfo, Semantics, SubConfig,
-    SubIndex, SwitchError,
+    DropReason, KernelRelease, MacAddr, MacvlanFlag, Mode, MulticastFilter, ParentInfo, Semantics,
+    SubConfig, SubIndex, SwitchError,
 };
 
 /// One sub-interface.
@@ -85,6 +85,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Model {
     pub(crate) parent: ParentInfo,
     pub(crate) semantics: Semantics,
+    pub(crate) running: KernelRelease,
     pub(crate) bc_cutoff: i32,
     /// In ascending order of index.
     pub(crate) subs: Vec<ModelSub>,
@@ -120,6 +121,15 @@ impl Model {
         consumed
     }
 
+    /// True where a group frame from the address of a bridge sub-interface goes to all of them.
+    fn returns_to_bridge(&self) -> bool {
+        match self.semantics {
+            Semantics::Kernel7_3 => true,
+            Semantics::Kernel6_18 => false,
+            Semantics::Documented | Semantics::Kernel => self.running == KernelRelease::V7_3,
+        }
+    }
+
     fn ingress_group(&self, probe: Probe, outcome: &mut Outcome) {
         let sender = self.subs.iter().find(|sub| sub.is_up_as(probe.src));
         let reflected_to_sender = [Mode::Private, Mode::Source, Mode::Passthru];
@@ -133,11 +143,13 @@ impl Model {
         }
         let modes: &[Mode] = match sender.map(|sender| sender.mode) {
             Some(Mode::Vepa) => &[Mode::Vepa, Mode::Bridge],
+            Some(Mode::Bridge) if self.returns_to_bridge() => &[Mode::Vepa, Mode::Bridge],
             Some(Mode::Bridge) => &[Mode::Vepa],
             _ => &[Mode::Private, Mode::Vepa, Mode::Bridge, Mode::Passthru],
         };
         for sub in &self.subs {
-            let itself = sender.is_some_and(|sender| sender.id == sub.id);
+            let itself = sender.is_some_and(|sender| sender.id == sub.id)
+                && !(sub.mode == Mode::Bridge && self.returns_to_bridge());
             if sub.up && !itself && modes.contains(&sub.mode) && sub.hears(probe.dst) {
                 outcome.subs.push(sub.id);
             }
@@ -232,7 +244,14 @@ impl Model {
 /// Updates. Each returns what the switch should.
 impl Model {
     pub(crate) fn new(parent: ParentInfo, semantics: Semantics) -> Self {
-        Self { parent, semantics, bc_cutoff: 1, subs: Vec::new(), original_mac: parent.mac }
+        Self {
+            parent,
+            semantics,
+            running: KernelRelease::V6_18,
+            bc_cutoff: 1,
+            subs: Vec::new(),
+            original_mac: parent.mac,
+        }
     }
 
     /// `id` is what the switch returned, if it added the sub-interface.

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use umacvlan_core::{
-    Action, Frame, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, MulticastFilter,
-    ParentInfo, ParentSide, Replica, Semantics, SubConfig, SubIndex, Switch, Verdict,
+    Action, Frame, KernelRelease, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode,
+    MulticastFilter, ParentInfo, ParentSide, Replica, Semantics, SubConfig, SubIndex, Switch,
+    Verdict,
 };
 
 use super::{Model, Outcome, Probe};
@@ -83,6 +84,7 @@ pub(crate) enum Op {
     ParentMtu(u32),
     ParentPromisc(bool),
     Semantics(Semantics),
+    RunningKernel(KernelRelease),
     Ingress(Probe, u8),
     Egress(u8, Probe, u8),
 }
@@ -135,8 +137,9 @@ impl Op {
                 0 | 1 => Self::ParentMac(address(b % 9)),
                 2 | 3 => Self::ParentMtu(mtu(b)),
                 4 | 5 => Self::ParentPromisc(odd),
-                _ if odd => Self::Semantics(Semantics::Kernel),
-                _ => Self::Semantics(Semantics::Documented),
+                6 if odd => Self::RunningKernel(KernelRelease::V7_3),
+                6 => Self::RunningKernel(KernelRelease::V6_18),
+                _ => Self::Semantics(Semantics::ALL[usize::from(b % 4)]),
             },
             23 | 24 => Self::Secondary(a, addresses(b)),
             25..=28 => Self::Ingress(probe(false), e),
@@ -219,6 +222,10 @@ impl Pair {
             Op::Semantics(semantics) => {
                 switch.set_semantics(*semantics);
                 model.semantics = *semantics;
+            }
+            Op::RunningKernel(running) => {
+                switch.set_running_kernel(*running);
+                model.running = *running;
             }
             _ => self.change_sub(op),
         }
@@ -393,7 +400,7 @@ impl Pair {
         let Some((sender, _)) = sender else {
             return;
         };
-        if self.switch.semantics() == Semantics::Kernel && !probe.dst.is_group() {
+        if self.switch.semantics() != Semantics::Documented && !probe.dst.is_group() {
             return;
         }
         for &id in outcome.subs.iter().filter(|&&id| id != sender) {

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -74,6 +75,22 @@ pub(crate) struct Selector {
 
 /// The service, shared by its users.
 pub type Shared = Arc<Mutex<Service>>;
+
+/// Has the engine try the kernel's macvlan and follow its rules, without waiting for it. At first it
+/// follows those of the kernel's name: links of an earlier daemon do not wait for this.
+pub fn follow_running_kernel(service: &Shared) {
+    let engine = Arc::downgrade(&lock_service(service).engine);
+    let find = move || match engine.upgrade().map(|engine| engine.try_running_kernel()) {
+        Some(Ok(running)) => {
+            tracing::debug!("the kernel's macvlan has the rules of Linux {running}")
+        }
+        Some(Err(error)) => tracing::debug!("the rules are those of the kernel's name: {error}"),
+        None => {}
+    };
+    if let Err(error) = thread::Builder::new().name("probe".to_owned()).spawn(find) {
+        tracing::warn!("cannot start the thread that tries the kernel's macvlan: {error}");
+    }
+}
 
 /// Waits for the service and locks it. A panic of another user leaves it usable: every call reads
 /// the present state from the engine.

@@ -33,6 +33,7 @@ mod parent_device;
 mod parent_names;
 mod parent_return;
 mod program;
+mod running_kernel;
 mod rx_filter;
 mod status;
 mod sub;
@@ -46,6 +47,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use umacvlan_core::KernelRelease;
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
 
@@ -61,6 +63,7 @@ use looks::{Cause, Look, Looks};
 pub use parent_check::check_suitable;
 use parent_device::ParentDevice;
 use program::LISTENERS;
+pub use running_kernel::{running_kernel, try_running_kernel};
 use umacvlan_datapath::worker::{Notice, OnWorker};
 pub use uplink_selector::{try_af_xdp, why_af_packet, zero_copy_memory};
 
@@ -105,6 +108,8 @@ pub(crate) struct Control {
     swept: Instant,
     /// True if the ports of adopted sub-interfaces are not read yet. Nothing else is done meanwhile.
     hold_adopted: bool,
+    /// The rules of the running kernel's macvlan.
+    running: KernelRelease,
     stop: bool,
 }
 
@@ -157,6 +162,7 @@ impl Control {
             swept_to: SubId::default(),
             swept: Instant::now(),
             hold_adopted: false,
+            running: running_kernel(),
             stop: false,
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use umacvlan_core::stats::{SubStats, WireStats};
-use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, Switch, VlanPath, WorkerStats};
+use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, VlanPath, WorkerStats};
 use umacvlan_netlink::{Link, LinkFlags, Rtnl};
 
 use super::Control;
@@ -129,7 +129,7 @@ impl Control {
             self.check_rivals(&called, link, path)?;
         }
         let workers = Arc::clone(&self.inventory[device].workers);
-        let switch = Switch::new(info, options.semantics);
+        let switch = self.new_switch(info, options.semantics);
         let switch = workers
             .tell(move |worker| worker.add_switch(path, switch.clone()))?
             .map_err(Error::refused(&options.name))?;

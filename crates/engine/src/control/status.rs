@@ -70,10 +70,11 @@ impl Control {
             let subs = switch.subs().filter(|(index, _)| wanted(*index));
             let read = |(index, _)| Some((index, InSwitch::read(switch, index)?));
             let infos: Vec<_> = subs.filter_map(read).collect();
-            let port = (switch.semantics(), switch.bc_queue_len(), switch.bc_cutoff());
+            let rules = (switch.semantics(), switch.release());
+            let port = (rules, switch.bc_queue_len(), switch.bc_cutoff());
             (*switch.parent(), port, infos)
         });
-        let (state, (semantics, bc_queue_used, bc_cutoff), infos) = asked.ok()?;
+        let (state, ((semantics, release), bc_queue_used, bc_cutoff), infos) = asked.ok()?;
         let (workers, mut counters) = parent.count(&device.configs, wanted).ok()?;
         for (index, stats) in &mut counters.subs {
             let sub = self.inventory.sub_with_index(parent.device, *index);
@@ -122,6 +123,7 @@ impl Control {
             switched_off: device.uplink.switched_off().or(device.vlan_filter.switched_off()),
             vlan_filter: device.vlan_filter.status(),
             semantics,
+            release,
             workers,
             bc_queue_used,
             bc_cutoff,

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use umacvlan_core::{MacAddr, MacvlanSettings, ParentInfo, Semantics, SubConfig, Switch};
+use umacvlan_core::{MacAddr, MacvlanSettings, ParentInfo, Semantics, SubConfig};
 
 use super::Control;
 use super::inventory::{DeviceId, ParentId};
-use super::parent::has_carrier;
+use super::parent::{Parent, has_carrier};
 use super::parent_device::ParentDevice;
 use super::workers::Workers;
 use crate::control::engine::SubId;
@@ -166,9 +166,9 @@ impl Control {
 
     /// Gives the new workers the switch of a parent, with its sub-interfaces.
     fn rebuild_parent(&mut self, id: ParentId) -> Result<(), Error> {
+        let Parent { info, semantics, path, .. } = self.inventory[id];
+        let switch = self.new_switch(info, semantics);
         let parent = &mut self.inventory[id];
-        let path = parent.path;
-        let switch = Switch::new(parent.info, parent.semantics);
         let cutoff = parent.bc_cutoff;
         parent.switch = parent
             .workers

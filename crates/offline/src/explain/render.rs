@@ -3,7 +3,7 @@
 use umacvlan_core::switch::{
     FloodDecision, FloodRule, GroupListeners, Isolation, LengthCheck, SourceMatch, Step,
 };
-use umacvlan_core::{Frame, Mode, SubIndex};
+use umacvlan_core::{Frame, KernelRelease, Mode, SubIndex};
 
 use crate::offline_switch::OfflineSwitch;
 
@@ -43,6 +43,10 @@ pub(super) fn step(offline: &OfflineSwitch, frame: Frame<'_>, step: Step) -> Str
             let then = match found {
                 Some((_, Mode::Passthru | Mode::Private | Mode::Source)) => {
                     ": it came back through a hairpin, and goes to its sender alone"
+                }
+                Some((_, Mode::Bridge)) if offline.switch.release() >= KernelRelease::V7_3 => {
+                    ": it came back through a hairpin or is from another host with this address, and \
+                     bridge links get it, by the rules of Linux 7.3"
                 }
                 _ => "",
             };

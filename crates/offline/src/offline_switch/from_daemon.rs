@@ -1,7 +1,9 @@
 //! An [`OfflineSwitch`] from the views of a running daemon.
 
 use anyhow::{Context, Result};
-use umacvlan_core::{MacAddr, MulticastFilter, ParentInfo, SubConfig, SubIndex, Switch};
+use umacvlan_core::{
+    KernelRelease, MacAddr, MulticastFilter, ParentInfo, SubConfig, SubIndex, Switch,
+};
 
 use super::OfflineSwitch;
 use umacvlan_api::{LinkView, ParentView};
@@ -15,7 +17,9 @@ pub(crate) fn from_daemon(view: &ParentView, links: &[LinkView]) -> Result<Offli
     let mac = view.address.parse().with_context(foreign)?;
     // The address is set last: the parent may have got the address of a link since it was added.
     let parent = ParentInfo { mac: MacAddr::ZERO, mtu: view.mtu, promisc: false };
-    let switch = Switch::new(parent, view.semantics.parse().with_context(foreign)?);
+    let mut switch = Switch::new(parent, view.semantics.parse().with_context(foreign)?);
+    let release = view.release.as_deref().and_then(KernelRelease::from_name);
+    switch.set_running_kernel(release.unwrap_or_default());
     let mut offline = OfflineSwitch::new(&view.name, switch);
     let links: Vec<&LinkView> =
         links.iter().filter(|link| link.umacvlan.parent == view.name).collect();

@@ -4,6 +4,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 use umacvlan_core::{Mode, Semantics};
+use umacvlan_engine::running_kernel;
 use umacvlan_lab::oracle::{Setup, expected};
 use umacvlan_lab::reach::Probe;
 use umacvlan_lab::station::Member;
@@ -49,7 +50,12 @@ impl Route {
     /// and the hairpin route only with it.
     pub(super) fn forwards(self, mode: Mode) -> bool {
         // The documented rules, which both implementations fulfil, so that they are comparable.
-        let setup = |hairpin| Setup { mode, hairpin, semantics: Semantics::Documented };
+        let setup = |hairpin| Setup {
+            mode,
+            hairpin,
+            semantics: Semantics::Documented,
+            running: running_kernel(),
+        };
         let reached = |hairpin| {
             expected(setup(hairpin), Probe::Unicast, self.from(), self.to()) == Some(true)
         };

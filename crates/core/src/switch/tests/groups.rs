@@ -118,6 +118,25 @@ fn a_reflected_group_frame_of_vepa_reaches_vepa_and_bridge_and_the_host() {
 }
 
 #[test]
+fn a_group_frame_from_the_address_of_bridge_reaches_vepa_and_bridge_by_the_rules_of_7_3() {
+    for semantics in [Semantics::Kernel7_3, Semantics::Documented, Semantics::Kernel] {
+        let (mut test, [private, vepa, bridge, _]) = TestSwitch::mixed_with(semantics);
+        test.switch.set_running_kernel(KernelRelease::V7_3);
+        for dst in [MacAddr::BROADCAST, JOINED] {
+            let listeners = [&vepa[..], &bridge].concat();
+            let outcome = test.ingress(test.mac(bridge[0]), dst);
+            assert_eq!(outcome, to_subs(&listeners).and_host());
+            let outcome = test.ingress(test.mac(vepa[0]), dst);
+            assert_eq!(outcome, to_subs(&[vepa[1], bridge[0], bridge[1]]).and_host());
+            assert_eq!(test.ingress(test.mac(private[0]), dst), to_sub(private[0]));
+        }
+        test.switch.set_semantics(Semantics::Kernel6_18);
+        let outcome = test.ingress(test.mac(bridge[0]), MacAddr::BROADCAST);
+        assert_eq!(outcome, to_subs(&vepa).and_host());
+    }
+}
+
+#[test]
 fn a_reflected_group_frame_of_bridge_reaches_vepa_and_the_host() {
     let (test, [_, vepa, bridge, _]) = TestSwitch::mixed();
     for dst in [MacAddr::BROADCAST, JOINED] {

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use umacvlan_core::{MacAddr, Mode, SwitchError};
+use umacvlan_core::{KernelRelease, MacAddr, Mode, SwitchError};
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::netns::NetnsId;
 
@@ -267,6 +267,16 @@ impl Engine {
     /// There is no such sub-interface.
     pub fn sub(&self, sub: SubId) -> Result<SubStatus, Error> {
         self.ask(move |control| control.sub(sub))?
+    }
+
+    /// Tries the kernel's macvlan, and follows its rules from then on, on all parents whose semantics
+    /// ask for them. Before, the engine follows [`running_kernel`](crate::running_kernel) as it was at
+    /// the start. The control thread does it, which takes about 50 ms.
+    ///
+    /// # Errors
+    /// As [`try_running_kernel`](crate::try_running_kernel), or the engine has stopped.
+    pub fn try_running_kernel(&self) -> Result<KernelRelease, Error> {
+        self.ask(Control::try_running_kernel)?
     }
 
     /// The status of all parents with their sub-interfaces and counters.

@@ -48,7 +48,7 @@ pub struct ParentOptions {
     /// The kind of sockets on its wire. [`Backend::Auto`] takes the kind that its interface has
     /// already.
     pub backend: Backend,
-    /// How private sub-interfaces are isolated.
+    /// The rules where ip-link(8) and releases of the kernel differ.
     pub semantics: Semantics,
     /// The address that it gets back after a passthru sub-interface, if an earlier engine has
     /// changed it; else the one it has.

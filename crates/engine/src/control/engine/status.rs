@@ -4,7 +4,9 @@ use std::fmt;
 
 use umacvlan_core::options::{PortKind, XdpMode};
 use umacvlan_core::stats::WireStats;
-use umacvlan_core::{MacAddr, MacvlanSettings, Semantics, SwitchError, VlanPath, WorkerStats};
+use umacvlan_core::{
+    KernelRelease, MacAddr, MacvlanSettings, Semantics, SwitchError, VlanPath, WorkerStats,
+};
 use umacvlan_netlink::Link;
 use umacvlan_sys::bpf::Attachment;
 use umacvlan_sys::ethtool::ReceiveOffloads;
@@ -231,8 +233,10 @@ pub struct ParentStatus {
     pub switched_off: ReceiveOffloads,
     /// The VLAN filter of its interface.
     pub vlan_filter: VlanFilterStatus,
-    /// How private sub-interfaces are isolated.
+    /// The rules where ip-link(8) and releases of the kernel differ.
     pub semantics: Semantics,
+    /// The release of the kernel whose rules are followed.
+    pub release: KernelRelease,
     /// Its workers, each of which serves some flows. All parents on an interface share them.
     pub workers: Vec<WorkerStatus>,
     /// The length of the broadcast queue, in frames: the longest that a sub-interface requests.
