@@ -35,6 +35,7 @@ pub mod announcement;
 pub mod fair_queue;
 pub mod frame;
 pub mod ifname;
+pub mod ip_prefix;
 pub mod length_prefix;
 pub mod mac;
 pub mod offload;
@@ -46,6 +47,7 @@ pub mod vlan;
 mod worker_stats;
 
 pub use frame::{Frame, Tag};
+pub use ip_prefix::{Destination, IpPrefix, IpPrefixError};
 pub use mac::MacAddr;
 pub use switch::{
     Action, DropReason, Flood, FloodRule, KernelRelease, MacvlanFlag, MacvlanFlags,

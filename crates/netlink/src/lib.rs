@@ -2,7 +2,7 @@
 //!
 //! [`Rtnl`] sends a request and waits for the reply; [`Monitor`] receives notifications of changes.
 //! Neither needs an async runtime: the kernel replies before the call that sends a request returns,
-//! and a monitor is one descriptor for the caller's epoll. [`IpPrefix`] parses IP prefixes.
+//! and a monitor is one descriptor for the caller's epoll.
 //!
 //! A socket keeps the namespace in which it was opened alive, and with it every interface there. So no
 //! socket of this crate stays in a user's namespace: [`Rtnl::open_in`] is for namespaces that this
@@ -24,7 +24,6 @@ mod link_requests;
 mod macvlan_release;
 mod monitor;
 mod nsid;
-mod prefix;
 mod route;
 mod rtnl;
 mod sysctl;
@@ -41,10 +40,10 @@ pub use macvlan_release::macvlan_release;
 pub use monitor::{Event, Monitor, MovedTo};
 pub use netlink_packet_route::link::{LinkFlags, State as OperState, Stats64 as LinkStats};
 pub use nsid::{NetnsPaths, NetnsRequests};
-pub use prefix::{IpPrefix, IpPrefixError};
 pub use route::Route;
 pub use rtnl::Rtnl;
 pub use sysctl::{set_sysctl, sysctl};
+pub use umacvlan_core::{IpPrefix, IpPrefixError};
 pub use xdp_features::supports_zero_copy;
 
 /// The result of a request.

@@ -1,4 +1,5 @@
-//! [`IpPrefix`]: an IP address with a prefix length.
+//! [`IpPrefix`]: an IP address with a prefix length; [`Destination`]: one address, or all of a
+//! network.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -44,6 +45,11 @@ impl IpPrefix {
     /// True for `0.0.0.0/0` and `::/0`.
     pub fn is_any(self) -> bool {
         self == Self::any(self.ip)
+    }
+
+    /// True if the prefix has all bits, so that the network is this address alone.
+    pub const fn is_single(self) -> bool {
+        self.len == bits(self.ip)
     }
 
     /// True if `ip` is in the network.
@@ -99,10 +105,60 @@ impl FromStr for IpPrefix {
     }
 }
 
-fn bits(ip: IpAddr) -> u8 {
+const fn bits(ip: IpAddr) -> u8 {
     match ip {
         IpAddr::V4(_) => 32,
         IpAddr::V6(_) => 128,
+    }
+}
+
+/// One address, or all addresses of a network: `10.1.2.3` or `10.1.2.0/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Destination(IpPrefix);
+
+/// A text that is not a [`Destination`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an address or a network, such as 10.1.2.3, 10.1.2.0/24 or fd00::3")]
+pub struct DestinationError(String);
+
+impl Destination {
+    /// The prefix of its addresses, with the host bits zero.
+    pub const fn prefix(self) -> IpPrefix {
+        self.0
+    }
+
+    /// The address, if it is a single one.
+    pub fn address(self) -> Option<IpAddr> {
+        self.0.is_single().then_some(self.0.ip)
+    }
+}
+
+impl From<IpAddr> for Destination {
+    fn from(ip: IpAddr) -> Self {
+        Self(IpPrefix { ip, len: bits(ip) })
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(ip) => ip.fmt(f),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = DestinationError;
+
+    fn from_str(text: &str) -> Result<Self, DestinationError> {
+        let wrong = || DestinationError(text.to_owned());
+        match text.parse::<IpAddr>() {
+            Ok(ip) => Ok(ip.into()),
+            Err(_) => {
+                text.parse().map(|prefix: IpPrefix| Self(prefix.network())).map_err(|_| wrong())
+            }
+        }
     }
 }
 
@@ -126,6 +182,25 @@ mod tests {
         for text in ["", "/", "10.1.2.3", "10.1.2.3/", "10.1.2.3/33", "::/129", "::/+1", "a/1"] {
             let error = text.parse::<IpPrefix>().unwrap_err().to_string();
             assert!(error.contains(&format!("\"{text}\"")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_destination_is_an_address_or_a_network() {
+        for (text, shown) in [
+            ("10.1.2.3", "10.1.2.3"),
+            ("10.1.2.3/32", "10.1.2.3"),
+            ("10.1.2.3/24", "10.1.2.0/24"),
+            ("fd00::3", "fd00::3"),
+            ("fd00::3/64", "fd00::/64"),
+        ] {
+            let read: Destination = text.parse().unwrap();
+            assert_eq!(read.to_string(), shown);
+            assert_eq!(read.address().is_some(), !shown.contains('/'));
+        }
+        for text in ["", "10.1.2", "10.1.2.3/33", "web", "fd00::3/64/1"] {
+            let error = text.parse::<Destination>().unwrap_err().to_string();
+            assert!(error.contains(&format!("{text:?}")), "{error}");
         }
     }
 
