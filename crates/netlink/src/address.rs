@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use umacvlan_core::MacAddr;
@@ -42,6 +44,35 @@ impl Rtnl {
             RouteNetlinkMessage::NewAddress(message),
             NLM_F_CREATE | NLM_F_EXCL,
         )?;
+        Ok(())
+    }
+
+    /// Adds a single address, of which the prefix has all bits, to an interface. The kernel uses it
+    /// at once, without a probe for duplicates, and makes no route to neighbours.
+    ///
+    /// # Errors
+    /// `EEXIST` if the interface has the address.
+    pub fn add_single_address(&mut self, index: u32, ip: IpAddr) -> Result<()> {
+        let mut message = single(index, ip);
+        message.attributes.push(AddressAttribute::Address(ip));
+        if ip.is_ipv6() {
+            message.header.flags = AddressHeaderFlags::Nodad;
+        }
+        self.request(
+            &format!("add {ip} to interface {index}"),
+            RouteNetlinkMessage::NewAddress(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )?;
+        Ok(())
+    }
+
+    /// Deletes a single address of an interface, of which the prefix has all bits.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` if the interface does not have it.
+    pub fn del_single_address(&mut self, index: u32, ip: IpAddr) -> Result<()> {
+        let action = format!("delete {ip} of interface {index}");
+        self.request(&action, RouteNetlinkMessage::DelAddress(single(index, ip)), 0)?;
         Ok(())
     }
 
@@ -115,6 +146,15 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
         tentative: flags.contains(AddressFlags::Tentative),
         duplicate: flags.contains(AddressFlags::Dadfailed),
     })
+}
+
+fn single(index: u32, ip: IpAddr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(ip);
+    message.header.prefix_len = if ip.is_ipv4() { 32 } else { 128 };
+    message.header.index = index;
+    message.attributes = vec![AddressAttribute::Local(ip)];
+    message
 }
 
 fn neighbour(index: u32, ip: IpAddr) -> NeighbourMessage {

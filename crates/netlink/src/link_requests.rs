@@ -3,8 +3,8 @@
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoPortData, InfoPortKind,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoBridgePort,
+    InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use umacvlan_core::{MacAddr, ifname};
@@ -94,6 +94,19 @@ impl Rtnl {
         let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
         let attribute = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
         self.set(&action, index, attribute)
+    }
+
+    /// Has an interface answer ARP only for neighbours to which packets leave through it, as the sysctl
+    /// `arp_filter`, which a service may be unable to write.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn set_arp_filter(&mut self, index: u32) -> Result<()> {
+        let mut settings = InetDevConf::default();
+        settings.arpfilter = 1;
+        let settings = vec![AfSpecInet::DevConfRequest(settings)];
+        let attribute = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(settings)]);
+        self.set(&format!("set arp_filter of interface {index}"), index, attribute)
     }
 
     /// Sets the largest payload, in bytes.

@@ -32,11 +32,17 @@ pub struct Route {
     pub table: u32,
     /// The scope (`RT_SCOPE_*`); `None` is universe with a next hop, and link without.
     pub scope: Option<u8>,
+    /// The source address of packets whose sender has not chosen one; `None` is the kernel's choice.
+    pub source: Option<IpAddr>,
+    /// The maker of the route (`RTPROT_*`), of which the kernel knows the first few only.
+    pub protocol: u8,
 }
 
 impl Route {
     /// The main routing table (linux/rtnetlink.h).
     pub const MAIN_TABLE: u32 = RouteHeader::RT_TABLE_MAIN as u32;
+    /// The maker of routes that an administrator adds (`RTPROT_STATIC` of linux/rtnetlink.h).
+    pub const STATIC: u8 = 4;
 
     /// A route to `to` in the main table, with the kernel's defaults.
     pub const fn new(to: IpPrefix) -> Self {
@@ -49,6 +55,8 @@ impl Route {
             advmss: None,
             table: Self::MAIN_TABLE,
             scope: None,
+            source: None,
+            protocol: Self::STATIC,
         }
     }
 
@@ -62,7 +70,7 @@ impl Route {
             destination_prefix_length: to.prefix_len(),
             // The attribute below has the full number.
             table: u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
-            protocol: RouteProtocol::Static,
+            protocol: RouteProtocol::from(self.protocol),
             scope: self.scope.map_or(default_scope, RouteScope::from),
             kind: RouteType::Unicast,
             ..RouteHeader::default()
@@ -75,6 +83,7 @@ impl Route {
         attributes.extend(self.via.map(|via| RouteAttribute::Gateway(via.into())));
         attributes.extend(self.index.map(RouteAttribute::Oif));
         attributes.extend(self.metric.map(RouteAttribute::Priority));
+        attributes.extend(self.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
         let sizes = self.mtu.map(RouteMetric::Mtu).into_iter();
         let sizes: Vec<_> = sizes.chain(self.advmss.map(RouteMetric::Advmss)).collect();
         if !sizes.is_empty() {
@@ -114,6 +123,7 @@ impl Route {
         let mut route = Self::new(IpPrefix::any(unspecified));
         route.table = header.table.into();
         route.scope = Some(header.scope.into());
+        route.protocol = header.protocol.into();
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Destination(to) => {
@@ -122,6 +132,7 @@ impl Route {
                 RouteAttribute::Gateway(via) => route.via = ip(via),
                 RouteAttribute::Oif(index) => route.index = Some(*index),
                 RouteAttribute::Priority(metric) => route.metric = Some(*metric),
+                RouteAttribute::PrefSource(source) => route.source = ip(source),
                 RouteAttribute::Table(table) => route.table = *table,
                 RouteAttribute::Metrics(sizes) => route.read_sizes(sizes),
                 _ => {}
@@ -230,6 +241,8 @@ mod tests {
                 advmss: Some(1200),
                 table: 1000,
                 scope: Some(0),
+                source: Some("fd00::7".parse().unwrap()),
+                protocol: 200,
                 ..to("::/0")
             },
         ] {

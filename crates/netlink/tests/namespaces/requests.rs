@@ -392,3 +392,32 @@ const MODE_PRIVATE: u32 = 1;
 const MODE_BRIDGE: u32 = 4;
 const MODE_SOURCE: u32 = 16;
 const FLAG_NODST: u16 = 2;
+
+#[test]
+fn a_single_address_is_used_at_once_and_a_route_has_its_source() {
+    if !root_or_skip() {
+        return;
+    }
+    let (netns, mut rtnl) = place();
+    rtnl.add_veth("a", "b", None).unwrap();
+    let a = index(&mut rtnl, "a");
+    rtnl.set_arp_filter(a).unwrap();
+    assert_eq!(umacvlan_netlink::sysctl(&netns, "ipv4/conf/a/arp_filter").unwrap(), "1");
+    rtnl.set_up(a, true).unwrap();
+    for (at, to) in [("10.1.0.1", "10.9.8.7/32"), ("fd00::1", "fd09::7/128")] {
+        let at = at.parse().unwrap();
+        rtnl.add_single_address(a, at).unwrap();
+        assert_eq!(rtnl.add_single_address(a, at).unwrap_err().errno(), Some(EEXIST));
+        let listed = rtnl.addresses().unwrap();
+        let found = listed.into_iter().find(|address| address.at.ip() == at).unwrap();
+        assert!(found.at.is_single() && !found.tentative);
+        let to = to.parse().unwrap();
+        let route = Route { index: Some(a), source: Some(at), protocol: 117, ..Route::new(to) };
+        rtnl.add_route(&route).unwrap();
+        let own = |other: &Route| (other.source, other.protocol) == (route.source, 117);
+        assert!(rtnl.routes().unwrap().iter().any(|other| other.to == to && own(other)));
+        rtnl.del_route(&route).unwrap();
+        rtnl.del_single_address(a, at).unwrap();
+        assert!(rtnl.addresses().unwrap().iter().all(|address| address.at.ip() != at));
+    }
+}
