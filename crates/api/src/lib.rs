@@ -30,7 +30,8 @@ pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};
 pub use socket::{DEFAULT_SOCKET, socket_path};
 pub use spec::{
-    Flags, KernelFlags, LinkChange, LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange,
+    Flags, HostAccess, KernelFlags, LinkChange, LinkKind, LinkSpec, MacaddrChange, MacaddrOp,
+    MacvlanChange,
 };
 
 /// The client's own namespace, in place of a namespace's name. The daemon finds it by the peer

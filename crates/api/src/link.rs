@@ -248,6 +248,12 @@ pub struct UmacvlanInfo {
     /// Namespace of the link: its name in /run/netns, or `net:[INODE]` if it has none; absent in
     /// the daemon's own namespace.
     pub netns: Option<String>,
+    /// Its IP addresses, or networks, that the host reaches through a link of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host: Vec<String>,
+    /// The host's IP addresses on that link, if they were given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_address: Vec<String>,
     /// Why the link cannot be set up: its address is in use. Absent if it can, and while it is up.
     pub conflict: Option<String>,
     /// Index of the parent's interface.

@@ -1,9 +1,11 @@
 //! Settings of a new link, and changes of a link.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, FromInto, serde_as, skip_serializing_none};
 use umacvlan_core::options::ProgramKind;
-use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
+use umacvlan_core::{Destination, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
@@ -24,6 +26,8 @@ pub struct LinkSpec {
     pub alias: Option<String>,
     /// It receives every multicast group.
     pub allmulticast: bool,
+    /// How the host reaches it.
+    pub host: HostAccess,
     /// Its MTU in bytes; the parent's if absent.
     pub mtu: Option<u32>,
     /// Namespace in which the link is made: a name, a path or a process id; `@caller` for the
@@ -41,6 +45,30 @@ pub struct LinkSpec {
     pub txqueuelen: Option<u32>,
     /// Set the link up. If absent, a request leaves it down, and the configuration sets it up.
     pub up: Option<bool>,
+}
+
+/// How the host, on which the parent is, reaches a link: through a link of its own on the same parent.
+#[serde_as]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostAccess {
+    /// The link's addresses, for each of which the host gets a route. Without any the host does not
+    /// reach the link.
+    #[serde_as(as = "Vec<DisplayFromStr>")]
+    #[schema(value_type = Vec<String>)]
+    #[serde(default)]
+    pub to: Vec<Destination>,
+    /// The host's own addresses on its link; derived from those of the parent if absent.
+    #[schema(value_type = Vec<String>)]
+    #[serde(default)]
+    pub from: Vec<IpAddr>,
+}
+
+impl HostAccess {
+    /// Whether the host does not reach the link.
+    pub const fn is_off(&self) -> bool {
+        self.to.is_empty()
+    }
 }
 
 /// What a new link is to be: an entry of the configuration, and the body of a request. The words
@@ -61,6 +89,15 @@ struct LinkSpecJson {
     /// It listens to every group.
     #[serde(default)]
     allmulticast: bool,
+    /// Its IP addresses, or networks, that the host reaches through a link of its own.
+    #[serde_as(as = "Vec<DisplayFromStr>")]
+    #[schema(value_type = Vec<String>)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    host: Vec<Destination>,
+    /// The host's IP addresses on that link; derived from those of the parent if absent.
+    #[schema(value_type = Vec<String>)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    host_address: Vec<IpAddr>,
     /// The port-wide limit above which a group takes the broadcast queue.
     bclim: Option<i32>,
     /// Requested length of the broadcast queue, in frames.
@@ -120,6 +157,7 @@ impl From<LinkSpecJson> for LinkSpec {
             address: json.address,
             alias: json.alias,
             allmulticast: json.allmulticast,
+            host: HostAccess { to: json.host, from: json.host_address },
             mtu: json.mtu,
             netns: json.netns,
             port: json.port,
@@ -141,6 +179,8 @@ impl From<LinkSpec> for LinkSpecJson {
             address: spec.address,
             alias: spec.alias,
             allmulticast: spec.allmulticast,
+            host: spec.host.to,
+            host_address: spec.host.from,
             bclim,
             bcqueuelen,
             macaddr: sources,
@@ -197,6 +237,8 @@ pub struct LinkChange {
     pub allmulticast: Option<bool>,
     /// Set the link up, or down.
     pub up: Option<bool>,
+    /// How the host reaches the link; without addresses in `to`, not at all any more.
+    pub host: Option<HostAccess>,
 }
 
 /// Settings that `ip link set NAME type macvlan ...` can change, in the kernel's order.
@@ -356,6 +398,17 @@ mod tests {
         let unknown = serde_json::from_str::<LinkSpec>(r#"{"parent":"p0","port":"serial"}"#);
         let message = unknown.unwrap_err().to_string();
         assert!(message.contains("\"serial\" is not a way to connect a program"), "{message}");
+    }
+
+    #[test]
+    fn host_access_is_in_the_json_of_a_link_that_has_it_only() {
+        let text = r#"{"parent":"p0","allmulticast":false,"host":["10.1.0.5","10.1.0.64/26"],"host_address":["10.1.0.9"],"mode":"bridge","nodst":false,"nopromisc":false,"promisc":false}"#;
+        let spec: LinkSpec = serde_json::from_str(text).unwrap();
+        assert_eq!((spec.host.to.len(), spec.host.from.len()), (2, 1));
+        assert_eq!(serde_json::to_string(&spec).unwrap(), text);
+        let wrong = serde_json::from_str::<LinkSpec>(r#"{"parent":"p0","host":["web"]}"#);
+        let message = wrong.unwrap_err().to_string();
+        assert!(message.contains("\"web\" is not an address or a network"), "{message}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, LoadError};
 use super::file;
 use super::table::{Spans, Table};
 use super::{Config, DaemonConfig, DockerConfig, LinkEntry, OnExit, Settings, validate, values};
-use umacvlan_api::LinkSpec;
+use umacvlan_api::{HostAccess, LinkSpec};
 
 /// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
 const MAX_MTU: u32 = 65535;
@@ -216,11 +216,18 @@ impl Reader<'_> {
         let expected = "a list of addresses, as in [\"02:00:5e:10:00:01\"]";
         let macaddr = table.take_list("macaddr", expected, found, values::unicast_mac);
         let mode = table.take("mode", found, |value| values::choice(value, &modes));
+        let expected = "a list of IP addresses, as in [\"192.0.2.5\"]";
+        let to = table.take_list("host", expected, found, values::destination);
+        let from = table.take_list("host_address", expected, found, values::ip_address);
         let mut spec = LinkSpec {
             parent: parent.unwrap_or_default(),
             address: table.take("address", found, values::unicast_mac),
             alias: table.take("alias", found, alias),
             allmulticast: table.take("allmulticast", found, values::switch).unwrap_or_default(),
+            host: HostAccess {
+                to: to.iter().flatten().map(|to| *to.get_ref()).collect(),
+                from: from.iter().flatten().map(|from| *from.get_ref()).collect(),
+            },
             settings: MacvlanSettings {
                 mode: mode.unwrap_or_default(),
                 flags: MacvlanFlag::ALL

@@ -7,7 +7,7 @@ use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_core::{MacvlanSettings, Mode};
 
 use super::{Config, LinkEntry};
-use umacvlan_api::{LinkSpec, LinkView, ParentView};
+use umacvlan_api::{HostAccess, LinkSpec, LinkView, ParentView};
 
 /// The daemon's own namespace, for links that are moved back to it.
 pub(crate) const OWN_NAMESPACE: &str = "/proc/self/ns/net";
@@ -127,13 +127,18 @@ fn spec_of(view: &LinkView) -> LinkSpec {
     settings.sources.sort_unstable();
     // Passthru has its parent's address, whatever that is.
     let address = view.address.as_deref().filter(|_| settings.mode != Mode::Passthru);
-    let port = view.umacvlan.port.as_ref();
+    let own = &view.umacvlan;
+    let port = own.port.as_ref();
     LinkSpec {
         parent: view.umacvlan.parent.clone(),
         settings,
         address: address.and_then(|address| address.parse().ok()),
         alias: view.ifalias.clone().filter(|alias| !alias.is_empty()),
         allmulticast: flag("ALLMULTI"),
+        host: HostAccess {
+            to: own.host.iter().filter_map(|to| to.parse().ok()).collect(),
+            from: own.host_address.iter().filter_map(|from| from.parse().ok()).collect(),
+        },
         mtu: Some(view.mtu),
         netns: view.umacvlan.netns.clone(),
         port: port.and_then(|port| port.kind.parse().ok()),

@@ -5,7 +5,7 @@ use umacvlan_core::options::{PortIo, ProgramKind};
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
-use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
+use umacvlan_core::{MacvlanSettings, Mode};
 
 use super::{Config, DaemonConfig, LinkEntry, OnExit, Settings};
 
@@ -67,6 +67,8 @@ struct LinkTable<'c> {
     address: Option<String>,
     macaddr: Option<Vec<String>>,
     netns: Option<&'c str>,
+    host: Option<Vec<String>>,
+    host_address: Option<Vec<String>>,
     port: Option<&'static str>,
     user: Option<u32>,
     group: Option<u32>,
@@ -143,15 +145,16 @@ impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
     fn from(entry: &'c LinkEntry) -> Self {
         let spec = &entry.spec;
         let MacvlanSettings { mode, flags, bcqueuelen, bclim, sources } = &spec.settings;
-        let sources: Vec<String> = sources.iter().map(MacAddr::to_string).collect();
         Self {
             parent: &spec.parent,
             name: entry.name.as_deref(),
             mode: unless(*mode == Mode::default(), mode.name()),
             flags: flags.iter().map(|flag| (flag.name(), true)).collect(),
             address: spec.address.map(|address| address.to_string()),
-            macaddr: unless(sources.is_empty(), sources),
+            macaddr: unless(sources.is_empty(), words(sources)),
             netns: spec.netns.as_deref(),
+            host: unless(spec.host.to.is_empty(), words(&spec.host.to)),
+            host_address: unless(spec.host.from.is_empty(), words(&spec.host.from)),
             port: spec.port.map(ProgramKind::name),
             user: spec.user,
             group: spec.group,
@@ -165,6 +168,10 @@ impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
             up: spec.up.filter(|up| !up),
         }
     }
+}
+
+fn words<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
 }
 
 /// `value`, unless it is the default.

@@ -36,10 +36,17 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
         if !link.macaddr.is_empty() && mode != Mode::Source {
             wrong("macaddr", only("macaddr", Mode::Source));
         }
+        if !spec.host.is_off() && !matches!(mode, Mode::Bridge | Mode::Vepa) {
+            wrong("host", format!("host is for modes bridge and vepa, and this is {mode}"));
+        }
         if spec.address.is_some() && mode == Mode::Passthru {
             let text = "mode passthru has the address of its parent, expected no address here";
             wrong("address", text.to_owned());
         }
+    }
+    if spec.host.is_off() && !spec.host.from.is_empty() {
+        let text = "host_address is for a link that the host reaches: expected host, too";
+        wrong("host_address", text.to_owned());
     }
     let is_program = spec.port.is_some();
     for (key, given) in [("user", spec.user.is_some()), ("group", spec.group.is_some())] {

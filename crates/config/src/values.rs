@@ -1,11 +1,12 @@
 //! Readers of values: each returns the value, or a message that says what is wrong and what was
 //! expected.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use umacvlan_text::suggest::did_you_mean;
 
 use toml::de::DeValue;
-use umacvlan_core::{MacAddr, ifname};
+use umacvlan_core::{Destination, MacAddr, ifname};
 
 use super::log_filter::{self, check_log_filter};
 
@@ -103,6 +104,20 @@ pub(super) fn unicast_mac(value: &DeValue<'_>) -> Result<MacAddr, String> {
         return Err(format!("{address} is no unicast address, expected {expected}"));
     }
     Ok(address)
+}
+
+/// Reads an IP address, or a network.
+pub(super) fn destination(value: &DeValue<'_>) -> Result<Destination, String> {
+    let expected = "an IP address or a network, as in \"192.0.2.5\" or \"192.0.2.64/26\"";
+    let Some(text) = value.as_str() else { return wrong(value, expected) };
+    text.parse().map_err(|_| format!("{text:?} is neither, expected {expected}"))
+}
+
+/// Reads an IP address.
+pub(super) fn ip_address(value: &DeValue<'_>) -> Result<IpAddr, String> {
+    let expected = "an IP address, as in \"192.0.2.5\"";
+    let Some(text) = value.as_str() else { return wrong(value, expected) };
+    text.parse().map_err(|_| format!("{text:?} is none, expected {expected}"))
 }
 
 /// Reads an interface name.

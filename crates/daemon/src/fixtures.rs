@@ -1,5 +1,6 @@
 //! Values that the tests of several modules share.
 
+use umacvlan_api::HostAccess;
 use umacvlan_core::options::TAP_QUEUE_LEN;
 use umacvlan_core::{
     KernelRelease, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics,
@@ -110,5 +111,6 @@ pub(crate) fn link_record(id: u64) -> LinkRecord {
         groups: None,
         held: false,
         program: None,
+        host: HostAccess::default(),
     }
 }

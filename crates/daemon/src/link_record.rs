@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, FromInto, serde_as};
-use umacvlan_api::Flags;
+use umacvlan_api::{Flags, HostAccess};
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_engine::engine::SubStatus;
@@ -59,6 +59,9 @@ pub(crate) struct LinkRecord {
     /// The port of a link whose far end is a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramRecord>,
+    /// How the host reaches it.
+    #[serde(default, skip_serializing_if = "HostAccess::is_off")]
+    pub host: HostAccess,
 }
 
 /// What no interface tells of a link whose far end is a program: the next daemon makes it again.

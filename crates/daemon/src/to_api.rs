@@ -18,8 +18,8 @@ use umacvlan_engine::engine::{
 use umacvlan_netlink::{Link, LinkFlags, LinkStats, OperState};
 
 use umacvlan_api::{
-    InfoData, LinkInfo, LinkView, ParentView, PortView, RxStats, Stats, SubCounters, TxStats,
-    UmacvlanInfo, WireCounters, WorkerCounters, WorkerView,
+    HostAccess, InfoData, LinkInfo, LinkView, ParentView, PortView, RxStats, Stats, SubCounters,
+    TxStats, UmacvlanInfo, WireCounters, WorkerCounters, WorkerView,
 };
 
 /// Values of a link that neither its interface nor the engine has.
@@ -31,6 +31,8 @@ pub(crate) struct LinkContext {
     pub owner: Option<String>,
     /// The name that its owner gave it.
     pub given_name: Option<String>,
+    /// How the host reaches it.
+    pub host: HostAccess,
     /// Name of its namespace; absent in the daemon's own.
     pub netns: Option<String>,
     /// Whether the parent is administratively up.
@@ -180,6 +182,8 @@ fn umacvlan_info(
         given_name: context.given_name.filter(|given| *given != sub.name),
         link_netnsid: context.netns.as_ref().and(sub.parent_nsid),
         netns: context.netns,
+        host: context.host.to.iter().map(ToString::to_string).collect(),
+        host_address: context.host.from.iter().map(ToString::to_string).collect(),
         conflict: sub.conflict.map(|conflict| conflict.to_string()),
         link_index: parent.index.unwrap_or(0),
         backend: parent.uplink.kind.to_string(),

@@ -174,6 +174,7 @@ impl<'a> LinkArgs<'a> {
             mac_address(bytes).ok_or_else(|| CommandError::new(FAILED, text))
         });
         Ok(LinkChange {
+            host: None,
             macvlan,
             netns: self.netns.map(str::to_owned),
             address: address.transpose()?,

@@ -7,7 +7,7 @@ use super::super::running::{OWN_NAMESPACE, queue_len};
 
 use super::super::{LinkEntry, RunningLink};
 use super::step::Step;
-use umacvlan_api::{LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
+use umacvlan_api::{HostAccess, LinkChange, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 /// The order of changes among those of all links: a change that frees a resource comes before one
 /// that may need it.
@@ -59,7 +59,16 @@ pub(super) fn changes(
     wanted: &RunningLink,
 ) -> Vec<(Rank, Step)> {
     let mut steps = Steps { key, steps: Vec::new() };
+    let hosts = [now, before, wanted].map(|link| &link.spec.host);
+    // Access is for some modes only: it ends before the mode changes, and begins afterwards.
+    let ends = wanted.spec.host.is_off();
+    if ends {
+        steps.host(hosts);
+    }
     steps.macvlan([now, before, wanted].map(|link| &link.spec.settings));
+    if !ends {
+        steps.host(hosts);
+    }
     steps.interface_attributes(&now.spec, &before.spec, &wanted.spec);
     steps.identity(now, before, wanted);
     steps.steps
@@ -88,6 +97,13 @@ impl Steps<'_> {
         let key = self.key.to_owned();
         let step = Step::ChangeLink { key, change: Box::new(change), back: Box::new(back) };
         self.steps.push((rank, step));
+    }
+
+    fn host(&mut self, hosts: [&HostAccess; 3]) {
+        self.field(Rank::Other, hosts, |host| LinkChange {
+            host: Some(host.clone()),
+            ..LinkChange::default()
+        });
     }
 
     fn macvlan(&mut self, [now, before, wanted]: [&MacvlanSettings; 3]) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::super::running::OWN_NAMESPACE;
 use super::super::{OnExit, ParentSettings};
-use umacvlan_api::{LinkChange, LinkSpec};
+use umacvlan_api::{HostAccess, LinkChange, LinkSpec};
 
 /// One step. It is carried out completely or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +136,19 @@ fn words(change: &LinkChange) -> (&'static str, String) {
         .or_else(|| switch("promisc", change.promisc))
         .or_else(|| switch("allmulticast", change.allmulticast))
         .or_else(|| switch("up", change.up))
+        .or_else(|| change.host.as_ref().map(|host| ("host", host_words(host))))
         .unwrap_or(("nothing", String::new()))
+}
+
+fn host_words(host: &HostAccess) -> String {
+    let list = |words: Vec<String>| words.join(",");
+    let from = || list(host.from.iter().map(ToString::to_string).collect());
+    let to = list(host.to.iter().map(ToString::to_string).collect());
+    match (host.to.is_empty(), host.from.is_empty()) {
+        (true, _) => "none".to_owned(),
+        (false, true) => to,
+        (false, false) => format!("{to} from {}", from()),
+    }
 }
 
 fn macvlan_words(change: &umacvlan_api::MacvlanChange) -> Option<(&'static str, String)> {

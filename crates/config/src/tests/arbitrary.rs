@@ -9,7 +9,7 @@ use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
 use super::super::running::OWN_NAMESPACE;
 use super::super::*;
-use umacvlan_api::LinkChange;
+use umacvlan_api::{HostAccess, LinkChange};
 
 /// A valid configuration.
 pub(super) fn config() -> impl Strategy<Value = Config> {
@@ -86,14 +86,22 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
     );
     let place = option::of(select(&["blue", "/proc/7/ns/net", "4711"][..]));
     let words = (select(&["p", "q"][..]), place, option::of("[ -~é]{1,9}"), any::<bool>());
-    (words, select(&Mode::ALL[..]), mac(), btree_set(mac(), 0..3), flags, numbers).prop_map(
-        |((parent, netns, alias, named), mode, address, macaddr, flags, numbers)| LinkEntry {
+    let host = (any::<bool>(), any::<bool>());
+    (words, select(&Mode::ALL[..]), mac(), btree_set(mac(), 0..3), flags, numbers, host).prop_map(
+        |((parent, netns, alias, named), mode, address, macaddr, flags, numbers, host)| LinkEntry {
             // `mend`, which knows the key, replaces an empty name.
             name: named.then(String::new),
             spec: LinkSpec {
                 parent: parent.to_owned(),
                 address: Some(address),
                 alias,
+                host: match host.0 {
+                    false => HostAccess::default(),
+                    true => HostAccess {
+                        to: ["10.1.0.5", "fd00::/64"].map(|to| to.parse().unwrap()).into(),
+                        from: host.1.then(|| "10.1.0.9".parse().unwrap()).into_iter().collect(),
+                    },
+                },
                 allmulticast: flags[0],
                 promisc: flags[1],
                 up: Some(flags[2]),
@@ -131,6 +139,9 @@ fn mend(config: &mut Config) {
         }
         while let Some((flag, _)) = spec.settings.misplaced_flag() {
             spec.settings.flags = spec.settings.flags.with(flag, false);
+        }
+        if !matches!(spec.settings.mode, Mode::Bridge | Mode::Vepa) {
+            spec.host = HostAccess::default();
         }
         if spec.settings.mode != Mode::Source {
             spec.settings.sources.clear();
@@ -192,6 +203,8 @@ fn become_changed(now: &mut RunningLink, change: &LinkChange) {
     let settings = &mut spec.settings;
     if let Some(macvlan) = change.macvlan {
         if let Some(mode) = macvlan.mode {
+            let siblings = matches!(mode, Mode::Bridge | Mode::Vepa);
+            assert!(spec.host.is_off() || siblings, "the host would lose its access");
             assert_eq!(mode == Mode::Passthru, settings.mode == Mode::Passthru);
             assert!(
                 settings.mode != Mode::Source || settings.sources.is_empty(),
@@ -228,4 +241,8 @@ fn become_changed(now: &mut RunningLink, change: &LinkChange) {
     spec.promisc = change.promisc.unwrap_or(spec.promisc);
     spec.allmulticast = change.allmulticast.unwrap_or(spec.allmulticast);
     spec.up = change.up.or(spec.up);
+    if let Some(host) = change.host {
+        assert!(host.is_off() || matches!(spec.settings.mode, Mode::Bridge | Mode::Vepa));
+        spec.host = host;
+    }
 }

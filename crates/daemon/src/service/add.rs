@@ -8,7 +8,7 @@ use umacvlan_sys::netns::Netns;
 use umacvlan_sys::port_listener::SocketOwner;
 
 use super::problem::{plain, storage_error};
-use super::{Entry, Service, netns};
+use super::{Entry, Service, host_access, netns};
 use crate::ServiceError;
 use crate::socket::create_parent_dirs;
 use umacvlan_api::{Code, EventKind, LinkSpec, LinkView, Problem};
@@ -48,11 +48,19 @@ impl Service {
         options.program = program;
         // The owner sets the link up in a container, where nobody is told of a refusal.
         options.claims_mac = ownership.owner.is_some();
-        let made = self.make(&parent, options, spec, ownership);
+        let made = self
+            .check_host_access(&parent, spec.settings.mode, &spec.host, None)
+            .and_then(|()| self.make(&parent, options, spec, ownership));
         if made.is_err() {
             self.detach_idle(&parent);
         }
         let id = made?;
+        if !spec.host.is_off()
+            && let Err(problem) = self.sync_host(&parent)
+        {
+            self.remove_at_any_rate(id)?;
+            return Err(problem);
+        }
         let view = self.show(id)?;
         tracing::info!(
             "link {} made, number {id}: parent {}, mode {}, {}{}",
@@ -90,7 +98,8 @@ impl Service {
         let number = SubId(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
         let Ownership { config, owner } = ownership;
-        let entry = Entry { config, owner, given_name: name.clone(), seen };
+        let entry =
+            Entry { config, owner, given_name: name.clone(), host: spec.host.clone(), seen };
         let kept = room
             .write(&entry.record())
             .and_then(|()| match sets_limit {
@@ -198,14 +207,19 @@ impl Service {
 
     /// Forgets a link whose interface is gone.
     pub(super) fn forget(&mut self, id: u64) {
-        let Some(Entry { seen, .. }) = self.links.remove(&id) else {
+        let Some(entry) = self.links.remove(&id) else {
             return;
         };
+        let concerns_host = !entry.host.is_off() || host_access::is_host_link(&entry);
+        let Entry { seen, .. } = entry;
         self.store.remove_link(id);
         self.unsaved.remove(&id);
         self.keeper.release(id);
         let parent = self.parent_name(&seen.parent);
         tracing::info!("link {} removed, number {id}: parent {parent}", seen.name);
+        if concerns_host {
+            self.sync_host_or_log(&seen.parent);
+        }
         self.detach_idle(&seen.parent);
         self.publish(EventKind::LinkDeleted { id, ifname: seen.name, parent });
     }

@@ -22,6 +22,7 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let number = SubId(id);
         self.check_kind(id, change)?;
+        self.check_host_stays(id, change)?;
         let sets = sets(change, caller)?;
         let macvlan = change.macvlan.as_ref().map(changes).unwrap_or_default();
         let room = match self.links.get(&id).filter(|_| is_recorded(change)) {
@@ -31,12 +32,15 @@ impl Service {
             ),
             None => None,
         };
-        let mut done = Ok(());
+        let (mut done, mut host_done) = (Ok(()), Ok(()));
         if !macvlan.is_empty() {
             done = self.engine.change_sub(number, macvlan);
         }
         if done.is_ok() && !sets.is_empty() {
             done = self.engine.set_link(number, sets).map(drop);
+        }
+        if let (true, Some(host)) = (done.is_ok(), &change.host) {
+            host_done = self.change_host_access(id, host);
         }
         // Steps before one that was refused remain.
         if let (Some(name), Ok(is)) = (&change.name, self.engine.sub(number))
@@ -57,6 +61,7 @@ impl Service {
             saved = saved.and_then(|()| self.write_parent(&parent, Some(limit)));
         }
         done?;
+        host_done?;
         saved.map_err(|error| storage_error("the link, which is changed,", &error))
     }
 }
@@ -92,8 +97,8 @@ impl Service {
 
 /// Whether the change is to a part of a link that is in its record. The rest its interface keeps.
 const fn is_recorded(change: &LinkChange) -> bool {
-    let LinkChange { macvlan, netns, address, name, .. } = change;
-    macvlan.is_some() || netns.is_some() || address.is_some() || name.is_some()
+    let LinkChange { macvlan, netns, address, name, host, .. } = change;
+    macvlan.is_some() || netns.is_some() || address.is_some() || name.is_some() || host.is_some()
 }
 
 /// The steps of the kernel's `macvlan_changelink`, beginning with the one that can be refused.
@@ -129,6 +134,7 @@ fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkAttribute>, 
         promisc,
         allmulticast,
         up,
+        host: _,
     } = change;
     let mut sets = Vec::new();
     if let Some(place) = netns {

@@ -41,6 +41,7 @@ impl Service {
             }
         }
         self.save_applied(wanted);
+        self.sync_hosts();
         Ok(())
     }
 

@@ -101,6 +101,7 @@ impl Service {
                 }
                 Event::ParentBack { parent } => {
                     tracing::info!("parent {parent} is back");
+                    self.next_host_check = None;
                     self.write_parents();
                     self.publish(EventKind::ParentBack { parent });
                 }
@@ -133,8 +134,10 @@ impl Service {
                 }
             }
         }
+        let mut hosts = BTreeSet::new();
         for SubId(id) in changed {
             let known = self.unsaved.contains(&id);
+            let before = self.host_relevant(id);
             if let Err(error) = self.refresh(id)
                 && !known
             {
@@ -144,7 +147,12 @@ impl Service {
                 );
                 self.trouble(LogKind::Unsaved(id), what);
             }
+            let now = self.host_relevant(id);
+            if now != before {
+                hosts.extend(now.map(|now| now.parent));
+            }
         }
+        hosts.iter().for_each(|parent| self.sync_host_or_log(parent));
     }
 
     /// Tries again to write what could not be written. Returns the time until the next attempt, if
@@ -161,8 +169,13 @@ impl Service {
 
     /// What is due without an event. Returns the time until something is.
     fn do_due(&mut self) -> Option<Duration> {
-        let waits =
-            [self.find_waiting(), self.end_ghosts(), self.save_unsaved(), self.log_left_out()];
+        let waits = [
+            self.find_waiting(),
+            self.end_ghosts(),
+            self.save_unsaved(),
+            self.check_hosts(),
+            self.log_left_out(),
+        ];
         waits.into_iter().flatten().min()
     }
 

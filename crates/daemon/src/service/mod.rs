@@ -1,6 +1,7 @@
 //! [`Service`]: all operations of the daemon, for HTTP and for Docker's driver alike. No HTTP here.
 //!
 //! * `add`, `change`, `parents`, `owner`: links and parents, by request.
+//! * `host_access`, `host_plan`: the host's own links, through which it reaches links.
 //! * `config`: the configuration, applied and saved. `recover`, `recover_kept`: links of a
 //!   former daemon.
 //! * `ghosts`: links in namespaces that nothing else holds. `orphans`: interfaces that may be links.
@@ -11,6 +12,8 @@ mod change;
 mod config;
 mod events;
 mod ghosts;
+mod host_access;
+mod host_plan;
 mod netns;
 mod orphans;
 mod owner;
@@ -50,7 +53,9 @@ use super::record_store::Reservation;
 use super::store::Store;
 use super::to_api::{self, LinkContext};
 use crate::ServiceError;
-use umacvlan_api::{Code, EventView, LinkChange, LinkView, NewLink, ParentView, Problem};
+use umacvlan_api::{
+    Code, EventView, HostAccess, LinkChange, LinkView, NewLink, ParentView, Problem,
+};
 use umacvlan_config::Config;
 use umacvlan_text::log_limit::LogLimit;
 
@@ -138,6 +143,8 @@ pub struct Service {
     /// Links whose state could not be written when their users changed it.
     unsaved: BTreeSet<u64>,
     ghosts: Ghosts,
+    /// When the links of the host are compared again with what they are to be.
+    next_host_check: Option<Instant>,
     /// All attached parents by their names in requests to the engine, which stay when an interface
     /// is renamed. A name is first that of the interface.
     parents: BTreeMap<String, Attached>,
@@ -170,13 +177,15 @@ struct Entry {
     /// The name that it was made with, or given by request or in the daemon's namespace. Its user may
     /// have called it anything since.
     given_name: String,
+    /// How the host reaches it.
+    host: HostAccess,
     /// Its state when it was last read.
     seen: SubStatus,
 }
 
 impl Entry {
     fn record(&self) -> LinkRecord {
-        let Self { config, owner, given_name, seen } = self;
+        let Self { config, owner, given_name, host, seen } = self;
         let few_groups = !seen.all_groups && seen.groups.len() <= GROUPS_MAX;
         LinkRecord {
             id: seen.number.0,
@@ -197,6 +206,7 @@ impl Entry {
             groups: few_groups.then(|| seen.groups.clone()),
             held: seen.held,
             program: seen.program.as_ref().map(|_| ProgramRecord::new(seen)),
+            host: host.clone(),
         }
     }
 }
@@ -218,6 +228,7 @@ impl Service {
             next_search: None,
             unsaved: BTreeSet::new(),
             ghosts: Ghosts::default(),
+            next_host_check: None,
             parents: BTreeMap::new(),
             deferred: BTreeSet::new(),
             config,
@@ -258,6 +269,7 @@ impl Service {
     /// Removes a link.
     pub(crate) fn remove_link(&mut self, which: &Selector) -> Result<(), ServiceError> {
         let id = self.find(which)?;
+        self.check_unneeded(id)?;
         self.remove(id)
     }
 
@@ -337,9 +349,15 @@ impl Service {
     /// Removes all links, also if their records stay. A link that cannot be removed is logged and
     /// stays.
     pub fn remove_all(&mut self) {
-        let ids: Vec<u64> = self.links.keys().copied().collect();
+        // Links of the host go with the last link that needs them.
+        let of_host = |entry: &Entry| host_access::is_host_link(entry);
+        let (last, first): (Vec<_>, Vec<_>) =
+            self.links.iter().partition(|(_, entry)| of_host(entry));
+        let ids: Vec<u64> = first.into_iter().chain(last).map(|(&id, _)| id).collect();
         for id in ids {
-            if let Err(problem) = self.remove_at_any_rate(id) {
+            if self.links.contains_key(&id)
+                && let Err(problem) = self.remove_at_any_rate(id)
+            {
                 tracing::error!("link number {id} stays: {problem}");
             }
         }
@@ -370,6 +388,7 @@ impl Service {
                 config: self.links.get(&sub.number.0).and_then(|link| link.config.clone()),
                 owner: self.links.get(&sub.number.0).and_then(|link| link.owner.clone()),
                 given_name: self.links.get(&sub.number.0).map(|link| link.given_name.clone()),
+                host: self.links.get(&sub.number.0).map(|l| l.host.clone()).unwrap_or_default(),
                 netns: names.shown(sub.netns),
                 parent_up,
             };

@@ -318,7 +318,7 @@ impl Service {
         }
         let given_name = record.given_name.as_ref().unwrap_or(&record.name).clone();
         let (config, owner) = (record.config.clone(), record.owner.clone());
-        let entry = Entry { config, owner, given_name, seen };
+        let entry = Entry { config, owner, given_name, host: record.host.clone(), seen };
         if entry.record() != *record
             && let Err(error) = self.store.put_link(&entry.record())
         {

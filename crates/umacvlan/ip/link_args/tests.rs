@@ -128,6 +128,7 @@ fn a_change_has_what_was_typed_and_nothing_else() {
         promisc: Some(false),
         allmulticast: Some(true),
         up: Some(false),
+        host: None,
         macvlan: Some(MacvlanChange {
             mode: Some(Mode::Passthru),
             flags: Some(only(MacvlanFlag::Nopromisc)),
