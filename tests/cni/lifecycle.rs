@@ -49,6 +49,39 @@ fn in_the_newest_version_results_have_mtu_and_route_metrics() {
 }
 
 #[test]
+fn the_host_reaches_a_container_if_the_configuration_says_so() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let daemon = machine.start(&[]);
+    let runtime = Runtime::new(&machine);
+    let mut network = fake(&runtime, "10.1.2.3/24", json!([]));
+    let container = Container::new("c1");
+    network.plugins[0]["host"] = json!(true);
+    let (code, msg) = told(&runtime.add(&network, &container, "eth0", Value::Null).unwrap_err());
+    assert_eq!(code, 100);
+    assert!(msg.contains("interface p0 has none in that network"), "{msg}");
+    assert!(daemon.links().is_empty());
+    assert_eq!(runtime.fake_log(), "ADD DEL ");
+    network.plugins[0]["mode"] = json!("private");
+    let (code, msg) = told(&runtime.add(&network, &container, "eth0", Value::Null).unwrap_err());
+    assert_eq!(code, 7);
+    assert!(msg.contains("modes bridge and vepa"), "{msg}");
+    assert_eq!(runtime.fake_log(), "ADD DEL ", "no address was asked for");
+
+    network.plugins[0]["mode"] = json!("bridge");
+    network.plugins[0]["host"] = json!(["10.1.2.9"]);
+    runtime.add(&network, &container, "eth0", Value::Null).unwrap();
+    let own = Container { netns: machine.netns.try_clone().unwrap(), ..Container::new("host") };
+    talk(&own, &container, "10.1.2.3".parse().unwrap());
+    talk(&container, &own, "10.1.2.9".parse().unwrap());
+    runtime.check(&network, &container, "eth0").unwrap();
+    runtime.del(&network, &container, "eth0").unwrap();
+    assert!(machine.interface("host-p0").is_none() && daemon.links().is_empty());
+}
+
+#[test]
 fn whatever_fails_leaves_neither_a_link_nor_an_address() {
     if !root_or_skip() {
         return;

@@ -12,6 +12,7 @@ fn containers_live_as_with_any_driver() {
     without_a_parent(&mut docker);
     networks_share_a_parent_unless_one_is_passthru(&mut docker);
     parents_are_vlans_without_interfaces(&mut docker);
+    the_host_reaches_containers(&mut docker);
     restarted_and_connected(&mut docker);
     either_daemon_restarts(&mut docker);
     killed_at_work(&mut docker);
@@ -77,6 +78,50 @@ fn parents_are_vlans_without_interfaces(docker: &mut Docker) {
     docker.ok("docker run -d --network two --name black bb");
     docker.ok("docker exec green ping -c 1 -w 5 black");
     docker.clear(&["two", "three"]);
+    assert_eq!(docker.ok("ls /sys/class/net"), "lo\np0\nq0\n");
+    docker.assert_clean();
+}
+
+/// Host access, with an address derived and with given ones, on an interface and on a VLAN.
+fn the_host_reaches_containers(docker: &mut Docker) {
+    let create = |subnet: &str, parent: &str, words: &str, name: &str| {
+        format!(
+            "docker network create -d umacvlan --subnet {subnet} -o parent={parent} -o \
+             umacvlan.host=yes {words} {name}"
+        )
+    };
+    let refused = docker.run(&create("10.9.0.0/24", "p0", "", "net")).stderr;
+    let why = "umacvlan.host=yes: the host has no address in 10.9.0.0/24: interface p0 has none";
+    assert!(refused.contains(why), "{refused}");
+    docker.ok("ip addr add 10.9.0.250/24 dev p0");
+    let private = create("10.9.0.0/24", "p0", "-o mode=private", "net");
+    let refused = docker.run(&private).stderr;
+    assert!(refused.contains("umacvlan.host=yes: a link in mode private reaches no"), "{refused}");
+    docker.ok(&create("10.9.0.0/24", "p0", "", "net"));
+    docker.ok(&create("10.8.0.0/24", "p0.10", "--aux-address host=10.8.0.2", "two"));
+    docker.containers(&["red", "--ip 10.9.0.77 blue"]);
+    docker.ok("docker run -d --network two --name green bb");
+    let routes = "ip -4 route show proto 117";
+    let expected = "10.8.0.3 dev host-p0.10 scope link src 10.8.0.2 \n\
+                    10.9.0.2 dev host-p0 scope link src 10.9.0.250 \n\
+                    10.9.0.77 dev host-p0 scope link src 10.9.0.250 \n";
+    for _ in 0..2 {
+        assert_eq!(docker.ok(routes), expected);
+        for reached in ["10.9.0.2", "10.9.0.77", "10.8.0.3"] {
+            docker.ok(&format!("busybox ping -c 1 -w 5 {reached}"));
+            docker.ok(&format!("echo hello | busybox nc -w 2 {reached} 7 | grep hello"));
+        }
+        docker.ok("docker exec red ping -c 1 -w 5 10.9.0.250");
+        docker.ok("docker exec green ping -c 1 -w 5 10.8.0.2");
+        docker.machine.end_daemon("KILL");
+        docker.start();
+    }
+    let taken = docker.run("docker run --rm --network net --ip 10.9.0.250 bb true").stderr;
+    assert!(taken.contains("the host itself has the address 10.9.0.250"), "{taken}");
+    docker.ok("docker restart blue && docker rm -f red green");
+    assert_eq!(docker.ok(routes), "10.9.0.77 dev host-p0 scope link src 10.9.0.250 \n");
+    docker.clear(&["net", "two"]);
+    docker.ok("ip addr del 10.9.0.250/24 dev p0");
     assert_eq!(docker.ok("ls /sys/class/net"), "lo\np0\nq0\n");
     docker.assert_clean();
 }

@@ -304,6 +304,35 @@ fn the_default_routes_of_two_networks_exist_beside_each_other() {
 }
 
 #[test]
+fn the_host_reaches_a_container_with_the_option() {
+    if !root_or_skip() {
+        return;
+    }
+    let (mut podman, mut container) = (Podman::new(), Container::new());
+    let network = |host: &str| json!({"options": {"host": host}});
+    let derived = request(&["10.88.0.2"], network("yes"), Value::Null);
+    let refused = podman.setup_refused(&container, &derived);
+    assert!(refused.contains("interface p0 has none in that network"), "{refused}");
+    assert_eq!(container.interfaces(), ["lo"]);
+    podman.has_nothing();
+    let index = podman.machine.interface("p0").unwrap().index;
+    podman.machine.rtnl.add_address(index, "10.88.0.9".parse().unwrap(), 16).unwrap();
+    for (host, from) in [("yes", "10.88.0.9"), ("10.88.0.10", "10.88.0.10")] {
+        let request = request(&["10.88.0.2"], network(host), Value::Null);
+        podman.setup(&container, &request);
+        let to = SocketAddr::new("10.88.0.2".parse().unwrap(), 7);
+        let listener = container.netns.run(|| TcpListener::bind(to)).unwrap().unwrap();
+        let connect = || TcpStream::connect_timeout(&to, LIMIT);
+        let stream = podman.machine.netns.run(connect).unwrap().unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip().to_string(), from);
+        listener.accept().unwrap();
+        podman.teardown(&container, &request);
+        assert!(podman.machine.interface("host-p0").is_none());
+        podman.has_nothing();
+    }
+}
+
+#[test]
 fn each_network_of_a_container_has_a_link_of_its_own() {
     if !root_or_skip() {
         return;

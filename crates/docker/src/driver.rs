@@ -105,6 +105,7 @@ impl Driver {
         if !network.own_parent {
             network.check_parent(service)?;
         }
+        network.check_host(service)?;
         self.networks.values().try_for_each(|other| network.check_beside(other))?;
         if network.own_parent {
             self.make_parent(&network, service)?;

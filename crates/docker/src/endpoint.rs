@@ -91,6 +91,7 @@ impl EndpointSpec {
             parent: network.parent.clone(),
             address: self.mac.or(former).or_else(stable),
             settings: options.settings(),
+            host: network.host_access(self.ipv4.into_iter().chain(self.ipv6)),
             mtu: options.mtu,
             ..LinkSpec::default()
         };

@@ -9,13 +9,17 @@ use umacvlan_core::{Mode, VlanName};
 use umacvlan_netlink::{IpPrefix, IpPrefixError, LinkFlags};
 
 use super::DriverError;
-use super::options::Options;
+use super::options::{HOST, Options};
 use super::protocol::{CreateNetworkRequest, Pool};
+use umacvlan_api::HostAccess;
 use umacvlan_daemon::Service;
 
 const INTERNAL: &str = "com.docker.network.internal";
 const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
 const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
+
+/// The name of the `--aux-address` that is the host's.
+const HOST_ADDRESS: &str = "host";
 
 /// The beginning of the name of a parent that the driver makes, as of the dummy that Docker's
 /// macvlan driver makes.
@@ -33,6 +37,9 @@ pub(crate) struct Network {
     pub internal: bool,
     pub options: Options,
     pub subnets: Vec<Subnet>,
+    /// The host's addresses on the network, if the user has reserved any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host: Vec<IpAddr>,
 }
 
 /// Addresses of a network, and the way out.
@@ -61,6 +68,10 @@ impl Network {
         }
         let subnets: Result<Vec<_>, DriverError> =
             request.ipv4.iter().chain(&request.ipv6).map(Subnet::read).collect();
+        let host = match options.host {
+            true => host_addresses(request)?,
+            false => Vec::new(),
+        };
         let own_parent = options.parent.is_none();
         let own = || format!("{OWN_PARENT}{}", id.chars().take(12).collect::<String>());
         Ok(Self {
@@ -69,7 +80,38 @@ impl Network {
             internal: own_parent || is_internal(&request.options),
             options,
             subnets: subnets?.into_iter().filter(|net| !net.pool.is_any()).collect(),
+            host,
             id,
+        })
+    }
+
+    /// How the host reaches a container with these addresses.
+    pub(crate) fn host_access(&self, addresses: impl Iterator<Item = IpPrefix>) -> HostAccess {
+        let to: Vec<_> = addresses.map(|at| at.ip().into()).collect();
+        match self.options.host && !to.is_empty() {
+            true => HostAccess { to, from: self.host.clone() },
+            false => HostAccess::default(),
+        }
+    }
+
+    /// Checks that the host can reach the containers, if it shall.
+    ///
+    /// # Errors The mode forbids it, or the host has no address on the network.
+    pub(crate) fn check_host(&self, service: &mut Service) -> Result<(), DriverError> {
+        if !self.options.host {
+            return Ok(());
+        }
+        let pools: Vec<_> = self.subnets.iter().map(|subnet| subnet.pool).collect();
+        let checked =
+            service.check_host_network(&self.parent, self.options.mode, &self.host, &pools);
+        let hint = match self.options.mode {
+            Mode::Bridge | Mode::Vepa => {
+                format!("; --aux-address {HOST_ADDRESS}=IP reserves one and gives it to the host")
+            }
+            Mode::Passthru | Mode::Private | Mode::Source => String::new(),
+        };
+        checked.map_err(|why| {
+            DriverError::new(format!("{HOST}=yes: {}{hint}", DriverError::from(why)))
         })
     }
 
@@ -157,6 +199,19 @@ impl Subnet {
 /// Whether these options of Docker's describe a network without a gateway.
 pub(crate) fn is_internal(options: &Map<String, Value>) -> bool {
     options.get(INTERNAL).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The addresses that the user has reserved for the host.
+fn host_addresses(request: &CreateNetworkRequest) -> Result<Vec<IpAddr>, DriverError> {
+    let pools = request.ipv4.iter().chain(&request.ipv6);
+    let named = pools.filter_map(|pool| pool.aux.get(HOST_ADDRESS));
+    let read = |text: &String| match text.parse::<IpPrefix>() {
+        Ok(prefix) => Ok(prefix.ip()),
+        Err(why) => text
+            .parse()
+            .map_err(|_| DriverError::new(format!("--aux-address {HOST_ADDRESS}: {why}"))),
+    };
+    named.map(read).collect()
 }
 
 pub(crate) fn wrong_prefix(error: IpPrefixError) -> DriverError {

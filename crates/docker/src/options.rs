@@ -22,7 +22,7 @@ const MAX_MTU: u32 = 65535;
 const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
 
 /// Every key but those of the flags.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "parent",
     "macvlan_mode",
     "mode",
@@ -30,8 +30,12 @@ const KEYS: [&str; 8] = [
     "umacvlan.mtu",
     "umacvlan.mac",
     "umacvlan.macaddr",
+    HOST,
     "umacvlan.bcqueuelen",
 ];
+
+/// The key of host access.
+pub(crate) const HOST: &str = "umacvlan.host";
 
 /// The key of a flag.
 fn flag_key(flag: MacvlanFlag) -> String {
@@ -64,6 +68,9 @@ pub(crate) struct Options {
     #[serde(flatten)]
     pub flags: MacvlanFlags,
     pub bcqueuelen: Option<u32>,
+    /// The host reaches the containers.
+    #[serde(default)]
+    pub host: bool,
 }
 
 impl Options {
@@ -92,6 +99,7 @@ impl Options {
             macaddr: given.source_list()?,
             flags: given.flags()?,
             bcqueuelen: given.number("umacvlan.bcqueuelen", 0, u32::MAX)?,
+            host: given.choice(HOST, YES_NO)?,
         };
         match given.0.keys().next() {
             None => options.agree(),
@@ -124,6 +132,8 @@ impl Options {
         }
     }
 }
+
+const YES_NO: &[(&str, bool)] = &[("no", false), ("yes", true), ("false", false), ("true", true)];
 
 const SWITCH: &[(&str, bool)] = &[("false", false), ("true", true)];
 
@@ -266,12 +276,12 @@ mod tests {
         let options = read(json!({
             "parent": "eth0", "mode": "source", "umacvlan.mtu": "1400", "umacvlan.mac": "stable",
             "umacvlan.macaddr": "02:00:00:00:00:01,02:00:00:00:00:02", "umacvlan.nodst": true,
-            "umacvlan.bcqueuelen": 7,
+            "umacvlan.bcqueuelen": 7, "umacvlan.host": "yes",
         }))
         .unwrap();
         assert_eq!((options.mtu, options.bcqueuelen), (Some(1400), Some(7)));
         assert_eq!(options.macaddr.len(), 2);
-        assert!(options.stable_mac);
+        assert!(options.stable_mac && options.host);
         assert!(options.flags.iter().eq([MacvlanFlag::Nodst]));
         assert_eq!(read(json!({ DOCKERS_MTU: "1450" })).unwrap().mtu, Some(1450));
     }
@@ -285,6 +295,7 @@ mod tests {
             (json!({"umacvlan.mtu": "67"}), "from 68 to 65535"),
             (json!({"umacvlan.mtu": "big"}), "umacvlan.mtu=big"),
             (json!({"umacvlan.mac": "fixed"}), "expected one of random, stable"),
+            (json!({"umacvlan.host": "10.1.0.9"}), "expected one of no, yes, false, true"),
             (json!({"umacvlan.nodst": "yes"}), "expected one of false, true"),
             (json!({"mode": "source", "umacvlan.macaddr": "01:00:5e:00:00:01"}), "unicast"),
             (json!({"umacvlan.macaddr": "02:00:00:00:00:01"}), "is for macvlan_mode=source"),

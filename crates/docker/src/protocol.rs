@@ -30,6 +30,7 @@ pub(crate) struct CreateNetworkRequest {
 }
 
 /// An address pool, from which Docker assigns addresses.
+#[serde_as]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Pool {
@@ -39,6 +40,10 @@ pub(crate) struct Pool {
     /// The gateway's address with the prefix length.
     #[serde(rename = "Gateway")]
     pub gateway: Option<String>,
+    /// Addresses that Docker gives to no container, with the prefix length, by the user's names.
+    #[serde(rename = "AuxAddresses")]
+    #[serde_as(as = "DefaultOnNull")]
+    pub aux: BTreeMap<String, String>,
 }
 
 /// `NetworkDriver.GwAllocCheck`, since Docker 28: a network that is about to be created.

@@ -10,7 +10,7 @@ use super::ipam::Ipam;
 use super::result::{AddResult, Interface};
 use super::version::Version;
 use crate::container_link::{self, ContainerLink};
-use umacvlan_api::LinkView;
+use umacvlan_api::{HostAccess, LinkView};
 use umacvlan_client::{Absent, Client, ConnectError, RequestError};
 
 /// `ADD`: creates the link with its addresses and routes.
@@ -26,6 +26,7 @@ pub(super) fn add(invocation: &Invocation<'_>) -> Result<AddResult, CniError> {
         return Err(CniError::new(CONFIG, msg).with_details(advice));
     }
     let spec = config.spec(request)?;
+    config.host()?;
     let netns = container_netns(invocation)?;
     let mut client = Client::connect(&invocation.socket, Absent::Wait)?;
     let created = container_link::create(&mut client, &request.ifname, spec, &invocation.owner());
@@ -35,7 +36,7 @@ pub(super) fn add(invocation: &Invocation<'_>) -> Result<AddResult, CniError> {
             return Err(failure.into());
         }
         Err(failure) => Err(failure.into()),
-        Ok(link) => configure(invocation, &netns, &link, ipam.as_ref()),
+        Ok(link) => configure(invocation, &mut client, &netns, &link, ipam.as_ref()),
     };
     done.inspect_err(|_| {
         // The first error is returned. A link that remains is removed by DEL or GC.
@@ -46,6 +47,7 @@ pub(super) fn add(invocation: &Invocation<'_>) -> Result<AddResult, CniError> {
 /// Configures a new link and returns the result of `ADD`.
 fn configure(
     invocation: &Invocation<'_>,
+    client: &mut Client,
     netns: &Netns,
     link: &LinkView,
     ipam: Option<&Ipam<'_>>,
@@ -53,7 +55,8 @@ fn configure(
     let ifname = &invocation.request.ifname;
     // This fails if the daemon has resolved the path to another namespace.
     let mut interface = ContainerLink::find(netns, ifname).map_err(netlink_error)?;
-    let done = assign_addresses(&mut interface, ipam);
+    let done = assign_addresses(&mut interface, ipam)
+        .and_then(|result| give_host_access(invocation, client, &result).map(|()| result));
     if let (Err(_), Some(ipam)) = (&done, ipam) {
         // The first error is returned.
         let _ = ipam.exec("DEL");
@@ -68,6 +71,23 @@ fn configure(
     result.ips.iter_mut().for_each(|ip| ip.interface = Some(0));
     result.dns = invocation.config.dns.clone();
     Ok(result)
+}
+
+/// Has the host reach the addresses of the container, if the configuration says so.
+fn give_host_access(
+    invocation: &Invocation<'_>,
+    client: &mut Client,
+    result: &AddResult,
+) -> Result<(), CniError> {
+    let Invocation { request, config, .. } = invocation;
+    let to: Vec<_> = result.ips.iter().map(|ip| ip.address.ip().into()).collect();
+    match config.host()?.filter(|_| !to.is_empty()) {
+        None => Ok(()),
+        Some(from) => {
+            let host = HostAccess { to, from };
+            Ok(container_link::give_host_access(client, &request.ifname, &request.netns, host)?)
+        }
+    }
 }
 
 /// Configures a link with the addresses of the IPAM plugin, if there is one.

@@ -1,6 +1,7 @@
 //! [`Config`]: the network configuration from the runtime.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::de::Error;
@@ -64,6 +65,10 @@ pub(super) struct Config {
     #[serde(default)]
     allmulticast: bool,
     txqueuelen: Option<u32>,
+    /// Whether the host reaches the container, or the host's own addresses for that.
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    host: Host,
     /// The daemon's socket.
     pub(super) socket: Option<PathBuf>,
     #[serde_as(as = "DefaultOnNull")]
@@ -95,6 +100,20 @@ struct RuntimeConfig {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     mac: String,
+}
+
+/// The key `host`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged, expecting = "host: expected true, false or a list of IP addresses")]
+enum Host {
+    Switch(bool),
+    Addresses(Vec<IpAddr>),
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::Switch(false)
+    }
 }
 
 /// An attachment that the runtime knows.
@@ -217,6 +236,29 @@ impl Config {
         })
     }
 
+    /// The host's own addresses if it is to reach the container, none for derived ones; `None` if it
+    /// is not.
+    ///
+    /// # Errors
+    /// The mode does not allow it, or there is no IPAM plugin.
+    pub(super) fn host(&self) -> Result<Option<Vec<IpAddr>>, CniError> {
+        let from = match &self.host {
+            Host::Switch(false) => return Ok(None),
+            Host::Switch(true) => Vec::new(),
+            Host::Addresses(from) => from.clone(),
+        };
+        let mode = self.mode()?;
+        if !matches!(mode, Mode::Bridge | Mode::Vepa) {
+            let msg = format!("invalid host: it is for modes bridge and vepa, and this is {mode}");
+            return Err(CniError::new(CONFIG, msg));
+        }
+        if self.ipam().is_none() {
+            let msg = "invalid host: the host needs addresses to reach: name an ipam";
+            return Err(CniError::new(CONFIG, msg));
+        }
+        Ok(Some(from))
+    }
+
     /// The requested address: from the runtime, else `CNI_ARGS`, else the configuration.
     pub(super) fn address(&self, args: &str) -> Result<Option<MacAddr>, CniError> {
         let given = [self.runtime_config.mac.clone(), mac_from_args(args)?, self.mac.clone()];
@@ -324,6 +366,25 @@ mod tests {
         let error = config(json!({"linkInContainer": true})).master().unwrap_err();
         assert_eq!(error.code, UNSUPPORTED);
         assert_eq!(config(json!({})).prev_result().unwrap_err().code, CONFIG);
+    }
+
+    #[test]
+    fn host_access_is_a_word_or_a_list_of_addresses() {
+        let ipam = json!({"type": "host-local"});
+        let host = |host: Value, mode: &str| {
+            config(json!({"host": host, "mode": mode, "ipam": ipam})).host()
+        };
+        assert_eq!(host(Value::Null, "private"), Ok(None));
+        assert_eq!(host(json!(false), "private"), Ok(None));
+        assert_eq!(host(json!(true), ""), Ok(Some(Vec::new())));
+        let list = json!(["10.1.0.9", "fd00::9"]);
+        assert_eq!(host(list, "vepa").unwrap().unwrap().len(), 2);
+        let refused = host(json!(true), "private").unwrap_err();
+        assert!(refused.msg.contains("modes bridge and vepa, and this is private"), "{refused:?}");
+        let refused = config(json!({"host": true})).host().unwrap_err();
+        assert!(refused.msg.contains("name an ipam"), "{refused:?}");
+        let wrong = Config::read(br#"{"name": "net", "host": "yes"}"#).unwrap_err();
+        assert!(wrong.msg.contains("expected true, false or a list"), "{wrong:?}");
     }
 
     #[test]

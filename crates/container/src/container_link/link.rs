@@ -2,8 +2,8 @@
 
 use umacvlan_netlink::{self as netlink, Route, Rtnl};
 
-use umacvlan_api::{LinkSpec, LinkView, NewLink};
-use umacvlan_client::{Client, RequestError};
+use umacvlan_api::{HostAccess, LinkChange, LinkSpec, LinkView, NewLink};
+use umacvlan_client::{Client, RequestError, item_path};
 
 /// The path of links in the API.
 const LINKS: &str = "/v1/links";
@@ -21,6 +21,21 @@ pub(crate) fn create(
 ) -> Result<LinkView, RequestError> {
     let new = NewLink { name: name.to_owned(), owner: Some(owner.to_owned()), spec };
     client.post(LINKS, &[], &new)
+}
+
+/// Has the host reach the link called `name` in the namespace `netns`.
+///
+/// # Errors
+/// The daemon refuses it or cannot be reached.
+pub(crate) fn give_host_access(
+    client: &mut Client,
+    name: &str,
+    netns: &str,
+    host: HostAccess,
+) -> Result<(), RequestError> {
+    let change = LinkChange { host: Some(host), ..LinkChange::default() };
+    let path = item_path(LINKS, name);
+    client.patch::<LinkView>(&path, &[("netns", netns)], &change).map(drop)
 }
 
 /// Removes every link of `owner`. No such link is no error.

@@ -11,7 +11,7 @@ use umacvlan_core::MacAddr;
 use umacvlan_netlink::{self as netlink, IpPrefix, Route, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
-pub(crate) use link::{create, default_parent, remove};
+pub(crate) use link::{create, default_parent, give_host_access, remove};
 
 /// How long to wait for IPv6 duplicate address detection, which takes about a second.
 const DAD_TIMEOUT: Duration = Duration::from_secs(10);

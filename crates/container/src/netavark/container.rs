@@ -12,7 +12,7 @@ use super::network::{Address, Interface, Ipam, Request, Status};
 use super::options::Options;
 use super::routes;
 use crate::container_link::{self, ContainerLink};
-use umacvlan_api::LinkSpec;
+use umacvlan_api::{HostAccess, LinkSpec};
 use umacvlan_client::{Absent, Client, ConnectError, RequestError};
 use umacvlan_text::output::print_stderr;
 
@@ -40,7 +40,7 @@ pub(super) fn setup(socket: &Path, netns: &Path, request: &Request) -> Result<St
     let setup = LinkSetup::read(request, &options)?;
     let netns_path = netns_path(netns)?;
     let namespace = Netns::open(&netns_path)?;
-    let spec = link_spec(request, options, &netns_path)?;
+    let spec = link_spec(request, options, &setup.addresses, &netns_path)?;
     if request.port_mappings.as_ref().is_some_and(|ports| !ports.is_empty()) {
         print_stderr("published ports are ignored: the container has its own address");
     }
@@ -99,7 +99,14 @@ fn owner(request: &Request) -> String {
     format!("netavark/{container_id}/{}/{}", network.id, network_options.interface_name)
 }
 
-fn link_spec(request: &Request, options: Options, netns_path: &str) -> Result<LinkSpec> {
+fn link_spec(
+    request: &Request,
+    options: Options,
+    addresses: &[Address],
+    netns_path: &str,
+) -> Result<LinkSpec> {
+    let to: Vec<_> = addresses.iter().map(|address| address.ipnet.ip().into()).collect();
+    let host = options.host.filter(|_| !to.is_empty());
     let parent = match &request.network.network_interface {
         Some(parent) if !parent.is_empty() => parent.clone(),
         _ => container_link::default_parent()?.context(NO_PARENT)?,
@@ -111,6 +118,7 @@ fn link_spec(request: &Request, options: Options, netns_path: &str) -> Result<Li
         parent,
         address: address.transpose()?,
         settings: options.settings,
+        host: host.map(|from| HostAccess { to, from }).unwrap_or_default(),
         mtu: options.mtu,
         netns: Some(netns_path.to_owned()),
         ..LinkSpec::default()

@@ -1,6 +1,7 @@
 //! [`Options`]: the options of `podman network create --opt`, a superset of those of Podman's macvlan.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
@@ -9,8 +10,9 @@ use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_text::suggest::did_you_mean;
 
 /// Every option by its name.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "bclim",
+    "host",
     "macaddr",
     "metric",
     "mode",
@@ -28,6 +30,8 @@ const METRIC: u32 = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) settings: MacvlanSettings,
+    /// The host reaches the containers: from these addresses, or derived ones if there are none.
+    pub(super) host: Option<Vec<IpAddr>>,
     /// Of the default routes.
     pub(super) metric: u32,
     /// In bytes; the parent's if absent.
@@ -59,6 +63,7 @@ impl Options {
                 bclim: value(given, "bclim")?,
                 sources: macaddr.map(|text| parsed("macaddr", text)).collect::<Result<_>>()?,
             },
+            host: host(given.get("host").map(String::as_str).unwrap_or_default())?,
             metric: value(given, "metric")?.unwrap_or(METRIC),
             mtu: value(given, "mtu")?.filter(|&mtu| mtu != 0),
             no_default_route: value(given, "no_default_route")?.unwrap_or(false),
@@ -67,6 +72,9 @@ impl Options {
         if *mode != Mode::Source && (nodst || !sources.is_empty()) {
             bail!("network options macaddr and nodst are for mode source only");
         }
+        if options.host.is_some() && !matches!(mode, Mode::Bridge | Mode::Vepa) {
+            bail!("network option host is for modes bridge and vepa, and this is {mode}");
+        }
         Ok(options)
     }
 }
@@ -74,6 +82,25 @@ impl Options {
 /// Parses the mode; the default is bridge, as for Podman's macvlan.
 fn mode(word: &str) -> Result<Mode> {
     if word.is_empty() { Ok(Mode::Bridge) } else { parsed("mode", word) }
+}
+
+/// Parses `host`: yes or no, or the host's own addresses.
+fn host(word: &str) -> Result<Option<Vec<IpAddr>>> {
+    match word {
+        "" | "no" | "false" => Ok(None),
+        "yes" | "true" => Ok(Some(Vec::new())),
+        list => {
+            let read = |text: &str| {
+                text.trim().parse().map_err(|_| {
+                    anyhow!(
+                        "network option host \"{list}\": expected yes, no or addresses of the \
+                         host, separated by commas"
+                    )
+                })
+            };
+            list.split(',').map(read).collect::<Result<_>>().map(Some)
+        }
+    }
 }
 
 fn value<T: FromStr<Err: std::fmt::Display>>(
@@ -128,6 +155,10 @@ mod tests {
             (options.settings.bclim, options.metric, options.mtu),
             (Some(-1), 200, Some(1400))
         );
+        let given = read(&[("host", "10.1.0.9, fd00::9")]).unwrap().host;
+        assert_eq!(given.map(|from| from.len()), Some(2));
+        assert_eq!(read(&[("host", "yes")]).unwrap().host, Some(Vec::new()));
+        assert_eq!(read(&[("host", "no")]).unwrap().host, None);
         let settings = &options.settings;
         assert!(settings.mode == Mode::Source && settings.sources.len() == 2);
         assert!(options.no_default_route && settings.flags.contains(MacvlanFlag::Nodst));
@@ -138,6 +169,14 @@ mod tests {
         let document = include_str!("../../../../docs/podman.md");
         for name in NAMES {
             assert!(document.contains(&format!("-o {name}=")), "{name}");
+        }
+    }
+
+    #[test]
+    fn host_access_is_refused_in_modes_without_siblings() {
+        for mode in ["passthru", "private", "source"] {
+            let error = read(&[("host", "yes"), ("mode", mode)]).unwrap_err().to_string();
+            assert!(error.contains(&format!("bridge and vepa, and this is {mode}")), "{error}");
         }
     }
 
@@ -154,6 +193,7 @@ mod tests {
             (("no_default_route", "yes"), "network option no_default_route \"yes\""),
             (("macaddr", "02:00"), "network option macaddr \"02:00\""),
             (("nodst", "true"), "mode source only"),
+            (("host", "10.1.0.0/24"), "network option host \"10.1.0.0/24\": expected yes, no or"),
         ] {
             let error = read(&[given]).unwrap_err();
             assert!(error.contains(complaint), "{given:?}: {error}");
