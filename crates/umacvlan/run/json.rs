@@ -129,6 +129,10 @@ pub(super) enum EventJson<'s> {
         count: u32,
         seconds: u64,
     },
+    /// Events were left out, because nobody read them.
+    Unread {
+        count: u64,
+    },
     Trouble {
         what: &'s str,
     },
@@ -143,6 +147,7 @@ impl<'s> From<&'s Event> for EventJson<'s> {
         match event {
             Event::Carrier { parent, on } => Self::Carrier { parent, on: *on },
             Event::ConflictEnded { sub, .. } => Self::ConflictEnded { sub },
+            Event::LeftOut { count } => Self::Unread { count: *count },
             Event::ParentGone { parent } => Self::ParentGone { parent },
             Event::ParentBack { parent } => Self::ParentBack { parent },
             Event::ParentRenamed { from, to, .. } => Self::ParentRenamed { parent: to, from },

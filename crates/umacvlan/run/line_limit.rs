@@ -87,6 +87,7 @@ fn kind(event: &Event) -> Option<LineKind> {
         Event::Trouble { sub: Some(number), .. } => Some(LineKind::Trouble(*number)),
         Event::Trouble { sub: None, what } => Some(LineKind::Text(what.clone())),
         Event::Carrier { .. }
+        | Event::LeftOut { .. }
         | Event::ParentGone { .. }
         | Event::ParentBack { .. }
         | Event::ParentRenamed { .. }

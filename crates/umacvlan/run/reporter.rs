@@ -221,6 +221,9 @@ fn sentence(event: &Event) -> String {
         Event::Carrier { parent, on: true } => format!("parent {parent} has a carrier"),
         Event::Carrier { parent, on: false } => format!("parent {parent} has lost its carrier"),
         Event::ConflictEnded { sub, .. } => format!("{sub} is up again: its address is free"),
+        Event::LeftOut { count } => {
+            format!("{count} events were left out, because too many were not read")
+        }
         Event::ParentGone { parent } => {
             format!("parent {parent} was removed: its sub-interfaces stay, without carrier")
         }

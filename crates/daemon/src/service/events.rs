@@ -91,6 +91,10 @@ impl Service {
                     changed.insert(sub.number);
                 }
                 Event::SubGone { number: SubId(id), .. } => self.forget(id),
+                Event::LeftOut { count } => {
+                    tracing::warn!("{count} events were left out: all links are read again");
+                    changed.extend(self.links.keys().copied().map(SubId));
+                }
                 Event::Carrier { parent, on } => {
                     tracing::info!("parent {parent} has {} carrier", if on { "a" } else { "no" });
                     self.publish(EventKind::Carrier { parent, on });

@@ -18,6 +18,7 @@ mod create;
 mod create_veth;
 pub mod engine;
 pub mod error;
+mod events;
 mod extra_queues;
 mod follow;
 mod group_cache;
@@ -54,6 +55,7 @@ use umacvlan_sys::eventfd::EventFd;
 use conflict::Held;
 use engine::{EngineOptions, Event, Request, SubId};
 use error::Error;
+use events::Events;
 use group_cache::GroupCache;
 pub use interface_identity::{InterfaceIdentity, Sameness};
 pub(crate) use inventory::DeviceId;
@@ -113,24 +115,6 @@ pub(crate) struct Control {
     stop: bool,
 }
 
-/// The events for the engine's owner. Nobody may be listening.
-struct Events(Sender<Event>);
-
-impl Events {
-    fn send(&self, event: Event) {
-        // An error means that the owner has dropped the other end.
-        let _ = self.0.send(event);
-    }
-
-    fn trouble(&self, what: String) {
-        self.send(Event::Trouble { sub: None, what });
-    }
-
-    fn trouble_of(&self, sub: SubId, what: String) {
-        self.send(Event::Trouble { sub: Some(sub), what });
-    }
-}
-
 impl Control {
     pub(crate) fn new(
         requests: Receiver<Request>,
@@ -153,7 +137,7 @@ impl Control {
             notify,
             bell,
             epoll,
-            events: Events(events),
+            events: Events::new(events),
             on_worker: options.on_worker,
             held: Held::new(),
             reaping: BTreeSet::new(),

@@ -33,6 +33,12 @@ pub enum Event {
         /// Its name.
         sub: String,
     },
+    /// Events that tenants can repeat were left out, because too many were unread: anything about any
+    /// sub-interface may have changed.
+    LeftOut {
+        /// How many.
+        count: u64,
+    },
     /// A parent was removed. Its sub-interfaces stay, without carrier.
     ParentGone {
         /// The parent.
