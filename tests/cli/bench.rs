@@ -196,6 +196,81 @@ fn a_machine_that_does_something_else_is_refused_if_it_must_be_stable() {
 }
 
 #[test]
+fn an_artifact_is_measured_again_with_a_verdict_for_each_claim() {
+    let folder = Folder::new("artifact");
+    let file = folder.0.join("a.tar");
+    let words = "forward --quick --trials 1 --mode passthru --subs 1 -j --artifact";
+    let output = bench(&words.split(' ').collect::<Vec<_>>(), &[&file]);
+    let (status, report, complaints) = parts(&output);
+    assert_eq!(status, 0, "{complaints}");
+    let report: Value = serde_json::from_str(report).unwrap();
+    let ratios =
+        report["points"].as_array().unwrap().iter().filter(|point| point["ratio"].is_object());
+    let ratios = ratios.count();
+    // A tolerance that no machine exceeds: this is about what is measured, not how fast.
+    let again = bench(&["replicate", "-j", "--tolerance", "1e7"], &[&file]);
+    let (status, told, complaints) = parts(&again);
+    assert_eq!(status, 0, "{complaints}");
+    assert!(complaints.contains("umacvlan bench forward --quick --trials=1"), "{complaints}");
+    let told: Value = serde_json::from_str(told).unwrap();
+    let claims = told["claims"].as_array().unwrap();
+    assert!(claims.len() == ratios && ratios > 0, "{told}");
+    assert!(claims.iter().all(|claim| claim["verdict"] == "replicated"), "{told}");
+    assert_eq!((&told["same_binary"], &told["tolerance"]), (&true.into(), &1e7.into()));
+    // A program whose engine takes so many times as long: the shell, which runs a script `bench`.
+    let replicate = |factor: f64| {
+        let mut slowed = report.clone();
+        for point in slowed["points"].as_array_mut().unwrap() {
+            let slower = |value: &Value| Value::from(value.as_f64().unwrap() * factor);
+            if point["ratio"].is_object() {
+                point["ratio"]["value"] = slower(&point["ratio"]["value"]);
+            }
+        }
+        fs::write(folder.0.join("slowed.json"), slowed.to_string()).unwrap();
+        fs::write(folder.0.join("bench"), "cat slowed.json\n").unwrap();
+        let mut command = Command::new(UMACVLAN);
+        command.args(["bench", "replicate", "--binary", "/bin/sh"]).arg(&file);
+        command.current_dir(&folder.0).output().unwrap()
+    };
+    let good = format!("{ratios} of {ratios} claims replicated, with a tolerance of 25 %\n");
+    for (factor, status, words) in [(1.0, 0, good.as_str()), (1.2, 0, &good), (1.3, 1, "\n0 of ")] {
+        let output = replicate(factor);
+        let (found, told, complaints) = parts(&output);
+        assert!(found == status && told.contains(words), "{factor}: {told}{complaints}");
+        assert_eq!(told.contains("NOT replicated"), status == 1, "{told}");
+    }
+}
+
+#[test]
+fn an_artifact_that_was_changed_is_not_measured() {
+    let folder = Folder::new("doctored");
+    let file = folder.0.join("a.tar");
+    let words = "forward --quick --trials 1 --mode passthru --subs 1 -j --artifact";
+    let output = bench(&words.split(' ').collect::<Vec<_>>(), &[&file]);
+    assert!(output.status.success());
+    let mut bytes = fs::read(&file).unwrap();
+    let text = b"\"lookup\"";
+    let at = bytes.windows(text.len()).position(|window| window == text).unwrap();
+    bytes[at + 1] = b'L';
+    fs::write(&file, bytes).unwrap();
+    for (file, complaint) in [
+        (file.as_path(), "report.json has another sum than SHA256SUMS says"),
+        (&folder.report("a.json", 1e6), "is no artifact"),
+        (Path::new("/nonexistent"), "No such file"),
+    ] {
+        let output = bench(&["replicate"], &[file]);
+        let (status, told, complaints) = parts(&output);
+        assert!(status == 1 && told.is_empty(), "{told}");
+        assert!(
+            complaints.contains(complaint) && !complaints.contains("measuring"),
+            "{complaints}"
+        );
+    }
+    let output = bench(&["forward", "--artifact", "/nonexistent/a.tar"], &[]);
+    assert!(parts(&output).0 == 1 && parts(&output).2.contains("no such directory"));
+}
+
+#[test]
 fn the_engine_is_measured_in_memory_beside_a_bare_look_up() {
     let words = ["forward", "--quick", "--trials", "1", "--mode", "passthru", "-j"];
     let output = bench(&words, &[]);

@@ -3,6 +3,7 @@
 //! A bench (`forward`, `path`) returns points. Statistics, output and the comparison of two
 //! reports are the same for all benches. docs/benchmarks.md explains how the figures are obtained.
 
+mod artifact;
 mod compare;
 mod environment;
 mod fail_if;
@@ -28,9 +29,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
+use artifact::Binary;
 use compare::CompareArgs;
 use forward::ForwardArgs;
-use output::OutputArgs;
+use output::{OutputArgs, check_folder};
 use progress::Progress;
 use report::{Environment, Point, Report, SCHEMA, read};
 use stability::{Finding, Stability};
@@ -40,8 +42,9 @@ use umacvlan_text::output::print_stderr;
 /// Measure what each mode costs, beside other implementations
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
+    // Boxed, because it is far larger than the arguments of other commands.
     #[command(subcommand)]
-    command: BenchCommand,
+    command: Box<BenchCommand>,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -51,6 +54,7 @@ enum BenchCommand {
     Path(BenchRun<path::PathArgs>),
     /// Measure the engine alone, in memory, beside a bare lookup of the same addresses
     Forward(BenchRun<ForwardArgs>),
+    Replicate(artifact::ReplicateArgs),
     Show(ShowArgs),
 }
 
@@ -98,6 +102,11 @@ struct BenchRun<A: Args> {
     #[arg(long, value_name = "TEXT")]
     note: Vec<String>,
 
+    /// Write an archive with report, samples, histograms and what is needed to check them, for `bench
+    /// replicate`
+    #[arg(long, value_name = "FILE.tar")]
+    artifact: Option<PathBuf>,
+
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -108,10 +117,11 @@ struct BenchRun<A: Args> {
 /// # Errors
 /// No measurement succeeds, or a file cannot be read or written.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
-    match &args.command {
+    match &*args.command {
         BenchCommand::Compare(args) => compare::run(args),
         BenchCommand::Path(args) => args.run("path", path::probe, path::run),
         BenchCommand::Forward(args) => args.run("forward", |_| Ok(Vec::new()), forward::run),
+        BenchCommand::Replicate(args) => artifact::run(args),
         BenchCommand::Show(args) => {
             args.output.check()?;
             args.output.deliver(&read(&args.file)?)
@@ -157,6 +167,7 @@ impl<A: Args> BenchRun<A> {
         bench: impl FnOnce(&A, &mut Progress) -> Result<Vec<Point>>,
     ) -> Result<ExitCode> {
         self.output.check()?;
+        self.artifact.iter().try_for_each(|file| check_folder(file))?;
         let trials = self.trials()?;
         let stability = self.stability(probe)?;
         let begun = Instant::now();
@@ -181,7 +192,11 @@ impl<A: Args> BenchRun<A> {
             ..machine
         };
         let (schema, bench) = (SCHEMA.to_owned(), name.to_owned());
-        let status = self.output.deliver(&Report { schema, bench, environment, points })?;
+        let report = Report { schema, bench, environment, points };
+        if let Some(file) = &self.artifact {
+            artifact::write(file, &report, &Binary::this()?)?;
+        }
+        let status = self.output.deliver(&report)?;
         Ok(if complete { status } else { ExitCode::FAILURE })
     }
 }

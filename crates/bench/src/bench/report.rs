@@ -89,6 +89,9 @@ pub(crate) struct Point {
     /// sent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, f64>,
+    /// All latencies of the trials, in nanoseconds, and how often each occurred: for artifacts.
+    #[serde(skip)]
+    pub histogram: Vec<(u64, u64)>,
 }
 
 /// The identity of a point in its report. Points of two reports with equal keys are compared.
@@ -126,11 +129,18 @@ pub(crate) enum Better {
 pub(super) fn read(file: &Path) -> Result<Report> {
     let name = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
-    let mut report: Report =
-        serde_json::from_str(&text).with_context(|| format!("{name} is no report of bench"))?;
+    parse(&text).with_context(|| format!("{name} cannot be used"))
+}
+
+/// Parses the JSON of a report.
+///
+/// # Errors
+/// It is not a report of this [`SCHEMA`].
+pub(super) fn parse(text: &str) -> Result<Report> {
+    let mut report: Report = serde_json::from_str(text).context("it is no report of bench")?;
     ensure!(
         report.schema == SCHEMA,
-        "{name} is a report of schema {}, and this is a program for {SCHEMA}",
+        "it is a report of schema {}, and this is a program for {SCHEMA}",
         report.schema
     );
     report.points.iter_mut().for_each(Point::complete);
@@ -157,8 +167,8 @@ impl Point {
     /// A point with these samples, without a ratio.
     pub(crate) fn new(key: Key, unit: &str, better: Better, samples: Vec<f64>, seed: u64) -> Self {
         let summary = summarise(&samples, seed);
-        let extra = BTreeMap::new();
-        Self { key, unit: unit.to_owned(), better, samples, summary, ratio: None, extra }
+        let (unit, extra, histogram) = (unit.to_owned(), BTreeMap::new(), Vec::new());
+        Self { key, unit, better, samples, summary, ratio: None, extra, histogram }
     }
 }
 
@@ -252,7 +262,10 @@ mod tests {
         assert!(complaint().contains("is no report of bench"));
         let report = Report { schema: "umacvlan-bench/9".to_owned(), ..fixtures::report() };
         fs::write(&file, serde_json::to_string(&report).unwrap()).unwrap();
-        assert!(complaint().contains("schema umacvlan-bench/9"));
+        assert!(
+            complaint()
+                .contains("report.json cannot be used: it is a report of schema umacvlan-bench/9")
+        );
         fs::write(&file, serde_json::to_string(&fixtures::report()).unwrap()).unwrap();
         // The last digit of a number may be lost on the way.
         let found = read(&file).unwrap();

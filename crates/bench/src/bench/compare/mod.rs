@@ -249,7 +249,7 @@ fn range_of_change(before: &[f64], after: &[f64]) -> Option<(f64, f64)> {
 }
 
 /// The differences between the two machines that make a comparison doubtful.
-fn differing(before: &Environment, after: &Environment) -> Vec<String> {
+pub(super) fn differing(before: &Environment, after: &Environment) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
     let facts = [
         ("CPU", text(&before.cpu), text(&after.cpu)),

@@ -60,12 +60,10 @@ impl OutputArgs {
     /// # Errors
     /// The directory of a file is missing.
     pub(super) fn check(&self) -> Result<()> {
-        for file in [&self.out, &self.csv, &self.html].into_iter().flatten() {
-            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let is_there = folder.is_none_or(Path::is_dir);
-            ensure!(is_there, "cannot write {}: there is no such directory", file.display());
-        }
-        Ok(())
+        [&self.out, &self.csv, &self.html]
+            .into_iter()
+            .flatten()
+            .try_for_each(|file| check_folder(file))
     }
 
     /// Writes the report to all requested outputs. The exit status is failure if a condition is
@@ -108,6 +106,22 @@ impl OutputArgs {
         }
         Ok(())
     }
+}
+
+/// Checks that this file can be made.
+///
+/// # Errors
+/// Its directory is missing.
+pub(super) fn check_folder(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let is_there = folder.is_none_or(Path::is_dir);
+    ensure!(is_there, "cannot write {}: there is no such directory", file.display());
+    Ok(())
+}
+
+/// The samples as CSV, and the report as a page.
+pub(super) fn csv_and_html(report: &Report) -> (String, String) {
+    (csv::render(report), html::render(report))
 }
 
 /// Prints the points for which the condition is true. Returns true if there are any.

@@ -96,6 +96,7 @@ impl<'p> Series<'p> {
                 point.ratio = ratio(&to, &found.values, &kernel.values, seed);
             }
             point.extra = found.extra();
+            point.histogram = found.histogram();
             point.extra.extend(ratios(found, &self.found, seed));
             point
         };
@@ -130,6 +131,12 @@ impl PeerReadings {
             // Both have the same bounds, so that adding cannot fail.
             let _ = all.add(latency);
         }
+    }
+
+    /// All latencies and how often each occurred.
+    fn histogram(&self) -> Vec<(u64, u64)> {
+        let recorded = self.latency.iter().flat_map(Histogram::iter_recorded);
+        recorded.map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
     }
 
     /// The median of each figure, or the greatest of those that name the worst case, and percentiles
