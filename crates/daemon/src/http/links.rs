@@ -28,7 +28,7 @@ pub(super) async fn links(State(app): State<App>, place: Place) -> Answered<Vec<
     app.call(move |service| service.links(place.netns.as_deref(), place.caller)).await.map(Answer)
 }
 
-/// Removes all links of an owner. It is no error if there are none.
+/// Makes a link.
 #[utoipa::path(
     post,
     path = "/v1/links",
@@ -67,8 +67,7 @@ pub(super) async fn remove_owned(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes a link, in the order of the fields of `LinkChange`. The first change refused ends the
-/// request, and those before it remain.
+/// One link.
 #[utoipa::path(
     get,
     path = "/v1/links/{name}",
@@ -113,7 +112,7 @@ pub(super) async fn change_link(
     app.call(move |service| service.change_link(&which, &change)).await.map(Answer)
 }
 
-/// All parents, sorted by name.
+/// Removes a link.
 #[utoipa::path(
     delete,
     path = "/v1/links/{name}",
