@@ -37,6 +37,7 @@ pub mod frame;
 pub mod ifname;
 pub mod ip_prefix;
 pub mod length_prefix;
+pub mod limit;
 pub mod mac;
 pub mod offload;
 pub mod options;

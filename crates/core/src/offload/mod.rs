@@ -31,5 +31,6 @@ pub use flow::flow_hash;
 pub use gro::GroBuilder;
 pub use header::{VNET_LEN, VnetError, VnetHeader};
 pub use partial_checksum::partial_checksum;
+pub(crate) use segment::headers_len;
 pub use segment::{SEGMENT_BUFFER_LEN, segment, segment_count};
 pub use tag::{TaggedPrefix, UNTAGGED_PREFIX_LEN, insert_tag, pop_tag};

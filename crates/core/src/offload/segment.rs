@@ -78,6 +78,12 @@ pub fn segment_count(header: VnetHeader, frame: &[u8]) -> usize {
     if !header.is_gso() || header.gso_size == 0 {
         return 1;
     }
+    let payload = frame.len().saturating_sub(headers_len(header, frame));
+    payload.div_ceil(usize::from(header.gso_size)).max(1)
+}
+
+/// The bytes before the payload of a GSO packet, under the conditions of [`segment_count`].
+pub(crate) fn headers_len(header: VnetHeader, frame: &[u8]) -> usize {
     let transport = usize::from(header.csum_start);
     let len = if header.gso_kind() == VnetHeader::GSO_UDP_L4 {
         8
@@ -85,8 +91,7 @@ pub fn segment_count(header: VnetHeader, frame: &[u8]) -> usize {
         let offset = frame.get(transport + 12).copied().unwrap_or(0);
         usize::from(offset >> 4) * 4
     };
-    let payload = frame.len().saturating_sub(transport + len);
-    payload.div_ceil(usize::from(header.gso_size)).max(1)
+    transport + len
 }
 
 /// The data that all segments of a GSO packet share.
