@@ -61,3 +61,29 @@ fn an_address_is_an_owner_s_after_a_restart_too() {
         daemon = machine.start(&[]);
     }
 }
+
+#[test]
+fn limits_hold_after_a_restart_too() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let mut daemon = machine.start(&[]);
+    daemon.add("mac1", json!({"limits": {"rate": "100mbit", "bcrate": 50}, "up": false})).ok();
+    let change = |limits: Value| json!({"macvlan": {"limits": limits}});
+    daemon.ask("PATCH", "/v1/links/mac1", change(json!({"tx_rate": "none", "rx_pps": 9}))).ok();
+    for (wrong, words) in [
+        (json!({"tx_burst": "64kb"}), "there is no tx_rate"),
+        (json!({"rate": "fast"}), "is not a rate"),
+    ] {
+        let refused = daemon.ask("PATCH", "/v1/links/mac1", change(wrong));
+        assert!(refused.json().to_string().contains(words), "{:?}", refused.json());
+    }
+    for _ in 0..2 {
+        let shown = daemon.ask("GET", "/v1/links/mac1", Value::Null).ok();
+        let expected = json!({"bcrate": "50", "rx_pps": "9", "rx_rate": "100mbit"});
+        assert_eq!(shown["linkinfo"]["info_data"]["limits"], expected);
+        daemon.kill();
+        daemon = machine.start(&[]);
+    }
+}

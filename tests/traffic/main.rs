@@ -4,6 +4,7 @@
 
 mod icmp;
 mod jumbo;
+mod limits;
 mod multicast;
 #[path = "../../crates/core/tests/offload_frames/mod.rs"]
 mod offload_frames;

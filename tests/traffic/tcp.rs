@@ -11,7 +11,7 @@ use crate::sockets::{noise, set_feature};
 use crate::world::{Plan, Station, World, on_every_path, stats};
 
 /// Bytes in each direction.
-const BULK: usize = 4 << 20;
+pub(crate) const BULK: usize = 4 << 20;
 
 /// Bytes of the longest frame for an MTU of 1500.
 const LONGEST: u64 = 1514;

@@ -11,10 +11,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 use umacvlan_core::options::{Backend, PortIo, PortKind, XdpMode};
 
+use umacvlan_core::limit::Limits;
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
 use umacvlan_datapath::worker::WorkerConfig;
-use umacvlan_engine::engine::{Engine, ParentOptions, ParentStatus, SubOptions, SubStatus};
+use umacvlan_engine::engine::{
+    Engine, ParentOptions, ParentStatus, SubChange, SubOptions, SubStatus,
+};
 use umacvlan_netlink::{Link, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 use umacvlan_testkit::{LIMIT, LinkMonitor, root_or_skip, skip};
@@ -253,6 +256,14 @@ impl World {
 
     pub(crate) fn status(&self) -> ParentStatus {
         self.engine.status().unwrap().remove(0)
+    }
+
+    /// Sets the limits of the sub-interface `name`.
+    pub(crate) fn limit(&self, name: &str, words: &[(&str, &str)]) {
+        let mut limits = Limits::default();
+        words.iter().for_each(|(word, value)| limits.set(word, value).unwrap());
+        let id = sub(&self.status(), name).number;
+        self.engine.change_sub(id, vec![SubChange::Limits(limits)]).unwrap();
     }
 
     /// The status of the parent when `done` is true of it.

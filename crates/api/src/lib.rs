@@ -14,6 +14,7 @@
 mod answer;
 mod counters;
 mod event;
+mod limits;
 mod link;
 mod parent;
 mod problem;
@@ -23,6 +24,7 @@ mod spec;
 pub use answer::{Changes, Health, LogFilter, NewLink, Saved};
 pub use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
 pub use event::{EventKind, EventView};
+pub use limits::LimitsJson;
 pub use link::{
     InfoData, InfoDataError, LinkInfo, LinkView, PortView, RxStats, Stats, TxStats, UmacvlanInfo,
 };

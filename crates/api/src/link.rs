@@ -7,6 +7,7 @@ use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, ParseModeError};
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::ToSchema;
 
+use super::LimitsJson;
 use super::counters::SubCounters;
 
 /// A link, as `ip -j -d -s -s link show` shows a macvlan, and umacvlan's own fields in `umacvlan`.
@@ -94,6 +95,9 @@ pub struct InfoData {
     pub nodst: Option<bool>,
     /// `true`, or absent. Not of the kernel's macvlan.
     pub spoofchk: Option<bool>,
+    /// How much the link sends and receives at most; absent without a limit. Not of the kernel's
+    /// macvlan.
+    pub limits: Option<LimitsJson>,
     /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: u32,
     /// Length of the broadcast queue in use, in frames: the largest request on the parent.
@@ -120,7 +124,7 @@ pub enum InfoDataError {
 impl InfoData {
     /// Shows these settings. `bclim` and `used`, the broadcast queue in use, are the parent's.
     pub fn new(settings: &MacvlanSettings, bclim: i32, used: u32) -> Self {
-        let MacvlanSettings { mode, flags, sources, .. } = settings;
+        let MacvlanSettings { mode, flags, limits, sources, .. } = settings;
         let on = |flag| flags.contains(flag).then_some(true);
         let is_source = *mode == Mode::Source;
         let addresses = || sources.iter().map(ToString::to_string).collect();
@@ -129,6 +133,7 @@ impl InfoData {
             nopromisc: on(MacvlanFlag::Nopromisc),
             nodst: on(MacvlanFlag::Nodst),
             spoofchk: on(MacvlanFlag::Spoofchk),
+            limits: (!limits.is_empty()).then(|| (*limits).into()),
             bcqueuelen: settings.bc_queue_len(),
             usedbcqueuelen: used,
             bclim: (bclim != DEFAULT_BC_CUTOFF).then_some(bclim),
@@ -157,6 +162,7 @@ impl InfoData {
             flags: self.flags(),
             bcqueuelen: Some(self.bcqueuelen),
             bclim: Some(self.bclim.unwrap_or(DEFAULT_BC_CUTOFF)),
+            limits: self.limits.clone().unwrap_or_default().into(),
             sources: addresses.map(|address| address.parse()).collect::<Result<_, _>>()?,
         })
     }

@@ -4,11 +4,14 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, FromInto, serde_as, skip_serializing_none};
+use umacvlan_core::limit::{Limits, LimitsChange};
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{Destination, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
+
+use crate::LimitsJson;
 
 /// What a new link is to be: an entry of the configuration, and the body of a request.
 ///
@@ -107,6 +110,11 @@ struct LinkSpecJson {
     #[schema(value_type = Vec<String>)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     macaddr: Vec<MacAddr>,
+    /// How much it sends and receives at most.
+    #[serde_as(as = "FromInto<LimitsJson>")]
+    #[schema(value_type = LimitsJson)]
+    #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
+    limits: Limits,
     /// Its mode; vepa, as for the kernel, if absent.
     #[serde_as(as = "DisplayFromStr")]
     #[schema(value_type = String)]
@@ -148,12 +156,12 @@ struct LinkSpecJson {
 
 impl From<LinkSpecJson> for LinkSpec {
     fn from(json: LinkSpecJson) -> Self {
-        let LinkSpecJson { bclim, bcqueuelen, macaddr, mode, nodst, nopromisc, spoofchk, .. } =
-            json;
+        let LinkSpecJson { bclim, bcqueuelen, limits, macaddr, mode, .. } = json;
+        let LinkSpecJson { nodst, nopromisc, spoofchk, .. } = json;
         let flags = Flags { nodst, nopromisc, spoofchk }.into();
         Self {
             parent: json.parent,
-            settings: MacvlanSettings { mode, flags, bcqueuelen, bclim, sources: macaddr },
+            settings: MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources: macaddr },
             address: json.address,
             alias: json.alias,
             allmulticast: json.allmulticast,
@@ -172,7 +180,7 @@ impl From<LinkSpecJson> for LinkSpec {
 
 impl From<LinkSpec> for LinkSpecJson {
     fn from(spec: LinkSpec) -> Self {
-        let MacvlanSettings { mode, flags, bcqueuelen, bclim, sources } = spec.settings;
+        let MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources } = spec.settings;
         let Flags { nodst, nopromisc, spoofchk } = flags.into();
         Self {
             parent: spec.parent,
@@ -183,6 +191,7 @@ impl From<LinkSpec> for LinkSpecJson {
             host_address: spec.host.from,
             bclim,
             bcqueuelen,
+            limits,
             macaddr: sources,
             mode,
             mtu: spec.mtu,
@@ -257,6 +266,10 @@ pub struct MacvlanChange {
     pub flags: Option<MacvlanFlags>,
     /// Drop frames that the link sends from another address than its own, or no longer.
     pub spoofchk: Option<bool>,
+    /// How much the link sends and receives at most: those that are named change.
+    #[serde_as(as = "Option<FromInto<LimitsJson>>")]
+    #[schema(value_type = Option<LimitsJson>)]
+    pub limits: Option<LimitsChange>,
     /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: Option<u32>,
     /// Broadcast limit of the parent: a multicast address with more receivers than this uses the

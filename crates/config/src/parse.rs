@@ -7,6 +7,7 @@ use umacvlan_core::options::{Backend, PollMode, PortIo, ProgramKind, WORKERS_MAX
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
@@ -236,6 +237,7 @@ impl Reader<'_> {
                     .collect(),
                 bcqueuelen: table.take("bcqueuelen", found, |v| values::number(v, 0..=u32::MAX)),
                 bclim: table.take("bclim", found, |v| values::number(v, i32::MIN..=i32::MAX)),
+                limits: limits(&mut table, found),
                 sources: macaddr.iter().flatten().map(|address| *address.get_ref()).collect(),
             },
             mtu: table.take("mtu", found, |v| values::number(v, MIN_MTU..=MAX_MTU)),
@@ -265,4 +267,17 @@ impl Reader<'_> {
             self.diagnostics.push(Diagnostic { span, message });
         }
     }
+}
+
+/// The limits among the keys of a link.
+fn limits(table: &mut Table<'_>, found: &mut Vec<Diagnostic>) -> Limits {
+    let mut change = LimitsChange::default();
+    for word in LimitWord::ALL {
+        let value = table.take(word.name, found, |value| values::limit(value, &word));
+        if let Some(value) = value {
+            // It was parsed before.
+            let _ = change.set(word.name, &value);
+        }
+    }
+    change.apply(Limits::default())
 }

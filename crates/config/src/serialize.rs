@@ -64,6 +64,8 @@ struct LinkTable<'c> {
     /// The flags that are on.
     #[serde(flatten)]
     flags: BTreeMap<&'static str, bool>,
+    #[serde(flatten)]
+    limits: BTreeMap<&'static str, String>,
     address: Option<String>,
     macaddr: Option<Vec<String>>,
     netns: Option<&'c str>,
@@ -144,12 +146,13 @@ impl<'c> From<&'c Settings> for SettingsTable<'c> {
 impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
     fn from(entry: &'c LinkEntry) -> Self {
         let spec = &entry.spec;
-        let MacvlanSettings { mode, flags, bcqueuelen, bclim, sources } = &spec.settings;
+        let MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources } = &spec.settings;
         Self {
             parent: &spec.parent,
             name: entry.name.as_deref(),
             mode: unless(*mode == Mode::default(), mode.name()),
             flags: flags.iter().map(|flag| (flag.name(), true)).collect(),
+            limits: limits.words().collect(),
             address: spec.address.map(|address| address.to_string()),
             macaddr: unless(sources.is_empty(), words(sources)),
             netns: spec.netns.as_deref(),

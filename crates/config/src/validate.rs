@@ -14,6 +14,7 @@ pub(super) fn check(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
     for link in links {
         check_alone(link, diagnostics);
     }
+    check_bursts(links, diagnostics);
     check_owners(links, diagnostics);
     check_addresses(links, diagnostics);
     check_names(links, diagnostics);
@@ -65,6 +66,19 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
             let message =
                 format!("macaddr: {} is given twice, expected each once", address.get_ref());
             diagnostics.push(Diagnostic { span: address.span(), message });
+        }
+    }
+}
+
+/// A burst is what may pass above a rate.
+fn check_bursts(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {
+    for link in links {
+        if let Some((burst, rate)) = link.entry.spec.settings.limits.lone_burst() {
+            let key = if link.spans.has(burst) { burst } else { "burst" };
+            let message = format!(
+                "{burst} is what may pass above {rate}, and there is none: expected a rate, or no burst"
+            );
+            diagnostics.push(Diagnostic { span: link.spans.of(key), message });
         }
     }
 }

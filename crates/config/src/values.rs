@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use umacvlan_text::suggest::did_you_mean;
 
 use toml::de::DeValue;
+use umacvlan_core::limit::LimitWord;
 use umacvlan_core::{Destination, MacAddr, ifname};
 
 use super::log_filter::{self, check_log_filter};
@@ -53,6 +54,18 @@ pub(super) fn text_or_number(value: &DeValue<'_>, expected: &str) -> Result<Stri
         }
         _ => text(value, expected),
     }
+}
+
+/// Reads the value of a limit, in quotes or as a number.
+pub(super) fn limit(value: &DeValue<'_>, word: &LimitWord) -> Result<String, String> {
+    let text = match value {
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::String(text) => text.to_string(),
+        _ => return wrong(value, word.expected()),
+    };
+    let wrong = |_| format!("{text:?} is not {}", word.expected());
+    word.parse(&text).map_err(wrong)?;
+    Ok(text)
 }
 
 /// Reads a whole number in `range`.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, FromInto, serde_as};
-use umacvlan_api::{Flags, HostAccess};
+use umacvlan_api::{Flags, HostAccess, LimitsJson};
+use umacvlan_core::limit::Limits;
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_engine::engine::SubStatus;
@@ -46,6 +47,9 @@ pub(crate) struct LinkRecord {
     #[serde(flatten)]
     pub flags: MacvlanFlags,
     pub bc_queue_len: u32,
+    #[serde_as(as = "FromInto<LimitsJson>")]
+    #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
+    pub limits: Limits,
     #[serde_as(as = "Vec<DisplayFromStr>")]
     pub sources: Vec<MacAddr>,
     /// The multicast groups that it had joined. Missing if it gets those of all groups, or has joined
@@ -110,6 +114,7 @@ impl LinkRecord {
             flags: self.flags,
             bcqueuelen: Some(self.bc_queue_len),
             bclim: None,
+            limits: self.limits,
             sources: self.sources.clone(),
         }
     }

@@ -76,16 +76,16 @@ impl Forwarder {
     // Always: there is one call for TAPs and one for ports in memory.
     #[inline(always)]
     pub(crate) fn egress(&mut self, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
-        match self.switches.switch_of(from) {
+        match self.switches.route_of(from) {
             SwitchId::UNTAGGED => self.egress_at(SwitchId::UNTAGGED, from, stored, bytes),
             id => self.egress_tagged(id, from, stored, bytes),
         }
     }
 
-    /// As [`Self::egress`], for stream ports: their system calls and copies cost more than a call.
+    /// As [`Self::egress`], for frames whose way here costs more than a call.
     #[inline(never)]
     pub(crate) fn egress_stream(&mut self, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
-        self.egress_tagged(self.switches.switch_of(from), from, stored, bytes);
+        self.egress_tagged(self.switches.route_of(from), from, stored, bytes);
     }
 
     /// Continues floods that wait, as far as the turn's budget of copies allows.
@@ -167,19 +167,16 @@ impl Forwarder {
 
     #[inline(never)]
     fn egress_tagged(&mut self, id: SwitchId, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
-        self.egress_at(id, from, stored, bytes);
+        match id {
+            SwitchId::LIMITED => self.egress_limited(from, stored, bytes),
+            id => self.egress_at(id, from, stored, bytes),
+        }
     }
 
     /// Drops a frame from a sub-interface with an invalid vnet header. A GSO packet in a tunnel is
     /// valid for nobody who could get it, so its segments are forwarded instead of it.
     #[cold]
-    fn egress_invalid(
-        &mut self,
-        id: SwitchId,
-        from: SubIndex,
-        header: VnetHeader,
-        frame: Frame<'_>,
-    ) {
+    fn egress_invalid(&mut self, from: SubIndex, header: VnetHeader, frame: Frame<'_>) {
         let (stats, bytes) = (&mut self.tx.subs[from.index()], frame.bytes());
         if header.validate(bytes) != Err(VnetError::Tunnel) {
             stats.received.count(bytes.len());
@@ -191,7 +188,7 @@ impl Forwarder {
         }
         let taken = self.tx.segments.take();
         for &stored in &taken.1 {
-            self.egress_tagged(id, from, stored, &taken.0[stored.range()]);
+            self.egress_stream(from, stored, &taken.0[stored.range()]);
         }
         self.tx.segments.give_back(taken);
     }
@@ -206,7 +203,13 @@ impl Forwarder {
     }
 
     #[inline(always)]
-    fn egress_at(&mut self, id: SwitchId, from: SubIndex, stored: FrameRef, bytes: &[u8]) {
+    pub(crate) fn egress_at(
+        &mut self,
+        id: SwitchId,
+        from: SubIndex,
+        stored: FrameRef,
+        bytes: &[u8],
+    ) {
         let Self { switches, floods, tx, reports, tags } = self;
         let stats = &mut tx.subs[from.index()];
         let Some((header, frame)) = parse(bytes) else {
@@ -214,7 +217,7 @@ impl Forwarder {
             return stats.dropped.count(DropReason::Runt);
         };
         if !header.is_plain() && header.validate(frame.bytes()).is_err() {
-            return self.egress_invalid(id, from, header, frame);
+            return self.egress_invalid(from, header, frame);
         }
         stats.received.count(frame.bytes().len());
         let group = frame.dst().is_group();

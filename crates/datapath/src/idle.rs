@@ -27,6 +27,12 @@ impl IdlePolicy {
         Self { poll, last: now, worked: now, stats: WorkerStats::default() }
     }
 
+    /// When the last turn or sleep ended.
+    #[inline]
+    pub(crate) const fn last_turn(&self) -> Instant {
+        self.last
+    }
+
     /// Counts a turn that read `frames` frames or had other work (`worked`). Returns whether to
     /// sleep before the next one.
     #[inline]

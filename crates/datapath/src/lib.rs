@@ -43,6 +43,8 @@ mod frame_ref;
 mod gro;
 pub mod idle;
 mod igmp_mld;
+mod limit_queues;
+mod limits;
 pub mod memory_link;
 mod merge_buffer;
 pub mod port;

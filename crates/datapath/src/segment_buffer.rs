@@ -52,6 +52,25 @@ impl SegmentBuffer {
         &self.frames[range]
     }
 
+    /// Stores a frame with its vnet header as it is. `None`: half of the room is used up, and the other
+    /// half is for frames that have to be completed.
+    pub(crate) fn store(&mut self, unit: &[u8]) -> Option<FrameRef> {
+        let (start, end) = (self.used, self.used + unit.len());
+        self.frames.get_mut(start..end).filter(|_| end <= CAPACITY / 2)?.copy_from_slice(unit);
+        self.used = end;
+        Some(FrameRef::new(StorageKind::Segments, start, unit.len()))
+    }
+
+    /// True while [`Self::store`] has room for a frame of any length.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.used + SEGMENT_BUFFER_LEN <= CAPACITY / 2
+    }
+
+    /// The frames made from the last one, and the memory in which they are.
+    pub(crate) fn completed(&self) -> (&[u8], &[FrameRef]) {
+        (&self.frames, &self.completed)
+    }
+
     /// Takes the memory with the frames that were made from the last one, so that they can be
     /// forwarded as frames that came so: none of them may need to be completed.
     /// [`Self::give_back`] returns it.

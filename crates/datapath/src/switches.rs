@@ -16,6 +16,9 @@ impl SwitchId {
     /// The switch of untagged frames, and of frames in a VLAN without a switch.
     pub const UNTAGGED: Self = Self(0);
 
+    /// No switch: what a route says of sub-interfaces that have a limit on what they send.
+    pub(crate) const LIMITED: Self = Self(u16::MAX);
+
     #[inline]
     pub(crate) const fn index(self) -> usize {
         self.0 as usize
@@ -49,6 +52,10 @@ pub(crate) struct Switches {
     tagged: Vec<VlanSwitch>,
     /// By [`SubIndex::index`]: the switch of the sub-interface.
     owner: Vec<SwitchId>,
+    /// The same, with [`SwitchId::LIMITED`] for sub-interfaces with a limit.
+    routes: Vec<SwitchId>,
+    /// How many of these are not [`SwitchId::UNTAGGED`].
+    other_routes: usize,
     /// By [`SubIndex::index`]: whether the index is in use.
     used: Vec<bool>,
     /// No lower index is free.
@@ -58,8 +65,8 @@ pub(crate) struct Switches {
 impl Switches {
     pub(crate) fn new(untagged: Switch) -> Self {
         let untagged = VlanSwitch::new(untagged);
-        let (tagged, owner, used) = Default::default();
-        Self { untagged, tagged, owner, used, first_free: 0 }
+        let (tagged, owner, routes, used) = Default::default();
+        Self { untagged, tagged, owner, routes, other_routes: 0, used, first_free: 0 }
     }
 
     #[inline]
@@ -79,12 +86,32 @@ impl Switches {
     }
 
     /// The switch of a sub-interface; [`SwitchId::UNTAGGED`] if there is no such sub-interface.
-    #[inline]
     pub(crate) fn switch_of(&self, sub: SubIndex) -> SwitchId {
-        match self.tagged.is_empty() {
-            true => SwitchId::UNTAGGED,
-            false => self.owner.get(sub.index()).copied().unwrap_or_default(),
+        self.owner.get(sub.index()).copied().unwrap_or_default()
+    }
+
+    /// Where a frame of a sub-interface goes: its switch, or [`SwitchId::LIMITED`].
+    #[inline]
+    pub(crate) fn route_of(&self, sub: SubIndex) -> SwitchId {
+        match self.other_routes {
+            0 => SwitchId::UNTAGGED,
+            _ => self.routes.get(sub.index()).copied().unwrap_or_default(),
         }
+    }
+
+    /// Notes whether a sub-interface has a limit on what it sends.
+    pub(crate) fn set_limited(&mut self, sub: SubIndex, limited: bool) {
+        let route = if limited { SwitchId::LIMITED } else { self.switch_of(sub) };
+        self.set_route(sub, route);
+    }
+
+    fn set_route(&mut self, sub: SubIndex, route: SwitchId) {
+        let Some(place) = self.routes.get_mut(sub.index()) else {
+            return;
+        };
+        let former = std::mem::replace(place, route);
+        self.other_routes += usize::from(route != SwitchId::UNTAGGED);
+        self.other_routes -= usize::from(former != SwitchId::UNTAGGED);
     }
 
     /// All switches with their ids, those of removed VLANs included.
@@ -119,9 +146,11 @@ impl Switches {
         self.first_free = sub.index() + 1;
         if self.owner.len() <= sub.index() {
             self.owner.resize(sub.index() + 1, SwitchId::UNTAGGED);
+            self.routes.resize(sub.index() + 1, SwitchId::UNTAGGED);
             self.used.resize(sub.index() + 1, false);
         }
         (self.owner[sub.index()], self.used[sub.index()]) = (id, true);
+        self.set_route(sub, id);
         Ok(sub)
     }
 
@@ -132,6 +161,7 @@ impl Switches {
             return None;
         }
         let id = std::mem::take(&mut self.owner[sub.index()]);
+        self.set_route(sub, SwitchId::UNTAGGED);
         self.get_mut(id).switch.remove(sub);
         self.first_free = self.first_free.min(sub.index());
         Some(id)
@@ -155,7 +185,8 @@ impl Vlans {
     pub(crate) fn add(&mut self, path: VlanPath) -> Option<SwitchId> {
         let find = |wanted| (1..self.paths.len()).find(|&index| self.paths[index] == wanted);
         let index = find(path).or_else(|| find(VlanPath::UNTAGGED)).unwrap_or(self.paths.len());
-        let number = u16::try_from(index).ok()?;
+        let number =
+            u16::try_from(index).ok().filter(|&number| SwitchId(number) != SwitchId::LIMITED)?;
         match self.paths.get_mut(index) {
             Some(free) => *free = path,
             None => self.paths.push(path),

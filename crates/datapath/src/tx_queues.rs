@@ -16,6 +16,7 @@ use umacvlan_sys::tx_batch::Outgoing;
 use crate::flood_queue::FloodQueue;
 use crate::frame_ref::{FrameRef, FrameStores};
 use crate::gro::Gro;
+use crate::limit_queues::LimitQueues;
 use crate::merge_buffer::MergeBuffer;
 use crate::port::{Ports, Refusal};
 use crate::segment_buffer::SegmentBuffer;
@@ -33,7 +34,7 @@ const BACKLOG_BATCHES: usize = 8;
 /// The frames to be written at the end of the turn, and the counters of every sub-interface.
 #[derive(Debug)]
 pub(crate) struct TxQueues {
-    to_ports: Vec<(SubIndex, FrameRef)>,
+    pub(crate) to_ports: Vec<(SubIndex, FrameRef)>,
     to_wire: Vec<(SwitchId, FrameRef, SubIndex)>,
     /// Frames of former turns that a full uplink has not taken.
     pub(crate) backlog: FairQueue<SwitchId>,
@@ -43,7 +44,10 @@ pub(crate) struct TxQueues {
     /// By sub-interface: its counters.
     pub(crate) subs: Vec<SubStats>,
     /// By sub-interface: the offloads that its receiver takes; `None` without a port.
-    offloads: Vec<Option<Offloads>>,
+    pub(crate) offloads: Vec<Option<Offloads>>,
+    /// The same, but `None` for a sub-interface with a limit on what it receives, too.
+    pub(crate) unlimited: Vec<Option<Offloads>>,
+    pub(crate) limits: LimitQueues,
 }
 
 /// What merging needs.
@@ -82,6 +86,8 @@ impl TxQueues {
             merge: merge.then(Merge::new),
             subs: Vec::new(),
             offloads: Vec::new(),
+            unlimited: Vec::new(),
+            limits: LimitQueues::default(),
         }
     }
 
@@ -90,9 +96,11 @@ impl TxQueues {
         if self.subs.len() <= id.index() {
             self.subs.resize_with(id.index() + 1, SubStats::default);
             self.offloads.resize(id.index() + 1, None);
+            self.unlimited.resize(id.index() + 1, None);
         }
         self.subs[id.index()] = SubStats::default();
         self.offloads[id.index()] = Some(offloads);
+        self.unlimited[id.index()] = Some(offloads);
         self.backlog.reserve(self.subs.len());
         if let Some(merge) = &mut self.merge {
             merge.add_port(self.subs.len(), offloads);
@@ -102,6 +110,7 @@ impl TxQueues {
     /// Removes the port of a sub-interface; returns what it had counted.
     pub(crate) fn remove_port(&mut self, id: SubIndex) -> SubStats {
         self.offloads[id.index()] = None;
+        self.unlimited[id.index()] = None;
         std::mem::take(&mut self.subs[id.index()])
     }
 
@@ -119,8 +128,8 @@ impl TxQueues {
     ) {
         let stats = &mut self.subs[to.index()];
         stats.offered += 1;
-        let Some(offloads) = self.offloads[to.index()] else {
-            return stats.lost.count(DropReason::Down);
+        let Some(offloads) = self.unlimited[to.index()] else {
+            return self.queue_limited(wire, to, stored, header, frame, group);
         };
         if !header.is_plain() && !offloads.accepts(header, frame.bytes()) {
             return self.queue_completed(wire, to, header, frame, group);
@@ -131,7 +140,7 @@ impl TxQueues {
     }
 
     /// Queues a frame that has to be segmented or to get its checksum first. Each segment counts.
-    fn queue_completed(
+    pub(crate) fn queue_completed(
         &mut self,
         wire: &mut WireStats,
         to: SubIndex,
@@ -146,13 +155,19 @@ impl TxQueues {
             return stats.lost.count(reason);
         };
         stats.offered -= 1;
+        let count = completed.len() as u64;
+        if self.unlimited[to.index()].is_none() {
+            self.queue_segments_limited(to, group);
+            wire.replicas += count - 1;
+            return;
+        }
         for &stored in completed {
             stats.offered += 1;
             stats.groups += u64::from(group);
             stats.delivered.count(stored.frame_len());
             self.to_ports.push((to, stored));
         }
-        wire.replicas += completed.len() as u64 - 1;
+        wire.replicas += count - 1;
     }
 
     /// Queues the copy for a sub-interface whose source list has the sender.

@@ -9,6 +9,8 @@ mod bench;
 mod chaos;
 #[path = "worker/floods.rs"]
 mod floods;
+#[path = "worker/limits.rs"]
+mod limits;
 #[path = "worker/merging.rs"]
 mod merging;
 #[allow(dead_code, reason = "the tests of the offloads need more of it")]

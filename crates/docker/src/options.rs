@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_with::{DisplayFromStr, FromInto, serde_as};
+use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use super::DriverError;
-use umacvlan_api::Flags;
+use umacvlan_api::{Flags, LimitsJson};
 use umacvlan_text::suggest::did_you_mean;
 
 /// The key below which Docker sends the user's options.
@@ -42,12 +43,18 @@ fn flag_key(flag: MacvlanFlag) -> String {
     format!("umacvlan.{}", flag.name())
 }
 
+/// The key of a limit.
+fn limit_key(word: &LimitWord) -> String {
+    format!("umacvlan.{}", word.name)
+}
+
 /// Every key there is.
 fn keys() -> Vec<String> {
+    let limits = LimitWord::ALL.iter().map(limit_key);
     let flags = MacvlanFlag::ALL.map(flag_key);
     let (before, after) = KEYS.split_at(KEYS.len() - 1);
     let word = |key: &&str| (*key).to_owned();
-    before.iter().map(word).chain(flags).chain(after.iter().map(word)).collect()
+    before.iter().map(word).chain(flags).chain(limits).chain(after.iter().map(word)).collect()
 }
 
 /// What the links of a network are like.
@@ -71,6 +78,9 @@ pub(crate) struct Options {
     /// The host reaches the containers.
     #[serde(default)]
     pub host: bool,
+    #[serde_as(as = "FromInto<LimitsJson>")]
+    #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
+    pub limits: Limits,
 }
 
 impl Options {
@@ -81,6 +91,7 @@ impl Options {
             flags: self.flags,
             bcqueuelen: self.bcqueuelen,
             bclim: None,
+            limits: self.limits,
             sources: self.macaddr.clone(),
         }
     }
@@ -100,6 +111,7 @@ impl Options {
             flags: given.flags()?,
             bcqueuelen: given.number("umacvlan.bcqueuelen", 0, u32::MAX)?,
             host: given.choice(HOST, YES_NO)?,
+            limits: given.limits()?,
         };
         match given.0.keys().next() {
             None => options.agree(),
@@ -202,6 +214,25 @@ impl Given {
         Ok(flags)
     }
 
+    fn limits(&mut self) -> Result<Limits, DriverError> {
+        let mut change = LimitsChange::default();
+        for word in LimitWord::ALL {
+            let key = limit_key(&word);
+            if let Some(value) = self.take(&key) {
+                let wrong =
+                    |_| DriverError::new(format!("{key}={value}: expected {}", word.expected()));
+                change.set(word.name, &value).map_err(wrong)?;
+            }
+        }
+        let limits = change.apply(Limits::default());
+        match limits.lone_burst() {
+            None => Ok(limits),
+            Some((burst, rate)) => Err(DriverError::new(format!(
+                "umacvlan.{burst} is what may pass above umacvlan.{rate}, and there is none: add one"
+            ))),
+        }
+    }
+
     fn source_list(&mut self) -> Result<Vec<MacAddr>, DriverError> {
         let key = "umacvlan.macaddr";
         let Some(words) = self.take(key) else { return Ok(Vec::new()) };
@@ -283,6 +314,9 @@ mod tests {
         assert_eq!(options.macaddr.len(), 2);
         assert!(options.stable_mac && options.host);
         assert!(options.flags.iter().eq([MacvlanFlag::Nodst]));
+        let limited = json!({"umacvlan.rate": "100mbit", "umacvlan.rx_pps": 1000});
+        let limits = read(limited).unwrap().settings().limits;
+        assert_eq!(limits.to_string(), "rate 100mbit rx_pps 1000");
         assert_eq!(read(json!({ DOCKERS_MTU: "1450" })).unwrap().mtu, Some(1450));
     }
 
@@ -294,6 +328,9 @@ mod tests {
             (json!({"colour": "red"}), "unknown option \"colour\", expected one of parent, "),
             (json!({"umacvlan.mtu": "67"}), "from 68 to 65535"),
             (json!({"umacvlan.mtu": "big"}), "umacvlan.mtu=big"),
+            (json!({"umacvlan.rate": "fast"}), "umacvlan.rate=fast: expected a rate up to"),
+            (json!({"umacvlan.burst": "64kb"}), "umacvlan.rx_burst is what may pass above"),
+            (json!({"umacvlan.rat": "1mbit"}), "did you mean \"umacvlan.rate\"?"),
             (json!({"umacvlan.mac": "fixed"}), "expected one of random, stable"),
             (json!({"umacvlan.host": "10.1.0.9"}), "expected one of no, yes, false, true"),
             (json!({"umacvlan.nodst": "yes"}), "expected one of false, true"),

@@ -1,6 +1,7 @@
 //! The usage texts.
 
 use umacvlan_core::MacvlanFlag;
+use umacvlan_core::limit::LimitWord;
 
 use super::error::{CommandError, USAGE};
 
@@ -83,11 +84,16 @@ PORT:  port stream         a program at the far end, on a Unix stream socket
 pub(super) fn macvlan() -> String {
     let flags =
         MacvlanFlag::ALL.map(|flag| format!("         {:18} {}", flag.name(), flag.summary()));
+    let limits = LimitWord::ALL.map(|word| {
+        let words = format!("{} {}", word.name, word.value);
+        format!("         {words:18} {}", word.summary)
+    });
     let names = MacvlanFlag::KERNEL.map(MacvlanFlag::name);
     format!(
-        "{MACVLAN}\n{}\n         flag {}|null   the same, or none\n{QUEUE}",
+        "{MACVLAN}\n{}\n         flag {}|null   the same, or none\n{QUEUE}\n{}",
         flags.join("\n"),
-        names.join("|")
+        names.join("|"),
+        limits.join("\n")
     )
 }
 

@@ -4,6 +4,7 @@
 //! the order of its source wins.
 
 use umacvlan_core::MacvlanFlag;
+use umacvlan_core::limit::LimitWord;
 
 use super::tokens::abbreviates;
 
@@ -70,6 +71,8 @@ pub(super) enum MacvlanWord {
     Bcqueuelen,
     Flag,
     Help,
+    /// A limit.
+    Limit(&'static LimitWord),
     Macaddr,
     Mode,
     /// The name of a flag.
@@ -220,9 +223,9 @@ pub(super) const LINK: [Keyword<LinkWord>; 46] = [
 
 /// Keywords after `type macvlan`. Of two flags with one beginning the later one of
 /// [`MacvlanFlag::ALL`] wins: for `ip`, `no` is nopromisc.
-pub(super) const MACVLAN: [Keyword<MacvlanWord>; 6 + FLAGS] = {
+pub(super) const MACVLAN: [Keyword<MacvlanWord>; 6 + FLAGS + LIMITS.len()] = {
     let bclim = Keyword::whole("bclim", MacvlanWord::Bclim).takes(Operand::Any).offered(ADD_SET);
-    let mut table = [bclim; 6 + FLAGS];
+    let mut table = [bclim; 6 + FLAGS + LIMITS.len()];
     table[1] = Keyword::prefix("mode", MacvlanWord::Mode).takes(MODES).offered(ADD_SET);
     table[2] = Keyword::prefix("flag", MacvlanWord::Flag)
         .takes(Operand::Words(&FLAG_WORDS))
@@ -239,6 +242,14 @@ pub(super) const MACVLAN: [Keyword<MacvlanWord>; 6 + FLAGS] = {
         table[6 + at] = Keyword::prefix(flag.name(), MacvlanWord::Setting(flag)).offered(ADD_SET);
         at += 1;
     }
+    let mut at = 0;
+    while at < LIMITS.len() {
+        let word = &LIMITS[at];
+        table[6 + FLAGS + at] = Keyword::whole(word.name, MacvlanWord::Limit(word))
+            .takes(Operand::Any)
+            .offered(ADD_SET);
+        at += 1;
+    }
     table
 };
 
@@ -251,6 +262,8 @@ pub(super) const PORT: [Keyword<PortWord>; 3] = [
 ];
 
 const FLAGS: usize = MacvlanFlag::ALL.len();
+
+static LIMITS: [LimitWord; LimitWord::ALL.len()] = LimitWord::ALL;
 
 /// The values of `flag`, which are those of `ip`.
 const FLAG_WORDS: [&str; MacvlanFlag::KERNEL.len() + 1] = {

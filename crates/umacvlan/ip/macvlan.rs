@@ -2,6 +2,7 @@
 
 use nix::libc;
 use nix::unistd::{Group, User};
+use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
@@ -21,6 +22,7 @@ pub(super) struct Macvlan {
     macaddr: Option<MacaddrChange>,
     bcqueuelen: Option<u32>,
     bclim: Option<i32>,
+    limits: LimitsChange,
     port: Option<ProgramKind>,
     user: Option<u32>,
     group: Option<u32>,
@@ -44,6 +46,7 @@ impl Macvlan {
                 Some(MacvlanWord::Help) => {
                     return Err(CommandError::new(FAILED, help::macvlan()));
                 }
+                Some(MacvlanWord::Limit(word)) => macvlan.limit(word, words.value()?)?,
                 Some(MacvlanWord::Macaddr) => macvlan.macaddr = Some(macaddr(&mut words)?),
                 Some(MacvlanWord::Mode) => macvlan.mode = Some(mode(words.value()?)?),
                 Some(MacvlanWord::Setting(MacvlanFlag::Spoofchk)) => {
@@ -70,6 +73,12 @@ impl Macvlan {
             PortWord::Group => self.group = Some(group(value)?),
         }
         Ok(())
+    }
+
+    fn limit(&mut self, word: &LimitWord, value: &str) -> Result<(), CommandError> {
+        self.limits
+            .set(word.name, value)
+            .map_err(|_| CommandError::must_be(word.name, word.expected(), value))
     }
 
     fn flag(&mut self, word: &str) -> Result<(), CommandError> {
@@ -110,6 +119,7 @@ impl Macvlan {
                 .with(MacvlanFlag::Spoofchk, self.spoofchk.unwrap_or_default()),
             bcqueuelen: self.bcqueuelen,
             bclim: self.bclim,
+            limits: self.limits.apply(Limits::default()),
             sources: list.map(|change| change.addresses).unwrap_or_default(),
         };
         Ok(())
@@ -117,14 +127,16 @@ impl Macvlan {
 
     /// The change of an existing link of this type.
     pub(super) fn change(self, kind: LinkKind) -> Result<MacvlanChange, CommandError> {
-        let Self { mode, flags, spoofchk, macaddr, bcqueuelen, bclim, port, user, group } = self;
+        let Self { mode, flags, spoofchk, macaddr, bcqueuelen, bclim, limits, .. } = self;
+        let Self { port, user, group, .. } = self;
         if port.is_some() || user.is_some() || group.is_some() {
             let hint = "the port of a link cannot be changed: delete it and make it again";
             return Err(CommandError::kernel(libc::EOPNOTSUPP).hint(hint));
         }
         // A daemon of an older version has macvlans only.
         let kind = Some(kind).filter(|&kind| kind == LinkKind::Macvtap);
-        Ok(MacvlanChange { mode, flags, spoofchk, bcqueuelen, bclim, macaddr, kind })
+        let limits = Some(limits).filter(|limits| !limits.is_empty());
+        Ok(MacvlanChange { mode, flags, spoofchk, limits, bcqueuelen, bclim, macaddr, kind })
     }
 }
 

@@ -16,6 +16,7 @@ mod spec;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
+use umacvlan_core::limit::LimitWord;
 use umacvlan_core::options::{Backend, PollMode, PortIo, PortKind, WORKERS_MAX};
 
 use anyhow::{Context, Result};
@@ -185,7 +186,11 @@ fn on_off() -> impl TypedValueParser<Value = bool> {
 
 fn words_and_examples() -> String {
     let flags = MacvlanFlag::ALL.map(|flag| format!("  {:18} {}", flag.name(), flag.summary()));
-    format!("{WORDS}\n{}\n{EXAMPLES}", flags.join("\n"))
+    let limits = LimitWord::ALL.map(|word| {
+        let words = format!("{}={}", word.name, word.value);
+        format!("  {words:18} {}", word.summary)
+    });
+    format!("{WORDS}\n{}\n{}\n{EXAMPLES}", flags.join("\n"), limits.join("\n"))
 }
 
 const WORDS: &str = "\

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use umacvlan_api::LinkSpec;
 use umacvlan_core::MacvlanFlag;
+use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
 
 /// The settings of a sub-interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +31,11 @@ impl FromStr for SubSpec {
             "--sub {text:?} has no name: begin with one, as in --sub mac1,mode=bridge"
         );
         let mut spec = Self::named(name);
-        let mut seen = Vec::new();
+        let (mut seen, mut limits) = (Vec::new(), LimitsChange::default());
         for word in words {
-            spec.read(word, &mut seen).with_context(|| format!("--sub {name}"))?;
+            spec.read(word, &mut seen, &mut limits).with_context(|| format!("--sub {name}"))?;
         }
+        spec.link.settings.limits = limits.apply(Limits::default());
         if let Some((flag, mode)) = spec.link.settings.misplaced_flag() {
             let flag = flag.name();
             bail!("--sub {name}: {flag} is for mode {mode} only: leave it out, or add mode={mode}");
@@ -49,18 +51,26 @@ impl SubSpec {
     }
 
     /// Parses one word; `seen` has the keys of the words before it.
-    fn read<'w>(&mut self, word: &'w str, seen: &mut Vec<&'w str>) -> Result<()> {
+    fn read<'w>(
+        &mut self,
+        word: &'w str,
+        seen: &mut Vec<&'w str>,
+        limits: &mut LimitsChange,
+    ) -> Result<()> {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, Some(value)),
             None => (word, None),
         };
         let link = &mut self.link;
+        let limit = LimitWord::named(key).is_ok();
         let flag = MacvlanFlag::ALL.into_iter().find(|flag| flag.name() == key);
         match (key, value, flag) {
             ("address", Some(value), _) => link.address = Some(parse(key, value)?),
             ("bcqueuelen", Some(value), _) => {
                 link.settings.bcqueuelen = Some(number(key, value)?);
             }
+            (_, Some(value), _) if limit => limits.set(key, value)?,
+            (_, None, _) if limit => bail!("{key} needs a value: the words are {}", known_words()),
             ("macaddr", Some(value), _) => link.settings.sources.push(parse(key, value)?),
             ("mode", Some(value), _) => link.settings.mode = parse(key, value)?,
             ("mtu", Some(value), _) => link.mtu = Some(number(key, value)?),
@@ -104,10 +114,12 @@ fn number(key: &str, value: &str) -> Result<u32> {
 
 /// Every word, for messages.
 fn known_words() -> String {
-    format!("{WORDS}, {}, up", MacvlanFlag::ALL.map(MacvlanFlag::name).join(", "))
+    let limits = LimitWord::ALL.map(|word| format!("{}={}", word.name, word.value)).join(", ");
+    let flags = MacvlanFlag::ALL.map(MacvlanFlag::name).join(", ");
+    format!("{WORDS}, {flags}, {limits}, up")
 }
 
-/// All but the flags, and what follows them in the alphabet.
+/// All but the flags and limits, and what follows them in the alphabet.
 const WORDS: &str = "address=MAC, bcqueuelen=FRAMES, down, macaddr=MAC, mode=MODE, mtu=BYTES, \
                      netns=NAMESPACE";
 
@@ -143,6 +155,7 @@ mod tests {
                 flags: MacvlanFlags::default().with(MacvlanFlag::Nodst, true),
                 bcqueuelen: Some(0),
                 bclim: None,
+                limits: Limits::default(),
                 sources: [2, 1].map(|last| MacAddr::new([2, 0, 0, 0, 0, last])).into(),
             },
             address: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
@@ -152,6 +165,9 @@ mod tests {
             ..LinkSpec::default()
         };
         assert_eq!(spec(text), SubSpec { name: "m".to_owned(), link: wanted });
+        let limited =
+            spec("m,rate=100mbit,rx_rate=1gbit,burst=64kb,bcrate=100").link.settings.limits;
+        assert_eq!(limited.to_string(), "bcrate 100 burst 64kb rx_rate 1gbit tx_rate 100mbit");
         let flags = spec("m,nopromisc,mode=passthru").link.settings.flags;
         assert!(flags.iter().eq([MacvlanFlag::Nopromisc]));
     }

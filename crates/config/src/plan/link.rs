@@ -1,5 +1,6 @@
 //! The changes of one link, one setting per step.
 
+use umacvlan_core::limit::LimitsChange;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, ifname};
 
@@ -138,6 +139,11 @@ impl Steps<'_> {
         let checks = [now, before, wanted].map(|it| it.flags.contains(MacvlanFlag::Spoofchk));
         self.field(Rank::Other, checks.each_ref(), |&on| {
             of(MacvlanChange { spoofchk: Some(on), ..Default::default() })
+        });
+        let limits = [&now.limits, &before.limits, &wanted.limits];
+        self.field(Rank::Other, limits, |&limits| {
+            let limits = Some(LimitsChange::exactly(limits));
+            of(MacvlanChange { limits, ..Default::default() })
         });
         let lengths = [&now.bcqueuelen, &before.bcqueuelen, &wanted.bcqueuelen];
         self.field(Rank::Other, lengths, |&bcqueuelen| {

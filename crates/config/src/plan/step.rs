@@ -5,6 +5,7 @@ use std::fmt;
 use super::super::running::OWN_NAMESPACE;
 use super::super::{OnExit, ParentSettings};
 use umacvlan_api::{HostAccess, LinkChange, LinkSpec};
+use umacvlan_core::limit::Limits;
 
 /// One step. It is carried out completely or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +164,11 @@ fn macvlan_words(change: &umacvlan_api::MacvlanChange) -> Option<(&'static str, 
         .or_else(|| {
             let on = change.spoofchk?;
             Some(("spoofchk", (if on { "on" } else { "off" }).to_owned()))
+        })
+        .or_else(|| {
+            let limits = change.limits.as_ref()?.apply(Limits::default());
+            let words = limits.words().map(|(word, value)| format!("{word}={value}"));
+            Some(("limits", list(words.collect())))
         })
         .or_else(|| change.bcqueuelen.map(|frames| ("bcqueuelen", frames.to_string())))
         .or_else(|| change.bclim.map(|limit| ("bclim", limit.to_string())))

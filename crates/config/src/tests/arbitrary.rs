@@ -4,6 +4,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use umacvlan_core::limit::{LimitKind, Limits};
 use umacvlan_core::options::{Backend, PollMode, PortIo};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
@@ -75,6 +76,13 @@ fn docker() -> impl Strategy<Value = Option<DockerConfig>> {
     option::of((path(), path()).prop_map(|(socket, state)| DockerConfig { socket, state }))
 }
 
+/// Limits made of a number: none, equal ones or different ones.
+fn limits(number: Option<u32>) -> Limits {
+    let number = u64::from(number.unwrap_or(0));
+    let limits = Limits::default().with(LimitKind::TxRate, number % 3 * 1_000_000);
+    limits.with(LimitKind::RxRate, number % 2 * 1_000_000).with(LimitKind::RxPps, number % 5)
+}
+
 fn entry() -> impl Strategy<Value = LinkEntry> {
     let mac = || (1_u8..6).prop_map(|last| MacAddr::new([2, 0, 0, 0, 0, last]));
     let flags = vec(any::<bool>(), 3 + MacvlanFlag::ALL.len());
@@ -114,6 +122,7 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
                         .collect(),
                     bcqueuelen: numbers.2,
                     bclim: numbers.3,
+                    limits: limits(numbers.1),
                     sources: macaddr.into_iter().collect(),
                 },
                 mtu: numbers.0,
@@ -226,6 +235,9 @@ fn become_changed(now: &mut RunningLink, change: &LinkChange) {
         }
         settings.bcqueuelen = macvlan.bcqueuelen.or(settings.bcqueuelen);
         settings.bclim = macvlan.bclim.or(settings.bclim);
+        if let Some(limits) = macvlan.limits {
+            settings.limits = limits.apply(settings.limits);
+        }
     }
     if let Some(place) = change.netns {
         spec.netns = Some(place).filter(|place| place != OWN_NAMESPACE);

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::*;
 use super::{CPUS, arbitrary, config};
 use umacvlan_api::{InfoData, LinkInfo, LinkView, ParentView, UmacvlanInfo};
+use umacvlan_core::limit::{LimitKind, Limits};
 
 proptest! {
     #[test]
@@ -85,12 +86,13 @@ fn everything_that_differs_from_the_defaults_is_written() {
         nodst: Some(true),
         bcqueuelen: 8,
         bclim: Some(-1),
+        limits: Some(Limits::default().with(LimitKind::TxRate, 1_000_000).into()),
         macaddr_count: Some(2),
         macaddr_data: Some(vec!["02:00:00:00:00:09".to_owned(), "02:00:00:00:00:08".to_owned()]),
         ..InfoData::default()
     };
     let expected = "[link.mac1]\nparent = \"p\"\nmode = \"source\"\nnodst = true\n\
-                    address = \"02:00:00:00:00:01\"\n\
+                    tx_rate = \"1mbit\"\naddress = \"02:00:00:00:00:01\"\n\
                     macaddr = [\"02:00:00:00:00:08\", \"02:00:00:00:00:09\"]\n\
                     netns = \"blue\"\nmtu = 1400\ntxqueuelen = 7\nbcqueuelen = 8\nbclim = -1\n\
                     promisc = true\nallmulticast = true\nalias = \"x\"\nup = false\n";

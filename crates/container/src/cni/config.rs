@@ -11,12 +11,13 @@ use serde_with::{DefaultOnNull, serde_as};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_netlink::Rtnl;
 
+use super::bandwidth::Bandwidth;
 use super::error::{CONFIG, CniError, DECODING, ENVIRONMENT, REFUSED, UNSUPPORTED};
 use super::request::{Request, check_network};
 use super::result::{AddResult, Dns};
 use super::version::Version;
 use crate::container_link;
-use umacvlan_api::LinkSpec;
+use umacvlan_api::{LimitsJson, LinkSpec};
 
 /// The fields of the configuration that this plugin uses. Other fields belong to other plugins or the
 /// runtime and are ignored; `null` counts as absent.
@@ -53,6 +54,9 @@ pub(super) struct Config {
     #[serde(default)]
     bcqueuelen: u32,
     bclim: Option<i32>,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    limits: LimitsJson,
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     macaddr: Vec<String>,
@@ -100,6 +104,9 @@ struct RuntimeConfig {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     mac: String,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    bandwidth: Bandwidth,
 }
 
 /// The key `host`.
@@ -225,6 +232,7 @@ impl Config {
                 flags: self.flags,
                 bcqueuelen: Some(self.bcqueuelen).filter(|&frames| frames != 0),
                 bclim: self.bclim,
+                limits: self.runtime_config.bandwidth.over(self.limits.clone().into())?,
                 sources: sources.collect::<Result<_, _>>()?,
             },
             mtu,

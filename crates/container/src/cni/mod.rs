@@ -5,6 +5,7 @@
 //! chooses addresses. Results and errors go to standard output as JSON.
 
 mod attachment;
+mod bandwidth;
 mod check_gc;
 mod config;
 mod error;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
+use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use umacvlan_text::suggest::did_you_mean;
@@ -47,7 +48,8 @@ impl Options {
     pub(super) fn read(given: Option<&BTreeMap<String, String>>) -> Result<Self> {
         let none = BTreeMap::new();
         let given = given.unwrap_or(&none);
-        if let Some(unknown) = given.keys().find(|name| !NAMES.contains(&name.as_str())) {
+        let known = |name: &str| NAMES.contains(&name) || LimitWord::named(name).is_ok();
+        if let Some(unknown) = given.keys().find(|name| !known(name)) {
             bail!("unsupported network option \"{unknown}\"{}", hint(unknown));
         }
         let macaddr = given.get("macaddr").map(String::as_str).unwrap_or_default();
@@ -61,6 +63,7 @@ impl Options {
                     .with(MacvlanFlag::Spoofchk, value(given, "spoofchk")?.unwrap_or(false)),
                 bcqueuelen: None,
                 bclim: value(given, "bclim")?,
+                limits: limits(given)?,
                 sources: macaddr.map(|text| parsed("macaddr", text)).collect::<Result<_>>()?,
             },
             host: host(given.get("host").map(String::as_str).unwrap_or_default())?,
@@ -77,6 +80,20 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+fn limits(given: &BTreeMap<String, String>) -> Result<Limits> {
+    let mut change = LimitsChange::default();
+    for word in LimitWord::ALL {
+        if let Some(text) = given.get(word.name) {
+            change.set(word.name, text).map_err(|error| anyhow!("network option {error}"))?;
+        }
+    }
+    let limits = change.apply(Limits::default());
+    if let Some((burst, rate)) = limits.lone_burst() {
+        bail!("network option {burst} is what may pass above {rate}, and there is none: add one");
+    }
+    Ok(limits)
 }
 
 /// Parses the mode; the default is bridge, as for Podman's macvlan.
@@ -117,7 +134,10 @@ fn parsed<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<
 fn hint(name: &str) -> String {
     match name {
         "vlan" => "; a VLAN is named with the parent: parent=eth0.10".to_owned(),
-        _ => did_you_mean(name, &NAMES),
+        _ => {
+            let limits = LimitWord::ALL.map(|word| word.name);
+            did_you_mean(name, &[&NAMES[..], &limits].concat())
+        }
     }
 }
 
@@ -142,6 +162,7 @@ mod tests {
     fn each_option_is_parsed() {
         let options = read(&[
             ("bclim", "-1"),
+            ("rate", "10mbit"),
             ("macaddr", "02:00:00:00:00:01,02:00:00:00:00:02"),
             ("metric", "200"),
             ("mode", "source"),
@@ -159,6 +180,7 @@ mod tests {
         assert_eq!(given.map(|from| from.len()), Some(2));
         assert_eq!(read(&[("host", "yes")]).unwrap().host, Some(Vec::new()));
         assert_eq!(read(&[("host", "no")]).unwrap().host, None);
+        assert_eq!(options.settings.limits.to_string(), "rate 10mbit");
         let settings = &options.settings;
         assert!(settings.mode == Mode::Source && settings.sources.len() == 2);
         assert!(options.no_default_route && settings.flags.contains(MacvlanFlag::Nodst));

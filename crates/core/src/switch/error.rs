@@ -20,6 +20,14 @@ pub enum SwitchError {
         "address already in use: {0} is the address of another sub-interface that is up: choose another address, or set that one down first"
     )]
     AddressOfSub(MacAddr),
+    /// A limit on bursts above a rate that has no limit.
+    #[error("{burst} is what may pass above {rate}, and there is no {rate}: add one")]
+    BurstWithoutRate {
+        /// The word of the burst.
+        burst: &'static str,
+        /// The word of the rate that is missing.
+        rate: &'static str,
+    },
     /// The mode was to change to or from passthru.
     #[error(
         "mode passthru cannot be changed: delete the sub-interface and add it again in the new mode"
@@ -77,7 +85,8 @@ impl SwitchError {
             Self::NotUnicast(_) => EADDRNOTAVAIL,
             Self::NoSuchSub => ENODEV,
             Self::TooMany => ENOSPC,
-            Self::FixedPassthru
+            Self::BurstWithoutRate { .. }
+            | Self::FixedPassthru
             | Self::MtuAboveParent { .. }
             | Self::MtuTooSmall(_)
             | Self::ParentOwned

@@ -3,13 +3,14 @@
 //!
 //! An answer is final: the frame goes to one place and changes one counter at each end. Everything
 //! else has no answer here and goes to the engine: group frames, all frames while a source list
-//! may match, drops, secondary addresses, and frames that are too long. So the rules stay in
+//! may match, drops, secondary addresses, all frames with a limit, and frames that are too long. So the rules stay in
 //! [`Switch`]: a property test compares every answer with its verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::MacAddr;
 use crate::frame::HEADER_LEN;
+use crate::limit::Limiter;
 
 use super::config::Mode;
 use super::flood::longest;
@@ -31,8 +32,9 @@ pub struct AddressOwner {
     pub sub: SubIndex,
     /// Its mode.
     pub mode: Mode,
-    /// True for its own address, false for a secondary one.
-    pub own: bool,
+    /// Frames for this address can have an answer: it is its own address and not a secondary one, and
+    /// nothing limits what it receives.
+    pub answers: bool,
 }
 
 /// What programs in the kernel may answer; `bpf/port.c` has the same rules as the methods.
@@ -51,7 +53,8 @@ pub struct KernelAnswers {
     pub longest_wire: u32,
     /// By address: the sub-interfaces that are up.
     pub addresses: BTreeMap<MacAddr, AddressOwner>,
-    /// The sub-interfaces that are up and send with any source address: programs do not check it.
+    /// The sub-interfaces that are up and send with any source address and without a limit: programs
+    /// check neither.
     pub senders: BTreeSet<SubIndex>,
     /// Those of them in bridge mode, which can reach siblings.
     pub bridges: BTreeSet<SubIndex>,
@@ -67,7 +70,7 @@ impl KernelAnswers {
             return Some(KernelAnswer::Deliver(owner));
         }
         let target = self.addresses.get(&dst)?;
-        if !target.own || target.mode == Mode::Source {
+        if !target.answers || target.mode == Mode::Source {
             return None;
         }
         let blocked = |sender: &AddressOwner| {
@@ -90,7 +93,7 @@ impl KernelAnswers {
         match sibling {
             Some(target) if target.mode == Mode::Bridge => {
                 let fits = self.longest_local != 0 && len <= self.longest_local;
-                (fits && target.own).then_some(KernelAnswer::Deliver(target.sub))
+                (fits && target.answers).then_some(KernelAnswer::Deliver(target.sub))
             }
             _ => (len <= self.longest_wire).then_some(KernelAnswer::Wire),
         }
@@ -111,16 +114,18 @@ impl Switch {
             ..KernelAnswers::default()
         };
         for (id, sub) in self.subs().filter(|(_, sub)| sub.up) {
-            let mode = sub.mode();
-            if !sub.checks_source() {
+            let (mode, limiter) = (sub.mode(), Limiter::new(*sub.limits()));
+            if !sub.checks_source() && !limiter.limits_tx() {
                 answers.senders.insert(id);
             }
             if mode == Mode::Bridge {
                 answers.bridges.insert(id);
             }
-            let owner = |own| AddressOwner { sub: id, mode, own };
+            let limited = limiter.limits_rx();
+            let owner = |own: bool| AddressOwner { sub: id, mode, answers: own && !limited };
             answers.addresses.extend(sub.secondary().iter().map(|&mac| (mac, owner(false))));
             answers.addresses.insert(sub.mac, owner(true));
+            answers.ingress &= !(limited && mode == Mode::Passthru);
         }
         answers
     }

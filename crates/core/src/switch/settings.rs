@@ -2,6 +2,7 @@
 
 use super::config::Mode;
 use crate::MacAddr;
+use crate::limit::Limits;
 
 /// The length of the broadcast queue that a sub-interface requests by default, in frames
 /// (`MACVLAN_DEFAULT_BC_QUEUE_LEN` in the kernel's `drivers/net/macvlan.c`).
@@ -45,6 +46,8 @@ pub struct MacvlanSettings {
     /// joined take the broadcast queue (`IFLA_MACVLAN_BC_CUTOFF`). `None` leaves it as it is, at
     /// first [`DEFAULT_BC_CUTOFF`].
     pub bclim: Option<i32>,
+    /// How much it sends and receives at most. The kernel's macvlan has no such setting.
+    pub limits: Limits,
     /// Source mode: the source addresses whose frames it receives (`IFLA_MACVLAN_MACADDR_DATA`).
     pub sources: Vec<MacAddr>,
 }

@@ -1,6 +1,7 @@
 //! [`Sub`]: the state of one sub-interface, and [`SubIndex`], which names it.
 
 use crate::MacAddr;
+use crate::limit::Limits;
 
 use super::config::{Mode, MulticastFilter};
 use super::settings::{MacvlanFlag, MacvlanSettings};
@@ -83,6 +84,11 @@ impl Sub {
     /// True when frames that it sends from another address than its own are dropped.
     pub const fn checks_source(&self) -> bool {
         self.settings.flags.contains(MacvlanFlag::Spoofchk)
+    }
+
+    /// How much it sends and receives at most.
+    pub const fn limits(&self) -> &Limits {
+        &self.settings.limits
     }
 
     /// The requested length of the broadcast queue, in frames.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::MacAddr;
+use crate::limit::Limits;
 
 use super::config::MIN_MTU;
 use super::settings::DEFAULT_BC_CUTOFF;
@@ -36,9 +37,10 @@ impl Switch {
     /// in use: that is checked when it comes up.
     ///
     /// # Errors
-    /// [`SwitchError::NotUnicast`] for an address or a source, [`SwitchError::MtuAboveParent`],
-    /// [`SwitchError::MtuTooSmall`], [`SwitchError::ParentOwned`], [`SwitchError::ParentShared`],
-    /// [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::TooMany`].
+    /// [`SwitchError::BurstWithoutRate`], [`SwitchError::NotUnicast`] for an address or a source,
+    /// [`SwitchError::MtuAboveParent`], [`SwitchError::MtuTooSmall`], [`SwitchError::ParentOwned`],
+    /// [`SwitchError::ParentShared`], [`SwitchError::SourcesOutsideSourceMode`],
+    /// [`SwitchError::TooMany`].
     pub fn add(&mut self, config: &SubConfig) -> Result<SubIndex, SwitchError> {
         let sub = self.check_new(config)?;
         let vacant = self.vacant_from;
@@ -80,6 +82,7 @@ impl Switch {
         if settings.mode == Mode::Passthru && self.subs().next().is_some() {
             return Err(SwitchError::ParentShared);
         }
+        check_limits(&settings.limits)?;
         if settings.mode != Mode::Source && !settings.sources.is_empty() {
             return Err(SwitchError::SourcesOutsideSourceMode);
         }
@@ -237,6 +240,16 @@ impl Switch {
         self.update_sub(id, |sub| sub.settings.bcqueuelen = Some(frames))
     }
 
+    /// Sets how much a sub-interface sends and receives at most. The switch decides about no frame by
+    /// that: its worker does, with a [`Limiter`](crate::limit::Limiter).
+    ///
+    /// # Errors
+    /// [`SwitchError::BurstWithoutRate`], [`SwitchError::NoSuchSub`].
+    pub fn set_limits(&mut self, id: SubIndex, limits: Limits) -> Result<(), SwitchError> {
+        check_limits(&limits)?;
+        self.update_sub(id, |sub| sub.settings.limits = limits)
+    }
+
     /// Sets the multicast filter of a sub-interface.
     ///
     /// # Errors
@@ -369,6 +382,13 @@ impl Switch {
                 self.bc_requests.remove(&frames);
             }
         }
+    }
+}
+
+fn check_limits(limits: &Limits) -> Result<(), SwitchError> {
+    match limits.lone_burst() {
+        Some((burst, rate)) => Err(SwitchError::BurstWithoutRate { burst, rate }),
+        None => Ok(()),
     }
 }
 

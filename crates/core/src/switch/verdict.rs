@@ -53,6 +53,8 @@ pub enum DropReason {
     Nodst,
     /// Reflected unicast between a private sub-interface and a sibling.
     PrivateIsolation,
+    /// More than a [limit](crate::limit) of the sub-interface allows, and no room to wait.
+    Rate,
     /// The kernel refused the frame when it was written.
     Refused,
     /// Shorter than an Ethernet header.
@@ -74,7 +76,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in alphabetical order, which is that of [`index`](Self::index).
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadVnetHeader,
         Self::BcQueueFull,
         Self::Down,
@@ -82,6 +84,7 @@ impl DropReason {
         Self::NoCarrier,
         Self::Nodst,
         Self::PrivateIsolation,
+        Self::Rate,
         Self::Refused,
         Self::Runt,
         Self::Spoofed,
@@ -106,6 +109,7 @@ impl DropReason {
             Self::NoCarrier => "no_carrier",
             Self::Nodst => "nodst",
             Self::PrivateIsolation => "private_isolation",
+            Self::Rate => "rate",
             Self::Refused => "refused",
             Self::Runt => "runt",
             Self::Spoofed => "spoofed",

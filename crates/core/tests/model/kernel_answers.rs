@@ -1,6 +1,7 @@
 //! What the kernel answers by itself is what the verdict says.
 
 use umacvlan_core::SubIndex;
+use umacvlan_core::limit::Limiter;
 use umacvlan_core::switch::KernelAnswer;
 
 use super::ops::Pair;
@@ -13,6 +14,7 @@ impl Pair {
         let answers = self.switch.kernel_answers();
         if let Some(answer) = answers.ingress(probe.src, probe.dst) {
             assert_eq!(*outcome, wanted(answer), "{probe:?} with {answers:?}");
+            self.unlimited(None, answer);
         }
     }
 
@@ -25,11 +27,26 @@ impl Pair {
         let answer = answers.egress(from, probe.dst, len);
         if let Some(answer) = answer {
             assert_eq!(*outcome, wanted(answer), "{probe:?} with {answers:?}");
+            self.unlimited(Some(from), answer);
         }
-        let checked = self.switch.sub(from).is_some_and(|sub| sub.checks_source());
+        let checked = self
+            .switch
+            .sub(from)
+            .is_some_and(|sub| sub.checks_source() || !sub.limits().is_empty());
         let ordinary = outcome.wire && !probe.dst.is_group() && len <= answers.longest_wire;
         let plain = ordinary && !checked;
         assert!(answer.is_some() || !plain, "no answer: {probe:?} with {answers:?}");
+    }
+
+    /// # Panics
+    /// When a limit applies to a frame that the kernel answers.
+    fn unlimited(&self, from: Option<SubIndex>, answer: KernelAnswer) {
+        let limiter =
+            |id| Limiter::new(*self.switch.sub(id).expect("an answer names one").limits());
+        assert!(!from.is_some_and(|id| limiter(id).limits_tx()), "{from:?} is limited");
+        if let KernelAnswer::Deliver(to) = answer {
+            assert!(!limiter(to).limits_rx(), "{to:?} is limited");
+        }
     }
 }
 

@@ -7,8 +7,10 @@
 mod explain;
 mod host_filter;
 mod kernel_answers;
+mod limits;
 pub(crate) mod ops;
 
+use umacvlan_core::limit::Limits;
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{
     DropReason, KernelRelease, MacAddr, MacvlanFlag, Mode, MulticastFilter, ParentInfo, Semantics,
@@ -26,6 +28,7 @@ pub(crate) struct ModelSub {
     pub(crate) nodst: bool,
     pub(crate) nopromisc: bool,
     pub(crate) spoofchk: bool,
+    pub(crate) limits: Limits,
     pub(crate) bc_queue_len: u32,
     pub(crate) sources: Vec<MacAddr>,
     pub(crate) filter: MulticastFilter,
@@ -273,6 +276,7 @@ impl Model {
         if passthru && !self.subs.is_empty() {
             return Err(SwitchError::ParentShared);
         }
+        limits::allowed(settings.limits)?;
         if settings.mode != Mode::Source && !settings.sources.is_empty() {
             return Err(SwitchError::SourcesOutsideSourceMode);
         }
@@ -286,6 +290,7 @@ impl Model {
             nodst: settings.flags.contains(MacvlanFlag::Nodst),
             nopromisc: settings.flags.contains(MacvlanFlag::Nopromisc),
             spoofchk: settings.flags.contains(MacvlanFlag::Spoofchk),
+            limits: settings.limits,
             bc_queue_len: settings.bcqueuelen.unwrap_or(1000),
             sources: settings.sources.clone(),
             filter: MulticastFilter::default(),

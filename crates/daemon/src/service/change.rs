@@ -4,6 +4,7 @@ use std::io;
 
 use nix::libc::EOPNOTSUPP;
 use umacvlan_core::MacvlanFlag;
+use umacvlan_core::limit::Limits;
 use umacvlan_engine::engine::{LinkAttribute, SubChange, SubId};
 
 use super::problem::storage_error;
@@ -24,7 +25,9 @@ impl Service {
         self.check_kind(id, change)?;
         self.check_host_stays(id, change)?;
         let sets = sets(change, caller)?;
-        let macvlan = change.macvlan.as_ref().map(changes).unwrap_or_default();
+        let limits = self.links.get(&id).map(|link| link.seen.settings.limits).unwrap_or_default();
+        let macvlan = change.macvlan.as_ref().map(|wanted| changes(wanted, limits));
+        let macvlan = macvlan.unwrap_or_default();
         let room = match self.links.get(&id).filter(|_| is_recorded(change)) {
             Some(link) => Some(
                 self.reserve(link, change)
@@ -102,13 +105,14 @@ const fn is_recorded(change: &LinkChange) -> bool {
 }
 
 /// The steps of the kernel's `macvlan_changelink`, beginning with the one that can be refused.
-fn changes(wanted: &MacvlanChange) -> Vec<SubChange> {
+fn changes(wanted: &MacvlanChange, limits: Limits) -> Vec<SubChange> {
     let mut changes = Vec::new();
     changes.extend(wanted.mode.map(SubChange::Mode));
     if let Some(flags) = wanted.flags {
         changes.extend(MacvlanFlag::KERNEL.map(|flag| SubChange::Flag(flag, flags.contains(flag))));
     }
     changes.extend(wanted.spoofchk.map(|on| SubChange::Flag(MacvlanFlag::Spoofchk, on)));
+    changes.extend(wanted.limits.as_ref().map(|change| SubChange::Limits(change.apply(limits))));
     changes.extend(wanted.bcqueuelen.map(SubChange::BcQueueLen));
     changes.extend(wanted.bclim.map(SubChange::BcCutoff));
     if let Some(list) = &wanted.macaddr {
@@ -153,6 +157,7 @@ fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkAttribute>, 
 
 #[cfg(test)]
 mod tests {
+    use umacvlan_core::limit::{LimitKind, LimitsChange};
     use umacvlan_core::{MacAddr, MacvlanFlags, Mode};
 
     use super::*;
@@ -165,29 +170,32 @@ mod tests {
             mode: Some(Mode::Source),
             flags: Some(MacvlanFlags::default().with(MacvlanFlag::Nodst, true)),
             spoofchk: Some(true),
+            limits: Some(LimitsChange::from(Limits::default().with(LimitKind::TxRate, 7))),
             bcqueuelen: Some(7),
             bclim: Some(-1),
             macaddr: Some(MacaddrChange { op: MacaddrOp::Add, addresses: vec![mac] }),
             kind: None,
         };
+        let before = Limits::default().with(LimitKind::RxPps, 9);
         let steps = [
             SubChange::Mode(Mode::Source),
             SubChange::Flag(MacvlanFlag::Nodst, true),
             SubChange::Flag(MacvlanFlag::Nopromisc, false),
             SubChange::Flag(MacvlanFlag::Spoofchk, true),
+            SubChange::Limits(before.with(LimitKind::TxRate, 7)),
             SubChange::BcQueueLen(7),
             SubChange::BcCutoff(-1),
             SubChange::AddSource(mac),
         ];
-        assert_eq!(changes(&wanted), steps);
+        assert_eq!(changes(&wanted, before), steps);
         let flush = MacaddrChange { op: MacaddrOp::Set, addresses: Vec::new() };
         let wanted = MacvlanChange { macaddr: Some(flush), ..MacvlanChange::default() };
-        assert_eq!(changes(&wanted), [SubChange::Sources(Vec::new())]);
+        assert_eq!(changes(&wanted, before), [SubChange::Sources(Vec::new())]);
     }
 
     #[test]
     fn absent_fields_change_nothing() {
-        assert!(changes(&MacvlanChange::default()).is_empty());
+        assert!(changes(&MacvlanChange::default(), Limits::default()).is_empty());
         assert!(sets(&LinkChange::default(), None).unwrap().is_empty());
     }
 }

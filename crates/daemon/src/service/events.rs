@@ -261,6 +261,7 @@ fn changed(was: &SubStatus, is: &SubStatus) -> Vec<String> {
     let (old, new) = (&was.settings, &is.settings);
     let differs = [
         ("address", was.mac != is.mac),
+        ("limits", old.limits != new.limits),
         ("bcqueuelen", old.bc_queue_len() != new.bc_queue_len()),
         ("flags", flags(was) != flags(is) || was.up != is.up),
         ("groups", (was.all_groups, &was.groups) != (is.all_groups, &is.groups)),

@@ -201,6 +201,7 @@ impl Entry {
             mac: seen.mac,
             mode: seen.settings.mode,
             flags: seen.settings.flags,
+            limits: seen.settings.limits,
             bc_queue_len: seen.settings.bc_queue_len(),
             sources: seen.settings.sources.clone(),
             groups: few_groups.then(|| seen.groups.clone()),

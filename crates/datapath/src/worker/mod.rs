@@ -12,7 +12,7 @@ mod seccomp;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 use umacvlan_core::options::{PollMode, PortIo};
@@ -136,7 +136,7 @@ impl Worker {
         while !self.stop {
             self.heartbeat.beat();
             let requests = self.run_requests();
-            let Turn { frames, events } = self.turn()?;
+            let Turn { frames, events } = self.turn_at(self.idle.last_turn())?;
             let worked = requests || events > 0 || !self.forwarder.floods.is_empty();
             if !worked {
                 // Polling without pause would keep the cache line of the ring's next slot from the
@@ -160,15 +160,27 @@ impl Worker {
     /// # Errors
     /// The io_uring has failed, and with it the worker.
     pub fn turn(&mut self) -> io::Result<Turn> {
+        let has_limits = self.forwarder.tx.limits.is_active();
+        self.turn_at(if has_limits { Instant::now() } else { self.idle.last_turn() })
+    }
+
+    /// As [`turn`](Self::turn), at a time by which limits are reckoned.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn turn_at(&mut self, now: Instant) -> io::Result<Turn> {
         let Self { forwarder, vlans, uplink, ports, pool, gone, .. } = self;
         forwarder.resume_floods();
         let mut turn = Turn::default();
+        if forwarder.tx.limits.is_active() {
+            turn.frames = forwarder.release_limited(now);
+        }
         if let Some(uplink) = uplink {
-            turn.frames = uplink.recv(pool, vlans, WIRE_BURST, |id, stored, bytes| {
+            turn.frames += uplink.recv(pool, vlans, WIRE_BURST, |id, stored, bytes| {
                 forwarder.ingress(id, stored, bytes);
             });
-            turn.events = turn.frames;
         }
+        turn.events = turn.frames;
         turn.events += ports.recv(pool, |event| match event {
             PortEvent::Frame { from, stored, bytes } => {
                 turn.frames += 1;
@@ -225,11 +237,14 @@ impl Worker {
         Ok(can_try && !backlog.is_empty() && !backlog.uplink_full())
     }
 
-    /// How long the worker may sleep: a full uplink without an event has to be tried again.
+    /// How long the worker may sleep: a full uplink without an event has to be tried again, and frames
+    /// over a limit pass when it allows.
     fn sleep_limit(&self) -> Option<Duration> {
-        let uplink = self.uplink.as_ref()?;
-        let waits = !self.forwarder.tx.backlog.is_empty() && uplink.tx_fd().is_none();
-        waits.then_some(UPLINK_RETRY)
+        let limit = self.forwarder.tx.limits.wait();
+        let full = |uplink: &Uplink| uplink.tx_fd().is_none();
+        let waits = !self.forwarder.tx.backlog.is_empty() && self.uplink.as_ref().is_some_and(full);
+        let retry = waits.then_some(UPLINK_RETRY);
+        limit.into_iter().chain(retry).min()
     }
 
     /// Reports the membership changes, the lost interfaces, the ended connections and the first tags of

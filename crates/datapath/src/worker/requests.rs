@@ -2,7 +2,9 @@
 
 use std::io;
 use std::ops::AddAssign;
+use std::sync::Arc;
 
+use umacvlan_core::limit::Limiter;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::{DropReason, SubConfig, SubIndex, Switch, SwitchError, VlanPath, WorkerStats};
@@ -104,7 +106,24 @@ impl Worker {
         }
         self.forwarder.tx.add_port(sub, offloads);
         self.forwarder.floods.reserve(sub);
+        if !config.settings.limits.is_empty() {
+            self.forwarder.limit(sub, Some(Arc::new(Limiter::new(config.settings.limits))));
+        }
         Ok(sub)
+    }
+
+    /// Sets how much a sub-interface sends and receives at most. Workers of one parent share a limiter.
+    /// Frames that wait for the former limits pass at once.
+    ///
+    /// # Errors
+    /// The switch refuses it.
+    pub fn limit(&mut self, sub: SubIndex, limiter: &Arc<Limiter>) -> Result<(), SwitchError> {
+        let limits = *limiter.limits();
+        let switches = &mut self.forwarder.switches;
+        switches.get_mut(switches.switch_of(sub)).switch.set_limits(sub, limits)?;
+        let limiter = Some(limiter).filter(|_| !limits.is_empty()).cloned();
+        self.forwarder.limit(sub, limiter);
+        Ok(())
     }
 
     /// Gives the port of a program its connection, with a number of its own, in place of a former
@@ -129,6 +148,8 @@ impl Worker {
         };
         unhold(&mut self.held, sub);
         self.ports.remove(sub);
+        tx.abandon_limited(sub, DropReason::Down);
+        tx.limits.set(sub, None);
         switches.get_mut(id).removed += tx.remove_port(sub);
     }
 
@@ -301,6 +322,10 @@ impl Worker {
     /// the middle of a turn.
     pub(super) fn remains(&mut self, failed: bool) -> Remains {
         let Forwarder { switches, tx, .. } = &mut self.forwarder;
+        let reason = if failed { DropReason::WorkerFailed } else { DropReason::NoCarrier };
+        (0..tx.subs.len())
+            .filter_map(SubIndex::from_index)
+            .for_each(|sub| tx.abandon_limited(sub, reason));
         match failed {
             true => tx.abandon(switches),
             // The frames of a worker that stops are those of a cable that is pulled.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use umacvlan_core::limit::Limiter;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, Mode, MulticastFilter, SubConfig, SubIndex, SwitchError};
@@ -47,6 +48,8 @@ struct Wanted {
     seen: Seen,
     /// Its groups, if they are known.
     groups: Option<Vec<MacAddr>>,
+    /// Its limits, which are one for all workers.
+    limiter: Arc<Limiter>,
 }
 
 /// A sub-interface in the switch of a worker.
@@ -112,8 +115,14 @@ impl Control {
         }
         let offloads = tap.enable_offloads().map_err(tap_error(&link.name))?;
         let config = adopt.config(link);
-        let wanted =
-            Wanted { config, offloads, seen: Seen::of(link), groups: adopt.groups.clone() };
+        let limiter = Arc::new(Limiter::new(config.settings.limits));
+        let wanted = Wanted {
+            config,
+            offloads,
+            seen: Seen::of(link),
+            groups: adopt.groups.clone(),
+            limiter,
+        };
         let queues = queues.into_iter().map(Arc::new).collect();
         Ok((parent, Found { at, id, queues, location, wanted }))
     }
@@ -245,8 +254,9 @@ fn add(
     wanted: &Wanted,
     port: PortLink,
 ) -> Result<(SubIndex, Arrived), AddError> {
-    let Wanted { config, offloads, seen, groups } = wanted;
+    let Wanted { config, offloads, seen, groups, limiter } = wanted;
     let index = worker.add_to(switch, config, port, *offloads)?;
+    worker.limit(index, limiter)?;
     let before =
         Seen { mac: config.mac, mtu: seen.mtu, up: false, promisc: false, allmulti: false };
     let refused = apply(worker, (switch, index), before, *seen);

@@ -1,5 +1,8 @@
 //! Changes that the owner makes: of the settings of a sub-interface, and of its interface.
 
+use std::sync::Arc;
+
+use umacvlan_core::limit::Limiter;
 use umacvlan_core::{Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Rtnl;
 
@@ -16,9 +19,15 @@ impl Control {
         }
         let (sub, parent) = self.inventory.sub_and_parent_mut(id)?;
         let (switch, index) = (parent.switch, sub.index);
+        // A limit is one for all workers.
+        let limits = changes.iter().rev().find_map(SubChange::limits);
+        let limiter = limits.map(|limits| Arc::new(Limiter::new(limits)));
         let (done, settings, cutoff) = parent.workers.tell(move |worker| {
-            let switch = worker.switch_at_mut(switch);
-            let done = changes.iter().try_for_each(|change| apply(switch, index, change));
+            let done = changes.iter().try_for_each(|change| match (change, &limiter) {
+                (SubChange::Limits(_), Some(limiter)) => worker.limit(index, limiter),
+                _ => apply(worker.switch_at_mut(switch), index, change),
+            });
+            let switch = worker.switch_at(switch);
             (done, switch.sub(index).map(|sub| sub.settings().clone()), switch.bc_cutoff())
         })?;
         parent.bc_cutoff = Some(cutoff);
@@ -140,6 +149,7 @@ fn apply(switch: &mut Switch, index: SubIndex, change: &SubChange) -> Result<(),
         }
         SubChange::BcQueueLen(frames) => switch.set_bc_queue_len(index, frames),
         SubChange::Flag(flag, on) => switch.set_flag(index, flag, on),
+        SubChange::Limits(limits) => switch.set_limits(index, limits),
         SubChange::Mode(mode) => switch.set_mode(index, mode),
         SubChange::RemoveSource(source) => switch.remove_source(index, source),
         SubChange::Sources(ref sources) => switch.set_sources(index, sources),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use umacvlan_core::ifname::{self, IfNameError};
+use umacvlan_core::limit::Limiter;
 use umacvlan_core::options::{PortKind, TAP_QUEUE_LEN};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, ParentInfo, SubConfig, SubIndex, SwitchError};
@@ -147,8 +148,11 @@ impl Control {
         let offloads = tap.enable_offloads().map_err(tap_error(name))?;
         let others = std::iter::repeat_with(|| PortLink::Writer(Arc::clone(tap)));
         let ports = queues.iter().cloned().map(PortLink::Tap).chain(others);
+        // A limit is one for all workers.
+        let limiter = Arc::new(Limiter::new(config.settings.limits));
         let added = parent.workers.give(ports, move |worker, port| {
             let index = worker.add_to(switch, &config, port, offloads)?;
+            worker.limit(index, &limiter)?;
             let sub = worker.switch_at(switch).sub(index);
             Ok((index, sub.map_or(config.mac, umacvlan_core::Sub::mac)))
         })?;

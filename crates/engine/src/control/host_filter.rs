@@ -215,7 +215,10 @@ pub(super) fn gives_to_host(change: &SubChange) -> bool {
     match change {
         SubChange::Mode(_) | SubChange::RemoveSource(_) | SubChange::Sources(_) => true,
         SubChange::Flag(flag, on) => !matches!((flag, on), (Nodst, true) | (Nopromisc, _)),
-        SubChange::AddSource(_) | SubChange::BcCutoff(_) | SubChange::BcQueueLen(_) => false,
+        SubChange::AddSource(_)
+        | SubChange::BcCutoff(_)
+        | SubChange::BcQueueLen(_)
+        | SubChange::Limits(_) => false,
     }
 }
 

@@ -1,8 +1,9 @@
 //! [`Answer`]: an explanation as text or as JSON.
 
 use serde::Serialize;
+use umacvlan_core::limit::Limiter;
 use umacvlan_core::switch::{Explanation, Step};
-use umacvlan_core::{Frame, SubIndex};
+use umacvlan_core::{Frame, Sub, SubIndex};
 
 use super::question::FrameSummary;
 use super::render;
@@ -25,7 +26,7 @@ pub(super) struct Answer<'a> {
     flood: Vec<Role<'a>>,
     #[serde(flatten)]
     outcome: OutcomeJson<'a>,
-    notes: &'a [String],
+    notes: Vec<String>,
 }
 
 /// A step and its section in docs/semantics.md.
@@ -69,6 +70,9 @@ impl<'a> Answer<'a> {
             section: step.section(),
             text: render::step(offline, frame, step),
         };
+        let outcome = outcome.json(offline);
+        let mut notes = offline.notes.clone();
+        notes.extend(limits(offline, from, &outcome));
         Self {
             frame: FrameSummary { frame, whole }.to_string(),
             parent: &offline.parent,
@@ -76,8 +80,8 @@ impl<'a> Answer<'a> {
             link: from.map(|id| offline.name(id)),
             steps: steps.iter().map(line).collect(),
             flood,
-            outcome: outcome.json(offline),
-            notes: &offline.notes,
+            outcome,
+            notes,
         }
     }
 
@@ -121,6 +125,27 @@ impl<'a> Answer<'a> {
             None => format!("{verdict}: {receivers}"),
         }
     }
+}
+
+/// The limits of the sender and of the receivers that apply to the frame. Whether it passes depends on
+/// what was sent before.
+fn limits(
+    offline: &OfflineSwitch,
+    from: Option<SubIndex>,
+    outcome: &OutcomeJson<'_>,
+) -> Vec<String> {
+    let receives = |name: &str| outcome.to.contains(&name) || outcome.copies.contains(&name);
+    let applies = |id: SubIndex, name: &str, sub: &Sub| {
+        let limiter = Limiter::new(*sub.limits());
+        (Some(id) == from && limiter.limits_tx()) || (receives(name) && limiter.limits_rx())
+    };
+    let limited = offline.subs().filter(|&(id, name, sub)| applies(id, name, sub));
+    limited
+        .map(|(_, name, sub)| {
+            let limits = sub.limits();
+            format!("{name} has limits ({limits}): over them a frame waits, or is dropped (rate)")
+        })
+        .collect()
 }
 
 /// Links that the text output shows at most.

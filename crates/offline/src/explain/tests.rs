@@ -49,6 +49,24 @@ fn answer(
 }
 
 #[test]
+fn limits_of_the_sender_and_the_receiver_are_noted() {
+    let limited = LAB.replacen("mode = \"bridge\"", "mode = \"bridge\"\ntx_rate = \"1mbit\"", 1);
+    let limited = limited.replacen("mtu = 68", "rx_pps = 7", 1);
+    let config = Config::parse("test", &limited, &[]).unwrap().config;
+    let noted = |text: &str| {
+        let question = question(text, None).unwrap();
+        let (offline, from) =
+            switch_from_config(&config, &question, &Assumptions::default()).unwrap();
+        let (_, text) = answer(&offline, &question, from);
+        text.lines().filter(|line| line.contains("has limits")).count()
+    };
+    let text = "a egress dst=02:00:00:00:00:02 len=60";
+    assert_eq!(noted(text), 2, "a sends it and b receives it");
+    assert_eq!(noted("b egress dst=02:00:00:00:00:01 len=60"), 0, "a limit has a direction");
+    assert_eq!(noted("p ingress dst=02:00:00:00:00:02 src=02:00:00:00:00:99"), 1);
+}
+
+#[test]
 fn each_rule_of_the_semantics_decides_some_frame() {
     for (question, section, verdict, words) in [
         ("p ingress src=02:00:00:00:00:08 dst=02:00:00:00:00:01", "2.1", "drop", "nodst of d ends"),

@@ -282,7 +282,7 @@ impl PortPrograms {
         let Some(port) = port else {
             return [NO_SLOT, 0, mode];
         };
-        let target = if owner.own && owner.mode != Mode::Source { TARGET } else { 0 };
+        let target = if owner.answers && owner.mode != Mode::Source { TARGET } else { 0 };
         [port.slot, self.host_end(port.slot), mode | target | home(port)]
     }
 

@@ -1,5 +1,6 @@
 //! Arguments of `link add`, `set` and `del`, and the requests they become.
 
+use umacvlan_core::limit::Limits;
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
@@ -62,6 +63,7 @@ fn a_new_link_has_what_was_typed_and_nothing_else() {
             flags: only(MacvlanFlag::Nodst),
             bcqueuelen: Some(7),
             bclim: Some(-1),
+            limits: Limits::default(),
             sources: ["02:00:00:00:00:05", "06:05:04:03:02:01"]
                 .map(|mac| mac.parse().unwrap())
                 .into(),
@@ -133,6 +135,7 @@ fn a_change_has_what_was_typed_and_nothing_else() {
             mode: Some(Mode::Passthru),
             flags: Some(only(MacvlanFlag::Nopromisc)),
             spoofchk: None,
+            limits: None,
             bcqueuelen: Some(8),
             bclim: None,
             macaddr: None,
@@ -156,6 +159,21 @@ fn flags_replace_each_other_and_null_is_none() {
     assert_eq!(flags("flag null"), Some(MacvlanFlags::default()));
     assert_eq!(flags("nodst"), Some(only(MacvlanFlag::Nodst)));
     assert_eq!(flags("flag nodst flag null"), flags("nod"));
+}
+
+#[test]
+fn limits_are_words_with_the_units_of_tc() {
+    let change = |line: &str| {
+        let change = changed(&format!("set m0 type macvlan {line}")).1.macvlan.unwrap();
+        change.limits.unwrap().words().collect::<Vec<_>>()
+    };
+    assert_eq!(change("rate 100mbit"), [("rate", "100mbit".to_owned())]);
+    let several = [("rx_rate", "1gbit".to_owned()), ("tx_pps", "none".to_owned())];
+    assert_eq!(change("rx_rate 1000mbit mode vepa tx_pps none"), several);
+    let spec = added("add link p0 m0 type macvlan rate 1mbit rx_rate 2mbit mode bridge").1;
+    assert_eq!(spec.settings.limits.to_string(), "rx_rate 2mbit tx_rate 1mbit");
+    let (error, _) = refused("set m0 type macvlan rate fast");
+    assert!(error.contains("\"rate\" must be a rate up to 1tbit"), "{error}");
 }
 
 #[test]

@@ -112,8 +112,8 @@ fn addresses(link: &LinkView, style: Style) -> String {
 }
 
 fn macvlan(link: &LinkView, scene: Scene) -> String {
-    let InfoData { mode, bcqueuelen, usedbcqueuelen, bclim, macaddr_count, macaddr_data, .. } =
-        &link.linkinfo.info_data;
+    let InfoData { mode, bcqueuelen, usedbcqueuelen, bclim, limits, .. } = &link.linkinfo.info_data;
+    let InfoData { macaddr_count, macaddr_data, .. } = &link.linkinfo.info_data;
     let mut line = format!("    {} mode {mode} ", link.linkinfo.info_kind);
     // In the order of `ip`.
     for flag in link.linkinfo.info_data.flags().iter().rev() {
@@ -122,6 +122,9 @@ fn macvlan(link: &LinkView, scene: Scene) -> String {
     let _ = write!(line, "bcqueuelen {bcqueuelen} usedbcqueuelen {usedbcqueuelen} ");
     if let Some(bclim) = bclim {
         let _ = write!(line, "bclim {bclim} ");
+    }
+    for (word, value) in limits.iter().flat_map(|limits| limits.0.words()) {
+        let _ = write!(line, "{word} {value} ");
     }
     if let Some(count) = macaddr_count {
         let _ = write!(line, "remotes ({count}) ");

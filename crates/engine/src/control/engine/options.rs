@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use umacvlan_core::limit::Limits;
 use umacvlan_core::options::{Backend, PortKind};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::{Netns, NetnsId};
@@ -205,12 +206,24 @@ pub enum SubChange {
     BcQueueLen(u32),
     /// A flag, on or off.
     Flag(MacvlanFlag, bool),
+    /// How much it sends and receives at most, all limits at once.
+    Limits(Limits),
     /// The mode.
     Mode(Mode),
     /// Remove an address from the source list.
     RemoveSource(MacAddr),
     /// Replace the source list.
     Sources(Vec<MacAddr>),
+}
+
+impl SubChange {
+    /// The limits that it sets.
+    pub(crate) const fn limits(&self) -> Option<Limits> {
+        match self {
+            Self::Limits(limits) => Some(*limits),
+            _ => None,
+        }
+    }
 }
 
 /// A new value for one attribute of the interface of a sub-interface, in whatever namespace that is.
