@@ -271,6 +271,41 @@ fn an_artifact_that_was_changed_is_not_measured() {
 }
 
 #[test]
+fn a_trend_fails_if_a_point_is_worse_than_before() {
+    let folder = Folder::new("against");
+    let words = "forward --quick --trials 5 --mode passthru --subs 1 -j";
+    let run = |more: &[&str], files: &[&Path]| {
+        let words: Vec<&str> = words.split(' ').chain(more.iter().copied()).collect();
+        bench(&words, files)
+    };
+    let first: Value = serde_json::from_slice(&run(&[], &[]).stdout).unwrap();
+    let points = first["points"].as_array().unwrap().len();
+    let older = |name: &str, factor: f64| {
+        let mut report = first.clone();
+        for point in report["points"].as_array_mut().unwrap() {
+            for sample in point["samples"].as_array_mut().unwrap() {
+                *sample = (sample.as_f64().unwrap() * factor).into();
+            }
+        }
+        let file = folder.0.join(name);
+        fs::write(&file, report.to_string()).unwrap();
+        file
+    };
+    // Far more than any two runs differ.
+    let (fast, slow) = (older("fast.json", 1e-4), older("slow.json", 1e4));
+    let worse = run(&["--tolerance", "10", "--against"], &[&fast]);
+    let (status, told, complaints) = parts(&worse);
+    assert!(status == 1 && serde_json::from_str::<Value>(told).is_ok(), "{complaints}");
+    let words = format!("{points} points, 0 better and {points} worse by more than 10 %");
+    assert!(complaints.contains(&words) && complaints.contains("(WORSE)"), "{complaints}");
+    assert_eq!(parts(&run(&["--against"], &[&slow])).0, 0);
+    let (nothing, wrong) =
+        (run(&["--tolerance", "10"], &[]), run(&["--against", "/nonexistent"], &[]));
+    assert_eq!((parts(&nothing).0, parts(&wrong).0), (2, 1));
+    assert!(parts(&wrong).2.contains("cannot read /nonexistent"), "{}", parts(&wrong).2);
+}
+
+#[test]
 fn the_engine_is_measured_in_memory_beside_a_bare_look_up() {
     let words = ["forward", "--quick", "--trials", "1", "--mode", "passthru", "-j"];
     let output = bench(&words, &[]);

@@ -251,6 +251,18 @@ fn measure(words: &str) -> Value {
 }
 
 #[test]
+fn everyone_is_measured_beside_the_same_load() {
+    if !root_or_skip() {
+        return;
+    }
+    let report = measure("--load 2 --path sub-to-sub --size 64 --measure rtt --trials 1");
+    let environment = &report["environment"];
+    assert_eq!(environment["load"], 2);
+    assert!(environment["notes"].to_string().contains("beside 2 busy threads"), "{environment}");
+    assert!(!report["points"].as_array().unwrap().is_empty(), "{report}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_missing_and_the_rest_is_kept() {
     if !root_or_skip() {
         return;

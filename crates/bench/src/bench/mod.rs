@@ -102,6 +102,15 @@ struct BenchRun<A: Args> {
     #[arg(long, value_name = "TEXT")]
     note: Vec<String>,
 
+    /// Compare with this older report, and fail with status 1 if a point is worse by more than
+    /// --tolerance
+    #[arg(long, value_name = "FILE.json")]
+    against: Option<PathBuf>,
+
+    /// The change that --against lets pass, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, requires = "against")]
+    tolerance: f64,
+
     /// Write an archive with report, samples, histograms and what is needed to check them, for `bench
     /// replicate`
     #[arg(long, value_name = "FILE.tar")]
@@ -168,6 +177,8 @@ impl<A: Args> BenchRun<A> {
     ) -> Result<ExitCode> {
         self.output.check()?;
         self.artifact.iter().try_for_each(|file| check_folder(file))?;
+        let older = self.against.as_deref().map(read).transpose()?;
+        ensure!(self.tolerance >= 0.0, "--tolerance {} is less than nothing", self.tolerance);
         let trials = self.trials()?;
         let stability = self.stability(probe)?;
         let begun = Instant::now();
@@ -185,6 +196,7 @@ impl<A: Args> BenchRun<A> {
         let environment = Environment {
             seconds: begun.elapsed().as_secs_f64(),
             shared_cores: progress.shared_cores,
+            load: progress.load,
             stability: Some(stability),
             offloads: progress.offloads,
             notes,
@@ -197,7 +209,11 @@ impl<A: Args> BenchRun<A> {
             artifact::write(file, &report, &Binary::this()?)?;
         }
         let status = self.output.deliver(&report)?;
-        Ok(if complete { status } else { ExitCode::FAILURE })
+        let is_worse = match &older {
+            Some(older) => compare::against(older, &report, self.tolerance)?,
+            None => false,
+        };
+        Ok(if complete && !is_worse { status } else { ExitCode::FAILURE })
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     pub shared_cores: Option<bool>,
     /// Offloads of the interfaces in use, by name. Filled by a bench that has any.
     pub offloads: BTreeMap<String, String>,
+    /// The number of busy threads beside each trial. Set by a bench that has any.
+    pub load: Option<u16>,
     trials: Option<Trials>,
     notes: Vec<String>,
     missing: Vec<String>,
@@ -42,6 +44,7 @@ impl Progress {
             quick,
             shared_cores: None,
             offloads: BTreeMap::new(),
+            load: None,
             trials,
             notes: Vec::new(),
             missing: Vec::new(),

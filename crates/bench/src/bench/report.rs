@@ -60,6 +60,8 @@ pub(crate) struct Environment {
     pub kernel: String,
     /// True if generator, engine and receiver shared CPUs; absent if the bench has none of them.
     pub shared_cores: Option<bool>,
+    /// The number of busy threads beside each trial; absent without any.
+    pub load: Option<u16>,
     /// Whether the machine was quiet before the run; absent in reports of older versions.
     pub stability: Option<Stability>,
     /// Offloads of the interfaces that were used, by name.

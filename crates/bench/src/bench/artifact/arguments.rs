@@ -4,9 +4,10 @@
 //! them names a file.
 
 /// Options with a value.
-const VALUED: [&str; 13] = [
+const VALUED: [&str; 14] = [
     "--congestion",
     "--flows",
+    "--load",
     "--measure",
     "--mode",
     "--path",
@@ -74,8 +75,19 @@ mod tests {
     fn every_option_of_a_bench_is_kept_or_known_to_measure_nothing() {
         // Outputs, and what replicate decides itself.
         let others = [
-            "artifact", "csv", "fail-if", "format", "html", "json", "note", "out", "seed",
-            "strict", "svg",
+            "against",
+            "artifact",
+            "csv",
+            "fail-if",
+            "format",
+            "html",
+            "json",
+            "note",
+            "out",
+            "seed",
+            "strict",
+            "svg",
+            "tolerance",
         ];
         for command in [
             BenchRun::<PathArgs>::augment_args(Command::new("path")),

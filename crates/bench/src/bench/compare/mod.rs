@@ -14,7 +14,7 @@ use super::report::{Better, Environment, Key, Point, Report, read};
 use super::summary::{DRAWS, Interval, percentiles, range};
 use super::unit::human;
 use crate::shared::stats::median;
-use umacvlan_text::output::Output;
+use umacvlan_text::output::{Output, print_stderr};
 use umacvlan_text::table::{Cell, Head, Table, Tint};
 
 /// Compare two reports, point by point; fails with status 1 if something became worse
@@ -36,7 +36,7 @@ pub(super) struct CompareArgs {
     threshold: f64,
 
     /// Significance level: the highest probability that a change is chance
-    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.05)]
+    #[arg(long, value_name = "PROBABILITY", default_value_t = ALPHA)]
     alpha: f64,
 
     /// Print JSON
@@ -116,6 +116,32 @@ pub(super) fn run(args: &CompareArgs) -> Result<ExitCode> {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Compares a new report with an older one, and tells what has changed by more than `tolerance`
+/// percent. Returns true if something has become worse.
+///
+/// # Errors
+/// The two have no point in common.
+pub(super) fn against(before: &Report, after: &Report, tolerance: f64) -> Result<bool> {
+    let comparison = compare(before, after, tolerance / 100.0, ALPHA);
+    ensure!(!comparison.changes.is_empty(), "--against: the two reports have no point in common");
+    for change in comparison.changes.iter().filter(|change| change.verdict != Verdict::Same) {
+        let verdict = if change.verdict == Verdict::Worse { "WORSE" } else { "better" };
+        print_stderr(&format!("  {}: {} ({verdict})", change.key, percent(change.change)));
+    }
+    for difference in &comparison.differing {
+        print_stderr(&format!("  not the same machine: {difference}"));
+    }
+    let (all, better, worse) = (
+        comparison.changes.len(),
+        comparison.count(Verdict::Better),
+        comparison.count(Verdict::Worse),
+    );
+    print_stderr(&format!(
+        "--against: {all} points, {better} better and {worse} worse by more than {tolerance} %"
+    ));
+    Ok(worse > 0)
 }
 
 fn compare(before: &Report, after: &Report, threshold: f64, alpha: f64) -> Comparison {
@@ -251,11 +277,13 @@ fn range_of_change(before: &[f64], after: &[f64]) -> Option<(f64, f64)> {
 /// The differences between the two machines that make a comparison doubtful.
 pub(super) fn differing(before: &Environment, after: &Environment) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
+    let load = |of: &Environment| of.load.unwrap_or(0).to_string();
     let facts = [
         ("CPU", text(&before.cpu), text(&after.cpu)),
         ("CPUs", before.allowed.clone(), after.allowed.clone()),
         ("kernel", before.kernel.clone(), after.kernel.clone()),
         ("governor", text(&before.governor), text(&after.governor)),
+        ("busy threads", load(before), load(after)),
     ];
     let other = facts.into_iter().filter(|(_, was, is)| was != is);
     other.map(|(what, was, is)| format!("{what} {was}, then {is}")).collect()
@@ -264,6 +292,9 @@ pub(super) fn differing(before: &Environment, after: &Environment) -> Vec<String
 fn percent(part: f64) -> String {
     format!("{:+.1} %", 100.0 * part)
 }
+
+/// The usual significance level.
+const ALPHA: f64 = 0.05;
 
 /// Fixed, so that comparing the same two reports always gives the same result.
 const SEED: u64 = 9971;

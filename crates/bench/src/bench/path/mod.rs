@@ -3,6 +3,7 @@
 //! Instruments, engine and peers run in this process, in unnamed network namespaces. Peers
 //! alternate within each round, in an order that the seed decides.
 
+mod busy_loops;
 mod copies;
 mod idle;
 mod neighbour;
@@ -35,6 +36,7 @@ use super::report::Point;
 use super::stability::{Finding, low_load};
 use crate::shared::cores::Cores;
 use crate::shared::namespaces::ensure_allowed;
+use busy_loops::beside;
 use peer::{Peer, Testbed};
 use plan::{Group, Item, Measure, Size, plan};
 use points::Series;
@@ -88,6 +90,10 @@ pub(crate) struct PathArgs {
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
 
+    /// Run this many threads that only use their core beside each trial of everyone
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    load: u16,
+
     /// Seconds of one trial
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time: Option<f64>,
@@ -116,6 +122,10 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
     note_workers(args, progress);
     note_congestion(args, progress);
     note_load(progress);
+    if args.load > 0 {
+        progress.load = Some(args.load);
+        progress.note(format!("each trial of everyone ran beside {} busy threads", args.load));
+    }
     note_counters(progress);
     progress.begin(groups.iter().map(steps).sum());
     let mut points = Vec::new();
@@ -157,7 +167,7 @@ fn measure(group: &Group, args: &PathArgs, progress: &mut Progress) -> Vec<Point
                     break 'rounds;
                 }
                 progress.at(format!("{} {}: {}", group.route, group.mode, testbed.peer));
-                match trial(item, testbed, &mut rates[place], progress) {
+                match trial(item, testbed, args.load, &mut rates[place], progress) {
                     Ok(readings) => series.add(testbed, readings, progress),
                     Err(error) => progress.miss(format!(
                         "a trial of {} {} {} {}: {error:#}",
@@ -209,6 +219,7 @@ fn prepare(group: &Group, args: &PathArgs, progress: &mut Progress) -> Vec<Testb
 fn trial(
     item: &Item,
     testbed: &mut Testbed,
+    load: u16,
     rates: &mut Vec<(plan::Traffic, f64)>,
     progress: &mut Progress,
 ) -> Result<Vec<reading::Reading>> {
@@ -218,7 +229,7 @@ fn trial(
     }
     let known = rates.iter().find(|(traffic, _)| *traffic == item.traffic);
     let mut rate = known.map(|(_, rate)| *rate);
-    let readings = sample::sample(item, testbed, &mut rate);
+    let readings = beside(load.into(), || sample::sample(item, testbed, &mut rate));
     if let (None, Some(rate)) = (known, rate) {
         rates.push((item.traffic, rate));
     }

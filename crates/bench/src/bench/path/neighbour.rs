@@ -1,6 +1,5 @@
 //! Round trips of two stations beside a third one that sends as fast as it can.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use umacvlan_lab::station::{Member, Station};
 use umacvlan_lab::traffic::{Flood, FloodKind};
 
 use super::PathArgs;
+use super::busy_loops::beside;
 use super::peer::Testbed;
 use super::plan::{Group, Item, Measure, Traffic, is_requested, usual_time};
 use super::reading::Reading;
@@ -91,7 +91,7 @@ pub(super) fn neighbour(testbed: &Testbed, time: Duration) -> Result<Vec<Reading
     let mut readings = Vec::new();
     for (place, loops) in [0, BUSY_LOOPS].into_iter().enumerate() {
         for (kind, measures) in FLOODS {
-            let (trips, flood) = busy(loops, || probe(path, kind, (flooder, wire), time))?;
+            let (trips, flood) = beside(loops, || probe(path, kind, (flooder, wire), time))?;
             readings.push(reading(measures[place], &trips, flood));
         }
     }
@@ -115,23 +115,6 @@ fn probe(
         spaced_round_trips(path, PERIOD, time)
     })?;
     Ok((trips?, sent as f64 / (time + time / 8).as_secs_f64()))
-}
-
-/// Runs `during` beside this many threads that only use their core.
-fn busy<T>(loops: usize, during: impl FnOnce() -> T) -> T {
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for _ in 0..loops {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        let done = during();
-        stop.store(true, Ordering::Relaxed);
-        done
-    })
 }
 
 /// A reading of the 99th percentile.
