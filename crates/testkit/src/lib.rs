@@ -1,7 +1,8 @@
 //! Helpers that the tests of several crates share.
 //!
 //! [`root_or_skip`] asks whether the process can make network namespaces, and [`skip`] says why a
-//! test does not run. [`Scratch`] is an empty directory that is removed at the end of a test.
+//! test does not run. [`Scratch`] is an empty directory that is removed at the end of a test,
+//! and [`BpfFs`] a BPF file system.
 //! [`Machine`] is a namespace with a parent and the [`Daemon`] in it, which [`ask`] and [`events`]
 //! talk to; [`Sandbox`] is a shell in namespaces of its own; [`write_program`] makes a script that can
 //! be run at once. Every helper panics when it fails,
@@ -16,6 +17,7 @@
 
 use std::time::Duration;
 
+mod bpf_fs;
 mod http;
 mod machine;
 mod network;
@@ -24,6 +26,7 @@ mod process;
 mod sandbox;
 mod scratch;
 
+pub use bpf_fs::BpfFs;
 pub use http::{Answer, ask, connect, events};
 pub use machine::{Daemon, Machine, link_id};
 pub use network::{LinkMonitor, add_parent, netns_path};
