@@ -190,6 +190,75 @@ impl FromStr for ProgramKind {
     }
 }
 
+/// Text that names no kind of interface.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no kind of port: expected tap, veth or auto")]
+pub struct ParsePortKindError(String);
+
+impl FromStr for PortKind {
+    type Err = ParsePortKindError;
+
+    /// Reads the word, exactly.
+    ///
+    /// # Errors
+    /// Any other text.
+    fn from_str(text: &str) -> Result<Self, ParsePortKindError> {
+        let named = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        named.ok_or_else(|| ParsePortKindError(text.to_owned()))
+    }
+}
+
+/// The port of a link: what its interface is, or how the program connects that is at its far end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkPort {
+    /// Its far end is an interface of this kind.
+    Interface(PortKind),
+    /// Its far end is a program.
+    Program(ProgramKind),
+}
+
+impl LinkPort {
+    /// Every kind, those of interfaces first.
+    pub const ALL: [Self; 4] = [
+        Self::Interface(PortKind::Tap),
+        Self::Interface(PortKind::Veth),
+        Self::Interface(PortKind::Auto),
+        Self::Program(ProgramKind::Stream),
+    ];
+
+    /// The word used in requests and in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interface(kind) => kind.name(),
+            Self::Program(kind) => kind.name(),
+        }
+    }
+}
+
+impl fmt::Display for LinkPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Text that names no kind of port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no kind of port: expected tap, veth, auto or stream")]
+pub struct ParsePortError(String);
+
+impl FromStr for LinkPort {
+    type Err = ParsePortError;
+
+    /// Reads the word, exactly.
+    ///
+    /// # Errors
+    /// Any other text.
+    fn from_str(text: &str) -> Result<Self, ParsePortError> {
+        let named = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        named.ok_or_else(|| ParsePortError(text.to_owned()))
+    }
+}
+
 /// How the TAPs of a worker are read and written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PortIo {
