@@ -200,7 +200,7 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let namespaces = if others { search() } else { Search::default() };
     let worker = sandbox::WorkerSandbox::new()?;
     sandbox::confine_process(others || args.on_demand || keeper::has_pins(&kept))?;
-    let engine = EngineOptions { on_worker: Some(Arc::new(move || worker.confine())) };
+    let engine = EngineOptions { on_worker: Some(Arc::new(move || worker.confine())), pins: None };
     // The configuration does not change a filter of the command line.
     let changeable = args.log.is_none().then(|| (log.clone(), default));
     let ports_dir = socket.path().parent().unwrap_or_else(|| Path::new("/")).join(PORTS);

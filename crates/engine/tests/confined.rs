@@ -120,7 +120,11 @@ fn a_worker_needs_no_capability_and_few_system_calls() {
             sender.send(thread::current().name().map(str::to_owned)).unwrap();
         });
         let options = ParentOptions { backend, ..ParentOptions::default() };
-        lab.start_with(EngineOptions { on_worker: Some(on_worker) }, io, options);
+        lab.start_with(
+            EngineOptions { on_worker: Some(on_worker), ..EngineOptions::default() },
+            io,
+            options,
+        );
         assert_eq!(confined.recv().unwrap().as_deref(), Some("um-p0"));
         work(&mut lab);
         assert!(confined.is_empty(), "once for each worker");

@@ -43,6 +43,7 @@ const KEPT: &str = "kept";
 fn adopt(status: &SubStatus, netns: &Netns) -> Adopt {
     Adopt {
         tap: place(status.index, netns),
+        veth: None,
         number: Some(status.number),
         settings: status.settings.clone(),
         txqlen_max: None,

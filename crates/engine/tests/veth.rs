@@ -6,20 +6,24 @@
 mod common;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::options::{PortIo, PortKind};
 use umacvlan_core::{
     DropReason, MacAddr, MacvlanSettings, Mode, ParentInfo, Semantics, SubConfig, Switch,
 };
-use umacvlan_engine::engine::{Event, LinkAttribute, SubOptions, SubStatus};
+use umacvlan_engine::Engine;
+use umacvlan_engine::engine::{
+    Adopt, EngineOptions, Event, KeptTap, KeptVeth, LinkAttribute, SubOptions, SubStatus,
+};
 use umacvlan_netlink::Link;
 use umacvlan_sys::bpf::port::PortPrograms;
 use umacvlan_sys::bpf::port_types::{End, KernelPort};
 use umacvlan_sys::tap::Tap;
-use umacvlan_testkit::root_or_skip;
+use umacvlan_testkit::{BpfFs, root_or_skip};
 
-use common::{Lab, PARENT, Place, all, frame, mac, reaches, send, until};
+use common::{Lab, PARENT, Place, all, frame, mac, reaches, send, several, until};
 
 fn add(lab: &Lab, name: &str, n: u8, mode: Mode, place: &Place) -> SubStatus {
     let options = SubOptions {
@@ -138,8 +142,9 @@ fn a_frame_that_is_too_long_has_no_answer() {
     let mut switch = Switch::new(parent, Semantics::default());
     let sub = switch.add(&SubConfig::new(mac(1), Mode::Bridge)).unwrap();
     switch.set_up(sub, true).unwrap();
-    let mut programs = host.netns.run(PortPrograms::load).unwrap().unwrap();
-    let slot = host.netns.run(|| programs.add_port(host_end, tap_end)).unwrap().unwrap();
+    let mut programs = host.netns.run(|| PortPrograms::load(None)).unwrap().unwrap();
+    let added = host.netns.run(|| programs.add_port(host_end, tap_end)).unwrap().unwrap();
+    let (slot, _) = added;
     let port = KernelPort { sub, slot, at_home: false, mac: mac(1) };
     programs.set_answers(&switch.kernel_answers(), &[port], host_end.index, false).unwrap();
     let socket = guest.socket("s1");
@@ -298,4 +303,113 @@ fn it_is_refused_with_a_reason_where_it_cannot_be() {
     let error = lab.engine().add_sub(PARENT, large).unwrap_err().to_string();
     assert!(error.contains("MTU"), "{error}");
     assert_eq!(lab.parent().subs.len(), 1);
+}
+
+/// Starts an engine that pins its programs in this directory.
+fn start(lab: &mut Lab, pins: &Path) {
+    let with = EngineOptions { pins: Some(pins.to_owned()), ..EngineOptions::default() };
+    lab.start_with(with, PortIo::Auto, several(1));
+}
+
+/// What the next engine gets of a sub-interface.
+fn keep(engine: &Engine, sub: &SubStatus) -> (String, Adopt) {
+    engine.keep_sub(sub.number).unwrap();
+    let queues = engine.queues(sub.number).unwrap();
+    let queues = queues.into_iter().map(|queue| Tap::from_kept(queue).unwrap()).collect();
+    let host_end = sub.port.beside.unwrap().host_end;
+    let adopt = Adopt {
+        tap: KeptTap::Queues(queues),
+        veth: Some(KeptVeth { host_end, index: sub.index, mac: sub.mac }),
+        netns: sub.netns_cookie.map(|cookie| (sub.netns, cookie)),
+        number: Some(sub.number),
+        settings: sub.settings.clone(),
+        txqlen_max: None,
+        groups: None,
+        claims_mac: false,
+        held: false,
+    };
+    (PARENT.to_owned(), adopt)
+}
+
+#[test]
+fn the_kernel_forwards_between_two_engines_and_the_next_takes_over() {
+    if !root_or_skip() {
+        return;
+    }
+    let bpf = BpfFs::new();
+    let pins = bpf.path().join("umacvlan/7");
+    let mut lab = Lab::new(PortIo::Auto);
+    start(&mut lab, &pins);
+    lab.engine().end_takeover().unwrap();
+    let (one, two, three) = (Place::new(), Place::new(), Place::new());
+    let subs = [(1, &one), (2, &two), (3, &three)];
+    let subs = subs.map(|(n, place)| add(&lab, &format!("s{n}"), n, Mode::Bridge, place));
+    let (s1, s2, far) = (one.socket("s1"), two.socket("s2"), lab.far.socket("x0"));
+    let everywhere = || {
+        pass(&s1, &s2, mac(2), mac(1), 10);
+        pass(&s1, &far, mac(0xff), mac(1), 10);
+        pass(&far, &s1, mac(1), mac(0xff), 10);
+    };
+    reaches(&far, &s1, &frame(mac(1), mac(0xff), 7));
+    everywhere();
+    let before = answered(&lab, "s1");
+    let kept: Vec<_> = subs.iter().take(2).map(|sub| keep(lab.engine(), sub)).collect();
+    lab.engine().keep_sub(subs[2].number).unwrap();
+    drop(lab.engine.take());
+    everywhere();
+    start(&mut lab, &pins);
+    everywhere();
+    let adopted = lab.engine().adopt_kept(kept).unwrap();
+    assert!(adopted.iter().all(|sub| sub.as_ref().unwrap().up), "{adopted:?}");
+    everywhere();
+    lab.engine().end_takeover().unwrap();
+    everywhere();
+    assert_eq!(answered(&lab, "s1"), before + 4 * 30, "and none of them twice");
+    // The engine has the rest, and one more link.
+    send(&s1, &frame(MacAddr::BROADCAST, mac(1), 9));
+    assert_eq!([all(&s2), all(&far)], [[9], [9]]);
+    let four = Place::new();
+    add(&lab, "s4", 4, Mode::Bridge, &four);
+    pass(&s1, &four.socket("s4"), mac(4), mac(1), 10);
+    // Of the one that was not adopted, and of those that are removed, nothing is left.
+    let links = |name: &str| {
+        let named = |pin: &Path| pin.to_string_lossy().contains(name);
+        bpf.pins().iter().filter(|pin| named(pin)).count()
+    };
+    assert_eq!([links("umacvlan_end"), links("umacvlan_tap"), links("umacvlan_wire")], [3, 3, 1]);
+    assert!(lab.counters().is_balanced());
+    for name in ["s1", "s2", "s4"] {
+        lab.engine().remove_sub(lab.number(name)).unwrap();
+    }
+    assert!(bpf.pins().is_empty(), "{:?}", bpf.pins());
+    assert!(!pins.exists());
+}
+
+#[test]
+fn without_pins_only_the_place_proves_a_link() {
+    if !root_or_skip() {
+        return;
+    }
+    let bpf = BpfFs::new();
+    let pins = bpf.path().join("umacvlan/7");
+    let mut lab = Lab::new(PortIo::Auto);
+    start(&mut lab, &pins);
+    lab.engine().end_takeover().unwrap();
+    let (mut one, two) = (Place::new(), Place::new());
+    let subs = [add(&lab, "s1", 1, Mode::Bridge, &one), add(&lab, "s2", 2, Mode::Bridge, &two)];
+    let kept = subs.each_ref().map(|sub| keep(lab.engine(), sub));
+    drop(lab.engine.take());
+    bpf.pins().iter().for_each(|pin| std::fs::remove_file(pin).unwrap());
+    // Another address than the one that was written down.
+    one.rtnl.set_mac(subs[0].index, mac(9)).unwrap();
+    start(&mut lab, &pins);
+    let adopted = lab.engine().adopt_kept(kept.into()).unwrap();
+    lab.engine().end_takeover().unwrap();
+    let error = adopted[0].as_ref().unwrap_err().to_string();
+    assert!(error.contains("its programs are gone"), "{error}");
+    assert!(adopted[1].is_ok(), "{adopted:?}");
+    let (s2, far) = (two.socket("s2"), lab.far.socket("x0"));
+    reaches(&far, &s2, &frame(mac(2), mac(0xff), 1));
+    pass(&s2, &far, mac(0xff), mac(2), 5);
+    assert!(answered(&lab, "s2") >= 5);
 }

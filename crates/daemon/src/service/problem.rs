@@ -75,7 +75,8 @@ fn kind(error: &Error) -> Code {
         | Error::Refused { .. }
         | Error::RivalEnding { .. }
         | Error::TapBusy(_)
-        | Error::VethKept(_) => Code::Refused,
+        | Error::VethKept(_)
+        | Error::VethUnproven(_) => Code::Refused,
         Error::NoTap(_)
         | Error::NoSuchParent(_)
         | Error::NoSuchSub(_)
@@ -117,6 +118,7 @@ fn device(error: &Error) -> Option<String> {
         | Error::Tap { name, .. }
         | Error::NoVeth { name, .. }
         | Error::VethKept(name)
+        | Error::VethUnproven(name)
         | Error::NoAfXdp { parent: name, .. }
         | Error::ParentBusy { parent: name, .. }
         | Error::ParentHeld { parent: name, .. }

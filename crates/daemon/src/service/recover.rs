@@ -393,6 +393,7 @@ impl Service {
 pub(super) fn adoption(record: &LinkRecord, tap: KeptTap) -> Adopt {
     Adopt {
         tap,
+        veth: None,
         netns: record.netns_cookie.map(|cookie| (record.netns(), cookie)),
         number: Some(SubId(record.id)),
         settings: record.settings(),

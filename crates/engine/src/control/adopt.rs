@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 4;
 impl Control {
     pub(crate) fn keep_sub(&mut self, id: SubId) -> Result<(), Error> {
         let (sub, _) = self.inventory.sub_and_parent_mut(id)?;
-        if sub.veth.is_some() {
+        if sub.veth.is_some() && self.pins.is_none() {
             return Err(Error::VethKept(sub.name.clone()));
         }
         let failed = Error::system(format!("make {} outlive this process", sub.name));
@@ -42,6 +42,9 @@ impl Control {
         let workers = &self.inventory[parent].workers;
         if self.hold_adopted {
             workers.tell(Worker::hold_rx)?;
+        }
+        if let Some(veth) = &adopt.veth {
+            return self.adopt_veth((id, parent), adopt, veth);
         }
         let workers = workers.count();
         let (queues, netns, mut location) = match &adopt.tap {
@@ -105,7 +108,7 @@ impl Control {
     /// Continues where the engine before stopped. The groups are set first, then the frames sent
     /// since the TAP was attached are read, and last it gets its carrier, so that its stack sends
     /// only what can be forwarded.
-    fn resume(&mut self, id: SubId, name: &str) -> Result<(), Error> {
+    pub(super) fn resume(&mut self, id: SubId, name: &str) -> Result<(), Error> {
         let (sub, _) = self.inventory.sub_and_parent_mut(id)?;
         // An engine that was killed may not have come to this.
         sub.tap().map_or(Ok(()), |tap| tap.set_persistent(true)).map_err(tap_error(name))?;
@@ -120,7 +123,11 @@ impl Control {
         self.settle_memberships();
         let gone = |_| Error::NoSuchSub(name.to_owned());
         let (sub, parent) = self.inventory.sub_and_parent(id).map_err(gone)?;
-        let carrier = parent.carrier;
+        if let Some(pair) = sub.veth {
+            self.kernel.rtnl.set_up(pair.host_end, parent.carrier)?;
+        }
+        // The TAP beside a veth pair is not what its user sees.
+        let carrier = parent.carrier || sub.veth.is_some();
         sub.tap().map_or(Ok(()), |tap| tap.set_carrier(carrier)).map_err(tap_error(name))
     }
 
@@ -147,7 +154,7 @@ impl Adopt {
 
 /// Attaches to an interface by its index, with a queue for each worker, or with the only one that
 /// it was made for. The kernel attaches by name only.
-fn attach(netns: &Netns, index: u32, workers: usize) -> Result<(Vec<Tap>, Link), Error> {
+pub(super) fn attach(netns: &Netns, index: u32, workers: usize) -> Result<(Vec<Tap>, Link), Error> {
     let mut rtnl = Rtnl::open_in(netns)?;
     let mut find = || {
         let link = rtnl.link_by_index(index)?;

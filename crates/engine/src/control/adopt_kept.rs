@@ -67,8 +67,13 @@ impl Control {
         self.hold_adopted = true;
         let mut outcomes = Outcomes::new();
         let mut found: BTreeMap<ParentId, Vec<Found>> = BTreeMap::new();
-        let mut numbers = BTreeSet::new();
+        let (mut numbers, mut pairs) = (BTreeSet::new(), Vec::new());
         for (at, (parent, adopt)) in kept.iter().enumerate() {
+            // The kernel forwards for it meanwhile.
+            if adopt.veth.is_some() {
+                pairs.push(at);
+                continue;
+            }
             // A passthru sub-interface is alone on its parent, which follows its address.
             if adopt.settings.mode == Mode::Passthru || matches!(adopt.tap, KeptTap::Place { .. }) {
                 outcomes.insert(at, self.adopt_sub(parent, adopt));
@@ -84,6 +89,10 @@ impl Control {
         }
         for (parent, found) in found {
             self.serve_all(parent, found, kept, &mut outcomes);
+        }
+        for at in pairs {
+            let (parent, adopt) = &kept[at];
+            outcomes.insert(at, self.adopt_sub(parent, adopt));
         }
         self.settle_memberships();
         self.release_adopted();
@@ -317,6 +326,7 @@ mod tests {
         let queues = queues.into_iter().map(|queue| Tap::from_kept(queue).unwrap()).collect();
         let adopt = Adopt {
             tap: KeptTap::Queues(queues),
+            veth: None,
             netns: made.netns_cookie.map(|cookie| (made.netns, cookie)),
             number: Some(made.number),
             settings,
@@ -379,6 +389,7 @@ mod tests {
     fn keep_place(adopt: &Adopt) -> Adopt {
         Adopt {
             tap: KeptTap::Queues(Vec::new()),
+            veth: None,
             netns: adopt.netns,
             number: adopt.number,
             settings: adopt.settings.clone(),

@@ -70,7 +70,11 @@ impl Control {
         if !self.moves(options) && self.has_program_named(&options.name) {
             return Err(Error::NameInUse { name: options.name.clone(), place: "" });
         }
-        let (made, instead_of_veth) = self.make(parent, options)?;
+        let made = self.make(parent, options);
+        if made.is_err() {
+            self.inventory[parent].kernel.drop_unused();
+        }
+        let (made, instead_of_veth) = made?;
         let Made { queues, mut location, veth } = made;
         location.link.name.clone_from(&options.name);
         let link = &location.link;

@@ -32,7 +32,7 @@ impl Control {
         options: &SubOptions,
     ) -> Result<Made, Error> {
         let name = &options.name;
-        self.inventory[parent].kernel.programs().map_err(no_veth(name))?;
+        self.port_programs(parent).map_err(no_veth(name))?;
         let (mac, info) = self.new_address(parent, options)?;
         let mtu = options.mtu.unwrap_or(info.mtu);
         self.check_new_mtu(parent, name, mtu)?;
@@ -97,10 +97,10 @@ impl Control {
             // As for a TAP that is the sub-interface itself.
             let _ = rtnl.set_noqueue(tap.index);
         }
-        let kernel = &mut self.inventory[parent].kernel;
-        let added = kernel.programs().and_then(|it| it.add_port(end(&host), end(&tap)));
-        let slot = added.map_err(no_veth(name))?;
-        let veth = VethPair { host_end, tap: tap.index, slot };
+        let programs = self.port_programs(parent);
+        let added = programs.and_then(|it| it.add_port(end(&host), end(&tap)));
+        let (slot, _) = added.map_err(no_veth(name))?;
+        let veth = VethPair { host_end, tap: tap.index, slot, netns_cookie: self.kernel.cookie };
         let up = self
             .kernel
             .rtnl
@@ -114,7 +114,7 @@ impl Control {
     }
 }
 
-fn end(link: &Link) -> End<'_> {
+pub(super) fn end(link: &Link) -> End<'_> {
     End { name: &link.name, index: link.index }
 }
 
@@ -122,10 +122,12 @@ fn end(link: &Link) -> End<'_> {
 fn prepare(rtnl: &mut Rtnl, link: &Link, options: &SubOptions) -> umacvlan_netlink::Result<()> {
     rtnl.set_mac(link.index, link.mac.unwrap_or_default())?;
     rtnl.set_mtu(link.index, link.mtu)?;
+    // It has no queue, and shows what the TAP beside it has.
+    rtnl.set_txqlen(link.index, options.txqlen.unwrap_or(TAP_QUEUE_LEN))?;
     own_attributes(rtnl, link.index, options)
 }
 
-fn no_veth(name: &str) -> impl FnOnce(std::io::Error) -> Error {
+pub(super) fn no_veth(name: &str) -> impl FnOnce(std::io::Error) -> Error {
     let name = name.to_owned();
     move |error| {
         let why = match error.kind() {

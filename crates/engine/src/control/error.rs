@@ -140,8 +140,15 @@ pub enum Error {
         parent: String,
     },
     /// The programs of a veth pair end with the engine.
-    #[error("cannot keep {0} over the end of this process: only a link with port tap can be")]
+    #[error(
+        "cannot keep {0} over the end of this process: only a link with port tap can be without a directory for its programs"
+    )]
     VethKept(String),
+    /// Nothing proves that an interface is that of a sub-interface of an earlier engine.
+    #[error(
+        "{0} is not served: its programs are gone, and its place or its address is another one than then"
+    )]
+    VethUnproven(String),
     /// It is attached already.
     #[error("parent {0} is attached already")]
     ParentTaken(String),
@@ -262,6 +269,7 @@ impl Error {
             | Self::NoVeth { .. }
             | Self::ProgramWorkers { .. }
             | Self::VethKept(_) => Some(libc::EOPNOTSUPP),
+            Self::VethUnproven(_) => Some(libc::ENODEV),
             Self::Stopped => None,
         }
     }

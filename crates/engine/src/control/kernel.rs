@@ -114,6 +114,11 @@ impl Kernel {
         Some(Location { nsid, netns: id, netns_cookie, parent_nsid, link })
     }
 
+    /// Locates the peer of an interface in the engine's own namespace.
+    pub(super) fn locate_peer(&mut self, host_end: u32) -> Option<Location> {
+        self.locate(&Handle::VethPeer(host_end), (self.home.id(), None, None))
+    }
+
     /// Locates a TAP as [`Self::locate`] does, and opens its namespace, without entering it if it is
     /// the one that it was in, with the cookie that it had; the other id is not known then.
     pub(super) fn locate_kept(

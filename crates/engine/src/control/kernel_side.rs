@@ -6,17 +6,19 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use umacvlan_core::stats::{KernelStats, SubStats, WireStats};
 #[cfg(doc)]
 use umacvlan_core::switch::KernelAnswers;
-use umacvlan_sys::bpf::port::PortPrograms;
+use umacvlan_sys::bpf::port::{PortPrograms, remove_unused_pins};
 use umacvlan_sys::bpf::port_types::{End, KernelPort};
 
 use super::Control;
 use super::inventory::ParentId;
-use super::parent::{Carried, Parent};
+use super::parent::{Carried, LAST_TURNS, Parent};
+use super::workers::Workers;
 use crate::control::engine::UplinkKind;
 use umacvlan_datapath::uplink::Uplink;
 use umacvlan_datapath::worker::Worker;
@@ -34,22 +36,60 @@ pub(super) struct KernelSide {
 }
 
 impl KernelSide {
-    /// The programs, which are loaded if they are not.
+    /// The programs, which are loaded if they are not; with `pins`, those of an earlier engine.
     ///
     /// # Errors
     /// As [`PortPrograms::load`].
-    pub(super) fn programs(&mut self) -> io::Result<&mut PortPrograms> {
+    fn programs(&mut self, pins: Option<&Path>) -> io::Result<&mut PortPrograms> {
         let programs = match self.programs.take() {
             Some(programs) => programs,
-            None => Box::new(PortPrograms::load()?),
+            None => Box::new(PortPrograms::load(pins)?),
         };
         Ok(self.programs.insert(programs))
     }
 
-    /// Removes a sub-interface; returns what was forwarded for it.
+    /// Removes a sub-interface; returns what was forwarded for it. The programs go with the last one.
     pub(super) fn remove_port(&mut self, slot: u32) -> KernelStats {
         let programs = self.programs.as_mut();
-        programs.map(|programs| programs.remove_port(slot)).unwrap_or_default()
+        let stats = programs.map(|programs| programs.remove_port(slot)).unwrap_or_default();
+        self.drop_unused();
+        stats
+    }
+
+    /// Removes the sub-interfaces of an earlier engine that were not adopted.
+    fn drop_others(&mut self) {
+        if let Some(programs) = &mut self.programs {
+            programs.drop_others();
+        }
+        self.drop_unused();
+    }
+
+    /// Has the packet sockets leave out what programs of an earlier engine answer.
+    pub(super) fn filter_if_answering(&mut self, workers: &Workers) -> io::Result<()> {
+        match self.programs.as_mut().filter(|programs| programs.answers_wire()) {
+            Some(programs) => {
+                filter_uplink(programs, workers)?;
+                // The kernel has forwarded what waits in the sockets, and no switch may do it again. A
+                // worker that has stopped has nothing.
+                let drain = |worker: &mut Worker| {
+                    (0..LAST_TURNS)
+                        .take_while(|_| worker.turn().is_ok_and(|turn| turn.events > 0))
+                        .count()
+                };
+                let _ = workers.each(drain);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Drops the programs if there is no sub-interface for them.
+    pub(super) fn drop_unused(&mut self) {
+        // The filter of the uplink stays, and is not to leave anything out.
+        let unused = |it: &mut Box<PortPrograms>| it.is_empty() && it.withdraw().is_ok();
+        if self.programs.as_mut().is_some_and(unused) {
+            *self = Self::default();
+        }
     }
 
     /// What was forwarded for the sub-interface in a slot.
@@ -73,8 +113,44 @@ impl Carried {
 }
 
 impl Control {
-    /// Has the kernel answer what the switches allow now.
+    /// The programs of a parent, which are loaded if they are not.
+    ///
+    /// # Errors
+    /// As [`PortPrograms::load`].
+    pub(super) fn port_programs(&mut self, id: ParentId) -> io::Result<&mut PortPrograms> {
+        let pins = self.pins_of(id);
+        self.inventory[id].kernel.programs(pins.as_deref())
+    }
+
+    /// The directory where the programs of a parent are pinned; `None` if they end with the engine.
+    fn pins_of(&self, id: ParentId) -> Option<PathBuf> {
+        // A dot is not allowed there, and two colons are in no name of a parent.
+        Some(self.pins.as_ref()?.join(self.inventory[id].handle.replace('.', "::")))
+    }
+
+    /// Has the kernel answer for those sub-interfaces of an earlier engine that were adopted, and no
+    /// others, and by the rules of now.
+    pub(crate) fn end_takeover(&mut self) {
+        self.taking_over = false;
+        let Some(dir) = self.pins.clone() else {
+            return;
+        };
+        let mut used = Vec::new();
+        for id in self.inventory.parent_ids() {
+            self.inventory[id].kernel.drop_others();
+            if self.inventory[id].kernel.programs.is_some() {
+                used.extend(self.pins_of(id));
+            }
+        }
+        remove_unused_pins(&dir, &used);
+    }
+
+    /// Has the kernel answer what the switches allow now. What an earlier engine has allowed holds until
+    /// its sub-interfaces are adopted.
     pub(super) fn settle_kernel_answers(&mut self) {
+        if self.taking_over {
+            return;
+        }
         for id in self.inventory.parent_ids() {
             if self.inventory[id].kernel.programs.is_none() {
                 continue;
@@ -131,16 +207,21 @@ impl Control {
         };
         // The sockets leave out what the program answers, so the filter comes first, and no address
         // before both.
-        let filter = Arc::new(programs.uplink_filter()?);
-        let set = move |worker: &mut Worker| match worker.uplink().and_then(Uplink::packet) {
-            Some(packet) => packet.socket.set_filter(filter.as_fd()),
-            None => Ok(()),
-        };
-        let sets = parent.workers.each(set).unwrap_or_default();
-        sets.into_iter().collect::<io::Result<()>>()?;
+        filter_uplink(programs, &parent.workers)?;
         if programs.attach_wire(End { name: &link.name, index: link.index })? {
             parent.host.move_last(&link.name)?;
         }
         programs.set_answers(&answers, &ports, link.index, true)
     }
+}
+
+/// Has the packet sockets of an uplink leave out what the programs answer.
+fn filter_uplink(programs: &mut PortPrograms, workers: &Workers) -> io::Result<()> {
+    let filter = Arc::new(programs.uplink_filter()?);
+    let set = move |worker: &mut Worker| match worker.uplink().and_then(Uplink::packet) {
+        Some(packet) => packet.socket.set_filter(filter.as_fd()),
+        None => Ok(()),
+    };
+    // A worker that has stopped has no socket.
+    workers.each(set).unwrap_or_default().into_iter().collect()
 }

@@ -11,6 +11,7 @@
 
 mod adopt;
 mod adopt_kept;
+mod adopt_veth;
 mod announce;
 mod change;
 mod conflict;
@@ -44,6 +45,7 @@ mod worker_restart;
 mod workers;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -112,6 +114,11 @@ pub(crate) struct Control {
     hold_adopted: bool,
     /// The rules of the running kernel's macvlan.
     running: KernelRelease,
+    /// See [`EngineOptions::pins`].
+    pins: Option<PathBuf>,
+    /// True until all sub-interfaces of an earlier engine are adopted: the kernel answers for them as it
+    /// did then.
+    taking_over: bool,
     stop: bool,
 }
 
@@ -147,6 +154,8 @@ impl Control {
             swept: Instant::now(),
             hold_adopted: false,
             running: running_kernel(),
+            taking_over: options.pins.is_some(),
+            pins: options.pins,
             stop: false,
         })
     }

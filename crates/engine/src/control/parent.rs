@@ -21,7 +21,7 @@ use umacvlan_datapath::SwitchId;
 use umacvlan_datapath::worker::Worker;
 
 /// Turns in which a worker forwards waiting frames before it stops: more than a full queue takes.
-const LAST_TURNS: usize = 64;
+pub(super) const LAST_TURNS: usize = 64;
 
 /// A parent.
 pub(super) struct Parent {

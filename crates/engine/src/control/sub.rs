@@ -16,7 +16,7 @@ use super::inventory::{Interface, ParentId};
 use super::kernel::{Handle, KnownNetns};
 use super::parent::Parent;
 use super::program::ProgramEnd;
-use crate::control::engine::{Event, PortStatus, SubId, SubStatus};
+use crate::control::engine::{Event, PortStatus, SubId, SubStatus, VethStatus};
 use crate::control::error::Error;
 
 /// A sub-interface.
@@ -74,6 +74,15 @@ pub(super) struct VethPair {
     pub(super) tap: u32,
     /// The slot of the sub-interface in the programs of its parent.
     pub(super) slot: u32,
+    /// The cookie of the namespace of both.
+    pub(super) netns_cookie: u64,
+}
+
+impl VethPair {
+    const fn status(self) -> VethStatus {
+        let Self { host_end, tap, netns_cookie, .. } = self;
+        VethStatus { host_end, tap, netns_cookie }
+    }
 }
 
 /// What is at the far end of the port of a sub-interface.
@@ -184,6 +193,7 @@ impl Sub {
             kept: self.kept,
             port: PortStatus {
                 kind: if self.veth.is_some() { PortKind::Veth } else { PortKind::Tap },
+                beside: self.veth.map(VethPair::status),
                 why: self.instead_of_veth.clone(),
                 answered: 0,
             },
@@ -232,7 +242,13 @@ impl Control {
 
     /// Ends a sub-interface, and leaves its interface where it is, without carrier.
     pub(super) fn leave(&mut self, id: SubId) {
-        self.end(id, |control, sub| close_port(&control.inventory[sub.parent], &sub));
+        self.end(id, |control, sub| {
+            let parent = &mut control.inventory[sub.parent];
+            close_port(parent, &sub);
+            if let Some(pair) = sub.veth {
+                parent.kernel.remove_port(pair.slot);
+            }
+        });
     }
 
     fn end(&mut self, id: SubId, end: impl FnOnce(&mut Self, Sub)) {

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use aya::maps::{Map, MapError};
@@ -21,6 +22,19 @@ pub(super) fn load(object: &[u8], entries: &[(&'static str, u32)]) -> Result<Ebp
     let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
     for &(map, entries) in entries {
         loader.map_max_entries(map, entries);
+    }
+    loader.load(object)
+}
+
+/// Loads an object as [`load`] does, with each of these maps pinned: one that is there is used.
+pub(super) fn load_pinned(
+    object: &[u8],
+    maps: &[(&'static str, PathBuf)],
+) -> Result<Ebpf, EbpfError> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
+    for (map, path) in maps {
+        loader.map_pin_path(map, path.as_path());
     }
     loader.load(object)
 }

@@ -12,6 +12,8 @@ mod load;
 #[cfg(feature = "af-xdp")]
 mod memlock;
 #[cfg(feature = "af-xdp")]
+mod pins;
+#[cfg(feature = "af-xdp")]
 pub mod port;
 #[cfg(not(feature = "af-xdp"))]
 #[path = "port_stub.rs"]
@@ -66,6 +68,6 @@ pub fn probe_host_filter() -> io::Result<Attachment> {
 pub fn probe_port_programs() -> io::Result<()> {
     // The first interface of every namespace.
     let loopback = port_types::End { name: "lo", index: 1 };
-    port::PortPrograms::load()?.attach_wire(loopback)?;
+    port::PortPrograms::load(None)?.attach_wire(loopback)?;
     Ok(())
 }

@@ -1,23 +1,28 @@
 //! [`PortPrograms`]: the programs of `bpf/port.c`, which forward plain unicast of sub-interfaces
-//! whose interface is one end of a veth pair.
+//! whose interface is one end of a veth pair. [`links`] attaches them.
 //!
 //! They belong to one parent. Frames that they do not answer go to the TAP of the sub-interface.
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::{fmt, io};
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
-use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions};
-use aya::programs::{LinkOrder, SchedClassifier, SocketFilter, TcAttachType};
+use aya::programs::{SchedClassifier, SocketFilter};
 use umacvlan_core::stats::{Counters, KernelStats};
 use umacvlan_core::switch::{AddressOwner, KernelAnswers};
 use umacvlan_core::{Mode, SubIndex};
 
-use super::load::{load, map, to_io_error};
+use super::load::{load, load_pinned, map, to_io_error};
+use super::pins::Pins;
+pub use super::pins::{probe_pins, remove_unused_pins};
 use super::port_types::{End, KernelPort, PORTS_MAX};
 use super::{mac_key, memlock};
+use links::TcxLink;
 
 /// `bpf/port.c`, compiled.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/port.o"));
@@ -27,6 +32,9 @@ const END: &str = "umacvlan_end";
 const WIRE: &str = "umacvlan_wire";
 const TAP: &str = "umacvlan_tap";
 const UPLINK: &str = "umacvlan_uplink";
+
+/// The maps.
+const MAPS: [&str; 5] = ["ends", "taps", "addresses", "rules", "counters"];
 
 /// Bits and numbers of `bpf/port.c`.
 const UP: u32 = 1;
@@ -44,9 +52,11 @@ type Address = [u32; 3];
 type Rules = [u64; 5];
 type Slot = [u64; 8];
 
-/// The programs of one parent. Dropping them ends all of it.
+/// The programs of one parent. Dropping them ends all of it, unless they are pinned and have ports.
 pub struct PortPrograms {
     programs: Ebpf,
+    /// Where everything is pinned.
+    pins: Option<Pins>,
     ends: HashMap<MapData, u32, Port>,
     taps: HashMap<MapData, u32, Port>,
     addresses: HashMap<MapData, u64, Address>,
@@ -57,26 +67,45 @@ pub struct PortPrograms {
     /// The addresses in their map.
     known: BTreeMap<u64, Address>,
     /// The parent's index, and the link of the program there.
-    wire: Option<(u32, SchedClassifierLinkId)>,
+    wire: Option<(u32, TcxLink)>,
 }
 
 /// One sub-interface.
 struct Attached {
     host_end: u32,
     tap: u32,
-    links: [SchedClassifierLinkId; 2],
+    links: [TcxLink; 2],
     /// Its entry in both maps.
     entry: Port,
+    /// False for one of an earlier process that was not added again yet.
+    added: bool,
 }
 
 impl PortPrograms {
     /// Loads the programs. They answer nothing yet.
     ///
+    /// With `pins`, a directory of a BPF file system, they outlive this process as long as they have
+    /// ports, and those of an earlier process are taken over: what they answer stays as it is. Its last
+    /// three directories are made.
+    ///
     /// # Errors
-    /// CAP_BPF or CAP_NET_ADMIN is missing; the kernel has no BPF or refuses a program.
-    pub fn load() -> io::Result<Self> {
+    /// CAP_BPF or CAP_NET_ADMIN is missing; the kernel has no BPF or refuses a program; `pins` is not on
+    /// a BPF file system, or others can write there.
+    pub fn load(pins: Option<&Path>) -> io::Result<Self> {
         memlock::lift();
-        let mut programs = load(OBJECT, &[]).map_err(to_io_error)?;
+        let pins = pins.map(Pins::open).transpose()?;
+        let found = pins.as_ref().is_some_and(|it| MAPS.iter().all(|map| it.map(map).exists()));
+        let loaded = match &pins {
+            None => load(OBJECT, &[]),
+            Some(pins) => {
+                if !found {
+                    // What a process has left that was killed here, or one with another layout.
+                    pins.clear();
+                }
+                load_pinned(OBJECT, &MAPS.map(|map| (map, pins.map(map))))
+            }
+        };
+        let mut programs = loaded.map_err(to_io_error)?;
         for name in [END, WIRE, TAP] {
             classifier(&mut programs, name)?.load().map_err(to_io_error)?;
         }
@@ -89,12 +118,37 @@ impl PortPrograms {
             rules: map(&mut programs, "rules")?,
             counters: map(&mut programs, "counters")?,
             programs,
+            pins,
             ports: Vec::new(),
             known: BTreeMap::new(),
             wire: None,
         };
-        loaded.withdraw()?;
+        match found {
+            true => loaded.take_over()?,
+            false => loaded.withdraw()?,
+        }
         Ok(loaded)
+    }
+
+    /// True if the program of the parent is attached and may answer: an earlier process had
+    /// attached it.
+    pub fn answers_wire(&self) -> bool {
+        self.wire.is_some()
+    }
+
+    /// True without a sub-interface, of this or of an earlier process.
+    pub fn is_empty(&self) -> bool {
+        self.ports.iter().all(Option::is_none)
+    }
+
+    /// Removes the sub-interfaces of an earlier process that were not added again.
+    pub fn drop_others(&mut self) {
+        let others = self.ports.iter().zip(0..);
+        let others = others.filter(|(port, _)| port.as_ref().is_some_and(|port| !port.added));
+        let slots: Vec<u32> = others.map(|(_, slot)| slot).collect();
+        for slot in slots {
+            self.remove_port(slot);
+        }
     }
 
     /// The filter for the packet sockets of the engine on the parent.
@@ -116,7 +170,7 @@ impl PortPrograms {
             return Ok(false);
         }
         self.detach_wire();
-        let link = self.attach(WIRE, parent.name)?;
+        let link = self.attach(WIRE, parent)?;
         self.wire = Some((parent.index, link));
         Ok(true)
     }
@@ -128,12 +182,16 @@ impl PortPrograms {
         }
     }
 
-    /// Adds a sub-interface by the ends of it that are here, and returns its slot. Its frames go to
-    /// the TAP until [`set_answers`](Self::set_answers).
+    /// Adds a sub-interface by the ends of it that are here, and returns its slot, and whether the
+    /// links of an earlier process prove that it is the same one as then. Else its frames go to the TAP
+    /// until [`set_answers`](Self::set_answers).
     ///
     /// # Errors
     /// There are [`PORTS_MAX`]; the kernel has no TCX; there is no such interface.
-    pub fn add_port(&mut self, host_end: End<'_>, tap: End<'_>) -> io::Result<u32> {
+    pub fn add_port(&mut self, host_end: End<'_>, tap: End<'_>) -> io::Result<(u32, bool)> {
+        if let Some(slot) = self.add_again(host_end, tap) {
+            return Ok((slot, true));
+        }
         let free = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
         let slot = u32::try_from(free).unwrap_or(NO_SLOT);
         if free >= PORTS_MAX {
@@ -144,14 +202,22 @@ impl PortPrograms {
         let zero = PerCpuValues::try_from(vec![Slot::default(); cpus])?;
         self.counters.set(slot, zero, 0).map_err(to_io_error)?;
         let entry = [pair(slot, host_end.index), pair(tap.index, AT_HOME), 0];
-        let links = [self.attach(END, host_end.name)?, self.attach(TAP, tap.name)?];
-        let port = Attached { host_end: host_end.index, tap: tap.index, links, entry };
+        let end_link = self.attach(END, host_end)?;
+        let tap_link = match self.attach(TAP, tap) {
+            Ok(link) => link,
+            Err(error) => {
+                self.detach(END, end_link);
+                return Err(error);
+            }
+        };
+        let (links, added) = ([end_link, tap_link], true);
+        let port = Attached { host_end: host_end.index, tap: tap.index, links, entry, added };
         match self.ports.get_mut(free) {
             Some(vacant) => *vacant = Some(port),
             None => self.ports.push(Some(port)),
         }
         self.write_port(free, entry)?;
-        Ok(slot)
+        Ok((slot, false))
     }
 
     /// Removes a sub-interface and returns what it had counted.
@@ -313,24 +379,13 @@ impl PortPrograms {
         let port = self.ports.get(usize::try_from(slot).unwrap_or(usize::MAX));
         port.and_then(Option::as_ref).map_or(0, |port| port.host_end)
     }
+}
 
-    fn attach(&mut self, program: &str, name: &str) -> io::Result<SchedClassifierLinkId> {
-        let options = TcAttachOptions::TcxOrder(LinkOrder::last());
-        let program = classifier(&mut self.programs, program)?;
-        let attached = program.attach_with_options(name, TcAttachType::Ingress, options);
-        attached.map_err(to_io_error).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => io::Error::new(
-                io::ErrorKind::Unsupported,
-                "it needs TCX, which came with Linux 6.6",
-            ),
-            _ => error,
-        })
-    }
-
-    fn detach(&mut self, program: &str, link: SchedClassifierLinkId) {
-        if let Ok(program) = classifier(&mut self.programs, program) {
-            // It has ended with its interface, or ends now.
-            let _ = program.detach(link);
+impl Drop for PortPrograms {
+    /// Leaves what is pinned to the next process, if there is a sub-interface.
+    fn drop(&mut self) {
+        if let Some(pins) = self.pins.as_ref().filter(|_| self.is_empty()) {
+            pins.remove();
         }
     }
 }
@@ -363,6 +418,12 @@ fn port_flags(answers: &KernelAnswers, port: &KernelPort) -> u32 {
 
 fn home(port: &KernelPort) -> u32 {
     if port.at_home { AT_HOME } else { 0 }
+}
+
+/// The two fields of [`pair`].
+fn halves(both: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = both.to_ne_bytes();
+    [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
 }
 
 /// Two fields of a struct.

@@ -15,12 +15,12 @@ use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::netns::NetnsId;
 
 pub use options::{
-    AbsentParent, Adopt, EngineOptions, KeptTap, KnownParent, LinkAttribute, ParentBinding,
-    ParentOptions, ProgramPort, SubChange, SubId, SubOptions,
+    AbsentParent, Adopt, EngineOptions, KeptTap, KeptVeth, KnownParent, LinkAttribute,
+    ParentBinding, ParentOptions, ProgramPort, SubChange, SubId, SubOptions,
 };
 pub use status::{
     Event, HostFilterStatus, ParentStatus, PortStatus, ProgramStatus, SubStatus, UplinkKind,
-    UplinkStatus, VlanFilterStatus, WorkerStatus,
+    UplinkStatus, VethStatus, VlanFilterStatus, WorkerStatus,
 };
 
 use crate::control::Control;
@@ -223,6 +223,15 @@ impl Engine {
     /// The engine has stopped.
     pub fn release_adopted(&self) -> Result<(), Error> {
         self.ask(Control::release_adopted)
+    }
+
+    /// Ends the adoption of sub-interfaces: what the kernel forwards for others of an earlier engine
+    /// ([`EngineOptions::pins`]) ends, and from now on it follows the rules of this one.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub fn end_takeover(&self) -> Result<(), Error> {
+        self.ask(Control::end_takeover)
     }
 
     /// Removes a sub-interface with its interface, also a kept one.

@@ -20,11 +20,18 @@ pub struct EngineOptions {
     /// needs no capability and only the system calls of
     /// [`SYSTEM_CALLS`](umacvlan_datapath::worker::SYSTEM_CALLS).
     pub on_worker: Option<OnWorker>,
+    /// A directory of a BPF file system where the programs that forward for veth pairs are pinned: with
+    /// it these sub-interfaces can be [kept](super::Engine::keep_sub), and the kernel forwards for them
+    /// while no engine runs. It belongs to the engines of one owner in this namespace, one at a time.
+    /// Those programs answer as they did until [`Engine::end_takeover`](super::Engine::end_takeover).
+    pub pins: Option<PathBuf>,
 }
 
 impl fmt::Debug for EngineOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EngineOptions").field("on_worker", &self.on_worker.is_some()).finish()
+        let Self { on_worker, pins } = self;
+        let mut shown = f.debug_struct("EngineOptions");
+        shown.field("on_worker", &on_worker.is_some()).field("pins", pins).finish()
     }
 }
 
@@ -172,12 +179,25 @@ pub enum KeptTap {
     Queues(Vec<Tap>),
 }
 
+/// The veth pair of a sub-interface of an earlier engine, whose [`KeptTap`] is the TAP beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptVeth {
+    /// The index of its host end, in the engine's own namespace.
+    pub host_end: u32,
+    /// The index that its interface had, and its address: they are proof if no program is pinned there.
+    pub index: u32,
+    /// Its address.
+    pub mac: MacAddr,
+}
+
 /// A sub-interface of an earlier engine. Address, MTU, state and groups are those of the interface;
 /// the rest only the owner knows.
 #[derive(Debug)]
 pub struct Adopt {
-    /// Its interface.
+    /// Its interface, or the TAP beside it.
     pub tap: KeptTap,
+    /// The pair of which its interface is one end; `None` if its interface is the TAP.
+    pub veth: Option<KeptVeth>,
     /// The namespace in which it was, with its cookie. If it is there still, the engine need not ask.
     pub netns: Option<(NetnsId, u64)>,
     /// Its number, or `None` for the next one that is free.

@@ -152,12 +152,25 @@ pub struct SubStatus {
 pub struct PortStatus {
     /// A TAP or one end of a veth pair.
     pub kind: PortKind,
+    /// What is beside a veth pair; `None` for a TAP.
+    pub beside: Option<VethStatus>,
     /// Why it is a TAP although a veth pair was tried first, or why the engine forwards what a veth
     /// pair could leave to the kernel; empty if there is nothing to say.
     pub why: String,
     /// Frames from and to it that programs in the kernel have forwarded. They are among all its other
     /// counters.
     pub answered: u64,
+}
+
+/// What a sub-interface has in the engine's namespace that is one end of a veth pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VethStatus {
+    /// The index of the other end.
+    pub host_end: u32,
+    /// The index of the TAP for what the engine forwards.
+    pub tap: u32,
+    /// The cookie of that namespace.
+    pub netns_cookie: u64,
 }
 
 /// The port of a sub-interface whose far end is a program.
