@@ -16,8 +16,9 @@
 mod background;
 mod on_demand;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -40,11 +41,14 @@ use umacvlan_daemon::{Service, Shared, lock_service, sandbox, systemd};
 use umacvlan_docker::{self as docker, Driver};
 use umacvlan_engine::engine::{EngineOptions, SubId};
 use umacvlan_engine::{Engine, cpus};
-use umacvlan_sys::netns::{Search, search};
+use umacvlan_sys::netns::{self, Search, search};
 use umacvlan_sys::process::{inherited_descriptor, raise_descriptor_limit};
 
 /// The state directory unless another one is configured.
 const DEFAULT_STATE: &str = "/run/umacvlan/state";
+
+/// The directory of programs in the kernel, unless another one is given.
+pub(crate) const DEFAULT_BPF_DIR: &str = "/sys/fs/bpf/umacvlan";
 
 /// The directory of the sockets of links whose far end is a program, beside the daemon's socket.
 const PORTS: &str = "ports";
@@ -91,6 +95,11 @@ pub(crate) struct DaemonArgs {
     /// Write "ready" to this open descriptor and close it once the daemon serves
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
     ready_fd: Option<i32>,
+
+    /// The directory, on a BPF file system, where the programs of links with port veth outlive the
+    /// daemon [default: /sys/fs/bpf/umacvlan]
+    #[arg(long, value_name = "DIR")]
+    bpf_dir: Option<PathBuf>,
 
     /// What happens to the links when the daemon ends [default: keep]
     #[arg(long, value_name = "WHAT")]
@@ -200,7 +209,11 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
     let namespaces = if others { search() } else { Search::default() };
     let worker = sandbox::WorkerSandbox::new()?;
     sandbox::confine_process(others || args.on_demand || keeper::has_pins(&kept))?;
-    let engine = EngineOptions { on_worker: Some(Arc::new(move || worker.confine())), pins: None };
+    let bpf_dir = args.bpf_dir.as_deref().unwrap_or_else(|| Path::new(DEFAULT_BPF_DIR));
+    let engine = EngineOptions {
+        on_worker: Some(Arc::new(move || worker.confine())),
+        pins: Some(pins(bpf_dir, &state)?),
+    };
     // The configuration does not change a filter of the command line.
     let changeable = args.log.is_none().then(|| (log.clone(), default));
     let ports_dir = socket.path().parent().unwrap_or_else(|| Path::new("/")).join(PORTS);
@@ -218,6 +231,15 @@ fn prepare(args: &DaemonArgs, socket: Option<&Path>) -> Result<Prepared> {
         driver.reconcile(&mut service);
     }
     Ok(Prepared { service: Arc::new(Mutex::new(service)), socket, log, admins, docker })
+}
+
+/// The directory for the programs of this daemon: that of its namespace and its state directory, which
+/// no other daemon uses.
+fn pins(dir: &Path, state: &Path) -> Result<PathBuf> {
+    let state = fs::metadata(state).context("cannot read the state directory")?;
+    // Before Linux 5.14 nothing can be pinned anyway.
+    let netns = netns::cookie().unwrap_or_default();
+    Ok(dir.join(format!("{netns}-{}", state.ino())))
 }
 
 /// Docker's socket and driver, if the command line or the configuration enables them.

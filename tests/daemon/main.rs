@@ -14,3 +14,4 @@ mod restart;
 mod schema;
 mod state;
 mod users;
+mod veth;

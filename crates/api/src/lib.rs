@@ -16,6 +16,8 @@ mod counters;
 mod event;
 mod limits;
 mod link;
+mod link_port;
+mod macaddr;
 mod parent;
 mod problem;
 mod socket;
@@ -26,7 +28,8 @@ pub use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
 pub use event::{EventKind, EventView};
 pub use limits::LimitsJson;
 pub use link::{
-    InfoData, InfoDataError, LinkInfo, LinkView, PortView, RxStats, Stats, TxStats, UmacvlanInfo,
+    InfoData, InfoDataError, InterfaceView, LinkInfo, LinkView, PortView, RxStats, Stats, TxStats,
+    UmacvlanInfo,
 };
 pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};

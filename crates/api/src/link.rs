@@ -290,12 +290,29 @@ pub struct UmacvlanInfo {
     /// Queues of a multi-queue TAP that others have attached from inside its namespace; absent without.
     /// Frames that the kernel puts there do not reach the daemon.
     pub extra_queues: Option<u32>,
+    /// What its interface is; absent for a TAP that nobody wanted to be anything else.
+    pub interface: Option<InterfaceView>,
     /// The port of a link whose far end is a program; absent for an interface.
     pub port: Option<PortView>,
     /// Frames from the link that its kernel queue dropped because it was full.
     pub queue_drops: u64,
     /// Counters of the engine.
     pub counters: SubCounters,
+}
+
+/// The interface of a link, and what the kernel forwards for it.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Interface)]
+pub struct InterfaceView {
+    /// The kind of port: `tap` or `veth`.
+    pub kind: String,
+    /// Why it is a TAP although a veth pair was tried, or why the daemon forwards what the kernel could.
+    pub why: Option<String>,
+    /// Frames from and to the link that the kernel has forwarded without the daemon.
+    pub answered: u64,
+    /// All frames from and to the link.
+    pub frames: u64,
 }
 
 /// The port of a link whose far end is a program.

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, FromInto, serde_as, skip_serializing_none};
 use umacvlan_core::limit::{Limits, LimitsChange};
-use umacvlan_core::options::ProgramKind;
+use umacvlan_core::options::{LinkPort, PortKind, ProgramKind};
 use umacvlan_core::{Destination, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
+
+pub use crate::macaddr::{MacaddrChange, MacaddrOp};
 
 use crate::LimitsJson;
 
@@ -36,6 +38,8 @@ pub struct LinkSpec {
     /// Namespace in which the link is made: a name, a path or a process id; `@caller` for the
     /// client's own; the daemon's if absent.
     pub netns: Option<String>,
+    /// What its interface is; the parent's default if absent. The key of this and of `port` is `port`.
+    pub interface: Option<PortKind>,
     /// How the program at its far end connects; `None` if that is an interface.
     pub port: Option<ProgramKind>,
     /// The user id of the socket's file, if its far end is a program; the daemon's if absent.
@@ -131,12 +135,13 @@ struct LinkSpecJson {
     /// Passthru: leave the parent's promiscuous setting alone.
     #[serde(default)]
     nopromisc: bool,
-    /// What is at its far end: an interface if absent; `stream`, a program that connects to the Unix
-    /// stream socket `NAME.sock` in the directory `ports` beside the daemon's socket. The
-    /// link is a macvtap then, and has no interface.
+    /// `tap`: its interface is a TAP; `veth`: one end of a veth pair, whose plain unicast the kernel
+    /// forwards; `auto`: that where it can be, else a TAP; the parent's default if absent. `stream`:
+    /// there is no interface, but a program that connects to the Unix stream socket `NAME.sock` in
+    /// the directory `ports` beside the daemon's socket; the link is a macvtap then.
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[schema(value_type = Option<String>)]
-    port: Option<ProgramKind>,
+    port: Option<LinkPort>,
     /// It listens to every group, and its parent to everything.
     #[serde(default)]
     promisc: bool,
@@ -159,7 +164,7 @@ impl From<LinkSpecJson> for LinkSpec {
         let LinkSpecJson { bclim, bcqueuelen, limits, macaddr, mode, .. } = json;
         let LinkSpecJson { nodst, nopromisc, spoofchk, .. } = json;
         let flags = Flags { nodst, nopromisc, spoofchk }.into();
-        Self {
+        let mut spec = Self {
             parent: json.parent,
             settings: MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources: macaddr },
             address: json.address,
@@ -168,18 +173,22 @@ impl From<LinkSpecJson> for LinkSpec {
             host: HostAccess { to: json.host, from: json.host_address },
             mtu: json.mtu,
             netns: json.netns,
-            port: json.port,
+            interface: None,
+            port: None,
             user: json.user,
             group: json.group,
             promisc: json.promisc,
             txqueuelen: json.txqueuelen,
             up: json.up,
-        }
+        };
+        spec.set_port(json.port);
+        spec
     }
 }
 
 impl From<LinkSpec> for LinkSpecJson {
     fn from(spec: LinkSpec) -> Self {
+        let port = spec.link_port();
         let MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources } = spec.settings;
         let Flags { nodst, nopromisc, spoofchk } = flags.into();
         Self {
@@ -198,7 +207,7 @@ impl From<LinkSpec> for LinkSpecJson {
             netns: spec.netns,
             nodst,
             nopromisc,
-            port: spec.port,
+            port,
             promisc: spec.promisc,
             spoofchk,
             group: spec.group,
@@ -356,32 +365,6 @@ impl From<MacvlanFlags> for KernelFlags {
     }
 }
 
-/// What to do with a source list.
-#[serde_as]
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MacaddrChange {
-    /// Add or remove addresses, or replace the list.
-    pub op: MacaddrOp,
-    /// The addresses.
-    #[serde_as(as = "Vec<DisplayFromStr>")]
-    #[schema(value_type = Vec<String>)]
-    #[serde(default)]
-    pub addresses: Vec<MacAddr>,
-}
-
-/// How a source list is changed.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MacaddrOp {
-    /// Add addresses.
-    Add,
-    /// Remove addresses.
-    Del,
-    /// Replace the list; without addresses, empty it.
-    Set,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,7 +393,20 @@ mod tests {
         assert_eq!(serde_json::to_string(&spec).unwrap(), text);
         let unknown = serde_json::from_str::<LinkSpec>(r#"{"parent":"p0","port":"serial"}"#);
         let message = unknown.unwrap_err().to_string();
-        assert!(message.contains("\"serial\" is not a way to connect a program"), "{message}");
+        assert!(message.contains("\"serial\" is no kind of port"), "{message}");
+    }
+
+    #[test]
+    fn the_kind_of_interface_has_the_same_key() {
+        for port in ["tap", "veth", "auto"] {
+            let text = format!(
+                r#"{{"parent":"p0","allmulticast":false,"mode":"bridge","nodst":false,"nopromisc":false,"port":"{port}","promisc":false}}"#
+            );
+            let spec: LinkSpec = serde_json::from_str(&text).unwrap();
+            assert_eq!(spec.interface.map(PortKind::name), Some(port));
+            assert_eq!(spec.port, None);
+            assert_eq!(serde_json::to_string(&spec).unwrap(), text);
+        }
     }
 
     #[test]

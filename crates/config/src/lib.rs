@@ -25,7 +25,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use umacvlan_core::options::{Backend, PollMode, PortIo};
+use umacvlan_core::options::{Backend, PollMode, PortIo, PortKind};
 
 use umacvlan_core::{Semantics, VlanName};
 
@@ -116,6 +116,8 @@ pub struct Settings {
     pub semantics: Option<Semantics>,
     /// How TAPs are read and written.
     pub io: Option<PortIo>,
+    /// What the interfaces of new links are.
+    pub port: Option<PortKind>,
     /// Whether GRO merges frames of a flow that are written together.
     pub coalesce: Option<bool>,
 }
@@ -135,6 +137,8 @@ pub struct ParentSettings {
     pub semantics: Semantics,
     /// How TAPs are read and written.
     pub io: PortIo,
+    /// What the interfaces of new links are that do not say it.
+    pub port: PortKind,
     /// Whether GRO merges frames of a flow that are written together.
     pub coalesce: bool,
 }
@@ -165,9 +169,12 @@ impl ParentSettings {
 
 impl fmt::Display for ParentSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backend, workers, cpus, poll, semantics, io, coalesce } = self;
+        let Self { backend, workers, cpus, poll, semantics, io, port, coalesce } = self;
         let (backend, io) = (backend.name(), PortIo::name(*io));
         write!(f, "backend {backend}, poll {poll}, semantics {semantics}, io {io}")?;
+        if *port != PortKind::default() {
+            write!(f, ", port {port}")?;
+        }
         if !coalesce {
             write!(f, ", coalesce off")?;
         }
@@ -213,6 +220,7 @@ impl Config {
             poll: first(&tables, |table| table.poll).unwrap_or_default(),
             semantics: first(&tables, |table| table.semantics).unwrap_or_default(),
             io: first(&tables, |table| table.io).unwrap_or_default(),
+            port: first(&tables, |table| table.port).unwrap_or_default(),
             coalesce: first(&tables, |table| table.coalesce).unwrap_or(true),
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::ops::Range;
 use std::str;
-use umacvlan_core::options::{Backend, PollMode, PortIo, ProgramKind, WORKERS_MAX};
+use umacvlan_core::options::{Backend, LinkPort, PollMode, PortIo, PortKind, WORKERS_MAX};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -157,6 +157,7 @@ impl Reader<'_> {
         let semantics = Semantics::ALL.map(|choice| (choice.name(), choice));
         let ios = [PortIo::Auto, PortIo::Plain, PortIo::Uring]
             .map(|choice| (PortIo::name(choice), choice));
+        let interfaces = PortKind::ALL.map(|choice| (choice.name(), choice));
         let workers_max = WORKERS_MAX;
         let found = &mut *self.diagnostics;
         let settings = Settings {
@@ -164,6 +165,7 @@ impl Reader<'_> {
             poll: table.take("poll", found, |value| values::choice(value, &polls)),
             semantics: table.take("semantics", found, |value| values::choice(value, &semantics)),
             io: table.take("io", found, |value| values::choice(value, &ios)),
+            port: table.take("port", found, |value| values::choice(value, &interfaces)),
             coalesce: table.take("coalesce", found, values::switch),
             workers: table
                 .take("workers", found, |value| values::number(value, 1..=workers_max))
@@ -209,7 +211,7 @@ impl Reader<'_> {
     fn link(&mut self, key: &str, span: Range<usize>, mut table: Table<'_>) -> ParsedLink {
         let found = &mut *self.diagnostics;
         let modes = Mode::ALL.map(|mode| (mode.name(), mode));
-        let ports = ProgramKind::ALL.map(|kind| (kind.name(), kind));
+        let ports = LinkPort::ALL.map(|kind| (kind.name(), kind));
         let alias = |value: &DeValue<'_>| values::text(value, "some text in quotes");
         let name = table.take("name", found, values::interface_name_of);
         let parent = table.take("parent", found, values::interface_name_of);
@@ -242,13 +244,15 @@ impl Reader<'_> {
             },
             mtu: table.take("mtu", found, |v| values::number(v, MIN_MTU..=MAX_MTU)),
             netns: table.take("netns", found, values::namespace),
-            port: table.take("port", found, |value| values::choice(value, &ports)),
+            interface: None,
+            port: None,
             user: table.take("user", found, |v| values::number(v, 0..=u32::MAX)),
             group: table.take("group", found, |v| values::number(v, 0..=u32::MAX)),
             promisc: table.take("promisc", found, values::switch).unwrap_or_default(),
             txqueuelen: table.take("txqueuelen", found, |v| values::number(v, 0..=u32::MAX)),
             up: Some(table.take("up", found, values::switch).unwrap_or(true)),
         };
+        spec.set_port(table.take("port", found, |value| values::choice(value, &ports)));
         spec.settings.sources.sort_unstable();
         spec.settings.sources.dedup();
         let spans = table.finish(found);

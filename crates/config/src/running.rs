@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use umacvlan_core::options::{PROGRAM_QUEUE_LEN, ProgramKind, TAP_QUEUE_LEN};
+use umacvlan_core::options::{PROGRAM_QUEUE_LEN, PortKind, ProgramKind, TAP_QUEUE_LEN};
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_core::{MacvlanSettings, Mode};
 
@@ -84,7 +84,9 @@ pub fn running_config(applied: &Config, links: &[LinkView], parents: &[ParentVie
         }
         let key = view.umacvlan.config.clone().unwrap_or_else(|| vacant(&view.ifname, &mut taken));
         let former = applied.links.get(&key).filter(|_| view.umacvlan.config.is_some());
-        let mut spec = minimal(spec_of(view), former.map(|entry| &entry.spec), &running);
+        let default = applied.parent(&view.umacvlan.parent).port;
+        let spec = former.map(|entry| &entry.spec);
+        let mut spec = minimal(spec_of(view), spec, &running, default);
         if spec.netns.as_deref().is_some_and(|place| place.starts_with("net:[")) {
             let Some(place) = former.and_then(|entry| entry.spec.netns.clone()) else {
                 left_out.push(format!(
@@ -141,6 +143,13 @@ fn spec_of(view: &LinkView) -> LinkSpec {
         },
         mtu: Some(view.mtu),
         netns: view.umacvlan.netns.clone(),
+        interface: match (port, &view.umacvlan.interface) {
+            (None, Some(interface)) if interface.kind == PortKind::Veth.name() => {
+                Some(PortKind::Veth)
+            }
+            (None, _) => Some(PortKind::Tap),
+            (Some(_), _) => None,
+        },
         port: port.and_then(|port| port.kind.parse().ok()),
         user: port.and_then(|port| port.user),
         group: port.and_then(|port| port.group),
@@ -155,11 +164,21 @@ pub(crate) const fn queue_len(port: Option<ProgramKind>) -> u32 {
     if port.is_some() { PROGRAM_QUEUE_LEN } else { TAP_QUEUE_LEN }
 }
 
-/// `spec` without default values, except those that the file already has.
-fn minimal(spec: LinkSpec, former: Option<&LinkSpec>, running: &Running) -> LinkSpec {
+/// `spec` without default values, except those that the file already has. `default` is the parent's for
+/// the kind of port.
+fn minimal(
+    spec: LinkSpec,
+    former: Option<&LinkSpec>,
+    running: &Running,
+    default: PortKind,
+) -> LinkSpec {
     let said = |what: fn(&LinkSpec) -> bool| former.is_some_and(what);
     let parent = running.parents.get(&spec.parent).copied();
     let keep = |said: bool, default: bool| said || !default;
+    let interface = match former.and_then(|former| former.interface) {
+        Some(PortKind::Auto) => Some(PortKind::Auto),
+        said => spec.interface.filter(|kind| keep(said.is_some(), *kind == default)),
+    };
     let MacvlanSettings { bcqueuelen, bclim, .. } = spec.settings;
     LinkSpec {
         settings: MacvlanSettings {
@@ -175,6 +194,7 @@ fn minimal(spec: LinkSpec, former: Option<&LinkSpec>, running: &Running) -> Link
         txqueuelen: spec
             .txqueuelen
             .filter(|len| keep(said(|f| f.txqueuelen.is_some()), *len == queue_len(spec.port))),
+        interface,
         ..spec
     }
 }

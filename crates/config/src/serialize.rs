@@ -1,7 +1,7 @@
 //! From [`Config`] to text: in a fixed order, and without default values.
 
 use std::collections::BTreeMap;
-use umacvlan_core::options::{PortIo, ProgramKind};
+use umacvlan_core::options::{LinkPort, PortIo, PortKind};
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
@@ -52,6 +52,7 @@ struct SettingsTable<'c> {
     poll: Option<&'static str>,
     semantics: Option<&'static str>,
     io: Option<&'static str>,
+    port: Option<&'static str>,
     coalesce: Option<bool>,
 }
 
@@ -130,7 +131,7 @@ impl<'c> From<&'c DaemonConfig> for DaemonTable<'c> {
 
 impl<'c> From<&'c Settings> for SettingsTable<'c> {
     fn from(settings: &'c Settings) -> Self {
-        let Settings { backend, workers, cpus, poll, semantics, io, coalesce } = settings;
+        let Settings { backend, workers, cpus, poll, semantics, io, port, coalesce } = settings;
         Self {
             backend: backend.map(super::Backend::name),
             workers: *workers,
@@ -138,6 +139,7 @@ impl<'c> From<&'c Settings> for SettingsTable<'c> {
             poll: poll.map(umacvlan_core::options::PollMode::name),
             semantics: semantics.map(umacvlan_core::Semantics::name),
             io: io.map(PortIo::name),
+            port: port.map(PortKind::name),
             coalesce: *coalesce,
         }
     }
@@ -158,7 +160,7 @@ impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
             netns: spec.netns.as_deref(),
             host: unless(spec.host.to.is_empty(), words(&spec.host.to)),
             host_address: unless(spec.host.from.is_empty(), words(&spec.host.from)),
-            port: spec.port.map(ProgramKind::name),
+            port: spec.link_port().map(LinkPort::name),
             user: spec.user,
             group: spec.group,
             mtu: spec.mtu,

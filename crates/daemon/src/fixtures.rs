@@ -113,5 +113,6 @@ pub(crate) fn link_record(id: u64) -> LinkRecord {
         held: false,
         program: None,
         host: HostAccess::default(),
+        veth: None,
     }
 }

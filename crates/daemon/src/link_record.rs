@@ -6,7 +6,7 @@ use umacvlan_api::{Flags, HostAccess, LimitsJson};
 use umacvlan_core::limit::Limits;
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
-use umacvlan_engine::engine::SubStatus;
+use umacvlan_engine::engine::{SubStatus, VethStatus};
 use umacvlan_sys::netns::NetnsId;
 
 /// The record of a link.
@@ -66,6 +66,26 @@ pub(crate) struct LinkRecord {
     /// How the host reaches it.
     #[serde(default, skip_serializing_if = "HostAccess::is_off")]
     pub host: HostAccess,
+    /// What a link has in the daemon's namespace that is one end of a veth pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub veth: Option<VethRecord>,
+}
+
+/// The other end of the veth pair of a link, and the TAP beside it.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct VethRecord {
+    /// Index of the host end.
+    pub host_end: u32,
+    /// Index of the TAP.
+    pub tap: u32,
+    /// The cookie of their namespace.
+    pub netns_cookie: u64,
+}
+
+impl From<VethStatus> for VethRecord {
+    fn from(VethStatus { host_end, tap, netns_cookie }: VethStatus) -> Self {
+        Self { host_end, tap, netns_cookie }
+    }
 }
 
 /// What no interface tells of a link whose far end is a program: the next daemon makes it again.

@@ -7,19 +7,19 @@
 //! what was delivered to the link, its TX what the engine has read. Multicast and lost frames are
 //! counted by the engine, since it started. As for a macvlan, a lost frame is an error and a drop.
 
-use umacvlan_core::options::ProgramKind;
+use umacvlan_core::options::{PortKind, ProgramKind};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr};
 use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::{
-    HostFilterStatus, ParentStatus, ProgramStatus, SubStatus, UplinkKind, UplinkStatus,
+    HostFilterStatus, ParentStatus, PortStatus, ProgramStatus, SubStatus, UplinkKind, UplinkStatus,
     VlanFilterStatus, WorkerStatus,
 };
 use umacvlan_netlink::{Link, LinkFlags, LinkStats, OperState};
 
 use umacvlan_api::{
-    HostAccess, InfoData, LinkInfo, LinkView, ParentView, PortView, RxStats, Stats, SubCounters,
-    TxStats, UmacvlanInfo, WireCounters, WorkerCounters, WorkerView,
+    HostAccess, InfoData, InterfaceView, LinkInfo, LinkView, ParentView, PortView, RxStats, Stats,
+    SubCounters, TxStats, UmacvlanInfo, WireCounters, WorkerCounters, WorkerView,
 };
 
 /// Values of a link that neither its interface nor the engine has.
@@ -196,10 +196,21 @@ fn umacvlan_info(
         all_groups: sub.all_groups,
         secondary: words(&sub.secondary),
         extra_queues: Some(sub.extra_queues).filter(|&extra| extra > 0),
+        interface: interface(sub, stats),
         port: sub.program.as_ref().map(port),
         queue_drops: sub.queue_drops,
         counters: SubCounters::from(stats),
     }
+}
+
+/// The interface of a link, unless it is a TAP without a reason.
+fn interface(sub: &SubStatus, stats: &SubStats) -> Option<InterfaceView> {
+    let PortStatus { kind, why, answered, .. } = &sub.port;
+    let why = Some(why.clone()).filter(|why| !why.is_empty());
+    let is_plain = sub.program.is_some() || *kind == PortKind::Tap && why.is_none();
+    let frames = stats.received.frames + stats.delivered.frames;
+    let view = InterfaceView { kind: kind.to_string(), why, answered: *answered, frames };
+    (!is_plain).then_some(view)
 }
 
 fn port(status: &ProgramStatus) -> PortView {

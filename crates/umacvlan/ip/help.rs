@@ -60,7 +60,7 @@ Options, before the object; as of ip(8), any beginning will do:
   -V[ersion]";
 
 const LINK: &str = "\
-Usage: umacvlan link add link PARENT [dev|name] NAME [WORDS] type macvlan [MACVLAN]
+Usage: umacvlan link add link PARENT [dev|name] NAME [WORDS] type macvlan [PORT] [MACVLAN]
        umacvlan link add link PARENT [dev|name] NAME [WORDS] type macvtap PORT [MACVLAN]
        umacvlan link set [dev] NAME [WORDS] [type macvlan MACVLAN]
        umacvlan link del [dev] NAME
@@ -76,7 +76,8 @@ WORDS: address MAC         its address; a random one if a new link is given none
        allmulticast on|off hear every group
        up, down            its state
 
-PORT:  port stream         a program at the far end, on a Unix stream socket
+PORT:  port tap|veth|auto  macvlan: who forwards plain unicast, the daemon or the kernel
+       port stream         macvtap: a program at the far end, on a Unix stream socket
        user USER           who owns the socket; the daemon's user
        group GROUP         who may connect beside that; nobody";
 

@@ -123,9 +123,10 @@ pub(crate) fn offered_after_type(verb: Verb, kind: &str) -> Vec<(&'static str, O
     match verb {
         Verb::Add | Verb::Delete | Verb::Set => {
             let mut words = offered_in(&MACVLAN, verb);
-            if kind == "macvtap" {
-                words.extend(offered_in(&PORT, verb));
-            }
+            words.extend(match kind {
+                "macvtap" => offered_in(&PORT, verb),
+                _ => offered_in(&INTERFACES, verb),
+            });
             words
         }
         Verb::Show => offered(verb),
@@ -252,6 +253,11 @@ pub(super) const MACVLAN: [Keyword<MacvlanWord>; 6 + FLAGS + LIMITS.len()] = {
     }
     table
 };
+
+/// What `port` may be after `type macvlan`, where it is the only keyword in addition to those of `ip`.
+pub(super) const INTERFACES: [Keyword<PortWord>; 1] = [Keyword::whole("port", PortWord::Port)
+    .takes(Operand::Words(&["auto", "tap", "veth"]))
+    .offered(ADD)];
 
 /// Keywords after `type macvtap` in addition to those of a macvlan. `user` and `group` are those of
 /// `ip tuntap`.

@@ -3,12 +3,14 @@
 use nix::libc;
 use nix::unistd::{Group, User};
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
-use umacvlan_core::options::ProgramKind;
+use umacvlan_core::options::{LinkPort, PortKind};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use super::error::{CommandError, FAILED};
 use super::help;
-use super::keywords::{MACVLAN, MacvlanWord, PORT, PortWord, begins_macvlan_keyword, find};
+use super::keywords::{
+    INTERFACES, MACVLAN, MacvlanWord, PORT, PortWord, begins_macvlan_keyword, find,
+};
 use super::tokens::{Tokens, link_address, mac_address, number};
 use umacvlan_api::{LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
@@ -23,7 +25,7 @@ pub(super) struct Macvlan {
     bcqueuelen: Option<u32>,
     bclim: Option<i32>,
     limits: LimitsChange,
-    port: Option<ProgramKind>,
+    port: Option<LinkPort>,
     user: Option<u32>,
     group: Option<u32>,
 }
@@ -33,8 +35,12 @@ impl Macvlan {
     pub(super) fn parse(kind: LinkKind, mut words: Tokens<'_>) -> Result<Self, CommandError> {
         let mut macvlan = Self::default();
         while let Some(word) = words.next() {
-            if let (LinkKind::Macvtap, Some(key)) = (kind, find(&PORT, word)) {
-                macvlan.port_word(key, words.value()?)?;
+            let port = match kind {
+                LinkKind::Macvlan => find(&INTERFACES, word),
+                LinkKind::Macvtap => find(&PORT, word),
+            };
+            if let Some(key) = port {
+                macvlan.port_word(kind, key, words.value()?)?;
                 continue;
             }
             match find(&MACVLAN, word) {
@@ -66,9 +72,14 @@ impl Macvlan {
         Ok(macvlan)
     }
 
-    fn port_word(&mut self, key: PortWord, value: &str) -> Result<(), CommandError> {
+    fn port_word(
+        &mut self,
+        kind: LinkKind,
+        key: PortWord,
+        value: &str,
+    ) -> Result<(), CommandError> {
         match key {
-            PortWord::Port => self.port = Some(port(value)?),
+            PortWord::Port => self.port = Some(port(kind, value)?),
             PortWord::User => self.user = Some(user(value)?),
             PortWord::Group => self.group = Some(group(value)?),
         }
@@ -99,11 +110,11 @@ impl Macvlan {
 
     /// Adds the options to the request for a new link of this type.
     pub(super) fn fill(self, kind: LinkKind, spec: &mut LinkSpec) -> Result<(), CommandError> {
-        if kind == LinkKind::Macvtap {
-            let default = || not_yet("vhost-user, which it is without a word,");
-            spec.port = Some(self.port.ok_or_else(default)?);
-            (spec.user, spec.group) = (self.user, self.group);
+        if kind == LinkKind::Macvtap && self.port.is_none() {
+            return Err(not_yet("vhost-user, which it is without a word,"));
         }
+        spec.set_port(self.port);
+        (spec.user, spec.group) = (self.user, self.group);
         let mode = self.mode.unwrap_or_default();
         if self.macaddr.is_some() && mode != Mode::Source {
             return Err(CommandError::kernel(libc::EINVAL)
@@ -152,11 +163,22 @@ fn is_on(words: &mut Tokens<'_>) -> bool {
     }
 }
 
-fn port(word: &str) -> Result<ProgramKind, CommandError> {
-    match word {
-        "vhost-user" | "dgram" | "tap" | "dev" => Err(not_yet(word)),
-        _ => word.parse().map_err(|_| CommandError::must_be("port", "\"stream\"", word)),
+fn port(kind: LinkKind, word: &str) -> Result<LinkPort, CommandError> {
+    let port = word.parse().ok();
+    match (kind, port) {
+        (LinkKind::Macvtap, Some(LinkPort::Program(_)))
+        | (LinkKind::Macvlan, Some(LinkPort::Interface(_))) => port,
+        _ => None,
     }
+    .ok_or_else(|| match (kind, word) {
+        (LinkKind::Macvtap, "vhost-user" | "dgram" | "tap" | "dev") => not_yet(word),
+        (LinkKind::Macvtap, _) => CommandError::must_be("port", "\"stream\"", word),
+        (LinkKind::Macvlan, _) => {
+            let names = PortKind::ALL.map(|kind| format!("\"{}\"", kind.name()));
+            let [tap, veth, auto] = names;
+            CommandError::must_be("port", &format!("{tap}, {veth} or {auto}"), word)
+        }
+    })
 }
 
 fn not_yet(port: &str) -> CommandError {

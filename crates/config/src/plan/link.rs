@@ -1,6 +1,7 @@
 //! The changes of one link, one setting per step.
 
 use umacvlan_core::limit::LimitsChange;
+use umacvlan_core::options::PortKind;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, ifname};
 
@@ -33,6 +34,8 @@ pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u3
         },
         mtu: spec.mtu.or(parent_mtu),
         txqueuelen: spec.txqueuelen.or_else(|| Some(queue_len(spec.port))),
+        // The default of the parent counts when a link is made.
+        interface: spec.interface.or_else(|| spec.port.is_none().then_some(PortKind::Tap)),
         ..spec
     };
     RunningLink { name, spec }
@@ -42,7 +45,7 @@ pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u3
 pub(super) fn is_another(now: &RunningLink, before: &RunningLink, wanted: &RunningLink) -> bool {
     let owner = |link: &RunningLink| link.spec.settings.mode == Mode::Passthru;
     let moved = wanted.spec.parent != before.spec.parent && wanted.spec.parent != now.spec.parent;
-    let port = |link: &RunningLink| (link.spec.port, link.spec.user, link.spec.group);
+    let port = |link: &RunningLink| (link.spec.link_port(), link.spec.user, link.spec.group);
     let program = |link: &RunningLink| link.spec.port.is_some().then(|| link.name.clone());
     moved
         || (owner(wanted) != owner(before) && owner(wanted) != owner(now))

@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use umacvlan_core::limit::{LimitKind, Limits};
-use umacvlan_core::options::{Backend, PollMode, PortIo};
+use umacvlan_core::options::{Backend, PollMode, PortIo, PortKind};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
 use super::super::running::OWN_NAMESPACE;
@@ -19,10 +19,12 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         let word = |words: &'static [&'static str]| option::of(select(words));
         let io = word(&["auto", "plain", "uring"]);
         let switches = any::<(Option<bool>, Option<bool>)>();
+        let port = option::of(select(&PortKind::ALL[..]));
         let workers = option::of(1..=4_usize);
         let backend = option::of(select(&Backend::ALL[..]));
-        (backend, workers, cpus, option::of(select(&PollMode::ALL[..])), switches, io).prop_map(
-            |(backend, workers, cpus, poll, (kernel, coalesce), io)| Settings {
+        (backend, workers, cpus, option::of(select(&PollMode::ALL[..])), switches, (io, port))
+            .prop_map(|(backend, workers, cpus, poll, (kernel, coalesce), (io, port))| Settings {
+                port,
                 coalesce,
                 workers,
                 backend,
@@ -37,8 +39,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     "plain" => PortIo::Plain,
                     _ => PortIo::Uring,
                 }),
-            },
-        )
+            })
     };
     let parents =
         btree_map(select(&["p", "q", "eth0.10"][..]).prop_map(str::to_owned), settings(), 0..3);

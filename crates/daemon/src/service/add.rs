@@ -1,7 +1,7 @@
 //! Making and removing links.
 
 use nix::libc::EINVAL;
-use umacvlan_core::options::{PortKind, ProgramKind};
+use umacvlan_core::options::ProgramKind;
 use umacvlan_engine::engine::{ProgramPort, SubId, SubOptions};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
@@ -46,6 +46,7 @@ impl Service {
         let program = self.program_port(&name, spec.port, (spec.user, spec.group))?;
         let mut options = sub_options(name, spec.clone(), netns);
         options.program = program;
+        options.port = spec.interface.unwrap_or_else(|| self.config.parent(&spec.parent).port);
         // The owner sets the link up in a container, where nobody is told of a refusal.
         options.claims_mac = ownership.owner.is_some();
         let made = self
@@ -238,7 +239,7 @@ pub fn sub_options(name: String, spec: LinkSpec, netns: Option<Netns>) -> SubOpt
         allmulti: spec.allmulticast,
         alias: spec.alias,
         txqlen: spec.txqueuelen,
-        port: PortKind::Tap,
+        port: spec.interface.unwrap_or_default(),
         up: spec.up.unwrap_or(false),
         program: None,
         claims_mac: false,

@@ -21,6 +21,7 @@ mod parents;
 mod problem;
 mod recover;
 mod recover_kept;
+mod recover_veth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -47,7 +48,7 @@ use self::netns::Names;
 use self::parents::Attached;
 use self::recover::Waiting;
 use super::keeper::Keeper;
-use super::link_record::{LinkRecord, ProgramRecord};
+use super::link_record::{LinkRecord, ProgramRecord, VethRecord};
 use super::log::Log;
 use super::record_store::Reservation;
 use super::store::Store;
@@ -208,6 +209,7 @@ impl Entry {
             held: seen.held,
             program: seen.program.as_ref().map(|_| ProgramRecord::new(seen)),
             host: host.clone(),
+            veth: seen.port.beside.map(VethRecord::from),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::libc::ENODEV;
 use umacvlan_core::Mode;
 use umacvlan_engine::engine::{
-    Adopt, KeptTap, LinkAttribute, SubChange, SubId, SubOptions, SubStatus,
+    Adopt, KeptTap, KeptVeth, LinkAttribute, SubChange, SubId, SubOptions, SubStatus,
 };
 use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{NetnsId, Search, search};
@@ -23,7 +23,7 @@ use super::orphans::{Orphan, Proof, SearchCoverage, find_orphans, prove};
 use super::{Entry, Service};
 use crate::ServiceError;
 use crate::keeper::Kept;
-use crate::link_record::LinkRecord;
+use crate::link_record::{LinkRecord, VethRecord};
 use crate::parent_record::{InterfaceRecord, ParentRecord};
 use crate::store::SavedState;
 use umacvlan_api::EventKind;
@@ -58,14 +58,16 @@ impl Service {
     /// Re-adopts all links of a former daemon: those of which the keeper has held the queues, `kept`,
     /// and then the others. `first` is the search for these that was made with all privileges, if
     /// there are any.
-    pub fn recover(&mut self, found: &SavedState, kept: Kept, first: &Search) {
+    pub fn recover(&mut self, found: &SavedState, mut kept: Kept, first: &Search) {
         let SavedState { links, parents, .. } = found;
         parents.iter().for_each(|parent| self.restore_offloads(parent));
         let (programs, links): (Vec<_>, Vec<_>) =
             links.iter().partition(|record| record.program.is_some());
         // Without an engine every link fails, too.
         let _ = self.engine.hold_adopted();
-        let all = self.recover_kept(&links, parents, kept);
+        let links = self.living_pairs(links, parents, &mut kept);
+        let mut all = self.recover_kept(&links, parents, kept);
+        self.adopt_pairs(&mut all, parents);
         if !all.is_empty() {
             let _ = self.engine.hold_adopted();
             let hidden = first.hidden || first.failed.is_some();
@@ -84,6 +86,8 @@ impl Service {
             }
             let _ = self.engine.release_adopted();
         }
+        // Without an engine every link has failed.
+        let _ = self.engine.end_takeover();
         for record in &programs {
             self.recover_program(record, parents);
         }
@@ -291,7 +295,7 @@ impl Service {
         self.detach_idle(&record.parent);
     }
 
-    fn try_adopt(
+    pub(super) fn try_adopt(
         &mut self,
         record: &LinkRecord,
         parent: Option<&ParentRecord>,
@@ -345,7 +349,12 @@ impl Service {
         for why in refused {
             tracing::warn!("link {name}, number {id}: {why}");
         }
-        self.keeper.release(*id);
+        self.drop_record(record, parent);
+    }
+
+    /// Removes the record of a link that is gone.
+    pub(super) fn drop_record(&mut self, record: &LinkRecord, parent: Option<&ParentRecord>) {
+        self.keeper.release(record.id);
         self.store.remove_link(record.id);
         self.detach_idle(&record.parent);
         if let (Mode::Passthru, Some(parent)) = (record.mode, parent) {
@@ -391,9 +400,14 @@ impl Service {
 
 /// What the engine is asked to adopt for a record.
 pub(super) fn adoption(record: &LinkRecord, tap: KeptTap) -> Adopt {
+    let place = |veth: &VethRecord| KeptVeth {
+        host_end: veth.host_end,
+        index: record.index,
+        mac: record.mac,
+    };
     Adopt {
         tap,
-        veth: None,
+        veth: record.veth.as_ref().map(place),
         netns: record.netns_cookie.map(|cookie| (record.netns(), cookie)),
         number: Some(SubId(record.id)),
         settings: record.settings(),

@@ -232,7 +232,13 @@ fn mistakes_have_the_messages_of_ip() {
             "Error: argument of \"port\" must be \"stream\", not \"serial\"",
             1,
         ),
-        ("add link p x type macvlan port stream", "macvlan: unknown option \"port\"?", 1),
+        (
+            "add link p x type macvlan port stream",
+            "Error: argument of \"port\" must be \"tap\", \"veth\" or \"auto\", not \"stream\"",
+            1,
+        ),
+        ("set m0 type macvlan port veth", "RTNETLINK answers: Operation not supported", 2),
+        ("add link p x type macvlan user 7", "macvlan: unknown option \"user\"?", 1),
         (
             "add link p x type macvtap port stream user no-such-user",
             "Error: argument \"no-such-user\" is wrong: there is no user of that name",

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use super::Style;
-use umacvlan_api::{LinkInfo, LinkView, PortView, Stats, SubCounters, UmacvlanInfo};
+use umacvlan_api::{InterfaceView, LinkInfo, LinkView, PortView, Stats, SubCounters, UmacvlanInfo};
 
 /// A link as a JSON object.
 #[derive(Debug, Serialize)]
@@ -150,6 +150,7 @@ struct OwnJson<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     secondary: &'a [String],
     extra_queues: Option<u32>,
+    interface: Option<&'a InterfaceView>,
     port: Option<&'a PortView>,
     queue_drops: Option<u64>,
     counters: Option<&'a SubCounters>,
@@ -241,6 +242,7 @@ impl<'a> OwnJson<'a> {
             all_groups: own.all_groups,
             secondary: &own.secondary,
             extra_queues: own.extra_queues,
+            interface: own.interface.as_ref(),
             port: own.port.as_ref(),
             queue_drops: counted.then_some(own.queue_drops),
             counters: counted.then_some(&own.counters),

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use super::{Style, stats};
-use umacvlan_api::{InfoData, LinkView, PortView, Reasons};
+use umacvlan_core::options::PortKind;
+
+use umacvlan_api::{InfoData, InterfaceView, LinkView, PortView, Reasons};
 
 /// The occasion for showing a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,11 +168,32 @@ fn own(link: &LinkView) -> String {
     if let Some(extra) = own.extra_queues {
         let _ = write!(line, "\n    umacvlan queues of others {extra}");
     }
+    if let Some(interface) = &own.interface {
+        line.push_str(&interface_line(interface));
+    }
     if let Some(port) = &own.port {
         line.push_str(&port_line(port));
     }
     if let Some(why) = &own.backend_why {
         let _ = write!(line, "\n    umacvlan why this backend: {why}");
+    }
+    line
+}
+
+/// The line about an interface that is no TAP, or was to be none, after a line feed.
+fn interface_line(interface: &InterfaceView) -> String {
+    let InterfaceView { kind, why, answered, frames } = interface;
+    let mut line = format!("\n    umacvlan port {kind}");
+    if kind == PortKind::Veth.name() {
+        let _ = write!(line, " kernel {answered} of {frames} frames");
+        if *frames > 0 {
+            // Hundredths of a percent, rounded down: 100 % means all.
+            let share = u128::from(*answered) * 10_000 / u128::from(*frames);
+            let _ = write!(line, " ({}.{:02} %)", share / 100, share % 100);
+        }
+    }
+    if let Some(why) = why {
+        let _ = write!(line, " why: {why}");
     }
     line
 }
