@@ -93,6 +93,7 @@ impl EndpointSpec {
             settings: options.settings(),
             host: network.host_access(self.ipv4.into_iter().chain(self.ipv6)),
             mtu: options.mtu,
+            interface: options.port,
             ..LinkSpec::default()
         };
         NewLink { name: self.link(), owner: Some(self.owner()), spec }

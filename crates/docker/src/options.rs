@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_with::{DisplayFromStr, FromInto, serde_as};
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
+use umacvlan_core::options::PortKind;
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
@@ -23,7 +24,7 @@ const MAX_MTU: u32 = 65535;
 const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
 
 /// Every key but those of the flags.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "parent",
     "macvlan_mode",
     "mode",
@@ -32,6 +33,7 @@ const KEYS: [&str; 9] = [
     "umacvlan.mac",
     "umacvlan.macaddr",
     HOST,
+    "umacvlan.port",
     "umacvlan.bcqueuelen",
 ];
 
@@ -81,6 +83,10 @@ pub(crate) struct Options {
     #[serde_as(as = "FromInto<LimitsJson>")]
     #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
     pub limits: Limits,
+    /// What the interfaces are; the parent's default if absent.
+    #[serde_as(as = "Option<DisplayFromStr>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortKind>,
 }
 
 impl Options {
@@ -112,6 +118,7 @@ impl Options {
             bcqueuelen: given.number("umacvlan.bcqueuelen", 0, u32::MAX)?,
             host: given.choice(HOST, YES_NO)?,
             limits: given.limits()?,
+            port: given.choice("umacvlan.port", PORTS)?,
         };
         match given.0.keys().next() {
             None => options.agree(),
@@ -146,6 +153,14 @@ impl Options {
 }
 
 const YES_NO: &[(&str, bool)] = &[("no", false), ("yes", true), ("false", false), ("true", true)];
+
+/// Without a word it is the parent's default.
+const PORTS: &[(&str, Option<PortKind>)] = &[
+    ("", None),
+    ("tap", Some(PortKind::Tap)),
+    ("veth", Some(PortKind::Veth)),
+    ("auto", Some(PortKind::Auto)),
+];
 
 const SWITCH: &[(&str, bool)] = &[("false", false), ("true", true)];
 
@@ -201,7 +216,8 @@ impl Given {
         let word = word.as_deref().unwrap_or(words[0].0);
         let found = words.iter().find(|(known, _)| *known == word);
         found.map(|(_, choice)| *choice).ok_or_else(|| {
-            let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
+            let known = words.iter().map(|(known, _)| *known).filter(|known| !known.is_empty());
+            let known: Vec<&str> = known.collect();
             DriverError::new(format!("{key}={word}: expected one of {}", known.join(", ")))
         })
     }
@@ -331,6 +347,7 @@ mod tests {
             (json!({"umacvlan.rate": "fast"}), "umacvlan.rate=fast: expected a rate up to"),
             (json!({"umacvlan.burst": "64kb"}), "umacvlan.rx_burst is what may pass above"),
             (json!({"umacvlan.rat": "1mbit"}), "did you mean \"umacvlan.rate\"?"),
+            (json!({"umacvlan.port": "wire"}), "expected one of tap, veth, auto"),
             (json!({"umacvlan.mac": "fixed"}), "expected one of random, stable"),
             (json!({"umacvlan.host": "10.1.0.9"}), "expected one of no, yes, false, true"),
             (json!({"umacvlan.nodst": "yes"}), "expected one of false, true"),

@@ -132,13 +132,15 @@ fn del_without_daemon(invocation: &Invocation<'_>) -> Result<(), CniError> {
     let link = rtnl
         .link(&request.ifname)
         .map_err(netlink_error)?
-        .filter(|link| link.is_own_persistent_tap());
-    let Some(link) = link else {
+        .map(|link| (link.is_own_persistent_tap(), link))
+        .filter(|(is_tap, link)| *is_tap || link.kind.as_deref() == Some("veth"));
+    let Some((is_tap, link)) = link else {
         return Ok(());
     };
     let known = if config.has_prev_result() { Some(config.prev_result()?) } else { None };
     let mac = known.as_ref().and_then(|known| known.interface(invocation)?.mac.clone());
-    let same = link.mac.zip(mac).is_none_or(|(has, had)| has.to_string() == had);
+    // A veth pair may be anybody's.
+    let same = link.mac.zip(mac).map_or(is_tap, |(has, had)| has.to_string() == had);
     if same { rtnl.delete(link.index).map_err(netlink_error) } else { Ok(()) }
 }
 

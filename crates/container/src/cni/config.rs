@@ -8,6 +8,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_with::{DefaultOnNull, serde_as};
+use umacvlan_core::options::PortKind;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_netlink::Rtnl;
 
@@ -73,6 +74,10 @@ pub(super) struct Config {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     host: Host,
+    /// What the interface is: `tap`, `veth` or `auto`; the parent's default if absent or empty.
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    port: String,
     /// The daemon's socket.
     pub(super) socket: Option<PathBuf>,
     #[serde_as(as = "DefaultOnNull")]
@@ -189,6 +194,21 @@ impl Config {
         self.mode.parse().map_err(unknown)
     }
 
+    /// The requested kind of interface.
+    ///
+    /// # Errors
+    /// It is unknown.
+    fn port(&self) -> Result<Option<PortKind>, CniError> {
+        let unknown = |_| {
+            let msg = format!("unknown port: {:?}", self.port);
+            CniError::new(CONFIG, msg).with_details("there are tap, veth and auto")
+        };
+        match self.port.as_str() {
+            "" => Ok(None),
+            word => word.parse().map(Some).map_err(unknown),
+        }
+    }
+
     /// The name of the parent.
     ///
     /// # Errors
@@ -239,6 +259,7 @@ impl Config {
             netns: Some(request.netns.clone()),
             promisc: self.promisc,
             txqueuelen: self.txqueuelen,
+            interface: self.port()?,
             parent,
             ..LinkSpec::default()
         })

@@ -120,6 +120,7 @@ fn link_spec(
         settings: options.settings,
         host: host.map(|from| HostAccess { to, from }).unwrap_or_default(),
         mtu: options.mtu,
+        interface: options.port,
         netns: Some(netns_path.to_owned()),
         ..LinkSpec::default()
     })

@@ -6,12 +6,13 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
+use umacvlan_core::options::PortKind;
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use umacvlan_text::suggest::did_you_mean;
 
 /// Every option by its name.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "bclim",
     "host",
     "macaddr",
@@ -21,6 +22,7 @@ const NAMES: [&str; 10] = [
     "no_default_route",
     "nodst",
     "parent",
+    "port",
     "spoofchk",
 ];
 
@@ -38,6 +40,8 @@ pub(super) struct Options {
     /// In bytes; the parent's if absent.
     pub(super) mtu: Option<u32>,
     pub(super) no_default_route: bool,
+    /// What the interface is; the parent's default if absent.
+    pub(super) port: Option<PortKind>,
 }
 
 impl Options {
@@ -70,6 +74,7 @@ impl Options {
             metric: value(given, "metric")?.unwrap_or(METRIC),
             mtu: value(given, "mtu")?.filter(|&mtu| mtu != 0),
             no_default_route: value(given, "no_default_route")?.unwrap_or(false),
+            port: value(given, "port")?,
         };
         let MacvlanSettings { mode, sources, .. } = &options.settings;
         if *mode != Mode::Source && (nodst || !sources.is_empty()) {
@@ -167,6 +172,7 @@ mod tests {
             ("metric", "200"),
             ("mode", "source"),
             ("mtu", "1400"),
+            ("port", "veth"),
             ("no_default_route", "true"),
             ("nodst", "true"),
             ("parent", "eth0"),
@@ -209,6 +215,10 @@ mod tests {
             (("vlan", "10"), "parent=eth0.10"),
             (("isolate", "true"), "unsupported network option \"isolate\""),
             (("mode", "bride"), "\"bride\" is not a mode: one of bridge, passthru"),
+            (
+                ("port", "wire"),
+                "network option port \"wire\": \"wire\" is no kind of port: expected tap",
+            ),
             (("mtu", "big"), "network option mtu \"big\": invalid digit"),
             (("mtu", "-1"), "network option mtu"),
             (("metric", "4294967296"), "network option metric"),
