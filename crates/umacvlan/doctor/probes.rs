@@ -1,6 +1,7 @@
 //! Probes: the system calls of the engine, tried in an unnamed namespace.
 
 use std::io;
+use std::path::Path;
 use umacvlan_core::options::XdpMode;
 
 use nix::libc::{EACCES, ENODEV, ENOENT, ENXIO};
@@ -16,6 +17,7 @@ use umacvlan_sys::uring::Uring;
 
 use super::check::Check;
 use super::machine::read;
+use crate::daemon::DEFAULT_BPF_DIR;
 
 /// The results of all probes.
 pub(super) enum ProbeResult {
@@ -33,7 +35,11 @@ pub(super) fn run(place: &str) -> ProbeResult {
                 Err(error) => vec![Check::fail("tap", format!("not tried: {error}"))],
             };
             checks.push(host_filter(netns.run(bpf::probe_host_filter).flatten()));
-            checks.push(port_veth(netns.run(bpf::probe_port_programs).flatten()));
+            let programs = netns.run(bpf::probe_port_programs).flatten();
+            if programs.is_ok() {
+                checks.push(port_veth_kept(bpf::port::probe_pins(Path::new(DEFAULT_BPF_DIR))));
+            }
+            checks.push(port_veth(programs));
             checks.push(io_uring());
             ProbeResult::Done(checks)
         }
@@ -123,8 +129,17 @@ fn packet(opened: io::Result<PacketSocket>, place: &str) -> Check {
 fn port_veth(tried: io::Result<()>) -> Check {
     let name = "port-veth";
     match tried {
-        Ok(()) => Check::ok(name, "programs in the kernel can forward plain unicast (--port veth)"),
+        Ok(()) => Check::ok(name, "programs in the kernel can forward plain unicast (port veth)"),
         Err(error) => Check::info(name, format!("not to be had, TAPs are: {error}")),
+    }
+}
+
+/// The daemon refuses such links then, and TAPs are to be had.
+fn port_veth_kept(tried: io::Result<()>) -> Check {
+    let name = "port-veth-kept";
+    match tried {
+        Ok(()) => Check::ok(name, "programs outlive the daemon, so its links can have port veth"),
+        Err(error) => Check::info(name, format!("the daemon has TAPs only: {error}")),
     }
 }
 
@@ -185,7 +200,7 @@ fn kernel_macvlan(parent: Option<u32>) -> Check {
 
 /// The state of the module; `None` if there is no module, so macvlan is built in or absent.
 fn module_state() -> Option<&'static str> {
-    if std::path::Path::new("/sys/module/macvlan").exists() {
+    if Path::new("/sys/module/macvlan").exists() {
         return Some("its module is loaded; not needed");
     }
     let release = read("/proc/sys/kernel/osrelease")?;
