@@ -15,7 +15,9 @@ const TENANTS: [&str; 4] = ["t0", "t1", "t2", "t3"];
 /// The most links of tenants at a time.
 const LINKS_MAX: usize = 12;
 /// The daemon's options. Its state directory is small enough to be filled.
-const DAEMON: &str = "--state /run/small";
+const DAEMON: &str = "--state /run/small --bpf-dir /run/bpf/umacvlan";
+/// The kinds of port.
+const PORTS: &[&str] = if cfg!(feature = "af-xdp") { &["tap", "veth"] } else { &["tap"] };
 /// An echo between the observers. A daemon that was just started may lose some.
 const PING: &str = "for n in 1 2 3 4 5 6 7 8 9; do
     ip netns exec o1 ping -q -c 1 -W 1 10.0.0.2 && break; [ $n -lt 9 ]
@@ -68,7 +70,8 @@ impl World {
              ip link set q0 up
              ip link add other0 up type veth peer name wire-other
              ip link set wire-other up
-             mkdir /run/small
+             mkdir /run/small /run/bpf
+             mount -t bpf none /run/bpf
              mount -t tmpfs -o size=512k none /run/small",
         );
         world.start();
@@ -184,8 +187,15 @@ impl World {
             _ => format!("{prefix}{number}"),
         };
         let parent = self.parent.clone();
+        let port = match netns {
+            // The observers are one of each kind.
+            "o1" => PORTS[0],
+            "o2" => PORTS[PORTS.len() - 1],
+            _ => PORTS[self.rng.usize(..PORTS.len())],
+        };
         let line = format!(
-            "umacvlan link add link {parent} {name} netns {netns} address {address} type macvlan mode {mode}"
+            "umacvlan link add link {parent} {name} netns {netns} address {address} \
+             type macvlan mode {mode} port {port}"
         );
         let (netns, mode) = (netns.to_owned(), mode.to_owned());
         (Link { parent, name, netns, address, mode, mtu: 1500, up: false }, line)
@@ -281,6 +291,7 @@ impl World {
             self.ok(&format!("ip netns del {netns}"));
         }
         assert_eq!(self.ok("ip -o link show type tun"), "", "{}", self.report());
+        assert_eq!(self.ok("find /run/bpf -name 'umacvlan_*'"), "", "{}", self.report());
         let parent = self.parent.clone();
         let parent =
             self.ok(&format!("ip -d link show {parent}; tc filter show dev {parent} ingress 2>&1"));
