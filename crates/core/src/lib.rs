@@ -44,6 +44,7 @@ pub mod options;
 pub mod ring_alloc;
 pub mod stats;
 pub mod switch;
+pub mod vhost_user;
 pub mod vlan;
 mod worker_stats;
 
