@@ -7,6 +7,7 @@ use umacvlan_core::offload::{
     Offloads, SEGMENT_BUFFER_LEN, VNET_LEN, VnetError, VnetHeader, complete_checksum, insert_tag,
     segment, segment_count,
 };
+use umacvlan_core::vhost_user::{self, Header, MEMORY_MAX, PAYLOAD_MAX, RINGS, Region, Request};
 
 use model::ops::{Op, Pair};
 
@@ -103,5 +104,31 @@ pub(crate) fn length_prefix(bytes: &[u8]) {
                 Err(_) => return,
             }
         }
+    }
+}
+
+/// A header and a payload, behind the number of descriptors, are a request with numbers that make sense,
+/// or an error.
+pub(crate) fn vhost_user(bytes: &[u8]) {
+    let Some(([count], bytes)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let Some((header, payload)) = bytes.split_first_chunk::<{ vhost_user::HEADER_LEN }>() else {
+        return;
+    };
+    let Ok(header) = Header::parse(header) else {
+        return;
+    };
+    assert!(header.size <= PAYLOAD_MAX);
+    let payload = &payload[..payload.len().min(header.size)];
+    match Request::parse(header, payload, usize::from(*count)) {
+        Ok(Request::SetMemTable(regions)) => {
+            assert_eq!(regions.len(), usize::from(*count));
+            assert!(regions.iter().map(|region| region.size).sum::<u64>() <= MEMORY_MAX);
+            let ends = |it: &Region| it.guest.checked_add(it.size);
+            assert!(regions.iter().all(|region| region.size > 0 && ends(region).is_some()));
+        }
+        Ok(Request::SetVringNum(ring, size)) => assert!(ring < RINGS && size.is_power_of_two()),
+        Ok(_) | Err(_) => {}
     }
 }

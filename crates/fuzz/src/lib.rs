@@ -42,6 +42,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "netlink_reply", run: umacvlan_netlink::fuzzing::reply },
     Target { name: "state", run: umacvlan_daemon::fuzzing::state_file },
     Target { name: "switch", run: core::switch },
+    Target { name: "vhost_ring", run: umacvlan_sys::vhost::fuzzing::ring },
+    Target { name: "vhost_user", run: core::vhost_user },
     Target { name: "vnet", run: core::vnet },
 ];
 

@@ -35,6 +35,15 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_ADD, fd.as_fd(), libc::EPOLLIN, token)
     }
 
+    /// Watches a descriptor for input that arrives from now on, or is there now: it is reported once
+    /// for each arrival, and need not be read.
+    ///
+    /// # Errors
+    /// As [`Epoll::add`].
+    pub fn add_edge(&self, fd: &impl AsFd, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd.as_fd(), libc::EPOLLIN | libc::EPOLLET, token)
+    }
+
     /// Watches a descriptor that is watched already for room to write as well, or no longer.
     ///
     /// # Errors

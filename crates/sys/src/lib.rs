@@ -35,6 +35,7 @@ pub mod timestamp_ring;
 pub mod tx_batch;
 pub mod udp_batch;
 pub mod uring;
+pub mod vhost;
 #[cfg(feature = "af-xdp")]
 pub mod xdp;
 

@@ -43,7 +43,7 @@ impl Mapping {
     pub(super) fn anonymous(len: usize) -> io::Result<Self> {
         // Miri knows no other flags than the first two.
         let lazily = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
-        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | lazily, -1)
+        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | lazily, -1, 0)
     }
 
     /// The memory that a socket shares with its process, as the RX ring of AF_PACKET.
@@ -51,13 +51,28 @@ impl Mapping {
     /// # Errors
     /// Whatever `mmap` says.
     pub(super) fn shared(len: usize, fd: BorrowedFd<'_>) -> io::Result<Self> {
-        Self::map(len, libc::MAP_SHARED, fd.as_raw_fd())
+        Self::map(len, libc::MAP_SHARED, fd.as_raw_fd(), 0)
     }
 
-    fn map(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
+    /// Memory of a file, from `offset` on, which no memory is set aside for.
+    ///
+    /// # Errors
+    /// Whatever `mmap` says.
+    pub(super) fn shared_at(len: usize, fd: BorrowedFd<'_>, offset: u64) -> io::Result<Self> {
+        let offset = i64::try_from(offset).map_err(io::Error::other)?;
+        Self::map(len, libc::MAP_SHARED | libc::MAP_NORESERVE, fd.as_raw_fd(), offset)
+    }
+
+    fn map(
+        len: usize,
+        flags: libc::c_int,
+        fd: libc::c_int,
+        offset: libc::off_t,
+    ) -> io::Result<Self> {
         // SAFETY: the kernel chooses the address of the new region, so no memory in use is replaced.
         let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0)
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(std::ptr::null_mut(), len, access, flags, fd, offset)
         };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());

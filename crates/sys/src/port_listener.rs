@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -55,6 +55,12 @@ impl PortConnection {
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         super::syscall_count::record();
         self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    }
+}
+
+impl From<PortConnection> for OwnedFd {
+    fn from(connection: PortConnection) -> Self {
+        connection.socket.into()
     }
 }
 

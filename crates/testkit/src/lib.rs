@@ -5,7 +5,7 @@
 //! and [`BpfFs`] a BPF file system.
 //! [`Machine`] is a namespace with a parent and the [`Daemon`] in it, which [`ask`] and [`events`]
 //! talk to; [`Sandbox`] is a shell in namespaces of its own; [`write_program`] makes a script that can
-//! be run at once. Every helper panics when it fails,
+//! be run at once; [`vhost_user`] is a program with rings in its memory. Every helper panics when it fails,
 //! because in a test a panic is the report. The path of the command under test is an argument, since
 //! Cargo tells it only to the tests of the root package.
 //!
@@ -25,6 +25,7 @@ mod privilege;
 mod process;
 mod sandbox;
 mod scratch;
+pub mod vhost_user;
 
 pub use bpf_fs::BpfFs;
 pub use http::{Answer, ask, connect, events};
