@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use umacvlan_testkit::vhost_user::{EVENT_IDX, MRG_RXBUF, VERSION_1, VhostUser};
 use umacvlan_testkit::{Daemon, LIMIT, Machine, link_id, root_or_skip};
 
 use crate::keeper::until;
@@ -185,4 +186,42 @@ fn the_configuration_has_macvtaps_too() {
     machine.configure(&link("netns = \"blue\"\n"));
     let (ok, text) = umacvlan(&machine, "config reload");
     assert!(!ok && text.contains("expected no namespace"), "{text}");
+}
+
+#[test]
+fn a_macvtap_without_a_word_is_for_vhost_user_and_comes_back() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let mut daemon = machine.start(&[]);
+    let run = |words: &str| {
+        let (ok, text) = umacvlan(&machine, words);
+        assert!(ok, "{words}: {text}");
+        text
+    };
+    run("link add link p0 name vm1 address 02:00:00:00:00:11 type macvtap mode bridge");
+    run("link add link p0 name vm2 type macvtap port vhost-user");
+    let socket = machine.file("ports/vm1.sock");
+    for end in ["TERM", "KILL"] {
+        run("link set vm1 up");
+        drop(connect(&socket));
+        let mut program = VhostUser::connect(&socket, MRG_RXBUF | VERSION_1 | EVENT_IDX);
+        until("the carrier", || run("link show vm1").contains("LOWER_UP"));
+        let shown = run("-d link show vm1");
+        let rings =
+            "rings running queues 1 memory 4194304 in 1 regions features MRG_RXBUF,EVENT_IDX";
+        assert!(shown.contains("port vhost-user") && shown.contains(rings), "{shown}");
+        program.send(&broadcast(MAC)[4..]);
+        let counted = || daemon.links()[0]["umacvlan"]["counters"]["received"]["frames"].clone();
+        until("its frame", || counted() == 1);
+        daemon.end(end);
+        program.wait_for_end();
+        daemon = machine.start(&[]);
+        assert_eq!(daemon.links().len(), 2);
+    }
+    let saved = run("config show");
+    assert_eq!(saved.matches("port = \"vhost-user\"").count(), 2, "{saved}");
+    run("link del vm1");
+    assert!(!socket.exists());
 }

@@ -29,7 +29,7 @@ pub use event::{EventKind, EventView};
 pub use limits::LimitsJson;
 pub use link::{
     InfoData, InfoDataError, InterfaceView, LinkInfo, LinkView, PortView, RxStats, Stats, TxStats,
-    UmacvlanInfo,
+    UmacvlanInfo, VhostView,
 };
 pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};

@@ -320,7 +320,7 @@ pub struct InterfaceView {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Port)]
 pub struct PortView {
-    /// The kind of port: `stream`.
+    /// The kind of port: `stream` or `vhost-user`.
     pub kind: String,
     /// The path of the socket where the program connects.
     pub socket: String,
@@ -336,6 +336,24 @@ pub struct PortView {
     pub connections: u64,
     /// Why the last connection has ended; absent while there is one, and before the first.
     pub ended: Option<String>,
+    /// What the program has agreed on; absent without one, and for other kinds than `vhost-user`.
+    pub vhost: Option<VhostView>,
+}
+
+/// What a program that is connected by vhost-user has agreed on.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Vhost)]
+pub struct VhostView {
+    /// The features of virtio in use.
+    pub features: Vec<String>,
+    /// Bytes of its memory, in all regions.
+    pub memory: u64,
+    /// Regions of its memory.
+    pub regions: u64,
+    /// Pairs of rings.
+    pub queues: u64,
+    /// True while the rings are served: the carrier of the link.
+    pub running: bool,
 }
 
 #[cfg(test)]

@@ -136,9 +136,9 @@ struct LinkSpecJson {
     #[serde(default)]
     nopromisc: bool,
     /// `tap`: its interface is a TAP; `veth`: one end of a veth pair, whose plain unicast the kernel
-    /// forwards; `auto`: that where it can be, else a TAP; the parent's default if absent. `stream`:
-    /// there is no interface, but a program that connects to the Unix stream socket `NAME.sock` in
-    /// the directory `ports` beside the daemon's socket; the link is a macvtap then.
+    /// forwards; `auto`: that where it can be, else a TAP; the parent's default if absent. `stream` and
+    /// `vhost-user`: there is no interface, but a program that connects to the Unix stream socket
+    /// `NAME.sock` in the directory `ports` beside the daemon's socket; the link is a macvtap then.
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[schema(value_type = Option<String>)]
     port: Option<LinkPort>,

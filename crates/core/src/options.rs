@@ -150,18 +150,21 @@ impl FromStr for PollMode {
 /// How a program at the far end of a port is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProgramKind {
-    /// By a Unix stream socket.
+    /// By a Unix stream socket, with each frame behind its length.
     Stream,
+    /// By rings in its memory, which it shares over a Unix stream socket.
+    VhostUser,
 }
 
 impl ProgramKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Stream];
+    pub const ALL: [Self; 2] = [Self::Stream, Self::VhostUser];
 
     /// The word used in the configuration and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stream => "stream",
+            Self::VhostUser => "vhost-user",
         }
     }
 }
@@ -174,7 +177,7 @@ impl fmt::Display for ProgramKind {
 
 /// Text that names no way to connect a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a way to connect a program: expected stream")]
+#[error("\"{0}\" is not a way to connect a program: expected stream or vhost-user")]
 pub struct ParseProgramError(String);
 
 impl FromStr for ProgramKind {
@@ -219,11 +222,12 @@ pub enum LinkPort {
 
 impl LinkPort {
     /// Every kind, those of interfaces first.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Interface(PortKind::Tap),
         Self::Interface(PortKind::Veth),
         Self::Interface(PortKind::Auto),
         Self::Program(ProgramKind::Stream),
+        Self::Program(ProgramKind::VhostUser),
     ];
 
     /// The word used in requests and in the configuration.
@@ -243,7 +247,7 @@ impl fmt::Display for LinkPort {
 
 /// Text that names no kind of port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no kind of port: expected tap, veth, auto or stream")]
+#[error("\"{0}\" is no kind of port: expected tap, veth, auto, stream or vhost-user")]
 pub struct ParsePortError(String);
 
 impl FromStr for LinkPort {

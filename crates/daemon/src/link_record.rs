@@ -6,7 +6,7 @@ use umacvlan_api::{Flags, HostAccess, LimitsJson};
 use umacvlan_core::limit::Limits;
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
-use umacvlan_engine::engine::{SubStatus, VethStatus};
+use umacvlan_engine::engine::{ProgramPort, SubStatus, VethStatus};
 use umacvlan_sys::netns::NetnsId;
 
 /// The record of a link.
@@ -110,10 +110,10 @@ pub(crate) struct ProgramRecord {
 }
 
 impl ProgramRecord {
-    pub(crate) fn new(seen: &SubStatus) -> Self {
-        let owner = seen.program.as_ref().map(|program| program.port.owner).unwrap_or_default();
+    pub(crate) fn new(port: &ProgramPort, seen: &SubStatus) -> Self {
+        let owner = port.owner;
         Self {
-            port: ProgramKind::Stream,
+            port: port.kind,
             user: owner.user,
             group: owner.group,
             alias: seen.link.alias.clone(),

@@ -7,7 +7,7 @@
 //! what was delivered to the link, its TX what the engine has read. Multicast and lost frames are
 //! counted by the engine, since it started. As for a macvlan, a lost frame is an error and a drop.
 
-use umacvlan_core::options::{PortKind, ProgramKind};
+use umacvlan_core::options::PortKind;
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr};
 use umacvlan_datapath::worker::WorkerConfig;
@@ -19,7 +19,7 @@ use umacvlan_netlink::{Link, LinkFlags, LinkStats, OperState};
 
 use umacvlan_api::{
     HostAccess, InfoData, InterfaceView, LinkInfo, LinkView, ParentView, PortView, RxStats, Stats,
-    SubCounters, TxStats, UmacvlanInfo, WireCounters, WorkerCounters, WorkerView,
+    SubCounters, TxStats, UmacvlanInfo, VhostView, WireCounters, WorkerCounters, WorkerView,
 };
 
 /// Values of a link that neither its interface nor the engine has.
@@ -214,9 +214,9 @@ fn interface(sub: &SubStatus, stats: &SubStats) -> Option<InterfaceView> {
 }
 
 fn port(status: &ProgramStatus) -> PortView {
-    let ProgramStatus { port, program, connections, ended } = status;
+    let ProgramStatus { port, program, connections, ended, vhost } = status;
     PortView {
-        kind: ProgramKind::Stream.name().to_owned(),
+        kind: port.kind.name().to_owned(),
         socket: port.path.display().to_string(),
         user: port.owner.user,
         group: port.owner.group,
@@ -224,6 +224,13 @@ fn port(status: &ProgramStatus) -> PortView {
         uid: program.map(|program| program.uid),
         connections: *connections,
         ended: ended.clone(),
+        vhost: vhost.as_ref().map(|vhost| VhostView {
+            features: vhost.features.iter().map(|&name| name.to_owned()).collect(),
+            memory: vhost.memory,
+            regions: vhost.regions as u64,
+            queues: 1,
+            running: vhost.running,
+        }),
     }
 }
 

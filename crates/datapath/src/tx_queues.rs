@@ -107,6 +107,13 @@ impl TxQueues {
         }
     }
 
+    /// Changes the offloads that the receiver of a sub-interface takes.
+    pub(crate) fn set_offloads(&mut self, id: SubIndex, offloads: Offloads) {
+        if let Some(taken) = self.offloads.get_mut(id.index()).and_then(Option::as_mut) {
+            *taken = offloads;
+        }
+    }
+
     /// Removes the port of a sub-interface; returns what it had counted.
     pub(crate) fn remove_port(&mut self, id: SubIndex) -> SubStats {
         self.offloads[id.index()] = None;

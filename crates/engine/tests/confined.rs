@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 
-use umacvlan_core::options::{Backend, PortIo};
+use umacvlan_core::options::{Backend, PortIo, ProgramKind};
 
 use caps::CapSet;
 use crossbeam_channel::unbounded;
@@ -20,6 +20,7 @@ use umacvlan_engine::engine::{
 };
 use umacvlan_netlink::Link;
 use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_testkit::vhost_user::{VERSION_1, VhostUser};
 use umacvlan_testkit::{Scratch, root_or_skip};
 
 use common::{Lab, PARENT, PATIENCE, Place, frame, mac, next, reaches, send, wire};
@@ -49,15 +50,31 @@ fn work(lab: &mut Lab) {
     reaches(&far, &sibling, &frame(MacAddr::BROADCAST, mac(0xff), 4));
 
     let dir = Scratch::new();
-    let path = dir.path().join("vm1");
-    let options = SubOptions {
-        name: "vm1".to_owned(),
-        mac: Some(mac(3)),
-        program: Some(ProgramPort { path: path.clone(), owner: SocketOwner::default() }),
-        up: true,
-        ..SubOptions::default()
+    let add = |name: &str, kind, n| {
+        let path = dir.path().join(name);
+        let owner = SocketOwner::default();
+        let options = SubOptions {
+            name: name.to_owned(),
+            mac: Some(mac(n)),
+            program: Some(ProgramPort { kind, path: path.clone(), owner }),
+            up: true,
+            ..SubOptions::default()
+        };
+        lab.engine().add_sub(PARENT, options).unwrap();
+        path
     };
-    lab.engine().add_sub(PARENT, options).unwrap();
+    let path = add("vm1", ProgramKind::Stream, 3);
+    let mut vhost = VhostUser::connect(&add("vm2", ProgramKind::VhostUser, 4), VERSION_1);
+    vhost.send(&frame(mac(0xff), mac(4), 9));
+    while next(&far, PATIENCE).unwrap() != 9 {}
+    let to_vhost = frame(mac(4), mac(0xff), 10);
+    send(&far, &to_vhost);
+    vhost.wait_for(&to_vhost);
+    // Memory that is gone is replaced by the worker.
+    vhost.memory.set_len(0).unwrap();
+    send(&far, &to_vhost);
+    vhost.wait_for_end();
+
     let mut program = UnixStream::connect(&path).unwrap();
     let prefix = 60_u32.to_be_bytes();
     program.write_all(&[&prefix[..], &frame(mac(0xff), mac(3), 7)].concat()).unwrap();

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use umacvlan_core::options::PortIo;
+use umacvlan_core::options::{PortIo, ProgramKind};
 use umacvlan_core::{DropReason, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{LinkAttribute, ProgramPort, SubOptions, SubStatus};
 use umacvlan_sys::port_listener::SocketOwner;
@@ -62,7 +62,11 @@ fn options(path: &Path, name: &str, n: u8) -> SubOptions {
         name: name.to_owned(),
         mac: Some(mac(n)),
         settings: MacvlanSettings::new(Mode::Bridge),
-        program: Some(ProgramPort { path: path.to_owned(), owner: SocketOwner::default() }),
+        program: Some(ProgramPort {
+            kind: ProgramKind::Stream,
+            path: path.to_owned(),
+            owner: SocketOwner::default(),
+        }),
         up: true,
         ..SubOptions::default()
     }

@@ -61,7 +61,7 @@ Options, before the object; as of ip(8), any beginning will do:
 
 const LINK: &str = "\
 Usage: umacvlan link add link PARENT [dev|name] NAME [WORDS] type macvlan [PORT] [MACVLAN]
-       umacvlan link add link PARENT [dev|name] NAME [WORDS] type macvtap PORT [MACVLAN]
+       umacvlan link add link PARENT [dev|name] NAME [WORDS] type macvtap [PORT] [MACVLAN]
        umacvlan link set [dev] NAME [WORDS] [type macvlan MACVLAN]
        umacvlan link del [dev] NAME
        umacvlan link [show] [[dev] NAME] [parent PARENT] [type KIND] [up]
@@ -77,8 +77,9 @@ WORDS: address MAC         its address; a random one if a new link is given none
        up, down            its state
 
 PORT:  port tap|veth|auto  macvlan: who forwards plain unicast, the daemon or the kernel
-       port stream         macvtap: a program at the far end, on a Unix stream socket
-       user USER           who owns the socket; the daemon's user
+       port vhost-user     macvtap: a program, by rings in its memory; without a word as well
+       port stream         macvtap: a program, by a stream of frames
+       user USER           who owns its socket; the daemon's user
        group GROUP         who may connect beside that; nobody";
 
 /// The words after `type macvlan`, shown with an error in them.

@@ -262,7 +262,9 @@ pub(super) const INTERFACES: [Keyword<PortWord>; 1] = [Keyword::whole("port", Po
 /// Keywords after `type macvtap` in addition to those of a macvlan. `user` and `group` are those of
 /// `ip tuntap`.
 pub(super) const PORT: [Keyword<PortWord>; 3] = [
-    Keyword::whole("port", PortWord::Port).takes(Operand::Words(&["stream"])).offered(ADD),
+    Keyword::whole("port", PortWord::Port)
+        .takes(Operand::Words(&["stream", "vhost-user"]))
+        .offered(ADD),
     Keyword::whole("user", PortWord::User).takes(Operand::Any).offered(ADD),
     Keyword::whole("group", PortWord::Group).takes(Operand::Any).offered(ADD),
 ];

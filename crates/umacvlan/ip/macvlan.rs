@@ -3,7 +3,7 @@
 use nix::libc;
 use nix::unistd::{Group, User};
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
-use umacvlan_core::options::{LinkPort, PortKind};
+use umacvlan_core::options::{LinkPort, PortKind, ProgramKind};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use super::error::{CommandError, FAILED};
@@ -110,10 +110,9 @@ impl Macvlan {
 
     /// Adds the options to the request for a new link of this type.
     pub(super) fn fill(self, kind: LinkKind, spec: &mut LinkSpec) -> Result<(), CommandError> {
-        if kind == LinkKind::Macvtap && self.port.is_none() {
-            return Err(not_yet("vhost-user, which it is without a word,"));
-        }
-        spec.set_port(self.port);
+        let program = LinkPort::Program(ProgramKind::VhostUser);
+        let port = self.port.or_else(|| (kind == LinkKind::Macvtap).then_some(program));
+        spec.set_port(port);
         (spec.user, spec.group) = (self.user, self.group);
         let mode = self.mode.unwrap_or_default();
         if self.macaddr.is_some() && mode != Mode::Source {
@@ -171,8 +170,10 @@ fn port(kind: LinkKind, word: &str) -> Result<LinkPort, CommandError> {
         _ => None,
     }
     .ok_or_else(|| match (kind, word) {
-        (LinkKind::Macvtap, "vhost-user" | "dgram" | "tap" | "dev") => not_yet(word),
-        (LinkKind::Macvtap, _) => CommandError::must_be("port", "\"stream\"", word),
+        (LinkKind::Macvtap, "dgram" | "tap" | "dev") => not_yet(word),
+        (LinkKind::Macvtap, _) => {
+            CommandError::must_be("port", "\"vhost-user\" or \"stream\"", word)
+        }
         (LinkKind::Macvlan, _) => {
             let names = PortKind::ALL.map(|kind| format!("\"{}\"", kind.name()));
             let [tap, veth, auto] = names;
@@ -183,7 +184,7 @@ fn port(kind: LinkKind, word: &str) -> Result<LinkPort, CommandError> {
 
 fn not_yet(port: &str) -> CommandError {
     CommandError::kernel(libc::EOPNOTSUPP)
-        .hint(format!("port {port} is not served yet; what is: type macvtap port stream"))
+        .hint(format!("port {port} is not served yet; those that are: vhost-user, stream"))
 }
 
 /// The id of a user, by name or number.

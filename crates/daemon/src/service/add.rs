@@ -160,7 +160,7 @@ impl Service {
         kind: Option<ProgramKind>,
         (user, group): (Option<u32>, Option<u32>),
     ) -> Result<Option<ProgramPort>, ServiceError> {
-        if kind.is_none() {
+        let Some(kind) = kind else {
             return match user.or(group) {
                 Some(_) => {
                     let message = "user and group are of the socket of a program: leave them out, or \
@@ -170,13 +170,13 @@ impl Service {
                 }
                 None => Ok(None),
             };
-        }
+        };
         let path = self.ports_dir.join(format!("{name}.sock"));
         create_parent_dirs(&path).map_err(|error| {
             let dir = self.ports_dir.display();
             plain(Code::Storage, format!("the directory {dir} cannot be made: {error}"))
         })?;
-        Ok(Some(ProgramPort { path, owner: SocketOwner { user, group } }))
+        Ok(Some(ProgramPort { kind, path, owner: SocketOwner { user, group } }))
     }
 
     /// Gives the keeper the queues of a link.

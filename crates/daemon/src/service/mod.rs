@@ -207,7 +207,7 @@ impl Entry {
             sources: seen.settings.sources.clone(),
             groups: few_groups.then(|| seen.groups.clone()),
             held: seen.held,
-            program: seen.program.as_ref().map(|_| ProgramRecord::new(seen)),
+            program: seen.program.as_ref().map(|it| ProgramRecord::new(&it.port, seen)),
             host: host.clone(),
             veth: seen.port.beside.map(VethRecord::from),
         }

@@ -5,6 +5,7 @@
 //! | TAP | `tap/` | an interface of the kernel, served by io_uring or by epoll |
 //! | memory | `memory.rs` | a [`MemoryLink`] of a test, a bench or an embedding program |
 //! | stream | `stream.rs`, `stream_ports.rs` | a program, by a Unix stream socket |
+//! | vhost-user | `vhost.rs`, `vhost_ports.rs` | a program, by rings in its memory |
 //!
 //! A kind has its own file or folder here and a variant of [`PortLink`]. `Ports` matches on it
 //! once a batch; switches, counters and drop reasons do not know it.
@@ -18,6 +19,8 @@ mod stall;
 mod stream;
 mod stream_ports;
 mod tap;
+mod vhost;
+mod vhost_ports;
 mod wait;
 
 use std::io;
@@ -40,6 +43,8 @@ use memory::MemoryPorts;
 use rx_shares::{RxShares, TURN_FRAMES};
 pub use stream::{PortClosed, StreamPort};
 use stream_ports::StreamPorts;
+pub use vhost::{VhostPort, VhostQueues};
+use vhost_ports::VhostPorts;
 
 /// What is behind a port.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub enum PortLink {
     Stream(StreamPort),
     /// A TAP, or one of its queues.
     Tap(Arc<Tap>),
+    /// A program, by rings in its memory.
+    Vhost(VhostPort),
     /// A TAP with one queue that another worker reads: this one only writes to it.
     Writer(Arc<Tap>),
 }
@@ -86,6 +93,7 @@ pub(crate) struct Ports {
     ports: Vec<Option<Port>>,
     memory: MemoryPorts,
     streams: StreamPorts,
+    vhosts: VhostPorts,
     /// TAPs that are read in shares: all that are ready, or with io_uring those that are busy.
     rx_shares: RxShares,
     /// TAPs that are being read by single reads of io_uring.
@@ -149,6 +157,7 @@ impl Ports {
         let backend = IoBackend::new(io, pool, &wake_event)?;
         Ok(Self {
             streams: StreamPorts::new(&backend)?,
+            vhosts: VhostPorts::default(),
             backend,
             wake_event,
             ports: Vec::new(),
@@ -178,6 +187,7 @@ impl Ports {
         match (&link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.add(id, link),
             (PortLink::Stream(_), _) => self.streams.add(id),
+            (PortLink::Vhost(_), _) => self.vhosts.add(id),
             (PortLink::Tap(_) | PortLink::Writer(_), IoBackend::Plain { .. }) => {}
             (PortLink::Tap(tap) | PortLink::Writer(tap), IoBackend::Uring { uring, .. }) => {
                 uring.add(slot(id), tap)?;
@@ -268,6 +278,7 @@ impl Ports {
         match (&mut port.link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.remove(id, link),
             (PortLink::Stream(stream), _) => self.streams.remove(id, stream),
+            (PortLink::Vhost(vhost), _) => self.vhosts.remove(id, vhost, &mut self.streams),
             (PortLink::Tap(tap), IoBackend::Plain { epoll, taps, .. }) => {
                 *taps -= usize::from(port.rx_enabled);
                 epoll.remove(&**tap);
@@ -283,7 +294,7 @@ impl Ports {
     /// The TAP behind a port.
     pub(crate) fn tap(&self, id: SubIndex) -> Option<&Tap> {
         match &self.ports.get(id.index())?.as_ref()?.link {
-            PortLink::Memory(_) | PortLink::Stream(_) => None,
+            PortLink::Memory(_) | PortLink::Stream(_) | PortLink::Vhost(_) => None,
             PortLink::Tap(tap) | PortLink::Writer(tap) => Some(tap),
         }
     }
@@ -300,7 +311,8 @@ impl Ports {
         mut on_refused: impl FnMut(Refusal),
     ) -> io::Result<()> {
         let ports = &self.ports;
-        let only_taps = self.memory.is_empty() && self.streams.is_empty();
+        let no_program = self.streams.is_empty() && self.vhosts.is_empty();
+        let only_taps = self.memory.is_empty() && no_program;
         if let (IoBackend::Uring { uring, .. }, true) = (&mut self.backend, only_taps) {
             return uring.send(frames.len(), |number| {
                 let (to, stored) = frames[number];
@@ -326,6 +338,7 @@ impl Ports {
                     link.send(run.len(), frame, on_each_refused);
                 }
                 PortLink::Stream(_) => self.queue_stream(run, stores, &mut on_refused),
+                PortLink::Vhost(_) => self.write_vhost(run, stores, &mut on_refused),
                 PortLink::Tap(tap) | PortLink::Writer(tap) => match &mut self.backend {
                     IoBackend::Plain { .. } => {
                         let frame = |number: usize| stores.bytes(run[number].1);
@@ -344,6 +357,7 @@ impl Ports {
             }
         }
         self.flush_streams();
+        self.publish_vhosts();
         match &mut self.backend {
             IoBackend::Plain { .. } => Ok(()),
             IoBackend::Uring { uring, .. } => uring.submit(),

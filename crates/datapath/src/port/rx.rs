@@ -128,7 +128,10 @@ impl Ports {
 
     /// True while a port waits for its share of a turn.
     pub(crate) fn is_any_waiting(&self) -> bool {
-        !self.rx_shares.is_empty() || self.memory.is_any_waiting() || self.streams.is_any_waiting()
+        !self.rx_shares.is_empty()
+            || self.memory.is_any_waiting()
+            || self.streams.is_any_waiting()
+            || self.vhosts.is_any_waiting()
     }
 
     /// Hands the frames that wait at ports in memory to `on`, and returns how many there were. Call

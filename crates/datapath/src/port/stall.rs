@@ -24,6 +24,12 @@ impl Ports {
             self.set_stream_stalled(id, stalled);
             return Ok(());
         }
+        if let PortLink::Vhost(_) = &port.link
+            && std::mem::replace(&mut port.stalled, stalled) != stalled
+        {
+            self.set_vhost_stalled(id, stalled);
+            return Ok(());
+        }
         let PortLink::Tap(tap) = &port.link else {
             return Ok(());
         };

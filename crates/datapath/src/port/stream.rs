@@ -13,6 +13,7 @@ use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::{DropReason, SubIndex};
 use umacvlan_sys::buffer_pool::{BUFFER_LEN, BufferPool};
 use umacvlan_sys::port_listener::PortConnection;
+use umacvlan_sys::vhost::RingError;
 
 use crate::frame_ref::{FrameRef, StorageKind};
 
@@ -27,6 +28,10 @@ pub enum PortClosed {
     Failed(i32),
     /// The program has announced a frame of a length that no frame has.
     InvalidLength(InvalidLength),
+    /// The program has taken its memory away.
+    MemoryLost,
+    /// A ring of the program breaks the rules.
+    Ring(RingError),
 }
 
 impl fmt::Display for PortClosed {
@@ -35,6 +40,8 @@ impl fmt::Display for PortClosed {
             Self::ByProgram => f.write_str("closed by the program"),
             Self::Failed(errno) => io::Error::from_raw_os_error(*errno).fmt(f),
             Self::InvalidLength(length) => length.fmt(f),
+            Self::MemoryLost => f.write_str("its memory was gone when it was used"),
+            Self::Ring(error) => error.fmt(f),
         }
     }
 }

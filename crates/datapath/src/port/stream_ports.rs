@@ -16,21 +16,22 @@ use super::{Port, PortLink, Ports, Refusal, is_for_group};
 use crate::frame_ref::{FrameRef, FrameStores};
 
 /// The stream ports of one worker. Their connections have an epoll of their own, which is readable if
-/// one of them is ready, so a worker with io_uring waits for them as well.
+/// one of them is ready, so a worker with io_uring waits for them as well. It is that of vhost-user
+/// ports, too, whose eventfds are in it.
 #[derive(Debug)]
 pub(super) struct StreamPorts {
-    epoll: Epoll,
+    pub(super) epoll: Epoll,
     /// Stream ports.
     ports: usize,
-    /// Connections.
-    connections: usize,
+    /// Connections of both kinds.
+    pub(super) connections: usize,
     shares: RxShares,
     /// Connections that epoll has reported in this turn.
     ready: Vec<u64>,
     /// Ports with frames that were queued in this turn.
     queued: Vec<SubIndex>,
-    /// Connections that have ended, by their number, and why.
-    closed: Vec<(SubIndex, u64, PortClosed)>,
+    /// Connections of both kinds that have ended, by their number, and why.
+    pub(super) closed: Vec<(SubIndex, u64, PortClosed)>,
 }
 
 impl StreamPorts {
@@ -159,24 +160,33 @@ impl Ports {
 
     /// Hands the frames that programs have sent to `on`, of each port its share, and returns how many
     /// events that was. What waits for a socket that was full is sent before.
-    pub(crate) fn recv_streams(
+    pub(crate) fn recv_programs(
         &mut self,
         pool: &mut BufferPool,
         on: &mut dyn FnMut(SubIndex, FrameRef, &[u8]),
     ) -> usize {
-        let Self { ports, streams, .. } = self;
-        if streams.connections == 0 {
+        if self.streams.connections == 0 {
             return 0;
         }
+        self.recv_streams(pool, on) + self.recv_vhosts(pool, on)
+    }
+
+    fn recv_streams(
+        &mut self,
+        pool: &mut BufferPool,
+        on: &mut dyn FnMut(SubIndex, FrameRef, &[u8]),
+    ) -> usize {
+        let Self { ports, streams, vhosts, .. } = self;
         let mut ready = std::mem::take(&mut streams.ready);
         ready.extend(streams.epoll.wait(Some(Duration::ZERO)).into_iter().flatten());
         let mut count = ready.len();
         for token in ready.drain(..) {
-            let id = usize::try_from(token).ok().and_then(SubIndex::from_index);
-            if let Some((id, (port, stalled))) =
-                id.and_then(|id| Some((id, stream_port(ports, id)?)))
-            {
-                streams.serve_ready(id, port, stalled);
+            let Some(id) = usize::try_from(token).ok().and_then(SubIndex::from_index) else {
+                continue;
+            };
+            match stream_port(ports, id) {
+                Some((port, stalled)) => streams.serve_ready(id, port, stalled),
+                None => vhosts.kicked(ports, id),
             }
         }
         streams.ready = ready;

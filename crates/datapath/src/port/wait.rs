@@ -10,7 +10,8 @@ use super::io_backend::{IoBackend, STREAMS, UPLINK, WAKE_EVENT};
 use crate::uplink::Uplink;
 
 impl Ports {
-    /// Sleeps until a port, the uplink or a request needs the worker, at most for `timeout`.
+    /// Sleeps until a port, the uplink or a request needs the worker, at most for `timeout`; not at all if
+    /// a program has sent something meanwhile.
     ///
     /// # Errors
     /// The wait has failed, and with it the worker.
@@ -19,6 +20,9 @@ impl Ports {
         uplink: Option<&Uplink>,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
+        if self.request_vhost_kicks() {
+            return Ok(());
+        }
         uplink.map_or(Ok(()), |uplink| uplink.watch(true))?;
         self.wait(uplink, timeout)?;
         uplink.map_or(Ok(()), |uplink| uplink.watch(false))

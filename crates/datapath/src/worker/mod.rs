@@ -197,7 +197,7 @@ impl Worker {
             ports.recv_memory(pool, |from, stored, bytes| forwarder.egress(from, stored, bytes));
         turn.frames += frames;
         turn.events += frames;
-        turn.events += ports.recv_streams(pool, &mut |from, stored, bytes| {
+        turn.events += ports.recv_programs(pool, &mut |from, stored, bytes| {
             turn.frames += 1;
             forwarder.egress_stream(from, stored, bytes);
         });

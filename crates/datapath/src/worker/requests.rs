@@ -14,7 +14,7 @@ use umacvlan_sys::tap::Tap;
 
 use super::{Remains, Worker};
 use crate::forwarder::Forwarder;
-use crate::port::PortLink;
+use crate::port::{PortLink, VhostQueues};
 use crate::switches::{SwitchId, VlanSwitch};
 use crate::uplink::Uplink;
 
@@ -138,6 +138,25 @@ impl Worker {
         connection: PortConnection,
     ) -> io::Result<()> {
         self.ports.connect(sub, number, connection)
+    }
+
+    /// Has the rings of a program served from now on, with the number of its connection. The program
+    /// takes frames in the form that they say.
+    ///
+    /// # Errors
+    /// The kernel has no memory, or the port is not one for rings.
+    pub fn start_rings(&mut self, sub: SubIndex, queues: VhostQueues) -> io::Result<()> {
+        let offloads = queues.offloads;
+        self.ports.start_rings(sub, queues)?;
+        self.forwarder.tx.set_offloads(sub, offloads);
+        Ok(())
+    }
+
+    /// Has the rings of a program served no longer. Returns the next available entry of each, in the
+    /// order of their numbers; `None` if they were not served.
+    pub fn stop_rings(&mut self, sub: SubIndex) -> Option<[u16; 2]> {
+        self.forwarder.tx.set_offloads(sub, Offloads::NONE);
+        self.ports.stop_rings(sub)
     }
 
     /// Removes a sub-interface with its port. Its counters are added to those of removed ones.

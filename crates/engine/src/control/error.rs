@@ -178,9 +178,9 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
-    /// The frames of a program are a stream, which several workers cannot write.
+    /// The frames of a program are in one order, which several workers cannot keep.
     #[error(
-        "cannot make {name}: {parent} has {count} workers, and a stream is written by one: use a parent with one worker, or type macvlan"
+        "cannot make {name}: {parent} has {count} workers, and a program is served by one: use a parent with one worker, or type macvlan"
     )]
     ProgramWorkers {
         /// The sub-interface.

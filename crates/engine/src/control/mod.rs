@@ -40,6 +40,8 @@ mod rx_filter;
 mod status;
 mod sub;
 mod uplink_selector;
+mod vhost_rings;
+mod vhost_session;
 mod vlan_filter;
 mod worker_restart;
 mod workers;
@@ -66,7 +68,7 @@ use kernel::Kernel;
 use looks::{Cause, Look, Looks};
 pub use parent_check::check_suitable;
 use parent_device::ParentDevice;
-use program::LISTENERS;
+use program::{LISTENERS, SESSIONS};
 pub use running_kernel::{running_kernel, try_running_kernel};
 use umacvlan_datapath::worker::{Notice, OnWorker};
 pub use uplink_selector::{try_af_xdp, why_af_packet, zero_copy_memory};
@@ -180,7 +182,10 @@ impl Control {
                 self.read_monitor();
             }
             for name in names.iter().filter_map(|name| name.checked_sub(LISTENERS)) {
-                self.accept(SubId(name));
+                match name.checked_sub(SESSIONS) {
+                    Some(name) => self.serve_session(SubId(name)),
+                    None => self.accept(SubId(name)),
+                }
             }
             // The rest can wait for a while, and what adopted sub-interfaces send should not.
             if !self.hold_adopted {

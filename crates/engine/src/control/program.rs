@@ -9,7 +9,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::offload::Offloads;
-use umacvlan_core::options::PROGRAM_QUEUE_LEN;
+use umacvlan_core::options::{PROGRAM_QUEUE_LEN, ProgramKind};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex};
 use umacvlan_netlink::{Link, LinkFlags, OperState};
@@ -19,14 +19,18 @@ use super::Control;
 use super::create::{agree, check_unicast};
 use super::inventory::{DeviceId, Interface, ParentId};
 use super::sub::{FarEnd, Seen, Sub};
+use super::vhost_session::Session;
 use crate::control::engine::{
     LinkAttribute, ProgramPort, ProgramStatus, SubId, SubOptions, random_mac,
 };
 use crate::control::error::Error;
-use umacvlan_datapath::port::{PortClosed, PortLink, StreamPort};
+use umacvlan_datapath::port::{PortClosed, PortLink, StreamPort, VhostPort};
 
 /// The name of the first listener in the epoll; the number of the sub-interface is added.
 pub(super) const LISTENERS: u64 = 16;
+
+/// As [`LISTENERS`], for connections by vhost-user: added to that.
+pub(super) const SESSIONS: u64 = 1 << 62;
 
 /// The largest MTU: that of a macvtap.
 const MTU_MAX: u32 = 65_535;
@@ -43,27 +47,40 @@ pub(super) struct ProgramEnd {
     listener: PortListener,
     /// True while the epoll waits for the next connection.
     listening: bool,
-    connected: Option<Connected>,
+    pub(super) connected: Option<Connected>,
     /// Connections so far; the number of the last one.
-    connections: u64,
+    pub(super) connections: u64,
     /// Short connections in a row.
     short: u32,
     /// Why the last connection has ended.
     ended: Option<String>,
 }
 
-struct Connected {
+pub(super) struct Connected {
     program: Program,
     since: Instant,
+    /// Where its messages are read, if it is connected by vhost-user.
+    pub(super) session: Option<Session>,
 }
 
 impl ProgramEnd {
+    pub(super) const fn kind(&self) -> ProgramKind {
+        self.port.kind
+    }
+
+    /// True if frames can flow: the program is connected, and its rings are served if it has any.
+    pub(super) fn is_running(&self) -> bool {
+        let runs = |connected: &Connected| connected.session.as_ref().is_none_or(|it| it.running);
+        self.connected.as_ref().is_some_and(runs)
+    }
+
     pub(super) fn status(&self) -> ProgramStatus {
         ProgramStatus {
             port: self.port.clone(),
             program: self.connected.as_ref().map(|connected| connected.program),
             connections: self.connections,
             ended: self.ended.clone(),
+            vhost: self.connected.as_ref().and_then(|it| Some(it.session.as_ref()?.status())),
         }
     }
 }
@@ -104,7 +121,7 @@ impl Control {
             settings: MacvlanSettings { bclim: None, ..options.settings.clone() },
         };
         let settings = config.settings.clone();
-        let (index, mac) = self.add_program_port(parent, name, config)?;
+        let (index, mac) = self.add_program_port((parent, port.kind), name, config)?;
         let link = link(options, mac, mtu);
         let home = self.kernel.at_home(link);
         let program = ProgramEnd {
@@ -163,14 +180,17 @@ impl Control {
     /// sub-interface.
     pub(super) fn add_program_port(
         &self,
-        parent: ParentId,
+        (parent, kind): (ParentId, ProgramKind),
         name: &str,
         config: SubConfig,
     ) -> Result<(SubIndex, MacAddr), Error> {
         let parent = &self.inventory[parent];
         let switch = parent.switch;
-        let port = [PortLink::Stream(StreamPort::default())];
-        let added = parent.workers.give(port, move |worker, port| {
+        let port = match kind {
+            ProgramKind::Stream => PortLink::Stream(StreamPort::default()),
+            ProgramKind::VhostUser => PortLink::Vhost(VhostPort::default()),
+        };
+        let added = parent.workers.give([port], move |worker, port| {
             let index = worker.add_to(switch, &config, port, Offloads::NONE)?;
             let sub = worker.switch_at(switch).sub(index);
             Ok((index, sub.map_or(config.mac, umacvlan_core::Sub::mac)))
@@ -212,17 +232,23 @@ impl Control {
         self.epoll.remove(&end.listener);
         end.listening = false;
         let number = end.connections + 1;
+        let kind = end.port.kind;
         let connected = accepted.and_then(|(connection, program)| {
+            if kind == ProgramKind::VhostUser {
+                let session = Session::new(connection);
+                self.epoll.add(&session, LISTENERS + SESSIONS + id.0)?;
+                return Ok((program, Some(session)));
+            }
             let given = parent.workers.give([connection], move |worker, connection| {
                 worker.connect(index, number, connection)
             });
             let mut connected = given.map_err(io::Error::other)?;
-            connected.pop().unwrap_or(Ok(())).map(|()| program)
+            connected.pop().unwrap_or(Ok(())).map(|()| (program, None))
         });
         match connected {
-            Ok(program) => {
+            Ok((program, session)) => {
                 end.connections = number;
-                end.connected = Some(Connected { program, since: Instant::now() });
+                end.connected = Some(Connected { program, since: Instant::now(), session });
                 end.ended = None;
                 self.follow_connection(id);
             }
@@ -254,12 +280,22 @@ impl Control {
         if end.connections != number || end.connected.is_none() {
             return;
         }
-        if why != PortClosed::ByProgram {
+        match why {
+            PortClosed::ByProgram => self.end_connection(id, why.to_string()),
+            _ => self.disconnect(id, why.to_string()),
+        }
+    }
+
+    /// Ends the connection of a program that breaks the rules, and reports it.
+    pub(super) fn disconnect(&mut self, id: SubId, why: String) {
+        if let Ok((sub, _)) = self.inventory.sub_and_parent(id)
+            && let FarEnd::Program(end) = &sub.far
+        {
             let pid = end.connected.as_ref().map_or(0, |connected| connected.program.pid);
             let what = format!("{} has disconnected its program, process {pid}: {why}", sub.name);
             self.events.trouble_of(id, what);
         }
-        self.end_connection(id, why.to_string());
+        self.end_connection(id, why);
     }
 
     /// Notes the end of the connection of a sub-interface, if it has one.
@@ -270,6 +306,9 @@ impl Control {
         let Some(connected) = end.connected.take() else {
             return;
         };
+        if let Some(session) = &connected.session {
+            self.epoll.remove(session);
+        }
         end.ended = Some(why);
         end.short = match connected.since.elapsed() < SHORT {
             true => end.short.saturating_add(1),
@@ -282,9 +321,9 @@ impl Control {
         self.follow_connection(id);
     }
 
-    /// Shows the carrier of a program, which is its connection and the carrier of its parent, and
+    /// Shows the carrier of a program, which is its connection, with rings, and the carrier of its parent, and
     /// reports the change.
-    fn follow_connection(&mut self, id: SubId) {
+    pub(super) fn follow_connection(&mut self, id: SubId) {
         self.show_program_carrier(id);
         self.report_change(id);
     }
@@ -295,7 +334,7 @@ impl Control {
             return;
         };
         if let FarEnd::Program(end) = &sub.far {
-            let carrier = end.connected.is_some() && parent.carrier;
+            let carrier = end.is_running() && parent.carrier;
             if set_running(&mut sub.link, carrier) {
                 *sub.link.carrier_changes.get_or_insert(0) += 1;
             }

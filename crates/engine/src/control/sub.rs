@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use umacvlan_core::options::PortKind;
+use umacvlan_core::options::{PortKind, ProgramKind};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Link;
@@ -144,6 +144,14 @@ impl Sub {
         match &self.far {
             FarEnd::Program(_) => None,
             FarEnd::Tap(tap, _) => Some(tap),
+        }
+    }
+
+    /// How the program at its far end is connected; `None` if that is an interface.
+    pub(super) fn program_kind(&self) -> Option<ProgramKind> {
+        match &self.far {
+            FarEnd::Program(end) => Some(end.kind()),
+            FarEnd::Tap(..) => None,
         }
     }
 

@@ -195,12 +195,13 @@ impl Control {
             mtu: Some(seen.mtu),
             settings: MacvlanSettings { bclim: None, ..sub.settings.clone() },
         };
-        let (index, mac) = match queues[..] {
-            [] => {
+        let kind = sub.program_kind();
+        let (index, mac) = match kind {
+            Some(kind) => {
                 self.end_connection(id, "its worker has failed".to_owned());
-                self.add_program_port(at, &name, config)?
+                self.add_program_port((at, kind), &name, config)?
             }
-            _ => self.add_ports(at, &name, &queues, config)?,
+            None => self.add_ports(at, &name, &queues, config)?,
         };
         self.inventory.set_index(id, index);
         let resumed = self.inventory[at].workers.tell(move |worker: &mut Worker| {

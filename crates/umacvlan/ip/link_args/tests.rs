@@ -225,11 +225,10 @@ fn mistakes_have_the_messages_of_ip() {
         ("add x type", "Command line is not complete. Try option \"help\"", 255),
         ("add x type macvlan", "RTNETLINK answers: Invalid argument", 2),
         ("add link p x type nosuch", "Error: Unknown device type.", 2),
-        ("add link p x type macvtap", "RTNETLINK answers: Operation not supported", 2),
         ("add link p x type macvtap port dgram", "RTNETLINK answers: Operation not supported", 2),
         (
             "add link p x type macvtap port serial",
-            "Error: argument of \"port\" must be \"stream\", not \"serial\"",
+            "Error: argument of \"port\" must be \"vhost-user\" or \"stream\", not \"serial\"",
             1,
         ),
         (

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Style, stats};
 use umacvlan_core::options::PortKind;
 
-use umacvlan_api::{InfoData, InterfaceView, LinkView, PortView, Reasons};
+use umacvlan_api::{InfoData, InterfaceView, LinkView, PortView, Reasons, VhostView};
 
 /// The occasion for showing a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +211,17 @@ fn port_line(port: &PortView) -> String {
     let _ = write!(line, " connections {}", port.connections);
     if let Some(why) = &port.ended {
         let _ = write!(line, " ended: {why}");
+    }
+    if let Some(vhost) = &port.vhost {
+        let VhostView { features, memory, regions, queues, running } = vhost;
+        let state = if *running { "running" } else { "stopped" };
+        let _ = write!(
+            line,
+            "\n    umacvlan rings {state} queues {queues} memory {memory} in {regions} regions"
+        );
+        if !features.is_empty() {
+            let _ = write!(line, " features {}", features.join(","));
+        }
     }
     line
 }

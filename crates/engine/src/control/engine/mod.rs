@@ -20,7 +20,7 @@ pub use options::{
 };
 pub use status::{
     Event, HostFilterStatus, ParentStatus, PortStatus, ProgramStatus, SubStatus, UplinkKind,
-    UplinkStatus, VethStatus, VlanFilterStatus, WorkerStatus,
+    UplinkStatus, VethStatus, VhostStatus, VlanFilterStatus, WorkerStatus,
 };
 
 use crate::control::Control;

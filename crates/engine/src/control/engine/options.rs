@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use umacvlan_core::limit::Limits;
-use umacvlan_core::options::{Backend, PortKind};
+use umacvlan_core::options::{Backend, PortKind, ProgramKind};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::{Netns, NetnsId};
 use umacvlan_sys::port_listener::SocketOwner;
@@ -121,6 +121,8 @@ impl fmt::Display for SubId {
 /// The port of a sub-interface whose far end is a program: there is no interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramPort {
+    /// How its frames come and go.
+    pub kind: ProgramKind,
     /// The path of the Unix stream socket where the program connects.
     pub path: PathBuf,
     /// Who may connect there.

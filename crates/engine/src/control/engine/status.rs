@@ -184,6 +184,21 @@ pub struct ProgramStatus {
     pub connections: u64,
     /// Why the last connection has ended; `None` while there is one, and before the first.
     pub ended: Option<String>,
+    /// What the program has agreed on, if it is connected by vhost-user.
+    pub vhost: Option<VhostStatus>,
+}
+
+/// What a program that is connected by vhost-user has agreed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VhostStatus {
+    /// The names of the features in use, as virtio has them.
+    pub features: Vec<&'static str>,
+    /// Bytes of its memory, in all regions.
+    pub memory: u64,
+    /// Regions of its memory.
+    pub regions: usize,
+    /// Its rings are served.
+    pub running: bool,
 }
 
 /// The kind of sockets on a wire.
