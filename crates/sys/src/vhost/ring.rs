@@ -36,6 +36,8 @@ pub enum RingError {
     Direction,
     /// An indirect table in another one, of a wrong length, or where none was agreed on.
     Indirect,
+    /// An entry for frames to the driver has no room.
+    Empty,
     /// A buffer is not in one of the regions of memory.
     Outside,
     /// A frame is longer than any.
@@ -50,6 +52,7 @@ impl std::fmt::Display for RingError {
             Self::Descriptor(index) => write!(f, "a ring has no descriptor {index}"),
             Self::Direction => f.write_str("a buffer is for the other direction"),
             Self::Indirect => f.write_str("an indirect table of descriptors is not valid"),
+            Self::Empty => f.write_str("an entry of a ring has no buffer to write to"),
             Self::Outside => f.write_str("a buffer is outside the regions of memory"),
             Self::TooLong => f.write_str("a frame is longer than any, or in too many buffers"),
         }
@@ -305,6 +308,10 @@ impl Ring {
                 let segment = segment.first(need - sum);
                 segments.push(segment);
                 sum += segment.len();
+            }
+            // Else the longest chains of nothing would be searched for each frame.
+            if sum == before {
+                return Err(RingError::Empty);
             }
             self.next = self.next.wrapping_add(1);
             self.put_used(head, u32::try_from(sum - before).unwrap_or(u32::MAX));

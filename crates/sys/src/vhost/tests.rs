@@ -257,6 +257,19 @@ fn rules_that_are_broken_end_the_ring() {
 }
 
 #[test]
+fn an_entry_without_room_ends_the_ring() {
+    let mut world = World::new(0);
+    // As long a chain of nothing as there may be, for the one that looks for room.
+    for descriptor in 0..ENTRIES {
+        let flags = if descriptor + 1 < ENTRIES { NEXT | WRITE } else { WRITE };
+        world.driver.describe(descriptor, GUEST, 0, flags, descriptor + 1);
+    }
+    world.driver.offer(0);
+    let mut ring = world.ring();
+    assert_eq!(ring.write(&[0; 100]), Err(RingError::Empty));
+}
+
+#[test]
 fn a_ring_lies_in_the_memory_and_is_aligned() {
     let world = World::new(0);
     let wrong: [&dyn Fn(&mut RingConfig); 7] = [
