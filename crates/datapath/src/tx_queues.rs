@@ -109,8 +109,10 @@ impl TxQueues {
 
     /// Changes the offloads that the receiver of a sub-interface takes.
     pub(crate) fn set_offloads(&mut self, id: SubIndex, offloads: Offloads) {
-        if let Some(taken) = self.offloads.get_mut(id.index()).and_then(Option::as_mut) {
-            *taken = offloads;
+        for taken in [&mut self.offloads, &mut self.unlimited] {
+            if let Some(taken) = taken.get_mut(id.index()).and_then(Option::as_mut) {
+                *taken = offloads;
+            }
         }
     }
 
