@@ -47,6 +47,20 @@ fn the_kernels_semantics_are_those_of_the_engine_too() {
     assert!(text.contains("all as docs/semantics.md promises"), "{text}");
 }
 
+#[test]
+fn by_the_rules_of_linux_7_3_a_hairpin_brings_bridge_a_second_copy() {
+    if !root_or_skip() {
+        return;
+    }
+    let words = ["--no-cost", "--mode", "bridge", "--hairpin", "on", "--semantics", "kernel-7.3"];
+    let output = lab(&[&words[..], &["-j"]].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cells = report["reach"].as_array().unwrap();
+    let twice = cells.iter().filter(|cell| cell["ours"] == 2 && cell["expected_copies"] == 2);
+    assert_eq!(twice.count(), 12, "each of four to three siblings: {report}");
+}
+
 #[cfg(feature = "af-xdp")]
 #[test]
 fn every_mode_is_as_promised_with_veth_pairs() {

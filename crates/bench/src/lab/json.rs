@@ -51,7 +51,8 @@ fn cells(found: &SetupReach) -> Vec<Value> {
             "to": to.to_string(),
             "ours": copies(&found.ours),
             "kernel": copies(&found.kernel),
-            "expected": found.expected(cell),
+            "expected": found.expected(cell).map(|copies| copies > 0),
+            "expected_copies": found.expected(cell),
             "excused": found.excused(cell),
         })
     };

@@ -37,7 +37,8 @@ pub(super) struct Difference {
     pub(super) cell: Cell,
     /// The number of copies that arrived.
     pub(super) copies: u8,
-    pub(super) expected: bool,
+    /// The documented number of them.
+    pub(super) expected: u8,
 }
 
 impl SetupReach {
@@ -46,9 +47,10 @@ impl SetupReach {
         cells(self.setup.mode).map(|(probe, from, to)| Cell { probe, from, to })
     }
 
-    /// The documented result of a cell; `None` if there is no such cell.
-    pub(super) fn expected(&self, Cell { probe, from, to }: Cell) -> Option<bool> {
-        expected(self.setup, probe, from, to)
+    /// The documented number of copies in a cell; `None` if there is no such cell.
+    pub(super) fn expected(&self, Cell { probe, from, to }: Cell) -> Option<u8> {
+        expected(self.setup, probe, from, to)?;
+        Some(expected_reach(self.setup).copies(probe, from, to))
     }
 
     /// True if our host receives more in this cell than documented, which is known and no failure.
@@ -57,7 +59,7 @@ impl SetupReach {
         let copies = self.ours.map_or(0, |ours| ours.copies(probe, from, to));
         self.overheard
             && copies == 1
-            && self.expected(cell) == Some(false)
+            && self.expected(cell) == Some(0)
             && host_sees_more(self.setup, probe, from, to)
     }
 
@@ -70,12 +72,12 @@ impl SetupReach {
             setup: self.setup,
             cell,
             copies: ours.copies(cell.probe, cell.from, cell.to),
-            expected: self.expected(cell) == Some(true),
+            expected: self.expected(cell).unwrap_or(0),
         };
         self.cells()
             .filter(|cell| !self.excused(*cell))
             .map(difference)
-            .filter(|found| found.copies != u8::from(found.expected))
+            .filter(|found| found.copies != found.expected)
             .collect()
     }
 }

@@ -171,18 +171,20 @@ impl Text {
         let copies = |reach: Option<_>| reach.map(|reach| copies(&reach, cell));
         let mut marks = String::new();
         if let Some(ours) = copies(found.ours) {
-            let right = ours == u8::from(expected);
+            let right = ours == expected;
             marks.push_str(&match (right, found.excused(cell)) {
-                (true, _) => self.paint(if expected { GREEN } else { DIM }, &copies_symbol(ours)),
+                (true, _) => {
+                    self.paint(if expected > 0 { GREEN } else { DIM }, &copies_symbol(ours))
+                }
                 (_, true) => self.paint(YELLOW, EXCUSED),
                 _ => self.paint(RED, &copies_symbol(ours)),
             });
         }
         if let Some(kernel) = copies(found.kernel) {
-            let same = kernel == u8::from(expected);
+            let same = kernel == expected;
             marks.push_str(&self.paint(if same { DIM } else { YELLOW }, &copies_symbol(kernel)));
         }
-        marks.push_str(&self.paint(DIM, &copies_symbol(u8::from(expected))));
+        marks.push_str(&self.paint(DIM, &copies_symbol(expected)));
         marks
     }
 
@@ -203,12 +205,12 @@ impl Text {
 pub(super) fn describe(difference: &Difference) -> String {
     let Difference { setup, cell, .. } = difference;
     let hairpin = if setup.hairpin { "on" } else { "off" };
-    let found = match difference.copies {
+    let reached = |copies| match copies {
         0 => "not reached".to_owned(),
         1 => "reached".to_owned(),
         copies => format!("{copies} copies"),
     };
-    let promised = if difference.expected { "reached" } else { "not reached" };
+    let (found, promised) = (reached(difference.copies), reached(difference.expected));
     format!(
         "{}, hairpin {hairpin}, {}: {} to {}: {found}, promised: {promised}",
         setup.mode,
