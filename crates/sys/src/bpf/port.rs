@@ -1,5 +1,5 @@
 //! [`PortPrograms`]: the programs of `bpf/port.c`, which forward plain unicast of sub-interfaces
-//! whose interface is one end of a veth pair. [`links`] attaches them.
+//! whose interface is one end of a veth pair. `links` attaches them.
 //!
 //! They belong to one parent. Frames that they do not answer go to the TAP of the sub-interface.
 
