@@ -14,8 +14,9 @@ const WRITE: u16 = 2;
 /// The buffer is a table of descriptors.
 const INDIRECT: u16 = 4;
 
-/// Descriptors of one chain, direct or indirect: as many as a ring has entries at most.
-const CHAIN_MAX: u16 = umacvlan_core::vhost_user::RING_MAX;
+/// Descriptors of one frame, direct or indirect, in however many entries: as many as a ring has entries
+/// at most. Each is read, whatever is behind it, so this bounds the work for a frame.
+pub(super) const CHAIN_MAX: u16 = umacvlan_core::vhost_user::RING_MAX;
 
 /// What a chain is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +44,21 @@ pub(super) struct Chain<'m> {
 
 impl<'m> Chain<'m> {
     /// The chain that begins with `head` in a table of the memory, which is aligned to eight bytes.
-    /// `indirect`: tables of tables are in use.
+    /// `left`: descriptors that it may have. `indirect`: tables of tables are in use.
     #[inline]
     pub(super) const fn new(
         memory: &'m GuestMemory,
         table: Place,
         head: u16,
         direction: Direction,
-        indirect: bool,
+        (left, indirect): (u16, bool),
     ) -> Self {
-        Self { memory, direction, table, next: Some(head), left: CHAIN_MAX, indirect }
+        Self { memory, direction, table, next: Some(head), left, indirect }
+    }
+
+    /// Descriptors that may follow.
+    pub(super) const fn left(&self) -> u16 {
+        self.left
     }
 
     /// The next buffer; `None` at the end.

@@ -46,7 +46,7 @@ pub fn ring(bytes: &[u8]) {
     let mut ring = Ring::new(&memory, config).unwrap_or_else(|error| panic!("no ring: {error}"));
     let mut unit = vec![0; VNET_LEN + 65_553];
     let mut entries = 0;
-    while let Ok(ReadFrame::Frame(len)) = ring.read(&mut unit) {
+    while let Ok(ReadFrame::Frame { len, .. }) = ring.read(&mut unit) {
         assert!((VNET_LEN..=unit.len()).contains(&len));
         entries += 1;
         assert!(entries <= SIZE);

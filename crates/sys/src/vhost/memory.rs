@@ -10,11 +10,6 @@ use super::place::Place;
 use super::sigbus::Registered;
 use crate::mapping::Mapping;
 
-/// File systems whose memory is there at once, or never: a page of any other may wait for a disk, or
-/// for a program that serves it (`linux/magic.h`).
-const TMPFS_MAGIC: u32 = 0x0102_1994;
-const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
-
 /// The mapped memory of one program, by the addresses that it uses. All handles are of the same
 /// memory, which stays mapped until the last of them is dropped.
 ///
@@ -44,8 +39,8 @@ impl GuestMemory {
     /// Maps these regions, each of the file with the same number.
     ///
     /// # Errors
-    /// A file is neither of tmpfs (as a memfd) nor of hugetlbfs, or shorter than its region; there are
-    /// fewer files than regions; or the kernel does not map it.
+    /// A file is neither of tmpfs (as a memfd) nor of hugetlbfs, where a page is there at once or never,
+    /// or shorter than its region; there are fewer files than regions; or the kernel does not map it.
     pub fn map(regions: &[Region], files: &[OwnedFd]) -> io::Result<Self> {
         if regions.len() != files.len() {
             return Err(invalid("a region of memory is without a file"));
@@ -112,14 +107,10 @@ impl Mapped {
 
 /// Checks that a region lies in its file, and returns the size of its pages in bytes.
 fn check_file(region: &Region, file: BorrowedFd<'_>) -> io::Result<u64> {
-    // SAFETY: all-zero is a valid statfs.
-    let mut system: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: fstatfs writes one statfs, to the one that it is given.
-    crate::checked(unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut system) })?;
-    // The type of the field is that of the platform; a magic number has 32 bits.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
-    let kind = system.f_type as u32;
-    if kind != TMPFS_MAGIC && kind != HUGETLBFS_MAGIC {
+    // Only files of tmpfs and hugetlbfs have seals. A file of any other system is not asked: one in user
+    // space could let us wait for its answer.
+    // SAFETY: F_GET_SEALS takes no argument, and the descriptor is open.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) } < 0 {
         return Err(invalid(
             "memory is shared by a file that is no memfd, and not in tmpfs or hugetlbfs",
         ));

@@ -8,7 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::vhost_user::{RING_MAX, RingAddresses};
 
-use super::chain::{Chain, DESCRIPTOR_LEN, Direction};
+use super::chain::{CHAIN_MAX, Chain, DESCRIPTOR_LEN, Direction};
 use super::memory::GuestMemory;
 use super::place::Place;
 
@@ -28,7 +28,7 @@ const NO_NOTIFY: u16 = 1;
 pub enum RingError {
     /// More entries are available than the ring has.
     Available(u16),
-    /// A chain of descriptors does not end.
+    /// A chain of descriptors does not end, or a frame has more of them than any.
     Chain,
     /// A descriptor that the table does not have.
     Descriptor(u16),
@@ -48,7 +48,9 @@ impl std::fmt::Display for RingError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Available(count) => write!(f, "a ring has {count} entries more than it can"),
-            Self::Chain => f.write_str("a chain of descriptors does not end"),
+            Self::Chain => {
+                f.write_str("a chain of descriptors does not end, or a frame has too many")
+            }
             Self::Descriptor(index) => write!(f, "a ring has no descriptor {index}"),
             Self::Direction => f.write_str("a buffer is for the other direction"),
             Self::Indirect => f.write_str("an indirect table of descriptors is not valid"),
@@ -113,8 +115,13 @@ pub struct RingConfig {
 pub enum ReadFrame {
     /// Nothing.
     None,
-    /// A frame, of so many bytes with its vnet header.
-    Frame(usize),
+    /// A frame.
+    Frame {
+        /// Its bytes, with its vnet header.
+        len: usize,
+        /// The descriptors that it was in, of which the program may make any number.
+        descriptors: usize,
+    },
 }
 
 /// What [`Ring::write`] has done.
@@ -223,7 +230,7 @@ impl Ring {
         }
         let head = self.head(self.next);
         let header_len = self.config.header_len;
-        let mut chain = self.chain(head, Direction::FromProgram);
+        let mut chain = self.chain(head, Direction::FromProgram, CHAIN_MAX);
         let mut header = [0; HEADER_MAX];
         // Bytes of header and frame so far.
         let mut len = 0;
@@ -240,10 +247,11 @@ impl Ring {
                 len += segment.len();
             }
         }
+        let descriptors = usize::from(CHAIN_MAX - chain.left());
         unit.get_mut(..VNET_LEN).ok_or(RingError::TooLong)?.copy_from_slice(&header[..VNET_LEN]);
         self.next = self.next.wrapping_add(1);
         self.put_used(head, 0);
-        Ok(ReadFrame::Frame(VNET_LEN + len.saturating_sub(header_len)))
+        Ok(ReadFrame::Frame { len: VNET_LEN + len.saturating_sub(header_len), descriptors })
     }
 
     /// Copies a frame with its vnet header into buffers of the driver, if it has enough of them.
@@ -290,14 +298,14 @@ impl Ring {
     ) -> Result<WriteFrame, RingError> {
         segments.clear();
         let mut available = self.available()?;
-        let mut sum = 0;
+        let (mut sum, mut descriptors) = (0, CHAIN_MAX);
         while sum < need {
             let Some(left) = available.checked_sub(1) else {
                 return Ok(WriteFrame::Full);
             };
             available = left;
             let head = self.head(self.next);
-            let mut chain = self.chain(head, Direction::ToProgram);
+            let mut chain = self.chain(head, Direction::ToProgram, descriptors);
             let before = sum;
             while sum < need
                 && let Some(segment) = chain.next()?
@@ -309,7 +317,7 @@ impl Ring {
                 segments.push(segment);
                 sum += segment.len();
             }
-            // Else the longest chains of nothing would be searched for each frame.
+            descriptors = chain.left();
             if sum == before {
                 return Err(RingError::Empty);
             }
@@ -394,10 +402,11 @@ impl Ring {
         4 + 8 * self.config.size as usize
     }
 
-    /// The chain that begins with this descriptor.
+    /// The chain that begins with this descriptor, of at most `left` of them.
     #[inline]
-    fn chain(&self, head: u16, direction: Direction) -> Chain<'_> {
-        Chain::new(&self.memory, self.descriptors, head, direction, self.config.indirect)
+    fn chain(&self, head: u16, direction: Direction, left: u16) -> Chain<'_> {
+        let rules = (left, self.config.indirect);
+        Chain::new(&self.memory, self.descriptors, head, direction, rules)
     }
 }
 

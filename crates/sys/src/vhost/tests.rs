@@ -106,9 +106,10 @@ fn a_frame_is_read_from_one_buffer_from_many_and_from_a_table() {
     world.fill(9, &table, INDIRECT, 0);
     world.driver.offer(9);
     assert_eq!(ring.available(), Ok(3));
-    for _ in 0..3 {
+    for descriptors in [1, 4, 2] {
         unit.fill(0);
-        assert_eq!(ring.read(&mut unit), Ok(ReadFrame::Frame(VNET_LEN + 60)));
+        let frame = ReadFrame::Frame { len: VNET_LEN + 60, descriptors };
+        assert_eq!(ring.read(&mut unit), Ok(frame));
         assert_eq!(unit[..VNET_LEN], [1; VNET_LEN]);
         assert_eq!(unit[VNET_LEN..VNET_LEN + 60], [7; 60]);
     }
@@ -257,6 +258,21 @@ fn rules_that_are_broken_end_the_ring() {
 }
 
 #[test]
+fn a_frame_has_a_bounded_number_of_descriptors_over_all_entries() {
+    let mut world = World::new(0);
+    // Each entry has a chain of nothing before its one byte.
+    let last = ENTRIES - 1;
+    for descriptor in 0..last {
+        world.driver.describe(descriptor, GUEST, 0, NEXT | WRITE, descriptor + 1);
+    }
+    world.driver.describe(last, GUEST, 1, WRITE, 0);
+    for _ in 0..ENTRIES {
+        world.driver.offer(0);
+    }
+    assert_eq!(world.ring().write(&[0; 1400]), Err(RingError::Chain));
+}
+
+#[test]
 fn an_entry_without_room_ends_the_ring() {
     let mut world = World::new(0);
     // As long a chain of nothing as there may be, for the one that looks for room.
@@ -351,7 +367,7 @@ proptest! {
         world.driver.publish(next.wrapping_add(u16::try_from(heads.len()).unwrap()));
         let (mut unit, count) = (vec![0; ROOM], heads.len() + 1);
         let mut ring = world.ring();
-        (0..count).take_while(|_| matches!(ring.read(&mut unit), Ok(ReadFrame::Frame(_)))).count();
+        (0..count).take_while(|_| matches!(ring.read(&mut unit), Ok(ReadFrame::Frame { .. }))).count();
         ring.publish();
         prop_assert!(u64::from(ring.next().wrapping_sub(next)) <= heads.len() as u64);
         // What is written may be the ring itself, so it can go on as long as it likes.
