@@ -94,8 +94,19 @@ impl Remains {
 pub struct Ended {
     /// What is left of it; of one that hangs what it had counted about a second before, if anything.
     pub remains: Option<Remains>,
-    /// True if it hangs: its thread is left alone, and ends after its turn if that ends.
-    pub hangs: bool,
+    /// Its thread if it hangs: it is left alone, and ends after its turn if that ends.
+    pub left: Option<LeftThread>,
+}
+
+/// The thread of a worker that hangs, which nobody waits for.
+#[derive(Debug)]
+pub struct LeftThread(JoinHandle<(io::Result<()>, Remains)>);
+
+impl LeftThread {
+    /// True once its turn has ended after all, and the thread with it.
+    pub fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
 }
 
 impl Worker {
@@ -294,8 +305,8 @@ impl WorkerHandle {
     /// As [`WorkerHandle::stop`], and returns what is left of the worker.
     pub fn finish(mut self) -> Ended {
         match self.take() {
-            Some((_, remains)) => Ended { remains: Some(remains), hangs: false },
-            None => Ended { remains: self.last().take(), hangs: true },
+            Ok((_, remains)) => Ended { remains: Some(remains), left: None },
+            Err(left) => Ended { remains: self.last().take(), left },
         }
     }
 
@@ -303,18 +314,19 @@ impl WorkerHandle {
         self.take().map_or(Ok(()), |(ended, _)| ended)
     }
 
-    fn take(&mut self) -> Option<(io::Result<()>, Remains)> {
-        let thread = self.thread.take()?;
+    /// Ends the worker, whose thread is left if it hangs.
+    fn take(&mut self) -> Result<(io::Result<()>, Remains), Option<LeftThread>> {
+        let thread = self.thread.take().ok_or(None)?;
         let asked = self.post(Worker::stop);
         // An error means that the worker has stopped already.
         let _ = asked.and_then(|stopped| self.wait(&stopped));
         if self.hangs.load(Ordering::Relaxed) {
             // Nobody waits for it. The receiver exists as long as the worker does.
             let _ = self.sender.send(Box::new(Worker::stop));
-            return None;
+            return Err(Some(LeftThread(thread)));
         }
         let panicked = |_| (Err(io::Error::other("the worker panicked")), Remains::default());
-        Some(thread.join().unwrap_or_else(panicked))
+        Ok(thread.join().unwrap_or_else(panicked))
     }
 }
 

@@ -20,7 +20,7 @@ use umacvlan_core::{SubIndex, Switch};
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::eventfd::EventFd;
 
-pub use handle::{Ended, Notice, Notifier, OnWorker, Remains, Stopped, WorkerHandle};
+pub use handle::{Ended, LeftThread, Notice, Notifier, OnWorker, Remains, Stopped, WorkerHandle};
 use heartbeat::Heartbeat;
 pub use requests::{AddError, Snapshot};
 pub use seccomp::SYSTEM_CALLS;

@@ -1,5 +1,6 @@
 //! A worker on a thread of its own, with each way of waiting.
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 use umacvlan_core::options::{PollMode, PortIo};
@@ -103,4 +104,19 @@ fn a_worker_that_has_stopped_says_so() {
     handle.call(Worker::stop).unwrap();
     until("the end of the worker", || handle.call(|_| ()).is_err());
     assert!(handle.stop().is_ok(), "stopping twice is no failure");
+}
+
+#[test]
+fn a_thread_that_hung_is_left_alone_and_may_end_later() {
+    let (handle, _wire, _port) = spawn("hung", PollMode::Interrupt, PortIo::Plain);
+    let (release, hang) = mpsc::channel::<()>();
+    let wait = move |_: &mut Worker| {
+        let _ = hang.recv();
+    };
+    handle.post(wait).unwrap();
+    let ended = handle.finish();
+    let left = ended.left.expect("it hangs");
+    assert!(!left.has_ended());
+    drop(release);
+    until("the end of its turn", || left.has_ended());
 }

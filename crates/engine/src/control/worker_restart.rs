@@ -17,12 +17,12 @@ use super::parent_device::ParentDevice;
 use super::workers::Workers;
 use crate::control::engine::SubId;
 use crate::control::error::Error;
-use umacvlan_datapath::worker::{Notifier, Worker};
+use umacvlan_datapath::worker::{LeftThread, Notifier, Worker};
 
 /// The least time between two starts of the workers of a device.
 const RESTART_TIME: Duration = Duration::from_secs(1);
 
-/// How many threads that hang a device may leave behind.
+/// How many threads that hang a device may leave behind, of which those that end do not count.
 const LEFT_MAX: usize = 8;
 
 /// The state of the watch over the workers of one device.
@@ -34,8 +34,16 @@ pub(super) struct Watch {
     replaced: Option<Instant>,
     /// True while they have failed and are not replaced.
     failed: bool,
-    /// Threads that hang and were left behind.
-    left: usize,
+    /// Threads that hung and were left behind.
+    left: Vec<LeftThread>,
+}
+
+impl Watch {
+    /// The number of threads that were left behind and still hang.
+    fn hanging(&mut self) -> usize {
+        self.left.retain(|thread| !thread.has_ended());
+        self.left.len()
+    }
 }
 
 impl Watch {
@@ -76,7 +84,7 @@ impl Control {
         };
         let name = device.name.clone();
         device.watch.failed = true;
-        let then = match device.watch.left > LEFT_MAX {
+        let then = match device.watch.hanging() > LEFT_MAX {
             true => "too many hang already: start this program again",
             false => "it is started again",
         };
@@ -88,7 +96,7 @@ impl Control {
     fn restart_workers(&mut self, id: DeviceId) {
         let device = &mut self.inventory[id];
         let recent = |replaced: Instant| replaced.elapsed() < RESTART_TIME;
-        if device.watch.replaced.is_some_and(recent) || device.watch.left > LEFT_MAX {
+        if device.watch.replaced.is_some_and(recent) || device.watch.hanging() > LEFT_MAX {
             return self.drop_carriers(id);
         }
         device.watch.replaced = Some(Instant::now());
@@ -142,14 +150,15 @@ impl Control {
         let Some(former) = Arc::into_inner(former) else {
             return;
         };
-        let ended = former.finish();
-        let left = ended.iter().filter(|ended| ended.hangs).count();
+        let mut ended = former.finish();
+        let left: Vec<_> = ended.iter_mut().filter_map(|ended| ended.left.take()).collect();
+        let hang = !left.is_empty();
         let unknown = ended.iter().any(|ended| ended.remains.is_none());
         let remains: Vec<_> = ended.into_iter().map(|ended| ended.remains).collect();
         let device = &mut self.inventory[id];
-        device.watch.left += left;
+        device.watch.left.extend(left);
         device.ring_drops += remains.iter().flatten().map(|one| one.ring_drops).sum::<u64>();
-        if left > 0 {
+        if hang {
             let name = device.name.clone();
             let what = match unknown {
                 true => "what it has counted is lost",
