@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use umacvlan_core::limit::{Direction, Limiter, wire_load};
-use umacvlan_core::offload::VnetHeader;
-use umacvlan_core::stats::WireStats;
+use umacvlan_core::offload::{Offloads, VnetHeader};
+use umacvlan_core::stats::{Counters, WireStats};
 use umacvlan_core::{DropReason, Frame, SubIndex};
 
 use crate::forwarder::Forwarder;
@@ -68,13 +68,14 @@ impl Forwarder {
         let Some(unit) = queue.first() else {
             return false;
         };
+        let switch = self.switches.switch_of(id);
+        if direction == Direction::Rx {
+            return self.tx.release_to_port(&mut self.switches.get_mut(switch).wire, id, unit);
+        }
         let Some(stored) = self.tx.segments.store(unit) else {
             return false;
         };
-        match direction {
-            Direction::Rx => self.tx.to_ports.push((id, stored)),
-            Direction::Tx => self.egress_at(self.switches.switch_of(id), id, stored, unit),
-        }
+        self.egress_at(switch, id, stored, unit);
         true
     }
 
@@ -199,6 +200,42 @@ impl TxQueues {
         }
     }
 
+    /// Queues a frame that has waited for a limit, and counts as delivered since. Its receiver may take
+    /// less than it did then, because another program has connected. False, with nothing done, if this
+    /// turn has no room for it.
+    fn release_to_port(&mut self, wire: &mut WireStats, to: SubIndex, unit: &[u8]) -> bool {
+        let Some((header, frame)) = parse(unit) else {
+            return true;
+        };
+        let takes = self.offloads[to.index()].unwrap_or(Offloads::NONE);
+        if header.is_plain() || takes.accepts(header, frame.bytes()) {
+            let stored = self.segments.store(unit);
+            self.to_ports.extend(stored.map(|stored| (to, stored)));
+            return stored.is_some();
+        }
+        let (whole, group) = (frame.bytes().len() as u64, frame.dst().is_group());
+        let Some(completed) = self.segments.complete(header, frame.bytes()) else {
+            let lost = Counters { frames: 1, bytes: whole };
+            let tunneled = header.is_tunneled(frame.bytes());
+            let reason = if tunneled { DropReason::TunnelGso } else { DropReason::Unsupported };
+            self.undo_delivered(Refusal { to, lost, group, reason });
+            return true;
+        };
+        // It was one frame so far.
+        let more = (completed.len() as u64).saturating_sub(1);
+        let stats = &mut self.subs[to.index()];
+        stats.offered += more;
+        stats.groups += if group { more } else { 0 };
+        stats.delivered.frames += more;
+        stats.delivered.bytes = stats.delivered.bytes.saturating_sub(whole);
+        wire.replicas += more;
+        for &stored in completed {
+            stats.delivered.bytes += stored.frame_len() as u64;
+            self.to_ports.push((to, stored));
+        }
+        true
+    }
+
     /// Drops the frames of a sub-interface that wait for its limit, and removes the limit.
     pub(crate) fn abandon_limited(&mut self, id: SubIndex, reason: DropReason) {
         for (direction, queue) in self.limits.take_all(id) {
@@ -218,7 +255,7 @@ impl TxQueues {
             let group = frame.dst().is_group();
             match direction {
                 Direction::Rx => {
-                    let lost = umacvlan_core::stats::Counters { frames: 1, bytes: len as u64 };
+                    let lost = Counters { frames: 1, bytes: len as u64 };
                     self.undo_delivered(Refusal { to: id, lost, group, reason });
                 }
                 Direction::Tx => {

@@ -229,3 +229,27 @@ fn a_new_limit_lets_pass_what_waits() {
     let passed = limited.passed(Direction::Tx);
     assert_eq!((passed.len(), passed[8], passed[9]), (19, 1000, 500));
 }
+
+#[test]
+fn what_waits_is_cut_when_its_receiver_takes_less_by_then() {
+    let mut limited = Limited::new(&[("rate", "8mbit")]);
+    let packet = Packet { payload: vec![7; 3000], gso_size: 1000, ..Packet::default() };
+    let mut whole = packet.frame();
+    whole[..6].copy_from_slice(&mac(1).octets());
+    limited.turn_after(0);
+    let header = bytes(packet.header());
+    (0..6).for_each(|_| assert!(limited.bench.wire.push_with_header(&header, &whole)));
+    limited.turn_after(1);
+    let before = limited.passed(Direction::Rx);
+    assert!((1..6).contains(&before.len()), "{before:?}");
+    assert!(before.iter().all(|&len| len == whole.len()), "{before:?}");
+    // As when a program has gone, and the next one takes no offloads.
+    let id = limited.bench.ports[0].id;
+    limited.bench.worker.stop_rings(id);
+    (0..100).for_each(|_| limited.turn_after(1000));
+    let after = limited.passed(Direction::Rx);
+    assert_eq!(after, vec![whole.len() - 2000; 3 * (6 - before.len())]);
+    let stats = limited.bench.sub(0);
+    assert_eq!(stats.delivered.frames, (before.len() + after.len()) as u64);
+    assert_eq!(stats.delivered.bytes, before.iter().chain(&after).sum::<usize>() as u64);
+}
