@@ -5,6 +5,7 @@
 //! checked there, and is never read again; bytes are copied and not looked at where they are. A ring
 //! that breaks its rules is not served any further ([`RingError`]).
 
+mod call;
 mod chain;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -15,8 +16,9 @@ mod sigbus;
 #[cfg(test)]
 mod tests;
 
+pub use call::{CallEvent, KickEvent};
 pub use memory::GuestMemory;
-pub use ring::{CallEvent, KickEvent, ReadFrame, Ring, RingConfig, RingError, WriteFrame};
+pub use ring::{ReadFrame, Ring, RingConfig, RingError, WriteFrame};
 
 use std::fs;
 use std::io;

@@ -1,13 +1,13 @@
 //! [`Ring`]: the device side of one split virtqueue (virtio 1.3, section 2.7).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::vhost_user::{RING_MAX, RingAddresses};
 
+use super::call::{Call, CallEvent};
 use super::chain::{CHAIN_MAX, Chain, DESCRIPTOR_LEN, Direction};
 use super::memory::GuestMemory;
 use super::place::Place;
@@ -58,34 +58,6 @@ impl std::fmt::Display for RingError {
             Self::Outside => f.write_str("a buffer is outside the regions of memory"),
             Self::TooLong => f.write_str("a frame is longer than any, or in too many buffers"),
         }
-    }
-}
-
-/// An eventfd of a program, by which its driver is told of used entries.
-#[derive(Debug)]
-pub struct CallEvent(OwnedFd);
-
-impl CallEvent {
-    /// Takes an eventfd, and sets it not to block.
-    ///
-    /// # Errors
-    /// It is no eventfd, or the error of `fcntl(2)`.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        super::check_eventfd(&fd)?;
-        // SAFETY: F_GETFL takes no argument, and the descriptor is open.
-        let flags = crate::checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-        let flags = flags | libc::O_NONBLOCK;
-        // SAFETY: F_SETFL takes a number, and the descriptor is open.
-        crate::checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) })?;
-        Ok(Self(fd))
-    }
-
-    /// Tells the driver. A counter that is full tells it already.
-    fn signal(&self) {
-        let one = 1_u64.to_ne_bytes();
-        crate::syscall_count::record();
-        // SAFETY: `one` has the eight bytes that eventfd(2) reads.
-        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 }
 
@@ -151,6 +123,8 @@ pub struct Ring {
     published: u16,
     /// The buffers of the frame that is being written; kept for its memory.
     segments: Vec<Place>,
+    /// Tells the driver of used entries.
+    call: Option<Call>,
 }
 
 // SAFETY: the places are in memory that the ring keeps, and are not tied to a thread.
@@ -190,6 +164,7 @@ impl Ring {
             used_next: 0,
             published: 0,
             segments: Vec::with_capacity(SEGMENTS_MAX),
+            call: config.call.clone().map(Call::new),
             config,
         };
         ring.used_next = ring.used.load_u16(2, Ordering::Relaxed);
@@ -339,14 +314,15 @@ impl Ring {
         }
         self.published = new;
         self.used.store_u16(2, new, Ordering::Release);
-        let Some(call) = &self.config.call else {
+        let Some(call) = &mut self.call else {
             return;
         };
         // The index is there before the wish of the driver is read; the driver does it the other way.
         fence(Ordering::SeqCst);
         let wanted = match self.config.event_idx {
             true => {
-                let event = self.available.load_u16(self.event_of_driver(), Ordering::Relaxed);
+                let at = event_of_driver(self.config.size);
+                let event = self.available.load_u16(at, Ordering::Relaxed);
                 new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
             }
             false => self.available.load_u16(0, Ordering::Relaxed) & NO_INTERRUPT == 0,
@@ -392,11 +368,6 @@ impl Ring {
         self.used_next = self.used_next.wrapping_add(1);
     }
 
-    /// Where the entries that are available name the one behind which the driver wants to be told.
-    const fn event_of_driver(&self) -> usize {
-        4 + 2 * self.config.size as usize
-    }
-
     /// Where the used entries name the one behind which the device wants to be told.
     const fn event_of_device(&self) -> usize {
         4 + 8 * self.config.size as usize
@@ -410,24 +381,7 @@ impl Ring {
     }
 }
 
-/// An eventfd by which a driver tells of available entries. It is waited for and never read, so it
-/// has to be waited for by its edges.
-#[derive(Debug)]
-pub struct KickEvent(OwnedFd);
-
-impl KickEvent {
-    /// Takes an eventfd.
-    ///
-    /// # Errors
-    /// It is no eventfd.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        super::check_eventfd(&fd)?;
-        Ok(Self(fd))
-    }
-}
-
-impl AsFd for KickEvent {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+/// Where the entries that are available name the one behind which the driver wants to be told.
+const fn event_of_driver(size: u16) -> usize {
+    4 + 2 * size as usize
 }
