@@ -5,14 +5,17 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use umacvlan_core::options::{PortIo, ProgramKind};
 use umacvlan_core::{DropReason, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{LinkAttribute, ProgramPort, SubOptions, SubStatus};
+use umacvlan_sys::message_socket::MessageSocket;
 use umacvlan_sys::port_listener::SocketOwner;
-use umacvlan_testkit::{Scratch, root_or_skip};
+use umacvlan_testkit::{LIMIT, Lingering, Scratch, root_or_skip};
 
 use common::{Lab, PARENT, Place, frame, losses, mac, next, reaches, send, several, until};
 
@@ -343,4 +346,34 @@ fn a_program_whose_frames_wait_for_a_full_uplink_is_not_read() {
     assert_eq!(lab.counters().wire.unsent.total(), 0, "{}", losses(&lab.parent()));
     one.send(&frame(mac(9), mac(1), 2));
     until("the balance", || lab.counters().is_balanced());
+}
+
+#[test]
+fn a_program_that_sends_descriptors_holds_up_nobody() {
+    if !root_or_skip() {
+        return;
+    }
+    let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
+    let sockets = [("vm1", 1), ("vm2", 2)].map(|(name, n)| add(&lab, &dir, name, n));
+    let began = Instant::now();
+    let one = connect(&lab, &sockets[0], "vm1");
+    let one = MessageSocket::from(OwnedFd::from(one.0));
+    let Lingering { near, far: _far } = Lingering::new();
+    let sent = one.send(&[0, 0, 0, 60], &[near.as_fd()]);
+    // It may be the last one.
+    std::thread::spawn(move || drop(near));
+    if let Err(error) = sent {
+        // The kernel has refused it, since Linux 6.16.
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    } else {
+        until("its end", || ended(&lab.sub("vm1")).contains("descriptors"));
+    }
+    drop(one);
+    until("its end", || !ended(&lab.sub("vm1")).is_empty());
+    let mut one = connect(&lab, &sockets[0], "vm1");
+    let mut two = connect(&lab, &sockets[1], "vm2");
+    let frame = frame(mac(2), mac(1), 1);
+    one.send(&frame);
+    two.wait_for(&frame);
+    assert!(began.elapsed() < LIMIT, "something was waited for");
 }

@@ -4,18 +4,21 @@
 mod common;
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use umacvlan_core::options::{PortIo, ProgramKind};
 use umacvlan_core::{DropReason, MacAddr, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{ProgramPort, ProgramStatus, SubOptions};
+use umacvlan_sys::message_socket::MessageSocket;
 use umacvlan_sys::port_listener::SocketOwner;
 use umacvlan_testkit::vhost_user::{
     ENTRIES, EVENT_IDX, GUEST, MEMORY, MRG_RXBUF, USER, VERSION_1, VhostUser, memfd, memory_table,
-    state,
+    message, state,
 };
-use umacvlan_testkit::{Scratch, root_or_skip};
+use umacvlan_testkit::{LIMIT, Lingering, Scratch, root_or_skip};
 
 use common::{Lab, PARENT, Place, frame, losses, mac, next, send, until};
 
@@ -338,12 +341,55 @@ fn messages_that_lie_end_the_connection_with_their_reason() {
     ends(&lab, "vm1", &program, "too many");
     let program = VhostUser::introduce(&path, USUAL);
     // The connection may end before all are sent.
-    let _ = (0..2000).try_for_each(|_| {
-        program.socket.send(&umacvlan_testkit::vhost_user::message(3, 1, &[]), &[])
-    });
+    let _ = (0..2000).try_for_each(|_| program.socket.send(&message(3, 1, &[]), &[]));
     ends(&lab, "vm1", &program, "more than 1000 messages");
     let mut program = connect(&lab, &path, "vm1", USUAL);
     let wire = lab.far.socket("x0");
     program.send(&frame(mac(0xff), mac(1), 1));
     assert_eq!(next(&wire, common::PATIENCE), Some(1));
+}
+
+#[test]
+fn descriptors_that_take_long_to_close_hold_up_nobody() {
+    if !root_or_skip() {
+        return;
+    }
+    let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
+    let path = add(&lab, &dir, "vm1", 1);
+    let table = memory_table(&[[GUEST, MEMORY, USER, 0]]);
+    let ring = 0_u64.to_ne_bytes();
+    let began = Instant::now();
+    let messages: [(&str, u32, &[u8]); 5] = [
+        ("no memfd", 5, &table),
+        ("no eventfd", 12, &ring),
+        ("no eventfd", 13, &ring),
+        ("no eventfd", 14, &ring),
+        ("1 descriptors", 3, &[]),
+    ];
+    let mut peers = Vec::new();
+    // The descriptor comes with half a message, so that the one here is not the last one.
+    let mut pass = |program: &VhostUser, message: &[u8]| {
+        let (half, rest) = message.split_at(4);
+        let Lingering { near, far } = Lingering::new();
+        program.socket.send(half, &[near.as_fd()]).unwrap();
+        peers.push(far);
+        drop(near);
+        program.socket.send(rest, &[]).unwrap();
+    };
+    for (why, request, payload) in messages {
+        let program = VhostUser::introduce(&path, USUAL);
+        pass(&program, &message(request, 1, payload));
+        ends(&lab, "vm1", &program, why);
+    }
+    let _first = connect(&lab, &path, "vm1", USUAL);
+    // One that nobody receives, because its connection is never accepted.
+    let waiting = UnixStream::connect(&path).unwrap();
+    let waiting = MessageSocket::from(OwnedFd::from(waiting));
+    let Lingering { near, far: _far } = Lingering::new();
+    waiting.send(&[0; 4], &[near.as_fd()]).unwrap();
+    drop(near);
+    lab.engine().remove_sub(lab.sub("vm1").number).unwrap();
+    let path = add(&lab, &dir, "vm1", 1);
+    let _again = connect(&lab, &path, "vm1", USUAL);
+    assert!(began.elapsed() < LIMIT, "something was waited for");
 }

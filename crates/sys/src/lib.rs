@@ -13,6 +13,7 @@
 
 pub mod bpf;
 pub mod buffer_pool;
+pub mod close_aside;
 pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;

@@ -153,21 +153,22 @@ impl MessageSocket {
     /// `InvalidData` if the message is longer than the buffer, or this process has no room for its
     /// descriptors; `WouldBlock` after a timeout.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut control = Control::empty();
-        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        let mut message = message(&mut part, &mut control);
-        let len = retry(|| {
-            // SAFETY: `message` points to `part` and `control`, which outlive the call, and `part` to
-            // `buffer`, which is borrowed mutably; recvmsg writes within the lengths given there.
-            unsafe {
-                libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC)
-            }
-        })?;
-        let descriptors = control.take();
-        if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is cut off"));
-        }
+        let mut descriptors = Vec::new();
+        let len = self.receive_with(buffer, &mut descriptors)?;
         Ok(Received { len, descriptors })
+    }
+
+    /// As [`MessageSocket::receive`]; the descriptors are added to `descriptors`, even those of a message
+    /// that is refused: to close one may have to wait.
+    ///
+    /// # Errors
+    /// As [`MessageSocket::receive`].
+    pub fn receive_with(
+        &self,
+        buffer: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<usize> {
+        receive(self.as_fd(), buffer, descriptors)
     }
 }
 
@@ -214,6 +215,27 @@ impl Control {
             })
             .collect()
     }
+}
+
+/// Receives from a Unix socket of any type; see [`MessageSocket::receive_with`].
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut control = Control::empty();
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut message = message(&mut part, &mut control);
+    let len = retry(|| {
+        // SAFETY: `message` points to `part` and `control`, which outlive the call, and `part` to
+        // `buffer`, which is borrowed mutably; recvmsg writes within the lengths given there.
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) }
+    })?;
+    descriptors.append(&mut control.take());
+    if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is cut off"));
+    }
+    Ok(len)
 }
 
 /// The header of a message with one part and room for descriptors.

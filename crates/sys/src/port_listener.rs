@@ -5,8 +5,16 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::close_aside::{CloseAside, CloseCount};
+use super::message_socket;
+
+/// `SO_PASSRIGHTS` of `asm-generic/socket.h`, since Linux 6.16: whether descriptors may be sent to a
+/// socket.
+const SO_PASSRIGHTS: libc::c_int = 83;
 
 /// Connections that may wait while another one is served.
 const BACKLOG: libc::c_int = 1;
@@ -29,21 +37,58 @@ pub struct Program {
     pub uid: u32,
 }
 
-/// A connection, which never blocks.
+/// What becomes of descriptors that a program sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descriptors {
+    /// They are received, by whoever takes the socket over.
+    Expected,
+    /// The kernel refuses to send them, with `EPERM`, or, before Linux 6.16, whoever reads the socket does.
+    Refused,
+}
+
+/// A connection, which never blocks. To close it may: its owner does so
+/// [aside](CloseAside).
 #[derive(Debug)]
 pub struct PortConnection {
     socket: Socket,
+    /// True if the kernel lets no descriptor pass.
+    guarded: bool,
+    /// Descriptors that came before all the same.
+    refused: OnceLock<Vec<OwnedFd>>,
 }
 
 impl PortConnection {
     /// Receives what has arrived, at most as much as the buffer holds; 0 bytes at its end.
     ///
     /// # Errors
-    /// `WouldBlock` if nothing has arrived, or the error of `recv(2)`.
+    /// `WouldBlock` if nothing has arrived, `EPERM` if descriptors came with it, of which the connection is
+    /// left with those that it has; or the error of `recv(2)`.
     #[inline]
     pub fn recv(&self, bytes: &mut [u8]) -> io::Result<usize> {
         super::syscall_count::record();
-        (&self.socket).read(bytes)
+        match self.guarded {
+            true => (&self.socket).read(bytes),
+            false => self.recv_alone(bytes),
+        }
+    }
+
+    /// As [`PortConnection::recv`], where the kernel lets descriptors pass. Without room for them it would
+    /// close them on this thread.
+    fn recv_alone(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let refusal = || io::Error::from_raw_os_error(libc::EPERM);
+        if self.refused.get().is_some() {
+            return Err(refusal());
+        }
+        let mut descriptors = Vec::new();
+        let received = message_socket::receive(self.as_fd(), bytes, &mut descriptors);
+        if descriptors.is_empty() {
+            return received;
+        }
+        // It is empty: nothing was refused so far, or by another thread.
+        if let Err(second) = self.refused.set(descriptors) {
+            std::mem::forget(second);
+        }
+        Err(refusal())
     }
 
     /// Sends as many of the bytes as the socket has room for, and returns how many.
@@ -70,10 +115,13 @@ impl AsFd for PortConnection {
     }
 }
 
-/// A listening stream socket. Its file is removed when this is dropped.
+/// A listening stream socket. Its file is removed when this is dropped, which waits for nobody.
 #[derive(Debug)]
 pub struct PortListener {
-    socket: Socket,
+    /// With it the connections that wait are closed.
+    socket: CloseAside<Socket>,
+    /// True if the kernel lets no descriptor pass to it.
+    guarded: bool,
     path: PathBuf,
     /// Device and inode of its file: another one with the same name is not removed.
     file: (u64, u64),
@@ -85,16 +133,23 @@ impl PortListener {
     /// # Errors
     /// `AddrInUse` if another process listens there, `AlreadyExists` if the file is not a socket; or the
     /// error of a system call.
-    pub fn bind(path: &Path, owner: SocketOwner) -> io::Result<Self> {
+    pub fn bind(path: &Path, owner: SocketOwner, descriptors: Descriptors) -> io::Result<Self> {
         remove_stale(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
+        // Its connections have this from it.
+        let guarded = descriptors == Descriptors::Refused && refuse_descriptors(&socket).is_ok();
         // The mode of the file that bind makes: nobody else can connect before it has its owner.
         // SAFETY: fchmod takes no pointers, and the descriptor is open.
         super::checked(unsafe { libc::fchmod(socket.as_raw_fd(), 0o600) })?;
         socket.bind(&SockAddr::unix(path)?)?;
         let made = fs::symlink_metadata(path)?;
-        let listener = Self { socket, path: path.to_owned(), file: (made.dev(), made.ino()) };
+        let listener = Self {
+            socket: CloseAside::new(socket, &CloseCount::default()),
+            guarded,
+            path: path.to_owned(),
+            file: (made.dev(), made.ino()),
+        };
         let mode = if owner.group.is_some() { 0o660 } else { 0o600 };
         // First, because the file may belong to another user afterwards.
         fs::set_permissions(path, Permissions::from_mode(mode))?;
@@ -119,7 +174,8 @@ impl PortListener {
             Ok((socket, _)) => {
                 socket.set_nonblocking(true)?;
                 let program = program_of(&socket)?;
-                Ok(Some((PortConnection { socket }, program)))
+                let (guarded, refused) = (self.guarded, OnceLock::new());
+                Ok(Some((PortConnection { socket, guarded, refused }, program)))
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock
@@ -145,6 +201,22 @@ impl Drop for PortListener {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Has the kernel refuse to send descriptors to a socket.
+fn refuse_descriptors(socket: &Socket) -> io::Result<()> {
+    let no: libc::c_int = 0;
+    // SAFETY: SO_PASSRIGHTS reads one int, of which it is given the size.
+    super::checked(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const no).cast(),
+            super::size::<libc::c_int>(),
+        )
+    })
+    .map(drop)
 }
 
 /// The process that has connected (`SO_PEERCRED`).
@@ -198,7 +270,8 @@ mod tests {
     fn a_connection_says_who_has_made_it() {
         let dir = Scratch::new();
         let path = dir.path().join("vm1.sock");
-        let listener = PortListener::bind(&path, SocketOwner::default()).unwrap();
+        let listener =
+            PortListener::bind(&path, SocketOwner::default(), Descriptors::Refused).unwrap();
         assert!(listener.accept().unwrap().is_none());
         let mut far = UnixStream::connect(&path).unwrap();
         let (near, program) = listener.accept().unwrap().unwrap();
@@ -214,16 +287,49 @@ mod tests {
     }
 
     #[test]
+    fn descriptors_are_refused_by_the_kernel_or_kept_by_the_connection() {
+        let dir = Scratch::new();
+        let path = dir.path().join("vm1.sock");
+        let listener =
+            PortListener::bind(&path, SocketOwner::default(), Descriptors::Refused).unwrap();
+        let far =
+            message_socket::MessageSocket::from(OwnedFd::from(UnixStream::connect(&path).unwrap()));
+        let (mut near, _) = listener.accept().unwrap().unwrap();
+        let (pipe, mut end) = io::pipe().unwrap();
+        let mut bytes = [0; 8];
+        if near.guarded {
+            let refused = far.send(b"frame", &[pipe.as_fd()]).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+            far.send(b"frame", &[]).unwrap();
+            assert_eq!(near.recv(&mut bytes).unwrap(), 5);
+        }
+        // As with an older kernel.
+        let (a, b) = UnixStream::pair().unwrap();
+        b.set_nonblocking(true).unwrap();
+        let far = message_socket::MessageSocket::from(OwnedFd::from(a));
+        (near.socket, near.guarded) = (OwnedFd::from(b).into(), false);
+        far.send(b"frame", &[]).unwrap();
+        assert_eq!(near.recv(&mut bytes).unwrap(), 5);
+        far.send(b"frame", &[pipe.as_fd()]).unwrap();
+        drop(pipe);
+        for _ in 0..2 {
+            assert_eq!(near.recv(&mut bytes).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        }
+        end.write_all(b"x").unwrap();
+    }
+
+    #[test]
     fn the_file_is_for_its_owner_only_unless_a_group_is_named() {
         let dir = Scratch::new();
         let path = dir.path().join("vm1.sock");
-        let listener = PortListener::bind(&path, SocketOwner::default()).unwrap();
+        let listener =
+            PortListener::bind(&path, SocketOwner::default(), Descriptors::Refused).unwrap();
         assert_eq!((listener.path(), mode(&path)), (path.as_path(), 0o600));
         drop(listener);
         assert!(!path.exists());
         let group = fs::metadata(dir.path()).unwrap().gid();
         let owner = SocketOwner { user: None, group: Some(group) };
-        let _listener = PortListener::bind(&path, owner).unwrap();
+        let _listener = PortListener::bind(&path, owner, Descriptors::Refused).unwrap();
         assert_eq!(mode(&path), 0o660);
     }
 
@@ -231,7 +337,7 @@ mod tests {
     fn only_the_socket_of_a_process_that_has_ended_is_replaced() {
         let dir = Scratch::new();
         let path = dir.path().join("vm1.sock");
-        let bind = || PortListener::bind(&path, SocketOwner::default());
+        let bind = || PortListener::bind(&path, SocketOwner::default(), Descriptors::Refused);
         let first = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert_eq!(bind().unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
@@ -245,7 +351,8 @@ mod tests {
     fn another_file_of_the_same_name_stays() {
         let dir = Scratch::new();
         let path = dir.path().join("vm1.sock");
-        let listener = PortListener::bind(&path, SocketOwner::default()).unwrap();
+        let listener =
+            PortListener::bind(&path, SocketOwner::default(), Descriptors::Refused).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "mine").unwrap();
         drop(listener);

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use umacvlan_core::length_prefix::{FRAME_MAX, FrameReader, FrameWriter, InvalidLength};
 use umacvlan_core::offload::VNET_LEN;
@@ -24,6 +25,8 @@ const _: () = assert!(VNET_LEN + FRAME_MAX <= BUFFER_LEN, "a buffer holds the lo
 pub enum PortClosed {
     /// The program has closed it, or has ended.
     ByProgram,
+    /// The program has sent descriptors.
+    Descriptors,
     /// The kernel has refused to read or write, with this errno.
     Failed(i32),
     /// The program has announced a frame of a length that no frame has.
@@ -38,6 +41,7 @@ impl fmt::Display for PortClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ByProgram => f.write_str("closed by the program"),
+            Self::Descriptors => f.write_str("it has sent descriptors, and none are expected"),
             Self::Failed(errno) => io::Error::from_raw_os_error(*errno).fmt(f),
             Self::InvalidLength(length) => length.fmt(f),
             Self::MemoryLost => f.write_str("its memory was gone when it was used"),
@@ -80,7 +84,8 @@ impl Interest {
 pub(super) struct Connection {
     /// Tells it from others of the same port.
     pub(super) number: u64,
-    pub(super) socket: PortConnection,
+    /// Shared with its owner, who closes it.
+    pub(super) socket: Arc<PortConnection>,
     /// What the epoll waits for.
     pub(super) watched: Interest,
     reader: FrameReader,
@@ -100,7 +105,7 @@ pub(super) struct StreamRead {
 }
 
 impl Connection {
-    pub(super) fn new(number: u64, socket: PortConnection) -> Self {
+    pub(super) fn new(number: u64, socket: Arc<PortConnection>) -> Self {
         Self {
             number,
             socket,
@@ -162,6 +167,7 @@ impl Connection {
                 Ok(true)
             }
             Err(error) if is_for_now(&error) => Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Err(PortClosed::Descriptors),
             Err(error) => Err(error.into()),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use umacvlan_core::{DropReason, SubIndex};
@@ -90,7 +91,7 @@ impl StreamPorts {
         self.connections -= 1;
         self.shares.remove(id);
         if !connection.watched.is_none() {
-            self.epoll.remove(&connection.socket);
+            self.epoll.remove(&*connection.socket);
         }
         Some(connection)
     }
@@ -108,7 +109,7 @@ impl StreamPorts {
         if wanted == connection.watched {
             return Ok(());
         }
-        let (socket, token) = (&connection.socket, id.index() as u64);
+        let (socket, token) = (&*connection.socket, id.index() as u64);
         let before = std::mem::replace(&mut connection.watched, wanted);
         if wanted.is_none() {
             self.epoll.remove(socket);
@@ -145,7 +146,7 @@ impl Ports {
         &mut self,
         id: SubIndex,
         number: u64,
-        socket: PortConnection,
+        socket: Arc<PortConnection>,
     ) -> io::Result<()> {
         let Some((port, stalled)) = stream_port(&mut self.ports, id) else {
             return Err(io::ErrorKind::NotFound.into());

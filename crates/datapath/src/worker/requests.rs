@@ -127,7 +127,7 @@ impl Worker {
     }
 
     /// Gives the port of a program its connection, with a number of its own, in place of a former
-    /// one.
+    /// one. The caller keeps it until the port has it no longer, because to close it can take any time.
     ///
     /// # Errors
     /// The kernel has no memory, or the port is not one for a program.
@@ -135,7 +135,7 @@ impl Worker {
         &mut self,
         sub: SubIndex,
         number: u64,
-        connection: PortConnection,
+        connection: Arc<PortConnection>,
     ) -> io::Result<()> {
         self.ports.connect(sub, number, connection)
     }

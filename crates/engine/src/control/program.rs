@@ -6,6 +6,7 @@
 //! backlog, until that has ended.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use umacvlan_core::offload::Offloads;
@@ -13,7 +14,8 @@ use umacvlan_core::options::{PROGRAM_QUEUE_LEN, ProgramKind};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex};
 use umacvlan_netlink::{Link, LinkFlags, OperState};
-use umacvlan_sys::port_listener::{PortListener, Program};
+use umacvlan_sys::close_aside::{CloseAside, CloseCount};
+use umacvlan_sys::port_listener::{Descriptors, PortConnection, PortListener, Program};
 
 use super::Control;
 use super::create::{agree, check_unicast};
@@ -32,6 +34,10 @@ pub(super) const LISTENERS: u64 = 16;
 /// As [`LISTENERS`], for connections by vhost-user: added to that.
 pub(super) const SESSIONS: u64 = 1 << 62;
 
+/// Connections of one port that may be in the middle of being closed when the next one is accepted. A
+/// program can make that take any time.
+const CLOSING_MAX: usize = 8;
+
 /// The largest MTU: that of a macvtap.
 const MTU_MAX: u32 = 65_535;
 
@@ -45,6 +51,8 @@ const SHORT_MAX: u32 = 8;
 pub(super) struct ProgramEnd {
     port: ProgramPort,
     listener: PortListener,
+    /// Connections that are being closed, which may take any time.
+    closing: CloseCount,
     /// True while the epoll waits for the next connection.
     listening: bool,
     pub(super) connected: Option<Connected>,
@@ -59,8 +67,33 @@ pub(super) struct ProgramEnd {
 pub(super) struct Connected {
     program: Program,
     since: Instant,
+    pub(super) link: ProgramLink,
+}
+
+/// The connection of a program, by the kind of its port.
+pub(super) enum ProgramLink {
+    /// Read and written by the worker, and closed here.
+    Stream(#[expect(dead_code, reason = "owned, not used")] CloseAside<Arc<PortConnection>>),
+    /// Its messages are read here.
+    VhostUser(CloseAside<Session>),
+}
+
+impl Connected {
     /// Where its messages are read, if it is connected by vhost-user.
-    pub(super) session: Option<Session>,
+    pub(super) fn session(&self) -> Option<&Session> {
+        match &self.link {
+            ProgramLink::Stream(_) => None,
+            ProgramLink::VhostUser(session) => Some(session),
+        }
+    }
+
+    /// As [`Connected::session`].
+    pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.link {
+            ProgramLink::Stream(_) => None,
+            ProgramLink::VhostUser(session) => Some(session),
+        }
+    }
 }
 
 impl ProgramEnd {
@@ -70,7 +103,7 @@ impl ProgramEnd {
 
     /// True if frames can flow: the program is connected, and its rings are served if it has any.
     pub(super) fn is_running(&self) -> bool {
-        let runs = |connected: &Connected| connected.session.as_ref().is_none_or(|it| it.running);
+        let runs = |connected: &Connected| connected.session().is_none_or(|it| it.running);
         self.connected.as_ref().is_some_and(runs)
     }
 
@@ -80,7 +113,7 @@ impl ProgramEnd {
             program: self.connected.as_ref().map(|connected| connected.program),
             connections: self.connections,
             ended: self.ended.clone(),
-            vhost: self.connected.as_ref().and_then(|it| Some(it.session.as_ref()?.status())),
+            vhost: self.connected.as_ref().and_then(|it| Some(it.session()?.status())),
         }
     }
 }
@@ -112,9 +145,14 @@ impl Control {
         let mtu = options.mtu.unwrap_or_else(|| info.mtu.min(MTU_MAX));
         let allowed = workers.ask(move |it| it.switch_at(switch).check_mtu(mtu))?;
         allowed.map_err(Error::refused(name))?;
-        let listener = PortListener::bind(&port.path, port.owner).map_err(|source| {
-            Error::ProgramSocket { name: name.clone(), path: port.path.clone(), source }
-        })?;
+        let descriptors = match port.kind {
+            ProgramKind::Stream => Descriptors::Refused,
+            ProgramKind::VhostUser => Descriptors::Expected,
+        };
+        let listener =
+            PortListener::bind(&port.path, port.owner, descriptors).map_err(|source| {
+                Error::ProgramSocket { name: name.clone(), path: port.path.clone(), source }
+            })?;
         let config = SubConfig {
             mac,
             mtu: Some(mtu),
@@ -127,6 +165,7 @@ impl Control {
         let program = ProgramEnd {
             port: port.clone(),
             listener,
+            closing: CloseCount::default(),
             listening: false,
             connected: None,
             connections: 0,
@@ -203,7 +242,7 @@ impl Control {
         let Some(FarEnd::Program(end)) = self.inventory.sub_mut(id).map(|sub| &mut sub.far) else {
             return;
         };
-        if end.connected.is_some() || end.listening {
+        if end.connected.is_some() || end.listening || end.closing.count() > CLOSING_MAX {
             return;
         }
         // Without memory for it, the sweep tries again.
@@ -235,20 +274,23 @@ impl Control {
         let kind = end.port.kind;
         let connected = accepted.and_then(|(connection, program)| {
             if kind == ProgramKind::VhostUser {
-                let session = Session::new(connection);
-                self.epoll.add(&session, LISTENERS + SESSIONS + id.0)?;
-                return Ok((program, Some(session)));
+                let session = CloseAside::new(Session::new(connection), &end.closing);
+                self.epoll.add(&*session, LISTENERS + SESSIONS + id.0)?;
+                return Ok((program, ProgramLink::VhostUser(session)));
             }
-            let given = parent.workers.give([connection], move |worker, connection| {
-                worker.connect(index, number, connection)
-            });
+            let connection = CloseAside::new(Arc::new(connection), &end.closing);
+            let given =
+                parent.workers.give([Arc::clone(&connection)], move |worker, connection| {
+                    worker.connect(index, number, connection)
+                });
             let mut connected = given.map_err(io::Error::other)?;
-            connected.pop().unwrap_or(Ok(())).map(|()| (program, None))
+            let link = ProgramLink::Stream(connection);
+            connected.pop().unwrap_or(Ok(())).map(|()| (program, link))
         });
         match connected {
-            Ok((program, session)) => {
+            Ok((program, link)) => {
                 end.connections = number;
-                end.connected = Some(Connected { program, since: Instant::now(), session });
+                end.connected = Some(Connected { program, since: Instant::now(), link });
                 end.ended = None;
                 self.follow_connection(id);
             }
@@ -306,7 +348,7 @@ impl Control {
         let Some(connected) = end.connected.take() else {
             return;
         };
-        if let Some(session) = &connected.session {
+        if let Some(session) = connected.session() {
             self.epoll.remove(session);
         }
         end.ended = Some(why);

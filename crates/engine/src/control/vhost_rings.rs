@@ -6,6 +6,7 @@ use umacvlan_core::vhost_user::Request;
 
 use super::Control;
 use super::engine::SubId;
+use super::program::Connected;
 use super::sub::FarEnd;
 use super::vhost_session::{Session, SessionError};
 
@@ -72,7 +73,7 @@ impl Control {
             return Ok(());
         };
         let number = end.connections;
-        let Some(session) = end.connected.as_mut().and_then(|it| it.session.as_mut()) else {
+        let Some(session) = end.connected.as_mut().and_then(Connected::session_mut) else {
             return Ok(());
         };
         let Some(queues) = session.queues(number)? else {
@@ -93,7 +94,7 @@ impl Control {
         let (FarEnd::Program(end), index) = (&mut sub.far, sub.index) else {
             return;
         };
-        if let Some(session) = end.connected.as_mut().and_then(|it| it.session.as_mut())
+        if let Some(session) = end.connected.as_mut().and_then(Connected::session_mut)
             && session.running
         {
             let next = parent.workers.ask(move |worker| worker.stop_rings(index));
@@ -104,7 +105,7 @@ impl Control {
 
     fn session(&mut self, id: SubId) -> Option<&mut Session> {
         match &mut self.inventory.sub_mut(id)?.far {
-            FarEnd::Program(end) => end.connected.as_mut()?.session.as_mut(),
+            FarEnd::Program(end) => end.connected.as_mut()?.session_mut(),
             FarEnd::Tap(..) => None,
         }
     }

@@ -17,7 +17,7 @@ use umacvlan_core::vhost_user::{
 use umacvlan_datapath::port::VhostQueues;
 use umacvlan_sys::message_socket::MessageSocket;
 use umacvlan_sys::port_listener::PortConnection;
-use umacvlan_sys::vhost::{CallEvent, GuestMemory, KickEvent, Ring, RingConfig};
+use umacvlan_sys::vhost::{CallEvent, GuestMemory, KickEvent, Ring, RingConfig, check_eventfd};
 
 use super::engine::VhostStatus;
 
@@ -64,7 +64,7 @@ pub(super) enum SessionError {
     Features(u64),
 }
 
-/// The connection of one program.
+/// The connection of one program. To drop it closes what the program has sent, which may take any time.
 pub(super) struct Session {
     socket: MessageSocket,
     /// What was received of the next message, with its descriptors.
@@ -140,12 +140,11 @@ impl Session {
             // Not more: what follows may have descriptors of its own.
             let had = self.incoming.len();
             self.incoming.resize(whole, 0);
-            let received = self.socket.receive(&mut self.incoming[had..]);
-            let len = received.as_ref().map_or(0, |received| received.len);
-            self.incoming.truncate(had + len);
+            let received = self.socket.receive_with(&mut self.incoming[had..], &mut self.files);
+            self.incoming.truncate(had + received.as_ref().map_or(0, |&len| len));
             match received {
-                Ok(received) if received.len == 0 => return Err(SessionError::ByProgram),
-                Ok(received) => self.files.extend(received.descriptors),
+                Ok(0) => return Err(SessionError::ByProgram),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     return Err(SessionError::ByProgram);
@@ -201,7 +200,6 @@ impl Session {
     /// # Errors
     /// The connection has to end.
     pub(super) fn apply(&mut self, request: Request) -> Result<(), SessionError> {
-        let mut files = std::mem::take(&mut self.files);
         let offered = FEATURES.iter().fold(PROTOCOL_FEATURES, |bits, &(bit, _)| bits | 1 << bit);
         match request {
             Request::GetFeatures => return self.answer(reply(1, offered)),
@@ -212,7 +210,8 @@ impl Session {
                 self.rings[ring].kick = None;
                 return self.answer(reply_base(ring, next));
             }
-            Request::SetOwner | Request::SetVringErr(..) => {}
+            Request::SetOwner => {}
+            Request::SetVringErr(..) => self.files.iter().try_for_each(check_eventfd)?,
             Request::ResetOwner => {
                 (self.features, self.memory, self.rings) = (0, None, Default::default());
             }
@@ -227,21 +226,26 @@ impl Session {
             }
             Request::SetProtocolFeatures(features) => self.protocol = features,
             Request::SetMemTable(regions) => {
-                self.memory = Some(GuestMemory::map(&regions, &files)?);
+                self.memory = Some(GuestMemory::map(&regions, &self.files)?);
             }
             Request::SetVringNum(ring, size) => self.rings[ring].size = size,
             Request::SetVringAddr(ring, addresses) => self.rings[ring].addresses = Some(addresses),
             Request::SetVringBase(ring, next) => self.rings[ring].next = next,
             Request::SetVringEnable(ring, enabled) => self.rings[ring].enabled = enabled,
             Request::SetVringKick(ring, _) => {
-                let kick = files.pop().map(KickEvent::new).transpose()?;
+                self.files.iter().try_for_each(check_eventfd)?;
+                let kick = self.files.pop().map(KickEvent::new).transpose()?;
                 self.rings[ring].kick = Some(kick.map(Arc::new));
             }
             Request::SetVringCall(ring, _) => {
-                let call = files.pop().map(CallEvent::new).transpose()?;
+                self.files.iter().try_for_each(check_eventfd)?;
+                let call = self.files.pop().map(CallEvent::new).transpose()?;
                 self.rings[ring].call = call.map(Arc::new);
             }
         }
+        // They are files in memory and eventfds, which are closed at once. Any other ends the connection,
+        // and is closed with it.
+        self.files.clear();
         Ok(())
     }
 
