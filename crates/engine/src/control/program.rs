@@ -75,7 +75,7 @@ pub(super) enum ProgramLink {
     /// Read and written by the worker, and closed here.
     Stream(#[expect(dead_code, reason = "owned, not used")] CloseAside<Arc<PortConnection>>),
     /// Its messages are read here.
-    VhostUser(CloseAside<Session>),
+    VhostUser(CloseAside<Box<Session>>),
 }
 
 impl Connected {
@@ -274,8 +274,8 @@ impl Control {
         let kind = end.port.kind;
         let connected = accepted.and_then(|(connection, program)| {
             if kind == ProgramKind::VhostUser {
-                let session = CloseAside::new(Session::new(connection), &end.closing);
-                self.epoll.add(&*session, LISTENERS + SESSIONS + id.0)?;
+                let session = CloseAside::new(Box::new(Session::new(connection)), &end.closing);
+                self.epoll.add(&**session, LISTENERS + SESSIONS + id.0)?;
                 return Ok((program, ProgramLink::VhostUser(session)));
             }
             let connection = CloseAside::new(Arc::new(connection), &end.closing);
