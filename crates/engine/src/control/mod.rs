@@ -35,6 +35,7 @@ mod parent_device;
 mod parent_names;
 mod parent_return;
 mod program;
+mod program_attributes;
 mod running_kernel;
 mod rx_filter;
 mod status;

@@ -13,18 +13,16 @@ use umacvlan_core::offload::Offloads;
 use umacvlan_core::options::{PROGRAM_QUEUE_LEN, ProgramKind};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex};
-use umacvlan_netlink::{Link, LinkFlags, OperState};
 use umacvlan_sys::close_aside::{CloseAside, CloseCount};
 use umacvlan_sys::port_listener::{Descriptors, PortConnection, PortListener, Program};
 
 use super::Control;
 use super::create::{agree, check_unicast};
 use super::inventory::{DeviceId, Interface, ParentId};
+use super::program_attributes::{MTU_MAX, link, no_interface, set_running};
 use super::sub::{FarEnd, Seen, Sub};
 use super::vhost_session::Session;
-use crate::control::engine::{
-    LinkAttribute, ProgramPort, ProgramStatus, SubId, SubOptions, random_mac,
-};
+use crate::control::engine::{ProgramPort, ProgramStatus, SubId, SubOptions, random_mac};
 use crate::control::error::Error;
 use umacvlan_datapath::port::{PortClosed, PortLink, StreamPort, VhostPort};
 
@@ -37,9 +35,6 @@ pub(super) const SESSIONS: u64 = 1 << 62;
 /// Connections of one port that may be in the middle of being closed when the next one is accepted. A
 /// program can make that take any time.
 const CLOSING_MAX: usize = 8;
-
-/// The largest MTU: that of a macvtap.
-const MTU_MAX: u32 = 65_535;
 
 /// A connection that ends sooner is a short one.
 const SHORT: Duration = Duration::from_secs(1);
@@ -382,91 +377,4 @@ impl Control {
             }
         }
     }
-
-    /// Sets one attribute of a sub-interface with a program. The rules of the switch are checked.
-    pub(super) fn set_program_attribute(
-        &mut self,
-        id: SubId,
-        attribute: LinkAttribute,
-    ) -> Result<(), Error> {
-        let (sub, _) = self.inventory.sub_and_parent(id)?;
-        let (name, mut link) = (sub.name.clone(), sub.link.clone());
-        match attribute {
-            LinkAttribute::Alias(text) => link.alias = text,
-            LinkAttribute::Allmulti(on) => {
-                link.flags.set(LinkFlags::Allmulti, on);
-                link.allmulti = Some(on.into());
-            }
-            LinkAttribute::Mac(mac) => {
-                check_unicast(&name, mac)?;
-                link.mac = Some(mac);
-            }
-            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-            LinkAttribute::Name(_) => return Err(no_interface(&name, "get another name")),
-            LinkAttribute::Netns(_) => return Err(no_interface(&name, "move to a namespace")),
-            LinkAttribute::Promisc(on) => {
-                link.flags.set(LinkFlags::Promisc, on);
-                link.promiscuity = on.into();
-            }
-            LinkAttribute::TxQueueLen(frames) => link.txqlen = frames,
-            LinkAttribute::Up(on) => {
-                link.flags.set(LinkFlags::Up, on);
-                if on {
-                    link.qdisc = Some("noqueue".to_owned());
-                }
-            }
-        }
-        let refusal = self.follow(id, &link);
-        self.show_program_carrier(id);
-        refusal.map_or(Ok(()), |refusal| Err(Error::refused(&name)(refusal)))
-    }
-}
-
-impl Sub {
-    /// Shows the state that the rules accepted, where there is no interface that has it.
-    pub(super) fn show_accepted(&mut self) {
-        self.link.mac = Some(self.seen.mac);
-        self.link.mtu = self.seen.mtu;
-        self.link.flags.set(LinkFlags::Up, self.seen.up);
-    }
-}
-
-/// Sets the carrier of a link that is shown; true if it has changed.
-fn set_running(link: &mut Link, carrier: bool) -> bool {
-    let running = LinkFlags::Running | LinkFlags::LowerUp;
-    let (before, now) = (link.flags.contains(running), carrier && link.is_up());
-    link.flags.set(running, now);
-    link.carrier = link.is_up().then_some(carrier);
-    before != now
-}
-
-/// The attributes of a new link, down: those of a macvtap, where they apply.
-fn link(options: &SubOptions, mac: MacAddr, mtu: u32) -> Link {
-    let mut flags = LinkFlags::Broadcast | LinkFlags::Multicast;
-    flags.set(LinkFlags::Allmulti, options.allmulti);
-    flags.set(LinkFlags::Promisc, options.promisc);
-    Link {
-        name: options.name.clone(),
-        mac: Some(mac),
-        broadcast: Some(MacAddr::BROADCAST),
-        mtu,
-        min_mtu: umacvlan_core::switch::MIN_MTU,
-        max_mtu: MTU_MAX,
-        flags,
-        operstate: OperState::Up,
-        link_type: libc::ARPHRD_ETHER,
-        qdisc: Some("noop".to_owned()),
-        txqlen: options.txqlen.unwrap_or(PROGRAM_QUEUE_LEN),
-        promiscuity: options.promisc.into(),
-        allmulti: Some(options.allmulti.into()),
-        alias: options.alias.clone().unwrap_or_default(),
-        num_tx_queues: Some(1),
-        num_rx_queues: Some(1),
-        carrier_changes: Some(0),
-        ..Link::default()
-    }
-}
-
-fn no_interface(name: &str, what: &'static str) -> Error {
-    Error::NoInterface { name: name.to_owned(), what }
 }
