@@ -34,6 +34,7 @@
 pub mod announcement;
 pub mod fair_queue;
 pub mod frame;
+pub mod frame_filter;
 pub mod ifname;
 pub mod ip_prefix;
 pub mod length_prefix;
@@ -49,6 +50,7 @@ pub mod vlan;
 mod worker_stats;
 
 pub use frame::{Frame, Tag};
+pub use frame_filter::{FilterError, FrameFilter};
 pub use ip_prefix::{Destination, IpPrefix, IpPrefixError};
 pub use mac::MacAddr;
 pub use switch::{
