@@ -115,8 +115,14 @@ impl Forwarder {
         Ok(())
     }
 
+    /// As [`Self::ingress`], out of line.
     #[inline(never)]
-    fn ingress_tagged(&mut self, id: SwitchId, stored: FrameRef, bytes: Result<&[u8], DropReason>) {
+    pub(crate) fn ingress_tagged(
+        &mut self,
+        id: SwitchId,
+        stored: FrameRef,
+        bytes: Result<&[u8], DropReason>,
+    ) {
         self.ingress_at(id, stored, bytes);
     }
 

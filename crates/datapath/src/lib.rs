@@ -37,6 +37,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod capture;
 mod flood_queue;
 mod forwarder;
 mod frame_ref;

@@ -159,7 +159,8 @@ impl TxQueues {
         group: bool,
     ) {
         let Some(offloads) = self.offloads[to.index()] else {
-            return self.subs[to.index()].lost.count(DropReason::Down);
+            self.subs[to.index()].lost.count(DropReason::Down);
+            return self.losses.note_sub(to, Counters::default(), DropReason::Down);
         };
         let load = wire_load(header, frame.bytes());
         let is_long = header.is_gso() && self.is_too_long(to, Direction::Rx, load.bytes);
@@ -169,7 +170,10 @@ impl TxQueues {
         match self.limits.offer((to, Direction::Rx), load, header, frame.bytes()) {
             Offer::Pass => self.to_ports.push((to, stored)),
             Offer::Waits => {}
-            Offer::Full => return self.subs[to.index()].lost.count(DropReason::Rate),
+            Offer::Full => {
+                self.subs[to.index()].lost.count(DropReason::Rate);
+                return self.losses.note_sub(to, Counters::default(), DropReason::Rate);
+            }
         }
         let stats = &mut self.subs[to.index()];
         stats.groups += u64::from(group);
@@ -178,7 +182,7 @@ impl TxQueues {
 
     /// As [`Self::queue_limited`], for the frames that were just completed, which were not counted yet.
     pub(crate) fn queue_segments_limited(&mut self, to: SubIndex, group: bool) {
-        let Self { segments, limits, subs, to_ports, .. } = self;
+        let Self { segments, limits, subs, to_ports, losses, .. } = self;
         let stats = &mut subs[to.index()];
         let (memory, completed) = segments.completed();
         for &stored in completed {
@@ -192,6 +196,7 @@ impl TxQueues {
                 Offer::Waits => {}
                 Offer::Full => {
                     stats.lost.count(DropReason::Rate);
+                    losses.note_sub(to, Counters::default(), DropReason::Rate);
                     continue;
                 }
             }

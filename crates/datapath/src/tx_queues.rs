@@ -13,6 +13,7 @@ use umacvlan_core::{DropReason, Frame, SubIndex};
 use umacvlan_sys::buffer_pool::BufferPool;
 use umacvlan_sys::tx_batch::Outgoing;
 
+use crate::capture::{Losses, Point};
 use crate::flood_queue::FloodQueue;
 use crate::frame_ref::{FrameRef, FrameStores};
 use crate::gro::Gro;
@@ -48,6 +49,8 @@ pub(crate) struct TxQueues {
     /// The same, but `None` for a sub-interface with a limit on what it receives, too.
     pub(crate) unlimited: Vec<Option<Offloads>>,
     pub(crate) limits: LimitQueues,
+    /// What captures have to know of what was lost.
+    pub(crate) losses: Losses,
 }
 
 /// What merging needs.
@@ -88,6 +91,7 @@ impl TxQueues {
             offloads: Vec::new(),
             unlimited: Vec::new(),
             limits: LimitQueues::default(),
+            losses: Losses::default(),
         }
     }
 
@@ -161,7 +165,8 @@ impl TxQueues {
         let Some(completed) = self.segments.complete(header, frame.bytes()) else {
             let tunneled = header.is_tunneled(frame.bytes());
             let reason = if tunneled { DropReason::TunnelGso } else { DropReason::Unsupported };
-            return stats.lost.count(reason);
+            stats.lost.count(reason);
+            return self.losses.note_sub(to, Counters::default(), reason);
         };
         stats.offered -= 1;
         let count = completed.len() as u64;
@@ -216,6 +221,7 @@ impl TxQueues {
         let stats = &mut self.subs[to.index()];
         stats.offered += 1;
         stats.lost.count(reason);
+        self.losses.note_sub(to, Counters::default(), reason);
     }
 
     /// Queues a frame of a sub-interface for the wire.
@@ -243,7 +249,7 @@ impl TxQueues {
         switches: &mut Switches,
         vlans: &Vlans,
     ) {
-        let Self { to_wire, segments, merge, backlog, .. } = self;
+        let Self { to_wire, segments, merge, backlog, losses, .. } = self;
         if to_wire.is_empty() && backlog.is_empty() {
             return;
         }
@@ -262,6 +268,7 @@ impl TxQueues {
         };
         let mut refused = |number: usize, reason| {
             let (id, stored, _) = to_wire[number];
+            losses.note_wire(id, stored.counters(), reason);
             undo_sent(&mut switches.get_mut(id).wire, stored.counters(), reason);
         };
         let count = to_wire.len();
@@ -279,6 +286,7 @@ impl TxQueues {
             for &(id, stored, from) in &to_wire[taken..] {
                 let lost = stored.counters();
                 if !backlog.push(from, id, lost, stores.bytes(stored)) {
+                    losses.note_wire(id, lost, DropReason::Full);
                     undo_sent(&mut switches.get_mut(id).wire, lost, DropReason::Full);
                 }
             }
@@ -299,18 +307,44 @@ impl TxQueues {
         floods: &FloodQueue,
         uplink: Option<&Uplink>,
     ) -> io::Result<()> {
-        let Self { to_ports, segments, merge, subs, offloads, .. } = self;
+        let Self { to_ports, segments, merge, subs, offloads, losses, .. } = self;
         let mut stores = FrameStores { pool, floods, merged: None, segments, uplink };
         if let Some(Merge { buffer, to_ports: gro, .. }) = merge {
             gro.merge(to_ports, (&stores, buffer), offloads, subs);
         }
         stores.merged = merge.as_ref().map(|merge| &merge.buffer);
-        ports.send(to_ports, stores, |refusal| undo_delivered(subs, refusal))
+        ports.send(to_ports, stores, |refusal| {
+            losses.note_sub(refusal.to, refusal.lost, refusal.reason);
+            undo_delivered(subs, refusal);
+        })
     }
 
     /// Takes a frame back that was counted as delivered when it was queued.
     pub(crate) fn undo_delivered(&mut self, refusal: Refusal) {
+        self.losses.note_sub(refusal.to, refusal.lost, refusal.reason);
         undo_delivered(&mut self.subs, refusal);
+    }
+
+    /// How many frames are queued so far: for ports, and for the wire.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        (self.to_ports.len(), self.to_wire.len())
+    }
+
+    /// Passes every queued frame to `on`, with the switch and sub-interface of its way.
+    pub(crate) fn each_queued(
+        &self,
+        pool: &BufferPool,
+        floods: &FloodQueue,
+        uplink: Option<&Uplink>,
+        mut on: impl FnMut(Point, Option<SwitchId>, SubIndex, &[u8]),
+    ) {
+        let stores = FrameStores { pool, floods, merged: None, segments: &self.segments, uplink };
+        for &(to, stored) in &self.to_ports {
+            on(Point::ToLink, None, to, stores.bytes(stored));
+        }
+        for &(id, stored, from) in &self.to_wire {
+            on(Point::ToWire, Some(id), from, stores.bytes(stored));
+        }
     }
 
     /// Takes back every frame that may not have been written, after the worker has failed.

@@ -5,6 +5,8 @@
 mod allocations;
 #[path = "worker/bench.rs"]
 mod bench;
+#[path = "worker/capture.rs"]
+mod capture;
 #[path = "worker/chaos.rs"]
 mod chaos;
 #[path = "worker/floods.rs"]

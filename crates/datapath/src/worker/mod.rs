@@ -4,6 +4,7 @@
 //! shared or locked. Other threads send it requests ([`WorkerHandle::call`]), which it runs between
 //! two turns.
 
+mod captured;
 mod handle;
 mod heartbeat;
 mod last_counters;
@@ -25,6 +26,7 @@ use heartbeat::Heartbeat;
 pub use requests::{AddError, Snapshot};
 pub use seccomp::SYSTEM_CALLS;
 
+use crate::capture::Capture;
 use crate::forwarder::{Forwarder, TagsSeen};
 use crate::idle::IdlePolicy;
 use crate::port::{PortEvent, Ports};
@@ -85,6 +87,7 @@ pub struct Worker {
     /// Sub-interfaces that are up and whose ports are not read yet; `None` if new ports are read at
     /// once.
     held: Option<Vec<SubIndex>>,
+    captures: Vec<Capture>,
     stop: bool,
 }
 
@@ -128,6 +131,7 @@ impl Worker {
             heartbeat: Arc::default(),
             gone: Vec::new(),
             held: None,
+            captures: Vec::new(),
             stop: false,
         })
     }
@@ -169,6 +173,9 @@ impl Worker {
     /// # Errors
     /// As [`turn`](Self::turn).
     pub fn turn_at(&mut self, now: Instant) -> io::Result<Turn> {
+        if !self.captures.is_empty() {
+            return self.turn_captured(now);
+        }
         let Self { forwarder, vlans, uplink, ports, pool, gone, .. } = self;
         forwarder.resume_floods();
         let mut turn = Turn::default();
