@@ -71,6 +71,12 @@ pub enum Error {
     /// No kept TAP has the index.
     #[error("cannot attach to interface {0}: no kept TAP in its namespace has that index")]
     NoTap(u32),
+    /// As many captures as possible run on the interface.
+    #[error(
+        "{0} has {max} captures already, which is the limit: end one of them first",
+        max = umacvlan_datapath::capture::CAPTURES_MAX
+    )]
+    TooManyCaptures(String),
     /// The engine has no such parent.
     #[error("{0} is not a parent of this engine: attach it first")]
     NoSuchParent(String),
@@ -258,7 +264,8 @@ impl Error {
             | Self::ParentHeld { .. }
             | Self::ParentRenamed { .. }
             | Self::ParentRival { .. }
-            | Self::TapBusy(_) => Some(libc::EBUSY),
+            | Self::TapBusy(_)
+            | Self::TooManyCaptures(_) => Some(libc::EBUSY),
             Self::Refused { refusal, .. } | Self::RivalEnding { refusal, .. } => {
                 Some(refusal.errno())
             }

@@ -13,6 +13,7 @@ mod adopt;
 mod adopt_kept;
 mod adopt_veth;
 mod announce;
+mod capture;
 mod change;
 mod conflict;
 mod create;
@@ -57,6 +58,8 @@ use umacvlan_core::KernelRelease;
 use umacvlan_sys::epoll::Epoll;
 use umacvlan_sys::eventfd::EventFd;
 
+use capture::LiveCapture;
+pub use capture::{CaptureRequest, Captured};
 use conflict::Held;
 use engine::{EngineOptions, Event, Request, SubId};
 use error::Error;
@@ -115,6 +118,7 @@ pub(crate) struct Control {
     swept: Instant,
     /// True if the ports of adopted sub-interfaces are not read yet. Nothing else is done meanwhile.
     hold_adopted: bool,
+    captures: Vec<LiveCapture>,
     /// The rules of the running kernel's macvlan.
     running: KernelRelease,
     /// See [`EngineOptions::pins`].
@@ -156,6 +160,7 @@ impl Control {
             swept_to: SubId::default(),
             swept: Instant::now(),
             hold_adopted: false,
+            captures: Vec::new(),
             running: running_kernel(),
             taking_over: options.pins.is_some(),
             pins: options.pins,
@@ -197,6 +202,7 @@ impl Control {
 
     /// Does what is due beside requests and events.
     fn settle(&mut self) {
+        self.end_captures();
         self.take_looks();
         self.reap();
         if self.swept.elapsed() >= SWEEP_INTERVAL {

@@ -142,6 +142,7 @@ impl Control {
         for &parent in &parents {
             self.rebuild_parent(parent)?;
         }
+        self.renew_captures(id)?;
         self.reattach_device(id)
     }
 

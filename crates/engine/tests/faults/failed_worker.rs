@@ -1,11 +1,12 @@
 //! Workers that panic or hang: they are replaced, and others do not notice.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 use umacvlan_core::options::PortIo;
 
 use umacvlan_core::{MacAddr, Mode};
-use umacvlan_engine::engine::{Event, ParentOptions, SubOptions};
+use umacvlan_datapath::capture::{Batch, CaptureQueue, Point};
+use umacvlan_engine::engine::{CaptureRequest, Captured, Event, ParentOptions, SubOptions};
 use umacvlan_sys::packet::{Membership, PacketSocket};
 use umacvlan_sys::raw_socket;
 use umacvlan_testkit::{LIMIT, root_or_skip};
@@ -108,6 +109,7 @@ fn a_worker_that_panics_is_replaced_with_its_links_and_counters() {
         let world = World::new(io, workers);
         world.check();
         let before = (world.received(), world.lab.sub("s1"), world.lab.sub("s2"));
+        let capture = capture(&world.lab);
         world.lab.forget();
         for round in 0..2 {
             let last = workers - 1;
@@ -119,7 +121,9 @@ fn a_worker_that_panics_is_replaced_with_its_links_and_counters() {
             }
             // The second failure follows so soon that it waits for a moment.
             until("the worker", || world.lab.parent().subs.len() == 2);
+            captured(&capture);
             world.check();
+            assert!(captured(&capture) >= 2, "the capture has not gone on");
             let after = (world.lab.sub("s1"), world.lab.sub("s2"));
             for (was, is) in [(&before.1, &after.0), (&before.2, &after.1)] {
                 assert_eq!((was.mac, &was.settings, was.mtu), (is.mac, &is.settings, is.mtu));
@@ -131,9 +135,33 @@ fn a_worker_that_panics_is_replaced_with_its_links_and_counters() {
         let sub = world.lab.add("s3", 3, Mode::Bridge, &guest);
         reaches(&world.guests[0].socket("s1"), &guest.socket("s3"), &frame(mac(3), mac(1), 4));
         world.lab.engine().remove_sub(sub.number).unwrap();
+        assert_eq!(capture.queues[0].closed(), None);
         world.lab.engine().remove_sub(before.1.number).unwrap();
+        let ended = || capture.queues[0].closed() == Some("the link is gone");
+        until("the end of the capture", ended);
         assert!(world.received() > before.0);
     }
+}
+
+/// Captures what the first sub-interface sends and receives.
+fn capture(lab: &Lab) -> Captured {
+    let request = CaptureRequest {
+        sub: Some(lab.sub("s1").number),
+        points: vec![Point::FromLink, Point::ToLink],
+        snaplen: 60,
+        ..CaptureRequest::default()
+    };
+    lab.engine().capture(PARENT, request).unwrap()
+}
+
+/// How many frames were captured since the last time.
+fn captured(capture: &Captured) -> usize {
+    let mut batch = Batch::default();
+    let count = |queue: &Arc<CaptureQueue>| {
+        queue.take(&mut batch);
+        batch.frames().count()
+    };
+    capture.queues.iter().map(count).sum()
 }
 
 #[test]

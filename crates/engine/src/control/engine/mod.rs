@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use umacvlan_core::{KernelRelease, MacAddr, Mode, SwitchError};
+use umacvlan_core::{KernelRelease, MacAddr, Mode, SubIndex, SwitchError};
 use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::netns::NetnsId;
 
@@ -25,7 +25,7 @@ pub use status::{
 
 use crate::control::Control;
 use crate::control::error::Error;
-pub use crate::control::{InterfaceIdentity, Sameness};
+pub use crate::control::{CaptureRequest, Captured, InterfaceIdentity, Sameness};
 use umacvlan_datapath::worker::Stopped;
 
 /// How long a TAP may stay busy after its process has ended: the kernel frees a ring later.
@@ -327,6 +327,26 @@ impl Engine {
     ) -> Result<(), Error> {
         let parent = parent.to_owned();
         self.ask(move |control| control.run_on_worker(&parent, number, run))?
+    }
+
+    /// Captures frames of a parent from now on, until the result is dropped, or the parent or the
+    /// sub-interface is gone. Workers that are started again go on with it.
+    ///
+    /// # Errors
+    /// There is no such parent or sub-interface, or there are too many captures.
+    pub fn capture(&self, parent: &str, request: CaptureRequest) -> Result<Captured, Error> {
+        let parent = parent.to_owned();
+        self.ask(move |control| control.capture(&parent, request))?
+    }
+
+    /// The present names and namespaces of the sub-interfaces of a parent, by the index in captured
+    /// frames.
+    ///
+    /// # Errors
+    /// There is no such parent.
+    pub fn capture_names(&self, parent: &str) -> Result<Vec<(SubIndex, String, NetnsId)>, Error> {
+        let parent = parent.to_owned();
+        self.ask(move |control| control.capture_names(&parent))?
     }
 
     /// The events. They are queued without limit until they are read.
