@@ -12,6 +12,7 @@
 //! here.
 
 mod answer;
+mod capture;
 mod counters;
 mod event;
 mod limits;
@@ -24,6 +25,7 @@ mod socket;
 mod spec;
 
 pub use answer::{Changes, Health, LogFilter, NewLink, Saved};
+pub use capture::{CapturePoint, CaptureSpec, CaptureView, CapturedFrame, FrameFate};
 pub use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
 pub use event::{EventKind, EventView};
 pub use limits::LimitsJson;

@@ -174,13 +174,40 @@ impl Client {
         mut on_line: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(), RequestError> {
         let response = self.send(Method::GET, path, &[], Bytes::new(), "")?;
+        // The daemon sends an empty line to show that it is alive.
+        self.follow(response, |lines| {
+            lines.lines().filter(|line| !line.is_empty()).try_for_each(&mut on_line)
+        })
+    }
+
+    /// Sends POST with a JSON body and passes the lines of the endless response to `on_lines`, as many
+    /// as have arrived and empty ones included, until that breaks.
+    ///
+    /// # Errors
+    /// As of [`stream`](Self::stream).
+    pub fn post_stream(
+        &mut self,
+        path: &str,
+        body: &impl Serialize,
+        on_lines: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), RequestError> {
+        let body = self.encoded(body)?;
+        let response = self.send(Method::POST, path, &[], body, "application/json")?;
+        self.follow(response, on_lines)
+    }
+
+    fn follow(
+        &mut self,
+        response: Response<Incoming>,
+        mut on_lines: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), RequestError> {
         // The response has no end, so another request needs another connection.
         self.kept = None;
         if !response.status().is_success() {
             let body = self.collect(response)?;
             return Err(self.refusal(&body));
         }
-        let done = self.runtime.block_on(each_line(response.into_body(), &mut on_line));
+        let done = self.runtime.block_on(each_line(response.into_body(), &mut on_lines));
         done.map_err(|error| self.transport(error))
     }
 
@@ -357,16 +384,15 @@ async fn notice_close() {
 
 async fn each_line(
     mut body: Incoming,
-    on_line: &mut impl FnMut(&str) -> ControlFlow<()>,
+    on_lines: &mut impl FnMut(&str) -> ControlFlow<()>,
 ) -> Result<(), String> {
     let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| error.to_string())?;
         rest.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            // The daemon sends an empty line to show that it is alive.
-            if end > 0 && on_line(&String::from_utf8_lossy(&line[..end])).is_break() {
+        if let Some(end) = rest.iter().rposition(|&byte| byte == b'\n') {
+            let lines: Vec<u8> = rest.drain(..=end).collect();
+            if on_lines(&String::from_utf8_lossy(&lines)).is_break() {
                 return Ok(());
             }
         }

@@ -12,4 +12,5 @@
 
 pub mod explain;
 mod offline_switch;
+pub mod pcapng;
 pub mod replay;

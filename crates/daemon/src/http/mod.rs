@@ -10,6 +10,7 @@
 
 mod auth;
 mod body;
+mod capture;
 mod config;
 mod events;
 mod health;

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn every_operation_says_what_it_does_and_how_it_fails() {
         let operations = operations(&document());
-        assert_eq!(operations.len(), 17, "has this test to learn of a new one?");
+        assert_eq!(operations.len(), 18, "has this test to learn of a new one?");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let at = format!("{method} {path}");
@@ -197,12 +197,15 @@ mod tests {
 
     #[test]
     fn the_bodies_on_the_page_are_bodies() {
-        use umacvlan_api::{LinkChange, LogFilter, NewLink};
+        use umacvlan_api::{CaptureSpec, LinkChange, LogFilter, NewLink};
         let page = include_str!("../../../../docs/api.md");
         let mut count = 0;
         for line in page.lines().filter(|line| line.contains(" -d '")) {
             let body = line.split('\'').nth(1).unwrap();
             let read = match line.split(' ').nth(2).unwrap() {
+                "POST" if line.contains("/v1/capture") => {
+                    serde_json::from_str::<CaptureSpec>(body).map(drop)
+                }
                 "POST" => serde_json::from_str::<NewLink>(body).map(drop),
                 "PATCH" => serde_json::from_str::<LinkChange>(body).map(drop),
                 _ => serde_json::from_str::<LogFilter>(body).map(drop),
@@ -210,6 +213,6 @@ mod tests {
             read.unwrap_or_else(|error| panic!("{line}: {error}"));
             count += 1;
         }
-        assert_eq!(count, 6);
+        assert_eq!(count, 7);
     }
 }

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::openapi::{Base, Document};
 use super::problem::problem;
-use super::{App, auth, config, events, health, links, log, metrics, openapi};
+use super::{App, auth, capture, config, events, health, links, log, metrics, openapi};
 use crate::ServiceError;
 use umacvlan_api::Code;
 
@@ -31,6 +31,7 @@ pub(super) fn described() -> (Router<App>, Description) {
         .routes(routes!(links::link, links::change_link, links::remove_link))
         .routes(routes!(links::parents))
         .routes(routes!(events::events))
+        .routes(routes!(capture::capture))
         .routes(routes!(config::config))
         .routes(routes!(config::reload))
         .routes(routes!(config::diff))

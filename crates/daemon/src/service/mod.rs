@@ -5,9 +5,11 @@
 //! * `config`: the configuration, applied and saved. `recover`, `recover_kept`: links of a
 //!   former daemon.
 //! * `ghosts`: links in namespaces that nothing else holds. `orphans`: interfaces that may be links.
+//! * `capture`: frames of a parent or a link as they are forwarded.
 //! * `events`: events of the engine. `netns`: names of namespaces. `problem`: errors for clients.
 
 mod add;
+mod capture;
 mod change;
 mod config;
 mod events;
@@ -41,6 +43,7 @@ use umacvlan_sys::netns::{Netns, NetnsId};
 
 use self::add::Ownership;
 pub use self::add::sub_options;
+pub(crate) use self::capture::CaptureReader;
 use self::events::LogKind;
 pub use self::events::follow_engine_events;
 use self::ghosts::Ghosts;

@@ -75,6 +75,7 @@ fn kind(error: &Error) -> Code {
         | Error::Refused { .. }
         | Error::RivalEnding { .. }
         | Error::TapBusy(_)
+        | Error::TooManyCaptures(_)
         | Error::VethKept(_)
         | Error::VethUnproven(_) => Code::Refused,
         Error::NoTap(_)

@@ -4,7 +4,6 @@ mod capture;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod output_dir;
-mod pcapng;
 mod replayer;
 mod section;
 mod tally;

@@ -9,9 +9,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use umacvlan_core::SubIndex;
 
 use super::capture::Record;
-use super::pcapng::{self, Packet};
 use super::replayer::Entry;
 use crate::offline_switch::{Decision, OfflineSwitch, Outcome};
+use crate::pcapng::{self, Packet};
 
 /// One pcapng file for each sub-interface, the wire, the host, and dropped frames.
 #[derive(Debug)]
@@ -117,7 +117,10 @@ impl PcapngFile {
 
     fn add(&mut self, record: &Record<'_>, interface: u32, comment: &str) -> Result<()> {
         let Record { time, length, bytes } = *record;
-        pcapng::packet(&mut self.buffer, Packet { interface, time, length, bytes, comment });
+        pcapng::packet(
+            &mut self.buffer,
+            Packet { interface, time, length, bytes, direction: None, comment },
+        );
         match self.buffer.len() {
             0..FLUSH_BYTES => Ok(()),
             _ => self.flush(),

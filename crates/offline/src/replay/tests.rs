@@ -5,10 +5,10 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::capture::{self, Record};
-use super::pcapng::{self, Packet};
 use super::replayer::{Entry, Origin, Replayer};
 use super::tally::Tally;
 use crate::offline_switch::{Assumptions, Decision, OfflineSwitch, from_config};
+use crate::pcapng::{self, Direction, Packet};
 use umacvlan_config::Config;
 
 /// A frame that was read: time, length, captured bytes.
@@ -246,7 +246,11 @@ proptest! {
         pcapng::interface_block(&mut file, "a name");
         for (time, longer, bytes, comment) in &frames {
             let length = bytes.len() + longer;
-            pcapng::packet(&mut file, Packet { interface: 1, time: *time, length, bytes, comment });
+            let direction = [None, Some(Direction::Inbound), Some(Direction::Outbound)][length % 3];
+            let interface = 1;
+            let packet = Packet { interface, time: *time, length, bytes, direction, comment };
+            pcapng::packet(&mut file, packet);
+            pcapng::statistics(&mut file, 0, *time, 7, 1);
         }
         let kept: Vec<Kept> = frames
             .into_iter()

@@ -2,7 +2,7 @@
 //! comments. Times are in nanoseconds, numbers are little-endian, and output is appended to a buffer.
 
 /// Appends the section header, which begins a file.
-pub(super) fn section(file: &mut Vec<u8>) {
+pub fn section(file: &mut Vec<u8>) {
     block(file, SECTION_HEADER, |body| {
         body.extend(0x1a2b_3c4d_u32.to_le_bytes());
         body.extend(1_u16.to_le_bytes());
@@ -15,7 +15,7 @@ pub(super) fn section(file: &mut Vec<u8>) {
 }
 
 /// Appends an interface; they are numbered from 0.
-pub(super) fn interface_block(file: &mut Vec<u8>, name: &str) {
+pub fn interface_block(file: &mut Vec<u8>, name: &str) {
     block(file, INTERFACE, |body| {
         body.extend(ETHERNET.to_le_bytes());
         body.extend([0; 2]);
@@ -29,22 +29,33 @@ pub(super) fn interface_block(file: &mut Vec<u8>, name: &str) {
 
 /// A frame.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Packet<'p> {
+pub struct Packet<'p> {
     /// The number of its interface.
-    pub(super) interface: u32,
+    pub interface: u32,
     /// When it was captured, in nanoseconds since 1970.
-    pub(super) time: u64,
+    pub time: u64,
     /// Its length in bytes before truncation.
-    pub(super) length: usize,
+    pub length: usize,
     /// The captured bytes.
-    pub(super) bytes: &'p [u8],
+    pub bytes: &'p [u8],
+    /// Its direction, as its interface sees it, if that is known.
+    pub direction: Option<Direction>,
     /// Text for people; empty for none.
-    pub(super) comment: &'p str,
+    pub comment: &'p str,
+}
+
+/// The direction of a frame at its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Received by the interface.
+    Inbound,
+    /// Sent by it.
+    Outbound,
 }
 
 /// Appends a frame.
-pub(super) fn packet(file: &mut Vec<u8>, packet: Packet<'_>) {
-    let Packet { interface, time, length, bytes, comment } = packet;
+pub fn packet(file: &mut Vec<u8>, packet: Packet<'_>) {
+    let Packet { interface, time, length, bytes, direction, comment } = packet;
     block(file, ENHANCED_PACKET, |body| {
         body.extend(interface.to_le_bytes());
         // The upper 32 bits come first in either byte order.
@@ -55,8 +66,29 @@ pub(super) fn packet(file: &mut Vec<u8>, packet: Packet<'_>) {
         padded(body, bytes);
         if !comment.is_empty() {
             option(body, COMMENT, comment.as_bytes());
+        }
+        if let Some(direction) = direction {
+            let flags: u32 = match direction {
+                Direction::Inbound => 1,
+                Direction::Outbound => 2,
+            };
+            option(body, FLAGS, &flags.to_le_bytes());
+        }
+        if !comment.is_empty() || direction.is_some() {
             end_of_options(body);
         }
+    });
+}
+
+/// Appends the counters of an interface at a time in nanoseconds since 1970.
+pub fn statistics(file: &mut Vec<u8>, interface: u32, time: u64, received: u64, dropped: u64) {
+    block(file, STATISTICS, |body| {
+        body.extend(interface.to_le_bytes());
+        let [a, b, c, d, e, f, g, h] = time.to_le_bytes();
+        body.extend([e, f, g, h, a, b, c, d]);
+        option(body, RECEIVED, &received.to_le_bytes());
+        option(body, DROPPED, &dropped.to_le_bytes());
+        end_of_options(body);
     });
 }
 
@@ -97,11 +129,15 @@ fn number(length: usize) -> u32 {
 // Types of blocks.
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
+const STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 
-// Options: of packets, interfaces and sections.
+// Options: of packets, interfaces, statistics and sections.
 const COMMENT: u16 = 1;
+const FLAGS: u16 = 2;
 const NAME: u16 = 2;
+const RECEIVED: u16 = 4;
+const DROPPED: u16 = 5;
 const RESOLUTION: u16 = 9;
 const APPLICATION: u16 = 4;
 
