@@ -114,7 +114,7 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 		chmod 644 $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 	done
 	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/api.md docs/cni.md docs/daemon.md \
-		docs/docker.md docs/ip.md docs/kubernetes.md docs/podman.md docs/ports.md \
+		docs/docker.md docs/ip.md docs/kubernetes.md docs/observing.md docs/podman.md docs/ports.md \
 		docs/semantics.md docs/vms.md
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples examples/umacvlan.toml
 	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)

@@ -4,6 +4,7 @@
 //! * `umacvlan daemon` forwards frames and serves the API; `umacvlan run` forwards without a daemon;
 //! * `umacvlan link`, `parent` and `monitor` are clients of the daemon with iproute2's grammar ([`ip`]),
 //!   `config` and `log` clients with clap's;
+//! * `capture` shows the frames that the daemon forwards;
 //! * `doctor`, `explain` and `replay` inspect the machine, one frame, a capture;
 //! * `bench` and `lab` measure and compare;
 //! * `umacvlan-ip` is `ip`, with links of type macvlan that are umacvlan's ([`ip::wrapper`]);
@@ -11,6 +12,7 @@
 //!
 //! The work is done in the crates; this one parses arguments and prints.
 
+mod capture;
 mod complete;
 mod config;
 mod daemon;
@@ -49,6 +51,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(umacvlan_bench::bench::BenchArgs),
+    Capture(capture::CaptureArgs),
     Cni(cni::CniArgs),
     Config(config::ConfigArgs),
     Daemon(daemon::DaemonArgs),
@@ -83,6 +86,7 @@ fn run(cli: &Cli) -> ExitCode {
     let socket = socket_path(cli.socket.as_deref());
     let result = match &cli.command {
         Command::Bench(args) => umacvlan_bench::bench::run(args),
+        Command::Capture(args) => capture::run(args, &socket),
         Command::Cni(_) => return cni::run(cli.socket.as_deref()),
         Command::Config(args) => config::run(args, &socket),
         Command::Daemon(args) => daemon::run(args, cli.socket.as_deref()),

@@ -2,6 +2,7 @@
 //! without a name, which vanish with the test.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod capture;
 mod clients;
 mod host_access;
 mod http;

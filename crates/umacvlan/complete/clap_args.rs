@@ -137,6 +137,8 @@ fn kind(value_name: &str) -> Value {
     match value_name {
         "DIR" | "FILE" | "PATH" => Value::File,
         "INTERFACE" | "PARENT" => Value::Parent,
+        "PARENT|LINK" => Value::Dev,
+        "REASON" => Value::Reason,
         "LINK" => Value::Link,
         "MODE" => Value::Words(&["bridge", "passthru", "private", "source", "vepa"]),
         "NAME[,WORD...]" => Value::Sub,

@@ -36,6 +36,8 @@ struct Candidate {
 enum Value {
     /// No candidates: a number, an address, a new name.
     Any,
+    /// A parent or a link of the daemon.
+    Dev,
     /// The path of a file.
     File,
     /// A link of the daemon.
@@ -44,6 +46,8 @@ enum Value {
     Netns,
     /// An interface that can be a parent.
     Parent,
+    /// A drop reason.
+    Reason,
     /// `NAME,WORD...` of `umacvlan run --sub`.
     Sub,
     /// One of these.

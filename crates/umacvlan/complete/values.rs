@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use umacvlan_core::{MacvlanFlag, Mode};
+use umacvlan_core::{DropReason, MacvlanFlag, Mode};
 use umacvlan_engine::check_suitable;
 use umacvlan_netlink::Rtnl;
 
@@ -41,10 +41,12 @@ impl Sources {
     pub(super) fn of(&self, value: Value, word: &str) -> Vec<Candidate> {
         match value {
             Value::Any => Vec::new(),
+            Value::Dev => (self.parents)().into_iter().chain((self.links)()).collect(),
             Value::File => vec![Candidate::bare(FILE_WANTED)],
             Value::Link => (self.links)(),
             Value::Netns => (self.namespaces)(),
             Value::Parent => (self.parents)(),
+            Value::Reason => DropReason::ALL.map(|reason| Candidate::bare(reason.name())).into(),
             Value::Sub => self.sub(word),
             Value::Words(words) => words.iter().map(|&word| Candidate::bare(word)).collect(),
         }

@@ -5,7 +5,6 @@
 //! * `config`: the configuration, applied and saved. `recover`, `recover_kept`: links of a
 //!   former daemon.
 //! * `ghosts`: links in namespaces that nothing else holds. `orphans`: interfaces that may be links.
-//! * `capture`: frames of a parent or a link as they are forwarded.
 //! * `events`: events of the engine. `netns`: names of namespaces. `problem`: errors for clients.
 
 mod add;
