@@ -308,7 +308,9 @@ mod tests {
     }
 
     /// What a reader of pcapng finds: names of interfaces, packets, and the counts of the end.
-    fn read(file: &[u8]) -> (Vec<String>, Vec<(u32, String, u32)>, Vec<u64>) {
+    type Found = (Vec<String>, Vec<(u32, String, u32)>, Vec<u64>);
+
+    fn read(file: &[u8]) -> Found {
         let (mut names, mut packets, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         let mut reader = PcapNGReader::new(65536, file).unwrap();
         loop {
