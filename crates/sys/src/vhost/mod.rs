@@ -7,6 +7,7 @@
 
 mod call;
 mod chain;
+pub mod driver;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod memory;
