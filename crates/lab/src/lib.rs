@@ -17,6 +17,7 @@ mod baseline_io;
 pub mod baseline_relay;
 pub mod error;
 mod idle_subs;
+pub mod lockstep;
 pub mod measure;
 mod namespace;
 pub mod network;

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkInfo,
-    LinkMessage, MacVlanFlags, MacVlanMacAddressMode,
+    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoMacVtap, InfoVeth,
+    LinkAttribute, LinkInfo, LinkMessage, MacVlanFlags, MacVlanMacAddressMode, MacVtapMode,
 };
 use umacvlan_core::MacAddr;
 use umacvlan_sys::netns::Netns;
@@ -176,6 +176,23 @@ impl Rtnl {
         ];
         attributes.extend(netns.map(inside));
         self.create(&format!("make the macvlan {name} on interface {parent}"), attributes)
+    }
+
+    /// Creates a macvtap of the kernel in mode bridge, here, on the interface with index `parent`.
+    ///
+    /// # Errors
+    /// As [`Rtnl::add_macvlan`].
+    pub fn add_macvtap(&mut self, name: &str, parent: u32) -> Result<()> {
+        let data = vec![InfoMacVtap::Mode(MacVtapMode::Bridge)];
+        let attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Link(parent),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::MacVtap),
+                LinkInfo::Data(InfoData::MacVtap(data)),
+            ]),
+        ];
+        self.create(&format!("make the macvtap {name} on interface {parent}"), attributes)
     }
 
     /// Changes an interface of the kernel's macvlan.
