@@ -1,6 +1,6 @@
 //! `umacvlan bench`: the cost of each mode, compared with other implementations.
 //!
-//! A bench (`forward`, `path`) returns points. Statistics, output and the comparison of two
+//! A bench (`forward`, `path`, `program`) returns points. Statistics, output and the comparison of two
 //! reports are the same for all benches. docs/benchmarks.md explains how the figures are obtained.
 
 mod artifact;
@@ -14,6 +14,7 @@ mod look;
 mod mlrsearch;
 mod output;
 mod path;
+mod program;
 mod progress;
 mod report;
 mod stability;
@@ -33,6 +34,7 @@ use artifact::Binary;
 use compare::CompareArgs;
 use forward::ForwardArgs;
 use output::{OutputArgs, check_folder};
+use program::ProgramArgs;
 use progress::Progress;
 use report::{Environment, Point, Report, SCHEMA, read};
 use stability::{Finding, Stability};
@@ -54,6 +56,8 @@ enum BenchCommand {
     Path(BenchRun<path::PathArgs>),
     /// Measure the engine alone, in memory, beside a bare lookup of the same addresses
     Forward(BenchRun<ForwardArgs>),
+    /// Measure a frame between two programs, by vhost-user, beside macvtap and TAPs on a bridge
+    Program(BenchRun<ProgramArgs>),
     Replicate(artifact::ReplicateArgs),
     Show(ShowArgs),
 }
@@ -130,6 +134,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         BenchCommand::Compare(args) => compare::run(args),
         BenchCommand::Path(args) => args.run("path", path::probe, path::run),
         BenchCommand::Forward(args) => args.run("forward", |_| Ok(Vec::new()), forward::run),
+        BenchCommand::Program(args) => args.run("program", |_| Ok(Vec::new()), program::run),
         BenchCommand::Replicate(args) => artifact::run(args),
         BenchCommand::Show(args) => {
             args.output.check()?;

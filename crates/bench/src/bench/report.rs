@@ -22,7 +22,7 @@ pub(crate) const SCHEMA: &str = "umacvlan-bench/1";
 pub(crate) struct Report {
     /// [`SCHEMA`].
     pub schema: String,
-    /// `forward` or `path`.
+    /// `forward`, `path` or `program`.
     pub bench: String,
     pub environment: Environment,
     pub points: Vec<Point>,

@@ -6,6 +6,9 @@ use super::report::Key;
 pub(super) fn measure(measure: &str) -> String {
     let known = match measure {
         "cost" => "Time for each frame",
+        "cost-forwarder" => "Time for each frame in the worker",
+        "cost-read" => "Time to read a frame from a ring",
+        "cost-write" => "Time to write a frame to a ring",
         "idle-cpu" => "Processor time while idle",
         "latency" => "Latency",
         "latency-10" => "Latency at 10 % of the rate with little loss",
@@ -62,6 +65,7 @@ pub(super) fn path(path: &str) -> &str {
         "decision" => "decision in memory",
         "hairpin" => "between sub-interfaces through a hairpin switch",
         "memory" => "from port to port in memory",
+        "program-to-program" => "between programs",
         "sub-to-sub" => "between sub-interfaces",
         "sub-to-wire" => "sub-interface to wire",
         "wire-to-sub" => "wire to sub-interface",

@@ -54,6 +54,7 @@ mod tests {
     use crate::bench::BenchRun;
     use crate::bench::forward::ForwardArgs;
     use crate::bench::path::PathArgs;
+    use crate::bench::program::ProgramArgs;
 
     fn kept(words: &str) -> String {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
@@ -92,6 +93,7 @@ mod tests {
         for command in [
             BenchRun::<PathArgs>::augment_args(Command::new("path")),
             BenchRun::<ForwardArgs>::augment_args(Command::new("forward")),
+            BenchRun::<ProgramArgs>::augment_args(Command::new("program")),
         ] {
             for argument in command.get_arguments() {
                 let name = argument.get_long().unwrap();

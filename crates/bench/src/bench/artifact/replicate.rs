@@ -104,7 +104,7 @@ pub(crate) fn run(args: &ReplicateArgs) -> Result<ExitCode> {
 /// Runs the bench again, with the same choices and the same seed.
 fn measure(artifact: &Artifact, args: &ReplicateArgs) -> Result<Report> {
     let Report { bench, environment, .. } = &artifact.report;
-    let known = ["forward", "path"].contains(&bench.as_str());
+    let known = ["forward", "path", "program"].contains(&bench.as_str());
     ensure!(known, "'{bench}' is no bench that can be run again");
     let program = args.binary.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
     let mut command = Command::new(&program);
