@@ -9,6 +9,7 @@ mod decision;
 mod engine;
 mod frames;
 mod offload;
+mod vhost;
 
 use std::hint::black_box;
 
@@ -48,7 +49,7 @@ impl Case {
 
 /// Every case, in the order of tables.
 #[rustfmt::skip]
-pub const CASES: [Case; 21] = [
+pub const CASES: [Case; 23] = [
     Case { name: "decision/bare-lookup-1024", make: || decision::bare_lookup(1024) },
     Case { name: "decision/wire-to-sub-1", make: || decision::wire_to_sub(1) },
     Case { name: "decision/wire-to-sub-1024", make: || decision::wire_to_sub(1024) },
@@ -70,6 +71,8 @@ pub const CASES: [Case; 21] = [
     Case { name: "engine/merge-to-wire-1-flow", make: || engine::merge_to_wire(1) },
     Case { name: "engine/merge-to-wire-16-flows", make: || engine::merge_to_wire(16) },
     Case { name: "engine/merge-to-wire-64-flows", make: || engine::merge_to_wire(64) },
+    Case { name: "engine/program-to-program-60", make: || vhost::program_to_program(60) },
+    Case { name: "engine/program-to-program-1514", make: || vhost::program_to_program(1514) },
 ];
 
 /// Runs one round of a case. Callgrind counts the instructions inside this function.
