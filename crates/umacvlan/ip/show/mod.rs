@@ -1,5 +1,6 @@
 //! Links as `ip link show` prints them, with additional lines and fields of umacvlan.
 
+mod drop_reasons;
 mod human;
 mod json;
 mod pretty;

@@ -161,6 +161,18 @@ fn drops_are_shown_with_their_reason() {
 }
 
 #[test]
+fn the_third_s_says_what_the_reasons_mean() {
+    let style = Style { statistics: 3, ..Style::default() };
+    assert!(shown(&view(), style).contains("    umacvlan dropped nothing"));
+    let mut view = view();
+    view.umacvlan.counters.lost = Reasons::from([("full".to_owned(), 7)]);
+    view.umacvlan.queue_drops = 2;
+    let text = shown(&view, style);
+    let line = "    umacvlan rx dropped full 7: the queue of the link or of the parent was full";
+    assert!(text.contains(line) && text.contains("tx dropped queue_full 2: "), "{text}");
+}
+
+#[test]
 fn queues_that_others_have_attached_are_shown() {
     let mut view = view();
     let style = Style { details: true, ..Style::default() };

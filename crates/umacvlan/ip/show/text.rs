@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Style, stats};
+use super::{Style, drop_reasons, stats};
 use umacvlan_core::options::PortKind;
 
 use umacvlan_api::{InfoData, InterfaceView, LinkView, PortView, Reasons, VhostView};
@@ -248,6 +248,10 @@ fn counters(link: &LinkView, style: Style) -> Vec<String> {
             count(counters.wire)
         ));
     }
+    if style.statistics > 2 {
+        lines.extend(explained_drops(link, style));
+        return lines;
+    }
     let drops = |way, reasons: &Reasons| {
         let each =
             reasons.iter().map(|(why, &frames)| format!(" {why} {}", style.human.count(frames)));
@@ -259,6 +263,29 @@ fn counters(link: &LinkView, style: Style) -> Vec<String> {
     if link.umacvlan.queue_drops > 0 {
         let drops = style.human.count(link.umacvlan.queue_drops);
         lines.push(format!("    umacvlan tx dropped queue_full {drops}"));
+    }
+    lines
+}
+
+/// A line for each reason of drops, with what it means.
+fn explained_drops(link: &LinkView, style: Style) -> Vec<String> {
+    let counters = &link.umacvlan.counters;
+    let each = |way: &'static str, reasons: &Reasons| -> Vec<String> {
+        let line = |(reason, &frames): (&String, &u64)| {
+            let (count, meaning) = (style.human.count(frames), drop_reasons::meaning(reason));
+            format!("    umacvlan {way} dropped {reason} {count}: {meaning}")
+        };
+        reasons.iter().map(line).collect()
+    };
+    let mut lines = each("rx", &counters.lost);
+    lines.extend(each("tx", &counters.dropped));
+    if link.umacvlan.queue_drops > 0 {
+        let drops = style.human.count(link.umacvlan.queue_drops);
+        let meaning = drop_reasons::QUEUE_FULL;
+        lines.push(format!("    umacvlan tx dropped queue_full {drops}: {meaning}"));
+    }
+    if lines.is_empty() {
+        lines.push("    umacvlan dropped nothing".to_owned());
     }
     lines
 }
