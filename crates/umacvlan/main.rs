@@ -4,7 +4,8 @@
 //! * `umacvlan daemon` forwards frames and serves the API; `umacvlan run` forwards without a daemon;
 //! * `umacvlan link`, `parent` and `monitor` are clients of the daemon with iproute2's grammar ([`ip`]),
 //!   `config` and `log` clients with clap's;
-//! * `capture` shows the frames that the daemon forwards;
+//! * `capture` shows the frames that the daemon forwards, `trace` the steps of their decisions, `top`
+//!   the rates of links and workers;
 //! * `doctor`, `explain` and `replay` inspect the machine, one frame, a capture;
 //! * `bench` and `lab` measure and compare;
 //! * `umacvlan-ip` is `ip`, with links of type macvlan that are umacvlan's ([`ip::wrapper`]);
@@ -21,6 +22,8 @@ mod ip;
 mod keeper;
 mod log;
 mod run;
+mod top;
+mod trace;
 
 use std::env;
 use std::ffi::OsString;
@@ -64,6 +67,8 @@ enum Command {
     Netavark(netavark::NetavarkArgs),
     Replay(replay::ReplayArgs),
     Run(run::RunArgs),
+    Top(top::TopArgs),
+    Trace(trace::TraceArgs),
 }
 
 fn main() -> ExitCode {
@@ -98,6 +103,8 @@ fn run(cli: &Cli) -> ExitCode {
         Command::Netavark(args) => return netavark::run(args, &socket),
         Command::Replay(args) => replay::run(args, &cpus::allowed()),
         Command::Run(args) => run::run(args),
+        Command::Top(args) => top::run(args, &socket),
+        Command::Trace(args) => trace::run(args, &socket),
     };
     result.unwrap_or_else(|error| {
         output::print_stderr(&output::one_line(&error));

@@ -185,3 +185,46 @@ fn a_client_that_does_not_read_holds_up_nothing_and_learns_what_it_has_missed() 
     exchange(&world.sockets(), &frame(60), 1);
     assert_eq!(end(again).0, Some(0));
 }
+
+#[test]
+fn a_trace_has_the_steps_of_each_frame_and_top_its_rate() {
+    if !root_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let words = ["trace", "p0", "-c", "2", "-j", "ether", "proto", "0x88b5"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_umacvlan"));
+    command.arg("--socket").arg(world.machine.socket()).args(words);
+    let trace = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let sockets = world.sockets();
+    // Until it has begun, nothing tells when.
+    let mut trace = trace;
+    until("the trace", || {
+        exchange(&sockets, &frame(60), 1);
+        trace.try_wait().unwrap().is_some()
+    });
+    let (status, out, err) = end(trace);
+    assert_eq!((status, err.as_str()), (Some(0), ""));
+    for line in out.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["frame"]["fate"], "deliver");
+        assert_eq!(
+            (&line["explained"]["verdict"], &line["explained"]["link"]),
+            (&json!("deliver"), &json!("mac1"))
+        );
+        assert_eq!(line["explained"]["to"], json!(["mac2"]));
+    }
+    assert_eq!(out.lines().count(), 2);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_umacvlan"));
+    command.arg("--socket").arg(world.machine.socket()).args(["top", "--once", "-n", "0.1"]);
+    let table = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(
+        table.contains("mac1@") && table.contains("mac2@") && table.contains("\np0 "),
+        "{table}"
+    );
+    let rates: Value =
+        serde_json::from_slice(&command.args(["-j", "--filter", "mac1"]).output().unwrap().stdout)
+            .unwrap();
+    assert_eq!(rates["links"].as_array().unwrap().len(), 1);
+    assert_eq!(rates["workers"][0]["parent"], "p0");
+}

@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use output::{CaptureOutput, Form};
+pub(crate) use output::{hex_bytes, outcome};
 use umacvlan_api::{CapturePoint, CaptureSpec};
 use umacvlan_client::{Absent, Client};
 
@@ -31,7 +32,7 @@ pub(crate) struct CaptureArgs {
     dev: String,
 
     /// Only the frames that this filter selects
-    #[arg(value_name = "FILTER", trailing_var_arg = true)]
+    #[arg(value_name = "FILTER")]
     filter: Vec<String>,
 
     /// Where frames are captured [default: from-wire and from-link for a parent, from-link and to-link

@@ -91,7 +91,7 @@ impl CaptureOutput {
             }
             CaptureView::Frame(frame) => {
                 self.frames += 1;
-                let bytes = bytes(&frame.frame).context("the daemon has sent half a byte")?;
+                let bytes = hex_bytes(&frame.frame).context("the daemon has sent half a byte")?;
                 match &mut self.form {
                     Form::Json => {}
                     Form::Pcapng(pcapng) => pcapng.frame(&frame, &bytes),
@@ -202,7 +202,7 @@ impl PcapngWriter {
             length: usize::try_from(frame.len).unwrap_or(usize::MAX).max(bytes.len()),
             bytes,
             direction: Some(direction),
-            comment: &format!("{}: {}", place(frame), fate(frame)),
+            comment: &outcome(frame),
         };
         pcapng::packet(&mut self.buffer, packet);
     }
@@ -251,6 +251,11 @@ fn line(frame: &CapturedFrame, bytes: &[u8]) -> String {
     )
 }
 
+/// Where a frame is, and what becomes of it.
+pub(crate) fn outcome(frame: &CapturedFrame) -> String {
+    format!("{}: {}", place(frame), fate(frame))
+}
+
 /// Where a frame is captured.
 fn place(frame: &CapturedFrame) -> String {
     let link = frame.link.as_deref();
@@ -281,7 +286,7 @@ fn fate(frame: &CapturedFrame) -> String {
 }
 
 /// The bytes of hexadecimal digits.
-fn bytes(hex: &str) -> Option<Vec<u8>> {
+pub(crate) fn hex_bytes(hex: &str) -> Option<Vec<u8>> {
     let digit = |sign: u8| char::from(sign).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pairs = hex.as_bytes().chunks(2);
     pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
@@ -357,7 +362,7 @@ mod tests {
     fn pcapng_has_an_interface_for_each_place_and_a_verdict_for_each_frame() {
         let mut writer = PcapngWriter::new(Path::new("-"));
         writer.begin("eth0").unwrap();
-        let bytes = bytes("0200000000020200000000010806").unwrap();
+        let bytes = hex_bytes("0200000000020200000000010806").unwrap();
         for seen in [
             frame(CapturePoint::FromWire, None, FrameFate::Deliver),
             frame(CapturePoint::FromLink, Some("a@red"), FrameFate::Drop),
@@ -387,7 +392,7 @@ mod tests {
     #[test]
     fn a_line_says_where_what_and_which_frame() {
         let seen = frame(CapturePoint::FromLink, Some("a"), FrameFate::Drop);
-        let arp = bytes(&format!(
+        let arp = hex_bytes(&format!(
             "ffffffffffff020000000001080600010800060400010200000000010a000001{}0a000002",
             "00".repeat(6)
         ));
@@ -400,10 +405,10 @@ mod tests {
         );
         assert!(line(&seen, &[]).contains("not at hand"));
         assert!(line(&seen, &[1; 13]).contains("a part of a frame"));
-        let odd = line(&seen, &bytes("02000000000202000000000188b5").unwrap());
+        let odd = line(&seen, &hex_bytes("02000000000202000000000188b5").unwrap());
         assert!(odd.contains("ethertype 0x88b5"), "{odd}");
-        assert_eq!(bytes("0"), None);
-        assert_eq!(bytes("zz"), None);
+        assert_eq!(hex_bytes("0"), None);
+        assert_eq!(hex_bytes("zz"), None);
     }
 
     #[test]

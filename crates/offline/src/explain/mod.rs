@@ -7,6 +7,7 @@ mod question;
 mod render;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ use umacvlan_core::{Frame, SubIndex};
 use crate::offline_switch::{Assumptions, OfflineSwitch, from_config, from_daemon};
 use answer::Answer;
 use question::{Direction, FrameSpec, Question};
+pub use traced::{Explained, explain_seen};
 use umacvlan_api::{LinkView, ParentView};
 use umacvlan_config::Config;
 use umacvlan_text::output::Output;
