@@ -1,6 +1,5 @@
 //! Targets of the core: frames, vnet headers, and the switch beside its model.
 
-use umacvlan_core::Frame;
 use umacvlan_core::frame::HEADER_LEN;
 use umacvlan_core::length_prefix::{FRAME_MAX, FrameReader};
 use umacvlan_core::offload::{
@@ -8,12 +7,26 @@ use umacvlan_core::offload::{
     segment, segment_count,
 };
 use umacvlan_core::vhost_user::{self, Header, MEMORY_MAX, PAYLOAD_MAX, RINGS, Region, Request};
+use umacvlan_core::{Frame, FrameFilter};
 
 use model::ops::{Op, Pair};
 
 #[allow(dead_code, reason = "the property test of the core uses more of it")]
 #[path = "../../core/tests/model/mod.rs"]
 mod model;
+
+/// A capture filter, and behind a zero byte the frame that it is compared with.
+pub(crate) fn filter(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |&byte| byte == 0);
+    let text = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let frame = parts.next().and_then(Frame::new);
+    if let (Ok(filter), Some(frame)) = (text.parse::<FrameFilter>(), frame) {
+        let inverse: Result<FrameFilter, _> = format!("not ({text})").parse();
+        if let Ok(inverse) = inverse {
+            assert_ne!(filter.matches(frame), inverse.matches(frame), "{text}");
+        }
+    }
+}
 
 /// Any bytes are a frame or a runt, and no accessor of a frame panics.
 pub(crate) fn frame(bytes: &[u8]) {

@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "docker", run: umacvlan_docker::fuzzing::body },
     Target { name: "docker_state", run: umacvlan_docker::fuzzing::state_file },
     Target { name: "explain", run: explain },
+    Target { name: "filter", run: core::filter },
     Target { name: "frame", run: core::frame },
     Target { name: "http", run: umacvlan_daemon::fuzzing::body },
     Target { name: "ip", run: ip::words },
