@@ -76,6 +76,21 @@ impl Rtnl {
         Ok(())
     }
 
+    /// Deletes an address with a prefix of `prefix` bits of an interface.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` if the interface does not have it.
+    pub fn del_address(&mut self, index: u32, ip: IpAddr, prefix: u8) -> Result<()> {
+        let mut message = single(index, ip);
+        message.header.prefix_len = prefix;
+        self.request(
+            &format!("delete {ip}/{prefix} of interface {index}"),
+            RouteNetlinkMessage::DelAddress(message),
+            0,
+        )?;
+        Ok(())
+    }
+
     /// All addresses of all interfaces.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 pub mod bpf;
 pub mod buffer_pool;
 pub mod close_aside;
+pub mod dhcp_socket;
 pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;

@@ -1,4 +1,5 @@
-//! Packet sockets for tests and measurements: frames are sent in batches and received one by one.
+//! Packet sockets for tests, measurements and a few messages: frames are sent in batches and received one
+//! by one.
 //!
 //! [`packet`](super::packet) has the engine's socket, which is faster. The sockets here have no ring,
 //! no offload and no promiscuous mode, so that they receive what an ordinary program receives.

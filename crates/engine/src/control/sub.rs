@@ -8,7 +8,7 @@ use umacvlan_core::options::{PortKind, ProgramKind};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubIndex, Switch, SwitchError};
 use umacvlan_netlink::Link;
-use umacvlan_sys::netns::NetnsId;
+use umacvlan_sys::netns::{Netns, NetnsId};
 use umacvlan_sys::tap::Tap;
 
 use super::Control;
@@ -231,6 +231,16 @@ impl Control {
         let copies: std::io::Result<Vec<_>> =
             sub.queues().map(|queue| queue.try_clone().map(OwnedFd::from)).collect();
         copies.map_err(Error::system(format!("duplicate the queues of {}", sub.name)))
+    }
+
+    /// The namespace of the interface of a sub-interface.
+    pub(crate) fn namespace(&mut self, id: SubId) -> Result<Netns, Error> {
+        let (sub, _) = self.inventory.sub_and_parent(id)?;
+        let what = format!("open the namespace of {}", sub.name);
+        let no_interface = || std::io::Error::from_raw_os_error(libc::ENODEV);
+        let place = sub.handle().map(|handle| self.kernel.place(&handle));
+        let place = place.unwrap_or_else(|| Err(no_interface()));
+        place.map(|(netns, _)| netns).map_err(Error::system(what))
     }
 
     pub(crate) fn pinned_namespaces(&mut self) -> BTreeSet<NetnsId> {

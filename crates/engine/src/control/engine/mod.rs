@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use umacvlan_core::{KernelRelease, MacAddr, Mode, SubIndex, SwitchError};
 use umacvlan_sys::eventfd::EventFd;
-use umacvlan_sys::netns::NetnsId;
+use umacvlan_sys::netns::{Netns, NetnsId};
 
 pub use options::{
     AbsentParent, Adopt, EngineOptions, KeptTap, KeptVeth, KnownParent, LinkAttribute,
@@ -161,6 +161,15 @@ impl Engine {
     /// There is no such sub-interface, or too many files are open.
     pub fn queues(&self, sub: SubId) -> Result<Vec<OwnedFd>, Error> {
         self.ask(move |control| control.queues(sub))?
+    }
+
+    /// The namespace of the interface of a sub-interface, wherever it was moved. It lives as long as
+    /// this descriptor, whatever else has ended in it: close it soon.
+    ///
+    /// # Errors
+    /// There is no such sub-interface, its far end is a program, or its namespace is being removed.
+    pub fn namespace(&self, sub: SubId) -> Result<Netns, Error> {
+        self.ask(move |control| control.namespace(sub))?
     }
 
     /// The namespaces, other than the engine's own, that queues of its sub-interfaces keep alive:
