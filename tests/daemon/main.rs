@@ -4,6 +4,7 @@
 
 mod capture;
 mod clients;
+mod dhcp;
 mod host_access;
 mod http;
 mod keeper;

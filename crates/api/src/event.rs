@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::link::LinkView;
+use super::{DhcpView, LinkView};
 
 /// An event.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -26,6 +26,15 @@ pub enum EventKind {
         parent: String,
         /// Whether it has a carrier now.
         on: bool,
+    },
+    /// A link has another address by DHCP, or none any more.
+    Lease {
+        /// Number of the link.
+        id: u64,
+        /// Name of its interface.
+        ifname: String,
+        /// What it has now.
+        dhcp: Box<DhcpView>,
     },
     /// A link was made, or re-adopted by a daemon that has started.
     LinkAdded {

@@ -14,7 +14,9 @@
 mod answer;
 mod capture;
 mod counters;
+mod dhcp;
 mod event;
+mod host_access;
 mod limits;
 mod link;
 mod link_port;
@@ -27,7 +29,9 @@ mod spec;
 pub use answer::{Changes, Health, LogFilter, NewLink, Saved};
 pub use capture::{CapturePoint, CaptureSpec, CaptureView, CapturedFrame, FrameFate};
 pub use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
+pub use dhcp::{Dhcp, DhcpView};
 pub use event::{EventKind, EventView};
+pub use host_access::HostAccess;
 pub use limits::LimitsJson;
 pub use link::{
     InfoData, InfoDataError, InterfaceView, LinkInfo, LinkView, PortView, RxStats, Stats, TxStats,
@@ -37,8 +41,7 @@ pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};
 pub use socket::{DEFAULT_SOCKET, socket_path};
 pub use spec::{
-    Flags, HostAccess, KernelFlags, LinkChange, LinkKind, LinkSpec, MacaddrChange, MacaddrOp,
-    MacvlanChange,
+    Flags, KernelFlags, LinkChange, LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange,
 };
 
 /// The client's own namespace, in place of a namespace's name. The daemon finds it by the peer

@@ -7,8 +7,8 @@ use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, ParseModeError};
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::ToSchema;
 
-use super::LimitsJson;
 use super::counters::SubCounters;
+use super::{DhcpView, LimitsJson};
 
 /// A link, as `ip -j -d -s -s link show` shows a macvlan, and umacvlan's own fields in `umacvlan`.
 #[skip_serializing_none]
@@ -260,6 +260,8 @@ pub struct UmacvlanInfo {
     /// The host's IP addresses on that link, if they were given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_address: Vec<String>,
+    /// What it has by DHCP; absent if it does not ask for it.
+    pub dhcp: Option<DhcpView>,
     /// Why the link cannot be set up: its address is in use. Absent if it can, and while it is up.
     pub conflict: Option<String>,
     /// Index of the parent's interface.

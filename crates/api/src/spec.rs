@@ -13,13 +13,13 @@ use utoipa::{PartialSchema, ToSchema};
 
 pub use crate::macaddr::{MacaddrChange, MacaddrOp};
 
-use crate::LimitsJson;
+use crate::{Dhcp, HostAccess, LimitsJson};
 
 /// What a new link is to be: an entry of the configuration, and the body of a request.
 ///
 /// In JSON every setting is a key of its own, in the words of `ip link add`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(from = "LinkSpecJson", into = "LinkSpecJson")]
+#[serde(try_from = "LinkSpecJson", into = "LinkSpecJson")]
 pub struct LinkSpec {
     /// Name of the parent, in the daemon's namespace.
     pub parent: String,
@@ -31,6 +31,8 @@ pub struct LinkSpec {
     pub alias: Option<String>,
     /// It receives every multicast group.
     pub allmulticast: bool,
+    /// It gets its IPv4 address by DHCP; not if absent.
+    pub dhcp: Option<Dhcp>,
     /// How the host reaches it.
     pub host: HostAccess,
     /// Its MTU in bytes; the parent's if absent.
@@ -54,30 +56,6 @@ pub struct LinkSpec {
     pub up: Option<bool>,
 }
 
-/// How the host, on which the parent is, reaches a link: through a link of its own on the same parent.
-#[serde_as]
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HostAccess {
-    /// The link's addresses, for each of which the host gets a route. Without any the host does not
-    /// reach the link.
-    #[serde_as(as = "Vec<DisplayFromStr>")]
-    #[schema(value_type = Vec<String>)]
-    #[serde(default)]
-    pub to: Vec<Destination>,
-    /// The host's own addresses on its link; derived from those of the parent if absent.
-    #[schema(value_type = Vec<String>)]
-    #[serde(default)]
-    pub from: Vec<IpAddr>,
-}
-
-impl HostAccess {
-    /// Whether the host does not reach the link.
-    pub const fn is_off(&self) -> bool {
-        self.to.is_empty()
-    }
-}
-
 /// What a new link is to be: an entry of the configuration, and the body of a request. The words
 /// are those of `ip link add`.
 #[serde_as]
@@ -96,6 +74,13 @@ struct LinkSpecJson {
     /// It listens to every group.
     #[serde(default)]
     allmulticast: bool,
+    /// It gets its IPv4 address, and routes, from a DHCP server, whenever it is up.
+    #[serde(default, skip_serializing_if = "is_off")]
+    dhcp: bool,
+    /// The DHCP client identifier; its MAC address if absent.
+    dhcp_client_id: Option<String>,
+    /// The name that DHCP servers get to know.
+    dhcp_hostname: Option<String>,
     /// Its IP addresses, or networks, that the host reaches through a link of its own.
     #[serde_as(as = "Vec<DisplayFromStr>")]
     #[schema(value_type = Vec<String>)]
@@ -159,8 +144,13 @@ struct LinkSpecJson {
     user: Option<u32>,
 }
 
-impl From<LinkSpecJson> for LinkSpec {
-    fn from(json: LinkSpecJson) -> Self {
+impl TryFrom<LinkSpecJson> for LinkSpec {
+    type Error = &'static str;
+
+    fn try_from(json: LinkSpecJson) -> Result<Self, Self::Error> {
+        if !json.dhcp && (json.dhcp_client_id.is_some() || json.dhcp_hostname.is_some()) {
+            return Err("dhcp_client_id and dhcp_hostname are for a link with dhcp: true");
+        }
         let LinkSpecJson { bclim, bcqueuelen, limits, macaddr, mode, .. } = json;
         let LinkSpecJson { nodst, nopromisc, spoofchk, .. } = json;
         let flags = Flags { nodst, nopromisc, spoofchk }.into();
@@ -170,6 +160,9 @@ impl From<LinkSpecJson> for LinkSpec {
             address: json.address,
             alias: json.alias,
             allmulticast: json.allmulticast,
+            dhcp: json
+                .dhcp
+                .then_some(Dhcp { client_id: json.dhcp_client_id, hostname: json.dhcp_hostname }),
             host: HostAccess { to: json.host, from: json.host_address },
             mtu: json.mtu,
             netns: json.netns,
@@ -182,7 +175,7 @@ impl From<LinkSpecJson> for LinkSpec {
             up: json.up,
         };
         spec.set_port(json.port);
-        spec
+        Ok(spec)
     }
 }
 
@@ -191,11 +184,16 @@ impl From<LinkSpec> for LinkSpecJson {
         let port = spec.link_port();
         let MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources } = spec.settings;
         let Flags { nodst, nopromisc, spoofchk } = flags.into();
+        let dhcp = spec.dhcp.is_some();
+        let Dhcp { client_id, hostname } = spec.dhcp.unwrap_or_default();
         Self {
             parent: spec.parent,
             address: spec.address,
             alias: spec.alias,
             allmulticast: spec.allmulticast,
+            dhcp,
+            dhcp_client_id: client_id,
+            dhcp_hostname: hostname,
             host: spec.host.to,
             host_address: spec.host.from,
             bclim,

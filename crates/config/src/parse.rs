@@ -15,7 +15,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, LoadError};
 use super::file;
 use super::table::{Spans, Table};
 use super::{Config, DaemonConfig, DockerConfig, LinkEntry, OnExit, Settings, validate, values};
-use umacvlan_api::{HostAccess, LinkSpec};
+use umacvlan_api::{Dhcp, HostAccess, LinkSpec};
 
 /// The largest MTU of an Ethernet interface, in bytes (`ETH_MAX_MTU` of `if_ether.h`).
 const MAX_MTU: u32 = 65535;
@@ -222,11 +222,18 @@ impl Reader<'_> {
         let expected = "a list of IP addresses, as in [\"192.0.2.5\"]";
         let to = table.take_list("host", expected, found, values::destination);
         let from = table.take_list("host_address", expected, found, values::ip_address);
+        let word = |value: &DeValue<'_>| values::text(value, "some text in quotes");
+        let dhcp = table.take("dhcp", found, values::switch);
+        let who = Dhcp {
+            client_id: table.take("dhcp_client_id", found, word),
+            hostname: table.take("dhcp_hostname", found, word),
+        };
         let mut spec = LinkSpec {
             parent: parent.unwrap_or_default(),
             address: table.take("address", found, values::unicast_mac),
             alias: table.take("alias", found, alias),
             allmulticast: table.take("allmulticast", found, values::switch).unwrap_or_default(),
+            dhcp: dhcp.unwrap_or_default().then_some(who),
             host: HostAccess {
                 to: to.iter().flatten().map(|to| *to.get_ref()).collect(),
                 from: from.iter().flatten().map(|from| *from.get_ref()).collect(),

@@ -7,7 +7,7 @@ use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_core::{MacvlanSettings, Mode};
 
 use super::{Config, LinkEntry};
-use umacvlan_api::{HostAccess, LinkSpec, LinkView, ParentView};
+use umacvlan_api::{Dhcp, HostAccess, LinkSpec, LinkView, ParentView};
 
 /// The daemon's own namespace, for links that are moved back to it.
 pub(crate) const OWN_NAMESPACE: &str = "/proc/self/ns/net";
@@ -137,6 +137,10 @@ fn spec_of(view: &LinkView) -> LinkSpec {
         address: address.and_then(|address| address.parse().ok()),
         alias: view.ifalias.clone().filter(|alias| !alias.is_empty()),
         allmulticast: flag("ALLMULTI"),
+        dhcp: own.dhcp.as_ref().map(|dhcp| Dhcp {
+            client_id: dhcp.client_id.clone(),
+            hostname: dhcp.hostname.clone(),
+        }),
         host: HostAccess {
             to: own.host.iter().filter_map(|to| to.parse().ok()).collect(),
             from: own.host_address.iter().filter_map(|from| from.parse().ok()).collect(),

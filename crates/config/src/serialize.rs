@@ -70,6 +70,9 @@ struct LinkTable<'c> {
     address: Option<String>,
     macaddr: Option<Vec<String>>,
     netns: Option<&'c str>,
+    dhcp: Option<bool>,
+    dhcp_client_id: Option<&'c str>,
+    dhcp_hostname: Option<&'c str>,
     host: Option<Vec<String>>,
     host_address: Option<Vec<String>>,
     port: Option<&'static str>,
@@ -148,6 +151,7 @@ impl<'c> From<&'c Settings> for SettingsTable<'c> {
 impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
     fn from(entry: &'c LinkEntry) -> Self {
         let spec = &entry.spec;
+        let dhcp = spec.dhcp.as_ref();
         let MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources } = &spec.settings;
         Self {
             parent: &spec.parent,
@@ -158,6 +162,9 @@ impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
             address: spec.address.map(|address| address.to_string()),
             macaddr: unless(sources.is_empty(), words(sources)),
             netns: spec.netns.as_deref(),
+            dhcp: dhcp.map(|_| true),
+            dhcp_client_id: dhcp.and_then(|dhcp| dhcp.client_id.as_deref()),
+            dhcp_hostname: dhcp.and_then(|dhcp| dhcp.hostname.as_deref()),
             host: unless(spec.host.to.is_empty(), words(&spec.host.to)),
             host_address: unless(spec.host.from.is_empty(), words(&spec.host.from)),
             port: spec.link_port().map(LinkPort::name),

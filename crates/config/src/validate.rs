@@ -49,7 +49,19 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
         let text = "host_address is for a link that the host reaches: expected host, too";
         wrong("host_address", text.to_owned());
     }
+    for key in ["dhcp_client_id", "dhcp_hostname"] {
+        if spans.has(key) && spec.dhcp.is_none() {
+            wrong(key, format!("{key} is for a link with dhcp = true: expected both or neither"));
+        }
+    }
+    if let Some(fault) = spec.dhcp.as_ref().and_then(umacvlan_api::Dhcp::fault) {
+        wrong("dhcp", fault);
+    }
     let is_program = spec.port.is_some();
+    if is_program && spec.dhcp.is_some() {
+        let text = "dhcp: the program at the far end has its own client, expected no dhcp here";
+        wrong("dhcp", text.to_owned());
+    }
     for (key, given) in [("user", spec.user.is_some()), ("group", spec.group.is_some())] {
         if given && !is_program {
             let text = "is of the socket of a program: expected port = \"stream\", or neither";

@@ -112,6 +112,7 @@ pub(crate) fn link_record(id: u64) -> LinkRecord {
         groups: None,
         held: false,
         program: None,
+        dhcp: None,
         host: HostAccess::default(),
         veth: None,
     }

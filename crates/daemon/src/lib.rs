@@ -3,6 +3,7 @@
 //! * [`service`]: [`Service`] owns the engine, the desired state and the state files. It knows no
 //!   HTTP.
 //! * [`store`]: the state files of links and parents, on [`RecordStore`], a directory of records.
+//! * `leases`: the thread that gets addresses for links by DHCP.
 //! * [`keeper`]: the process that holds TAPs open while the daemon restarts, and the connection to it.
 //! * [`http`]: serves the service on a Unix socket; routes, limits, authorization, metrics.
 //! * [`socket`]: the listening socket. [`sandbox`]: capabilities and seccomp. [`log`]: the log and
@@ -19,6 +20,7 @@ mod fixtures;
 pub mod fuzzing;
 pub mod http;
 pub mod keeper;
+mod leases;
 mod link_record;
 pub mod log;
 mod parent_record;

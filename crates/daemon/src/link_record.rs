@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, FromInto, serde_as};
-use umacvlan_api::{Flags, HostAccess, LimitsJson};
+use umacvlan_api::{Dhcp, Flags, HostAccess, LimitsJson};
 use umacvlan_core::limit::Limits;
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
@@ -63,6 +63,9 @@ pub(crate) struct LinkRecord {
     /// The port of a link whose far end is a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramRecord>,
+    /// Who it is to DHCP servers, if it gets its address from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<Dhcp>,
     /// How the host reaches it.
     #[serde(default, skip_serializing_if = "HostAccess::is_off")]
     pub host: HostAccess,

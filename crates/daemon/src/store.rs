@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -19,6 +19,7 @@ use umacvlan_config::Config;
 use umacvlan_engine::cpus;
 
 use crate::keeper::Kept;
+use crate::leases::LeaseFiles;
 use crate::link_record::LinkRecord;
 use crate::parent_record::ParentRecord;
 use crate::record_store::{Durability, RecordStore, Reservation};
@@ -34,6 +35,12 @@ const SPARE: usize = 1024;
 /// The consequence of a damaged file.
 const LOST: &str = "An interface it was about is left alone, without carrier: delete it with \
                     `ip link del`";
+
+/// The directory of the leases.
+const LEASES: &str = "leases";
+
+/// The consequence of a damaged file of a lease.
+const LEASE_LOST: &str = "Its link asks DHCP servers for another address";
 
 /// The id of this boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -76,6 +83,8 @@ impl SavedState {
 #[derive(Debug)]
 pub struct Store {
     files: RecordStore,
+    /// The directory for [`Self::open_leases`].
+    leases: PathBuf,
     boot: String,
     next: u64,
 }
@@ -88,10 +97,18 @@ impl Store {
         let files = RecordStore::open(dir, LOST)?;
         // Without /proc all boots look the same.
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
-        let mut store = Self { files, boot, next: 1 };
+        let mut store = Self { files, leases: dir.join(LEASES), boot, next: 1 };
         let found = store.read_all();
         let found = found.with_context(|| format!("state directory {}", dir.display()))?;
         Ok((store, found))
+    }
+
+    /// The files of leases, in a directory of their own, which another thread writes.
+    ///
+    /// # Errors The directory cannot be made, or another daemon uses it.
+    pub(crate) fn open_leases(&self) -> Result<LeaseFiles> {
+        let files = RecordStore::open(&self.leases, LEASE_LOST)?;
+        Ok(LeaseFiles { files, boot: self.boot.clone() })
     }
 
     /// A number that no link had before.

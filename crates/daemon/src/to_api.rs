@@ -18,8 +18,9 @@ use umacvlan_engine::engine::{
 use umacvlan_netlink::{Link, LinkFlags, LinkStats, OperState};
 
 use umacvlan_api::{
-    HostAccess, InfoData, InterfaceView, LinkInfo, LinkView, ParentView, PortView, RxStats, Stats,
-    SubCounters, TxStats, UmacvlanInfo, VhostView, WireCounters, WorkerCounters, WorkerView,
+    DhcpView, HostAccess, InfoData, InterfaceView, LinkInfo, LinkView, ParentView, PortView,
+    RxStats, Stats, SubCounters, TxStats, UmacvlanInfo, VhostView, WireCounters, WorkerCounters,
+    WorkerView,
 };
 
 /// Values of a link that neither its interface nor the engine has.
@@ -31,6 +32,8 @@ pub(crate) struct LinkContext {
     pub owner: Option<String>,
     /// The name that its owner gave it.
     pub given_name: Option<String>,
+    /// What it has by DHCP, if it asks for it.
+    pub dhcp: Option<DhcpView>,
     /// How the host reaches it.
     pub host: HostAccess,
     /// Name of its namespace; absent in the daemon's own.
@@ -184,6 +187,7 @@ fn umacvlan_info(
         netns: context.netns,
         host: context.host.to.iter().map(ToString::to_string).collect(),
         host_address: context.host.from.iter().map(ToString::to_string).collect(),
+        dhcp: context.dhcp,
         conflict: sub.conflict.map(|conflict| conflict.to_string()),
         link_index: parent.index.unwrap_or(0),
         backend: parent.uplink.kind.to_string(),

@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "capture", run: umacvlan_offline::replay::fuzzing::capture },
     Target { name: "cni", run: umacvlan_container::cni::fuzzing::stdin },
     Target { name: "config", run: config },
+    Target { name: "dhcp", run: dhcp },
     Target { name: "docker", run: umacvlan_docker::fuzzing::body },
     Target { name: "docker_state", run: umacvlan_docker::fuzzing::state_file },
     Target { name: "explain", run: explain },
@@ -62,6 +63,13 @@ fn config(bytes: &[u8]) {
             Ok(again) => assert_eq!(again.config, parsed.config, "{written}"),
             Err(error) => panic!("{error}\n{written}"),
         }
+    }
+}
+
+/// What is read of a message names no more than its bytes have room for.
+fn dhcp(bytes: &[u8]) {
+    if let Some(reply) = umacvlan_dhcp::message::decode(bytes) {
+        assert!(4 * reply.dns.len() + reply.routes.len() <= bytes.len(), "{reply:?}");
     }
 }
 

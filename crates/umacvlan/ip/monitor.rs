@@ -75,6 +75,15 @@ fn happening_text(kind: &EventKind, style: Style) -> String {
         EventKind::Carrier { parent, on } => {
             format!("Parent {parent} carrier {}\n", if *on { "on" } else { "off" })
         }
+        EventKind::Lease { ifname, dhcp, .. } => match &dhcp.address {
+            Some(address) => {
+                format!(
+                    "Link {ifname} has {address} by DHCP from {}\n",
+                    dhcp.server.as_deref().unwrap_or("?")
+                )
+            }
+            None => format!("Link {ifname} has no address by DHCP: {}\n", dhcp.state),
+        },
         EventKind::LinkAdded { link: added } => link(added),
         EventKind::LinkChanged { link: changed, .. } => link(changed),
         EventKind::LinkDeleted { id, ifname, parent } => {

@@ -50,6 +50,7 @@ pub(super) fn is_another(now: &RunningLink, before: &RunningLink, wanted: &Runni
     moved
         || (owner(wanted) != owner(before) && owner(wanted) != owner(now))
         || (port(wanted) != port(before) && port(wanted) != port(now))
+        || (wanted.spec.dhcp != before.spec.dhcp && wanted.spec.dhcp != now.spec.dhcp)
         // The name of a program's link is that of its socket.
         || (program(wanted) != program(before) && program(wanted) != program(now))
 }

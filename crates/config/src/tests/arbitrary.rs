@@ -10,7 +10,7 @@ use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
 use super::super::running::OWN_NAMESPACE;
 use super::super::*;
-use umacvlan_api::{HostAccess, LinkChange};
+use umacvlan_api::{Dhcp, HostAccess, LinkChange};
 
 /// A valid configuration.
 pub(super) fn config() -> impl Strategy<Value = Config> {
@@ -112,6 +112,10 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
                     },
                 },
                 allmulticast: flags[0],
+                dhcp: host.1.then(|| Dhcp {
+                    client_id: host.0.then(|| "lan/web".to_owned()),
+                    hostname: Some("web".to_owned()),
+                }),
                 promisc: flags[1],
                 up: Some(flags[2]),
                 settings: MacvlanSettings {

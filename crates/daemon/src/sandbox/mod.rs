@@ -41,6 +41,10 @@ const NEEDED: [Capability; 6] = [
     Capability::CAP_SYS_PTRACE,
 ];
 
+/// Capabilities that the thread for DHCP keeps.
+const DHCP: [Capability; 3] =
+    [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW, Capability::CAP_SYS_ADMIN];
+
 /// System calls by number, each with the rules of which one has to match; without rules it matches.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -77,6 +81,22 @@ pub fn confine_service() -> Result<()> {
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     apply("the HTTP server", &[filter(refused, SeccompAction::Allow, denied)?]);
     Ok(())
+}
+
+/// Leaves the calling thread what DHCP needs, which reads what servers have written, in safe code:
+/// packet sockets, addresses and the way into the namespaces of links.
+pub(crate) fn confine_dhcp() {
+    let had = caps::read(None, CapSet::Permitted).unwrap_or_default();
+    let kept = DHCP.into_iter().filter(|cap| had.contains(cap)).collect();
+    let confined = give_up(&kept).and_then(|()| {
+        let refused: Rules = CONTROL_ONLY.iter().map(|&call| (call, Vec::new())).collect();
+        let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+        filter(refused, SeccompAction::Allow, denied)
+    });
+    match confined {
+        Ok(filter) => apply("the thread for DHCP", &[filter]),
+        Err(error) => tracing::warn!("the thread for DHCP is not confined: {error:#}"),
+    }
 }
 
 /// The filters of all threads.

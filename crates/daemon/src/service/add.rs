@@ -7,6 +7,7 @@ use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::port_listener::SocketOwner;
 
+use super::dhcp::check_dhcp;
 use super::problem::{plain, storage_error};
 use super::{Entry, Service, host_access, netns};
 use crate::ServiceError;
@@ -42,6 +43,7 @@ impl Service {
             None => None,
         };
         let name = self.concrete(name, spec, netns.as_ref())?;
+        check_dhcp(spec)?;
         let parent = self.attach(&spec.parent)?;
         let program = self.program_port(&name, spec.port, (spec.user, spec.group))?;
         let mut options = sub_options(name, spec.clone(), netns);
@@ -99,8 +101,8 @@ impl Service {
         let number = SubId(id);
         let seen = self.engine.add_sub(parent, SubOptions { number: Some(number), ..options })?;
         let Ownership { config, owner } = ownership;
-        let entry =
-            Entry { config, owner, given_name: name.clone(), host: spec.host.clone(), seen };
+        let (dhcp, host) = (spec.dhcp.clone(), spec.host.clone());
+        let entry = Entry { config, owner, given_name: name.clone(), dhcp, host, seen };
         let kept = room
             .write(&entry.record())
             .and_then(|()| match sets_limit {
@@ -121,6 +123,7 @@ impl Service {
             return Err(problem);
         }
         self.links.insert(id, entry);
+        self.follow_lease(id);
         Ok(id)
     }
 
@@ -201,6 +204,7 @@ impl Service {
 
     /// As [`Self::remove`], also if its record stays.
     pub(super) fn remove_at_any_rate(&mut self, id: u64) -> Result<(), ServiceError> {
+        self.release_lease(id);
         self.engine.remove_sub(SubId(id))?;
         self.forget(id);
         Ok(())
@@ -211,6 +215,9 @@ impl Service {
         let Some(entry) = self.links.remove(&id) else {
             return;
         };
+        if entry.dhcp.is_some() {
+            self.leases.forget(id);
+        }
         let concerns_host = !entry.host.is_off() || host_access::is_host_link(&entry);
         let Entry { seen, .. } = entry;
         self.store.remove_link(id);

@@ -2,15 +2,18 @@
 //!
 //! * `add`, `change`, `parents`, `owner`: links and parents, by request.
 //! * `host_access`, `host_plan`: the host's own links, through which it reaches links.
+//! * `dhcp`: which links get their addresses by DHCP, for the thread that does it.
 //! * `config`: the configuration, applied and saved. `recover`, `recover_kept`: links of a
 //!   former daemon.
 //! * `ghosts`: links in namespaces that nothing else holds. `orphans`: interfaces that may be links.
-//! * `events`: events of the engine. `netns`: names of namespaces. `problem`: errors for clients.
+//! * `events`: events of the engine. `netns`: names of namespaces. `views`: links as clients see them. `problem`: errors
+//!   for clients.
 
 mod add;
 mod capture;
 mod change;
 mod config;
+mod dhcp;
 mod events;
 mod ghosts;
 mod host_access;
@@ -23,6 +26,7 @@ mod problem;
 mod recover;
 mod recover_kept;
 mod recover_veth;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -50,14 +54,15 @@ use self::netns::Names;
 use self::parents::Attached;
 use self::recover::Waiting;
 use super::keeper::Keeper;
+use super::leases::Leases;
 use super::link_record::{LinkRecord, ProgramRecord, VethRecord};
 use super::log::Log;
 use super::record_store::Reservation;
 use super::store::Store;
-use super::to_api::{self, LinkContext};
+use super::to_api;
 use crate::ServiceError;
 use umacvlan_api::{
-    Code, EventView, HostAccess, LinkChange, LinkView, NewLink, ParentView, Problem,
+    Code, Dhcp, EventView, HostAccess, LinkChange, LinkView, NewLink, ParentView, Problem,
 };
 use umacvlan_config::Config;
 use umacvlan_text::log_limit::LogLimit;
@@ -130,6 +135,8 @@ pub struct ServiceOptions {
 /// `spawn_blocking`.
 #[derive(Debug)]
 pub struct Service {
+    /// The addresses of links by DHCP. It is dropped before the engine, which it uses.
+    leases: Leases,
     engine: Arc<Engine>,
     /// Netlink socket in the daemon's own namespace, where the parents are.
     rtnl: Rtnl,
@@ -180,6 +187,8 @@ struct Entry {
     /// The name that it was made with, or given by request or in the daemon's namespace. Its user may
     /// have called it anything since.
     given_name: String,
+    /// Who it is to DHCP servers, if it gets its address from one.
+    dhcp: Option<Dhcp>,
     /// How the host reaches it.
     host: HostAccess,
     /// Its state when it was last read.
@@ -188,7 +197,7 @@ struct Entry {
 
 impl Entry {
     fn record(&self) -> LinkRecord {
-        let Self { config, owner, given_name, host, seen } = self;
+        let Self { config, owner, given_name, dhcp, host, seen } = self;
         let few_groups = !seen.all_groups && seen.groups.len() <= GROUPS_MAX;
         LinkRecord {
             id: seen.number.0,
@@ -210,6 +219,7 @@ impl Entry {
             groups: few_groups.then(|| seen.groups.clone()),
             held: seen.held,
             program: seen.program.as_ref().map(|it| ProgramRecord::new(&it.port, seen)),
+            dhcp: dhcp.clone(),
             host: host.clone(),
             veth: seen.port.beside.map(VethRecord::from),
         }
@@ -222,8 +232,12 @@ impl Service {
     /// # Errors The engine's thread or a netlink socket cannot be made.
     pub fn start(options: ServiceOptions) -> Result<Self> {
         let ServiceOptions { store, keeper, engine, ports_dir, config_file, config, log } = options;
+        let engine = Arc::new(Engine::start_with(engine)?);
+        let events = broadcast::Sender::new(EVENTS);
+        let leases = Leases::start(&engine, store.open_leases()?, events.clone())?;
         Ok(Self {
-            engine: Arc::new(Engine::start_with(engine)?),
+            leases,
+            engine,
             rtnl: Rtnl::open()?,
             home: Netns::current().context("cannot open this network namespace")?.id(),
             store,
@@ -240,7 +254,7 @@ impl Service {
             config_file,
             ports_dir,
             log,
-            events: broadcast::Sender::new(EVENTS),
+            events,
             log_limit: LogLimit::default(),
         })
     }
@@ -368,45 +382,6 @@ impl Service {
         }
     }
 
-    /// The view of a link.
-    fn show(&mut self, id: u64) -> Result<LinkView, ServiceError> {
-        let parent = self.engine.parent_of(SubId(id))?;
-        let up = self.is_up(&parent);
-        let names = Names::read(self.home);
-        let view = self.views(&parent, &names, up, |_| true).next();
-        view.ok_or_else(|| {
-            problem::no_device("", format!("link number {id} is gone by now: try again"))
-        })
-    }
-
-    /// The views of those links of a parent that are wanted.
-    fn views(
-        &self,
-        parent: &ParentStatus,
-        names: &Names,
-        parent_up: bool,
-        wanted: impl Fn(&SubStatus) -> bool,
-    ) -> impl Iterator<Item = LinkView> {
-        let counted = parent.subs.iter().zip(&parent.counters.subs);
-        counted.filter(move |(sub, _)| wanted(sub)).map(move |(sub, (_, stats))| {
-            let context = LinkContext {
-                config: self.links.get(&sub.number.0).and_then(|link| link.config.clone()),
-                owner: self.links.get(&sub.number.0).and_then(|link| link.owner.clone()),
-                given_name: self.links.get(&sub.number.0).map(|link| link.given_name.clone()),
-                host: self.links.get(&sub.number.0).map(|l| l.host.clone()).unwrap_or_default(),
-                netns: names.shown(sub.netns),
-                parent_up,
-            };
-            to_api::link(sub, parent, stats, context)
-        })
-    }
-
-    /// Whether a parent is administratively up.
-    fn is_up(&mut self, parent: &ParentStatus) -> bool {
-        let link = parent.index.and_then(|index| self.rtnl.link_by_index(index).ok().flatten());
-        link.is_some_and(|link| link.is_up())
-    }
-
     /// Reads the state of a link again; changes are saved and published.
     fn refresh(&mut self, id: u64) -> io::Result<()> {
         self.refresh_in(id, None)
@@ -428,6 +403,7 @@ impl Service {
         // The parent's record changes with a passthru link's address, and before an MTU changes.
         let parent_changed = was.settings.mode == Mode::Passthru || was.mtu != entry.seen.mtu;
         let parent = record.parent.clone();
+        self.follow_lease(id);
         let (link_room, parent_room) = room.map(|Room { link, parent }| (link, parent)).unzip();
         let written = match link_room {
             _ if record == before && !self.unsaved.contains(&id) => Ok(()),

@@ -322,7 +322,8 @@ impl Service {
         }
         let given_name = record.given_name.as_ref().unwrap_or(&record.name).clone();
         let (config, owner) = (record.config.clone(), record.owner.clone());
-        let entry = Entry { config, owner, given_name, host: record.host.clone(), seen };
+        let (dhcp, host) = (record.dhcp.clone(), record.host.clone());
+        let entry = Entry { config, owner, given_name, dhcp, host, seen };
         if entry.record() != *record
             && let Err(error) = self.store.put_link(&entry.record())
         {
@@ -330,6 +331,7 @@ impl Service {
             tracing::error!("the state of link {} cannot be written: {error}", record.name);
         }
         self.links.insert(record.id, entry);
+        self.follow_lease(record.id);
         self.watch_ghosts();
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Style, drop_reasons, stats};
 use umacvlan_core::options::PortKind;
 
-use umacvlan_api::{InfoData, InterfaceView, LinkView, PortView, Reasons, VhostView};
+use umacvlan_api::{DhcpView, InfoData, InterfaceView, LinkView, PortView, Reasons, VhostView};
 
 /// The occasion for showing a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +168,9 @@ fn own(link: &LinkView) -> String {
     if let Some(extra) = own.extra_queues {
         let _ = write!(line, "\n    umacvlan queues of others {extra}");
     }
+    if let Some(dhcp) = &own.dhcp {
+        line.push_str(&dhcp_line(dhcp));
+    }
     if let Some(interface) = &own.interface {
         line.push_str(&interface_line(interface));
     }
@@ -176,6 +179,35 @@ fn own(link: &LinkView) -> String {
     }
     if let Some(why) = &own.backend_why {
         let _ = write!(line, "\n    umacvlan why this backend: {why}");
+    }
+    line
+}
+
+/// The line about what a link has by DHCP, after a line feed.
+fn dhcp_line(dhcp: &DhcpView) -> String {
+    let mut line = format!("\n    umacvlan dhcp {}", dhcp.state);
+    for (word, value) in [("address", &dhcp.address), ("server", &dhcp.server)] {
+        if let Some(value) = value {
+            let _ = write!(line, " {word} {value}");
+        }
+    }
+    if let Some(seconds) = dhcp.expires {
+        let _ = write!(line, " expires {seconds}sec");
+    }
+    for (word, values) in [("routers", &dhcp.routers), ("dns", &dhcp.dns)] {
+        if !values.is_empty() {
+            let _ = write!(line, " {word} {}", values.join(","));
+        }
+    }
+    for (word, value) in [
+        ("domain", &dhcp.domain),
+        ("hostname", &dhcp.hostname),
+        ("client-id", &dhcp.client_id),
+        ("trouble:", &dhcp.trouble),
+    ] {
+        if let Some(value) = value {
+            let _ = write!(line, " {word} {}", escape_control(value));
+        }
     }
     line
 }

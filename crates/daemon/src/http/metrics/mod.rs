@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt::Result;
 use std::time::Duration;
 
@@ -98,7 +99,12 @@ impl Scrape {
             let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             gauge.encode_gauge(&count)?;
         }
-        Ok(())
+        let states = self.links.iter().filter_map(|link| link.umacvlan.dhcp.as_ref());
+        let mut counts = BTreeMap::new();
+        states.for_each(|dhcp| *counts.entry(dhcp.state.as_str()).or_insert(0) += 1);
+        let help = "How many links get their addresses by DHCP, by the state of the client.";
+        let each = counts.into_iter().map(|(state, count)| (vec![("state", state)], count));
+        gauges(encoder, "dhcp_links", help, each)
     }
 
     fn of_parents(&self, encoder: &mut DescriptorEncoder<'_>) -> Result {
