@@ -13,6 +13,7 @@ fn containers_live_as_with_any_driver() {
     networks_share_a_parent_unless_one_is_passthru(&mut docker);
     parents_are_vlans_without_interfaces(&mut docker);
     the_host_reaches_containers(&mut docker);
+    addresses_by_dhcp(&mut docker);
     restarted_and_connected(&mut docker);
     either_daemon_restarts(&mut docker);
     killed_at_work(&mut docker);
@@ -79,6 +80,49 @@ fn parents_are_vlans_without_interfaces(docker: &mut Docker) {
     docker.ok("docker exec green ping -c 1 -w 5 black");
     docker.clear(&["two", "three"]);
     assert_eq!(docker.ok("ls /sys/class/net"), "lo\np0\nq0\n");
+    docker.assert_clean();
+}
+
+/// A server on the wire gives addresses, and gets them back.
+fn addresses_by_dhcp(docker: &mut Docker) {
+    let create = "docker network create -d umacvlan -o parent=p0 -o umacvlan.dhcp=yes";
+    let refused = docker.run(&format!("{create} --subnet 10.6.0.0/24 net")).stderr;
+    assert!(refused.contains("add --ipam-driver null, and no --subnet"), "{refused}");
+    let host = docker.run(&format!("{create} --ipam-driver null -o umacvlan.host=yes net")).stderr;
+    assert!(host.contains("the host's routes need addresses that Docker knows"), "{host}");
+    docker.ok("docker network create -d umacvlan --subnet 10.6.0.0/24 -o parent=p0 net");
+    let named = "docker run --rm --network name=net,driver-opt=umacvlan.hostname=web bb true";
+    let refused = docker.run(named).stderr;
+    assert!(refused.contains("is for a network with umacvlan.dhcp=yes"), "{refused}");
+    docker.clear(&["net"]);
+    docker.ok("ip addr add 10.6.0.1/24 dev q0");
+    docker.machine.file(
+        "run/udhcpd.conf",
+        "interface q0\nstart 10.6.0.50\nend 10.6.0.60\nmax_leases 9\nlease_file /run/leases\n\
+         pidfile /run/udhcpd.pid\noption subnet 255.255.255.0\noption lease 600\n",
+    );
+    docker.ok(
+        ": >/run/leases; busybox udhcpd -f /run/udhcpd.conf >/dev/null 2>&1 & echo $! >/run/dhcp",
+    );
+    docker.ok(&format!("{create} --ipam-driver null net"));
+    docker.ok("docker run -d --network name=net,driver-opt=umacvlan.hostname=web \
+         --mac-address 02:00:00:00:06:07 --name red bb");
+    let address = "for i in $(seq 300); do docker exec red ip addr show eth0 | grep -o 'inet 10[^ ]*' \
+                   && exit; sleep 0.1; done; exit 1";
+    let first = docker.ok(&format!("({address})"));
+    assert!(first.starts_with("inet 10.6.0.") && first.ends_with("/24\n"), "{first}");
+    let shown = docker.ok("umacvlan -d link show");
+    assert!(shown.contains("umacvlan dhcp bound address 10.6.0."), "{shown}");
+    assert!(shown.contains(" hostname web client-id web"), "{shown}");
+    docker.ok("docker restart -t 0 red");
+    assert_eq!(docker.ok(&format!("({address})")), first, "the same container, the same address");
+    docker.machine.end_daemon("KILL");
+    docker.start();
+    assert_eq!(docker.ok(&format!("({address})")), first);
+    docker.clear(&["net"]);
+    // A lease that was given back is over.
+    docker.ok("kill -USR1 $(cat /run/dhcp); until busybox dumpleases -f /run/leases | grep expired; do [ $((n += 1)) -lt 300 ] || exit 1; sleep 0.1; done");
+    docker.ok("kill $(cat /run/dhcp); ip addr del 10.6.0.1/24 dev q0");
     docker.assert_clean();
 }
 

@@ -164,6 +164,7 @@ impl Driver {
         // Checked before the link is made, so that a refusal leaves nothing behind.
         network.gateway(&spec.id, spec.ipv4)?;
         network.gateway(&spec.id, spec.ipv6)?;
+        spec.check_hostname(&network)?;
         let ports = request.options.get(PORTS).and_then(Value::as_array);
         if ports.is_some_and(|ports| !ports.is_empty()) {
             tracing::warn!(
@@ -228,9 +229,15 @@ impl Driver {
     /// [`delete_endpoint`](Self::delete_endpoint) next.
     ///
     /// # Errors The state cannot be written.
-    pub(crate) fn leave(&mut self, request: &EndpointRequest) -> Result<(), DriverError> {
+    pub(crate) fn leave(
+        &mut self,
+        service: &mut Service,
+        request: &EndpointRequest,
+    ) -> Result<(), DriverError> {
         match self.endpoints.get(&request.endpoint).cloned() {
             Some(endpoint) => {
+                // An address by DHCP is given back from where it is.
+                service.release_owned(&endpoint.spec.owner());
                 let room = self.reserve_endpoint(&endpoint.spec.id)?;
                 self.save_endpoint(room, Endpoint { stage: Stage::Left, ..endpoint })
             }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_with::{DisplayFromStr, serde_as};
 use umacvlan_core::MacAddr;
 use umacvlan_netlink::IpPrefix;
@@ -10,10 +11,13 @@ use umacvlan_netlink::IpPrefix;
 use super::DriverError;
 use super::network::{Network, checked, wrong_prefix};
 use super::protocol::{CreateEndpointRequest, Interface};
-use umacvlan_api::{LinkSpec, NewLink};
+use umacvlan_api::{Dhcp, LinkSpec, NewLink};
 
 /// The beginning of a link's owner tag.
 pub(crate) const OWNER: &str = "docker ";
+
+/// The option of an endpoint, `--network name=NETWORK,driver-opt=KEY=NAME`, with its name for DHCP.
+const HOSTNAME: &str = "umacvlan.hostname";
 
 /// The beginning of a link's name, before as much of the endpoint's id as fits.
 const LINK: &str = "um";
@@ -55,6 +59,9 @@ pub(crate) struct EndpointSpec {
     /// The address that Docker has settled, if it has.
     #[serde_as(as = "Option<DisplayFromStr>")]
     pub mac: Option<MacAddr>,
+    /// The container's name for DHCP servers, if the user has given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
 }
 
 impl EndpointSpec {
@@ -64,6 +71,7 @@ impl EndpointSpec {
         Ok(Self {
             id: checked(&request.endpoint, "EndpointID")?,
             network: request.network.clone(),
+            hostname: request.options.get(HOSTNAME).and_then(Value::as_str).map(str::to_owned),
             ipv4: prefix(address)?.filter(|prefix| !prefix.is_any()),
             ipv6: prefix(address_ipv6)?.filter(|prefix| !prefix.is_any()),
             mac: match mac.as_str() {
@@ -71,6 +79,19 @@ impl EndpointSpec {
                 mac => Some(mac.parse().map_err(wrong)?),
             },
         })
+    }
+
+    /// Refuses a name for servers that are not asked.
+    ///
+    /// # Errors The network has no DHCP.
+    pub(crate) fn check_hostname(&self, network: &Network) -> Result<(), DriverError> {
+        match self.hostname.is_some() && !network.options.dhcp {
+            true => {
+                let why = "is for a network with umacvlan.dhcp=yes: leave it out";
+                Err(DriverError::new(format!("{HOSTNAME} {why}")))
+            }
+            false => Ok(()),
+        }
     }
 
     /// The owner tag of the link.
@@ -91,6 +112,11 @@ impl EndpointSpec {
             parent: network.parent.clone(),
             address: self.mac.or(former).or_else(stable),
             settings: options.settings(),
+            dhcp: options.dhcp.then(|| Dhcp {
+                // The same each time the container starts, whatever its MAC address is by then.
+                client_id: self.hostname.clone(),
+                hostname: self.hostname.clone(),
+            }),
             host: network.host_access(self.ipv4.into_iter().chain(self.ipv6)),
             mtu: options.mtu,
             interface: options.port,

@@ -9,7 +9,7 @@ use umacvlan_core::{Mode, VlanName};
 use umacvlan_netlink::{IpPrefix, IpPrefixError, LinkFlags};
 
 use super::DriverError;
-use super::options::{HOST, Options};
+use super::options::{DHCP, HOST, Options};
 use super::protocol::{CreateNetworkRequest, Pool};
 use umacvlan_api::HostAccess;
 use umacvlan_daemon::Service;
@@ -68,6 +68,13 @@ impl Network {
         }
         let subnets: Result<Vec<_>, DriverError> =
             request.ipv4.iter().chain(&request.ipv6).map(Subnet::read).collect();
+        let subnets: Vec<_> = subnets?.into_iter().filter(|net| !net.pool.is_any()).collect();
+        if options.dhcp && subnets.iter().any(|net| net.pool.ip().is_ipv4()) {
+            return Err(DriverError::new(format!(
+                "{DHCP}=yes: Docker must not choose IPv4 addresses as well: add --ipam-driver null, and \
+                 no --subnet"
+            )));
+        }
         let host = match options.host {
             true => host_addresses(request)?,
             false => Vec::new(),
@@ -79,7 +86,7 @@ impl Network {
             own_parent,
             internal: own_parent || is_internal(&request.options),
             options,
-            subnets: subnets?.into_iter().filter(|net| !net.pool.is_any()).collect(),
+            subnets,
             host,
             id,
         })

@@ -24,7 +24,7 @@ const MAX_MTU: u32 = 65535;
 const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
 
 /// Every key but those of the flags.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "parent",
     "macvlan_mode",
     "mode",
@@ -33,12 +33,16 @@ const KEYS: [&str; 10] = [
     "umacvlan.mac",
     "umacvlan.macaddr",
     HOST,
+    DHCP,
     "umacvlan.port",
     "umacvlan.bcqueuelen",
 ];
 
 /// The key of host access.
 pub(crate) const HOST: &str = "umacvlan.host";
+
+/// The key of addresses by DHCP.
+pub(crate) const DHCP: &str = "umacvlan.dhcp";
 
 /// The key of a flag.
 fn flag_key(flag: MacvlanFlag) -> String {
@@ -80,6 +84,9 @@ pub(crate) struct Options {
     /// The host reaches the containers.
     #[serde(default)]
     pub host: bool,
+    /// The containers get their addresses by DHCP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dhcp: bool,
     #[serde_as(as = "FromInto<LimitsJson>")]
     #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
     pub limits: Limits,
@@ -117,6 +124,7 @@ impl Options {
             flags: given.flags()?,
             bcqueuelen: given.number("umacvlan.bcqueuelen", 0, u32::MAX)?,
             host: given.choice(HOST, YES_NO)?,
+            dhcp: given.choice(DHCP, YES_NO)?,
             limits: given.limits()?,
             port: given.choice("umacvlan.port", PORTS)?,
         };
@@ -142,6 +150,11 @@ impl Options {
         };
         if let Some((flag, owner)) = self.settings().misplaced_flag() {
             return only(&flag_key(flag), owner);
+        }
+        if self.dhcp && self.host {
+            return Err(DriverError::new(format!(
+                "{HOST} and {DHCP}: the host's routes need addresses that Docker knows: choose one"
+            )));
         }
         match () {
             () if !self.macaddr.is_empty() && self.mode != Mode::Source => {

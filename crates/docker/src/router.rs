@@ -241,5 +241,5 @@ async fn leave(
     OptionalJson(request): OptionalJson<EndpointRequest>,
 ) -> Answer {
     let request = request.unwrap_or_default();
-    empty(app.call(move |driver, _| driver.leave(&request)).await)
+    empty(app.call(move |driver, service| driver.leave(service, &request)).await)
 }
