@@ -1,9 +1,9 @@
 //! The status of parents and sub-interfaces.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use umacvlan_core::SubIndex;
 use umacvlan_core::stats::{SubStats, WireStats};
+use umacvlan_core::{KernelRelease, ParentInfo, Semantics, SubIndex, Switch, WorkerStats};
 use umacvlan_netlink::Link;
 
 use super::Control;
@@ -18,23 +18,52 @@ use crate::control::error::Error;
 use umacvlan_datapath::uplink::Uplink;
 use umacvlan_datapath::worker::{Snapshot, Stopped, Worker, WorkerConfig};
 
+/// What the workers of a parent have of it.
+struct FromWorkers {
+    switch: SwitchState,
+    /// The sub-interfaces, in the order of their counters.
+    subs: Vec<(SubId, InSwitch)>,
+    workers: Vec<WorkerStatus>,
+    counters: Snapshot,
+}
+
+/// The settings of a switch.
+struct SwitchState {
+    parent: ParentInfo,
+    semantics: Semantics,
+    release: KernelRelease,
+    bc_queue_used: u32,
+    bc_cutoff: i32,
+}
+
+impl SwitchState {
+    fn of(switch: &Switch) -> Self {
+        Self {
+            parent: *switch.parent(),
+            semantics: switch.semantics(),
+            release: switch.release(),
+            bc_queue_used: switch.bc_queue_len(),
+            bc_cutoff: switch.bc_cutoff(),
+        }
+    }
+}
+
 impl Control {
     pub(crate) fn status(&mut self) -> Vec<ParentStatus> {
         self.refresh(&self.inventory.sub_ids());
         let ids = self.inventory.parent_ids().into_iter();
-        ids.filter_map(|id| self.parent_status(id, |_| true)).collect()
+        ids.map(|id| self.parent_status(id, None)).collect()
     }
 
     pub(crate) fn parent(&mut self, name: &str) -> Result<ParentStatus, Error> {
         let id = self.inventory.parent_named(name)?;
-        self.parent_status(id, |_| false).ok_or(Error::Stopped)
+        Ok(self.parent_status(id, Some(&[])))
     }
 
     pub(crate) fn parent_of(&mut self, id: SubId) -> Result<ParentStatus, Error> {
-        let (sub, _) = self.inventory.sub_and_parent(id)?;
-        let (parent, wanted) = (sub.parent, sub.index);
+        let parent = self.inventory.sub_and_parent(id)?.0.parent;
         self.refresh(&[id]);
-        self.parent_status(parent, move |index| index == wanted).ok_or(Error::Stopped)
+        Ok(self.parent_status(parent, Some(&[id])))
     }
 
     pub(crate) fn sub(&mut self, id: SubId) -> Result<SubStatus, Error> {
@@ -50,44 +79,33 @@ impl Control {
         self.refresh(&[id]);
         let (sub, parent) = self.inventory.sub_and_parent(id).ok()?;
         let (switch, index) = (parent.switch, sub.index);
-        let info =
-            parent.workers.ask(move |it| InSwitch::read(it.switch_at(switch), index)).ok()??;
+        let info = parent.workers.ask(move |it| InSwitch::read(it.switch_at(switch), index));
+        let info = info.unwrap_or_else(|Stopped| Some(InSwitch::last_known(sub)))?;
         Some(sub.status(&parent.handle, &info, self.held.contains_key(&id)))
     }
 
-    /// A parent with those of its sub-interfaces that are wanted, whose links are fresh.
-    fn parent_status(
-        &mut self,
-        id: ParentId,
-        wanted: impl Fn(SubIndex) -> bool + Copy + Send + 'static,
-    ) -> Option<ParentStatus> {
-        let device = self.inventory[id].device;
-        self.collect_ring_drops(device);
-        let (parent, device) = (&self.inventory[id], &self.inventory[device]);
-        let switch = parent.switch;
-        let asked = parent.workers.ask(move |worker| {
-            let switch = worker.switch_at(switch);
-            let subs = switch.subs().filter(|(index, _)| wanted(*index));
-            let read = |(index, _)| Some((index, InSwitch::read(switch, index)?));
-            let infos: Vec<_> = subs.filter_map(read).collect();
-            let rules = (switch.semantics(), switch.release());
-            let port = (rules, switch.bc_queue_len(), switch.bc_cutoff());
-            (*switch.parent(), port, infos)
-        });
-        let (state, ((semantics, release), bc_queue_used, bc_cutoff), infos) = asked.ok()?;
-        let (workers, mut counters) = parent.count(&device.configs, wanted).ok()?;
-        for (index, stats) in &mut counters.subs {
-            let sub = self.inventory.sub_with_index(parent.device, *index);
-            if let Some(sub) = sub.and_then(|sub| self.inventory.sub(sub)) {
+    /// A parent with all of its sub-interfaces or with those that are wanted, whose links are fresh. If
+    /// its workers have failed and are not running again, it is as they last had it.
+    fn parent_status(&mut self, id: ParentId, wanted: Option<&[SubId]>) -> ParentStatus {
+        self.collect_ring_drops(self.inventory[id].device);
+        let wanted: Vec<SubId> = match wanted {
+            Some(some) => some.to_vec(),
+            None => self.inventory[id].subs.iter().copied().collect(),
+        };
+        let told =
+            self.ask_workers(id, &wanted).unwrap_or_else(|Stopped| self.last_known(id, &wanted));
+        let FromWorkers { switch, subs: infos, workers, mut counters } = told;
+        for ((sub, _), (_, stats)) in infos.iter().zip(&mut counters.subs) {
+            if let Some(sub) = self.inventory.sub(*sub) {
                 *stats += sub.carried;
             }
         }
         self.add_kernel_stats(id, &mut counters);
-        let subs = infos.iter().filter_map(|(index, info)| {
-            let id = self.inventory.sub_with_index(parent.device, *index)?;
-            let held = self.held.contains_key(&id);
-            let sub = self.inventory.sub(id)?;
-            let mut status = sub.status(&parent.handle, info, held);
+        let parent = &self.inventory[id];
+        let device = &self.inventory[parent.device];
+        let subs = infos.iter().filter_map(|(id, info)| {
+            let sub = self.inventory.sub(*id)?;
+            let mut status = sub.status(&parent.handle, info, self.held.contains_key(id));
             if let Some(pair) = sub.veth {
                 status.port.answered = parent.kernel.stats(pair.slot).frames();
                 status.port.why.clone_from(&parent.kernel.why);
@@ -97,7 +115,7 @@ impl Control {
             }
             Some(status)
         });
-        Some(ParentStatus {
+        ParentStatus {
             subs: subs.collect(),
             handle: parent.handle.clone(),
             name: parent.name.clone(),
@@ -110,27 +128,73 @@ impl Control {
                 },
                 newest: device.newest,
             }),
-            notice: device.notice.clone(),
+            notice: device.watch.failure().map_or_else(|| device.notice.clone(), str::to_owned),
             link: device.name.clone(),
             vlan: parent.path,
             index: parent.index,
-            mac: state.mac,
+            mac: switch.parent.mac,
             own_mac: parent.own_mac,
-            mtu: state.mtu,
+            mtu: switch.parent.mtu,
             present: parent.index.is_some(),
             carrier: parent.carrier,
             uplink: device.uplink.status(),
             switched_off: device.uplink.switched_off().or(device.vlan_filter.switched_off()),
             vlan_filter: device.vlan_filter.status(),
-            semantics,
-            release,
+            semantics: switch.semantics,
+            release: switch.release,
             workers,
-            bc_queue_used,
-            bc_cutoff,
+            bc_queue_used: switch.bc_queue_used,
+            bc_cutoff: switch.bc_cutoff,
             counters,
             ring_drops: device.ring_drops,
             host_filter: parent.host.status(),
-        })
+        }
+    }
+
+    /// What the workers of a parent have, with these of its sub-interfaces.
+    fn ask_workers(&self, id: ParentId, wanted: &[SubId]) -> Result<FromWorkers, Stopped> {
+        let parent = &self.inventory[id];
+        let switch = parent.switch;
+        let wanted: BTreeMap<SubIndex, SubId> =
+            wanted.iter().filter_map(|&id| Some((self.inventory.sub(id)?.index, id))).collect();
+        let indexes: BTreeSet<SubIndex> = wanted.keys().copied().collect();
+        let these = indexes.clone();
+        let (switch, subs) = parent.workers.ask(move |worker| {
+            let switch = worker.switch_at(switch);
+            let read = |&index: &SubIndex| Some((index, InSwitch::read(switch, index)?));
+            (SwitchState::of(switch), these.iter().filter_map(read).collect::<Vec<_>>())
+        })?;
+        let configs = &self.inventory[parent.device].configs;
+        let (workers, mut counters) = parent.count(configs, indexes)?;
+        // Between both questions nothing is added or removed: only this thread does that.
+        counters.subs.retain(|(index, _)| subs.iter().any(|(known, _)| known == index));
+        let subs = subs.into_iter().filter_map(|(index, info)| Some((*wanted.get(&index)?, info)));
+        Ok(FromWorkers { switch, subs: subs.collect(), workers, counters })
+    }
+
+    /// What the workers of a parent had when they failed, as far as it is known.
+    fn last_known(&self, id: ParentId, wanted: &[SubId]) -> FromWorkers {
+        let parent = &self.inventory[id];
+        let switch = SwitchState::of(&self.new_switch(parent.info, parent.semantics));
+        let known = wanted.iter().filter_map(|&id| Some((id, self.inventory.sub(id)?)));
+        let subs: Vec<_> =
+            known.map(|(id, sub)| (sub.index, (id, InSwitch::last_known(sub)))).collect();
+        let mut counters = Snapshot {
+            subs: subs.iter().map(|&(index, _)| (index, SubStats::default())).collect(),
+            removed: parent.carried.removed,
+            ..Snapshot::default()
+        };
+        let configs = &self.inventory[parent.device].configs;
+        let status = |(config, (wire, turns)): (&WorkerConfig, &(WireStats, WorkerStats))| {
+            WorkerStatus { config: *config, wire: *wire, turns: *turns }
+        };
+        let workers: Vec<_> = configs.iter().zip(&parent.carried.workers).map(status).collect();
+        for worker in &workers {
+            counters.wire += worker.wire;
+            counters.turns += worker.turns;
+        }
+        let subs = subs.into_iter().map(|(_, known)| known).collect();
+        FromWorkers { switch, subs, workers, counters }
     }
 
     /// Adds what programs in the kernel have forwarded to the counters of a parent.
@@ -204,12 +268,12 @@ impl Parent {
     fn count(
         &self,
         configs: &[WorkerConfig],
-        wanted: impl Fn(SubIndex) -> bool + Copy + Send + 'static,
+        wanted: BTreeSet<SubIndex>,
     ) -> Result<(Vec<WorkerStatus>, Snapshot), Stopped> {
         let switch = self.switch;
         let mut all = self.workers.each(move |worker| {
             let mut counters = worker.snapshot_at(switch);
-            counters.subs.retain(|(index, _)| wanted(*index));
+            counters.subs.retain(|(index, _)| wanted.contains(index));
             counters
         })?;
         for (counters, (wire, turns)) in all.iter_mut().zip(&self.carried.workers) {

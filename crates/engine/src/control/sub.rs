@@ -126,15 +126,44 @@ impl Seen {
 /// The part of a sub-interface that the switch has.
 #[derive(Clone, Debug)]
 pub(super) struct InSwitch {
-    sub: umacvlan_core::Sub,
+    mac: MacAddr,
+    settings: MacvlanSettings,
+    mtu: u32,
+    up: bool,
+    all_groups: bool,
+    groups: Vec<MacAddr>,
+    secondary: Vec<MacAddr>,
     conflict: Option<SwitchError>,
 }
 
 impl InSwitch {
     /// The sub-interface with that index, if there is one.
     pub(super) fn read(switch: &Switch, index: SubIndex) -> Option<Self> {
-        let sub = switch.sub(index)?.clone();
-        Some(Self { sub, conflict: switch.check_up(index, true).err() })
+        let sub = switch.sub(index)?;
+        Some(Self {
+            mac: sub.mac(),
+            settings: sub.settings().clone(),
+            mtu: sub.mtu(),
+            up: sub.up(),
+            all_groups: sub.filter().accepts_all(),
+            groups: sub.filter().groups.clone(),
+            secondary: sub.secondary().to_vec(),
+            conflict: switch.check_up(index, true).err(),
+        })
+    }
+
+    /// What a switch would have that is made anew, while no worker runs.
+    pub(super) fn last_known(sub: &Sub) -> Self {
+        Self {
+            mac: sub.seen.mac,
+            settings: sub.settings.clone(),
+            mtu: sub.seen.mtu,
+            up: sub.seen.up,
+            all_groups: sub.seen.allmulti || sub.seen.promisc || !sub.groups_known,
+            groups: sub.groups.clone(),
+            secondary: sub.secondary.clone(),
+            conflict: None,
+        }
     }
 }
 
@@ -180,16 +209,15 @@ impl Sub {
     /// Its status. `info` is the switch's part, `parent` the name of the parent; `held`: it is down
     /// until its address is free.
     pub(super) fn status(&self, parent: &str, info: &InSwitch, held: bool) -> SubStatus {
-        let InSwitch { sub: info, conflict } = info;
         SubStatus {
             number: self.id,
             name: self.name.clone(),
             parent: parent.to_owned(),
-            mac: info.mac(),
-            settings: info.settings().clone(),
-            mtu: info.mtu(),
-            up: info.up(),
-            conflict: *conflict,
+            mac: info.mac,
+            settings: info.settings.clone(),
+            mtu: info.mtu,
+            up: info.up,
+            conflict: info.conflict,
             held,
             index: self.interface.index,
             nsid: self.interface.nsid,
@@ -205,9 +233,9 @@ impl Sub {
                 why: self.instead_of_veth.clone(),
                 answered: 0,
             },
-            all_groups: info.filter().accepts_all(),
-            groups: info.filter().groups.clone(),
-            secondary: sorted(info.secondary()),
+            all_groups: info.all_groups,
+            groups: info.groups.clone(),
+            secondary: sorted(&info.secondary),
             program: match &self.far {
                 FarEnd::Program(program) => Some(program.status()),
                 FarEnd::Tap(..) => None,

@@ -32,8 +32,8 @@ pub(super) struct Watch {
     pub(super) notifier: u64,
     /// When they were last replaced.
     replaced: Option<Instant>,
-    /// True while they have failed and are not replaced.
-    failed: bool,
+    /// Why they have failed, until they are replaced.
+    failed: Option<String>,
     /// Threads that hung and were left behind.
     left: Vec<LeftThread>,
 }
@@ -44,9 +44,12 @@ impl Watch {
         self.left.retain(|thread| !thread.has_ended());
         self.left.len()
     }
-}
 
-impl Watch {
+    /// Why no worker runs; `None` if they run.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
     /// For new workers whose notices have this number.
     pub(super) fn new(notifier: u64) -> Self {
         Self { notifier, ..Self::default() }
@@ -68,7 +71,7 @@ impl Control {
     pub(super) fn watch_workers(&mut self) {
         for id in self.inventory.device_ids() {
             let device = &mut self.inventory[id];
-            if device.watch.failed {
+            if device.watch.failed.is_some() {
                 self.restart_workers(id);
             } else if device.workers.look_for_hanging() {
                 self.worker_failed(id, "it does not respond");
@@ -83,12 +86,13 @@ impl Control {
             return;
         };
         let name = device.name.clone();
-        device.watch.failed = true;
         let then = match device.watch.hanging() > LEFT_MAX {
             true => "too many hang already: start this program again",
             false => "it is started again",
         };
-        self.events.trouble(format!("the worker of {name} has failed: {why}; {then}"));
+        let what = format!("the worker of {name} has failed: {why}; {then}");
+        device.watch.failed = Some(what.clone());
+        self.events.trouble(what);
         self.restart_workers(id);
     }
 
@@ -101,13 +105,15 @@ impl Control {
         }
         device.watch.replaced = Some(Instant::now());
         match self.replace_workers(id) {
-            Ok(()) => self.inventory[id].watch.failed = false,
+            Ok(()) => self.inventory[id].watch.failed = None,
             Err(error) => {
                 // With a part of the sub-interfaces they are of no use.
                 self.inventory[id].workers.halt();
                 self.drop_carriers(id);
-                let name = &self.inventory[id].name;
-                self.events.trouble(format!("the worker of {name} cannot be started: {error}"));
+                let device = &mut self.inventory[id];
+                let what = format!("the worker of {} cannot be started: {error}", device.name);
+                device.watch.failed = Some(what.clone());
+                self.events.trouble(what);
             }
         }
     }

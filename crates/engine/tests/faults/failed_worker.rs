@@ -119,8 +119,20 @@ fn a_worker_that_panics_is_replaced_with_its_links_and_counters() {
             if round == 0 {
                 assert!(world.received() >= before.0, "counters are lost");
             }
-            // The second failure follows so soon that it waits for a moment.
-            until("the worker", || world.lab.parent().subs.len() == 2);
+            // The second failure follows so soon that it waits for a moment. The links are shown
+            // meanwhile, as they were.
+            until("the worker", || {
+                let parent = world.lab.parent();
+                let told = parent.notice.contains("it panicked: injected");
+                assert!(told || parent.notice.is_empty(), "{}", parent.notice);
+                assert_eq!(
+                    parent.subs.iter().map(|sub| sub.mac).collect::<Vec<_>>(),
+                    [mac(1), mac(2)]
+                );
+                assert!(parent.subs.iter().all(|sub| sub.up));
+                assert!(parent.counters.wire.received.frames > 0, "{:#?}", parent.counters);
+                !told
+            });
             captured(&capture);
             world.check();
             assert!(captured(&capture) >= 2, "the capture has not gone on");

@@ -243,7 +243,8 @@ pub struct ParentStatus {
     pub name: String,
     /// Its interface, for the next engine; `None` if there was none yet.
     pub known: Option<KnownParent>,
-    /// Why its interface may be, or is, another one than before; empty if it is the same.
+    /// Why its workers do not run, or else why its interface may be, or is, another one than before;
+    /// empty if there is nothing to say.
     pub notice: String,
     /// The interface that carries it: the parent itself, unless it is a VLAN.
     pub link: String,
