@@ -43,6 +43,9 @@ pub struct BufferPool {
     owners: Box<[Owner]>,
     /// The free buffers; the last used one is on top.
     free: Vec<u16>,
+    /// The first buffer that was never lent or acquired, nor any after it: they contain zeroes, and
+    /// have no memory yet.
+    unused_from: u16,
     /// The buffers of the turn, in the order in which they became so.
     in_turn: Vec<u16>,
 }
@@ -60,6 +63,7 @@ impl BufferPool {
             memory,
             owners: vec![Owner::Free; buffers].into_boxed_slice(),
             free: (0..count).rev().collect(),
+            unused_from: 0,
             in_turn: Vec::with_capacity(buffers),
         })
     }
@@ -96,6 +100,7 @@ impl BufferPool {
     #[inline]
     pub fn acquire(&mut self) -> Option<u16> {
         let buffer = self.free.pop()?;
+        self.unused_from = self.unused_from.max(buffer + 1);
         self.give_to_turn(buffer);
         Some(buffer)
     }
@@ -162,12 +167,18 @@ impl BufferPool {
         Some((buffer, self.lend_prepared(buffer)))
     }
 
-    /// Prepares a buffer that was free, and makes it the ring's.
+    /// Prepares a buffer that was free, and makes it the ring's. One that was never used is prepared:
+    /// writing to it would have the kernel provide its memory, which takes 20 ms for all buffers of a
+    /// worker that starts.
     #[inline]
     fn lend_prepared(&mut self, buffer: u16) -> *mut u8 {
-        let place = self.byte(buffer, VNET_LEN).cast::<[u8; NO_ADDRESSES.len()]>();
-        // SAFETY: the buffer was free and is not lent yet, so `&mut self` is the only access to it, and the place is inside it.
-        unsafe { place.write(NO_ADDRESSES) };
+        if buffer < self.unused_from {
+            let place = self.byte(buffer, VNET_LEN).cast::<[u8; NO_ADDRESSES.len()]>();
+            // SAFETY: the buffer was free and is not lent yet, so `&mut self` is the only access to it, and the place is inside it.
+            unsafe { place.write(NO_ADDRESSES) };
+        } else {
+            self.unused_from = buffer + 1;
+        }
         self.owners[usize::from(buffer)] = Owner::Ring;
         self.byte(buffer, 0)
     }
