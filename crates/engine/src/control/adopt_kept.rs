@@ -94,8 +94,9 @@ impl Control {
             let (parent, adopt) = &kept[at];
             outcomes.insert(at, self.adopt_sub(parent, adopt));
         }
-        self.settle_memberships();
+        // Siblings hear each other while the parent's filter is still being filled.
         self.release_adopted();
+        self.settle_memberships();
         self.settle_wire();
         self.note_all(Cause::Lost, outcomes.values().flatten().map(|sub| sub.number).collect());
         outcomes.into_values().collect()

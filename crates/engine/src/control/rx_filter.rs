@@ -14,7 +14,12 @@ use super::Control;
 use super::host_filter::vlans_on;
 use super::parent_device::ParentDevice;
 use super::workers::Workers;
-use umacvlan_datapath::uplink::{PacketUplink, Uplink};
+use umacvlan_datapath::uplink::Uplink;
+use umacvlan_datapath::worker::{Stopped, Worker};
+
+/// How many memberships are joined while the worker waits. The kernel compares each new one with all
+/// that there are: a thousand take 20 ms.
+const JOINS_AT_ONCE: usize = 64;
 
 /// The memberships of one uplink.
 #[derive(Debug, Default)]
@@ -49,11 +54,7 @@ impl Memberships {
     /// worker has ended, and the parent must be as it was when the engine has ended.
     pub(super) fn leave(self, workers: &Workers) {
         // A worker that has stopped has closed its socket.
-        let _ = workers.ask(move |worker| {
-            if let Some(packet) = worker.uplink().and_then(Uplink::packet) {
-                settle(packet, self.joined, &BTreeSet::new());
-            }
-        });
+        let _ = workers.ask(move |worker| leave(worker, &self.joined));
     }
 }
 
@@ -104,18 +105,14 @@ impl Control {
             let device = parent.device;
             let filters = self.open_vlan_filter(device, tagged);
             let parent = &mut self.inventory[id];
-            let settled = parent.workers.ask(move |worker| {
+            // A worker that has stopped wants nothing.
+            let Ok((joined, refused)) = settle(&parent.workers, joined, move |worker| {
                 let mut wanted = wanted(worker.switch_at(switch), tagged);
                 if filters && !wanted.is_empty() {
                     wanted.insert(Membership::Promiscuous);
                 }
-                match worker.uplink().and_then(Uplink::packet) {
-                    Some(packet) => settle(packet, joined, &wanted),
-                    None => (joined, false),
-                }
-            });
-            // A worker that has stopped wants nothing.
-            let Ok((joined, refused)) = settled else {
+                wanted
+            }) else {
                 continue;
             };
             parent.memberships.joined = joined;
@@ -168,27 +165,50 @@ fn wanted(switch: &Switch, tagged: bool) -> BTreeSet<Membership> {
     wanted
 }
 
-/// Joins and leaves. Returns the memberships then, and whether one was refused: then the socket
-/// turns the parent promiscuous instead.
+/// Joins what is wanted, in steps between which the worker forwards, and leaves the rest. Returns the
+/// memberships then, and whether one was refused: then the socket turns the parent promiscuous
+/// instead.
 fn settle(
-    packet: &PacketUplink,
+    workers: &Workers,
     mut joined: BTreeSet<Membership>,
-    wanted: &BTreeSet<Membership>,
-) -> (BTreeSet<Membership>, bool) {
+    wanted: impl FnOnce(&mut Worker) -> BTreeSet<Membership> + Send + 'static,
+) -> Result<(BTreeSet<Membership>, bool), Stopped> {
     let all = Membership::Promiscuous;
-    let missing: Vec<_> = wanted.difference(&joined).copied().collect();
-    joined.extend(missing.iter().filter(|&&membership| packet.socket.join(membership).is_ok()));
-    let refused = !joined.is_superset(wanted);
-    if refused && !joined.contains(&all) && packet.socket.join(all).is_ok() {
-        joined.insert(all);
+    let (wanted, has_socket) = workers
+        .ask(|worker| (wanted(worker), worker.uplink().and_then(Uplink::packet).is_some()))?;
+    if !has_socket {
+        return Ok((joined, false));
     }
-    joined.retain(|membership| {
-        let kept = wanted.contains(membership) || refused && *membership == all;
-        if !kept {
+    let missing: Vec<_> = wanted.difference(&joined).copied().collect();
+    for step in missing.chunks(JOINS_AT_ONCE) {
+        joined.extend(join(workers, step.to_vec())?);
+    }
+    let refused = !joined.is_superset(&wanted);
+    if refused && !joined.contains(&all) {
+        joined.extend(join(workers, vec![all])?);
+    }
+    let kept =
+        |membership: &Membership| wanted.contains(membership) || refused && *membership == all;
+    let (joined, left): (BTreeSet<_>, BTreeSet<_>) = joined.into_iter().partition(kept);
+    if !left.is_empty() {
+        workers.ask(move |worker| leave(worker, &left))?;
+    }
+    Ok((joined, refused))
+}
+
+/// Joins these, and returns those that were not refused.
+fn join(workers: &Workers, these: Vec<Membership>) -> Result<Vec<Membership>, Stopped> {
+    workers.ask(move |worker| match worker.uplink().and_then(Uplink::packet) {
+        Some(packet) => these.into_iter().filter(|&it| packet.socket.join(it).is_ok()).collect(),
+        None => Vec::new(),
+    })
+}
+
+fn leave(worker: &Worker, these: &BTreeSet<Membership>) {
+    if let Some(packet) = worker.uplink().and_then(Uplink::packet) {
+        for &membership in these {
             // One that cannot be left has ended with its interface.
-            let _ = packet.socket.leave(*membership);
+            let _ = packet.socket.leave(membership);
         }
-        kept
-    });
-    (joined, refused)
+    }
 }
