@@ -11,16 +11,23 @@ pub struct Error {
     action: String,
     /// The kernel's text (`NLMSGERR_ATTR_MSG`).
     explanation: Option<String>,
+    /// What to do, where the errno means something else than usual.
+    advice: Option<&'static str>,
     source: io::Error,
 }
 
 impl Error {
     pub(super) fn new(action: impl Into<String>, source: io::Error) -> Self {
-        Self { action: action.into(), explanation: None, source }
+        Self { action: action.into(), explanation: None, advice: None, source }
     }
 
     pub(super) fn explained(mut self, words: Option<String>) -> Self {
         self.explanation = words;
+        self
+    }
+
+    pub(super) fn advised(mut self, words: &'static str) -> Self {
+        self.advice = Some(words);
         self
     }
 
@@ -35,6 +42,9 @@ impl Error {
     }
 
     fn advice(&self) -> Option<&'static str> {
+        if self.advice.is_some() {
+            return self.advice;
+        }
         match self.errno()? {
             libc::EPERM | libc::EACCES => Some("needs CAP_NET_ADMIN there: run as root"),
             libc::EOPNOTSUPP => Some("this kernel may lack the driver or the option"),

@@ -4,14 +4,14 @@ use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoBridgePort,
-    InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoPortData, InfoPortKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use umacvlan_core::{MacAddr, ifname};
 use umacvlan_sys::netns::Netns;
 
 use super::create::inside;
-use super::{Link, OperState, Result, Rtnl};
+use super::{Error, Link, OperState, Result, Rtnl};
 
 /// The alias (`linux/if_link.h`).
 const IFLA_IFALIAS: u16 = 20;
@@ -43,6 +43,18 @@ impl Rtnl {
     /// The request failed.
     pub fn links(&mut self) -> Result<Vec<Link>> {
         self.all_links("list the interfaces", LinkMessage::default())
+    }
+
+    /// The highest index of all interfaces.
+    ///
+    /// # Errors
+    /// The request failed.
+    pub fn highest_index(&mut self) -> Result<u32> {
+        let mut message = LinkMessage::default();
+        // Counters are most of what the kernel tells of an interface.
+        message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+        let links = self.all_links("list the interfaces", message)?;
+        Ok(links.iter().map(|link| link.index).max().unwrap_or_default())
     }
 
     /// Deletes an interface.
@@ -196,7 +208,12 @@ impl Rtnl {
     /// `ENODEV` if there is no such interface.
     pub fn set_txqlen(&mut self, index: u32, frames: u32) -> Result<()> {
         let action = format!("set the transmit queue of interface {index} to {frames}");
-        self.set(&action, index, LinkAttribute::TxQueueLen(frames))
+        // The driver of TAPs reports a lack of memory in this way (`NOTIFY_BAD`).
+        let refused = |error: Error| match error.errno() {
+            Some(libc::EPERM) => error.advised("it may be too long for the kernel's memory"),
+            _ => error,
+        };
+        self.set(&action, index, LinkAttribute::TxQueueLen(frames)).map_err(refused)
     }
 
     /// Replaces the queueing discipline of an interface by `noqueue`.

@@ -56,8 +56,7 @@ impl Control {
 
     /// The highest index of an interface now, at least `index`.
     pub(super) fn newest_index(&mut self, index: u32) -> u32 {
-        let links = self.kernel.rtnl.links().unwrap_or_default();
-        links.iter().map(|link| link.index).fold(index, u32::max)
+        self.kernel.rtnl.highest_index().map_or(index, |highest| highest.max(index))
     }
 
     /// Gives an interface to the device that has lost it, if there is one. An interface that only
