@@ -30,7 +30,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, value_parser};
 use umacvlan_api::{LinkView, ParentView, socket_path};
 use umacvlan_client::{Absent, Client};
 use umacvlan_container::{cni, netavark};
@@ -79,10 +79,13 @@ fn main() -> ExitCode {
         _ if ip::wrapper::invoked_by_name(program.as_deref()) => ip::wrapper::run(&words),
         _ if netavark::invoked_by_name(program.as_deref()) => netavark::run_plugin(env::args_os()),
         Some(first) if first == complete::COMPLETION_COMMAND => {
-            complete::run(&Cli::command(), &words[1..])
+            complete::run(&command(), &words[1..])
         }
         _ if ip::is_ip_command(&words, &command_names()) => ip::run(&words),
-        _ => run(&Cli::parse()),
+        _ => match Cli::from_arg_matches(&command().get_matches()) {
+            Ok(cli) => run(&cli),
+            Err(error) => error.exit(),
+        },
     }
 }
 
@@ -116,6 +119,16 @@ fn run(cli: &Cli) -> ExitCode {
 fn fetch_views(socket: &Path) -> anyhow::Result<(Vec<ParentView>, Vec<LinkView>)> {
     let mut client = Client::connect(socket, Absent::Wait)?;
     Ok((client.get("/v1/parents", &[])?, client.get("/v1/links", &[])?))
+}
+
+/// The commands of clap. Those that need no daemon accept `--socket`, as all do, and do not show it.
+fn command() -> clap::Command {
+    let hide = |command: clap::Command| {
+        let socket = Arg::new("socket").long("socket").value_name("PATH").global(true).hide(true);
+        command.arg(socket.value_parser(value_parser!(PathBuf)))
+    };
+    let without_daemon = ["bench", "lab", "replay", "run"].into_iter();
+    without_daemon.fold(Cli::command(), |all, name| all.mut_subcommand(name, hide))
 }
 
 /// The names of clap's commands, which take precedence over abbreviated objects of [`ip`].

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group};
@@ -43,6 +43,17 @@ pub enum ConnectError {
         /// Path of the socket.
         socket: PathBuf,
     },
+    /// The path is not that of a socket.
+    #[error(
+        "{} is {what}, and not the socket of a daemon, which is {DEFAULT_SOCKET} unless it was started with --socket",
+        socket.display()
+    )]
+    NoSocket {
+        /// The path.
+        socket: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
     /// Another error.
     #[error("cannot connect to the daemon on {}: {why}", socket.display())]
     Other {
@@ -57,7 +68,10 @@ impl ConnectError {
     pub(super) fn new(socket: &Path, error: io::Error) -> Self {
         let path = socket.to_owned();
         match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Self::NotRunning { socket: path },
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => match kind_of(socket) {
+                Some(what) => Self::NoSocket { socket: path, what },
+                None => Self::NotRunning { socket: path },
+            },
             ErrorKind::PermissionDenied => {
                 Self::PermissionDenied { socket: path, group: group_of(socket) }
             }
@@ -67,6 +81,17 @@ impl ConnectError {
             },
             _ => Self::Other { socket: path, why: error.to_string() },
         }
+    }
+}
+
+/// What a path is that is no socket; `None` for a socket, or if there is nothing.
+fn kind_of(path: &Path) -> Option<&'static str> {
+    let kind = fs::metadata(path).ok()?.file_type();
+    match kind {
+        _ if kind.is_socket() => None,
+        _ if kind.is_dir() => Some("a directory"),
+        _ if kind.is_file() => Some("a file"),
+        _ => Some("a device or a pipe"),
     }
 }
 
@@ -107,6 +132,14 @@ mod tests {
             ConnectError::new(Path::new("/nowhere/at.all"), ErrorKind::ConnectionRefused.into())
                 .to_string();
         assert!(error.ends_with("\"umacvlan daemon --socket /nowhere/at.all\""), "{error}");
+    }
+
+    #[test]
+    fn a_path_that_is_no_socket_is_not_a_daemon_that_is_absent() {
+        let error = ConnectError::new(Path::new("/proc"), ErrorKind::ConnectionRefused.into());
+        assert!(error.to_string().starts_with("/proc is a directory, and not the socket of a"));
+        let error = ConnectError::new(Path::new("/dev/null"), ErrorKind::ConnectionRefused.into());
+        assert!(matches!(error, ConnectError::NoSocket { what: "a device or a pipe", .. }));
     }
 
     #[test]

@@ -35,9 +35,16 @@ fn unreachable(error: &ConnectError, socket: &Path) -> Check {
     match error {
         ConnectError::NotRunning { .. } => Check::info(name, error.to_string()),
         ConnectError::PermissionDenied { group, .. } => {
-            let group = group.as_deref().filter(|group| *group != "root").unwrap_or("GROUP");
-            Check::warn(name, error.to_string()).fix(format!("usermod -aG {group} USER, as root"))
+            let fix = match group.as_deref().filter(|group| *group != "root") {
+                Some(group) => format!("usermod -aG {group} USER, as root"),
+                None => {
+                    "run this as root, or have the socket belong to a group: group in umacvlan.toml"
+                        .to_owned()
+                }
+            };
+            Check::warn(name, error.to_string()).fix(fix)
         }
+        ConnectError::NoSocket { .. } => Check::warn(name, error.to_string()).fix("--socket PATH"),
         ConnectError::Other { .. } => Check::warn(name, error.to_string())
             .fix(format!("look whose socket {} is", socket.display())),
     }

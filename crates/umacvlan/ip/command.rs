@@ -40,7 +40,7 @@ fn parse_parent(mut words: Tokens<'_>) -> Result<Command, CommandError> {
     let verb = words.next().unwrap_or("show");
     match verb {
         _ if ["show", "lst", "list"].iter().any(|full| abbreviates(verb, full)) => {}
-        _ if abbreviates(verb, "help") => return Err(help::parent_usage()),
+        _ if asks_for_help(verb) => return Err(help::parent_usage()),
         _ => return Err(unknown_command(verb, "parent")),
     }
     let mut name = None;
@@ -58,7 +58,7 @@ fn parse_monitor(words: Tokens<'_>) -> Result<Command, CommandError> {
         match word {
             "all" => {}
             _ if abbreviates(word, "link") => {}
-            _ if abbreviates(word, "help") => return Err(help::monitor_usage()),
+            _ if asks_for_help(word) => return Err(help::monitor_usage()),
             _ => {
                 let text =
                     format!("Argument \"{word}\" is unknown, try \"umacvlan monitor help\".");
@@ -67,6 +67,11 @@ fn parse_monitor(words: Tokens<'_>) -> Result<Command, CommandError> {
         }
     }
     Ok(Command::Monitor)
+}
+
+/// True for `help` as `ip` has it, and for the option that other commands have.
+pub(super) fn asks_for_help(word: &str) -> bool {
+    abbreviates(word, "help") || ["--help", "-h", "-help"].contains(&word)
 }
 
 pub(super) fn unknown_command(verb: &str, object: &str) -> CommandError {

@@ -1,6 +1,6 @@
 //! The commands of `link`.
 
-use super::command::unknown_command;
+use super::command::{asks_for_help, unknown_command};
 use super::error::CommandError;
 use super::help;
 use super::keywords::{FILTER, FilterWord, Verb, find};
@@ -54,7 +54,7 @@ pub(super) fn parse(mut words: Tokens<'_>) -> Result<LinkCommand, CommandError> 
         _ if abbreviates(verb, "xstats") => Err(CommandError::unsupported("xstats")),
         _ if abbreviates(verb, "afstats") => Err(CommandError::unsupported("afstats")),
         _ if abbreviates(verb, "property") => Err(CommandError::unsupported("property")),
-        _ if abbreviates(verb, "help") => Err(help::link_usage()),
+        _ if asks_for_help(verb) => Err(help::link_usage()),
         _ => Err(unknown_command(verb, "link")),
     }
 }

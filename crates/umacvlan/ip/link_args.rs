@@ -4,7 +4,7 @@ use nix::libc;
 
 use super::error::{CommandError, Device, FAILED, REFUSED, USAGE};
 use super::help;
-use super::keywords::{LINK, LinkWord, Verb, find};
+use super::keywords::{LINK, LinkWord, MACVLAN, Verb, find};
 use super::link::LinkCommand;
 use super::macvlan::Macvlan;
 use super::tokens::{Tokens, known_name, link_address, mac_address, new_name, number};
@@ -38,7 +38,7 @@ impl<'a> LinkArgs<'a> {
                 Some(LinkWord::Down) => args.up = Some(false),
                 Some(LinkWord::Help) => return Err(help::link_usage()),
                 Some(LinkWord::Unsupported) => {
-                    return Err(CommandError::unsupported(word).after(&args.links(verb)));
+                    return Err(unsupported(word).after(&args.links(verb)));
                 }
                 Some(LinkWord::Link) if verb != Verb::Add => {
                     return Err(CommandError::unsupported(word).after(&args.links(verb)));
@@ -242,6 +242,16 @@ const NO_PARENT: &str =
 const SIX_BYTES: &str = "the address of an interface has six bytes, as 02:00:5e:10:00:01";
 
 // The path is also right for umacvlan-fuzz, which includes this file.
+/// The error for a word of `ip link` that is not supported. Some of them are options of macvlan as well,
+/// behind the type.
+fn unsupported(word: &str) -> CommandError {
+    match find(&MACVLAN, word) {
+        Some(_) => CommandError::kernel(libc::EOPNOTSUPP)
+            .hint(format!("\"{word}\" goes behind the type: type macvlan {word} ...")),
+        None => CommandError::unsupported(word),
+    }
+}
+
 #[cfg(test)]
 #[path = "link_args/tests.rs"]
 mod tests;
