@@ -41,8 +41,21 @@ use stability::{Finding, Stability};
 use trials::{Trials, TrialsArg, USUAL_WIDTH};
 use umacvlan_text::output::print_stderr;
 
+const EXAMPLES: &str = "\
+Without options `bench path` takes up to fifteen minutes. An option that names a mode, path, size, peer or
+measure leaves out the others.
+
+Examples:
+  umacvlan bench path --quick
+  umacvlan bench path --mode bridge --measure tcp --congestion cubic --html report.html
+  umacvlan bench path --peer umacvlan,kernel --size 64 --trials auto --artifact result.tar
+  umacvlan bench compare before.json after.json
+  umacvlan bench replicate result.tar
+";
+
 /// Measure what each mode costs, beside other implementations
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     // Boxed, because it is far larger than the arguments of other commands.
     #[command(subcommand)]

@@ -9,6 +9,7 @@ pub(super) fn measure(measure: &str) -> String {
         "cost-forwarder" => "Time for each frame in the worker",
         "cost-read" => "Time to read a frame from a ring",
         "cost-write" => "Time to write a frame to a ring",
+        "cpu" => "Processor time of the machine for each 1000 bytes",
         "idle-cpu" => "Processor time while idle",
         "latency" => "Latency",
         "latency-10" => "Latency at 10 % of the rate with little loss",
@@ -107,7 +108,7 @@ pub(super) fn subs(subs: u32) -> String {
 /// What an axis of values with this unit shows.
 pub(super) fn quantity(unit: &str) -> &'static str {
     match unit {
-        "%" => "processor time",
+        "%" | "ns/kB" => "processor time",
         "bit/s" => "throughput",
         "copies" => "copies received for each frame sent",
         "frames/s" => "rate",

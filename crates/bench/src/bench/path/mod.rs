@@ -6,6 +6,7 @@
 mod busy_loops;
 mod copies;
 mod idle;
+mod machine_cpu;
 mod neighbour;
 mod offloads;
 mod ovs;

@@ -170,6 +170,8 @@ pub(super) struct Testbed {
     pub(super) flows: u16,
     /// TCP's congestion control; `None` is the system's default.
     pub(super) congestion: Option<String>,
+    /// The number of busy threads beside each trial.
+    pub(super) load: u16,
     network: Network,
     /// The engine, if this peer is ours.
     engine: RefCell<Weak<Engine>>,
@@ -208,6 +210,7 @@ impl Testbed {
             port: args.port,
             flows,
             congestion,
+            load: args.load,
             network,
             engine: RefCell::default(),
             rx_only: RefCell::default(),

@@ -8,6 +8,7 @@ use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
 
 use super::copies;
 use super::idle::idle;
+use super::machine_cpu::MachineCpu;
 use super::neighbour::neighbour;
 use super::peer::{Testbed, set_tx_checksum};
 use super::plan::{Item, Measure, Traffic};
@@ -80,13 +81,10 @@ fn segments(item: &Item, testbed: &Testbed) -> Result<Vec<Reading>> {
 fn streams(item: &Item, testbed: &Testbed) -> Result<Vec<Reading>> {
     let (from, to) = testbed.ends(false).context("the ends of the path are not there")?;
     let to = &to[0];
-    let reading = if item.measure == Measure::Tcp {
-        let path = Path { from: &from, to, cores: Cores::find().ends };
-        let value = tcp_throughput(path, item.time, testbed.congestion.as_deref())?;
-        let value = value.bits_per_second();
-        let (measure, unit, better) = ("throughput", "bit/s", Better::Higher);
-        Reading { measure, unit, better, value, extra: Extra::new(), latency: None }
-    } else {
+    if item.measure == Measure::Tcp {
+        return stream(item, testbed, Path { from: &from, to, cores: Cores::find().ends });
+    }
+    let reading = {
         // The two programs run alternately, so the scheduler chooses their cores.
         let trips = round_trips(Path { from: &from, to, cores: None }, item.time)?;
         let micros = |percent| trips.percentile(percent).as_secs_f64() * 1e6;
@@ -101,6 +99,26 @@ fn streams(item: &Item, testbed: &Testbed) -> Result<Vec<Reading>> {
         Reading { measure, unit, better, value: micros(50), extra, latency: None }
     };
     Ok(vec![reading])
+}
+
+/// One TCP stream: its throughput, and the processor time that it costs the machine.
+fn stream(item: &Item, testbed: &Testbed, path: Path<'_, '_>) -> Result<Vec<Reading>> {
+    let cpu = MachineCpu::begin();
+    let throughput = tcp_throughput(path, item.time, testbed.congestion.as_deref())?;
+    let bits = throughput.bits_per_second();
+    let processors = cpu.and_then(|cpu| cpu.processors());
+    let (measure, unit, better) = ("throughput", "bit/s", Better::Higher);
+    let value = bits;
+    let mut readings =
+        vec![Reading { measure, unit, better, value, extra: Extra::new(), latency: None }];
+    // Busy loops beside it would be most of what is used.
+    if let Some(processors) = processors.filter(|_| testbed.load == 0 && bits > 0.0) {
+        let (measure, unit, better) = ("cpu", "ns/kB", Better::Lower);
+        let value = processors * 1e9 / (bits / 8.0 / 1000.0);
+        let extra = vec![("processors", processors)];
+        readings.push(Reading { measure, unit, better, value, extra, latency: None });
+    }
+    Ok(readings)
 }
 
 /// How evenly several workers shared the frames: the smallest share relative to an equal share.
