@@ -113,9 +113,10 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 		gzip -9n <man/$$page >$(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 		chmod 644 $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page.gz; \
 	done
-	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md docs/api.md docs/cni.md docs/daemon.md \
-		docs/docker.md docs/ip.md docs/kubernetes.md docs/observing.md docs/podman.md docs/ports.md \
-		docs/semantics.md docs/vms.md
+	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md \
+		CITATION.cff LICENSE-APACHE LICENSE-MIT
+	install -Dm644 -t $(DESTDIR)$(DOCDIR)/docs docs/*.md
+	install -Dm644 -t $(DESTDIR)$(DOCDIR)/dist dist/umacvlan.service
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples examples/umacvlan.toml
 	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)
 

@@ -144,12 +144,23 @@ fn the_package_lists_what_debian_wants_where_it_wants_it() {
     ]) {
         assert!(lines.contains(file), "no {file} in {list}");
     }
+    for link in links_of_the_readme().filter(|link| !link.starts_with("LICENSE-")) {
+        let file = format!("usr/share/doc/umacvlan/{link}");
+        assert!(lines.contains(file.as_str()), "README.md leads to {link}: no {file} in {list}");
+    }
     assert!(list.lines().all(|line| line.contains(" root/root ")), "{list}");
     let control = done(Command::new("dpkg-deb").arg("--info").arg(&package));
     for words in ["Package: umacvlan", "Depends: libc6 (>= 2.", "conffiles", "postinst", "prerm"] {
         assert!(control.contains(words), "no {words} in {control}");
     }
     scripts_are_good_shell(&package, &folder.0.join("control"));
+}
+
+/// The files of the repository that README.md has links to.
+fn links_of_the_readme() -> impl Iterator<Item = &'static str> {
+    let links = include_str!("../../README.md").split("](").skip(1);
+    let links = links.filter_map(|rest| rest.split([')', '#']).next());
+    links.filter(|link| !link.is_empty() && !link.contains("://"))
 }
 
 fn scripts_are_good_shell(package: &Path, folder: &Path) {

@@ -10,6 +10,7 @@
 
 mod extract;
 mod structure;
+mod tutorial;
 
 use std::env;
 use std::ffi::OsString;
@@ -36,6 +37,11 @@ const ELSEWHERE: [(&str, &str); 4] = [
 #[test]
 fn the_commands_of_the_readme_work() {
     run_document("README.md");
+}
+
+#[test]
+fn the_commands_of_the_how_tos_work() {
+    run_document("docs/howto.md");
 }
 
 #[test]
@@ -80,7 +86,7 @@ fn the_manual_has_every_command_and_option() {
 
 #[test]
 fn each_document_has_commands() {
-    for name in ["README.md", "man/umacvlan.8", "man/umacvlan-link.8"] {
+    for name in ["README.md", "docs/howto.md", "man/umacvlan.8", "man/umacvlan-link.8"] {
         assert!(!sections(name, &read(name)).is_empty(), "{name}");
     }
 }
