@@ -111,9 +111,9 @@ fn open_vswitch_forwards_frames_and_streams_on_every_path_that_it_has() {
     for path in ["wire-to-sub", "sub-to-wire", "sub-to-sub"] {
         let mut here = points.iter().filter(|point| point["key"]["path"] == path);
         assert!(here.all(|point| point["summary"]["median"].as_f64() > Some(0.0)), "{report}");
-        for traffic in ["unicast", "tcp"] {
-            let is_it = |p: &&Value| p["key"]["path"] == path && p["key"]["traffic"] == traffic;
-            assert_eq!(points.iter().filter(is_it).count(), 1, "{path} {traffic}: {report}");
+        for measure in ["mrr", "throughput", "cpu"] {
+            let is_it = |p: &&Value| p["key"]["path"] == path && p["key"]["measure"] == measure;
+            assert_eq!(points.iter().filter(is_it).count(), 1, "{path} {measure}: {report}");
         }
     }
     let environment = &report["environment"];

@@ -26,11 +26,12 @@ impl MachineCpu {
         Some(Self { ticks: used_ticks()?, start: Instant::now() })
     }
 
-    /// Processors in use since the beginning, on average: 1.5 is one and half of another.
+    /// Processors in use since the beginning, on average: 1.5 is one and half of another. Never zero:
+    /// less than a tick counts as one.
     pub(super) fn processors(&self) -> Option<f64> {
         let ticks = used_ticks()?.checked_sub(self.ticks)?;
         let elapsed = self.start.elapsed();
-        (elapsed > Duration::ZERO).then(|| ticks as f64 / TICKS / elapsed.as_secs_f64())
+        (elapsed > Duration::ZERO).then(|| ticks.max(1) as f64 / TICKS / elapsed.as_secs_f64())
     }
 }
 
@@ -59,6 +60,6 @@ mod tests {
     #[test]
     fn this_machine_can_be_read() {
         let cpu = MachineCpu::begin().unwrap();
-        assert!(cpu.processors().unwrap() >= 0.0);
+        assert!(cpu.processors().unwrap() > 0.0);
     }
 }
