@@ -1,141 +1,26 @@
 //! Links get their addresses from servers on the wire and in a sibling.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use umacvlan_netlink::{IpPrefix, Route, Rtnl};
 use umacvlan_sys::netns::Netns;
-use umacvlan_testkit::{BpfFs, Daemon, LIMIT, Machine, link_id, netns_path, root_or_skip, skip};
+use umacvlan_testkit::dhcp::{
+    ACK, DISCOVER, Message, NAK, OFFER, OTHER_SERVER, RELEASE, REQUEST, SERVER, Server,
+};
+use umacvlan_testkit::{BpfFs, Daemon, Machine, link_id, netns_path, root_or_skip, skip};
 
 use crate::keeper::until;
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
-const OTHER_SERVER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 2);
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 77);
 const SECOND: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 78);
-
-/// Where the options begin: RFC 2131, section 2, and the magic number of its section 3.
-const OPTIONS: usize = 240;
-
-/// Kinds of messages: RFC 2132, section 9.6.
-const DISCOVER: u8 = 1;
-const OFFER: u8 = 2;
-const REQUEST: u8 = 3;
-const ACK: u8 = 5;
-const NAK: u8 = 6;
-const RELEASE: u8 = 7;
 
 /// A lease of a minute that is renewed after a second.
 const MINUTE: [(u8, u32); 3] = [(51, 60), (58, 1), (59, 10)];
 
 /// A lease that ends after two seconds.
 const MOMENT: [(u8, u32); 1] = [(51, 2)];
-
-/// A message of a client.
-struct Message(Vec<u8>);
-
-impl Message {
-    fn option(&self, code: u8) -> Option<&[u8]> {
-        let mut options = &self.0[OPTIONS..];
-        while let [found, len, rest @ ..] = options {
-            let (value, rest) = rest.split_at(usize::from(*len));
-            if *found == code {
-                return Some(value);
-            }
-            options = rest;
-        }
-        None
-    }
-
-    fn kind(&self) -> u8 {
-        self.option(53).unwrap()[0]
-    }
-
-    /// The address that the client has.
-    fn own(&self) -> Ipv4Addr {
-        <[u8; 4]>::try_from(&self.0[12..16]).unwrap().into()
-    }
-}
-
-/// Servers that do what a test says, at the other end of the wire.
-struct Server(UdpSocket);
-
-impl Server {
-    fn start(machine: &mut Machine) -> Self {
-        let netns = Netns::create().unwrap();
-        let index = machine.interface("q0").unwrap().index;
-        machine.rtnl.set_netns(index, &netns).unwrap();
-        let mut rtnl = Rtnl::open_in(&netns).unwrap();
-        for address in [SERVER, OTHER_SERVER] {
-            rtnl.add_address(index, address.into(), 24).unwrap();
-        }
-        rtnl.set_up(index, true).unwrap();
-        // Answers are sent to the broadcast address.
-        let everybody = IpPrefix::new(Ipv4Addr::BROADCAST.into(), 32).unwrap();
-        rtnl.add_route(&Route { index: Some(index), ..Route::new(everybody) }).unwrap();
-        let socket = netns.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67))).unwrap().unwrap();
-        socket.set_broadcast(true).unwrap();
-        socket.set_read_timeout(Some(LIMIT)).unwrap();
-        Self(socket)
-    }
-
-    fn next(&self) -> Message {
-        let mut message = [0; 1500];
-        let (len, _) = self.0.recv_from(&mut message).expect("a message of the client");
-        Message(message[..len].to_vec())
-    }
-
-    /// The next message of this kind; others are not answered.
-    fn expect(&self, kind: u8) -> Message {
-        loop {
-            let message = self.next();
-            if message.kind() == kind {
-                return message;
-            }
-        }
-    }
-
-    fn answer(
-        &self,
-        to: &Message,
-        kind: u8,
-        server: Ipv4Addr,
-        given: Ipv4Addr,
-        times: &[(u8, u32)],
-    ) {
-        let mut answer = to.0[..OPTIONS].to_vec();
-        answer[0] = 2;
-        answer[16..20].copy_from_slice(&given.octets());
-        let times: Vec<_> = times.iter().map(|(code, time)| (*code, time.to_be_bytes())).collect();
-        let times = times.iter().map(|(code, time)| (*code, &time[..]));
-        let own = SERVER.octets();
-        let usual: [(u8, &[u8]); 5] =
-            [(53, &[kind]), (54, &server.octets()), (1, &[255, 255, 255, 0]), (3, &own), (6, &own)];
-        for (code, value) in usual.into_iter().chain(times) {
-            answer.extend([code, u8::try_from(value.len()).unwrap()]);
-            answer.extend(value);
-        }
-        answer.push(255);
-        self.0.send_to(&answer, (Ipv4Addr::BROADCAST, 68)).unwrap();
-    }
-
-    /// Serves until `done`, and gives this address.
-    fn serve(&self, given: Ipv4Addr, times: &[(u8, u32)], mut done: impl FnMut() -> bool) {
-        while !done() {
-            let message = self.next();
-            match message.kind() {
-                DISCOVER => self.answer(&message, OFFER, SERVER, given, times),
-                REQUEST => {
-                    self.answer(&message, ACK, SERVER, given, times);
-                    // What it does now needs no further message.
-                    until("the address", &mut done);
-                }
-                kind => panic!("a message of kind {kind}"),
-            }
-        }
-    }
-}
 
 /// A container with a link that gets its address by DHCP.
 struct Guest {

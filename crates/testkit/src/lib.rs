@@ -5,7 +5,8 @@
 //! and [`BpfFs`] a BPF file system.
 //! [`Machine`] is a namespace with a parent and the [`Daemon`] in it, which [`ask`] and [`events`]
 //! talk to; [`Sandbox`] is a shell in namespaces of its own; [`write_program`] makes a script that can
-//! be run at once; [`Lingering`] is a descriptor that takes long to close; [`vhost_user`] is a program with rings in its memory. Every helper panics when it fails,
+//! be run at once; [`Lingering`] is a descriptor that takes long to close; [`vhost_user`] is a program with rings in its memory, and
+//! [`dhcp`] a server. Every helper panics when it fails,
 //! because in a test a panic is the report. The path of the command under test is an argument, since
 //! Cargo tells it only to the tests of the root package.
 //!
@@ -18,6 +19,7 @@
 use std::time::Duration;
 
 mod bpf_fs;
+pub mod dhcp;
 mod http;
 mod lingering;
 mod machine;
