@@ -1,78 +1,19 @@
-//! Addresses from a DHCP server on the wire, with Debian's dhcp plugin.
+//! Addresses from a DHCP server on the wire, with Debian's dhcp plugin and with the daemon's client.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use umacvlan_netlink::{IpPrefix, Route};
-use umacvlan_testkit::{LIMIT, Machine};
+use umacvlan_testkit::dhcp::{RELEASE, SERVER, Server};
+use umacvlan_testkit::{LIMIT, Machine, root_or_skip};
 
-use crate::runtime::{Container, PLUGINS, Runtime};
-use crate::world::plugins_or_skip;
+use crate::runtime::{Container, Network, PLUGINS, Runtime};
+use crate::world::{plugins_or_skip, told};
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
 const GIVEN: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 77);
-
-/// Where the options begin: RFC 2131, section 2, and the magic number of its section 3.
-const OPTIONS: usize = 240;
-
-/// Kinds of messages: RFC 2132, section 9.6.
-const DISCOVER: u8 = 1;
-const OFFER: u8 = 2;
-const REQUEST: u8 = 3;
-const ACK: u8 = 5;
-const RELEASE: u8 = 7;
-
-/// The kind of a message.
-fn kind(message: &[u8]) -> Option<u8> {
-    let mut options = message.get(OPTIONS..)?;
-    while let [code, len, rest @ ..] = options {
-        if *code == 53 {
-            return rest.first().copied();
-        }
-        options = rest.get(usize::from(*len)..)?;
-    }
-    None
-}
-
-/// The answer to a message: a client always gets the same address.
-fn answer(message: &[u8], kind: u8) -> Vec<u8> {
-    let mut answer = message[..OPTIONS].to_vec();
-    answer[0] = 2;
-    answer[16..20].copy_from_slice(&GIVEN.octets());
-    answer[20..24].copy_from_slice(&SERVER.octets());
-    for (code, value) in [
-        (53, &[kind][..]),
-        (54, &SERVER.octets()),
-        (51, &3600_u32.to_be_bytes()),
-        (1, &[255, 255, 255, 0]),
-        (3, &SERVER.octets()),
-    ] {
-        answer.extend([code, u8::try_from(value.len()).unwrap()]);
-        answer.extend(value);
-    }
-    answer.push(255);
-    answer
-}
-
-/// Serves until a client releases its address.
-fn serve(socket: &UdpSocket) {
-    let mut message = [0; 1500];
-    loop {
-        let (len, _) = socket.recv_from(&mut message).expect("a message of the client");
-        let message = &message[..len];
-        let reply = match kind(message) {
-            Some(DISCOVER) => OFFER,
-            Some(REQUEST) => ACK,
-            Some(RELEASE) => return,
-            other => panic!("a message of kind {other:?}"),
-        };
-        socket.send_to(&answer(message, reply), (Ipv4Addr::BROADCAST, 68)).unwrap();
-    }
-}
 
 /// The daemon of the dhcp plugin, which renews addresses; it is killed when this is dropped.
 struct Renewer(Child);
@@ -101,16 +42,8 @@ fn an_address_comes_from_a_server_on_the_wire_and_is_given_back() {
         return;
     }
     let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
-    let wire = machine.interface("q0").unwrap().index;
-    machine.rtnl.add_address(wire, SERVER.into(), 24).unwrap();
-    // Broadcast answers are sent to the broadcast address.
-    let everybody = IpPrefix::new(Ipv4Addr::BROADCAST.into(), 32).unwrap();
-    machine.rtnl.add_route(&Route { index: Some(wire), ..Route::new(everybody) }).unwrap();
-    let server =
-        machine.netns.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67))).unwrap().unwrap();
-    server.set_broadcast(true).unwrap();
-    server.set_read_timeout(Some(LIMIT)).unwrap();
-    let server = thread::spawn(move || serve(&server));
+    let server = Server::start(&mut machine);
+    let server = thread::spawn(move || server.serve_until_release(GIVEN));
 
     let _daemon = machine.start(&[]);
     let runtime = Runtime::new(&machine);
@@ -139,4 +72,107 @@ fn an_address_comes_from_a_server_on_the_wire_and_is_given_back() {
     runtime.del(&network, &container, "eth0").unwrap();
     server.join().unwrap();
     assert!(container.interface("eth0").is_none());
+}
+
+/// What the daemon is told to be.
+fn by_daemon() -> Value {
+    json!({"ipam": {"type": "umacvlan-dhcp"}})
+}
+
+#[test]
+fn the_daemon_gets_the_address_of_a_pod_and_gives_it_back() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let server = Server::start(&mut machine);
+    let server = thread::spawn(move || {
+        let first = server.serve_until_release(GIVEN);
+        (first, server.serve_until_release(GIVEN))
+    });
+    let daemon = machine.start(&[]);
+    let mut runtime = Runtime::new(&machine);
+    runtime.args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0".to_owned();
+
+    // The same pod in another container is the same client.
+    let mut releases = Vec::new();
+    for (id, version) in [("c1", "1.1.0"), ("c2", "0.2.0")] {
+        let network = runtime.network(version, by_daemon());
+        let container = Container::new(id);
+        let result = runtime.add(&network, &container, "eth0", Value::Null).unwrap();
+        let addresses = container.rtnl().addresses().unwrap();
+        assert!(addresses.iter().any(|address| address.at.ip() == GIVEN), "{addresses:?}");
+        if version == "0.2.0" {
+            assert_eq!(result["ip4"]["ip"], "10.7.0.77/24");
+            assert_eq!(result["ip4"]["gateway"], "10.7.0.1");
+        } else {
+            let ip = json!({"address": "10.7.0.77/24", "gateway": "10.7.0.1", "interface": 0});
+            assert_eq!(result["ips"], json!([ip]));
+            assert_eq!(result["routes"], json!([{"dst": "0.0.0.0/0", "gw": "10.7.0.1"}]));
+            runtime.check(&network, &container, "eth0").unwrap();
+            lose_the_address(&runtime, &network, &container);
+        }
+        assert_eq!(result["dns"]["nameservers"], json!(["10.7.0.1"]));
+        runtime.del(&network, &container, "eth0").unwrap();
+        assert!(container.interface("eth0").is_none());
+        releases.push(daemon.links().len());
+    }
+    assert_eq!(releases, [0, 0]);
+    let (first, second) = server.join().unwrap();
+    for release in [first, second] {
+        assert_eq!((release.kind(), release.own()), (RELEASE, GIVEN));
+        assert_eq!(release.option(61), Some(&b"\0net/shop/web-0/eth0"[..]));
+    }
+}
+
+/// Takes a pod's address off: `CHECK` says so.
+fn lose_the_address(runtime: &Runtime<'_>, network: &Network, container: &Container) {
+    let index = container.interface("eth0").unwrap().index;
+    container.rtnl().del_address(index, GIVEN.into(), 24).unwrap();
+    let (code, msg) = told(&runtime.check(network, container, "eth0").unwrap_err());
+    assert!(code == 101 && msg.contains("10.7.0.77/24"), "{msg}");
+    let mut rtnl = container.rtnl();
+    rtnl.set_up(index, false).unwrap();
+    let end = Instant::now() + LIMIT;
+    loop {
+        let (code, msg) = told(&runtime.check(network, container, "eth0").unwrap_err());
+        assert_eq!(code, 101, "{msg}");
+        if msg.contains("has no address by DHCP, state down") {
+            break;
+        }
+        assert!(Instant::now() < end, "{msg}");
+    }
+    rtnl.set_up(index, true).unwrap();
+    // It asks whether it may still have its address.
+    let end = Instant::now() + LIMIT;
+    while let Err(error) = runtime.check(network, container, "eth0") {
+        assert!(Instant::now() < end, "{error}");
+    }
+}
+
+#[test]
+fn without_a_server_nothing_is_left() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let daemon = machine.start(&[]);
+    let runtime = Runtime::new(&machine);
+    let container = Container::new("c1");
+    for (more, wanted, why) in [
+        (
+            json!({"ipam": {"type": "umacvlan-dhcp", "timeout": 1}}),
+            11,
+            "eth0 has no address by DHCP after 1 s",
+        ),
+        (json!({"ipam": {"type": "umacvlan-dhcp", "ranges": []}}), 7, "unknown key \"ranges\""),
+        (json!({"ipam": {"type": "umacvlan-dhcp"}, "host": true}), 7, "may change"),
+    ] {
+        let network = runtime.network("1.0.0", more);
+        let (code, msg) =
+            told(&runtime.add(&network, &container, "eth0", Value::Null).unwrap_err());
+        assert!(code == wanted && msg.contains(why), "{code} {msg}");
+        assert!(container.interface("eth0").is_none());
+        assert!(daemon.links().is_empty());
+    }
 }

@@ -7,7 +7,7 @@ use super::Invocation;
 use super::config::netlink_error;
 use super::error::{CONFIG, CniError, NAMESPACE};
 use super::ipam::Ipam;
-use super::result::{AddResult, Interface};
+use super::result::{AddResult, Dns, Interface};
 use super::version::Version;
 use crate::container_link::{self, ContainerLink};
 use umacvlan_api::{HostAccess, LinkView};
@@ -20,7 +20,7 @@ use umacvlan_client::{Absent, Client, ConnectError, RequestError};
 pub(super) fn add(invocation: &Invocation<'_>) -> Result<AddResult, CniError> {
     let Invocation { request, config, .. } = invocation;
     let ipam = invocation.ipam()?;
-    if ipam.is_none() && config.version()? < Version::LISTS {
+    if config.ipam().is_none() && config.version()? < Version::LISTS {
         let advice = "a result of this version has addresses: name an ipam, or use 0.3.0 or later";
         let msg = "cannot convert: no valid IP addresses";
         return Err(CniError::new(CONFIG, msg).with_details(advice));
@@ -55,8 +55,12 @@ fn configure(
     let ifname = &invocation.request.ifname;
     // This fails if the daemon has resolved the path to another namespace.
     let mut interface = ContainerLink::find(netns, ifname).map_err(netlink_error)?;
-    let done = assign_addresses(&mut interface, ipam)
-        .and_then(|result| give_host_access(invocation, client, &result).map(|()| result));
+    let assigned = match invocation.config.dhcp()? {
+        Some(server) => server.wait(invocation, client, &mut interface),
+        None => assign_addresses(&mut interface, ipam),
+    };
+    let done =
+        assigned.and_then(|result| give_host_access(invocation, client, &result).map(|()| result));
     if let (Err(_), Some(ipam)) = (&done, ipam) {
         // The first error is returned.
         let _ = ipam.exec("DEL");
@@ -69,7 +73,9 @@ fn configure(
         sandbox: Some(invocation.request.netns.clone()),
     }];
     result.ips.iter_mut().for_each(|ip| ip.interface = Some(0));
-    result.dns = invocation.config.dns.clone();
+    if invocation.config.dns != Dns::default() || ipam.is_some() {
+        result.dns = invocation.config.dns.clone();
+    }
     Ok(result)
 }
 

@@ -5,6 +5,7 @@ use umacvlan_netlink::Route;
 use super::Invocation;
 use super::attachment::container_netns;
 use super::config::netlink_error;
+use super::dhcp;
 use super::error::{CHANGED, CniError, UNAVAILABLE};
 use super::result::{AddResult, Interface};
 use crate::container_link::{self, ContainerLink};
@@ -47,6 +48,9 @@ fn check_daemon(invocation: &Invocation<'_>) -> Result<(), CniError> {
         return changed(format!("the daemon has no link for {owner}: add it again"));
     };
     check_link(invocation, link)?;
+    if invocation.config.dhcp()?.is_some() {
+        dhcp::check(link)?;
+    }
     check_parent(invocation, link, &links)?;
     let parents: Vec<ParentView> = client.get("/v1/parents", &[])?;
     let of = &link.umacvlan.parent;
@@ -116,7 +120,8 @@ fn check_ip(known: &AddResult, link: &mut ContainerLink<'_>, ifname: &str) -> Re
     }
 }
 
-fn changed<T>(msg: String) -> Result<T, CniError> {
+/// The answer of `CHECK` that something is not what it was.
+pub(super) fn changed<T>(msg: String) -> Result<T, CniError> {
     Err(CniError::new(CHANGED, msg))
 }
 

@@ -12,13 +12,15 @@ use umacvlan_core::options::PortKind;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_netlink::Rtnl;
 
+use super::args::Args;
 use super::bandwidth::Bandwidth;
-use super::error::{CONFIG, CniError, DECODING, ENVIRONMENT, REFUSED, UNSUPPORTED};
+use super::dhcp::{self, Server};
+use super::error::{CONFIG, CniError, DECODING, REFUSED, UNSUPPORTED};
 use super::request::{Request, check_network};
 use super::result::{AddResult, Dns};
 use super::version::Version;
 use crate::container_link;
-use umacvlan_api::{LimitsJson, LinkSpec};
+use umacvlan_api::{Dhcp, LimitsJson, LinkSpec};
 
 /// The fields of the configuration that this plugin uses. Other fields belong to other plugins or the
 /// runtime and are ignored; `null` counts as absent.
@@ -101,6 +103,9 @@ struct Ipam {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default, rename = "type")]
     kind: String,
+    /// The keys of the plugin.
+    #[serde(flatten)]
+    keys: BTreeMap<String, Value>,
 }
 
 #[serde_as]
@@ -178,6 +183,17 @@ impl Config {
         Some(self.ipam.kind.as_str()).filter(|kind| !kind.is_empty())
     }
 
+    /// How the daemon is to get an address by DHCP; `None` if it is not.
+    ///
+    /// # Errors
+    /// A key of `ipam` is unknown or has an invalid value.
+    pub(super) fn dhcp(&self) -> Result<Option<Server>, CniError> {
+        match self.ipam.kind == dhcp::IPAM {
+            true => Server::read(&self.ipam.keys).map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// The requested mode.
     ///
     /// # Errors
@@ -247,6 +263,7 @@ impl Config {
         Ok(LinkSpec {
             address: self.address(&request.args)?,
             allmulticast: self.allmulticast,
+            dhcp: self.dhcp()?.map(|_| self.dhcp_identity(request)).transpose()?,
             settings: MacvlanSettings {
                 mode: self.mode()?,
                 flags: self.flags,
@@ -285,12 +302,21 @@ impl Config {
             let msg = "invalid host: the host needs addresses to reach: name an ipam";
             return Err(CniError::new(CONFIG, msg));
         }
+        if self.dhcp()?.is_some() {
+            let msg = "invalid host: an address by DHCP may change: name an ipam of another type";
+            return Err(CniError::new(CONFIG, msg));
+        }
         Ok(Some(from))
+    }
+
+    /// Who the link is to DHCP servers.
+    fn dhcp_identity(&self, request: &Request) -> Result<Dhcp, CniError> {
+        Ok(dhcp::identity(&self.name, &Args::read(&request.args)?, &request.ifname))
     }
 
     /// The requested address: from the runtime, else `CNI_ARGS`, else the configuration.
     pub(super) fn address(&self, args: &str) -> Result<Option<MacAddr>, CniError> {
-        let given = [self.runtime_config.mac.clone(), mac_from_args(args)?, self.mac.clone()];
+        let given = [self.runtime_config.mac.clone(), Args::read(args)?.mac, self.mac.clone()];
         let given = given.into_iter().find(|text| !text.is_empty());
         given.map(|text| mac(&text)).transpose()
     }
@@ -330,27 +356,6 @@ fn default_master() -> Result<String, CniError> {
 fn mac(text: &str) -> Result<MacAddr, CniError> {
     let wrong = |error| format!("invalid args {text} for MAC addr: {error}");
     text.parse().map_err(|error| CniError::new(CONFIG, wrong(error)))
-}
-
-/// The address in `CNI_ARGS`, or an empty string. Unknown names are refused, as by all plugins,
-/// unless `IgnoreUnknown` is set.
-pub(super) fn mac_from_args(args: &str) -> Result<String, CniError> {
-    let wrong = |msg| CniError::new(ENVIRONMENT, msg);
-    let (mut mac, mut unknown, mut lenient) = (String::new(), Vec::new(), false);
-    for pair in args.split(';').filter(|_| !args.is_empty()) {
-        match pair.split('=').collect::<Vec<_>>()[..] {
-            ["MAC", value] => mac = value.to_owned(),
-            ["IgnoreUnknown", value] => {
-                lenient = ["1", "true"].contains(&value.to_lowercase().as_str());
-            }
-            [_, _] => unknown.push(format!("{pair:?}")),
-            _ => return Err(wrong(format!("ARGS: invalid pair {pair:?}"))),
-        }
-    }
-    if !unknown.is_empty() && !lenient {
-        return Err(wrong(format!("ARGS: unknown args [{}]", unknown.join(" "))));
-    }
-    Ok(mac)
 }
 
 #[cfg(test)]
@@ -431,17 +436,5 @@ mod tests {
         assert_eq!(address(json!({}), ""), None);
         let error = config(json!({"mac": "x"})).address("").unwrap_err();
         assert!(error.msg.starts_with("invalid args x for MAC addr: "), "{error:?}");
-    }
-
-    #[test]
-    fn unknown_arguments_are_refused_without_ignore_unknown() {
-        for (args, words) in [
-            ("IP=10.0.0.1", "ARGS: unknown args [\"IP=10.0.0.1\"]"),
-            ("MAC", "ARGS: invalid pair \"MAC\""),
-        ] {
-            let error = mac_from_args(args).unwrap_err();
-            assert_eq!((error.code, error.msg.as_str()), (ENVIRONMENT, words));
-        }
-        assert_eq!(mac_from_args("IP=10.0.0.1;IgnoreUnknown=true").unwrap(), "");
     }
 }

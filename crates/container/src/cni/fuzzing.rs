@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::config::{Config, mac_from_args};
+use super::args::Args;
+use super::config::Config;
 use super::result::AddResult;
 use super::version::{SUPPORTED, Version};
 
@@ -10,14 +11,14 @@ use super::version::{SUPPORTED, Version};
 pub fn stdin(bytes: &[u8]) {
     if let Ok(config) = Config::read(bytes) {
         // Wrong fields are errors.
-        let _ = (config.version(), config.mode(), config.prev_result(), config.ipam());
+        let _ = (config.version(), config.mode(), config.prev_result(), config.dhcp());
         let _ = config.address(config.version_name());
         config.prev_result().iter().for_each(check);
     }
     if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
         AddResult::read(value).iter().for_each(check);
     }
-    let _ = mac_from_args(&String::from_utf8_lossy(bytes));
+    let _ = Args::read(&String::from_utf8_lossy(bytes));
 }
 
 /// The addresses of a result are the same in every version.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::config::Config;
+use super::dhcp;
 use super::error::{CONFIG, CniError, INTERNAL, IO};
 use super::request::Request;
 use super::result::AddResult;
@@ -17,7 +18,8 @@ pub(super) struct Ipam<'a> {
 }
 
 impl<'a> Ipam<'a> {
-    /// Finds the plugin that the configuration names in `CNI_PATH`; `None` if it names none.
+    /// Finds the plugin that the configuration names in `CNI_PATH`; `None` if it names none, or
+    /// addresses from the daemon.
     ///
     /// # Errors
     /// The plugin does not exist.
@@ -26,7 +28,7 @@ impl<'a> Ipam<'a> {
         request: &Request,
         text: &'a [u8],
     ) -> Result<Option<Self>, CniError> {
-        let Some(kind) = config.ipam() else {
+        let Some(kind) = config.ipam().filter(|&kind| kind != dhcp::IPAM) else {
             return Ok(None);
         };
         if kind.contains('/') {

@@ -2,12 +2,14 @@
 //!
 //! The runtime starts it for each container, with the command in environment variables and the
 //! network configuration on standard input. The daemon creates the link, and a delegated IPAM plugin
-//! chooses addresses. Results and errors go to standard output as JSON.
+//! chooses addresses, or the daemon gets one by DHCP. Results and errors go to standard output as JSON.
 
+mod args;
 mod attachment;
 mod bandwidth;
 mod check_gc;
 mod config;
+mod dhcp;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -144,7 +146,7 @@ impl Invocation<'_> {
         Ok(None)
     }
 
-    /// The IPAM plugin.
+    /// The IPAM plugin; `None` without one, and if the daemon gets addresses.
     fn ipam(&self) -> Result<Option<Ipam<'_>>, CniError> {
         Ipam::find(self.config, self.request, self.text)
     }

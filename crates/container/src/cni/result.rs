@@ -77,13 +77,13 @@ pub(super) struct RouteDetails {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct Dns {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    nameservers: Vec<String>,
+    pub(super) nameservers: Vec<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    domain: String,
+    pub(super) domain: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    search: Vec<String>,
+    pub(super) search: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    options: Vec<String>,
+    pub(super) options: Vec<String>,
 }
 
 /// An address with its routes, before 0.3.0.

@@ -6,7 +6,7 @@ use umacvlan_api::{HostAccess, LinkChange, LinkSpec, LinkView, NewLink};
 use umacvlan_client::{Client, RequestError, item_path};
 
 /// The path of links in the API.
-const LINKS: &str = "/v1/links";
+pub(super) const LINKS: &str = "/v1/links";
 
 /// Creates a link called `name` in the namespace of `spec` and returns its state. `owner` is an
 /// opaque tag for [`remove`], which finds the link by it in any namespace.

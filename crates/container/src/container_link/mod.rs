@@ -1,6 +1,7 @@
 //! A link for a container: the daemon creates it in the container's namespace ([`create`]), and the
 //! plugin configures addresses and routes there ([`ContainerLink`]).
 
+mod lease;
 mod link;
 
 use std::thread;
@@ -11,6 +12,7 @@ use umacvlan_core::MacAddr;
 use umacvlan_netlink::{self as netlink, IpPrefix, Route, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
+pub(crate) use lease::{Lease, NoLease, assigned, wait_for_lease};
 pub(crate) use link::{create, default_parent, give_host_access, remove};
 
 /// How long to wait for IPv6 duplicate address detection, which takes about a second.
