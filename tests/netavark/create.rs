@@ -59,7 +59,10 @@ fn create_refuses_an_unusable_network() {
     for (more, complaint) in [
         (json!({"options": {"parent": "nowhere0"}}), "parent interface nowhere0 does not exist"),
         (json!({"options": {"isolate": "true"}}), "unsupported network option \"isolate\""),
-        (json!({"ipam_options": {"driver": "dhcp"}}), "ipam driver dhcp"),
+        (
+            json!({"ipam_options": {"driver": "dhcp"}, "internal": true}),
+            "ipam driver dhcp takes no",
+        ),
     ] {
         let error = error(&create(&more));
         assert!(error.contains(complaint), "{more}: {error}");

@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod create;
+mod dhcp;
 mod failure;
 mod podman;
 mod setup;

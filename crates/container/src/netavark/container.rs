@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use umacvlan_core::MacAddr;
 use umacvlan_netlink::{Route, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
+use super::dhcp;
 use super::network::{Address, Interface, Ipam, Request, Status};
 use super::options::Options;
 use super::routes;
-use crate::container_link::{self, ContainerLink};
+use crate::container_link::{self, ContainerLink, Lease, wait_for_lease};
 use umacvlan_api::{HostAccess, LinkSpec};
 use umacvlan_client::{Absent, Client, ConnectError, RequestError};
 use umacvlan_text::output::print_stderr;
@@ -37,7 +39,9 @@ pub(super) struct LinkSetup<'a> {
 /// The first failure.
 pub(super) fn setup(socket: &Path, netns: &Path, request: &Request) -> Result<Status> {
     let options = Options::read(request.network.options.as_ref())?;
+    request.network.check_dhcp(&options)?;
     let setup = LinkSetup::read(request, &options)?;
+    let dhcp_timeout = options.dhcp_timeout;
     let netns_path = netns_path(netns)?;
     let namespace = Netns::open(&netns_path)?;
     let spec = link_spec(request, options, &setup.addresses, &netns_path)?;
@@ -53,13 +57,20 @@ pub(super) fn setup(socket: &Path, netns: &Path, request: &Request) -> Result<St
             return Err(failure.into());
         }
         Err(failure) => Err(failure.into()),
-        Ok(link) => setup.configure(&namespace).map(|()| link),
+        Ok(link) => {
+            let mac = link.address.unwrap_or_default();
+            match link.umacvlan.dhcp {
+                Some(_) => setup.wait(&mut client, &namespace, &netns_path, dhcp_timeout),
+                None => setup.configure(&namespace).map(|()| None),
+            }
+            .map(|lease| (mac, lease))
+        }
     };
-    let link = created.map_err(|error| roll_back(&mut client, &owner, error))?;
-    let mac_address = link.address.unwrap_or_default();
-    let interface = Interface { mac_address, subnets: setup.addresses };
-    let interfaces = BTreeMap::from([(setup.name.to_owned(), interface)]);
-    Ok(Status { dns_search_domains: [], dns_server_ips: [], interfaces })
+    let (mac, lease) = created.map_err(|error| roll_back(&mut client, &owner, error))?;
+    Ok(match lease {
+        Some(lease) => dhcp::status(setup.name, mac, lease),
+        None => setup.status(mac),
+    })
 }
 
 /// Removes the link and routes that `setup` has created. Anything that is gone already, the
@@ -117,6 +128,7 @@ fn link_spec(
     Ok(LinkSpec {
         parent,
         address: address.transpose()?,
+        dhcp: request.network.dhcp()?,
         settings: options.settings,
         host: host.map(|from| HostAccess { to, from }).unwrap_or_default(),
         mtu: options.mtu,
@@ -180,12 +192,38 @@ impl<'a> LinkSetup<'a> {
         &self.addresses
     }
 
+    /// The answer to `setup`.
+    fn status(self, mac_address: String) -> Status {
+        let interface = Interface { mac_address, subnets: self.addresses };
+        let interfaces = BTreeMap::from([(self.name.to_owned(), interface)]);
+        Status { dns_search_domains: Vec::new(), dns_server_ips: Vec::new(), interfaces }
+    }
+
+    /// Waits until the link has what a DHCP server gives, and adds the static routes.
+    fn wait(
+        &self,
+        client: &mut Client,
+        namespace: &Netns,
+        netns_path: &str,
+        limit: Duration,
+    ) -> Result<Option<Lease>> {
+        let mut interface = ContainerLink::find(namespace, self.name)?;
+        let lease = wait_for_lease(client, &mut interface, netns_path, limit)?;
+        self.add_other_routes(namespace)?;
+        Ok(Some(lease))
+    }
+
     /// Configures the link and adds the other routes.
     fn configure(&self, namespace: &Netns) -> Result<()> {
         // Podman assigns the addresses, so the kernel must not. Without IPv6 the file is missing.
         let _ = set_sysctl(namespace, &format!("ipv6/conf/{}/autoconf", self.name), "0");
         let addresses: Vec<_> = self.addresses.iter().map(|address| address.ipnet).collect();
         ContainerLink::find(namespace, self.name)?.configure(&addresses, &self.routes, false)?;
+        self.add_other_routes(namespace)
+    }
+
+    /// Adds the routes of which the kernel finds the interface by their next hop.
+    fn add_other_routes(&self, namespace: &Netns) -> Result<()> {
         let mut rtnl = Rtnl::open_in(namespace)?;
         for (done, route) in self.others.iter().enumerate() {
             if let Err(error) = rtnl.add_route(route) {

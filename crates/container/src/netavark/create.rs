@@ -15,11 +15,12 @@ use super::routes;
 pub(super) fn create(mut given: Map<String, Value>) -> Result<Map<String, Value>> {
     let network: Network = serde_json::from_value(Value::Object(given.clone()))
         .context("this is no network as Podman describes them")?;
-    Options::read(network.options.as_ref())?;
+    let options = Options::read(network.options.as_ref())?;
     let parent = parent(&network)?;
     network.check_subnets()?;
     routes::read(&network)?;
     let ipam = ipam(&network)?;
+    network.check_dhcp(&options)?;
 
     if let Some(parent) = parent {
         check_parent(&parent)?;
@@ -58,6 +59,7 @@ fn ipam(network: &Network) -> Result<&'static str> {
             ensure!(any, "ipam driver host-local needs a subnet: --subnet 192.0.2.0/24");
             "host-local"
         }
+        Some(Ipam::Dhcp) => "dhcp",
         None if any => "host-local",
         Some(Ipam::None) | None => "none",
     })
@@ -116,6 +118,30 @@ mod tests {
     }
 
     #[test]
+    fn with_dhcp_the_server_decides() {
+        let dhcp = |more: Value| {
+            let mut whole = json!({"ipam_options": {"driver": "dhcp"}});
+            whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            created(whole)
+        };
+        assert_eq!(dhcp(json!({})).unwrap()["ipam_options"], json!({"driver": "dhcp"}));
+        let options = |name: &str, value: &str| json!({"options": {name: value}});
+        for (more, complaint) in [
+            (json!({"subnets": [{"subnet": "192.0.2.0/24"}]}), "subnet"),
+            (json!({"internal": true}), "--internal"),
+            (options("no_default_route", "true"), "-o no_default_route"),
+            (options("metric", "7"), "-o metric"),
+            (options("host", "yes"), "-o host"),
+        ] {
+            let error = dhcp(more).unwrap_err();
+            let whole = format!("ipam driver dhcp takes no {complaint}");
+            assert!(error.starts_with(&whole), "{complaint}: {error}");
+        }
+        let error = created(options("dhcp_timeout", "5")).unwrap_err();
+        assert!(error.contains("dhcp_timeout is for ipam driver dhcp"), "{error}");
+    }
+
+    #[test]
     fn a_vlan_needs_no_interface_of_its_own() {
         let network = created(json!({"network_interface": "lo.10.20"})).unwrap();
         assert_eq!(network["network_interface"], "lo.10.20");
@@ -132,7 +158,7 @@ mod tests {
             (json!({"network_interface": "lo", "options": {"parent": "p"}}), "two parents"),
             (json!({"options": {"speed": "9"}}), "unsupported network option \"speed\""),
             (json!({"ipam_options": {"driver": "host-local"}}), "needs a subnet"),
-            (json!({"ipam_options": {"driver": "dhcp"}}), "ipam driver dhcp"),
+            (json!({"ipam_options": {"driver": "hosts"}}), "\"hosts\" is not one of"),
             (json!({"subnets": [{"subnet": "10.0.0/8"}]}), "as Podman describes them"),
             (json!({"routes": [{"destination": "10.9.0.0/16"}]}), "needs a gateway"),
         ] {

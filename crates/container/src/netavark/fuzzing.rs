@@ -16,7 +16,8 @@ pub fn stdin(bytes: &[u8]) {
     }
     if let Ok(network) = serde_json::from_slice::<Network>(bytes) {
         // Wrong fields are errors.
-        let _ = Options::read(network.options.as_ref());
+        let _ = Options::read(network.options.as_ref())
+            .and_then(|options| network.check_dhcp(&options));
         let _ = (network.check_subnets(), network.ipam(), routes::read(&network));
     }
 }

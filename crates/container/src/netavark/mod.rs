@@ -6,6 +6,7 @@
 
 mod container;
 mod create;
+mod dhcp;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod network;

@@ -65,8 +65,8 @@ pub(super) struct Attachment {
 /// Standard output of `setup`.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
-    pub(super) dns_search_domains: [String; 0],
-    pub(super) dns_server_ips: [IpAddr; 0],
+    pub(super) dns_search_domains: Vec<String>,
+    pub(super) dns_server_ips: Vec<IpAddr>,
     pub(super) interfaces: BTreeMap<String, Interface>,
 }
 
@@ -92,6 +92,8 @@ pub(super) struct Address {
 pub(super) enum Ipam {
     /// Podman chooses the addresses and passes them on.
     HostLocal,
+    /// The daemon gets an address by DHCP.
+    Dhcp,
     /// No addresses.
     None,
 }
@@ -107,11 +109,8 @@ impl Network {
             None | Some("") => None,
             Some("host-local") => Some(Ipam::HostLocal),
             Some("none") => Some(Ipam::None),
-            Some("dhcp") => bail!(
-                "ipam driver dhcp: Podman asks DHCP for its own drivers only; take ipam driver \
-                 none and run a DHCP client in the container, or name a subnet"
-            ),
-            Some(other) => bail!("ipam driver \"{other}\" is not one of host-local, none"),
+            Some("dhcp") => Some(Ipam::Dhcp),
+            Some(other) => bail!("ipam driver \"{other}\" is not one of host-local, dhcp, none"),
         })
     }
 
@@ -143,8 +142,14 @@ impl Network {
     /// # Errors
     /// The IPAM driver needs addresses and there are none, or one is in none of the subnets.
     pub(super) fn addresses(&self, wanted: &Attachment) -> Result<Vec<Address>> {
-        if self.ipam()? == Some(Ipam::None) {
-            return Ok(Vec::new());
+        match self.ipam()? {
+            Some(Ipam::None) => return Ok(Vec::new()),
+            Some(Ipam::Dhcp) => {
+                let none = wanted.static_ips.as_ref().is_none_or(Vec::is_empty);
+                ensure!(none, "ipam driver dhcp: the server chooses the address: give none");
+                return Ok(Vec::new());
+            }
+            Some(Ipam::HostLocal) | None => {}
         }
         let Some(ips) = &wanted.static_ips else {
             bail!("network {}: no static ips given, and no other address to take", self.name);
@@ -211,8 +216,10 @@ pub(super) mod tests {
         let subnets = json!([{"subnet": "10.88.0.0/16", "gateway": "10.88.0.1"}]);
         let found = addresses(json!({"internal": true, "subnets": subnets}), &["10.88.0.5"]);
         assert_eq!(found.unwrap()[0].gateway, None);
-        let none = json!({"ipam_options": {"driver": "none"}, "subnets": []});
-        assert_eq!(addresses(none, &[]), Ok(Vec::new()));
+        for driver in ["none", "dhcp"] {
+            let without = json!({"ipam_options": {"driver": driver}, "subnets": []});
+            assert_eq!(addresses(without, &[]), Ok(Vec::new()));
+        }
     }
 
     #[test]
@@ -237,7 +244,7 @@ pub(super) mod tests {
                 "10.1.0.5",
                 "gateway 10.2.0.1",
             ),
-            (json!({"ipam_options": {"driver": "dhcp"}}), "10.1.0.5", "ipam driver dhcp"),
+            (json!({"ipam_options": {"driver": "dhcp"}}), "10.1.0.5", "the server chooses"),
             (json!({"ipam_options": {"driver": "hosts"}}), "10.1.0.5", "\"hosts\" is not one of"),
         ] {
             let error = addresses(more, &[ips]).unwrap_err();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
@@ -12,8 +13,9 @@ use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_text::suggest::did_you_mean;
 
 /// Every option by its name.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "bclim",
+    "dhcp_timeout",
     "host",
     "macaddr",
     "metric",
@@ -29,10 +31,16 @@ const NAMES: [&str; 11] = [
 /// The metric of default routes, as of Podman's own drivers (podman-network-create(1), `metric`).
 const METRIC: u32 = 100;
 
+/// The time to wait for an address by DHCP, and the most of it, in seconds.
+const DHCP_TIMEOUT: u64 = 20;
+const DHCP_TIMEOUT_MAX: u64 = 100;
+
 /// The options of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) settings: MacvlanSettings,
+    /// How long to wait for an address by DHCP.
+    pub(super) dhcp_timeout: Duration,
     /// The host reaches the containers: from these addresses, or derived ones if there are none.
     pub(super) host: Option<Vec<IpAddr>>,
     /// Of the default routes.
@@ -70,6 +78,7 @@ impl Options {
                 limits: limits(given)?,
                 sources: macaddr.map(|text| parsed("macaddr", text)).collect::<Result<_>>()?,
             },
+            dhcp_timeout: dhcp_timeout(given)?,
             host: host(given.get("host").map(String::as_str).unwrap_or_default())?,
             metric: value(given, "metric")?.unwrap_or(METRIC),
             mtu: value(given, "mtu")?.filter(|&mtu| mtu != 0),
@@ -99,6 +108,17 @@ fn limits(given: &BTreeMap<String, String>) -> Result<Limits> {
         bail!("network option {burst} is what may pass above {rate}, and there is none: add one");
     }
     Ok(limits)
+}
+
+/// Parses the time to wait for an address.
+fn dhcp_timeout(given: &BTreeMap<String, String>) -> Result<Duration> {
+    let seconds = value(given, "dhcp_timeout")?.unwrap_or(DHCP_TIMEOUT);
+    if !(1..=DHCP_TIMEOUT_MAX).contains(&seconds) {
+        bail!(
+            "network option dhcp_timeout \"{seconds}\": expected 1 to {DHCP_TIMEOUT_MAX} seconds"
+        );
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 /// Parses the mode; the default is bridge, as for Podman's macvlan.
@@ -221,6 +241,7 @@ mod tests {
             ),
             (("mtu", "big"), "network option mtu \"big\": invalid digit"),
             (("mtu", "-1"), "network option mtu"),
+            (("dhcp_timeout", "0"), "network option dhcp_timeout \"0\": expected 1 to 100"),
             (("metric", "4294967296"), "network option metric"),
             (("no_default_route", "yes"), "network option no_default_route \"yes\""),
             (("macaddr", "02:00"), "network option macaddr \"02:00\""),
