@@ -58,6 +58,21 @@ pub struct PortConnection {
 }
 
 impl PortConnection {
+    /// Connects to the socket at which a program listens, without waiting for it. Also returns the process
+    /// that listens.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file, `ConnectionRefused` if nobody listens, `WouldBlock` if too many
+    /// wait there; or the error of another system call.
+    pub fn connect(path: &Path, descriptors: Descriptors) -> io::Result<(Self, Program)> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        let guarded = descriptors == Descriptors::Refused && refuse_descriptors(&socket).is_ok();
+        socket.connect(&SockAddr::unix(path)?)?;
+        let program = program_of(&socket)?;
+        Ok((Self { socket, guarded, refused: OnceLock::new() }, program))
+    }
+
     /// Receives what has arrived, at most as much as the buffer holds; 0 bytes at its end.
     ///
     /// # Errors
@@ -316,6 +331,22 @@ mod tests {
             assert_eq!(near.recv(&mut bytes).unwrap_err().raw_os_error(), Some(libc::EPERM));
         }
         end.write_all(b"x").unwrap();
+    }
+
+    #[test]
+    fn a_program_that_listens_is_connected_to() {
+        let dir = Scratch::new();
+        let path = dir.path().join("vm1.sock");
+        let connect = || PortConnection::connect(&path, Descriptors::Refused);
+        assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::NotFound);
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let (near, program) = connect().unwrap();
+        assert_eq!(program.pid, std::process::id());
+        let (mut far, _) = listener.accept().unwrap();
+        far.write_all(b"frame").unwrap();
+        assert_eq!(near.recv(&mut [0; 8]).unwrap(), 5);
+        drop(listener);
+        assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]
