@@ -56,7 +56,7 @@ fn work(lab: &mut Lab) {
         let options = SubOptions {
             name: name.to_owned(),
             mac: Some(mac(n)),
-            program: Some(ProgramPort { kind, path: path.clone(), owner }),
+            program: Some(ProgramPort { kind, path: path.clone(), client: false, owner }),
             up: true,
             ..SubOptions::default()
         };

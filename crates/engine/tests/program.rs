@@ -68,6 +68,7 @@ fn options(path: &Path, name: &str, n: u8) -> SubOptions {
         program: Some(ProgramPort {
             kind: ProgramKind::Stream,
             path: path.to_owned(),
+            client: false,
             owner: SocketOwner::default(),
         }),
         up: true,

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -35,10 +35,15 @@ const USUAL: u64 = MRG_RXBUF | VERSION_1 | EVENT_IDX;
 
 /// A sub-interface with the address `n`, up, and the path of its socket.
 fn add(lab: &Lab, dir: &Scratch, name: &str, n: u8) -> PathBuf {
-    let path = dir.path().join(name);
+    add_as(lab, dir.path().join(name), name, (n, false))
+}
+
+/// The same; the program listens there if `client`.
+fn add_as(lab: &Lab, path: PathBuf, name: &str, (n, client): (u8, bool)) -> PathBuf {
     let port = ProgramPort {
         kind: ProgramKind::VhostUser,
         path: path.clone(),
+        client,
         owner: SocketOwner::default(),
     };
     let options = SubOptions {
@@ -392,4 +397,37 @@ fn descriptors_that_take_long_to_close_hold_up_nobody() {
     let path = add(&lab, &dir, "vm1", 1);
     let _again = connect(&lab, &path, "vm1", USUAL);
     assert!(began.elapsed() < LIMIT, "something was waited for");
+}
+
+#[test]
+fn a_program_that_listens_is_connected_to_and_again() {
+    if !root_or_skip() {
+        return;
+    }
+    let (lab, dir) = (Lab::new(PortIo::Auto), Scratch::new());
+    let path = add_as(&lab, dir.path().join("listens"), "vm1", (1, true));
+    let mut two = connect(&lab, &add(&lab, &dir, "vm2", 2), "vm2", USUAL);
+    let why = |lab: &Lab| status(lab, "vm1").ended.unwrap_or_default();
+    until("the reason", || why(&lab).contains("cannot connect"));
+    for round in 1..3 {
+        let listener = UnixListener::bind(&path).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let mut one = VhostUser::introduce_by(stream, USUAL);
+        one.start([0, 0]);
+        until("the rings to be served", || is_running(&lab, "vm1"));
+        let sent = frame(mac(2), mac(1), round);
+        one.send(&sent);
+        two.wait_for(&sent);
+        assert_eq!(status(&lab, "vm1").connections, u64::from(round));
+        drop((one, listener));
+        std::fs::remove_file(&path).unwrap();
+        until("its end", || {
+            why(&lab).contains("closed by the program") || why(&lab).contains("cannot")
+        });
+        assert!(!lab.sub("vm1").link.is_running());
+    }
+    // What is not the daemon's stays.
+    std::fs::write(&path, "mine").unwrap();
+    lab.engine().remove_sub(lab.sub("vm1").number).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"mine");
 }

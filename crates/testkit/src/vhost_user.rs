@@ -162,7 +162,11 @@ impl VhostUser {
 
     /// Connects and agrees on features; the rings are not set up.
     pub fn introduce(path: &Path, features: u64) -> Self {
-        let stream = UnixStream::connect(path).unwrap();
+        Self::introduce_by(UnixStream::connect(path).unwrap(), features)
+    }
+
+    /// As [`VhostUser::introduce`], by a connection that is there.
+    pub fn introduce_by(stream: UnixStream, features: u64) -> Self {
         let socket = MessageSocket::from(OwnedFd::from(stream));
         socket.set_timeout(LIMIT).unwrap();
         let memory = Arc::new(memfd(MEMORY));

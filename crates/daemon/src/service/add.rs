@@ -179,7 +179,7 @@ impl Service {
             let dir = self.ports_dir.display();
             plain(Code::Storage, format!("the directory {dir} cannot be made: {error}"))
         })?;
-        Ok(Some(ProgramPort { kind, path, owner: SocketOwner { user, group } }))
+        Ok(Some(ProgramPort { kind, path, client: false, owner: SocketOwner { user, group } }))
     }
 
     /// Gives the keeper the queues of a link.

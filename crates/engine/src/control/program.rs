@@ -45,7 +45,8 @@ const SHORT_MAX: u32 = 8;
 /// The socket of a program, and who is connected.
 pub(super) struct ProgramEnd {
     port: ProgramPort,
-    listener: PortListener,
+    /// `None` if the program listens.
+    listener: Option<PortListener>,
     /// Connections that are being closed, which may take any time.
     closing: CloseCount,
     /// True while the epoll waits for the next connection.
@@ -96,6 +97,25 @@ impl ProgramEnd {
         self.port.kind
     }
 
+    /// Connects to the program that listens.
+    fn connect(&mut self) -> Option<(PortConnection, Program)> {
+        let path = self.port.path.display();
+        match PortConnection::connect(&self.port.path, descriptors(self.port.kind)) {
+            Ok(connected) => Some(connected),
+            Err(error) => {
+                let hint = match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        "; the daemon needs write permission for it, and has no CAP_DAC_OVERRIDE"
+                    }
+                    io::ErrorKind::ConnectionRefused => "; nobody listens, or it is no socket",
+                    _ => "",
+                };
+                self.ended = Some(format!("cannot connect to {path}: {error}{hint}"));
+                None
+            }
+        }
+    }
+
     /// True if frames can flow: the program is connected, and its rings are served if it has any.
     pub(super) fn is_running(&self) -> bool {
         let runs = |connected: &Connected| connected.session().is_none_or(|it| it.running);
@@ -140,14 +160,10 @@ impl Control {
         let mtu = options.mtu.unwrap_or_else(|| info.mtu.min(MTU_MAX));
         let allowed = workers.ask(move |it| it.switch_at(switch).check_mtu(mtu))?;
         allowed.map_err(Error::refused(name))?;
-        let descriptors = match port.kind {
-            ProgramKind::Stream => Descriptors::Refused,
-            ProgramKind::VhostUser => Descriptors::Expected,
-        };
-        let listener =
-            PortListener::bind(&port.path, port.owner, descriptors).map_err(|source| {
-                Error::ProgramSocket { name: name.clone(), path: port.path.clone(), source }
-            })?;
+        let bind = || PortListener::bind(&port.path, port.owner, descriptors(port.kind));
+        let listener = (!port.client).then(bind).transpose().map_err(|source| {
+            Error::ProgramSocket { name: name.clone(), path: port.path.clone(), source }
+        })?;
         let config = SubConfig {
             mac,
             mtu: Some(mtu),
@@ -240,31 +256,58 @@ impl Control {
         if end.connected.is_some() || end.listening || end.closing.count() > CLOSING_MAX {
             return;
         }
-        // Without memory for it, the sweep tries again.
-        end.listening = self.epoll.add(&end.listener, LISTENERS + id.0).is_ok();
+        if let Some(listener) = &end.listener {
+            // Without memory for it, the sweep tries again.
+            end.listening = self.epoll.add(listener, LISTENERS + id.0).is_ok();
+        }
     }
 
-    /// Waits again for programs where that was put off.
+    /// Connects to the program of a sub-interface, if that listens and is not connected.
+    fn connect(&mut self, id: SubId) {
+        let Some(FarEnd::Program(end)) = self.inventory.sub_mut(id).map(|sub| &mut sub.far) else {
+            return;
+        };
+        if end.listener.is_some() || end.connected.is_some() || end.closing.count() > CLOSING_MAX {
+            return;
+        }
+        if let Some(connected) = end.connect() {
+            self.take_connection(id, Ok(connected));
+        }
+    }
+
+    /// Waits again for programs where that was put off, and connects to those that listen.
     pub(super) fn listen_again(&mut self) {
         for id in self.inventory.sub_ids() {
             self.listen(id);
+            self.connect(id);
         }
     }
 
     /// Takes the connection that waits at the socket of a sub-interface.
     pub(super) fn accept(&mut self, id: SubId) {
+        let Some(FarEnd::Program(end)) = self.inventory.sub_mut(id).map(|sub| &mut sub.far) else {
+            return;
+        };
+        let Some(listener) = &end.listener else {
+            return;
+        };
+        let Some(accepted) = listener.accept().transpose() else {
+            return;
+        };
+        // The next one waits until this one has ended; after an error, until the sweep.
+        self.epoll.remove(listener);
+        end.listening = false;
+        self.take_connection(id, accepted);
+    }
+
+    /// Gives a sub-interface its connection.
+    fn take_connection(&mut self, id: SubId, accepted: io::Result<(PortConnection, Program)>) {
         let Ok((sub, parent)) = self.inventory.sub_and_parent_mut(id) else {
             return;
         };
         let (FarEnd::Program(end), index) = (&mut sub.far, sub.index) else {
             return;
         };
-        let Some(accepted) = end.listener.accept().transpose() else {
-            return;
-        };
-        // The next one waits until this one has ended; after an error, until the sweep.
-        self.epoll.remove(&end.listener);
-        end.listening = false;
         let number = end.connections + 1;
         let kind = end.port.kind;
         let connected = accepted.and_then(|(connection, program)| {
@@ -376,5 +419,13 @@ impl Control {
                 *sub.link.carrier_changes.get_or_insert(0) += 1;
             }
         }
+    }
+}
+
+/// What becomes of descriptors that a program sends to a port of this kind.
+const fn descriptors(kind: ProgramKind) -> Descriptors {
+    match kind {
+        ProgramKind::Stream => Descriptors::Refused,
+        ProgramKind::VhostUser => Descriptors::Expected,
     }
 }

@@ -123,9 +123,11 @@ impl fmt::Display for SubId {
 pub struct ProgramPort {
     /// How its frames come and go.
     pub kind: ProgramKind,
-    /// The path of the Unix stream socket where the program connects.
+    /// The path of the Unix stream socket where the program connects, or listens.
     pub path: PathBuf,
-    /// Who may connect there.
+    /// The program listens, and the engine connects.
+    pub client: bool,
+    /// Who may connect there; of no meaning to a client.
     pub owner: SocketOwner,
 }
 
