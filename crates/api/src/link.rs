@@ -324,8 +324,11 @@ pub struct InterfaceView {
 pub struct PortView {
     /// The kind of port: `stream` or `vhost-user`.
     pub kind: String,
-    /// The path of the socket where the program connects.
+    /// The path of the socket where the program connects, or listens.
     pub socket: String,
+    /// The program listens, and the daemon connects.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub client: bool,
     /// The user id of its file, if one was given.
     pub user: Option<u32>,
     /// The group id of its file, if one was given.

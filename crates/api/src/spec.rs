@@ -44,6 +44,8 @@ pub struct LinkSpec {
     pub interface: Option<PortKind>,
     /// How the program at its far end connects; `None` if that is an interface.
     pub port: Option<ProgramKind>,
+    /// The socket at which the program listens, to which the daemon connects; if absent the daemon listens.
+    pub client: Option<String>,
     /// The user id of the socket's file, if its far end is a program; the daemon's if absent.
     pub user: Option<u32>,
     /// The group id of that file, whose members may connect; no group may if absent.
@@ -130,6 +132,9 @@ struct LinkSpecJson {
     /// It listens to every group, and its parent to everything.
     #[serde(default)]
     promisc: bool,
+    /// The path of the socket at which the program listens: the daemon connects, instead of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
     /// The group id of the file of a program's socket, whose members may connect; no group may if
     /// absent.
     group: Option<u32>,
@@ -168,6 +173,7 @@ impl TryFrom<LinkSpecJson> for LinkSpec {
             netns: json.netns,
             interface: None,
             port: None,
+            client: json.client,
             user: json.user,
             group: json.group,
             promisc: json.promisc,
@@ -208,6 +214,7 @@ impl From<LinkSpec> for LinkSpecJson {
             port,
             promisc: spec.promisc,
             spoofchk,
+            client: spec.client,
             group: spec.group,
             txqueuelen: spec.txqueuelen,
             up: spec.up,

@@ -253,6 +253,7 @@ impl Reader<'_> {
             netns: table.take("netns", found, values::namespace),
             interface: None,
             port: None,
+            client: table.take("client", found, values::socket),
             user: table.take("user", found, |v| values::number(v, 0..=u32::MAX)),
             group: table.take("group", found, |v| values::number(v, 0..=u32::MAX)),
             promisc: table.take("promisc", found, values::switch).unwrap_or_default(),

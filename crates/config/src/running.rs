@@ -155,6 +155,7 @@ fn spec_of(view: &LinkView) -> LinkSpec {
             (Some(_), _) => None,
         },
         port: port.and_then(|port| port.kind.parse().ok()),
+        client: port.filter(|port| port.client).map(|port| port.socket.clone()),
         user: port.and_then(|port| port.user),
         group: port.and_then(|port| port.group),
         promisc: flag("PROMISC"),

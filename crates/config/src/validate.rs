@@ -62,9 +62,18 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
         let text = "dhcp: the program at the far end has its own client, expected no dhcp here";
         wrong("dhcp", text.to_owned());
     }
-    for (key, given) in [("user", spec.user.is_some()), ("group", spec.group.is_some())] {
+    let is_client = spec.client.is_some();
+    let owns = [("user", spec.user.is_some()), ("group", spec.group.is_some())];
+    for (key, given) in owns {
+        if given && is_client {
+            let text = "is of a socket that the daemon makes, and with client the program makes it";
+            wrong(key, format!("{key} {text}: expected one of them"));
+        }
+    }
+    for (key, given) in owns.into_iter().chain([("client", is_client)]) {
         if given && !is_program {
-            let text = "is of the socket of a program: expected port = \"stream\", or neither";
+            let text = "is of the socket of a program: expected port = \"stream\" or \"vhost-user\" \
+                        with it";
             wrong(key, format!("{key} {text}"));
         }
     }

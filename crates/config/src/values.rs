@@ -184,6 +184,16 @@ pub(super) fn namespace(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
+/// Reads the path of a socket.
+pub(super) fn socket(value: &DeValue<'_>) -> Result<String, String> {
+    let expected = "an absolute path of at most 107 bytes";
+    let path = text(value, expected)?;
+    match path.starts_with('/') && path.len() < 108 && !path.contains('\0') {
+        true => Ok(path),
+        false => Err(format!("{path:?} is no path of a socket, expected {expected}")),
+    }
+}
+
 /// Words in quotes, with commas between them.
 pub(super) fn quoted(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();

@@ -98,6 +98,9 @@ pub(crate) struct ProgramRecord {
     /// The kind of port.
     #[serde_as(as = "DisplayFromStr")]
     pub port: ProgramKind,
+    /// The socket at which the program listens, if the daemon connects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// The user id of the socket's file, if one was given.
     pub user: Option<u32>,
     /// The group id of the socket's file, if one was given.
@@ -117,6 +120,7 @@ impl ProgramRecord {
         let owner = port.owner;
         Self {
             port: port.kind,
+            client: port.client.then(|| port.path.display().to_string()),
             user: owner.user,
             group: owner.group,
             alias: seen.link.alias.clone(),

@@ -222,6 +222,7 @@ fn port(status: &ProgramStatus) -> PortView {
     PortView {
         kind: port.kind.name().to_owned(),
         socket: port.path.display().to_string(),
+        client: port.client,
         user: port.owner.user,
         group: port.owner.group,
         pid: program.map(|program| program.pid),

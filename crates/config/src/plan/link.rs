@@ -45,7 +45,10 @@ pub(in super::super) fn made(entry: &LinkEntry, key: &str, parent_mtu: Option<u3
 pub(super) fn is_another(now: &RunningLink, before: &RunningLink, wanted: &RunningLink) -> bool {
     let owner = |link: &RunningLink| link.spec.settings.mode == Mode::Passthru;
     let moved = wanted.spec.parent != before.spec.parent && wanted.spec.parent != now.spec.parent;
-    let port = |link: &RunningLink| (link.spec.link_port(), link.spec.user, link.spec.group);
+    let port = |link: &RunningLink| {
+        let LinkSpec { user, group, client, .. } = &link.spec;
+        (link.spec.link_port(), *user, *group, client.clone())
+    };
     let program = |link: &RunningLink| link.spec.port.is_some().then(|| link.name.clone());
     moved
         || (owner(wanted) != owner(before) && owner(wanted) != owner(now))

@@ -215,6 +215,17 @@ fn a_link_on_another_parent_or_with_another_owner_is_made_anew() {
 }
 
 #[test]
+fn a_link_whose_program_listens_elsewhere_is_made_anew() {
+    let listens = "[link.a]\nparent = 'p'\nport = 'vhost-user'\nclient = '/run/a.sock'\n";
+    assert_eq!(config(&config(listens).to_toml()), config(listens));
+    let anew = ["remove link a", "add link a: parent p, mode vepa"];
+    assert_eq!(lines(listens, &listens.replace("/run/a", "/run/b")), anew);
+    let connects = listens.split("client").next().unwrap();
+    assert_eq!(lines(listens, connects), anew);
+    assert!(lines(listens, listens).is_empty());
+}
+
+#[test]
 fn two_links_that_change_owners_are_both_removed_first() {
     let before = "[link.a]\nparent = 'p'\nmode = 'passthru'\n[link.b]\nparent = 'q'\n";
     let after = "[link.a]\nparent = 'q'\nmode = 'passthru'\n[link.b]\nparent = 'p'\n";

@@ -1,5 +1,7 @@
 //! Making and removing links.
 
+use std::path::Path;
+
 use nix::libc::EINVAL;
 use umacvlan_core::options::ProgramKind;
 use umacvlan_engine::engine::{ProgramPort, SubId, SubOptions};
@@ -45,7 +47,8 @@ impl Service {
         let name = self.concrete(name, spec, netns.as_ref())?;
         check_dhcp(spec)?;
         let parent = self.attach(&spec.parent)?;
-        let program = self.program_port(&name, spec.port, (spec.user, spec.group))?;
+        let socket = (spec.client.as_deref(), spec.user, spec.group);
+        let program = self.program_port(&name, spec.port, socket)?;
         let mut options = sub_options(name, spec.clone(), netns);
         options.program = program;
         options.port = spec.interface.unwrap_or_else(|| self.config.parent(&spec.parent).port);
@@ -155,31 +158,41 @@ impl Service {
         Ok(format!("{stem}{free}"))
     }
 
-    /// The socket of a link whose far end is a program: its name in the directory of these sockets,
-    /// which is made if it is missing; `None` if the far end is an interface.
+    /// The socket of a link whose far end is a program: `client`, if the program makes it, else its name
+    /// in the directory of these sockets, which is made if it is missing; `None` if the far end is an
+    /// interface.
     pub(super) fn program_port(
         &self,
         name: &str,
         kind: Option<ProgramKind>,
-        (user, group): (Option<u32>, Option<u32>),
+        (client, user, group): (Option<&str>, Option<u32>, Option<u32>),
     ) -> Result<Option<ProgramPort>, ServiceError> {
+        let owned = user.or(group).is_some();
         let Some(kind) = kind else {
-            return match user.or(group) {
-                Some(_) => {
-                    let message = "user and group are of the socket of a program: leave them out, or \
-                                   give the link a port of such a kind";
-                    let problem = plain(Code::Refused, message).0;
-                    Err(ServiceError(Problem { errno: Some(EINVAL), ..problem }))
-                }
-                None => Ok(None),
+            return match owned || client.is_some() {
+                true => Err(invalid(
+                    "user, group and client are of the socket of a program: leave them out, or give the \
+                     link a port of such a kind",
+                )),
+                false => Ok(None),
             };
         };
+        let owner = SocketOwner { user, group };
+        if let Some(path) = client {
+            check_client(path, owned)?;
+            if Path::new(path).starts_with(&self.ports_dir) {
+                let text =
+                    format!("client {path:?} is where the daemon itself listens for programs");
+                return Err(invalid(text));
+            }
+            return Ok(Some(ProgramPort { kind, path: path.into(), client: true, owner }));
+        }
         let path = self.ports_dir.join(format!("{name}.sock"));
         create_parent_dirs(&path).map_err(|error| {
             let dir = self.ports_dir.display();
             plain(Code::Storage, format!("the directory {dir} cannot be made: {error}"))
         })?;
-        Ok(Some(ProgramPort { kind, path, client: false, owner: SocketOwner { user, group } }))
+        Ok(Some(ProgramPort { kind, path, client: false, owner }))
     }
 
     /// Gives the keeper the queues of a link.
@@ -251,4 +264,27 @@ pub fn sub_options(name: String, spec: LinkSpec, netns: Option<Netns>) -> SubOpt
         program: None,
         claims_mac: false,
     }
+}
+
+/// Checks the path at which a program listens; `owned`: a user or a group of the socket is given, too.
+fn check_client(path: &str, owned: bool) -> Result<(), ServiceError> {
+    // A socket has at most 107 bytes of path.
+    if !path.starts_with('/') || path.len() > 107 || path.contains('\0') {
+        return Err(invalid(format!(
+            "client {path:?} is no path of a socket: expected an absolute path of at most 107 bytes"
+        )));
+    }
+    if owned {
+        return Err(invalid(
+            "user and group are of a socket that the daemon makes, and with client the program makes \
+             it: leave them out",
+        ));
+    }
+    Ok(())
+}
+
+/// A request that makes no sense.
+fn invalid(message: impl Into<String>) -> ServiceError {
+    let problem = plain(Code::Refused, message).0;
+    ServiceError(Problem { errno: Some(EINVAL), ..problem })
 }

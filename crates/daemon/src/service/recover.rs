@@ -251,7 +251,7 @@ impl Service {
         let number = SubId(record.id);
         let fresh = !self.parents.contains_key(&record.parent);
         let name = self.attach_again(&record.parent, parent, record.mode == Mode::Passthru)?;
-        let owner = (program.user, program.group);
+        let socket = (program.client.as_deref(), program.user, program.group);
         let options = SubOptions {
             number: Some(number),
             name: record.name.clone(),
@@ -262,7 +262,7 @@ impl Service {
             allmulti: program.allmulticast,
             alias: Some(program.alias.clone()),
             txqlen: Some(program.txqueuelen),
-            program: self.program_port(&record.name, Some(program.port), owner)?,
+            program: self.program_port(&record.name, Some(program.port), socket)?,
             up: false,
             claims_mac: record.owner.is_some(),
             ..SubOptions::default()
