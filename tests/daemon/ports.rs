@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -224,4 +224,59 @@ fn a_macvtap_without_a_word_is_for_vhost_user_and_comes_back() {
     assert_eq!(saved.matches("port = \"vhost-user\"").count(), 2, "{saved}");
     run("link del vm1");
     assert!(!socket.exists());
+}
+
+#[test]
+fn each_daemon_connects_to_a_program_that_listens() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let mut daemon = machine.start(&[]);
+    let path = machine.file("program.sock");
+    fs::write(&path, "no socket").unwrap();
+    let path = path.display();
+    let add = "link add link p0 name vm1 type macvtap mode bridge port stream client";
+    let (ok, text) = umacvlan(&machine, &format!("{add} {path}"));
+    assert!(ok, "{text}");
+    let id = link_id(&daemon.links()[0]);
+    let ended = || port(&daemon, id)["ended"].as_str().unwrap_or_default().to_owned();
+    until("the reason", || ended().contains("Connection refused (os error 111); nobody listens"));
+    fs::remove_file(machine.file("program.sock")).unwrap();
+    let listener = UnixListener::bind(machine.file("program.sock")).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    for _ in 0..2 {
+        let mut program = None;
+        until("a connection", || {
+            program = program.take().or_else(|| listener.accept().ok());
+            program.is_some()
+        });
+        until("the connection", || port(&daemon, id)["pid"] == std::process::id());
+        let shown = port(&daemon, id);
+        assert_eq!((&shown["client"], &shown["socket"]), (&json!(true), &json!(path.to_string())));
+        let (_, text) = umacvlan(&machine, "-d link show vm1");
+        assert!(text.contains(&format!("umacvlan port stream client {path} pid")), "{text}");
+        daemon.end("KILL");
+        daemon = machine.start(&[]);
+    }
+    let ports = machine.file("ports");
+    let ports = ports.display();
+    let (_, saved) = umacvlan(&machine, "config show");
+    assert!(saved.contains(&format!("client = \"{path}\"")), "{saved}");
+    for (words, message) in [
+        (
+            format!("{add} program.sock"),
+            "client \"program.sock\" is no path of a socket: expected an absolute",
+        ),
+        (format!("{add} /{}", "x".repeat(107)), "is no path of a socket: expected an absolute"),
+        (format!("{add} {path} user root"), "leave them out"),
+        (format!("{add} {ports}/vm9.sock"), "is where the daemon itself listens"),
+        ("link set vm1 type macvtap client /run/x".to_owned(), "delete it and make it again"),
+        ("link add link p0 type macvlan client /run/x".to_owned(), "unknown option \"client\""),
+    ] {
+        let (ok, text) = umacvlan(&machine, &words.replace("name vm1 ", "name vm2 "));
+        assert!(!ok && text.contains(message), "{words}: {text}");
+    }
+    assert!(umacvlan(&machine, "link del vm1").0);
+    assert!(machine.file("program.sock").exists(), "it is the program's");
 }

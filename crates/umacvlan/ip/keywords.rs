@@ -82,6 +82,7 @@ pub(super) enum MacvlanWord {
 /// The meaning of a keyword after `type macvtap` that a macvlan does not have. They are words of ours.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PortWord {
+    Client,
     Group,
     Port,
     User,
@@ -261,10 +262,11 @@ pub(super) const INTERFACES: [Keyword<PortWord>; 1] = [Keyword::whole("port", Po
 
 /// Keywords after `type macvtap` in addition to those of a macvlan. `user` and `group` are those of
 /// `ip tuntap`.
-pub(super) const PORT: [Keyword<PortWord>; 3] = [
+pub(super) const PORT: [Keyword<PortWord>; 4] = [
     Keyword::whole("port", PortWord::Port)
         .takes(Operand::Words(&["stream", "vhost-user"]))
         .offered(ADD),
+    Keyword::whole("client", PortWord::Client).takes(Operand::Any).offered(ADD),
     Keyword::whole("user", PortWord::User).takes(Operand::Any).offered(ADD),
     Keyword::whole("group", PortWord::Group).takes(Operand::Any).offered(ADD),
 ];

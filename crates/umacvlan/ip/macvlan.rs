@@ -26,6 +26,7 @@ pub(super) struct Macvlan {
     bclim: Option<i32>,
     limits: LimitsChange,
     port: Option<LinkPort>,
+    client: Option<String>,
     user: Option<u32>,
     group: Option<u32>,
 }
@@ -80,6 +81,7 @@ impl Macvlan {
     ) -> Result<(), CommandError> {
         match key {
             PortWord::Port => self.port = Some(port(kind, value)?),
+            PortWord::Client => self.client = Some(value.to_owned()),
             PortWord::User => self.user = Some(user(value)?),
             PortWord::Group => self.group = Some(group(value)?),
         }
@@ -113,7 +115,7 @@ impl Macvlan {
         let program = LinkPort::Program(ProgramKind::VhostUser);
         let port = self.port.or_else(|| (kind == LinkKind::Macvtap).then_some(program));
         spec.set_port(port);
-        (spec.user, spec.group) = (self.user, self.group);
+        (spec.user, spec.group, spec.client) = (self.user, self.group, self.client);
         let mode = self.mode.unwrap_or_default();
         if self.macaddr.is_some() && mode != Mode::Source {
             return Err(CommandError::kernel(libc::EINVAL)
@@ -138,8 +140,8 @@ impl Macvlan {
     /// The change of an existing link of this type.
     pub(super) fn change(self, kind: LinkKind) -> Result<MacvlanChange, CommandError> {
         let Self { mode, flags, spoofchk, macaddr, bcqueuelen, bclim, limits, .. } = self;
-        let Self { port, user, group, .. } = self;
-        if port.is_some() || user.is_some() || group.is_some() {
+        let Self { port, client, user, group, .. } = self;
+        if port.is_some() || client.is_some() || user.is_some() || group.is_some() {
             let hint = "the port of a link cannot be changed: delete it and make it again";
             return Err(CommandError::kernel(libc::EOPNOTSUPP).hint(hint));
         }

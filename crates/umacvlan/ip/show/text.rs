@@ -232,7 +232,8 @@ fn interface_line(interface: &InterfaceView) -> String {
 
 /// The line about the program at the far end, after a line feed.
 fn port_line(port: &PortView) -> String {
-    let mut line = format!("\n    umacvlan port {} socket {}", port.kind, port.socket);
+    let role = if port.client { "client" } else { "socket" };
+    let mut line = format!("\n    umacvlan port {} {role} {}", port.kind, port.socket);
     for (word, value) in
         [("user", port.user), ("group", port.group), ("pid", port.pid), ("uid", port.uid)]
     {
