@@ -63,6 +63,37 @@ fn an_address_is_an_owner_s_after_a_restart_too() {
 }
 
 #[test]
+fn rules_are_edited_and_hold_after_a_restart_too() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let mut daemon = machine.start(&[]);
+    let rules = json!({"isolation": "web", "allow_ip": ["192.0.2.7", "fd00::7"]});
+    daemon.add("mac1", json!({"mode": "bridge", "rules": rules, "up": false})).ok();
+    let change = |rules: Value| json!({"macvlan": {"rules": rules}});
+    let edit = json!({"allow_ip": {"del": ["fd00::7"]}, "allow_ethertype": ["arp", "ipv4"]});
+    daemon.ask("PATCH", "/v1/links/mac1", change(edit)).ok();
+    for (wrong, words) in [
+        (change(json!({"isolation": "a b"})), "is not on, off or the name of a group"),
+        (change(json!({"isolate": "a"})), "is not a rule"),
+        (json!({"macvlan": {"mode": "source"}}), "mode source receives by its list"),
+    ] {
+        let refused = daemon.ask("PATCH", "/v1/links/mac1", wrong);
+        assert!(refused.json().to_string().contains(words), "{:?}", refused.json());
+    }
+    for _ in 0..2 {
+        let shown = daemon.ask("GET", "/v1/links/mac1", Value::Null).ok();
+        let expected = json!({
+            "allow_ethertype": ["ipv4", "arp"], "allow_ip": ["192.0.2.7"], "isolation": "web",
+        });
+        assert_eq!(shown["linkinfo"]["info_data"]["rules"], expected);
+        daemon.kill();
+        daemon = machine.start(&[]);
+    }
+}
+
+#[test]
 fn limits_hold_after_a_restart_too() {
     if !root_or_skip() {
         return;

@@ -20,7 +20,7 @@ const FOLDERS: [&str; 11] = [
 const LONGEST_FILE: usize = 450;
 
 /// The largest crate, in lines of its sources.
-const LARGEST_CRATE: usize = 12_500;
+const LARGEST_CRATE: usize = 13_000;
 
 #[test]
 fn every_path_in_the_documentation_exists() {

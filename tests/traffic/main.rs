@@ -9,6 +9,7 @@ mod multicast;
 #[path = "../../crates/core/tests/offload_frames/mod.rs"]
 mod offload_frames;
 mod packets;
+mod rules;
 mod sockets;
 mod tagged;
 mod tcp;

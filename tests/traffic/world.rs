@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use umacvlan_core::options::{Backend, PortIo, PortKind, XdpMode};
 
 use umacvlan_core::limit::Limits;
+use umacvlan_core::rules::{RuleWord, Rules};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode};
 use umacvlan_datapath::worker::WorkerConfig;
@@ -264,6 +265,14 @@ impl World {
         words.iter().for_each(|(word, value)| limits.set(word, value).unwrap());
         let id = sub(&self.status(), name).number;
         self.engine.change_sub(id, vec![SubChange::Limits(limits)]).unwrap();
+    }
+
+    /// Sets the rules of a sub-interface.
+    pub(crate) fn rules(&self, name: &str, words: &[(RuleWord, &str)]) {
+        let mut rules = Rules::default();
+        words.iter().for_each(|(word, value)| rules.add(*word, value).unwrap());
+        let id = sub(&self.status(), name).number;
+        self.engine.change_sub(id, vec![SubChange::Rules(rules)]).unwrap();
     }
 
     /// The status of the parent when `done` is true of it.

@@ -16,6 +16,7 @@ mod capture;
 mod counters;
 mod dhcp;
 mod event;
+mod flags;
 mod host_access;
 mod limits;
 mod link;
@@ -23,6 +24,7 @@ mod link_port;
 mod macaddr;
 mod parent;
 mod problem;
+mod rules;
 mod socket;
 mod spec;
 
@@ -31,6 +33,7 @@ pub use capture::{CapturePoint, CaptureSpec, CaptureView, CapturedFrame, FrameFa
 pub use counters::{Amount, Reasons, SubCounters, WireCounters, WorkerCounters};
 pub use dhcp::{Dhcp, DhcpView};
 pub use event::{EventKind, EventView};
+pub use flags::{Flags, KernelFlags};
 pub use host_access::HostAccess;
 pub use limits::LimitsJson;
 pub use link::{
@@ -39,10 +42,9 @@ pub use link::{
 };
 pub use parent::{ParentView, WorkerView};
 pub use problem::{Code, Problem};
+pub use rules::RulesJson;
 pub use socket::{DEFAULT_SOCKET, socket_path};
-pub use spec::{
-    Flags, KernelFlags, LinkChange, LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange,
-};
+pub use spec::{LinkChange, LinkKind, LinkSpec, MacaddrChange, MacaddrOp, MacvlanChange};
 
 /// The client's own namespace, in place of a namespace's name. The daemon finds it by the peer
 /// credentials of the connection. No name, path or process id begins with `@`.

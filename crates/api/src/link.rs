@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use umacvlan_core::mac::ParseMacError;
+use umacvlan_core::rules::RuleError;
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, ParseModeError};
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::ToSchema;
 
 use super::counters::SubCounters;
-use super::{DhcpView, LimitsJson};
+use super::{DhcpView, LimitsJson, RulesJson};
 
 /// A link, as `ip -j -d -s -s link show` shows a macvlan, and umacvlan's own fields in `umacvlan`.
 #[skip_serializing_none]
@@ -98,6 +99,9 @@ pub struct InfoData {
     /// How much the link sends and receives at most; absent without a limit. Not of the kernel's
     /// macvlan.
     pub limits: Option<LimitsJson>,
+    /// What the link exchanges frames with, and from where it sends; absent if everything is allowed.
+    /// Not of the kernel's macvlan.
+    pub rules: Option<RulesJson>,
     /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: u32,
     /// Length of the broadcast queue in use, in frames: the largest request on the parent.
@@ -116,6 +120,9 @@ pub enum InfoDataError {
     /// An address of the source list.
     #[error(transparent)]
     Address(#[from] ParseMacError),
+    /// A rule.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     /// The mode.
     #[error(transparent)]
     Mode(#[from] ParseModeError),
@@ -124,7 +131,7 @@ pub enum InfoDataError {
 impl InfoData {
     /// Shows these settings. `bclim` and `used`, the broadcast queue in use, are the parent's.
     pub fn new(settings: &MacvlanSettings, bclim: i32, used: u32) -> Self {
-        let MacvlanSettings { mode, flags, limits, sources, .. } = settings;
+        let MacvlanSettings { mode, flags, limits, rules, sources, .. } = settings;
         let on = |flag| flags.contains(flag).then_some(true);
         let is_source = *mode == Mode::Source;
         let addresses = || sources.iter().map(ToString::to_string).collect();
@@ -134,6 +141,7 @@ impl InfoData {
             nodst: on(MacvlanFlag::Nodst),
             spoofchk: on(MacvlanFlag::Spoofchk),
             limits: (!limits.is_empty()).then(|| (*limits).into()),
+            rules: (!rules.is_empty()).then(|| rules.clone().into()),
             bcqueuelen: settings.bc_queue_len(),
             usedbcqueuelen: used,
             bclim: (bclim != DEFAULT_BC_CUTOFF).then_some(bclim),
@@ -163,6 +171,7 @@ impl InfoData {
             bcqueuelen: Some(self.bcqueuelen),
             bclim: Some(self.bclim.unwrap_or(DEFAULT_BC_CUTOFF)),
             limits: self.limits.clone().unwrap_or_default().into(),
+            rules: self.rules.clone().unwrap_or_default().try_into()?,
             sources: addresses.map(|address| address.parse()).collect::<Result<_, _>>()?,
         })
     }

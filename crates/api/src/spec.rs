@@ -3,17 +3,19 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_with::{DisplayFromStr, FromInto, serde_as, skip_serializing_none};
+use serde_with::{DisplayFromStr, FromInto, TryFromInto, serde_as, skip_serializing_none};
 use umacvlan_core::limit::{Limits, LimitsChange};
 use umacvlan_core::options::{LinkPort, PortKind, ProgramKind};
-use umacvlan_core::{Destination, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
+use umacvlan_core::rules::{Rules, RulesChange};
+use umacvlan_core::{Destination, MacAddr, MacvlanFlags, MacvlanSettings, Mode};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
 pub use crate::macaddr::{MacaddrChange, MacaddrOp};
 
-use crate::{Dhcp, HostAccess, LimitsJson};
+use crate::flags::is_off;
+use crate::{Dhcp, Flags, HostAccess, KernelFlags, LimitsJson, RulesJson};
 
 /// What a new link is to be: an entry of the configuration, and the body of a request.
 ///
@@ -106,6 +108,11 @@ struct LinkSpecJson {
     #[schema(value_type = LimitsJson)]
     #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
     limits: Limits,
+    /// What it exchanges frames with, and from where it sends.
+    #[serde_as(as = "TryFromInto<RulesJson>")]
+    #[schema(value_type = RulesJson)]
+    #[serde(default, skip_serializing_if = "RulesJson::is_open")]
+    rules: Rules,
     /// Its mode; vepa, as for the kernel, if absent.
     #[serde_as(as = "DisplayFromStr")]
     #[schema(value_type = String)]
@@ -156,12 +163,20 @@ impl TryFrom<LinkSpecJson> for LinkSpec {
         if !json.dhcp && (json.dhcp_client_id.is_some() || json.dhcp_hostname.is_some()) {
             return Err("dhcp_client_id and dhcp_hostname are for a link with dhcp: true");
         }
-        let LinkSpecJson { bclim, bcqueuelen, limits, macaddr, mode, .. } = json;
+        let LinkSpecJson { bclim, bcqueuelen, limits, rules, macaddr, mode, .. } = json;
         let LinkSpecJson { nodst, nopromisc, spoofchk, .. } = json;
         let flags = Flags { nodst, nopromisc, spoofchk }.into();
         let mut spec = Self {
             parent: json.parent,
-            settings: MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources: macaddr },
+            settings: MacvlanSettings {
+                mode,
+                flags,
+                bcqueuelen,
+                bclim,
+                limits,
+                rules,
+                sources: macaddr,
+            },
             address: json.address,
             alias: json.alias,
             allmulticast: json.allmulticast,
@@ -188,7 +203,8 @@ impl TryFrom<LinkSpecJson> for LinkSpec {
 impl From<LinkSpec> for LinkSpecJson {
     fn from(spec: LinkSpec) -> Self {
         let port = spec.link_port();
-        let MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources } = spec.settings;
+        let MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, rules, sources } =
+            spec.settings;
         let Flags { nodst, nopromisc, spoofchk } = flags.into();
         let dhcp = spec.dhcp.is_some();
         let Dhcp { client_id, hostname } = spec.dhcp.unwrap_or_default();
@@ -205,6 +221,7 @@ impl From<LinkSpec> for LinkSpecJson {
             bclim,
             bcqueuelen,
             limits,
+            rules,
             macaddr: sources,
             mode,
             mtu: spec.mtu,
@@ -284,6 +301,10 @@ pub struct MacvlanChange {
     #[serde_as(as = "Option<FromInto<LimitsJson>>")]
     #[schema(value_type = Option<LimitsJson>)]
     pub limits: Option<LimitsChange>,
+    /// What the link exchanges frames with, and from where it sends: those that are named change.
+    #[serde_as(as = "Option<FromInto<RulesJson>>")]
+    #[schema(value_type = Option<RulesJson>)]
+    pub rules: Option<RulesChange>,
     /// Requested length of the broadcast queue, in frames.
     pub bcqueuelen: Option<u32>,
     /// Broadcast limit of the parent: a multicast address with more receivers than this uses the
@@ -305,73 +326,10 @@ pub enum LinkKind {
     Macvtap,
 }
 
-/// Flags of a link.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Flags {
-    /// Source mode: frames from addresses of the source list go to no other link.
-    #[serde(default)]
-    pub nodst: bool,
-    /// Passthru: do not set the parent promiscuous.
-    #[serde(default)]
-    pub nopromisc: bool,
-    /// Drop frames that the link sends from another address than its own.
-    #[serde(default, skip_serializing_if = "is_off")]
-    pub spoofchk: bool,
-}
-
-/// Keys that older versions do not know are left out, so that these read the rest.
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_off(flag: &bool) -> bool {
-    !*flag
-}
-
-impl From<Flags> for MacvlanFlags {
-    fn from(Flags { nodst, nopromisc, spoofchk }: Flags) -> Self {
-        Self::default()
-            .with(MacvlanFlag::Nodst, nodst)
-            .with(MacvlanFlag::Nopromisc, nopromisc)
-            .with(MacvlanFlag::Spoofchk, spoofchk)
-    }
-}
-
-impl From<MacvlanFlags> for Flags {
-    fn from(flags: MacvlanFlags) -> Self {
-        Self {
-            nodst: flags.contains(MacvlanFlag::Nodst),
-            nopromisc: flags.contains(MacvlanFlag::Nopromisc),
-            spoofchk: flags.contains(MacvlanFlag::Spoofchk),
-        }
-    }
-}
-
-/// Flags of the kernel's macvlan, which `ip` changes all at once.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct KernelFlags {
-    /// As of [`Flags`].
-    #[serde(default)]
-    pub nodst: bool,
-    /// As of [`Flags`].
-    #[serde(default)]
-    pub nopromisc: bool,
-}
-
-impl From<KernelFlags> for MacvlanFlags {
-    fn from(KernelFlags { nodst, nopromisc }: KernelFlags) -> Self {
-        Flags { nodst, nopromisc, spoofchk: false }.into()
-    }
-}
-
-impl From<MacvlanFlags> for KernelFlags {
-    fn from(flags: MacvlanFlags) -> Self {
-        let Flags { nodst, nopromisc, spoofchk: _ } = flags.into();
-        Self { nodst, nopromisc }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use umacvlan_core::MacvlanFlag;
+
     use super::*;
 
     #[test]

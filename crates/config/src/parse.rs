@@ -8,6 +8,7 @@ use umacvlan_core::options::{Backend, LinkPort, PollMode, PortIo, PortKind, WORK
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
+use umacvlan_core::rules::{RuleWord, Rules};
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
@@ -247,6 +248,7 @@ impl Reader<'_> {
                 bcqueuelen: table.take("bcqueuelen", found, |v| values::number(v, 0..=u32::MAX)),
                 bclim: table.take("bclim", found, |v| values::number(v, i32::MIN..=i32::MAX)),
                 limits: limits(&mut table, found),
+                rules: rules(&mut table, found),
                 sources: macaddr.iter().flatten().map(|address| *address.get_ref()).collect(),
             },
             mtu: table.take("mtu", found, |v| values::number(v, MIN_MTU..=MAX_MTU)),
@@ -292,4 +294,16 @@ fn limits(table: &mut Table<'_>, found: &mut Vec<Diagnostic>) -> Limits {
         }
     }
     change.apply(Limits::default())
+}
+
+/// The rules among the keys of a link.
+fn rules(table: &mut Table<'_>, found: &mut Vec<Diagnostic>) -> Rules {
+    let mut rules = Rules::default();
+    for word in RuleWord::ALL {
+        if let Some(read) = table.take(word.name(), found, |value| values::rule(value, word)) {
+            // Both were read before.
+            rules = read.apply(rules).unwrap_or_default();
+        }
+    }
+    rules
 }

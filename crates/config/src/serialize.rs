@@ -5,6 +5,7 @@ use umacvlan_core::options::{LinkPort, PortIo, PortKind};
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
+use umacvlan_core::rules::RuleWord;
 use umacvlan_core::{MacvlanSettings, Mode};
 
 use super::{Config, DaemonConfig, LinkEntry, OnExit, Settings};
@@ -67,6 +68,8 @@ struct LinkTable<'c> {
     flags: BTreeMap<&'static str, bool>,
     #[serde(flatten)]
     limits: BTreeMap<&'static str, String>,
+    #[serde(flatten)]
+    rules: BTreeMap<&'static str, RuleValues>,
     address: Option<String>,
     macaddr: Option<Vec<String>>,
     netns: Option<&'c str>,
@@ -153,13 +156,15 @@ impl<'c> From<&'c LinkEntry> for LinkTable<'c> {
     fn from(entry: &'c LinkEntry) -> Self {
         let spec = &entry.spec;
         let dhcp = spec.dhcp.as_ref();
-        let MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, sources } = &spec.settings;
+        let MacvlanSettings { mode, flags, bcqueuelen, bclim, limits, rules, sources } =
+            &spec.settings;
         Self {
             parent: &spec.parent,
             name: entry.name.as_deref(),
             mode: unless(*mode == Mode::default(), mode.name()),
             flags: flags.iter().map(|flag| (flag.name(), true)).collect(),
             limits: limits.words().collect(),
+            rules: rules.words().map(RuleValues::entry).collect(),
             address: spec.address.map(|address| address.to_string()),
             macaddr: unless(sources.is_empty(), words(sources)),
             netns: spec.netns.as_deref(),
@@ -191,4 +196,22 @@ fn words<T: ToString>(list: &[T]) -> Vec<String> {
 /// `value`, unless it is the default.
 fn unless<T>(default: bool, value: T) -> Option<T> {
     (!default).then_some(value)
+}
+
+/// The values of a rule: a list, or the group.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum RuleValues {
+    List(Vec<String>),
+    Group(String),
+}
+
+impl RuleValues {
+    fn entry((word, mut values): (RuleWord, Vec<String>)) -> (&'static str, Self) {
+        let values = match word.is_list() {
+            true => Self::List(values),
+            false => Self::Group(values.pop().unwrap_or_default()),
+        };
+        (word.name(), values)
+    }
 }

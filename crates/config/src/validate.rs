@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use umacvlan_core::Mode;
+use umacvlan_core::rules::RuleWord;
 
 use super::diagnostic::Diagnostic;
 use super::parse::ParsedLink;
@@ -36,6 +37,16 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
         }
         if !link.macaddr.is_empty() && mode != Mode::Source {
             wrong("macaddr", only("macaddr", Mode::Source));
+        }
+        if mode == Mode::Source
+            && spec.settings.rules.restricts_receiving()
+            && let Some(word) = RULES_OF_RECEIVERS.into_iter().find(|word| spans.has(word.name()))
+        {
+            let word = word.name();
+            wrong(
+                word,
+                format!("{word} is not for mode source, which receives by its macaddr list"),
+            );
         }
         if !spec.host.is_off() && !matches!(mode, Mode::Bridge | Mode::Vepa) {
             wrong("host", format!("host is for modes bridge and vepa, and this is {mode}"));
@@ -90,6 +101,9 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
         }
     }
 }
+
+const RULES_OF_RECEIVERS: [RuleWord; 3] =
+    [RuleWord::AllowEthertype, RuleWord::AllowMac, RuleWord::Isolation];
 
 /// A burst is what may pass above a rate.
 fn check_bursts(links: &[ParsedLink], diagnostics: &mut Vec<Diagnostic>) {

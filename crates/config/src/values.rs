@@ -7,6 +7,7 @@ use umacvlan_text::suggest::did_you_mean;
 
 use toml::de::DeValue;
 use umacvlan_core::limit::LimitWord;
+use umacvlan_core::rules::{RuleOp, RuleWord, RulesChange};
 use umacvlan_core::{Destination, MacAddr, ifname};
 
 use super::log_filter::{self, check_log_filter};
@@ -66,6 +67,25 @@ pub(super) fn limit(value: &DeValue<'_>, word: &LimitWord) -> Result<String, Str
     let wrong = |_| format!("{text:?} is not {}", word.expected());
     word.parse(&text).map_err(wrong)?;
     Ok(text)
+}
+
+/// Reads the values of a rule: an array of texts, or a text with commas; of a group also a boolean.
+pub(super) fn rule(value: &DeValue<'_>, word: RuleWord) -> Result<RulesChange, String> {
+    let mut change = RulesChange::default();
+    let read = match value {
+        DeValue::String(text) => change.set(word, text),
+        DeValue::Boolean(on) if !word.is_list() => change.set(word, if *on { "on" } else { "off" }),
+        DeValue::Array(items) if word.is_list() => {
+            let texts = items.iter().map(|item| item.get_ref().as_str().ok_or(item));
+            match texts.collect::<Result<Vec<_>, _>>() {
+                Ok(texts) => change.edit(word, RuleOp::Set, texts),
+                Err(item) => return wrong(item.get_ref(), word.expected()),
+            }
+        }
+        _ => return wrong(value, word.expected()),
+    };
+    read.map_err(|error| error.to_string().replacen(&format!("{}: ", word.name()), "", 1))?;
+    Ok(change)
 }
 
 /// Reads a whole number in `range`.

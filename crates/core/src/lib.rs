@@ -43,6 +43,7 @@ pub mod mac;
 pub mod offload;
 pub mod options;
 pub mod ring_alloc;
+pub mod rules;
 pub mod stats;
 pub mod switch;
 pub mod vhost_user;

@@ -108,6 +108,7 @@ pub(crate) fn link_record(id: u64) -> LinkRecord {
         flags: MacvlanFlags::default().with(MacvlanFlag::Nodst, true),
         bc_queue_len: 1000,
         limits: Default::default(),
+        rules: Default::default(),
         sources: vec![MacAddr::new([2, 0, 0, 0, 0, 9])],
         groups: None,
         held: false,

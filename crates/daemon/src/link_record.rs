@@ -1,10 +1,11 @@
 //! [`LinkRecord`]: what a restarted daemon needs to find the interface of a link and to serve it again.
 
 use serde::{Deserialize, Serialize};
-use serde_with::{DisplayFromStr, FromInto, serde_as};
-use umacvlan_api::{Dhcp, Flags, HostAccess, LimitsJson};
+use serde_with::{DisplayFromStr, FromInto, TryFromInto, serde_as};
+use umacvlan_api::{Dhcp, Flags, HostAccess, LimitsJson, RulesJson};
 use umacvlan_core::limit::Limits;
 use umacvlan_core::options::ProgramKind;
+use umacvlan_core::rules::Rules;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{ProgramPort, SubStatus, VethStatus};
 use umacvlan_sys::netns::NetnsId;
@@ -50,6 +51,9 @@ pub(crate) struct LinkRecord {
     #[serde_as(as = "FromInto<LimitsJson>")]
     #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
     pub limits: Limits,
+    #[serde_as(as = "TryFromInto<RulesJson>")]
+    #[serde(default, skip_serializing_if = "RulesJson::is_open")]
+    pub rules: Rules,
     #[serde_as(as = "Vec<DisplayFromStr>")]
     pub sources: Vec<MacAddr>,
     /// The multicast groups that it had joined. Missing if it gets those of all groups, or has joined
@@ -142,6 +146,7 @@ impl LinkRecord {
             bcqueuelen: Some(self.bc_queue_len),
             bclim: None,
             limits: self.limits,
+            rules: self.rules.clone(),
             sources: self.sources.clone(),
         }
     }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use serde_with::{DisplayFromStr, FromInto, serde_as};
+use serde_with::{DisplayFromStr, FromInto, TryFromInto, serde_as};
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
 use umacvlan_core::options::PortKind;
+use umacvlan_core::rules::{RuleWord, Rules, RulesChange};
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use super::DriverError;
-use umacvlan_api::{Flags, LimitsJson};
+use umacvlan_api::{Flags, LimitsJson, RulesJson};
 use umacvlan_text::suggest::did_you_mean;
 
 /// The key below which Docker sends the user's options.
@@ -54,9 +55,15 @@ fn limit_key(word: &LimitWord) -> String {
     format!("umacvlan.{}", word.name)
 }
 
+/// The key of a rule.
+fn rule_key(word: RuleWord) -> String {
+    format!("umacvlan.{}", word.name())
+}
+
 /// Every key there is.
 fn keys() -> Vec<String> {
     let limits = LimitWord::ALL.iter().map(limit_key);
+    let limits = limits.chain(RuleWord::ALL.map(rule_key));
     let flags = MacvlanFlag::ALL.map(flag_key);
     let (before, after) = KEYS.split_at(KEYS.len() - 1);
     let word = |key: &&str| (*key).to_owned();
@@ -90,6 +97,9 @@ pub(crate) struct Options {
     #[serde_as(as = "FromInto<LimitsJson>")]
     #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
     pub limits: Limits,
+    #[serde_as(as = "TryFromInto<RulesJson>")]
+    #[serde(default, skip_serializing_if = "RulesJson::is_open")]
+    pub rules: Rules,
     /// What the interfaces are; the parent's default if absent.
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +115,7 @@ impl Options {
             bcqueuelen: self.bcqueuelen,
             bclim: None,
             limits: self.limits,
+            rules: self.rules.clone(),
             sources: self.macaddr.clone(),
         }
     }
@@ -126,6 +137,7 @@ impl Options {
             host: given.choice(HOST, YES_NO)?,
             dhcp: given.choice(DHCP, YES_NO)?,
             limits: given.limits()?,
+            rules: given.rules()?,
             port: given.choice("umacvlan.port", PORTS)?,
         };
         match given.0.keys().next() {
@@ -262,6 +274,19 @@ impl Given {
         }
     }
 
+    fn rules(&mut self) -> Result<Rules, DriverError> {
+        let mut change = RulesChange::default();
+        for word in RuleWord::ALL {
+            let key = rule_key(word);
+            if let Some(value) = self.take(&key) {
+                change.set(word, &value).map_err(|error| {
+                    DriverError::new(format!("{key}={value}: expected {}", error.expected()))
+                })?;
+            }
+        }
+        change.apply(Rules::default()).map_err(|error| DriverError::new(error.to_string()))
+    }
+
     fn source_list(&mut self) -> Result<Vec<MacAddr>, DriverError> {
         let key = "umacvlan.macaddr";
         let Some(words) = self.take(key) else { return Ok(Vec::new()) };
@@ -346,6 +371,9 @@ mod tests {
         let limited = json!({"umacvlan.rate": "100mbit", "umacvlan.rx_pps": 1000});
         let limits = read(limited).unwrap().settings().limits;
         assert_eq!(limits.to_string(), "rate 100mbit rx_pps 1000");
+        let ruled = json!({"umacvlan.isolation": "on", "umacvlan.allow_ethertype": "ipv4, arp"});
+        let rules = read(ruled).unwrap().settings().rules;
+        assert_eq!(rules.to_string(), "allow_ethertype ipv4 arp isolation on");
         assert_eq!(read(json!({ DOCKERS_MTU: "1450" })).unwrap().mtu, Some(1450));
     }
 
@@ -359,6 +387,7 @@ mod tests {
             (json!({"umacvlan.mtu": "big"}), "umacvlan.mtu=big"),
             (json!({"umacvlan.rate": "fast"}), "umacvlan.rate=fast: expected a rate up to"),
             (json!({"umacvlan.burst": "64kb"}), "umacvlan.rx_burst is what may pass above"),
+            (json!({"umacvlan.allow_mac": "x"}), "umacvlan.allow_mac=x: expected a unicast MAC"),
             (json!({"umacvlan.rat": "1mbit"}), "did you mean \"umacvlan.rate\"?"),
             (json!({"umacvlan.port": "wire"}), "expected one of tap, veth, auto"),
             (json!({"umacvlan.mac": "fixed"}), "expected one of random, stable"),

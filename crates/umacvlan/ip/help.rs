@@ -2,6 +2,7 @@
 
 use umacvlan_core::MacvlanFlag;
 use umacvlan_core::limit::LimitWord;
+use umacvlan_core::rules::RuleWord;
 
 use super::error::{CommandError, USAGE};
 
@@ -91,14 +92,25 @@ pub(super) fn macvlan() -> String {
         let words = format!("{} {}", word.name, word.value);
         format!("         {words:18} {}", word.summary)
     });
+    let rules = RuleWord::ALL.map(|word| {
+        let words = match word.is_list() {
+            true => format!("{} add {}", word.name(), word.value()),
+            false => format!("{} {}", word.name(), word.value()),
+        };
+        format!("         {words:31} {}", word.summary())
+    });
     let names = MacvlanFlag::KERNEL.map(MacvlanFlag::name);
     format!(
-        "{MACVLAN}\n{}\n         flag {}|null   the same, or none\n{QUEUE}\n{}",
+        "{MACVLAN}\n{}\n         flag {}|null   the same, or none\n{QUEUE}\n{}\n{}\n{LISTS}",
         flags.join("\n"),
         names.join("|"),
-        limits.join("\n")
+        limits.join("\n"),
+        rules.join("\n")
     )
 }
+
+const LISTS: &str =
+    "         of these lists: add, del, set [VALUE ...] or flush; an empty one allows everything";
 
 const MACVLAN: &str = "\
 MACVLAN: mode private|vepa|bridge|passthru|source   vepa if a new link is given none

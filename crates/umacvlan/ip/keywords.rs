@@ -5,6 +5,7 @@
 
 use umacvlan_core::MacvlanFlag;
 use umacvlan_core::limit::LimitWord;
+use umacvlan_core::rules::RuleWord;
 
 use super::tokens::abbreviates;
 
@@ -75,6 +76,8 @@ pub(super) enum MacvlanWord {
     Limit(&'static LimitWord),
     Macaddr,
     Mode,
+    /// A rule.
+    Rule(RuleWord),
     /// The name of a flag.
     Setting(MacvlanFlag),
 }
@@ -171,6 +174,8 @@ const SHOW: &[Verb] = &[Verb::Show];
 
 const ON_OFF: Operand = Operand::Words(&["off", "on"]);
 const TYPES: Operand = Operand::Words(&["macvlan", "macvtap"]);
+/// What is done to a list.
+const EDITS: Operand = Operand::Words(&["add", "del", "flush", "set"]);
 const MODES: Operand = Operand::Words(&["bridge", "passthru", "private", "source", "vepa"]);
 
 /// Keywords of `add`, `set` and `del`.
@@ -225,16 +230,14 @@ pub(super) const LINK: [Keyword<LinkWord>; 46] = [
 
 /// Keywords after `type macvlan`. Of two flags with one beginning the later one of
 /// [`MacvlanFlag::ALL`] wins: for `ip`, `no` is nopromisc.
-pub(super) const MACVLAN: [Keyword<MacvlanWord>; 6 + FLAGS + LIMITS.len()] = {
+pub(super) const MACVLAN: [Keyword<MacvlanWord>; WORDS] = {
     let bclim = Keyword::whole("bclim", MacvlanWord::Bclim).takes(Operand::Any).offered(ADD_SET);
-    let mut table = [bclim; 6 + FLAGS + LIMITS.len()];
+    let mut table = [bclim; WORDS];
     table[1] = Keyword::prefix("mode", MacvlanWord::Mode).takes(MODES).offered(ADD_SET);
     table[2] = Keyword::prefix("flag", MacvlanWord::Flag)
         .takes(Operand::Words(&FLAG_WORDS))
         .offered(ADD_SET);
-    table[3] = Keyword::prefix(MACADDR, MacvlanWord::Macaddr)
-        .takes(Operand::Words(&["add", "del", "flush", "set"]))
-        .offered(ADD_SET);
+    table[3] = Keyword::prefix(MACADDR, MacvlanWord::Macaddr).takes(EDITS).offered(ADD_SET);
     table[4] =
         Keyword::prefix("bcqueuelen", MacvlanWord::Bcqueuelen).takes(Operand::Any).offered(ADD_SET);
     table[5] = Keyword::prefix("help", MacvlanWord::Help);
@@ -252,8 +255,18 @@ pub(super) const MACVLAN: [Keyword<MacvlanWord>; 6 + FLAGS + LIMITS.len()] = {
             .offered(ADD_SET);
         at += 1;
     }
+    let mut at = 0;
+    while at < RuleWord::ALL.len() {
+        let word = RuleWord::ALL[at];
+        let operand = if word.is_list() { EDITS } else { Operand::Words(&["off", "on"]) };
+        table[6 + FLAGS + LIMITS.len() + at] =
+            Keyword::whole(word.name(), MacvlanWord::Rule(word)).takes(operand).offered(ADD_SET);
+        at += 1;
+    }
     table
 };
+
+const WORDS: usize = 6 + FLAGS + LIMITS.len() + RuleWord::ALL.len();
 
 /// What `port` may be after `type macvlan`, where it is the only keyword in addition to those of `ip`.
 pub(super) const INTERFACES: [Keyword<PortWord>; 1] = [Keyword::whole("port", PortWord::Port)

@@ -4,6 +4,7 @@ use nix::libc;
 use nix::unistd::{Group, User};
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
 use umacvlan_core::options::{LinkPort, PortKind, ProgramKind};
+use umacvlan_core::rules::{RuleOp, RuleWord, Rules, RulesChange};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use super::error::{CommandError, FAILED};
@@ -25,6 +26,7 @@ pub(super) struct Macvlan {
     bcqueuelen: Option<u32>,
     bclim: Option<i32>,
     limits: LimitsChange,
+    rules: RulesChange,
     port: Option<LinkPort>,
     client: Option<String>,
     user: Option<u32>,
@@ -54,6 +56,7 @@ impl Macvlan {
                     return Err(CommandError::new(FAILED, help::macvlan()));
                 }
                 Some(MacvlanWord::Limit(word)) => macvlan.limit(word, words.value()?)?,
+                Some(MacvlanWord::Rule(word)) => rule(&mut macvlan.rules, word, &mut words)?,
                 Some(MacvlanWord::Macaddr) => macvlan.macaddr = Some(macaddr(&mut words)?),
                 Some(MacvlanWord::Mode) => macvlan.mode = Some(mode(words.value()?)?),
                 Some(MacvlanWord::Setting(MacvlanFlag::Spoofchk)) => {
@@ -132,6 +135,10 @@ impl Macvlan {
             bcqueuelen: self.bcqueuelen,
             bclim: self.bclim,
             limits: self.limits.apply(Limits::default()),
+            rules: self
+                .rules
+                .apply(Rules::default())
+                .map_err(|error| CommandError::own(FAILED, error.to_string()))?,
             sources: list.map(|change| change.addresses).unwrap_or_default(),
         };
         Ok(())
@@ -139,7 +146,7 @@ impl Macvlan {
 
     /// The change of an existing link of this type.
     pub(super) fn change(self, kind: LinkKind) -> Result<MacvlanChange, CommandError> {
-        let Self { mode, flags, spoofchk, macaddr, bcqueuelen, bclim, limits, .. } = self;
+        let Self { mode, flags, spoofchk, macaddr, bcqueuelen, bclim, limits, rules, .. } = self;
         let Self { port, client, user, group, .. } = self;
         if port.is_some() || client.is_some() || user.is_some() || group.is_some() {
             let hint = "the port of a link cannot be changed: delete it and make it again";
@@ -148,7 +155,8 @@ impl Macvlan {
         // A daemon of an older version has macvlans only.
         let kind = Some(kind).filter(|&kind| kind == LinkKind::Macvtap);
         let limits = Some(limits).filter(|limits| !limits.is_empty());
-        Ok(MacvlanChange { mode, flags, spoofchk, limits, bcqueuelen, bclim, macaddr, kind })
+        let rules = Some(rules).filter(|rules| !rules.is_empty());
+        Ok(MacvlanChange { mode, flags, spoofchk, limits, rules, bcqueuelen, bclim, macaddr, kind })
     }
 }
 
@@ -221,6 +229,41 @@ fn macaddr(words: &mut Tokens<'_>) -> Result<MacaddrChange, CommandError> {
         CommandError::own(FAILED, format!("\"{word}\" is not an address of six bytes"))
     })?;
     Ok(MacaddrChange { op, addresses: vec![address] })
+}
+
+/// Parses what follows the word of a rule: a group, or what is done to its list.
+fn rule(
+    rules: &mut RulesChange,
+    word: RuleWord,
+    words: &mut Tokens<'_>,
+) -> Result<(), CommandError> {
+    let first = words.value()?;
+    let (op, values) = match first {
+        _ if !word.is_list() => (RuleOp::Set, vec![first]),
+        "flush" => (RuleOp::Set, Vec::new()),
+        "add" => (RuleOp::Add, vec![words.value()?]),
+        "del" => (RuleOp::Del, vec![words.value()?]),
+        "set" => {
+            let mut values = Vec::new();
+            while let Some(value) = words.peek()
+                && !ends_address_list(value)
+            {
+                values.push(value);
+                words.next();
+            }
+            (RuleOp::Set, values)
+        }
+        _ => {
+            let choice = "\"add\", \"del\", \"set\" or \"flush\"";
+            return Err(CommandError::must_be(word.name(), choice, first));
+        }
+    };
+    for value in &values {
+        Rules::default()
+            .add(word, value)
+            .map_err(|_| CommandError::must_be(word.name(), word.expected(), value))?;
+    }
+    rules.edit(word, op, values).map_err(|error| CommandError::own(FAILED, error.to_string()))
 }
 
 /// Parses addresses up to the next keyword; there may be none.

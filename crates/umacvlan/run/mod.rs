@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use umacvlan_core::limit::LimitWord;
 use umacvlan_core::options::{Backend, PollMode, PortIo, PortKind, WORKERS_MAX};
+use umacvlan_core::rules::RuleWord;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -190,7 +191,12 @@ fn words_and_examples() -> String {
         let words = format!("{}={}", word.name, word.value);
         format!("  {words:18} {}", word.summary)
     });
-    format!("{WORDS}\n{}\n{}\n{EXAMPLES}", flags.join("\n"), limits.join("\n"))
+    let rules = RuleWord::ALL.map(|word| {
+        let words = format!("{}={}", word.name(), word.value());
+        format!("  {words:26} {}", word.summary())
+    });
+    let words = [&flags[..], &limits[..], &rules[..]].concat();
+    format!("{WORDS}\n{}\n{EXAMPLES}", words.join("\n"))
 }
 
 const WORDS: &str = "\

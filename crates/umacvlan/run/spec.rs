@@ -7,6 +7,7 @@ use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use umacvlan_api::LinkSpec;
 use umacvlan_core::MacvlanFlag;
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
+use umacvlan_core::rules::RuleWord;
 
 /// The settings of a sub-interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +72,18 @@ impl SubSpec {
             }
             (_, Some(value), _) if limit => limits.set(key, value)?,
             (_, None, _) if limit => bail!("{key} needs a value: the words are {}", known_words()),
+            (_, Some(value), _) if let Some(word) = RuleWord::named(key) => {
+                link.settings.rules.add(word, value)?;
+            }
             ("macaddr", Some(value), _) => link.settings.sources.push(parse(key, value)?),
             ("mode", Some(value), _) => link.settings.mode = parse(key, value)?,
             ("mtu", Some(value), _) => link.mtu = Some(number(key, value)?),
             ("netns", Some(value), _) => link.netns = Some(value.to_owned()),
             ("down" | "up", None, _) => link.up = Some(key == "up"),
             (_, None, Some(flag)) => link.settings.flags = link.settings.flags.with(flag, true),
+            (_, None, _) if RuleWord::named(key).is_some() => {
+                bail!("{key} needs a value: the words are {}", known_words())
+            }
             ("address" | "bcqueuelen" | "macaddr" | "mode" | "mtu" | "netns", None, _) => {
                 bail!("{key} needs a value: the words are {}", known_words())
             }
@@ -87,9 +94,10 @@ impl SubSpec {
                 bail!("{key:?} is not a word for a sub-interface: the words are {}", known_words())
             }
         }
+        let list = key == "macaddr" || RuleWord::named(key).is_some_and(RuleWord::is_list);
         let key = if key == "down" { "up" } else { key };
         ensure!(
-            key == "macaddr" || !seen.contains(&key),
+            list || !seen.contains(&key),
             "{word:?} repeats or contradicts a word before it: leave one of them out"
         );
         seen.push(key);
@@ -116,10 +124,11 @@ fn number(key: &str, value: &str) -> Result<u32> {
 fn known_words() -> String {
     let limits = LimitWord::ALL.map(|word| format!("{}={}", word.name, word.value)).join(", ");
     let flags = MacvlanFlag::ALL.map(MacvlanFlag::name).join(", ");
-    format!("{WORDS}, {flags}, {limits}, up")
+    let rules = RuleWord::ALL.map(|word| format!("{}={}", word.name(), word.value())).join(", ");
+    format!("{WORDS}, {flags}, {limits}, {rules}, up")
 }
 
-/// All but the flags and limits, and what follows them in the alphabet.
+/// All but the flags, limits and rules, and what follows them in the alphabet.
 const WORDS: &str = "address=MAC, bcqueuelen=FRAMES, down, macaddr=MAC, mode=MODE, mtu=BYTES, \
                      netns=NAMESPACE";
 
@@ -156,6 +165,7 @@ mod tests {
                 bcqueuelen: Some(0),
                 bclim: None,
                 limits: Limits::default(),
+                rules: Default::default(),
                 sources: [2, 1].map(|last| MacAddr::new([2, 0, 0, 0, 0, last])).into(),
             },
             address: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
@@ -168,6 +178,9 @@ mod tests {
         let limited =
             spec("m,rate=100mbit,rx_rate=1gbit,burst=64kb,bcrate=100").link.settings.limits;
         assert_eq!(limited.to_string(), "bcrate 100 burst 64kb rx_rate 1gbit tx_rate 100mbit");
+        let ruled = spec("m,isolation=web,allow_ethertype=arp,allow_ethertype=ipv4");
+        let expected = "allow_ethertype ipv4 arp isolation web";
+        assert_eq!(ruled.link.settings.rules.to_string(), expected);
         let flags = spec("m,nopromisc,mode=passthru").link.settings.flags;
         assert!(flags.iter().eq([MacvlanFlag::Nopromisc]));
     }
@@ -185,6 +198,8 @@ mod tests {
             ("mac1,mtu=4294967296", "--sub mac1: mtu: \"4294967296\" is not"),
             ("mac1,mode=Bridge", "--sub mac1: mode: \"Bridge\" is not a mode: one of"),
             ("mac1,address=02:0", "--sub mac1: address: \"02:0\" is not a MAC"),
+            ("mac1,isolation", "--sub mac1: isolation needs a value: "),
+            ("mac1,allow_ip=web", "--sub mac1: allow_ip: \"web\" is not an address"),
             ("mac1,macaddr=", "--sub mac1: macaddr: \"\" is not a MAC"),
         ] {
             let line = refusal(text);

@@ -2,6 +2,7 @@
 
 use umacvlan_core::limit::LimitsChange;
 use umacvlan_core::options::PortKind;
+use umacvlan_core::rules::{Rules, RulesChange};
 use umacvlan_core::switch::{DEFAULT_BC_CUTOFF, DEFAULT_BC_QUEUE_LEN};
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, ifname};
 
@@ -114,6 +115,14 @@ impl Steps<'_> {
         });
     }
 
+    fn rules(&mut self, rules: [&Rules; 3]) {
+        self.field(Rank::Other, rules, |rules| {
+            let rules = Some(RulesChange::exactly(rules));
+            let macvlan = MacvlanChange { rules, ..MacvlanChange::default() };
+            LinkChange { macvlan: Some(macvlan), ..LinkChange::default() }
+        });
+    }
+
     fn macvlan(&mut self, [now, before, wanted]: [&MacvlanSettings; 3]) {
         let of = |macvlan| LinkChange { macvlan: Some(macvlan), ..LinkChange::default() };
         let mode = |mode: &Mode| of(MacvlanChange { mode: Some(*mode), ..Default::default() });
@@ -123,6 +132,11 @@ impl Steps<'_> {
         };
         let modes = [&now.mode, &before.mode, &wanted.mode];
         let lists = [&now.sources, &before.sources, &wanted.sources];
+        let rules = [&now.rules, &before.rules, &wanted.rules];
+        // Mode source excludes some rules.
+        if wanted.mode == Mode::Source {
+            self.rules(rules);
+        }
         // A list is lost with the mode: it is taken off first, so that undoing brings it back.
         if wanted.mode != before.mode && wanted.mode != Mode::Source && !now.sources.is_empty() {
             self.push(Rank::Other, list(&Vec::new()), list(&now.sources));
@@ -130,6 +144,9 @@ impl Steps<'_> {
         } else {
             self.field(Rank::Other, modes, mode);
             self.field(Rank::Other, lists, list);
+        }
+        if wanted.mode != Mode::Source {
+            self.rules(rules);
         }
         // A change has all flags of the kernel's: those that the file says nothing new about stay as they are.
         let pick = |flag: MacvlanFlag| {

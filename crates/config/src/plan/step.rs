@@ -6,6 +6,7 @@ use super::super::running::OWN_NAMESPACE;
 use super::super::{OnExit, ParentSettings};
 use umacvlan_api::{HostAccess, LinkChange, LinkSpec};
 use umacvlan_core::limit::Limits;
+use umacvlan_core::rules::Rules;
 
 /// One step. It is carried out completely or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +170,12 @@ fn macvlan_words(change: &umacvlan_api::MacvlanChange) -> Option<(&'static str, 
             let limits = change.limits.as_ref()?.apply(Limits::default());
             let words = limits.words().map(|(word, value)| format!("{word}={value}"));
             Some(("limits", list(words.collect())))
+        })
+        .or_else(|| {
+            let rules = change.rules.as_ref()?.apply(Rules::default()).unwrap_or_default();
+            let words =
+                rules.words().map(|(word, values)| format!("{}={}", word.name(), values.join(",")));
+            Some(("rules", list(words.collect())))
         })
         .or_else(|| change.bcqueuelen.map(|frames| ("bcqueuelen", frames.to_string())))
         .or_else(|| change.bclim.map(|limit| ("bclim", limit.to_string())))

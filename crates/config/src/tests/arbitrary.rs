@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use umacvlan_core::limit::{LimitKind, Limits};
 use umacvlan_core::options::{Backend, PollMode, PortIo, PortKind};
+use umacvlan_core::rules::{RuleWord, Rules};
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics};
 
 use super::super::running::OWN_NAMESPACE;
@@ -84,6 +85,24 @@ fn limits(number: Option<u32>) -> Limits {
     limits.with(LimitKind::RxRate, number % 2 * 1_000_000).with(LimitKind::RxPps, number % 5)
 }
 
+/// Rules that fit the mode, made of a number: none, or some.
+fn rules(mode: Mode, number: Option<u32>) -> Rules {
+    let mut rules = Rules::default();
+    for (bit, word, text) in [
+        (1, RuleWord::Isolation, "web"),
+        (2, RuleWord::AllowMac, "02:00:00:00:00:07"),
+        (4, RuleWord::AllowIp, "fd00::/64"),
+        (4, RuleWord::AllowIp, "10.0.0.1"),
+        (8, RuleWord::AllowEthertype, "arp"),
+    ] {
+        let fits = mode != Mode::Source || word == RuleWord::AllowIp;
+        if fits && number.unwrap_or(0) & bit != 0 {
+            rules.add(word, text).unwrap();
+        }
+    }
+    rules
+}
+
 fn entry() -> impl Strategy<Value = LinkEntry> {
     let mac = || (1_u8..6).prop_map(|last| MacAddr::new([2, 0, 0, 0, 0, last]));
     let flags = vec(any::<bool>(), 3 + MacvlanFlag::ALL.len());
@@ -128,6 +147,7 @@ fn entry() -> impl Strategy<Value = LinkEntry> {
                     bcqueuelen: numbers.2,
                     bclim: numbers.3,
                     limits: limits(numbers.1),
+                    rules: rules(mode, numbers.2),
                     sources: macaddr.into_iter().collect(),
                 },
                 mtu: numbers.0,
@@ -242,6 +262,9 @@ fn become_changed(now: &mut RunningLink, change: &LinkChange) {
         settings.bclim = macvlan.bclim.or(settings.bclim);
         if let Some(limits) = macvlan.limits {
             settings.limits = limits.apply(settings.limits);
+        }
+        if let Some(rules) = &macvlan.rules {
+            settings.rules = rules.apply(std::mem::take(&mut settings.rules)).unwrap();
         }
     }
     if let Some(place) = change.netns {

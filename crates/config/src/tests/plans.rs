@@ -73,8 +73,9 @@ fn only_what_has_changed_in_the_file_is_changed() {
 #[test]
 fn a_value_that_is_left_out_becomes_the_default_except_an_address() {
     let before = "[link.a]\nparent = 'p'\naddress = '02:00:00:00:00:01'\nmtu = 1400\n\
-                  txqueuelen = 7\nbcqueuelen = 8\nbclim = 9\nrate = '1mbit'\nnetns = 'n'\nalias = 'x'\nup = false\n";
+                  txqueuelen = 7\nbcqueuelen = 8\nbclim = 9\nrate = '1mbit'\nisolation = 'web'\nnetns = 'n'\nalias = 'x'\nup = false\n";
     let expected = [
+        "change link a: rules isolation=web -> none",
         "change link a: limits rate=1mbit -> none",
         "change link a: bcqueuelen 8 -> 1000",
         "change link a: bclim 9 -> 1",

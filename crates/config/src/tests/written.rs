@@ -6,6 +6,7 @@ use super::super::*;
 use super::{CPUS, arbitrary, config};
 use umacvlan_api::{InfoData, LinkInfo, LinkView, ParentView, UmacvlanInfo};
 use umacvlan_core::limit::{LimitKind, Limits};
+use umacvlan_core::rules::{RuleWord, Rules};
 
 proptest! {
     #[test]
@@ -78,6 +79,9 @@ fn what_runs_is_written_with_its_address_and_without_defaults() {
 
 #[test]
 fn everything_that_differs_from_the_defaults_is_written() {
+    let mut rules = Rules::default();
+    rules.add(RuleWord::Isolation, "web").unwrap();
+    rules.add(RuleWord::AllowIp, "10.0.0.1").unwrap();
     let mut link = view("mac1", None, Some("blue"));
     link.flags = vec!["PROMISC".to_owned(), "ALLMULTI".to_owned()];
     (link.mtu, link.txqlen, link.ifalias) = (1400, 7, Some("x".to_owned()));
@@ -87,12 +91,13 @@ fn everything_that_differs_from_the_defaults_is_written() {
         bcqueuelen: 8,
         bclim: Some(-1),
         limits: Some(Limits::default().with(LimitKind::TxRate, 1_000_000).into()),
+        rules: Some(rules.into()),
         macaddr_count: Some(2),
         macaddr_data: Some(vec!["02:00:00:00:00:09".to_owned(), "02:00:00:00:00:08".to_owned()]),
         ..InfoData::default()
     };
     let expected = "[link.mac1]\nparent = \"p\"\nmode = \"source\"\nnodst = true\n\
-                    tx_rate = \"1mbit\"\naddress = \"02:00:00:00:00:01\"\n\
+                    tx_rate = \"1mbit\"\nallow_ip = [\"10.0.0.1\"]\nisolation = \"web\"\naddress = \"02:00:00:00:00:01\"\n\
                     macaddr = [\"02:00:00:00:00:08\", \"02:00:00:00:00:09\"]\n\
                     netns = \"blue\"\nmtu = 1400\ntxqueuelen = 7\nbcqueuelen = 8\nbclim = -1\n\
                     promisc = true\nallmulticast = true\nalias = \"x\"\nup = false\n";

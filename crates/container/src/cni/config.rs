@@ -16,11 +16,12 @@ use super::args::Args;
 use super::bandwidth::Bandwidth;
 use super::dhcp::{self, Server};
 use super::error::{CONFIG, CniError, DECODING, REFUSED, UNSUPPORTED};
+use super::parsed::{Host, parsed_rules};
 use super::request::{Request, check_network};
 use super::result::{AddResult, Dns};
 use super::version::Version;
 use crate::container_link;
-use umacvlan_api::{Dhcp, LimitsJson, LinkSpec};
+use umacvlan_api::{Dhcp, LimitsJson, LinkSpec, RulesJson};
 
 /// The fields of the configuration that this plugin uses. Other fields belong to other plugins or the
 /// runtime and are ignored; `null` counts as absent.
@@ -60,6 +61,9 @@ pub(super) struct Config {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     limits: LimitsJson,
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default)]
+    rules: RulesJson,
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     macaddr: Vec<String>,
@@ -117,20 +121,6 @@ struct RuntimeConfig {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     bandwidth: Bandwidth,
-}
-
-/// The key `host`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(untagged, expecting = "host: expected true, false or a list of IP addresses")]
-enum Host {
-    Switch(bool),
-    Addresses(Vec<IpAddr>),
-}
-
-impl Default for Host {
-    fn default() -> Self {
-        Self::Switch(false)
-    }
 }
 
 /// An attachment that the runtime knows.
@@ -269,6 +259,7 @@ impl Config {
                 flags: self.flags,
                 bcqueuelen: Some(self.bcqueuelen).filter(|&frames| frames != 0),
                 bclim: self.bclim,
+                rules: parsed_rules(&self.rules)?,
                 limits: self.runtime_config.bandwidth.over(self.limits.clone().into())?,
                 sources: sources.collect::<Result<_, _>>()?,
             },

@@ -14,6 +14,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod ipam;
+mod parsed;
 mod request;
 mod result;
 mod version;

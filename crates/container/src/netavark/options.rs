@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use umacvlan_core::limit::{LimitWord, Limits, LimitsChange};
 use umacvlan_core::options::PortKind;
+use umacvlan_core::rules::{RuleWord, Rules, RulesChange};
 use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 
 use umacvlan_text::suggest::did_you_mean;
@@ -60,7 +61,11 @@ impl Options {
     pub(super) fn read(given: Option<&BTreeMap<String, String>>) -> Result<Self> {
         let none = BTreeMap::new();
         let given = given.unwrap_or(&none);
-        let known = |name: &str| NAMES.contains(&name) || LimitWord::named(name).is_ok();
+        let known = |name: &str| {
+            NAMES.contains(&name)
+                || LimitWord::named(name).is_ok()
+                || RuleWord::named(name).is_some()
+        };
         if let Some(unknown) = given.keys().find(|name| !known(name)) {
             bail!("unsupported network option \"{unknown}\"{}", hint(unknown));
         }
@@ -76,6 +81,7 @@ impl Options {
                 bcqueuelen: None,
                 bclim: value(given, "bclim")?,
                 limits: limits(given)?,
+                rules: rules(given)?,
                 sources: macaddr.map(|text| parsed("macaddr", text)).collect::<Result<_>>()?,
             },
             dhcp_timeout: dhcp_timeout(given)?,
@@ -121,6 +127,15 @@ fn dhcp_timeout(given: &BTreeMap<String, String>) -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
+fn rules(given: &BTreeMap<String, String>) -> Result<Rules> {
+    let mut change = RulesChange::default();
+    let named = RuleWord::ALL.into_iter().filter_map(|word| Some((word, given.get(word.name())?)));
+    for (word, text) in named {
+        change.set(word, text).map_err(|error| anyhow!("network option {error}"))?;
+    }
+    Ok(change.apply(Rules::default())?)
+}
+
 /// Parses the mode; the default is bridge, as for Podman's macvlan.
 fn mode(word: &str) -> Result<Mode> {
     if word.is_empty() { Ok(Mode::Bridge) } else { parsed("mode", word) }
@@ -161,7 +176,8 @@ fn hint(name: &str) -> String {
         "vlan" => "; a VLAN is named with the parent: parent=eth0.10".to_owned(),
         _ => {
             let limits = LimitWord::ALL.map(|word| word.name);
-            did_you_mean(name, &[&NAMES[..], &limits].concat())
+            let rules = RuleWord::ALL.map(RuleWord::name);
+            did_you_mean(name, &[&NAMES[..], &limits, &rules].concat())
         }
     }
 }
@@ -188,6 +204,7 @@ mod tests {
         let options = read(&[
             ("bclim", "-1"),
             ("rate", "10mbit"),
+            ("allow_ip", "192.0.2.7,fd00::/64"),
             ("macaddr", "02:00:00:00:00:01,02:00:00:00:00:02"),
             ("metric", "200"),
             ("mode", "source"),
@@ -207,6 +224,7 @@ mod tests {
         assert_eq!(read(&[("host", "yes")]).unwrap().host, Some(Vec::new()));
         assert_eq!(read(&[("host", "no")]).unwrap().host, None);
         assert_eq!(options.settings.limits.to_string(), "rate 10mbit");
+        assert_eq!(options.settings.rules.to_string(), "allow_ip 192.0.2.7 fd00::/64");
         let settings = &options.settings;
         assert!(settings.mode == Mode::Source && settings.sources.len() == 2);
         assert!(options.no_default_route && settings.flags.contains(MacvlanFlag::Nodst));

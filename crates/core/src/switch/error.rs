@@ -62,6 +62,11 @@ pub enum SwitchError {
         "mode passthru needs a parent without other sub-interfaces: delete those first, or use another parent"
     )]
     ParentShared,
+    /// A rule about what it receives for a source sub-interface, which has its list for that.
+    #[error(
+        "mode source receives by its list of addresses (macaddr), so isolation, allow_mac and allow_ethertype cannot apply: remove them, or choose another mode"
+    )]
+    RulesInSourceMode,
     /// A source list for a sub-interface that is not in source mode.
     #[error("only a source sub-interface has a source list: set mode source first")]
     SourcesOutsideSourceMode,
@@ -91,6 +96,7 @@ impl SwitchError {
             | Self::MtuTooSmall(_)
             | Self::ParentOwned
             | Self::ParentShared
+            | Self::RulesInSourceMode
             | Self::SourcesOutsideSourceMode => EINVAL,
         }
     }

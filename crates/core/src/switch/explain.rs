@@ -8,7 +8,9 @@
 use crate::Frame;
 
 use super::flood::{FloodDecision, FloodRule};
-use super::{Mode, SubIndex, Switch, Verdict};
+use super::{DropReason, Mode, SubIndex, Switch, Verdict};
+use crate::MacAddr;
+use crate::rules::EtherType;
 
 /// A step of a decision and its result, in the order of the decision. The last step decides. Each
 /// follows a [`section`](Self::section) of docs/semantics.md.
@@ -21,6 +23,8 @@ pub enum Step {
     Passthru(Option<(SubIndex, bool)>),
     /// Unicast: the sub-interface that is up with this destination address.
     Target(Option<(SubIndex, Mode)>),
+    /// What the rules of the receiver say, if it has any.
+    ReceiverRules(RuleCheck),
     /// Unicast: whether a private sub-interface and a sibling are kept apart.
     Isolation(Isolation),
     /// No other rule applies: this sub-interface gets the frame.
@@ -37,6 +41,8 @@ pub enum Step {
     Up(bool),
     /// Whether the source address is the sender's, where that is checked.
     Source(bool),
+    /// What the rules of the sender say, if it has any.
+    SenderRules(RuleCheck),
     /// Whether the sender is in bridge mode.
     Bridge(bool),
     /// Unicast: the sub-interface that is up with this destination address.
@@ -75,6 +81,33 @@ pub enum Isolation {
     Allowed,
 }
 
+/// What the [rules](crate::rules) of a sub-interface say about a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleCheck {
+    /// Nothing is against it.
+    Allowed,
+    /// This EtherType is not on the list.
+    EtherType(EtherType),
+    /// This sibling, at the other end, is in another isolation group.
+    Isolated(SubIndex),
+    /// This address, which no sibling has, is not on the list.
+    Mac(MacAddr),
+    /// An IP address of which the frame says that it is the sender's is not on the list.
+    SourceIp,
+}
+
+impl RuleCheck {
+    /// Why the frame is dropped, if it is.
+    pub const fn reason(self) -> Option<DropReason> {
+        match self {
+            Self::Allowed => None,
+            Self::EtherType(_) | Self::Mac(_) => Some(DropReason::NotAllowed),
+            Self::Isolated(_) => Some(DropReason::Isolated),
+            Self::SourceIp => Some(DropReason::Spoofed),
+        }
+    }
+}
+
 /// Whether a group has listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupListeners {
@@ -110,7 +143,7 @@ impl Step {
             Self::Listeners(_) => "2.3.2",
             Self::Flood(_) => "2.3.3",
             Self::Up(_) => "1",
-            Self::Source(_) => "15",
+            Self::Source(_) | Self::SenderRules(_) | Self::ReceiverRules(_) => "15",
             Self::Sibling(_) | Self::Length(_) => "3.1",
             Self::LocalSources(_) | Self::LocalDeliver(_) => "3.1",
             Self::LocalListeners(_) | Self::LocalFlood(_) => "3.2",

@@ -27,12 +27,13 @@ impl Switch {
         let listed = !self.sources.is_empty();
         let isolates = self.table.has_private() && self.semantics == Semantics::Documented;
         let not_source = !Mode::Source.bit();
-        let checks = self.table.checks_sources();
+        let checks = self.table.checks_sent();
         let bridges = !listed && !checks && self.table.has_only(Mode::Bridge.bit());
         self.fast_path = FastPath {
             ingress: !listed
                 && self.passthru.is_none()
                 && !isolates
+                && !self.table.checks_received()
                 && self.table.has_only(not_source),
             egress_below: if bridges { longest(self.parent.mtu).saturating_add(1) } else { 0 },
         };
@@ -41,7 +42,7 @@ impl Switch {
     /// Decides about unicast from the wire where [`FastPath::ingress`] is true.
     ///
     /// The rules in their order: the source is on no list, so there are no copies and no `nodst`;
-    /// there is no passthru sub-interface; none is in source mode; and isolation does not apply, as
+    /// there is no passthru sub-interface; none is in source mode; no rule restricts what one receives; and isolation does not apply, as
     /// there is no private sub-interface or the kernel's semantics are in force. The lookup of the
     /// destination remains.
     #[inline(always)]
@@ -55,7 +56,7 @@ impl Switch {
     /// Decides about unicast that is shorter than [`FastPath::egress_below`], from a sub-interface
     /// that is up.
     ///
-    /// The rules in their order: the sender is up, no source address is checked, and all that are up are
+    /// The rules in their order: the sender is up, nothing that is sent is checked, so none has a rule, and all that are up are
     /// in bridge mode; so is the one with the destination address; the frame is not too long; and the source is on no
     /// list, so there are no copies and no `nodst`.
     #[inline(always)]

@@ -7,7 +7,8 @@ use crate::MacAddr;
 use crate::frame::{HEADER_LEN, TAG_LEN};
 
 use super::forwarding_table::PortFlags;
-use super::{SubIndex, Switch};
+use super::rule_checks::Seen;
+use super::{DropReason, SubIndex, Switch};
 
 /// The two sides of the parent. A flood reaches one of them beside the sub-interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +37,8 @@ pub struct FloodRule {
     also: ParentSide,
     /// Whether the flood takes the broadcast queue.
     deferred: bool,
+    /// What rules of the receivers look at.
+    seen: Seen,
 }
 
 impl FloodRule {
@@ -46,12 +49,18 @@ impl FloodRule {
         except: Option<SubIndex>,
         deferred: bool,
     ) -> Self {
-        Self { dst, modes, except, len: 0, also: ParentSide::Host, deferred }
+        Self { dst, modes, except, len: 0, also: ParentSide::Host, deferred, seen: Seen::NOTHING }
     }
 
     /// The rule for a frame from a sub-interface. `len` is in bytes; zero fits any MTU.
     pub(super) const fn egress(dst: MacAddr, modes: u8, from: SubIndex, len: u32) -> Self {
-        Self { dst, modes, except: Some(from), len, also: ParentSide::Wire, deferred: false }
+        let also = ParentSide::Wire;
+        Self { dst, modes, except: Some(from), len, also, deferred: false, seen: Seen::NOTHING }
+    }
+
+    /// The same rule, for receivers that have rules of their own.
+    pub(super) const fn seen(self, seen: Seen) -> Self {
+        Self { seen, ..self }
     }
 
     /// The side that gets the frame beside the sub-interfaces: the host for a frame from the wire;
@@ -96,6 +105,10 @@ pub enum FloodDecision {
     Filter,
     /// The rule excludes its mode, or it is down.
     Mode,
+    /// It and the sender are in different isolation groups.
+    Isolated,
+    /// One of its rules does not allow the frame.
+    NotAllowed,
     /// It is the sender.
     Sender,
     /// The frame is too long for its MTU.
@@ -144,7 +157,11 @@ impl Iterator for Flood<'_> {
             match self.switch.flood_decision(self.rule, id, port) {
                 FloodDecision::Deliver => return Some(Replica::Deliver(id)),
                 FloodDecision::TooLong => return Some(Replica::TooLong(id)),
-                FloodDecision::Filter | FloodDecision::Mode | FloodDecision::Sender => {}
+                FloodDecision::Filter
+                | FloodDecision::Isolated
+                | FloodDecision::Mode
+                | FloodDecision::NotAllowed
+                | FloodDecision::Sender => {}
             }
         }
     }
@@ -159,8 +176,14 @@ impl Switch {
         id: SubIndex,
         port: PortFlags,
     ) -> FloodDecision {
-        if !port.is_in(rule.modes) {
-            FloodDecision::Mode
+        if !port.is_unruled_in(rule.modes) {
+            match port.is_in(rule.modes) {
+                true => {
+                    let FloodRule { dst, except, len, seen, .. } = rule;
+                    self.checked_decision((id, port), dst, except, len, seen)
+                }
+                false => FloodDecision::Mode,
+            }
         } else if rule.except == Some(id) {
             FloodDecision::Sender
         } else if !port.accepts_all_groups() && !self.accepts_group(id, rule.dst) {
@@ -169,6 +192,32 @@ impl Switch {
             FloodDecision::Deliver
         } else {
             FloodDecision::TooLong
+        }
+    }
+
+    /// The same for a sub-interface that has a rule about what it receives. The fields of a [`FloodRule`]
+    /// are arguments of their own: as one, they would have to lie in memory for every receiver.
+    #[cold]
+    #[inline(never)]
+    fn checked_decision(
+        &self,
+        (id, port): (SubIndex, PortFlags),
+        dst: MacAddr,
+        except: Option<SubIndex>,
+        len: u32,
+        seen: Seen,
+    ) -> FloodDecision {
+        if except == Some(id) {
+            return FloodDecision::Sender;
+        }
+        if !port.accepts_all_groups() && !self.accepts_group(id, dst) {
+            return FloodDecision::Filter;
+        }
+        match self.refuses_copy(seen, id) {
+            Some(DropReason::Isolated) => FloodDecision::Isolated,
+            Some(_) => FloodDecision::NotAllowed,
+            None if fits(len, port.mtu) => FloodDecision::Deliver,
+            None => FloodDecision::TooLong,
         }
     }
 }

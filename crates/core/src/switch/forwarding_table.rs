@@ -14,11 +14,14 @@ use super::mac_table::MacTable;
 use super::sub::Sub;
 
 /// The bits of a [`PortFlags`] that are a mode; none is set while the sub-interface is down.
-const MODES: u8 = 0b1_1111;
+const MODES: u16 = 0b1_1111;
 /// Set when the filter accepts every group.
-const ALL_GROUPS: u8 = 1 << 5;
-/// Set when the source address of what it sends is checked.
-const SOURCE_CHECK: u8 = 1 << 6;
+const ALL_GROUPS: u16 = 1 << 5;
+/// Set when what it sends is checked before anything else.
+const CHECKS_SENT: u16 = 1 << 6;
+/// Where the mode is instead if a rule restricts what the sub-interface receives: so a flood finds those
+/// without a rule with a single comparison.
+const RULED: u32 = 8;
 
 /// A sub-interface that is up, as found by its address.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +37,8 @@ pub(super) struct UpSub {
 pub(super) struct PortFlags {
     /// Its MTU in bytes.
     pub(super) mtu: u32,
-    /// [`MODES`], [`ALL_GROUPS`] and [`SOURCE_CHECK`].
-    flags: u8,
+    /// [`MODES`], [`ALL_GROUPS`] and [`CHECKS_SENT`].
+    flags: u16,
     /// Its mode, up or down.
     mode: Mode,
 }
@@ -44,13 +47,20 @@ impl PortFlags {
     /// True when the sub-interface is up.
     #[inline]
     pub(super) const fn is_up(self) -> bool {
-        self.flags & MODES != 0
+        self.flags & (MODES | MODES << RULED) != 0
     }
 
     /// True when the sub-interface is up and in one of these modes.
     #[inline]
     pub(super) const fn is_in(self, modes: u8) -> bool {
-        self.flags & MODES & modes != 0
+        let modes = modes as u16;
+        self.flags & (modes | modes << RULED) != 0
+    }
+
+    /// The same, if no rule restricts what it receives.
+    #[inline]
+    pub(super) const fn is_unruled_in(self, modes: u8) -> bool {
+        self.flags & modes as u16 != 0
     }
 
     /// True when the filter accepts every group.
@@ -59,10 +69,16 @@ impl PortFlags {
         self.flags & ALL_GROUPS != 0
     }
 
-    /// True when the source address of what it sends is checked.
+    /// True when what it sends is checked before anything else.
     #[inline]
-    pub(super) const fn checks_source(self) -> bool {
-        self.flags & SOURCE_CHECK != 0
+    pub(super) const fn checks_sent(self) -> bool {
+        self.flags & CHECKS_SENT != 0
+    }
+
+    /// True when a rule restricts what it receives.
+    #[inline]
+    pub(super) const fn checks_received(self) -> bool {
+        self.flags & MODES << RULED != 0
     }
 }
 
@@ -83,8 +99,10 @@ pub(super) struct ForwardingTable {
     wants_all_multicast: u32,
     /// How many are in each mode, by the index in [`Mode::ALL`].
     modes: [u32; Mode::ALL.len()],
-    /// How many have the source address of what they send checked.
-    source_checks: u32,
+    /// How many have what they send checked.
+    checks_sent: u32,
+    /// How many have a rule about what they receive.
+    checks_received: u32,
 }
 
 impl ForwardingTable {
@@ -130,9 +148,15 @@ impl ForwardingTable {
         Mode::ALL.iter().all(|mode| mode.bit() & modes != 0 || self.modes[*mode as usize] == 0)
     }
 
-    /// True when the source address of what a sub-interface sends is checked.
-    pub(super) const fn checks_sources(&self) -> bool {
-        self.source_checks != 0
+    /// True when what a sub-interface sends is checked.
+    pub(super) const fn checks_sent(&self) -> bool {
+        self.checks_sent != 0
+    }
+
+    /// True when a rule restricts what a sub-interface receives.
+    #[inline]
+    pub(super) const fn checks_received(&self) -> bool {
+        self.checks_received != 0
     }
 
     /// True when a sub-interface makes the parent receive every group.
@@ -160,12 +184,13 @@ impl ForwardingTable {
         }
         let mut flags = 0;
         if sub.up() {
-            flags |= sub.mode().bit();
+            let mode = u16::from(sub.mode().bit());
+            flags |= if sub.rules().restricts_receiving() { mode << RULED } else { mode };
             if sub.filter().accepts_all() {
                 flags |= ALL_GROUPS;
             }
-            if sub.checks_source() {
-                flags |= SOURCE_CHECK;
+            if sub.checks_sent() {
+                flags |= CHECKS_SENT;
             }
             self.appear(id, sub);
         }
@@ -182,7 +207,8 @@ impl ForwardingTable {
             self.macs.remove(mac.to_u64());
         }
         self.modes[sub.mode() as usize] -= 1;
-        self.source_checks -= u32::from(sub.checks_source());
+        self.checks_sent -= u32::from(sub.checks_sent());
+        self.checks_received -= u32::from(sub.rules().restricts_receiving());
         self.all_groups -= u32::from(sub.filter().accepts_all());
         self.wants_all_multicast -= u32::from(sub.wants_all_multicast());
         for group in &sub.filter().groups {
@@ -207,7 +233,8 @@ impl ForwardingTable {
         debug_assert!(before.is_none(), "two sub-interfaces are up as {}", sub.mac());
         self.add_secondary(id, sub.secondary());
         self.modes[sub.mode() as usize] += 1;
-        self.source_checks += u32::from(sub.checks_source());
+        self.checks_sent += u32::from(sub.checks_sent());
+        self.checks_received += u32::from(sub.rules().restricts_receiving());
         self.all_groups += u32::from(sub.filter().accepts_all());
         self.wants_all_multicast += u32::from(sub.wants_all_multicast());
         for group in &sub.filter().groups {

@@ -3,7 +3,7 @@
 //!
 //! An answer is final: the frame goes to one place and changes one counter at each end. Everything
 //! else has no answer here and goes to the engine: group frames, all frames while a source list
-//! may match, drops, secondary addresses, all frames with a limit, and frames that are too long. So the rules stay in
+//! may match, drops, secondary addresses, all frames with a limit or a rule, and frames that are too long. So the rules stay in
 //! [`Switch`]: a property test compares every answer with its verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ pub struct AddressOwner {
     /// Its mode.
     pub mode: Mode,
     /// Frames for this address can have an answer: it is its own address and not a secondary one, and
-    /// nothing limits what it receives.
+    /// nothing limits or restricts what it receives.
     pub answers: bool,
 }
 
@@ -53,8 +53,8 @@ pub struct KernelAnswers {
     pub longest_wire: u32,
     /// By address: the sub-interfaces that are up.
     pub addresses: BTreeMap<MacAddr, AddressOwner>,
-    /// The sub-interfaces that are up and send with any source address and without a limit: programs
-    /// check neither.
+    /// The sub-interfaces that are up and send with any source address, without a limit and without a
+    /// rule: programs check none of them.
     pub senders: BTreeSet<SubIndex>,
     /// Those of them in bridge mode, which can reach siblings.
     pub bridges: BTreeSet<SubIndex>,
@@ -115,13 +115,13 @@ impl Switch {
         };
         for (id, sub) in self.subs().filter(|(_, sub)| sub.up) {
             let (mode, limiter) = (sub.mode(), Limiter::new(*sub.limits()));
-            if !sub.checks_source() && !limiter.limits_tx() {
+            if !sub.checks_sent() && !limiter.limits_tx() {
                 answers.senders.insert(id);
             }
             if mode == Mode::Bridge {
                 answers.bridges.insert(id);
             }
-            let limited = limiter.limits_rx();
+            let limited = limiter.limits_rx() || sub.rules().restricts_receiving();
             let owner = |own: bool| AddressOwner { sub: id, mode, answers: own && !limited };
             answers.addresses.extend(sub.secondary().iter().map(|&mac| (mac, owner(false))));
             answers.addresses.insert(sub.mac, owner(true));

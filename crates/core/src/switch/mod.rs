@@ -6,8 +6,8 @@
 //! fail with the kernel's error number and a reason.
 //!
 //! The rules are those of the kernel's `drivers/net/macvlan.c`, with one deliberate difference
-//! that [`Semantics`] switches off, and the check of source addresses, which is off unless a
-//! sub-interface has [`Spoofchk`](MacvlanFlag::Spoofchk). They apply in this order: the source lists; the sender's mode,
+//! that [`Semantics`] switches off, and what is off unless it is set: the check of source addresses
+//! ([`Spoofchk`](MacvlanFlag::Spoofchk)) and the [rules](crate::rules) of a sub-interface. They apply in this order: the source lists; the sender's mode,
 //! for group frames; the destination address.
 //!
 //! # Threads
@@ -20,9 +20,11 @@ mod explain;
 mod fast_path;
 mod flood;
 mod forwarding_table;
+mod group_frames;
 mod host_filter;
 mod kernel_answers;
 mod mac_table;
+mod rule_checks;
 mod secondary;
 mod settings;
 mod sources;
@@ -41,7 +43,9 @@ pub use config::{
     Semantics, SubConfig,
 };
 pub use error::SwitchError;
-pub use explain::{Explanation, GroupListeners, Isolation, LengthCheck, SourceMatch, Step};
+pub use explain::{
+    Explanation, GroupListeners, Isolation, LengthCheck, RuleCheck, SourceMatch, Step,
+};
 pub use flood::{Flood, FloodDecision, FloodRule, ParentSide, Replica};
 pub use host_filter::{HostFilterRules, HostRule};
 pub use kernel_answers::{AddressOwner, KernelAnswer, KernelAnswers};
@@ -57,14 +61,6 @@ use fast_path::FastPath;
 use flood::fits;
 use forwarding_table::{ForwardingTable, UpSub};
 use sources::Sources;
-
-/// EtherType of MAC control, PAUSE above all (IEEE 802.3 annex 31). It ends at the first hop, so
-/// such group frames are never flooded.
-const MAC_CONTROL: u16 = 0x8808;
-
-/// The modes that receive group frames whose source is no sub-interface.
-const LISTENERS: u8 =
-    Mode::Bridge.bit() | Mode::Passthru.bit() | Mode::Private.bit() | Mode::Vepa.bit();
 
 /// The switch of one parent: it decides about frames, and the engine acts on its verdicts.
 ///
@@ -163,7 +159,7 @@ impl Switch {
             return Verdict { copies, action };
         }
         if let Some(owner) = self.passthru {
-            let action = self.passthru_unicast(owner, trace);
+            let action = self.passthru_unicast(owner, frame, trace);
             return Verdict { copies, action };
         }
         trace(Step::Passthru(None));
@@ -176,6 +172,12 @@ impl Switch {
                 trace(Step::Isolation(isolation));
                 if let Isolation::Blocked(_) = isolation {
                     let action = Action::Drop(DropReason::PrivateIsolation);
+                    return Verdict { copies, action };
+                }
+                if self.table.checks_received()
+                    && let Some(reason) = self.check_ingress(target.id, frame, &mut trace)
+                {
+                    let action = Action::Drop(reason);
                     return Verdict { copies, action };
                 }
                 trace(Step::Deliver(target.id));
@@ -203,12 +205,10 @@ impl Switch {
         if !port.is_up() {
             return Action::Drop(DropReason::Down).into();
         }
-        if port.checks_source() {
-            let owned = self.owns_source(from, frame);
-            trace(Step::Source(owned));
-            if !owned {
-                return Action::Drop(DropReason::Spoofed).into();
-            }
+        if port.checks_sent()
+            && let Some(reason) = self.check_sent(from, frame, &mut trace)
+        {
+            return Action::Drop(reason).into();
         }
         let bridge = port.is_in(Mode::Bridge.bit());
         trace(Step::Bridge(bridge));
@@ -221,17 +221,16 @@ impl Switch {
         let sibling = self.table.lookup_with_mode(frame.dst_key());
         trace(Step::Sibling(sibling.map(|UpSub { id, mode }| (id, mode))));
         match sibling {
-            Some(UpSub { id, mode: Mode::Bridge }) => self.bridge_local(id, frame, gso, trace),
+            Some(UpSub { id, mode: Mode::Bridge }) => {
+                if self.table.checks_received()
+                    && let Some(reason) = self.check_local(id, from, frame, &mut trace)
+                {
+                    return Action::Drop(reason).into();
+                }
+                self.bridge_local(id, frame, gso, trace)
+            }
             _ => Action::Wire.into(),
         }
-    }
-
-    /// Whether the source address of a frame is the sender's: its own, one that its stack has added, or
-    /// one on its source list. Kept out of line: most sub-interfaces are not checked.
-    #[inline(never)]
-    fn owns_source(&self, from: SubIndex, frame: Frame<'_>) -> bool {
-        let listed = |sub: &Sub| sub.sources().binary_search(&frame.src()).is_ok();
-        self.table.lookup(frame.src_key()) == Some(from) || self.sub(from).is_some_and(listed)
     }
 
     /// Resumes a flood at its [`cursor`](Flood::cursor); zero is the start.
@@ -280,8 +279,19 @@ impl Switch {
 
     /// Delivers unicast to the passthru sub-interface whatever the destination, and drops it while
     /// that is down.
-    fn passthru_unicast(&self, owner: SubIndex, mut trace: impl FnMut(Step)) -> Action<'_> {
-        let up = self.table.port(owner).is_up();
+    fn passthru_unicast(
+        &self,
+        owner: SubIndex,
+        frame: Frame<'_>,
+        mut trace: impl FnMut(Step),
+    ) -> Action<'_> {
+        let port = self.table.port(owner);
+        if port.checks_received()
+            && let Some(reason) = self.check_ingress(owner, frame, &mut trace)
+        {
+            return Action::Drop(reason);
+        }
+        let up = port.is_up();
         trace(Step::Passthru(Some((owner, up))));
         if up { Action::Deliver(owner) } else { Action::Drop(DropReason::Down) }
     }
@@ -310,76 +320,6 @@ impl Switch {
             }
             _ => Isolation::Allowed,
         }
-    }
-
-    #[inline(never)]
-    fn ingress_group(&self, frame: Frame<'_>, mut trace: impl FnMut(Step)) -> Action<'_> {
-        let dst = frame.dst();
-        let sender = self.table.lookup_with_mode(frame.src_key());
-        trace(Step::Sender(sender.map(|UpSub { id, mode }| (id, mode))));
-        let (modes, except) = match sender {
-            None => (LISTENERS, None),
-            Some(UpSub { id, mode }) => match mode {
-                // Only its sender gets the reflected frame. VRRP relies on receiving from a peer
-                // that sends from the same virtual address.
-                Mode::Passthru | Mode::Private | Mode::Source => return Action::Deliver(id),
-                Mode::Vepa => (Mode::Vepa.bit() | Mode::Bridge.bit(), Some(id)),
-                // Bridge siblings got the frame when it was sent, or another host has the address.
-                Mode::Bridge => match self.release() {
-                    KernelRelease::V6_18 => (Mode::Vepa.bit(), Some(id)),
-                    KernelRelease::V7_3 => (Mode::Vepa.bit() | Mode::Bridge.bit(), None),
-                },
-            },
-        };
-        // The kernel has consumed the outer tag off when macvlan looks at a frame from the wire.
-        let listeners = self.group_listeners(dst, frame.ethertype_untagged());
-        trace(Step::Listeners(listeners));
-        if listeners != GroupListeners::Possible {
-            return Action::Host;
-        }
-        let rule = FloodRule::ingress(dst, modes, except, self.defers(dst));
-        trace(Step::Flood(rule));
-        Action::Flood(self.flood(rule, 0))
-    }
-
-    /// Whether a sub-interface may accept a frame of this EtherType for this group.
-    #[inline]
-    fn group_listeners(&self, group: MacAddr, ethertype: u16) -> GroupListeners {
-        match ethertype {
-            MAC_CONTROL => GroupListeners::MacControl,
-            _ if self.table.has_listeners(group) => GroupListeners::Possible,
-            _ => GroupListeners::None,
-        }
-    }
-
-    /// True when frames for this group take the broadcast queue.
-    fn defers(&self, group: MacAddr) -> bool {
-        let Ok(cutoff) = u32::try_from(self.bc_cutoff) else {
-            return false;
-        };
-        self.parent.promisc
-            || self.table.wants_all_multicast()
-            || group.is_broadcast()
-            || self.table.members(group) > cutoff
-    }
-
-    fn egress_group(
-        &self,
-        from: SubIndex,
-        frame: Frame<'_>,
-        gso: bool,
-        mut trace: impl FnMut(Step),
-    ) -> Action<'_> {
-        let dst = frame.dst();
-        let listeners = self.group_listeners(dst, frame.ethertype());
-        trace(Step::LocalListeners(listeners));
-        if listeners != GroupListeners::Possible {
-            return Action::Wire;
-        }
-        let len = if gso { 0 } else { length(frame) };
-        let rule = FloodRule::egress(dst, Mode::Bridge.bit(), from, len);
-        trace(Step::LocalFlood(rule));
-        Action::Flood(self.flood(rule, 0))
     }
 
     /// Decides about unicast from one bridge sub-interface to another, or to itself.

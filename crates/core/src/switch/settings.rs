@@ -3,6 +3,7 @@
 use super::config::Mode;
 use crate::MacAddr;
 use crate::limit::Limits;
+use crate::rules::Rules;
 
 /// The length of the broadcast queue that a sub-interface requests by default, in frames
 /// (`MACVLAN_DEFAULT_BC_QUEUE_LEN` in the kernel's `drivers/net/macvlan.c`).
@@ -48,6 +49,9 @@ pub struct MacvlanSettings {
     pub bclim: Option<i32>,
     /// How much it sends and receives at most. The kernel's macvlan has no such setting.
     pub limits: Limits,
+    /// What it exchanges frames with, and from where it sends. The kernel's macvlan has no such
+    /// setting.
+    pub rules: Rules,
     /// Source mode: the source addresses whose frames it receives (`IFLA_MACVLAN_MACADDR_DATA`).
     pub sources: Vec<MacAddr>,
 }

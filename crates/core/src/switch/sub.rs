@@ -2,6 +2,7 @@
 
 use crate::MacAddr;
 use crate::limit::Limits;
+use crate::rules::Rules;
 
 use super::config::{Mode, MulticastFilter};
 use super::settings::{MacvlanFlag, MacvlanSettings};
@@ -89,6 +90,16 @@ impl Sub {
     /// How much it sends and receives at most.
     pub const fn limits(&self) -> &Limits {
         &self.settings.limits
+    }
+
+    /// What it exchanges frames with, and from where it sends.
+    pub const fn rules(&self) -> &Rules {
+        &self.settings.rules
+    }
+
+    /// True when what it sends is checked before anything else.
+    pub fn checks_sent(&self) -> bool {
+        self.checks_source() || !self.rules().is_empty()
     }
 
     /// The requested length of the broadcast queue, in frames.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::MacAddr;
 use crate::limit::Limits;
+use crate::rules::Rules;
 
 use super::config::MIN_MTU;
 use super::settings::DEFAULT_BC_CUTOFF;
@@ -39,8 +40,8 @@ impl Switch {
     /// # Errors
     /// [`SwitchError::BurstWithoutRate`], [`SwitchError::NotUnicast`] for an address or a source,
     /// [`SwitchError::MtuAboveParent`], [`SwitchError::MtuTooSmall`], [`SwitchError::ParentOwned`],
-    /// [`SwitchError::ParentShared`], [`SwitchError::SourcesOutsideSourceMode`],
-    /// [`SwitchError::TooMany`].
+    /// [`SwitchError::ParentShared`], [`SwitchError::RulesInSourceMode`],
+    /// [`SwitchError::SourcesOutsideSourceMode`], [`SwitchError::TooMany`].
     pub fn add(&mut self, config: &SubConfig) -> Result<SubIndex, SwitchError> {
         let sub = self.check_new(config)?;
         let vacant = self.vacant_from;
@@ -83,6 +84,7 @@ impl Switch {
             return Err(SwitchError::ParentShared);
         }
         check_limits(&settings.limits)?;
+        check_rules(settings.mode, &settings.rules)?;
         if settings.mode != Mode::Source && !settings.sources.is_empty() {
             return Err(SwitchError::SourcesOutsideSourceMode);
         }
@@ -193,12 +195,14 @@ impl Switch {
     /// source list.
     ///
     /// # Errors
-    /// [`SwitchError::FixedPassthru`] for a change to or from passthru; [`SwitchError::NoSuchSub`].
+    /// [`SwitchError::FixedPassthru`] for a change to or from passthru; [`SwitchError::NoSuchSub`],
+    /// [`SwitchError::RulesInSourceMode`].
     pub fn set_mode(&mut self, id: SubIndex, mode: Mode) -> Result<(), SwitchError> {
         let before = self.existing(id)?.mode();
         if (before == Mode::Passthru) != (mode == Mode::Passthru) {
             return Err(SwitchError::FixedPassthru);
         }
+        check_rules(mode, self.existing(id)?.rules())?;
         if before == Mode::Source && mode != Mode::Source {
             self.flush_sources(id)?;
         }
@@ -248,6 +252,15 @@ impl Switch {
     pub fn set_limits(&mut self, id: SubIndex, limits: Limits) -> Result<(), SwitchError> {
         check_limits(&limits)?;
         self.update_sub(id, |sub| sub.settings.limits = limits)
+    }
+
+    /// Sets what a sub-interface exchanges frames with, and from where it sends.
+    ///
+    /// # Errors
+    /// [`SwitchError::NoSuchSub`], [`SwitchError::RulesInSourceMode`].
+    pub fn set_rules(&mut self, id: SubIndex, rules: Rules) -> Result<(), SwitchError> {
+        check_rules(self.existing(id)?.mode(), &rules)?;
+        self.update_sub(id, |sub| sub.settings.rules = rules)
     }
 
     /// Sets the multicast filter of a sub-interface.
@@ -382,6 +395,13 @@ impl Switch {
                 self.bc_requests.remove(&frames);
             }
         }
+    }
+}
+
+fn check_rules(mode: Mode, rules: &Rules) -> Result<(), SwitchError> {
+    match rules.restricts_receiving() && mode == Mode::Source {
+        true => Err(SwitchError::RulesInSourceMode),
+        false => Ok(()),
     }
 }
 

@@ -46,11 +46,16 @@ pub enum DropReason {
     Down,
     /// The queue of the port or of the uplink was full.
     Full,
+    /// Between sub-interfaces of different [isolation groups](crate::rules::IsolationGroup).
+    Isolated,
     /// The parent has no carrier.
     NoCarrier,
     /// A source sub-interface with `nodst` lists the sender: only source sub-interfaces get the
     /// frame.
     Nodst,
+    /// An address outside or an EtherType that a [rule](crate::rules) of the sub-interface does not
+    /// allow.
+    NotAllowed,
     /// Reflected unicast between a private sub-interface and a sibling.
     PrivateIsolation,
     /// More than a [limit](crate::limit) of the sub-interface allows, and no room to wait.
@@ -59,7 +64,8 @@ pub enum DropReason {
     Refused,
     /// Shorter than an Ethernet header.
     Runt,
-    /// From a sub-interface with `spoofchk`, and its source address is not one of the sender's.
+    /// Its source is not the sender's: its address, with `spoofchk`, or an IP address that it names, with
+    /// [`allow_ip`](crate::rules::RuleWord::AllowIp).
     Spoofed,
     /// Longer than the receiver's MTU allows.
     TooLong,
@@ -76,13 +82,15 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in alphabetical order, which is that of [`index`](Self::index).
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::BadVnetHeader,
         Self::BcQueueFull,
         Self::Down,
         Self::Full,
+        Self::Isolated,
         Self::NoCarrier,
         Self::Nodst,
+        Self::NotAllowed,
         Self::PrivateIsolation,
         Self::Rate,
         Self::Refused,
@@ -106,8 +114,10 @@ impl DropReason {
             Self::BcQueueFull => "bc_queue_full",
             Self::Down => "down",
             Self::Full => "full",
+            Self::Isolated => "isolated",
             Self::NoCarrier => "no_carrier",
             Self::Nodst => "nodst",
+            Self::NotAllowed => "not_allowed",
             Self::PrivateIsolation => "private_isolation",
             Self::Rate => "rate",
             Self::Refused => "refused",

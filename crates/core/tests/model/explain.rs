@@ -37,6 +37,9 @@ impl Pair {
             Step::Target(target) => {
                 outcome.host && target.is_none_or(|(_, mode)| mode == Mode::Source)
             }
+            Step::SenderRules(check) | Step::ReceiverRules(check) => {
+                check.reason().is_some_and(dropped)
+            }
             Step::Isolation(isolation) => {
                 matches!(isolation, Isolation::Blocked(_)) && dropped(DropReason::PrivateIsolation)
             }
@@ -65,7 +68,11 @@ impl Pair {
             .filter_map(|(id, decision)| match decision {
                 FloodDecision::Deliver => Some(Replica::Deliver(id)),
                 FloodDecision::TooLong => Some(Replica::TooLong(id)),
-                FloodDecision::Filter | FloodDecision::Mode | FloodDecision::Sender => None,
+                FloodDecision::Filter
+                | FloodDecision::Isolated
+                | FloodDecision::Mode
+                | FloodDecision::NotAllowed
+                | FloodDecision::Sender => None,
             })
             .collect();
         outcome.drop.is_none() && replicas == decisions
@@ -79,6 +86,7 @@ fn continues(step: Step) -> bool {
         | Step::LocalSources(SourceMatch { consumed, .. }) => !consumed,
         Step::Passthru(owner) => owner.is_none(),
         Step::Target(target) => target.is_some_and(|(_, mode)| mode != Mode::Source),
+        Step::SenderRules(check) | Step::ReceiverRules(check) => check.reason().is_none(),
         Step::Isolation(isolation) => !matches!(isolation, Isolation::Blocked(_)),
         Step::Sender(sender) => {
             sender.is_none_or(|(_, mode)| matches!(mode, Mode::Bridge | Mode::Vepa))

@@ -29,10 +29,8 @@ impl Pair {
             assert_eq!(*outcome, wanted(answer), "{probe:?} with {answers:?}");
             self.unlimited(Some(from), answer);
         }
-        let checked = self
-            .switch
-            .sub(from)
-            .is_some_and(|sub| sub.checks_source() || !sub.limits().is_empty());
+        let checked =
+            self.switch.sub(from).is_some_and(|sub| sub.checks_sent() || !sub.limits().is_empty());
         let ordinary = outcome.wire && !probe.dst.is_group() && len <= answers.longest_wire;
         let plain = ordinary && !checked;
         assert!(answer.is_some() || !plain, "no answer: {probe:?} with {answers:?}");
@@ -46,6 +44,8 @@ impl Pair {
         assert!(!from.is_some_and(|id| limiter(id).limits_tx()), "{from:?} is limited");
         if let KernelAnswer::Deliver(to) = answer {
             assert!(!limiter(to).limits_rx(), "{to:?} is limited");
+            let restricted = self.switch.sub(to).is_some_and(|sub| !sub.rules().is_empty());
+            assert!(!restricted, "{to:?} has rules");
         }
     }
 }

@@ -24,3 +24,11 @@ pub(super) fn allowed(limits: Limits) -> Result<(), SwitchError> {
     }
     Ok(())
 }
+
+/// Limits: mostly none.
+pub(super) fn limits(byte: u8) -> Limits {
+    use umacvlan_core::limit::LimitKind::{Bcrate, RxBurst, RxPps, TxBurst, TxRate};
+    let value = |bit: u8| u64::from(byte >= 192 && byte & bit != 0) * 1000;
+    let kinds = [(1, RxPps), (2, TxRate), (4, Bcrate), (8, TxBurst), (16, RxBurst)];
+    kinds.into_iter().fold(Limits::default(), |limits, (bit, kind)| limits.with(kind, value(bit)))
+}

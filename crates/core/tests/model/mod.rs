@@ -5,12 +5,15 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod explain;
+mod group_frames;
 mod host_filter;
 mod kernel_answers;
 mod limits;
 pub(crate) mod ops;
+mod rules;
 
 use umacvlan_core::limit::Limits;
+use umacvlan_core::rules::Rules;
 use umacvlan_core::switch::MIN_MTU;
 use umacvlan_core::{
     DropReason, KernelRelease, MacAddr, MacvlanFlag, Mode, MulticastFilter, ParentInfo, Semantics,
@@ -29,6 +32,7 @@ pub(crate) struct ModelSub {
     pub(crate) nopromisc: bool,
     pub(crate) spoofchk: bool,
     pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
     pub(crate) bc_queue_len: u32,
     pub(crate) sources: Vec<MacAddr>,
     pub(crate) filter: MulticastFilter,
@@ -124,50 +128,6 @@ impl Model {
         consumed
     }
 
-    /// True where a group frame from the address of a bridge sub-interface goes to all of them.
-    fn returns_to_bridge(&self) -> bool {
-        match self.semantics {
-            Semantics::Kernel7_3 => true,
-            Semantics::Kernel6_18 => false,
-            Semantics::Documented | Semantics::Kernel => self.running == KernelRelease::V7_3,
-        }
-    }
-
-    fn ingress_group(&self, probe: Probe, outcome: &mut Outcome) {
-        let sender = self.subs.iter().find(|sub| sub.is_up_as(probe.src));
-        let reflected_to_sender = [Mode::Private, Mode::Source, Mode::Passthru];
-        if let Some(sender) = sender.filter(|sender| reflected_to_sender.contains(&sender.mode)) {
-            outcome.subs.push(sender.id);
-            return;
-        }
-        outcome.host = true;
-        if probe.ethertype == 0x8808 {
-            return;
-        }
-        let modes: &[Mode] = match sender.map(|sender| sender.mode) {
-            Some(Mode::Vepa) => &[Mode::Vepa, Mode::Bridge],
-            Some(Mode::Bridge) if self.returns_to_bridge() => &[Mode::Vepa, Mode::Bridge],
-            Some(Mode::Bridge) => &[Mode::Vepa],
-            _ => &[Mode::Private, Mode::Vepa, Mode::Bridge, Mode::Passthru],
-        };
-        for sub in &self.subs {
-            let itself = sender.is_some_and(|sender| sender.id == sub.id)
-                && !(sub.mode == Mode::Bridge && self.returns_to_bridge());
-            if sub.up && !itself && modes.contains(&sub.mode) && sub.hears(probe.dst) {
-                outcome.subs.push(sub.id);
-            }
-        }
-        outcome.deferred = !outcome.subs.is_empty() && self.takes_queue(probe.dst);
-    }
-
-    fn takes_queue(&self, group: MacAddr) -> bool {
-        let everything = self.parent.promisc || self.subs.iter().any(ModelSub::wants_all_multicast);
-        let joined = |sub: &&ModelSub| sub.up && sub.filter.groups.contains(&group);
-        let members = i64::try_from(self.subs.iter().filter(joined).count()).unwrap();
-        let wide = group == MacAddr::BROADCAST || members > i64::from(self.bc_cutoff);
-        self.bc_cutoff >= 0 && (everything || wide)
-    }
-
     fn ingress_unicast(&self, probe: Probe, outcome: &mut Outcome) {
         let passthru = self.subs.iter().find(|sub| sub.mode == Mode::Passthru);
         let named = self.subs.iter().find(|sub| sub.is_up_as(probe.dst));
@@ -175,12 +135,20 @@ impl Model {
             outcome.host = true;
             return;
         };
+        let sender = self.subs.iter().find(|sub| sub.is_up_as(probe.src));
         if target.mode == Mode::Source {
             outcome.host = true;
+        } else if target.mode == Mode::Passthru
+            && target.up
+            && let Some(reason) = self.refuses(target, sender, probe)
+        {
+            outcome.drop = Some(reason);
         } else if !target.up {
             outcome.drop = Some(DropReason::Down);
         } else if self.isolated(probe.src, target) {
             outcome.drop = Some(DropReason::PrivateIsolation);
+        } else if let Some(reason) = self.refuses(target, sender, probe) {
+            outcome.drop = Some(reason);
         } else {
             outcome.subs.push(target.id);
         }
@@ -209,6 +177,10 @@ impl Model {
             outcome.drop = Some(DropReason::Spoofed);
             return outcome;
         }
+        if let Some(reason) = self.may_not_send(from, probe) {
+            outcome.drop = Some(reason);
+            return outcome;
+        }
         let peers = |sub: &&ModelSub| sub.up && sub.mode == Mode::Bridge;
         let fits = |mtu: u32| probe.gso || probe.len <= usize::try_from(mtu).unwrap() + 14 + 4;
         outcome.wire = true;
@@ -218,6 +190,9 @@ impl Model {
         if probe.dst.is_group() {
             for sub in self.subs.iter().filter(peers) {
                 if sub.id == from.id || !sub.hears(probe.dst) || probe.ethertype == 0x8808 {
+                    continue;
+                }
+                if self.refuses(sub, Some(from), probe).is_some() {
                     continue;
                 }
                 if fits(sub.mtu) {
@@ -233,7 +208,9 @@ impl Model {
             return outcome;
         };
         outcome.wire = false;
-        if !fits(self.parent.mtu) {
+        if let Some(reason) = self.refuses(target, Some(from), probe) {
+            outcome.drop = Some(reason);
+        } else if !fits(self.parent.mtu) {
             outcome.drop = Some(DropReason::TooLong);
         } else if self.source_lists(probe.src, &mut outcome) {
             outcome.drop = Some(DropReason::Nodst);
@@ -277,6 +254,7 @@ impl Model {
             return Err(SwitchError::ParentShared);
         }
         limits::allowed(settings.limits)?;
+        rules::allowed(settings.mode, &settings.rules)?;
         if settings.mode != Mode::Source && !settings.sources.is_empty() {
             return Err(SwitchError::SourcesOutsideSourceMode);
         }
@@ -291,6 +269,7 @@ impl Model {
             nopromisc: settings.flags.contains(MacvlanFlag::Nopromisc),
             spoofchk: settings.flags.contains(MacvlanFlag::Spoofchk),
             limits: settings.limits,
+            rules: settings.rules.clone(),
             bc_queue_len: settings.bcqueuelen.unwrap_or(1000),
             sources: settings.sources.clone(),
             filter: MulticastFilter::default(),
@@ -346,6 +325,7 @@ impl Model {
         if (sub.mode == Mode::Passthru) != (mode == Mode::Passthru) {
             return Err(SwitchError::FixedPassthru);
         }
+        rules::allowed(mode, &sub.rules)?;
         sub.mode = mode;
         if mode != Mode::Source {
             sub.sources.clear();

@@ -6,17 +6,20 @@
 use std::collections::BTreeSet;
 
 use umacvlan_core::limit::Limits;
+use umacvlan_core::rules::Rules;
 use umacvlan_core::{
     Action, Frame, KernelRelease, MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode,
     MulticastFilter, ParentInfo, ParentSide, Replica, Semantics, SubConfig, SubIndex, Switch,
     Verdict,
 };
 
+use super::limits::limits;
+use super::rules::rules;
 use super::{Model, Outcome, Probe};
 
 const PARENT: ParentInfo = ParentInfo { mac: unicast(0), mtu: 1500, promisc: false };
 
-const fn unicast(n: u8) -> MacAddr {
+pub(super) const fn unicast(n: u8) -> MacAddr {
     MacAddr::new([2, 0, 0, 0, 0, n])
 }
 
@@ -61,14 +64,6 @@ fn mode(code: u8) -> Mode {
     }
 }
 
-/// Limits: mostly none.
-fn limits(byte: u8) -> Limits {
-    use umacvlan_core::limit::LimitKind::{Bcrate, RxBurst, RxPps, TxBurst, TxRate};
-    let value = |bit: u8| u64::from(byte >= 192 && byte & bit != 0) * 1000;
-    let kinds = [(1, RxPps), (2, TxRate), (4, Bcrate), (8, TxBurst), (16, RxBurst)];
-    kinds.into_iter().fold(Limits::default(), |limits, (bit, kind)| limits.with(kind, value(bit)))
-}
-
 /// One operation. A first `u8` picks one of all sub-interfaces ever added.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
@@ -81,6 +76,7 @@ pub(crate) enum Op {
     Nopromisc(u8, bool),
     Spoofchk(u8, bool),
     Limits(u8, Limits),
+    Rules(u8, Rules),
     Mtu(u8, u32),
     BcQueueLen(u8, u32),
     Filter(u8, MulticastFilter),
@@ -123,6 +119,7 @@ impl Op {
                     bcqueuelen: (d >= 16).then(|| u32::from(d >> 4)),
                     bclim: (e >= 240).then(|| i32::from(e % 4) - 1),
                     limits: limits(e),
+                    rules: rules(c.wrapping_mul(7)),
                     sources: if b % 4 == 2 { addresses(e) } else { Vec::new() },
                 },
             }),
@@ -135,6 +132,7 @@ impl Op {
             13 => Self::Nopromisc(a, odd),
             14 if c & 3 == 3 => Self::Limits(a, limits(d)),
             14 => Self::Mtu(a, mtu(b)),
+            15 if c & 1 == 1 => Self::Rules(a, rules(d)),
             15 => Self::BcQueueLen(a, u32::from(b)),
             16 | 17 => Self::Filter(
                 a,
@@ -246,7 +244,7 @@ impl Pair {
     #[rustfmt::skip]
     fn change_sub(&mut self, op: &Op) {
         let (Op::Remove(pick) | Op::Up(pick, _) | Op::Mac(pick, _) | Op::Mode(pick, _)
-        | Op::Nodst(pick, _) | Op::Nopromisc(pick, _) | Op::Spoofchk(pick, _) | Op::Limits(pick, _) | Op::Mtu(pick, _) | Op::BcQueueLen(pick, _)
+        | Op::Nodst(pick, _) | Op::Nopromisc(pick, _) | Op::Spoofchk(pick, _) | Op::Limits(pick, _) | Op::Rules(pick, _) | Op::Mtu(pick, _) | Op::BcQueueLen(pick, _)
         | Op::Filter(pick, _) | Op::AddSource(pick, _) | Op::RemoveSource(pick, _)
         | Op::SetSources(pick, _) | Op::FlushSources(pick) | Op::Secondary(pick, _)) = op
         else {
@@ -277,6 +275,10 @@ impl Pair {
             Op::Limits(_, limits) => (
                 switch.set_limits(id, *limits),
                 model.set_limits(id, *limits),
+            ),
+            Op::Rules(_, rules) => (
+                switch.set_rules(id, rules.clone()),
+                model.set_rules(id, rules.clone()),
             ),
             Op::BcQueueLen(_, frames) => (
                 switch.set_bc_queue_len(id, *frames),
@@ -328,6 +330,7 @@ impl Pair {
             assert_eq!(ours.nopromisc(), theirs.nopromisc);
             assert_eq!(ours.checks_source(), theirs.spoofchk);
             assert_eq!(*ours.limits(), theirs.limits);
+            assert_eq!(*ours.rules(), theirs.rules);
             assert_eq!(ours.bc_queue_len(), theirs.bc_queue_len);
             assert_eq!(ours.filter(), &theirs.filter);
             let mut sources = theirs.sources.clone();

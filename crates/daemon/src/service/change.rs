@@ -3,11 +3,11 @@
 use std::io;
 
 use nix::libc::EOPNOTSUPP;
-use umacvlan_core::MacvlanFlag;
-use umacvlan_core::limit::Limits;
+use umacvlan_core::rules::RuleError;
+use umacvlan_core::{MacvlanFlag, MacvlanSettings, Mode};
 use umacvlan_engine::engine::{LinkAttribute, SubChange, SubId};
 
-use super::problem::storage_error;
+use super::problem::{plain, storage_error};
 use super::{Entry, Room, Service, netns};
 use crate::ServiceError;
 use umacvlan_api::{Code, LinkChange, LinkKind, MacaddrOp, MacvlanChange, Problem};
@@ -25,9 +25,11 @@ impl Service {
         self.check_kind(id, change)?;
         self.check_host_stays(id, change)?;
         let sets = sets(change, caller)?;
-        let limits = self.links.get(&id).map(|link| link.seen.settings.limits).unwrap_or_default();
-        let macvlan = change.macvlan.as_ref().map(|wanted| changes(wanted, limits));
-        let macvlan = macvlan.unwrap_or_default();
+        let before = self.links.get(&id).map(|link| link.seen.settings.clone()).unwrap_or_default();
+        let macvlan = change.macvlan.as_ref().map(|wanted| changes(wanted, before));
+        let macvlan = macvlan
+            .unwrap_or(Ok(Vec::new()))
+            .map_err(|error| plain(Code::Refused, error.to_string()))?;
         let room = match self.links.get(&id).filter(|_| is_recorded(change)) {
             Some(link) => Some(
                 self.reserve(link, change)
@@ -105,9 +107,14 @@ const fn is_recorded(change: &LinkChange) -> bool {
 }
 
 /// The steps of the kernel's `macvlan_changelink`, beginning with the one that can be refused.
-fn changes(wanted: &MacvlanChange, limits: Limits) -> Vec<SubChange> {
+fn changes(wanted: &MacvlanChange, before: MacvlanSettings) -> Result<Vec<SubChange>, RuleError> {
+    let MacvlanSettings { limits, rules, .. } = before;
     let mut changes = Vec::new();
-    changes.extend(wanted.mode.map(SubChange::Mode));
+    let change = wanted.rules.as_ref();
+    changes.extend(change.map(|change| change.apply(rules).map(SubChange::Rules)).transpose()?);
+    // Mode source has fewer rules than others: it begins without them, and others end it first.
+    let at = if wanted.mode == Some(Mode::Source) { changes.len() } else { 0 };
+    changes.splice(at..at, wanted.mode.map(SubChange::Mode));
     if let Some(flags) = wanted.flags {
         changes.extend(MacvlanFlag::KERNEL.map(|flag| SubChange::Flag(flag, flags.contains(flag))));
     }
@@ -123,7 +130,7 @@ fn changes(wanted: &MacvlanChange, limits: Limits) -> Vec<SubChange> {
             MacaddrOp::Set => changes.push(SubChange::Sources(addresses.collect())),
         }
     }
-    changes
+    Ok(changes)
 }
 
 fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkAttribute>, ServiceError> {
@@ -157,11 +164,24 @@ fn sets(change: &LinkChange, caller: Option<u32>) -> Result<Vec<LinkAttribute>, 
 
 #[cfg(test)]
 mod tests {
-    use umacvlan_core::limit::{LimitKind, LimitsChange};
+    use umacvlan_core::limit::{LimitKind, Limits, LimitsChange};
+    use umacvlan_core::rules::{RuleOp, RuleWord, Rules, RulesChange};
     use umacvlan_core::{MacAddr, MacvlanFlags, Mode};
 
     use super::*;
     use umacvlan_api::MacaddrChange;
+
+    fn rules(ips: &[&str]) -> Rules {
+        let mut rules = Rules::default();
+        ips.iter().for_each(|ip| rules.add(RuleWord::AllowIp, ip).unwrap());
+        rules
+    }
+
+    fn rules_change(op: RuleOp, ip: &str) -> RulesChange {
+        let mut change = RulesChange::default();
+        change.edit(RuleWord::AllowIp, op, [ip]).unwrap();
+        change
+    }
 
     #[test]
     fn the_mode_comes_first_and_the_source_list_last() {
@@ -174,10 +194,12 @@ mod tests {
             bcqueuelen: Some(7),
             bclim: Some(-1),
             macaddr: Some(MacaddrChange { op: MacaddrOp::Add, addresses: vec![mac] }),
+            rules: Some(rules_change(RuleOp::Add, "192.0.2.7")),
             kind: None,
         };
         let before = Limits::default().with(LimitKind::RxPps, 9);
         let steps = [
+            SubChange::Rules(rules(&["192.0.2.6", "192.0.2.7"])),
             SubChange::Mode(Mode::Source),
             SubChange::Flag(MacvlanFlag::Nodst, true),
             SubChange::Flag(MacvlanFlag::Nopromisc, false),
@@ -187,15 +209,27 @@ mod tests {
             SubChange::BcCutoff(-1),
             SubChange::AddSource(mac),
         ];
-        assert_eq!(changes(&wanted, before), steps);
+        let before = MacvlanSettings {
+            limits: before,
+            rules: rules(&["192.0.2.6"]),
+            ..MacvlanSettings::default()
+        };
+        assert_eq!(changes(&wanted, before.clone()).unwrap(), steps);
         let flush = MacaddrChange { op: MacaddrOp::Set, addresses: Vec::new() };
         let wanted = MacvlanChange { macaddr: Some(flush), ..MacvlanChange::default() };
-        assert_eq!(changes(&wanted, before), [SubChange::Sources(Vec::new())]);
+        assert_eq!(changes(&wanted, before.clone()).unwrap(), [SubChange::Sources(Vec::new())]);
+        let wanted = MacvlanChange {
+            mode: Some(Mode::Bridge),
+            rules: Some(rules_change(RuleOp::Del, "192.0.2.6")),
+            ..MacvlanChange::default()
+        };
+        let steps = [SubChange::Mode(Mode::Bridge), SubChange::Rules(rules(&[]))];
+        assert_eq!(changes(&wanted, before).unwrap(), steps, "mode source has fewer rules");
     }
 
     #[test]
     fn absent_fields_change_nothing() {
-        assert!(changes(&MacvlanChange::default(), Limits::default()).is_empty());
+        assert!(changes(&MacvlanChange::default(), MacvlanSettings::default()).unwrap().is_empty());
         assert!(sets(&LinkChange::default(), None).unwrap().is_empty());
     }
 }

@@ -262,6 +262,7 @@ fn changed(was: &SubStatus, is: &SubStatus) -> Vec<String> {
     let differs = [
         ("address", was.mac != is.mac),
         ("limits", old.limits != new.limits),
+        ("rules", old.rules != new.rules),
         ("bcqueuelen", old.bc_queue_len() != new.bc_queue_len()),
         ("flags", flags(was) != flags(is) || was.up != is.up),
         ("groups", (was.all_groups, &was.groups) != (is.all_groups, &is.groups)),

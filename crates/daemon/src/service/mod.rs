@@ -214,6 +214,7 @@ impl Entry {
             mode: seen.settings.mode,
             flags: seen.settings.flags,
             limits: seen.settings.limits,
+            rules: seen.settings.rules.clone(),
             bc_queue_len: seen.settings.bc_queue_len(),
             sources: seen.settings.sources.clone(),
             groups: few_groups.then(|| seen.groups.clone()),

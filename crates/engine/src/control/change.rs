@@ -149,6 +149,7 @@ fn apply(switch: &mut Switch, index: SubIndex, change: &SubChange) -> Result<(),
         }
         SubChange::BcQueueLen(frames) => switch.set_bc_queue_len(index, frames),
         SubChange::Flag(flag, on) => switch.set_flag(index, flag, on),
+        SubChange::Rules(ref rules) => switch.set_rules(index, rules.clone()),
         SubChange::Limits(limits) => switch.set_limits(index, limits),
         SubChange::Mode(mode) => switch.set_mode(index, mode),
         SubChange::RemoveSource(source) => switch.remove_source(index, source),

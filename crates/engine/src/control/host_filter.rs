@@ -218,7 +218,8 @@ pub(super) fn gives_to_host(change: &SubChange) -> bool {
         SubChange::AddSource(_)
         | SubChange::BcCutoff(_)
         | SubChange::BcQueueLen(_)
-        | SubChange::Limits(_) => false,
+        | SubChange::Limits(_)
+        | SubChange::Rules(_) => false,
     }
 }
 

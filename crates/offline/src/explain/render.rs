@@ -1,7 +1,7 @@
 //! The steps of a decision as text, with the names of the links.
 
 use umacvlan_core::switch::{
-    FloodDecision, FloodRule, GroupListeners, Isolation, LengthCheck, SourceMatch, Step,
+    FloodDecision, FloodRule, GroupListeners, Isolation, LengthCheck, RuleCheck, SourceMatch, Step,
 };
 use umacvlan_core::{Frame, KernelRelease, Mode, SubIndex};
 
@@ -67,6 +67,8 @@ pub(super) fn step(offline: &OfflineSwitch, frame: Frame<'_>, step: Step) -> Str
         Step::Source(false) => {
             format!("spoofchk: source {} is not the sender's: it is dropped", frame.src())
         }
+        Step::SenderRules(check) => render_rules(offline, "sender", check),
+        Step::ReceiverRules(check) => render_rules(offline, "receiver", check),
         Step::Bridge(true) => "the sender's mode is bridge: siblings are looked at".to_owned(),
         Step::Bridge(false) => {
             "the sender's mode is not bridge: all that it sends goes to the wire".to_owned()
@@ -98,6 +100,8 @@ pub(super) fn flood_decision(
             let mode = sub.map(|sub| sub.mode()).unwrap_or_default();
             format!("skipped: mode {mode} takes no part in this flood")
         }
+        FloodDecision::Isolated => "skipped: isolated from the sender".to_owned(),
+        FloodDecision::NotAllowed => "skipped: its rules do not allow it".to_owned(),
         FloodDecision::Sender => "skipped: sender".to_owned(),
         FloodDecision::TooLong => {
             format!("skipped: too long for its MTU {}", sub.map_or(0, |sub| sub.mtu()))
@@ -111,6 +115,8 @@ pub(super) const fn flood_decision_name(part: FloodDecision) -> &'static str {
         FloodDecision::Deliver => "deliver",
         FloodDecision::Filter => "filter",
         FloodDecision::Mode => "mode",
+        FloodDecision::Isolated => "isolated",
+        FloodDecision::NotAllowed => "not_allowed",
         FloodDecision::Sender => "sender",
         FloodDecision::TooLong => "too_long",
     }
@@ -135,6 +141,26 @@ fn render_sources(
     match consumed {
         true => format!("{gets}; nodst of {} ends it here", listing(|_, nodst| nodst)),
         false => gets,
+    }
+}
+
+/// What the rules of the sender or the receiver say.
+fn render_rules(offline: &OfflineSwitch, end: &str, check: RuleCheck) -> String {
+    match check {
+        RuleCheck::Allowed => format!("rules of the {end}: nothing is against it"),
+        RuleCheck::EtherType(kind) => {
+            format!("allow_ethertype of the {end} does not have {kind}: it is dropped")
+        }
+        RuleCheck::Isolated(sibling) => format!(
+            "isolation: {} at the other end is not in the group of the {end}: it is dropped",
+            offline.name(sibling)
+        ),
+        RuleCheck::Mac(mac) => {
+            format!("allow_mac of the {end} does not have {mac}: it is dropped")
+        }
+        RuleCheck::SourceIp => format!(
+            "allow_ip of the {end} does not have the source address in IP, ARP or ND: it is dropped"
+        ),
     }
 }
 

@@ -67,6 +67,41 @@ fn limits_of_the_sender_and_the_receiver_are_noted() {
 }
 
 #[test]
+fn rules_of_both_ends_are_explained() {
+    let ruled = LAB.replacen(
+        "mode = \"bridge\"",
+        "mode = \"bridge\"\nisolation = \"web\"\nallow_mac = [\"02:00:00:00:00:99\"]",
+        1,
+    );
+    let ruled =
+        ruled.replacen("mtu = 68", "isolation = true\nallow_ethertype = \"arp, 0x88b5\"", 1);
+    let config = Config::parse("test", &ruled, &[]).unwrap().config;
+    for (text, words) in [
+        ("a egress dst=02:00:00:00:00:02", "isolation: b at the other end is not in the group"),
+        (
+            "a egress dst=02:00:00:00:00:98",
+            "allow_mac of the sender does not have 02:00:00:00:00:98",
+        ),
+        ("a egress dst=ff:ff:ff:ff:ff:ff type=arp", "skipped: isolated from the sender"),
+        ("a egress dst=02:00:00:00:00:99", "rules of the sender: nothing is against it"),
+        (
+            "p ingress dst=02:00:00:00:00:02 src=02:00:00:00:00:99 type=ipv4",
+            "allow_ethertype of the receiver does not have ipv4",
+        ),
+        (
+            "p ingress dst=ff:ff:ff:ff:ff:ff src=02:00:00:00:00:98",
+            "skipped: its rules do not allow it",
+        ),
+    ] {
+        let question = question(text, None).unwrap();
+        let (offline, from) =
+            switch_from_config(&config, &question, &Assumptions::default()).unwrap();
+        let (_, explained) = answer(&offline, &question, from);
+        assert!(explained.contains(words), "{text}: {explained}");
+    }
+}
+
+#[test]
 fn each_rule_of_the_semantics_decides_some_frame() {
     for (question, section, verdict, words) in [
         ("p ingress src=02:00:00:00:00:08 dst=02:00:00:00:00:01", "2.1", "drop", "nodst of d ends"),

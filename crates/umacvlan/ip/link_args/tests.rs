@@ -64,6 +64,7 @@ fn a_new_link_has_what_was_typed_and_nothing_else() {
             bcqueuelen: Some(7),
             bclim: Some(-1),
             limits: Limits::default(),
+            rules: Default::default(),
             sources: ["02:00:00:00:00:05", "06:05:04:03:02:01"]
                 .map(|mac| mac.parse().unwrap())
                 .into(),
@@ -136,6 +137,7 @@ fn a_change_has_what_was_typed_and_nothing_else() {
             flags: Some(only(MacvlanFlag::Nopromisc)),
             spoofchk: None,
             limits: None,
+            rules: None,
             bcqueuelen: Some(8),
             bclim: None,
             macaddr: None,
@@ -174,6 +176,36 @@ fn limits_are_words_with_the_units_of_tc() {
     assert_eq!(spec.settings.limits.to_string(), "rx_rate 2mbit tx_rate 1mbit");
     let (error, _) = refused("set m0 type macvlan rate fast");
     assert!(error.contains("\"rate\" must be a rate up to 1tbit"), "{error}");
+}
+
+#[test]
+fn rules_are_edited_like_the_list_of_stations() {
+    let change = |line: &str| {
+        let change = changed(&format!("set m0 type macvlan {line}")).1.macvlan.unwrap();
+        let edits = change.rules.unwrap();
+        let texts = edits.words().map(|(word, op, values)| {
+            format!("{} {} {}", word.name(), op.name(), values.join(" "))
+        });
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(change("isolation web mode bridge"), ["isolation set web"]);
+    assert_eq!(
+        change("allow_mac add 02:00:00:00:00:07 allow_ip del 192.0.2.7 allow_mac flush"),
+        ["allow_mac add 02:00:00:00:00:07", "allow_ip del 192.0.2.7", "allow_mac set "]
+    );
+    let set = change("allow_ethertype set ipv4 arp 0x88b5 rate 1mbit isolation off");
+    assert_eq!(set, ["allow_ethertype set ipv4 arp 0x88b5", "isolation set "]);
+    let spec = added("add link p0 m0 type macvlan isolation on allow_ip add fd00::/64").1;
+    assert_eq!(spec.settings.rules.to_string(), "allow_ip fd00::/64 isolation on");
+    for (line, words) in [
+        ("isolation a/b", "\"isolation\" must be on, off or the name"),
+        ("allow_mac 02:00:00:00:00:07", "\"allow_mac\" must be \"add\", \"del\""),
+        ("allow_mac add 33:33:00:00:00:01", "\"allow_mac\" must be a unicast MAC address"),
+        ("allow_ip add", "Command line is not complete"),
+    ] {
+        let (error, _) = refused(&format!("set m0 type macvlan {line}"));
+        assert!(error.contains(words), "{line}: {error}");
+    }
 }
 
 #[test]

@@ -10,18 +10,20 @@ pub(super) fn meaning(reason: &str) -> &'static str {
     known.map_or("this version of the command does not know it", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 15] = [
+const MEANINGS: [(&str, &str); 17] = [
     ("bad_vnet_header", "the offload header contradicts itself or the frame"),
     ("bc_queue_full", "the queue of broadcast and multicast frames was full (bcqueuelen)"),
     ("down", "the link was down"),
     ("full", "the queue of the link or of the parent was full"),
+    ("isolated", "between links of different isolation groups"),
     ("no_carrier", "the parent has no carrier, or is gone"),
     ("nodst", "a source link with nodst lists the sender"),
+    ("not_allowed", "an address or an EtherType that the link's lists do not allow"),
     ("private_isolation", "reflected unicast between a private link and a sibling"),
     ("rate", "over a limit of the link, and too much waited already"),
     ("refused", "the kernel did not take the frame"),
     ("runt", "shorter than an Ethernet header"),
-    ("spoofed", "from a link with spoofchk, and not from one of its addresses"),
+    ("spoofed", "from a link with spoofchk or allow_ip, and not from one of its addresses"),
     ("too_long", "longer than the MTU allows"),
     ("tunnel_gso", "a GSO packet in a tunnel that cannot be segmented"),
     ("unsupported", "needs an offload that the uplink or the link does not have"),

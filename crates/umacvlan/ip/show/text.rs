@@ -128,6 +128,10 @@ fn macvlan(link: &LinkView, scene: Scene) -> String {
     for (word, value) in limits.iter().flat_map(|limits| limits.0.words()) {
         let _ = write!(line, "{word} {value} ");
     }
+    for (word, _, values) in link.linkinfo.info_data.rules.iter().flat_map(|rules| rules.0.words())
+    {
+        let _ = write!(line, "{} {} ", word.name(), values.join(" "));
+    }
     if let Some(count) = macaddr_count {
         let _ = write!(line, "remotes ({count}) ");
         macaddr_data.iter().flatten().for_each(|station| line.push_str(&format!("{station} ")));

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use crate::rules::{RuleWord, Rules};
+
 use super::*;
 
 /// The number of addresses that sub-interfaces may have; one more is outside.
@@ -48,6 +50,12 @@ fn change(switch: &mut Switch, [what, which, to, at]: [u8; 4]) -> Result<(), Swi
         10 => switch.add_source(id, address),
         11 => switch.remove_source(id, address),
         12 => switch.flush_sources(id),
+        13 if at & 32 != 0 => {
+            let mut rules = Rules::default();
+            let text = ["off", "on", "a", "b"][usize::from(to % 4)];
+            rules.add(RuleWord::Isolation, text).unwrap();
+            switch.set_rules(id, rules)
+        }
         13 if at & 16 != 0 => switch.set_flag(id, MacvlanFlag::Spoofchk, odd),
         13 => switch.set_flag(id, MacvlanFlag::Nodst, odd),
         14 => {

@@ -5,9 +5,11 @@ mod egress;
 mod fast_path;
 mod groups;
 mod ingress;
+mod rules;
 mod sources;
 mod update;
 
+use super::group_frames::MAC_CONTROL;
 use super::*;
 
 /// A group that every sub-interface joined.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use umacvlan_core::limit::Limits;
 use umacvlan_core::options::{Backend, PortKind, ProgramKind};
+use umacvlan_core::rules::Rules;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanSettings, Mode, Semantics, VlanPath};
 use umacvlan_sys::netns::{Netns, NetnsId};
 use umacvlan_sys::port_listener::SocketOwner;
@@ -232,6 +233,8 @@ pub enum SubChange {
     Flag(MacvlanFlag, bool),
     /// How much it sends and receives at most, all limits at once.
     Limits(Limits),
+    /// What it exchanges frames with, and from where it sends, all rules at once.
+    Rules(Rules),
     /// The mode.
     Mode(Mode),
     /// Remove an address from the source list.
