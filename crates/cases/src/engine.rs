@@ -2,7 +2,11 @@
 
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 use umacvlan_core::options::PortIo;
-use umacvlan_core::{MacAddr, Mode, ParentInfo, Semantics, SubConfig, Switch};
+use umacvlan_core::rules::{RuleWord, Rules};
+use umacvlan_core::{
+    MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, ParentInfo, Semantics, SubConfig,
+    Switch,
+};
 use umacvlan_datapath::memory_link::MemoryLink;
 use umacvlan_datapath::port::PortLink;
 use umacvlan_datapath::uplink::Uplink;
@@ -60,12 +64,13 @@ fn turns(
     egress: bool,
     frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
 ) -> Box<dyn Round> {
-    turns_with(false, subs, egress, frame)
+    turns_with(false, &MacvlanSettings::new(Mode::Bridge), subs, egress, frame)
 }
 
-/// The same; `merges` if the uplink takes GSO packets.
+/// The same, with these settings of all; `merges` if the uplink takes GSO packets.
 fn turns_with(
     merges: bool,
+    settings: &MacvlanSettings,
     subs: usize,
     egress: bool,
     mut frame: impl FnMut(&[MacAddr], usize) -> Vec<u8>,
@@ -85,9 +90,10 @@ fn turns_with(
     for _ in 0..subs {
         let (near, far) = MemoryLink::pair(2 * BURST, bytes);
         let mac = random_mac(&mut random);
-        let config = SubConfig::new(mac, Mode::Bridge);
+        let config = SubConfig { mac, mtu: None, settings: settings.clone() };
         let id = worker.add(&config, PortLink::Memory(near), Offloads::ALL);
-        worker.set_up(id.expect("there is room"), true).expect("the address is new");
+        let id = id.expect("there is room");
+        worker.set_up(id, true).expect("the address is new");
         ports.push(far);
         macs.push(mac);
     }
@@ -133,8 +139,55 @@ pub(crate) fn merge_udp() -> Box<dyn Round> {
 pub(crate) fn merge_to_wire(flows: usize) -> Box<dyn Round> {
     let mut random = random();
     let dst = random_mac(&mut random);
-    turns_with(true, 1, true, |macs, number| {
+    turns_with(true, &MacvlanSettings::new(Mode::Bridge), 1, true, |macs, number| {
         let short = |number| u16::try_from(number).expect("a burst is short");
         udp_from(short(1 + number % flows), DATAGRAM, dst, macs[0], short(number / flows))
     })
+}
+
+/// Datagrams to the wire, from sub-interfaces with these settings.
+fn to_wire_with(settings: &MacvlanSettings) -> Box<dyn Round> {
+    let dst = outside();
+    turns_with(false, settings, 64, true, |macs, number| {
+        udp(DATAGRAM, dst, macs[number % SENDERS], u16::try_from(number).expect("a short burst"))
+    })
+}
+
+fn outside() -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 0, 9])
+}
+
+fn with_rules(words: &[(RuleWord, &str)]) -> MacvlanSettings {
+    let mut rules = Rules::default();
+    for (word, text) in words {
+        rules.add(*word, text).expect("a value of this rule");
+    }
+    MacvlanSettings { rules, ..MacvlanSettings::new(Mode::Bridge) }
+}
+
+/// Without any setting: the baseline of those below.
+pub(crate) fn datagrams_to_wire() -> Box<dyn Round> {
+    to_wire_with(&MacvlanSettings::new(Mode::Bridge))
+}
+
+pub(crate) fn spoofchk_to_wire() -> Box<dyn Round> {
+    let flags = MacvlanFlags::default().with(MacvlanFlag::Spoofchk, true);
+    to_wire_with(&MacvlanSettings { flags, ..MacvlanSettings::new(Mode::Bridge) })
+}
+
+pub(crate) fn isolation_to_wire() -> Box<dyn Round> {
+    to_wire_with(&with_rules(&[(RuleWord::Isolation, "web")]))
+}
+
+pub(crate) fn allow_lists_to_wire() -> Box<dyn Round> {
+    let mac = outside().to_string();
+    to_wire_with(&with_rules(&[
+        (RuleWord::AllowMac, &mac),
+        (RuleWord::AllowEthertype, "ipv4"),
+        (RuleWord::AllowEthertype, "arp"),
+    ]))
+}
+
+pub(crate) fn allow_ip_to_wire() -> Box<dyn Round> {
+    to_wire_with(&with_rules(&[(RuleWord::AllowIp, "192.0.2.7"), (RuleWord::AllowIp, "0.0.0.0/0")]))
 }

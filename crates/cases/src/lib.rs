@@ -49,7 +49,7 @@ impl Case {
 
 /// Every case, in the order of tables.
 #[rustfmt::skip]
-pub const CASES: [Case; 23] = [
+pub const CASES: [Case; 28] = [
     Case { name: "decision/bare-lookup-1024", make: || decision::bare_lookup(1024) },
     Case { name: "decision/wire-to-sub-1", make: || decision::wire_to_sub(1) },
     Case { name: "decision/wire-to-sub-1024", make: || decision::wire_to_sub(1024) },
@@ -73,6 +73,11 @@ pub const CASES: [Case; 23] = [
     Case { name: "engine/merge-to-wire-64-flows", make: || engine::merge_to_wire(64) },
     Case { name: "engine/program-to-program-60", make: || vhost::program_to_program(60) },
     Case { name: "engine/program-to-program-1514", make: || vhost::program_to_program(1514) },
+    Case { name: "engine/datagrams-to-wire-64", make: engine::datagrams_to_wire },
+    Case { name: "engine/spoofchk-to-wire-64", make: engine::spoofchk_to_wire },
+    Case { name: "engine/isolation-to-wire-64", make: engine::isolation_to_wire },
+    Case { name: "engine/allow-lists-to-wire-64", make: engine::allow_lists_to_wire },
+    Case { name: "engine/allow-ip-to-wire-64", make: engine::allow_ip_to_wire },
 ];
 
 /// Runs one round of a case. Callgrind counts the instructions inside this function.
