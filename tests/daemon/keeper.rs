@@ -181,6 +181,25 @@ fn a_link_whose_namespace_ended_meanwhile_is_gone() {
 }
 
 #[test]
+fn a_daemon_waits_for_the_end_of_one_that_gets_a_signal() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let mut before = machine.start(&[]);
+    for number in 0..100 {
+        before.add(&format!("mac{number}"), json!({"up": false})).ok();
+    }
+    for signal in ["KILL", "TERM", "KILL"] {
+        before.signal(signal);
+        // The one before still has the state, the sockets and the interface.
+        let next = machine.start(&[]);
+        assert_eq!(next.links().len(), 100, "after SIG{signal}");
+        before = next;
+    }
+}
+
+#[test]
 fn more_links_than_one_message_holds_are_kept() {
     if !root_or_skip() {
         return;

@@ -52,11 +52,12 @@ fn a_second_daemon_is_refused_and_the_first_serves_on() {
     let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
     let first = machine.start(&[]);
     let refused = machine.refused(machine.command("", &[]));
-    assert!(refused.contains("another daemon works with the state"), "{refused}");
+    let process = format!("another daemon (process {}) ", first.id());
+    assert!(refused.contains(&format!("{process}works with the state")), "{refused}");
     let other = machine.file("other");
     let script = format!("exec \"$0\" daemon --socket \"$2\" --state {}", other.display());
     let refused = machine.refused(machine.command(&script, &[]));
-    assert!(refused.contains("another daemon listens"), "{refused}");
+    assert!(refused.contains(&format!("{process}listens")), "{refused}");
     first.add("mac1", Value::Null).ok();
 }
 

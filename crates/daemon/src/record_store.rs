@@ -6,21 +6,27 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use nix::libc::{ENOENT, O_NONBLOCK};
+use nix::sys::stat::{major, minor};
 use nix::unistd::{AccessFlags, faccessat};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use umacvlan_sys::holder::{self, Attempt};
 
 use super::socket::create_parent_dirs;
 
 /// The version of the files' format. Files of another version count as damaged.
 const VERSION: u32 = 1;
+
+/// How long a daemon that lives is waited for: it may have got SIGTERM, which nobody else sees.
+const GRACE: Duration = Duration::from_secs(5);
 
 const LOCK: &str = "lock";
 const DAMAGED: &str = "damaged";
@@ -56,6 +62,8 @@ pub struct RecordStore {
 impl RecordStore {
     /// Locks the directory, and makes it if it does not exist. `lost` is the consequence of a
     /// damaged file, as a sentence for the log.
+    ///
+    /// It waits for a daemon that ends.
     ///
     /// # Errors The directory cannot be made, or another daemon uses it.
     pub fn open(dir: &Path, lost: &'static str) -> Result<Self> {
@@ -262,19 +270,68 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
         );
         fs::rename(&path, &aside).with_context(|| format!("cannot rename {}", path.display()))?;
     }
-    // One that exists serves, also on a file system that is read-only by now.
-    let file = File::open(&path)
-        .or_else(|_| File::create(&path))
-        .with_context(|| format!("cannot make {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, Errno::EWOULDBLOCK)) => bail!(
-            "another daemon works with the state in {}: stop that one first, or give this one \
+    let taken = take_from_daemon("works with the state", || {
+        // One that exists serves, also on a file system that is read-only by now.
+        let file = File::open(&path)
+            .or_else(|_| File::create(&path))
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Attempt::Taken(lock)),
+            Err((file, Errno::EWOULDBLOCK)) => Ok(Attempt::Held(lock_holder(&file))),
+            Err((_, error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    });
+    match taken? {
+        Attempt::Taken(lock) => Ok(lock),
+        Attempt::Held(process) => bail!(
+            "another daemon{} works with the state in {}: stop that one first, or give this one \
              --state and --socket of its own",
+            process_text(process),
             dir.display()
         ),
-        Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
+}
+
+/// Takes what one daemon has at a time, and waits for one that ends. `does` is what that daemon does,
+/// for the log.
+///
+/// # Errors The error of an attempt.
+pub(crate) fn take_from_daemon<T>(
+    does: &str,
+    mut attempt: impl FnMut() -> Result<Attempt<T>>,
+) -> Result<Attempt<T>> {
+    let mut told = false;
+    holder::take(GRACE, || {
+        let tried = attempt()?;
+        if let (Attempt::Held(process), false) = (&tried, told) {
+            told = true;
+            tracing::info!("another daemon{} {does}: it may be ending", process_text(*process));
+        }
+        Ok(tried)
+    })
+}
+
+/// The process of a daemon in parentheses, or nothing if it is not known.
+pub(crate) fn process_text(process: Option<u32>) -> String {
+    process.map(|process| format!(" (process {process})")).unwrap_or_default()
+}
+
+/// The process that has a file locked, if that is visible from here.
+fn lock_holder(file: &File) -> Option<u32> {
+    let file = file.metadata().ok()?;
+    let (major, minor) = (major(file.dev()), minor(file.dev()));
+    let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
+    // Number, kind, mode, access, process, file, start and end. A lock that is waited for has more
+    // lines, with an arrow after the number.
+    fs::read_to_string("/proc/locks").ok()?.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [_, "FLOCK", _, _, process, at, ..] if at == place => process.parse().ok(),
+            _ => None,
+        }
+    })
 }
 
 #[cfg(test)]

@@ -7,9 +7,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Group;
+use umacvlan_sys::holder::Attempt;
 use umacvlan_sys::process::inherited_descriptor;
+
+use super::record_store::{process_text, take_from_daemon};
 
 /// A listening socket. Its file is removed when this is dropped.
 #[derive(Debug)]
@@ -128,13 +133,29 @@ fn clear(path: &Path, instead: &str) -> Result<()> {
         Ok(_) => bail!("{shown} is there and no socket: remove it, or choose another path"),
         Err(error) => return Err(error).with_context(|| format!("cannot look at {shown}")),
     }
-    match UnixStream::connect(path) {
+    let taken = take_from_daemon("listens on the socket", || match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).with_context(|| format!("cannot replace {shown}"))
+            fs::remove_file(path).with_context(|| format!("cannot replace {shown}"))?;
+            Ok(Attempt::Taken(()))
         }
-        Ok(_) => bail!("another daemon listens on {shown}: stop that one first, or {instead}"),
+        // The daemon before has removed its file as it ended.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Attempt::Taken(())),
         Err(error) => Err(error).with_context(|| format!("cannot tell who listens on {shown}")),
+        Ok(connection) => Ok(Attempt::Held(listener_process(&connection))),
+    });
+    match taken? {
+        Attempt::Taken(()) => Ok(()),
+        Attempt::Held(process) => bail!(
+            "another daemon{} listens on {shown}: stop that one first, or {instead}",
+            process_text(process),
+        ),
     }
+}
+
+/// The process that listens at the other end, if it is visible from here.
+fn listener_process(connection: &UnixStream) -> Option<u32> {
+    let credentials = getsockopt(connection, PeerCredentials).ok()?;
+    u32::try_from(credentials.pid()).ok().filter(|&process| process != 0)
 }
 
 #[cfg(test)]
@@ -176,7 +197,8 @@ mod tests {
         let path = dir.path().join("s");
         let first = UnixListener::bind(&path).unwrap();
         let refused = Socket::open(&path, None).unwrap_err().to_string();
-        assert!(refused.contains("another daemon listens"), "{refused}");
+        let process = format!("another daemon (process {}) listens", std::process::id());
+        assert!(refused.contains(&process), "{refused}");
         drop(first);
         Socket::open(&path, None).unwrap();
         fs::write(&path, "mine").unwrap();

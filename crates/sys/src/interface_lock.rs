@@ -18,6 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::Duration;
 
+use super::holder::{self, Attempt};
 use super::raw_socket;
 
 /// The protocol of the sockets: below 1536 it is the length of a frame, and no EtherType.
@@ -51,27 +52,36 @@ pub enum LockError {
 }
 
 impl InterfaceLock {
-    /// Locks the interface of this index in the namespace of the calling thread. It may take some
-    /// milliseconds to be refused.
+    /// Locks the interface of this index in the namespace of the calling thread. It takes some
+    /// milliseconds to be refused, and up to ten seconds while a process that ends has the lock.
     ///
     /// # Errors
     /// Another has the lock; CAP_NET_RAW, a descriptor or `/proc` is missing.
     pub fn take(index: u32) -> Result<Self, LockError> {
+        let taken = holder::take(Duration::ZERO, || Self::attempt(index));
+        match taken.map_err(LockError::System)? {
+            Attempt::Taken(lock) => Ok(lock),
+            Attempt::Held(process) => Err(LockError::Held { process }),
+        }
+    }
+
+    /// Locks the interface unless another has the lock, also after some pauses.
+    fn attempt(index: u32) -> io::Result<Attempt<Self>> {
         let random = RandomState::new();
         let mut attempt = 0;
         loop {
             // First bound, then compared: of two, the one that compares last sees the other.
-            let socket = raw_socket::open(index, MARK).map_err(LockError::System)?;
-            let own = inode(&socket).map_err(LockError::System)?;
-            let sockets = fs::read_to_string(SOCKETS).map_err(LockError::System)?;
+            let socket = raw_socket::open(index, MARK)?;
+            let own = inode(&socket)?;
+            let sockets = fs::read_to_string(SOCKETS)?;
             let mut held = marked(&sockets, index).filter(|&other| other != own);
             let Some(other) = held.next() else {
-                return Ok(Self { _socket: socket });
+                return Ok(Attempt::Taken(Self { _socket: socket }));
             };
             drop(socket);
             attempt += 1;
             if attempt == ATTEMPTS {
-                return Err(LockError::Held { process: process_of(other) });
+                return Ok(Attempt::Held(process_of(other)));
             }
             thread::sleep(Duration::from_micros(random.hash_one(attempt) % PAUSE));
         }

@@ -19,6 +19,7 @@ pub mod epoll;
 pub mod ethtool;
 pub mod eventfd;
 mod fanout;
+pub mod holder;
 pub mod interface_lock;
 mod mapping;
 pub mod message_socket;
