@@ -1,5 +1,6 @@
 //! Random topologies, and random changes to them.
 
+use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, Mode};
 
 use crate::model::{Change, Plan, State};
@@ -11,14 +12,16 @@ pub(crate) struct Topology {
     pub(crate) plans: Vec<Plan>,
     /// Hosts beyond the wire, some of them on source lists.
     pub(crate) strangers: Vec<MacAddr>,
+    /// Some sub-interfaces have programs.
+    programs: bool,
 }
 
 impl Topology {
-    pub(crate) fn random(random: &mut Random) -> Self {
+    pub(crate) fn random(random: &mut Random, programs: bool) -> Self {
         let strangers: Vec<_> = (1..=5).map(stranger).collect();
         let owned = random.chance(10);
         let count = if owned { 1 } else { 1 + random.below(8) };
-        let mut topology = Self { plans: Vec::new(), strangers };
+        let mut topology = Self { plans: Vec::new(), strangers, programs };
         for number in 0..count {
             let mode = if owned { Mode::Passthru } else { any_mode(random) };
             let plan = topology.plan(random, number, mode);
@@ -69,6 +72,7 @@ impl Topology {
         Plan {
             name: format!("s{number}"),
             guest: random.chance(30),
+            program: self.programs.then(|| program(number)).flatten(),
             groups,
             mac: sub_mac(number),
             mode,
@@ -138,6 +142,16 @@ impl Topology {
 
 fn any_mode(random: &mut Random) -> Mode {
     *random.pick(&[Mode::Bridge, Mode::Bridge, Mode::Private, Mode::Source, Mode::Vepa])
+}
+
+/// The program at the far end of a sub-interface with this number, if it has one: so each kind has
+/// every other one beside it.
+const fn program(number: usize) -> Option<ProgramKind> {
+    match number % 3 {
+        0 => Some(ProgramKind::VhostUser),
+        1 => Some(ProgramKind::Stream),
+        _ => None,
+    }
 }
 
 const fn stranger(number: u8) -> MacAddr {

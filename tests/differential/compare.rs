@@ -42,6 +42,8 @@ pub(crate) struct Rules {
     /// The interfaces of the right side are ends of veth pairs, which drop what is longer than their
     /// own MTU allows.
     pub(crate) veth: bool,
+    /// Some sub-interfaces of the right side have programs, where the left side has interfaces.
+    pub(crate) programs: bool,
 }
 
 /// A cell: a receiver, a frame as it arrived there, and its packet type.
@@ -59,7 +61,7 @@ enum Kind {
 impl Rules {
     /// Rules for a parent without tags whose host is hidden from the frames of sub-interfaces.
     pub(crate) const fn of(semantics: Semantics) -> Self {
-        Self { semantics, host_gets_all: false, vlan: false, veth: false }
+        Self { semantics, host_gets_all: false, vlan: false, veth: false, programs: false }
     }
 
     /// Compares the kernel's outcome with ours.
@@ -70,8 +72,10 @@ impl Rules {
         kernel: &Outcome,
         ours: &Outcome,
     ) -> Comparison {
-        let mut comparison =
-            Comparison { differences: refusals(kernel, ours), ..Comparison::default() };
+        let mut comparison = Comparison {
+            differences: refusals(frames, state, kernel, ours),
+            ..Comparison::default()
+        };
         let numbers: BTreeMap<Vec<u8>, usize> = frames
             .iter()
             .enumerate()
@@ -165,10 +169,20 @@ impl Rules {
 }
 
 /// Frames that only one of the two kernels accepted from their sender, or that each refused for a
-/// different reason.
-fn refusals(kernel: &Outcome, ours: &Outcome) -> Vec<Difference> {
+/// different reason. A program is told of no refusal: what the kernel has refused, and ours has
+/// delivered, is a difference in deliveries.
+fn refusals(
+    frames: &[TestFrame],
+    state: &State,
+    kernel: &Outcome,
+    ours: &Outcome,
+) -> Vec<Difference> {
+    let program = |number: usize| {
+        let origin = frames.get(number).map(|frame| frame.origin);
+        matches!(origin, Some(Place::Sub(at)) if state.subs[at].program)
+    };
     let both = kernel.refused.iter().zip(&ours.refused).enumerate();
-    both.filter(|(_, (kernels, ours))| kernels != ours)
+    both.filter(|(number, (kernels, ours))| kernels != ours && !program(*number))
         .map(|(number, (kernels, ours))| Difference {
             frame: Some(number),
             what: format!("errno at sending: kernel {kernels:?}, ours {ours:?}"),
@@ -192,11 +206,14 @@ fn cell(delivery: &Delivery, state: &State) -> Cell {
 
 /// True where the kernel's macvlan sets the packet type itself and the stack behind a TAP sets
 /// another: all unicast in passthru, and copies of frames for the parent in source mode, are `HOST`
-/// for the former and `OTHERHOST` for the latter.
+/// for the former and `OTHERHOST` for the latter. A program has no stack that would set one.
 fn is_judged_apart(place: Place, dst: MacAddr, state: &State) -> bool {
     let Place::Sub(at) = place else {
         return false;
     };
+    if state.subs[at].program {
+        return true;
+    }
     match state.subs[at].mode {
         Mode::Passthru => !dst.is_group(),
         Mode::Source => dst == state.parent,
@@ -315,6 +332,7 @@ mod tests {
         let subs = [Mode::Private, Mode::Bridge, Mode::Vepa];
         let subs = (0..).zip(subs).map(|(number, mode)| SubState {
             name: format!("s{number}"),
+            program: false,
             mac: mac(number),
             mode,
             mtu: 1500,

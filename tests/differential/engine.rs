@@ -1,13 +1,19 @@
 //! The network with our engine.
 
+use std::path::PathBuf;
 use std::time::Duration;
 use umacvlan_core::options::{Backend, PortKind};
 
 use umacvlan_core::{DropReason, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
-use umacvlan_engine::engine::{self, Engine, ParentOptions, ParentStatus, SubId, SubOptions};
+use umacvlan_engine::engine::{
+    self, Engine, LinkAttribute, ParentOptions, ParentStatus, ProgramPort, ProgramStatus, SubId,
+    SubOptions,
+};
 use umacvlan_engine::error::Error;
 use umacvlan_engine::try_running_kernel;
 use umacvlan_sys::netns::Netns;
+use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_testkit::Scratch;
 
 use crate::model::{Change, Plan, State, SubState};
 use crate::network::{Driver, Network};
@@ -21,6 +27,8 @@ pub(crate) struct EngineSide {
     host_gets_all: bool,
     backend: Backend,
     port: PortKind,
+    /// The sockets of programs.
+    sockets: Scratch,
 }
 
 impl EngineSide {
@@ -34,7 +42,8 @@ impl EngineSide {
         // The release's name does not tell what a distribution has taken over of a later one.
         try_running_kernel().unwrap();
         let engine = inside.run(Engine::start).unwrap().unwrap();
-        let side = Self { engine, parent, semantics, host_gets_all, backend, port };
+        let sockets = Scratch::new();
+        let side = Self { engine, parent, semantics, host_gets_all, backend, port, sockets };
         side.attach();
         side
     }
@@ -94,7 +103,13 @@ impl EngineSide {
                 sources: plan.sources.clone(),
                 ..MacvlanSettings::new(plan.mode)
             },
-            netns: plan.guest.then(|| guests.try_clone().unwrap()),
+            netns: (plan.guest && plan.program.is_none()).then(|| guests.try_clone().unwrap()),
+            program: plan.program.map(|kind| ProgramPort {
+                kind,
+                path: self.socket(&plan.name),
+                client: false,
+                owner: SocketOwner::default(),
+            }),
             // Of four in a row one is a TAP, so that both kinds hear each other.
             port: if plan.mac.octets()[5] % 4 == 3 { PortKind::Tap } else { self.port },
             ..SubOptions::default()
@@ -116,6 +131,16 @@ impl EngineSide {
             other => unreachable!("{other:?} is done on the interface"),
         };
         errno(self.engine.change_sub(self.number(name), vec![wanted]))
+    }
+
+    /// Where the program of a sub-interface connects.
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
+        self.sockets.path().join(name)
+    }
+
+    /// Sets an attribute of a sub-interface that has no interface.
+    pub(crate) fn set(&self, name: &str, attribute: LinkAttribute) -> Result<(), i32> {
+        errno(self.engine.set_link(self.number(name), vec![attribute]).map(drop))
     }
 
     fn number(&self, name: &str) -> SubId {
@@ -141,22 +166,29 @@ pub(crate) fn state(network: &mut Network) -> Option<State> {
     }
     let mut subs = Vec::new();
     for sub in 0..network.subs.len() {
-        let netdev = network.netdev(sub);
-        let mut all = status.subs.iter();
-        let told = all.find(|told| told.name == netdev.name)?.clone();
+        let interface = network.subs[sub].has_interface().then(|| network.netdev(sub));
+        let name = &network.subs[sub].name;
+        let told = status.subs.iter().find(|told| told.name == *name)?.clone();
+        // A program without a connection receives nothing.
+        let connected = |program: &ProgramStatus| program.program.is_some();
+        if !told.program.as_ref().is_none_or(connected) || told.up && !told.link.is_running() {
+            return None;
+        }
         let sub = SubState {
             name: told.name,
+            program: network.subs[sub].program,
             mac: told.mac,
             mode: told.settings.mode,
             mtu: told.mtu,
             up: told.up,
-            nodst: netdev.nodst,
+            nodst: told.settings.flags.contains(MacvlanFlag::Nodst),
             open: told.all_groups,
             groups: if told.up { told.groups } else { Vec::new() },
             sources: told.settings.sources,
         };
-        let followed = SubState { mode: sub.mode, sources: sub.sources.clone(), ..netdev };
-        if sub != followed {
+        if let Some(netdev) = interface
+            && sub != (SubState { mode: sub.mode, sources: sub.sources.clone(), ..netdev })
+        {
             return None;
         }
         subs.push(sub);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use umacvlan_core::MacAddr;
+use umacvlan_core::frame::{HEADER_LEN, TAG_LEN};
 
 use crate::exchange::{Place, TestFrame};
 use crate::model::State;
@@ -140,6 +141,13 @@ pub(crate) fn untagged(bytes: &[u8]) -> Vec<u8> {
         bytes.drain(12..16);
     }
     bytes
+}
+
+/// True for a frame that ends within its tag or with it, which the kernel drops when it removes the tag
+/// (`skb_vlan_untag`).
+pub(crate) fn ends_with_tag(bytes: &[u8]) -> bool {
+    let tagged = matches!(bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
+    tagged && bytes.len() < HEADER_LEN + TAG_LEN + 2
 }
 
 /// Destination and source, if they are there.

@@ -28,6 +28,19 @@
 //! *Frames from the wire that are longer than the MTU of the receiver*, if that is one end of a veth
 //! pair: the kernel's veth drops them.
 //!
+//! *Programs at the far end of sub-interfaces* (vhost-user and stream), where the reference is an
+//! interface, which nothing tells of what a guest has joined:
+//!
+//! 1. groups: a program gets the frames of every group, so the reference has `allmulti` on, whatever
+//!    is changed, and joins nothing;
+//! 2. refusals: a packet socket tells its sender of a frame that is too short, or of an interface that
+//!    is down; a program is told of nothing, and the frame must not arrive anywhere;
+//! 3. frames longer than the MTU of their own sub-interface, which a packet socket refuses and a
+//!    program may send, as it may to a macvtap: they are left out;
+//! 4. frames that end with their tag, which the stack of an interface drops and a program gets: they are
+//!    left out;
+//! 5. packet types: a program has no stack that would set one.
+//!
 //! *Hash collisions of multicast*: the kernel's filters are hashes, so groups that pass to an
 //! interface that has not joined are found beforehand and left out.
 //!
@@ -45,6 +58,7 @@
 
 mod changes;
 mod compare;
+mod end;
 mod engine;
 mod exchange;
 mod frames;
@@ -149,6 +163,53 @@ fn on_a_vlan_ours_with_af_xdp_is_equal_to_the_kernel() {
         let mut run =
             Run::of_vlan(seed().unwrap_or(6), Semantics::Kernel, Backend::AfXdp, PortKind::Tap);
         let tally = run.compare(3000);
+        assert_eq!((tally.isolated, tally.overheard), (0, 0));
+    });
+}
+
+#[test]
+fn ours_with_programs_is_equal_to_the_kernel() {
+    with_filter(|| {
+        let (backend, port) = (Backend::AfPacket, PortKind::Tap);
+        let seed = seed().unwrap_or(11);
+        let mut run = Run::of_engine_with_programs(seed, Semantics::Kernel, backend, port);
+        let tally = run.compare(5000);
+        assert_eq!((tally.isolated, tally.overheard), (0, 0));
+    });
+}
+
+#[test]
+fn ours_with_programs_differs_by_the_private_rule_only() {
+    with_filter(|| {
+        let (backend, port) = (Backend::AfPacket, PortKind::Tap);
+        let seed = seed().unwrap_or(12);
+        let mut run = Run::of_engine_with_programs(seed, Semantics::Documented, backend, port);
+        let tally = run.compare(3000);
+        assert!(tally.isolated > 0, "{tally:?}");
+        assert_eq!(tally.overheard, 0);
+    });
+}
+
+#[cfg(feature = "af-xdp")]
+#[test]
+fn ours_with_programs_beside_other_kinds_of_port_and_uplink_is_equal_to_the_kernel() {
+    for (number, backend, port) in
+        [(13, Backend::AfXdp, PortKind::Tap), (14, Backend::AfPacket, PortKind::Veth)]
+    {
+        in_networks(|| {
+            let seed = seed().unwrap_or(number);
+            let mut run = Run::of_engine_with_programs(seed, Semantics::Kernel, backend, port);
+            let tally = run.compare(2000);
+            assert_eq!((tally.isolated, tally.overheard), (0, 0));
+        });
+    }
+}
+
+#[test]
+fn on_a_vlan_ours_with_programs_is_equal_to_the_kernel_without_one() {
+    in_networks(|| {
+        let mut run = Run::of_vlan_with_programs(seed().unwrap_or(15));
+        let tally = run.compare(2000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));
     });
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use umacvlan_core::options::ProgramKind;
 use umacvlan_core::{MacAddr, Mode};
 
 /// A sub-interface to be made.
@@ -11,6 +12,8 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     /// In a namespace of its own, not in the parent's.
     pub(crate) guest: bool,
+    /// With our engine its far end is a program. Only the reference is an interface then.
+    pub(crate) program: Option<ProgramKind>,
     pub(crate) mac: MacAddr,
     pub(crate) mode: Mode,
     pub(crate) nodst: bool,
@@ -51,6 +54,8 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubState {
     pub(crate) name: String,
+    /// Its far end is a program with our engine.
+    pub(crate) program: bool,
     pub(crate) mac: MacAddr,
     pub(crate) mode: Mode,
     pub(crate) mtu: u32,
@@ -98,6 +103,7 @@ impl fmt::Display for State {
         writeln!(f, "parent {}", self.parent)?;
         for sub in &self.subs {
             write!(f, "{} {} {} mtu {}", sub.name, sub.mac, sub.mode, sub.mtu)?;
+            f.write_str(if sub.program { ", a program," } else { "" })?;
             f.write_str(if sub.up { " up" } else { " down" })?;
             if sub.open {
                 f.write_str(", all groups")?;

@@ -3,19 +3,21 @@
 //! ```text
 //!  outside            inside                      inside or guests
 //!  wire: w0 <-------> p0: host, stack             s0, s1, ...: one socket each
-//!          veth pair      macvlan, or the engine
+//!          veth pair      macvlan, or the engine       or a program each, with the engine
 //! ```
 //! Nothing has an IP address and IPv6 is off, so no frame moves but those of the test.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use umacvlan_core::options::{Backend, PortKind};
+use umacvlan_engine::engine::LinkAttribute;
 
 use socket2::{InterfaceIndexOrAddress, SockRef};
 use umacvlan_core::{MacAddr, Mode, Semantics};
 use umacvlan_netlink::{Macvlan, Rtnl, joined_groups, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
+use crate::end::{End, Program};
 use crate::engine::EngineSide;
 use crate::kernel;
 use crate::model::{Change, Plan, State, SubState};
@@ -59,13 +61,49 @@ pub(crate) struct Network {
 /// A sub-interface.
 pub(crate) struct Sub {
     pub(crate) name: String,
-    guest: bool,
-    pub(crate) index: u32,
-    pub(crate) socket: PacketSocket,
     /// Only the kernel's macvlan reports it, so it is noted here.
     pub(crate) nodst: bool,
+    /// With our engine its far end is a program.
+    pub(crate) program: bool,
+    far: FarEnd,
+}
+
+/// The far end of a sub-interface.
+enum FarEnd {
+    Interface(Interface),
+    Program(Program),
+}
+
+/// An interface in one of the two namespaces.
+struct Interface {
+    guest: bool,
+    index: u32,
+    socket: PacketSocket,
     /// A socket that has joined the groups.
     _member: UdpSocket,
+}
+
+impl Sub {
+    /// Where the test sends and receives.
+    pub(crate) const fn end(&self) -> End<'_> {
+        match &self.far {
+            FarEnd::Interface(interface) => End::Socket(&interface.socket),
+            FarEnd::Program(program) => End::Program(program),
+        }
+    }
+
+    /// True if it has an interface.
+    pub(crate) const fn has_interface(&self) -> bool {
+        matches!(self.far, FarEnd::Interface(_))
+    }
+
+    /// Its namespace, by whether that is the guests', and its index there.
+    fn interface(&self) -> (bool, u32) {
+        match &self.far {
+            FarEnd::Interface(Interface { guest, index, .. }) => (*guest, *index),
+            FarEnd::Program(_) => panic!("{} has no interface", self.name),
+        }
+    }
 }
 
 impl Network {
@@ -145,23 +183,24 @@ impl Network {
     /// Applies the change, or returns the errno of the refusal.
     pub(crate) fn apply(&mut self, change: &Change) -> Result<(), i32> {
         match *change {
-            Change::Allmulti(sub, on) => self.on(sub, |rtnl, index| rtnl.set_allmulti(index, on)),
+            Change::Allmulti(sub, on) => self.set(sub, LinkAttribute::Allmulti(on)),
             Change::Create(ref plan) => self.create(plan),
-            Change::Mac(sub, mac) => self.on(sub, |rtnl, index| rtnl.set_mac(index, mac)),
-            Change::Mtu(sub, mtu) => self.on(sub, |rtnl, index| rtnl.set_mtu(index, mtu)),
+            Change::Mac(sub, mac) => self.set(sub, LinkAttribute::Mac(mac)),
+            Change::Mtu(sub, mtu) => self.set(sub, LinkAttribute::Mtu(mtu)),
             Change::ParentMac(mac) => errno(self.here.set_mac(self.parent, mac)),
-            Change::Promisc(sub, on) => self.on(sub, |rtnl, index| rtnl.set_promisc(index, on)),
-            Change::Up(sub, on) => self.on(sub, |rtnl, index| rtnl.set_up(index, on)),
-            Change::Remove(sub) => {
+            Change::Promisc(sub, on) => self.set(sub, LinkAttribute::Promisc(on)),
+            Change::Up(sub, on) => self.set(sub, LinkAttribute::Up(on)),
+            Change::Vanish(sub) if self.subs[sub].has_interface() => {
+                self.on(sub, Rtnl::delete)?;
+                self.subs.remove(sub);
+                Ok(())
+            }
+            // Nobody but its owner can remove one without an interface.
+            Change::Remove(sub) | Change::Vanish(sub) => {
                 match &self.driver {
                     Driver::Engine(engine) => engine.remove(&self.subs[sub].name)?,
                     Driver::Kernel => self.on(sub, Rtnl::delete)?,
                 }
-                self.subs.remove(sub);
-                Ok(())
-            }
-            Change::Vanish(sub) => {
-                self.on(sub, Rtnl::delete)?;
                 self.subs.remove(sub);
                 Ok(())
             }
@@ -187,8 +226,8 @@ impl Network {
 
     /// The interface of a sub-interface, as netlink reports it.
     pub(crate) fn link(&mut self, sub: usize) -> umacvlan_netlink::Link {
-        let index = self.subs[sub].index;
-        let link = self.rtnl(self.subs[sub].guest).link_by_index(index);
+        let (guest, index) = self.subs[sub].interface();
+        let link = self.rtnl(guest).link_by_index(index);
         link.unwrap().expect("it was not deleted")
     }
 
@@ -196,15 +235,18 @@ impl Network {
     /// macvlan knows.
     pub(crate) fn netdev(&mut self, sub: usize) -> SubState {
         let link = self.link(sub);
-        let Sub { name, guest, index, nodst, .. } = &self.subs[sub];
-        let netns = if *guest { &self.guests } else { &self.inside };
-        let mut groups = match link.is_up() {
-            true => joined_groups(netns, *index).unwrap(),
+        let Sub { name, nodst, program, .. } = &self.subs[sub];
+        let (guest, index) = self.subs[sub].interface();
+        let netns = if guest { &self.guests } else { &self.inside };
+        // What stands for a program receives every group, and those that its stack joins do not matter.
+        let mut groups = match link.is_up() && !program {
+            true => joined_groups(netns, index).unwrap(),
             false => Vec::new(),
         };
         groups.sort_unstable();
         SubState {
             name: name.clone(),
+            program: *program,
             mac: link.mac.unwrap_or_default(),
             mode: Mode::default(),
             mtu: link.mtu,
@@ -236,18 +278,59 @@ impl Network {
             assert!(left.is_none(), "{} was refused, and is there", plan.name);
             return Err(errno);
         }
-        let index = left.expect("it was made").index;
-        let netns = if plan.guest { &self.guests } else { &self.inside };
-        let sub = Sub {
+        let far = match (&self.driver, plan.program) {
+            (Driver::Engine(engine), Some(kind)) => {
+                assert!(left.is_none(), "{} has an interface", plan.name);
+                FarEnd::Program(Program::connect(&engine.socket(&plan.name), kind))
+            }
+            _ => FarEnd::Interface(self.interface(plan, left.expect("it was made").index)),
+        };
+        self.subs.push(Sub {
             name: plan.name.clone(),
+            nodst: plan.nodst,
+            program: plan.program.is_some(),
+            far,
+        });
+        Ok(())
+    }
+
+    /// Listens on a new interface. In place of a program it receives every group, as that does.
+    fn interface(&mut self, plan: &Plan, index: u32) -> Interface {
+        let program = plan.program.is_some();
+        if program {
+            self.rtnl(plan.guest).set_allmulti(index, true).unwrap();
+        }
+        let netns = if plan.guest { &self.guests } else { &self.inside };
+        let groups = if program { &[][..] } else { &plan.groups };
+        Interface {
             guest: plan.guest,
             index,
             socket: PacketSocket::open(netns, index, EVERY_PROTOCOL).unwrap(),
-            nodst: plan.nodst,
-            _member: member(netns, index, &plan.groups).unwrap(),
-        };
-        self.subs.push(sub);
-        Ok(())
+            _member: member(netns, index, groups).unwrap(),
+        }
+    }
+
+    /// Sets an attribute of a sub-interface: of its interface, or else by request.
+    fn set(&mut self, sub: usize, attribute: LinkAttribute) -> Result<(), i32> {
+        let Sub { name, far, program, .. } = &self.subs[sub];
+        match (far, attribute) {
+            (FarEnd::Program(_), attribute) => {
+                let Driver::Engine(engine) = &self.driver else {
+                    unreachable!("only the engine has programs");
+                };
+                engine.set(name, attribute)
+            }
+            // It stays on in place of a program, which receives every group in any case.
+            (FarEnd::Interface(_), LinkAttribute::Allmulti(_)) if *program => Ok(()),
+            (FarEnd::Interface(_), attribute) => self.on(sub, |rtnl, index| match attribute {
+                LinkAttribute::Allmulti(on) => rtnl.set_allmulti(index, on),
+                LinkAttribute::Mac(mac) => rtnl.set_mac(index, mac),
+                LinkAttribute::Mtu(mtu) => rtnl.set_mtu(index, mtu),
+                LinkAttribute::Promisc(on) => rtnl.set_promisc(index, on),
+                LinkAttribute::Up(on) => rtnl.set_up(index, on),
+                other => unreachable!("{other:?} is never set"),
+            }),
+        }
     }
 
     fn configure(&mut self, sub: usize, change: &Change) -> Result<(), i32> {
@@ -262,7 +345,7 @@ impl Network {
         sub: usize,
         act: impl FnOnce(&mut Rtnl, u32) -> umacvlan_netlink::Result<()>,
     ) -> Result<(), i32> {
-        let Sub { guest, index, .. } = self.subs[sub];
+        let (guest, index) = self.subs[sub].interface();
         errno(act(self.rtnl(guest), index))
     }
 }

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::time::Instant;
 use umacvlan_core::options::{Backend, PortKind};
 
-use umacvlan_core::frame::{HEADER_LEN, TAG_LEN};
+use umacvlan_core::frame::HEADER_LEN;
 use umacvlan_core::{MacAddr, Mode, Semantics};
 
 use crate::changes::{GROUPS, Topology};
 use crate::compare::{Comparison, Difference, Rules};
 use crate::exchange::{Outcome, PATIENCE, Place, TestFrame, exchange};
-use crate::frames::{Cast, batch, describe, untagged};
+use crate::frames::{Cast, batch, describe, ends_with_tag, untagged};
 use crate::model::{Change, State};
 use crate::network::{Driver, EXPERIMENT, Network, PARENT_MAC, group};
 use crate::random::Random;
@@ -56,6 +56,17 @@ impl Run {
         Self::new_of_engine(seed, Rules::of(semantics), Backend::AfPacket, PortKind::Tap)
     }
 
+    /// The same with programs at the far end of some sub-interfaces. The others are of this kind.
+    pub(crate) fn of_engine_with_programs(
+        seed: u64,
+        semantics: Semantics,
+        backend: Backend,
+        port: PortKind,
+    ) -> Self {
+        let rules = Rules { programs: true, ..Rules::of(semantics) };
+        Self::new_of_engine(seed, rules, backend, port)
+    }
+
     /// The same with veth pairs, for which the kernel answers.
     #[cfg(feature = "af-xdp")]
     pub(crate) fn of_engine_with_veth(seed: u64, semantics: Semantics) -> Self {
@@ -99,6 +110,13 @@ impl Run {
         Self::new(Network::of_vlan(semantics, backend, port).unwrap(), rules, seed)
     }
 
+    /// The same with programs at the far end of some sub-interfaces.
+    pub(crate) fn of_vlan_with_programs(seed: u64) -> Self {
+        let rules = Rules { vlan: true, programs: true, ..Rules::of(Semantics::Kernel) };
+        let network = Network::of_vlan(rules.semantics, Backend::AfPacket, PortKind::Tap);
+        Self::new(network.unwrap(), rules, seed)
+    }
+
     /// A run of a second kernel, in which no difference can be found.
     pub(crate) fn of_kernel(seed: u64) -> Self {
         let rules = Rules::of(Semantics::Kernel);
@@ -108,8 +126,9 @@ impl Run {
     fn new(ours: Network, rules: Rules, seed: u64) -> Self {
         let kernel = Network::of_kernel().unwrap();
         // From here on only: the engine's threads, which exist already, may use every core.
-        let core = core_affinity::get_core_ids().and_then(|cores| cores.first().copied());
-        assert!(core.is_some_and(core_affinity::set_for_current), "no core to keep to");
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let core = usize::try_from(seed).ok().and_then(|seed| cores.get(seed % cores.len().max(1)));
+        assert!(core.copied().is_some_and(core_affinity::set_for_current), "no core to keep to");
         Self {
             kernel,
             ours,
@@ -143,7 +162,7 @@ impl Run {
     fn topology(&mut self) {
         self.history.clear();
         self.clear();
-        let topology = Topology::random(&mut self.random);
+        let topology = Topology::random(&mut self.random, self.rules.programs);
         for plan in &topology.plans {
             self.apply(&Change::Create(plan.clone()));
         }
@@ -197,9 +216,14 @@ impl Run {
         self.tally.changes += 1;
         self.tally.refusals += usize::from(kernels.is_err());
         // The kernel's macvlan refuses some changes that a TAP allows. The engine reverts those.
-        let undone = matches!(self.ours.driver, Driver::Engine(_))
-            && ours.is_ok()
-            && matches!(change, Change::Mac(..) | Change::Mtu(..) | Change::Up(..));
+        let undone = match change {
+            Change::Mac(sub, _) | Change::Mtu(sub, _) | Change::Up(sub, _) => {
+                matches!(self.ours.driver, Driver::Engine(_))
+                    && ours.is_ok()
+                    && self.ours.subs[*sub].has_interface()
+            }
+            _ => false,
+        };
         if kernels != ours && !undone {
             panic!("{}", self.report(&format!("errno: kernel {kernels:?}, ours {ours:?}")));
         }
@@ -241,6 +265,9 @@ impl Run {
         let mut frames = batch(&mut self.random, &state, cast, FRAMES);
         if self.rules.vlan {
             frames.retain(may_be_tagged);
+        }
+        if self.rules.programs {
+            frames.retain(|frame| !ends_with_tag(&frame.bytes));
         }
         self.tally.frames += frames.len();
         let outcome = self.judge(&frames, &state, "as sent");
@@ -375,6 +402,8 @@ fn misheard(network: &mut Network, groups: &[MacAddr]) -> Vec<MacAddr> {
     let wrong = heard.into_iter().filter_map(|delivery| {
         let group = MacAddr::new(*delivery.bytes.first_chunk()?);
         match delivery.place {
+            // One that stands for a program receives every group.
+            Place::Sub(sub) if state.subs[sub].open => None,
             Place::Sub(sub) => (!state.subs[sub].groups.contains(&group)).then_some(group),
             Place::Host | Place::Wire => None,
         }
@@ -389,9 +418,7 @@ const STATION: [u8; 6] = [2, 0xfe, 0, 0, 0, 3];
 /// its tag is no frame (`skb_vlan_untag`), and one with two tags is four bytes longer than any.
 fn may_be_tagged(frame: &TestFrame) -> bool {
     let len = frame.bytes.len();
-    let tagged = matches!(frame.bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
-    let least = HEADER_LEN + if tagged { TAG_LEN + 2 } else { 2 };
-    let short = (HEADER_LEN..least).contains(&len);
+    let short = (HEADER_LEN..HEADER_LEN + 2).contains(&len) || ends_with_tag(&frame.bytes);
     !short && (len <= LONGEST || untagged(&frame.bytes) == frame.bytes)
 }
 

@@ -6,8 +6,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use umacvlan_core::frame::HEADER_LEN;
@@ -98,18 +97,10 @@ impl PacketSocket {
     }
 }
 
-/// Waits until one of the sockets has a frame, but no longer than `limit`.
-pub(crate) fn wait<'s>(sockets: impl Iterator<Item = &'s PacketSocket>, limit: Duration) {
-    let mut list: Vec<_> = sockets
-        .map(|socket| libc::pollfd {
-            fd: socket.socket.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        })
-        .collect();
-    let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the list lives through the call and has the length given.
-    unsafe { libc::poll(list.as_mut_ptr(), list.len() as libc::nfds_t, limit) };
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 fn bind(socket: &Socket, index: i32, protocol: u16) -> io::Result<()> {

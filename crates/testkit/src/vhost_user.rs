@@ -305,6 +305,21 @@ impl VhostUser {
         Some((header, unit.split_off(self.header_len)))
     }
 
+    /// As [`VhostUser::try_next`]. If there is none, [`VhostUser::call`] is readable when there is one.
+    pub fn next_or_call(&mut self) -> Option<([u8; 10], Vec<u8>)> {
+        if let Some(frame) = self.try_next() {
+            return Some(frame);
+        }
+        self.call[0].clear();
+        self.rings[0].request_call();
+        self.try_next()
+    }
+
+    /// Readable when the device has told of received frames.
+    pub fn call(&self) -> BorrowedFd<'_> {
+        self.call[0].as_fd()
+    }
+
     fn take_buffer(&mut self, descriptor: u16, len: u32) -> Vec<u8> {
         let mut bytes = vec![0; len as usize];
         self.memory.read_exact_at(&mut bytes, self.rings[0].buffer(descriptor)).unwrap();
@@ -317,14 +332,12 @@ impl VhostUser {
     pub fn next_with(&mut self) -> ([u8; 10], Vec<u8>) {
         let until = Instant::now() + LIMIT;
         loop {
-            self.call[0].clear();
-            self.rings[0].request_call();
-            if let Some(frame) = self.try_next() {
+            if let Some(frame) = self.next_or_call() {
                 return frame;
             }
             let left = until.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no frame arrives");
-            poll::wait(&mut [Interest::readable(self.call[0].as_fd())], left).unwrap();
+            poll::wait(&mut [Interest::readable(self.call())], left).unwrap();
         }
     }
 
