@@ -155,6 +155,7 @@ impl Control {
             self.swept_to = id;
             self.resync(id);
         }
+        self.sweep_groups();
     }
 
     /// Locates the interface of a sub-interface and follows everything about it. Returns the rule

@@ -12,12 +12,19 @@ use std::time::{Duration, Instant};
 use umacvlan_core::MacAddr;
 use umacvlan_netlink::{Rtnl, all_groups};
 use umacvlan_sys::netns::{Netns, NetnsId};
+use umacvlan_sys::process;
 
 use super::Control;
 use crate::control::engine::SubId;
 
 /// How much longer a namespace is left alone than it took to read it.
 const SPARING: u32 = 16;
+
+/// The CPU time that a sweep spends on groups, once a second: half a percent of a CPU.
+const SWEEP_TIME: Duration = Duration::from_millis(5);
+
+/// How many sub-interfaces a sweep reads the groups of at most.
+const SWEEP_MAX: usize = 4096;
 
 /// The last reading of each namespace until that may be read again, and who waits for the next.
 #[derive(Debug, Default)]
@@ -29,6 +36,8 @@ pub(super) struct GroupCache {
     marked: bool,
     /// When the first of them may be updated.
     due: Option<Instant>,
+    /// The last sub-interface whose groups a sweep has read.
+    swept_to: SubId,
 }
 
 type Lists = HashMap<NetnsId, List>;
@@ -55,8 +64,16 @@ impl GroupCache {
 }
 
 impl List {
-    /// Reads a namespace; `None` if that fails, because it is ending.
+    /// Reads a namespace, with a socket there for secondary addresses; `None` if that fails, because it
+    /// is ending.
     fn read(netns: &Netns) -> Option<Self> {
+        let mut list = Self::read_groups(netns)?;
+        list.rtnl = Rtnl::open_in(netns).ok();
+        Some(list)
+    }
+
+    /// Reads the groups of a namespace; `None` if that fails, because it is ending.
+    fn read_groups(netns: &Netns) -> Option<Self> {
         let begun = Instant::now();
         let mut groups: HashMap<u32, Vec<MacAddr>> = HashMap::new();
         for (index, group) in all_groups(netns).ok()? {
@@ -66,8 +83,7 @@ impl List {
             groups.sort_unstable();
             groups.dedup();
         }
-        let rtnl = Rtnl::open_in(netns).ok();
-        let mut list = Self { groups, rtnl, cost: Duration::ZERO, due: begun };
+        let mut list = Self { groups, rtnl: None, cost: Duration::ZERO, due: begun };
         list.charge(begun);
         Some(list)
     }
@@ -134,6 +150,37 @@ impl Control {
         self.groups.mark_stale([id]);
     }
 
+    /// Reads the groups of sub-interfaces in turn, for those that are joined without an event.
+    pub(super) fn sweep_groups(&mut self) {
+        // Without a clock of the thread's CPU time nothing more is read than before.
+        let spent = || process::thread_cpu_time().unwrap_or(Duration::MAX);
+        let (now, begun) = (Instant::now(), spent());
+        self.groups.lists.retain(|_, list| list.due > now);
+        let mut read = Lists::new();
+        for id in self.inventory.next_subs(self.groups.swept_to, SWEEP_MAX) {
+            if spent().saturating_sub(begun) >= SWEEP_TIME {
+                break;
+            }
+            self.groups.swept_to = id;
+            let place = self.inventory.sub(id).and_then(|sub| {
+                let (netns, _) = self.kernel.place(&sub.handle()?).ok()?;
+                Some(netns)
+            });
+            // A namespace that costs much is left alone for a while.
+            let Some(netns) = place.filter(|it| !self.groups.lists.contains_key(&it.id())) else {
+                continue;
+            };
+            let place = netns.id();
+            if !read.contains_key(&place) {
+                read.extend(List::read_groups(&netns).map(|list| (place, list)));
+            }
+            if let Some(list) = read.get_mut(&place) {
+                self.follow_groups(id, list);
+            }
+        }
+        self.groups.lists.extend(read);
+    }
+
     /// The time until a namespace may be read for a marked sub-interface.
     pub(super) fn groups_due(&self) -> Option<Duration> {
         match self.groups.marked {
@@ -160,7 +207,16 @@ impl Control {
         if !lists.contains_key(&place) {
             lists.extend(List::read(&netns).map(|list| (place, list)));
         }
-        let (Some(list), begun) = (lists.get_mut(&place), Instant::now()) else {
+        if let Some(list) = lists.get_mut(&place) {
+            self.follow_groups(id, list);
+        }
+    }
+
+    /// Gives a sub-interface the groups that the list of its namespace has for it, and its secondary
+    /// addresses, if the list has a socket to read them.
+    fn follow_groups(&mut self, id: SubId, list: &mut List) {
+        let begun = Instant::now();
+        let Some(sub) = self.inventory.sub_mut(id) else {
             return;
         };
         let index = sub.interface.index;
