@@ -67,6 +67,7 @@ test: setup-tests ## Everything a change has to pass: format, lints, tests, docu
 	cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings
 	cargo build --locked --no-default-features
 	scripts/tests
+	BINARY=$(CARGO_TARGET_DIR)/debug/umacvlan scripts/guests smoke
 	cargo test --locked --workspace --bench '*'
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/instructions
