@@ -22,6 +22,9 @@ pub struct ParentView {
     pub address: String,
     /// MTU in bytes.
     pub mtu: u32,
+    /// Whether frames for every group come from the interface, because it is promiscuous or asked for
+    /// all groups; absent from daemons that did not tell.
+    pub all_groups: Option<bool>,
     /// Whether the parent's interface exists.
     pub present: bool,
     /// Why the parent's interface may be, or is, another one than before.

@@ -73,6 +73,7 @@ pub(crate) fn parent_status(name: &str) -> ParentStatus {
         mac: MAC,
         own_mac: MAC,
         mtu: 1500,
+        all_groups: false,
         present: true,
         carrier: true,
         uplink: UplinkStatus { kind: UplinkKind::AfPacket, ..UplinkStatus::default() },

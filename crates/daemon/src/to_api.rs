@@ -104,6 +104,7 @@ pub(crate) fn parent(status: &ParentStatus, configured: bool) -> ParentView {
         ifindex: status.index,
         address: status.mac.to_string(),
         mtu: status.mtu,
+        all_groups: Some(status.all_groups),
         present: status.present,
         notice: Some(status.notice.clone()).filter(|notice| !notice.is_empty()),
         carrier: status.carrier,

@@ -135,6 +135,7 @@ impl Control {
             mac: switch.parent.mac,
             own_mac: parent.own_mac,
             mtu: switch.parent.mtu,
+            all_groups: switch.parent.promisc,
             present: parent.index.is_some(),
             carrier: parent.carrier,
             uplink: device.uplink.status(),

@@ -16,7 +16,8 @@ pub(crate) fn from_daemon(view: &ParentView, links: &[LinkView]) -> Result<Offli
     let foreign = || format!("the daemon's answer about {} is not understood", view.name);
     let mac = view.address.parse().with_context(foreign)?;
     // The address is set last: the parent may have got the address of a link since it was added.
-    let parent = ParentInfo { mac: MacAddr::ZERO, mtu: view.mtu, promisc: false };
+    let promisc = view.all_groups.unwrap_or(false);
+    let parent = ParentInfo { mac: MacAddr::ZERO, mtu: view.mtu, promisc };
     let mut switch = Switch::new(parent, view.semantics.parse().with_context(foreign)?);
     let release = view.release.as_deref().and_then(KernelRelease::from_name);
     switch.set_running_kernel(release.unwrap_or_default());
@@ -37,11 +38,13 @@ pub(crate) fn from_daemon(view: &ParentView, links: &[LinkView]) -> Result<Offli
             view.name
         ));
     }
-    offline.notes.push(
-        "not known: whether the parent receives every group, by which more frames take the \
-         broadcast queue"
-            .to_owned(),
-    );
+    if view.all_groups.is_none() {
+        offline.notes.push(
+            "not known: whether the parent receives every group, by which more frames take the \
+             broadcast queue (the daemon is older)"
+                .to_owned(),
+        );
+    }
     Ok(offline)
 }
 

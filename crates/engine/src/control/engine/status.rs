@@ -258,6 +258,8 @@ pub struct ParentStatus {
     pub own_mac: MacAddr,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// True if frames for every group come from it, because it is promiscuous or asked for all groups.
+    pub all_groups: bool,
     /// True while that interface is there.
     pub present: bool,
     /// True while it has a carrier.
