@@ -82,6 +82,32 @@ fn the_host_reaches_a_container_if_the_configuration_says_so() {
 }
 
 #[test]
+fn a_container_sends_only_from_its_addresses_if_the_configuration_says_so() {
+    if !root_or_skip() {
+        return;
+    }
+    let machine = Machine::new(env!("CARGO_BIN_EXE_umacvlan"));
+    let daemon = machine.start(&[]);
+    let runtime = Runtime::new(&machine);
+    let container = Container::new("c1");
+    let mut network = runtime.network("1.1.0", json!({"own_ip": true}));
+    for ipam in [json!({}), json!({"type": "umacvlan-dhcp"})] {
+        network.plugins[0]["ipam"] = ipam;
+        let refused = runtime.add(&network, &container, "eth0", Value::Null).unwrap_err();
+        let (code, msg) = told(&refused);
+        assert_eq!((code, msg.contains("invalid own_ip: it needs addresses that stay")), (7, true));
+    }
+    let mut network = fake(&runtime, "10.1.2.3/24", json!([]));
+    network.plugins[0]["own_ip"] = json!(true);
+    network.plugins[0]["rules"] = json!({"isolation": "web", "allow_ip": ["10.1.2.200"]});
+    runtime.add(&network, &container, "eth0", Value::Null).unwrap();
+    let rules = &daemon.links()[0]["linkinfo"]["info_data"]["rules"];
+    assert_eq!(rules, &json!({"isolation": "web", "allow_ip": ["10.1.2.200", "10.1.2.3"]}));
+    runtime.check(&network, &container, "eth0").unwrap();
+    runtime.del(&network, &container, "eth0").unwrap();
+}
+
+#[test]
 fn whatever_fails_leaves_neither_a_link_nor_an_address() {
     if !root_or_skip() {
         return;

@@ -14,6 +14,7 @@ fn containers_live_as_with_any_driver() {
     parents_are_vlans_without_interfaces(&mut docker);
     the_host_reaches_containers(&mut docker);
     addresses_by_dhcp(&mut docker);
+    own_addresses(&mut docker);
     restarted_and_connected(&mut docker);
     either_daemon_restarts(&mut docker);
     killed_at_work(&mut docker);
@@ -123,6 +124,28 @@ fn addresses_by_dhcp(docker: &mut Docker) {
     // A lease that was given back is over.
     docker.ok("kill -USR1 $(cat /run/dhcp); until busybox dumpleases -f /run/leases | grep expired; do [ $((n += 1)) -lt 300 ] || exit 1; sleep 0.1; done");
     docker.ok("kill $(cat /run/dhcp); ip addr del 10.6.0.1/24 dev q0");
+    docker.assert_clean();
+}
+
+/// A container sends from the addresses that Docker gave it, and from no others.
+fn own_addresses(docker: &mut Docker) {
+    let create = "docker network create -d umacvlan -o parent=p0 -o umacvlan.own_ip=yes";
+    let dhcp = docker.run(&format!("{create} --ipam-driver null -o umacvlan.dhcp=yes net")).stderr;
+    assert!(dhcp.contains("umacvlan.own_ip and umacvlan.dhcp"), "{dhcp}");
+    docker.ok(&format!("{create} --ipam-driver null net"));
+    let none = docker.run("docker run --rm --network net bb true").stderr;
+    assert!(none.contains("umacvlan.own_ip: Docker gives this container no address"), "{none}");
+    docker.clear(&["net"]);
+    docker.ok(&format!("{create} --subnet 10.5.0.0/24 net"));
+    docker.ok("ip addr add 10.5.0.1/24 dev q0");
+    docker.ok("docker run -d --cap-add NET_ADMIN --network net --ip 10.5.0.7 --name red bb");
+    docker.ok("docker exec red ping -c 1 -w 5 10.5.0.1");
+    docker.ok("docker exec red ip addr add 10.5.0.8/24 dev eth0");
+    let stolen = docker.run("docker exec red ping -c 1 -w 1 -I 10.5.0.8 10.5.0.1");
+    assert_ne!(stolen.status, 0, "{stolen:?}");
+    assert!(docker.ok("umacvlan -s -s -s link show").contains("spoofed"));
+    docker.clear(&["net"]);
+    docker.ok("ip addr del 10.5.0.1/24 dev q0");
     docker.assert_clean();
 }
 

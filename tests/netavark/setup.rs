@@ -103,6 +103,23 @@ fn there_is_no_default_route_where_none_is_wanted() {
 }
 
 #[test]
+fn a_container_sends_only_from_its_addresses_if_the_network_says_so() {
+    if !root_or_skip() {
+        return;
+    }
+    let (podman, container) = (Podman::new(), Container::new());
+    let network = json!({
+        "subnets": [{"subnet": "10.88.0.0/16"}, {"subnet": "fd1f:1f::/64"}],
+        "options": {"own_ip": "true"},
+    });
+    let request = request(&["10.88.0.5", "fd1f:1f::2"], network, Value::Null);
+    podman.setup(&container, &request);
+    let rules = &podman.daemon.links()[0]["linkinfo"]["info_data"]["rules"];
+    assert_eq!(rules, &json!({"allow_ip": ["10.88.0.5", "fd1f:1f::2"]}));
+    podman.teardown(&container, &request);
+}
+
+#[test]
 fn mtu_metric_and_mac_address_are_as_asked_for() {
     if !root_or_skip() {
         return;

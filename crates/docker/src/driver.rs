@@ -283,7 +283,7 @@ impl Driver {
                 link
             }
             None => service
-                .add_link(&spec.new_link(network, former), None)
+                .add_link(&spec.new_link(network, former)?, None)
                 .map_err(|error| no_parent(network, error.0))?,
         };
         // A link always has an address.

@@ -10,6 +10,7 @@ use umacvlan_netlink::IpPrefix;
 
 use super::DriverError;
 use super::network::{Network, checked, wrong_prefix};
+use super::options::OWN_IP;
 use super::protocol::{CreateEndpointRequest, Interface};
 use umacvlan_api::{Dhcp, LinkSpec, NewLink};
 
@@ -104,25 +105,47 @@ impl EndpointSpec {
         format!("{LINK}{}", self.id.chars().take(13).collect::<String>())
     }
 
+    /// The addresses that Docker gave it.
+    fn addresses(&self) -> impl Iterator<Item = IpPrefix> {
+        self.ipv4.into_iter().chain(self.ipv6)
+    }
+
     /// The request for the link; `former` is the address that it had before, if any.
-    pub(crate) fn new_link(&self, network: &Network, former: Option<MacAddr>) -> NewLink {
+    ///
+    /// # Errors The network's containers shall send from their own addresses, and this one has none.
+    pub(crate) fn new_link(
+        &self,
+        network: &Network,
+        former: Option<MacAddr>,
+    ) -> Result<NewLink, DriverError> {
         let options = &network.options;
+        let mut settings = options.settings();
+        if options.own_ip {
+            if self.addresses().next().is_none() {
+                return Err(DriverError::new(format!(
+                    "{OWN_IP}: Docker gives this container no address: leave the option out, or make \
+                     the network with a --subnet"
+                )));
+            }
+            let own = self.addresses().map(|address| address.ip());
+            settings.rules.allow_ips(own).map_err(|full| DriverError::new(full.to_string()))?;
+        }
         let stable = || self.ipv4.or(self.ipv6).map(stable).filter(|_| options.stable_mac);
         let spec = LinkSpec {
             parent: network.parent.clone(),
             address: self.mac.or(former).or_else(stable),
-            settings: options.settings(),
+            settings,
             dhcp: options.dhcp.then(|| Dhcp {
                 // The same each time the container starts, whatever its MAC address is by then.
                 client_id: self.hostname.clone(),
                 hostname: self.hostname.clone(),
             }),
-            host: network.host_access(self.ipv4.into_iter().chain(self.ipv6)),
+            host: network.host_access(self.addresses()),
             mtu: options.mtu,
             interface: options.port,
             ..LinkSpec::default()
         };
-        NewLink { name: self.link(), owner: Some(self.owner()), spec }
+        Ok(NewLink { name: self.link(), owner: Some(self.owner()), spec })
     }
 }
 

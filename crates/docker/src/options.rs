@@ -25,7 +25,7 @@ const MAX_MTU: u32 = 65535;
 const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
 
 /// Every key but those of the flags.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "parent",
     "macvlan_mode",
     "mode",
@@ -35,6 +35,7 @@ const KEYS: [&str; 11] = [
     "umacvlan.macaddr",
     HOST,
     DHCP,
+    OWN_IP,
     "umacvlan.port",
     "umacvlan.bcqueuelen",
 ];
@@ -44,6 +45,9 @@ pub(crate) const HOST: &str = "umacvlan.host";
 
 /// The key of addresses by DHCP.
 pub(crate) const DHCP: &str = "umacvlan.dhcp";
+
+/// The key of the rule that containers send only from the addresses that Docker gave them.
+pub(crate) const OWN_IP: &str = "umacvlan.own_ip";
 
 /// The key of a flag.
 fn flag_key(flag: MacvlanFlag) -> String {
@@ -94,6 +98,9 @@ pub(crate) struct Options {
     /// The containers get their addresses by DHCP.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dhcp: bool,
+    /// The containers send only from the addresses that Docker gave them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_ip: bool,
     #[serde_as(as = "FromInto<LimitsJson>")]
     #[serde(default, skip_serializing_if = "LimitsJson::is_unlimited")]
     pub limits: Limits,
@@ -136,6 +143,7 @@ impl Options {
             bcqueuelen: given.number("umacvlan.bcqueuelen", 0, u32::MAX)?,
             host: given.choice(HOST, YES_NO)?,
             dhcp: given.choice(DHCP, YES_NO)?,
+            own_ip: given.choice(OWN_IP, YES_NO)?,
             limits: given.limits()?,
             rules: given.rules()?,
             port: given.choice("umacvlan.port", PORTS)?,
@@ -166,6 +174,11 @@ impl Options {
         if self.dhcp && self.host {
             return Err(DriverError::new(format!(
                 "{HOST} and {DHCP}: the host's routes need addresses that Docker knows: choose one"
+            )));
+        }
+        if self.dhcp && self.own_ip {
+            return Err(DriverError::new(format!(
+                "{OWN_IP} and {DHCP}: an address by DHCP may change: choose one"
             )));
         }
         match () {

@@ -1,5 +1,6 @@
 //! `ADD` and `DEL`: creates an attachment, and removes it.
 
+use umacvlan_core::rules::RulesChange;
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 
@@ -7,10 +8,11 @@ use super::Invocation;
 use super::config::netlink_error;
 use super::error::{CONFIG, CniError, NAMESPACE};
 use super::ipam::Ipam;
+use super::parsed::rule_error;
 use super::result::{AddResult, Dns, Interface};
 use super::version::Version;
 use crate::container_link::{self, ContainerLink};
-use umacvlan_api::{HostAccess, LinkView};
+use umacvlan_api::{HostAccess, LinkChange, LinkView, MacvlanChange};
 use umacvlan_client::{Absent, Client, ConnectError, RequestError};
 
 /// `ADD`: creates the link with its addresses and routes.
@@ -27,6 +29,7 @@ pub(super) fn add(invocation: &Invocation<'_>) -> Result<AddResult, CniError> {
     }
     let spec = config.spec(request)?;
     config.host()?;
+    config.own_ip()?;
     let netns = container_netns(invocation)?;
     let mut client = Client::connect(&invocation.socket, Absent::Wait)?;
     let created = container_link::create(&mut client, &request.ifname, spec, &invocation.owner());
@@ -60,7 +63,7 @@ fn configure(
         None => assign_addresses(&mut interface, ipam),
     };
     let done =
-        assigned.and_then(|result| give_host_access(invocation, client, &result).map(|()| result));
+        assigned.and_then(|result| use_addresses(invocation, client, &result).map(|()| result));
     if let (Err(_), Some(ipam)) = (&done, ipam) {
         // The first error is returned.
         let _ = ipam.exec("DEL");
@@ -79,20 +82,33 @@ fn configure(
     Ok(result)
 }
 
-/// Has the host reach the addresses of the container, if the configuration says so.
-fn give_host_access(
+/// Has the host reach the addresses of the container, and the container send from no others, as far as
+/// the configuration says so.
+fn use_addresses(
     invocation: &Invocation<'_>,
     client: &mut Client,
     result: &AddResult,
 ) -> Result<(), CniError> {
     let Invocation { request, config, .. } = invocation;
-    let to: Vec<_> = result.ips.iter().map(|ip| ip.address.ip().into()).collect();
-    match config.host()?.filter(|_| !to.is_empty()) {
-        None => Ok(()),
-        Some(from) => {
-            let host = HostAccess { to, from };
-            Ok(container_link::give_host_access(client, &request.ifname, &request.netns, host)?)
+    let own = || result.ips.iter().map(|ip| ip.address.ip());
+    let to: Vec<_> = own().map(Into::into).collect();
+    let mut change = LinkChange::default();
+    if config.own_ip()? {
+        if to.is_empty() {
+            let msg = "invalid own_ip: the IPAM plugin has given no address to send from";
+            return Err(CniError::new(CONFIG, msg));
         }
+        let mut rules = config.rules()?;
+        rules.allow_ips(own()).map_err(rule_error)?;
+        let rules = Some(RulesChange::exactly(&rules));
+        change.macvlan = Some(MacvlanChange { rules, ..MacvlanChange::default() });
+    }
+    if let Some(from) = config.host()?.filter(|_| !to.is_empty()) {
+        change.host = Some(HostAccess { to, from });
+    }
+    match change == LinkChange::default() {
+        true => Ok(()),
+        false => Ok(container_link::change(client, &request.ifname, &request.netns, &change)?),
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_with::{DefaultOnNull, serde_as};
 use umacvlan_core::options::PortKind;
+use umacvlan_core::rules::Rules;
 use umacvlan_core::{MacAddr, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_netlink::Rtnl;
 
@@ -80,6 +81,10 @@ pub(super) struct Config {
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
     host: Host,
+    /// Whether the container sends only from the addresses of the IPAM plugin.
+    #[serde_as(as = "DefaultOnNull")]
+    #[serde(default, rename = "own_ip")]
+    own_ip: bool,
     /// What the interface is: `tap`, `veth` or `auto`; the parent's default if absent or empty.
     #[serde_as(as = "DefaultOnNull")]
     #[serde(default)]
@@ -259,7 +264,7 @@ impl Config {
                 flags: self.flags,
                 bcqueuelen: Some(self.bcqueuelen).filter(|&frames| frames != 0),
                 bclim: self.bclim,
-                rules: parsed_rules(&self.rules)?,
+                rules: self.rules()?,
                 limits: self.runtime_config.bandwidth.over(self.limits.clone().into())?,
                 sources: sources.collect::<Result<_, _>>()?,
             },
@@ -271,6 +276,26 @@ impl Config {
             parent,
             ..LinkSpec::default()
         })
+    }
+
+    /// What the link exchanges frames with.
+    ///
+    /// # Errors
+    /// A value is not one of its rule.
+    pub(super) fn rules(&self) -> Result<Rules, CniError> {
+        parsed_rules(&self.rules)
+    }
+
+    /// Whether the container sends only from the addresses of the IPAM plugin.
+    ///
+    /// # Errors
+    /// There is no IPAM plugin, or an address from it may change.
+    pub(super) fn own_ip(&self) -> Result<bool, CniError> {
+        if self.own_ip && (self.ipam().is_none() || self.dhcp()?.is_some()) {
+            let msg = "invalid own_ip: it needs addresses that stay: name an ipam, not DHCP";
+            return Err(CniError::new(CONFIG, msg));
+        }
+        Ok(self.own_ip)
     }
 
     /// The host's own addresses if it is to reach the container, none for derived ones; `None` if it

@@ -22,11 +22,15 @@ impl Default for Host {
     }
 }
 
+/// The error about a rule.
+pub(super) fn rule_error(error: RuleError) -> CniError {
+    CniError::new(CONFIG, format!("rules: {error}"))
+}
+
 /// The rules of the link.
 ///
 /// # Errors
 /// A list is too long.
 pub(super) fn parsed_rules(json: &RulesJson) -> Result<Rules, CniError> {
-    let rules = json.clone().try_into();
-    rules.map_err(|error: RuleError| CniError::new(CONFIG, format!("rules: {error}")))
+    json.clone().try_into().map_err(rule_error)
 }

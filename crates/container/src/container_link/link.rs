@@ -2,7 +2,7 @@
 
 use umacvlan_netlink::{self as netlink, Route, Rtnl};
 
-use umacvlan_api::{HostAccess, LinkChange, LinkSpec, LinkView, NewLink};
+use umacvlan_api::{LinkChange, LinkSpec, LinkView, NewLink};
 use umacvlan_client::{Client, RequestError, item_path};
 
 /// The path of links in the API.
@@ -23,19 +23,18 @@ pub(crate) fn create(
     client.post(LINKS, &[], &new)
 }
 
-/// Has the host reach the link called `name` in the namespace `netns`.
+/// Changes the link called `name` in the namespace `netns`.
 ///
 /// # Errors
 /// The daemon refuses it or cannot be reached.
-pub(crate) fn give_host_access(
+pub(crate) fn change(
     client: &mut Client,
     name: &str,
     netns: &str,
-    host: HostAccess,
+    change: &LinkChange,
 ) -> Result<(), RequestError> {
-    let change = LinkChange { host: Some(host), ..LinkChange::default() };
     let path = item_path(LINKS, name);
-    client.patch::<LinkView>(&path, &[("netns", netns)], &change).map(drop)
+    client.patch::<LinkView>(&path, &[("netns", netns)], change).map(drop)
 }
 
 /// Removes every link of `owner`. No such link is no error.

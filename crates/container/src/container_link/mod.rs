@@ -13,7 +13,7 @@ use umacvlan_netlink::{self as netlink, IpPrefix, Route, Rtnl, set_sysctl};
 use umacvlan_sys::netns::Netns;
 
 pub(crate) use lease::{Lease, NoLease, assigned, wait_for_lease};
-pub(crate) use link::{create, default_parent, give_host_access, remove};
+pub(crate) use link::{change, create, default_parent, remove};
 
 /// How long to wait for IPv6 duplicate address detection, which takes about a second.
 const DAD_TIMEOUT: Duration = Duration::from_secs(10);

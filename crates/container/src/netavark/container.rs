@@ -116,7 +116,17 @@ fn link_spec(
     addresses: &[Address],
     netns_path: &str,
 ) -> Result<LinkSpec> {
-    let to: Vec<_> = addresses.iter().map(|address| address.ipnet.ip().into()).collect();
+    let own = || addresses.iter().map(|address| address.ipnet.ip());
+    let to: Vec<_> = own().map(Into::into).collect();
+    let mut settings = options.settings;
+    if options.own_ip {
+        ensure!(
+            !to.is_empty(),
+            "network option own_ip: Podman gives this container no address that stays: leave the \
+             option out, or use the ipam driver host-local"
+        );
+        settings.rules.allow_ips(own())?;
+    }
     let host = options.host.filter(|_| !to.is_empty());
     let parent = match &request.network.network_interface {
         Some(parent) if !parent.is_empty() => parent.clone(),
@@ -129,7 +139,7 @@ fn link_spec(
         parent,
         address: address.transpose()?,
         dhcp: request.network.dhcp()?,
-        settings: options.settings,
+        settings,
         host: host.map(|from| HostAccess { to, from }).unwrap_or_default(),
         mtu: options.mtu,
         interface: options.port,

@@ -14,7 +14,7 @@ use umacvlan_core::{MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode};
 use umacvlan_text::suggest::did_you_mean;
 
 /// Every option by its name.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "bclim",
     "dhcp_timeout",
     "host",
@@ -24,6 +24,7 @@ const NAMES: [&str; 12] = [
     "mtu",
     "no_default_route",
     "nodst",
+    "own_ip",
     "parent",
     "port",
     "spoofchk",
@@ -49,6 +50,8 @@ pub(super) struct Options {
     /// In bytes; the parent's if absent.
     pub(super) mtu: Option<u32>,
     pub(super) no_default_route: bool,
+    /// The container sends only from the addresses that Podman gave it.
+    pub(super) own_ip: bool,
     /// What the interface is; the parent's default if absent.
     pub(super) port: Option<PortKind>,
 }
@@ -89,6 +92,7 @@ impl Options {
             metric: value(given, "metric")?.unwrap_or(METRIC),
             mtu: value(given, "mtu")?.filter(|&mtu| mtu != 0),
             no_default_route: value(given, "no_default_route")?.unwrap_or(false),
+            own_ip: value(given, "own_ip")?.unwrap_or(false),
             port: value(given, "port")?,
         };
         let MacvlanSettings { mode, sources, .. } = &options.settings;

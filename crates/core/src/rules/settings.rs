@@ -1,6 +1,7 @@
 //! [`Rules`]: the rules of a sub-interface as settings, and their words.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::{EtherType, IsolationGroup};
@@ -126,6 +127,14 @@ impl Rules {
         }
         let longest = self.macs.len().max(self.ethertypes.len()).max(self.ips.len());
         if longest > MOST { Err(error(true)) } else { Ok(()) }
+    }
+
+    /// Allows it to send from these addresses, beside those that it may send from by now.
+    ///
+    /// # Errors
+    /// The list is full.
+    pub fn allow_ips(&mut self, ips: impl IntoIterator<Item = IpAddr>) -> Result<(), RuleError> {
+        ips.into_iter().try_for_each(|ip| self.add(RuleWord::AllowIp, &ip.to_string()))
     }
 
     /// The values of a rule as text; none where it allows everything.
