@@ -116,7 +116,7 @@ install: ## Install what `make build` built: PREFIX=/usr/local, DESTDIR=
 	done
 	install -Dm644 -t $(DESTDIR)$(DOCDIR) README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md \
 		CITATION.cff LICENSE-APACHE LICENSE-MIT
-	install -Dm644 -t $(DESTDIR)$(DOCDIR)/docs docs/*.md
+	install -Dm644 -t $(DESTDIR)$(DOCDIR)/docs docs/*.md docs/recording.svg
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/dist dist/umacvlan.service
 	install -Dm644 -t $(DESTDIR)$(DOCDIR)/examples examples/umacvlan.toml
 	test -e $(DESTDIR)$(CONFIG) || install -m644 dist/umacvlan.toml $(DESTDIR)$(CONFIG)
