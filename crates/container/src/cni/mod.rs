@@ -4,6 +4,7 @@
 //! network configuration on standard input. The daemon creates the link, and a delegated IPAM plugin
 //! chooses addresses, or the daemon gets one by DHCP. Results and errors go to standard output as JSON.
 
+mod addresses;
 mod args;
 mod attachment;
 mod bandwidth;
