@@ -88,7 +88,7 @@ impl Trace<'_> {
                     self.parent = parent;
                     if !in_kernel.is_empty() {
                         print_stderr(&format!(
-                            "not seen: frames that the kernel forwards itself for {}",
+                            "the daemon forwards for {} meanwhile (port veth)",
                             in_kernel.join(", ")
                         ));
                     }

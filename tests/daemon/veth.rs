@@ -2,7 +2,9 @@
 //! over, and nothing is left of a link that ends.
 #![cfg(feature = "af-xdp")]
 
+use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -269,6 +271,51 @@ fn what_a_tenant_does_to_its_end_while_no_daemon_runs_is_followed() {
     reaches(&s1, &s3, mac(3), mac(9));
     reaches(&s3, &s1, MacAddr::BROADCAST, mac(3));
     assert_eq!(world.links(), 5);
+}
+
+/// How many frames the kernel has forwarded for the first link.
+fn answered(daemon: &Daemon) -> u64 {
+    daemon.links()[0]["umacvlan"]["interface"]["answered"].as_u64().unwrap()
+}
+
+#[test]
+fn a_capture_has_the_frames_that_the_kernel_forwards_otherwise() {
+    if !root_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let daemon = world.start();
+    let (first, second) = (add(&daemon, "mac1", 1, "veth"), add(&daemon, "mac2", 2, "veth"));
+    let (from, to) = (socket(&first, "mac1"), socket(&second, "mac2"));
+    let send = || reaches(&from, &to, mac(2), mac(1));
+    let by_kernel = || {
+        let before = answered(&daemon);
+        send();
+        answered(&daemon) > before
+    };
+    until("the kernel to forward", by_kernel);
+    for (what, named) in [("p0", "mac1@"), ("mac2", "mac2@")] {
+        let mut capture = Command::new("timeout");
+        capture.args(["-s", "INT", "30", env!("CARGO_BIN_EXE_umacvlan")]);
+        capture.arg("--socket").arg(world.machine.socket()).args(["capture", what, "-c", "3"]);
+        capture.args(["ether", "proto", "0x88b5"]);
+        capture.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut capture = capture.spawn().unwrap();
+        let mut told = BufReader::new(capture.stderr.take().unwrap());
+        let mut line = String::new();
+        for _ in 0..2 {
+            told.read_line(&mut line).unwrap();
+        }
+        assert!(
+            line.contains(named) && line.contains(" meanwhile, and the kernel again"),
+            "{line}"
+        );
+        (0..3).for_each(|_| send());
+        let output = capture.wait_with_output().unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(shown.lines().filter(|line| line.contains("mac2@")).count(), 3, "{shown}");
+        until("the kernel to forward again", by_kernel);
+    }
 }
 
 #[test]

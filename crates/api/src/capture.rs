@@ -71,8 +71,8 @@ pub enum CaptureView {
         parent: String,
         /// Name of the link, if only its frames are captured.
         link: Option<String>,
-        /// Links whose frames the kernel may forward without the daemon (`port veth`): those are not
-        /// captured.
+        /// Links whose frames the kernel forwards without the daemon else (`port veth`): while they are
+        /// captured, the daemon does.
         in_kernel: Vec<String>,
     },
     /// A frame.

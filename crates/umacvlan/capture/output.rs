@@ -83,8 +83,8 @@ impl CaptureOutput {
                 print_stderr(&format!("capturing on {dev}, Ctrl-C ends it"));
                 if !in_kernel.is_empty() {
                     print_stderr(&format!(
-                        "not seen: frames that the kernel forwards itself for {}; see port veth in \
-                         umacvlan-link(8)",
+                        "the daemon forwards for {} meanwhile, and the kernel again afterwards (port \
+                         veth)",
                         in_kernel.join(", ")
                     ));
                 }

@@ -100,6 +100,24 @@ impl KernelAnswers {
     }
 }
 
+impl KernelAnswers {
+    /// Leaves all frames from and to a sub-interface to the engine.
+    pub fn withdraw(&mut self, sub: SubIndex) {
+        self.senders.remove(&sub);
+        for owner in self.addresses.values_mut().filter(|owner| owner.sub == sub) {
+            owner.answers = false;
+        }
+        self.ingress &= self.owner != Some(sub);
+    }
+
+    /// Leaves all frames to the engine.
+    pub fn withdraw_all(&mut self) {
+        self.ingress = false;
+        self.senders.clear();
+        self.addresses.values_mut().for_each(|owner| owner.answers = false);
+    }
+}
+
 impl Switch {
     /// The unicast frames about which the addresses alone decide now.
     pub fn kernel_answers(&self) -> KernelAnswers {
@@ -128,5 +146,53 @@ impl Switch {
             answers.ingress &= !(limited && mode == Mode::Passthru);
         }
         answers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MacvlanSettings;
+    use crate::switch::{ParentInfo, SubConfig};
+
+    fn mac(last: u8) -> MacAddr {
+        MacAddr::new([2, 0, 0, 0, 0, last])
+    }
+
+    /// The answers of a switch with these sub-interfaces, whose addresses end in 1, 2 and so on.
+    fn answers(modes: &[Mode]) -> KernelAnswers {
+        let parent = ParentInfo { mac: mac(0xff), mtu: 1500, promisc: false };
+        let mut switch = Switch::new(parent, Semantics::default());
+        for (last, &mode) in (1..).zip(modes) {
+            let settings = MacvlanSettings::new(mode);
+            let id = switch.add(&SubConfig { mac: mac(last), mtu: None, settings }).unwrap();
+            switch.set_up(id, true).unwrap();
+        }
+        switch.kernel_answers()
+    }
+
+    #[test]
+    fn nothing_from_or_to_a_withdrawn_sub_interface_has_an_answer() {
+        let mut answers = answers(&[Mode::Bridge, Mode::Bridge, Mode::Bridge]);
+        let [first, second, third] = [1, 2, 3].map(|last| answers.addresses[&mac(last)].sub);
+        answers.withdraw(second);
+        assert_eq!(answers.egress(first, mac(2), 60), None);
+        assert_eq!(answers.egress(second, mac(1), 60), None);
+        assert_eq!(answers.egress(second, mac(9), 60), None);
+        assert_eq!(answers.ingress(mac(9), mac(2)), None);
+        assert_eq!(answers.egress(first, mac(3), 60), Some(KernelAnswer::Deliver(third)));
+        assert_eq!(answers.ingress(mac(9), mac(1)), Some(KernelAnswer::Deliver(first)));
+        answers.withdraw_all();
+        assert_eq!(answers.egress(first, mac(3), 60), None);
+        assert_eq!(answers.ingress(mac(9), mac(1)), None);
+    }
+
+    #[test]
+    fn a_withdrawn_passthru_sub_interface_gets_everything_through_the_engine() {
+        let mut answers = answers(&[Mode::Passthru]);
+        let owner = answers.owner.unwrap();
+        assert_eq!(answers.ingress(mac(9), mac(7)), Some(KernelAnswer::Deliver(owner)));
+        answers.withdraw(owner);
+        assert_eq!(answers.ingress(mac(9), mac(7)), None);
     }
 }

@@ -26,7 +26,7 @@ use umacvlan_api::{CaptureSpec, CaptureView, Problem};
 /// Captures frames from now on: one `CaptureView` per line, until the client or the daemon closes the
 /// connection, or the parent or the link is gone. An empty line now and then is a keepalive.
 ///
-/// Frames that the kernel forwards for a link with `port veth` are not seen.
+/// Meanwhile the daemon forwards for captured links with `port veth`, and not the kernel.
 #[utoipa::path(
     post,
     path = "/v1/capture",

@@ -48,8 +48,10 @@ impl Service {
             let seen = &self.links.get(&id)?.seen;
             Some(shown(&seen.name, seen.netns, &Names::read(self.home)))
         };
+        // The kernel drops nothing by itself.
+        let forwarded = !spec.dropped && spec.reason.is_none();
         let in_kernel = self.links.iter().filter(|(id, entry)| {
-            let wanted = sub.is_none_or(|sub| sub.0 == **id);
+            let wanted = forwarded && sub.is_none_or(|sub| sub.0 == **id);
             wanted && entry.seen.parent == handle && entry.seen.port.beside.is_some()
         });
         let started = CaptureView::Started {

@@ -55,6 +55,11 @@ pub(super) struct LiveCapture {
 }
 
 impl LiveCapture {
+    /// Whether frames are captured that the kernel could forward by itself: it drops none.
+    const fn sees_forwarded(&self) -> bool {
+        !self.request.dropped && self.request.reason.is_none()
+    }
+
     fn is_closed(&self) -> bool {
         self.queues.iter().any(|queue| queue.closed().is_some())
     }
@@ -84,7 +89,21 @@ impl Control {
         let captured = Captured { queues };
         self.give_capture(&live)?;
         self.captures.push(live);
+        // The kernel is to leave these frames to the workers before the reader is told of the beginning.
+        self.settle_kernel_answers();
         Ok(captured)
+    }
+
+    /// What of a parent is captured that the kernel could forward by itself: a sub-interface each, or
+    /// `None` for all of it.
+    pub(super) fn captured(&self, id: ParentId) -> Vec<Option<SubIndex>> {
+        let here = |live: &&LiveCapture| live.parent == id && live.sees_forwarded();
+        let index = |live: &LiveCapture| match live.request.sub {
+            None => Some(None),
+            // One that is gone has nothing to be captured.
+            Some(sub) => Some(Some(self.inventory.sub(sub)?.index)),
+        };
+        self.captures.iter().filter(here).filter_map(index).collect()
     }
 
     /// The present names of the sub-interfaces of a parent, by the index that captured frames have.

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use umacvlan_core::SubIndex;
 use umacvlan_core::stats::{KernelStats, SubStats, WireStats};
 #[cfg(doc)]
 use umacvlan_core::switch::KernelAnswers;
@@ -28,11 +29,22 @@ use umacvlan_datapath::worker::Worker;
 pub(super) struct KernelSide {
     /// `None` until there is a sub-interface that needs them.
     programs: Option<Box<PortPrograms>>,
-    /// What the programs answer by: the changes of sub-interfaces, the parent's interface with its MTU,
-    /// and its uplink.
-    known: Option<(u64, Option<u32>, u32, UplinkKind)>,
+    known: Option<AnswersBy>,
     /// Why frames from or to the wire go through the engine; empty if they need not.
     pub(super) why: String,
+}
+
+/// What the programs answer by.
+#[derive(Debug, PartialEq, Eq)]
+struct AnswersBy {
+    /// The number of changes of sub-interfaces.
+    marks: u64,
+    /// The parent's interface, and its MTU in bytes.
+    index: Option<u32>,
+    mtu: u32,
+    uplink: UplinkKind,
+    /// See [`Control::captured`].
+    captured: Vec<Option<SubIndex>>,
 }
 
 impl KernelSide {
@@ -156,13 +168,15 @@ impl Control {
                 continue;
             }
             let uplink = self.inventory[self.inventory[id].device].uplink.status().kind;
+            let captured = self.captured(id);
             let Parent { kernel, memberships, index, info, .. } = &mut self.inventory[id];
-            let now = Some((memberships.marks(), *index, info.mtu, uplink));
+            let (marks, index, mtu) = (memberships.marks(), *index, info.mtu);
+            let now = Some(AnswersBy { marks, index, mtu, uplink, captured: captured.clone() });
             if kernel.known == now {
                 continue;
             }
             kernel.known = now;
-            if let Err(error) = self.write_kernel_answers(id, uplink) {
+            if let Err(error) = self.write_kernel_answers(id, uplink, &captured) {
                 let Parent { kernel, name, .. } = &mut self.inventory[id];
                 let what = format!("all frames of {name} go through the engine: {error}");
                 kernel.why = error.to_string();
@@ -171,7 +185,12 @@ impl Control {
         }
     }
 
-    fn write_kernel_answers(&mut self, id: ParentId, uplink: UplinkKind) -> io::Result<()> {
+    fn write_kernel_answers(
+        &mut self,
+        id: ParentId,
+        uplink: UplinkKind,
+        captured: &[Option<SubIndex>],
+    ) -> io::Result<()> {
         let port = |sub: &super::sub::Sub| {
             let (slot, at_home) = (sub.veth?.slot, sub.interface.nsid.is_none());
             Some(KernelPort { sub: sub.index, slot, at_home, mac: sub.seen.mac })
@@ -182,14 +201,21 @@ impl Control {
         let asked =
             parent.workers.ask(move |it: &mut Worker| it.switch_at(switch).kernel_answers());
         // A worker that has stopped has reported it, and its successor has the same switch.
-        let Ok(answers) = asked else {
+        let Ok(mut answers) = asked else {
             return Ok(());
         };
+        for &captured in captured {
+            match captured {
+                Some(sub) => answers.withdraw(sub),
+                None => answers.withdraw_all(),
+            }
+        }
         let wire = parent.addressed();
         let (ingress, why) = match (wire, uplink) {
             (None, _) if !parent.path.is_untagged() => (false, "the parent is a VLAN"),
             (Some(_), _) if parent.host.gets_all() => (false, "the host is to get every frame"),
             (Some(_), UplinkKind::AfXdp(_)) => (false, "AF_XDP takes the frames from the wire"),
+            _ if captured.contains(&None) => (false, "a capture of the parent sees every frame"),
             (wire, _) => (wire.is_some(), ""),
         };
         why.clone_into(&mut parent.kernel.why);
