@@ -65,8 +65,6 @@ fn answers(client: &mut Client) -> Result<Vec<Check>, RequestError> {
     let parents: Vec<ParentView> = client.get("/v1/parents", &[])?;
     let health: Value = client.get("/healthz", &[])?;
     let version = health["version"].as_str().unwrap_or("unknown").to_owned();
-    let count =
-        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let found = format!(
         "{version} listens: {} on {}",
         count(links.len(), "link"),
@@ -78,11 +76,35 @@ fn answers(client: &mut Client) -> Result<Vec<Check>, RequestError> {
         Check::warn("daemon", format!("{found}; this command is {}", env!("CARGO_PKG_VERSION")))
             .fix("systemctl restart umacvlan: links outlive that")
     }];
-    for parent in parents.iter().filter(|parent| !parent.present) {
-        let found = format!("its parent {} is gone; its links wait for it", parent.name);
-        checks.push(Check::warn("daemon", found));
-    }
+    checks.extend(parents.iter().map(parent_check));
     Ok(checks)
+}
+
+/// The check of a parent that the daemon serves: its backend, and what is wrong with it.
+fn parent_check(parent: &ParentView) -> Check {
+    let ParentView { name, backend, .. } = parent;
+    let check = "parent";
+    if let Some(notice) = &parent.notice {
+        return Check::warn(check, format!("{name}: {notice}"));
+    }
+    if !parent.present {
+        return Check::warn(check, format!("{name} is gone; its links wait for it"));
+    }
+    let mode = parent.xdp.as_ref().map(|mode| format!(" ({mode})")).unwrap_or_default();
+    let served = format!("{name}: {} by {backend}{mode}", count(parent.links, "link"));
+    match (parent.unproven, &parent.backend_why) {
+        (Some(true), _) => Check::info(
+            check,
+            format!("{served}, unproven: no frame of full size has come through it so far"),
+        ),
+        (_, Some(why)) => Check::ok(check, format!("{served}: {why}")),
+        _ => Check::ok(check, served),
+    }
+}
+
+/// A number of things.
+fn count(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The owner and the mode of the socket, if it exists.
@@ -145,6 +167,33 @@ const WANTED: [&str; 2] =
 mod tests {
     use super::*;
     use crate::doctor::check::State;
+
+    #[test]
+    fn a_parent_has_its_backend_and_what_is_wrong_with_it() {
+        let parent = |present, notice: &str, unproven| ParentView {
+            name: "eth0".to_owned(),
+            backend: "af-xdp".to_owned(),
+            xdp: Some("native".to_owned()),
+            links: 2,
+            present,
+            notice: Some(notice.to_owned()).filter(|notice| !notice.is_empty()),
+            unproven,
+            ..ParentView::default()
+        };
+        let check = |present, notice, unproven| {
+            let check = parent_check(&parent(present, notice, unproven));
+            (check.state, check.found)
+        };
+        let served = "eth0: 2 links by af-xdp (native)";
+        assert_eq!(check(true, "", Some(false)), (State::Ok, served.to_owned()));
+        let (state, found) = check(true, "", Some(true));
+        assert_eq!(
+            (state, found.starts_with(&format!("{served}, unproven: "))),
+            (State::Info, true)
+        );
+        assert_eq!(check(true, "it is deaf", None), (State::Warn, "eth0: it is deaf".to_owned()));
+        assert_eq!(check(false, "", None).0, State::Warn);
+    }
 
     #[test]
     fn the_state_of_the_unit_is_read_from_files() {
