@@ -31,7 +31,7 @@ use umacvlan_text::output::Output;
 #[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
     /// PARENT ingress dst=ADDRESS src=ADDRESS, or LINK egress dst=ADDRESS [src=ADDRESS]; then
-    /// vlan=ID, type=TYPE, len=BYTES, gso
+    /// vlan=ID, type=TYPE, len=BYTES, gso. An ADDRESS may be the name of a link, or of the parent
     #[arg(required = true, value_name = "WORDS")]
     question: Vec<String>,
 
@@ -74,7 +74,7 @@ pub fn run(
         }
     };
     let own = from.and_then(|id| offline.switch.sub(id)).map(|sub| sub.mac());
-    let bytes = question.frame.bytes(own)?;
+    let bytes = question.frame.bytes(own, |name| offline.address_of(name))?;
     let frame = Frame::new(&bytes).context("the frame is shorter than an Ethernet header")?;
     let explanation = match from {
         Some(id) => offline.switch.explain_egress(id, frame, question.gso),
@@ -146,5 +146,6 @@ fn switch_from_daemon(
 const EXAMPLES: &str = "\
 Examples:
   umacvlan explain eth0 ingress dst=ff:ff:ff:ff:ff:ff src=02:00:00:00:00:01 type=arp
+  umacvlan explain mac1 egress dst=mac2
   umacvlan explain mac1 egress dst=02:00:00:00:00:02 len=1600 --config lab.toml
   umacvlan explain eth0 ingress --hex '02 00 00 00 00 02  02 00 00 00 00 09  08 00'";

@@ -35,11 +35,38 @@ pub(super) enum FrameSpec {
 /// Header fields of a frame; absent ones have a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FrameFields {
-    dst: Option<MacAddr>,
-    src: Option<MacAddr>,
+    dst: Option<Address>,
+    src: Option<Address>,
     vlan: Option<u16>,
     ethertype: Option<u16>,
     length: Option<usize>,
+}
+
+/// An address as it was typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Address {
+    Mac(MacAddr),
+    /// That of the link or the parent with this name.
+    Of(String),
+}
+
+impl Address {
+    /// # Errors
+    /// It has colons, as no name has, and is no address.
+    fn read(text: &str) -> Result<Self> {
+        match text.parse() {
+            Ok(mac) => Ok(Self::Mac(mac)),
+            Err(error) if text.is_empty() || text.contains(':') => Err(error.into()),
+            Err(_) => Ok(Self::Of(text.to_owned())),
+        }
+    }
+
+    fn find(&self, address_of: impl Fn(&str) -> Result<MacAddr>) -> Result<MacAddr> {
+        match self {
+            Self::Mac(mac) => Ok(*mac),
+            Self::Of(name) => address_of(name),
+        }
+    }
 }
 
 impl Question {
@@ -82,8 +109,8 @@ impl Question {
 impl FrameFields {
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match key {
-            "dst" => self.dst = Some(value.parse()?),
-            "src" => self.src = Some(value.parse()?),
+            "dst" => self.dst = Some(Address::read(value)?),
+            "src" => self.src = Some(Address::read(value)?),
             "vlan" => {
                 let vlan = value.parse().ok().filter(|&vlan| vlan < 4096);
                 self.vlan = Some(vlan.context("expected a number from 0 to 4095")?);
@@ -102,17 +129,24 @@ impl FrameFields {
 }
 
 impl FrameSpec {
-    /// The bytes of the frame; `src` is the default source.
+    /// The bytes of the frame; `src` is the default source, `address_of` has the addresses of
+    /// links by their names.
     ///
     /// # Errors
-    /// A field without a default is missing.
-    pub(super) fn bytes(&self, src: Option<MacAddr>) -> Result<Vec<u8>> {
+    /// A field without a default is missing, or nothing has a name that stands for an address.
+    pub(super) fn bytes(
+        &self,
+        src: Option<MacAddr>,
+        address_of: impl Fn(&str) -> Result<MacAddr>,
+    ) -> Result<Vec<u8>> {
         let fields = match self {
             Self::Bytes(bytes) => return Ok(bytes.clone()),
             Self::Fields(fields) => fields,
         };
-        let dst = fields.dst.context("dst= is missing: where does the frame go?")?;
-        let src = fields.src.or(src);
+        let dst = fields.dst.as_ref().context("dst= is missing: where does the frame go?")?;
+        let dst = dst.find(&address_of).context("dst")?;
+        let given = fields.src.as_ref().map(|src| src.find(&address_of).context("src"));
+        let src = given.transpose()?.or(src);
         let src = src.context("src= is missing: a frame from the wire has a source")?;
         let mut bytes = [dst.octets(), src.octets()].concat();
         if let Some(vlan) = fields.vlan {
@@ -214,7 +248,7 @@ fn ethertype(text: &str) -> Result<u16> {
 }
 
 const GRAMMAR: &str = "expected \"PARENT ingress dst=ADDRESS src=ADDRESS\" or \"LINK egress \
-                       dst=ADDRESS\", then vlan=, type=, len= or gso";
+                       dst=ADDRESS\", where the name of a link may stand for its address, then vlan=, type=, len= or gso";
 
 /// EtherTypes that have a name here, from the list of the IEEE.
 const TYPES: [(&str, u16); 6] = [

@@ -38,7 +38,7 @@ fn answer(
     from: Option<umacvlan_core::SubIndex>,
 ) -> (Value, String) {
     let own = from.and_then(|id| offline.switch.sub(id)).map(|sub| sub.mac());
-    let bytes = question.frame.bytes(own).unwrap();
+    let bytes = question.frame.bytes(own, |name| offline.address_of(name)).unwrap();
     let frame = Frame::new(&bytes).unwrap();
     let explanation = match from {
         Some(id) => offline.switch.explain_egress(id, frame, question.gso),
@@ -46,6 +46,23 @@ fn answer(
     };
     let answer = Answer::new(offline, from, frame, true, explanation);
     (serde_json::to_value(&answer).unwrap(), answer.text())
+}
+
+#[test]
+fn the_name_of_a_link_stands_for_its_address() {
+    let (by_name, _) = explain("a egress dst=b", None);
+    let (by_address, _) = explain("a egress dst=02:00:00:00:00:02", None);
+    assert_eq!((&by_name, &by_name["to"]), (&by_address, &serde_json::json!(["b"])));
+    let (from_b, _) = explain("p ingress dst=a src=b", None);
+    assert!(from_b["frame"].as_str().unwrap().starts_with("02:00:00:00:00:02 > 02:00:00:00:00:01"));
+    let (to_parent, _) = explain("a egress dst=p", None);
+    assert!(!to_parent["frame"].as_str().unwrap().contains("> 02:00:00:00:00:0"), "{to_parent}");
+    let config = Config::parse("test", LAB, &[]).unwrap().config;
+    let question = question("a egress dst=z", None).unwrap();
+    let (offline, _) = switch_from_config(&config, &question, &Assumptions::default()).unwrap();
+    let unknown = question.frame.bytes(Some(MacAddr::ZERO), |name| offline.address_of(name));
+    let unknown = format!("{:#}", unknown.unwrap_err());
+    assert!(unknown.contains("dst: \"z\" is not a MAC address, and p has no link"), "{unknown}");
 }
 
 #[test]
@@ -239,7 +256,8 @@ fn a_malformed_question_is_refused_with_the_expected_form() {
         ("p sideways", None, "\"sideways\" is no direction"),
         ("p ingress dst", None, "\"dst\" is not understood"),
         ("p ingress dest=1", None, "expected one of dst, len, src, type, vlan"),
-        ("p ingress dst=1", None, "in \"dst=1\": \"1\" is not a MAC address"),
+        ("p ingress dst=1:2", None, "in \"dst=1:2\": \"1:2\" is not a MAC address"),
+        ("p ingress dst=", None, "is not a MAC address"),
         ("p ingress vlan=4096", None, "from 0 to 4095"),
         ("p ingress type=ip", None, "one of arp, eapol, ipv4"),
         ("p ingress len=13", None, "expected bytes, from 14"),
@@ -251,8 +269,11 @@ fn a_malformed_question_is_refused_with_the_expected_form() {
         let error = question(text, hex).unwrap_err();
         assert!(error.contains(words), "{text}: {error}");
     }
-    let missing =
-        |text| format!("{:#}", question(text, None).unwrap().frame.bytes(None).unwrap_err());
+    let nothing = |name: &str| anyhow::bail!("no {name}");
+    let missing = |text| {
+        format!("{:#}", question(text, None).unwrap().frame.bytes(None, nothing).unwrap_err())
+    };
+    assert!(missing("p ingress dst=mac9").contains("dst: no mac9"));
     assert!(missing("p ingress").contains("dst= is missing"));
     assert!(missing("p ingress dst=02:00:00:00:00:01").contains("src= is missing"));
 }

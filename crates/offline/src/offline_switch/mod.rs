@@ -10,6 +10,7 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
+use anyhow::{Context, Result};
 use umacvlan_core::{MacAddr, Sub, SubIndex, Switch};
 
 pub(crate) use from_config::{Assumptions, from_config};
@@ -47,6 +48,23 @@ impl OfflineSwitch {
     /// The sub-interface of this name.
     pub(crate) fn find(&self, name: &str) -> Option<SubIndex> {
         self.subs().find(|&(_, other, _)| other == name).map(|(id, ..)| id)
+    }
+
+    /// The address of the sub-interface of this name, or of the parent.
+    ///
+    /// # Errors
+    /// Neither has that name.
+    pub(crate) fn address_of(&self, name: &str) -> Result<MacAddr> {
+        if name == self.parent {
+            return Ok(self.switch.parent().mac);
+        }
+        let sub = self.find(name).and_then(|id| self.switch.sub(id));
+        sub.map(Sub::mac).with_context(|| {
+            let (parent, names) = (&self.parent, self.name_list());
+            format!(
+                "\"{name}\" is not a MAC address, and {parent} has no link of that name: it has {names}"
+            )
+        })
     }
 
     /// The sub-interface with this address; one that is up is preferred.
