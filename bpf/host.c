@@ -17,7 +17,7 @@
 #define MAX_MACS 1024
 #include "macs.h"
 
-/* Holds `umacvlan_host`. The kernel empties it when the process that created it ends. */
+/* Holds `umacvlan_host` or `umacvlan_no_host`. The kernel empties it when the process that created it ends. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
@@ -48,6 +48,14 @@ int umacvlan_host(struct __sk_buff *skb)
 	if (value_at(&all_unicast, 0) || mac_rule(eth->h_dest) & UNICAST_TO)
 		return TC_ACT_SHOT;
 	return TC_ACT_UNSPEC;
+}
+
+/* At the interface of a link whose far end is a program: the host's stack gets nothing of it. */
+SEC("classifier")
+int umacvlan_no_host(struct __sk_buff *skb)
+{
+	(void)skb;
+	return TC_ACT_SHOT;
 }
 
 /*

@@ -11,6 +11,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use umacvlan_core::MacAddr;
 use umacvlan_core::offload::{Offloads, VNET_LEN};
 
+use super::port_listener::SocketOwner;
+
 /// The device that creates TAPs.
 pub const TUN_DEVICE: &str = "/dev/net/tun";
 
@@ -31,6 +33,9 @@ const IFF_MULTI_QUEUE: libc::c_short = 0x0100;
 
 /// `_IOW('T', 204, int)`: who may attach, beside CAP_NET_ADMIN (`linux/if_tun.h`).
 const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;
+
+/// `_IOW('T', 206, int)`: the group whose members may attach as well (`linux/if_tun.h`).
+const TUNSETGROUP: libc::c_ulong = 0x4004_54ce;
 
 /// `_IO('T', 227)`: the namespace of the TAP, as a descriptor (`linux/if_tun.h`).
 const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
@@ -105,6 +110,25 @@ impl Tap {
         // SAFETY: TUNSETQUEUE reads an ifreq.
         unsafe { tap.control(TUNSETQUEUE, &mut request) }?;
         Ok(tap)
+    }
+
+    /// Makes a TAP as [`Tap::create`] does, for a program that attaches to it by its name: it stays, with
+    /// no queue of this process. Its owner may attach, and the members of its group.
+    ///
+    /// # Errors
+    /// As [`Tap::create`].
+    pub fn create_for(name: &str, owner: SocketOwner) -> io::Result<()> {
+        let tap = Self::open(name, IFF_TUN_EXCL | IFF_NO_CARRIER).map_err(in_use)?;
+        if let Some(group) = owner.group {
+            // SAFETY: TUNSETGROUP takes a group id by value.
+            unsafe { tap.control_value(TUNSETGROUP, u64::from(group)) }?;
+        }
+        tap.set_persistent(true)?;
+        if let Some(user) = owner.user {
+            // SAFETY: TUNSETOWNER takes a user id by value.
+            unsafe { tap.control_value(TUNSETOWNER, u64::from(user)) }?;
+        }
+        Ok(())
     }
 
     /// Attaches to the TAP of that name in the namespace of the calling thread, with the carrier off.

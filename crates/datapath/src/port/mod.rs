@@ -5,12 +5,15 @@
 //! | TAP | `tap/` | an interface of the kernel, served by io_uring or by epoll |
 //! | memory | `memory.rs` | a [`MemoryLink`] of a test, a bench or an embedding program |
 //! | stream | `stream.rs`, `stream_ports.rs` | a program, by a Unix stream socket |
+//! | interface | `interface.rs`, `interface_ports.rs` | a program, by an interface of the kernel with a packet socket |
 //! | vhost-user | `vhost.rs`, `vhost_ports.rs` | a program, by rings in its memory |
 //!
 //! A kind has its own file or folder here and a variant of [`PortLink`]. `Ports` matches on it
 //! once a batch; switches, counters and drop reasons do not know it.
 
 mod buffer_budget;
+mod interface;
+mod interface_ports;
 mod io_backend;
 mod memory;
 mod rx;
@@ -38,6 +41,8 @@ use umacvlan_sys::uring::GENERATIONS;
 use crate::frame_ref::{FrameRef, FrameStores};
 use crate::memory_link::MemoryLink;
 pub use buffer_budget::BufferBudget;
+pub use interface::InterfacePort;
+use interface_ports::InterfacePorts;
 use io_backend::IoBackend;
 use memory::MemoryPorts;
 use rx_shares::{RxShares, TURN_FRAMES};
@@ -49,6 +54,8 @@ use vhost_ports::VhostPorts;
 /// What is behind a port.
 #[derive(Debug)]
 pub enum PortLink {
+    /// A program, by an interface.
+    Interface(InterfacePort),
     /// A link in memory.
     Memory(MemoryLink),
     /// A program, by a Unix stream socket.
@@ -93,6 +100,7 @@ pub(crate) struct Ports {
     ports: Vec<Option<Port>>,
     memory: MemoryPorts,
     streams: StreamPorts,
+    interfaces: InterfacePorts,
     vhosts: VhostPorts,
     /// TAPs that are read in shares: all that are ready, or with io_uring those that are busy.
     rx_shares: RxShares,
@@ -157,6 +165,7 @@ impl Ports {
         let backend = IoBackend::new(io, pool, &wake_event)?;
         Ok(Self {
             streams: StreamPorts::new(&backend)?,
+            interfaces: InterfacePorts::default(),
             vhosts: VhostPorts::default(),
             backend,
             wake_event,
@@ -186,6 +195,7 @@ impl Ports {
         self.generation = (self.generation + 1) % GENERATIONS;
         match (&link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.add(id, link),
+            (PortLink::Interface(_), _) => self.interfaces.add(id),
             (PortLink::Stream(_), _) => self.streams.add(id),
             (PortLink::Vhost(_), _) => self.vhosts.add(id),
             (PortLink::Tap(_) | PortLink::Writer(_), IoBackend::Plain { .. }) => {}
@@ -277,6 +287,9 @@ impl Ports {
         self.to_arm.retain(|&other| other != id);
         match (&mut port.link, &mut self.backend) {
             (PortLink::Memory(link), _) => self.memory.remove(id, link),
+            (PortLink::Interface(interface), _) => {
+                self.interfaces.remove(id, interface, port.stalled, &mut self.streams);
+            }
             (PortLink::Stream(stream), _) => self.streams.remove(id, stream),
             (PortLink::Vhost(vhost), _) => self.vhosts.remove(id, vhost, &mut self.streams),
             (PortLink::Tap(tap), IoBackend::Plain { epoll, taps, .. }) => {
@@ -294,8 +307,8 @@ impl Ports {
     /// The TAP behind a port.
     pub(crate) fn tap(&self, id: SubIndex) -> Option<&Tap> {
         match &self.ports.get(id.index())?.as_ref()?.link {
-            PortLink::Memory(_) | PortLink::Stream(_) | PortLink::Vhost(_) => None,
             PortLink::Tap(tap) | PortLink::Writer(tap) => Some(tap),
+            _ => None,
         }
     }
 
@@ -311,7 +324,8 @@ impl Ports {
         mut on_refused: impl FnMut(Refusal),
     ) -> io::Result<()> {
         let ports = &self.ports;
-        let no_program = self.streams.is_empty() && self.vhosts.is_empty();
+        let no_program =
+            self.streams.is_empty() && self.vhosts.is_empty() && self.interfaces.is_empty();
         let only_taps = self.memory.is_empty() && no_program;
         if let (IoBackend::Uring { uring, .. }, true) = (&mut self.backend, only_taps) {
             return uring.send(frames.len(), |number| {
@@ -337,6 +351,7 @@ impl Ports {
                     let frame = |number: usize| stores.bytes(run[number].1).into();
                     link.send(run.len(), frame, on_each_refused);
                 }
+                PortLink::Interface(_) => self.write_interface(run, stores, &mut on_refused),
                 PortLink::Stream(_) => self.queue_stream(run, stores, &mut on_refused),
                 PortLink::Vhost(_) => self.write_vhost(run, stores, &mut on_refused),
                 PortLink::Tap(tap) | PortLink::Writer(tap) => match &mut self.backend {

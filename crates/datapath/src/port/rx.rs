@@ -132,6 +132,7 @@ impl Ports {
             || self.memory.is_any_waiting()
             || self.streams.is_any_waiting()
             || self.vhosts.is_any_waiting()
+            || self.interfaces.is_any_waiting()
     }
 
     /// Hands the frames that wait at ports in memory to `on`, and returns how many there were. Call

@@ -30,6 +30,12 @@ impl Ports {
             self.set_vhost_stalled(id, stalled);
             return Ok(());
         }
+        if let PortLink::Interface(_) = &port.link {
+            return match std::mem::replace(&mut port.stalled, stalled) == stalled {
+                true => Ok(()),
+                false => self.set_interface_stalled(id, stalled),
+            };
+        }
         let PortLink::Tap(tap) = &port.link else {
             return Ok(());
         };

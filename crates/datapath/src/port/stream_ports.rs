@@ -18,13 +18,13 @@ use crate::frame_ref::{FrameRef, FrameStores};
 
 /// The stream ports of one worker. Their connections have an epoll of their own, which is readable if
 /// one of them is ready, so a worker with io_uring waits for them as well. It is that of vhost-user
-/// ports, too, whose eventfds are in it.
+/// ports, too, whose eventfds are in it, and of the sockets on interfaces of programs.
 #[derive(Debug)]
 pub(super) struct StreamPorts {
     pub(super) epoll: Epoll,
     /// Stream ports.
     ports: usize,
-    /// Connections of both kinds.
+    /// Connections of all kinds.
     pub(super) connections: usize,
     shares: RxShares,
     /// Connections that epoll has reported in this turn.
@@ -169,7 +169,7 @@ impl Ports {
         if self.streams.connections == 0 {
             return 0;
         }
-        self.recv_streams(pool, on) + self.recv_vhosts(pool, on)
+        self.recv_streams(pool, on) + self.recv_interfaces(pool, on) + self.recv_vhosts(pool, on)
     }
 
     fn recv_streams(
@@ -177,7 +177,7 @@ impl Ports {
         pool: &mut BufferPool,
         on: &mut dyn FnMut(SubIndex, FrameRef, &[u8]),
     ) -> usize {
-        let Self { ports, streams, vhosts, .. } = self;
+        let Self { ports, streams, vhosts, interfaces, .. } = self;
         let mut ready = std::mem::take(&mut streams.ready);
         ready.extend(streams.epoll.wait(Some(Duration::ZERO)).into_iter().flatten());
         let mut count = ready.len();
@@ -185,9 +185,10 @@ impl Ports {
             let Some(id) = usize::try_from(token).ok().and_then(SubIndex::from_index) else {
                 continue;
             };
-            match stream_port(ports, id) {
-                Some((port, stalled)) => streams.serve_ready(id, port, stalled),
-                None => vhosts.kicked(ports, id),
+            if let Some((port, stalled)) = stream_port(ports, id) {
+                streams.serve_ready(id, port, stalled);
+            } else if !interfaces.wake(ports, id) {
+                vhosts.kicked(ports, id);
             }
         }
         streams.ready = ready;

@@ -8,6 +8,7 @@ use umacvlan_core::limit::Limiter;
 use umacvlan_core::offload::Offloads;
 use umacvlan_core::stats::{SubStats, WireStats};
 use umacvlan_core::{DropReason, SubConfig, SubIndex, Switch, SwitchError, VlanPath, WorkerStats};
+use umacvlan_sys::packet::PacketSocket;
 use umacvlan_sys::port_listener::PortConnection;
 use umacvlan_sys::syscall_count;
 use umacvlan_sys::tap::Tap;
@@ -138,6 +139,22 @@ impl Worker {
         connection: Arc<PortConnection>,
     ) -> io::Result<()> {
         self.ports.connect(sub, number, connection)
+    }
+
+    /// Gives the port of a program the socket on its interface, whose kernel accepts frames in this form;
+    /// `None`: it has none any more.
+    ///
+    /// # Errors
+    /// The kernel has no memory, or the port is not one for an interface.
+    pub fn set_interface(
+        &mut self,
+        sub: SubIndex,
+        socket: Option<(PacketSocket, Offloads)>,
+    ) -> io::Result<()> {
+        let (socket, offloads) = socket.unzip();
+        self.ports.set_interface(sub, socket)?;
+        self.forwarder.tx.set_offloads(sub, offloads.unwrap_or(Offloads::NONE));
+        Ok(())
     }
 
     /// Has the rings of a program served from now on, with the number of its connection. The program

@@ -21,6 +21,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ho
 /// The filter program.
 const HOST: &str = "umacvlan_host";
 
+/// The program that drops every frame.
+const NO_HOST: &str = "umacvlan_no_host";
+
 /// The program that calls the filter while this process lives; also the name of the filter in
 /// `clsact`.
 const GATE: &str = "umacvlan_gate";
@@ -33,6 +36,8 @@ pub struct HostFilter {
     /// The name of the parent when it was attached.
     name: String,
     attachment: Attachment,
+    /// The program that is attached, or that the gate calls.
+    program: &'static str,
     /// The programs, and their links.
     programs: Ebpf,
     macs: HashMap<MapData, u64, u32>,
@@ -47,6 +52,21 @@ pub struct HostFilter {
     _calls: Option<ProgramArray<MapData>>,
 }
 
+/// Hides an interface from the host's stack: packet sockets get its frames, and nobody else does.
+/// Dropping it ends that.
+#[derive(Debug)]
+pub struct NoHost(#[expect(dead_code, reason = "owned, not used")] HostFilter);
+
+impl NoHost {
+    /// Hides the interface `name` in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// As [`HostFilter::attach`].
+    pub fn attach(name: &str) -> io::Result<Self> {
+        HostFilter::attach_either(NO_HOST, name, &HostFilterRules::default()).map(Self)
+    }
+}
+
 impl HostFilter {
     /// Attaches a filter with these rules to the interface `name` in the namespace of the calling
     /// thread.
@@ -55,10 +75,18 @@ impl HostFilter {
     /// CAP_BPF or CAP_NET_ADMIN is missing; the kernel has no BPF or refuses the program; there is
     /// no such interface.
     pub fn attach(name: &str, view: &HostFilterRules) -> io::Result<Self> {
-        match Self::attach_as(Attachment::Tcx, name, view) {
+        Self::attach_either(HOST, name, view)
+    }
+
+    fn attach_either(
+        program: &'static str,
+        name: &str,
+        view: &HostFilterRules,
+    ) -> io::Result<Self> {
+        match Self::attach_program_as(Attachment::Tcx, program, name, view) {
             // Linux before 6.6 has no TCX links.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                Self::attach_as(Attachment::Clsact, name, view)
+                Self::attach_program_as(Attachment::Clsact, program, name, view)
             }
             done => done,
         }
@@ -73,6 +101,15 @@ impl HostFilter {
         name: &str,
         view: &HostFilterRules,
     ) -> io::Result<Self> {
+        Self::attach_program_as(attachment, HOST, name, view)
+    }
+
+    fn attach_program_as(
+        attachment: Attachment,
+        program: &'static str,
+        name: &str,
+        view: &HostFilterRules,
+    ) -> io::Result<Self> {
         memlock::lift();
         if attachment == Attachment::Clsact {
             // It exists already if another program has a filter here.
@@ -80,16 +117,22 @@ impl HostFilter {
             // A filter that a killed process has left, which is rare.
             let _ = tc::qdisc_detach_program(name, TcAttachType::Ingress, GATE);
         }
-        Self::make(attachment, name, view)
+        Self::make(attachment, program, name, view)
     }
 
-    fn make(attachment: Attachment, name: &str, view: &HostFilterRules) -> io::Result<Self> {
+    fn make(
+        attachment: Attachment,
+        program: &'static str,
+        name: &str,
+        view: &HostFilterRules,
+    ) -> io::Result<Self> {
         let room = (2 * view.rules().len()).max(ROOM).next_power_of_two();
         let entries = u32::try_from(room).unwrap_or(u32::MAX);
         let mut programs = load(OBJECT, &[("macs", entries)]).map_err(to_io_error)?;
         let mut filter = Self {
             name: name.to_owned(),
             attachment,
+            program,
             macs: map(&mut programs, "macs")?,
             owned: map(&mut programs, "all_unicast")?,
             vlans: map(&mut programs, "vlans")?,
@@ -103,7 +146,7 @@ impl HostFilter {
         match attachment {
             Attachment::Clsact => filter.attach_gate()?,
             Attachment::Tcx => {
-                filter.attach_program(HOST, TcAttachOptions::TcxOrder(LinkOrder::last()))?;
+                filter.attach_program(program, TcAttachOptions::TcxOrder(LinkOrder::last()))?;
             }
         }
         Ok(filter)
@@ -123,7 +166,7 @@ impl HostFilter {
             return self.write(view);
         }
         // Both filter for a moment, which has the effect of one.
-        let mut larger = Self::make(self.attachment, &self.name, view)?;
+        let mut larger = Self::make(self.attachment, self.program, &self.name, view)?;
         larger.set_vlans(&self.vids)?;
         *self = larger;
         Ok(())
@@ -135,7 +178,7 @@ impl HostFilter {
     /// As [`HostFilter::attach`]; the filter is where it was then.
     pub fn move_last(&mut self, name: &str) -> io::Result<()> {
         // Both filter for a moment, which has the effect of one.
-        let mut last = Self::make(self.attachment, name, &self.view)?;
+        let mut last = Self::make(self.attachment, self.program, name, &self.view)?;
         last.set_vlans(&self.vids)?;
         *self = last;
         Ok(())
@@ -187,7 +230,7 @@ impl HostFilter {
     /// the program away from the gate.
     fn attach_gate(&mut self) -> io::Result<()> {
         let mut calls: ProgramArray<_> = map(&mut self.programs, "programs")?;
-        let program = self.load(HOST)?.fd().map_err(to_io_error)?;
+        let program = self.load(self.program)?.fd().map_err(to_io_error)?;
         calls.set(0, program, 0).map_err(to_io_error)?;
         self._calls = Some(calls);
         self.attach_program(GATE, TcAttachOptions::Netlink(NlOptions::default()))

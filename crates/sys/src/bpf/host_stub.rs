@@ -11,6 +11,20 @@ use super::Attachment;
 #[derive(Debug)]
 pub struct HostFilter(Infallible);
 
+/// What this build cannot attach.
+#[derive(Debug)]
+pub struct NoHost(Infallible);
+
+impl NoHost {
+    /// Always fails.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn attach(name: &str) -> io::Result<Self> {
+        HostFilter::attach(name, &HostFilterRules::default()).map(|filter| Self(filter.0))
+    }
+}
+
 impl HostFilter {
     /// Always fails.
     ///
