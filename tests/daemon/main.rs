@@ -12,6 +12,8 @@ mod lifecycle;
 mod links;
 mod parents;
 mod ports;
+#[cfg(feature = "af-xdp")]
+mod program_interfaces;
 mod restart;
 mod schema;
 mod state;

@@ -20,7 +20,7 @@ fn stream() -> Value {
 }
 
 /// Runs `umacvlan` with these words, for the daemon of a machine.
-fn umacvlan(machine: &Machine, words: &str) -> (bool, String) {
+pub(crate) fn umacvlan(machine: &Machine, words: &str) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_umacvlan"));
     command.arg("--socket").arg(machine.socket()).args(words.split(' '));
     let output = machine.netns.run(|| command.output()).unwrap().unwrap();

@@ -147,10 +147,11 @@ fn any_mode(random: &mut Random) -> Mode {
 /// The program at the far end of a sub-interface with this number, if it has one: so each kind has
 /// every other one beside it.
 const fn program(number: usize) -> Option<ProgramKind> {
-    match number % 3 {
+    match number % 4 {
         0 => Some(ProgramKind::VhostUser),
         1 => Some(ProgramKind::Stream),
-        _ => None,
+        2 => None,
+        _ => Some(ProgramKind::Tap),
     }
 }
 

@@ -179,7 +179,7 @@ fn refusals(
 ) -> Vec<Difference> {
     let program = |number: usize| {
         let origin = frames.get(number).map(|frame| frame.origin);
-        matches!(origin, Some(Place::Sub(at)) if state.subs[at].program)
+        matches!(origin, Some(Place::Sub(at)) if state.subs[at].program.is_some())
     };
     let both = kernel.refused.iter().zip(&ours.refused).enumerate();
     both.filter(|(number, (kernels, ours))| kernels != ours && !program(*number))
@@ -211,7 +211,7 @@ fn is_judged_apart(place: Place, dst: MacAddr, state: &State) -> bool {
     let Place::Sub(at) = place else {
         return false;
     };
-    if state.subs[at].program {
+    if state.subs[at].program.is_some() {
         return true;
     }
     match state.subs[at].mode {
@@ -332,7 +332,7 @@ mod tests {
         let subs = [Mode::Private, Mode::Bridge, Mode::Vepa];
         let subs = (0..).zip(subs).map(|(number, mode)| SubState {
             name: format!("s{number}"),
-            program: false,
+            program: None,
             mac: mac(number),
             mode,
             mtu: 1500,

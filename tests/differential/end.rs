@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::options::ProgramKind;
 use umacvlan_sys::poll::{self, Interest};
+use umacvlan_sys::tap::Tap;
 use umacvlan_testkit::LIMIT;
 use umacvlan_testkit::vhost_user::{EVENT_IDX, MRG_RXBUF, VERSION_1, VhostUser};
 
@@ -57,6 +59,7 @@ pub(crate) struct Program {
 
 enum Link {
     Stream(Stream),
+    Tap(Tap),
     VhostUser(Box<VhostUser>),
 }
 
@@ -75,6 +78,7 @@ impl Program {
                 let readable = socket.as_fd().try_clone_to_owned();
                 (Link::Stream(Stream { socket, input: VecDeque::new() }), readable)
             }
+            ProgramKind::Dev | ProgramKind::Tap => unreachable!("they have no socket"),
             ProgramKind::VhostUser => {
                 let program = VhostUser::connect(path, VERSION_1 | MRG_RXBUF | EVENT_IDX);
                 let readable = program.call().try_clone_to_owned();
@@ -84,9 +88,19 @@ impl Program {
         Self { link: RefCell::new(link), readable: readable.unwrap() }
     }
 
+    /// Opens the TAP of that name in the namespace of the calling thread.
+    pub(crate) fn open(name: &str) -> Self {
+        let tap = Tap::attach(name).unwrap();
+        tap.set_carrier(true).unwrap();
+        let readable = tap.as_fd().try_clone_to_owned().unwrap();
+        Self { link: RefCell::new(Link::Tap(tap)), readable }
+    }
+
     fn send(&self, frame: &[u8]) {
         match &mut *self.link.borrow_mut() {
             Link::Stream(stream) => stream.send(frame),
+            // The kernel tells of one that is too short, and a program is not to care.
+            Link::Tap(tap) => drop(tap.send(&[&[0; VNET_LEN], frame].concat())),
             Link::VhostUser(program) => program.send(frame),
         }
     }
@@ -94,6 +108,11 @@ impl Program {
     fn recv(&self) -> Option<Vec<u8>> {
         match &mut *self.link.borrow_mut() {
             Link::Stream(stream) => stream.recv(),
+            Link::Tap(tap) => {
+                let mut unit = [0; 4096];
+                let len = tap.recv(&mut unit).unwrap()?;
+                Some(unit[VNET_LEN..len].to_vec())
+            }
             Link::VhostUser(program) => program.next_or_call().map(|(_, frame)| frame),
         }
     }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::time::Duration;
-use umacvlan_core::options::{Backend, PortKind};
+use umacvlan_core::options::{Backend, PortKind, ProgramKind};
 
 use umacvlan_core::{DropReason, MacvlanFlag, MacvlanFlags, MacvlanSettings, Mode, Semantics};
 use umacvlan_engine::engine::{
-    self, Engine, LinkAttribute, ParentOptions, ParentStatus, ProgramPort, ProgramStatus, SubId,
-    SubOptions,
+    self, Engine, LinkAttribute, ParentOptions, ParentStatus, ProgramPlace, ProgramPort,
+    ProgramStatus, SubId, SubOptions,
 };
 use umacvlan_engine::error::Error;
 use umacvlan_engine::try_running_kernel;
@@ -106,8 +106,12 @@ impl EngineSide {
             netns: (plan.guest && plan.program.is_none()).then(|| guests.try_clone().unwrap()),
             program: plan.program.map(|kind| ProgramPort {
                 kind,
-                path: self.socket(&plan.name),
-                client: false,
+                place: match kind {
+                    ProgramKind::Tap => {
+                        ProgramPlace::Interface { name: plan.name.clone(), former: None }
+                    }
+                    _ => ProgramPlace::Listen(self.socket(&plan.name)),
+                },
                 owner: SocketOwner::default(),
             }),
             // Of four in a row one is a TAP, so that both kinds hear each other.
@@ -170,7 +174,7 @@ pub(crate) fn state(network: &mut Network) -> Option<State> {
         let name = &network.subs[sub].name;
         let told = status.subs.iter().find(|told| told.name == *name)?.clone();
         // A program without a connection receives nothing.
-        let connected = |program: &ProgramStatus| program.program.is_some();
+        let connected = |it: &ProgramStatus| it.program.is_some() || it.interface > 0;
         if !told.program.as_ref().is_none_or(connected) || told.up && !told.link.is_running() {
             return None;
         }

@@ -28,7 +28,7 @@
 //! *Frames from the wire that are longer than the MTU of the receiver*, if that is one end of a veth
 //! pair: the kernel's veth drops them.
 //!
-//! *Programs at the far end of sub-interfaces* (vhost-user and stream), where the reference is an
+//! *Programs at the far end of sub-interfaces* (vhost-user, stream and a TAP), where the reference is an
 //! interface, which nothing tells of what a guest has joined:
 //!
 //! 1. groups: a program gets the frames of every group, so the reference has `allmulti` on, whatever
@@ -207,7 +207,7 @@ fn ours_with_programs_beside_other_kinds_of_port_and_uplink_is_equal_to_the_kern
 
 #[test]
 fn on_a_vlan_ours_with_programs_is_equal_to_the_kernel_without_one() {
-    in_networks(|| {
+    with_filter(|| {
         let mut run = Run::of_vlan_with_programs(seed().unwrap_or(15));
         let tally = run.compare(2000);
         assert_eq!((tally.isolated, tally.overheard), (0, 0));

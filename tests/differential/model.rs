@@ -54,8 +54,8 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubState {
     pub(crate) name: String,
-    /// Its far end is a program with our engine.
-    pub(crate) program: bool,
+    /// With our engine its far end is a program.
+    pub(crate) program: Option<ProgramKind>,
     pub(crate) mac: MacAddr,
     pub(crate) mode: Mode,
     pub(crate) mtu: u32,
@@ -103,7 +103,9 @@ impl fmt::Display for State {
         writeln!(f, "parent {}", self.parent)?;
         for sub in &self.subs {
             write!(f, "{} {} {} mtu {}", sub.name, sub.mac, sub.mode, sub.mtu)?;
-            f.write_str(if sub.program { ", a program," } else { "" })?;
+            if let Some(kind) = sub.program {
+                write!(f, ", {kind},")?;
+            }
             f.write_str(if sub.up { " up" } else { " down" })?;
             if sub.open {
                 f.write_str(", all groups")?;

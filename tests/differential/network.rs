@@ -9,7 +9,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use umacvlan_core::options::{Backend, PortKind};
+use umacvlan_core::options::{Backend, PortKind, ProgramKind};
 use umacvlan_engine::engine::LinkAttribute;
 
 use socket2::{InterfaceIndexOrAddress, SockRef};
@@ -64,7 +64,7 @@ pub(crate) struct Sub {
     /// Only the kernel's macvlan reports it, so it is noted here.
     pub(crate) nodst: bool,
     /// With our engine its far end is a program.
-    pub(crate) program: bool,
+    pub(crate) program: Option<ProgramKind>,
     far: FarEnd,
 }
 
@@ -239,7 +239,7 @@ impl Network {
         let (guest, index) = self.subs[sub].interface();
         let netns = if guest { &self.guests } else { &self.inside };
         // What stands for a program receives every group, and those that its stack joins do not matter.
-        let mut groups = match link.is_up() && !program {
+        let mut groups = match link.is_up() && program.is_none() {
             true => joined_groups(netns, index).unwrap(),
             false => Vec::new(),
         };
@@ -273,22 +273,27 @@ impl Network {
             Driver::Engine(engine) => engine.create(plan, &self.guests),
             Driver::Kernel => kernel::create(self, plan),
         };
-        let left = self.rtnl(plan.guest).link(&plan.name).unwrap();
+        let ours = matches!(self.driver, Driver::Engine(_)) && plan.program.is_some();
+        let left = self.rtnl(plan.guest && !ours).link(&plan.name).unwrap();
         if let Err(errno) = made {
             assert!(left.is_none(), "{} was refused, and is there", plan.name);
             return Err(errno);
         }
         let far = match (&self.driver, plan.program) {
             (Driver::Engine(engine), Some(kind)) => {
-                assert!(left.is_none(), "{} has an interface", plan.name);
-                FarEnd::Program(Program::connect(&engine.socket(&plan.name), kind))
+                assert_eq!(left.is_some(), kind == ProgramKind::Tap, "the interface {}", plan.name);
+                let program = match kind {
+                    ProgramKind::Tap => self.inside.run(|| Program::open(&plan.name)).unwrap(),
+                    _ => Program::connect(&engine.socket(&plan.name), kind),
+                };
+                FarEnd::Program(program)
             }
             _ => FarEnd::Interface(self.interface(plan, left.expect("it was made").index)),
         };
         self.subs.push(Sub {
             name: plan.name.clone(),
             nodst: plan.nodst,
-            program: plan.program.is_some(),
+            program: plan.program,
             far,
         });
         Ok(())
@@ -321,7 +326,7 @@ impl Network {
                 engine.set(name, attribute)
             }
             // It stays on in place of a program, which receives every group in any case.
-            (FarEnd::Interface(_), LinkAttribute::Allmulti(_)) if *program => Ok(()),
+            (FarEnd::Interface(_), LinkAttribute::Allmulti(_)) if program.is_some() => Ok(()),
             (FarEnd::Interface(_), attribute) => self.on(sub, |rtnl, index| match attribute {
                 LinkAttribute::Allmulti(on) => rtnl.set_allmulti(index, on),
                 LinkAttribute::Mac(mac) => rtnl.set_mac(index, mac),

@@ -331,10 +331,15 @@ pub struct InterfaceView {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Port)]
 pub struct PortView {
-    /// The kind of port: `stream` or `vhost-user`.
+    /// The kind of port: `dev`, `program-tap`, `stream` or `vhost-user`.
     pub kind: String,
-    /// The path of the socket where the program connects, or listens.
+    /// The path of the socket where the program connects, or listens; absent with an interface.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub socket: String,
+    /// The interface behind which the program is; absent with a socket.
+    pub dev: Option<String>,
+    /// The index of that interface, while it is in use.
+    pub dev_index: Option<u32>,
     /// The program listens, and the daemon connects.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub client: bool,
@@ -346,7 +351,7 @@ pub struct PortView {
     pub pid: Option<u32>,
     /// The effective user id of that process when it connected.
     pub uid: Option<u32>,
-    /// Connections since the socket was made.
+    /// Connections since the socket was made; how often the interface was taken into use.
     pub connections: u64,
     /// Why the last connection has ended; absent while there is one, and before the first.
     pub ended: Option<String>,

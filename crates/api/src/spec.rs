@@ -48,9 +48,11 @@ pub struct LinkSpec {
     pub port: Option<ProgramKind>,
     /// The socket at which the program listens, to which the daemon connects; if absent the daemon listens.
     pub client: Option<String>,
-    /// The user id of the socket's file, if its far end is a program; the daemon's if absent.
+    /// The interface that the program has open, if that is how it is reached.
+    pub dev: Option<String>,
+    /// The user id of the socket's file or the TAP, if its far end is a program; the daemon's if absent.
     pub user: Option<u32>,
-    /// The group id of that file, whose members may connect; no group may if absent.
+    /// The group id of that file or TAP, whose members may connect; no group may if absent.
     pub group: Option<u32>,
     /// It receives every multicast group, and its parent every frame.
     pub promisc: bool,
@@ -132,7 +134,9 @@ struct LinkSpecJson {
     /// `tap`: its interface is a TAP; `veth`: one end of a veth pair, whose plain unicast the kernel
     /// forwards; `auto`: that where it can be, else a TAP; the parent's default if absent. `stream` and
     /// `vhost-user`: there is no interface, but a program that connects to the Unix stream socket
-    /// `NAME.sock` in the directory `ports` beside the daemon's socket; the link is a macvtap then.
+    /// `NAME.sock` in the directory `ports` beside the daemon's socket. `program-tap`: the daemon makes a
+    /// persistent TAP with the name of the link, which the program opens. `dev`: the program is behind the
+    /// interface `dev`. The link is a macvtap with these four.
     #[serde_as(as = "Option<DisplayFromStr>")]
     #[schema(value_type = Option<String>)]
     port: Option<LinkPort>,
@@ -142,7 +146,11 @@ struct LinkSpecJson {
     /// The path of the socket at which the program listens: the daemon connects, instead of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<String>,
-    /// The group id of the file of a program's socket, whose members may connect; no group may if
+    /// The interface behind which the program is, with port `dev`: a TAP that it has open, or one end of a
+    /// veth pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dev: Option<String>,
+    /// The group id of a program's TAP, or of the file of its socket, whose members may connect; no group may if
     /// absent.
     group: Option<u32>,
     /// Drop frames that it sends from another address than its own.
@@ -152,7 +160,7 @@ struct LinkSpecJson {
     txqueuelen: Option<u32>,
     /// Set it up; if absent a request does not, and the configuration does.
     up: Option<bool>,
-    /// The user id of the file of a program's socket; the daemon's if absent.
+    /// The user id of a program's TAP, or of the file of its socket; the daemon's if absent.
     user: Option<u32>,
 }
 
@@ -189,6 +197,7 @@ impl TryFrom<LinkSpecJson> for LinkSpec {
             interface: None,
             port: None,
             client: json.client,
+            dev: json.dev,
             user: json.user,
             group: json.group,
             promisc: json.promisc,
@@ -232,6 +241,7 @@ impl From<LinkSpec> for LinkSpecJson {
             promisc: spec.promisc,
             spoofchk,
             client: spec.client,
+            dev: spec.dev,
             group: spec.group,
             txqueuelen: spec.txqueuelen,
             up: spec.up,

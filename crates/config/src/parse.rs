@@ -256,6 +256,7 @@ impl Reader<'_> {
             interface: None,
             port: None,
             client: table.take("client", found, values::socket),
+            dev: table.take("dev", found, values::interface_name_of),
             user: table.take("user", found, |v| values::number(v, 0..=u32::MAX)),
             group: table.take("group", found, |v| values::number(v, 0..=u32::MAX)),
             promisc: table.take("promisc", found, values::switch).unwrap_or_default(),

@@ -156,6 +156,9 @@ fn spec_of(view: &LinkView) -> LinkSpec {
         },
         port: port.and_then(|port| port.kind.parse().ok()),
         client: port.filter(|port| port.client).map(|port| port.socket.clone()),
+        dev: port
+            .filter(|port| port.kind == ProgramKind::Dev.name())
+            .and_then(|port| port.dev.clone()),
         user: port.and_then(|port| port.user),
         group: port.and_then(|port| port.group),
         promisc: flag("PROMISC"),

@@ -3,7 +3,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use umacvlan_api::LinkSpec;
 use umacvlan_core::Mode;
+use umacvlan_core::options::ProgramKind;
 use umacvlan_core::rules::RuleWord;
 
 use super::diagnostic::Diagnostic;
@@ -73,6 +75,7 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
         let text = "dhcp: the program at the far end has its own client, expected no dhcp here";
         wrong("dhcp", text.to_owned());
     }
+    check_program_interface(spec, spans.has("dev"), &mut wrong);
     let is_client = spec.client.is_some();
     let owns = [("user", spec.user.is_some()), ("group", spec.group.is_some())];
     for (key, given) in owns {
@@ -98,6 +101,32 @@ fn check_alone(link: &ParsedLink, diagnostics: &mut Vec<Diagnostic>) {
             let message =
                 format!("macaddr: {} is given twice, expected each once", address.get_ref());
             diagnostics.push(Diagnostic { span: address.span(), message });
+        }
+    }
+}
+
+/// Checks what is said about a program that is behind an interface; `named`: an interface is given, be its
+/// name valid or not.
+fn check_program_interface(spec: &LinkSpec, named: bool, wrong: &mut impl FnMut(&str, String)) {
+    let is_dev = spec.port == Some(ProgramKind::Dev);
+    if is_dev && !named {
+        wrong(
+            "port",
+            "port = \"dev\" is for an interface: expected dev = \"NAME\" with it".to_owned(),
+        );
+    }
+    if !is_dev && spec.dev.is_some() {
+        wrong(
+            "dev",
+            "dev is the interface of a program: expected port = \"dev\" with it".to_owned(),
+        );
+    }
+    if spec.port.is_some_and(ProgramKind::has_interface) && spec.client.is_some() {
+        wrong("client", "client is a socket, and this program has an interface".to_owned());
+    }
+    for (key, given) in [("user", spec.user.is_some()), ("group", spec.group.is_some())] {
+        if is_dev && given {
+            wrong(key, format!("{key}: the interface is there already, expected no {key} here"));
         }
     }
 }

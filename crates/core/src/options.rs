@@ -150,22 +150,34 @@ impl FromStr for PollMode {
 /// How a program at the far end of a port is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProgramKind {
+    /// By an interface that is there already, such as the TAP of a virtual machine.
+    Dev,
     /// By a Unix stream socket, with each frame behind its length.
     Stream,
+    /// By a persistent TAP, which is made for it and which it opens by its name.
+    Tap,
     /// By rings in its memory, which it shares over a Unix stream socket.
     VhostUser,
 }
 
 impl ProgramKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Stream, Self::VhostUser];
+    pub const ALL: [Self; 4] = [Self::Dev, Self::Stream, Self::Tap, Self::VhostUser];
 
     /// The word used in the configuration and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Dev => "dev",
             Self::Stream => "stream",
+            // Not the word for an interface that is a TAP.
+            Self::Tap => "program-tap",
             Self::VhostUser => "vhost-user",
         }
+    }
+
+    /// True if the program is reached by an interface, and not by a socket.
+    pub const fn has_interface(self) -> bool {
+        matches!(self, Self::Dev | Self::Tap)
     }
 }
 
@@ -177,7 +189,9 @@ impl fmt::Display for ProgramKind {
 
 /// Text that names no way to connect a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a way to connect a program: expected stream or vhost-user")]
+#[error(
+    "\"{0}\" is not a way to connect a program: expected dev, program-tap, stream or vhost-user"
+)]
 pub struct ParseProgramError(String);
 
 impl FromStr for ProgramKind {
@@ -222,10 +236,12 @@ pub enum LinkPort {
 
 impl LinkPort {
     /// Every kind, those of interfaces first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Interface(PortKind::Tap),
         Self::Interface(PortKind::Veth),
         Self::Interface(PortKind::Auto),
+        Self::Program(ProgramKind::Dev),
+        Self::Program(ProgramKind::Tap),
         Self::Program(ProgramKind::Stream),
         Self::Program(ProgramKind::VhostUser),
     ];
@@ -247,7 +263,9 @@ impl fmt::Display for LinkPort {
 
 /// Text that names no kind of port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no kind of port: expected tap, veth, auto, stream or vhost-user")]
+#[error(
+    "\"{0}\" is no kind of port: expected tap, veth, auto, dev, program-tap, stream or vhost-user"
+)]
 pub struct ParsePortError(String);
 
 impl FromStr for LinkPort {

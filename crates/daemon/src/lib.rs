@@ -24,6 +24,7 @@ mod leases;
 mod link_record;
 pub mod log;
 mod parent_record;
+mod port_view;
 mod record_store;
 pub mod sandbox;
 pub mod service;

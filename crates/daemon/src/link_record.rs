@@ -7,7 +7,7 @@ use umacvlan_core::limit::Limits;
 use umacvlan_core::options::ProgramKind;
 use umacvlan_core::rules::Rules;
 use umacvlan_core::{MacAddr, MacvlanFlags, MacvlanSettings, Mode};
-use umacvlan_engine::engine::{ProgramPort, SubStatus, VethStatus};
+use umacvlan_engine::engine::{FormerInterface, ProgramPlace, ProgramPort, SubStatus, VethStatus};
 use umacvlan_sys::netns::NetnsId;
 
 /// The record of a link.
@@ -105,9 +105,15 @@ pub(crate) struct ProgramRecord {
     /// The socket at which the program listens, if the daemon connects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// The user id of the socket's file, if one was given.
+    /// The interface behind which the program is, if that was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev: Option<String>,
+    /// That interface was down, and is set down again in the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_down: bool,
+    /// The user id of the socket's file or the TAP, if one was given.
     pub user: Option<u32>,
-    /// The group id of the socket's file, if one was given.
+    /// The group id of the socket's file or the TAP, if one was given.
     pub group: Option<u32>,
     pub alias: String,
     pub allmulticast: bool,
@@ -122,9 +128,20 @@ pub(crate) struct ProgramRecord {
 impl ProgramRecord {
     pub(crate) fn new(port: &ProgramPort, seen: &SubStatus) -> Self {
         let owner = port.owner;
+        let (mut client, mut dev, mut was_down) = (None, None, false);
+        match &port.place {
+            ProgramPlace::Connect(path) => client = Some(path.display().to_string()),
+            ProgramPlace::Interface { name, former } => {
+                dev = Some(name.clone()).filter(|_| port.kind == ProgramKind::Dev);
+                was_down = former.is_some_and(|former| former.was_down);
+            }
+            ProgramPlace::Listen(_) => {}
+        }
         Self {
             port: port.kind,
-            client: port.client.then(|| port.path.display().to_string()),
+            client,
+            dev,
+            was_down,
             user: owner.user,
             group: owner.group,
             alias: seen.link.alias.clone(),
@@ -134,6 +151,13 @@ impl ProgramRecord {
             txqueuelen: seen.link.txqlen,
             up: seen.up,
         }
+    }
+}
+
+impl ProgramRecord {
+    /// How its interface was found, for the next engine.
+    pub(crate) const fn former(&self) -> FormerInterface {
+        FormerInterface { was_down: self.was_down }
     }
 }
 

@@ -12,15 +12,15 @@ use umacvlan_core::stats::SubStats;
 use umacvlan_core::{DropReason, MacAddr};
 use umacvlan_datapath::worker::WorkerConfig;
 use umacvlan_engine::engine::{
-    HostFilterStatus, ParentStatus, PortStatus, ProgramStatus, SubStatus, UplinkKind, UplinkStatus,
+    HostFilterStatus, ParentStatus, PortStatus, SubStatus, UplinkKind, UplinkStatus,
     VlanFilterStatus, WorkerStatus,
 };
 use umacvlan_netlink::{Link, LinkFlags, LinkStats, OperState};
 
+use crate::port_view::port_view;
 use umacvlan_api::{
-    DhcpView, HostAccess, InfoData, InterfaceView, LinkInfo, LinkView, ParentView, PortView,
-    RxStats, Stats, SubCounters, TxStats, UmacvlanInfo, VhostView, WireCounters, WorkerCounters,
-    WorkerView,
+    DhcpView, HostAccess, InfoData, InterfaceView, LinkInfo, LinkView, ParentView, RxStats, Stats,
+    SubCounters, TxStats, UmacvlanInfo, WireCounters, WorkerCounters, WorkerView,
 };
 
 /// Values of a link that neither its interface nor the engine has.
@@ -202,7 +202,7 @@ fn umacvlan_info(
         secondary: words(&sub.secondary),
         extra_queues: Some(sub.extra_queues).filter(|&extra| extra > 0),
         interface: interface(sub, stats),
-        port: sub.program.as_ref().map(port),
+        port: sub.program.as_ref().map(port_view),
         queue_drops: sub.queue_drops,
         counters: SubCounters::from(stats),
     }
@@ -216,28 +216,6 @@ fn interface(sub: &SubStatus, stats: &SubStats) -> Option<InterfaceView> {
     let frames = stats.received.frames + stats.delivered.frames;
     let view = InterfaceView { kind: kind.to_string(), why, answered: *answered, frames };
     (!is_plain).then_some(view)
-}
-
-fn port(status: &ProgramStatus) -> PortView {
-    let ProgramStatus { port, program, connections, ended, vhost } = status;
-    PortView {
-        kind: port.kind.name().to_owned(),
-        socket: port.path.display().to_string(),
-        client: port.client,
-        user: port.owner.user,
-        group: port.owner.group,
-        pid: program.map(|program| program.pid),
-        uid: program.map(|program| program.uid),
-        connections: *connections,
-        ended: ended.clone(),
-        vhost: vhost.as_ref().map(|vhost| VhostView {
-            features: vhost.features.iter().map(|&name| name.to_owned()).collect(),
-            memory: vhost.memory,
-            regions: vhost.regions as u64,
-            queues: 1,
-            running: vhost.running,
-        }),
-    }
 }
 
 /// What a TAP would have counted, for a link that has none.

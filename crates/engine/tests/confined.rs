@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use umacvlan_core::options::{Backend, PortIo, ProgramKind};
 
@@ -16,14 +17,15 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use umacvlan_core::{MacAddr, Mode};
 use umacvlan_datapath::worker::{OnWorker, SYSTEM_CALLS};
 use umacvlan_engine::engine::{
-    EngineOptions, Event, LinkAttribute, ParentOptions, ProgramPort, SubOptions,
+    EngineOptions, Event, LinkAttribute, ParentOptions, ProgramPlace, ProgramPort, SubOptions,
 };
 use umacvlan_netlink::Link;
 use umacvlan_sys::port_listener::SocketOwner;
+use umacvlan_sys::tap::Tap;
 use umacvlan_testkit::vhost_user::{VERSION_1, VhostUser};
 use umacvlan_testkit::{Scratch, root_or_skip};
 
-use common::{Lab, PARENT, PATIENCE, Place, frame, mac, next, reaches, send, wire};
+use common::{Lab, PARENT, PATIENCE, Place, frame, mac, next, reaches, send, until, wire};
 
 /// Takes every capability and most system calls from the calling thread.
 fn confine() {
@@ -56,7 +58,7 @@ fn work(lab: &mut Lab) {
         let options = SubOptions {
             name: name.to_owned(),
             mac: Some(mac(n)),
-            program: Some(ProgramPort { kind, path: path.clone(), client: false, owner }),
+            program: Some(ProgramPort { kind, place: ProgramPlace::Listen(path.clone()), owner }),
             up: true,
             ..SubOptions::default()
         };
@@ -84,6 +86,33 @@ fn work(lab: &mut Lab) {
     let mut received = [0; 64];
     program.read_exact(&mut received).unwrap();
     assert_eq!(received[..], [&prefix[..], &frame(mac(3), mac(0xff), 8)].concat());
+
+    let kind = ProgramKind::Tap;
+    let place = ProgramPlace::Interface { name: "vm3".to_owned(), former: None };
+    let options = SubOptions {
+        name: "vm3".to_owned(),
+        mac: Some(mac(5)),
+        program: Some(ProgramPort { kind, place, owner: SocketOwner::default() }),
+        up: true,
+        ..SubOptions::default()
+    };
+    // Without BPF there is none.
+    if let Ok(behind) = lab.engine().add_sub(PARENT, options) {
+        let tap = lab.host.netns.run(|| Tap::attach("vm3")).unwrap().unwrap();
+        tap.set_carrier(true).unwrap();
+        let sent = [&[0; 10][..], &frame(mac(0xff), mac(5), 11)].concat();
+        until("the frame of a TAP", || {
+            tap.send(&sent).unwrap();
+            next(&far, Duration::from_millis(50)) == Some(11)
+        });
+        let to_tap = frame(mac(5), mac(0xff), 12);
+        let mut unit = [0; 128];
+        until("a frame for a TAP", || {
+            send(&far, &to_tap);
+            matches!(tap.recv(&mut unit), Ok(Some(len)) if unit[10..len] == to_tap)
+        });
+        lab.engine().remove_sub(behind.number).unwrap();
+    }
 
     let sets = [
         LinkAttribute::Promisc(true),

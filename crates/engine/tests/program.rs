@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use umacvlan_core::options::{PortIo, ProgramKind};
 use umacvlan_core::{DropReason, MacvlanSettings, Mode};
-use umacvlan_engine::engine::{LinkAttribute, ProgramPort, SubOptions, SubStatus};
+use umacvlan_engine::engine::{LinkAttribute, ProgramPlace, ProgramPort, SubOptions, SubStatus};
 use umacvlan_sys::message_socket::MessageSocket;
 use umacvlan_sys::port_listener::SocketOwner;
 use umacvlan_testkit::{LIMIT, Lingering, Scratch, root_or_skip};
@@ -67,8 +67,7 @@ fn options(path: &Path, name: &str, n: u8) -> SubOptions {
         settings: MacvlanSettings::new(Mode::Bridge),
         program: Some(ProgramPort {
             kind: ProgramKind::Stream,
-            path: path.to_owned(),
-            client: false,
+            place: ProgramPlace::Listen(path.to_owned()),
             owner: SocketOwner::default(),
         }),
         up: true,

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use umacvlan_core::options::{PortIo, ProgramKind};
 use umacvlan_core::{DropReason, MacAddr, MacvlanSettings, Mode};
-use umacvlan_engine::engine::{ProgramPort, ProgramStatus, SubOptions};
+use umacvlan_engine::engine::{ProgramPlace, ProgramPort, ProgramStatus, SubOptions};
 use umacvlan_sys::message_socket::MessageSocket;
 use umacvlan_sys::port_listener::SocketOwner;
 use umacvlan_testkit::vhost_user::{
@@ -42,8 +42,10 @@ fn add(lab: &Lab, dir: &Scratch, name: &str, n: u8) -> PathBuf {
 fn add_as(lab: &Lab, path: PathBuf, name: &str, (n, client): (u8, bool)) -> PathBuf {
     let port = ProgramPort {
         kind: ProgramKind::VhostUser,
-        path: path.clone(),
-        client,
+        place: match client {
+            true => ProgramPlace::Connect(path.clone()),
+            false => ProgramPlace::Listen(path.clone()),
+        },
         owner: SocketOwner::default(),
     };
     let options = SubOptions {

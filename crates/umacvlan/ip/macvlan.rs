@@ -29,6 +29,7 @@ pub(super) struct Macvlan {
     rules: RulesChange,
     port: Option<LinkPort>,
     client: Option<String>,
+    dev: Option<String>,
     user: Option<u32>,
     group: Option<u32>,
 }
@@ -44,6 +45,9 @@ impl Macvlan {
             };
             if let Some(key) = port {
                 macvlan.port_word(kind, key, words.value()?)?;
+                if macvlan.port == Some(DEV) && macvlan.dev.is_none() {
+                    macvlan.dev = Some(words.value()?.to_owned());
+                }
                 continue;
             }
             match find(&MACVLAN, word) {
@@ -119,6 +123,7 @@ impl Macvlan {
         let port = self.port.or_else(|| (kind == LinkKind::Macvtap).then_some(program));
         spec.set_port(port);
         (spec.user, spec.group, spec.client) = (self.user, self.group, self.client);
+        spec.dev = self.dev;
         let mode = self.mode.unwrap_or_default();
         if self.macaddr.is_some() && mode != Mode::Source {
             return Err(CommandError::kernel(libc::EINVAL)
@@ -173,16 +178,20 @@ fn is_on(words: &mut Tokens<'_>) -> bool {
 }
 
 fn port(kind: LinkKind, word: &str) -> Result<LinkPort, CommandError> {
-    let port = word.parse().ok();
+    let port = match (kind, word) {
+        (LinkKind::Macvtap, "tap") => Some(LinkPort::Program(ProgramKind::Tap)),
+        _ => word.parse().ok(),
+    };
     match (kind, port) {
         (LinkKind::Macvtap, Some(LinkPort::Program(_)))
         | (LinkKind::Macvlan, Some(LinkPort::Interface(_))) => port,
         _ => None,
     }
     .ok_or_else(|| match (kind, word) {
-        (LinkKind::Macvtap, "dgram" | "tap" | "dev") => not_yet(word),
+        (LinkKind::Macvtap, "dgram") => not_yet(word),
         (LinkKind::Macvtap, _) => {
-            CommandError::must_be("port", "\"vhost-user\" or \"stream\"", word)
+            let choice = "\"vhost-user\", \"stream\", \"tap\" or \"dev NAME\"";
+            CommandError::must_be("port", choice, word)
         }
         (LinkKind::Macvlan, _) => {
             let names = PortKind::ALL.map(|kind| format!("\"{}\"", kind.name()));
@@ -193,8 +202,9 @@ fn port(kind: LinkKind, word: &str) -> Result<LinkPort, CommandError> {
 }
 
 fn not_yet(port: &str) -> CommandError {
-    CommandError::kernel(libc::EOPNOTSUPP)
-        .hint(format!("port {port} is not served yet; those that are: vhost-user, stream"))
+    CommandError::kernel(libc::EOPNOTSUPP).hint(format!(
+        "port {port} is not served yet; those that are: vhost-user, stream, tap, dev"
+    ))
 }
 
 /// The id of a user, by name or number.
@@ -301,5 +311,8 @@ fn bclim(value: &str) -> Result<i32, CommandError> {
 fn unknown(word: &str) -> CommandError {
     CommandError::new(FAILED, format!("macvlan: unknown option \"{word}\"?\n{}", help::macvlan()))
 }
+
+/// The port of a program behind an interface that is there already; its name follows.
+const DEV: LinkPort = LinkPort::Program(ProgramKind::Dev);
 
 const MODES: &str = "\"private\", \"vepa\", \"bridge\", \"passthru\" or \"source\"";

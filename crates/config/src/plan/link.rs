@@ -47,15 +47,15 @@ pub(super) fn is_another(now: &RunningLink, before: &RunningLink, wanted: &Runni
     let owner = |link: &RunningLink| link.spec.settings.mode == Mode::Passthru;
     let moved = wanted.spec.parent != before.spec.parent && wanted.spec.parent != now.spec.parent;
     let port = |link: &RunningLink| {
-        let LinkSpec { user, group, client, .. } = &link.spec;
-        (link.spec.link_port(), *user, *group, client.clone())
+        let LinkSpec { user, group, client, dev, .. } = &link.spec;
+        (link.spec.link_port(), *user, *group, client.clone(), dev.clone())
     };
     let program = |link: &RunningLink| link.spec.port.is_some().then(|| link.name.clone());
     moved
         || (owner(wanted) != owner(before) && owner(wanted) != owner(now))
         || (port(wanted) != port(before) && port(wanted) != port(now))
         || (wanted.spec.dhcp != before.spec.dhcp && wanted.spec.dhcp != now.spec.dhcp)
-        // The name of a program's link is that of its socket.
+        // The name of a program's link is that of its socket or its TAP.
         || (program(wanted) != program(before) && program(wanted) != program(now))
 }
 

@@ -227,6 +227,18 @@ fn a_link_whose_program_listens_elsewhere_is_made_anew() {
 }
 
 #[test]
+fn a_link_whose_program_is_behind_another_interface_is_made_anew() {
+    let before = "[link.a]\nparent = 'p'\nport = 'dev'\ndev = 'tap0'\n";
+    assert_eq!(config(&config(before).to_toml()), config(before));
+    let anew = ["remove link a", "add link a: parent p, mode vepa"];
+    assert_eq!(lines(before, &before.replace("tap0", "tap1")), anew);
+    let tap = "[link.a]\nparent = 'p'\nport = 'program-tap'\n";
+    assert_eq!(config(&config(tap).to_toml()), config(tap));
+    assert_eq!(lines(before, tap), anew);
+    assert!(lines(before, before).is_empty());
+}
+
+#[test]
 fn two_links_that_change_owners_are_both_removed_first() {
     let before = "[link.a]\nparent = 'p'\nmode = 'passthru'\n[link.b]\nparent = 'q'\n";
     let after = "[link.a]\nparent = 'q'\nmode = 'passthru'\n[link.b]\nparent = 'p'\n";

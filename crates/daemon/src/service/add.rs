@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use nix::libc::EINVAL;
+use umacvlan_core::ifname;
 use umacvlan_core::options::ProgramKind;
-use umacvlan_engine::engine::{ProgramPort, SubId, SubOptions};
+use umacvlan_engine::engine::{FormerInterface, ProgramPlace, ProgramPort, SubId, SubOptions};
 use umacvlan_netlink::Rtnl;
 use umacvlan_sys::netns::Netns;
 use umacvlan_sys::port_listener::SocketOwner;
@@ -31,6 +32,20 @@ pub(super) struct Ownership {
     pub(super) owner: Option<String>,
 }
 
+/// What is said about the port of a link whose far end is a program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PortSpec<'s> {
+    /// The socket at which the program listens.
+    pub(super) client: Option<&'s str>,
+    /// The interface behind which it is.
+    pub(super) dev: Option<&'s str>,
+    /// The owner of its socket or TAP, and the group.
+    pub(super) user: Option<u32>,
+    pub(super) group: Option<u32>,
+    /// How a former daemon has found its interface.
+    pub(super) former: Option<FormerInterface>,
+}
+
 impl Service {
     /// Makes a link.
     pub(super) fn add(
@@ -47,8 +62,14 @@ impl Service {
         let name = self.concrete(name, spec, netns.as_ref())?;
         check_dhcp(spec)?;
         let parent = self.attach(&spec.parent)?;
-        let socket = (spec.client.as_deref(), spec.user, spec.group);
-        let program = self.program_port(&name, spec.port, socket)?;
+        let port = PortSpec {
+            client: spec.client.as_deref(),
+            dev: spec.dev.as_deref(),
+            user: spec.user,
+            group: spec.group,
+            former: None,
+        };
+        let program = self.program_port(&name, spec.port, port)?;
         let mut options = sub_options(name, spec.clone(), netns);
         options.program = program;
         options.port = spec.interface.unwrap_or_else(|| self.config.parent(&spec.parent).port);
@@ -113,10 +134,11 @@ impl Service {
                 false => Ok(()),
             })
             .map_err(no_room)
-            .and_then(|()| match spec.port.is_some() {
+            .and_then(|()| match spec.port {
                 // There is no interface to keep.
-                true => Ok(()),
-                false => self.keep_queues(id).and_then(|()| Ok(self.engine.keep_sub(number)?)),
+                Some(kind) if !kind.has_interface() => Ok(()),
+                Some(_) => Ok(self.engine.keep_sub(number)?),
+                None => self.keep_queues(id).and_then(|()| Ok(self.engine.keep_sub(number)?)),
             });
         if let Err(problem) = kept {
             // Closing its descriptor removes it at the latest.
@@ -158,41 +180,43 @@ impl Service {
         Ok(format!("{stem}{free}"))
     }
 
-    /// The socket of a link whose far end is a program: `client`, if the program makes it, else its name
-    /// in the directory of these sockets, which is made if it is missing; `None` if the far end is an
-    /// interface.
+    /// Where the program of a link and the engine meet: the interface `dev`, the socket `client` that the
+    /// program makes, a TAP with the name of the link, or a socket named after it in the directory of these,
+    /// which is made if it is missing; `None` if the far end is an interface of the link itself.
     pub(super) fn program_port(
         &self,
         name: &str,
         kind: Option<ProgramKind>,
-        (client, user, group): (Option<&str>, Option<u32>, Option<u32>),
+        port: PortSpec<'_>,
     ) -> Result<Option<ProgramPort>, ServiceError> {
-        let owned = user.or(group).is_some();
+        let PortSpec { client, dev, user, group, former } = port;
+        check_port(kind, port)?;
         let Some(kind) = kind else {
-            return match owned || client.is_some() {
-                true => Err(invalid(
-                    "user, group and client are of the socket of a program: leave them out, or give the \
-                     link a port of such a kind",
-                )),
-                false => Ok(None),
-            };
+            return Ok(None);
         };
         let owner = SocketOwner { user, group };
-        if let Some(path) = client {
-            check_client(path, owned)?;
-            if Path::new(path).starts_with(&self.ports_dir) {
-                let text =
-                    format!("client {path:?} is where the daemon itself listens for programs");
-                return Err(invalid(text));
+        let place = match (kind, dev, client) {
+            (ProgramKind::Dev | ProgramKind::Tap, dev, _) => {
+                ProgramPlace::Interface { name: dev.unwrap_or(name).to_owned(), former }
             }
-            return Ok(Some(ProgramPort { kind, path: path.into(), client: true, owner }));
-        }
-        let path = self.ports_dir.join(format!("{name}.sock"));
-        create_parent_dirs(&path).map_err(|error| {
-            let dir = self.ports_dir.display();
-            plain(Code::Storage, format!("the directory {dir} cannot be made: {error}"))
-        })?;
-        Ok(Some(ProgramPort { kind, path, client: false, owner }))
+            (_, _, Some(path)) => {
+                if Path::new(path).starts_with(&self.ports_dir) {
+                    let text =
+                        format!("client {path:?} is where the daemon itself listens for programs");
+                    return Err(invalid(text));
+                }
+                ProgramPlace::Connect(path.into())
+            }
+            (_, _, None) => {
+                let path = self.ports_dir.join(format!("{name}.sock"));
+                create_parent_dirs(&path).map_err(|error| {
+                    let dir = self.ports_dir.display();
+                    plain(Code::Storage, format!("the directory {dir} cannot be made: {error}"))
+                })?;
+                ProgramPlace::Listen(path)
+            }
+        };
+        Ok(Some(ProgramPort { kind, place, owner }))
     }
 
     /// Gives the keeper the queues of a link.
@@ -266,21 +290,42 @@ pub fn sub_options(name: String, spec: LinkSpec, netns: Option<Netns>) -> SubOpt
     }
 }
 
-/// Checks the path at which a program listens; `owned`: a user or a group of the socket is given, too.
-fn check_client(path: &str, owned: bool) -> Result<(), ServiceError> {
-    // A socket has at most 107 bytes of path.
-    if !path.starts_with('/') || path.len() > 107 || path.contains('\0') {
-        return Err(invalid(format!(
-            "client {path:?} is no path of a socket: expected an absolute path of at most 107 bytes"
-        )));
-    }
-    if owned {
-        return Err(invalid(
+/// Checks that what is given about a port is of its kind.
+fn check_port(kind: Option<ProgramKind>, port: PortSpec<'_>) -> Result<(), ServiceError> {
+    let PortSpec { client, dev, user, group, .. } = port;
+    let owned = user.or(group).is_some();
+    match (kind, client, dev) {
+        (None, None, None) if !owned => Ok(()),
+        (None, ..) => Err(invalid(
+            "user, group, client and dev are of the program of a link: leave them out, or give the link a \
+             port of such a kind",
+        )),
+        (Some(ProgramKind::Dev), None, Some(dev)) if !owned => {
+            ifname::check(dev).map_err(|error| invalid(format!("dev {dev:?} {error}")))
+        }
+        (Some(ProgramKind::Dev), ..) => Err(invalid(
+            "port dev takes the name of an interface as dev, and neither user, group nor client",
+        )),
+        (Some(ProgramKind::Tap), None, None) => Ok(()),
+        (Some(ProgramKind::Tap), ..) => Err(invalid(
+            "the TAP of port program-tap has the name of the link: leave client and dev out",
+        )),
+        (Some(_), _, Some(_)) => Err(invalid("dev is for port dev: leave it out")),
+        (Some(_), None, None) => Ok(()),
+        // A socket has at most 107 bytes of path.
+        (Some(_), Some(path), None)
+            if !path.starts_with('/') || path.len() > 107 || path.contains('\0') =>
+        {
+            Err(invalid(format!(
+                "client {path:?} is no path of a socket: expected an absolute path of at most 107 bytes"
+            )))
+        }
+        (Some(_), Some(_), None) if owned => Err(invalid(
             "user and group are of a socket that the daemon makes, and with client the program makes \
              it: leave them out",
-        ));
+        )),
+        (Some(_), Some(_), None) => Ok(()),
     }
-    Ok(())
 }
 
 /// A request that makes no sense.

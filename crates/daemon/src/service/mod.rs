@@ -25,6 +25,7 @@ mod parents;
 mod problem;
 mod recover;
 mod recover_kept;
+mod recover_program;
 mod recover_veth;
 mod views;
 

@@ -70,6 +70,7 @@ fn kind(error: &Error) -> Code {
         | Error::ParentUnsuitable { .. }
         | Error::ParentVlan(_)
         | Error::ParentWorkers { .. }
+        | Error::ProgramInterface { .. }
         | Error::ProgramSocket { .. }
         | Error::ProgramWorkers { .. }
         | Error::Refused { .. }

@@ -13,9 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc::ENODEV;
 use umacvlan_core::Mode;
-use umacvlan_engine::engine::{
-    Adopt, KeptTap, KeptVeth, LinkAttribute, SubChange, SubId, SubOptions, SubStatus,
-};
+use umacvlan_engine::engine::{Adopt, KeptTap, KeptVeth, SubChange, SubId, SubStatus};
 use umacvlan_sys::ethtool::Ethtool;
 use umacvlan_sys::netns::{NetnsId, Search, search};
 
@@ -230,57 +228,6 @@ impl Service {
             }
         }
         missed
-    }
-
-    /// Makes a link whose far end is a program again: the program connects again by itself.
-    fn recover_program(&mut self, record: &LinkRecord, parents: &[ParentRecord]) {
-        let parent = parents.iter().find(|parent| parent.name == record.parent);
-        if let Err(problem) = self.make_program_again(record, parent) {
-            self.defer(record, &problem);
-        }
-    }
-
-    fn make_program_again(
-        &mut self,
-        record: &LinkRecord,
-        parent: Option<&ParentRecord>,
-    ) -> Result<(), ServiceError> {
-        let Some(program) = &record.program else {
-            return Ok(());
-        };
-        let number = SubId(record.id);
-        let fresh = !self.parents.contains_key(&record.parent);
-        let name = self.attach_again(&record.parent, parent, record.mode == Mode::Passthru)?;
-        let socket = (program.client.as_deref(), program.user, program.group);
-        let options = SubOptions {
-            number: Some(number),
-            name: record.name.clone(),
-            settings: record.settings(),
-            mac: Some(record.mac),
-            mtu: Some(program.mtu),
-            promisc: program.promisc,
-            allmulti: program.allmulticast,
-            alias: Some(program.alias.clone()),
-            txqlen: Some(program.txqueuelen),
-            program: self.program_port(&record.name, Some(program.port), socket)?,
-            up: false,
-            claims_mac: record.owner.is_some(),
-            ..SubOptions::default()
-        };
-        let made = self.engine.add_sub(&name, options)?;
-        let mut sets = Vec::new();
-        if made.mac != record.mac {
-            sets.push(LinkAttribute::Mac(record.mac));
-        }
-        if program.up {
-            sets.push(LinkAttribute::Up(true));
-        }
-        // An address may be in use by now: it stays down then, as at any request.
-        if let Err(problem) = self.engine.set_link(number, sets) {
-            tracing::error!("link {}, number {}, is down: {problem}", record.name, record.id);
-        }
-        let seen = self.engine.sub(number)?;
-        self.note_adopted(record, parent.filter(|_| fresh), seen)
     }
 
     /// Logs a link that cannot be served now. Its record stays for the next start.

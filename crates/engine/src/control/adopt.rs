@@ -3,7 +3,7 @@
 use std::io;
 
 use umacvlan_core::SubConfig;
-use umacvlan_core::options::TAP_QUEUE_LEN;
+use umacvlan_core::options::{ProgramKind, TAP_QUEUE_LEN};
 use umacvlan_netlink::{Link, Rtnl};
 use umacvlan_sys::netns::{Netns, NetnsId};
 use umacvlan_sys::tap::Tap;
@@ -28,11 +28,11 @@ impl Control {
             return Err(Error::VethKept(sub.name.clone()));
         }
         let failed = Error::system(format!("make {} outlive this process", sub.name));
-        // A program has no interface to keep.
         if let Some(tap) = sub.tap() {
             tap.set_persistent(true).map_err(failed)?;
-            sub.kept = true;
         }
+        // A program with a socket has no interface to keep.
+        sub.kept = sub.program_kind().is_none_or(ProgramKind::has_interface);
         Ok(())
     }
 

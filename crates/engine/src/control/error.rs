@@ -174,6 +174,18 @@ pub enum Error {
         /// The requested number.
         count: usize,
     },
+    /// The interface of a program cannot be used.
+    #[error("cannot make {name}: interface {interface} {why}")]
+    ProgramInterface {
+        /// The sub-interface.
+        name: String,
+        /// The interface.
+        interface: String,
+        /// What is wrong with it.
+        why: String,
+        /// An errno for it.
+        errno: i32,
+    },
     /// The socket of a program cannot be made.
     #[error("cannot make {name}: its socket {}: {}", path.display(), explain_socket(source))]
     ProgramSocket {
@@ -270,6 +282,7 @@ impl Error {
                 Some(refusal.errno())
             }
             Self::System { source, .. } | Self::Tap { source, .. } => source.raw_os_error(),
+            Self::ProgramInterface { errno, .. } => Some(*errno),
             Self::ProgramSocket { source, .. } => source.raw_os_error().or(Some(libc::EADDRINUSE)),
             Self::NoAfXdp { .. }
             | Self::NoInterface { .. }

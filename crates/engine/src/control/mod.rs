@@ -37,6 +37,8 @@ mod parent_names;
 mod parent_return;
 mod program;
 mod program_attributes;
+mod program_end;
+mod program_interface;
 mod running_kernel;
 mod rx_filter;
 mod status;
@@ -48,7 +50,7 @@ mod vlan_filter;
 mod worker_restart;
 mod workers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,6 +128,8 @@ pub(crate) struct Control {
     /// True until all sub-interfaces of an earlier engine are adopted: the kernel answers for them as it
     /// did then.
     taking_over: bool,
+    /// The sub-interfaces whose programs are behind interfaces, by the indexes of these.
+    program_interfaces: BTreeMap<u32, SubId>,
     stop: bool,
 }
 
@@ -164,6 +168,7 @@ impl Control {
             running: running_kernel(),
             taking_over: options.pins.is_some(),
             pins: options.pins,
+            program_interfaces: BTreeMap::new(),
             stop: false,
         })
     }
@@ -300,11 +305,13 @@ impl Control {
                     self.announce(device);
                 }
                 self.note_changed(Interface { nsid: None, index: link.index }, Look::Read);
+                self.follow_program_interface(&link);
                 self.note_upper(None, link.lower);
             }
             E::LinkGone { nsid, index, lower, .. } => {
                 if nsid.is_none() {
                     self.note_host_end_gone(index);
+                    self.lose_program_interface(index);
                     self.lose_vlan();
                     self.lose_device(index);
                 }

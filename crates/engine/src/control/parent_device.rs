@@ -302,6 +302,10 @@ impl Control {
     /// Refuses an interface that cannot be a parent, or that is one by another name.
     pub(super) fn check_attachable(&mut self, link: &Link) -> Result<(), Error> {
         check_suitable(&mut self.kernel.rtnl, link)?;
+        if self.program_interfaces.contains_key(&link.index) {
+            let what = "is the interface of a link whose far end is a program";
+            return Err(Error::ParentUnsuitable { parent: link.name.clone(), what });
+        }
         // Two switches on one wire would not know each other's sub-interfaces.
         match self.inventory.find_device(|other| other.index == Some(link.index)) {
             Some(other) => {

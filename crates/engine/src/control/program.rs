@@ -2,7 +2,8 @@
 //!
 //! The kernel has no interface for them, so the attributes of one are those that its owner has set
 //! here. It receives every multicast group: nothing tells which ones the program's guest has joined.
-//! Its carrier is its connection. One program at a time is connected; the next one waits, as in any
+//! Its carrier is its connection, or that of the interface behind which the program is
+//! ([`program_interface`](super::program_interface)). One program at a time is connected; the next one waits, as in any
 //! backlog, until that has ended.
 
 use std::io;
@@ -13,18 +14,19 @@ use umacvlan_core::offload::Offloads;
 use umacvlan_core::options::{PROGRAM_QUEUE_LEN, ProgramKind};
 use umacvlan_core::stats::SubStats;
 use umacvlan_core::{MacAddr, MacvlanSettings, Mode, SubConfig, SubIndex};
-use umacvlan_sys::close_aside::{CloseAside, CloseCount};
-use umacvlan_sys::port_listener::{Descriptors, PortConnection, PortListener, Program};
+use umacvlan_sys::close_aside::CloseAside;
+use umacvlan_sys::port_listener::{PortConnection, PortListener, Program};
 
 use super::Control;
 use super::create::{agree, check_unicast};
 use super::inventory::{DeviceId, Interface, ParentId};
 use super::program_attributes::{MTU_MAX, link, no_interface, set_running};
+use super::program_end::{Connected, ProgramEnd, ProgramLink, descriptors};
 use super::sub::{FarEnd, Seen, Sub};
 use super::vhost_session::Session;
-use crate::control::engine::{ProgramPort, ProgramStatus, SubId, SubOptions, random_mac};
+use crate::control::engine::{ProgramPlace, ProgramPort, SubId, SubOptions, random_mac};
 use crate::control::error::Error;
-use umacvlan_datapath::port::{PortClosed, PortLink, StreamPort, VhostPort};
+use umacvlan_datapath::port::{InterfacePort, PortClosed, PortLink, StreamPort, VhostPort};
 
 /// The name of the first listener in the epoll; the number of the sub-interface is added.
 pub(super) const LISTENERS: u64 = 16;
@@ -42,97 +44,6 @@ const SHORT: Duration = Duration::from_secs(1);
 /// After so many short connections in a row, the next one waits for the sweep.
 const SHORT_MAX: u32 = 8;
 
-/// The socket of a program, and who is connected.
-pub(super) struct ProgramEnd {
-    port: ProgramPort,
-    /// `None` if the program listens.
-    listener: Option<PortListener>,
-    /// Connections that are being closed, which may take any time.
-    closing: CloseCount,
-    /// True while the epoll waits for the next connection.
-    listening: bool,
-    pub(super) connected: Option<Connected>,
-    /// Connections so far; the number of the last one.
-    pub(super) connections: u64,
-    /// Short connections in a row.
-    short: u32,
-    /// Why the last connection has ended.
-    ended: Option<String>,
-}
-
-pub(super) struct Connected {
-    program: Program,
-    since: Instant,
-    pub(super) link: ProgramLink,
-}
-
-/// The connection of a program, by the kind of its port.
-pub(super) enum ProgramLink {
-    /// Read and written by the worker, and closed here.
-    Stream(#[expect(dead_code, reason = "owned, not used")] CloseAside<Arc<PortConnection>>),
-    /// Its messages are read here.
-    VhostUser(CloseAside<Box<Session>>),
-}
-
-impl Connected {
-    /// Where its messages are read, if it is connected by vhost-user.
-    pub(super) fn session(&self) -> Option<&Session> {
-        match &self.link {
-            ProgramLink::Stream(_) => None,
-            ProgramLink::VhostUser(session) => Some(session),
-        }
-    }
-
-    /// As [`Connected::session`].
-    pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
-        match &mut self.link {
-            ProgramLink::Stream(_) => None,
-            ProgramLink::VhostUser(session) => Some(session),
-        }
-    }
-}
-
-impl ProgramEnd {
-    pub(super) const fn kind(&self) -> ProgramKind {
-        self.port.kind
-    }
-
-    /// Connects to the program that listens.
-    fn connect(&mut self) -> Option<(PortConnection, Program)> {
-        let path = self.port.path.display();
-        match PortConnection::connect(&self.port.path, descriptors(self.port.kind)) {
-            Ok(connected) => Some(connected),
-            Err(error) => {
-                let hint = match error.kind() {
-                    io::ErrorKind::PermissionDenied => {
-                        "; the daemon needs write permission for it, and has no CAP_DAC_OVERRIDE"
-                    }
-                    io::ErrorKind::ConnectionRefused => "; nobody listens, or it is no socket",
-                    _ => "",
-                };
-                self.ended = Some(format!("cannot connect to {path}: {error}{hint}"));
-                None
-            }
-        }
-    }
-
-    /// True if frames can flow: the program is connected, and its rings are served if it has any.
-    pub(super) fn is_running(&self) -> bool {
-        let runs = |connected: &Connected| connected.session().is_none_or(|it| it.running);
-        self.connected.as_ref().is_some_and(runs)
-    }
-
-    pub(super) fn status(&self) -> ProgramStatus {
-        ProgramStatus {
-            port: self.port.clone(),
-            program: self.connected.as_ref().map(|connected| connected.program),
-            connections: self.connections,
-            ended: self.ended.clone(),
-            vhost: self.connected.as_ref().and_then(|it| Some(it.session()?.status())),
-        }
-    }
-}
-
 impl Control {
     /// Makes the socket of a program and adds the sub-interface, down.
     pub(super) fn open_program(
@@ -145,7 +56,8 @@ impl Control {
         if options.netns.is_some() {
             return Err(no_interface(name, "be in a namespace"));
         }
-        self.check_name_free(name)?;
+        let there = matches!(&port.place, ProgramPlace::Interface { former: Some(_), .. });
+        self.check_name_free(name, there && port.kind == ProgramKind::Tap)?;
         let (workers, switch) = (&self.inventory[parent].workers, self.inventory[parent].switch);
         if workers.count() > 1 {
             let (parent, count) = (self.inventory[parent].name.clone(), workers.count());
@@ -160,10 +72,16 @@ impl Control {
         let mtu = options.mtu.unwrap_or_else(|| info.mtu.min(MTU_MAX));
         let allowed = workers.ask(move |it| it.switch_at(switch).check_mtu(mtu))?;
         allowed.map_err(Error::refused(name))?;
-        let bind = || PortListener::bind(&port.path, port.owner, descriptors(port.kind));
-        let listener = (!port.client).then(bind).transpose().map_err(|source| {
-            Error::ProgramSocket { name: name.clone(), path: port.path.clone(), source }
-        })?;
+        let listener = match &port.place {
+            ProgramPlace::Listen(path) => {
+                let bound = PortListener::bind(path, port.owner, descriptors(port.kind));
+                Some(bound.map_err(|source| {
+                    let (name, path) = (name.clone(), path.clone());
+                    Error::ProgramSocket { name, path, source }
+                })?)
+            }
+            ProgramPlace::Connect(_) | ProgramPlace::Interface { .. } => None,
+        };
         let config = SubConfig {
             mac,
             mtu: Some(mtu),
@@ -173,22 +91,12 @@ impl Control {
         let (index, mac) = self.add_program_port((parent, port.kind), name, config)?;
         let link = link(options, mac, mtu);
         let home = self.kernel.at_home(link);
-        let program = ProgramEnd {
-            port: port.clone(),
-            listener,
-            closing: CloseCount::default(),
-            listening: false,
-            connected: None,
-            connections: 0,
-            short: 0,
-            ended: None,
-        };
         self.inventory.add_sub(Sub {
             id,
             parent,
             index,
             settings,
-            far: FarEnd::Program(Box::new(program)),
+            far: FarEnd::Program(Box::new(ProgramEnd::new(port.clone(), listener))),
             veth: None,
             instead_of_veth: String::new(),
             extra_queues: 0,
@@ -210,12 +118,14 @@ impl Control {
         });
         self.set_filters(id);
         self.listen(id);
-        Ok(())
+        self.begin_interface(id, port, options)
     }
 
-    /// Checks that neither an interface nor a program of the engine's own namespace has a name.
-    fn check_name_free(&mut self, name: &str) -> Result<(), Error> {
-        match self.has_program_named(name) || self.kernel.rtnl.link(name)?.is_some() {
+    /// Checks that neither an interface nor a program of the engine's own namespace has a name; `there`:
+    /// the interface is the sub-interface's own.
+    fn check_name_free(&mut self, name: &str, there: bool) -> Result<(), Error> {
+        let taken = !there && self.kernel.rtnl.link(name)?.is_some();
+        match self.has_program_named(name) || taken {
             true => Err(Error::NameInUse { name: name.to_owned(), place: "" }),
             false => Ok(()),
         }
@@ -237,6 +147,7 @@ impl Control {
         let parent = &self.inventory[parent];
         let switch = parent.switch;
         let port = match kind {
+            ProgramKind::Dev | ProgramKind::Tap => PortLink::Interface(InterfacePort::default()),
             ProgramKind::Stream => PortLink::Stream(StreamPort::default()),
             ProgramKind::VhostUser => PortLink::Vhost(VhostPort::default()),
         };
@@ -269,6 +180,9 @@ impl Control {
         };
         if end.listener.is_some() || end.connected.is_some() || end.closing.count() > CLOSING_MAX {
             return;
+        }
+        if end.kind().has_interface() {
+            return self.find_interface(id);
         }
         if let Some(connected) = end.connect() {
             self.take_connection(id, Ok(connected));
@@ -328,6 +242,7 @@ impl Control {
         match connected {
             Ok((program, link)) => {
                 end.connections = number;
+                let program = Some(program);
                 end.connected = Some(Connected { program, since: Instant::now(), link });
                 end.ended = None;
                 self.follow_connection(id);
@@ -371,7 +286,8 @@ impl Control {
         if let Ok((sub, _)) = self.inventory.sub_and_parent(id)
             && let FarEnd::Program(end) = &sub.far
         {
-            let pid = end.connected.as_ref().map_or(0, |connected| connected.program.pid);
+            let program = end.connected.as_ref().and_then(|connected| connected.program);
+            let pid = program.map_or(0, |program| program.pid);
             let what = format!("{} has disconnected its program, process {pid}: {why}", sub.name);
             self.events.trouble_of(id, what);
         }
@@ -388,6 +304,9 @@ impl Control {
         };
         if let Some(session) = connected.session() {
             self.epoll.remove(session);
+        }
+        if let Some(interface) = connected.interface() {
+            self.program_interfaces.remove(&interface.index);
         }
         end.ended = Some(why);
         end.short = match connected.since.elapsed() < SHORT {
@@ -419,13 +338,5 @@ impl Control {
                 *sub.link.carrier_changes.get_or_insert(0) += 1;
             }
         }
-    }
-}
-
-/// What becomes of descriptors that a program sends to a port of this kind.
-const fn descriptors(kind: ProgramKind) -> Descriptors {
-    match kind {
-        ProgramKind::Stream => Descriptors::Refused,
-        ProgramKind::VhostUser => Descriptors::Expected,
     }
 }

@@ -49,7 +49,10 @@ impl Control {
         }
         let refusal = self.follow(id, &link);
         self.show_program_carrier(id);
-        refusal.map_or(Ok(()), |refusal| Err(Error::refused(&name)(refusal)))
+        if let Some(refusal) = refusal {
+            return Err(Error::refused(&name)(refusal));
+        }
+        self.fit_program_tap(id)
     }
 }
 

@@ -15,7 +15,7 @@ use super::Control;
 use super::inventory::{Interface, ParentId};
 use super::kernel::{Handle, KnownNetns};
 use super::parent::Parent;
-use super::program::ProgramEnd;
+use super::program_end::ProgramEnd;
 use crate::control::engine::{Event, PortStatus, SubId, SubStatus, VethStatus};
 use crate::control::error::Error;
 
@@ -312,6 +312,10 @@ impl Control {
     fn drop_sub(&mut self, sub: Sub) {
         let parent = &mut self.inventory[sub.parent];
         close_port(parent, &sub);
+        if let FarEnd::Program(end) = &sub.far {
+            self.give_back_interface(end);
+        }
+        let parent = &mut self.inventory[sub.parent];
         if let Some(pair) = sub.veth {
             let stats = parent.kernel.remove_port(pair.slot);
             parent.carried.keep(&stats);

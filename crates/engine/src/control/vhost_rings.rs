@@ -6,7 +6,7 @@ use umacvlan_core::vhost_user::Request;
 
 use super::Control;
 use super::engine::SubId;
-use super::program::Connected;
+use super::program_end::Connected;
 use super::sub::FarEnd;
 use super::vhost_session::{Session, SessionError};
 

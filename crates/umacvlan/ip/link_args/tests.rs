@@ -99,6 +99,15 @@ fn the_far_end_of_a_macvtap_is_a_program() {
 }
 
 #[test]
+fn a_program_may_be_behind_an_interface() {
+    let (_, spec) = added("add link eth0 vm1 type macvtap port dev tap0 mode bridge");
+    assert_eq!((spec.port, spec.dev.as_deref()), (Some(ProgramKind::Dev), Some("tap0")));
+    assert_eq!(spec.settings.mode, Mode::Bridge);
+    let (_, spec) = added("add link eth0 vm1 type macvtap port tap user 107");
+    assert_eq!((spec.port, spec.dev, spec.user), (Some(ProgramKind::Tap), None, Some(107)));
+}
+
+#[test]
 fn dev_name_or_nothing_stands_before_the_name() {
     for line in ["mac1 link e", "dev mac1 link e", "link e name mac1", "link x link e mac1"] {
         let (name, spec) = added(&format!("add {line} type macvlan"));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Style, drop_reasons, stats};
-use umacvlan_core::options::PortKind;
+use umacvlan_core::options::{PortKind, ProgramKind};
 
 use umacvlan_api::{DhcpView, InfoData, InterfaceView, LinkView, PortView, Reasons, VhostView};
 
@@ -236,8 +236,17 @@ fn interface_line(interface: &InterfaceView) -> String {
 
 /// The line about the program at the far end, after a line feed.
 fn port_line(port: &PortView) -> String {
-    let role = if port.client { "client" } else { "socket" };
-    let mut line = format!("\n    umacvlan port {} {role} {}", port.kind, port.socket);
+    let mut line = match (&port.dev, port.client) {
+        (Some(name), _) if port.kind == ProgramKind::Dev.name() => {
+            format!("\n    umacvlan port dev {name}")
+        }
+        (Some(name), _) => format!("\n    umacvlan port tap dev {name}"),
+        (None, true) => format!("\n    umacvlan port {} client {}", port.kind, port.socket),
+        (None, false) => format!("\n    umacvlan port {} socket {}", port.kind, port.socket),
+    };
+    if let Some(index) = port.dev_index {
+        let _ = write!(line, " index {index}");
+    }
     for (word, value) in
         [("user", port.user), ("group", port.group), ("pid", port.pid), ("uid", port.uid)]
     {

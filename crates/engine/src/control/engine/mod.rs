@@ -15,8 +15,9 @@ use umacvlan_sys::eventfd::EventFd;
 use umacvlan_sys::netns::{Netns, NetnsId};
 
 pub use options::{
-    AbsentParent, Adopt, EngineOptions, KeptTap, KeptVeth, KnownParent, LinkAttribute,
-    ParentBinding, ParentOptions, ProgramPort, SubChange, SubId, SubOptions,
+    AbsentParent, Adopt, EngineOptions, FormerInterface, KeptTap, KeptVeth, KnownParent,
+    LinkAttribute, ParentBinding, ParentOptions, ProgramPlace, ProgramPort, SubChange, SubId,
+    SubOptions,
 };
 pub use status::{
     Event, HostFilterStatus, ParentStatus, PortStatus, ProgramStatus, SubStatus, UplinkKind,

@@ -1,7 +1,7 @@
 //! Requests of the owner of an engine, as plain data.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use umacvlan_core::limit::Limits;
 use umacvlan_core::options::{Backend, PortKind, ProgramKind};
@@ -124,12 +124,51 @@ impl fmt::Display for SubId {
 pub struct ProgramPort {
     /// How its frames come and go.
     pub kind: ProgramKind,
-    /// The path of the Unix stream socket where the program connects, or listens.
-    pub path: PathBuf,
-    /// The program listens, and the engine connects.
-    pub client: bool,
-    /// Who may connect there; of no meaning to a client.
+    /// Where it and the engine meet.
+    pub place: ProgramPlace,
+    /// Who may connect there, or open the TAP; of no meaning where that is the program's.
     pub owner: SocketOwner,
+}
+
+/// Where a program and the engine meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgramPlace {
+    /// The program listens at this Unix stream socket, and the engine connects.
+    Connect(PathBuf),
+    /// An interface in the engine's namespace that the program has open.
+    Interface {
+        /// Its name.
+        name: String,
+        /// What an earlier engine has found and made there: it may be absent now. `None` for a new port.
+        former: Option<FormerInterface>,
+    },
+    /// The engine listens at this Unix stream socket, and the program connects.
+    Listen(PathBuf),
+}
+
+impl ProgramPlace {
+    /// The path of the socket; `None` if it is an interface.
+    pub fn socket(&self) -> Option<&Path> {
+        match self {
+            Self::Connect(path) | Self::Listen(path) => Some(path),
+            Self::Interface { .. } => None,
+        }
+    }
+
+    /// The name of the interface, if it is one.
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            Self::Interface { name, .. } => Some(name),
+            Self::Connect(_) | Self::Listen(_) => None,
+        }
+    }
+}
+
+/// How an engine has found the interface of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FormerInterface {
+    /// It was down, and is set down again in the end.
+    pub was_down: bool,
 }
 
 /// A sub-interface to be made.

@@ -176,14 +176,16 @@ pub struct VethStatus {
 /// The port of a sub-interface whose far end is a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramStatus {
-    /// Its socket.
+    /// Its socket or its interface.
     pub port: ProgramPort,
-    /// The program that is connected.
+    /// The program that is connected by a socket.
     pub program: Option<Program>,
     /// Connections since the socket was made.
     pub connections: u64,
     /// Why the last connection has ended; `None` while there is one, and before the first.
     pub ended: Option<String>,
+    /// The index of its interface, while frames pass through one; else 0.
+    pub interface: u32,
     /// What the program has agreed on, if it is connected by vhost-user.
     pub vhost: Option<VhostStatus>,
 }
