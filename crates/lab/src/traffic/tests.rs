@@ -52,20 +52,23 @@ fn at_a_low_rate_every_frame_arrives_once_and_in_order() {
     };
     let kinds = [Kind::Frames, Kind::Datagrams];
     let sizes = [Sizes::Fixed(64), Sizes::Fixed(1518), Sizes::Imix];
+    let mut all = 0;
     for (kind, sizes) in kinds.into_iter().flat_map(|kind| sizes.map(|sizes| (kind, sizes))) {
         let mut instruments = veth.instruments(kind);
         let outcome = instruments.run(load(Rate::Frames(2000.0), sizes)).unwrap();
         let [tracker] = &outcome.received.trackers[..] else {
             panic!("{outcome:?}");
         };
-        // A busy machine may not send all of them in time.
+        // A busy machine may not send all of them in time, or none in one of the trials.
         let offered = outcome.sent.offered;
-        assert!(outcome.sent.intended == 110 && (1..=110).contains(&offered), "{outcome:?}");
+        assert!(outcome.sent.intended == 110 && offered <= 110, "{outcome:?}");
+        all += offered;
         assert_eq!((tracker.received, tracker.duplicated, tracker.reordered), (offered, 0, 0));
         assert_eq!((outcome.lost(), outcome.received.drops), (0, 0));
         // No clock is exact to the nanosecond a hundred times.
         assert!(offered < 2 || outcome.sent.distance_error > Duration::ZERO, "{outcome:?}");
     }
+    assert!(all > 0, "no trial has sent anything");
 }
 
 #[test]
