@@ -27,6 +27,7 @@ mod nsid;
 mod route;
 mod rtnl;
 mod sysctl;
+mod token_bucket;
 mod unicast_list;
 mod utf8;
 mod xdp_features;
@@ -43,6 +44,7 @@ pub use nsid::{NetnsPaths, NetnsRequests};
 pub use route::Route;
 pub use rtnl::Rtnl;
 pub use sysctl::{set_sysctl, sysctl};
+pub use token_bucket::TokenBucket;
 pub use umacvlan_core::{IpPrefix, IpPrefixError};
 pub use xdp_features::supports_zero_copy;
 

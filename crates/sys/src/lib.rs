@@ -34,6 +34,7 @@ pub mod raw_socket;
 pub mod rx_ring;
 pub mod syscall_count;
 pub mod tap;
+pub mod tcp_info;
 pub mod timestamp_ring;
 pub mod tx_batch;
 pub mod udp_batch;

@@ -4,4 +4,5 @@
 mod macvlan_release;
 mod monitor;
 mod requests;
+mod token_bucket;
 mod xdp_features;
