@@ -22,6 +22,7 @@ pub mod measure;
 mod namespace;
 pub mod network;
 pub mod oracle;
+mod parent_queue;
 pub mod probe;
 pub mod reach;
 pub mod rx_only;

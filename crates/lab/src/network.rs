@@ -17,10 +17,13 @@ use umacvlan_core::{MacAddr, Mode};
 use umacvlan_netlink::{Macvlan, Rtnl};
 use umacvlan_sys::netns::Netns;
 
+pub use umacvlan_netlink::TokenBucket;
+
 use crate::error::{Context, Result};
 use crate::idle_subs;
 use crate::namespace::{BRIDGE, Namespace, bridge};
 use crate::oracle::{self, listed};
+use crate::parent_queue;
 use crate::site::{Provider, Site, SubSite, add_veth_pairs};
 use crate::station::{Member, SUBS, Station};
 
@@ -157,6 +160,30 @@ impl Network {
     pub fn idle_received(&self) -> Result<u64> {
         let exist = self.attached.as_ref().is_some_and(|attached| attached.idle > 0);
         if exist { idle_subs::received(&self.host.netns) } else { Ok(0) }
+    }
+
+    /// Gives the parent a queue in front of the wire, in place of the one that it has.
+    ///
+    /// # Errors
+    /// The kernel refuses, for instance without tbf.
+    pub fn set_queue(&self, bucket: TokenBucket) -> Result<()> {
+        parent_queue::set(&self.host.netns, bucket)
+    }
+
+    /// Removes the queue that the parent was given.
+    ///
+    /// # Errors
+    /// It was given none.
+    pub fn remove_queue(&self) -> Result<()> {
+        parent_queue::remove(&self.host.netns)
+    }
+
+    /// The packets that the queue of the parent has dropped; 0 without a queue.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn queue_drops(&self) -> Result<u64> {
+        parent_queue::drops(&self.host.netns)
     }
 
     /// Removes the sub-interfaces, if any.

@@ -3,8 +3,10 @@
 //! Both ends use ordinary sockets, the same for every [`Provider`](crate::site::Provider).
 
 mod frames;
+mod pattern;
 mod round_trip;
 mod stream;
+mod streams;
 
 use std::io;
 
@@ -16,6 +18,7 @@ use crate::station::Station;
 pub use frames::{FrameRate, frame_rate};
 pub use round_trip::{RoundTrips, round_trips, spaced_round_trips};
 pub use stream::{Throughput, tcp_throughput};
+pub use streams::{StreamWindow, Streams};
 
 /// The two ends of a measurement.
 #[derive(Clone, Copy, Debug)]

@@ -2,12 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use super::pattern::{CHUNK, Pattern};
 use super::{Path, Result};
 use crate::station::Member;
 use crate::threads::{join, pin};
@@ -39,7 +39,7 @@ pub fn tcp_throughput(
     time: Duration,
     congestion: Option<&str>,
 ) -> Result<Throughput> {
-    connect(path, congestion)
+    connect(path, congestion, STALL_TIMEOUT)
         .and_then(|(sender, receiver)| run(path, sender, receiver, time))
         .map_err(|e| path.failed("a TCP stream", e))
 }
@@ -70,17 +70,17 @@ fn run(
 
 fn send(mut stream: TcpStream, time: Duration) -> io::Result<()> {
     let end = Instant::now() + time;
-    let mut at = 0;
+    let mut pattern = Pattern::default();
     while Instant::now() < end {
-        let sent = stream.write(&PATTERN[at..at + CHUNK])?;
-        at = (at + sent) % PERIOD;
+        let sent = stream.write(pattern.next())?;
+        pattern.advance(sent);
     }
     Ok(())
 }
 
 fn receive(mut stream: TcpStream, warm_up: Duration) -> io::Result<Throughput> {
     let mut chunk = vec![0; CHUNK];
-    let mut at = 0;
+    let mut pattern = Pattern::default();
     let mut bytes = 0_u64;
     let mut warm = Instant::now() + warm_up;
     let mut cold = true;
@@ -90,10 +90,7 @@ fn receive(mut stream: TcpStream, warm_up: Duration) -> io::Result<Throughput> {
         if length == 0 {
             return Ok(Throughput { bytes, time: now - warm });
         }
-        if chunk[..length] != PATTERN[at..at + length] {
-            return Err(io::Error::other("other bytes arrived than were sent"));
-        }
-        at = (at + length) % PERIOD;
+        pattern.check(&chunk[..length])?;
         if !cold {
             bytes += length as u64;
         } else if now >= warm {
@@ -102,15 +99,20 @@ fn receive(mut stream: TcpStream, warm_up: Duration) -> io::Result<Throughput> {
     }
 }
 
-/// Both ends of a connection along `path`, opened in their namespaces.
-fn connect(path: Path<'_, '_>, congestion: Option<&str>) -> io::Result<(TcpStream, TcpStream)> {
+/// Both ends of a connection along `path`, opened in their namespaces. Neither waits longer than
+/// `patience` without progress.
+pub(super) fn connect(
+    path: Path<'_, '_>,
+    congestion: Option<&str>,
+    patience: Duration,
+) -> io::Result<(TcpStream, TcpStream)> {
     let (from, to) = (path.from.member, path.to.member);
     let listener = path.to.netns.run(|| TcpListener::bind((to.ip(), 0)))??;
     let address = listener.local_addr()?;
-    let sender = path.from.netns.run(|| connect_from(from, address, congestion))??;
+    let sender = path.from.netns.run(|| connect_from(from, address, congestion, patience))??;
     let (receiver, _) = listener.accept()?;
-    sender.set_write_timeout(Some(STALL_TIMEOUT))?;
-    receiver.set_read_timeout(Some(STALL_TIMEOUT))?;
+    sender.set_write_timeout(Some(patience))?;
+    receiver.set_read_timeout(Some(patience))?;
     Ok((sender, receiver))
 }
 
@@ -118,6 +120,7 @@ fn connect_from(
     from: Member,
     address: SocketAddr,
     congestion: Option<&str>,
+    patience: Duration,
 ) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     // Congestion control is the sender's; the receiver needs no setting.
@@ -127,31 +130,9 @@ fn connect_from(
         })?;
     }
     socket.bind(&SocketAddr::from((from.ip(), 0)).into())?;
-    socket.connect_timeout(&address.into(), STALL_TIMEOUT)?;
+    socket.connect_timeout(&address.into(), patience)?;
     Ok(socket.into())
 }
 
 /// The time without progress after which a stream counts as broken.
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Bytes of one write and one read: enough for two of the largest GSO packets.
-const CHUNK: usize = 128 * 1024;
-
-/// The period of the stream in bytes. It is prime, so that a lost, repeated or misplaced frame,
-/// page or window shifts the pattern and is noticed.
-const PERIOD: usize = 65_521;
-
-/// Random bytes of that period, long enough for a chunk that begins anywhere in it.
-static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut state = 0x9e37_79b9_u32;
-    let period: Vec<u8> = std::iter::repeat_with(|| {
-        // An xorshift generator (Marsaglia 2003).
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state.to_be_bytes()[0]
-    })
-    .take(PERIOD)
-    .collect();
-    period.iter().copied().cycle().take(PERIOD + CHUNK).collect()
-});
