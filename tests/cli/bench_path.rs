@@ -227,6 +227,37 @@ fn cost_is_measured_over_the_number_of_sub_interfaces() {
 }
 
 #[test]
+fn streams_and_round_trips_are_measured_through_a_queue() {
+    if !root_or_skip() {
+        return;
+    }
+    let report = measure("--measure queue --trials 1");
+    let points = report["points"].as_array().unwrap();
+    let value = |measure: &str| {
+        let is = |key: &Value| key["peer"] == "umacvlan" && key["measure"] == measure;
+        let point = points.iter().find(|point| is(&point["key"]));
+        point.unwrap_or_else(|| panic!("{measure}: {report}"))["summary"]["median"]
+            .as_f64()
+            .unwrap()
+    };
+    for queue in ["queue-200m", "queue-1g"] {
+        for load in ["1", "8"] {
+            value(&format!("{queue}-{load}-goodput"));
+            value(&format!("{queue}-{load}-retransmits"));
+            for trips in ["other", "wire", "same"] {
+                assert!(value(&format!("{queue}-{load}-{trips}")) > 0.0, "{report}");
+            }
+        }
+        assert!((0.0..=1.0).contains(&value(&format!("{queue}-shared-least"))), "{report}");
+    }
+    // What a full bucket lets through at once is part of so short a trial.
+    assert!(value("queue-200m-8-goodput") < 400e6, "the queue is missing: {report}");
+    let notes = report["environment"]["notes"].to_string();
+    let queue = "a queue of 200 Mbit/s is tbf on the parent with burst 32768 and limit 1250000";
+    assert!(notes.contains(queue), "{notes}");
+}
+
+#[test]
 fn an_idle_engine_is_measured() {
     if !root_or_skip() {
         return;

@@ -24,10 +24,11 @@ pub(super) fn measure(measure: &str) -> String {
         "rtt" => "Round-trip time",
         "throughput" => "Throughput of one stream",
         "uplink" => "Frames received by the uplink alone",
-        _ => match measure.strip_prefix("neighbour-") {
-            Some(neighbour) => return beside(neighbour),
-            None => return measure.to_owned(),
-        },
+        _ => {
+            let neighbour = measure.strip_prefix("neighbour-").map(beside);
+            let queue = || measure.strip_prefix("queue-").and_then(queued);
+            return neighbour.or_else(queue).unwrap_or_else(|| measure.to_owned());
+        }
     };
     known.to_owned()
 }
@@ -58,6 +59,35 @@ fn beside(neighbour: &str) -> String {
         other => other,
     };
     format!("99th percentile of round trips beside {kind}{loaded}")
+}
+
+/// The title of a measure with a queue: `200m-8-other`, `1g-shared-least`.
+fn queued(name: &str) -> Option<String> {
+    let mut words = name.splitn(3, '-');
+    let (rate, streams, what) = (words.next()?, words.next()?, words.next()?);
+    let queue = match rate {
+        "200m" => "a queue of 200 Mbit/s",
+        "1g" => "a queue of 1 Gbit/s",
+        _ => return None,
+    };
+    let streams = match streams {
+        "1" => "one TCP stream",
+        "8" => "eight TCP streams",
+        "shared" => "TCP streams of four sub-interfaces",
+        _ => return None,
+    };
+    let trips = match what {
+        "goodput" => return Some(format!("Goodput of {streams} through {queue}")),
+        "retransmits" => {
+            return Some(format!("Segments that {streams} sent again through {queue}"));
+        }
+        "least" => return Some(format!("Share of the slowest of {streams} through {queue}")),
+        "other" => "of another sub-interface",
+        "same" => "of the same sub-interface",
+        "wire" => "from the wire",
+        _ => return None,
+    };
+    Some(format!("99th percentile of round trips {trips} beside {streams} through {queue}"))
 }
 
 /// The path of a key.
@@ -111,6 +141,8 @@ pub(super) fn quantity(unit: &str) -> &'static str {
         "%" | "ns/kB" => "processor time",
         "bit/s" => "throughput",
         "copies" => "copies received for each frame sent",
+        "of an equal share" => "share",
+        "segments" => "segments sent again",
         "frames/s" => "rate",
         "ns/frame" => "time for each frame",
         "ms" | "ns" | "s" | "us" => "time",
@@ -139,6 +171,22 @@ mod tests {
         assert_eq!(measure("neighbour-calm"), "99th percentile of round trips beside nobody");
         assert_eq!(distribution("neighbour-calm"), "Round trips beside nobody");
         assert_eq!([measure("later"), distribution("later")], ["later", "later"]);
+    }
+
+    #[test]
+    fn measures_with_a_queue_are_told_in_words() {
+        assert_eq!(
+            distribution("queue-200m-8-other"),
+            "Round trips of another sub-interface beside eight TCP streams through a queue of 200 \
+             Mbit/s"
+        );
+        assert_eq!(
+            measure("queue-1g-shared-least"),
+            "Share of the slowest of TCP streams of four sub-interfaces through a queue of 1 Gbit/s"
+        );
+        for later in ["queue-", "queue-2g-1-goodput", "queue-1g-2-goodput", "queue-1g-1-later"] {
+            assert_eq!(measure(later), later);
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Tables below the one of points: the worker's cost for a frame, ratios to other points than the
-//! kernel's, and round trips beside a neighbour.
+//! kernel's, and round trips beside other traffic.
 
 use crate::bench::report::{Point, Report};
 use crate::bench::unit::digits;
@@ -11,7 +11,7 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     let tables = [
         ("What a frame takes of the worker", WORKER),
         ("Beside", BESIDE),
-        ("Round trips beside a neighbour", NEIGHBOUR),
+        ("Round trips beside other traffic", ROUND_TRIPS),
     ];
     for (title, columns) in tables {
         let table = table(&report.points, columns).render(colour);
@@ -90,7 +90,7 @@ const BESIDE: [(&str, &str); COLUMNS] = [
     ("ns a copy", "copy_ns"),
 ];
 
-const NEIGHBOUR: [(&str, &str); COLUMNS] = [
+const ROUND_TRIPS: [(&str, &str); COLUMNS] = [
     ("p50 us", "probe_p50"),
     ("max us", "probe_max"),
     ("probes", "probes"),

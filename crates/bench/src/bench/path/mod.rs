@@ -14,6 +14,7 @@ mod peer;
 mod perf_counters;
 mod plan;
 mod points;
+mod queue;
 mod ratios;
 mod reading;
 mod route;
@@ -128,6 +129,9 @@ pub(crate) fn run(args: &PathArgs, progress: &mut Progress) -> Result<Vec<Point>
         progress.note(format!("each trial of everyone ran beside {} busy threads", args.load));
     }
     note_counters(progress);
+    if args.measure.contains(&Measure::Queue) {
+        queue::note_queues(progress);
+    }
     progress.begin(groups.iter().map(steps).sum());
     let mut points = Vec::new();
     for group in &groups {

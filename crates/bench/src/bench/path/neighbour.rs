@@ -13,7 +13,7 @@ use super::PathArgs;
 use super::busy_loops::beside;
 use super::peer::Testbed;
 use super::plan::{Group, Item, Measure, Traffic, is_requested, usual_time};
-use super::reading::Reading;
+use super::reading::{Extra, Reading};
 use super::route::Route;
 use super::scaling;
 use crate::bench::progress::Progress;
@@ -92,7 +92,7 @@ pub(super) fn neighbour(testbed: &Testbed, time: Duration) -> Result<Vec<Reading
     for (place, loops) in [0, BUSY_LOOPS].into_iter().enumerate() {
         for (kind, measures) in FLOODS {
             let (trips, flood) = beside(loops, || probe(path, kind, (flooder, wire), time))?;
-            readings.push(reading(measures[place], &trips, flood));
+            readings.push(round_trip_reading(measures[place], &trips, vec![("flood", flood)]));
         }
     }
     Ok(readings)
@@ -117,16 +117,20 @@ fn probe(
     Ok((trips?, sent as f64 / (time + time / 8).as_secs_f64()))
 }
 
-/// A reading of the 99th percentile.
-fn reading(measure: &'static str, trips: &RoundTrips, flood: f64) -> Reading {
+/// A reading of the 99th percentile, with further figures.
+pub(super) fn round_trip_reading(
+    measure: &'static str,
+    trips: &RoundTrips,
+    further: Extra,
+) -> Reading {
     let micros = |percent| trips.percentile(percent).as_secs_f64() * 1e6;
-    let extra = vec![
+    let mut extra = vec![
         ("probe_p50", micros(50)),
         ("probe_max", micros(100)),
         ("probes", trips.count() as f64 + f64::from(trips.lost)),
         ("probe_lost", f64::from(trips.lost)),
-        ("flood", flood),
     ];
+    extra.extend(further);
     let value = micros(99);
     Reading { measure, unit: "us", better: Better::Lower, value, extra, latency: None }
 }

@@ -293,6 +293,11 @@ impl Testbed {
         self.network.stations()
     }
 
+    /// The network in which the peer forwards.
+    pub(super) const fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// The sender and the receivers on the route: one, or all destinations of a broadcast frame.
     pub(super) fn ends(&self, broadcast: bool) -> Option<(Station<'_>, Vec<Station<'_>>)> {
         let stations = self.stations();

@@ -33,6 +33,9 @@ pub(super) enum Measure {
     /// Round trips, 1000 per second, beside a sub-interface that sends datagrams, small frames or
     /// broadcast GSO packets as fast as it can
     Neighbour,
+    /// TCP through a parent whose queue has 200 Mbit/s and 1 Gbit/s: one stream and eight, with round
+    /// trips beside them, and one from each of four sub-interfaces
+    Queue,
     /// Rate that an uplink alone receives, with ports in memory
     Uplink,
     /// CPU time of the idle engine in percent of a core, with 4096 sub-interfaces unless --subs is
@@ -124,7 +127,7 @@ impl Item {
             (Traffic::Datagrams(_), _) => "udp",
             (Traffic::Segments, _) => "tcp-mtu",
             (Traffic::Nothing, _) => "none",
-            (Traffic::Streams, Measure::Tcp) => "tcp",
+            (Traffic::Streams, Measure::Queue | Measure::Tcp) => "tcp",
             (Traffic::Streams, _) => "request",
         }
     }
@@ -136,6 +139,7 @@ impl Item {
             Measure::Latency | Measure::Storm => 4,
             Measure::IdleCpu => 8,
             Measure::Neighbour => super::neighbour::READINGS,
+            Measure::Queue => super::queue::READINGS,
             Measure::Ndr => 30,
         }
     }
@@ -172,6 +176,7 @@ pub(super) fn plan(args: &PathArgs, progress: &Progress) -> Vec<Group> {
     }
     groups.extend(uplinks(args, progress));
     groups.extend(super::neighbour::groups(args, progress));
+    groups.extend(super::queue::groups(args, progress));
     let routes = Route::ALL.into_iter().filter(|route| is_requested(&args.path, route));
     for route in routes {
         let modes = Mode::ALL.into_iter().filter(|mode| route.forwards(*mode));
@@ -304,6 +309,8 @@ pub(super) fn usual_time(measure: Measure, quick: bool) -> Duration {
         (Measure::IdleCpu, _) => 2000,
         (Measure::Neighbour, false) => 1000,
         (Measure::Neighbour, true) => 250,
+        (Measure::Queue, false) => 4000,
+        (Measure::Queue, true) => 1000,
         (Measure::Storm, false) => 500,
         (Measure::Tcp, false) => 300,
         (Measure::Ndr, false) => 150,

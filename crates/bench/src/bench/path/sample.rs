@@ -12,6 +12,7 @@ use super::machine_cpu::MachineCpu;
 use super::neighbour::neighbour;
 use super::peer::{Testbed, set_tx_checksum};
 use super::plan::{Item, Measure, Traffic};
+use super::queue::queue;
 use super::reading::{Extra, Reading, figures, frames};
 use super::storm::storm;
 use super::worker_cost::WorkerCost;
@@ -33,6 +34,7 @@ pub(super) fn sample(
         Traffic::Streams if item.measure == Measure::Neighbour => {
             return neighbour(testbed, item.time);
         }
+        Traffic::Streams if item.measure == Measure::Queue => return queue(testbed, item.time),
         Traffic::Streams => return streams(item, testbed),
         Traffic::Segments => return segments(item, testbed),
         Traffic::Unicast(sizes) if item.measure == Measure::Storm => {
@@ -61,6 +63,7 @@ pub(super) fn sample(
         Measure::IdleCpu
         | Measure::Mrr
         | Measure::Neighbour
+        | Measure::Queue
         | Measure::Rtt
         | Measure::Storm
         | Measure::Tcp => Ok(vec![test.mrr(item.time)?]),
