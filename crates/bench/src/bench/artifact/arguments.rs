@@ -83,11 +83,16 @@ mod tests {
             "format",
             "html",
             "json",
+            "latex",
             "note",
             "out",
+            "pgfplots",
             "seed",
             "strict",
             "svg",
+            "tex-caption",
+            "tex-font",
+            "tex-size",
             "tolerance",
         ];
         for command in [

@@ -283,4 +283,4 @@ fn is_cost(point: &Point) -> bool {
 const COPIES: &str = "copies";
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,6 +7,7 @@ mod csv;
 mod extra_tables;
 mod html;
 mod table;
+mod tex;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use super::fail_if::Condition;
 use super::report::Report;
 use chart::Width;
 use ci_formats::CiFormat;
+use tex::TexArgs;
 use umacvlan_text::output::{Output, print_stderr};
 
 /// The output options of every command with a report.
@@ -48,6 +50,9 @@ pub(super) struct OutputArgs {
     #[arg(long, value_name = "DIR")]
     svg: Option<PathBuf>,
 
+    #[command(flatten)]
+    tex: TexArgs,
+
     /// Fail with status 1 if this is true of any point, for instance 'ratio < 0.9' or
     /// 'path=wire-to-sub size=64: ratio < 0.78' or 'measure=latency: p99 > 50us'; can be repeated
     #[arg(long, value_name = "EXPR")]
@@ -63,7 +68,8 @@ impl OutputArgs {
         [&self.out, &self.csv, &self.html]
             .into_iter()
             .flatten()
-            .try_for_each(|file| check_folder(file))
+            .try_for_each(|file| check_folder(file))?;
+        self.tex.check()
     }
 
     /// Writes the report to all requested outputs. The exit status is failure if a condition is
@@ -104,7 +110,7 @@ impl OutputArgs {
                 write(&folder.join(chart.file_name()), &chart.render(Width::Wide))?;
             }
         }
-        Ok(())
+        self.tex.write(report)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::layout::{LEGEND_TEXT, LINE, Layout, SAMPLE, Width, with_room};
+use super::layout::{LEGEND_TEXT, LETTER, LINE, Layout, SAMPLE, Width, with_room};
 use super::marks::{is_outside, shape, whisker};
 use super::scale::Scale;
 use super::{Chart, Dot, Series, Style, present};
@@ -92,7 +92,7 @@ impl Chart {
         }
         let names: Vec<&str> = self.categories.iter().map(|it| it.name.as_str()).collect();
         let centres = layout.centres(self);
-        for at in with_room(&names, &centres) {
+        for at in with_room(&names, &centres, LETTER) {
             let (x, name) = (centres[at], escape(names[at]));
             let _ = write!(
                 svg,
@@ -155,7 +155,7 @@ impl Chart {
     }
 
     /// What the intervals of this chart are, in words.
-    fn foot(&self, scale: &Scale) -> String {
+    pub(in super::super) fn foot(&self, scale: &Scale) -> String {
         let has = |kind| self.dots().any(|dot| dot.interval == kind);
         let is_cut = |(low, high)| is_outside(scale.place(low)) || is_outside(scale.place(high));
         let cut = self.dots().filter_map(|dot| dot.interval.ends(dot.low, dot.high)).any(is_cut);

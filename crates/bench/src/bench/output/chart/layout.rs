@@ -93,15 +93,16 @@ impl Layout {
     }
 }
 
-/// The indexes of the labels that have room beside each other. The last one is always shown.
-pub(super) fn with_room(labels: &[&str], centres: &[f64]) -> Vec<usize> {
+/// The indexes of the labels that have room beside each other, with letters of this width. The last
+/// one is always shown.
+pub(in super::super) fn with_room(labels: &[&str], centres: &[f64], letter: f64) -> Vec<usize> {
     let mut free = f64::INFINITY;
     let mut shown = Vec::new();
     for (at, (label, centre)) in labels.iter().zip(centres).enumerate().rev() {
-        let half = LETTER * label.chars().count() as f64 / 2.0;
+        let half = letter * label.chars().count() as f64 / 2.0;
         if centre + half <= free {
             shown.push(at);
-            free = centre - half - LETTER;
+            free = centre - half - letter;
         }
     }
     shown
@@ -130,7 +131,7 @@ pub(super) const LEGEND_TEXT: f64 = SAMPLE + 8.0;
 pub(super) const LINE: f64 = 18.0;
 
 /// The width of a letter of the text and of the title, at most on average.
-const LETTER: f64 = 6.6;
+pub(super) const LETTER: f64 = 6.6;
 const BOLD: f64 = 8.2;
 
 /// The margins together.
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn labels_that_would_overlap_are_left_out_but_for_the_last() {
         let labels = ["64", "1024", "1280", "1518"];
-        assert_eq!(with_room(&labels, &[0.0, 96.0, 118.0, 132.0]), [3, 1, 0]);
-        assert_eq!(with_room(&labels, &[0.0, 100.0, 200.0, 300.0]).len(), 4);
+        assert_eq!(with_room(&labels, &[0.0, 96.0, 118.0, 132.0], LETTER), [3, 1, 0]);
+        assert_eq!(with_room(&labels, &[0.0, 100.0, 200.0, 300.0], LETTER).len(), 4);
     }
 }

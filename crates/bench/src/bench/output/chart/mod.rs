@@ -13,7 +13,8 @@ use super::super::look::Look;
 use super::super::summary::Interval;
 
 pub(super) use draw::escape;
-pub(super) use layout::Width;
+pub(super) use layout::{Width, with_room};
+pub(super) use scale::Scale;
 
 /// Values over categories, one series for each peer or mode.
 pub(super) struct Chart {

@@ -10,7 +10,7 @@ pub(in super::super) struct Scale {
     high: f64,
     pub(in super::super) is_log: bool,
     /// In the unit of the values.
-    pub(super) ticks: Vec<f64>,
+    pub(in super::super) ticks: Vec<f64>,
     /// The unit at the axis.
     unit: String,
     /// What a value is multiplied by to be in the unit at the axis.
@@ -46,6 +46,11 @@ impl Scale {
         }
     }
 
+    /// The lowest and the highest value that it shows.
+    pub(in super::super) const fn ends(&self) -> (f64, f64) {
+        (self.low, self.high)
+    }
+
     /// The label of the axis, with its unit.
     pub(in super::super) fn label(&self, chart: &Chart) -> String {
         let quantity = words::quantity(&chart.unit);
@@ -56,7 +61,7 @@ impl Scale {
     }
 
     /// The text at a tick.
-    pub(super) fn tick(&self, value: f64) -> String {
+    pub(in super::super) fn tick(&self, value: f64) -> String {
         let text = format!("{:.6}", value * self.factor);
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     }

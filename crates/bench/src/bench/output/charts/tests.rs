@@ -15,13 +15,18 @@ fn categories(chart: &Chart) -> Vec<&str> {
 }
 
 /// The points of a report as its JSON has them.
-fn points(report: &Report) -> Vec<Value> {
+pub(in super::super) fn points(report: &Report) -> Vec<Value> {
     let report = serde_json::to_value(report).unwrap();
     report["points"].as_array().unwrap().clone()
 }
 
 /// The value that the JSON has for this dot of a chart.
-fn in_json(points: &[Value], chart: &Chart, series: &str, category: &str) -> f64 {
+pub(in super::super) fn in_json(
+    points: &[Value],
+    chart: &Chart,
+    series: &str,
+    category: &str,
+) -> f64 {
     let of_chart = |point: &&Value| {
         let key = &point["key"];
         let text = |name: &str| key[name].as_str().unwrap().to_owned();
@@ -53,12 +58,14 @@ fn in_json(points: &[Value], chart: &Chart, series: &str, category: &str) -> f64
     figure.as_f64().unwrap()
 }
 
-/// What a unit at an axis stands for, relative to the unit of the points.
-fn prefix(svg: &str, unit: &str) -> f64 {
-    let Some((_, rest)) = svg.split_once(&format!(">{} [", words::quantity(unit))) else {
+/// What a unit at an axis stands for, relative to the unit of the points, in a chart whose labels
+/// begin with `before`.
+pub(in super::super) fn prefix(chart: &str, before: char, unit: &str) -> f64 {
+    let label = format!("{before}{} [", words::quantity(unit));
+    let Some((_, rest)) = chart.split_once(&label) else {
         return 1.0;
     };
-    let shown = rest.split(']').next().unwrap().replace('µ', "u");
+    let shown = rest.split(']').next().unwrap().replace('µ', "u").replace("\\textmu{}", "u");
     crate::bench::unit::convert(1.0, &shown, unit).unwrap()
 }
 
@@ -95,7 +102,7 @@ fn compared_with_json(report: &Report) -> Vec<String> {
         let highest = expected.iter().copied().fold(0.0, f64::max);
         for width in [Width::Wide, Width::Narrow] {
             let svg = chart.render(width);
-            let (shown, one) = (read_back(&svg), prefix(&svg, &chart.unit));
+            let (shown, one) = (read_back(&svg), prefix(&svg, '>', &chart.unit));
             assert_eq!(shown.len(), expected.len(), "{}", chart.name);
             for (shown, expected) in shown.into_iter().zip(&expected) {
                 // A hundredth of a pixel, or of a decade.
