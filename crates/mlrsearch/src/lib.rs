@@ -1,8 +1,11 @@
 //! MLRsearch (RFC 9971): finds the highest load that meets a goal, with as few trials as possible.
 //!
 //! The search decides which load to try next and when to stop; the caller runs the trials. All
-//! goals share their trials, and each is approached in [`LEVELS`] steps: the first ones with short
+//! goals share their trials, and each is approached in several steps: the first ones with short
 //! trials and wide bounds, the last one with those of the goal.
+//!
+//! Architecture invariant: no I/O and no clock; the same trials give the same search.
+#![forbid(unsafe_code)]
 
 mod load;
 #[cfg(test)]
@@ -12,12 +15,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-pub(crate) use load::Trial;
+pub use load::Trial;
 use load::{Class, classify, throughput};
 
 /// A search goal: the highest load with at most this loss.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Goal {
+pub struct Goal {
     /// The ratio of frames that may be lost.
     pub loss_ratio: f64,
     /// The ratio of trials that may lose more.
@@ -32,7 +35,7 @@ pub(crate) struct Goal {
 
 /// The limits of a search.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// The lowest load worth a trial, in frames per second.
     pub lowest: f64,
     /// The highest load that can be sent.
@@ -43,7 +46,7 @@ pub(crate) struct Limits {
 
 /// The result of a search.
 #[derive(Clone, Debug)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// Maximum receive rate: frames per second that arrive at the highest load.
     pub mrr: f64,
     /// The bounds for each goal, in the order of the goals.
@@ -56,7 +59,7 @@ pub(crate) struct Outcome {
 
 /// The bounds of the search for one goal.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// The highest load below the upper bound that meets the goal; `None` if even the lowest fails.
     pub lower: Option<Bound>,
     /// The lowest load that does not meet the goal; `None` if even the highest does.
@@ -67,7 +70,7 @@ pub(crate) struct Bounds {
 
 /// A classified load.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Bound {
+pub struct Bound {
     /// Frames per second sent.
     pub load: f64,
     /// Frames per second that arrive in all but the trials that may be worse (conditional
@@ -77,12 +80,12 @@ pub(crate) struct Bound {
 
 impl Goal {
     /// The non-drop rate: nothing is lost.
-    pub(crate) fn ndr(trial: Duration, sum: Duration) -> Self {
+    pub fn ndr(trial: Duration, sum: Duration) -> Self {
         Self { loss_ratio: 0.0, exceed_ratio: 0.5, trial, sum, width: 0.01 }
     }
 
     /// The partial drop rate: one in 200 is lost.
-    pub(crate) fn pdr(trial: Duration, sum: Duration) -> Self {
+    pub fn pdr(trial: Duration, sum: Duration) -> Self {
         Self { loss_ratio: 0.005, ..Self::ndr(trial, sum) }
     }
 
@@ -102,7 +105,7 @@ impl Goal {
 ///
 /// # Errors
 /// The first error of `trial`, which ends the search.
-pub(crate) fn search(
+pub fn search(
     limits: Limits,
     goals: &[Goal],
     trial: impl FnMut(f64, Duration) -> Result<Trial>,

@@ -6,7 +6,7 @@ use super::Goal;
 
 /// The result of one trial at a load.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Trial {
+pub struct Trial {
     /// Frames that were sent.
     pub offered: u64,
     /// Frames that arrived.
@@ -17,23 +17,23 @@ pub(crate) struct Trial {
 
 impl Trial {
     /// The ratio of frames that did not arrive.
-    pub(crate) fn loss_ratio(&self) -> f64 {
+    pub fn loss_ratio(&self) -> f64 {
         let lost = self.offered.saturating_sub(self.forwarded);
         if self.offered == 0 { 1.0 } else { lost as f64 / self.offered as f64 }
     }
 
     /// Frames per second that arrived.
-    pub(crate) fn rate(&self) -> f64 {
+    pub fn rate(&self) -> f64 {
         self.per_second(self.forwarded)
     }
 
     /// Frames per second that were sent.
-    pub(super) fn offered_rate(&self) -> f64 {
+    pub(crate) fn offered_rate(&self) -> f64 {
         self.per_second(self.offered)
     }
 
     /// True if the generator sent noticeably less than this load.
-    pub(super) fn is_short_of(&self, load: f64) -> bool {
+    pub(crate) fn is_short_of(&self, load: f64) -> bool {
         self.offered_rate() < SENT * load
     }
 
@@ -51,7 +51,7 @@ impl Trial {
 
 /// The class of a load with respect to a goal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// The goal is met, whatever further trials show.
     Lower,
     /// Further trials are needed.
@@ -64,7 +64,7 @@ pub(super) enum Class {
 ///
 /// Trials as long as the goal demands count by their duration, good and bad. Of shorter ones only
 /// an excess of bad ones counts: a short trial without loss proves little.
-pub(super) fn classify(load: f64, trials: &[Trial], goal: &Goal) -> Class {
+pub(crate) fn classify(load: f64, trials: &[Trial], goal: &Goal) -> Class {
     let seconds = TrialSeconds::of(load, trials, goal);
     let allowed = seconds.whole * goal.exceed_ratio;
     // The remaining time may turn out all bad or all good.
@@ -79,7 +79,7 @@ pub(super) fn classify(load: f64, trials: &[Trial], goal: &Goal) -> Class {
 
 /// Frames per second that this load delivers, with the loss that only the allowed ratio of trials
 /// exceeds (RFC 9971, conditional throughput).
-pub(super) fn throughput(load: f64, trials: &[Trial], goal: &Goal) -> f64 {
+pub(crate) fn throughput(load: f64, trials: &[Trial], goal: &Goal) -> f64 {
     let mut losses: Vec<(f64, f64)> = full(trials, goal)
         .map(|trial| (trial.loss_at(load), trial.duration.as_secs_f64()))
         .collect();

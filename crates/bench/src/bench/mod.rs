@@ -11,7 +11,6 @@ mod fail_if;
 mod fixtures;
 mod forward;
 mod look;
-mod mlrsearch;
 mod output;
 mod path;
 mod program;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use umacvlan_lab::measure::{Path, round_trips, tcp_throughput};
 use umacvlan_lab::traffic::{Instruments, Kind, Load, Outcome, Rate, Sizes};
+use umacvlan_mlrsearch::{Goal, Limits, Trial, search};
 
 use super::copies;
 use super::idle::idle;
@@ -16,7 +17,6 @@ use super::queue::queue;
 use super::reading::{Extra, Reading, figures, frames};
 use super::storm::storm;
 use super::worker_cost::WorkerCost;
-use crate::bench::mlrsearch::{Goal, Limits, Trial, search};
 use crate::bench::report::Better;
 use crate::shared::cores::Cores;
 
