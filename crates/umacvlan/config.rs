@@ -58,9 +58,14 @@ enum ConfigCommand {
     },
     /// Save what runs to a file: the daemon's own, unless another one is named
     ///
-    /// Comments in the file are lost. The daemon writes its own file, and this command one that is
-    /// named; the file is replaced atomically.
+    /// The file is written anew: comments are lost. The old one stays beside it, with ~ behind its
+    /// name. The daemon writes its own file, unless that was changed and not applied; this command
+    /// writes one that is named.
     Save {
+        /// Overwrite changes of the daemon's own file that were not applied
+        #[arg(long, conflicts_with = "file")]
+        force: bool,
+
         /// The file to write
         file: Option<String>,
     },
@@ -82,7 +87,7 @@ pub(crate) fn run(args: &ConfigArgs, socket: &Path) -> Result<ExitCode> {
                 print_stderr(&one_line(&e));
                 ExitCode::from(2)
             })),
-        ConfigCommand::Save { file } => save(socket, file.as_deref()),
+        ConfigCommand::Save { force, file } => save(socket, file.as_deref(), *force),
         ConfigCommand::Reload { json } => {
             let changes: Changes =
                 Client::connect(socket, Absent::Wait)?.post_toml("/v1/config/reload", "")?;
@@ -160,7 +165,7 @@ fn diff(socket: &Path, file: Option<&str>, json: bool) -> Result<ExitCode> {
     Ok(if changes.changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn save(socket: &Path, file: Option<&str>) -> Result<ExitCode> {
+fn save(socket: &Path, file: Option<&str>, force: bool) -> Result<ExitCode> {
     let mut client = Client::connect(socket, Absent::Wait)?;
     let path = match file {
         Some(path) => {
@@ -171,7 +176,10 @@ fn save(socket: &Path, file: Option<&str>) -> Result<ExitCode> {
             text.lines().filter_map(|line| line.strip_prefix("# ")).for_each(print_stderr);
             path.to_owned()
         }
-        None => client.post_toml::<Saved>("/v1/config/save", "")?.path,
+        None => {
+            let path = if force { "/v1/config/save?force=true" } else { "/v1/config/save" };
+            client.post_toml::<Saved>(path, "")?.path
+        }
     };
     let mut output = Output::new();
     output.text(&format!("saved to {path}\n"));

@@ -111,6 +111,49 @@ fn a_reload_that_fails_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_link_of_the_file_waits_for_its_namespace() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut sandbox = Sandbox::new(env!("CARGO_BIN_EXE_umacvlan"));
+    sandbox.script("ip link add p0 up type veth peer name q0; ip netns add net1");
+    sandbox.file(FILE, FIRST);
+    sandbox.daemon("--config /run/umacvlan.toml");
+    assert_eq!(links(&mut sandbox), ["mac1 bridge 1500 net1"]);
+    sandbox.ok("ip netns add net2");
+    sandbox.ok(
+        "(for i in $(seq 300); do umacvlan -n net2 link show mac2 2>/dev/null && exit; sleep 0.1; \
+         done; exit 1)",
+    );
+    assert_eq!(links(&mut sandbox), ["mac1 bridge 1500 net1", "mac2 bridge 1500 net2"]);
+    assert_eq!(sandbox.ok("umacvlan config diff"), "");
+}
+
+#[test]
+fn a_save_loses_no_change_of_the_file() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut sandbox = configured();
+    sandbox.script(
+        "umacvlan -n net1 link set mac1 mtu 1400
+         echo '# a comment' >>/run/umacvlan.toml
+         umacvlan config save
+         grep -q 'a comment' /run/umacvlan.toml~
+         grep -q 'mtu = 1400' /run/umacvlan.toml
+         sed -i 's/mtu = 1400/mtu = 1300/' /run/umacvlan.toml",
+    );
+    let refused = sandbox.run("umacvlan config save");
+    assert_eq!(refused.status, 1, "{refused:?}");
+    let why = "/run/umacvlan.toml was changed since the daemon has read it";
+    assert!(refused.stderr.contains(why) && refused.stderr.contains("--force"), "{refused:?}");
+    sandbox.ok("echo '[' >/run/umacvlan.toml");
+    let refused = sandbox.run("umacvlan config save");
+    assert!(refused.stderr.contains("has mistakes"), "{refused:?}");
+    sandbox.script("umacvlan config save --force; grep -q 'mtu = 1400' /run/umacvlan.toml");
+}
+
+#[test]
 fn a_saved_configuration_makes_the_same_links_again() {
     if !root_or_skip() {
         return;

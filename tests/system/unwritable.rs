@@ -18,7 +18,7 @@ const CHANGES: [&str; 12] = [
     "umacvlan link add link p0 name more type macvlan mode bridge bclim 7",
     "umacvlan link add link q0 name more type macvlan",
     "umacvlan config reload",
-    "umacvlan config save",
+    "umacvlan config save --force",
 ];
 
 /// Changes that remove something of the state, for which there is room on a full disk.

@@ -21,16 +21,20 @@ pub fn read(source: impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// Replaces the file at `path` by `text`, atomically: a reader, or a crash, finds the old text or
-/// the new one. The file keeps its mode. If the path is a symbolic link, its target is replaced.
+/// the new one. The file keeps its mode. If the path is a symbolic link, its target is replaced. Another
+/// text that was there stays beside it, in a file with `~` behind its name.
 ///
-/// # Errors The new text cannot be written; the old file is unchanged.
+/// # Errors The new text or the copy of the old one cannot be written; the old file is unchanged.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let path = match fs::canonicalize(path) {
         Ok(path) => path,
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
         Err(error) => return Err(error),
     };
-    let temporary = beside(&path);
+    if fs::read(&path).is_ok_and(|old| old != text.as_bytes()) {
+        fs::copy(&path, named(&path, "~"))?;
+    }
+    let temporary = named(&path, &format!(".{}.new", std::process::id()));
     let written = write(&temporary, text, fs::metadata(&path).ok().map(|old| old.permissions()))
         .and_then(|()| fs::rename(&temporary, &path));
     if written.is_err() {
@@ -44,10 +48,10 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A name in the same directory that no other process uses.
-fn beside(path: &Path) -> PathBuf {
+/// The file in the same directory with `end` behind its name.
+fn named(path: &Path, end: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(end);
     path.with_file_name(name)
 }
 
@@ -104,7 +108,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(place.names(), ["file", "link"]);
+        assert_eq!(place.names(), ["file", "file~", "link"]);
+        assert_eq!(fs::read_to_string(place.0.join("file~")).unwrap(), "old");
+        replace(&link, "new").unwrap();
+        assert_eq!(fs::read_to_string(place.0.join("file~")).unwrap(), "old", "nothing is lost");
     }
 
     #[test]

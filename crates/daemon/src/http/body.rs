@@ -124,6 +124,26 @@ impl FromRequestParts<App> for Owner {
     }
 }
 
+/// Whether a query says that changes of a file may be lost.
+#[derive(Debug)]
+pub(super) struct Force(pub(super) bool);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForceQuery {
+    #[serde(default)]
+    force: bool,
+}
+
+impl FromRequestParts<App> for Force {
+    type Rejection = ServiceError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ServiceError> {
+        let Query(ForceQuery { force }) = query(parts)?;
+        Ok(Self(force))
+    }
+}
+
 fn query<T: DeserializeOwned>(parts: &Parts) -> Result<Query<T>, ServiceError> {
     Query::try_from_uri(&parts.uri)
         .map_err(|error| problem(Code::Malformed, format!("the query: {}", error.body_text())))

@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use umacvlan_api::{Changes, Problem, Saved};
 
 use super::App;
-use super::body::Text;
+use super::body::{Force, Text};
 use crate::ServiceError;
 
 /// The running configuration, as a file that makes it again.
@@ -67,12 +67,17 @@ pub(super) async fn diff(
     post,
     path = "/v1/config/save",
     tag = "configuration",
+    params(("force" = Option<bool>, Query, description = "Overwrite changes of the file that were \
+        not applied.")),
     responses(
         (status = 200, description = "The file.", body = Saved),
         (status = "default", description = "The problem.", body = Problem),
     )
 )]
-pub(super) async fn save(State(app): State<App>) -> Result<Answer<Saved>, ServiceError> {
-    let path = app.call(|service| service.save()).await?;
+pub(super) async fn save(
+    State(app): State<App>,
+    Force(force): Force,
+) -> Result<Answer<Saved>, ServiceError> {
+    let path = app.call(move |service| service.save(force)).await?;
     Ok(Answer(Saved { path }))
 }

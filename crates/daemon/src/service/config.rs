@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::problem::{no_device, plain, storage_error};
 use super::{Ownership, Service};
@@ -12,6 +13,9 @@ use umacvlan_api::{Code, EventKind, Problem};
 use umacvlan_config::{Config, LoadError, OnExit, Plan, Running, SavedConfig, Step};
 use umacvlan_config::{execute, plan, replace, running_config};
 use umacvlan_engine::cpus;
+
+/// How long a link waits until its namespace is looked for again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Applies the configuration that the service was started with. A step that fails is logged, so
@@ -35,9 +39,13 @@ impl Service {
         // Links are made with the settings of this configuration's parents.
         self.config = wanted.clone();
         for step in &plan?.steps {
-            match self.execute_step(step) {
-                Ok(()) => tracing::info!("configuration: {step}"),
-                Err(problem) => tracing::error!("configuration: {step}: {problem}"),
+            match (self.execute_step(step), step) {
+                (Ok(()), _) => tracing::info!("configuration: {step}"),
+                (Err(problem), Step::AddLink { key, .. }) if is_without_namespace(&problem) => {
+                    tracing::warn!("link {key} waits for its namespace: {problem}");
+                    self.without_namespace.insert(key.clone());
+                }
+                (Err(problem), _) => tracing::error!("configuration: {step}: {problem}"),
             }
         }
         self.save_applied(wanted);
@@ -79,6 +87,37 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// Makes the links of the configuration whose namespaces were not there and are now, if it is time.
+    /// Returns the time until the next attempt; `None` if no link waits for that.
+    pub(super) fn find_namespaces(&mut self) -> Option<Duration> {
+        if self.without_namespace.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let next = self.next_namespaces.get_or_insert(now + AGAIN);
+        if now < *next {
+            return Some(*next - now);
+        }
+        *next = now + AGAIN;
+        let before = std::mem::take(&mut self.without_namespace);
+        // The configuration may have changed, and a link may exist by now.
+        let steps = self.plan(&self.config.clone()).map(|plan| plan.steps).unwrap_or_default();
+        for step in &steps {
+            let Step::AddLink { key, .. } = step else { continue };
+            if !before.contains(key) {
+                continue;
+            }
+            match self.execute_step(step) {
+                Ok(()) => tracing::info!("configuration: {step}"),
+                Err(problem) if is_without_namespace(&problem) => {
+                    self.without_namespace.insert(key.clone());
+                }
+                Err(problem) => tracing::error!("configuration: {step}: {problem}"),
+            }
+        }
+        (!self.without_namespace.is_empty()).then_some(AGAIN)
     }
 
     /// True if the link of this entry waits to be found.
@@ -128,7 +167,12 @@ impl Service {
     }
 
     /// Writes the running configuration to the file, atomically. Returns the file's path.
-    pub(crate) fn save(&mut self) -> Result<String, ServiceError> {
+    ///
+    /// # Errors The file cannot be written, or, without `force`, it has changes that were not applied.
+    pub(crate) fn save(&mut self, force: bool) -> Result<String, ServiceError> {
+        if !force {
+            self.check_applied()?;
+        }
         let saved = self.running()?;
         let file = self.config_file.display().to_string();
         let text = saved.to_toml();
@@ -145,6 +189,24 @@ impl Service {
         self.save_applied_in(room, saved.config);
         tracing::info!("configuration saved to {file}");
         Ok(file)
+    }
+
+    /// Refuses a file that has other content than what was applied last, which would be lost.
+    fn check_applied(&self) -> Result<(), ServiceError> {
+        let file = self.config_file.display().to_string();
+        let why = match Config::load(&file, &cpus::allowed()) {
+            Ok(parsed) if parsed.config == self.config => return Ok(()),
+            Ok(_) => "was changed since the daemon has read it".to_owned(),
+            Err(LoadError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            Err(_) => "has mistakes (umacvlan config check)".to_owned(),
+        };
+        let message = format!(
+            "{file} {why}, and what it says would be lost: umacvlan config diff shows it, config \
+             reload applies it, and config save --force overwrites it"
+        );
+        Err(plain(Code::Refused, message))
     }
 
     /// What happens to the links when the daemon ends.
@@ -271,6 +333,11 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// Whether a link was not made because its namespace is not there.
+fn is_without_namespace(problem: &ServiceError) -> bool {
+    problem.0.code == Code::NoNamespace
 }
 
 /// The configuration that was applied cannot be written down.

@@ -175,6 +175,7 @@ impl Service {
     fn do_due(&mut self) -> Option<Duration> {
         let waits = [
             self.find_waiting(),
+            self.find_namespaces(),
             self.end_ghosts(),
             self.save_unsaved(),
             self.check_hosts(),

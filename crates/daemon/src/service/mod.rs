@@ -161,6 +161,10 @@ pub struct Service {
     parents: BTreeMap<String, Attached>,
     /// Those names of parents of links that could not be served and keep their records.
     deferred: BTreeSet<String>,
+    /// Entries of the configuration that have no link because its namespace is not there.
+    without_namespace: BTreeSet<String>,
+    /// When these namespaces are looked for again.
+    next_namespaces: Option<Instant>,
     /// The configuration that was applied last.
     config: Config,
     config_file: PathBuf,
@@ -252,6 +256,8 @@ impl Service {
             next_host_check: None,
             parents: BTreeMap::new(),
             deferred: BTreeSet::new(),
+            without_namespace: BTreeSet::new(),
+            next_namespaces: None,
             config,
             config_file,
             ports_dir,
