@@ -153,7 +153,7 @@ fn is_decision(frame: &CapturedFrame) -> bool {
 /// The number of a link by the name that captures have for it.
 fn id_of(links: &[LinkView], name: &str) -> Option<u64> {
     let is_it = |link: &&LinkView| match &link.umacvlan.netns {
-        Some(netns) => name == format!("{}@{netns}", link.ifname),
+        Some(netns) => name == format!("{netns}/{}", link.ifname),
         None => link.ifname == name,
     };
     links.iter().find(is_it).map(|link| link.umacvlan.id)

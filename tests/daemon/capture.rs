@@ -111,8 +111,11 @@ fn the_command_shows_frames_between_siblings_and_ends_when_it_is_told() {
     exchange(&sockets, &frame(60), 3);
     let (status, out, err) = end(text);
     assert_eq!((status, err.as_str()), (Some(0), "umacvlan: 3 frames\n"));
-    let expected = "from mac1@";
-    assert!(out.lines().all(|line| line.contains(expected) && line.contains("> mac2@")), "{out}");
+    let is_between = |line: &str| {
+        line.split_once("/mac1 ")
+            .is_some_and(|(from, to)| from.contains("from net:") && to.contains("/mac2 "))
+    };
+    assert!(out.lines().all(is_between), "{out}");
     assert_eq!(out.lines().count(), 3);
     // It is asked to end when the frames are in the file, which is complete then.
     let has_frames =
@@ -124,7 +127,7 @@ fn the_command_shows_frames_between_siblings_and_ends_when_it_is_told() {
     assert!(err.ends_with(" frames\n"), "{err}");
     // With the link, a capture of it ends, too.
     let (of_link, begun) = world.capture(&["mac2", "-j"]);
-    assert!(begun.contains("capturing on mac2@"), "{begun}");
+    assert!(begun.contains("/mac2, Ctrl-C ends it"), "{begun}");
     let id = world.daemon.links()[1]["umacvlan"]["id"].as_u64().unwrap();
     let netns = netns_path(&world.guests[1]);
     let path = format!("/v1/links/mac2?netns={}", netns.replace('/', "%2F"));
@@ -219,7 +222,7 @@ fn a_trace_has_the_steps_of_each_frame_and_top_its_rate() {
     command.arg("--socket").arg(world.machine.socket()).args(["top", "--once", "-n", "0.1"]);
     let table = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert!(
-        table.contains("mac1@") && table.contains("mac2@") && table.contains("\np0 "),
+        table.contains("/mac1 ") && table.contains("/mac2 ") && table.contains("\np0 "),
         "{table}"
     );
     let rates: Value =

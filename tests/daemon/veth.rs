@@ -294,7 +294,7 @@ fn a_capture_has_the_frames_that_the_kernel_forwards_otherwise() {
         answered(&daemon) > before
     };
     until("the kernel to forward", by_kernel);
-    for (what, named) in [("p0", "mac1@"), ("mac2", "mac2@")] {
+    for (what, named) in [("p0", "/mac1"), ("mac2", "/mac2")] {
         let mut capture = Command::new("timeout");
         capture.args(["-s", "INT", "30", env!("CARGO_BIN_EXE_umacvlan")]);
         capture.arg("--socket").arg(world.machine.socket()).args(["capture", what, "-c", "3"]);
@@ -313,7 +313,7 @@ fn a_capture_has_the_frames_that_the_kernel_forwards_otherwise() {
         (0..3).for_each(|_| send());
         let output = capture.wait_with_output().unwrap();
         let shown = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(shown.lines().filter(|line| line.contains("mac2@")).count(), 3, "{shown}");
+        assert_eq!(shown.lines().filter(|line| line.contains("/mac2 ")).count(), 3, "{shown}");
         until("the kernel to forward again", by_kernel);
     }
 }

@@ -305,7 +305,7 @@ mod tests {
             at,
             link: link.map(str::to_owned),
             fate,
-            to: (fate == FrameFate::Deliver).then(|| "b@red".to_owned()),
+            to: (fate == FrameFate::Deliver).then(|| "red/b".to_owned()),
             reason: (fate == FrameFate::Drop).then(|| "spoofed".to_owned()),
             len: 60,
             frame: "0200000000020200000000010806".to_owned(),
@@ -365,25 +365,25 @@ mod tests {
         let bytes = hex_bytes("0200000000020200000000010806").unwrap();
         for seen in [
             frame(CapturePoint::FromWire, None, FrameFate::Deliver),
-            frame(CapturePoint::FromLink, Some("a@red"), FrameFate::Drop),
-            frame(CapturePoint::ToLink, Some("b@red"), FrameFate::Send),
-            frame(CapturePoint::FromLink, Some("a@red"), FrameFate::Flood),
-            frame(CapturePoint::ToWire, Some("a@red"), FrameFate::Send),
+            frame(CapturePoint::FromLink, Some("red/a"), FrameFate::Drop),
+            frame(CapturePoint::ToLink, Some("red/b"), FrameFate::Send),
+            frame(CapturePoint::FromLink, Some("red/a"), FrameFate::Flood),
+            frame(CapturePoint::ToWire, Some("red/a"), FrameFate::Send),
         ] {
             writer.frame(&seen, &bytes);
         }
         writer.end(5, 2);
         let (names, packets, counts) = read(&writer.buffer);
-        assert_eq!(names, ["eth0", "a@red", "b@red"]);
+        assert_eq!(names, ["eth0", "red/a", "red/b"]);
         let packet = |number, text: &str, flags| (number, text.to_owned(), flags);
         assert_eq!(
             packets,
             [
-                packet(0, "from wire: > b@red", 1),
-                packet(1, "from a@red: dropped: spoofed", 2),
-                packet(2, "to b@red: queued", 1),
-                packet(1, "from a@red: > links and wire", 2),
-                packet(0, "to wire, of a@red: queued", 2),
+                packet(0, "from wire: > red/b", 1),
+                packet(1, "from red/a: dropped: spoofed", 2),
+                packet(2, "to red/b: queued", 1),
+                packet(1, "from red/a: > links and wire", 2),
+                packet(0, "to wire, of red/a: queued", 2),
             ]
         );
         assert_eq!(counts, [7, 2]);

@@ -66,7 +66,7 @@ pub(super) struct LinkRates {
 impl LinkRates {
     pub(super) fn full_name(&self) -> String {
         match &self.netns {
-            Some(netns) => format!("{}@{netns}", self.name),
+            Some(netns) => format!("{netns}/{}", self.name),
             None => self.name.clone(),
         }
     }

@@ -54,7 +54,7 @@ impl RuleWord {
             Self::AllowEthertype => "the only EtherTypes it sends and receives: ipv4, arp",
             Self::AllowIp => "the only IP addresses it sends from, also in ARP and ND",
             Self::AllowMac => "the only addresses outside it exchanges frames with",
-            Self::Isolation => "no frames to or from other groups: on, off or a name",
+            Self::Isolation => "apart from isolated siblings of other groups: on, off, a name",
         }
     }
 

@@ -88,7 +88,7 @@ impl Service {
         }
         let which = Selector { name: dev.clone(), netns: netns.clone(), caller };
         let has_name = |link: &Entry| link.seen.name == *dev || link.given_name == *dev;
-        let is_known = netns.is_some() || self.links.values().any(has_name);
+        let is_known = netns.is_some() || dev.contains('/') || self.links.values().any(has_name);
         let id = self.find(&which).map_err(|mut error| {
             if error.0.code == Code::NoDevice && !is_known {
                 error.0.message = format!(
@@ -197,7 +197,7 @@ impl CaptureReader {
 /// A link as captures name it.
 fn shown(name: &str, netns: NetnsId, places: &Names) -> String {
     match places.shown(netns) {
-        Some(place) => format!("{name}@{place}"),
+        Some(place) => format!("{place}/{name}"),
         None => name.to_owned(),
     }
 }

@@ -107,16 +107,20 @@ impl Service {
     }
 
     fn find_known(&self, which: &Selector) -> Result<u64, ServiceError> {
-        let name = &which.name;
+        // As it is shown. No interface has a slash in its name.
+        let (place, name) = match (&which.netns, which.name.rsplit_once('/')) {
+            (None, Some((place, name))) => (Some(place), name),
+            _ => (which.netns.as_deref(), which.name.as_str()),
+        };
         let candidates = self.links.iter().map(|(&id, link)| Candidate {
             id,
             netns: link.seen.netns,
-            has_name: link.seen.name == *name,
-            was_given_name: link.given_name == *name,
+            has_name: link.seen.name == name,
+            was_given_name: link.given_name == name,
         });
         let candidates: Vec<_> =
             candidates.filter(|link| link.has_name || link.was_given_name).collect();
-        if let Some(place) = &which.netns {
+        if let Some(place) = place {
             let netns = open(place, which.caller)?.id();
             return within(&candidates, netns).ok_or_else(|| {
                 no_device(name, format!("{name} is not a umacvlan link in {place}"))

@@ -269,7 +269,7 @@ fn mistakes_have_the_messages_of_ip() {
         ("add link p x type macvtap port dgram", "RTNETLINK answers: Operation not supported", 2),
         (
             "add link p x type macvtap port serial",
-            "Error: argument of \"port\" must be \"vhost-user\" or \"stream\", not \"serial\"",
+            "Error: argument of \"port\" must be \"vhost-user\", \"stream\", \"tap\" or \"dev NAME\", not \"serial\"",
             1,
         ),
         (
