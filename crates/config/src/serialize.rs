@@ -111,6 +111,16 @@ impl Config {
     }
 }
 
+/// The keys of an entry with their values as in the file, but for strings without quotes.
+pub(crate) fn link_keys(entry: &LinkEntry) -> impl Iterator<Item = (String, String)> {
+    // As above.
+    let table = toml::Table::try_from(LinkTable::from(entry)).unwrap_or_default();
+    table.into_iter().map(|(key, value)| match value {
+        toml::Value::String(text) => (key, text),
+        other => (key, other.to_string()),
+    })
+}
+
 impl DaemonTable<'_> {
     fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::super::running::OWN_NAMESPACE;
-use super::super::{OnExit, ParentSettings};
+use super::super::serialize::link_keys;
+use super::super::{LinkEntry, OnExit, ParentSettings};
 use umacvlan_api::{HostAccess, LinkChange, LinkSpec};
 use umacvlan_core::limit::Limits;
 use umacvlan_core::rules::Rules;
@@ -98,10 +99,14 @@ impl fmt::Display for Step {
                 if name != key {
                     write!(f, ", name {name}")?;
                 }
-                match &spec.netns {
-                    Some(place) => write!(f, ", netns {place}"),
-                    None => Ok(()),
+                if let Some(place) = &spec.netns {
+                    write!(f, ", netns {place}")?;
                 }
+                let entry = LinkEntry { name: None, spec: spec.clone() };
+                let told = ["parent", "mode", "netns"];
+                link_keys(&entry)
+                    .filter(|(key, _)| !told.contains(&key.as_str()))
+                    .try_for_each(|(key, value)| write!(f, ", {key} {value}"))
             }
             Self::RemoveLink { key, .. } => write!(f, "remove link {key}"),
             Self::ChangeLink { key, change, back } => {

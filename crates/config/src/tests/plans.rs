@@ -51,7 +51,7 @@ fn a_link_that_is_gone_is_made_again() {
     let mut running = runs(TWO);
     running.links.remove("a");
     let plan = plan(&config(TWO), &config(TWO), &running);
-    assert_eq!(plan.lines(), ["add link a: parent p, mode bridge"]);
+    assert_eq!(plan.lines(), ["add link a: parent p, mode bridge, address 02:00:00:00:00:01"]);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn adding_and_changing_come_before_removing() {
     let expected = [
         "change link b: address 02:00:00:00:00:ff -> 02:00:00:00:00:02",
         "change link b: mtu 1400 -> 1500",
-        "add link a: parent p, mode bridge",
+        "add link a: parent p, mode bridge, address 02:00:00:00:00:01",
         "remove link c",
         "remove parent q",
     ];
@@ -191,7 +191,7 @@ fn adding_and_changing_come_before_removing() {
 fn a_link_that_blocks_another_is_removed_first() {
     // The address.
     let after = TWO.replace("[link.a]", "[link.c]");
-    assert_eq!(lines(TWO, &after), ["remove link a", "add link c: parent p, mode bridge"]);
+    assert_eq!(lines(TWO, &after), ["remove link a", "add link c: parent p, mode bridge, address 02:00:00:00:00:01"]);
     // The address, for a link that stays.
     let after = "[link.b]\nparent = 'p'\nmode = 'bridge'\naddress = '02:00:00:00:00:01'\n";
     let change = "change link b: address 02:00:00:00:00:02 -> 02:00:00:00:00:01";
@@ -219,10 +219,13 @@ fn a_link_on_another_parent_or_with_another_owner_is_made_anew() {
 fn a_link_whose_program_listens_elsewhere_is_made_anew() {
     let listens = "[link.a]\nparent = 'p'\nport = 'vhost-user'\nclient = '/run/a.sock'\n";
     assert_eq!(config(&config(listens).to_toml()), config(listens));
-    let anew = ["remove link a", "add link a: parent p, mode vepa"];
-    assert_eq!(lines(listens, &listens.replace("/run/a", "/run/b")), anew);
+    let anew = |more: &str| {
+        ["remove link a".to_owned(), format!("add link a: parent p, mode vepa, {more}")]
+    };
+    let elsewhere = listens.replace("/run/a", "/run/b");
+    assert_eq!(lines(listens, &elsewhere), anew("client /run/b.sock, port vhost-user"));
     let connects = listens.split("client").next().unwrap();
-    assert_eq!(lines(listens, connects), anew);
+    assert_eq!(lines(listens, connects), anew("port vhost-user"));
     assert!(lines(listens, listens).is_empty());
 }
 
@@ -230,11 +233,14 @@ fn a_link_whose_program_listens_elsewhere_is_made_anew() {
 fn a_link_whose_program_is_behind_another_interface_is_made_anew() {
     let before = "[link.a]\nparent = 'p'\nport = 'dev'\ndev = 'tap0'\n";
     assert_eq!(config(&config(before).to_toml()), config(before));
-    let anew = ["remove link a", "add link a: parent p, mode vepa"];
-    assert_eq!(lines(before, &before.replace("tap0", "tap1")), anew);
+    let anew = |more: &str| {
+        ["remove link a".to_owned(), format!("add link a: parent p, mode vepa, {more}")]
+    };
+    let other = before.replace("tap0", "tap1");
+    assert_eq!(lines(before, &other), anew("dev tap1, port dev"));
     let tap = "[link.a]\nparent = 'p'\nport = 'program-tap'\n";
     assert_eq!(config(&config(tap).to_toml()), config(tap));
-    assert_eq!(lines(before, tap), anew);
+    assert_eq!(lines(before, tap), anew("port program-tap"));
     assert!(lines(before, before).is_empty());
 }
 
@@ -356,7 +362,7 @@ fn a_step_that_cannot_be_undone_is_reported() {
         count += 1;
         if count >= 2 { Err(problem("broken")) } else { Ok(()) }
     });
-    let expected = "add link b: parent p, mode bridge: broken; and this could not be undone: \
+    let expected = "add link b: parent p, mode bridge, address 02:00:00:00:00:02: broken; and this could not be undone: \
                     remove link a: broken";
     assert_eq!(failed.unwrap_err().message, expected);
 }
