@@ -20,8 +20,8 @@ use crate::control::engine::SubId;
 /// How much longer a namespace is left alone than it took to read it.
 const SPARING: u32 = 16;
 
-/// The CPU time that a sweep spends on groups, once a second: half a percent of a CPU.
-const SWEEP_TIME: Duration = Duration::from_millis(5);
+/// The CPU time that a sweep spends on groups, once a second: 0.3 % of a CPU.
+const SWEEP_TIME: Duration = Duration::from_millis(3);
 
 /// How many sub-interfaces a sweep reads the groups of at most.
 const SWEEP_MAX: usize = 4096;
