@@ -55,6 +55,16 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 6] = [
+        Self::Selecting,
+        Self::Requesting,
+        Self::Confirming,
+        Self::Bound,
+        Self::Renewing,
+        Self::Rebinding,
+    ];
+
     /// The name of the phase.
     pub const fn name(self) -> &'static str {
         match self {

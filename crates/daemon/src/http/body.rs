@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::App;
 use super::auth::Peer;
+use super::metrics::LinkSeries;
 use super::problem::problem;
 use crate::ServiceError;
 use crate::service::Selector;
@@ -141,6 +142,23 @@ impl FromRequestParts<App> for Force {
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ServiceError> {
         let Query(ForceQuery { force }) = query(parts)?;
         Ok(Self(force))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SeriesQuery {
+    links: Option<String>,
+}
+
+impl FromRequestParts<App> for LinkSeries {
+    type Rejection = ServiceError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ServiceError> {
+        let Query(SeriesQuery { links }) = query(parts)?;
+        let series = links.map(|links| links.parse()).transpose();
+        let malformed = |why| problem(Code::Malformed, format!("the query: {why}"));
+        Ok(series.map_err(malformed)?.unwrap_or_default())
     }
 }
 

@@ -1,9 +1,15 @@
 //! Metrics in OpenMetrics text. They are read from the engine for each scrape, so counting costs a
 //! worker one addition only.
 //!
+//! A series exists from the moment on that its parent or link does: a reason for drops that has not
+//! occurred is 0. How many links have series is up to whoever asks ([`LinkSeries`]).
+//!
 //! `direction` is that of `ip -s link`: `rx` is towards a link and, for a parent, from the wire;
 //! `tx` is from a link, and to the wire. A link in the daemon's own namespace has an empty `netns`.
 
+#[cfg(test)]
+mod documented;
+mod selection;
 #[cfg(test)]
 mod tests;
 
@@ -21,16 +27,22 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use umacvlan_core::DropReason;
+use umacvlan_dhcp::Phase;
+
 use umacvlan_api::{Amount, LinkView, ParentView, Problem, Reasons, SubCounters};
 
 use super::{App, VERSION};
 use crate::ServiceError;
+pub(super) use selection::LinkSeries;
 
 /// Metrics for Prometheus.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "daemon",
+    params(("links" = Option<String>, Query, description = "Which links have series of their own: \
+        `all` (the default), `none`, or a number: that many, those with the most bytes.")),
     responses(
         (status = 200, description = "OpenMetrics text.", body = String,
             content_type = "application/openmetrics-text"),
@@ -39,10 +51,12 @@ use crate::ServiceError;
 )]
 pub(super) async fn metrics(
     State(app): State<App>,
+    series: LinkSeries,
 ) -> core::result::Result<impl IntoResponse, ServiceError> {
     let (links, parents) =
         app.call(|service| Ok((service.links(None, None)?, service.parents()?))).await?;
-    let scrape = Scrape { links, parents, uptime: app.started.elapsed(), version: VERSION };
+    let uptime = app.started.elapsed();
+    let scrape = Scrape { links, parents, series, uptime, version: VERSION };
     Ok(([(CONTENT_TYPE, CONTENT)], render(scrape)))
 }
 
@@ -54,6 +68,8 @@ pub(super) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; c
 pub(super) struct Scrape {
     pub(super) links: Vec<LinkView>,
     pub(super) parents: Vec<ParentView>,
+    /// Which links have series of their own.
+    pub(super) series: LinkSeries,
     /// Time since the daemon started.
     pub(super) uptime: Duration,
     pub(super) version: &'static str,
@@ -100,7 +116,8 @@ impl Scrape {
             gauge.encode_gauge(&count)?;
         }
         let states = self.links.iter().filter_map(|link| link.umacvlan.dhcp.as_ref());
-        let mut counts = BTreeMap::new();
+        let known = Phase::ALL.map(Phase::name).into_iter().chain(["down"]);
+        let mut counts: BTreeMap<&str, u64> = known.map(|state| (state, 0)).collect();
         states.for_each(|dhcp| *counts.entry(dhcp.state.as_str()).or_insert(0) += 1);
         let help = "How many links get their addresses by DHCP, by the state of the client.";
         let each = counts.into_iter().map(|(state, count)| (vec![("state", state)], count));
@@ -184,21 +201,28 @@ impl Scrape {
     }
 
     fn of_links(&self, encoder: &mut DescriptorEncoder<'_>) -> Result {
+        let (links, left_out) = self.series.select(&self.links);
+        let help = "How many links have no series of their own in this scrape.";
+        let mut gauge =
+            encoder.encode_descriptor("links_left_out", help, None, MetricType::Gauge)?;
+        gauge.encode_gauge(&left_out)?;
+        let links = &links;
         let amounts = |value: fn(Amount) -> u64| {
-            self.links.iter().flat_map(move |link| {
+            links.iter().copied().flat_map(move |link| {
                 let counters = &link.umacvlan.counters;
                 let both = [("rx", counters.delivered), ("tx", counters.received)];
                 both.map(|(way, amount)| (with(of_link(link), way), value(amount)))
             })
         };
-        let drops = self.links.iter().flat_map(|link| {
+        let drops = links.iter().copied().flat_map(|link| {
             let counters = &link.umacvlan.counters;
             let both = [("rx", &counters.lost), ("tx", &counters.dropped)];
             both.into_iter().flat_map(|(way, why)| by_reason(with(of_link(link), way), why))
         });
-        let queue_drops = self.links.iter().map(|link| (of_link(link), link.umacvlan.queue_drops));
+        let queue_drops =
+            links.iter().copied().map(|link| (of_link(link), link.umacvlan.queue_drops));
         let merged = |value: fn(&SubCounters) -> u64| {
-            self.links.iter().map(move |link| (of_link(link), value(&link.umacvlan.counters)))
+            links.iter().copied().map(move |link| (of_link(link), value(&link.umacvlan.counters)))
         };
 
         let help = "Frames to a link and from it; a GSO packet counts as one.";
@@ -235,10 +259,13 @@ fn by_reason<'a>(
     labels: Labels<'a>,
     reasons: &'a Reasons,
 ) -> impl Iterator<Item = (Labels<'a>, u64)> {
-    reasons.iter().map(move |(reason, &frames)| {
+    // What a later version would count is there as well.
+    let known = DropReason::ALL.map(DropReason::name);
+    let others = reasons.keys().map(String::as_str).filter(move |name| !known.contains(name));
+    known.into_iter().chain(others).map(move |reason| {
         let mut labels = labels.clone();
         labels.push(("reason", reason));
-        (labels, frames)
+        (labels, reasons.get(reason).copied().unwrap_or_default())
     })
 }
 

@@ -79,7 +79,7 @@ fn labels(text: &str) -> (Vec<(String, String)>, &str) {
     }
 }
 
-fn link(name: &str, netns: Option<&str>) -> LinkView {
+pub(super) fn link(name: &str, netns: Option<&str>) -> LinkView {
     let mut link = LinkView { ifname: name.to_owned(), ..LinkView::default() };
     link.umacvlan.parent = "eth0".to_owned();
     link.umacvlan.netns = netns.map(str::to_owned);
@@ -87,14 +87,14 @@ fn link(name: &str, netns: Option<&str>) -> LinkView {
     link.umacvlan.counters = SubCounters {
         delivered: Amount { frames: 10, bytes: 1000 },
         received: Amount { frames: 20, bytes: u64::MAX },
-        lost: [("port_full".to_owned(), 4)].into(),
-        dropped: [("too_long".to_owned(), 5), ("spoof".to_owned(), 6)].into(),
+        lost: [("full".to_owned(), 4)].into(),
+        dropped: [("too_long".to_owned(), 5), ("later".to_owned(), 6)].into(),
         ..SubCounters::default()
     };
     link
 }
 
-fn parent(name: &str) -> ParentView {
+pub(super) fn parent(name: &str) -> ParentView {
     ParentView {
         name: name.to_owned(),
         present: true,
@@ -102,7 +102,7 @@ fn parent(name: &str) -> ParentView {
         links: 2,
         wire: WireCounters {
             received: Amount { frames: 7, bytes: 700 },
-            unsent: [("uplink_full".to_owned(), 8)].into(),
+            unsent: [("full".to_owned(), 8)].into(),
             ring_drops: 9,
             host: 11,
             ..WireCounters::default()
@@ -119,8 +119,12 @@ fn parent(name: &str) -> ParentView {
 }
 
 fn scrape(links: Vec<LinkView>, parents: Vec<ParentView>) -> Samples {
+    read(&text(links, parents, LinkSeries::All))
+}
+
+pub(super) fn text(links: Vec<LinkView>, parents: Vec<ParentView>, series: LinkSeries) -> String {
     let uptime = Duration::from_millis(1500);
-    read(&render(Scrape { links, parents, uptime, version: "1.2.3" }))
+    render(Scrape { links, parents, series, uptime, version: "1.2.3" })
 }
 
 fn value(samples: &Samples, name: &str, labels: &[(&str, &str)]) -> f64 {
@@ -138,8 +142,8 @@ fn every_counter_has_its_name_and_labels() {
     assert_eq!(of_link("link_frames_total", &[rx]), 10.0);
     assert_eq!(of_link("link_bytes_total", &[rx]), 1000.0);
     assert_eq!(of_link("link_bytes_total", &[tx]), u64::MAX as f64);
-    assert_eq!(of_link("link_drops_total", &[rx, ("reason", "port_full")]), 4.0);
-    assert_eq!(of_link("link_drops_total", &[tx, ("reason", "spoof")]), 6.0);
+    assert_eq!(of_link("link_drops_total", &[rx, ("reason", "full")]), 4.0);
+    assert_eq!(of_link("link_drops_total", &[tx, ("reason", "later")]), 6.0);
     assert_eq!(of_link("link_queue_drops_total", &[]), 3.0);
 
     let of_parent =
@@ -147,7 +151,7 @@ fn every_counter_has_its_name_and_labels() {
     assert_eq!(of_parent("parent_carrier", &[]), 1.0);
     assert_eq!(of_parent("parent_links", &[]), 2.0);
     assert_eq!(of_parent("parent_frames_total", &[rx]), 7.0);
-    assert_eq!(of_parent("parent_drops_total", &[tx, ("reason", "uplink_full")]), 8.0);
+    assert_eq!(of_parent("parent_drops_total", &[tx, ("reason", "full")]), 8.0);
     assert_eq!(of_parent("parent_ring_drops_total", &[]), 9.0);
     assert_eq!(of_parent("parent_host_frames_total", &[]), 11.0);
     assert_eq!(of_parent("worker_seconds_total", &[("state", "busy")]), 0.5);
@@ -183,4 +187,54 @@ fn links_of_the_same_name_in_two_namespaces_are_distinct() {
 fn an_empty_scrape_is_valid() {
     let samples = scrape(vec![], vec![]);
     assert_eq!(value(&samples, "links", &[]), 0.0);
+}
+
+#[test]
+fn every_series_exists_before_anything_is_counted() {
+    let link = LinkView { ifname: "mac1".to_owned(), ..LinkView::default() };
+    let parent = ParentView { name: "eth0".to_owned(), ..ParentView::default() };
+    let before = scrape(vec![link], vec![parent]);
+    for reason in DropReason::ALL.map(DropReason::name) {
+        for way in ["rx", "tx"] {
+            let more = [("direction", way), ("reason", reason)];
+            let of_parent = [&[("parent", "eth0")], &more[..]].concat();
+            assert_eq!(value(&before, "parent_drops_total", &of_parent), 0.0);
+            let mac1 = [("link", "mac1"), ("netns", ""), ("parent", "")];
+            let of_link = [&mac1[..], &more].concat();
+            assert_eq!(value(&before, "link_drops_total", &of_link), 0.0);
+        }
+    }
+    for phase in Phase::ALL {
+        assert_eq!(value(&before, "dhcp_links", &[("state", phase.name())]), 0.0);
+    }
+}
+
+#[test]
+fn only_the_busiest_links_have_series_where_that_is_requested() {
+    let names = ["a", "b", "c"];
+    let links = || {
+        let mut links: Vec<_> = names.iter().map(|name| link(name, None)).collect();
+        links[1].umacvlan.counters.received.bytes = 1;
+        links[2].umacvlan.counters.received.bytes = 2;
+        links[0].umacvlan.counters.received.bytes = 3;
+        links
+    };
+    for (series, wanted) in
+        [("all", "a b c"), ("none", ""), ("0", ""), ("2", "a c"), ("1000", "a b c")]
+    {
+        let samples = read(&text(links(), vec![parent("eth0")], series.parse().unwrap()));
+        let shown: BTreeSet<&str> = samples
+            .keys()
+            .flat_map(|(_, labels)| labels)
+            .filter_map(|(name, value)| (name == "link").then_some(value.as_str()))
+            .collect();
+        let wanted: BTreeSet<&str> = wanted.split_whitespace().collect();
+        assert_eq!(shown, wanted, "{series}");
+        let left_out = (names.len() - wanted.len()) as f64;
+        assert_eq!(value(&samples, "links_left_out", &[]), left_out);
+        assert_eq!(value(&samples, "links", &[]), 3.0, "all are counted");
+    }
+    for wrong in ["", "-1", "top", "1.5", "99999999999999999999"] {
+        assert!(wrong.parse::<LinkSeries>().is_err(), "{wrong}");
+    }
 }
