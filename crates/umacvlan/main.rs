@@ -5,7 +5,7 @@
 //! * `umacvlan link`, `parent` and `monitor` are clients of the daemon with iproute2's grammar ([`ip`]),
 //!   `config` and `log` clients with clap's;
 //! * `capture` shows the frames that the daemon forwards, `trace` the steps of their decisions, `top`
-//!   the rates of links and workers;
+//!   the rates of links and workers, `metrics` what Prometheus reads;
 //! * `doctor`, `explain` and `replay` inspect the machine, one frame, a capture;
 //! * `bench` and `lab` measure and compare;
 //! * `umacvlan-ip` is `ip`, with links of type macvlan that are umacvlan's ([`ip::wrapper`]);
@@ -21,6 +21,7 @@ mod doctor;
 mod ip;
 mod keeper;
 mod log;
+mod metrics;
 mod run;
 mod top;
 mod trace;
@@ -64,6 +65,7 @@ enum Command {
     Keeper(keeper::KeeperArgs),
     Lab(umacvlan_bench::lab::LabArgs),
     Log(log::LogArgs),
+    Metrics(metrics::MetricsArgs),
     Netavark(netavark::NetavarkArgs),
     Replay(replay::ReplayArgs),
     Run(run::RunArgs),
@@ -103,6 +105,7 @@ fn run(cli: &Cli) -> ExitCode {
         Command::Keeper(args) => keeper::run(args),
         Command::Lab(args) => umacvlan_bench::lab::run(args),
         Command::Log(args) => log::run(args, &socket),
+        Command::Metrics(args) => metrics::run(args, &socket),
         Command::Netavark(args) => return netavark::run(args, &socket),
         Command::Replay(args) => replay::run(args, &cpus::allowed()),
         Command::Run(args) => run::run(args),
