@@ -158,6 +158,26 @@ fn groups_that_are_joined_without_an_event_are_found_on_many_links() {
 }
 
 #[test]
+fn a_link_with_more_groups_than_are_followed_gets_all() {
+    if !root_or_skip() {
+        return;
+    }
+    let (lab, guest, _) = lab_with_one();
+    let group = |last: u16| {
+        let [high, low] = last.to_be_bytes();
+        MacAddr::new([1, 0, 0x5e, 0, high, low])
+    };
+    let mut join = Command::new("sh");
+    join.args(["-ec", "for group; do ip maddr add $group dev s1; done", "sh"]);
+    join.args((0..300).map(|last| group(last).to_string()));
+    assert!(guest.netns.run(|| join.status()).unwrap().unwrap().success());
+    lab.changed("all groups", "s1", |sub| sub.all_groups && sub.groups.len() < 300);
+    let (near, far) = (guest.socket("s1"), lab.far.socket("x0"));
+    reaches(&far, &near, &frame(group(299), mac(0xff), 1));
+    reaches(&far, &near, &frame(group(9999), mac(0xff), 2));
+}
+
+#[test]
 fn a_forbidden_address_is_reverted() {
     if !root_or_skip() {
         return;

@@ -191,7 +191,10 @@ fn adding_and_changing_come_before_removing() {
 fn a_link_that_blocks_another_is_removed_first() {
     // The address.
     let after = TWO.replace("[link.a]", "[link.c]");
-    assert_eq!(lines(TWO, &after), ["remove link a", "add link c: parent p, mode bridge, address 02:00:00:00:00:01"]);
+    assert_eq!(
+        lines(TWO, &after),
+        ["remove link a", "add link c: parent p, mode bridge, address 02:00:00:00:00:01"]
+    );
     // The address, for a link that stays.
     let after = "[link.b]\nparent = 'p'\nmode = 'bridge'\naddress = '02:00:00:00:00:01'\n";
     let change = "change link b: address 02:00:00:00:00:02 -> 02:00:00:00:00:01";

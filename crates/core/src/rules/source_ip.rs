@@ -10,7 +10,8 @@ use crate::{Destination, Frame};
 const EXTENSIONS: usize = 8;
 
 /// Whether all these addresses are on the list, or mean none: `0.0.0.0` (ARP probes, DHCP), and with
-/// an IPv6 address on the list also `::` and those of the link (`fe80::/10`). Frames of other protocols
+/// an IPv6 address on the list also `::` and, unless it has such addresses itself, those of the link
+/// (`fe80::/10`). Only an address that is itself on the list is a router's. Frames of other protocols
 /// name no address. What is too short to tell is refused.
 pub(super) fn is_allowed(list: &[Destination], frame: Frame<'_>) -> bool {
     let (kind, payload) = behind_tags(frame.bytes());
@@ -83,8 +84,9 @@ fn neighbour_discovery(
     const SOURCE: u8 = 1;
     const TARGET: u8 = 2;
     let (mut options, own) = match message.first()? {
-        // Router solicitation and advertisement.
+        // Router solicitation; advertisement and redirect, which tell hosts where to send.
         133 => (message.get(8..)?, SOURCE),
+        134 | 137 if !contains(list, Ipv6Addr::from(sender).into()) => return Some(false),
         134 => (message.get(16..)?, SOURCE),
         kind @ (135 | 136) => {
             let about: [u8; 16] = *message.get(8..24)?.first_chunk()?;
@@ -116,8 +118,17 @@ fn listed_v4(list: &[Destination], address: [u8; 4]) -> bool {
 
 fn listed_v6(list: &[Destination], address: [u8; 16]) -> bool {
     let ip = Ipv6Addr::from(address);
-    let any = ip.is_unspecified() || ip.is_unicast_link_local();
-    contains(list, ip.into()) || (any && list.iter().any(|other| other.prefix().ip().is_ipv6()))
+    let listed = || {
+        list.iter().filter_map(|other| match other.prefix().ip() {
+            IpAddr::V6(ip) => Some(ip),
+            IpAddr::V4(_) => None,
+        })
+    };
+    let implied = match ip.is_unicast_link_local() {
+        true => !listed().any(|other| other.is_unicast_link_local()),
+        false => ip.is_unspecified(),
+    };
+    contains(list, ip.into()) || (implied && listed().next().is_some())
 }
 
 fn contains(list: &[Destination], ip: IpAddr) -> bool {
@@ -188,6 +199,36 @@ mod tests {
             assert_eq!(allowed(&own, &[], 0x86dd, &v6(59, source, &[])), passes, "{source}");
         }
         assert!(!allowed(&own, &[], 0x800, &v4([10, 0, 0, 1])), "no IPv4 is listed");
+    }
+
+    #[test]
+    fn a_listed_address_of_the_link_is_the_only_one() {
+        let own = list(&["2001:db8::7", "fe80::7"]);
+        for (source, passes) in [("fe80::7", true), ("fe80::1", false), ("::", true)] {
+            assert_eq!(allowed(&own, &[], 0x86dd, &v6(59, source, &[])), passes, "{source}");
+        }
+        let gateway = neighbour(136, "fe80::1", 2, MAC);
+        assert!(!allowed(&own, &[], 0x86dd, &v6(58, "fe80::7", &gateway)));
+        assert!(allowed(&list(&["2001:db8::7"]), &[], 0x86dd, &v6(58, "fe80::7", &gateway)));
+    }
+
+    #[test]
+    fn only_a_listed_address_is_a_router_s() {
+        for kind in [134, 137] {
+            let message = [&[kind; 1][..], &[0; 39]].concat();
+            let of = |texts: &[&str], source| {
+                allowed(
+                    &list(texts),
+                    &[],
+                    0x86dd,
+                    &v6(58, source, &message[..if kind == 134 { 16 } else { 40 }]),
+                )
+            };
+            assert!(!of(&["2001:db8::7"], "fe80::1"), "{kind}");
+            assert!(!of(&["2001:db8::7", "fe80::7"], "fe80::1"), "{kind}");
+            assert!(of(&["2001:db8::7", "fe80::1"], "fe80::1"), "{kind}");
+            assert!(of(&["fe80::/10"], "fe80::1"), "{kind}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use umacvlan_core::{MacAddr, Mode, MulticastFilter, SubIndex, SwitchError};
 use umacvlan_netlink::Link;
 
 use super::Control;
+use super::group_cache::GROUPS_MAX;
 use super::inventory::{Interface, ParentId};
 use super::looks::{Cause, Look};
 use super::sub::{Seen, Sub};
@@ -330,9 +331,10 @@ impl Control {
         let Ok((sub, parent)) = self.inventory.sub_and_parent_mut(id) else {
             return Vec::new();
         };
+        let too_many = sub.groups.len() > GROUPS_MAX;
         let filter = MulticastFilter {
-            groups: sub.groups.clone(),
-            allmulti: sub.seen.allmulti || !sub.groups_known,
+            groups: if too_many { Vec::new() } else { sub.groups.clone() },
+            allmulti: sub.seen.allmulti || !sub.groups_known || too_many,
             promisc: sub.seen.promisc,
         };
         let secondary = sub.secondary.clone();

@@ -17,6 +17,10 @@ use umacvlan_sys::process;
 use super::Control;
 use crate::control::engine::SubId;
 
+/// The groups of one sub-interface that are followed. With more it gets all groups: the parent's lists
+/// are searched for each, and anybody can join tens of thousands.
+pub(super) const GROUPS_MAX: usize = 256;
+
 /// How much longer a namespace is left alone than it took to read it.
 const SPARING: u32 = 16;
 
@@ -82,6 +86,8 @@ impl List {
         for groups in groups.values_mut() {
             groups.sort_unstable();
             groups.dedup();
+            // One more tells that there are too many.
+            groups.truncate(GROUPS_MAX + 1);
         }
         let mut list = Self { groups, rtnl: None, cost: Duration::ZERO, due: begun };
         list.charge(begun);

@@ -17,9 +17,12 @@ use super::workers::Workers;
 use umacvlan_datapath::uplink::Uplink;
 use umacvlan_datapath::worker::{Stopped, Worker};
 
-/// How many memberships are joined while the worker waits. The kernel compares each new one with all
+/// How many memberships are joined or left while the worker waits. The kernel compares each with all
 /// that there are: a thousand take 20 ms.
-const JOINS_AT_ONCE: usize = 64;
+const AT_ONCE: usize = 64;
+
+/// The groups of a parent's filter at most. With more it passes all of them.
+const GROUPS_MAX: usize = 8192;
 
 /// The memberships of one uplink.
 #[derive(Debug, Default)]
@@ -54,7 +57,7 @@ impl Memberships {
     /// worker has ended, and the parent must be as it was when the engine has ended.
     pub(super) fn leave(self, workers: &Workers) {
         // A worker that has stopped has closed its socket.
-        let _ = workers.ask(move |worker| leave(worker, &self.joined));
+        let _ = leave(workers, &self.joined);
     }
 }
 
@@ -162,6 +165,11 @@ fn wanted(switch: &Switch, tagged: bool) -> BTreeSet<Membership> {
         }
         wanted.extend(filter.groups.iter().map(|&group| Membership::Group(group)));
     }
+    let is_group = |membership: &Membership| matches!(membership, Membership::Group(_));
+    if wanted.iter().filter(|membership| is_group(membership)).count() > GROUPS_MAX {
+        wanted.retain(|membership| !is_group(membership));
+        wanted.insert(Membership::AllMulticast);
+    }
     wanted
 }
 
@@ -180,7 +188,7 @@ fn settle(
         return Ok((joined, false));
     }
     let missing: Vec<_> = wanted.difference(&joined).copied().collect();
-    for step in missing.chunks(JOINS_AT_ONCE) {
+    for step in missing.chunks(AT_ONCE) {
         joined.extend(join(workers, step.to_vec())?);
     }
     let refused = !joined.is_superset(&wanted);
@@ -190,9 +198,7 @@ fn settle(
     let kept =
         |membership: &Membership| wanted.contains(membership) || refused && *membership == all;
     let (joined, left): (BTreeSet<_>, BTreeSet<_>) = joined.into_iter().partition(kept);
-    if !left.is_empty() {
-        workers.ask(move |worker| leave(worker, &left))?;
-    }
+    leave(workers, &left)?;
     Ok((joined, refused))
 }
 
@@ -204,11 +210,19 @@ fn join(workers: &Workers, these: Vec<Membership>) -> Result<Vec<Membership>, St
     })
 }
 
-fn leave(worker: &Worker, these: &BTreeSet<Membership>) {
-    if let Some(packet) = worker.uplink().and_then(Uplink::packet) {
-        for &membership in these {
-            // One that cannot be left has ended with its interface.
-            let _ = packet.socket.leave(membership);
-        }
+/// Leaves these, in steps between which the worker forwards.
+fn leave(workers: &Workers, these: &BTreeSet<Membership>) -> Result<(), Stopped> {
+    let these: Vec<Membership> = these.iter().copied().collect();
+    for step in these.chunks(AT_ONCE) {
+        let step = step.to_vec();
+        workers.ask(move |worker| {
+            if let Some(packet) = worker.uplink().and_then(Uplink::packet) {
+                for membership in step {
+                    // One that cannot be left has ended with its interface.
+                    let _ = packet.socket.leave(membership);
+                }
+            }
+        })?;
     }
+    Ok(())
 }
