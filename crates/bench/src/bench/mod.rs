@@ -47,7 +47,9 @@ measure leaves out the others.
 Examples:
   umacvlan bench path --quick
   umacvlan bench path --mode bridge --measure tcp --congestion cubic --html report.html
+  umacvlan bench path --measure queue --congestion cubic
   umacvlan bench path --peer umacvlan,kernel --size 64 --trials auto --artifact result.tar
+  umacvlan bench show result.json --pgfplots figures --latex tables.tex
   umacvlan bench compare before.json after.json
   umacvlan bench replicate result.tar
 ";

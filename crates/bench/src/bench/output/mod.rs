@@ -63,8 +63,9 @@ impl OutputArgs {
     /// Checks before the measurement that the files can be written.
     ///
     /// # Errors
-    /// The directory of a file is missing.
+    /// The directory of a file is missing, or one for charts cannot be made.
     pub(super) fn check(&self) -> Result<()> {
+        self.svg.iter().try_for_each(|folder| make_folder(folder))?;
         [&self.out, &self.csv, &self.html]
             .into_iter()
             .flatten()
@@ -104,8 +105,7 @@ impl OutputArgs {
             write(file, &html::render(report))?;
         }
         if let Some(folder) = &self.svg {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
+            make_folder(folder)?;
             for chart in charts::of(report) {
                 write(&folder.join(chart.file_name()), &chart.render(Width::Wide))?;
             }
@@ -123,6 +123,14 @@ pub(super) fn check_folder(file: &Path) -> Result<()> {
     let is_there = folder.is_none_or(Path::is_dir);
     ensure!(is_there, "cannot write {}: there is no such directory", file.display());
     Ok(())
+}
+
+/// Makes this directory and those above it, unless they are there.
+///
+/// # Errors
+/// It cannot be made.
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
 /// The samples as CSV, and the report as a page.

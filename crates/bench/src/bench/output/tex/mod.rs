@@ -3,14 +3,13 @@
 mod figure;
 mod tables;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{charts, check_folder, write};
+use super::{charts, check_folder, make_folder, write};
 use crate::bench::report::Report;
 
 /// The output options for TeX.
@@ -59,8 +58,9 @@ impl TexArgs {
     /// Checks before the measurement that the files can be written.
     ///
     /// # Errors
-    /// The directory of a file is missing.
+    /// The directory of the tables is missing, or the one for figures cannot be made.
     pub(super) fn check(&self) -> Result<()> {
+        self.pgfplots.iter().try_for_each(|folder| make_folder(folder))?;
         self.latex.iter().try_for_each(|file| check_folder(file))
     }
 
@@ -79,7 +79,7 @@ impl TexArgs {
     }
 
     fn write_figures(&self, folder: &Path, report: &Report) -> Result<()> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        make_folder(folder)?;
         let charts = charts::of(report);
         for chart in &charts {
             let text = figure::render(chart, self.tex_size, self.tex_font);

@@ -1,3 +1,7 @@
+use std::fs;
+
+use umacvlan_testkit::Scratch;
+
 use super::super::charts::tests::{in_json, points, prefix};
 use super::*;
 use crate::bench::fixtures;
@@ -208,4 +212,22 @@ fn a_size_has_two_lengths_and_a_font_is_a_command() {
         assert!(wrong.parse::<Size>().is_err(), "{wrong}");
     }
     assert_eq!(Font::Scriptsize.command(), "\\scriptsize");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error_before_anything_is_measured() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("file");
+    fs::write(&file, "").unwrap();
+    let args = TexArgs {
+        pgfplots: Some(file.join("figures")),
+        latex: None,
+        tex_size: SIZE,
+        tex_font: FONT,
+        tex_caption: None,
+    };
+    assert!(format!("{:#}", args.check().unwrap_err()).contains("cannot make"));
+    let folder = scratch.path().join("a/b");
+    TexArgs { pgfplots: Some(folder.clone()), ..args }.check().unwrap();
+    assert!(folder.is_dir());
 }
