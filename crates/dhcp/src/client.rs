@@ -257,10 +257,14 @@ impl Client {
         if asked.is_some_and(|server| server != lease.server) {
             return None;
         }
+        // A server that gives an address and refuses it at once, again and again, is left alone for
+        // longer each time: only a renewal makes up for refusals.
+        if self.phase == Phase::Renewing {
+            self.refusals = 0;
+        }
         self.phase = Phase::Bound;
         self.deadline = lease.renew;
         self.wanted = None;
-        self.refusals = 0;
         self.lease = Some(lease.clone());
         Some(Step { send: None, change: Some(Change::Has(lease)) })
     }

@@ -61,9 +61,11 @@ impl Lease {
         }
         let prefix_len = reply.prefix_len.unwrap_or_else(|| class_len(reply.address));
         let length = Duration::from_secs(seconds.into());
-        let share = |given: Option<u32>, default: Duration| match given {
-            Some(given) if u64::from(given) < length.as_secs() => Duration::from_secs(given.into()),
-            _ => default,
+        // A server that lies must not have the client ask all the time.
+        let share = |given: Option<u32>, default: Duration| {
+            let given = Duration::from_secs(given.unwrap_or(0).into());
+            let sane = given >= (length / 16).max(Duration::from_secs(1)) && given < length;
+            if sane { given } else { default }
         };
         // RFC 2131, section 4.4.5: 0.5 and 0.875 of the time.
         let rebind = share(reply.rebind, length / 8 * 7);

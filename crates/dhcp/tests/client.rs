@@ -209,6 +209,39 @@ fn a_server_that_refuses_what_it_offers_is_asked_less_and_less() {
 }
 
 #[test]
+fn times_that_would_have_it_ask_all_the_time_are_replaced() {
+    for (renew, expected) in [(0_u32, 1800), (1, 1800), (224, 1800), (225, 225), (3600, 1800)] {
+        let mut client = client(Start::Fresh);
+        let discover = client.on_time(at(0)).send.unwrap();
+        let hour: (u8, &[u8]) = (51, &[0, 0, 14, 16]);
+        let offer = answer(&discover, OFFER, SERVER, ADDRESS, &[hour]);
+        let request = client.on_frame(at(0), &offer).unwrap().send.unwrap();
+        let ack = answer(&request, ACK, SERVER, ADDRESS, &[hour, (58, &renew.to_be_bytes())]);
+        assert_eq!(has(&client.on_frame(at(0), &ack).unwrap()).renew, at(expected), "{renew}");
+    }
+}
+
+#[test]
+fn a_server_that_gives_and_takes_in_turn_is_asked_less_and_less() {
+    let mut client = bound();
+    let (mut now, mut pauses) = (at(0), Vec::new());
+    for _ in 0..5 {
+        let (time, renewal) = next(&mut client);
+        let nak = answer(&renewal.send.unwrap(), NAK, SERVER, Ipv4Addr::UNSPECIFIED, &[]);
+        client.on_frame(time, &nak).unwrap();
+        let (again, step) = next(&mut client);
+        pauses.push(again - time);
+        let offer = answer(&step.send.unwrap(), OFFER, SERVER, ADDRESS, &[MINUTE]);
+        let request = client.on_frame(again, &offer).unwrap().send.unwrap();
+        let ack = answer(&request, ACK, SERVER, ADDRESS, &[MINUTE]);
+        has(&client.on_frame(again, &ack).unwrap());
+        assert!(again > now, "{again:?}");
+        now = again;
+    }
+    assert!(pauses[0] < at(1) && pauses[1] > at(1) && pauses[4] > pauses[1], "{pauses:?}");
+}
+
+#[test]
 fn the_first_offer_that_can_be_used_is_taken() {
     let mut client = client(Start::Fresh);
     let discover = client.on_time(at(0)).send.unwrap();

@@ -46,7 +46,8 @@ pub fn take<T, E>(
     let start = Instant::now();
     loop {
         let holder = match attempt()? {
-            Attempt::Held(holder) => holder,
+            // A lock that a child has inherited is that of its parent, which may be gone.
+            Attempt::Held(holder) => holder.filter(|&process| exists(process)),
             taken @ Attempt::Taken(_) => return Ok(taken),
         };
         let patience = match holder {
@@ -61,13 +62,16 @@ pub fn take<T, E>(
     }
 }
 
-/// Whether a process has ended, is ending, or was killed and is about to end.
+/// Whether there is such a process, or one that has ended and whose parent has not asked for its status.
+fn exists(process: u32) -> bool {
+    fs::exists(format!("/proc/{process}")).unwrap_or(true)
+}
+
+/// Whether a process is ending, or was killed and is about to end.
 fn is_ending(process: u32) -> bool {
-    let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}"));
-    match (read("stat"), read("status")) {
-        (Ok(stat), Ok(status)) => exits(&stat) || was_killed(&status),
-        _ => true,
-    }
+    let read =
+        |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
+    exits(&read("stat")) || was_killed(&read("status"))
 }
 
 /// Whether a line of `/proc/PID/stat` is about a process that ends. The name is in parentheses and
@@ -106,8 +110,9 @@ mod tests {
         assert!(!is_ending(process::id()));
         let mut ended = Command::new("true").spawn().unwrap();
         let process = ended.id();
+        assert!(exists(process), "nobody has asked for its status");
         ended.wait().unwrap();
-        assert!(is_ending(process));
+        assert!(!exists(process));
     }
 
     #[test]
@@ -124,5 +129,7 @@ mod tests {
         });
         held.wait().unwrap();
         assert_eq!((taken, attempts), (Ok(Attempt::Taken("lock")), 3));
+        let inherited = take::<(), ()>(Duration::ZERO, || Ok(Attempt::Held(Some(process))));
+        assert_eq!(inherited, Ok(Attempt::Held(None)), "who has it is not known");
     }
 }
