@@ -61,14 +61,16 @@ impl Gro {
                 Some(open) => buffer.push(open, stored, stores),
                 None => {
                     let accepted = offloads.get(to.index()).copied().flatten();
-                    let takes = |gso_type, v6| {
-                        accepted.is_some_and(|offloads| offloads.takes_type(gso_type, v6))
+                    let Some(accepted) = accepted.filter(|offloads| offloads.takes_gso()) else {
+                        continue;
                     };
+                    let takes = |gso_type, v6| accepted.takes_type(gso_type, v6);
                     *open = buffer.open((before, frames[before].1), stored, stores, takes);
-                    if open.is_some() {
-                        self.touched.push(to);
+                    if open.is_none() {
+                        continue;
                     }
-                    open.is_some()
+                    self.touched.push(to);
+                    true
                 }
             };
             if joined {

@@ -48,6 +48,13 @@ impl Offloads {
         takes && !(header.is_gso() && is_tunneled(header, frame))
     }
 
+    /// True if the receiver takes GSO packets of any kind.
+    #[inline]
+    pub const fn takes_gso(self) -> bool {
+        let Self { tso4, tso6, uso4, uso6, .. } = self;
+        tso4 || tso6 || uso4 || uso6
+    }
+
     /// True if this receiver can get GSO packets of this type, over IPv6 if `v6` is set.
     pub const fn takes_type(self, gso_type: u8, v6: bool) -> bool {
         self.csum

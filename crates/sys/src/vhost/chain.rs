@@ -2,7 +2,7 @@
 
 use super::memory::GuestMemory;
 use super::place::Place;
-use super::ring::RingError;
+use super::ring_error::RingError;
 
 /// Bytes of a descriptor (virtio 1.3, section 2.7.5).
 pub(super) const DESCRIPTOR_LEN: usize = 16;
@@ -40,6 +40,29 @@ pub(super) struct Chain<'m> {
     left: u16,
     /// True if an indirect table may come.
     indirect: bool,
+}
+
+/// The buffer of a chain that has one descriptor and is in order; `None` if that is not so, and the chain
+/// has to be read.
+#[inline]
+pub(super) fn single(
+    memory: &GuestMemory,
+    table: Place,
+    head: u16,
+    direction: Direction,
+) -> Option<Place> {
+    let at = usize::from(head) * DESCRIPTOR_LEN;
+    if !crate::fits(at, DESCRIPTOR_LEN, table.len()) {
+        return None;
+    }
+    let [address, rest] = [at, at + 8].map(|at| table.load_u64(at));
+    #[allow(clippy::cast_possible_truncation, reason = "each is the number that its bits are")]
+    let (len, flags) = (rest as u32, (rest >> 32) as u16);
+    let wanted = if direction == Direction::ToProgram { WRITE } else { 0 };
+    if flags & (NEXT | INDIRECT | WRITE) != wanted || len == 0 {
+        return None;
+    }
+    memory.at_guest(address, usize::try_from(len).ok()?)
 }
 
 impl<'m> Chain<'m> {

@@ -13,13 +13,15 @@ pub mod fuzzing;
 mod memory;
 mod place;
 mod ring;
+mod ring_error;
 mod sigbus;
 #[cfg(test)]
 mod tests;
 
 pub use call::{CallEvent, KickEvent};
 pub use memory::GuestMemory;
-pub use ring::{ReadFrame, Ring, RingConfig, RingError, WriteFrame};
+pub use ring::{ReadFrame, Ring, RingConfig, WriteFrame};
+pub use ring_error::RingError;
 
 use std::fs;
 use std::io;

@@ -104,6 +104,17 @@ impl Place {
         unsafe { std::ptr::copy_nonoverlapping(self.start, to.as_mut_ptr(), to.len()) }
     }
 
+    /// Its first bytes, of a number that is known beforehand: no call of a function copies them.
+    ///
+    /// # Panics
+    /// As [`Place::copy_to`].
+    #[inline]
+    pub(super) fn to_array<const N: usize>(self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.copy_to(&mut bytes);
+        bytes
+    }
+
     /// Copies bytes to its beginning.
     ///
     /// # Panics

@@ -8,9 +8,10 @@ use umacvlan_core::offload::VNET_LEN;
 use umacvlan_core::vhost_user::{RING_MAX, RingAddresses};
 
 use super::call::{Call, CallEvent};
-use super::chain::{CHAIN_MAX, Chain, DESCRIPTOR_LEN, Direction};
+use super::chain::{CHAIN_MAX, Chain, DESCRIPTOR_LEN, Direction, single};
 use super::memory::GuestMemory;
 use super::place::Place;
+use super::ring_error::RingError;
 
 /// Bytes of the longest header: that of virtio 1.0, with the number of buffers at its end.
 const HEADER_MAX: usize = 12;
@@ -22,44 +23,6 @@ const SEGMENTS_MAX: usize = 1024;
 const NO_INTERRUPT: u16 = 1;
 /// The device does not want to be told of available entries.
 const NO_NOTIFY: u16 = 1;
-
-/// A rule that a ring of a program breaks. It cannot be served any further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RingError {
-    /// More entries are available than the ring has.
-    Available(u16),
-    /// A chain of descriptors does not end, or a frame has more of them than any.
-    Chain,
-    /// A descriptor that the table does not have.
-    Descriptor(u16),
-    /// A buffer to be read is to be written, or the other way round.
-    Direction,
-    /// An indirect table in another one, of a wrong length, or where none was agreed on.
-    Indirect,
-    /// An entry for frames to the driver has no room.
-    Empty,
-    /// A buffer is not in one of the regions of memory.
-    Outside,
-    /// A frame is longer than any.
-    TooLong,
-}
-
-impl std::fmt::Display for RingError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Available(count) => write!(f, "a ring has {count} entries more than it can"),
-            Self::Chain => {
-                f.write_str("a chain of descriptors does not end, or a frame has too many")
-            }
-            Self::Descriptor(index) => write!(f, "a ring has no descriptor {index}"),
-            Self::Direction => f.write_str("a buffer is for the other direction"),
-            Self::Indirect => f.write_str("an indirect table of descriptors is not valid"),
-            Self::Empty => f.write_str("an entry of a ring has no buffer to write to"),
-            Self::Outside => f.write_str("a buffer is outside the regions of memory"),
-            Self::TooLong => f.write_str("a frame is longer than any, or in too many buffers"),
-        }
-    }
-}
 
 /// What a ring is made of.
 #[derive(Clone, Debug)]
@@ -116,8 +79,10 @@ pub struct Ring {
     available: Place,
     used: Place,
     config: RingConfig,
-    /// The next available entry.
+    /// The next available entry, and the one up to which the driver had made them available when that was
+    /// looked at: it is looked at again when all of these are used.
     next: u16,
+    known: u16,
     /// The next used entry, and the one up to which the driver has seen them.
     used_next: u16,
     published: u16,
@@ -161,6 +126,7 @@ impl Ring {
             available,
             used,
             next: config.next,
+            known: config.next,
             used_next: 0,
             published: 0,
             segments: Vec::with_capacity(SEGMENTS_MAX),
@@ -200,26 +166,45 @@ impl Ring {
     /// The ring breaks its rules, or the frame does not fit.
     #[inline]
     pub fn read(&mut self, unit: &mut [u8]) -> Result<ReadFrame, RingError> {
-        if self.available()? == 0 {
+        if self.ready()? == 0 {
             return Ok(ReadFrame::None);
         }
         let head = self.head(self.next);
+        let header_len = self.config.header_len;
+        // Most frames are in one buffer with their header.
+        let only = single(&self.memory, self.descriptors, head, Direction::FromProgram);
+        if let Some(only) = only.filter(|only| only.len() >= header_len) {
+            let frame = only.skip(header_len);
+            let len = VNET_LEN + frame.len();
+            let room = unit.get_mut(..len).ok_or(RingError::TooLong)?;
+            let (header, rest) = room.split_at_mut(VNET_LEN);
+            header.copy_from_slice(&only.to_array::<VNET_LEN>());
+            frame.copy_to(rest);
+            self.next = self.next.wrapping_add(1);
+            self.put_used(head, 0);
+            return Ok(ReadFrame::Frame { len, descriptors: 1 });
+        }
+        self.read_parts(head, unit)
+    }
+
+    /// As [`Ring::read`], from several buffers.
+    fn read_parts(&mut self, head: u16, unit: &mut [u8]) -> Result<ReadFrame, RingError> {
         let header_len = self.config.header_len;
         let mut chain = self.chain(head, Direction::FromProgram, CHAIN_MAX);
         let mut header = [0; HEADER_MAX];
         // Bytes of header and frame so far.
         let mut len = 0;
-        while let Some(mut segment) = chain.next()? {
+        while let Some(mut part) = chain.next()? {
             if len < header_len {
-                let count = segment.len().min(header_len - len);
-                segment.copy_to(&mut header[len..len + count]);
-                (segment, len) = (segment.skip(count), len + count);
+                let count = part.len().min(header_len - len);
+                part.copy_to(&mut header[len..len + count]);
+                (part, len) = (part.skip(count), len + count);
             }
-            if segment.len() > 0 {
+            if part.len() > 0 {
                 let at = VNET_LEN + len - header_len;
-                let room = unit.get_mut(at..at.saturating_add(segment.len()));
-                segment.copy_to(room.ok_or(RingError::TooLong)?);
-                len += segment.len();
+                let room = unit.get_mut(at..at.saturating_add(part.len()));
+                part.copy_to(room.ok_or(RingError::TooLong)?);
+                len += part.len();
             }
         }
         let descriptors = usize::from(CHAIN_MAX - chain.left());
@@ -240,6 +225,35 @@ impl Ring {
         };
         let header_len = self.config.header_len;
         let need = header_len + frame.len();
+        if self.ready()? == 0 {
+            return Ok(WriteFrame::Full);
+        }
+        let head = self.head(self.next);
+        // Most buffers have room for a frame.
+        let only = single(&self.memory, self.descriptors, head, Direction::ToProgram);
+        if let Some(only) = only.filter(|only| only.len() >= need) {
+            let mut header = [0; HEADER_MAX];
+            header[..VNET_LEN].copy_from_slice(vnet);
+            header[VNET_LEN] = 1;
+            match header_len {
+                HEADER_MAX => only.copy_from(&header),
+                _ => only.copy_from(vnet),
+            }
+            only.skip(header_len).copy_from(frame);
+            self.next = self.next.wrapping_add(1);
+            self.put_used(head, u32::try_from(need).unwrap_or(u32::MAX));
+            return Ok(WriteFrame::Written);
+        }
+        self.write_parts(vnet, frame, need)
+    }
+
+    /// As [`Ring::write`], into several buffers.
+    fn write_parts(
+        &mut self,
+        vnet: &[u8],
+        frame: &[u8],
+        need: usize,
+    ) -> Result<WriteFrame, RingError> {
         let (next, used_next) = (self.next, self.used_next);
         let mut segments = std::mem::take(&mut self.segments);
         let found = self.take_buffers(need, &mut segments);
@@ -253,7 +267,7 @@ impl Ring {
         header[..VNET_LEN].copy_from_slice(vnet);
         let buffers = self.next.wrapping_sub(next);
         header[VNET_LEN..].copy_from_slice(&buffers.to_le_bytes());
-        let mut parts = [&header[..header_len], frame];
+        let mut parts = [&header[..self.config.header_len], frame];
         for &(mut segment) in &self.segments {
             for part in &mut parts {
                 let (now, rest) = part.split_at(part.len().min(segment.len()));
@@ -265,7 +279,6 @@ impl Ring {
     }
 
     /// Takes the entries for so many bytes, and notes their buffers.
-    #[inline]
     fn take_buffers(
         &mut self,
         need: usize,
@@ -273,6 +286,7 @@ impl Ring {
     ) -> Result<WriteFrame, RingError> {
         segments.clear();
         let mut available = self.available()?;
+        self.known = self.next.wrapping_add(available);
         let (mut sum, mut descriptors) = (0, CHAIN_MAX);
         while sum < need {
             let Some(left) = available.checked_sub(1) else {
@@ -350,6 +364,21 @@ impl Ring {
         }
         fence(Ordering::SeqCst);
         Ok(self.available()? > 0)
+    }
+
+    /// The entries that are known to be available; those that the driver has now, if there are none.
+    ///
+    /// # Errors
+    /// As [`Ring::available`].
+    #[inline]
+    fn ready(&mut self) -> Result<u16, RingError> {
+        let known = self.known.wrapping_sub(self.next);
+        if known > 0 {
+            return Ok(known);
+        }
+        let count = self.available()?;
+        self.known = self.next.wrapping_add(count);
+        Ok(count)
     }
 
     /// The first descriptor of an available entry.

@@ -121,6 +121,24 @@ fn a_frame_is_read_from_one_buffer_from_many_and_from_a_table() {
 }
 
 #[test]
+fn entries_that_come_meanwhile_are_used_and_none_before_it_is_available() {
+    let mut world = World::new(0);
+    world.offer_room(2, 100);
+    let mut ring = world.ring();
+    let unit = [&[1; VNET_LEN][..], &[7; 250]].concat();
+    let small = &unit[..VNET_LEN + 60];
+    assert_eq!(ring.write(small), Ok(WriteFrame::Written));
+    // One of the first two is left, and a long frame takes it and two of these.
+    world.offer_room(3, 100);
+    assert_eq!(ring.write(&unit), Ok(WriteFrame::Written));
+    assert_eq!(ring.write(small), Ok(WriteFrame::Written));
+    assert_eq!(ring.write(small), Ok(WriteFrame::Full));
+    ring.publish();
+    let used: Vec<_> = std::iter::from_fn(|| world.driver.take_used()).collect();
+    assert_eq!(used, [(0, 72), (1, 100), (0, 100), (1, 62), (2, 72)]);
+}
+
+#[test]
 fn a_frame_is_written_to_as_many_buffers_as_it_needs() {
     let mut world = World::new(0);
     world.offer_room(4, 100);
