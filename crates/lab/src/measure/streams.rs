@@ -84,7 +84,8 @@ impl Streams {
             };
             let threads: Vec<_> = self.0.iter().map(start).collect();
             thread::sleep(warm_up);
-            let (before, begun) = (self.progress(), Instant::now());
+            // The time includes both looks, so that a pause between the two makes no rate too high.
+            let (begun, before) = (Instant::now(), self.progress());
             let beside = scope.spawn(beside);
             thread::sleep(time);
             let (after, took) = (self.progress(), begun.elapsed());
